@@ -1,0 +1,79 @@
+//! What happened to a request, told once its response has ended.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderValue, Method, StatusCode, Version};
+
+use crate::plan::RouteId;
+
+/// Takes an [`Entry`] for each request, on the worker that served it: it must not wait.
+pub trait AccessLog: Send + Sync + 'static {
+    /// Writes, or hands over, one entry.
+    fn write(&self, entry: &Entry);
+}
+
+/// One request. `None` where there is nothing to say. Fields as in Envoy's access log.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// When the head was read.
+    pub start: SystemTime,
+    /// From then until the response ended.
+    pub duration: Duration,
+    /// The method.
+    pub method: Method,
+    /// Path and query as the client sent them.
+    pub path: String,
+    /// Version of the client's side.
+    pub protocol: Version,
+    /// The status; `None` if the connection ended before one was sent.
+    pub status: Option<StatusCode>,
+    /// Envoy's response flags, joined by commas.
+    pub flags: String,
+    /// Envoy's response code details.
+    pub details: String,
+    /// Why a TLS handshake with the endpoint, or the connection to it, failed.
+    pub upstream_failure: Option<String>,
+    /// Bytes of the request's body.
+    pub bytes_received: u64,
+    /// Bytes of the response's body.
+    pub bytes_sent: u64,
+    /// From sending the request until the response's head.
+    pub upstream_time: Option<Duration>,
+    /// `x-forwarded-for` as sent to the backend.
+    pub forwarded_for: Option<HeaderValue>,
+    /// `user-agent`.
+    pub user_agent: Option<HeaderValue>,
+    /// `x-request-id` as sent to the backend.
+    pub request_id: Option<HeaderValue>,
+    /// The authority as the client sent it.
+    pub authority: Option<String>,
+    /// The endpoint.
+    pub upstream_host: Option<SocketAddr>,
+    /// This side of the connection to the endpoint.
+    pub upstream_local: Option<SocketAddr>,
+    /// This side of the client's connection.
+    pub downstream_local: SocketAddr,
+    /// The detected client, with the peer's port if it is the peer.
+    pub client: IpAddr,
+    /// The port that belongs to `client`; 0 if a header named the client.
+    pub client_port: u16,
+    /// The SNI.
+    pub server_name: Option<String>,
+    /// The rule: route, index of the rule, index of the match, and the hostname in the route.
+    pub rule: Option<RuleName>,
+}
+
+/// The name of a matched rule.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RuleName {
+    /// The route.
+    pub route: Arc<RouteId>,
+    /// Index of the rule in the route.
+    pub rule: usize,
+    /// Index of the match in the rule.
+    pub matched: usize,
+    /// The route's hostname that took the request, `*` for all.
+    pub hostname: Arc<str>,
+}

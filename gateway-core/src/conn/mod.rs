@@ -1,0 +1,71 @@
+//! Connections: from the socket to the bytes of a known listener.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use towergate_tls::NameMap;
+
+use crate::plan::{ListenerId, ListenerSettings, TcpSettings};
+
+/// What is known of a client's connection.
+#[derive(Clone, Debug)]
+pub struct ConnInfo {
+    /// The other end of the TCP connection.
+    pub tcp_peer: SocketAddr,
+    /// The source that a PROXY header gave, else `tcp_peer`. IPv4-mapped addresses are IPv4 here.
+    pub peer: SocketAddr,
+    /// The destination that a PROXY header gave, else this end of the TCP connection.
+    pub local: SocketAddr,
+    /// The port of the plan on which it was accepted.
+    pub port: u16,
+    /// What the TLS handshake gave; `None` on a plain port.
+    pub tls: Option<TlsInfo>,
+}
+
+/// What a TLS handshake gave.
+#[derive(Clone, Debug, Default)]
+pub struct TlsInfo {
+    /// The server name, lower case, without a trailing dot.
+    pub server_name: Option<String>,
+    /// The protocol chosen by ALPN.
+    pub alpn: Option<Vec<u8>>,
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// The suite, by its IANA name.
+    pub cipher: &'static str,
+}
+
+/// What a connection needs to know of its port, read once when it is accepted.
+#[derive(Clone, Debug)]
+pub struct PortConfig {
+    /// The port of the plan.
+    pub port: u16,
+    /// What happens before a listener is chosen.
+    pub tcp: TcpSettings,
+    /// Plain or TLS.
+    pub transport: Transport,
+}
+
+/// Plain or TLS.
+#[derive(Clone, Debug)]
+pub enum Transport {
+    /// HTTP at once. Connection settings are those of the port's first listener, since the listener
+    /// is chosen later, by `Host`.
+    Plain(Arc<ListenerConfig>),
+    /// The listener is chosen by SNI; without SNI, or with an IP address, only the one that takes
+    /// every name. No listener: the connection is closed.
+    Tls(NameMap<Arc<ListenerConfig>>),
+}
+
+/// What a connection needs to know of its listener.
+#[derive(Clone, Debug)]
+pub struct ListenerConfig {
+    /// Its name.
+    pub id: ListenerId,
+    /// Its settings.
+    pub settings: Arc<ListenerSettings>,
+    /// The TLS configuration; `None` on a plain port.
+    pub tls: Option<Arc<towergate_tls::server::ServerConfig>>,
+    /// Counts its connections, across changes of the configuration and workers.
+    pub connections: Arc<std::sync::atomic::AtomicU64>,
+}

@@ -1,0 +1,160 @@
+//! Why a request got no answer from a backend, and what the client is told.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+
+use http::StatusCode;
+
+/// Why a request got no answer from a backend. The texts are those of Envoy's local replies.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No rule of the listener matches.
+    #[error("no route")]
+    NoRoute,
+    /// The authority belongs to another listener than the one that TLS chose.
+    #[error("misdirected")]
+    Misdirected,
+    /// The rule or its policy is invalid: it fails closed with this status.
+    #[error("the configuration of the rule is invalid")]
+    Failed(StatusCode),
+    /// The share of an unresolvable backendRef.
+    #[error("the backend reference is invalid")]
+    InvalidBackend,
+    /// The backend has no endpoint.
+    #[error("the backend has no endpoint")]
+    NoEndpoint,
+    /// A limit of the circuit breaker is reached.
+    #[error("overflow")]
+    Overflow,
+    /// The connection could not be opened.
+    #[error("connecting to {0}")]
+    Connect(SocketAddr, #[source] std::io::Error),
+    /// The connection could not be opened in time.
+    #[error("connecting to {0} timed out")]
+    ConnectTimeout(SocketAddr),
+    /// The TLS handshake with the endpoint failed.
+    #[error("TLS with {0}")]
+    BackendTls(SocketAddr, #[source] std::io::Error),
+    /// The connection ended before the response's head.
+    #[error("connection termination")]
+    Terminated(#[source] Option<hyper::Error>),
+    /// The backend reset the stream.
+    #[error("remote reset")]
+    RemoteReset(#[source] Option<hyper::Error>),
+    /// The backend refused the stream; it is safe to try again.
+    #[error("remote refused stream reset")]
+    Refused(#[source] Option<hyper::Error>),
+    /// What the backend sent is not HTTP.
+    #[error("protocol error")]
+    Protocol(#[source] Option<hyper::Error>),
+    /// The response did not come within the request's time.
+    #[error("upstream request timeout")]
+    Timeout,
+    /// The response did not come within the attempt's time.
+    #[error("upstream per try timeout")]
+    AttemptTimeout,
+    /// The client's body is malformed or ended early: the client's fault, not the backend's.
+    #[error("the request's body is malformed")]
+    RequestBody(#[source] crate::body::BoxError),
+    /// The client did not send the whole request in time.
+    #[error("request timeout")]
+    RequestTimeout,
+    /// Neither side made progress in time. `true`: the request was complete.
+    #[error("stream timeout")]
+    StreamIdle(bool),
+    /// An `Upgrade` that the rule does not allow.
+    #[error("upgrade refused")]
+    UpgradeRefused,
+}
+
+/// What the client is told and what the access log says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The text of the body.
+    pub body: Cow<'static, str>,
+    /// Envoy's response flag.
+    pub flag: &'static str,
+    /// Envoy's response code details.
+    pub details: Cow<'static, str>,
+}
+
+impl Error {
+    /// The answer for the client.
+    pub fn answer(&self) -> Answer {
+        use StatusCode as S;
+        const EMPTY: Cow<'static, str> = Cow::Borrowed("");
+        let local = |status, body: &'static str, flag, details: &'static str| Answer {
+            status,
+            body: body.into(),
+            flag,
+            details: details.into(),
+        };
+        let reset = |status, flag, reason: &str| Answer {
+            status,
+            body: format!(
+                "upstream connect error or disconnect/reset before headers. reset reason: {reason}"
+            )
+            .into(),
+            flag,
+            details: format!(
+                "upstream_reset_before_response_started{{{}}}",
+                reason.replace(' ', "_")
+            )
+            .into(),
+        };
+        match self {
+            Self::NoRoute => local(S::NOT_FOUND, "", "NR", "route_not_found"),
+            Self::Misdirected => local(S::MISDIRECTED_REQUEST, "", "NR", "misdirected_request"),
+            Self::Failed(status) => Answer {
+                status: *status,
+                body: EMPTY,
+                flag: "",
+                details: "direct_response".into(),
+            },
+            Self::InvalidBackend => local(S::INTERNAL_SERVER_ERROR, "", "", "direct_response"),
+            Self::NoEndpoint => local(S::SERVICE_UNAVAILABLE, "", "", "direct_response"),
+            Self::Overflow => reset(S::SERVICE_UNAVAILABLE, "UO", "overflow"),
+            Self::Connect(..) | Self::BackendTls(..) => {
+                reset(S::SERVICE_UNAVAILABLE, "UF", "remote connection failure")
+            }
+            Self::ConnectTimeout(_) => reset(S::SERVICE_UNAVAILABLE, "UF", "connection timeout"),
+            Self::Terminated(_) => reset(S::SERVICE_UNAVAILABLE, "UC", "connection termination"),
+            Self::RemoteReset(_) => reset(S::SERVICE_UNAVAILABLE, "UR", "remote reset"),
+            Self::Refused(_) => reset(S::SERVICE_UNAVAILABLE, "UR", "remote refused stream reset"),
+            Self::Protocol(_) => reset(S::BAD_GATEWAY, "UPE", "protocol error"),
+            Self::Timeout => local(
+                S::GATEWAY_TIMEOUT,
+                "upstream request timeout",
+                "UT",
+                "response_timeout",
+            ),
+            Self::AttemptTimeout => local(
+                S::GATEWAY_TIMEOUT,
+                "upstream request timeout",
+                "UT",
+                "upstream_per_try_timeout",
+            ),
+            Self::RequestBody(_) => {
+                local(S::BAD_REQUEST, "Bad Request", "DPE", "http1.codec_error")
+            }
+            Self::RequestTimeout => local(
+                S::REQUEST_TIMEOUT,
+                "request timeout",
+                "DT",
+                "request_overall_timeout",
+            ),
+            Self::StreamIdle(complete) => {
+                let status = if *complete {
+                    S::GATEWAY_TIMEOUT
+                } else {
+                    S::REQUEST_TIMEOUT
+                };
+                local(status, "stream timeout", "SI", "stream_idle_timeout")
+            }
+            Self::UpgradeRefused => local(S::FORBIDDEN, "", "", "upgrade_failed"),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! The data plane of the Towergate gateway.
+//!
+//! The life of a request, and where each step is:
+//!
+//! | step | module |
+//! |---|---|
+//! | accept, PROXY protocol, TLS | [`conn`], [`proxy_protocol`] |
+//! | HTTP codec, timers, limits | [`serve`] |
+//! | sanitize, client address, early header edits | [`http`] |
+//! | route | [`route`] |
+//! | policies | [`policy`] |
+//! | filters | [`filter`] |
+//! | deadline, retry, breaker | [`traffic`] |
+//! | weighted backend, endpoint | [`balance`] |
+//! | connection to the endpoint | [`upstream`] |
+
+pub mod access_log;
+pub mod balance;
+pub mod body;
+pub mod conn;
+pub mod error;
+pub mod filter;
+pub mod http;
+pub mod observer;
+pub mod plan;
+pub mod policy;
+pub mod proxy_protocol;
+pub mod route;
+pub mod serve;
+pub mod snapshot;
+pub mod traffic;
+pub mod upstream;
+
+pub use body::Body;
+pub use error::Error;
+pub use plan::Plan;

@@ -1,0 +1,54 @@
+//! What happens in the data plane, told as it happens: the source of metrics.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::access_log::Entry;
+use crate::plan::{BackendId, ListenerId};
+
+/// Takes [`Event`]s, on the worker where they happen: it must neither wait nor take a shared lock.
+pub trait Observer: Send + Sync + 'static {
+    /// Takes one event.
+    fn observe(&self, event: &Event<'_>);
+}
+
+/// An observer that looks away.
+impl Observer for () {
+    fn observe(&self, _event: &Event<'_>) {}
+}
+
+/// Something that happened.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A connection was accepted on this port of the plan.
+    ConnectionOpened(u16),
+    /// It ended.
+    ConnectionClosed(u16),
+    /// It was refused: the listener's limit is reached.
+    ConnectionRefused(u16),
+    /// It was closed for want of a valid PROXY header; the word says why.
+    ProxyRejected(u16, &'static str),
+    /// A PROXY header arrived on a port that expects none.
+    UnexpectedProxyHeader(u16, SocketAddr),
+    /// A TLS handshake succeeded: version, and whether a session was resumed.
+    TlsHandshake(&'a ListenerId, &'static str, bool),
+    /// A TLS handshake failed; the word says why.
+    TlsFailed(u16, &'static str),
+    /// Bytes that are no HTTP.
+    CodecError(u16, &'static str),
+    /// An HTTP/2 client was cut off for abuse; the word says which.
+    Abuse(u16, &'static str),
+    /// A response ended, or the client left.
+    Request(&'a ListenerId, &'a Entry),
+    /// A connection to an endpoint was opened, in this time.
+    UpstreamConnected(&'a BackendId, Duration),
+    /// A connection to an endpoint could not be opened.
+    UpstreamConnectFailed(&'a BackendId),
+    /// A connection to an endpoint ended.
+    UpstreamClosed(&'a BackendId),
+    /// A request was sent once more.
+    Retried(&'a BackendId),
+    /// A limit of the circuit breaker was reached.
+    Overflowed(&'a BackendId),
+}

@@ -1,0 +1,342 @@
+//! Ports, their listeners, and what a ClientTrafficPolicy sets on them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use towergate_tls::{NamePattern, ServerTls};
+
+use super::{Route, TextMatch};
+use crate::filter::HeaderEdits;
+use crate::http::client_ip::ClientIpRule;
+use crate::policy::NoPolicy;
+
+/// One socket, shared by all listeners of its address and port.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Port<P = NoPolicy> {
+    /// The addresses to bind.
+    pub addresses: Vec<IpAddr>,
+    /// The port to bind. May differ from what the Gateway says: see `Listener::port`.
+    pub port: u16,
+    /// What happens before a listener is chosen.
+    pub tcp: TcpSettings,
+    /// By hostname; no two have the same. All have the same transport: all plain or all TLS.
+    pub listeners: Vec<Listener<P>>,
+}
+
+/// What applies to a connection before it is known which listener it is for.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct TcpSettings {
+    /// Whether connections begin with a PROXY protocol header.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// Time for the PROXY header and the ClientHello together. Envoy Gateway: 15 s.
+    pub inspection_timeout: Duration,
+    /// TCP keep-alive of accepted sockets.
+    pub keepalive: Option<Keepalive>,
+    /// Size of the socket's buffers, in bytes.
+    pub socket_buffer: Option<usize>,
+    /// Connections accepted in a row before others get their turn; 0: no bound.
+    pub accepts_per_event: u32,
+}
+
+impl Default for TcpSettings {
+    fn default() -> Self {
+        Self {
+            proxy_protocol: None,
+            inspection_timeout: Duration::from_secs(15),
+            keepalive: None,
+            socket_buffer: None,
+            accepts_per_event: 1,
+        }
+    }
+}
+
+/// A PROXY protocol header, version 1 or 2, is expected.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct ProxyProtocol {
+    /// Also serve connections that begin with something else.
+    pub optional: bool,
+}
+
+/// TCP keep-alive; `None`: the system's value.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct Keepalive {
+    /// Idle time before the first probe.
+    pub idle: Option<Duration>,
+    /// Time between probes.
+    pub interval: Option<Duration>,
+    /// Unanswered probes before the connection is given up.
+    pub probes: Option<u32>,
+}
+
+/// The name of a listener.
+#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct ListenerId {
+    /// Namespace of the Gateway.
+    pub namespace: String,
+    /// Name of the Gateway.
+    pub gateway: String,
+    /// Name of the listener within it.
+    pub listener: String,
+}
+
+/// A listener of a Gateway and everything attached to it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Listener<P = NoPolicy> {
+    /// Its name.
+    pub id: ListenerId,
+    /// The port that the Gateway names, which redirects use; the socket's may be mapped.
+    pub port: u16,
+    /// The host names that it takes.
+    pub hostname: NamePattern,
+    /// HTTP or HTTPS.
+    pub protocol: Protocol,
+    /// What its ClientTrafficPolicy says, or the defaults.
+    pub settings: Arc<ListenerSettings>,
+    /// Attached routes, oldest first, then by namespace and name: of equal matches the first wins.
+    pub routes: Vec<Arc<Route<P>>>,
+    /// The policy is invalid: every request is answered 500 (fail closed).
+    pub failed: bool,
+}
+
+/// What a listener speaks.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub enum Protocol {
+    /// HTTP/1.1, and HTTP/2 with prior knowledge.
+    Http,
+    /// The same over TLS, by ALPN.
+    Https(Arc<ServerTls>),
+}
+
+/// Effective settings of a listener. The defaults are those of Envoy Gateway without a policy.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Hash, Serialize, Deserialize)]
+pub struct ListenerSettings {
+    /// How the client's address is found.
+    pub client_ip: ClientIpRule,
+    /// Header handling.
+    pub headers: HeaderSettings,
+    /// Path normalisation.
+    pub path: PathSettings,
+    /// Timers of the client's side.
+    pub timeouts: Timeouts,
+    /// HTTP/1 switches.
+    pub http1: Http1Settings,
+    /// HTTP/2 settings.
+    pub http2: Http2Settings,
+    /// Limits of connections.
+    pub limits: ConnectionLimits,
+    /// This path is answered 200 (503 while draining) before routing.
+    pub health_check_path: Option<String>,
+    /// Rules of a more specific hostname that do not match end the search with 404, as in Envoy.
+    /// Off: the rules of the next less specific hostname are tried (Gateway API).
+    pub strict_host: bool,
+    /// A forged `x-envoy-external-address` passes in the modes in which Envoy lets it pass.
+    pub keep_external_address: bool,
+}
+
+/// Header handling (ClientTrafficPolicy `headers`).
+#[derive(Clone, Debug, Eq, PartialEq, Hash, Serialize, Deserialize)]
+pub struct HeaderSettings {
+    /// Add `x-envoy-*` headers to requests and responses.
+    pub envoy_headers: bool,
+    /// What becomes of `x-request-id`.
+    pub request_id: RequestIdMode,
+    /// What becomes of a name with an underscore.
+    pub underscores: Underscores,
+    /// What becomes of `x-forwarded-client-cert`.
+    pub xfcc: XfccMode,
+    /// Edits of requests before everything else.
+    pub early: HeaderEdits,
+    /// Edits of responses after everything else.
+    pub late: HeaderEdits,
+    /// `example.com.` is `example.com`.
+    pub strip_trailing_host_dot: bool,
+    /// The largest request head, in bytes.
+    pub max_request_head: usize,
+    /// Send `x-ratelimit-*`.
+    pub rate_limit_headers: bool,
+}
+
+impl Default for HeaderSettings {
+    fn default() -> Self {
+        Self {
+            envoy_headers: false,
+            request_id: RequestIdMode::default(),
+            underscores: Underscores::default(),
+            xfcc: XfccMode::default(),
+            early: HeaderEdits::default(),
+            late: HeaderEdits::default(),
+            strip_trailing_host_dot: false,
+            max_request_head: 60 * 1024,
+            rate_limit_headers: true,
+        }
+    }
+}
+
+/// What becomes of `x-request-id` (ClientTrafficPolicy `headers.requestID`).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Hash, Serialize, Deserialize)]
+pub enum RequestIdMode {
+    /// A fresh one at the edge; behind a trusted proxy only a missing one is made.
+    #[default]
+    Generate,
+    /// Keep the client's, or make one.
+    PreserveOrGenerate,
+    /// Keep the client's, never make one.
+    Preserve,
+    /// Leave the header alone.
+    Disable,
+}
+
+/// What becomes of a request with `_` in a header name.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Hash, Serialize, Deserialize)]
+pub enum Underscores {
+    /// Forwarded.
+    Allow,
+    /// The request is refused.
+    #[default]
+    Reject,
+    /// The header is dropped.
+    Drop,
+}
+
+/// What becomes of `x-forwarded-client-cert` (no client certificates yet, so three modes act alike).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Hash, Serialize, Deserialize)]
+pub enum XfccMode {
+    /// Dropped.
+    #[default]
+    Sanitize,
+    /// Forwarded if the client showed a certificate, else dropped.
+    ForwardOnly,
+    /// Appended to if the client showed a certificate, else dropped.
+    AppendForward,
+    /// Replaced if the client showed a certificate, else dropped.
+    SanitizeSet,
+    /// Always forwarded.
+    AlwaysForwardOnly,
+}
+
+/// Path normalisation (ClientTrafficPolicy `path`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Hash, Serialize, Deserialize)]
+pub struct PathSettings {
+    /// `//` becomes `/`.
+    pub merge_slashes: bool,
+    /// What `%2F` and `%5C` do.
+    pub escaped_slashes: EscapedSlashes,
+}
+
+impl Default for PathSettings {
+    fn default() -> Self {
+        Self {
+            merge_slashes: true,
+            escaped_slashes: EscapedSlashes::default(),
+        }
+    }
+}
+
+/// What an escaped slash or backslash in a path does.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Hash, Serialize, Deserialize)]
+pub enum EscapedSlashes {
+    /// Nothing.
+    KeepUnchanged,
+    /// The request is refused (400).
+    RejectRequest,
+    /// Unescaped, then the request goes on.
+    UnescapeAndForward,
+    /// The client is sent to the unescaped path (307).
+    #[default]
+    UnescapeAndRedirect,
+}
+
+/// Timers of the client's side; `None`: no limit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Hash, Serialize, Deserialize)]
+pub struct Timeouts {
+    /// A connection without an active request. Envoy: 1 h.
+    pub idle: Option<Duration>,
+    /// From the first byte of a request until its head is complete. Ours: 10 s where Envoy has none.
+    pub request_headers: Option<Duration>,
+    /// Until the whole request is received.
+    pub request: Option<Duration>,
+    /// A request without any progress. Envoy: 5 min.
+    pub stream_idle: Option<Duration>,
+    /// For the TLS handshake.
+    pub tls_handshake: Option<Duration>,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            idle: Some(Duration::from_secs(3600)),
+            request_headers: Some(Duration::from_secs(10)),
+            request: None,
+            stream_idle: Some(Duration::from_secs(300)),
+            tls_handshake: Some(Duration::from_secs(15)),
+        }
+    }
+}
+
+/// HTTP/1 switches (ClientTrafficPolicy `http1`).
+#[derive(Clone, Debug, Default, Eq, PartialEq, Hash, Serialize, Deserialize)]
+pub struct Http1Settings {
+    /// Forward trailers.
+    pub trailers: bool,
+    /// Keep the case of header names.
+    pub preserve_header_case: bool,
+    /// Accept HTTP/1.0.
+    pub http10: Option<Http10>,
+    /// `Upgrade` values that are treated as if they were not there.
+    pub ignored_upgrades: Vec<TextMatch>,
+    /// Close as soon as the maximum duration is over, not with the next response.
+    pub close_at_max_duration: bool,
+}
+
+/// HTTP/1.0 is accepted.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Hash, Serialize, Deserialize)]
+pub struct Http10 {
+    /// The host of requests without `Host`.
+    pub default_host: Option<String>,
+}
+
+/// HTTP/2 settings (ClientTrafficPolicy `http2`); sizes in bytes.
+#[derive(Clone, Debug, Eq, PartialEq, Hash, Serialize, Deserialize)]
+pub struct Http2Settings {
+    /// SETTINGS_MAX_CONCURRENT_STREAMS.
+    pub max_concurrent_streams: u32,
+    /// Window of a stream.
+    pub stream_window: u32,
+    /// Window of a connection.
+    pub connection_window: u32,
+    /// Time between PINGs.
+    pub keepalive_interval: Option<Duration>,
+    /// Time for the answer to a PING.
+    pub keepalive_timeout: Option<Duration>,
+}
+
+impl Default for Http2Settings {
+    fn default() -> Self {
+        Self {
+            max_concurrent_streams: 100,
+            stream_window: 64 * 1024,
+            connection_window: 1024 * 1024,
+            keepalive_interval: None,
+            keepalive_timeout: None,
+        }
+    }
+}
+
+/// Limits of connections (ClientTrafficPolicy `connection`); `None`: no limit.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Hash, Serialize, Deserialize)]
+pub struct ConnectionLimits {
+    /// Connections at the same time, of the whole process.
+    pub connections: Option<u64>,
+    /// How long a surplus connection is kept before it is closed.
+    pub close_delay: Option<Duration>,
+    /// A connection's age, after which it is drained.
+    pub max_duration: Option<Duration>,
+    /// Requests per connection.
+    pub max_requests: Option<u64>,
+    /// A request's age, after which it is reset.
+    pub max_stream_duration: Option<Duration>,
+    /// Bytes buffered per connection and direction (soft).
+    pub buffer: Option<usize>,
+}

@@ -1,0 +1,54 @@
+//! What to serve, as plain data: every reference resolved, every text parsed, every precedence settled.
+//!
+//! A [`Plan`] is what `resolve` makes of Kubernetes objects, what golden tests compare, what
+//! `towergate check` explains and what a controller sends to a data plane. It holds values only, so it
+//! can be compared, printed and sent; what runs is the [`Snapshot`](crate::snapshot::Snapshot) built
+//! from it.
+//!
+//! ```text
+//! Plan
+//! └─ ports: one socket each (PROXY protocol, inspection time-out, TCP settings)
+//!    └─ listeners: by hostname (TLS, client address, sanitizing, limits)
+//!       └─ routes: attached, oldest first
+//!          └─ rules: matches, policies, filters, traffic settings, backends
+//! ```
+//!
+//! Addresses of backends are not part of it: see [`Endpoints`].
+//!
+//! `P` is the type of a route's policies ([`RoutePolicy`](crate::policy::RoutePolicy)).
+
+mod backend;
+mod listener;
+mod route;
+mod text;
+
+pub use backend::{
+    Backend, BackendId, BackendProtocol, Destination, Endpoint, Endpoints, WeightedBackend,
+};
+pub use listener::{
+    ConnectionLimits, EscapedSlashes, HeaderSettings, Http1Settings, Http2Settings, Http10,
+    Keepalive, Listener, ListenerId, ListenerSettings, PathSettings, Port, Protocol, ProxyProtocol,
+    RequestIdMode, TcpSettings, Timeouts, Underscores, XfccMode,
+};
+pub use route::{
+    Breaker, CookieHash, GrpcMethodMatch, HashKey, LoadBalancer, Match, NameMatch, PathMatch,
+    Retry, RetryOn, Route, RouteId, RouteKind, Rule, Traffic,
+};
+pub use text::{Text, TextMatch};
+
+use serde::{Deserialize, Serialize};
+
+use crate::policy::NoPolicy;
+
+/// Everything that a data plane serves, except the addresses of backends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan<P = NoPolicy> {
+    /// The sockets to listen on.
+    pub ports: Vec<Port<P>>,
+}
+
+impl<P> Default for Plan<P> {
+    fn default() -> Self {
+        Self { ports: Vec::new() }
+    }
+}

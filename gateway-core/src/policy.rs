@@ -1,0 +1,161 @@
+//! Policies of routes: how a rule of another crate is put into the request path.
+//!
+//! A [`Guard`] looks at a request's head and lets it pass or answers in its place. All guards of a rule
+//! run in one loop; each is also a tower Layer of its own through [`GuardLayer`].
+
+use std::fmt::Debug;
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::future::{Either, MapOk, TryFutureExt};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, request};
+use serde::{Deserialize, Serialize};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::plan::Rule;
+use crate::snapshot::Live;
+
+/// Header fields that a guard adds to the response, whoever gives it.
+pub type ResponseEdits = Vec<(HeaderName, HeaderValue)>;
+
+/// A rule that looks at a request's head and lets it pass, or answers in place of the service.
+pub trait Guard: Debug + Send + Sync + 'static {
+    /// Decides. May edit the head of a request that it lets pass, and add fields to the response.
+    fn check(&self, head: &mut request::Parts) -> Result<ResponseEdits, Rejection>;
+}
+
+/// What a policy of a plan becomes when it runs.
+pub trait RoutePolicy: Clone + Debug + PartialEq + Send + Sync + 'static {
+    /// Builds the guard for `rule`. What must outlive a change of the configuration is in `live`.
+    fn guard(&self, rule: &Rule<Self>, live: &Live) -> Arc<dyn Guard>;
+}
+
+/// The policy type of a plan without policies.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub enum NoPolicy {}
+
+impl RoutePolicy for NoPolicy {
+    fn guard(&self, _rule: &Rule<Self>, _live: &Live) -> Arc<dyn Guard> {
+        match *self {}
+    }
+}
+
+/// A guard's answer in place of the service: a rule said no.
+#[derive(Clone, Debug)]
+pub struct Rejection {
+    /// The status.
+    pub status: StatusCode,
+    /// The text of the body; plain text.
+    pub body: &'static str,
+    /// Further header fields.
+    pub headers: ResponseEdits,
+    /// Envoy's response flag.
+    pub flag: &'static str,
+    /// Envoy's response code details.
+    pub details: &'static str,
+}
+
+impl Rejection {
+    /// An answer without a body.
+    pub fn new(status: StatusCode, details: &'static str) -> Self {
+        Self {
+            status,
+            body: "",
+            headers: Vec::new(),
+            flag: "",
+            details,
+        }
+    }
+
+    /// 403, with no body.
+    pub fn forbidden(details: &'static str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, details)
+    }
+
+    /// The answer as a response.
+    pub fn into_response<B: From<Bytes>>(self) -> Response<B> {
+        let mut response = Response::new(B::from(Bytes::from_static(self.body.as_bytes())));
+        *response.status_mut() = self.status;
+        if !self.body.is_empty() {
+            response
+                .headers_mut()
+                .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        }
+        append(response.headers_mut(), self.headers);
+        response
+    }
+}
+
+fn append(headers: &mut HeaderMap, edits: ResponseEdits) {
+    for (name, value) in edits {
+        headers.append(name, value);
+    }
+}
+
+/// Applies a [`Guard`] in front of any HTTP service.
+#[derive(Clone, Debug)]
+pub struct GuardLayer(Arc<dyn Guard>);
+
+impl GuardLayer {
+    /// A layer for `guard`, which all its services share.
+    pub fn new(guard: impl Guard) -> Self {
+        Self(Arc::new(guard))
+    }
+}
+
+impl<S> Layer<S> for GuardLayer {
+    type Service = GuardService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        GuardService {
+            guard: self.0.clone(),
+            inner,
+        }
+    }
+}
+
+/// What [`GuardLayer`] makes of a service.
+#[derive(Clone, Debug)]
+pub struct GuardService<S> {
+    guard: Arc<dyn Guard>,
+    inner: S,
+}
+
+/// Adds a guard's fields to a response.
+type Edit<R> = Box<dyn FnOnce(Response<R>) -> Response<R> + Send>;
+
+impl<S, B, R> Service<Request<B>> for GuardService<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: From<Bytes>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Either<MapOk<S::Future, Edit<R>>, Ready<Result<S::Response, S::Error>>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, req: Request<B>) -> Self::Future {
+        let (mut head, body) = req.into_parts();
+        match self.guard.check(&mut head) {
+            Ok(edits) => {
+                let edit: Edit<R> = Box::new(move |mut response| {
+                    append(response.headers_mut(), edits);
+                    response
+                });
+                Either::Left(
+                    self.inner
+                        .call(Request::from_parts(head, body))
+                        .map_ok(edit),
+                )
+            }
+            Err(rejection) => Either::Right(ready(Ok(rejection.into_response()))),
+        }
+    }
+}

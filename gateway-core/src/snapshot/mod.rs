@@ -1,0 +1,5 @@
+//! (to be written)
+
+mod live;
+
+pub use live::Live;

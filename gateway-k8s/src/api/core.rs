@@ -1,0 +1,134 @@
+//! The few fields of core kinds that are read.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// `spec` of a Service.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceSpec {
+    /// `ClusterIP`, `ExternalName` and so on.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// The address in the cluster; `None` in text for headless ones.
+    #[serde(rename = "clusterIP")]
+    pub cluster_ip: Option<String>,
+    /// The DNS name of an `ExternalName`.
+    pub external_name: Option<String>,
+    /// Ports.
+    pub ports: Vec<ServicePort>,
+    /// Which pods are behind it.
+    pub selector: BTreeMap<String, String>,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServicePort {
+    /// Its name.
+    pub name: Option<String>,
+    /// The number by which routes name it.
+    pub port: u16,
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: Option<String>,
+    /// What is spoken, such as `kubernetes.io/h2c`.
+    pub app_protocol: Option<String>,
+    /// The port of the pods.
+    pub target_port: Option<IntOrString>,
+}
+
+/// A number or a name.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum IntOrString {
+    /// A number.
+    Int(i64),
+    /// A name.
+    String(String),
+}
+
+/// An EndpointSlice (`discovery.k8s.io/v1`).
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EndpointSlice {
+    /// `IPv4`, `IPv6` or `FQDN`.
+    pub address_type: String,
+    /// Endpoints.
+    pub endpoints: Vec<SliceEndpoint>,
+    /// Ports, by name as in the Service.
+    pub ports: Vec<SlicePort>,
+}
+
+/// An endpoint of a slice.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SliceEndpoint {
+    /// Addresses.
+    pub addresses: Vec<String>,
+    /// State.
+    pub conditions: EndpointConditions,
+    /// Zone.
+    pub zone: Option<String>,
+}
+
+/// State of an endpoint; missing `ready` means ready.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EndpointConditions {
+    /// May take traffic.
+    pub ready: Option<bool>,
+    /// Answers, even if it is terminating.
+    pub serving: Option<bool>,
+    /// Is being stopped.
+    pub terminating: Option<bool>,
+}
+
+/// A port of a slice.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SlicePort {
+    /// Name of the Service's port.
+    pub name: Option<String>,
+    /// Number.
+    pub port: Option<u16>,
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: Option<String>,
+    /// What is spoken.
+    pub app_protocol: Option<String>,
+}
+
+/// A Secret. `Debug` shows no values.
+#[derive(Clone, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Secret {
+    /// `kubernetes.io/tls` and so on.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// Values in base64.
+    pub data: BTreeMap<String, String>,
+    /// Values as they are; wins over `data`.
+    pub string_data: BTreeMap<String, String>,
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Secret")
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A ConfigMap.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ConfigMap {
+    /// Values.
+    pub data: BTreeMap<String, String>,
+    /// Values in base64.
+    pub binary_data: BTreeMap<String, String>,
+}
+
+/// A Namespace: only its metadata counts.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Namespace {}

@@ -1,0 +1,11 @@
+//! (to be written)
+
+use serde::{Deserialize, Serialize};
+
+/// (to be written)
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GatewayClassSpec {}
+
+/// (to be written)
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GatewaySpec {}

@@ -1,0 +1,19 @@
+//! Kubernetes objects in, plan and statuses out. Pure: no cluster, no clock, no environment.
+//!
+//! ```text
+//! YAML folder ─┐                                   ┌─> Statuses
+//!              ├─> Objects ──resolve──> Resolution ┼─> Plan
+//! API server ──┘   as written           (pure)     └─> Endpoints
+//! ```
+
+pub mod api;
+pub mod decode;
+pub mod objects;
+pub mod resolve;
+pub mod source;
+pub mod status;
+
+pub use decode::Diagnostic;
+pub use objects::{Object, ObjectKey, Objects};
+pub use resolve::{Resolution, Scope, resolve};
+pub use status::Statuses;

@@ -1,0 +1,113 @@
+//! All objects, typed, by kind and name.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use towergate_policy::backend_traffic::BackendTrafficPolicySpec;
+use towergate_policy::client_traffic::ClientTrafficPolicySpec;
+use towergate_policy::security::SecurityPolicySpec;
+
+use crate::api::core::{ConfigMap, EndpointSlice, Namespace, Secret, ServiceSpec};
+use crate::api::gateway::{GatewayClassSpec, GatewaySpec};
+use crate::api::grpc_route::GrpcRouteSpec;
+use crate::api::http_route::HttpRouteSpec;
+use crate::api::meta::ObjectMeta;
+use crate::api::policy::BackendTlsPolicySpec;
+use crate::api::reference_grant::ReferenceGrantSpec;
+
+/// Namespace and name. The namespace is empty for kinds of the cluster.
+#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct ObjectKey {
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+impl ObjectKey {
+    /// A key.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            return f.write_str(&self.name);
+        }
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// An object with the place that it came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Object<S> {
+    /// `apiVersion` as written.
+    pub api_version: String,
+    /// `metadata`.
+    pub meta: ObjectMeta,
+    /// `spec`; for kinds without one (Secret, ConfigMap, EndpointSlice, Namespace) the object itself.
+    pub spec: S,
+    /// Where it was read.
+    pub origin: Origin,
+}
+
+impl<S> Object<S> {
+    /// Its namespace and name.
+    pub fn key(&self) -> ObjectKey {
+        ObjectKey::new(&*self.meta.namespace, &*self.meta.name)
+    }
+}
+
+/// Where an object was read, with its text so that a field's place can be found when it is needed.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Origin {
+    /// The file; empty for objects of an API server.
+    pub file: Arc<str>,
+    /// Line of the document's first line in the file, counted from 1; 0: unknown.
+    pub line: usize,
+    /// The document's text; empty: unknown.
+    pub text: Arc<str>,
+}
+
+/// Objects of one kind.
+pub type Store<S> = BTreeMap<ObjectKey, Object<S>>;
+
+/// The whole world as written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Objects {
+    /// `gateway.networking.k8s.io` GatewayClass.
+    pub gateway_classes: Store<GatewayClassSpec>,
+    /// `gateway.networking.k8s.io` Gateway.
+    pub gateways: Store<GatewaySpec>,
+    /// `gateway.networking.k8s.io` HTTPRoute.
+    pub http_routes: Store<HttpRouteSpec>,
+    /// `gateway.networking.k8s.io` GRPCRoute.
+    pub grpc_routes: Store<GrpcRouteSpec>,
+    /// `gateway.networking.k8s.io` ReferenceGrant.
+    pub reference_grants: Store<ReferenceGrantSpec>,
+    /// `gateway.networking.k8s.io` BackendTLSPolicy.
+    pub backend_tls_policies: Store<BackendTlsPolicySpec>,
+    /// `gateway.envoyproxy.io` ClientTrafficPolicy.
+    pub client_traffic_policies: Store<ClientTrafficPolicySpec>,
+    /// `gateway.envoyproxy.io` BackendTrafficPolicy.
+    pub backend_traffic_policies: Store<BackendTrafficPolicySpec>,
+    /// `gateway.envoyproxy.io` SecurityPolicy.
+    pub security_policies: Store<SecurityPolicySpec>,
+    /// Service.
+    pub services: Store<ServiceSpec>,
+    /// EndpointSlice.
+    pub endpoint_slices: Store<EndpointSlice>,
+    /// Secret.
+    pub secrets: Store<Secret>,
+    /// ConfigMap.
+    pub config_maps: Store<ConfigMap>,
+    /// Namespace.
+    pub namespaces: Store<Namespace>,
+}

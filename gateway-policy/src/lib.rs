@@ -1,0 +1,35 @@
+//! The policies of Envoy Gateway (`gateway.envoyproxy.io/v1alpha1`): as users write them, checked, turned
+//! into settings of the plan, and enforced.
+//!
+//! | kind | module | becomes |
+//! |---|---|---|
+//! | ClientTrafficPolicy | [`client_traffic`] | [`ListenerSettings`](towergate_core::plan::ListenerSettings), `TcpSettings`, `ServerTls` |
+//! | BackendTrafficPolicy | [`backend_traffic`] | [`Traffic`](towergate_core::plan::Traffic) and [`Policy`] values |
+//! | SecurityPolicy | [`security`] | [`Policy`] values |
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use towergate_core::plan::Rule;
+use towergate_core::policy::{Guard, RoutePolicy};
+use towergate_core::snapshot::Live;
+
+pub mod backend_traffic;
+pub mod client_traffic;
+pub mod rate_limit;
+pub mod security;
+
+/// A policy of a route: one variant per rule that the gateway enforces.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub enum Policy {
+    /// A local rate limit.
+    LocalRateLimit(rate_limit::LocalRateLimit),
+}
+
+impl RoutePolicy for Policy {
+    fn guard(&self, rule: &Rule<Self>, live: &Live) -> Arc<dyn Guard> {
+        match self {
+            Self::LocalRateLimit(limit) => limit.guard(rule, live),
+        }
+    }
+}
