@@ -1,5 +1,8 @@
 //! Connections: from the socket to the bytes of a known listener.
 
+pub mod prefixed;
+pub mod proxy;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
