@@ -26,6 +26,9 @@ pub use open::Open;
 pub(crate) use open::{sleep_until, warn_unexpected_proxy};
 pub use workers::Workers;
 
+pub mod prefixed;
+pub mod proxy;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
