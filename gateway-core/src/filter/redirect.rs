@@ -1,9 +1,16 @@
 //! Redirects (Gateway API `HTTPRequestRedirectFilter`).
 //!
-//! The new location is the old one but for what the filter changes. The port is, as in Envoy Gateway:
-//! the filter's; else with a scheme and no hostname the one of `Host`, with both none; else that of
-//! the listener. Ports 80 and 443 are never written. The query stays byte for byte, unless the filter
-//! gives a whole path that has one.
+//! The new location is the old one but for what the filter changes. The query stays byte for byte,
+//! unless the filter gives a whole path that has one. The port is, as in Envoy Gateway:
+//!
+//! | the filter has | port |
+//! |---|---|
+//! | a port | that one |
+//! | a scheme, no hostname | that of `Host` |
+//! | a scheme and a hostname | none |
+//! | no scheme | the listener's |
+//!
+//! Ports 80 and 443 are never written.
 
 use http::uri::PathAndQuery;
 use http::{HeaderValue, StatusCode};

@@ -170,3 +170,77 @@ where
         Either::Right(ready(Ok(self.layer.answer(&head))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http::HeaderValue;
+    use tower::{ServiceExt, service_fn};
+
+    use super::*;
+    use crate::filter::PathEdit;
+
+    async fn ask(
+        layer: RedirectLayer,
+        host: &str,
+        path: &str,
+    ) -> (StatusCode, Option<HeaderValue>) {
+        let inner =
+            service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(Bytes::new())) });
+        let request = Request::get(path).header(HOST, host).body(()).unwrap();
+
+        let response = layer.layer(inner).oneshot(request).await.unwrap();
+
+        (response.status(), response.headers().get(LOCATION).cloned())
+    }
+
+    #[tokio::test]
+    async fn only_what_is_below_the_prefix_is_redirected() {
+        let layer = RedirectLayer::new(Redirect {
+            scheme: None,
+            hostname: None,
+            port: None,
+            path: Some(PathEdit::Prefix("/new".to_owned())),
+            status: 308,
+        });
+        let layer = layer.below("/old/").https().port(8443);
+
+        for (path, location) in [
+            ("/old/x?q", Some("https://a.test:8443/new/x?q")),
+            ("/old", Some("https://a.test:8443/new")),
+            ("/older", None),
+            ("/", None),
+        ] {
+            let (status, got) = ask(layer.clone(), "a.test", path).await;
+
+            let expected = if location.is_some() { 308 } else { 200 };
+            assert_eq!(status, expected, "{path}");
+            assert_eq!(
+                got.as_ref().map(|v| v.to_str().unwrap()),
+                location,
+                "{path}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bad_host_or_redirect_leads_nowhere() {
+        let redirect = |status| Redirect {
+            scheme: Some("https".to_owned()),
+            hostname: None,
+            port: None,
+            path: None,
+            status,
+        };
+
+        assert_eq!(
+            ask(RedirectLayer::new(redirect(301)), "u@evil.test", "/").await,
+            (StatusCode::BAD_REQUEST, None)
+        );
+        assert_eq!(
+            ask(RedirectLayer::new(redirect(200)), "a.test", "/").await,
+            (StatusCode::INTERNAL_SERVER_ERROR, None)
+        );
+    }
+}
