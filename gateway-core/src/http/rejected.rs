@@ -85,8 +85,7 @@ impl Rejected {
         }
     }
 
-    /// The answer as a response; `Connection: close` is set if the connection must end, which an
-    /// HTTP/2 server has to ignore.
+    /// The answer as a response; with `Connection: close` if the connection must end.
     pub fn into_response<B: From<Bytes>>(self) -> Response<B> {
         let mut response = Response::new(B::from(Bytes::from_static(self.body.as_bytes())));
         *response.status_mut() = self.status;

@@ -55,10 +55,28 @@ pub struct Sanitized {
 
 /// Cleans the head of a request that came over TLS or not.
 ///
+/// Runs before early header edits, so that a client cannot have a field removed that an edit has set,
+/// and the rule on underscores is about what clients send.
+///
 /// # Errors
 /// [`Rejected`], which is the answer for the client: a refusal, or a redirect to the normal spelling of
-/// the path.
+/// the path. The request target is still as it was then; fields may be missing.
 pub fn request(
+    head: &mut request::Parts,
+    settings: &ListenerSettings,
+    tls: bool,
+) -> Result<Sanitized, Rejected> {
+    let version = head.version;
+    clean(head, settings, tls).map_err(|rejected| {
+        if is_multiplexed(version) {
+            rejected.keep_open()
+        } else {
+            rejected
+        }
+    })
+}
+
+fn clean(
     head: &mut request::Parts,
     settings: &ListenerSettings,
     tls: bool,
@@ -67,33 +85,45 @@ pub fn request(
     check_fields(&mut head.headers, version, settings.headers.underscores)?;
     check_method(head)?;
     check_framing(&mut head.headers)?;
-    let target = take_target(head, tls)?;
+    let target = split_target(head, tls)?;
     check_version(version, settings)?;
 
     let upgrade = Upgrade::take(&mut head.headers, &settings.http1.ignored_upgrades);
-    let client_header = match &settings.client_ip {
-        ClientIpRule::Header { name, .. } => Some(&**name),
-        _ => None,
-    };
-    hop_by_hop::strip_request(&mut head.headers, client_header).map_err(|bad| match bad {
-        BadNomination::Host => missing_host(),
-        BadNomination::Protected => Rejected::malformed("http1.connection_header_rejected"),
-    })?;
+    strip_connection(&mut head.headers, &settings.client_ip)?;
     let authority = settle_authority(&mut head.headers, target.authority, version, settings)?;
-    settle_path(head, target.path, settings)?;
-
     let expects_continue = take_expect(&mut head.headers)?;
     drop_bad_referer(&mut head.headers);
-    if version == Version::HTTP_2 || version == Version::HTTP_3 {
+    if is_multiplexed(version) {
         // Cookies may come in crumbs, and HTTP/1 has one line (RFC 9113, section 8.2.3).
         join_lines(&mut head.headers, &COOKIE, b"; ");
     }
+    settle_path(head, target.path, settings)?;
+
     head.version = Version::HTTP_11;
     Ok(Sanitized {
         authority,
         upgrade,
         expects_continue,
         version,
+    })
+}
+
+/// Whether requests share the connection, so that a bad one need not end it.
+fn is_multiplexed(version: Version) -> bool {
+    version >= Version::HTTP_2
+}
+
+/// Removes what belongs to the client's connection.
+fn strip_connection(headers: &mut HeaderMap, client_ip: &ClientIpRule) -> Result<(), Rejected> {
+    let protected = match client_ip {
+        ClientIpRule::Header { name, .. } => Some(&**name),
+        ClientIpRule::Peer
+        | ClientIpRule::TrustedHops { .. }
+        | ClientIpRule::TrustedNetworks { .. } => None,
+    };
+    hop_by_hop::strip_request(headers, protected).map_err(|bad| match bad {
+        BadNomination::Host => missing_host(),
+        BadNomination::Protected => Rejected::malformed("http1.connection_header_rejected"),
     })
 }
 
@@ -116,7 +146,7 @@ fn check_fields(
     version: Version,
     underscores: Underscores,
 ) -> Result<(), Rejected> {
-    let multiplexed = version >= Version::HTTP_2;
+    let multiplexed = is_multiplexed(version);
     if underscores != Underscores::Allow && headers.keys().any(has_underscore) {
         if underscores == Underscores::Reject {
             return Err(Rejected::malformed(if multiplexed {
@@ -228,11 +258,10 @@ struct Target {
     path: PathAndQuery,
 }
 
-/// Takes the target out of the head and splits it.
-fn take_target(head: &mut request::Parts, tls: bool) -> Result<Target, Rejected> {
-    let parts = std::mem::take(&mut head.uri).into_parts();
-    let multiplexed = head.version >= Version::HTTP_2;
-    if !multiplexed {
+/// Splits the target.
+fn split_target(head: &request::Parts, tls: bool) -> Result<Target, Rejected> {
+    let parts = head.uri.clone().into_parts();
+    if !is_multiplexed(head.version) {
         match &parts.scheme {
             Some(scheme) if *scheme == Scheme::HTTPS && !tls => {
                 let details = "http1.https_url_on_plaintext_connection";
@@ -294,7 +323,7 @@ fn settle_authority(
             drop(target);
             return Err(missing_host());
         }
-        (Some(target), Some(sent)) if version >= Version::HTTP_2 && target != *sent => {
+        (Some(target), Some(sent)) if is_multiplexed(version) && target != *sent => {
             let conflict = || bad_authority(BadAuthority);
             let one = Authority::parse(&target).map_err(|_| conflict())?;
             let other = Authority::parse(sent).map_err(|_| conflict())?;
