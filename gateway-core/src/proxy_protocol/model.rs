@@ -62,7 +62,12 @@ fn proxied<Ip: std::str::FromStr + Into<IpAddr>>(
     let ip = |text: &[u8]| -> Option<IpAddr> {
         Some(std::str::from_utf8(text).ok()?.parse::<Ip>().ok()?.into())
     };
-    let port = |text: &[u8]| (0..=u16::MAX).find(|port| port.to_string().as_bytes() == text);
+    let port = |text: &[u8]| {
+        let text = std::str::from_utf8(text).ok()?;
+        text.parse()
+            .ok()
+            .filter(|port: &u16| port.to_string() == text)
+    };
     ends(
         ip(source)?,
         ip(destination)?,
@@ -143,12 +148,12 @@ fn whole_v2(bytes: &[u8], body: &[u8]) -> Option<(Command, Fields)> {
         _ => true,
     });
     let sums: Vec<_> = tlvs.iter().filter(|(kind, _)| *kind == 3).collect();
-    let sum_matches = match sums[..] {
+    let sum_matches = || match sums[..] {
         [] => true,
         [(_, sum)] => sum[..] == slow_crc32c(bytes, body, 2 * width + 4).to_be_bytes(),
         _ => false,
     };
-    (good && sum_matches).then_some((command, tlvs))
+    (good && sum_matches()).then_some((command, tlvs))
 }
 
 fn fields(mut bytes: &[u8]) -> Option<Fields> {

@@ -1,5 +1,6 @@
 //! Envoy's recorded answers, then what always holds.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 
 use http::{StatusCode, header};
@@ -431,7 +432,9 @@ proptest! {
 
     /// P5: more trust looks further to the left, or, past garbage or twenty entries, gives up.
     #[test]
-    fn more_trust_never_moves_the_client_to_the_right(list in any_list(30)) {
+    fn more_trust_never_moves_the_client_to_the_right(mut list in any_list(30)) {
+        let mut seen = HashSet::new();
+        list.retain(|entry| seen.insert(entry.trim().parse::<IpAddr>().ok()));
         let headers = xff(&[list.join(",")]);
         let less = find(ip(PEER), &headers, &networks(&["127.9.0.0/16", "10.0.0.0/8"])).unwrap();
         let more = find(ip(PEER), &headers, &trusted()).unwrap();
