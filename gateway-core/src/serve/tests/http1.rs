@@ -45,21 +45,66 @@ async fn pipelined_requests_are_answered_in_order() {
 
 /// Requests and the answer to expect, from Envoy's recorded answers.
 const MALFORMED: &[(&[u8], &str, &str, &str)] = &[
-    (b"garbage\r\n\r\n", "400 Bad Request", "Bad Request", "http1.codec_error"),
-    (b"SSH-2.0-x\r\n", "400 Bad Request", "Bad Request", "http1.codec_error"),
-    (b" / HTTP/1.1\r\nHost: a\r\n\r\n", "400 Bad Request", "Bad Request", "http1.codec_error"),
-    (b"GET / http/1.1\r\nHost: a\r\n\r\n", "400 Bad Request", "Bad Request", "http1.codec_error"),
-    (b"GET / HTTP/1.1\r\nX A: 1\r\n\r\n", "400 Bad Request", "Bad Request", "http1.codec_error"),
-    (b"GET / HTTP/1.1\r\nX-A: a\x01b\r\n\r\n", "400 Bad Request", "Bad Request", "http1.codec_error"),
+    (
+        b"garbage\r\n\r\n",
+        "400 Bad Request",
+        "Bad Request",
+        "http1.codec_error",
+    ),
+    (
+        b"SSH-2.0-x\r\n",
+        "400 Bad Request",
+        "Bad Request",
+        "http1.codec_error",
+    ),
+    (
+        b" / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "400 Bad Request",
+        "Bad Request",
+        "http1.codec_error",
+    ),
+    (
+        b"GET / http/1.1\r\nHost: a\r\n\r\n",
+        "400 Bad Request",
+        "Bad Request",
+        "http1.codec_error",
+    ),
+    (
+        b"GET / HTTP/1.1\r\nX A: 1\r\n\r\n",
+        "400 Bad Request",
+        "Bad Request",
+        "http1.codec_error",
+    ),
+    (
+        b"GET / HTTP/1.1\r\nX-A: a\x01b\r\n\r\n",
+        "400 Bad Request",
+        "Bad Request",
+        "http1.codec_error",
+    ),
     (
         b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
         "400 Bad Request",
         "Bad Request",
         "http1.codec_error",
     ),
-    (b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", "426 Upgrade Required", "Upgrade Required", "low_version"),
-    (b"GET / HTTP/3.0\r\nHost: a\r\n\r\n", "426 Upgrade Required", "Upgrade Required", "low_version"),
-    (b"GET /\r\n\r\n", "426 Upgrade Required", "Upgrade Required", "low_version"),
+    (
+        b"GET / HTTP/1.2\r\nHost: a\r\n\r\n",
+        "426 Upgrade Required",
+        "Upgrade Required",
+        "low_version",
+    ),
+    (
+        b"GET / HTTP/3.0\r\nHost: a\r\n\r\n",
+        "426 Upgrade Required",
+        "Upgrade Required",
+        "low_version",
+    ),
+    (
+        b"GET /\r\n\r\n",
+        "426 Upgrade Required",
+        "Upgrade Required",
+        "low_version",
+    ),
     (
         b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         "426 Upgrade Required",
@@ -77,9 +122,15 @@ const MALFORMED: &[(&[u8], &str, &str, &str)] = &[
 fn assert_is_reply(answer: &str, status: &str, body: &str) {
     let (head, rest) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
     let length = body.len();
-    assert!(head.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}");
+    assert!(
+        head.starts_with(&format!("HTTP/1.1 {status}\r\n")),
+        "{answer}"
+    );
     assert!(head.contains("\r\ncontent-type: text/plain"), "{answer}");
-    assert!(head.contains(&format!("\r\ncontent-length: {length}")), "{answer}");
+    assert!(
+        head.contains(&format!("\r\ncontent-length: {length}")),
+        "{answer}"
+    );
     assert!(head.contains("\r\nconnection: close"), "{answer}");
     assert_eq!(rest, body);
 }
@@ -129,7 +180,10 @@ async fn answers_of_the_handler_are_never_taken_for_the_codecs() {
 #[tokio::test]
 async fn heads_beyond_the_limits_get_431() {
     let rig = Rig::plain(|s| s.headers.max_request_head = 1024).await;
-    let long = format!("GET / HTTP/1.1\r\nHost: a\r\nX-A: {}\r\n\r\n", "a".repeat(2000));
+    let long = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\nX-A: {}\r\n\r\n",
+        "a".repeat(2000)
+    );
     let endless = format!("GET /{} ", "a".repeat(2000));
     let ninety: String = (0..90).map(|i| format!("x{i}: 1\r\n")).collect();
     let many = Rig::plain(|_| {}).await;
@@ -141,7 +195,9 @@ async fn heads_beyond_the_limits_get_431() {
         many.talk(format!("GET / HTTP/1.1\r\n{hundred}\r\n")).await,
     ];
     let good = many
-        .talk(format!("GET / HTTP/1.1\r\nConnection: close\r\n{ninety}\r\n"))
+        .talk(format!(
+            "GET / HTTP/1.1\r\nConnection: close\r\n{ninety}\r\n"
+        ))
         .await;
 
     for answer in answers {
@@ -203,7 +259,9 @@ async fn a_proxy_header_names_the_client_and_a_second_one_is_no_http() {
     let header = "PROXY TCP4 203.0.113.7 192.0.2.1 56324 443\r\n";
 
     let good = rig
-        .talk(format!("{header}GET /peer HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"))
+        .talk(format!(
+            "{header}GET /peer HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        ))
         .await;
     let twice = rig.talk(format!("{header}{header}{GET}")).await;
     let none = rig.talk(GET).await;
@@ -238,11 +296,13 @@ async fn after_an_upgrade_bytes_pass_whatever_they_look_like() {
     assert!(echo.starts_with("http/1.1 400"));
     assert_eq!(refused, "", "the tunnel counts as a connection");
     assert_eq!(client.rest().await, "");
-    assert!(soon(async {
-        rig.drain.start();
-        rig.drain.drained(tokio::time::Instant::now() + SOON).await
-    })
-    .await);
+    assert!(
+        soon(async {
+            rig.drain.start();
+            rig.drain.drained(tokio::time::Instant::now() + SOON).await
+        })
+        .await
+    );
 }
 
 #[tokio::test]

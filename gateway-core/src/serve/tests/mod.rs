@@ -123,7 +123,12 @@ impl Rig {
     /// A plain port.
     async fn plain(edit: impl FnOnce(&mut ListenerSettings)) -> Self {
         let listener = listener_config(edit);
-        Self::with(TcpSettings::default(), listener.clone(), Transport::Plain(listener)).await
+        Self::with(
+            TcpSettings::default(),
+            listener.clone(),
+            Transport::Plain(listener),
+        )
+        .await
     }
 
     async fn with(tcp: TcpSettings, listener: Arc<ListenerConfig>, transport: Transport) -> Self {

@@ -22,9 +22,15 @@ async fn a_head_that_does_not_end_is_answered_408() {
 
     let answer = rig.talk("GET / HTTP/1.1\r\nHost: a.test\r\n").await;
 
-    assert!(answer.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 408 Request Timeout\r\n"),
+        "{answer}"
+    );
     assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
-    assert!(answer.ends_with("\r\n\r\nrequest header timeout"), "{answer}");
+    assert!(
+        answer.ends_with("\r\n\r\nrequest header timeout"),
+        "{answer}"
+    );
     rig.events.expect("request_header_timeout").await;
 }
 
@@ -85,7 +91,10 @@ async fn the_head_of_a_later_request_has_its_own_time() {
     let (head, _) = client.answer().await;
     client.send("GET / HTTP").await;
 
-    assert!(head.starts_with("http/1.1 200"), "idle time is no head time");
+    assert!(
+        head.starts_with("http/1.1 200"),
+        "idle time is no head time"
+    );
     assert!(client.rest().await.starts_with("HTTP/1.1 408"));
 }
 
@@ -149,7 +158,12 @@ async fn surplus_connections_are_kept_a_while_and_closed() {
     let waited = start.elapsed();
     drop(first);
     rig.events.expect("ConnectionClosed").await;
-    let closed = || rig.listener.connections.load(std::sync::atomic::Ordering::Relaxed) == 0;
+    let closed = || {
+        rig.listener
+            .connections
+            .load(std::sync::atomic::Ordering::Relaxed)
+            == 0
+    };
     eventually(closed).await.unwrap();
     let mut second = rig.connect().await;
     second.send(GET).await;
