@@ -2,7 +2,7 @@
 //!
 //! Nothing is written before the PROXY header, if one is expected, is complete and valid.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -10,12 +10,17 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::drain::Drain;
-use super::io::{Opening, Reopened, read_opening};
 use super::listener::Service;
+use super::opening::{Opening, read_opening};
+use super::prefixed::Prefixed;
+use super::proxy::{self, Ends};
 use super::{ConnInfo, ListenerConfig, Open, PortConfig, TlsInfo, Transport};
 use super::{sleep_until, tls, warn_unexpected_proxy};
 use crate::observer::Event;
 use crate::serve::{Handler, Session, serve_connection};
+
+/// A connection whose PROXY header, if there was one, is read.
+type Stream = Prefixed<TcpStream>;
 
 /// A connection on its way.
 struct Arrival<H> {
@@ -23,16 +28,9 @@ struct Arrival<H> {
     config: Arc<PortConfig>,
     drain: Drain,
     open: Open,
+    /// Until when the PROXY header and the ClientHello must be there.
     deadline: Instant,
-    addresses: Addresses,
-}
-
-/// Who is connected to what.
-#[derive(Clone, Copy, Debug)]
-struct Addresses {
-    tcp_peer: SocketAddr,
-    peer: SocketAddr,
-    local: SocketAddr,
+    ends: Ends,
 }
 
 /// Serves one accepted connection until its end.
@@ -47,46 +45,40 @@ pub(crate) async fn serve<H: Handler>(
     let Ok(local) = stream.local_addr() else {
         return; // The client has left already.
     };
-    let tcp_peer = canonical(tcp_peer);
     let arrival = Arrival {
         deadline: Instant::now() + config.tcp.inspection_timeout,
-        addresses: Addresses {
-            tcp_peer,
-            peer: tcp_peer,
-            local: canonical(local),
-        },
+        ends: Ends::of_tcp(tcp_peer, local),
+        config: config.clone(),
         service,
-        config,
         drain,
         open,
     };
-    let drain = arrival.drain.clone();
-    match &arrival.config.clone().transport {
+    match &config.transport {
         Transport::Plain(listener) => arrival.serve_plain(stream, listener).await,
-        Transport::Tls(_) => arrival.serve_tls(stream, &drain).await,
+        Transport::Tls(_) => arrival.serve_tls(stream).await,
     }
 }
 
 impl<H: Handler> Arrival<H> {
-    async fn serve_plain(mut self, stream: TcpStream, listener: &Arc<ListenerConfig>) {
+    async fn serve_plain(mut self, stream: TcpStream, listener: &ListenerConfig) {
         if !self.open.admit(listener) {
             return self.refuse(listener).await;
         }
-        let Some(stream) = self.read_proxy(stream).await else {
-            return;
-        };
-        self.serve_http(stream, listener, None).await;
+        if let Some(stream) = self.read_proxy(stream).await {
+            self.serve_http(stream, listener, None).await;
+        }
     }
 
-    async fn serve_tls(mut self, stream: TcpStream, drain: &Drain) {
+    async fn serve_tls(mut self, stream: TcpStream) {
         let Some(stream) = self.read_proxy(stream).await else {
             return;
         };
-        let start = tokio::select! {
-            start = self.start_tls(stream) => start,
+        let drain = self.drain.clone();
+        let hello = tokio::select! {
+            hello = self.read_hello(stream) => hello,
             () = drain.started() => return,
         };
-        let hello = match start {
+        let hello = match hello {
             Ok(hello) => hello,
             Err(word) => return self.note(&Event::TlsFailed(self.config.port, word)),
         };
@@ -103,30 +95,52 @@ impl<H: Handler> Arrival<H> {
         }
     }
 
+    /// Reads the PROXY header, if the port expects one. `None`: the connection is to be closed.
+    async fn read_proxy(&mut self, mut stream: TcpStream) -> Option<Stream> {
+        let config = self.config.clone();
+        let Some(mode) = &config.tcp.proxy_protocol else {
+            return Some(Prefixed::new(stream, bytes::Bytes::new()));
+        };
+        let preamble = tokio::select! {
+            preamble = proxy::read(&mut stream, mode, self.deadline) => preamble,
+            () = self.drain.started() => return None,
+        };
+        match preamble {
+            Ok(preamble) => {
+                self.ends = self.ends.replaced_by(preamble.addresses);
+                Some(Prefixed::new(stream, preamble.rest))
+            }
+            Err(error) => {
+                self.note(&Event::ProxyRejected(config.port, error.reason()));
+                None
+            }
+        }
+    }
+
     /// Reads the ClientHello, if the first bytes are those of TLS.
-    async fn start_tls<Io>(&self, mut io: Io) -> Result<tls::Hello<Reopened<Io>>, &'static str>
-    where
-        Io: AsyncRead + AsyncWrite + Unpin,
-    {
+    async fn read_hello(
+        &self,
+        mut stream: Stream,
+    ) -> Result<tls::Hello<Prefixed<Stream>>, &'static str> {
         let Transport::Tls(listeners) = &self.config.transport else {
             return Err("no_tls_settings");
         };
         let mut opening = Opening::default();
-        let read = read_opening(&mut io, &mut opening, false);
+        let read = read_opening(&mut stream, &mut opening, false);
         match tokio::time::timeout_at(self.deadline, read).await {
             Err(_) => return Err("client_hello_timeout"),
             Ok(Err(_)) => return Err("client_left"),
             Ok(Ok(())) => {}
         }
-        if let Some(version) = opening.proxy_version().filter(|_| !self.proxy_expected()) {
-            let (port, peer) = (self.config.port, self.addresses.tcp_peer);
+        if let Some(version) = opening.proxy_version().filter(|_| !self.expects_proxy()) {
+            let (port, peer) = (self.config.port, self.ends.tcp_peer);
             self.note(&Event::UnexpectedProxyHeader(port, peer));
             warn_unexpected_proxy(port, peer, version);
         }
         match opening.as_slice() {
             [] => Err("client_left"),
             _ if opening.is_tls() => {
-                tls::read_hello(Reopened::new(opening, io), listeners, self.deadline).await
+                tls::read_hello(opening.put_back(stream), listeners, self.deadline).await
             }
             _ if opening.is_http() => Err("plain_http"),
             _ => Err("no_tls"),
@@ -137,33 +151,22 @@ impl<H: Handler> Arrival<H> {
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let proxy_expected = self.proxy_expected();
-        let info = Arc::new(ConnInfo {
-            tcp_peer: self.addresses.tcp_peer,
-            peer: self.addresses.peer,
-            local: self.addresses.local,
-            port: self.config.port,
-            tls,
-        });
         let session = Session {
-            info,
+            proxy_expected: self.expects_proxy(),
+            info: Arc::new(ConnInfo {
+                tcp_peer: self.ends.tcp_peer,
+                peer: self.ends.peer,
+                local: self.ends.local,
+                port: self.config.port,
+                tls,
+            }),
             settings: listener.settings.clone(),
             handler: self.service.handler,
             observer: self.service.observer,
             drain: self.drain,
             open: self.open,
-            proxy_expected,
         };
         serve_connection(io, session).await;
-    }
-
-    /// Reads the PROXY header that the port expects.
-    async fn read_proxy(&mut self, stream: TcpStream) -> Option<TcpStream> {
-        if !self.proxy_expected() {
-            return Some(stream);
-        }
-        self.note(&Event::ProxyRejected(self.config.port, "unsupported"));
-        None
     }
 
     /// Keeps a surplus connection for a while, so that its client does not come back at once.
@@ -175,19 +178,11 @@ impl<H: Handler> Arrival<H> {
         }
     }
 
-    fn proxy_expected(&self) -> bool {
+    fn expects_proxy(&self) -> bool {
         self.config.tcp.proxy_protocol.is_some()
     }
 
     fn note(&self, event: &Event<'_>) {
         self.service.observer.observe(event);
-    }
-}
-
-/// An IPv4-mapped IPv6 address is the IPv4 one.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    match address.ip().to_canonical() {
-        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
-        IpAddr::V6(_) => address,
     }
 }

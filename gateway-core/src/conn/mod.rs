@@ -11,10 +11,12 @@
 
 mod accept;
 pub mod drain;
-pub(crate) mod io;
 pub mod listener;
 pub mod listeners;
 mod open;
+pub(crate) mod opening;
+pub mod prefixed;
+pub mod proxy;
 mod socket;
 mod tls;
 pub mod workers;
@@ -25,9 +27,6 @@ pub use listeners::Listeners;
 pub use open::Open;
 pub(crate) use open::{sleep_until, warn_unexpected_proxy};
 pub use workers::Workers;
-
-pub mod prefixed;
-pub mod proxy;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

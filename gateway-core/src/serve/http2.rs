@@ -16,7 +16,7 @@ use super::service::Answering;
 use super::timers::{Limits, Signal, Timers};
 use super::watched::Watched;
 use super::{Handler, Session};
-use crate::conn::io::PREFACE;
+use crate::conn::opening::PREFACE;
 use crate::observer::Event;
 use crate::plan::ListenerSettings;
 

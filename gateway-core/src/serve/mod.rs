@@ -32,7 +32,7 @@ use tokio::time::Instant;
 
 use crate::Body;
 use crate::conn::drain::Drain;
-use crate::conn::io::{Opening, Reopened, read_opening};
+use crate::conn::opening::{Opening, read_opening};
 use crate::conn::{ConnInfo, Open, warn_unexpected_proxy};
 use crate::observer::{Event, Observer};
 use crate::plan::ListenerSettings;
@@ -106,7 +106,7 @@ where
             .observe(&Event::UnexpectedProxyHeader(info.port, info.tcp_peer));
         warn_unexpected_proxy(info.port, info.tcp_peer, version);
     }
-    let io = Reopened::new(opening, io);
+    let io = opening.put_back(io);
     if opening.is_http2() {
         http2::serve(io, session).await;
     } else {

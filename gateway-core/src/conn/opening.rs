@@ -1,10 +1,11 @@
 //! Looking at the first bytes of a connection without taking them away.
 
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::prefixed::Prefixed;
 
 /// What a client with prior knowledge of HTTP/2 sends first (RFC 9113, section 3.4).
 pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -60,6 +61,11 @@ impl Opening {
             && method.iter().all(u8::is_ascii_uppercase)
     }
 
+    /// Puts the bytes back in front of `io`.
+    pub(crate) fn put_back<Io>(&self, io: Io) -> Prefixed<Io> {
+        Prefixed::new(io, Bytes::copy_from_slice(self.as_slice()))
+    }
+
     async fn read_some<Io: AsyncRead + Unpin>(&mut self, io: &mut Io) -> io::Result<usize> {
         let n = io.read(&mut self.bytes[usize::from(self.len)..]).await?;
         self.len += n as u8;
@@ -83,74 +89,6 @@ pub(crate) async fn read_opening<Io: AsyncRead + Unpin>(
     Ok(())
 }
 
-/// Gives the bytes of an [`Opening`] once more, then those of `Io`.
-#[derive(Debug)]
-pub(crate) struct Reopened<Io> {
-    opening: Opening,
-    at: u8,
-    io: Io,
-}
-
-impl<Io> Reopened<Io> {
-    /// Puts `opening` back in front of `io`.
-    pub(crate) fn new(opening: Opening, io: Io) -> Self {
-        Self { opening, at: 0, io }
-    }
-}
-
-impl<Io: AsyncRead + Unpin> AsyncRead for Reopened<Io> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.at == this.opening.len {
-            return Pin::new(&mut this.io).poll_read(cx, buf);
-        }
-        let rest = &this.opening.as_slice()[usize::from(this.at)..];
-        let n = rest.len().min(buf.remaining());
-        buf.put_slice(&rest[..n]);
-        this.at += n as u8;
-        if buf.remaining() > 0 {
-            // The rest of the head mostly is there already: one read gives all of it. An error
-            // shows again on the next read.
-            let _ = Pin::new(&mut this.io).poll_read(cx, buf);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<Io: AsyncWrite + Unpin> AsyncWrite for Reopened<Io> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,7 +98,7 @@ mod tests {
         let mut opening = Opening::default();
         read_opening(&mut io, &mut opening, true).await.unwrap();
         let mut all = Vec::new();
-        let mut io = Reopened::new(opening, tokio::io::join(io, tokio::io::sink()));
+        let mut io = opening.put_back(tokio::io::join(io, tokio::io::sink()));
         io.read_to_end(&mut all).await.unwrap();
         (opening, all)
     }
