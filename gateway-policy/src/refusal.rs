@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use http::HeaderName;
+use ipnet::IpNet;
+use towergate_core::plan::Text;
+
 use crate::common::{DurationText, Quantity};
 
 /// A field that asks for what the gateway cannot do, or does not do yet.
@@ -36,6 +40,11 @@ impl Refusal {
         let field = field.into();
         let message = format!("{field} is not supported");
         Self { field, message }
+    }
+
+    /// A field with a word that has no meaning there.
+    pub(crate) fn unknown(field: &str, word: &str) -> Self {
+        Self::invalid(field, format_args!("Unsupported value: {word:?}"))
     }
 
     /// Refuses `field` as not supported unless `holds`.
@@ -91,4 +100,19 @@ pub(crate) fn bytes(
         )),
         None => Err(Refusal::invalid(field, "is no amount of bytes")),
     }
+}
+
+/// A network of the spec.
+pub(crate) fn network(field: &str, text: &str) -> Result<IpNet, Refusal> {
+    let network: Result<IpNet, _> = text.parse();
+    network
+        .map(|network| network.trunc())
+        .map_err(|_| Refusal::invalid(field, format_args!("{text:?} is no network")))
+}
+
+/// The name of a header field.
+pub(crate) fn header_name(field: &str, text: &str) -> Result<Text<HeaderName>, Refusal> {
+    HeaderName::from_bytes(text.as_bytes())
+        .map(Text::from)
+        .map_err(|_| Refusal::invalid(field, format_args!("{text:?} is no name of a header")))
 }

@@ -8,21 +8,21 @@
 //! A policy that asks for anything that the gateway does not do is refused as a whole, and says which
 //! field it was: nothing is read and then ignored.
 
-//TMP mod connection;
-//TMP mod convert;
-//TMP mod headers;
+mod connection;
+mod convert;
+mod headers;
 mod model;
-//TMP mod tls;
+mod tls;
 mod tls_model;
 
-//TMP pub use convert::{Context, Converted};
+pub use convert::{Context, Converted};
 pub use model::{
     ClientIpDetection, ClientTrafficPolicySpec, Connection, ConnectionLimit, CustomHeader,
     DirectSourceIp, EnableWeb, EnvoyHeaders, HealthCheckPath, HostSettings, Http1, Http10, Http3,
     HttpTimeout, PathSettings, ProxyProtocol, RequestId, Scheme, TcpTimeout, Timeout,
     UnderscoresAction, SlashesAction, XfccDetail, XfccMode, XForwardedClientCert, XForwardedFor,
 };
-//TMP pub use tls::TlsParameters;
+pub use tls::TlsParameters;
 pub use tls_model::{
     ClientTls, ClientValidation, ClientValidationMode, Crl, Fingerprint, OtherName, Resumption,
     Session, SubjectAltNames, TlsVersion, Toggle,

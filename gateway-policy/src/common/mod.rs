@@ -19,6 +19,15 @@ pub use target::{
     Targets,
 };
 
+/// A deprecated field that is given; `Warning=True`, reason `DeprecatedField`.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Deprecated {
+    /// The path of the field, from `spec` on.
+    pub field: &'static str,
+    /// The field that took its place.
+    pub instead: &'static str,
+}
+
 /// A network in CIDR notation as the schema of the CRDs knows it: the pattern has no anchors, so only
 /// parsing tells whether a text is one.
 pub(crate) const CIDR: &str = r"((25[0-5]|(2[0-4]|1\d|[1-9]|)\d)\.?\b){4}(/([0-9]|[1-2][0-9]|3[0-2]))?|(([0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F.]*)(/[0-9]{1,3})?";
