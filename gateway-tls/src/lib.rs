@@ -22,6 +22,8 @@ pub mod sni;
 #[cfg(test)]
 mod test_certificates;
 
+pub use rustls;
+
 pub use certificate::Certificate;
 pub use error::TlsError;
 pub use name::{NameMap, NamePattern};

@@ -157,6 +157,7 @@ impl<H: Handler> Arrival<H> {
                 tcp_peer: self.ends.tcp_peer,
                 peer: self.ends.peer,
                 local: self.ends.local,
+                slot: self.config.slot,
                 port: self.config.port,
                 tls,
             }),

@@ -102,7 +102,9 @@ impl<'a> Run<'a> {
             return Ok(false);
         };
         let upgrades = &self.picked.forwarder.traffic.upgrades;
-        let allowed = upgrades.iter().any(|name| protocol.eq_ignore_ascii_case(name.as_bytes()));
+        let allowed = upgrades
+            .iter()
+            .any(|name| protocol.eq_ignore_ascii_case(name.as_bytes()));
         let possible = self.picked.way.protocol == crate::plan::BackendProtocol::Http1;
         if allowed && possible {
             Ok(true)
@@ -147,7 +149,9 @@ impl<'a> Run<'a> {
             let Some(body) = source else {
                 return Err(Error::RequestBody("the body was not kept".into()));
             };
-            let result = self.attempt(head.clone(), Source::Replay(body), limit).await;
+            let result = self
+                .attempt(head.clone(), Source::Replay(body), limit)
+                .await;
             let again = match &result {
                 Ok(attempted) => retry::on_response(&rule.on, &attempted.sent.head),
                 Err(error) => retry::on_error(&rule.on, error),
@@ -222,7 +226,8 @@ impl<'a> Run<'a> {
         self.endpoint = Some(node.address());
         let active = Active::new(node);
         if context.envoy_headers {
-            head.headers.insert(ATTEMPT_COUNT, HeaderValue::from(self.attempts));
+            head.headers
+                .insert(ATTEMPT_COUNT, HeaderValue::from(self.attempts));
         }
         let upload = Upload::track(source);
         let progress = upload.progress().cloned();
@@ -240,7 +245,12 @@ impl<'a> Run<'a> {
             keep_case: context.preserve_header_case,
         };
         let start = Instant::now();
-        let work = send(&way.pool, &to, Request::from_parts(head, upload), self.upgrade);
+        let work = send(
+            &way.pool,
+            &to,
+            Request::from_parts(head, upload),
+            self.upgrade,
+        );
         let progress: Option<&Progress> = progress.as_deref();
         let (sent, local) = self.deadline.run(progress, limit, work).await??;
         Ok(Attempted {
@@ -253,10 +263,19 @@ impl<'a> Run<'a> {
 
     /// The response for the client.
     fn finish(&self, attempted: Attempted, permit: Permit, flags: &'static str) -> Forwarded {
-        let Attempted { sent, active, local, time } = attempted;
+        let Attempted {
+            sent,
+            active,
+            local,
+            time,
+        } = attempted;
         let endpoint = active.node().address();
         let counted = Counted::new(active, permit);
-        let Sent { head, incoming, held } = sent;
+        let Sent {
+            head,
+            incoming,
+            held,
+        } = sent;
         let mut response = Response::from_parts(head, Body::Empty);
         let upgrade = if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             held.detach();

@@ -23,7 +23,9 @@ pub(super) async fn connect(
     limit: Duration,
 ) -> Result<Connected, Error> {
     let connected = async {
-        let tcp = open(address).await.map_err(|error| Error::Connect(address, error))?;
+        let tcp = open(address)
+            .await
+            .map_err(|error| Error::Connect(address, error))?;
         let local = tcp.local_addr().ok();
         let stream = match tls {
             None => Stream::plain(tcp),

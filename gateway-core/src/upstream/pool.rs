@@ -290,7 +290,11 @@ impl Pool {
         let stream = connection.open_stream().ok_or_else(|| overflow(to))?;
         let mine = shard(SHARDS);
         let mut connections = lock(&self.shards[mine]);
-        connections.http2.entry(address).or_default().push(connection);
+        connections
+            .http2
+            .entry(address)
+            .or_default()
+            .push(connection);
         self.sweep_later(&mut connections, mine);
         Ok(stream)
     }
@@ -315,7 +319,10 @@ impl Pool {
     }
 
     fn sweep_interval(&self) -> Duration {
-        let quarter = self.transport.idle_timeout.map_or(MAX_SWEEP, |idle| idle / 4);
+        let quarter = self
+            .transport
+            .idle_timeout
+            .map_or(MAX_SWEEP, |idle| idle / 4);
         quarter.clamp(Duration::from_millis(10), MAX_SWEEP)
     }
 
@@ -337,13 +344,22 @@ impl Pool {
         connections.http1.retain(|_, list| !list.is_empty());
         for list in connections.http2.values_mut() {
             list.retain(|connection| {
-                let mut idle = connection.idle_for.lock().unwrap_or_else(PoisonError::into_inner);
-                *idle = if connection.streams() > 0 { Duration::ZERO } else { *idle + passed };
+                let mut idle = connection
+                    .idle_for
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                *idle = if connection.streams() > 0 {
+                    Duration::ZERO
+                } else {
+                    *idle + passed
+                };
                 *idle < limit && connection.is_open(&self.transport)
             });
         }
         connections.http2.retain(|_, list| !list.is_empty());
-        connections.opening.retain(|_, turn| Arc::strong_count(turn) > 1);
+        connections
+            .opening
+            .retain(|_, turn| Arc::strong_count(turn) > 1);
         connections.swept = !connections.http1.is_empty() || !connections.http2.is_empty();
         connections.swept
     }
@@ -397,7 +413,8 @@ impl Checkout {
             Self::Http1(connection) if upgrade => {
                 let (mut sender, driven) = connection.spawn(true);
                 let response = sender.send_request(request).await;
-                let response = response.map_err(|e| Unanswered::Sent(super::failure::classify(e)))?;
+                let response =
+                    response.map_err(|e| Unanswered::Sent(super::failure::classify(e)))?;
                 (response, Held::Driven(driven))
             }
             Self::Http1(connection) => {

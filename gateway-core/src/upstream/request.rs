@@ -33,7 +33,13 @@ pub(crate) fn prepare(head: &mut request::Parts, body: &impl Body, wire: Wire) {
 }
 
 fn remove_connection_fields(headers: &mut HeaderMap, upgrade: bool) {
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, TRAILER, HTTP2_SETTINGS] {
+    for name in [
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        TRANSFER_ENCODING,
+        TRAILER,
+        HTTP2_SETTINGS,
+    ] {
         headers.remove(name);
     }
     if upgrade {
@@ -139,7 +145,11 @@ fn one_host(headers: &mut HeaderMap) {
 fn join_cookies(headers: &mut HeaderMap) {
     let mut lines = headers.get_all(COOKIE).iter();
     if let (Some(_), Some(_)) = (lines.next(), lines.next()) {
-        let lines: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        let lines: Vec<_> = headers
+            .get_all(COOKIE)
+            .iter()
+            .map(HeaderValue::as_bytes)
+            .collect();
         if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
             headers.insert(COOKIE, joined);
         }
@@ -154,7 +164,9 @@ fn target_http2(head: &mut request::Parts, tls: bool) {
     let named = host.and_then(|host| Authority::from_maybe_shared(bytes(&host)).ok());
     let mut parts = Parts::default();
     parts.authority = named.or(before.authority);
-    parts.path_and_query = before.path_and_query.or(Some(PathAndQuery::from_static("/")));
+    parts.path_and_query = before
+        .path_and_query
+        .or(Some(PathAndQuery::from_static("/")));
     if parts.authority.is_some() {
         parts.scheme = Some(if tls { Scheme::HTTPS } else { Scheme::HTTP });
     }
@@ -207,18 +219,28 @@ mod tests {
     #[test]
     fn no_body_is_announced_where_none_is_expected() {
         assert!(lengths(&prepared(Request::get("/"), Body::Empty, HTTP1)).is_empty());
-        assert_eq!(lengths(&prepared(Request::post("/"), Body::Empty, HTTP1)), ["0"]);
+        assert_eq!(
+            lengths(&prepared(Request::post("/"), Body::Empty, HTTP1)),
+            ["0"]
+        );
     }
 
     #[test]
     fn an_unknown_length_is_chunked_in_http1_only() {
-        let request = || Request::get("/").header(TRANSFER_ENCODING, "gzip, chunked").header(CONTENT_LENGTH, "7");
+        let request = || {
+            Request::get("/")
+                .header(TRANSFER_ENCODING, "gzip, chunked")
+                .header(CONTENT_LENGTH, "7")
+        };
 
         let head = prepared(request(), unknown(), HTTP1);
         assert_eq!(head.headers[TRANSFER_ENCODING], "chunked");
         assert!(lengths(&head).is_empty());
 
-        let http2 = Wire { protocol: BackendProtocol::Http2, ..HTTP1 };
+        let http2 = Wire {
+            protocol: BackendProtocol::Http2,
+            ..HTTP1
+        };
         let head = prepared(request(), unknown(), http2);
         assert!(!head.headers.contains_key(TRANSFER_ENCODING));
     }
@@ -241,8 +263,14 @@ mod tests {
 
     #[test]
     fn http2_gets_the_host_as_authority() {
-        let wire = Wire { protocol: BackendProtocol::Http2, tls: true, upgrade: false };
-        let request = Request::get("/a?b").header(HOST, "outer.test:8443").header(CONNECTION, "close");
+        let wire = Wire {
+            protocol: BackendProtocol::Http2,
+            tls: true,
+            upgrade: false,
+        };
+        let request = Request::get("/a?b")
+            .header(HOST, "outer.test:8443")
+            .header(CONNECTION, "close");
 
         let head = prepared(request, Body::Empty, wire);
 
@@ -264,7 +292,14 @@ mod tests {
         assert_eq!(head.headers.len(), 1);
         assert_eq!(head.headers[TE], "trailers");
 
-        let head = prepared(request(), Body::Empty, Wire { upgrade: true, ..HTTP1 });
+        let head = prepared(
+            request(),
+            Body::Empty,
+            Wire {
+                upgrade: true,
+                ..HTTP1
+            },
+        );
         assert_eq!(head.headers[CONNECTION], "keep-alive, upgrade");
         assert_eq!(head.headers[UPGRADE], "WebSocket");
     }

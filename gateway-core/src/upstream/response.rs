@@ -77,7 +77,10 @@ mod tests {
             &[("content-length", "+2")],
             &[("transfer-encoding", "identity")],
             &[("transfer-encoding", "gzip, chunked")],
-            &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+            &[
+                ("transfer-encoding", "chunked"),
+                ("transfer-encoding", "chunked"),
+            ],
         ];
         for headers in bad {
             assert_eq!(checked(200, headers, false), None, "{headers:?}");

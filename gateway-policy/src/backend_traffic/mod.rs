@@ -21,9 +21,9 @@ mod response;
 mod telemetry;
 
 pub use balance::{
-    BackendUtilization, ConsistentHash, ConsistentHashType, Cookie, DynamicModule, EndpointOverride,
-    ExtractFrom, Force, LoadBalancer, LoadBalancerType, OutOfBand, PreferLocal, QueryParam,
-    SlowStart, WeightedZone, ZoneAware,
+    BackendUtilization, ConsistentHash, ConsistentHashType, Cookie, DynamicModule,
+    EndpointOverride, ExtractFrom, Force, LoadBalancer, LoadBalancerType, OutOfBand, PreferLocal,
+    QueryParam, SlowStart, WeightedZone, ZoneAware,
 };
 pub use cluster::{
     BackOff, CircuitBreaker, ClusterConnection, ClusterHttpTimeout, ClusterProxyProtocol,
@@ -43,9 +43,9 @@ pub use health::{
     PayloadType, TcpCheck,
 };
 pub use limit::{
-    Cost, CostMetadata, CostSpecifier, CostSource, GlobalRateLimit, HeaderSelector, LimitMetadata,
-    LimitValue, LocalRateLimitSpec, QuerySelector, RateLimit, RateLimitRule, RateLimitType,
-    RateLimitUnit, SelectorKind, ClientSelector, SourceKind, SourceSelector, XRateLimitHeaders,
+    ClientSelector, Cost, CostMetadata, CostSource, CostSpecifier, GlobalRateLimit, HeaderSelector,
+    LimitMetadata, LimitValue, LocalRateLimitSpec, QuerySelector, RateLimit, RateLimitRule,
+    RateLimitType, RateLimitUnit, SelectorKind, SourceKind, SourceSelector, XRateLimitHeaders,
 };
 //TMP pub use merge::merge;
 pub use model::{

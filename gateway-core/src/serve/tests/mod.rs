@@ -136,6 +136,7 @@ impl Rig {
         let address = socket.local_addr().unwrap();
         let port = address.port();
         let config = Arc::new(ArcSwap::from_pointee(PortConfig {
+            slot: 0,
             port,
             tcp,
             transport,
