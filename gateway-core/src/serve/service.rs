@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::Handler;
@@ -33,7 +33,8 @@ impl<H: Handler> hyper::service::Service<Request<Incoming>> for Answering<H> {
     type Future = Call<H::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Call<H::Future> {
-        let exchange = Exchange::begin(&self.activity);
+        let body = self.http1.then(|| request.body().size_hint().exact());
+        let exchange = Exchange::begin(&self.activity, body.flatten());
         let connect = *request.method() == Method::CONNECT;
         Call {
             future: self.handler.handle(&self.info, request),

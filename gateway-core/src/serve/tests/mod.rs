@@ -22,7 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::Handler;
 use crate::Body;
-use crate::conn::listener::Service;
+use crate::conn::listener::Server;
 use crate::conn::{ConnInfo, Drain, ListenerConfig, PortConfig, Transport, serve_listener};
 use crate::observer::{Event, Observer};
 use crate::plan::{ListenerId, ListenerSettings, TcpSettings};
@@ -113,7 +113,6 @@ impl Recorder {
 /// A served port.
 struct Rig {
     address: SocketAddr,
-    config: Arc<ArcSwap<PortConfig>>,
     listener: Arc<ListenerConfig>,
     events: Arc<Recorder>,
     drain: Drain,
@@ -142,19 +141,13 @@ impl Rig {
         }));
         let events = Arc::new(Recorder::default());
         let drain = Drain::new();
-        let service = Service {
+        let server = Server {
             handler: Toy,
             observer: events.clone(),
         };
-        tokio::spawn(serve_listener(
-            socket,
-            config.clone(),
-            service,
-            drain.clone(),
-        ));
+        tokio::spawn(serve_listener(socket, config, server, drain.clone()));
         Self {
             address,
-            config,
             listener,
             events,
             drain,
