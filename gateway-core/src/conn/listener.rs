@@ -112,11 +112,12 @@ impl<H: Handler> Port<H> {
     fn serve(&self, stream: TcpStream, peer: SocketAddr) -> u32 {
         let config = self.source.load().load_full();
         let turn = config.tcp.accepts_per_event;
-        // Fails if the client has left already.
-        if socket::set_up(&stream, &config.tcp).is_ok() {
-            let (server, drain) = (self.server.clone(), self.drain.clone());
-            tokio::spawn(accept::serve(stream, peer, config, server, drain));
+        if let Err(error) = socket::set_up(&stream, &config.tcp) {
+            // Either the client has left already, or the system does not take a value.
+            tracing::debug!(port = config.port, %error, "socket options not set");
         }
+        let (server, drain) = (self.server.clone(), self.drain.clone());
+        tokio::spawn(accept::serve(stream, peer, config, server, drain));
         turn
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::timers::Seen;
-use crate::conn::Open;
+use crate::conn::{Drain, Open};
 
 /// A connection ends if more requests than these are reset before their answer within
 /// [`RESET_WINDOW`], and they are more than half of all: a busy proxy passes on the impatience of many.
@@ -46,13 +46,18 @@ pub(crate) struct Activity {
     /// The current request's body is incomplete for certain until so much was received.
     body_until: AtomicU64,
     read_at: AtomicU64,
+    /// Bodies of which the codec holds a part that the client does not take.
+    held: AtomicU32,
+    /// When a part of a body was last given or taken.
+    taken_at: AtomicU64,
+    drain: Drain,
     /// Counts the connection until the last part of it is gone.
     _open: Open,
 }
 
 impl Activity {
     /// Nothing has happened yet on `open`.
-    pub(crate) fn new(open: Open, max_requests: Option<u64>) -> Self {
+    pub(crate) fn new(open: Open, drain: Drain, max_requests: Option<u64>) -> Self {
         Self {
             start: Instant::now(),
             max_requests: max_requests.unwrap_or(u64::MAX),
@@ -74,6 +79,9 @@ impl Activity {
             head_at: AtomicU64::new(0),
             body_until: AtomicU64::new(0),
             read_at: AtomicU64::new(0),
+            held: AtomicU32::new(0),
+            taken_at: AtomicU64::new(0),
+            drain,
             _open: open,
         }
     }
@@ -95,6 +103,7 @@ impl Activity {
         let misses_body = received < self.body_until.load(Relaxed);
         Seen {
             received,
+            held_since: (self.held.load(Relaxed) > 0).then(|| self.taken_at.load(Relaxed)),
             body_since: misses_body.then(|| self.read_at.load(Relaxed)),
             in_flight: self.in_flight.load(Relaxed) > 0,
             idle_since: self.idle_since.load(Relaxed),
@@ -175,7 +184,12 @@ impl Activity {
         self.last.store(true, Relaxed);
     }
 
-    /// Whether the current answer is the last one.
+    /// Whether the connection ends with the current answer.
+    pub(crate) fn closes(&self) -> bool {
+        self.is_last() || self.drain.is_draining()
+    }
+
+    /// Whether the current answer was made the last one, here or by the limit of requests.
     pub(crate) fn is_last(&self) -> bool {
         self.last.load(Relaxed) || self.requests.load(Relaxed) >= self.max_requests
     }
@@ -217,6 +231,8 @@ pub(crate) struct Exchange {
     activity: Arc<Activity>,
     started: u64,
     answered: bool,
+    /// The codec was given a part of the answer's body, and did not ask for the next one yet.
+    held: bool,
 }
 
 impl Exchange {
@@ -231,6 +247,21 @@ impl Exchange {
             started,
             activity: activity.clone(),
             answered: false,
+            held: false,
+        }
+    }
+
+    /// The codec was given a part of the body, or it asks for one.
+    pub(crate) fn note_held(&mut self, held: bool) {
+        if held == self.held {
+            return;
+        }
+        self.held = held;
+        self.activity.taken_at.store(self.activity.now(), Relaxed);
+        if held {
+            self.activity.held.fetch_add(1, Relaxed);
+        } else {
+            self.activity.held.fetch_sub(1, Relaxed);
         }
     }
 
@@ -245,6 +276,7 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        self.note_held(false);
         let now = self.activity.now();
         self.activity.idle_since.store(now, Relaxed);
         self.activity.body_until.store(0, Relaxed);
@@ -260,7 +292,7 @@ mod tests {
     use super::*;
 
     fn activity(max_requests: Option<u64>) -> Arc<Activity> {
-        Arc::new(Activity::new(Open::for_tests(), max_requests))
+        Arc::new(Activity::new(Open::for_tests(), Drain::new(), max_requests))
     }
 
     #[tokio::test(start_paused = true)]

@@ -52,7 +52,11 @@ where
         open,
         ..
     } = session;
-    let activity = Arc::new(Activity::new(open, settings.limits.max_requests));
+    let activity = Arc::new(Activity::new(
+        open,
+        drain.clone(),
+        settings.limits.max_requests,
+    ));
     let service = Answering {
         handler,
         info: info.clone(),

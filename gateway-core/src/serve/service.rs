@@ -68,11 +68,16 @@ impl<F: Future<Output = Response<Body>>> Future for Call<F> {
         let status = response.status();
         if status == StatusCode::SWITCHING_PROTOCOLS || (*this.connect && status.is_success()) {
             activity.note_tunnel();
-        } else if *this.http1 && activity.is_last() {
+        } else if *this.http1 && activity.closes() {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
         }
-        Poll::Ready(Ok(response.map(|body| AnswerBody { body, exchange })))
+        let http1 = *this.http1;
+        Poll::Ready(Ok(response.map(|body| AnswerBody {
+            body,
+            exchange,
+            http1,
+        })))
     }
 }
 
@@ -80,8 +85,8 @@ impl<F: Future<Output = Response<Body>>> Future for Call<F> {
 #[derive(Debug)]
 pub(crate) struct AnswerBody {
     body: Body,
-    #[expect(dead_code, reason = "held for its end")]
     exchange: Exchange,
+    http1: bool,
 }
 
 impl http_body::Body for AnswerBody {
@@ -92,7 +97,16 @@ impl http_body::Body for AnswerBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+        let this = self.get_mut();
+        if this.http1 {
+            // A client that takes nothing blocks the connection, which is noted there.
+            return Pin::new(&mut this.body).poll_frame(cx);
+        }
+        this.exchange.note_held(false);
+        let frame = Pin::new(&mut this.body).poll_frame(cx);
+        this.exchange
+            .note_held(matches!(frame, Poll::Ready(Some(_))));
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

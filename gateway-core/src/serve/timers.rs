@@ -37,6 +37,7 @@ pub(crate) struct Limits {
     pub(crate) first_byte: Option<Duration>,
     head: Option<(Duration, Expiry)>,
     body: Option<Duration>,
+    held: Option<Duration>,
     idle: Option<Duration>,
     age: Option<Duration>,
 }
@@ -58,6 +59,7 @@ impl Limits {
                 (head, request) => head.or(request),
             },
             body: timeouts.stream_idle.map(|limit| limit + AFTER_HANDLER),
+            held: timeouts.stream_idle,
             idle: timeouts.idle,
             age: settings.limits.max_duration,
         }
@@ -82,6 +84,8 @@ pub(crate) struct Seen {
     pub(crate) idle_since: u64,
     /// Since when the head of a request has been incomplete.
     pub(crate) head_since: Option<u64>,
+    /// If the client does not take what is there of an answer's body: since when.
+    pub(crate) held_since: Option<u64>,
     /// If the request's body is incomplete for certain: when its last byte came.
     pub(crate) body_since: Option<u64>,
     /// Since when a write has been waiting.
@@ -137,6 +141,9 @@ fn expiry(seen: &Seen, limits: &Limits, told: Told) -> Option<(u64, Expiry)> {
     let write = seen
         .blocked_since
         .and_then(|since| after(since, Some(WRITE), Expiry::Write));
+    let held = seen
+        .held_since
+        .and_then(|since| after(since, limits.held, Expiry::Write));
     let age = match told.closing {
         Some(since) if !seen.in_flight => {
             after(since.max(seen.idle_since), Some(CLOSING), Expiry::Closing)
@@ -144,7 +151,7 @@ fn expiry(seen: &Seen, limits: &Limits, told: Told) -> Option<(u64, Expiry)> {
         None if !told.aged => after(0, limits.age, Expiry::Age),
         _ => None,
     };
-    [state, write, age]
+    [state, write, held, age]
         .into_iter()
         .flatten()
         .min_by_key(|e| e.0)
@@ -246,6 +253,7 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
+    use crate::conn::Open;
 
     const SECOND: u64 = 1_000_000;
 
@@ -352,7 +360,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_deadline_that_moved_away_is_met_later() {
-        let activity = Arc::new(Activity::new(crate::conn::Open::for_tests(), None));
+        let activity = Arc::new(Activity::new(Open::for_tests(), Drain::new(), None));
         let mut timers = Timers::new(activity.clone(), limits(), &Drain::new());
         let start = Instant::now();
         let touch = async {
@@ -369,7 +377,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_drain_is_told_once_and_then_bounded() {
         let drain = Drain::new();
-        let activity = Arc::new(Activity::new(crate::conn::Open::for_tests(), None));
+        let activity = Arc::new(Activity::new(Open::for_tests(), Drain::new(), None));
         let mut timers = Timers::new(activity.clone(), limits(), &drain);
         activity.note_read(1, false);
         drain.start();
@@ -384,7 +392,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_has_said_nothing_yet_is_given_a_moment_to_drain() {
         let drain = Drain::new();
-        let activity = Arc::new(Activity::new(crate::conn::Open::for_tests(), None));
+        let activity = Arc::new(Activity::new(Open::for_tests(), Drain::new(), None));
         let mut timers = Timers::new(activity.clone(), limits(), &drain);
         drain.start();
         let start = Instant::now();

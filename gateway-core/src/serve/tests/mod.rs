@@ -4,6 +4,7 @@ mod drain;
 mod http1;
 mod http2;
 mod listeners;
+mod stalls;
 mod timeouts;
 mod tls;
 
@@ -63,10 +64,27 @@ async fn answer(conn: &ConnInfo, request: Request<Incoming>) -> Response<Body> {
             response
         }
         "/big" => Response::new(bytes::Bytes::from(vec![b'x'; 64 << 20]).into()),
+        "/endless" => Response::new(Body::new(Endless)),
         "/peer" => Response::new(conn.peer.to_string().into()),
         "/tls" => Response::new(format!("{:?}", conn.tls).into()),
         "/upgrade" => upgrade(request),
         _ => Response::new("ok".into()),
+    }
+}
+
+/// A body without end.
+struct Endless;
+
+impl http_body::Body for Endless {
+    type Data = bytes::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
+        let data = bytes::Bytes::from_static(&[b'x'; 4096]);
+        std::task::Poll::Ready(Some(Ok(http_body::Frame::data(data))))
     }
 }
 
