@@ -22,7 +22,7 @@ mod tls;
 pub mod workers;
 
 pub use drain::Drain;
-pub use listener::serve_listener;
+pub use listener::{Server, serve_listener};
 pub use listeners::{BindError, Listeners};
 pub use open::Open;
 pub(crate) use open::{sleep_until, warn_unexpected_proxy};
