@@ -50,7 +50,8 @@ pub(super) struct Told {
 
 impl Drop for Told {
     fn drop(&mut self) {
-        self.observer.observe(&Event::UpstreamClosed(self.cluster.id()));
+        self.observer
+            .observe(&Event::UpstreamClosed(self.cluster.id()));
     }
 }
 
@@ -122,7 +123,10 @@ impl Http1 {
         let mut answer = pin!(tokio::task::unconstrained(answer));
         let result = poll_fn(|cx| {
             let ended = Pin::new(&mut self.driver).poll(cx).is_ready();
-            match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            match answer
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+            {
                 Poll::Ready(result) => Poll::Ready(Some(result)),
                 Poll::Pending if ended || self.meter.bytes() > 2 * MAX_HEAD => Poll::Ready(None),
                 Poll::Pending => Poll::Pending,
@@ -166,8 +170,12 @@ impl Http1 {
             return;
         };
         let transport = pool.transport();
-        let worn = transport.max_requests_per_connection.is_some_and(|max| self.requests >= max)
-            || transport.max_connection_duration.is_some_and(|max| self.opened.elapsed() >= max)
+        let worn = transport
+            .max_requests_per_connection
+            .is_some_and(|max| self.requests >= max)
+            || transport
+                .max_connection_duration
+                .is_some_and(|max| self.opened.elapsed() >= max)
             || self.node.is_gone();
         if !worn && self.is_ready() {
             pool.put(self);
