@@ -14,6 +14,7 @@ pub mod acceptor;
 pub mod certificate;
 pub mod ciphers;
 pub mod client;
+pub mod connector;
 pub mod error;
 pub mod name;
 pub mod server;

@@ -6,19 +6,22 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use http::{Request, response};
+use http::{Request, Version, response};
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
+use towergate_tls::client::ClientTls;
+use towergate_tls::connector::CryptoProvider;
 
 use super::Upload;
 use super::body::Held;
 use super::connect::{Connected, Tls, connect};
 use super::http1::{Http1, Told, Unanswered};
 use super::http2::{Http2, Stream};
-use super::response::check;
 use crate::balance::{Cluster, Node, shard};
 use crate::error::Error;
+use crate::http::hop_by_hop;
+use crate::http::upgrade::Upgrade;
 use crate::observer::{Event, Observer};
 use crate::plan::{Backend, BackendProtocol, Traffic};
 use crate::snapshot::Live;
@@ -33,7 +36,7 @@ pub struct Transport {
     /// What is spoken.
     pub protocol: BackendProtocol,
     /// TLS; `None`: plain.
-    pub tls: Option<Arc<towergate_tls::client::ClientTls>>,
+    pub tls: Option<Arc<ClientTls>>,
     /// For a new connection, with its TLS handshake.
     pub connect_timeout: Duration,
     /// For a connection without requests.
@@ -116,14 +119,18 @@ pub(crate) struct Sent {
 
 impl Pool {
     /// The pool of this transport.
-    pub fn shared(live: &Live, transport: Transport) -> Arc<Self> {
-        live.share(transport, |transport| Self::new(transport.clone()))
+    pub fn shared(live: &Live, transport: Transport, provider: &Arc<CryptoProvider>) -> Arc<Self> {
+        live.share(transport, |transport| {
+            Self::new(transport.clone(), provider)
+        })
     }
 
     /// A pool without connections.
-    pub fn new(transport: Transport) -> Arc<Self> {
+    pub fn new(transport: Transport, provider: &Arc<CryptoProvider>) -> Arc<Self> {
+        let tls = transport.tls.as_ref();
+        let tls = tls.map(|tls| Tls::new(tls, transport.protocol, provider));
         Arc::new_cyclic(|me| Self {
-            tls: transport.tls.as_ref().map(|_| Tls),
+            tls,
             transport,
             me: me.clone(),
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
@@ -402,15 +409,15 @@ impl Checkout {
         }
     }
 
-    /// Sends a request and checks the response's head. `upgrade`: it asks for an allowed upgrade.
+    /// Sends a request and checks the response's head. `upgrade` is what it asks for.
     pub(crate) async fn send(
         self,
         request: Request<Upload>,
-        upgrade: bool,
+        upgrade: Option<&Upgrade>,
     ) -> Result<Sent, Unanswered> {
         let progress = request.body().progress().cloned();
         let (response, held) = match self {
-            Self::Http1(connection) if upgrade => {
+            Self::Http1(connection) if upgrade.is_some() => {
                 let (mut sender, driven) = connection.spawn(true);
                 let response = sender.send_request(request).await;
                 let response =
@@ -429,7 +436,9 @@ impl Checkout {
             Self::Http2(stream) => (stream.exchange(request).await?, Held::Http2(stream)),
         };
         let (mut head, incoming) = response.into_parts();
-        check(&mut head, upgrade).map_err(Unanswered::Sent)?;
+        hop_by_hop::response(&mut head, upgrade)
+            .map_err(|_| Unanswered::Sent(Error::Protocol(None)))?;
+        head.version = Version::HTTP_11;
         Ok(Sent {
             head,
             incoming,

@@ -7,6 +7,7 @@ use http::uri::{Authority, Parts, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, request};
 use http_body::Body;
 
+use crate::http::upgrade::Upgrade;
 use crate::plan::BackendProtocol;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -15,15 +16,15 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// What a head is made for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wire {
+pub(crate) struct Wire<'a> {
     pub(crate) protocol: BackendProtocol,
     pub(crate) tls: bool,
-    /// The request asks for an upgrade that the rule allows.
-    pub(crate) upgrade: bool,
+    /// The upgrade that the client asks for and the rule allows.
+    pub(crate) upgrade: Option<&'a Upgrade>,
 }
 
 /// Makes `head`, which comes with `body`, fit for `wire`: version, target, host and framing.
-pub(crate) fn prepare(head: &mut request::Parts, body: &impl Body, wire: Wire) {
+pub(crate) fn prepare(head: &mut request::Parts, body: &impl Body, wire: Wire<'_>) {
     remove_connection_fields(&mut head.headers, wire.upgrade);
     frame(head, body, wire.protocol);
     match wire.protocol {
@@ -32,7 +33,7 @@ pub(crate) fn prepare(head: &mut request::Parts, body: &impl Body, wire: Wire) {
     }
 }
 
-fn remove_connection_fields(headers: &mut HeaderMap, upgrade: bool) {
+fn remove_connection_fields(headers: &mut HeaderMap, upgrade: Option<&Upgrade>) {
     for name in [
         KEEP_ALIVE,
         PROXY_CONNECTION,
@@ -42,13 +43,10 @@ fn remove_connection_fields(headers: &mut HeaderMap, upgrade: bool) {
     ] {
         headers.remove(name);
     }
-    if upgrade {
-        headers
-            .entry(CONNECTION)
-            .or_insert(HeaderValue::from_static("Upgrade"));
-    } else {
-        headers.remove(CONNECTION);
-        headers.remove(UPGRADE);
+    headers.remove(CONNECTION);
+    headers.remove(UPGRADE);
+    if let Some(upgrade) = upgrade {
+        upgrade.restore(headers);
     }
     if let Entry::Occupied(mut te) = headers.entry(TE) {
         if te.iter().any(names_trailers) {
@@ -105,7 +103,7 @@ fn set_length(headers: &mut HeaderMap, length: u64) {
 }
 
 /// A length in digits; nothing else is one (RFC 9110, section 8.6).
-pub(super) fn decode_length(digits: &[u8]) -> Option<u64> {
+fn decode_length(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
     }
@@ -184,13 +182,13 @@ mod tests {
     use http::Request;
     use http_body_util::StreamBody;
 
-    const HTTP1: Wire = Wire {
+    const HTTP1: Wire<'_> = Wire {
         protocol: BackendProtocol::Http1,
         tls: false,
-        upgrade: false,
+        upgrade: None,
     };
 
-    fn prepared(request: request::Builder, body: Body, wire: Wire) -> request::Parts {
+    fn prepared(request: request::Builder, body: Body, wire: Wire<'_>) -> request::Parts {
         let (mut head, body) = request.body(body).unwrap().into_parts();
         prepare(&mut head, &body, wire);
         head
@@ -266,7 +264,7 @@ mod tests {
         let wire = Wire {
             protocol: BackendProtocol::Http2,
             tls: true,
-            upgrade: false,
+            upgrade: None,
         };
         let request = Request::get("/a?b")
             .header(HOST, "outer.test:8443")
@@ -292,15 +290,14 @@ mod tests {
         assert_eq!(head.headers.len(), 1);
         assert_eq!(head.headers[TE], "trailers");
 
-        let head = prepared(
-            request(),
-            Body::Empty,
-            Wire {
-                upgrade: true,
-                ..HTTP1
-            },
-        );
-        assert_eq!(head.headers[CONNECTION], "keep-alive, upgrade");
+        let mut asked = request().body(()).unwrap().into_parts().0.headers;
+        let upgrade = Upgrade::take(&mut asked, &[]);
+        let wire = Wire {
+            upgrade: upgrade.as_ref(),
+            ..HTTP1
+        };
+        let head = prepared(request(), Body::Empty, wire);
+        assert_eq!(head.headers[CONNECTION], "Upgrade");
         assert_eq!(head.headers[UPGRADE], "WebSocket");
     }
 }
