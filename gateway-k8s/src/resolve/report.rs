@@ -89,12 +89,16 @@ impl Report {
         field: String,
         [message, help]: [String; 2],
     ) {
+        let (line, column) = subject
+            .origin
+            .locate(&field)
+            .unwrap_or((subject.origin.line, 0));
         self.0.push(Diagnostic {
             severity,
             code,
             file: subject.origin.file.to_string(),
-            line: subject.origin.line,
-            column: 0,
+            line,
+            column,
             kind: subject.kind.to_owned(),
             object: Some(subject.key.clone()),
             field,
