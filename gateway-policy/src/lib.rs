@@ -15,9 +15,19 @@ use towergate_core::policy::{Guard, RoutePolicy};
 use towergate_core::snapshot::Live;
 
 pub mod backend_traffic;
+pub mod check;
 pub mod client_traffic;
+pub mod common;
+mod model;
 pub mod rate_limit;
+mod refusal;
 pub mod security;
+
+pub use backend_traffic::BackendTrafficPolicySpec;
+pub use check::Invalid;
+pub use client_traffic::ClientTrafficPolicySpec;
+pub use refusal::Refusal;
+pub use security::SecurityPolicySpec;
 
 /// A policy of a route: one variant per rule that the gateway enforces.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]

@@ -1,1 +1,198 @@
-//! (to be written)
+//! The server's side of a handshake: the ClientHello is read, then the configuration is chosen, and
+//! all of it is bounded in time.
+//!
+//! ```text
+//! bytes ──> ClientHello ──choose──> Choice ──> handshake ──> TlsStream, Negotiated
+//!           by the first deadline              within the chosen listener's time
+//! ```
+//!
+//! The choice is made once, from the normalised server name, and there is no default: no choice, no
+//! connection. A ClientHello may come in any number of records and segments.
+
+use std::borrow::Cow;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::server::{Acceptor, ClientHello};
+use rustls::{HandshakeKind, InvalidMessage, ProtocolVersion, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
+
+pub use tokio_rustls::server::TlsStream;
+
+use crate::ciphers::{group_name, iana_name};
+use crate::name::normalize_server_name;
+
+/// What a client asks for.
+#[derive(Debug)]
+pub struct Hello<'a> {
+    /// The server name: lower case, without a trailing dot. `None` if the client gives none, or an
+    /// address.
+    pub server_name: Option<Cow<'a, str>>,
+    /// The protocols that the client offers by ALPN, in its order.
+    pub alpn: Vec<&'a [u8]>,
+}
+
+/// How a client is answered.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// The configuration of the listener.
+    pub config: Arc<ServerConfig>,
+    /// Time for the rest of the handshake; `None`: no limit.
+    pub handshake_timeout: Option<Duration>,
+}
+
+/// What client and server agreed on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Negotiated {
+    /// The server name, as in [`Hello`].
+    pub server_name: Option<String>,
+    /// The protocol chosen by ALPN.
+    pub alpn: Option<Vec<u8>>,
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// The suite, by its IANA name.
+    pub cipher: &'static str,
+    /// The key-exchange group; empty if the session was resumed without one.
+    pub group: &'static str,
+    /// Whether an earlier session was resumed.
+    pub resumed: bool,
+}
+
+/// Why there is no TLS connection.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcceptError {
+    /// The ClientHello, or the rest of the handshake, did not come in time.
+    #[error("the TLS handshake timed out")]
+    Timeout,
+    /// The client went before its ClientHello was complete.
+    #[error("the connection ended before the ClientHello")]
+    Closed,
+    /// The first bytes are not TLS, such as an HTTP request.
+    #[error("not TLS")]
+    NotTls,
+    /// No listener takes the server name. Closed without an alert, as in Envoy.
+    #[error("no listener for the server name {0:?}")]
+    NoListener(Option<String>),
+    /// No certificate covers the server name, and the listener refuses such names. The client is told
+    /// by the alert `unrecognized_name`.
+    #[error("no certificate for the server name {0:?}")]
+    Refused(Option<String>),
+    /// The handshake failed.
+    #[error("TLS handshake")]
+    Handshake(#[source] io::Error),
+}
+
+/// Serves a handshake.
+///
+/// `choose` sees the ClientHello and gives the listener's configuration, or `None` if no listener
+/// takes the name.
+///
+/// # Errors
+/// [`AcceptError`]; the connection is closed then.
+pub async fn accept<IO>(
+    io: IO,
+    hello_deadline: Instant,
+    choose: impl FnOnce(&Hello<'_>) -> Option<Choice>,
+) -> Result<(TlsStream<IO>, Negotiated), AcceptError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let start = timeout_at(
+        hello_deadline,
+        LazyConfigAcceptor::new(Acceptor::default(), io),
+    )
+    .await
+    .map_err(|_| AcceptError::Timeout)?
+    .map_err(hello_error)?;
+    let (choice, server_name, is_covered) = decide(start.client_hello(), choose)?;
+    let limit = choice.handshake_timeout;
+    if !is_covered {
+        // The client may not read: the alert is a courtesy and must not hold the connection.
+        let _ = limited(limit, refuse(start)).await;
+        return Err(AcceptError::Refused(server_name));
+    }
+    let stream = limited(limit, start.into_stream(choice.config))
+        .await?
+        .map_err(AcceptError::Handshake)?;
+    let negotiated = Negotiated::new(&stream, server_name);
+    Ok((stream, negotiated))
+}
+
+type Decision = (Choice, Option<String>, bool);
+
+/// The choice, the server name, and whether there is a certificate.
+fn decide(
+    client: ClientHello<'_>,
+    choose: impl FnOnce(&Hello<'_>) -> Option<Choice>,
+) -> Result<Decision, AcceptError> {
+    let hello = Hello {
+        server_name: client.server_name().and_then(normalize_server_name),
+        alpn: client.alpn().into_iter().flatten().collect(),
+    };
+    let choice = choose(&hello);
+    let server_name = hello.server_name.map(Cow::into_owned);
+    let Some(choice) = choice else {
+        return Err(AcceptError::NoListener(server_name));
+    };
+    // rustls asks again and would answer a miss by `access_denied`, which tells the client less.
+    let is_covered = choice.config.cert_resolver.resolve(client).is_some();
+    Ok((choice, server_name, is_covered))
+}
+
+/// Sends the fatal alert `unrecognized_name` (RFC 6066, section 3), in clear.
+async fn refuse<IO: AsyncRead + AsyncWrite + Unpin>(
+    mut start: StartHandshake<IO>,
+) -> io::Result<()> {
+    const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+    start.io.write_all(&ALERT).await?;
+    start.io.shutdown().await
+}
+
+async fn limited<F: Future>(limit: Option<Duration>, future: F) -> Result<F::Output, AcceptError> {
+    match limit {
+        Some(limit) => timeout(limit, future)
+            .await
+            .map_err(|_| AcceptError::Timeout),
+        None => Ok(future.await),
+    }
+}
+
+fn hello_error(error: io::Error) -> AcceptError {
+    use io::ErrorKind::{ConnectionReset, UnexpectedEof};
+    let reason = error.get_ref().and_then(|e| e.downcast_ref());
+    match (error.kind(), reason) {
+        (UnexpectedEof | ConnectionReset, _) => AcceptError::Closed,
+        (
+            _,
+            Some(rustls::Error::InvalidMessage(
+                InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+            )),
+        ) => AcceptError::NotTls,
+        _ => AcceptError::Handshake(error),
+    }
+}
+
+impl Negotiated {
+    fn new<IO>(stream: &TlsStream<IO>, server_name: Option<String>) -> Self {
+        let (_, connection) = stream.get_ref();
+        let group = connection.negotiated_key_exchange_group();
+        Self {
+            server_name,
+            alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
+            version: match connection.protocol_version() {
+                Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+                Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+                _ => "",
+            },
+            cipher: connection
+                .negotiated_cipher_suite()
+                .map_or("", |suite| iana_name(suite.suite())),
+            group: group.map_or("", |group| group_name(group.name())),
+            resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
+        }
+    }
+}

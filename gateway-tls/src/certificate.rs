@@ -1,8 +1,21 @@
 //! A certificate chain with its key: from PEM to a value that says what it is good for.
+//!
+//! Everything that can be wrong with a chain and its key is found here, once, so that a
+//! [`Certificate`] can be served. Validity in time is not checked: an expired certificate is served,
+//! since users prefer it to no service, and its dates are there for a warning.
 
 use std::fmt;
 
+use rustls::crypto::CryptoProvider;
+use rustls::sign::CertifiedKey;
+use rustls::{Error, InconsistentKeys};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Deserialize, Serialize};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer;
+use x509_parser::x509::SubjectPublicKeyInfo;
 
 use crate::NamePattern;
 
@@ -13,7 +26,8 @@ pub struct Certificate {
     pub chain_pem: String,
     /// The private key as PEM. Never shown by `Debug`.
     pub key_pem: String,
-    /// What the leaf is valid for: DNS names of the SAN extension, else the common name.
+    /// What the leaf is valid for: DNS names of the SAN extension, else the common name. A wildcard
+    /// stands for exactly one label here (RFC 9525, section 6.3).
     pub names: Vec<NamePattern>,
     /// Start of validity, seconds since the epoch.
     pub not_before: i64,
@@ -32,6 +46,216 @@ pub enum KeyAlgorithm {
     Rsa,
     /// Ed25519.
     Ed25519,
+}
+
+/// Why a chain and a key are no [`Certificate`]. The texts show nothing of the key.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CertificateError {
+    /// No text where the chain should be.
+    #[error("the certificate is empty")]
+    EmptyCertificate,
+    /// No text where the key should be.
+    #[error("the private key is empty")]
+    EmptyKey,
+    /// The text has no `CERTIFICATE` section.
+    #[error("there is no certificate in the PEM text")]
+    NoCertificate,
+    /// A `CERTIFICATE` section is broken, or not an X.509 certificate of version 3.
+    #[error("certificate {0} of the chain cannot be read")]
+    Malformed(usize),
+    /// The text has no section of a private key.
+    #[error("there is no private key in the PEM text")]
+    NoKey,
+    /// The key is encrypted, and there is no password.
+    #[error("the private key is encrypted")]
+    EncryptedKey,
+    /// The section of the key is broken.
+    #[error("the private key cannot be read")]
+    MalformedKey,
+    /// Neither ECDSA on P-256, P-384 or P-521, nor RSA with 2048 to 8192 bits, nor Ed25519.
+    #[error("keys of this type are not supported: {0}")]
+    UnsupportedKey(String),
+    /// The key is not that of the first certificate.
+    #[error("the private key does not belong to the first certificate")]
+    KeyMismatch,
+}
+
+impl Certificate {
+    /// Reads a chain (leaf first) and its key with the provider of this crate.
+    ///
+    /// # Errors
+    /// [`CertificateError`] says what is wrong.
+    #[cfg(feature = "aws-lc-rs")]
+    pub fn from_pem(
+        cert_pem: impl AsRef<[u8]>,
+        key_pem: impl AsRef<[u8]>,
+    ) -> Result<Self, CertificateError> {
+        static PROVIDER: std::sync::LazyLock<std::sync::Arc<CryptoProvider>> =
+            std::sync::LazyLock::new(crate::default_provider);
+        Self::from_pem_with(&PROVIDER, cert_pem, key_pem)
+    }
+
+    /// Reads a chain (leaf first) and its key with `provider`.
+    ///
+    /// # Errors
+    /// [`CertificateError`] says what is wrong.
+    pub fn from_pem_with(
+        provider: &CryptoProvider,
+        cert_pem: impl AsRef<[u8]>,
+        key_pem: impl AsRef<[u8]>,
+    ) -> Result<Self, CertificateError> {
+        let (cert_pem, key_pem) = (cert_pem.as_ref(), key_pem.as_ref());
+        if cert_pem.trim_ascii().is_empty() {
+            return Err(CertificateError::EmptyCertificate);
+        }
+        if key_pem.trim_ascii().is_empty() {
+            return Err(CertificateError::EmptyKey);
+        }
+        let chain = read_chain(cert_pem)?;
+        let key = read_key(key_pem)?;
+        let leaf = Leaf::read(&chain[0])?;
+        load(provider, chain, key)?;
+        let text = |pem: &[u8]| String::from_utf8_lossy(pem).into_owned();
+        Ok(Self {
+            chain_pem: certificate_sections(&text(cert_pem)),
+            key_pem: text(key_pem),
+            names: leaf.names,
+            not_before: leaf.not_before,
+            not_after: leaf.not_after,
+            algorithm: leaf.algorithm,
+        })
+    }
+
+    /// What rustls serves.
+    ///
+    /// # Errors
+    /// As [`Certificate::from_pem_with`], if `provider` cannot use what another could, or if the
+    /// value was not made by it.
+    pub fn load(&self, provider: &CryptoProvider) -> Result<CertifiedKey, CertificateError> {
+        load(
+            provider,
+            read_chain(self.chain_pem.as_bytes())?,
+            read_key(self.key_pem.as_bytes())?,
+        )
+    }
+}
+
+fn load(
+    provider: &CryptoProvider,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<CertifiedKey, CertificateError> {
+    let key = provider
+        .key_provider
+        .load_private_key(key)
+        .map_err(|_| CertificateError::UnsupportedKey("the private key".to_owned()))?;
+    let loaded = CertifiedKey::new(chain, key);
+    match loaded.keys_match() {
+        // A provider that cannot tell the public key of a key leaves it to the handshake.
+        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(loaded),
+        Err(Error::InconsistentKeys(_)) => Err(CertificateError::KeyMismatch),
+        Err(_) => Err(CertificateError::Malformed(0)),
+    }
+}
+
+fn read_chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let chain = CertificateDer::pem_slice_iter(pem)
+        .enumerate()
+        .map(|(at, section)| section.map_err(|_| CertificateError::Malformed(at)))
+        .collect::<Result<Vec<_>, _>>()?;
+    if chain.is_empty() {
+        return Err(CertificateError::NoCertificate);
+    }
+    Ok(chain)
+}
+
+fn read_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateError> {
+    use rustls_pki_types::pem::Error::NoItemsFound;
+    const ENCRYPTED: [&[u8]; 2] = [b"BEGIN ENCRYPTED PRIVATE KEY", b"Proc-Type: 4,ENCRYPTED"];
+    let holds = |text: &[u8]| pem.windows(text.len()).any(|window| window == text);
+    PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
+        _ if ENCRYPTED.into_iter().any(holds) => CertificateError::EncryptedKey,
+        NoItemsFound => CertificateError::NoKey,
+        _ => CertificateError::MalformedKey,
+    })
+}
+
+/// The certificates of a text that may hold more, perhaps even the key.
+fn certificate_sections(pem: &str) -> String {
+    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+    const END: &str = "-----END CERTIFICATE-----";
+    pem.split(BEGIN)
+        .skip(1)
+        .filter_map(|rest| rest.split_once(END))
+        .map(|(base64, _)| format!("{BEGIN}\n{}\n{END}\n", base64.trim()))
+        .collect()
+}
+
+/// What a leaf says.
+struct Leaf {
+    names: Vec<NamePattern>,
+    not_before: i64,
+    not_after: i64,
+    algorithm: KeyAlgorithm,
+}
+
+impl Leaf {
+    fn read(der: &CertificateDer<'_>) -> Result<Self, CertificateError> {
+        let (_, leaf) =
+            X509Certificate::from_der(der).map_err(|_| CertificateError::Malformed(0))?;
+        Ok(Self {
+            names: names(&leaf),
+            not_before: leaf.validity().not_before.timestamp(),
+            not_after: leaf.validity().not_after.timestamp(),
+            algorithm: algorithm(leaf.public_key())?,
+        })
+    }
+}
+
+/// DNS names of the SAN extension; the common name if it has none, as in Envoy.
+fn names(leaf: &X509Certificate<'_>) -> Vec<NamePattern> {
+    let san = leaf.subject_alternative_name().ok().flatten();
+    let dns: Vec<&str> = san
+        .iter()
+        .flat_map(|san| &san.value.general_names)
+        .filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some(*name),
+            _ => None,
+        })
+        .collect();
+    if !dns.is_empty() {
+        return dns.into_iter().filter_map(name).collect();
+    }
+    leaf.subject()
+        .iter_common_name()
+        .filter_map(|common| name(common.as_str().ok()?))
+        .collect()
+}
+
+/// A lone asterisk is no name of a certificate, and what is no host name cannot be asked for.
+fn name(text: &str) -> Option<NamePattern> {
+    match text.to_ascii_lowercase().parse().ok()? {
+        NamePattern::Any => None,
+        pattern => Some(pattern),
+    }
+}
+
+fn algorithm(key: &SubjectPublicKeyInfo<'_>) -> Result<KeyAlgorithm, CertificateError> {
+    let curve = key.algorithm.parameters.as_ref();
+    let curve = curve.and_then(|curve| curve.as_oid().ok());
+    let curve = curve.map(|oid| oid.to_id_string()).unwrap_or_default();
+    match key.algorithm.algorithm.to_id_string().as_str() {
+        "1.2.840.10045.2.1" => match curve.as_str() {
+            "1.2.840.10045.3.1.7" | "1.3.132.0.34" | "1.3.132.0.35" => Ok(KeyAlgorithm::Ecdsa),
+            _ => Err(CertificateError::UnsupportedKey(format!(
+                "ECDSA on the curve {curve}"
+            ))),
+        },
+        "1.2.840.113549.1.1.1" => Ok(KeyAlgorithm::Rsa),
+        "1.3.101.112" => Ok(KeyAlgorithm::Ed25519),
+        other => Err(CertificateError::UnsupportedKey(other.to_owned())),
+    }
 }
 
 impl fmt::Debug for Certificate {

@@ -1,6 +1,30 @@
 //! TLS towards backends (BackendTLSPolicy): whom to expect and whom to trust.
+//!
+//! Chains and DNS names are verified by rustls-webpki alone. Only URIs, which it does not read, are
+//! compared here, byte for byte, and only after the chain was found good.
 
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{
+    WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor, verify_server_name,
+};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, DnsName, ServerName, UnixTime};
 use serde::{Deserialize, Serialize};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer;
+
+pub use rustls::ClientConfig;
+
+use crate::error::{TlsError, check_alpn};
 
 /// How to speak TLS to a backend (Gateway API `BackendTLSPolicy`).
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
@@ -22,4 +46,183 @@ pub enum SubjectAltName {
     Hostname(String),
     /// A URI, compared byte for byte.
     Uri(String),
+}
+
+impl ClientTls {
+    /// Builds the configuration; connect with it to [`ClientTls::server_name`].
+    ///
+    /// # Errors
+    /// [`TlsError`] names what is unusable.
+    pub fn build(&self, provider: Arc<CryptoProvider>) -> Result<Arc<ClientConfig>, TlsError> {
+        self.server_name()?;
+        let roots = match &self.roots_pem {
+            Some(pem) => Arc::new(read_roots(pem)?),
+            None => system_roots()?,
+        };
+        let verifier: Arc<dyn ServerCertVerifier> = if self.subject_alt_names.is_empty() {
+            WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
+                .build()
+                .map_err(|error| TlsError::Roots(error.to_string()))?
+        } else {
+            Arc::new(AltNameVerifier::new(
+                &self.subject_alt_names,
+                roots,
+                &provider,
+            )?)
+        };
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        config.alpn_protocols = check_alpn(&self.alpn)?;
+        Ok(Arc::new(config))
+    }
+
+    /// The name to connect to.
+    ///
+    /// # Errors
+    /// [`TlsError::ServerName`] if it is not a DNS name.
+    pub fn server_name(&self) -> Result<ServerName<'static>, TlsError> {
+        dns_name(&self.server_name)
+    }
+}
+
+fn dns_name(name: &str) -> Result<ServerName<'static>, TlsError> {
+    DnsName::try_from(name.to_owned())
+        .map(ServerName::DnsName)
+        .map_err(|_| TlsError::ServerName(name.to_owned()))
+}
+
+/// Reads trusted certificates.
+///
+/// # Errors
+/// [`TlsError::Roots`] if there is none, or one cannot be read.
+pub fn read_roots(pem: &str) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        let certificate = certificate.map_err(|error| TlsError::Roots(error.to_string()))?;
+        roots
+            .add(certificate)
+            .map_err(|error| TlsError::Roots(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(TlsError::Roots("there is no certificate".to_owned()));
+    }
+    Ok(roots)
+}
+
+/// The trusted certificates of the system, read once. Those that cannot be read are left out.
+fn system_roots() -> Result<Arc<RootCertStore>, TlsError> {
+    static ROOTS: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Arc::new(roots)
+    });
+    if ROOTS.is_empty() {
+        return Err(TlsError::Roots("the system has none".to_owned()));
+    }
+    Ok(ROOTS.clone())
+}
+
+/// Accepts a certificate with a good chain that holds any one of the names.
+struct AltNameVerifier {
+    roots: Arc<RootCertStore>,
+    algorithms: WebPkiSupportedAlgorithms,
+    hostnames: Vec<ServerName<'static>>,
+    uris: Vec<String>,
+}
+
+impl AltNameVerifier {
+    fn new(
+        names: &[SubjectAltName],
+        roots: Arc<RootCertStore>,
+        provider: &CryptoProvider,
+    ) -> Result<Self, TlsError> {
+        let mut verifier = Self {
+            roots,
+            algorithms: provider.signature_verification_algorithms,
+            hostnames: Vec::new(),
+            uris: Vec::new(),
+        };
+        for name in names {
+            match name {
+                SubjectAltName::Hostname(name) => verifier.hostnames.push(dns_name(name)?),
+                SubjectAltName::Uri(uri) => verifier.uris.push(uri.clone()),
+            }
+        }
+        Ok(verifier)
+    }
+
+    fn holds_a_uri(&self, end_entity: &CertificateDer<'_>) -> bool {
+        if self.uris.is_empty() {
+            return false;
+        }
+        let Ok((_, certificate)) = X509Certificate::from_der(end_entity) else {
+            return false;
+        };
+        let Ok(Some(san)) = certificate.subject_alternative_name() else {
+            return false;
+        };
+        san.value.general_names.iter().any(|name| match name {
+            GeneralName::URI(uri) => self.uris.iter().any(|expected| expected == uri),
+            _ => false,
+        })
+    }
+}
+
+impl ServerCertVerifier for AltNameVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let certificate = ParsedCertificate::try_from(end_entity)?;
+        verify_server_cert_signed_by_trust_anchor(
+            &certificate,
+            &self.roots,
+            intermediates,
+            now,
+            self.algorithms.all,
+        )?;
+        let holds = |name| verify_server_name(&certificate, name).is_ok();
+        if self.hostnames.iter().any(holds) || self.holds_a_uri(end_entity) {
+            return Ok(ServerCertVerified::assertion());
+        }
+        Err(CertificateError::NotValidForName.into())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+impl fmt::Debug for AltNameVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AltNameVerifier")
+            .field("hostnames", &self.hostnames)
+            .field("uris", &self.uris)
+            .finish_non_exhaustive()
+    }
 }

@@ -12,12 +12,24 @@
 
 pub mod acceptor;
 pub mod certificate;
+pub mod ciphers;
 pub mod client;
-pub mod client_hello;
+pub mod error;
 pub mod name;
 pub mod server;
 pub mod sni;
 
+#[cfg(test)]
+mod test_certificates;
+
 pub use certificate::Certificate;
+pub use error::TlsError;
 pub use name::{NameMap, NamePattern};
 pub use server::ServerTls;
+
+/// The provider of this crate: aws-lc-rs, which prefers the group X25519MLKEM768. Not installed as the
+/// default of the process, which is for binaries to decide.
+#[cfg(feature = "aws-lc-rs")]
+pub fn default_provider() -> std::sync::Arc<rustls::crypto::CryptoProvider> {
+    std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}

@@ -4,8 +4,10 @@
 //! chosen by HTTP can be compared. Certificates follow another rule (RFC 9525: a wildcard covers
 //! exactly one label), which is in [`crate::sni`].
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -113,14 +115,30 @@ impl TryFrom<String> for NamePattern {
     }
 }
 
+/// The server name of a ClientHello as patterns expect it: lower case, without one trailing dot.
+/// `None` for an IP address, which is no server name (RFC 6066, section 3), and for no name at all.
+pub fn normalize_server_name(name: &str) -> Option<Cow<'_, str>> {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.is_empty() || name.parse::<IpAddr>().is_ok() {
+        return None;
+    }
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Some(Cow::Owned(name.to_ascii_lowercase()));
+    }
+    Some(Cow::Borrowed(name))
+}
+
 /// Values by [`NamePattern`], found by host name, the most specific first.
 ///
-/// A look-up costs one hash per label of the host, however many patterns there are.
+/// A look-up costs one hash per label of the host, however many patterns there are, and none for what
+/// is longer than every pattern: the cost is bounded by the patterns, not by what a client sends.
 #[derive(Clone, Debug)]
 pub struct NameMap<T> {
     exact: HashMap<String, T>,
     wildcard: HashMap<String, T>,
     any: Option<T>,
+    longest_exact: usize,
+    longest_suffix: usize,
 }
 
 impl<T> Default for NameMap<T> {
@@ -129,6 +147,8 @@ impl<T> Default for NameMap<T> {
             exact: HashMap::new(),
             wildcard: HashMap::new(),
             any: None,
+            longest_exact: 0,
+            longest_suffix: 0,
         }
     }
 }
@@ -137,8 +157,14 @@ impl<T> NameMap<T> {
     /// Adds a value; gives back the one that the same pattern had before.
     pub fn insert(&mut self, pattern: NamePattern, value: T) -> Option<T> {
         match pattern {
-            NamePattern::Exact(name) => self.exact.insert(name, value),
-            NamePattern::Wildcard(suffix) => self.wildcard.insert(suffix, value),
+            NamePattern::Exact(name) => {
+                self.longest_exact = self.longest_exact.max(name.len());
+                self.exact.insert(name, value)
+            }
+            NamePattern::Wildcard(suffix) => {
+                self.longest_suffix = self.longest_suffix.max(suffix.len());
+                self.wildcard.insert(suffix, value)
+            }
             NamePattern::Any => self.any.replace(value),
         }
     }
@@ -162,18 +188,25 @@ impl<T> NameMap<T> {
         &'a self,
         host: &'h str,
     ) -> impl Iterator<Item = &'a T> + use<'a, 'h, T> {
-        let exact = self.exact.get(host).into_iter();
+        let exact = (host.len() <= self.longest_exact)
+            .then(|| self.exact.get(host))
+            .flatten();
+        // A suffix starts after a dot that is not the first byte, and is not longer than the longest.
+        let from = host.len().saturating_sub(self.longest_suffix + 1).max(1);
         let wildcard = (!self.wildcard.is_empty())
-            .then(|| host.char_indices().filter(|(at, c)| *c == '.' && *at > 0))
+            .then(|| host.as_bytes().iter().enumerate().skip(from))
             .into_iter()
             .flatten()
+            .filter(|(_, byte)| **byte == b'.')
             .filter_map(|(dot, _)| self.wildcard.get(&host[dot + 1..]));
-        exact.chain(wildcard).chain(self.any.as_ref())
+        exact.into_iter().chain(wildcard).chain(self.any.as_ref())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn pattern(text: &str) -> NamePattern {
@@ -222,5 +255,89 @@ mod tests {
             Some(pattern("b.org"))
         );
         assert_eq!(pattern("*.xa.com").intersect(&pattern("*.a.com")), None);
+    }
+
+    #[test]
+    fn a_server_name_is_normalized_and_an_address_is_none() {
+        let name = |text| normalize_server_name(text).map(Cow::into_owned);
+
+        assert_eq!(name("a.test"), Some("a.test".to_owned()));
+        assert_eq!(name("A.Test."), Some("a.test".to_owned()));
+        assert_eq!(name("a.test.."), Some("a.test.".to_owned()));
+        assert_eq!(name("192.0.2.1"), None);
+        assert_eq!(name("2001:db8::1"), None);
+        assert_eq!(name("."), None);
+        assert_eq!(name(""), None);
+    }
+
+    /// Names of few labels, so that they often are among each other's patterns; also broken ones.
+    fn any_host() -> impl Strategy<Value = String> {
+        let label = proptest::sample::select(vec!["a", "b", "ab", "com", "", "é"]);
+        proptest::collection::vec(label, 0..5).prop_map(|labels| labels.join("."))
+    }
+
+    fn any_pattern() -> impl Strategy<Value = NamePattern> {
+        let label = proptest::sample::select(vec!["a", "b", "ab", "com"]);
+        let name = proptest::collection::vec(label, 1..4).prop_map(|labels| labels.join("."));
+        prop_oneof![
+            4 => name.clone().prop_map(NamePattern::Exact),
+            4 => name.prop_map(NamePattern::Wildcard),
+            1 => Just(NamePattern::Any),
+        ]
+    }
+
+    fn specificity(pattern: &NamePattern) -> (u8, usize) {
+        match pattern {
+            NamePattern::Exact(_) => (2, 0),
+            NamePattern::Wildcard(suffix) => (1, suffix.len()),
+            NamePattern::Any => (0, 0),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        /// The map is only a faster way to say: all patterns that take the host, the most specific
+        /// first.
+        #[test]
+        fn find_all_agrees_with_a_plain_scan(
+            patterns in proptest::collection::vec(any_pattern(), 0..12),
+            hosts in proptest::collection::vec(any_host(), 20),
+        ) {
+            let mut map = NameMap::default();
+            for pattern in &patterns {
+                map.insert(pattern.clone(), pattern.clone());
+            }
+
+            for host in &hosts {
+                let mut expected: Vec<&NamePattern> =
+                    patterns.iter().filter(|p| p.matches(host)).collect();
+                expected.sort_by_key(|p| std::cmp::Reverse(specificity(p)));
+                expected.dedup();
+
+                prop_assert_eq!(map.find_all(host).collect::<Vec<_>>(), expected, "{}", host);
+                prop_assert_eq!(map.find(host), map.find_all(host).next());
+            }
+        }
+
+        /// What both take, and nothing else, is in the intersection.
+        #[test]
+        fn an_intersection_takes_what_both_take(
+            a in any_pattern(),
+            b in any_pattern(),
+            host in any_host(),
+        ) {
+            let both = a.matches(&host) && b.matches(&host);
+
+            let intersection = a.intersect(&b);
+
+            prop_assert_eq!(intersection.is_some_and(|p| p.matches(&host)), both);
+        }
+
+        /// Whatever is a pattern is written as it is read.
+        #[test]
+        fn a_pattern_is_read_as_it_is_written(pattern in any_pattern()) {
+            prop_assert_eq!(pattern.to_string().parse(), Ok(pattern));
+        }
     }
 }

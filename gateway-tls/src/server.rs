@@ -1,12 +1,26 @@
 //! The TLS settings of a listener, and the rustls configuration built from them.
+//!
+//! A configuration is built anew when a certificate changes. What lets clients resume must not be
+//! lost by that, and must never be shared with another listener or policy: a session that one of them
+//! accepted says nothing about the other. So it is a value of its own, [`ResumptionState`], which the
+//! caller keeps by the listener's name and [`ServerTls::without_certificates`].
 
+use std::fmt;
 use std::sync::Arc;
 
+use rustls::crypto::CryptoProvider;
+use rustls::server::{
+    NoServerSessionStorage, ProducesTickets, ServerSessionMemoryCache, StoresServerSessions,
+};
+use rustls::version::{TLS12, TLS13};
 use serde::{Deserialize, Serialize};
 
 pub use rustls::ServerConfig;
 
 use crate::Certificate;
+use crate::ciphers::{pick_groups, pick_suites};
+use crate::error::{TlsError, check_alpn};
+use crate::sni::CertificateResolver;
 
 /// How a listener speaks TLS. The defaults are Envoy Gateway's.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
@@ -64,4 +78,131 @@ impl Default for ServerTls {
             unknown_name: UnknownName::default(),
         }
     }
+}
+
+impl ServerTls {
+    /// Builds the configuration of a listener.
+    ///
+    /// Without `resumption`, clients resume only with this configuration, not with the next; if the
+    /// settings allow no resumption at all (the default), it is ignored.
+    ///
+    /// # Errors
+    /// [`TlsError`] names what cannot be served.
+    pub fn build(
+        &self,
+        provider: Arc<CryptoProvider>,
+        resumption: Option<&ResumptionState>,
+    ) -> Result<Arc<ServerConfig>, TlsError> {
+        if self.certificates.is_empty() {
+            return Err(TlsError::NoCertificate);
+        }
+        let certificates =
+            CertificateResolver::build(&self.certificates, self.unknown_name, &provider)?;
+        let versions: &[_] = match (self.min_version, self.max_version) {
+            (TlsVersion::Tls12, TlsVersion::Tls12) => &[&TLS12],
+            (TlsVersion::Tls12, TlsVersion::Tls13) => &[&TLS13, &TLS12],
+            (TlsVersion::Tls13, TlsVersion::Tls13) => &[&TLS13],
+            (TlsVersion::Tls13, TlsVersion::Tls12) => return Err(TlsError::Versions),
+        };
+        let mut config = ServerConfig::builder_with_provider(self.restrict(provider)?)
+            .with_protocol_versions(versions)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(certificates));
+        config.alpn_protocols = check_alpn(&self.alpn)?;
+        // Whoever gives a list of suites means its order; else the client knows what it is fast at.
+        config.ignore_client_order = !self.ciphers.is_empty();
+        // 0-RTT can be replayed.
+        config.max_early_data_size = 0;
+        match resumption {
+            Some(state) => self.allow_resumption(&mut config, state),
+            None => self.allow_resumption(&mut config, &ResumptionState::new(self)),
+        }
+        Ok(Arc::new(config))
+    }
+
+    /// These settings without certificates: what must be equal for sessions to be resumed.
+    pub fn without_certificates(&self) -> Self {
+        Self {
+            certificates: Vec::new(),
+            ..self.clone()
+        }
+    }
+
+    fn restrict(&self, provider: Arc<CryptoProvider>) -> Result<Arc<CryptoProvider>, TlsError> {
+        if self.ciphers.is_empty() && self.groups.is_empty() {
+            return Ok(provider);
+        }
+        let mut restricted = (*provider).clone();
+        if !self.ciphers.is_empty() {
+            restricted.cipher_suites = pick_suites(&provider, &self.ciphers)?;
+        }
+        if !self.groups.is_empty() {
+            restricted.kx_groups = pick_groups(&provider, &self.groups)?;
+        }
+        Ok(Arc::new(restricted))
+    }
+
+    fn allow_resumption(&self, config: &mut ServerConfig, state: &ResumptionState) {
+        config.session_storage = match self.stateful_resumption {
+            true => state.sessions.clone(),
+            false => Arc::new(NoServerSessionStorage {}),
+        };
+        if let (true, Some(ticketer)) = (self.stateless_resumption, &state.ticketer) {
+            config.ticketer = ticketer.clone();
+        }
+        if !self.stateful_resumption && !self.stateless_resumption {
+            config.send_tls13_tickets = 0;
+        }
+    }
+}
+
+/// Sessions kept in memory, and the keys of tickets, which rotate every six hours.
+///
+/// To be kept while certificates change, and never to be given to another listener.
+#[derive(Clone)]
+pub struct ResumptionState {
+    sessions: Arc<dyn StoresServerSessions>,
+    ticketer: Option<Arc<dyn ProducesTickets>>,
+}
+
+impl ResumptionState {
+    /// Sessions to keep; some 300 bytes each.
+    const SESSIONS: usize = 4096;
+
+    /// Fresh state for what `settings` allow. Without the provider of this crate, or without random
+    /// numbers, there are no tickets.
+    pub fn new(settings: &ServerTls) -> Self {
+        let sessions: Arc<dyn StoresServerSessions> = match settings.stateful_resumption {
+            true => ServerSessionMemoryCache::new(Self::SESSIONS),
+            false => Arc::new(NoServerSessionStorage {}),
+        };
+        let ticketer = settings.stateless_resumption.then(ticketer).flatten();
+        Self { sessions, ticketer }
+    }
+
+    /// The same with tickets from `ticketer`.
+    #[must_use]
+    pub fn with_ticketer(self, ticketer: Arc<dyn ProducesTickets>) -> Self {
+        Self {
+            ticketer: Some(ticketer),
+            ..self
+        }
+    }
+}
+
+/// Says nothing: sessions and ticket keys are secret.
+impl fmt::Debug for ResumptionState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResumptionState").finish_non_exhaustive()
+    }
+}
+
+#[cfg(feature = "aws-lc-rs")]
+fn ticketer() -> Option<Arc<dyn ProducesTickets>> {
+    rustls::crypto::aws_lc_rs::Ticketer::new().ok()
+}
+
+#[cfg(not(feature = "aws-lc-rs"))]
+fn ticketer() -> Option<Arc<dyn ProducesTickets>> {
+    None
 }

@@ -1,1 +1,196 @@
-//! (to be written)
+//! Which certificate a client gets.
+//!
+//! Among the certificates of one listener, by server name (Envoy's rule):
+//!
+//! | the client names | it gets |
+//! |---|---|
+//! | a name of a certificate | that one |
+//! | a name that a wildcard covers, with one label for the asterisk | that one |
+//! | another name | the first that it can use, or is refused ([`UnknownName`]) |
+//! | nothing, or an address | the first ECDSA one that it can use, else the first it can use |
+//!
+//! Of several certificates for one name, those with ECDSA keys come first, then Ed25519, then RSA, as
+//! far as the client can verify them; of equal ones the first loaded. A client that can use none of
+//! those for its name gets no other name's certificate: the handshake fails.
+//!
+//! Which *listener* a client gets is decided before, by [`NameMap`](crate::NameMap), where a wildcard
+//! stands for one label or more.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::SignatureScheme;
+use rustls::crypto::CryptoProvider;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+use crate::certificate::{Certificate, CertificateError, KeyAlgorithm};
+use crate::name::{NamePattern, normalize_server_name};
+use crate::server::UnknownName;
+
+/// The certificates of a listener, by name. Built once; a look-up allocates nothing.
+pub struct CertificateResolver {
+    /// In the order of loading.
+    loaded: Vec<Loaded>,
+    exact: HashMap<String, Choices>,
+    /// By what follows the asterisk and its dot.
+    wildcard: HashMap<String, Choices>,
+    /// For clients that name nothing.
+    nameless: Choices,
+    /// All, in the order of loading.
+    all: Choices,
+    unknown: UnknownName,
+}
+
+/// Places of certificates, the preferred first.
+type Choices = Vec<usize>;
+
+struct Loaded {
+    key: Arc<CertifiedKey>,
+    algorithm: KeyAlgorithm,
+    /// What the key can sign with.
+    schemes: Vec<SignatureScheme>,
+}
+
+impl CertificateResolver {
+    /// Loads `certificates`; of those with equal names and key types the first wins.
+    ///
+    /// # Errors
+    /// [`CertificateError`] if one is unusable.
+    pub fn build(
+        certificates: &[Arc<Certificate>],
+        unknown: UnknownName,
+        provider: &CryptoProvider,
+    ) -> Result<Self, CertificateError> {
+        let loaded = certificates
+            .iter()
+            .map(|certificate| Loaded::new(certificate, provider))
+            .collect::<Result<Vec<_>, _>>()?;
+        let all: Choices = (0..loaded.len()).collect();
+        let mut nameless = all.clone();
+        nameless.sort_by_key(|at| loaded[*at].algorithm != KeyAlgorithm::Ecdsa);
+        let mut resolver = Self {
+            loaded,
+            exact: HashMap::new(),
+            wildcard: HashMap::new(),
+            nameless,
+            all,
+            unknown,
+        };
+        for (at, certificate) in certificates.iter().enumerate() {
+            for name in &certificate.names {
+                resolver.add(name, at);
+            }
+        }
+        Ok(resolver)
+    }
+
+    /// Whether a certificate is for `name`.
+    pub fn covers(&self, name: &str) -> bool {
+        normalize_server_name(name).is_some_and(|name| self.covering(&name).next().is_some())
+    }
+
+    fn add(&mut self, name: &NamePattern, at: usize) {
+        let choices = match name {
+            NamePattern::Exact(name) => self.exact.entry(name.clone()).or_default(),
+            NamePattern::Wildcard(suffix) => self.wildcard.entry(suffix.clone()).or_default(),
+            NamePattern::Any => return,
+        };
+        let algorithm = |at: &usize| self.loaded[*at].algorithm;
+        if choices
+            .iter()
+            .all(|other| algorithm(other) != algorithm(&at))
+        {
+            choices.push(at);
+            choices.sort_by_key(|at| match algorithm(at) {
+                KeyAlgorithm::Ecdsa => 0,
+                KeyAlgorithm::Ed25519 => 1,
+                KeyAlgorithm::Rsa => 2,
+            });
+        }
+    }
+
+    /// The certificates for a name: its own, then those of the wildcard with one label for it.
+    fn covering(&self, name: &str) -> impl Iterator<Item = usize> {
+        let exact = self.exact.get(name);
+        let wildcard = name
+            .split_once('.')
+            .filter(|(label, _)| !label.is_empty())
+            .and_then(|(_, suffix)| self.wildcard.get(suffix));
+        exact.into_iter().chain(wildcard).flatten().copied()
+    }
+
+    /// The first of `choices` that the client can use, else the first of them.
+    fn pick(
+        &self,
+        mut choices: impl Iterator<Item = usize>,
+        client: &[SignatureScheme],
+    ) -> Option<&Arc<CertifiedKey>> {
+        let first = choices.next()?;
+        let best = std::iter::once(first)
+            .chain(choices)
+            .find(|at| self.loaded[*at].is_usable(client))
+            .unwrap_or(first);
+        Some(&self.loaded[best].key)
+    }
+
+    fn find(&self, name: Option<&str>, client: &[SignatureScheme]) -> Option<&Arc<CertifiedKey>> {
+        let Some(name) = name.and_then(normalize_server_name) else {
+            return self.pick(self.nameless.iter().copied(), client);
+        };
+        let found = self.pick(self.covering(&name), client);
+        found.or_else(|| match self.unknown {
+            UnknownName::FirstCertificate => self.pick(self.all.iter().copied(), client),
+            UnknownName::Refuse => None,
+        })
+    }
+}
+
+impl ResolvesServerCert for CertificateResolver {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.find(hello.server_name(), hello.signature_schemes())
+            .cloned()
+    }
+}
+
+/// Names only: what it holds includes private keys.
+impl fmt::Debug for CertificateResolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut names: Vec<&String> = self.exact.keys().chain(self.wildcard.keys()).collect();
+        names.sort();
+        f.debug_struct("CertificateResolver")
+            .field("certificates", &self.loaded.len())
+            .field("names", &names)
+            .field("unknown", &self.unknown)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Loaded {
+    fn new(certificate: &Certificate, provider: &CryptoProvider) -> Result<Self, CertificateError> {
+        const SCHEMES: [SignatureScheme; 10] = [
+            SignatureScheme::ECDSA_NISTP256_SHA256,
+            SignatureScheme::ECDSA_NISTP384_SHA384,
+            SignatureScheme::ECDSA_NISTP521_SHA512,
+            SignatureScheme::ED25519,
+            SignatureScheme::RSA_PSS_SHA256,
+            SignatureScheme::RSA_PSS_SHA384,
+            SignatureScheme::RSA_PSS_SHA512,
+            SignatureScheme::RSA_PKCS1_SHA256,
+            SignatureScheme::RSA_PKCS1_SHA384,
+            SignatureScheme::RSA_PKCS1_SHA512,
+        ];
+        let key = certificate.load(provider)?;
+        let signs = |scheme: &SignatureScheme| key.key.choose_scheme(&[*scheme]).is_some();
+        Ok(Self {
+            schemes: SCHEMES.into_iter().filter(signs).collect(),
+            algorithm: certificate.algorithm,
+            key: Arc::new(key),
+        })
+    }
+
+    fn is_usable(&self, client: &[SignatureScheme]) -> bool {
+        self.schemes.iter().any(|scheme| client.contains(scheme))
+    }
+}

@@ -1,4 +1,32 @@
 //! Connections: from the socket to the bytes of a known listener.
+//!
+//! ```text
+//! Listeners ──sockets──> Workers: one thread each ──accept──> accept::serve ──> serve::serve_connection
+//!  reconcile              own runtime                PROXY header, TLS, limits      HTTP
+//! ```
+//!
+//! Each worker has a socket of its own for each address (`SO_REUSEPORT`), so a connection lives and
+//! dies on its worker. Without workers, [`listener::serve_listener`] serves on any tokio runtime.
+//! The configuration of a port is read once per accepted connection; its change needs no new socket.
+
+mod accept;
+pub mod drain;
+pub mod listener;
+pub mod listeners;
+mod open;
+pub(crate) mod opening;
+pub mod prefixed;
+pub mod proxy;
+mod socket;
+mod tls;
+pub mod workers;
+
+pub use drain::Drain;
+pub use listener::serve_listener;
+pub use listeners::Listeners;
+pub use open::Open;
+pub(crate) use open::{sleep_until, warn_unexpected_proxy};
+pub use workers::Workers;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -4,5 +4,15 @@
 pub mod client_ip;
 pub mod forwarded;
 pub mod hop_by_hop;
+pub mod host;
+mod layer;
 pub mod path;
+pub mod rejected;
 pub mod sanitize;
+pub mod upgrade;
+
+pub use host::Authority;
+pub use layer::{SanitizeLayer, SanitizeService};
+pub use rejected::Rejected;
+pub use sanitize::Sanitized;
+pub use upgrade::Upgrade;

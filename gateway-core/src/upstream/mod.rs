@@ -1,1 +1,34 @@
-//! (to be written)
+//! Connections to endpoints: from a head and a body that are ready to be sent to a response.
+//!
+//! ```text
+//! request::prepare ──> Pool::checkout ──> Http1::exchange ──> response::check ──> ResponseBody
+//!                        idle or new       or Http2                               gives it back
+//! ```
+//!
+//! An HTTP/1 connection is driven by the task that uses it, together with the response's head and body:
+//! no task and no channel between tasks for a request. A body that has ended gives the connection back.
+//! A connection that serves an upgrade, or that still sends the request while the response comes, gets
+//! a task of its own. HTTP/2 connections are shared and have a task each.
+//!
+//! Each worker has idle connections of its own.
+
+mod body;
+mod connect;
+mod failure;
+mod http1;
+mod http2;
+mod pool;
+mod request;
+mod response;
+mod stream;
+mod upload;
+
+pub use body::ResponseBody;
+pub use pool::{Pool, Transport};
+
+pub(crate) use body::Counted;
+pub(crate) use failure::ClientBody;
+pub(crate) use http1::Unanswered;
+pub(crate) use pool::{Sent, Target};
+pub(crate) use request::{Wire, prepare};
+pub(crate) use upload::{Progress, Source, Upload};

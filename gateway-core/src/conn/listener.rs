@@ -1,0 +1,137 @@
+//! Accepting connections from one socket.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+
+use super::drain::Drain;
+use super::open::RateLimit;
+use super::{PortConfig, accept, socket};
+use crate::observer::Observer;
+use crate::serve::Handler;
+
+/// The first pause when no file descriptor is left; it doubles up to [`MAX_PAUSE`].
+const MIN_PAUSE: Duration = Duration::from_millis(5);
+/// The longest pause.
+const MAX_PAUSE: Duration = Duration::from_millis(250);
+
+/// What connections are served with.
+#[derive(Clone)]
+pub struct Service<H> {
+    /// Answers the requests.
+    pub handler: H,
+    /// Is told what happens.
+    pub observer: Arc<dyn Observer>,
+}
+
+/// Where the configuration of a port is found now.
+pub(crate) type Source = Arc<ArcSwap<ArcSwap<PortConfig>>>;
+
+/// Serves the connections of `listener` on the current runtime until `drain` starts; then those
+/// that are open end by themselves: wait for [`Drain::drained`].
+///
+/// `config` is read once for each connection.
+pub async fn serve_listener<H: Handler>(
+    listener: TcpListener,
+    config: Arc<ArcSwap<PortConfig>>,
+    service: Service<H>,
+    drain: Drain,
+) {
+    serve_source(listener, Arc::new(ArcSwap::new(config)), service, drain).await;
+}
+
+pub(crate) async fn serve_source<H: Handler>(
+    listener: TcpListener,
+    source: Source,
+    service: Service<H>,
+    drain: Drain,
+) {
+    let accept_all = async {
+        let mut pause = MIN_PAUSE;
+        let mut in_a_row = 0;
+        loop {
+            let accepted = listener.accept().await;
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    pause = rest(&error, pause).await;
+                    continue;
+                }
+            };
+            pause = MIN_PAUSE;
+            let config = source.load().load_full();
+            in_a_row += 1;
+            let turn = config.tcp.accepts_per_event;
+            if socket::set_up(&stream, &config.tcp).is_ok() {
+                let (service, drain) = (service.clone(), drain.clone());
+                tokio::spawn(accept::serve(stream, peer, config, service, drain));
+            }
+            if turn != 0 && in_a_row >= turn {
+                in_a_row = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = drain.started() => {}
+        () = accept_all => {}
+    }
+}
+
+/// Waits after a failure that would come again at once; gives the next pause.
+async fn rest(error: &io::Error, pause: Duration) -> Duration {
+    static LAST: RateLimit = RateLimit::new(Duration::from_secs(10));
+    if is_about_one_connection(error) {
+        return pause;
+    }
+    if LAST.pass() {
+        tracing::warn!(%error, "connections cannot be accepted");
+    }
+    tokio::time::sleep(pause).await;
+    (pause * 2).min(MAX_PAUSE)
+}
+
+/// Whether the failure concerns a connection that has ended meanwhile, and not us (accept(2)).
+fn is_about_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn want_of_descriptors_makes_pauses_that_grow_to_a_bound() {
+        let full = io::Error::from_raw_os_error(24); // EMFILE
+        let start = Instant::now();
+        let mut pause = MIN_PAUSE;
+
+        for _ in 0..10 {
+            pause = rest(&full, pause).await;
+        }
+
+        assert_eq!(pause, MAX_PAUSE);
+        assert!(start.elapsed() > MAX_PAUSE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_left_early_costs_no_pause() {
+        let start = Instant::now();
+
+        rest(&io::ErrorKind::ConnectionAborted.into(), MIN_PAUSE).await;
+
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+}

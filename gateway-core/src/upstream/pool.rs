@@ -1,0 +1,430 @@
+//! The connections of all rules that want the same transport, apart for each worker.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use http::{Request, response};
+use hyper::body::Incoming;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use super::Upload;
+use super::body::Held;
+use super::connect::{Connected, Tls, connect};
+use super::http1::{Http1, Told, Unanswered};
+use super::http2::{Http2, Stream};
+use super::response::check;
+use crate::balance::{Cluster, Node, shard};
+use crate::error::Error;
+use crate::observer::{Event, Observer};
+use crate::plan::{Backend, BackendProtocol, Traffic};
+use crate::snapshot::Live;
+use crate::traffic::breaker::{Breaker, Resource, Slot};
+
+/// Workers beyond this number share lists.
+const SHARDS: usize = 64;
+
+/// What must be equal for connections to be shared.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Transport {
+    /// What is spoken.
+    pub protocol: BackendProtocol,
+    /// TLS; `None`: plain.
+    pub tls: Option<Arc<towergate_tls::client::ClientTls>>,
+    /// For a new connection, with its TLS handshake.
+    pub connect_timeout: Duration,
+    /// For a connection without requests.
+    pub idle_timeout: Option<Duration>,
+    /// Age after which a connection takes no more requests.
+    pub max_connection_duration: Option<Duration>,
+    /// Requests per connection.
+    pub max_requests_per_connection: Option<u32>,
+}
+
+impl Transport {
+    /// How a rule with these settings speaks to this backend.
+    pub fn new(backend: &Backend, traffic: &Traffic) -> Self {
+        Self {
+            protocol: backend.protocol,
+            tls: backend.tls.clone(),
+            connect_timeout: traffic.connect_timeout,
+            idle_timeout: traffic.idle_timeout,
+            max_connection_duration: traffic.max_connection_duration,
+            max_requests_per_connection: traffic.max_requests_per_connection,
+        }
+    }
+}
+
+/// Connections of one [`Transport`].
+pub struct Pool {
+    transport: Transport,
+    tls: Option<Tls>,
+    me: Weak<Self>,
+    shards: Box<[Shard]>,
+}
+
+/// One worker's connections. Others come only for what keeps them from a limit.
+#[derive(Default)]
+#[repr(align(128))]
+struct Shard(Mutex<Connections>);
+
+#[derive(Default)]
+struct Connections {
+    /// Last used last.
+    http1: HashMap<(SocketAddr, bool), Vec<Box<Http1>>>,
+    http2: HashMap<SocketAddr, Vec<Arc<Http2>>>,
+    /// Held while a connection is opened, so that requests that come together share it.
+    opening: HashMap<SocketAddr, Arc<tokio::sync::Mutex<()>>>,
+    swept: bool,
+}
+
+/// Where a request is to go, and on whose account.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub(crate) cluster: &'a Arc<Cluster>,
+    pub(crate) node: &'a Arc<Node>,
+    pub(crate) breaker: &'a Arc<Breaker>,
+    pub(crate) observer: &'a Arc<dyn Observer>,
+    /// Keep the case of header names.
+    pub(crate) keep_case: bool,
+}
+
+impl Target<'_> {
+    pub(super) fn told(&self) -> Told {
+        Told {
+            observer: self.observer.clone(),
+            cluster: self.cluster.clone(),
+        }
+    }
+}
+
+/// A connection that is ready for one request.
+pub(crate) enum Checkout {
+    Http1(Box<Http1>),
+    Http2(Stream),
+}
+
+/// What came of a request: the response's head is checked, its body not yet read.
+pub(crate) struct Sent {
+    pub(crate) head: response::Parts,
+    pub(crate) incoming: Incoming,
+    pub(crate) held: Held,
+}
+
+impl Pool {
+    /// The pool of this transport.
+    pub fn shared(live: &Live, transport: Transport) -> Arc<Self> {
+        live.share(transport, |transport| Self::new(transport.clone()))
+    }
+
+    /// A pool without connections.
+    pub fn new(transport: Transport) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            tls: transport.tls.as_ref().map(|_| Tls),
+            transport,
+            me: me.clone(),
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+        })
+    }
+
+    pub(super) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    /// Whether connections are TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// A connection to the target: one that is idle, else a new one.
+    ///
+    /// # Errors
+    /// [`Error::Overflow`] if no connection is free and too many wait for one, else why none could be
+    /// opened.
+    pub(crate) async fn checkout(&self, to: &Target<'_>) -> Result<Checkout, Error> {
+        match self.transport.protocol {
+            BackendProtocol::Http1 => match self.take_idle(to) {
+                Some(connection) => Ok(Checkout::Http1(connection)),
+                None => self.open_http1(to).await.map(Checkout::Http1),
+            },
+            BackendProtocol::Http2 => match self.take_stream(to.node.address()) {
+                Some(stream) => Ok(Checkout::Http2(stream)),
+                None => self.open_http2(to).await.map(Checkout::Http2),
+            },
+        }
+    }
+
+    fn mine(&self) -> MutexGuard<'_, Connections> {
+        lock(&self.shards[shard(SHARDS)])
+    }
+
+    /// The connection that was used last and still is open.
+    fn take_idle(&self, to: &Target<'_>) -> Option<Box<Http1>> {
+        let key = (to.node.address(), to.keep_case);
+        loop {
+            let mut connection = self.mine().http1.get_mut(&key)?.pop()?;
+            if !connection.is_ready()
+                || connection.is_expired(self.transport.max_connection_duration)
+            {
+                continue;
+            }
+            // It counts for the rule that uses it. A rule at its limit uses none of others.
+            if !Arc::ptr_eq(connection.breaker(), to.breaker) {
+                match to.breaker.connect(to.node.address()) {
+                    Some(slot) => connection.slot = slot,
+                    None => {
+                        self.put(connection);
+                        return None;
+                    }
+                }
+            }
+            if !Arc::ptr_eq(&connection.node, to.node) {
+                connection.node = to.node.clone();
+            }
+            connection.idle_for = Duration::ZERO;
+            return Some(connection);
+        }
+    }
+
+    async fn open_http1(&self, to: &Target<'_>) -> Result<Box<Http1>, Error> {
+        let _pending = to
+            .breaker
+            .acquire(Resource::Pending)
+            .ok_or_else(|| overflow(to))?;
+        let found = match to.breaker.connect(to.node.address()) {
+            Some(slot) => Found::Slot(slot),
+            None if to.breaker.is_shut() => return Err(overflow(to)),
+            None => to.breaker.wait_for(|| self.find(to)).await,
+        };
+        match found {
+            Found::Idle(connection) => Ok(connection),
+            Found::Slot(slot) => {
+                let connected = self.connect(to).await?;
+                Http1::handshake(connected, slot, to, self.me.clone()).await
+            }
+        }
+    }
+
+    /// What a waiting request can go on with, giving up an idle connection of the same rule for it.
+    fn find(&self, to: &Target<'_>) -> Option<Found> {
+        if let Some(connection) = self.take_idle(to) {
+            return Some(Found::Idle(connection));
+        }
+        if let Some(slot) = to.breaker.connect(to.node.address()) {
+            return Some(Found::Slot(slot));
+        }
+        self.evict_idle(to.breaker);
+        to.breaker.connect(to.node.address()).map(Found::Slot)
+    }
+
+    /// Closes one idle connection that counts for `breaker`, of any worker.
+    fn evict_idle(&self, breaker: &Arc<Breaker>) {
+        for shard in &self.shards {
+            let mut connections = lock(shard);
+            for list in connections.http1.values_mut() {
+                let mine = |c: &Box<Http1>| Arc::ptr_eq(c.breaker(), breaker);
+                if let Some(place) = list.iter().position(mine) {
+                    let evicted = list.remove(place);
+                    drop(connections);
+                    drop(evicted);
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn connect(&self, to: &Target<'_>) -> Result<Connected, Error> {
+        let start = Instant::now();
+        let limit = self.transport.connect_timeout;
+        let result = connect(to.node.address(), self.tls.as_ref(), limit).await;
+        let id = to.cluster.id();
+        to.observer.observe(&match &result {
+            Ok(_) => Event::UpstreamConnected(id, start.elapsed()),
+            Err(_) => Event::UpstreamConnectFailed(id),
+        });
+        result
+    }
+
+    /// Makes a connection idle.
+    pub(super) fn put(&self, connection: Box<Http1>) {
+        let breaker = connection.breaker().clone();
+        let key = (connection.node.address(), connection.keep_case);
+        let mine = shard(SHARDS);
+        let mut connections = lock(&self.shards[mine]);
+        connections.http1.entry(key).or_default().push(connection);
+        self.sweep_later(&mut connections, mine);
+        drop(connections);
+        breaker.wake();
+    }
+
+    fn take_stream(&self, address: SocketAddr) -> Option<Stream> {
+        let mut connections = self.mine();
+        let list = connections.http2.get_mut(&address)?;
+        list.retain(|connection| connection.is_open(&self.transport));
+        list.iter().find_map(Http2::open_stream)
+    }
+
+    async fn open_http2(&self, to: &Target<'_>) -> Result<Stream, Error> {
+        let address = to.node.address();
+        let _pending = to
+            .breaker
+            .acquire(Resource::Pending)
+            .ok_or_else(|| overflow(to))?;
+        let opening = self.mine().opening.entry(address).or_default().clone();
+        let _turn = opening.lock().await;
+        if let Some(stream) = self.take_stream(address) {
+            return Ok(stream);
+        }
+        let slot = match to.breaker.connect(address) {
+            Some(slot) => slot,
+            None if to.breaker.is_shut() => return Err(overflow(to)),
+            None => match to.breaker.wait_for(|| self.find_stream(to)).await {
+                Ok(stream) => return Ok(stream),
+                Err(slot) => slot,
+            },
+        };
+        let connection = Http2::handshake(self.connect(to).await?, slot, to).await?;
+        let stream = connection.open_stream().ok_or_else(|| overflow(to))?;
+        let mine = shard(SHARDS);
+        let mut connections = lock(&self.shards[mine]);
+        connections.http2.entry(address).or_default().push(connection);
+        self.sweep_later(&mut connections, mine);
+        Ok(stream)
+    }
+
+    fn find_stream(&self, to: &Target<'_>) -> Option<Result<Stream, Slot>> {
+        match self.take_stream(to.node.address()) {
+            Some(stream) => Some(Ok(stream)),
+            None => to.breaker.connect(to.node.address()).map(Err),
+        }
+    }
+
+    /// Starts the sweeper of a shard, unless it runs.
+    fn sweep_later(&self, connections: &mut Connections, shard: usize) {
+        if connections.swept {
+            return;
+        }
+        // Outside of a runtime nothing is swept; the next checkout still looks.
+        if let Ok(handle) = Handle::try_current() {
+            connections.swept = true;
+            handle.spawn(sweep(self.me.clone(), shard, self.sweep_interval()));
+        }
+    }
+
+    fn sweep_interval(&self) -> Duration {
+        let quarter = self.transport.idle_timeout.map_or(MAX_SWEEP, |idle| idle / 4);
+        quarter.clamp(Duration::from_millis(10), MAX_SWEEP)
+    }
+
+    /// Closes what has ended or was idle for too long. Returns whether anything is left.
+    fn sweep(&self, shard: usize, passed: Duration) -> bool {
+        let mut closed = Vec::new();
+        let mut connections = lock(&self.shards[shard]);
+        let limit = self.transport.idle_timeout.unwrap_or(Duration::MAX);
+        for list in connections.http1.values_mut() {
+            let ended = |connection: &mut Box<Http1>| {
+                connection.idle_for += passed;
+                connection.idle_for >= limit
+                    || connection.node.is_gone()
+                    || connection.is_expired(self.transport.max_connection_duration)
+                    || !connection.is_ready()
+            };
+            closed.extend(list.extract_if(.., ended));
+        }
+        connections.http1.retain(|_, list| !list.is_empty());
+        for list in connections.http2.values_mut() {
+            list.retain(|connection| {
+                let mut idle = connection.idle_for.lock().unwrap_or_else(PoisonError::into_inner);
+                *idle = if connection.streams() > 0 { Duration::ZERO } else { *idle + passed };
+                *idle < limit && connection.is_open(&self.transport)
+            });
+        }
+        connections.http2.retain(|_, list| !list.is_empty());
+        connections.opening.retain(|_, turn| Arc::strong_count(turn) > 1);
+        connections.swept = !connections.http1.is_empty() || !connections.http2.is_empty();
+        connections.swept
+    }
+}
+
+/// The longest time between two sweeps.
+const MAX_SWEEP: Duration = Duration::from_secs(1);
+
+/// Looks after the idle connections of a worker, until there are none.
+async fn sweep(pool: Weak<Pool>, shard: usize, interval: Duration) {
+    loop {
+        tokio::time::sleep(interval).await;
+        match pool.upgrade() {
+            Some(pool) if pool.sweep(shard, interval) => {}
+            _ => return,
+        }
+    }
+}
+
+enum Found {
+    Idle(Box<Http1>),
+    Slot(Slot),
+}
+
+fn overflow(to: &Target<'_>) -> Error {
+    to.observer.observe(&Event::Overflowed(to.cluster.id()));
+    Error::Overflow
+}
+
+fn lock(shard: &Shard) -> MutexGuard<'_, Connections> {
+    shard.0.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Checkout {
+    /// This side's address.
+    pub(crate) fn local(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Http1(connection) => connection.local,
+            Self::Http2(stream) => stream.local(),
+        }
+    }
+
+    /// Sends a request and checks the response's head. `upgrade`: it asks for an allowed upgrade.
+    pub(crate) async fn send(
+        self,
+        request: Request<Upload>,
+        upgrade: bool,
+    ) -> Result<Sent, Unanswered> {
+        let progress = request.body().progress().cloned();
+        let (response, held) = match self {
+            Self::Http1(connection) if upgrade => {
+                let (mut sender, driven) = connection.spawn(true);
+                let response = sender.send_request(request).await;
+                let response = response.map_err(|e| Unanswered::Sent(super::failure::classify(e)))?;
+                (response, Held::Driven(driven))
+            }
+            Self::Http1(connection) => {
+                let (response, connection) = connection.exchange(request).await?;
+                // The upload must go on while the client is slow to read the response.
+                let held = match progress.is_some_and(|progress| !progress.is_done()) {
+                    true => Held::Driven(connection.spawn(false).1),
+                    false => Held::Http1(connection),
+                };
+                (response, held)
+            }
+            Self::Http2(stream) => (stream.exchange(request).await?, Held::Http2(stream)),
+        };
+        let (mut head, incoming) = response.into_parts();
+        check(&mut head, upgrade).map_err(Unanswered::Sent)?;
+        Ok(Sent {
+            head,
+            incoming,
+            held,
+        })
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("transport", &self.transport)
+            .finish_non_exhaustive()
+    }
+}

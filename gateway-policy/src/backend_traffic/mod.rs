@@ -1,0 +1,63 @@
+//! BackendTrafficPolicy: how requests of a route travel to its backends.
+//!
+//! ```text
+//! spec (as written) --merge onto the parent--> spec --validate--> what the API server would refuse
+//!                                               └────convert────> Converted: values of the plan, or a Refusal
+//! ```
+//!
+//! A policy that asks for anything that the gateway does not do is refused as a whole, and says which
+//! field it was: nothing is read and then ignored.
+
+mod balance;
+mod cluster;
+//TMP mod convert;
+mod fault;
+mod health;
+mod limit;
+//TMP mod local_limit;
+//TMP mod merge;
+mod model;
+mod response;
+mod telemetry;
+
+pub use balance::{
+    BackendUtilization, ConsistentHash, ConsistentHashType, Cookie, DynamicModule, EndpointOverride,
+    ExtractFrom, Force, LoadBalancer, LoadBalancerType, OutOfBand, PreferLocal, QueryParam,
+    SlowStart, WeightedZone, ZoneAware,
+};
+pub use cluster::{
+    BackOff, CircuitBreaker, ClusterConnection, ClusterHttpTimeout, ClusterProxyProtocol,
+    ClusterSettings, ClusterTcpTimeout, ClusterTimeout, ConnectionKeepalive, Dns, Http2,
+    InvalidMessageAction, LookupFamily, PerEndpoint, PerRetry, Preconnect, ProxyProtocolVersion,
+    Retry, RetryBudget, RetryOn, RetryTrigger, TcpKeepalive,
+};
+//TMP pub use convert::Converted;
+pub use fault::{
+    Abort, AdmissionControl, Bandwidth, BandwidthLimit, BandwidthRate, BandwidthUnit, Delay,
+    FaultInjection, GrpcCode, GrpcSuccess, HttpSuccess, ResponseBandwidth, ResponseTrailers,
+    SuccessCriteria,
+};
+pub use health::{
+    ActiveHealthCheck, CheckLog, CheckLogFile, CheckLogMatch, CheckLogSink, CheckLogSinkType,
+    GrpcCheck, HealthCheck, HealthCheckType, HttpCheck, Overrides, PassiveHealthCheck, Payload,
+    PayloadType, TcpCheck,
+};
+pub use limit::{
+    Cost, CostMetadata, CostSpecifier, CostSource, GlobalRateLimit, HeaderSelector, LimitMetadata,
+    LimitValue, LocalRateLimitSpec, QuerySelector, RateLimit, RateLimitRule, RateLimitType,
+    RateLimitUnit, SelectorKind, ClientSelector, SourceKind, SourceSelector, XRateLimitHeaders,
+};
+//TMP pub use merge::merge;
+pub use model::{
+    BackendTrafficPolicySpec, Compression, CompressionOptions, CompressionType, Connect,
+    HttpUpgrade, MergeType, RequestBuffer, RoutingType,
+};
+pub use response::{
+    BodyType, CustomResponse, CustomResponseBody, CustomResponseHeaders, OverrideMatch,
+    OverridePath, OverridePathType, OverrideRedirect, OverrideSource, ResponseHeaderMatch,
+    ResponseOverride, Scheme, StatusCodeMatch, StatusCodeRange, StatusCodeType,
+};
+pub use telemetry::{
+    CustomTag, CustomTagType, EnvironmentTag, HeaderTag, LiteralTag, Metrics, SpanName, Telemetry,
+    Tracing,
+};
