@@ -105,6 +105,42 @@ pub struct Secret {
     pub string_data: BTreeMap<String, String>,
 }
 
+impl Secret {
+    /// A value; `stringData` wins over `data`, as it does in an API server.
+    ///
+    /// # Errors
+    /// A sentence, if the value is not base64.
+    pub fn value(&self, key: &str) -> Result<Option<Vec<u8>>, String> {
+        if let Some(text) = self.string_data.get(key) {
+            return Ok(Some(text.clone().into_bytes()));
+        }
+        self.data.get(key).map(|text| base64(text)).transpose()
+    }
+}
+
+impl ConfigMap {
+    /// A value of `data` or `binaryData`.
+    ///
+    /// # Errors
+    /// A sentence, if the value is not base64.
+    pub fn value(&self, key: &str) -> Result<Option<Vec<u8>>, String> {
+        if let Some(text) = self.data.get(key) {
+            return Ok(Some(text.clone().into_bytes()));
+        }
+        self.binary_data
+            .get(key)
+            .map(|text| base64(text))
+            .transpose()
+    }
+}
+
+/// Base64, in which people break lines.
+fn base64(text: &str) -> Result<Vec<u8>, String> {
+    let text: String = text.split_ascii_whitespace().collect();
+    let decoded = data_encoding::BASE64.decode(text.as_bytes());
+    decoded.map_err(|fault| format!("not base64: {fault}"))
+}
+
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Secret")

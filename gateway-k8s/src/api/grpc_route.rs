@@ -1,7 +1,7 @@
 //! GRPCRoute.
 
 use super::http_route::{HeaderModifier, HttpValueMatch, RequestMirror, SessionPersistence};
-use super::reference::{LocalObjectReference, ParentReference};
+use super::reference::{BackendObjectReference, LocalObjectReference, ParentReference};
 
 objects! {
     /// `spec` of a GRPCRoute.
@@ -80,5 +80,18 @@ objects! {
         pub weight: Option<i32>,
         /// For calls that go to this backend.
         pub filters: Vec<GrpcRouteFilter>,
+    }
+}
+
+impl GrpcBackendRef {
+    /// The object that it names.
+    pub fn object(&self) -> BackendObjectReference {
+        BackendObjectReference {
+            group: self.group.clone(),
+            kind: self.kind.clone(),
+            name: self.name.clone(),
+            namespace: self.namespace.clone(),
+            port: self.port,
+        }
     }
 }

@@ -9,13 +9,14 @@
 //! field it was: nothing is read and then ignored.
 
 mod balance;
+mod balance_plan;
 mod cluster;
-//TMP mod convert;
+mod convert;
 mod fault;
 mod health;
 mod limit;
-//TMP mod local_limit;
-//TMP mod merge;
+mod local_limit;
+mod merge;
 mod model;
 mod response;
 mod telemetry;
@@ -31,7 +32,7 @@ pub use cluster::{
     InvalidMessageAction, LookupFamily, PerEndpoint, PerRetry, Preconnect, ProxyProtocolVersion,
     Retry, RetryBudget, RetryOn, RetryTrigger, TcpKeepalive,
 };
-//TMP pub use convert::Converted;
+pub use convert::{Context, Converted};
 pub use fault::{
     Abort, AdmissionControl, Bandwidth, BandwidthLimit, BandwidthRate, BandwidthUnit, Delay,
     FaultInjection, GrpcCode, GrpcSuccess, HttpSuccess, ResponseBandwidth, ResponseTrailers,
@@ -47,7 +48,7 @@ pub use limit::{
     LimitValue, LocalRateLimitSpec, QuerySelector, RateLimit, RateLimitRule, RateLimitType,
     RateLimitUnit, SelectorKind, ClientSelector, SourceKind, SourceSelector, XRateLimitHeaders,
 };
-//TMP pub use merge::merge;
+pub use merge::merge;
 pub use model::{
     BackendTrafficPolicySpec, Compression, CompressionOptions, CompressionType, Connect,
     HttpUpgrade, MergeType, RequestBuffer, RoutingType,
