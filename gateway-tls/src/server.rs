@@ -55,7 +55,8 @@ pub struct ServerTls {
     pub ciphers: Vec<String>,
     /// Key-exchange groups by name (`X25519MLKEM768`, `X25519`, `P-256`, `P-384`); empty: the provider's.
     pub groups: Vec<String>,
-    /// ALPN protocols, in order of preference; empty: no ALPN.
+    /// ALPN protocols, in order of preference; empty: no ALPN. A client that offers only others is
+    /// refused (RFC 7301, section 3.2), where Envoy goes on without: it may mean another service.
     pub alpn: Vec<String>,
     /// Session ids (TLS 1.2) and stateful tickets.
     pub stateful_resumption: bool,

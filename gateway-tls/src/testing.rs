@@ -202,7 +202,9 @@ pub(crate) fn soon() -> Instant {
 }
 
 /// A choice of always the same configuration.
-pub(crate) fn always(config: &Arc<ServerConfig>) -> impl FnOnce(&Hello<'_>) -> Option<Choice> {
+pub(crate) fn always(
+    config: &Arc<ServerConfig>,
+) -> impl FnOnce(&Hello<DuplexStream>) -> Option<Choice> {
     let choice = Choice {
         config: config.clone(),
         handshake_timeout: Some(Duration::from_secs(60)),
