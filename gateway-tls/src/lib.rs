@@ -21,7 +21,14 @@ pub mod server;
 pub mod sni;
 
 #[cfg(test)]
-mod test_certificates;
+#[cfg(feature = "aws-lc-rs")]
+mod handshake_tests;
+#[cfg(test)]
+#[cfg(feature = "aws-lc-rs")]
+mod hello_tests;
+#[cfg(test)]
+#[cfg(feature = "aws-lc-rs")]
+mod testing;
 
 pub use rustls;
 
