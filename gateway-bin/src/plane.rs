@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+use towergate_core::Gateway;
 use towergate_core::access_log::AccessLog;
 use towergate_core::observer::Observer;
 use towergate_core::plan::{Endpoints, Plan};
@@ -37,24 +39,26 @@ pub(crate) struct Options {
 ///
 /// # Errors
 /// If its threads cannot be started.
-pub(crate) fn start(options: Options) -> Result<Absent, Failure> {
-    drop(options);
-    Err("this build has no data plane".into())
+pub(crate) fn start(options: Options) -> Result<Gateway, Failure> {
+    let gateway = Gateway::new(towergate_core::gateway::Options {
+        access_log: options.access_log,
+        observer: Some(options.observer),
+        ..Default::default()
+    });
+    gateway.start(options.workers)?;
+    Ok(gateway)
 }
 
-/// The data plane of a build without one: there never is a value of it.
-pub(crate) enum Absent {}
-
-impl DataPlane for Absent {
-    fn apply(&self, _plan: &Plan<Policy>) -> Result<(), Failure> {
-        match *self {}
+impl DataPlane for Gateway {
+    fn apply(&self, plan: &Plan<Policy>) -> Result<(), Failure> {
+        Ok(self.apply(plan)?)
     }
 
-    fn set_endpoints(&self, _endpoints: &Endpoints) {
-        match *self {}
+    fn set_endpoints(&self, endpoints: &Endpoints) {
+        self.set_endpoints(endpoints);
     }
 
-    async fn drain(&self, _deadline: Duration) -> bool {
-        match *self {}
+    async fn drain(&self, deadline: Duration) -> bool {
+        self.stop(Instant::now() + deadline).await
     }
 }
