@@ -10,7 +10,8 @@
 //! codec is chosen by ALPN, else by the first bytes. What hyper does not do is added around it: the
 //! timers, Envoy's answers to what is no HTTP, limits on requests and resets, the drain.
 //!
-//! Body timers are not here: only who reads a request's body knows whether it is complete.
+//! Of bodies, only the handler knows for certain whether they are complete, and why they wait. The
+//! timers here are a net beneath its own: they end what can only be the client's fault.
 
 mod activity;
 mod codec_error;
@@ -37,6 +38,8 @@ use crate::conn::{ConnInfo, Open, warn_unexpected_proxy};
 use crate::observer::{Event, Observer};
 use crate::plan::ListenerSettings;
 
+pub use codec_error::Refusal;
+
 /// What answers the requests of connections.
 pub trait Handler: Clone + Send + Sync + 'static {
     /// Resolves to the answer; there always is one.
@@ -44,6 +47,12 @@ pub trait Handler: Clone + Send + Sync + 'static {
 
     /// Answers one request.
     fn handle(&self, conn: &Arc<ConnInfo>, request: Request<Incoming>) -> Self::Future;
+
+    /// Is shown the answer to bytes that are no request, or no whole one in time; may log it and
+    /// edit its headers. Envoy logs these, and applies late response edits to them.
+    fn refuse(&self, conn: &Arc<ConnInfo>, refusal: &mut Refusal) {
+        let _ = (conn, refusal);
+    }
 }
 
 /// What a connection is served with.

@@ -132,6 +132,7 @@ fn assert_is_reply(answer: &str, status: &str, body: &str) {
         "{answer}"
     );
     assert!(head.contains("\r\nconnection: close"), "{answer}");
+    assert!(head.contains("\r\nx-refused: 127.0.0.1"), "{answer}");
     assert_eq!(rest, body);
 }
 

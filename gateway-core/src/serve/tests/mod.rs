@@ -21,7 +21,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::Handler;
+use super::{Handler, Refusal};
 use crate::Body;
 use crate::conn::listener::Server;
 use crate::conn::{ConnInfo, Drain, ListenerConfig, PortConfig, Transport, serve_listener};
@@ -42,6 +42,11 @@ impl Handler for Toy {
     fn handle(&self, conn: &Arc<ConnInfo>, request: Request<Incoming>) -> Self::Future {
         let conn = conn.clone();
         Box::pin(async move { answer(&conn, request).await })
+    }
+
+    fn refuse(&self, conn: &Arc<ConnInfo>, refusal: &mut Refusal) {
+        let peer = conn.tcp_peer.ip().to_string().parse().unwrap();
+        refusal.headers.insert("x-refused", peer);
     }
 }
 
