@@ -345,3 +345,6 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for EndsService<S> {
         self.inner.call(req)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,6 +38,12 @@ enum Body {
 /// Decodes `bytes`, which fit the signature as far as they go.
 pub(super) fn decode(bytes: &[u8], limit: u16) -> Result<Decoded<'_>, Error> {
     let body = body(bytes)?;
+    if bytes
+        .get(14)
+        .is_some_and(|&high| high > limit.to_be_bytes()[0])
+    {
+        return Err(Invalid::TooLong.into());
+    }
     let (Some(body), &[_, _, _, _, _, _, _, _, _, _, _, _, _, _, high, low, ..]) = (body, bytes)
     else {
         return Err(Error::Incomplete {
