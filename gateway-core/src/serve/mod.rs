@@ -93,10 +93,11 @@ where
         .as_ref()
         .and_then(|tls| tls.alpn.as_deref());
     match alpn {
-        Some(b"h2") => return http2::serve(io, session).await,
-        Some(_) => return http1::serve(io, session).await,
+        Some(b"h2") => return Box::pin(http2::serve(io, session)).await,
+        Some(_) => return Box::pin(http1::serve(io, session)).await,
         None => {}
     }
+    // The codecs are boxed, so that a connection has room for one of them only.
     let mut opening = Opening::default();
     let deadline = session.patience().map(|limit| Instant::now() + limit);
     let read = read_opening(&mut io, &mut opening, true);
@@ -117,8 +118,8 @@ where
     }
     let io = opening.put_back(io);
     if opening.is_http2() {
-        http2::serve(io, session).await;
+        Box::pin(http2::serve(io, session)).await;
     } else {
-        http1::serve(io, session).await;
+        Box::pin(http1::serve(io, session)).await;
     }
 }
