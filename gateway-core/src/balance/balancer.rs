@@ -55,13 +55,20 @@ impl Balancer {
             return Some(members.nodes()[first].clone());
         }
         // A hash leads to the same place each time, so that a retry goes on at random.
-        let place = (0..OTHER_ATTEMPTS)
+        let another = (0..OTHER_ATTEMPTS)
             .filter_map(|_| match self.rule {
                 LoadBalancer::ConsistentHash { .. } => members.draw(),
                 _ => self.place(&members, None),
             })
-            .find(|place| !tried(*place))
-            .unwrap_or(first);
+            .find(|place| !tried(*place));
+        // Chance may fail to find one that there is.
+        let all = members.nodes().len();
+        let next = || {
+            (1..all)
+                .map(|n| (first + n) % all)
+                .find(|place| !tried(*place))
+        };
+        let place = another.or_else(next).unwrap_or(first);
         Some(members.nodes()[place].clone())
     }
 

@@ -271,10 +271,9 @@ impl<'a> Run<'a> {
         } = sent;
         let mut response = Response::from_parts(head, Body::Empty);
         let upgrade = if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            held.detach();
             Some(Tunnel {
                 io: hyper::upgrade::on(&mut response),
-                counted: TunnelGuard(counted),
+                counted: TunnelGuard(counted, held.detach()),
             })
         } else {
             let mut body = ResponseBody::new(incoming, held, Some(counted));

@@ -20,7 +20,7 @@ use crate::http::upgrade::Upgrade;
 use crate::observer::Observer;
 use crate::plan::{BackendProtocol, Destination, Traffic, WeightedBackend};
 use crate::snapshot::Live;
-use crate::upstream::{Counted, Pool, Transport};
+use crate::upstream::{Counted, Open, Pool, Transport};
 
 /// Forwards the requests of one rule. Unchanging; what changes is shared with its predecessors.
 #[derive(Debug)]
@@ -105,11 +105,14 @@ pub struct Tunnel {
 }
 
 /// Counts an open tunnel.
-pub struct TunnelGuard(pub(super) Counted);
+pub struct TunnelGuard(
+    #[allow(dead_code, reason = "kept for its drop")] pub(super) Counted,
+    #[allow(dead_code, reason = "kept for its drop")] pub(super) Option<Open>,
+);
 
 impl fmt::Debug for TunnelGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("TunnelGuard").field(&self.0).finish()
+        f.debug_struct("TunnelGuard").finish_non_exhaustive()
     }
 }
 

@@ -27,7 +27,7 @@ pub use pool::{Pool, Transport};
 
 pub(crate) use body::Counted;
 pub(crate) use failure::ClientBody;
-pub(crate) use http1::Unanswered;
+pub(crate) use http1::{Open, Unanswered};
 pub(crate) use pool::{Sent, Target};
 pub(crate) use request::{Wire, prepare};
 pub(crate) use upload::{Progress, Source, Upload};

@@ -54,7 +54,8 @@ async fn the_head_on_the_wire_is_ours() {
 
 #[tokio::test]
 async fn a_chunked_response_passes_and_its_connection_is_used_again() {
-    let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
+    let chunked =
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
     let backend = Backend::start(vec![vec![Step::Send(chunked.into())]]).await;
     let rig = Rig::new(Traffic::default(), &[backend.address]);
 
@@ -69,7 +70,11 @@ async fn a_chunked_response_passes_and_its_connection_is_used_again() {
 
 #[tokio::test]
 async fn responses_without_a_body_keep_their_connection() {
-    let head = |status: &str, fields: &str| vec![Step::Send(format!("HTTP/1.1 {status} A\r\n{fields}\r\n").into())];
+    let head = |status: &str, fields: &str| {
+        vec![Step::Send(
+            format!("HTTP/1.1 {status} A\r\n{fields}\r\n").into(),
+        )]
+    };
     let backend = Backend::start(vec![
         head("204", "content-length: 5\r\n"),
         head("304", "content-length: 5\r\n"),
@@ -125,7 +130,11 @@ async fn a_body_of_unknown_length_is_streamed_and_the_connection_used_again() {
 async fn a_body_of_many_megabytes_passes_both_ways() {
     let size = 8 << 20;
     let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {size}\r\n\r\n");
-    let backend = Backend::start(vec![vec![Step::Send(head.into()), Step::Send(vec![b'x'; size])]]).await;
+    let backend = Backend::start(vec![vec![
+        Step::Send(head.into()),
+        Step::Send(vec![b'x'; size]),
+    ]])
+    .await;
     let rig = Rig::new(Traffic::default(), &[backend.address]);
 
     for _ in 0..2 {
@@ -144,7 +153,9 @@ async fn an_upload_goes_on_while_nobody_reads_the_response() {
     let rig = Rig::new(Traffic::default(), &[backend.address]);
     let (sender, body) = streamed();
     let mut request = post(body);
-    request.headers_mut().insert("x-early", "1".parse().unwrap());
+    request
+        .headers_mut()
+        .insert("x-early", "1".parse().unwrap());
 
     let forwarded = rig.forward(request).await.unwrap();
     // The response is not looked at, and still all of the upload is taken.
@@ -165,7 +176,9 @@ async fn a_connection_with_an_unfinished_upload_is_not_used_again() {
     let rig = Rig::new(Traffic::default(), &[backend.address]);
     let (sender, body) = streamed();
     let mut request = post(body);
-    request.headers_mut().insert("x-early", "1".parse().unwrap());
+    request
+        .headers_mut()
+        .insert("x-early", "1".parse().unwrap());
 
     let forwarded = rig.forward(request).await.unwrap();
     assert_eq!(read(forwarded.response).await, (413, "no".to_owned()));
@@ -178,7 +191,11 @@ async fn a_connection_with_an_unfinished_upload_is_not_used_again() {
 #[tokio::test]
 async fn a_response_that_is_dropped_halfway_closes_its_connection() {
     let head = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc";
-    let backend = Backend::start(vec![vec![Step::Send(head.into()), Step::Hang], vec![answer(200, "ok")]]).await;
+    let backend = Backend::start(vec![
+        vec![Step::Send(head.into()), Step::Hang],
+        vec![answer(200, "ok")],
+    ])
+    .await;
     let rig = Rig::new(Traffic::default(), &[backend.address]);
 
     drop(rig.forward(get("/")).await.unwrap());

@@ -11,7 +11,11 @@ async fn refused(steps: Vec<Step>) -> Answer {
     let backend = Backend::start(vec![steps]).await;
     let rig = Rig::new(Traffic::default(), &[backend.address]);
     let answer = rig.refusal(get("/")).await;
-    assert_eq!(rig.forwarder.breaker.in_use(Resource::Connection), 0, "nothing is kept");
+    assert_eq!(
+        rig.forwarder.breaker.in_use(Resource::Connection),
+        0,
+        "nothing is kept"
+    );
     assert_eq!(rig.forwarder.breaker.in_use(Resource::Request), 0);
     answer
 }
@@ -65,14 +69,21 @@ async fn what_is_not_http_is_502() {
     for bytes in bad {
         let answer = refused(vec![raw(bytes)]).await;
 
-        assert_eq!((answer.status.as_u16(), answer.flag), (502, "UPE"), "{bytes}");
+        assert_eq!(
+            (answer.status.as_u16(), answer.flag),
+            (502, "UPE"),
+            "{bytes}"
+        );
         assert_eq!(answer.body, format!("{RESET}protocol error"));
     }
 }
 
 #[tokio::test]
 async fn heads_and_interim_responses_without_end_are_502() {
-    for flood in ["HTTP/1.1 103 Early Hints\r\n\r\n".repeat(50), format!("x-a: {}\r\n", "y".repeat(5000))] {
+    for flood in [
+        "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(50),
+        format!("x-a: {}\r\n", "y".repeat(5000)),
+    ] {
         let start = Step::Send(b"HTTP/1.1 103 Early Hints\r\nx-b: 1\r\n".to_vec());
         let end = Step::Send(b"x: y\r\n\r\n".to_vec());
         let answer = refused(vec![start, end, Step::Flood(flood.into_bytes())]).await;
@@ -134,7 +145,9 @@ async fn a_clients_broken_body_is_the_clients_fault() {
     let rig = Rig::new(Traffic::default(), &[backend.address]);
     let (sender, body) = streamed();
     sender.send(Ok("abc".into())).unwrap();
-    sender.send(Err(std::io::Error::other("malformed chunk"))).unwrap();
+    sender
+        .send(Err(std::io::Error::other("malformed chunk")))
+        .unwrap();
 
     let answer = rig.refusal(post(body)).await;
 
@@ -165,12 +178,26 @@ async fn rules_without_a_usable_backend_say_so() {
         (vec![backend(1, Destination::Invalid)], 500, ""),
         (vec![backend(0, good())], 500, ""),
         (vec![backend(1, empty())], 503, ""),
-        (vec![backend(1_000_000_000, Destination::Invalid), backend(1, good())], 500, "NC"),
-        (vec![backend(1_000_000_000, empty()), backend(1, good())], 503, "NC"),
+        (
+            vec![
+                backend(1_000_000_000, Destination::Invalid),
+                backend(1, good()),
+            ],
+            500,
+            "NC",
+        ),
+        (
+            vec![backend(1_000_000_000, empty()), backend(1, good())],
+            503,
+            "NC",
+        ),
     ];
     for (backends, status, flag) in rows {
         let rig = Rig::with(Traffic::default(), &backends);
-        rig.directory.update(&Endpoints::from([(id("good"), endpoints(&[spare.address]))]));
+        rig.directory.update(&Endpoints::from([(
+            id("good"),
+            endpoints(&[spare.address]),
+        )]));
 
         let answer = rig.refusal(get("/")).await;
 
@@ -185,7 +212,8 @@ async fn endpoints_are_replaced_while_serving() {
     let rig = Rig::new(Traffic::default(), &[old.address]);
     assert_eq!(rig.fetch().await.1, "old");
 
-    rig.directory.update(&Endpoints::from([(id("a"), endpoints(&[new.address]))]));
+    rig.directory
+        .update(&Endpoints::from([(id("a"), endpoints(&[new.address]))]));
 
     assert_eq!(rig.fetch().await.1, "new");
     until(|| rig.observer.count("UpstreamClosed") == 1).await;

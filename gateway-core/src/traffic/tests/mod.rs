@@ -153,7 +153,10 @@ async fn read(response: Response<Body>) -> (u16, String) {
 }
 
 /// A body that is sent from a channel; an `Err` fails it.
-fn streamed() -> (tokio::sync::mpsc::UnboundedSender<Result<Bytes, std::io::Error>>, Body) {
+fn streamed() -> (
+    tokio::sync::mpsc::UnboundedSender<Result<Bytes, std::io::Error>>,
+    Body,
+) {
     let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
     let stream = futures_util::stream::poll_fn(move |cx| {
         let next = receiver.poll_recv(cx);
