@@ -63,10 +63,13 @@ impl Replay {
             next: 0,
             sent: 0,
             done: kept.ended && kept.frames.is_empty() && kept.trailers.is_none(),
-            hint: kept.hint.clone(),
+            hint: kept.hint,
         })
     }
 }
+
+/// What a body gives when it is polled.
+type Next = Option<Result<Frame<Bytes>, BoxError>>;
 
 /// A body for one attempt.
 #[derive(Debug)]
@@ -82,11 +85,7 @@ pub(crate) struct ReplayBody {
 
 impl ReplayBody {
     /// The next frame of an attempt that is at `next`, and whether it is the last.
-    fn poll_kept(
-        kept: &mut Kept,
-        next: &mut usize,
-        cx: &mut Context<'_>,
-    ) -> Poll<(Option<Result<Frame<Bytes>, BoxError>>, bool)> {
+    fn poll_kept(kept: &mut Kept, next: &mut usize, cx: &mut Context<'_>) -> Poll<(Next, bool)> {
         if let Some(frame) = kept.frames.get(*next) {
             *next += 1;
             let last = kept.ended && *next == kept.frames.len() && kept.trailers.is_none();
