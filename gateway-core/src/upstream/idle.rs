@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -23,9 +24,30 @@ pub(super) struct Connections {
     http1: HashMap<Key, Vec<Idle>>,
     http2: HashMap<SocketAddr, Vec<Arc<Http2>>>,
     /// Held while a connection is opened, so that requests that come together share it.
-    turns: HashMap<SocketAddr, Arc<tokio::sync::Mutex<()>>>,
+    turns: HashMap<SocketAddr, Arc<Turn>>,
     /// A sweeper runs.
     pub(super) swept: bool,
+}
+
+/// The right to open a connection that others wait for.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    lock: tokio::sync::Mutex<()>,
+    failures: AtomicU32,
+}
+
+impl Turn {
+    /// Waits for its turn; `None` if the connection that was waited for could not be opened.
+    pub(super) async fn take(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        let before = self.failures.load(Ordering::Relaxed);
+        let guard = self.lock.lock().await;
+        (self.failures.load(Ordering::Relaxed) == before).then_some(guard)
+    }
+
+    /// Tells those that wait that there is no connection.
+    pub(super) fn fail(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Connections {
@@ -70,8 +92,8 @@ impl Connections {
         self.http2.entry(address).or_default().push(connection);
     }
 
-    /// Who holds this opens a connection to `address`.
-    pub(super) fn turn(&mut self, address: SocketAddr) -> Arc<tokio::sync::Mutex<()>> {
+    /// Who holds its lock opens a connection to `address`.
+    pub(super) fn turn(&mut self, address: SocketAddr) -> Arc<Turn> {
         self.turns.entry(address).or_default().clone()
     }
 

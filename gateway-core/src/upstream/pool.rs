@@ -1,6 +1,7 @@
 //! The connections of all rules that want the same transport, apart for each worker.
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -239,8 +240,11 @@ impl Pool {
             .breaker
             .acquire(Resource::Pending)
             .ok_or_else(|| overflow(to))?;
-        let opening = self.mine().turn(address);
-        let _turn = opening.lock().await;
+        let turn = self.mine().turn(address);
+        let Some(_turn) = turn.take().await else {
+            let error = io::Error::other("the connection that was waited for failed");
+            return Err(Error::Connect(address, error));
+        };
         if let Some(stream) = self.take_stream(address) {
             return Ok(stream);
         }
@@ -252,7 +256,8 @@ impl Pool {
                 Err(slot) => slot,
             },
         };
-        let connection = Http2::handshake(self.connect(to).await?, slot, to).await?;
+        let connected = self.connect(to).await.inspect_err(|_| turn.fail())?;
+        let connection = Http2::handshake(connected, slot, to).await?;
         let stream = connection.open_stream().ok_or_else(|| overflow(to))?;
         let mine = shard(SHARDS);
         let mut connections = lock(&self.shards[mine]);

@@ -251,3 +251,19 @@ async fn a_refused_stream_is_tried_again() {
     assert_eq!(forwarded.attempts, 2);
     assert_eq!(read(forwarded.response).await, (200, "ok".to_owned()));
 }
+
+#[tokio::test]
+async fn those_that_wait_for_a_connection_share_its_failure() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let rig = Rig::speaking(BackendProtocol::Http2, Traffic::default(), &[address]);
+
+    let all = futures_util::future::join_all((0..20).map(|_| rig.forward(get("/")))).await;
+
+    assert!(all.iter().all(|result| {
+        let answer = result.as_ref().unwrap_err().error.answer();
+        (answer.status.as_u16(), answer.flag) == (503, "UF")
+    }));
+    assert_eq!(rig.observer.count("UpstreamConnectFailed"), 1);
+}
