@@ -50,6 +50,11 @@ impl Replay {
         })))
     }
 
+    /// Whether there can be another attempt.
+    pub(crate) fn is_kept(&self) -> bool {
+        !lock(&self.0).lost
+    }
+
     /// A body for another attempt, from the start; `None` if it is no longer there.
     pub(crate) fn attempt(&self) -> Option<ReplayBody> {
         let mut kept = lock(&self.0);
