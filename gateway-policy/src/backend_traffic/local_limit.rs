@@ -93,10 +93,7 @@ fn rule(field: &str, rule: &RateLimitRule) -> Result<LimitRule, Refusal> {
         shadow_mode,
         x_rate_limit_headers,
     } = rule;
-    Refusal::unless(
-        *shadow_mode != Some(true),
-        &format!("{field}.shadowMode"),
-    )?;
+    Refusal::unless(*shadow_mode != Some(true), &format!("{field}.shadowMode"))?;
     let limit = limit.clone().unwrap_or_default();
     if limit.from_metadata.is_some() {
         return Err(Refusal::invalid(
@@ -104,7 +101,9 @@ fn rule(field: &str, rule: &RateLimitRule) -> Result<LimitRule, Refusal> {
             "limit fromMetadata is not supported for Local Rate Limits",
         ));
     }
-    let (request, response) = cost.clone().map_or((None, None), |c| (c.request, c.response));
+    let (request, response) = cost
+        .clone()
+        .map_or((None, None), |c| (c.request, c.response));
     if response.is_some() {
         return Err(Refusal::invalid(
             field,

@@ -7,10 +7,10 @@ use std::time::Instant;
 use http::{HeaderName, HeaderValue, StatusCode, request};
 use towergate_core::policy::{Guard, Rejection, ResponseEdits};
 
+use super::Limit;
 use super::bucket::{Bucket, Level};
 use super::distinct::DistinctBuckets;
 use super::selector::Selector;
-use super::Limit;
 
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
@@ -144,9 +144,7 @@ mod tests {
     use towergate_core::http::client_ip::ClientIp;
     use towergate_core::plan::TextMatch;
 
-    use super::super::{
-        HeaderRule, LimitRule, LocalRateLimit, MethodRule, SourceRule, ValueTest,
-    };
+    use super::super::{HeaderRule, LimitRule, LocalRateLimit, MethodRule, SourceRule, ValueTest};
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3600);
@@ -242,10 +240,18 @@ mod tests {
         assert_eq!(rejection.body, "local_rate_limited");
         assert_eq!(rejection.flag, "RL");
         assert_eq!(rejection.details, "local_rate_limited");
-        let names: Vec<_> = rejection.headers.iter().map(|(name, _)| name.as_str()).collect();
+        let names: Vec<_> = rejection
+            .headers
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
         assert_eq!(
             names,
-            ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"]
+            [
+                "x-ratelimit-limit",
+                "x-ratelimit-remaining",
+                "x-ratelimit-reset"
+            ]
         );
     }
 
