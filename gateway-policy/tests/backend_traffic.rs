@@ -1,5 +1,8 @@
 //! What a BackendTrafficPolicy becomes.
 
+// A panic is how a test fails, in its helpers too.
+#![allow(clippy::unwrap_used)]
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -99,14 +102,62 @@ fn every_trigger_is_known() {
     };
 
     for (trigger, expected) in [
-        ("5xx", RetryOn { server_error: true, ..none() }),
-        ("gateway-error", RetryOn { gateway_error: true, ..none() }),
-        ("reset", RetryOn { reset: true, ..none() }),
-        ("reset-before-request", RetryOn { connect_failure: true, ..none() }),
-        ("connect-failure", RetryOn { connect_failure: true, ..none() }),
-        ("retriable-4xx", RetryOn { conflict: true, ..none() }),
-        ("refused-stream", RetryOn { refused_stream: true, ..none() }),
-        ("retriable-status-codes", RetryOn { statuses: vec![500, 502], ..none() }),
+        (
+            "5xx",
+            RetryOn {
+                server_error: true,
+                ..none()
+            },
+        ),
+        (
+            "gateway-error",
+            RetryOn {
+                gateway_error: true,
+                ..none()
+            },
+        ),
+        (
+            "reset",
+            RetryOn {
+                reset: true,
+                ..none()
+            },
+        ),
+        (
+            "reset-before-request",
+            RetryOn {
+                connect_failure: true,
+                ..none()
+            },
+        ),
+        (
+            "connect-failure",
+            RetryOn {
+                connect_failure: true,
+                ..none()
+            },
+        ),
+        (
+            "retriable-4xx",
+            RetryOn {
+                conflict: true,
+                ..none()
+            },
+        ),
+        (
+            "refused-stream",
+            RetryOn {
+                refused_stream: true,
+                ..none()
+            },
+        ),
+        (
+            "retriable-status-codes",
+            RetryOn {
+                statuses: vec![500, 502],
+                ..none()
+            },
+        ),
         ("cancelled", grpc(1)),
         ("deadline-exceeded", grpc(4)),
         ("resource-exhausted", grpc(8)),
@@ -266,12 +317,18 @@ fn limits_that_envoy_gateway_cannot_translate_are_refused() {
             "local rateLimit rule limit unit must be a multiple of the default limit unit",
         ),
         (selecting(json!({})), "at least one of headers"),
-        (selecting(json!({"headers": [{"name": "x"}]})), "a value is required"),
+        (
+            selecting(json!({"headers": [{"name": "x"}]})),
+            "a value is required",
+        ),
         (
             selecting(json!({"headers": [{"name": "x", "type": "Distinct", "invert": true}]})),
             "not applicable for the type Distinct",
         ),
-        (selecting(json!({"sourceCIDR": {"value": "10.0.0.0"}})), "is no network"),
+        (
+            selecting(json!({"sourceCIDR": {"value": "10.0.0.0"}})),
+            "is no network",
+        ),
         (
             selecting(json!({"queryParams": [{"name": "", "value": "a"}]})),
             "name is required",
@@ -292,7 +349,10 @@ fn limits_that_envoy_gateway_cannot_translate_are_refused() {
             json!([{"limit": hourly, "cost": {"response": {"from": "Number"}}}]),
             "response cost is not supported",
         ),
-        (json!([{"limit": {"unit": "Hour"}}]), "limit.requests is missing"),
+        (
+            json!([{"limit": {"unit": "Hour"}}]),
+            "limit.requests is missing",
+        ),
     ] {
         let refusal = limit(rules.clone()).unwrap_err();
 
@@ -305,14 +365,26 @@ fn what_is_not_done_is_refused_by_name() {
     let http = |fields: Value| json!({"timeout": {"http": fields}});
     let balancer = |fields: Value| {
         let mut balancer = json!({"type": "RoundRobin"});
-        balancer.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        balancer
+            .as_object_mut()
+            .unwrap()
+            .extend(fields.as_object().unwrap().clone());
         json!({"loadBalancer": balancer})
     };
     for (fields, field) in [
-        (json!({"proxyProtocol": {"version": "V1"}}), "spec.proxyProtocol"),
+        (
+            json!({"proxyProtocol": {"version": "V1"}}),
+            "spec.proxyProtocol",
+        ),
         (json!({"tcpKeepalive": {}}), "spec.tcpKeepalive"),
-        (json!({"healthCheck": {"active": {}}}), "spec.healthCheck.active"),
-        (json!({"healthCheck": {"passive": {}}}), "spec.healthCheck.passive"),
+        (
+            json!({"healthCheck": {"active": {}}}),
+            "spec.healthCheck.active",
+        ),
+        (
+            json!({"healthCheck": {"passive": {}}}),
+            "spec.healthCheck.passive",
+        ),
         (
             json!({"healthCheck": {"panicThreshold": 0}}),
             "spec.healthCheck.panicThreshold",
@@ -324,19 +396,28 @@ fn what_is_not_done_is_refused_by_name() {
         (json!({"faultInjection": {}}), "spec.faultInjection"),
         (json!({"admissionControl": {}}), "spec.admissionControl"),
         (json!({"useClientProtocol": true}), "spec.useClientProtocol"),
-        (json!({"compression": [{"type": "Gzip"}]}), "spec.compression"),
+        (
+            json!({"compression": [{"type": "Gzip"}]}),
+            "spec.compression",
+        ),
         (json!({"compressor": [{"type": "Gzip"}]}), "spec.compressor"),
         (json!({"responseOverride": [{}]}), "spec.responseOverride"),
         (json!({"requestBuffer": {"limit": 1}}), "spec.requestBuffer"),
         (json!({"telemetry": {}}), "spec.telemetry"),
         (json!({"routingType": "Service"}), "spec.routingType"),
-        (json!({"rateLimit": {"type": "Global"}}), "spec.rateLimit.global"),
+        (
+            json!({"rateLimit": {"type": "Global"}}),
+            "spec.rateLimit.global",
+        ),
         (
             json!({"rateLimit": {"global": {"rules": [{}]}}}),
             "spec.rateLimit.global",
         ),
         (json!({"rateLimit": {"type": "Local"}}), "spec.rateLimit"),
-        (json!({"httpUpgrade": [{"type": "connect"}]}), "spec.httpUpgrade"),
+        (
+            json!({"httpUpgrade": [{"type": "connect"}]}),
+            "spec.httpUpgrade",
+        ),
         (
             json!({"circuitBreaker": {"retryBudget": {}}}),
             "spec.circuitBreaker.retryBudget",
@@ -365,7 +446,10 @@ fn what_is_not_done_is_refused_by_name() {
             json!({"timeout": {"tcp": {"connectTimeout": "0s"}}}),
             "spec.timeout.tcp.connectTimeout",
         ),
-        (balancer(json!({"slowStart": {}})), "spec.loadBalancer.slowStart"),
+        (
+            balancer(json!({"slowStart": {}})),
+            "spec.loadBalancer.slowStart",
+        ),
         (
             balancer(json!({"endpointOverride": {}})),
             "spec.loadBalancer.endpointOverride",

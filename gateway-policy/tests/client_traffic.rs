@@ -1,5 +1,8 @@
 //! What a ClientTrafficPolicy becomes.
 
+// A panic is how a test fails, in its helpers too.
+#![allow(clippy::unwrap_used)]
+
 use std::time::Duration;
 
 use serde_json::{Value, json};

@@ -1,5 +1,8 @@
 //! What the API server would refuse, is refused with the same words.
 
+// A panic is how a test fails, in its helpers too.
+#![allow(clippy::unwrap_used)]
+
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use towergate_policy::{

@@ -74,7 +74,7 @@ fn local_limit(rules: &[RateLimitRule], context: Context<'_>) -> Result<LocalRat
         }
     }
     let unit = (limit.default.as_ref()).map_or(Duration::from_secs(1), |limit| limit.period);
-    let fits = |rule: &LimitRule| rule.limit.period.as_secs() % unit.as_secs() == 0;
+    let fits = |rule: &LimitRule| rule.limit.period.as_secs().is_multiple_of(unit.as_secs());
     if !limit.rules.iter().all(fits) {
         return Err(Refusal::invalid(
             RULES,

@@ -333,10 +333,7 @@ mod tests {
     fn of_several_rules_the_strictest_decides_whatever_their_order() {
         let loose = rule(network("127.0.0.0/8", false), Limit::new(100, HOUR));
         let strict = rule(network("127.9.0.0/16", false), Limit::new(2, HOUR));
-        for order in [
-            vec![loose.clone(), strict.clone()],
-            vec![strict.clone(), loose.clone()],
-        ] {
+        for order in [vec![loose.clone(), strict.clone()], vec![strict, loose]] {
             let limiter = rules(order, None).limiter();
 
             assert_eq!(
