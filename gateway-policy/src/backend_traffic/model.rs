@@ -42,7 +42,7 @@ model! {
         /// The target (deprecated).
         target_ref: TargetRef = "targetRef",
         /// The targets.
-        target_refs: Vec<TargetRef> = "targetRefs" [Items(0, 16)],
+        target_refs: Vec<TargetRef> = "targetRefs",
         /// Further targets, by label.
         target_selectors: Vec<TargetSelector> = "targetSelectors",
         /// How the policy is merged into its parent; not at all if it is not given.
@@ -175,7 +175,9 @@ impl BackendTrafficPolicySpec {
     }
 
     fn targets_are(&self, holds: impl Fn(&str) -> bool) -> bool {
-        self.targets().refs().all(|target| target.kind.as_deref().is_none_or(&holds))
+        self.targets()
+            .refs()
+            .all(|target| target.kind.as_deref().is_none_or(&holds))
             && (self.targets().selectors.iter())
                 .all(|selector| selector.kind.as_deref().is_none_or(&holds))
     }

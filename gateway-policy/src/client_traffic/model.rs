@@ -65,7 +65,7 @@ model! {
         /// The target (deprecated).
         target_ref: TargetRef = "targetRef",
         /// The targets.
-        target_refs: Vec<TargetRef> = "targetRefs" [Items(0, 16)],
+        target_refs: Vec<TargetRef> = "targetRefs",
         /// Further targets, by label.
         target_selectors: Vec<TargetSelector> = "targetSelectors",
         /// TCP keep-alive of clients' connections.
@@ -312,7 +312,10 @@ impl ClientIpDetection {
 impl XForwardedFor {
     fn rules(&self, report: &mut Report) {
         report.rule(
-            count(&[self.num_trusted_hops.is_some(), self.trusted_cidrs.is_some()]) == 1,
+            count(&[
+                self.num_trusted_hops.is_some(),
+                self.trusted_cidrs.is_some(),
+            ]) == 1,
             "only one of numTrustedHops or trustedCIDRs must be set",
         );
     }

@@ -105,7 +105,7 @@ impl<'a> Targets<'a> {
     /// The rules of all policies about their targets; `kinds` are those that the policy may have.
     pub(crate) fn check(&self, kinds: &[&str], report: &mut Report) {
         report.rule(
-            self.single.is_some() != !self.list.is_empty() || !self.selectors.is_empty(),
+            self.single.is_some() == self.list.is_empty() || !self.selectors.is_empty(),
             "either targetRef or targetRefs must be used",
         );
         check_refs("targetRef", self.single, kinds, report);
@@ -122,14 +122,21 @@ fn check_refs<'a>(
     let (mut groups, mut known) = (true, true);
     for target in refs {
         groups &= target.group.as_deref().is_none_or(|group| group == GROUP);
-        known &= target.kind.as_deref().is_none_or(|kind| kinds.contains(&kind));
+        known &= target
+            .kind
+            .as_deref()
+            .is_none_or(|kind| kinds.contains(&kind));
     }
     if !groups {
-        report.fault(format!("this policy can only have a {field}.group of {GROUP}"));
+        report.fault(format!(
+            "this policy can only have a {field}.group of {GROUP}"
+        ));
     }
     if !known {
         let kinds = kinds.join("/");
-        report.fault(format!("this policy can only have a {field}.kind of {kinds}"));
+        report.fault(format!(
+            "this policy can only have a {field}.kind of {kinds}"
+        ));
     }
 }
 
