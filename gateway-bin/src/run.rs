@@ -40,7 +40,10 @@ use crate::{Failure, Outcome, access_log, admin, plane, summary, telemetry};
 pub(crate) fn run(args: RunArgs) -> Outcome {
     telemetry::init(args.log_format, &args.log)?;
     // Requests are served by threads of their own; these two are for everything else.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     let status = runtime.block_on(serve(&args));
     runtime.shutdown_background();
     status
@@ -52,7 +55,11 @@ async fn serve(args: &RunArgs) -> Outcome {
     let admin = Arc::new(Admin::new(Arc::clone(&metrics)));
     let (log, log_handle) = start_access_log(args, &metrics)?;
     let workers = args.workers.map_or_else(cpus, usize::from);
-    let plane = plane::start(Options { workers, access_log: log, observer: Arc::clone(&metrics) as _ })?;
+    let plane = plane::start(Options {
+        workers,
+        access_log: log,
+        observer: Arc::clone(&metrics) as _,
+    })?;
     let mut watch = Watch::new(&args.manifests.paths, args.poll_interval.0);
     let mut control = Control::new(&args.manifests, plane, Arc::clone(&admin), metrics);
 
@@ -88,7 +95,9 @@ async fn serve(args: &RunArgs) -> Outcome {
 
 async fn serve_admin(address: SocketAddr, admin: Arc<Admin>) -> Result<(), Failure> {
     match admin::serve(address, admin).await {
-        Ok(bound) => tracing::info!(address = %bound, "admin page: /ready /stats/prometheus /config /version"),
+        Ok(bound) => {
+            tracing::info!(address = %bound, "admin page: /ready /stats/prometheus /config /version")
+        }
         Err(error) => return Err(format!("--admin {address}: {error}").into()),
     }
     Ok(())
@@ -100,7 +109,11 @@ fn start_access_log(args: &RunArgs, metrics: &Metrics) -> Result<AccessLogParts,
     let OffOr::On(path) = &args.access_log else {
         return Ok((None, None));
     };
-    let target = if *path == PathBuf::from("-") { Target::Stdout } else { Target::File(path.clone()) };
+    let target = if *path == PathBuf::from("-") {
+        Target::Stdout
+    } else {
+        Target::File(path.clone())
+    };
     let (log, handle) = access_log::start(target, args.access_log_format)
         .map_err(|error| format!("--access-log: {error}"))?;
     metrics.count_dropped_log_lines(handle.dropped());
@@ -163,7 +176,10 @@ impl<D: DataPlane> Control<D> {
     /// # Errors
     /// If a path cannot be read or the plan cannot be served: there is nothing to fall back on.
     fn begin(&mut self) -> Result<(), Failure> {
-        let Some(reading) = self.world.read(true, |service| self.echoes.address(service)) else {
+        let Some(reading) = self
+            .world
+            .read(true, |service| self.echoes.address(service))
+        else {
             return Ok(());
         };
         self.say(&reading);
@@ -177,7 +193,10 @@ impl<D: DataPlane> Control<D> {
 
     /// Reads again, and takes what has changed into service.
     fn look(&mut self, always: bool) {
-        let Some(reading) = self.world.read(always, |service| self.echoes.address(service)) else {
+        let Some(reading) = self
+            .world
+            .read(always, |service| self.echoes.address(service))
+        else {
             return;
         };
         self.say(&reading);
@@ -193,7 +212,8 @@ impl<D: DataPlane> Control<D> {
         if resolution.endpoints != self.endpoints {
             self.plane.set_endpoints(&resolution.endpoints);
             self.endpoints = resolution.endpoints;
-            self.admin.show(Arc::clone(&self.plan), self.endpoints.clone());
+            self.admin
+                .show(Arc::clone(&self.plan), self.endpoints.clone());
         }
         let counts = &self.metrics.config;
         let first = counts.applied.load(Ordering::Relaxed) == 0;
@@ -202,10 +222,13 @@ impl<D: DataPlane> Control<D> {
         }
         self.plane.apply(&resolution.plan)?;
         self.plan = Arc::new(resolution.plan);
-        self.admin.show(Arc::clone(&self.plan), self.endpoints.clone());
+        self.admin
+            .show(Arc::clone(&self.plan), self.endpoints.clone());
         let version = counts.applied.fetch_add(1, Ordering::Relaxed) + 1;
         let now = unix_seconds(SystemTime::now());
-        counts.applied_at.store(u64::try_from(now).unwrap_or(0), Ordering::Relaxed);
+        counts
+            .applied_at
+            .store(u64::try_from(now).unwrap_or(0), Ordering::Relaxed);
         let (listeners, routes) = size(&self.plan);
         tracing::info!(version, listeners, routes, "in service");
         Ok(())
@@ -213,9 +236,20 @@ impl<D: DataPlane> Control<D> {
 
     /// Logs what is wrong with the manifests and was not said the last time.
     fn say(&mut self, reading: &Reading) {
-        let errors = reading.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
-        self.metrics.config.errors.store(u64::try_from(errors).unwrap_or(u64::MAX), Ordering::Relaxed);
-        for diagnostic in reading.diagnostics.iter().filter(|d| !self.said.contains(d)) {
+        let errors = reading
+            .diagnostics
+            .iter()
+            .filter(|d| d.severity == Severity::Error)
+            .count();
+        self.metrics
+            .config
+            .errors
+            .store(u64::try_from(errors).unwrap_or(u64::MAX), Ordering::Relaxed);
+        for diagnostic in reading
+            .diagnostics
+            .iter()
+            .filter(|d| !self.said.contains(d))
+        {
             let (code, text) = (diagnostic.code, brief(diagnostic));
             match diagnostic.severity {
                 Severity::Error => tracing::error!(code, "{text}"),
@@ -233,6 +267,9 @@ impl<D: DataPlane> Control<D> {
 
 fn size(plan: &Plan<Policy>) -> (usize, usize) {
     let listeners = plan.ports.iter().flat_map(|port| &port.listeners);
-    let routes = listeners.clone().map(|listener| listener.routes.len()).sum();
+    let routes = listeners
+        .clone()
+        .map(|listener| listener.routes.len())
+        .sum();
     (listeners.count(), routes)
 }

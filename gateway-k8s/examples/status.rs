@@ -18,7 +18,12 @@ fn main() {
         ports: Default::default(),
         bind: Vec::new(),
         bind_gateway: gateways
-            .map(|(key, at)| (key.to_string(), vec![Ipv4Addr::from_bits(0x7f01_0000 + at).into()]))
+            .map(|(key, at)| {
+                (
+                    key.to_string(),
+                    vec![Ipv4Addr::from_bits(0x7f01_0000 + at).into()],
+                )
+            })
             .collect(),
         endpoints: Default::default(),
         now: None,

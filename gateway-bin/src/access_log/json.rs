@@ -20,14 +20,30 @@ pub(super) fn write(entry: &Entry, out: &mut Vec<u8>) {
     object.text("x-envoy-origin-path", Some(&entry.path));
     object.text("protocol", Some(names::protocol(entry.protocol)));
     object.number("response_code", names::status(entry).into());
-    object.text("response_flags", Some(if entry.flags.is_empty() { "-" } else { &entry.flags }));
-    object.text("response_code_details", Some(&*entry.details).filter(|details| !details.is_empty()));
+    object.text(
+        "response_flags",
+        Some(if entry.flags.is_empty() {
+            "-"
+        } else {
+            &entry.flags
+        }),
+    );
+    object.text(
+        "response_code_details",
+        Some(&*entry.details).filter(|details| !details.is_empty()),
+    );
     object.text("connection_termination_details", None);
-    object.text("upstream_transport_failure_reason", entry.upstream_failure.as_deref());
+    object.text(
+        "upstream_transport_failure_reason",
+        entry.upstream_failure.as_deref(),
+    );
     object.number("bytes_received", entry.bytes_received);
     object.number("bytes_sent", entry.bytes_sent);
     object.number("duration", names::millis(entry.duration));
-    object.shown("x-envoy-upstream-service-time", entry.upstream_time.map(names::millis));
+    object.shown(
+        "x-envoy-upstream-service-time",
+        entry.upstream_time.map(names::millis),
+    );
     object.header("x-forwarded-for", entry.forwarded_for.as_ref());
     object.header("user-agent", entry.user_agent.as_ref());
     object.header("x-request-id", entry.request_id.as_ref());
@@ -51,7 +67,10 @@ struct Object<'a> {
 
 impl<'a> Object<'a> {
     fn begin(out: &'a mut Vec<u8>) -> Self {
-        Self { out, separator: b'{' }
+        Self {
+            out,
+            separator: b'{',
+        }
     }
 
     fn end(self) {
@@ -145,12 +164,19 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_null() {
-        let value: serde_json::Value = serde_json::from_str(&line(&unrouted())).expect("it is JSON");
+        let value: serde_json::Value =
+            serde_json::from_str(&line(&unrouted())).expect("it is JSON");
 
         assert_eq!(value.as_object().map(serde_json::Map::len), Some(24));
         assert_eq!(value["response_code"], 0);
         assert_eq!(value["response_flags"], "NR,DC");
-        for name in ["response_code_details", "upstream_host", "route_name", "upstream_cluster", ":authority"] {
+        for name in [
+            "response_code_details",
+            "upstream_host",
+            "route_name",
+            "upstream_cluster",
+            ":authority",
+        ] {
             assert!(value[name].is_null(), "{name}");
         }
     }
