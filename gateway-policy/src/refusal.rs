@@ -76,8 +76,7 @@ pub(crate) fn number<T: TryFrom<i64>>(
 ) -> Result<Option<T>, Refusal> {
     number
         .map(|n| {
-            T::try_from(n)
-                .map_err(|_| Refusal::invalid(field, format_args!("{n} is out of range")))
+            T::try_from(n).map_err(|_| Refusal::invalid(field, format_args!("{n} is out of range")))
         })
         .transpose()
 }

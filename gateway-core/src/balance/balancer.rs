@@ -55,13 +55,20 @@ impl Balancer {
             return Some(members.nodes()[first].clone());
         }
         // A hash leads to the same place each time, so that a retry goes on at random.
-        let place = (0..OTHER_ATTEMPTS)
+        let another = (0..OTHER_ATTEMPTS)
             .filter_map(|_| match self.rule {
                 LoadBalancer::ConsistentHash { .. } => members.draw(),
                 _ => self.place(&members, None),
             })
-            .find(|place| !tried(*place))
-            .unwrap_or(first);
+            .find(|place| !tried(*place));
+        // Chance may fail to find one that there is.
+        let all = members.nodes().len();
+        let next = || {
+            (1..all)
+                .map(|n| (first + n) % all)
+                .find(|place| !tried(*place))
+        };
+        let place = another.or_else(next).unwrap_or(first);
         Some(members.nodes()[place].clone())
     }
 
@@ -90,7 +97,8 @@ impl Balancer {
             return known.1.clone();
         }
         let table = members.maglev(size);
-        self.table.store(Some(Arc::new((members.clone(), table.clone()))));
+        self.table
+            .store(Some(Arc::new((members.clone(), table.clone()))));
         table
     }
 }
@@ -107,11 +115,13 @@ fn less_busy(members: &Members) -> Option<usize> {
         active * u64::from(members.share(other))
     };
     // With nothing under way, a second draw that was forced must not favour the lighter one.
-    Some(if load(second, first) < load(first, second) && members.nodes()[first].active() > 0 {
-        second
-    } else {
-        first
-    })
+    Some(
+        if load(second, first) < load(first, second) && members.nodes()[first].active() > 0 {
+            second
+        } else {
+            first
+        },
+    )
 }
 
 #[cfg(test)]
@@ -151,8 +161,14 @@ mod tests {
 
     #[test]
     fn round_robin_takes_turns_by_weight() {
-        assert_eq!(picks(LoadBalancer::RoundRobin, &[1, 1, 1], 300), [100, 100, 100]);
-        assert_eq!(picks(LoadBalancer::RoundRobin, &[5, 0, 1], 600), [500, 0, 100]);
+        assert_eq!(
+            picks(LoadBalancer::RoundRobin, &[1, 1, 1], 300),
+            [100, 100, 100]
+        );
+        assert_eq!(
+            picks(LoadBalancer::RoundRobin, &[5, 0, 1], 600),
+            [500, 0, 100]
+        );
     }
 
     #[test]
@@ -180,7 +196,12 @@ mod tests {
             .map(|_| Active::new(balancer.pick(&cluster, Pick::default()).unwrap()))
             .collect();
 
-        let load: Vec<_> = cluster.members().nodes().iter().map(|n| n.active()).collect();
+        let load: Vec<_> = cluster
+            .members()
+            .nodes()
+            .iter()
+            .map(|n| n.active())
+            .collect();
         assert!(load.iter().all(|n| n.abs_diff(100) <= 8), "{load:?}");
         drop(active);
         assert!(cluster.members().nodes().iter().all(|n| n.active() == 0));
@@ -194,13 +215,19 @@ mod tests {
         });
         let cluster = cluster(&[1, 1, 1]);
         let pick = |hash| {
-            let pick = Pick { hash: Some(hash), tried: &[] };
+            let pick = Pick {
+                hash: Some(hash),
+                tried: &[],
+            };
             balancer.pick(&cluster, pick).unwrap().address()
         };
 
         let before: Vec<_> = (0..50).map(pick).collect();
         assert_eq!(before, (0..50).map(pick).collect::<Vec<_>>());
-        cluster.set(&[Endpoint { address: before[0], weight: 1 }]);
+        cluster.set(&[Endpoint {
+            address: before[0],
+            weight: 1,
+        }]);
 
         assert!((0..50).map(pick).all(|address| address == before[0]));
     }
@@ -211,7 +238,15 @@ mod tests {
         let tried = [cluster.members().nodes()[0].address()];
 
         for _ in 0..20 {
-            let node = balancer.pick(&cluster, Pick { hash: None, tried: &tried }).unwrap();
+            let node = balancer
+                .pick(
+                    &cluster,
+                    Pick {
+                        hash: None,
+                        tried: &tried,
+                    },
+                )
+                .unwrap();
             assert_ne!(node.address(), tried[0]);
         }
     }
@@ -221,6 +256,16 @@ mod tests {
         let (balancer, cluster) = (Balancer::new(LoadBalancer::LeastRequest), cluster(&[1]));
         let tried = [cluster.members().nodes()[0].address()];
 
-        assert!(balancer.pick(&cluster, Pick { hash: None, tried: &tried }).is_some());
+        assert!(
+            balancer
+                .pick(
+                    &cluster,
+                    Pick {
+                        hash: None,
+                        tried: &tried
+                    }
+                )
+                .is_some()
+        );
     }
 }

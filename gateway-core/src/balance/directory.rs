@@ -33,7 +33,8 @@ impl Cluster {
     /// Replaces the endpoints. Addresses that stay keep their counters. Called by one thread at a time.
     pub fn set(&self, endpoints: &[Endpoint]) {
         let before = self.members.load();
-        self.members.store(Arc::new(Members::build(endpoints, &before)));
+        self.members
+            .store(Arc::new(Members::build(endpoints, &before)));
     }
 
     /// The endpoints of this moment.
@@ -139,11 +140,17 @@ mod tests {
     fn an_address_that_stays_keeps_its_counter_and_one_that_leaves_is_gone() {
         let directory = Directory::default();
         let cluster = directory.cluster(&id("a"));
-        directory.update(&Endpoints::from([(id("a"), vec![endpoint(1), endpoint(2)])]));
+        directory.update(&Endpoints::from([(
+            id("a"),
+            vec![endpoint(1), endpoint(2)],
+        )]));
         let before: Vec<_> = cluster.members().nodes().to_vec();
         let _active = Active::new(before[0].clone());
 
-        directory.update(&Endpoints::from([(id("a"), vec![endpoint(1), endpoint(3)])]));
+        directory.update(&Endpoints::from([(
+            id("a"),
+            vec![endpoint(1), endpoint(3)],
+        )]));
 
         assert_eq!(cluster.members().nodes()[0].active(), 1);
         assert!(before[1].is_gone());

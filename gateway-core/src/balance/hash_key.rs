@@ -67,12 +67,16 @@ fn find_parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
 /// The value of the first cookie of this name, without quotes.
 fn find_cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
     let lines = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
-    lines.flat_map(|line| line.split(|b| *b == b';')).find_map(|pair| {
-        let pair = pair.trim_ascii();
-        let value = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-        let bare = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\""));
-        Some(bare.unwrap_or(value))
-    })
+    lines
+        .flat_map(|line| line.split(|b| *b == b';'))
+        .find_map(|pair| {
+            let pair = pair.trim_ascii();
+            let value = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+            let bare = value
+                .strip_prefix(b"\"")
+                .and_then(|v| v.strip_suffix(b"\""));
+            Some(bare.unwrap_or(value))
+        })
 }
 
 /// A fresh cookie, if one is to be made. A lifetime of zero lasts as long as the client's session.
@@ -129,7 +133,10 @@ mod tests {
         HashKey::Cookie(CookieHash {
             name: "sid".to_owned(),
             ttl: ttl.map(Duration::from_secs),
-            attributes: vec![("Path".to_owned(), "/".to_owned()), ("Secure".to_owned(), String::new())],
+            attributes: vec![
+                ("Path".to_owned(), "/".to_owned()),
+                ("Secure".to_owned(), String::new()),
+            ],
         })
     }
 
@@ -161,14 +168,23 @@ mod tests {
         let (pair, rest) = line.split_once(';').unwrap();
 
         let mut again = head("/", &[("cookie", "other=1; sidx=2")]);
-        again.headers.append(COOKIE, HeaderValue::from_str(&format!("a=b; {pair}")).unwrap());
+        again.headers.append(
+            COOKIE,
+            HeaderValue::from_str(&format!("a=b; {pair}")).unwrap(),
+        );
 
         assert_eq!(rest, " Max-Age=60; Path=/; Secure; HttpOnly");
-        assert_eq!(hash_key(&cookie(Some(60)), CLIENT, &again), hashed(made.hash.unwrap()));
+        assert_eq!(
+            hash_key(&cookie(Some(60)), CLIENT, &again),
+            hashed(made.hash.unwrap())
+        );
     }
 
     #[test]
     fn without_a_lifetime_no_cookie_is_made() {
-        assert_eq!(hash_key(&cookie(None), CLIENT, &head("/", &[])), Hashed::default());
+        assert_eq!(
+            hash_key(&cookie(None), CLIENT, &head("/", &[])),
+            Hashed::default()
+        );
     }
 }

@@ -88,8 +88,11 @@ impl Members {
     /// What `endpoints` are, keeping the nodes of `before` whose address stays. An endpoint of weight 0
     /// gets no requests. Of an address that is named twice the first counts.
     pub fn build(endpoints: &[Endpoint], before: &Self) -> Self {
-        let mut known: HashMap<SocketAddr, &Arc<Node>> =
-            before.nodes.iter().map(|node| (node.address, node)).collect();
+        let mut known: HashMap<SocketAddr, &Arc<Node>> = before
+            .nodes
+            .iter()
+            .map(|node| (node.address, node))
+            .collect();
         let mut seen = std::collections::HashSet::new();
         let mut nodes = Vec::with_capacity(endpoints.len());
         let mut shares = Vec::with_capacity(endpoints.len());

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::drain::Drain;
-use super::listener::Service;
+use super::listener::Server;
 use super::opening::{Opening, read_opening};
 use super::prefixed::Prefixed;
 use super::proxy::{self, Ends};
@@ -24,7 +24,7 @@ type Stream = Prefixed<TcpStream>;
 
 /// A connection on its way.
 struct Arrival<H> {
-    service: Service<H>,
+    server: Server<H>,
     config: Arc<PortConfig>,
     drain: Drain,
     open: Open,
@@ -38,10 +38,10 @@ pub(crate) async fn serve<H: Handler>(
     stream: TcpStream,
     tcp_peer: SocketAddr,
     config: Arc<PortConfig>,
-    service: Service<H>,
+    server: Server<H>,
     drain: Drain,
 ) {
-    let open = Open::new(config.port, service.observer.clone(), &drain);
+    let open = Open::new(config.port, server.observer.clone(), &drain);
     let Ok(local) = stream.local_addr() else {
         return; // The client has left already.
     };
@@ -49,7 +49,7 @@ pub(crate) async fn serve<H: Handler>(
         deadline: Instant::now() + config.tcp.inspection_timeout,
         ends: Ends::of_tcp(tcp_peer, local),
         config: config.clone(),
-        service,
+        server,
         drain,
         open,
     };
@@ -76,7 +76,7 @@ impl<H: Handler> Arrival<H> {
         let drain = self.drain.clone();
         let hello = tokio::select! {
             hello = self.read_hello(stream) => hello,
-            () = drain.started() => return,
+            () = drain.overdue() => return,
         };
         let hello = match hello {
             Ok(hello) => hello,
@@ -103,7 +103,7 @@ impl<H: Handler> Arrival<H> {
         };
         let preamble = tokio::select! {
             preamble = proxy::read(&mut stream, mode, self.deadline) => preamble,
-            () = self.drain.started() => return None,
+            () = self.drain.overdue() => return None,
         };
         match preamble {
             Ok(preamble) => {
@@ -157,12 +157,13 @@ impl<H: Handler> Arrival<H> {
                 tcp_peer: self.ends.tcp_peer,
                 peer: self.ends.peer,
                 local: self.ends.local,
+                slot: self.config.slot,
                 port: self.config.port,
                 tls,
             }),
             settings: listener.settings.clone(),
-            handler: self.service.handler,
-            observer: self.service.observer,
+            handler: self.server.handler,
+            observer: self.server.observer,
             drain: self.drain,
             open: self.open,
         };
@@ -183,6 +184,6 @@ impl<H: Handler> Arrival<H> {
     }
 
     fn note(&self, event: &Event<'_>) {
-        self.service.observer.observe(event);
+        self.server.observer.observe(event);
     }
 }

@@ -15,11 +15,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
+
+/// How long a connection on which nothing was said is kept after [`Drain::start`]: its first request
+/// may be on its way.
+pub(crate) const GRACE: Duration = Duration::from_millis(500);
 
 /// The signal to stop serving, and the count of what still runs.
 #[derive(Clone, Debug, Default)]
@@ -98,7 +103,13 @@ impl Drain {
         self.0.token.cancelled().await;
     }
 
-    /// The same for a task that is polled often.
+    /// Waits for [`Self::start`] and a while more, in which first bytes may still come.
+    pub(crate) async fn overdue(&self) {
+        self.started().await;
+        tokio::time::sleep(GRACE).await;
+    }
+
+    /// The same as [`Self::started`] for a task that is polled often.
     pub(crate) fn watch(&self) -> Watch {
         Watch {
             wait: Box::pin(self.0.token.clone().cancelled_owned()),
@@ -133,8 +144,6 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

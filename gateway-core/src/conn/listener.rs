@@ -1,11 +1,12 @@
 //! Accepting connections from one socket.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::drain::Drain;
 use super::open::RateLimit;
@@ -20,7 +21,7 @@ const MAX_PAUSE: Duration = Duration::from_millis(250);
 
 /// What connections are served with.
 #[derive(Clone)]
-pub struct Service<H> {
+pub struct Server<H> {
     /// Answers the requests.
     pub handler: H,
     /// Is told what happens.
@@ -37,24 +38,44 @@ pub(crate) type Source = Arc<ArcSwap<ArcSwap<PortConfig>>>;
 pub async fn serve_listener<H: Handler>(
     listener: TcpListener,
     config: Arc<ArcSwap<PortConfig>>,
-    service: Service<H>,
+    server: Server<H>,
     drain: Drain,
 ) {
-    serve_source(listener, Arc::new(ArcSwap::new(config)), service, drain).await;
+    serve_source(listener, Arc::new(ArcSwap::new(config)), server, drain).await;
 }
 
+/// The same with a configuration that can be moved.
 pub(crate) async fn serve_source<H: Handler>(
     listener: TcpListener,
     source: Source,
-    service: Service<H>,
+    server: Server<H>,
     drain: Drain,
 ) {
-    let accept_all = async {
+    let port = Port {
+        source,
+        server,
+        drain,
+    };
+    tokio::select! {
+        biased;
+        () = port.drain.started() => {}
+        () = port.accept_all(&listener) => {}
+    }
+    port.accept_rest(listener);
+}
+
+struct Port<H> {
+    source: Source,
+    server: Server<H>,
+    drain: Drain,
+}
+
+impl<H: Handler> Port<H> {
+    async fn accept_all(&self, listener: &TcpListener) {
         let mut pause = MIN_PAUSE;
         let mut in_a_row = 0;
         loop {
-            let accepted = listener.accept().await;
-            let (stream, peer) = match accepted {
+            let (stream, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     pause = rest(&error, pause).await;
@@ -62,23 +83,42 @@ pub(crate) async fn serve_source<H: Handler>(
                 }
             };
             pause = MIN_PAUSE;
-            let config = source.load().load_full();
             in_a_row += 1;
-            let turn = config.tcp.accepts_per_event;
-            if socket::set_up(&stream, &config.tcp).is_ok() {
-                let (service, drain) = (service.clone(), drain.clone());
-                tokio::spawn(accept::serve(stream, peer, config, service, drain));
-            }
+            let turn = self.serve(stream, peer);
             if turn != 0 && in_a_row >= turn {
                 in_a_row = 0;
                 tokio::task::yield_now().await;
             }
         }
-    };
-    tokio::select! {
-        biased;
-        () = drain.started() => {}
-        () = accept_all => {}
+    }
+
+    /// Takes the connections that clients consider open already: closing the socket would reset
+    /// them.
+    fn accept_rest(&self, listener: TcpListener) {
+        let Ok(listener) = listener.into_std() else {
+            return;
+        };
+        while let Ok((stream, peer)) = listener.accept() {
+            let stream = stream
+                .set_nonblocking(true)
+                .and_then(|()| TcpStream::from_std(stream));
+            if let Ok(stream) = stream {
+                self.serve(stream, peer);
+            }
+        }
+    }
+
+    /// Starts to serve a connection; gives `accepts_per_event`.
+    fn serve(&self, stream: TcpStream, peer: SocketAddr) -> u32 {
+        let config = self.source.load().load_full();
+        let turn = config.tcp.accepts_per_event;
+        if let Err(error) = socket::set_up(&stream, &config.tcp) {
+            // Either the client has left already, or the system does not take a value.
+            tracing::debug!(port = config.port, %error, "socket options not set");
+        }
+        let (server, drain) = (self.server.clone(), self.drain.clone());
+        tokio::spawn(accept::serve(stream, peer, config, server, drain));
+        turn
     }
 }
 

@@ -13,7 +13,7 @@ use super::PortConfig;
 use super::drain::Drain;
 use super::listener::Source;
 use super::socket::bind_all;
-use super::workers::{Assignment, Workers};
+use super::workers::{Assignment, Order, Workers};
 
 /// A port as the plan wants it: its addresses, and where its configuration is found.
 pub type WantedPort = (Vec<IpAddr>, Arc<ArcSwap<PortConfig>>);
@@ -31,7 +31,7 @@ pub struct BindError {
 
 /// The open sockets of all workers.
 pub struct Listeners {
-    inboxes: Vec<mpsc::UnboundedSender<Assignment>>,
+    inboxes: Vec<mpsc::UnboundedSender<Order>>,
     open: BTreeMap<SocketAddr, OpenPort>,
     drain: Drain,
 }
@@ -136,7 +136,7 @@ impl Listeners {
                 source: port.source.clone(),
                 drain: port.drain.clone(),
             };
-            if inbox.send(assignment).is_err() {
+            if inbox.send(Order::Serve(assignment)).is_err() {
                 tracing::error!(%address, "a worker thread has ended");
             }
         }

@@ -22,8 +22,8 @@ mod tls;
 pub mod workers;
 
 pub use drain::Drain;
-pub use listener::serve_listener;
-pub use listeners::Listeners;
+pub use listener::{Server, serve_listener};
+pub use listeners::{BindError, Listeners};
 pub use open::Open;
 pub(crate) use open::{sleep_until, warn_unexpected_proxy};
 pub use workers::Workers;
@@ -44,6 +44,8 @@ pub struct ConnInfo {
     pub peer: SocketAddr,
     /// The destination that a PROXY header gave, else this end of the TCP connection.
     pub local: SocketAddr,
+    /// The place of its port in snapshots: see [`PortConfig::slot`].
+    pub slot: usize,
     /// The port of the plan on which it was accepted.
     pub port: u16,
     /// What the TLS handshake gave; `None` on a plain port.
@@ -66,6 +68,9 @@ pub struct TlsInfo {
 /// What a connection needs to know of its port, read once when it is accepted.
 #[derive(Clone, Debug)]
 pub struct PortConfig {
+    /// The place of the port in snapshots, which it keeps for its life. Two ports may have the same
+    /// number on different addresses.
+    pub slot: usize,
     /// The port of the plan.
     pub port: u16,
     /// What happens before a listener is chosen.

@@ -43,18 +43,23 @@ pub(crate) fn bind_all(
     Ok(sockets)
 }
 
-/// Applies the settings of a port to an accepted connection.
+/// Applies the settings of a port to an accepted connection. What fails is left out.
+///
+/// # Errors
+///
+/// The first failure.
 pub(crate) fn set_up(stream: &TcpStream, settings: &TcpSettings) -> io::Result<()> {
-    stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
-    if let Some(keepalive) = &settings.keepalive {
-        socket.set_tcp_keepalive(&tcp_keepalive(keepalive))?;
-    }
+    let nodelay = stream.set_nodelay(true);
+    let keepalive = match &settings.keepalive {
+        Some(keepalive) => socket.set_tcp_keepalive(&tcp_keepalive(keepalive)),
+        None => Ok(()),
+    };
     if let Some(bytes) = settings.socket_buffer {
         socket.set_recv_buffer_size(bytes)?;
         socket.set_send_buffer_size(bytes)?;
     }
-    Ok(())
+    nodelay.and(keepalive)
 }
 
 fn tcp_keepalive(settings: &Keepalive) -> TcpKeepalive {

@@ -12,9 +12,17 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 
 use super::drain::Drain;
-use super::listener::{Service, Source, serve_source};
+use super::listener::{Server, Source, serve_source};
 use crate::observer::Observer;
 use crate::serve::Handler;
+
+/// What a worker is told.
+pub(crate) enum Order {
+    /// Accept from one more socket.
+    Serve(Assignment),
+    /// End, with all that is still served.
+    Stop,
+}
 
 /// A socket for a worker to accept from.
 pub(crate) struct Assignment {
@@ -27,7 +35,7 @@ pub(crate) struct Assignment {
 /// are dropped, they end, with all that they still serve.
 #[derive(Debug)]
 pub struct Workers {
-    inboxes: Vec<mpsc::UnboundedSender<Assignment>>,
+    inboxes: Vec<mpsc::UnboundedSender<Order>>,
     threads: Vec<JoinHandle<()>>,
     drain: Drain,
 }
@@ -53,13 +61,13 @@ impl Workers {
         for number in 0..count.max(1) {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let (sender, inbox) = mpsc::unbounded_channel();
-            let service = Service {
+            let server = Server {
                 handler: handler(number),
                 observer: observer.clone(),
             };
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
-                .spawn(move || work(&runtime, inbox, &service))?;
+                .spawn(move || work(&runtime, inbox, &server))?;
             workers.inboxes.push(sender);
             workers.threads.push(thread);
         }
@@ -67,7 +75,7 @@ impl Workers {
     }
 
     /// The ways to reach the workers.
-    pub(crate) fn inboxes(&self) -> Vec<mpsc::UnboundedSender<Assignment>> {
+    pub(crate) fn inboxes(&self) -> Vec<mpsc::UnboundedSender<Order>> {
         self.inboxes.clone()
     }
 
@@ -76,10 +84,13 @@ impl Workers {
         &self.drain
     }
 
-    /// Ends the threads and waits for them. Call [`Drain::start`] and [`Drain::drained`] before,
-    /// and drop the [`Listeners`](super::Listeners).
+    /// Ends the threads, with all that they still serve, and waits for them. Call
+    /// [`Drain::start`] and [`Drain::drained`] before.
     pub fn stop(self) {
-        drop(self.inboxes);
+        for inbox in self.inboxes {
+            // Fails if the worker has ended, which is what is wanted.
+            let _ = inbox.send(Order::Stop);
+        }
         for thread in self.threads {
             if thread.join().is_err() {
                 tracing::error!("a worker thread has panicked");
@@ -88,22 +99,22 @@ impl Workers {
     }
 }
 
-/// Serves what comes into the inbox until it is closed.
+/// Serves what comes into the inbox until it is closed or says stop.
 fn work<H: Handler>(
     runtime: &Runtime,
-    mut inbox: mpsc::UnboundedReceiver<Assignment>,
-    service: &Service<H>,
+    mut inbox: mpsc::UnboundedReceiver<Order>,
+    server: &Server<H>,
 ) {
     runtime.block_on(async {
-        while let Some(Assignment {
-            socket,
-            source,
-            drain,
-        }) = inbox.recv().await
-        {
+        while let Some(Order::Serve(assignment)) = inbox.recv().await {
+            let Assignment {
+                socket,
+                source,
+                drain,
+            } = assignment;
             match TcpListener::from_std(socket) {
                 Ok(listener) => {
-                    tokio::spawn(serve_source(listener, source, service.clone(), drain));
+                    tokio::spawn(serve_source(listener, source, server.clone(), drain));
                 }
                 Err(error) => tracing::error!(%error, "a socket cannot be served"),
             }

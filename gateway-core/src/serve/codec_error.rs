@@ -52,6 +52,12 @@ pub(crate) const REQUEST_TIMEOUT: Reply = Reply {
     body: "request timeout",
     details: "request_overall_timeout",
 };
+/// The body of a request did not go on.
+pub(crate) const BODY_TIMEOUT: Reply = Reply {
+    status: "408 Request Timeout",
+    body: "stream timeout",
+    details: "stream_idle_timeout",
+};
 
 impl Reply {
     /// The bytes to send. They end the connection.

@@ -52,7 +52,11 @@ where
         open,
         ..
     } = session;
-    let activity = Arc::new(Activity::new(open, settings.limits.max_requests));
+    let activity = Arc::new(Activity::new(
+        open,
+        drain.clone(),
+        settings.limits.max_requests,
+    ));
     let service = Answering {
         handler,
         info: info.clone(),
@@ -74,6 +78,7 @@ where
             match std::task::ready!(timers.poll(cx)) {
                 Signal::Aged if !settings.http1.close_at_max_duration => activity.make_last(),
                 Signal::Drain | Signal::Aged => {
+                    timers.note_closing();
                     was_idle = activity.is_idle();
                     activity.make_last();
                     Pin::new(&mut connection).graceful_shutdown();
@@ -128,6 +133,7 @@ fn find_reply(end: &End, activity: &Activity, rest: &[u8], max_head: usize) -> O
         (End::Expired(Expiry::Request), _) if activity.is_quiet() => {
             Some(codec_error::REQUEST_TIMEOUT)
         }
+        (End::Expired(Expiry::Body), _) if activity.is_quiet() => Some(codec_error::BODY_TIMEOUT),
         _ => None,
     }
 }

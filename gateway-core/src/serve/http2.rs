@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::activity::Activity;
 use super::service::Answering;
-use super::timers::{Limits, Signal, Timers};
+use super::timers::{Expiry, Limits, Signal, Timers};
 use super::watched::Watched;
 use super::{Handler, Session};
 use crate::conn::opening::PREFACE;
@@ -28,6 +28,9 @@ const MAX_LOCAL_RESETS: usize = 128;
 const SEND_BUFFER: usize = 64 * 1024;
 /// Time for the answer to a PING unless a policy says otherwise.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The largest window (RFC 9113, section 6.9.1).
+const MAX_WINDOW: u32 = (1 << 31) - 1;
 
 /// How serving ended.
 enum End {
@@ -51,7 +54,11 @@ where
         open,
         ..
     } = session;
-    let activity = Arc::new(Activity::new(open, settings.limits.max_requests));
+    let activity = Arc::new(Activity::new(
+        open,
+        drain.clone(),
+        settings.limits.max_requests,
+    ));
     let service = Answering {
         handler,
         info: info.clone(),
@@ -83,6 +90,7 @@ where
             }
             match ready!(timers.poll(cx)) {
                 Signal::Drain | Signal::Aged => activity.make_last(),
+                Signal::Expired(Expiry::Idle) if !closing => activity.make_last(),
                 Signal::Expired(_) => return Poll::Ready(End::Expired),
             }
         }
@@ -98,14 +106,16 @@ where
 
 fn builder(settings: &ListenerSettings) -> Builder<TokioExecutor> {
     let http2 = &settings.http2;
+    let max_head = u32::try_from(settings.headers.max_request_head).unwrap_or(u32::MAX);
+    let buffer = settings.limits.buffer.unwrap_or(SEND_BUFFER);
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(http2.max_concurrent_streams)
-        .initial_stream_window_size(http2.stream_window)
-        .initial_connection_window_size(http2.connection_window)
-        .max_header_list_size(u32::try_from(settings.headers.max_request_head).unwrap_or(u32::MAX))
-        .max_send_buf_size(settings.limits.buffer.unwrap_or(SEND_BUFFER))
+        .initial_stream_window_size(http2.stream_window.min(MAX_WINDOW))
+        .initial_connection_window_size(http2.connection_window.min(MAX_WINDOW))
+        .max_header_list_size(max_head)
+        .max_send_buf_size(buffer.min(MAX_WINDOW as usize))
         .max_pending_accept_reset_streams(MAX_UNSEEN_RESETS)
         .max_local_error_reset_streams(MAX_LOCAL_RESETS)
         .keep_alive_interval(http2.keepalive_interval)

@@ -93,7 +93,7 @@ where
     let read = read_opening(&mut io, &mut opening, true);
     tokio::select! {
         _ = read => {}
-        () = session.drain.started() => {}
+        () = session.drain.overdue() => {}
         () = crate::conn::sleep_until(deadline) => {}
     }
     if opening.as_slice().is_empty() {

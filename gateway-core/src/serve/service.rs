@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::Handler;
@@ -33,7 +33,8 @@ impl<H: Handler> hyper::service::Service<Request<Incoming>> for Answering<H> {
     type Future = Call<H::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Call<H::Future> {
-        let exchange = Exchange::begin(&self.activity);
+        let body = self.http1.then(|| request.body().size_hint().exact());
+        let exchange = Exchange::begin(&self.activity, body.flatten());
         let connect = *request.method() == Method::CONNECT;
         Call {
             future: self.handler.handle(&self.info, request),
@@ -67,11 +68,16 @@ impl<F: Future<Output = Response<Body>>> Future for Call<F> {
         let status = response.status();
         if status == StatusCode::SWITCHING_PROTOCOLS || (*this.connect && status.is_success()) {
             activity.note_tunnel();
-        } else if *this.http1 && activity.is_last() {
+        } else if *this.http1 && activity.closes() {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
         }
-        Poll::Ready(Ok(response.map(|body| AnswerBody { body, exchange })))
+        let http1 = *this.http1;
+        Poll::Ready(Ok(response.map(|body| AnswerBody {
+            body,
+            exchange,
+            http1,
+        })))
     }
 }
 
@@ -79,8 +85,8 @@ impl<F: Future<Output = Response<Body>>> Future for Call<F> {
 #[derive(Debug)]
 pub(crate) struct AnswerBody {
     body: Body,
-    #[expect(dead_code, reason = "held for its end")]
     exchange: Exchange,
+    http1: bool,
 }
 
 impl http_body::Body for AnswerBody {
@@ -91,7 +97,16 @@ impl http_body::Body for AnswerBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+        let this = self.get_mut();
+        if this.http1 {
+            // A client that takes nothing blocks the connection, which is noted there.
+            return Pin::new(&mut this.body).poll_frame(cx);
+        }
+        this.exchange.note_held(false);
+        let frame = Pin::new(&mut this.body).poll_frame(cx);
+        this.exchange
+            .note_held(matches!(frame, Poll::Ready(Some(_))));
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

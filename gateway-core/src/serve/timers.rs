@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
 use super::activity::Activity;
-use crate::conn::drain::{self, Drain};
+use crate::conn::drain::{self, Drain, GRACE};
 use crate::plan::ListenerSettings;
 
 /// The shortest time for the first byte, since clients open connections ahead of need.
@@ -23,6 +23,8 @@ const FIRST_BYTE: Duration = Duration::from_secs(10);
 const WRITE: Duration = Duration::from_secs(30);
 /// How long an idle connection may take to end after it was asked to.
 const CLOSING: Duration = Duration::from_secs(5);
+/// How much longer than the handler we wait for a body: its answer is better than ours.
+const AFTER_HANDLER: Duration = Duration::from_secs(1);
 /// Stands for no timer; tokio cannot wait for ever.
 const FAR: Duration = Duration::from_secs(86400 * 30);
 
@@ -34,6 +36,8 @@ pub(crate) struct Limits {
     /// Time for the opening.
     pub(crate) first_byte: Option<Duration>,
     head: Option<(Duration, Expiry)>,
+    body: Option<Duration>,
+    held: Option<Duration>,
     idle: Option<Duration>,
     age: Option<Duration>,
 }
@@ -54,6 +58,8 @@ impl Limits {
                 (Some(head), Some(request)) if request.0 < head.0 => Some(request),
                 (head, request) => head.or(request),
             },
+            body: timeouts.stream_idle.map(|limit| limit + AFTER_HANDLER),
+            held: timeouts.stream_idle,
             idle: timeouts.idle,
             age: settings.limits.max_duration,
         }
@@ -78,6 +84,10 @@ pub(crate) struct Seen {
     pub(crate) idle_since: u64,
     /// Since when the head of a request has been incomplete.
     pub(crate) head_since: Option<u64>,
+    /// If the client does not take what is there of an answer's body: since when.
+    pub(crate) held_since: Option<u64>,
+    /// If the request's body is incomplete for certain: when its last byte came.
+    pub(crate) body_since: Option<u64>,
     /// Since when a write has been waiting.
     pub(crate) blocked_since: Option<u64>,
 }
@@ -91,6 +101,8 @@ pub(crate) enum Expiry {
     Head,
     /// The same, by the limit for whole requests.
     Request,
+    /// A request's body does not go on.
+    Body,
     /// No request came.
     Idle,
     /// The client takes nothing of what is sent.
@@ -101,9 +113,17 @@ pub(crate) enum Expiry {
     Age,
 }
 
-/// When a connection has to end, in microseconds since it was opened, and why. `closing`: since
-/// when it has been asked to end.
-fn expiry(seen: &Seen, limits: &Limits, closing: Option<u64>) -> Option<(u64, Expiry)> {
+/// What was already told about the end of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    /// [`Signal::Aged`].
+    aged: bool,
+    /// Since when the connection has been closing.
+    closing: Option<u64>,
+}
+
+/// When a connection has to end, in microseconds since it was opened, and why.
+fn expiry(seen: &Seen, limits: &Limits, told: Told) -> Option<(u64, Expiry)> {
     let after = |since: u64, limit: Option<Duration>, why| {
         limit.map(|limit| (since.saturating_add(limit.as_micros() as u64), why))
     };
@@ -113,19 +133,25 @@ fn expiry(seen: &Seen, limits: &Limits, closing: Option<u64>) -> Option<(u64, Ex
         let (limit, why) = limits.head.unzip();
         after(since, limit, why.unwrap_or(Expiry::Head))
     } else if seen.in_flight {
-        None
+        seen.body_since
+            .and_then(|since| after(since, limits.body, Expiry::Body))
     } else {
         after(seen.idle_since, limits.idle, Expiry::Idle)
     };
     let write = seen
         .blocked_since
         .and_then(|since| after(since, Some(WRITE), Expiry::Write));
-    let age = match closing {
-        None => after(0, limits.age, Expiry::Age),
-        Some(_) if seen.in_flight => None,
-        Some(since) => after(since.max(seen.idle_since), Some(CLOSING), Expiry::Closing),
+    let held = seen
+        .held_since
+        .and_then(|since| after(since, limits.held, Expiry::Write));
+    let age = match told.closing {
+        Some(since) if !seen.in_flight => {
+            after(since.max(seen.idle_since), Some(CLOSING), Expiry::Closing)
+        }
+        None if !told.aged => after(0, limits.age, Expiry::Age),
+        _ => None,
     };
-    [state, write, age]
+    [state, write, held, age]
         .into_iter()
         .flatten()
         .min_by_key(|e| e.0)
@@ -149,7 +175,9 @@ pub(crate) struct Timers {
     limits: Limits,
     sleep: Pin<Box<Sleep>>,
     drain: Option<drain::Watch>,
-    closing: Option<u64>,
+    /// When to tell of the drain that has started.
+    drain_at: Option<u64>,
+    told: Told,
 }
 
 impl Timers {
@@ -158,7 +186,8 @@ impl Timers {
         Self {
             sleep: Box::pin(tokio::time::sleep(FAR)),
             drain: Some(drain.watch()),
-            closing: None,
+            drain_at: None,
+            told: Told::default(),
             activity,
             limits,
         }
@@ -168,36 +197,49 @@ impl Timers {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Signal> {
         if self.drain.as_mut().is_some_and(|d| d.poll(cx).is_ready()) {
             self.drain = None;
-            self.note_closing();
-            return Poll::Ready(Signal::Drain);
+            self.drain_at = Some(self.activity.now() + GRACE.as_micros() as u64);
         }
         loop {
-            let next = expiry(&self.activity.seen(), &self.limits, self.closing);
-            let at = next.map(|(at, _)| self.activity.instant(at));
-            if at.is_some_and(|at| at < self.sleep.deadline()) {
-                self.set(at);
+            let seen = self.activity.seen();
+            if self.drain_at.is_some() && (seen.received > 0 || self.is_over(self.drain_at)) {
+                self.drain_at = None;
+                self.note_closing();
+                return Poll::Ready(Signal::Drain);
+            }
+            let next = expiry(&seen, &self.limits, self.told);
+            let at = [next.map(|(at, _)| at), self.drain_at]
+                .into_iter()
+                .flatten()
+                .min();
+            let deadline = at.map(|at| self.activity.instant(at));
+            if deadline.is_some_and(|at| at < self.sleep.deadline()) {
+                self.set(deadline);
             }
             if self.sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
             match next {
-                Some((at, Expiry::Age)) if at <= self.activity.now() => {
-                    self.note_closing();
+                Some((at, Expiry::Age)) if self.is_over(Some(at)) => {
+                    self.told.aged = true;
                     return Poll::Ready(Signal::Aged);
                 }
-                Some((at, why)) if at <= self.activity.now() => {
+                Some((at, why)) if self.is_over(Some(at)) => {
                     return Poll::Ready(Signal::Expired(why));
                 }
-                _ => self.set(at),
+                _ => self.set(deadline),
             }
         }
     }
 
     /// The connection has been asked to end.
     pub(crate) fn note_closing(&mut self) {
-        if self.closing.is_none() {
-            self.closing = Some(self.activity.now());
+        if self.told.closing.is_none() {
+            self.told.closing = Some(self.activity.now());
         }
+    }
+
+    fn is_over(&self, at: Option<u64>) -> bool {
+        at.is_some_and(|at| at <= self.activity.now())
     }
 
     fn set(&mut self, at: Option<Instant>) {
@@ -208,7 +250,10 @@ impl Timers {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
+    use crate::conn::Open;
 
     const SECOND: u64 = 1_000_000;
 
@@ -263,7 +308,11 @@ mod tests {
             ),
         ];
         for (seen, closing, expected) in table {
-            assert_eq!(expiry(&seen, &limits(), closing), expected, "{seen:?}");
+            let told = Told {
+                closing,
+                ..Told::default()
+            };
+            assert_eq!(expiry(&seen, &limits(), told), expected, "{seen:?}");
         }
     }
 
@@ -277,12 +326,12 @@ mod tests {
             ..Seen::default()
         };
 
-        let short = expiry(&seen, &Limits::new(&settings, 1), None);
+        let short = expiry(&seen, &Limits::new(&settings, 1), Told::default());
         settings.timeouts.request = Some(Duration::from_secs(60));
-        let long = expiry(&seen, &Limits::new(&settings, 1), None);
+        let long = expiry(&seen, &Limits::new(&settings, 1), Told::default());
         settings.timeouts.request = None;
         settings.timeouts.request_headers = None;
-        let none = expiry(&seen, &Limits::new(&settings, 1), None);
+        let none = expiry(&seen, &Limits::new(&settings, 1), Told::default());
 
         assert_eq!(short, Some((3 * SECOND, Expiry::Request)));
         assert_eq!(long, Some((11 * SECOND, Expiry::Head)));
@@ -300,16 +349,18 @@ mod tests {
             ..Seen::default()
         };
 
-        assert_eq!(
-            expiry(&seen, &limits, None),
-            Some((5 * SECOND, Expiry::Age))
-        );
-        assert_eq!(expiry(&seen, &limits, Some(5 * SECOND)), None);
+        let aged = Told {
+            aged: true,
+            ..Told::default()
+        };
+        let first = expiry(&seen, &limits, Told::default());
+        assert_eq!(first, Some((5 * SECOND, Expiry::Age)));
+        assert_eq!(expiry(&seen, &limits, aged), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_deadline_that_moved_away_is_met_later() {
-        let activity = Arc::new(Activity::new(crate::conn::Open::for_tests(), None));
+        let activity = Arc::new(Activity::new(Open::for_tests(), Drain::new(), None));
         let mut timers = Timers::new(activity.clone(), limits(), &Drain::new());
         let start = Instant::now();
         let touch = async {
@@ -326,14 +377,29 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_drain_is_told_once_and_then_bounded() {
         let drain = Drain::new();
-        let activity = Arc::new(Activity::new(crate::conn::Open::for_tests(), None));
+        let activity = Arc::new(Activity::new(Open::for_tests(), Drain::new(), None));
         let mut timers = Timers::new(activity.clone(), limits(), &drain);
+        activity.note_read(1, false);
         drain.start();
 
-        let first = std::future::poll_fn(|cx| timers.poll(cx)).await;
+        let first = std::future::poll_fn(|cx| timers.poll(cx)).now_or_never();
         let second = std::future::poll_fn(|cx| timers.poll(cx)).await;
 
-        assert_eq!(first, Signal::Drain);
+        assert_eq!(first, Some(Signal::Drain));
         assert_eq!(second, Signal::Expired(Expiry::Closing));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_has_said_nothing_yet_is_given_a_moment_to_drain() {
+        let drain = Drain::new();
+        let activity = Arc::new(Activity::new(Open::for_tests(), Drain::new(), None));
+        let mut timers = Timers::new(activity.clone(), limits(), &drain);
+        drain.start();
+        let start = Instant::now();
+
+        let signal = std::future::poll_fn(|cx| timers.poll(cx)).await;
+
+        assert_eq!(signal, Signal::Drain);
+        assert!(start.elapsed() >= GRACE);
     }
 }

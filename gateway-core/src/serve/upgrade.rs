@@ -10,28 +10,28 @@ use std::time::Duration;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// Bytes buffered in each direction.
 const BUFFER: usize = 16 * 1024;
 
-/// Joins the two sides of an upgrade on the current runtime, once both are upgraded. Gives the
-/// bytes sent to the backend and to the client.
+/// Joins the two sides of an upgrade, once both are upgraded, until the tunnel ends. Gives the bytes
+/// sent to the backend and to the client. To be spawned: the response must go out meanwhile.
 ///
 /// A tunnel without a byte for `idle` is closed. The client's connection counts as open, for
 /// limits, metrics and [`Drain`](crate::conn::drain::Drain), until the tunnel ends.
-pub fn tunnel(
+///
+/// # Errors
+/// If a side is not upgraded, fails, or the tunnel was idle for too long.
+pub async fn tunnel(
     client: OnUpgrade,
     backend: OnUpgrade,
     idle: Option<Duration>,
-) -> JoinHandle<io::Result<(u64, u64)>> {
-    tokio::spawn(async move {
-        let (client, backend) = futures_util::future::try_join(client, backend)
-            .await
-            .map_err(io::Error::other)?;
-        join(TokioIo::new(client), TokioIo::new(backend), idle).await
-    })
+) -> io::Result<(u64, u64)> {
+    let (client, backend) = futures_util::future::try_join(client, backend)
+        .await
+        .map_err(io::Error::other)?;
+    join(TokioIo::new(client), TokioIo::new(backend), idle).await
 }
 
 /// Copies both ways until both sides have ended, one fails, or nothing moves for `idle`.

@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, request};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, request};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::breaker::{Permit, Resource};
@@ -16,8 +15,9 @@ use super::{Failure, retry};
 use crate::Body;
 use crate::balance::{Active, Hashed, Pick, hash_key};
 use crate::error::Error;
+use crate::http::upgrade::Upgrade;
 use crate::observer::Event;
-use crate::plan::{LoadBalancer, Retry};
+use crate::plan::{BackendProtocol, LoadBalancer, Retry};
 use crate::upstream::{
     Counted, Progress, ResponseBody, Sent, Source, Target, Unanswered, Upload, Wire, prepare,
 };
@@ -32,7 +32,6 @@ pub(super) struct Run<'a> {
     picked: Picked<'a>,
     context: &'a ForwardContext<'a>,
     deadline: Deadline,
-    upgrade: bool,
     hash: Option<u64>,
     attempts: u32,
     endpoint: Option<SocketAddr>,
@@ -55,7 +54,6 @@ impl<'a> Run<'a> {
             picked,
             context,
             deadline: Deadline::new(traffic.request_timeout, traffic.max_stream_duration),
-            upgrade: false,
             hash: None,
             attempts: 0,
             endpoint: None,
@@ -66,7 +64,7 @@ impl<'a> Run<'a> {
     pub(super) async fn forward(&mut self, request: Request<Body>) -> Result<Forwarded, Error> {
         let (head, body) = request.into_parts();
         let traffic = &self.picked.forwarder.traffic;
-        self.upgrade = self.check_upgrade(&head)?;
+        self.check_upgrade()?;
         let breaker = &self.picked.forwarder.breaker;
         let Some(permit) = breaker.acquire(Resource::Request) else {
             let id = self.picked.way.cluster.id();
@@ -96,18 +94,15 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Whether the request asks for an upgrade that the rule allows.
-    fn check_upgrade(&self, head: &request::Parts) -> Result<bool, Error> {
-        let Some(protocol) = asked_upgrade(&head.headers) else {
-            return Ok(false);
-        };
+    /// Refuses an upgrade that the rule does not allow, or that cannot be asked of the backend.
+    fn check_upgrade(&self) -> Result<(), Error> {
         let upgrades = &self.picked.forwarder.traffic.upgrades;
-        let allowed = upgrades.iter().any(|name| protocol.eq_ignore_ascii_case(name.as_bytes()));
-        let possible = self.picked.way.protocol == crate::plan::BackendProtocol::Http1;
-        if allowed && possible {
-            Ok(true)
-        } else {
-            Err(Error::UpgradeRefused)
+        match self.context.upgrade {
+            Some(upgrade) if !upgrade.is_one_of(upgrades) => Err(Error::UpgradeRefused),
+            Some(_) if self.picked.way.protocol == BackendProtocol::Http2 => {
+                Err(Error::UpgradeRefused)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -147,7 +142,9 @@ impl<'a> Run<'a> {
             let Some(body) = source else {
                 return Err(Error::RequestBody("the body was not kept".into()));
             };
-            let result = self.attempt(head.clone(), Source::Replay(body), limit).await;
+            let result = self
+                .attempt(head.clone(), Source::Replay(body), limit)
+                .await;
             let again = match &result {
                 Ok(attempted) => retry::on_response(&rule.on, &attempted.sent.head),
                 Err(error) => retry::on_error(&rule.on, error),
@@ -222,14 +219,15 @@ impl<'a> Run<'a> {
         self.endpoint = Some(node.address());
         let active = Active::new(node);
         if context.envoy_headers {
-            head.headers.insert(ATTEMPT_COUNT, HeaderValue::from(self.attempts));
+            head.headers
+                .insert(ATTEMPT_COUNT, HeaderValue::from(self.attempts));
         }
         let upload = Upload::track(source);
         let progress = upload.progress().cloned();
         let wire = Wire {
             protocol: way.protocol,
             tls: way.pool.is_tls(),
-            upgrade: self.upgrade,
+            upgrade: context.upgrade,
         };
         prepare(&mut head, &upload, wire);
         let to = Target {
@@ -240,7 +238,12 @@ impl<'a> Run<'a> {
             keep_case: context.preserve_header_case,
         };
         let start = Instant::now();
-        let work = send(&way.pool, &to, Request::from_parts(head, upload), self.upgrade);
+        let work = send(
+            &way.pool,
+            &to,
+            Request::from_parts(head, upload),
+            context.upgrade,
+        );
         let progress: Option<&Progress> = progress.as_deref();
         let (sent, local) = self.deadline.run(progress, limit, work).await??;
         Ok(Attempted {
@@ -253,16 +256,24 @@ impl<'a> Run<'a> {
 
     /// The response for the client.
     fn finish(&self, attempted: Attempted, permit: Permit, flags: &'static str) -> Forwarded {
-        let Attempted { sent, active, local, time } = attempted;
+        let Attempted {
+            sent,
+            active,
+            local,
+            time,
+        } = attempted;
         let endpoint = active.node().address();
         let counted = Counted::new(active, permit);
-        let Sent { head, incoming, held } = sent;
+        let Sent {
+            head,
+            incoming,
+            held,
+        } = sent;
         let mut response = Response::from_parts(head, Body::Empty);
         let upgrade = if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            held.detach();
             Some(Tunnel {
                 io: hyper::upgrade::on(&mut response),
-                counted: TunnelGuard(counted),
+                counted: TunnelGuard(counted, held.detach()),
             })
         } else {
             let mut body = ResponseBody::new(incoming, held, Some(counted));
@@ -300,7 +311,7 @@ async fn send(
     pool: &Arc<crate::upstream::Pool>,
     to: &Target<'_>,
     mut request: Request<Upload>,
-    upgrade: bool,
+    upgrade: Option<&Upgrade>,
 ) -> Result<(Sent, Option<SocketAddr>), Error> {
     for _ in 0..MAX_UNSENT {
         let connection = pool.checkout(to).await?;
@@ -312,15 +323,4 @@ async fn send(
         }
     }
     Err(Error::Terminated(None))
-}
-
-/// The protocol of an `Upgrade` that `Connection` names; `h2c` counts for nothing.
-fn asked_upgrade(headers: &HeaderMap) -> Option<&[u8]> {
-    let protocol = headers.get(UPGRADE)?.as_bytes();
-    let mut lines = headers.get_all(CONNECTION).iter();
-    let named = lines.any(|line| {
-        let mut options = line.as_bytes().split(|b| *b == b',');
-        options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
-    });
-    (named && !protocol.eq_ignore_ascii_case(b"h2c")).then_some(protocol)
 }

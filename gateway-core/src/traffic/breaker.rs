@@ -95,7 +95,10 @@ impl Breaker {
     }
 
     fn count_endpoint(&self, address: SocketAddr, limit: u32) -> Option<EndpointCount> {
-        let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut endpoints = self
+            .endpoints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if endpoints.len() == endpoints.capacity() {
             endpoints.retain(|_, count| Arc::strong_count(count) > 1);
         }

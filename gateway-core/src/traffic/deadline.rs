@@ -113,7 +113,10 @@ mod tests {
 
     async fn run(deadline: &mut Deadline, attempt: Option<Duration>) -> (Error, u128) {
         let start = Instant::now();
-        let error = deadline.run(None, attempt, pending::<()>()).await.unwrap_err();
+        let error = deadline
+            .run(None, attempt, pending::<()>())
+            .await
+            .unwrap_err();
         (error, start.elapsed().as_millis())
     }
 
@@ -125,7 +128,10 @@ mod tests {
         assert!(matches!(first, Error::AttemptTimeout) && took.abs_diff(200) <= 1);
         let (second, took) = run(&mut deadline, Some(200 * MS)).await;
 
-        assert!(matches!(second, Error::Timeout) && took.abs_diff(100) <= 1, "{took}");
+        assert!(
+            matches!(second, Error::Timeout) && took.abs_diff(100) <= 1,
+            "{took}"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Request, Response};
 use hyper::upgrade::OnUpgrade;
+use towergate_tls::connector::CryptoProvider;
 
 use super::attempt::Run;
 use super::breaker::Breaker;
@@ -15,10 +16,11 @@ use crate::Body;
 use crate::balance::{Balancer, Cluster, Directory, Weights};
 use crate::error::Error;
 use crate::filter::Filter;
+use crate::http::upgrade::Upgrade;
 use crate::observer::Observer;
 use crate::plan::{BackendProtocol, Destination, Traffic, WeightedBackend};
 use crate::snapshot::Live;
-use crate::upstream::{Counted, Pool, Transport};
+use crate::upstream::{Counted, Open, Pool, Transport};
 
 /// Forwards the requests of one rule. Unchanging; what changes is shared with its predecessors.
 #[derive(Debug)]
@@ -60,6 +62,8 @@ pub struct ForwardContext<'a> {
     pub envoy_headers: bool,
     /// Whether the case of header names is kept (HTTP/1).
     pub preserve_header_case: bool,
+    /// The upgrade that the client asks for, as taken from the head.
+    pub upgrade: Option<&'a Upgrade>,
 }
 
 /// The backendRef that was drawn for a request.
@@ -101,11 +105,14 @@ pub struct Tunnel {
 }
 
 /// Counts an open tunnel.
-pub struct TunnelGuard(pub(super) Counted);
+pub struct TunnelGuard(
+    #[allow(dead_code, reason = "kept for its drop")] pub(super) Counted,
+    #[allow(dead_code, reason = "kept for its drop")] pub(super) Option<Open>,
+);
 
 impl fmt::Debug for TunnelGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("TunnelGuard").field(&self.0).finish()
+        f.debug_struct("TunnelGuard").finish_non_exhaustive()
     }
 }
 
@@ -129,7 +136,13 @@ impl From<Failure> for Error {
 impl Forwarder {
     /// Builds what forwards the requests of the rule `key`. Counters, endpoints and connections are those
     /// of `live`.
-    pub fn new<K>(key: K, traffic: Arc<Traffic>, backends: &[WeightedBackend], live: &Live) -> Self
+    pub fn new<K>(
+        key: K,
+        traffic: Arc<Traffic>,
+        backends: &[WeightedBackend],
+        live: &Live,
+        provider: &Arc<CryptoProvider>,
+    ) -> Self
     where
         K: Eq + Hash + Send + 'static,
     {
@@ -145,7 +158,7 @@ impl Forwarder {
                     protocol: backend.protocol,
                     cluster: directory.cluster(&backend.id),
                     balancer: Balancer::new(traffic.load_balancer.clone()),
-                    pool: Pool::shared(live, Transport::new(backend, &traffic)),
+                    pool: Pool::shared(live, Transport::new(backend, &traffic), provider),
                 }),
             },
         };

@@ -15,6 +15,8 @@ mod deadline;
 mod forward;
 mod replay;
 mod retry;
+#[cfg(test)]
+mod tests;
 
 pub use forward::{Failure, ForwardContext, Forwarded, Forwarder, Picked, Tunnel};
 

@@ -48,7 +48,10 @@ pub(super) fn on_response(on: &RetryOn, head: &response::Parts) -> bool {
 }
 
 fn on_grpc_status(on: &RetryOn, head: &response::Parts) -> bool {
-    let status = head.headers.get("grpc-status").and_then(|v| v.to_str().ok());
+    let status = head
+        .headers
+        .get("grpc-status")
+        .and_then(|v| v.to_str().ok());
     let status = status.and_then(|status| status.trim().parse().ok());
     status.is_some_and(|status: u32| on.grpc_statuses.contains(&status))
 }
@@ -83,7 +86,9 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_ten_times_the_base() {
-        let ceilings: Vec<_> = (0..40).map(|n| ceiling(&retry(25, None), n).as_millis()).collect();
+        let ceilings: Vec<_> = (0..40)
+            .map(|n| ceiling(&retry(25, None), n).as_millis())
+            .collect();
 
         assert_eq!(ceilings[..5], [25, 50, 100, 200, 250]);
         assert_eq!(ceilings[39], 250);
@@ -123,7 +128,9 @@ mod tests {
     #[test]
     fn statuses_are_looked_at_in_the_head() {
         let head = |status: u16, grpc: &str| {
-            let response = Response::builder().status(status).header("grpc-status", grpc);
+            let response = Response::builder()
+                .status(status)
+                .header("grpc-status", grpc);
             response.body(()).unwrap().into_parts().0
         };
         let mut on = RetryOn {

@@ -9,7 +9,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
-use super::http1::{Driven, Http1};
+use super::http1::{Driven, Http1, Open};
 use super::http2::Stream;
 use crate::balance::Active;
 use crate::body::BoxError;
@@ -43,9 +43,10 @@ impl Counted {
 
 impl Held {
     /// Lets the connection's task live on: it hands over an upgraded connection.
-    pub(crate) fn detach(self) {
-        if let Self::Driven(driven) = self {
-            driven.detach();
+    pub(crate) fn detach(self) -> Option<Open> {
+        match self {
+            Self::Driven(driven) => driven.detach(),
+            Self::Http1(_) | Self::Http2(_) => None,
         }
     }
 }

@@ -2,13 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use towergate_tls::client::ClientTls;
+use towergate_tls::connector::{Connector, CryptoProvider, alpn};
 
 use super::stream::Stream;
 use crate::error::Error;
+use crate::plan::BackendProtocol;
 
 /// A connected stream, and this side's address.
 pub(super) struct Connected {
@@ -23,7 +27,9 @@ pub(super) async fn connect(
     limit: Duration,
 ) -> Result<Connected, Error> {
     let connected = async {
-        let tcp = open(address).await.map_err(|error| Error::Connect(address, error))?;
+        let tcp = open(address)
+            .await
+            .map_err(|error| Error::Connect(address, error))?;
         let local = tcp.local_addr().ok();
         let stream = match tls {
             None => Stream::plain(tcp),
@@ -48,10 +54,38 @@ async fn open(address: SocketAddr) -> io::Result<TcpStream> {
 }
 
 /// TLS towards one backend.
-pub(super) struct Tls;
+pub(super) struct Tls {
+    /// Or why the settings are unusable: then nothing is ever sent, least of all in plain text.
+    connector: Result<Connector, String>,
+    protocol: BackendProtocol,
+}
 
 impl Tls {
-    async fn connect(&self, _tcp: TcpStream) -> io::Result<Stream> {
-        Err(io::Error::other("TLS to backends is not built in"))
+    /// TLS as `settings` say, for one protocol: only that is offered by ALPN.
+    pub(super) fn new(
+        settings: &ClientTls,
+        protocol: BackendProtocol,
+        provider: &Arc<CryptoProvider>,
+    ) -> Self {
+        let mut settings = settings.clone();
+        match protocol {
+            BackendProtocol::Http1 => settings.alpn.retain(|name| name != "h2"),
+            BackendProtocol::Http2 => settings.alpn = vec!["h2".to_owned()],
+        }
+        let connector = Connector::new(&settings, provider.clone());
+        Self {
+            connector: connector.map_err(|error| error.to_string()),
+            protocol,
+        }
+    }
+
+    async fn connect(&self, tcp: TcpStream) -> io::Result<Stream> {
+        let connector = self.connector.as_ref();
+        let connector = connector.map_err(|error| io::Error::other(error.clone()))?;
+        let stream = connector.connect(tcp).await?;
+        if self.protocol == BackendProtocol::Http2 && alpn(&stream) != Some(b"h2") {
+            return Err(io::Error::other("the backend does not choose h2"));
+        }
+        Ok(Stream::tls(stream))
     }
 }

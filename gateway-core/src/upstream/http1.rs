@@ -50,7 +50,8 @@ pub(super) struct Told {
 
 impl Drop for Told {
     fn drop(&mut self) {
-        self.observer.observe(&Event::UpstreamClosed(self.cluster.id()));
+        self.observer
+            .observe(&Event::UpstreamClosed(self.cluster.id()));
     }
 }
 
@@ -122,7 +123,10 @@ impl Http1 {
         let mut answer = pin!(tokio::task::unconstrained(answer));
         let result = poll_fn(|cx| {
             let ended = Pin::new(&mut self.driver).poll(cx).is_ready();
-            match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            match answer
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+            {
                 Poll::Ready(result) => Poll::Ready(Some(result)),
                 Poll::Pending if ended || self.meter.bytes() > 2 * MAX_HEAD => Poll::Ready(None),
                 Poll::Pending => Poll::Pending,
@@ -144,20 +148,28 @@ impl Http1 {
         self.poll_driver(cx).map(drop)
     }
 
-    /// Gives the connection a task of its own. The connection is closed when the task's handle is
+    /// Gives the connection a task of its own. The connection is closed when what is returned is
     /// dropped.
     pub(super) fn spawn(self: Box<Self>, upgrade: bool) -> (http1::SendRequest<Upload>, Driven) {
         let this = *self;
-        let kept = (this.slot, this._told);
         let driver = this.driver;
         let task = tokio::spawn(async move {
-            let _kept = kept;
             let _ = match upgrade {
                 true => driver.with_upgrades().await,
                 false => driver.await,
             };
         });
-        (this.sender, Driven(Some(task)))
+        let open = Open {
+            _slot: this.slot,
+            _told: this._told,
+        };
+        (
+            this.sender,
+            Driven {
+                task,
+                open: Some(open),
+            },
+        )
     }
 
     /// Gives the connection back to its pool, if it can take another request.
@@ -166,8 +178,12 @@ impl Http1 {
             return;
         };
         let transport = pool.transport();
-        let worn = transport.max_requests_per_connection.is_some_and(|max| self.requests >= max)
-            || transport.max_connection_duration.is_some_and(|max| self.opened.elapsed() >= max)
+        let worn = transport
+            .max_requests_per_connection
+            .is_some_and(|max| self.requests >= max)
+            || transport
+                .max_connection_duration
+                .is_some_and(|max| self.opened.elapsed() >= max)
             || self.node.is_gone();
         if !worn && self.is_ready() {
             pool.put(self);
@@ -181,20 +197,29 @@ impl Http1 {
 }
 
 /// A connection's own task; ends with this.
-#[derive(Debug)]
-pub(crate) struct Driven(Option<JoinHandle<()>>);
+pub(crate) struct Driven {
+    task: JoinHandle<()>,
+    open: Option<Open>,
+}
+
+/// Counts a connection that is open.
+pub(crate) struct Open {
+    _slot: Slot,
+    _told: Told,
+}
 
 impl Driven {
-    /// Lets the task live on.
-    pub(super) fn detach(mut self) {
-        self.0 = None;
+    /// Lets the task live on, to hand over an upgraded connection; it counts until what is returned is
+    /// dropped.
+    pub(super) fn detach(mut self) -> Option<Open> {
+        self.open.take()
     }
 }
 
 impl Drop for Driven {
     fn drop(&mut self) {
-        if let Some(task) = &self.0 {
-            task.abort();
+        if self.open.is_some() {
+            self.task.abort();
         }
     }
 }

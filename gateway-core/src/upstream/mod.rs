@@ -1,8 +1,8 @@
 //! Connections to endpoints: from a head and a body that are ready to be sent to a response.
 //!
 //! ```text
-//! request::prepare ──> Pool::checkout ──> Http1::exchange ──> response::check ──> ResponseBody
-//!                        idle or new       or Http2                               gives it back
+//! request::prepare ──> Pool::checkout ──> Http1::exchange ──> hop_by_hop::response ──> ResponseBody
+//!                        idle or new       or Http2                                     gives it back
 //! ```
 //!
 //! An HTTP/1 connection is driven by the task that uses it, together with the response's head and body:
@@ -19,7 +19,6 @@ mod http1;
 mod http2;
 mod pool;
 mod request;
-mod response;
 mod stream;
 mod upload;
 
@@ -28,7 +27,7 @@ pub use pool::{Pool, Transport};
 
 pub(crate) use body::Counted;
 pub(crate) use failure::ClientBody;
-pub(crate) use http1::Unanswered;
+pub(crate) use http1::{Open, Unanswered};
 pub(crate) use pool::{Sent, Target};
 pub(crate) use request::{Wire, prepare};
 pub(crate) use upload::{Progress, Source, Upload};

@@ -6,19 +6,22 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use http::{Request, response};
+use http::{Request, Version, response};
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
+use towergate_tls::client::ClientTls;
+use towergate_tls::connector::CryptoProvider;
 
 use super::Upload;
 use super::body::Held;
 use super::connect::{Connected, Tls, connect};
 use super::http1::{Http1, Told, Unanswered};
 use super::http2::{Http2, Stream};
-use super::response::check;
 use crate::balance::{Cluster, Node, shard};
 use crate::error::Error;
+use crate::http::hop_by_hop;
+use crate::http::upgrade::Upgrade;
 use crate::observer::{Event, Observer};
 use crate::plan::{Backend, BackendProtocol, Traffic};
 use crate::snapshot::Live;
@@ -33,7 +36,7 @@ pub struct Transport {
     /// What is spoken.
     pub protocol: BackendProtocol,
     /// TLS; `None`: plain.
-    pub tls: Option<Arc<towergate_tls::client::ClientTls>>,
+    pub tls: Option<Arc<ClientTls>>,
     /// For a new connection, with its TLS handshake.
     pub connect_timeout: Duration,
     /// For a connection without requests.
@@ -116,14 +119,18 @@ pub(crate) struct Sent {
 
 impl Pool {
     /// The pool of this transport.
-    pub fn shared(live: &Live, transport: Transport) -> Arc<Self> {
-        live.share(transport, |transport| Self::new(transport.clone()))
+    pub fn shared(live: &Live, transport: Transport, provider: &Arc<CryptoProvider>) -> Arc<Self> {
+        live.share(transport, |transport| {
+            Self::new(transport.clone(), provider)
+        })
     }
 
     /// A pool without connections.
-    pub fn new(transport: Transport) -> Arc<Self> {
+    pub fn new(transport: Transport, provider: &Arc<CryptoProvider>) -> Arc<Self> {
+        let tls = transport.tls.as_ref();
+        let tls = tls.map(|tls| Tls::new(tls, transport.protocol, provider));
         Arc::new_cyclic(|me| Self {
-            tls: transport.tls.as_ref().map(|_| Tls),
+            tls,
             transport,
             me: me.clone(),
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
@@ -290,7 +297,11 @@ impl Pool {
         let stream = connection.open_stream().ok_or_else(|| overflow(to))?;
         let mine = shard(SHARDS);
         let mut connections = lock(&self.shards[mine]);
-        connections.http2.entry(address).or_default().push(connection);
+        connections
+            .http2
+            .entry(address)
+            .or_default()
+            .push(connection);
         self.sweep_later(&mut connections, mine);
         Ok(stream)
     }
@@ -315,7 +326,10 @@ impl Pool {
     }
 
     fn sweep_interval(&self) -> Duration {
-        let quarter = self.transport.idle_timeout.map_or(MAX_SWEEP, |idle| idle / 4);
+        let quarter = self
+            .transport
+            .idle_timeout
+            .map_or(MAX_SWEEP, |idle| idle / 4);
         quarter.clamp(Duration::from_millis(10), MAX_SWEEP)
     }
 
@@ -337,13 +351,22 @@ impl Pool {
         connections.http1.retain(|_, list| !list.is_empty());
         for list in connections.http2.values_mut() {
             list.retain(|connection| {
-                let mut idle = connection.idle_for.lock().unwrap_or_else(PoisonError::into_inner);
-                *idle = if connection.streams() > 0 { Duration::ZERO } else { *idle + passed };
+                let mut idle = connection
+                    .idle_for
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                *idle = if connection.streams() > 0 {
+                    Duration::ZERO
+                } else {
+                    *idle + passed
+                };
                 *idle < limit && connection.is_open(&self.transport)
             });
         }
         connections.http2.retain(|_, list| !list.is_empty());
-        connections.opening.retain(|_, turn| Arc::strong_count(turn) > 1);
+        connections
+            .opening
+            .retain(|_, turn| Arc::strong_count(turn) > 1);
         connections.swept = !connections.http1.is_empty() || !connections.http2.is_empty();
         connections.swept
     }
@@ -386,18 +409,19 @@ impl Checkout {
         }
     }
 
-    /// Sends a request and checks the response's head. `upgrade`: it asks for an allowed upgrade.
+    /// Sends a request and checks the response's head. `upgrade` is what it asks for.
     pub(crate) async fn send(
         self,
         request: Request<Upload>,
-        upgrade: bool,
+        upgrade: Option<&Upgrade>,
     ) -> Result<Sent, Unanswered> {
         let progress = request.body().progress().cloned();
         let (response, held) = match self {
-            Self::Http1(connection) if upgrade => {
+            Self::Http1(connection) if upgrade.is_some() => {
                 let (mut sender, driven) = connection.spawn(true);
                 let response = sender.send_request(request).await;
-                let response = response.map_err(|e| Unanswered::Sent(super::failure::classify(e)))?;
+                let response =
+                    response.map_err(|e| Unanswered::Sent(super::failure::classify(e)))?;
                 (response, Held::Driven(driven))
             }
             Self::Http1(connection) => {
@@ -412,7 +436,9 @@ impl Checkout {
             Self::Http2(stream) => (stream.exchange(request).await?, Held::Http2(stream)),
         };
         let (mut head, incoming) = response.into_parts();
-        check(&mut head, upgrade).map_err(Unanswered::Sent)?;
+        hop_by_hop::response(&mut head, upgrade)
+            .map_err(|_| Unanswered::Sent(Error::Protocol(None)))?;
+        head.version = Version::HTTP_11;
         Ok(Sent {
             head,
             incoming,

@@ -7,6 +7,7 @@ use http::uri::{Authority, Parts, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, request};
 use http_body::Body;
 
+use crate::http::upgrade::Upgrade;
 use crate::plan::BackendProtocol;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -15,15 +16,15 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// What a head is made for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wire {
+pub(crate) struct Wire<'a> {
     pub(crate) protocol: BackendProtocol,
     pub(crate) tls: bool,
-    /// The request asks for an upgrade that the rule allows.
-    pub(crate) upgrade: bool,
+    /// The upgrade that the client asks for and the rule allows.
+    pub(crate) upgrade: Option<&'a Upgrade>,
 }
 
 /// Makes `head`, which comes with `body`, fit for `wire`: version, target, host and framing.
-pub(crate) fn prepare(head: &mut request::Parts, body: &impl Body, wire: Wire) {
+pub(crate) fn prepare(head: &mut request::Parts, body: &impl Body, wire: Wire<'_>) {
     remove_connection_fields(&mut head.headers, wire.upgrade);
     frame(head, body, wire.protocol);
     match wire.protocol {
@@ -32,17 +33,20 @@ pub(crate) fn prepare(head: &mut request::Parts, body: &impl Body, wire: Wire) {
     }
 }
 
-fn remove_connection_fields(headers: &mut HeaderMap, upgrade: bool) {
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, TRAILER, HTTP2_SETTINGS] {
+fn remove_connection_fields(headers: &mut HeaderMap, upgrade: Option<&Upgrade>) {
+    for name in [
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        TRANSFER_ENCODING,
+        TRAILER,
+        HTTP2_SETTINGS,
+    ] {
         headers.remove(name);
     }
-    if upgrade {
-        headers
-            .entry(CONNECTION)
-            .or_insert(HeaderValue::from_static("Upgrade"));
-    } else {
-        headers.remove(CONNECTION);
-        headers.remove(UPGRADE);
+    headers.remove(CONNECTION);
+    headers.remove(UPGRADE);
+    if let Some(upgrade) = upgrade {
+        upgrade.restore(headers);
     }
     if let Entry::Occupied(mut te) = headers.entry(TE) {
         if te.iter().any(names_trailers) {
@@ -99,7 +103,7 @@ fn set_length(headers: &mut HeaderMap, length: u64) {
 }
 
 /// A length in digits; nothing else is one (RFC 9110, section 8.6).
-pub(super) fn decode_length(digits: &[u8]) -> Option<u64> {
+fn decode_length(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
     }
@@ -139,7 +143,11 @@ fn one_host(headers: &mut HeaderMap) {
 fn join_cookies(headers: &mut HeaderMap) {
     let mut lines = headers.get_all(COOKIE).iter();
     if let (Some(_), Some(_)) = (lines.next(), lines.next()) {
-        let lines: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        let lines: Vec<_> = headers
+            .get_all(COOKIE)
+            .iter()
+            .map(HeaderValue::as_bytes)
+            .collect();
         if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
             headers.insert(COOKIE, joined);
         }
@@ -154,7 +162,9 @@ fn target_http2(head: &mut request::Parts, tls: bool) {
     let named = host.and_then(|host| Authority::from_maybe_shared(bytes(&host)).ok());
     let mut parts = Parts::default();
     parts.authority = named.or(before.authority);
-    parts.path_and_query = before.path_and_query.or(Some(PathAndQuery::from_static("/")));
+    parts.path_and_query = before
+        .path_and_query
+        .or(Some(PathAndQuery::from_static("/")));
     if parts.authority.is_some() {
         parts.scheme = Some(if tls { Scheme::HTTPS } else { Scheme::HTTP });
     }
@@ -172,13 +182,13 @@ mod tests {
     use http::Request;
     use http_body_util::StreamBody;
 
-    const HTTP1: Wire = Wire {
+    const HTTP1: Wire<'_> = Wire {
         protocol: BackendProtocol::Http1,
         tls: false,
-        upgrade: false,
+        upgrade: None,
     };
 
-    fn prepared(request: request::Builder, body: Body, wire: Wire) -> request::Parts {
+    fn prepared(request: request::Builder, body: Body, wire: Wire<'_>) -> request::Parts {
         let (mut head, body) = request.body(body).unwrap().into_parts();
         prepare(&mut head, &body, wire);
         head
@@ -207,18 +217,28 @@ mod tests {
     #[test]
     fn no_body_is_announced_where_none_is_expected() {
         assert!(lengths(&prepared(Request::get("/"), Body::Empty, HTTP1)).is_empty());
-        assert_eq!(lengths(&prepared(Request::post("/"), Body::Empty, HTTP1)), ["0"]);
+        assert_eq!(
+            lengths(&prepared(Request::post("/"), Body::Empty, HTTP1)),
+            ["0"]
+        );
     }
 
     #[test]
     fn an_unknown_length_is_chunked_in_http1_only() {
-        let request = || Request::get("/").header(TRANSFER_ENCODING, "gzip, chunked").header(CONTENT_LENGTH, "7");
+        let request = || {
+            Request::get("/")
+                .header(TRANSFER_ENCODING, "gzip, chunked")
+                .header(CONTENT_LENGTH, "7")
+        };
 
         let head = prepared(request(), unknown(), HTTP1);
         assert_eq!(head.headers[TRANSFER_ENCODING], "chunked");
         assert!(lengths(&head).is_empty());
 
-        let http2 = Wire { protocol: BackendProtocol::Http2, ..HTTP1 };
+        let http2 = Wire {
+            protocol: BackendProtocol::Http2,
+            ..HTTP1
+        };
         let head = prepared(request(), unknown(), http2);
         assert!(!head.headers.contains_key(TRANSFER_ENCODING));
     }
@@ -241,8 +261,14 @@ mod tests {
 
     #[test]
     fn http2_gets_the_host_as_authority() {
-        let wire = Wire { protocol: BackendProtocol::Http2, tls: true, upgrade: false };
-        let request = Request::get("/a?b").header(HOST, "outer.test:8443").header(CONNECTION, "close");
+        let wire = Wire {
+            protocol: BackendProtocol::Http2,
+            tls: true,
+            upgrade: None,
+        };
+        let request = Request::get("/a?b")
+            .header(HOST, "outer.test:8443")
+            .header(CONNECTION, "close");
 
         let head = prepared(request, Body::Empty, wire);
 
@@ -264,8 +290,14 @@ mod tests {
         assert_eq!(head.headers.len(), 1);
         assert_eq!(head.headers[TE], "trailers");
 
-        let head = prepared(request(), Body::Empty, Wire { upgrade: true, ..HTTP1 });
-        assert_eq!(head.headers[CONNECTION], "keep-alive, upgrade");
+        let mut asked = request().body(()).unwrap().into_parts().0.headers;
+        let upgrade = Upgrade::take(&mut asked, &[]);
+        let wire = Wire {
+            upgrade: upgrade.as_ref(),
+            ..HTTP1
+        };
+        let head = prepared(request(), Body::Empty, wire);
+        assert_eq!(head.headers[CONNECTION], "Upgrade");
         assert_eq!(head.headers[UPGRADE], "WebSocket");
     }
 }

@@ -39,7 +39,8 @@ pub fn resolve(objects: &Objects, scope: &Scope) -> Resolution {
     port::claim(&world, &mut gateways, &mut report);
     let mut backends = route::Backends::new(&world);
     let routes = route::resolve(&world, &mut gateways, &mut backends, &mut report);
-    let plan = plan::build(&world, &gateways, &routes);
+    let policies = policy::resolve(&world, &gateways, &routes, &mut report, &mut statuses);
+    let plan = plan::build(&world, &gateways, &routes, &policies);
 
     for gateway in &gateways.list {
         let status = gateway.status().to_value(gateway.object.meta.generation);

@@ -1,6 +1,6 @@
 //! What resolving looks up again and again, indexed once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::Scope;
 use super::grant::Grants;
@@ -41,6 +41,18 @@ impl<'a> World<'a> {
     /// The EndpointSlices of a Service, in order of name.
     pub(super) fn slices(&self, service: &ObjectKey) -> &[&'a EndpointSlice] {
         self.slices.get(service).map_or(&[], Vec::as_slice)
+    }
+
+    /// The labels of a namespace, with the one that Kubernetes gives to each.
+    pub(super) fn labels(&self, namespace: &str) -> BTreeMap<String, String> {
+        let found = self.objects.namespaces.get(&ObjectKey::new("", namespace));
+        let mut labels = found
+            .map(|object| object.meta.labels.clone())
+            .unwrap_or_default();
+        labels
+            .entry("kubernetes.io/metadata.name".to_owned())
+            .or_insert_with(|| namespace.to_owned());
+        labels
     }
 }
 

@@ -176,7 +176,11 @@ impl LoadBalancer {
         let zones = self.zone_aware.as_ref();
         let local = zones.is_some_and(|zones| zones.prefer_local.is_some());
         let weighted = zones.is_some_and(|zones| zones.weighted_zones.is_some());
-        let slow_starts = [Type::RoundRobin, Type::LeastRequest, Type::BackendUtilization];
+        let slow_starts = [
+            Type::RoundRobin,
+            Type::LeastRequest,
+            Type::BackendUtilization,
+        ];
 
         report.rule(
             is(Type::ConsistentHash) == self.consistent_hash.is_some(),
@@ -225,7 +229,11 @@ impl ConsistentHash {
             (Type::Header, self.header.is_some(), "header"),
             (Type::Headers, self.headers.is_some(), "headers"),
             (Type::Cookie, self.cookie.is_some(), "cookie"),
-            (Type::QueryParams, self.query_params.is_some(), "queryParams"),
+            (
+                Type::QueryParams,
+                self.query_params.is_some(),
+                "queryParams",
+            ),
         ] {
             if (kind == Some(&wanted)) != given {
                 report.fault(format!(

@@ -183,8 +183,7 @@ impl ActiveHealthCheck {
 impl HttpCheck {
     fn rules(&self, report: &mut Report) {
         report.rule(
-            self.request_body.is_none()
-                || matches!(self.method.as_deref(), Some("POST" | "PUT")),
+            self.request_body.is_none() || matches!(self.method.as_deref(), Some("POST" | "PUT")),
             "The requestBody field can only be set when method is POST or PUT.",
         );
     }

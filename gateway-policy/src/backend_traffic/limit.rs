@@ -184,11 +184,18 @@ impl LocalRateLimitSpec {
     fn rules(&self, report: &mut Report) {
         let rules = self.rules.as_deref().unwrap_or_default();
         report.rule(
-            rules.iter().all(|rule| rule.cost.as_ref().is_none_or(|cost| cost.response.is_none())),
+            rules.iter().all(|rule| {
+                rule.cost
+                    .as_ref()
+                    .is_none_or(|cost| cost.response.is_none())
+            }),
             "response cost is not supported for Local Rate Limits",
         );
-        let metadata =
-            |rule: &RateLimitRule| rule.limit.as_ref().is_some_and(|l| l.from_metadata.is_some());
+        let metadata = |rule: &RateLimitRule| {
+            rule.limit
+                .as_ref()
+                .is_some_and(|l| l.from_metadata.is_some())
+        };
         report.rule(
             !rules.iter().any(metadata),
             "limit fromMetadata is not supported for Local Rate Limits",

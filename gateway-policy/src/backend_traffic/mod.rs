@@ -22,9 +22,9 @@ mod response;
 mod telemetry;
 
 pub use balance::{
-    BackendUtilization, ConsistentHash, ConsistentHashType, Cookie, DynamicModule, EndpointOverride,
-    ExtractFrom, Force, LoadBalancer, LoadBalancerType, OutOfBand, PreferLocal, QueryParam,
-    SlowStart, WeightedZone, ZoneAware,
+    BackendUtilization, ConsistentHash, ConsistentHashType, Cookie, DynamicModule,
+    EndpointOverride, ExtractFrom, Force, LoadBalancer, LoadBalancerType, OutOfBand, PreferLocal,
+    QueryParam, SlowStart, WeightedZone, ZoneAware,
 };
 pub use cluster::{
     BackOff, CircuitBreaker, ClusterConnection, ClusterHttpTimeout, ClusterProxyProtocol,
@@ -44,9 +44,9 @@ pub use health::{
     PayloadType, TcpCheck,
 };
 pub use limit::{
-    Cost, CostMetadata, CostSpecifier, CostSource, GlobalRateLimit, HeaderSelector, LimitMetadata,
-    LimitValue, LocalRateLimitSpec, QuerySelector, RateLimit, RateLimitRule, RateLimitType,
-    RateLimitUnit, SelectorKind, ClientSelector, SourceKind, SourceSelector, XRateLimitHeaders,
+    ClientSelector, Cost, CostMetadata, CostSource, CostSpecifier, GlobalRateLimit, HeaderSelector,
+    LimitMetadata, LimitValue, LocalRateLimitSpec, QuerySelector, RateLimit, RateLimitRule,
+    RateLimitType, RateLimitUnit, SelectorKind, SourceKind, SourceSelector, XRateLimitHeaders,
 };
 pub use merge::merge;
 pub use model::{

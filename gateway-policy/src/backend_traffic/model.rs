@@ -175,7 +175,9 @@ impl BackendTrafficPolicySpec {
     }
 
     fn targets_are(&self, holds: impl Fn(&str) -> bool) -> bool {
-        self.targets().refs().all(|target| target.kind.as_deref().is_none_or(&holds))
+        self.targets()
+            .refs()
+            .all(|target| target.kind.as_deref().is_none_or(&holds))
             && (self.targets().selectors.iter())
                 .all(|selector| selector.kind.as_deref().is_none_or(&holds))
     }

@@ -175,10 +175,7 @@ impl StatusCodeMatch {
 
 impl StatusCodeRange {
     fn rules(&self, report: &mut Report) {
-        report.rule(
-            self.end > self.start,
-            "end must be greater than start",
-        );
+        report.rule(self.end > self.start, "end must be greater than start");
     }
 }
 

@@ -89,7 +89,12 @@ pub(super) fn limits(
         socket_buffer_limit,
         max_accept_per_socket_event,
     } = connection.cloned().unwrap_or_default();
-    let buffer = bytes("spec.connection.bufferLimit", buffer_limit.as_ref(), 0, BUFFER)?;
+    let buffer = bytes(
+        "spec.connection.bufferLimit",
+        buffer_limit.as_ref(),
+        0,
+        BUFFER,
+    )?;
     let socket = bytes(
         "spec.connection.socketBufferLimit",
         socket_buffer_limit.as_ref(),
@@ -188,7 +193,10 @@ pub(super) fn http2(field: &str, http2: Option<&Http2>) -> Result<plan::Http2Set
         Ok::<_, Refusal>(size.map_or(default, |size| u32::try_from(size).unwrap_or(u32::MAX >> 1)))
     };
     check_invalid_message(field, on_invalid_message.as_ref())?;
-    let streams = number(&format!("{field}.maxConcurrentStreams"), *max_concurrent_streams)?;
+    let streams = number(
+        &format!("{field}.maxConcurrentStreams"),
+        *max_concurrent_streams,
+    )?;
     if streams == Some(0) {
         return Err(Refusal::invalid(
             format!("{field}.maxConcurrentStreams"),

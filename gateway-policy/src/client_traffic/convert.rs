@@ -96,7 +96,11 @@ impl ClientTrafficPolicySpec {
         let request_id = self.headers.as_ref().and_then(|h| h.preserve_x_request_id);
         let validation = self.tls.as_ref().and_then(|t| t.client_validation.as_ref());
         [
-            (self.target_ref.is_some(), "spec.targetRef", "spec.targetRefs"),
+            (
+                self.target_ref.is_some(),
+                "spec.targetRef",
+                "spec.targetRefs",
+            ),
             (
                 self.enable_proxy_protocol.is_some(),
                 "spec.enableProxyProtocol",

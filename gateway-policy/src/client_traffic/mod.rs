@@ -18,9 +18,9 @@ mod tls_model;
 pub use convert::{Context, Converted};
 pub use model::{
     ClientIpDetection, ClientTrafficPolicySpec, Connection, ConnectionLimit, CustomHeader,
-    DirectSourceIp, EnableWeb, EnvoyHeaders, HealthCheckPath, HostSettings, Http1, Http10, Http3,
-    HttpTimeout, PathSettings, ProxyProtocol, RequestId, Scheme, TcpTimeout, Timeout,
-    UnderscoresAction, SlashesAction, XfccDetail, XfccMode, XForwardedClientCert, XForwardedFor,
+    DirectSourceIp, EnableWeb, EnvoyHeaders, HealthCheckPath, HostSettings, Http1, Http3, Http10,
+    HttpTimeout, PathSettings, ProxyProtocol, RequestId, Scheme, SlashesAction, TcpTimeout,
+    Timeout, UnderscoresAction, XForwardedClientCert, XForwardedFor, XfccDetail, XfccMode,
 };
 pub use tls::TlsParameters;
 pub use tls_model::{

@@ -312,7 +312,10 @@ impl ClientIpDetection {
 impl XForwardedFor {
     fn rules(&self, report: &mut Report) {
         report.rule(
-            count(&[self.num_trusted_hops.is_some(), self.trusted_cidrs.is_some()]) == 1,
+            count(&[
+                self.num_trusted_hops.is_some(),
+                self.trusted_cidrs.is_some(),
+            ]) == 1,
             "only one of numTrustedHops or trustedCIDRs must be set",
         );
     }

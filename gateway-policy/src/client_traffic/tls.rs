@@ -162,7 +162,9 @@ fn suites(names: &[String]) -> Result<Vec<String>, Refusal> {
 
 fn groups(names: &[String]) -> Result<Vec<String>, Refusal> {
     let find = |name: &String| {
-        let known = GROUPS.iter().find(|(names, _)| names.contains(&name.as_str()));
+        let known = GROUPS
+            .iter()
+            .find(|(names, _)| names.contains(&name.as_str()));
         known.map(|(_, group)| (*group).to_owned()).ok_or_else(|| {
             Refusal::invalid(
                 "spec.tls.ecdhCurves",
@@ -188,10 +190,11 @@ fn protocols(names: &[String]) -> Result<Vec<String>, Refusal> {
 fn resumption(session: Option<&Session>) -> (bool, bool) {
     match session {
         Some(Session {
-            resumption: Some(Resumption {
-                stateless,
-                stateful,
-            }),
+            resumption:
+                Some(Resumption {
+                    stateless,
+                    stateful,
+                }),
         }) => (stateful.is_some(), stateless.is_some()),
         Some(Session { resumption: None }) | None => (false, false),
     }
@@ -233,7 +236,10 @@ mod tests {
             ),
             (serde_json::json!({"ciphers": ["nonsense"]}), "nonsense"),
             (serde_json::json!({"ecdhCurves": ["P-521"]}), "P-521"),
-            (serde_json::json!({"alpnProtocols": ["http/1.0"]}), "http/1.0"),
+            (
+                serde_json::json!({"alpnProtocols": ["http/1.0"]}),
+                "http/1.0",
+            ),
             (
                 serde_json::json!({"clientValidation": {}}),
                 "spec.tls.clientValidation is not supported",
@@ -253,7 +259,9 @@ mod tests {
     fn no_protocols_is_not_the_same_as_protocols_not_given() {
         assert_eq!(convert(serde_json::json!({})).unwrap().alpn, None);
         assert_eq!(
-            convert(serde_json::json!({"alpnProtocols": []})).unwrap().alpn,
+            convert(serde_json::json!({"alpnProtocols": []}))
+                .unwrap()
+                .alpn,
             Some(Vec::new())
         );
     }

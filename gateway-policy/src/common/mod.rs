@@ -13,10 +13,10 @@ pub use http::{
 };
 pub use quantity::Quantity;
 pub(crate) use reference::Backends;
-pub use reference::{BackendRef, ConfigRef, ConfigMapRef, ObjectRef};
+pub use reference::{BackendRef, ConfigMapRef, ConfigRef, ObjectRef};
 pub use target::{
-    LabelExpression, LabelOperator, LabelSelector, NamespaceFrom, SelectorNamespaces, TargetRef, TargetSelector,
-    Targets,
+    LabelExpression, LabelOperator, LabelSelector, NamespaceFrom, SelectorNamespaces, TargetRef,
+    TargetSelector, Targets,
 };
 
 /// A deprecated field that is given; `Warning=True`, reason `DeprecatedField`.

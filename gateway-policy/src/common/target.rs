@@ -122,14 +122,21 @@ fn check_refs<'a>(
     let (mut groups, mut known) = (true, true);
     for target in refs {
         groups &= target.group.as_deref().is_none_or(|group| group == GROUP);
-        known &= target.kind.as_deref().is_none_or(|kind| kinds.contains(&kind));
+        known &= target
+            .kind
+            .as_deref()
+            .is_none_or(|kind| kinds.contains(&kind));
     }
     if !groups {
-        report.fault(format!("this policy can only have a {field}.group of {GROUP}"));
+        report.fault(format!(
+            "this policy can only have a {field}.group of {GROUP}"
+        ));
     }
     if !known {
         let kinds = kinds.join("/");
-        report.fault(format!("this policy can only have a {field}.kind of {kinds}"));
+        report.fault(format!(
+            "this policy can only have a {field}.kind of {kinds}"
+        ));
     }
 }
 

@@ -189,3 +189,96 @@ fn live_counter(live: &Live, key: CounterKey) -> Counter {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use towergate_core::plan::{Match, RouteKind};
+
+    use super::*;
+
+    fn route(name: &str) -> Rule<Policy> {
+        Rule {
+            route: RouteId {
+                kind: RouteKind::Http,
+                namespace: "default".to_owned(),
+                name: name.to_owned(),
+            },
+            index: 0,
+            name: None,
+            matches: vec![Match::default()],
+            policies: Vec::new(),
+            filters: Vec::new(),
+            traffic: Arc::default(),
+            backends: Vec::new(),
+            respond: None,
+        }
+    }
+
+    fn limit(requests: u32, shared: bool) -> LocalRateLimit {
+        LocalRateLimit {
+            policy: "default/policy".to_owned(),
+            ..LocalRateLimit::of(Limit {
+                shared,
+                ..Limit::new(requests, Duration::from_secs(3600))
+            })
+        }
+    }
+
+    fn passes(guard: &Arc<dyn Guard>) -> bool {
+        let (mut head, ()) = Request::new(()).into_parts();
+        guard.check(&mut head).is_ok()
+    }
+
+    #[test]
+    fn a_counter_outlives_a_change_that_leaves_its_limit_alone() {
+        let live = Live::default();
+        let before = limit(1, false).guard(&route("a"), &live);
+        assert!(passes(&before));
+
+        let quieter = LocalRateLimit {
+            headers: false,
+            ..limit(1, false)
+        };
+        let after = quieter.guard(&route("a"), &live);
+        let changed = limit(2, false).guard(&route("a"), &live);
+
+        assert!(!passes(&after));
+        assert!(passes(&changed));
+    }
+
+    #[test]
+    fn routes_count_apart_unless_the_limit_is_shared() {
+        for (shared, second) in [(false, true), (true, false)] {
+            let live = Live::default();
+            let a = limit(1, shared).guard(&route("a"), &live);
+            let b = limit(1, shared).guard(&route("b"), &live);
+
+            assert!(passes(&a));
+            assert_eq!(passes(&b), second, "shared: {shared}");
+        }
+    }
+
+    #[test]
+    fn two_equal_rules_do_not_count_a_request_twice() {
+        let rule = LimitRule {
+            selectors: vec![Selector {
+                path: Some(PathRule {
+                    test: PathTest::Prefix(String::new()),
+                    invert: false,
+                }),
+                ..Default::default()
+            }],
+            limit: Limit::new(2, Duration::from_secs(3600)),
+        };
+        let limit = LocalRateLimit {
+            rules: vec![rule.clone(), rule],
+            ..Default::default()
+        };
+        let guard = limit.guard(&route("a"), &Live::default());
+
+        assert!(passes(&guard));
+        assert!(passes(&guard));
+        assert!(!passes(&guard));
+    }
+}

@@ -9,10 +9,12 @@ mod model;
 mod oidc;
 
 pub use authorization::{
-    Action, Anonymous, Authorization, AuthorizationRule, GeoLocation, HeaderPrincipal,
-    JwtClaim, JwtPrincipal, Operation, Principal, ValueType,
+    Action, Anonymous, Authorization, AuthorizationRule, GeoLocation, HeaderPrincipal, JwtClaim,
+    JwtPrincipal, Operation, Principal, ValueType,
 };
-pub use jwt::{ClaimToHeader, Jwt, JwtExtractFrom, JwtHeader, JwtProvider, LocalJwks, RemoteJwks, ValueSource};
+pub use jwt::{
+    ClaimToHeader, Jwt, JwtExtractFrom, JwtHeader, JwtProvider, LocalJwks, RemoteJwks, ValueSource,
+};
 pub use model::{
     ApiKeyAuth, ApiKeySource, BasicAuth, BodyToExtAuth, ContextExtension, ContextType, Cors, Csrf,
     ExtAuth, GrpcExtAuth, HttpExtAuth, SecurityMergeType, SecurityPolicySpec,

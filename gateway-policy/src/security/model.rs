@@ -270,8 +270,14 @@ impl SecurityPolicySpec {
 
     fn targets_routes(&self) -> bool {
         let route = |kind: &str| kind.ends_with("Route");
-        self.targets().refs().all(|t| t.kind.as_deref().is_none_or(route))
-            && self.targets().selectors.iter().all(|s| s.kind.as_deref().is_none_or(route))
+        self.targets()
+            .refs()
+            .all(|t| t.kind.as_deref().is_none_or(route))
+            && self
+                .targets()
+                .selectors
+                .iter()
+                .all(|s| s.kind.as_deref().is_none_or(route))
     }
 }
 

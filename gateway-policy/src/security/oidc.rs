@@ -2,9 +2,7 @@
 
 use crate::backend_traffic::ClusterSettings;
 use crate::check::Report;
-use crate::common::{
-    BackendRef, Backends, DNS_NAME, DurationText, ObjectRef, StringMatchKind,
-};
+use crate::common::{BackendRef, Backends, DNS_NAME, DurationText, ObjectRef, StringMatchKind};
 use crate::model::{model, words};
 
 words! {
@@ -122,7 +120,10 @@ impl Oidc {
             self.client_id.is_some() != self.client_id_ref.is_some(),
             "only one of clientID or clientIDRef must be set",
         );
-        let header = self.forward_id_token.as_ref().and_then(|f| f.header.as_deref());
+        let header = self
+            .forward_id_token
+            .as_ref()
+            .and_then(|f| f.header.as_deref());
         let is = |name: &str| header.is_some_and(|header| header.eq_ignore_ascii_case(name));
         report.rule(
             self.forward_access_token != Some(true) || !is("Authorization"),

@@ -11,6 +11,7 @@ const MACHINE: &str = "192.0.2.80:8080";
 
 fn conn(peer: &str) -> ConnInfo {
     ConnInfo {
+        slot: 0,
         tcp_peer: "10.9.9.9:4000".parse().unwrap(),
         peer: format!("{peer}:56324").parse().unwrap(),
         local: MACHINE.parse().unwrap(),

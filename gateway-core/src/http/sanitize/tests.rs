@@ -1,10 +1,11 @@
 //! Envoy's recorded answers to whole request heads, and where we differ.
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST};
+use http::{HeaderName, HeaderValue, Uri};
 use proptest::prelude::*;
 
 use super::*;
-use crate::plan::{Http10, TextMatch};
+use crate::plan::{Http10, TextMatch, Underscores};
 
 /// The settings of a row: plain, or one thing changed.
 fn settings(name: &str) -> ListenerSettings {
@@ -389,19 +390,5 @@ proptest! {
             prop_assert_eq!((head.uri, head.headers), before);
             prop_assert_eq!(second.authority, first.authority);
         }
-    }
-}
-
-#[test]
-fn grpc_is_told_from_grpc_web() {
-    for (kind, expected) in [
-        ("application/grpc", true),
-        ("application/grpc;x", true),
-        ("application/grpc-web", false),
-        ("text/plain", false),
-    ] {
-        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]);
-
-        assert_eq!(is_grpc(&headers), expected, "{kind}");
     }
 }

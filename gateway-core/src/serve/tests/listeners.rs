@@ -11,6 +11,7 @@ const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 fn config(port: u16, listener: &Arc<ListenerConfig>) -> Arc<ArcSwap<PortConfig>> {
     Arc::new(ArcSwap::from_pointee(PortConfig {
+        slot: 0,
         port,
         tcp: TcpSettings::default(),
         transport: Transport::Plain(listener.clone()),

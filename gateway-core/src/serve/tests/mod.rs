@@ -4,6 +4,7 @@ mod drain;
 mod http1;
 mod http2;
 mod listeners;
+mod stalls;
 mod timeouts;
 mod tls;
 
@@ -22,7 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::Handler;
 use crate::Body;
-use crate::conn::listener::Service;
+use crate::conn::listener::Server;
 use crate::conn::{ConnInfo, Drain, ListenerConfig, PortConfig, Transport, serve_listener};
 use crate::observer::{Event, Observer};
 use crate::plan::{ListenerId, ListenerSettings, TcpSettings};
@@ -63,10 +64,27 @@ async fn answer(conn: &ConnInfo, request: Request<Incoming>) -> Response<Body> {
             response
         }
         "/big" => Response::new(bytes::Bytes::from(vec![b'x'; 64 << 20]).into()),
+        "/endless" => Response::new(Body::new(Endless)),
         "/peer" => Response::new(conn.peer.to_string().into()),
         "/tls" => Response::new(format!("{:?}", conn.tls).into()),
         "/upgrade" => upgrade(request),
         _ => Response::new("ok".into()),
+    }
+}
+
+/// A body without end.
+struct Endless;
+
+impl http_body::Body for Endless {
+    type Data = bytes::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
+        let data = bytes::Bytes::from_static(&[b'x'; 4096]);
+        std::task::Poll::Ready(Some(Ok(http_body::Frame::data(data))))
     }
 }
 
@@ -113,7 +131,6 @@ impl Recorder {
 /// A served port.
 struct Rig {
     address: SocketAddr,
-    config: Arc<ArcSwap<PortConfig>>,
     listener: Arc<ListenerConfig>,
     events: Arc<Recorder>,
     drain: Drain,
@@ -136,25 +153,20 @@ impl Rig {
         let address = socket.local_addr().unwrap();
         let port = address.port();
         let config = Arc::new(ArcSwap::from_pointee(PortConfig {
+            slot: 0,
             port,
             tcp,
             transport,
         }));
         let events = Arc::new(Recorder::default());
         let drain = Drain::new();
-        let service = Service {
+        let server = Server {
             handler: Toy,
             observer: events.clone(),
         };
-        tokio::spawn(serve_listener(
-            socket,
-            config.clone(),
-            service,
-            drain.clone(),
-        ));
+        tokio::spawn(serve_listener(socket, config, server, drain.clone()));
         Self {
             address,
-            config,
             listener,
             events,
             drain,

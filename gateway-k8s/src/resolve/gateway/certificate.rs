@@ -158,7 +158,8 @@ fn read(world: &World<'_>, key: &ObjectKey) -> Result<Certificate, Fault> {
         Err(fault) => Err(invalid(format!("{name} of Secret {key}: {fault}."))),
     };
     let (chain, private) = (value("tls.crt")?, value("tls.key")?);
-    from_pem(&chain, &private).map_err(|fault| invalid(format!("Secret {key}: {fault}.")))
+    Certificate::from_pem(&chain, &private)
+        .map_err(|fault| invalid(format!("Secret {key}: {fault}.")))
 }
 
 fn invalid(message: String) -> Fault {
@@ -166,21 +167,4 @@ fn invalid(message: String) -> Fault {
         reason: "InvalidCertificateRef",
         message,
     }
-}
-
-// Until towergate-tls reads PEM: see the `tls` branch.
-fn from_pem(chain: &[u8], private: &[u8]) -> Result<Certificate, String> {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| "not PEM".to_owned());
-    let (chain_pem, key_pem) = (text(chain)?, text(private)?);
-    if !chain_pem.contains("-----BEGIN CERTIFICATE-----") || !key_pem.contains("PRIVATE KEY-----") {
-        return Err("not PEM".to_owned());
-    }
-    Ok(Certificate {
-        chain_pem,
-        key_pem,
-        names: Vec::new(),
-        not_before: 0,
-        not_after: i64::MAX,
-        algorithm: KeyAlgorithm::Ecdsa,
-    })
 }

@@ -1,6 +1,6 @@
 //! Where a route attaches: its parentRefs, the listeners that take it, the host names they share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use towergate_tls::NamePattern;
 
@@ -88,7 +88,7 @@ impl Attachment {
             .filter(|i| self.names(gateway.listeners[*i].spec))
             .collect();
         let namespace = &route.meta().namespace;
-        let labels = labels(world, namespace);
+        let labels = world.labels(namespace);
         let allowed: Vec<usize> = named
             .iter()
             .copied()
@@ -163,18 +163,6 @@ pub(super) fn join(gateways: &mut Gateways<'_>, attachment: &Attachment, _route:
     for (listener, _) in &attachment.listeners {
         gateways.list[attachment.gateway].listeners[*listener].attached += 1;
     }
-}
-
-/// The labels of a namespace, with the one that Kubernetes gives to each.
-fn labels(world: &World<'_>, namespace: &str) -> BTreeMap<String, String> {
-    let found = world.objects.namespaces.get(&ObjectKey::new("", namespace));
-    let mut labels = found
-        .map(|object| object.meta.labels.clone())
-        .unwrap_or_default();
-    labels
-        .entry("kubernetes.io/metadata.name".to_owned())
-        .or_insert_with(|| namespace.to_owned());
-    labels
 }
 
 /// The host names of a route that reach this listener. Those that are another listener's own name on

@@ -1,0 +1,111 @@
+//! Fields that come after a body.
+
+use http::header::{
+    AUTHORIZATION, CONNECTION, COOKIE, HOST, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderName};
+
+use super::hop_by_hop::{KEEP_ALIVE, PROXY_CONNECTION, is_protected};
+
+/// Removes from trailers what must not come after a body: framing, routing, authentication, cookies,
+/// and what says who the client is (RFC 9110, section 6.5.1).
+pub fn strip(trailers: &mut HeaderMap) {
+    let bad: Vec<HeaderName> = trailers
+        .keys()
+        .filter(|name| !may_trail(name))
+        .cloned()
+        .collect();
+    for name in bad {
+        trailers.remove(name);
+    }
+}
+
+fn may_trail(name: &HeaderName) -> bool {
+    let fixed = [
+        AUTHORIZATION,
+        CONNECTION,
+        COOKIE,
+        HOST,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        SET_COOKIE,
+        TE,
+        TRAILER,
+        TRANSFER_ENCODING,
+        UPGRADE,
+    ];
+    let text = name.as_str();
+    let started = [
+        "content-",
+        "proxy-",
+        "if-",
+        "access-control-",
+        "www-authenticate",
+    ];
+    let other = [
+        "age",
+        "cache-control",
+        "date",
+        "expect",
+        "expires",
+        "http2-settings",
+        "location",
+        "max-forwards",
+        "range",
+        "retry-after",
+        "vary",
+        "x-request-id",
+    ];
+    !(fixed.contains(name)
+        || is_protected(name)
+        || started.iter().any(|start| text.starts_with(start))
+        || other.contains(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pair = |&(name, value)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
+        };
+        lines.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn trailers_carry_no_framing_routing_or_identity() {
+        let mut lines = headers(&[
+            ("content-length", "9"),
+            ("transfer-encoding", "chunked"),
+            ("host", "b"),
+            ("authorization", "x"),
+            ("cookie", "x"),
+            ("set-cookie", "x"),
+            ("x-forwarded-for", "1.1.1.1"),
+            ("content-type", "x"),
+            ("trailer", "x"),
+            ("grpc-status", "0"),
+            ("grpc-message", "ok"),
+            ("x-t", "1"),
+            ("server-timing", "x"),
+        ]);
+
+        strip(&mut lines);
+
+        assert_eq!(
+            lines,
+            headers(&[
+                ("grpc-status", "0"),
+                ("grpc-message", "ok"),
+                ("x-t", "1"),
+                ("server-timing", "x")
+            ])
+        );
+    }
+}
