@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+use towergate_core::Gateway;
 use towergate_core::access_log::AccessLog;
+use towergate_core::gateway::Options;
 use towergate_core::observer::Observer;
 use towergate_core::plan::{Endpoints, Plan};
 use towergate_policy::Policy;
@@ -23,38 +26,34 @@ pub(crate) trait DataPlane {
     fn drain(&self, deadline: Duration) -> impl Future<Output = bool>;
 }
 
-/// How a data plane is started.
-pub(crate) struct Options {
-    /// Threads that serve requests.
-    pub(crate) workers: usize,
-    /// Takes an entry for each request.
-    pub(crate) access_log: Option<Arc<dyn AccessLog>>,
-    /// Takes events.
-    pub(crate) observer: Arc<dyn Observer>,
-}
-
-/// Starts the data plane.
+/// Starts the data plane: threads that serve, and nothing to serve yet.
 ///
 /// # Errors
 /// If its threads cannot be started.
-pub(crate) fn start(options: Options) -> Result<Absent, Failure> {
-    drop(options);
-    Err("this build has no data plane".into())
+pub(crate) fn start(
+    workers: usize,
+    access_log: Option<Arc<dyn AccessLog>>,
+    observer: Arc<dyn Observer>,
+) -> Result<Gateway, Failure> {
+    let gateway = Gateway::new(Options {
+        access_log,
+        observer: Some(observer),
+        ..Options::default()
+    });
+    gateway.start(workers)?;
+    Ok(gateway)
 }
 
-/// The data plane of a build without one: there never is a value of it.
-pub(crate) enum Absent {}
-
-impl DataPlane for Absent {
-    fn apply(&self, _plan: &Plan<Policy>) -> Result<(), Failure> {
-        match *self {}
+impl DataPlane for Gateway {
+    fn apply(&self, plan: &Plan<Policy>) -> Result<(), Failure> {
+        Ok(Self::apply(self, plan)?)
     }
 
-    fn set_endpoints(&self, _endpoints: &Endpoints) {
-        match *self {}
+    fn set_endpoints(&self, endpoints: &Endpoints) {
+        Self::set_endpoints(self, endpoints);
     }
 
-    async fn drain(&self, _deadline: Duration) -> bool {
-        match *self {}
+    async fn drain(&self, deadline: Duration) -> bool {
+        self.stop(Instant::now() + deadline).await
     }
 }

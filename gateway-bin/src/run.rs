@@ -25,7 +25,7 @@ use crate::args::RunArgs;
 use crate::echo::Echoes;
 use crate::flags::OffOr;
 use crate::metrics::Metrics;
-use crate::plane::{DataPlane, Options};
+use crate::plane::DataPlane;
 use crate::render::brief;
 use crate::signals::{Asked, Signals};
 use crate::time::unix_seconds;
@@ -55,11 +55,7 @@ async fn serve(args: &RunArgs) -> Outcome {
     let admin = Arc::new(Admin::new(Arc::clone(&metrics)));
     let (log, log_handle) = start_access_log(args, &metrics)?;
     let workers = args.workers.map_or_else(cpus, usize::from);
-    let plane = plane::start(Options {
-        workers,
-        access_log: log,
-        observer: Arc::clone(&metrics) as _,
-    })?;
+    let plane = plane::start(workers, log, Arc::clone(&metrics) as _)?;
     let mut watch = Watch::new(&args.manifests.paths, args.poll_interval.0);
     let mut control = Control::new(&args.manifests, plane, Arc::clone(&admin), metrics);
 
@@ -150,6 +146,8 @@ struct Control<D> {
     endpoints: Endpoints,
     /// What was said about the manifests when they were last read.
     said: Vec<Diagnostic>,
+    /// The plan of the last reading is not in service: each look tries again.
+    refused: bool,
 }
 
 impl<D: DataPlane> Control<D> {
@@ -168,6 +166,7 @@ impl<D: DataPlane> Control<D> {
             plan: Arc::default(),
             endpoints: Endpoints::default(),
             said: Vec::new(),
+            refused: false,
         }
     }
 
@@ -272,4 +271,167 @@ fn size(plan: &Plan<Policy>) -> (usize, usize) {
         .map(|listener| listener.routes.len())
         .sum();
     (listeners.count(), routes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::args::ManifestArgs;
+
+    /// Remembers what it was asked, and refuses plans when told to.
+    #[derive(Default)]
+    struct Remembering {
+        asked: RefCell<Vec<&'static str>>,
+        refuse: std::cell::Cell<bool>,
+    }
+
+    impl DataPlane for Remembering {
+        fn apply(&self, _plan: &Plan<Policy>) -> Result<(), Failure> {
+            self.asked.borrow_mut().push("apply");
+            if self.refuse.get() {
+                return Err("the port is taken".into());
+            }
+            Ok(())
+        }
+
+        fn set_endpoints(&self, _endpoints: &Endpoints) {
+            self.asked.borrow_mut().push("endpoints");
+        }
+
+        async fn drain(&self, _deadline: Duration) -> bool {
+            true
+        }
+    }
+
+    fn manifests(port: u16, endpoint: u16) -> String {
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: shared}}
+spec: {{gatewayClassName: eg, listeners: [{{name: http, port: {port}, protocol: HTTP}}]}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: app}}
+spec:
+  parentRefs: [{{name: shared}}]
+  rules: [{{backendRefs: [{{name: app, port: 80}}]}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: app}}
+spec: {{ports: [{{port: 80}}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: app-1, labels: {{kubernetes.io/service-name: app}}}}
+addressType: IPv4
+ports: [{{port: {endpoint}}}]
+endpoints: [{{addresses: [10.0.0.1]}}]
+"
+        )
+    }
+
+    struct Scene {
+        folder: tempfile::TempDir,
+        control: Control<Remembering>,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().expect("a folder");
+            let metrics = Arc::<Metrics>::default();
+            let admin = Arc::new(Admin::new(Arc::clone(&metrics)));
+            let args = ManifestArgs {
+                paths: vec![folder.path().to_owned()],
+                ..ManifestArgs::default()
+            };
+            let control = Control::new(&args, Remembering::default(), admin, metrics);
+            Self { folder, control }
+        }
+
+        fn write(&self, text: &str) {
+            std::fs::write(self.folder.path().join("a.yaml"), text).expect("it is written");
+        }
+
+        fn asked(&self) -> Vec<&'static str> {
+            self.control.plane.asked.take()
+        }
+
+        fn counted(&self) -> (u64, u64) {
+            let config = &self.control.metrics.config;
+            (
+                config.applied.load(Ordering::Relaxed),
+                config.rejected.load(Ordering::Relaxed),
+            )
+        }
+    }
+
+    #[test]
+    fn endpoints_come_before_the_plan_and_alone_when_only_they_change() {
+        let mut scene = Scene::new();
+        scene.write(&manifests(8080, 1));
+
+        scene.control.begin().expect("it begins");
+        assert_eq!(scene.asked(), ["endpoints", "apply"]);
+
+        scene.write(&manifests(8080, 2));
+        scene.control.look(false);
+        assert_eq!(scene.asked(), ["endpoints"]);
+
+        scene.write(&manifests(8081, 2));
+        scene.control.look(false);
+        assert_eq!(scene.asked(), ["apply"]);
+        assert_eq!(scene.counted(), (2, 0));
+    }
+
+    #[test]
+    fn nothing_is_asked_without_a_change_of_meaning() {
+        let mut scene = Scene::new();
+        scene.write(&manifests(8080, 1));
+        scene.control.begin().expect("it begins");
+        scene.asked();
+
+        scene.write(&format!("# a comment\n{}", manifests(8080, 1)));
+        scene.control.look(false);
+        scene.control.look(true);
+
+        assert!(scene.asked().is_empty());
+    }
+
+    #[test]
+    fn a_plan_that_is_refused_leaves_the_one_before_and_is_tried_again() {
+        let mut scene = Scene::new();
+        scene.write(&manifests(8080, 1));
+        scene.control.begin().expect("it begins");
+        let before = Arc::clone(&scene.control.plan);
+
+        scene.control.plane.refuse.set(true);
+        scene.write(&manifests(8081, 1));
+        scene.control.look(false);
+        assert_eq!((scene.counted(), &scene.control.plan), ((1, 1), &before));
+
+        scene.control.plane.refuse.set(false);
+        scene.control.look(false);
+        assert_eq!(scene.counted(), (2, 1));
+    }
+
+    #[test]
+    fn what_cannot_begin_says_why() {
+        let mut scene = Scene::new();
+        scene.write(&manifests(8080, 1));
+        scene.control.plane.refuse.set(true);
+
+        assert_eq!(
+            scene
+                .control
+                .begin()
+                .expect_err("it is refused")
+                .to_string(),
+            "the port is taken"
+        );
+    }
 }
