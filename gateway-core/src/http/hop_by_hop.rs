@@ -12,8 +12,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, response};
 use super::framing::{self, BadCoding, BadLength};
 use super::upgrade::{Upgrade, has_token};
 
-pub(super) const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-pub(super) const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// A client's `Connection` names a field that is not the client's to remove.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]

@@ -7,10 +7,13 @@
 //! ```
 //! use towergate_core::http::Authority;
 //!
-//! let authority: Authority = "App.Example.com:8080".parse().unwrap();
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let authority: Authority = "App.Example.com:8080".parse()?;
 //! assert_eq!(authority.host(), "app.example.com");
 //! assert_eq!(authority.port(), Some(8080));
 //! assert_eq!(authority.as_str(), "App.Example.com:8080");
+//! # Ok(())
+//! # }
 //! ```
 
 use std::net::Ipv6Addr;

@@ -1,11 +1,8 @@
 //! Fields that come after a body.
 
-use http::header::{
-    AUTHORIZATION, CONNECTION, COOKIE, HOST, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
 use http::{HeaderMap, HeaderName};
 
-use super::hop_by_hop::{KEEP_ALIVE, PROXY_CONNECTION, is_protected};
+use super::hop_by_hop::is_protected;
 
 /// Removes from trailers what must not come after a body: framing, routing, authentication, cookies,
 /// and what says who the client is (RFC 9110, section 6.5.1).
@@ -21,45 +18,35 @@ pub fn strip(trailers: &mut HeaderMap) {
 }
 
 fn may_trail(name: &HeaderName) -> bool {
-    let fixed = [
-        AUTHORIZATION,
-        CONNECTION,
-        COOKIE,
-        HOST,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        SET_COOKIE,
-        TE,
-        TRAILER,
-        TRANSFER_ENCODING,
-        UPGRADE,
-    ];
+    const PREFIXES: [&str; 4] = ["access-control-", "content-", "if-", "proxy-"];
     let text = name.as_str();
-    let started = [
-        "content-",
-        "proxy-",
-        "if-",
-        "access-control-",
-        "www-authenticate",
-    ];
-    let other = [
-        "age",
-        "cache-control",
-        "date",
-        "expect",
-        "expires",
-        "http2-settings",
-        "location",
-        "max-forwards",
-        "range",
-        "retry-after",
-        "vary",
-        "x-request-id",
-    ];
-    !(fixed.contains(name)
-        || is_protected(name)
-        || started.iter().any(|start| text.starts_with(start))
-        || other.contains(&text))
+    let fixed = matches!(
+        text,
+        "age"
+            | "authorization"
+            | "cache-control"
+            | "connection"
+            | "cookie"
+            | "date"
+            | "expect"
+            | "expires"
+            | "host"
+            | "http2-settings"
+            | "keep-alive"
+            | "location"
+            | "max-forwards"
+            | "range"
+            | "retry-after"
+            | "set-cookie"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "vary"
+            | "www-authenticate"
+            | "x-request-id"
+    );
+    !(fixed || is_protected(name) || PREFIXES.iter().any(|start| text.starts_with(start)))
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 //! | step | what | may answer |
 //! |---|---|---|
 //! | 1 | listener: by SNI, or by `Host` on a plain port | |
-//! | 2 | early header edits: they see what the client sent | |
-//! | 3 | sanitize: one Host, one framing, a normal path | 4xx, redirect to the unescaped path |
+//! | 2 | sanitize: one Host, one framing, a normal path | 4xx, redirect to the unescaped path |
+//! | 3 | early header edits, of a head that is clean: no client can undo them by `Connection` | |
 //! | 4 | client address, then `x-forwarded-*` | 403, 404 |
 //! | 5 | health check of the listener | 200, 503 |
 //! | 6 | the authority must belong to the listener that TLS chose | 421 |

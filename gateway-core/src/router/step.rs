@@ -49,8 +49,8 @@ impl Step<'_> {
             connection,
         } = arrived;
         let settings = &self.listener.settings;
-        settings.headers.early.apply(&mut head.headers);
         let asked = sanitize::request(&mut head, settings, self.conn.tls.is_some())?;
+        settings.headers.early.apply(&mut head.headers);
         let client = self.find_client(&mut head, exchange)?;
         self.health_check(&head)?;
         self.check_authority(asked.authority.host())?;
@@ -61,12 +61,10 @@ impl Step<'_> {
         self.redirect(&found, &head, &asked)?;
         let upgrade = check_upgrade(&found, &asked)?;
         self.edit(&found, &mut head, &asked)?;
-        if let Some(upgrade) = upgrade {
-            upgrade.restore(&mut head.headers);
-        }
         exchange.note_forwarded(&head);
         let request = Request::from_parts(head, body);
-        self.forward(&found, request, upgrade.and(connection), client, exchange)
+        let switch = upgrade.zip(connection);
+        self.forward(&found, request, switch, client, exchange)
             .await
     }
 
@@ -209,7 +207,7 @@ impl Step<'_> {
         &self,
         found: &Found<'_, Target>,
         mut request: Request<Body>,
-        connection: Option<OnUpgrade>,
+        switch: Option<(&Upgrade, OnUpgrade)>,
         client: ClientIp,
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal> {
@@ -220,6 +218,7 @@ impl Step<'_> {
             observer: &self.shared.observer,
             envoy_headers: settings.headers.envoy_headers,
             preserve_header_case: settings.http1.preserve_header_case,
+            upgrade: switch.as_ref().map(|(upgrade, _)| *upgrade),
         };
         let picked = rule.forwarder.pick()?;
         for filter in picked.filters() {
@@ -242,7 +241,7 @@ impl Step<'_> {
         if let Some(cookie) = forwarded.set_cookie {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
-        if let (Some(client), Some(backend)) = (connection, forwarded.upgrade) {
+        if let (Some((_, client)), Some(backend)) = (switch, forwarded.upgrade) {
             exchange.join(client, backend, settings.timeouts.stream_idle);
         }
         for filter in picked.filters() {

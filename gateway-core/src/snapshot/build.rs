@@ -153,6 +153,7 @@ impl Builder<'_> {
                 rule.traffic.clone(),
                 &rule.backends,
                 self.live,
+                self.provider,
             ),
         };
         for filter in &rule.filters {

@@ -1,11 +1,11 @@
 //! Makes of a request's head what the rest of the gateway can rely on, or refuses it.
 //!
-//! [`request`] does what hyper leaves to its user. Afterwards there is, whatever the HTTP version:
+//! [`request()`] does what hyper leaves to its user. Afterwards there is, whatever the HTTP version:
 //!
 //! - a method of the registered ones, a target of path and query only, with the path in its one
-//!   spelling (see [`path`](super::path));
+//!   spelling (see [`path`](mod@super::path));
 //! - exactly one valid `Host`; the same as a [`Authority`] to match by;
-//! - no field that belongs to the client's connection (see [`hop_by_hop`](super::hop_by_hop)), no
+//! - no field that belongs to the client's connection (see [`hop_by_hop`]), no
 //!   `Upgrade` and no `Expect`. `Content-Length` is one plain number, and only says how long the body
 //!   will be: framing is written anew.
 //!
@@ -23,9 +23,10 @@
 //! | HTTP/2 with an underscore in a field's name | the stream is reset | 400 |
 //! | HTTP/2 with a method that HTTP/1 does not let pass | forwarded | 400 |
 //!
-//! hyper answers some requests before this sees them, always with 400 and the end of the connection;
-//! it cuts off a fragment, joins equal lengths, and takes a body with both framings as chunked and
-//! ends the connection afterwards.
+//! Some requests hyper refuses before this sees them, with 400 and the end of the connection: other
+//! versions, malformed fields and lengths, a `<`, `>` or backtick in the target. Some it mends: it cuts
+//! off a fragment, joins equal lengths, and reads a body with both framings as chunked and ends the
+//! connection afterwards.
 
 mod fields;
 mod target;
@@ -89,7 +90,9 @@ fn clean(
     let target = target::split_target(head, tls)?;
     check_version(version, settings)?;
 
-    let upgrade = Upgrade::take(&mut head.headers, &settings.http1.ignored_upgrades);
+    let upgrade = Upgrade::take(&mut head.headers, &settings.http1.ignored_upgrades)
+        // HTTP/1.0 has no upgrades (RFC 9110, section 7.8), HTTP/2 has not these.
+        .filter(|_| version == Version::HTTP_11);
     strip_connection(&mut head.headers, &settings.client_ip)?;
     let authority =
         target::settle_authority(&mut head.headers, target.authority, version, settings)?;

@@ -17,7 +17,7 @@ pub(super) struct Target {
     pub(super) path: PathAndQuery,
 }
 
-/// Splits the target.
+/// Splits the target, unless it is one that only a forward proxy could serve.
 pub(super) fn split_target(head: &request::Parts, tls: bool) -> Result<Target, Rejected> {
     let parts = head.uri.clone().into_parts();
     if !is_multiplexed(head.version) {
@@ -78,10 +78,7 @@ pub(super) fn settle_authority(
         return Err(bad_authority(BadAuthority));
     }
     let text = match (target, sent) {
-        (Some(target), None) if version == Version::HTTP_11 => {
-            drop(target);
-            return Err(missing_host());
-        }
+        (Some(_), None) if version == Version::HTTP_11 => return Err(missing_host()),
         (Some(target), Some(sent)) if is_multiplexed(version) && target != *sent => {
             let conflict = || bad_authority(BadAuthority);
             let one = Authority::parse(&target).map_err(|_| conflict())?;

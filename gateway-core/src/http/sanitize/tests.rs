@@ -254,6 +254,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("http10", "GET / HTTP/1.0\nAccept: x", "400 missing_host_header close"),
     ("default-host", "GET / HTTP/1.0\nAccept: x", "GET /\naccept: x\nhost: old.test"),
     ("default-host", "GET / HTTP/1.1\nAccept: x", "400 missing_host_header close"),
+    ("http10", "GET / HTTP/1.0\nHost: a.test\nConnection: upgrade\nUpgrade: websocket", "GET /\nhost: a.test"),
     // HTTP/2: the authority is in the target.
     ("plain", "GET http://a.test/ HTTP/2", "GET /\nhost: a.test"),
     ("plain", "GET https://A.test:80/ HTTP/2\nhost: a.test", "GET /\nhost: A.test:80"),
