@@ -190,8 +190,9 @@ impl<D: DataPlane> Control<D> {
         Ok(())
     }
 
-    /// Reads again, and takes what has changed into service.
+    /// Reads again, and takes what has changed into service. A plan that was refused is tried again.
     fn look(&mut self, always: bool) {
+        let always = always || self.refused;
         let Some(reading) = self
             .world
             .read(always, |service| self.echoes.address(service))
@@ -199,7 +200,9 @@ impl<D: DataPlane> Control<D> {
             return;
         };
         self.say(&reading);
-        if let Err(error) = self.serve(reading) {
+        let served = self.serve(reading);
+        self.refused = served.is_err();
+        if let Err(error) = served {
             self.metrics.config.rejected.fetch_add(1, Ordering::Relaxed);
             tracing::error!(%error, "the configuration cannot be served; the one before it stays in service");
         }

@@ -28,6 +28,7 @@ pub(crate) struct World {
 /// What the manifests say now.
 pub(crate) struct Reading {
     /// The objects, those that were kept included.
+    #[cfg(test)]
     pub(crate) objects: Objects,
     /// What they mean.
     pub(crate) resolution: Resolution,
@@ -84,6 +85,7 @@ impl World {
         });
         diagnostics.dedup();
         Some(Reading {
+            #[cfg(test)]
             objects: loaded.objects,
             resolution,
             diagnostics,

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use http::HeaderValue;
-use towergate_core::access_log::Entry;
+use towergate_core::access_log::{Entry, RuleName};
 
 use super::names;
 use crate::time::write_rfc3339;
@@ -49,13 +49,19 @@ pub(super) fn write(entry: &Entry, out: &mut Vec<u8>) {
     object.header("x-request-id", entry.request_id.as_ref());
     object.text(":authority", entry.authority.as_deref());
     object.shown("upstream_host", entry.upstream_host);
-    object.rule("upstream_cluster", entry, names::cluster);
+    // What the gateway answers by the route itself has a route, but no cluster.
+    let direct = entry.details == "direct_response";
+    object.rule(
+        "upstream_cluster",
+        entry.rule.as_ref().filter(|_| !direct),
+        names::cluster,
+    );
     object.shown("upstream_local_address", entry.upstream_local);
     object.shown("downstream_local_address", Some(entry.downstream_local));
     let client = std::net::SocketAddr::new(entry.client, entry.client_port);
     object.shown("downstream_remote_address", Some(client));
     object.text("requested_server_name", entry.server_name.as_deref());
-    object.rule("route_name", entry, names::route);
+    object.rule("route_name", entry.rule.as_ref(), names::route);
     object.end();
 }
 
@@ -114,13 +120,8 @@ impl<'a> Object<'a> {
         });
     }
 
-    fn rule(
-        &mut self,
-        name: &str,
-        entry: &Entry,
-        write: fn(&mut Vec<u8>, &towergate_core::access_log::RuleName),
-    ) {
-        self.raw(name, |out| match &entry.rule {
+    fn rule(&mut self, name: &str, rule: Option<&RuleName>, write: fn(&mut Vec<u8>, &RuleName)) {
+        self.raw(name, |out| match rule {
             Some(rule) => {
                 out.push(b'"');
                 write(out, rule);
@@ -179,6 +180,17 @@ mod tests {
         ] {
             assert!(value[name].is_null(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_redirect_has_a_route_but_no_cluster() {
+        let mut entry = entry();
+        entry.details = "direct_response".into();
+
+        let value: serde_json::Value = serde_json::from_str(&line(&entry)).expect("it is JSON");
+
+        assert!(value["upstream_cluster"].is_null());
+        assert!(value["route_name"].is_string());
     }
 
     #[test]
