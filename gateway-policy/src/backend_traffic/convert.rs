@@ -92,8 +92,16 @@ impl BackendTrafficPolicySpec {
     /// The deprecated fields that are given; also of a policy that is refused.
     pub fn deprecated(&self) -> Vec<Deprecated> {
         [
-            (self.target_ref.is_some(), "spec.targetRef", "spec.targetRefs"),
-            (self.compression.is_some(), "spec.compression", "spec.compressor"),
+            (
+                self.target_ref.is_some(),
+                "spec.targetRef",
+                "spec.targetRefs",
+            ),
+            (
+                self.compression.is_some(),
+                "spec.compression",
+                "spec.compressor",
+            ),
         ]
         .into_iter()
         .filter(|(given, ..)| *given)
@@ -262,8 +270,7 @@ fn breaker(breaker: Option<&CircuitBreaker>) -> Result<(plan::Breaker, Option<u3
     let limits = plan::Breaker {
         connections: limit("maxConnections", max_connections)?.unwrap_or(defaults.connections),
         pending: limit("maxPendingRequests", max_pending_requests)?.unwrap_or(defaults.pending),
-        requests: limit("maxParallelRequests", max_parallel_requests)?
-            .unwrap_or(defaults.requests),
+        requests: limit("maxParallelRequests", max_parallel_requests)?.unwrap_or(defaults.requests),
         retries: limit("maxParallelRetries", max_parallel_retries)?.unwrap_or(defaults.retries),
         connections_per_endpoint: per_endpoint,
     };

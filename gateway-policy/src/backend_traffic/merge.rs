@@ -58,7 +58,9 @@ fn merge_objects(target: &mut Map<String, Value>, patch: Map<String, Value>, str
 
 fn merge_lists(target: &mut Vec<Value>, patch: Vec<Value>) {
     for item in patch {
-        let same = target.iter_mut().find(|old| old.get("type") == item.get("type"));
+        let same = target
+            .iter_mut()
+            .find(|old| old.get("type") == item.get("type"));
         match (same, item) {
             (Some(Value::Object(old)), Value::Object(new)) => merge_objects(old, new, true),
             (_, item) => target.push(item),
