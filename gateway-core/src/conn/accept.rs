@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
+use tokio_rustls::server::TlsStream;
 
 use super::drain::Drain;
 use super::listener::Server;
@@ -21,6 +22,23 @@ use crate::serve::{Handler, Session, serve_connection};
 
 /// A connection whose PROXY header, if there was one, is read.
 type Stream = Prefixed<TcpStream>;
+
+/// A connection after the TLS handshake.
+struct Secure {
+    stream: Box<TlsStream<Prefixed<Stream>>>,
+    info: TlsInfo,
+    listener: Arc<ListenerConfig>,
+}
+
+/// Why there is no TLS.
+enum NotSecure {
+    /// The word says why.
+    Failed(&'static str),
+    /// The limit of the listener is reached.
+    Surplus(Arc<ListenerConfig>),
+    /// Nothing came, and we are about to end.
+    Draining,
+}
 
 /// A connection on its way.
 struct Arrival<H> {
@@ -59,40 +77,51 @@ pub(crate) async fn serve<H: Handler>(
     }
 }
 
+// What is only needed on the way is boxed, so that a connection does not keep its room for life.
 impl<H: Handler> Arrival<H> {
     async fn serve_plain(mut self, stream: TcpStream, listener: &ListenerConfig) {
         if !self.open.admit(listener) {
             return self.refuse(listener).await;
         }
-        if let Some(stream) = self.read_proxy(stream).await {
+        if let Some(stream) = Box::pin(self.read_proxy(stream)).await {
             self.serve_http(stream, listener, None).await;
         }
     }
 
     async fn serve_tls(mut self, stream: TcpStream) {
-        let Some(stream) = self.read_proxy(stream).await else {
+        let Some(stream) = Box::pin(self.read_proxy(stream)).await else {
             return;
         };
-        let drain = self.drain.clone();
+        match Box::pin(self.shake_hands(stream)).await {
+            Ok(secure) => {
+                let listener = secure.listener;
+                self.serve_http(secure.stream, &listener, Some(secure.info))
+                    .await;
+            }
+            Err(NotSecure::Failed(word)) => {
+                self.note(&Event::TlsFailed(self.config.port, word));
+            }
+            Err(NotSecure::Surplus(listener)) => self.refuse(&listener).await,
+            Err(NotSecure::Draining) => {}
+        }
+    }
+
+    async fn shake_hands(&mut self, stream: Stream) -> Result<Secure, NotSecure> {
         let hello = tokio::select! {
-            hello = self.read_hello(stream) => hello,
-            () = drain.overdue() => return,
-        };
-        let hello = match hello {
-            Ok(hello) => hello,
-            Err(word) => return self.note(&Event::TlsFailed(self.config.port, word)),
+            hello = self.read_hello(stream) => hello.map_err(NotSecure::Failed)?,
+            () = self.drain.overdue() => return Err(NotSecure::Draining),
         };
         let listener = hello.listener.clone();
         if !self.open.admit(&listener) {
-            return self.refuse(&listener).await;
+            return Err(NotSecure::Surplus(listener));
         }
-        match hello.shake_hands().await {
-            Ok((stream, info, resumed)) => {
-                self.note(&Event::TlsHandshake(&listener.id, info.version, resumed));
-                self.serve_http(stream, &listener, Some(info)).await;
-            }
-            Err(word) => self.note(&Event::TlsFailed(self.config.port, word)),
-        }
+        let (stream, info, resumed) = hello.shake_hands().await.map_err(NotSecure::Failed)?;
+        self.note(&Event::TlsHandshake(&listener.id, info.version, resumed));
+        Ok(Secure {
+            stream: Box::new(stream),
+            info,
+            listener,
+        })
     }
 
     /// Reads the PROXY header, if the port expects one. `None`: the connection is to be closed.

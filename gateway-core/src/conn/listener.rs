@@ -1,4 +1,55 @@
 //! Accepting connections from one socket.
+//!
+//! [`serve_listener`] is all that a program needs that brings its own runtime:
+//!
+//! ```
+//! use std::future::{Ready, ready};
+//! use std::sync::Arc;
+//!
+//! use arc_swap::ArcSwap;
+//! use http::{Request, Response};
+//! use hyper::body::Incoming;
+//! use towergate_core::Body;
+//! use towergate_core::conn::{
+//!     ConnInfo, Drain, ListenerConfig, PortConfig, Server, Transport, serve_listener,
+//! };
+//! use towergate_core::serve::Handler;
+//!
+//! #[derive(Clone)]
+//! struct Hello;
+//!
+//! impl Handler for Hello {
+//!     type Future = Ready<Response<Body>>;
+//!
+//!     fn handle(&self, conn: &Arc<ConnInfo>, _request: Request<Incoming>) -> Self::Future {
+//!         ready(Response::new(format!("hello, {}", conn.peer).into()))
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> std::io::Result<()> {
+//! let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! let listener = ListenerConfig {
+//!     id: Default::default(),
+//!     settings: Default::default(),
+//!     tls: None,
+//!     connections: Default::default(),
+//! };
+//! let config = PortConfig {
+//!     port: socket.local_addr()?.port(),
+//!     tcp: Default::default(),
+//!     transport: Transport::Plain(Arc::new(listener)),
+//! };
+//! let server = Server { handler: Hello, observer: Arc::new(()) };
+//! let drain = Drain::new();
+//!
+//! let config = Arc::new(ArcSwap::from_pointee(config));
+//! let serving = tokio::spawn(serve_listener(socket, config, server, drain.clone()));
+//! drain.start(); // When the program is told to end.
+//! serving.await?;
+//! # Ok(())
+//! # }
+//! ```
 
 use std::io;
 use std::net::SocketAddr;

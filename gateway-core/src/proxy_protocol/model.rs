@@ -213,10 +213,17 @@ fn templates(begun: &[u8]) -> Vec<Vec<u8>> {
 
 /// The fewest bytes that make `begun` a valid header, as far as the templates can tell.
 fn completion(begun: &[u8], limit: u16) -> Option<usize> {
-    let mut ends: Vec<Vec<u8>> = templates(begun)
-        .into_iter()
-        .flat_map(|whole| (0..whole.len()).map(move |cut| whole[cut..].to_vec()))
-        .collect();
+    let mut ends: Vec<Vec<u8>> = Vec::new();
+    for whole in templates(begun) {
+        // Lines can be ended at any place; of binary headers what counts is how long they are.
+        let line = whole.starts_with(b"P") && begun.starts_with(b"P");
+        let cuts = if line {
+            0..whole.len()
+        } else {
+            begun.len()..begun.len() + 1
+        };
+        ends.extend(cuts.filter_map(|cut| whole.get(cut..).map(<[u8]>::to_vec)));
+    }
     ends.sort_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
     ends.dedup();
     ends.iter()

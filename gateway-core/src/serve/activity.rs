@@ -119,6 +119,7 @@ impl Activity {
             return;
         }
         let before = self.received.fetch_add(n as u64, Relaxed);
+        self.note_tunnelled();
         if self.in_flight.load(Relaxed) > 0 {
             if before < self.body_until.load(Relaxed) {
                 self.read_at.store(self.now(), Relaxed);
@@ -129,8 +130,18 @@ impl Activity {
         }
     }
 
+    /// Tunnels within HTTP/2 are no exchanges; a byte of theirs is no idleness either.
+    fn note_tunnelled(&self) {
+        if self.tunnel.load(Relaxed) {
+            self.idle_since.store(self.now(), Relaxed);
+        }
+    }
+
     /// A write went through, or has to wait for the client.
     pub(crate) fn note_write(&self, waits: bool) {
+        if !waits {
+            self.note_tunnelled();
+        }
         let since = self.blocked_since.load(Relaxed);
         if !waits && since != 0 {
             self.blocked_since.store(0, Relaxed);

@@ -7,22 +7,77 @@
 
 use std::time::SystemTime;
 
-/// An answer to what is no request.
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+/// Headers that end the message or the connection: nobody may change them.
+const FIXED: [HeaderName; 4] = [CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING];
+
+/// An answer, made by the codec, to what is no request. The connection ends with it.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers, without those that frame the message.
+    pub headers: HeaderMap,
+    /// The text of the body.
+    pub body: &'static str,
+    /// Envoy's response code details.
+    pub details: &'static str,
+}
+
+impl Refusal {
+    /// The bytes to send.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let reason = self.status.canonical_reason().unwrap_or_default();
+        let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", self.status.as_str()).into_bytes();
+        let free = self
+            .headers
+            .iter()
+            .filter(|(name, _)| !FIXED.contains(name));
+        for (name, value) in free {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                bytes.extend_from_slice(part);
+            }
+        }
+        let date = httpdate::fmt_http_date(SystemTime::now());
+        let length = self.body.len();
+        let end = format!(
+            "content-length: {length}\r\ndate: {date}\r\nconnection: close\r\n\r\n{}",
+            self.body
+        );
+        bytes.extend_from_slice(end.as_bytes());
+        bytes
+    }
+}
+
+/// One row of the table of answers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Reply {
-    status: &'static str,
+    status: StatusCode,
     body: &'static str,
-    /// Envoy's response code details.
-    pub(crate) details: &'static str,
+    details: &'static str,
+}
+
+impl From<Reply> for Refusal {
+    fn from(reply: Reply) -> Self {
+        let text = HeaderValue::from_static("text/plain");
+        Self {
+            status: reply.status,
+            headers: HeaderMap::from_iter([(CONTENT_TYPE, text)]),
+            body: reply.body,
+            details: reply.details,
+        }
+    }
 }
 
 const BAD_REQUEST: Reply = Reply {
-    status: "400 Bad Request",
+    status: StatusCode::BAD_REQUEST,
     body: "Bad Request",
     details: "http1.codec_error",
 };
 const TOO_LARGE: Reply = Reply {
-    status: "431 Request Header Fields Too Large",
+    status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
     body: "Request Header Fields Too Large",
     details: "http1.headers_too_large",
 };
@@ -31,47 +86,33 @@ const TOO_MANY: Reply = Reply {
     ..TOO_LARGE
 };
 const LOW_VERSION: Reply = Reply {
-    status: "426 Upgrade Required",
+    status: StatusCode::UPGRADE_REQUIRED,
     body: "Upgrade Required",
     details: "low_version",
 };
 const UNKNOWN_CODING: Reply = Reply {
-    status: "501 Not Implemented",
+    status: StatusCode::NOT_IMPLEMENTED,
     body: "Not Implemented",
     details: "http1.invalid_transfer_encoding",
 };
 /// The head was not complete in time.
 pub(crate) const HEAD_TIMEOUT: Reply = Reply {
-    status: "408 Request Timeout",
+    status: StatusCode::REQUEST_TIMEOUT,
     body: "request header timeout",
     details: "request_header_timeout",
 };
 /// The request was not complete in time, and not even its head was.
 pub(crate) const REQUEST_TIMEOUT: Reply = Reply {
-    status: "408 Request Timeout",
+    status: StatusCode::REQUEST_TIMEOUT,
     body: "request timeout",
     details: "request_overall_timeout",
 };
 /// The body of a request did not go on.
 pub(crate) const BODY_TIMEOUT: Reply = Reply {
-    status: "408 Request Timeout",
+    status: StatusCode::REQUEST_TIMEOUT,
     body: "stream timeout",
     details: "stream_idle_timeout",
 };
-
-impl Reply {
-    /// The bytes to send. They end the connection.
-    pub(crate) fn to_bytes(self) -> Vec<u8> {
-        let Self { status, body, .. } = self;
-        let date = httpdate::fmt_http_date(SystemTime::now());
-        let len = body.len();
-        format!(
-            "HTTP/1.1 {status}\r\ncontent-length: {len}\r\ncontent-type: text/plain\r\n\
-             date: {date}\r\nconnection: close\r\n\r\n{body}"
-        )
-        .into_bytes()
-    }
-}
 
 /// The status, if `bytes` begin an answer with a 4xx status.
 pub(crate) fn status_of(bytes: &[u8]) -> Option<u16> {
@@ -154,12 +195,23 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_is_complete_and_says_that_it_is_the_last() {
-        let text = String::from_utf8(TOO_LARGE.to_bytes()).unwrap();
+    fn a_refusal_is_complete_and_its_framing_is_not_to_be_changed() {
+        let mut refusal = Refusal::from(TOO_LARGE);
+        refusal.headers.insert("x-late", "edit".parse().unwrap());
+        refusal.headers.insert(CONTENT_LENGTH, 7.into());
+        refusal
+            .headers
+            .insert(CONNECTION, "keep-alive".parse().unwrap());
+
+        let text = String::from_utf8(refusal.to_bytes()).unwrap();
 
         assert!(text.starts_with("HTTP/1.1 431 Request Header Fields Too Large\r\n"));
+        assert!(text.contains("\r\ncontent-type: text/plain\r\n"));
+        assert!(text.contains("\r\nx-late: edit\r\n"));
         assert!(text.contains("\r\ncontent-length: 31\r\n"));
         assert!(text.contains("\r\nconnection: close\r\n"));
+        assert_eq!(text.matches("content-length").count(), 1);
+        assert_eq!(text.matches("connection").count(), 1);
         assert!(text.ends_with("\r\n\r\nRequest Header Fields Too Large"));
     }
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use hyper::server::conn::http1::{Builder, Parts};
+use hyper::server::conn::http1::Builder;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::activity::Activity;
-use super::codec_error::{self, Reply};
+use super::codec_error::{self, Refusal, Reply};
 use super::service::Answering;
 use super::timers::{Expiry, Limits, Signal, Timers};
 use super::watched::Watched;
@@ -89,21 +89,20 @@ where
     })
     .await;
 
-    let Some(Parts { io, read_buf, .. }) = connection.into_parts() else {
+    let Some(parts) = connection.into_parts() else {
         return; // Upgraded: the bytes are somebody else's now.
     };
-    let reply = find_reply(
-        &end,
-        &activity,
-        &read_buf,
-        settings.headers.max_request_head,
-    );
-    if let Some(reply) = reply {
-        observer.observe(&Event::CodecError(info.port, reply.details));
-    }
+    let max_head = settings.headers.max_request_head;
+    let reply = find_reply(&end, &activity, &parts.read_buf, max_head);
+    let refusal = reply.map(|reply| {
+        let mut refusal = reply.into();
+        parts.service.handler.refuse(&info, &mut refusal);
+        observer.observe(&Event::CodecError(info.port, refusal.details));
+        refusal
+    });
     let orderly = matches!(end, End::Codec(Ok(()))) && !was_idle;
-    if reply.is_some() || orderly {
-        say_goodbye(io.into_inner().into_inner(), reply, &activity).await;
+    if refusal.is_some() || orderly {
+        say_goodbye(parts.io.into_inner().into_inner(), refusal, &activity).await;
     }
 }
 
@@ -139,13 +138,13 @@ fn find_reply(end: &End, activity: &Activity, rest: &[u8], max_head: usize) -> O
 }
 
 /// Writes the last answer, if there is one, and reads on for a while.
-async fn say_goodbye<Io>(mut io: Io, reply: Option<Reply>, activity: &Activity)
+async fn say_goodbye<Io>(mut io: Io, refusal: Option<Refusal>, activity: &Activity)
 where
     Io: AsyncRead + AsyncWrite + Unpin,
 {
     let goodbye = async {
-        if let Some(reply) = reply {
-            io.write_all(&reply.to_bytes()).await?;
+        if let Some(refusal) = refusal {
+            io.write_all(&refusal.to_bytes()).await?;
             io.shutdown().await?;
         }
         let mut sink = [0; 1024];

@@ -10,7 +10,8 @@
 //! codec is chosen by ALPN, else by the first bytes. What hyper does not do is added around it: the
 //! timers, Envoy's answers to what is no HTTP, limits on requests and resets, the drain.
 //!
-//! Body timers are not here: only who reads a request's body knows whether it is complete.
+//! Of bodies, only the handler knows for certain whether they are complete, and why they wait. The
+//! timers here are a net beneath its own: they end what can only be the client's fault.
 
 mod activity;
 mod codec_error;
@@ -37,6 +38,8 @@ use crate::conn::{ConnInfo, Open, warn_unexpected_proxy};
 use crate::observer::{Event, Observer};
 use crate::plan::ListenerSettings;
 
+pub use codec_error::Refusal;
+
 /// What answers the requests of connections.
 pub trait Handler: Clone + Send + Sync + 'static {
     /// Resolves to the answer; there always is one.
@@ -44,6 +47,12 @@ pub trait Handler: Clone + Send + Sync + 'static {
 
     /// Answers one request.
     fn handle(&self, conn: &Arc<ConnInfo>, request: Request<Incoming>) -> Self::Future;
+
+    /// Is shown the answer to bytes that are no request, or no whole one in time; may log it and
+    /// edit its headers. Envoy logs these, and applies late response edits to them.
+    fn refuse(&self, conn: &Arc<ConnInfo>, refusal: &mut Refusal) {
+        let _ = (conn, refusal);
+    }
 }
 
 /// What a connection is served with.
@@ -84,10 +93,11 @@ where
         .as_ref()
         .and_then(|tls| tls.alpn.as_deref());
     match alpn {
-        Some(b"h2") => return http2::serve(io, session).await,
-        Some(_) => return http1::serve(io, session).await,
+        Some(b"h2") => return Box::pin(http2::serve(io, session)).await,
+        Some(_) => return Box::pin(http1::serve(io, session)).await,
         None => {}
     }
+    // The codecs are boxed, so that a connection has room for one of them only.
     let mut opening = Opening::default();
     let deadline = session.patience().map(|limit| Instant::now() + limit);
     let read = read_opening(&mut io, &mut opening, true);
@@ -108,8 +118,8 @@ where
     }
     let io = opening.put_back(io);
     if opening.is_http2() {
-        http2::serve(io, session).await;
+        Box::pin(http2::serve(io, session)).await;
     } else {
-        http1::serve(io, session).await;
+        Box::pin(http1::serve(io, session)).await;
     }
 }

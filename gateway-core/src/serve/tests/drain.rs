@@ -61,3 +61,71 @@ async fn leaving_goes_on_serving() {
     assert!(!head.contains("connection: close"));
     assert!(rig.drain.is_leaving());
 }
+
+#[tokio::test]
+async fn a_tunnel_is_waited_for() {
+    let (rig, backend) = (Rig::plain(|_| {}).await, Rig::plain(|_| {}).await);
+    let mut client = rig.connect().await;
+    let port = backend.address.port();
+    client
+        .send(format!(
+            "GET /tunnel?{port} HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"
+        ))
+        .await;
+    let (head, _) = client.answer().await;
+
+    rig.drain.start();
+    let early = rig
+        .drain
+        .drained(Instant::now() + Duration::from_millis(100))
+        .await;
+    client.send("ping").await;
+    let mut echo = [0; 4];
+    soon(client.0.read_exact(&mut echo)).await.unwrap();
+    client.0.shutdown().await.unwrap();
+    let late = rig.drain.drained(Instant::now() + SOON).await;
+
+    assert!(head.starts_with("http/1.1 101"), "{head}");
+    assert!(!early);
+    assert_eq!(&echo, b"ping");
+    assert_eq!(client.rest().await, "");
+    assert!(late);
+}
+
+#[tokio::test]
+async fn connections_that_the_system_has_made_already_are_served_once() {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        let mut client = Client(TcpStream::connect(address).await.unwrap());
+        client.send(GET).await;
+        clients.push(client);
+    }
+    let listener = listener_config(|_| {});
+    let config = PortConfig {
+        port: address.port(),
+        tcp: TcpSettings::default(),
+        transport: Transport::Plain(listener),
+    };
+    let server = Server {
+        handler: Toy,
+        observer: Arc::new(()),
+    };
+    let drain = Drain::new();
+
+    drain.start();
+    serve_listener(
+        socket,
+        Arc::new(ArcSwap::from_pointee(config)),
+        server,
+        drain,
+    )
+    .await;
+
+    for mut client in clients {
+        let answer = client.rest().await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
+    }
+}

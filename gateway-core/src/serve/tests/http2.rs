@@ -78,6 +78,33 @@ async fn an_idle_connection_is_closed() {
 }
 
 #[tokio::test]
+async fn an_idle_client_is_told_that_the_connection_ends() {
+    let rig = Rig::plain(|s| s.timeouts.idle = Some(Duration::from_millis(200))).await;
+    let mut client = rig.connect().await;
+
+    client.send(crate::conn::opening::PREFACE).await;
+    client.send([0, 0, 0, 4, 0, 0, 0, 0, 0]).await;
+    let mut bytes = Vec::new();
+    while !frame_types(&bytes).contains(&7) {
+        assert!(
+            soon(client.0.read_buf(&mut bytes)).await.unwrap() > 0,
+            "no GOAWAY"
+        );
+    }
+}
+
+/// The types of the complete frame heads in `bytes` (RFC 9113, section 4.1).
+fn frame_types(mut bytes: &[u8]) -> Vec<u8> {
+    let mut types = Vec::new();
+    while let [a, b, c, kind, _, _, _, _, _, rest @ ..] = bytes {
+        let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+        types.push(*kind);
+        bytes = rest.get(length..).unwrap_or_default();
+    }
+    types
+}
+
+#[tokio::test]
 async fn the_last_of_the_allowed_requests_ends_the_connection() {
     let rig = Rig::plain(|s| s.limits.max_requests = Some(2)).await;
     let (mut sender, connection) = connect(&rig).await;

@@ -21,7 +21,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::Handler;
+use super::{Handler, Refusal};
 use crate::Body;
 use crate::conn::listener::Server;
 use crate::conn::{ConnInfo, Drain, ListenerConfig, PortConfig, Transport, serve_listener};
@@ -42,6 +42,11 @@ impl Handler for Toy {
     fn handle(&self, conn: &Arc<ConnInfo>, request: Request<Incoming>) -> Self::Future {
         let conn = conn.clone();
         Box::pin(async move { answer(&conn, request).await })
+    }
+
+    fn refuse(&self, conn: &Arc<ConnInfo>, refusal: &mut Refusal) {
+        let peer = conn.tcp_peer.ip().to_string().parse().unwrap();
+        refusal.headers.insert("x-refused", peer);
     }
 }
 
@@ -68,6 +73,7 @@ async fn answer(conn: &ConnInfo, request: Request<Incoming>) -> Response<Body> {
         "/peer" => Response::new(conn.peer.to_string().into()),
         "/tls" => Response::new(format!("{:?}", conn.tls).into()),
         "/upgrade" => upgrade(request),
+        "/tunnel" => tunnel(request).await,
         _ => Response::new("ok".into()),
     }
 }
@@ -103,6 +109,28 @@ fn upgrade(mut request: Request<Incoming>) -> Response<Body> {
     headers.insert(header::CONNECTION, "upgrade".parse().unwrap());
     headers.insert(header::UPGRADE, "echo".parse().unwrap());
     response
+}
+
+/// Asks the backend, whose port is the query, for an upgrade, and joins the two.
+async fn tunnel(mut request: Request<Incoming>) -> Response<Body> {
+    let port: u16 = request.uri().query().unwrap().parse().unwrap();
+    let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection.with_upgrades());
+    let ask = Request::builder()
+        .uri("/upgrade")
+        .header(header::HOST, "backend")
+        .header(header::CONNECTION, "upgrade")
+        .header(header::UPGRADE, "echo")
+        .body(Body::Empty)
+        .unwrap();
+    let mut response = sender.send_request(ask).await.unwrap();
+    let backend = hyper::upgrade::on(&mut response);
+    let client = hyper::upgrade::on(&mut request);
+    super::upgrade::tunnel(client, backend, Some(Duration::from_secs(60)));
+    response.map(|_| Body::Empty)
 }
 
 /// Remembers events, as text.

@@ -157,3 +157,24 @@ async fn an_http2_client_that_opens_no_window_is_closed() {
     assert!(open_until_here);
     assert_eq!(lifetime(&events).await, 100);
 }
+
+#[tokio::test(start_paused = true)]
+async fn after_an_early_answer_the_body_is_read_for_a_while() {
+    let (mut client, events) = serve(&Drain::new());
+    client
+        .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+
+    let mut sent = 0;
+    while client.write_all(&[b'x'; 4096]).await.is_ok() {
+        sent += 1;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+
+    assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
+    assert!((9..12).contains(&sent), "about a second: {sent}");
+    assert_eq!(events.count("ConnectionClosed"), 1);
+}
