@@ -27,7 +27,10 @@ pub(crate) struct Admin {
 impl Admin {
     /// An admin page of a gateway that serves nothing yet.
     pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, ..Self::default() }
+        Self {
+            metrics,
+            ..Self::default()
+        }
     }
 
     /// Says whether requests should come here.
@@ -41,16 +44,23 @@ impl Admin {
     }
 
     fn config(&self) -> Value {
-        let (plan, endpoints) = self.config.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (plan, endpoints) = self
+            .config
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let endpoints: serde_json::Map<String, Value> = endpoints
             .iter()
             .map(|(backend, all)| {
-                let all: Vec<Value> =
-                    all.iter().map(|e| json!({"address": e.address.to_string(), "weight": e.weight})).collect();
+                let all: Vec<Value> = all
+                    .iter()
+                    .map(|e| json!({"address": e.address.to_string(), "weight": e.weight}))
+                    .collect();
                 (backend.to_string(), all.into())
             })
             .collect();
-        let mut plan = serde_json::to_value(&*plan).unwrap_or_else(|error| error.to_string().into());
+        let mut plan =
+            serde_json::to_value(&*plan).unwrap_or_else(|error| error.to_string().into());
         redact(&mut plan);
         json!({"plan": plan, "endpoints": endpoints})
     }
@@ -92,7 +102,13 @@ async fn ready(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], admin.metrics.render())
+    (
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        admin.metrics.render(),
+    )
 }
 
 async fn config(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
@@ -123,7 +139,10 @@ fn redact(value: &mut Value) {
 
 fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    key == "key_pem" || ["secret", "password", "credential", "htpasswd"].iter().any(|word| key.contains(word))
+    key == "key_pem"
+        || ["secret", "password", "credential", "htpasswd"]
+            .iter()
+            .any(|word| key.contains(word))
 }
 
 #[cfg(test)]
@@ -133,24 +152,42 @@ mod tests {
     use super::*;
 
     async fn fetch(address: SocketAddr, path: &str) -> String {
-        let mut stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
+        let mut stream = tokio::net::TcpStream::connect(address)
+            .await
+            .expect("it listens");
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.expect("it is sent");
+        stream
+            .write_all(request.as_bytes())
+            .await
+            .expect("it is sent");
         let mut response = String::new();
-        stream.read_to_string(&mut response).await.expect("it is answered");
+        stream
+            .read_to_string(&mut response)
+            .await
+            .expect("it is answered");
         response
     }
 
     #[tokio::test]
     async fn readiness_metrics_and_version_are_served() {
         let admin = Arc::new(Admin::default());
-        let address = serve(([127, 0, 0, 1], 0).into(), Arc::clone(&admin)).await.expect("it binds");
+        let address = serve(([127, 0, 0, 1], 0).into(), Arc::clone(&admin))
+            .await
+            .expect("it binds");
 
         assert!(fetch(address, "/ready").await.starts_with("HTTP/1.1 503"));
         admin.set_ready(true);
         assert!(fetch(address, "/ready").await.starts_with("HTTP/1.1 200"));
-        assert!(fetch(address, "/stats/prometheus").await.contains("\nenvoy_server_live 1\n"));
-        assert!(fetch(address, "/version").await.contains(env!("CARGO_PKG_VERSION")));
+        assert!(
+            fetch(address, "/stats/prometheus")
+                .await
+                .contains("\nenvoy_server_live 1\n")
+        );
+        assert!(
+            fetch(address, "/version")
+                .await
+                .contains(env!("CARGO_PKG_VERSION"))
+        );
         assert!(fetch(address, "/config").await.contains("\"ports\": []"));
         assert!(fetch(address, "/other").await.starts_with("HTTP/1.1 404"));
     }
@@ -165,6 +202,9 @@ mod tests {
         redact(&mut value);
 
         let text = value.to_string();
-        assert!(text.contains("shown") && !text.contains("hidden-"), "{text}");
+        assert!(
+            text.contains("shown") && !text.contains("hidden-"),
+            "{text}"
+        );
     }
 }

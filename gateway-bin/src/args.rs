@@ -15,12 +15,17 @@ use crate::flags::{Bind, EndpointOverride, OffOr, PortMap, Seconds};
 /// ClientTrafficPolicy and so on) from folders, and serves them. No cluster is needed. Changes of the
 /// files take effect at once, without closing a connection; a mistake leaves what was there before.
 #[derive(Debug, Parser)]
-#[command(name = "towergate", version, propagate_version = true, after_help = "\
+#[command(
+    name = "towergate",
+    version,
+    propagate_version = true,
+    after_help = "\
 Examples:
   towergate run examples/quickstart          Serve a folder, and print what to try
   towergate check manifests/                 Find mistakes before they are served
   towergate status manifests/                What Gateway API would say of each object
-  towergate dev-cert app.test --out certs/   A certificate to try HTTPS with")]
+  towergate dev-cert app.test --out certs/   A certificate to try HTTPS with"
+)]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -93,7 +98,11 @@ pub(crate) struct ManifestArgs {
     #[arg(required = true, value_name = "DIR")]
     pub(crate) paths: Vec<PathBuf>,
     /// Serve GatewayClasses of this controller. Gateways whose class is not in the folders are served, too.
-    #[arg(long, value_name = "NAME", default_value = "gateway.envoyproxy.io/gatewayclass-controller")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "gateway.envoyproxy.io/gatewayclass-controller"
+    )]
     pub(crate) controller_name: String,
     /// Bind a Gateway's port as another one, such as 80=8080. May be repeated or separated by commas.
     #[arg(long = "port", value_name = "PORT=BOUND", value_delimiter = ',')]
@@ -222,7 +231,10 @@ mod tests {
 
     fn run(args: &[&str]) -> Result<RunArgs, String> {
         let all = ["towergate", "run"].iter().chain(args);
-        match Cli::try_parse_from(all).map_err(|error| error.to_string())?.command {
+        match Cli::try_parse_from(all)
+            .map_err(|error| error.to_string())?
+            .command
+        {
             Command::Run(args) => Ok(*args),
             other => panic!("{other:?}"),
         }
@@ -238,7 +250,10 @@ mod tests {
         let args = run(&["dir"]).expect("it is enough");
 
         assert_eq!(args.manifests.paths, [PathBuf::from("dir")]);
-        assert_eq!(args.manifests.controller_name, "gateway.envoyproxy.io/gatewayclass-controller");
+        assert_eq!(
+            args.manifests.controller_name,
+            "gateway.envoyproxy.io/gatewayclass-controller"
+        );
         assert_eq!(args.admin, OffOr::On(([127, 0, 0, 1], 19000).into()));
         assert_eq!(args.access_log, OffOr::On(PathBuf::from("-")));
         assert_eq!(args.access_log_format, LogFormat::Json);
@@ -249,16 +264,37 @@ mod tests {
     #[test]
     fn options_may_be_repeated_and_separated_by_commas() {
         let args = run(&[
-            "a", "b", "--port", "80=8080,443=8443", "--port", "81=8081", "--bind", "127.0.0.1", "--bind",
-            "edge/public=::1", "--endpoint", "team-a/echo:80=127.0.0.1:9000", "--parity",
-            "strict-host,external-address", "--admin", "off", "--access-log", "off",
+            "a",
+            "b",
+            "--port",
+            "80=8080,443=8443",
+            "--port",
+            "81=8081",
+            "--bind",
+            "127.0.0.1",
+            "--bind",
+            "edge/public=::1",
+            "--endpoint",
+            "team-a/echo:80=127.0.0.1:9000",
+            "--parity",
+            "strict-host,external-address",
+            "--admin",
+            "off",
+            "--access-log",
+            "off",
         ])
         .expect("all are good");
 
         assert_eq!(args.manifests.ports.len(), 3);
         assert_eq!(args.manifests.bind.len(), 2);
-        assert_eq!(args.manifests.endpoints[0].address, ([127, 0, 0, 1], 9000).into());
-        assert_eq!(args.manifests.parity, [ParityFlag::StrictHost, ParityFlag::ExternalAddress]);
+        assert_eq!(
+            args.manifests.endpoints[0].address,
+            ([127, 0, 0, 1], 9000).into()
+        );
+        assert_eq!(
+            args.manifests.parity,
+            [ParityFlag::StrictHost, ParityFlag::ExternalAddress]
+        );
         assert_eq!((args.admin, args.access_log), (OffOr::Off, OffOr::Off));
     }
 

@@ -21,7 +21,9 @@ pub(crate) const NO_ECHO: std::net::SocketAddr =
 /// If standard output cannot be written.
 pub(crate) fn check(args: &CheckArgs) -> Outcome {
     let reading = World::new(&args.manifests).read(true, |_| Some(NO_ECHO));
-    let found = reading.map(|reading| reading.diagnostics).unwrap_or_default();
+    let found = reading
+        .map(|reading| reading.diagnostics)
+        .unwrap_or_default();
     let mut out = std::io::stdout().lock();
     match args.format {
         LogFormat::Json => {

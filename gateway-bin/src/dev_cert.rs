@@ -7,7 +7,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
+};
 
 use crate::args::DevCertArgs;
 use crate::flags::name_parts;
@@ -41,7 +43,10 @@ pub(crate) fn run(args: &DevCertArgs) -> Outcome {
 fn make(names: &[String], days: u32, now: SystemTime) -> Result<Pair, Failure> {
     let mut params = CertificateParams::new(names)?;
     let mut subject = DistinguishedName::new();
-    subject.push(DnType::CommonName, names.first().map_or("towergate", String::as_str));
+    subject.push(
+        DnType::CommonName,
+        names.first().map_or("towergate", String::as_str),
+    );
     params.distinguished_name = subject;
     // A clock that is a little behind must not refuse it.
     params.not_before = (now - Duration::from_secs(3600)).into();
@@ -50,11 +55,18 @@ fn make(names: &[String], days: u32, now: SystemTime) -> Result<Pair, Failure> {
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let key = KeyPair::generate()?;
     let certificate = params.self_signed(&key)?;
-    Ok(Pair { certificate: certificate.pem(), key: key.serialize_pem() })
+    Ok(Pair {
+        certificate: certificate.pem(),
+        key: key.serialize_pem(),
+    })
 }
 
 fn manifest(namespace: &str, name: &str, pair: &Pair) -> String {
-    let indented = |pem: &str| pem.lines().map(|line| format!("    {line}\n")).collect::<String>();
+    let indented = |pem: &str| {
+        pem.lines()
+            .map(|line| format!("    {line}\n"))
+            .collect::<String>()
+    };
     format!(
         "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}\n  namespace: {namespace}\ntype: kubernetes.io/tls\n\
          stringData:\n  tls.crt: |\n{}  tls.key: |\n{}",
@@ -65,7 +77,12 @@ fn manifest(namespace: &str, name: &str, pair: &Pair) -> String {
 
 /// Writes a file that only its mode's users can read, from the first byte on.
 fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(path)?;
     file.write_all(text.as_bytes())
 }
 
@@ -83,7 +100,10 @@ mod tests {
 
         assert_eq!(decoded.diagnostics, []);
         let secret = &decoded.objects.secrets[&towergate_k8s::ObjectKey::new("edge", "a-tls")].spec;
-        assert_eq!(secret.string_data["tls.crt"].trim(), pair.certificate.trim().replace("\r\n", "\n"));
+        assert_eq!(
+            secret.string_data["tls.crt"].trim(),
+            pair.certificate.trim().replace("\r\n", "\n")
+        );
         assert!(secret.string_data["tls.key"].contains("PRIVATE KEY"));
     }
 
@@ -91,7 +111,11 @@ mod tests {
     fn nobody_else_can_read_the_key_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let args = DevCertArgs {
-            names: vec!["a.example.com".to_owned(), "*.b.example.com".to_owned(), "127.0.0.1".to_owned()],
+            names: vec![
+                "a.example.com".to_owned(),
+                "*.b.example.com".to_owned(),
+                "127.0.0.1".to_owned(),
+            ],
             out: Some(folder.path().to_owned()),
             secret: None,
             days: 1,
@@ -99,7 +123,10 @@ mod tests {
 
         run(&args).expect("it is written");
 
-        let mode = std::fs::metadata(folder.path().join("tls.key")).expect("it is there").permissions().mode();
+        let mode = std::fs::metadata(folder.path().join("tls.key"))
+            .expect("it is there")
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 }

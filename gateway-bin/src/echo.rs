@@ -28,7 +28,9 @@ use crate::args::EchoArgs;
 /// # Errors
 /// If the address cannot be bound.
 pub(crate) fn run(args: &EchoArgs) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind(args.listen)
             .await
@@ -96,9 +98,14 @@ async fn connection(stream: TcpStream, peer: SocketAddr, service: Option<Arc<str
     let answer = service_fn(move |request| answer(request, peer, service.clone()));
     // A client that errs or leaves is nothing to tell of.
     let _ = if http2 {
-        hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(io, answer).await
+        hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .serve_connection(io, answer)
+            .await
     } else {
-        hyper::server::conn::http1::Builder::new().timer(TokioTimer::new()).serve_connection(io, answer).await
+        hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .serve_connection(io, answer)
+            .await
     };
 }
 
@@ -142,7 +149,9 @@ async fn answer(
     let mut text = serde_json::to_vec_pretty(&told).unwrap_or_default();
     text.push(b'\n');
     let mut response = Response::new(Full::from(text));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)
 }
 
@@ -154,9 +163,16 @@ fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 fn headers(headers: &HeaderMap) -> Map<String, Value> {
     let mut map = Map::new();
     for name in headers.keys() {
-        let mut values: Vec<Value> =
-            headers.get_all(name).iter().map(|v| String::from_utf8_lossy(v.as_bytes()).into()).collect();
-        let value = if values.len() == 1 { values.remove(0) } else { Value::Array(values) };
+        let mut values: Vec<Value> = headers
+            .get_all(name)
+            .iter()
+            .map(|v| String::from_utf8_lossy(v.as_bytes()).into())
+            .collect();
+        let value = if values.len() == 1 {
+            values.remove(0)
+        } else {
+            Value::Array(values)
+        };
         map.insert(name.to_string(), value);
     }
     map
@@ -169,17 +185,27 @@ mod tests {
     use super::*;
 
     async fn started() -> SocketAddr {
-        Echoes::default().address(&ObjectKey::new("a", "b")).expect("it starts")
+        Echoes::default()
+            .address(&ObjectKey::new("a", "b"))
+            .expect("it starts")
     }
 
     #[tokio::test]
     async fn http1_is_told_what_it_asked() {
-        let mut stream = TcpStream::connect(started().await).await.expect("it listens");
+        let mut stream = TcpStream::connect(started().await)
+            .await
+            .expect("it listens");
 
         let request = "POST /x?y=1 HTTP/1.1\r\nHost: h\r\nA: 1\r\nA: 2\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc";
-        stream.write_all(request.as_bytes()).await.expect("it is sent");
+        stream
+            .write_all(request.as_bytes())
+            .await
+            .expect("it is sent");
         let mut response = String::new();
-        stream.read_to_string(&mut response).await.expect("it is answered");
+        stream
+            .read_to_string(&mut response)
+            .await
+            .expect("it is answered");
 
         let (_, body) = response.split_once("\r\n\r\n").expect("it has a body");
         let told: Value = serde_json::from_str(body).expect("it is JSON");
@@ -193,16 +219,30 @@ mod tests {
 
     #[tokio::test]
     async fn http2_with_prior_knowledge_works_too() {
-        let stream = TcpStream::connect(started().await).await.expect("it listens");
+        let stream = TcpStream::connect(started().await)
+            .await
+            .expect("it listens");
         let (mut sender, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("HTTP/2");
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .expect("HTTP/2");
         tokio::spawn(connection);
 
-        let request = Request::get("http://h/x").body(Full::<Bytes>::default()).expect("it is a request");
+        let request = Request::get("http://h/x")
+            .body(Full::<Bytes>::default())
+            .expect("it is a request");
         let response = sender.send_request(request).await.expect("it is answered");
-        let body = response.into_body().collect().await.expect("it has a body").to_bytes();
+        let body = response
+            .into_body()
+            .collect()
+            .await
+            .expect("it has a body")
+            .to_bytes();
 
         let told: Value = serde_json::from_slice(&body).expect("it is JSON");
-        assert_eq!((&told["protocol"], &told["host"]), (&json!("HTTP/2.0"), &json!("h")));
+        assert_eq!(
+            (&told["protocol"], &told["host"]),
+            (&json!("HTTP/2.0"), &json!("h"))
+        );
     }
 }

@@ -21,7 +21,12 @@ impl FromStr for PortMap {
     fn from_str(text: &str) -> Result<Self, String> {
         let parse = |port: &str| port.parse().ok().filter(|port| *port != 0);
         text.split_once('=')
-            .and_then(|(port, bound)| Some(Self { port: parse(port)?, bound: parse(bound)? }))
+            .and_then(|(port, bound)| {
+                Some(Self {
+                    port: parse(port)?,
+                    bound: parse(bound)?,
+                })
+            })
             .ok_or_else(|| "write it as PORT=BOUND, such as 80=8080".to_owned())
     }
 }
@@ -44,13 +49,18 @@ impl FromStr for Bind {
             None => (None, text),
         };
         let address = address.trim_start_matches('[').trim_end_matches(']');
-        let address = address.parse().map_err(|_| format!("`{address}` is not an IP address"))?;
+        let address = address
+            .parse()
+            .map_err(|_| format!("`{address}` is not an IP address"))?;
         if let Some(name) = gateway
             && name_parts(name).is_none()
         {
             return Err(format!("`{name}` is not NAMESPACE/NAME of a Gateway"));
         }
-        Ok(Self { gateway: gateway.map(str::to_owned), address })
+        Ok(Self {
+            gateway: gateway.map(str::to_owned),
+            address,
+        })
     }
 }
 
@@ -77,7 +87,10 @@ impl FromStr for EndpointOverride {
                 name: name.to_owned(),
                 port: port.parse().ok()?,
             };
-            Some(Self { backend, address: address.parse().ok()? })
+            Some(Self {
+                backend,
+                address: address.parse().ok()?,
+            })
         };
         parse().ok_or_else(|| {
             "write it as NAMESPACE/SERVICE:PORT=ADDR:PORT, such as team-a/echo:80=127.0.0.1:9000".to_owned()
@@ -108,7 +121,9 @@ impl<T: FromStr<Err: std::fmt::Display>> FromStr for OffOr<T> {
         if text == "off" {
             return Ok(Self::Off);
         }
-        text.parse().map(Self::On).map_err(|error| error.to_string())
+        text.parse()
+            .map(Self::On)
+            .map_err(|error| error.to_string())
     }
 }
 
@@ -120,7 +135,9 @@ impl FromStr for Seconds {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let digits = text
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
         let millis = match unit {
             "ms" => 1,
@@ -161,8 +178,14 @@ mod tests {
         let bind = |text: &str| text.parse::<Bind>();
 
         assert_eq!(bind("::1").expect("good").gateway, None);
-        assert_eq!(bind("[::1]").expect("good").address, bind("::1").expect("good").address);
-        assert_eq!(bind("a/b=10.0.0.1").expect("good").gateway.as_deref(), Some("a/b"));
+        assert_eq!(
+            bind("[::1]").expect("good").address,
+            bind("::1").expect("good").address
+        );
+        assert_eq!(
+            bind("a/b=10.0.0.1").expect("good").gateway.as_deref(),
+            Some("a/b")
+        );
         assert!(bind("b=10.0.0.1").is_err());
         assert!(bind("a/b=x").is_err());
     }
@@ -173,7 +196,13 @@ mod tests {
 
         assert_eq!(parsed.backend.to_string(), "Service/team-a/echo:80");
         assert!(parsed.address.is_ipv6());
-        for bad in ["echo:80=127.0.0.1:1", "a/b=127.0.0.1:1", "a/b:x=127.0.0.1:1", "a/b:80=127.0.0.1", "a/b:80"] {
+        for bad in [
+            "echo:80=127.0.0.1:1",
+            "a/b=127.0.0.1:1",
+            "a/b:x=127.0.0.1:1",
+            "a/b:80=127.0.0.1",
+            "a/b:80",
+        ] {
             assert!(bad.parse::<EndpointOverride>().is_err(), "{bad}");
         }
     }
@@ -181,7 +210,10 @@ mod tests {
     #[test]
     fn off_is_off_and_everything_else_a_value() {
         assert_eq!("off".parse::<OffOr<SocketAddr>>(), Ok(OffOr::Off));
-        assert_eq!("127.0.0.1:1".parse::<OffOr<SocketAddr>>(), Ok(OffOr::On(([127, 0, 0, 1], 1).into())));
+        assert_eq!(
+            "127.0.0.1:1".parse::<OffOr<SocketAddr>>(),
+            Ok(OffOr::On(([127, 0, 0, 1], 1).into()))
+        );
         assert!("x".parse::<OffOr<SocketAddr>>().is_err());
     }
 }

@@ -34,7 +34,10 @@ fn page() -> std::io::Result<Vec<u8>> {
     command.build();
     let mut page = Vec::new();
     clap_mangen::Man::new(command.clone()).render(&mut page)?;
-    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+    for sub in command
+        .get_subcommands()
+        .filter(|sub| sub.get_name() != "help")
+    {
         let name = format!("towergate {}", sub.get_name());
         writeln!(page, ".SH \"{}\"", name.to_uppercase())?;
         let man = clap_mangen::Man::new(sub.clone().bin_name(name));
@@ -55,7 +58,13 @@ mod tests {
         let page = String::from_utf8(page().expect("memory can be written")).expect("it is text");
         let plain = page.replace("\\-", "-");
 
-        for word in ["TOWERGATE RUN", "TOWERGATE DEV-CERT", "--access-log-format", "--poll-interval", "Examples"] {
+        for word in [
+            "TOWERGATE RUN",
+            "TOWERGATE DEV-CERT",
+            "--access-log-format",
+            "--poll-interval",
+            "Examples",
+        ] {
             assert!(plain.contains(word), "{word}");
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use towergate_core::Gateway;
 use towergate_core::access_log::AccessLog;
+use towergate_core::gateway::Options;
 use towergate_core::observer::Observer;
 use towergate_core::plan::{Endpoints, Plan};
 use towergate_policy::Policy;
@@ -25,37 +26,31 @@ pub(crate) trait DataPlane {
     fn drain(&self, deadline: Duration) -> impl Future<Output = bool>;
 }
 
-/// How a data plane is started.
-pub(crate) struct Options {
-    /// Threads that serve requests.
-    pub(crate) workers: usize,
-    /// Takes an entry for each request.
-    pub(crate) access_log: Option<Arc<dyn AccessLog>>,
-    /// Takes events.
-    pub(crate) observer: Arc<dyn Observer>,
-}
-
-/// Starts the data plane.
+/// Starts the data plane: threads that serve, and nothing to serve yet.
 ///
 /// # Errors
 /// If its threads cannot be started.
-pub(crate) fn start(options: Options) -> Result<Gateway, Failure> {
-    let gateway = Gateway::new(towergate_core::gateway::Options {
-        access_log: options.access_log,
-        observer: Some(options.observer),
-        ..Default::default()
+pub(crate) fn start(
+    workers: usize,
+    access_log: Option<Arc<dyn AccessLog>>,
+    observer: Arc<dyn Observer>,
+) -> Result<Gateway, Failure> {
+    let gateway = Gateway::new(Options {
+        access_log,
+        observer: Some(observer),
+        ..Options::default()
     });
-    gateway.start(options.workers)?;
+    gateway.start(workers)?;
     Ok(gateway)
 }
 
 impl DataPlane for Gateway {
     fn apply(&self, plan: &Plan<Policy>) -> Result<(), Failure> {
-        Ok(self.apply(plan)?)
+        Ok(Self::apply(self, plan)?)
     }
 
     fn set_endpoints(&self, endpoints: &Endpoints) {
-        self.set_endpoints(endpoints);
+        Self::set_endpoints(self, endpoints);
     }
 
     async fn drain(&self, deadline: Duration) -> bool {

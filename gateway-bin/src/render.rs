@@ -7,13 +7,19 @@ use towergate_k8s::Diagnostic;
 use towergate_k8s::decode::Severity;
 
 /// Writes diagnostics for people. Files are read through `read`, once each.
-pub(crate) fn render(diagnostics: &[Diagnostic], read: impl Fn(&str) -> Option<String>, colour: bool) -> String {
+pub(crate) fn render(
+    diagnostics: &[Diagnostic],
+    read: impl Fn(&str) -> Option<String>,
+    colour: bool,
+) -> String {
     let mut files: HashMap<&str, Option<String>> = HashMap::new();
     let mut out = String::new();
     for diagnostic in diagnostics {
         let file = diagnostic.file.as_str();
         let text = files.entry(file).or_insert_with(|| read(file));
-        let line = text.as_deref().and_then(|text| text.lines().nth(diagnostic.line.checked_sub(1)?));
+        let line = text
+            .as_deref()
+            .and_then(|text| text.lines().nth(diagnostic.line.checked_sub(1)?));
         one(&mut out, diagnostic, line, colour);
         out.push('\n');
     }
@@ -41,16 +47,29 @@ pub(crate) fn brief(diagnostic: &Diagnostic) -> String {
 
 /// How many there are of each severity, in words.
 pub(crate) fn summary(diagnostics: &[Diagnostic]) -> String {
-    let count = |severity| diagnostics.iter().filter(|d| d.severity == severity).count();
+    let count = |severity| {
+        diagnostics
+            .iter()
+            .filter(|d| d.severity == severity)
+            .count()
+    };
     let mut parts = Vec::new();
-    for (severity, name) in [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Note, "note")] {
+    for (severity, name) in [
+        (Severity::Error, "error"),
+        (Severity::Warning, "warning"),
+        (Severity::Note, "note"),
+    ] {
         match count(severity) {
             0 => {}
             1 => parts.push(format!("1 {name}")),
             n => parts.push(format!("{n} {name}s")),
         }
     }
-    if parts.is_empty() { "no findings".to_owned() } else { parts.join(", ") }
+    if parts.is_empty() {
+        "no findings".to_owned()
+    } else {
+        parts.join(", ")
+    }
 }
 
 fn one(out: &mut String, diagnostic: &Diagnostic, line: Option<&str>, colour: bool) {
@@ -60,10 +79,18 @@ fn one(out: &mut String, diagnostic: &Diagnostic, line: Option<&str>, colour: bo
         Severity::Note => ("note", "1;36"),
     };
     let paint = |code: &str, text: &str| {
-        if colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+        if colour {
+            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
     };
     let title = paint(code, &format!("{name}[{}]", diagnostic.code));
-    let _ = writeln!(out, "{title}: {}", paint("1", &printable(&diagnostic.message)));
+    let _ = writeln!(
+        out,
+        "{title}: {}",
+        paint("1", &printable(&diagnostic.message))
+    );
     let number = diagnostic.line.to_string();
     let margin = " ".repeat(if line.is_some() { number.len() } else { 1 });
     let bar = paint("34", "|");
@@ -74,12 +101,24 @@ fn one(out: &mut String, diagnostic: &Diagnostic, line: Option<&str>, colour: bo
         let text = printable(line);
         let _ = writeln!(out, "{margin} {bar}\n{} {bar} {text}", paint("34", &number));
         let (before, width) = underline(line, diagnostic.column);
-        let _ = writeln!(out, "{margin} {bar} {before}{}", paint(code, &"^".repeat(width)));
+        let _ = writeln!(
+            out,
+            "{margin} {bar} {before}{}",
+            paint(code, &"^".repeat(width))
+        );
     }
     let note = paint("34", "=");
     if let Some(object) = &diagnostic.object {
-        let field = if diagnostic.field.is_empty() { String::new() } else { format!(", `{}`", diagnostic.field) };
-        let _ = writeln!(out, "{margin} {note} in {} {object}{field}", diagnostic.kind);
+        let field = if diagnostic.field.is_empty() {
+            String::new()
+        } else {
+            format!(", `{}`", diagnostic.field)
+        };
+        let _ = writeln!(
+            out,
+            "{margin} {note} in {} {object}{field}",
+            diagnostic.kind
+        );
     }
     if !diagnostic.help.is_empty() {
         let _ = writeln!(out, "{margin} {note} help: {}", printable(&diagnostic.help));
@@ -97,17 +136,26 @@ fn place(diagnostic: &Diagnostic) -> String {
 /// What stands before the carets, and how many there are: the word at `column`.
 fn underline(line: &str, column: usize) -> (String, usize) {
     let start = column.saturating_sub(1);
-    let before = line.chars().take(start).map(|c| if c == '\t' { ' ' } else { ' ' }).collect();
+    let before = line
+        .chars()
+        .take(start)
+        .map(|c| if c == '\t' { ' ' } else { ' ' })
+        .collect();
     let word: Vec<char> = line.chars().skip(start).collect();
     let quoted = word.first().filter(|c| matches!(c, '"' | '\''));
     let width = match quoted {
-        Some(quote) => word.iter().skip(1).position(|c| c == quote).map_or(word.len(), |at| at + 2),
+        Some(quote) => word
+            .iter()
+            .skip(1)
+            .position(|c| c == quote)
+            .map_or(word.len(), |at| at + 2),
         None => word
             .iter()
             .enumerate()
             .position(|(i, c)| {
                 let next = word.get(i + 1);
-                matches!(c, ',' | ']' | '}' | ' ') || *c == ':' && next.is_none_or(|c| c.is_whitespace())
+                matches!(c, ',' | ']' | '}' | ' ')
+                    || *c == ':' && next.is_none_or(|c| c.is_whitespace())
             })
             .unwrap_or(word.len()),
     };
@@ -206,9 +254,16 @@ note[passed-over]: 1 object of kind Deployment (apps/v1) passed over: not for th
         diagnostic.line = 99;
         diagnostic.column = 99;
 
-        let text = render(std::slice::from_ref(&diagnostic), |_| Some("a\u{7}".to_owned()), false);
+        let text = render(
+            std::slice::from_ref(&diagnostic),
+            |_| Some("a\u{7}".to_owned()),
+            false,
+        );
 
-        assert!(text.starts_with("error[x]: a\u{fffd}[2Jb\n --> f:99:99\n"), "{text}");
+        assert!(
+            text.starts_with("error[x]: a\u{fffd}[2Jb\n --> f:99:99\n"),
+            "{text}"
+        );
         diagnostic.line = 1;
         let text = render(&[diagnostic], |_| Some("a\u{7}".to_owned()), false);
         assert!(text.contains("1 | a\u{fffd}\n"), "{text}");

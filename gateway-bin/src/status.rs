@@ -3,9 +3,6 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use serde_json::{Map, Value, json};
-use towergate_k8s::status::StatusKey;
-
 use crate::args::ManifestArgs;
 use crate::check::NO_ECHO;
 use crate::world::{Reading, World};
@@ -19,7 +16,10 @@ pub(crate) fn status(args: &ManifestArgs) -> Outcome {
     let Some(reading) = World::new(args).read(true, |_| Some(NO_ECHO)) else {
         return Ok(ExitCode::SUCCESS);
     };
-    let unreadable = reading.diagnostics.iter().filter(|d| d.code == "unreadable");
+    let unreadable = reading
+        .diagnostics
+        .iter()
+        .filter(|d| d.code == "unreadable");
     let mut status = ExitCode::SUCCESS;
     for diagnostic in unreadable {
         eprintln!("towergate: {}", crate::render::brief(diagnostic));
@@ -30,43 +30,36 @@ pub(crate) fn status(args: &ManifestArgs) -> Outcome {
 }
 
 fn documents(reading: &Reading) -> String {
-    let statuses = reading.resolution.statuses.0.iter();
-    let documents: Vec<String> = statuses
-        .map(|(key, status)| yaml::write(&document(reading.objects.api_version(key.kind, &key.object), key, status)))
+    let documents: Vec<String> = reading
+        .resolution
+        .statuses
+        .objects()
+        .map(|object| yaml::write(&object))
         .collect();
     documents.join("---\n")
 }
 
-fn document(api_version: Option<&str>, key: &StatusKey, status: &Value) -> Value {
-    let mut metadata = Map::new();
-    metadata.insert("name".to_owned(), key.object.name.clone().into());
-    if !key.object.namespace.is_empty() {
-        metadata.insert("namespace".to_owned(), key.object.namespace.clone().into());
-    }
-    json!({
-        "apiVersion": api_version.unwrap_or_default(),
-        "kind": key.kind,
-        "metadata": metadata,
-        "status": status,
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use towergate_k8s::ObjectKey;
-
     use super::*;
 
     #[test]
-    fn a_status_is_shown_with_its_objects_name() {
-        let key = StatusKey { kind: "Gateway", object: ObjectKey::new("edge", "shared") };
+    fn statuses_are_shown_with_their_objects_names() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let class = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: eg}\n\
+                     spec: {controllerName: gateway.envoyproxy.io/gatewayclass-controller}\n";
+        std::fs::write(folder.path().join("a.yaml"), class).expect("it is written");
+        let args = ManifestArgs {
+            paths: vec![folder.path().to_owned()],
+            controller_name: "gateway.envoyproxy.io/gatewayclass-controller".to_owned(),
+            ..ManifestArgs::default()
+        };
+        let reading = World::new(&args).read(true, |_| None).expect("it is read");
 
-        let text = yaml::write(&document(Some("gateway.networking.k8s.io/v1"), &key, &json!({"addresses": []})));
+        let text = documents(&reading);
 
-        assert_eq!(
-            text,
-            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata:\n  name: shared\n  namespace: edge\n\
-             status:\n  addresses: []\n"
-        );
+        let head = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata:\n  name: eg\nstatus:\n";
+        assert!(text.starts_with(head), "{text}");
+        assert!(text.contains("    type: Accepted\n"), "{text}");
     }
 }

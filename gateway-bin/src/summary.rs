@@ -38,11 +38,20 @@ fn describe_listener<P>(out: &mut String, port: &Port<P>, listener: &Listener<P>
     let addresses: Vec<String> = port.addresses.iter().map(|ip| url_host(*ip)).collect();
     let id = &listener.id;
     let _ = write!(out, "{scheme}://{}:{}", addresses.join(","), port.port);
-    let _ = write!(out, "  {}/{} listener {}", id.namespace, id.gateway, id.listener);
+    let _ = write!(
+        out,
+        "  {}/{} listener {}",
+        id.namespace, id.gateway, id.listener
+    );
     if listener.failed {
         out.push_str(", failing closed: its policy is invalid");
     }
-    let hosts: BTreeSet<String> = listener.routes.iter().flat_map(|r| &r.hostnames).map(name).collect();
+    let hosts: BTreeSet<String> = listener
+        .routes
+        .iter()
+        .flat_map(|r| &r.hostnames)
+        .map(name)
+        .collect();
     match hosts.len() {
         0 => out.push_str(": no routes"),
         count => {
@@ -58,13 +67,24 @@ fn describe_listener<P>(out: &mut String, port: &Port<P>, listener: &Listener<P>
 
 /// Lines of `curl`, of as many ports as possible.
 fn tries<P>(plan: &Plan<P>) -> Vec<String> {
-    let known = plan.ports.iter().flat_map(|p| &p.listeners).flat_map(|l| &l.routes).flat_map(|r| &r.hostnames);
-    let fallback = known.filter_map(example_host).next().unwrap_or_else(|| "example.com".to_owned());
+    let known = plan
+        .ports
+        .iter()
+        .flat_map(|p| &p.listeners)
+        .flat_map(|l| &l.routes)
+        .flat_map(|r| &r.hostnames);
+    let fallback = known
+        .filter_map(example_host)
+        .next()
+        .unwrap_or_else(|| "example.com".to_owned());
     let mut by_port: Vec<Vec<String>> = plan
         .ports
         .iter()
         .map(|port| {
-            let routes = port.listeners.iter().flat_map(|l| l.routes.iter().map(move |r| (l, r)));
+            let routes = port
+                .listeners
+                .iter()
+                .flat_map(|l| l.routes.iter().map(move |r| (l, r)));
             let mut lines: Vec<String> = routes
                 .filter(|(_, route)| route.id.kind == RouteKind::Http)
                 .flat_map(|(l, route)| curls(port, l, route, &fallback))
@@ -83,12 +103,22 @@ fn tries<P>(plan: &Plan<P>) -> Vec<String> {
     tries
 }
 
-fn curls<P>(port: &Port<P>, listener: &Listener<P>, route: &Route<P>, fallback: &str) -> Vec<String> {
+fn curls<P>(
+    port: &Port<P>,
+    listener: &Listener<P>,
+    route: &Route<P>,
+    fallback: &str,
+) -> Vec<String> {
     let scheme = scheme(listener);
     let insecure = if scheme == "https" { "-k " } else { "" };
-    let address = port.addresses.first().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |ip| reachable(*ip));
+    let address = port
+        .addresses
+        .first()
+        .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |ip| reachable(*ip));
     let (bound, address) = (port.port, url_host(address));
-    let path = route.rules.first().map_or("/", |rule| rule.matches.first().map_or("/", |m| path(&m.path)));
+    let path = route.rules.first().map_or("/", |rule| {
+        rule.matches.first().map_or("/", |m| path(&m.path))
+    });
     route
         .hostnames
         .iter()
@@ -156,8 +186,15 @@ mod tests {
 
     fn route(name: &str, hosts: &[&str]) -> Arc<Route> {
         Arc::new(Route {
-            id: RouteId { kind: RouteKind::Http, namespace: "a".into(), name: name.into() },
-            hostnames: hosts.iter().map(|host| host.parse().unwrap_or(NamePattern::Any)).collect(),
+            id: RouteId {
+                kind: RouteKind::Http,
+                namespace: "a".into(),
+                name: name.into(),
+            },
+            hostnames: hosts
+                .iter()
+                .map(|host| host.parse().unwrap_or(NamePattern::Any))
+                .collect(),
             rules: Vec::new(),
         })
     }
@@ -168,7 +205,11 @@ mod tests {
             port: number,
             tcp: Default::default(),
             listeners: vec![Listener {
-                id: ListenerId { namespace: "edge".into(), gateway: "shared".into(), listener: "web".into() },
+                id: ListenerId {
+                    namespace: "edge".into(),
+                    gateway: "shared".into(),
+                    listener: "web".into(),
+                },
                 port: number,
                 hostname: NamePattern::Any,
                 protocol,
@@ -184,7 +225,11 @@ mod tests {
         let plan = Plan {
             ports: vec![
                 port(8080, Protocol::Http, vec![route("redirect", &[""])]),
-                port(8443, Protocol::Https(Arc::new(ServerTls::default())), vec![route("a", &["a.test", "*.b.test"])]),
+                port(
+                    8443,
+                    Protocol::Https(Arc::new(ServerTls::default())),
+                    vec![route("a", &["a.test", "*.b.test"])],
+                ),
             ],
         };
 
@@ -203,6 +248,9 @@ Try:
 
     #[test]
     fn an_empty_plan_says_so() {
-        assert!(describe(&Plan::<towergate_core::policy::NoPolicy>::default()).starts_with("Nothing is served"));
+        assert!(
+            describe(&Plan::<towergate_core::policy::NoPolicy>::default())
+                .starts_with("Nothing is served")
+        );
     }
 }

@@ -30,14 +30,21 @@ pub(crate) struct Watch {
 impl Watch {
     /// Watches `paths`, and looks at them every `poll` in any case.
     pub(crate) fn new(paths: &[PathBuf], poll: Duration) -> Self {
-        let paths: Vec<PathBuf> =
-            paths.iter().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone())).collect();
+        let paths: Vec<PathBuf> = paths
+            .iter()
+            .map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()))
+            .collect();
         let changed = Arc::<Notify>::default();
         let watcher = watcher(paths.clone(), Arc::clone(&changed));
         if let Err(error) = &watcher {
             tracing::warn!(%error, ?poll, "changes of files are not told by the system; they are polled");
         }
-        let mut watch = Self { paths, changed, watcher: watcher.ok(), poll };
+        let mut watch = Self {
+            paths,
+            changed,
+            watcher: watcher.ok(),
+            poll,
+        };
         watch.arm();
         watch
     }
@@ -67,7 +74,10 @@ impl Watch {
             () = sleep(self.poll) => return,
         }
         let end = Instant::now() + LONGEST;
-        while timeout_at(end.min(Instant::now() + QUIET), self.changed.notified()).await.is_ok() {
+        while timeout_at(end.min(Instant::now() + QUIET), self.changed.notified())
+            .await
+            .is_ok()
+        {
             if Instant::now() >= end {
                 return;
             }
@@ -80,7 +90,9 @@ fn watcher(paths: Vec<PathBuf>, changed: Arc<Notify>) -> notify::Result<Recommen
         let relevant = match &event {
             // Reading the files is itself an event.
             Ok(event) if matches!(event.kind, EventKind::Access(_)) => false,
-            Ok(event) => event.need_rescan() || event.paths.iter().any(|path| concerns(&paths, path)),
+            Ok(event) => {
+                event.need_rescan() || event.paths.iter().any(|path| concerns(&paths, path))
+            }
             // What was lost is unknown.
             Err(_) => true,
         };
@@ -94,7 +106,9 @@ fn watcher(paths: Vec<PathBuf>, changed: Arc<Notify>) -> notify::Result<Recommen
 /// or the hidden neighbour that a link of a mounted ConfigMap leads through.
 fn concerns(watched: &[PathBuf], path: &Path) -> bool {
     watched.iter().any(|watched| {
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".."));
+        let hidden = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b".."));
         path.starts_with(watched)
             || watched.starts_with(path)
             || hidden && path.parent() == watched.parent()
@@ -112,7 +126,9 @@ mod tests {
     const NEVER: Duration = Duration::from_secs(3600);
 
     async fn noticed(watch: &Watch) {
-        tokio::time::timeout(Duration::from_secs(20), watch.changed()).await.expect("the change is noticed");
+        tokio::time::timeout(Duration::from_secs(20), watch.changed())
+            .await
+            .expect("the change is noticed");
     }
 
     #[tokio::test]
@@ -137,7 +153,8 @@ mod tests {
         let watch = Watch::new(&[folder.path().to_owned()], NEVER);
 
         symlink("..2", folder.path().join("..tmp")).expect("it is made");
-        fs::rename(folder.path().join("..tmp"), folder.path().join("..data")).expect("it is swapped");
+        fs::rename(folder.path().join("..tmp"), folder.path().join("..data"))
+            .expect("it is swapped");
 
         noticed(&watch).await;
     }
@@ -172,7 +189,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn changes_close_to_each_other_are_one() {
-        let watch = Watch { paths: Vec::new(), changed: Arc::default(), watcher: None, poll: NEVER };
+        let watch = Watch {
+            paths: Vec::new(),
+            changed: Arc::default(),
+            watcher: None,
+            poll: NEVER,
+        };
         let changed = Arc::clone(&watch.changed);
         tokio::spawn(async move {
             for _ in 0..5 {
@@ -185,7 +207,10 @@ mod tests {
         watch.changed().await;
 
         let waited = start.elapsed();
-        assert!(waited >= Duration::from_millis(130) && waited < LONGEST, "{waited:?}");
+        assert!(
+            waited >= Duration::from_millis(130) && waited < LONGEST,
+            "{waited:?}"
+        );
     }
 
     #[test]

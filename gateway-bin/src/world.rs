@@ -28,6 +28,7 @@ pub(crate) struct World {
 /// What the manifests say now.
 pub(crate) struct Reading {
     /// The objects, those that were kept included.
+    #[cfg(test)]
     pub(crate) objects: Objects,
     /// What they mean.
     pub(crate) resolution: Resolution,
@@ -69,7 +70,10 @@ impl World {
         for backend in echoed(&loaded.objects) {
             let key = ObjectKey::new(&*backend.namespace, &*backend.name);
             if let Some(address) = echo(&key) {
-                scope.endpoints.entry(backend).or_insert_with(|| vec![Endpoint { address, weight: 1 }]);
+                scope
+                    .endpoints
+                    .entry(backend)
+                    .or_insert_with(|| vec![Endpoint { address, weight: 1 }]);
             }
         }
         let mut resolution = resolve(&loaded.objects, &scope);
@@ -80,14 +84,24 @@ impl World {
             by_place(a).cmp(&by_place(b))
         });
         diagnostics.dedup();
-        Some(Reading { objects: loaded.objects, resolution, diagnostics, kept })
+        Some(Reading {
+            #[cfg(test)]
+            objects: loaded.objects,
+            resolution,
+            diagnostics,
+            kept,
+        })
     }
 }
 
 /// The ports of Services that ask for the built-in echo backend.
 fn echoed(objects: &Objects) -> impl Iterator<Item = BackendId> {
     let asking = objects.services.iter().filter(|(_, service)| {
-        service.meta.annotations.get(ECHO_ANNOTATION).is_some_and(|value| value == "true")
+        service
+            .meta
+            .annotations
+            .get(ECHO_ANNOTATION)
+            .is_some_and(|value| value == "true")
     });
     asking.flat_map(|(key, service)| {
         service.spec.ports.iter().map(|port| BackendId {
@@ -104,7 +118,10 @@ fn scope(args: &ManifestArgs) -> Scope {
     let mut bind_gateway: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
     for given in &args.bind {
         match &given.gateway {
-            Some(gateway) => bind_gateway.entry(gateway.clone()).or_default().push(given.address),
+            Some(gateway) => bind_gateway
+                .entry(gateway.clone())
+                .or_default()
+                .push(given.address),
             None => bind.push(given.address),
         }
     }
@@ -113,8 +130,14 @@ fn scope(args: &ManifestArgs) -> Scope {
     }
     let mut endpoints: BTreeMap<BackendId, Vec<Endpoint>> = BTreeMap::new();
     for given in &args.endpoints {
-        let endpoint = Endpoint { address: given.address, weight: 1 };
-        endpoints.entry(given.backend.clone()).or_default().push(endpoint);
+        let endpoint = Endpoint {
+            address: given.address,
+            weight: 1,
+        };
+        endpoints
+            .entry(given.backend.clone())
+            .or_default()
+            .push(endpoint);
     }
     Scope {
         controller_name: args.controller_name.clone(),
@@ -136,7 +159,10 @@ mod tests {
     use super::*;
 
     fn world(folder: &std::path::Path) -> World {
-        World::new(&ManifestArgs { paths: vec![folder.to_owned()], ..ManifestArgs::default() })
+        World::new(&ManifestArgs {
+            paths: vec![folder.to_owned()],
+            ..ManifestArgs::default()
+        })
     }
 
     const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata:\n  name: a\n  annotations: {towergate.dev/echo: \"true\"}\n\
@@ -151,7 +177,8 @@ mod tests {
         assert!(world.read(false, |_| None).is_some());
         assert!(world.read(false, |_| None).is_none());
         assert!(world.read(true, |_| None).is_some());
-        std::fs::write(folder.path().join("a.yaml"), SERVICE.replace("81", "82")).expect("it is written");
+        std::fs::write(folder.path().join("a.yaml"), SERVICE.replace("81", "82"))
+            .expect("it is written");
         assert!(world.read(false, |_| None).is_some());
     }
 
@@ -172,13 +199,17 @@ mod tests {
             assert_eq!(reading.diagnostics.len(), 1);
         }
         std::fs::remove_file(&file).expect("it is removed");
-        assert_eq!(world.read(false, |_| None).expect("it is read").objects, Objects::default());
+        assert_eq!(
+            world.read(false, |_| None).expect("it is read").objects,
+            Objects::default()
+        );
     }
 
     #[test]
     fn services_ask_for_the_echo_backend_by_annotation() {
         let asking = towergate_k8s::decode::decode("", SERVICE).objects;
-        let not = towergate_k8s::decode::decode("", &SERVICE.replace("\"true\"", "\"false\"")).objects;
+        let not =
+            towergate_k8s::decode::decode("", &SERVICE.replace("\"true\"", "\"false\"")).objects;
 
         let ports: Vec<u16> = echoed(&asking).map(|backend| backend.port).collect();
         assert_eq!(ports, [80, 81]);

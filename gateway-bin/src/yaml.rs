@@ -79,8 +79,13 @@ fn scalar(text: &str) -> String {
         text.to_ascii_lowercase().as_str(),
         "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "y" | "n"
     );
-    let simple = first.is_ascii_alphabetic() && text.chars().all(plain) && !text.ends_with(' ') && !word;
-    if simple { text.to_owned() } else { Value::from(text).to_string() }
+    let simple =
+        first.is_ascii_alphabetic() && text.chars().all(plain) && !text.ends_with(' ') && !word;
+    if simple {
+        text.to_owned()
+    } else {
+        Value::from(text).to_string()
+    }
 }
 
 #[cfg(test)]
@@ -129,12 +134,22 @@ status:
     /// What is written is read again as it was, by the reader of manifests.
     #[test]
     fn texts_that_look_like_something_else_are_quoted() {
-        for text in ["", "true", "No", "80", "1e3", "- a", "a: b", "a #b", "~", "*x", "a\nb", "é", "'", " a", "a ", "0x1"] {
-            let yaml = write(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": text}}));
+        for text in [
+            "", "true", "No", "80", "1e3", "- a", "a: b", "a #b", "~", "*x", "a\nb", "é", "'",
+            " a", "a ", "0x1",
+        ] {
+            let yaml = write(
+                &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": text}}),
+            );
 
             let decoded = towergate_k8s::decode::decode("", &yaml);
 
-            let read = decoded.objects.config_maps.values().next().expect("it is read");
+            let read = decoded
+                .objects
+                .config_maps
+                .values()
+                .next()
+                .expect("it is read");
             assert_eq!(read.spec.data["k"], text, "{yaml}");
         }
     }

@@ -127,10 +127,20 @@ pub struct Objects {
     pub namespaces: Store<Namespace>,
 }
 
-/// Calls a macro with the field and kind of each store.
-macro_rules! each_store {
-    ($call:ident) => {
-        $call!(
+impl Objects {
+    /// Takes over those objects of `other` that are missing here and that `keep` wants, given their kind,
+    /// name and origin.
+    pub fn fill_from(
+        &mut self,
+        other: &Self,
+        mut keep: impl FnMut(&'static str, &ObjectKey, &Origin) -> bool,
+    ) {
+        macro_rules! fill {
+            ($($field:ident: $kind:literal),*) => {$(
+                fill_store(&mut self.$field, &other.$field, |key, origin| keep($kind, key, origin));
+            )*};
+        }
+        fill!(
             gateway_classes: "GatewayClass",
             gateways: "Gateway",
             http_routes: "HTTPRoute",
@@ -145,39 +155,7 @@ macro_rules! each_store {
             secrets: "Secret",
             config_maps: "ConfigMap",
             namespaces: "Namespace"
-        )
-    };
-}
-
-impl Objects {
-    /// Takes over those objects of `other` that are missing here and that `keep` wants, given their kind,
-    /// name and origin.
-    pub fn fill_from(
-        &mut self,
-        other: &Self,
-        mut keep: impl FnMut(&'static str, &ObjectKey, &Origin) -> bool,
-    ) {
-        macro_rules! fill {
-            ($($field:ident: $kind:literal),*) => {$(
-                fill_store(&mut self.$field, &other.$field, |key, origin| keep($kind, key, origin));
-            )*};
-        }
-        each_store!(fill);
-    }
-}
-
-impl Objects {
-    /// `apiVersion` of an object as written.
-    pub fn api_version(&self, kind: &str, key: &ObjectKey) -> Option<&str> {
-        macro_rules! find {
-            ($($field:ident: $kind:literal),*) => {
-                match kind {
-                    $($kind => self.$field.get(key).map(|object| object.api_version.as_str()),)*
-                    _ => None,
-                }
-            };
-        }
-        each_store!(find)
+        );
     }
 }
 

@@ -1,11 +1,17 @@
 //! Every field of Envoy Gateway's three policies is known, is written as it was read, and is neither
 //! dropped nor misspelled. `fields/*.txt` hold one field a line: its path and its type.
 
+// A panic is how a test fails, in its helpers too.
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
+use proptest::sample::Index;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
+use towergate_policy::backend_traffic::merge;
 use towergate_policy::{BackendTrafficPolicySpec, ClientTrafficPolicySpec, SecurityPolicySpec};
 
 /// The fields of a list, by path.
@@ -35,7 +41,11 @@ fn sample(kind: &str) -> Value {
 
 /// A spec in which nothing but `path` is set.
 fn spec(fields: &BTreeMap<&str, &str>, path: &str) -> Value {
-    let mut value = sample(fields[path]);
+    spec_with(fields, path, sample(fields[path]))
+}
+
+/// A spec in which nothing but `path` is set, to `value`.
+fn spec_with(fields: &BTreeMap<&str, &str>, path: &str, mut value: Value) -> Value {
     let mut rest = path;
     while let Some((container, name)) = rest.rsplit_once('.') {
         value = json!({name: value});
@@ -104,5 +114,146 @@ fn every_field_of_a_security_policy_is_refused_by_name() {
 
         let first = path.split('.').next().unwrap();
         assert_eq!(refusal.field, format!("spec.{first}"), "{path}");
+    }
+}
+
+/// Values for a field of which at least one means something to it.
+fn candidates(kind: &str) -> Vec<Value> {
+    const WORDS: [&str; 14] = [
+        "x",
+        "7s",
+        "/x",
+        "Disable",
+        "Allow",
+        "1.3",
+        "1.2",
+        "10.0.0.0/8",
+        "Random",
+        "h2",
+        "X25519",
+        "KeepUnchanged",
+        "AlwaysForwardOnly",
+        "Service",
+    ];
+    let words = WORDS.map(|word| json!(word));
+    match kind {
+        "string" => words.to_vec(),
+        "[]string" => words.map(|word| json!([word])).to_vec(),
+        "boolean" => vec![json!(true)],
+        "integer" => vec![json!(7)],
+        "int/str" => vec![json!("70Ki")],
+        _ => Vec::new(),
+    }
+}
+
+/// Whether the field at `path` is refused whatever it holds, or some value makes a difference.
+fn counts<T, C, E>(list: &'static str, path: &str, convert: fn(&T) -> Result<C, E>) -> bool
+where
+    T: DeserializeOwned,
+    C: PartialEq,
+{
+    let fields = fields(list);
+    // The same document without the field: its containers alone may have a meaning.
+    let container = path.rsplit_once('.').map(|(container, _)| container);
+    let without = match container {
+        Some(container) => {
+            let mut fields = fields.clone();
+            fields.entry(container).or_insert("object");
+            spec(&fields, container)
+        }
+        None => json!({}),
+    };
+    let without = convert(&serde_json::from_value(without).unwrap()).ok();
+    let mut accepted = candidates(fields[path])
+        .into_iter()
+        .filter_map(|value| {
+            let document = spec_with(&fields, path, value);
+            convert(&serde_json::from_value(document).unwrap()).ok()
+        })
+        .peekable();
+    accepted.peek().is_none() || accepted.any(|with| Some(with) != without)
+}
+
+fn without_effect<T, C, E>(list: &'static str, convert: fn(&T) -> Result<C, E>) -> Vec<&'static str>
+where
+    T: DeserializeOwned,
+    C: PartialEq,
+{
+    let fields = fields(list);
+    let leaves = fields
+        .iter()
+        .filter(|(path, kind)| !path.starts_with("target") && !candidates(kind).is_empty());
+    leaves
+        .map(|(path, _)| *path)
+        .filter(|path| !counts(list, path, convert))
+        .collect()
+}
+
+#[test]
+fn no_field_of_a_client_traffic_policy_is_read_and_then_forgotten() {
+    use towergate_policy::client_traffic::Context;
+
+    let forgotten = without_effect(
+        include_str!("fields/client.txt"),
+        |spec: &ClientTrafficPolicySpec| spec.listener_settings(Context::default()),
+    );
+
+    assert_eq!(
+        forgotten,
+        [
+            // Tells backends of certificates of clients, and no client shows one.
+            "headers.xForwardedClientCert.certDetailsToAdd",
+            // Concerns connections that are proxied as TCP; never had an effect on HTTP.
+            "timeout.tcp.idleTimeout",
+        ]
+    );
+}
+
+#[test]
+fn no_field_of_a_backend_traffic_policy_is_read_and_then_forgotten() {
+    use towergate_policy::backend_traffic::Context;
+
+    let forgotten = without_effect(
+        include_str!("fields/backend.txt"),
+        |spec: &BackendTrafficPolicySpec| {
+            spec.traffic(Context {
+                policy: "a/b",
+                rate_limit_headers: true,
+            })
+        },
+    );
+
+    // How a policy is merged is the business of `merge`.
+    assert_eq!(forgotten, ["mergeType"]);
+}
+
+proptest! {
+    /// Whatever two policies set, their merge is a policy; what the patch sets is in it; and merging
+    /// once more changes nothing.
+    #[test]
+    fn any_two_backend_traffic_policies_can_be_merged(
+        parent in any::<Index>(),
+        patch in any::<Index>(),
+        kind in prop::sample::select(vec!["JSONMerge", "StrategicMerge"]),
+    ) {
+        let fields = fields(include_str!("fields/backend.txt"));
+        let paths: Vec<_> = fields.keys().copied().filter(|path| *path != "mergeType").collect();
+        let read = |path: &str, kind: &str| {
+            let mut document = spec(&fields, path);
+            document["mergeType"] = json!(kind);
+            serde_json::from_value::<BackendTrafficPolicySpec>(document).unwrap()
+        };
+        let parent = read(paths[parent.index(paths.len())], kind);
+        let patch = read(paths[patch.index(paths.len())], kind);
+
+        let merged = merge(&parent, &patch);
+
+        prop_assert_eq!(&merge(&merged, &patch), &merged);
+        prop_assert_eq!(merged.targets().refs().count(), patch.targets().refs().count());
+        let written = serde_json::to_value(&patch).unwrap();
+        let merged = serde_json::to_value(&merged).unwrap();
+        for name in written.as_object().unwrap().keys() {
+            prop_assert!(merged.get(name).is_some(), "{}", name);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use http::HeaderValue;
-use towergate_core::access_log::Entry;
+use towergate_core::access_log::{Entry, RuleName};
 
 use super::names;
 use crate::time::write_rfc3339;
@@ -20,26 +20,48 @@ pub(super) fn write(entry: &Entry, out: &mut Vec<u8>) {
     object.text("x-envoy-origin-path", Some(&entry.path));
     object.text("protocol", Some(names::protocol(entry.protocol)));
     object.number("response_code", names::status(entry).into());
-    object.text("response_flags", Some(if entry.flags.is_empty() { "-" } else { &entry.flags }));
-    object.text("response_code_details", Some(&*entry.details).filter(|details| !details.is_empty()));
+    object.text(
+        "response_flags",
+        Some(if entry.flags.is_empty() {
+            "-"
+        } else {
+            &entry.flags
+        }),
+    );
+    object.text(
+        "response_code_details",
+        Some(&*entry.details).filter(|details| !details.is_empty()),
+    );
     object.text("connection_termination_details", None);
-    object.text("upstream_transport_failure_reason", entry.upstream_failure.as_deref());
+    object.text(
+        "upstream_transport_failure_reason",
+        entry.upstream_failure.as_deref(),
+    );
     object.number("bytes_received", entry.bytes_received);
     object.number("bytes_sent", entry.bytes_sent);
     object.number("duration", names::millis(entry.duration));
-    object.shown("x-envoy-upstream-service-time", entry.upstream_time.map(names::millis));
+    object.shown(
+        "x-envoy-upstream-service-time",
+        entry.upstream_time.map(names::millis),
+    );
     object.header("x-forwarded-for", entry.forwarded_for.as_ref());
     object.header("user-agent", entry.user_agent.as_ref());
     object.header("x-request-id", entry.request_id.as_ref());
     object.text(":authority", entry.authority.as_deref());
     object.shown("upstream_host", entry.upstream_host);
-    object.rule("upstream_cluster", entry, names::cluster);
+    // What the gateway answers by the route itself has a route, but no cluster.
+    let direct = entry.details == "direct_response";
+    object.rule(
+        "upstream_cluster",
+        entry.rule.as_ref().filter(|_| !direct),
+        names::cluster,
+    );
     object.shown("upstream_local_address", entry.upstream_local);
     object.shown("downstream_local_address", Some(entry.downstream_local));
     let client = std::net::SocketAddr::new(entry.client, entry.client_port);
     object.shown("downstream_remote_address", Some(client));
     object.text("requested_server_name", entry.server_name.as_deref());
-    object.rule("route_name", entry, names::route);
+    object.rule("route_name", entry.rule.as_ref(), names::route);
     object.end();
 }
 
@@ -51,7 +73,10 @@ struct Object<'a> {
 
 impl<'a> Object<'a> {
     fn begin(out: &'a mut Vec<u8>) -> Self {
-        Self { out, separator: b'{' }
+        Self {
+            out,
+            separator: b'{',
+        }
     }
 
     fn end(self) {
@@ -95,13 +120,8 @@ impl<'a> Object<'a> {
         });
     }
 
-    fn rule(
-        &mut self,
-        name: &str,
-        entry: &Entry,
-        write: fn(&mut Vec<u8>, &towergate_core::access_log::RuleName),
-    ) {
-        self.raw(name, |out| match &entry.rule {
+    fn rule(&mut self, name: &str, rule: Option<&RuleName>, write: fn(&mut Vec<u8>, &RuleName)) {
+        self.raw(name, |out| match rule {
             Some(rule) => {
                 out.push(b'"');
                 write(out, rule);
@@ -145,14 +165,32 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_null() {
-        let value: serde_json::Value = serde_json::from_str(&line(&unrouted())).expect("it is JSON");
+        let value: serde_json::Value =
+            serde_json::from_str(&line(&unrouted())).expect("it is JSON");
 
         assert_eq!(value.as_object().map(serde_json::Map::len), Some(24));
         assert_eq!(value["response_code"], 0);
         assert_eq!(value["response_flags"], "NR,DC");
-        for name in ["response_code_details", "upstream_host", "route_name", "upstream_cluster", ":authority"] {
+        for name in [
+            "response_code_details",
+            "upstream_host",
+            "route_name",
+            "upstream_cluster",
+            ":authority",
+        ] {
             assert!(value[name].is_null(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_redirect_has_a_route_but_no_cluster() {
+        let mut entry = entry();
+        entry.details = "direct_response".into();
+
+        let value: serde_json::Value = serde_json::from_str(&line(&entry)).expect("it is JSON");
+
+        assert!(value["upstream_cluster"].is_null());
+        assert!(value["route_name"].is_string());
     }
 
     #[test]

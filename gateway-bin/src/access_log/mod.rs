@@ -64,7 +64,14 @@ pub(crate) fn start(target: Target, format: LogFormat) -> std::io::Result<(Log, 
         queue: queue.clone(),
         dropped: Arc::clone(&dropped),
     };
-    Ok((log, LogHandle { queue, dropped, thread }))
+    Ok((
+        log,
+        LogHandle {
+            queue,
+            dropped,
+            thread,
+        },
+    ))
 }
 
 impl AccessLog for Log {
@@ -131,7 +138,11 @@ mod tests {
     fn lines_that_find_no_room_are_counted() {
         let (queue, _lines) = sync_channel(1);
         let dropped = Arc::<AtomicU64>::default();
-        let log = Log { format: json::write, queue, dropped: Arc::clone(&dropped) };
+        let log = Log {
+            format: json::write,
+            queue,
+            dropped: Arc::clone(&dropped),
+        };
 
         for _ in 0..3 {
             log.write(&entry());

@@ -13,14 +13,22 @@ pub(crate) fn cluster(out: &mut Vec<u8>, rule: &RuleName) {
         RouteKind::Http => "httproute",
         RouteKind::Grpc => "grpcroute",
     };
-    let _ = write!(out, "{kind}/{}/{}/rule/{}", rule.route.namespace, rule.route.name, rule.rule);
+    let _ = write!(
+        out,
+        "{kind}/{}/{}/rule/{}",
+        rule.route.namespace, rule.route.name, rule.rule
+    );
 }
 
 /// `httproute/namespace/name/rule/0/match/0/app_example_com`: Envoy's route of a match.
 pub(super) fn route(out: &mut Vec<u8>, rule: &RuleName) {
     cluster(out, rule);
     let _ = write!(out, "/match/{}/", rule.matched);
-    out.extend(rule.hostname.bytes().map(|b| if matches!(b, b'.') { b'_' } else { b }));
+    out.extend(
+        rule.hostname
+            .bytes()
+            .map(|b| if matches!(b, b'.') { b'_' } else { b }),
+    );
 }
 
 /// `HTTP/1.1`, `HTTP/2`.
@@ -116,6 +124,9 @@ pub(super) mod tests {
 
         route(&mut out, &entry().rule.expect("it has one"));
 
-        assert_eq!(String::from_utf8_lossy(&out), "httproute/team-a/app/rule/1/match/2/*_example_com");
+        assert_eq!(
+            String::from_utf8_lossy(&out),
+            "httproute/team-a/app/rule/1/match/2/*_example_com"
+        );
     }
 }

@@ -17,7 +17,11 @@ pub(super) fn write(entry: &Entry, out: &mut Vec<u8>) {
     escaped(out, entry.method.as_str().as_bytes());
     out.push(b' ');
     escaped(out, entry.path.as_bytes());
-    let flags = if entry.flags.is_empty() { "-" } else { &entry.flags };
+    let flags = if entry.flags.is_empty() {
+        "-"
+    } else {
+        &entry.flags
+    };
     let _ = write!(
         out,
         " {}\" {} {flags} {} {} {} ",

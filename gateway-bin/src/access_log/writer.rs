@@ -27,7 +27,11 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn open(target: Target) -> io::Result<Self> {
         let out = BufWriter::with_capacity(64 * 1024, open(&target)?);
-        Ok(Self { target, out, failing: false })
+        Ok(Self {
+            target,
+            out,
+            failing: false,
+        })
     }
 
     /// Writes until it is told to end or nobody is left to write for. What is buffered goes out as soon
@@ -64,7 +68,9 @@ impl Writer {
         self.note(flushed);
         match open(&self.target) {
             Ok(out) => self.out = BufWriter::with_capacity(64 * 1024, out),
-            Err(error) => tracing::error!(%error, "the access log cannot be opened again; the old file is kept"),
+            Err(error) => {
+                tracing::error!(%error, "the access log cannot be opened again; the old file is kept")
+            }
         }
     }
 

@@ -63,8 +63,25 @@ pub(super) struct BackendCounts {
 
 /// Upper bounds of a histogram's buckets in milliseconds, as in Envoy.
 pub(super) const BOUNDS: [f64; 19] = [
-    0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0, 30_000.0, 60_000.0,
-    300_000.0, 600_000.0, 1_800_000.0, 3_600_000.0,
+    0.5,
+    1.0,
+    5.0,
+    10.0,
+    25.0,
+    50.0,
+    100.0,
+    250.0,
+    500.0,
+    1000.0,
+    2500.0,
+    5000.0,
+    10_000.0,
+    30_000.0,
+    60_000.0,
+    300_000.0,
+    600_000.0,
+    1_800_000.0,
+    3_600_000.0,
 ];
 
 /// How long things took.
@@ -109,7 +126,9 @@ impl Counts {
     }
 
     fn request(&mut self, listener: &ListenerId, entry: &Entry) {
-        let class = entry.status.map_or(0, |status| usize::from(status.as_u16() / 100).min(9));
+        let class = entry
+            .status
+            .map_or(0, |status| usize::from(status.as_u16() / 100).min(9));
         let counts = at(&mut self.listeners, listener);
         counts.requests += 1;
         counts.classes[class] += 1;
@@ -209,7 +228,10 @@ impl BackendCounts {
 impl Histogram {
     fn record(&mut self, time: Duration) {
         let millis = time.as_secs_f64() * 1000.0;
-        let bucket = BOUNDS.iter().position(|bound| millis <= *bound).unwrap_or(BOUNDS.len());
+        let bucket = BOUNDS
+            .iter()
+            .position(|bound| millis <= *bound)
+            .unwrap_or(BOUNDS.len());
         self.buckets[bucket] += 1;
         self.sum += millis;
     }

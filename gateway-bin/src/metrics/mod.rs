@@ -83,7 +83,10 @@ impl Metrics {
             let counts = std::mem::take(&mut *lock(&shard));
             totals.add(counts);
         }
-        let dropped = self.dropped_log_lines.get().map_or(0, |n| n.load(Ordering::Relaxed));
+        let dropped = self
+            .dropped_log_lines
+            .get()
+            .map_or(0, |n| n.load(Ordering::Relaxed));
         text::render(&totals, &self.config, dropped)
     }
 
@@ -93,7 +96,11 @@ impl Metrics {
             let index = index.unwrap_or_else(|| {
                 let counts = Arc::<Mutex<Counts>>::default();
                 lock(&self.shards).push(Arc::clone(&counts));
-                locals.push(Local { owner: self.id, counts, warned: HashMap::new() });
+                locals.push(Local {
+                    owner: self.id,
+                    counts,
+                    warned: HashMap::new(),
+                });
                 locals.len() - 1
             });
             act(&mut locals[index])
@@ -115,7 +122,9 @@ impl Observer for Metrics {
 /// The commonest mistake of those who move here, and one that clients see only as a 400.
 fn warn_of_proxy_header(warned: &mut HashMap<u16, Instant>, port: u16, peer: std::net::SocketAddr) {
     let now = Instant::now();
-    let recent = warned.get(&port).is_some_and(|last| now.duration_since(*last) < WARNING_PAUSE);
+    let recent = warned
+        .get(&port)
+        .is_some_and(|last| now.duration_since(*last) < WARNING_PAUSE);
     if recent {
         return;
     }
@@ -139,7 +148,12 @@ mod tests {
     use super::*;
 
     fn backend() -> BackendId {
-        BackendId { kind: "Service".into(), namespace: "a".into(), name: "b\"".into(), port: 80 }
+        BackendId {
+            kind: "Service".into(),
+            namespace: "a".into(),
+            name: "b\"".into(),
+            port: 80,
+        }
     }
 
     #[test]
@@ -161,8 +175,14 @@ mod tests {
 
         for _ in 0..2 {
             let text = metrics.render();
-            assert!(text.contains("envoy_listener_downstream_cx_total{port=\"80\"} 6\n"), "{text}");
-            assert!(text.contains("envoy_listener_downstream_cx_active{port=\"80\"} 3\n"), "{text}");
+            assert!(
+                text.contains("envoy_listener_downstream_cx_total{port=\"80\"} 6\n"),
+                "{text}"
+            );
+            assert!(
+                text.contains("envoy_listener_downstream_cx_active{port=\"80\"} 3\n"),
+                "{text}"
+            );
         }
     }
 
@@ -172,7 +192,10 @@ mod tests {
 
         metrics.observe(&Event::Overflowed(&backend()));
         metrics.observe(&Event::TlsFailed(443, "no_certificate"));
-        metrics.observe(&Event::UpstreamConnected(&backend(), Duration::from_millis(7)));
+        metrics.observe(&Event::UpstreamConnected(
+            &backend(),
+            Duration::from_millis(7),
+        ));
 
         let text = metrics.render();
         let cluster = r#"envoy_cluster_name="Service/a/b\":80""#;
@@ -182,7 +205,8 @@ mod tests {
             format!("envoy_cluster_upstream_cx_connect_ms_bucket{{{cluster},le=\"10\"}} 1\n"),
             format!("envoy_cluster_upstream_cx_connect_ms_bucket{{{cluster},le=\"+Inf\"}} 1\n"),
             format!("envoy_cluster_upstream_cx_connect_ms_sum{{{cluster}}} 7\n"),
-            "envoy_listener_ssl_connection_error{port=\"443\",reason=\"no_certificate\"} 1\n".to_owned(),
+            "envoy_listener_ssl_connection_error{port=\"443\",reason=\"no_certificate\"} 1\n"
+                .to_owned(),
         ] {
             assert!(text.contains(&line), "{line}{text}");
         }

@@ -22,7 +22,8 @@ use crate::upstream::{
     Counted, Progress, ResponseBody, Sent, Source, Target, Unanswered, Upload, Wire, prepare,
 };
 
-const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+const EXPECTED_TIME: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
 /// How often a connection may turn out to be closed before a byte was sent.
 const MAX_UNSENT: u32 = 8;
@@ -156,14 +157,15 @@ impl<'a> Run<'a> {
             if self.attempts > rule.retries {
                 return self.give(result, permit, true, "URX");
             }
-            source = replay.attempt();
-            if source.is_none() {
+            if !replay.is_kept() {
                 return self.give(result, permit, false, "");
             }
             _retrying = self.picked.forwarder.breaker.acquire(Resource::Retry);
             if _retrying.is_none() {
                 return self.give(result, permit, false, "UO");
             }
+            // From here on the attempt before gets nothing more of the body.
+            source = replay.attempt();
             if let Ok(attempted) = result {
                 attempted.discard();
             }
@@ -218,9 +220,10 @@ impl<'a> Run<'a> {
             .ok_or_else(|| forwarder.no_endpoint())?;
         self.endpoint = Some(node.address());
         let active = Active::new(node);
-        if context.envoy_headers {
-            head.headers
-                .insert(ATTEMPT_COUNT, HeaderValue::from(self.attempts));
+        if context.envoy_headers
+            && let Some(time) = [self.deadline.left(), limit].into_iter().flatten().min()
+        {
+            head.headers.insert(EXPECTED_TIME, milliseconds(time));
         }
         let upload = Upload::track(source);
         let progress = upload.progress().cloned();
@@ -270,6 +273,11 @@ impl<'a> Run<'a> {
             held,
         } = sent;
         let mut response = Response::from_parts(head, Body::Empty);
+        if self.context.envoy_headers {
+            response
+                .headers_mut()
+                .insert(SERVICE_TIME, milliseconds(time));
+        }
         let upgrade = if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             Some(Tunnel {
                 io: hyper::upgrade::on(&mut response),
@@ -296,6 +304,10 @@ impl<'a> Run<'a> {
             upgrade,
         }
     }
+}
+
+fn milliseconds(time: Duration) -> HeaderValue {
+    HeaderValue::from(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 impl Attempted {

@@ -73,8 +73,8 @@ impl Breaker {
             Resource::Retry => self.limits.retries,
         };
         let count = &self.counts[resource as usize];
-        if count.fetch_add(1, Ordering::Relaxed) >= limit {
-            count.fetch_sub(1, Ordering::Relaxed);
+        if count.fetch_add(1, Ordering::SeqCst) >= limit {
+            count.fetch_sub(1, Ordering::SeqCst);
             return None;
         }
         let breaker = self.clone();
@@ -162,7 +162,8 @@ impl Slot {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.breaker.counts[self.resource as usize].fetch_sub(1, Ordering::Relaxed);
+        // In one order with the count of those that wait, or one of them could be missed.
+        self.breaker.counts[self.resource as usize].fetch_sub(1, Ordering::SeqCst);
         if self.resource == Resource::Connection {
             self.breaker.wake();
         }

@@ -43,6 +43,14 @@ impl Deadline {
         self.expires
     }
 
+    /// What is left of the request's time.
+    pub(super) fn left(&self) -> Option<Duration> {
+        match self.ends {
+            Some(at) => Some(at.saturating_duration_since(Instant::now())),
+            None => self.limit,
+        }
+    }
+
     /// Runs `work`, at most for `attempt` and what is left of the request's time. Neither runs while
     /// `upload` goes on.
     ///

@@ -50,6 +50,11 @@ impl Replay {
         })))
     }
 
+    /// Whether there can be another attempt.
+    pub(crate) fn is_kept(&self) -> bool {
+        !lock(&self.0).lost
+    }
+
     /// A body for another attempt, from the start; `None` if it is no longer there.
     pub(crate) fn attempt(&self) -> Option<ReplayBody> {
         let mut kept = lock(&self.0);
@@ -63,10 +68,13 @@ impl Replay {
             next: 0,
             sent: 0,
             done: kept.ended && kept.frames.is_empty() && kept.trailers.is_none(),
-            hint: kept.hint.clone(),
+            hint: kept.hint,
         })
     }
 }
+
+/// What a body gives when it is polled.
+type Next = Option<Result<Frame<Bytes>, BoxError>>;
 
 /// A body for one attempt.
 #[derive(Debug)]
@@ -82,11 +90,7 @@ pub(crate) struct ReplayBody {
 
 impl ReplayBody {
     /// The next frame of an attempt that is at `next`, and whether it is the last.
-    fn poll_kept(
-        kept: &mut Kept,
-        next: &mut usize,
-        cx: &mut Context<'_>,
-    ) -> Poll<(Option<Result<Frame<Bytes>, BoxError>>, bool)> {
+    fn poll_kept(kept: &mut Kept, next: &mut usize, cx: &mut Context<'_>) -> Poll<(Next, bool)> {
         if let Some(frame) = kept.frames.get(*next) {
             *next += 1;
             let last = kept.ended && *next == kept.frames.len() && kept.trailers.is_none();

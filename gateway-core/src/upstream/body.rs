@@ -11,6 +11,7 @@ use tokio::time::Sleep;
 
 use super::http1::{Driven, Http1, Open};
 use super::http2::Stream;
+use super::upload::StopUpload;
 use crate::balance::Active;
 use crate::body::BoxError;
 use crate::traffic::breaker::Permit;
@@ -21,8 +22,11 @@ pub(crate) enum Held {
     Http1(Box<Http1>),
     /// Driven by its own task; closed at the end.
     Driven(#[allow(dead_code, reason = "kept for its drop")] Driven),
-    /// A place on a shared connection.
-    Http2(#[allow(dead_code, reason = "kept for its drop")] Stream),
+    /// A place on a shared connection; the rest of the upload is stopped at the end.
+    Http2(
+        #[allow(dead_code, reason = "kept for its drop")] Stream,
+        #[allow(dead_code, reason = "kept for its drop")] StopUpload,
+    ),
 }
 
 /// What is counted while a request is under way.
@@ -46,7 +50,7 @@ impl Held {
     pub(crate) fn detach(self) -> Option<Open> {
         match self {
             Self::Driven(driven) => driven.detach(),
-            Self::Http1(_) | Self::Http2(_) => None,
+            Self::Http1(_) | Self::Http2(..) => None,
         }
     }
 }

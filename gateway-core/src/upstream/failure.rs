@@ -31,9 +31,10 @@ pub(super) fn classify(error: hyper::Error) -> Error {
     if let Some(reset) = find::<h2::Error>(&error) {
         return match reset.reason() {
             Some(h2::Reason::REFUSED_STREAM) => Error::Refused(Some(error)),
+            // Only requests that the backend has not looked at end like this (RFC 9113, section 6.8).
+            _ if reset.is_go_away() && reset.is_remote() => Error::Refused(Some(error)),
             _ if reset.is_io() => Error::Terminated(Some(error)),
             _ if reset.is_reset() && reset.is_remote() => Error::RemoteReset(Some(error)),
-            _ if reset.is_go_away() && reset.is_remote() => Error::Terminated(Some(error)),
             _ => Error::Protocol(Some(error)),
         };
     }

@@ -100,14 +100,13 @@ impl Http1 {
         self.slot.breaker()
     }
 
-    /// Whether the connection is open and ready for a request.
+    /// Whether the connection is open and ready for a request. Whatever the socket has is looked at, even
+    /// if this task should give way to others by now: bytes that nobody asked for must not be taken for
+    /// the next response.
     pub(super) fn is_ready(&mut self) -> bool {
+        let idle = pin!(tokio::task::unconstrained(&mut self.driver));
         let mut cx = Context::from_waker(Waker::noop());
-        self.poll_driver(&mut cx).is_pending() && self.sender.is_ready()
-    }
-
-    fn poll_driver(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        Pin::new(&mut self.driver).poll(cx)
+        idle.poll(&mut cx).is_pending() && self.sender.is_ready()
     }
 
     /// Sends a request and reads the response's head. If this is dropped, the connection is closed.
@@ -145,7 +144,7 @@ impl Http1 {
 
     /// Reads on. What the response's body gets must be looked at after each call.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.poll_driver(cx).map(drop)
+        Pin::new(&mut self.driver).poll(cx).map(drop)
     }
 
     /// Gives the connection a task of its own. The connection is closed when what is returned is

@@ -13,10 +13,12 @@
 //! Each worker has idle connections of its own.
 
 mod body;
+mod checkout;
 mod connect;
 mod failure;
 mod http1;
 mod http2;
+mod idle;
 mod pool;
 mod request;
 mod stream;
@@ -26,8 +28,9 @@ pub use body::ResponseBody;
 pub use pool::{Pool, Transport};
 
 pub(crate) use body::Counted;
+pub(crate) use checkout::{Checkout, Sent};
 pub(crate) use failure::ClientBody;
 pub(crate) use http1::{Open, Unanswered};
-pub(crate) use pool::{Sent, Target};
+pub(crate) use pool::Target;
 pub(crate) use request::{Wire, prepare};
 pub(crate) use upload::{Progress, Source, Upload};

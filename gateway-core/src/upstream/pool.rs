@@ -1,27 +1,23 @@
 //! The connections of all rules that want the same transport, apart for each worker.
 
-use std::collections::HashMap;
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use http::{Request, Version, response};
-use hyper::body::Incoming;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 use towergate_tls::client::ClientTls;
 use towergate_tls::connector::CryptoProvider;
 
-use super::Upload;
-use super::body::Held;
+use super::Checkout;
 use super::connect::{Connected, Tls, connect};
-use super::http1::{Http1, Told, Unanswered};
+use super::http1::{Http1, Told};
 use super::http2::{Http2, Stream};
+use super::idle::Connections;
 use crate::balance::{Cluster, Node, shard};
 use crate::error::Error;
-use crate::http::hop_by_hop;
-use crate::http::upgrade::Upgrade;
 use crate::observer::{Event, Observer};
 use crate::plan::{Backend, BackendProtocol, Traffic};
 use crate::snapshot::Live;
@@ -74,16 +70,6 @@ pub struct Pool {
 #[repr(align(128))]
 struct Shard(Mutex<Connections>);
 
-#[derive(Default)]
-struct Connections {
-    /// Last used last.
-    http1: HashMap<(SocketAddr, bool), Vec<Box<Http1>>>,
-    http2: HashMap<SocketAddr, Vec<Arc<Http2>>>,
-    /// Held while a connection is opened, so that requests that come together share it.
-    opening: HashMap<SocketAddr, Arc<tokio::sync::Mutex<()>>>,
-    swept: bool,
-}
-
 /// Where a request is to go, and on whose account.
 #[derive(Clone, Copy)]
 pub(crate) struct Target<'a> {
@@ -102,19 +88,6 @@ impl Target<'_> {
             cluster: self.cluster.clone(),
         }
     }
-}
-
-/// A connection that is ready for one request.
-pub(crate) enum Checkout {
-    Http1(Box<Http1>),
-    Http2(Stream),
-}
-
-/// What came of a request: the response's head is checked, its body not yet read.
-pub(crate) struct Sent {
-    pub(crate) head: response::Parts,
-    pub(crate) incoming: Incoming,
-    pub(crate) held: Held,
 }
 
 impl Pool {
@@ -172,7 +145,7 @@ impl Pool {
     fn take_idle(&self, to: &Target<'_>) -> Option<Box<Http1>> {
         let key = (to.node.address(), to.keep_case);
         loop {
-            let mut connection = self.mine().http1.get_mut(&key)?.pop()?;
+            let mut connection = self.mine().take(key)?;
             if !connection.is_ready()
                 || connection.is_expired(self.transport.max_connection_duration)
             {
@@ -230,15 +203,9 @@ impl Pool {
     /// Closes one idle connection that counts for `breaker`, of any worker.
     fn evict_idle(&self, breaker: &Arc<Breaker>) {
         for shard in &self.shards {
-            let mut connections = lock(shard);
-            for list in connections.http1.values_mut() {
-                let mine = |c: &Box<Http1>| Arc::ptr_eq(c.breaker(), breaker);
-                if let Some(place) = list.iter().position(mine) {
-                    let evicted = list.remove(place);
-                    drop(connections);
-                    drop(evicted);
-                    return;
-                }
+            let evicted = lock(shard).take_of(breaker);
+            if evicted.is_some() {
+                return;
             }
         }
     }
@@ -257,21 +224,14 @@ impl Pool {
 
     /// Makes a connection idle.
     pub(super) fn put(&self, connection: Box<Http1>) {
-        let breaker = connection.breaker().clone();
-        let key = (connection.node.address(), connection.keep_case);
         let mine = shard(SHARDS);
         let mut connections = lock(&self.shards[mine]);
-        connections.http1.entry(key).or_default().push(connection);
         self.sweep_later(&mut connections, mine);
-        drop(connections);
-        breaker.wake();
+        connections.put(connection);
     }
 
     fn take_stream(&self, address: SocketAddr) -> Option<Stream> {
-        let mut connections = self.mine();
-        let list = connections.http2.get_mut(&address)?;
-        list.retain(|connection| connection.is_open(&self.transport));
-        list.iter().find_map(Http2::open_stream)
+        self.mine().take_stream(address, &self.transport)
     }
 
     async fn open_http2(&self, to: &Target<'_>) -> Result<Stream, Error> {
@@ -280,8 +240,11 @@ impl Pool {
             .breaker
             .acquire(Resource::Pending)
             .ok_or_else(|| overflow(to))?;
-        let opening = self.mine().opening.entry(address).or_default().clone();
-        let _turn = opening.lock().await;
+        let turn = self.mine().turn(address);
+        let Some(_turn) = turn.take().await else {
+            let error = io::Error::other("the connection that was waited for failed");
+            return Err(Error::Connect(address, error));
+        };
         if let Some(stream) = self.take_stream(address) {
             return Ok(stream);
         }
@@ -293,15 +256,12 @@ impl Pool {
                 Err(slot) => slot,
             },
         };
-        let connection = Http2::handshake(self.connect(to).await?, slot, to).await?;
+        let connected = self.connect(to).await.inspect_err(|_| turn.fail())?;
+        let connection = Http2::handshake(connected, slot, to).await?;
         let stream = connection.open_stream().ok_or_else(|| overflow(to))?;
         let mine = shard(SHARDS);
         let mut connections = lock(&self.shards[mine]);
-        connections
-            .http2
-            .entry(address)
-            .or_default()
-            .push(connection);
+        connections.share(address, connection);
         self.sweep_later(&mut connections, mine);
         Ok(stream)
     }
@@ -335,40 +295,14 @@ impl Pool {
 
     /// Closes what has ended or was idle for too long. Returns whether anything is left.
     fn sweep(&self, shard: usize, passed: Duration) -> bool {
-        let mut closed = Vec::new();
         let mut connections = lock(&self.shards[shard]);
-        let limit = self.transport.idle_timeout.unwrap_or(Duration::MAX);
-        for list in connections.http1.values_mut() {
-            let ended = |connection: &mut Box<Http1>| {
-                connection.idle_for += passed;
-                connection.idle_for >= limit
-                    || connection.node.is_gone()
-                    || connection.is_expired(self.transport.max_connection_duration)
-                    || !connection.is_ready()
-            };
-            closed.extend(list.extract_if(.., ended));
-        }
-        connections.http1.retain(|_, list| !list.is_empty());
-        for list in connections.http2.values_mut() {
-            list.retain(|connection| {
-                let mut idle = connection
-                    .idle_for
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                *idle = if connection.streams() > 0 {
-                    Duration::ZERO
-                } else {
-                    *idle + passed
-                };
-                *idle < limit && connection.is_open(&self.transport)
-            });
-        }
-        connections.http2.retain(|_, list| !list.is_empty());
-        connections
-            .opening
-            .retain(|_, turn| Arc::strong_count(turn) > 1);
-        connections.swept = !connections.http1.is_empty() || !connections.http2.is_empty();
-        connections.swept
+        let closed = connections.sweep(&self.transport, passed);
+        let left = !connections.is_empty();
+        connections.swept = left;
+        drop(connections);
+        // Not under the lock: whoever hears of it may come for a connection.
+        drop(closed);
+        left
     }
 }
 
@@ -398,53 +332,6 @@ fn overflow(to: &Target<'_>) -> Error {
 
 fn lock(shard: &Shard) -> MutexGuard<'_, Connections> {
     shard.0.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Checkout {
-    /// This side's address.
-    pub(crate) fn local(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Http1(connection) => connection.local,
-            Self::Http2(stream) => stream.local(),
-        }
-    }
-
-    /// Sends a request and checks the response's head. `upgrade` is what it asks for.
-    pub(crate) async fn send(
-        self,
-        request: Request<Upload>,
-        upgrade: Option<&Upgrade>,
-    ) -> Result<Sent, Unanswered> {
-        let progress = request.body().progress().cloned();
-        let (response, held) = match self {
-            Self::Http1(connection) if upgrade.is_some() => {
-                let (mut sender, driven) = connection.spawn(true);
-                let response = sender.send_request(request).await;
-                let response =
-                    response.map_err(|e| Unanswered::Sent(super::failure::classify(e)))?;
-                (response, Held::Driven(driven))
-            }
-            Self::Http1(connection) => {
-                let (response, connection) = connection.exchange(request).await?;
-                // The upload must go on while the client is slow to read the response.
-                let held = match progress.is_some_and(|progress| !progress.is_done()) {
-                    true => Held::Driven(connection.spawn(false).1),
-                    false => Held::Http1(connection),
-                };
-                (response, held)
-            }
-            Self::Http2(stream) => (stream.exchange(request).await?, Held::Http2(stream)),
-        };
-        let (mut head, incoming) = response.into_parts();
-        hop_by_hop::response(&mut head, upgrade)
-            .map_err(|_| Unanswered::Sent(Error::Protocol(None)))?;
-        head.version = Version::HTTP_11;
-        Ok(Sent {
-            head,
-            incoming,
-            held,
-        })
-    }
 }
 
 impl fmt::Debug for Pool {

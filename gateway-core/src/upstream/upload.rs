@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -13,17 +13,28 @@ use super::ClientBody;
 use crate::Body;
 use crate::traffic::ReplayBody;
 
-/// How far the upload has come: whether all of the client's body was read.
+/// How far the upload has come, known to both who sends it and who waits for the response.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
-    done: AtomicBool,
-    waker: AtomicWaker,
+    state: AtomicU8,
+    waiting: AtomicWaker,
+    sending: AtomicWaker,
 }
+
+const GOING: u8 = 0;
+const DONE: u8 = 1;
+const FAILED: u8 = 2;
+const STOPPED: u8 = 3;
 
 impl Progress {
     /// Whether all of the client's body was read.
     pub(crate) fn is_done(&self) -> bool {
-        self.done.load(Ordering::Acquire)
+        self.state.load(Ordering::Acquire) == DONE
+    }
+
+    /// Whether the client's body ended in an error.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.state.load(Ordering::Acquire) == FAILED
     }
 
     /// As [`is_done`](Self::is_done); if it is not, the task is woken when it is.
@@ -31,13 +42,42 @@ impl Progress {
         if self.is_done() {
             return true;
         }
-        self.waker.register(cx.waker());
+        self.waiting.register(cx.waker());
         self.is_done()
     }
 
+    /// All of the client's body was read.
     pub(crate) fn finish(&self) {
-        if !self.done.swap(true, Ordering::Release) {
-            self.waker.wake();
+        self.end(DONE);
+    }
+
+    /// Nobody wants the rest of the client's body.
+    pub(crate) fn stop(&self) {
+        self.end(STOPPED);
+        self.sending.wake();
+    }
+
+    fn end(&self, state: u8) {
+        let order = (Ordering::AcqRel, Ordering::Acquire);
+        let ended = self.state.compare_exchange(GOING, state, order.0, order.1);
+        if ended.is_ok() {
+            self.waiting.wake();
+        }
+    }
+
+    fn poll_stopped(&self, cx: &mut Context<'_>) -> bool {
+        self.sending.register(cx.waker());
+        self.state.load(Ordering::Acquire) == STOPPED
+    }
+}
+
+/// Stops an upload when dropped, unless it has ended.
+pub(crate) struct StopUpload(pub(crate) Option<Arc<Progress>>);
+
+impl Drop for StopUpload {
+    fn drop(&mut self) {
+        if let Some(progress) = &self.0 {
+            progress.stop();
         }
     }
 }
@@ -86,17 +126,22 @@ impl http_body::Body for Upload {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ClientBody>>> {
         let this = self.get_mut();
+        if let Some(progress) = &this.progress
+            && progress.poll_stopped(cx)
+        {
+            let error = "the response has ended".into();
+            return Poll::Ready(Some(Err(ClientBody(error))));
+        }
         let frame = ready!(match &mut this.source {
             Source::Once(body) => Pin::new(body).poll_frame(cx),
             Source::Replay(body) => Pin::new(body).poll_frame(cx),
         });
-        let ended = match &frame {
-            None => true,
-            Some(Ok(frame)) => frame.is_trailers() || this.is_end_stream(),
-            Some(Err(_)) => false,
-        };
-        if ended && let Some(progress) = &this.progress {
-            progress.finish();
+        if let Some(progress) = &this.progress {
+            match &frame {
+                Some(Err(_)) => progress.end(FAILED),
+                Some(Ok(frame)) if frame.is_data() && !this.is_end_stream() => {}
+                Some(Ok(_)) | None => progress.finish(),
+            }
         }
         Poll::Ready(frame.map(|frame| frame.map_err(ClientBody)))
     }

@@ -7,7 +7,7 @@ use super::balance::{
 };
 use crate::Refusal;
 use crate::common::HeaderNameRef;
-use crate::refusal::{duration, header_name, number};
+use crate::parse::{duration, header_name, number};
 
 const HASH: &str = "spec.loadBalancer.consistentHash";
 
@@ -101,7 +101,9 @@ fn maglev(hash: &ConsistentHash) -> Result<Plan, Refusal> {
             cookie_key(cookie.as_ref().ok_or_else(|| missing("cookie"))?)?
         }
         Some(ConsistentHashType::QueryParams) => {
-            let params = query_params.as_ref().ok_or_else(|| missing("queryParams"))?;
+            let params = query_params
+                .as_ref()
+                .ok_or_else(|| missing("queryParams"))?;
             let name = |p: &super::balance::QueryParam| p.name.clone().unwrap_or_default();
             HashKey::Query(params.iter().map(name).collect())
         }
@@ -167,7 +169,7 @@ fn is_prime(number: u32) -> bool {
     number >= 2
         && (2..)
             .take_while(|divisor| divisor * divisor <= number)
-            .all(|divisor| number % divisor != 0)
+            .all(|divisor| !number.is_multiple_of(divisor))
 }
 
 #[cfg(test)]
@@ -220,7 +222,10 @@ mod tests {
             }));
 
             let message = plan.unwrap_err().message;
-            assert!(message.contains(&format!("the {missing} field")), "{message}");
+            assert!(
+                message.contains(&format!("the {missing} field")),
+                "{message}"
+            );
         }
     }
 
@@ -233,10 +238,17 @@ mod tests {
             }},
         }));
 
-        let Ok(Plan::ConsistentHash { key: HashKey::Cookie(cookie), .. }) = plan else {
+        let Ok(Plan::ConsistentHash {
+            key: HashKey::Cookie(cookie),
+            ..
+        }) = plan
+        else {
             panic!("{plan:?}");
         };
         assert_eq!(cookie.ttl, Some(std::time::Duration::from_secs(60)));
-        assert_eq!(cookie.attributes, [("SameSite".to_owned(), "Strict".to_owned())]);
+        assert_eq!(
+            cookie.attributes,
+            [("SameSite".to_owned(), "Strict".to_owned())]
+        );
     }
 }

@@ -11,8 +11,8 @@ use super::cluster::{
 use super::health::HealthCheck;
 use super::model::{BackendTrafficPolicySpec, HttpUpgrade, RoutingType};
 use super::{balance_plan, local_limit};
-use crate::common::{Deprecated, DurationText};
-use crate::refusal::{duration, number};
+use crate::common::Deprecated;
+use crate::parse::{duration, number, timer};
 use crate::{Policy, Refusal};
 
 /// What a policy has to know of itself and of where it is applied.
@@ -92,8 +92,16 @@ impl BackendTrafficPolicySpec {
     /// The deprecated fields that are given; also of a policy that is refused.
     pub fn deprecated(&self) -> Vec<Deprecated> {
         [
-            (self.target_ref.is_some(), "spec.targetRef", "spec.targetRefs"),
-            (self.compression.is_some(), "spec.compression", "spec.compressor"),
+            (
+                self.target_ref.is_some(),
+                "spec.targetRef",
+                "spec.targetRefs",
+            ),
+            (
+                self.compression.is_some(),
+                "spec.compression",
+                "spec.compressor",
+            ),
         ]
         .into_iter()
         .filter(|(given, ..)| *given)
@@ -157,16 +165,6 @@ fn check_routing(routing: Option<&RoutingType>) -> Result<(), Refusal> {
         )),
         Some(RoutingType::Other(word)) => Err(Refusal::unknown("spec.routingType", word)),
     }
-}
-
-/// A timer that 0 switches off; `default` if it is not given.
-fn timer(
-    field: &str,
-    text: Option<&DurationText>,
-    default: Option<Duration>,
-) -> Result<Option<Duration>, Refusal> {
-    let given = duration(field, text)?;
-    Ok(given.map_or(default, |time| (time > Duration::ZERO).then_some(time)))
 }
 
 /// Traffic with the timers of the policy.
@@ -262,8 +260,7 @@ fn breaker(breaker: Option<&CircuitBreaker>) -> Result<(plan::Breaker, Option<u3
     let limits = plan::Breaker {
         connections: limit("maxConnections", max_connections)?.unwrap_or(defaults.connections),
         pending: limit("maxPendingRequests", max_pending_requests)?.unwrap_or(defaults.pending),
-        requests: limit("maxParallelRequests", max_parallel_requests)?
-            .unwrap_or(defaults.requests),
+        requests: limit("maxParallelRequests", max_parallel_requests)?.unwrap_or(defaults.requests),
         retries: limit("maxParallelRetries", max_parallel_retries)?.unwrap_or(defaults.retries),
         connections_per_endpoint: per_endpoint,
     };

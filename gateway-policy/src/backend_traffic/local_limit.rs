@@ -12,11 +12,11 @@ use super::limit::{
 };
 use crate::Refusal;
 use crate::common::{MethodMatch, PathMatch, PathMatchKind};
+use crate::parse::{header_name, network, number};
 use crate::rate_limit::{
     HeaderRule, Limit, LimitRule, LocalRateLimit, MethodRule, PathRule, PathTest, QueryRule,
     Selector, SourceRule, ValueTest,
 };
-use crate::refusal::{header_name, network, number};
 
 const RULES: &str = "spec.rateLimit.local.rules";
 
@@ -74,7 +74,7 @@ fn local_limit(rules: &[RateLimitRule], context: Context<'_>) -> Result<LocalRat
         }
     }
     let unit = (limit.default.as_ref()).map_or(Duration::from_secs(1), |limit| limit.period);
-    let fits = |rule: &LimitRule| rule.limit.period.as_secs() % unit.as_secs() == 0;
+    let fits = |rule: &LimitRule| rule.limit.period.as_secs().is_multiple_of(unit.as_secs());
     if !limit.rules.iter().all(fits) {
         return Err(Refusal::invalid(
             RULES,
@@ -93,10 +93,7 @@ fn rule(field: &str, rule: &RateLimitRule) -> Result<LimitRule, Refusal> {
         shadow_mode,
         x_rate_limit_headers,
     } = rule;
-    Refusal::unless(
-        *shadow_mode != Some(true),
-        &format!("{field}.shadowMode"),
-    )?;
+    Refusal::unless(*shadow_mode != Some(true), &format!("{field}.shadowMode"))?;
     let limit = limit.clone().unwrap_or_default();
     if limit.from_metadata.is_some() {
         return Err(Refusal::invalid(
@@ -104,7 +101,9 @@ fn rule(field: &str, rule: &RateLimitRule) -> Result<LimitRule, Refusal> {
             "limit fromMetadata is not supported for Local Rate Limits",
         ));
     }
-    let (request, response) = cost.clone().map_or((None, None), |c| (c.request, c.response));
+    let (request, response) = cost
+        .clone()
+        .map_or((None, None), |c| (c.request, c.response));
     if response.is_some() {
         return Err(Refusal::invalid(
             field,

@@ -42,7 +42,7 @@ model! {
         /// The target (deprecated).
         target_ref: TargetRef = "targetRef",
         /// The targets.
-        target_refs: Vec<TargetRef> = "targetRefs" [Items(0, 16)],
+        target_refs: Vec<TargetRef> = "targetRefs",
         /// Further targets, by label.
         target_selectors: Vec<TargetSelector> = "targetSelectors",
         /// How the policy is merged into its parent; not at all if it is not given.

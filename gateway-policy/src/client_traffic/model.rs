@@ -65,7 +65,7 @@ model! {
         /// The target (deprecated).
         target_ref: TargetRef = "targetRef",
         /// The targets.
-        target_refs: Vec<TargetRef> = "targetRefs" [Items(0, 16)],
+        target_refs: Vec<TargetRef> = "targetRefs",
         /// Further targets, by label.
         target_selectors: Vec<TargetSelector> = "targetSelectors",
         /// TCP keep-alive of clients' connections.

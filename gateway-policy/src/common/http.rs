@@ -101,10 +101,12 @@ model! {
 
 impl StringMatch {
     fn rules(&self, report: &mut Report) {
-        if let (Some(StringMatchKind::RegularExpression), Some(value)) = (&self.kind, &self.value) {
-            if let Err(error) = Regex::new(value) {
-                report.fault(format!("regex {value:?} is invalid: {error}"));
-            }
+        if self.kind != Some(StringMatchKind::RegularExpression) {
+            return;
+        }
+        let parsed = self.value.as_deref().map(Regex::new);
+        if let Some(Err(error)) = parsed {
+            report.fault(format!("the regular expression is invalid: {error}"));
         }
     }
 }

@@ -105,7 +105,7 @@ impl<'a> Targets<'a> {
     /// The rules of all policies about their targets; `kinds` are those that the policy may have.
     pub(crate) fn check(&self, kinds: &[&str], report: &mut Report) {
         report.rule(
-            self.single.is_some() != !self.list.is_empty() || !self.selectors.is_empty(),
+            self.single.is_some() == self.list.is_empty() || !self.selectors.is_empty(),
             "either targetRef or targetRefs must be used",
         );
         check_refs("targetRef", self.single, kinds, report);

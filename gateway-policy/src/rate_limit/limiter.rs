@@ -7,10 +7,10 @@ use std::time::Instant;
 use http::{HeaderName, HeaderValue, StatusCode, request};
 use towergate_core::policy::{Guard, Rejection, ResponseEdits};
 
+use super::Limit;
 use super::bucket::{Bucket, Level};
 use super::distinct::DistinctBuckets;
 use super::selector::Selector;
-use super::Limit;
 
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
@@ -144,9 +144,7 @@ mod tests {
     use towergate_core::http::client_ip::ClientIp;
     use towergate_core::plan::TextMatch;
 
-    use super::super::{
-        HeaderRule, LimitRule, LocalRateLimit, MethodRule, SourceRule, ValueTest,
-    };
+    use super::super::{HeaderRule, LimitRule, LocalRateLimit, MethodRule, SourceRule, ValueTest};
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3600);
@@ -242,10 +240,18 @@ mod tests {
         assert_eq!(rejection.body, "local_rate_limited");
         assert_eq!(rejection.flag, "RL");
         assert_eq!(rejection.details, "local_rate_limited");
-        let names: Vec<_> = rejection.headers.iter().map(|(name, _)| name.as_str()).collect();
+        let names: Vec<_> = rejection
+            .headers
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
         assert_eq!(
             names,
-            ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"]
+            [
+                "x-ratelimit-limit",
+                "x-ratelimit-remaining",
+                "x-ratelimit-reset"
+            ]
         );
     }
 
@@ -327,10 +333,7 @@ mod tests {
     fn of_several_rules_the_strictest_decides_whatever_their_order() {
         let loose = rule(network("127.0.0.0/8", false), Limit::new(100, HOUR));
         let strict = rule(network("127.9.0.0/16", false), Limit::new(2, HOUR));
-        for order in [
-            vec![loose.clone(), strict.clone()],
-            vec![strict.clone(), loose.clone()],
-        ] {
+        for order in [vec![loose.clone(), strict.clone()], vec![strict, loose]] {
             let limiter = rules(order, None).limiter();
 
             assert_eq!(

@@ -46,7 +46,7 @@ use towergate_core::snapshot::Live;
 
 use self::bucket::Bucket;
 use self::distinct::DistinctBuckets;
-use self::limiter::{Counter, Counted};
+use self::limiter::{Counted, Counter};
 use crate::Policy;
 
 /// A local rate limit (BackendTrafficPolicy `rateLimit.local`).
@@ -156,7 +156,9 @@ impl LocalRateLimit {
         };
         let default = self.default.as_ref().map(|limit| count(&[], limit));
         let rules = self.rules.iter();
-        let rules = rules.map(|rule| count(&rule.selectors, &rule.limit)).collect();
+        let rules = rules
+            .map(|rule| count(&rule.selectors, &rule.limit))
+            .collect();
         Limiter::new(rules, default, self.headers)
     }
 }
@@ -184,9 +186,7 @@ fn live_counter(live: &Live, key: CounterKey) -> Counter {
             Arc::new(DistinctBuckets::new(key.requests, key.period))
         }))
     } else {
-        Counter::One(live.share(key, |key| {
-            Arc::new(Bucket::new(key.requests, key.period))
-        }))
+        Counter::One(live.share(key, |key| Arc::new(Bucket::new(key.requests, key.period))))
     }
 }
 

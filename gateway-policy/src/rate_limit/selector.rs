@@ -264,7 +264,10 @@ mod tests {
 
         assert!(one.is_some() && two.is_some());
         assert_ne!(one, two);
-        assert_eq!(one, key(&selector, &head("PUT", "/a", &[("x-user", "one")])));
+        assert_eq!(
+            one,
+            key(&selector, &head("PUT", "/a", &[("x-user", "one")]))
+        );
     }
 
     #[test]
@@ -299,9 +302,8 @@ mod tests {
             }),
             ..Default::default()
         };
-        let matches = |prefix: &str, path: &str| {
-            key(&selector(prefix), &head("GET", path, &[])).is_some()
-        };
+        let matches =
+            |prefix: &str, path: &str| key(&selector(prefix), &head("GET", path, &[])).is_some();
 
         assert!(matches("/a", "/a"));
         assert!(matches("/a", "/a/b?c"));

@@ -197,3 +197,73 @@ async fn trailers_pass() {
     assert_eq!(collected.trailers().unwrap()["grpc-status"], "0");
     assert_eq!(rig.forwarder.breaker.in_use(Resource::Request), 0);
 }
+
+#[tokio::test]
+async fn a_clients_broken_body_is_the_clients_fault() {
+    let backend = start(vec![Act::Hang]).await;
+    let rig = rig(Traffic::default(), &backend);
+    let (sender, body) = streamed();
+    sender.send(Ok("abc".into())).unwrap();
+    sender
+        .send(Err(std::io::Error::other("malformed chunk")))
+        .unwrap();
+
+    let answer = rig.refusal(post(body)).await;
+
+    assert_eq!((answer.status.as_u16(), answer.flag), (400, "DPE"));
+}
+
+#[tokio::test]
+async fn an_upload_stops_when_its_response_has_ended() {
+    let backend = start(vec![Act::Answer]).await;
+    let rig = rig(Traffic::default(), &backend);
+    let (sender, body) = streamed();
+    sender.send(Ok("abc".into())).unwrap();
+
+    let forwarded = rig.forward(post(body)).await.unwrap();
+    assert_eq!(read(forwarded.response).await, (200, "ok".to_owned()));
+
+    until(|| sender.is_closed()).await;
+    assert_eq!(rig.fetch().await.0, 200);
+    assert_eq!(backend.accepts.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_refused_stream_is_tried_again() {
+    let backend = start(vec![Act::Refuse, Act::Answer]).await;
+    let traffic = Traffic {
+        retry: Some(crate::plan::Retry {
+            retries: 1,
+            on: crate::plan::RetryOn {
+                refused_stream: true,
+                ..Default::default()
+            },
+            base_interval: Duration::from_millis(1),
+            max_interval: None,
+            attempt_timeout: None,
+        }),
+        ..Default::default()
+    };
+    let rig = rig(traffic, &backend);
+
+    let forwarded = rig.forward(post("body")).await.unwrap();
+
+    assert_eq!(forwarded.attempts, 2);
+    assert_eq!(read(forwarded.response).await, (200, "ok".to_owned()));
+}
+
+#[tokio::test]
+async fn those_that_wait_for_a_connection_share_its_failure() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let rig = Rig::speaking(BackendProtocol::Http2, Traffic::default(), &[address]);
+
+    let all = futures_util::future::join_all((0..20).map(|_| rig.forward(get("/")))).await;
+
+    assert!(all.iter().all(|result| {
+        let answer = result.as_ref().unwrap_err().error.answer();
+        (answer.status.as_u16(), answer.flag) == (503, "UF")
+    }));
+    assert_eq!(rig.observer.count("UpstreamConnectFailed"), 1);
+}

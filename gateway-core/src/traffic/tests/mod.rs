@@ -2,10 +2,12 @@
 
 mod backend;
 mod bodies;
+mod churn;
 mod faults;
 mod http2;
 mod limits;
 mod retries;
+mod tls;
 mod upgrades;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

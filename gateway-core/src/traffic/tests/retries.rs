@@ -203,7 +203,7 @@ async fn the_time_of_the_request_covers_all_attempts() {
 }
 
 #[tokio::test]
-async fn the_attempt_is_counted_for_the_backend_with_envoy_headers() {
+async fn envoy_headers_say_how_long_it_may_take_and_how_long_it_took() {
     let backend = Backend::start(vec![vec![answer(503, "no")], vec![answer(200, "ok")]]).await;
     let rig = Rig::new(retrying(2, default_on()), &[backend.address]);
     let observer: Arc<dyn Observer> = rig.observer.clone();
@@ -215,12 +215,48 @@ async fn the_attempt_is_counted_for_the_backend_with_envoy_headers() {
         upgrade: None,
     };
 
-    rig.forwarder.forward(&context, get("/")).await.unwrap();
+    let forwarded = rig.forwarder.forward(&context, get("/")).await.unwrap();
 
-    for (n, request) in (1..).zip(backend.seen()) {
-        assert!(
-            request.contains(&format!("x-envoy-attempt-count: {n}\r\n")),
-            "{request}"
-        );
-    }
+    let took = &forwarded.response.headers()["x-envoy-upstream-service-time"];
+    assert!(took.to_str().unwrap().parse::<u64>().unwrap() < 15_000);
+    let allowed: Vec<u64> = backend
+        .seen()
+        .iter()
+        .map(|head| {
+            let value = head
+                .split("x-envoy-expected-rq-timeout-ms: ")
+                .nth(1)
+                .unwrap();
+            value.lines().next().unwrap().parse().unwrap()
+        })
+        .collect();
+    assert_eq!(allowed[0], 15_000);
+    assert!(allowed[1] < 15_000, "the second attempt has what is left");
+}
+
+#[tokio::test]
+async fn an_early_answer_to_an_upload_is_tried_again_with_the_whole_body() {
+    let backend = Backend::start(vec![vec![answer(503, "no")], vec![answer(200, "ok")]]).await;
+    let rig = Rig::new(retrying(2, default_on()), &[backend.address]);
+    let (sender, body) = streamed();
+    sender.send(Ok("abc".into())).unwrap();
+    let mut request = post(body);
+    request
+        .headers_mut()
+        .insert("x-early", "1".parse().unwrap());
+
+    let forwarding = rig.forward(request);
+    let rest = async {
+        until(|| backend.accepts() == 2).await;
+        sender.send(Ok("def".into())).unwrap();
+        drop(sender);
+    };
+    let (forwarded, ()) = tokio::join!(forwarding, rest);
+
+    assert_eq!(forwarded.unwrap().attempts, 2);
+    assert_eq!(
+        backend.accepts(),
+        2,
+        "a connection with half a request is not used again"
+    );
 }

@@ -96,7 +96,8 @@ impl<'a> ListenerState<'a> {
     /// Whether nothing is wrong but that it is not programmed.
     pub(super) fn only_programmed(&self) -> bool {
         let mut bad = self.conditions.iter().filter(|condition| !condition.status);
-        bad.all(|condition| condition.kind == "Programmed")
+        !self.conditions.says("Conflicted", true)
+            && bad.all(|condition| condition.kind == "Programmed")
     }
 
     /// It cannot be served.

@@ -209,11 +209,9 @@ fn report_listeners(state: &GatewayState<'_>, report: &mut Report, subject: &Sub
             let good = condition.kind != "Conflicted";
             condition.status != good && condition.kind != "OverlappingTLSConfig"
         });
-        for condition in bad.filter(|condition| {
-            condition.kind != "Programmed"
-                || condition.reason != "Invalid"
-                || listener.only_programmed()
-        }) {
+        // That it is not programmed follows from the others, if there are any.
+        let own = listener.only_programmed();
+        for condition in bad.filter(|condition| condition.kind != "Programmed" || own) {
             let field = format!("spec.listeners[{at}]{}", field_of(&condition.reason));
             let message = format!("Listener {}: {}", listener.spec.name, condition.message);
             report.error(code_of(&condition.reason), subject, field, message, "");

@@ -285,38 +285,50 @@ fn unresolved(reason: &'static str, message: String) -> Unusable {
     }
 }
 
-/// The certificates of a ConfigMap or a Secret, under `ca.crt`.
+/// The certificates of a ConfigMap or a Secret: those under `ca.crt`, or its only value.
 fn bundle(
     world: &World<'_>,
     namespace: &str,
     reference: &LocalObjectReference,
 ) -> Result<String, Unusable> {
-    const KEY: &str = "ca.crt";
     let key = ObjectKey::new(namespace, &*reference.name);
     let kind = reference.kind.as_str();
+    let broken = |message: String| unresolved("InvalidCACertificateRef", message);
+    let missing = || broken(format!("there is no {kind} {key}"));
     let value = match (reference.group.as_str(), kind) {
-        ("", "ConfigMap") => world
-            .objects
-            .config_maps
-            .get(&key)
-            .map(|found| found.spec.value(KEY)),
-        ("", "Secret") => world
-            .objects
-            .secrets
-            .get(&key)
-            .map(|found| found.spec.value(KEY)),
+        ("", "ConfigMap") => {
+            let found = world.objects.config_maps.get(&key).ok_or_else(missing)?;
+            let keys = found.spec.data.keys().chain(found.spec.binary_data.keys());
+            authority(keys).map(|name| found.spec.value(name))
+        }
+        ("", "Secret") => {
+            let found = world.objects.secrets.get(&key).ok_or_else(missing)?;
+            let keys = found.spec.data.keys().chain(found.spec.string_data.keys());
+            authority(keys).map(|name| found.spec.value(name))
+        }
         _ => {
             let message = format!("{kind} is no kind of CA certificates: ConfigMap is");
             return Err(unresolved("InvalidKind", message));
         }
     };
-    let broken = |message: String| unresolved("InvalidCACertificateRef", message);
     let bytes = value
-        .ok_or_else(|| broken(format!("there is no {kind} {key}")))?
-        .map_err(|fault| broken(format!("{KEY} of {kind} {key} is {fault}")))?
-        .ok_or_else(|| broken(format!("{kind} {key} has no {KEY}")))?;
-    let text = String::from_utf8(bytes)
-        .ok()
-        .filter(|text| text.contains("-----BEGIN CERTIFICATE-----"));
-    text.ok_or_else(|| broken(format!("{KEY} of {kind} {key} holds no certificate in PEM")))
+        .ok_or_else(|| broken(format!("{kind} {key} has no {AUTHORITY}")))?
+        .map_err(|fault| broken(format!("{AUTHORITY} of {kind} {key} is {fault}")))?
+        .unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    towergate_tls::client::read_roots(&text)
+        .map_err(|fault| broken(format!("{AUTHORITY} of {kind} {key}: {fault}")))?;
+    Ok(text)
+}
+
+/// The name under which trusted certificates are.
+const AUTHORITY: &str = "ca.crt";
+
+/// Which of the names has the trusted certificates: `ca.crt`, or the only one.
+fn authority<'k>(names: impl Iterator<Item = &'k String>) -> Option<&'k String> {
+    let names: Vec<_> = names.collect();
+    match names.as_slice() {
+        [only] => Some(*only),
+        names => names.iter().find(|name| **name == AUTHORITY).copied(),
+    }
 }

@@ -200,6 +200,10 @@ impl Run<'_, '_, '_> {
         message: &str,
     ) {
         let (code, help) = match reason {
+            _ if field == "spec.clientIPDetection" => (
+                "client-ip-ambiguous",
+                "Keep one of the ways and remove the others.",
+            ),
             "TargetNotFound" => (
                 "policy-target-section",
                 "Name one of the Gateway's listeners.",

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use towergate_tls::NamePattern;
 
 use super::super::gateway::{GatewayState, Gateways};
+use super::super::lint;
 use super::super::report::Report;
 use super::super::world::World;
 use super::{Faults, RouteRef};
@@ -123,7 +124,7 @@ impl Attachment {
         };
         self.conditions.set("Accepted", false, reason, message);
         let field = format!("spec.parentRefs[{at}]");
-        let (code, help) = super::super::lint::unattached(reason, gateway, namespace);
+        let (code, help) = lint::unattached(reason, gateway, &named, namespace);
         report.error(code, &route.subject(), field, message, help);
     }
 
@@ -158,8 +159,13 @@ impl Attachment {
     }
 }
 
-/// Counts the route with its listeners, once each however many parentRefs name them.
-pub(super) fn join(gateways: &mut Gateways<'_>, attachment: &Attachment, _route: RouteRef<'_>) {
+/// Counts the route with its listeners. As in Envoy Gateway an HTTPRoute counts even if all its rules
+/// are wrong, since they answer 500 there; a GRPCRoute does not.
+pub(super) fn join(gateways: &mut Gateways<'_>, attachment: &Attachment, route: RouteRef<'_>) {
+    let refused = attachment.conditions.says("Accepted", false);
+    if refused && matches!(route, RouteRef::Grpc(_)) {
+        return;
+    }
     for (listener, _) in &attachment.listeners {
         gateways.list[attachment.gateway].listeners[*listener].attached += 1;
     }
