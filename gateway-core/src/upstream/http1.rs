@@ -136,7 +136,11 @@ impl Http1 {
             Some(Ok(response)) => Ok((response, self)),
             Some(Err(mut error)) => Err(match error.take_message() {
                 Some(request) => Unanswered::Unsent(Box::new(request)),
-                None => Unanswered::Sent(classify(error.into_error())),
+                None => Unanswered::Sent(match classify(error.into_error()) {
+                    // A part of a head is no HTTP.
+                    Error::Terminated(error) if self.meter.bytes() > 0 => Error::Protocol(error),
+                    error => error,
+                }),
             }),
             None => Err(Unanswered::Sent(Error::Protocol(None))),
         }
