@@ -47,8 +47,13 @@ fn direct_mode_works_step_by_step() {
 
     // Without the policy every request is a bad one.
     let (response, _) = fetch(&at, &[], &format!("http://{HOST}/"));
-    assert!(response.starts_with("HTTP/1.1 400 Bad Request"), "{response}");
-    eventually("the log names the cause", || gateway.output().contains("PROXY").then_some(()));
+    assert!(
+        response.starts_with("HTTP/1.1 400 Bad Request"),
+        "{response}"
+    );
+    eventually("the log names the cause", || {
+        gateway.output().contains("PROXY").then_some(())
+    });
 
     // With it, the http listener works while the https listener still waits for its certificate.
     folder.copy("guide/direct/client-traffic-policy.yaml");
@@ -58,7 +63,10 @@ fn direct_mode_works_step_by_step() {
         let (response, _) = fetch(&at, &[], &format!("http://{HOST}/some/path?q=1"));
         response.starts_with("HTTP/1.1 301").then_some(response)
     });
-    assert_eq!(header(&redirected, "location"), Some("https://team-a.example.com/some/path?q=1"));
+    assert_eq!(
+        header(&redirected, "location"),
+        Some("https://team-a.example.com/some/path?q=1")
+    );
     let (_, status) = fetch(&at, &[], &format!("https://{HOST}/"));
     assert_ne!(status, 0, "there is no certificate yet");
 
@@ -66,7 +74,10 @@ fn direct_mode_works_step_by_step() {
     folder.write("solver.yaml", &solver(&backend));
     eventually("the challenge is served over plain HTTP", || {
         let url = format!("http://{HOST}/.well-known/acme-challenge/token-1");
-        fetch(&at, &[], &url).0.starts_with("HTTP/1.1 200").then_some(())
+        fetch(&at, &[], &url)
+            .0
+            .starts_with("HTTP/1.1 200")
+            .then_some(())
     });
     let (response, _) = fetch(&at, &[], &format!("http://{HOST}/other"));
     assert!(response.starts_with("HTTP/1.1 301"), "{response}");
@@ -83,13 +94,24 @@ fn direct_mode_works_step_by_step() {
     let request = body(&served);
     assert!(request.starts_with("GET /hello HTTP/1.1"), "{request}");
     assert_eq!(header(request, "host"), Some(HOST));
-    assert_eq!(header(request, "x-envoy-external-address"), Some("127.0.0.1"));
+    assert_eq!(
+        header(request, "x-envoy-external-address"),
+        Some("127.0.0.1")
+    );
     assert_eq!(header(request, "x-forwarded-proto"), Some("https"));
     assert!(header(request, "x-forwarded-for").is_some(), "{request}");
     assert!(header(request, "x-request-id").is_some(), "{request}");
-    let entry = eventually("the access log tells of it", || gateway.access_log("/hello").pop());
+    let entry = eventually("the access log tells of it", || {
+        gateway.access_log("/hello").pop()
+    });
     assert_eq!(entry["response_code"], 200);
-    assert!(entry["downstream_remote_address"].as_str().unwrap().starts_with("127.0.0.1:"), "{entry}");
+    assert!(
+        entry["downstream_remote_address"]
+            .as_str()
+            .unwrap()
+            .starts_with("127.0.0.1:"),
+        "{entry}"
+    );
     assert_eq!(entry["requested_server_name"], HOST);
 
     // HTTP/2 by ALPN.
@@ -107,7 +129,10 @@ fn direct_mode_closes_what_has_no_proxy_header() {
     let (response, status) = fetch(&gateway.connect_to(HOST), &[], &format!("http://{HOST}/"));
 
     assert_ne!(status, 0, "{response}");
-    assert!(!response.contains("HTTP/1.1"), "closed without an answer: {response}");
+    assert!(
+        !response.contains("HTTP/1.1"),
+        "closed without an answer: {response}"
+    );
     assert_eq!(backend.requests(), 0);
 }
 
@@ -119,7 +144,11 @@ fn direct_mode_takes_version_1_as_well() {
     let gateway = Towergate::start(&folder, &["--endpoint", &endpoint(&backend)]);
     let front = Front::haproxy(&gateway, "send-proxy");
 
-    let (response, _) = fetch(&front.connect_to(HOST), &["--http1.1"], &format!("https://{HOST}/v1"));
+    let (response, _) = fetch(
+        &front.connect_to(HOST),
+        &["--http1.1"],
+        &format!("https://{HOST}/v1"),
+    );
 
     assert!(response.starts_with("HTTP/1.1 200"), "{response}");
 }
@@ -130,9 +159,16 @@ fn direct_mode_takes_the_tlvs_of_a_load_balancer() {
     let folder = mode("direct");
     folder.write("secret.yaml", &tls_secret("gateway", "team-a-tls", HOST));
     let gateway = Towergate::start(&folder, &["--endpoint", &endpoint(&backend)]);
-    let front = Front::haproxy(&gateway, "send-proxy-v2 proxy-v2-options crc32c,unique-id,authority");
+    let front = Front::haproxy(
+        &gateway,
+        "send-proxy-v2 proxy-v2-options crc32c,unique-id,authority",
+    );
 
-    let (response, _) = fetch(&front.connect_to(HOST), &["--http1.1"], &format!("https://{HOST}/tlv"));
+    let (response, _) = fetch(
+        &front.connect_to(HOST),
+        &["--http1.1"],
+        &format!("https://{HOST}/tlv"),
+    );
 
     assert!(response.starts_with("HTTP/1.1 200"), "{response}");
 }
@@ -147,16 +183,25 @@ fn proxy_mode_finds_the_client_in_x_forwarded_for() {
     let front = Front::nginx(&gateway, HOST);
 
     let args = ["-H", "X-Forwarded-For: 203.0.113.7"];
-    let (response, _) = fetch(&front.connect_to(HOST), &args, &format!("https://{HOST}/proxied"));
+    let (response, _) = fetch(
+        &front.connect_to(HOST),
+        &args,
+        &format!("https://{HOST}/proxied"),
+    );
 
     // nginx appended its peer, 127.0.0.1: with one trusted hop that is the client, and what the client
     // itself claimed is not believed, but passed on.
     assert!(response.starts_with("HTTP/1.1 200"), "{response}");
     let forwarded = header(body(&response), "x-forwarded-for").unwrap();
-    assert!(forwarded.starts_with("203.0.113.7, 127.0.0.1,"), "{forwarded}");
+    assert!(
+        forwarded.starts_with("203.0.113.7, 127.0.0.1,"),
+        "{forwarded}"
+    );
     assert_eq!(header(body(&response), "x-forwarded-proto"), Some("https"));
     assert_eq!(header(body(&response), "x-envoy-external-address"), None);
-    let entry = eventually("the access log tells of it", || gateway.access_log("/proxied").pop());
+    let entry = eventually("the access log tells of it", || {
+        gateway.access_log("/proxied").pop()
+    });
     assert_eq!(entry["downstream_remote_address"], "127.0.0.1:0");
 }
 
@@ -169,10 +214,16 @@ fn proxy_mode_finds_the_client_in_a_custom_header() {
     let gateway = Towergate::start(&folder, &["--endpoint", &endpoint(&backend)]);
 
     let args = ["-H", "X-Real-IP: 198.51.100.23"];
-    let (response, _) = fetch(&gateway.connect_to(HOST), &args, &format!("https://{HOST}/real"));
+    let (response, _) = fetch(
+        &gateway.connect_to(HOST),
+        &args,
+        &format!("https://{HOST}/real"),
+    );
 
     assert!(response.contains(" 200"), "{response}");
-    let entry = eventually("the access log tells of it", || gateway.access_log("/real").pop());
+    let entry = eventually("the access log tells of it", || {
+        gateway.access_log("/real").pop()
+    });
     assert_eq!(entry["downstream_remote_address"], "198.51.100.23:0");
 }
 
@@ -182,15 +233,27 @@ fn the_right_certificate_is_chosen_by_sni() {
     folder.remove("client-traffic-policy.custom-header.yaml");
     let gateway_yaml = std::fs::read_to_string(folder.path().join("gateway.yaml")).unwrap();
     let second = "          - kind: Secret\n            name: team-b-tls\n";
-    folder.write("gateway.yaml", &(gateway_yaml.trim_end().to_owned() + "\n" + second));
+    folder.write(
+        "gateway.yaml",
+        &(gateway_yaml.trim_end().to_owned() + "\n" + second),
+    );
     folder.write("a.yaml", &tls_secret("gateway", "team-a-tls", HOST));
-    folder.write("b.yaml", &tls_secret("gateway", "team-b-tls", "team-b.example.com"));
+    folder.write(
+        "b.yaml",
+        &tls_secret("gateway", "team-b-tls", "team-b.example.com"),
+    );
     let gateway = Towergate::start(&folder, &[]);
 
-    for (sni, expected) in [(HOST, HOST), ("team-b.example.com", "team-b.example.com"), ("other.test", HOST)] {
+    for (sni, expected) in [
+        (HOST, HOST),
+        ("team-b.example.com", "team-b.example.com"),
+        ("other.test", HOST),
+    ] {
         let connect = gateway.https.to_string();
-        let command = format!("openssl s_client -connect {connect} -servername {sni} </dev/null 2>/dev/null \
-             | openssl x509 -noout -ext subjectAltName");
+        let command = format!(
+            "openssl s_client -connect {connect} -servername {sni} </dev/null 2>/dev/null \
+             | openssl x509 -noout -ext subjectAltName"
+        );
         let output = common::run("sh", &["-c", &command]);
         let names = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(names.contains(&format!("DNS:{expected}")), "{sni}: {names}");

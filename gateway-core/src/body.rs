@@ -9,6 +9,8 @@ use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 
+use crate::upstream::ResponseBody;
+
 /// Any error of a body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -24,6 +26,8 @@ pub enum Body {
     Full(Option<Bytes>),
     /// As it comes from the wire.
     Incoming(Incoming),
+    /// A response as it comes from an endpoint.
+    Upstream(ResponseBody),
     /// Anything else.
     Boxed(UnsyncBoxBody<Bytes, BoxError>),
 }
@@ -79,6 +83,7 @@ impl http_body::Body for Body {
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             Self::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Upstream(body) => Pin::new(body).poll_frame(cx),
             Self::Boxed(body) => Pin::new(body).poll_frame(cx),
         }
     }
@@ -88,6 +93,7 @@ impl http_body::Body for Body {
             Self::Empty | Self::Full(None) => true,
             Self::Full(Some(_)) => false,
             Self::Incoming(body) => body.is_end_stream(),
+            Self::Upstream(body) => body.is_end_stream(),
             Self::Boxed(body) => body.is_end_stream(),
         }
     }
@@ -97,6 +103,7 @@ impl http_body::Body for Body {
             Self::Empty | Self::Full(None) => SizeHint::with_exact(0),
             Self::Full(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
             Self::Incoming(body) => body.size_hint(),
+            Self::Upstream(body) => body.size_hint(),
             Self::Boxed(body) => body.size_hint(),
         }
     }

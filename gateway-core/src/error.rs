@@ -21,9 +21,15 @@ pub enum Error {
     /// The share of an unresolvable backendRef.
     #[error("the backend reference is invalid")]
     InvalidBackend,
+    /// As `InvalidBackend`, in a rule that also has a backend which can serve.
+    #[error("the backend reference is invalid")]
+    InvalidShare,
     /// The backend has no endpoint.
     #[error("the backend has no endpoint")]
     NoEndpoint,
+    /// As `NoEndpoint`, in a rule that also has a backend which can serve.
+    #[error("the backend has no endpoint")]
+    EmptyShare,
     /// A limit of the circuit breaker is reached.
     #[error("overflow")]
     Overflow,
@@ -63,6 +69,18 @@ pub enum Error {
     /// Neither side made progress in time. `true`: the request was complete.
     #[error("stream timeout")]
     StreamIdle(bool),
+    /// The response did not end within the life of a stream.
+    #[error("upstream max stream duration reached")]
+    StreamDuration,
+    /// The request was sent again, in vain.
+    #[error("after retries: {last}")]
+    Retried {
+        /// Why the last attempt failed.
+        #[source]
+        last: Box<Error>,
+        /// Another try was due, but none was left.
+        exhausted: bool,
+    },
     /// An `Upgrade` that the rule does not allow.
     #[error("upgrade refused")]
     UpgradeRefused,
@@ -92,19 +110,6 @@ impl Error {
             flag,
             details: details.into(),
         };
-        let reset = |status, flag, reason: &str| Answer {
-            status,
-            body: format!(
-                "upstream connect error or disconnect/reset before headers. reset reason: {reason}"
-            )
-            .into(),
-            flag,
-            details: format!(
-                "upstream_reset_before_response_started{{{}}}",
-                reason.replace(' ', "_")
-            )
-            .into(),
-        };
         match self {
             Self::NoRoute => local(S::NOT_FOUND, "", "NR", "route_not_found"),
             Self::Misdirected => local(S::MISDIRECTED_REQUEST, "", "NR", "misdirected_request"),
@@ -115,9 +120,12 @@ impl Error {
                 details: "direct_response".into(),
             },
             Self::InvalidBackend => local(S::INTERNAL_SERVER_ERROR, "", "", "direct_response"),
+            Self::InvalidShare => local(S::INTERNAL_SERVER_ERROR, "", "NC", "cluster_not_found"),
             Self::NoEndpoint => local(S::SERVICE_UNAVAILABLE, "", "", "direct_response"),
+            Self::EmptyShare => local(S::SERVICE_UNAVAILABLE, "", "NC", "cluster_not_found"),
             Self::Overflow => reset(S::SERVICE_UNAVAILABLE, "UO", "overflow"),
-            Self::Connect(..) | Self::BackendTls(..) => {
+            Self::Connect(_, error) => refused(error),
+            Self::BackendTls(..) => {
                 reset(S::SERVICE_UNAVAILABLE, "UF", "remote connection failure")
             }
             Self::ConnectTimeout(_) => reset(S::SERVICE_UNAVAILABLE, "UF", "connection timeout"),
@@ -154,7 +162,76 @@ impl Error {
                 };
                 local(status, "stream timeout", "SI", "stream_idle_timeout")
             }
+            Self::StreamDuration => local(
+                S::REQUEST_TIMEOUT,
+                "upstream max stream duration reached",
+                "UMSDR",
+                "upstream_max_stream_duration_reached",
+            ),
+            Self::Retried { last, exhausted } => last.answer().after_retries(*exhausted),
             Self::UpgradeRefused => local(S::FORBIDDEN, "", "", "upgrade_failed"),
         }
+    }
+
+    /// Why the connection or the TLS handshake failed, for the access log.
+    pub fn upstream_failure(&self) -> Option<String> {
+        match self {
+            Self::Retried { last, .. } => last.upstream_failure(),
+            Self::BackendTls(_, error) => Some(format!("TLS_error: {error}")),
+            _ => None,
+        }
+    }
+}
+
+const RESET: &str = "upstream connect error or disconnect/reset before headers. ";
+
+fn reset(status: StatusCode, flag: &'static str, reason: &str) -> Answer {
+    let word = reason.replace(' ', "_");
+    Answer {
+        status,
+        body: format!("{RESET}reset reason: {reason}").into(),
+        flag,
+        details: format!("upstream_reset_before_response_started{{{word}}}").into(),
+    }
+}
+
+/// Envoy says in the details what the system said.
+fn refused(error: &std::io::Error) -> Answer {
+    let answer = reset(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "UF",
+        "remote connection failure",
+    );
+    let said = match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => "Connection_refused".to_owned(),
+        _ => error.to_string().replace(' ', "_"),
+    };
+    let details = format!(
+        "upstream_reset_before_response_started{{remote_connection_failure|delayed_connect_error:_{said}}}"
+    );
+    Answer {
+        details: details.into(),
+        ..answer
+    }
+}
+
+impl Answer {
+    /// The same after retries: the text says so if it names a reset, the flags if none was left.
+    fn after_retries(self, exhausted: bool) -> Self {
+        let flag = match self.flag {
+            flag if !exhausted => flag,
+            "UC" => "URX,UC",
+            "UF" => "URX,UF",
+            "UR" => "URX,UR",
+            "UT" => "URX,UT",
+            "UPE" => "URX,UPE",
+            "" => "URX",
+            other => other,
+        };
+        let body = match self.body.strip_prefix(RESET) {
+            Some(reason) => format!("{RESET}retried and the latest {reason}").into(),
+            None => self.body,
+        };
+        Self { body, flag, ..self }
     }
 }

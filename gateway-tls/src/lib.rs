@@ -14,13 +14,23 @@ pub mod acceptor;
 pub mod certificate;
 pub mod ciphers;
 pub mod client;
+pub mod connector;
 pub mod error;
 pub mod name;
 pub mod server;
 pub mod sni;
 
 #[cfg(test)]
-mod test_certificates;
+#[cfg(feature = "aws-lc-rs")]
+mod handshake_tests;
+#[cfg(test)]
+#[cfg(feature = "aws-lc-rs")]
+mod hello_tests;
+#[cfg(test)]
+#[cfg(feature = "aws-lc-rs")]
+mod testing;
+
+pub use rustls;
 
 pub use certificate::Certificate;
 pub use error::TlsError;

@@ -44,8 +44,15 @@ fn serve(stream: TcpStream, count: &AtomicU64) {
         if slow {
             std::thread::sleep(std::time::Duration::from_millis(700));
         }
-        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\r\n", request.len());
-        if writer.write_all(head.as_bytes()).and_then(|()| writer.write_all(&request)).is_err() {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\r\n",
+            request.len()
+        );
+        if writer
+            .write_all(head.as_bytes())
+            .and_then(|()| writer.write_all(&request))
+            .is_err()
+        {
             return;
         }
     }

@@ -15,7 +15,11 @@ use std::time::{Duration, Instant};
 
 /// A port that was free a moment ago.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 /// Waits until `check` gives a value; panics with `what` after 15 s.
@@ -35,7 +39,9 @@ pub fn run(program: &str, args: &[&str]) -> Output {
     Command::new(program)
         .args(args)
         .output()
-        .unwrap_or_else(|error| panic!("{program} cannot be started ({error}): see .ci/run for what to install"))
+        .unwrap_or_else(|error| {
+            panic!("{program} cannot be started ({error}): see .ci/run for what to install")
+        })
 }
 
 /// `curl` with a time limit; what it printed, headers included, and its exit status.
@@ -65,7 +71,8 @@ impl Folder {
     pub fn new() -> Self {
         static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("towergate-test-{}-{number}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("towergate-test-{}-{number}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
         Self(path)
     }
@@ -86,7 +93,9 @@ impl Folder {
 
     /// Copies a file or the files of a folder of `tests/`.
     pub fn copy(&self, from: &str) {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(from);
+        let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests")
+            .join(from);
         let files = match fs::read_dir(&source) {
             Ok(entries) => entries.map(|entry| entry.unwrap().path()).collect(),
             Err(_) => vec![source],
@@ -124,13 +133,19 @@ pub struct Towergate {
 impl Towergate {
     /// Starts it on `folder` and waits until it is ready.
     pub fn start(folder: &Folder, args: &[&str]) -> Self {
-        let [http, https, admin] = [(); 3].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
+        let [http, https, admin] =
+            [(); 3].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
         let log = folder.path().with_extension("log");
         let process = Command::new(env!("CARGO_BIN_EXE_towergate"))
             .arg("run")
             .arg(folder.path())
             .args(["--bind", "127.0.0.1", "--workers", "2"])
-            .args(["--port", &format!("80={}", http.port()), "--port", &format!("443={}", https.port())])
+            .args([
+                "--port",
+                &format!("80={}", http.port()),
+                "--port",
+                &format!("443={}", https.port()),
+            ])
             .args(["--admin", &admin.to_string()])
             .args(args)
             .stdin(Stdio::null())
@@ -138,14 +153,22 @@ impl Towergate {
             .stderr(fs::File::create(log.with_extension("err")).unwrap())
             .spawn()
             .unwrap();
-        let this = Self { process: Process(process), http, https, admin, log };
+        let this = Self {
+            process: Process(process),
+            http,
+            https,
+            admin,
+            log,
+        };
         eventually("the gateway is ready", || this.ready().then_some(()));
         this
     }
 
     /// Whether `/ready` says so.
     pub fn ready(&self) -> bool {
-        curl(&[&format!("http://{}/ready", self.admin)]).0.starts_with("HTTP/1.1 200")
+        curl(&[&format!("http://{}/ready", self.admin)])
+            .0
+            .starts_with("HTTP/1.1 200")
     }
 
     /// Its process id.
@@ -181,7 +204,9 @@ impl Towergate {
 
     /// Values of `--connect-to` that send `host` to this gateway.
     pub fn connect_to(&self, host: &str) -> [String; 2] {
-        let to = |outside: u16, inside: SocketAddr| format!("{host}:{outside}:127.0.0.1:{}", inside.port());
+        let to = |outside: u16, inside: SocketAddr| {
+            format!("{host}:{outside}:127.0.0.1:{}", inside.port())
+        };
         [to(80, self.http), to(443, self.https)]
     }
 }
@@ -202,13 +227,23 @@ pub fn tls_secret(namespace: &str, name: &str, host: &str) -> String {
         .args(["dev-cert", host, "--secret", &format!("{namespace}/{name}")])
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// `curl` of `url`, sent where `connect_to` says, with any certificate taken.
 pub fn fetch(connect_to: &[String; 2], args: &[&str], url: &str) -> (String, i32) {
-    let mut all = vec!["-k", "--connect-to", &*connect_to[0], "--connect-to", &*connect_to[1]];
+    let mut all = vec![
+        "-k",
+        "--connect-to",
+        &*connect_to[0],
+        "--connect-to",
+        &*connect_to[1],
+    ];
     all.extend(args);
     all.push(url);
     curl(&all)

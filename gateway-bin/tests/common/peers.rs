@@ -30,7 +30,10 @@ impl Front {
         let folder = Folder::new();
         folder.write("haproxy.cfg", &config);
         let mut command = Command::new("haproxy");
-        command.arg("-db").arg("-f").arg(folder.path().join("haproxy.cfg"));
+        command
+            .arg("-db")
+            .arg("-f")
+            .arg(folder.path().join("haproxy.cfg"));
         Self::start(command, folder, http, https)
     }
 
@@ -40,8 +43,15 @@ impl Front {
         let [http, https] = ports();
         let folder = Folder::new();
         let path = folder.path().display().to_string();
-        let made = super::run(env!("CARGO_BIN_EXE_towergate"), &["dev-cert", host, "--out", &path]);
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let made = super::run(
+            env!("CARGO_BIN_EXE_towergate"),
+            &["dev-cert", host, "--out", &path],
+        );
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
         let headers = "proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_set_header Host $host; \
              proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; \
              proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Real-IP $remote_addr;";
@@ -57,22 +67,42 @@ impl Front {
         );
         folder.write("nginx.conf", &config);
         let mut command = Command::new("nginx");
-        command.arg("-p").arg(folder.path()).arg("-c").arg(folder.path().join("nginx.conf"));
+        command
+            .arg("-p")
+            .arg(folder.path())
+            .arg("-c")
+            .arg(folder.path().join("nginx.conf"));
         Self::start(command, folder, http, https)
     }
 
     fn start(mut command: Command, folder: Folder, http: SocketAddr, https: SocketAddr) -> Self {
-        let process = Process(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap_or_else(|error| {
-            panic!("{:?} cannot be started ({error}): see .ci/run for what to install", command.get_program())
-        }));
+        let process = Process(
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap_or_else(|error| {
+                    panic!(
+                        "{:?} cannot be started ({error}): see .ci/run for what to install",
+                        command.get_program()
+                    )
+                }),
+        );
         let listening = |address| std::net::TcpStream::connect(address).ok();
         eventually("the peer listens", || listening(http).and(listening(https)));
-        Self { _process: process, _folder: folder, http, https }
+        Self {
+            _process: process,
+            _folder: folder,
+            http,
+            https,
+        }
     }
 
     /// Values of `--connect-to` that send `host` to this peer.
     pub fn connect_to(&self, host: &str) -> [String; 2] {
-        let to = |outside: u16, inside: SocketAddr| format!("{host}:{outside}:127.0.0.1:{}", inside.port());
+        let to = |outside: u16, inside: SocketAddr| {
+            format!("{host}:{outside}:127.0.0.1:{}", inside.port())
+        };
         [to(80, self.http), to(443, self.https)]
     }
 }

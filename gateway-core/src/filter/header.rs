@@ -1,6 +1,10 @@
-//! Edits of header fields.
+//! Edits of header fields (Gateway API `HTTPHeaderFilter`, Envoy Gateway's early and late edits).
+//!
+//! Edits never touch what is not a rule's to decide: `Host`, which is rewritten by
+//! [`Rewrite`](super::Rewrite), and the fields of framing and of the connection. An edit that names
+//! one of these does nothing.
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{Text, TextMatch};
@@ -22,4 +26,266 @@ pub enum HeaderEdit {
     Remove(Text<HeaderName>),
     /// Removes every field whose name matches.
     RemoveMatching(TextMatch),
+}
+
+/// A name and a value to write.
+pub type Field = (Text<HeaderName>, Text<HeaderValue>);
+
+impl HeaderEdits {
+    /// The edits of a `RequestHeaderModifier` or `ResponseHeaderModifier`. What is removed is removed
+    /// first, so a name that is removed and added has the added value, as in Envoy.
+    pub fn modifier(
+        set: impl IntoIterator<Item = Field>,
+        add: impl IntoIterator<Item = Field>,
+        remove: impl IntoIterator<Item = Text<HeaderName>>,
+    ) -> Self {
+        let remove = remove.into_iter().map(HeaderEdit::Remove);
+        let set = set
+            .into_iter()
+            .map(|(name, value)| HeaderEdit::Set(name, value));
+        let add = add
+            .into_iter()
+            .map(|(name, value)| HeaderEdit::Add(name, value));
+        Self(remove.chain(set).chain(add).collect())
+    }
+
+    /// The edits of `earlyRequestHeaders` or `lateResponseHeaders`. What is removed is removed last,
+    /// so a name that is removed and added is gone, as in Envoy.
+    pub fn listener(
+        set: impl IntoIterator<Item = Field>,
+        add: impl IntoIterator<Item = Field>,
+        add_if_absent: impl IntoIterator<Item = Field>,
+        remove: impl IntoIterator<Item = Text<HeaderName>>,
+        remove_matching: impl IntoIterator<Item = TextMatch>,
+    ) -> Self {
+        let set = set
+            .into_iter()
+            .map(|(name, value)| HeaderEdit::Set(name, value));
+        let add = add
+            .into_iter()
+            .map(|(name, value)| HeaderEdit::Add(name, value));
+        let absent = add_if_absent.into_iter();
+        let absent = absent.map(|(name, value)| HeaderEdit::AddIfAbsent(name, value));
+        let remove = remove.into_iter().map(HeaderEdit::Remove);
+        let matching = remove_matching.into_iter().map(HeaderEdit::RemoveMatching);
+        Self(
+            set.chain(add)
+                .chain(absent)
+                .chain(remove)
+                .chain(matching)
+                .collect(),
+        )
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Applies all edits, first to last.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        for edit in &self.0 {
+            edit.apply(headers);
+        }
+    }
+}
+
+impl HeaderEdit {
+    fn apply(&self, headers: &mut HeaderMap) {
+        match self {
+            Self::Set(name, value) if may_edit(name) => {
+                headers.insert(&**name, (**value).clone());
+            }
+            Self::Add(name, value) if may_edit(name) => {
+                headers.append(&**name, (**value).clone());
+            }
+            Self::AddIfAbsent(name, value) if may_edit(name) => {
+                headers.entry(&**name).or_insert_with(|| (**value).clone());
+            }
+            Self::Remove(name) if may_edit(name) => {
+                headers.remove(&**name);
+            }
+            Self::Set(..) | Self::Add(..) | Self::AddIfAbsent(..) | Self::Remove(_) => {}
+            Self::RemoveMatching(rule) => remove_matching(headers, rule),
+        }
+    }
+}
+
+fn remove_matching(headers: &mut HeaderMap, rule: &TextMatch) {
+    let matches = |name: &&HeaderName| may_edit(name) && rule.matches(name.as_str());
+    let names: Vec<HeaderName> = headers.keys().filter(matches).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// Whether a rule may write or remove the field.
+fn may_edit(name: &HeaderName) -> bool {
+    !matches!(
+        name.as_str(),
+        "host"
+            | "connection"
+            | "content-length"
+            | "http2-settings"
+            | "keep-alive"
+            | "proxy-connection"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Text<HeaderName> {
+        text.parse().unwrap()
+    }
+
+    fn field(name: &str, value: &str) -> Field {
+        (name.parse().unwrap(), value.parse().unwrap())
+    }
+
+    /// `edits` applied to `lines`, as sorted `name: value` lines; values of one name keep their order.
+    fn edited(edits: &HeaderEdits, lines: &[(&'static str, &'static str)]) -> String {
+        let mut headers: HeaderMap = lines
+            .iter()
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
+            .collect();
+        edits.apply(&mut headers);
+        let mut lines: Vec<(String, String)> = headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+            .collect();
+        lines.sort_by(|one, other| one.0.cmp(&other.0));
+        let lines: Vec<String> = lines
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        lines.join(" ")
+    }
+
+    const THRICE: &[(&str, &str)] = &[("x-a", "one"), ("x-a", "two"), ("x-a", "three")];
+    const SENT: &[(&str, &str)] = &[
+        ("x-a", "client"),
+        ("x-b", "client"),
+        ("x-c", "client"),
+        ("user-agent", "me"),
+    ];
+
+    /// Envoy's recorded answers.
+    #[test]
+    fn modifiers_do_what_envoy_does() {
+        let set = HeaderEdits::modifier([field("x-a", "rule")], [], []);
+        let add = HeaderEdits::modifier([], [field("x-a", "rule")], []);
+        let remove = HeaderEdits::modifier([], [], [name("x-a")]);
+        let all = HeaderEdits::modifier(
+            [field("x-b", "set")],
+            [field("x-a", "added")],
+            [name("x-a"), name("x-c"), name("user-agent")],
+        );
+
+        assert_eq!(
+            edited(&set, SENT),
+            "user-agent=me x-a=rule x-b=client x-c=client"
+        );
+        assert_eq!(edited(&set, THRICE), "x-a=rule");
+        assert_eq!(edited(&add, THRICE), "x-a=one x-a=two x-a=three x-a=rule");
+        assert_eq!(edited(&remove, SENT), "user-agent=me x-b=client x-c=client");
+        assert_eq!(edited(&remove, THRICE), "");
+        assert_eq!(edited(&all, SENT), "x-a=added x-b=set");
+        assert_eq!(edited(&all, THRICE), "x-a=added x-b=set");
+    }
+
+    fn early() -> HeaderEdits {
+        HeaderEdits::listener(
+            [field("x-set", "set")],
+            [field("x-add", "added"), field("x-add-remove", "added")],
+            [field("x-absent", "default")],
+            [
+                name("x-envoy-external-address"),
+                name("x-remove"),
+                name("x-add-remove"),
+            ],
+            [
+                TextMatch::Prefix("x-drop-".to_owned()),
+                TextMatch::Suffix("-gone".to_owned()),
+                TextMatch::Exact("x-exactly".to_owned()),
+                TextMatch::regex("x-re-[0-9]+").unwrap(),
+            ],
+        )
+    }
+
+    /// Envoy's recorded answers.
+    #[test]
+    fn a_listeners_edits_remove_last() {
+        let untouched = "x-absent=default x-add=added x-set=set";
+
+        assert_eq!(edited(&early(), &[]), untouched);
+        assert_eq!(edited(&early(), &[("x-add-remove", "mine")]), untouched);
+        let repeated = [
+            ("x-add", "one"),
+            ("x-add", "two"),
+            ("x-set", "one"),
+            ("x-set", "two"),
+            ("x-absent", ""),
+        ];
+        assert_eq!(
+            edited(&early(), &repeated),
+            "x-absent= x-add=one x-add=two x-add=added x-set=set"
+        );
+    }
+
+    #[test]
+    fn names_are_removed_by_match() {
+        let sent = [
+            ("x-drop-a", "1"),
+            ("x-drop", "1"),
+            ("a-gone", "1"),
+            ("x-exactly", "1"),
+            ("x-exactly-not", "1"),
+            ("x-re-12", "1"),
+            ("x-re-x", "1"),
+            ("x-remove", "1"),
+        ];
+
+        let left = edited(&early(), &sent);
+
+        assert_eq!(
+            left,
+            "x-absent=default x-add=added x-drop=1 x-exactly-not=1 x-re-x=1 x-set=set"
+        );
+    }
+
+    #[test]
+    fn host_and_framing_are_not_a_rules_to_edit() {
+        let fixed = [
+            ("host", "a"),
+            ("content-length", "2"),
+            ("transfer-encoding", "chunked"),
+            ("connection", "x"),
+            ("upgrade", "x"),
+        ];
+        let names = || fixed.iter().map(|(text, _)| name(text));
+        let fields = || fixed.iter().map(|(name, _)| field(name, "evil"));
+        let all = TextMatch::regex(".*").unwrap();
+
+        let edits = [
+            HeaderEdits::modifier(fields(), fields(), names()),
+            HeaderEdits::listener(fields(), fields(), fields(), names(), [all]),
+        ];
+
+        for edits in edits {
+            assert_eq!(edited(&edits, &[]), "");
+            assert_eq!(
+                edited(&edits, &fixed),
+                "connection=x content-length=2 host=a transfer-encoding=chunked upgrade=x"
+            );
+        }
+    }
 }

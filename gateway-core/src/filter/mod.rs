@@ -4,11 +4,14 @@
 //! what authorization saw.
 
 pub mod header;
+mod path;
 pub mod redirect;
+mod redirect_layer;
 pub mod rewrite;
 
 pub use header::{HeaderEdit, HeaderEdits};
-pub use redirect::Redirect;
+pub use redirect::{Redirect, RedirectFacts};
+pub use redirect_layer::{RedirectLayer, RedirectService};
 pub use rewrite::Rewrite;
 
 use serde::{Deserialize, Serialize};
@@ -33,4 +36,18 @@ pub enum PathEdit {
     Full(String),
     /// The prefix that the rule matched.
     Prefix(String),
+}
+
+/// A filter cannot be applied to this request, so the rule fails closed (500).
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum FilterError {
+    /// The rule replaces a prefix, but did not match by one.
+    #[error("no prefix to replace")]
+    NoPrefix,
+    /// A configured text cannot stand where it is put.
+    #[error("a text of the filter is invalid")]
+    InvalidText,
+    /// The status is not one of a redirect.
+    #[error("not the status of a redirect")]
+    InvalidStatus,
 }

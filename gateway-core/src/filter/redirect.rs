@@ -1,8 +1,24 @@
 //! Redirects (Gateway API `HTTPRequestRedirectFilter`).
+//!
+//! The new location is the old one but for what the filter changes. The query stays byte for byte,
+//! unless the filter gives a whole path that has one. The port is, as in Envoy Gateway:
+//!
+//! | the filter has | port |
+//! |---|---|
+//! | a port | that one |
+//! | a scheme, no hostname | that of `Host` |
+//! | a scheme and a hostname | none |
+//! | no scheme | the listener's |
+//!
+//! Ports 80 and 443 are never written.
 
+use http::uri::PathAndQuery;
+use http::{HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::PathEdit;
+use super::path::{TrailingSlash, replace_prefix};
+use super::{FilterError, PathEdit};
+use crate::http::Authority;
 
 /// Sends the client elsewhere. What is `None` stays as the request has it.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
@@ -17,4 +33,313 @@ pub struct Redirect {
     pub path: Option<PathEdit>,
     /// 301, 302, 303, 307 or 308.
     pub status: u16,
+}
+
+/// What a redirect needs to know of the request.
+#[derive(Clone, Copy, Debug)]
+pub struct RedirectFacts<'a> {
+    /// The scheme that the client used. Anything but `https` counts as `http`.
+    pub scheme: &'a str,
+    /// Whom the request is for.
+    pub authority: &'a Authority,
+    /// The port that the Gateway's listener names.
+    pub listener_port: u16,
+    /// The normalised path with the query.
+    pub path: &'a PathAndQuery,
+    /// The prefix that the rule matched by, if it did.
+    pub matched_prefix: Option<&'a str>,
+}
+
+impl Redirect {
+    /// The status, and the value of `Location`, always an absolute URL.
+    ///
+    /// # Errors
+    /// [`FilterError`] if the status is not one of a redirect, if a prefix is to be replaced that the
+    /// rule did not match by, or if a text would not make a header field or begin another part of the
+    /// URL.
+    pub fn location(
+        &self,
+        facts: RedirectFacts<'_>,
+    ) -> Result<(StatusCode, HeaderValue), FilterError> {
+        let status = match self.status {
+            301 | 302 | 303 | 307 | 308 => StatusCode::from_u16(self.status),
+            _ => return Err(FilterError::InvalidStatus),
+        };
+        let status = status.map_err(|_| FilterError::InvalidStatus)?;
+
+        let mut location = String::with_capacity(64 + facts.path.as_str().len());
+        location.push_str(self.scheme(&facts)?);
+        location.push_str("://");
+        location.push_str(self.host(&facts)?);
+        if let Some(port) = self.port(&facts) {
+            location.push(':');
+            location.push_str(&port.to_string());
+        }
+        self.push_path(&mut location, &facts)?;
+        if !location.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(FilterError::InvalidText);
+        }
+        let location = HeaderValue::try_from(location).map_err(|_| FilterError::InvalidText)?;
+        Ok((status, location))
+    }
+
+    fn scheme(&self, facts: &RedirectFacts<'_>) -> Result<&'static str, FilterError> {
+        match self.scheme.as_deref() {
+            Some("http") => Ok("http"),
+            Some("https") => Ok("https"),
+            Some(_) => Err(FilterError::InvalidText),
+            None if facts.scheme.eq_ignore_ascii_case("https") => Ok("https"),
+            None => Ok("http"),
+        }
+    }
+
+    fn host<'a>(&'a self, facts: &RedirectFacts<'a>) -> Result<&'a str, FilterError> {
+        match self.hostname.as_deref() {
+            Some(host) if host.is_empty() || host.contains(['/', '?', '#', '@', '\\', ':']) => {
+                Err(FilterError::InvalidText)
+            }
+            Some(host) => Ok(host),
+            None => Ok(facts.authority.host_as_sent()),
+        }
+    }
+
+    /// The port to write.
+    fn port(&self, facts: &RedirectFacts<'_>) -> Option<u16> {
+        let port = match (self.port, &self.scheme, &self.hostname) {
+            (Some(port), ..) => Some(port),
+            (None, Some(_), None) => facts.authority.port(),
+            (None, Some(_), Some(_)) => None,
+            (None, None, _) => Some(facts.listener_port),
+        };
+        port.filter(|port| !matches!(port, 80 | 443))
+    }
+
+    fn push_path(&self, out: &mut String, facts: &RedirectFacts<'_>) -> Result<(), FilterError> {
+        let path = facts.path.path();
+        let mut query = facts.path.query();
+        match &self.path {
+            None => out.push_str(path),
+            Some(PathEdit::Full(full)) => {
+                if !full.starts_with('/') {
+                    out.push('/');
+                }
+                out.push_str(full);
+                query = query.filter(|_| !full.contains('?'));
+            }
+            Some(PathEdit::Prefix(new)) => {
+                let prefix = facts.matched_prefix.ok_or(FilterError::NoPrefix)?;
+                let path = replace_prefix(path, prefix, new, TrailingSlash::Keep);
+                out.push_str(&path.ok_or(FilterError::NoPrefix)?);
+            }
+        }
+        if let Some(query) = query {
+            out.push('?');
+            out.push_str(query);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LISTENER: u16 = 20042;
+
+    fn redirect() -> Redirect {
+        Redirect {
+            scheme: None,
+            hostname: None,
+            port: None,
+            path: None,
+            status: 302,
+        }
+    }
+
+    fn scheme(scheme: &str) -> Redirect {
+        Redirect {
+            scheme: Some(scheme.to_owned()),
+            ..redirect()
+        }
+    }
+
+    fn locate(
+        redirect: &Redirect,
+        host: &str,
+        path: &str,
+        prefix: Option<&str>,
+    ) -> Result<String, FilterError> {
+        let authority = Authority::parse(&host.parse().unwrap()).unwrap();
+        let facts = RedirectFacts {
+            scheme: "http",
+            authority: &authority,
+            listener_port: LISTENER,
+            path: &path.parse().unwrap(),
+            matched_prefix: prefix,
+        };
+        let (_, location) = redirect.location(facts)?;
+        Ok(location.to_str().unwrap().to_owned())
+    }
+
+    /// Envoy's recorded answers.
+    #[rustfmt::skip]
+    #[test]
+    fn ports_are_written_as_envoy_writes_them() {
+        let port = |redirect: Redirect, port| Redirect { port: Some(port), ..redirect };
+        let host = |redirect| Redirect { hostname: Some("new.example.org".to_owned()), ..redirect };
+        for (redirect, host, path, expected) in [
+            (scheme("https"), "other.test:8443", "/", "https://other.test:8443/"),
+            (scheme("https"), "[2001:db8::1]:8080", "/", "https://[2001:db8::1]:8080/"),
+            (scheme("https"), "[2001:db8::1]", "/", "https://[2001:db8::1]/"),
+            (scheme("https"), "team-b.example.com", "/a%20b", "https://team-b.example.com/a%20b"),
+            (scheme("https"), "team-b.example.com", "/a?x", "https://team-b.example.com/a?x"),
+            (scheme("http"), "r.test", "/http", "http://r.test/http"),
+            (scheme("http"), "r.test:8080", "/http", "http://r.test:8080/http"),
+            (port(scheme("https"), 8443), "r.test", "/x", "https://r.test:8443/x"),
+            (port(scheme("http"), 80), "r.test", "/x", "http://r.test/x"),
+            (port(scheme("https"), 80), "r.test", "/x", "https://r.test/x"),
+            (port(redirect(), 9000), "r.test:8080", "/port", "http://r.test:9000/port"),
+            (host(redirect()), "r.test", "/host/x?q=1", "http://new.example.org:20042/host/x?q=1"),
+            (host(redirect()), "r.test:8080", "/host", "http://new.example.org:20042/host"),
+            (port(host(redirect()), 8080), "r.test", "/x", "http://new.example.org:8080/x"),
+        ] {
+            assert_eq!(locate(&redirect, host, path, None).as_deref(), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn ports_80_and_443_are_never_written() {
+        for host in ["r.test:80", "r.test:443", "r.test", "r.test:"] {
+            assert_eq!(
+                locate(&scheme("https"), host, "/", None).as_deref(),
+                Ok("https://r.test/")
+            );
+        }
+        let to = Redirect {
+            hostname: Some("b.test".to_owned()),
+            ..scheme("https")
+        };
+        assert_eq!(
+            locate(&to, "a.test:8080", "/", None).as_deref(),
+            Ok("https://b.test/")
+        );
+    }
+
+    /// Envoy's recorded answers, but for the last two.
+    #[test]
+    fn prefixes_are_replaced_as_envoy_replaces_them() {
+        for (prefix, new, path, expected) in [
+            ("/pre", "/post", "/pre", "/post"),
+            ("/pre", "/post", "/pre/x/y?q=1", "/post/x/y?q=1"),
+            ("/preslash/", "/post/", "/preslash", "/post/"),
+            ("/preslash/", "/post/", "/preslash/", "/post//"),
+            ("/root", "/", "/root/", "/"),
+            ("/empty/", "", "/empty/", "/"),
+            // Envoy leaves this one alone, and `/x` as `/appx`.
+            ("/empty/", "", "/empty", "/"),
+            ("/", "/app", "/x", "/app/x"),
+        ] {
+            let redirect = Redirect {
+                path: Some(PathEdit::Prefix(new.to_owned())),
+                ..scheme("https")
+            };
+
+            let location = locate(&redirect, "r.test", path, Some(prefix));
+
+            assert_eq!(
+                location,
+                Ok(format!("https://r.test{expected}")),
+                "{path} {prefix}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_whole_path_keeps_the_query_unless_it_has_one() {
+        for (full, expected) in [
+            ("/new", "/new?q=1"),
+            ("/new?x=1", "/new?x=1"),
+            ("new", "/new?q=1"),
+        ] {
+            let redirect = Redirect {
+                path: Some(PathEdit::Full(full.to_owned())),
+                ..scheme("https")
+            };
+
+            let location = locate(&redirect, "r.test", "/full?q=1", None);
+
+            assert_eq!(location, Ok(format!("https://r.test{expected}")));
+        }
+    }
+
+    #[test]
+    fn what_would_make_another_url_is_refused() {
+        let full = |text: &str| Redirect {
+            path: Some(PathEdit::Full(text.to_owned())),
+            ..redirect()
+        };
+        let host = |text: &str| Redirect {
+            hostname: Some(text.to_owned()),
+            ..redirect()
+        };
+        for bad in [
+            full("/a\r\nset-cookie: x"),
+            full("/a b"),
+            full("/\u{e9}"),
+            host("a.test/x"),
+            host("u@a.test"),
+            host("a.test\r\nx: y"),
+            host(""),
+            scheme("javascript"),
+        ] {
+            assert_eq!(
+                locate(&bad, "r.test", "/", None),
+                Err(FilterError::InvalidText),
+                "{bad:?}"
+            );
+        }
+        let prefix = Redirect {
+            path: Some(PathEdit::Prefix("/b".to_owned())),
+            ..redirect()
+        };
+        assert_eq!(
+            locate(&prefix, "r.test", "/a", None),
+            Err(FilterError::NoPrefix)
+        );
+        let status = Redirect {
+            status: 200,
+            ..redirect()
+        };
+        assert_eq!(
+            locate(&status, "r.test", "/a", None),
+            Err(FilterError::InvalidStatus)
+        );
+    }
+
+    proptest! {
+        /// Whatever the path, the client is sent to the host that the filter names.
+        #[test]
+        fn no_path_leads_to_another_host(
+            path in "/[a-z/.@:%2f\\\\]{0,12}",
+            query in "[a-z/?@:]{0,6}",
+            new in prop::sample::select(vec!["", "/", "/x", "/x/"]),
+            prefix in prop::sample::select(vec!["/", "/a"]),
+        ) {
+            let redirect = Redirect {
+                hostname: Some("safe.test".to_owned()),
+                path: Some(PathEdit::Prefix(new.to_owned())),
+                ..scheme("https")
+            };
+
+            let text = format!("{path}?{query}");
+            let Ok(location) = locate(&redirect, "evil.test", &text, Some(prefix)) else { return Ok(()) };
+
+            let rest = location.strip_prefix("https://safe.test");
+            prop_assert!(rest.is_some_and(|rest| rest.starts_with('/')), "{location}");
+            let end = format!("?{query}");
+            prop_assert!(location.ends_with(&end));
+        }
+    }
 }

@@ -1,1 +1,544 @@
-//! (to be written)
+//! One spelling for each path, so that what is matched, authorised and forwarded are the same bytes.
+//!
+//! [`normalize`] works on the path and query of a request target, in Envoy's order:
+//!
+//! 1. `%2F` and `%5C` do what [`EscapedSlashes`] says;
+//! 2. escapes of unreserved characters are decoded, characters that do not belong into a path are
+//!    encoded, `\` becomes `/`, broken escapes stay, `%00` is refused;
+//! 3. `.` and `..` segments are resolved (RFC 3986, section 5.2.4);
+//! 4. slashes are merged. A path of nothing but slashes becomes `//`, as in Envoy.
+//!
+//! The query is never touched. Whatever comes out is a fixed point: normalising it again changes
+//! nothing. For that, two rules are stricter than Envoy's:
+//!
+//! - An escaped hex digit right after a broken escape stays escaped. Envoy makes `%41` of `%%34%31`,
+//!   which the next reader would decode once more.
+//! - A redirect that would begin with `//` and a name begins with `/.//` instead, since
+//!   `Location: //evil.example` leads to another host. It can only happen when slashes are not merged.
+//!
+//! A path that needs no change, which is nearly every one, is recognised in one pass without an
+//! allocation.
+//!
+//! ```
+//! use towergate_core::http::path::{Normalized, normalize};
+//! use towergate_core::plan::PathSettings;
+//!
+//! let settings = PathSettings::default();
+//! assert_eq!(normalize("/a/b?x=//y", &settings), Ok(Normalized::Unchanged));
+//! assert_eq!(normalize("/a//b/../c", &settings), Ok(Normalized::Changed("/a/c".to_owned())));
+//! assert_eq!(normalize("/a%2fb?x", &settings), Ok(Normalized::Redirect("/a/b?x".to_owned())));
+//! assert!(normalize("/%00", &settings).is_err());
+//! ```
+
+use crate::plan::{EscapedSlashes, PathSettings};
+
+/// What becomes of a path.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Normalized {
+    /// It was normal already.
+    Unchanged,
+    /// The normal path, with the query as it was.
+    Changed(String),
+    /// The client has to ask for this relative reference (307), since its path had escaped slashes.
+    Redirect(String),
+}
+
+/// The path cannot be made normal: an escaped NUL, a fragment, an escaped slash where none may be, or
+/// bytes that no request target has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the path cannot be normalised")]
+pub struct BadPath;
+
+/// Normalises the path of `target`, which is a path, and a query if it has a `?`.
+///
+/// # Errors
+/// [`BadPath`] if the target does not begin with `/`, has a fragment, `%00`, or a byte that is not
+/// visible ASCII, or has an escaped slash and the settings refuse it.
+pub fn normalize(target: &str, settings: &PathSettings) -> Result<Normalized, BadPath> {
+    if !target.starts_with('/') || target.bytes().any(|b| !is_target_byte(b)) {
+        return Err(BadPath);
+    }
+    let (path, query) = target.split_at(target.find('?').unwrap_or(target.len()));
+    if is_normal(path.as_bytes(), settings) {
+        return Ok(Normalized::Unchanged);
+    }
+
+    let (path, unescaped) = unescape_slashes(path, settings.escaped_slashes)?;
+    let mut out = resolve_dots(&recode(path.as_bytes())?);
+    if settings.merge_slashes {
+        merge_slashes(&mut out);
+    }
+    if unescaped && settings.escaped_slashes == EscapedSlashes::UnescapeAndRedirect {
+        return Ok(Normalized::Redirect(relative(out, query)));
+    }
+    out.push_str(query);
+    Ok(if out == target {
+        Normalized::Unchanged
+    } else {
+        Normalized::Changed(out)
+    })
+}
+
+/// Whether `byte` may be in a request target: visible ASCII other than `#`.
+fn is_target_byte(byte: u8) -> bool {
+    byte.is_ascii_graphic() && byte != b'#'
+}
+
+/// Whether `byte` has one spelling only, itself (RFC 3986, section 2.3).
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// Whether `byte` is encoded in paths.
+fn is_encoded(byte: u8) -> bool {
+    matches!(byte, b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}')
+}
+
+/// A quick look: `true` only if nothing is to be done. May be `false` for a path that stays.
+fn is_normal(path: &[u8], settings: &PathSettings) -> bool {
+    let mut before = 0;
+    path.iter().all(|&byte| {
+        let after_slash = before == b'/';
+        before = byte;
+        match byte {
+            b'%' | b'\\' => false,
+            b'/' => !(after_slash && settings.merge_slashes),
+            b'.' => !after_slash,
+            _ => !is_encoded(byte),
+        }
+    })
+}
+
+/// Undoes `%2F` and `%5C`, unless they are kept; says whether there were any.
+fn unescape_slashes(path: &str, action: EscapedSlashes) -> Result<(String, bool), BadPath> {
+    let mut out = String::with_capacity(path.len());
+    let mut rest = path;
+    if action != EscapedSlashes::KeepUnchanged {
+        while let Some(at) = rest.find('%') {
+            let (slash, skip) = match rest.as_bytes()[at + 1..] {
+                [b'2', b'f' | b'F', ..] => ("/", 3),
+                [b'5', b'c' | b'C', ..] => ("\\", 3),
+                _ => ("%", 1),
+            };
+            out.push_str(&rest[..at]);
+            out.push_str(slash);
+            rest = &rest[at + skip..];
+        }
+    }
+    out.push_str(rest);
+    let found = out.len() != path.len();
+    if found && action == EscapedSlashes::RejectRequest {
+        return Err(BadPath);
+    }
+    Ok((out, found))
+}
+
+/// Gives every character its one spelling.
+fn recode(path: &[u8]) -> Result<String, BadPath> {
+    let mut out = String::with_capacity(path.len());
+    // Bytes written since a `%` that begins no escape; two of them could make it one.
+    let mut since_broken = 2;
+    let mut at = 0;
+    while let Some(&byte) = path.get(at) {
+        at += 1;
+        since_broken += 1;
+        match byte {
+            b'\\' => out.push('/'),
+            b'%' => match escaped(&path[at..]) {
+                None => {
+                    out.push('%');
+                    since_broken = 0;
+                }
+                Some(0) => return Err(BadPath),
+                Some(plain)
+                    if is_unreserved(plain)
+                        && !(since_broken <= 2 && plain.is_ascii_hexdigit()) =>
+                {
+                    out.push(char::from(plain));
+                    at += 2;
+                }
+                Some(_) => {
+                    out.push('%');
+                    out.extend(path[at..at + 2].iter().map(|&digit| char::from(digit)));
+                    at += 2;
+                    since_broken = 2;
+                }
+            },
+            _ if is_encoded(byte) => push_escape(&mut out, byte),
+            _ => out.push(char::from(byte)),
+        }
+    }
+    Ok(out)
+}
+
+/// The byte that the two hex digits at the start of `digits` stand for.
+fn escaped(digits: &[u8]) -> Option<u8> {
+    let digit = |at: usize| char::from(*digits.get(at)?).to_digit(16);
+    u8::try_from(digit(0)? * 16 + digit(1)?).ok()
+}
+
+fn push_escape(out: &mut String, byte: u8) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    out.push('%');
+    out.push(char::from(HEX[usize::from(byte >> 4)]));
+    out.push(char::from(HEX[usize::from(byte & 15)]));
+}
+
+/// Resolves `.` and `..`; an empty segment is a segment like any other.
+fn resolve_dots(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    let mut segments = path.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        let last = segments.peek().is_none();
+        match segment {
+            "." => {}
+            ".." => out.truncate(out.rfind('/').unwrap_or(0)),
+            _ => {
+                out.push('/');
+                out.push_str(segment);
+                continue;
+            }
+        }
+        if last {
+            out.push('/');
+        }
+    }
+    out
+}
+
+/// Makes one slash of several; a path of slashes alone becomes `//`.
+fn merge_slashes(path: &mut String) {
+    if path.len() > 1 && path.bytes().all(|b| b == b'/') {
+        path.truncate(2);
+        return;
+    }
+    let mut after_slash = false;
+    path.retain(|c| {
+        let keep = !(after_slash && c == '/');
+        after_slash = c == '/';
+        keep
+    });
+}
+
+/// A reference to `path` on the same host: one that begins with `//` and a name would be another host.
+fn relative(path: String, query: &str) -> String {
+    let guard = if path.starts_with("//") && path != "//" {
+        "/."
+    } else {
+        ""
+    };
+    [guard, &path, query].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const DEFAULT: PathSettings = with(EscapedSlashes::UnescapeAndRedirect);
+    const KEEP: PathSettings = with(EscapedSlashes::KeepUnchanged);
+    const REJECT: PathSettings = with(EscapedSlashes::RejectRequest);
+    const UNESCAPE: PathSettings = with(EscapedSlashes::UnescapeAndForward);
+    const NO_MERGE: PathSettings = PathSettings {
+        merge_slashes: false,
+        ..DEFAULT
+    };
+
+    const fn with(escaped_slashes: EscapedSlashes) -> PathSettings {
+        PathSettings {
+            merge_slashes: true,
+            escaped_slashes,
+        }
+    }
+
+    /// `307 /x` for a redirect, `400` for a refusal, else the path that is forwarded.
+    fn outcome(target: &str, settings: &PathSettings) -> String {
+        match normalize(target, settings) {
+            Ok(Normalized::Unchanged) => target.to_owned(),
+            Ok(Normalized::Changed(path)) => path,
+            Ok(Normalized::Redirect(path)) => format!("307 {path}"),
+            Err(BadPath) => "400".to_owned(),
+        }
+    }
+
+    /// Envoy's recorded answers.
+    #[rustfmt::skip]
+    const RECORDED: &[(&PathSettings, &str, &str)] = &[
+        (&DEFAULT, "/", "/"),
+        (&DEFAULT, "/a/", "/a/"),
+        (&DEFAULT, "/a/../../b", "/b"),
+        (&DEFAULT, "/..", "/"),
+        (&DEFAULT, "/../", "/"),
+        (&DEFAULT, "/../../../etc/passwd", "/etc/passwd"),
+        (&DEFAULT, "/a/...", "/a/..."),
+        (&DEFAULT, "/a/%2e%2e/b", "/b"),
+        (&DEFAULT, "/a/.%2e/b", "/b"),
+        (&DEFAULT, "/a/%2e", "/a/"),
+        (&DEFAULT, "/a%2fb", "307 /a/b"),
+        (&DEFAULT, "/a%2Fb", "307 /a/b"),
+        (&DEFAULT, "/a%5cb", "307 /a/b"),
+        (&DEFAULT, "/a%5Cb", "307 /a/b"),
+        (&DEFAULT, "/a%2f..%2fb", "307 /b"),
+        (&DEFAULT, "/a%252fb", "/a%252fb"),
+        (&DEFAULT, "/a%2f?x=%2f", "307 /a/?x=%2f"),
+        (&DEFAULT, "//", "//"),
+        (&DEFAULT, "///a///b//", "/a/b/"),
+        (&DEFAULT, "/a//../b", "/a/b"),
+        (&DEFAULT, "//evil.test/x", "/evil.test/x"),
+        (&DEFAULT, "/a//b?x=//y", "/a/b?x=//y"),
+        (&DEFAULT, "/a\\..\\b", "/b"),
+        (&DEFAULT, "/%00", "400"),
+        (&DEFAULT, "/a%0ab", "/a%0ab"),
+        (&DEFAULT, "/a%0d%0ab", "/a%0d%0ab"),
+        (&DEFAULT, "/a%2", "/a%2"),
+        (&DEFAULT, "/a%2/b", "/a%2/b"),
+        (&DEFAULT, "/a%C3%A9", "/a%C3%A9"),
+        (&DEFAULT, "/a:b", "/a:b"),
+        (&DEFAULT, "/a~b", "/a~b"),
+        (&DEFAULT, "/a[b]", "/a[b]"),
+        (&DEFAULT, "/a|b", "/a%7Cb"),
+        (&DEFAULT, "/a^b", "/a%5Eb"),
+        (&DEFAULT, "/a\"b", "/a%22b"),
+        (&DEFAULT, "/?", "/?"),
+        (&DEFAULT, "/a?%zz", "/a?%zz"),
+        (&DEFAULT, "/a?x=/../y", "/a?x=/../y"),
+        (&DEFAULT, "/a#frag", "400"),
+        (&DEFAULT, "/a%23b", "/a%23b"),
+        (&DEFAULT, "/a/%2e%2e%2f%2e%2e/b", "307 /b"),
+        (&DEFAULT, "/a%2f/b", "307 /a/b"),
+        (&KEEP, "/a%5cb", "/a%5cb"),
+        (&KEEP, "/a%252fb", "/a%252fb"),
+        (&KEEP, "/%2f", "/%2f"),
+        (&KEEP, "/%2f%2fevil.test", "/%2f%2fevil.test"),
+        (&KEEP, "/a?x=%2f", "/a?x=%2f"),
+        (&KEEP, "/a%2f?x=%2f", "/a%2f?x=%2f"),
+        (&KEEP, "/a%2f/b", "/a%2f/b"),
+        (&KEEP, "/a%2e%2fb", "/a.%2fb"),
+        (&REJECT, "/a%2Fb", "400"),
+        (&REJECT, "/a%5Cb", "400"),
+        (&REJECT, "/a%2f..%2fb", "400"),
+        (&REJECT, "/a%2f%2e%2e%2fb", "400"),
+        (&REJECT, "/%2f%2fevil.test", "400"),
+        (&REJECT, "/a%2f/b", "400"),
+        (&REJECT, "/a\\b", "/a/b"),
+        (&REJECT, "/a%2e%2fb", "400"),
+        (&UNESCAPE, "/a%2fb", "/a/b"),
+        (&UNESCAPE, "/a%2Fb", "/a/b"),
+        (&UNESCAPE, "/a%5Cb", "/a/b"),
+        (&UNESCAPE, "/a%2f..%2fb", "/b"),
+        (&UNESCAPE, "/a%2f%2e%2e%2fb", "/b"),
+        (&UNESCAPE, "/%2f%2fevil.test", "/evil.test"),
+        (&UNESCAPE, "/a?x=%2f", "/a?x=%2f"),
+        (&UNESCAPE, "/a%2f/b", "/a/b"),
+        (&UNESCAPE, "/a\\b", "/a/b"),
+        (&DEFAULT, "/a%2f%2e%2e%2fb", "307 /b"),
+        (&DEFAULT, "/%2f", "307 //"),
+        (&DEFAULT, "/a%2e%2fb", "307 /a./b"),
+        (&NO_MERGE, "/a//b", "/a//b"),
+        (&NO_MERGE, "//a", "//a"),
+        (&NO_MERGE, "///a///b//", "///a///b//"),
+        (&NO_MERGE, "/a//../b", "/a/b"),
+        (&NO_MERGE, "/a%2f%2fb", "307 /a//b"),
+        (&DEFAULT, "/foo%2f1", "307 /foo/1"),
+        (&DEFAULT, "/x/../foo", "/foo"),
+        (&DEFAULT, "/foo%2fbar", "307 /foo/bar"),
+        (&DEFAULT, "/FOO", "/FOO"),
+    ];
+
+    #[test]
+    fn paths_become_what_envoy_makes_of_them() {
+        for (settings, target, expected) in RECORDED {
+            assert_eq!(
+                outcome(target, settings),
+                *expected,
+                "{target} {settings:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_envoy_leaves_open_is_closed() {
+        for (settings, target, expected) in [
+            // A second decoding would make an escaped slash or a dot of these.
+            (&REJECT, "/a%%32fb", "/a%%32fb"),
+            (&DEFAULT, "/%%32%65%%32%65/x", "/%%32e%%32e/x"),
+            (&DEFAULT, "/a%%34%31", "/a%%341"),
+            (&DEFAULT, "/a%4%31", "/a%4%31"),
+            // These would lead to another host.
+            (&NO_MERGE, "/%2fevil.test", "307 /.//evil.test"),
+            (&NO_MERGE, "/%5cevil.test", "307 /.//evil.test"),
+            (&NO_MERGE, "//evil.test/a%2fb", "307 /.//evil.test/a/b"),
+            (&NO_MERGE, "/a/..//evil.test%2f", "307 /.//evil.test/"),
+            // No target has these bytes.
+            (&DEFAULT, "/é", "400"),
+            (&DEFAULT, "/a?é", "400"),
+            (&DEFAULT, "/a b", "400"),
+            (&DEFAULT, "/a\u{7f}", "400"),
+            (&DEFAULT, "/a?b#c", "400"),
+            (&DEFAULT, "a", "400"),
+            (&DEFAULT, "*", "400"),
+            (&DEFAULT, "", "400"),
+            (&DEFAULT, "?x", "400"),
+        ] {
+            assert_eq!(outcome(target, settings), expected, "{target} {settings:?}");
+        }
+    }
+
+    #[test]
+    fn a_normal_path_is_recognised_at_once() {
+        for path in ["/", "/a", "/a/b.c/", "/a..b/c.", "/a:b@c;d=e,f!$&'()*+"] {
+            assert!(is_normal(path.as_bytes(), &DEFAULT), "{path}");
+        }
+    }
+
+    /// The same by other means: segments in a list, characters by their meaning.
+    fn model(path: &str, merge: bool) -> Option<String> {
+        let mut text = String::new();
+        let mut rest = path;
+        while let Some(c) = rest.chars().next() {
+            rest = &rest[c.len_utf8()..];
+            let code = (c == '%')
+                .then(|| rest.get(..2))
+                .flatten()
+                .filter(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
+            match (c, code) {
+                (_, Some("00")) => return None,
+                (_, Some(hex)) => {
+                    rest = &rest[2..];
+                    let plain = char::from(u8::from_str_radix(hex, 16).ok()?);
+                    if plain.is_ascii_alphanumeric() || "-._~".contains(plain) {
+                        text.push(plain);
+                    } else {
+                        text += "%";
+                        text += hex;
+                    }
+                }
+                ('\\', _) => text.push('/'),
+                (c, _) if "\"<>^`{|}".contains(c) => text += &format!("%{:02X}", u32::from(c)),
+                (c, _) => text.push(c),
+            }
+        }
+        let mut segments: Vec<&str> = Vec::new();
+        let mut parts: Vec<&str> = text[1..].split('/').collect();
+        let last = parts.pop()?;
+        for part in parts.iter().chain([&last]) {
+            match *part {
+                "." => {}
+                ".." => drop(segments.pop()),
+                part => segments.push(part),
+            }
+        }
+        if last == "." || last == ".." {
+            segments.push("");
+        }
+        let out = format!("/{}", segments.join("/"));
+        if !merge {
+            return Some(out);
+        }
+        let words: Vec<&str> = out.split('/').filter(|word| !word.is_empty()).collect();
+        let end = if out.len() > 1 && out.ends_with('/') {
+            "/"
+        } else {
+            ""
+        };
+        Some(format!("/{}{end}", words.join("/")))
+    }
+
+    /// Paths full of what matters.
+    fn any_path() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            4 => "[a-zA-Z0-9]",
+            3 => Just("/".to_owned()),
+            2 => Just(".".to_owned()),
+            2 => Just("%".to_owned()),
+            1 => Just("\\".to_owned()),
+            2 => "%[0-7][0-9a-fA-F]",
+            1 => Just("%2e".to_owned()),
+            1 => Just("%2F".to_owned()),
+            1 => "[!-\"$->@-~]",
+        ];
+        prop::collection::vec(piece, 0..12).prop_map(|pieces| format!("/{}", pieces.concat()))
+    }
+
+    fn any_settings() -> impl Strategy<Value = PathSettings> {
+        let action = prop::sample::select(vec![
+            EscapedSlashes::KeepUnchanged,
+            EscapedSlashes::RejectRequest,
+            EscapedSlashes::UnescapeAndForward,
+            EscapedSlashes::UnescapeAndRedirect,
+        ]);
+        (any::<bool>(), action).prop_map(|(merge_slashes, escaped_slashes)| PathSettings {
+            merge_slashes,
+            escaped_slashes,
+        })
+    }
+
+    /// Whether a `%` begins no escape, where we differ from the model on purpose.
+    fn has_broken_escape(path: &str) -> bool {
+        path.match_indices('%')
+            .any(|(at, _)| escaped(&path.as_bytes()[at + 1..]).is_none())
+    }
+
+    proptest! {
+        /// Whoever normalises once more sees the same path.
+        #[test]
+        fn normalising_twice_is_normalising_once(path in any_path(), settings in any_settings()) {
+            let (Ok(Normalized::Changed(once)) | Ok(Normalized::Redirect(once))) =
+                normalize(&path, &settings) else { return Ok(()) };
+
+            prop_assert!(!matches!(normalize(&once, &settings), Err(_) | Ok(Normalized::Redirect(_))), "{once}");
+            if !once.starts_with("/./") {
+                prop_assert_eq!(normalize(&once, &settings), Ok(Normalized::Unchanged));
+            }
+        }
+
+        #[test]
+        fn no_dots_and_no_double_slashes_are_left(path in any_path(), settings in any_settings()) {
+            let Ok(result) = normalize(&path, &settings) else { return Ok(()) };
+            let out = match result {
+                Normalized::Unchanged => path,
+                Normalized::Changed(path) => path,
+                Normalized::Redirect(path) => path.strip_prefix("/.").map(str::to_owned).filter(|p| p.starts_with("//")).unwrap_or(path),
+            };
+
+            prop_assert!(out.starts_with('/'));
+            prop_assert!(!out.split('/').any(|segment| segment == "." || segment == ".."), "{out}");
+            prop_assert!(!settings.merge_slashes || out == "//" || !out.contains("//"), "{out}");
+            prop_assert!(!out.contains('\\'));
+        }
+
+        #[test]
+        fn it_agrees_with_a_slow_model(path in any_path(), merge_slashes: bool) {
+            prop_assume!(!has_broken_escape(&path));
+            let settings = PathSettings { merge_slashes, ..KEEP };
+
+            let expected = model(&path, merge_slashes);
+
+            prop_assert_eq!(outcome(&path, &settings), expected.unwrap_or_else(|| "400".to_owned()));
+        }
+
+        #[test]
+        fn a_query_is_never_touched(path in any_path(), query in "[!-\"$-~]{0,12}", settings in any_settings()) {
+            let (Ok(Normalized::Changed(out)) | Ok(Normalized::Redirect(out))) =
+                normalize(&format!("{path}?{query}"), &settings) else { return Ok(()) };
+
+            prop_assert_eq!(out.split_once('?').map(|(_, rest)| rest), Some(query.as_str()));
+        }
+
+        #[test]
+        fn no_redirect_leaves_the_host(path in any_path(), merge_slashes: bool) {
+            let settings = PathSettings { merge_slashes, ..DEFAULT };
+
+            if let Ok(Normalized::Redirect(to)) = normalize(&path, &settings) {
+                prop_assert!(to == "//" || !to.starts_with("//"), "{to}");
+            }
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text: String, settings in any_settings()) {
+            let _ = normalize(&text, &settings);
+            let _ = normalize(&format!("/{text}"), &settings);
+        }
+    }
+}

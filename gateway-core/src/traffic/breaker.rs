@@ -1,7 +1,11 @@
 //! The circuit breaker: bounds on what a rule may have under way.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
 
 use crate::plan;
 
@@ -10,6 +14,11 @@ use crate::plan;
 pub struct Breaker {
     limits: plan::Breaker,
     counts: [AtomicU32; 4],
+    /// Connections by endpoint; empty without a limit per endpoint.
+    endpoints: Mutex<HashMap<SocketAddr, Arc<AtomicU32>>>,
+    /// Woken when a connection ends or becomes idle.
+    freed: Notify,
+    waiting: AtomicU32,
 }
 
 /// What is counted.
@@ -32,12 +41,26 @@ pub struct Permit {
     resource: Resource,
 }
 
+/// One connection to an endpoint, given back when dropped.
+#[derive(Debug)]
+pub struct Slot {
+    // The count of the endpoint goes first: whoever is woken by the permit must find both free.
+    _endpoint: Option<EndpointCount>,
+    permit: Permit,
+}
+
+#[derive(Debug)]
+struct EndpointCount(Arc<AtomicU32>);
+
 impl Breaker {
     /// A breaker with nothing under way.
     pub fn new(limits: plan::Breaker) -> Arc<Self> {
         Arc::new(Self {
             limits,
             counts: Default::default(),
+            endpoints: Mutex::default(),
+            freed: Notify::new(),
+            waiting: AtomicU32::new(0),
         })
     }
 
@@ -49,29 +72,117 @@ impl Breaker {
             Resource::Request => self.limits.requests,
             Resource::Retry => self.limits.retries,
         };
-        let before = self.counts[resource as usize].fetch_add(1, Ordering::Relaxed);
-        let permit = Permit {
-            breaker: self.clone(),
-            resource,
+        let count = &self.counts[resource as usize];
+        if count.fetch_add(1, Ordering::SeqCst) >= limit {
+            count.fetch_sub(1, Ordering::SeqCst);
+            return None;
+        }
+        let breaker = self.clone();
+        Some(Permit { breaker, resource })
+    }
+
+    /// Takes a connection to `address`, or `None` if a limit is reached.
+    pub fn connect(self: &Arc<Self>, address: SocketAddr) -> Option<Slot> {
+        let endpoint = match self.limits.connections_per_endpoint {
+            Some(limit) => Some(self.count_endpoint(address, limit)?),
+            None => None,
         };
-        (before < limit).then_some(permit)
+        let permit = self.acquire(Resource::Connection)?;
+        Some(Slot {
+            _endpoint: endpoint,
+            permit,
+        })
+    }
+
+    fn count_endpoint(&self, address: SocketAddr, limit: u32) -> Option<EndpointCount> {
+        let mut endpoints = self
+            .endpoints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if endpoints.len() == endpoints.capacity() {
+            endpoints.retain(|_, count| Arc::strong_count(count) > 1);
+        }
+        let count = endpoints.entry(address).or_default();
+        if count.load(Ordering::Relaxed) >= limit {
+            return None;
+        }
+        count.fetch_add(1, Ordering::Relaxed);
+        Some(EndpointCount(count.clone()))
+    }
+
+    /// Whether no connection is allowed at all, so that waiting for one is of no use.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.limits.connections == 0 || self.limits.connections_per_endpoint == Some(0)
     }
 
     /// Units in use.
     pub fn in_use(&self, resource: Resource) -> u32 {
         self.counts[resource as usize].load(Ordering::Relaxed)
     }
+
+    /// Waits until `attempt` gives something, trying again whenever a connection ends or becomes idle.
+    pub(crate) async fn wait_for<T>(&self, mut attempt: impl FnMut() -> Option<T>) -> T {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let _waiting = Waiting(self);
+        loop {
+            let mut freed = std::pin::pin!(self.freed.notified());
+            // Enabled before the attempt: what is freed in between is not missed.
+            freed.as_mut().enable();
+            if let Some(found) = attempt() {
+                return found;
+            }
+            freed.await;
+        }
+    }
+
+    /// Tells one that waits that a connection ended or became idle.
+    pub(crate) fn wake(&self) {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.freed.notify_one();
+        }
+    }
+}
+
+struct Waiting<'a>(&'a Breaker);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+        // A wake-up that came too late for this one may be for the next.
+        self.0.wake();
+    }
+}
+
+impl Slot {
+    /// Whose connection it is.
+    pub fn breaker(&self) -> &Arc<Breaker> {
+        &self.permit.breaker
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.breaker.counts[self.resource as usize].fetch_sub(1, Ordering::Relaxed);
+        // In one order with the count of those that wait, or one of them could be missed.
+        self.breaker.counts[self.resource as usize].fetch_sub(1, Ordering::SeqCst);
+        if self.resource == Resource::Connection {
+            self.breaker.wake();
+        }
+    }
+}
+
+impl Drop for EndpointCount {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn address(port: u16) -> SocketAddr {
+        ([127, 0, 0, 1], port).into()
+    }
 
     #[test]
     fn a_unit_is_free_again_when_its_permit_is_dropped() {
@@ -87,5 +198,48 @@ mod tests {
 
         assert!(breaker.acquire(Resource::Request).is_some());
         assert_eq!(breaker.in_use(Resource::Request), 0);
+    }
+
+    #[test]
+    fn an_endpoint_has_a_limit_of_its_own() {
+        let breaker = Breaker::new(plan::Breaker {
+            connections_per_endpoint: Some(1),
+            ..Default::default()
+        });
+
+        let first = breaker.connect(address(1));
+        assert!(first.is_some());
+        assert!(breaker.connect(address(1)).is_none());
+        assert!(breaker.connect(address(2)).is_some());
+        drop(first);
+
+        assert!(breaker.connect(address(1)).is_some());
+    }
+
+    #[tokio::test]
+    async fn each_that_waits_is_woken_by_a_connection_that_ends() {
+        let breaker = Breaker::new(plan::Breaker {
+            connections: 1,
+            ..Default::default()
+        });
+        let first = breaker.connect(address(1)).unwrap();
+
+        let waiters: Vec<_> = (0..10)
+            .map(|_| {
+                let breaker = breaker.clone();
+                tokio::spawn(async move {
+                    let slot = breaker.wait_for(|| breaker.connect(address(1))).await;
+                    tokio::task::yield_now().await;
+                    drop(slot);
+                })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        drop(first);
+
+        for waiter in waiters {
+            waiter.await.unwrap();
+        }
+        assert_eq!(breaker.in_use(Resource::Connection), 0);
     }
 }

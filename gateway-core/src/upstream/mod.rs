@@ -1,1 +1,36 @@
-//! (to be written)
+//! Connections to endpoints: from a head and a body that are ready to be sent to a response.
+//!
+//! ```text
+//! request::prepare ──> Pool::checkout ──> Http1::exchange ──> hop_by_hop::response ──> ResponseBody
+//!                        idle or new       or Http2                                     gives it back
+//! ```
+//!
+//! An HTTP/1 connection is driven by the task that uses it, together with the response's head and body:
+//! no task and no channel between tasks for a request. A body that has ended gives the connection back.
+//! A connection that serves an upgrade, or that still sends the request while the response comes, gets
+//! a task of its own. HTTP/2 connections are shared and have a task each.
+//!
+//! Each worker has idle connections of its own.
+
+mod body;
+mod checkout;
+mod connect;
+mod failure;
+mod http1;
+mod http2;
+mod idle;
+mod pool;
+mod request;
+mod stream;
+mod upload;
+
+pub use body::ResponseBody;
+pub use pool::{Pool, Transport};
+
+pub(crate) use body::Counted;
+pub(crate) use checkout::{Checkout, Sent};
+pub(crate) use failure::ClientBody;
+pub(crate) use http1::{Open, Unanswered};
+pub(crate) use pool::Target;
+pub(crate) use request::{Wire, prepare};
+pub(crate) use upload::{Progress, Source, Upload};

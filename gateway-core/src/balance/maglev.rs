@@ -1,0 +1,138 @@
+//! Maglev hashing: a table that spreads keys evenly and moves few of them when a member leaves
+//! (Eisenbud et al., NSDI 2016).
+
+use super::hash_key::hash_bytes;
+
+/// A lookup table from hashes to places.
+#[derive(Debug)]
+pub struct Maglev {
+    table: Vec<u32>,
+}
+
+/// A member while the table is filled: its own order of all entries, and how far it has come.
+struct Candidate {
+    offset: u64,
+    skip: u64,
+    next: u64,
+    weight: f64,
+    /// Rises by the weight each turn; the member takes an entry when it reaches 1.
+    credit: f64,
+}
+
+impl Maglev {
+    /// A table of `size` entries, `size` being a prime, for members with name and weight. A member's
+    /// order depends on its name only, so that others stay where they are when one leaves.
+    pub fn build(members: impl Iterator<Item = (String, u32)>, size: usize) -> Self {
+        let size = size.max(2) as u64;
+        let members: Vec<_> = members.collect();
+        let heaviest = members.iter().map(|(_, weight)| *weight).max().unwrap_or(1);
+        let mut candidates: Vec<_> = members
+            .iter()
+            .map(|(name, weight)| Candidate {
+                offset: hash_bytes(0, name.as_bytes()) % size,
+                skip: hash_bytes(1, name.as_bytes()) % (size - 1) + 1,
+                next: 0,
+                weight: f64::from(*weight) / f64::from(heaviest),
+                credit: 0.0,
+            })
+            .collect();
+        Self {
+            table: fill(&mut candidates, size),
+        }
+    }
+
+    /// Entries of the table.
+    pub fn size(&self) -> usize {
+        self.table.len()
+    }
+
+    /// The place for this hash; `None` without members.
+    pub fn find(&self, hash: u64) -> Option<usize> {
+        let entry = self.table[(hash % self.table.len() as u64) as usize];
+        (entry != EMPTY).then_some(entry as usize)
+    }
+}
+
+const EMPTY: u32 = u32::MAX;
+
+fn fill(candidates: &mut [Candidate], size: u64) -> Vec<u32> {
+    let mut table = vec![EMPTY; size as usize];
+    let mut left = if candidates.is_empty() { 0 } else { size };
+    while left > 0 {
+        for (place, candidate) in candidates.iter_mut().enumerate() {
+            candidate.credit += candidate.weight;
+            if candidate.credit < 1.0 {
+                continue;
+            }
+            candidate.credit -= 1.0;
+            let free = candidate.next_free(&table, size);
+            table[free] = place as u32;
+            left -= 1;
+            if left == 0 {
+                break;
+            }
+        }
+    }
+    table
+}
+
+impl Candidate {
+    fn next_free(&mut self, table: &[u32], size: u64) -> usize {
+        loop {
+            let entry = ((self.offset + self.next * self.skip) % size) as usize;
+            self.next += 1;
+            if table[entry] == EMPTY {
+                return entry;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: usize = 65537;
+
+    fn table(names: &[&str]) -> Maglev {
+        Maglev::build(names.iter().map(|name| ((*name).to_owned(), 1)), SIZE)
+    }
+
+    #[test]
+    fn members_get_equal_shares() {
+        let table = table(&["a", "b", "c", "d", "e"]);
+
+        for place in 0..5 {
+            let share = table.table.iter().filter(|entry| **entry == place).count();
+            assert!(share.abs_diff(SIZE / 5) <= 1, "{share}");
+        }
+    }
+
+    #[test]
+    fn weights_are_kept() {
+        let members = [("a".to_owned(), 3), ("b".to_owned(), 1)];
+        let table = Maglev::build(members.into_iter(), SIZE);
+
+        let a = table.table.iter().filter(|entry| **entry == 0).count();
+
+        assert!(a.abs_diff(SIZE * 3 / 4) <= 2, "{a}");
+    }
+
+    #[test]
+    fn few_keys_move_when_a_member_leaves() {
+        let names: Vec<String> = (0..10).map(|n| format!("10.0.0.{n}:80")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (before, after) = (table(&names), table(&names[..9]));
+
+        let moved = (0..SIZE as u64)
+            .filter(|hash| before.find(*hash) != Some(9) && before.find(*hash) != after.find(*hash))
+            .count();
+
+        assert!(moved < SIZE / 10, "{moved} entries moved without need");
+    }
+
+    #[test]
+    fn an_empty_table_finds_nobody() {
+        assert_eq!(table(&[]).find(5), None);
+    }
+}

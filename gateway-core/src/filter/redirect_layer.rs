@@ -1,0 +1,247 @@
+//! Puts a [`Redirect`] in front of any HTTP service.
+
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::future::Either;
+use http::header::{HOST, LOCATION};
+use http::{Request, Response, StatusCode, request};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{FilterError, Redirect, RedirectFacts};
+use crate::http::{Authority, Sanitized};
+
+/// Redirects requests below a path prefix; others go on to the service.
+///
+/// Whom a request is for is known from [`SanitizeLayer`](crate::http::SanitizeLayer) if that is in
+/// front, else read from `Host`.
+///
+/// ```
+/// use axum::{Router, body::Body, routing::get};
+/// use http::Request;
+/// use tower::ServiceExt;
+/// use towergate_core::filter::{Redirect, RedirectLayer};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let to_https = Redirect {
+///     scheme: Some("https".to_owned()),
+///     hostname: None,
+///     port: None,
+///     path: None,
+///     status: 301,
+/// };
+/// let app: Router = Router::new()
+///     .route("/x", get(|| async { "never seen" }))
+///     .layer(RedirectLayer::new(to_https));
+///
+/// let request = Request::get("/x?q=1").header("host", "a.test").body(Body::empty())?;
+/// let response = app.oneshot(request).await?;
+/// assert_eq!(response.status(), 301);
+/// assert_eq!(response.headers()["location"], "https://a.test/x?q=1");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct RedirectLayer {
+    redirect: Arc<Redirect>,
+    prefix: Arc<str>,
+    scheme: &'static str,
+    port: u16,
+}
+
+impl RedirectLayer {
+    /// Redirects everything, at a listener for `http` on port 80.
+    pub fn new(redirect: Redirect) -> Self {
+        Self {
+            redirect: Arc::new(redirect),
+            prefix: "/".into(),
+            scheme: "http",
+            port: 80,
+        }
+    }
+
+    /// Redirects only what is below this path, in whole elements.
+    pub fn below(mut self, prefix: &str) -> Self {
+        self.prefix = prefix.trim_end_matches('/').into();
+        self
+    }
+
+    /// The requests come over TLS, on port 443 unless [`port`](Self::port) says otherwise.
+    pub fn https(mut self) -> Self {
+        self.scheme = "https";
+        if self.port == 80 {
+            self.port = 443;
+        }
+        self
+    }
+
+    /// The port that clients see.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// Whether the path is below the prefix.
+    fn takes(&self, path: &str) -> bool {
+        let prefix = self.prefix.trim_end_matches('/');
+        path.strip_prefix(prefix)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    fn answer<R: From<Bytes>>(&self, head: &request::Parts) -> Response<R> {
+        let mut response = Response::new(R::from(Bytes::new()));
+        match self.location(head) {
+            Ok((status, location)) => {
+                *response.status_mut() = status;
+                response.headers_mut().insert(LOCATION, location);
+            }
+            Err(status) => *response.status_mut() = status,
+        }
+        response
+    }
+
+    fn location(
+        &self,
+        head: &request::Parts,
+    ) -> Result<(StatusCode, http::HeaderValue), StatusCode> {
+        let known = head.extensions.get::<Sanitized>();
+        let authority = match known {
+            Some(sanitized) => sanitized.authority.clone(),
+            None => head
+                .headers
+                .get(HOST)
+                .and_then(|host| Authority::parse(host).ok())
+                .ok_or(StatusCode::BAD_REQUEST)?,
+        };
+        let facts = RedirectFacts {
+            scheme: self.scheme,
+            authority: &authority,
+            listener_port: self.port,
+            path: head.uri.path_and_query().ok_or(StatusCode::BAD_REQUEST)?,
+            matched_prefix: Some(&self.prefix),
+        };
+        self.redirect.location(facts).map_err(|error| match error {
+            FilterError::NoPrefix | FilterError::InvalidText | FilterError::InvalidStatus => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        })
+    }
+}
+
+impl<S> Layer<S> for RedirectLayer {
+    type Service = RedirectService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RedirectService {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+/// What [`RedirectLayer`] makes of a service.
+#[derive(Clone, Debug)]
+pub struct RedirectService<S> {
+    inner: S,
+    layer: RedirectLayer,
+}
+
+impl<S, B, R> Service<Request<B>> for RedirectService<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: From<Bytes>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Either<S::Future, Ready<Result<S::Response, S::Error>>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, req: Request<B>) -> Self::Future {
+        if !self.layer.takes(req.uri().path()) {
+            return Either::Left(self.inner.call(req));
+        }
+        let (head, _) = req.into_parts();
+        Either::Right(ready(Ok(self.layer.answer(&head))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http::HeaderValue;
+    use tower::{ServiceExt, service_fn};
+
+    use super::*;
+    use crate::filter::PathEdit;
+
+    async fn ask(
+        layer: RedirectLayer,
+        host: &str,
+        path: &str,
+    ) -> (StatusCode, Option<HeaderValue>) {
+        let inner =
+            service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(Bytes::new())) });
+        let request = Request::get(path).header(HOST, host).body(()).unwrap();
+
+        let response = layer.layer(inner).oneshot(request).await.unwrap();
+
+        (response.status(), response.headers().get(LOCATION).cloned())
+    }
+
+    #[tokio::test]
+    async fn only_what_is_below_the_prefix_is_redirected() {
+        let layer = RedirectLayer::new(Redirect {
+            scheme: None,
+            hostname: None,
+            port: None,
+            path: Some(PathEdit::Prefix("/new".to_owned())),
+            status: 308,
+        });
+        let layer = layer.below("/old/").https().port(8443);
+
+        for (path, location) in [
+            ("/old/x?q", Some("https://a.test:8443/new/x?q")),
+            ("/old", Some("https://a.test:8443/new")),
+            ("/older", None),
+            ("/", None),
+        ] {
+            let (status, got) = ask(layer.clone(), "a.test", path).await;
+
+            let expected = if location.is_some() { 308 } else { 200 };
+            assert_eq!(status, expected, "{path}");
+            assert_eq!(
+                got.as_ref().map(|v| v.to_str().unwrap()),
+                location,
+                "{path}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bad_host_or_redirect_leads_nowhere() {
+        let redirect = |status| Redirect {
+            scheme: Some("https".to_owned()),
+            hostname: None,
+            port: None,
+            path: None,
+            status,
+        };
+
+        assert_eq!(
+            ask(RedirectLayer::new(redirect(301)), "u@evil.test", "/").await,
+            (StatusCode::BAD_REQUEST, None)
+        );
+        assert_eq!(
+            ask(RedirectLayer::new(redirect(200)), "a.test", "/").await,
+            (StatusCode::INTERNAL_SERVER_ERROR, None)
+        );
+    }
+}

@@ -1,0 +1,288 @@
+//! The host and port that a request is for.
+//!
+//! [`Authority`] is parsed once, from `Host`, `:authority` or an absolute request target. It keeps the
+//! text as the client sent it, for the backend and the access log, beside the host in the one spelling
+//! that routes are matched by: lower case, without port, IPv6 addresses in brackets.
+//!
+//! ```
+//! use towergate_core::http::Authority;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let authority: Authority = "App.Example.com:8080".parse()?;
+//! assert_eq!(authority.host(), "app.example.com");
+//! assert_eq!(authority.port(), Some(8080));
+//! assert_eq!(authority.as_str(), "App.Example.com:8080");
+//! # Ok(())
+//! # }
+//! ```
+
+use std::net::Ipv6Addr;
+use std::str::FromStr;
+
+use http::HeaderValue;
+
+/// A valid host, with a port if one was given (RFC 3986, section 3.2, without user information).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Authority {
+    /// As the client sent it.
+    text: HeaderValue,
+    /// Bytes of `text` that are the host.
+    host: usize,
+    /// The host in lower case, if that is not how it was sent.
+    lower: Option<Box<str>>,
+    port: Option<u16>,
+}
+
+/// A text that names no host.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("invalid authority")]
+pub struct BadAuthority;
+
+impl Authority {
+    /// Parses a `Host` field's value. Copies nothing unless it has upper-case letters.
+    ///
+    /// # Errors
+    /// [`BadAuthority`] if it is empty, has user information, a comma, a blank or another character
+    /// that no host has, a broken escape or IPv6 address, or a port that is no number up to 65535.
+    pub fn parse(text: &HeaderValue) -> Result<Self, BadAuthority> {
+        let plain = text.to_str().map_err(|_| BadAuthority)?;
+        let (host, port) = split(plain)?;
+        let lower = host.bytes().any(|b| b.is_ascii_uppercase());
+        Ok(Self {
+            host: host.len(),
+            lower: lower.then(|| host.to_ascii_lowercase().into()),
+            port,
+            text: text.clone(),
+        })
+    }
+
+    /// The host to match by: lower case, no port; an IPv6 address has its brackets.
+    pub fn host(&self) -> &str {
+        match &self.lower {
+            Some(lower) => lower,
+            None => self.host_as_sent(),
+        }
+    }
+
+    /// The host in the spelling of the client, without the port.
+    pub fn host_as_sent(&self) -> &str {
+        &self.as_str()[..self.host]
+    }
+
+    /// The port, if there is one.
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// Host and port as the client sent them.
+    pub fn as_str(&self) -> &str {
+        self.text
+            .to_str()
+            .expect("an authority is parsed from visible ASCII")
+    }
+
+    /// Host and port as the client sent them.
+    pub fn as_header(&self) -> &HeaderValue {
+        &self.text
+    }
+
+    /// The same without one trailing dot of the host; itself if there is none.
+    ///
+    /// # Errors
+    /// [`BadAuthority`] if nothing is left.
+    pub fn without_trailing_dot(self) -> Result<Self, BadAuthority> {
+        let Some(host) = self.host_as_sent().strip_suffix('.') else {
+            return Ok(self);
+        };
+        let text = [host, &self.as_str()[self.host..]].concat();
+        Self::parse(&HeaderValue::try_from(text).map_err(|_| BadAuthority)?)
+    }
+
+    /// Whether both name the same host, and the same port where both name one.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let ports = self.port.zip(other.port);
+        self.host() == other.host() && ports.is_none_or(|(one, two)| one == two)
+    }
+}
+
+impl FromStr for Authority {
+    type Err = BadAuthority;
+
+    fn from_str(text: &str) -> Result<Self, BadAuthority> {
+        Self::parse(&HeaderValue::from_str(text).map_err(|_| BadAuthority)?)
+    }
+}
+
+/// Splits and checks host and port.
+fn split(text: &str) -> Result<(&str, Option<u16>), BadAuthority> {
+    let end = match text.strip_prefix('[') {
+        Some(address) => {
+            let end = address.find(']').ok_or(BadAuthority)?;
+            address[..end]
+                .parse::<Ipv6Addr>()
+                .map_err(|_| BadAuthority)?;
+            end + 2
+        }
+        None => {
+            let end = text.find(':').unwrap_or(text.len());
+            check_name(&text.as_bytes()[..end])?;
+            end
+        }
+    };
+    let (host, rest) = text.split_at(end);
+    Ok((host, parse_port(rest)?))
+}
+
+/// A name or an IPv4 address: unreserved characters, escapes, and the `sub-delims` of RFC 3986 except
+/// `,`, which joins two fields, and `*`, which is how routes write wildcards.
+fn check_name(name: &[u8]) -> Result<(), BadAuthority> {
+    let mut rest = name;
+    while let [byte, tail @ ..] = rest {
+        rest = match (byte, tail) {
+            (b'%', [high, low, tail @ ..])
+                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+            {
+                tail
+            }
+            (b'-' | b'.' | b'_' | b'~', _) => tail,
+            (b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'+' | b';' | b'=', _) => tail,
+            (byte, _) if byte.is_ascii_alphanumeric() => tail,
+            _ => return Err(BadAuthority),
+        };
+    }
+    if name.is_empty() {
+        Err(BadAuthority)
+    } else {
+        Ok(())
+    }
+}
+
+/// Parses nothing, `:`, or `:` and a number.
+fn parse_port(text: &str) -> Result<Option<u16>, BadAuthority> {
+    match text.strip_prefix(':') {
+        None if text.is_empty() => Ok(None),
+        None => Err(BadAuthority),
+        Some("") => Ok(None),
+        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
+            digits.parse().map(Some).map_err(|_| BadAuthority)
+        }
+        Some(_) => Err(BadAuthority),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(text: &[u8]) -> Result<Authority, BadAuthority> {
+        Authority::parse(&HeaderValue::from_bytes(text).map_err(|_| BadAuthority)?)
+    }
+
+    #[test]
+    fn valid_hosts_are_split() {
+        for (text, host, port) in [
+            ("a.test", "a.test", None),
+            ("A.TeST:80", "a.test", Some(80)),
+            ("a.test:", "a.test", None),
+            ("a.test.:80", "a.test.", Some(80)),
+            ("127.0.0.1:65535", "127.0.0.1", Some(65535)),
+            ("[::1]", "[::1]", None),
+            ("[2001:DB8::1]:8080", "[2001:db8::1]", Some(8080)),
+            ("a%2etest", "a%2etest", None),
+            ("under_score.test", "under_score.test", None),
+            ("xn--bcher-kva.example", "xn--bcher-kva.example", None),
+        ] {
+            let authority = parse(text.as_bytes()).unwrap();
+
+            assert_eq!((authority.host(), authority.port()), (host, port), "{text}");
+            assert_eq!(authority.as_str(), text);
+        }
+    }
+
+    #[test]
+    fn what_names_no_host_is_refused() {
+        for text in [
+            "",
+            ":80",
+            "u@a.test",
+            "u:p@a.test",
+            "a test",
+            "a.test, b.test",
+            "a.test,b.test",
+            "a/b",
+            "a\\b",
+            "a?b",
+            "a#b",
+            "a\"b",
+            "<a>",
+            "a|b",
+            "a^b",
+            "a`b",
+            "{a}",
+            "*",
+            "*.a.test",
+            "a.test:port",
+            "a.test:-1",
+            "a.test:+1",
+            "a.test:65536",
+            "a.test:80:80",
+            "a.test:8 0",
+            "::1",
+            "[::1",
+            "[::1]x",
+            "[::1]:x",
+            "[]",
+            "[a]",
+            "[::1%25eth0]",
+            "[v1.a]",
+            "]",
+            "a%2",
+            "a%zz",
+        ] {
+            assert_eq!(parse(text.as_bytes()), Err(BadAuthority), "{text}");
+        }
+        assert_eq!(parse(b"\xe9.test"), Err(BadAuthority));
+    }
+
+    #[test]
+    fn a_trailing_dot_goes_once() {
+        for (text, expected) in [
+            ("A.EXAMPLE.COM.", Some("A.EXAMPLE.COM")),
+            ("a.example.com.:80", Some("a.example.com:80")),
+            ("a.example.com..", Some("a.example.com.")),
+            ("a.example.com:80", Some("a.example.com:80")),
+            (".", None),
+        ] {
+            let stripped = parse(text.as_bytes()).unwrap().without_trailing_dot();
+
+            assert_eq!(
+                stripped.as_ref().ok().map(Authority::as_str),
+                expected,
+                "{text}"
+            );
+        }
+    }
+
+    proptest! {
+        /// Split and joined again, nothing is lost but the case.
+        #[test]
+        fn host_and_port_are_all_there_is(text in "[a-zA-Z0-9.:\\[\\]%@_,-]{0,20}") {
+            if let Ok(authority) = parse(text.as_bytes()) {
+                let port = authority.as_str()[authority.host_as_sent().len()..].to_owned();
+
+                prop_assert_eq!(format!("{}{port}", authority.host()), text.to_ascii_lowercase());
+                prop_assert!(!authority.host().contains(['@', ',', '/', ' ']));
+                prop_assert!(!authority.host().contains(':') || authority.host().starts_with('['));
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+            if let Ok(authority) = parse(&bytes) {
+                let _ = authority.without_trailing_dot();
+            }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Puts [`sanitize::request()`] in front of any HTTP service.
+
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::future::Either;
+use http::{Request, Response, StatusCode, request};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{Rejected, Sanitized, sanitize};
+use crate::plan::ListenerSettings;
+
+/// Cleans every request, or answers it in place of the service.
+///
+/// The service finds a [`Sanitized`](super::Sanitized) in the extensions of the request, and the request
+/// to switch to another protocol only if that protocol is allowed; others are answered 403.
+///
+/// ```
+/// use axum::{Extension, Router, body::Body, routing::get};
+/// use http::Request;
+/// use tower::ServiceExt;
+/// use towergate_core::http::{Sanitized, SanitizeLayer};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let app = Router::new()
+///     .route("/b", get(|Extension(clean): Extension<Sanitized>| async move {
+///         clean.authority.host().to_owned()
+///     }));
+/// let app = tower::Layer::layer(&SanitizeLayer::default(), app);
+///
+/// let request = Request::get("/a/../b").header("host", "A.test:80").body(Body::empty())?;
+/// let response = app.clone().oneshot(request).await?;
+/// assert_eq!(response.status(), 200);
+///
+/// let request = Request::get("/b").body(Body::empty())?;
+/// let response = app.oneshot(request).await?;
+/// assert_eq!(response.status(), 400);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// It has to stand in front of axum's `Router`, not inside, since axum routes before its layers run.
+#[derive(Clone, Debug)]
+pub struct SanitizeLayer {
+    settings: Arc<ListenerSettings>,
+    upgrades: Arc<[String]>,
+    tls: bool,
+}
+
+impl Default for SanitizeLayer {
+    fn default() -> Self {
+        Self::new(Arc::default())
+    }
+}
+
+impl SanitizeLayer {
+    /// A layer with these settings, for requests that come in plain text and may ask for `websocket`.
+    pub fn new(settings: Arc<ListenerSettings>) -> Self {
+        Self {
+            settings,
+            upgrades: Arc::new(["websocket".to_owned()]),
+            tls: false,
+        }
+    }
+
+    /// The protocols that clients may switch to, in any case.
+    pub fn upgrades(mut self, protocols: impl IntoIterator<Item = String>) -> Self {
+        self.upgrades = protocols.into_iter().collect();
+        self
+    }
+
+    /// Whether the requests come over TLS, so that `https` URLs as request targets are right.
+    pub fn tls(mut self, tls: bool) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    fn apply(&self, head: &mut request::Parts) -> Result<Sanitized, Rejected> {
+        let sanitized = sanitize::request(head, &self.settings, self.tls)?;
+        if let Some(upgrade) = &sanitized.upgrade {
+            if !upgrade.is_one_of(&self.upgrades) {
+                return Err(Rejected::refused(StatusCode::FORBIDDEN, "upgrade_failed"));
+            }
+            upgrade.restore(&mut head.headers);
+        }
+        Ok(sanitized)
+    }
+}
+
+impl<S> Layer<S> for SanitizeLayer {
+    type Service = SanitizeService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        SanitizeService {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+/// What [`SanitizeLayer`] makes of a service.
+#[derive(Clone, Debug)]
+pub struct SanitizeService<S> {
+    inner: S,
+    layer: SanitizeLayer,
+}
+
+impl<S, B, R> Service<Request<B>> for SanitizeService<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: From<Bytes>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Either<S::Future, Ready<Result<S::Response, S::Error>>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, req: Request<B>) -> Self::Future {
+        let (mut head, body) = req.into_parts();
+        match self.layer.apply(&mut head) {
+            Ok(sanitized) => {
+                head.extensions.insert(sanitized);
+                Either::Left(self.inner.call(Request::from_parts(head, body)))
+            }
+            Err(rejected) => Either::Right(ready(Ok(rejected.into_response()))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http::header::{CONNECTION, UPGRADE};
+    use tower::{ServiceExt, service_fn};
+
+    use super::*;
+
+    /// What the service behind the layer is asked to switch to, or how the layer answers.
+    async fn switch_to(layer: SanitizeLayer, protocol: &str) -> Result<String, StatusCode> {
+        let inner = service_fn(|request: Request<()>| async move {
+            let upgrade = request.headers().get(UPGRADE).cloned();
+            let text = upgrade.map_or(Bytes::new(), |value| {
+                Bytes::copy_from_slice(value.as_bytes())
+            });
+            Ok::<_, Infallible>(Response::new(text))
+        });
+        let request = Request::get("/")
+            .header("host", "a.test")
+            .header(CONNECTION, "upgrade")
+            .header(UPGRADE, protocol)
+            .body(())
+            .unwrap();
+
+        let response = layer.layer(inner).oneshot(request).await.unwrap();
+
+        if response.status() == StatusCode::OK {
+            Ok(String::from_utf8(response.into_body().to_vec()).unwrap())
+        } else {
+            Err(response.status())
+        }
+    }
+
+    #[tokio::test]
+    async fn only_allowed_upgrades_reach_the_service() {
+        let layer = SanitizeLayer::default();
+        let other = layer.clone().upgrades(["spdy/3.1".to_owned()]);
+
+        assert_eq!(
+            switch_to(layer.clone(), "WebSocket").await,
+            Ok("WebSocket".to_owned())
+        );
+        assert_eq!(switch_to(layer.clone(), "h2c").await, Ok(String::new()));
+        assert_eq!(switch_to(layer, "foo").await, Err(StatusCode::FORBIDDEN));
+        assert_eq!(
+            switch_to(other.clone(), "SPDY/3.1").await,
+            Ok("SPDY/3.1".to_owned())
+        );
+        assert_eq!(
+            switch_to(other, "websocket").await,
+            Err(StatusCode::FORBIDDEN)
+        );
+    }
+}

@@ -1,0 +1,187 @@
+//! Requests to switch the protocol (RFC 9110, section 7.8).
+//!
+//! [`Upgrade::take`] removes the request from a head. Whether it is granted is up to the rule that the
+//! request is routed to; a granted one is put back by [`Upgrade::restore`], in one spelling. So no
+//! upgrade reaches a backend that was not looked at, in particular no `h2c`, by which a client could
+//! speak to the backend past all rules.
+
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::plan::TextMatch;
+
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// The protocol that a client wants to switch to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Upgrade(HeaderValue);
+
+impl Upgrade {
+    /// Removes `Upgrade` and `HTTP2-Settings`, and gives the protocol if `Connection` asks for the
+    /// switch. `h2c` and what is `ignored` counts as not sent. Call it before `Connection` is removed.
+    ///
+    /// A list of several protocols is given as one text, which no rule allows.
+    pub fn take(headers: &mut HeaderMap, ignored: &[TextMatch]) -> Option<Self> {
+        headers.remove(HTTP2_SETTINGS);
+        if !headers.contains_key(UPGRADE) {
+            return None;
+        }
+        let asked = has_token(headers, &CONNECTION, "upgrade");
+        let mut lines = headers.get_all(UPGRADE).iter();
+        let first = lines.next().cloned();
+        let alone = lines.next().is_none();
+        headers.remove(UPGRADE);
+
+        let value = first.filter(|_| asked)?;
+        let Ok(text) = value.to_str() else {
+            return Some(Self(value));
+        };
+        let left: Vec<&str> = text
+            .split(',')
+            .map(str::trim)
+            .filter(|protocol| !protocol.is_empty() && !is_ignored(protocol, ignored))
+            .collect();
+        match left[..] {
+            [] if alone => None,
+            [protocol] if alone && protocol.len() < text.len() => {
+                HeaderValue::from_str(protocol).ok().map(Self)
+            }
+            [_] if alone => Some(Self(value)),
+            // Several at once. The text has to be one that no rule can allow by accident.
+            _ => Some(Self(HeaderValue::from_static(","))),
+        }
+    }
+
+    /// Whether the protocol is one of these, whatever its case.
+    pub fn is_one_of<T: AsRef<str>>(&self, allowed: &[T]) -> bool {
+        allowed.iter().any(|protocol| {
+            self.0
+                .as_bytes()
+                .eq_ignore_ascii_case(protocol.as_ref().as_bytes())
+        })
+    }
+
+    /// The protocol, in the client's spelling.
+    pub fn protocol(&self) -> &HeaderValue {
+        &self.0
+    }
+
+    /// Puts the request for the switch into a head again, for the backend.
+    pub fn restore(&self, headers: &mut HeaderMap) {
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, self.0.clone());
+    }
+}
+
+fn is_ignored(protocol: &str, ignored: &[TextMatch]) -> bool {
+    protocol.eq_ignore_ascii_case("h2c") || ignored.iter().any(|rule| rule.matches(protocol))
+}
+
+/// Whether a field that lists tokens lists `token`, whatever its case.
+pub(super) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    headers.get_all(name).iter().any(|line| {
+        line.as_bytes()
+            .split(|&b| b == b',')
+            .any(|word| word.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        lines
+            .iter()
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
+            .collect()
+    }
+
+    fn taken(lines: &[(&'static str, &'static str)], ignored: &[TextMatch]) -> Option<String> {
+        let mut headers = headers(lines);
+        let upgrade = Upgrade::take(&mut headers, ignored);
+        assert!(!headers.contains_key(UPGRADE) && !headers.contains_key(HTTP2_SETTINGS));
+        upgrade.map(|u| u.protocol().to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn an_upgrade_counts_only_when_connection_asks_for_it() {
+        let websocket = Some("websocket".to_owned());
+        for (lines, expected) in [
+            (
+                vec![("upgrade", "websocket"), ("connection", "Upgrade")],
+                websocket.clone(),
+            ),
+            (
+                vec![
+                    ("upgrade", "websocket"),
+                    ("connection", "keep-alive, UPGRADE"),
+                ],
+                websocket,
+            ),
+            (vec![("upgrade", "websocket")], None),
+            (
+                vec![("upgrade", "websocket"), ("connection", "close")],
+                None,
+            ),
+            (vec![("connection", "Upgrade")], None),
+        ] {
+            assert_eq!(taken(&lines, &[]), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn h2c_and_ignored_protocols_count_as_not_sent() {
+        let ignored = [TextMatch::Exact("spdy/3.1".to_owned())];
+        for (value, expected) in [
+            ("h2c", None),
+            ("H2C", None),
+            ("h2c,", None),
+            ("spdy/3.1, h2c", None),
+            ("h2", Some("h2")),
+            ("foo", Some("foo")),
+            ("websocket, h2c", Some("websocket")),
+            ("websocket, foo", Some(",")),
+        ] {
+            let lines = [
+                ("upgrade", value),
+                ("connection", "upgrade, http2-settings"),
+                ("http2-settings", "AA"),
+            ];
+
+            assert_eq!(taken(&lines, &ignored).as_deref(), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn two_lines_are_never_allowed() {
+        let mut headers = headers(&[
+            ("upgrade", "websocket"),
+            ("upgrade", "h2c"),
+            ("connection", "upgrade"),
+        ]);
+
+        let upgrade = Upgrade::take(&mut headers, &[]).unwrap();
+
+        assert!(!upgrade.is_one_of(&["websocket", "h2c"]));
+    }
+
+    #[test]
+    fn a_granted_one_is_put_back_in_one_spelling() {
+        let mut sent = headers(&[("upgrade", "WebSocket"), ("connection", "close, upgrade")]);
+        let upgrade = Upgrade::take(&mut sent, &[]).unwrap();
+
+        upgrade.restore(&mut sent);
+
+        assert!(upgrade.is_one_of(&["websocket"]) && !upgrade.is_one_of(&["h2c"]));
+        assert_eq!(
+            sent,
+            headers(&[("connection", "Upgrade"), ("upgrade", "WebSocket")])
+        );
+    }
+}

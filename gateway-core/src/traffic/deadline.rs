@@ -1,0 +1,171 @@
+//! The times that a request and its attempts may take.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::error::Error;
+use crate::upstream::Progress;
+
+/// The time of one request, over all its attempts. It starts when the client's whole request was read,
+/// and ends with the response's head: a long download is not cut off.
+#[derive(Debug)]
+pub(super) struct Deadline {
+    limit: Option<Duration>,
+    ends: Option<Instant>,
+    /// The end of the stream's life, whatever it does.
+    expires: Option<Instant>,
+}
+
+/// Which of the times is over first.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Over {
+    Request,
+    Attempt,
+    Stream,
+}
+
+impl Deadline {
+    /// Nothing runs yet but the life of the stream, if it is limited.
+    pub(super) fn new(limit: Option<Duration>, life: Option<Duration>) -> Self {
+        Self {
+            limit,
+            ends: None,
+            expires: life.map(|life| Instant::now() + life),
+        }
+    }
+
+    /// When the stream is to be reset.
+    pub(super) fn expires(&self) -> Option<Instant> {
+        self.expires
+    }
+
+    /// What is left of the request's time.
+    pub(super) fn left(&self) -> Option<Duration> {
+        match self.ends {
+            Some(at) => Some(at.saturating_duration_since(Instant::now())),
+            None => self.limit,
+        }
+    }
+
+    /// Runs `work`, at most for `attempt` and what is left of the request's time. Neither runs while
+    /// `upload` goes on.
+    ///
+    /// # Errors
+    /// Which time was over.
+    pub(super) async fn run<W: Future>(
+        &mut self,
+        upload: Option<&Progress>,
+        attempt: Option<Duration>,
+        work: W,
+    ) -> Result<W::Output, Error> {
+        let mut work = pin!(work);
+        let mut timer = pin!(None);
+        let mut running = false;
+        let mut over = None;
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = work.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            if !running {
+                running = upload.is_none_or(|upload| upload.poll_done(cx));
+                let next = self.next(running, attempt);
+                if over != next {
+                    over = next;
+                    timer.set(next.map(|(at, _)| sleep_until(at)));
+                }
+            }
+            match (timer.as_mut().as_pin_mut(), over) {
+                (Some(timer), Some((_, over))) => timer.poll(cx).map(|()| Err(over.into())),
+                _ => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// What is over next, and when.
+    fn next(&mut self, running: bool, attempt: Option<Duration>) -> Option<(Instant, Over)> {
+        let stream = self.expires.map(|at| (at, Over::Stream));
+        if !running || (self.limit.is_none() && attempt.is_none()) {
+            return stream;
+        }
+        let now = Instant::now();
+        if self.ends.is_none() {
+            self.ends = self.limit.map(|limit| now + limit);
+        }
+        let request = self.ends.map(|at| (at, Over::Request));
+        let attempt = attempt.map(|limit| (now + limit, Over::Attempt));
+        request.into_iter().chain(attempt).chain(stream).min()
+    }
+}
+
+impl From<Over> for Error {
+    fn from(over: Over) -> Self {
+        match over {
+            Over::Request => Self::Timeout,
+            Over::Attempt => Self::AttemptTimeout,
+            Over::Stream => Self::StreamDuration,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::pending;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    async fn run(deadline: &mut Deadline, attempt: Option<Duration>) -> (Error, u128) {
+        let start = Instant::now();
+        let error = deadline
+            .run(None, attempt, pending::<()>())
+            .await
+            .unwrap_err();
+        (error, start.elapsed().as_millis())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn attempts_share_the_time_of_the_request() {
+        let mut deadline = Deadline::new(Some(300 * MS), None);
+
+        let (first, took) = run(&mut deadline, Some(200 * MS)).await;
+        assert!(matches!(first, Error::AttemptTimeout) && took.abs_diff(200) <= 1);
+        let (second, took) = run(&mut deadline, Some(200 * MS)).await;
+
+        assert!(
+            matches!(second, Error::Timeout) && took.abs_diff(100) <= 1,
+            "{took}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_time_runs_while_the_client_still_sends() {
+        let progress = Progress::default();
+        let mut deadline = Deadline::new(Some(300 * MS), None);
+        let start = Instant::now();
+
+        let upload = async {
+            tokio::time::sleep(1000 * MS).await;
+            progress.finish();
+            pending::<()>().await;
+        };
+        let result = deadline.run(Some(&progress), None, upload).await;
+
+        assert!(matches!(result, Err(Error::Timeout)));
+        assert!(start.elapsed().as_millis().abs_diff(1300) <= 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_life_of_a_stream_ends_even_during_the_upload() {
+        let progress = Progress::default();
+        let mut deadline = Deadline::new(None, Some(50 * MS));
+
+        let result = deadline.run(Some(&progress), None, pending::<()>()).await;
+
+        assert!(matches!(result, Err(Error::StreamDuration)));
+    }
+}

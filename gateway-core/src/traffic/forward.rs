@@ -1,0 +1,246 @@
+//! From a request that is ready to be forwarded to a response.
+
+use std::fmt;
+use std::hash::Hash;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Request, Response};
+use hyper::upgrade::OnUpgrade;
+use towergate_tls::connector::CryptoProvider;
+
+use super::attempt::Run;
+use super::breaker::Breaker;
+use crate::Body;
+use crate::balance::{Balancer, Cluster, Directory, Weights};
+use crate::error::Error;
+use crate::filter::Filter;
+use crate::http::upgrade::Upgrade;
+use crate::observer::Observer;
+use crate::plan::{BackendProtocol, Destination, Traffic, WeightedBackend};
+use crate::snapshot::Live;
+use crate::upstream::{Counted, Open, Pool, Transport};
+
+/// Forwards the requests of one rule. Unchanging; what changes is shared with its predecessors.
+#[derive(Debug)]
+pub struct Forwarder {
+    pub(super) traffic: Arc<Traffic>,
+    pub(super) breaker: Arc<Breaker>,
+    shares: Vec<Share>,
+    weights: Weights,
+    /// Keeps endpoints that arrived early.
+    _directory: Arc<Directory>,
+}
+
+/// A backendRef.
+#[derive(Debug)]
+struct Share {
+    weight: u32,
+    filters: Vec<Filter>,
+    /// `None`: the reference cannot be resolved.
+    route: Option<Way>,
+}
+
+/// The way to a backend.
+#[derive(Debug)]
+pub(super) struct Way {
+    pub(super) protocol: BackendProtocol,
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) balancer: Balancer,
+    pub(super) pool: Arc<Pool>,
+}
+
+/// What is known of a request that is forwarded.
+#[derive(Clone, Copy)]
+pub struct ForwardContext<'a> {
+    /// The client's address as detected.
+    pub client: IpAddr,
+    /// Who is told what happens.
+    pub observer: &'a Arc<dyn Observer>,
+    /// Whether `x-envoy-*` headers are added.
+    pub envoy_headers: bool,
+    /// Whether the case of header names is kept (HTTP/1).
+    pub preserve_header_case: bool,
+    /// The upgrade that the client asks for, as taken from the head.
+    pub upgrade: Option<&'a Upgrade>,
+}
+
+/// The backendRef that was drawn for a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Picked<'a> {
+    pub(super) forwarder: &'a Forwarder,
+    pub(super) way: &'a Way,
+    filters: &'a [Filter],
+}
+
+/// A response, and how it came.
+#[derive(Debug)]
+pub struct Forwarded {
+    /// The response. Its body gives the connection back.
+    pub response: Response<Body>,
+    /// The endpoint.
+    pub endpoint: SocketAddr,
+    /// This side of the connection.
+    pub local: Option<SocketAddr>,
+    /// From the start of the last attempt until the response's head.
+    pub upstream_time: Duration,
+    /// Attempts, at least 1.
+    pub attempts: u32,
+    /// Envoy's response flags: `URX` if no retry was left, `UO` if retries are at their limit.
+    pub flags: &'static str,
+    /// A cookie made for consistent hashing, for the response.
+    pub set_cookie: Option<HeaderValue>,
+    /// The backend's side of an upgrade; the status is 101.
+    pub upgrade: Option<Tunnel>,
+}
+
+/// The backend's side of an upgraded connection. What counts it is kept until this is dropped.
+#[derive(Debug)]
+pub struct Tunnel {
+    /// Resolves to the bytes, after what was read already.
+    pub io: OnUpgrade,
+    /// To be kept as long as the tunnel is open.
+    pub counted: TunnelGuard,
+}
+
+/// Counts an open tunnel.
+pub struct TunnelGuard(
+    #[allow(dead_code, reason = "kept for its drop")] pub(super) Counted,
+    #[allow(dead_code, reason = "kept for its drop")] pub(super) Option<Open>,
+);
+
+impl fmt::Debug for TunnelGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TunnelGuard").finish_non_exhaustive()
+    }
+}
+
+/// Why there is no response, and how far the request came.
+#[derive(Debug)]
+pub struct Failure {
+    /// Why.
+    pub error: Error,
+    /// The endpoint of the last attempt, if one was picked.
+    pub endpoint: Option<SocketAddr>,
+    /// Attempts.
+    pub attempts: u32,
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        failure.error
+    }
+}
+
+impl Forwarder {
+    /// Builds what forwards the requests of the rule `key`. Counters, endpoints and connections are those
+    /// of `live`.
+    pub fn new<K>(
+        key: K,
+        traffic: Arc<Traffic>,
+        backends: &[WeightedBackend],
+        live: &Live,
+        provider: &Arc<CryptoProvider>,
+    ) -> Self
+    where
+        K: Eq + Hash + Send + 'static,
+    {
+        let limits = traffic.breaker.clone();
+        let breaker = live.share((key, limits), |(_, limits)| Breaker::new(limits.clone()));
+        let directory = Directory::of(live);
+        let share = |backend: &WeightedBackend| Share {
+            weight: backend.weight,
+            filters: backend.filters.clone(),
+            route: match &backend.destination {
+                Destination::Invalid => None,
+                Destination::Backend(backend) => Some(Way {
+                    protocol: backend.protocol,
+                    cluster: directory.cluster(&backend.id),
+                    balancer: Balancer::new(traffic.load_balancer.clone()),
+                    pool: Pool::shared(live, Transport::new(backend, &traffic), provider),
+                }),
+            },
+        };
+        Self {
+            shares: backends.iter().map(share).collect(),
+            weights: Weights::new(backends.iter().map(|backend| backend.weight)),
+            traffic,
+            breaker,
+            _directory: directory,
+        }
+    }
+
+    /// Draws a backendRef by weight.
+    ///
+    /// # Errors
+    /// [`Error::InvalidBackend`] or [`Error::InvalidShare`]: there is none, or it cannot be resolved.
+    pub fn pick(&self) -> Result<Picked<'_>, Error> {
+        let place = self.weights.draw().ok_or(Error::InvalidBackend)?;
+        let share = &self.shares[place];
+        match &share.route {
+            Some(way) => Ok(Picked {
+                forwarder: self,
+                way,
+                filters: &share.filters,
+            }),
+            None if self.serves() => Err(Error::InvalidShare),
+            None => Err(Error::InvalidBackend),
+        }
+    }
+
+    /// Forwards a request to a backend drawn by weight, for rules whose backendRefs have no filters.
+    ///
+    /// # Errors
+    /// Why there is no response.
+    pub async fn forward(
+        &self,
+        context: &ForwardContext<'_>,
+        request: Request<Body>,
+    ) -> Result<Forwarded, Failure> {
+        let picked = self.pick().map_err(|error| Failure {
+            error,
+            endpoint: None,
+            attempts: 0,
+        })?;
+        picked.forward(context, request).await
+    }
+
+    /// Whether any backend with a share has endpoints.
+    fn serves(&self) -> bool {
+        self.shares.iter().any(|share| {
+            let members = share.route.as_ref().map(|way| way.cluster.members());
+            share.weight > 0 && members.is_some_and(|members| !members.nodes().is_empty())
+        })
+    }
+
+    /// Why a backend without endpoints has no answer.
+    pub(super) fn no_endpoint(&self) -> Error {
+        if self.serves() {
+            Error::EmptyShare
+        } else {
+            Error::NoEndpoint
+        }
+    }
+}
+
+impl<'a> Picked<'a> {
+    /// The filters of the backendRef, which the caller applies to the request and to the response.
+    pub fn filters(&self) -> &'a [Filter] {
+        self.filters
+    }
+
+    /// Forwards a request.
+    ///
+    /// # Errors
+    /// Why there is no response.
+    pub async fn forward(
+        self,
+        context: &ForwardContext<'_>,
+        request: Request<Body>,
+    ) -> Result<Forwarded, Failure> {
+        let mut run = Run::new(self, context);
+        let result = run.forward(request).await;
+        result.map_err(|error| run.into_failure(error))
+    }
+}

@@ -1,0 +1,150 @@
+//! Whether and when to try again: pure decisions, as Envoy takes them.
+
+use std::time::Duration;
+
+use http::response;
+
+use crate::error::Error;
+use crate::plan::{Retry, RetryOn};
+
+/// Whether this failure is worth another try. What the client or a limit caused never is.
+pub(super) fn on_error(on: &RetryOn, error: &Error) -> bool {
+    let any = on.reset || on.server_error || on.gateway_error;
+    match error {
+        Error::Connect(..) | Error::ConnectTimeout(_) | Error::BackendTls(..) => {
+            any || on.connect_failure
+        }
+        Error::Refused(_) => any || on.refused_stream,
+        Error::Terminated(_)
+        | Error::RemoteReset(_)
+        | Error::Protocol(_)
+        | Error::AttemptTimeout => any,
+        Error::NoRoute
+        | Error::Misdirected
+        | Error::Failed(_)
+        | Error::InvalidBackend
+        | Error::InvalidShare
+        | Error::NoEndpoint
+        | Error::EmptyShare
+        | Error::Overflow
+        | Error::Timeout
+        | Error::RequestBody(_)
+        | Error::RequestTimeout
+        | Error::StreamIdle(_)
+        | Error::StreamDuration
+        | Error::Retried { .. }
+        | Error::UpgradeRefused => false,
+    }
+}
+
+/// Whether this response is worth another try.
+pub(super) fn on_response(on: &RetryOn, head: &response::Parts) -> bool {
+    let status = head.status.as_u16();
+    (on.server_error && head.status.is_server_error())
+        || (on.gateway_error && matches!(status, 502..=504))
+        || (on.conflict && status == 409)
+        || on.statuses.contains(&status)
+        || (!on.grpc_statuses.is_empty() && on_grpc_status(on, head))
+}
+
+fn on_grpc_status(on: &RetryOn, head: &response::Parts) -> bool {
+    let status = head
+        .headers
+        .get("grpc-status")
+        .and_then(|v| v.to_str().ok());
+    let status = status.and_then(|status| status.trim().parse().ok());
+    status.is_some_and(|status: u32| on.grpc_statuses.contains(&status))
+}
+
+/// The ceiling of the pause before the `n`-th retry, counted from 0: doubled each time.
+pub(super) fn ceiling(retry: &Retry, n: u32) -> Duration {
+    let max = retry.max_interval.unwrap_or(retry.base_interval * 10);
+    let factor = 1u32.checked_shl(n).unwrap_or(u32::MAX);
+    retry.base_interval.saturating_mul(factor).min(max)
+}
+
+/// The pause before the `n`-th retry: anything up to its ceiling (full jitter).
+pub(super) fn pause(retry: &Retry, n: u32) -> Duration {
+    let ceiling = u64::try_from(ceiling(retry, n).as_nanos()).unwrap_or(u64::MAX);
+    Duration::from_nanos(fastrand::u64(..=ceiling))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Response;
+
+    fn retry(base: u64, max: Option<u64>) -> Retry {
+        Retry {
+            retries: 2,
+            on: RetryOn::default(),
+            base_interval: Duration::from_millis(base),
+            max_interval: max.map(Duration::from_millis),
+            attempt_timeout: None,
+        }
+    }
+
+    #[test]
+    fn pauses_double_up_to_ten_times_the_base() {
+        let ceilings: Vec<_> = (0..40)
+            .map(|n| ceiling(&retry(25, None), n).as_millis())
+            .collect();
+
+        assert_eq!(ceilings[..5], [25, 50, 100, 200, 250]);
+        assert_eq!(ceilings[39], 250);
+        assert_eq!(ceiling(&retry(25, Some(60)), 9).as_millis(), 60);
+        assert!((0..1000).all(|_| pause(&retry(25, None), 1) <= Duration::from_millis(50)));
+    }
+
+    #[test]
+    fn each_trigger_covers_what_envoy_says() {
+        let on = |edit: fn(&mut RetryOn)| {
+            let mut on = RetryOn::default();
+            edit(&mut on);
+            on
+        };
+        let address = ([127, 0, 0, 1], 1).into();
+        let connect = Error::ConnectTimeout(address);
+        let closed = Error::Terminated(None);
+        let refused = Error::Refused(None);
+        let rows = [
+            (on(|o| o.connect_failure = true), [true, false, false]),
+            (on(|o| o.refused_stream = true), [false, false, true]),
+            (on(|o| o.reset = true), [true, true, true]),
+            (on(|o| o.server_error = true), [true, true, true]),
+            (on(|o| o.gateway_error = true), [true, true, true]),
+            (on(|o| o.conflict = true), [false, false, false]),
+            (on(|o| o.statuses = vec![503]), [false, false, false]),
+        ];
+        for (on, expected) in rows {
+            let found = [&connect, &closed, &refused].map(|error| on_error(&on, error));
+            assert_eq!(found, expected, "{on:?}");
+            assert!(!on_error(&on, &Error::Overflow));
+            assert!(!on_error(&on, &Error::RequestBody("".into())));
+            assert!(!on_error(&on, &Error::Timeout));
+        }
+    }
+
+    #[test]
+    fn statuses_are_looked_at_in_the_head() {
+        let head = |status: u16, grpc: &str| {
+            let response = Response::builder()
+                .status(status)
+                .header("grpc-status", grpc);
+            response.body(()).unwrap().into_parts().0
+        };
+        let mut on = RetryOn {
+            grpc_statuses: vec![14],
+            ..Default::default()
+        };
+        assert!(on_response(&on, &head(200, "14")));
+        assert!(!on_response(&on, &head(503, "0")));
+        on.gateway_error = true;
+        assert!(on_response(&on, &head(503, "0")));
+        assert!(!on_response(&on, &head(500, "0")));
+        on.server_error = true;
+        assert!(on_response(&on, &head(500, "0")));
+        on.conflict = true;
+        assert!(on_response(&on, &head(409, "0")));
+    }
+}

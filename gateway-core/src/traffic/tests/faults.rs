@@ -1,0 +1,292 @@
+//! Backends and clients that misbehave.
+
+use super::backend::{Backend, Step, raw};
+use super::*;
+use crate::traffic::breaker::Resource;
+
+const RESET: &str = "upstream connect error or disconnect/reset before headers. reset reason: ";
+
+/// The client's answer to a GET when the backend does this.
+async fn refused(steps: Vec<Step>) -> Answer {
+    let backend = Backend::start(vec![steps]).await;
+    let rig = Rig::new(Traffic::default(), &[backend.address]);
+    let answer = rig.refusal(get("/")).await;
+    assert_eq!(
+        rig.forwarder.breaker.in_use(Resource::Connection),
+        0,
+        "nothing is kept"
+    );
+    assert_eq!(rig.forwarder.breaker.in_use(Resource::Request), 0);
+    answer
+}
+
+/// An address where nobody listens.
+async fn nobody() -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap()
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_503() {
+    let rig = Rig::new(Traffic::default(), &[nobody().await]);
+
+    let failure = rig.forward(get("/")).await.unwrap_err();
+
+    let answer = failure.error.answer();
+    assert_eq!((answer.status.as_u16(), answer.flag), (503, "UF"));
+    assert_eq!(answer.body, format!("{RESET}remote connection failure"));
+    assert_eq!(
+        answer.details,
+        "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}"
+    );
+    assert!(failure.endpoint.is_some());
+    assert_eq!(rig.observer.count("UpstreamConnectFailed"), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_before_the_response_is_503() {
+    for steps in [vec![raw("")], vec![raw("HTTP/1.1 200 OK\r\ncontent-le")]] {
+        let answer = refused(steps).await;
+
+        assert_eq!((answer.status.as_u16(), answer.flag), (503, "UC"));
+        assert_eq!(answer.body, format!("{RESET}connection termination"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_http_is_502() {
+    let bad = [
+        "garbage\r\n\r\n",
+        "HTTP/1.1 abc\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nbad name: x\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nab",
+        "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n",
+        "HTTP/1.1 999 X\r\ncontent-length: 0\r\n\r\n",
+    ];
+    for bytes in bad {
+        let answer = refused(vec![raw(bytes)]).await;
+
+        assert_eq!(
+            (answer.status.as_u16(), answer.flag),
+            (502, "UPE"),
+            "{bytes}"
+        );
+        assert_eq!(answer.body, format!("{RESET}protocol error"));
+    }
+}
+
+#[tokio::test]
+async fn heads_and_interim_responses_without_end_are_502() {
+    for flood in [
+        "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(50),
+        format!("x-a: {}\r\n", "y".repeat(5000)),
+    ] {
+        let start = Step::Send(b"HTTP/1.1 103 Early Hints\r\nx-b: 1\r\n".to_vec());
+        let end = Step::Send(b"x: y\r\n\r\n".to_vec());
+        let answer = refused(vec![start, end, Step::Flood(flood.into_bytes())]).await;
+
+        assert_eq!((answer.status.as_u16(), answer.flag), (502, "UPE"));
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_ends_early_never_looks_complete() {
+    let cut = [
+        "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\nabc\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+    ];
+    for bytes in cut {
+        let backend = Backend::start(vec![vec![raw(bytes)]]).await;
+        let rig = Rig::new(Traffic::default(), &[backend.address]);
+
+        let response = rig.forward(get("/")).await.unwrap().response;
+
+        assert!(response.into_body().collect().await.is_err(), "{bytes}");
+        assert_eq!(rig.forwarder.breaker.in_use(Resource::Connection), 0);
+        assert_eq!(rig.forwarder.breaker.in_use(Resource::Request), 0);
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_that_the_backend_closed_is_not_used() {
+    let close = Step::SendAndClose(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec());
+    let backend = Backend::start(vec![vec![close]]).await;
+    let rig = Rig::new(Traffic::default(), &[backend.address]);
+
+    for _ in 0..20 {
+        assert_eq!(rig.fetch().await.0, 200);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+
+    assert_eq!(backend.accepts(), 20);
+}
+
+#[tokio::test]
+async fn bytes_after_a_response_poison_no_other() {
+    let extra = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil";
+    let backend = Backend::start(vec![vec![Step::Send(extra.into())]]).await;
+    let rig = Rig::new(Traffic::default(), &[backend.address]);
+
+    for _ in 0..5 {
+        assert_eq!(rig.fetch().await, (200, "ok".to_owned()));
+    }
+
+    assert_eq!(backend.accepts(), 5);
+}
+
+#[tokio::test]
+async fn a_clients_broken_body_is_the_clients_fault() {
+    let backend = Backend::plain("ok").await;
+    let rig = Rig::new(Traffic::default(), &[backend.address]);
+    let (sender, body) = streamed();
+    sender.send(Ok("abc".into())).unwrap();
+    sender
+        .send(Err(std::io::Error::other("malformed chunk")))
+        .unwrap();
+
+    let answer = rig.refusal(post(body)).await;
+
+    assert_eq!((answer.status.as_u16(), answer.flag), (400, "DPE"));
+    assert_eq!(rig.fetch().await.0, 200);
+    assert_eq!(backend.accepts(), 2, "the connection is not used again");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_closes_the_connection() {
+    let backend = Backend::start(vec![vec![Step::Hang]]).await;
+    let rig = Rig::new(Traffic::default(), &[backend.address]);
+
+    let left = tokio::time::timeout(Duration::from_millis(50), rig.forward(get("/"))).await;
+
+    assert!(left.is_err());
+    assert_eq!(rig.forwarder.breaker.in_use(Resource::Connection), 0);
+    assert_eq!(rig.observer.count("UpstreamClosed"), 1);
+}
+
+#[tokio::test]
+async fn rules_without_a_usable_backend_say_so() {
+    let spare = Backend::plain("ok").await;
+    let empty = || service("empty", BackendProtocol::Http1);
+    let good = || service("good", BackendProtocol::Http1);
+    let rows = [
+        (vec![], 500, ""),
+        (vec![backend(1, Destination::Invalid)], 500, ""),
+        (vec![backend(0, good())], 500, ""),
+        (vec![backend(1, empty())], 503, ""),
+        (
+            vec![
+                backend(1_000_000_000, Destination::Invalid),
+                backend(1, good()),
+            ],
+            500,
+            "NC",
+        ),
+        (
+            vec![backend(1_000_000_000, empty()), backend(1, good())],
+            503,
+            "NC",
+        ),
+    ];
+    for (backends, status, flag) in rows {
+        let rig = Rig::with(Traffic::default(), &backends);
+        rig.directory.update(&Endpoints::from([(
+            id("good"),
+            endpoints(&[spare.address]),
+        )]));
+
+        let answer = rig.refusal(get("/")).await;
+
+        assert_eq!((answer.status.as_u16(), answer.flag), (status, flag));
+        assert_eq!(answer.body, "");
+    }
+}
+
+#[tokio::test]
+async fn endpoints_are_replaced_while_serving() {
+    let (old, new) = (Backend::plain("old").await, Backend::plain("new").await);
+    let rig = Rig::new(Traffic::default(), &[old.address]);
+    assert_eq!(rig.fetch().await.1, "old");
+
+    rig.directory
+        .update(&Endpoints::from([(id("a"), endpoints(&[new.address]))]));
+
+    assert_eq!(rig.fetch().await.1, "new");
+    until(|| rig.observer.count("UpstreamClosed") == 1).await;
+}
+
+#[tokio::test]
+async fn idle_connections_are_closed_in_time() {
+    let backend = Backend::plain("ok").await;
+    let traffic = Traffic {
+        idle_timeout: Some(Duration::from_millis(50)),
+        ..Default::default()
+    };
+    let rig = Rig::new(traffic, &[backend.address]);
+
+    rig.fetch().await;
+    until(|| rig.observer.count("UpstreamClosed") == 1).await;
+
+    assert_eq!(rig.fetch().await.0, 200);
+    assert_eq!(backend.accepts(), 2);
+}
+
+#[tokio::test]
+async fn a_slow_backend_is_504() {
+    let backend = Backend::start(vec![vec![Step::Hang]]).await;
+    let traffic = Traffic {
+        request_timeout: Some(Duration::from_millis(50)),
+        ..Default::default()
+    };
+    let rig = Rig::new(traffic, &[backend.address]);
+
+    let answer = rig.refusal(get("/")).await;
+
+    assert_eq!((answer.status.as_u16(), answer.flag), (504, "UT"));
+    assert_eq!(answer.body, "upstream request timeout");
+    assert_eq!(answer.details, "response_timeout");
+}
+
+#[tokio::test]
+async fn the_life_of_a_stream_cuts_the_body_off() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc";
+    let backend = Backend::start(vec![vec![Step::Send(head.into()), Step::Hang]]).await;
+    let traffic = Traffic {
+        max_stream_duration: Some(Duration::from_millis(100)),
+        ..Default::default()
+    };
+    let rig = Rig::new(traffic, &[backend.address]);
+
+    let response = rig.forward(get("/")).await.unwrap().response;
+
+    assert!(response.into_body().collect().await.is_err());
+    assert_eq!(rig.forwarder.breaker.in_use(Resource::Connection), 0);
+}
+
+#[tokio::test]
+async fn an_old_or_worn_connection_is_replaced() {
+    let backend = Backend::plain("ok").await;
+    let worn = Traffic {
+        max_requests_per_connection: Some(2),
+        ..Default::default()
+    };
+    let rig = Rig::new(worn, &[backend.address]);
+    for _ in 0..6 {
+        rig.fetch().await;
+    }
+    assert_eq!(backend.accepts(), 3);
+
+    let old = Traffic {
+        max_connection_duration: Some(Duration::ZERO),
+        ..Default::default()
+    };
+    let rig = Rig::new(old, &[backend.address]);
+    for _ in 0..3 {
+        rig.fetch().await;
+    }
+    assert_eq!(backend.accepts(), 6);
+}

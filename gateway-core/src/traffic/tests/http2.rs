@@ -1,0 +1,269 @@
+//! Backends that speak HTTP/2.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use h2::server::SendResponse;
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::traffic::breaker::Resource;
+
+/// What an HTTP/2 backend does with the `n`-th request of all.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Act {
+    Answer,
+    Refuse,
+    Reset,
+    /// Answers the head and resets in the body.
+    Cut,
+    /// Answers, and takes no more requests on this connection.
+    AnswerAndGoAway,
+    Hang,
+}
+
+struct Backend2 {
+    address: SocketAddr,
+    accepts: Arc<AtomicUsize>,
+    heads: Arc<Mutex<Vec<http::request::Parts>>>,
+}
+
+async fn start(acts: Vec<Act>) -> Backend2 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let backend = Backend2 {
+        address: listener.local_addr().unwrap(),
+        accepts: Arc::default(),
+        heads: Arc::default(),
+    };
+    let (accepts, heads, acts) = (
+        backend.accepts.clone(),
+        backend.heads.clone(),
+        Arc::new(acts),
+    );
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            accepts.fetch_add(1, Ordering::SeqCst);
+            let (heads, acts) = (heads.clone(), acts.clone());
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                while let Some(Ok((request, respond))) = connection.accept().await {
+                    let act = {
+                        let mut heads = heads.lock().unwrap();
+                        heads.push(request.into_parts().0);
+                        acts[(heads.len() - 1).min(acts.len() - 1)]
+                    };
+                    if act == Act::AnswerAndGoAway {
+                        connection.graceful_shutdown();
+                    }
+                    tokio::spawn(respond_to(act, respond));
+                }
+            });
+        }
+    });
+    backend
+}
+
+async fn respond_to(act: Act, mut respond: SendResponse<Bytes>) {
+    let head = || Response::new(());
+    match act {
+        Act::Answer | Act::AnswerAndGoAway => {
+            let mut body = respond.send_response(head(), false).unwrap();
+            body.send_data("ok".into(), true).unwrap();
+        }
+        Act::Refuse => respond.send_reset(h2::Reason::REFUSED_STREAM),
+        Act::Reset => respond.send_reset(h2::Reason::INTERNAL_ERROR),
+        Act::Cut => {
+            let mut body = respond.send_response(head(), false).unwrap();
+            body.send_data("o".into(), false).unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            body.send_reset(h2::Reason::INTERNAL_ERROR);
+        }
+        Act::Hang => std::future::pending().await,
+    }
+}
+
+fn rig(traffic: Traffic, backend: &Backend2) -> Rig {
+    Rig::speaking(BackendProtocol::Http2, traffic, &[backend.address])
+}
+
+#[tokio::test]
+async fn requests_at_once_share_one_connection() {
+    let backend = start(vec![Act::Answer]).await;
+    let rig = rig(Traffic::default(), &backend);
+
+    let all = futures_util::future::join_all((0..50).map(|_| rig.fetch())).await;
+
+    assert!(all.iter().all(|answer| *answer == (200, "ok".to_owned())));
+    assert_eq!(backend.accepts.load(Ordering::SeqCst), 1);
+    let head = &backend.heads.lock().unwrap()[0];
+    assert_eq!(head.uri, "http://a.test/");
+    assert!(!head.headers.contains_key("host"));
+    assert_eq!(rig.forwarder.breaker.in_use(Resource::Connection), 1);
+}
+
+#[tokio::test]
+async fn resets_are_told_apart() {
+    for (act, flag, reason) in [
+        (Act::Refuse, "UR", "remote refused stream reset"),
+        (Act::Reset, "UR", "remote reset"),
+    ] {
+        let backend = start(vec![act, Act::Answer]).await;
+        let rig = rig(Traffic::default(), &backend);
+
+        let answer = rig.refusal(get("/")).await;
+
+        assert_eq!((answer.status.as_u16(), answer.flag), (503, flag));
+        assert!(
+            answer.body.ends_with(&format!("reset reason: {reason}")),
+            "{}",
+            answer.body
+        );
+        assert_eq!(rig.fetch().await.0, 200);
+        assert_eq!(
+            backend.accepts.load(Ordering::SeqCst),
+            1,
+            "the connection lives on"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_reset_never_looks_complete() {
+    let backend = start(vec![Act::Cut]).await;
+    let rig = rig(Traffic::default(), &backend);
+
+    let response = rig.forward(get("/")).await.unwrap().response;
+
+    assert!(response.into_body().collect().await.is_err());
+    assert_eq!(rig.forwarder.breaker.in_use(Resource::Request), 0);
+}
+
+#[tokio::test]
+async fn after_goaway_a_new_connection_is_opened() {
+    let backend = start(vec![Act::AnswerAndGoAway]).await;
+    let rig = rig(Traffic::default(), &backend);
+
+    for _ in 0..10 {
+        assert_eq!(rig.fetch().await.0, 200);
+    }
+
+    assert!(backend.accepts.load(Ordering::SeqCst) >= 5);
+}
+
+#[tokio::test]
+async fn a_full_connection_gets_company() {
+    let backend = start(vec![Act::Hang]).await;
+    let rig = rig(Traffic::default(), &backend);
+
+    let mut all = futures_util::future::join_all((0..150).map(|_| rig.forward(get("/"))));
+    let opened = until(|| backend.heads.lock().unwrap().len() == 150);
+    tokio::select! {
+        _ = &mut all => panic!("nothing is answered"),
+        () = opened => {}
+    }
+
+    assert_eq!(backend.accepts.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn trailers_pass() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            assert_eq!(request.headers()["te"], "trailers");
+            let mut body = respond.send_response(Response::new(()), false).unwrap();
+            body.send_data("x".into(), false).unwrap();
+            let trailers = [("grpc-status", "0")].map(|(name, value)| {
+                (
+                    http::HeaderName::from_static(name),
+                    http::HeaderValue::from_static(value),
+                )
+            });
+            body.send_trailers(trailers.into_iter().collect()).unwrap();
+        }
+    });
+    let rig = Rig::speaking(BackendProtocol::Http2, Traffic::default(), &[address]);
+    let mut request = post("question");
+    request
+        .headers_mut()
+        .insert("te", "trailers".parse().unwrap());
+
+    let forwarded = rig.forward(request).await.unwrap();
+    let collected = forwarded.response.into_body().collect().await.unwrap();
+
+    assert_eq!(collected.trailers().unwrap()["grpc-status"], "0");
+    assert_eq!(rig.forwarder.breaker.in_use(Resource::Request), 0);
+}
+
+#[tokio::test]
+async fn a_clients_broken_body_is_the_clients_fault() {
+    let backend = start(vec![Act::Hang]).await;
+    let rig = rig(Traffic::default(), &backend);
+    let (sender, body) = streamed();
+    sender.send(Ok("abc".into())).unwrap();
+    sender
+        .send(Err(std::io::Error::other("malformed chunk")))
+        .unwrap();
+
+    let answer = rig.refusal(post(body)).await;
+
+    assert_eq!((answer.status.as_u16(), answer.flag), (400, "DPE"));
+}
+
+#[tokio::test]
+async fn an_upload_stops_when_its_response_has_ended() {
+    let backend = start(vec![Act::Answer]).await;
+    let rig = rig(Traffic::default(), &backend);
+    let (sender, body) = streamed();
+    sender.send(Ok("abc".into())).unwrap();
+
+    let forwarded = rig.forward(post(body)).await.unwrap();
+    assert_eq!(read(forwarded.response).await, (200, "ok".to_owned()));
+
+    until(|| sender.is_closed()).await;
+    assert_eq!(rig.fetch().await.0, 200);
+    assert_eq!(backend.accepts.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_refused_stream_is_tried_again() {
+    let backend = start(vec![Act::Refuse, Act::Answer]).await;
+    let traffic = Traffic {
+        retry: Some(crate::plan::Retry {
+            retries: 1,
+            on: crate::plan::RetryOn {
+                refused_stream: true,
+                ..Default::default()
+            },
+            base_interval: Duration::from_millis(1),
+            max_interval: None,
+            attempt_timeout: None,
+        }),
+        ..Default::default()
+    };
+    let rig = rig(traffic, &backend);
+
+    let forwarded = rig.forward(post("body")).await.unwrap();
+
+    assert_eq!(forwarded.attempts, 2);
+    assert_eq!(read(forwarded.response).await, (200, "ok".to_owned()));
+}
+
+#[tokio::test]
+async fn those_that_wait_for_a_connection_share_its_failure() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let rig = Rig::speaking(BackendProtocol::Http2, Traffic::default(), &[address]);
+
+    let all = futures_util::future::join_all((0..20).map(|_| rig.forward(get("/")))).await;
+
+    assert!(all.iter().all(|result| {
+        let answer = result.as_ref().unwrap_err().error.answer();
+        (answer.status.as_u16(), answer.flag) == (503, "UF")
+    }));
+    assert_eq!(rig.observer.count("UpstreamConnectFailed"), 1);
+}

@@ -1,0 +1,180 @@
+//! Forwarding over real sockets.
+
+mod backend;
+mod bodies;
+mod churn;
+mod faults;
+mod http2;
+mod limits;
+mod retries;
+mod tls;
+mod upgrades;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+
+use super::{Failure, ForwardContext, Forwarded, Forwarder};
+use crate::Body;
+use crate::balance::Directory;
+use crate::error::Answer;
+use crate::observer::{Event, Observer};
+use crate::plan::{
+    Backend as PlanBackend, BackendId, BackendProtocol, Destination, Endpoint, Endpoints, Traffic,
+    WeightedBackend,
+};
+use crate::snapshot::Live;
+
+/// A forwarder, and what it is built of.
+struct Rig {
+    live: Live,
+    directory: Arc<Directory>,
+    observer: Arc<Events>,
+    forwarder: Forwarder,
+}
+
+/// The names of what happened.
+#[derive(Default)]
+struct Events(Mutex<Vec<String>>);
+
+impl Observer for Events {
+    fn observe(&self, event: &Event<'_>) {
+        let text = format!("{event:?}");
+        let name = text.split(['(', ' ']).next().unwrap();
+        self.0.lock().unwrap().push(name.to_owned());
+    }
+}
+
+impl Events {
+    fn count(&self, name: &str) -> usize {
+        self.0.lock().unwrap().iter().filter(|n| *n == name).count()
+    }
+}
+
+fn id(name: &str) -> BackendId {
+    BackendId {
+        kind: "Service".to_owned(),
+        namespace: "default".to_owned(),
+        name: name.to_owned(),
+        port: 80,
+    }
+}
+
+fn endpoints(addresses: &[SocketAddr]) -> Vec<Endpoint> {
+    let endpoint = |address: &SocketAddr| Endpoint {
+        address: *address,
+        weight: 1,
+    };
+    addresses.iter().map(endpoint).collect()
+}
+
+fn backend(weight: u32, destination: Destination) -> WeightedBackend {
+    WeightedBackend {
+        weight,
+        filters: Vec::new(),
+        destination,
+    }
+}
+
+fn service(name: &str, protocol: BackendProtocol) -> Destination {
+    Destination::Backend(Arc::new(PlanBackend {
+        id: id(name),
+        protocol,
+        tls: None,
+    }))
+}
+
+impl Rig {
+    /// One backend `a` with these endpoints.
+    fn new(traffic: Traffic, addresses: &[SocketAddr]) -> Self {
+        Self::speaking(BackendProtocol::Http1, traffic, addresses)
+    }
+
+    fn speaking(protocol: BackendProtocol, traffic: Traffic, addresses: &[SocketAddr]) -> Self {
+        let backends = [backend(1, service("a", protocol))];
+        let rig = Self::with(traffic, &backends);
+        rig.directory
+            .update(&Endpoints::from([(id("a"), endpoints(addresses))]));
+        rig
+    }
+
+    fn with(traffic: Traffic, backends: &[WeightedBackend]) -> Self {
+        let live = Live::default();
+        let directory = Directory::of(&live);
+        let provider = towergate_tls::default_provider();
+        let forwarder = Forwarder::new("rule", Arc::new(traffic), backends, &live, &provider);
+        Self {
+            live,
+            directory,
+            observer: Arc::default(),
+            forwarder,
+        }
+    }
+
+    async fn forward(&self, request: Request<Body>) -> Result<Forwarded, Failure> {
+        let observer: Arc<dyn Observer> = self.observer.clone();
+        let context = ForwardContext {
+            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            observer: &observer,
+            envoy_headers: false,
+            preserve_header_case: false,
+            upgrade: None,
+        };
+        self.forwarder.forward(&context, request).await
+    }
+
+    /// Status and body of a GET.
+    async fn fetch(&self) -> (u16, String) {
+        read(self.forward(get("/")).await.unwrap().response).await
+    }
+
+    /// What the client is told of a request that fails.
+    async fn refusal(&self, request: Request<Body>) -> Answer {
+        self.forward(request).await.unwrap_err().error.answer()
+    }
+}
+
+fn get(path: &str) -> Request<Body> {
+    let request = Request::get(path).header("host", "a.test");
+    request.body(Body::Empty).unwrap()
+}
+
+fn post(body: impl Into<Body>) -> Request<Body> {
+    let request = Request::post("/").header("host", "a.test");
+    request.body(body.into()).unwrap()
+}
+
+async fn read(response: Response<Body>) -> (u16, String) {
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+/// A body that is sent from a channel; an `Err` fails it.
+fn streamed() -> (
+    tokio::sync::mpsc::UnboundedSender<Result<Bytes, std::io::Error>>,
+    Body,
+) {
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    let stream = futures_util::stream::poll_fn(move |cx| {
+        let next = receiver.poll_recv(cx);
+        next.map(|item| item.map(|item: Result<Bytes, _>| item.map(http_body::Frame::data)))
+    });
+    (sender, Body::new(http_body_util::StreamBody::new(stream)))
+}
+
+/// Waits until `done`, which other tasks bring about.
+async fn until(mut done: impl FnMut() -> bool) {
+    let waiting = async {
+        while !done() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting)
+        .await
+        .expect("it happens");
+}

@@ -1,0 +1,262 @@
+//! Retries: what Envoy's recorded answers show, and that nothing is sent more often.
+
+use super::backend::{Backend, Step, answer, raw};
+use super::*;
+use crate::plan::{Breaker, Retry, RetryOn};
+
+fn retrying(retries: u32, on: RetryOn) -> Traffic {
+    Traffic {
+        retry: Some(Retry {
+            retries,
+            on,
+            base_interval: Duration::from_millis(1),
+            max_interval: None,
+            attempt_timeout: None,
+        }),
+        ..Default::default()
+    }
+}
+
+/// What Envoy Gateway sets without triggers.
+fn default_on() -> RetryOn {
+    RetryOn {
+        connect_failure: true,
+        refused_stream: true,
+        statuses: vec![503],
+        grpc_statuses: vec![1, 14],
+        ..Default::default()
+    }
+}
+
+fn reset_and_5xx() -> RetryOn {
+    RetryOn {
+        reset: true,
+        server_error: true,
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn a_status_is_tried_again_as_often_as_allowed() {
+    let rows = [
+        (default_on(), 503, 3, "URX"),
+        (default_on(), 500, 1, ""),
+        (default_on(), 429, 1, ""),
+        (reset_and_5xx(), 500, 3, "URX"),
+        (reset_and_5xx(), 404, 1, ""),
+    ];
+    for (on, status, attempts, flags) in rows {
+        let backend = Backend::start(vec![vec![answer(status, "no")]]).await;
+        let rig = Rig::new(retrying(2, on), &[backend.address]);
+
+        let forwarded = rig.forward(get("/")).await.unwrap();
+
+        assert_eq!(
+            (forwarded.attempts, forwarded.flags),
+            (attempts, flags),
+            "{status}"
+        );
+        assert_eq!(read(forwarded.response).await, (status, "no".to_owned()));
+        assert_eq!(backend.seen().len(), attempts as usize);
+        assert_eq!(
+            backend.accepts(),
+            1,
+            "a response that nobody gets keeps its connection"
+        );
+        assert_eq!(rig.observer.count("Retried"), attempts as usize - 1);
+    }
+}
+
+#[tokio::test]
+async fn a_second_try_that_succeeds_leaves_no_trace() {
+    let backend = Backend::start(vec![vec![answer(503, "no")], vec![answer(200, "yes")]]).await;
+    let rig = Rig::new(retrying(2, default_on()), &[backend.address]);
+
+    let forwarded = rig.forward(post("body")).await.unwrap();
+
+    assert_eq!((forwarded.attempts, forwarded.flags), (2, ""));
+    assert_eq!(read(forwarded.response).await, (200, "yes".to_owned()));
+    assert_eq!(backend.seen()[0], backend.seen()[1]);
+    assert!(backend.seen()[1].ends_with("content-length: 4\r\n\r\nbody"));
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_is_tried_again_only_with_reset() {
+    for (on, attempts, flag) in [(default_on(), 1, "UC"), (reset_and_5xx(), 3, "URX,UC")] {
+        let backend = Backend::start(vec![vec![raw("")]]).await;
+        let rig = Rig::new(retrying(2, on), &[backend.address]);
+
+        let answer = rig.refusal(get("/")).await;
+
+        assert_eq!(backend.seen().len(), attempts);
+        assert_eq!((answer.status.as_u16(), answer.flag), (503, flag));
+        let retried = answer
+            .body
+            .contains("headers. retried and the latest reset reason: connection termination");
+        assert_eq!(retried, attempts > 1, "{}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_tried_elsewhere() {
+    let backend = Backend::plain("ok").await;
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = closed.local_addr().unwrap();
+    drop(closed);
+    let rig = Rig::new(retrying(1, default_on()), &[address, backend.address]);
+
+    for _ in 0..20 {
+        assert_eq!(rig.fetch().await.0, 200);
+    }
+
+    assert!(rig.observer.count("Retried") > 0);
+}
+
+#[tokio::test]
+async fn an_attempt_that_takes_too_long_is_tried_again() {
+    let mut traffic = retrying(
+        1,
+        RetryOn {
+            server_error: true,
+            ..Default::default()
+        },
+    );
+    traffic.retry.as_mut().unwrap().attempt_timeout = Some(Duration::from_millis(40));
+    let backend = Backend::start(vec![
+        vec![Step::Hang],
+        vec![answer(200, "ok")],
+        vec![Step::Hang],
+    ])
+    .await;
+    let rig = Rig::new(traffic, &[backend.address]);
+
+    assert_eq!(rig.fetch().await.0, 200);
+    let answer = rig.refusal(get("/")).await;
+
+    assert_eq!((answer.status.as_u16(), answer.flag), (504, "URX,UT"));
+    assert_eq!(answer.body, "upstream request timeout");
+    assert_eq!(answer.details, "upstream_per_try_timeout");
+    assert_eq!(backend.seen().len(), 4);
+}
+
+#[tokio::test]
+async fn a_long_body_is_sent_once() {
+    let backend = Backend::start(vec![vec![answer(503, "no")]]).await;
+    let rig = Rig::new(retrying(5, default_on()), &[backend.address]);
+    let (sender, body) = streamed();
+    for _ in 0..3 {
+        sender.send(Ok(vec![b'x'; 30_000].into())).unwrap();
+    }
+    drop(sender);
+
+    let forwarded = rig.forward(post(body)).await.unwrap();
+
+    assert_eq!(forwarded.attempts, 1);
+    assert_eq!(backend.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_clients_broken_body_is_never_tried_again() {
+    let backend = Backend::plain("ok").await;
+    let everything = RetryOn {
+        connect_failure: true,
+        gateway_error: true,
+        ..reset_and_5xx()
+    };
+    let rig = Rig::new(retrying(5, everything), &[backend.address]);
+    let (sender, body) = streamed();
+    sender.send(Err(std::io::Error::other("gone"))).unwrap();
+
+    let failure = rig.forward(post(body)).await.unwrap_err();
+
+    assert_eq!(failure.attempts, 1);
+    assert_eq!(failure.error.answer().status, 400);
+}
+
+#[tokio::test]
+async fn retries_have_a_limit_of_their_own() {
+    let backend = Backend::start(vec![vec![answer(503, "no")]]).await;
+    let mut traffic = retrying(5, default_on());
+    traffic.breaker = Breaker {
+        retries: 0,
+        ..Default::default()
+    };
+    let rig = Rig::new(traffic, &[backend.address]);
+
+    let forwarded = rig.forward(get("/")).await.unwrap();
+
+    assert_eq!((forwarded.attempts, forwarded.flags), (1, "UO"));
+    assert_eq!(read(forwarded.response).await.0, 503);
+}
+
+#[tokio::test]
+async fn the_time_of_the_request_covers_all_attempts() {
+    let mut traffic = retrying(1000, default_on());
+    traffic.request_timeout = Some(Duration::from_millis(100));
+    let backend = Backend::start(vec![vec![answer(503, "no")]]).await;
+    let rig = Rig::new(traffic, &[backend.address]);
+
+    let failure = rig.forward(get("/")).await.unwrap_err();
+
+    assert_eq!(failure.error.answer().flag, "UT");
+    assert!(failure.attempts > 1);
+}
+
+#[tokio::test]
+async fn envoy_headers_say_how_long_it_may_take_and_how_long_it_took() {
+    let backend = Backend::start(vec![vec![answer(503, "no")], vec![answer(200, "ok")]]).await;
+    let rig = Rig::new(retrying(2, default_on()), &[backend.address]);
+    let observer: Arc<dyn Observer> = rig.observer.clone();
+    let context = ForwardContext {
+        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        observer: &observer,
+        envoy_headers: true,
+        preserve_header_case: false,
+        upgrade: None,
+    };
+
+    let forwarded = rig.forwarder.forward(&context, get("/")).await.unwrap();
+
+    let took = &forwarded.response.headers()["x-envoy-upstream-service-time"];
+    assert!(took.to_str().unwrap().parse::<u64>().unwrap() < 15_000);
+    let allowed: Vec<u64> = backend
+        .seen()
+        .iter()
+        .map(|head| {
+            let value = head
+                .split("x-envoy-expected-rq-timeout-ms: ")
+                .nth(1)
+                .unwrap();
+            value.lines().next().unwrap().parse().unwrap()
+        })
+        .collect();
+    assert_eq!(allowed[0], 15_000);
+    assert!(allowed[1] < 15_000, "the second attempt has what is left");
+}
+
+#[tokio::test]
+async fn an_early_answer_to_an_upload_is_tried_again_with_the_whole_body() {
+    let backend = Backend::start(vec![vec![answer(503, "no")], vec![answer(200, "ok")]]).await;
+    let rig = Rig::new(retrying(2, default_on()), &[backend.address]);
+    let (sender, body) = streamed();
+    sender.send(Ok("abc".into())).unwrap();
+    let mut request = post(body);
+    request
+        .headers_mut()
+        .insert("x-early", "1".parse().unwrap());
+
+    let forwarding = rig.forward(request);
+    let rest = async {
+        until(|| backend.accepts() == 2).await;
+        sender.send(Ok("def".into())).unwrap();
+        drop(sender);
+    };
+    let (forwarded, ()) = tokio::join!(forwarding, rest);
+
+    assert_eq!(forwarded.unwrap().attempts, 2);
+    assert_eq!(
+        backend.accepts(),
+        2,
+        "a connection with half a request is not used again"
+    );
+}

@@ -1,0 +1,303 @@
+//! Makes a request's head fit for the wire: framing is rebuilt, never copied (RFC 9112, section 6).
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, Entry, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::uri::{Authority, Parts, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, request};
+use http_body::Body;
+
+use crate::http::upgrade::Upgrade;
+use crate::plan::BackendProtocol;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// What a head is made for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wire<'a> {
+    pub(crate) protocol: BackendProtocol,
+    pub(crate) tls: bool,
+    /// The upgrade that the client asks for and the rule allows.
+    pub(crate) upgrade: Option<&'a Upgrade>,
+}
+
+/// Makes `head`, which comes with `body`, fit for `wire`: version, target, host and framing.
+pub(crate) fn prepare(head: &mut request::Parts, body: &impl Body, wire: Wire<'_>) {
+    remove_connection_fields(&mut head.headers, wire.upgrade);
+    frame(head, body, wire.protocol);
+    match wire.protocol {
+        BackendProtocol::Http1 => target_http1(head),
+        BackendProtocol::Http2 => target_http2(head, wire.tls),
+    }
+}
+
+fn remove_connection_fields(headers: &mut HeaderMap, upgrade: Option<&Upgrade>) {
+    for name in [
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        TRANSFER_ENCODING,
+        TRAILER,
+        HTTP2_SETTINGS,
+    ] {
+        headers.remove(name);
+    }
+    headers.remove(CONNECTION);
+    headers.remove(UPGRADE);
+    if let Some(upgrade) = upgrade {
+        upgrade.restore(headers);
+    }
+    if let Entry::Occupied(mut te) = headers.entry(TE) {
+        if te.iter().any(names_trailers) {
+            te.insert(HeaderValue::from_static("trailers"));
+        } else {
+            te.remove();
+        }
+    }
+}
+
+/// Whether a `TE` line names `trailers`.
+fn names_trailers(line: &HeaderValue) -> bool {
+    let mut items = line.as_bytes().split(|b| *b == b',');
+    items.any(|item| item.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+}
+
+/// Content-Length or Transfer-Encoding, as the body is and not as the client said.
+fn frame(head: &mut request::Parts, body: &impl Body, protocol: BackendProtocol) {
+    let length = match body.is_end_stream() {
+        true => Some(0),
+        false => body.size_hint().exact(),
+    };
+    match length {
+        None => {
+            head.headers.remove(CONTENT_LENGTH);
+            if protocol == BackendProtocol::Http1 {
+                // Said openly: hyper sends no body of unknown length with GET and HEAD otherwise.
+                head.headers
+                    .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            }
+        }
+        // Where no body is expected, none is announced, unless the client did.
+        Some(0) if !means_body(&head.method) && !head.headers.contains_key(CONTENT_LENGTH) => {}
+        Some(length) => set_length(&mut head.headers, length),
+    }
+}
+
+fn means_body(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}
+
+/// Keeps the value that is there if it is the one to be sent.
+fn set_length(headers: &mut HeaderMap, length: u64) {
+    let right = |value: &HeaderValue| {
+        let digits = value.as_bytes();
+        let canonical = digits.len() == 1 || digits.first() != Some(&b'0');
+        canonical && decode_length(digits) == Some(length)
+    };
+    let mut values = headers.get_all(CONTENT_LENGTH).iter();
+    let kept = values.next().is_some_and(right) && values.next().is_none();
+    if !kept {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+}
+
+/// A length in digits; nothing else is one (RFC 9110, section 8.6).
+fn decode_length(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |length, digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        length.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// Origin form, one Host, one Cookie line.
+fn target_http1(head: &mut request::Parts) {
+    head.version = Version::HTTP_11;
+    one_host(&mut head.headers);
+    if head.uri.authority().is_some() {
+        let parts = std::mem::take(&mut head.uri).into_parts();
+        if let (Some(authority), false) = (&parts.authority, head.headers.contains_key(HOST))
+            && let Ok(host) = HeaderValue::from_str(authority.as_str())
+        {
+            head.headers.insert(HOST, host);
+        }
+        let path = parts.path_and_query;
+        head.uri = path.unwrap_or(PathAndQuery::from_static("/")).into();
+    }
+    join_cookies(&mut head.headers);
+}
+
+/// Only the first Host counts: no backend is to see two.
+fn one_host(headers: &mut HeaderMap) {
+    let mut hosts = headers.get_all(HOST).iter();
+    if let (Some(first), Some(_)) = (hosts.next(), hosts.next()) {
+        let first = first.clone();
+        headers.insert(HOST, first);
+    }
+}
+
+/// HTTP/2 may split a cookie; HTTP/1 may not (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut lines = headers.get_all(COOKIE).iter();
+    if let (Some(_), Some(_)) = (lines.next(), lines.next()) {
+        let lines: Vec<_> = headers
+            .get_all(COOKIE)
+            .iter()
+            .map(HeaderValue::as_bytes)
+            .collect();
+        if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
+            headers.insert(COOKIE, joined);
+        }
+    }
+}
+
+/// Absolute form, of which HTTP/2 makes `:scheme`, `:authority` and `:path`; no Host.
+fn target_http2(head: &mut request::Parts, tls: bool) {
+    head.version = Version::HTTP_2;
+    let host = head.headers.remove(HOST);
+    let before = std::mem::take(&mut head.uri).into_parts();
+    let named = host.and_then(|host| Authority::from_maybe_shared(bytes(&host)).ok());
+    let mut parts = Parts::default();
+    parts.authority = named.or(before.authority);
+    parts.path_and_query = before
+        .path_and_query
+        .or(Some(PathAndQuery::from_static("/")));
+    if parts.authority.is_some() {
+        parts.scheme = Some(if tls { Scheme::HTTPS } else { Scheme::HTTP });
+    }
+    head.uri = Uri::from_parts(parts).unwrap_or_default();
+}
+
+fn bytes(value: &HeaderValue) -> bytes::Bytes {
+    bytes::Bytes::copy_from_slice(value.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Body;
+    use http::Request;
+    use http_body_util::StreamBody;
+
+    const HTTP1: Wire<'_> = Wire {
+        protocol: BackendProtocol::Http1,
+        tls: false,
+        upgrade: None,
+    };
+
+    fn prepared(request: request::Builder, body: Body, wire: Wire<'_>) -> request::Parts {
+        let (mut head, body) = request.body(body).unwrap().into_parts();
+        prepare(&mut head, &body, wire);
+        head
+    }
+
+    fn unknown() -> Body {
+        type Frames = Vec<Result<http_body::Frame<bytes::Bytes>, std::io::Error>>;
+        Body::new(StreamBody::new(futures_util::stream::iter(Frames::new())))
+    }
+
+    fn lengths(head: &request::Parts) -> Vec<&str> {
+        let values = head.headers.get_all(CONTENT_LENGTH).iter();
+        values.map(|v| v.to_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn the_length_is_that_of_the_body_whatever_the_client_said() {
+        for said in ["3", "4", "03", "3, 3", "x"] {
+            let request = Request::post("/").header(CONTENT_LENGTH, said);
+            assert_eq!(lengths(&prepared(request, "abc".into(), HTTP1)), ["3"]);
+        }
+        let request = Request::get("/").header(CONTENT_LENGTH, "5");
+        assert_eq!(lengths(&prepared(request, Body::Empty, HTTP1)), ["0"]);
+    }
+
+    #[test]
+    fn no_body_is_announced_where_none_is_expected() {
+        assert!(lengths(&prepared(Request::get("/"), Body::Empty, HTTP1)).is_empty());
+        assert_eq!(
+            lengths(&prepared(Request::post("/"), Body::Empty, HTTP1)),
+            ["0"]
+        );
+    }
+
+    #[test]
+    fn an_unknown_length_is_chunked_in_http1_only() {
+        let request = || {
+            Request::get("/")
+                .header(TRANSFER_ENCODING, "gzip, chunked")
+                .header(CONTENT_LENGTH, "7")
+        };
+
+        let head = prepared(request(), unknown(), HTTP1);
+        assert_eq!(head.headers[TRANSFER_ENCODING], "chunked");
+        assert!(lengths(&head).is_empty());
+
+        let http2 = Wire {
+            protocol: BackendProtocol::Http2,
+            ..HTTP1
+        };
+        let head = prepared(request(), unknown(), http2);
+        assert!(!head.headers.contains_key(TRANSFER_ENCODING));
+    }
+
+    #[test]
+    fn http1_gets_origin_form_one_host_and_one_cookie() {
+        let request = Request::get("http://inner.test/a?b")
+            .version(Version::HTTP_2)
+            .header(COOKIE, "a=1")
+            .header(COOKIE, "b=2");
+
+        let head = prepared(request, Body::Empty, HTTP1);
+
+        assert_eq!(head.version, Version::HTTP_11);
+        assert_eq!(head.uri, "/a?b");
+        assert_eq!(head.headers[HOST], "inner.test");
+        assert_eq!(head.headers.get_all(COOKIE).iter().count(), 1);
+        assert_eq!(head.headers[COOKIE], "a=1; b=2");
+    }
+
+    #[test]
+    fn http2_gets_the_host_as_authority() {
+        let wire = Wire {
+            protocol: BackendProtocol::Http2,
+            tls: true,
+            upgrade: None,
+        };
+        let request = Request::get("/a?b")
+            .header(HOST, "outer.test:8443")
+            .header(CONNECTION, "close");
+
+        let head = prepared(request, Body::Empty, wire);
+
+        assert_eq!(head.uri, "https://outer.test:8443/a?b");
+        assert!(head.headers.is_empty());
+    }
+
+    #[test]
+    fn connection_fields_go_unless_an_upgrade_is_allowed() {
+        let request = || {
+            Request::get("/")
+                .header(CONNECTION, "keep-alive, upgrade")
+                .header(UPGRADE, "WebSocket")
+                .header("keep-alive", "5")
+                .header(TE, "gzip, Trailers")
+        };
+
+        let head = prepared(request(), Body::Empty, HTTP1);
+        assert_eq!(head.headers.len(), 1);
+        assert_eq!(head.headers[TE], "trailers");
+
+        let mut asked = request().body(()).unwrap().into_parts().0.headers;
+        let upgrade = Upgrade::take(&mut asked, &[]);
+        let wire = Wire {
+            upgrade: upgrade.as_ref(),
+            ..HTTP1
+        };
+        let head = prepared(request(), Body::Empty, wire);
+        assert_eq!(head.headers[CONNECTION], "Upgrade");
+        assert_eq!(head.headers[UPGRADE], "WebSocket");
+    }
+}
