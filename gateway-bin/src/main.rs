@@ -1,1 +1,58 @@
-fn main() {}
+//! Towergate: a Gateway API gateway that serves a folder of manifests.
+//!
+//! A thin shell around the library crates: arguments, files, signals, logs. Each command is one module.
+
+mod access_log;
+mod admin;
+mod args;
+mod check;
+mod dev_cert;
+mod echo;
+mod flags;
+mod manuals;
+mod metrics;
+mod plane;
+mod render;
+mod run;
+mod signals;
+mod status;
+mod summary;
+mod telemetry;
+mod time;
+mod watch;
+mod world;
+mod yaml;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The exit status for wrong usage and for files that cannot be read or written.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(args) => run::run(*args),
+        Command::Check(args) => check::check(&args),
+        Command::Status(args) => status::status(&args),
+        Command::Echo(args) => echo::run(&args),
+        Command::DevCert(args) => dev_cert::run(&args),
+        Command::Completions(args) => manuals::completions(args.shell),
+        Command::Man => manuals::man(),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("towergate: {error}");
+        ExitCode::from(USAGE)
+    })
+}
+
+/// What ends a command without a result: shown to the user as it is.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a command ends with.
+type Outcome = Result<ExitCode, Failure>;

@@ -1,5 +1,6 @@
 //! What happened to a request, told once its response has ended.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -23,18 +24,18 @@ pub struct Entry {
     pub duration: Duration,
     /// The method.
     pub method: Method,
-    /// Path and query as the client sent them.
+    /// Path and query as the client sent them; empty when nobody keeps a log.
     pub path: String,
     /// Version of the client's side.
     pub protocol: Version,
     /// The status; `None` if the connection ended before one was sent.
     pub status: Option<StatusCode>,
     /// Envoy's response flags, joined by commas.
-    pub flags: String,
+    pub flags: Cow<'static, str>,
     /// Envoy's response code details.
-    pub details: String,
+    pub details: Cow<'static, str>,
     /// Why a TLS handshake with the endpoint, or the connection to it, failed.
-    pub upstream_failure: Option<String>,
+    pub upstream_failure: Option<Cow<'static, str>>,
     /// Bytes of the request's body.
     pub bytes_received: u64,
     /// Bytes of the response's body.

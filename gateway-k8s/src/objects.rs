@@ -16,6 +16,7 @@ use crate::api::http_route::HttpRouteSpec;
 use crate::api::meta::ObjectMeta;
 use crate::api::policy::BackendTlsPolicySpec;
 use crate::api::reference_grant::ReferenceGrantSpec;
+use crate::decode::locate;
 
 /// Namespace and name. The namespace is empty for kinds of the cluster.
 #[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -74,6 +75,20 @@ pub struct Origin {
     pub line: usize,
     /// The document's text; empty: unknown.
     pub text: Arc<str>,
+    /// Where in the document the object is, such as `items[2]` of a `List`; empty: it is the document.
+    pub within: Arc<str>,
+}
+
+impl Origin {
+    /// Line and column in the file, from 1, of `field` (such as `spec.listeners[0].tls`) or of its
+    /// nearest parent that is there; the empty field is the whole object. `None`: the text is unknown.
+    pub fn locate(&self, field: &str) -> Option<(usize, usize)> {
+        if self.text.is_empty() {
+            return None;
+        }
+        let place = locate(&self.text, &self.within, field)?;
+        Some((self.line.max(1) - 1 + place.line, place.column))
+    }
 }
 
 /// Objects of one kind.
@@ -110,4 +125,48 @@ pub struct Objects {
     pub config_maps: Store<ConfigMap>,
     /// Namespace.
     pub namespaces: Store<Namespace>,
+}
+
+impl Objects {
+    /// Takes over those objects of `other` that are missing here and that `keep` wants, given their kind,
+    /// name and origin.
+    pub fn fill_from(
+        &mut self,
+        other: &Self,
+        mut keep: impl FnMut(&'static str, &ObjectKey, &Origin) -> bool,
+    ) {
+        macro_rules! fill {
+            ($($field:ident: $kind:literal),*) => {$(
+                fill_store(&mut self.$field, &other.$field, |key, origin| keep($kind, key, origin));
+            )*};
+        }
+        fill!(
+            gateway_classes: "GatewayClass",
+            gateways: "Gateway",
+            http_routes: "HTTPRoute",
+            grpc_routes: "GRPCRoute",
+            reference_grants: "ReferenceGrant",
+            backend_tls_policies: "BackendTLSPolicy",
+            client_traffic_policies: "ClientTrafficPolicy",
+            backend_traffic_policies: "BackendTrafficPolicy",
+            security_policies: "SecurityPolicy",
+            services: "Service",
+            endpoint_slices: "EndpointSlice",
+            secrets: "Secret",
+            config_maps: "ConfigMap",
+            namespaces: "Namespace"
+        );
+    }
+}
+
+fn fill_store<S: Clone>(
+    store: &mut Store<S>,
+    other: &Store<S>,
+    mut keep: impl FnMut(&ObjectKey, &Origin) -> bool,
+) {
+    for (key, object) in other {
+        if !store.contains_key(key) && keep(key, &object.origin) {
+            store.insert(key.clone(), object.clone());
+        }
+    }
 }

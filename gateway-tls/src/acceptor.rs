@@ -2,19 +2,21 @@
 //! all of it is bounded in time.
 //!
 //! ```text
-//! bytes ──> ClientHello ──choose──> Choice ──> handshake ──> TlsStream, Negotiated
-//!           by the first deadline              within the chosen listener's time
+//! bytes ──read──> Hello ──choose──> ServerConfig ──shake_hands──> TlsStream, Negotiated
+//!         by the first deadline                    within the chosen listener's time
 //! ```
 //!
 //! The choice is made once, from the normalised server name, and there is no default: no choice, no
-//! connection. A ClientHello may come in any number of records and segments.
+//! connection. A ClientHello may come in any number of records and segments. [`accept`] does all
+//! steps; whoever has to count or limit between them uses [`Hello`].
 
 use std::borrow::Cow;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::server::{Acceptor, ClientHello};
+use rustls::server::Acceptor;
 use rustls::{HandshakeKind, InvalidMessage, ProtocolVersion, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -25,14 +27,10 @@ pub use tokio_rustls::server::TlsStream;
 use crate::ciphers::{group_name, iana_name};
 use crate::name::normalize_server_name;
 
-/// What a client asks for.
-#[derive(Debug)]
-pub struct Hello<'a> {
-    /// The server name: lower case, without a trailing dot. `None` if the client gives none, or an
-    /// address.
-    pub server_name: Option<Cow<'a, str>>,
-    /// The protocols that the client offers by ALPN, in its order.
-    pub alpn: Vec<&'a [u8]>,
+/// A ClientHello that waits for an answer.
+pub struct Hello<IO> {
+    start: StartHandshake<IO>,
+    server_name: Option<String>,
 }
 
 /// How a client is answered.
@@ -47,7 +45,7 @@ pub struct Choice {
 /// What client and server agreed on.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Negotiated {
-    /// The server name, as in [`Hello`].
+    /// The server name, as in [`Hello::server_name`].
     pub server_name: Option<String>,
     /// The protocol chosen by ALPN.
     pub alpn: Option<Vec<u8>>,
@@ -96,51 +94,86 @@ pub enum AcceptError {
 pub async fn accept<IO>(
     io: IO,
     hello_deadline: Instant,
-    choose: impl FnOnce(&Hello<'_>) -> Option<Choice>,
+    choose: impl FnOnce(&Hello<IO>) -> Option<Choice>,
 ) -> Result<(TlsStream<IO>, Negotiated), AcceptError>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    let start = timeout_at(
-        hello_deadline,
-        LazyConfigAcceptor::new(Acceptor::default(), io),
-    )
-    .await
-    .map_err(|_| AcceptError::Timeout)?
-    .map_err(hello_error)?;
-    let (choice, server_name, is_covered) = decide(start.client_hello(), choose)?;
-    let limit = choice.handshake_timeout;
-    if !is_covered {
-        // The client may not read: the alert is a courtesy and must not hold the connection.
-        let _ = limited(limit, refuse(start)).await;
-        return Err(AcceptError::Refused(server_name));
+    let hello = Hello::read(io, hello_deadline).await?;
+    match choose(&hello) {
+        Some(choice) => {
+            hello
+                .shake_hands(choice.config, choice.handshake_timeout)
+                .await
+        }
+        None => Err(AcceptError::NoListener(hello.server_name)),
     }
-    let stream = limited(limit, start.into_stream(choice.config))
-        .await?
-        .map_err(AcceptError::Handshake)?;
-    let negotiated = Negotiated::new(&stream, server_name);
-    Ok((stream, negotiated))
 }
 
-type Decision = (Choice, Option<String>, bool);
+impl<IO> Hello<IO>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Reads a ClientHello. Nothing is written, but an alert if it is malformed.
+    ///
+    /// # Errors
+    /// [`AcceptError`]; the connection is closed then.
+    pub async fn read(io: IO, deadline: Instant) -> Result<Self, AcceptError> {
+        let acceptor = LazyConfigAcceptor::new(Acceptor::default(), io);
+        let start = timeout_at(deadline, acceptor)
+            .await
+            .map_err(|_| AcceptError::Timeout)?
+            .map_err(hello_error)?;
+        let server_name = start
+            .client_hello()
+            .server_name()
+            .and_then(normalize_server_name)
+            .map(Cow::into_owned);
+        Ok(Self { start, server_name })
+    }
 
-/// The choice, the server name, and whether there is a certificate.
-fn decide(
-    client: ClientHello<'_>,
-    choose: impl FnOnce(&Hello<'_>) -> Option<Choice>,
-) -> Result<Decision, AcceptError> {
-    let hello = Hello {
-        server_name: client.server_name().and_then(normalize_server_name),
-        alpn: client.alpn().into_iter().flatten().collect(),
-    };
-    let choice = choose(&hello);
-    let server_name = hello.server_name.map(Cow::into_owned);
-    let Some(choice) = choice else {
-        return Err(AcceptError::NoListener(server_name));
-    };
-    // rustls asks again and would answer a miss by `access_denied`, which tells the client less.
-    let is_covered = choice.config.cert_resolver.resolve(client).is_some();
-    Ok((choice, server_name, is_covered))
+    /// The server name: lower case, without a trailing dot. `None` if the client gives none, or an
+    /// address.
+    pub fn server_name(&self) -> Option<&str> {
+        self.server_name.as_deref()
+    }
+
+    /// The protocols that the client offers by ALPN, in its order.
+    pub fn alpn(&self) -> impl Iterator<Item = &[u8]> {
+        self.start.client_hello().alpn().into_iter().flatten()
+    }
+
+    /// Does the rest of the handshake, within `limit` if there is one.
+    ///
+    /// # Errors
+    /// [`AcceptError`]; the connection is closed then.
+    pub async fn shake_hands(
+        self,
+        config: Arc<ServerConfig>,
+        limit: Option<Duration>,
+    ) -> Result<(TlsStream<IO>, Negotiated), AcceptError> {
+        let Self { start, server_name } = self;
+        // rustls asks again and would answer a miss by `access_denied`, which tells the client less.
+        if config.cert_resolver.resolve(start.client_hello()).is_none() {
+            // The client may not read: the alert is a courtesy and must not hold the connection.
+            let _ = limited(limit, refuse(start)).await;
+            return Err(AcceptError::Refused(server_name));
+        }
+        let stream = limited(limit, start.into_stream(config))
+            .await?
+            .map_err(AcceptError::Handshake)?;
+        let negotiated = Negotiated::new(&stream, server_name);
+        Ok((stream, negotiated))
+    }
+}
+
+/// What the client asks for; nothing of the connection.
+impl<IO> fmt::Debug for Hello<IO> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hello")
+            .field("server_name", &self.server_name)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Sends the fatal alert `unrecognized_name` (RFC 6066, section 3), in clear.

@@ -268,3 +268,160 @@ impl fmt::Debug for Certificate {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "aws-lc-rs")]
+mod tests {
+    use proptest::prelude::*;
+    use rcgen::{DnType, date_time_ymd};
+
+    use super::*;
+    use crate::testing::{AUTHORITY, Key, params};
+
+    macro_rules! testdata {
+        ($name:literal) => {
+            include_str!(concat!("../testdata/", $name))
+        };
+    }
+
+    fn names(names: &[NamePattern]) -> Vec<String> {
+        names.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_certificate_knows_its_names_dates_and_algorithm() {
+        let mut params = params(&["A.test", "*.b.test", "192.0.2.1", "spiffe://c.test/d"]);
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "common.test");
+        params.not_before = date_time_ymd(2001, 9, 9);
+        params.not_after = date_time_ymd(2033, 5, 18);
+        let (cert, key) = AUTHORITY.sign(&params, Key::P384);
+
+        let certificate = Certificate::from_pem(cert, key).unwrap();
+
+        assert_eq!(names(&certificate.names), ["a.test", "*.b.test"]);
+        assert_eq!(certificate.not_before, 999_993_600);
+        assert_eq!(certificate.not_after, 1_999_987_200);
+        assert_eq!(certificate.algorithm, KeyAlgorithm::Ecdsa);
+    }
+
+    #[test]
+    fn without_dns_names_the_common_name_counts() {
+        let certificate =
+            Certificate::from_pem(testdata!("sec1.pem"), testdata!("sec1.key")).unwrap();
+
+        assert_eq!(names(&certificate.names), ["sec1.test"]);
+    }
+
+    #[test]
+    fn names_that_no_client_can_ask_for_are_left_out() {
+        let (cert, key) = AUTHORITY.sign(&params(&["*", "under_score.test"]), Key::P256);
+
+        let certificate = Certificate::from_pem(cert, key).unwrap();
+
+        assert_eq!(certificate.names, []);
+    }
+
+    #[test]
+    fn keys_come_in_several_types_and_forms() {
+        for (key, algorithm) in [
+            (Key::P256, KeyAlgorithm::Ecdsa),
+            (Key::Rsa, KeyAlgorithm::Rsa),
+            (Key::Ed25519, KeyAlgorithm::Ed25519),
+        ] {
+            let (cert, key) = AUTHORITY.sign(&params(&["a.test"]), key);
+            let certificate = Certificate::from_pem(cert, key).unwrap();
+            assert_eq!(certificate.algorithm, algorithm);
+        }
+        let pkcs1 = Certificate::from_pem(testdata!("pkcs1.pem"), testdata!("pkcs1.key"));
+        assert_eq!(pkcs1.unwrap().algorithm, KeyAlgorithm::Rsa);
+    }
+
+    #[test]
+    fn of_a_text_that_holds_more_only_the_chain_is_kept() {
+        let (cert, key) = AUTHORITY.sign(&params(&["a.test"]), Key::P256);
+        let bundle = format!("Subject: a.test\n{key}{cert}\r\n{}", AUTHORITY.pem);
+
+        let certificate = Certificate::from_pem(&bundle, &bundle).unwrap();
+
+        assert!(!certificate.chain_pem.contains("PRIVATE KEY"));
+        let provider = crate::default_provider();
+        assert_eq!(certificate.load(&provider).unwrap().cert.len(), 2);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_precisely() {
+        use CertificateError as E;
+        let (cert, key) = AUTHORITY.sign(&params(&["a.test"]), Key::P256);
+        let (_, other) = AUTHORITY.sign(&params(&["a.test"]), Key::P256);
+        let (_, rsa) = AUTHORITY.sign(&params(&["a.test"]), Key::Rsa);
+        let (cert, key) = (cert.as_str(), key.as_str());
+        let base64 = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
+        let not_x509 = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let not_a_key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        let broken_chain = format!("{cert}{base64}");
+        let root_first = format!("{}{cert}", AUTHORITY.pem);
+        let cases = [
+            ("", key, E::EmptyCertificate),
+            (" \n", key, E::EmptyCertificate),
+            (cert, "\n", E::EmptyKey),
+            ("hello", key, E::NoCertificate),
+            (key, key, E::NoCertificate),
+            (base64, key, E::Malformed(0)),
+            (not_x509, key, E::Malformed(0)),
+            (&broken_chain, key, E::Malformed(1)),
+            (cert, cert, E::NoKey),
+            (cert, testdata!("pkcs8-encrypted.key"), E::EncryptedKey),
+            (cert, testdata!("sec1-encrypted.key"), E::EncryptedKey),
+            (
+                cert,
+                not_a_key,
+                E::UnsupportedKey("the private key".to_owned()),
+            ),
+            (cert, &other, E::KeyMismatch),
+            (cert, &rsa, E::KeyMismatch),
+            (&root_first, key, E::KeyMismatch),
+            (
+                testdata!("secp256k1.pem"),
+                testdata!("secp256k1.key"),
+                E::UnsupportedKey("ECDSA on the curve 1.3.132.0.10".to_owned()),
+            ),
+            (
+                testdata!("rsa1024.pem"),
+                testdata!("rsa1024.key"),
+                E::UnsupportedKey("the private key".to_owned()),
+            ),
+        ];
+
+        for (cert, key, expected) in cases {
+            let error = Certificate::from_pem(cert, key).unwrap_err();
+
+            assert_eq!(error, expected, "{cert}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        /// What is read can be served: whatever is changed in a text, it is an error or it loads.
+        #[test]
+        fn a_changed_text_is_an_error_or_a_certificate_that_loads(
+            at in 0..2_000usize,
+            byte in any::<u8>(),
+            is_key in any::<bool>(),
+        ) {
+            let mut texts = [
+                testdata!("sec1.pem").as_bytes().to_vec(),
+                testdata!("sec1.key").as_bytes().to_vec(),
+            ];
+            let text = &mut texts[usize::from(is_key)];
+            let at = at % text.len();
+            text[at] = byte;
+
+            if let Ok(certificate) = Certificate::from_pem(&texts[0], &texts[1]) {
+                prop_assert!(certificate.load(&crate::default_provider()).is_ok());
+            }
+        }
+    }
+}

@@ -3,6 +3,15 @@
 //!
 //! rustls has AEAD suites with ephemeral keys only. A name that Envoy would serve and we cannot is
 //! an error of its own, so that it is reported and not dropped.
+//!
+//! ```
+//! use towergate_tls::ciphers::{CipherError, check_cipher};
+//!
+//! let iana = check_cipher("ECDHE-RSA-AES128-GCM-SHA256");
+//! assert_eq!(iana, Ok("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"));
+//! assert!(matches!(check_cipher("AES128-SHA"), Err(CipherError::Unsupported(_))));
+//! assert!(matches!(check_cipher("ROT13"), Err(CipherError::Unknown(_))));
+//! ```
 
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::{CipherSuite, NamedGroup, SupportedCipherSuite};

@@ -226,3 +226,142 @@ impl fmt::Debug for AltNameVerifier {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "aws-lc-rs")]
+mod tests {
+    use rcgen::date_time_ymd;
+
+    use super::*;
+    use crate::testing::{AUTHORITY, Authority, Key, certificate, handshake, params, settings};
+    use crate::{Certificate, default_provider};
+
+    fn expecting(names: &[SubjectAltName]) -> ClientTls {
+        ClientTls {
+            server_name: "backend.test".to_owned(),
+            subject_alt_names: names.to_vec(),
+            roots_pem: Some(AUTHORITY.pem.clone()),
+            alpn: vec!["h2".to_owned()],
+        }
+    }
+
+    fn hostname(name: &str) -> SubjectAltName {
+        SubjectAltName::Hostname(name.to_owned())
+    }
+
+    fn uri(uri: &str) -> SubjectAltName {
+        SubjectAltName::Uri(uri.to_owned())
+    }
+
+    /// Whether a client with these settings takes a backend's certificate; the client's error if not.
+    async fn connect(tls: &ClientTls, backend: &Arc<Certificate>) -> Result<(), String> {
+        let server = settings(&[backend])
+            .build(default_provider(), None)
+            .unwrap();
+        let client = tls.build(default_provider()).unwrap();
+        let outcome = handshake(&server, &client, &tls.server_name).await;
+        if let Ok(negotiated) = &outcome.server {
+            assert_eq!(negotiated.server_name, Some(tls.server_name.clone()));
+            assert_eq!(negotiated.alpn.as_deref(), Some(&b"h2"[..]));
+        }
+        outcome.client.map(drop)
+    }
+
+    #[tokio::test]
+    async fn without_alternative_names_the_server_name_is_expected() {
+        let exact = expecting(&[]);
+        let below = ClientTls {
+            server_name: "a.backend.test".to_owned(),
+            ..exact.clone()
+        };
+        let backend = certificate(&["backend.test"], Key::Rsa);
+        let wild = certificate(&["*.backend.test"], Key::P256);
+
+        assert_eq!(connect(&exact, &backend).await, Ok(()));
+        assert_eq!(connect(&below, &wild).await, Ok(()));
+        for (tls, backend) in [(&exact, &wild), (&below, &backend)] {
+            let error = connect(tls, backend).await.unwrap_err();
+            assert!(error.contains("not valid for name"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn any_one_alternative_name_suffices_and_the_server_name_no_longer_counts() {
+        let backend = certificate(&["a.test", "spiffe://b.test/c"], Key::P256);
+        let server_name_only = certificate(&["backend.test"], Key::P256);
+        let cases = [
+            (vec![hostname("a.test")], true),
+            (vec![hostname("x.test"), hostname("a.test")], true),
+            (vec![uri("spiffe://b.test/c")], true),
+            (vec![hostname("x.test"), uri("spiffe://b.test/c")], true),
+            (vec![hostname("x.test")], false),
+            (vec![uri("spiffe://b.test/")], false),
+            (vec![uri("spiffe://b.test/C")], false),
+            (vec![uri("a.test")], false),
+            (vec![hostname("b.test")], false),
+        ];
+
+        for (names, is_good) in cases {
+            let result = connect(&expecting(&names), &backend).await;
+            assert_eq!(result.is_ok(), is_good, "{names:?}: {result:?}");
+            assert!(
+                connect(&expecting(&names), &server_name_only)
+                    .await
+                    .is_err()
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn the_chain_is_verified_whatever_names_are_expected() {
+        let names = ["backend.test", "spiffe://b.test/c"];
+        let stranger = Authority::new("stranger");
+        let (cert, key) = stranger.sign(&params(&names), Key::P256);
+        let untrusted = Arc::new(Certificate::from_pem(cert, key).unwrap());
+        let mut expired = params(&names);
+        expired.not_before = date_time_ymd(2001, 1, 1);
+        expired.not_after = date_time_ymd(2002, 1, 1);
+        let (cert, key) = AUTHORITY.sign(&expired, Key::P256);
+        let expired = Arc::new(Certificate::from_pem(cert, key).unwrap());
+
+        for expected in [
+            vec![],
+            vec![hostname("backend.test")],
+            vec![uri("spiffe://b.test/c")],
+        ] {
+            let tls = expecting(&expected);
+
+            let error = connect(&tls, &untrusted).await.unwrap_err();
+            assert!(error.contains("UnknownIssuer"), "{error}");
+            let error = connect(&tls, &expired).await.unwrap_err();
+            assert!(error.contains("expired"), "{error}");
+            let good = certificate(&names, Key::P256);
+            assert_eq!(connect(&tls, &good).await, Ok(()));
+        }
+    }
+
+    #[test]
+    fn what_is_unusable_is_named() {
+        let error = |tls: ClientTls| tls.build(default_provider()).unwrap_err();
+        let good = expecting(&[]);
+
+        let address = error(ClientTls {
+            server_name: "192.0.2.1".to_owned(),
+            ..good.clone()
+        });
+        let wildcard = error(expecting(&[hostname("*.a.test")]));
+        let no_roots = error(ClientTls {
+            roots_pem: Some("hello".to_owned()),
+            ..good.clone()
+        });
+        let alpn = error(ClientTls {
+            alpn: vec![String::new()],
+            ..good
+        });
+
+        assert!(matches!(address, TlsError::ServerName(name) if name == "192.0.2.1"));
+        assert!(matches!(wildcard, TlsError::ServerName(name) if name == "*.a.test"));
+        assert!(matches!(no_roots, TlsError::Roots(_)));
+        assert!(matches!(alpn, TlsError::Alpn(_)));
+    }
+}

@@ -21,7 +21,16 @@ pub mod server;
 pub mod sni;
 
 #[cfg(test)]
-mod test_certificates;
+#[cfg(feature = "aws-lc-rs")]
+mod handshake_tests;
+#[cfg(test)]
+#[cfg(feature = "aws-lc-rs")]
+mod hello_tests;
+#[cfg(test)]
+#[cfg(feature = "aws-lc-rs")]
+mod testing;
+
+pub use rustls;
 
 pub use certificate::Certificate;
 pub use error::TlsError;

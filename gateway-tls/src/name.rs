@@ -3,6 +3,19 @@
 //! One rule serves SNI, `Host` and `:authority`, so that the listener chosen by TLS and the listener
 //! chosen by HTTP can be compared. Certificates follow another rule (RFC 9525: a wildcard covers
 //! exactly one label), which is in [`crate::sni`].
+//!
+//! ```
+//! use towergate_tls::NameMap;
+//!
+//! let mut map = NameMap::default();
+//! map.insert("*.example.com".parse()?, "wildcard");
+//! map.insert("a.example.com".parse()?, "exact");
+//!
+//! assert_eq!(map.find("a.example.com"), Some(&"exact"));
+//! assert_eq!(map.find("x.y.example.com"), Some(&"wildcard"));
+//! assert_eq!(map.find("example.com"), None);
+//! # Ok::<(), towergate_tls::name::InvalidName>(())
+//! ```
 
 use std::borrow::Cow;
 use std::collections::HashMap;

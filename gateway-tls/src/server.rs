@@ -4,6 +4,26 @@
 //! lost by that, and must never be shared with another listener or policy: a session that one of them
 //! accepted says nothing about the other. So it is a value of its own, [`ResumptionState`], which the
 //! caller keeps by the listener's name and [`ServerTls::without_certificates`].
+//!
+//! ```
+//! use std::sync::Arc;
+//! use towergate_tls::server::ResumptionState;
+//! use towergate_tls::{Certificate, ServerTls, default_provider};
+//!
+//! let made = rcgen::generate_simple_self_signed(["a.example.com".to_owned()])?;
+//! let certificate = Certificate::from_pem(made.cert.pem(), made.signing_key.serialize_pem())?;
+//! let settings = ServerTls {
+//!     certificates: vec![Arc::new(certificate)],
+//!     stateless_resumption: true,
+//!     ..ServerTls::default()
+//! };
+//! let resumption = ResumptionState::new(&settings);
+//!
+//! let config = settings.build(default_provider(), Some(&resumption))?;
+//!
+//! assert_eq!(config.alpn_protocols, [&b"h2"[..], b"http/1.1"]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::fmt;
 use std::sync::Arc;
@@ -35,7 +55,8 @@ pub struct ServerTls {
     pub ciphers: Vec<String>,
     /// Key-exchange groups by name (`X25519MLKEM768`, `X25519`, `P-256`, `P-384`); empty: the provider's.
     pub groups: Vec<String>,
-    /// ALPN protocols, in order of preference; empty: no ALPN.
+    /// ALPN protocols, in order of preference; empty: no ALPN. A client that offers only others is
+    /// refused (RFC 7301, section 3.2), where Envoy goes on without: it may mean another service.
     pub alpn: Vec<String>,
     /// Session ids (TLS 1.2) and stateful tickets.
     pub stateful_resumption: bool,

@@ -1,4 +1,32 @@
 //! Connections: from the socket to the bytes of a known listener.
+//!
+//! ```text
+//! Listeners ──sockets──> Workers: one thread each ──accept──> accept::serve ──> serve::serve_connection
+//!  reconcile              own runtime                PROXY header, TLS, limits      HTTP
+//! ```
+//!
+//! Each worker has a socket of its own for each address (`SO_REUSEPORT`), so a connection lives and
+//! dies on its worker. Without workers, [`listener::serve_listener`] serves on any tokio runtime.
+//! The configuration of a port is read once per accepted connection; its change needs no new socket.
+
+mod accept;
+pub mod drain;
+pub mod listener;
+pub mod listeners;
+mod open;
+pub(crate) mod opening;
+pub mod prefixed;
+pub mod proxy;
+mod socket;
+mod tls;
+pub mod workers;
+
+pub use drain::Drain;
+pub use listener::{Server, serve_listener};
+pub use listeners::{BindError, Listeners};
+pub use open::Open;
+pub(crate) use open::{sleep_until, warn_unexpected_proxy};
+pub use workers::Workers;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,6 +44,8 @@ pub struct ConnInfo {
     pub peer: SocketAddr,
     /// The destination that a PROXY header gave, else this end of the TCP connection.
     pub local: SocketAddr,
+    /// The place of its port in snapshots: see [`PortConfig::slot`].
+    pub slot: usize,
     /// The port of the plan on which it was accepted.
     pub port: u16,
     /// What the TLS handshake gave; `None` on a plain port.
@@ -38,6 +68,9 @@ pub struct TlsInfo {
 /// What a connection needs to know of its port, read once when it is accepted.
 #[derive(Clone, Debug)]
 pub struct PortConfig {
+    /// The place of the port in snapshots, which it keeps for its life. Two ports may have the same
+    /// number on different addresses.
+    pub slot: usize,
     /// The port of the plan.
     pub port: u16,
     /// What happens before a listener is chosen.

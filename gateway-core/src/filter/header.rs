@@ -4,8 +4,7 @@
 //! [`Rewrite`](super::Rewrite), and the fields of framing and of the connection. An edit that names
 //! one of these does nothing.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{Text, TextMatch};
@@ -122,18 +121,17 @@ fn remove_matching(headers: &mut HeaderMap, rule: &TextMatch) {
 
 /// Whether a rule may write or remove the field.
 fn may_edit(name: &HeaderName) -> bool {
-    let fixed = [
-        &HOST,
-        &CONNECTION,
-        &CONTENT_LENGTH,
-        &TRANSFER_ENCODING,
-        &UPGRADE,
-    ];
-    !fixed.contains(&name)
-        && !matches!(
-            name.as_str(),
-            "keep-alive" | "proxy-connection" | "http2-settings"
-        )
+    !matches!(
+        name.as_str(),
+        "host"
+            | "connection"
+            | "content-length"
+            | "http2-settings"
+            | "keep-alive"
+            | "proxy-connection"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
 #[cfg(test)]

@@ -184,94 +184,27 @@ mod tests {
     }
 
     /// Envoy's recorded answers.
+    #[rustfmt::skip]
     #[test]
     fn ports_are_written_as_envoy_writes_them() {
-        let port = |redirect: Redirect, port| Redirect {
-            port: Some(port),
-            ..redirect
-        };
-        let host = |redirect| Redirect {
-            hostname: Some("new.example.org".to_owned()),
-            ..redirect
-        };
-        let table = [
-            (
-                scheme("https"),
-                "other.test:8443",
-                "/",
-                "https://other.test:8443/",
-            ),
-            (
-                scheme("https"),
-                "[2001:db8::1]:8080",
-                "/",
-                "https://[2001:db8::1]:8080/",
-            ),
-            (
-                scheme("https"),
-                "[2001:db8::1]",
-                "/",
-                "https://[2001:db8::1]/",
-            ),
-            (
-                scheme("https"),
-                "team-b.example.com",
-                "/a%20b",
-                "https://team-b.example.com/a%20b",
-            ),
-            (
-                scheme("https"),
-                "team-b.example.com",
-                "/a?x",
-                "https://team-b.example.com/a?x",
-            ),
+        let port = |redirect: Redirect, port| Redirect { port: Some(port), ..redirect };
+        let host = |redirect| Redirect { hostname: Some("new.example.org".to_owned()), ..redirect };
+        for (redirect, host, path, expected) in [
+            (scheme("https"), "other.test:8443", "/", "https://other.test:8443/"),
+            (scheme("https"), "[2001:db8::1]:8080", "/", "https://[2001:db8::1]:8080/"),
+            (scheme("https"), "[2001:db8::1]", "/", "https://[2001:db8::1]/"),
+            (scheme("https"), "team-b.example.com", "/a%20b", "https://team-b.example.com/a%20b"),
+            (scheme("https"), "team-b.example.com", "/a?x", "https://team-b.example.com/a?x"),
             (scheme("http"), "r.test", "/http", "http://r.test/http"),
-            (
-                scheme("http"),
-                "r.test:8080",
-                "/http",
-                "http://r.test:8080/http",
-            ),
-            (
-                port(scheme("https"), 8443),
-                "r.test",
-                "/x",
-                "https://r.test:8443/x",
-            ),
+            (scheme("http"), "r.test:8080", "/http", "http://r.test:8080/http"),
+            (port(scheme("https"), 8443), "r.test", "/x", "https://r.test:8443/x"),
             (port(scheme("http"), 80), "r.test", "/x", "http://r.test/x"),
-            (
-                port(scheme("https"), 80),
-                "r.test",
-                "/x",
-                "https://r.test/x",
-            ),
-            (
-                port(redirect(), 9000),
-                "r.test:8080",
-                "/port",
-                "http://r.test:9000/port",
-            ),
-            (
-                host(redirect()),
-                "r.test",
-                "/host/x?q=1",
-                "http://new.example.org:20042/host/x?q=1",
-            ),
-            (
-                host(redirect()),
-                "r.test:8080",
-                "/host",
-                "http://new.example.org:20042/host",
-            ),
-            (
-                port(host(redirect()), 8080),
-                "r.test",
-                "/x",
-                "http://new.example.org:8080/x",
-            ),
-        ];
-
-        for (redirect, host, path, expected) in table {
+            (port(scheme("https"), 80), "r.test", "/x", "https://r.test/x"),
+            (port(redirect(), 9000), "r.test:8080", "/port", "http://r.test:9000/port"),
+            (host(redirect()), "r.test", "/host/x?q=1", "http://new.example.org:20042/host/x?q=1"),
+            (host(redirect()), "r.test:8080", "/host", "http://new.example.org:20042/host"),
+            (port(host(redirect()), 8080), "r.test", "/x", "http://new.example.org:8080/x"),
+        ] {
             assert_eq!(locate(&redirect, host, path, None).as_deref(), Ok(expected));
         }
     }

@@ -26,7 +26,7 @@ use crate::http::{Authority, Sanitized};
 /// use towergate_core::filter::{Redirect, RedirectLayer};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() {
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let to_https = Redirect {
 ///     scheme: Some("https".to_owned()),
 ///     hostname: None,
@@ -38,10 +38,11 @@ use crate::http::{Authority, Sanitized};
 ///     .route("/x", get(|| async { "never seen" }))
 ///     .layer(RedirectLayer::new(to_https));
 ///
-/// let request = Request::get("/x?q=1").header("host", "a.test").body(Body::empty()).unwrap();
-/// let response = app.oneshot(request).await.unwrap();
+/// let request = Request::get("/x?q=1").header("host", "a.test").body(Body::empty())?;
+/// let response = app.oneshot(request).await?;
 /// assert_eq!(response.status(), 301);
 /// assert_eq!(response.headers()["location"], "https://a.test/x?q=1");
+/// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Debug)]

@@ -1,1 +1,252 @@
-//! (to be written)
+//! What a backend is told of the client: `X-Forwarded-*`, `x-envoy-*`, `X-Request-Id`.
+//!
+//! A listener is at the *edge* if its rule is to take the peer: then nobody in front is trusted, and
+//! what the client says of itself is overwritten. Behind a trusted proxy its fields are kept.
+//!
+//! | field | at the edge | behind a proxy |
+//! |---|---|---|
+//! | `X-Forwarded-For` | the peer is appended | appended, unless the rule says not to or is a header |
+//! | `X-Forwarded-Proto` | set | set if missing; empty: 404 |
+//! | `X-Envoy-External-Address` | the peer | removed, unless the listener keeps it |
+//! | `X-Request-Id` | by [`RequestIdMode`] | a missing one is made, by [`RequestIdMode`] |
+//! | `X-Forwarded-Client-Cert` | by [`XfccMode`] | by [`XfccMode`] |
+//! | `x-envoy-*` with a meaning inside | removed | removed |
+//! | `x-envoy-*` of tracing and rewrites | removed | kept |
+//!
+//! Envoy passes a forged `X-Envoy-External-Address` on behind a proxy; a backend that believes it can
+//! be lied to, so it is removed here unless the listener says otherwise. An empty `X-Request-Id` counts
+//! as missing. `X-Forwarded-Host`, `X-Forwarded-Port`, `Forwarded` and `X-Real-IP` are the client's
+//! words and pass, as in Envoy.
+
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::client_ip::ClientIpRule;
+use crate::Error;
+use crate::conn::ConnInfo;
+use crate::plan::{ListenerSettings, RequestIdMode, XfccMode};
+
+pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_ENVOY_EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
+
+/// Fields that steer an Envoy; no client is one of its own.
+const ALWAYS_REMOVED: [&str; 15] = [
+    "x-envoy-internal",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-retriable-header-names",
+    "x-envoy-retry-on",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-max-retries",
+    "x-envoy-upstream-alt-stat-name",
+    "x-envoy-upstream-rq-timeout-ms",
+    "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-upstream-rq-timeout-alt-response",
+    "x-envoy-expected-rq-timeout-ms",
+    "x-envoy-force-trace",
+    "x-envoy-ip-tags",
+    "x-envoy-original-url",
+    "x-envoy-hedge-on-per-try-timeout",
+];
+
+/// Fields that a trusted proxy may have set.
+const REMOVED_AT_THE_EDGE: [&str; 5] = [
+    "x-envoy-decorator-operation",
+    "x-envoy-downstream-service-cluster",
+    "x-envoy-downstream-service-node",
+    "x-envoy-original-path",
+    "x-envoy-original-host",
+];
+
+/// Edits the fields of a request that came over `conn`, after its client was found.
+///
+/// # Errors
+/// [`Error::NoRoute`] if `X-Forwarded-Proto` is empty where it is believed: without a scheme no route
+/// is looked up.
+pub fn apply(
+    headers: &mut HeaderMap,
+    conn: &ConnInfo,
+    settings: &ListenerSettings,
+) -> Result<(), Error> {
+    let rule = &settings.client_ip;
+    let edge = *rule == ClientIpRule::Peer;
+    let scheme = if conn.tls.is_some() { "https" } else { "http" };
+    proto(headers, scheme, edge)?;
+    clean(headers, edge);
+    forwarded_for(headers, appended(rule).then(|| seen_by_backend(conn)));
+    if edge {
+        headers.insert(X_ENVOY_EXTERNAL_ADDRESS, text(conn.peer.ip()));
+    } else if !settings.keep_external_address {
+        headers.remove(X_ENVOY_EXTERNAL_ADDRESS);
+    }
+    request_id(headers, settings.headers.request_id, edge);
+    client_cert(headers, settings.headers.xfcc);
+    Ok(())
+}
+
+/// Whether the peer is appended to `X-Forwarded-For`.
+fn appended(rule: &ClientIpRule) -> bool {
+    match rule {
+        ClientIpRule::Peer => true,
+        ClientIpRule::TrustedHops { append, .. } | ClientIpRule::TrustedNetworks { append, .. } => {
+            *append
+        }
+        ClientIpRule::Header { .. } => false,
+    }
+}
+
+/// A client on the same host is known to others by the host's address, not by the loopback's.
+fn seen_by_backend(conn: &ConnInfo) -> IpAddr {
+    match conn.peer.ip() {
+        IpAddr::V4(Ipv4Addr::LOCALHOST) => conn.local.ip(),
+        ip => ip,
+    }
+}
+
+fn proto(headers: &mut HeaderMap, scheme: &'static str, edge: bool) -> Result<(), Error> {
+    join(headers, &X_FORWARDED_PROTO);
+    match headers.get(X_FORWARDED_PROTO) {
+        Some(value) if !edge && value.is_empty() => return Err(Error::NoRoute),
+        Some(_) if !edge => {}
+        _ => {
+            headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
+        }
+    }
+    Ok(())
+}
+
+fn clean(headers: &mut HeaderMap, edge: bool) {
+    // Nearly no request has one, and a look at the names is cheaper than twenty searches.
+    let envoy = |name: &HeaderName| name.as_str().starts_with("x-envoy-");
+    if !headers.keys().any(envoy) {
+        return;
+    }
+    for name in ALWAYS_REMOVED {
+        headers.remove(name);
+    }
+    if edge {
+        for name in REMOVED_AT_THE_EDGE {
+            headers.remove(name);
+        }
+    }
+}
+
+/// Makes one line of all, with `peer` at its end.
+fn forwarded_for(headers: &mut HeaderMap, peer: Option<IpAddr>) {
+    let Some(peer) = peer else {
+        return join(headers, &X_FORWARDED_FOR);
+    };
+    let mut buffer = [0; IP_TEXT];
+    let peer = write_ip(peer, &mut buffer);
+    let before = joined(headers, &X_FORWARDED_FOR, peer.len() + 1);
+    let value = match before {
+        None => HeaderValue::from_bytes(peer),
+        Some(mut line) => {
+            if !line.is_empty() {
+                line.push(b',');
+            }
+            line.extend_from_slice(peer);
+            HeaderValue::from_maybe_shared(Bytes::from(line))
+        }
+    };
+    headers.insert(X_FORWARDED_FOR, value.expect(VALID));
+}
+
+/// Why building a header value cannot fail.
+const VALID: &str = "valid values, commas and an address make a valid value";
+
+/// Makes one line of several.
+fn join(headers: &mut HeaderMap, name: &HeaderName) {
+    if headers.get_all(name).iter().nth(1).is_some()
+        && let Some(line) = joined(headers, name, 0)
+    {
+        let value = HeaderValue::from_maybe_shared(Bytes::from(line)).expect(VALID);
+        headers.insert(name, value);
+    }
+}
+
+/// All lines of a field as one (RFC 9110, section 5.2), with room for `more` bytes; `None` without a
+/// line.
+fn joined(headers: &HeaderMap, name: &HeaderName, more: usize) -> Option<Vec<u8>> {
+    let lines = headers.get_all(name);
+    let len: usize = lines.iter().map(|line| line.len() + 1).sum();
+    if len == 0 {
+        return None;
+    }
+    let mut all = Vec::with_capacity(len + more);
+    for (i, line) in lines.iter().enumerate() {
+        if i > 0 {
+            all.push(b',');
+        }
+        all.extend_from_slice(line.as_bytes());
+    }
+    Some(all)
+}
+
+/// Envoy never sends the id back to the client, so only the backend and the logs see it.
+fn request_id(headers: &mut HeaderMap, mode: RequestIdMode, edge: bool) {
+    let fresh = match mode {
+        RequestIdMode::Generate => edge || !has_id(headers),
+        RequestIdMode::PreserveOrGenerate => !has_id(headers),
+        RequestIdMode::Preserve | RequestIdMode::Disable => false,
+    };
+    if fresh {
+        headers.insert(X_REQUEST_ID, uuid(fastrand::u128(..)));
+    } else {
+        join(headers, &X_REQUEST_ID);
+    }
+}
+
+fn has_id(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(X_REQUEST_ID)
+        .iter()
+        .any(|id| !id.is_empty())
+}
+
+/// A random UUID (RFC 9562, section 5.4).
+fn uuid(random: u128) -> HeaderValue {
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    let bits = random & !(0xF << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
+    let mut text = [b'-'; 36];
+    let places = (0..36).filter(|place| ![8, 13, 18, 23].contains(place));
+    for (i, place) in places.enumerate() {
+        text[place] = DIGITS[(bits >> (124 - 4 * i)) as usize & 0xF];
+    }
+    HeaderValue::from_bytes(&text).expect("hexadecimal digits and dashes are valid")
+}
+
+/// No client shows a certificate yet, so the modes that pass a field on for one drop it.
+fn client_cert(headers: &mut HeaderMap, mode: XfccMode) {
+    match mode {
+        XfccMode::AlwaysForwardOnly => {}
+        XfccMode::Sanitize
+        | XfccMode::ForwardOnly
+        | XfccMode::AppendForward
+        | XfccMode::SanitizeSet => {
+            headers.remove(X_FORWARDED_CLIENT_CERT);
+        }
+    }
+}
+
+/// Room for the text of an address, in bytes.
+const IP_TEXT: usize = 48;
+
+fn write_ip(ip: IpAddr, buffer: &mut [u8; IP_TEXT]) -> &[u8] {
+    let mut rest = &mut buffer[..];
+    write!(rest, "{ip}").expect("an address has at most 45 characters");
+    let unused = rest.len();
+    &buffer[..IP_TEXT - unused]
+}
+
+fn text(ip: IpAddr) -> HeaderValue {
+    HeaderValue::from_bytes(write_ip(ip, &mut [0; IP_TEXT])).expect("an address is a valid value")
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,12 +6,10 @@
 //! `Connection` names stays, and so does `TE`. Framing is never copied: hyper writes it anew on the
 //! other side. `Content-Length` stays, as one plain number, since it says how long a body will be.
 
-use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, SET_COOKIE, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, response};
 
+use super::framing::{self, BadCoding, BadLength};
 use super::upgrade::{Upgrade, has_token};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -94,7 +92,7 @@ fn is_option(token: &[u8]) -> bool {
 }
 
 /// Fields by which proxies say who the client is.
-fn is_protected(name: &HeaderName) -> bool {
+pub(super) fn is_protected(name: &HeaderName) -> bool {
     let name = name.as_str();
     name.starts_with("x-forwarded-")
         || name.starts_with("x-envoy-")
@@ -160,107 +158,14 @@ fn check_switch(headers: &mut HeaderMap, asked: Option<&Upgrade>) -> Result<(), 
 }
 
 fn check_framing(headers: &mut HeaderMap) -> Result<(), ProtocolError> {
-    let chunked = is_chunked(headers).map_err(|BadCoding| ProtocolError("transfer coding"))?;
-    let length = canonical_length(headers).map_err(|BadLength| ProtocolError("content length"))?;
+    let chunked =
+        framing::is_chunked(headers).map_err(|BadCoding| ProtocolError("transfer coding"))?;
+    let length =
+        framing::canonical_length(headers).map_err(|BadLength| ProtocolError("content length"))?;
     if chunked && length.is_some() {
         return Err(ProtocolError("content length and transfer coding"));
     }
     Ok(())
-}
-
-/// A transfer coding other than exactly one `chunked`.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct BadCoding;
-
-/// Whether the message is chunked. Anything but one `chunked` is an error: what hyper would take for
-/// a body still has the other codings in it.
-pub(super) fn is_chunked(headers: &HeaderMap) -> Result<bool, BadCoding> {
-    let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
-    match (lines.next(), lines.next()) {
-        (None, _) => Ok(false),
-        (Some(line), None) if line.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(true),
-        _ => Err(BadCoding),
-    }
-}
-
-/// A length that is no number, or is given more than once.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct BadLength;
-
-/// Reads `Content-Length` and rewrites it as a plain number: `0003` is `3`.
-pub(super) fn canonical_length(headers: &mut HeaderMap) -> Result<Option<u64>, BadLength> {
-    let mut lines = headers.get_all(CONTENT_LENGTH).iter();
-    let line = match (lines.next(), lines.next()) {
-        (None, _) => return Ok(None),
-        (Some(line), None) => line.as_bytes(),
-        _ => return Err(BadLength),
-    };
-    if line.is_empty() || !line.iter().all(u8::is_ascii_digit) {
-        return Err(BadLength);
-    }
-    let length = line.iter().try_fold(0u64, |sum, digit| {
-        sum.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
-    });
-    let length = length.ok_or(BadLength)?;
-    if line[0] == b'0' && line.len() > 1 {
-        headers.insert(CONTENT_LENGTH, length.into());
-    }
-    Ok(Some(length))
-}
-
-/// Removes from trailers what must not come after a body: framing, routing, authentication, cookies,
-/// and what says who the client is (RFC 9110, section 6.5.1).
-pub fn trailers(trailers: &mut HeaderMap) {
-    let bad: Vec<HeaderName> = trailers
-        .keys()
-        .filter(|name| !may_trail(name))
-        .cloned()
-        .collect();
-    for name in bad {
-        trailers.remove(name);
-    }
-}
-
-fn may_trail(name: &HeaderName) -> bool {
-    let fixed = [
-        AUTHORIZATION,
-        CONNECTION,
-        COOKIE,
-        HOST,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        SET_COOKIE,
-        TE,
-        TRAILER,
-        TRANSFER_ENCODING,
-        UPGRADE,
-    ];
-    let text = name.as_str();
-    let started = [
-        "content-",
-        "proxy-",
-        "if-",
-        "access-control-",
-        "www-authenticate",
-    ];
-    let other = [
-        "age",
-        "cache-control",
-        "date",
-        "expect",
-        "expires",
-        "http2-settings",
-        "location",
-        "max-forwards",
-        "range",
-        "retry-after",
-        "vary",
-        "x-request-id",
-    ];
-    !(fixed.contains(name)
-        || is_protected(name)
-        || started.iter().any(|start| text.starts_with(start))
-        || other.contains(&text))
 }
 
 #[cfg(test)]
@@ -468,36 +373,5 @@ mod tests {
         );
         assert!(switch("h2c").is_err());
         assert!(answered(101, &[("connection", "upgrade")], asked.as_ref()).is_err());
-    }
-
-    #[test]
-    fn trailers_carry_no_framing_routing_or_identity() {
-        let mut lines = headers(&[
-            ("content-length", "9"),
-            ("transfer-encoding", "chunked"),
-            ("host", "b"),
-            ("authorization", "x"),
-            ("cookie", "x"),
-            ("set-cookie", "x"),
-            ("x-forwarded-for", "1.1.1.1"),
-            ("content-type", "x"),
-            ("trailer", "x"),
-            ("grpc-status", "0"),
-            ("grpc-message", "ok"),
-            ("x-t", "1"),
-            ("server-timing", "x"),
-        ]);
-
-        trailers(&mut lines);
-
-        assert_eq!(
-            lines,
-            headers(&[
-                ("grpc-status", "0"),
-                ("grpc-message", "ok"),
-                ("x-t", "1"),
-                ("server-timing", "x")
-            ])
-        );
     }
 }

@@ -5,16 +5,19 @@
 //! that routes are matched by: lower case, without port, IPv6 addresses in brackets.
 //!
 //! ```
-//! use http::HeaderValue;
 //! use towergate_core::http::Authority;
 //!
-//! let authority = Authority::parse(&HeaderValue::from_static("App.Example.com:8080")).unwrap();
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let authority: Authority = "App.Example.com:8080".parse()?;
 //! assert_eq!(authority.host(), "app.example.com");
 //! assert_eq!(authority.port(), Some(8080));
 //! assert_eq!(authority.as_str(), "App.Example.com:8080");
+//! # Ok(())
+//! # }
 //! ```
 
 use std::net::Ipv6Addr;
+use std::str::FromStr;
 
 use http::HeaderValue;
 
@@ -99,6 +102,14 @@ impl Authority {
     pub fn agrees_with(&self, other: &Self) -> bool {
         let ports = self.port.zip(other.port);
         self.host() == other.host() && ports.is_none_or(|(one, two)| one == two)
+    }
+}
+
+impl FromStr for Authority {
+    type Err = BadAuthority;
+
+    fn from_str(text: &str) -> Result<Self, BadAuthority> {
+        Self::parse(&HeaderValue::from_str(text).map_err(|_| BadAuthority)?)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Puts [`sanitize::request`] in front of any HTTP service.
+//! Puts [`sanitize::request()`] in front of any HTTP service.
 
 use std::future::{Ready, ready};
 use std::sync::Arc;
@@ -25,20 +25,21 @@ use crate::plan::ListenerSettings;
 /// use towergate_core::http::{Sanitized, SanitizeLayer};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() {
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let app = Router::new()
 ///     .route("/b", get(|Extension(clean): Extension<Sanitized>| async move {
 ///         clean.authority.host().to_owned()
 ///     }));
 /// let app = tower::Layer::layer(&SanitizeLayer::default(), app);
 ///
-/// let request = Request::get("/a/../b").header("host", "A.test:80").body(Body::empty()).unwrap();
-/// let response = app.clone().oneshot(request).await.unwrap();
+/// let request = Request::get("/a/../b").header("host", "A.test:80").body(Body::empty())?;
+/// let response = app.clone().oneshot(request).await?;
 /// assert_eq!(response.status(), 200);
 ///
-/// let request = Request::get("/b").body(Body::empty()).unwrap();
-/// let response = app.oneshot(request).await.unwrap();
+/// let request = Request::get("/b").body(Body::empty())?;
+/// let response = app.oneshot(request).await?;
 /// assert_eq!(response.status(), 400);
+/// # Ok(())
 /// # }
 /// ```
 ///

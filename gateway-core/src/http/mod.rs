@@ -3,12 +3,14 @@
 
 pub mod client_ip;
 pub mod forwarded;
+mod framing;
 pub mod hop_by_hop;
 pub mod host;
 mod layer;
 pub mod path;
 pub mod rejected;
 pub mod sanitize;
+pub mod trailers;
 pub mod upgrade;
 
 pub use host::Authority;

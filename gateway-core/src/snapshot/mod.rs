@@ -1,5 +1,92 @@
-//! (to be written)
+//! What the data plane reads: one unchanging picture of the whole configuration.
+//!
+//! A [`Snapshot`] is built from a [`Plan`](crate::Plan) and never altered. A request takes the current
+//! one when it is routed and keeps it to its end, so no request sees two versions.
+//!
+//! ```text
+//! Objects --resolve--> Plan --build--> Snapshot --publish--> SnapshotHandle --current--> router
+//! ```
+//!
+//! What must survive a change (pools, breakers, rate-limit counters) is not part of the picture. It is in
+//! [`Live`], found by its parameters: equal parameters, same instance.
 
+mod build;
+mod handle;
 mod live;
 
+pub use build::BuildError;
+pub(crate) use build::Builder;
+pub use handle::{Current, SnapshotHandle};
 pub use live::Live;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use towergate_tls::NameMap;
+use towergate_tls::server::ResumptionState;
+
+use crate::filter::{HeaderEdits, Redirect, Rewrite};
+use crate::plan::{ListenerId, ListenerSettings, RouteId};
+use crate::policy::Guard;
+use crate::route::RouteTable;
+use crate::traffic::Forwarder;
+
+/// The whole configuration as it runs.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// By the slot of the port: a number that a socket keeps for its life.
+    pub(crate) ports: Vec<Option<PortSnapshot>>,
+}
+
+/// The listeners of one socket.
+#[derive(Debug)]
+pub(crate) struct PortSnapshot {
+    /// In the order of the plan.
+    pub(crate) listeners: Vec<ListenerSnapshot>,
+    /// Indices of `listeners` by hostname.
+    pub(crate) by_host: NameMap<usize>,
+    /// What clients may resume, for the next snapshot to find.
+    pub(crate) _sessions: Vec<Arc<ResumptionState>>,
+}
+
+/// A listener with its routes.
+#[derive(Debug)]
+pub(crate) struct ListenerSnapshot {
+    pub(crate) id: Arc<ListenerId>,
+    /// The port that the Gateway names.
+    pub(crate) port: u16,
+    pub(crate) settings: Arc<ListenerSettings>,
+    /// Every route answers 500: the listener's policy is invalid.
+    pub(crate) failed: bool,
+    pub(crate) table: RouteTable<Target>,
+}
+
+/// What a match leads to.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) rule: Arc<RuleSnapshot>,
+    /// Index of the match in its rule.
+    pub(crate) matched: usize,
+    /// The route's hostname, for logs.
+    pub(crate) hostname: Arc<str>,
+}
+
+/// A rule, ready to run: its parts in the order in which a request meets them.
+#[derive(Debug)]
+pub(crate) struct RuleSnapshot {
+    pub(crate) route: Arc<RouteId>,
+    pub(crate) index: usize,
+    /// Answer this and nothing else: something about the rule is invalid.
+    pub(crate) respond: Option<StatusCode>,
+    pub(crate) guards: Vec<Arc<dyn Guard>>,
+    pub(crate) redirect: Option<Redirect>,
+    pub(crate) request_edits: Vec<HeaderEdits>,
+    pub(crate) rewrite: Option<Rewrite>,
+    pub(crate) response_edits: Vec<HeaderEdits>,
+    /// Protocols that `Upgrade` may name, in lower case.
+    pub(crate) upgrades: Vec<String>,
+    /// How long forwarding takes at most by itself.
+    pub(crate) bounded: Option<Duration>,
+    pub(crate) forwarder: Forwarder,
+}

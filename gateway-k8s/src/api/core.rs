@@ -4,38 +4,36 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// `spec` of a Service.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ServiceSpec {
-    /// `ClusterIP`, `ExternalName` and so on.
-    #[serde(rename = "type")]
-    pub kind: Option<String>,
-    /// The address in the cluster; `None` in text for headless ones.
-    #[serde(rename = "clusterIP")]
-    pub cluster_ip: Option<String>,
-    /// The DNS name of an `ExternalName`.
-    pub external_name: Option<String>,
-    /// Ports.
-    pub ports: Vec<ServicePort>,
-    /// Which pods are behind it.
-    pub selector: BTreeMap<String, String>,
-}
+objects! {
+    /// `spec` of a Service.
+    pub struct ServiceSpec {
+        /// `ClusterIP`, `ExternalName` and so on.
+        #[serde(rename = "type")]
+        pub kind: Option<String>,
+        /// The address in the cluster; `None` in text for headless ones.
+        #[serde(rename = "clusterIP")]
+        pub cluster_ip: Option<String>,
+        /// The DNS name of an `ExternalName`.
+        pub external_name: Option<String>,
+        /// Ports.
+        pub ports: Vec<ServicePort>,
+        /// Which pods are behind it.
+        pub selector: BTreeMap<String, String>,
+    }
 
-/// A port of a Service.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ServicePort {
-    /// Its name.
-    pub name: Option<String>,
-    /// The number by which routes name it.
-    pub port: u16,
-    /// `TCP`, `UDP` or `SCTP`.
-    pub protocol: Option<String>,
-    /// What is spoken, such as `kubernetes.io/h2c`.
-    pub app_protocol: Option<String>,
-    /// The port of the pods.
-    pub target_port: Option<IntOrString>,
+    /// A port of a Service.
+    pub struct ServicePort {
+        /// Its name.
+        pub name: Option<String>,
+        /// The number by which routes name it.
+        pub port: u16,
+        /// `TCP`, `UDP` or `SCTP`.
+        pub protocol: Option<String>,
+        /// What is spoken, such as `kubernetes.io/h2c`.
+        pub app_protocol: Option<String>,
+        /// The port of the pods.
+        pub target_port: Option<IntOrString>,
+    }
 }
 
 /// A number or a name.
@@ -48,54 +46,48 @@ pub enum IntOrString {
     String(String),
 }
 
-/// An EndpointSlice (`discovery.k8s.io/v1`).
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct EndpointSlice {
-    /// `IPv4`, `IPv6` or `FQDN`.
-    pub address_type: String,
-    /// Endpoints.
-    pub endpoints: Vec<SliceEndpoint>,
-    /// Ports, by name as in the Service.
-    pub ports: Vec<SlicePort>,
-}
+objects! {
+    /// An EndpointSlice (`discovery.k8s.io/v1`).
+    pub struct EndpointSlice {
+        /// `IPv4`, `IPv6` or `FQDN`.
+        pub address_type: String,
+        /// Endpoints.
+        pub endpoints: Vec<SliceEndpoint>,
+        /// Ports, by name as in the Service.
+        pub ports: Vec<SlicePort>,
+    }
 
-/// An endpoint of a slice.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct SliceEndpoint {
-    /// Addresses.
-    pub addresses: Vec<String>,
-    /// State.
-    pub conditions: EndpointConditions,
-    /// Zone.
-    pub zone: Option<String>,
-}
+    /// An endpoint of a slice.
+    pub struct SliceEndpoint {
+        /// Addresses.
+        pub addresses: Vec<String>,
+        /// State.
+        pub conditions: EndpointConditions,
+        /// Zone.
+        pub zone: Option<String>,
+    }
 
-/// State of an endpoint; missing `ready` means ready.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct EndpointConditions {
-    /// May take traffic.
-    pub ready: Option<bool>,
-    /// Answers, even if it is terminating.
-    pub serving: Option<bool>,
-    /// Is being stopped.
-    pub terminating: Option<bool>,
-}
+    /// State of an endpoint; missing `ready` means ready.
+    pub struct EndpointConditions {
+        /// May take traffic.
+        pub ready: Option<bool>,
+        /// Answers, even if it is terminating.
+        pub serving: Option<bool>,
+        /// Is being stopped.
+        pub terminating: Option<bool>,
+    }
 
-/// A port of a slice.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct SlicePort {
-    /// Name of the Service's port.
-    pub name: Option<String>,
-    /// Number.
-    pub port: Option<u16>,
-    /// `TCP`, `UDP` or `SCTP`.
-    pub protocol: Option<String>,
-    /// What is spoken.
-    pub app_protocol: Option<String>,
+    /// A port of a slice.
+    pub struct SlicePort {
+        /// Name of the Service's port.
+        pub name: Option<String>,
+        /// Number.
+        pub port: Option<u16>,
+        /// `TCP`, `UDP` or `SCTP`.
+        pub protocol: Option<String>,
+        /// What is spoken.
+        pub app_protocol: Option<String>,
+    }
 }
 
 /// A Secret. `Debug` shows no values.
@@ -106,9 +98,47 @@ pub struct Secret {
     #[serde(rename = "type")]
     pub kind: Option<String>,
     /// Values in base64.
+    #[serde(deserialize_with = "crate::api::null_is_unset")]
     pub data: BTreeMap<String, String>,
     /// Values as they are; wins over `data`.
+    #[serde(deserialize_with = "crate::api::null_is_unset")]
     pub string_data: BTreeMap<String, String>,
+}
+
+impl Secret {
+    /// A value; `stringData` wins over `data`, as it does in an API server.
+    ///
+    /// # Errors
+    /// A sentence, if the value is not base64.
+    pub fn value(&self, key: &str) -> Result<Option<Vec<u8>>, String> {
+        if let Some(text) = self.string_data.get(key) {
+            return Ok(Some(text.clone().into_bytes()));
+        }
+        self.data.get(key).map(|text| base64(text)).transpose()
+    }
+}
+
+impl ConfigMap {
+    /// A value of `data` or `binaryData`.
+    ///
+    /// # Errors
+    /// A sentence, if the value is not base64.
+    pub fn value(&self, key: &str) -> Result<Option<Vec<u8>>, String> {
+        if let Some(text) = self.data.get(key) {
+            return Ok(Some(text.clone().into_bytes()));
+        }
+        self.binary_data
+            .get(key)
+            .map(|text| base64(text))
+            .transpose()
+    }
+}
+
+/// Base64, in which people break lines.
+fn base64(text: &str) -> Result<Vec<u8>, String> {
+    let text: String = text.split_ascii_whitespace().collect();
+    let decoded = data_encoding::BASE64.decode(text.as_bytes());
+    decoded.map_err(|fault| format!("not base64: {fault}"))
 }
 
 impl std::fmt::Debug for Secret {
@@ -119,14 +149,14 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// A ConfigMap.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ConfigMap {
-    /// Values.
-    pub data: BTreeMap<String, String>,
-    /// Values in base64.
-    pub binary_data: BTreeMap<String, String>,
+objects! {
+    /// A ConfigMap.
+    pub struct ConfigMap {
+        /// Values.
+        pub data: BTreeMap<String, String>,
+        /// Values in base64.
+        pub binary_data: BTreeMap<String, String>,
+    }
 }
 
 /// A Namespace: only its metadata counts.

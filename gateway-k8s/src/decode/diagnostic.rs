@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use crate::objects::ObjectKey;
+use super::tree::Place;
+use crate::objects::{Object, ObjectKey, Origin};
 
 /// Something wrong or suspicious in the manifests.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -40,4 +41,63 @@ pub enum Severity {
     Warning,
     /// Worth knowing.
     Note,
+}
+
+impl Diagnostic {
+    /// A diagnostic without a place.
+    pub fn new(severity: Severity, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            severity,
+            code,
+            file: String::new(),
+            line: 0,
+            column: 0,
+            kind: String::new(),
+            object: None,
+            field: String::new(),
+            message: message.into(),
+            help: String::new(),
+        }
+    }
+
+    /// An error without a place.
+    pub fn error(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(Severity::Error, code, message)
+    }
+
+    /// A warning without a place.
+    pub fn warning(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(Severity::Warning, code, message)
+    }
+
+    /// Says that it is about `field` (such as `spec.listeners[0].port`; empty: the whole) of `object`.
+    /// A field that is not there is shown at its nearest parent.
+    #[must_use]
+    pub fn at<S>(mut self, kind: &str, object: &Object<S>, field: impl Into<String>) -> Self {
+        kind.clone_into(&mut self.kind);
+        self.object = Some(object.key());
+        self.field = field.into();
+        object.origin.file.as_ref().clone_into(&mut self.file);
+        if let Some((line, column)) = object.origin.locate(&self.field) {
+            self.line = line;
+            self.column = column;
+        }
+        self
+    }
+
+    /// Says how to mend it, in one sentence.
+    #[must_use]
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = help.into();
+        self
+    }
+
+    /// Says where it is: `place` is one in the text of `origin`.
+    #[must_use]
+    pub(crate) fn placed(mut self, origin: &Origin, place: Place) -> Self {
+        origin.file.as_ref().clone_into(&mut self.file);
+        self.line = origin.line.max(1) - 1 + place.line;
+        self.column = place.column;
+        self
+    }
 }

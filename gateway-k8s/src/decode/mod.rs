@@ -1,5 +1,384 @@
 //! From text to typed objects: one document at a time, so that a bad one spoils nothing else.
+//!
+//! ```text
+//! text ──split──> documents ──tree──> nodes with places ──kind, metadata──> typed ──> Objects
+//!                                           └────────── what is wrong ──────────────> Diagnostics
+//! ```
+//!
+//! YAML and JSON take the same path, and so do objects of an API server. A document gives one object
+//! (or those of its `List`) or one error; warnings come beside an object, never in place of it.
+//!
+//! ```
+//! use towergate_k8s::decode::Decoder;
+//!
+//! let mut decoder = Decoder::new(false);
+//! decoder.file("ns.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: team-a}\n");
+//! let decoded = decoder.finish();
+//!
+//! assert_eq!(decoded.objects.namespaces.len(), 1);
+//! assert!(decoded.diagnostics.is_empty());
+//! ```
 
 mod diagnostic;
+mod kind;
+mod locate;
+mod metadata;
+mod nearest;
+mod ports;
+mod split;
+mod store;
+mod tree;
+mod typed;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub use diagnostic::{Diagnostic, Severity};
+pub(crate) use locate::locate;
+
+use self::kind::{Kind, Verdict};
+use self::tree::{Node, Place, Value};
+use self::typed::{TypeError, UnknownField};
+use crate::api::meta::ObjectMeta;
+use crate::objects::{ObjectKey, Objects, Origin};
+
+/// What a text or many texts gave.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decoded {
+    /// The objects.
+    pub objects: Objects,
+    /// What is wrong or suspicious, in the order of the texts.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads texts, one after the other, into one set of objects.
+#[derive(Clone, Debug, Default)]
+pub struct Decoder {
+    strict: bool,
+    decoded: Decoded,
+    passed_over: BTreeMap<String, (usize, Diagnostic)>,
+}
+
+/// Decodes one text, not strictly. `file` is for diagnostics.
+pub fn decode(file: &str, text: &str) -> Decoded {
+    let mut decoder = Decoder::new(false);
+    decoder.file(file, text);
+    decoder.finish()
+}
+
+/// A document on its way to its objects.
+struct Source<'a> {
+    document: Origin,
+    /// `apiVersion` and `kind` for items that have none, from the kind of their list.
+    inherited: Option<(&'a str, &'a str)>,
+}
+
+/// An object of which kind and name are known.
+struct Head<'a> {
+    kind: Kind,
+    api_version: &'a str,
+    meta: ObjectMeta,
+    origin: Origin,
+    /// Where the object begins in the text of `origin`.
+    place: Place,
+}
+
+impl Decoder {
+    /// A decoder. `strict` makes unknown fields and kinds errors.
+    pub fn new(strict: bool) -> Self {
+        Self {
+            strict,
+            ..Self::default()
+        }
+    }
+
+    /// Decodes `text`, the content of `file`.
+    pub fn file(&mut self, file: &str, text: &str) {
+        let file: Arc<str> = file.into();
+        for document in split::split(text) {
+            let origin = Origin {
+                file: Arc::clone(&file),
+                line: document.line,
+                text: document.text.into(),
+                within: Arc::default(),
+            };
+            match tree::parse(document.text) {
+                Ok(root) => {
+                    let source = Source {
+                        document: origin,
+                        inherited: None,
+                    };
+                    self.object(&source, &root, "");
+                }
+                Err(error) => {
+                    let diagnostic = Diagnostic::error("syntax", error.message)
+                        .placed(&origin, error.place)
+                        .with_help("Nothing of this document is read; others in the file are.");
+                    self.decoded.diagnostics.push(diagnostic);
+                }
+            }
+        }
+    }
+
+    /// Notes something that is wrong with a source, such as a file that cannot be read.
+    pub fn note(&mut self, diagnostic: Diagnostic) {
+        self.decoded.diagnostics.push(diagnostic);
+    }
+
+    /// The objects and diagnostics.
+    pub fn finish(mut self) -> Decoded {
+        for (kind, (count, mut note)) in self.passed_over {
+            let objects = if count == 1 {
+                "1 object".to_owned()
+            } else {
+                format!("{count} objects")
+            };
+            note.message = format!("{objects} of kind {kind} passed over: not for this gateway");
+            self.decoded.diagnostics.push(note);
+        }
+        self.decoded
+    }
+
+    fn object(&mut self, source: &Source<'_>, node: &Node, within: &str) {
+        let origin = Origin {
+            within: within.into(),
+            ..source.document.clone()
+        };
+        if !matches!(node.value, Value::Map(_)) {
+            let message = "a list or text stands where an object is expected";
+            return self
+                .refuse(Diagnostic::error("not-an-object", message).placed(&origin, node.place));
+        }
+        let inherited = source.inherited.unwrap_or_default();
+        let text = |field, otherwise| {
+            node.field(field)
+                .and_then(|n| n.text())
+                .unwrap_or(otherwise)
+        };
+        let api_version = text("apiVersion", inherited.0);
+        let name = text("kind", inherited.1);
+        if api_version.is_empty() || name.is_empty() {
+            return self.no_object(node, &origin, api_version.is_empty() && name.is_empty());
+        }
+        match kind::find(api_version, name) {
+            Verdict::Read(kind) => self.read(kind, api_version, node, origin),
+            Verdict::List => self.list(source, node, within, api_version, name),
+            other => self.not_read(other, api_version, name, node, &origin),
+        }
+    }
+
+    fn no_object(&mut self, node: &Node, origin: &Origin, both: bool) {
+        let diagnostic = if both {
+            let message = "this is no Kubernetes object: it has neither `apiVersion` nor `kind`";
+            Diagnostic::warning("not-an-object", message)
+        } else {
+            Diagnostic::error(
+                "missing-kind",
+                "an object needs both `apiVersion` and `kind`",
+            )
+        };
+        self.refuse(diagnostic.placed(origin, node.place));
+    }
+
+    fn list(
+        &mut self,
+        source: &Source<'_>,
+        node: &Node,
+        within: &str,
+        api_version: &str,
+        name: &str,
+    ) {
+        let items = node.field("items").map(|items| &items.value);
+        let Some(Value::List(items)) = items else {
+            return;
+        };
+        let item_kind = name.strip_suffix("List").unwrap_or_default();
+        let inherited = (!item_kind.is_empty()).then_some((api_version, item_kind));
+        let source = Source {
+            document: source.document.clone(),
+            inherited,
+        };
+        let prefix = if within.is_empty() {
+            "items".to_owned()
+        } else {
+            format!("{within}.items")
+        };
+        for (index, item) in items.iter().enumerate() {
+            self.object(&source, item, &format!("{prefix}[{index}]"));
+        }
+    }
+
+    /// Says what becomes of an object that is not read.
+    fn not_read(
+        &mut self,
+        verdict: Verdict,
+        api_version: &str,
+        name: &str,
+        node: &Node,
+        origin: &Origin,
+    ) {
+        let place = node.field("kind").map_or(node.place, |kind| kind.place);
+        let object = node.field("metadata").map(|meta| {
+            let text = |field| meta.field(field).and_then(|n| n.text()).unwrap_or_default();
+            ObjectKey::new(text("namespace"), text("name"))
+        });
+        let mut diagnostic = match verdict {
+            Verdict::WrongVersion(kind) => {
+                let message = format!("{name} of `{api_version}` is not read");
+                let help = format!("Use {}.", kind.api_versions());
+                Diagnostic::error("wrong-version", message).with_help(help)
+            }
+            Verdict::Unsupported => {
+                let message = format!("{name} is not supported: this object is not in force");
+                Diagnostic::warning("unsupported-kind", message)
+            }
+            Verdict::Unknown(meant) => {
+                let message =
+                    format!("`{api_version}` has no kind {name}: this object is not in force");
+                let help = meant.map(|meant| format!("Did you mean `{meant}`?"));
+                Diagnostic::warning("unknown-kind", message).with_help(help.unwrap_or_default())
+            }
+            Verdict::Read(_) | Verdict::List | Verdict::PassedOver => {
+                let mut note =
+                    Diagnostic::new(Severity::Note, "passed-over", "").placed(origin, place);
+                name.clone_into(&mut note.kind);
+                let kind = format!("{name} ({api_version})");
+                self.passed_over.entry(kind).or_insert((0, note)).0 += 1;
+                return;
+            }
+        };
+        name.clone_into(&mut diagnostic.kind);
+        diagnostic.object = object;
+        if self.strict {
+            diagnostic.severity = Severity::Error;
+        }
+        self.refuse(diagnostic.placed(origin, place));
+    }
+
+    fn read(&mut self, kind: Kind, api_version: &str, node: &Node, origin: Origin) {
+        let empty = Node::empty_map(node.place);
+        let meta_node = node.field("metadata").map_or(&empty, |n| &**n);
+        let (meta, unknown) = typed::read::<ObjectMeta>(meta_node, "metadata");
+        let mut meta = match meta {
+            Ok(meta) => meta,
+            Err(error) => return self.refuse(misfit(&kind, None, &origin, error)),
+        };
+        if let Err(breach) = metadata::check(&kind, &mut meta) {
+            let place = node
+                .field("metadata")
+                .and_then(|m| m.field("name"))
+                .map_or(node.place, |n| n.place);
+            let mut diagnostic = Diagnostic::error(breach.code, breach.message)
+                .placed(&origin, place)
+                .with_help(breach.help);
+            kind.name.clone_into(&mut diagnostic.kind);
+            breach.field.clone_into(&mut diagnostic.field);
+            return self.refuse(diagnostic);
+        }
+        let place = node.place;
+        let head = Head {
+            kind,
+            api_version,
+            meta,
+            origin,
+            place,
+        };
+        let unknown = unknown
+            .into_iter()
+            .filter(|u| !metadata::UNREAD.contains(&u.last()));
+        self.unknown_fields(&head, unknown);
+        self.root_fields(&head, node);
+        if let Some(port) = ports::check(&kind, node) {
+            let mut diagnostic =
+                Diagnostic::error("port-out-of-range", "a port is a number from 1 to 65535");
+            diagnostic.field = port.path;
+            return self.refuse(head.name(diagnostic.placed(&head.origin, port.place)));
+        }
+        let body = if kind.spec {
+            node.field("spec").map_or(&empty, |n| &**n)
+        } else {
+            node
+        };
+        store::insert(self, head, body);
+    }
+
+    /// Fields beside `metadata` and `spec`.
+    fn root_fields(&mut self, head: &Head<'_>, node: &Node) {
+        const KNOWN: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
+        let Value::Map(entries) = &node.value else {
+            return;
+        };
+        let unknown = entries
+            .iter()
+            .filter(|(key, _)| !KNOWN.contains(&key.text.as_str()));
+        let unknown = unknown.map(|(key, _)| UnknownField {
+            path: key.text.clone(),
+            place: key.place,
+            nearest: nearest::nearest(&key.text, KNOWN).map(str::to_owned),
+        });
+        if head.kind.strict_fields() {
+            self.unknown_fields(head, unknown);
+        }
+    }
+
+    fn unknown_fields(&mut self, head: &Head<'_>, unknown: impl Iterator<Item = UnknownField>) {
+        // A field of a SecurityPolicy that is not in force may be one that keeps somebody out.
+        let error = self.strict || head.kind.id == kind::KindId::SecurityPolicy;
+        for field in unknown {
+            let message = format!("the field `{}` is not known: it has no effect", field.path);
+            let help = field
+                .nearest
+                .as_ref()
+                .map(|meant| format!("Did you mean `{meant}`?"));
+            let mut diagnostic = Diagnostic::warning("unknown-field", message)
+                .placed(&head.origin, field.place)
+                .with_help(help.unwrap_or_default());
+            if error {
+                diagnostic.severity = Severity::Error;
+            }
+            diagnostic.field = field.path;
+            self.decoded.diagnostics.push(head.name(diagnostic));
+        }
+    }
+
+    fn refuse(&mut self, diagnostic: Diagnostic) {
+        self.decoded.diagnostics.push(diagnostic);
+    }
+}
+
+impl Head<'_> {
+    fn key(&self) -> ObjectKey {
+        ObjectKey::new(&*self.meta.namespace, &*self.meta.name)
+    }
+
+    /// Says of which object a diagnostic speaks.
+    fn name(&self, mut diagnostic: Diagnostic) -> Diagnostic {
+        self.kind.name.clone_into(&mut diagnostic.kind);
+        diagnostic.object = Some(self.key());
+        diagnostic
+    }
+}
+
+/// An object that does not fit its type.
+fn misfit(kind: &Kind, object: Option<ObjectKey>, origin: &Origin, error: TypeError) -> Diagnostic {
+    // Messages may quote the value that does not fit; those of a Secret are nobody's business.
+    let (message, help) = if kind.id == kind::KindId::Secret {
+        (
+            "a value has the wrong type".to_owned(),
+            "Values of a Secret are texts.".to_owned(),
+        )
+    } else {
+        (error.message, error.help)
+    };
+    let place = error.place.unwrap_or(Place { line: 1, column: 1 });
+    let mut diagnostic = Diagnostic::error("invalid-object", message)
+        .placed(origin, place)
+        .with_help(help);
+    kind.name.clone_into(&mut diagnostic.kind);
+    diagnostic.object = object;
+    diagnostic.field = error.path;
+    diagnostic
+}
+
+#[cfg(test)]
+mod tests;

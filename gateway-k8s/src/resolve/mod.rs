@@ -1,58 +1,73 @@
 //! The decision: objects in, plan, endpoints, statuses and diagnostics out. Reads no clock, file or
 //! environment; shuffled input gives the same output; one broken object spoils nothing else.
+//!
+//! | step | module |
+//! |---|---|
+//! | which Gateways are ours, which listeners can serve | `gateway` |
+//! | which listener has which socket | `port` |
+//! | where routes attach, what their rules mean | `route` |
+//! | which policies are in force where | `policy` |
+//! | what is suspicious | `lint` |
+//! | the plan | `plan` |
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+mod duration;
+mod gateway;
+mod grant;
+mod lint;
+mod plan;
+mod policy;
+mod port;
+mod report;
+mod route;
+mod scope;
+mod selector;
+mod world;
 
-use towergate_core::plan::{BackendId, Endpoint, Endpoints, Plan};
-use towergate_policy::Policy;
+pub use scope::{Parity, Resolution, Scope};
 
-use crate::{Diagnostic, Objects, Statuses};
-
-/// What `resolve` needs to know beside the objects.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Scope {
-    /// GatewayClasses with this `controllerName` are ours.
-    pub controller_name: String,
-    /// Gateways whose GatewayClass is not among the objects are served, too.
-    pub serve_unclassed: bool,
-    /// Ports of Gateways that are bound as others, such as 80 as 8080.
-    pub ports: BTreeMap<u16, u16>,
-    /// Addresses to bind unless a Gateway has its own.
-    pub bind: Vec<IpAddr>,
-    /// Addresses to bind by Gateway (`namespace/name`).
-    pub bind_gateway: BTreeMap<String, Vec<IpAddr>>,
-    /// Endpoints of Services that have none among the objects.
-    pub endpoints: BTreeMap<BackendId, Vec<Endpoint>>,
-    /// The time for certificates' validity, seconds since the epoch; `None`: not looked at.
-    pub now: Option<i64>,
-    /// Envoy's behaviour where Towergate's differs on purpose.
-    pub parity: Parity,
-}
-
-/// Switches for Envoy's behaviour where Towergate's differs on purpose.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Parity {
-    /// See [`ListenerSettings::strict_host`](towergate_core::plan::ListenerSettings).
-    pub strict_host: bool,
-    /// See [`ListenerSettings::keep_external_address`](towergate_core::plan::ListenerSettings).
-    pub keep_external_address: bool,
-}
-
-/// What the objects mean.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Resolution {
-    /// What to serve.
-    pub plan: Plan<Policy>,
-    /// Addresses of backends.
-    pub endpoints: Endpoints,
-    /// What to tell the users, by object.
-    pub statuses: Statuses,
-    /// What is wrong or suspicious, with its place.
-    pub diagnostics: Vec<Diagnostic>,
-}
+use crate::objects::Objects;
+use crate::status::{StatusKey, Statuses};
 
 /// Decides what `objects` mean.
-pub fn resolve(_objects: &Objects, _scope: &Scope) -> Resolution {
-    Resolution::default()
+pub fn resolve(objects: &Objects, scope: &Scope) -> Resolution {
+    let world = world::World::new(objects, scope);
+    let mut report = report::Report::default();
+    let mut statuses = Statuses::default();
+
+    gateway::class_statuses(&world, &mut statuses, &mut report);
+    let mut gateways = gateway::Gateways::resolve(&world, &mut report);
+    port::claim(&world, &mut gateways, &mut report);
+    let mut backends = route::Backends::new(&world);
+    let routes = route::resolve(&world, &mut gateways, &mut backends, &mut report);
+    let policies = policy::resolve(&world, &gateways, &routes, &mut report, &mut statuses);
+    lint::check(&world, &gateways, &routes, &mut report);
+    let plan = plan::build(&world, &gateways, &routes, &policies);
+
+    for gateway in &gateways.list {
+        let status = gateway.status().to_value(gateway.object.meta.generation);
+        statuses
+            .0
+            .insert(StatusKey::new("Gateway", gateway.object.key()), status);
+    }
+    for state in &routes {
+        let (route, controller) = (state.route, &scope.controller_name);
+        let status = state.status().to_value(route.meta().generation, controller);
+        statuses
+            .0
+            .insert(StatusKey::new(route.kind(), route.key()), status);
+    }
+    for (key, mut status) in backends.tls.statuses() {
+        status.truncate();
+        let generation = objects.backend_tls_policies[&key].meta.generation;
+        let status = status.to_value(generation, &scope.controller_name);
+        statuses
+            .0
+            .insert(StatusKey::new("BackendTLSPolicy", key), status);
+    }
+    Resolution {
+        plan,
+        endpoints: backends.endpoints,
+        statuses,
+        diagnostics: report.finish(),
+    }
 }

@@ -1,10 +1,11 @@
 //! Envoy's recorded answers to whole request heads, and where we differ.
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST};
+use http::{HeaderName, HeaderValue, Uri};
 use proptest::prelude::*;
 
 use super::*;
-use crate::plan::{Http10, TextMatch};
+use crate::plan::{Http10, TextMatch, Underscores};
 
 /// The settings of a row: plain, or one thing changed.
 fn settings(name: &str) -> ListenerSettings {
@@ -253,6 +254,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("http10", "GET / HTTP/1.0\nAccept: x", "400 missing_host_header close"),
     ("default-host", "GET / HTTP/1.0\nAccept: x", "GET /\naccept: x\nhost: old.test"),
     ("default-host", "GET / HTTP/1.1\nAccept: x", "400 missing_host_header close"),
+    ("http10", "GET / HTTP/1.0\nHost: a.test\nConnection: upgrade\nUpgrade: websocket", "GET /\nhost: a.test"),
     // HTTP/2: the authority is in the target.
     ("plain", "GET http://a.test/ HTTP/2", "GET /\nhost: a.test"),
     ("plain", "GET https://A.test:80/ HTTP/2\nhost: a.test", "GET /\nhost: A.test:80"),
@@ -389,19 +391,5 @@ proptest! {
             prop_assert_eq!((head.uri, head.headers), before);
             prop_assert_eq!(second.authority, first.authority);
         }
-    }
-}
-
-#[test]
-fn grpc_is_told_from_grpc_web() {
-    for (kind, expected) in [
-        ("application/grpc", true),
-        ("application/grpc;x", true),
-        ("application/grpc-web", false),
-        ("text/plain", false),
-    ] {
-        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]);
-
-        assert_eq!(is_grpc(&headers), expected, "{kind}");
     }
 }

@@ -1,0 +1,23 @@
+"""Holds what a replay printed against the table of deliberate differences."""
+
+import re
+import sys
+
+CASE = re.compile(r"\b(?:client-ip|framing|headers|path|proxy-protocol|routing|traffic)-\d{3}\b")
+
+replay = open(sys.argv[1], encoding="utf-8").read()
+listed = set(CASE.findall(open(sys.argv[2], encoding="utf-8").read()))
+same = sum(int(n) for n in re.findall(r"^\S+ +(\d+) same", replay, re.M))
+different = {line.split()[0] for line in replay.splitlines() if CASE.match(line)}
+
+for block in re.split(r"\n(?=\S)", replay):
+    if CASE.match(block) and block.split()[0] not in listed:
+        print(block)
+fresh, stale = different - listed, listed - different
+print(f"{same} answers as Envoy's, {len(different & listed)} deliberate differences, {len(fresh)} others")
+if stale:
+    print("listed as different, but the same:", ", ".join(sorted(stale)))
+if not same:
+    print("nothing was replayed")
+print(f"{same + len(different & listed)} passed, {len(fresh)} failed")
+sys.exit(1 if fresh or not same else 0)

@@ -1,0 +1,132 @@
+//! Names and numbers of an entry, as Envoy Gateway's configuration of Envoy gives them.
+
+use std::io::Write;
+use std::time::Duration;
+
+use http::Version;
+use towergate_core::access_log::{Entry, RuleName};
+use towergate_core::plan::RouteKind;
+
+/// `httproute/namespace/name/rule/0`: Envoy's cluster of a rule.
+pub(crate) fn cluster(out: &mut Vec<u8>, rule: &RuleName) {
+    let kind = match rule.route.kind {
+        RouteKind::Http => "httproute",
+        RouteKind::Grpc => "grpcroute",
+    };
+    let _ = write!(
+        out,
+        "{kind}/{}/{}/rule/{}",
+        rule.route.namespace, rule.route.name, rule.rule
+    );
+}
+
+/// `httproute/namespace/name/rule/0/match/0/app_example_com`: Envoy's route of a match.
+pub(super) fn route(out: &mut Vec<u8>, rule: &RuleName) {
+    cluster(out, rule);
+    let _ = write!(out, "/match/{}/", rule.matched);
+    out.extend(
+        rule.hostname
+            .bytes()
+            .map(|b| if matches!(b, b'.') { b'_' } else { b }),
+    );
+}
+
+/// `HTTP/1.1`, `HTTP/2`.
+pub(super) fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "HTTP/0.9",
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        Version::HTTP_3 => "HTTP/3",
+        _ => "HTTP/1.1",
+    }
+}
+
+/// Whole milliseconds.
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The status, 0 if there was none.
+pub(super) fn status(entry: &Entry) -> u16 {
+    entry.status.map_or(0, |status| status.as_u16())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::Arc;
+    use std::time::UNIX_EPOCH;
+
+    use http::{HeaderValue, Method, StatusCode};
+    use towergate_core::plan::RouteId;
+
+    use super::*;
+
+    /// A request that went well.
+    pub(crate) fn entry() -> Entry {
+        Entry {
+            start: UNIX_EPOCH + Duration::from_millis(1_709_251_199_042),
+            duration: Duration::from_micros(12_900),
+            method: Method::GET,
+            path: "/a?b=\"c\"".to_owned(),
+            protocol: Version::HTTP_2,
+            status: Some(StatusCode::OK),
+            flags: Default::default(),
+            details: "via_upstream".into(),
+            upstream_failure: None,
+            bytes_received: 3,
+            bytes_sent: 14,
+            upstream_time: Some(Duration::from_millis(11)),
+            forwarded_for: Some(HeaderValue::from_static("192.0.2.1")),
+            user_agent: Some(HeaderValue::from_bytes(b"caf\xc3\xa9 \xff").expect("it is a value")),
+            request_id: None,
+            authority: Some("app.example.com".into()),
+            upstream_host: Some(([10, 0, 0, 1], 8080).into()),
+            upstream_local: Some(([10, 0, 0, 2], 50000).into()),
+            downstream_local: ([127, 0, 0, 1], 8443).into(),
+            client: [192, 0, 2, 1].into(),
+            client_port: 0,
+            server_name: Some("app.example.com".into()),
+            rule: Some(RuleName {
+                route: Arc::new(RouteId {
+                    kind: RouteKind::Http,
+                    namespace: "team-a".to_owned(),
+                    name: "app".to_owned(),
+                }),
+                rule: 1,
+                matched: 2,
+                hostname: "*.example.com".into(),
+            }),
+        }
+    }
+
+    /// A request that no rule took, over a connection that ended before an answer.
+    pub(crate) fn unrouted() -> Entry {
+        Entry {
+            status: None,
+            flags: "NR,DC".into(),
+            details: Default::default(),
+            upstream_time: None,
+            forwarded_for: None,
+            user_agent: None,
+            authority: None,
+            upstream_host: None,
+            upstream_local: None,
+            server_name: None,
+            rule: None,
+            ..entry()
+        }
+    }
+
+    #[test]
+    fn dots_of_the_hostname_become_underscores() {
+        let mut out = Vec::new();
+
+        route(&mut out, &entry().rule.expect("it has one"));
+
+        assert_eq!(
+            String::from_utf8_lossy(&out),
+            "httproute/team-a/app/rule/1/match/2/*_example_com"
+        );
+    }
+}

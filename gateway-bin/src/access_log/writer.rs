@@ -1,0 +1,99 @@
+//! Writes lines of the access log, on a thread of its own.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::sync::mpsc::{Receiver, TryRecvError};
+
+use super::Target;
+
+/// What the writer is asked.
+pub(super) enum Message {
+    /// Write this line.
+    Line(Vec<u8>),
+    /// Open the file again.
+    Reopen,
+    /// Write what there is, and end.
+    End,
+}
+
+/// The writer's end of an access log.
+pub(super) struct Writer {
+    target: Target,
+    out: BufWriter<Box<dyn Write + Send>>,
+    /// The last write failed: said once, until one succeeds.
+    failing: bool,
+}
+
+impl Writer {
+    pub(super) fn open(target: Target) -> io::Result<Self> {
+        let out = BufWriter::with_capacity(64 * 1024, open(&target)?);
+        Ok(Self {
+            target,
+            out,
+            failing: false,
+        })
+    }
+
+    /// Writes until it is told to end or nobody is left to write for. What is buffered goes out as soon
+    /// as no line is waiting.
+    pub(super) fn run(mut self, messages: &Receiver<Message>) {
+        loop {
+            let message = match messages.try_recv() {
+                Ok(message) => message,
+                Err(TryRecvError::Disconnected) => break,
+                Err(TryRecvError::Empty) => {
+                    let flushed = self.out.flush();
+                    self.note(flushed);
+                    match messages.recv() {
+                        Ok(message) => message,
+                        Err(_) => break,
+                    }
+                }
+            };
+            match message {
+                Message::Line(line) => {
+                    let written = self.out.write_all(&line);
+                    self.note(written);
+                }
+                Message::Reopen => self.reopen(),
+                Message::End => break,
+            }
+        }
+        let flushed = self.out.flush();
+        self.note(flushed);
+    }
+
+    fn reopen(&mut self) {
+        let flushed = self.out.flush();
+        self.note(flushed);
+        match open(&self.target) {
+            Ok(out) => self.out = BufWriter::with_capacity(64 * 1024, out),
+            Err(error) => {
+                tracing::error!(%error, "the access log cannot be opened again; the old file is kept")
+            }
+        }
+    }
+
+    fn note(&mut self, result: io::Result<()>) {
+        match result {
+            Ok(()) => self.failing = false,
+            Err(error) if !self.failing => {
+                self.failing = true;
+                tracing::error!(%error, "the access log cannot be written");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+fn open(target: &Target) -> io::Result<Box<dyn Write + Send>> {
+    Ok(match target {
+        Target::Stdout => Box::new(io::stdout()),
+        Target::File(path) => Box::new(open_file(path)?),
+    })
+}
+
+fn open_file(path: &std::path::Path) -> io::Result<File> {
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    file.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+}

@@ -1,0 +1,210 @@
+//! The admin page: readiness, metrics, the configuration in service. Reads only.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use towergate_core::plan::{Endpoints, Plan};
+use towergate_policy::Policy;
+
+use crate::metrics::Metrics;
+
+/// What the admin page shows.
+#[derive(Default)]
+pub(crate) struct Admin {
+    ready: AtomicBool,
+    metrics: Arc<Metrics>,
+    config: Mutex<(Arc<Plan<Policy>>, Endpoints)>,
+}
+
+impl Admin {
+    /// An admin page of a gateway that serves nothing yet.
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            metrics,
+            ..Self::default()
+        }
+    }
+
+    /// Says whether requests should come here.
+    pub(crate) fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Release);
+    }
+
+    /// Shows another configuration.
+    pub(crate) fn show(&self, plan: Arc<Plan<Policy>>, endpoints: Endpoints) {
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = (plan, endpoints);
+    }
+
+    fn config(&self) -> Value {
+        let (plan, endpoints) = self
+            .config
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let endpoints: serde_json::Map<String, Value> = endpoints
+            .iter()
+            .map(|(backend, all)| {
+                let all: Vec<Value> = all
+                    .iter()
+                    .map(|e| json!({"address": e.address.to_string(), "weight": e.weight}))
+                    .collect();
+                (backend.to_string(), all.into())
+            })
+            .collect();
+        let mut plan =
+            serde_json::to_value(&*plan).unwrap_or_else(|error| error.to_string().into());
+        redact(&mut plan);
+        json!({"plan": plan, "endpoints": endpoints})
+    }
+}
+
+/// Serves the admin page on `address` until the runtime ends; gives the address that was bound.
+///
+/// # Errors
+/// If the address cannot be bound.
+pub(crate) async fn serve(address: SocketAddr, admin: Arc<Admin>) -> std::io::Result<SocketAddr> {
+    let listener = TcpListener::bind(address).await?;
+    let bound = listener.local_addr()?;
+    if !bound.ip().is_loopback() {
+        tracing::warn!(address = %bound, "the admin page is open to everybody who reaches this address");
+    }
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, routes(admin)).await {
+            tracing::error!(%error, "the admin page has ended");
+        }
+    });
+    Ok(bound)
+}
+
+fn routes(admin: Arc<Admin>) -> Router {
+    Router::new()
+        .route("/ready", get(ready))
+        .route("/stats/prometheus", get(metrics))
+        .route("/config", get(config))
+        .route("/version", get(version))
+        .with_state(admin)
+}
+
+async fn ready(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
+    if admin.ready.load(Ordering::Acquire) {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+    }
+}
+
+async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
+    (
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        admin.metrics.render(),
+    )
+}
+
+async fn config(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
+    let text = serde_json::to_string_pretty(&admin.config()).unwrap_or_default();
+    ([(header::CONTENT_TYPE, "application/json")], text + "\n")
+}
+
+async fn version() -> &'static str {
+    concat!("towergate ", env!("CARGO_PKG_VERSION"), "\n")
+}
+
+/// Hides what nobody may see: private keys, and anything that is named like a secret.
+fn redact(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                if is_secret(key) && !value.is_null() {
+                    *value = "(hidden)".into();
+                } else {
+                    redact(value);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(redact),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn is_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    key == "key_pem"
+        || ["secret", "password", "credential", "htpasswd"]
+            .iter()
+            .any(|word| key.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    async fn fetch(address: SocketAddr, path: &str) -> String {
+        let mut stream = tokio::net::TcpStream::connect(address)
+            .await
+            .expect("it listens");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream
+            .write_all(request.as_bytes())
+            .await
+            .expect("it is sent");
+        let mut response = String::new();
+        stream
+            .read_to_string(&mut response)
+            .await
+            .expect("it is answered");
+        response
+    }
+
+    #[tokio::test]
+    async fn readiness_metrics_and_version_are_served() {
+        let admin = Arc::new(Admin::default());
+        let address = serve(([127, 0, 0, 1], 0).into(), Arc::clone(&admin))
+            .await
+            .expect("it binds");
+
+        assert!(fetch(address, "/ready").await.starts_with("HTTP/1.1 503"));
+        admin.set_ready(true);
+        assert!(fetch(address, "/ready").await.starts_with("HTTP/1.1 200"));
+        assert!(
+            fetch(address, "/stats/prometheus")
+                .await
+                .contains("\nenvoy_server_live 1\n")
+        );
+        assert!(
+            fetch(address, "/version")
+                .await
+                .contains(env!("CARGO_PKG_VERSION"))
+        );
+        assert!(fetch(address, "/config").await.contains("\"ports\": []"));
+        assert!(fetch(address, "/other").await.starts_with("HTTP/1.1 404"));
+    }
+
+    #[test]
+    fn secrets_are_hidden_wherever_they_are() {
+        let mut value = json!({
+            "ports": [{"tls": {"chain_pem": "shown", "key_pem": "hidden-1"}}],
+            "policies": [{"BasicAuth": {"passwords": ["hidden-2"]}}, {"clientSecret": {"a": "hidden-3"}}],
+        });
+
+        redact(&mut value);
+
+        let text = value.to_string();
+        assert!(
+            text.contains("shown") && !text.contains("hidden-"),
+            "{text}"
+        );
+    }
+}

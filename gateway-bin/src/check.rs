@@ -1,0 +1,72 @@
+//! `towergate check`: finds mistakes without serving.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use towergate_k8s::Diagnostic;
+use towergate_k8s::decode::Severity;
+
+use crate::Outcome;
+use crate::args::{CheckArgs, LogFormat};
+use crate::render;
+use crate::world::World;
+
+/// Stands for the built-in echo backend, which only runs when something is served.
+pub(crate) const NO_ECHO: std::net::SocketAddr =
+    std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9);
+
+/// Reads and resolves the manifests, and prints what is wrong.
+///
+/// # Errors
+/// If standard output cannot be written.
+pub(crate) fn check(args: &CheckArgs) -> Outcome {
+    let reading = World::new(&args.manifests).read(true, |_| Some(NO_ECHO));
+    let found = reading
+        .map(|reading| reading.diagnostics)
+        .unwrap_or_default();
+    let mut out = std::io::stdout().lock();
+    match args.format {
+        LogFormat::Json => {
+            serde_json::to_writer_pretty(&mut out, &found)?;
+            writeln!(out)?;
+        }
+        LogFormat::Text => {
+            let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            let text = render::render(&found, |file| std::fs::read_to_string(file).ok(), colour);
+            out.write_all(text.as_bytes())?;
+        }
+    }
+    Ok(ExitCode::from(exit_status(&found, args.manifests.strict)))
+}
+
+fn exit_status(found: &[Diagnostic], strict: bool) -> u8 {
+    if found.iter().any(|d| d.code == "unreadable") {
+        return crate::USAGE;
+    }
+    let counts = |severity| found.iter().any(|d| d.severity == severity);
+    u8::from(counts(Severity::Error) || strict && counts(Severity::Warning))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_status_tells_the_worst() {
+        let error = Diagnostic::error("x", "");
+        let warning = Diagnostic::warning("x", "");
+        let note = Diagnostic::new(Severity::Note, "x", "");
+        let unreadable = Diagnostic::error("unreadable", "");
+
+        for (found, strict, status) in [
+            (vec![], true, 0),
+            (vec![note.clone()], true, 0),
+            (vec![warning.clone()], false, 0),
+            (vec![warning.clone()], true, 1),
+            (vec![note, warning, error.clone()], false, 1),
+            (vec![error, unreadable], false, 2),
+        ] {
+            assert_eq!(exit_status(&found, strict), status, "{found:?}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Values of options, parsed once.
+
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use towergate_core::plan::BackendId;
+
+/// `80=8080`: a Gateway's port, and where it is bound.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct PortMap {
+    /// What the Gateway says.
+    pub(crate) port: u16,
+    /// What is bound.
+    pub(crate) bound: u16,
+}
+
+impl FromStr for PortMap {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parse = |port: &str| port.parse().ok().filter(|port| *port != 0);
+        text.split_once('=')
+            .and_then(|(port, bound)| {
+                Some(Self {
+                    port: parse(port)?,
+                    bound: parse(bound)?,
+                })
+            })
+            .ok_or_else(|| "write it as PORT=BOUND, such as 80=8080".to_owned())
+    }
+}
+
+/// `127.0.0.1` or `edge/public=192.0.2.1`: an address to bind, for all Gateways or for one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Bind {
+    /// `namespace/name`; `None`: all that have none of their own.
+    pub(crate) gateway: Option<String>,
+    /// The address.
+    pub(crate) address: IpAddr,
+}
+
+impl FromStr for Bind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (gateway, address) = match text.split_once('=') {
+            Some((gateway, address)) => (Some(gateway), address),
+            None => (None, text),
+        };
+        let address = address.trim_start_matches('[').trim_end_matches(']');
+        let address = address
+            .parse()
+            .map_err(|_| format!("`{address}` is not an IP address"))?;
+        if let Some(name) = gateway
+            && name_parts(name).is_none()
+        {
+            return Err(format!("`{name}` is not NAMESPACE/NAME of a Gateway"));
+        }
+        Ok(Self {
+            gateway: gateway.map(str::to_owned),
+            address,
+        })
+    }
+}
+
+/// `team-a/echo:80=127.0.0.1:9000`: where a port of a Service really is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct EndpointOverride {
+    /// The port of the Service.
+    pub(crate) backend: BackendId,
+    /// Where it is.
+    pub(crate) address: SocketAddr,
+}
+
+impl FromStr for EndpointOverride {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parse = || {
+            let (service, address) = text.split_once('=')?;
+            let (name, port) = service.rsplit_once(':')?;
+            let (namespace, name) = name_parts(name)?;
+            let backend = BackendId {
+                kind: "Service".to_owned(),
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+                port: port.parse().ok()?,
+            };
+            Some(Self {
+                backend,
+                address: address.parse().ok()?,
+            })
+        };
+        parse().ok_or_else(|| {
+            "write it as NAMESPACE/SERVICE:PORT=ADDR:PORT, such as team-a/echo:80=127.0.0.1:9000".to_owned()
+        })
+    }
+}
+
+/// Splits `namespace/name`.
+pub(crate) fn name_parts(text: &str) -> Option<(&str, &str)> {
+    let (namespace, name) = text.split_once('/')?;
+    let good = |part: &str| !part.is_empty() && !part.contains('/');
+    (good(namespace) && good(name)).then_some((namespace, name))
+}
+
+/// A value, or `off`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum OffOr<T> {
+    /// `off`.
+    Off,
+    /// The value.
+    On(T),
+}
+
+impl<T: FromStr<Err: std::fmt::Display>> FromStr for OffOr<T> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        text.parse()
+            .map(Self::On)
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// A time such as `30s`, `500ms`, `2m` or `1h`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Seconds(pub(crate) Duration);
+
+impl FromStr for Seconds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let millis = match unit {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60 * 1000,
+            "h" => 3600 * 1000,
+            _ => 0,
+        };
+        number
+            .parse::<u64>()
+            .ok()
+            .and_then(|number| number.checked_mul(millis))
+            .filter(|_| millis > 0)
+            .map(|millis| Self(Duration::from_millis(millis)))
+            .ok_or_else(|| "write a time such as 30s, 500ms, 2m or 1h".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_numbers_with_a_unit() {
+        let parse = |text: &str| text.parse::<Seconds>().ok().map(|s| s.0.as_millis());
+
+        assert_eq!(parse("30s"), Some(30_000));
+        assert_eq!(parse("500ms"), Some(500));
+        assert_eq!(parse("2m"), Some(120_000));
+        assert_eq!(parse("1h"), Some(3_600_000));
+        for bad in ["", "30", "s", "-1s", "1d", "99999999999999999999s", "1.5s"] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn addresses_may_belong_to_one_gateway() {
+        let bind = |text: &str| text.parse::<Bind>();
+
+        assert_eq!(bind("::1").expect("good").gateway, None);
+        assert_eq!(
+            bind("[::1]").expect("good").address,
+            bind("::1").expect("good").address
+        );
+        assert_eq!(
+            bind("a/b=10.0.0.1").expect("good").gateway.as_deref(),
+            Some("a/b")
+        );
+        assert!(bind("b=10.0.0.1").is_err());
+        assert!(bind("a/b=x").is_err());
+    }
+
+    #[test]
+    fn an_endpoint_names_a_port_of_a_service() {
+        let parsed: EndpointOverride = "team-a/echo:80=[::1]:9000".parse().expect("good");
+
+        assert_eq!(parsed.backend.to_string(), "Service/team-a/echo:80");
+        assert!(parsed.address.is_ipv6());
+        for bad in [
+            "echo:80=127.0.0.1:1",
+            "a/b=127.0.0.1:1",
+            "a/b:x=127.0.0.1:1",
+            "a/b:80=127.0.0.1",
+            "a/b:80",
+        ] {
+            assert!(bad.parse::<EndpointOverride>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn off_is_off_and_everything_else_a_value() {
+        assert_eq!("off".parse::<OffOr<SocketAddr>>(), Ok(OffOr::Off));
+        assert_eq!(
+            "127.0.0.1:1".parse::<OffOr<SocketAddr>>(),
+            Ok(OffOr::On(([127, 0, 0, 1], 1).into()))
+        );
+        assert!("x".parse::<OffOr<SocketAddr>>().is_err());
+    }
+}

@@ -1,0 +1,267 @@
+//! What is counted: plain numbers, by port, listener, rule and backend.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
+use std::time::Duration;
+
+use towergate_core::access_log::Entry;
+use towergate_core::observer::Event;
+use towergate_core::plan::{BackendId, ListenerId, RouteId};
+
+/// Counts of one worker, or of all.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) ports: HashMap<u16, PortCounts>,
+    pub(super) listeners: HashMap<ListenerId, ListenerCounts>,
+    pub(super) routes: HashMap<RouteId, Vec<RuleCounts>>,
+    pub(super) backends: HashMap<BackendId, BackendCounts>,
+}
+
+/// Counts by a word that says why.
+pub(super) type Reasons = BTreeMap<&'static str, u64>;
+
+#[derive(Debug, Default)]
+pub(super) struct PortCounts {
+    pub(super) opened: u64,
+    pub(super) closed: u64,
+    pub(super) refused: u64,
+    pub(super) unexpected_proxy: u64,
+    pub(super) proxy_rejected: Reasons,
+    pub(super) tls_failed: Reasons,
+    pub(super) codec_errors: Reasons,
+    pub(super) abuse: Reasons,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct ListenerCounts {
+    pub(super) requests: u64,
+    /// By the first digit of the status; 0: none was sent.
+    pub(super) classes: [u64; 10],
+    pub(super) time: Histogram,
+    pub(super) received: u64,
+    pub(super) sent: u64,
+    pub(super) resumed: u64,
+    pub(super) handshakes: Reasons,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct RuleCounts {
+    pub(super) requests: u64,
+    pub(super) classes: [u64; 10],
+    pub(super) time: Histogram,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct BackendCounts {
+    pub(super) connected: u64,
+    pub(super) failed: u64,
+    pub(super) closed: u64,
+    pub(super) retried: u64,
+    pub(super) overflowed: u64,
+    pub(super) connect_time: Histogram,
+}
+
+/// Upper bounds of a histogram's buckets in milliseconds, as in Envoy.
+pub(super) const BOUNDS: [f64; 19] = [
+    0.5,
+    1.0,
+    5.0,
+    10.0,
+    25.0,
+    50.0,
+    100.0,
+    250.0,
+    500.0,
+    1000.0,
+    2500.0,
+    5000.0,
+    10_000.0,
+    30_000.0,
+    60_000.0,
+    300_000.0,
+    600_000.0,
+    1_800_000.0,
+    3_600_000.0,
+];
+
+/// How long things took.
+#[derive(Debug, Default)]
+pub(super) struct Histogram {
+    /// By bucket; the last one has no bound. Not cumulative.
+    pub(super) buckets: [u64; BOUNDS.len() + 1],
+    /// The sum, in milliseconds.
+    pub(super) sum: f64,
+}
+
+impl Counts {
+    /// Counts an event.
+    pub(super) fn count(&mut self, event: &Event<'_>) {
+        match *event {
+            Event::ConnectionOpened(port) => self.port(port).opened += 1,
+            Event::ConnectionClosed(port) => self.port(port).closed += 1,
+            Event::ConnectionRefused(port) => self.port(port).refused += 1,
+            Event::ProxyRejected(port, why) => one(&mut self.port(port).proxy_rejected, why),
+            Event::UnexpectedProxyHeader(port, _) => self.port(port).unexpected_proxy += 1,
+            Event::TlsFailed(port, why) => one(&mut self.port(port).tls_failed, why),
+            Event::CodecError(port, why) => one(&mut self.port(port).codec_errors, why),
+            Event::Abuse(port, which) => one(&mut self.port(port).abuse, which),
+            Event::TlsHandshake(listener, version, resumed) => {
+                let counts = at(&mut self.listeners, listener);
+                one(&mut counts.handshakes, version);
+                counts.resumed += u64::from(resumed);
+            }
+            Event::Request(listener, entry) => self.request(listener, entry),
+            Event::UpstreamConnected(backend, time) => {
+                let counts = at(&mut self.backends, backend);
+                counts.connected += 1;
+                counts.connect_time.record(time);
+            }
+            Event::UpstreamConnectFailed(backend) => at(&mut self.backends, backend).failed += 1,
+            Event::UpstreamClosed(backend) => at(&mut self.backends, backend).closed += 1,
+            Event::Retried(backend) => at(&mut self.backends, backend).retried += 1,
+            Event::Overflowed(backend) => at(&mut self.backends, backend).overflowed += 1,
+            // Events of later versions of the core that nobody has given a name yet.
+            _ => {}
+        }
+    }
+
+    fn request(&mut self, listener: &ListenerId, entry: &Entry) {
+        let class = entry
+            .status
+            .map_or(0, |status| usize::from(status.as_u16() / 100).min(9));
+        let counts = at(&mut self.listeners, listener);
+        counts.requests += 1;
+        counts.classes[class] += 1;
+        counts.time.record(entry.duration);
+        counts.received += entry.bytes_received;
+        counts.sent += entry.bytes_sent;
+        let (Some(rule), Some(_)) = (&entry.rule, entry.upstream_host) else {
+            return;
+        };
+        let rules = at(&mut self.routes, &*rule.route);
+        if rules.len() <= rule.rule {
+            rules.resize_with(rule.rule + 1, RuleCounts::default);
+        }
+        let counts = &mut rules[rule.rule];
+        counts.requests += 1;
+        counts.classes[class] += 1;
+        if let Some(time) = entry.upstream_time {
+            counts.time.record(time);
+        }
+    }
+
+    fn port(&mut self, port: u16) -> &mut PortCounts {
+        self.ports.entry(port).or_default()
+    }
+
+    /// Adds what another worker counted.
+    pub(super) fn add(&mut self, other: Self) {
+        for (port, counts) in other.ports {
+            self.port(port).add(counts);
+        }
+        for (listener, counts) in other.listeners {
+            self.listeners.entry(listener).or_default().add(counts);
+        }
+        for (route, rules) in other.routes {
+            let mine = self.routes.entry(route).or_default();
+            if mine.len() < rules.len() {
+                mine.resize_with(rules.len(), RuleCounts::default);
+            }
+            for (mine, theirs) in mine.iter_mut().zip(rules) {
+                mine.add(&theirs);
+            }
+        }
+        for (backend, counts) in other.backends {
+            self.backends.entry(backend).or_default().add(&counts);
+        }
+    }
+}
+
+impl PortCounts {
+    fn add(&mut self, other: Self) {
+        self.opened += other.opened;
+        self.closed += other.closed;
+        self.refused += other.refused;
+        self.unexpected_proxy += other.unexpected_proxy;
+        for (mine, theirs) in [
+            (&mut self.proxy_rejected, other.proxy_rejected),
+            (&mut self.tls_failed, other.tls_failed),
+            (&mut self.codec_errors, other.codec_errors),
+            (&mut self.abuse, other.abuse),
+        ] {
+            add_reasons(mine, theirs);
+        }
+    }
+}
+
+impl ListenerCounts {
+    fn add(&mut self, other: Self) {
+        self.requests += other.requests;
+        add_each(&mut self.classes, &other.classes);
+        self.time.add(&other.time);
+        self.received += other.received;
+        self.sent += other.sent;
+        self.resumed += other.resumed;
+        add_reasons(&mut self.handshakes, other.handshakes);
+    }
+}
+
+impl RuleCounts {
+    fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        add_each(&mut self.classes, &other.classes);
+        self.time.add(&other.time);
+    }
+}
+
+impl BackendCounts {
+    fn add(&mut self, other: &Self) {
+        self.connected += other.connected;
+        self.failed += other.failed;
+        self.closed += other.closed;
+        self.retried += other.retried;
+        self.overflowed += other.overflowed;
+        self.connect_time.add(&other.connect_time);
+    }
+}
+
+impl Histogram {
+    fn record(&mut self, time: Duration) {
+        let millis = time.as_secs_f64() * 1000.0;
+        let bucket = BOUNDS
+            .iter()
+            .position(|bound| millis <= *bound)
+            .unwrap_or(BOUNDS.len());
+        self.buckets[bucket] += 1;
+        self.sum += millis;
+    }
+
+    fn add(&mut self, other: &Self) {
+        add_each(&mut self.buckets, &other.buckets);
+        self.sum += other.sum;
+    }
+}
+
+/// The counts of `key`, which is copied only when it is new.
+fn at<'m, K: Clone + Eq + Hash, V: Default>(map: &'m mut HashMap<K, V>, key: &K) -> &'m mut V {
+    if !map.contains_key(key) {
+        map.insert(key.clone(), V::default());
+    }
+    map.get_mut(key).expect("it was put there")
+}
+
+fn one(reasons: &mut Reasons, why: &'static str) {
+    *reasons.entry(why).or_default() += 1;
+}
+
+fn add_reasons(mine: &mut Reasons, theirs: Reasons) {
+    for (why, count) in theirs {
+        *mine.entry(why).or_default() += count;
+    }
+}
+
+fn add_each(mine: &mut [u64], theirs: &[u64]) {
+    for (mine, theirs) in mine.iter_mut().zip(theirs) {
+        *mine += theirs;
+    }
+}

@@ -1,0 +1,214 @@
+//! Metrics: counted by each worker for itself, added up when somebody looks.
+//!
+//! A worker has counts of its own, behind a lock that only a look (a *scrape*) contends for, and that one
+//! only to swap the counts for empty ones. What was swapped out is added to the totals afterwards.
+
+mod counts;
+mod text;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use towergate_core::observer::{Event, Observer};
+
+use counts::Counts;
+
+/// Counts events, and writes them as Prometheus text.
+pub(crate) struct Metrics {
+    /// Tells the sets of metrics of a process apart.
+    id: u64,
+    shards: Mutex<Vec<Arc<Mutex<Counts>>>>,
+    totals: Mutex<Counts>,
+    /// What the control loop counts.
+    pub(crate) config: ConfigCounts,
+    dropped_log_lines: OnceLock<Arc<AtomicU64>>,
+}
+
+/// What became of configurations.
+#[derive(Debug, Default)]
+pub(crate) struct ConfigCounts {
+    /// Configurations taken into service; also the version of the one in service.
+    pub(crate) applied: AtomicU64,
+    /// Configurations that could not be.
+    pub(crate) rejected: AtomicU64,
+    /// Errors in the manifests as last read.
+    pub(crate) errors: AtomicU64,
+    /// When the one in service was taken into it, seconds since the epoch.
+    pub(crate) applied_at: AtomicU64,
+}
+
+/// Between two warnings of the same kind.
+const WARNING_PAUSE: Duration = Duration::from_secs(60);
+
+/// What a worker keeps for itself.
+struct Local {
+    owner: u64,
+    counts: Arc<Mutex<Counts>>,
+    warned: HashMap<u16, Instant>,
+}
+
+thread_local! {
+    /// One per set of metrics that this thread has seen: one in the binary.
+    static LOCALS: RefCell<Vec<Local>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            shards: Mutex::default(),
+            totals: Mutex::default(),
+            config: ConfigCounts::default(),
+            dropped_log_lines: OnceLock::new(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Where dropped lines of the access log are counted.
+    pub(crate) fn count_dropped_log_lines(&self, counter: Arc<AtomicU64>) {
+        // There is one access log; a second counter would be a second log.
+        let _ = self.dropped_log_lines.set(counter);
+    }
+
+    /// All metrics in Prometheus' text format.
+    pub(crate) fn render(&self) -> String {
+        let shards = lock(&self.shards).clone();
+        let mut totals = lock(&self.totals);
+        for shard in shards {
+            let counts = std::mem::take(&mut *lock(&shard));
+            totals.add(counts);
+        }
+        let dropped = self
+            .dropped_log_lines
+            .get()
+            .map_or(0, |n| n.load(Ordering::Relaxed));
+        text::render(&totals, &self.config, dropped)
+    }
+
+    fn with_local<T>(&self, act: impl FnOnce(&mut Local) -> T) -> T {
+        LOCALS.with_borrow_mut(|locals| {
+            let index = locals.iter().position(|local| local.owner == self.id);
+            let index = index.unwrap_or_else(|| {
+                let counts = Arc::<Mutex<Counts>>::default();
+                lock(&self.shards).push(Arc::clone(&counts));
+                locals.push(Local {
+                    owner: self.id,
+                    counts,
+                    warned: HashMap::new(),
+                });
+                locals.len() - 1
+            });
+            act(&mut locals[index])
+        })
+    }
+}
+
+impl Observer for Metrics {
+    fn observe(&self, event: &Event<'_>) {
+        self.with_local(|local| {
+            lock(&local.counts).count(event);
+            if let Event::UnexpectedProxyHeader(port, peer) = event {
+                warn_of_proxy_header(&mut local.warned, *port, *peer);
+            }
+        });
+    }
+}
+
+/// The commonest mistake of those who move here, and one that clients see only as a 400.
+fn warn_of_proxy_header(warned: &mut HashMap<u16, Instant>, port: u16, peer: std::net::SocketAddr) {
+    let now = Instant::now();
+    let recent = warned
+        .get(&port)
+        .is_some_and(|last| now.duration_since(*last) < WARNING_PAUSE);
+    if recent {
+        return;
+    }
+    warned.insert(port, now);
+    tracing::warn!(
+        port,
+        %peer,
+        "a PROXY protocol header arrived on a port that expects none: a ClientTrafficPolicy with `proxyProtocol` \
+         for this Gateway is missing, or not in the Gateway's namespace"
+    );
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use towergate_core::plan::BackendId;
+
+    use super::*;
+
+    fn backend() -> BackendId {
+        BackendId {
+            kind: "Service".into(),
+            namespace: "a".into(),
+            name: "b\"".into(),
+            port: 80,
+        }
+    }
+
+    #[test]
+    fn counts_of_all_workers_are_added_up_and_never_twice() {
+        let metrics = Arc::new(Metrics::default());
+        let threads: Vec<_> = (0..3)
+            .map(|_| {
+                let metrics = Arc::clone(&metrics);
+                std::thread::spawn(move || {
+                    metrics.observe(&Event::ConnectionOpened(80));
+                    metrics.observe(&Event::ConnectionOpened(80));
+                    metrics.observe(&Event::ConnectionClosed(80));
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().expect("it counts");
+        }
+
+        for _ in 0..2 {
+            let text = metrics.render();
+            assert!(
+                text.contains("envoy_listener_downstream_cx_total{port=\"80\"} 6\n"),
+                "{text}"
+            );
+            assert!(
+                text.contains("envoy_listener_downstream_cx_active{port=\"80\"} 3\n"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn labels_are_escaped_and_reasons_kept() {
+        let metrics = Metrics::default();
+
+        metrics.observe(&Event::Overflowed(&backend()));
+        metrics.observe(&Event::TlsFailed(443, "no_certificate"));
+        metrics.observe(&Event::UpstreamConnected(
+            &backend(),
+            Duration::from_millis(7),
+        ));
+
+        let text = metrics.render();
+        let cluster = r#"envoy_cluster_name="Service/a/b\":80""#;
+        for line in [
+            format!("envoy_cluster_upstream_rq_pending_overflow{{{cluster}}} 1\n"),
+            format!("envoy_cluster_upstream_cx_connect_ms_bucket{{{cluster},le=\"5\"}} 0\n"),
+            format!("envoy_cluster_upstream_cx_connect_ms_bucket{{{cluster},le=\"10\"}} 1\n"),
+            format!("envoy_cluster_upstream_cx_connect_ms_bucket{{{cluster},le=\"+Inf\"}} 1\n"),
+            format!("envoy_cluster_upstream_cx_connect_ms_sum{{{cluster}}} 7\n"),
+            "envoy_listener_ssl_connection_error{port=\"443\",reason=\"no_certificate\"} 1\n"
+                .to_owned(),
+        ] {
+            assert!(text.contains(&line), "{line}{text}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! `towergate status`: each object's status, as the API server would show it.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use crate::args::ManifestArgs;
+use crate::check::NO_ECHO;
+use crate::world::{Reading, World};
+use crate::{Outcome, yaml};
+
+/// Reads and resolves the manifests, and prints the statuses.
+///
+/// # Errors
+/// If standard output cannot be written.
+pub(crate) fn status(args: &ManifestArgs) -> Outcome {
+    let Some(reading) = World::new(args).read(true, |_| Some(NO_ECHO)) else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let unreadable = reading
+        .diagnostics
+        .iter()
+        .filter(|d| d.code == "unreadable");
+    let mut status = ExitCode::SUCCESS;
+    for diagnostic in unreadable {
+        eprintln!("towergate: {}", crate::render::brief(diagnostic));
+        status = ExitCode::from(crate::USAGE);
+    }
+    std::io::stdout().write_all(documents(&reading).as_bytes())?;
+    Ok(status)
+}
+
+fn documents(reading: &Reading) -> String {
+    let documents: Vec<String> = reading
+        .resolution
+        .statuses
+        .objects()
+        .map(|object| yaml::write(&object))
+        .collect();
+    documents.join("---\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_are_shown_with_their_objects_names() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let class = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: eg}\n\
+                     spec: {controllerName: gateway.envoyproxy.io/gatewayclass-controller}\n";
+        std::fs::write(folder.path().join("a.yaml"), class).expect("it is written");
+        let args = ManifestArgs {
+            paths: vec![folder.path().to_owned()],
+            controller_name: "gateway.envoyproxy.io/gatewayclass-controller".to_owned(),
+            ..ManifestArgs::default()
+        };
+        let reading = World::new(&args).read(true, |_| None).expect("it is read");
+
+        let text = documents(&reading);
+
+        let head = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata:\n  name: eg\nstatus:\n";
+        assert!(text.starts_with(head), "{text}");
+        assert!(text.contains("    type: Accepted\n"), "{text}");
+    }
+}

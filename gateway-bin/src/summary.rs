@@ -1,0 +1,256 @@
+//! What is said when serving begins: what is served where, and what to try.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use towergate_core::plan::{Listener, PathMatch, Plan, Port, Protocol, Route, RouteKind};
+use towergate_tls::NamePattern;
+
+/// Requests to try are at most this many.
+const TRIES: usize = 3;
+/// Hostnames shown per listener.
+const HOSTS: usize = 8;
+
+/// Describes `plan` for people.
+pub(crate) fn describe<P>(plan: &Plan<P>) -> String {
+    let mut out = String::new();
+    if plan.ports.is_empty() {
+        return "Nothing is served: there is no Gateway with a listener that works. Try `towergate check`.\n".to_owned();
+    }
+    for port in &plan.ports {
+        for listener in &port.listeners {
+            describe_listener(&mut out, port, listener);
+        }
+    }
+    let tries = tries(plan);
+    if !tries.is_empty() {
+        out.push_str("Try:\n");
+        for line in tries {
+            let _ = writeln!(out, "  {line}");
+        }
+    }
+    out
+}
+
+fn describe_listener<P>(out: &mut String, port: &Port<P>, listener: &Listener<P>) {
+    let scheme = scheme(listener);
+    let addresses: Vec<String> = port.addresses.iter().map(|ip| url_host(*ip)).collect();
+    let id = &listener.id;
+    let _ = write!(out, "{scheme}://{}:{}", addresses.join(","), port.port);
+    let _ = write!(
+        out,
+        "  {}/{} listener {}",
+        id.namespace, id.gateway, id.listener
+    );
+    if listener.failed {
+        out.push_str(", failing closed: its policy is invalid");
+    }
+    let hosts: BTreeSet<String> = listener
+        .routes
+        .iter()
+        .flat_map(|r| &r.hostnames)
+        .map(name)
+        .collect();
+    match hosts.len() {
+        0 => out.push_str(": no routes"),
+        count => {
+            let shown: Vec<String> = hosts.into_iter().take(HOSTS).collect();
+            let _ = write!(out, ": {}", shown.join(", "));
+            if count > HOSTS {
+                let _ = write!(out, " and {} more", count - HOSTS);
+            }
+        }
+    }
+    out.push('\n');
+}
+
+/// Lines of `curl`, of as many ports as possible.
+fn tries<P>(plan: &Plan<P>) -> Vec<String> {
+    let known = plan
+        .ports
+        .iter()
+        .flat_map(|p| &p.listeners)
+        .flat_map(|l| &l.routes)
+        .flat_map(|r| &r.hostnames);
+    let fallback = known
+        .filter_map(example_host)
+        .next()
+        .unwrap_or_else(|| "example.com".to_owned());
+    let mut by_port: Vec<Vec<String>> = plan
+        .ports
+        .iter()
+        .map(|port| {
+            let routes = port
+                .listeners
+                .iter()
+                .flat_map(|l| l.routes.iter().map(move |r| (l, r)));
+            let mut lines: Vec<String> = routes
+                .filter(|(_, route)| route.id.kind == RouteKind::Http)
+                .flat_map(|(l, route)| curls(port, l, route, &fallback))
+                .collect();
+            lines.dedup();
+            lines.reverse();
+            lines
+        })
+        .collect();
+    let mut tries = Vec::new();
+    while tries.len() < TRIES && by_port.iter().any(|lines| !lines.is_empty()) {
+        let next = by_port.iter_mut().filter_map(Vec::pop).collect::<Vec<_>>();
+        tries.extend(next);
+    }
+    tries.truncate(TRIES);
+    tries
+}
+
+fn curls<P>(
+    port: &Port<P>,
+    listener: &Listener<P>,
+    route: &Route<P>,
+    fallback: &str,
+) -> Vec<String> {
+    let scheme = scheme(listener);
+    let insecure = if scheme == "https" { "-k " } else { "" };
+    let address = port
+        .addresses
+        .first()
+        .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |ip| reachable(*ip));
+    let (bound, address) = (port.port, url_host(address));
+    let path = route.rules.first().map_or("/", |rule| {
+        rule.matches.first().map_or("/", |m| path(&m.path))
+    });
+    route
+        .hostnames
+        .iter()
+        .map(|pattern| {
+            let host = example_host(pattern).unwrap_or_else(|| fallback.to_owned());
+            format!("curl -i {insecure}--resolve {host}:{bound}:{address} {scheme}://{host}:{bound}{path}")
+        })
+        .collect()
+}
+
+fn scheme<P>(listener: &Listener<P>) -> &'static str {
+    match listener.protocol {
+        Protocol::Http => "http",
+        Protocol::Https(_) => "https",
+    }
+}
+
+fn path(path: &PathMatch) -> &str {
+    match path {
+        PathMatch::Exact(path) | PathMatch::Prefix(path) => path,
+        PathMatch::Regex(_) | PathMatch::Grpc(_) => "/",
+    }
+}
+
+fn example_host(pattern: &NamePattern) -> Option<String> {
+    match pattern {
+        NamePattern::Exact(name) => Some(name.clone()),
+        NamePattern::Wildcard(suffix) => Some(format!("www.{suffix}")),
+        NamePattern::Any => None,
+    }
+}
+
+fn name(pattern: &NamePattern) -> String {
+    match pattern {
+        NamePattern::Exact(name) => name.clone(),
+        NamePattern::Wildcard(suffix) => format!("*.{suffix}"),
+        NamePattern::Any => "*".to_owned(),
+    }
+}
+
+/// An address of this machine for one that stands for all.
+fn reachable(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    }
+}
+
+fn url_host(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use towergate_core::plan::{ListenerId, RouteId};
+    use towergate_tls::ServerTls;
+
+    use super::*;
+
+    fn route(name: &str, hosts: &[&str]) -> Arc<Route> {
+        Arc::new(Route {
+            id: RouteId {
+                kind: RouteKind::Http,
+                namespace: "a".into(),
+                name: name.into(),
+            },
+            hostnames: hosts
+                .iter()
+                .map(|host| host.parse().unwrap_or(NamePattern::Any))
+                .collect(),
+            rules: Vec::new(),
+        })
+    }
+
+    fn port(number: u16, protocol: Protocol, routes: Vec<Arc<Route>>) -> Port {
+        Port {
+            addresses: vec![Ipv4Addr::UNSPECIFIED.into()],
+            port: number,
+            tcp: Default::default(),
+            listeners: vec![Listener {
+                id: ListenerId {
+                    namespace: "edge".into(),
+                    gateway: "shared".into(),
+                    listener: "web".into(),
+                },
+                port: number,
+                hostname: NamePattern::Any,
+                protocol,
+                settings: Arc::default(),
+                routes,
+                failed: false,
+            }],
+        }
+    }
+
+    #[test]
+    fn what_is_served_and_what_to_try_is_told() {
+        let plan = Plan {
+            ports: vec![
+                port(8080, Protocol::Http, vec![route("redirect", &[""])]),
+                port(
+                    8443,
+                    Protocol::Https(Arc::new(ServerTls::default())),
+                    vec![route("a", &["a.test", "*.b.test"])],
+                ),
+            ],
+        };
+
+        assert_eq!(
+            describe(&plan),
+            "\
+http://0.0.0.0:8080  edge/shared listener web: *
+https://0.0.0.0:8443  edge/shared listener web: *.b.test, a.test
+Try:
+  curl -i --resolve a.test:8080:127.0.0.1 http://a.test:8080/
+  curl -i -k --resolve a.test:8443:127.0.0.1 https://a.test:8443/
+  curl -i -k --resolve www.b.test:8443:127.0.0.1 https://www.b.test:8443/
+"
+        );
+    }
+
+    #[test]
+    fn an_empty_plan_says_so() {
+        assert!(
+            describe(&Plan::<towergate_core::policy::NoPolicy>::default())
+                .starts_with("Nothing is served")
+        );
+    }
+}

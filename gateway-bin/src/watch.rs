@@ -1,0 +1,231 @@
+//! Waits for changes of folders.
+//!
+//! Folders are watched, not files: editors replace files, and a mounted ConfigMap swaps a link
+//! (`..data`). Their parents are watched, too, so that a folder that goes and comes back is seen. What the
+//! system does not tell of (network file systems, files behind links) a slow poll finds. A change is only
+//! a reason to look: whether something differs is for the reader to say.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// Changes this close to each other are one.
+const QUIET: Duration = Duration::from_millis(50);
+/// Changes that never pause are looked at this often.
+const LONGEST: Duration = Duration::from_millis(500);
+
+/// Watches folders and files.
+pub(crate) struct Watch {
+    paths: Vec<PathBuf>,
+    changed: Arc<Notify>,
+    /// `None`: the system offers no watching, so only the poll is left.
+    watcher: Option<RecommendedWatcher>,
+    poll: Duration,
+}
+
+impl Watch {
+    /// Watches `paths`, and looks at them every `poll` in any case.
+    pub(crate) fn new(paths: &[PathBuf], poll: Duration) -> Self {
+        let paths: Vec<PathBuf> = paths
+            .iter()
+            .map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()))
+            .collect();
+        let changed = Arc::<Notify>::default();
+        let watcher = watcher(paths.clone(), Arc::clone(&changed));
+        if let Err(error) = &watcher {
+            tracing::warn!(%error, ?poll, "changes of files are not told by the system; they are polled");
+        }
+        let mut watch = Self {
+            paths,
+            changed,
+            watcher: watcher.ok(),
+            poll,
+        };
+        watch.arm();
+        watch
+    }
+
+    /// Watches what is there now. To be called before the files are read, so that no change is missed.
+    pub(crate) fn arm(&mut self) {
+        let Some(watcher) = &mut self.watcher else {
+            return;
+        };
+        // Parents first: one of them may be a folder that is watched with all below it.
+        for parent in self.paths.iter().filter_map(|path| path.parent()) {
+            let _ = watcher.watch(parent, RecursiveMode::NonRecursive);
+        }
+        for path in &self.paths {
+            // A folder that was removed and made again is another one for the system.
+            let _ = watcher.unwatch(path);
+            if let Err(error) = watcher.watch(path, RecursiveMode::Recursive) {
+                tracing::debug!(path = %path.display(), %error, "not watched");
+            }
+        }
+    }
+
+    /// Waits until something may have changed and it is quiet again.
+    pub(crate) async fn changed(&self) {
+        tokio::select! {
+            () = self.changed.notified() => {}
+            () = sleep(self.poll) => return,
+        }
+        let end = Instant::now() + LONGEST;
+        while timeout_at(end.min(Instant::now() + QUIET), self.changed.notified())
+            .await
+            .is_ok()
+        {
+            if Instant::now() >= end {
+                return;
+            }
+        }
+    }
+}
+
+fn watcher(paths: Vec<PathBuf>, changed: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
+    notify::recommended_watcher(move |event: notify::Result<Event>| {
+        let relevant = match &event {
+            // Reading the files is itself an event.
+            Ok(event) if matches!(event.kind, EventKind::Access(_)) => false,
+            Ok(event) => {
+                event.need_rescan() || event.paths.iter().any(|path| concerns(&paths, path))
+            }
+            // What was lost is unknown.
+            Err(_) => true,
+        };
+        if relevant {
+            changed.notify_one();
+        }
+    })
+}
+
+/// Whether a change of `path` may be one of what is watched: it, something below it, something above it,
+/// or the hidden neighbour that a link of a mounted ConfigMap leads through.
+fn concerns(watched: &[PathBuf], path: &Path) -> bool {
+    watched.iter().any(|watched| {
+        let hidden = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b".."));
+        path.starts_with(watched)
+            || watched.starts_with(path)
+            || hidden && path.parent() == watched.parent()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// Longer than a test may take, so that only the system can have told of a change.
+    const NEVER: Duration = Duration::from_secs(3600);
+
+    async fn noticed(watch: &Watch) {
+        tokio::time::timeout(Duration::from_secs(20), watch.changed())
+            .await
+            .expect("the change is noticed");
+    }
+
+    #[tokio::test]
+    async fn a_written_and_a_replaced_file_are_noticed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut watch = Watch::new(&[folder.path().to_owned()], NEVER);
+
+        fs::write(folder.path().join("a.yaml"), "a").expect("it is written");
+        noticed(&watch).await;
+        watch.arm();
+        fs::write(folder.path().join("b.tmp"), "b").expect("it is written");
+        noticed(&watch).await;
+        fs::rename(folder.path().join("b.tmp"), folder.path().join("a.yaml")).expect("it is moved");
+        noticed(&watch).await;
+    }
+
+    #[tokio::test]
+    async fn a_swapped_link_is_noticed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::create_dir(folder.path().join("..1")).expect("it is made");
+        symlink("..1", folder.path().join("..data")).expect("it is made");
+        let watch = Watch::new(&[folder.path().to_owned()], NEVER);
+
+        symlink("..2", folder.path().join("..tmp")).expect("it is made");
+        fs::rename(folder.path().join("..tmp"), folder.path().join("..data"))
+            .expect("it is swapped");
+
+        noticed(&watch).await;
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_goes_and_comes_back_is_noticed() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let folder = parent.path().join("manifests");
+        fs::create_dir(&folder).expect("it is made");
+        let mut watch = Watch::new(std::slice::from_ref(&folder), NEVER);
+
+        fs::remove_dir(&folder).expect("it is removed");
+        noticed(&watch).await;
+        watch.arm();
+        fs::create_dir(&folder).expect("it is made");
+        noticed(&watch).await;
+        watch.arm();
+        fs::write(folder.join("a.yaml"), "a").expect("it is written");
+        noticed(&watch).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_poll_looks_in_any_case() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let watch = Watch::new(&[folder.path().to_owned()], Duration::from_secs(30));
+        let start = Instant::now();
+
+        watch.changed().await;
+
+        assert!(start.elapsed() >= Duration::from_secs(30));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn changes_close_to_each_other_are_one() {
+        let watch = Watch {
+            paths: Vec::new(),
+            changed: Arc::default(),
+            watcher: None,
+            poll: NEVER,
+        };
+        let changed = Arc::clone(&watch.changed);
+        tokio::spawn(async move {
+            for _ in 0..5 {
+                changed.notify_one();
+                sleep(Duration::from_millis(20)).await;
+            }
+        });
+        let start = Instant::now();
+
+        watch.changed().await;
+
+        let waited = start.elapsed();
+        assert!(
+            waited >= Duration::from_millis(130) && waited < LONGEST,
+            "{waited:?}"
+        );
+    }
+
+    #[test]
+    fn neighbours_do_not_count() {
+        let watched = [PathBuf::from("/etc/gw/manifests")];
+
+        for (path, counts) in [
+            ("/etc/gw/manifests/a/b.yaml", true),
+            ("/etc/gw/manifests", true),
+            ("/etc/gw", true),
+            ("/etc/gw/..data", true),
+            ("/etc/gw/other", false),
+            ("/etc/gw/manifests2", false),
+        ] {
+            assert_eq!(concerns(&watched, Path::new(path)), counts, "{path}");
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! What the end-to-end tests share: the real binary, real peers, a backend that shows what it got.
+//!
+//! Everything listens on loopback on ports that the system gave, and ends with its value.
+
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+pub mod backend;
+pub mod peers;
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+/// Waits until `check` gives a value; panics with `what` after 15 s.
+pub fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + Duration::from_secs(15);
+    loop {
+        if let Some(value) = check() {
+            return value;
+        }
+        assert!(Instant::now() < end, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Runs a program to its end and gives back what it printed on standard output.
+pub fn run(program: &str, args: &[&str]) -> Output {
+    Command::new(program)
+        .args(args)
+        .output()
+        .unwrap_or_else(|error| {
+            panic!("{program} cannot be started ({error}): see .ci/run for what to install")
+        })
+}
+
+/// `curl` with a time limit; what it printed, headers included, and its exit status.
+pub fn curl(args: &[&str]) -> (String, i32) {
+    let mut all = vec!["-sS", "-i", "--max-time", "10"];
+    all.extend(args);
+    let output = run("curl", &all);
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    (text.into_owned(), output.status.code().unwrap_or(-1))
+}
+
+/// A process that is ended with its value.
+pub struct Process(pub Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A folder that is removed with its value.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// An empty folder.
+    pub fn new() -> Self {
+        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let path =
+            std::env::temp_dir().join(format!("towergate-test-{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes a file, whole or not at all.
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.0.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let fresh = path.with_extension("tmp");
+        fs::write(&fresh, text).unwrap();
+        fs::rename(fresh, path).unwrap();
+    }
+
+    /// Copies a file or the files of a folder of `tests/`.
+    pub fn copy(&self, from: &str) {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests")
+            .join(from);
+        let files = match fs::read_dir(&source) {
+            Ok(entries) => entries.map(|entry| entry.unwrap().path()).collect(),
+            Err(_) => vec![source],
+        };
+        for file in files {
+            let name = file.file_name().unwrap().to_str().unwrap();
+            self.write(name, &fs::read_to_string(&file).unwrap());
+        }
+    }
+
+    /// Removes a file.
+    pub fn remove(&self, name: &str) {
+        fs::remove_file(self.0.join(name)).unwrap();
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The real binary, serving a folder.
+pub struct Towergate {
+    process: Process,
+    /// Where port 80 of the manifests is bound.
+    pub http: SocketAddr,
+    /// Where port 443 of the manifests is bound.
+    pub https: SocketAddr,
+    /// The admin address.
+    pub admin: SocketAddr,
+    log: PathBuf,
+}
+
+impl Towergate {
+    /// Starts it on `folder` and waits until it is ready.
+    pub fn start(folder: &Folder, args: &[&str]) -> Self {
+        let [http, https, admin] =
+            [(); 3].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
+        let log = folder.path().with_extension("log");
+        let process = Command::new(env!("CARGO_BIN_EXE_towergate"))
+            .arg("run")
+            .arg(folder.path())
+            .args(["--bind", "127.0.0.1", "--workers", "2"])
+            .args([
+                "--port",
+                &format!("80={}", http.port()),
+                "--port",
+                &format!("443={}", https.port()),
+            ])
+            .args(["--admin", &admin.to_string()])
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(fs::File::create(&log).unwrap())
+            .stderr(fs::File::create(log.with_extension("err")).unwrap())
+            .spawn()
+            .unwrap();
+        let this = Self {
+            process: Process(process),
+            http,
+            https,
+            admin,
+            log,
+        };
+        eventually("the gateway is ready", || this.ready().then_some(()));
+        this
+    }
+
+    /// Whether `/ready` says so.
+    pub fn ready(&self) -> bool {
+        curl(&[&format!("http://{}/ready", self.admin)])
+            .0
+            .starts_with("HTTP/1.1 200")
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.0.id()
+    }
+
+    /// Sends it a signal such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        run("kill", &[&format!("-{name}"), &self.pid().to_string()]);
+    }
+
+    /// Waits for its end; the exit status.
+    pub fn wait(&mut self) -> Option<i32> {
+        let process = &mut self.process.0;
+        eventually("the gateway ends", || process.try_wait().unwrap()).code()
+    }
+
+    /// What it wrote to standard output, where the access log goes, and to standard error.
+    pub fn output(&self) -> String {
+        let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+        read(&self.log) + &read(&self.log.with_extension("err"))
+    }
+
+    /// Lines of the access log for `path`.
+    pub fn access_log(&self, path: &str) -> Vec<serde_json::Value> {
+        self.output()
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+            .filter(|entry| entry["x-envoy-origin-path"] == path)
+            .collect()
+    }
+
+    /// Values of `--connect-to` that send `host` to this gateway.
+    pub fn connect_to(&self, host: &str) -> [String; 2] {
+        let to = |outside: u16, inside: SocketAddr| {
+            format!("{host}:{outside}:127.0.0.1:{}", inside.port())
+        };
+        [to(80, self.http), to(443, self.https)]
+    }
+}
+
+impl Drop for Towergate {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("-- output of the gateway:\n{}", self.output());
+        }
+        let _ = fs::remove_file(self.log.with_extension("err"));
+        let _ = fs::remove_file(&self.log);
+    }
+}
+
+/// A TLS Secret manifest with a fresh self-signed certificate.
+pub fn tls_secret(namespace: &str, name: &str, host: &str) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_towergate"))
+        .args(["dev-cert", host, "--secret", &format!("{namespace}/{name}")])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// `curl` of `url`, sent where `connect_to` says, with any certificate taken.
+pub fn fetch(connect_to: &[String; 2], args: &[&str], url: &str) -> (String, i32) {
+    let mut all = vec![
+        "-k",
+        "--connect-to",
+        &*connect_to[0],
+        "--connect-to",
+        &*connect_to[1],
+    ];
+    all.extend(args);
+    all.push(url);
+    curl(&all)
+}

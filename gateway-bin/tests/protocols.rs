@@ -1,0 +1,173 @@
+//! Protocols beyond plain requests, through the real binary with real clients: WebSocket and gRPC.
+
+mod common;
+
+use std::net::SocketAddr;
+
+use common::{Folder, Towergate};
+use futures_util::{SinkExt, StreamExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::tungstenite::Message;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+/// A Gateway on port 80 and a route of `kind` to the Service `app` with these endpoints.
+fn manifests(kind: &str, rules: &str, backend: SocketAddr) -> String {
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: shared, namespace: team}}
+spec:
+  gatewayClassName: eg
+  listeners: [{{name: http, port: 80, protocol: HTTP}}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: {kind}
+metadata: {{name: app, namespace: team}}
+spec:
+  parentRefs: [{{name: shared}}]
+  rules: [{rules}]
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: app, namespace: team}}
+spec:
+  ports: [{{port: 80}}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: app-1, namespace: team, labels: {{kubernetes.io/service-name: app}}}}
+addressType: IPv4
+ports: [{{port: {}}}]
+endpoints: [{{addresses: [{}]}}]
+",
+        backend.port(),
+        backend.ip(),
+    )
+}
+
+const ALL: &str = "{backendRefs: [{name: app, port: 80}]}";
+
+fn start(manifest: &str) -> (Folder, Towergate) {
+    let folder = Folder::new();
+    folder.write("app.yaml", manifest);
+    let gateway = Towergate::start(&folder, &[]);
+    (folder, gateway)
+}
+
+async fn websocket_echo(stream: TcpStream) {
+    let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+    while let Some(Ok(message)) = socket.next().await {
+        if message.is_close() || socket.send(message).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_passes_messages_both_ways() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let backend = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(websocket_echo(stream));
+        }
+    });
+    let (_folder, gateway) = start(&manifests("HTTPRoute", ALL, backend));
+
+    let (mut socket, response) =
+        tokio_tungstenite::connect_async(format!("ws://{}/chat", gateway.http))
+            .await
+            .unwrap();
+
+    assert_eq!(response.status(), 101);
+    for text in ["hello", &"long ".repeat(100_000)] {
+        socket.send(Message::text(text)).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), Message::text(text));
+    }
+    socket.close(None).await.unwrap();
+}
+
+/// A gRPC server with the standard health service.
+async fn grpc_server() -> SocketAddr {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter
+        .set_service_status("", tonic_health::ServingStatus::Serving)
+        .await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let incoming = tonic::transport::server::TcpIncoming::from(listener);
+    tokio::spawn(
+        tonic::transport::Server::builder()
+            .add_service(health)
+            .serve_with_incoming(incoming),
+    );
+    address
+}
+
+async fn grpc_client(gateway: &Towergate) -> HealthClient<tonic::transport::Channel> {
+    HealthClient::connect(format!("http://{}", gateway.http))
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grpc_call_gets_its_answer_and_its_trailers() {
+    let rules = "{matches: [{method: {service: grpc.health.v1.Health, method: Check}}], \
+         backendRefs: [{name: app, port: 80}]}";
+    let (_folder, gateway) = start(&manifests("GRPCRoute", rules, grpc_server().await));
+    let mut client = grpc_client(&gateway).await;
+
+    let answer = client
+        .check(HealthCheckRequest {
+            service: String::new(),
+        })
+        .await
+        .unwrap();
+    assert_eq!(answer.into_inner().status, 1);
+
+    let unknown = client
+        .check(HealthCheckRequest {
+            service: "nope".to_owned(),
+        })
+        .await
+        .unwrap_err();
+    assert_eq!(
+        unknown.code(),
+        tonic::Code::NotFound,
+        "the backend's own status"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grpc_stream_delivers_what_comes_when_it_comes() {
+    let (_folder, gateway) = start(&manifests("GRPCRoute", ALL, grpc_server().await));
+    let mut client = grpc_client(&gateway).await;
+
+    let mut stream = client
+        .watch(HealthCheckRequest {
+            service: String::new(),
+        })
+        .await
+        .unwrap()
+        .into_inner();
+
+    assert_eq!(stream.message().await.unwrap().unwrap().status, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grpc_call_that_no_rule_matches_is_unimplemented() {
+    let rules =
+        "{matches: [{method: {service: other.Service}}], backendRefs: [{name: app, port: 80}]}";
+    let (_folder, gateway) = start(&manifests("GRPCRoute", rules, grpc_server().await));
+    let mut client = grpc_client(&gateway).await;
+
+    let refused = client
+        .check(HealthCheckRequest {
+            service: String::new(),
+        })
+        .await
+        .unwrap_err();
+
+    assert_eq!(refused.code(), tonic::Code::Unimplemented);
+}

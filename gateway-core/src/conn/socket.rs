@@ -1,0 +1,136 @@
+//! Sockets: how listening ones are opened and accepted ones are set up.
+
+use std::io;
+use std::net::SocketAddr;
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::TcpStream;
+
+use crate::plan::{Keepalive, TcpSettings};
+
+/// Connections that the system keeps for us before they are accepted.
+const BACKLOG: i32 = 4096;
+
+/// Opens a listening socket that others on the same address share the connections with.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Opens one listening socket per worker. Port 0 becomes a free one, the same for all.
+pub(crate) fn bind_all(
+    mut address: SocketAddr,
+    count: usize,
+) -> io::Result<Vec<std::net::TcpListener>> {
+    let mut sockets = Vec::with_capacity(count);
+    for _ in 0..count {
+        let socket = bind(address)?;
+        address = socket.local_addr()?;
+        sockets.push(socket);
+    }
+    Ok(sockets)
+}
+
+/// Applies the settings of a port to an accepted connection. What fails is left out.
+///
+/// # Errors
+///
+/// The first failure.
+pub(crate) fn set_up(stream: &TcpStream, settings: &TcpSettings) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    let nodelay = stream.set_nodelay(true);
+    let keepalive = match &settings.keepalive {
+        Some(keepalive) => socket.set_tcp_keepalive(&tcp_keepalive(keepalive)),
+        None => Ok(()),
+    };
+    if let Some(bytes) = settings.socket_buffer {
+        socket.set_recv_buffer_size(bytes)?;
+        socket.set_send_buffer_size(bytes)?;
+    }
+    nodelay.and(keepalive)
+}
+
+fn tcp_keepalive(settings: &Keepalive) -> TcpKeepalive {
+    let mut keepalive = TcpKeepalive::new();
+    if let Some(idle) = settings.idle {
+        keepalive = keepalive.with_time(idle);
+    }
+    if let Some(interval) = settings.interval {
+        keepalive = keepalive.with_interval(interval);
+    }
+    if let Some(probes) = settings.probes {
+        keepalive = keepalive.with_retries(probes);
+    }
+    keepalive
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_accepted_connection_gets_the_settings_of_its_port() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = loop {
+            match listener.accept() {
+                Ok(accepted) => break accepted,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        stream.set_nonblocking(true).unwrap();
+        let stream = TcpStream::from_std(stream).unwrap();
+        let settings = TcpSettings {
+            keepalive: Some(Keepalive {
+                idle: Some(Duration::from_secs(77)),
+                interval: Some(Duration::from_secs(11)),
+                probes: Some(3),
+            }),
+            socket_buffer: Some(16 * 1024),
+            ..TcpSettings::default()
+        };
+
+        set_up(&stream, &settings).unwrap();
+
+        let socket = SockRef::from(&stream);
+        assert!(stream.nodelay().unwrap());
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(
+            socket.tcp_keepalive_time().unwrap(),
+            Duration::from_secs(77)
+        );
+        assert_eq!(
+            socket.tcp_keepalive_interval().unwrap(),
+            Duration::from_secs(11)
+        );
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
+        assert_eq!(
+            socket.recv_buffer_size().unwrap(),
+            32 * 1024,
+            "Linux doubles it"
+        );
+    }
+
+    #[test]
+    fn all_sockets_of_an_address_share_one_port() {
+        let sockets = bind_all("[::1]:0".parse().unwrap(), 3).unwrap();
+
+        let ports: Vec<_> = sockets.iter().map(|s| s.local_addr().unwrap()).collect();
+        assert_eq!(ports.len(), 3);
+        assert!(ports.iter().all(|port| *port == ports[0]));
+    }
+}

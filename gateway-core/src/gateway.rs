@@ -1,0 +1,230 @@
+//! The whole gateway: a plan in, requests answered.
+//!
+//! ```text
+//! Gateway::apply(plan) ──build──> Snapshot ──publish──> every request from now on
+//!                      └─reconcile──> sockets
+//! Gateway::set_endpoints ──> live clusters, without a new snapshot
+//! ```
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::time::Instant;
+use towergate_tls::rustls::crypto::CryptoProvider;
+
+use crate::access_log::AccessLog;
+use crate::balance::Directory;
+use crate::conn::{BindError, Drain, Listeners, PortConfig, Workers};
+use crate::observer::Observer;
+use crate::plan::{Endpoints, Plan};
+use crate::policy::RoutePolicy;
+use crate::router::{Router, Shared};
+use crate::snapshot::{BuildError, Builder, Live, SnapshotHandle};
+
+/// How a [`Gateway`] runs.
+#[derive(Clone)]
+pub struct Options {
+    /// The cryptography of TLS.
+    pub provider: Arc<CryptoProvider>,
+    /// Takes an entry per request; `None`: no access log.
+    pub access_log: Option<Arc<dyn AccessLog>>,
+    /// Takes events for metrics.
+    pub observer: Option<Arc<dyn Observer>>,
+}
+
+impl Default for Options {
+    /// No log, no metrics, aws-lc-rs.
+    fn default() -> Self {
+        Self {
+            provider: towergate_tls::default_provider(),
+            access_log: None,
+            observer: None,
+        }
+    }
+}
+
+/// Why a plan is not in force. The one before it still is.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApplyError {
+    /// It cannot run.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// Sockets could not be opened.
+    #[error("{}", .0.iter().map(|error| format!("{error}: {}", error.source)).collect::<Vec<_>>().join("; "))]
+    Listen(Vec<BindError>),
+}
+
+/// The data plane: serves plans on worker threads of its own, or inside somebody's service.
+pub struct Gateway {
+    options: Options,
+    handle: Arc<SnapshotHandle>,
+    drain: Drain,
+    live: Live,
+    directory: Arc<Directory>,
+    state: Mutex<State>,
+}
+
+/// What changes with the plan, beside the snapshot.
+#[derive(Default)]
+struct State {
+    slots: Vec<Slot>,
+    sockets: Option<(Workers, Listeners)>,
+}
+
+/// A place in the snapshot that belongs to the same addresses and port for good.
+struct Slot {
+    addresses: Vec<IpAddr>,
+    port: u16,
+    config: Option<Arc<ArcSwap<PortConfig>>>,
+}
+
+impl Gateway {
+    /// A gateway that serves nothing yet and has no threads.
+    pub fn new(options: Options) -> Self {
+        let live = Live::default();
+        Self {
+            directory: Directory::of(&live),
+            options,
+            handle: Arc::default(),
+            drain: Drain::new(),
+            live,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Starts `workers` threads, at least one, that will serve the sockets of plans. Without them
+    /// [`Self::apply`] opens no sockets.
+    ///
+    /// # Errors
+    /// If a thread or its runtime cannot be made.
+    pub fn start(&self, workers: usize) -> io::Result<()> {
+        let workers = Workers::start(
+            workers,
+            |_| self.router(),
+            self.observer(),
+            self.drain.clone(),
+        )?;
+        let listeners = Listeners::new(&workers);
+        self.state().sockets = Some((workers, listeners));
+        Ok(())
+    }
+
+    /// Serves `plan` from now on. Sockets of the one before that it has, too, stay open.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; the plan before it stays in force.
+    pub fn apply<P: RoutePolicy>(&self, plan: &Plan<P>) -> Result<(), ApplyError> {
+        let mut state = self.state();
+        let slots: Vec<usize> = plan
+            .ports
+            .iter()
+            .map(|port| state.slot(&port.addresses, port.port))
+            .collect();
+        let builder = Builder {
+            live: &self.live,
+            provider: &self.options.provider,
+        };
+        let built = builder.build(plan, &slots)?;
+
+        let mut wanted = Vec::with_capacity(slots.len());
+        for ((port, config), slot) in plan.ports.iter().zip(&built.ports).zip(&slots) {
+            let cell = state.slots[*slot]
+                .config
+                .get_or_insert_with(|| Arc::new(ArcSwap::from_pointee(config.clone())));
+            wanted.push((port.addresses.clone(), cell.clone()));
+        }
+        // New sockets must find their routes: publish first, and take it back if one cannot be opened.
+        let before = self.handle.publish(Arc::new(built.snapshot));
+        if let Some((_, listeners)) = &mut state.sockets
+            && let Err(errors) = listeners.reconcile(&wanted)
+        {
+            self.handle.publish(before);
+            return Err(ApplyError::Listen(errors));
+        }
+        for ((_, cell), config) in wanted.into_iter().zip(built.ports) {
+            cell.store(Arc::new(config));
+        }
+        Ok(())
+    }
+
+    /// Replaces the addresses of all backends; takes effect at once, without a new plan.
+    pub fn set_endpoints(&self, endpoints: &Endpoints) {
+        self.directory.update(endpoints);
+    }
+
+    /// What answers requests: a [`Handler`](crate::serve::Handler) for connections that somebody else
+    /// accepts.
+    pub fn router(&self) -> Router {
+        Router::new(Shared {
+            handle: self.handle.clone(),
+            observer: self.observer(),
+            access_log: self.options.access_log.clone(),
+            drain: self.drain.clone(),
+        })
+    }
+
+    /// The addresses that are listened on.
+    pub fn listening(&self) -> BTreeSet<SocketAddr> {
+        self.state()
+            .sockets
+            .as_ref()
+            .map(|(_, listeners)| listeners.addresses())
+            .unwrap_or_default()
+    }
+
+    /// How often a plan was put in force.
+    pub fn version(&self) -> u64 {
+        self.handle.version()
+    }
+
+    /// The signal and the state of draining.
+    pub fn drain(&self) -> &Drain {
+        &self.drain
+    }
+
+    /// Stops accepting, lets requests finish until `deadline`, and ends the threads. `true` if nothing
+    /// was cut off.
+    pub async fn stop(&self, deadline: Instant) -> bool {
+        self.drain.start();
+        let finished = self.drain.drained(deadline).await;
+        let sockets = self.state().sockets.take();
+        if let Some((workers, listeners)) = sockets {
+            drop(listeners);
+            // Threads end by themselves when their work is gone; one that is stuck must not hold us.
+            if finished {
+                let _ = tokio::task::spawn_blocking(|| workers.stop()).await;
+            }
+        }
+        finished
+    }
+
+    fn observer(&self) -> Arc<dyn Observer> {
+        self.options
+            .observer
+            .clone()
+            .unwrap_or_else(|| Arc::new(()))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The slot of a port, new if it has none yet.
+    fn slot(&mut self, addresses: &[IpAddr], port: u16) -> usize {
+        let same = |slot: &Slot| slot.port == port && slot.addresses == addresses;
+        self.slots.iter().position(same).unwrap_or_else(|| {
+            self.slots.push(Slot {
+                addresses: addresses.to_vec(),
+                port,
+                config: None,
+            });
+            self.slots.len() - 1
+        })
+    }
+}

@@ -1,0 +1,116 @@
+//! Fields that a request must not have, or not like that.
+
+use http::header::{COOKIE, EXPECT, REFERER};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
+
+use super::is_multiplexed;
+use crate::http::rejected::Rejected;
+use crate::plan::Underscores;
+
+/// Looks at every field once: underscores in names, and, as HTTP/2 has no parser that would strip
+/// them, blanks around values (RFC 9113, section 8.2.1).
+pub(super) fn check_fields(
+    headers: &mut HeaderMap,
+    version: Version,
+    underscores: Underscores,
+) -> Result<(), Rejected> {
+    let multiplexed = is_multiplexed(version);
+    if underscores != Underscores::Allow && headers.keys().any(has_underscore) {
+        if underscores == Underscores::Reject {
+            return Err(Rejected::malformed(if multiplexed {
+                "http2.unexpected_underscore"
+            } else {
+                "http1.unexpected_underscore"
+            }));
+        }
+        let names: Vec<HeaderName> = headers
+            .keys()
+            .filter(|n| has_underscore(n))
+            .cloned()
+            .collect();
+        for name in names {
+            headers.remove(name);
+        }
+    }
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let padded = |value: &HeaderValue| {
+        is_blank(value.as_bytes().first()) || is_blank(value.as_bytes().last())
+    };
+    if multiplexed && headers.values().any(padded) {
+        return Err(Rejected::malformed("http2.invalid.header.field"));
+    }
+    Ok(())
+}
+
+fn has_underscore(name: &HeaderName) -> bool {
+    name.as_str().contains('_')
+}
+
+/// Takes `Expect: 100-continue` out, and refuses any other expectation (RFC 9110, section 10.1.1).
+pub(super) fn take_expect(headers: &mut HeaderMap) -> Result<bool, Rejected> {
+    if !headers.contains_key(EXPECT) {
+        return Ok(false);
+    }
+    let known = |line: &HeaderValue| line.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if !headers.get_all(EXPECT).iter().all(known) {
+        let status = StatusCode::EXPECTATION_FAILED;
+        return Err(Rejected::codec(
+            status,
+            "Expectation Failed",
+            "unknown_expectation",
+        ));
+    }
+    headers.remove(EXPECT);
+    Ok(true)
+}
+
+/// Drops a `Referer` that is no URI reference, or has user information or a fragment (RFC 9110,
+/// section 10.1.3).
+pub(super) fn drop_bad_referer(headers: &mut HeaderMap) {
+    if !headers.contains_key(REFERER) {
+        return;
+    }
+    join_lines(headers, &REFERER, b",");
+    if !headers.get(REFERER).is_some_and(is_good_referer) {
+        headers.remove(REFERER);
+    }
+}
+
+fn is_good_referer(value: &HeaderValue) -> bool {
+    let Ok(text) = value.to_str() else {
+        return false;
+    };
+    if text.contains(['#', ' ', '\t']) {
+        return false;
+    }
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text.starts_with('/');
+    };
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let relative = text.starts_with('/');
+    let named = !scheme.is_empty()
+        && scheme
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'+');
+    relative || (named && !authority.is_empty() && !authority.contains('@'))
+}
+
+/// Makes one line of a cookie that came in crumbs (RFC 9113, section 8.2.3).
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
+    join_lines(headers, &COOKIE, b"; ");
+}
+
+/// Makes one line of all lines of a name.
+fn join_lines(headers: &mut HeaderMap, name: &HeaderName, separator: &[u8]) {
+    if headers.get_all(name).iter().nth(1).is_none() {
+        return;
+    }
+    let lines: Vec<&[u8]> = headers
+        .get_all(name)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    let joined = HeaderValue::from_bytes(&lines.join(separator))
+        .expect("values joined by visible ASCII are a value");
+    headers.insert(name, joined);
+}

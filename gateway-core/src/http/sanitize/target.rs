@@ -1,0 +1,178 @@
+//! Whom and what a request is for: its target and `Host`.
+
+use http::header::{CONTENT_TYPE, HOST};
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, request};
+
+use super::is_multiplexed;
+use crate::http::host::{Authority, BadAuthority};
+use crate::http::path::{self, Normalized};
+use crate::http::rejected::Rejected;
+use crate::plan::{HeaderSettings, ListenerSettings};
+
+/// What a request target consists of.
+pub(super) struct Target {
+    /// From an absolute target, or `:authority`.
+    pub(super) authority: Option<HeaderValue>,
+    pub(super) path: PathAndQuery,
+}
+
+/// Splits the target, unless it is one that only a forward proxy could serve.
+pub(super) fn split_target(head: &request::Parts, tls: bool) -> Result<Target, Rejected> {
+    let parts = head.uri.clone().into_parts();
+    if !is_multiplexed(head.version) {
+        match &parts.scheme {
+            Some(scheme) if *scheme == Scheme::HTTPS && !tls => {
+                let details = "http1.https_url_on_plaintext_connection";
+                return Err(Rejected::codec(StatusCode::FORBIDDEN, "Forbidden", details));
+            }
+            Some(scheme) if *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS => {
+                return Err(Rejected::malformed("http1.invalid_url"));
+            }
+            // `GET a.test:80`, which only CONNECT may have.
+            None if parts.authority.is_some() => {
+                return Err(Rejected::malformed("http1.codec_error"));
+            }
+            _ => {}
+        }
+    }
+    let path = match parts.path_and_query {
+        Some(path) if path.as_str() == "*" => return Err(bad_asterisk(&head.method)),
+        Some(path) if path.as_str().starts_with('/') => path,
+        // `http://a.test` and `http://a.test?q`.
+        path if parts.authority.is_some() => {
+            let query = path.as_ref().map_or("", PathAndQuery::as_str);
+            PathAndQuery::try_from(format!("/{query}"))
+                .map_err(|_| Rejected::malformed("http1.invalid_url"))?
+        }
+        _ => return Err(Rejected::malformed("http1.codec_error")),
+    };
+    let authority = parts
+        .authority
+        .map(|authority| HeaderValue::try_from(authority.as_str()))
+        .transpose()
+        .map_err(|_| bad_authority(BadAuthority))?;
+    Ok(Target { authority, path })
+}
+
+/// `*` is the server as a whole, of which there are many behind a gateway.
+fn bad_asterisk(method: &Method) -> Rejected {
+    if method == Method::OPTIONS {
+        Rejected::refused(StatusCode::NOT_FOUND, "absolute_path_rejected").keep_open()
+    } else {
+        Rejected::malformed("http1.invalid_url")
+    }
+}
+
+/// Leaves exactly one `Host`, and parses it. What the target says goes before `Host` (RFC 9112,
+/// section 3.2.2); in HTTP/2 both have to agree.
+pub(super) fn settle_authority(
+    headers: &mut HeaderMap,
+    target: Option<HeaderValue>,
+    version: Version,
+    settings: &ListenerSettings,
+) -> Result<Authority, Rejected> {
+    let mut lines = headers.get_all(HOST).iter();
+    let sent = lines.next();
+    if lines.next().is_some() {
+        return Err(bad_authority(BadAuthority));
+    }
+    let text = match (target, sent) {
+        (Some(_), None) if version == Version::HTTP_11 => return Err(missing_host()),
+        (Some(target), Some(sent)) if is_multiplexed(version) && target != *sent => {
+            let conflict = || bad_authority(BadAuthority);
+            let one = Authority::parse(&target).map_err(|_| conflict())?;
+            let other = Authority::parse(sent).map_err(|_| conflict())?;
+            one.agrees_with(&other)
+                .then_some(target)
+                .ok_or_else(conflict)?
+        }
+        (Some(target), _) => target,
+        (None, Some(sent)) if !sent.is_empty() => sent.clone(),
+        (None, None) if version < Version::HTTP_11 => default_host(settings)?,
+        (None, _) => return Err(missing_host()),
+    };
+    let authority = Authority::parse(&text).map_err(bad_authority)?;
+    let authority = strip_dot(authority, &settings.headers)?;
+    if headers.get(HOST) != Some(authority.as_header()) {
+        headers.insert(HOST, authority.as_header().clone());
+    }
+    Ok(authority)
+}
+
+fn strip_dot(authority: Authority, settings: &HeaderSettings) -> Result<Authority, Rejected> {
+    if settings.strip_trailing_host_dot {
+        authority.without_trailing_dot().map_err(bad_authority)
+    } else {
+        Ok(authority)
+    }
+}
+
+/// The host of HTTP/1.0 requests that name none.
+fn default_host(settings: &ListenerSettings) -> Result<HeaderValue, Rejected> {
+    let http10 = settings.http1.http10.as_ref();
+    http10
+        .and_then(|http10| http10.default_host.as_deref())
+        .and_then(|host| HeaderValue::from_str(host).ok())
+        .ok_or_else(missing_host)
+}
+
+/// Puts the normal spelling of the path into the head.
+pub(super) fn settle_path(
+    head: &mut request::Parts,
+    sent: PathAndQuery,
+    settings: &ListenerSettings,
+) -> Result<(), Rejected> {
+    let normal = path::normalize(sent.as_str(), &settings.path).map_err(|_| bad_path())?;
+    let path = match normal {
+        Normalized::Unchanged => sent,
+        Normalized::Changed(path) => PathAndQuery::try_from(path).map_err(|_| bad_path())?,
+        // gRPC clients do not follow redirects.
+        Normalized::Redirect(_) if is_grpc(&head.headers) => return Err(bad_path()),
+        Normalized::Redirect(to) => {
+            let to = HeaderValue::try_from(to).map_err(|_| bad_path())?;
+            return Err(Rejected::redirect(to));
+        }
+    };
+    head.uri = Uri::from(path);
+    Ok(())
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.as_bytes().strip_prefix(b"application/grpc"))
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// The request is for nobody.
+pub(super) fn missing_host() -> Rejected {
+    Rejected::refused(StatusCode::BAD_REQUEST, "missing_host_header")
+}
+
+fn bad_authority(_: BadAuthority) -> Rejected {
+    Rejected::malformed("http.invalid_authority")
+}
+
+fn bad_path() -> Rejected {
+    Rejected::refused(StatusCode::BAD_REQUEST, "path_normalization_failed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_is_told_from_grpc_web() {
+        for (kind, expected) in [
+            ("application/grpc", true),
+            ("application/grpc;x", true),
+            ("application/grpc-web", false),
+            ("text/plain", false),
+        ] {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]);
+
+            assert_eq!(is_grpc(&headers), expected, "{kind}");
+        }
+    }
+}

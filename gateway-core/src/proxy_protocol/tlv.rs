@@ -1,0 +1,285 @@
+//! The fields after the addresses of version 2: type (1 byte), length (2), value.
+
+use nom::IResult;
+use nom::Parser;
+use nom::bytes::complete::take;
+use nom::multi::length_data;
+use nom::number::complete::{be_u8, be_u16, be_u32};
+
+use super::{Invalid, TooLong};
+
+/// Bytes of type and length.
+pub(super) const HEAD: usize = 3;
+/// The type of the checksum.
+pub(super) const CRC32C: u8 = 0x03;
+
+/// The longest unique id, in bytes.
+const LONGEST_ID: usize = 128;
+
+/// The fields of a header, all of them well-formed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Tlvs<'a>(&'a [u8]);
+
+impl<'a> Tlvs<'a> {
+    /// None.
+    pub const EMPTY: Tlvs<'static> = Tlvs(&[]);
+
+    /// Checks all of them.
+    ///
+    /// # Errors
+    /// A field is cut, or of a length that its type cannot have.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, Invalid> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (after, (kind, value)) = raw(rest).map_err(|_| Invalid::Tlv)?;
+            Tlv::decode(kind, value)?;
+            rest = after;
+        }
+        Ok(Self(bytes))
+    }
+
+    /// The bytes as sent.
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The fields in the order in which they were sent.
+    pub fn iter(self) -> TlvIter<'a> {
+        TlvIter(self.raw())
+    }
+
+    /// Types and values.
+    pub(super) fn raw(self) -> Raw<'a> {
+        Raw(self.0)
+    }
+}
+
+impl<'a> IntoIterator for Tlvs<'a> {
+    type Item = Tlv<'a>;
+    type IntoIter = TlvIter<'a>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// Iterates over [`Tlvs`].
+#[derive(Clone, Debug)]
+pub struct TlvIter<'a>(Raw<'a>);
+
+impl<'a> Iterator for TlvIter<'a> {
+    type Item = Tlv<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (kind, value) = self.0.next()?;
+        Tlv::decode(kind, value).ok()
+    }
+}
+
+/// Iterates over types and values, and ends at the first that is cut.
+#[derive(Clone, Debug)]
+pub(super) struct Raw<'a>(&'a [u8]);
+
+impl<'a> Iterator for Raw<'a> {
+    type Item = (u8, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (rest, field) = raw(self.0).ok()?;
+        self.0 = rest;
+        Some(field)
+    }
+}
+
+fn raw(input: &[u8]) -> IResult<&[u8], (u8, &[u8]), ()> {
+    (be_u8, length_data(be_u16)).parse(input)
+}
+
+/// One field. Values are as sent, so text may be anything.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Tlv<'a> {
+    /// The application protocol (`PP2_TYPE_ALPN`).
+    Alpn(&'a [u8]),
+    /// The host name that the client asked for, such as SNI (`PP2_TYPE_AUTHORITY`).
+    Authority(&'a [u8]),
+    /// The checksum, already verified (`PP2_TYPE_CRC32C`).
+    Crc32c(u32),
+    /// Padding (`PP2_TYPE_NOOP`).
+    Noop(&'a [u8]),
+    /// The sender's id of the connection, at most 128 bytes (`PP2_TYPE_UNIQUE_ID`).
+    UniqueId(&'a [u8]),
+    /// The client's TLS (`PP2_TYPE_SSL`).
+    Ssl(Ssl<'a>),
+    /// The sender's network namespace (`PP2_TYPE_NETNS`).
+    Netns(&'a [u8]),
+    /// AWS: the VPC endpoint (`PP2_SUBTYPE_AWS_VPCE_ID`).
+    AwsVpcEndpoint(&'a [u8]),
+    /// Azure: the id of the private endpoint (`PP2_SUBTYPE_AZURE_PRIVATEENDPOINT_LINKID`).
+    AzureLinkId(u32),
+    /// Google Cloud: the id of the Private Service Connect connection.
+    GcpConnectionId(u64),
+    /// Any other type, or a cloud's type with a value that does not look like the cloud's: the types
+    /// are free for others to use.
+    Other(u8, &'a [u8]),
+}
+
+impl<'a> Tlv<'a> {
+    /// Gives a value its meaning.
+    ///
+    /// # Errors
+    /// The length is one that the type cannot have.
+    fn decode(kind: u8, value: &'a [u8]) -> Result<Self, Invalid> {
+        Ok(match (kind, value) {
+            (0x01, _) => Self::Alpn(value),
+            (0x02, _) => Self::Authority(value),
+            (CRC32C, _) => Self::Crc32c(u32::from_be_bytes(
+                value.try_into().map_err(|_| Invalid::Tlv)?,
+            )),
+            (0x04, _) => Self::Noop(value),
+            (0x05, _) if value.len() > LONGEST_ID => return Err(Invalid::Tlv),
+            (0x05, _) => Self::UniqueId(value),
+            (0x20, _) => Self::Ssl(Ssl::decode(value)?),
+            (0x30, _) => Self::Netns(value),
+            (0xEA, [0x01, endpoint @ ..]) => Self::AwsVpcEndpoint(endpoint),
+            (0xEE, &[0x01, a, b, c, d]) => Self::AzureLinkId(u32::from_le_bytes([a, b, c, d])),
+            (0xE0, &[a, b, c, d, e, f, g, h]) => {
+                Self::GcpConnectionId(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+            }
+            _ => Self::Other(kind, value),
+        })
+    }
+
+    /// Appends the field to `out`.
+    ///
+    /// # Errors
+    /// The value is too long.
+    pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), TooLong> {
+        match *self {
+            Self::Alpn(value) => encode_tlv(0x01, &[value], out),
+            Self::Authority(value) => encode_tlv(0x02, &[value], out),
+            Self::Crc32c(sum) => encode_tlv(CRC32C, &[&sum.to_be_bytes()], out),
+            Self::Noop(value) => encode_tlv(0x04, &[value], out),
+            Self::UniqueId(value) if value.len() > LONGEST_ID => Err(TooLong),
+            Self::UniqueId(value) => encode_tlv(0x05, &[value], out),
+            Self::Ssl(ssl) => encode_tlv(
+                0x20,
+                &[&[ssl.client], &ssl.verify.to_be_bytes(), ssl.fields.0],
+                out,
+            ),
+            Self::Netns(value) => encode_tlv(0x30, &[value], out),
+            Self::AwsVpcEndpoint(value) => encode_tlv(0xEA, &[&[0x01], value], out),
+            Self::AzureLinkId(id) => encode_tlv(0xEE, &[&[0x01], &id.to_le_bytes()], out),
+            Self::GcpConnectionId(id) => encode_tlv(0xE0, &[&id.to_be_bytes()], out),
+            Self::Other(kind, value) => encode_tlv(kind, &[value], out),
+        }
+    }
+}
+
+/// Appends a field of any type, its value in parts, to `out`. Nothing is appended on error.
+///
+/// # Errors
+/// The value is longer than 65,535 bytes.
+pub fn encode_tlv(kind: u8, value: &[&[u8]], out: &mut Vec<u8>) -> Result<(), TooLong> {
+    let len: usize = value.iter().map(|part| part.len()).sum();
+    let len = u16::try_from(len).map_err(|_| TooLong)?;
+    out.push(kind);
+    out.extend_from_slice(&len.to_be_bytes());
+    for part in value {
+        out.extend_from_slice(part);
+    }
+    Ok(())
+}
+
+/// The client's TLS, as the sender saw it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ssl<'a> {
+    /// Bit 0: the client connected over TLS. Bit 1: it showed a certificate on this connection. Bit
+    /// 2: it did so in this TLS session.
+    pub client: u8,
+    /// 0: the client showed a certificate and it was verified.
+    pub verify: u32,
+    /// What else is known.
+    pub fields: SslFields<'a>,
+}
+
+impl<'a> Ssl<'a> {
+    fn decode(value: &'a [u8]) -> Result<Self, Invalid> {
+        let fixed = (take(1_usize), be_u32).parse(value);
+        let (fields, (client, verify)): (&[u8], (&[u8], u32)) =
+            fixed.map_err(|_: nom::Err<()>| Invalid::Tlv)?;
+        Ok(Self {
+            client: client[0],
+            verify,
+            fields: SslFields::decode(fields)?,
+        })
+    }
+
+    /// Whether the client connected over TLS.
+    pub fn is_tls(&self) -> bool {
+        self.client & 0x01 != 0
+    }
+
+    /// Whether it showed a certificate, on this connection or earlier in the session, that was
+    /// verified.
+    pub fn is_verified(&self) -> bool {
+        self.client & 0x06 != 0 && self.verify == 0
+    }
+}
+
+/// The fields within [`Ssl`], none of them cut.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SslFields<'a>(&'a [u8]);
+
+impl<'a> SslFields<'a> {
+    /// Checks them. [`encode_tlv`] with the types 0x21 to 0x28 writes such bytes.
+    ///
+    /// # Errors
+    /// A field is cut.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, Invalid> {
+        let len: usize = Raw(bytes).map(|(_, value)| HEAD + value.len()).sum();
+        if len == bytes.len() {
+            Ok(Self(bytes))
+        } else {
+            Err(Invalid::Tlv)
+        }
+    }
+
+    /// The fields in the order in which they were sent.
+    pub fn iter(self) -> impl Iterator<Item = SslField<'a>> {
+        Raw(self.0).map(|(kind, value)| match kind {
+            0x21 => SslField::Version(value),
+            0x22 => SslField::CommonName(value),
+            0x23 => SslField::Cipher(value),
+            0x24 => SslField::SignatureAlgorithm(value),
+            0x25 => SslField::KeyAlgorithm(value),
+            0x26 => SslField::Group(value),
+            0x27 => SslField::SignatureScheme(value),
+            0x28 => SslField::ClientCertificate(value),
+            _ => SslField::Other(kind, value),
+        })
+    }
+}
+
+/// One field within [`Ssl`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum SslField<'a> {
+    /// Such as `TLSv1.3` (0x21).
+    Version(&'a [u8]),
+    /// The common name of the client certificate's subject (0x22).
+    CommonName(&'a [u8]),
+    /// The cipher suite (0x23).
+    Cipher(&'a [u8]),
+    /// What signed the sender's certificate (0x24).
+    SignatureAlgorithm(&'a [u8]),
+    /// The key of the sender's certificate (0x25).
+    KeyAlgorithm(&'a [u8]),
+    /// The group of the key exchange (0x26).
+    Group(&'a [u8]),
+    /// What signed the handshake (0x27).
+    SignatureScheme(&'a [u8]),
+    /// The client's certificate, DER (0x28).
+    ClientCertificate(&'a [u8]),
+    /// Any other type.
+    Other(u8, &'a [u8]),
+}

@@ -1,0 +1,58 @@
+//! What a match asks of a request beside its host and path.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+use super::Query;
+use crate::plan::{Match, NameMatch, Text, TextMatch};
+
+/// The method, header fields and query parameters of a match.
+#[derive(Clone, Debug)]
+pub(super) struct Conditions {
+    method: Option<Method>,
+    headers: Box<[NameMatch<Text<HeaderName>>]>,
+    query: Box<[NameMatch<String>]>,
+}
+
+impl Conditions {
+    /// The conditions of `entry`; `None` if it has none. Boxed, since most entries have none.
+    pub(super) fn new(entry: &Match) -> Option<Box<Self>> {
+        if entry.method.is_none() && entry.headers.is_empty() && entry.query.is_empty() {
+            return None;
+        }
+        Some(Box::new(Self {
+            method: entry.method.as_deref().cloned(),
+            headers: entry.headers.clone().into(),
+            query: entry.query.clone().into(),
+        }))
+    }
+
+    /// Whether all of them hold.
+    pub(super) fn hold(&self, query: &Query<'_>) -> bool {
+        self.method.as_ref().is_none_or(|m| m == query.method)
+            && self.headers.iter().all(|h| header_holds(h, query.headers))
+            && self.query.iter().all(|p| parameter_holds(p, query.query))
+    }
+}
+
+/// Any one line of the name suffices, as in Envoy; a line is not split at commas.
+fn header_holds(expected: &NameMatch<Text<HeaderName>>, headers: &HeaderMap) -> bool {
+    headers
+        .get_all(&*expected.name)
+        .iter()
+        .any(|line| line_fits(&expected.value, line))
+}
+
+/// A line that is not UTF-8 fits nothing.
+fn line_fits(expected: &TextMatch, line: &HeaderValue) -> bool {
+    std::str::from_utf8(line.as_bytes()).is_ok_and(|line| expected.matches(line))
+}
+
+/// Names and values are compared as they came, and only the first of a name counts, as in Envoy.
+fn parameter_holds(expected: &NameMatch<String>, query: Option<&str>) -> bool {
+    query
+        .unwrap_or_default()
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .find(|(name, _)| *name == expected.name)
+        .is_some_and(|(_, value)| expected.value.matches(value))
+}

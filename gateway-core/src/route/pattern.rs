@@ -1,0 +1,89 @@
+//! Paths that are found by trying: regular expressions, of a path or of a gRPC service or method.
+
+use std::collections::HashMap;
+
+use regex::{Regex, RegexSet, SetMatches};
+
+use crate::plan::GrpcMethodMatch;
+
+/// From more distinct expressions than this on, they are tried all at once.
+const FEW: usize = 8;
+
+/// A path match that has to be tried.
+#[derive(Clone, Debug)]
+pub(super) enum PathPattern {
+    /// The whole path; the expression is anchored.
+    Regex(Regex),
+    /// The path is that of a gRPC call, and its parts match.
+    Grpc(GrpcMethodMatch),
+}
+
+/// Patterns in order of precedence.
+#[derive(Clone, Debug)]
+pub(super) struct Patterns {
+    /// Each with the place of its expression in `set`, if it is there.
+    patterns: Box<[(PathPattern, usize)]>,
+    set: Option<RegexSet>,
+}
+
+impl Patterns {
+    /// Prepares `patterns`.
+    pub(super) fn new(patterns: Vec<PathPattern>) -> Self {
+        let mut places: HashMap<Box<str>, usize> = HashMap::new();
+        let mut texts: Vec<Box<str>> = Vec::new();
+        let patterns = patterns
+            .into_iter()
+            .map(|pattern| {
+                let place = match &pattern {
+                    PathPattern::Regex(regex) => {
+                        *places.entry(regex.as_str().into()).or_insert_with(|| {
+                            texts.push(regex.as_str().into());
+                            texts.len() - 1
+                        })
+                    }
+                    PathPattern::Grpc(_) => 0,
+                };
+                (pattern, place)
+            })
+            .collect();
+        // A set that would be too large is done without: each expression is then tried alone.
+        let set = (texts.len() > FEW)
+            .then(|| RegexSet::new(&texts).ok())
+            .flatten();
+        Self { patterns, set }
+    }
+
+    /// The first pattern that matches `path`, of those whose place `is_wanted` approves.
+    pub(super) fn find(
+        &self,
+        path: &str,
+        mut is_wanted: impl FnMut(usize) -> bool,
+    ) -> Option<usize> {
+        let tried: Option<SetMatches> = self.set.as_ref().map(|set| set.matches(path));
+        let grpc = grpc_parts(path);
+        self.patterns
+            .iter()
+            .enumerate()
+            .position(|(at, (pattern, place))| {
+                is_wanted(at)
+                    && match (pattern, &tried) {
+                        (PathPattern::Regex(_), Some(tried)) => tried.matched(*place),
+                        (PathPattern::Regex(regex), None) => regex.is_match(path),
+                        (PathPattern::Grpc(wanted), _) => grpc
+                            .is_some_and(|(service, method)| grpc_matches(wanted, service, method)),
+                    }
+            })
+    }
+}
+
+fn grpc_matches(wanted: &GrpcMethodMatch, service: &str, method: &str) -> bool {
+    wanted.service.as_ref().is_none_or(|s| s.matches(service))
+        && wanted.method.as_ref().is_none_or(|m| m.matches(method))
+}
+
+/// The service and the method of a gRPC call: a path of exactly two elements, neither empty.
+pub(super) fn grpc_parts(path: &str) -> Option<(&str, &str)> {
+    let (service, method) = path.strip_prefix('/')?.split_once('/')?;
+    let one_element = !service.is_empty() && !method.is_empty() && !method.contains('/');
+    one_element.then_some((service, method))
+}

@@ -1,0 +1,234 @@
+//! The request path, in one place.
+//!
+//! | step | what | may answer |
+//! |---|---|---|
+//! | 1 | listener: by SNI, or by `Host` on a plain port | |
+//! | 2 | sanitize: one Host, one framing, a normal path | 4xx, redirect to the unescaped path |
+//! | 3 | early header edits, of a head that is clean: no client can undo them by `Connection` | |
+//! | 4 | client address, then `x-forwarded-*` | 403, 404 |
+//! | 5 | health check of the listener | 200, 503 |
+//! | 6 | the authority must belong to the listener that TLS chose | 421 |
+//! | 7 | rule: host, then Gateway API's precedence | 404, 500 |
+//! | 8 | guards: policies see the request before any filter changes it | as they say |
+//! | 9 | redirect | 3xx |
+//! | 10 | upgrade allowed by the rule | 403 |
+//! | 11 | request edits, rewrite | |
+//! | 12 | forward: deadline, retries, breaker, balancing, connection | 5xx |
+//! | 13 | back: response edits in reverse, then the listener's late edits | |
+//!
+//! Whoever answers, the answer passes step 13's late edits and the access log.
+
+mod exchange;
+mod reply;
+mod step;
+mod timers;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderValue, Request, Response, StatusCode, Version, request};
+use hyper::body::Incoming;
+
+use exchange::Exchange;
+use step::{Arrived, Step};
+
+use crate::access_log::AccessLog;
+use crate::conn::{ConnInfo, Drain};
+use crate::error::Answer;
+use crate::http::{Authority, Rejected};
+use crate::observer::Observer;
+use crate::policy::{Rejection, ResponseEdits};
+use crate::serve::Handler;
+use crate::snapshot::{ListenerSnapshot, PortSnapshot, SnapshotHandle};
+use crate::{Body, Error};
+
+/// Answers requests by the current snapshot.
+#[derive(Clone)]
+pub struct Router {
+    shared: Arc<Shared>,
+}
+
+/// What all requests share.
+pub(crate) struct Shared {
+    pub(crate) handle: Arc<SnapshotHandle>,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) access_log: Option<Arc<dyn AccessLog>>,
+    pub(crate) drain: Drain,
+}
+
+impl Router {
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+}
+
+impl Handler for Router {
+    type Future = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
+    fn handle(&self, conn: &Arc<ConnInfo>, request: Request<Incoming>) -> Self::Future {
+        Box::pin(respond(
+            self.shared.clone(),
+            conn.clone(),
+            request.map(Body::from),
+        ))
+    }
+}
+
+/// Answers one request, whatever happens.
+async fn respond(
+    shared: Arc<Shared>,
+    conn: Arc<ConnInfo>,
+    mut request: Request<Body>,
+) -> Response<Body> {
+    let snapshot = shared.handle.current();
+    let asks_upgrade = request.headers().contains_key(UPGRADE);
+    let connection = asks_upgrade.then(|| hyper::upgrade::on(&mut request));
+    let (head, body) = request.into_parts();
+    let grpc = reply::is_grpc(&head.headers);
+    let Some(port) = snapshot.ports.get(conn.slot).and_then(Option::as_ref) else {
+        // The port is gone; the connection drains.
+        return reply::reply(&Error::NoRoute.answer(), grpc);
+    };
+    let listener = chosen_listener(port, &conn, &head);
+    let version = head.version;
+    let mut exchange = Exchange::new(&shared, &listener.id, &conn, &head);
+    let body = exchange.count_request(body);
+
+    let step = Step {
+        shared: &shared,
+        conn: &conn,
+        port,
+        listener,
+    };
+    let mut edits = ResponseEdits::new();
+    let arrived = Arrived {
+        head,
+        body,
+        connection,
+    };
+    let mut response = match step.answer(arrived, &mut exchange, &mut edits).await {
+        Ok(response) => response,
+        Err(refusal) => {
+            let mut response = refusal.into_response(grpc, &mut exchange);
+            if !exchange.request_complete() && version < Version::HTTP_2 {
+                // What is left of the request would have to be read to keep the connection.
+                response
+                    .headers_mut()
+                    .insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        }
+    };
+    for (name, value) in edits {
+        response.headers_mut().append(name, value);
+    }
+    listener.settings.headers.late.apply(response.headers_mut());
+    exchange.finish(response)
+}
+
+/// The listener that TLS chose; on a plain port the one that takes the host, else the first.
+fn chosen_listener<'a>(
+    port: &'a PortSnapshot,
+    conn: &ConnInfo,
+    head: &request::Parts,
+) -> &'a ListenerSnapshot {
+    let by_name = |name: &str| port.by_host.find(name).copied();
+    let index = match &conn.tls {
+        Some(tls) => by_name(tls.server_name.as_deref().unwrap_or_default()),
+        None if port.listeners.len() == 1 => Some(0),
+        None => host_of(head).and_then(|authority| by_name(authority.host())),
+    };
+    &port.listeners[index.unwrap_or(0)]
+}
+
+/// The authority, before anything is known to be right about it.
+fn host_of(head: &request::Parts) -> Option<Authority> {
+    let target = head
+        .uri
+        .authority()
+        .and_then(|name| HeaderValue::from_str(name.as_str()).ok());
+    Authority::parse(
+        target
+            .as_ref()
+            .or_else(|| head.headers.get(http::header::HOST))?,
+    )
+    .ok()
+}
+
+/// Why a request is answered by the gateway itself.
+enum Refusal {
+    /// There is no answer from a backend.
+    Error(Error),
+    /// The head is no good.
+    Rejected(Rejected),
+    /// A policy says no.
+    Rejection(Rejection),
+    /// The path answers itself: redirects, health checks.
+    Response(Box<Response<Body>>),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<Rejected> for Refusal {
+    fn from(rejected: Rejected) -> Self {
+        Self::Rejected(rejected)
+    }
+}
+
+impl From<Rejection> for Refusal {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejection(rejection)
+    }
+}
+
+impl Refusal {
+    /// The answer to a health check of the listener.
+    fn health(status: StatusCode) -> Self {
+        let mut response = Response::new(Body::Empty);
+        *response.status_mut() = status;
+        Self::Response(Box::new(response))
+    }
+
+    fn into_response(self, grpc: bool, exchange: &mut Exchange) -> Response<Body> {
+        let (answer, headers) = match self {
+            Self::Response(response) => {
+                exchange.entry.details = "direct_response".into();
+                return *response;
+            }
+            Self::Rejected(rejected) if rejected.location.is_some() && !grpc => {
+                exchange.entry.details = rejected.details.into();
+                return rejected.into_response();
+            }
+            Self::Rejected(rejected) => {
+                let close = rejected
+                    .close
+                    .then(|| (CONNECTION, HeaderValue::from_static("close")));
+                (rejected.answer(), close.into_iter().collect())
+            }
+            Self::Error(error) => (error.answer(), ResponseEdits::new()),
+            Self::Rejection(no) => {
+                let answer = Answer {
+                    status: no.status,
+                    body: no.body.into(),
+                    flag: no.flag,
+                    details: no.details.into(),
+                };
+                (answer, no.headers)
+            }
+        };
+        let mut response = reply::reply(&answer, grpc);
+        for (name, value) in headers {
+            response.headers_mut().append(name, value);
+        }
+        exchange.entry.flags = answer.flag.into();
+        exchange.entry.details = answer.details;
+        response
+    }
+}

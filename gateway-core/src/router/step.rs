@@ -1,0 +1,280 @@
+//! Steps 2 to 13 of the request path: see [`super`].
+
+use http::header::{LOCATION, SET_COOKIE};
+use http::{Request, Response, StatusCode, request};
+use hyper::upgrade::OnUpgrade;
+
+use super::exchange::Exchange;
+use super::{Refusal, Shared, timers};
+use crate::access_log::RuleName;
+use crate::conn::ConnInfo;
+use crate::filter::{Filter, RedirectFacts};
+use crate::http::client_ip::ClientIp;
+use crate::http::forwarded::X_FORWARDED_PROTO;
+use crate::http::sanitize::{self, Sanitized};
+use crate::http::{Upgrade, client_ip, forwarded};
+use crate::policy::ResponseEdits;
+use crate::route::{Found, Query};
+use crate::snapshot::{ListenerSnapshot, PortSnapshot, Target};
+use crate::traffic::ForwardContext;
+use crate::{Body, Error};
+
+/// Where a request arrived.
+pub(super) struct Step<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) conn: &'a ConnInfo,
+    pub(super) port: &'a PortSnapshot,
+    pub(super) listener: &'a ListenerSnapshot,
+}
+
+/// A request with its body and, if the client wants to switch protocols, its connection.
+pub(super) struct Arrived {
+    pub(super) head: request::Parts,
+    pub(super) body: Body,
+    pub(super) connection: Option<OnUpgrade>,
+}
+
+impl Step<'_> {
+    /// Takes a request from its arrival to its answer. `edits` gets what guards add to the response,
+    /// whoever gives it.
+    pub(super) async fn answer(
+        &self,
+        arrived: Arrived,
+        exchange: &mut Exchange,
+        edits: &mut ResponseEdits,
+    ) -> Result<Response<Body>, Refusal> {
+        let Arrived {
+            mut head,
+            body,
+            connection,
+        } = arrived;
+        let settings = &self.listener.settings;
+        let asked = sanitize::request(&mut head, settings, self.conn.tls.is_some())?;
+        settings.headers.early.apply(&mut head.headers);
+        let client = self.find_client(&mut head, exchange)?;
+        self.health_check(&head)?;
+        self.check_authority(asked.authority.host())?;
+        let found = self.find_rule(&head, asked.authority.host(), exchange)?;
+        for guard in &found.payload.rule.guards {
+            edits.extend(guard.check(&mut head)?);
+        }
+        self.redirect(&found, &head, &asked)?;
+        let upgrade = check_upgrade(&found, &asked)?;
+        self.edit(&found, &mut head, &asked)?;
+        exchange.note_forwarded(&head);
+        let request = Request::from_parts(head, body);
+        let switch = upgrade.zip(connection);
+        self.forward(&found, request, switch, client, exchange)
+            .await
+    }
+
+    /// Step 4.
+    fn find_client(
+        &self,
+        head: &mut request::Parts,
+        exchange: &mut Exchange,
+    ) -> Result<ClientIp, Refusal> {
+        let settings = &self.listener.settings;
+        let found = client_ip::find(self.conn.peer.ip(), &head.headers, &settings.client_ip)?;
+        if found.named {
+            exchange.entry.client = found.ip;
+            exchange.entry.client_port = 0;
+        }
+        forwarded::apply(&mut head.headers, self.conn, settings)?;
+        let client = ClientIp(found.ip);
+        head.extensions.insert(client);
+        Ok(client)
+    }
+
+    /// Step 5.
+    fn health_check(&self, head: &request::Parts) -> Result<(), Refusal> {
+        if self.listener.settings.health_check_path.as_deref() != Some(head.uri.path()) {
+            return Ok(());
+        }
+        let leaving = self.shared.drain.is_leaving();
+        Err(Refusal::health(if leaving {
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            StatusCode::OK
+        }))
+    }
+
+    /// Step 6: one connection serves one listener, or a client could reach past another's policies
+    /// (Gateway API, `Listener.hostname`).
+    fn check_authority(&self, host: &str) -> Result<(), Error> {
+        if self.port.listeners.len() == 1 {
+            return Ok(());
+        }
+        match self.port.by_host.find(host) {
+            Some(index) if std::ptr::eq(&self.port.listeners[*index], self.listener) => Ok(()),
+            Some(_) => Err(Error::Misdirected),
+            None => Err(Error::NoRoute),
+        }
+    }
+
+    /// Step 7.
+    fn find_rule(
+        &self,
+        head: &request::Parts,
+        host: &str,
+        exchange: &mut Exchange,
+    ) -> Result<Found<'_, Target>, Refusal> {
+        let query = Query {
+            host,
+            path: head.uri.path(),
+            query: head.uri.query(),
+            method: &head.method,
+            headers: &head.headers,
+        };
+        let found = self
+            .listener
+            .table
+            .find(&query, self.listener.settings.strict_host)
+            .ok_or(Error::NoRoute)?;
+        let target = found.payload;
+        if exchange.logged {
+            exchange.entry.rule = Some(RuleName {
+                route: target.rule.route.clone(),
+                rule: target.rule.index,
+                matched: target.matched,
+                hostname: target.hostname.clone(),
+            });
+        }
+        if self.listener.failed {
+            return Err(Error::Failed(StatusCode::INTERNAL_SERVER_ERROR).into());
+        }
+        match target.rule.respond {
+            Some(status) => Err(Error::Failed(status).into()),
+            None => Ok(found),
+        }
+    }
+
+    /// Step 9.
+    fn redirect(
+        &self,
+        found: &Found<'_, Target>,
+        head: &request::Parts,
+        asked: &Sanitized,
+    ) -> Result<(), Refusal> {
+        let rule = &found.payload.rule;
+        let Some(redirect) = &rule.redirect else {
+            return Ok(());
+        };
+        let scheme = head
+            .headers
+            .get(X_FORWARDED_PROTO)
+            .and_then(|scheme| scheme.to_str().ok());
+        let facts = RedirectFacts {
+            scheme: scheme.unwrap_or_default(),
+            authority: &asked.authority,
+            listener_port: self.listener.port,
+            path: head.uri.path_and_query().ok_or_else(broken)?,
+            matched_prefix: matched_prefix(found, head),
+        };
+        let (status, location) = redirect.location(facts).map_err(|_| broken())?;
+        let mut response = Response::new(Body::Empty);
+        *response.status_mut() = status;
+        response.headers_mut().insert(LOCATION, location);
+        for edit in rule.response_edits.iter().rev() {
+            edit.apply(response.headers_mut());
+        }
+        Err(Refusal::Response(Box::new(response)))
+    }
+
+    /// Step 11.
+    fn edit(
+        &self,
+        found: &Found<'_, Target>,
+        head: &mut request::Parts,
+        asked: &Sanitized,
+    ) -> Result<(), Error> {
+        let rule = &found.payload.rule;
+        for edit in &rule.request_edits {
+            edit.apply(&mut head.headers);
+        }
+        if let Some(rewrite) = &rule.rewrite {
+            let prefix = matched_prefix(found, head).map(str::to_owned);
+            let envoy_headers = self.listener.settings.headers.envoy_headers;
+            rewrite
+                .apply(head, &asked.authority, prefix.as_deref(), envoy_headers)
+                .map_err(|_| broken())?;
+        }
+        Ok(())
+    }
+
+    /// Step 12 and the rule's part of step 13.
+    async fn forward(
+        &self,
+        found: &Found<'_, Target>,
+        mut request: Request<Body>,
+        switch: Option<(&Upgrade, OnUpgrade)>,
+        client: ClientIp,
+        exchange: &mut Exchange,
+    ) -> Result<Response<Body>, Refusal> {
+        let rule = &found.payload.rule;
+        let settings = &self.listener.settings;
+        let context = ForwardContext {
+            client: client.0,
+            observer: &self.shared.observer,
+            envoy_headers: settings.headers.envoy_headers,
+            preserve_header_case: settings.http1.preserve_header_case,
+            upgrade: switch.as_ref().map(|(upgrade, _)| *upgrade),
+        };
+        let picked = rule.forwarder.pick()?;
+        for filter in picked.filters() {
+            if let Filter::RequestHeaders(edits) = filter {
+                edits.apply(request.headers_mut());
+            }
+        }
+        let progress = exchange.progress().cloned();
+        let forwarding = picked.forward(&context, request);
+        let result = timers::run(
+            forwarding,
+            &settings.timeouts,
+            progress.as_ref(),
+            rule.bounded,
+        )
+        .await?;
+        let forwarded = result.map_err(|failure| exchange.note_failed(failure))?;
+        exchange.note_answered(&forwarded);
+        let mut response = forwarded.response;
+        if let Some(cookie) = forwarded.set_cookie {
+            response.headers_mut().append(SET_COOKIE, cookie);
+        }
+        if let (Some((_, client)), Some(backend)) = (switch, forwarded.upgrade) {
+            exchange.join(client, backend, settings.timeouts.stream_idle);
+        }
+        for filter in picked.filters() {
+            if let Filter::ResponseHeaders(edits) = filter {
+                edits.apply(response.headers_mut());
+            }
+        }
+        for edit in rule.response_edits.iter().rev() {
+            edit.apply(response.headers_mut());
+        }
+        Ok(response)
+    }
+}
+
+/// Step 10.
+fn check_upgrade<'a>(
+    found: &Found<'_, Target>,
+    asked: &'a Sanitized,
+) -> Result<Option<&'a Upgrade>, Error> {
+    match &asked.upgrade {
+        Some(upgrade) if !upgrade.is_one_of(&found.payload.rule.upgrades) => {
+            Err(Error::UpgradeRefused)
+        }
+        upgrade => Ok(upgrade.as_ref()),
+    }
+}
+
+/// The part of the path that a rule with a prefix matched.
+fn matched_prefix<'h>(found: &Found<'_, Target>, head: &'h request::Parts) -> Option<&'h str> {
+    head.uri.path().get(..found.prefix?)
+}
+
+/// A filter that cannot be applied fails closed.
+fn broken() -> Error {
+    Error::Failed(StatusCode::INTERNAL_SERVER_ERROR)
+}

@@ -1,0 +1,162 @@
+//! HTTP/1 on one connection: hyper's codec, our timers and error answers.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use hyper::server::conn::http1::Builder;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use super::activity::Activity;
+use super::codec_error::{self, Refusal, Reply};
+use super::service::Answering;
+use super::timers::{Expiry, Limits, Signal, Timers};
+use super::watched::Watched;
+use super::{Handler, Session};
+use crate::observer::Event;
+use crate::plan::ListenerSettings;
+
+/// hyper's lower bound for its buffers.
+const MIN_BUFFER: usize = 8 * 1024;
+/// Bytes buffered in each direction unless a policy says otherwise.
+const BUFFER: usize = 64 * 1024;
+/// How long a closed connection is read on, so that the client gets our last answer and not a
+/// reset. Envoy's delayed close takes as long.
+const LINGER: Duration = Duration::from_secs(1);
+/// How much is read in that time.
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// How serving ended.
+enum End {
+    /// By the codec: nothing more is expected, or its error.
+    Codec(Result<(), hyper::Error>),
+    /// By us.
+    Expired(Expiry),
+}
+
+/// Serves HTTP/1 until the connection ends or is upgraded.
+pub(crate) async fn serve<Io, H>(io: Io, session: Session<H>)
+where
+    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handler,
+{
+    let Session {
+        info,
+        settings,
+        handler,
+        observer,
+        drain,
+        open,
+        ..
+    } = session;
+    let activity = Arc::new(Activity::new(
+        open,
+        drain.clone(),
+        settings.limits.max_requests,
+    ));
+    let service = Answering {
+        handler,
+        info: info.clone(),
+        activity: activity.clone(),
+        http1: true,
+    };
+    let io = TokioIo::new(Watched::new(io, activity.clone(), true));
+    let mut timers = Timers::new(activity.clone(), Limits::new(&settings, 1), &drain);
+    let mut connection = builder(&settings)
+        .serve_connection(io, service)
+        .with_upgrades();
+    let mut was_idle = false;
+
+    let end = poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
+                return Poll::Ready(End::Codec(result));
+            }
+            match std::task::ready!(timers.poll(cx)) {
+                Signal::Aged if !settings.http1.close_at_max_duration => activity.make_last(),
+                Signal::Drain | Signal::Aged => {
+                    timers.note_closing();
+                    was_idle = activity.is_idle();
+                    activity.make_last();
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
+                Signal::Expired(expiry) => return Poll::Ready(End::Expired(expiry)),
+            }
+        }
+    })
+    .await;
+
+    let Some(parts) = connection.into_parts() else {
+        return; // Upgraded: the bytes are somebody else's now.
+    };
+    let max_head = settings.headers.max_request_head;
+    let reply = find_reply(&end, &activity, &parts.read_buf, max_head);
+    let refusal = reply.map(|reply| {
+        let mut refusal = reply.into();
+        parts.service.handler.refuse(&info, &mut refusal);
+        observer.observe(&Event::CodecError(info.port, refusal.details));
+        refusal
+    });
+    let orderly = matches!(end, End::Codec(Ok(()))) && !was_idle;
+    if refusal.is_some() || orderly {
+        say_goodbye(parts.io.into_inner().into_inner(), refusal, &activity).await;
+    }
+}
+
+fn builder(settings: &ListenerSettings) -> Builder {
+    let mut builder = Builder::new();
+    let max_head = settings.headers.max_request_head;
+    let buffer = settings.limits.buffer.unwrap_or(BUFFER);
+    builder
+        .max_header_size(max_head)
+        .max_buf_size(buffer.max(max_head).max(MIN_BUFFER))
+        .header_read_timeout(None)
+        .preserve_header_case(settings.http1.preserve_header_case)
+        .half_close(false);
+    builder
+}
+
+/// What is to be said before the connection is closed.
+fn find_reply(end: &End, activity: &Activity, rest: &[u8], max_head: usize) -> Option<Reply> {
+    match (end, activity.withheld()) {
+        (End::Codec(Err(error)), Some(status)) => Some(codec_error::reply(
+            status,
+            &error.to_string(),
+            rest,
+            max_head,
+        )),
+        (End::Expired(Expiry::Head), _) if activity.is_quiet() => Some(codec_error::HEAD_TIMEOUT),
+        (End::Expired(Expiry::Request), _) if activity.is_quiet() => {
+            Some(codec_error::REQUEST_TIMEOUT)
+        }
+        (End::Expired(Expiry::Body), _) if activity.is_quiet() => Some(codec_error::BODY_TIMEOUT),
+        _ => None,
+    }
+}
+
+/// Writes the last answer, if there is one, and reads on for a while.
+async fn say_goodbye<Io>(mut io: Io, refusal: Option<Refusal>, activity: &Activity)
+where
+    Io: AsyncRead + AsyncWrite + Unpin,
+{
+    let goodbye = async {
+        if let Some(refusal) = refusal {
+            io.write_all(&refusal.to_bytes()).await?;
+            io.shutdown().await?;
+        }
+        let mut sink = [0; 1024];
+        let mut left = LINGER_BYTES;
+        while !activity.has_ended() && left > 0 {
+            match io.read(&mut sink).await? {
+                0 => break,
+                n => left = left.saturating_sub(n),
+            }
+        }
+        std::io::Result::Ok(())
+    };
+    // Whatever goes wrong here, the connection is over.
+    let _ = tokio::time::timeout(LINGER, goodbye).await;
+}

@@ -1,0 +1,187 @@
+//! HTTP/2 with prior knowledge.
+
+use http_body_util::BodyExt;
+use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper_util::rt::TokioExecutor;
+
+use super::*;
+
+async fn connect(
+    rig: &Rig,
+) -> (
+    SendRequest<Body>,
+    tokio::task::JoinHandle<hyper::Result<()>>,
+) {
+    let io = TokioIo::new(rig.connect().await.0);
+    let (sender, connection) = handshake(TokioExecutor::new(), io).await.unwrap();
+    (sender, tokio::spawn(connection))
+}
+
+fn request(path: &str, body: impl Into<Body>) -> Request<Body> {
+    Request::builder()
+        .uri(format!("http://a.test{path}"))
+        .body(body.into())
+        .unwrap()
+}
+
+async fn text(response: Response<Incoming>) -> String {
+    let body = soon(response.into_body().collect()).await.unwrap();
+    String::from_utf8(body.to_bytes().to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn streams_are_answered_side_by_side() {
+    let rig = Rig::plain(|_| {}).await;
+    let (mut sender, _) = connect(&rig).await;
+
+    let slow = sender.send_request(request("/slow", ""));
+    let quick = soon(sender.send_request(request("/echo", "hello")))
+        .await
+        .unwrap();
+
+    assert_eq!(text(quick).await, "hello");
+    assert_eq!(text(soon(slow).await.unwrap()).await, "slow");
+    assert_eq!(rig.events.count("ConnectionOpened"), 1);
+}
+
+#[tokio::test]
+async fn a_drain_ends_idle_connections_and_lets_streams_finish() {
+    let rig = Rig::plain(|_| {}).await;
+    let (mut sender, connection) = connect(&rig).await;
+    let (mut idle_sender, idle) = connect(&rig).await;
+    soon(idle_sender.send_request(request("/", "")))
+        .await
+        .unwrap();
+    let slow = tokio::spawn(sender.send_request(request("/slow", "")));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+
+    rig.drain.start();
+
+    soon(idle).await.unwrap().unwrap();
+    assert_eq!(text(soon(slow).await.unwrap().unwrap()).await, "slow");
+    soon(connection).await.unwrap().unwrap();
+    assert!(rig.drain.drained(tokio::time::Instant::now() + SOON).await);
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed() {
+    let rig = Rig::plain(|s| s.timeouts.idle = Some(Duration::from_millis(200))).await;
+    let (mut sender, connection) = connect(&rig).await;
+
+    let slow = soon(sender.send_request(request("/slow", "")))
+        .await
+        .unwrap();
+
+    assert_eq!(text(slow).await, "slow", "a stream is no idleness");
+    let _ = soon(connection).await.unwrap();
+    rig.events.expect("ConnectionClosed").await;
+}
+
+#[tokio::test]
+async fn an_idle_client_is_told_that_the_connection_ends() {
+    let rig = Rig::plain(|s| s.timeouts.idle = Some(Duration::from_millis(200))).await;
+    let mut client = rig.connect().await;
+
+    client.send(crate::conn::opening::PREFACE).await;
+    client.send([0, 0, 0, 4, 0, 0, 0, 0, 0]).await;
+    let mut bytes = Vec::new();
+    while !frame_types(&bytes).contains(&7) {
+        assert!(
+            soon(client.0.read_buf(&mut bytes)).await.unwrap() > 0,
+            "no GOAWAY"
+        );
+    }
+}
+
+/// The types of the complete frame heads in `bytes` (RFC 9113, section 4.1).
+fn frame_types(mut bytes: &[u8]) -> Vec<u8> {
+    let mut types = Vec::new();
+    while let [a, b, c, kind, _, _, _, _, _, rest @ ..] = bytes {
+        let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+        types.push(*kind);
+        bytes = rest.get(length..).unwrap_or_default();
+    }
+    types
+}
+
+#[tokio::test]
+async fn the_last_of_the_allowed_requests_ends_the_connection() {
+    let rig = Rig::plain(|s| s.limits.max_requests = Some(2)).await;
+    let (mut sender, connection) = connect(&rig).await;
+
+    for _ in 0..2 {
+        let response = soon(sender.send_request(request("/", ""))).await.unwrap();
+        assert_eq!(text(response).await, "ok");
+    }
+
+    soon(connection).await.unwrap().unwrap();
+    assert!(soon(sender.send_request(request("/", ""))).await.is_err());
+}
+
+#[tokio::test]
+async fn paced_resets_are_cut_off() {
+    let rig = Rig::plain(|_| {}).await;
+    let (mut sender, connection) = connect(&rig).await;
+    let mut resets = 0;
+
+    while !connection.is_finished() && resets < 1000 {
+        let never = sender.send_request(request("/never", ""));
+        // Long enough for the stream to be accepted and put to the handler.
+        let _ = tokio::time::timeout(Duration::from_millis(3), never).await;
+        resets += 1;
+    }
+
+    assert!((100..1000).contains(&resets), "cut off after {resets}");
+    rig.events.expect("premature_resets").await;
+    rig.events.expect("ConnectionClosed").await;
+}
+
+#[tokio::test]
+async fn streams_reset_before_they_are_seen_are_cut_off() {
+    let rig = Rig::plain(|_| {}).await;
+    let mut client = rig.connect().await;
+    let mut bytes = crate::conn::opening::PREFACE.to_vec();
+    bytes.extend_from_slice(&[0, 0, 0, 4, 0, 0, 0, 0, 0]); // SETTINGS
+    for stream in (1..2001_u32).step_by(2) {
+        let id = stream.to_be_bytes();
+        // HEADERS: GET, http, /, as indexed fields; then RST_STREAM with CANCEL.
+        bytes.extend_from_slice(&[0, 0, 3, 1, 5, id[0], id[1], id[2], id[3], 0x82, 0x86, 0x84]);
+        bytes.extend_from_slice(&[0, 0, 4, 3, 0, id[0], id[1], id[2], id[3], 0, 0, 0, 8]);
+    }
+
+    let _ = client.0.write_all(&bytes).await;
+    let answer = client.rest().await;
+
+    assert!(!answer.is_empty());
+    rig.events.expect("Abuse").await;
+    rig.events.expect("ConnectionClosed").await;
+}
+
+#[tokio::test]
+async fn an_http2_mistake_is_a_codec_error() {
+    let rig = Rig::plain(|_| {}).await;
+    let mut client = rig.connect().await;
+    client.send(crate::conn::opening::PREFACE).await;
+    client.send([0, 0, 0, 4, 0, 0, 0, 0, 0]).await;
+
+    client.send([0, 0, 1, 0, 0, 0, 0, 0, 0, 0]).await; // DATA on stream 0
+
+    client.rest().await;
+    rig.events.expect("http2.protocol_error").await;
+}
+
+#[tokio::test]
+async fn a_head_beyond_the_limit_is_refused() {
+    let rig = Rig::plain(|s| s.headers.max_request_head = 1024).await;
+    let (mut sender, _) = connect(&rig).await;
+    let mut long = request("/", "");
+    long.headers_mut()
+        .insert("x-long", "a".repeat(1500).parse().unwrap());
+
+    let answer = soon(sender.send_request(long)).await;
+
+    match answer {
+        Ok(response) => assert_eq!(response.status(), 431),
+        Err(error) => panic!("{error:?}"),
+    }
+}

@@ -1,0 +1,144 @@
+//! Sockets and workers.
+
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+
+use super::*;
+use crate::conn::listeners::WantedPort;
+use crate::conn::{Listeners, Workers};
+
+const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+fn config(port: u16, listener: &Arc<ListenerConfig>) -> Arc<ArcSwap<PortConfig>> {
+    Arc::new(ArcSwap::from_pointee(PortConfig {
+        slot: 0,
+        port,
+        tcp: TcpSettings::default(),
+        transport: Transport::Plain(listener.clone()),
+    }))
+}
+
+fn wanted(port: u16) -> WantedPort {
+    (vec![LOCAL], config(port, &listener_config(|_| {})))
+}
+
+/// A port that nobody listens on right now.
+fn free_port() -> u16 {
+    let socket = std::net::TcpListener::bind((LOCAL, 0)).unwrap();
+    socket.local_addr().unwrap().port()
+}
+
+fn workers() -> (Workers, Listeners) {
+    let workers = Workers::start(2, |_| Toy, Arc::new(()), Drain::new()).unwrap();
+    let listeners = Listeners::new(&workers);
+    (workers, listeners)
+}
+
+async fn connect(port: u16) -> Client {
+    Client(soon(TcpStream::connect((LOCAL, port))).await.unwrap())
+}
+
+async fn is_served(client: &mut Client) -> bool {
+    client.send(GET).await;
+    client.answer().await.0.starts_with("http/1.1 200")
+}
+
+#[tokio::test]
+async fn all_workers_serve_every_port_and_stop_when_told() {
+    let (workers, mut listeners) = workers();
+    listeners.reconcile(&[wanted(0)]).unwrap();
+    let port = listeners.addresses().first().unwrap().port();
+
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        let mut client = connect(port).await;
+        assert!(is_served(&mut client).await);
+        clients.push(client);
+    }
+    workers.drain().start();
+    let drained = workers
+        .drain()
+        .drained(tokio::time::Instant::now() + SOON)
+        .await;
+    drop(listeners);
+    tokio::task::spawn_blocking(|| workers.stop())
+        .await
+        .unwrap();
+
+    assert!(drained);
+    for mut client in clients {
+        assert_eq!(client.rest().await, "");
+    }
+    assert!(TcpStream::connect((LOCAL, port)).await.is_err());
+}
+
+#[tokio::test]
+async fn an_unchanged_port_keeps_its_connections_and_a_removed_one_drains() {
+    let (_workers, mut listeners) = workers();
+    let (a, b) = (wanted(free_port()), wanted(free_port()));
+    let (port_a, port_b) = (a.1.load().port, b.1.load().port);
+    listeners.reconcile(&[a.clone(), b]).unwrap();
+    let (mut on_a, mut on_b) = (connect(port_a).await, connect(port_b).await);
+    assert!(is_served(&mut on_a).await && is_served(&mut on_b).await);
+
+    listeners.reconcile(&[a, wanted(free_port())]).unwrap();
+
+    assert_eq!(on_b.rest().await, "");
+    assert!(is_served(&mut on_a).await);
+    assert!(is_served(&mut connect(port_a).await).await);
+    assert_eq!(listeners.addresses().len(), 2);
+}
+
+#[tokio::test]
+async fn a_failure_to_bind_changes_nothing_and_names_the_address() {
+    let (_workers, mut listeners) = workers();
+    let old = wanted(free_port());
+    let old_port = old.1.load().port;
+    listeners.reconcile(&[old]).unwrap();
+    let foreign = std::net::TcpListener::bind((LOCAL, 0)).unwrap();
+    let taken = foreign.local_addr().unwrap();
+    let before = listeners.addresses();
+
+    let errors = listeners
+        .reconcile(&[wanted(taken.port()), wanted(free_port())])
+        .unwrap_err();
+
+    assert_eq!(errors.len(), 1);
+    assert_eq!(errors[0].address, taken);
+    assert_eq!(listeners.addresses(), before);
+    assert!(is_served(&mut connect(old_port).await).await);
+}
+
+#[tokio::test]
+async fn new_settings_hold_from_the_next_connection_on() {
+    let (_workers, mut listeners) = workers();
+    let port = free_port();
+    let first = config(port, &listener_config(|_| {}));
+    listeners
+        .reconcile(&[(vec![LOCAL], first.clone())])
+        .unwrap();
+    let mut old = connect(port).await;
+    assert!(is_served(&mut old).await);
+    let closed = listener_config(|s| s.limits.connections = Some(0));
+
+    first.store(config(port, &closed).load_full());
+    let refused = connect(port).await.rest().await;
+    listeners.reconcile(&[wanted(port)]).unwrap();
+    let mut new = connect(port).await;
+
+    assert_eq!(refused, "");
+    assert!(is_served(&mut old).await);
+    assert!(is_served(&mut new).await, "another place for the same port");
+    assert_eq!(closed.connections.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn an_address_wanted_twice_is_bound_once() {
+    let (_workers, mut listeners) = workers();
+    let port = free_port();
+
+    listeners.reconcile(&[wanted(port), wanted(port)]).unwrap();
+
+    assert_eq!(listeners.addresses().len(), 1);
+    assert!(is_served(&mut connect(port).await).await);
+}

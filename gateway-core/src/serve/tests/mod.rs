@@ -1,0 +1,272 @@
+//! Tests with real sockets: a toy handler behind the whole of accepting and serving.
+
+mod drain;
+mod http1;
+mod http2;
+mod listeners;
+mod stalls;
+mod timeouts;
+mod tls;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use http::{Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{Handler, Refusal};
+use crate::Body;
+use crate::conn::listener::Server;
+use crate::conn::{ConnInfo, Drain, ListenerConfig, PortConfig, Transport, serve_listener};
+use crate::observer::{Event, Observer};
+use crate::plan::{ListenerId, ListenerSettings, TcpSettings};
+
+/// No test waits longer for anything that must happen.
+const SOON: Duration = Duration::from_secs(20);
+const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
+
+/// Answers by path.
+#[derive(Clone, Debug)]
+struct Toy;
+
+impl Handler for Toy {
+    type Future = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
+    fn handle(&self, conn: &Arc<ConnInfo>, request: Request<Incoming>) -> Self::Future {
+        let conn = conn.clone();
+        Box::pin(async move { answer(&conn, request).await })
+    }
+
+    fn refuse(&self, conn: &Arc<ConnInfo>, refusal: &mut Refusal) {
+        let peer = conn.tcp_peer.ip().to_string().parse().unwrap();
+        refusal.headers.insert("x-refused", peer);
+    }
+}
+
+async fn answer(conn: &ConnInfo, request: Request<Incoming>) -> Response<Body> {
+    match request.uri().path() {
+        "/echo" => Response::new(request.into_body().into()),
+        "/slow" => {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            Response::new("slow".into())
+        }
+        "/never" => std::future::pending().await,
+        "/bad" => {
+            let mut response = Response::new("mine".into());
+            *response.status_mut() = StatusCode::BAD_REQUEST;
+            response
+        }
+        "/empty-bad" => {
+            let mut response = Response::new(Body::Empty);
+            *response.status_mut() = StatusCode::BAD_REQUEST;
+            response
+        }
+        "/big" => Response::new(bytes::Bytes::from(vec![b'x'; 64 << 20]).into()),
+        "/endless" => Response::new(Body::new(Endless)),
+        "/peer" => Response::new(conn.peer.to_string().into()),
+        "/tls" => Response::new(format!("{:?}", conn.tls).into()),
+        "/upgrade" => upgrade(request),
+        "/tunnel" => tunnel(request).await,
+        _ => Response::new("ok".into()),
+    }
+}
+
+/// A body without end.
+struct Endless;
+
+impl http_body::Body for Endless {
+    type Data = bytes::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
+        let data = bytes::Bytes::from_static(&[b'x'; 4096]);
+        std::task::Poll::Ready(Some(Ok(http_body::Frame::data(data))))
+    }
+}
+
+/// Switches to a protocol in which every byte comes back.
+fn upgrade(mut request: Request<Incoming>) -> Response<Body> {
+    let client = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let io = TokioIo::new(client.await.unwrap());
+        let (mut read, mut write) = tokio::io::split(io);
+        let _ = tokio::io::copy(&mut read, &mut write).await;
+        let _ = write.shutdown().await;
+    });
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, "upgrade".parse().unwrap());
+    headers.insert(header::UPGRADE, "echo".parse().unwrap());
+    response
+}
+
+/// Asks the backend, whose port is the query, for an upgrade, and joins the two.
+async fn tunnel(mut request: Request<Incoming>) -> Response<Body> {
+    let port: u16 = request.uri().query().unwrap().parse().unwrap();
+    let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection.with_upgrades());
+    let ask = Request::builder()
+        .uri("/upgrade")
+        .header(header::HOST, "backend")
+        .header(header::CONNECTION, "upgrade")
+        .header(header::UPGRADE, "echo")
+        .body(Body::Empty)
+        .unwrap();
+    let mut response = sender.send_request(ask).await.unwrap();
+    let backend = hyper::upgrade::on(&mut response);
+    let client = hyper::upgrade::on(&mut request);
+    super::upgrade::tunnel(client, backend, Some(Duration::from_secs(60)));
+    response.map(|_| Body::Empty)
+}
+
+/// Remembers events, as text.
+#[derive(Debug, Default)]
+struct Recorder(Mutex<Vec<String>>);
+
+impl Observer for Recorder {
+    fn observe(&self, event: &Event<'_>) {
+        self.0.lock().unwrap().push(format!("{event:?}"));
+    }
+}
+
+impl Recorder {
+    fn count(&self, text: &str) -> usize {
+        let events = self.0.lock().unwrap();
+        events.iter().filter(|event| event.contains(text)).count()
+    }
+
+    async fn expect(&self, text: &str) {
+        eventually(|| self.count(text) > 0)
+            .await
+            .unwrap_or_else(|()| panic!("no {text} in {:?}", self.0.lock().unwrap()));
+    }
+}
+
+/// A served port.
+struct Rig {
+    address: SocketAddr,
+    listener: Arc<ListenerConfig>,
+    events: Arc<Recorder>,
+    drain: Drain,
+}
+
+impl Rig {
+    /// A plain port.
+    async fn plain(edit: impl FnOnce(&mut ListenerSettings)) -> Self {
+        let listener = listener_config(edit);
+        Self::with(
+            TcpSettings::default(),
+            listener.clone(),
+            Transport::Plain(listener),
+        )
+        .await
+    }
+
+    async fn with(tcp: TcpSettings, listener: Arc<ListenerConfig>, transport: Transport) -> Self {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let port = address.port();
+        let config = Arc::new(ArcSwap::from_pointee(PortConfig {
+            slot: 0,
+            port,
+            tcp,
+            transport,
+        }));
+        let events = Arc::new(Recorder::default());
+        let drain = Drain::new();
+        let server = Server {
+            handler: Toy,
+            observer: events.clone(),
+        };
+        tokio::spawn(serve_listener(socket, config, server, drain.clone()));
+        Self {
+            address,
+            listener,
+            events,
+            drain,
+        }
+    }
+
+    async fn connect(&self) -> Client {
+        Client(TcpStream::connect(self.address).await.unwrap())
+    }
+
+    /// What comes back for these bytes until the connection ends.
+    async fn talk(&self, bytes: impl AsRef<[u8]>) -> String {
+        let mut client = self.connect().await;
+        client.send(bytes).await;
+        client.rest().await
+    }
+}
+
+fn listener_config(edit: impl FnOnce(&mut ListenerSettings)) -> Arc<ListenerConfig> {
+    let mut settings = ListenerSettings::default();
+    edit(&mut settings);
+    Arc::new(ListenerConfig {
+        id: ListenerId::default(),
+        settings: Arc::new(settings),
+        tls: None,
+        connections: Arc::default(),
+    })
+}
+
+/// A client that speaks in bytes.
+struct Client(TcpStream);
+
+impl Client {
+    async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).await.unwrap();
+    }
+
+    /// One answer with a Content-Length: its head and its body.
+    async fn answer(&mut self) -> (String, String) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(soon(self.0.read_u8()).await.expect("an answer"));
+        }
+        let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "))
+            .map_or(0, |length| length.parse().unwrap());
+        let mut body = vec![0; length];
+        soon(self.0.read_exact(&mut body)).await.unwrap();
+        (head, String::from_utf8(body).unwrap())
+    }
+
+    /// All bytes until the connection ends; a reset is an end, too.
+    async fn rest(&mut self) -> String {
+        let mut bytes = Vec::new();
+        let _ = soon(self.0.read_to_end(&mut bytes)).await;
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+/// `future`'s output, which must come within [`SOON`].
+async fn soon<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(SOON, future).await.expect("in time")
+}
+
+/// Waits until `is_so`, but not longer than [`SOON`].
+async fn eventually(mut is_so: impl FnMut() -> bool) -> Result<(), ()> {
+    let wait = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(SOON, wait).await.map_err(drop)
+}

@@ -1,0 +1,180 @@
+//! Clients that stop in the middle, in paused time: the bytes go through memory.
+
+use tokio::io::{DuplexStream, duplex};
+use tokio::time::Instant;
+
+use super::*;
+use crate::conn::Open;
+use crate::serve::{Session, serve_connection};
+
+/// A served connection; the receiver is told when it was let go.
+fn serve(drain: &Drain) -> (DuplexStream, Arc<Recorder>) {
+    let events = Arc::new(Recorder::default());
+    let address: SocketAddr = "192.0.2.1:1".parse().unwrap();
+    let session = Session {
+        info: Arc::new(ConnInfo {
+            tcp_peer: address,
+            peer: address,
+            local: address,
+            port: 80,
+            tls: None,
+        }),
+        settings: listener_config(|_| {}).settings.clone(),
+        handler: Toy,
+        observer: events.clone(),
+        drain: drain.clone(),
+        open: Open::new(80, events.clone(), drain),
+        proxy_expected: false,
+    };
+    let (client, server) = duplex(4096);
+    tokio::spawn(serve_connection(server, session));
+    (client, events)
+}
+
+/// Seconds from now until the connection is gone.
+async fn lifetime(events: &Recorder) -> u64 {
+    let start = Instant::now();
+    while events.count("ConnectionClosed") == 0 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(start.elapsed() < Duration::from_secs(10_000));
+    }
+    start.elapsed().as_secs()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_take_its_answer_is_closed() {
+    let (mut client, events) = serve(&Drain::new());
+
+    client
+        .write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
+
+    assert_eq!(lifetime(&events).await, 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_its_answer_slowly_is_not_closed() {
+    let (mut client, events) = serve(&Drain::new());
+    client
+        .write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
+
+    for _ in 0..10 {
+        client.read_exact(&mut [0; 4096]).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(29)).await;
+    }
+
+    assert_eq!(events.count("ConnectionClosed"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stops_is_answered_408_and_closed() {
+    let (mut client, events) = serve(&Drain::new());
+    let start = Instant::now();
+
+    client
+        .write_all(b"POST /never HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\nhalf")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+
+    assert_eq!(start.elapsed().as_secs(), 301);
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nstream timeout"), "{answer}");
+    assert_eq!(events.count("stream_idle_timeout"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_complete_may_wait_for_its_answer() {
+    let (mut client, events) = serve(&Drain::new());
+
+    client
+        .write_all(b"POST /never HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nhalf")
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_secs(5000)).await;
+
+    assert_eq!(events.count("ConnectionClosed"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_after_connecting_is_allowed_for_ten_seconds() {
+    let (_client, events) = serve(&Drain::new());
+
+    assert_eq!(lifetime(&events).await, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn idleness_is_allowed_for_an_hour() {
+    let (mut client, events) = serve(&Drain::new());
+    client.write_all(GET.as_bytes()).await.unwrap();
+
+    assert_eq!(lifetime(&events).await, 3600);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_request_that_comes_just_after_the_drain_began_is_answered() {
+    let drain = Drain::new();
+    let (mut client, _) = serve(&drain);
+    drain.start();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+
+    client.write_all(GET.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_http2_client_that_opens_no_window_is_closed() {
+    let (client, events) = serve(&Drain::new());
+    let io = TokioIo::new(client);
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, io)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let request = Request::builder()
+        .uri("http://a.test/endless")
+        .body(Body::Empty)
+        .unwrap();
+
+    let mut response = sender.send_request(request).await.unwrap();
+    for _ in 0..10 {
+        http_body_util::BodyExt::frame(&mut response)
+            .await
+            .unwrap()
+            .unwrap();
+        tokio::time::sleep(Duration::from_secs(200)).await;
+    }
+    let open_until_here = events.count("ConnectionClosed") == 0;
+
+    assert!(open_until_here);
+    assert_eq!(lifetime(&events).await, 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_early_answer_the_body_is_read_for_a_while() {
+    let (mut client, events) = serve(&Drain::new());
+    client
+        .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+
+    let mut sent = 0;
+    while client.write_all(&[b'x'; 4096]).await.is_ok() {
+        sent += 1;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+
+    assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
+    assert!((9..12).contains(&sent), "about a second: {sent}");
+    assert_eq!(events.count("ConnectionClosed"), 1);
+}

@@ -1,0 +1,175 @@
+//! Timers, with short limits. Upper bounds are generous; what must not happen early is checked by
+//! what happened before.
+
+use super::*;
+
+const SHORT: Duration = Duration::from_millis(200);
+
+#[tokio::test]
+async fn a_connection_without_a_byte_is_closed_without_a_word() {
+    let rig = Rig::plain(|s| s.timeouts.idle = Some(SHORT)).await;
+
+    let answer = rig.talk("").await;
+
+    assert_eq!(answer, "");
+    rig.events.expect("ConnectionClosed").await;
+    assert_eq!(rig.events.count("CodecError"), 0);
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_end_is_answered_408() {
+    let rig = Rig::plain(|s| s.timeouts.request_headers = Some(SHORT)).await;
+
+    let answer = rig.talk("GET / HTTP/1.1\r\nHost: a.test\r\n").await;
+
+    assert!(
+        answer.starts_with("HTTP/1.1 408 Request Timeout\r\n"),
+        "{answer}"
+    );
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    assert!(
+        answer.ends_with("\r\n\r\nrequest header timeout"),
+        "{answer}"
+    );
+    rig.events.expect("request_header_timeout").await;
+}
+
+#[tokio::test]
+async fn a_dripping_head_is_not_given_more_time() {
+    let rig = Rig::plain(|s| s.timeouts.request_headers = Some(SHORT)).await;
+    let client = rig.connect().await;
+    let (mut read, mut write) = client.0.into_split();
+
+    let drip = tokio::spawn(async move {
+        while write.write_all(b"G").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let mut answer = vec![0; 12];
+    soon(read.read_exact(&mut answer)).await.unwrap();
+
+    assert_eq!(answer, b"HTTP/1.1 408");
+    drip.abort();
+}
+
+#[tokio::test]
+async fn the_limit_for_requests_holds_for_their_heads() {
+    let rig = Rig::plain(|s| s.timeouts.request = Some(SHORT)).await;
+
+    let answer = rig.talk("GET / HTTP/1.1\r\nHost: a.test\r\n").await;
+
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nrequest timeout"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_but_a_slow_request_is_not() {
+    let rig = Rig::plain(|s| {
+        s.timeouts.idle = Some(SHORT);
+        s.timeouts.request_headers = Some(SHORT);
+    })
+    .await;
+    let mut client = rig.connect().await;
+
+    client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let (head, body) = client.answer().await;
+
+    assert!(head.starts_with("http/1.1 200"), "{head}");
+    assert_eq!(body, "slow");
+    assert_eq!(client.rest().await, "");
+}
+
+#[tokio::test]
+async fn the_head_of_a_later_request_has_its_own_time() {
+    let rig = Rig::plain(|s| s.timeouts.request_headers = Some(SHORT)).await;
+    let mut client = rig.connect().await;
+
+    client.send(GET).await;
+    client.answer().await;
+    tokio::time::sleep(SHORT * 2).await;
+    client.send(GET).await;
+    let (head, _) = client.answer().await;
+    client.send("GET / HTTP").await;
+
+    assert!(
+        head.starts_with("http/1.1 200"),
+        "idle time is no head time"
+    );
+    assert!(client.rest().await.starts_with("HTTP/1.1 408"));
+}
+
+#[tokio::test]
+async fn an_old_connection_ends_with_its_next_answer() {
+    let rig = Rig::plain(|s| s.limits.max_duration = Some(SHORT)).await;
+    let mut client = rig.connect().await;
+
+    client.send(GET).await;
+    let (young, _) = client.answer().await;
+    tokio::time::sleep(SHORT * 2).await;
+    client.send(GET).await;
+    let (old, _) = client.answer().await;
+
+    assert!(!young.contains("connection: close"));
+    assert!(old.contains("connection: close"));
+    assert_eq!(client.rest().await, "");
+}
+
+#[tokio::test]
+async fn an_old_connection_ends_at_once_if_so_configured() {
+    let rig = Rig::plain(|s| {
+        s.limits.max_duration = Some(SHORT);
+        s.http1.close_at_max_duration = true;
+    })
+    .await;
+    let mut client = rig.connect().await;
+
+    client.send(GET).await;
+    client.answer().await;
+
+    assert_eq!(client.rest().await, "");
+}
+
+#[tokio::test]
+async fn half_a_preface_is_not_waited_for_longer_than_a_head() {
+    let rig = Rig::plain(|s| {
+        s.timeouts.idle = Some(SHORT);
+        s.timeouts.request_headers = Some(SHORT);
+    })
+    .await;
+
+    let answer = rig.talk("PRI * HT").await;
+
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+}
+
+#[tokio::test]
+async fn surplus_connections_are_kept_a_while_and_closed() {
+    let rig = Rig::plain(|s| {
+        s.limits.connections = Some(1);
+        s.limits.close_delay = Some(SHORT);
+    })
+    .await;
+    let mut first = rig.connect().await;
+    first.send(GET).await;
+    first.answer().await;
+
+    let start = std::time::Instant::now();
+    let refused = rig.talk(GET).await;
+    let waited = start.elapsed();
+    drop(first);
+    rig.events.expect("ConnectionClosed").await;
+    let closed = || {
+        rig.listener
+            .connections
+            .load(std::sync::atomic::Ordering::Relaxed)
+            == 0
+    };
+    eventually(closed).await.unwrap();
+    let mut second = rig.connect().await;
+    second.send(GET).await;
+
+    assert_eq!(refused, "");
+    assert!(waited >= SHORT);
+    rig.events.expect("ConnectionRefused").await;
+    assert!(second.answer().await.0.starts_with("http/1.1 200"));
+}

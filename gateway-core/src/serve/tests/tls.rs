@@ -1,0 +1,170 @@
+//! TLS ports: which listener answers whom.
+
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::TlsConnector;
+use towergate_tls::NameMap;
+
+use super::*;
+
+/// A TLS port with the listeners of these patterns, each with a certificate for `name`.
+async fn rig(listeners: &[(&str, &str)], edit: fn(&mut ListenerSettings)) -> (Rig, RootCertStore) {
+    let mut map = NameMap::default();
+    let mut roots = RootCertStore::empty();
+    let mut last = None;
+    for (pattern, name) in listeners {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed([(*name).to_owned()]).unwrap();
+        roots.add(cert.der().clone()).unwrap();
+        let mut config = (*listener_config(edit)).clone();
+        config.id.listener = (*pattern).to_owned();
+        config.tls = Some(server(
+            cert.der().clone(),
+            PrivateKeyDer::Pkcs8(signing_key.serialize_der().into()),
+        ));
+        let config = Arc::new(config);
+        last = Some(config.clone());
+        map.insert(pattern.parse().unwrap(), config);
+    }
+    let tcp = TcpSettings {
+        inspection_timeout: Duration::from_millis(500),
+        ..TcpSettings::default()
+    };
+    let rig = Rig::with(tcp, last.unwrap(), Transport::Tls(map)).await;
+    (rig, roots)
+}
+
+fn server(certificate: CertificateDer<'static>, key: PrivateKeyDer<'static>) -> Arc<ServerConfig> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Arc::new(config)
+}
+
+/// The answer to a request for `/tls`, from a client that says `name`.
+async fn ask(
+    rig: &Rig,
+    roots: &RootCertStore,
+    name: &str,
+    alpn: &[&[u8]],
+) -> std::io::Result<String> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots.clone())
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let stream = rig.connect().await.0;
+    let mut stream = soon(TlsConnector::from(Arc::new(config)).connect(name, stream)).await?;
+    stream
+        .write_all(b"GET /tls HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .await?;
+    let mut answer = String::new();
+    soon(stream.read_to_string(&mut answer)).await?;
+    Ok(answer)
+}
+
+#[tokio::test]
+async fn the_listener_is_chosen_by_the_server_name() {
+    let listeners = [
+        ("one.test", "one.test"),
+        ("*.wild.test", "a.wild.test"),
+        ("*", "other.test"),
+    ];
+    let (rig, roots) = rig(&listeners, |_| {}).await;
+
+    for (name, pattern) in [
+        ("one.test", "one.test"),
+        ("ONE.test", "one.test"),
+        ("a.wild.test", "*.wild.test"),
+        ("other.test", "*"),
+    ] {
+        let answer = ask(&rig, &roots, name, &[b"http/1.1"]).await.unwrap();
+
+        let lower = name.to_lowercase();
+        assert!(
+            answer.contains(&format!("server_name: Some({lower:?})")),
+            "{answer}"
+        );
+        assert!(answer.contains("version: \"TLSv1.3\""), "{answer}");
+        assert!(answer.contains("cipher: \"TLS_AES_"), "{answer}");
+        rig.events.expect(&format!("listener: {pattern:?}")).await;
+    }
+}
+
+#[tokio::test]
+async fn without_alpn_the_first_bytes_decide() {
+    let (rig, roots) = rig(&[("*", "a.test")], |_| {}).await;
+
+    let answer = ask(&rig, &roots, "a.test", &[]).await.unwrap();
+
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("alpn: None"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_name_without_a_listener_is_closed_without_an_alert() {
+    let (rig, roots) = rig(&[("one.test", "one.test")], |_| {}).await;
+
+    let unknown = ask(&rig, &roots, "two.test", &[]).await.unwrap_err();
+    let address = ask(&rig, &roots, "127.0.0.1", &[]).await.unwrap_err();
+
+    for error in [unknown, address] {
+        assert!(
+            matches!(
+                error.kind(),
+                std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset
+            ),
+            "{error:?}"
+        );
+    }
+    rig.events.expect("no_listener").await;
+}
+
+#[tokio::test]
+async fn an_address_in_place_of_a_name_goes_to_the_listener_for_every_name() {
+    let (rig, roots) = rig(&[("*", "127.0.0.1"), ("one.test", "one.test")], |_| {}).await;
+
+    let answer = ask(&rig, &roots, "127.0.0.1", &[]).await.unwrap();
+
+    assert!(answer.contains("server_name: None"), "{answer}");
+}
+
+#[tokio::test]
+async fn what_is_no_tls_is_closed_and_told_apart() {
+    let cases: [(&[u8], &str); 4] = [
+        (GET.as_bytes(), "plain_http"),
+        (b"\0\x01\x02 nonsense", "no_tls"),
+        (
+            b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n",
+            "UnexpectedProxyHeader",
+        ),
+        (b"\x16\x03\x01", "client_hello_timeout"),
+    ];
+    for (bytes, word) in cases {
+        let (rig, _) = rig(&[("*", "a.test")], |_| {}).await;
+
+        let answer = rig.talk(bytes).await;
+
+        assert_eq!(answer, "", "{bytes:?}");
+        rig.events.expect(word).await;
+        rig.events.expect("ConnectionClosed").await;
+    }
+}
+
+#[tokio::test]
+async fn a_surplus_connection_is_refused_after_its_listener_is_known() {
+    let (rig, roots) = rig(&[("*", "a.test")], |s| s.limits.connections = Some(0)).await;
+
+    let error = ask(&rig, &roots, "a.test", &[]).await.unwrap_err();
+
+    assert!(error.kind() != std::io::ErrorKind::TimedOut, "{error:?}");
+    rig.events.expect("ConnectionRefused").await;
+}

@@ -1,0 +1,271 @@
+//! Which kinds are read, in which versions, and what is said about the others.
+
+use super::nearest::nearest;
+
+/// The API group of Gateway API.
+const GATEWAY: &str = "gateway.networking.k8s.io";
+/// The API group of Envoy Gateway.
+const ENVOY: &str = "gateway.envoyproxy.io";
+
+/// A kind that is read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Kind {
+    /// Which one.
+    pub(crate) id: KindId,
+    /// Its name.
+    pub(crate) name: &'static str,
+    group: &'static str,
+    versions: &'static [&'static str],
+    /// Whether its objects live in namespaces.
+    pub(crate) namespaced: bool,
+    /// Whether what is read is its `spec`; if not, it is the object itself.
+    pub(crate) spec: bool,
+}
+
+/// The kinds that are read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum KindId {
+    GatewayClass,
+    Gateway,
+    HttpRoute,
+    GrpcRoute,
+    ReferenceGrant,
+    BackendTlsPolicy,
+    ClientTrafficPolicy,
+    BackendTrafficPolicy,
+    SecurityPolicy,
+    Service,
+    EndpointSlice,
+    Secret,
+    ConfigMap,
+    Namespace,
+}
+
+impl Kind {
+    /// Whether the whole kind is modelled, so that a field that is not known is a mistake.
+    pub(crate) fn strict_fields(&self) -> bool {
+        self.group == GATEWAY || self.group == ENVOY
+    }
+
+    /// The versions that are read, as users write them.
+    pub(crate) fn api_versions(&self) -> String {
+        let prefix = if self.group.is_empty() {
+            String::new()
+        } else {
+            format!("{}/", self.group)
+        };
+        let all: Vec<String> = self
+            .versions
+            .iter()
+            .map(|v| format!("`{prefix}{v}`"))
+            .collect();
+        all.join(" or ")
+    }
+}
+
+const fn kind(
+    id: KindId,
+    name: &'static str,
+    group: &'static str,
+    versions: &'static [&'static str],
+) -> Kind {
+    let namespaced = !matches!(id, KindId::GatewayClass | KindId::Namespace);
+    let spec = !matches!(
+        id,
+        KindId::EndpointSlice | KindId::Secret | KindId::ConfigMap | KindId::Namespace
+    );
+    Kind {
+        id,
+        name,
+        group,
+        versions,
+        namespaced,
+        spec,
+    }
+}
+
+const KINDS: [Kind; 14] = [
+    kind(
+        KindId::GatewayClass,
+        "GatewayClass",
+        GATEWAY,
+        &["v1", "v1beta1"],
+    ),
+    kind(KindId::Gateway, "Gateway", GATEWAY, &["v1", "v1beta1"]),
+    kind(KindId::HttpRoute, "HTTPRoute", GATEWAY, &["v1", "v1beta1"]),
+    kind(KindId::GrpcRoute, "GRPCRoute", GATEWAY, &["v1", "v1alpha2"]),
+    kind(
+        KindId::ReferenceGrant,
+        "ReferenceGrant",
+        GATEWAY,
+        &["v1", "v1beta1"],
+    ),
+    kind(
+        KindId::BackendTlsPolicy,
+        "BackendTLSPolicy",
+        GATEWAY,
+        &["v1", "v1alpha3"],
+    ),
+    kind(
+        KindId::ClientTrafficPolicy,
+        "ClientTrafficPolicy",
+        ENVOY,
+        &["v1alpha1"],
+    ),
+    kind(
+        KindId::BackendTrafficPolicy,
+        "BackendTrafficPolicy",
+        ENVOY,
+        &["v1alpha1"],
+    ),
+    kind(
+        KindId::SecurityPolicy,
+        "SecurityPolicy",
+        ENVOY,
+        &["v1alpha1"],
+    ),
+    kind(KindId::Service, "Service", "", &["v1"]),
+    kind(
+        KindId::EndpointSlice,
+        "EndpointSlice",
+        "discovery.k8s.io",
+        &["v1"],
+    ),
+    kind(KindId::Secret, "Secret", "", &["v1"]),
+    kind(KindId::ConfigMap, "ConfigMap", "", &["v1"]),
+    kind(KindId::Namespace, "Namespace", "", &["v1"]),
+];
+
+/// Kinds of the two APIs that exist and are not served.
+const UNSUPPORTED: [&str; 10] = [
+    "TLSRoute",
+    "TCPRoute",
+    "UDPRoute",
+    "ListenerSet",
+    "BackendLBPolicy",
+    "Backend",
+    "EnvoyProxy",
+    "EnvoyPatchPolicy",
+    "EnvoyExtensionPolicy",
+    "HTTPRouteFilter",
+];
+
+/// What is to be done with an object, by its `apiVersion` and `kind`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Verdict {
+    /// It is read.
+    Read(Kind),
+    /// A kind that is read, in another version.
+    WrongVersion(Kind),
+    /// A kind of the same APIs that is not served.
+    Unsupported,
+    /// No kind of its API; perhaps this one was meant.
+    Unknown(Option<&'static str>),
+    /// Not ours.
+    PassedOver,
+    /// A list of objects.
+    List,
+}
+
+/// Decides by `apiVersion` and `kind`.
+pub(crate) fn find(api_version: &str, name: &str) -> Verdict {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let item = name.strip_suffix("List");
+    if item.is_some_and(|item| {
+        item.is_empty() || KINDS.iter().any(|k| k.name == item && k.group == group)
+    }) {
+        return Verdict::List;
+    }
+    if let Some(kind) = KINDS.iter().find(|k| k.name == name && k.group == group) {
+        return if kind.versions.contains(&version) {
+            Verdict::Read(*kind)
+        } else {
+            Verdict::WrongVersion(*kind)
+        };
+    }
+    let ours = group == GATEWAY || group == ENVOY || group == "gateway.networking.x-k8s.io";
+    if !ours {
+        return Verdict::PassedOver;
+    }
+    if UNSUPPORTED.contains(&name) || name.starts_with('X') {
+        return Verdict::Unsupported;
+    }
+    // The right kind in the other of both groups is the commonest slip.
+    let known = KINDS.iter().filter(|k| k.strict_fields()).map(|k| k.name);
+    Verdict::Unknown(nearest(name, known))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(verdict: Verdict) -> &'static str {
+        match verdict {
+            Verdict::Read(kind) => kind.name,
+            Verdict::WrongVersion(_) => "wrong version",
+            Verdict::Unsupported => "unsupported",
+            Verdict::Unknown(_) => "unknown",
+            Verdict::PassedOver => "passed over",
+            Verdict::List => "list",
+        }
+    }
+
+    #[test]
+    fn kinds_are_found_by_group_version_and_name() {
+        for (api, kind, expected) in [
+            ("gateway.networking.k8s.io/v1", "Gateway", "Gateway"),
+            (
+                "gateway.networking.k8s.io/v1beta1",
+                "HTTPRoute",
+                "HTTPRoute",
+            ),
+            (
+                "gateway.networking.k8s.io/v1alpha2",
+                "GRPCRoute",
+                "GRPCRoute",
+            ),
+            (
+                "gateway.networking.k8s.io/v1alpha3",
+                "BackendTLSPolicy",
+                "BackendTLSPolicy",
+            ),
+            (
+                "gateway.networking.k8s.io/v1alpha2",
+                "HTTPRoute",
+                "wrong version",
+            ),
+            ("gateway.networking.k8s.io/v1", "TLSRoute", "unsupported"),
+            (
+                "gateway.networking.x-k8s.io/v1alpha1",
+                "XListenerSet",
+                "unsupported",
+            ),
+            ("gateway.networking.k8s.io/v1", "HttpRoute", "unknown"),
+            (
+                "gateway.envoyproxy.io/v1alpha1",
+                "SecurityPolicy",
+                "SecurityPolicy",
+            ),
+            (
+                "gateway.envoyproxy.io/v1alpha1",
+                "EnvoyProxy",
+                "unsupported",
+            ),
+            ("networking.istio.io/v1", "Gateway", "passed over"),
+            ("apps/v1", "Deployment", "passed over"),
+            ("v1", "Service", "Service"),
+            ("v1", "Pod", "passed over"),
+            ("v1", "List", "list"),
+            ("discovery.k8s.io/v1", "EndpointSlice", "EndpointSlice"),
+        ] {
+            assert_eq!(name(find(api, kind)), expected, "{api} {kind}");
+        }
+    }
+
+    #[test]
+    fn a_mistyped_kind_is_answered_with_the_nearest() {
+        let found = find("gateway.networking.k8s.io/v1", "HttpRoute");
+
+        assert_eq!(found, Verdict::Unknown(Some("HTTPRoute")));
+    }
+}

@@ -1,0 +1,146 @@
+//! What every object must have: a name, and a namespace where its kind has one.
+
+use super::kind::{Kind, KindId};
+use crate::api::meta::ObjectMeta;
+
+/// Fields of `metadata` that exist and are not read.
+pub(crate) const UNREAD: [&str; 6] = [
+    "deletionGracePeriodSeconds",
+    "finalizers",
+    "generateName",
+    "managedFields",
+    "ownerReferences",
+    "selfLink",
+];
+
+/// A rule of `metadata` that an object breaks.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Breach {
+    /// The diagnostic's name.
+    pub(crate) code: &'static str,
+    /// The field.
+    pub(crate) field: &'static str,
+    /// What is wrong.
+    pub(crate) message: String,
+    /// How to mend it.
+    pub(crate) help: &'static str,
+}
+
+/// Puts objects without a namespace into `default`, and those of the cluster into none.
+///
+/// # Errors
+/// If the name is missing, or the name or namespace is none that Kubernetes takes.
+pub(crate) fn check(kind: &Kind, meta: &mut ObjectMeta) -> Result<(), Breach> {
+    if meta.name.is_empty() {
+        return Err(Breach {
+            code: "missing-name",
+            field: "metadata",
+            message: "the object has no name".to_owned(),
+            help: "Give it a `metadata.name`.",
+        });
+    }
+    let label = matches!(kind.id, KindId::Namespace | KindId::Service);
+    if !(if label {
+        is_label(&meta.name)
+    } else {
+        is_subdomain(&meta.name)
+    }) {
+        return Err(Breach {
+            code: "invalid-name",
+            field: "metadata.name",
+            message: format!("`{}` is not a name that Kubernetes takes", meta.name),
+            help: "Use lower-case letters, digits and `-`; begin and end with a letter or digit.",
+        });
+    }
+    if !kind.namespaced {
+        meta.namespace.clear();
+        return Ok(());
+    }
+    if meta.namespace.is_empty() {
+        meta.namespace.push_str("default");
+    }
+    if !is_label(&meta.namespace) {
+        return Err(Breach {
+            code: "invalid-name",
+            field: "metadata.namespace",
+            message: format!(
+                "`{}` is not a namespace that Kubernetes takes",
+                meta.namespace
+            ),
+            help: "Use lower-case letters, digits and `-`, at most 63 in all.",
+        });
+    }
+    Ok(())
+}
+
+/// RFC 1123 label.
+fn is_label(name: &str) -> bool {
+    name.len() <= 63 && is_part(name)
+}
+
+/// RFC 1123 subdomain. Kubernetes bounds the whole, not each label.
+fn is_subdomain(name: &str) -> bool {
+    name.len() <= 253 && name.split('.').all(is_part)
+}
+
+fn is_part(part: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    !part.is_empty() && part.bytes().all(inner) && !part.starts_with('-') && !part.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::kind::{Verdict, find};
+
+    fn kind(api: &str, name: &str) -> Kind {
+        match find(api, name) {
+            Verdict::Read(kind) => kind,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn meta(namespace: &str, name: &str) -> ObjectMeta {
+        ObjectMeta {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            ..ObjectMeta::default()
+        }
+    }
+
+    #[test]
+    fn names_are_those_that_kubernetes_takes() {
+        let secret = kind("v1", "Secret");
+        let service = kind("v1", "Service");
+        for (kind, name, code) in [
+            (secret, "a", None),
+            (secret, "a.b-c.9", None),
+            (secret, "", Some("missing-name")),
+            (secret, "A", Some("invalid-name")),
+            (secret, "a..b", Some("invalid-name")),
+            (secret, "-a", Some("invalid-name")),
+            (secret, "a_b", Some("invalid-name")),
+            (service, "a.b", Some("invalid-name")),
+            (service, "a-b", None),
+        ] {
+            let result = check(&kind, &mut meta("ns", name));
+
+            assert_eq!(result.err().map(|b| b.code), code, "{name}");
+        }
+        assert!(check(&secret, &mut meta("ns", &"a".repeat(253))).is_ok());
+        assert!(check(&secret, &mut meta("ns", &"a".repeat(254))).is_err());
+        assert!(check(&secret, &mut meta("a.b", "a")).is_err());
+    }
+
+    #[test]
+    fn a_missing_namespace_is_default_and_the_cluster_has_none() {
+        let mut secret = meta("", "a");
+        let mut namespace = meta("x", "a");
+
+        check(&kind("v1", "Secret"), &mut secret).expect("it is fine");
+        check(&kind("v1", "Namespace"), &mut namespace).expect("it is fine");
+
+        assert_eq!(secret.namespace, "default");
+        assert_eq!(namespace.namespace, "");
+    }
+}

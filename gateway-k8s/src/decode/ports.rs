@@ -1,0 +1,83 @@
+//! Port numbers that cannot be: refused wherever a kind has a `port`, as its schema would.
+
+use super::kind::{Kind, KindId};
+use super::tree::{Node, Place, Value};
+
+/// A port number out of range.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct BadPort {
+    /// The path of the field.
+    pub(crate) path: String,
+    /// Where the number stands.
+    pub(crate) place: Place,
+}
+
+/// The first `port` in the object that is a whole number, but none from 1 to 65535.
+pub(crate) fn check(kind: &Kind, object: &Node) -> Option<BadPort> {
+    if !kind.strict_fields() && kind.id != KindId::Service {
+        return None;
+    }
+    find(object.field("spec")?, "spec")
+}
+
+fn find(node: &Node, path: &str) -> Option<BadPort> {
+    match &node.value {
+        Value::Scalar(..) => None,
+        Value::List(items) => {
+            let mut items = items.iter().enumerate();
+            items.find_map(|(index, item)| find(item, &format!("{path}[{index}]")))
+        }
+        Value::Map(entries) => entries.iter().find_map(|(key, value)| {
+            let path = format!("{path}.{}", key.text);
+            if key.text == "port" && is_bad(value) {
+                return Some(BadPort {
+                    path,
+                    place: value.place,
+                });
+            }
+            find(value, &path)
+        }),
+    }
+}
+
+fn is_bad(node: &Node) -> bool {
+    match &node.value {
+        Value::Scalar(text, true) => {
+            let number = text.parse::<i128>();
+            number.is_ok_and(|port| !(1..=65535).contains(&port))
+        }
+        Value::Scalar(_, false) | Value::List(_) | Value::Map(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kind::{Verdict, find as find_kind};
+    use super::super::tree::parse;
+    use super::*;
+
+    fn bad(api: &str, kind: &str, text: &str) -> Option<String> {
+        let Verdict::Read(kind) = find_kind(api, kind) else {
+            panic!("{kind} is read");
+        };
+        check(&kind, &parse(text).expect("well-formed")).map(|bad| bad.path)
+    }
+
+    #[test]
+    fn ports_are_numbers_from_1_to_65535() {
+        let gateway = |text| bad("gateway.networking.k8s.io/v1", "Gateway", text);
+
+        assert_eq!(
+            gateway("spec: {listeners: [{port: 1}, {port: 65535}]}"),
+            None
+        );
+        assert_eq!(
+            gateway("spec: {listeners: [{port: 80}, {port: 0}]}").as_deref(),
+            Some("spec.listeners[1].port")
+        );
+        assert!(gateway("spec: {listeners: [{port: 65536}]}").is_some());
+        assert!(gateway("spec: {listeners: [{port: -1}]}").is_some());
+        assert_eq!(gateway("spec: {selector: {port: \"0\"}}"), None);
+        assert_eq!(bad("v1", "ConfigMap", "spec: {port: 0}"), None);
+    }
+}

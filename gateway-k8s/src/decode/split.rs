@@ -1,0 +1,129 @@
+//! Cuts a file into its YAML documents, each with the line on which it begins.
+//!
+//! A line `---` (YAML 1.2.2, section 9.1.2) cannot be part of any value, so the cut needs no parser and
+//! a broken document does not hide the next one. JSON has no such lines and stays one document.
+
+/// A document of a file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Document<'a> {
+    /// The line of its first line, counted from 1.
+    pub(crate) line: usize,
+    /// Its text.
+    pub(crate) text: &'a str,
+}
+
+/// The documents of `text` that hold something beside comments and directives.
+pub(crate) fn split(text: &str) -> Vec<Document<'_>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut documents = Vec::new();
+    let mut begin = Cut { line: 1, offset: 0 };
+    let (mut offset, mut number) = (0, 0);
+    for line in text.split_inclusive('\n') {
+        number += 1;
+        let next = offset + line.len();
+        if let Some(rest) = marker(line, "---") {
+            documents.push(begin.until(text, offset));
+            begin = if rest.is_empty() {
+                Cut::new(number + 1, next)
+            } else {
+                Cut::new(number, offset)
+            };
+        } else if marker(line, "...").is_some() {
+            documents.push(begin.until(text, offset));
+            begin = Cut::new(number + 1, next);
+        }
+        offset = next;
+    }
+    documents.push(begin.until(text, text.len()));
+    documents.retain(|document| has_content(document.text));
+    documents
+}
+
+/// Where a document begins.
+#[derive(Clone, Copy)]
+struct Cut {
+    line: usize,
+    offset: usize,
+}
+
+impl Cut {
+    fn new(line: usize, offset: usize) -> Self {
+        Self { line, offset }
+    }
+
+    fn until(self, text: &str, end: usize) -> Document<'_> {
+        Document {
+            line: self.line,
+            text: &text[self.offset..end],
+        }
+    }
+}
+
+/// What follows a marker, without blanks and comments; `None`: the line is not a marker.
+fn marker<'a>(line: &'a str, marker: &str) -> Option<&'a str> {
+    let rest = line.strip_prefix(marker)?;
+    if !rest.is_empty() && !rest.starts_with([' ', '\t', '\r', '\n']) {
+        return None;
+    }
+    let rest = rest.trim();
+    Some(if rest.starts_with('#') { "" } else { rest })
+}
+
+fn has_content(text: &str) -> bool {
+    text.lines().any(|line| {
+        let content = line.trim_start();
+        !content.is_empty() && !content.starts_with('#') && !line.starts_with('%')
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn cut(text: &str) -> Vec<(usize, &str)> {
+        split(text).iter().map(|d| (d.line, d.text)).collect()
+    }
+
+    #[test]
+    fn documents_know_their_first_line() {
+        assert_eq!(cut("a: 1\n"), [(1, "a: 1\n")]);
+        assert_eq!(cut("---\na: 1\n---\nb: 2"), [(2, "a: 1\n"), (4, "b: 2")]);
+        assert_eq!(cut("a: 1\r\n---\r\nb: 2"), [(1, "a: 1\r\n"), (3, "b: 2")]);
+        assert_eq!(cut("--- # first\na: 1"), [(2, "a: 1")]);
+    }
+
+    #[test]
+    fn content_on_the_marker_line_belongs_to_the_document() {
+        assert_eq!(
+            cut("x: 1\n--- {a: 1}\n"),
+            [(1, "x: 1\n"), (2, "--- {a: 1}\n")]
+        );
+    }
+
+    #[test]
+    fn empty_documents_comments_and_directives_are_left_out() {
+        assert_eq!(cut("# only\n---\n---\n\n---\n# a\n"), []);
+        assert_eq!(cut("%YAML 1.2\n---\na: 1\n...\n# bye\n"), [(3, "a: 1\n")]);
+    }
+
+    #[test]
+    fn a_pem_line_is_not_a_marker() {
+        let pem = "a: |\n  x\n-----BEGIN CERTIFICATE-----\n";
+
+        assert_eq!(cut(pem), [(1, pem)]);
+    }
+
+    proptest! {
+        /// What is cut out is text of the file, at the line that is claimed.
+        #[test]
+        fn documents_are_found_again_at_their_line(text in "([a-z%#.{}: -]{0,5}\n|---\n|--- a\n|\\.\\.\\.\n){0,12}") {
+            for document in split(&text) {
+                let tail: String = text.split_inclusive('\n').skip(document.line - 1).collect();
+
+                prop_assert!(tail.starts_with(document.text));
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Puts a document into the store of its kind.
+
+use serde::de::DeserializeOwned;
+
+use super::kind::KindId;
+use super::tree::Node;
+use super::{Decoder, Diagnostic, Head, misfit, typed};
+use crate::objects::{Object, Store};
+
+/// Reads `body` as its kind and keeps it, or says why not.
+pub(super) fn insert(decoder: &mut Decoder, head: Head<'_>, body: &Node) {
+    macro_rules! read {
+        ($field:ident) => {{
+            let mut store = std::mem::take(&mut decoder.decoded.objects.$field);
+            insert_into(decoder, &mut store, head, body);
+            decoder.decoded.objects.$field = store;
+        }};
+    }
+    match head.kind.id {
+        KindId::GatewayClass => read!(gateway_classes),
+        KindId::Gateway => read!(gateways),
+        KindId::HttpRoute => read!(http_routes),
+        KindId::GrpcRoute => read!(grpc_routes),
+        KindId::ReferenceGrant => read!(reference_grants),
+        KindId::BackendTlsPolicy => read!(backend_tls_policies),
+        KindId::ClientTrafficPolicy => read!(client_traffic_policies),
+        KindId::BackendTrafficPolicy => read!(backend_traffic_policies),
+        KindId::SecurityPolicy => read!(security_policies),
+        KindId::Service => read!(services),
+        KindId::EndpointSlice => read!(endpoint_slices),
+        KindId::Secret => read!(secrets),
+        KindId::ConfigMap => read!(config_maps),
+        KindId::Namespace => read!(namespaces),
+    }
+}
+
+fn insert_into<S: DeserializeOwned>(
+    decoder: &mut Decoder,
+    store: &mut Store<S>,
+    head: Head<'_>,
+    body: &Node,
+) {
+    let path = if head.kind.spec { "spec" } else { "" };
+    let (spec, unknown) = typed::read::<S>(body, path);
+    if head.kind.strict_fields() {
+        decoder.unknown_fields(&head, unknown.into_iter());
+    }
+    let key = head.key();
+    let spec = match spec {
+        Ok(spec) => spec,
+        Err(error) => {
+            let diagnostic = misfit(&head.kind, Some(key), &head.origin, error);
+            return decoder.refuse(diagnostic);
+        }
+    };
+    if let Some(first) = store.get(&key) {
+        let message = format!(
+            "{} {key} is there already, in {}:{}; the first one counts",
+            head.kind.name, first.origin.file, first.origin.line
+        );
+        let diagnostic =
+            Diagnostic::error("duplicate-object", message).placed(&head.origin, head.place);
+        let diagnostic = head.name(diagnostic);
+        return decoder.refuse(diagnostic);
+    }
+    let object = Object {
+        api_version: head.api_version.to_owned(),
+        meta: head.meta,
+        spec,
+        origin: head.origin,
+    };
+    store.insert(key, object);
+}

@@ -1,0 +1,495 @@
+//! A document as a tree of nodes, each with its place in the text.
+//!
+//! Decoding and locating both walk this tree, so what a diagnostic points at is what was read. YAML
+//! and JSON make the same tree. Aliases are shared, merge keys (`<<`) are applied, a key that is given
+//! twice is refused.
+//!
+//! The size of the tree *after* aliases is bounded ([`MAX_NODES`], [`MAX_DEPTH`]), so neither an alias
+//! bomb nor deep nesting costs anything.
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use serde_saphyr::granit_parser::{Event, Options, Parser, ScalarStyle, Span, StrInput, Tag};
+
+/// The largest document, in bytes. The API server takes 3 MiB at most.
+pub(crate) const MAX_BYTES: usize = 10 * 1024 * 1024;
+/// Nodes of a document, aliases counted as often as they are used, long texts as several.
+pub(crate) const MAX_NODES: usize = 500_000;
+/// Levels of a document, aliases included.
+pub(crate) const MAX_DEPTH: usize = 100;
+
+/// A place in a text; line and column count from 1.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Place {
+    /// The line.
+    pub(crate) line: usize,
+    /// The column, in characters.
+    pub(crate) column: usize,
+}
+
+/// A value with its place.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// Where it begins.
+    pub(crate) place: Place,
+    /// What it is.
+    pub(crate) value: Value,
+    /// Nodes in it, itself included.
+    size: usize,
+    /// Levels in it.
+    height: usize,
+}
+
+/// What a node is.
+#[derive(Debug)]
+pub(crate) enum Value {
+    /// Text; `true`: unquoted, so it may be a number, a truth value or nothing.
+    Scalar(String, bool),
+    /// A list.
+    List(Vec<Rc<Node>>),
+    /// A map, in the order of the text.
+    Map(Vec<(Key, Rc<Node>)>),
+}
+
+/// A key of a map.
+#[derive(Clone, Debug)]
+pub(crate) struct Key {
+    /// Its text.
+    pub(crate) text: String,
+    /// Where it begins.
+    pub(crate) place: Place,
+}
+
+/// Why a text is not a document.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct SyntaxError {
+    /// Where.
+    pub(crate) place: Place,
+    /// What is wrong.
+    pub(crate) message: String,
+}
+
+impl SyntaxError {
+    fn new(place: Place, message: impl Into<String>) -> Self {
+        Self {
+            place,
+            message: message.into(),
+        }
+    }
+}
+
+impl Node {
+    /// An empty map at `place`.
+    pub(crate) fn empty_map(place: Place) -> Self {
+        Self {
+            place,
+            value: Value::Map(Vec::new()),
+            size: 1,
+            height: 1,
+        }
+    }
+
+    /// The value of `key`, if this is a map that has it with a value other than null.
+    pub(crate) fn field(&self, key: &str) -> Option<&Rc<Node>> {
+        let Value::Map(entries) = &self.value else {
+            return None;
+        };
+        let (_, node) = entries.iter().find(|(k, _)| k.text == key)?;
+        (!node.is_null()).then_some(node)
+    }
+
+    /// Its text, if it is a scalar.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Scalar(text, _) => Some(text),
+            Value::List(_) | Value::Map(_) => None,
+        }
+    }
+
+    /// Whether it stands for no value.
+    pub(crate) fn is_null(&self) -> bool {
+        matches!(&self.value, Value::Scalar(text, true) if is_null(text))
+    }
+}
+
+/// Whether unquoted `text` stands for no value (YAML 1.2.2, section 10.3.2).
+pub(crate) fn is_null(text: &str) -> bool {
+    matches!(text, "" | "~" | "null" | "Null" | "NULL")
+}
+
+/// Reads a document.
+///
+/// # Errors
+/// If it is malformed or beyond the bounds of this module.
+pub(crate) fn parse(text: &str) -> Result<Rc<Node>, SyntaxError> {
+    if text.len() > MAX_BYTES {
+        let message = format!(
+            "the document has {} bytes, {MAX_BYTES} is the limit",
+            text.len()
+        );
+        return Err(SyntaxError::new(Place { line: 1, column: 1 }, message));
+    }
+    let mut options = Options::default();
+    options.flow_nesting_limit = MAX_DEPTH;
+    options.block_nesting_limit = MAX_DEPTH;
+    let mut builder = Builder {
+        parser: Parser::new_from_str_with_options(text, options),
+        anchors: HashMap::new(),
+        read: 0,
+    };
+    builder.document()
+}
+
+struct Builder<'a> {
+    parser: Parser<'a, StrInput<'a>>,
+    anchors: HashMap<usize, Rc<Node>>,
+    read: usize,
+}
+
+impl<'a> Builder<'a> {
+    fn document(&mut self) -> Result<Rc<Node>, SyntaxError> {
+        let mut root = None;
+        loop {
+            let (event, span) = self.next()?;
+            match event {
+                Event::StreamStart | Event::DocumentStart(..) | Event::DocumentEnd => {}
+                Event::StreamEnd => {
+                    return root
+                        .ok_or_else(|| SyntaxError::new(place(&span), "the document is empty"));
+                }
+                _ if root.is_some() => {
+                    return Err(SyntaxError::new(
+                        place(&span),
+                        "a second document begins here without a `---` line",
+                    ));
+                }
+                event => root = Some(self.node(event, &span, 1)?),
+            }
+        }
+    }
+
+    fn next(&mut self) -> Result<(Event<'a>, Span), SyntaxError> {
+        match self.parser.next_event() {
+            Some(Ok(next)) => Ok(next),
+            Some(Err(error)) => {
+                let at = Place {
+                    line: error.marker().line().max(1),
+                    column: error.marker().col() + 1,
+                };
+                Err(SyntaxError::new(at, error.info()))
+            }
+            None => Ok((Event::StreamEnd, Span::default())),
+        }
+    }
+
+    fn node(
+        &mut self,
+        event: Event<'a>,
+        span: &Span,
+        depth: usize,
+    ) -> Result<Rc<Node>, SyntaxError> {
+        let at = place(span);
+        self.read += 1;
+        if depth > MAX_DEPTH || self.read > MAX_NODES {
+            return Err(too_large(at));
+        }
+        let (node, anchor) = match event {
+            Event::Alias(id) => {
+                let node = self.anchors.get(&id).cloned();
+                return node.ok_or_else(|| SyntaxError::new(at, "an alias within its own anchor"));
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                let plain = unquoted(tag.as_deref(), style == ScalarStyle::Plain, at)?;
+                // Long texts count for more, so that aliases cannot multiply them either.
+                let size = 1 + text.len() / 32;
+                let value = Value::Scalar(text.into_owned(), plain);
+                let node = Node {
+                    place: at,
+                    value,
+                    size,
+                    height: 1,
+                };
+                (node, anchor)
+            }
+            Event::SequenceStart(_, anchor, tag) => {
+                unquoted(tag.as_deref(), true, at)?;
+                (self.list(at, depth)?, anchor)
+            }
+            Event::MappingStart(_, anchor, tag) => {
+                unquoted(tag.as_deref(), true, at)?;
+                (self.map(at, depth)?, anchor)
+            }
+            _ => return Err(SyntaxError::new(at, "a value is missing here")),
+        };
+        if node.size > MAX_NODES || node.height > MAX_DEPTH {
+            return Err(too_large(at));
+        }
+        let node = Rc::new(node);
+        if anchor != 0 {
+            self.anchors.insert(anchor, Rc::clone(&node));
+        }
+        Ok(node)
+    }
+
+    fn list(&mut self, place: Place, depth: usize) -> Result<Node, SyntaxError> {
+        let mut items: Vec<Rc<Node>> = Vec::new();
+        let (mut size, mut height) = (1_usize, 0);
+        loop {
+            let (event, span) = self.next()?;
+            if matches!(event, Event::SequenceEnd) {
+                break;
+            }
+            let item = self.node(event, &span, depth + 1)?;
+            size = size.saturating_add(item.size);
+            height = height.max(item.height);
+            items.push(item);
+        }
+        let value = Value::List(items);
+        Ok(Node {
+            place,
+            value,
+            size,
+            height: height + 1,
+        })
+    }
+
+    fn map(&mut self, place: Place, depth: usize) -> Result<Node, SyntaxError> {
+        let mut entries: Vec<(Key, Rc<Node>)> = Vec::new();
+        let mut merged: Vec<Rc<Node>> = Vec::new();
+        let mut seen = HashSet::new();
+        let mut begin = None;
+        loop {
+            let (event, span) = self.next()?;
+            if matches!(event, Event::MappingEnd) {
+                break;
+            }
+            let (key, merge) = self.key(event, &span, depth)?;
+            begin.get_or_insert(key.place);
+            let (event, span) = self.next()?;
+            let value = self.node(event, &span, depth + 1)?;
+            if merge {
+                merged.push(value);
+                continue;
+            }
+            if !seen.insert(key.text.clone()) {
+                let message = format!("the key `{}` is given twice", key.text);
+                return Err(SyntaxError::new(key.place, message));
+            }
+            entries.push((key, value));
+        }
+        for source in merged {
+            merge(&source, &mut seen, &mut entries)?;
+            self.read += entries.len();
+            if self.read > MAX_NODES {
+                return Err(too_large(place));
+            }
+        }
+        let size = entries
+            .iter()
+            .fold(1_usize, |sum, (_, node)| sum.saturating_add(node.size));
+        let height = 1 + entries
+            .iter()
+            .map(|(_, node)| node.height)
+            .max()
+            .unwrap_or(0);
+        let value = Value::Map(entries);
+        // An empty block map has no key; its own place is all there is.
+        let place = begin.map_or(place, |key| key.min(place));
+        Ok(Node {
+            place,
+            value,
+            size,
+            height,
+        })
+    }
+
+    /// A key, and whether it is the merge key.
+    fn key(
+        &mut self,
+        event: Event<'a>,
+        span: &Span,
+        depth: usize,
+    ) -> Result<(Key, bool), SyntaxError> {
+        let node = self.node(event, span, depth + 1)?;
+        match &node.value {
+            Value::Scalar(text, plain) => {
+                let key = Key {
+                    text: text.clone(),
+                    place: place(span),
+                };
+                Ok((key, *plain && text == "<<"))
+            }
+            Value::List(_) | Value::Map(_) => Err(SyntaxError::new(
+                place(span),
+                "a key must be text, not a list or a map",
+            )),
+        }
+    }
+}
+
+/// Adds the entries of `source` that are not there yet (YAML merge keys).
+fn merge(
+    source: &Node,
+    seen: &mut HashSet<String>,
+    entries: &mut Vec<(Key, Rc<Node>)>,
+) -> Result<(), SyntaxError> {
+    match &source.value {
+        Value::Map(more) => {
+            for (key, node) in more {
+                if seen.insert(key.text.clone()) {
+                    entries.push((key.clone(), Rc::clone(node)));
+                }
+            }
+            Ok(())
+        }
+        Value::List(sources) if sources.iter().all(|s| matches!(s.value, Value::Map(_))) => sources
+            .iter()
+            .try_for_each(|source| merge(source, seen, entries)),
+        Value::List(_) | Value::Scalar(..) => Err(SyntaxError::new(
+            source.place,
+            "`<<` takes a map or a list of maps",
+        )),
+    }
+}
+
+/// Whether a node counts as unquoted, given its tag.
+fn unquoted(tag: Option<&Tag>, plain: bool, at: Place) -> Result<bool, SyntaxError> {
+    match tag.map(|tag| (tag.core_suffix(), tag)) {
+        None => Ok(plain),
+        Some((Some("str"), _)) => Ok(false),
+        Some((Some("int" | "float" | "bool" | "null" | "seq" | "map"), _)) => Ok(true),
+        Some((_, tag)) => {
+            let message = format!("the tag `{}` means nothing in a manifest", tag.original());
+            Err(SyntaxError::new(at, message))
+        }
+    }
+}
+
+fn too_large(at: Place) -> SyntaxError {
+    let message = format!(
+        "the document is too large: at most {MAX_NODES} values, {MAX_DEPTH} levels deep, aliases included"
+    );
+    SyntaxError::new(at, message)
+}
+
+fn place(span: &Span) -> Place {
+    Place {
+        line: span.start.line().max(1),
+        column: span.start.col() + 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn error(text: &str) -> String {
+        parse(text).expect_err("it is refused").message
+    }
+
+    fn at(text: &str, keys: &[&str]) -> (usize, usize) {
+        let mut node = parse(text).expect("it is well-formed");
+        for key in keys {
+            node = match &node.value {
+                Value::List(items) => items[key.parse::<usize>().expect("an index")].clone(),
+                _ => node.field(key).expect("the field is there").clone(),
+            };
+        }
+        (node.place.line, node.place.column)
+    }
+
+    #[test]
+    fn every_value_knows_its_place() {
+        let yaml = "a:\n  b: 1\n  c:\n  - x\n  - {d: \"é\", e: [7]}\n";
+        let json = "{\n\t\"a\": {\"b\": 1,\n \"c\":[\"x\"]}}";
+
+        assert_eq!(at(yaml, &["a", "b"]), (2, 6));
+        assert_eq!(at(yaml, &["a", "c", "0"]), (4, 5));
+        assert_eq!(at(yaml, &["a", "c", "1", "d"]), (5, 9));
+        assert_eq!(at(yaml, &["a", "c", "1", "e", "0"]), (5, 18));
+        assert_eq!(at(json, &["a", "b"]), (2, 13));
+        assert_eq!(at(json, &["a", "c", "0"]), (3, 7));
+    }
+
+    #[test]
+    fn what_is_malformed_is_refused_with_a_reason() {
+        assert!(error("a: 1\na: 2").contains("`a` is given twice"));
+        assert!(error("a: !secret x").contains("!secret"));
+        assert!(error("[a, b]: c").contains("must be text"));
+        assert!(error("a: &x [*x]").contains("alias"));
+        assert!(error("a: *unknown").contains("unknown"));
+        assert_eq!(parse("a:\n\tb: 1").expect_err("a tab").place.line, 2);
+        assert_eq!(parse("a: [1").expect_err("unclosed").place.line, 1);
+    }
+
+    #[test]
+    fn merge_keys_fill_in_what_is_missing() {
+        let node = parse("base: &b {x: 1, y: 2}\nthis:\n  <<: *b\n  y: 3\n").expect("well-formed");
+        let this = node.field("this").expect("there");
+
+        assert_eq!(
+            this.field("x")
+                .and_then(|n| n.text().map(str::to_owned))
+                .as_deref(),
+            Some("1")
+        );
+        assert_eq!(
+            this.field("y")
+                .and_then(|n| n.text().map(str::to_owned))
+                .as_deref(),
+            Some("3")
+        );
+    }
+
+    #[test]
+    fn an_alias_bomb_is_refused_before_it_is_expanded() {
+        let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
+        for level in 1..20 {
+            let below = vec![format!("*a{}", level - 1); 10].join(",");
+            bomb.push_str(&format!("a{level}: &a{level} [{below}]\n"));
+        }
+
+        assert!(error(&bomb).contains("too large"));
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_also_through_aliases() {
+        assert!(parse(&"[".repeat(5000)).is_err());
+        let half = format!("{}*x{}", "[".repeat(60), "]".repeat(60));
+        let deep = format!("a: &x {}{}\nb: {half}", "[".repeat(60), "]".repeat(60));
+
+        assert!(error(&deep).contains("too large"));
+    }
+
+    #[test]
+    fn an_object_beyond_the_bound_is_refused() {
+        assert!(error(&format!("a: {}", "x".repeat(MAX_BYTES))).contains("bytes"));
+    }
+
+    #[test]
+    fn surrogate_pairs_of_json_are_one_character() {
+        let node = parse(r#"{"a": "\ud83d\ude00"}"#).expect("it is JSON");
+
+        assert_eq!(
+            node.field("a")
+                .and_then(|n| n.text().map(str::to_owned))
+                .as_deref(),
+            Some("😀")
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "[a-c0-9:,{}\\[\\]&*<'\"|>%!#? \t\r\n-]{0,60}") {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn no_unicode_panics(text in any::<String>()) {
+            let _ = parse(&text);
+        }
+    }
+}

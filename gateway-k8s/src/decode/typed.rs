@@ -1,0 +1,576 @@
+//! From a tree to a typed value, as the API server would read it.
+//!
+//! Every error carries the place and the path of the value that it is about. A field that the type does
+//! not have is noted, with the nearest one that it has; the type's own names come from serde. A field
+//! whose value is null counts as absent. Unquoted numbers and truth values are no text: the API server
+//! refuses them too.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+
+use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer};
+use serde::de::{self, DeserializeSeed, IntoDeserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, forward_to_deserialize_any};
+
+use super::nearest::nearest;
+use super::tree::{Key, Node, Place, Value, is_null};
+
+/// A field that the type does not have.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct UnknownField {
+    /// The path, such as `spec.hostnamez`.
+    pub(crate) path: String,
+    /// Where its name stands.
+    pub(crate) place: Place,
+    /// The field that may have been meant.
+    pub(crate) nearest: Option<String>,
+}
+
+impl UnknownField {
+    /// The last element of the path.
+    pub(crate) fn last(&self) -> &str {
+        self.path.rsplit('.').next().unwrap_or_default()
+    }
+}
+
+/// Why a value does not fit its type.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct TypeError {
+    /// The path of the value.
+    pub(crate) path: String,
+    /// Where it is; `None` only while the error travels to the value it belongs to.
+    pub(crate) place: Option<Place>,
+    /// What is wrong.
+    pub(crate) message: String,
+    /// How to mend it.
+    pub(crate) help: String,
+}
+
+impl fmt::Display for TypeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for TypeError {}
+
+impl de::Error for TypeError {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self {
+            message: plain_words(&message.to_string()),
+            ..Self::default()
+        }
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self {
+            message: format!("the field `{field}` is missing"),
+            ..Self::default()
+        }
+    }
+}
+
+/// Reads `node`, which is at `path`, as a `T`.
+///
+/// # Errors
+/// If it does not fit.
+pub(crate) fn read<'de, T: Deserialize<'de>>(
+    node: &'de Node,
+    path: &str,
+) -> (Result<T, TypeError>, Vec<UnknownField>) {
+    let report = Report::default();
+    report.path.borrow_mut().push_str(path);
+    let value = Typed {
+        node,
+        report: &report,
+    };
+    let result = T::deserialize(value).map_err(|error| report.placed(error, node.place));
+    (result, report.unknown.into_inner())
+}
+
+/// What is noted on the way.
+#[derive(Default)]
+struct Report {
+    path: RefCell<String>,
+    unknown: RefCell<Vec<UnknownField>>,
+}
+
+impl Report {
+    /// Runs `read` for the value at `step` below the current path.
+    fn below<T>(
+        &self,
+        step: fmt::Arguments<'_>,
+        place: Place,
+        read: impl FnOnce() -> Result<T, TypeError>,
+    ) -> Result<T, TypeError> {
+        let length = self.path.borrow().len();
+        {
+            let mut path = self.path.borrow_mut();
+            let _ = fmt::Write::write_fmt(&mut *path, step);
+            if length == 0 && path.starts_with('.') {
+                path.remove(0);
+            }
+        }
+        let result = read().map_err(|error| self.placed(error, place));
+        self.path.borrow_mut().truncate(length);
+        result
+    }
+
+    fn placed(&self, mut error: TypeError, place: Place) -> TypeError {
+        if error.place.is_none() {
+            error.place = Some(place);
+            error.path = self.path.borrow().clone();
+        }
+        error
+    }
+
+    fn unknown(&self, key: &Key, known: &[&str]) {
+        let mut path = self.path.borrow().clone();
+        if !path.is_empty() {
+            path.push('.');
+        }
+        path.push_str(&key.text);
+        self.unknown.borrow_mut().push(UnknownField {
+            path,
+            place: key.place,
+            nearest: nearest(&key.text, known.iter().copied()).map(str::to_owned),
+        });
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Typed<'de, 'r> {
+    node: &'de Node,
+    report: &'r Report,
+}
+
+impl<'de> Typed<'de, '_> {
+    fn list<V: Visitor<'de>>(
+        self,
+        items: &'de [Rc<Node>],
+        visitor: V,
+    ) -> Result<V::Value, TypeError> {
+        visitor.visit_seq(Items {
+            items: items.iter().enumerate(),
+            report: self.report,
+        })
+    }
+
+    fn map<V: Visitor<'de>>(
+        self,
+        entries: &'de [(Key, Rc<Node>)],
+        known: Option<&'static [&'static str]>,
+        visitor: V,
+    ) -> Result<V::Value, TypeError> {
+        visitor.visit_map(self.entries(entries, known))
+    }
+}
+
+impl<'de, 'r> Typed<'de, 'r> {
+    fn entries(
+        self,
+        entries: &'de [(Key, Rc<Node>)],
+        known: Option<&'static [&'static str]>,
+    ) -> Entries<'de, 'r> {
+        Entries {
+            entries: entries.iter(),
+            current: None,
+            known,
+            report: self.report,
+        }
+    }
+}
+
+impl<'de> de::Deserializer<'de> for Typed<'de, '_> {
+    type Error = TypeError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
+        match &self.node.value {
+            Value::Scalar(text, false) => visitor.visit_borrowed_str(text),
+            Value::Scalar(text, true) => match Plain::of(text) {
+                Plain::Null => visitor.visit_unit(),
+                Plain::Bool(value) => visitor.visit_bool(value),
+                Plain::Unsigned(value) => visitor.visit_u64(value),
+                Plain::Signed(value) => visitor.visit_i64(value),
+                Plain::Float(value) => visitor.visit_f64(value),
+                Plain::Text => visitor.visit_borrowed_str(text),
+            },
+            Value::List(items) => self.list(items, visitor),
+            Value::Map(entries) => self.map(entries, None, visitor),
+        }
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
+        match &self.node.value {
+            Value::Scalar(text, false) => visitor.visit_borrowed_str(text),
+            Value::Scalar(text, true) => match Plain::of(text) {
+                Plain::Text => visitor.visit_borrowed_str(text),
+                Plain::Null => visitor.visit_borrowed_str(""),
+                other => Err(TypeError {
+                    message: format!("{} stands where text is expected", other.noun(text)),
+                    help: format!("Put it in quotes: \"{text}\"."),
+                    ..TypeError::default()
+                }),
+            },
+            Value::List(_) | Value::Map(_) => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
+        if self.node.is_null() {
+            return visitor.visit_none();
+        }
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, TypeError> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, TypeError> {
+        match &self.node.value {
+            Value::Map(entries) => self.map(entries, Some(fields), visitor),
+            Value::List(_) | Value::Scalar(..) => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, TypeError> {
+        let text = match &self.node.value {
+            Value::Scalar(text, _) => text,
+            Value::Map(entries) => {
+                let access = self.entries(entries, None);
+                return visitor.visit_enum(MapAccessDeserializer::new(access));
+            }
+            Value::List(_) => return self.deserialize_any(visitor),
+        };
+        let chosen = visitor.visit_enum(BorrowedStrDeserializer::new(text));
+        chosen.map_err(|mut error: TypeError| {
+            if let Some(meant) = nearest(text, variants.iter().copied()) {
+                error.help = format!("Did you mean `{meant}`?");
+            }
+            error
+        })
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
+        visitor.visit_unit()
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char bytes byte_buf unit unit_struct
+        seq tuple tuple_struct map identifier
+    }
+}
+
+struct Items<'de, 'r> {
+    items: std::iter::Enumerate<std::slice::Iter<'de, Rc<Node>>>,
+    report: &'r Report,
+}
+
+impl<'de> SeqAccess<'de> for Items<'de, '_> {
+    type Error = TypeError;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, TypeError> {
+        let Some((index, node)) = self.items.next() else {
+            return Ok(None);
+        };
+        let report = self.report;
+        let read = || seed.deserialize(Typed { node, report });
+        report
+            .below(format_args!("[{index}]"), node.place, read)
+            .map(Some)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.items.len())
+    }
+}
+
+struct Entries<'de, 'r> {
+    entries: std::slice::Iter<'de, (Key, Rc<Node>)>,
+    current: Option<&'de (Key, Rc<Node>)>,
+    /// The fields of a struct; `None` for maps, which have any.
+    known: Option<&'static [&'static str]>,
+    report: &'r Report,
+}
+
+impl<'de> MapAccess<'de> for Entries<'de, '_> {
+    type Error = TypeError;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, TypeError> {
+        for entry in self.entries.by_ref() {
+            let (key, node) = entry;
+            if let Some(known) = self.known {
+                if !known.contains(&key.text.as_str()) {
+                    self.report.unknown(key, known);
+                    continue;
+                }
+                if node.is_null() {
+                    continue;
+                }
+            }
+            self.current = Some(entry);
+            return seed
+                .deserialize(key.text.as_str().into_deserializer())
+                .map(Some);
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, TypeError> {
+        let (key, node) = self
+            .current
+            .take()
+            .ok_or_else(|| de::Error::custom("a value without its key"))?;
+        let report = self.report;
+        let read = || seed.deserialize(Typed { node, report });
+        report.below(format_args!(".{}", key.text), node.place, read)
+    }
+}
+
+/// What unquoted text is (YAML 1.2.2, section 10.3.2).
+enum Plain {
+    Null,
+    Bool(bool),
+    Unsigned(u64),
+    Signed(i64),
+    Float(f64),
+    Text,
+}
+
+impl Plain {
+    fn of(text: &str) -> Self {
+        if is_null(text) {
+            return Self::Null;
+        }
+        match text {
+            "true" | "True" | "TRUE" => return Self::Bool(true),
+            "false" | "False" | "FALSE" => return Self::Bool(false),
+            _ => {}
+        }
+        let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+        let radix = |prefix, radix| u64::from_str_radix(text.strip_prefix(prefix)?, radix).ok();
+        if let Some(value) = radix("0x", 16).or_else(|| radix("0o", 8)) {
+            return Self::Unsigned(value);
+        }
+        if !digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+            return Self::Text;
+        }
+        if let Ok(value) = text.parse() {
+            return Self::Unsigned(value);
+        }
+        if let Ok(value) = text.parse() {
+            return Self::Signed(value);
+        }
+        // Rust's grammar of numbers is YAML's, but for words such as `inf`, which never get here.
+        text.parse().map_or(Self::Text, Self::Float)
+    }
+
+    fn noun(&self, text: &str) -> String {
+        match self {
+            Self::Bool(_) => format!("the truth value `{text}`"),
+            Self::Unsigned(_) | Self::Signed(_) | Self::Float(_) => format!("the number `{text}`"),
+            Self::Null | Self::Text => format!("`{text}`"),
+        }
+    }
+}
+
+/// serde's message without Rust's names of types.
+fn plain_words(message: &str) -> String {
+    let mut message = message.to_owned();
+    for (rust, plain) in [
+        ("invalid type: ", "found "),
+        ("invalid value: ", "found "),
+        ("unit value", "nothing"),
+        ("string \"", "text \""),
+        ("integer `", "the number `"),
+        ("floating point `", "the number `"),
+        ("boolean `", "the truth value `"),
+        ("sequence", "list"),
+    ] {
+        message = message.replace(rust, plain);
+    }
+    for (rust, plain) in [
+        ("expected a string", "expected text"),
+        ("expected u8", "expected a number from 0 to 255"),
+        ("expected u16", "expected a number from 0 to 65535"),
+        ("expected u32", "expected a number from 0 to 4294967295"),
+        ("expected u64", "expected a whole number, 0 or more"),
+        ("expected usize", "expected a whole number, 0 or more"),
+        ("expected i64", "expected a whole number"),
+        ("expected i32", "expected a whole number"),
+        ("expected a boolean", "expected `true` or `false`"),
+    ] {
+        if let Some(head) = message.strip_suffix(rust) {
+            return format!("{head}{plain}");
+        }
+    }
+    if let Some((head, _)) = message.split_once("expected struct ") {
+        return format!("{head}expected a map");
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde::Deserialize;
+
+    use super::super::tree::parse;
+    use super::*;
+
+    #[derive(Debug, Default, Deserialize, PartialEq)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Spec {
+        host_name: Option<String>,
+        port: u16,
+        on: bool,
+        kind: Option<Kind>,
+        items: Vec<Spec>,
+        labels: BTreeMap<String, String>,
+        any: Option<Any>,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    enum Kind {
+        Exact,
+        PathPrefix,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(untagged)]
+    enum Any {
+        Int(i64),
+        Text(String),
+    }
+
+    fn good(text: &str) -> Spec {
+        let tree = parse(text).expect("well-formed");
+        read(&tree, "spec").0.expect("it fits")
+    }
+
+    fn bad(text: &str) -> (String, Option<(usize, usize)>, String, String) {
+        let tree = parse(text).expect("well-formed");
+        let error = read::<Spec>(&tree, "spec").0.expect_err("it does not fit");
+        let place = error.place.map(|p| (p.line, p.column));
+        (error.path, place, error.message, error.help)
+    }
+
+    #[test]
+    fn values_are_read_from_yaml_and_json() {
+        let spec = good(
+            "{hostName: a, port: 0x50, on: true, kind: Exact, labels: {a: no, b: \"1\"}, any: 5}",
+        );
+
+        assert_eq!(
+            spec,
+            good(
+                r#"{"hostName":"a","port":80,"on":true,"kind":"Exact","labels":{"a":"no","b":"1"},"any":5}"#
+            )
+        );
+        assert_eq!(
+            (spec.port, spec.on, spec.any),
+            (80, true, Some(Any::Int(5)))
+        );
+        assert_eq!(good("any: http").any, Some(Any::Text("http".to_owned())));
+    }
+
+    #[test]
+    fn null_is_absent() {
+        assert_eq!(
+            good("{hostName: null, port: ~, items: , labels: null}"),
+            Spec::default()
+        );
+        assert_eq!(good("labels: {a: }").labels["a"], "");
+    }
+
+    #[test]
+    fn errors_name_path_and_place() {
+        let (path, place, message, _) = bad("items:\n- port: 1\n- port: eighty\n");
+        assert_eq!((path.as_str(), place), ("spec.items[1].port", Some((3, 9))));
+        assert_eq!(
+            message,
+            "found text \"eighty\", expected a number from 0 to 65535"
+        );
+
+        let (_, place, message, _) = bad("port: 70000");
+        assert_eq!(place, Some((1, 7)));
+        assert_eq!(
+            message,
+            "found the number `70000`, expected a number from 0 to 65535"
+        );
+
+        let (path, _, message, _) = bad("items: {a: 1}");
+        assert_eq!(
+            (path.as_str(), message.as_str()),
+            ("spec.items", "found map, expected a list")
+        );
+
+        let (_, _, message, _) = bad("items: [x]");
+        assert_eq!(message, "found text \"x\", expected a map");
+    }
+
+    #[test]
+    fn unquoted_numbers_are_no_text() {
+        let (path, _, message, help) = bad("labels: {a: 5}");
+        assert_eq!(path, "spec.labels.a");
+        assert_eq!(message, "the number `5` stands where text is expected");
+        assert_eq!(help, "Put it in quotes: \"5\".");
+        assert!(bad("hostName: true").2.contains("truth value `true`"));
+    }
+
+    #[test]
+    fn a_mistyped_choice_is_answered_with_the_nearest() {
+        let (path, place, message, help) = bad("kind: PathPrefx");
+
+        assert_eq!((path.as_str(), place), ("spec.kind", Some((1, 7))));
+        assert!(message.contains("`Exact` or `PathPrefix`"), "{message}");
+        assert_eq!(help, "Did you mean `PathPrefix`?");
+    }
+
+    #[test]
+    fn unknown_fields_are_noted_with_the_nearest_known_one() {
+        let tree = parse("prot: 1\nitems:\n- hostname: a\n  zzzzz: {a: 1}\n").expect("well-formed");
+        let (result, unknown) = read::<Spec>(&tree, "spec");
+
+        assert!(result.is_ok());
+        let unknown: Vec<_> = unknown
+            .iter()
+            .map(|u| (u.path.as_str(), u.place.line, u.nearest.as_deref()))
+            .collect();
+        assert_eq!(
+            unknown,
+            [
+                ("spec.prot", 1, Some("port")),
+                ("spec.items[0].hostname", 3, Some("hostName")),
+                ("spec.items[0].zzzzz", 4, None),
+            ]
+        );
+    }
+}

@@ -1,0 +1,243 @@
+//! Gateways: which are ours, and which of their listeners can serve.
+//!
+//! ```text
+//! GatewayClasses ─> is it ours?
+//! listener: spec ─> certificates ─> conflicts with its neighbours ─> ready or not
+//! ```
+//!
+//! One bad listener leaves the others alone. A listener that waits for its certificate still counts its
+//! routes, so that everything is in place when the Secret arrives.
+
+mod certificate;
+mod class;
+mod conflict;
+mod listener;
+mod overlap;
+mod unsupported;
+
+pub(super) use class::{class_statuses, is_ours};
+pub(super) use listener::{Allowed, ListenerState};
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::report::{Report, Subject};
+use super::world::{World, by_age};
+use crate::api::gateway::GatewaySpec;
+use crate::objects::{Object, ObjectKey};
+use crate::status::{Conditions, GatewayStatus, ListenerStatus};
+
+/// A Gateway of ours.
+#[derive(Debug)]
+pub(super) struct GatewayState<'a> {
+    pub(super) object: &'a Object<GatewaySpec>,
+    pub(super) listeners: Vec<ListenerState<'a>>,
+    /// The addresses to bind.
+    pub(super) bind: Vec<IpAddr>,
+    conditions: Conditions,
+}
+
+/// The Gateways of ours, the oldest first, and where each is.
+#[derive(Debug)]
+pub(super) struct Gateways<'a> {
+    pub(super) list: Vec<GatewayState<'a>>,
+    places: HashMap<ObjectKey, usize>,
+}
+
+impl<'a> Gateways<'a> {
+    /// Decides about every Gateway and its listeners.
+    pub(super) fn resolve(world: &World<'a>, report: &mut Report) -> Self {
+        let ours = by_age(world.objects.gateways.values())
+            .into_iter()
+            .filter(|gateway| is_ours(world, &gateway.spec.gateway_class_name));
+        let list: Vec<_> = ours
+            .map(|gateway| GatewayState::resolve(world, gateway, report))
+            .collect();
+        let places = list.iter().enumerate();
+        let places = places.map(|(at, state)| (state.object.key(), at)).collect();
+        Self { list, places }
+    }
+
+    /// Where a Gateway is in the list.
+    pub(super) fn find(&self, key: &ObjectKey) -> Option<usize> {
+        self.places.get(key).copied()
+    }
+}
+
+impl<'a> GatewayState<'a> {
+    fn resolve(world: &World<'a>, object: &'a Object<GatewaySpec>, report: &mut Report) -> Self {
+        let subject = Subject::new("Gateway", object);
+        let mut state = Self {
+            object,
+            listeners: Vec::new(),
+            bind: bind(world, object),
+            conditions: Conditions::default(),
+        };
+        if !unsupported::check_gateway(&mut state.conditions, object, report, &subject) {
+            return state;
+        }
+        state.listeners = object
+            .spec
+            .listeners
+            .iter()
+            .map(|spec| ListenerState::check(world, object, spec))
+            .collect();
+        conflict::check(&mut state.listeners);
+        for listener in &mut state.listeners {
+            unsupported::check_listener(object, listener);
+            listener.finish();
+        }
+        overlap::check(&mut state.listeners);
+        report_listeners(&state, report, &subject);
+        state
+    }
+
+    /// Its status, once its routes are attached.
+    pub(super) fn status(&self) -> GatewayStatus {
+        let mut conditions = self.conditions.clone();
+        if !conditions.says("Accepted", false) {
+            accept(&mut conditions, &self.listeners);
+            let usable = self.usable_addresses();
+            program(&mut conditions, &self.listeners, usable);
+        }
+        let listeners = self.listeners.iter().map(|listener| ListenerStatus {
+            name: listener.spec.name.clone(),
+            supported_kinds: listener.kinds.clone(),
+            attached_routes: listener.attached,
+            conditions: listener.conditions.clone(),
+        });
+        GatewayStatus {
+            conditions,
+            addresses: self.reported_addresses(),
+            listeners: listeners.collect(),
+        }
+    }
+
+    /// The addresses that the Gateway asks for.
+    fn wanted(&self) -> impl Iterator<Item = Option<IpAddr>> {
+        let addresses = self.object.spec.addresses.iter();
+        addresses
+            .filter_map(|address| address.value.as_deref())
+            .map(|value| value.parse().ok())
+    }
+
+    /// Whether all addresses that the Gateway asks for are among those that are bound.
+    fn usable_addresses(&self) -> bool {
+        self.wanted().all(|wanted| {
+            wanted.is_some_and(|wanted| {
+                let holds = |bound: &IpAddr| *bound == wanted || bound.is_unspecified();
+                self.bind.iter().any(holds)
+            })
+        })
+    }
+
+    fn reported_addresses(&self) -> Vec<IpAddr> {
+        let wanted: Vec<_> = self.wanted().flatten().collect();
+        if wanted.is_empty() || !self.usable_addresses() {
+            return self.bind.clone();
+        }
+        wanted
+    }
+}
+
+/// The addresses to bind for a Gateway.
+fn bind(world: &World<'_>, object: &Object<GatewaySpec>) -> Vec<IpAddr> {
+    let own = world.scope.bind_gateway.get(&object.key().to_string());
+    let mut addresses = own.unwrap_or(&world.scope.bind).clone();
+    if addresses.is_empty() {
+        addresses.push(Ipv4Addr::UNSPECIFIED.into());
+    }
+    addresses.sort();
+    addresses.dedup();
+    addresses
+}
+
+/// A Gateway is accepted if one of its listeners is.
+fn accept(conditions: &mut Conditions, listeners: &[ListenerState<'_>]) {
+    let refused: Vec<_> = listeners
+        .iter()
+        .filter(|listener| !listener.conditions.says("Accepted", true))
+        .map(|listener| listener.spec.name.as_str())
+        .collect();
+    let names = refused.join(", ");
+    match refused.len() {
+        0 => conditions.set(
+            "Accepted",
+            true,
+            "Accepted",
+            "The Gateway is served by Towergate.",
+        ),
+        n if n < listeners.len() => conditions.set(
+            "Accepted",
+            true,
+            "ListenersNotValid",
+            format!("These listeners are not valid: {names}."),
+        ),
+        _ => conditions.set(
+            "Accepted",
+            false,
+            "ListenersNotValid",
+            format!("No listener is valid: {names}."),
+        ),
+    }
+}
+
+/// A Gateway is programmed if one of its listeners is, and it has the addresses that it asks for.
+fn program(conditions: &mut Conditions, listeners: &[ListenerState<'_>], usable: bool) {
+    let ready = listeners.iter().filter(|listener| listener.ready()).count();
+    match (usable, ready) {
+        (false, _) => conditions.set(
+            "Programmed",
+            false,
+            "AddressNotUsable",
+            "An address of spec.addresses is not among those that are bound.",
+        ),
+        (true, 0) => conditions.set("Programmed", false, "Invalid", "No listener is programmed."),
+        (true, ready) => conditions.set(
+            "Programmed",
+            true,
+            "Programmed",
+            format!("{ready} of {} listeners are programmed.", listeners.len()),
+        ),
+    }
+}
+
+/// A diagnostic for each listener that does not serve, or not with all certificates.
+fn report_listeners(state: &GatewayState<'_>, report: &mut Report, subject: &Subject<'_>) {
+    for (at, listener) in state.listeners.iter().enumerate() {
+        let bad = listener.conditions.iter().filter(|condition| {
+            let good = condition.kind != "Conflicted";
+            condition.status != good && condition.kind != "OverlappingTLSConfig"
+        });
+        // That it is not programmed follows from the others, if there are any.
+        let own = listener.only_programmed();
+        for condition in bad.filter(|condition| condition.kind != "Programmed" || own) {
+            let field = format!("spec.listeners[{at}]{}", field_of(&condition.reason));
+            let message = format!("Listener {}: {}", listener.spec.name, condition.message);
+            report.error(code_of(&condition.reason), subject, field, message, "");
+        }
+    }
+}
+
+fn field_of(reason: &str) -> &'static str {
+    match reason {
+        "InvalidCertificateRef" | "PartiallyInvalidCertificateRef" | "RefNotPermitted" => {
+            ".tls.certificateRefs"
+        }
+        "InvalidRouteKinds" => ".allowedRoutes.kinds",
+        "UnsupportedProtocol" => ".protocol",
+        "HostnameConflict" => ".hostname",
+        "ProtocolConflict" => ".port",
+        _ => "",
+    }
+}
+
+fn code_of(reason: &str) -> &'static str {
+    match reason {
+        "InvalidCertificateRef" | "PartiallyInvalidCertificateRef" => "certificate-not-usable",
+        "RefNotPermitted" => "reference-not-granted",
+        "HostnameConflict" | "ProtocolConflict" => "listener-conflict",
+        "UnsupportedProtocol" | "UnsupportedTLSMode" | "UnsupportedValue" => "unsupported",
+        _ => "listener-invalid",
+    }
+}

@@ -1,0 +1,152 @@
+//! Parts of Gateways that Towergate does not serve: said in a condition, never passed over in silence.
+
+use super::super::report::{Report, Subject};
+use super::listener::ListenerState;
+use crate::api::gateway::{FrontendTls, GatewaySpec};
+use crate::objects::Object;
+use crate::status::Conditions;
+
+/// Checks a Gateway apart from its listeners. `false`: it cannot be served at all.
+pub(super) fn check_gateway(
+    conditions: &mut Conditions,
+    gateway: &Object<GatewaySpec>,
+    report: &mut Report,
+    subject: &Subject<'_>,
+) -> bool {
+    parameters(gateway, report, subject);
+    options(gateway, report, subject);
+    if let Some(tls) = &gateway.spec.tls {
+        let client = tls
+            .backend
+            .as_ref()
+            .and_then(|tls| tls.client_certificate_ref.as_ref());
+        if client.is_some() {
+            let message = "Towergate shows no client certificate to backends.";
+            conditions.set(
+                "ResolvedRefs",
+                false,
+                "InvalidClientCertificateRef",
+                message,
+            );
+            let field = "spec.tls.backend.clientCertificateRef";
+            report.error("unsupported", subject, field, message, "Remove the field.");
+        } else {
+            conditions.set(
+                "ResolvedRefs",
+                true,
+                "ResolvedRefs",
+                "Every reference is resolved.",
+            );
+        }
+    }
+    let known = |kind: &str| matches!(kind, "IPAddress" | "Hostname");
+    let addresses = gateway
+        .spec
+        .addresses
+        .iter()
+        .filter_map(|address| address.kind.as_deref());
+    if let Some(kind) = addresses.into_iter().find(|kind| !known(kind)) {
+        let message = format!("Addresses of type {kind:?} are not supported: IPAddress is.");
+        conditions.set("Accepted", false, "UnsupportedAddress", &*message);
+        report.error(
+            "unsupported",
+            subject,
+            "spec.addresses",
+            message,
+            "Use type IPAddress.",
+        );
+        return false;
+    }
+    true
+}
+
+fn parameters(gateway: &Object<GatewaySpec>, report: &mut Report, subject: &Subject<'_>) {
+    let infrastructure = gateway.spec.infrastructure.as_ref();
+    if let Some(reference) = infrastructure.and_then(|found| found.parameters_ref.as_ref()) {
+        report.warn(
+            "parameters-ignored",
+            subject,
+            "spec.infrastructure.parametersRef",
+            format!(
+                "Towergate takes no parameters from {} {}: what they set is not in force.",
+                reference.kind, reference.name
+            ),
+            "Remove the reference, or move what it sets to the policies and to Towergate's options.",
+        );
+    }
+}
+
+fn options(gateway: &Object<GatewaySpec>, report: &mut Report, subject: &Subject<'_>) {
+    if gateway.spec.default_scope.is_some() {
+        let message = "Routes without a parentRef are not taken by default.";
+        report.warn(
+            "unsupported",
+            subject,
+            "spec.defaultScope",
+            message,
+            "Name the parent in the routes.",
+        );
+    }
+    let listeners = gateway.spec.allowed_listeners.as_ref();
+    let from = listeners.and_then(|allowed| allowed.namespaces.as_ref()?.from.as_deref());
+    if from.is_some_and(|from| from != "None") {
+        let message = "ListenerSets are not served: only the listeners of the Gateway itself are.";
+        report.warn(
+            "unsupported",
+            subject,
+            "spec.allowedListeners",
+            message,
+            "Add the listeners to the Gateway.",
+        );
+    }
+    for (at, listener) in gateway.spec.listeners.iter().enumerate() {
+        let options = listener.tls.iter().flat_map(|tls| tls.options.keys());
+        for option in options {
+            let field = format!("spec.listeners[{at}].tls.options");
+            let message = format!("Option {option} is not known and not in force.");
+            report.warn(
+                "unsupported",
+                subject,
+                field,
+                message,
+                "Use a ClientTrafficPolicy.",
+            );
+        }
+    }
+}
+
+/// Checks what a listener asks for that no listener has.
+pub(super) fn check_listener(gateway: &Object<GatewaySpec>, listener: &mut ListenerState<'_>) {
+    let protocol = listener.spec.protocol.as_str();
+    if matches!(protocol, "TLS" | "TCP" | "UDP") {
+        let message = format!("Protocol {protocol} is not supported: HTTP and HTTPS are.");
+        listener
+            .conditions
+            .set("Accepted", false, "UnsupportedProtocol", message);
+        listener.kinds.clear();
+    }
+    if protocol == "HTTPS" && validates_clients(&gateway.spec, listener.spec.port) {
+        // Serving without looking at client certificates would let everybody in.
+        let message = "Validation of client certificates (spec.tls.frontend) is not supported.";
+        listener
+            .conditions
+            .set("Accepted", false, "UnsupportedValue", message);
+    }
+}
+
+/// Whether clients of a port must show a certificate.
+fn validates_clients(spec: &GatewaySpec, port: i32) -> bool {
+    let Some(frontend) = spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref()) else {
+        return false;
+    };
+    let validates =
+        |tls: &Option<FrontendTls>| tls.as_ref().is_some_and(|tls| tls.validation.is_some());
+    match frontend
+        .per_port
+        .iter()
+        .find(|of_port| of_port.port == port)
+    {
+        Some(of_port) => validates(&of_port.tls),
+        None => validates(&frontend.default),
+    }
+}

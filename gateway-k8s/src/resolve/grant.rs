@@ -1,0 +1,131 @@
+//! ReferenceGrants: which references into another namespace are permitted.
+
+use std::collections::HashMap;
+
+use crate::api::reference_grant::ReferenceGrantSpec;
+use crate::objects::Store;
+
+/// An object that refers to another.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct From<'a> {
+    pub(super) group: &'a str,
+    pub(super) kind: &'a str,
+    pub(super) namespace: &'a str,
+}
+
+/// An object that is referred to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct To<'a> {
+    pub(super) group: &'a str,
+    pub(super) kind: &'a str,
+    pub(super) namespace: &'a str,
+    pub(super) name: &'a str,
+}
+
+/// All grants, by the namespace that they are for.
+#[derive(Debug)]
+pub(super) struct Grants<'a>(HashMap<&'a str, Vec<&'a ReferenceGrantSpec>>);
+
+impl<'a> Grants<'a> {
+    /// Indexes grants.
+    pub(super) fn new(grants: &'a Store<ReferenceGrantSpec>) -> Self {
+        let mut by_namespace: HashMap<_, Vec<_>> = HashMap::new();
+        for grant in grants.values() {
+            let namespace = grant.meta.namespace.as_str();
+            by_namespace.entry(namespace).or_default().push(&grant.spec);
+        }
+        Self(by_namespace)
+    }
+
+    /// Whether a reference is permitted: within a namespace always, else by a grant of the target's
+    /// namespace that names both sides.
+    pub(super) fn permit(&self, from: From<'_>, to: To<'_>) -> bool {
+        if from.namespace == to.namespace {
+            return true;
+        }
+        let grants = self.0.get(to.namespace).into_iter().flatten();
+        grants
+            .filter(|grant| {
+                grant.from.iter().any(|granted| {
+                    (&*granted.group, &*granted.kind, &*granted.namespace)
+                        == (from.group, from.kind, from.namespace)
+                })
+            })
+            .any(|grant| {
+                grant.to.iter().any(|granted| {
+                    let name = granted.name.as_deref().unwrap_or_default();
+                    (&*granted.group, &*granted.kind) == (to.group, to.kind)
+                        && (name.is_empty() || name == to.name)
+                })
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::objects::{Object, ObjectKey, Origin};
+
+    fn grants(spec: serde_json::Value) -> Store<ReferenceGrantSpec> {
+        let meta = serde_json::from_value(json!({ "name": "grant", "namespace": "backends" }));
+        let grant = Object {
+            api_version: "gateway.networking.k8s.io/v1beta1".to_owned(),
+            meta: meta.unwrap(),
+            spec: serde_json::from_value(spec).unwrap(),
+            origin: Origin::default(),
+        };
+        [(ObjectKey::new("backends", "grant"), grant)].into()
+    }
+
+    fn permitted(
+        store: &Store<ReferenceGrantSpec>,
+        kind: &str,
+        namespace: &str,
+        name: &str,
+    ) -> bool {
+        let group = "gateway.networking.k8s.io";
+        Grants::new(store).permit(
+            From {
+                group,
+                kind,
+                namespace,
+            },
+            To {
+                group: "",
+                kind: "Service",
+                namespace: "backends",
+                name,
+            },
+        )
+    }
+
+    #[test]
+    fn a_grant_counts_only_if_both_sides_fit() {
+        let store = grants(json!({
+            "from": [{ "group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": "apps" }],
+            "to": [{ "group": "", "kind": "Service", "name": "web" }],
+        }));
+
+        assert!(permitted(&store, "HTTPRoute", "apps", "web"));
+        assert!(!permitted(&store, "GRPCRoute", "apps", "web"));
+        assert!(!permitted(&store, "HTTPRoute", "other", "web"));
+        assert!(!permitted(&store, "HTTPRoute", "apps", "db"));
+    }
+
+    #[test]
+    fn a_grant_without_a_name_is_for_every_object_of_the_kind() {
+        let store = grants(json!({
+            "from": [{ "group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": "apps" }],
+            "to": [{ "group": "", "kind": "Service" }, { "group": "", "kind": "Secret", "name": "x" }],
+        }));
+
+        assert!(permitted(&store, "HTTPRoute", "apps", "anything"));
+    }
+
+    #[test]
+    fn within_a_namespace_nothing_is_needed() {
+        assert!(permitted(&Store::new(), "HTTPRoute", "backends", "web"));
+    }
+}

@@ -1,0 +1,152 @@
+//! Certificates that clients will not take.
+
+use std::collections::BTreeSet;
+
+use towergate_tls::{Certificate, NamePattern};
+
+use super::super::gateway::{GatewayState, Gateways, ListenerState};
+use super::super::report::{Report, Subject};
+use super::super::route::RouteState;
+use super::super::world::World;
+
+/// Certificates that end within this time are worth a warning, in seconds.
+const SOON: i64 = 7 * 24 * 3600;
+
+/// Reports certificates out of their time, and host names without one.
+pub(super) fn check(
+    world: &World<'_>,
+    gateways: &Gateways<'_>,
+    routes: &[RouteState<'_>],
+    report: &mut Report,
+) {
+    for gateway in &gateways.list {
+        for (at, listener) in gateway.listeners.iter().enumerate() {
+            if let Some(now) = world.scope.now {
+                validity(gateway, at, listener, now, report);
+            }
+        }
+    }
+    for state in routes {
+        let mut told = BTreeSet::new();
+        for attachment in &state.attachments {
+            let gateway = &gateways.list[attachment.gateway];
+            for (listener, hosts) in &attachment.listeners {
+                let listener = &gateway.listeners[*listener];
+                if listener.spec.protocol != "HTTPS" || listener.certificates.is_empty() {
+                    continue;
+                }
+                let uncovered = hosts
+                    .iter()
+                    .filter(|host| !covered(host, &listener.certificates));
+                for host in uncovered {
+                    if told.insert((host.to_string(), &*listener.spec.name)) {
+                        uncovered_host(state, gateway, listener, host, report);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn uncovered_host(
+    state: &RouteState<'_>,
+    gateway: &GatewayState<'_>,
+    listener: &ListenerState<'_>,
+    host: &NamePattern,
+    report: &mut Report,
+) {
+    let hostnames = state.route.hostnames();
+    let field = match hostnames.iter().position(|name| *name == host.to_string()) {
+        Some(at) => format!("spec.hostnames[{at}]"),
+        None => "spec".to_owned(),
+    };
+    report.warn(
+        "hostname-without-certificate",
+        &state.route.subject(),
+        field,
+        format!(
+            "No certificate of listener {} of Gateway {} is for {host}: clients will refuse the first one.",
+            listener.spec.name,
+            gateway.object.key()
+        ),
+        "Add a Secret with a certificate for the name to the listener's certificateRefs.",
+    );
+}
+
+fn validity(
+    gateway: &GatewayState<'_>,
+    at: usize,
+    listener: &ListenerState<'_>,
+    now: i64,
+    report: &mut Report,
+) {
+    for certificate in &listener.certificates {
+        let subject = Subject::new("Gateway", gateway.object);
+        let field = format!("spec.listeners[{at}].tls.certificateRefs");
+        let names: Vec<_> = certificate.names.iter().map(ToString::to_string).collect();
+        let what = format!(
+            "The certificate for {} of listener {}",
+            names.join(", "),
+            listener.spec.name
+        );
+        if certificate.not_after < now {
+            let message = format!("{what} has expired.");
+            report.error("certificate-expired", &subject, field, message, "Renew it.");
+        } else if certificate.not_before > now {
+            let message = format!("{what} is not valid yet.");
+            let help = "Look at the clocks of this machine and of the issuer.";
+            report.error("certificate-not-yet-valid", &subject, field, message, help);
+        } else if certificate.not_after - now < SOON {
+            let message = format!("{what} expires within a week.");
+            report.warn(
+                "certificate-expires-soon",
+                &subject,
+                field,
+                message,
+                "Renew it.",
+            );
+        }
+    }
+}
+
+/// Whether a certificate is for a host name. A wildcard of a certificate stands for one label
+/// (RFC 9525, section 6.3).
+fn covered(host: &NamePattern, certificates: &[std::sync::Arc<Certificate>]) -> bool {
+    let mut names = certificates
+        .iter()
+        .flat_map(|certificate| &certificate.names);
+    names.any(|name| match (host, name) {
+        (NamePattern::Any, _) => true,
+        (NamePattern::Exact(host), NamePattern::Wildcard(suffix)) => {
+            host.split_once('.').is_some_and(|(_, rest)| rest == suffix)
+        }
+        (host, name) => host == name,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_covered(host: &str, names: &[&str]) -> bool {
+        let certificate = Certificate {
+            chain_pem: String::new(),
+            key_pem: String::new(),
+            names: names.iter().map(|name| name.parse().unwrap()).collect(),
+            not_before: 0,
+            not_after: 0,
+            algorithm: towergate_tls::certificate::KeyAlgorithm::Ecdsa,
+        };
+        covered(&host.parse().unwrap(), &[certificate.into()])
+    }
+
+    #[test]
+    fn a_wildcard_of_a_certificate_stands_for_one_label() {
+        assert!(is_covered("a.example.com", &["*.example.com"]));
+        assert!(is_covered("*.example.com", &["*.example.com"]));
+        assert!(!is_covered("a.b.example.com", &["*.example.com"]));
+        assert!(!is_covered("example.com", &["*.example.com"]));
+        assert!(!is_covered("*.example.com", &["a.example.com"]));
+        assert!(is_covered("example.com", &["other.example", "example.com"]));
+    }
+}

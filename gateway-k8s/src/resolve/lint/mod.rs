@@ -1,0 +1,45 @@
+//! What is suspicious although it resolves, and how to mend what does not.
+//!
+//! | code | the mistake | module |
+//! |---|---|---|
+//! | `namespace-not-allowed` | the route's namespace lacks the labels that the listener wants | `attach` |
+//! | `parent-namespace-missing` | `namespace` is missing in a parentRef | `attach` |
+//! | `hostname-without-certificate` | no certificate of the listener is for the host name | `certificate` |
+//! | `certificate-expired`, `certificate-not-yet-valid` | as they say | `certificate` |
+//! | `client-address-unknown` | nothing says how clients' addresses are found | `client` |
+//! | `policy-namespace` | a policy is not in the namespace of its Gateway | `target` |
+//! | `proxy-protocol-optional` | anybody may come without a PROXY header | `client` |
+//! | `proxy-protocol-required` | who comes without a PROXY header is cut off | `client` |
+//! | `forwarded-for-trusted` | `X-Forwarded-For` counts, so a proxy must be in front | `client` |
+//! | `trusted-hops` | more hops than one are trusted | `client` |
+//! | `client-ip-ambiguous` | more than one way to find clients' addresses | policies |
+//! | `policy-target-missing` | a policy names what is not there | `target` |
+//! | `redirect-loop` | a redirect leads to where it came from | `redirect` |
+//! | `rule-without-backends` | a rule has nothing to send requests to | `redirect` |
+
+mod attach;
+mod certificate;
+mod client;
+mod redirect;
+mod target;
+
+pub(super) use attach::unattached;
+
+use super::gateway::Gateways;
+use super::report::Report;
+use super::route::RouteState;
+use super::world::World;
+
+/// Looks for what is suspicious.
+pub(super) fn check(
+    world: &World<'_>,
+    gateways: &Gateways<'_>,
+    routes: &[RouteState<'_>],
+    report: &mut Report,
+) {
+    attach::parents(world, gateways, report);
+    certificate::check(world, gateways, routes, report);
+    client::check(world, gateways, report);
+    redirect::check(gateways, routes, report);
+    target::check(world, report);
+}

@@ -1,0 +1,274 @@
+//! The plan: sockets, their listeners, the routes of each, and the policies in force.
+//!
+//! What belongs to a socket (PROXY protocol, keep-alive, buffers, the time for inspection) is decided
+//! before anybody knows which listener a connection is for. So the first listener of the port decides,
+//! and PROXY protocol is expected if any listener of the port wants it, as the first that wants it says.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use towergate_core::plan::{
+    Listener, ListenerId, ListenerSettings, Plan, Port, Protocol, Route, Rule, TcpSettings, Traffic,
+};
+use towergate_policy::Policy;
+use towergate_tls::ServerTls;
+
+use super::gateway::{Gateways, ListenerState};
+use super::policy::{Attached, ClientEffect, Policies, RouteSpec, TrafficEffect};
+use super::port::bound;
+use super::route::{RouteState, RuleDraft};
+use super::world::World;
+use crate::objects::ObjectKey;
+
+/// What is served.
+pub(super) fn build(
+    world: &World<'_>,
+    gateways: &Gateways<'_>,
+    routes: &[RouteState<'_>],
+    policies: &Policies<'_>,
+) -> Plan<Policy> {
+    let mut builder = Builder {
+        world,
+        gateways,
+        policies,
+        traffic: HashMap::new(),
+        effects: HashMap::new(),
+        guards: HashMap::new(),
+    };
+    let mut routes = builder.by_listener(routes);
+    let mut ports: BTreeMap<(Vec<IpAddr>, u16), Port<Policy>> = BTreeMap::new();
+    for (g, gateway) in gateways.list.iter().enumerate() {
+        for (l, state) in gateway.listeners.iter().enumerate() {
+            if !state.ready() {
+                continue;
+            }
+            let number = bound(world, state.spec.port);
+            let effect = policies.client.find(g, l);
+            let tcp = effect
+                .and_then(|effect| effect.as_ref().ok())
+                .map(|effect| effect.tcp.clone());
+            let tcp = tcp.unwrap_or_default();
+            let port = ports
+                .entry((gateway.bind.clone(), number))
+                .or_insert_with(|| Port {
+                    addresses: gateway.bind.clone(),
+                    port: number,
+                    tcp: tcp.clone(),
+                    listeners: Vec::new(),
+                });
+            join(&mut port.tcp, tcp);
+            let id = ListenerId {
+                namespace: gateway.object.meta.namespace.clone(),
+                gateway: gateway.object.meta.name.clone(),
+                listener: state.spec.name.clone(),
+            };
+            let routes = routes.remove(&(g, l)).unwrap_or_default();
+            port.listeners
+                .push(builder.listener(id, state, effect, routes));
+        }
+    }
+    Plan {
+        ports: ports.into_values().collect(),
+    }
+}
+
+/// The first listener that wants a PROXY header decides for the port.
+fn join(port: &mut TcpSettings, listener: TcpSettings) {
+    if port.proxy_protocol.is_none() {
+        port.proxy_protocol = listener.proxy_protocol;
+    }
+}
+
+/// The policy and the one that it is merged into.
+type InForceKey = (ObjectKey, Option<ObjectKey>);
+
+struct Builder<'b, 'a> {
+    world: &'b World<'a>,
+    gateways: &'b Gateways<'a>,
+    policies: &'b Policies<'a>,
+    traffic: HashMap<Traffic, Arc<Traffic>>,
+    effects: HashMap<(InForceKey, bool), Option<Arc<TrafficEffect>>>,
+    guards: HashMap<InForceKey, Option<Arc<Vec<Policy>>>>,
+}
+
+/// What is in force for a rule on a listener. Inner `None`: nothing that can be, so it fails closed.
+#[derive(Default)]
+struct RuleEffect {
+    key: (Option<InForceKey>, Option<InForceKey>, bool),
+    traffic: Option<Option<Arc<TrafficEffect>>>,
+    guards: Option<Option<Arc<Vec<Policy>>>>,
+}
+
+impl<'a> Builder<'_, 'a> {
+    fn listener(
+        &self,
+        id: ListenerId,
+        state: &ListenerState<'_>,
+        effect: Option<&ClientEffect>,
+        routes: Vec<Arc<Route<Policy>>>,
+    ) -> Listener<Policy> {
+        let converted = effect.and_then(|effect| effect.as_ref().ok());
+        let protocol = match state.spec.protocol.as_str() {
+            "HTTPS" => {
+                let mut tls = ServerTls {
+                    certificates: state.certificates.clone(),
+                    ..ServerTls::default()
+                };
+                if let Some(wanted) = converted.map(|converted| &converted.tls) {
+                    tls.min_version = wanted.min_version;
+                    tls.max_version = wanted.max_version;
+                    tls.ciphers.clone_from(&wanted.ciphers);
+                    tls.groups.clone_from(&wanted.groups);
+                    tls.alpn = wanted.alpn.clone().unwrap_or(tls.alpn);
+                    tls.stateful_resumption = wanted.stateful_resumption;
+                    tls.stateless_resumption = wanted.stateless_resumption;
+                }
+                Protocol::Https(Arc::new(tls))
+            }
+            _ => Protocol::Http,
+        };
+        let settings = ListenerSettings {
+            strict_host: self.world.scope.parity.strict_host,
+            keep_external_address: self.world.scope.parity.keep_external_address,
+            ..converted
+                .map(|converted| converted.settings.clone())
+                .unwrap_or_default()
+        };
+        Listener {
+            id,
+            port: u16::try_from(state.spec.port).unwrap_or_default(),
+            hostname: state.hostname.clone(),
+            protocol,
+            settings: Arc::new(settings),
+            routes,
+            failed: effect.is_some_and(Result::is_err),
+        }
+    }
+
+    /// The routes of each listener (Gateway, listener), in their order. Listeners on which the same
+    /// policies are in force share the rules of a route.
+    fn by_listener(
+        &mut self,
+        routes: &[RouteState<'a>],
+    ) -> BTreeMap<(usize, usize), Vec<Arc<Route<Policy>>>> {
+        let mut by_listener: BTreeMap<_, Vec<Arc<Route<Policy>>>> = BTreeMap::new();
+        for (at, state) in routes.iter().enumerate() {
+            let id = state.route.id();
+            let mut built = HashMap::new();
+            for attachment in &state.attachments {
+                for (listener, hostnames) in &attachment.listeners {
+                    let place = (attachment.gateway, *listener);
+                    let routes = by_listener.entry(place).or_default();
+                    // Two parentRefs may name the same listener.
+                    if routes.last().is_some_and(|last| last.id == id) {
+                        continue;
+                    }
+                    let rules = state.rules.iter().map(|draft| {
+                        let effect = self.effect(at, draft, place);
+                        let key = (draft.index, effect.key.clone());
+                        let make = || Arc::new(self.rule(&id, draft, effect));
+                        built.entry(key).or_insert_with(make).clone()
+                    });
+                    let rules = rules.collect();
+                    routes.push(Arc::new(Route {
+                        id: id.clone(),
+                        hostnames: hostnames.clone(),
+                        rules,
+                    }));
+                }
+            }
+        }
+        by_listener
+    }
+
+    fn effect(&mut self, route: usize, draft: &RuleDraft, place: (usize, usize)) -> RuleEffect {
+        if self.policies.traffic.is_empty() && self.policies.security.is_empty() {
+            return RuleEffect::default();
+        }
+        let (gateway, listener) = place;
+        let name = &self.gateways.list[gateway].listeners[listener].spec.name;
+        let client = self.policies.client.find(gateway, listener);
+        let settings = client
+            .and_then(|effect| effect.as_ref().ok())
+            .map(|effect| &effect.settings);
+        let headers = settings.is_none_or(|settings| settings.headers.rate_limit_headers);
+        let rule = draft.name.as_deref();
+        let traffic = find(&self.policies.traffic, route, rule, gateway, name);
+        let guards = find(&self.policies.security, route, rule, gateway, name);
+        RuleEffect {
+            key: (
+                traffic.as_ref().map(|in_force| in_force.key()),
+                guards.as_ref().map(|in_force| in_force.key()),
+                headers,
+            ),
+            traffic: traffic.map(|in_force| {
+                let make = || in_force.effect(headers).ok().map(Arc::new);
+                self.effects
+                    .entry((in_force.key(), headers))
+                    .or_insert_with(make)
+                    .clone()
+            }),
+            guards: guards.map(|in_force| {
+                let make = || in_force.effect(headers).ok().map(Arc::new);
+                self.guards
+                    .entry(in_force.key())
+                    .or_insert_with(make)
+                    .clone()
+            }),
+        }
+    }
+
+    fn rule(
+        &mut self,
+        id: &towergate_core::plan::RouteId,
+        draft: &RuleDraft,
+        effect: RuleEffect,
+    ) -> Rule<Policy> {
+        let closed = matches!(effect.traffic, Some(None)) || matches!(effect.guards, Some(None));
+        let of_traffic = effect.traffic.flatten();
+        let mut traffic = of_traffic
+            .as_ref()
+            .map(|effect| effect.traffic.clone())
+            .unwrap_or_default();
+        draft.traffic.apply(&mut traffic);
+        // Who may pass comes before how often.
+        let guards = effect.guards.flatten();
+        let guards = guards.iter().flat_map(|guards| guards.iter().cloned());
+        let limits = of_traffic
+            .iter()
+            .flat_map(|effect| effect.policies.iter().cloned());
+        Rule {
+            route: id.clone(),
+            index: draft.index,
+            name: draft.name.clone(),
+            matches: draft.matches.clone(),
+            policies: guards.chain(limits).collect(),
+            filters: draft.filters.clone(),
+            traffic: self.shared(traffic),
+            backends: draft.backends.clone(),
+            respond: if closed { Some(500) } else { draft.respond },
+        }
+    }
+
+    fn shared(&mut self, traffic: Traffic) -> Arc<Traffic> {
+        let make = || Arc::new(traffic.clone());
+        self.traffic
+            .entry(traffic.clone())
+            .or_insert_with(make)
+            .clone()
+    }
+}
+
+fn find<'a, S: RouteSpec>(
+    attached: &Attached<'a, S>,
+    route: usize,
+    rule: Option<&str>,
+    gateway: usize,
+    listener: &str,
+) -> Option<super::policy::InForce<'a, S>> {
+    if attached.is_empty() {
+        return None;
+    }
+    attached.find(route, rule, gateway, listener)
+}

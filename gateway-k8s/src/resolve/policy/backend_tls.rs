@@ -1,0 +1,334 @@
+//! BackendTLSPolicies: TLS towards the ports of Services.
+//!
+//! A policy for a port wins over one for the whole Service, the older over the younger. A backend whose
+//! policy cannot be used is not spoken to at all: plain text instead of TLS, or TLS to just anybody,
+//! would be worse than no answer.
+
+use std::collections::{BTreeMap, HashMap};
+
+use towergate_core::plan::BackendProtocol;
+use towergate_tls::client::{ClientTls, SubjectAltName};
+
+use super::super::world::{World, by_age};
+use crate::api::policy::{BackendTlsPolicySpec, BackendTlsPolicyValidation};
+use crate::api::reference::{LocalObjectReference, ParentReference};
+use crate::objects::{Object, ObjectKey};
+use crate::status::PolicyStatus;
+
+/// Namespace, Service and port name (empty: every port).
+type Target<'a> = (&'a str, &'a str, &'a str);
+
+/// All BackendTLSPolicies.
+#[derive(Debug)]
+pub(crate) struct BackendTls<'a> {
+    winners: HashMap<Target<'a>, &'a Object<BackendTlsPolicySpec>>,
+    /// Policies one of whose targets an older policy has, with that policy.
+    conflicts: Vec<(&'a Object<BackendTlsPolicySpec>, ObjectKey)>,
+    settings: HashMap<ObjectKey, Result<Settings, Unusable>>,
+    statuses: BTreeMap<ObjectKey, PolicyStatus>,
+}
+
+/// What a policy sets.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    server_name: String,
+    subject_alt_names: Vec<SubjectAltName>,
+    roots_pem: Option<String>,
+}
+
+/// Why a policy cannot be used.
+#[derive(Clone, Debug)]
+struct Unusable {
+    accepted: &'static str,
+    resolved: Option<&'static str>,
+    message: String,
+}
+
+impl Settings {
+    /// How a backend that speaks `protocol` is spoken to.
+    pub(crate) fn client(&self, protocol: BackendProtocol) -> ClientTls {
+        let alpn = match protocol {
+            BackendProtocol::Http1 => "http/1.1",
+            BackendProtocol::Http2 => "h2",
+        };
+        ClientTls {
+            server_name: self.server_name.clone(),
+            subject_alt_names: self.subject_alt_names.clone(),
+            roots_pem: self.roots_pem.clone(),
+            alpn: vec![alpn.to_owned()],
+        }
+    }
+}
+
+impl<'a> BackendTls<'a> {
+    /// Settles which policy has which target.
+    pub(crate) fn new(world: &World<'a>) -> Self {
+        let mut winners: HashMap<Target<'a>, &'a Object<BackendTlsPolicySpec>> = HashMap::new();
+        let mut conflicts = Vec::new();
+        let mut statuses = BTreeMap::new();
+        for policy in by_age(world.objects.backend_tls_policies.values()) {
+            statuses.insert(policy.key(), PolicyStatus::default());
+            for target in policy
+                .spec
+                .target_refs
+                .iter()
+                .filter(|target| target.kind == "Service")
+            {
+                let section = target.section_name.as_deref().unwrap_or_default();
+                let key = (
+                    policy.meta.namespace.as_str(),
+                    target.name.as_str(),
+                    section,
+                );
+                match winners.get(&key) {
+                    None => drop(winners.insert(key, policy)),
+                    Some(winner) if winner.key() == policy.key() => {}
+                    Some(winner) => {
+                        conflicts.push((policy, winner.key()));
+                        break;
+                    }
+                }
+            }
+        }
+        Self {
+            winners,
+            conflicts,
+            settings: HashMap::new(),
+            statuses,
+        }
+    }
+
+    /// What the policy of a port of a Service sets; `None`: it has no policy. `parents` are those
+    /// through which the Service is reached.
+    ///
+    /// # Errors
+    /// What is wrong with the policy: the backend must not be spoken to.
+    pub(crate) fn find(
+        &mut self,
+        world: &World<'_>,
+        service: &ObjectKey,
+        port: &str,
+        parents: &[ParentReference],
+    ) -> Result<Option<Settings>, String> {
+        let (namespace, name) = (service.namespace.as_str(), service.name.as_str());
+        let of_port = self.winners.get(&(namespace, name, port));
+        let Some(policy) = of_port
+            .or_else(|| self.winners.get(&(namespace, name, "")))
+            .copied()
+        else {
+            return Ok(None);
+        };
+        let settings = self
+            .settings
+            .entry(policy.key())
+            .or_insert_with(|| read(world, policy));
+        let status = self.statuses.entry(policy.key()).or_default();
+        for parent in parents {
+            state(status, parent, settings);
+        }
+        match settings {
+            Ok(settings) => Ok(Some(settings.clone())),
+            Err(fault) => Err(format!(
+                "BackendTLSPolicy {}: {}",
+                policy.key(),
+                fault.message
+            )),
+        }
+    }
+
+    /// The statuses, once every route is resolved.
+    pub(crate) fn statuses(mut self) -> BTreeMap<ObjectKey, PolicyStatus> {
+        for (policy, winner) in &self.conflicts {
+            let ancestors = self
+                .statuses
+                .get(winner)
+                .map(|status| status.ancestors.clone());
+            let status = self.statuses.entry(policy.key()).or_default();
+            for ancestor in ancestors.unwrap_or_default() {
+                let message = format!("BackendTLSPolicy {winner} is older and has the target.");
+                let conditions = status.conditions(&ancestor.ancestor_ref);
+                conditions.set("Accepted", false, "Conflicted", message);
+            }
+        }
+        self.statuses
+    }
+}
+
+fn state(
+    status: &mut PolicyStatus,
+    parent: &ParentReference,
+    settings: &Result<Settings, Unusable>,
+) {
+    let conditions = status.conditions(parent);
+    match settings {
+        Ok(_) => {
+            conditions.set("Accepted", true, "Accepted", "The policy is in force.");
+            conditions.set(
+                "ResolvedRefs",
+                true,
+                "ResolvedRefs",
+                "Every reference is resolved.",
+            );
+        }
+        Err(fault) => {
+            let message = format!("{}.", fault.message);
+            conditions.set("Accepted", false, fault.accepted, &*message);
+            match fault.resolved {
+                Some(reason) => conditions.set("ResolvedRefs", false, reason, message),
+                None => conditions.set(
+                    "ResolvedRefs",
+                    true,
+                    "ResolvedRefs",
+                    "Every reference is resolved.",
+                ),
+            }
+        }
+    }
+}
+
+/// What a policy sets.
+fn read(world: &World<'_>, policy: &Object<BackendTlsPolicySpec>) -> Result<Settings, Unusable> {
+    let validation = &policy.spec.validation;
+    let roots_pem = roots(world, &policy.meta.namespace, validation)?;
+    let mut options = policy.spec.options.keys();
+    if let Some(option) = options.next() {
+        return Err(invalid(format!("option {option} is not supported")));
+    }
+    Ok(Settings {
+        server_name: validation.hostname.clone(),
+        subject_alt_names: names(validation)?,
+        roots_pem,
+    })
+}
+
+fn invalid(message: String) -> Unusable {
+    Unusable {
+        accepted: "Invalid",
+        resolved: None,
+        message,
+    }
+}
+
+fn names(validation: &BackendTlsPolicyValidation) -> Result<Vec<SubjectAltName>, Unusable> {
+    if validation
+        .hostname
+        .parse()
+        .ok()
+        .filter(|name| matches!(name, towergate_tls::NamePattern::Exact(_)))
+        .is_none()
+    {
+        return Err(invalid(format!(
+            "validation.hostname {:?} is no host name",
+            validation.hostname
+        )));
+    }
+    let names = validation.subject_alt_names.iter();
+    names
+        .map(
+            |name| match (name.kind.as_str(), &name.hostname, &name.uri) {
+                ("Hostname", Some(hostname), None) => {
+                    Ok(SubjectAltName::Hostname(hostname.clone()))
+                }
+                ("URI", None, Some(uri)) => Ok(SubjectAltName::Uri(uri.clone())),
+                (kind, ..) => Err(invalid(format!(
+                    "subjectAltNames: {kind:?} needs its own field only"
+                ))),
+            },
+        )
+        .collect()
+}
+
+/// The trusted certificates; `None`: those of the system.
+fn roots(
+    world: &World<'_>,
+    namespace: &str,
+    validation: &BackendTlsPolicyValidation,
+) -> Result<Option<String>, Unusable> {
+    let refs = &validation.ca_certificate_refs;
+    match (
+        validation.well_known_ca_certificates.as_deref(),
+        refs.is_empty(),
+    ) {
+        (None | Some(""), false) => {}
+        (Some("System"), true) => return Ok(None),
+        (Some("System"), false) => {
+            return Err(invalid(
+                "caCertificateRefs and wellKnownCACertificates exclude each other".to_owned(),
+            ));
+        }
+        (None | Some(""), true) => {
+            return Err(unresolved(
+                "InvalidCACertificateRef",
+                "no CA certificate is named".to_owned(),
+            ));
+        }
+        (Some(other), _) => {
+            return Err(invalid(format!(
+                "wellKnownCACertificates {other:?} is not known: System is"
+            )));
+        }
+    }
+    let mut pem = String::new();
+    for reference in refs {
+        let text = bundle(world, namespace, reference)?;
+        pem.push_str(text.trim_end());
+        pem.push('\n');
+    }
+    Ok(Some(pem))
+}
+
+fn unresolved(reason: &'static str, message: String) -> Unusable {
+    Unusable {
+        accepted: "NoValidCACertificate",
+        resolved: Some(reason),
+        message,
+    }
+}
+
+/// The certificates of a ConfigMap or a Secret: those under `ca.crt`, or its only value.
+fn bundle(
+    world: &World<'_>,
+    namespace: &str,
+    reference: &LocalObjectReference,
+) -> Result<String, Unusable> {
+    let key = ObjectKey::new(namespace, &*reference.name);
+    let kind = reference.kind.as_str();
+    let broken = |message: String| unresolved("InvalidCACertificateRef", message);
+    let missing = || broken(format!("there is no {kind} {key}"));
+    let value = match (reference.group.as_str(), kind) {
+        ("", "ConfigMap") => {
+            let found = world.objects.config_maps.get(&key).ok_or_else(missing)?;
+            let keys = found.spec.data.keys().chain(found.spec.binary_data.keys());
+            authority(keys).map(|name| found.spec.value(name))
+        }
+        ("", "Secret") => {
+            let found = world.objects.secrets.get(&key).ok_or_else(missing)?;
+            let keys = found.spec.data.keys().chain(found.spec.string_data.keys());
+            authority(keys).map(|name| found.spec.value(name))
+        }
+        _ => {
+            let message = format!("{kind} is no kind of CA certificates: ConfigMap is");
+            return Err(unresolved("InvalidKind", message));
+        }
+    };
+    let bytes = value
+        .ok_or_else(|| broken(format!("{kind} {key} has no {AUTHORITY}")))?
+        .map_err(|fault| broken(format!("{AUTHORITY} of {kind} {key} is {fault}")))?
+        .unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    towergate_tls::client::read_roots(&text)
+        .map_err(|fault| broken(format!("{AUTHORITY} of {kind} {key}: {fault}")))?;
+    Ok(text)
+}
+
+/// The name under which trusted certificates are.
+const AUTHORITY: &str = "ca.crt";
+
+/// Which of the names has the trusted certificates: `ca.crt`, or the only one.
+fn authority<'k>(names: impl Iterator<Item = &'k String>) -> Option<&'k String> {
+    let names: Vec<_> = names.collect();
+    match names.as_slice() {
+        [only] => Some(*only),
+        names => names.iter().find(|name| **name == AUTHORITY).copied(),
+    }
+}

@@ -1,0 +1,281 @@
+//! ClientTrafficPolicy: how listeners treat their clients.
+//!
+//! A policy of a listener replaces that of its Gateway whole. Plain listeners that share a port differ
+//! by `Host` only, so they share a connection: none of them can have a policy for itself.
+
+use std::collections::{BTreeMap, HashMap};
+
+use towergate_policy::ClientTrafficPolicySpec;
+use towergate_policy::client_traffic::{Context, Converted};
+
+use super::super::report::{Report, Subject};
+use super::super::world::by_age;
+use super::ancestors::{accept, ancestor, refuse, warn};
+use super::target::{Places, Target};
+use super::{Unusable, admitted, note};
+use crate::objects::Object;
+use crate::status::{PolicyStatus, StatusKey, Statuses};
+use towergate_tls::NamePattern;
+
+const KIND: &str = "ClientTrafficPolicy";
+
+/// What is in force on a listener: settings, or nothing that can be, so that it fails closed.
+pub(crate) type ClientEffect = Result<Converted, Unusable>;
+
+/// ClientTrafficPolicies by listener (Gateway, listener).
+#[derive(Debug, Default)]
+pub(crate) struct ClientTraffic<'a> {
+    listeners: HashMap<(usize, usize), (&'a Object<ClientTrafficPolicySpec>, ClientEffect)>,
+}
+
+impl ClientTraffic<'_> {
+    /// What is in force on a listener; `None`: no policy.
+    pub(crate) fn find(&self, gateway: usize, listener: usize) -> Option<&ClientEffect> {
+        self.listeners
+            .get(&(gateway, listener))
+            .map(|(_, effect)| effect)
+    }
+}
+
+/// Attaches all policies and states how they stand.
+pub(super) fn attach<'a>(
+    places: &Places<'_, 'a>,
+    report: &mut Report,
+    statuses: &mut Statuses,
+) -> ClientTraffic<'a> {
+    let policies = by_age(places.world.objects.client_traffic_policies.values());
+    let mut sections = Vec::new();
+    let mut gateways = Vec::new();
+    for (at, policy) in policies.iter().enumerate() {
+        for target in places.find(KIND, &policy.meta, policy.spec.targets()) {
+            match target {
+                Target::Listener(gateway, name) => sections.push((at, gateway, name)),
+                Target::Gateway(gateway) => gateways.push((at, gateway)),
+                Target::Route(_) | Target::Rule(..) => {}
+            }
+        }
+    }
+    let mut run = Run {
+        hosts: hosts(places),
+        places,
+        policies,
+        claims: ClientTraffic::default(),
+        whole: HashMap::new(),
+        statuses: BTreeMap::new(),
+        report,
+    };
+    for (at, gateway, name) in sections {
+        run.section(at, gateway, &name);
+    }
+    for (at, gateway) in gateways {
+        run.gateway(at, gateway);
+    }
+    for (at, status) in run.statuses {
+        let policy = run.policies[at];
+        let key = StatusKey::new(KIND, policy.key());
+        note(places.world, statuses, key, policy.meta.generation, status);
+    }
+    run.claims
+}
+
+struct Run<'r, 'p, 'a> {
+    places: &'r Places<'p, 'a>,
+    policies: Vec<&'a Object<ClientTrafficPolicySpec>>,
+    claims: ClientTraffic<'a>,
+    /// Which policy has a whole Gateway.
+    whole: HashMap<usize, usize>,
+    /// The host of requests without one, by listener.
+    hosts: HashMap<(usize, usize), String>,
+    statuses: BTreeMap<usize, PolicyStatus>,
+    report: &'r mut Report,
+}
+
+impl Run<'_, '_, '_> {
+    fn section(&mut self, at: usize, gateway: usize, name: &str) {
+        let state = &self.places.gateways.list[gateway];
+        let ancestors = [ancestor(&state.object.key(), Some(name))];
+        let listeners = &state.listeners;
+        let Some(listener) = listeners
+            .iter()
+            .position(|listener| listener.spec.name == name)
+        else {
+            let message = format!("Gateway {} has no listener {name}.", state.object.key());
+            return self.refuse(
+                at,
+                &ancestors,
+                "TargetNotFound",
+                "spec.targetRefs",
+                &message,
+            );
+        };
+        if let Some((holder, _)) = self.claims.listeners.get(&(gateway, listener)) {
+            if holder.key() != self.policies[at].key() {
+                let message = format!("{KIND} {} is older and has the listener.", holder.key());
+                self.refuse(at, &ancestors, "Conflicted", "spec.targetRefs", &message);
+            }
+            return;
+        }
+        let shared = self.sharing(gateway, listener);
+        let effect = if shared.is_empty() {
+            self.effect(at, gateway, listener)
+        } else {
+            // Envoy Gateway's own words, since people search for them.
+            Err(Unusable {
+                field: "spec.targetRefs".to_owned(),
+                message: format!(
+                    "ClientTrafficPolicy is being applied to multiple http (non https) listeners ({}) on the same port, which is not allowed",
+                    shared.join(", ")
+                ),
+            })
+        };
+        self.take(at, gateway, listener, effect, &ancestors);
+        self.conclude(at, &ancestors);
+    }
+
+    fn gateway(&mut self, at: usize, gateway: usize) {
+        let state = &self.places.gateways.list[gateway];
+        let ancestors = [ancestor(&state.object.key(), None)];
+        if let Some(holder) = self.whole.get(&gateway) {
+            let holder = self.policies[*holder].key();
+            if holder != self.policies[at].key() {
+                let message = format!("{KIND} {holder} is older and has the Gateway.");
+                self.refuse(at, &ancestors, "Conflicted", "spec.targetRefs", &message);
+            }
+            return;
+        }
+        self.whole.insert(gateway, at);
+        let mut own = Vec::new();
+        for (listener, listener_state) in state.listeners.iter().enumerate() {
+            if self.claims.listeners.contains_key(&(gateway, listener)) {
+                own.push(listener_state.spec.name.as_str());
+                continue;
+            }
+            let effect = self.effect(at, gateway, listener);
+            self.take(at, gateway, listener, effect, &ancestors);
+        }
+        if !own.is_empty() {
+            own.sort_unstable();
+            let message = format!(
+                "These listeners have a policy of their own: {}.",
+                own.join(", ")
+            );
+            let status = self.statuses.entry(at).or_default();
+            status
+                .conditions(&ancestors[0])
+                .set("Overridden", true, "Overridden", message);
+        }
+        self.conclude(at, &ancestors);
+    }
+
+    fn effect(&self, at: usize, gateway: usize, listener: usize) -> ClientEffect {
+        let spec = &self.policies[at].spec;
+        admitted(&spec.validate())?;
+        let hostname = self.hosts.get(&(gateway, listener)).map(String::as_str);
+        Ok(spec.listener_settings(Context { hostname })?)
+    }
+
+    fn take(
+        &mut self,
+        at: usize,
+        gateway: usize,
+        listener: usize,
+        effect: ClientEffect,
+        ancestors: &[crate::api::reference::ParentReference],
+    ) {
+        if let Err(fault) = &effect {
+            let fault = fault.clone();
+            self.refuse(at, ancestors, "Invalid", &fault.field, &fault.message);
+        }
+        self.claims
+            .listeners
+            .insert((gateway, listener), (self.policies[at], effect));
+    }
+
+    fn refuse(
+        &mut self,
+        at: usize,
+        ancestors: &[crate::api::reference::ParentReference],
+        reason: &'static str,
+        field: &str,
+        message: &str,
+    ) {
+        let (code, help) = match reason {
+            _ if field == "spec.clientIPDetection" => (
+                "client-ip-ambiguous",
+                "Keep one of the ways and remove the others.",
+            ),
+            "TargetNotFound" => (
+                "policy-target-section",
+                "Name one of the Gateway's listeners.",
+            ),
+            "Conflicted" => ("policy-conflict", "Remove one of the two policies."),
+            _ => (
+                "policy-invalid",
+                "Its listeners answer 500 until the policy is mended.",
+            ),
+        };
+        let subject = Subject::new(KIND, self.policies[at]);
+        self.report.error(code, &subject, field, message, help);
+        refuse(
+            self.statuses.entry(at).or_default(),
+            ancestors,
+            reason,
+            message,
+        );
+    }
+
+    fn conclude(&mut self, at: usize, ancestors: &[crate::api::reference::ParentReference]) {
+        let status = self.statuses.entry(at).or_default();
+        accept(status, ancestors);
+        warn(status, ancestors, &self.policies[at].spec.deprecated());
+    }
+
+    /// Other plain listeners of the same port, if this one is plain.
+    fn sharing(&self, gateway: usize, listener: usize) -> Vec<String> {
+        let listeners = &self.places.gateways.list[gateway].listeners;
+        let this = &listeners[listener];
+        if this.spec.protocol != "HTTP" || !this.ready() {
+            return Vec::new();
+        }
+        let others = listeners.iter().enumerate().filter(|(at, other)| {
+            *at != listener
+                && other.ready()
+                && other.spec.protocol == "HTTP"
+                && other.spec.port == this.spec.port
+        });
+        others.map(|(_, other)| other.spec.name.clone()).collect()
+    }
+}
+
+/// For each listener the one host name that requests without one must be meant for: its own, or that
+/// of its only route host.
+fn hosts(places: &Places<'_, '_>) -> HashMap<(usize, usize), String> {
+    let mut names: HashMap<(usize, usize), Vec<&NamePattern>> = HashMap::new();
+    for state in places.routes {
+        for attachment in &state.attachments {
+            for (listener, hosts) in &attachment.listeners {
+                names
+                    .entry((attachment.gateway, *listener))
+                    .or_default()
+                    .extend(hosts);
+            }
+        }
+    }
+    for (gateway, state) in places.gateways.list.iter().enumerate() {
+        for (listener, listener_state) in state.listeners.iter().enumerate() {
+            if matches!(listener_state.hostname, NamePattern::Exact(_)) {
+                names.insert((gateway, listener), vec![&listener_state.hostname]);
+            }
+        }
+    }
+    let only = |names: Vec<&NamePattern>| match names.split_first() {
+        Some((NamePattern::Exact(name), rest)) if rest.iter().all(|other| *other == names[0]) => {
+            Some(name.clone())
+        }
+        _ => None,
+    };
+    names
+        .into_iter()
+        .filter_map(|(place, names)| Some((place, only(names)?)))
+        .collect()
+}

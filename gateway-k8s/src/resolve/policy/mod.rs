@@ -1,0 +1,107 @@
+//! Policies: what they are attached to, which of them win, and what they set.
+//!
+//! ```text
+//! targets: what a policy names ──> attach: who comes first at each place ──> in force where
+//!                                                                            └─> status of each ancestor
+//! ```
+//!
+//! | kind | places | the most specific wins |
+//! |---|---|---|
+//! | ClientTrafficPolicy | Gateways, listeners | whole |
+//! | BackendTrafficPolicy, SecurityPolicy | Gateways, listeners, routes, rules | whole, or merged into its parent |
+//! | BackendTLSPolicy | Services, their ports | whole |
+//!
+//! At one place the oldest policy counts, then the first by namespace and name. A policy that asks for
+//! what cannot be done fails closed: what it covers answers 500.
+
+mod ancestors;
+mod attach;
+pub(crate) mod backend_tls;
+mod backend_traffic;
+mod client_traffic;
+mod security;
+mod target;
+
+pub(super) use attach::{Attached, InForce, RouteSpec};
+pub(super) use backend_traffic::TrafficEffect;
+pub(super) use client_traffic::{ClientEffect, ClientTraffic};
+
+use towergate_policy::{BackendTrafficPolicySpec, Invalid, Refusal, SecurityPolicySpec};
+
+use super::gateway::Gateways;
+use super::report::Report;
+use super::route::RouteState;
+use super::world::World;
+use crate::status::{StatusKey, Statuses};
+use target::Places;
+
+/// All policies of Envoy Gateway, and where they are in force.
+#[derive(Debug)]
+pub(super) struct Policies<'a> {
+    pub(super) client: ClientTraffic<'a>,
+    pub(super) traffic: Attached<'a, BackendTrafficPolicySpec>,
+    pub(super) security: Attached<'a, SecurityPolicySpec>,
+}
+
+/// Attaches all policies.
+pub(super) fn resolve<'a>(
+    world: &World<'a>,
+    gateways: &Gateways<'a>,
+    routes: &[RouteState<'a>],
+    report: &mut Report,
+    statuses: &mut Statuses,
+) -> Policies<'a> {
+    let places = Places::new(world, gateways, routes);
+    let objects = world.objects;
+    let client = client_traffic::attach(&places, report, statuses);
+    let traffic = attach::attach(&places, &objects.backend_traffic_policies, report, statuses);
+    let security = attach::attach(&places, &objects.security_policies, report, statuses);
+    Policies {
+        client,
+        traffic,
+        security,
+    }
+}
+
+/// Notes the status of a policy that has one.
+fn note(
+    world: &World<'_>,
+    statuses: &mut Statuses,
+    key: StatusKey,
+    generation: i64,
+    mut status: crate::status::PolicyStatus,
+) {
+    status.truncate();
+    if !status.ancestors.is_empty() {
+        let value = status.to_value(generation, &world.scope.controller_name);
+        statuses.0.insert(key, value);
+    }
+}
+
+/// Why a policy cannot be in force, with the field at fault.
+#[derive(Clone, Debug)]
+pub(super) struct Unusable {
+    field: String,
+    message: String,
+}
+
+impl From<Refusal> for Unusable {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            field: refusal.field,
+            message: refusal.message,
+        }
+    }
+}
+
+/// Fails if an API server would refuse the policy.
+fn admitted(faults: &[Invalid]) -> Result<(), Unusable> {
+    let Some(first) = faults.first() else {
+        return Ok(());
+    };
+    let messages: Vec<_> = faults.iter().map(ToString::to_string).collect();
+    Err(Unusable {
+        field: first.field.clone(),
+        message: messages.join("; "),
+    })
+}

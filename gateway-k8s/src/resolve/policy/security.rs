@@ -1,0 +1,41 @@
+//! SecurityPolicy: who may send requests.
+
+use towergate_policy::common::{Deprecated, Targets};
+use towergate_policy::{Invalid, Policy, SecurityPolicySpec};
+
+use super::Unusable;
+use super::attach::RouteSpec;
+
+impl RouteSpec for SecurityPolicySpec {
+    const KIND: &'static str = "SecurityPolicy";
+    type Effect = Vec<Policy>;
+
+    fn targets(&self) -> Targets<'_> {
+        self.targets()
+    }
+
+    fn faults(&self) -> Vec<Invalid> {
+        self.validate()
+    }
+
+    fn old_fields(&self) -> Vec<Deprecated> {
+        let old = self.target_ref.is_some().then_some(Deprecated {
+            field: "spec.targetRef",
+            instead: "spec.targetRefs",
+        });
+        old.into_iter().collect()
+    }
+
+    fn merges(&self) -> bool {
+        self.merge_type.is_some()
+    }
+
+    /// Never in force: a SecurityPolicy that is merged is refused.
+    fn merged(&self, _parent: &Self) -> Self {
+        self.clone()
+    }
+
+    fn effect(&self, _policy: &str, _headers: bool) -> Result<Vec<Policy>, Unusable> {
+        Ok(self.policies()?)
+    }
+}

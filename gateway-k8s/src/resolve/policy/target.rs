@@ -1,0 +1,188 @@
+//! What policies name: Gateways, listeners, routes, rules.
+
+use std::collections::HashMap;
+
+use towergate_policy::common::{LabelExpression, NamespaceFrom, TargetSelector, Targets};
+
+use super::super::gateway::Gateways;
+use super::super::grant::{From, To};
+use super::super::route::RouteState;
+use super::super::selector::Selector;
+use super::super::world::World;
+use crate::api::meta::{LabelSelector, LabelSelectorRequirement, ObjectMeta};
+use crate::api::{ENVOY_GROUP, GATEWAY_GROUP};
+use crate::objects::ObjectKey;
+
+/// A place that a policy can have, or would have if it were there.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(super) enum Target {
+    /// A Gateway.
+    Gateway(usize),
+    /// A listener of a Gateway, by name.
+    Listener(usize, String),
+    /// A route.
+    Route(usize),
+    /// A rule of a route, by name.
+    Rule(usize, String),
+}
+
+/// All places.
+#[derive(Debug)]
+pub(super) struct Places<'p, 'a> {
+    pub(super) world: &'p World<'a>,
+    pub(super) gateways: &'p Gateways<'a>,
+    pub(super) routes: &'p [RouteState<'a>],
+    route_at: HashMap<(&'static str, ObjectKey), usize>,
+}
+
+impl<'p, 'a> Places<'p, 'a> {
+    pub(super) fn new(
+        world: &'p World<'a>,
+        gateways: &'p Gateways<'a>,
+        routes: &'p [RouteState<'a>],
+    ) -> Self {
+        let routes_at = routes.iter().enumerate();
+        let route_at = routes_at.map(|(at, state)| ((state.route.kind(), state.route.key()), at));
+        Self {
+            world,
+            gateways,
+            routes,
+            route_at: route_at.collect(),
+        }
+    }
+
+    /// The places that a policy names and that are ours: those that its selectors find, the oldest
+    /// first, then those that it names.
+    pub(super) fn find(
+        &self,
+        kind: &'static str,
+        policy: &ObjectMeta,
+        targets: Targets<'_>,
+    ) -> Vec<Target> {
+        let mut found = Vec::new();
+        for selector in targets.selectors {
+            self.select(kind, policy, selector, &mut found);
+        }
+        found.sort();
+        let mut places: Vec<Target> = Vec::new();
+        let named = targets.refs().filter_map(|target| {
+            let group = target.group.as_deref().unwrap_or(GATEWAY_GROUP);
+            let key = ObjectKey::new(&*policy.namespace, target.name.as_deref()?);
+            let section = target
+                .section_name
+                .as_deref()
+                .filter(|name| !name.is_empty());
+            (group == GATEWAY_GROUP).then_some(())?;
+            self.place(target.kind.as_deref()?, &key, section)
+        });
+        for place in found.into_iter().map(|(_, place)| place).chain(named) {
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        places
+    }
+
+    fn place(&self, kind: &str, key: &ObjectKey, section: Option<&str>) -> Option<Target> {
+        let section = section.map(str::to_owned);
+        let kind = match kind {
+            "Gateway" => {
+                let at = self.gateways.find(key)?;
+                return Some(
+                    section.map_or(Target::Gateway(at), |name| Target::Listener(at, name)),
+                );
+            }
+            "HTTPRoute" => "HTTPRoute",
+            "GRPCRoute" => "GRPCRoute",
+            _ => return None,
+        };
+        let at = *self.route_at.get(&(kind, key.clone()))?;
+        Some(section.map_or(Target::Route(at), |name| Target::Rule(at, name)))
+    }
+
+    /// Adds what a selector finds, with its age.
+    fn select(
+        &self,
+        kind: &'static str,
+        policy: &ObjectMeta,
+        selector: &TargetSelector,
+        found: &mut Vec<(Option<String>, Target)>,
+    ) {
+        let group = selector.group.as_deref().unwrap_or(GATEWAY_GROUP);
+        let labels = label_selector(
+            selector.match_labels.clone(),
+            selector.match_expressions.as_deref(),
+        );
+        let (Ok(labels), true) = (Selector::parse(&labels), group == GATEWAY_GROUP) else {
+            return;
+        };
+        let wanted = selector.kind.as_deref().unwrap_or_default();
+        let gateways = self.gateways.list.iter().enumerate();
+        let gateways =
+            gateways.map(|(at, state)| ("Gateway", &state.object.meta, Target::Gateway(at)));
+        let routes = self.routes.iter().enumerate();
+        let routes =
+            routes.map(|(at, state)| (state.route.kind(), state.route.meta(), Target::Route(at)));
+        for (target_kind, meta, place) in gateways.chain(routes) {
+            if target_kind != wanted || !labels.takes(&meta.labels) {
+                continue;
+            }
+            let from = From {
+                group: ENVOY_GROUP,
+                kind,
+                namespace: &policy.namespace,
+            };
+            let to = To {
+                group: GATEWAY_GROUP,
+                kind: target_kind,
+                namespace: &meta.namespace,
+                name: &meta.name,
+            };
+            if self.in_scope(selector, policy, &meta.namespace)
+                && self.world.grants.permit(from, to)
+            {
+                found.push((meta.creation_timestamp.clone(), place));
+            }
+        }
+    }
+
+    /// Whether a selector looks into a namespace.
+    fn in_scope(&self, selector: &TargetSelector, policy: &ObjectMeta, namespace: &str) -> bool {
+        let namespaces = selector.namespaces.as_ref();
+        match namespaces.and_then(|namespaces| namespaces.from.as_ref()) {
+            None | Some(NamespaceFrom::Same) => policy.namespace == namespace,
+            Some(NamespaceFrom::All) => true,
+            Some(NamespaceFrom::Selector) => {
+                let written = namespaces.and_then(|namespaces| namespaces.selector.as_ref());
+                let written = written.map(|written| {
+                    let expressions = written.match_expressions.as_deref();
+                    label_selector(written.match_labels.clone(), expressions)
+                });
+                let selector = written.and_then(|written| Selector::parse(&written).ok());
+                selector.is_some_and(|selector| selector.takes(&self.world.labels(namespace)))
+            }
+            Some(NamespaceFrom::Other(_)) => false,
+        }
+    }
+}
+
+fn label_selector(
+    labels: Option<std::collections::BTreeMap<String, String>>,
+    expressions: Option<&[LabelExpression]>,
+) -> LabelSelector {
+    let expressions = expressions.unwrap_or_default().iter();
+    LabelSelector {
+        match_labels: labels.unwrap_or_default(),
+        match_expressions: expressions
+            .map(|written| LabelSelectorRequirement {
+                key: written.key.clone().unwrap_or_default(),
+                operator: written
+                    .operator
+                    .as_ref()
+                    .map(|word| word.as_str().to_owned())
+                    .unwrap_or_default(),
+                values: written.values.clone().unwrap_or_default(),
+            })
+            .collect(),
+    }
+}

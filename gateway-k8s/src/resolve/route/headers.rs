@@ -1,0 +1,149 @@
+//! Header modifiers, checked as Envoy Gateway checks them.
+
+use http::{HeaderName, HeaderValue};
+use towergate_core::filter::{HeaderEdit, HeaderEdits};
+use towergate_core::plan::Text;
+
+use crate::api::http_route::{Header, HeaderModifier};
+
+/// All modifiers of a rule for one direction, as one. Envoy removes first, then adds and sets; of
+/// several edits of a name the first counts.
+#[derive(Debug, Default)]
+pub(super) struct Modifiers {
+    removed: Vec<Text<HeaderName>>,
+    edits: Vec<(HeaderName, HeaderEdit)>,
+}
+
+impl Modifiers {
+    /// Adds a modifier.
+    ///
+    /// # Errors
+    /// What is wrong with its headers, as sentences; those that are right are taken all the same.
+    pub(super) fn add(&mut self, modifier: &HeaderModifier) -> Result<(), String> {
+        let mut faults = Vec::new();
+        for header in &modifier.add {
+            let edit = field(header)
+                .map(|(name, value)| (name.clone(), HeaderEdit::Add(name.into(), value.into())));
+            self.take(edit, &mut faults);
+        }
+        for header in &modifier.set {
+            let edit = field(header)
+                .map(|(name, value)| (name.clone(), HeaderEdit::Set(name.into(), value.into())));
+            self.take(edit, &mut faults);
+        }
+        for written in &modifier.remove {
+            match name(written) {
+                Ok(name) if self.removed.iter().all(|held| **held != name) => {
+                    self.removed.push(name.into());
+                }
+                Ok(_) => {}
+                Err(fault) => faults.push(fault),
+            }
+        }
+        if faults.is_empty() {
+            return Ok(());
+        }
+        Err(faults.join(" "))
+    }
+
+    fn take(&mut self, edit: Result<(HeaderName, HeaderEdit), String>, faults: &mut Vec<String>) {
+        match edit {
+            Ok((name, _)) if self.edits.iter().any(|(held, _)| *held == name) => {}
+            Ok(edit) => self.edits.push(edit),
+            Err(fault) => faults.push(fault),
+        }
+    }
+
+    /// The edits in the order in which they are applied; `None`: there are none.
+    pub(super) fn finish(self) -> Option<HeaderEdits> {
+        let removed = self.removed.into_iter().map(HeaderEdit::Remove);
+        let edits: Vec<_> = removed
+            .chain(self.edits.into_iter().map(|(_, edit)| edit))
+            .collect();
+        (!edits.is_empty()).then_some(HeaderEdits(edits))
+    }
+}
+
+/// A name that may be edited. `Host` and pseudo headers have filters of their own.
+fn name(written: &str) -> Result<HeaderName, String> {
+    match written.parse::<HeaderName>() {
+        Ok(name) if name != http::header::HOST => Ok(name),
+        Ok(_) => Err("The header Host is changed by a URLRewrite only.".to_owned()),
+        Err(_) => Err(format!(
+            "{written:?} is not a header name that can be edited."
+        )),
+    }
+}
+
+/// A name with a value of visible characters, with single spaces or tabs between them.
+fn field(header: &Header) -> Result<(HeaderName, HeaderValue), String> {
+    let name = name(&header.name)?;
+    let value = header.value.as_str();
+    let visible = |byte: u8| (b'!'..=b'~').contains(&byte);
+    let space = |byte: u8| matches!(byte, b' ' | b'\t');
+    let bytes = value.as_bytes();
+    let ends = bytes.first().zip(bytes.last());
+    let right = ends.is_some_and(|(first, last)| visible(*first) && visible(*last))
+        && bytes.iter().all(|byte| visible(*byte) || space(*byte))
+        && !bytes
+            .windows(2)
+            .any(|pair| space(pair[0]) && space(pair[1]));
+    match HeaderValue::from_str(value) {
+        Ok(value) if right => Ok((name, value)),
+        _ => Err(format!("{value:?} is not a value for the header {name}.")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn modifiers(list: serde_json::Value) -> (Vec<HeaderEdit>, Vec<bool>) {
+        let list: Vec<HeaderModifier> = serde_json::from_value(list).unwrap();
+        let mut modifiers = Modifiers::default();
+        let right = list
+            .iter()
+            .map(|modifier| modifiers.add(modifier).is_ok())
+            .collect();
+        (modifiers.finish().unwrap_or_default().0, right)
+    }
+
+    #[test]
+    fn removals_come_first_and_the_first_edit_of_a_name_counts() {
+        let (edits, right) = modifiers(json!([
+            { "set": [{ "name": "x-b", "value": "1" }], "add": [{ "name": "X-A", "value": "2" }], "remove": ["x-a"] },
+            { "set": [{ "name": "x-a", "value": "3" }], "remove": ["X-A"] },
+        ]));
+
+        assert_eq!(right, [true, true]);
+        let text = |name: &str| name.parse::<Text<HeaderName>>().unwrap();
+        let value = |value: &str| value.parse::<Text<HeaderValue>>().unwrap();
+        assert_eq!(
+            edits,
+            [
+                HeaderEdit::Remove(text("x-a")),
+                HeaderEdit::Add(text("x-a"), value("2")),
+                HeaderEdit::Set(text("x-b"), value("1")),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_envoy_gateway_refuses_is_refused() {
+        for (name, value) in [
+            ("", "x"),
+            ("Host", "x"),
+            ("a/b", "x"),
+            (":path", "x"),
+            ("a", ""),
+            ("a", " x"),
+            ("a", "x  y"),
+        ] {
+            let (edits, right) = modifiers(json!([{ "set": [{ "name": name, "value": value }] }]));
+
+            assert!(edits.is_empty() && right == [false], "{name:?} {value:?}");
+        }
+    }
+}

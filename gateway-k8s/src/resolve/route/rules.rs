@@ -1,0 +1,289 @@
+//! Rules: what one matches, what happens then, where requests go.
+
+use std::collections::HashMap;
+
+use towergate_core::filter::Filter;
+use towergate_core::plan::{Destination, Match, PathMatch, WeightedBackend};
+
+use super::super::report::Report;
+use super::super::world::World;
+use super::backend::Backends;
+use super::filters::{self, Filters};
+use super::traffic::RuleTraffic;
+use super::{Fault, Faults, RouteRef, matches};
+use crate::api::grpc_route::GrpcRouteRule;
+use crate::api::http_route::HttpRouteRule;
+use crate::api::reference::BackendObjectReference;
+
+/// A rule before policies.
+#[derive(Clone, Debug)]
+pub(crate) struct RuleDraft {
+    /// Its place in the route.
+    pub(crate) index: usize,
+    /// Its name.
+    pub(crate) name: Option<String>,
+    pub(crate) matches: Vec<Match>,
+    pub(crate) filters: Vec<Filter>,
+    pub(crate) traffic: RuleTraffic,
+    pub(crate) backends: Vec<WeightedBackend>,
+    /// Something is wrong: answer this status.
+    pub(crate) respond: Option<u16>,
+}
+
+/// What the rules of a route mean.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) rules: Vec<RuleDraft>,
+    pub(super) faults: Faults,
+    /// How many rules there are, those included that are left out.
+    pub(super) total: usize,
+}
+
+/// The parts of a rule that both kinds of routes have.
+struct Parts {
+    name: Option<String>,
+    matches: Result<Vec<Match>, String>,
+    filters: Filters,
+    traffic: Result<RuleTraffic, String>,
+    backends: Vec<Part>,
+    persistent: bool,
+}
+
+/// A backendRef.
+struct Part {
+    object: BackendObjectReference,
+    weight: Option<i32>,
+    filters: Result<Vec<Filter>, (&'static str, String)>,
+}
+
+/// Works out all rules of a route.
+pub(super) fn resolve(
+    world: &World<'_>,
+    backends: &mut Backends<'_>,
+    route: RouteRef<'_>,
+    report: &mut Report,
+) -> Outcome {
+    let parts: Vec<Parts> = match route {
+        // Admission gives a route without rules one that takes everything.
+        RouteRef::Http(http) if http.spec.rules.is_empty() => {
+            vec![http_parts(&HttpRouteRule::default())]
+        }
+        RouteRef::Http(http) => http.spec.rules.iter().map(http_parts).collect(),
+        RouteRef::Grpc(grpc) => grpc.spec.rules.iter().map(grpc_parts).collect(),
+    };
+    let mut resolver = Resolver {
+        world,
+        backends,
+        route,
+        report,
+        faults: Faults::default(),
+        index: 0,
+    };
+    resolver.check_names(&parts);
+    let total = parts.len();
+    let mut rules = Vec::new();
+    for (index, parts) in parts.into_iter().enumerate() {
+        resolver.index = index;
+        rules.extend(resolver.rule(parts));
+    }
+    Outcome {
+        rules,
+        faults: resolver.faults,
+        total,
+    }
+}
+
+fn http_parts(rule: &HttpRouteRule) -> Parts {
+    Parts {
+        name: rule.name.clone(),
+        matches: matches::http(&rule.matches),
+        filters: Filters::http(&rule.filters),
+        traffic: RuleTraffic::resolve(rule.timeouts.as_ref(), rule.retry.as_ref()),
+        backends: rule
+            .backend_refs
+            .iter()
+            .map(|backend| Part {
+                object: backend.object(),
+                weight: backend.weight,
+                filters: filters::of_backend(&backend.filters),
+            })
+            .collect(),
+        persistent: rule.session_persistence.is_some(),
+    }
+}
+
+fn grpc_parts(rule: &GrpcRouteRule) -> Parts {
+    Parts {
+        name: rule.name.clone(),
+        matches: matches::grpc(&rule.matches),
+        filters: Filters::grpc(&rule.filters),
+        traffic: Ok(RuleTraffic::default()),
+        backends: rule
+            .backend_refs
+            .iter()
+            .map(|backend| Part {
+                object: backend.object(),
+                weight: backend.weight,
+                filters: filters::of_grpc_backend(&backend.filters),
+            })
+            .collect(),
+        persistent: rule.session_persistence.is_some(),
+    }
+}
+
+struct Resolver<'r, 'a, 'w> {
+    world: &'r World<'w>,
+    backends: &'r mut Backends<'a>,
+    route: RouteRef<'r>,
+    report: &'r mut Report,
+    faults: Faults,
+    index: usize,
+}
+
+impl Resolver<'_, '_, '_> {
+    /// Names of rules are what policies and people find them by.
+    fn check_names(&mut self, parts: &[Parts]) {
+        let mut seen = HashMap::new();
+        for (index, part) in parts.iter().enumerate() {
+            let Some(name) = &part.name else { continue };
+            if let Some(first) = seen.insert(name, index) {
+                self.report.warn(
+                    "rule-name-twice",
+                    &self.route.subject(),
+                    format!("spec.rules[{index}].name"),
+                    format!("Rules {first} and {index} have the same name {name:?}."),
+                    "Give each rule a name of its own.",
+                );
+            }
+        }
+    }
+
+    fn fault(
+        &mut self,
+        condition: &'static str,
+        reason: &'static str,
+        field: &str,
+        message: String,
+    ) {
+        let place = format!("spec.rules[{}]{field}", self.index);
+        let code = match reason {
+            "RefNotPermitted" => "reference-not-granted",
+            "BackendNotFound" => "backend-not-found",
+            "PortNotFound" | "PortNotSpecified" => "backend-port",
+            "EndpointsNotFound" => "no-endpoints",
+            _ => "rule-invalid",
+        };
+        let text = format!("{message}.");
+        if condition == "BackendsAvailable" {
+            self.report
+                .warn(code, &self.route.subject(), place, &*text, "");
+        } else {
+            self.report
+                .error(code, &self.route.subject(), place, &*text, "");
+        }
+        let rule = self.index;
+        self.faults.add(Fault {
+            condition,
+            reason,
+            message: text,
+            rule,
+        });
+    }
+
+    /// One rule; `None`: nobody can say what it matches, so it is left out as in Envoy Gateway.
+    fn rule(&mut self, parts: Parts) -> Option<RuleDraft> {
+        let mut respond = None;
+        for fault in &parts.filters.faults {
+            let field = format!(".filters[{}]", fault.at);
+            self.fault(fault.condition, fault.reason, &field, fault.message.clone());
+            respond = Some(500);
+        }
+        for mirror in &parts.filters.mirrors {
+            if let Err(fault) = self.backends.check(self.world, self.route, mirror) {
+                self.fault("ResolvedRefs", fault.reason, ".filters", fault.message);
+            }
+        }
+        let matches = match parts.matches {
+            Ok(matches) => matches,
+            Err(fault) => {
+                let fault = fault.trim_end_matches('.').to_owned();
+                self.fault("Accepted", "UnsupportedValue", "", fault);
+                return None;
+            }
+        };
+        let prefixes = |found: &Match| matches!(found.path, PathMatch::Prefix(_));
+        if parts.filters.replaces_prefix() && !matches.iter().all(prefixes) {
+            let message = "ReplacePrefixMatch needs matches of type PathPrefix".to_owned();
+            self.fault("Accepted", "UnsupportedValue", ".filters", message);
+            respond = Some(500);
+        }
+        if parts.persistent {
+            let message = "sessionPersistence is not supported".to_owned();
+            self.fault(
+                "Accepted",
+                "UnsupportedValue",
+                ".sessionPersistence",
+                message,
+            );
+            respond = Some(500);
+        }
+        let traffic = parts.traffic.unwrap_or_else(|fault| {
+            self.fault("Accepted", "UnsupportedValue", "", fault);
+            respond = Some(500);
+            RuleTraffic::default()
+        });
+        let redirects = parts.filters.redirects();
+        let backends = self.weighted(parts.backends, redirects);
+        Some(RuleDraft {
+            index: self.index,
+            name: parts.name,
+            matches,
+            filters: parts.filters.finish(),
+            traffic,
+            backends,
+            respond,
+        })
+    }
+
+    fn weighted(&mut self, parts: Vec<Part>, redirects: bool) -> Vec<WeightedBackend> {
+        let mut weighted = Vec::new();
+        for (at, part) in parts.into_iter().enumerate() {
+            let field = format!(".backendRefs[{at}]");
+            let weight = part.weight.unwrap_or(1);
+            let resolved = match part.filters {
+                Ok(filters) => self
+                    .backends
+                    .resolve(self.world, self.route, &part.object)
+                    .map(|found| (found, filters)),
+                Err((reason, message)) => Err(super::backend::BackendFault { reason, message }),
+            };
+            let (destination, filters) = match resolved {
+                Ok((found, filters)) => {
+                    if !found.available && weight > 0 {
+                        let message = format!("{} has no ready endpoints", found.backend.id);
+                        self.fault("BackendsAvailable", "EndpointsNotFound", &field, message);
+                    }
+                    (Destination::Backend(found.backend), filters)
+                }
+                Err(fault) => {
+                    self.fault("ResolvedRefs", fault.reason, &field, fault.message);
+                    (Destination::Invalid, Vec::new())
+                }
+            };
+            let Ok(weight) = u32::try_from(weight) else {
+                let message = format!("weight {weight} is negative");
+                self.fault("ResolvedRefs", "UnsupportedRefValue", &field, message);
+                continue;
+            };
+            weighted.push(WeightedBackend {
+                weight,
+                filters,
+                destination,
+            });
+        }
+        if redirects {
+            weighted.clear();
+        }
+        weighted
+    }
+}

@@ -1,0 +1,181 @@
+//! Time limits and retries that a rule itself sets. They win over a BackendTrafficPolicy's.
+
+use std::time::Duration;
+
+use towergate_core::plan::{Retry, RetryOn, Traffic};
+
+use super::super::duration;
+use crate::api::http_route::{HttpRouteRetry, HttpRouteTimeouts};
+
+/// Tries after the first, where a rule does not say.
+const RETRIES: u32 = 2;
+/// The base of the back-off, where a rule does not say.
+const BACKOFF: Duration = Duration::from_millis(25);
+
+/// What a rule sets. Outer `None`: it does not say; inner `None`: no limit.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct RuleTraffic {
+    request: Option<Option<Duration>>,
+    attempt: Option<Option<Duration>>,
+    retry: Option<Retry>,
+}
+
+impl RuleTraffic {
+    /// Checks what a rule sets.
+    ///
+    /// # Errors
+    /// What is wrong, as a sentence.
+    pub(super) fn resolve(
+        timeouts: Option<&HttpRouteTimeouts>,
+        retry: Option<&HttpRouteRetry>,
+    ) -> Result<Self, String> {
+        let time = |name: &str, text: Option<&String>| {
+            text.map(|text| {
+                let parsed = duration::parse(text);
+                let parsed = parsed.ok_or_else(|| format!("{name} {text:?} is not a duration"))?;
+                Ok::<_, String>(Some(parsed).filter(|time| !time.is_zero()))
+            })
+            .transpose()
+        };
+        let request = time(
+            "timeouts.request",
+            timeouts.and_then(|t| t.request.as_ref()),
+        )?;
+        let attempt = time(
+            "timeouts.backendRequest",
+            timeouts.and_then(|t| t.backend_request.as_ref()),
+        )?;
+        if let (Some(Some(request)), Some(Some(attempt))) = (request, attempt)
+            && attempt > request
+        {
+            return Err("timeouts.backendRequest is longer than timeouts.request".to_owned());
+        }
+        Ok(Self {
+            request,
+            attempt,
+            retry: retry.map(self::retry).transpose()?,
+        })
+    }
+
+    /// Puts what the rule sets over `traffic`.
+    pub(crate) fn apply(&self, traffic: &mut Traffic) {
+        if let Some(retry) = &self.retry {
+            traffic.retry = Some(retry.clone());
+        }
+        match (self.request, self.attempt) {
+            (Some(request), _) => traffic.request_timeout = request,
+            // Without a limit for the whole request, that of the only attempt is the limit.
+            (None, Some(attempt)) if self.retry.is_none() => traffic.request_timeout = attempt,
+            _ => {}
+        }
+        if let Some(attempt) = self.attempt {
+            traffic.attempt_timeout = attempt;
+            if let Some(retry) = &mut traffic.retry {
+                retry.attempt_timeout = attempt;
+            }
+        }
+    }
+}
+
+fn retry(written: &HttpRouteRetry) -> Result<Retry, String> {
+    let mut statuses = Vec::new();
+    for code in &written.codes {
+        let status = u16::try_from(*code)
+            .ok()
+            .filter(|code| (400..=599).contains(code));
+        statuses
+            .push(status.ok_or_else(|| format!("retry.codes: {code} is not between 400 and 599"))?);
+    }
+    let attempts = written.attempts.map(u32::try_from).transpose();
+    let backoff = written.backoff.as_deref().map(|text| {
+        duration::parse(text).ok_or_else(|| format!("retry.backoff {text:?} is not a duration"))
+    });
+    // Without codes, what fails on the way is tried again (GEP-1731), and 503 as in Envoy Gateway.
+    let reset = statuses.is_empty();
+    if reset {
+        statuses.push(503);
+    }
+    Ok(Retry {
+        retries: attempts
+            .map_err(|_| "retry.attempts is negative".to_owned())?
+            .unwrap_or(RETRIES),
+        on: RetryOn {
+            connect_failure: true,
+            refused_stream: true,
+            reset,
+            statuses,
+            // CANCELLED and UNAVAILABLE.
+            grpc_statuses: vec![1, 14],
+            ..Default::default()
+        },
+        base_interval: backoff.transpose()?.unwrap_or(BACKOFF),
+        max_interval: None,
+        attempt_timeout: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn traffic(timeouts: serde_json::Value, retry: serde_json::Value) -> Result<Traffic, String> {
+        let timeouts: Option<HttpRouteTimeouts> = serde_json::from_value(timeouts).unwrap();
+        let retry: Option<HttpRouteRetry> = serde_json::from_value(retry).unwrap();
+        let mut traffic = Traffic::default();
+        RuleTraffic::resolve(timeouts.as_ref(), retry.as_ref())?.apply(&mut traffic);
+        Ok(traffic)
+    }
+
+    #[test]
+    fn a_limit_of_zero_is_no_limit() {
+        let traffic = traffic(json!({ "request": "0s" }), json!(null)).unwrap();
+
+        assert_eq!(traffic.request_timeout, None);
+    }
+
+    #[test]
+    fn the_limit_of_the_only_attempt_is_the_limit_of_the_request() {
+        let alone = traffic(json!({ "backendRequest": "1m" }), json!(null)).unwrap();
+        let retried = traffic(json!({ "backendRequest": "1s" }), json!({})).unwrap();
+
+        assert_eq!(alone.request_timeout, Some(Duration::from_secs(60)));
+        assert_eq!(retried.request_timeout, Traffic::default().request_timeout);
+        assert_eq!(retried.attempt_timeout, Some(Duration::from_secs(1)));
+        assert_eq!(
+            retried.retry.unwrap().attempt_timeout,
+            Some(Duration::from_secs(1))
+        );
+    }
+
+    #[test]
+    fn retries_without_codes_are_for_failures_on_the_way() {
+        let any = traffic(json!(null), json!({})).unwrap().retry.unwrap();
+        let codes = traffic(json!(null), json!({ "codes": [500], "attempts": 1 }));
+        let codes = codes.unwrap().retry.unwrap();
+
+        assert_eq!(
+            (any.retries, any.on.reset, any.on.statuses),
+            (2, true, vec![503])
+        );
+        assert_eq!(
+            (codes.retries, codes.on.reset, codes.on.statuses),
+            (1, false, vec![500])
+        );
+    }
+
+    #[test]
+    fn values_out_of_range_are_faults() {
+        assert!(traffic(json!({ "request": "1" }), json!(null)).is_err());
+        assert!(
+            traffic(
+                json!({ "request": "1s", "backendRequest": "2s" }),
+                json!(null)
+            )
+            .is_err()
+        );
+        assert!(traffic(json!(null), json!({ "codes": [200] })).is_err());
+        assert!(traffic(json!(null), json!({ "attempts": -1 })).is_err());
+    }
+}

@@ -1,0 +1,52 @@
+//! What `resolve` is given and what it gives.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use towergate_core::plan::{BackendId, Endpoint, Endpoints, Plan};
+use towergate_policy::Policy;
+
+use crate::{Diagnostic, Statuses};
+
+/// What `resolve` needs to know beside the objects.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Scope {
+    /// GatewayClasses with this `controllerName` are ours.
+    pub controller_name: String,
+    /// Gateways whose GatewayClass is not among the objects are served, too.
+    pub serve_unclassed: bool,
+    /// Ports of Gateways that are bound as others, such as 80 as 8080.
+    pub ports: BTreeMap<u16, u16>,
+    /// Addresses to bind unless a Gateway has its own.
+    pub bind: Vec<IpAddr>,
+    /// Addresses to bind by Gateway (`namespace/name`).
+    pub bind_gateway: BTreeMap<String, Vec<IpAddr>>,
+    /// Endpoints of Services that have none among the objects.
+    pub endpoints: BTreeMap<BackendId, Vec<Endpoint>>,
+    /// The time for certificates' validity, seconds since the epoch; `None`: not looked at.
+    pub now: Option<i64>,
+    /// Envoy's behaviour where Towergate's differs on purpose.
+    pub parity: Parity,
+}
+
+/// Switches for Envoy's behaviour where Towergate's differs on purpose.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Parity {
+    /// See [`ListenerSettings::strict_host`](towergate_core::plan::ListenerSettings).
+    pub strict_host: bool,
+    /// See [`ListenerSettings::keep_external_address`](towergate_core::plan::ListenerSettings).
+    pub keep_external_address: bool,
+}
+
+/// What the objects mean.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Resolution {
+    /// What to serve.
+    pub plan: Plan<Policy>,
+    /// Addresses of backends.
+    pub endpoints: Endpoints,
+    /// What to tell the users, by object.
+    pub statuses: Statuses,
+    /// What is wrong or suspicious, with its place.
+    pub diagnostics: Vec<Diagnostic>,
+}

@@ -1,0 +1,121 @@
+//! Label selectors.
+
+use std::collections::BTreeMap;
+
+use crate::api::meta::{LabelSelector, LabelSelectorRequirement};
+
+/// A selector whose operators are known.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Selector(Vec<Requirement>);
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Requirement {
+    In(String, Vec<String>),
+    NotIn(String, Vec<String>),
+    Exists(String),
+    DoesNotExist(String),
+}
+
+impl Selector {
+    /// Checks a selector as it is written.
+    ///
+    /// # Errors
+    /// What is wrong with it, as a sentence.
+    pub(super) fn parse(written: &LabelSelector) -> Result<Self, String> {
+        let exact = written
+            .match_labels
+            .iter()
+            .map(|(key, value)| Ok(Requirement::In(key.clone(), vec![value.clone()])));
+        let expressions = written.match_expressions.iter().map(requirement);
+        exact.chain(expressions).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether the labels meet every requirement.
+    pub(super) fn takes(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.0.iter().all(|requirement| match requirement {
+            Requirement::In(key, values) => labels.get(key).is_some_and(|v| values.contains(v)),
+            Requirement::NotIn(key, values) => labels.get(key).is_none_or(|v| !values.contains(v)),
+            Requirement::Exists(key) => labels.contains_key(key),
+            Requirement::DoesNotExist(key) => !labels.contains_key(key),
+        })
+    }
+}
+
+fn requirement(written: &LabelSelectorRequirement) -> Result<Requirement, String> {
+    let (key, values) = (written.key.clone(), written.values.clone());
+    match (written.operator.as_str(), values.is_empty()) {
+        ("In", false) => Ok(Requirement::In(key, values)),
+        ("NotIn", false) => Ok(Requirement::NotIn(key, values)),
+        ("Exists", true) => Ok(Requirement::Exists(key)),
+        ("DoesNotExist", true) => Ok(Requirement::DoesNotExist(key)),
+        ("In" | "NotIn", true) => Err(format!("{} of {key:?} needs values", written.operator)),
+        ("Exists" | "DoesNotExist", false) => {
+            Err(format!("{} of {key:?} takes no values", written.operator))
+        }
+        (other, _) => Err(format!(
+            "{other:?} is no operator: In, NotIn, Exists and DoesNotExist are"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn takes(selector: serde_json::Value, labels: serde_json::Value) -> bool {
+        let written = serde_json::from_value(selector).unwrap();
+        let labels = serde_json::from_value(labels).unwrap();
+        Selector::parse(&written).unwrap().takes(&labels)
+    }
+
+    #[test]
+    fn every_requirement_must_hold() {
+        let selector = json!({
+            "matchLabels": { "a": "1" },
+            "matchExpressions": [
+                { "key": "b", "operator": "In", "values": ["x", "y"] },
+                { "key": "c", "operator": "NotIn", "values": ["no"] },
+                { "key": "d", "operator": "Exists" },
+                { "key": "e", "operator": "DoesNotExist" },
+            ],
+        });
+
+        assert!(takes(
+            selector.clone(),
+            json!({ "a": "1", "b": "y", "d": "" })
+        ));
+        assert!(!takes(
+            selector.clone(),
+            json!({ "a": "2", "b": "y", "d": "" })
+        ));
+        assert!(!takes(
+            selector.clone(),
+            json!({ "a": "1", "b": "z", "d": "" })
+        ));
+        assert!(!takes(
+            selector.clone(),
+            json!({ "a": "1", "b": "y", "c": "no", "d": "" })
+        ));
+        assert!(!takes(selector.clone(), json!({ "a": "1", "b": "y" })));
+        assert!(!takes(
+            selector,
+            json!({ "a": "1", "b": "y", "d": "", "e": "" })
+        ));
+    }
+
+    #[test]
+    fn an_empty_selector_takes_everything() {
+        assert!(takes(json!({}), json!({})));
+    }
+
+    #[test]
+    fn an_unknown_operator_is_an_error() {
+        let written = serde_json::from_value(json!({
+            "matchExpressions": [{ "key": "a", "operator": "Matches", "values": ["x"] }],
+        }));
+
+        assert!(Selector::parse(&written.unwrap()).is_err());
+    }
+}

@@ -1,0 +1,270 @@
+//! Objects from folders and files of manifests.
+//!
+//! Files are read in the order of their paths, so of two objects of one name always the same one counts.
+//! Hidden entries are skipped: a mounted ConfigMap keeps its files in a hidden folder (`..data`) and
+//! shows them through links, which are followed. A file that is reached twice is read once.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::hash::{DefaultHasher, Hasher};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::decode::{Decoder, Diagnostic};
+use crate::objects::Objects;
+
+/// The largest file that is read, in bytes.
+const MAX_FILE: u64 = 64 * 1024 * 1024;
+/// Folders within folders; more of them is a loop of links.
+const MAX_DEPTH: usize = 32;
+
+/// Folders and files of manifests.
+#[derive(Clone, Debug, Default)]
+pub struct Folder {
+    strict: bool,
+}
+
+/// What folders and files gave.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Loaded {
+    /// The objects.
+    pub objects: Objects,
+    /// What is wrong or suspicious.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Changes when a name or content of a file does.
+    pub fingerprint: u64,
+    /// The files, in the order in which they were read.
+    pub files: Vec<PathBuf>,
+}
+
+impl Folder {
+    /// A reader. `strict` makes unknown fields and kinds errors.
+    pub fn new(strict: bool) -> Self {
+        Self { strict }
+    }
+
+    /// Reads all manifests (`.yaml`, `.yml`, `.json`) in `paths` and below. A path that is a file is
+    /// read whatever its name. What cannot be read is a diagnostic.
+    pub fn read(&self, paths: &[PathBuf]) -> Loaded {
+        let mut found = Found::default();
+        for path in paths {
+            found.argument(path);
+        }
+        let mut decoder = Decoder::new(self.strict);
+        let mut fingerprint = DefaultHasher::new();
+        found.problems.into_iter().for_each(|problem| {
+            fingerprint.write(problem.file.as_bytes());
+            decoder.note(problem);
+        });
+        for path in &found.files {
+            let name = path.display().to_string();
+            fingerprint.write(name.as_bytes());
+            match read(path) {
+                Ok(text) => {
+                    fingerprint.write_usize(text.len());
+                    fingerprint.write(text.as_bytes());
+                    decoder.file(&name, &text);
+                }
+                Err(error) => {
+                    fingerprint.write_u8(0xff);
+                    decoder.note(unreadable(path, &error));
+                }
+            }
+        }
+        let decoded = decoder.finish();
+        Loaded {
+            objects: decoded.objects,
+            diagnostics: decoded.diagnostics,
+            fingerprint: fingerprint.finish(),
+            files: found.files,
+        }
+    }
+}
+
+/// The files in the order in which they are read.
+#[derive(Default)]
+struct Found {
+    files: Vec<PathBuf>,
+    /// Where the files really are.
+    seen: BTreeSet<PathBuf>,
+    problems: Vec<Diagnostic>,
+}
+
+impl Found {
+    fn argument(&mut self, path: &Path) {
+        match fs::metadata(path) {
+            Ok(meta) if meta.is_dir() => self.folder(path, 0),
+            Ok(_) => self.file(path),
+            Err(error) => self.problems.push(unreadable(path, &error)),
+        }
+    }
+
+    fn folder(&mut self, path: &Path, depth: usize) {
+        let mut entries = match fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>)
+        {
+            Ok(entries) => entries,
+            Err(error) => return self.problems.push(unreadable(path, &error)),
+        };
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            let path = entry.path();
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            match fs::metadata(&path) {
+                Ok(meta) if meta.is_dir() && depth < MAX_DEPTH => self.folder(&path, depth + 1),
+                Ok(meta) if meta.is_file() && is_manifest(&path) => self.file(&path),
+                Ok(_) => {}
+                Err(error) if is_manifest(&path) => self.problems.push(unreadable(&path, &error)),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn file(&mut self, path: &Path) {
+        let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        if self.seen.insert(real) {
+            self.files.push(path.to_owned());
+        }
+    }
+}
+
+fn is_manifest(path: &Path) -> bool {
+    let extension = path.extension().and_then(|e| e.to_str());
+    matches!(extension, Some("yaml" | "yml" | "json"))
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let size = fs::metadata(path)?.len();
+    if size > MAX_FILE {
+        let message = format!("it has {size} bytes, {MAX_FILE} is the limit");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    String::from_utf8(fs::read(path)?)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
+    let mut diagnostic = Diagnostic::error("unreadable", format!("cannot be read: {error}"));
+    diagnostic.file = path.display().to_string();
+    diagnostic
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A folder that goes when the test ends.
+    struct Temp(PathBuf);
+
+    impl Temp {
+        fn new(name: &str) -> Self {
+            let path =
+                std::env::temp_dir().join(format!("towergate-{}-{name}", std::process::id()));
+            let _ = fs::remove_dir_all(&path);
+            fs::create_dir_all(&path).expect("the folder is made");
+            Self(path)
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            let path = self.0.join(name);
+            fs::create_dir_all(path.parent().expect("it has a parent"))
+                .expect("the folder is made");
+            fs::write(path, text).expect("the file is written");
+        }
+
+        fn read(&self) -> Loaded {
+            Folder::default().read(std::slice::from_ref(&self.0))
+        }
+    }
+
+    impl Drop for Temp {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn namespace(name: &str) -> String {
+        format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n")
+    }
+
+    fn names(loaded: &Loaded) -> Vec<&str> {
+        loaded
+            .objects
+            .namespaces
+            .keys()
+            .map(|key| key.name.as_str())
+            .collect()
+    }
+
+    #[test]
+    fn manifests_of_a_folder_and_below_are_read_in_order() {
+        let temp = Temp::new("order");
+        temp.write("b.yml", &namespace("b"));
+        temp.write("a/x.yaml", &namespace("a"));
+        temp.write(
+            "c.json",
+            r#"{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"c"}}"#,
+        );
+        temp.write("readme.md", "kind: [");
+        temp.write(".hidden/x.yaml", &namespace("hidden"));
+        temp.write(".hidden.yaml", &namespace("hidden"));
+
+        let loaded = temp.read();
+
+        assert_eq!(loaded.diagnostics, []);
+        assert_eq!(names(&loaded), ["a", "b", "c"]);
+        let files: Vec<_> = loaded.files.iter().filter_map(|f| f.file_name()).collect();
+        assert_eq!(files, ["x.yaml", "b.yml", "c.json"]);
+    }
+
+    #[test]
+    fn a_swapped_config_map_is_read_once_and_noticed() {
+        let temp = Temp::new("swap");
+        temp.write("..1/ns.yaml", &namespace("one"));
+        temp.write("..2/ns.yaml", &namespace("two"));
+        symlink("..1", temp.0.join("..data")).expect("the link is made");
+        symlink("..data/ns.yaml", temp.0.join("ns.yaml")).expect("the link is made");
+        symlink("ns.yaml", temp.0.join("same.yaml")).expect("the link is made");
+        let before = temp.read();
+
+        symlink("..2", temp.0.join("..tmp")).expect("the link is made");
+        fs::rename(temp.0.join("..tmp"), temp.0.join("..data")).expect("the link is swapped");
+        let after = temp.read();
+
+        assert_eq!((names(&before), before.diagnostics.len()), (vec!["one"], 0));
+        assert_eq!((names(&after), after.diagnostics.len()), (vec!["two"], 0));
+        assert_ne!(before.fingerprint, after.fingerprint);
+        assert_eq!(after.fingerprint, temp.read().fingerprint);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_a_diagnostic() {
+        let temp = Temp::new("unreadable");
+        temp.write("good.yaml", &namespace("good"));
+        fs::write(temp.0.join("latin.yaml"), b"a: \xe9").expect("the file is written");
+        symlink("nowhere", temp.0.join("dangling.yaml")).expect("the link is made");
+        symlink(".", temp.0.join("loop")).expect("the link is made");
+
+        let loaded = Folder::default().read(&[temp.0.clone(), temp.0.join("missing")]);
+
+        assert_eq!(names(&loaded), ["good"]);
+        let codes: Vec<_> = loaded.diagnostics.iter().map(|d| d.code).collect();
+        assert!(
+            codes.len() >= 3 && codes.iter().all(|code| *code == "unreadable"),
+            "{codes:?}"
+        );
+    }
+
+    #[test]
+    fn a_file_may_be_named_itself() {
+        let temp = Temp::new("file");
+        temp.write("manifest.txt", &namespace("a"));
+
+        let loaded = Folder::default().read(&[temp.0.join("manifest.txt")]);
+
+        assert_eq!(names(&loaded), ["a"]);
+    }
+}

@@ -1,0 +1,155 @@
+//! What a mistake in a file must not take away: the last good version of its objects.
+//!
+//! An object that is refused where it was accepted before stays as it was. If a document is so broken
+//! that its object cannot be told, everything of that file that is missing now stays: nothing is taken
+//! out of service by a syntax error. An object that was deleted in the same edit stays with it until the
+//! file is mended.
+
+use crate::decode::{Diagnostic, Severity};
+use crate::objects::{ObjectKey, Objects, Origin};
+
+use super::Loaded;
+
+/// An object that is served as it was.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Kept {
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its name.
+    pub key: ObjectKey,
+    /// Where it was read.
+    pub file: String,
+}
+
+/// Puts objects of `last` that `loaded` failed to read into `loaded`, and says which.
+pub fn keep_last_good(last: &Objects, loaded: &mut Loaded) -> Vec<Kept> {
+    let broken: Vec<&Diagnostic> = loaded.diagnostics.iter().filter(|d| refuses(d)).collect();
+    if broken.is_empty() {
+        return Vec::new();
+    }
+    let mut kept = Vec::new();
+    loaded.objects.fill_from(last, |kind, key, origin| {
+        let keep = broken
+            .iter()
+            .any(|diagnostic| is_about(diagnostic, kind, key, origin));
+        if keep {
+            kept.push(Kept {
+                kind,
+                key: key.clone(),
+                file: origin.file.as_ref().to_owned(),
+            });
+        }
+        keep
+    });
+    kept
+}
+
+/// Whether the object of a diagnostic was not read.
+fn refuses(diagnostic: &Diagnostic) -> bool {
+    diagnostic.severity == Severity::Error && diagnostic.code != "unknown-field"
+}
+
+fn is_about(diagnostic: &Diagnostic, kind: &str, key: &ObjectKey, origin: &Origin) -> bool {
+    let file = &*diagnostic.file;
+    // A folder that cannot be read speaks for all files below it.
+    let same_file = file == &*origin.file
+        || diagnostic.code == "unreadable" && std::path::Path::new(&*origin.file).starts_with(file);
+    if !same_file {
+        return false;
+    }
+    let kind_fits = diagnostic.kind.is_empty() || diagnostic.kind == kind;
+    let object_fits = diagnostic.object.as_ref().is_none_or(|object| {
+        object.name == key.name
+            && (object.namespace == key.namespace
+                || object.namespace.is_empty() && key.namespace == "default")
+    });
+    kind_fits && object_fits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::decode;
+
+    fn load(texts: &[(&str, &str)]) -> Loaded {
+        let mut decoder = crate::decode::Decoder::new(false);
+        for (file, text) in texts {
+            decoder.file(file, text);
+        }
+        let decoded = decoder.finish();
+        Loaded {
+            objects: decoded.objects,
+            diagnostics: decoded.diagnostics,
+            ..Loaded::default()
+        }
+    }
+
+    fn service(name: &str, port: &str) -> String {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{ports: [{{port: {port}}}]}}\n"
+        )
+    }
+
+    fn names(kept: &[Kept]) -> Vec<&str> {
+        kept.iter().map(|kept| kept.key.name.as_str()).collect()
+    }
+
+    #[test]
+    fn an_object_that_no_longer_fits_stays_as_it_was() {
+        let last = decode(
+            "a",
+            &format!("{}---\n{}", service("x", "80"), service("y", "80")),
+        )
+        .objects;
+        let mut now = load(&[(
+            "a",
+            &format!("{}---\n{}", service("x", "eighty"), service("z", "80")),
+        )]);
+
+        let kept = keep_last_good(&last, &mut now);
+
+        assert_eq!(names(&kept), ["x"]);
+        let left: Vec<_> = now
+            .objects
+            .services
+            .keys()
+            .map(|k| k.name.as_str())
+            .collect();
+        assert_eq!(left, ["x", "z"], "y was deleted and stays so");
+    }
+
+    #[test]
+    fn a_syntax_error_takes_nothing_of_its_file_away() {
+        let last = load(&[("a", &service("x", "80")), ("b", &service("y", "80"))]).objects;
+        let mut now = load(&[("a", "kind: [")]);
+
+        let kept = keep_last_good(&last, &mut now);
+
+        assert_eq!(names(&kept), ["x"], "b was deleted, a is broken");
+    }
+
+    #[test]
+    fn what_is_read_again_wins_over_what_was() {
+        let last = decode("a", &service("x", "80")).objects;
+        let mut now = load(&[("a", &format!("{}---\nkind: [", service("x", "81")))]);
+
+        assert_eq!(keep_last_good(&last, &mut now), []);
+        let service = &now.objects.services[&ObjectKey::new("default", "x")];
+        assert_eq!(service.spec.ports[0].port, 81);
+    }
+
+    #[test]
+    fn an_unreadable_folder_keeps_its_files() {
+        let last = load(&[
+            ("dir/a", &service("x", "80")),
+            ("other/a", &service("y", "80")),
+        ])
+        .objects;
+        let mut now = Loaded::default();
+        let mut diagnostic = Diagnostic::error("unreadable", "cannot be read");
+        diagnostic.file = "dir".to_owned();
+        now.diagnostics.push(diagnostic);
+
+        assert_eq!(names(&keep_last_good(&last, &mut now)), ["x"]);
+    }
+}

@@ -1,0 +1,235 @@
+//! What manifests mean: each folder of `cases` has manifests (`in.yaml`) and what is made of them, the
+//! plan (`plan.json`), the statuses (`status.json`) and the diagnostics (`diagnostics.txt`).
+//!
+//! `UPDATE=1` writes what is made of them now. Look at the difference before it is committed.
+//!
+//! What has its default value is left out of the plan, and so are certificates but for their names. A
+//! Secret whose `tls.crt` reads `certificate for a.example.com` gets one, and the key that belongs to it.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use rcgen::{CertificateParams, KeyPair};
+use serde_json::{Value, json};
+use towergate_core::plan::{ListenerSettings, TcpSettings, Traffic};
+use towergate_k8s::decode::{Diagnostic, decode};
+use towergate_k8s::resolve::{Parity, Resolution, Scope, resolve};
+use towergate_k8s::{ObjectKey, Objects};
+use towergate_tls::ServerTls;
+
+fn scope() -> Scope {
+    Scope {
+        controller_name: "gateway.envoyproxy.io/gatewayclass-controller".to_owned(),
+        serve_unclassed: true,
+        ports: [(80, 8080), (443, 8443)].into(),
+        bind: vec!["192.0.2.1".parse().unwrap()],
+        bind_gateway: [("other/other".to_owned(), vec!["192.0.2.2".parse().unwrap()])].into(),
+        endpoints: Default::default(),
+        now: Some(1_800_000_000),
+        parity: Parity::default(),
+    }
+}
+
+#[test]
+fn every_case_means_what_its_folder_says() {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let mut folders: Vec<_> = fs::read_dir(cases)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    folders.sort();
+    let update = std::env::var_os("UPDATE").is_some();
+    let mut wrong = Vec::new();
+    for folder in &folders {
+        let text = fs::read_to_string(folder.join("in.yaml")).unwrap();
+        let (objects, decoded) = objects(&text);
+        let resolution = resolve(&objects, &scope());
+        let files = [
+            ("plan.json", plan(&resolution)),
+            ("status.json", statuses(&resolution)),
+            (
+                "diagnostics.txt",
+                diagnostics(decoded.iter().chain(&resolution.diagnostics)),
+            ),
+        ];
+        for (name, made) in files {
+            let path = folder.join(name);
+            if update {
+                fs::write(&path, &made).unwrap();
+            }
+            if fs::read_to_string(&path).unwrap_or_default() != made {
+                wrong.push(format!("{}:\n{made}", path.display()));
+            }
+        }
+    }
+    assert!(folders.len() > 10);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_order_of_documents_does_not_matter() {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    for folder in fs::read_dir(cases).unwrap() {
+        let text = fs::read_to_string(folder.unwrap().path().join("in.yaml")).unwrap();
+        let mut documents: Vec<_> = text.split("\n---\n").collect();
+        let forwards = resolve(&objects(&text).0, &scope());
+        documents.reverse();
+        let backwards = resolve(&objects(&documents.join("\n---\n")).0, &scope());
+
+        assert_eq!(plan(&forwards), plan(&backwards));
+        assert_eq!(forwards.statuses, backwards.statuses);
+        assert_eq!(forwards.endpoints, backwards.endpoints);
+        assert_eq!(forwards.diagnostics.len(), backwards.diagnostics.len());
+    }
+}
+
+#[test]
+fn a_broken_object_spoils_no_other() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/guide-direct");
+    let text = fs::read_to_string(folder.join("in.yaml")).unwrap();
+    let whole = resolve(&objects(&text).0, &scope());
+    let broken = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: broken, namespace: team-a}\nspec: {parentRefs: [{name: shared, namespace: gateway, port: nonsense}]}";
+
+    let (objects, decoded) = objects(&format!("{text}\n---\n{broken}\n"));
+    let resolution = resolve(&objects, &scope());
+
+    assert_eq!(decoded.len(), 1);
+    assert_eq!(plan(&resolution), plan(&whole));
+    assert_eq!(resolution.statuses, whole.statuses);
+}
+
+/// The objects of manifests, with certificates where they are asked for.
+fn objects(text: &str) -> (Objects, Vec<Diagnostic>) {
+    let mut decoded = decode("in.yaml", text);
+    for secret in decoded.objects.secrets.values_mut() {
+        let values = &mut secret.spec.string_data;
+        let wanted = values
+            .get("tls.crt")
+            .and_then(|text| text.strip_prefix("certificate for "));
+        if let Some(names) = wanted {
+            let names: Vec<_> = names.split(", ").map(str::to_owned).collect();
+            let key = KeyPair::generate().unwrap();
+            let certificate = CertificateParams::new(names)
+                .unwrap()
+                .self_signed(&key)
+                .unwrap();
+            values.insert("tls.crt".to_owned(), certificate.pem());
+            values.insert("tls.key".to_owned(), key.serialize_pem());
+        }
+    }
+    for bundle in decoded.objects.config_maps.values_mut() {
+        if let Some(value) = bundle
+            .spec
+            .data
+            .get_mut("ca.crt")
+            .filter(|value| *value == "authority")
+        {
+            let key = KeyPair::generate().unwrap();
+            *value = CertificateParams::new(vec![])
+                .unwrap()
+                .self_signed(&key)
+                .unwrap()
+                .pem();
+        }
+    }
+    (decoded.objects, decoded.diagnostics)
+}
+
+fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
+}
+
+fn statuses(resolution: &Resolution) -> String {
+    let mut text = pretty(&resolution.statuses.objects().collect());
+    // A list of features is no matter of any case.
+    let features = text.find("\"supportedFeatures\"").map(|at| {
+        let end = at + text[at..].find(']').unwrap();
+        (at, end + 1)
+    });
+    if let Some((at, end)) = features {
+        text.replace_range(at..end, "\"supportedFeatures\": \"...\"");
+    }
+    text
+}
+
+fn diagnostics<'d>(diagnostics: impl Iterator<Item = &'d Diagnostic>) -> String {
+    let mut text = String::new();
+    for found in diagnostics {
+        let object = found
+            .object
+            .as_ref()
+            .map(ObjectKey::to_string)
+            .unwrap_or_default();
+        writeln!(
+            text,
+            "{}:{}:{} {:?} {}: {} {object} {}\n  {}\n  {}",
+            found.file,
+            found.line,
+            found.column,
+            found.severity,
+            found.code,
+            found.kind,
+            found.field,
+            found.message,
+            found.help
+        )
+        .unwrap();
+    }
+    text
+}
+
+/// The plan without what has its default value.
+fn plan(resolution: &Resolution) -> String {
+    let mut value = serde_json::to_value(&resolution.plan).unwrap();
+    for port in list(&mut value["ports"]) {
+        without(&mut port["tcp"], &json!(TcpSettings::default()));
+        for listener in list(&mut port["listeners"]) {
+            without(
+                &mut listener["settings"],
+                &json!(ListenerSettings::default()),
+            );
+            if let Some(tls) = listener.pointer_mut("/protocol/Https") {
+                for certificate in list(&mut tls["certificates"]) {
+                    *certificate = certificate["names"].take();
+                }
+                without(tls, &json!(ServerTls::default()));
+            }
+            for route in list(&mut listener["routes"]) {
+                for rule in list(&mut route["rules"]) {
+                    without(&mut rule["traffic"], &json!(Traffic::default()));
+                    for backend in list(&mut rule["backends"]) {
+                        let pem = backend.pointer_mut("/destination/Backend/tls/roots_pem");
+                        if let Some(pem) = pem.filter(|pem| pem.is_string()) {
+                            *pem = json!("...");
+                        }
+                    }
+                }
+            }
+        }
+    }
+    let endpoints = resolution.endpoints.iter();
+    let endpoints = endpoints.map(|(id, found)| (id.to_string(), json!(found)));
+    value["endpoints"] = Value::Object(endpoints.collect());
+    pretty(&value)
+}
+
+fn list(value: &mut Value) -> &mut [Value] {
+    value
+        .as_array_mut()
+        .map(Vec::as_mut_slice)
+        .unwrap_or_default()
+}
+
+/// Removes fields that are as in `default`.
+fn without(value: &mut Value, default: &Value) {
+    let (Value::Object(fields), Value::Object(defaults)) = (value, default) else {
+        return;
+    };
+    fields.retain(|name, value| defaults.get(name) != Some(value));
+    for (name, value) in fields {
+        if let Some(default) = defaults.get(name) {
+            without(value, default);
+        }
+    }
+}

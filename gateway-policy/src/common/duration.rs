@@ -1,0 +1,82 @@
+//! Durations as Gateway API writes them (GEP-2257).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::check::{Check, Report};
+
+/// A duration as text: one to four numbers of one to five digits, each with its unit `h`, `m`, `s` or
+/// `ms`. Kept as written, so that a wrong one invalidates the policy and does not hide it.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DurationText(pub String);
+
+impl DurationText {
+    /// The duration; `None`: the text is none.
+    pub fn parse(&self) -> Option<Duration> {
+        let mut rest = self.0.as_bytes();
+        let mut total = Duration::ZERO;
+        for _ in 0..4 {
+            let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+            if !(1..=5).contains(&digits) {
+                return None;
+            }
+            let (number, unit) = rest.split_at(digits);
+            let number = number
+                .iter()
+                .fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+            let (milliseconds, length) = match unit {
+                [b'm', b's', ..] => (1, 2),
+                [b's', ..] => (1_000, 1),
+                [b'm', ..] => (60_000, 1),
+                [b'h', ..] => (3_600_000, 1),
+                _ => return None,
+            };
+            total += Duration::from_millis(number * milliseconds);
+            rest = &unit[length..];
+            if rest.is_empty() {
+                return Some(total);
+            }
+        }
+        None
+    }
+}
+
+impl Check for DurationText {
+    fn check(&self, report: &mut Report) {
+        report.rule(
+            self.parse().is_some(),
+            "should match '^([0-9]{1,5}(h|m|s|ms)){1,4}$'",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use regex::Regex;
+
+    use super::*;
+
+    #[test]
+    fn units_add_up_in_any_order() {
+        let parse = |text: &str| DurationText(text.to_owned()).parse();
+
+        assert_eq!(parse("1h30m"), Some(Duration::from_secs(5400)));
+        assert_eq!(parse("1s500ms"), Some(Duration::from_millis(1500)));
+        assert_eq!(parse("5m2ms"), Some(Duration::from_millis(300_002)));
+        assert_eq!(parse("0s"), Some(Duration::ZERO));
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_is_a_duration_exactly_if_the_pattern_of_the_schema_matches(
+            text in "([0-9]{0,6}(h|m|s|ms|d)?){0,5}"
+        ) {
+            let pattern = Regex::new("^([0-9]{1,5}(h|m|s|ms)){1,4}$").unwrap();
+
+            prop_assert_eq!(DurationText(text.clone()).parse().is_some(), pattern.is_match(&text));
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Amounts of bytes as Kubernetes writes them.
+
+use std::fmt;
+
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::check::{Check, Report};
+
+/// A number, or a number with a suffix: `32768`, `32Ki`, `1M`. Kept as written.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Quantity {
+    /// A plain number.
+    Number(i64),
+    /// A text.
+    Text(String),
+}
+
+impl Quantity {
+    /// The amount; `None`: the text is no whole, positive amount below 2^64.
+    pub fn bytes(&self) -> Option<u64> {
+        let text = match self {
+            Self::Number(number) => return u64::try_from(*number).ok(),
+            Self::Text(text) => text,
+        };
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, suffix) = text.split_at(digits);
+        number.parse::<u64>().ok()?.checked_mul(factor(suffix)?)
+    }
+}
+
+/// What a suffix stands for: powers of 1000, or of 1024 with an `i`.
+fn factor(suffix: &str) -> Option<u64> {
+    let (letter, base) = match suffix.strip_suffix('i') {
+        Some(letter) => (letter, 1024_u64),
+        None => (suffix, 1000),
+    };
+    let power = match (letter, base) {
+        ("", 1000) => 0,
+        ("k", 1000) | ("K", 1024) => 1,
+        ("M", _) => 2,
+        ("G", _) => 3,
+        ("T", _) => 4,
+        ("P", _) => 5,
+        ("E", _) => 6,
+        _ => return None,
+    };
+    Some(base.pow(power))
+}
+
+impl Check for Quantity {
+    fn check(&self, report: &mut Report) {
+        let starts_with_zero = matches!(self, Self::Text(text) if text.starts_with('0'));
+        report.rule(
+            self.bytes().is_some() && !starts_with_zero,
+            "should match '^[1-9]+[0-9]*([EPTGMK]i|[EPTGMk])?$'",
+        );
+    }
+}
+
+impl Serialize for Quantity {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Number(number) => serializer.serialize_i64(*number),
+            Self::Text(text) => serializer.serialize_str(text),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Quantity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(QuantityVisitor)
+    }
+}
+
+struct QuantityVisitor;
+
+impl Visitor<'_> for QuantityVisitor {
+    type Value = Quantity;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number or a quantity such as 32Ki")
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Quantity, E> {
+        Ok(Quantity::Number(number))
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Quantity, E> {
+        i64::try_from(number)
+            .map(Quantity::Number)
+            .map_err(|_| E::custom("the number is too large"))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Quantity, E> {
+        Ok(Quantity::Text(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suffixes_count_in_thousands_or_with_an_i_in_1024() {
+        let bytes = |text: &str| Quantity::Text(text.to_owned()).bytes();
+
+        assert_eq!(bytes("60Ki"), Some(61440));
+        assert_eq!(bytes("1k"), Some(1000));
+        assert_eq!(bytes("2Gi"), Some(2 << 30));
+        assert_eq!(bytes("7"), Some(7));
+        assert_eq!(bytes("15E"), Some(15_000_000_000_000_000_000));
+    }
+
+    #[test]
+    fn what_is_no_whole_amount_is_none() {
+        let bytes = |text: &str| Quantity::Text(text.to_owned()).bytes();
+
+        for text in ["", "K", "1K", "1ki", "1.5Mi", "-1", "16Ei", "1 Ki", "1Kib"] {
+            assert_eq!(bytes(text), None, "{text}");
+        }
+        assert_eq!(Quantity::Number(-1).bytes(), None);
+    }
+
+    #[test]
+    fn numbers_and_texts_are_written_as_they_were_read() {
+        for json in ["32768", "\"32Ki\""] {
+            let quantity: Quantity = serde_json::from_str(json).unwrap();
+
+            assert_eq!(serde_json::to_string(&quantity).unwrap(), json);
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! A rate limit at work.
+
+use std::hash::{BuildHasher, DefaultHasher, Hasher};
+use std::sync::{Arc, LazyLock};
+use std::time::Instant;
+
+use http::{HeaderName, HeaderValue, StatusCode, request};
+use towergate_core::policy::{Guard, Rejection, ResponseEdits};
+
+use super::Limit;
+use super::bucket::{Bucket, Level};
+use super::distinct::DistinctBuckets;
+use super::selector::Selector;
+
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// What Envoy says of the limit that it has when a policy names none.
+const UNLIMITED: Level = Level {
+    limit: u32::MAX as u64,
+    remaining: u32::MAX as u64,
+    reset: 0,
+};
+
+/// A [`LocalRateLimit`](super::LocalRateLimit) with its counters.
+#[derive(Debug)]
+pub struct Limiter {
+    /// The strictest first.
+    rules: Vec<Counted>,
+    default: Option<Counted>,
+    headers: bool,
+}
+
+/// A limit with its counter.
+#[derive(Debug)]
+pub(super) struct Counted {
+    pub(super) selectors: Vec<Selector>,
+    pub(super) limit: Limit,
+    pub(super) counter: Counter,
+    /// Whether responses tell about it.
+    pub(super) headers: bool,
+}
+
+/// Where requests are counted.
+#[derive(Debug)]
+pub(super) enum Counter {
+    /// All together.
+    One(Arc<Bucket>),
+    /// Each value apart.
+    Each(Arc<DistinctBuckets>),
+}
+
+impl Limiter {
+    /// The limiter of these rules, in any order.
+    pub(super) fn new(mut rules: Vec<Counted>, default: Option<Counted>, headers: bool) -> Self {
+        rules.sort_by(|a, b| {
+            let rate = |a: &Limit, b: &Limit| u128::from(a.requests) * b.period.as_nanos();
+            rate(&a.limit, &b.limit).cmp(&rate(&b.limit, &a.limit))
+        });
+        Self {
+            rules,
+            default,
+            headers,
+        }
+    }
+
+    /// Decides about a request that comes at `now`, in nanoseconds since any fixed moment.
+    fn check_at(&self, head: &request::Parts, now: u64) -> Result<ResponseEdits, Rejection> {
+        let mut strictest = None;
+        for rule in &self.rules {
+            let Some(taken) = rule.take(head, now) else {
+                continue;
+            };
+            let level = taken.map_err(|level| reject(level, rule.headers))?;
+            strictest.get_or_insert((level, rule.headers));
+        }
+        let (level, headers) = match (strictest, &self.default) {
+            (Some(found), _) => found,
+            (None, Some(default)) => match default.take(head, now) {
+                Some(Ok(level)) => (level, default.headers),
+                Some(Err(level)) => return Err(reject(level, default.headers)),
+                None => return Ok(Vec::new()),
+            },
+            (None, None) => (UNLIMITED, self.headers),
+        };
+        Ok(tell(level, headers))
+    }
+}
+
+impl Guard for Limiter {
+    fn check(&self, head: &mut request::Parts) -> Result<ResponseEdits, Rejection> {
+        /// The moment from which time is counted, the same for all limiters: counters outlive them.
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        let now = u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.check_at(head, now)
+    }
+}
+
+impl Counted {
+    /// Counts the request; `None`: it is not one of those that are counted here.
+    fn take(&self, head: &request::Parts, now: u64) -> Option<Result<Level, Level>> {
+        let mut hasher = match &self.counter {
+            Counter::One(_) => DefaultHasher::new(),
+            Counter::Each(buckets) => buckets.state.build_hasher(),
+        };
+        if !self.selectors.iter().all(|s| s.matches(head, &mut hasher)) {
+            return None;
+        }
+        Some(match &self.counter {
+            Counter::One(bucket) => bucket.take(now, self.limit.cost),
+            Counter::Each(buckets) => buckets.take(hasher.finish(), now, self.limit.cost),
+        })
+    }
+}
+
+fn reject(level: Level, headers: bool) -> Rejection {
+    Rejection {
+        status: StatusCode::TOO_MANY_REQUESTS,
+        body: "local_rate_limited",
+        headers: tell(level, headers),
+        flag: "RL",
+        details: "local_rate_limited",
+    }
+}
+
+/// The header fields that tell about a limit (draft 3 of the RateLimit header fields).
+fn tell(level: Level, headers: bool) -> ResponseEdits {
+    if !headers {
+        return Vec::new();
+    }
+    vec![
+        (LIMIT, HeaderValue::from(level.limit)),
+        (REMAINING, HeaderValue::from(level.remaining)),
+        (RESET, HeaderValue::from(level.reset)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::{Method, Request};
+    use towergate_core::http::client_ip::ClientIp;
+    use towergate_core::plan::TextMatch;
+
+    use super::super::{HeaderRule, LimitRule, LocalRateLimit, MethodRule, SourceRule, ValueTest};
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const SECOND: u64 = 1_000_000_000;
+
+    fn head(method: Method, headers: &[(&'static str, &str)], client: &str) -> request::Parts {
+        let mut request = Request::builder().method(method).uri("/");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut head = request.body(()).unwrap().into_parts().0;
+        head.extensions.insert(ClientIp(client.parse().unwrap()));
+        head
+    }
+
+    fn get() -> request::Parts {
+        head(Method::GET, &[], "127.9.8.7")
+    }
+
+    fn rule(selector: Selector, limit: Limit) -> LimitRule {
+        LimitRule {
+            selectors: vec![selector],
+            limit,
+        }
+    }
+
+    fn rules(rules: Vec<LimitRule>, default: Option<Limit>) -> LocalRateLimit {
+        LocalRateLimit {
+            headers: true,
+            default,
+            rules,
+            ..Default::default()
+        }
+    }
+
+    fn user(test: ValueTest) -> Selector {
+        Selector {
+            headers: vec![HeaderRule {
+                name: HeaderName::from_static("x-user").into(),
+                test,
+            }],
+            ..Default::default()
+        }
+    }
+
+    fn network(network: &str, distinct: bool) -> Selector {
+        Selector {
+            source: Some(SourceRule {
+                network: network.parse().unwrap(),
+                distinct,
+                invert: false,
+            }),
+            ..Default::default()
+        }
+    }
+
+    /// Status, and the three header fields if they are there.
+    fn answer(limiter: &Limiter, head: &request::Parts, now: u64) -> (u16, Vec<String>) {
+        let (status, headers) = match limiter.check_at(head, now) {
+            Ok(headers) => (200, headers),
+            Err(rejection) => (rejection.status.as_u16(), rejection.headers),
+        };
+        let text = |(_, value): (HeaderName, HeaderValue)| value.to_str().unwrap().to_owned();
+        (status, headers.into_iter().map(text).collect())
+    }
+
+    fn statuses(limiter: &Limiter, head: &request::Parts, times: usize) -> Vec<u16> {
+        (0..times).map(|_| answer(limiter, head, 0).0).collect()
+    }
+
+    #[test]
+    fn a_limit_of_one_lets_one_request_pass_and_tells_so() {
+        let limiter = LocalRateLimit::of(Limit::new(1, HOUR)).limiter();
+
+        assert_eq!(
+            answer(&limiter, &get(), 0),
+            (200, ["1", "0", "3600"].map(str::to_owned).to_vec())
+        );
+        assert_eq!(
+            answer(&limiter, &get(), 0),
+            (429, ["1", "0", "3600"].map(str::to_owned).to_vec())
+        );
+        assert_eq!(answer(&limiter, &get(), 3600 * SECOND).0, 200);
+    }
+
+    #[test]
+    fn a_refusal_reads_like_envoys() {
+        let limiter = LocalRateLimit::of(Limit::new(0, HOUR)).limiter();
+
+        let rejection = limiter.check_at(&get(), 0).unwrap_err();
+
+        assert_eq!(rejection.status, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(rejection.body, "local_rate_limited");
+        assert_eq!(rejection.flag, "RL");
+        assert_eq!(rejection.details, "local_rate_limited");
+        let names: Vec<_> = rejection
+            .headers
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "x-ratelimit-limit",
+                "x-ratelimit-remaining",
+                "x-ratelimit-reset"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_listener_and_a_rule_can_silence_the_header_fields() {
+        let quiet = LocalRateLimit {
+            headers: false,
+            ..LocalRateLimit::of(Limit::new(1, HOUR))
+        };
+        let loud_rule = LocalRateLimit {
+            headers: false,
+            ..LocalRateLimit::of(Limit {
+                headers: Some(true),
+                ..Limit::new(1, HOUR)
+            })
+        };
+        let quiet_rule = LocalRateLimit::of(Limit {
+            headers: Some(false),
+            ..Limit::new(1, HOUR)
+        });
+
+        for (limit, fields) in [(quiet, 0), (loud_rule, 3), (quiet_rule, 0)] {
+            let limiter = limit.limiter();
+
+            assert_eq!(answer(&limiter, &get(), 0).1.len(), fields);
+            assert_eq!(answer(&limiter, &get(), 0).1.len(), fields);
+        }
+    }
+
+    #[test]
+    fn a_rule_counts_only_what_it_selects_and_the_rest_is_unlimited() {
+        let one = ValueTest::Is {
+            value: TextMatch::Exact("one".to_owned()),
+            invert: false,
+        };
+        let method = Selector {
+            methods: vec![MethodRule {
+                method: Method::POST.into(),
+                invert: false,
+            }],
+            ..Default::default()
+        };
+        for (selector, inside) in [
+            (
+                user(one),
+                head(Method::GET, &[("x-user", "one")], "127.0.0.1"),
+            ),
+            (
+                network("203.0.113.0/24", false),
+                head(Method::GET, &[], "203.0.113.9"),
+            ),
+            (method, head(Method::POST, &[], "127.0.0.1")),
+        ] {
+            let limiter = rules(vec![rule(selector, Limit::new(1, HOUR))], None).limiter();
+
+            assert_eq!(statuses(&limiter, &inside, 2), [200, 429]);
+            let most = "4294967295".to_owned();
+            assert_eq!(
+                answer(&limiter, &get(), 0),
+                (200, vec![most.clone(), most, "0".to_owned()])
+            );
+        }
+    }
+
+    #[test]
+    fn a_rule_that_matches_spares_the_default_limit() {
+        let limit = rules(
+            vec![rule(network("203.0.113.0/24", false), Limit::new(3, HOUR))],
+            Some(Limit::new(1, HOUR)),
+        );
+        let limiter = limit.limiter();
+        let inside = head(Method::GET, &[], "203.0.113.9");
+
+        assert_eq!(statuses(&limiter, &inside, 4), [200, 200, 200, 429]);
+        assert_eq!(statuses(&limiter, &get(), 2), [200, 429]);
+    }
+
+    #[test]
+    fn of_several_rules_the_strictest_decides_whatever_their_order() {
+        let loose = rule(network("127.0.0.0/8", false), Limit::new(100, HOUR));
+        let strict = rule(network("127.9.0.0/16", false), Limit::new(2, HOUR));
+        for order in [vec![loose.clone(), strict.clone()], vec![strict, loose]] {
+            let limiter = rules(order, None).limiter();
+
+            assert_eq!(
+                answer(&limiter, &get(), 0),
+                (200, ["2", "1", "1800"].map(str::to_owned).to_vec())
+            );
+            assert_eq!(statuses(&limiter, &get(), 2), [200, 429]);
+        }
+    }
+
+    #[test]
+    fn all_selectors_of_a_rule_must_hold() {
+        let limit = LimitRule {
+            selectors: vec![
+                network("127.0.0.0/8", false),
+                user(ValueTest::Is {
+                    value: TextMatch::Exact("one".to_owned()),
+                    invert: false,
+                }),
+            ],
+            limit: Limit::new(1, HOUR),
+        };
+        let limiter = rules(vec![limit], None).limiter();
+
+        assert_eq!(statuses(&limiter, &get(), 3), [200, 200, 200]);
+        let both = head(Method::GET, &[("x-user", "one")], "127.0.0.1");
+        assert_eq!(statuses(&limiter, &both, 2), [200, 429]);
+    }
+
+    #[test]
+    fn clients_count_apart_where_the_rule_says_so() {
+        let apart = rule(network("0.0.0.0/0", true), Limit::new(1, HOUR));
+        let limiter = rules(vec![apart], None).limiter();
+
+        for client in ["203.0.113.1", "203.0.113.2"] {
+            let head = head(Method::GET, &[], client);
+
+            assert_eq!(statuses(&limiter, &head, 2), [200, 429], "{client}");
+        }
+    }
+
+    #[test]
+    fn a_request_may_cost_more_than_one() {
+        let limiter = LocalRateLimit::of(Limit {
+            cost: 2,
+            ..Limit::new(5, HOUR)
+        })
+        .limiter();
+
+        assert_eq!(statuses(&limiter, &get(), 3), [200, 200, 429]);
+    }
+
+    #[test]
+    fn workers_share_a_limit() {
+        let limiter = Arc::new(LocalRateLimit::of(Limit::new(1000, HOUR)).limiter());
+        let workers = (0..4).map(|_| {
+            let limiter = limiter.clone();
+            std::thread::spawn(move || {
+                statuses(&limiter, &get(), 500)
+                    .into_iter()
+                    .filter(|status| *status == 200)
+                    .count()
+            })
+        });
+        let workers: Vec<_> = workers.collect();
+
+        let passed: usize = workers.into_iter().map(|w| w.join().unwrap()).sum();
+
+        assert_eq!(passed, 1000);
+    }
+}

@@ -1,0 +1,284 @@
+//! A limit of requests per time, counted by each gateway itself.
+//!
+//! ```text
+//! request ─> rules whose selectors match, the strictest first ─> each takes its cost from its bucket
+//!       └──> none matches: the default limit                      a bucket that lacks it: 429
+//! ```
+//!
+//! The rules are Envoy's. A bucket is full at first, holds as many requests as the limit names, and
+//! fills evenly over the period. A request that is refused costs nothing in the bucket that refused
+//! it. A rule that matches keeps a request away from the default limit.
+//!
+//! Counters are shared by all workers and outlive a change of the configuration as long as the limit
+//! stays the same. Addresses count whole: a client with many IPv6 addresses has as many buckets.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use towergate_core::policy::{Guard, GuardLayer};
+//! use towergate_policy::rate_limit::{Limit, LocalRateLimit};
+//!
+//! let limiter = LocalRateLimit::of(Limit::new(1, Duration::from_secs(60))).limiter();
+//! let (mut head, ()) = http::Request::new(()).into_parts();
+//!
+//! assert!(limiter.check(&mut head).is_ok());
+//! assert_eq!(limiter.check(&mut head).unwrap_err().status, 429);
+//! let _layer = GuardLayer::new(limiter); // in front of any HTTP service
+//! ```
+
+mod bucket;
+mod distinct;
+mod limiter;
+mod selector;
+
+pub use limiter::Limiter;
+pub use selector::{
+    HeaderRule, MethodRule, PathRule, PathTest, QueryRule, Selector, SourceRule, ValueTest,
+};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use towergate_core::plan::{RouteId, Rule};
+use towergate_core::policy::Guard;
+use towergate_core::snapshot::Live;
+
+use self::bucket::Bucket;
+use self::distinct::DistinctBuckets;
+use self::limiter::{Counted, Counter};
+use crate::Policy;
+
+/// A local rate limit (BackendTrafficPolicy `rateLimit.local`).
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct LocalRateLimit {
+    /// `namespace/name` of the policy: its shared limits count for all its routes together.
+    pub policy: String,
+    /// Whether responses tell about the limit in `x-ratelimit-*`, where the limit does not say itself.
+    pub headers: bool,
+    /// The limit of requests that no rule matches; `None`: none.
+    pub default: Option<Limit>,
+    /// The rules.
+    pub rules: Vec<LimitRule>,
+}
+
+/// A limit for some requests.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct LimitRule {
+    /// Which requests: all of these must hold. Never empty.
+    pub selectors: Vec<Selector>,
+    /// The limit.
+    pub limit: Limit,
+}
+
+/// How many requests.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct Limit {
+    /// So many; 0 refuses all.
+    pub requests: u32,
+    /// In this time.
+    pub period: Duration,
+    /// What each of them counts; 0: it only asks whether the bucket is empty.
+    pub cost: u32,
+    /// All routes of the policy count together.
+    pub shared: bool,
+    /// Whether responses tell about it; `None`: as the whole [`LocalRateLimit`] says.
+    pub headers: Option<bool>,
+}
+
+impl Limit {
+    /// So many requests in this time, each of which counts 1.
+    pub fn new(requests: u32, period: Duration) -> Self {
+        Self {
+            requests,
+            period,
+            cost: 1,
+            shared: false,
+            headers: None,
+        }
+    }
+}
+
+impl LocalRateLimit {
+    /// The same limit for all requests.
+    pub fn of(limit: Limit) -> Self {
+        Self {
+            headers: true,
+            default: Some(limit),
+            ..Default::default()
+        }
+    }
+
+    /// The guard of this limit for `rule`. Equal limits of one rule share their counters, before and
+    /// after a change of the configuration.
+    pub fn guard(&self, rule: &Rule<Policy>, live: &Live) -> Arc<dyn Guard> {
+        let mut seen: Vec<CounterKey> = Vec::new();
+        let limiter = self.build(|selectors, limit| {
+            let owner = if limit.shared {
+                Owner::Policy(self.policy.clone())
+            } else {
+                Owner::Rule(rule.route.clone(), rule.index)
+            };
+            let mut key = CounterKey {
+                owner,
+                selectors: selectors.to_vec(),
+                requests: limit.requests,
+                period: limit.period,
+                twin: 0,
+            };
+            // Two equal rules count apart.
+            while seen.contains(&key) {
+                key.twin += 1;
+            }
+            seen.push(key.clone());
+            live_counter(live, key)
+        });
+        Arc::new(limiter)
+    }
+
+    /// A guard with counters of its own, for use without a plan.
+    pub fn limiter(&self) -> Limiter {
+        self.build(|selectors, limit| {
+            if selectors.iter().any(Selector::is_distinct) {
+                Counter::Each(Arc::new(DistinctBuckets::new(limit.requests, limit.period)))
+            } else {
+                Counter::One(Arc::new(Bucket::new(limit.requests, limit.period)))
+            }
+        })
+    }
+
+    fn build(&self, mut find: impl FnMut(&[Selector], &Limit) -> Counter) -> Limiter {
+        let mut count = |selectors: &[Selector], limit: &Limit| Counted {
+            selectors: selectors.to_vec(),
+            counter: find(selectors, limit),
+            limit: limit.clone(),
+            headers: limit.headers.unwrap_or(self.headers),
+        };
+        let default = self.default.as_ref().map(|limit| count(&[], limit));
+        let rules = self.rules.iter();
+        let rules = rules
+            .map(|rule| count(&rule.selectors, &rule.limit))
+            .collect();
+        Limiter::new(rules, default, self.headers)
+    }
+}
+
+/// By what a counter is found again.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct CounterKey {
+    owner: Owner,
+    selectors: Vec<Selector>,
+    requests: u32,
+    period: Duration,
+    twin: usize,
+}
+
+/// Whose requests are counted together.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+enum Owner {
+    Rule(RouteId, usize),
+    Policy(String),
+}
+
+fn live_counter(live: &Live, key: CounterKey) -> Counter {
+    if key.selectors.iter().any(Selector::is_distinct) {
+        Counter::Each(live.share(key, |key| {
+            Arc::new(DistinctBuckets::new(key.requests, key.period))
+        }))
+    } else {
+        Counter::One(live.share(key, |key| Arc::new(Bucket::new(key.requests, key.period))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use towergate_core::plan::{Match, RouteKind};
+
+    use super::*;
+
+    fn route(name: &str) -> Rule<Policy> {
+        Rule {
+            route: RouteId {
+                kind: RouteKind::Http,
+                namespace: "default".to_owned(),
+                name: name.to_owned(),
+            },
+            index: 0,
+            name: None,
+            matches: vec![Match::default()],
+            policies: Vec::new(),
+            filters: Vec::new(),
+            traffic: Arc::default(),
+            backends: Vec::new(),
+            respond: None,
+        }
+    }
+
+    fn limit(requests: u32, shared: bool) -> LocalRateLimit {
+        LocalRateLimit {
+            policy: "default/policy".to_owned(),
+            ..LocalRateLimit::of(Limit {
+                shared,
+                ..Limit::new(requests, Duration::from_secs(3600))
+            })
+        }
+    }
+
+    fn passes(guard: &Arc<dyn Guard>) -> bool {
+        let (mut head, ()) = Request::new(()).into_parts();
+        guard.check(&mut head).is_ok()
+    }
+
+    #[test]
+    fn a_counter_outlives_a_change_that_leaves_its_limit_alone() {
+        let live = Live::default();
+        let before = limit(1, false).guard(&route("a"), &live);
+        assert!(passes(&before));
+
+        let quieter = LocalRateLimit {
+            headers: false,
+            ..limit(1, false)
+        };
+        let after = quieter.guard(&route("a"), &live);
+        let changed = limit(2, false).guard(&route("a"), &live);
+
+        assert!(!passes(&after));
+        assert!(passes(&changed));
+    }
+
+    #[test]
+    fn routes_count_apart_unless_the_limit_is_shared() {
+        for (shared, second) in [(false, true), (true, false)] {
+            let live = Live::default();
+            let a = limit(1, shared).guard(&route("a"), &live);
+            let b = limit(1, shared).guard(&route("b"), &live);
+
+            assert!(passes(&a));
+            assert_eq!(passes(&b), second, "shared: {shared}");
+        }
+    }
+
+    #[test]
+    fn two_equal_rules_do_not_count_a_request_twice() {
+        let rule = LimitRule {
+            selectors: vec![Selector {
+                path: Some(PathRule {
+                    test: PathTest::Prefix(String::new()),
+                    invert: false,
+                }),
+                ..Default::default()
+            }],
+            limit: Limit::new(2, Duration::from_secs(3600)),
+        };
+        let limit = LocalRateLimit {
+            rules: vec![rule.clone(), rule],
+            ..Default::default()
+        };
+        let guard = limit.guard(&route("a"), &Live::default());
+
+        assert!(passes(&guard));
+        assert!(passes(&guard));
+        assert!(!passes(&guard));
+    }
+}

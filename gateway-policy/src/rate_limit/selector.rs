@@ -1,0 +1,349 @@
+//! Which requests a limit counts.
+//!
+//! In doubt a request is counted: a limit that can be avoided by leaving something out is none. So a
+//! header that must not have a value matches when it is missing, and a request whose client is not
+//! known is in every network.
+
+use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
+
+use http::{HeaderName, HeaderValue, Method, request};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use towergate_core::http::client_ip::ClientIp;
+use towergate_core::plan::{Text, TextMatch};
+
+/// What a request must be like; all parts must hold.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct Selector {
+    /// Its headers.
+    pub headers: Vec<HeaderRule>,
+    /// Its method: any of these; empty: any at all.
+    pub methods: Vec<MethodRule>,
+    /// Its path, normalised and without the query.
+    pub path: Option<PathRule>,
+    /// Its client's address.
+    pub source: Option<SourceRule>,
+    /// Its query parameters, undecoded; the first of a name counts.
+    pub query: Vec<QueryRule>,
+}
+
+/// A header and what it must be like.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct HeaderRule {
+    /// Its name.
+    pub name: Text<HeaderName>,
+    /// What any one of its lines must be like.
+    pub test: ValueTest,
+}
+
+/// A query parameter and what it must be like.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct QueryRule {
+    /// Its name.
+    pub name: String,
+    /// What it must be like.
+    pub test: ValueTest,
+}
+
+/// What a value must be like.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub enum ValueTest {
+    /// It matches.
+    Is {
+        /// This.
+        value: TextMatch,
+        /// Or rather not.
+        invert: bool,
+    },
+    /// It is there, and each value counts apart.
+    Distinct,
+}
+
+/// A method.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct MethodRule {
+    /// The method.
+    pub method: Text<Method>,
+    /// Any but this.
+    pub invert: bool,
+}
+
+/// A path and how it is compared.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct PathRule {
+    /// How.
+    pub test: PathTest,
+    /// Any but these.
+    pub invert: bool,
+}
+
+/// How a path is compared.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub enum PathTest {
+    /// By its first elements; without a slash at the end. Empty: every path.
+    Prefix(String),
+    /// As a text.
+    Text(TextMatch),
+}
+
+/// A network of clients.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct SourceRule {
+    /// The network.
+    pub network: IpNet,
+    /// Each address counts apart.
+    pub distinct: bool,
+    /// Clients outside the network.
+    pub invert: bool,
+}
+
+impl Selector {
+    /// Whether some values count apart.
+    pub(super) fn is_distinct(&self) -> bool {
+        let distinct = |test: &ValueTest| matches!(test, ValueTest::Distinct);
+        self.source.as_ref().is_some_and(|source| source.distinct)
+            || self.headers.iter().any(|header| distinct(&header.test))
+            || self.query.iter().any(|param| distinct(&param.test))
+    }
+
+    /// Whether `head` is like this. What counts apart goes into `key`.
+    pub(super) fn matches(&self, head: &request::Parts, key: &mut impl Hasher) -> bool {
+        let method = |rule: &MethodRule| (*rule.method == head.method) != rule.invert;
+        (self.methods.is_empty() || self.methods.iter().any(method))
+            && (self.path.as_ref()).is_none_or(|path| path.matches(head.uri.path()))
+            && (self.source.as_ref()).is_none_or(|source| source.matches(head, key))
+            && self.headers.iter().all(|header| header.matches(head, key))
+            && self.query.iter().all(|param| param.matches(head, key))
+    }
+}
+
+impl HeaderRule {
+    fn matches(&self, head: &request::Parts, key: &mut impl Hasher) -> bool {
+        let mut lines = head.headers.get_all(&*self.name).iter();
+        match &self.test {
+            ValueTest::Is { value, invert } => {
+                lines.any(|line| value.matches(&text(line))) != *invert
+            }
+            ValueTest::Distinct => {
+                let mut found = false;
+                for line in lines {
+                    found = true;
+                    line.as_bytes().hash(key);
+                }
+                found
+            }
+        }
+    }
+}
+
+/// The text of a value; bytes that are no UTF-8 become U+FFFD.
+fn text(value: &HeaderValue) -> Cow<'_, str> {
+    String::from_utf8_lossy(value.as_bytes())
+}
+
+impl QueryRule {
+    fn matches(&self, head: &request::Parts, key: &mut impl Hasher) -> bool {
+        let pairs = head.uri.query().unwrap_or_default().split('&');
+        let mut pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        let found = pairs.find(|(name, _)| *name == self.name);
+        match (&self.test, found) {
+            (ValueTest::Is { value, invert }, found) => {
+                found.is_some_and(|(_, text)| value.matches(text)) != *invert
+            }
+            (ValueTest::Distinct, Some((_, text))) => {
+                text.hash(key);
+                true
+            }
+            (ValueTest::Distinct, None) => false,
+        }
+    }
+}
+
+impl PathRule {
+    fn matches(&self, path: &str) -> bool {
+        let matches = match &self.test {
+            PathTest::Prefix(prefix) => path
+                .strip_prefix(prefix.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+            PathTest::Text(text) => text.matches(path),
+        };
+        matches != self.invert
+    }
+}
+
+impl SourceRule {
+    fn matches(&self, head: &request::Parts, key: &mut impl Hasher) -> bool {
+        let client = head.extensions.get::<ClientIp>();
+        if self.distinct {
+            client.hash(key);
+        }
+        client.is_none_or(|client| self.network.contains(&client.0) != self.invert)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::DefaultHasher;
+
+    use http::Request;
+
+    use super::*;
+
+    fn head(method: &str, uri: &str, headers: &[(&str, &str)]) -> request::Parts {
+        let mut request = Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn from(client: &str) -> request::Parts {
+        let mut head = head("GET", "/", &[]);
+        head.extensions.insert(ClientIp(client.parse().unwrap()));
+        head
+    }
+
+    /// The key of a match.
+    fn key(selector: &Selector, head: &request::Parts) -> Option<u64> {
+        let mut hasher = DefaultHasher::new();
+        let matches = selector.matches(head, &mut hasher);
+        matches.then(|| hasher.finish())
+    }
+
+    fn header(test: ValueTest) -> Selector {
+        Selector {
+            headers: vec![HeaderRule {
+                name: HeaderName::from_static("x-user").into(),
+                test,
+            }],
+            ..Default::default()
+        }
+    }
+
+    fn is(text: &str, invert: bool) -> ValueTest {
+        ValueTest::Is {
+            value: TextMatch::Exact(text.to_owned()),
+            invert,
+        }
+    }
+
+    fn source(network: &str, distinct: bool, invert: bool) -> Selector {
+        Selector {
+            source: Some(SourceRule {
+                network: network.parse().unwrap(),
+                distinct,
+                invert,
+            }),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn another_line_of_the_same_name_does_not_hide_a_value() {
+        let head = head("GET", "/", &[("x-user", "two"), ("x-user", "one")]);
+
+        assert!(key(&header(is("one", false)), &head).is_some());
+        assert!(key(&header(is("one", true)), &head).is_none());
+    }
+
+    #[test]
+    fn a_missing_header_is_like_any_other_value() {
+        let head = head("GET", "/", &[]);
+
+        assert!(key(&header(is("one", false)), &head).is_none());
+        assert!(key(&header(is("one", true)), &head).is_some());
+        assert!(key(&header(ValueTest::Distinct), &head).is_none());
+    }
+
+    #[test]
+    fn distinct_values_have_distinct_keys() {
+        let selector = header(ValueTest::Distinct);
+        let one = key(&selector, &head("GET", "/", &[("x-user", "one")]));
+        let two = key(&selector, &head("GET", "/", &[("x-user", "two")]));
+
+        assert!(one.is_some() && two.is_some());
+        assert_ne!(one, two);
+        assert_eq!(
+            one,
+            key(&selector, &head("PUT", "/a", &[("x-user", "one")]))
+        );
+    }
+
+    #[test]
+    fn networks_take_their_clients_and_those_who_are_not_known() {
+        let inside = source("203.0.113.0/24", false, false);
+        let outside = source("203.0.113.0/24", false, true);
+
+        assert!(key(&inside, &from("203.0.113.9")).is_some());
+        assert!(key(&inside, &from("198.51.100.1")).is_none());
+        assert!(key(&outside, &from("198.51.100.1")).is_some());
+        assert!(key(&outside, &from("203.0.113.9")).is_none());
+        assert!(key(&inside, &head("GET", "/", &[])).is_some());
+        assert!(key(&outside, &head("GET", "/", &[])).is_some());
+    }
+
+    #[test]
+    fn addresses_count_apart_only_if_they_should() {
+        let together = source("::/0", false, false);
+        let apart = source("::/0", true, false);
+        let (one, two) = (from("2001:db8::1"), from("2001:db8::2"));
+
+        assert_eq!(key(&together, &one), key(&together, &two));
+        assert_ne!(key(&apart, &one), key(&apart, &two));
+    }
+
+    #[test]
+    fn a_prefix_ends_at_a_slash() {
+        let selector = |prefix: &str| Selector {
+            path: Some(PathRule {
+                test: PathTest::Prefix(prefix.to_owned()),
+                invert: false,
+            }),
+            ..Default::default()
+        };
+        let matches =
+            |prefix: &str, path: &str| key(&selector(prefix), &head("GET", path, &[])).is_some();
+
+        assert!(matches("/a", "/a"));
+        assert!(matches("/a", "/a/b?c"));
+        assert!(!matches("/a", "/ab"));
+        assert!(matches("", "/anything"));
+    }
+
+    #[test]
+    fn the_first_query_parameter_of_a_name_counts_as_it_is_written() {
+        let selector = Selector {
+            query: vec![QueryRule {
+                name: "k".to_owned(),
+                test: is("a%20b", false),
+            }],
+            ..Default::default()
+        };
+
+        assert!(key(&selector, &head("GET", "/?j&k=a%20b&k=c", &[])).is_some());
+        assert!(key(&selector, &head("GET", "/?k=c&k=a%20b", &[])).is_none());
+        assert!(key(&selector, &head("GET", "/", &[])).is_none());
+    }
+
+    #[test]
+    fn any_one_of_the_methods_suffices() {
+        let method = |method: Method, invert| MethodRule {
+            method: method.into(),
+            invert,
+        };
+        let selector = Selector {
+            methods: vec![method(Method::POST, false), method(Method::PUT, false)],
+            ..Default::default()
+        };
+        let inverted = Selector {
+            methods: vec![method(Method::GET, true)],
+            ..Default::default()
+        };
+
+        assert!(key(&selector, &head("PUT", "/", &[])).is_some());
+        assert!(key(&selector, &head("GET", "/", &[])).is_none());
+        assert!(key(&inverted, &head("GET", "/", &[])).is_none());
+        assert!(key(&inverted, &head("HEAD", "/", &[])).is_some());
+    }
+}

@@ -1,0 +1,25 @@
+//! SecurityPolicy: who may send requests.
+//!
+//! Nothing of it is enforced yet. A policy that asks for anything is refused, names the field, and the
+//! routes that it covers fail closed: a rule that is not understood never lets anybody pass.
+
+mod authorization;
+mod jwt;
+mod model;
+mod oidc;
+
+pub use authorization::{
+    Action, Anonymous, Authorization, AuthorizationRule, GeoLocation, HeaderPrincipal, JwtClaim,
+    JwtPrincipal, Operation, Principal, ValueType,
+};
+pub use jwt::{
+    ClaimToHeader, Jwt, JwtExtractFrom, JwtHeader, JwtProvider, LocalJwks, RemoteJwks, ValueSource,
+};
+pub use model::{
+    ApiKeyAuth, ApiKeySource, BasicAuth, BodyToExtAuth, ContextExtension, ContextType, Cors, Csrf,
+    ExtAuth, GrpcExtAuth, HttpExtAuth, SecurityMergeType, SecurityPolicySpec,
+};
+pub use oidc::{
+    CookieConfig, CookieNames, DenyRedirect, DenyRedirectHeader, ForwardIdToken, Oidc,
+    OidcProvider, SameSite,
+};

@@ -1,0 +1,471 @@
+//! What a BackendTrafficPolicy becomes.
+
+// A panic is how a test fails, in its helpers too.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use towergate_core::plan::{Breaker, HashKey, LoadBalancer, RetryOn, Traffic};
+use towergate_policy::backend_traffic::{Context, Converted};
+use towergate_policy::rate_limit::{LocalRateLimit, PathTest, ValueTest};
+use towergate_policy::{BackendTrafficPolicySpec, Policy, Refusal};
+
+const CONTEXT: Context<'_> = Context {
+    policy: "default/policy",
+    rate_limit_headers: true,
+};
+
+fn convert(fields: Value) -> Result<Converted, Refusal> {
+    let spec: BackendTrafficPolicySpec = serde_json::from_value(fields).unwrap();
+    spec.traffic(CONTEXT)
+}
+
+fn traffic(fields: Value) -> Traffic {
+    convert(fields).unwrap().traffic
+}
+
+fn limit(rules: Value) -> Result<LocalRateLimit, Refusal> {
+    let mut policies = convert(json!({"rateLimit": {"local": {"rules": rules}}}))?.policies;
+    assert_eq!(policies.len(), 1);
+    let Some(Policy::LocalRateLimit(limit)) = policies.pop() else {
+        panic!("a local limit becomes a local limit");
+    };
+    Ok(limit)
+}
+
+const fn seconds(seconds: u64) -> Option<Duration> {
+    Some(Duration::from_secs(seconds))
+}
+
+#[test]
+fn an_empty_policy_gives_the_defaults() {
+    let converted = convert(json!({})).unwrap();
+
+    assert_eq!(converted.traffic, Traffic::default());
+    assert_eq!(converted.policies, []);
+    assert_eq!(converted.warnings, []);
+}
+
+#[test]
+fn timers_are_set_and_switched_off_by_0() {
+    let traffic = traffic(json!({"timeout": {
+        "http": {
+            "requestTimeout": "0s",
+            "connectionIdleTimeout": "1s",
+            "maxConnectionDuration": "2s",
+            "maxStreamDuration": "3s",
+        },
+        "tcp": {"connectTimeout": "4s"},
+    }}));
+
+    assert_eq!(traffic.request_timeout, None);
+    assert_eq!(traffic.idle_timeout, seconds(1));
+    assert_eq!(traffic.max_connection_duration, seconds(2));
+    assert_eq!(traffic.max_stream_duration, seconds(3));
+    assert_eq!(Some(traffic.connect_timeout), seconds(4));
+}
+
+#[test]
+fn an_empty_retry_has_the_defaults_of_envoy_gateway() {
+    let retry = traffic(json!({"retry": {}})).retry.unwrap();
+
+    assert_eq!(retry.retries, 2);
+    assert_eq!(retry.base_interval, Duration::from_millis(25));
+    assert_eq!(retry.max_interval, None);
+    assert_eq!(retry.attempt_timeout, None);
+    assert_eq!(
+        retry.on,
+        RetryOn {
+            connect_failure: true,
+            refused_stream: true,
+            statuses: vec![503],
+            grpc_statuses: vec![1, 14],
+            ..RetryOn::default()
+        }
+    );
+}
+
+#[test]
+fn every_trigger_is_known() {
+    let events = |trigger: &str| {
+        let fields = json!({"retry": {"retryOn": {
+            "triggers": [trigger],
+            "httpStatusCodes": [500, 502],
+        }}});
+        traffic(fields).retry.unwrap().on
+    };
+    let none = RetryOn::default;
+    let grpc = |status| RetryOn {
+        grpc_statuses: vec![status],
+        ..none()
+    };
+
+    for (trigger, expected) in [
+        (
+            "5xx",
+            RetryOn {
+                server_error: true,
+                ..none()
+            },
+        ),
+        (
+            "gateway-error",
+            RetryOn {
+                gateway_error: true,
+                ..none()
+            },
+        ),
+        (
+            "reset",
+            RetryOn {
+                reset: true,
+                ..none()
+            },
+        ),
+        (
+            "reset-before-request",
+            RetryOn {
+                connect_failure: true,
+                ..none()
+            },
+        ),
+        (
+            "connect-failure",
+            RetryOn {
+                connect_failure: true,
+                ..none()
+            },
+        ),
+        (
+            "retriable-4xx",
+            RetryOn {
+                conflict: true,
+                ..none()
+            },
+        ),
+        (
+            "refused-stream",
+            RetryOn {
+                refused_stream: true,
+                ..none()
+            },
+        ),
+        (
+            "retriable-status-codes",
+            RetryOn {
+                statuses: vec![500, 502],
+                ..none()
+            },
+        ),
+        ("cancelled", grpc(1)),
+        ("deadline-exceeded", grpc(4)),
+        ("resource-exhausted", grpc(8)),
+        ("internal", grpc(13)),
+        ("unavailable", grpc(14)),
+    ] {
+        assert_eq!(events(trigger), expected, "{trigger}");
+    }
+}
+
+#[test]
+fn codes_without_triggers_take_the_place_of_503() {
+    let fields = json!({"retry": {"retryOn": {"httpStatusCodes": [429]}}});
+
+    let on = traffic(fields).retry.unwrap().on;
+
+    assert_eq!(on.statuses, [429]);
+    assert!(on.connect_failure);
+}
+
+#[test]
+fn limits_of_the_breaker_may_be_0() {
+    let traffic = traffic(json!({"circuitBreaker": {
+        "maxConnections": 0,
+        "maxPendingRequests": 2,
+        "maxParallelRequests": 3,
+        "maxParallelRetries": 4,
+        "maxRequestsPerConnection": 5,
+        "perEndpoint": {},
+    }}));
+
+    assert_eq!(
+        traffic.breaker,
+        Breaker {
+            connections: 0,
+            pending: 2,
+            requests: 3,
+            retries: 4,
+            connections_per_endpoint: Some(1024),
+        }
+    );
+    assert_eq!(traffic.max_requests_per_connection, Some(5));
+}
+
+#[test]
+fn a_list_of_upgrades_replaces_the_default() {
+    let upgrades = |list: Value| traffic(json!({"httpUpgrade": list})).upgrades;
+
+    assert_eq!(upgrades(json!([{"type": "SPDY/3.1"}])), ["spdy/3.1"]);
+    assert_eq!(upgrades(json!([])), [""; 0]);
+    assert_eq!(traffic(json!({})).upgrades, ["websocket"]);
+}
+
+#[test]
+fn endpoints_are_chosen_as_the_policy_says() {
+    let balancer = |kind: &str| traffic(json!({"loadBalancer": {"type": kind}})).load_balancer;
+    let hash = |hash: Value| {
+        let fields = json!({"loadBalancer": {"type": "ConsistentHash", "consistentHash": hash}});
+        traffic(fields).load_balancer
+    };
+    let keyed = |key, table_size| LoadBalancer::ConsistentHash { key, table_size };
+    let header = |name: &str| name.parse().unwrap();
+
+    assert_eq!(balancer("LeastRequest"), LoadBalancer::LeastRequest);
+    assert_eq!(balancer("RoundRobin"), LoadBalancer::RoundRobin);
+    assert_eq!(balancer("Random"), LoadBalancer::Random);
+    assert_eq!(
+        hash(json!({"type": "SourceIP", "tableSize": 1021})),
+        keyed(HashKey::SourceIp, 1021)
+    );
+    assert_eq!(
+        hash(json!({"type": "Header", "header": {"name": "X-A"}})),
+        keyed(HashKey::Headers(vec![header("x-a")]), 65537)
+    );
+    assert_eq!(
+        hash(json!({"type": "Headers", "headers": [{"name": "X-A"}, {"name": "x-b"}]})),
+        keyed(HashKey::Headers(vec![header("x-a"), header("x-b")]), 65537)
+    );
+    assert_eq!(
+        hash(json!({"type": "QueryParams", "queryParams": [{"name": "q"}]})),
+        keyed(HashKey::Query(vec!["q".to_owned()]), 65537)
+    );
+}
+
+#[test]
+fn a_local_limit_keeps_its_default_and_its_rules() {
+    let limit = limit(json!([
+        {"limit": {"requests": 5, "unit": "Minute"}, "xRateLimitHeaders": "Off"},
+        {
+            "limit": {"requests": 7, "unit": "Hour"},
+            "shared": true,
+            "cost": {"request": {"from": "Number", "number": 3}},
+            "clientSelectors": [{
+                "headers": [{"name": "X-User", "type": "Distinct"}],
+                "methods": [{"value": "POST"}, {"value": "GET", "invert": true}],
+                "path": {"value": "/a/"},
+                "sourceCIDR": {"value": "10.1.0.0/8", "type": "Distinct"},
+                "queryParams": [{"name": "q", "type": "RegularExpression", "value": "a+"}],
+            }],
+        },
+    ]))
+    .unwrap();
+
+    assert_eq!(limit.policy, "default/policy");
+    assert!(limit.headers);
+    let default = limit.default.unwrap();
+    assert_eq!((default.requests, default.headers), (5, Some(false)));
+    assert_eq!(Some(default.period), seconds(60));
+    let rule = &limit.rules[0];
+    assert_eq!((rule.limit.requests, rule.limit.cost), (7, 3));
+    assert!(rule.limit.shared);
+    let selector = &rule.selectors[0];
+    assert_eq!(selector.headers[0].test, ValueTest::Distinct);
+    assert_eq!(selector.methods.len(), 2);
+    let path = selector.path.as_ref().unwrap();
+    assert_eq!(path.test, PathTest::Prefix("/a".to_owned()));
+    let source = selector.source.as_ref().unwrap();
+    assert_eq!(source.network, "10.0.0.0/8".parse().unwrap());
+    assert!(source.distinct);
+    assert_eq!(selector.query[0].name, "q");
+}
+
+#[test]
+fn units_last_as_long_as_envoy_gateway_counts_them() {
+    for (unit, length) in [
+        ("Second", 1),
+        ("Minute", 60),
+        ("Hour", 3_600),
+        ("Day", 86_400),
+        ("Week", 604_800),
+        ("Month", 2_592_000),
+        ("Year", 31_536_000),
+    ] {
+        let limit = limit(json!([{"limit": {"requests": 1, "unit": unit}}])).unwrap();
+
+        assert_eq!(limit.default.map(|l| l.period), seconds(length), "{unit}");
+    }
+}
+
+#[test]
+fn limits_that_envoy_gateway_cannot_translate_are_refused() {
+    let hourly = json!({"requests": 1, "unit": "Hour"});
+    let selecting = |selector: Value| json!([{"limit": hourly, "clientSelectors": [selector]}]);
+    for (rules, part) in [
+        (
+            json!([{"limit": hourly}, {"limit": hourly}]),
+            "local rateLimit can not have more than one rule without clientSelectors",
+        ),
+        (
+            json!([
+                {"limit": hourly},
+                {
+                    "limit": {"requests": 1, "unit": "Minute"},
+                    "clientSelectors": [{"methods": [{"value": "GET"}]}],
+                },
+            ]),
+            "local rateLimit rule limit unit must be a multiple of the default limit unit",
+        ),
+        (selecting(json!({})), "at least one of headers"),
+        (
+            selecting(json!({"headers": [{"name": "x"}]})),
+            "a value is required",
+        ),
+        (
+            selecting(json!({"headers": [{"name": "x", "type": "Distinct", "invert": true}]})),
+            "not applicable for the type Distinct",
+        ),
+        (
+            selecting(json!({"sourceCIDR": {"value": "10.0.0.0"}})),
+            "is no network",
+        ),
+        (
+            selecting(json!({"queryParams": [{"name": "", "value": "a"}]})),
+            "name is required",
+        ),
+        (
+            selecting(json!({"path": {"type": "RegularExpression", "value": "("}})),
+            "path",
+        ),
+        (
+            json!([{"limit": hourly, "shadowMode": true}]),
+            "shadowMode is not supported",
+        ),
+        (
+            json!([{"limit": hourly, "cost": {"request": {"from": "Metadata"}}}]),
+            "cost.request.metadata is not supported",
+        ),
+        (
+            json!([{"limit": hourly, "cost": {"response": {"from": "Number"}}}]),
+            "response cost is not supported",
+        ),
+        (
+            json!([{"limit": {"unit": "Hour"}}]),
+            "limit.requests is missing",
+        ),
+    ] {
+        let refusal = limit(rules.clone()).unwrap_err();
+
+        assert!(refusal.message.contains(part), "{rules}: {refusal}");
+    }
+}
+
+#[test]
+fn what_is_not_done_is_refused_by_name() {
+    let http = |fields: Value| json!({"timeout": {"http": fields}});
+    let balancer = |fields: Value| {
+        let mut balancer = json!({"type": "RoundRobin"});
+        balancer
+            .as_object_mut()
+            .unwrap()
+            .extend(fields.as_object().unwrap().clone());
+        json!({"loadBalancer": balancer})
+    };
+    for (fields, field) in [
+        (
+            json!({"proxyProtocol": {"version": "V1"}}),
+            "spec.proxyProtocol",
+        ),
+        (json!({"tcpKeepalive": {}}), "spec.tcpKeepalive"),
+        (
+            json!({"healthCheck": {"active": {}}}),
+            "spec.healthCheck.active",
+        ),
+        (
+            json!({"healthCheck": {"passive": {}}}),
+            "spec.healthCheck.passive",
+        ),
+        (
+            json!({"healthCheck": {"panicThreshold": 0}}),
+            "spec.healthCheck.panicThreshold",
+        ),
+        (json!({"connection": {"bufferLimit": 1}}), "spec.connection"),
+        (json!({"dns": {}}), "spec.dns"),
+        (json!({"http2": {}}), "spec.http2"),
+        (json!({"bandwidthLimit": {}}), "spec.bandwidthLimit"),
+        (json!({"faultInjection": {}}), "spec.faultInjection"),
+        (json!({"admissionControl": {}}), "spec.admissionControl"),
+        (json!({"useClientProtocol": true}), "spec.useClientProtocol"),
+        (
+            json!({"compression": [{"type": "Gzip"}]}),
+            "spec.compression",
+        ),
+        (json!({"compressor": [{"type": "Gzip"}]}), "spec.compressor"),
+        (json!({"responseOverride": [{}]}), "spec.responseOverride"),
+        (json!({"requestBuffer": {"limit": 1}}), "spec.requestBuffer"),
+        (json!({"telemetry": {}}), "spec.telemetry"),
+        (json!({"routingType": "Service"}), "spec.routingType"),
+        (
+            json!({"rateLimit": {"type": "Global"}}),
+            "spec.rateLimit.global",
+        ),
+        (
+            json!({"rateLimit": {"global": {"rules": [{}]}}}),
+            "spec.rateLimit.global",
+        ),
+        (json!({"rateLimit": {"type": "Local"}}), "spec.rateLimit"),
+        (
+            json!({"httpUpgrade": [{"type": "connect"}]}),
+            "spec.httpUpgrade",
+        ),
+        (
+            json!({"circuitBreaker": {"retryBudget": {}}}),
+            "spec.circuitBreaker.retryBudget",
+        ),
+        (
+            json!({"circuitBreaker": {"maxParallelRetries": -1}}),
+            "spec.circuitBreaker.maxParallelRetries",
+        ),
+        (
+            json!({"retry": {"numAttemptsPerPriority": 1}}),
+            "spec.retry.numAttemptsPerPriority",
+        ),
+        (
+            json!({"retry": {"retryOn": {"triggers": ["sometimes"]}}}),
+            "spec.retry.retryOn.triggers",
+        ),
+        (
+            json!({"retry": {"perRetry": {"backOff": {"maxInterval": "1ms"}}}}),
+            "spec.retry.perRetry.backOff.maxInterval",
+        ),
+        (
+            http(json!({"streamIdleTimeout": "1s"})),
+            "spec.timeout.http.streamIdleTimeout",
+        ),
+        (
+            json!({"timeout": {"tcp": {"connectTimeout": "0s"}}}),
+            "spec.timeout.tcp.connectTimeout",
+        ),
+        (
+            balancer(json!({"slowStart": {}})),
+            "spec.loadBalancer.slowStart",
+        ),
+        (
+            balancer(json!({"endpointOverride": {}})),
+            "spec.loadBalancer.endpointOverride",
+        ),
+        (
+            balancer(json!({"zoneAware": {"preferLocal": {}}})),
+            "spec.loadBalancer.zoneAware",
+        ),
+        (
+            balancer(json!({"type": "BackendUtilization"})),
+            "spec.loadBalancer.type",
+        ),
+    ] {
+        let refusal = convert(fields.clone()).unwrap_err();
+
+        assert_eq!(refusal.field, field, "{fields}");
+        assert!(refusal.message.contains(field), "{refusal}");
+    }
+}

@@ -1,0 +1,349 @@
+//! What a ClientTrafficPolicy becomes.
+
+// A panic is how a test fails, in its helpers too.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use towergate_core::http::client_ip::ClientIpRule;
+use towergate_core::plan::{
+    EscapedSlashes, Http10, Keepalive, ListenerSettings, ProxyProtocol, RequestIdMode, TcpSettings,
+    Underscores, XfccMode,
+};
+use towergate_policy::client_traffic::{Context, Converted, TlsParameters};
+use towergate_policy::{ClientTrafficPolicySpec, Refusal};
+
+fn spec(fields: Value) -> ClientTrafficPolicySpec {
+    serde_json::from_value(fields).unwrap()
+}
+
+fn convert(fields: Value) -> Result<Converted, Refusal> {
+    spec(fields).listener_settings(Context::default())
+}
+
+fn settings(fields: Value) -> ListenerSettings {
+    convert(fields).unwrap().settings
+}
+
+fn tcp(fields: Value) -> TcpSettings {
+    convert(fields).unwrap().tcp
+}
+
+const fn seconds(seconds: u64) -> Option<Duration> {
+    Some(Duration::from_secs(seconds))
+}
+
+#[test]
+fn an_empty_policy_gives_the_defaults() {
+    let converted = convert(json!({})).unwrap();
+
+    assert_eq!(converted.settings, ListenerSettings::default());
+    assert_eq!(converted.tcp, TcpSettings::default());
+    assert_eq!(converted.tls, TlsParameters::default());
+}
+
+#[test]
+fn the_proxy_protocol_wins_over_its_deprecated_form() {
+    let expected = |optional| Some(ProxyProtocol { optional });
+    for (fields, proxy) in [
+        (json!({}), None),
+        (json!({"enableProxyProtocol": true}), expected(false)),
+        (json!({"enableProxyProtocol": false}), None),
+        (json!({"proxyProtocol": {}}), expected(false)),
+        (
+            json!({"enableProxyProtocol": false, "proxyProtocol": {"optional": true}}),
+            expected(true),
+        ),
+    ] {
+        assert_eq!(tcp(fields.clone()).proxy_protocol, proxy, "{fields}");
+    }
+}
+
+#[test]
+fn deprecated_fields_are_named_even_if_the_policy_is_refused() {
+    let spec = spec(json!({
+        "targetRef": {"name": "x"},
+        "enableProxyProtocol": true,
+        "headers": {"preserveXRequestID": true},
+        "tls": {"clientValidation": {"optional": true}},
+    }));
+
+    let fields: Vec<_> = spec.deprecated().into_iter().map(|d| d.field).collect();
+
+    assert!(spec.listener_settings(Context::default()).is_err());
+    assert_eq!(
+        fields,
+        [
+            "spec.targetRef",
+            "spec.enableProxyProtocol",
+            "spec.headers.preserveXRequestID",
+            "spec.tls.clientValidation.optional",
+        ]
+    );
+}
+
+#[test]
+fn the_client_is_found_in_every_way() {
+    let rule = |detection: Value| settings(json!({"clientIPDetection": detection})).client_ip;
+
+    assert_eq!(
+        rule(json!({"xForwardedFor": {"numTrustedHops": 2}})),
+        ClientIpRule::TrustedHops {
+            hops: 2,
+            append: true
+        }
+    );
+    assert_eq!(
+        rule(json!({"xForwardedFor": {
+            "trustedCIDRs": ["10.1.2.3/8", "2001:db8::/32"],
+            "disableXForwardedForAppend": true,
+        }})),
+        ClientIpRule::TrustedNetworks {
+            networks: vec![
+                "10.0.0.0/8".parse().unwrap(),
+                "2001:db8::/32".parse().unwrap()
+            ],
+            append: false,
+        }
+    );
+    assert_eq!(
+        rule(json!({"customHeader": {"name": "X-Real-IP", "failClosed": true}})),
+        ClientIpRule::Header {
+            name: "x-real-ip".parse().unwrap(),
+            fail_closed: true,
+        }
+    );
+    assert_eq!(rule(json!({"directSourceIP": {}})), ClientIpRule::Peer);
+}
+
+#[test]
+fn headers_are_handled_as_the_policy_says() {
+    let headers = settings(json!({"headers": {
+        "enableEnvoyHeaders": true,
+        "disableRateLimitHeaders": true,
+        "xForwardedClientCert": {"mode": "SanitizeSet", "certDetailsToAdd": ["DNS"]},
+        "withUnderscoresAction": "DropHeader",
+        "requestID": "Preserve",
+        "maxRequestHeaderLimit": "1025",
+        "host": {"stripTrailingHostDot": true},
+    }}))
+    .headers;
+
+    assert!(headers.envoy_headers);
+    assert!(!headers.rate_limit_headers);
+    assert_eq!(headers.xfcc, XfccMode::SanitizeSet);
+    assert_eq!(headers.underscores, Underscores::Drop);
+    assert_eq!(headers.request_id, RequestIdMode::Preserve);
+    assert_eq!(headers.max_request_head, 2048);
+    assert!(headers.strip_trailing_host_dot);
+}
+
+#[test]
+fn the_deprecated_request_id_switch_preserves_or_generates() {
+    let mode = |on| {
+        settings(json!({"headers": {"preserveXRequestID": on}}))
+            .headers
+            .request_id
+    };
+
+    assert_eq!(mode(true), RequestIdMode::PreserveOrGenerate);
+    assert_eq!(mode(false), RequestIdMode::Generate);
+}
+
+#[test]
+fn timers_are_set_and_switched_off_by_0() {
+    let timeouts = settings(json!({"timeout": {
+        "http": {
+            "requestReceivedTimeout": "1s",
+            "requestHeadersReceivedTimeout": "2s",
+            "idleTimeout": "0s",
+            "streamIdleTimeout": "4s",
+        },
+        "tcp": {"tlsHandshakeTimeout": "5s"},
+    }}))
+    .timeouts;
+    let inspection = tcp(json!({"timeout": {"tcp": {"connectionInspectionTimeout": "6s"}}}));
+
+    assert_eq!(timeouts.request, seconds(1));
+    assert_eq!(timeouts.request_headers, seconds(2));
+    assert_eq!(timeouts.idle, None);
+    assert_eq!(timeouts.stream_idle, seconds(4));
+    assert_eq!(timeouts.tls_handshake, seconds(5));
+    assert_eq!(Some(inspection.inspection_timeout), seconds(6));
+}
+
+#[test]
+fn connections_are_limited() {
+    let fields = json!({
+        "connection": {
+            "connectionLimit": {
+                "value": 5,
+                "closeDelay": "1s",
+                "maxConnectionDuration": "2s",
+                "maxRequestsPerConnection": 1,
+                "maxStreamDuration": "3s",
+            },
+            "bufferLimit": "64Ki",
+            "socketBufferLimit": 4096,
+            "maxAcceptPerSocketEvent": 0,
+        },
+        "tcpKeepalive": {"probes": 3, "idleTime": "20m", "interval": "60s"},
+    });
+    let limits = settings(fields.clone()).limits;
+    let tcp = tcp(fields);
+
+    assert_eq!(limits.connections, Some(5));
+    assert_eq!(limits.close_delay, seconds(1));
+    assert_eq!(limits.max_duration, seconds(2));
+    assert_eq!(limits.max_requests, Some(1));
+    assert_eq!(limits.max_stream_duration, seconds(3));
+    assert_eq!(limits.buffer, Some(65536));
+    assert_eq!(tcp.socket_buffer, Some(4096));
+    assert_eq!(tcp.accepts_per_event, 0);
+    assert_eq!(
+        tcp.keepalive,
+        Some(Keepalive {
+            idle: seconds(1200),
+            interval: seconds(60),
+            probes: Some(3),
+        })
+    );
+}
+
+#[test]
+fn both_protocols_are_set() {
+    let settings = settings(json!({
+        "path": {"escapedSlashesAction": "RejectRequest", "disableMergeSlashes": true},
+        "http1": {
+            "enableTrailers": true,
+            "preserveHeaderCase": true,
+            "http10": {},
+            "ignoredUpgradeTypes": [{"value": "h2c"}],
+            "disableSafeMaxConnectionDuration": true,
+        },
+        "http2": {
+            "initialStreamWindowSize": "128Ki",
+            "initialConnectionWindowSize": "2Mi",
+            "maxConcurrentStreams": 7,
+            "onInvalidMessage": "TerminateConnection",
+            "connectionKeepalive": {"interval": "30s", "timeout": "5s", "intervalJitter": 0},
+        },
+        "healthCheck": {"path": "/healthz"},
+        "scheme": "Preserve",
+        "grpc": {"enableWeb": false},
+    }));
+
+    assert_eq!(settings.path.escaped_slashes, EscapedSlashes::RejectRequest);
+    assert!(!settings.path.merge_slashes);
+    assert!(settings.http1.trailers);
+    assert!(settings.http1.preserve_header_case);
+    assert!(settings.http1.close_at_max_duration);
+    assert_eq!(settings.http1.http10, Some(Http10::default()));
+    assert!(settings.http1.ignored_upgrades[0].matches("h2c"));
+    assert_eq!(settings.http2.stream_window, 131_072);
+    assert_eq!(settings.http2.connection_window, 2_097_152);
+    assert_eq!(settings.http2.max_concurrent_streams, 7);
+    assert_eq!(settings.http2.keepalive_interval, seconds(30));
+    assert_eq!(settings.http2.keepalive_timeout, seconds(5));
+    assert_eq!(settings.health_check_path.as_deref(), Some("/healthz"));
+}
+
+#[test]
+fn a_default_host_needs_a_host_name() {
+    let spec = spec(json!({"http1": {"http10": {"useDefaultHost": true}}}));
+    let with = |hostname| spec.listener_settings(Context { hostname });
+
+    let http10 = with(Some("a.test")).unwrap().settings.http1.http10;
+    assert_eq!(http10.unwrap().default_host.as_deref(), Some("a.test"));
+    assert_eq!(
+        with(None).unwrap_err().field,
+        "spec.http1.http10.useDefaultHost"
+    );
+}
+
+#[test]
+fn what_is_not_done_is_refused_by_name() {
+    for (fields, field) in [
+        (json!({"http3": {}}), "spec.http3"),
+        (json!({"grpc": {"enableWeb": true}}), "spec.grpc.enableWeb"),
+        (json!({"scheme": "MatchBackend"}), "spec.scheme"),
+        (
+            json!({"tls": {"clientValidation": {}}}),
+            "spec.tls.clientValidation",
+        ),
+        (
+            json!({"tls": {"fingerprints": ["JA3"]}}),
+            "spec.tls.fingerprints",
+        ),
+        (
+            json!({"tls": {"signatureAlgorithms": ["x"]}}),
+            "spec.tls.signatureAlgorithms",
+        ),
+        (
+            json!({"http2": {"onInvalidMessage": "TerminateStream"}}),
+            "spec.http2.onInvalidMessage",
+        ),
+        (
+            json!({"http2": {"connectionKeepalive": {"interval": "9s", "idleInterval": "1s"}}}),
+            "spec.http2.connectionKeepalive.idleInterval",
+        ),
+        (
+            json!({"http2": {"connectionKeepalive": {"interval": "9s", "intervalJitter": 5}}}),
+            "spec.http2.connectionKeepalive.intervalJitter",
+        ),
+    ] {
+        let refusal = convert(fields.clone()).unwrap_err();
+
+        assert_eq!(refusal.field, field, "{fields}");
+        assert!(refusal.message.contains(field), "{refusal}");
+    }
+}
+
+#[test]
+fn values_that_do_not_parse_are_refused_by_name() {
+    for (fields, field) in [
+        (json!({"clientIPDetection": {}}), "spec.clientIPDetection"),
+        (
+            json!({"clientIPDetection": {"xForwardedFor": {"trustedCIDRs": ["1.2.3.4/999"]}}}),
+            "spec.clientIPDetection.xForwardedFor.trustedCIDRs[0]",
+        ),
+        (
+            json!({"headers": {"maxRequestHeaderLimit": "512"}}),
+            "spec.headers.maxRequestHeaderLimit",
+        ),
+        (
+            json!({"headers": {"maxRequestHeaderLimit": "9Mi"}}),
+            "spec.headers.maxRequestHeaderLimit",
+        ),
+        (
+            json!({"http2": {"initialStreamWindowSize": "1Ki"}}),
+            "spec.http2.initialStreamWindowSize",
+        ),
+        (
+            json!({"http2": {"initialConnectionWindowSize": "1Ti"}}),
+            "spec.http2.initialConnectionWindowSize",
+        ),
+        (
+            json!({"timeout": {"http": {"requestReceivedTimeout": "5sec"}}}),
+            "spec.timeout.http.requestReceivedTimeout",
+        ),
+        (
+            json!({"timeout": {"tcp": {"idleTimeout": "soon"}}}),
+            "spec.timeout.tcp.idleTimeout",
+        ),
+        (
+            json!({"connection": {"bufferLimit": "1000G"}}),
+            "spec.connection.bufferLimit",
+        ),
+        (
+            json!({"http1": {"ignoredUpgradeTypes": [{"type": "RegularExpression", "value": "("}]}}),
+            "spec.http1.ignoredUpgradeTypes",
+        ),
+        (json!({"scheme": "preserve"}), "spec.scheme"),
+    ] {
+        let refusal = convert(fields.clone()).unwrap_err();
+
+        assert_eq!(refusal.field, field, "{fields}");
+    }
+}

@@ -1,0 +1,262 @@
+//! What the tests of this crate share: an authority, certificates, clients, and a handshake in memory.
+
+use std::net::IpAddr;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256,
+    PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, SanType,
+};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme,
+    SupportedProtocolVersion,
+};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+
+use crate::acceptor::{AcceptError, Choice, Hello, Negotiated, accept};
+use crate::{Certificate, ServerTls, default_provider};
+
+/// Kinds of keys.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Key {
+    P256,
+    P384,
+    Ed25519,
+    Rsa,
+}
+
+/// RSA keys take long to make, so there is one.
+static RSA: LazyLock<String> = LazyLock::new(|| {
+    KeyPair::generate_for(&PKCS_RSA_SHA256)
+        .unwrap()
+        .serialize_pem()
+});
+
+/// An authority that signs certificates.
+pub(crate) struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    /// Its certificate.
+    pub(crate) pem: String,
+}
+
+impl Authority {
+    pub(crate) fn new(name: &str) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self {
+            issuer: Issuer::new(params, key),
+            pem,
+        }
+    }
+
+    /// A certificate and its key as PEM.
+    pub(crate) fn sign(&self, params: &CertificateParams, key: Key) -> (String, String) {
+        let key = key_pair(key);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+}
+
+/// The authority of most tests.
+pub(crate) static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::new("test"));
+
+fn key_pair(key: Key) -> KeyPair {
+    match key {
+        Key::P256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap(),
+        Key::P384 => KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap(),
+        Key::Ed25519 => KeyPair::generate_for(&PKCS_ED25519).unwrap(),
+        Key::Rsa => KeyPair::from_pem(&RSA).unwrap(),
+    }
+}
+
+/// What a certificate for `names` says; a name with a colon is a URI, an address is an address.
+pub(crate) fn params(names: &[&str]) -> CertificateParams {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.subject_alt_names = names
+        .iter()
+        .map(|name| match name.parse::<IpAddr>() {
+            Ok(address) => SanType::IpAddress(address),
+            Err(_) if name.contains(':') => SanType::URI((*name).try_into().unwrap()),
+            Err(_) => SanType::DnsName((*name).try_into().unwrap()),
+        })
+        .collect();
+    params
+}
+
+/// A certificate of [`AUTHORITY`].
+pub(crate) fn certificate(names: &[&str], key: Key) -> Arc<Certificate> {
+    let (cert, key) = AUTHORITY.sign(&params(names), key);
+    Arc::new(Certificate::from_pem(cert, key).unwrap())
+}
+
+/// Settings with these certificates.
+pub(crate) fn settings(certificates: &[&Arc<Certificate>]) -> ServerTls {
+    ServerTls {
+        certificates: certificates.iter().map(|c| Arc::clone(c)).collect(),
+        ..ServerTls::default()
+    }
+}
+
+/// A client that takes any certificate, if it can verify such keys.
+#[derive(Debug)]
+struct Trusting(Vec<SignatureScheme>);
+
+impl ServerCertVerifier for Trusting {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.clone()
+    }
+}
+
+pub(crate) const ECDSA: [SignatureScheme; 2] = [
+    SignatureScheme::ECDSA_NISTP256_SHA256,
+    SignatureScheme::ECDSA_NISTP384_SHA384,
+];
+pub(crate) const RSA_SCHEMES: [SignatureScheme; 2] = [
+    SignatureScheme::RSA_PSS_SHA256,
+    SignatureScheme::RSA_PKCS1_SHA256,
+];
+
+/// A client that takes any certificate.
+pub(crate) fn client() -> ClientConfig {
+    client_with(
+        &[
+            &ECDSA[..],
+            &RSA_SCHEMES[..],
+            &[SignatureScheme::ED25519][..],
+        ]
+        .concat(),
+        &[&rustls::version::TLS13, &rustls::version::TLS12],
+    )
+}
+
+/// A client that verifies such keys and speaks such versions.
+pub(crate) fn client_with(
+    schemes: &[SignatureScheme],
+    versions: &[&'static SupportedProtocolVersion],
+) -> ClientConfig {
+    ClientConfig::builder_with_provider(default_provider())
+        .with_protocol_versions(versions)
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Trusting(schemes.to_vec())))
+        .with_no_client_auth()
+}
+
+/// What a handshake gave on both sides.
+pub(crate) struct Outcome {
+    pub(crate) server: Result<Negotiated, AcceptError>,
+    /// The leaf that the client got, or the client's error.
+    pub(crate) client: Result<Vec<u8>, String>,
+    /// TLS 1.3 tickets that the client got.
+    pub(crate) tickets: u32,
+}
+
+/// The leaf of a certificate.
+pub(crate) fn leaf(certificate: &Certificate) -> Vec<u8> {
+    CertificateDer::from_pem_slice(certificate.chain_pem.as_bytes())
+        .unwrap()
+        .to_vec()
+}
+
+pub(crate) fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
+/// A choice of always the same configuration.
+pub(crate) fn always(
+    config: &Arc<ServerConfig>,
+) -> impl FnOnce(&Hello<DuplexStream>) -> Option<Choice> {
+    let choice = Choice {
+        config: config.clone(),
+        handshake_timeout: Some(Duration::from_secs(60)),
+    };
+    move |_| Some(choice)
+}
+
+/// Lets a client and a server shake hands, and the client read a byte, by which it gets tickets too.
+pub(crate) async fn handshake(
+    server: &Arc<ServerConfig>,
+    client: &Arc<ClientConfig>,
+    name: &str,
+) -> Outcome {
+    let (ours, theirs) = duplex(64 * 1024);
+    let server = async {
+        let (mut stream, negotiated) = accept(theirs, soon(), always(server)).await?;
+        // A client that has gone is the client's result.
+        let _ = stream.write_all(b"!").await;
+        let _ = stream.flush().await;
+        Ok(negotiated)
+    };
+    let client = async {
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let mut stream = TlsConnector::from(client.clone())
+            .connect(name, ours)
+            .await
+            .map_err(|error| error.to_string())?;
+        stream.read_u8().await.map_err(|error| error.to_string())?;
+        let (_, connection) = stream.get_ref();
+        let leaf = connection.peer_certificates().unwrap()[0].to_vec();
+        Ok((leaf, connection.tls13_tickets_received()))
+    };
+    let (server, client): (_, Result<(Vec<u8>, u32), String>) = tokio::join!(server, client);
+    let tickets = client.as_ref().map_or(0, |(_, tickets)| *tickets);
+    Outcome {
+        server,
+        client: client.map(|(leaf, _)| leaf),
+        tickets,
+    }
+}
+
+/// Writes `bytes`, piece by piece, and gives the other end to the server.
+pub(crate) fn sender(pieces: Vec<Vec<u8>>) -> (DuplexStream, impl Future<Output = DuplexStream>) {
+    let (mut ours, theirs) = duplex(64);
+    let send = async move {
+        for piece in pieces {
+            if ours.write_all(&piece).await.is_err() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        ours
+    };
+    (theirs, send)
+}
