@@ -12,7 +12,8 @@
 //! | `proxy-protocol-required` | who comes without a PROXY header is cut off | `client` |
 //! | `forwarded-for-trusted` | `X-Forwarded-For` counts, so a proxy must be in front | `client` |
 //! | `trusted-hops` | more hops than one are trusted | `client` |
-//! | `client-ip-ambiguous` | more than one way to find clients' addresses | policies |
+//! | `client-ip-ambiguous` | more than one way to find clients' addresses | `schema` |
+//! | `policy-field` | a field that an API server would refuse | `schema` |
 //! | `policy-target-missing` | a policy names what is not there | `target` |
 //! | `redirect-loop` | a redirect leads to where it came from | `redirect` |
 //! | `rule-without-backends` | a rule has nothing to send requests to | `redirect` |
@@ -21,6 +22,7 @@ mod attach;
 mod certificate;
 mod client;
 mod redirect;
+mod schema;
 mod target;
 
 pub(super) use attach::unattached;
@@ -41,5 +43,6 @@ pub(super) fn check(
     certificate::check(world, gateways, routes, report);
     client::check(world, gateways, report);
     redirect::check(gateways, routes, report);
+    schema::check(world, report);
     target::check(world, report);
 }

@@ -12,7 +12,8 @@ use super::super::report::{Report, Subject};
 use super::super::world::by_age;
 use super::ancestors::{accept, ancestor, refuse, warn};
 use super::target::{Places, Target};
-use super::{Unusable, admitted, note};
+use super::{Unusable, admitted, note, tell};
+use crate::api::reference::ParentReference;
 use crate::objects::Object;
 use crate::status::{PolicyStatus, StatusKey, Statuses};
 use towergate_tls::NamePattern;
@@ -100,18 +101,12 @@ impl Run<'_, '_, '_> {
             .position(|listener| listener.spec.name == name)
         else {
             let message = format!("Gateway {} has no listener {name}.", state.object.key());
-            return self.refuse(
-                at,
-                &ancestors,
-                "TargetNotFound",
-                "spec.targetRefs",
-                &message,
-            );
+            return self.refuse(at, &ancestors, "TargetNotFound", &Unusable::target(message));
         };
         if let Some((holder, _)) = self.claims.listeners.get(&(gateway, listener)) {
             if holder.key() != self.policies[at].key() {
                 let message = format!("{KIND} {} is older and has the listener.", holder.key());
-                self.refuse(at, &ancestors, "Conflicted", "spec.targetRefs", &message);
+                self.refuse(at, &ancestors, "Conflicted", &Unusable::target(message));
             }
             return;
         }
@@ -120,13 +115,10 @@ impl Run<'_, '_, '_> {
             self.effect(at, gateway, listener)
         } else {
             // Envoy Gateway's own words, since people search for them.
-            Err(Unusable {
-                field: "spec.targetRefs".to_owned(),
-                message: format!(
-                    "ClientTrafficPolicy is being applied to multiple http (non https) listeners ({}) on the same port, which is not allowed",
-                    shared.join(", ")
-                ),
-            })
+            Err(Unusable::target(format!(
+                "ClientTrafficPolicy is being applied to multiple http (non https) listeners ({}) on the same port, which is not allowed",
+                shared.join(", ")
+            )))
         };
         self.take(at, gateway, listener, effect, &ancestors);
         self.conclude(at, &ancestors);
@@ -139,7 +131,7 @@ impl Run<'_, '_, '_> {
             let holder = self.policies[*holder].key();
             if holder != self.policies[at].key() {
                 let message = format!("{KIND} {holder} is older and has the Gateway.");
-                self.refuse(at, &ancestors, "Conflicted", "spec.targetRefs", &message);
+                self.refuse(at, &ancestors, "Conflicted", &Unusable::target(message));
             }
             return;
         }
@@ -180,11 +172,11 @@ impl Run<'_, '_, '_> {
         gateway: usize,
         listener: usize,
         effect: ClientEffect,
-        ancestors: &[crate::api::reference::ParentReference],
+        ancestors: &[ParentReference],
     ) {
         if let Err(fault) = &effect {
             let fault = fault.clone();
-            self.refuse(at, ancestors, "Invalid", &fault.field, &fault.message);
+            self.refuse(at, ancestors, "Invalid", &fault);
         }
         self.claims
             .listeners
@@ -194,37 +186,17 @@ impl Run<'_, '_, '_> {
     fn refuse(
         &mut self,
         at: usize,
-        ancestors: &[crate::api::reference::ParentReference],
+        ancestors: &[ParentReference],
         reason: &'static str,
-        field: &str,
-        message: &str,
+        fault: &Unusable,
     ) {
-        let (code, help) = match reason {
-            _ if field == "spec.clientIPDetection" => (
-                "client-ip-ambiguous",
-                "Keep one of the ways and remove the others.",
-            ),
-            "TargetNotFound" => (
-                "policy-target-section",
-                "Name one of the Gateway's listeners.",
-            ),
-            "Conflicted" => ("policy-conflict", "Remove one of the two policies."),
-            _ => (
-                "policy-invalid",
-                "Its listeners answer 500 until the policy is mended.",
-            ),
-        };
         let subject = Subject::new(KIND, self.policies[at]);
-        self.report.error(code, &subject, field, message, help);
-        refuse(
-            self.statuses.entry(at).or_default(),
-            ancestors,
-            reason,
-            message,
-        );
+        tell(self.report, &subject, reason, fault);
+        let status = self.statuses.entry(at).or_default();
+        refuse(status, ancestors, reason, &fault.message);
     }
 
-    fn conclude(&mut self, at: usize, ancestors: &[crate::api::reference::ParentReference]) {
+    fn conclude(&mut self, at: usize, ancestors: &[ParentReference]) {
         let status = self.statuses.entry(at).or_default();
         accept(status, ancestors);
         warn(status, ancestors, &self.policies[at].spec.deprecated());
