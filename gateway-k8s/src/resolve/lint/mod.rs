@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `namespace-not-allowed` | the route's namespace lacks the labels that the listener wants | `attach` |
 //! | `parent-namespace-missing` | `namespace` is missing in a parentRef | `attach` |
+//! | `hostname-invalid` | a host name of a route is none | `attach` |
 //! | `hostname-without-certificate` | no certificate of the listener is for the host name | `certificate` |
 //! | `certificate-expired`, `certificate-not-yet-valid` | as they say | `certificate` |
 //! | `client-address-unknown` | nothing says how clients' addresses are found | `client` |
@@ -40,6 +41,8 @@ pub(super) fn check(
     report: &mut Report,
 ) {
     attach::parents(world, gateways, report);
+    attach::hostnames(routes, report);
+    attach::defaults(world, report);
     certificate::check(world, gateways, routes, report);
     client::check(world, gateways, report);
     redirect::check(gateways, routes, report);

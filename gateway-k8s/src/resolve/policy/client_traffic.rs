@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use towergate_core::plan::TcpSettings;
 use towergate_policy::ClientTrafficPolicySpec;
 use towergate_policy::client_traffic::{Context, Converted};
 
@@ -26,15 +27,30 @@ pub(crate) type ClientEffect = Result<Converted, Unusable>;
 /// ClientTrafficPolicies by listener (Gateway, listener).
 #[derive(Debug, Default)]
 pub(crate) struct ClientTraffic<'a> {
-    listeners: HashMap<(usize, usize), (&'a Object<ClientTrafficPolicySpec>, ClientEffect)>,
+    listeners: HashMap<(usize, usize), Held<'a>>,
+}
+
+/// The policy of a listener.
+#[derive(Debug)]
+struct Held<'a> {
+    policy: &'a Object<ClientTrafficPolicySpec>,
+    effect: ClientEffect,
+    /// Of the port. Also of a policy that cannot be in force: whether a PROXY header comes first is
+    /// known all the same, and clients should get the answer that says what is wrong.
+    tcp: TcpSettings,
 }
 
 impl ClientTraffic<'_> {
     /// What is in force on a listener; `None`: no policy.
     pub(crate) fn find(&self, gateway: usize, listener: usize) -> Option<&ClientEffect> {
-        self.listeners
-            .get(&(gateway, listener))
-            .map(|(_, effect)| effect)
+        let held = self.listeners.get(&(gateway, listener));
+        held.map(|held| &held.effect)
+    }
+
+    /// What is in force on the port of a listener.
+    pub(crate) fn tcp(&self, gateway: usize, listener: usize) -> TcpSettings {
+        let held = self.listeners.get(&(gateway, listener));
+        held.map(|held| held.tcp.clone()).unwrap_or_default()
     }
 }
 
@@ -103,7 +119,8 @@ impl Run<'_, '_, '_> {
             let message = format!("Gateway {} has no listener {name}.", state.object.key());
             return self.refuse(at, &ancestors, "TargetNotFound", &Unusable::target(message));
         };
-        if let Some((holder, _)) = self.claims.listeners.get(&(gateway, listener)) {
+        if let Some(held) = self.claims.listeners.get(&(gateway, listener)) {
+            let holder = held.policy;
             if holder.key() != self.policies[at].key() {
                 let message = format!("{KIND} {} is older and has the listener.", holder.key());
                 self.refuse(at, &ancestors, "Conflicted", &Unusable::target(message));
@@ -178,9 +195,17 @@ impl Run<'_, '_, '_> {
             let fault = fault.clone();
             self.refuse(at, ancestors, "Invalid", &fault);
         }
-        self.claims
-            .listeners
-            .insert((gateway, listener), (self.policies[at], effect));
+        let policy = self.policies[at];
+        let tcp = match &effect {
+            Ok(converted) => converted.tcp.clone(),
+            Err(_) => expected_header(&policy.spec),
+        };
+        let held = Held {
+            policy,
+            effect,
+            tcp,
+        };
+        self.claims.listeners.insert((gateway, listener), held);
     }
 
     fn refuse(
@@ -217,6 +242,17 @@ impl Run<'_, '_, '_> {
         });
         others.map(|(_, other)| other.spec.name.clone()).collect()
     }
+}
+
+/// Whether a policy expects a PROXY header, whatever else is in it.
+fn expected_header(spec: &ClientTrafficPolicySpec) -> TcpSettings {
+    let only = ClientTrafficPolicySpec {
+        proxy_protocol: spec.proxy_protocol.clone(),
+        enable_proxy_protocol: spec.enable_proxy_protocol,
+        ..Default::default()
+    };
+    let converted = only.listener_settings(Context::default());
+    converted.map(|converted| converted.tcp).unwrap_or_default()
 }
 
 /// For each listener the one host name that requests without one must be meant for: its own, or that
