@@ -229,6 +229,7 @@ impl<'a> Run<'a> {
             node: active.node(),
             breaker: &forwarder.breaker,
             observer: context.observer,
+            pools: &forwarder.pools,
             keep_case: context.preserve_header_case,
         };
         let start = Instant::now();
