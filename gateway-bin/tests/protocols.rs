@@ -106,9 +106,8 @@ async fn grpc_server() -> SocketAddr {
 }
 
 async fn grpc_client(gateway: &Towergate) -> HealthClient<tonic::transport::Channel> {
-    HealthClient::connect(format!("http://{}", gateway.http))
-        .await
-        .unwrap()
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", gateway.http));
+    HealthClient::new(endpoint.unwrap().connect().await.unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,22 @@
 //!
 //! Apart from these stand the refusals of the conversion: a policy may be well-formed and still ask
 //! for what cannot be done ([`Refusal`](crate::Refusal)).
+//!
+//! ```
+//! use towergate_policy::BackendTrafficPolicySpec;
+//! use towergate_policy::check::Report;
+//!
+//! let spec: BackendTrafficPolicySpec = serde_json::from_str(
+//!     r#"{"targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "a"}],
+//!         "retry": {"numRetries": -1}}"#,
+//! )?;
+//! let faults = Report::of(&spec); // the same as `spec.validate()`
+//! assert_eq!(
+//!     faults[0].to_string(),
+//!     "spec.retry.numRetries: should be greater than or equal to 0"
+//! );
+//! # Ok::<(), serde_json::Error>(())
+//! ```
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -3,9 +3,18 @@
 //!
 //! | kind | module | becomes |
 //! |---|---|---|
-//! | ClientTrafficPolicy | [`client_traffic`] | [`ListenerSettings`](towergate_core::plan::ListenerSettings), `TcpSettings`, `ServerTls` |
+//! | ClientTrafficPolicy | [`client_traffic`] | [`ListenerSettings`](towergate_core::plan::ListenerSettings), `TcpSettings`, settings of TLS |
 //! | BackendTrafficPolicy | [`backend_traffic`] | [`Traffic`](towergate_core::plan::Traffic) and [`Policy`] values |
 //! | SecurityPolicy | [`security`] | [`Policy`] values |
+//!
+//! ```text
+//! spec ──validate──> Vec<Invalid>: what the API server would refuse      (check)
+//!   └────convert───> values of the plan, or a Refusal: what we cannot do
+//!                      └──guard──> what enforces it                      (rate_limit)
+//! ```
+//!
+//! What always holds: every field of the three kinds is known; each is carried out, or its policy is
+//! refused and says which field it was. Unknown fields are left to the caller.
 
 use std::sync::Arc;
 
@@ -19,6 +28,7 @@ pub mod check;
 pub mod client_traffic;
 pub mod common;
 mod model;
+mod parse;
 pub mod rate_limit;
 mod refusal;
 pub mod security;

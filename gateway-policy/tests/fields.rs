@@ -6,9 +6,12 @@
 
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
+use proptest::sample::Index;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
+use towergate_policy::backend_traffic::merge;
 use towergate_policy::{BackendTrafficPolicySpec, ClientTrafficPolicySpec, SecurityPolicySpec};
 
 /// The fields of a list, by path.
@@ -222,4 +225,35 @@ fn no_field_of_a_backend_traffic_policy_is_read_and_then_forgotten() {
 
     // How a policy is merged is the business of `merge`.
     assert_eq!(forgotten, ["mergeType"]);
+}
+
+proptest! {
+    /// Whatever two policies set, their merge is a policy; what the patch sets is in it; and merging
+    /// once more changes nothing.
+    #[test]
+    fn any_two_backend_traffic_policies_can_be_merged(
+        parent in any::<Index>(),
+        patch in any::<Index>(),
+        kind in prop::sample::select(vec!["JSONMerge", "StrategicMerge"]),
+    ) {
+        let fields = fields(include_str!("fields/backend.txt"));
+        let paths: Vec<_> = fields.keys().copied().filter(|path| *path != "mergeType").collect();
+        let read = |path: &str, kind: &str| {
+            let mut document = spec(&fields, path);
+            document["mergeType"] = json!(kind);
+            serde_json::from_value::<BackendTrafficPolicySpec>(document).unwrap()
+        };
+        let parent = read(paths[parent.index(paths.len())], kind);
+        let patch = read(paths[patch.index(paths.len())], kind);
+
+        let merged = merge(&parent, &patch);
+
+        prop_assert_eq!(&merge(&merged, &patch), &merged);
+        prop_assert_eq!(merged.targets().refs().count(), patch.targets().refs().count());
+        let written = serde_json::to_value(&patch).unwrap();
+        let merged = serde_json::to_value(&merged).unwrap();
+        for name in written.as_object().unwrap().keys() {
+            prop_assert!(merged.get(name).is_some(), "{}", name);
+        }
+    }
 }

@@ -109,14 +109,15 @@ fn seen_by_backend(conn: &ConnInfo) -> IpAddr {
 }
 
 fn proto(headers: &mut HeaderMap, scheme: &'static str, edge: bool) -> Result<(), Error> {
-    join(headers, &X_FORWARDED_PROTO);
-    match headers.get(X_FORWARDED_PROTO) {
-        Some(value) if !edge && value.is_empty() => return Err(Error::NoRoute),
-        Some(_) if !edge => {}
-        _ => {
-            headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
+    if !edge {
+        join(headers, &X_FORWARDED_PROTO);
+        match headers.get(X_FORWARDED_PROTO) {
+            Some(believed) if believed.is_empty() => return Err(Error::NoRoute),
+            Some(_) => return Ok(()),
+            None => {}
         }
     }
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
     Ok(())
 }
 

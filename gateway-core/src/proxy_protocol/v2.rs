@@ -16,11 +16,6 @@ pub(super) const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// Bytes before the addresses.
 pub(super) const FIXED: usize = 16;
 
-/// Bytes of two IPv4 addresses and ports.
-pub(super) const V4_LEN: usize = 12;
-/// Bytes of two IPv6 addresses and ports.
-pub(super) const V6_LEN: usize = 36;
-
 /// The address families whose addresses we can use.
 #[derive(Clone, Copy)]
 enum Family {
@@ -37,33 +32,14 @@ enum Body {
 
 /// Decodes `bytes`, which fit the signature as far as they go.
 pub(super) fn decode(bytes: &[u8], limit: u16) -> Result<Decoded<'_>, Error> {
-    let body = body(bytes)?;
-    if bytes
-        .get(14)
-        .is_some_and(|&high| high > limit.to_be_bytes()[0])
-    {
-        return Err(Invalid::TooLong.into());
-    }
-    let (Some(body), &[_, _, _, _, _, _, _, _, _, _, _, _, _, _, high, low, ..]) = (body, bytes)
-    else {
-        return Err(Error::Incomplete {
-            needed: FIXED - bytes.len(),
-        });
+    let Some((body, len)) = fixed(bytes, limit)? else {
+        let needed = FIXED - bytes.len();
+        return Err(Error::Incomplete { needed });
     };
-    let len = u16::from_be_bytes([high, low]);
-    if len > limit {
-        return Err(Invalid::TooLong.into());
-    }
-    if let Body::Proxy(family, _) = &body
-        && usize::from(len) < family.len()
-    {
-        return Err(Invalid::TooShort.into());
-    }
-    let len = FIXED + usize::from(len);
+    let len = FIXED + len;
     let Some(block) = bytes.get(..len) else {
-        return Err(Error::Incomplete {
-            needed: len - bytes.len(),
-        });
+        let needed = len - bytes.len();
+        return Err(Error::Incomplete { needed });
     };
     let (command, tlvs) = match body {
         Body::Local => (Command::Local, Tlvs::EMPTY),
@@ -80,8 +56,28 @@ pub(super) fn decode(bytes: &[u8], limit: u16) -> Result<Decoded<'_>, Error> {
     Ok(Decoded { header, len })
 }
 
-/// Checks each byte of version, command, family and protocol as soon as it is there; `None` until
-/// they all are.
+/// What follows the fixed part, and in how many bytes. Checks each byte as soon as it is there; `None`
+/// until they all are.
+fn fixed(bytes: &[u8], limit: u16) -> Result<Option<(Body, usize)>, Invalid> {
+    let [limit_high, _] = limit.to_be_bytes();
+    let (high, low) = (bytes.get(14), bytes.get(15));
+    match (body(bytes)?, high, low) {
+        (_, Some(high), _) if *high > limit_high => Err(Invalid::TooLong),
+        (Some(body), Some(&high), Some(&low)) => {
+            let len = u16::from_be_bytes([high, low]);
+            if len > limit {
+                return Err(Invalid::TooLong);
+            }
+            match body {
+                Body::Proxy(family, _) if usize::from(len) < family.len() => Err(Invalid::TooShort),
+                Body::Proxy(..) | Body::Local => Ok(Some((body, len.into()))),
+            }
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Version, command, family and protocol.
 fn body(bytes: &[u8]) -> Result<Option<Body>, Invalid> {
     let local = match bytes.get(12) {
         None => return Ok(None),
@@ -102,55 +98,51 @@ fn body(bytes: &[u8]) -> Result<Option<Body>, Invalid> {
 }
 
 impl Family {
+    /// Bytes of two addresses and two ports.
     fn len(self) -> usize {
         match self {
-            Self::V4 => V4_LEN,
-            Self::V6 => V6_LEN,
+            Self::V4 => 12,
+            Self::V6 => 36,
         }
     }
 }
 
 /// The addresses and TLVs of a whole header.
 fn proxied(block: &[u8], family: Family) -> Result<(Addresses, Tlvs<'_>), Invalid> {
-    let (addresses, tlvs) = block[FIXED..].split_at(family.len());
-    let addresses = match family {
-        Family::V4 => pair(addresses, |input| {
+    let body = &block[FIXED..];
+    let pair = match family {
+        Family::V4 => pair(body, |input| {
             be_u32
                 .map(|bits| Ipv4Addr::from_bits(bits).into())
                 .parse(input)
         }),
-        Family::V6 => pair(addresses, |input| {
+        Family::V6 => pair(body, |input| {
             be_u128
                 .map(|bits| Ipv6Addr::from_bits(bits).into())
                 .parse(input)
         }),
     };
-    let tlvs = Tlvs::decode(tlvs)?;
+    let (rest, (source, destination)) = pair.map_err(|_| Invalid::TooShort)?;
+    let tlvs = Tlvs::decode(rest)?;
     check(block, tlvs)?;
-    let (_, addresses) = addresses.map_err(|_| Invalid::TooShort)?;
-    let unicast = |at: SocketAddr| Some(SocketAddr::new(unicast(at.ip())?, at.port()));
-    match (unicast(addresses.source), unicast(addresses.destination)) {
-        (Some(source), Some(destination)) => Ok((
-            Addresses {
-                source,
-                destination,
-            },
-            tlvs,
-        )),
-        _ => Err(Invalid::Address),
-    }
+    let usable = |at: SocketAddr| match unicast(at.ip()) {
+        Some(ip) => Ok(SocketAddr::new(ip, at.port())),
+        None => Err(Invalid::Address),
+    };
+    let addresses = Addresses {
+        source: usable(source)?,
+        destination: usable(destination)?,
+    };
+    Ok((addresses, tlvs))
 }
 
-/// Two addresses and two ports.
+/// Two addresses, then their ports.
 fn pair<'a>(
     input: &'a [u8],
     ip: impl Fn(&'a [u8]) -> IResult<&'a [u8], IpAddr, ()> + Copy,
-) -> IResult<&'a [u8], Addresses, ()> {
+) -> IResult<&'a [u8], (SocketAddr, SocketAddr), ()> {
     (ip, ip, be_u16, be_u16)
-        .map(|(source, destination, from, to)| Addresses {
-            source: SocketAddr::new(source, from),
-            destination: SocketAddr::new(destination, to),
-        })
+        .map(|(a, b, from, to)| (SocketAddr::new(a, from), SocketAddr::new(b, to)))
         .parse(input)
 }
 

@@ -96,9 +96,10 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Watched<Io> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.io).poll_flush(cx);
-        match result {
-            Poll::Ready(_) => this.activity.note_flushed(),
-            Poll::Pending => this.activity.note_write(true),
+        // Under TLS a write goes into a buffer, and it is here that the client makes us wait.
+        this.activity.note_write(result.is_pending());
+        if result.is_ready() {
+            this.activity.note_flushed();
         }
         result
     }
@@ -108,6 +109,86 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Watched<Io> {
         if self.activity.withheld().is_some() {
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.io).poll_shutdown(cx);
+        this.activity.note_write(result.is_pending());
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use futures_util::FutureExt;
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+    use crate::conn::{Drain, Open};
+
+    /// Takes all bytes, but flushes them only when told, as a TLS stream may.
+    struct Buffer {
+        flushes: bool,
+    }
+
+    impl AsyncWrite for Buffer {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if self.flushes {
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
+            }
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.poll_flush(cx)
+        }
+    }
+
+    fn watched(flushes: bool) -> (Watched<Buffer>, Arc<Activity>) {
+        let activity = Arc::new(Activity::new(Open::for_tests(), Drain::new(), None));
+        let watched = Watched::new(Buffer { flushes }, activity.clone(), true);
+        (watched, activity)
+    }
+
+    #[tokio::test]
+    async fn a_flush_that_waits_is_a_write_that_waits() {
+        let (mut io, activity) = watched(false);
+
+        io.write_all(b"x").await.unwrap();
+        assert_eq!(activity.seen().blocked_since, None);
+        assert!(io.flush().now_or_never().is_none());
+        assert!(activity.seen().blocked_since.is_some());
+        io.io.flushes = true;
+        io.flush().await.unwrap();
+        assert_eq!(activity.seen().blocked_since, None);
+        io.io.flushes = false;
+        assert!(io.shutdown().now_or_never().is_none());
+        assert!(activity.seen().blocked_since.is_some());
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_the_codecs_own_is_kept_back_and_the_rest_stays_open() {
+        let (mut io, activity) = watched(false);
+        let own = [b"HTTP/1.1 400 Bad Request\r\n".as_slice(), b"\r\n"];
+        let slices = own.map(io::IoSlice::new);
+
+        let n = poll_fn(|cx| Pin::new(&mut io).poll_write_vectored(cx, &slices)).await;
+        let shut = io.shutdown().now_or_never();
+
+        assert_eq!(n.unwrap(), 28);
+        assert_eq!(activity.withheld(), Some(400));
+        assert!(
+            matches!(shut, Some(Ok(()))),
+            "nothing reaches the stream below"
+        );
     }
 }

@@ -115,13 +115,7 @@ impl Stream {
         request: Request<Upload>,
     ) -> Result<Response<Incoming>, Unanswered> {
         let mut sender = self.0.sender.clone();
-        sender
-            .try_send_request(request)
-            .await
-            .map_err(|mut error| match error.take_message() {
-                Some(request) => Unanswered::Unsent(Box::new(request)),
-                None => Unanswered::Sent(classify(error.into_error())),
-            })
+        Ok(sender.try_send_request(request).await?)
     }
 }
 

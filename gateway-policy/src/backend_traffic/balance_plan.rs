@@ -7,7 +7,7 @@ use super::balance::{
 };
 use crate::Refusal;
 use crate::common::HeaderNameRef;
-use crate::refusal::{duration, header_name, number};
+use crate::parse::{duration, header_name, number};
 
 const HASH: &str = "spec.loadBalancer.consistentHash";
 

@@ -11,8 +11,8 @@ use super::cluster::{
 use super::health::HealthCheck;
 use super::model::{BackendTrafficPolicySpec, HttpUpgrade, RoutingType};
 use super::{balance_plan, local_limit};
-use crate::common::{Deprecated, DurationText};
-use crate::refusal::{duration, number};
+use crate::common::Deprecated;
+use crate::parse::{duration, number, timer};
 use crate::{Policy, Refusal};
 
 /// What a policy has to know of itself and of where it is applied.
@@ -165,16 +165,6 @@ fn check_routing(routing: Option<&RoutingType>) -> Result<(), Refusal> {
         )),
         Some(RoutingType::Other(word)) => Err(Refusal::unknown("spec.routingType", word)),
     }
-}
-
-/// A timer that 0 switches off; `default` if it is not given.
-fn timer(
-    field: &str,
-    text: Option<&DurationText>,
-    default: Option<Duration>,
-) -> Result<Option<Duration>, Refusal> {
-    let given = duration(field, text)?;
-    Ok(given.map_or(default, |time| (time > Duration::ZERO).then_some(time)))
 }
 
 /// Traffic with the timers of the policy.

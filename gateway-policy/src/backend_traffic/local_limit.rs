@@ -12,11 +12,11 @@ use super::limit::{
 };
 use crate::Refusal;
 use crate::common::{MethodMatch, PathMatch, PathMatchKind};
+use crate::parse::{header_name, network, number};
 use crate::rate_limit::{
     HeaderRule, Limit, LimitRule, LocalRateLimit, MethodRule, PathRule, PathTest, QueryRule,
     Selector, SourceRule, ValueTest,
 };
-use crate::refusal::{header_name, network, number};
 
 const RULES: &str = "spec.rateLimit.local.rules";
 

@@ -34,10 +34,9 @@ pub fn merge(
 }
 
 fn document(spec: &BackendTrafficPolicySpec) -> Map<String, Value> {
-    match serde_json::to_value(spec) {
-        Ok(Value::Object(document)) => document,
-        other => unreachable!("a spec is written as an object: {other:?}"),
-    }
+    let mut document = serde_json::to_value(spec).ok();
+    let fields = document.as_mut().and_then(Value::as_object_mut);
+    std::mem::take(fields.expect("a spec is written as an object"))
 }
 
 fn merge_objects(target: &mut Map<String, Value>, patch: Map<String, Value>, strategic: bool) {

@@ -7,6 +7,23 @@
 //!
 //! A policy that asks for anything that the gateway does not do is refused as a whole, and says which
 //! field it was: nothing is read and then ignored.
+//!
+//! ```
+//! use towergate_policy::BackendTrafficPolicySpec;
+//! use towergate_policy::backend_traffic::{Context, merge};
+//!
+//! let gateway: BackendTrafficPolicySpec = serde_json::from_str(r#"{"retry": {}}"#)?;
+//! let route: BackendTrafficPolicySpec =
+//!     serde_json::from_str(r#"{"mergeType": "JSONMerge", "retry": {"numRetries": 5}}"#)?;
+//!
+//! let context = Context {
+//!     policy: "default/route",
+//!     rate_limit_headers: true,
+//! };
+//! let converted = merge(&gateway, &route).traffic(context)?;
+//! assert_eq!(converted.traffic.retry.map(|retry| retry.retries), Some(5));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod balance;
 mod balance_plan;

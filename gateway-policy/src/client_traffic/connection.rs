@@ -7,18 +7,7 @@ use towergate_core::plan;
 use super::model::{Connection, ConnectionLimit, HttpTimeout, TcpTimeout, Timeout};
 use crate::Refusal;
 use crate::backend_traffic::{ConnectionKeepalive, Http2, InvalidMessageAction, TcpKeepalive};
-use crate::common::DurationText;
-use crate::refusal::{bytes, duration, number};
-
-/// A timer that 0 switches off; `default` if it is not given.
-fn timer(
-    field: &str,
-    text: Option<&DurationText>,
-    default: Option<Duration>,
-) -> Result<Option<Duration>, Refusal> {
-    let given = duration(field, text)?;
-    Ok(given.map_or(default, |time| (time > Duration::ZERO).then_some(time)))
-}
+use crate::parse::{bytes, duration, number, timer};
 
 /// Timers of requests, and the time for what happens before a listener is known.
 pub(super) fn timeouts(timeout: Option<&Timeout>) -> Result<(plan::Timeouts, Duration), Refusal> {

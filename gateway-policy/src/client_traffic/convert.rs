@@ -190,7 +190,7 @@ fn forwarded_for(forwarded: &XForwardedFor) -> Result<ClientIpRule, Refusal> {
         ));
     }
     let append = *disable_append != Some(true);
-    let hops = crate::refusal::number(&format!("{FIELD}.numTrustedHops"), *num_trusted_hops)?;
+    let hops = crate::parse::number(&format!("{FIELD}.numTrustedHops"), *num_trusted_hops)?;
     if let Some(hops) = hops {
         return Ok(ClientIpRule::TrustedHops { hops, append });
     }
@@ -198,16 +198,14 @@ fn forwarded_for(forwarded: &XForwardedFor) -> Result<ClientIpRule, Refusal> {
     let networks = texts
         .iter()
         .enumerate()
-        .map(|(index, text)| {
-            crate::refusal::network(&format!("{FIELD}.trustedCIDRs[{index}]"), text)
-        })
+        .map(|(index, text)| crate::parse::network(&format!("{FIELD}.trustedCIDRs[{index}]"), text))
         .collect::<Result<_, _>>()?;
     Ok(ClientIpRule::TrustedNetworks { networks, append })
 }
 
 fn from_header(header: &CustomHeader) -> Result<ClientIpRule, Refusal> {
     let CustomHeader { name, fail_closed } = header;
-    let name = crate::refusal::header_name(
+    let name = crate::parse::header_name(
         "spec.clientIPDetection.customHeader.name",
         name.as_deref().unwrap_or_default(),
     )?;

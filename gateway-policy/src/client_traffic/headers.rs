@@ -11,7 +11,7 @@ use super::model::{
 };
 use crate::Refusal;
 use crate::common::{Header, HeaderChange, StringMatch, StringMatchKind};
-use crate::refusal::{bytes, header_name};
+use crate::parse::{bytes, header_name};
 
 /// Settings of header handling.
 pub(super) fn header_settings(

@@ -7,6 +7,22 @@
 //!
 //! A policy that asks for anything that the gateway does not do is refused as a whole, and says which
 //! field it was: nothing is read and then ignored.
+//!
+//! ```
+//! use towergate_policy::ClientTrafficPolicySpec;
+//! use towergate_policy::client_traffic::Context;
+//!
+//! let spec: ClientTrafficPolicySpec = serde_json::from_str(
+//!     r#"{"proxyProtocol": {}, "timeout": {"http": {"idleTimeout": "30s"}}}"#,
+//! )?;
+//! let converted = spec.listener_settings(Context::default())?;
+//! assert!(converted.tcp.proxy_protocol.is_some());
+//!
+//! let spec: ClientTrafficPolicySpec = serde_json::from_str(r#"{"http3": {}}"#)?;
+//! let refusal = spec.listener_settings(Context::default()).unwrap_err();
+//! assert_eq!(refusal.to_string(), "spec.http3 is not supported");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod connection;
 mod convert;

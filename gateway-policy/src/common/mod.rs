@@ -30,7 +30,7 @@ pub struct Deprecated {
 
 /// A network in CIDR notation as the schema of the CRDs knows it: the pattern has no anchors, so only
 /// parsing tells whether a text is one.
-pub(crate) const CIDR: &str = r"((25[0-5]|(2[0-4]|1\d|[1-9]|)\d)\.?\b){4}(/([0-9]|[1-2][0-9]|3[0-2]))?|(([0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F.]*)(/[0-9]{1,3})?";
+pub(crate) const CIDR: &str = r"((25[0-5]|(2[0-4]|1\d|[1-9]|)\d)\.?\b){4}/([0-9]|[1-2][0-9]|3[0-2])|([0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F.]*/[0-9]{1,3}";
 
 /// A host name in lower case (RFC 1123).
 pub(crate) const DNS_NAME: &str =

@@ -6,8 +6,8 @@ use super::oidc::Oidc;
 use crate::backend_traffic::ClusterSettings;
 use crate::check::{Invalid, Report, count};
 use crate::common::{
-    BackendRef, Backends, ConfigRef, DurationText, Fraction, ObjectRef, TargetRef, TargetSelector,
-    Targets,
+    BackendRef, Backends, ConfigRef, Deprecated, DurationText, Fraction, ObjectRef, TargetRef,
+    TargetSelector, Targets,
 };
 use crate::model::{model, words};
 use crate::{Policy, Refusal};
@@ -203,6 +203,15 @@ impl SecurityPolicySpec {
     /// Everything that the API server would refuse; empty: valid.
     pub fn validate(&self) -> Vec<Invalid> {
         Report::of(self)
+    }
+
+    /// The deprecated fields that are given; also of a policy that is refused.
+    pub fn deprecated(&self) -> Vec<Deprecated> {
+        let given = self.target_ref.is_some().then_some(Deprecated {
+            field: "spec.targetRef",
+            instead: "spec.targetRefs",
+        });
+        given.into_iter().collect()
     }
 
     /// The policies that enforce this spec: none, since it asks for nothing.

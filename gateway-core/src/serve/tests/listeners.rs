@@ -1,13 +1,17 @@
 //! Sockets and workers.
 
 use std::net::IpAddr;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::*;
 use crate::conn::listeners::WantedPort;
 use crate::conn::{Listeners, Workers};
 
-const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+/// An address of its own for each test, so that tests do not take each other's ports.
+fn own_address() -> IpAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    IpAddr::from([127, 77, 0, NEXT.fetch_add(1, Ordering::Relaxed)])
+}
 
 fn config(port: u16, listener: &Arc<ListenerConfig>) -> Arc<ArcSwap<PortConfig>> {
     Arc::new(ArcSwap::from_pointee(PortConfig {
@@ -18,13 +22,13 @@ fn config(port: u16, listener: &Arc<ListenerConfig>) -> Arc<ArcSwap<PortConfig>>
     }))
 }
 
-fn wanted(port: u16) -> WantedPort {
-    (vec![LOCAL], config(port, &listener_config(|_| {})))
+fn wanted(ip: IpAddr, port: u16) -> WantedPort {
+    (vec![ip], config(port, &listener_config(|_| {})))
 }
 
-/// A port that nobody listens on right now.
-fn free_port() -> u16 {
-    let socket = std::net::TcpListener::bind((LOCAL, 0)).unwrap();
+/// A port of `ip` that nobody listens on right now.
+fn free_port(ip: IpAddr) -> u16 {
+    let socket = std::net::TcpListener::bind((ip, 0)).unwrap();
     socket.local_addr().unwrap().port()
 }
 
@@ -34,8 +38,8 @@ fn workers() -> (Workers, Listeners) {
     (workers, listeners)
 }
 
-async fn connect(port: u16) -> Client {
-    Client(soon(TcpStream::connect((LOCAL, port))).await.unwrap())
+async fn connect(ip: IpAddr, port: u16) -> Client {
+    Client(soon(TcpStream::connect((ip, port))).await.unwrap())
 }
 
 async fn is_served(client: &mut Client) -> bool {
@@ -45,13 +49,14 @@ async fn is_served(client: &mut Client) -> bool {
 
 #[tokio::test]
 async fn all_workers_serve_every_port_and_stop_when_told() {
+    let ip = own_address();
     let (workers, mut listeners) = workers();
-    listeners.reconcile(&[wanted(0)]).unwrap();
+    listeners.reconcile(&[wanted(ip, 0)]).unwrap();
     let port = listeners.addresses().first().unwrap().port();
 
     let mut clients = Vec::new();
     for _ in 0..20 {
-        let mut client = connect(port).await;
+        let mut client = connect(ip, port).await;
         assert!(is_served(&mut client).await);
         clients.push(client);
     }
@@ -69,62 +74,65 @@ async fn all_workers_serve_every_port_and_stop_when_told() {
     for mut client in clients {
         assert_eq!(client.rest().await, "");
     }
-    assert!(TcpStream::connect((LOCAL, port)).await.is_err());
+    assert!(TcpStream::connect((ip, port)).await.is_err());
 }
 
 #[tokio::test]
 async fn an_unchanged_port_keeps_its_connections_and_a_removed_one_drains() {
+    let ip = own_address();
     let (_workers, mut listeners) = workers();
-    let (a, b) = (wanted(free_port()), wanted(free_port()));
+    let (a, b) = (wanted(ip, free_port(ip)), wanted(ip, free_port(ip)));
     let (port_a, port_b) = (a.1.load().port, b.1.load().port);
     listeners.reconcile(&[a.clone(), b]).unwrap();
-    let (mut on_a, mut on_b) = (connect(port_a).await, connect(port_b).await);
+    let (mut on_a, mut on_b) = (connect(ip, port_a).await, connect(ip, port_b).await);
     assert!(is_served(&mut on_a).await && is_served(&mut on_b).await);
 
-    listeners.reconcile(&[a, wanted(free_port())]).unwrap();
+    listeners
+        .reconcile(&[a, wanted(ip, free_port(ip))])
+        .unwrap();
 
     assert_eq!(on_b.rest().await, "");
     assert!(is_served(&mut on_a).await);
-    assert!(is_served(&mut connect(port_a).await).await);
+    assert!(is_served(&mut connect(ip, port_a).await).await);
     assert_eq!(listeners.addresses().len(), 2);
 }
 
 #[tokio::test]
 async fn a_failure_to_bind_changes_nothing_and_names_the_address() {
+    let ip = own_address();
     let (_workers, mut listeners) = workers();
-    let old = wanted(free_port());
+    let old = wanted(ip, free_port(ip));
     let old_port = old.1.load().port;
     listeners.reconcile(&[old]).unwrap();
-    let foreign = std::net::TcpListener::bind((LOCAL, 0)).unwrap();
+    let foreign = std::net::TcpListener::bind((ip, 0)).unwrap();
     let taken = foreign.local_addr().unwrap();
     let before = listeners.addresses();
 
     let errors = listeners
-        .reconcile(&[wanted(taken.port()), wanted(free_port())])
+        .reconcile(&[wanted(ip, taken.port()), wanted(ip, free_port(ip))])
         .unwrap_err();
 
     assert_eq!(errors.len(), 1);
     assert_eq!(errors[0].address, taken);
     assert_eq!(listeners.addresses(), before);
-    assert!(is_served(&mut connect(old_port).await).await);
+    assert!(is_served(&mut connect(ip, old_port).await).await);
 }
 
 #[tokio::test]
 async fn new_settings_hold_from_the_next_connection_on() {
+    let ip = own_address();
     let (_workers, mut listeners) = workers();
-    let port = free_port();
+    let port = free_port(ip);
     let first = config(port, &listener_config(|_| {}));
-    listeners
-        .reconcile(&[(vec![LOCAL], first.clone())])
-        .unwrap();
-    let mut old = connect(port).await;
+    listeners.reconcile(&[(vec![ip], first.clone())]).unwrap();
+    let mut old = connect(ip, port).await;
     assert!(is_served(&mut old).await);
     let closed = listener_config(|s| s.limits.connections = Some(0));
 
     first.store(config(port, &closed).load_full());
-    let refused = connect(port).await.rest().await;
-    listeners.reconcile(&[wanted(port)]).unwrap();
-    let mut new = connect(port).await;
+    let refused = connect(ip, port).await.rest().await;
+    listeners.reconcile(&[wanted(ip, port)]).unwrap();
+    let mut new = connect(ip, port).await;
 
     assert_eq!(refused, "");
     assert!(is_served(&mut old).await);
@@ -134,11 +142,14 @@ async fn new_settings_hold_from_the_next_connection_on() {
 
 #[tokio::test]
 async fn an_address_wanted_twice_is_bound_once() {
+    let ip = own_address();
     let (_workers, mut listeners) = workers();
-    let port = free_port();
+    let port = free_port(ip);
 
-    listeners.reconcile(&[wanted(port), wanted(port)]).unwrap();
+    listeners
+        .reconcile(&[wanted(ip, port), wanted(ip, port)])
+        .unwrap();
 
     assert_eq!(listeners.addresses().len(), 1);
-    assert!(is_served(&mut connect(port).await).await);
+    assert!(is_served(&mut connect(ip, port).await).await);
 }
