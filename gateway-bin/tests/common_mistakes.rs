@@ -1,5 +1,7 @@
 //! Each 'common mistake' of the guide: what `status` and `check` say of it, and what a client sees.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use common::backend::Backend;

@@ -19,7 +19,10 @@ fn written_again<T: Debug + Default + DeserializeOwned + PartialEq + Serialize>(
 
     let written = serde_json::to_value(&read).expect("what is read can be written");
     assert_eq!(written, whole);
-    assert_eq!(serde_json::to_value(T::default()).ok(), Some(Value::Object(Default::default())));
+    assert_eq!(
+        serde_json::to_value(T::default()).ok(),
+        Some(Value::Object(Default::default()))
+    );
 }
 
 #[test]
@@ -34,9 +37,10 @@ fn every_field_is_read_and_written_again() {
 
 #[test]
 fn null_is_the_same_as_nothing() {
-    let route: HttpRouteSpec =
-        serde_json::from_str(r#"{"parentRefs": null, "hostnames": null, "rules": [{"name": null}]}"#)
-            .expect("null is taken");
+    let route: HttpRouteSpec = serde_json::from_str(
+        r#"{"parentRefs": null, "hostnames": null, "rules": [{"name": null}]}"#,
+    )
+    .expect("null is taken");
 
     assert_eq!(route.rules.len(), 1);
     assert!(route.parent_refs.is_empty());

@@ -2,7 +2,12 @@
 //!
 //! Everything listens on loopback on ports that the system gave, and ends with its value.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test file uses its own part"
+)]
 
 pub(crate) mod backend;
 pub(crate) mod peers;
