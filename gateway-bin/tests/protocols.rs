@@ -1,5 +1,7 @@
 //! Protocols beyond plain requests, through the real binary with real clients: WebSocket and gRPC.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::net::SocketAddr;
@@ -106,9 +108,8 @@ async fn grpc_server() -> SocketAddr {
 }
 
 async fn grpc_client(gateway: &Towergate) -> HealthClient<tonic::transport::Channel> {
-    HealthClient::connect(format!("http://{}", gateway.http))
-        .await
-        .unwrap()
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", gateway.http));
+    HealthClient::new(endpoint.unwrap().connect().await.unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]

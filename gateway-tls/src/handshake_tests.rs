@@ -62,6 +62,9 @@ async fn of_two_certificates_for_one_name_and_key_type_the_first_is_served() {
     assert_eq!(served(&[&first, &second], client(), "a.test").await, 0);
     assert_eq!(served(&[&second, &first], client(), "a.test").await, 0);
     assert_eq!(served(&[&first, &second], client(), "b.test").await, 1);
+    // Unless the client can only use the other.
+    let p384 = || client_with(&ECDSA[1..], &[&TLS13, &TLS12]);
+    assert_eq!(served(&[&first, &second], p384(), "a.test").await, 1);
 }
 
 #[tokio::test]
@@ -321,6 +324,7 @@ async fn state_of_a_listener_that_resumes_is_not_used_by_one_that_does_not() {
         .unwrap();
 
     assert!(!resumes(&config, &config, client()).await);
+    assert!(!resumes(&config, &config, client_with(&ECDSA, &[&TLS12])).await);
 }
 
 #[test]

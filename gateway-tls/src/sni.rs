@@ -54,7 +54,7 @@ struct Loaded {
 }
 
 impl CertificateResolver {
-    /// Loads `certificates`; of those with equal names and key types the first wins.
+    /// Loads `certificates`; of those with equal names and kinds of keys the first wins.
     ///
     /// # Errors
     /// [`CertificateError`] if one is unusable.
@@ -83,6 +83,17 @@ impl CertificateResolver {
                 resolver.add(name, at);
             }
         }
+        let Self {
+            loaded,
+            exact,
+            wildcard,
+            ..
+        } = &mut resolver;
+        for choices in exact.values_mut().chain(wildcard.values_mut()) {
+            // The sort is stable: of one kind of key the first loaded stays first.
+            choices.sort_by_key(|at| preference(loaded[*at].algorithm));
+            choices.dedup();
+        }
         Ok(resolver)
     }
 
@@ -92,22 +103,12 @@ impl CertificateResolver {
     }
 
     fn add(&mut self, name: &NamePattern, at: usize) {
-        let choices = match name {
-            NamePattern::Exact(name) => self.exact.entry(name.clone()).or_default(),
-            NamePattern::Wildcard(suffix) => self.wildcard.entry(suffix.clone()).or_default(),
-            NamePattern::Any => return,
-        };
-        let algorithm = |at: &usize| self.loaded[*at].algorithm;
-        if choices
-            .iter()
-            .all(|other| algorithm(other) != algorithm(&at))
-        {
-            choices.push(at);
-            choices.sort_by_key(|at| match algorithm(at) {
-                KeyAlgorithm::Ecdsa => 0,
-                KeyAlgorithm::Ed25519 => 1,
-                KeyAlgorithm::Rsa => 2,
-            });
+        match name {
+            NamePattern::Exact(name) => self.exact.entry(name.clone()).or_default().push(at),
+            NamePattern::Wildcard(suffix) => {
+                self.wildcard.entry(suffix.clone()).or_default().push(at);
+            }
+            NamePattern::Any => {}
         }
     }
 
@@ -144,6 +145,15 @@ impl CertificateResolver {
             UnknownName::FirstCertificate => self.pick(self.all.iter().copied(), client),
             UnknownName::Refuse => None,
         })
+    }
+}
+
+/// The place of a kind of key among those for one name.
+fn preference(algorithm: KeyAlgorithm) -> u8 {
+    match algorithm {
+        KeyAlgorithm::Ecdsa => 0,
+        KeyAlgorithm::Ed25519 => 1,
+        KeyAlgorithm::Rsa => 2,
     }
 }
 

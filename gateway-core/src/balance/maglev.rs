@@ -78,13 +78,16 @@ fn fill(candidates: &mut [Candidate], size: u64) -> Vec<u32> {
 
 impl Candidate {
     fn next_free(&mut self, table: &[u32], size: u64) -> usize {
-        loop {
+        while self.next < size {
             let entry = ((self.offset + self.next * self.skip) % size) as usize;
             self.next += 1;
             if table[entry] == EMPTY {
                 return entry;
             }
         }
+        // Only a size that is no prime leaves entries that the order does not reach.
+        let free = table.iter().position(|entry| *entry == EMPTY);
+        free.expect("the table is filled no further than it has entries")
     }
 }
 
@@ -129,6 +132,20 @@ mod tests {
             .count();
 
         assert!(moved < SIZE / 10, "{moved} entries moved without need");
+    }
+
+    proptest::proptest! {
+        /// Also if the size is no prime, and with weights far apart.
+        #[test]
+        fn every_entry_has_a_member(weights in proptest::collection::vec(1u32..1000, 1..6), size in 2usize..300) {
+            let members = weights.iter().enumerate().map(|(n, weight)| (n.to_string(), *weight));
+
+            let table = Maglev::build(members, size);
+
+            for hash in 0..size as u64 {
+                proptest::prop_assert!(table.find(hash).is_some_and(|place| place < weights.len()));
+            }
+        }
     }
 
     #[test]

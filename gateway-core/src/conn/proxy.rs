@@ -26,8 +26,12 @@ use tower_service::Service;
 
 use super::prefixed::Prefixed;
 use crate::plan::ProxyProtocol;
-use crate::proxy_protocol::{Addresses, DEFAULT_LIMIT, Error, Invalid, Tlvs, decode};
+use crate::proxy_protocol::{Addresses, Error, Invalid, Tlvs, decode};
 
+/// Bytes after the fixed part of version 2: all that its length can say. A head of HTTP may be as long.
+const LIMIT: u16 = u16::MAX;
+/// Room made for more of a header: what its length promises is not believed before it comes.
+const MORE: usize = 4096;
 /// Bytes for the first read: room for nearly every header, and for what follows at once.
 const FIRST_READ: usize = 512;
 
@@ -87,7 +91,7 @@ impl ProxyError {
     }
 }
 
-/// Reads the header from `io`, with at most [`DEFAULT_LIMIT`] bytes after the fixed part of version 2.
+/// Reads the header from `io`, of any length. What was not sent takes no memory.
 /// If `mode` says that it is optional, bytes that fit neither signature are left to the client.
 ///
 /// # Errors
@@ -113,10 +117,10 @@ async fn read_untimed<Io: AsyncRead + Unpin>(
         if io.read_buf(&mut bytes).await? == 0 {
             return Err(ProxyError::Closed);
         }
-        let (len, addresses) = match decode(&bytes, DEFAULT_LIMIT) {
+        let (len, addresses) = match decode(&bytes, LIMIT) {
             Ok(decoded) => (decoded.len, decoded.header.addresses()),
             Err(Error::Incomplete { needed }) => {
-                bytes.reserve(needed);
+                bytes.reserve(needed.min(MORE));
                 continue;
             }
             Err(Error::Absent) if mode.optional => (0, None),

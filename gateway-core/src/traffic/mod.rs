@@ -7,6 +7,44 @@
 //! Forwarder::pick ──> Picked::filters ──> Picked::forward ──> Forwarded
 //!   by weight           by the caller       attempts: balance ──> upstream
 //! ```
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use towergate_core::Body;
+//! use towergate_core::error::Error;
+//! use towergate_core::observer::Observer;
+//! use towergate_core::plan::{Destination, Traffic, WeightedBackend};
+//! use towergate_core::snapshot::Live;
+//! use towergate_core::traffic::{ForwardContext, Forwarder};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! let backends = [WeightedBackend {
+//!     weight: 1,
+//!     filters: Vec::new(),
+//!     destination: Destination::Invalid,
+//! }];
+//! let provider = towergate_tls::default_provider();
+//! let traffic = Arc::new(Traffic::default());
+//! let forwarder = Forwarder::new("a rule", traffic, &backends, &Live::default(), &provider);
+//! let observer: Arc<dyn Observer> = Arc::new(());
+//! let context = ForwardContext {
+//!     client: "192.0.2.1".parse().unwrap(),
+//!     observer: &observer,
+//!     envoy_headers: false,
+//!     preserve_header_case: false,
+//!     upgrade: None,
+//! };
+//!
+//! let failure = forwarder
+//!     .forward(&context, http::Request::new(Body::Empty))
+//!     .await
+//!     .unwrap_err();
+//!
+//! assert!(matches!(failure.error, Error::InvalidBackend));
+//! assert_eq!(failure.error.answer().status, 500);
+//! # });
+//! ```
 
 pub mod breaker;
 
@@ -15,9 +53,12 @@ mod deadline;
 mod forward;
 mod replay;
 mod retry;
+mod service;
 #[cfg(test)]
 mod tests;
 
 pub use forward::{Failure, ForwardContext, Forwarded, Forwarder, Picked, Tunnel};
+
+pub use service::ForwardService;
 
 pub(crate) use replay::ReplayBody;

@@ -121,14 +121,12 @@ impl ResponseBody {
         if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(&mut asleep) {
             return Poll::Ready(frame);
         }
-        let ended = connection.poll_read(cx).is_ready();
-        let frame = Pin::new(&mut self.incoming).poll_frame(&mut asleep);
-        if ended && frame.is_pending() {
+        if connection.poll_read(cx).is_ready() {
             // Without its connection the body ends, well or in an error.
             self.held = None;
             return Pin::new(&mut self.incoming).poll_frame(cx);
         }
-        frame
+        Pin::new(&mut self.incoming).poll_frame(&mut asleep)
     }
 }
 

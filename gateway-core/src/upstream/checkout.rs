@@ -6,7 +6,6 @@ use http::{Request, Version, response};
 use hyper::body::Incoming;
 
 use super::body::Held;
-use super::failure::classify;
 use super::http1::{Http1, Unanswered};
 use super::http2::Stream;
 use super::upload::StopUpload;
@@ -47,8 +46,8 @@ impl Checkout {
         let (response, held) = match self {
             Self::Http1(connection) if upgrade.is_some() => {
                 let (mut sender, driven) = connection.spawn(true);
-                let response = sender.send_request(request).await.map_err(classify);
-                (response.map_err(Unanswered::Sent), Held::Driven(driven))
+                let response = sender.try_send_request(request).await;
+                (response.map_err(Unanswered::from), Held::Driven(driven))
             }
             Self::Http1(connection) => match connection.exchange(request).await {
                 // The upload must go on while the client is slow to read the response.

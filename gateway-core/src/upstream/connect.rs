@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use towergate_tls::client::ClientTls;
@@ -46,10 +47,20 @@ pub(super) async fn connect(
     }
 }
 
+/// Silence before the first probe. Envoy sends none unless told so.
+const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
+/// Between probes.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
 async fn open(address: SocketAddr) -> io::Result<TcpStream> {
     let tcp = TcpStream::connect(address).await?;
     // Whole messages are written at once; waiting for more only adds delay.
     tcp.set_nodelay(true)?;
+    // A peer that vanished without a word is noticed, also while its connection is idle.
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_TIME)
+        .with_interval(KEEPALIVE_INTERVAL);
+    SockRef::from(&tcp).set_tcp_keepalive(&keepalive)?;
     Ok(tcp)
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
+use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -30,6 +30,8 @@ const MAX_HEAD: usize = 60 * 1024;
 pub(crate) struct Http1 {
     sender: http1::SendRequest<Upload>,
     driver: http1::Connection<TokioIo<Stream>, Upload>,
+    /// The driver has nothing more to do, and must not be polled.
+    ended: bool,
     meter: Meter,
     pub(super) local: Option<SocketAddr>,
     pub(super) keep_case: bool,
@@ -63,6 +65,15 @@ pub(crate) enum Unanswered {
     Unsent(Box<Request<Upload>>),
 }
 
+impl From<TrySendError<Request<Upload>>> for Unanswered {
+    fn from(mut error: TrySendError<Request<Upload>>) -> Self {
+        match error.take_message() {
+            Some(request) => Self::Unsent(Box::new(request)),
+            None => Self::Sent(classify(error.into_error())),
+        }
+    }
+}
+
 impl Http1 {
     /// Prepares a fresh stream; nothing is sent yet.
     pub(super) async fn handshake(
@@ -82,6 +93,7 @@ impl Http1 {
         Ok(Box::new(Self {
             sender,
             driver,
+            ended: false,
             meter,
             local,
             keep_case: to.keep_case,
@@ -104,7 +116,7 @@ impl Http1 {
     /// if this task should give way to others by now: bytes that nobody asked for must not be taken for
     /// the next response.
     pub(super) fn is_ready(&mut self) -> bool {
-        let idle = pin!(tokio::task::unconstrained(&mut self.driver));
+        let idle = pin!(tokio::task::unconstrained(poll_fn(|cx| self.poll_read(cx))));
         let mut cx = Context::from_waker(Waker::noop());
         idle.poll(&mut cx).is_pending() && self.sender.is_ready()
     }
@@ -120,35 +132,43 @@ impl Http1 {
         // and must not give way to others, or it would be missed.
         let answer = self.sender.try_send_request(request);
         let mut answer = pin!(tokio::task::unconstrained(answer));
-        let result = poll_fn(|cx| {
-            let ended = Pin::new(&mut self.driver).poll(cx).is_ready();
+        poll_fn(|cx| {
+            let ended = self.poll_read(cx).is_ready();
             match answer
                 .as_mut()
                 .poll(&mut Context::from_waker(Waker::noop()))
             {
-                Poll::Ready(result) => Poll::Ready(Some(result)),
-                Poll::Pending if ended || self.meter.bytes() > 2 * MAX_HEAD => Poll::Ready(None),
+                Poll::Ready(result) => Poll::Ready(result.map_err(Unanswered::from)),
+                Poll::Pending if ended => {
+                    Poll::Ready(Err(Unanswered::Sent(Error::Terminated(None))))
+                }
+                Poll::Pending if self.meter.bytes() > 2 * MAX_HEAD => {
+                    Poll::Ready(Err(Unanswered::Sent(Error::Protocol(None))))
+                }
                 Poll::Pending => Poll::Pending,
             }
         })
-        .await;
-        match result {
-            Some(Ok(response)) => Ok((response, self)),
-            Some(Err(mut error)) => Err(match error.take_message() {
-                Some(request) => Unanswered::Unsent(Box::new(request)),
-                None => Unanswered::Sent(match classify(error.into_error()) {
-                    // A part of a head is no HTTP.
-                    Error::Terminated(error) if self.meter.bytes() > 0 => Error::Protocol(error),
-                    error => error,
-                }),
-            }),
-            None => Err(Unanswered::Sent(Error::Protocol(None))),
-        }
+        .await
+        .map_err(|unanswered| match unanswered {
+            // A part of a head is no HTTP.
+            Unanswered::Sent(Error::Terminated(error)) if self.meter.bytes() > 0 => {
+                Unanswered::Sent(Error::Protocol(error))
+            }
+            other => other,
+        })
+        .map(|response| (response, self))
     }
 
-    /// Reads on. What the response's body gets must be looked at after each call.
+    /// Reads on, until the connection has ended. What the response's body gets must be looked at after
+    /// each call.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.driver).poll(cx).map(drop)
+        if !self.ended {
+            self.ended = Pin::new(&mut self.driver).poll(cx).is_ready();
+        }
+        match self.ended {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
     }
 
     /// Gives the connection a task of its own. The connection is closed when what is returned is

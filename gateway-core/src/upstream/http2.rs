@@ -97,6 +97,11 @@ impl Http2 {
         Some(Stream(self.clone()))
     }
 
+    /// Whose connection it is.
+    pub(super) fn breaker(&self) -> &Arc<Breaker> {
+        &self.breaker
+    }
+
     /// Requests under way.
     pub(super) fn streams(&self) -> u32 {
         self.streams.load(Ordering::Relaxed)
@@ -115,13 +120,7 @@ impl Stream {
         request: Request<Upload>,
     ) -> Result<Response<Incoming>, Unanswered> {
         let mut sender = self.0.sender.clone();
-        sender
-            .try_send_request(request)
-            .await
-            .map_err(|mut error| match error.take_message() {
-                Some(request) => Unanswered::Unsent(Box::new(request)),
-                None => Unanswered::Sent(classify(error.into_error())),
-            })
+        Ok(sender.try_send_request(request).await?)
     }
 }
 

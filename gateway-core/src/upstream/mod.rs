@@ -10,7 +10,34 @@
 //! A connection that serves an upgrade, or that still sends the request while the response comes, gets
 //! a task of its own. HTTP/2 connections are shared and have a task each.
 //!
-//! Each worker has idle connections of its own.
+//! Each worker has idle connections of its own. Rules that want the same [`Transport`] share a [`Pool`]:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use towergate_core::plan::{Backend, BackendId, BackendProtocol, Traffic};
+//! use towergate_core::snapshot::Live;
+//! use towergate_core::upstream::{Pool, Transport};
+//!
+//! let backend = Backend {
+//!     id: BackendId {
+//!         kind: "Service".to_owned(),
+//!         namespace: "default".to_owned(),
+//!         name: "web".to_owned(),
+//!         port: 80,
+//!     },
+//!     protocol: BackendProtocol::Http1,
+//!     tls: None,
+//! };
+//! let live = Live::default();
+//! let provider = towergate_tls::default_provider();
+//! let transport = Transport::new(&backend, &Traffic::default());
+//!
+//! let one = Pool::shared(&live, transport.clone(), &provider);
+//! let other = Pool::shared(&live, transport, &provider);
+//!
+//! assert!(Arc::ptr_eq(&one, &other));
+//! ```
 
 mod body;
 mod checkout;

@@ -127,6 +127,21 @@ async fn an_idle_connection_that_the_backend_closed_is_not_used() {
 }
 
 #[tokio::test]
+async fn a_request_that_may_have_arrived_is_not_sent_again() {
+    let backend =
+        Backend::start(vec![vec![super::backend::answer(200, "ok")], vec![raw("")]]).await;
+    let rig = Rig::new(Traffic::default(), &[backend.address]);
+    assert_eq!(rig.fetch().await.0, 200);
+
+    // The connection was idle, and the backend closes it instead of an answer.
+    let answer = rig.refusal(post("once")).await;
+
+    assert_eq!((answer.status.as_u16(), answer.flag), (503, "UC"));
+    assert_eq!(backend.seen().len(), 2);
+    assert_eq!(backend.accepts(), 1);
+}
+
+#[tokio::test]
 async fn bytes_after_a_response_poison_no_other() {
     let extra = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil";
     let backend = Backend::start(vec![vec![Step::Send(extra.into())]]).await;
