@@ -7,6 +7,7 @@ mod framing;
 pub mod hop_by_hop;
 pub mod host;
 mod layer;
+pub(crate) mod mended;
 pub mod path;
 pub mod rejected;
 pub mod sanitize;

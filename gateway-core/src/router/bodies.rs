@@ -42,7 +42,7 @@ pub(crate) struct Progress {
     complete: AtomicBool,
     /// What was dropped unread, until there is an answer.
     rest: Mutex<Option<Body>>,
-    answered: AtomicBool,
+    unwanted: AtomicBool,
 }
 
 impl Progress {
@@ -86,7 +86,7 @@ impl Progress {
 
     /// There is an answer: what is left of the request is not needed.
     pub(crate) fn drop_rest(&self) {
-        self.answered.store(true, Ordering::Relaxed);
+        self.unwanted.store(true, Ordering::Relaxed);
         if let Ok(mut rest) = self.rest.lock() {
             *rest = None;
         }
@@ -99,7 +99,8 @@ impl Progress {
                 let bytes = frame.data_ref().map_or(0, Bytes::len);
                 self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
             }
-            Some(Err(_)) => {}
+            // Nothing can be read after an error.
+            Some(Err(_)) => self.unwanted.store(true, Ordering::Relaxed),
             None => self.complete.store(true, Ordering::Relaxed),
         }
     }
@@ -183,7 +184,7 @@ impl Drop for RequestBody {
     /// Leaves what was not read where [`Progress::take_rest`] finds it.
     fn drop(&mut self) {
         if !self.progress.complete()
-            && !self.progress.answered.load(Ordering::Relaxed)
+            && !self.progress.unwanted.load(Ordering::Relaxed)
             && let Ok(mut rest) = self.progress.rest.lock()
         {
             *rest = Some(std::mem::take(&mut self.body));

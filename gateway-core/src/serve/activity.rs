@@ -4,13 +4,14 @@
 //! mostly in one task, so the atomics are never contended; nothing is ordered by them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::timers::Seen;
 use crate::conn::{Drain, Open};
+use crate::http::mended::Mended;
 
 /// A connection ends if more requests than these are reset before their answer within
 /// [`RESET_WINDOW`], and they are more than half of all: a busy proxy passes on the impatience of many.
@@ -36,6 +37,8 @@ pub(crate) struct Activity {
     last: AtomicBool,
     ended: AtomicBool,
     withheld: AtomicU16,
+    /// What is mended in the head under way; 0: nothing.
+    mended: AtomicU8,
     abused: AtomicBool,
     resets: AtomicU64,
     resets_since: AtomicU64,
@@ -72,6 +75,7 @@ impl Activity {
             last: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             withheld: AtomicU16::new(0),
+            mended: AtomicU8::new(0),
             abused: AtomicBool::new(false),
             resets: AtomicU64::new(0),
             resets_since: AtomicU64::new(0),
@@ -110,6 +114,27 @@ impl Activity {
             head_since: some(self.head_since.load(Relaxed)),
             blocked_since: some(self.blocked_since.load(Relaxed)),
         }
+    }
+
+    /// Whether the next bytes are those of a head, or of one after it.
+    pub(crate) fn is_at_head(&self) -> bool {
+        self.in_flight.load(Relaxed) == 0
+    }
+
+    /// The codec will mend the head that is being read.
+    pub(crate) fn note_mended(&self, mended: Mended) {
+        self.mended.store(mended as u8 + 1, Relaxed);
+    }
+
+    /// What the codec mended in the head that it has just read.
+    pub(crate) fn take_mended(&self) -> Option<Mended> {
+        let noted = self.mended.load(Relaxed);
+        if noted == 0 {
+            return None;
+        }
+        self.mended.store(0, Relaxed);
+        let all = [Mended::Fragment, Mended::BothFramings, Mended::SameLengths];
+        all.into_iter().find(|mended| *mended as u8 + 1 == noted)
     }
 
     /// `n` bytes came; 0: the client will send no more. `head`: outside a request they begin one.
@@ -180,7 +205,7 @@ impl Activity {
         self.ended.load(Relaxed)
     }
 
-    /// Whether a request is being read or answered.
+    /// Whether no request is being read or answered: the next bytes begin a head.
     pub(crate) fn is_idle(&self) -> bool {
         self.in_flight.load(Relaxed) == 0 && self.head_since.load(Relaxed) == 0
     }

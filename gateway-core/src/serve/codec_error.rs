@@ -156,7 +156,7 @@ pub(crate) fn reply(status: u16, error: &str, rest: &[u8], max_head: usize) -> R
         _ if error.contains("unexpected transfer-encoding") => LOW_VERSION,
         _ if error.contains("transfer-encoding") => UNKNOWN_CODING,
         _ if has_other_version(rest) => LOW_VERSION,
-        _ if has_bad_url(rest) => BAD_URL,
+        _ if error.contains("invalid URI") || has_bad_url(rest) => BAD_URL,
         _ if has_bad_characters(rest) => BAD_CHARACTERS,
         _ => BAD_REQUEST,
     }

@@ -17,6 +17,7 @@ mod activity;
 mod codec_error;
 mod http1;
 mod http2;
+mod mended;
 mod service;
 #[cfg(test)]
 mod tests;

@@ -32,7 +32,10 @@ impl<H: Handler> hyper::service::Service<Request<Incoming>> for Answering<H> {
     type Error = Infallible;
     type Future = Call<H::Future>;
 
-    fn call(&self, request: Request<Incoming>) -> Call<H::Future> {
+    fn call(&self, mut request: Request<Incoming>) -> Call<H::Future> {
+        if let Some(mended) = self.activity.take_mended() {
+            request.extensions_mut().insert(mended);
+        }
         let body = self.http1.then(|| request.body().size_hint().exact());
         let exchange = Exchange::begin(&self.activity, body.flatten());
         let connect = *request.method() == Method::CONNECT;

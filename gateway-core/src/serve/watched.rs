@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
 use super::codec_error;
+use super::mended::HeadScan;
 
 /// Notes what is read and written; keeps back the error answers that hyper writes by itself.
 #[derive(Debug)]
@@ -16,6 +17,7 @@ pub(crate) struct Watched<Io> {
     io: Io,
     activity: Arc<Activity>,
     http1: bool,
+    scan: HeadScan,
 }
 
 impl<Io> Watched<Io> {
@@ -25,12 +27,26 @@ impl<Io> Watched<Io> {
             io,
             activity,
             http1,
+            scan: HeadScan::default(),
         }
     }
 
     /// Gives back what was watched.
     pub(crate) fn into_inner(self) -> Io {
         self.io
+    }
+
+    /// Looks at bytes that came for what hyper does not tell. To be called before they are noted.
+    fn look(&mut self, bytes: &[u8]) {
+        if !self.http1 || !self.activity.is_at_head() {
+            return;
+        }
+        if self.activity.is_idle() {
+            self.scan = HeadScan::default();
+        }
+        if let Some(mended) = self.scan.look(bytes) {
+            self.activity.note_mended(mended);
+        }
     }
 
     /// The status of an error answer of hyper's own, if that is what `bytes` are.
@@ -52,6 +68,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Watched<Io> {
         let this = self.get_mut();
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+        this.look(&buf.filled()[before..]);
         this.activity
             .note_read(buf.filled().len() - before, this.http1);
         Poll::Ready(Ok(()))

@@ -26,7 +26,8 @@
 //! Some requests hyper refuses before this sees them, with 400 and the end of the connection: other
 //! versions, malformed fields and lengths, a `<`, `>` or backtick in the target. Some it mends: it cuts
 //! off a fragment, joins equal lengths, and reads a body with both framings as chunked and ends the
-//! connection afterwards.
+//! connection afterwards. Where the gateway itself serves, most of these are refused (see
+//! `serve::mended`).
 
 mod fields;
 mod target;
@@ -37,6 +38,7 @@ use super::client_ip::ClientIpRule;
 use super::framing::{self, BadCoding, BadLength};
 use super::hop_by_hop::{self, BadNomination};
 use super::host::Authority;
+use super::mended;
 use super::rejected::Rejected;
 use super::upgrade::Upgrade;
 use crate::plan::ListenerSettings;
@@ -84,6 +86,7 @@ fn clean(
     tls: bool,
 ) -> Result<Sanitized, Rejected> {
     let version = head.version;
+    mended::check(head)?;
     fields::check_fields(&mut head.headers, version, settings.headers.underscores)?;
     check_method(head)?;
     check_framing(&mut head.headers)?;
