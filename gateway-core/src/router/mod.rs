@@ -23,6 +23,8 @@ mod bodies;
 mod exchange;
 mod reply;
 mod step;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use std::pin::Pin;
