@@ -156,7 +156,9 @@ pub(crate) fn reply(status: u16, error: &str, rest: &[u8], max_head: usize) -> R
         _ if error.contains("unexpected transfer-encoding") => LOW_VERSION,
         _ if error.contains("transfer-encoding") => UNKNOWN_CODING,
         _ if has_other_version(rest) => LOW_VERSION,
-        _ if error.contains("invalid URI") || has_bad_url(rest) => BAD_URL,
+        // The head was consumed: it is well-formed, but for the meaning of the target.
+        _ if error.contains("invalid URI") && rest.is_empty() => BAD_URL,
+        _ if has_bad_url(rest) => BAD_URL,
         _ if has_bad_characters(rest) => BAD_CHARACTERS,
         _ => BAD_REQUEST,
     }
@@ -255,6 +257,8 @@ mod tests {
         for (head, details) in table {
             assert_eq!(reply(400, "", head, 1000).details, details, "{head:?}");
         }
+        let consumed = reply(400, "invalid URI", b"", 1000);
+        assert_eq!(consumed.details, "http1.invalid_url");
     }
 
     #[test]
