@@ -79,7 +79,13 @@ const MALFORMED: &[(&[u8], &str, &str, &str)] = &[
         b"GET / HTTP/1.1\r\nX-A: a\x01b\r\n\r\n",
         "400 Bad Request",
         "Bad Request",
-        "http1.codec_error",
+        "http1.invalid_characters",
+    ),
+    (
+        b"GET http:// HTTP/1.1\r\nHost: a\r\n\r\n",
+        "400 Bad Request",
+        "Bad Request",
+        "http1.invalid_url",
     ),
     (
         b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
