@@ -36,6 +36,7 @@
 //!     connections: Default::default(),
 //! };
 //! let config = PortConfig {
+//!     slot: 0,
 //!     port: socket.local_addr()?.port(),
 //!     tcp: Default::default(),
 //!     transport: Transport::Plain(Arc::new(listener)),

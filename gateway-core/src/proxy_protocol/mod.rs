@@ -34,7 +34,7 @@
 //! | v1 blank before CRLF | accepted | invalid | section 2.1: exactly one blank between fields, none after |
 //! | v2 wrong CRC32c | accepted | invalid | section 2.2.3: a mismatch is an invalid header |
 //! | v2 CRC32c not of 4 bytes, or twice; unique id above 128 bytes; broken SSL fields | accepted | invalid | section 2.2: these lengths are the format |
-//! | v2 `len` above 4096 | accepted | invalid | an unknown sender must not make us hold 64 KiB; the limit is a parameter |
+//! | v2 `len` above the caller's limit | accepted | invalid | who decodes may not want to hold 64 KiB; the gateway takes all, as its memory grows only with what was sent |
 //! | v2 IPv4-mapped addresses | kept as IPv6 | IPv4 | else rules for IPv4 networks would not see them |
 //!
 //! And where the specification leaves a choice, Envoy's is taken: `PROXY` with an unspecified family

@@ -168,6 +168,34 @@ async fn a_malformed_request_after_a_good_one_is_answered_like_the_first() {
 }
 
 #[tokio::test]
+async fn the_handler_is_told_what_was_mended_in_a_request_and_only_in_that() {
+    let rig = Rig::plain(|_| {}).await;
+    let mut client = rig.connect().await;
+    let table = [
+        ("GET /mended HTTP/1.1\r\nHost: a\r\n\r\n", "none"),
+        (
+            "GET /mended#a-fragment-beyond-the-first-bytes HTTP/1.1\r\nHost: a\r\n\r\n",
+            "some(fragment)",
+        ),
+        (
+            "POST /mended HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx",
+            "some(samelengths)",
+        ),
+        (
+            "GET /mended HTTP/1.1\r\nHost: a\r\nReferer: /#x\r\n\r\n",
+            "none",
+        ),
+    ];
+
+    for (request, expected) in table {
+        client.send(request).await;
+        let (_, body) = client.answer().await;
+
+        assert_eq!(body.to_ascii_lowercase(), expected, "{request}");
+    }
+}
+
+#[tokio::test]
 async fn answers_of_the_handler_are_never_taken_for_the_codecs() {
     let rig = Rig::plain(|_| {}).await;
     let mut client = rig.connect().await;

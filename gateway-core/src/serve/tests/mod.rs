@@ -71,6 +71,10 @@ async fn answer(conn: &ConnInfo, request: Request<Incoming>) -> Response<Body> {
         "/big" => Response::new(bytes::Bytes::from(vec![b'x'; 64 << 20]).into()),
         "/endless" => Response::new(Body::new(Endless)),
         "/peer" => Response::new(conn.peer.to_string().into()),
+        "/mended" => {
+            let mended = request.extensions().get::<crate::http::mended::Mended>();
+            Response::new(format!("{mended:?}").into())
+        }
         "/tls" => Response::new(format!("{:?}", conn.tls).into()),
         "/upgrade" => upgrade(request),
         "/tunnel" => tunnel(request).await,
