@@ -18,7 +18,9 @@
 //!
 //! Whoever answers, the answer passes step 13's late edits and the access log.
 
+mod arrival;
 mod exchange;
+pub mod layer;
 mod reply;
 mod step;
 mod timers;
@@ -26,12 +28,12 @@ mod timers;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderValue, Request, Response, StatusCode, Version, request};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
 
+use arrival::Arrival;
 use exchange::Exchange;
-use step::{Arrived, Step};
 
 use crate::access_log::AccessLog;
 use crate::conn::{ConnInfo, Drain};
@@ -81,52 +83,15 @@ impl Handler for Router {
 async fn respond(
     shared: Arc<Shared>,
     conn: Arc<ConnInfo>,
-    mut request: Request<Body>,
+    request: Request<Body>,
 ) -> Response<Body> {
     let snapshot = shared.handle.current();
-    let asks_upgrade = request.headers().contains_key(UPGRADE);
-    let connection = asks_upgrade.then(|| hyper::upgrade::on(&mut request));
     let (head, body) = request.into_parts();
-    let grpc = reply::is_grpc(&head.headers);
     let Some(port) = snapshot.ports.get(conn.slot).and_then(Option::as_ref) else {
         // The port is gone; the connection drains.
-        return reply::reply(&Error::NoRoute.answer(), grpc);
+        return reply::reply(&Error::NoRoute.answer(), reply::is_grpc(&head.headers));
     };
-    let listener = chosen_listener(port, &conn, &head);
-    let version = head.version;
-    let mut exchange = Exchange::new(&shared, &listener.id, &conn, &head);
-    let body = exchange.count_request(body);
-
-    let step = Step {
-        shared: &shared,
-        conn: &conn,
-        port,
-        listener,
-    };
-    let mut edits = ResponseEdits::new();
-    let arrived = Arrived {
-        head,
-        body,
-        connection,
-    };
-    let mut response = match step.answer(arrived, &mut exchange, &mut edits).await {
-        Ok(response) => response,
-        Err(refusal) => {
-            let mut response = refusal.into_response(grpc, &mut exchange);
-            if !exchange.request_complete() && version < Version::HTTP_2 {
-                // What is left of the request would have to be read to keep the connection.
-                response
-                    .headers_mut()
-                    .insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            response
-        }
-    };
-    for (name, value) in edits {
-        response.headers_mut().append(name, value);
-    }
-    listener.settings.headers.late.apply(response.headers_mut());
-    exchange.finish(response)
+    Arrival::new(&shared, &conn, port, head).answer(body).await
 }
 
 /// The listener that TLS chose; on a plain port the one that takes the host, else the first.

@@ -27,44 +27,67 @@ pub(super) struct Step<'a> {
     pub(super) listener: &'a ListenerSnapshot,
 }
 
-/// A request with its body and, if the client wants to switch protocols, its connection.
-pub(super) struct Arrived {
-    pub(super) head: request::Parts,
-    pub(super) body: Body,
-    pub(super) connection: Option<OnUpgrade>,
+/// A request whose head is clean.
+pub(super) struct Clean {
+    pub(super) asked: Sanitized,
+    client: ClientIp,
 }
 
-impl Step<'_> {
-    /// Takes a request from its arrival to its answer. `edits` gets what guards add to the response,
-    /// whoever gives it.
+/// A request that a rule takes.
+pub(super) struct Taken<'a> {
+    pub(super) clean: Clean,
+    pub(super) found: Found<'a, Target>,
+}
+
+impl<'a> Step<'a> {
+    /// Steps 2 to 5.
+    pub(super) fn clean(
+        &self,
+        head: &mut request::Parts,
+        exchange: &mut Exchange,
+    ) -> Result<Clean, Refusal> {
+        let settings = &self.listener.settings;
+        let asked = sanitize::request(head, settings, self.conn.tls.is_some())?;
+        settings.headers.early.apply(&mut head.headers);
+        let client = self.find_client(head, exchange)?;
+        self.health_check(head)?;
+        Ok(Clean { asked, client })
+    }
+
+    /// Steps 6 and 7.
+    pub(super) fn find(
+        &self,
+        head: &request::Parts,
+        clean: &Clean,
+        exchange: &mut Exchange,
+    ) -> Result<Found<'a, Target>, Refusal> {
+        let host = clean.asked.authority.host();
+        self.check_authority(host)?;
+        self.find_rule(head, host, exchange)
+    }
+
+    /// Steps 8 to 13. `edits` gets what guards add to the response, whoever gives it.
     pub(super) async fn answer(
         &self,
-        arrived: Arrived,
+        taken: &Taken<'_>,
+        request: Request<Body>,
+        connection: Option<OnUpgrade>,
         exchange: &mut Exchange,
         edits: &mut ResponseEdits,
     ) -> Result<Response<Body>, Refusal> {
-        let Arrived {
-            mut head,
-            body,
-            connection,
-        } = arrived;
-        let settings = &self.listener.settings;
-        let asked = sanitize::request(&mut head, settings, self.conn.tls.is_some())?;
-        settings.headers.early.apply(&mut head.headers);
-        let client = self.find_client(&mut head, exchange)?;
-        self.health_check(&head)?;
-        self.check_authority(asked.authority.host())?;
-        let found = self.find_rule(&head, asked.authority.host(), exchange)?;
+        let (mut head, body) = request.into_parts();
+        let Taken { clean, found } = taken;
+        let asked = &clean.asked;
         for guard in &found.payload.rule.guards {
             edits.extend(guard.check(&mut head)?);
         }
-        self.redirect(&found, &head, &asked)?;
-        let upgrade = check_upgrade(&found, &asked)?;
-        self.edit(&found, &mut head, &asked)?;
+        self.redirect(found, &head, asked)?;
+        let upgrade = check_upgrade(found, asked)?;
+        self.edit(found, &mut head, asked)?;
         exchange.note_forwarded(&head);
         let request = Request::from_parts(head, body);
         let switch = upgrade.zip(connection);
-        self.forward(&found, request, switch, client, exchange)
+        self.forward(found, request, switch, clean.client, exchange)
             .await
     }
 
@@ -118,7 +141,7 @@ impl Step<'_> {
         head: &request::Parts,
         host: &str,
         exchange: &mut Exchange,
-    ) -> Result<Found<'_, Target>, Refusal> {
+    ) -> Result<Found<'a, Target>, Refusal> {
         let query = Query {
             host,
             path: head.uri.path(),
