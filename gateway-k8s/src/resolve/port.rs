@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use towergate_tls::NamePattern;
 
-use super::gateway::Gateways;
+use super::gateway::{Gateways, ListenerState};
 use super::report::{Report, Subject};
 use super::world::World;
 
@@ -16,7 +16,6 @@ use super::world::World;
 #[derive(Debug)]
 struct Claim {
     https: bool,
-    /// The Gateway's port that is bound here, by Gateway.
     hostnames: HashSet<NamePattern>,
 }
 
@@ -24,6 +23,35 @@ struct Claim {
 pub(super) fn bound(world: &World<'_>, port: i32) -> u16 {
     let port = u16::try_from(port).unwrap_or_default();
     world.scope.ports.get(&port).copied().unwrap_or(port)
+}
+
+const HELP: &str =
+    "Give each Gateway addresses of its own to bind, or its listeners host names of their own.";
+
+/// States that a listener does not have its socket.
+fn lose(
+    listener: &mut ListenerState<'_>,
+    reason: &'static str,
+    port: u16,
+    tell: impl FnOnce(String),
+) {
+    let what = match reason {
+        "HostnameConflict" => "this host name",
+        _ => "another protocol",
+    };
+    let message = format!(
+        "Another Gateway, or another port that is bound as the same, has {what} of port {port} on these addresses."
+    );
+    listener
+        .conditions
+        .set("Conflicted", true, reason, &*message);
+    listener
+        .conditions
+        .set("Accepted", false, "PortUnavailable", &*message);
+    listener
+        .conditions
+        .set("Programmed", false, "Invalid", &*message);
+    tell(message);
 }
 
 /// Gives each socket to the first listener of each host name. The others are not programmed.
@@ -54,30 +82,10 @@ pub(super) fn claim(world: &World<'_>, gateways: &mut Gateways<'_>, report: &mut
                     continue;
                 }
             };
-            let message = format!(
-                "Another Gateway, or another port that is bound as the same, has {} of port {port} on these addresses.",
-                if reason == "HostnameConflict" {
-                    "this host name"
-                } else {
-                    "another protocol"
-                },
-            );
-            listener
-                .conditions
-                .set("Conflicted", true, reason, &*message);
-            listener
-                .conditions
-                .set("Accepted", false, "PortUnavailable", &*message);
-            listener
-                .conditions
-                .set("Programmed", false, "Invalid", &*message);
-            report.error(
-                "port-taken",
-                &subject,
-                format!("spec.listeners[{at}].port"),
-                message,
-                "Give each Gateway addresses of its own to bind, or its listeners host names of their own.",
-            );
+            lose(listener, reason, port, |message| {
+                let field = format!("spec.listeners[{at}].port");
+                report.error("port-taken", &subject, field, message, HELP);
+            });
         }
     }
 }

@@ -21,6 +21,8 @@ pub(super) use listener::{Allowed, ListenerState};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
+use towergate_tls::NamePattern;
+
 use super::report::{Report, Subject};
 use super::world::{World, by_age};
 use crate::api::gateway::GatewaySpec;
@@ -88,8 +90,25 @@ impl<'a> GatewayState<'a> {
             listener.finish();
         }
         overlap::check(&mut state.listeners);
+        state.meet_neighbours();
         report_listeners(&state, report, &subject);
         state
+    }
+
+    /// Tells each listener which host names of its port are another's own.
+    fn meet_neighbours(&mut self) {
+        let named = self.listeners.iter().enumerate();
+        let named = named.filter(|(_, listener)| listener.hostname != NamePattern::Any);
+        let names: Vec<(usize, i32, NamePattern)> = named
+            .map(|(at, listener)| (at, listener.spec.port, listener.hostname.clone()))
+            .collect();
+        for (at, listener) in self.listeners.iter_mut().enumerate() {
+            let port = listener.spec.port;
+            let others = names
+                .iter()
+                .filter(|(other, of, _)| *other != at && *of == port);
+            listener.neighbours = others.map(|(.., name)| name.clone()).collect();
+        }
     }
 
     /// Its status, once its routes are attached.

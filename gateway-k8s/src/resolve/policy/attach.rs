@@ -342,11 +342,15 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
     }
 
     fn state_overridden_rules(&mut self, at: usize, route: usize, ancestors: &[ParentReference]) {
-        let places = self.attached.places.keys();
-        let mut rules: Vec<_> = places
-            .filter_map(|place| match place {
-                Target::Rule(of, name) if *of == route => Some(name.as_str()),
-                _ => None,
+        let names = self.places.routes[route]
+            .route
+            .rule_names()
+            .into_iter()
+            .flatten();
+        let mut rules: Vec<_> = names
+            .filter(|name| {
+                let place = Target::Rule(route, (*name).to_owned());
+                self.attached.places.contains_key(&place)
             })
             .collect();
         rules.sort_unstable();
