@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderValue, Request, Response, Version, request};
+use http::{HeaderMap, HeaderValue, Request, Response, Version, request};
 use hyper::upgrade::OnUpgrade;
 
 use super::exchange::Exchange;
 use super::step::{Step, Taken};
-use super::{Refusal, Shared, chosen_listener, reply};
+use super::{Refusal, Shared, listener_of, reply};
 use crate::conn::ConnInfo;
 use crate::http::Sanitized;
 use crate::policy::ResponseEdits;
@@ -25,6 +25,8 @@ pub(super) struct Arrival<'a> {
     /// The client's connection, if it wants to switch protocols.
     connection: Option<OnUpgrade>,
     grpc: bool,
+    /// The client, of HTTP/1.0, cannot use its connection again.
+    last: bool,
     exchange: Exchange,
     sought: Sought<'a>,
 }
@@ -35,6 +37,8 @@ enum Sought<'a> {
     Taken(Taken<'a>),
     /// It is clean, and no rule takes it.
     Unrouted(Sanitized),
+    /// It asks how the listener is.
+    HealthCheck(Sanitized),
     /// It is answered without a rule.
     Refused(Refusal),
 }
@@ -53,7 +57,8 @@ impl<'a> Arrival<'a> {
             .then(|| head.extensions.remove())
             .flatten();
         let grpc = reply::is_grpc(&head.headers);
-        let listener = chosen_listener(port, conn, &head);
+        let last = head.version < Version::HTTP_11 && !asks_keep_alive(&head.headers);
+        let listener = listener_of(port, conn, Some(&head));
         let mut exchange = Exchange::new(shared, &listener.id, conn, &head);
         let step = Step {
             shared,
@@ -67,6 +72,7 @@ impl<'a> Arrival<'a> {
             head,
             connection,
             grpc,
+            last,
             exchange,
             sought,
         }
@@ -101,11 +107,13 @@ impl<'a> Arrival<'a> {
             head,
             connection,
             grpc,
+            last,
             mut exchange,
             sought,
         } = self;
+        let settings = &step.listener.settings;
         let version = head.version;
-        let body = exchange.count_request(body);
+        let body = exchange.count_request(body, settings);
         let mut edits = ResponseEdits::new();
         let answer = match sought {
             Sought::Taken(taken) => {
@@ -113,26 +121,41 @@ impl<'a> Arrival<'a> {
                 step.answer(&taken, request, connection, &mut exchange, &mut edits)
                     .await
             }
-            Sought::Unrouted(_) => Err(Error::NoRoute.into()),
-            Sought::Refused(refusal) => Err(refusal),
-        };
-        let mut response = answer.unwrap_or_else(|refusal| {
-            let mut response = refusal.into_response(grpc, &mut exchange);
-            if !exchange.request_complete() && version < Version::HTTP_2 {
-                // What is left of the request would have to be read to keep the connection.
-                response
-                    .headers_mut()
-                    .insert(CONNECTION, HeaderValue::from_static("close"));
+            Sought::HealthCheck(asked) => {
+                drop(body);
+                Err(step.health(&asked, &exchange).await)
             }
-            response
-        });
+            Sought::Unrouted(_) => {
+                drop(body);
+                Err(Error::NoRoute.into())
+            }
+            Sought::Refused(refusal) => {
+                drop(body);
+                Err(refusal)
+            }
+        };
+        // What is left of a refused request would have to be read to keep the connection.
+        let unread = answer.is_err() && version < Version::HTTP_2 && !exchange.request_complete();
+        let mut response =
+            answer.unwrap_or_else(|refusal| refusal.into_response(grpc, &mut exchange));
         for (name, value) in edits {
             response.headers_mut().append(name, value);
         }
-        let late = &step.listener.settings.headers.late;
-        late.apply(response.headers_mut());
-        exchange.finish(response)
+        settings.headers.late.apply(response.headers_mut());
+        if last || unread {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
+        exchange.finish(response, settings)
     }
+}
+
+/// Whether a client that speaks HTTP/1.0 can use the connection again (RFC 9112, appendix C.2.2).
+fn asks_keep_alive(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(CONNECTION).iter();
+    lines
+        .flat_map(|line| line.as_bytes().split(|b| *b == b','))
+        .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"keep-alive"))
 }
 
 fn seek<'a>(step: &Step<'a>, head: &mut request::Parts, exchange: &mut Exchange) -> Sought<'a> {
@@ -140,6 +163,9 @@ fn seek<'a>(step: &Step<'a>, head: &mut request::Parts, exchange: &mut Exchange)
         Ok(clean) => clean,
         Err(refusal) => return Sought::Refused(refusal),
     };
+    if step.is_health_check(head) {
+        return Sought::HealthCheck(clean.asked);
+    }
     match step.find(head, &clean, exchange) {
         Ok(found) => Sought::Taken(Taken { clean, found }),
         Err(Refusal::Error(Error::NoRoute)) => Sought::Unrouted(clean.asked),

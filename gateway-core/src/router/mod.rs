@@ -12,13 +12,15 @@
 //! | 8 | guards: policies see the request before any filter changes it | as they say |
 //! | 9 | redirect | 3xx |
 //! | 10 | upgrade allowed by the rule | 403 |
-//! | 11 | request edits, rewrite | |
+//! | 11 | backend by weight; request edits, the backendRef's before the rule's; rewrite | 500 |
 //! | 12 | forward: deadline, retries, breaker, balancing, connection | 5xx |
 //! | 13 | back: response edits in reverse, then the listener's late edits | |
 //!
-//! Whoever answers, the answer passes step 13's late edits and the access log.
+//! Whoever answers, the answer passes step 13's late edits and the access log. So do the codec's answers
+//! to what is no request ([`Handler::refuse`]).
 
 mod arrival;
+mod bodies;
 mod exchange;
 pub mod layer;
 mod reply;
@@ -29,7 +31,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, StatusCode, request};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
 
 use arrival::Arrival;
@@ -41,9 +43,11 @@ use crate::error::Answer;
 use crate::http::{Authority, Rejected};
 use crate::observer::Observer;
 use crate::policy::{Rejection, ResponseEdits};
-use crate::serve::Handler;
+use crate::serve::{self, Handler};
 use crate::snapshot::{ListenerSnapshot, PortSnapshot, SnapshotHandle};
 use crate::{Body, Error};
+
+const HEALTHCHECKED: HeaderName = HeaderName::from_static("x-envoy-upstream-healthchecked-cluster");
 
 /// Answers requests by the current snapshot.
 #[derive(Clone)]
@@ -77,6 +81,20 @@ impl Handler for Router {
             request.map(Body::from),
         ))
     }
+
+    fn refuse(&self, conn: &Arc<ConnInfo>, refusal: &mut serve::Refusal) {
+        let snapshot = self.shared.handle.current();
+        let Some(port) = snapshot.ports.get(conn.slot).and_then(Option::as_ref) else {
+            return;
+        };
+        // Without a head there is no host: a plain port's first listener stands for all.
+        let listener = listener_of(port, conn, None);
+        let late = &listener.settings.headers.late;
+        late.apply(&mut refusal.headers);
+        if !refusal.begun {
+            Exchange::refused(&self.shared, &listener.id, conn, refusal);
+        }
+    }
 }
 
 /// Answers one request, whatever happens.
@@ -95,16 +113,18 @@ async fn respond(
 }
 
 /// The listener that TLS chose; on a plain port the one that takes the host, else the first.
-fn chosen_listener<'a>(
+fn listener_of<'a>(
     port: &'a PortSnapshot,
     conn: &ConnInfo,
-    head: &request::Parts,
+    head: Option<&request::Parts>,
 ) -> &'a ListenerSnapshot {
     let by_name = |name: &str| port.by_host.find(name).copied();
     let index = match &conn.tls {
         Some(tls) => by_name(tls.server_name.as_deref().unwrap_or_default()),
         None if port.listeners.len() == 1 => Some(0),
-        None => host_of(head).and_then(|authority| by_name(authority.host())),
+        None => head
+            .and_then(host_of)
+            .and_then(|authority| by_name(authority.host())),
     };
     &port.listeners[index.unwrap_or(0)]
 }
@@ -131,8 +151,8 @@ enum Refusal {
     Rejected(Rejected),
     /// A policy says no.
     Rejection(Rejection),
-    /// The path answers itself: redirects, health checks.
-    Response(Box<Response<Body>>),
+    /// The path answers itself: redirects, health checks. With Envoy's response code details.
+    Response(Box<Response<Body>>, &'static str),
 }
 
 impl From<Error> for Refusal {
@@ -154,17 +174,23 @@ impl From<Rejection> for Refusal {
 }
 
 impl Refusal {
-    /// The answer to a health check of the listener.
-    fn health(status: StatusCode) -> Self {
+    /// The answer to a health check of the listener, which names its Gateway as Envoy names its cluster.
+    fn health(leaving: bool, gateway: &str) -> Self {
         let mut response = Response::new(Body::Empty);
-        *response.status_mut() = status;
-        Self::Response(Box::new(response))
+        if let Ok(gateway) = HeaderValue::from_str(gateway) {
+            response.headers_mut().insert(HEALTHCHECKED, gateway);
+        }
+        if !leaving {
+            return Self::Response(Box::new(response), "health_check_ok");
+        }
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        Self::Response(Box::new(response), "health_check_failed")
     }
 
     fn into_response(self, grpc: bool, exchange: &mut Exchange) -> Response<Body> {
         let (answer, headers) = match self {
-            Self::Response(response) => {
-                exchange.entry.details = "direct_response".into();
+            Self::Response(response, details) => {
+                exchange.entry.details = details.into();
                 return *response;
             }
             Self::Rejected(rejected) if rejected.location.is_some() && !grpc => {
@@ -177,7 +203,14 @@ impl Refusal {
                     .then(|| (CONNECTION, HeaderValue::from_static("close")));
                 (rejected.answer(), close.into_iter().collect())
             }
-            Self::Error(error) => (error.answer(), ResponseEdits::new()),
+            Self::Error(error) => {
+                if let Error::RequestBody(cause) = &error
+                    && bodies::ended_early(&**cause)
+                {
+                    exchange.note_left();
+                }
+                (error.answer(), ResponseEdits::new())
+            }
             Self::Rejection(no) => {
                 let answer = Answer {
                     status: no.status,
@@ -192,8 +225,10 @@ impl Refusal {
         for (name, value) in headers {
             response.headers_mut().append(name, value);
         }
-        exchange.entry.flags = answer.flag.into();
-        exchange.entry.details = answer.details;
+        if !exchange.has_left() {
+            exchange.entry.flags = answer.flag.into();
+            exchange.entry.details = answer.details;
+        }
         response
     }
 }

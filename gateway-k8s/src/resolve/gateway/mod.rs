@@ -18,7 +18,7 @@ mod unsupported;
 pub(super) use class::{class_statuses, is_ours};
 pub(super) use listener::{Allowed, ListenerState};
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use towergate_tls::NamePattern;
@@ -84,6 +84,7 @@ impl<'a> GatewayState<'a> {
             .iter()
             .map(|spec| ListenerState::check(world, object, spec))
             .collect();
+        state.check_names();
         conflict::check(&mut state.listeners);
         for listener in &mut state.listeners {
             unsupported::check_listener(object, listener);
@@ -93,6 +94,16 @@ impl<'a> GatewayState<'a> {
         state.meet_neighbours();
         report_listeners(&state, report, &subject);
         state
+    }
+
+    /// Routes and policies find listeners by name, so of two with the same name the first counts.
+    fn check_names(&mut self) {
+        let mut names = HashSet::new();
+        for listener in &mut self.listeners {
+            if !names.insert(listener.spec.name.as_str()) {
+                listener.refuse("Another listener of the Gateway has the same name.");
+            }
+        }
     }
 
     /// Tells each listener which host names of its port are another's own.

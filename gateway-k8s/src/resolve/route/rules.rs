@@ -131,6 +131,13 @@ fn grpc_parts(rule: &GrpcRouteRule) -> Parts {
     }
 }
 
+/// A clause as a sentence.
+fn sentence(clause: &str) -> String {
+    let mut letters = clause.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    format!("{}{}.", first.unwrap_or_default(), letters.as_str())
+}
+
 struct Resolver<'r, 'a, 'w> {
     world: &'r World<'w>,
     backends: &'r mut Backends<'a>,
@@ -173,7 +180,7 @@ impl Resolver<'_, '_, '_> {
             "EndpointsNotFound" => "no-endpoints",
             _ => "rule-invalid",
         };
-        let text = format!("{message}.");
+        let text = sentence(&message);
         if condition == "BackendsAvailable" {
             self.report
                 .warn(code, &self.route.subject(), place, &*text, "");
