@@ -35,6 +35,11 @@ use towergate_tls::NamePattern;
 /// When a client has waited so long, nothing more will come.
 pub const QUIET: Duration = Duration::from_millis(200);
 
+/// The length of the body of `/big`.
+pub const BIG: usize = 4 << 20;
+/// What it consists of.
+const PIECE: [u8; 16 << 10] = [b'x'; 16 << 10];
+
 /// The gateway and its backend.
 pub struct Lab {
     gateway: Gateway,
@@ -129,6 +134,11 @@ impl Lab {
         }
     }
 
+    /// How many requests the backend has seen since the last [`Self::talk`].
+    pub fn forwarded(&self) -> usize {
+        self.seen().requests.len()
+    }
+
     /// Whether somebody else's request is answered.
     pub async fn serves(&self) -> bool {
         let talk = self
@@ -184,7 +194,8 @@ async fn serve_backend(socket: TcpListener, seen: Arc<Mutex<Seen>>) {
     }
 }
 
-/// Answers each complete request with 200; ends the connection at the first fault.
+/// Answers each complete request with 200, `/big` with [`BIG`] bytes, and nothing on a connection that
+/// asked for `/wait`; ends the connection at the first fault.
 async fn answer_requests(mut stream: TcpStream, seen: Arc<Mutex<Seen>>) {
     let mut bytes = Vec::new();
     loop {
@@ -199,15 +210,32 @@ async fn answer_requests(mut stream: TcpStream, seen: Arc<Mutex<Seen>>) {
                 return seen.faults.push(text);
             }
             Reading::Request(length) => {
-                let request = bytes.drain(..length).collect();
-                let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-                seen.requests.push(request);
+                let request: Vec<u8> = bytes.drain(..length).collect();
+                let waits = request.starts_with(b"GET /wait ");
+                let length = body_length(&request);
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+                seen.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .requests
+                    .push(request);
+                if waits {
+                    continue;
+                }
+                let body = std::iter::repeat_n(&PIECE[..], length / PIECE.len());
+                for piece in std::iter::once(head.as_bytes()).chain(body) {
+                    if stream.write_all(piece).await.is_err() {
+                        return;
+                    }
+                }
             }
         }
-        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-        if stream.write_all(answer).await.is_err() {
-            return;
-        }
+    }
+}
+
+fn body_length(request: &[u8]) -> usize {
+    match request.split(|byte| *byte == b' ').nth(1) {
+        Some(b"/big") => BIG,
+        _ => 0,
     }
 }
 
