@@ -4,37 +4,7 @@
 
 #[path = "../../gateway-core/tests/lab/mod.rs"]
 mod lab;
+#[path = "../../gateway-core/tests/properties/h1_e2e.rs"]
+mod property;
 
-use std::cell::RefCell;
-
-use lab::Lab;
-use libfuzzer_sys::fuzz_target;
-use tokio::runtime::{Builder, Runtime};
-
-thread_local! {
-    /// A gateway that lives on, so that one input could harm the next.
-    static GATEWAY: RefCell<(Runtime, Lab, u32)> = {
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            .build()
-            .expect("a runtime");
-        let lab = runtime.block_on(Lab::new());
-        RefCell::new((runtime, lab, 0))
-    };
-}
-
-fuzz_target!(|bytes: &[u8]| {
-    if bytes.starts_with(b"PRI ") {
-        return; // HTTP/2 is told apart by these bytes.
-    }
-    GATEWAY.with_borrow_mut(|(runtime, lab, count)| {
-        runtime.block_on(async {
-            lab.talk(bytes).await.check(bytes);
-            *count += 1;
-            if *count % 16 == 0 {
-                assert!(lab.serves().await);
-            }
-        });
-    });
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| property::check(bytes));
