@@ -1,10 +1,11 @@
 //! Completion scripts and the manual page, made from the command line's definition.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::CommandFactory;
+use clap::{Command, CommandFactory};
 use clap_complete::Shell;
+use clap_mangen::Man;
 
 use crate::Outcome;
 use crate::args::Cli;
@@ -16,7 +17,7 @@ use crate::args::Cli;
 pub(crate) fn completions(shell: Shell) -> Outcome {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "towergate", &mut script);
-    std::io::stdout().write_all(&script)?;
+    io::stdout().write_all(&script)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -25,28 +26,53 @@ pub(crate) fn completions(shell: Shell) -> Outcome {
 /// # Errors
 /// If standard output cannot be written.
 pub(crate) fn man() -> Outcome {
-    std::io::stdout().write_all(&page()?)?;
+    io::stdout().write_all(&page()?)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn page() -> std::io::Result<Vec<u8>> {
+fn page() -> io::Result<Vec<u8>> {
     let mut command = Cli::command();
     command.build();
     let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    let man = Man::new(command.clone());
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    man.render_description_section(&mut page)?;
+    examples(&mut page, &command)?;
     for sub in command
         .get_subcommands()
         .filter(|sub| sub.get_name() != "help")
     {
         let name = format!("towergate {}", sub.get_name());
         writeln!(page, ".SH \"{}\"", name.to_uppercase())?;
-        let man = clap_mangen::Man::new(sub.clone().bin_name(name));
-        man.render_synopsis_section(&mut page)?;
-        man.render_description_section(&mut page)?;
-        man.render_options_section(&mut page)?;
-        man.render_extra_section(&mut page)?;
+        let man = Man::new(sub.clone().bin_name(name));
+        for section in [
+            Man::render_synopsis_section,
+            Man::render_description_section,
+            Man::render_options_section,
+        ] {
+            section(&man, &mut page)?;
+        }
+        examples(&mut page, sub)?;
     }
     Ok(page)
+}
+
+/// The examples of a command, line by line as they are in its help.
+fn examples(page: &mut Vec<u8>, command: &Command) -> io::Result<()> {
+    let Some(text) = command.get_after_help() else {
+        return Ok(());
+    };
+    let text = text
+        .to_string()
+        .replace('\\', "\\e")
+        .replace('-', "\\-")
+        .replace('\'', "\\(aq");
+    let text = text
+        .trim_start_matches("Examples:")
+        .trim_start_matches('\n');
+    writeln!(page, ".SH EXAMPLES\n.nf\n{text}\n.fi")
 }
 
 #[cfg(test)]
@@ -63,7 +89,7 @@ mod tests {
             "TOWERGATE DEV-CERT",
             "--access-log-format",
             "--poll-interval",
-            "Examples",
+            "EXAMPLES",
         ] {
             assert!(plain.contains(word), "{word}");
         }

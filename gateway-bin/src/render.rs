@@ -136,11 +136,7 @@ fn place(diagnostic: &Diagnostic) -> String {
 /// What stands before the carets, and how many there are: the word at `column`.
 fn underline(line: &str, column: usize) -> (String, usize) {
     let start = column.saturating_sub(1);
-    let before = line
-        .chars()
-        .take(start)
-        .map(|c| if c == '\t' { ' ' } else { ' ' })
-        .collect();
+    let before = " ".repeat(start.min(line.chars().count()));
     let word: Vec<char> = line.chars().skip(start).collect();
     let quoted = word.first().filter(|c| matches!(c, '"' | '\''));
     let width = match quoted {

@@ -7,7 +7,6 @@
 //! ```
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -105,7 +104,7 @@ fn start_access_log(args: &RunArgs, metrics: &Metrics) -> Result<AccessLogParts,
     let OffOr::On(path) = &args.access_log else {
         return Ok((None, None));
     };
-    let target = if *path == PathBuf::from("-") {
+    let target = if path.as_os_str() == "-" {
         Target::Stdout
     } else {
         Target::File(path.clone())

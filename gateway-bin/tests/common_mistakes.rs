@@ -1,5 +1,7 @@
 //! Each 'common mistake' of the guide: what `status` and `check` say of it, and what a client sees.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use common::backend::Backend;
@@ -82,8 +84,15 @@ fn status(folder: &Folder, kind: &str, name: &str) -> Option<String> {
 fn the_guide_itself_has_no_findings() {
     for mode in ["direct", "proxy"] {
         let codes = findings(&working(mode));
-        let facts = ["passed-over", "proxy-protocol-required", "forwarded-for-trusted"];
-        let serious: Vec<_> = codes.iter().filter(|code| !facts.contains(&code.as_str())).collect();
+        let facts = [
+            "passed-over",
+            "proxy-protocol-required",
+            "forwarded-for-trusted",
+        ];
+        let serious: Vec<_> = codes
+            .iter()
+            .filter(|code| !facts.contains(&code.as_str()))
+            .collect();
         assert!(serious.is_empty(), "{mode}: {serious:?}");
     }
 }

@@ -1,6 +1,8 @@
 //! The guide that users follow, step by step with its own manifests, through the real binary and real
 //! load balancers: direct mode behind HAProxy with PROXY protocol, proxy mode behind nginx.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use common::backend::Backend;

@@ -1,5 +1,7 @@
 //! Protocols beyond plain requests, through the real binary with real clients: WebSocket and gRPC.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::net::SocketAddr;

@@ -1,5 +1,7 @@
 //! Changes while serving: nothing fails, nothing is closed, bad changes change nothing.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::io::{Read, Write};

@@ -22,12 +22,12 @@ pub struct Entry {
     pub start: SystemTime,
     /// From then until the response ended.
     pub duration: Duration,
-    /// The method.
-    pub method: Method,
+    /// The method; `None` if what came was no request.
+    pub method: Option<Method>,
     /// Path and query as the client sent them; empty when nobody keeps a log.
     pub path: String,
-    /// Version of the client's side.
-    pub protocol: Version,
+    /// Version of the client's side; `None` if what came was no request.
+    pub protocol: Option<Version>,
     /// The status; `None` if the connection ended before one was sent.
     pub status: Option<StatusCode>,
     /// Envoy's response flags, joined by commas.

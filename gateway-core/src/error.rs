@@ -151,7 +151,7 @@ impl Error {
             Self::RequestTimeout => local(
                 S::REQUEST_TIMEOUT,
                 "request timeout",
-                "DT",
+                "",
                 "request_overall_timeout",
             ),
             Self::StreamIdle(complete) => {

@@ -6,6 +6,8 @@
 //! What has its default value is left out of the plan, and so are certificates but for their names. A
 //! Secret whose `tls.crt` reads `certificate for a.example.com` gets one, and the key that belongs to it.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;

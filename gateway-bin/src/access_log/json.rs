@@ -16,9 +16,13 @@ pub(super) fn write(entry: &Entry, out: &mut Vec<u8>) {
         write_rfc3339(out, entry.start);
         out.push(b'"');
     });
-    object.text("method", Some(entry.method.as_str()));
-    object.text("x-envoy-origin-path", Some(&entry.path));
-    object.text("protocol", Some(names::protocol(entry.protocol)));
+    object.text(
+        "method",
+        entry.method.as_ref().map(|method| method.as_str()),
+    );
+    let path = Some(&*entry.path).filter(|path| !path.is_empty());
+    object.text("x-envoy-origin-path", path);
+    object.text("protocol", entry.protocol.map(names::protocol));
     object.number("response_code", names::status(entry).into());
     object.text(
         "response_flags",

@@ -10,7 +10,7 @@ mod writer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
@@ -33,6 +33,7 @@ pub(crate) struct Log {
 pub(crate) struct LogHandle {
     queue: SyncSender<Message>,
     dropped: Arc<AtomicU64>,
+    reopen: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
@@ -51,7 +52,8 @@ pub(crate) enum Target {
 /// If the file cannot be opened.
 pub(crate) fn start(target: Target, format: LogFormat) -> std::io::Result<(Log, LogHandle)> {
     let (queue, lines) = sync_channel(QUEUE);
-    let writer = Writer::open(target)?;
+    let reopen = Arc::<AtomicBool>::default();
+    let writer = Writer::open(target, Arc::clone(&reopen))?;
     let thread = std::thread::Builder::new()
         .name("access-log".to_owned())
         .spawn(move || writer.run(&lines))?;
@@ -69,6 +71,7 @@ pub(crate) fn start(target: Target, format: LogFormat) -> std::io::Result<(Log, 
         LogHandle {
             queue,
             dropped,
+            reopen,
             thread,
         },
     ))
@@ -93,10 +96,11 @@ impl LogHandle {
         Arc::clone(&self.dropped)
     }
 
-    /// Opens the file again, after what is queued: it may have been moved away.
+    /// Opens the file again before the next line is written: it may have been moved away.
     pub(crate) fn reopen(&self) {
-        // A full queue only delays this until the next signal; waiting would stall the control loop.
-        let _ = self.queue.try_send(Message::Reopen);
+        self.reopen.store(true, Ordering::Release);
+        // Wakes a writer that has nothing to do; a full queue means that it is awake.
+        let _ = self.queue.try_send(Message::Wake);
     }
 
     /// Writes what is queued, and ends the writer.

@@ -67,9 +67,9 @@ pub(super) mod tests {
         Entry {
             start: UNIX_EPOCH + Duration::from_millis(1_709_251_199_042),
             duration: Duration::from_micros(12_900),
-            method: Method::GET,
+            method: Some(Method::GET),
             path: "/a?b=\"c\"".to_owned(),
-            protocol: Version::HTTP_2,
+            protocol: Some(Version::HTTP_2),
             status: Some(StatusCode::OK),
             flags: Default::default(),
             details: "via_upstream".into(),

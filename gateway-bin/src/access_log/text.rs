@@ -14,9 +14,17 @@ pub(super) fn write(entry: &Entry, out: &mut Vec<u8>) {
     out.push(b'[');
     write_rfc3339(out, entry.start);
     out.extend_from_slice(b"] \"");
-    escaped(out, entry.method.as_str().as_bytes());
+    let method = entry.method.as_ref().map_or("-", |method| method.as_str());
+    escaped(out, method.as_bytes());
     out.push(b' ');
-    escaped(out, entry.path.as_bytes());
+    escaped(
+        out,
+        if entry.path.is_empty() {
+            b"-"
+        } else {
+            entry.path.as_bytes()
+        },
+    );
     let flags = if entry.flags.is_empty() {
         "-"
     } else {
@@ -25,7 +33,7 @@ pub(super) fn write(entry: &Entry, out: &mut Vec<u8>) {
     let _ = write!(
         out,
         " {}\" {} {flags} {} {} {} ",
-        names::protocol(entry.protocol),
+        entry.protocol.map_or("-", names::protocol),
         names::status(entry),
         entry.bytes_received,
         entry.bytes_sent,

@@ -2,6 +2,8 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 
 use super::Target;
@@ -10,8 +12,8 @@ use super::Target;
 pub(super) enum Message {
     /// Write this line.
     Line(Vec<u8>),
-    /// Open the file again.
-    Reopen,
+    /// See whether the file is to be opened again.
+    Wake,
     /// Write what there is, and end.
     End,
 }
@@ -19,16 +21,19 @@ pub(super) enum Message {
 /// The writer's end of an access log.
 pub(super) struct Writer {
     target: Target,
+    /// The file is to be opened again.
+    reopen: Arc<AtomicBool>,
     out: BufWriter<Box<dyn Write + Send>>,
     /// The last write failed: said once, until one succeeds.
     failing: bool,
 }
 
 impl Writer {
-    pub(super) fn open(target: Target) -> io::Result<Self> {
+    pub(super) fn open(target: Target, reopen: Arc<AtomicBool>) -> io::Result<Self> {
         let out = BufWriter::with_capacity(64 * 1024, open(&target)?);
         Ok(Self {
             target,
+            reopen,
             out,
             failing: false,
         })
@@ -50,12 +55,15 @@ impl Writer {
                     }
                 }
             };
+            if self.reopen.swap(false, Ordering::AcqRel) {
+                self.reopen();
+            }
             match message {
                 Message::Line(line) => {
                     let written = self.out.write_all(&line);
                     self.note(written);
                 }
-                Message::Reopen => self.reopen(),
+                Message::Wake => {}
                 Message::End => break,
             }
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use towergate_core::plan::{ListenerId, RouteId, RouteKind};
 
 use super::ConfigCounts;
-use super::counts::{BOUNDS, Counts, Histogram, PortCounts, Reasons};
+use super::counts::{BOUNDS, Counts, Histogram, ListenerCounts, PortCounts, Reasons};
 
 /// Writes everything, each family's samples in the order of their labels.
 pub(super) fn render(counts: &Counts, config: &ConfigCounts, dropped_log_lines: u64) -> String {
@@ -65,6 +65,10 @@ fn ports(page: &mut Page, counts: &Counts) {
             page.sample(name, labels, pick(counts));
         }
     }
+    port_failures(page, &ports);
+}
+
+fn port_failures(page: &mut Page, ports: &[(String, &PortCounts)]) {
     type Why = fn(&PortCounts) -> &Reasons;
     let reasoned: [(&str, &str, Why); 4] = [
         (
@@ -90,7 +94,7 @@ fn ports(page: &mut Page, counts: &Counts) {
     ];
     for (name, help, pick) in reasoned {
         page.family(name, "counter", help);
-        for (labels, counts) in &ports {
+        for (labels, counts) in ports {
             for (why, count) in pick(counts) {
                 page.sample(
                     name,
@@ -158,12 +162,16 @@ fn listeners(page: &mut Page, counts: &Counts) {
             );
         }
     }
+    handshakes(page, &listeners);
+}
+
+fn handshakes(page: &mut Page, listeners: &[(String, &ListenerCounts)]) {
     page.family(
         "envoy_listener_ssl_handshake",
         "counter",
         "TLS handshakes that succeeded.",
     );
-    for (labels, counts) in &listeners {
+    for (labels, counts) in listeners {
         page.sample(
             "envoy_listener_ssl_handshake",
             labels,
@@ -175,7 +183,7 @@ fn listeners(page: &mut Page, counts: &Counts) {
         "counter",
         "TLS sessions resumed.",
     );
-    for (labels, counts) in &listeners {
+    for (labels, counts) in listeners {
         page.sample("envoy_listener_ssl_session_reused", labels, counts.resumed);
     }
     page.family(
@@ -183,7 +191,7 @@ fn listeners(page: &mut Page, counts: &Counts) {
         "counter",
         "TLS handshakes by version.",
     );
-    for (labels, counts) in &listeners {
+    for (labels, counts) in listeners {
         for (version, count) in &counts.handshakes {
             let labels = format!("{labels},envoy_ssl_version=\"{}\"", escape(version));
             page.sample("envoy_listener_ssl_versions", &labels, *count);

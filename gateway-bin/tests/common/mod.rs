@@ -2,10 +2,15 @@
 //!
 //! Everything listens on loopback on ports that the system gave, and ends with its value.
 
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test file uses its own part"
+)]
 
-pub mod backend;
-pub mod peers;
+pub(crate) mod backend;
+pub(crate) mod peers;
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};

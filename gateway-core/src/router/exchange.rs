@@ -4,25 +4,24 @@
 //! the access log and the observer exactly once, also when the client leaves early.
 
 use std::borrow::Cow;
-use std::pin::Pin;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
-use http::{Response, request};
-use http_body::{Body as _, Frame, SizeHint};
+use http::header::{HOST, USER_AGENT};
+use http::{Response, Version, request};
+use http_body::Body as _;
 use hyper::upgrade::OnUpgrade;
 
 use super::Shared;
+use super::bodies::{Progress, RequestBody, ResponseBody, Trailers};
 use crate::access_log::Entry;
-use crate::body::BoxError;
 use crate::conn::ConnInfo;
 use crate::http::forwarded::{X_FORWARDED_FOR, X_REQUEST_ID};
 use crate::observer::Event;
-use crate::plan::ListenerId;
-use crate::serve::upgrade::tunnel;
+use crate::plan::{ListenerId, ListenerSettings};
+use crate::serve::Refusal;
+use crate::serve::upgrade::{End, tunnel};
 use crate::traffic::{Failure, Forwarded, Tunnel};
 use crate::{Body, Error};
 
@@ -37,6 +36,8 @@ pub(crate) struct Exchange {
     pub(crate) entry: Entry,
     progress: Option<Arc<Progress>>,
     joined: Option<Joined>,
+    switching: bool,
+    left: bool,
 }
 
 /// Both sides of a granted upgrade.
@@ -53,23 +54,51 @@ impl Exchange {
         conn: &ConnInfo,
         head: &request::Parts,
     ) -> Self {
+        let mut this = Self::begin(shared, listener, conn);
+        let entry = &mut this.entry;
+        entry.method = Some(head.method.clone());
+        entry.protocol = Some(head.version);
+        if this.logged {
+            let path = head.uri.path_and_query().map(|path| path.as_str());
+            entry.path = path.unwrap_or_default().to_owned();
+            entry.user_agent = head.headers.get(USER_AGENT).cloned();
+            let authority = match head.uri.authority() {
+                Some(authority) => Some(authority.as_str()),
+                None => head.headers.get(HOST).and_then(|host| host.to_str().ok()),
+            };
+            entry.authority = authority.map(str::to_owned);
+        }
+        this
+    }
+
+    /// Tells of bytes that were no request, or no whole one in time.
+    pub(crate) fn refused(
+        shared: &Arc<Shared>,
+        listener: &Arc<ListenerId>,
+        conn: &ConnInfo,
+        refusal: &Refusal,
+    ) {
+        let mut this = Self::begin(shared, listener, conn);
+        this.entry.status = Some(refusal.status);
+        this.entry.flags = refusal.flag.into();
+        this.entry.details = refusal.details.into();
+    }
+
+    /// Nothing is known yet but the connection.
+    fn begin(shared: &Arc<Shared>, listener: &Arc<ListenerId>, conn: &ConnInfo) -> Self {
         let logged = shared.access_log.is_some();
-        let text = |text: Option<&str>| text.filter(|_| logged).map(str::to_owned);
-        let server_name = conn.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
-        let authority = || match head.uri.authority() {
-            Some(authority) => Some(authority.as_str()),
-            None => head.headers.get(http::header::HOST)?.to_str().ok(),
+        let server_name = conn.tls.as_ref().and_then(|tls| tls.server_name.as_ref());
+        let start = if logged {
+            SystemTime::now()
+        } else {
+            SystemTime::UNIX_EPOCH
         };
         let entry = Entry {
-            start: if logged {
-                SystemTime::now()
-            } else {
-                SystemTime::UNIX_EPOCH
-            },
+            start,
             duration: Duration::ZERO,
-            method: head.method.clone(),
-            path: text(head.uri.path_and_query().map(|path| path.as_str())).unwrap_or_default(),
-            protocol: head.version,
+            method: None,
+            path: String::new(),
+            protocol: None,
             status: None,
             flags: Cow::Borrowed(""),
             details: Cow::Borrowed(""),
@@ -78,19 +107,15 @@ impl Exchange {
             bytes_sent: 0,
             upstream_time: None,
             forwarded_for: None,
-            user_agent: head
-                .headers
-                .get(http::header::USER_AGENT)
-                .filter(|_| logged)
-                .cloned(),
+            user_agent: None,
             request_id: None,
-            authority: if logged { text(authority()) } else { None },
+            authority: None,
             upstream_host: None,
             upstream_local: None,
-            downstream_local: conn.local,
+            downstream_local: without_zone(conn.local),
             client: conn.peer.ip(),
             client_port: conn.peer.port(),
-            server_name: text(server_name),
+            server_name: server_name.filter(|_| logged).cloned(),
             rule: None,
         };
         Self {
@@ -101,17 +126,29 @@ impl Exchange {
             entry,
             progress: None,
             joined: None,
+            switching: false,
+            left: false,
         }
     }
 
     /// Wraps the request's body so that its bytes are counted, unless there are none to come.
-    pub(crate) fn count_request(&mut self, body: Body) -> Body {
+    pub(crate) fn count_request(&mut self, body: Body, settings: &ListenerSettings) -> Body {
         if body.is_end_stream() {
             return body;
         }
         let progress = Arc::<Progress>::default();
         self.progress = Some(progress.clone());
-        Body::new(Counted { body, progress })
+        Body::new(RequestBody::new(body, progress, self.trailers(settings)))
+    }
+
+    /// What becomes of trailers, to and from this client.
+    fn trailers(&self, settings: &ListenerSettings) -> Trailers {
+        let http2 = self.entry.protocol >= Some(Version::HTTP_2);
+        if http2 || settings.http1.trailers {
+            Trailers::Pass
+        } else {
+            Trailers::Drop
+        }
     }
 
     /// How far the request's body has come; `None` if it had none.
@@ -119,11 +156,35 @@ impl Exchange {
         self.progress.as_ref()
     }
 
-    /// Whether the whole request has arrived.
+    /// Whether the whole request has arrived. One that asks for another protocol never has: what
+    /// follows it may be meant for that.
     pub(crate) fn request_complete(&self) -> bool {
-        self.progress
-            .as_ref()
-            .is_none_or(|progress| progress.complete())
+        let progress = self.progress.as_ref();
+        !self.switching && progress.is_none_or(|progress| progress.complete())
+    }
+
+    /// Reads what is at hand of a request that nobody wants any more.
+    pub(crate) async fn finish_request(&self) {
+        if let Some(progress) = &self.progress {
+            progress.take_rest().await;
+        }
+    }
+
+    /// Notes that the client asks for another protocol.
+    pub(crate) fn note_switching(&mut self) {
+        self.switching = true;
+    }
+
+    /// Whether the client is gone.
+    pub(crate) fn has_left(&self) -> bool {
+        self.left
+    }
+
+    /// Notes that the client is gone.
+    pub(crate) fn note_left(&mut self) {
+        self.left = true;
+        self.entry.flags = Cow::Borrowed("DC");
+        self.entry.details = Cow::Borrowed("downstream_remote_disconnect");
     }
 
     /// Notes the request as it goes to the backend.
@@ -136,15 +197,15 @@ impl Exchange {
 
     /// Notes that a backend has answered.
     pub(crate) fn note_answered(&mut self, forwarded: &Forwarded) {
-        self.entry.upstream_host = Some(forwarded.endpoint);
-        self.entry.upstream_local = forwarded.local;
+        self.entry.upstream_host = Some(without_zone(forwarded.endpoint));
+        self.entry.upstream_local = forwarded.local.map(without_zone);
         self.entry.upstream_time = Some(forwarded.upstream_time);
         self.entry.flags = Cow::Borrowed(forwarded.flags);
     }
 
     /// Notes that none has.
     pub(crate) fn note_failed(&mut self, failure: Failure) -> Error {
-        self.entry.upstream_host = failure.endpoint;
+        self.entry.upstream_host = failure.endpoint.map(without_zone);
         failure.error
     }
 
@@ -164,28 +225,43 @@ impl Exchange {
             backend,
             idle,
         } = joined;
-        match tunnel(client, backend.io, idle).await {
-            Ok((received, sent)) => {
-                self.entry.bytes_received = received;
-                self.entry.bytes_sent = sent;
+        let told = tunnel(client, backend.io, idle).await;
+        self.entry.bytes_received = told.received;
+        self.entry.bytes_sent = told.sent;
+        match told.end {
+            End::Client => self.note_left(),
+            End::Backend => {}
+            End::Silence => {
+                self.entry.flags = Cow::Borrowed("SI");
+                self.entry.details = Cow::Borrowed("stream_idle_timeout");
             }
-            Err(error) => tracing::debug!(%error, "a tunnel ended early"),
         }
         drop(backend.counted);
     }
 
     /// Ends with the response's body.
-    pub(crate) fn finish(mut self, response: Response<Body>) -> Response<Body> {
+    pub(crate) fn finish(
+        mut self,
+        response: Response<Body>,
+        settings: &ListenerSettings,
+    ) -> Response<Body> {
+        if self.left {
+            // Nobody is there to get it.
+            return response;
+        }
         self.entry.status = Some(response.status());
         if self.entry.details.is_empty() {
             self.entry.details = Cow::Borrowed("via_upstream");
+        }
+        if let Some(progress) = &self.progress {
+            progress.drop_rest();
         }
         if let Some(joined) = self.joined.take() {
             tokio::spawn(self.run_tunnel(joined));
             return response;
         }
-        let exchange = Some(self);
-        response.map(|body| Body::new(Tracked { body, exchange }))
+        let (trailers, idle) = (self.trailers(settings), settings.timeouts.stream_idle);
+        response.map(|body| Body::new(ResponseBody::new(body, self, trailers, idle)))
     }
 }
 
@@ -193,11 +269,10 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         self.entry.duration = self.started.elapsed();
         if let Some(progress) = &self.progress {
-            self.entry.bytes_received = progress.bytes.load(Ordering::Relaxed);
+            self.entry.bytes_received = progress.bytes();
         }
         if self.entry.status.is_none() {
-            self.entry.flags = Cow::Borrowed("DC");
-            self.entry.details = Cow::Borrowed("downstream_remote_disconnect");
+            self.note_left();
         }
         self.shared
             .observer
@@ -208,120 +283,7 @@ impl Drop for Exchange {
     }
 }
 
-/// How far a request's body has come.
-#[derive(Debug, Default)]
-pub(crate) struct Progress {
-    bytes: AtomicU64,
-    frames: AtomicU64,
-    complete: AtomicBool,
-}
-
-impl Progress {
-    /// Whether its end has been read.
-    pub(crate) fn complete(&self) -> bool {
-        self.complete.load(Ordering::Relaxed)
-    }
-
-    /// Frames read; grows as long as the client sends and the backend takes.
-    pub(crate) fn frames(&self) -> u64 {
-        self.frames.load(Ordering::Relaxed)
-    }
-}
-
-/// A request's body that notes its progress.
-struct Counted {
-    body: Body,
-    progress: Arc<Progress>,
-}
-
-impl http_body::Body for Counted {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        let progress = &self.progress;
-        progress.frames.fetch_add(1, Ordering::Relaxed);
-        match &frame {
-            Some(Ok(frame)) => {
-                let bytes = frame.data_ref().map_or(0, Bytes::len);
-                progress.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-            }
-            Some(Err(_)) => {}
-            None => progress.complete.store(true, Ordering::Relaxed),
-        }
-        if self.body.is_end_stream() {
-            self.progress.complete.store(true, Ordering::Relaxed);
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// A response's body that ends its exchange.
-struct Tracked {
-    body: Body,
-    exchange: Option<Exchange>,
-}
-
-impl http_body::Body for Tracked {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        let ended = match (&frame, &mut self.exchange) {
-            (Some(Ok(frame)), Some(exchange)) => {
-                exchange.entry.bytes_sent += frame.data_ref().map_or(0, Bytes::len) as u64;
-                false
-            }
-            (Some(Err(_)), Some(exchange)) => {
-                exchange.entry.flags = Cow::Borrowed("UC");
-                exchange.entry.details =
-                    Cow::Borrowed("upstream_reset_after_response_started{connection_termination}");
-                true
-            }
-            (None, _) => true,
-            (_, None) => false,
-        };
-        if ended || self.body.is_end_stream() {
-            self.exchange = None;
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for Tracked {
-    /// A body that was never read to its end: the client left, unless there was nothing to read.
-    fn drop(&mut self) {
-        if let Some(exchange) = &mut self.exchange
-            && !self.body.is_end_stream()
-            && exchange.entry.flags.is_empty()
-            && exchange.entry.method != http::Method::HEAD
-        {
-            exchange.entry.flags = Cow::Borrowed("DC");
-            exchange.entry.details = Cow::Borrowed("downstream_remote_disconnect");
-        }
-    }
+/// The zone of an address means something on this machine only (RFC 4007, section 6).
+fn without_zone(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip(), address.port())
 }

@@ -12,12 +12,14 @@
 //! | 8 | guards: policies see the request before any filter changes it | as they say |
 //! | 9 | redirect | 3xx |
 //! | 10 | upgrade allowed by the rule | 403 |
-//! | 11 | request edits, rewrite | |
+//! | 11 | backend by weight; request edits, the backendRef's before the rule's; rewrite | 500 |
 //! | 12 | forward: deadline, retries, breaker, balancing, connection | 5xx |
 //! | 13 | back: response edits in reverse, then the listener's late edits | |
 //!
-//! Whoever answers, the answer passes step 13's late edits and the access log.
+//! Whoever answers, the answer passes step 13's late edits and the access log. So do the codec's answers
+//! to what is no request ([`Handler::refuse`]).
 
+mod bodies;
 mod exchange;
 mod reply;
 mod step;
@@ -27,7 +29,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderValue, Request, Response, StatusCode, Version, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, request};
 use hyper::body::Incoming;
 
 use exchange::Exchange;
@@ -39,9 +41,11 @@ use crate::error::Answer;
 use crate::http::{Authority, Rejected};
 use crate::observer::Observer;
 use crate::policy::{Rejection, ResponseEdits};
-use crate::serve::Handler;
+use crate::serve::{self, Handler};
 use crate::snapshot::{ListenerSnapshot, PortSnapshot, SnapshotHandle};
 use crate::{Body, Error};
+
+const HEALTHCHECKED: HeaderName = HeaderName::from_static("x-envoy-upstream-healthchecked-cluster");
 
 /// Answers requests by the current snapshot.
 #[derive(Clone)]
@@ -75,6 +79,20 @@ impl Handler for Router {
             request.map(Body::from),
         ))
     }
+
+    fn refuse(&self, conn: &Arc<ConnInfo>, refusal: &mut serve::Refusal) {
+        let snapshot = self.shared.handle.current();
+        let Some(port) = snapshot.ports.get(conn.slot).and_then(Option::as_ref) else {
+            return;
+        };
+        // Without a head there is no host: a plain port's first listener stands for all.
+        let listener = listener_of(port, conn, None);
+        let late = &listener.settings.headers.late;
+        late.apply(&mut refusal.headers);
+        if !refusal.begun {
+            Exchange::refused(&self.shared, &listener.id, conn, refusal);
+        }
+    }
 }
 
 /// Answers one request, whatever happens.
@@ -92,10 +110,12 @@ async fn respond(
         // The port is gone; the connection drains.
         return reply::reply(&Error::NoRoute.answer(), grpc);
     };
-    let listener = chosen_listener(port, &conn, &head);
+    let listener = listener_of(port, &conn, Some(&head));
+    let settings = &listener.settings;
     let version = head.version;
+    let last = version < Version::HTTP_11 && !asks_keep_alive(&head.headers);
     let mut exchange = Exchange::new(&shared, &listener.id, &conn, &head);
-    let body = exchange.count_request(body);
+    let body = exchange.count_request(body, settings);
 
     let step = Step {
         shared: &shared,
@@ -109,37 +129,42 @@ async fn respond(
         body,
         connection,
     };
-    let mut response = match step.answer(arrived, &mut exchange, &mut edits).await {
-        Ok(response) => response,
-        Err(refusal) => {
-            let mut response = refusal.into_response(grpc, &mut exchange);
-            if !exchange.request_complete() && version < Version::HTTP_2 {
-                // What is left of the request would have to be read to keep the connection.
-                response
-                    .headers_mut()
-                    .insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            response
-        }
-    };
+    let answer = step.answer(arrived, &mut exchange, &mut edits).await;
+    // What is left of a refused request would have to be read to keep the connection.
+    let unread = answer.is_err() && version < Version::HTTP_2 && !exchange.request_complete();
+    let mut response = answer.unwrap_or_else(|refusal| refusal.into_response(grpc, &mut exchange));
     for (name, value) in edits {
         response.headers_mut().append(name, value);
     }
-    listener.settings.headers.late.apply(response.headers_mut());
-    exchange.finish(response)
+    settings.headers.late.apply(response.headers_mut());
+    if last || unread {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
+    exchange.finish(response, settings)
+}
+
+/// Whether a client that speaks HTTP/1.0 can use the connection again (RFC 9112, appendix C.2.2).
+fn asks_keep_alive(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(CONNECTION).iter();
+    lines
+        .flat_map(|line| line.as_bytes().split(|b| *b == b','))
+        .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"keep-alive"))
 }
 
 /// The listener that TLS chose; on a plain port the one that takes the host, else the first.
-fn chosen_listener<'a>(
+fn listener_of<'a>(
     port: &'a PortSnapshot,
     conn: &ConnInfo,
-    head: &request::Parts,
+    head: Option<&request::Parts>,
 ) -> &'a ListenerSnapshot {
     let by_name = |name: &str| port.by_host.find(name).copied();
     let index = match &conn.tls {
         Some(tls) => by_name(tls.server_name.as_deref().unwrap_or_default()),
         None if port.listeners.len() == 1 => Some(0),
-        None => host_of(head).and_then(|authority| by_name(authority.host())),
+        None => head
+            .and_then(host_of)
+            .and_then(|authority| by_name(authority.host())),
     };
     &port.listeners[index.unwrap_or(0)]
 }
@@ -166,8 +191,8 @@ enum Refusal {
     Rejected(Rejected),
     /// A policy says no.
     Rejection(Rejection),
-    /// The path answers itself: redirects, health checks.
-    Response(Box<Response<Body>>),
+    /// The path answers itself: redirects, health checks. With Envoy's response code details.
+    Response(Box<Response<Body>>, &'static str),
 }
 
 impl From<Error> for Refusal {
@@ -189,17 +214,23 @@ impl From<Rejection> for Refusal {
 }
 
 impl Refusal {
-    /// The answer to a health check of the listener.
-    fn health(status: StatusCode) -> Self {
+    /// The answer to a health check of the listener, which names its Gateway as Envoy names its cluster.
+    fn health(leaving: bool, gateway: &str) -> Self {
         let mut response = Response::new(Body::Empty);
-        *response.status_mut() = status;
-        Self::Response(Box::new(response))
+        if let Ok(gateway) = HeaderValue::from_str(gateway) {
+            response.headers_mut().insert(HEALTHCHECKED, gateway);
+        }
+        if !leaving {
+            return Self::Response(Box::new(response), "health_check_ok");
+        }
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        Self::Response(Box::new(response), "health_check_failed")
     }
 
     fn into_response(self, grpc: bool, exchange: &mut Exchange) -> Response<Body> {
         let (answer, headers) = match self {
-            Self::Response(response) => {
-                exchange.entry.details = "direct_response".into();
+            Self::Response(response, details) => {
+                exchange.entry.details = details.into();
                 return *response;
             }
             Self::Rejected(rejected) if rejected.location.is_some() && !grpc => {
@@ -212,7 +243,14 @@ impl Refusal {
                     .then(|| (CONNECTION, HeaderValue::from_static("close")));
                 (rejected.answer(), close.into_iter().collect())
             }
-            Self::Error(error) => (error.answer(), ResponseEdits::new()),
+            Self::Error(error) => {
+                if let Error::RequestBody(cause) = &error
+                    && bodies::ended_early(&**cause)
+                {
+                    exchange.note_left();
+                }
+                (error.answer(), ResponseEdits::new())
+            }
             Self::Rejection(no) => {
                 let answer = Answer {
                     status: no.status,
@@ -227,8 +265,10 @@ impl Refusal {
         for (name, value) in headers {
             response.headers_mut().append(name, value);
         }
-        exchange.entry.flags = answer.flag.into();
-        exchange.entry.details = answer.details;
+        if !exchange.has_left() {
+            exchange.entry.flags = answer.flag.into();
+            exchange.entry.details = answer.details;
+        }
         response
     }
 }

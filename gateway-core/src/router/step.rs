@@ -16,7 +16,7 @@ use crate::http::{Upgrade, client_ip, forwarded};
 use crate::policy::ResponseEdits;
 use crate::route::{Found, Query};
 use crate::snapshot::{ListenerSnapshot, PortSnapshot, Target};
-use crate::traffic::ForwardContext;
+use crate::traffic::{ForwardContext, Picked};
 use crate::{Body, Error};
 
 /// Where a request arrived.
@@ -50,9 +50,15 @@ impl Step<'_> {
         } = arrived;
         let settings = &self.listener.settings;
         let asked = sanitize::request(&mut head, settings, self.conn.tls.is_some())?;
+        if asked.upgrade.is_some() {
+            exchange.note_switching();
+        }
         settings.headers.early.apply(&mut head.headers);
         let client = self.find_client(&mut head, exchange)?;
-        self.health_check(&head)?;
+        if self.is_health_check(&head) {
+            drop(body);
+            return Err(self.health(&asked, exchange).await);
+        }
         self.check_authority(asked.authority.host())?;
         let found = self.find_rule(&head, asked.authority.host(), exchange)?;
         for guard in &found.payload.rule.guards {
@@ -60,12 +66,19 @@ impl Step<'_> {
         }
         self.redirect(&found, &head, &asked)?;
         let upgrade = check_upgrade(&found, &asked)?;
-        self.edit(&found, &mut head, &asked)?;
+        let picked = found.payload.rule.forwarder.pick()?;
+        self.edit(&found, &picked, &mut head, &asked)?;
         exchange.note_forwarded(&head);
         let request = Request::from_parts(head, body);
         let switch = upgrade.zip(connection);
-        self.forward(&found, request, switch, client, exchange)
-            .await
+        let answer = self.forward(&found, picked, request, switch, client, exchange);
+        match answer.await {
+            Ok(response) => Ok(self.edit_response(&found, &picked, response)),
+            Err(error) => {
+                finish_request(&asked, exchange).await;
+                Err(error.into())
+            }
+        }
     }
 
     /// Step 4.
@@ -86,17 +99,16 @@ impl Step<'_> {
         Ok(client)
     }
 
-    /// Step 5.
-    fn health_check(&self, head: &request::Parts) -> Result<(), Refusal> {
-        if self.listener.settings.health_check_path.as_deref() != Some(head.uri.path()) {
-            return Ok(());
-        }
+    /// Step 5: whether the listener itself is asked.
+    fn is_health_check(&self, head: &request::Parts) -> bool {
+        self.listener.settings.health_check_path.as_deref() == Some(head.uri.path())
+    }
+
+    /// Step 5: the answer.
+    async fn health(&self, asked: &Sanitized, exchange: &Exchange) -> Refusal {
+        finish_request(asked, exchange).await;
         let leaving = self.shared.drain.is_leaving();
-        Err(Refusal::health(if leaving {
-            StatusCode::SERVICE_UNAVAILABLE
-        } else {
-            StatusCode::OK
-        }))
+        Refusal::health(leaving, &self.listener.id.gateway)
     }
 
     /// Step 6: one connection serves one listener, or a client could reach past another's policies
@@ -178,17 +190,23 @@ impl Step<'_> {
         for edit in rule.response_edits.iter().rev() {
             edit.apply(response.headers_mut());
         }
-        Err(Refusal::Response(Box::new(response)))
+        Err(Refusal::Response(Box::new(response), "direct_response"))
     }
 
     /// Step 11.
     fn edit(
         &self,
         found: &Found<'_, Target>,
+        picked: &Picked<'_>,
         head: &mut request::Parts,
         asked: &Sanitized,
     ) -> Result<(), Error> {
         let rule = &found.payload.rule;
+        for filter in picked.filters() {
+            if let Filter::RequestHeaders(edits) = filter {
+                edits.apply(&mut head.headers);
+            }
+        }
         for edit in &rule.request_edits {
             edit.apply(&mut head.headers);
         }
@@ -202,16 +220,16 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Step 12 and the rule's part of step 13.
+    /// Step 12.
     async fn forward(
         &self,
         found: &Found<'_, Target>,
-        mut request: Request<Body>,
+        picked: Picked<'_>,
+        request: Request<Body>,
         switch: Option<(&Upgrade, OnUpgrade)>,
         client: ClientIp,
         exchange: &mut Exchange,
-    ) -> Result<Response<Body>, Refusal> {
-        let rule = &found.payload.rule;
+    ) -> Result<Response<Body>, Error> {
         let settings = &self.listener.settings;
         let context = ForwardContext {
             client: client.0,
@@ -220,19 +238,12 @@ impl Step<'_> {
             preserve_header_case: settings.http1.preserve_header_case,
             upgrade: switch.as_ref().map(|(upgrade, _)| *upgrade),
         };
-        let picked = rule.forwarder.pick()?;
-        for filter in picked.filters() {
-            if let Filter::RequestHeaders(edits) = filter {
-                edits.apply(request.headers_mut());
-            }
-        }
         let progress = exchange.progress().cloned();
-        let forwarding = picked.forward(&context, request);
         let result = timers::run(
-            forwarding,
+            picked.forward(&context, request),
             &settings.timeouts,
             progress.as_ref(),
-            rule.bounded,
+            found.payload.rule.bounded,
         )
         .await?;
         let forwarded = result.map_err(|failure| exchange.note_failed(failure))?;
@@ -244,15 +255,33 @@ impl Step<'_> {
         if let (Some((_, client)), Some(backend)) = (switch, forwarded.upgrade) {
             exchange.join(client, backend, settings.timeouts.stream_idle);
         }
+        Ok(response)
+    }
+
+    /// The rule's part of step 13.
+    fn edit_response(
+        &self,
+        found: &Found<'_, Target>,
+        picked: &Picked<'_>,
+        mut response: Response<Body>,
+    ) -> Response<Body> {
         for filter in picked.filters() {
             if let Filter::ResponseHeaders(edits) = filter {
                 edits.apply(response.headers_mut());
             }
         }
-        for edit in rule.response_edits.iter().rev() {
+        for edit in found.payload.rule.response_edits.iter().rev() {
             edit.apply(response.headers_mut());
         }
-        Ok(response)
+        response
+    }
+}
+
+/// Reads what is at hand of a request that its backend did not take, unless the client waits to be asked
+/// for it.
+async fn finish_request(asked: &Sanitized, exchange: &Exchange) {
+    if !asked.expects_continue {
+        exchange.finish_request().await;
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::exchange::Progress;
+use super::bodies::Progress;
 use crate::Error;
 use crate::plan::Timeouts;
 

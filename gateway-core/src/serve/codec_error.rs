@@ -22,8 +22,12 @@ pub struct Refusal {
     pub headers: HeaderMap,
     /// The text of the body.
     pub body: &'static str,
+    /// Envoy's response flag.
+    pub flag: &'static str,
     /// Envoy's response code details.
     pub details: &'static str,
+    /// The handler was given the request and has been cancelled: it knows of it.
+    pub begun: bool,
 }
 
 impl Refusal {
@@ -56,6 +60,7 @@ impl Refusal {
 pub(crate) struct Reply {
     status: StatusCode,
     body: &'static str,
+    flag: &'static str,
     details: &'static str,
 }
 
@@ -66,7 +71,9 @@ impl From<Reply> for Refusal {
             status: reply.status,
             headers: HeaderMap::from_iter([(CONTENT_TYPE, text)]),
             body: reply.body,
+            flag: reply.flag,
             details: reply.details,
+            begun: reply == BODY_TIMEOUT,
         }
     }
 }
@@ -74,43 +81,58 @@ impl From<Reply> for Refusal {
 const BAD_REQUEST: Reply = Reply {
     status: StatusCode::BAD_REQUEST,
     body: "Bad Request",
+    flag: "DPE",
     details: "http1.codec_error",
 };
 const TOO_LARGE: Reply = Reply {
     status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
     body: "Request Header Fields Too Large",
+    flag: "DPE",
     details: "http1.headers_too_large",
 };
 const TOO_MANY: Reply = Reply {
     details: "http1.too_many_headers",
     ..TOO_LARGE
 };
+const BAD_CHARACTERS: Reply = Reply {
+    details: "http1.invalid_characters",
+    ..BAD_REQUEST
+};
+const BAD_URL: Reply = Reply {
+    details: "http1.invalid_url",
+    ..BAD_REQUEST
+};
 const LOW_VERSION: Reply = Reply {
     status: StatusCode::UPGRADE_REQUIRED,
     body: "Upgrade Required",
+    flag: "DPE",
     details: "low_version",
 };
 const UNKNOWN_CODING: Reply = Reply {
     status: StatusCode::NOT_IMPLEMENTED,
     body: "Not Implemented",
+    flag: "DPE",
     details: "http1.invalid_transfer_encoding",
 };
 /// The head was not complete in time.
 pub(crate) const HEAD_TIMEOUT: Reply = Reply {
     status: StatusCode::REQUEST_TIMEOUT,
     body: "request header timeout",
+    flag: "",
     details: "request_header_timeout",
 };
 /// The request was not complete in time, and not even its head was.
 pub(crate) const REQUEST_TIMEOUT: Reply = Reply {
     status: StatusCode::REQUEST_TIMEOUT,
     body: "request timeout",
+    flag: "",
     details: "request_overall_timeout",
 };
 /// The body of a request did not go on.
 pub(crate) const BODY_TIMEOUT: Reply = Reply {
     status: StatusCode::REQUEST_TIMEOUT,
     body: "stream timeout",
+    flag: "SI",
     details: "stream_idle_timeout",
 };
 
@@ -134,8 +156,36 @@ pub(crate) fn reply(status: u16, error: &str, rest: &[u8], max_head: usize) -> R
         _ if error.contains("unexpected transfer-encoding") => LOW_VERSION,
         _ if error.contains("transfer-encoding") => UNKNOWN_CODING,
         _ if has_other_version(rest) => LOW_VERSION,
+        _ if has_bad_url(rest) => BAD_URL,
+        _ if has_bad_characters(rest) => BAD_CHARACTERS,
         _ => BAD_REQUEST,
     }
+}
+
+/// Whether the target has a scheme, which is all that is known of what is wrong with it.
+fn has_bad_url(head: &[u8]) -> bool {
+    let target = head.split(|b| *b == b' ').nth(1).unwrap_or_default();
+    target.starts_with(b"http://") || target.starts_with(b"https://")
+}
+
+/// Whether the first field that is no good is so because of a control character in its value.
+fn has_bad_characters(head: &[u8]) -> bool {
+    let is_control = |b: &u8| b.is_ascii_control() && *b != b'\t';
+    let is_token = |b: &u8| b.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]{}".contains(b);
+    for line in head.split(|b| *b == b'\n').skip(1) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let Some(colon) = line.iter().position(|b| *b == b':') else {
+            return false;
+        };
+        let (name, value) = line.split_at(colon);
+        if name.is_empty() || !name.iter().all(is_token) {
+            return false;
+        }
+        if value.iter().any(is_control) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Whether the first line is that of a request of another version than 1.x: `HTTP/`, digit, dot,
@@ -182,6 +232,28 @@ mod tests {
         ];
         for (head, expected) in table {
             assert_eq!(has_other_version(head), expected, "{head:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_by_the_head() {
+        let table: [(&[u8], &str); 7] = [
+            (
+                b"GET / HTTP/1.1\r\nA: 1\x012\r\n\r\n",
+                "http1.invalid_characters",
+            ),
+            (
+                b"GET / HTTP/1.1\r\nA: b\r\nC: \x7f\r\n\r\n",
+                "http1.invalid_characters",
+            ),
+            (b"GET / HTTP/1.1\r\nA A: \x01\r\n\r\n", "http1.codec_error"),
+            (b"GET / HTTP/1.1\r\nA\tB: x\r\n\r\n", "http1.codec_error"),
+            (b"GET / HTTP/1.1\r\n: x\r\n\r\n", "http1.codec_error"),
+            (b"GET http:// HTTP/1.1\r\nA: b\r\n\r\n", "http1.invalid_url"),
+            (b"GET / HTTP/1.2\r\nA: \x01\r\n\r\n", "low_version"),
+        ];
+        for (head, details) in table {
+            assert_eq!(reply(400, "", head, 1000).details, details, "{head:?}");
         }
     }
 

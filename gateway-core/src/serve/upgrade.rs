@@ -3,10 +3,11 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_util::TryFutureExt as _;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -15,51 +16,90 @@ use tokio::time::Instant;
 /// Bytes buffered in each direction.
 const BUFFER: usize = 16 * 1024;
 
-/// Joins the two sides of an upgrade, once both are upgraded, until the tunnel ends. Gives the bytes
-/// sent to the backend and to the client. To be spawned: the response must go out meanwhile.
+/// What went through a tunnel, and how it ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ended {
+    /// Bytes from the client.
+    pub received: u64,
+    /// Bytes to the client.
+    pub sent: u64,
+    /// Why.
+    pub end: End,
+}
+
+/// Why a tunnel ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum End {
+    /// The client was the first to end, or its connection broke.
+    Client,
+    /// The backend was.
+    Backend,
+    /// Nothing moved for too long.
+    Silence,
+}
+
+/// Joins the two sides of an upgrade, once both are upgraded, until the tunnel ends. To be spawned: the
+/// response must go out meanwhile.
 ///
 /// A tunnel without a byte for `idle` is closed. The client's connection counts as open, for
 /// limits, metrics and [`Drain`](crate::conn::drain::Drain), until the tunnel ends.
-///
-/// # Errors
-/// If a side is not upgraded, fails, or the tunnel was idle for too long.
-pub async fn tunnel(
-    client: OnUpgrade,
-    backend: OnUpgrade,
-    idle: Option<Duration>,
-) -> io::Result<(u64, u64)> {
-    let (client, backend) = futures_util::future::try_join(client, backend)
-        .await
-        .map_err(io::Error::other)?;
-    join(TokioIo::new(client), TokioIo::new(backend), idle).await
+pub async fn tunnel(client: OnUpgrade, backend: OnUpgrade, idle: Option<Duration>) -> Ended {
+    let nothing = |end| Ended {
+        received: 0,
+        sent: 0,
+        end,
+    };
+    let both = futures_util::future::try_join(
+        client.map_err(|_| End::Client),
+        backend.map_err(|_| End::Backend),
+    );
+    match both.await {
+        Ok((client, backend)) => join(TokioIo::new(client), TokioIo::new(backend), idle).await,
+        Err(end) => nothing(end),
+    }
 }
 
 /// Copies both ways until both sides have ended, one fails, or nothing moves for `idle`.
-async fn join<A, B>(a: A, b: B, idle: Option<Duration>) -> io::Result<(u64, u64)>
+async fn join<A, B>(client: A, backend: B, idle: Option<Duration>) -> Ended
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
     let start = Instant::now();
-    let last = Arc::new(AtomicU64::new(0));
-    let mut a = Noted {
-        io: a,
+    let notes = Arc::new(Notes::default());
+    let mut client = Noted {
+        io: client,
         start,
-        last: last.clone(),
+        notes: notes.clone(),
+        is_client: true,
     };
-    let mut b = Noted {
-        io: b,
+    let mut backend = Noted {
+        io: backend,
         start,
-        last: last.clone(),
+        notes: notes.clone(),
+        is_client: false,
     };
 
-    let copy = tokio::io::copy_bidirectional_with_sizes(&mut a, &mut b, BUFFER, BUFFER);
-    match idle {
-        None => copy.await,
+    let copy = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut backend, BUFFER, BUFFER);
+    let silent = match idle {
+        None => {
+            let _ = copy.await;
+            false
+        }
         Some(idle) => tokio::select! {
-            result = copy => result,
-            () = silence(start, &last, idle) => Err(io::ErrorKind::TimedOut.into()),
+            _ = copy => false,
+            () = silence(start, &notes.last, idle) => true,
         },
+    };
+    let end = match notes.first_end.load(Relaxed) {
+        _ if silent => End::Silence,
+        BACKEND => End::Backend,
+        _ => End::Client,
+    };
+    Ended {
+        received: notes.received.load(Relaxed),
+        sent: notes.sent.load(Relaxed),
+        end,
     }
 }
 
@@ -75,17 +115,54 @@ async fn silence(start: Instant, last: &AtomicU64, idle: Duration) {
     }
 }
 
-/// One side of a tunnel, with the time of its last byte.
+/// What is noted of a tunnel.
+#[derive(Debug, Default)]
+struct Notes {
+    /// When a byte last moved.
+    last: AtomicU64,
+    received: AtomicU64,
+    sent: AtomicU64,
+    /// Which side ended first: 0 is none yet.
+    first_end: AtomicU8,
+}
+
+const CLIENT: u8 = 1;
+const BACKEND: u8 = 2;
+
+/// One side of a tunnel.
 struct Noted<Io> {
     io: Io,
     start: Instant,
-    last: Arc<AtomicU64>,
+    notes: Arc<Notes>,
+    is_client: bool,
 }
 
 impl<Io> Noted<Io> {
-    fn note(&self) {
+    /// Something moved: `read` bytes from this side, if they came from it.
+    fn note(&self, read: usize) {
         let now = self.start.elapsed().as_micros() as u64;
-        self.last.store(now, Relaxed);
+        self.notes.last.store(now, Relaxed);
+        let count = if self.is_client {
+            &self.notes.received
+        } else {
+            &self.notes.sent
+        };
+        count.fetch_add(read as u64, Relaxed);
+    }
+
+    /// This side has ended, or takes nothing any more.
+    fn note_end(&self) {
+        let side = if self.is_client { CLIENT } else { BACKEND };
+        let first = &self.notes.first_end;
+        // Only the first counts.
+        let _ = first.compare_exchange(0, side, Relaxed, Relaxed);
+    }
+
+    fn note_failure<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        if result.is_err() {
+            self.note_end();
+        }
+        result
     }
 }
 
@@ -96,8 +173,13 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Noted<Io> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
-        this.note();
+        let before = buf.filled().len();
+        let result = ready!(Pin::new(&mut this.io).poll_read(cx, buf));
+        this.note_failure(result)?;
+        match buf.filled().len() - before {
+            0 => this.note_end(),
+            read => this.note(read),
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -109,8 +191,9 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Noted<Io> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let n = ready!(Pin::new(&mut this.io).poll_write(cx, buf))?;
-        this.note();
+        let result = ready!(Pin::new(&mut this.io).poll_write(cx, buf));
+        let n = this.note_failure(result)?;
+        this.note(0);
         Poll::Ready(Ok(n))
     }
 
@@ -145,7 +228,26 @@ mod tests {
         drop(backend);
 
         assert_eq!(seen, b"ping");
-        assert_eq!(tunnel.await.unwrap().unwrap(), (4, 5));
+        let ended = tunnel.await.unwrap();
+        assert_eq!((ended.received, ended.sent), (4, 5));
+        assert_eq!(ended.end, End::Client);
+    }
+
+    #[tokio::test]
+    async fn the_side_that_ends_first_is_told() {
+        let (client, a) = duplex(64);
+        let (b, mut backend) = duplex(64);
+        let tunnel = tokio::spawn(join(a, b, None));
+
+        backend.write_all(b"bye").await.unwrap();
+        backend.shutdown().await.unwrap();
+        tokio::task::yield_now().await;
+        tokio::task::yield_now().await;
+        drop(client);
+        let ended = tunnel.await.unwrap();
+
+        assert_eq!(ended.end, End::Backend);
+        assert_eq!(ended.sent, 3);
     }
 
     #[tokio::test(start_paused = true)]
@@ -159,9 +261,10 @@ mod tests {
             tokio::time::sleep(IDLE - Duration::from_secs(1)).await;
             client.write_all(b".").await.unwrap();
         }
-        let end = tunnel.await.unwrap();
+        let ended = tunnel.await.unwrap();
 
-        assert_eq!(end.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(ended.end, End::Silence);
+        assert_eq!(ended.received, 4);
         assert_eq!(start.elapsed(), IDLE * 5 - Duration::from_secs(4));
     }
 

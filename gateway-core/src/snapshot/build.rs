@@ -24,7 +24,7 @@ pub enum BuildError {
     #[error("listener {} of Gateway {}/{}: {source}", listener.listener, listener.namespace, listener.gateway)]
     Tls {
         /// The listener.
-        listener: ListenerId,
+        listener: Box<ListenerId>,
         /// Why.
         source: TlsError,
     },
@@ -241,7 +241,7 @@ impl Builder<'_> {
         let built = tls.build(self.provider.clone(), Some(&sessions));
         kept.push(sessions);
         built.map_err(|source| BuildError::Tls {
-            listener: id.clone(),
+            listener: Box::new(id.clone()),
             source,
         })
     }

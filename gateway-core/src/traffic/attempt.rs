@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, request};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::breaker::{Permit, Resource};
@@ -13,7 +13,7 @@ use super::forward::{ForwardContext, Forwarded, Picked, Tunnel, TunnelGuard};
 use super::replay::{LIMIT, Replay};
 use super::{Failure, retry};
 use crate::Body;
-use crate::balance::{Active, Hashed, Pick, hash_key};
+use crate::balance::{Active, Hashed, Node, Pick, hash_key};
 use crate::error::Error;
 use crate::http::upgrade::Upgrade;
 use crate::observer::Event;
@@ -210,20 +210,11 @@ impl<'a> Run<'a> {
         let (way, context) = (self.picked.way, self.context);
         let forwarder = self.picked.forwarder;
         self.attempts += 1;
-        let pick = Pick {
-            hash: self.hash,
-            tried: &self.tried,
-        };
-        let node = way
-            .balancer
-            .pick(&way.cluster, pick)
-            .ok_or_else(|| forwarder.no_endpoint())?;
+        let node = self.pick()?;
         self.endpoint = Some(node.address());
         let active = Active::new(node);
-        if context.envoy_headers
-            && let Some(time) = [self.deadline.left(), limit].into_iter().flatten().min()
-        {
-            head.headers.insert(EXPECTED_TIME, milliseconds(time));
+        if context.envoy_headers {
+            self.say_time(&mut head.headers, limit);
         }
         let upload = Upload::track(source);
         let progress = upload.progress().cloned();
@@ -238,6 +229,7 @@ impl<'a> Run<'a> {
             node: active.node(),
             breaker: &forwarder.breaker,
             observer: context.observer,
+            pools: &forwarder.pools,
             keep_case: context.preserve_header_case,
         };
         let start = Instant::now();
@@ -255,6 +247,25 @@ impl<'a> Run<'a> {
             time: start.elapsed(),
             active,
         })
+    }
+
+    /// An endpoint; one that was not tried, if there is any.
+    fn pick(&self) -> Result<Arc<Node>, Error> {
+        let way = self.picked.way;
+        let pick = Pick {
+            hash: self.hash,
+            tried: &self.tried,
+        };
+        let node = way.balancer.pick(&way.cluster, pick);
+        node.ok_or_else(|| self.picked.forwarder.no_endpoint())
+    }
+
+    /// Tells the backend how long it may take.
+    fn say_time(&self, headers: &mut HeaderMap, limit: Option<Duration>) {
+        let times = [self.deadline.left(), limit];
+        if let Some(time) = times.into_iter().flatten().min() {
+            headers.insert(EXPECTED_TIME, milliseconds(time));
+        }
     }
 
     /// The response for the client.

@@ -29,6 +29,8 @@ pub struct Forwarder {
     pub(super) breaker: Arc<Breaker>,
     shares: Vec<Share>,
     weights: Weights,
+    /// Those of all shares.
+    pub(super) pools: Vec<Arc<Pool>>,
     /// Keeps endpoints that arrived early.
     _directory: Arc<Directory>,
 }
@@ -162,8 +164,14 @@ impl Forwarder {
                 }),
             },
         };
+        let shares: Vec<_> = backends.iter().map(share).collect();
+        let ways = shares.iter().filter_map(|share| share.route.as_ref());
+        let mut pools: Vec<_> = ways.map(|way| way.pool.clone()).collect();
+        pools.sort_by_key(Arc::as_ptr);
+        pools.dedup_by(|a, b| Arc::ptr_eq(a, b));
         Self {
-            shares: backends.iter().map(share).collect(),
+            shares,
+            pools,
             weights: Weights::new(backends.iter().map(|backend| backend.weight)),
             traffic,
             breaker,

@@ -53,9 +53,12 @@ mod deadline;
 mod forward;
 mod replay;
 mod retry;
+mod service;
 #[cfg(test)]
 mod tests;
 
 pub use forward::{Failure, ForwardContext, Forwarded, Forwarder, Picked, Tunnel};
+
+pub use service::ForwardService;
 
 pub(crate) use replay::ReplayBody;

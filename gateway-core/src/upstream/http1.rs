@@ -132,7 +132,7 @@ impl Http1 {
         // and must not give way to others, or it would be missed.
         let answer = self.sender.try_send_request(request);
         let mut answer = pin!(tokio::task::unconstrained(answer));
-        poll_fn(|cx| {
+        let result = poll_fn(|cx| {
             let ended = self.poll_read(cx).is_ready();
             match answer
                 .as_mut()
@@ -148,8 +148,15 @@ impl Http1 {
                 Poll::Pending => Poll::Pending,
             }
         })
-        .await
-        .map(|response| (response, self))
+        .await;
+        match result {
+            Ok(response) => Ok((response, self)),
+            // A part of a head is no HTTP.
+            Err(Unanswered::Sent(Error::Terminated(error))) if self.meter.bytes() > 0 => {
+                Err(Unanswered::Sent(Error::Protocol(error)))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads on, until the connection has ended. What the response's body gets must be looked at after

@@ -97,6 +97,11 @@ impl Http2 {
         Some(Stream(self.clone()))
     }
 
+    /// Whose connection it is.
+    pub(super) fn breaker(&self) -> &Arc<Breaker> {
+        &self.breaker
+    }
+
     /// Requests under way.
     pub(super) fn streams(&self) -> u32 {
         self.streams.load(Ordering::Relaxed)

@@ -29,6 +29,12 @@ pub(super) struct Connections {
     pub(super) swept: bool,
 }
 
+/// A connection that makes room: closed when dropped, without the lock.
+pub(super) enum Evicted {
+    Http1(#[allow(dead_code, reason = "kept for its drop")] Idle),
+    Http2(#[allow(dead_code, reason = "kept for its drop")] Arc<Http2>),
+}
+
 /// The right to open a connection that others wait for.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
@@ -56,13 +62,20 @@ impl Connections {
         self.http1.get_mut(&key)?.pop()
     }
 
-    /// Any idle connection that counts for `breaker`.
-    pub(super) fn take_of(&mut self, breaker: &Arc<Breaker>) -> Option<Idle> {
-        self.http1.values_mut().find_map(|list| {
+    /// Any connection without requests that counts for `breaker`, taken out.
+    pub(super) fn take_of(&mut self, breaker: &Arc<Breaker>) -> Option<Evicted> {
+        let http1 = self.http1.values_mut().find_map(|list| {
             let place = list
                 .iter()
                 .position(|c| Arc::ptr_eq(c.breaker(), breaker))?;
-            Some(list.remove(place))
+            Some(Evicted::Http1(list.remove(place)))
+        });
+        http1.or_else(|| {
+            self.http2.values_mut().find_map(|list| {
+                let idle = |c: &Arc<Http2>| c.streams() == 0 && Arc::ptr_eq(c.breaker(), breaker);
+                let place = list.iter().position(idle)?;
+                Some(Evicted::Http2(list.remove(place)))
+            })
         })
     }
 

@@ -77,6 +77,8 @@ pub(crate) struct Target<'a> {
     pub(crate) node: &'a Arc<Node>,
     pub(crate) breaker: &'a Arc<Breaker>,
     pub(crate) observer: &'a Arc<dyn Observer>,
+    /// All pools of the rule.
+    pub(crate) pools: &'a [Arc<Pool>],
     /// Keep the case of header names.
     pub(crate) keep_case: bool,
 }
@@ -196,18 +198,16 @@ impl Pool {
         if let Some(slot) = to.breaker.connect(to.node.address()) {
             return Some(Found::Slot(slot));
         }
-        self.evict_idle(to.breaker);
+        make_room(to);
         to.breaker.connect(to.node.address()).map(Found::Slot)
     }
 
-    /// Closes one idle connection that counts for `breaker`, of any worker.
-    fn evict_idle(&self, breaker: &Arc<Breaker>) {
-        for shard in &self.shards {
+    /// Closes one idle connection that counts for `breaker`, of any worker, if there is one.
+    fn evict_idle(&self, breaker: &Arc<Breaker>) -> bool {
+        self.shards.iter().any(|shard| {
             let evicted = lock(shard).take_of(breaker);
-            if evicted.is_some() {
-                return;
-            }
-        }
+            evicted.is_some()
+        })
     }
 
     async fn connect(&self, to: &Target<'_>) -> Result<Connected, Error> {
@@ -269,7 +269,14 @@ impl Pool {
     fn find_stream(&self, to: &Target<'_>) -> Option<Result<Stream, Slot>> {
         match self.take_stream(to.node.address()) {
             Some(stream) => Some(Ok(stream)),
-            None => to.breaker.connect(to.node.address()).map(Err),
+            None => {
+                let free = to.breaker.connect(to.node.address());
+                let free = free.or_else(|| {
+                    make_room(to);
+                    to.breaker.connect(to.node.address())
+                });
+                free.map(Err)
+            }
         }
     }
 
@@ -323,6 +330,12 @@ async fn sweep(pool: Weak<Pool>, shard: usize, interval: Duration) {
 enum Found {
     Idle(Box<Http1>),
     Slot(Slot),
+}
+
+/// Closes an idle connection of the rule, to whatever backend, so that another can be opened.
+fn make_room(to: &Target<'_>) {
+    let mut pools = to.pools.iter();
+    pools.any(|pool| pool.evict_idle(to.breaker));
 }
 
 fn overflow(to: &Target<'_>) -> Error {

@@ -1,8 +1,6 @@
 //! Makes a request's head fit for the wire: framing is rebuilt, never copied (RFC 9112, section 6).
 
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, Entry, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, Entry, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, Parts, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, request};
 use http_body::Body;
@@ -38,7 +36,6 @@ fn remove_connection_fields(headers: &mut HeaderMap, upgrade: Option<&Upgrade>) 
         KEEP_ALIVE,
         PROXY_CONNECTION,
         TRANSFER_ENCODING,
-        TRAILER,
         HTTP2_SETTINGS,
     ] {
         headers.remove(name);
@@ -51,7 +48,7 @@ fn remove_connection_fields(headers: &mut HeaderMap, upgrade: Option<&Upgrade>) 
     if let Entry::Occupied(mut te) = headers.entry(TE) {
         if te.iter().any(names_trailers) {
             te.insert(HeaderValue::from_static("trailers"));
-        } else {
+        } else if !te.iter().all(HeaderValue::is_empty) {
             te.remove();
         }
     }
@@ -79,13 +76,22 @@ fn frame(head: &mut request::Parts, body: &impl Body, protocol: BackendProtocol)
             }
         }
         // Where no body is expected, none is announced, unless the client did.
-        Some(0) if !means_body(&head.method) && !head.headers.contains_key(CONTENT_LENGTH) => {}
+        Some(0) if !may_have_body(&head.method) && !head.headers.contains_key(CONTENT_LENGTH) => {}
         Some(length) => set_length(&mut head.headers, length),
     }
 }
 
-fn means_body(method: &Method) -> bool {
-    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+/// Whether a body would have a meaning: then its absence is announced (RFC 9110, section 8.6).
+fn may_have_body(method: &Method) -> bool {
+    !matches!(
+        *method,
+        Method::GET
+            | Method::HEAD
+            | Method::DELETE
+            | Method::OPTIONS
+            | Method::TRACE
+            | Method::CONNECT
+    )
 }
 
 /// Keeps the value that is there if it is the one to be sent.
@@ -113,7 +119,7 @@ fn decode_length(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Origin form, one Host, one Cookie line.
+/// Origin form, one Host.
 fn target_http1(head: &mut request::Parts) {
     head.version = Version::HTTP_11;
     one_host(&mut head.headers);
@@ -127,7 +133,6 @@ fn target_http1(head: &mut request::Parts) {
         let path = parts.path_and_query;
         head.uri = path.unwrap_or(PathAndQuery::from_static("/")).into();
     }
-    join_cookies(&mut head.headers);
 }
 
 /// Only the first Host counts: no backend is to see two.
@@ -136,21 +141,6 @@ fn one_host(headers: &mut HeaderMap) {
     if let (Some(first), Some(_)) = (hosts.next(), hosts.next()) {
         let first = first.clone();
         headers.insert(HOST, first);
-    }
-}
-
-/// HTTP/2 may split a cookie; HTTP/1 may not (RFC 9113, section 8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
-    let mut lines = headers.get_all(COOKIE).iter();
-    if let (Some(_), Some(_)) = (lines.next(), lines.next()) {
-        let lines: Vec<_> = headers
-            .get_all(COOKIE)
-            .iter()
-            .map(HeaderValue::as_bytes)
-            .collect();
-        if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
-            headers.insert(COOKIE, joined);
-        }
     }
 }
 

@@ -98,13 +98,13 @@ const KINDS: [Kind; 14] = [
         KindId::ReferenceGrant,
         "ReferenceGrant",
         GATEWAY,
-        &["v1", "v1beta1"],
+        &["v1", "v1beta1", "v1alpha2"],
     ),
     kind(
         KindId::BackendTlsPolicy,
         "BackendTLSPolicy",
         GATEWAY,
-        &["v1", "v1alpha3"],
+        &["v1", "v1alpha3", "v1alpha2"],
     ),
     kind(
         KindId::ClientTrafficPolicy,

@@ -10,7 +10,6 @@
 //! | what is suspicious | `lint` |
 //! | the plan | `plan` |
 
-mod duration;
 mod gateway;
 mod grant;
 mod lint;

@@ -45,10 +45,7 @@ pub(super) fn build(
             }
             let number = bound(world, state.spec.port);
             let effect = policies.client.find(g, l);
-            let tcp = effect
-                .and_then(|effect| effect.as_ref().ok())
-                .map(|effect| effect.tcp.clone());
-            let tcp = tcp.unwrap_or_default();
+            let tcp = policies.client.tcp(g, l);
             let port = ports
                 .entry((gateway.bind.clone(), number))
                 .or_insert_with(|| Port {

@@ -8,17 +8,12 @@ use std::net::IpAddr;
 
 use towergate_tls::NamePattern;
 
-use super::gateway::Gateways;
+use super::gateway::{Gateways, ListenerState};
 use super::report::{Report, Subject};
 use super::world::World;
 
-/// What a socket is taken for.
-#[derive(Debug)]
-struct Claim {
-    https: bool,
-    /// The Gateway's port that is bound here, by Gateway.
-    hostnames: HashSet<NamePattern>,
-}
+const HELP: &str =
+    "Give each Gateway addresses of its own to bind, or its listeners host names of their own.";
 
 /// The port to bind for a port of a Gateway.
 pub(super) fn bound(world: &World<'_>, port: i32) -> u16 {
@@ -28,7 +23,7 @@ pub(super) fn bound(world: &World<'_>, port: i32) -> u16 {
 
 /// Gives each socket to the first listener of each host name. The others are not programmed.
 pub(super) fn claim(world: &World<'_>, gateways: &mut Gateways<'_>, report: &mut Report) {
-    let mut claims: HashMap<(Vec<IpAddr>, u16), Claim> = HashMap::new();
+    let mut sockets = Sockets::default();
     for gateway in &mut gateways.list {
         let subject = Subject::new("Gateway", gateway.object);
         for (at, listener) in gateway.listeners.iter_mut().enumerate() {
@@ -36,48 +31,183 @@ pub(super) fn claim(world: &World<'_>, gateways: &mut Gateways<'_>, report: &mut
                 continue;
             }
             let port = bound(world, listener.spec.port);
-            let https = listener.spec.protocol == "HTTPS";
-            let claim = claims
-                .entry((gateway.bind.clone(), port))
-                .or_insert_with(|| Claim {
-                    https,
-                    hostnames: HashSet::new(),
-                });
-            let reason = match (
-                claim.https == https,
-                claim.hostnames.contains(&listener.hostname),
-            ) {
-                (false, _) => "ProtocolConflict",
-                (true, true) => "HostnameConflict",
-                (true, false) => {
-                    claim.hostnames.insert(listener.hostname.clone());
-                    continue;
-                }
-            };
-            let message = format!(
-                "Another Gateway, or another port that is bound as the same, has {} of port {port} on these addresses.",
-                if reason == "HostnameConflict" {
-                    "this host name"
-                } else {
-                    "another protocol"
-                },
-            );
-            listener
-                .conditions
-                .set("Conflicted", true, reason, &*message);
-            listener
-                .conditions
-                .set("Accepted", false, "PortUnavailable", &*message);
-            listener
-                .conditions
-                .set("Programmed", false, "Invalid", &*message);
-            report.error(
-                "port-taken",
-                &subject,
-                format!("spec.listeners[{at}].port"),
-                message,
-                "Give each Gateway addresses of its own to bind, or its listeners host names of their own.",
-            );
+            if let Err(taken) = sockets.take(&gateway.bind, port, listener) {
+                let message = taken.message(port);
+                let field = format!("spec.listeners[{at}].port");
+                report.error("port-taken", &subject, field, &*message, HELP);
+                taken.state(listener, &message);
+            }
         }
+    }
+}
+
+/// Sockets that are taken.
+#[derive(Default)]
+struct Sockets {
+    claims: HashMap<(Vec<IpAddr>, u16), Claim>,
+    /// With which addresses together an address is bound. Two groups of sockets for one address would
+    /// share its connections at random.
+    groups: HashMap<(IpAddr, u16), Vec<IpAddr>>,
+}
+
+/// What a socket is taken for.
+struct Claim {
+    https: bool,
+    hostnames: HashSet<NamePattern>,
+}
+
+/// Why a listener does not get its socket.
+#[derive(Clone, Copy, Debug)]
+enum Taken {
+    Protocol,
+    Hostname,
+    Address,
+}
+
+impl Sockets {
+    fn take(
+        &mut self,
+        bind: &[IpAddr],
+        port: u16,
+        listener: &ListenerState<'_>,
+    ) -> Result<(), Taken> {
+        let groups = bind
+            .iter()
+            .filter_map(|address| self.groups.get(&(*address, port)));
+        if groups.into_iter().any(|group| group != bind) {
+            return Err(Taken::Address);
+        }
+        let https = listener.spec.protocol == "HTTPS";
+        let claim = self
+            .claims
+            .entry((bind.to_vec(), port))
+            .or_insert_with(|| Claim {
+                https,
+                hostnames: HashSet::new(),
+            });
+        if claim.https != https {
+            return Err(Taken::Protocol);
+        }
+        if !claim.hostnames.insert(listener.hostname.clone()) {
+            return Err(Taken::Hostname);
+        }
+        for address in bind {
+            self.groups
+                .entry((*address, port))
+                .or_insert_with(|| bind.to_vec());
+        }
+        Ok(())
+    }
+}
+
+impl Taken {
+    fn message(self, port: u16) -> String {
+        let what = match self {
+            Self::Protocol => "another protocol on",
+            Self::Hostname => "this host name on",
+            Self::Address => "some, but not all, of the addresses on",
+        };
+        format!(
+            "Another Gateway, or another port that is bound as the same, has {what} port {port}."
+        )
+    }
+
+    /// States that a listener does not have its socket.
+    fn state(self, listener: &mut ListenerState<'_>, message: &str) {
+        let conflict = match self {
+            Self::Protocol => Some("ProtocolConflict"),
+            Self::Hostname => Some("HostnameConflict"),
+            Self::Address => None,
+        };
+        let conditions = &mut listener.conditions;
+        if let Some(reason) = conflict {
+            conditions.set("Conflicted", true, reason, message);
+        }
+        conditions.set("Accepted", false, "PortUnavailable", message);
+        conditions.set("Programmed", false, "Invalid", message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::decode::decode;
+    use crate::resolve::{Scope, resolve};
+
+    /// Which of two Gateways with one plain listener each have their socket.
+    fn programmed(bind: [&[&str]; 2], hostnames: [&str; 2], ports: [u16; 2]) -> [bool; 2] {
+        let gateway = |at: usize| {
+            json!({
+                "apiVersion": "gateway.networking.k8s.io/v1",
+                "kind": "Gateway",
+                "metadata": { "name": format!("g{at}"), "namespace": "d" },
+                "spec": { "gatewayClassName": "c", "listeners": [{
+                    "name": "l", "port": ports[at], "protocol": "HTTP", "hostname": hostnames[at],
+                }] },
+            })
+        };
+        let text = format!("{}\n---\n{}", gateway(0), gateway(1));
+        let addresses = |at: usize| bind[at].iter().map(|text| text.parse().unwrap()).collect();
+        let scope = Scope {
+            controller_name: String::new(),
+            serve_unclassed: true,
+            ports: [(81, 80)].into(),
+            bind: Vec::new(),
+            bind_gateway: [("d/g0".into(), addresses(0)), ("d/g1".into(), addresses(1))].into(),
+            endpoints: Default::default(),
+            now: None,
+            parity: Default::default(),
+        };
+        let resolution = resolve(&decode("in.yaml", &text).objects, &scope);
+        let listeners = resolution
+            .plan
+            .ports
+            .iter()
+            .flat_map(|port| &port.listeners);
+        let names: Vec<_> = listeners
+            .map(|listener| listener.id.gateway.clone())
+            .collect();
+        ["g0", "g1"].map(|name| names.iter().any(|held| held == name))
+    }
+
+    const HERE: &[&str] = &["192.0.2.1"];
+    const BOTH: &[&str] = &["192.0.2.1", "192.0.2.2"];
+    const THERE: &[&str] = &["192.0.2.2"];
+
+    #[test]
+    fn gateways_share_a_socket_by_host_name() {
+        assert_eq!(
+            programmed([HERE, HERE], ["a.test", "b.test"], [80, 80]),
+            [true, true]
+        );
+        assert_eq!(
+            programmed([HERE, HERE], ["a.test", "a.test"], [80, 80]),
+            [true, false]
+        );
+        assert_eq!(
+            programmed([HERE, THERE], ["a.test", "a.test"], [80, 80]),
+            [true, true]
+        );
+    }
+
+    #[test]
+    fn ports_that_are_bound_as_the_same_are_the_same() {
+        assert_eq!(
+            programmed([HERE, HERE], ["a.test", "a.test"], [80, 81]),
+            [true, false]
+        );
+        assert_eq!(
+            programmed([HERE, HERE], ["a.test", "a.test"], [80, 82]),
+            [true, true]
+        );
+    }
+
+    #[test]
+    fn an_address_is_bound_with_the_same_others_only() {
+        assert_eq!(
+            programmed([HERE, BOTH], ["a.test", "b.test"], [80, 80]),
+            [true, false]
+        );
     }
 }

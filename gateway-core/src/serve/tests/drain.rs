@@ -104,6 +104,7 @@ async fn connections_that_the_system_has_made_already_are_served_once() {
     }
     let listener = listener_config(|_| {});
     let config = PortConfig {
+        slot: 0,
         port: address.port(),
         tcp: TcpSettings::default(),
         transport: Transport::Plain(listener),

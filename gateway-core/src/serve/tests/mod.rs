@@ -129,7 +129,8 @@ async fn tunnel(mut request: Request<Incoming>) -> Response<Body> {
     let mut response = sender.send_request(ask).await.unwrap();
     let backend = hyper::upgrade::on(&mut response);
     let client = hyper::upgrade::on(&mut request);
-    super::upgrade::tunnel(client, backend, Some(Duration::from_secs(60)));
+    let idle = Some(Duration::from_secs(60));
+    tokio::spawn(super::upgrade::tunnel(client, backend, idle));
     response.map(|_| Body::Empty)
 }
 

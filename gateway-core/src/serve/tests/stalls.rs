@@ -13,6 +13,7 @@ fn serve(drain: &Drain) -> (DuplexStream, Arc<Recorder>) {
     let address: SocketAddr = "192.0.2.1:1".parse().unwrap();
     let session = Session {
         info: Arc::new(ConnInfo {
+            slot: 0,
             tcp_peer: address,
             peer: address,
             local: address,

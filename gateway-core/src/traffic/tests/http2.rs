@@ -267,3 +267,34 @@ async fn those_that_wait_for_a_connection_share_its_failure() {
     }));
     assert_eq!(rig.observer.count("UpstreamConnectFailed"), 1);
 }
+
+#[tokio::test]
+async fn idle_connections_make_room_across_protocols() {
+    let (new, old) = (
+        start(vec![Act::Answer]).await,
+        super::backend::Backend::plain("ok").await,
+    );
+    let traffic = Traffic {
+        breaker: crate::plan::Breaker {
+            connections: 1,
+            ..Default::default()
+        },
+        ..Default::default()
+    };
+    let shares = [
+        backend(1, service("new", BackendProtocol::Http2)),
+        backend(1, service("old", BackendProtocol::Http1)),
+    ];
+    let rig = Rig::with(traffic, &shares);
+    rig.directory.update(&Endpoints::from([
+        (id("new"), endpoints(&[new.address])),
+        (id("old"), endpoints(&[old.address])),
+    ]));
+
+    for _ in 0..40 {
+        assert_eq!(rig.fetch().await, (200, "ok".to_owned()));
+    }
+
+    assert!(new.accepts.load(Ordering::SeqCst) > 1 && old.accepts() > 1);
+    assert!(rig.forwarder.breaker.in_use(Resource::Connection) <= 1);
+}

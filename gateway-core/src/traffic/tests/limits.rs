@@ -199,3 +199,30 @@ async fn shares_follow_the_weights() {
     // Three sigma of a share of a quarter in 800.
     assert!(backends[1].seen().len().abs_diff(n / 4) <= 37);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn workers_share_a_limit_and_nobody_is_forgotten() {
+    let (first, second) = (Backend::plain("1").await, Backend::plain("2").await);
+    let two = Breaker {
+        connections: 2,
+        ..Default::default()
+    };
+    let rig = Arc::new(Rig::new(limited(two), &[first.address, second.address]));
+
+    let clients: Vec<_> = (0..16)
+        .map(|_| {
+            let rig = rig.clone();
+            tokio::spawn(async move {
+                for _ in 0..25 {
+                    assert_eq!(rig.fetch().await.0, 200);
+                }
+            })
+        })
+        .collect();
+
+    for client in clients {
+        client.await.unwrap();
+    }
+    assert_eq!(rig.forwarder.breaker.in_use(Resource::Pending), 0);
+    assert!(rig.forwarder.breaker.in_use(Resource::Connection) <= 2);
+}

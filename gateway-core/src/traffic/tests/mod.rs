@@ -7,6 +7,7 @@ mod faults;
 mod http2;
 mod limits;
 mod retries;
+mod service;
 mod tls;
 mod upgrades;
 

@@ -26,6 +26,8 @@ pub(crate) struct ListenerState<'a> {
     pub(crate) hostname: NamePattern,
     /// The certificates that can be used.
     pub(crate) certificates: Vec<Arc<Certificate>>,
+    /// Host names of other listeners of the port.
+    pub(crate) neighbours: Vec<NamePattern>,
     /// How many routes are attached.
     pub(crate) attached: usize,
     /// It takes part in the search for conflicts.
@@ -71,6 +73,7 @@ impl<'a> ListenerState<'a> {
             allowed: Allowed::None,
             hostname: NamePattern::Any,
             certificates: Vec::new(),
+            neighbours: Vec::new(),
             attached: 0,
             valid: true,
         };

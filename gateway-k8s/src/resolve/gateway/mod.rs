@@ -18,8 +18,10 @@ mod unsupported;
 pub(super) use class::{class_statuses, is_ours};
 pub(super) use listener::{Allowed, ListenerState};
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
+
+use towergate_tls::NamePattern;
 
 use super::report::{Report, Subject};
 use super::world::{World, by_age};
@@ -82,14 +84,42 @@ impl<'a> GatewayState<'a> {
             .iter()
             .map(|spec| ListenerState::check(world, object, spec))
             .collect();
+        state.check_names();
         conflict::check(&mut state.listeners);
         for listener in &mut state.listeners {
             unsupported::check_listener(object, listener);
             listener.finish();
         }
         overlap::check(&mut state.listeners);
+        state.meet_neighbours();
         report_listeners(&state, report, &subject);
         state
+    }
+
+    /// Routes and policies find listeners by name, so of two with the same name the first counts.
+    fn check_names(&mut self) {
+        let mut names = HashSet::new();
+        for listener in &mut self.listeners {
+            if !names.insert(listener.spec.name.as_str()) {
+                listener.refuse("Another listener of the Gateway has the same name.");
+            }
+        }
+    }
+
+    /// Tells each listener which host names of its port are another's own.
+    fn meet_neighbours(&mut self) {
+        let named = self.listeners.iter().enumerate();
+        let named = named.filter(|(_, listener)| listener.hostname != NamePattern::Any);
+        let names: Vec<(usize, i32, NamePattern)> = named
+            .map(|(at, listener)| (at, listener.spec.port, listener.hostname.clone()))
+            .collect();
+        for (at, listener) in self.listeners.iter_mut().enumerate() {
+            let port = listener.spec.port;
+            let others = names
+                .iter()
+                .filter(|(other, of, _)| *other != at && *of == port);
+            listener.neighbours = others.map(|(.., name)| name.clone()).collect();
+        }
     }
 
     /// Its status, once its routes are attached.

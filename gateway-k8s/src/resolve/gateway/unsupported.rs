@@ -15,30 +15,7 @@ pub(super) fn check_gateway(
 ) -> bool {
     parameters(gateway, report, subject);
     options(gateway, report, subject);
-    if let Some(tls) = &gateway.spec.tls {
-        let client = tls
-            .backend
-            .as_ref()
-            .and_then(|tls| tls.client_certificate_ref.as_ref());
-        if client.is_some() {
-            let message = "Towergate shows no client certificate to backends.";
-            conditions.set(
-                "ResolvedRefs",
-                false,
-                "InvalidClientCertificateRef",
-                message,
-            );
-            let field = "spec.tls.backend.clientCertificateRef";
-            report.error("unsupported", subject, field, message, "Remove the field.");
-        } else {
-            conditions.set(
-                "ResolvedRefs",
-                true,
-                "ResolvedRefs",
-                "Every reference is resolved.",
-            );
-        }
-    }
+    references(conditions, gateway, report, subject);
     let known = |kind: &str| matches!(kind, "IPAddress" | "Hostname");
     let addresses = gateway
         .spec
@@ -58,6 +35,40 @@ pub(super) fn check_gateway(
         return false;
     }
     true
+}
+
+/// States whether what `spec.tls` refers to is in force.
+fn references(
+    conditions: &mut Conditions,
+    gateway: &Object<GatewaySpec>,
+    report: &mut Report,
+    subject: &Subject<'_>,
+) {
+    let Some(tls) = &gateway.spec.tls else {
+        return;
+    };
+    let client = tls
+        .backend
+        .as_ref()
+        .and_then(|tls| tls.client_certificate_ref.as_ref());
+    if client.is_none() {
+        conditions.set(
+            "ResolvedRefs",
+            true,
+            "ResolvedRefs",
+            "Every reference is resolved.",
+        );
+        return;
+    }
+    let message = "Towergate shows no client certificate to backends.";
+    conditions.set(
+        "ResolvedRefs",
+        false,
+        "InvalidClientCertificateRef",
+        message,
+    );
+    let field = "spec.tls.backend.clientCertificateRef";
+    report.error("unsupported", subject, field, message, "Remove the field.");
 }
 
 fn parameters(gateway: &Object<GatewaySpec>, report: &mut Report, subject: &Subject<'_>) {

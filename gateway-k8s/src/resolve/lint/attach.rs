@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use towergate_tls::NamePattern;
+
 use super::super::gateway::{Allowed, GatewayState, Gateways};
 use super::super::report::{Report, Subject};
+use super::super::route::RouteState;
 use super::super::world::World;
 use crate::api::GATEWAY_GROUP;
 use crate::api::gateway::Listener;
@@ -153,5 +156,48 @@ fn missing(
             format!("There is no Gateway {key}. The route is not attached."),
             "Name a Gateway that is there.".to_owned(),
         ),
+    }
+}
+
+/// Reports host names that are none: nothing is served for them.
+pub(super) fn hostnames(routes: &[RouteState<'_>], report: &mut Report) {
+    for state in routes {
+        for (at, name) in state.route.hostnames().iter().enumerate() {
+            if let Err(fault) = name.parse::<NamePattern>() {
+                report.error(
+                    "hostname-invalid",
+                    &state.route.subject(),
+                    format!("spec.hostnames[{at}]"),
+                    format!("{fault}."),
+                    "Write it in lower case and without a port.",
+                );
+            }
+        }
+    }
+}
+
+/// Reports routes that count on default Gateways.
+pub(super) fn defaults(world: &World<'_>, report: &mut Report) {
+    let mut check = |subject: Subject<'_>, scope: Option<&str>| {
+        if scope.is_some_and(|scope| scope != "None") {
+            let message =
+                "There are no default Gateways: the route attaches to its parentRefs only.";
+            let help = "Name the Gateway in parentRefs.";
+            report.warn(
+                "unsupported",
+                &subject,
+                "spec.useDefaultGateways",
+                message,
+                help,
+            );
+        }
+    };
+    for route in world.objects.http_routes.values() {
+        let scope = route.spec.use_default_gateways.as_deref();
+        check(Subject::new("HTTPRoute", route), scope);
+    }
+    for route in world.objects.grpc_routes.values() {
+        let scope = route.spec.use_default_gateways.as_deref();
+        check(Subject::new("GRPCRoute", route), scope);
     }
 }

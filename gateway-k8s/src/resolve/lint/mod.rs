@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `namespace-not-allowed` | the route's namespace lacks the labels that the listener wants | `attach` |
 //! | `parent-namespace-missing` | `namespace` is missing in a parentRef | `attach` |
+//! | `hostname-invalid` | a host name of a route is none | `attach` |
 //! | `hostname-without-certificate` | no certificate of the listener is for the host name | `certificate` |
 //! | `certificate-expired`, `certificate-not-yet-valid` | as they say | `certificate` |
 //! | `client-address-unknown` | nothing says how clients' addresses are found | `client` |
@@ -12,7 +13,8 @@
 //! | `proxy-protocol-required` | who comes without a PROXY header is cut off | `client` |
 //! | `forwarded-for-trusted` | `X-Forwarded-For` counts, so a proxy must be in front | `client` |
 //! | `trusted-hops` | more hops than one are trusted | `client` |
-//! | `client-ip-ambiguous` | more than one way to find clients' addresses | policies |
+//! | `client-ip-ambiguous` | more than one way to find clients' addresses | `schema` |
+//! | `policy-field` | a field that an API server would refuse | `schema` |
 //! | `policy-target-missing` | a policy names what is not there | `target` |
 //! | `redirect-loop` | a redirect leads to where it came from | `redirect` |
 //! | `rule-without-backends` | a rule has nothing to send requests to | `redirect` |
@@ -21,6 +23,7 @@ mod attach;
 mod certificate;
 mod client;
 mod redirect;
+mod schema;
 mod target;
 
 pub(super) use attach::unattached;
@@ -38,8 +41,11 @@ pub(super) fn check(
     report: &mut Report,
 ) {
     attach::parents(world, gateways, report);
+    attach::hostnames(routes, report);
+    attach::defaults(world, report);
     certificate::check(world, gateways, routes, report);
     client::check(world, gateways, report);
     redirect::check(gateways, routes, report);
+    schema::check(world, report);
     target::check(world, report);
 }

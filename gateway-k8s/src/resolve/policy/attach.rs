@@ -14,7 +14,7 @@ use super::super::report::{Report, Subject};
 use super::super::world::{World, by_age};
 use super::ancestors::{accept, ancestor, refuse, warn};
 use super::target::{Places, Target};
-use super::{Unusable, admitted, note};
+use super::{Unusable, admitted, note, tell};
 use crate::api::reference::ParentReference;
 use crate::objects::{Object, ObjectKey, Store};
 use crate::status::{PolicyStatus, StatusKey, Statuses};
@@ -244,27 +244,12 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
         at: usize,
         ancestors: &[ParentReference],
         reason: &'static str,
-        field: &str,
-        message: &str,
+        fault: &Unusable,
     ) {
-        let code = match reason {
-            "TargetNotFound" => "policy-target-section",
-            "Conflicted" => "policy-conflict",
-            _ => "policy-invalid",
-        };
-        let help = if reason == "Invalid" {
-            "What the policy covers answers 500 until it is mended."
-        } else {
-            ""
-        };
         let subject = Subject::new(S::KIND, self.policies[at]);
-        self.report.error(code, &subject, field, message, help);
-        refuse(
-            self.statuses.entry(at).or_default(),
-            ancestors,
-            reason,
-            message,
-        );
+        tell(self.report, &subject, reason, fault);
+        let status = self.statuses.entry(at).or_default();
+        refuse(status, ancestors, reason, &fault.message);
     }
 
     fn state_route(&mut self, at: usize, target: &Target) {
@@ -287,7 +272,7 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
                 .insert(Child::Route(route));
         }
         if let Err((reason, message)) = self.holds(at, target) {
-            return self.refuse(at, &ancestors, reason, "spec.targetRefs", &message);
+            return self.refuse(at, &ancestors, reason, &Unusable::target(message));
         }
         let policy = self.policies[at];
         if policy.spec.merges() {
@@ -298,7 +283,7 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
         })
         .effect(true)
         {
-            self.refuse(at, &ancestors, "Invalid", &fault.field, &fault.message);
+            self.refuse(at, &ancestors, "Invalid", &fault);
         }
         let status = self.statuses.entry(at).or_default();
         accept(status, &ancestors);
@@ -322,7 +307,7 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
                     parent: parent.as_ref().map(|(parent, _)| *parent),
                 };
                 if let Err(fault) = in_force.effect(true) {
-                    self.refuse(at, &ancestors, "Invalid", &fault.field, &fault.message);
+                    self.refuse(at, &ancestors, "Invalid", &fault);
                     continue;
                 }
                 let Some((parent, place)) = parent else {
@@ -342,11 +327,15 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
     }
 
     fn state_overridden_rules(&mut self, at: usize, route: usize, ancestors: &[ParentReference]) {
-        let places = self.attached.places.keys();
-        let mut rules: Vec<_> = places
-            .filter_map(|place| match place {
-                Target::Rule(of, name) if *of == route => Some(name.as_str()),
-                _ => None,
+        let names = self.places.routes[route]
+            .route
+            .rule_names()
+            .into_iter()
+            .flatten();
+        let mut rules: Vec<_> = names
+            .filter(|name| {
+                let place = Target::Rule(route, (*name).to_owned());
+                self.attached.places.contains_key(&place)
             })
             .collect();
         rules.sort_unstable();
@@ -374,7 +363,7 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
         let key = self.places.gateways.list[gateway].object.key();
         let ancestors = [ancestor(&key, section)];
         if let Err((reason, message)) = self.holds(at, target) {
-            return self.refuse(at, &ancestors, reason, "spec.targetRefs", &message);
+            return self.refuse(at, &ancestors, reason, &Unusable::target(message));
         }
         if let Some(name) = section {
             let below = self.overrides.entry(Target::Gateway(gateway)).or_default();
@@ -387,7 +376,7 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
         })
         .effect(true)
         {
-            self.refuse(at, &ancestors, "Invalid", &fault.field, &fault.message);
+            self.refuse(at, &ancestors, "Invalid", &fault);
         }
         let merged = self.merged.get(target).cloned().unwrap_or_default();
         let overridden: BTreeSet<_> = self.below(target).difference(&merged).cloned().collect();

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use towergate_core::plan::TcpSettings;
 use towergate_policy::ClientTrafficPolicySpec;
 use towergate_policy::client_traffic::{Context, Converted};
 
@@ -12,7 +13,8 @@ use super::super::report::{Report, Subject};
 use super::super::world::by_age;
 use super::ancestors::{accept, ancestor, refuse, warn};
 use super::target::{Places, Target};
-use super::{Unusable, admitted, note};
+use super::{Unusable, admitted, note, tell};
+use crate::api::reference::ParentReference;
 use crate::objects::Object;
 use crate::status::{PolicyStatus, StatusKey, Statuses};
 use towergate_tls::NamePattern;
@@ -25,15 +27,30 @@ pub(crate) type ClientEffect = Result<Converted, Unusable>;
 /// ClientTrafficPolicies by listener (Gateway, listener).
 #[derive(Debug, Default)]
 pub(crate) struct ClientTraffic<'a> {
-    listeners: HashMap<(usize, usize), (&'a Object<ClientTrafficPolicySpec>, ClientEffect)>,
+    listeners: HashMap<(usize, usize), Held<'a>>,
+}
+
+/// The policy of a listener.
+#[derive(Debug)]
+struct Held<'a> {
+    policy: &'a Object<ClientTrafficPolicySpec>,
+    effect: ClientEffect,
+    /// Of the port. Also of a policy that cannot be in force: whether a PROXY header comes first is
+    /// known all the same, and clients should get the answer that says what is wrong.
+    tcp: TcpSettings,
 }
 
 impl ClientTraffic<'_> {
     /// What is in force on a listener; `None`: no policy.
     pub(crate) fn find(&self, gateway: usize, listener: usize) -> Option<&ClientEffect> {
-        self.listeners
-            .get(&(gateway, listener))
-            .map(|(_, effect)| effect)
+        let held = self.listeners.get(&(gateway, listener));
+        held.map(|held| &held.effect)
+    }
+
+    /// What is in force on the port of a listener.
+    pub(crate) fn tcp(&self, gateway: usize, listener: usize) -> TcpSettings {
+        let held = self.listeners.get(&(gateway, listener));
+        held.map(|held| held.tcp.clone()).unwrap_or_default()
     }
 }
 
@@ -100,18 +117,13 @@ impl Run<'_, '_, '_> {
             .position(|listener| listener.spec.name == name)
         else {
             let message = format!("Gateway {} has no listener {name}.", state.object.key());
-            return self.refuse(
-                at,
-                &ancestors,
-                "TargetNotFound",
-                "spec.targetRefs",
-                &message,
-            );
+            return self.refuse(at, &ancestors, "TargetNotFound", &Unusable::target(message));
         };
-        if let Some((holder, _)) = self.claims.listeners.get(&(gateway, listener)) {
+        if let Some(held) = self.claims.listeners.get(&(gateway, listener)) {
+            let holder = held.policy;
             if holder.key() != self.policies[at].key() {
                 let message = format!("{KIND} {} is older and has the listener.", holder.key());
-                self.refuse(at, &ancestors, "Conflicted", "spec.targetRefs", &message);
+                self.refuse(at, &ancestors, "Conflicted", &Unusable::target(message));
             }
             return;
         }
@@ -120,13 +132,10 @@ impl Run<'_, '_, '_> {
             self.effect(at, gateway, listener)
         } else {
             // Envoy Gateway's own words, since people search for them.
-            Err(Unusable {
-                field: "spec.targetRefs".to_owned(),
-                message: format!(
-                    "ClientTrafficPolicy is being applied to multiple http (non https) listeners ({}) on the same port, which is not allowed",
-                    shared.join(", ")
-                ),
-            })
+            Err(Unusable::target(format!(
+                "ClientTrafficPolicy is being applied to multiple http (non https) listeners ({}) on the same port, which is not allowed",
+                shared.join(", ")
+            )))
         };
         self.take(at, gateway, listener, effect, &ancestors);
         self.conclude(at, &ancestors);
@@ -139,7 +148,7 @@ impl Run<'_, '_, '_> {
             let holder = self.policies[*holder].key();
             if holder != self.policies[at].key() {
                 let message = format!("{KIND} {holder} is older and has the Gateway.");
-                self.refuse(at, &ancestors, "Conflicted", "spec.targetRefs", &message);
+                self.refuse(at, &ancestors, "Conflicted", &Unusable::target(message));
             }
             return;
         }
@@ -180,51 +189,39 @@ impl Run<'_, '_, '_> {
         gateway: usize,
         listener: usize,
         effect: ClientEffect,
-        ancestors: &[crate::api::reference::ParentReference],
+        ancestors: &[ParentReference],
     ) {
         if let Err(fault) = &effect {
             let fault = fault.clone();
-            self.refuse(at, ancestors, "Invalid", &fault.field, &fault.message);
+            self.refuse(at, ancestors, "Invalid", &fault);
         }
-        self.claims
-            .listeners
-            .insert((gateway, listener), (self.policies[at], effect));
+        let policy = self.policies[at];
+        let tcp = match &effect {
+            Ok(converted) => converted.tcp.clone(),
+            Err(_) => expected_header(&policy.spec),
+        };
+        let held = Held {
+            policy,
+            effect,
+            tcp,
+        };
+        self.claims.listeners.insert((gateway, listener), held);
     }
 
     fn refuse(
         &mut self,
         at: usize,
-        ancestors: &[crate::api::reference::ParentReference],
+        ancestors: &[ParentReference],
         reason: &'static str,
-        field: &str,
-        message: &str,
+        fault: &Unusable,
     ) {
-        let (code, help) = match reason {
-            _ if field == "spec.clientIPDetection" => (
-                "client-ip-ambiguous",
-                "Keep one of the ways and remove the others.",
-            ),
-            "TargetNotFound" => (
-                "policy-target-section",
-                "Name one of the Gateway's listeners.",
-            ),
-            "Conflicted" => ("policy-conflict", "Remove one of the two policies."),
-            _ => (
-                "policy-invalid",
-                "Its listeners answer 500 until the policy is mended.",
-            ),
-        };
         let subject = Subject::new(KIND, self.policies[at]);
-        self.report.error(code, &subject, field, message, help);
-        refuse(
-            self.statuses.entry(at).or_default(),
-            ancestors,
-            reason,
-            message,
-        );
+        tell(self.report, &subject, reason, fault);
+        let status = self.statuses.entry(at).or_default();
+        refuse(status, ancestors, reason, &fault.message);
     }
 
-    fn conclude(&mut self, at: usize, ancestors: &[crate::api::reference::ParentReference]) {
+    fn conclude(&mut self, at: usize, ancestors: &[ParentReference]) {
         let status = self.statuses.entry(at).or_default();
         accept(status, ancestors);
         warn(status, ancestors, &self.policies[at].spec.deprecated());
@@ -245,6 +242,17 @@ impl Run<'_, '_, '_> {
         });
         others.map(|(_, other)| other.spec.name.clone()).collect()
     }
+}
+
+/// Whether a policy expects a PROXY header, whatever else is in it.
+fn expected_header(spec: &ClientTrafficPolicySpec) -> TcpSettings {
+    let only = ClientTrafficPolicySpec {
+        proxy_protocol: spec.proxy_protocol.clone(),
+        enable_proxy_protocol: spec.enable_proxy_protocol,
+        ..Default::default()
+    };
+    let converted = only.listener_settings(Context::default());
+    converted.map(|converted| converted.tcp).unwrap_or_default()
 }
 
 /// For each listener the one host name that requests without one must be meant for: its own, or that

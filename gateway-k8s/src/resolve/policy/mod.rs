@@ -29,7 +29,7 @@ pub(super) use client_traffic::{ClientEffect, ClientTraffic};
 use towergate_policy::{BackendTrafficPolicySpec, Invalid, Refusal, SecurityPolicySpec};
 
 use super::gateway::Gateways;
-use super::report::Report;
+use super::report::{Report, Subject};
 use super::route::RouteState;
 use super::world::World;
 use crate::status::{StatusKey, Statuses};
@@ -83,6 +83,19 @@ fn note(
 pub(super) struct Unusable {
     field: String,
     message: String,
+    /// An API server would refuse the policy, which `lint` reports field by field.
+    inadmissible: bool,
+}
+
+impl Unusable {
+    /// The target cannot be had.
+    fn target(message: String) -> Self {
+        Self {
+            field: "spec.targetRefs".to_owned(),
+            message,
+            inadmissible: false,
+        }
+    }
 }
 
 impl From<Refusal> for Unusable {
@@ -90,6 +103,7 @@ impl From<Refusal> for Unusable {
         Self {
             field: refusal.field,
             message: refusal.message,
+            inadmissible: false,
         }
     }
 }
@@ -103,5 +117,23 @@ fn admitted(faults: &[Invalid]) -> Result<(), Unusable> {
     Err(Unusable {
         field: first.field.clone(),
         message: messages.join("; "),
+        inadmissible: true,
     })
+}
+
+/// Reports why a policy is not in force.
+fn tell(report: &mut Report, subject: &Subject<'_>, reason: &str, fault: &Unusable) {
+    let (code, help) = match reason {
+        _ if fault.inadmissible => return,
+        "TargetNotFound" => (
+            "policy-target-section",
+            "Name a listener of the Gateway, or a rule of the route.",
+        ),
+        "Conflicted" => ("policy-conflict", "Remove one of the two policies."),
+        _ => (
+            "policy-invalid",
+            "What the policy covers answers 500 until it is mended.",
+        ),
+    };
+    report.error(code, subject, &*fault.field, &*fault.message, help);
 }

@@ -1,6 +1,6 @@
 //! What policies name: Gateways, listeners, routes, rules.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use towergate_policy::common::{LabelExpression, NamespaceFrom, TargetSelector, Targets};
 
@@ -64,7 +64,7 @@ impl<'p, 'a> Places<'p, 'a> {
             self.select(kind, policy, selector, &mut found);
         }
         found.sort();
-        let mut places: Vec<Target> = Vec::new();
+        let mut seen = HashSet::new();
         let named = targets.refs().filter_map(|target| {
             let group = target.group.as_deref().unwrap_or(GATEWAY_GROUP);
             let key = ObjectKey::new(&*policy.namespace, target.name.as_deref()?);
@@ -75,12 +75,8 @@ impl<'p, 'a> Places<'p, 'a> {
             (group == GATEWAY_GROUP).then_some(())?;
             self.place(target.kind.as_deref()?, &key, section)
         });
-        for place in found.into_iter().map(|(_, place)| place).chain(named) {
-            if !places.contains(&place) {
-                places.push(place);
-            }
-        }
-        places
+        let places = found.into_iter().map(|(_, place)| place).chain(named);
+        places.filter(|place| seen.insert(place.clone())).collect()
     }
 
     fn place(&self, kind: &str, key: &ObjectKey, section: Option<&str>) -> Option<Target> {

@@ -178,20 +178,13 @@ fn hosts(gateway: &GatewayState<'_>, at: usize, hostnames: &[String]) -> Vec<Nam
     if hostnames.is_empty() {
         return vec![listener.hostname.clone()];
     }
-    let taken: BTreeSet<&str> = gateway
-        .listeners
-        .iter()
-        .enumerate()
-        .filter(|(i, other)| *i != at && other.spec.port == listener.spec.port)
-        .filter_map(|(_, other)| other.spec.hostname.as_deref())
-        .collect();
     let mut hosts = Vec::new();
     for pattern in hostnames
         .iter()
         .filter_map(|name| name.parse::<NamePattern>().ok())
     {
         if let Some(shared) = pattern.intersect(&listener.hostname)
-            && !taken.contains(shared.to_string().as_str())
+            && !listener.neighbours.contains(&shared)
             && !hosts.contains(&shared)
         {
             hosts.push(shared);

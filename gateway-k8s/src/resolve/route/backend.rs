@@ -10,9 +10,9 @@ use super::super::grant::{From, To};
 use super::super::policy::backend_tls::BackendTls;
 use super::super::world::World;
 use super::RouteRef;
-use crate::api::GATEWAY_GROUP;
 use crate::api::core::{EndpointConditions, EndpointSlice, ServicePort};
 use crate::api::reference::{BackendObjectReference, ParentReference};
+use crate::api::{ENVOY_GROUP, GATEWAY_GROUP};
 use crate::objects::ObjectKey;
 
 /// Backends that rules name, each resolved once.
@@ -130,23 +130,7 @@ fn find<'w>(
     route: RouteRef<'_>,
     written: &BackendObjectReference,
 ) -> Result<(ObjectKey, &'w ServicePort), BackendFault> {
-    let group = written.group.as_deref().unwrap_or_default();
-    let kind = written.kind.as_deref().unwrap_or("Service");
-    match (group, kind) {
-        ("", "Service") => {}
-        ("gateway.envoyproxy.io", "Backend") => {
-            return fault(
-                "UnsupportedValue",
-                format!("Backend {} is not supported, Services are", written.name),
-            );
-        }
-        _ => {
-            return fault(
-                "InvalidKind",
-                format!("{kind} of group {group:?} is no backend: Services are"),
-            );
-        }
-    }
+    check_kind(written)?;
     let own = route.meta().namespace.as_str();
     let namespace = written
         .namespace
@@ -160,16 +144,14 @@ fn find<'w>(
         namespace: own,
     };
     let to = To {
-        group,
-        kind,
+        group: "",
+        kind: "Service",
         namespace,
         name: &written.name,
     };
     if !world.grants.permit(from, to) {
-        return fault(
-            "RefNotPermitted",
-            format!("no ReferenceGrant permits the reference to Service {key}"),
-        );
+        let message = format!("no ReferenceGrant permits the reference to Service {key}");
+        return fault("RefNotPermitted", message);
     }
     let Some(number) = written.port else {
         return fault(
@@ -177,22 +159,45 @@ fn find<'w>(
             format!("the reference to Service {key} has no port"),
         );
     };
-    let Some(service) = world.objects.services.get(&key) else {
+    let port = service_port(world, &key, number)?;
+    Ok((key, port))
+}
+
+/// Only Services are backends.
+fn check_kind(written: &BackendObjectReference) -> Result<(), BackendFault> {
+    let group = written.group.as_deref().unwrap_or_default();
+    let kind = written.kind.as_deref().unwrap_or("Service");
+    match (group, kind) {
+        ("", "Service") => Ok(()),
+        // As Envoy Gateway says it while its Backends are switched off.
+        (ENVOY_GROUP, "Backend") => {
+            let message = format!("Backend {} is not supported, Services are", written.name);
+            fault("UnsupportedValue", message)
+        }
+        _ => {
+            let message = format!("{kind} of group {group:?} is no backend: Services are");
+            fault("InvalidKind", message)
+        }
+    }
+}
+
+fn service_port<'w>(
+    world: &World<'w>,
+    key: &ObjectKey,
+    number: i32,
+) -> Result<&'w ServicePort, BackendFault> {
+    let Some(service) = world.objects.services.get(key) else {
         return fault("BackendNotFound", format!("there is no Service {key}"));
     };
     if service.spec.kind.as_deref() == Some("ExternalName") {
-        return fault(
-            "UnsupportedValue",
-            format!("Service {key} is an ExternalName, which has no endpoints"),
-        );
+        let message = format!("Service {key} is an ExternalName, which has no endpoints");
+        return fault("UnsupportedValue", message);
     }
-    let port = service
-        .spec
-        .ports
-        .iter()
-        .find(|port| i32::from(port.port) == number && is_tcp(port.protocol.as_deref()));
+    let mut ports = service.spec.ports.iter();
+    let port =
+        ports.find(|port| i32::from(port.port) == number && is_tcp(port.protocol.as_deref()));
     match port {
-        Some(port) => Ok((key, port)),
+        Some(port) => Ok(port),
         None => fault(
             "PortNotFound",
             format!("Service {key} has no TCP port {number}"),
@@ -257,5 +262,82 @@ fn ready(conditions: &EndpointConditions) -> Option<bool> {
         (true, _) => Some(true),
         (false, true) => Some(false),
         (false, false) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn addresses(slices: serde_json::Value, port: serde_json::Value) -> Vec<String> {
+        let slices: Vec<EndpointSlice> = serde_json::from_value(slices).unwrap();
+        let port: ServicePort = serde_json::from_value(port).unwrap();
+        let slices: Vec<_> = slices.iter().collect();
+        let found = endpoints(&slices, &port);
+        found
+            .iter()
+            .map(|endpoint| endpoint.address.to_string())
+            .collect()
+    }
+
+    #[test]
+    fn slices_are_merged_by_the_name_of_the_port() {
+        let slices = json!([
+            {
+                "ports": [{ "name": "http", "port": 8080 }, { "name": "admin", "port": 9090 }],
+                "endpoints": [{ "addresses": ["192.0.2.2", "192.0.2.1"] }],
+            },
+            {
+                "ports": [{ "name": "http", "port": 8081, "protocol": "TCP" }],
+                "endpoints": [{ "addresses": ["2001:db8::1", "192.0.2.1"] }],
+            },
+            {
+                "ports": [{ "name": "http", "port": 8080, "protocol": "UDP" }],
+                "endpoints": [{ "addresses": ["192.0.2.9"] }],
+            },
+        ]);
+
+        assert_eq!(
+            addresses(slices.clone(), json!({ "name": "http", "port": 80 })),
+            [
+                "192.0.2.1:8080",
+                "192.0.2.1:8081",
+                "192.0.2.2:8080",
+                "[2001:db8::1]:8081"
+            ]
+        );
+        assert!(addresses(slices, json!({ "port": 80 })).is_empty());
+    }
+
+    #[test]
+    fn endpoints_that_are_being_stopped_serve_only_if_no_other_does() {
+        let ready = json!({ "addresses": ["192.0.2.1"], "conditions": { "ready": true } });
+        let stopping = json!({
+            "addresses": ["192.0.2.2"],
+            "conditions": { "ready": false, "serving": true, "terminating": true },
+        });
+        let broken = json!({ "addresses": ["192.0.2.3"], "conditions": { "ready": false } });
+        let with = |endpoints: serde_json::Value| {
+            let slice = json!([{ "ports": [{ "port": 80 }], "endpoints": endpoints }]);
+            addresses(slice, json!({ "port": 80 }))
+        };
+
+        assert_eq!(with(json!([ready, stopping, broken])), ["192.0.2.1:80"]);
+        assert_eq!(with(json!([stopping, broken])), ["192.0.2.2:80"]);
+        assert!(with(json!([broken])).is_empty());
+    }
+
+    #[test]
+    fn unknown_application_protocols_are_ignored() {
+        let spoken = |text: &str| {
+            let port = serde_json::from_value(json!({ "port": 80, "appProtocol": text }));
+            protocol(&port.unwrap())
+        };
+
+        assert_eq!(spoken("kubernetes.io/h2c"), BackendProtocol::Http2);
+        assert_eq!(spoken("kubernetes.io/ws"), BackendProtocol::Http1);
+        assert_eq!(spoken("HTTPS"), BackendProtocol::Http1);
     }
 }

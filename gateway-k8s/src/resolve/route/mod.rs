@@ -209,6 +209,11 @@ impl Faults {
         self.0.push(fault);
     }
 
+    /// How many faults there are that keep a rule from doing what it should.
+    fn refusals(&self) -> usize {
+        self.0.len()
+    }
+
     /// Rules with a fault that keeps them from being accepted.
     fn refused(&self) -> Vec<usize> {
         let mut rules: Vec<_> = self.of("Accepted").map(|fault| fault.rule).collect();

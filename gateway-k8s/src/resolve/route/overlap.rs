@@ -11,6 +11,10 @@ use super::RouteState;
 type Place = (usize, usize, NamePattern, Match);
 
 /// States which routes have matches that another route has, too, for the same hosts of a listener.
+#[expect(
+    clippy::mutable_key_type,
+    reason = "a `Text` is compared and hashed by its source"
+)]
 pub(super) fn check(routes: &mut [RouteState<'_>]) {
     let mut places: HashMap<Place, BTreeSet<usize>> = HashMap::new();
     for (at, state) in routes.iter().enumerate() {

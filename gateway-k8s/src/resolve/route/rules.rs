@@ -131,6 +131,13 @@ fn grpc_parts(rule: &GrpcRouteRule) -> Parts {
     }
 }
 
+/// A clause as a sentence.
+fn sentence(clause: &str) -> String {
+    let mut letters = clause.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    format!("{}{}.", first.unwrap_or_default(), letters.as_str())
+}
+
 struct Resolver<'r, 'a, 'w> {
     world: &'r World<'w>,
     backends: &'r mut Backends<'a>,
@@ -173,7 +180,7 @@ impl Resolver<'_, '_, '_> {
             "EndpointsNotFound" => "no-endpoints",
             _ => "rule-invalid",
         };
-        let text = format!("{message}.");
+        let text = sentence(&message);
         if condition == "BackendsAvailable" {
             self.report
                 .warn(code, &self.route.subject(), place, &*text, "");
@@ -192,17 +199,8 @@ impl Resolver<'_, '_, '_> {
 
     /// One rule; `None`: nobody can say what it matches, so it is left out as in Envoy Gateway.
     fn rule(&mut self, parts: Parts) -> Option<RuleDraft> {
-        let mut respond = None;
-        for fault in &parts.filters.faults {
-            let field = format!(".filters[{}]", fault.at);
-            self.fault(fault.condition, fault.reason, &field, fault.message.clone());
-            respond = Some(500);
-        }
-        for mirror in &parts.filters.mirrors {
-            if let Err(fault) = self.backends.check(self.world, self.route, mirror) {
-                self.fault("ResolvedRefs", fault.reason, ".filters", fault.message);
-            }
-        }
+        let before = self.faults.refusals();
+        self.check_filters(&parts.filters);
         let matches = match parts.matches {
             Ok(matches) => matches,
             Err(fault) => {
@@ -215,7 +213,6 @@ impl Resolver<'_, '_, '_> {
         if parts.filters.replaces_prefix() && !matches.iter().all(prefixes) {
             let message = "ReplacePrefixMatch needs matches of type PathPrefix".to_owned();
             self.fault("Accepted", "UnsupportedValue", ".filters", message);
-            respond = Some(500);
         }
         if parts.persistent {
             let message = "sessionPersistence is not supported".to_owned();
@@ -225,13 +222,14 @@ impl Resolver<'_, '_, '_> {
                 ".sessionPersistence",
                 message,
             );
-            respond = Some(500);
         }
         let traffic = parts.traffic.unwrap_or_else(|fault| {
             self.fault("Accepted", "UnsupportedValue", "", fault);
-            respond = Some(500);
             RuleTraffic::default()
         });
+        // Up to here a fault means that the rule cannot do what it should: it answers 500. A fault of
+        // a backend costs that backend's share only.
+        let respond = (self.faults.refusals() > before).then_some(500);
         let redirects = parts.filters.redirects();
         let backends = self.weighted(parts.backends, redirects);
         Some(RuleDraft {
@@ -243,6 +241,18 @@ impl Resolver<'_, '_, '_> {
             backends,
             respond,
         })
+    }
+
+    fn check_filters(&mut self, filters: &Filters) {
+        for fault in &filters.faults {
+            let field = format!(".filters[{}]", fault.at);
+            self.fault(fault.condition, fault.reason, &field, fault.message.clone());
+        }
+        for mirror in &filters.mirrors {
+            if let Err(fault) = self.backends.check(self.world, self.route, mirror) {
+                self.fault("ResolvedRefs", fault.reason, ".filters", fault.message);
+            }
+        }
     }
 
     fn weighted(&mut self, parts: Vec<Part>, redirects: bool) -> Vec<WeightedBackend> {

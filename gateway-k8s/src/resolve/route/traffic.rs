@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use towergate_core::plan::{Retry, RetryOn, Traffic};
+use towergate_policy::common::DurationText;
 
-use super::super::duration;
 use crate::api::http_route::{HttpRouteRetry, HttpRouteTimeouts};
 
 /// Tries after the first, where a rule does not say.
@@ -31,7 +31,7 @@ impl RuleTraffic {
     ) -> Result<Self, String> {
         let time = |name: &str, text: Option<&String>| {
             text.map(|text| {
-                let parsed = duration::parse(text);
+                let parsed = DurationText(text.to_owned()).parse();
                 let parsed = parsed.ok_or_else(|| format!("{name} {text:?} is not a duration"))?;
                 Ok::<_, String>(Some(parsed).filter(|time| !time.is_zero()))
             })
@@ -88,7 +88,9 @@ fn retry(written: &HttpRouteRetry) -> Result<Retry, String> {
     }
     let attempts = written.attempts.map(u32::try_from).transpose();
     let backoff = written.backoff.as_deref().map(|text| {
-        duration::parse(text).ok_or_else(|| format!("retry.backoff {text:?} is not a duration"))
+        DurationText(text.to_owned())
+            .parse()
+            .ok_or_else(|| format!("retry.backoff {text:?} is not a duration"))
     });
     // Without codes, what fails on the way is tried again (GEP-1731), and 503 as in Envoy Gateway.
     let reset = statuses.is_empty();

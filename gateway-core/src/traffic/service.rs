@@ -1,0 +1,148 @@
+//! A [`Forwarder`] as a tower service, for applications of one's own.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, SET_COOKIE};
+use http::{HeaderValue, Request, Response};
+use tower_service::Service;
+
+use super::{ForwardContext, Forwarder};
+use crate::Body;
+use crate::body::BoxError;
+use crate::error::Error;
+use crate::filter::Filter;
+use crate::http::client_ip::ClientIp;
+use crate::observer::Observer;
+
+/// Forwards every request, with the header edits of the backendRef that is drawn. Without a response of a
+/// backend, the answer is that of [`Error::answer`].
+///
+/// The client is the [`ClientIp`] in the request's extensions. No upgrade is passed on.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use axum::Router;
+/// use tower::ServiceExt;
+/// use towergate_core::Body;
+/// use towergate_core::plan::Traffic;
+/// use towergate_core::snapshot::Live;
+/// use towergate_core::traffic::{ForwardService, Forwarder};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let provider = towergate_tls::default_provider();
+/// let traffic = Arc::new(Traffic::default());
+/// let forwarder = Forwarder::new("a rule", traffic, &[], &Live::default(), &provider);
+/// let app: Router = Router::new().fallback_service(ForwardService::new(Arc::new(forwarder)));
+///
+/// let request = http::Request::new(axum::body::Body::empty());
+/// let response = app.oneshot(request).await.unwrap();
+///
+/// assert_eq!(response.status(), 500, "the rule has no backend");
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct ForwardService {
+    forwarder: Arc<Forwarder>,
+    observer: Arc<dyn Observer>,
+}
+
+impl ForwardService {
+    /// A service that nobody observes.
+    pub fn new(forwarder: Arc<Forwarder>) -> Self {
+        Self {
+            forwarder,
+            observer: Arc::new(()),
+        }
+    }
+
+    /// Tells `observer` what happens.
+    pub fn observed(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = observer;
+        self
+    }
+
+    async fn forward(self, mut request: Request<Body>) -> Result<Response<Body>, Error> {
+        let client = request.extensions().get::<ClientIp>();
+        let context = ForwardContext {
+            client: client.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |client| client.0),
+            observer: &self.observer,
+            envoy_headers: false,
+            preserve_header_case: false,
+            upgrade: None,
+        };
+        let picked = self.forwarder.pick()?;
+        for filter in picked.filters() {
+            if let Filter::RequestHeaders(edits) = filter {
+                edits.apply(request.headers_mut());
+            }
+        }
+        let forwarded = picked.forward(&context, request).await?;
+        let mut response = forwarded.response;
+        if let Some(cookie) = forwarded.set_cookie {
+            response.headers_mut().append(SET_COOKIE, cookie);
+        }
+        for filter in picked.filters() {
+            if let Filter::ResponseHeaders(edits) = filter {
+                edits.apply(response.headers_mut());
+            }
+        }
+        Ok(response)
+    }
+}
+
+/// The answer to a request that got none from a backend.
+fn answer(error: &Error) -> Response<Body> {
+    let answer = error.answer();
+    let text = !answer.body.is_empty();
+    let mut response = Response::new(Body::from(answer.body.into_owned()));
+    *response.status_mut() = answer.status;
+    if text {
+        let plain = HeaderValue::from_static("text/plain");
+        response.headers_mut().insert(CONTENT_TYPE, plain);
+    }
+    response
+}
+
+impl<B> Service<Request<B>> for ForwardService
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    /// Always ready: limits are those of the rule's breaker.
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let this = self.clone();
+        let request = request.map(|body| match body.is_end_stream() {
+            true => Body::Empty,
+            false => Body::new(body),
+        });
+        Box::pin(async move {
+            let result = this.forward(request).await;
+            Ok(result.unwrap_or_else(|error| answer(&error)))
+        })
+    }
+}
+
+impl fmt::Debug for ForwardService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ForwardService")
+            .field("forwarder", &self.forwarder)
+            .finish_non_exhaustive()
+    }
+}
