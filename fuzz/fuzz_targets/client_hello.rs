@@ -1,31 +1,7 @@
 //! Whatever a client sends first: an error or a normalised server name, the same for any split.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use tokio::io::{AsyncReadExt, join, sink};
-use tokio::time::{Duration, Instant};
-use towergate_tls::acceptor::Hello;
+#[path = "../../gateway-core/tests/properties/client_hello.rs"]
+mod property;
 
-fuzz_target!(|data: (&[u8], u16)| {
-    let (bytes, split) = data;
-    let (head, tail) = bytes.split_at(usize::from(split).min(bytes.len()));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .expect("a runtime");
-
-    runtime.block_on(async {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        let whole = Hello::read(join(bytes, sink()), deadline).await.ok();
-        let split = Hello::read(join(head.chain(tail), sink()), deadline)
-            .await
-            .ok();
-
-        let whole = whole.map(|hello| hello.server_name().map(str::to_owned));
-        let split = split.map(|hello| hello.server_name().map(str::to_owned));
-        assert_eq!(whole, split);
-        if let Some(Some(name)) = split {
-            assert!(!name.is_empty() && !name.bytes().any(|byte| byte.is_ascii_uppercase()));
-        }
-    });
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| property::check(bytes));

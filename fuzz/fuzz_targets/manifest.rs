@@ -2,17 +2,7 @@
 //! can be resolved.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use towergate_k8s::decode::decode;
+#[path = "../../gateway-k8s/tests/properties/manifest.rs"]
+mod property;
 
-fuzz_target!(|text: &str| {
-    let decoded = decode("fuzz.yaml", text);
-    let lines = text.split('\n').count();
-    for diagnostic in &decoded.diagnostics {
-        assert!(diagnostic.line <= lines + 1, "{diagnostic:?}");
-        assert!(!diagnostic.message.is_empty() && diagnostic.column > 0, "{diagnostic:?}");
-    }
-    for service in decoded.objects.services.values() {
-        assert!(service.origin.locate("spec.ports[0].port").is_some());
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| property::check(bytes));

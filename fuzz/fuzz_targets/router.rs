@@ -5,59 +5,7 @@
 //! of path (`=`, `~`, anything else for a prefix), and the path, separated by blanks.
 #![no_main]
 
-use http::{HeaderMap, Method};
-use libfuzzer_sys::fuzz_target;
-use towergate_core::plan::{Match, PathMatch, TextMatch};
-use towergate_core::route::{Query, RouteTable};
-use towergate_tls::NamePattern;
+#[path = "../../gateway-core/tests/properties/router.rs"]
+mod property;
 
-fuzz_target!(|text: &str| {
-    let mut lines = text.lines();
-    let (host, path, query) = (lines.next(), lines.next(), lines.next());
-    let headers = HeaderMap::new();
-    let query = Query {
-        host: host.unwrap_or_default(),
-        path: path.unwrap_or_default(),
-        query,
-        method: &Method::GET,
-        headers: &headers,
-    };
-    let entries: Vec<(NamePattern, Match)> = lines.take(16).filter_map(entry).collect();
-
-    let table = RouteTable::build(
-        entries
-            .iter()
-            .enumerate()
-            .map(|(i, (host, m))| (host.clone(), m, i)),
-    );
-    let found = table.find(&query, false).map(|found| *found.payload);
-    let alone = |i: usize| {
-        let (host, m) = &entries[i];
-        RouteTable::build([(host.clone(), m, ())])
-            .find(&query, false)
-            .is_some()
-    };
-
-    match found {
-        Some(i) => assert!(alone(i)),
-        None => assert!((0..entries.len()).all(|i| !alone(i))),
-    }
-});
-
-fn entry(line: &str) -> Option<(NamePattern, Match)> {
-    let mut words = line.splitn(3, ' ');
-    let (host, kind, path) = (words.next()?, words.next()?, words.next()?);
-    let path = match kind {
-        "=" => PathMatch::Exact(path.to_owned()),
-        "~" => match TextMatch::regex(path).ok()? {
-            TextMatch::Regex(regex) => PathMatch::Regex(regex),
-            _ => return None,
-        },
-        _ => PathMatch::Prefix(path.to_owned()),
-    };
-    let path = Match {
-        path,
-        ..Match::default()
-    };
-    Some((host.parse().ok()?, path))
-}
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| property::check(bytes));

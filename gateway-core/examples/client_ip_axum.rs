@@ -6,6 +6,7 @@
 //! curl --haproxy-protocol -H 'X-Forwarded-For: 203.0.113.7' http://127.0.0.1:3000/
 //! ```
 
+use std::error::Error;
 use std::io;
 
 use axum::extract::Extension;
@@ -46,9 +47,12 @@ impl Connected<IncomingStream<'_, Proxied>> for Client {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), Box<dyn Error>> {
+    serve_on(TcpListener::bind("127.0.0.1:3000").await?).await
+}
+
+pub(crate) async fn serve_on(socket: TcpListener) -> Result<(), Box<dyn Error>> {
     let senders = vec!["127.0.0.0/8".parse()?];
-    let socket = TcpListener::bind("127.0.0.1:3000").await?;
     let listener = Proxied(ProxyListener::new(socket, ProxyAcceptor::required(senders)));
     let rule = ClientIpRule::TrustedHops {
         hops: 1,

@@ -7,6 +7,7 @@
 //! ```
 
 use std::convert::Infallible;
+use std::error::Error;
 
 use http::{Request, Response};
 use http_body_util::Full;
@@ -20,9 +21,12 @@ use tower_layer::Layer;
 use towergate_core::conn::proxy::{Ends, EndsLayer, ProxyAcceptor, ProxyListener};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), Box<dyn Error>> {
+    serve_on(TcpListener::bind("127.0.0.1:3000").await?).await
+}
+
+pub(crate) async fn serve_on(socket: TcpListener) -> Result<(), Box<dyn Error>> {
     let senders = vec!["127.0.0.0/8".parse()?];
-    let socket = TcpListener::bind("127.0.0.1:3000").await?;
     let mut listener = ProxyListener::new(socket, ProxyAcceptor::required(senders));
     loop {
         let (stream, ends) = listener.accept().await;

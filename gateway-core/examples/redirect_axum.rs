@@ -13,6 +13,10 @@ use towergate_core::filter::{PathEdit, Redirect, RedirectLayer};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> std::io::Result<()> {
+    serve_on(TcpListener::bind("127.0.0.1:3000").await?).await
+}
+
+pub(crate) async fn serve_on(listener: TcpListener) -> std::io::Result<()> {
     let moved = Redirect {
         scheme: Some("https".to_owned()),
         hostname: Some("new.example.org".to_owned()),
@@ -25,7 +29,5 @@ async fn main() -> std::io::Result<()> {
         .fallback(|| async { "not moved\n" })
         .layer(RedirectLayer::new(moved).below("/old"));
 
-    let listener = TcpListener::bind("127.0.0.1:3000").await?;
-    println!("listening on http://{}", listener.local_addr()?);
     axum::serve(listener, app).await
 }

@@ -15,12 +15,14 @@ use towergate_core::http::{SanitizeLayer, Sanitized};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> std::io::Result<()> {
+    serve_on(TcpListener::bind("127.0.0.1:3000").await?).await
+}
+
+pub(crate) async fn serve_on(listener: TcpListener) -> std::io::Result<()> {
     let router = Router::new().route("/hello", get(hello));
     // In front of the router, which would otherwise see the path as the client spelled it.
     let app = SanitizeLayer::default().layer(router);
 
-    let listener = TcpListener::bind("127.0.0.1:3000").await?;
-    println!("listening on http://{}", listener.local_addr()?);
     axum::serve(listener, ServiceExt::<Request>::into_make_service(app)).await
 }
 

@@ -1,5 +1,6 @@
 //! The one body type of the gateway.
 
+use std::any::Any;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -33,13 +34,28 @@ pub enum Body {
 }
 
 impl Body {
-    /// Wraps any body.
+    /// Wraps any body. One of these, or of hyper's, is taken as it is.
     pub fn new<B>(body: B) -> Self
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        Self::Boxed(body.map_err(Into::into).boxed_unsync())
+        let mut body = Some(body);
+        let any: &mut dyn Any = &mut body;
+        if let Some(body) = any.downcast_mut::<Option<Self>>().and_then(Option::take) {
+            return body;
+        }
+        let any: &mut dyn Any = &mut body;
+        if let Some(body) = any
+            .downcast_mut::<Option<Incoming>>()
+            .and_then(Option::take)
+        {
+            return Self::Incoming(body);
+        }
+        match body {
+            Some(body) => Self::Boxed(body.map_err(Into::into).boxed_unsync()),
+            None => Self::Empty,
+        }
     }
 }
 
@@ -106,5 +122,21 @@ impl http_body::Body for Body {
             Self::Upstream(body) => body.size_hint(),
             Self::Boxed(body) => body.size_hint(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+
+    use super::*;
+
+    #[test]
+    fn only_a_foreign_body_is_boxed() {
+        let own = Body::new(Body::from("text"));
+        let foreign = Body::new(Full::new(Bytes::from_static(b"text")));
+
+        assert!(matches!(own, Body::Full(Some(text)) if text == "text"));
+        assert!(matches!(foreign, Body::Boxed(_)));
     }
 }

@@ -21,6 +21,7 @@ use crate::conn::{BindError, Drain, Listeners, PortConfig, Workers};
 use crate::observer::Observer;
 use crate::plan::{Endpoints, Plan};
 use crate::policy::RoutePolicy;
+use crate::router::layer::{GatewayLayer, PortService};
 use crate::router::{Router, Shared};
 use crate::snapshot::{BuildError, Builder, Live, SnapshotHandle};
 
@@ -165,6 +166,18 @@ impl Gateway {
             access_log: self.options.access_log.clone(),
             drain: self.drain.clone(),
         })
+    }
+
+    /// A Layer that proxies what the routes of `port` of the plan take, in front of any service, which
+    /// gets the rest.
+    pub fn layer(&self, port: u16) -> GatewayLayer {
+        GatewayLayer::new(self.router(), port)
+    }
+
+    /// A service that proxies what the routes of `port` of the plan take, and answers the rest
+    /// with 404.
+    pub fn service(&self, port: u16) -> PortService {
+        PortService::new(self.router(), port)
     }
 
     /// The addresses that are listened on.

@@ -5,7 +5,7 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use towergate_k8s::resolve::{Parity, Scope, resolve};
+use towergate_k8s::resolve::{Scope, resolve};
 use towergate_k8s::source::Folder;
 
 fn main() {
@@ -13,10 +13,6 @@ fn main() {
     let loaded = Folder::new(false).read(&paths);
     let gateways = loaded.objects.gateways.keys().zip(1..);
     let scope = Scope {
-        controller_name: "gateway.envoyproxy.io/gatewayclass-controller".to_owned(),
-        serve_unclassed: true,
-        ports: Default::default(),
-        bind: Vec::new(),
         bind_gateway: gateways
             .map(|(key, at)| {
                 (
@@ -25,9 +21,7 @@ fn main() {
                 )
             })
             .collect(),
-        endpoints: Default::default(),
-        now: None,
-        parity: Parity::default(),
+        ..Scope::default()
     };
     let resolution = resolve(&loaded.objects, &scope);
     for status in resolution.statuses.objects() {

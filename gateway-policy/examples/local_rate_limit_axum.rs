@@ -13,6 +13,7 @@ use axum::extract::{ConnectInfo, Request};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::get;
+use tokio::net::TcpListener;
 use towergate_core::http::client_ip::ClientIp;
 use towergate_core::policy::GuardLayer;
 use towergate_policy::rate_limit::{Limit, LimitRule, LocalRateLimit, Selector, SourceRule};
@@ -49,14 +50,14 @@ async fn client_is_the_peer(
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> std::io::Result<()> {
+    serve_on(TcpListener::bind("127.0.0.1:3000").await?).await
+}
+
+pub(crate) async fn serve_on(socket: TcpListener) -> std::io::Result<()> {
     let app = Router::new()
         .route("/", get(|| async { "hello\n" }))
         .layer(GuardLayer::new(limit().limiter()))
         .layer(from_fn(client_is_the_peer));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-    axum::serve(
-        listener,
-        app.into_make_service_with_connect_info::<SocketAddr>(),
-    )
-    .await
+    let service = app.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(socket, service).await
 }

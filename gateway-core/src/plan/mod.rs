@@ -18,6 +18,7 @@
 //! `P` is the type of a route's policies ([`RoutePolicy`](crate::policy::RoutePolicy)).
 
 mod backend;
+mod by_hand;
 mod listener;
 mod route;
 mod text;

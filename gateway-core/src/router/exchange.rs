@@ -36,6 +36,8 @@ pub(crate) struct Exchange {
     pub(crate) entry: Entry,
     progress: Option<Arc<Progress>>,
     joined: Option<Joined>,
+    /// Nobody is told of it: somebody else answers the request.
+    forgotten: bool,
     switching: bool,
     left: bool,
 }
@@ -126,9 +128,15 @@ impl Exchange {
             entry,
             progress: None,
             joined: None,
+            forgotten: false,
             switching: false,
             left: false,
         }
+    }
+
+    /// Ends without a word: somebody else answers the request.
+    pub(crate) fn forget(mut self) {
+        self.forgotten = true;
     }
 
     /// Wraps the request's body so that its bytes are counted, unless there are none to come.
@@ -267,6 +275,9 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        if self.forgotten {
+            return;
+        }
         self.entry.duration = self.started.elapsed();
         if let Some(progress) = &self.progress {
             self.entry.bytes_received = progress.bytes();

@@ -19,8 +19,10 @@
 //! Whoever answers, the answer passes step 13's late edits and the access log. So do the codec's answers
 //! to what is no request ([`Handler::refuse`]).
 
+mod arrival;
 mod bodies;
 mod exchange;
+pub mod layer;
 mod reply;
 mod step;
 #[cfg(test)]
@@ -30,12 +32,12 @@ mod timers;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, request};
+use http::header::CONNECTION;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
 
+use arrival::Arrival;
 use exchange::Exchange;
-use step::{Arrived, Step};
 
 use crate::access_log::AccessLog;
 use crate::conn::{ConnInfo, Drain};
@@ -101,57 +103,15 @@ impl Handler for Router {
 async fn respond(
     shared: Arc<Shared>,
     conn: Arc<ConnInfo>,
-    mut request: Request<Body>,
+    request: Request<Body>,
 ) -> Response<Body> {
     let snapshot = shared.handle.current();
-    let asks_upgrade = request.headers().contains_key(UPGRADE);
-    let connection = asks_upgrade.then(|| hyper::upgrade::on(&mut request));
     let (head, body) = request.into_parts();
-    let grpc = reply::is_grpc(&head.headers);
     let Some(port) = snapshot.ports.get(conn.slot).and_then(Option::as_ref) else {
         // The port is gone; the connection drains.
-        return reply::reply(&Error::NoRoute.answer(), grpc);
+        return reply::reply(&Error::NoRoute.answer(), reply::is_grpc(&head.headers));
     };
-    let listener = listener_of(port, &conn, Some(&head));
-    let settings = &listener.settings;
-    let version = head.version;
-    let last = version < Version::HTTP_11 && !asks_keep_alive(&head.headers);
-    let mut exchange = Exchange::new(&shared, &listener.id, &conn, &head);
-    let body = exchange.count_request(body, settings);
-
-    let step = Step {
-        shared: &shared,
-        conn: &conn,
-        port,
-        listener,
-    };
-    let mut edits = ResponseEdits::new();
-    let arrived = Arrived {
-        head,
-        body,
-        connection,
-    };
-    let answer = step.answer(arrived, &mut exchange, &mut edits).await;
-    // What is left of a refused request would have to be read to keep the connection.
-    let unread = answer.is_err() && version < Version::HTTP_2 && !exchange.request_complete();
-    let mut response = answer.unwrap_or_else(|refusal| refusal.into_response(grpc, &mut exchange));
-    for (name, value) in edits {
-        response.headers_mut().append(name, value);
-    }
-    settings.headers.late.apply(response.headers_mut());
-    if last || unread {
-        let close = HeaderValue::from_static("close");
-        response.headers_mut().insert(CONNECTION, close);
-    }
-    exchange.finish(response, settings)
-}
-
-/// Whether a client that speaks HTTP/1.0 can use the connection again (RFC 9112, appendix C.2.2).
-fn asks_keep_alive(headers: &HeaderMap) -> bool {
-    let lines = headers.get_all(CONNECTION).iter();
-    lines
-        .flat_map(|line| line.as_bytes().split(|b| *b == b','))
-        .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"keep-alive"))
+    Arrival::new(&shared, &conn, port, head).answer(body).await
 }
 
 /// The listener that TLS chose; on a plain port the one that takes the host, else the first.

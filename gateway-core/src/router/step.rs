@@ -27,55 +27,74 @@ pub(super) struct Step<'a> {
     pub(super) listener: &'a ListenerSnapshot,
 }
 
-/// A request with its body and, if the client wants to switch protocols, its connection.
-pub(super) struct Arrived {
-    pub(super) head: request::Parts,
-    pub(super) body: Body,
-    pub(super) connection: Option<OnUpgrade>,
+/// A request whose head is clean.
+pub(super) struct Clean {
+    pub(super) asked: Sanitized,
+    client: ClientIp,
 }
 
-impl Step<'_> {
-    /// Takes a request from its arrival to its answer. `edits` gets what guards add to the response,
-    /// whoever gives it.
-    pub(super) async fn answer(
+/// A request that a rule takes.
+pub(super) struct Taken<'a> {
+    pub(super) clean: Clean,
+    pub(super) found: Found<'a, Target>,
+}
+
+impl<'a> Step<'a> {
+    /// Steps 2 to 4.
+    pub(super) fn clean(
         &self,
-        arrived: Arrived,
+        head: &mut request::Parts,
         exchange: &mut Exchange,
-        edits: &mut ResponseEdits,
-    ) -> Result<Response<Body>, Refusal> {
-        let Arrived {
-            mut head,
-            body,
-            connection,
-        } = arrived;
+    ) -> Result<Clean, Refusal> {
         let settings = &self.listener.settings;
-        let asked = sanitize::request(&mut head, settings, self.conn.tls.is_some())?;
+        let asked = sanitize::request(head, settings, self.conn.tls.is_some())?;
         if asked.upgrade.is_some() {
             exchange.note_switching();
         }
         settings.headers.early.apply(&mut head.headers);
-        let client = self.find_client(&mut head, exchange)?;
-        if self.is_health_check(&head) {
-            drop(body);
-            return Err(self.health(&asked, exchange).await);
-        }
-        self.check_authority(asked.authority.host())?;
-        let found = self.find_rule(&head, asked.authority.host(), exchange)?;
+        let client = self.find_client(head, exchange)?;
+        Ok(Clean { asked, client })
+    }
+
+    /// Steps 6 and 7.
+    pub(super) fn find(
+        &self,
+        head: &request::Parts,
+        clean: &Clean,
+        exchange: &mut Exchange,
+    ) -> Result<Found<'a, Target>, Refusal> {
+        let host = clean.asked.authority.host();
+        self.check_authority(host)?;
+        self.find_rule(head, host, exchange)
+    }
+
+    /// Steps 8 to 13. `edits` gets what guards add to the response, whoever gives it.
+    pub(super) async fn answer(
+        &self,
+        taken: &Taken<'_>,
+        request: Request<Body>,
+        connection: Option<OnUpgrade>,
+        exchange: &mut Exchange,
+        edits: &mut ResponseEdits,
+    ) -> Result<Response<Body>, Refusal> {
+        let (mut head, body) = request.into_parts();
+        let Taken { clean, found } = taken;
+        let asked = &clean.asked;
         for guard in &found.payload.rule.guards {
             edits.extend(guard.check(&mut head)?);
         }
-        self.redirect(&found, &head, &asked)?;
-        let upgrade = check_upgrade(&found, &asked)?;
+        self.redirect(found, &head, asked)?;
+        let upgrade = check_upgrade(found, asked)?;
         let picked = found.payload.rule.forwarder.pick()?;
-        self.edit(&found, &picked, &mut head, &asked)?;
+        self.edit(found, &picked, &mut head, asked)?;
         exchange.note_forwarded(&head);
         let request = Request::from_parts(head, body);
         let switch = upgrade.zip(connection);
-        let answer = self.forward(&found, picked, request, switch, client, exchange);
+        let answer = self.forward(found, picked, request, switch, clean.client, exchange);
         match answer.await {
-            Ok(response) => Ok(self.edit_response(&found, &picked, response)),
+            Ok(response) => Ok(self.edit_response(found, &picked, response)),
             Err(error) => {
-                finish_request(&asked, exchange).await;
+                finish_request(asked, exchange).await;
                 Err(error.into())
             }
         }
@@ -100,12 +119,12 @@ impl Step<'_> {
     }
 
     /// Step 5: whether the listener itself is asked.
-    fn is_health_check(&self, head: &request::Parts) -> bool {
+    pub(super) fn is_health_check(&self, head: &request::Parts) -> bool {
         self.listener.settings.health_check_path.as_deref() == Some(head.uri.path())
     }
 
     /// Step 5: the answer.
-    async fn health(&self, asked: &Sanitized, exchange: &Exchange) -> Refusal {
+    pub(super) async fn health(&self, asked: &Sanitized, exchange: &Exchange) -> Refusal {
         finish_request(asked, exchange).await;
         let leaving = self.shared.drain.is_leaving();
         Refusal::health(leaving, &self.listener.id.gateway)
@@ -130,7 +149,7 @@ impl Step<'_> {
         head: &request::Parts,
         host: &str,
         exchange: &mut Exchange,
-    ) -> Result<Found<'_, Target>, Refusal> {
+    ) -> Result<Found<'a, Target>, Refusal> {
         let query = Query {
             host,
             path: head.uri.path(),

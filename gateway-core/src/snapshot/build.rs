@@ -84,6 +84,7 @@ impl Builder<'_> {
             .map(|listener| self.listener(listener))
             .collect();
         PortSnapshot {
+            port: port.port,
             listeners,
             by_host,
             _sessions: sessions,

@@ -42,6 +42,8 @@ pub struct Snapshot {
 /// The listeners of one socket.
 #[derive(Debug)]
 pub(crate) struct PortSnapshot {
+    /// The port of the plan.
+    pub(crate) port: u16,
     /// In the order of the plan.
     pub(crate) listeners: Vec<ListenerSnapshot>,
     /// Indices of `listeners` by hostname.

@@ -1,7 +1,7 @@
 //! What `resolve` is given and what it gives.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use towergate_core::plan::{BackendId, Endpoint, Endpoints, Plan};
 use towergate_policy::Policy;
@@ -27,6 +27,23 @@ pub struct Scope {
     pub now: Option<i64>,
     /// Envoy's behaviour where Towergate's differs on purpose.
     pub parity: Parity,
+}
+
+impl Default for Scope {
+    /// Envoy Gateway's controller name, Gateways without a class too, ports as they are, on all IPv4
+    /// addresses.
+    fn default() -> Self {
+        Self {
+            controller_name: "gateway.envoyproxy.io/gatewayclass-controller".to_owned(),
+            serve_unclassed: true,
+            ports: BTreeMap::new(),
+            bind: vec![Ipv4Addr::UNSPECIFIED.into()],
+            bind_gateway: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            now: None,
+            parity: Parity::default(),
+        }
+    }
 }
 
 /// Switches for Envoy's behaviour where Towergate's differs on purpose.

@@ -1,0 +1,154 @@
+//! Plans without manifests: short ways to say what a program serves.
+//!
+//! ```
+//! use towergate_core::Plan;
+//! use towergate_core::plan::{BackendId, Endpoints, Listener, PathMatch, Port, Route, Rule};
+//!
+//! let users = BackendId::service("shop", "users", 80);
+//! let rule = Rule::new(PathMatch::Prefix("/users".to_owned())).to(&users);
+//! let route = Route::new("shop", "users", vec![rule]);
+//! let listener = Listener::http("shop", "edge", 80, vec![route]);
+//! let plan: Plan = Plan { ports: vec![Port::new(80, vec![listener])] };
+//! let endpoints = Endpoints::from([(users, vec!["10.0.0.7:8080".parse()?])]);
+//!
+//! assert_eq!(plan.ports[0].listeners[0].routes[0].rules[0].backends[0].weight, 1);
+//! assert_eq!(endpoints.len(), 1);
+//! # Ok::<(), std::net::AddrParseError>(())
+//! ```
+//!
+//! All fields of the plan are public: what these do not say is set afterwards.
+
+use std::net::{AddrParseError, SocketAddr};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use towergate_tls::NamePattern;
+
+use super::{
+    Backend, BackendId, BackendProtocol, Destination, Endpoint, Listener, ListenerId, Match,
+    PathMatch, Port, Protocol, Route, RouteId, RouteKind, Rule, TcpSettings, Traffic,
+    WeightedBackend,
+};
+
+impl<P> Port<P> {
+    /// A port without addresses to bind: requests come from a service that embeds the gateway.
+    pub fn new(port: u16, listeners: Vec<Listener<P>>) -> Self {
+        Self {
+            addresses: Vec::new(),
+            port,
+            tcp: TcpSettings::default(),
+            listeners,
+        }
+    }
+}
+
+impl<P> Listener<P> {
+    /// A plain listener called `http` for every hostname, with the default settings.
+    pub fn http(namespace: &str, gateway: &str, port: u16, routes: Vec<Route<P>>) -> Self {
+        Self {
+            id: ListenerId {
+                namespace: namespace.to_owned(),
+                gateway: gateway.to_owned(),
+                listener: "http".to_owned(),
+            },
+            port,
+            hostname: NamePattern::Any,
+            protocol: Protocol::Http,
+            settings: Arc::default(),
+            routes: routes.into_iter().map(Arc::new).collect(),
+            failed: false,
+        }
+    }
+}
+
+impl<P> Route<P> {
+    /// An HTTPRoute for every hostname of its listener; its rules get its name and their places.
+    pub fn new(namespace: &str, name: &str, rules: Vec<Rule<P>>) -> Self {
+        let id = RouteId {
+            kind: RouteKind::Http,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        };
+        let named = |(index, rule)| {
+            let route = id.clone();
+            Arc::new(Rule {
+                route,
+                index,
+                ..rule
+            })
+        };
+        Self {
+            hostnames: vec![NamePattern::Any],
+            rules: rules.into_iter().enumerate().map(named).collect(),
+            id,
+        }
+    }
+}
+
+impl<P> Rule<P> {
+    /// A rule for this path, without policies and filters, and with the default traffic settings.
+    pub fn new(path: PathMatch) -> Self {
+        Self {
+            route: RouteId {
+                kind: RouteKind::Http,
+                namespace: String::new(),
+                name: String::new(),
+            },
+            index: 0,
+            name: None,
+            matches: vec![Match {
+                path,
+                ..Match::default()
+            }],
+            policies: Vec::new(),
+            filters: Vec::new(),
+            traffic: Arc::new(Traffic::default()),
+            backends: Vec::new(),
+            respond: None,
+        }
+    }
+
+    /// Sends requests to `backend`, too, over plain HTTP/1.1; each backend gets an equal share.
+    #[must_use]
+    pub fn to(mut self, backend: &BackendId) -> Self {
+        let backend = Backend {
+            id: backend.clone(),
+            protocol: BackendProtocol::Http1,
+            tls: None,
+        };
+        self.backends.push(WeightedBackend {
+            weight: 1,
+            filters: Vec::new(),
+            destination: Destination::Backend(Arc::new(backend)),
+        });
+        self
+    }
+}
+
+impl BackendId {
+    /// A port of a Service.
+    pub fn service(namespace: &str, name: &str, port: u16) -> Self {
+        Self {
+            kind: "Service".to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            port,
+        }
+    }
+}
+
+impl From<SocketAddr> for Endpoint {
+    /// An endpoint with the share of any other.
+    fn from(address: SocketAddr) -> Self {
+        Self { address, weight: 1 }
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = AddrParseError;
+
+    /// An address and a port.
+    fn from_str(text: &str) -> Result<Self, AddrParseError> {
+        Ok(text.parse::<SocketAddr>()?.into())
+    }
+}

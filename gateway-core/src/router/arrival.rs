@@ -1,0 +1,174 @@
+//! A request from its head to its answer, in two parts: what rule takes it, and what the rule does.
+//!
+//! The first part only looks at the head and waits for nothing. So whoever embeds the gateway can take
+//! back what no rule takes, with its body untouched.
+
+use std::sync::Arc;
+
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderMap, HeaderValue, Request, Response, Version, request};
+use hyper::upgrade::OnUpgrade;
+
+use super::exchange::Exchange;
+use super::step::{Step, Taken};
+use super::{Refusal, Shared, listener_of, reply};
+use crate::conn::ConnInfo;
+use crate::http::Sanitized;
+use crate::policy::ResponseEdits;
+use crate::snapshot::PortSnapshot;
+use crate::{Body, Error};
+
+/// A request whose rule was looked for.
+pub(super) struct Arrival<'a> {
+    step: Step<'a>,
+    head: request::Parts,
+    /// The client's connection, if it wants to switch protocols.
+    connection: Option<OnUpgrade>,
+    grpc: bool,
+    /// The client, of HTTP/1.0, cannot use its connection again.
+    last: bool,
+    exchange: Exchange,
+    sought: Sought<'a>,
+}
+
+/// What came of the search.
+enum Sought<'a> {
+    /// A rule takes it.
+    Taken(Taken<'a>),
+    /// It is clean, and no rule takes it.
+    Unrouted(Sanitized),
+    /// It asks how the listener is.
+    HealthCheck(Sanitized),
+    /// It is answered without a rule.
+    Refused(Refusal),
+}
+
+impl<'a> Arrival<'a> {
+    /// Steps 1 to 7.
+    pub(super) fn new(
+        shared: &'a Arc<Shared>,
+        conn: &'a ConnInfo,
+        port: &'a PortSnapshot,
+        mut head: request::Parts,
+    ) -> Self {
+        let connection = head
+            .headers
+            .contains_key(UPGRADE)
+            .then(|| head.extensions.remove())
+            .flatten();
+        let grpc = reply::is_grpc(&head.headers);
+        let last = head.version < Version::HTTP_11 && !asks_keep_alive(&head.headers);
+        let listener = listener_of(port, conn, Some(&head));
+        let mut exchange = Exchange::new(shared, &listener.id, conn, &head);
+        let step = Step {
+            shared,
+            conn,
+            port,
+            listener,
+        };
+        let sought = seek(&step, &mut head, &mut exchange);
+        Self {
+            step,
+            head,
+            connection,
+            grpc,
+            last,
+            exchange,
+            sought,
+        }
+    }
+
+    /// Gives the head back if no rule takes it: clean, with what is known of the client. Nothing is
+    /// logged of it.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the way of nearly all requests, so not boxed"
+    )]
+    pub(super) fn pass_on(self) -> Result<request::Parts, Self> {
+        let Sought::Unrouted(asked) = self.sought else {
+            return Err(self);
+        };
+        let mut head = self.head;
+        if let Some(upgrade) = &asked.upgrade {
+            upgrade.restore(&mut head.headers);
+        }
+        head.extensions.insert(asked);
+        if let Some(connection) = self.connection {
+            head.extensions.insert(connection);
+        }
+        self.exchange.forget();
+        Ok(head)
+    }
+
+    /// Steps 8 to 13, and the answer to what does not come so far.
+    pub(super) async fn answer(self, body: Body) -> Response<Body> {
+        let Self {
+            step,
+            head,
+            connection,
+            grpc,
+            last,
+            mut exchange,
+            sought,
+        } = self;
+        let settings = &step.listener.settings;
+        let version = head.version;
+        let body = exchange.count_request(body, settings);
+        let mut edits = ResponseEdits::new();
+        let answer = match sought {
+            Sought::Taken(taken) => {
+                let request = Request::from_parts(head, body);
+                step.answer(&taken, request, connection, &mut exchange, &mut edits)
+                    .await
+            }
+            Sought::HealthCheck(asked) => {
+                drop(body);
+                Err(step.health(&asked, &exchange).await)
+            }
+            Sought::Unrouted(_) => {
+                drop(body);
+                Err(Error::NoRoute.into())
+            }
+            Sought::Refused(refusal) => {
+                drop(body);
+                Err(refusal)
+            }
+        };
+        // What is left of a refused request would have to be read to keep the connection.
+        let unread = answer.is_err() && version < Version::HTTP_2 && !exchange.request_complete();
+        let mut response =
+            answer.unwrap_or_else(|refusal| refusal.into_response(grpc, &mut exchange));
+        for (name, value) in edits {
+            response.headers_mut().append(name, value);
+        }
+        settings.headers.late.apply(response.headers_mut());
+        if last || unread {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
+        exchange.finish(response, settings)
+    }
+}
+
+/// Whether a client that speaks HTTP/1.0 can use the connection again (RFC 9112, appendix C.2.2).
+fn asks_keep_alive(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(CONNECTION).iter();
+    lines
+        .flat_map(|line| line.as_bytes().split(|b| *b == b','))
+        .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"keep-alive"))
+}
+
+fn seek<'a>(step: &Step<'a>, head: &mut request::Parts, exchange: &mut Exchange) -> Sought<'a> {
+    let clean = match step.clean(head, exchange) {
+        Ok(clean) => clean,
+        Err(refusal) => return Sought::Refused(refusal),
+    };
+    if step.is_health_check(head) {
+        return Sought::HealthCheck(clean.asked);
+    }
+    match step.find(head, &clean, exchange) {
+        Ok(found) => Sought::Taken(Taken { clean, found }),
+        Err(Refusal::Error(Error::NoRoute)) => Sought::Unrouted(clean.asked),
+        Err(refusal) => Sought::Refused(refusal),
+    }
+}

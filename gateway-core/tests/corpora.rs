@@ -1,0 +1,60 @@
+//! The corpora of the fuzz targets, as ordinary tests.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+mod lab;
+mod properties;
+
+use std::path::Path;
+
+use properties::{client_hello, client_ip, h1_e2e, host, path, proxy_protocol, router};
+
+/// Checks each input of a target.
+fn replay(target: &str, check: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../fuzz/corpus")
+        .join(target);
+    let inputs: Vec<_> = folder
+        .read_dir()
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert!(!inputs.is_empty(), "{target} has no corpus");
+    for input in inputs {
+        check(&std::fs::read(input).unwrap());
+    }
+}
+
+#[test]
+fn first_bytes_of_tls_connections() {
+    replay("client_hello", client_hello::check);
+}
+
+#[test]
+fn lines_of_forwarded_addresses() {
+    replay("client_ip", client_ip::check);
+}
+
+#[test]
+fn whole_connections_of_http1() {
+    replay("h1_e2e", h1_e2e::check);
+}
+
+#[test]
+fn hosts() {
+    replay("host", host::check);
+}
+
+#[test]
+fn paths() {
+    replay("path", path::check);
+}
+
+#[test]
+fn proxy_headers() {
+    replay("proxy_protocol", proxy_protocol::check);
+}
+
+#[test]
+fn tables_of_routes() {
+    replay("router", router::check);
+}

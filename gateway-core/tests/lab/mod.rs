@@ -1,0 +1,299 @@
+//! A whole gateway in this process, between a client that speaks in bytes and a backend that takes
+//! nothing but strict HTTP/1.1.
+//!
+//! Everything runs on one thread, so with a paused clock time passes only when nothing else can happen:
+//! a client that has waited for [`QUIET`] has got all that there will be.
+//!
+//! What must hold, whatever the client sends ([`Talk::check`], [`Lab::serves`]):
+//!
+//! 1. each request that the backend sees is strictly valid, so that nobody can read it otherwise;
+//! 2. the backend sees no more requests than the client gets answers;
+//! 3. the gateway still serves others.
+
+#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(unreachable_pub, reason = "shared by test files, and by a fuzz target")]
+
+pub mod strict;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use strict::Reading;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::net::{TcpListener, TcpStream};
+use towergate_core::conn::{ConnInfo, Open};
+use towergate_core::gateway::{Gateway, Options};
+use towergate_core::plan::{
+    Backend, BackendId, BackendProtocol, Destination, Endpoint, Endpoints, Listener, ListenerId,
+    ListenerSettings, Match, Plan, Port, Protocol, Route, RouteId, RouteKind, Rule, TcpSettings,
+    Traffic, WeightedBackend,
+};
+use towergate_core::serve::{Session, serve_connection};
+use towergate_tls::NamePattern;
+
+/// When a client has waited so long, nothing more will come.
+pub const QUIET: Duration = Duration::from_millis(200);
+
+/// The length of the body of `/big`.
+pub const BIG: usize = 4 << 20;
+/// What it consists of.
+const PIECE: [u8; 16 << 10] = [b'x'; 16 << 10];
+
+/// The gateway and its backend.
+pub struct Lab {
+    gateway: Gateway,
+    settings: Arc<ListenerSettings>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// What the backend got.
+#[derive(Debug, Default)]
+struct Seen {
+    requests: Vec<Vec<u8>>,
+    faults: Vec<String>,
+}
+
+/// What became of the bytes of one connection.
+#[derive(Debug)]
+pub struct Talk {
+    /// What the client got.
+    pub received: Vec<u8>,
+    /// The complete requests that the backend saw.
+    pub requests: Vec<Vec<u8>>,
+    /// What the backend saw that is no strict HTTP/1.1.
+    pub faults: Vec<String>,
+}
+
+impl Lab {
+    /// A gateway with one plain port, the default settings, and one rule for everything.
+    pub async fn new() -> Self {
+        Self::with(ListenerSettings::default()).await
+    }
+
+    /// The same with other settings.
+    pub async fn with(settings: ListenerSettings) -> Self {
+        let settings = Arc::new(settings);
+        let socket = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = socket.local_addr().expect("its address");
+        let gateway = Gateway::new(Options::default());
+        gateway
+            .apply(&plan(&settings))
+            .expect("a plan that can run");
+        let endpoint = Endpoint { address, weight: 1 };
+        gateway.set_endpoints(&Endpoints::from([(backend_id(), vec![endpoint])]));
+        let seen = Arc::default();
+        tokio::spawn(serve_backend(socket, Arc::clone(&seen)));
+        Self {
+            gateway,
+            settings,
+            seen,
+        }
+    }
+
+    /// A new connection to the gateway.
+    pub fn connect(&self) -> DuplexStream {
+        let (client, io) = tokio::io::duplex(1 << 20);
+        let observer: Arc<dyn towergate_core::observer::Observer> = Arc::new(());
+        let drain = self.gateway.drain().clone();
+        let peer = SocketAddr::from(([192, 0, 2, 1], 1234));
+        let session = Session {
+            info: Arc::new(ConnInfo {
+                tcp_peer: peer,
+                peer,
+                local: SocketAddr::from(([192, 0, 2, 2], 80)),
+                slot: 0,
+                port: 80,
+                tls: None,
+            }),
+            settings: self.settings.clone(),
+            handler: self.gateway.router(),
+            observer: observer.clone(),
+            open: Open::new(80, observer, &drain),
+            drain,
+            proxy_expected: false,
+        };
+        tokio::spawn(serve_connection(io, session));
+        client
+    }
+
+    /// Sends `bytes` on a new connection, and takes what comes until nothing more does.
+    pub async fn talk(&self, bytes: &[u8]) -> Talk {
+        *self.seen() = Seen::default();
+        let mut client = self.connect();
+        // The gateway may close before it has read everything.
+        let _ = tokio::time::timeout(QUIET, client.write_all(bytes)).await;
+        let received = rest(&mut client).await;
+        drop(client);
+        tokio::time::sleep(QUIET).await;
+        let Seen { requests, faults } = std::mem::take(&mut *self.seen());
+        Talk {
+            received,
+            requests,
+            faults,
+        }
+    }
+
+    /// How many requests the backend has seen since the last [`Self::talk`].
+    pub fn forwarded(&self) -> usize {
+        self.seen().requests.len()
+    }
+
+    /// Whether somebody else's request is answered.
+    pub async fn serves(&self) -> bool {
+        let talk = self
+            .talk(b"GET /bystander HTTP/1.1\r\nHost: b.test\r\n\r\n")
+            .await;
+        talk.received.starts_with(b"HTTP/1.1 200") && talk.requests.len() == 1
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Talk {
+    /// The statuses of the final answers. Bodies here never look like one.
+    pub fn statuses(&self) -> Vec<u16> {
+        let heads = self
+            .received
+            .windows(12)
+            .filter(|text| text.starts_with(b"HTTP/1."));
+        let digits = heads.filter_map(|text| std::str::from_utf8(&text[9..]).ok());
+        let statuses = digits.filter_map(|digits| digits.parse().ok());
+        statuses.filter(|status| *status >= 200).collect()
+    }
+
+    /// Panics unless the backend saw strict requests only, and no more than were answered.
+    pub fn check(&self, sent: &[u8]) {
+        let sent = sent.escape_ascii();
+        assert!(
+            self.faults.is_empty(),
+            "sent: {sent}\nforwarded: {:?}",
+            self.faults
+        );
+        let (seen, answered) = (self.requests.len(), self.statuses().len());
+        assert!(
+            seen <= answered,
+            "sent: {sent}\n{seen} requests, {answered} answers: {}",
+            self.received.escape_ascii()
+        );
+    }
+}
+
+/// What comes until nothing more does.
+pub async fn rest(client: &mut DuplexStream) -> Vec<u8> {
+    let mut received = Vec::new();
+    while let Ok(Ok(1..)) = tokio::time::timeout(QUIET, client.read_buf(&mut received)).await {}
+    received
+}
+
+async fn serve_backend(socket: TcpListener, seen: Arc<Mutex<Seen>>) {
+    while let Ok((stream, _)) = socket.accept().await {
+        tokio::spawn(answer_requests(stream, seen.clone()));
+    }
+}
+
+/// Answers each complete request with 200, `/big` with [`BIG`] bytes, and nothing on a connection that
+/// asked for `/wait`; ends the connection at the first fault.
+async fn answer_requests(mut stream: TcpStream, seen: Arc<Mutex<Seen>>) {
+    let mut bytes = Vec::new();
+    loop {
+        match strict::read(&bytes) {
+            Reading::Partial => match stream.read_buf(&mut bytes).await {
+                Ok(1..) => continue,
+                _ => return,
+            },
+            Reading::Fault(fault) => {
+                let text = format!("{fault}: {}", bytes.escape_ascii());
+                let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                return seen.faults.push(text);
+            }
+            Reading::Request(length) => {
+                let request: Vec<u8> = bytes.drain(..length).collect();
+                let waits = request.starts_with(b"GET /wait ");
+                let length = body_length(&request);
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+                seen.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .requests
+                    .push(request);
+                if waits {
+                    continue;
+                }
+                let body = std::iter::repeat_n(&PIECE[..], length / PIECE.len());
+                for piece in std::iter::once(head.as_bytes()).chain(body) {
+                    if stream.write_all(piece).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn body_length(request: &[u8]) -> usize {
+    match request.split(|byte| *byte == b' ').nth(1) {
+        Some(b"/big") => BIG,
+        _ => 0,
+    }
+}
+
+fn backend_id() -> BackendId {
+    BackendId {
+        kind: "Service".to_owned(),
+        namespace: "lab".to_owned(),
+        name: "backend".to_owned(),
+        port: 80,
+    }
+}
+
+fn plan(settings: &Arc<ListenerSettings>) -> Plan {
+    let route = RouteId {
+        kind: RouteKind::Http,
+        namespace: "lab".to_owned(),
+        name: "all".to_owned(),
+    };
+    let backend = Backend {
+        id: backend_id(),
+        protocol: BackendProtocol::Http1,
+        tls: None,
+    };
+    let rule = Rule {
+        route: route.clone(),
+        index: 0,
+        name: None,
+        matches: vec![Match::default()],
+        policies: Vec::new(),
+        filters: Vec::new(),
+        traffic: Arc::new(Traffic::default()),
+        backends: vec![WeightedBackend {
+            weight: 1,
+            filters: Vec::new(),
+            destination: Destination::Backend(Arc::new(backend)),
+        }],
+        respond: None,
+    };
+    let route = Route {
+        id: route,
+        hostnames: vec![NamePattern::Any],
+        rules: vec![Arc::new(rule)],
+    };
+    let listener = Listener {
+        id: ListenerId::default(),
+        port: 80,
+        hostname: NamePattern::Any,
+        protocol: Protocol::Http,
+        settings: settings.clone(),
+        routes: vec![Arc::new(route)],
+        failed: false,
+    };
+    Plan {
+        ports: vec![Port {
+            addresses: Vec::new(),
+            port: 80,
+            tcp: TcpSettings::default(),
+            listeners: vec![listener],
+        }],
+    }
+}

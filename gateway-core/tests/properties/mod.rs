@@ -1,0 +1,11 @@
+//! What holds for any input: fuzz targets look for a counterexample, tests replay the corpora.
+
+#![allow(unreachable_pub, reason = "shared by a test and the fuzz targets")]
+
+pub mod client_hello;
+pub mod client_ip;
+pub mod h1_e2e;
+pub mod host;
+pub mod path;
+pub mod proxy_protocol;
+pub mod router;
