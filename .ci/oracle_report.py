@@ -15,7 +15,7 @@ for block in re.split(r"\n(?=\S)", replay):
         print(block)
 fresh, stale = different - listed, listed - different
 print(f"{same} answers as Envoy's, {len(different & listed)} deliberate differences, {len(fresh)} others")
-if stale:
+if stale and len(sys.argv) == 3:  # With further options only some were replayed.
     print("listed as different, but the same:", ", ".join(sorted(stale)))
 if not same:
     print("nothing was replayed")
