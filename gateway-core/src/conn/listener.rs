@@ -37,7 +37,6 @@
 //! };
 //! let config = PortConfig {
 //!     slot: 0,
-//!     slot: 0,
 //!     port: socket.local_addr()?.port(),
 //!     tcp: Default::default(),
 //!     transport: Transport::Plain(Arc::new(listener)),
