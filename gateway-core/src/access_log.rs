@@ -1,4 +1,26 @@
 //! What happened to a request, told once its response has ended.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use towergate_core::access_log::{AccessLog, Entry};
+//! use towergate_core::gateway::{Gateway, Options};
+//!
+//! /// One short line for each request.
+//! struct Lines;
+//!
+//! impl AccessLog for Lines {
+//!     fn write(&self, entry: &Entry) {
+//!         println!("{} {:?} {:?}", entry.client, entry.status, entry.duration);
+//!     }
+//! }
+//!
+//! let gateway = Gateway::new(Options {
+//!     access_log: Some(Arc::new(Lines)),
+//!     ..Options::default()
+//! });
+//! # drop(gateway);
+//! ```
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};

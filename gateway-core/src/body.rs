@@ -1,4 +1,18 @@
 //! The one body type of the gateway.
+//!
+//! ```
+//! use http_body_util::{BodyExt, Full};
+//! use towergate_core::Body;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+//! let own = Body::from("text");
+//! let any = Body::new(Full::<bytes::Bytes>::from("text"));
+//!
+//! assert_eq!(own.collect().await?.to_bytes(), any.collect().await?.to_bytes());
+//! # Ok(())
+//! # }
+//! ```
 
 use std::any::Any;
 use std::pin::Pin;

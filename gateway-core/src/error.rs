@@ -1,4 +1,12 @@
 //! Why a request got no answer from a backend, and what the client is told.
+//!
+//! ```
+//! use towergate_core::Error;
+//!
+//! let answer = Error::NoRoute.answer();
+//! assert_eq!(answer.status, 404);
+//! assert_eq!(answer.flag, "NR");
+//! ```
 
 use std::borrow::Cow;
 use std::net::SocketAddr;

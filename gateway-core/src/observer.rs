@@ -1,4 +1,33 @@
 //! What happens in the data plane, told as it happens: the source of metrics.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::sync::atomic::{AtomicU64, Ordering};
+//!
+//! use towergate_core::gateway::{Gateway, Options};
+//! use towergate_core::observer::{Event, Observer};
+//!
+//! /// Counts connections.
+//! #[derive(Default)]
+//! struct Connections(AtomicU64);
+//!
+//! impl Observer for Connections {
+//!     fn observe(&self, event: &Event<'_>) {
+//!         if let Event::ConnectionOpened(_) = event {
+//!             self.0.fetch_add(1, Ordering::Relaxed);
+//!         }
+//!     }
+//! }
+//!
+//! let connections = Arc::new(Connections::default());
+//! let gateway = Gateway::new(Options {
+//!     observer: Some(connections.clone()),
+//!     ..Options::default()
+//! });
+//! # drop(gateway);
+//! # connections.observe(&Event::ConnectionOpened(80));
+//! # assert_eq!(connections.0.load(Ordering::Relaxed), 1);
+//! ```
 
 use std::net::SocketAddr;
 use std::time::Duration;

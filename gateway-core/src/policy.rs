@@ -2,6 +2,40 @@
 //!
 //! A [`Guard`] looks at a request's head and lets it pass or answers in its place. All guards of a rule
 //! run in one loop; each is also a tower Layer of its own through [`GuardLayer`].
+//!
+//! ```
+//! use http::request::Parts;
+//! use http::{Request, Response, StatusCode};
+//! use tower::{Layer, ServiceExt, service_fn};
+//! use towergate_core::policy::{Guard, GuardLayer, Rejection, ResponseEdits};
+//!
+//! /// Only reading.
+//! #[derive(Debug)]
+//! struct ReadOnly;
+//!
+//! impl Guard for ReadOnly {
+//!     fn check(&self, head: &mut Parts) -> Result<ResponseEdits, Rejection> {
+//!         if head.method.is_safe() {
+//!             Ok(ResponseEdits::new())
+//!         } else {
+//!             Err(Rejection::new(StatusCode::METHOD_NOT_ALLOWED, "read_only"))
+//!         }
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let service = GuardLayer::new(ReadOnly).layer(service_fn(|_: Request<()>| async {
+//!     Ok::<_, std::io::Error>(Response::new(bytes::Bytes::from("hello")))
+//! }));
+//!
+//! let read = Request::get("/").body(())?;
+//! assert_eq!(service.clone().oneshot(read).await?.status(), 200);
+//! let write = Request::delete("/").body(())?;
+//! assert_eq!(service.oneshot(write).await?.status(), 405);
+//! # Ok(())
+//! # }
+//! ```
 
 use std::fmt::Debug;
 use std::future::{Ready, ready};

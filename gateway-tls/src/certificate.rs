@@ -3,6 +3,16 @@
 //! Everything that can be wrong with a chain and its key is found here, once, so that a
 //! [`Certificate`] can be served. Validity in time is not checked: an expired certificate is served,
 //! since users prefer it to no service, and its dates are there for a warning.
+//!
+//! ```
+//! use towergate_tls::Certificate;
+//!
+//! let made = rcgen::generate_simple_self_signed(["a.test".to_owned(), "*.b.test".to_owned()])?;
+//! let certificate = Certificate::from_pem(made.cert.pem(), made.signing_key.serialize_pem())?;
+//!
+//! assert_eq!(certificate.names, ["a.test".parse()?, "*.b.test".parse()?]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::fmt;
 

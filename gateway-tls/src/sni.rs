@@ -15,6 +15,23 @@
 //!
 //! Which *listener* a client gets is decided before, by [`NameMap`](crate::NameMap), where a wildcard
 //! stands for one label or more.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use towergate_tls::server::UnknownName;
+//! use towergate_tls::sni::CertificateResolver;
+//! use towergate_tls::{Certificate, default_provider};
+//!
+//! let made = rcgen::generate_simple_self_signed(["*.b.test".to_owned()])?;
+//! let certificate = Certificate::from_pem(made.cert.pem(), made.signing_key.serialize_pem())?;
+//! let resolver =
+//!     CertificateResolver::build(&[Arc::new(certificate)], UnknownName::Refuse, &default_provider())?;
+//!
+//! assert!(resolver.covers("www.b.test"));
+//! assert!(!resolver.covers("b.test"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::collections::HashMap;
 use std::fmt;

@@ -1,4 +1,12 @@
 //! Where objects come from. Watching for changes belongs to the binary.
+//!
+//! ```
+//! use towergate_k8s::source::Folder;
+//!
+//! let nowhere = Folder::new(false).read(&["no/such/folder".into()]);
+//!
+//! assert_eq!(nowhere.diagnostics[0].code, "unreadable");
+//! ```
 
 mod folder;
 mod keep;

@@ -3,6 +3,21 @@
 //! `resolve` fills small typed statuses ([`GatewayStatus`], [`RouteStatus`], [`PolicyStatus`]); what leaves
 //! it is the `status` stanza of each object as a value, without `lastTransitionTime`, which only whoever
 //! writes it can know. Every condition carries `observedGeneration`.
+//!
+//! ```
+//! use towergate_k8s::{Scope, decode::decode, resolve};
+//!
+//! let decoded = decode(
+//!     "gateway.yaml",
+//!     "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: edge}\n\
+//!      spec: {gatewayClassName: eg, listeners: [{name: http, port: 80, protocol: HTTP}]}\n",
+//! );
+//! let statuses = resolve(&decoded.objects, &Scope::default()).statuses;
+//!
+//! let gateway = statuses.objects().next().expect("the Gateway has a status");
+//! assert_eq!(gateway["metadata"]["name"], "edge");
+//! assert_eq!(gateway["status"]["conditions"][0]["status"], "True");
+//! ```
 
 mod condition;
 mod gateway;

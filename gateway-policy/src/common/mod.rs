@@ -1,4 +1,14 @@
 //! Values and references that the specs of several policies share.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use towergate_policy::common::DurationText;
+//!
+//! let text: DurationText = serde_json::from_str(r#""1m30s""#)?;
+//! assert_eq!(text.parse(), Some(Duration::from_secs(90)));
+//! # Ok::<(), serde_json::Error>(())
+//! ```
 
 mod duration;
 mod http;

@@ -2,6 +2,17 @@
 //!
 //! Nothing of it is enforced yet. A policy that asks for anything is refused, names the field, and the
 //! routes that it covers fail closed: a rule that is not understood never lets anybody pass.
+//!
+//! ```
+//! use towergate_policy::SecurityPolicySpec;
+//!
+//! let spec: SecurityPolicySpec = serde_json::from_str(
+//!     r#"{"targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "a"}],
+//!         "basicAuth": {"users": {"name": "users"}}}"#,
+//! )?;
+//! assert!(spec.basic_auth.is_some());
+//! # Ok::<(), serde_json::Error>(())
+//! ```
 
 mod authorization;
 mod jwt;
