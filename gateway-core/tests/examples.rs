@@ -2,6 +2,8 @@
 //!
 //! A server ends with the test's runtime.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::net::SocketAddr;
 
 use hyper_util::rt::TokioIo;

@@ -1,5 +1,9 @@
 //! The corpus of the fuzz target for manifests, as an ordinary test.
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "helpers of tests fail the test"
+)]
 
 #[path = "properties/manifest.rs"]
 mod manifest;

@@ -1,5 +1,7 @@
 //! The examples do what they say.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 

@@ -1,4 +1,6 @@
 //! The examples do what they say.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![cfg(feature = "aws-lc-rs")]
 
 use std::io;

@@ -151,7 +151,7 @@ impl<'a> Arrival<'a> {
 }
 
 /// Whether a client that speaks HTTP/1.0 can use the connection again (RFC 9112, appendix C.2.2).
-fn asks_keep_alive(headers: &HeaderMap) -> bool {
+pub(super) fn asks_keep_alive(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(CONNECTION).iter();
     lines
         .flat_map(|line| line.as_bytes().split(|b| *b == b','))

@@ -13,9 +13,10 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 
+use super::Shared;
+use super::arrival::asks_keep_alive;
 use super::bodies::{Progress, RequestBody, Trailers};
 use super::exchange::Exchange;
-use super::{Shared, asks_keep_alive};
 use crate::Body;
 use crate::access_log::{AccessLog, Entry};
 use crate::body::BoxError;

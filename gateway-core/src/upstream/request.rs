@@ -170,7 +170,6 @@ mod tests {
     use super::*;
     use crate::Body;
     use http::Request;
-    use http::header::COOKIE;
     use http_body_util::StreamBody;
 
     const HTTP1: Wire<'_> = Wire {
