@@ -164,7 +164,10 @@ fn recode(path: &[u8]) -> Result<String, BadPath> {
                     since_broken = 2;
                 }
             },
-            _ if is_encoded(byte) => push_escape(&mut out, byte),
+            _ if is_encoded(byte) => {
+                push_escape(&mut out, byte);
+                since_broken = 2;
+            }
             _ => out.push(char::from(byte)),
         }
     }
@@ -365,6 +368,7 @@ mod tests {
             (&DEFAULT, "/%%32%65%%32%65/x", "/%%32e%%32e/x"),
             (&DEFAULT, "/a%%34%31", "/a%%341"),
             (&DEFAULT, "/a%4%31", "/a%4%31"),
+            (&DEFAULT, "/a%{%41", "/a%%7BA"),
             // These would lead to another host.
             (&NO_MERGE, "/%2fevil.test", "307 /.//evil.test"),
             (&NO_MERGE, "/%5cevil.test", "307 /.//evil.test"),
