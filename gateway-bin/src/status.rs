@@ -1,4 +1,5 @@
-//! `towergate status`: each object's status, as the API server would show it.
+//! `towergate status`: each object's status, as the API server would show it. As in a cluster, each
+//! Gateway has an address of its own, unless `--bind` says otherwise.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use crate::{Outcome, yaml};
 /// # Errors
 /// If standard output cannot be written.
 pub(crate) fn status(args: &ManifestArgs) -> Outcome {
-    let Some(reading) = World::new(args).read(true, |_| Some(NO_ECHO)) else {
+    let Some(reading) = World::new(args).apart(args).read(true, |_| Some(NO_ECHO)) else {
         return Ok(ExitCode::SUCCESS);
     };
     let unreadable = reading
@@ -61,5 +62,37 @@ mod tests {
         let head = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata:\n  name: eg\nstatus:\n";
         assert!(text.starts_with(head), "{text}");
         assert!(text.contains("    type: Accepted\n"), "{text}");
+    }
+
+    #[test]
+    fn gateways_do_not_share_an_address_as_they_do_not_in_a_cluster() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let gateway = |name: &str| {
+            format!(
+                "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: {name}, namespace: x}}\n\
+                 spec: {{gatewayClassName: eg, listeners: [{{name: http, port: 80, protocol: HTTP}}]}}\n"
+            )
+        };
+        let both = gateway("one") + "---\n" + &gateway("two");
+        std::fs::write(folder.path().join("a.yaml"), both).expect("it is written");
+        let args = ManifestArgs {
+            paths: vec![folder.path().to_owned()],
+            ..ManifestArgs::default()
+        };
+
+        let reading = World::new(&args)
+            .apart(&args)
+            .read(true, |_| None)
+            .expect("it is read");
+
+        let text = documents(&reading);
+        assert!(
+            text.contains("198.18.0.1") && text.contains("198.18.0.2"),
+            "{text}"
+        );
+        assert!(
+            !text.contains("status: \"False\"\n    type: Programmed"),
+            "{text}"
+        );
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct World {
     folder: Folder,
     paths: Vec<PathBuf>,
     scope: Scope,
+    /// Each Gateway without an address gets one of its own.
+    apart: bool,
     fingerprint: Option<u64>,
     last: Objects,
 }
@@ -45,9 +47,17 @@ impl World {
             folder: Folder::new(args.strict),
             paths: args.paths.clone(),
             scope: scope(args),
+            apart: false,
             fingerprint: None,
             last: Objects::default(),
         }
+    }
+
+    /// Gives each Gateway an address of its own, as a cluster does, unless `--bind` says where it is. The
+    /// addresses only stand for those of a cluster: they are of the network that nobody routes (RFC 2544).
+    pub(crate) fn apart(mut self, args: &ManifestArgs) -> Self {
+        self.apart = args.bind.is_empty();
+        self
     }
 
     /// Reads everything. `None`: nothing has changed since the last time, and `always` is not set.
@@ -67,6 +77,13 @@ impl World {
 
         let mut scope = self.scope.clone();
         scope.now = Some(unix_seconds(SystemTime::now()));
+        if self.apart {
+            let addresses = (1..).map(|n| IpAddr::from(Ipv4Addr::from_bits(0xc612_0000 + n)));
+            let gateways = loaded.objects.gateways.keys().map(ToString::to_string);
+            scope.bind_gateway = gateways
+                .zip(addresses.map(|address| vec![address]))
+                .collect();
+        }
         for backend in echoed(&loaded.objects) {
             let key = ObjectKey::new(&*backend.namespace, &*backend.name);
             if let Some(address) = echo(&key) {
