@@ -1,5 +1,7 @@
 //! Steps 2 to 13 of the request path: see [`super`].
 
+use std::pin::pin;
+
 use http::header::{LOCATION, SET_COOKIE};
 use http::{Request, Response, StatusCode, request};
 use hyper::upgrade::OnUpgrade;
@@ -258,8 +260,9 @@ impl<'a> Step<'a> {
             upgrade: switch.as_ref().map(|(upgrade, _)| *upgrade),
         };
         let progress = exchange.progress().cloned();
+        let forwarding = pin!(picked.forward(&context, request));
         let result = timers::run(
-            picked.forward(&context, request),
+            forwarding,
             &settings.timeouts,
             progress.as_ref(),
             found.payload.rule.bounded,

@@ -1,5 +1,6 @@
 //! The listener's timers around a request that is being answered.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,17 +14,17 @@ use crate::plan::Timeouts;
 ///
 /// `progress` is that of the request's body; `None` means that the request is complete, so that the time
 /// for receiving it cannot run out. `bounded` is how long `answer` takes at most by itself: a longer idle
-/// timer need not be armed.
+/// timer need not be armed. `answer` is pinned by the caller, as it is large and would be moved here.
 ///
 /// # Errors
 /// [`Error::RequestTimeout`] if the request is not complete in time, [`Error::StreamIdle`] if neither side
 /// makes progress in time.
-pub(crate) async fn run<T>(
-    answer: impl Future<Output = T>,
+pub(crate) async fn run<F: Future>(
+    mut answer: Pin<&mut F>,
     timeouts: &Timeouts,
     progress: Option<&Arc<Progress>>,
     bounded: Option<Duration>,
-) -> Result<T, Error> {
+) -> Result<F::Output, Error> {
     let idle = timeouts
         .stream_idle
         .filter(|idle| progress.is_some() || bounded.is_none_or(|by| by > *idle));
@@ -34,7 +35,6 @@ pub(crate) async fn run<T>(
         return Ok(answer.await);
     }
     let started = Instant::now();
-    tokio::pin!(answer);
     let watch = watch(started, idle, request, progress);
     tokio::pin!(watch);
     tokio::select! {
@@ -80,6 +80,8 @@ async fn watch(
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
 
     fn timeouts(stream_idle: u64, request: Option<u64>) -> Timeouts {
@@ -94,7 +96,7 @@ mod tests {
     async fn a_silent_backend_is_given_up_after_the_idle_time() {
         let never = std::future::pending::<()>();
 
-        let result = run(never, &timeouts(3, None), None, None).await;
+        let result = run(pin!(never), &timeouts(3, None), None, None).await;
 
         assert!(matches!(result, Err(Error::StreamIdle(true))));
     }
@@ -104,7 +106,7 @@ mod tests {
         let never = std::future::pending::<()>();
         let progress = Arc::new(Progress::default());
 
-        let result = run(never, &timeouts(300, Some(2)), Some(&progress), None).await;
+        let result = run(pin!(never), &timeouts(300, Some(2)), Some(&progress), None).await;
 
         assert!(matches!(result, Err(Error::RequestTimeout)));
     }
@@ -117,7 +119,9 @@ mod tests {
         };
 
         assert_eq!(
-            run(answer, &timeouts(3, Some(1)), None, None).await.ok(),
+            run(pin!(answer), &timeouts(3, Some(1)), None, None)
+                .await
+                .ok(),
             Some(7)
         );
     }

@@ -1,6 +1,7 @@
 //! The attempts of one request.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,7 +79,10 @@ impl<'a> Run<'a> {
         };
         self.hash = hashed.hash;
         let forwarded = match &traffic.retry {
-            Some(retry) if retry.retries > 0 => self.try_often(retry, head, body, permit).await,
+            Some(retry) if retry.retries > 0 => {
+                // Boxed, so that the many requests without retries need no room for it.
+                Box::pin(self.try_often(retry, head, body, permit)).await
+            }
             _ => self.try_once(head, body, permit).await,
         };
         forwarded.map(|forwarded| Forwarded {
@@ -179,7 +183,7 @@ impl<'a> Run<'a> {
         let id = self.picked.way.cluster.id();
         self.context.observer.observe(&Event::Retried(id));
         let pause = retry::pause(rule, self.attempts - 1);
-        self.deadline.run(None, None, sleep(pause)).await
+        self.deadline.run(None, None, pin!(sleep(pause))).await
     }
 
     /// What the client gets of the last attempt.
@@ -233,14 +237,13 @@ impl<'a> Run<'a> {
             keep_case: context.preserve_header_case,
         };
         let start = Instant::now();
-        let work = send(
-            &way.pool,
-            &to,
-            Request::from_parts(head, upload),
-            context.upgrade,
-        );
-        let progress: Option<&Progress> = progress.as_deref();
-        let (sent, local) = self.deadline.run(progress, limit, work).await??;
+        let request = Request::from_parts(head, upload);
+        let result = {
+            let work = pin!(send(&way.pool, &to, request, context.upgrade));
+            let progress: Option<&Progress> = progress.as_deref();
+            self.deadline.run(progress, limit, work).await?
+        };
+        let (sent, local) = result?;
         Ok(Attempted {
             sent,
             local,

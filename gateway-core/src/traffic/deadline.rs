@@ -1,7 +1,7 @@
 //! The times that a request and its attempts may take.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -60,9 +60,8 @@ impl Deadline {
         &mut self,
         upload: Option<&Progress>,
         attempt: Option<Duration>,
-        work: W,
+        mut work: Pin<&mut W>,
     ) -> Result<W::Output, Error> {
-        let mut work = pin!(work);
         let mut timer = pin!(None);
         let mut running = false;
         let mut over = None;
@@ -122,7 +121,7 @@ mod tests {
     async fn run(deadline: &mut Deadline, attempt: Option<Duration>) -> (Error, u128) {
         let start = Instant::now();
         let error = deadline
-            .run(None, attempt, pending::<()>())
+            .run(None, attempt, pin!(pending::<()>()))
             .await
             .unwrap_err();
         (error, start.elapsed().as_millis())
@@ -153,7 +152,7 @@ mod tests {
             progress.finish();
             pending::<()>().await;
         };
-        let result = deadline.run(Some(&progress), None, upload).await;
+        let result = deadline.run(Some(&progress), None, pin!(upload)).await;
 
         assert!(matches!(result, Err(Error::Timeout)));
         assert!(start.elapsed().as_millis().abs_diff(1300) <= 1);
@@ -164,7 +163,9 @@ mod tests {
         let progress = Progress::default();
         let mut deadline = Deadline::new(None, Some(50 * MS));
 
-        let result = deadline.run(Some(&progress), None, pending::<()>()).await;
+        let result = deadline
+            .run(Some(&progress), None, pin!(pending::<()>()))
+            .await;
 
         assert!(matches!(result, Err(Error::StreamDuration)));
     }

@@ -130,11 +130,12 @@ impl Pool {
         match self.transport.protocol {
             BackendProtocol::Http1 => match self.take_idle(to) {
                 Some(connection) => Ok(Checkout::Http1(connection)),
-                None => self.open_http1(to).await.map(Checkout::Http1),
+                // Boxed: most requests find a connection, and need no room for opening one.
+                None => Box::pin(self.open_http1(to)).await.map(Checkout::Http1),
             },
             BackendProtocol::Http2 => match self.take_stream(to.node.address()) {
                 Some(stream) => Ok(Checkout::Http2(stream)),
-                None => self.open_http2(to).await.map(Checkout::Http2),
+                None => Box::pin(self.open_http2(to)).await.map(Checkout::Http2),
             },
         }
     }
