@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use towergate_policy::Invalid;
 use towergate_policy::backend_traffic::BackendTrafficPolicySpec;
 use towergate_policy::client_traffic::ClientTrafficPolicySpec;
 use towergate_policy::security::SecurityPolicySpec;
@@ -55,6 +56,9 @@ pub struct Object<S> {
     pub meta: ObjectMeta,
     /// `spec`; for kinds without one (Secret, ConfigMap, EndpointSlice, Namespace) the object itself.
     pub spec: S,
+    /// Fields of a policy that could not be read or are not known. What they ask for cannot be in force,
+    /// so the policy fails closed, by the targets that could be read. Empty for other kinds.
+    pub misread: Vec<Invalid>,
     /// Where it was read.
     pub origin: Origin,
 }
@@ -128,8 +132,8 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// Takes over those objects of `other` that are missing here and that `keep` wants, given their kind,
-    /// name and origin.
+    /// Takes over those objects of `other` that are missing or misread here and that `keep` wants, given
+    /// their kind, name and origin.
     pub fn fill_from(
         &mut self,
         other: &Self,
@@ -165,7 +169,8 @@ fn fill_store<S: Clone>(
     mut keep: impl FnMut(&ObjectKey, &Origin) -> bool,
 ) {
     for (key, object) in other {
-        if !store.contains_key(key) && keep(key, &object.origin) {
+        let better = |now: &Object<S>| !now.misread.is_empty() && object.misread.is_empty();
+        if store.get(key).is_none_or(better) && keep(key, &object.origin) {
             store.insert(key.clone(), object.clone());
         }
     }

@@ -322,10 +322,14 @@ impl Decoder {
     }
 
     fn unknown_fields(&mut self, head: &Head<'_>, unknown: impl Iterator<Item = UnknownField>) {
-        // A field of a SecurityPolicy that is not in force may be one that keeps somebody out.
-        let error = self.strict || head.kind.id == kind::KindId::SecurityPolicy;
         for field in unknown {
-            let message = format!("the field `{}` is not known: it has no effect", field.path);
+            // A field of a policy may be one that keeps somebody out.
+            let refused = head.kind.fails_closed() && field.path.starts_with("spec");
+            let effect = match refused {
+                true => "what the policy covers answers 500",
+                false => "it has no effect",
+            };
+            let message = format!("the field `{}` is not known: {effect}", field.path);
             let help = field
                 .nearest
                 .as_ref()
@@ -333,7 +337,7 @@ impl Decoder {
             let mut diagnostic = Diagnostic::warning("unknown-field", message)
                 .placed(&head.origin, field.place)
                 .with_help(help.unwrap_or_default());
-            if error {
+            if self.strict || refused {
                 diagnostic.severity = Severity::Error;
             }
             diagnostic.field = field.path;

@@ -1,9 +1,11 @@
 //! Puts a document into the store of its kind.
 
 use serde::de::DeserializeOwned;
+use towergate_policy::Invalid;
 
 use super::kind::KindId;
-use super::tree::Node;
+use super::tree::{Node, Value};
+use super::typed::UnknownField;
 use super::{Decoder, Diagnostic, Head, misfit, typed};
 use crate::objects::{Object, Store};
 
@@ -42,15 +44,32 @@ fn insert_into<S: DeserializeOwned>(
 ) {
     let path = if head.kind.spec { "spec" } else { "" };
     let (spec, unknown) = typed::read::<S>(body, path);
+    let not_known = |field: &UnknownField| Invalid {
+        field: field.path.clone(),
+        message: "the field is not known".to_owned(),
+    };
+    let misreads = unknown
+        .iter()
+        .filter(|_| head.kind.fails_closed())
+        .map(not_known)
+        .collect();
     if head.kind.strict_fields() {
         decoder.unknown_fields(&head, unknown.into_iter());
     }
+    let unknown: Vec<Invalid> = misreads;
     let key = head.key();
-    let spec = match spec {
-        Ok(spec) => spec,
+    let (spec, misread) = match spec {
+        Ok(spec) => (spec, unknown),
         Err(error) => {
-            let diagnostic = misfit(&head.kind, Some(key), &head.origin, error);
-            return decoder.refuse(diagnostic);
+            let fault = Invalid {
+                field: error.path.clone(),
+                message: error.message.clone(),
+            };
+            decoder.refuse(misfit(&head.kind, Some(key.clone()), &head.origin, error));
+            match targets_only(&head, body) {
+                Some(spec) => (spec, vec![fault]),
+                None => return,
+            }
         }
     };
     if let Some(first) = store.get(&key) {
@@ -67,7 +86,25 @@ fn insert_into<S: DeserializeOwned>(
         api_version: head.api_version.to_owned(),
         meta: head.meta,
         spec,
+        misread,
         origin: head.origin,
     };
     store.insert(key, object);
+}
+
+/// A policy that cannot be read, with no more than its targets: they must not be left unprotected.
+fn targets_only<S: DeserializeOwned>(head: &Head<'_>, body: &Node) -> Option<S> {
+    const TARGETS: [&str; 3] = ["targetRef", "targetRefs", "targetSelectors"];
+    let Value::Map(fields) = &body.value else {
+        return None;
+    };
+    if !head.kind.is_policy() {
+        return None;
+    }
+    let targets = fields
+        .iter()
+        .filter(|(key, _)| TARGETS.contains(&key.text.as_str()));
+    let mut node = Node::empty_map(body.place);
+    node.value = Value::Map(targets.cloned().collect());
+    typed::read::<S>(&node, "spec").0.ok()
 }

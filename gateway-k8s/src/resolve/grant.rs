@@ -74,6 +74,7 @@ mod tests {
             api_version: "gateway.networking.k8s.io/v1beta1".to_owned(),
             meta: meta.unwrap(),
             spec: serde_json::from_value(spec).unwrap(),
+            misread: Vec::new(),
             origin: Origin::default(),
         };
         [(ObjectKey::new("backends", "grant"), grant)].into()

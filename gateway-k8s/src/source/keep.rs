@@ -152,4 +152,25 @@ mod tests {
 
         assert_eq!(names(&keep_last_good(&last, &mut now)), ["x"]);
     }
+
+    #[test]
+    fn a_policy_that_can_no_longer_be_read_stays_as_it_was() {
+        let policy = |limit: &str| {
+            format!(
+                "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: ClientTrafficPolicy\n\
+                 metadata: {{name: x, namespace: n}}\nspec: {{connection: {{connectionLimit: {{value: {limit}}}}}}}\n"
+            )
+        };
+        let last = decode("a", &policy("3")).objects;
+        let mut now = load(&[("a", &policy("many"))]);
+        let key = ObjectKey::new("n", "x");
+        assert!(!now.objects.client_traffic_policies[&key].misread.is_empty());
+
+        assert_eq!(names(&keep_last_good(&last, &mut now)), ["x"]);
+
+        assert_eq!(
+            now.objects.client_traffic_policies,
+            last.client_traffic_policies
+        );
+    }
 }

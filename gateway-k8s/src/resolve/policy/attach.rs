@@ -78,11 +78,11 @@ impl<S: RouteSpec> InForce<'_, S> {
     /// What is in force.
     pub(crate) fn effect(&self, headers: bool) -> Result<S::Effect, Unusable> {
         let spec = &self.policy.spec;
-        admitted(&spec.faults())?;
+        admitted(&faults(self.policy))?;
         let name = self.policy.key().to_string();
         match self.parent {
             Some(parent) => {
-                admitted(&parent.spec.faults())?;
+                admitted(&faults(parent))?;
                 spec.merged(&parent.spec).effect(&name, headers)
             }
             None => spec.effect(&name, headers),
@@ -445,4 +445,11 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
         }
         self.attached
     }
+}
+
+/// What could not be read of a policy, and what an API server would refuse.
+fn faults<S: RouteSpec>(policy: &Object<S>) -> Vec<Invalid> {
+    let mut faults = policy.misread.clone();
+    faults.extend(policy.spec.faults());
+    faults
 }

@@ -188,6 +188,9 @@ fn state(
 
 /// What a policy sets.
 fn read(world: &World<'_>, policy: &Object<BackendTlsPolicySpec>) -> Result<Settings, Unusable> {
+    if let Some(fault) = policy.misread.first() {
+        return Err(invalid(fault.to_string()));
+    }
     let validation = &policy.spec.validation;
     let roots_pem = roots(world, &policy.meta.namespace, validation)?;
     let mut options = policy.spec.options.keys();

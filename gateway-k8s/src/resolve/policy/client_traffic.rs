@@ -177,7 +177,9 @@ impl Run<'_, '_, '_> {
     }
 
     fn effect(&self, at: usize, gateway: usize, listener: usize) -> ClientEffect {
-        let spec = &self.policies[at].spec;
+        let policy = self.policies[at];
+        admitted(&policy.misread)?;
+        let spec = &policy.spec;
         admitted(&spec.validate())?;
         let hostname = self.hosts.get(&(gateway, listener)).map(String::as_str);
         Ok(spec.listener_settings(Context { hostname })?)
