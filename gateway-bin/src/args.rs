@@ -117,6 +117,10 @@ pub(crate) struct ManifestArgs {
     /// Treat unknown fields and kinds as errors.
     #[arg(long)]
     pub(crate) strict: bool,
+    /// Refuse TLS clients whose server name no certificate covers, or that send none. Without it they get
+    /// the listener's first certificate, as from Envoy.
+    #[arg(long)]
+    pub(crate) refuse_unknown_sni: bool,
     /// Do as Envoy does where Towergate differs on purpose.
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     pub(crate) parity: Vec<ParityFlag>,

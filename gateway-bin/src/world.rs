@@ -9,6 +9,7 @@ use towergate_core::plan::{BackendId, Endpoint};
 use towergate_k8s::resolve::Parity;
 use towergate_k8s::source::{Folder, Kept, keep_last_good};
 use towergate_k8s::{Diagnostic, ObjectKey, Objects, Resolution, Scope, resolve};
+use towergate_tls::server::UnknownName;
 
 use crate::args::{ManifestArgs, ParityFlag};
 use crate::time::unix_seconds;
@@ -164,6 +165,10 @@ fn scope(args: &ManifestArgs) -> Scope {
         bind_gateway,
         endpoints,
         now: None,
+        unknown_name: match args.refuse_unknown_sni {
+            true => UnknownName::Refuse,
+            false => UnknownName::FirstCertificate,
+        },
         parity: Parity {
             strict_host: args.parity.contains(&ParityFlag::StrictHost),
             keep_external_address: args.parity.contains(&ParityFlag::ExternalAddress),

@@ -298,3 +298,32 @@ endpoints: [{{addresses: [{}], conditions: {{ready: true}}}}]
         address.ip(),
     )
 }
+
+#[test]
+fn an_unknown_server_name_is_refused_where_that_is_asked_for() {
+    let folder = mode("proxy");
+    folder.remove("client-traffic-policy.custom-header.yaml");
+    folder.write("a.yaml", &tls_secret("gateway", "team-a-tls", HOST));
+    let gateway = Towergate::start(&folder, &["--refuse-unknown-sni"]);
+
+    for (name, served) in [
+        (Some(HOST), true),
+        (Some("other.test"), false),
+        (None, false),
+    ] {
+        let option = name.map_or("-noservername".to_owned(), |name| {
+            format!("-servername {name}")
+        });
+        let connect = format!(
+            "openssl s_client -connect {} {option} </dev/null 2>&1",
+            gateway.https
+        );
+        let output = common::run("sh", &["-c", &connect]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(
+            text.contains("BEGIN CERTIFICATE"),
+            served,
+            "{name:?}: {text}"
+        );
+    }
+}

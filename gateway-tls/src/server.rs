@@ -81,7 +81,8 @@ pub enum UnknownName {
     /// Hand out the first certificate, as Envoy does: the client decides.
     #[default]
     FirstCertificate,
-    /// Refuse with the alert `unrecognized_name` (RFC 6066, section 3).
+    /// Refuse with an alert, also a client that sends no name: `unrecognized_name` (RFC 6066, section 3)
+    /// through [`crate::acceptor`], else what rustls sends for want of a certificate.
     Refuse,
 }
 

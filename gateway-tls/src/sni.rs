@@ -155,7 +155,10 @@ impl CertificateResolver {
 
     fn find(&self, name: Option<&str>, client: &[SignatureScheme]) -> Option<&Arc<CertifiedKey>> {
         let Some(name) = name.and_then(normalize_server_name) else {
-            return self.pick(self.nameless.iter().copied(), client);
+            return match self.unknown {
+                UnknownName::FirstCertificate => self.pick(self.nameless.iter().copied(), client),
+                UnknownName::Refuse => None,
+            };
         };
         let found = self.pick(self.covering(&name), client);
         found.or_else(|| match self.unknown {

@@ -110,6 +110,7 @@ impl<'a> Builder<'_, 'a> {
             "HTTPS" => {
                 let mut tls = ServerTls {
                     certificates: state.certificates.clone(),
+                    unknown_name: self.world.scope.unknown_name,
                     ..ServerTls::default()
                 };
                 if let Some(wanted) = converted.map(|converted| &converted.tls) {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use towergate_core::plan::{BackendId, Endpoint, Endpoints, Plan};
 use towergate_policy::Policy;
+use towergate_tls::server::UnknownName;
 
 use crate::{Diagnostic, Statuses};
 
@@ -25,6 +26,8 @@ pub struct Scope {
     pub endpoints: BTreeMap<BackendId, Vec<Endpoint>>,
     /// The time for certificates' validity, seconds since the epoch; `None`: not looked at.
     pub now: Option<i64>,
+    /// What a client gets whose server name no certificate of the listener covers.
+    pub unknown_name: UnknownName,
     /// Envoy's behaviour where Towergate's differs on purpose.
     pub parity: Parity,
 }
@@ -41,6 +44,7 @@ impl Default for Scope {
             bind_gateway: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             now: None,
+            unknown_name: UnknownName::default(),
             parity: Parity::default(),
         }
     }
