@@ -19,6 +19,7 @@ mod status;
 mod summary;
 mod telemetry;
 mod time;
+mod warnings;
 mod watch;
 mod world;
 mod yaml;

@@ -28,6 +28,7 @@ use crate::plane::DataPlane;
 use crate::render::brief;
 use crate::signals::{Asked, Signals};
 use crate::time::unix_seconds;
+use crate::warnings::Warnings;
 use crate::watch::Watch;
 use crate::world::{Reading, World};
 use crate::{Failure, Outcome, access_log, admin, plane, summary, telemetry};
@@ -54,7 +55,8 @@ async fn serve(args: &RunArgs) -> Outcome {
     let admin = Arc::new(Admin::new(Arc::clone(&metrics)));
     let (log, log_handle) = start_access_log(args, &metrics)?;
     let workers = args.workers.map_or_else(cpus, usize::from);
-    let plane = plane::start(workers, log, Arc::clone(&metrics) as _)?;
+    let observer = Arc::new(Warnings::new(Arc::clone(&metrics)));
+    let plane = plane::start(workers, log, observer)?;
     let mut watch = Watch::new(&args.manifests.paths, args.poll_interval.0);
     let mut control = Control::new(&args.manifests, plane, Arc::clone(&admin), metrics);
 
