@@ -55,7 +55,8 @@ Examples:
     /// Print the status of each object, as `kubectl get -o yaml` would.
     ///
     /// One YAML document per object that has a status: GatewayClasses, Gateways with their listeners, routes
-    /// with their parents, policies with their ancestors. Nothing is served.
+    /// with their parents, policies with their ancestors. Nothing is served. Objects that cannot be read are
+    /// told on standard error, and the exit status is 1 then; 2 if a file or folder could not be read.
     Status(ManifestArgs),
     /// Serve a backend that answers with what it was asked.
     ///

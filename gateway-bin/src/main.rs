@@ -17,6 +17,7 @@ mod run;
 mod signals;
 mod status;
 mod summary;
+mod suspicions;
 mod telemetry;
 mod time;
 mod warnings;
