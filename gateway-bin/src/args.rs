@@ -44,8 +44,9 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// Find mistakes in manifests, without serving them.
     ///
-    /// Prints what is wrong or suspicious, with file, line and advice. Exit status: 0 without findings, 1 if
-    /// there are errors (with --strict also for warnings), 2 if something could not be read.
+    /// Prints what is wrong or suspicious, with file, line and advice. Exit status: 0 without errors
+    /// (warnings do not count), 1 if there are errors (with --strict also for warnings), 2 if something could
+    /// not be read.
     #[command(after_help = "\
 Examples:
   towergate check manifests/
@@ -54,7 +55,8 @@ Examples:
     /// Print the status of each object, as `kubectl get -o yaml` would.
     ///
     /// One YAML document per object that has a status: GatewayClasses, Gateways with their listeners, routes
-    /// with their parents, policies with their ancestors. Nothing is served.
+    /// with their parents, policies with their ancestors. Nothing is served. Objects that cannot be read are
+    /// told on standard error, and the exit status is 1 then; 2 if a file or folder could not be read.
     Status(ManifestArgs),
     /// Serve a backend that answers with what it was asked.
     ///
@@ -185,7 +187,16 @@ pub(crate) struct CheckArgs {
     pub(crate) manifests: ManifestArgs,
     /// The form of the findings.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
-    pub(crate) format: LogFormat,
+    pub(crate) format: FindingsFormat,
+}
+
+/// A form of findings.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum FindingsFormat {
+    /// One JSON array of all findings, indented.
+    Json,
+    /// Each finding with its lines of the file, and a summary.
+    Text,
 }
 
 /// Arguments of `echo`.
@@ -247,6 +258,18 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_check_tells_what_is_printed() {
+        let mut cli = Cli::command();
+        let check = cli.find_subcommand_mut("check").expect("it is a command");
+
+        let help = check.render_long_help().to_string();
+
+        assert!(help.contains("One JSON array of all findings"), "{help}");
+        assert!(!help.contains("per line"), "{help}");
+        assert!(help.contains("(warnings do not count)"), "{help}");
     }
 
     #[test]

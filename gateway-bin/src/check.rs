@@ -7,7 +7,7 @@ use towergate_k8s::Diagnostic;
 use towergate_k8s::decode::Severity;
 
 use crate::Outcome;
-use crate::args::{CheckArgs, LogFormat};
+use crate::args::{CheckArgs, FindingsFormat};
 use crate::render;
 use crate::world::World;
 
@@ -26,11 +26,11 @@ pub(crate) fn check(args: &CheckArgs) -> Outcome {
         .unwrap_or_default();
     let mut out = std::io::stdout().lock();
     match args.format {
-        LogFormat::Json => {
+        FindingsFormat::Json => {
             serde_json::to_writer_pretty(&mut out, &found)?;
             writeln!(out)?;
         }
-        LogFormat::Text => {
+        FindingsFormat::Text => {
             let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
             let text = render::render(&found, |file| std::fs::read_to_string(file).ok(), colour);
             out.write_all(text.as_bytes())?;

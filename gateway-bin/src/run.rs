@@ -28,6 +28,7 @@ use crate::plane::DataPlane;
 use crate::render::brief;
 use crate::signals::{Asked, Signals};
 use crate::time::unix_seconds;
+use crate::warnings::Warnings;
 use crate::watch::Watch;
 use crate::world::{Reading, World};
 use crate::{Failure, Outcome, access_log, admin, plane, summary, telemetry};
@@ -54,7 +55,8 @@ async fn serve(args: &RunArgs) -> Outcome {
     let admin = Arc::new(Admin::new(Arc::clone(&metrics)));
     let (log, log_handle) = start_access_log(args, &metrics)?;
     let workers = args.workers.map_or_else(cpus, usize::from);
-    let plane = plane::start(workers, log, Arc::clone(&metrics) as _)?;
+    let observer = Arc::new(Warnings::new(Arc::clone(&metrics)));
+    let plane = plane::start(workers, log, observer)?;
     let mut watch = Watch::new(&args.manifests.paths, args.poll_interval.0);
     let mut control = Control::new(&args.manifests, plane, Arc::clone(&admin), metrics);
 
@@ -79,7 +81,10 @@ async fn serve(args: &RunArgs) -> Outcome {
             log.reopen();
         }
         watch.arm();
-        control.look(asked == Some(Asked::Reload));
+        let reload = asked == Some(Asked::Reload);
+        if !control.look(reload) && reload {
+            tracing::info!("read again, nothing has changed");
+        }
     }
     let status = end(args, &control, &mut signals).await;
     if let Some(log) = log_handle {
@@ -190,27 +195,31 @@ impl<D: DataPlane> Control<D> {
     }
 
     /// Reads again, and takes what has changed into service. A plan that was refused is tried again.
-    fn look(&mut self, always: bool) {
+    /// Whether there was something to take, also if it was refused.
+    fn look(&mut self, always: bool) -> bool {
         let always = always || self.refused;
         let Some(reading) = self
             .world
             .read(always, |service| self.echoes.address(service))
         else {
-            return;
+            return false;
         };
         self.say(&reading);
         let served = self.serve(reading);
         self.refused = served.is_err();
-        if let Err(error) = served {
+        if let Err(error) = &served {
             self.metrics.config.rejected.fetch_add(1, Ordering::Relaxed);
             tracing::error!(%error, "the configuration cannot be served; the one before it stays in service");
         }
+        served.unwrap_or(true)
     }
 
-    fn serve(&mut self, reading: Reading) -> Result<(), Failure> {
+    /// Whether something was new.
+    fn serve(&mut self, reading: Reading) -> Result<bool, Failure> {
         let resolution = reading.resolution;
+        let moved = resolution.endpoints != self.endpoints;
         // Endpoints first: a new route must not find its backend empty.
-        if resolution.endpoints != self.endpoints {
+        if moved {
             self.plane.set_endpoints(&resolution.endpoints);
             self.endpoints = resolution.endpoints;
             self.admin
@@ -219,7 +228,7 @@ impl<D: DataPlane> Control<D> {
         let counts = &self.metrics.config;
         let first = counts.applied.load(Ordering::Relaxed) == 0;
         if resolution.plan == *self.plan && !first {
-            return Ok(());
+            return Ok(moved);
         }
         self.plane.apply(&resolution.plan)?;
         self.plan = Arc::new(resolution.plan);
@@ -232,7 +241,7 @@ impl<D: DataPlane> Control<D> {
             .store(u64::try_from(now).unwrap_or(0), Ordering::Relaxed);
         let (listeners, routes) = size(&self.plan);
         tracing::info!(version, listeners, routes, "in service");
-        Ok(())
+        Ok(true)
     }
 
     /// Logs what is wrong with the manifests and was not said the last time.
@@ -381,7 +390,7 @@ endpoints: [{{addresses: [10.0.0.1]}}]
         assert_eq!(scene.asked(), ["endpoints", "apply"]);
 
         scene.write(&manifests(8080, 2));
-        scene.control.look(false);
+        assert!(scene.control.look(false));
         assert_eq!(scene.asked(), ["endpoints"]);
 
         scene.write(&manifests(8081, 2));
@@ -398,8 +407,9 @@ endpoints: [{{addresses: [10.0.0.1]}}]
         scene.asked();
 
         scene.write(&format!("# a comment\n{}", manifests(8080, 1)));
-        scene.control.look(false);
-        scene.control.look(true);
+
+        assert!(!scene.control.look(false));
+        assert!(!scene.control.look(true));
 
         assert!(scene.asked().is_empty());
     }
@@ -413,7 +423,7 @@ endpoints: [{{addresses: [10.0.0.1]}}]
 
         scene.control.plane.refuse.set(true);
         scene.write(&manifests(8081, 1));
-        scene.control.look(false);
+        assert!(scene.control.look(false));
         assert_eq!((scene.counted(), &scene.control.plan), ((1, 1), &before));
 
         scene.control.plane.refuse.set(false);

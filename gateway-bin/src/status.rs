@@ -17,17 +17,19 @@ pub(crate) fn status(args: &ManifestArgs) -> Outcome {
     let Some(reading) = World::new(args).apart(args).read(true, |_| Some(NO_ECHO)) else {
         return Ok(ExitCode::SUCCESS);
     };
-    let unreadable = reading
-        .diagnostics
-        .iter()
-        .filter(|d| d.code == "unreadable");
-    let mut status = ExitCode::SUCCESS;
-    for diagnostic in unreadable {
+    for diagnostic in &reading.unread {
         eprintln!("towergate: {}", crate::render::brief(diagnostic));
-        status = ExitCode::from(crate::USAGE);
     }
     std::io::stdout().write_all(documents(&reading).as_bytes())?;
-    Ok(status)
+    Ok(ExitCode::from(exit_status(&reading)))
+}
+
+/// Objects that cannot be read have no status to say so: the exit status does.
+fn exit_status(reading: &Reading) -> u8 {
+    if reading.unread.iter().any(|d| d.code == "unreadable") {
+        return crate::USAGE;
+    }
+    u8::from(!reading.unread.is_empty())
 }
 
 fn documents(reading: &Reading) -> String {
@@ -62,6 +64,31 @@ mod tests {
         let head = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata:\n  name: eg\nstatus:\n";
         assert!(text.starts_with(head), "{text}");
         assert!(text.contains("    type: Accepted\n"), "{text}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_hides_no_other_status_and_fails() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let class = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: eg}\n\
+                     spec: {controllerName: gateway.envoyproxy.io/gatewayclass-controller}\n";
+        let read = |text: &str, missing: Option<&str>| {
+            std::fs::write(folder.path().join("a.yaml"), text).expect("it is written");
+            let mut paths = vec![folder.path().to_owned()];
+            paths.extend(missing.map(|name| folder.path().join(name)));
+            let args = ManifestArgs {
+                paths,
+                controller_name: "gateway.envoyproxy.io/gatewayclass-controller".to_owned(),
+                ..ManifestArgs::default()
+            };
+            World::new(&args).read(true, |_| None).expect("it is read")
+        };
+        let broken = format!("{class}---\nkind: Gateway\nmetadata: [\n");
+
+        assert_eq!(exit_status(&read(class, None)), 0);
+        let reading = read(&broken, None);
+        assert_eq!(exit_status(&reading), 1);
+        assert!(documents(&reading).contains("  name: eg\n"));
+        assert_eq!(exit_status(&read(&broken, Some("missing"))), 2);
     }
 
     #[test]

@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use towergate_core::plan::{BackendId, Endpoint};
+use towergate_k8s::decode::Severity;
 use towergate_k8s::resolve::Parity;
 use towergate_k8s::source::{Folder, Kept, keep_last_good};
 use towergate_k8s::{Diagnostic, ObjectKey, Objects, Resolution, Scope, resolve};
 use towergate_tls::server::UnknownName;
 
 use crate::args::{ManifestArgs, ParityFlag};
+use crate::suspicions;
 use crate::time::unix_seconds;
 
 /// Services with this annotation set to `true` are answered by a built-in echo backend.
@@ -37,6 +39,8 @@ pub(crate) struct Reading {
     pub(crate) resolution: Resolution,
     /// What is wrong or suspicious, by file and line.
     pub(crate) diagnostics: Vec<Diagnostic>,
+    /// Those that say why something could not be read: no status can tell them.
+    pub(crate) unread: Vec<Diagnostic>,
     /// Objects that could not be read and stay as they were.
     pub(crate) kept: Vec<Kept>,
 }
@@ -95,7 +99,10 @@ impl World {
             }
         }
         let mut resolution = resolve(&loaded.objects, &scope);
+        let suspicions = suspicions::find(&self.paths, &loaded, &self.scope);
         let mut diagnostics = loaded.diagnostics;
+        let unread = errors(&diagnostics);
+        diagnostics.extend(suspicions);
         diagnostics.append(&mut resolution.diagnostics);
         diagnostics.sort_by(|a, b| {
             let by_place = |d: &Diagnostic| (d.file.clone(), d.line, d.column);
@@ -107,9 +114,15 @@ impl World {
             objects: loaded.objects,
             resolution,
             diagnostics,
+            unread,
             kept,
         })
     }
+}
+
+fn errors(diagnostics: &[Diagnostic]) -> Vec<Diagnostic> {
+    let errors = diagnostics.iter().filter(|d| d.severity == Severity::Error);
+    errors.cloned().collect()
 }
 
 /// The ports of Services that ask for the built-in echo backend.

@@ -211,3 +211,30 @@ fn a_terminated_gateway_finishes_what_is_under_way() {
     assert!(response.starts_with("HTTP/1.1 200"), "{response}");
     assert_eq!(gateway.wait(), Some(0));
 }
+
+#[test]
+fn a_hangup_reads_again_what_no_watch_tells_of_and_says_when_nothing_is_new() {
+    let backend = Backend::start();
+    let (folder, outside) = (Folder::new(), Folder::new());
+    outside.write("app.yaml", &manifests(backend.address, 1));
+    std::os::unix::fs::symlink(
+        outside.path().join("app.yaml"),
+        folder.path().join("app.yaml"),
+    )
+    .unwrap();
+    let gateway = Towergate::start(&folder, &["--poll-interval", "1h"]);
+    let nothing_new = "read again, nothing has changed";
+    assert!(!gateway.output().contains(nothing_new));
+
+    gateway.signal("HUP");
+    eventually("the log says that nothing is new", || {
+        gateway.output().contains(nothing_new).then_some(())
+    });
+
+    outside.write("app.yaml", &manifests(backend.address, 2));
+    assert_eq!(revision(&gateway), Some(1));
+    gateway.signal("HUP");
+    eventually("the change is in force", || {
+        (revision(&gateway)? == 2).then_some(())
+    });
+}

@@ -4,7 +4,7 @@
 //! dropped and counted; requests never wait for the log.
 
 mod json;
-mod names;
+pub(crate) mod names;
 mod text;
 mod writer;
 

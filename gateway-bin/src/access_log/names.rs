@@ -53,7 +53,7 @@ pub(super) fn status(entry: &Entry) -> u16 {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::sync::Arc;
     use std::time::UNIX_EPOCH;
 

@@ -7,10 +7,8 @@ mod counts;
 mod text;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
 
 use towergate_core::observer::{Event, Observer};
 
@@ -40,14 +38,10 @@ pub(crate) struct ConfigCounts {
     pub(crate) applied_at: AtomicU64,
 }
 
-/// Between two warnings of the same kind.
-const WARNING_PAUSE: Duration = Duration::from_secs(60);
-
 /// What a worker keeps for itself.
 struct Local {
     owner: u64,
     counts: Arc<Mutex<Counts>>,
-    warned: HashMap<u16, Instant>,
 }
 
 thread_local! {
@@ -99,7 +93,6 @@ impl Metrics {
                 locals.push(Local {
                     owner: self.id,
                     counts,
-                    warned: HashMap::new(),
                 });
                 locals.len() - 1
             });
@@ -110,31 +103,8 @@ impl Metrics {
 
 impl Observer for Metrics {
     fn observe(&self, event: &Event<'_>) {
-        self.with_local(|local| {
-            lock(&local.counts).count(event);
-            if let Event::UnexpectedProxyHeader(port, peer) = event {
-                warn_of_proxy_header(&mut local.warned, *port, *peer);
-            }
-        });
+        self.with_local(|local| lock(&local.counts).count(event));
     }
-}
-
-/// The commonest mistake of those who move here, and one that clients see only as a 400.
-fn warn_of_proxy_header(warned: &mut HashMap<u16, Instant>, port: u16, peer: std::net::SocketAddr) {
-    let now = Instant::now();
-    let recent = warned
-        .get(&port)
-        .is_some_and(|last| now.duration_since(*last) < WARNING_PAUSE);
-    if recent {
-        return;
-    }
-    warned.insert(port, now);
-    tracing::warn!(
-        port,
-        %peer,
-        "a PROXY protocol header arrived on a port that expects none: a ClientTrafficPolicy with `proxyProtocol` \
-         for this Gateway is missing, or not in the Gateway's namespace"
-    );
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -143,6 +113,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use towergate_core::plan::BackendId;
 
     use super::*;
