@@ -141,7 +141,7 @@ async fn an_unknown_name_is_refused_by_its_alert_where_the_listener_says_so() {
     let error = unknown.client.unwrap_err();
     assert!(error.contains("UnrecognisedName"), "{error}");
     assert!(known.client.is_ok());
-    assert!(nameless.client.is_ok());
+    assert!(nameless.client.is_err(), "a client without a name, too");
 }
 
 #[tokio::test]
