@@ -29,6 +29,7 @@ fn scope() -> Scope {
         bind_gateway: [("other/other".to_owned(), vec!["192.0.2.2".parse().unwrap()])].into(),
         endpoints: Default::default(),
         now: Some(1_800_000_000),
+        unknown_name: Default::default(),
         parity: Parity::default(),
     }
 }

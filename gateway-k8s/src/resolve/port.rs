@@ -157,6 +157,7 @@ mod tests {
             bind_gateway: [("d/g0".into(), addresses(0)), ("d/g1".into(), addresses(1))].into(),
             endpoints: Default::default(),
             now: None,
+            unknown_name: Default::default(),
             parity: Default::default(),
         };
         let resolution = resolve(&decode("in.yaml", &text).objects, &scope);
