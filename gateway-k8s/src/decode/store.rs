@@ -77,8 +77,9 @@ fn insert_into<S: DeserializeOwned>(
             "{} {key} is there already, in {}:{}; the first one counts",
             head.kind.name, first.origin.file, first.origin.line
         );
-        let diagnostic =
-            Diagnostic::error("duplicate-object", message).placed(&head.origin, head.place);
+        let diagnostic = Diagnostic::error("duplicate-object", message)
+            .placed(&head.origin, head.place)
+            .with_help("Remove one of the two, or give it another name.");
         let diagnostic = head.name(diagnostic);
         return decoder.refuse(diagnostic);
     }

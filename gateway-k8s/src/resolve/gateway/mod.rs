@@ -244,7 +244,8 @@ fn report_listeners(state: &GatewayState<'_>, report: &mut Report, subject: &Sub
         for condition in bad.filter(|condition| condition.kind != "Programmed" || own) {
             let field = format!("spec.listeners[{at}]{}", field_of(&condition.reason));
             let message = format!("Listener {}: {}", listener.spec.name, condition.message);
-            report.error(code_of(&condition.reason), subject, field, message, "");
+            let code = code_of(&condition.reason);
+            report.error(code, subject, field, message, mend_of(code));
         }
     }
 }
@@ -269,5 +270,19 @@ fn code_of(reason: &str) -> &'static str {
         "HostnameConflict" | "ProtocolConflict" => "listener-conflict",
         "UnsupportedProtocol" | "UnsupportedTLSMode" | "UnsupportedValue" => "unsupported",
         _ => "listener-invalid",
+    }
+}
+
+fn mend_of(code: &str) -> &'static str {
+    match code {
+        "certificate-not-usable" => {
+            "Name a Secret of type kubernetes.io/tls whose tls.crt and tls.key belong together."
+        }
+        "reference-not-granted" => {
+            "Add a ReferenceGrant for it in the namespace of the object that is named."
+        }
+        "listener-conflict" => "Give one of the two listeners another port or hostname.",
+        "unsupported" => "Use protocol HTTP or HTTPS, with TLS mode Terminate.",
+        _ => "Correct the field, or remove the listener.",
     }
 }

@@ -32,7 +32,7 @@ fn fields(subject: &Subject<'_>, faults: &[Invalid], report: &mut Report) {
         } else {
             (
                 "policy-field",
-                "What the policy covers answers 500 until it is mended.",
+                "Correct or remove the field: until then what the policy covers answers 500.",
             )
         };
         report.error(code, subject, &*fault.field, &*fault.message, help);

@@ -132,7 +132,7 @@ fn tell(report: &mut Report, subject: &Subject<'_>, reason: &str, fault: &Unusab
         "Conflicted" => ("policy-conflict", "Remove one of the two policies."),
         _ => (
             "policy-invalid",
-            "What the policy covers answers 500 until it is mended.",
+            "Correct or remove the field: until then what the policy covers answers 500.",
         ),
     };
     report.error(code, subject, &*fault.field, &*fault.message, help);

@@ -173,20 +173,34 @@ impl Resolver<'_, '_, '_> {
         message: String,
     ) {
         let place = format!("spec.rules[{}]{field}", self.index);
-        let code = match reason {
-            "RefNotPermitted" => "reference-not-granted",
-            "BackendNotFound" => "backend-not-found",
-            "PortNotFound" | "PortNotSpecified" => "backend-port",
-            "EndpointsNotFound" => "no-endpoints",
-            _ => "rule-invalid",
+        let (code, mend) = match reason {
+            "RefNotPermitted" => (
+                "reference-not-granted",
+                "Add a ReferenceGrant for it in the namespace of the object that is named.",
+            ),
+            "BackendNotFound" => (
+                "backend-not-found",
+                "Add the Service, or correct its name and namespace.",
+            ),
+            "PortNotFound" | "PortNotSpecified" => {
+                ("backend-port", "Name a port that the Service has.")
+            }
+            "EndpointsNotFound" => (
+                "no-endpoints",
+                "Add an EndpointSlice with ready endpoints, or give addresses with --endpoint.",
+            ),
+            _ => (
+                "rule-invalid",
+                "Correct the field: until then the rule answers 500, or is left out.",
+            ),
         };
         let text = sentence(&message);
         if condition == "BackendsAvailable" {
             self.report
-                .warn(code, &self.route.subject(), place, &*text, "");
+                .warn(code, &self.route.subject(), place, &*text, mend);
         } else {
             self.report
-                .error(code, &self.route.subject(), place, &*text, "");
+                .error(code, &self.route.subject(), place, &*text, mend);
         }
         let rule = self.index;
         self.faults.add(Fault {
