@@ -1,4 +1,10 @@
-"""Holds what a replay printed against the table of deliberate differences."""
+"""Holds what a replay printed against the table of deliberate differences.
+
+oracle_report.py REPLAY TABLE [--fresh | options of the replay]
+
+With --fresh it only names the cases that differ and are not in the table. A line `again CASE` in the
+replay says that the case was as Envoy's on a second look.
+"""
 
 import re
 import sys
@@ -9,9 +15,15 @@ replay = open(sys.argv[1], encoding="utf-8").read()
 listed = set(CASE.findall(open(sys.argv[2], encoding="utf-8").read()))
 same = sum(int(n) for n in re.findall(r"^\S+ +(\d+) same", replay, re.M))
 different = {line.split()[0] for line in replay.splitlines() if CASE.match(line)}
+again = set(re.findall(r"^again (\S+)", replay, re.M))
+same += len(again)
+different -= again
+if sys.argv[3:] == ["--fresh"]:
+    print(*sorted(different - listed), sep="\n")
+    sys.exit(0)
 
 for block in re.split(r"\n(?=\S)", replay):
-    if CASE.match(block) and block.split()[0] not in listed:
+    if CASE.match(block) and block.split()[0] not in listed | again:
         print(block)
 fresh, stale = different - listed, listed - different
 print(f"{same} answers as Envoy's, {len(different & listed)} deliberate differences, {len(fresh)} others")
