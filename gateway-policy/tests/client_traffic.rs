@@ -182,7 +182,6 @@ fn connections_are_limited() {
                 "closeDelay": "1s",
                 "maxConnectionDuration": "2s",
                 "maxRequestsPerConnection": 1,
-                "maxStreamDuration": "3s",
             },
             "bufferLimit": "64Ki",
             "socketBufferLimit": 4096,
@@ -197,7 +196,6 @@ fn connections_are_limited() {
     assert_eq!(limits.close_delay, seconds(1));
     assert_eq!(limits.max_duration, seconds(2));
     assert_eq!(limits.max_requests, Some(1));
-    assert_eq!(limits.max_stream_duration, seconds(3));
     assert_eq!(limits.buffer, Some(65536));
     assert_eq!(tcp.socket_buffer, Some(4096));
     assert_eq!(tcp.accepts_per_event, 0);
@@ -271,6 +269,10 @@ fn what_is_not_done_is_refused_by_name() {
         (
             json!({"tls": {"clientValidation": {}}}),
             "spec.tls.clientValidation",
+        ),
+        (
+            json!({"connection": {"connectionLimit": {"maxStreamDuration": "3s"}}}),
+            "spec.connection.connectionLimit.maxStreamDuration",
         ),
         (
             json!({"tls": {"fingerprints": ["JA3"]}}),

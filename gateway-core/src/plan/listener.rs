@@ -335,8 +335,6 @@ pub struct ConnectionLimits {
     pub max_duration: Option<Duration>,
     /// Requests per connection.
     pub max_requests: Option<u64>,
-    /// A request's age, after which it is reset.
-    pub max_stream_duration: Option<Duration>,
     /// Bytes buffered per connection and direction (soft).
     pub buffer: Option<usize>,
 }

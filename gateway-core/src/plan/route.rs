@@ -123,7 +123,7 @@ pub struct NameMatch<N> {
 /// How requests of a rule travel. The defaults are Envoy's.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Traffic {
-    /// From the end of the request to the end of the response's head... `None`: no limit. Envoy: 15 s.
+    /// From the end of the request to the end of the response's head; `None`: no limit. Envoy: 15 s.
     pub request_timeout: Option<Duration>,
     /// For each attempt.
     pub attempt_timeout: Option<Duration>,
@@ -135,7 +135,7 @@ pub struct Traffic {
     pub max_connection_duration: Option<Duration>,
     /// Requests per pooled connection.
     pub max_requests_per_connection: Option<u32>,
-    /// A request's age, after which it is reset.
+    /// A request's age, after which it is reset, unless the response has begun.
     pub max_stream_duration: Option<Duration>,
     /// Retries; `None`: none.
     pub retry: Option<Retry>,

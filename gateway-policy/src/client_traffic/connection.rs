@@ -116,6 +116,10 @@ fn connection_limits(limit: ConnectionLimit) -> Result<plan::ConnectionLimits, R
         max_requests_per_connection,
         max_stream_duration,
     } = limit;
+    Refusal::unless(
+        max_stream_duration.is_none(),
+        &format!("{FIELD}.maxStreamDuration"),
+    )?;
     if value.is_some_and(|value| value < 1) {
         return Err(Refusal::invalid(
             format!("{FIELD}.value"),
@@ -135,11 +139,6 @@ fn connection_limits(limit: ConnectionLimit) -> Result<plan::ConnectionLimits, R
             None,
         )?,
         max_requests: requests.filter(|requests| *requests > 0),
-        max_stream_duration: timer(
-            &format!("{FIELD}.maxStreamDuration"),
-            max_stream_duration.as_ref(),
-            None,
-        )?,
         buffer: None,
     })
 }
