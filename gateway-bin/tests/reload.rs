@@ -198,7 +198,7 @@ fn a_terminated_gateway_finishes_what_is_under_way() {
     let backend = Backend::start();
     let folder = Folder::new();
     folder.write("app.yaml", &manifests(backend.address, 1));
-    let mut gateway = Towergate::start(&folder, &[]);
+    let mut gateway = Towergate::start(&folder, &["--drain-timeout", "5s"]);
     let url = format!("http://{}/slow", gateway.http);
     let slow = std::thread::spawn(move || curl(&[&url]));
     eventually("the slow request is under way", || {

@@ -209,7 +209,8 @@ impl Gateway {
             drop(listeners);
             // Threads end by themselves when their work is gone; one that is stuck must not hold us.
             if finished {
-                let _ = tokio::task::spawn_blocking(|| workers.stop()).await;
+                let joined = tokio::task::spawn_blocking(|| workers.stop());
+                let _ = tokio::time::timeout_at(deadline, joined).await;
             }
         }
         finished
