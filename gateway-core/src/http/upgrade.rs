@@ -78,7 +78,7 @@ fn is_ignored(protocol: &str, ignored: &[TextMatch]) -> bool {
 }
 
 /// Whether a field that lists tokens lists `token`, whatever its case.
-pub(super) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+pub(crate) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     headers.get_all(name).iter().any(|line| {
         line.as_bytes()
             .split(|&b| b == b',')

@@ -195,7 +195,7 @@ impl Drop for RequestBody {
 /// A response's body that ends its exchange.
 pub(crate) struct ResponseBody {
     body: Body,
-    exchange: Option<Exchange>,
+    exchange: Option<Box<Exchange>>,
     trailers: Trailers,
     /// An error that is told with the next poll.
     broken: Option<BoxError>,
@@ -206,7 +206,7 @@ impl ResponseBody {
     /// The body of `exchange`'s answer, which is cut off when nothing moves for `idle`.
     pub(crate) fn new(
         body: Body,
-        exchange: Exchange,
+        exchange: Box<Exchange>,
         trailers: Trailers,
         idle: Option<Duration>,
     ) -> Self {
@@ -233,7 +233,10 @@ impl ResponseBody {
     }
 
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let uploaded = self.exchange.as_ref().and_then(Exchange::progress);
+        let uploaded = self
+            .exchange
+            .as_ref()
+            .and_then(|exchange| exchange.progress());
         let moved = uploaded.map_or(0, |progress| progress.frames());
         self.silence.poll(cx, moved)
     }

@@ -34,9 +34,8 @@ pub(crate) async fn run<F: Future>(
     if idle.is_none() && request.is_none() {
         return Ok(answer.await);
     }
-    let started = Instant::now();
-    let watch = watch(started, idle, request, progress);
-    tokio::pin!(watch);
+    // Boxed: most requests need no timer but that of their rule.
+    let mut watch = Box::pin(watch(Instant::now(), idle, request, progress));
     tokio::select! {
         biased;
         result = &mut answer => Ok(result),

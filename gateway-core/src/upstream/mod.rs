@@ -40,13 +40,16 @@
 //! ```
 
 mod body;
+mod cased;
 mod checkout;
+mod codec;
 mod connect;
 mod failure;
 mod http1;
 mod http2;
 mod idle;
 mod pool;
+mod relay;
 mod request;
 mod stream;
 mod upload;
@@ -61,3 +64,8 @@ pub(crate) use http1::{Open, Unanswered};
 pub(crate) use pool::Target;
 pub(crate) use request::{Wire, prepare};
 pub(crate) use upload::{Progress, Source, Upload};
+
+/// Takes a request out of its place.
+fn take(request: &mut http::Request<Upload>) -> http::Request<Upload> {
+    std::mem::replace(request, http::Request::new(Upload::empty()))
+}
