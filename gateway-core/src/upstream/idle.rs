@@ -1,10 +1,11 @@
 //! The connections of one worker that wait for a request, or share one.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+
+use foldhash::HashMap;
 
 use super::Transport;
 use super::http1::Http1;
