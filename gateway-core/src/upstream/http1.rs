@@ -258,10 +258,15 @@ impl Http1 {
                 .is_some_and(|max| self.opened.elapsed() >= max)
             || self.node.is_gone();
         if !worn && self.is_ready() {
-            if let Wire::Own(codec) = &mut self.wire {
-                codec.rest();
-            }
             pool.put(self);
+        }
+    }
+
+    /// Notes that the connection was idle for so long more; it needs no memory then.
+    pub(super) fn note_idle(&mut self, passed: Duration) {
+        self.idle_for += passed;
+        if let Wire::Own(codec) = &mut self.wire {
+            codec.rest();
         }
     }
 

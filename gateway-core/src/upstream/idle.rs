@@ -125,7 +125,7 @@ impl Connections {
     ) -> (Vec<Idle>, Vec<Arc<Http2>>) {
         let limit = transport.idle_timeout.unwrap_or(Duration::MAX);
         let ended = |connection: &mut Idle| {
-            connection.idle_for += passed;
+            connection.note_idle(passed);
             connection.idle_for >= limit
                 || connection.node.is_gone()
                 || connection.is_expired(transport.max_connection_duration)

@@ -49,7 +49,9 @@ impl From<Malformed> for io::Error {
 /// Bytes that are read at once unless more are known to come.
 const SMALL: usize = 8 * 1024;
 /// Bytes of a larger body that are read at once.
-const LARGE: usize = 64 * 1024;
+const LARGE: usize = 128 * 1024;
+/// Room for a head before a body.
+const HEAD: usize = 4 * 1024;
 
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SMALL].into());
@@ -65,8 +67,8 @@ pub(super) struct Codec {
     receiving: Receiving,
     /// Bytes read since the request.
     received: usize,
-    /// Whether the last body was large: the next may be.
-    large: bool,
+    /// Bytes that are read at once: the next body may be as large as the last.
+    room: usize,
     /// The backend, and what was sent and read, leave room for another request.
     keep_alive: bool,
 }
@@ -111,7 +113,7 @@ impl Codec {
             sending: Sending::Over,
             receiving: Receiving::Over,
             received: 0,
-            large: false,
+            room: SMALL,
             keep_alive: true,
         }
     }
@@ -309,7 +311,10 @@ impl Codec {
     }
 
     fn receive(&mut self, framing: Framing) {
-        self.large = matches!(framing, Framing::Length(length) if length > SMALL as u64);
+        if let Framing::Length(length) = framing {
+            let length = usize::try_from(length).unwrap_or(LARGE);
+            self.room = (length.saturating_add(HEAD)).clamp(SMALL, LARGE);
+        }
         self.receiving = match framing {
             Framing::Length(0) => Receiving::Over,
             Framing::Length(length) => Receiving::Length(length),
@@ -410,7 +415,8 @@ impl Codec {
 
     /// Gives back memory that an idle connection has no use for.
     pub(super) fn rest(&mut self) {
-        if self.large && self.read.is_empty() {
+        self.room = SMALL;
+        if self.read.is_empty() {
             self.read = BytesMut::new();
         }
     }
@@ -435,8 +441,7 @@ impl Codec {
         let more = match self.receiving {
             Receiving::Length(left) => usize::try_from(left).unwrap_or(LARGE),
             Receiving::Over => SMALL,
-            _ if self.large => LARGE,
-            _ => SMALL,
+            Receiving::Head | Receiving::Chunked(_) | Receiving::Close => self.room,
         };
         let read = if more > SMALL {
             if self.read.capacity() - self.read.len() < SMALL {
@@ -456,8 +461,9 @@ impl Codec {
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
             let read = buffer.filled();
             self.read.extend_from_slice(read);
-            // Who fills it may have more.
-            self.large |= read.len() == SMALL;
+            if read.len() == SMALL && !matches!(self.receiving, Receiving::Length(_)) {
+                self.room = LARGE;
+            }
             Poll::Ready(Ok(read.len()))
         })
     }
