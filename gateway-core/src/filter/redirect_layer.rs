@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::future::Either;
-use http::header::{HOST, LOCATION};
+use http::header::LOCATION;
 use http::{Request, Response, StatusCode, request};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -17,7 +17,7 @@ use crate::http::{Authority, Sanitized};
 /// Redirects requests below a path prefix; others go on to the service.
 ///
 /// Whom a request is for is known from [`SanitizeLayer`](crate::http::SanitizeLayer) if that is in
-/// front, else read from `Host`.
+/// front, else read from `:authority` or `Host`.
 ///
 /// ```
 /// use axum::{Router, body::Body, routing::get};
@@ -108,14 +108,9 @@ impl RedirectLayer {
         &self,
         head: &request::Parts,
     ) -> Result<(StatusCode, http::HeaderValue), StatusCode> {
-        let known = head.extensions.get::<Sanitized>();
-        let authority = match known {
+        let authority = match head.extensions.get::<Sanitized>() {
             Some(sanitized) => sanitized.authority.clone(),
-            None => head
-                .headers
-                .get(HOST)
-                .and_then(|host| Authority::parse(host).ok())
-                .ok_or(StatusCode::BAD_REQUEST)?,
+            None => Authority::of(&head.uri, &head.headers).map_err(|_| StatusCode::BAD_REQUEST)?,
         };
         let facts = RedirectFacts {
             scheme: self.scheme,
@@ -177,6 +172,7 @@ mod tests {
     use std::convert::Infallible;
 
     use http::HeaderValue;
+    use http::header::HOST;
     use tower::{ServiceExt, service_fn};
 
     use super::*;
@@ -223,6 +219,21 @@ mod tests {
                 "{path}"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn a_target_with_an_authority_says_whom_a_request_is_for() {
+        let to_https = Redirect {
+            scheme: Some("https".to_owned()),
+            hostname: None,
+            port: None,
+            path: None,
+            status: 301,
+        };
+
+        let (_, location) = ask(RedirectLayer::new(to_https), "b.test", "http://a.test/x").await;
+
+        assert_eq!(location.unwrap(), "https://a.test/x");
     }
 
     #[tokio::test]
