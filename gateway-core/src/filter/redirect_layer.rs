@@ -1,17 +1,14 @@
 //! Puts a [`Redirect`] in front of any HTTP service.
 
-use std::future::{Ready, ready};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_util::future::Either;
 use http::header::LOCATION;
-use http::{Request, Response, StatusCode, request};
+use http::{Response, StatusCode, request};
 use tower_layer::Layer;
-use tower_service::Service;
 
 use super::{FilterError, Redirect, RedirectFacts};
+use crate::gate::{Gate, Gated};
 use crate::http::{Authority, Sanitized};
 
 /// Redirects requests below a path prefix; others go on to the service.
@@ -131,39 +128,20 @@ impl<S> Layer<S> for RedirectLayer {
     type Service = RedirectService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RedirectService {
-            inner,
-            layer: self.clone(),
-        }
+        Gated::new(self.clone(), inner)
     }
 }
 
 /// What [`RedirectLayer`] makes of a service.
-#[derive(Clone, Debug)]
-pub struct RedirectService<S> {
-    inner: S,
-    layer: RedirectLayer,
-}
+pub type RedirectService<S> = Gated<S, RedirectLayer>;
 
-impl<S, B, R> Service<Request<B>> for RedirectService<S>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-    R: From<Bytes>,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = Either<S::Future, Ready<Result<S::Response, S::Error>>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, req: Request<B>) -> Self::Future {
-        if !self.layer.takes(req.uri().path()) {
-            return Either::Left(self.inner.call(req));
+impl Gate for RedirectLayer {
+    fn pass<R: From<Bytes>>(&self, head: &mut request::Parts) -> Result<(), Response<R>> {
+        if self.takes(head.uri.path()) {
+            Err(self.answer(head))
+        } else {
+            Ok(())
         }
-        let (head, _) = req.into_parts();
-        Either::Right(ready(Ok(self.layer.answer(&head))))
     }
 }
 
@@ -171,8 +149,8 @@ where
 mod tests {
     use std::convert::Infallible;
 
-    use http::HeaderValue;
     use http::header::HOST;
+    use http::{HeaderValue, Request};
     use tower::{ServiceExt, service_fn};
 
     use super::*;
