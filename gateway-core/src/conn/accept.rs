@@ -8,14 +8,14 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
-use tokio_rustls::server::TlsStream;
+use towergate_tls::acceptor::{Negotiated, TlsStream};
 
 use super::drain::Drain;
 use super::listener::Server;
 use super::opening::{Opening, read_opening};
 use super::prefixed::Prefixed;
 use super::proxy::{self, Ends};
-use super::{ConnInfo, ListenerConfig, Open, PortConfig, TlsInfo, Transport};
+use super::{ConnInfo, ListenerConfig, Open, PortConfig, Transport};
 use super::{sleep_until, tls, warn_unexpected_proxy};
 use crate::observer::Event;
 use crate::serve::{Handler, Session, serve_connection};
@@ -26,7 +26,7 @@ type Stream = Prefixed<TcpStream>;
 /// A connection after the TLS handshake.
 struct Secure {
     stream: Box<TlsStream<Prefixed<Stream>>>,
-    info: TlsInfo,
+    negotiated: Negotiated,
     listener: Arc<ListenerConfig>,
 }
 
@@ -95,7 +95,7 @@ impl<H: Handler> Arrival<H> {
         match Box::pin(self.shake_hands(stream)).await {
             Ok(secure) => {
                 let listener = secure.listener;
-                self.serve_http(secure.stream, &listener, Some(secure.info))
+                self.serve_http(secure.stream, &listener, Some(secure.negotiated))
                     .await;
             }
             Err(NotSecure::Failed(word)) => {
@@ -115,11 +115,14 @@ impl<H: Handler> Arrival<H> {
         if !self.open.admit(&listener) {
             return Err(NotSecure::Surplus(listener));
         }
-        let (stream, info, resumed) = hello.shake_hands().await.map_err(NotSecure::Failed)?;
-        self.note(&Event::TlsHandshake(&listener.id, info.version, resumed));
+        let (stream, negotiated) = hello.shake_hands().await.map_err(NotSecure::Failed)?;
+        let Negotiated {
+            version, resumed, ..
+        } = negotiated;
+        self.note(&Event::TlsHandshake(&listener.id, version, resumed));
         Ok(Secure {
             stream: Box::new(stream),
-            info,
+            negotiated,
             listener,
         })
     }
@@ -176,7 +179,7 @@ impl<H: Handler> Arrival<H> {
         }
     }
 
-    async fn serve_http<Io>(self, io: Io, listener: &ListenerConfig, tls: Option<TlsInfo>)
+    async fn serve_http<Io>(self, io: Io, listener: &ListenerConfig, tls: Option<Negotiated>)
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

@@ -4,6 +4,7 @@
 pub mod client_ip;
 pub mod forwarded;
 pub(crate) mod framing;
+pub(crate) mod grpc;
 pub mod hop_by_hop;
 pub mod host;
 mod layer;

@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use super::*;
-use crate::conn::TlsInfo;
+use crate::conn::Negotiated;
 use crate::plan::HeaderSettings;
 
 const MACHINE: &str = "192.0.2.80:8080";
@@ -194,7 +194,7 @@ fn the_scheme_is_believed_behind_a_proxy_only() {
 #[test]
 fn tls_is_https() {
     let mut tls = conn("203.0.113.7");
-    tls.tls = Some(TlsInfo::default());
+    tls.tls = Some(Negotiated::default());
 
     for settings in [edge(), hops(true), header()] {
         let mut headers = HeaderMap::new();
