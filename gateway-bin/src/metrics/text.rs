@@ -1,9 +1,9 @@
 //! Prometheus' text format (version 0.0.4), with Envoy's names where Envoy has one.
 
-use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
+use foldhash::HashMap;
 use towergate_core::plan::{ListenerId, RouteId, RouteKind};
 
 use super::ConfigCounts;
