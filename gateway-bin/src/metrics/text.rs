@@ -1,17 +1,19 @@
 //! Prometheus' text format (version 0.0.4), with Envoy's names where Envoy has one.
 
 use std::fmt::Write;
+use std::net::SocketAddr;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use towergate_core::plan::{ListenerId, RouteId, RouteKind};
 
 use super::ConfigCounts;
-use super::counts::{BOUNDS, Counts, Histogram, ListenerCounts, PortCounts, Reasons};
+use super::counts::{BOUNDS, Counts, Histogram, PortCounts, Reasons};
 
 /// Writes everything, each family's samples in the order of their labels.
 pub(super) fn render(counts: &Counts, config: &ConfigCounts, dropped_log_lines: u64) -> String {
     let mut page = Page::default();
-    ports(&mut page, counts);
+    ports(&mut page, counts, config);
     listeners(&mut page, counts);
     rules(&mut page, counts);
     backends(&mut page, counts);
@@ -19,12 +21,12 @@ pub(super) fn render(counts: &Counts, config: &ConfigCounts, dropped_log_lines: 
     page.0
 }
 
-fn ports(page: &mut Page, counts: &Counts) {
+fn ports(page: &mut Page, counts: &Counts, config: &ConfigCounts) {
     let ports = sorted(
         counts
             .ports
             .iter()
-            .map(|(port, counts)| (format!("port=\"{port}\""), counts)),
+            .map(|(port, counts)| (port_label(*port, config), counts)),
     );
     type Pick = fn(&PortCounts) -> u64;
     let plain: [(&str, &str, &str, Pick); 5] = [
@@ -66,6 +68,7 @@ fn ports(page: &mut Page, counts: &Counts) {
         }
     }
     port_failures(page, &ports);
+    handshakes(page, &ports);
 }
 
 fn port_failures(page: &mut Page, ports: &[(String, &PortCounts)]) {
@@ -162,16 +165,15 @@ fn listeners(page: &mut Page, counts: &Counts) {
             );
         }
     }
-    handshakes(page, &listeners);
 }
 
-fn handshakes(page: &mut Page, listeners: &[(String, &ListenerCounts)]) {
+fn handshakes(page: &mut Page, ports: &[(String, &PortCounts)]) {
     page.family(
         "envoy_listener_ssl_handshake",
         "counter",
         "TLS handshakes that succeeded.",
     );
-    for (labels, counts) in listeners {
+    for (labels, counts) in ports {
         page.sample(
             "envoy_listener_ssl_handshake",
             labels,
@@ -183,7 +185,7 @@ fn handshakes(page: &mut Page, listeners: &[(String, &ListenerCounts)]) {
         "counter",
         "TLS sessions resumed.",
     );
-    for (labels, counts) in listeners {
+    for (labels, counts) in ports {
         page.sample("envoy_listener_ssl_session_reused", labels, counts.resumed);
     }
     page.family(
@@ -191,7 +193,7 @@ fn handshakes(page: &mut Page, listeners: &[(String, &ListenerCounts)]) {
         "counter",
         "TLS handshakes by version.",
     );
-    for (labels, counts) in listeners {
+    for (labels, counts) in ports {
         for (version, count) in &counts.handshakes {
             let labels = format!("{labels},envoy_ssl_version=\"{}\"", escape(version));
             page.sample("envoy_listener_ssl_versions", &labels, *count);
@@ -381,6 +383,17 @@ impl Page {
         let _ = writeln!(self.0, "{name}_sum{{{labels}}} {}", histogram.sum);
         self.sample(&format!("{name}_count"), labels, count);
     }
+}
+
+/// Envoy's name of a socket: address and port, with `_` for each colon. Where one port is bound on several
+/// addresses, they count together.
+fn port_label(port: u16, config: &ConfigCounts) -> String {
+    let bound = config.bound.lock().unwrap_or_else(PoisonError::into_inner);
+    let socket = match bound.get(&port).map(Vec::as_slice) {
+        Some([address]) => SocketAddr::new(*address, port).to_string(),
+        _ => format!("*:{port}"),
+    };
+    format!("envoy_listener_address=\"{}\"", socket.replace(':', "_"))
 }
 
 fn listener_label(id: &ListenerId) -> String {

@@ -116,7 +116,13 @@ impl<H: Handler> Arrival<H> {
             return Err(NotSecure::Surplus(listener));
         }
         let (stream, info, resumed) = hello.shake_hands().await.map_err(NotSecure::Failed)?;
-        self.note(&Event::TlsHandshake(&listener.id, info.version, resumed));
+        let port = self.config.port;
+        self.note(&Event::TlsHandshake(
+            port,
+            &listener.id,
+            info.version,
+            resumed,
+        ));
         Ok(Secure {
             stream: Box::new(stream),
             info,
