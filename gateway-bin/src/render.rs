@@ -66,7 +66,7 @@ pub(crate) fn summary(diagnostics: &[Diagnostic]) -> String {
         }
     }
     if parts.is_empty() {
-        "no findings".to_owned()
+        "all is well: no findings".to_owned()
     } else {
         parts.join(", ")
     }
