@@ -56,8 +56,10 @@ pub struct Object<S> {
     pub meta: ObjectMeta,
     /// `spec`; for kinds without one (Secret, ConfigMap, EndpointSlice, Namespace) the object itself.
     pub spec: S,
-    /// Fields of a policy that could not be read or are not known. What they ask for cannot be in force,
-    /// so the policy fails closed, by the targets that could be read. Empty for other kinds.
+    /// Fields that could not be read or are not known, and that may be there to keep somebody out. What
+    /// they ask for cannot be in force, so what has them fails closed: a policy by the targets that could
+    /// be read, a rule of a route, a route, a listener, a grant. Other fields that are not known are left
+    /// out.
     pub misread: Vec<Invalid>,
     /// Where it was read.
     pub origin: Origin,

@@ -1,18 +1,20 @@
 //! Prometheus' text format (version 0.0.4), with Envoy's names where Envoy has one.
 
 use std::fmt::Write;
+use std::net::SocketAddr;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use foldhash::HashMap;
 use towergate_core::plan::{ListenerId, RouteId, RouteKind};
 
 use super::ConfigCounts;
-use super::counts::{BOUNDS, Counts, Histogram, ListenerCounts, PortCounts, Reasons};
+use super::counts::{BOUNDS, Counts, Histogram, PortCounts, Reasons};
 
 /// Writes everything, each family's samples in the order of their labels.
 pub(super) fn render(counts: &Counts, config: &ConfigCounts, dropped_log_lines: u64) -> String {
     let mut page = Page::default();
-    ports(&mut page, counts);
+    ports(&mut page, counts, config);
     listeners(&mut page, counts);
     rules(&mut page, counts);
     backends(&mut page, counts);
@@ -20,8 +22,8 @@ pub(super) fn render(counts: &Counts, config: &ConfigCounts, dropped_log_lines: 
     page.0
 }
 
-fn ports(page: &mut Page, counts: &Counts) {
-    let ports = &rows(&counts.ports, |port| format!("port=\"{port}\""));
+fn ports(page: &mut Page, counts: &Counts, config: &ConfigCounts) {
+    let ports = &rows(&counts.ports, |port| port_label(*port, config));
     page.counters(
         "envoy_listener_downstream_cx_total",
         "Connections accepted.",
@@ -53,6 +55,7 @@ fn ports(page: &mut Page, counts: &Counts) {
         |p| p.unexpected_proxy,
     );
     port_failures(page, ports);
+    handshakes(page, ports);
 }
 
 fn port_failures(page: &mut Page, ports: &Rows<'_, PortCounts>) {
@@ -118,28 +121,27 @@ fn listeners(page: &mut Page, counts: &Counts) {
         listeners,
         |l| l.sent,
     );
-    handshakes(page, listeners);
 }
 
-fn handshakes(page: &mut Page, listeners: &Rows<'_, ListenerCounts>) {
+fn handshakes(page: &mut Page, ports: &Rows<'_, PortCounts>) {
     page.counters(
         "envoy_listener_ssl_handshake",
         "TLS handshakes that succeeded.",
-        listeners,
-        |l| l.handshakes.values().sum(),
+        ports,
+        |p| p.handshakes.values().sum(),
     );
     page.counters(
         "envoy_listener_ssl_session_reused",
         "TLS sessions resumed.",
-        listeners,
-        |l| l.resumed,
+        ports,
+        |p| p.resumed,
     );
     page.reasons(
         "envoy_listener_ssl_versions",
         "TLS handshakes by version.",
         "envoy_ssl_version",
-        listeners,
-        |l| &l.handshakes,
+        ports,
+        |p| &p.handshakes,
     );
 }
 
@@ -370,6 +372,17 @@ impl Page {
     }
 }
 
+/// Envoy's name of a socket: address and port, with `_` for each colon. Where one port is bound on several
+/// addresses, they count together.
+fn port_label(port: u16, config: &ConfigCounts) -> String {
+    let bound = config.bound.lock().unwrap_or_else(PoisonError::into_inner);
+    let socket = match bound.get(&port).map(Vec::as_slice) {
+        Some([address]) => SocketAddr::new(*address, port).to_string(),
+        _ => format!("*:{port}"),
+    };
+    format!("envoy_listener_address=\"{}\"", socket.replace(':', "_"))
+}
+
 fn listener_label(id: &ListenerId) -> String {
     let name = format!("{}/{}/{}", id.namespace, id.gateway, id.listener);
     format!("envoy_http_conn_manager_prefix=\"{}\"", escape(&name))
@@ -427,6 +440,8 @@ mod tests {
                     tls_failed: BTreeMap::from([("no_listener", 1), ("client_left", 2)]),
                     codec_errors: BTreeMap::from([("parse", 1)]),
                     abuse: BTreeMap::from([("reset", 1)]),
+                    handshakes: BTreeMap::from([("TLSv1.3", 3)]),
+                    resumed: 1,
                 },
             );
         }
@@ -441,7 +456,6 @@ mod tests {
         of_listener.classes[5] = 1;
         (of_listener.time.buckets[0], of_listener.time.sum) = (5, 0.5);
         (of_listener.received, of_listener.sent) = (10, 20);
-        (of_listener.resumed, of_listener.handshakes) = (1, BTreeMap::from([("TLSv1.3", 3)]));
         let route = RouteId {
             kind: RouteKind::Grpc,
             namespace: "a".to_owned(),
@@ -491,16 +505,17 @@ mod tests {
         let rule = r#"envoy_cluster_name="grpcroute/a/r/rule/1""#;
         let backend = r#"envoy_cluster_name="Service/a/b:80""#;
         for line in [
-            r#"envoy_listener_downstream_cx_active{port="443"} 5"#.to_owned(),
-            r#"envoy_listener_downstream_cx_destroy{port="80"} 4"#.to_owned(),
-            r#"envoy_listener_ssl_connection_error{port="80",reason="client_left"} 2"#.to_owned(),
-            r#"towergate_http_downstream_abuse{port="80",reason="reset"} 1"#.to_owned(),
+            r#"envoy_listener_downstream_cx_active{envoy_listener_address="*_443"} 5"#.to_owned(),
+            r#"envoy_listener_downstream_cx_destroy{envoy_listener_address="*_80"} 4"#.to_owned(),
+            r#"envoy_listener_ssl_connection_error{envoy_listener_address="*_80",reason="client_left"} 2"#.to_owned(),
+            r#"towergate_http_downstream_abuse{envoy_listener_address="*_80",reason="reset"} 1"#.to_owned(),
             format!(r#"envoy_http_downstream_rq_xx{{{prefix},envoy_response_code_class="5"}} 1"#),
             format!(r#"envoy_http_downstream_rq_time_bucket{{{prefix},le="0.5"}} 5"#),
             format!("towergate_http_downstream_rq_body_bytes{{{prefix}}} 10"),
             format!("towergate_http_downstream_rs_body_bytes{{{prefix}}} 20"),
-            format!("envoy_listener_ssl_handshake{{{prefix}}} 3"),
-            format!(r#"envoy_listener_ssl_versions{{{prefix},envoy_ssl_version="TLSv1.3"}} 3"#),
+            r#"envoy_listener_ssl_handshake{envoy_listener_address="*_443"} 3"#.to_owned(),
+            r#"envoy_listener_ssl_versions{envoy_listener_address="*_443",envoy_ssl_version="TLSv1.3"} 3"#
+                .to_owned(),
             format!("envoy_cluster_upstream_rq_total{{{rule}}} 2"),
             format!("envoy_cluster_upstream_cx_connect_ms_count{{{backend}}} 3"),
             format!("envoy_cluster_upstream_rq_retry{{{backend}}} 3"),
@@ -510,7 +525,7 @@ mod tests {
         }
         let ports: Vec<_> = text
             .lines()
-            .filter(|l| l.contains("cx_total{port"))
+            .filter(|l| l.contains("cx_total{envoy_listener"))
             .collect();
         assert!(
             ports[0].contains("443") && ports[1].contains("80"),

@@ -11,6 +11,7 @@
 
 pub(crate) mod backend;
 pub(crate) mod peers;
+pub(crate) mod told;
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};

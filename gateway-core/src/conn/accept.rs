@@ -116,10 +116,9 @@ impl<H: Handler> Arrival<H> {
             return Err(NotSecure::Surplus(listener));
         }
         let (stream, negotiated) = hello.shake_hands().await.map_err(NotSecure::Failed)?;
-        let Negotiated {
-            version, resumed, ..
-        } = negotiated;
-        self.note(&Event::TlsHandshake(&listener.id, version, resumed));
+        let (version, resumed) = (negotiated.version, negotiated.resumed);
+        let port = self.config.port;
+        self.note(&Event::TlsHandshake(port, &listener.id, version, resumed));
         Ok(Secure {
             stream: Box::new(stream),
             negotiated,

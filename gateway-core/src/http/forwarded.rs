@@ -70,7 +70,7 @@ const ADDED: usize = 6;
 ///
 /// # Errors
 /// [`Error::NoRoute`] if `X-Forwarded-Proto` is empty where it is believed: without a scheme no route
-/// is looked up.
+/// is looked up. The other fields are edited all the same.
 pub fn apply(
     headers: &mut HeaderMap,
     conn: &ConnInfo,
@@ -81,7 +81,7 @@ pub fn apply(
     let rule = &settings.client_ip;
     let edge = *rule == ClientIpRule::Peer;
     let scheme = if conn.tls.is_some() { "https" } else { "http" };
-    proto(headers, scheme, edge)?;
+    let proto = proto(headers, scheme, edge);
     clean(headers, edge);
     forwarded_for(headers, appended(rule).then(|| seen_by_backend(conn)));
     if edge {
@@ -91,7 +91,7 @@ pub fn apply(
     }
     request_id(headers, settings.headers.request_id, edge);
     client_cert(headers, settings.headers.xfcc);
-    Ok(())
+    proto
 }
 
 /// Whether the peer is appended to `X-Forwarded-For`.

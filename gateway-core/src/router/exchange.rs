@@ -196,7 +196,8 @@ impl Exchange {
         self.entry.details = Cow::Borrowed("downstream_remote_disconnect");
     }
 
-    /// Notes the request as it goes to the backend.
+    /// Notes what the request says of its client and itself: first when its head is clean, so that also
+    /// what the gateway answers by itself can be found by its id, then as it goes to the backend.
     pub(crate) fn note_forwarded(&mut self, head: &request::Parts) {
         if self.logged {
             self.entry.forwarded_for = head.headers.get(X_FORWARDED_FOR).cloned();

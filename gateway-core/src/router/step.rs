@@ -146,7 +146,9 @@ impl<'a> Step<'a> {
             exchange.entry.client = found.ip;
             exchange.entry.client_port = 0;
         }
-        forwarded::apply(&mut head.headers, self.conn, settings)?;
+        let applied = forwarded::apply(&mut head.headers, self.conn, settings);
+        exchange.note_forwarded(head);
+        applied?;
         let client = ClientIp(found.ip);
         head.extensions.insert(client);
         Ok(client)

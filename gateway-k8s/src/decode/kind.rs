@@ -49,16 +49,13 @@ impl Kind {
 
     /// Whether it protects or limits what it targets, so that a broken one must not be left out.
     pub(crate) fn is_policy(&self) -> bool {
-        self.fails_closed() || self.id == KindId::BackendTlsPolicy
-    }
-
-    /// Whether a field that is not known makes the whole object invalid: it may be one that keeps
-    /// somebody out.
-    pub(crate) fn fails_closed(&self) -> bool {
         use KindId as K;
         matches!(
             self.id,
-            K::ClientTrafficPolicy | K::BackendTrafficPolicy | K::SecurityPolicy
+            K::ClientTrafficPolicy
+                | K::BackendTrafficPolicy
+                | K::SecurityPolicy
+                | K::BackendTlsPolicy
         )
     }
 

@@ -39,7 +39,7 @@ pub fn resolve(objects: &Objects, scope: &Scope) -> Resolution {
     let mut backends = route::Backends::new(&world);
     let routes = route::resolve(&world, &mut gateways, &mut backends, &mut report);
     let policies = policy::resolve(&world, &gateways, &routes, &mut report, &mut statuses);
-    lint::check(&world, &gateways, &routes, &mut report);
+    lint::check(&world, &gateways, &routes, &policies, &mut report);
     let plan = plan::build(&world, &gateways, &routes, &policies);
 
     for gateway in &gateways.list {

@@ -12,8 +12,7 @@ use super::gateway::{Gateways, ListenerState};
 use super::report::{Report, Subject};
 use super::world::World;
 
-const HELP: &str =
-    "Give each Gateway addresses of its own to bind, or its listeners host names of their own.";
+const HELP: &str = "Give each Gateway addresses of its own (--bind NAMESPACE/NAME=ADDR), or its listeners host names of their own.";
 
 /// The port to bind for a port of a Gateway.
 pub(super) fn bound(world: &World<'_>, port: i32) -> u16 {

@@ -32,6 +32,8 @@ pub(crate) struct ListenerState<'a> {
     pub(crate) attached: usize,
     /// It takes part in the search for conflicts.
     pub(super) valid: bool,
+    /// What is wrong was reported when it was read.
+    pub(super) told: bool,
 }
 
 /// Namespaces of routes that may attach.
@@ -76,6 +78,7 @@ impl<'a> ListenerState<'a> {
             neighbours: Vec::new(),
             attached: 0,
             valid: true,
+            told: false,
         };
         state.check_namespaces(&gateway.meta.namespace);
         state.check_kinds();

@@ -84,6 +84,9 @@ impl<'a> GatewayState<'a> {
             .iter()
             .map(|spec| ListenerState::check(world, object, spec))
             .collect();
+        for (at, listener) in state.listeners.iter_mut().enumerate() {
+            unsupported::check_misread(object, at, listener);
+        }
         state.check_names();
         conflict::check(&mut state.listeners);
         for listener in &mut state.listeners {
@@ -234,7 +237,8 @@ fn program(conditions: &mut Conditions, listeners: &[ListenerState<'_>], usable:
 
 /// A diagnostic for each listener that does not serve, or not with all certificates.
 fn report_listeners(state: &GatewayState<'_>, report: &mut Report, subject: &Subject<'_>) {
-    for (at, listener) in state.listeners.iter().enumerate() {
+    let listeners = state.listeners.iter().enumerate();
+    for (at, listener) in listeners.filter(|(_, listener)| !listener.told) {
         let bad = listener.conditions.iter().filter(|condition| {
             let good = condition.kind != "Conflicted";
             condition.status != good && condition.kind != "OverlappingTLSConfig"
@@ -268,7 +272,7 @@ fn code_of(reason: &str) -> &'static str {
         "InvalidCertificateRef" | "PartiallyInvalidCertificateRef" => "certificate-not-usable",
         "RefNotPermitted" => "reference-not-granted",
         "HostnameConflict" | "ProtocolConflict" => "listener-conflict",
-        "UnsupportedProtocol" | "UnsupportedTLSMode" | "UnsupportedValue" => "unsupported",
+        "UnsupportedProtocol" | "UnsupportedTLSMode" => "unsupported",
         _ => "listener-invalid",
     }
 }

@@ -145,6 +145,33 @@ pub(super) fn check_listener(gateway: &Object<GatewaySpec>, listener: &mut Liste
     }
 }
 
+/// Refuses a listener of which a field is not known, or to which such a field of the Gateway may apply: it
+/// may be the one that narrows whom the listener takes, or that asks for client certificates.
+pub(super) fn check_misread(
+    gateway: &Object<GatewaySpec>,
+    at: usize,
+    listener: &mut ListenerState<'_>,
+) {
+    let own = format!("spec.listeners[{at}]");
+    let mut misread = gateway.misread.iter();
+    let fault = misread.find(|fault| {
+        let field = fault.field.as_str();
+        match field.starts_with("spec.listeners[") {
+            true => field.starts_with(&own),
+            false if field.starts_with("spec.tls.") => listener.spec.protocol == "HTTPS",
+            false => true,
+        }
+    });
+    if let Some(fault) = fault {
+        let message = format!("{fault}.");
+        listener
+            .conditions
+            .set("Accepted", false, "UnsupportedValue", message);
+        listener.told = true;
+        listener.valid = false;
+    }
+}
+
 /// Whether clients of a port must show a certificate.
 fn validates_clients(spec: &GatewaySpec, port: i32) -> bool {
     let Some(frontend) = spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref()) else {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use towergate_policy::Invalid;
 use towergate_tls::NamePattern;
 
 use super::super::gateway::{GatewayState, Gateways};
@@ -76,7 +77,8 @@ impl Attachment {
         }
     }
 
-    /// Finds the listeners that take the route.
+    /// Finds the listeners that take the route. A field that is not known may be the one that narrows where
+    /// a route attaches, so with one nobody can say where that is: nowhere.
     fn choose(
         &mut self,
         world: &World<'_>,
@@ -85,6 +87,12 @@ impl Attachment {
         at: usize,
         report: &mut Report,
     ) {
+        if let Some(fault) = misread(route, at) {
+            let message = format!("{fault}.");
+            self.conditions
+                .set("Accepted", false, "UnsupportedValue", message);
+            return;
+        }
         let named: Vec<usize> = (0..gateway.listeners.len())
             .filter(|i| self.names(gateway.listeners[*i].spec))
             .collect();
@@ -157,6 +165,18 @@ impl Attachment {
                 .set("ResolvedRefs", true, "ResolvedRefs", message);
         }
     }
+}
+
+/// The first field of a route that is not known, and that has to do with this parentRef or with all.
+fn misread(route: RouteRef<'_>, at: usize) -> Option<&Invalid> {
+    let own = format!("spec.parentRefs[{at}]");
+    let concerns = |fault: &&Invalid| {
+        let field = fault.field.as_str();
+        let of_rule = field.starts_with("spec.rules[");
+        let of_parent = field.starts_with("spec.parentRefs[");
+        !of_rule && (!of_parent || field.starts_with(&own))
+    };
+    route.misread().iter().find(concerns)
 }
 
 /// Counts the route with its listeners. As in Envoy Gateway an HTTPRoute counts even if all its rules
