@@ -98,18 +98,6 @@ fn options(gateway: &Object<GatewaySpec>, report: &mut Report, subject: &Subject
             "Name the parent in the routes.",
         );
     }
-    let listeners = gateway.spec.allowed_listeners.as_ref();
-    let from = listeners.and_then(|allowed| allowed.namespaces.as_ref()?.from.as_deref());
-    if from.is_some_and(|from| from != "None") {
-        let message = "ListenerSets are not served: only the listeners of the Gateway itself are.";
-        report.warn(
-            "unsupported",
-            subject,
-            "spec.allowedListeners",
-            message,
-            "Add the listeners to the Gateway.",
-        );
-    }
     for (at, listener) in gateway.spec.listeners.iter().enumerate() {
         let options = listener.tls.iter().flat_map(|tls| tls.options.keys());
         for option in options {
