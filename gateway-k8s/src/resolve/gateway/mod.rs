@@ -163,6 +163,14 @@ impl<'a> GatewayState<'a> {
         }
     }
 
+    /// Its name, or that of one of its ListenerSets, for people.
+    pub(super) fn name_of(&self, set: Option<usize>) -> String {
+        match set {
+            Some(set) => format!("ListenerSet {}", self.sets[set].object.key()),
+            None => format!("Gateway {}", self.object.key()),
+        }
+    }
+
     /// Whether it, or one of its ListenerSets, has a listener of this name.
     pub(super) fn has_listener(&self, set: Option<usize>, name: &str) -> bool {
         let listeners = match set {
@@ -187,7 +195,10 @@ impl<'a> GatewayState<'a> {
         let mut names = HashSet::new();
         for listener in &mut self.listeners {
             if !names.insert((listener.set, listener.spec.name.as_str())) {
-                listener.refuse("An earlier listener of the object has the same name.");
+                let owner = listener.set.map_or("Gateway", |_| "ListenerSet");
+                listener.refuse(format!(
+                    "Another listener of the {owner} has the same name."
+                ));
             }
         }
     }

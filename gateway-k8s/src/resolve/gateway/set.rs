@@ -110,14 +110,18 @@ impl<'a> SetState<'a> {
         let accepted = accepted(listeners);
         let (state, reason, message) = match accepted {
             0 => (false, "ListenersNotValid", "No listener is valid."),
-            n if n < listeners.len() => (true, "ListenersNotValid", "Some listeners are not valid."),
+            n if n < listeners.len() => {
+                (true, "ListenersNotValid", "Some listeners are not valid.")
+            }
             _ => (true, "Accepted", "Every listener is accepted."),
         };
         status.conditions.set("Accepted", state, reason, message);
         let ready = listeners.iter().filter(|listener| listener.ready()).count();
         let message = format!("{ready} of {} listeners are programmed.", listeners.len());
         let reason = ["ListenersNotValid", "Programmed"][usize::from(ready > 0)];
-        status.conditions.set("Programmed", ready > 0, reason, message);
+        status
+            .conditions
+            .set("Programmed", ready > 0, reason, message);
         status
     }
 
@@ -180,6 +184,12 @@ pub(super) fn orphans(world: &World<'_>, report: &mut Report) {
             ),
         };
         let subject = Subject::new("ListenerSet", set);
-        report.error("parent-not-found", &subject, "spec.parentRef", message, help);
+        report.error(
+            "parent-not-found",
+            &subject,
+            "spec.parentRef",
+            message,
+            help,
+        );
     }
 }

@@ -384,11 +384,7 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
             }
             Target::Route(_) | Target::Rule(..) => return,
         };
-        let ancestors = [ancestor(
-            &self.places.gateways.list[gateway],
-            set,
-            section,
-        )];
+        let ancestors = [ancestor(&self.places.gateways.list[gateway], set, section)];
         if let Err((reason, message)) = self.holds(at, target) {
             return self.refuse(at, &ancestors, reason, &Unusable::target(message));
         }
@@ -446,9 +442,10 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
         let names = children.iter().map(|child| match child {
             Child::Listener(_, None, name) => format!("listener {name}"),
             Child::Listener(gateway, Some(set), name) => {
-                format!("listener {name} of {}", self.set_name(*gateway, *set))
+                let gateway = &self.places.gateways.list[*gateway];
+                format!("listener {name} of {}", gateway.name_of(Some(*set)))
             }
-            Child::Set(gateway, set) => self.set_name(*gateway, *set),
+            Child::Set(gateway, set) => self.places.gateways.list[*gateway].name_of(Some(*set)),
             Child::Route(at) => {
                 let route = self.places.routes[*at].route;
                 format!("{} {}", route.kind(), route.key())
@@ -457,11 +454,6 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
         let mut names: Vec<_> = names.collect();
         names.sort();
         names.join(", ")
-    }
-
-    fn set_name(&self, gateway: usize, set: usize) -> String {
-        let set = &self.places.gateways.list[gateway].sets[set];
-        format!("ListenerSet {}", set.object.key())
     }
 
     fn finish(self, world: &World<'_>, statuses: &mut Statuses) -> Attached<'a, S> {

@@ -116,11 +116,12 @@ impl<'a> Run<'_, '_, 'a> {
         let state = &self.places.gateways.list[gateway];
         let ancestors = [ancestor(state, set, Some(name))];
         if !state.has_listener(set, name) {
-            let message = format!("The target has no listener {name}.");
+            let message = format!("{} has no listener {name}.", state.name_of(set));
             return self.refuse(at, &ancestors, "TargetNotFound", &Unusable::target(message));
         }
         let mut listeners = state.listeners.iter();
-        let named = |listener: &ListenerState<'_>| listener.set == set && listener.spec.name == name;
+        let named =
+            |listener: &ListenerState<'_>| listener.set == set && listener.spec.name == name;
         let Some(listener) = listeners.position(named) else {
             // The Gateway does not take the ListenerSet, whose own status says so.
             return self.conclude(at, &ancestors);
@@ -147,7 +148,8 @@ impl<'a> Run<'_, '_, 'a> {
         if let Some(holder) = self.whole.get(&(gateway, set)) {
             let holder = self.policies[*holder].key();
             if holder != self.policies[at].key() {
-                let message = format!("{KIND} {holder} is older and has the target.");
+                let what = set.map_or("Gateway", |_| "ListenerSet");
+                let message = format!("{KIND} {holder} is older and has the {what}.");
                 self.refuse(at, &ancestors, "Conflicted", &Unusable::target(message));
             }
             return;

@@ -127,7 +127,7 @@ fn tell(report: &mut Report, subject: &Subject<'_>, reason: &str, fault: &Unusab
         _ if fault.inadmissible => return,
         "TargetNotFound" => (
             "policy-target-section",
-            "Name a listener of the target, or a rule of the route.",
+            "Name a listener of the Gateway, or a rule of the route.",
         ),
         "Conflicted" => ("policy-conflict", "Remove one of the two policies."),
         _ => (

@@ -118,7 +118,13 @@ impl Attachment {
             allowed.is_empty(),
             self.listeners.is_empty(),
         ) {
-            (true, ..) => ("NoMatchingParent", "The parent has no such listener."),
+            (true, ..) => (
+                "NoMatchingParent",
+                match self.set {
+                    Some(_) => "The ListenerSet has no such listener.",
+                    None => "The Gateway has no such listener.",
+                },
+            ),
             (_, true, _) => (
                 "NotAllowedByListeners",
                 "No listener takes routes of this kind from this namespace.",
