@@ -11,6 +11,7 @@ use towergate_policy::ClientTrafficPolicySpec;
 use towergate_policy::client_traffic::{Context, Converted};
 
 use super::super::gateway::ListenerState;
+use super::super::port::bound;
 use super::super::report::{Report, Subject};
 use super::super::world::by_age;
 use super::ancestors::{accept, ancestor, refuse, warn};
@@ -135,9 +136,13 @@ impl<'a> Run<'_, '_, 'a> {
             return;
         }
         let shared = self.sharing(gateway, listener);
-        let shared = shared.iter().map(|other| &*other.spec.name).collect();
-        let effect = self.effect_unless_shared(at, gateway, listener, shared);
-        self.take(at, gateway, listener, effect, &ancestors);
+        // What ListenerSets add must not undo a policy of the Gateway's own listener.
+        let shared = shared
+            .iter()
+            .filter(|other| set.is_some() || other.set.is_none());
+        let shared = shared.map(|other| &*other.spec.name).collect();
+        let effect = self.effect_unless_shared(at, (gateway, listener), set, shared);
+        self.take(at, (gateway, listener), set, effect, &ancestors);
         self.conclude(at, &ancestors);
     }
 
@@ -166,8 +171,8 @@ impl<'a> Run<'_, '_, 'a> {
             let others = self.sharing(gateway, listener).into_iter();
             let others = others.filter(|other| set.is_some() && other.set != set);
             let others = others.map(|other| &*other.spec.name).collect();
-            let effect = self.effect_unless_shared(at, gateway, listener, others);
-            self.take(at, gateway, listener, effect, &ancestors);
+            let effect = self.effect_unless_shared(at, (gateway, listener), set, others);
+            self.take(at, (gateway, listener), set, effect, &ancestors);
         }
         if !own.is_empty() {
             own.sort_unstable();
@@ -183,16 +188,24 @@ impl<'a> Run<'_, '_, 'a> {
         self.conclude(at, &ancestors);
     }
 
-    /// What is in force on a listener. `others` share its connections, and are not the policy's.
+    /// What is in force on a listener. `set` is the ListenerSet that the policy is for; `others` share
+    /// connections with the listener, and are not the policy's.
     fn effect_unless_shared(
         &self,
         at: usize,
-        gateway: usize,
-        listener: usize,
+        place: (usize, usize),
+        set: Option<usize>,
         others: Vec<&str>,
     ) -> ClientEffect {
+        if self.imposes(at, place, set) {
+            return Err(Unusable {
+                field: "spec.proxyProtocol".to_owned(),
+                message: "A PROXY header is expected on a whole port, and others than the ListenerSet have listeners on this one.".to_owned(),
+                inadmissible: false,
+            });
+        }
         if others.is_empty() {
-            return self.effect(at, gateway, listener);
+            return self.effect(at, place);
         }
         // Envoy Gateway's own words, since people search for them.
         Err(Unusable::target(format!(
@@ -201,20 +214,32 @@ impl<'a> Run<'_, '_, 'a> {
         )))
     }
 
-    fn effect(&self, at: usize, gateway: usize, listener: usize) -> ClientEffect {
+    /// Whether the policy of a ListenerSet would have clients of others' listeners send a PROXY header.
+    /// Who may add listeners to a Gateway must not decide that for everybody.
+    fn imposes(&self, at: usize, (gateway, listener): (usize, usize), set: Option<usize>) -> bool {
+        let listeners = &self.places.gateways.list[gateway].listeners;
+        let socket = |listener: &ListenerState<'_>| bound(self.places.world, listener.spec.port);
+        let port = socket(&listeners[listener]);
+        let foreign =
+            |other: &ListenerState<'_>| other.ready() && socket(other) == port && other.set != set;
+        let expected = expected_header(&self.policies[at].spec);
+        set.is_some() && expected.proxy_protocol.is_some() && listeners.iter().any(foreign)
+    }
+
+    fn effect(&self, at: usize, place: (usize, usize)) -> ClientEffect {
         let policy = self.policies[at];
         admitted(&policy.misread)?;
         let spec = &policy.spec;
         admitted(&spec.validate())?;
-        let hostname = self.hosts.get(&(gateway, listener)).map(String::as_str);
+        let hostname = self.hosts.get(&place).map(String::as_str);
         Ok(spec.listener_settings(Context { hostname })?)
     }
 
     fn take(
         &mut self,
         at: usize,
-        gateway: usize,
-        listener: usize,
+        place: (usize, usize),
+        set: Option<usize>,
         effect: ClientEffect,
         ancestors: &[ParentReference],
     ) {
@@ -225,6 +250,7 @@ impl<'a> Run<'_, '_, 'a> {
         let policy = self.policies[at];
         let tcp = match &effect {
             Ok(converted) => converted.tcp.clone(),
+            Err(_) if self.imposes(at, place, set) => TcpSettings::default(),
             Err(_) => expected_header(&policy.spec),
         };
         let held = Held {
@@ -232,7 +258,7 @@ impl<'a> Run<'_, '_, 'a> {
             effect,
             tcp,
         };
-        self.claims.listeners.insert((gateway, listener), held);
+        self.claims.listeners.insert(place, held);
     }
 
     fn refuse(
