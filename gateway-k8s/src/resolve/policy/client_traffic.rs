@@ -200,7 +200,7 @@ impl<'a> Run<'_, '_, 'a> {
         if self.imposes(at, place, set) {
             return Err(Unusable {
                 field: "spec.proxyProtocol".to_owned(),
-                message: "A PROXY header is expected on a whole port, and others than the ListenerSet have listeners on this one.".to_owned(),
+                message: "A PROXY header is expected on a whole port, and others had this one before the ListenerSet.".to_owned(),
                 inadmissible: false,
             });
         }
@@ -214,16 +214,18 @@ impl<'a> Run<'_, '_, 'a> {
         )))
     }
 
-    /// Whether the policy of a ListenerSet would have clients of others' listeners send a PROXY header.
-    /// Who may add listeners to a Gateway must not decide that for everybody.
+    /// Whether the policy of a ListenerSet expects a PROXY header on a port that others had first. Who may
+    /// add listeners to a Gateway must not decide that for everybody.
     fn imposes(&self, at: usize, (gateway, listener): (usize, usize), set: Option<usize>) -> bool {
         let listeners = &self.places.gateways.list[gateway].listeners;
         let socket = |listener: &ListenerState<'_>| bound(self.places.world, listener.spec.port);
         let port = socket(&listeners[listener]);
-        let foreign =
-            |other: &ListenerState<'_>| other.ready() && socket(other) == port && other.set != set;
+        let mut ready = listeners.iter().filter(|other| other.ready());
+        let first = ready.find(|other| socket(other) == port);
         let expected = expected_header(&self.policies[at].spec);
-        set.is_some() && expected.proxy_protocol.is_some() && listeners.iter().any(foreign)
+        set.is_some()
+            && expected.proxy_protocol.is_some()
+            && first.is_some_and(|first| first.set != set)
     }
 
     fn effect(&self, at: usize, place: (usize, usize)) -> ClientEffect {
