@@ -14,6 +14,7 @@ use crate::api::core::{ConfigMap, EndpointSlice, Namespace, Secret, ServiceSpec}
 use crate::api::gateway::{GatewayClassSpec, GatewaySpec};
 use crate::api::grpc_route::GrpcRouteSpec;
 use crate::api::http_route::HttpRouteSpec;
+use crate::api::listener_set::ListenerSetSpec;
 use crate::api::meta::ObjectMeta;
 use crate::api::policy::BackendTlsPolicySpec;
 use crate::api::reference_grant::ReferenceGrantSpec;
@@ -107,6 +108,8 @@ pub struct Objects {
     pub gateway_classes: Store<GatewayClassSpec>,
     /// `gateway.networking.k8s.io` Gateway.
     pub gateways: Store<GatewaySpec>,
+    /// `gateway.networking.k8s.io` ListenerSet.
+    pub listener_sets: Store<ListenerSetSpec>,
     /// `gateway.networking.k8s.io` HTTPRoute.
     pub http_routes: Store<HttpRouteSpec>,
     /// `gateway.networking.k8s.io` GRPCRoute.
@@ -149,6 +152,7 @@ impl Objects {
         fill!(
             gateway_classes: "GatewayClass",
             gateways: "Gateway",
+            listener_sets: "ListenerSet",
             http_routes: "HTTPRoute",
             grpc_routes: "GRPCRoute",
             reference_grants: "ReferenceGrant",

@@ -385,10 +385,6 @@ fn what_is_not_done_is_refused_by_name() {
             json!({"healthCheck": {"passive": {}}}),
             "spec.healthCheck.passive",
         ),
-        (
-            json!({"healthCheck": {"panicThreshold": 0}}),
-            "spec.healthCheck.panicThreshold",
-        ),
         (json!({"connection": {"bufferLimit": 1}}), "spec.connection"),
         (json!({"dns": {}}), "spec.dns"),
         (json!({"http2": {}}), "spec.http2"),

@@ -30,6 +30,7 @@ pub mod core;
 pub mod gateway;
 pub mod grpc_route;
 pub mod http_route;
+pub mod listener_set;
 pub mod meta;
 pub mod policy;
 pub mod reference;

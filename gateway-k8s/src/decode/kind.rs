@@ -27,6 +27,7 @@ pub(crate) struct Kind {
 pub(crate) enum KindId {
     GatewayClass,
     Gateway,
+    ListenerSet,
     HttpRoute,
     GrpcRoute,
     ReferenceGrant,
@@ -96,7 +97,7 @@ const fn kind(
     }
 }
 
-const KINDS: [Kind; 14] = [
+const KINDS: [Kind; 15] = [
     kind(
         KindId::GatewayClass,
         "GatewayClass",
@@ -104,6 +105,7 @@ const KINDS: [Kind; 14] = [
         &["v1", "v1beta1"],
     ),
     kind(KindId::Gateway, "Gateway", GATEWAY, &["v1", "v1beta1"]),
+    kind(KindId::ListenerSet, "ListenerSet", GATEWAY, &["v1"]),
     kind(KindId::HttpRoute, "HTTPRoute", GATEWAY, &["v1", "v1beta1"]),
     kind(KindId::GrpcRoute, "GRPCRoute", GATEWAY, &["v1", "v1alpha2"]),
     kind(
@@ -149,11 +151,10 @@ const KINDS: [Kind; 14] = [
 ];
 
 /// Kinds of the two APIs that exist and are not served.
-const UNSUPPORTED: [&str; 10] = [
+const UNSUPPORTED: [&str; 9] = [
     "TLSRoute",
     "TCPRoute",
     "UDPRoute",
-    "ListenerSet",
     "BackendLBPolicy",
     "Backend",
     "EnvoyProxy",

@@ -21,6 +21,7 @@ pub(super) fn insert(decoder: &mut Decoder, head: Head<'_>, body: &Node) {
     match head.kind.id {
         KindId::GatewayClass => read!(gateway_classes),
         KindId::Gateway => read!(gateways),
+        KindId::ListenerSet => read!(listener_sets),
         KindId::HttpRoute => read!(http_routes),
         KindId::GrpcRoute => read!(grpc_routes),
         KindId::ReferenceGrant => read!(reference_grants),

@@ -20,7 +20,7 @@ pub(crate) enum Closed {
     Parent,
     /// A listener.
     Listener,
-    /// All listeners of a Gateway that it may concern.
+    /// All listeners of a Gateway or ListenerSet that it may concern.
     Gateway,
     /// What a ReferenceGrant permits.
     Grant,
@@ -57,8 +57,8 @@ pub(crate) fn closed(kind: KindId, path: &str) -> Option<Closed> {
         K::Gateway if field.starts_with("infrastructure.") || field.starts_with("addresses[") => {
             None
         }
-        K::Gateway if field.starts_with("listeners[") => Some(Closed::Listener),
-        K::Gateway => Some(Closed::Gateway),
+        K::Gateway | K::ListenerSet if field.starts_with("listeners[") => Some(Closed::Listener),
+        K::Gateway | K::ListenerSet => Some(Closed::Gateway),
         K::ReferenceGrant => Some(Closed::Grant),
         K::GatewayClass
         | K::Service
@@ -109,6 +109,11 @@ mod tests {
             ),
             (K::HttpRoute, "metadata.lables", None),
             (K::HttpRoute, "specs", None),
+            (
+                K::ListenerSet,
+                "spec.listeners[1].allowedRuotes",
+                Some(Closed::Listener),
+            ),
             (
                 K::Gateway,
                 "spec.listeners[0].hostnmae",

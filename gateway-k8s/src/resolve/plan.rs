@@ -15,7 +15,7 @@ use towergate_policy::Policy;
 use towergate_tls::ServerTls;
 
 use super::gateway::{Gateways, ListenerState};
-use super::policy::{Attached, ClientEffect, Policies, RouteSpec, TrafficEffect};
+use super::policy::{Attached, ClientEffect, On, Policies, RouteSpec, TrafficEffect};
 use super::port::bound;
 use super::route::{RouteState, RuleDraft};
 use super::world::World;
@@ -58,7 +58,11 @@ pub(super) fn build(
             let id = ListenerId {
                 namespace: gateway.object.meta.namespace.clone(),
                 gateway: gateway.object.meta.name.clone(),
-                listener: state.spec.name.clone(),
+                listener: match state.set {
+                    // No name of a listener has a slash, so these are nobody else's.
+                    Some(set) => format!("{}/{}", gateway.sets[set].object.key(), state.spec.name),
+                    None => state.spec.name.clone(),
+                },
             };
             let routes = routes.remove(&(g, l)).unwrap_or_default();
             port.listeners
@@ -185,15 +189,20 @@ impl<'a> Builder<'_, 'a> {
             return RuleEffect::default();
         }
         let (gateway, listener) = place;
-        let name = &self.gateways.list[gateway].listeners[listener].spec.name;
+        let state = &self.gateways.list[gateway].listeners[listener];
+        let on = On {
+            gateway,
+            set: state.set,
+            listener: &state.spec.name,
+        };
         let client = self.policies.client.find(gateway, listener);
         let settings = client
             .and_then(|effect| effect.as_ref().ok())
             .map(|effect| &effect.settings);
         let headers = settings.is_none_or(|settings| settings.headers.rate_limit_headers);
         let rule = draft.name.as_deref();
-        let traffic = find(&self.policies.traffic, route, rule, gateway, name);
-        let guards = find(&self.policies.security, route, rule, gateway, name);
+        let traffic = find(&self.policies.traffic, route, rule, on);
+        let guards = find(&self.policies.security, route, rule, on);
         RuleEffect {
             key: (
                 traffic.as_ref().map(|in_force| in_force.key()),
@@ -262,11 +271,10 @@ fn find<'a, S: RouteSpec>(
     attached: &Attached<'a, S>,
     route: usize,
     rule: Option<&str>,
-    gateway: usize,
-    listener: &str,
+    on: On<'_>,
 ) -> Option<super::policy::InForce<'a, S>> {
     if attached.is_empty() {
         return None;
     }
-    attached.find(route, rule, gateway, listener)
+    attached.find(route, rule, on)
 }

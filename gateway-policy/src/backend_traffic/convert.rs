@@ -145,14 +145,15 @@ impl BackendTrafficPolicySpec {
         let Some(HealthCheck {
             active,
             passive,
-            panic_threshold,
+            // Below this share of healthy endpoints health does not count. Nothing finds out about
+            // health without a check, so all are healthy and the threshold is never reached.
+            panic_threshold: _,
         }) = &self.health_check
         else {
             return Ok(());
         };
         Refusal::unless(active.is_none(), "spec.healthCheck.active")?;
-        Refusal::unless(passive.is_none(), "spec.healthCheck.passive")?;
-        Refusal::unless(panic_threshold.is_none(), "spec.healthCheck.panicThreshold")
+        Refusal::unless(passive.is_none(), "spec.healthCheck.passive")
     }
 }
 

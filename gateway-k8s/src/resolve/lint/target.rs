@@ -110,6 +110,7 @@ fn missing(report: &mut Report, subject: &Subject<'_>, field: String, what: &str
 fn exists(world: &World<'_>, kind: &str, key: &ObjectKey) -> bool {
     match kind {
         "Gateway" => world.objects.gateways.contains_key(key),
+        "ListenerSet" => world.objects.listener_sets.contains_key(key),
         "HTTPRoute" => world.objects.http_routes.contains_key(key),
         "GRPCRoute" => world.objects.grpc_routes.contains_key(key),
         _ => false,
@@ -123,6 +124,7 @@ fn elsewhere(world: &World<'_>, kind: &str, name: &str) -> Option<ObjectKey> {
     }
     match kind {
         "Gateway" => find(world.objects.gateways.keys(), name),
+        "ListenerSet" => find(world.objects.listener_sets.keys(), name),
         "HTTPRoute" => find(world.objects.http_routes.keys(), name),
         "GRPCRoute" => find(world.objects.grpc_routes.keys(), name),
         _ => None,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use towergate_policy::Invalid;
 use towergate_tls::NamePattern;
 
-use super::super::gateway::{GatewayState, Gateways};
+use super::super::gateway::{GatewayState, Gateways, ListenerState};
 use super::super::lint;
 use super::super::report::Report;
 use super::super::world::World;
@@ -20,6 +20,9 @@ use crate::status::Conditions;
 pub(crate) struct Attachment {
     /// The Gateway, in the list of ours.
     pub(crate) gateway: usize,
+    /// The ListenerSet that the parentRef names, among those of the Gateway; `None`: it names the
+    /// Gateway itself.
+    pub(crate) set: Option<usize>,
     /// Listeners that take the route, with the host names that both take.
     pub(crate) listeners: Vec<(usize, Vec<NamePattern>)>,
     /// As the route has it; an API server has filled in group and kind.
@@ -39,13 +42,13 @@ pub(super) fn find(
     let mut seen = BTreeSet::new();
     let mut attachments = Vec::new();
     for (at, parent) in route.parent_refs().iter().enumerate() {
-        let Some(gateway) = named(gateways, route, parent) else {
+        let Some((gateway, set)) = named(gateways, route, parent) else {
             continue;
         };
         let section = parent.section_name.clone().unwrap_or_default();
-        if seen.insert((gateway, section, parent.port)) {
+        if seen.insert((gateway, set, section, parent.port)) {
             let state = &gateways.list[gateway];
-            let mut attachment = Attachment::new(gateway, parent);
+            let mut attachment = Attachment::new(gateway, set, parent);
             attachment.choose(world, state, route, at, report);
             attachments.push(attachment);
         }
@@ -53,24 +56,32 @@ pub(super) fn find(
     attachments
 }
 
-/// The Gateway of ours that a parentRef names.
-fn named(gateways: &Gateways<'_>, route: RouteRef<'_>, parent: &ParentReference) -> Option<usize> {
-    let group = parent.group.as_deref().unwrap_or(GATEWAY_GROUP);
-    let kind = parent.kind.as_deref().unwrap_or("Gateway");
-    if (group, kind) != (GATEWAY_GROUP, "Gateway") {
-        return None;
-    }
+/// The Gateway of ours that a parentRef names, or that of the ListenerSet which it names. A ListenerSet
+/// that its Gateway does not take is nobody's.
+fn named(
+    gateways: &Gateways<'_>,
+    route: RouteRef<'_>,
+    parent: &ParentReference,
+) -> Option<(usize, Option<usize>)> {
     let own = &route.meta().namespace;
-    gateways.find(&ObjectKey::new(
-        parent.namespace.as_ref().unwrap_or(own),
-        &*parent.name,
-    ))
+    let key = ObjectKey::new(parent.namespace.as_ref().unwrap_or(own), &*parent.name);
+    let group = parent.group.as_deref().unwrap_or(GATEWAY_GROUP);
+    match (group, parent.kind.as_deref().unwrap_or("Gateway")) {
+        (GATEWAY_GROUP, "Gateway") => gateways.find(&key).map(|gateway| (gateway, None)),
+        (GATEWAY_GROUP, "ListenerSet") => {
+            let (gateway, set) = gateways.find_set(&key)?;
+            let attached = gateways.list[gateway].sets[set].attached();
+            attached.then_some((gateway, Some(set)))
+        }
+        _ => None,
+    }
 }
 
 impl Attachment {
-    fn new(gateway: usize, parent: &ParentReference) -> Self {
+    fn new(gateway: usize, set: Option<usize>, parent: &ParentReference) -> Self {
         Self {
             gateway,
+            set,
             listeners: Vec::new(),
             parent: parent.clone(),
             conditions: Conditions::default(),
@@ -94,7 +105,7 @@ impl Attachment {
             return;
         }
         let named: Vec<usize> = (0..gateway.listeners.len())
-            .filter(|i| self.names(gateway.listeners[*i].spec))
+            .filter(|i| self.names(&gateway.listeners[*i]))
             .collect();
         let namespace = &route.meta().namespace;
         let labels = world.labels(namespace);
@@ -115,7 +126,13 @@ impl Attachment {
             allowed.is_empty(),
             self.listeners.is_empty(),
         ) {
-            (true, ..) => ("NoMatchingParent", "The Gateway has no such listener."),
+            (true, ..) => (
+                "NoMatchingParent",
+                match self.set {
+                    Some(_) => "The ListenerSet has no such listener.",
+                    None => "The Gateway has no such listener.",
+                },
+            ),
             (_, true, _) => (
                 "NotAllowedByListeners",
                 "No listener takes routes of this kind from this namespace.",
@@ -132,19 +149,20 @@ impl Attachment {
         };
         self.conditions.set("Accepted", false, reason, message);
         let field = format!("spec.parentRefs[{at}]");
-        let (code, help) = lint::unattached(reason, gateway, &named, namespace);
+        let (code, help) = lint::unattached(reason, gateway, (self.set, &named), namespace);
         report.error(code, &route.subject(), field, message, help);
     }
 
     /// Whether the parentRef is for this listener.
-    fn names(&self, listener: &crate::api::gateway::Listener) -> bool {
+    fn names(&self, listener: &ListenerState<'_>) -> bool {
         let section = self
             .parent
             .section_name
             .as_deref()
             .filter(|name| !name.is_empty());
-        section.is_none_or(|name| name == listener.name)
-            && self.parent.port.is_none_or(|port| port == listener.port)
+        self.set == listener.set
+            && section.is_none_or(|name| name == listener.spec.name)
+            && (self.parent.port).is_none_or(|port| port == listener.spec.port)
     }
 
     /// States what the rules mean for this parent.
