@@ -77,7 +77,12 @@ fn answer(stream: TcpStream, sent: &AtomicU64, reads: &AtomicBool) -> Option<()>
             thread::sleep(Duration::from_millis(10));
         }
         let came = take(&mut reader, length).to_string();
-        write!(writer, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{came}", came.len()).ok()?;
+        write!(
+            writer,
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{came}",
+            came.len()
+        )
+        .ok()?;
     }
 }
 
@@ -216,7 +221,9 @@ fn status(gateway: &Towergate, name: &str) -> u64 {
 }
 
 fn download(mut stream: TcpStream) -> u64 {
-    stream.write_all(b"GET /big HTTP/1.1\r\nHost: app.test\r\n\r\n").unwrap();
+    stream
+        .write_all(b"GET /big HTTP/1.1\r\nHost: app.test\r\n\r\n")
+        .unwrap();
     let mut reader = BufReader::new(stream);
     let (_, length) = read_head(&mut reader).unwrap();
     take(&mut reader, length)
@@ -224,7 +231,11 @@ fn download(mut stream: TcpStream) -> u64 {
 
 /// What the backend says that it got.
 fn upload(mut stream: TcpStream, sent: &AtomicU64) -> u64 {
-    write!(stream, "POST /big HTTP/1.1\r\nHost: app.test\r\nContent-Length: {BODY}\r\n\r\n").unwrap();
+    write!(
+        stream,
+        "POST /big HTTP/1.1\r\nHost: app.test\r\nContent-Length: {BODY}\r\n\r\n"
+    )
+    .unwrap();
     send(&mut stream, BODY, sent).unwrap();
     let mut reader = BufReader::new(stream);
     let (_, length) = read_head(&mut reader).unwrap();
@@ -259,7 +270,9 @@ fn large_bodies_up_and_down_at_a_time_arrive_whole_and_take_little_memory() {
 fn a_client_that_does_not_read_stops_the_backend() {
     let bench = Bench::start(true);
     let mut stream = bench.connect();
-    stream.write_all(b"GET /big HTTP/1.1\r\nHost: app.test\r\n\r\n").unwrap();
+    stream
+        .write_all(b"GET /big HTTP/1.1\r\nHost: app.test\r\n\r\n")
+        .unwrap();
 
     let sent = until_it_stops(&bench.store.sent);
 
@@ -289,7 +302,9 @@ fn a_backend_that_does_not_read_stops_the_client() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_http2_client_that_does_not_read_stops_the_backends_of_all_its_streams() {
     let bench = Bench::start(true);
-    let stream = tokio::net::TcpStream::connect(bench.gateway.http).await.unwrap();
+    let stream = tokio::net::TcpStream::connect(bench.gateway.http)
+        .await
+        .unwrap();
     let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
         .initial_stream_window_size(64 << 10)
         .handshake(TokioIo::new(stream))
@@ -298,7 +313,9 @@ async fn an_http2_client_that_does_not_read_stops_the_backends_of_all_its_stream
     tokio::spawn(connection);
     let mut bodies = Vec::new();
     for _ in 0..PARALLEL {
-        let request = Request::get("http://app.test/big").body(Empty::<Bytes>::new()).unwrap();
+        let request = Request::get("http://app.test/big")
+            .body(Empty::<Bytes>::new())
+            .unwrap();
         let response = sender.send_request(request).await.unwrap();
         assert_eq!(response.status(), 200);
         bodies.push(response.into_body());
@@ -312,8 +329,14 @@ async fn an_http2_client_that_does_not_read_stops_the_backends_of_all_its_stream
     drop(bodies);
     let mut came = 0;
     while let Some(frame) = one.frame().await {
-        came += frame.unwrap().into_data().map_or(0, |data| data.len() as u64);
+        came += frame
+            .unwrap()
+            .into_data()
+            .map_or(0, |data| data.len() as u64);
     }
-    assert_eq!(came, BODY, "a stream that is read is not held up by the others");
+    assert_eq!(
+        came, BODY,
+        "a stream that is read is not held up by the others"
+    );
     bench.check_memory();
 }

@@ -131,8 +131,13 @@ impl Certificates {
         let secrets = (0..CERTIFICATES).map(|_| {
             let both = HOSTS.map(|host| tls_secret("team", &host[..1], host));
             for secret in &both {
-                let pem: String = secret.lines().map(|line| line.trim().to_owned() + "\n").collect();
-                roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
+                let pem: String = secret
+                    .lines()
+                    .map(|line| line.trim().to_owned() + "\n")
+                    .collect();
+                roots
+                    .add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap())
+                    .unwrap();
             }
             both.join("---\n")
         });
@@ -201,7 +206,9 @@ impl Sender {
             }
             Self::Http2(sender) => {
                 sender.ready().await?;
-                sender.send_request(request(format!("https://{host}/"))).await?
+                sender
+                    .send_request(request(format!("https://{host}/")))
+                    .await?
             }
         };
         let (head, body) = response.into_parts();
@@ -326,8 +333,19 @@ async fn certificates_routes_policies_and_endpoints_change_under_load_and_nothin
         client.expect("no request fails, no connection is closed, no handshake is refused");
     }
     let versions: std::collections::BTreeSet<_> = seen.iter().map(|(cert, _)| cert).collect();
-    assert!(versions.len() > CERTIFICATES / 2, "certificates did change: {}", versions.len());
-    assert!(seen.len() > CHANGES / 10, "configurations did change: {}", seen.len());
+    assert!(
+        versions.len() > CERTIFICATES / 2,
+        "certificates did change: {}",
+        versions.len()
+    );
+    assert!(
+        seen.len() > CHANGES / 10,
+        "configurations did change: {}",
+        seen.len()
+    );
     assert!(load.served.load(Ordering::Relaxed) > 100, "there was load");
-    assert!(load.handshakes.load(Ordering::Relaxed) > 50, "there were handshakes");
+    assert!(
+        load.handshakes.load(Ordering::Relaxed) > 50,
+        "there were handshakes"
+    );
 }
