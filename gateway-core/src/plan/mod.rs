@@ -22,6 +22,7 @@ mod by_hand;
 mod listener;
 mod route;
 mod text;
+mod upstream;
 
 pub use backend::{
     Backend, BackendId, BackendProtocol, Destination, Endpoint, Endpoints, WeightedBackend,
@@ -36,6 +37,7 @@ pub use route::{
     Retry, RetryOn, Route, RouteId, RouteKind, Rule, Traffic,
 };
 pub use text::{Text, TextMatch};
+pub use upstream::{BackendConnection, OutlierDetection, RetryBudget, StreamIdle};
 
 use serde::{Deserialize, Serialize};
 

@@ -259,13 +259,17 @@ impl<'a> Step<'a> {
             preserve_header_case: settings.http1.preserve_header_case,
             upgrade: switch.as_ref().map(|(upgrade, _)| *upgrade),
         };
+        let rule = &found.payload.rule;
+        let listener_idle = settings.timeouts.stream_idle;
+        exchange.patience.idle = rule.stream_idle.limit(listener_idle, rule.bounded);
         let progress = exchange.progress().cloned();
         let forwarding = pin!(picked.forward(&context, request));
         let result = timers::run(
             forwarding,
             &settings.timeouts,
+            exchange.patience,
             progress.as_ref(),
-            found.payload.rule.bounded,
+            rule.bounded,
         )
         .await?;
         let forwarded = result.map_err(|failure| exchange.note_failed(failure))?;
@@ -275,7 +279,7 @@ impl<'a> Step<'a> {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
         if let (Some((_, client)), Some(backend)) = (switch, forwarded.upgrade) {
-            exchange.join(client, backend, settings.timeouts.stream_idle);
+            exchange.join(client, backend);
         }
         Ok(response)
     }

@@ -8,17 +8,19 @@ use std::time::Duration;
 
 use http::{HeaderValue, Request, Response};
 use hyper::upgrade::OnUpgrade;
+use tokio::time::Instant;
 use towergate_tls::connector::CryptoProvider;
 
 use super::attempt::Run;
 use super::breaker::Breaker;
+use super::outlier::Detector;
 use crate::Body;
 use crate::balance::{Balancer, Cluster, Directory, Weights};
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::http::upgrade::Upgrade;
 use crate::observer::Observer;
-use crate::plan::{BackendProtocol, Destination, Traffic, WeightedBackend};
+use crate::plan::{BackendId, BackendProtocol, Destination, Traffic, WeightedBackend};
 use crate::snapshot::Live;
 use crate::upstream::{Counted, Open, Pool, Transport};
 
@@ -51,6 +53,8 @@ pub(super) struct Way {
     pub(super) cluster: Arc<Cluster>,
     pub(super) balancer: Balancer,
     pub(super) pool: Arc<Pool>,
+    /// Leaves out endpoints that fail.
+    pub(super) outlier: Option<Arc<Detector>>,
 }
 
 /// What is known of a request that is forwarded.
@@ -102,6 +106,8 @@ pub struct Forwarded {
 pub struct Tunnel {
     /// Resolves to the bytes, after what was read already.
     pub io: OnUpgrade,
+    /// When the tunnel is to be closed, whatever it does.
+    pub expires: Option<Instant>,
     /// To be kept as long as the tunnel is open.
     pub counted: TunnelGuard,
 }
@@ -146,11 +152,16 @@ impl Forwarder {
         provider: &Arc<CryptoProvider>,
     ) -> Self
     where
-        K: Eq + Hash + Send + 'static,
+        K: Clone + Eq + Hash + Send + 'static,
     {
         let limits = traffic.breaker.clone();
-        let breaker = live.share((key, limits), |(_, limits)| Breaker::new(limits.clone()));
+        let breaker = live.share((key.clone(), limits), |(_, limits)| Breaker::new(limits.clone()));
         let directory = Directory::of(live);
+        let panic = traffic.panic_threshold;
+        let detector = |id: &BackendId| {
+            let key = (key.clone(), id.clone(), traffic.outlier.clone()?, panic);
+            Some(live.share(key, |key| Detector::new(key.2.clone(), panic)))
+        };
         let share = |backend: &WeightedBackend| Share {
             weight: backend.weight,
             filters: backend.filters.clone(),
@@ -158,6 +169,7 @@ impl Forwarder {
                 Destination::Invalid => None,
                 Destination::Backend(backend) => Some(Way {
                     protocol: backend.protocol,
+                    outlier: detector(&backend.id),
                     cluster: directory.cluster(&backend.id),
                     balancer: Balancer::new(traffic.load_balancer.clone()),
                     pool: Pool::shared(live, Transport::new(backend, &traffic), provider),

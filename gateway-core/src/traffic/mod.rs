@@ -51,6 +51,7 @@ pub mod breaker;
 mod attempt;
 mod deadline;
 mod forward;
+mod outlier;
 mod replay;
 mod retry;
 mod service;

@@ -55,6 +55,11 @@ impl Held {
     }
 }
 
+/// The life of a stream is over.
+#[derive(Debug, thiserror::Error)]
+#[error("the response took too long")]
+pub(crate) struct Expired;
+
 /// A response's body. Gives its connection back when it has ended; cut off, it ends in an error.
 pub struct ResponseBody {
     incoming: Incoming,
@@ -143,7 +148,7 @@ impl http_body::Body for ResponseBody {
             && expires.as_mut().poll(cx).is_ready()
         {
             this.fail();
-            return Poll::Ready(Some(Err("the response took too long".into())));
+            return Poll::Ready(Some(Err(Box::new(Expired))));
         }
         let frame = ready!(this.poll_incoming(cx));
         match &frame {

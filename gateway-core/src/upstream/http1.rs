@@ -25,6 +25,8 @@ use crate::traffic::breaker::{Breaker, Slot};
 
 /// Bytes of a response's head; also bounds the interim responses before it.
 const MAX_HEAD: usize = 60 * 1024;
+/// Bytes buffered in each direction unless a policy says otherwise (hyper's own bound).
+const BUFFER: usize = 8192 + 4096 * 100;
 
 /// A connection and what the pool must know of it.
 pub(crate) struct Http1 {
@@ -80,12 +82,15 @@ impl Http1 {
         connected: Connected,
         slot: Slot,
         to: &Target<'_>,
-        pool: Weak<Pool>,
+        pool: &Pool,
     ) -> Result<Box<Self>, Error> {
         let Connected { stream, local } = connected;
         let meter = stream.meter();
+        let buffer = pool.transport().connection.buffer;
         let (sender, driver) = http1::Builder::new()
             .max_header_size(MAX_HEAD)
+            // A response's head must fit in.
+            .max_buf_size(buffer.unwrap_or(BUFFER).max(MAX_HEAD))
             .preserve_header_case(to.keep_case)
             .handshake(TokioIo::new(stream))
             .await
@@ -102,7 +107,7 @@ impl Http1 {
             idle_for: Duration::ZERO,
             node: to.node.clone(),
             slot,
-            pool,
+            pool: pool.weak(),
             _told: to.told(),
         }))
     }

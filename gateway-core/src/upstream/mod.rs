@@ -54,7 +54,7 @@ mod upload;
 pub use body::ResponseBody;
 pub use pool::{Pool, Transport};
 
-pub(crate) use body::Counted;
+pub(crate) use body::{Counted, Expired};
 pub(crate) use checkout::{Checkout, Sent};
 pub(crate) use failure::ClientBody;
 pub(crate) use http1::{Open, Unanswered};

@@ -28,6 +28,7 @@
 mod balance;
 mod balance_plan;
 mod cluster;
+mod cluster_plan;
 mod convert;
 mod fault;
 mod health;
