@@ -143,15 +143,21 @@ fn logged(gateway: &Towergate, path: &str) -> (String, String) {
     (text("response_flags"), text("response_code_details"))
 }
 
-/// Three times, for a head that never comes and bodies that stall and drip: what the client sees, and
-/// what the log says.
+/// The answer begins and is cut off: what the client sees, and what the log says.
 fn is_cut_off(gateway: &Towergate, path: &str, flags: &str, details: &str) {
     let started = Instant::now();
     let (text, code) = fetch(gateway, path);
 
-    assert!(text.starts_with("HTTP/1.1 200") && text.contains("begin"), "{text}");
+    assert!(
+        text.starts_with("HTTP/1.1 200") && text.contains("begin"),
+        "{text}"
+    );
     assert_ne!(code, 0, "the answer is not whole");
-    assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(9),
+        "{:?}",
+        started.elapsed()
+    );
     let (seen_flags, seen_details) = logged(gateway, path);
     assert_eq!((&*seen_flags, &*seen_details), (flags, details));
 }
@@ -182,7 +188,10 @@ fn a_stream_to_a_backend_ends_at_its_time() {
     let (never, _) = fetch(&gateway, "/never");
 
     assert!(never.starts_with("HTTP/1.1 504"), "{never}");
-    assert!(never.ends_with("upstream max stream duration reached"), "{never}");
+    assert!(
+        never.ends_with("upstream max stream duration reached"),
+        "{never}"
+    );
     let details = "upstream_max_stream_duration_reached";
     is_cut_off(&gateway, "/drips", "UMSDR", details);
 }
@@ -214,6 +223,24 @@ fn an_endpoint_that_fails_gets_no_requests() {
 
     assert_eq!(broken.requests(), 2);
     assert_eq!(fine.requests(), 28);
+}
+
+#[test]
+fn an_endpoint_that_says_that_it_is_ill_gets_no_requests() {
+    let (fine, ill) = (Toy::start(200), Toy::start(500));
+    let spec = "  loadBalancer: {type: RoundRobin}
+  healthCheck: {active: {type: HTTP, interval: 100ms, http: {path: /up}}, panicThreshold: 10}";
+    let (_folder, gateway) = start("BackendTrafficPolicy", spec, &[&fine, &ill]);
+
+    fetch(&gateway, "/");
+    eventually("the endpoint is asked", || {
+        (ill.requests() > 2).then_some(())
+    });
+
+    for _ in 0..20 {
+        let (text, _) = fetch(&gateway, "/");
+        assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    }
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use towergate_core::plan::{
-    Breaker, HashKey, Keepalive, LoadBalancer, OutlierDetection, RetryBudget, RetryOn, StreamIdle,
-    Traffic,
+    ActiveCheck, Breaker, HashKey, HttpProbe, Keepalive, LoadBalancer, OutlierDetection, Probe,
+    RetryBudget, RetryOn, StreamIdle, Traffic,
 };
 use towergate_policy::backend_traffic::{Context, Converted};
 use towergate_policy::rate_limit::{LocalRateLimit, PathTest, ValueTest};
@@ -327,6 +327,62 @@ fn passive_health_has_the_defaults_of_envoy_gateway() {
 }
 
 #[test]
+fn probes_have_the_defaults_of_envoy_gateway() {
+    let probe = |fields: Value| {
+        traffic(json!({"healthCheck": {"active": fields}}))
+            .probe
+            .unwrap()
+    };
+    let http = probe(json!({"type": "HTTP", "http": {"path": "/up"}}));
+    let tcp = probe(json!({
+        "type": "TCP",
+        "timeout": "2s",
+        "interval": "9s",
+        "initialJitter": "1s",
+        "unhealthyThreshold": 4,
+        "healthyThreshold": 5,
+        "overrides": {"port": 81},
+        "tcp": {
+            "send": {"type": "Binary", "binary": "AQI="},
+            "receive": {"type": "Text", "text": "ok"},
+        },
+    }));
+
+    assert_eq!(
+        (Some(http.timeout), Some(http.interval)),
+        (seconds(1), seconds(3))
+    );
+    assert_eq!((http.unhealthy, http.healthy, http.port), (3, 1, None));
+    assert_eq!(
+        http.probe,
+        Probe::Http(HttpProbe {
+            host: None,
+            path: "/up".to_owned(),
+            method: http::Method::GET.into(),
+            expected: vec![200],
+            retriable: vec![],
+            wanted: vec![],
+            body: vec![],
+        })
+    );
+    assert_eq!(
+        tcp,
+        ActiveCheck {
+            timeout: Duration::from_secs(2),
+            interval: Duration::from_secs(9),
+            initial_jitter: Duration::from_secs(1),
+            unhealthy: 4,
+            healthy: 5,
+            port: Some(81),
+            probe: Probe::Tcp {
+                send: vec![1, 2],
+                receive: b"ok".to_vec(),
+            },
+        }
+    );
+}
+
+#[test]
 fn a_list_of_upgrades_replaces_the_default() {
     let upgrades = |list: Value| traffic(json!({"httpUpgrade": list})).upgrades;
 
@@ -502,7 +558,15 @@ fn what_is_not_done_is_refused_by_name() {
         ),
         (
             json!({"healthCheck": {"active": {}}}),
-            "spec.healthCheck.active",
+            "spec.healthCheck.active.type",
+        ),
+        (
+            json!({"healthCheck": {"active": {"type": "TCP", "healthCheckLog": {}}}}),
+            "spec.healthCheck.active.healthCheckLog",
+        ),
+        (
+            json!({"healthCheck": {"active": {"type": "HTTP", "http": {"path": "x"}}}}),
+            "spec.healthCheck.active.http.path",
         ),
         (
             json!({"healthCheck": {"passive": {"baseEjectionTime": "0s"}}}),

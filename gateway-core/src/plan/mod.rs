@@ -20,6 +20,7 @@
 mod backend;
 mod by_hand;
 mod listener;
+mod probe;
 mod route;
 mod text;
 mod upstream;
@@ -32,6 +33,7 @@ pub use listener::{
     Keepalive, Listener, ListenerId, ListenerSettings, PathSettings, Port, Protocol, ProxyProtocol,
     RequestIdMode, TcpSettings, Timeouts, Underscores, XfccMode,
 };
+pub use probe::{ActiveCheck, HttpProbe, Probe};
 pub use route::{
     Breaker, CookieHash, GrpcMethodMatch, HashKey, LoadBalancer, Match, NameMatch, PathMatch,
     Retry, RetryOn, Route, RouteId, RouteKind, Rule, Traffic,

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use towergate_tls::NamePattern;
 
 use super::{
-    BackendConnection, OutlierDetection, RetryBudget, StreamIdle, Text, TextMatch, WeightedBackend,
+    ActiveCheck, BackendConnection, OutlierDetection, RetryBudget, StreamIdle, Text, TextMatch,
+    WeightedBackend,
 };
 use crate::filter::Filter;
 use crate::policy::NoPolicy;
@@ -153,6 +154,8 @@ pub struct Traffic {
     pub connection: BackendConnection,
     /// Endpoints that fail get no requests for a while; `None`: they do.
     pub outlier: Option<OutlierDetection>,
+    /// Endpoints are asked whether they are well; `None`: they are not.
+    pub probe: Option<ActiveCheck>,
     /// With fewer than so many per cent of the endpoints healthy, health does not count. Envoy: 50.
     pub panic_threshold: u32,
 }
@@ -174,6 +177,7 @@ impl Default for Traffic {
             upgrades: vec!["websocket".to_owned()],
             connection: BackendConnection::default(),
             outlier: None,
+            probe: None,
             panic_threshold: 50,
         }
     }

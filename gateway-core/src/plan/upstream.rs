@@ -26,11 +26,7 @@ pub enum StreamIdle {
 
 impl StreamIdle {
     /// The limit, given that of the listener and the rule's time of whole requests.
-    pub fn limit(
-        self,
-        listener: Option<Duration>,
-        request: Option<Duration>,
-    ) -> Option<Duration> {
+    pub fn limit(self, listener: Option<Duration>, request: Option<Duration>) -> Option<Duration> {
         match self {
             Self::Listener => listener,
             Self::Request => request.map(|request| request.max(LONG_IDLE)),
@@ -55,7 +51,9 @@ impl RetryBudget {
     /// How many retries may be under way beside so many requests.
     pub fn limit(&self, requests: u32) -> u32 {
         let share = u64::from(requests) * u64::from(self.numerator) / u64::from(self.denominator);
-        u32::try_from(share).unwrap_or(u32::MAX).max(self.min_retries)
+        u32::try_from(share)
+            .unwrap_or(u32::MAX)
+            .max(self.min_retries)
     }
 }
 
@@ -93,6 +91,21 @@ pub struct OutlierDetection {
     pub failure_percent: Option<u32>,
     /// One may be out in any case.
     pub always_one: bool,
+}
+
+impl OutlierDetection {
+    /// Nobody is ever out.
+    pub(crate) const NONE: Self = Self {
+        split_local: false,
+        interval: Duration::from_secs(3600),
+        consecutive_local: 0,
+        consecutive_gateway: 0,
+        consecutive_5xx: 0,
+        base_time: Duration::ZERO,
+        max_percent: 0,
+        failure_percent: None,
+        always_one: false,
+    };
 }
 
 impl Default for OutlierDetection {

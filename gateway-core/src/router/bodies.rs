@@ -209,14 +209,10 @@ pub(crate) struct ResponseBody {
 impl ResponseBody {
     /// The body of `exchange`'s answer, which is cut off when nothing moves for too long, and when the
     /// stream has come to its end.
-    pub(crate) fn new(
-        body: Body,
-        exchange: Exchange,
-        trailers: Trailers,
-    ) -> Self {
+    pub(crate) fn new(body: Body, exchange: Exchange, trailers: Trailers) -> Self {
         let Patience { idle, ends } = exchange.patience;
-        // Of most, nothing is to come.
-        let ends = ends.filter(|_| !body.is_end_stream());
+        // Of most, nothing is to come. The answer to a stream that has ended goes out.
+        let ends = ends.filter(|end| !body.is_end_stream() && *end > Instant::now());
         Self {
             ends: ends.map(|end| Box::pin(tokio::time::sleep_until(end))),
             body,

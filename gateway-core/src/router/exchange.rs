@@ -16,6 +16,7 @@ use hyper::upgrade::OnUpgrade;
 use super::Shared;
 use super::bodies::{Progress, RequestBody, ResponseBody, Trailers};
 use super::timers::Patience;
+use crate::Error::{RequestDuration, StreamDuration};
 use crate::access_log::Entry;
 use crate::conn::ConnInfo;
 use crate::http::forwarded::{X_FORWARDED_FOR, X_REQUEST_ID};
@@ -24,7 +25,6 @@ use crate::plan::{ListenerId, ListenerSettings};
 use crate::serve::Refusal;
 use crate::serve::upgrade::{End, tunnel_until};
 use crate::traffic::{Failure, Forwarded, Tunnel};
-use crate::Error::{RequestDuration, StreamDuration};
 use crate::{Body, Error};
 
 /// A request under way.

@@ -136,6 +136,19 @@ async fn a_body_is_cut_off_at_the_end_of_its_stream_although_it_moves() {
     assert_eq!(log.only(), expected);
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_answer_to_a_stream_that_took_too_long_goes_out() {
+    let log = Arc::default();
+    let mut exchange = exchange(&log);
+    exchange.patience.ends = Some(tokio::time::Instant::now());
+    tokio::time::advance(Duration::from_secs(1)).await;
+
+    let response = exchange.finish(Response::new("late".into()), &settings());
+
+    let body = response.into_body().collect().await.unwrap();
+    assert_eq!(body.to_bytes(), "late");
+}
+
 #[tokio::test]
 async fn what_came_before_an_error_is_sent_before_it() {
     let log = Arc::default();

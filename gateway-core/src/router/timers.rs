@@ -47,8 +47,7 @@ pub(crate) async fn run<F: Future>(
     bounded: Option<Duration>,
 ) -> Result<F::Output, Error> {
     let Patience { idle, ends } = patience;
-    let idle = idle
-        .filter(|idle| progress.is_some() || bounded.is_none_or(|by| by > *idle));
+    let idle = idle.filter(|idle| progress.is_some() || bounded.is_none_or(|by| by > *idle));
     let request = timeouts
         .request
         .filter(|_| progress.is_some_and(|progress| !progress.complete()));
@@ -143,7 +142,8 @@ mod tests {
             idle(300),
             Some(&progress),
             None,
-        ).await;
+        )
+        .await;
 
         assert!(matches!(result, Err(Error::RequestTimeout)));
     }

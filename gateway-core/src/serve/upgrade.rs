@@ -66,7 +66,9 @@ pub async fn tunnel_until(
         backend.map_err(|_| End::Backend),
     );
     match both.await {
-        Ok((client, backend)) => join(TokioIo::new(client), TokioIo::new(backend), idle, ends).await,
+        Ok((client, backend)) => {
+            join(TokioIo::new(client), TokioIo::new(backend), idle, ends).await
+        }
         Err(end) => nothing(end),
     }
 }

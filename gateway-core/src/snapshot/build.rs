@@ -11,7 +11,9 @@ use towergate_tls::{NameMap, NamePattern, ServerTls, TlsError};
 use super::{ListenerSnapshot, Live, PortSnapshot, RuleSnapshot, Snapshot, Target};
 use crate::conn::{ListenerConfig, PortConfig, Transport};
 use crate::filter::Filter;
-use crate::plan::{Listener, ListenerId, ListenerSettings, Match, Plan, Port, Protocol, Route, Rule};
+use crate::plan::{
+    Listener, ListenerId, ListenerSettings, Match, Plan, Port, Protocol, Route, Rule,
+};
 use crate::policy::RoutePolicy;
 use crate::route::RouteTable;
 use crate::traffic::Forwarder;
@@ -257,10 +259,7 @@ impl Builder<'_> {
 
 /// The settings of connections. Where a rule lets its requests be silent for longer than the listener
 /// does, the connection is no less patient: the request's own timer decides.
-fn patient<P>(
-    settings: &Arc<ListenerSettings>,
-    sharers: &[Listener<P>],
-) -> Arc<ListenerSettings> {
+fn patient<P>(settings: &Arc<ListenerSettings>, sharers: &[Listener<P>]) -> Arc<ListenerSettings> {
     let own = settings.timeouts.stream_idle;
     let routes = sharers.iter().flat_map(|listener| &listener.routes);
     let limits = routes.flat_map(|route| &route.rules).map(|rule| {

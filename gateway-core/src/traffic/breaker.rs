@@ -223,14 +223,19 @@ mod tests {
             ..Default::default()
         });
         let retries = |breaker: &Arc<Breaker>| {
-            let taken: Vec<_> = (0..9).map_while(|_| breaker.acquire(Resource::Retry)).collect();
+            let taken: Vec<_> = (0..9)
+                .map_while(|_| breaker.acquire(Resource::Retry))
+                .collect();
             taken.len()
         };
 
         assert_eq!(retries(&breaker), 1);
         let _requests: Vec<_> = (0..6).map(|_| breaker.acquire(Resource::Request)).collect();
         assert_eq!(retries(&breaker), 3);
-        let _waiting = [breaker.acquire(Resource::Pending), breaker.acquire(Resource::Pending)];
+        let _waiting = [
+            breaker.acquire(Resource::Pending),
+            breaker.acquire(Resource::Pending),
+        ];
         assert_eq!(retries(&breaker), 4);
     }
 

@@ -14,13 +14,16 @@ use towergate_tls::connector::CryptoProvider;
 use super::attempt::Run;
 use super::breaker::Breaker;
 use super::outlier::Detector;
+use super::prober::Prober;
 use crate::Body;
 use crate::balance::{Balancer, Cluster, Directory, Weights};
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::http::upgrade::Upgrade;
 use crate::observer::Observer;
-use crate::plan::{BackendId, BackendProtocol, Destination, Traffic, WeightedBackend};
+use crate::plan::{
+    Backend, BackendId, BackendProtocol, Destination, OutlierDetection, Traffic, WeightedBackend,
+};
 use crate::snapshot::Live;
 use crate::upstream::{Counted, Open, Pool, Transport};
 
@@ -155,25 +158,41 @@ impl Forwarder {
         K: Clone + Eq + Hash + Send + 'static,
     {
         let limits = traffic.breaker.clone();
-        let breaker = live.share((key.clone(), limits), |(_, limits)| Breaker::new(limits.clone()));
+        let breaker = live.share((key.clone(), limits), |(_, limits)| {
+            Breaker::new(limits.clone())
+        });
         let directory = Directory::of(live);
         let panic = traffic.panic_threshold;
-        let detector = |id: &BackendId| {
-            let key = (key.clone(), id.clone(), traffic.outlier.clone()?, panic);
-            Some(live.share(key, |key| Detector::new(key.2.clone(), panic)))
+        let detector = |id: &BackendId, pool: &Arc<Pool>| {
+            let (outlier, check) = (traffic.outlier.clone(), traffic.probe.clone());
+            if outlier.is_none() && check.is_none() {
+                return None;
+            }
+            let transport = pool.transport().clone();
+            let key = (key.clone(), id.clone(), outlier, check, transport, panic);
+            Some(live.share(key, |(_, _, outlier, check, ..)| {
+                let rule = outlier.clone().unwrap_or(OutlierDetection::NONE);
+                let check = check.clone();
+                let pool = pool.clone();
+                Detector::new(rule, panic, check.map(|check| Prober { check, pool }))
+            }))
+        };
+        let way = |backend: &Backend| {
+            let pool = Pool::shared(live, Transport::new(backend, &traffic), provider);
+            Way {
+                protocol: backend.protocol,
+                outlier: detector(&backend.id, &pool),
+                cluster: directory.cluster(&backend.id),
+                balancer: Balancer::new(traffic.load_balancer.clone()),
+                pool,
+            }
         };
         let share = |backend: &WeightedBackend| Share {
             weight: backend.weight,
             filters: backend.filters.clone(),
             route: match &backend.destination {
                 Destination::Invalid => None,
-                Destination::Backend(backend) => Some(Way {
-                    protocol: backend.protocol,
-                    outlier: detector(&backend.id),
-                    cluster: directory.cluster(&backend.id),
-                    balancer: Balancer::new(traffic.load_balancer.clone()),
-                    pool: Pool::shared(live, Transport::new(backend, &traffic), provider),
-                }),
+                Destination::Backend(backend) => Some(way(backend)),
             },
         };
         let shares: Vec<_> = backends.iter().map(share).collect();

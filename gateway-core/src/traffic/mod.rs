@@ -52,6 +52,7 @@ mod attempt;
 mod deadline;
 mod forward;
 mod outlier;
+mod prober;
 mod replay;
 mod retry;
 mod service;

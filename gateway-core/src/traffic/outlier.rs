@@ -6,21 +6,23 @@
 //! ```
 //!
 //! A [`Detector`] belongs to one backend of one rule and outlives changes of the configuration, as long
-//! as its parameters stay. There is no task: whoever picks an endpoint after an interval is over looks
+//! as its parameters stay. There is no task, but those of a [`Prober`]: whoever picks an endpoint after an interval is over looks
 //! after those that are out. Requests only read a [`View`], which is replaced whole when the endpoints
 //! change or one of them goes out or comes back.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use http::response;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use crate::balance::{Cluster, Members};
+use super::prober::{Prober, watch};
+use crate::balance::{Cluster, Members, Node};
 use crate::error::Error;
 use crate::plan::OutlierDetection;
 
@@ -48,6 +50,9 @@ pub(super) struct Detector {
     rule: OutlierDetection,
     /// Below this share of healthy endpoints, health does not count.
     panic: u32,
+    /// Asks endpoints how they are.
+    prober: Option<Prober>,
+    me: Weak<Self>,
     started: Instant,
     /// When to look next at who comes back, in microseconds since the start.
     next_look: AtomicU64,
@@ -83,19 +88,23 @@ struct Share {
     failed: AtomicU32,
 }
 
-/// The past of an endpoint that was out at least once.
+/// The past of an endpoint that failed.
 #[derive(Clone, Copy, Debug, Default)]
 struct Record {
     /// Since when it is out.
     out: Option<Instant>,
     /// How often it was; falls by one with each interval in which it is not.
     times: u32,
+    /// It says itself that it is not well, or says nothing.
+    ill: bool,
 }
 
 impl Detector {
     /// Nobody is out.
-    pub(super) fn new(rule: OutlierDetection, panic: u32) -> Arc<Self> {
-        Arc::new(Self {
+    pub(super) fn new(rule: OutlierDetection, panic: u32, prober: Option<Prober>) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            prober,
+            me: me.clone(),
             next_look: AtomicU64::new(micros(rule.interval)),
             rule,
             panic,
@@ -103,6 +112,22 @@ impl Detector {
             view: ArcSwap::default(),
             records: Mutex::default(),
         })
+    }
+
+    pub(super) fn prober(&self) -> Option<&Prober> {
+        self.prober.as_ref()
+    }
+
+    /// Notes what an endpoint says of itself.
+    pub(super) fn set_ill(&self, address: SocketAddr, ill: bool) {
+        let mut records = self.lock();
+        if records.get(&address).is_some_and(|record| record.ill) == ill {
+            return;
+        }
+        records.entry(address).or_default().ill = ill;
+        tracing::info!(%address, ill, "endpoint was asked how it is");
+        let base = self.view.load().base.clone();
+        self.renew(&records, base);
     }
 
     /// The endpoints of this moment.
@@ -179,7 +204,8 @@ impl Detector {
     ) -> bool {
         let is_out = |address: &SocketAddr| records.get(address).is_some_and(Record::is_out);
         let out = view.counts.keys().filter(|address| is_out(address)).count();
-        let share = 100 * (out as u64 + 1) <= u64::from(self.rule.max_percent) * view.counts.len() as u64;
+        let share =
+            100 * (out as u64 + 1) <= u64::from(self.rule.max_percent) * view.counts.len() as u64;
         if is_out(&address) || !(share || (self.rule.always_one && out == 0)) {
             return false;
         }
@@ -218,7 +244,7 @@ impl Detector {
         for address in self.worst(&view, &records) {
             changed |= self.put_out(&mut records, &view, address, now);
         }
-        records.retain(|_, record| record.is_out() || record.times > 0);
+        records.retain(|_, record| record.is_shunned() || record.times > 0);
         if changed {
             self.renew(&records, view.base.clone());
         }
@@ -237,7 +263,9 @@ impl Detector {
                 .filter_map(|(address, counts)| Some((*address, share(counts).take()?)))
                 .collect();
             if shares.len() >= MIN_ENDPOINTS {
-                let bad = shares.iter().filter(|(_, failed)| *failed >= u64::from(limit));
+                let bad = shares
+                    .iter()
+                    .filter(|(_, failed)| *failed >= u64::from(limit));
                 worst.extend(bad.map(|(address, _)| *address));
             }
         }
@@ -249,11 +277,26 @@ impl Detector {
         let before = self.view.load();
         let addresses = base.nodes().iter().map(|node| node.address());
         let counts = addresses
-            .map(|address| (address, before.counts.get(&address).cloned().unwrap_or_default()))
+            .map(|address| {
+                (
+                    address,
+                    before.counts.get(&address).cloned().unwrap_or_default(),
+                )
+            })
             .collect();
-        let is_well = |address: SocketAddr| !records.get(&address).is_some_and(Record::is_out);
+        let is_well = |address: SocketAddr| !records.get(&address).is_some_and(Record::is_shunned);
+        if let (Some(_), Ok(runtime)) = (&self.prober, Handle::try_current()) {
+            let new = |node: &&Arc<Node>| !before.counts.contains_key(&node.address());
+            for node in base.nodes().iter().filter(new) {
+                runtime.spawn(watch(self.me.clone(), node.clone()));
+            }
+        }
         let all = base.nodes().len();
-        let well = base.nodes().iter().filter(|node| is_well(node.address())).count();
+        let well = base
+            .nodes()
+            .iter()
+            .filter(|node| is_well(node.address()))
+            .count();
         // Health does not count any more when too few are left (Envoy: panic).
         let panics = 100 * well < all * self.panic as usize;
         let usable = match well < all && !panics {
@@ -275,6 +318,10 @@ impl Detector {
 impl Record {
     fn is_out(&self) -> bool {
         self.out.is_some()
+    }
+
+    fn is_shunned(&self) -> bool {
+        self.ill || self.is_out()
     }
 
     /// `intervals` have passed. Returns whether the endpoint comes back.

@@ -143,11 +143,17 @@ mod tests {
         let (set, plain) = (SockRef::from(&set), SockRef::from(&plain));
         assert!(set.keepalive().unwrap() && plain.keepalive().unwrap());
         assert_eq!(set.tcp_keepalive_time().unwrap(), Duration::from_secs(77));
-        assert_eq!(set.tcp_keepalive_interval().unwrap(), Duration::from_secs(11));
+        assert_eq!(
+            set.tcp_keepalive_interval().unwrap(),
+            Duration::from_secs(11)
+        );
         assert_eq!(set.tcp_keepalive_retries().unwrap(), 4);
         assert_eq!(plain.tcp_keepalive_time().unwrap(), KEEPALIVE_TIME);
         // Linux keeps twice what it is told, for its own needs.
         let sizes = [set.send_buffer_size(), set.recv_buffer_size()].map(Result::unwrap);
-        assert!(sizes.iter().all(|size| (32768..=65536).contains(size)), "{sizes:?}");
+        assert!(
+            sizes.iter().all(|size| (32768..=65536).contains(size)),
+            "{sizes:?}"
+        );
     }
 }

@@ -120,7 +120,9 @@ async fn read(response: Response<Incoming>) -> Result<(Vec<u8>, Option<HeaderVal
             Ok(data) => bytes.extend_from_slice(&data),
             Err(frame) => {
                 let trailers = frame.trailers_ref();
-                status = trailers.and_then(|t| t.get(GRPC_STATUS).cloned()).or(status);
+                status = trailers
+                    .and_then(|t| t.get(GRPC_STATUS).cloned())
+                    .or(status);
             }
         }
         if bytes.len() > MAX_ANSWER {
@@ -153,7 +155,12 @@ async fn ask_grpc(
 ) -> Result<Verdict, Failure> {
     let mut request = Request::new(Full::new(Bytes::from(question(service))));
     *request.method_mut() = Method::POST;
-    *request.uri_mut() = uri(&address.to_string(), "/grpc.health.v1.Health/Check", tls, true)?;
+    *request.uri_mut() = uri(
+        &address.to_string(),
+        "/grpc.health.v1.Health/Check",
+        tls,
+        true,
+    )?;
     let headers = request.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(TE, HeaderValue::from_static("trailers"));

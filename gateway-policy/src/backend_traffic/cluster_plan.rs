@@ -6,6 +6,7 @@ use towergate_core::plan;
 
 use super::cluster::{ClusterConnection, Http2, Preconnect, RetryBudget, TcpKeepalive};
 use super::health::{HealthCheck, PassiveHealthCheck};
+use super::probe_plan;
 use crate::Refusal;
 use crate::client_traffic::connection::{http2, keepalive};
 use crate::common::{DurationText, Fraction};
@@ -107,20 +108,28 @@ pub(super) fn stream_idle(
     })
 }
 
-/// Health by the answers to requests, and the share of healthy endpoints that is enough.
-pub(super) fn health(
-    health: Option<&HealthCheck>,
-) -> Result<(Option<plan::OutlierDetection>, u32), Refusal> {
+/// By the answers to requests, by probes, and the share of healthy endpoints that is enough.
+type Health = (
+    Option<plan::OutlierDetection>,
+    Option<plan::ActiveCheck>,
+    u32,
+);
+
+/// Health of endpoints.
+pub(super) fn health(health: Option<&HealthCheck>) -> Result<Health, Refusal> {
     let HealthCheck {
         active,
         passive,
         panic_threshold,
     } = health.cloned().unwrap_or_default();
-    Refusal::unless(active.is_none(), "spec.healthCheck.active")?;
     let panic = percent("spec.healthCheck.panicThreshold", panic_threshold)?;
     let default = plan::Traffic::default().panic_threshold;
     let passive = passive.as_ref().map(outlier).transpose()?;
-    Ok((passive, panic.unwrap_or(default)))
+    Ok((
+        passive,
+        active.as_ref().map(probe_plan::active).transpose()?,
+        panic.unwrap_or(default),
+    ))
 }
 
 fn outlier(passive: &PassiveHealthCheck) -> Result<plan::OutlierDetection, Refusal> {

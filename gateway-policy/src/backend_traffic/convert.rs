@@ -82,7 +82,8 @@ impl BackendTrafficPolicySpec {
         traffic.max_requests_per_connection = per_connection;
         traffic.connection =
             cluster_plan::connection(connection.as_ref(), tcp_keepalive.as_ref(), http2.as_ref())?;
-        (traffic.outlier, traffic.panic_threshold) = cluster_plan::health(health_check.as_ref())?;
+        (traffic.outlier, traffic.probe, traffic.panic_threshold) =
+            cluster_plan::health(health_check.as_ref())?;
         let limit = local_limit::rate_limit(rate_limit.as_ref(), context)?;
         Ok(Converted {
             traffic,

@@ -36,6 +36,7 @@ mod limit;
 mod local_limit;
 mod merge;
 mod model;
+mod probe_plan;
 mod response;
 mod telemetry;
 

@@ -42,7 +42,7 @@ fn report(detector: &Detector, port: u16, outcomes: &[Outcome]) {
 
 #[tokio::test(start_paused = true)]
 async fn errors_in_a_row_put_an_endpoint_out_and_a_success_starts_anew() {
-    let (detector, cluster) = (Detector::new(rule(), 50), cluster(3));
+    let (detector, cluster) = (Detector::new(rule(), 50, None), cluster(3));
     assert_eq!(usable(&detector, &cluster), [1, 2, 3]);
 
     report(&detector, 2, &[ERROR, ERROR, FINE, ERROR, ERROR]);
@@ -54,7 +54,7 @@ async fn errors_in_a_row_put_an_endpoint_out_and_a_success_starts_anew() {
 
 #[tokio::test(start_paused = true)]
 async fn each_time_out_is_longer_until_the_endpoint_has_been_well_for_a_while() {
-    let (detector, cluster) = (Detector::new(rule(), 50), cluster(3));
+    let (detector, cluster) = (Detector::new(rule(), 50, None), cluster(3));
     let mut out = Vec::new();
     for pause in [0, 0, 0, 60] {
         tokio::time::advance(Duration::from_secs(pause)).await;
@@ -76,7 +76,7 @@ async fn each_time_out_is_longer_until_the_endpoint_has_been_well_for_a_while() 
 
 #[tokio::test(start_paused = true)]
 async fn no_time_out_is_longer_than_five_minutes() {
-    let (detector, cluster) = (Detector::new(rule(), 50), cluster(3));
+    let (detector, cluster) = (Detector::new(rule(), 50, None), cluster(3));
     let mut longest = 0;
     for _ in 0..15 {
         usable(&detector, &cluster);
@@ -99,7 +99,7 @@ async fn only_so_many_may_be_out() {
             always_one,
             ..rule()
         };
-        let (detector, cluster) = (Detector::new(rule, 0), cluster(endpoints));
+        let (detector, cluster) = (Detector::new(rule, 0, None), cluster(endpoints));
         usable(&detector, &cluster);
         for port in 1..=endpoints {
             report(&detector, port, &[ERROR; 3]);
@@ -117,7 +117,7 @@ async fn only_so_many_may_be_out() {
 #[tokio::test(start_paused = true)]
 async fn health_does_not_count_when_too_few_are_well() {
     for (panic, expected) in [(50, vec![2, 3]), (51, vec![1, 2, 3, 4]), (0, vec![2, 3])] {
-        let (detector, cluster) = (Detector::new(rule(), panic), cluster(4));
+        let (detector, cluster) = (Detector::new(rule(), panic, None), cluster(4));
         usable(&detector, &cluster);
 
         report(&detector, 1, &[ERROR; 3]);
@@ -130,7 +130,7 @@ async fn health_does_not_count_when_too_few_are_well() {
 #[tokio::test(start_paused = true)]
 async fn failures_to_connect_are_errors_unless_they_count_apart() {
     let out = |rule: OutlierDetection, outcomes: &[Outcome]| {
-        let (detector, cluster) = (Detector::new(rule, 50), cluster(2));
+        let (detector, cluster) = (Detector::new(rule, 50, None), cluster(2));
         usable(&detector, &cluster);
         report(&detector, 1, outcomes);
         usable(&detector, &cluster).len() == 1
@@ -143,7 +143,10 @@ async fn failures_to_connect_are_errors_unless_they_count_apart() {
 
     assert!(out(rule(), &[Outcome::Reset, ERROR, Outcome::Timeout]));
     assert!(!out(split.clone(), &[Outcome::Reset, ERROR, ERROR]));
-    assert!(!out(split.clone(), &[Outcome::Reset, ERROR, Outcome::Timeout]));
+    assert!(!out(
+        split.clone(),
+        &[Outcome::Reset, ERROR, Outcome::Timeout]
+    ));
     assert!(out(split, &[ERROR, Outcome::Reset, Outcome::Timeout]));
 }
 
@@ -155,7 +158,7 @@ async fn gateway_errors_count_only_if_asked_for() {
             consecutive_5xx: 0,
             ..rule()
         };
-        let (detector, cluster) = (Detector::new(rule, 50), cluster(2));
+        let (detector, cluster) = (Detector::new(rule, 50, None), cluster(2));
         usable(&detector, &cluster);
         for status in outcomes {
             report(&detector, 1, &[Outcome::Answer(*status)]);
@@ -176,7 +179,7 @@ async fn a_large_share_of_failures_puts_an_endpoint_out_after_the_interval() {
         ..rule()
     };
     for (endpoints, expected) in [(5, vec![2, 3, 4, 5]), (4, vec![1, 2, 3, 4])] {
-        let (detector, cluster) = (Detector::new(rule.clone(), 50), cluster(endpoints));
+        let (detector, cluster) = (Detector::new(rule.clone(), 50, None), cluster(endpoints));
         usable(&detector, &cluster);
         for port in 1..=endpoints {
             report(&detector, port, &[FINE; 30]);
@@ -193,7 +196,7 @@ async fn a_large_share_of_failures_puts_an_endpoint_out_after_the_interval() {
 
 #[tokio::test(start_paused = true)]
 async fn who_is_out_stays_out_when_other_endpoints_come_and_go() {
-    let (detector, cluster) = (Detector::new(rule(), 0), cluster(3));
+    let (detector, cluster) = (Detector::new(rule(), 0, None), cluster(3));
     usable(&detector, &cluster);
     report(&detector, 1, &[ERROR; 3]);
 
@@ -205,6 +208,20 @@ async fn who_is_out_stays_out_when_other_endpoints_come_and_go() {
     assert_eq!(usable(&detector, &cluster), [2]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_is_ill_and_out_comes_back_only_when_neither() {
+    let (detector, cluster) = (Detector::new(rule(), 0, None), cluster(2));
+    usable(&detector, &cluster);
+
+    report(&detector, 1, &[ERROR; 3]);
+    detector.set_ill(address(1), true);
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert_eq!(usable(&detector, &cluster), [2]);
+    detector.set_ill(address(1), false);
+
+    assert_eq!(usable(&detector, &cluster), [1, 2]);
+}
+
 #[test]
 fn a_grpc_call_that_fails_at_once_counts_by_its_status() {
     let head = |kind: &str, code: &str| {
@@ -214,7 +231,10 @@ fn a_grpc_call_that_fails_at_once_counts_by_its_status() {
         response.body(()).unwrap().into_parts().0
     };
 
-    assert_eq!(of_response(&head("application/grpc", "14")), Outcome::Answer(503));
+    assert_eq!(
+        of_response(&head("application/grpc", "14")),
+        Outcome::Answer(503)
+    );
     assert_eq!(of_response(&head("application/grpc+proto", "5")), FINE);
     assert_eq!(of_response(&head("text/plain", "14")), FINE);
 }

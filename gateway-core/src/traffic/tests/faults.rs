@@ -311,38 +311,3 @@ async fn an_old_or_worn_connection_is_replaced() {
     }
     assert_eq!(backend.accepts(), 6);
 }
-
-#[tokio::test]
-async fn endpoints_that_fail_get_no_requests() {
-    let fine = Backend::plain("fine").await;
-    let broken = Backend::start(vec![vec![super::backend::answer(500, "broken")]]).await;
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let closed = listener.local_addr().unwrap();
-    drop(listener);
-    let traffic = Traffic {
-        load_balancer: crate::plan::LoadBalancer::RoundRobin,
-        outlier: Some(crate::plan::OutlierDetection {
-            consecutive_5xx: 2,
-            max_percent: 100,
-            ..Default::default()
-        }),
-        panic_threshold: 0,
-        ..Default::default()
-    };
-    let rig = Rig::new(traffic, &[fine.address, broken.address, closed]);
-
-    for _ in 0..6 {
-        let _ = rig.forward(get("/")).await;
-    }
-    for _ in 0..6 {
-        assert_eq!(rig.fetch().await, (200, "fine".to_owned()));
-    }
-    assert_eq!(broken.seen().len(), 2);
-
-    rig.directory
-        .update(&Endpoints::from([(id("a"), endpoints(&[closed]))]));
-    let answer = rig.refusal(get("/")).await;
-
-    assert_eq!((answer.status.as_u16(), answer.flag), (503, "UH"));
-    assert_eq!(answer.body, "no healthy upstream");
-}
