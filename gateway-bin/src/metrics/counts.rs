@@ -1,9 +1,10 @@
 //! What is counted: plain numbers, by port, listener, rule and backend.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::time::Duration;
 
+use foldhash::HashMap;
 use towergate_core::access_log::Entry;
 use towergate_core::observer::Event;
 use towergate_core::plan::{BackendId, ListenerId, RouteId};

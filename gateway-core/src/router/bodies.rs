@@ -197,7 +197,7 @@ impl Drop for RequestBody {
 /// A response's body that ends its exchange.
 pub(crate) struct ResponseBody {
     body: Body,
-    exchange: Option<Exchange>,
+    exchange: Option<Box<Exchange>>,
     trailers: Trailers,
     /// An error that is told with the next poll.
     broken: Option<BoxError>,
@@ -209,7 +209,7 @@ pub(crate) struct ResponseBody {
 impl ResponseBody {
     /// The body of `exchange`'s answer, which is cut off when nothing moves for too long, and when the
     /// stream has come to its end.
-    pub(crate) fn new(body: Body, exchange: Exchange, trailers: Trailers) -> Self {
+    pub(crate) fn new(body: Body, exchange: Box<Exchange>, trailers: Trailers) -> Self {
         let Patience { idle, ends } = exchange.patience;
         // Of most, nothing is to come. The answer to a stream that has ended goes out.
         let ends = ends.filter(|end| !body.is_end_stream() && *end > Instant::now());
@@ -237,7 +237,10 @@ impl ResponseBody {
     }
 
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let uploaded = self.exchange.as_ref().and_then(Exchange::progress);
+        let uploaded = self
+            .exchange
+            .as_ref()
+            .and_then(|exchange| exchange.progress());
         let moved = uploaded.map_or(0, |progress| progress.frames());
         self.silence.poll(cx, moved)
     }

@@ -58,8 +58,9 @@ impl Exchange {
         listener: &Arc<ListenerId>,
         conn: &ConnInfo,
         head: &request::Parts,
-    ) -> Self {
-        let mut this = Self::begin(shared, listener, conn);
+    ) -> Box<Self> {
+        // Boxed once, as it goes from step to step and then with the response's body.
+        let mut this = Box::new(Self::begin(shared, listener, conn));
         let entry = &mut this.entry;
         entry.method = Some(head.method.clone());
         entry.protocol = Some(head.version);
@@ -139,7 +140,7 @@ impl Exchange {
     }
 
     /// Ends without a word: somebody else answers the request.
-    pub(crate) fn forget(mut self) {
+    pub(crate) fn forget(mut self: Box<Self>) {
         self.forgotten = true;
     }
 
@@ -151,7 +152,7 @@ impl Exchange {
         }
         let progress = Arc::<Progress>::default();
         self.progress = Some(progress.clone());
-        Body::new(RequestBody::new(body, progress, self.trailers(settings)))
+        Body::boxed(RequestBody::new(body, progress, self.trailers(settings)))
     }
 
     /// What becomes of trailers, to and from this client.
@@ -228,7 +229,7 @@ impl Exchange {
     }
 
     /// Copies both ways; the exchange ends with the tunnel.
-    async fn run_tunnel(mut self, joined: Joined) {
+    async fn run_tunnel(mut self: Box<Self>, joined: Joined) {
         let Joined { client, backend } = joined;
         let Patience { idle, ends } = self.patience;
         let (ends, reason) = match (ends, backend.expires) {
@@ -257,7 +258,7 @@ impl Exchange {
 
     /// Ends with the response's body.
     pub(crate) fn finish(
-        mut self,
+        mut self: Box<Self>,
         response: Response<Body>,
         settings: &ListenerSettings,
     ) -> Response<Body> {
@@ -277,7 +278,7 @@ impl Exchange {
             return response;
         }
         let trailers = self.trailers(settings);
-        response.map(|body| Body::new(ResponseBody::new(body, self, trailers)))
+        response.map(|body| Body::boxed(ResponseBody::new(body, self, trailers)))
     }
 }
 

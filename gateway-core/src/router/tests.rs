@@ -46,7 +46,7 @@ impl Log {
     }
 }
 
-fn exchange(log: &Arc<Log>) -> Exchange {
+fn exchange(log: &Arc<Log>) -> Box<Exchange> {
     let shared = Arc::new(Shared {
         handle: Arc::default(),
         observer: Arc::new(()),

@@ -54,9 +54,9 @@ pub(crate) async fn run<F: Future>(
     if idle.is_none() && request.is_none() && ends.is_none() {
         return Ok(answer.await);
     }
-    let started = Instant::now();
-    let watch = watch(started, Patience { idle, ends }, request, progress);
-    tokio::pin!(watch);
+    // Boxed: most requests need no timer but that of their rule.
+    let patience = Patience { idle, ends };
+    let mut watch = Box::pin(watch(Instant::now(), patience, request, progress));
     tokio::select! {
         biased;
         result = &mut answer => Ok(result),

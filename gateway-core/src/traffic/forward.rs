@@ -275,11 +275,16 @@ impl<'a> Picked<'a> {
     /// Why there is no response.
     pub async fn forward(
         self,
-        context: &ForwardContext<'_>,
+        context: &ForwardContext<'a>,
         request: Request<Body>,
     ) -> Result<Forwarded, Failure> {
-        let mut run = Run::new(self, context);
-        let result = run.forward(request).await;
+        let mut run = self.start(*context, request);
+        let result = run.forward().await;
         result.map_err(|error| run.into_failure(error))
+    }
+
+    /// Begins to forward a request.
+    pub(crate) fn start(self, context: ForwardContext<'a>, request: Request<Body>) -> Run<'a> {
+        Run::new(self, context, request)
     }
 }

@@ -11,11 +11,12 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::time::Instant;
 
+use super::cased::unanswered;
 use super::connect::Connected;
 use super::failure::classify;
-use super::http1::Unanswered;
+use super::http1::{Unanswered, put_back};
 use super::pool::Target;
-use super::{Transport, Upload};
+use super::{Transport, Upload, take};
 use crate::balance::Node;
 use crate::error::Error;
 use crate::plan::BackendConnection;
@@ -138,10 +139,15 @@ impl Stream {
     /// Sends a request and waits for the response's head. If this is dropped, the stream is reset.
     pub(super) async fn exchange(
         &self,
-        request: Request<Upload>,
+        request: &mut Request<Upload>,
     ) -> Result<Response<Incoming>, Unanswered> {
         let mut sender = self.0.sender.clone();
-        Ok(sender.try_send_request(request).await?)
+        let answer = sender.try_send_request(take(request)).await;
+        answer.map_err(|error| {
+            let (error, unsent) = unanswered(error);
+            put_back(request, unsent);
+            error
+        })
     }
 }
 

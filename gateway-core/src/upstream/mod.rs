@@ -40,7 +40,9 @@
 //! ```
 
 mod body;
+mod cased;
 mod checkout;
+mod codec;
 mod connect;
 mod failure;
 mod http1;
@@ -48,6 +50,7 @@ mod http2;
 mod idle;
 mod pool;
 mod probe;
+mod relay;
 mod request;
 mod stream;
 mod upload;
@@ -63,3 +66,8 @@ pub(crate) use pool::Target;
 pub(crate) use probe::{Verdict, probe};
 pub(crate) use request::{Wire, prepare};
 pub(crate) use upload::{Progress, Source, Upload};
+
+/// Takes a request out of its place.
+fn take(request: &mut http::Request<Upload>) -> http::Request<Upload> {
+    std::mem::replace(request, http::Request::new(Upload::empty()))
+}

@@ -87,8 +87,8 @@ pub(crate) struct Target<'a> {
     pub(crate) observer: &'a Arc<dyn Observer>,
     /// All pools of the rule.
     pub(crate) pools: &'a [Arc<Pool>],
-    /// Keep the case of header names.
-    pub(crate) keep_case: bool,
+    /// Only hyper can speak: names keep their case, or the protocol may be switched.
+    pub(crate) by_hyper: bool,
 }
 
 impl Target<'_> {
@@ -162,7 +162,7 @@ impl Pool {
 
     /// The connection that was used last and still is open.
     fn take_idle(&self, to: &Target<'_>) -> Option<Box<Http1>> {
-        let key = (to.node.address(), to.keep_case);
+        let key = (to.node.address(), to.by_hyper);
         loop {
             let mut connection = self.mine().take(key)?;
             if !connection.is_ready()

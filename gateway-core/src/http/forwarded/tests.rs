@@ -378,3 +378,19 @@ fn a_client_certificate_header_passes_only_in_the_mode_that_says_so() {
         );
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn addresses_are_written_as_everybody_writes_them(ip: IpAddr) {
+        let (mut buffer, expected) = ([0; IP_TEXT], ip.to_string());
+        proptest::prop_assert_eq!(write_ip(ip, &mut buffer), expected.as_bytes());
+    }
+}
+
+#[test]
+fn a_request_id_is_a_random_uuid() {
+    assert_eq!(uuid(0), "00000000-0000-4000-8000-000000000000");
+    assert_eq!(uuid(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+    let counted = 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef;
+    assert_eq!(uuid(counted), "01234567-89ab-4def-8123-456789abcdef");
+}
