@@ -17,7 +17,7 @@ mod open;
 pub(crate) mod opening;
 pub mod prefixed;
 pub mod proxy;
-mod socket;
+pub(crate) mod socket;
 mod tls;
 pub mod workers;
 

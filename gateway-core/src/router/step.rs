@@ -86,11 +86,14 @@ impl<'a> Step<'a> {
         let switch = upgrade.zip(connection);
         let context = self.context(clean, switch.as_ref().map(|(upgrade, _)| *upgrade));
         let mut run = picked.start(context, request);
+        let (rule, timeouts) = (&found.payload.rule, &self.listener.settings.timeouts);
+        exchange.patience.idle = rule.stream_idle.limit(timeouts.stream_idle, rule.bounded);
         let result = timers::run(
             pin!(run.forward()),
-            &self.listener.settings.timeouts,
+            timeouts,
+            exchange.patience,
             exchange.progress(),
-            found.payload.rule.bounded,
+            rule.bounded,
         )
         .await;
         let error = match result {
@@ -302,7 +305,7 @@ impl<'a> Step<'a> {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
         if let Some((client, backend)) = client.zip(forwarded.upgrade) {
-            exchange.join(client, backend, self.listener.settings.timeouts.stream_idle);
+            exchange.join(client, backend);
         }
         response
     }

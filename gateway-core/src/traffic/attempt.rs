@@ -12,7 +12,7 @@ use super::breaker::{Permit, Resource};
 use super::deadline::Deadline;
 use super::forward::{ForwardContext, Forwarded, Picked, Tunnel, TunnelGuard};
 use super::replay::{LIMIT, Replay};
-use super::{Failure, retry};
+use super::{Failure, outlier, retry};
 use crate::Body;
 use crate::balance::{Active, Node, Pick, hash_key};
 use crate::error::Error;
@@ -254,12 +254,21 @@ impl<'a> Run<'a> {
         };
         let start = Instant::now();
         let progress = self.request.body().progress().cloned();
-        let (sent, local) = {
+        let result = {
             let work = pin!(send(&way.pool, &to, &mut self.request, context.upgrade));
-            self.deadline
-                .run(progress.as_deref(), limit, work)
-                .await??
+            let result = self.deadline.run(progress.as_deref(), limit, work);
+            result.await.flatten()
         };
+        if let Some(outlier) = &way.outlier {
+            let outcome = match &result {
+                Ok((sent, _)) => Some(outlier::of_response(&sent.head)),
+                Err(error) => outlier::of_error(error),
+            };
+            if let Some(outcome) = outcome {
+                outlier.report(active.node().address(), outcome);
+            }
+        }
+        let (sent, local) = result?;
         Ok(Attempted {
             sent,
             local,
@@ -275,8 +284,17 @@ impl<'a> Run<'a> {
             hash: self.hash,
             tried: &self.tried,
         };
-        let node = way.balancer.pick(&way.cluster, pick);
-        node.ok_or_else(|| self.picked.forwarder.no_endpoint())
+        let Some(outlier) = &way.outlier else {
+            let node = way.balancer.pick(&way.cluster, pick);
+            return node.ok_or_else(|| self.picked.forwarder.no_endpoint());
+        };
+        let node = way
+            .balancer
+            .pick_of(&outlier.view(&way.cluster).usable, pick);
+        node.ok_or_else(|| match way.cluster.members().nodes().is_empty() {
+            true => self.picked.forwarder.no_endpoint(),
+            false => Error::NoHealthyEndpoint,
+        })
     }
 
     /// Tells the backend how long it may take.
@@ -307,6 +325,7 @@ impl<'a> Run<'a> {
         let upgrade = if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             Some(Tunnel {
                 io: hyper::upgrade::on(&mut response),
+                expires: self.deadline.expires(),
                 counted: TunnelGuard(counted, received.detach()),
             })
         } else {

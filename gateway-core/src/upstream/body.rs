@@ -91,6 +91,11 @@ impl Counted {
     }
 }
 
+/// The life of a stream is over.
+#[derive(Debug, thiserror::Error)]
+#[error("the response took too long")]
+pub(crate) struct Expired;
+
 /// A response's body. Gives its connection back when it has ended; cut off, it ends in an error.
 pub struct ResponseBody {
     received: Received,
@@ -166,7 +171,7 @@ impl http_body::Body for ResponseBody {
             && expires.as_mut().poll(cx).is_ready()
         {
             drop(this.end());
-            return Poll::Ready(Some(Err("the response took too long".into())));
+            return Poll::Ready(Some(Err(Box::new(Expired))));
         }
         let frame = ready!(this.received.poll_frame(cx));
         match &frame {

@@ -20,6 +20,8 @@ use crate::error::Error;
 
 /// Bytes of a response's head; also bounds the interim responses before it.
 const MAX_HEAD: usize = 60 * 1024;
+/// Bytes buffered in each direction unless a policy says otherwise (hyper's own bound).
+const BUFFER: usize = 8192 + 4096 * 100;
 
 /// hyper's two halves of a connection, driven by the task that uses it.
 pub(super) struct Cased {
@@ -34,10 +36,15 @@ pub(super) struct Cased {
 
 impl Cased {
     /// Prepares a fresh stream; nothing is sent yet.
-    pub(super) async fn handshake(stream: Stream) -> Result<Box<Self>, Error> {
+    pub(super) async fn handshake(
+        stream: Stream,
+        buffer: Option<usize>,
+    ) -> Result<Box<Self>, Error> {
         let meter = stream.meter();
         let (sender, driver) = http1::Builder::new()
             .max_header_size(MAX_HEAD)
+            // A response's head must fit in.
+            .max_buf_size(buffer.unwrap_or(BUFFER).max(MAX_HEAD))
             .preserve_header_case(true)
             .handshake(TokioIo::new(stream))
             .await

@@ -87,12 +87,14 @@ impl Http1 {
         connected: Connected,
         slot: Slot,
         to: &Target<'_>,
-        pool: Weak<Pool>,
+        pool: &Pool,
     ) -> Result<Box<Self>, Error> {
         let Connected { stream, local } = connected;
+        let buffer = pool.transport().connection.buffer;
         let wire = if to.by_hyper {
-            Wire::Hyper(Cased::handshake(stream).await?)
+            Wire::Hyper(Cased::handshake(stream, buffer).await?)
         } else {
+            // It never has more than 64 KiB of a body.
             Wire::Own(Codec::new(stream))
         };
         Ok(Box::new(Self {
@@ -103,7 +105,7 @@ impl Http1 {
             idle_for: Duration::ZERO,
             node: to.node.clone(),
             slot,
-            pool,
+            pool: pool.weak(),
             told: to.told(),
         }))
     }

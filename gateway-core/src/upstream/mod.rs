@@ -49,6 +49,7 @@ mod http1;
 mod http2;
 mod idle;
 mod pool;
+mod probe;
 mod relay;
 mod request;
 mod stream;
@@ -57,11 +58,12 @@ mod upload;
 pub use body::ResponseBody;
 pub use pool::{Pool, Transport};
 
-pub(crate) use body::Counted;
+pub(crate) use body::{Counted, Expired};
 pub(crate) use checkout::{Checkout, Sent};
 pub(crate) use failure::ClientBody;
 pub(crate) use http1::{Open, Unanswered};
 pub(crate) use pool::Target;
+pub(crate) use probe::{Verdict, probe};
 pub(crate) use request::{Wire, prepare};
 pub(crate) use upload::{Progress, Source, Upload};
 

@@ -9,7 +9,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use towergate_core::plan::{
-    Listener, ListenerId, ListenerSettings, Plan, Port, Protocol, Route, Rule, TcpSettings, Traffic,
+    ActiveCheck, Listener, ListenerId, ListenerSettings, Plan, Port, Probe, Protocol, Route, Rule,
+    TcpSettings, Traffic,
 };
 use towergate_policy::Policy;
 use towergate_tls::ServerTls;
@@ -158,6 +159,8 @@ impl<'a> Builder<'_, 'a> {
         for (at, state) in routes.iter().enumerate() {
             let id = state.route.id();
             let mut built = HashMap::new();
+            let names = state.route.hostnames().iter().map(String::as_str);
+            let host = names.clone().find(|name| !name.starts_with('*'));
             for attachment in &state.attachments {
                 for (listener, hostnames) in &attachment.listeners {
                     let place = (attachment.gateway, *listener);
@@ -169,7 +172,7 @@ impl<'a> Builder<'_, 'a> {
                     let rules = state.rules.iter().map(|draft| {
                         let effect = self.effect(at, draft, place);
                         let key = (draft.index, effect.key.clone());
-                        let make = || Arc::new(self.rule(&id, draft, effect));
+                        let make = || Arc::new(self.rule(&id, draft, effect, host));
                         built.entry(key).or_insert_with(make).clone()
                     });
                     let rules = rules.collect();
@@ -231,6 +234,7 @@ impl<'a> Builder<'_, 'a> {
         id: &towergate_core::plan::RouteId,
         draft: &RuleDraft,
         effect: RuleEffect,
+        host: Option<&str>,
     ) -> Rule<Policy> {
         let closed = matches!(effect.traffic, Some(None)) || matches!(effect.guards, Some(None));
         let of_traffic = effect.traffic.flatten();
@@ -239,6 +243,9 @@ impl<'a> Builder<'_, 'a> {
             .map(|effect| effect.traffic.clone())
             .unwrap_or_default();
         draft.traffic.apply(&mut traffic);
+        if let Some(check) = &mut traffic.probe {
+            name_host(check, host);
+        }
         // Who may pass comes before how often.
         let guards = effect.guards.flatten();
         let guards = guards.iter().flat_map(|guards| guards.iter().cloned());
@@ -264,6 +271,15 @@ impl<'a> Builder<'_, 'a> {
             .entry(traffic.clone())
             .or_insert_with(make)
             .clone()
+    }
+}
+
+/// A probe asks for the route's host unless its policy names one.
+fn name_host(check: &mut ActiveCheck, host: Option<&str>) {
+    if let Probe::Http(probe) = &mut check.probe
+        && probe.host.is_none()
+    {
+        probe.host = host.map(str::to_owned);
     }
 }
 

@@ -66,13 +66,16 @@ fn targets<S>(
             Some(_) => format!("spec.targetRefs[{}]", at - 1),
             None => format!("spec.targetRefs[{at}]"),
         };
-        if !matches!(target_kind, "Gateway" | "HTTPRoute" | "GRPCRoute") {
+        if !matches!(
+            target_kind,
+            "Gateway" | "ListenerSet" | "HTTPRoute" | "GRPCRoute"
+        ) {
             report.error(
                 "policy-target-missing",
                 &subject,
                 field,
                 format!("The policy is not in force: {target_kind} {key} is of a kind that is not served."),
-                "Target a Gateway, an HTTPRoute or a GRPCRoute.",
+                "Target a Gateway, a ListenerSet, an HTTPRoute or a GRPCRoute.",
             );
             continue;
         }
