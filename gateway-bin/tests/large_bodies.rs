@@ -30,7 +30,7 @@ const GROWTH: u64 = 48 * MIB;
 /// of two connections, which Linux lets grow to some ten MiB, and what the gateway holds.
 const IN_FLIGHT: u64 = 96 * MIB;
 
-const PIECE: [u8; 64 << 10] = [b'x'; 64 << 10];
+static PIECE: [u8; 64 << 10] = [b'x'; 64 << 10];
 
 /// Answers `GET` with a body of [`BODY`] bytes, and any other request with how many bytes came.
 struct Store {

@@ -1,6 +1,10 @@
 //! The examples do what they say.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::duplicate_mod,
+    reason = "a test may panic; each example has the module that they share"
+)]
 
 use std::net::SocketAddr;
 

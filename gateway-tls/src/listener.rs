@@ -110,34 +110,37 @@ mod tests {
         let certificate = certificate(&["a.test"], Key::P256);
         let config = settings(&[&certificate])
             .build(default_provider(), None)
-            .unwrap();
-        TlsListener::new(TcpListener::bind("127.0.0.1:0").await.unwrap(), config)
+            .expect("it works");
+        TlsListener::new(
+            TcpListener::bind("127.0.0.1:0").await.expect("it works"),
+            config,
+        )
     }
 
     #[tokio::test]
     async fn a_silent_client_does_not_keep_others_waiting() {
         let mut listener = listener().await;
-        let at = listener.local_addr().unwrap();
-        let _silent = TcpStream::connect(at).await.unwrap();
-        let stream = TcpStream::connect(at).await.unwrap();
-        let peer = stream.local_addr().unwrap();
-        let name = ServerName::try_from("a.test").unwrap();
+        let at = listener.local_addr().expect("it works");
+        let _silent = TcpStream::connect(at).await.expect("it works");
+        let stream = TcpStream::connect(at).await.expect("it works");
+        let peer = stream.local_addr().expect("it works");
+        let name = ServerName::try_from("a.test").expect("it works");
         let connector = TlsConnector::from(Arc::new(client()));
 
         let (accepted, connected) =
             tokio::join!(listener.accept(), connector.connect(name, stream));
 
-        connected.unwrap();
+        connected.expect("it works");
         assert_eq!(accepted.0, peer);
-        let (_, negotiated) = accepted.1.unwrap();
+        let (_, negotiated) = accepted.1.expect("it works");
         assert_eq!(negotiated.server_name.as_deref(), Some("a.test"));
     }
 
     #[tokio::test]
     async fn a_silent_client_is_given_up_after_the_time() {
         let mut listener = listener().await.timeout(Duration::from_millis(1));
-        let at = listener.local_addr().unwrap();
-        let _silent = TcpStream::connect(at).await.unwrap();
+        let at = listener.local_addr().expect("it works");
+        let _silent = TcpStream::connect(at).await.expect("it works");
 
         let (_, shaken) = listener.accept().await;
 
