@@ -155,7 +155,7 @@ impl<H: Handler> Arrival<H> {
             return Err("no_tls_settings");
         };
         let mut opening = Opening::default();
-        let read = read_opening(&mut stream, &mut opening, false);
+        let read = read_opening(&mut stream, &mut opening);
         match tokio::time::timeout_at(self.deadline, read).await {
             Err(_) => return Err("client_hello_timeout"),
             Ok(Err(_)) => return Err("client_left"),

@@ -52,6 +52,13 @@ pub struct ConnInfo {
     pub tls: Option<TlsInfo>,
 }
 
+impl ConnInfo {
+    /// The protocol that the TLS handshake chose.
+    pub(crate) fn alpn(&self) -> Option<&[u8]> {
+        self.tls.as_ref().and_then(|tls| tls.alpn.as_deref())
+    }
+}
+
 /// What a TLS handshake gave.
 #[derive(Clone, Debug, Default)]
 pub struct TlsInfo {
