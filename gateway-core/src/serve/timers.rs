@@ -138,7 +138,7 @@ fn rest_at(seen: &Seen, limits: &Limits, told: Told) -> Option<u64> {
     let rest = limits.rest?;
     let idle = !seen.in_flight && seen.flushed && seen.head_since.is_none();
     let at_ease = idle && seen.blocked_since.is_none() && told.closing.is_none();
-    let anew = seen.idle_since > told.rested_since;
+    let anew = seen.received > 0 && seen.idle_since != told.rested_since;
     (at_ease && anew).then(|| seen.idle_since.saturating_add(rest.as_micros() as u64))
 }
 
@@ -220,11 +220,7 @@ impl Timers {
             sleep: Box::pin(tokio::time::sleep(FAR)),
             drain: Some(drain.watch()),
             drain_at: None,
-            told: Told {
-                // It begins at rest.
-                rested_since: activity.seen().idle_since,
-                ..Told::default()
-            },
+            told: Told::default(),
             activity,
             limits,
         }
