@@ -152,7 +152,13 @@ class Gateway:
         self.backends = backends
         pathlib.Path(folder, "load.yaml").write_text(text)
         more = ["--workers", "1", "--admin", "off", "--access-log", "off", "--quiet", "--bind", "127.0.0.1"]
+        cpus = sorted(os.sched_getaffinity(0))
         self.process = subprocess.Popen([binary, "run", folder, *more], stderr=subprocess.DEVNULL)
+        if len(cpus) > 1:
+            # The gateway has a CPU for itself; everybody else shares the others.
+            os.sched_setaffinity(self.process.pid, cpus[:1])
+            for pid in (0, *backends):
+                os.sched_setaffinity(pid, cpus[1:])
         for _ in range(200):
             time.sleep(0.05)
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
@@ -189,18 +195,23 @@ def wrk(url, connections, seconds=SECONDS, script=None):
 
 
 def overload(gateway):
-    """As many requests as the backend can take, then ten times as many."""
+    """As many requests as the backend can take, and ten times as many: medians of rounds in turn."""
+    peaks, goods, all_answers = [], [], []
     wrk(gateway.url("slow"), SLOTS, 2)
-    peak, failed, *_ = wrk(gateway.url("slow"), SLOTS)
-    peak -= failed
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(f"function delay() return {DELAY * 1000:.0f} end")
         script.flush()
-        total, refused, median, p99 = wrk(gateway.url("slow"), SLOTS * 11, script=script.name)
-    good = total - refused
-    print(f"overload: peak {peak:.0f}/s; {total / peak:.1f} times as many: {good:.0f}/s good ({good / peak:.0%}), "
-          f"{refused:.0f}/s refused, all answers p50 {median:.1f} ms, p99 {p99:.1f} ms")
-    return good >= 0.8 * peak
+        for _ in range(5):
+            peak, failed, *_ = wrk(gateway.url("slow"), SLOTS, SECONDS / 4)
+            total, refused, median, p99 = wrk(gateway.url("slow"), SLOTS * 11, SECONDS / 4, script.name)
+            peaks.append(peak - failed)
+            goods.append((total - refused) / peaks[-1])
+            all_answers.append((total / peaks[-1], median, p99))
+    good, peak = statistics.median(goods), statistics.median(peaks)
+    times, median, p99 = (statistics.median(values) for values in zip(*all_answers))
+    print(f"overload: peak {peak:.0f}/s; {times:.1f} times as many: good {good:.0%} of it "
+          f"({min(goods):.0%}-{max(goods):.0%}); all answers p50 {median:.1f} ms, p99 {p99:.1f} ms")
+    return good >= 0.8
 
 
 def bystander(gateway):
@@ -255,6 +266,7 @@ def bodies(gateway):
 def main():
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    cpus = os.sched_getaffinity(0)
     binary, *wanted = sys.argv[1:] or [None]
     if binary is None:
         raise SystemExit(__doc__)
@@ -268,6 +280,7 @@ def main():
                 good = test(gateway) and good
             finally:
                 gateway.end()
+                os.sched_setaffinity(0, cpus)
     raise SystemExit(0 if good else 1)
 
 
