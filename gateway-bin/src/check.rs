@@ -53,10 +53,10 @@ mod tests {
 
     #[test]
     fn the_exit_status_tells_the_worst() {
-        let error = Diagnostic::error("x", "");
-        let warning = Diagnostic::warning("x", "");
-        let note = Diagnostic::new(Severity::Note, "x", "");
-        let unreadable = Diagnostic::error("unreadable", "");
+        let error = Diagnostic::error("x", "", "y");
+        let warning = Diagnostic::warning("x", "", "y");
+        let note = Diagnostic::note("x", "");
+        let unreadable = Diagnostic::error("unreadable", "", "y");
 
         for (found, strict, status) in [
             (vec![], true, 0),

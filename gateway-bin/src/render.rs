@@ -66,7 +66,7 @@ pub(crate) fn summary(diagnostics: &[Diagnostic]) -> String {
         }
     }
     if parts.is_empty() {
-        "no findings".to_owned()
+        "all is well: no findings".to_owned()
     } else {
         parts.join(", ")
     }
@@ -217,6 +217,7 @@ error[invalid-object]: found text \"eighty five\", expected a number from 0 to 6
 12 |     - port: \"eighty five\"
    |             ^^^^^^^^^^^^^
    = in Service default/echo, `spec.ports[0].port`
+   = help: Correct or remove the field: until then the object is not in force.
 
 note[passed-over]: 1 object of kind Deployment (apps/v1) passed over: not for this gateway
   --> app.yaml:15:7
@@ -245,7 +246,7 @@ note[passed-over]: 1 object of kind Deployment (apps/v1) passed over: not for th
 
     #[test]
     fn a_place_outside_the_text_and_control_characters_do_no_harm() {
-        let mut diagnostic = Diagnostic::error("x", "a\u{1b}[2Jb");
+        let mut diagnostic = Diagnostic::error("x", "a\u{1b}[2Jb", "y");
         diagnostic.file = "f".to_owned();
         diagnostic.line = 99;
         diagnostic.column = 99;

@@ -232,6 +232,7 @@ impl<D: DataPlane> Control<D> {
             return Ok(moved);
         }
         self.plane.apply(&resolution.plan)?;
+        counts.note_ports(&resolution.plan.ports);
         self.plan = Arc::new(resolution.plan);
         self.admin
             .show(Arc::clone(&self.plan), self.endpoints.clone());

@@ -33,15 +33,17 @@ fn nothing_to_serve(paths: &[PathBuf], loaded: &Loaded) -> Option<Diagnostic> {
         .collect();
     let paths = paths.join(", ");
     Some(if loaded.files.is_empty() {
-        Diagnostic::warning("no-manifest", format!("there is no manifest in {paths}")).with_help(
-            "manifests are files that end in .yaml, .yml or .json; hidden ones are skipped",
+        Diagnostic::warning(
+            "no-manifest",
+            format!("There is no manifest in {paths}."),
+            "Manifests are files that end in .yaml, .yml or .json; hidden ones are skipped.",
         )
     } else {
         Diagnostic::warning(
             "no-gateway",
-            format!("there is no Gateway in {paths}: nothing is served"),
+            format!("There is no Gateway in {paths}: nothing is served."),
+            "Give the folder of the Gateway, too, or add a Gateway.",
         )
-        .with_help("give the folder of the Gateway, too, or add a Gateway")
     })
 }
 
@@ -51,9 +53,9 @@ fn unknown_gateways(objects: &Objects, scope: &Scope) -> impl Iterator<Item = Di
         key.is_none_or(|key| !objects.gateways.contains_key(&key))
     });
     unknown.map(|name| {
-        let message = format!("`--bind {name}=` names a Gateway that is not there");
-        Diagnostic::warning("unknown-bind", message)
-            .with_help("write it as NAMESPACE/NAME of a Gateway in the manifests")
+        let message = format!("`--bind {name}=` names a Gateway that is not there.");
+        let help = "Write it as NAMESPACE/NAME of a Gateway in the manifests.";
+        Diagnostic::warning("unknown-bind", message, help)
     })
 }
 
@@ -68,11 +70,9 @@ fn unknown_services(objects: &Objects, scope: &Scope) -> impl Iterator<Item = Di
             }
             Some(_) => return None,
         };
-        let message = format!("`--endpoint {namespace}/{name}:{port}=` names {what}");
-        Some(
-            Diagnostic::warning("unknown-endpoint", message)
-                .with_help("write it as NAMESPACE/SERVICE:PORT of a Service in the manifests"),
-        )
+        let message = format!("`--endpoint {namespace}/{name}:{port}=` names {what}.");
+        let help = "Write it as NAMESPACE/SERVICE:PORT of a Service in the manifests.";
+        Some(Diagnostic::warning("unknown-endpoint", message, help))
     })
 }
 

@@ -1,4 +1,21 @@
-//! Each 'common mistake' of the guide: what `status` and `check` say of it, and what a client sees.
+//! Each of the eleven 'common mistakes' of the guide, three times: what `status` says, what `check` finds and
+//! where, and what a request gets through the real binary.
+//!
+//! | # | the mistake | `status` | `check` | a request |
+//! |---|---|---|---|---|
+//! | 1 | the team's namespace is not labelled | `Accepted=False`, `NotAllowedByListeners` | `namespace-not-allowed` | 404 |
+//! | 2 | `namespace` is missing in parentRefs | nothing is written | `parent-namespace-missing` | 404 |
+//! | 3 | no certificate for the hostname | cannot tell | `hostname-without-certificate` | the client refuses the first one |
+//! | 4 | direct mode without a policy | cannot tell | `client-address-unknown` | 400; TLS fails |
+//! | 5 | the policy is in another namespace | nothing is written | `policy-namespace` | as 4 or 8 |
+//! | 6 | the PROXY header is optional | cannot tell | `proxy-protocol-optional` | served without one |
+//! | 7 | the load balancer is bypassed | cannot tell | `proxy-protocol-required` | closed without an answer |
+//! | 8 | proxy mode without a policy | cannot tell | `client-address-unknown` | the proxy counts as the client |
+//! | 9 | no proxy in front | cannot tell | `forwarded-for-trusted` | the peer counts as the client |
+//! | 10 | too many trusted hops | cannot tell | `trusted-hops` | what the client wrote counts |
+//! | 11 | two ways to find the client | `Accepted=False`, `Invalid` | `client-ip-ambiguous` | 500 |
+//!
+//! Where Gateway API has no condition that could tell, everything stays accepted, and that is asserted.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -6,9 +23,74 @@ mod common;
 
 use common::backend::Backend;
 use common::peers::Front;
-use common::{Folder, Towergate, fetch, run, tls_secret};
+use common::told::{command, conditions, findings};
+use common::{Folder, Towergate, eventually, fetch, tls_secret};
 
 const HOST: &str = "team-a.example.com";
+
+/// What `status` says of one object.
+enum Status {
+    /// Among its conditions is this one: type, status, reason.
+    Says(
+        &'static str,
+        &'static str,
+        &'static str,
+        &'static str,
+        &'static str,
+    ),
+    /// It has none.
+    Nothing(&'static str, &'static str),
+    /// Nothing is wrong with any object.
+    AllAccepted,
+}
+
+/// What is told of a mistake by the commands that serve nothing.
+struct Told {
+    status: Status,
+    /// A finding: severity, code, file, and what is in the line that it points at.
+    check: (&'static str, &'static str, &'static str, &'static str),
+}
+
+impl Told {
+    fn holds(&self, folder: &Folder) {
+        match self.status {
+            Status::Says(kind, name, condition, status, reason) => {
+                let all = conditions(folder, kind, name).unwrap();
+                let found = all.iter().any(|c| {
+                    (c.kind.as_str(), c.status.as_str(), c.reason.as_str())
+                        == (condition, status, reason)
+                });
+                assert!(found, "{kind} {name}: {all:?}");
+            }
+            Status::Nothing(kind, name) => {
+                let all = conditions(folder, kind, name).unwrap_or_default();
+                assert!(all.is_empty(), "{kind} {name}: {all:?}");
+            }
+            Status::AllAccepted => {
+                let (all, _) = command(folder, "status", &[]);
+                assert!(all.contains("type: Accepted"), "{all}");
+                assert!(!all.contains("status: \"False\""), "{all}");
+            }
+        }
+        let (severity, code, file, line) = self.check;
+        let all = findings(folder);
+        let found = all.iter().find(|found| found.code == code);
+        let found = found.unwrap_or_else(|| panic!("{code} is not found: {all:?}"));
+        assert_eq!(
+            (&*found.severity, &*found.file),
+            (severity, file),
+            "{found:?}"
+        );
+        assert!(
+            found.line.contains(line) && !found.field.is_empty(),
+            "{found:?}"
+        );
+        assert!(
+            !found.message.is_empty() && !found.help.is_empty(),
+            "{found:?}"
+        );
+    }
+}
 
 /// A folder that works in a mode.
 fn working(mode: &str) -> Folder {
@@ -22,6 +104,13 @@ fn working(mode: &str) -> Folder {
     folder
 }
 
+/// A folder that works in a mode but for a text of the policy.
+fn with_policy(mode: &str, from: &str, to: &str) -> Folder {
+    let folder = working(mode);
+    edit(&folder, "client-traffic-policy.yaml", from, to);
+    folder
+}
+
 /// Replaces text that must be there.
 fn edit(folder: &Folder, file: &str, from: &str, to: &str) {
     let text = std::fs::read_to_string(folder.path().join(file)).unwrap();
@@ -31,69 +120,67 @@ fn edit(folder: &Folder, file: &str, from: &str, to: &str) {
 
 fn start(folder: &Folder) -> (Towergate, Backend) {
     let backend = Backend::start();
-    let gateway = Towergate::start(
-        folder,
-        &["--endpoint", &format!("team-a/echo:80={}", backend.address)],
-    );
+    let endpoint = format!("team-a/echo:80={}", backend.address);
+    let gateway = Towergate::start(folder, &["--endpoint", &endpoint]);
     (gateway, backend)
 }
 
-fn towergate(folder: &Folder, command: &str) -> String {
-    let output = run(
-        env!("CARGO_BIN_EXE_towergate"),
-        &[command, folder.path().to_str().unwrap()],
-    );
-    String::from_utf8_lossy(&output.stdout).into_owned()
+/// Asks the gateway itself, without anybody in front.
+fn ask(gateway: &Towergate, args: &[&str], path: &str) -> (String, i32) {
+    let url = format!("https://{HOST}{path}");
+    fetch(&gateway.connect_to(HOST), args, &url)
 }
 
-/// The codes that `check` finds.
-fn findings(folder: &Folder) -> Vec<String> {
-    let path = folder.path().to_str().unwrap();
-    let args = [
-        "check",
-        path,
-        "--format",
-        "json",
-        "--endpoint",
-        "team-a/echo:80=127.0.0.1:9",
-    ];
-    let output = run(env!("CARGO_BIN_EXE_towergate"), &args);
-    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let list = found
-        .as_array()
-        .cloned()
-        .unwrap_or_else(|| found["diagnostics"].as_array().unwrap().clone());
-    list.iter()
-        .map(|item| item["code"].as_str().unwrap().to_owned())
-        .collect()
-}
-
-/// The status stanza of one object, as text.
-fn status(folder: &Folder, kind: &str, name: &str) -> Option<String> {
-    let all = towergate(folder, "status");
-    all.split("\n---\n")
-        .find(|document| {
-            document.contains(&format!("kind: {kind}\n"))
-                && document.contains(&format!("name: {name}\n"))
-        })
-        .and_then(|document| document.split_once("\nstatus:"))
-        .map(|(_, status)| status.to_owned())
+/// The client of a request in the access log.
+fn client(gateway: &Towergate, path: &str) -> String {
+    let entry = eventually("the access log tells of it", || {
+        gateway.access_log(path).pop()
+    });
+    let client = entry["downstream_remote_address"].as_str().unwrap();
+    client.to_owned()
 }
 
 #[test]
-fn the_guide_itself_has_no_findings() {
+fn the_guide_itself_is_accepted_and_has_nothing_but_notes() {
     for mode in ["direct", "proxy"] {
-        let codes = findings(&working(mode));
-        let facts = [
-            "passed-over",
-            "proxy-protocol-required",
-            "forwarded-for-trusted",
-        ];
-        let serious: Vec<_> = codes
+        let folder = working(mode);
+        let all = findings(&folder);
+
+        let serious: Vec<_> = all
             .iter()
-            .filter(|code| !facts.contains(&code.as_str()))
+            .filter(|found| found.severity != "note")
             .collect();
+
         assert!(serious.is_empty(), "{mode}: {serious:?}");
+        let (status, code) = command(&folder, "status", &[]);
+        assert_eq!(code, Some(0));
+        assert!(!status.contains("status: \"False\""), "{mode}: {status}");
+    }
+}
+
+#[test]
+fn conditions_are_about_the_generation_that_is_written_or_the_first() {
+    let folder = working("direct");
+    edit(
+        &folder,
+        "route.yaml",
+        "  name: echo\n",
+        "  name: echo\n  generation: 7\n",
+    );
+
+    for (kind, name, generation) in [
+        ("Gateway", "shared", "1"),
+        ("HTTPRoute", "echo", "7"),
+        ("HTTPRoute", "https-redirect", "1"),
+        ("ClientTrafficPolicy", "shared", "1"),
+    ] {
+        let all = conditions(&folder, kind, name).unwrap();
+
+        assert!(!all.is_empty());
+        let same = all
+            .iter()
+            .all(|condition| condition.generation == generation);
+        assert!(same, "{kind} {name}: {all:?}");
     }
 }
 
@@ -104,65 +191,133 @@ fn mistake_1_the_namespace_is_not_labelled() {
     let (first, second) = text.rsplit_once("  labels:").unwrap();
     assert!(second.contains("shared-gateway-access"));
     folder.write("namespaces.yaml", first);
-    let (gateway, _backend) = start(&folder);
+    let told = Told {
+        status: Status::Says(
+            "HTTPRoute",
+            "echo",
+            "Accepted",
+            "False",
+            "NotAllowedByListeners",
+        ),
+        check: (
+            "error",
+            "namespace-not-allowed",
+            "route.yaml",
+            "- name: shared",
+        ),
+    };
+    told.holds(&folder);
+    let (gateway, backend) = start(&folder);
 
-    let (response, _) = fetch(&gateway.connect_to(HOST), &[], &format!("https://{HOST}/"));
+    let (response, _) = ask(&gateway, &[], "/");
 
     assert!(response.contains(" 404"), "{response}");
-    let status = status(&folder, "HTTPRoute", "echo").unwrap();
-    assert!(status.contains("NotAllowedByListeners"), "{status}");
-    assert!(
-        findings(&folder).contains(&"namespace-not-allowed".to_owned()),
-        "{:?}",
-        findings(&folder)
-    );
+    assert_eq!(backend.requests(), 0);
 }
 
 #[test]
 fn mistake_2_the_parent_has_no_namespace() {
     let folder = working("proxy");
     edit(&folder, "route.yaml", "      namespace: gateway\n", "");
-    let (gateway, _backend) = start(&folder);
+    let told = Told {
+        status: Status::Nothing("HTTPRoute", "echo"),
+        check: (
+            "error",
+            "parent-namespace-missing",
+            "route.yaml",
+            "- name: shared",
+        ),
+    };
+    told.holds(&folder);
+    let (gateway, backend) = start(&folder);
 
-    let (response, _) = fetch(&gateway.connect_to(HOST), &[], &format!("https://{HOST}/"));
+    let (response, _) = ask(&gateway, &[], "/");
 
     assert!(response.contains(" 404"), "{response}");
-    assert!(
-        status(&folder, "HTTPRoute", "echo").is_none_or(|status| !status.contains("parentRef:"))
-    );
-    assert!(
-        findings(&folder).contains(&"parent-namespace-missing".to_owned()),
-        "{:?}",
-        findings(&folder)
-    );
+    assert_eq!(backend.requests(), 0);
 }
 
+/// No condition says that a certificate is for another name than a route's: the listener does not have to
+/// know the names of the routes.
 #[test]
 fn mistake_3_no_certificate_covers_the_hostname() {
     let folder = working("proxy");
-    folder.write(
-        "secret.yaml",
-        &tls_secret("gateway", "team-a-tls", "other.example.com"),
-    );
-    let (gateway, _backend) = start(&folder);
+    let secret = tls_secret("gateway", "team-a-tls", "other.example.com");
+    folder.write("secret.yaml", &secret);
+    let told = Told {
+        status: Status::AllAccepted,
+        check: (
+            "warning",
+            "hostname-without-certificate",
+            "route.yaml",
+            "- team-a.example.com",
+        ),
+    };
+    told.holds(&folder);
+    let (gateway, backend) = start(&folder);
 
-    let at = gateway.connect_to(HOST);
-    let strict = ["--connect-to", &at[1], &format!("https://{HOST}/")].map(str::to_owned);
-    let (response, status) = common::curl(&strict.iter().map(String::as_str).collect::<Vec<_>>());
+    let [_, https] = gateway.connect_to(HOST);
+    let url = format!("https://{HOST}/");
+    let (response, status) = common::curl(&["--connect-to", &https, &url]);
 
     assert_eq!(status, 60, "the client rejects the certificate: {response}");
-    assert!(
-        findings(&folder).contains(&"hostname-without-certificate".to_owned()),
-        "{:?}",
-        findings(&folder)
-    );
+    assert_eq!(backend.requests(), 0);
 }
 
+#[test]
+fn mistake_3_the_certificate_is_missing_altogether() {
+    let folder = working("proxy");
+    folder.remove("secret.yaml");
+    let told = Told {
+        status: Status::Says(
+            "Gateway",
+            "shared",
+            "ResolvedRefs",
+            "False",
+            "InvalidCertificateRef",
+        ),
+        check: (
+            "error",
+            "certificate-not-usable",
+            "gateway.yaml",
+            "certificateRefs:",
+        ),
+    };
+    told.holds(&folder);
+    let (gateway, backend) = start(&folder);
+
+    let (response, status) = ask(&gateway, &[], "/");
+
+    assert_ne!(
+        status, 0,
+        "there is nothing to shake hands with: {response}"
+    );
+    assert_eq!(backend.requests(), 0);
+}
+
+/// No condition says that a policy is not there: a Gateway without one is right, where clients connect
+/// directly.
 #[test]
 fn mistake_4_the_policy_is_forgotten_in_direct_mode() {
     let folder = working("direct");
     folder.remove("client-traffic-policy.yaml");
-    let (gateway, backend) = start(&folder);
+    let told = Told {
+        status: Status::AllAccepted,
+        check: (
+            "note",
+            "client-address-unknown",
+            "gateway.yaml",
+            "name: shared",
+        ),
+    };
+    told.holds(&folder);
+
+    direct_mode_without_policy(&folder);
+}
+
+/// What a load balancer that sends PROXY headers gets where none is expected.
+fn direct_mode_without_policy(folder: &Folder) {
+    let (gateway, backend) = start(folder);
     let front = Front::haproxy(&gateway, "send-proxy-v2");
 
     let (plain, _) = fetch(&front.connect_to(HOST), &[], &format!("http://{HOST}/"));
@@ -171,170 +326,210 @@ fn mistake_4_the_policy_is_forgotten_in_direct_mode() {
     assert!(plain.starts_with("HTTP/1.1 400 Bad Request"), "{plain}");
     assert_ne!(tls_status, 0);
     assert_eq!(backend.requests(), 0);
-    assert!(gateway.output().contains("PROXY"), "{}", gateway.output());
-    assert!(
-        findings(&folder).contains(&"client-address-unknown".to_owned()),
-        "{:?}",
-        findings(&folder)
-    );
+    eventually("the log names the cause", || {
+        gateway.output().contains("PROXY").then_some(())
+    });
 }
 
+/// Envoy Gateway writes no status for a policy whose target is not there, and no condition of the Gateway
+/// says that a policy misses it.
 #[test]
 fn mistake_5_the_policy_is_in_another_namespace() {
-    let folder = working("proxy");
-    edit(
-        &folder,
-        "client-traffic-policy.yaml",
-        "namespace: gateway",
-        "namespace: team-a",
+    let told = Told {
+        status: Status::Nothing("ClientTrafficPolicy", "shared"),
+        check: (
+            "error",
+            "policy-namespace",
+            "client-traffic-policy.yaml",
+            "- group: gateway.networking.k8s.io",
+        ),
+    };
+    let (from, to) = ("namespace: gateway", "namespace: team-a");
+    let (direct, proxy) = (
+        with_policy("direct", from, to),
+        with_policy("proxy", from, to),
     );
+    told.holds(&direct);
+    told.holds(&proxy);
 
-    assert!(
-        status(&folder, "ClientTrafficPolicy", "shared")
-            .is_none_or(|status| !status.contains("conditions"))
-    );
-    assert!(
-        findings(&folder).contains(&"policy-namespace".to_owned()),
-        "{:?}",
-        findings(&folder)
-    );
+    direct_mode_without_policy(&direct);
+    proxy_mode_without_policy(&proxy);
 }
 
+/// The policy is what was asked for, so it is accepted.
 #[test]
 fn mistake_6_the_proxy_header_is_optional() {
-    let folder = working("direct");
-    edit(
-        &folder,
-        "client-traffic-policy.yaml",
-        "optional: false",
-        "optional: true",
-    );
-    let (gateway, _backend) = start(&folder);
+    let folder = with_policy("direct", "optional: false", "optional: true");
+    let told = Told {
+        status: Status::AllAccepted,
+        check: (
+            "warning",
+            "proxy-protocol-optional",
+            "client-traffic-policy.yaml",
+            "optional: true",
+        ),
+    };
+    told.holds(&folder);
+    let (gateway, backend) = start(&folder);
 
-    let (response, _) = fetch(&gateway.connect_to(HOST), &[], &format!("http://{HOST}/"));
+    let (response, _) = ask(&gateway, &[], "/m6");
 
     assert!(
-        response.starts_with("HTTP/1.1 301"),
+        response.contains(" 200"),
         "served without a header: {response}"
     );
-    assert!(
-        findings(&folder).contains(&"proxy-protocol-optional".to_owned()),
-        "{:?}",
-        findings(&folder)
-    );
+    assert_eq!(backend.requests(), 1);
+    assert!(client(&gateway, "/m6").starts_with("127.0.0.1:"));
 }
 
+/// The manifests are right; who goes past the load balancer is not.
 #[test]
 fn mistake_7_the_load_balancer_is_bypassed() {
     let folder = working("direct");
+    let told = Told {
+        status: Status::AllAccepted,
+        check: (
+            "note",
+            "proxy-protocol-required",
+            "client-traffic-policy.yaml",
+            "proxyProtocol:",
+        ),
+    };
+    told.holds(&folder);
     let (gateway, backend) = start(&folder);
 
-    let (response, status) = fetch(&gateway.connect_to(HOST), &[], &format!("https://{HOST}/"));
+    let (tls, tls_status) = ask(&gateway, &[], "/");
+    let url = format!("http://{HOST}/");
+    let (plain, plain_status) = fetch(&gateway.connect_to(HOST), &[], &url);
 
-    assert_ne!(status, 0, "{response}");
+    assert_ne!(tls_status, 0, "{tls}");
+    assert!(
+        matches!(plain_status, 52 | 56),
+        "closed without an answer: {plain_status} {plain}"
+    );
     assert_eq!(backend.requests(), 0);
+    eventually("the log names the cause", || {
+        let said = gateway.output();
+        said.contains("does not begin with the PROXY protocol header")
+            .then_some(())
+    });
 }
 
+/// As for mistake 4: no condition could tell.
 #[test]
 fn mistake_8_the_policy_is_forgotten_in_proxy_mode() {
     let folder = working("proxy");
     folder.remove("client-traffic-policy.yaml");
-    let (gateway, _backend) = start(&folder);
+    let told = Told {
+        status: Status::AllAccepted,
+        check: (
+            "note",
+            "client-address-unknown",
+            "gateway.yaml",
+            "name: shared",
+        ),
+    };
+    told.holds(&folder);
+
+    proxy_mode_without_policy(&folder);
+}
+
+/// What comes of the header that names the client where nothing says that it counts.
+fn proxy_mode_without_policy(folder: &Folder) {
+    let (gateway, _backend) = start(folder);
 
     let args = ["--http1.1", "-H", "X-Forwarded-For: 203.0.113.7"];
-    let (response, _) = fetch(
-        &gateway.connect_to(HOST),
-        &args,
-        &format!("https://{HOST}/m8"),
-    );
+    let (response, _) = ask(&gateway, &args, "/m8");
 
     assert!(
         response.contains("x-forwarded-for: 203.0.113.7,"),
         "passed on, but not believed: {response}"
     );
-    let entry = common::eventually("the access log tells of it", || {
-        gateway.access_log("/m8").pop()
-    });
-    assert!(
-        entry["downstream_remote_address"]
-            .as_str()
-            .unwrap()
-            .starts_with("127.0.0.1:"),
-        "{entry}"
-    );
-    assert!(
-        findings(&folder).contains(&"client-address-unknown".to_owned()),
-        "{:?}",
-        findings(&folder)
-    );
+    assert!(client(&gateway, "/m8").starts_with("127.0.0.1:"));
 }
 
+/// The manifests are right; the proxy that they count on is not there.
 #[test]
 fn mistake_9_no_proxy_stands_in_front() {
-    let (gateway, _backend) = start(&working("proxy"));
+    let folder = working("proxy");
+    let told = Told {
+        status: Status::AllAccepted,
+        check: (
+            "note",
+            "forwarded-for-trusted",
+            "client-traffic-policy.yaml",
+            "xForwardedFor:",
+        ),
+    };
+    told.holds(&folder);
+    let (gateway, _backend) = start(&folder);
 
-    let (response, _) = fetch(
-        &gateway.connect_to(HOST),
-        &[],
-        &format!("https://{HOST}/m9"),
-    );
+    let (response, _) = ask(&gateway, &[], "/m9");
+    let forged = ["-H", "X-Forwarded-For: 198.51.100.66"];
+    ask(&gateway, &forged, "/m9-forged");
 
     assert!(response.contains(" 200"), "{response}");
-    let entry = common::eventually("the access log tells of it", || {
-        gateway.access_log("/m9").pop()
-    });
     assert!(
-        entry["downstream_remote_address"]
-            .as_str()
-            .unwrap()
-            .starts_with("127.0.0.1:"),
-        "the peer: {entry}"
+        client(&gateway, "/m9").starts_with("127.0.0.1:"),
+        "the peer"
     );
+    assert_eq!(client(&gateway, "/m9-forged"), "198.51.100.66:0");
 }
 
+/// Nobody but their owner knows how many proxies there are.
 #[test]
 fn mistake_10_the_number_of_hops_is_wrong() {
-    let folder = working("proxy");
-    edit(
-        &folder,
-        "client-traffic-policy.yaml",
-        "numTrustedHops: 1",
-        "numTrustedHops: 2",
-    );
+    let folder = with_policy("proxy", "numTrustedHops: 1", "numTrustedHops: 2");
+    let told = Told {
+        status: Status::AllAccepted,
+        check: (
+            "note",
+            "trusted-hops",
+            "client-traffic-policy.yaml",
+            "numTrustedHops: 2",
+        ),
+    };
+    told.holds(&folder);
     let (gateway, _backend) = start(&folder);
 
     let args = ["-H", "X-Forwarded-For: 198.51.100.66, 203.0.113.7"];
-    fetch(
-        &gateway.connect_to(HOST),
-        &args,
-        &format!("https://{HOST}/m10"),
-    );
+    ask(&gateway, &args, "/m10");
 
     // The first entry is what the client wrote itself.
-    let entry = common::eventually("the access log tells of it", || {
-        gateway.access_log("/m10").pop()
-    });
-    assert_eq!(entry["downstream_remote_address"], "198.51.100.66:0");
-    assert!(
-        findings(&folder).contains(&"trusted-hops".to_owned()),
-        "{:?}",
-        findings(&folder)
-    );
+    assert_eq!(client(&gateway, "/m10"), "198.51.100.66:0");
 }
 
 #[test]
 fn mistake_11_two_ways_to_find_the_client() {
-    let folder = working("proxy");
-    edit(
-        &folder,
-        "client-traffic-policy.yaml",
+    let folder = with_policy(
+        "proxy",
         "  clientIPDetection:\n",
         "  clientIPDetection:\n    customHeader:\n      name: X-Real-IP\n",
     );
+    let told = Told {
+        status: Status::Says(
+            "ClientTrafficPolicy",
+            "shared",
+            "Accepted",
+            "False",
+            "Invalid",
+        ),
+        check: (
+            "error",
+            "client-ip-ambiguous",
+            "client-traffic-policy.yaml",
+            "clientIPDetection:",
+        ),
+    };
+    told.holds(&folder);
+    let (text, code) = command(&folder, "check", &[]);
+    let rule = "exactly one of xForwardedFor, customHeader, or directSourceIP must be set";
+    assert!(text.contains(rule), "{text}");
+    assert_eq!(code, Some(1));
+    let (gateway, backend) = start(&folder);
 
-    let text = towergate(&folder, "check");
-    assert!(
-        text.contains("exactly one of xForwardedFor, customHeader, or directSourceIP must be set"),
-        "{text}"
-    );
+    let (response, _) = ask(&gateway, &[], "/m11");
+
+    assert!(response.contains(" 500"), "{response}");
+    assert_eq!(backend.requests(), 0);
 }

@@ -325,5 +325,8 @@ fn an_unknown_server_name_is_refused_where_that_is_asked_for() {
             served,
             "{name:?}: {text}"
         );
+        // `unrecognized_name` (RFC 6066, section 3).
+        let alert = text.contains("alert number 112");
+        assert_eq!(alert, !served, "{name:?}: {text}");
     }
 }

@@ -210,6 +210,9 @@ fn a_terminated_gateway_finishes_what_is_under_way() {
     let (response, _) = slow.join().unwrap();
     assert!(response.starts_with("HTTP/1.1 200"), "{response}");
     assert_eq!(gateway.wait(), Some(0));
+    let output = gateway.output();
+    assert!(!output.contains("were cut off"), "{output}");
+    assert!(!output.contains("does not end"), "{output}");
 }
 
 #[test]

@@ -1,46 +1,198 @@
-//! An axum service with the parts of the gateway around it: the client behind a load balancer with
-//! PROXY headers and a proxy that writes `X-Forwarded-For`, clean requests, a redirect, and an
-//! allow-list.
+//! The parts of the gateway in axum services: each alone, and all around one service.
 //!
 //! ```text
-//! cargo run -p towergate-core --example axum
-//! curl --haproxy-protocol -H 'X-Forwarded-For: 203.0.113.7' http://127.0.0.1:3000/
+//! cargo run -p towergate-core --example axum -- client-ip
+//! curl -H 'X-Forwarded-For: 203.0.113.7' http://127.0.0.1:3000/
 //! ```
+//!
+//! The parts are `proxy-protocol`, `client-ip`, `sanitize`, `redirect`, `routes`, `guard` and `all`.
 
 use std::error::Error;
 use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::extract::connect_info::{ConnectInfo, Connected};
 use axum::extract::{Extension, Request};
+use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::serve::{IncomingStream, Listener};
 use axum::{Router, ServiceExt};
 use http::request::Parts;
-use ipnet::IpNet;
+use http::{Extensions, StatusCode};
 use tokio::net::{TcpListener, TcpStream};
+use tower::{ServiceExt as _, service_fn};
 use tower_layer::Layer;
 use towergate_core::conn::prefixed::Prefixed;
 use towergate_core::conn::proxy::{Ends, ProxyAcceptor, ProxyListener};
-use towergate_core::filter::{Redirect, RedirectLayer};
+use towergate_core::filter::{PathEdit, Redirect, RedirectLayer};
 use towergate_core::http::client_ip::{ClientIp, ClientIpLayer, ClientIpRule};
-use towergate_core::http::{SanitizeLayer, Sanitized};
+use towergate_core::http::{Authority, SanitizeLayer, Sanitized};
+use towergate_core::plan::{Match, PathMatch};
 use towergate_core::policy::{Guard, GuardLayer, Rejection, ResponseEdits};
+use towergate_core::route::{Query, RouteTable};
 
-/// A rule of our own: which clients may pass.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let part = std::env::args().nth(1).ok_or("which part?")?;
+    serve(&part, TcpListener::bind("127.0.0.1:3000").await?).await
+}
+
+pub(crate) async fn serve(part: &str, socket: TcpListener) -> Result<(), Box<dyn Error>> {
+    let app = match part {
+        "proxy-protocol" => return proxy_protocol(socket).await,
+        "client-ip" => client_ip(),
+        "sanitize" => sanitize(),
+        "redirect" => redirect(),
+        "routes" => routes()?,
+        "guard" => guard(),
+        "all" => return all(socket).await,
+        _ => return Err(format!("there is no part {part:?}").into()),
+    };
+    let service = app.into_make_service_with_connect_info::<SocketAddr>();
+    Ok(axum::serve(socket, service).await?)
+}
+
+/// Behind a load balancer that sends PROXY headers.
+async fn proxy_protocol(socket: TcpListener) -> Result<(), Box<dyn Error>> {
+    let app = Router::new().route("/", get(who));
+    let service = app.into_make_service_with_connect_info::<Client>();
+    Ok(axum::serve(Proxied::new(socket)?, service).await?)
+}
+
+async fn who(ConnectInfo(Client(ends)): ConnectInfo<Client>) -> String {
+    format!("you are {}, by way of {}\n", ends.peer, ends.tcp_peer)
+}
+
+/// Behind a proxy that writes `X-Forwarded-For`. axum keeps the peer in a type of its own.
+fn client_ip() -> Router {
+    let rule = ClientIpRule::TrustedHops {
+        hops: 1,
+        append: false,
+    };
+    let layer = ClientIpLayer::with_peer(rule, |extensions: &Extensions| {
+        let ConnectInfo(peer) = extensions.get::<ConnectInfo<SocketAddr>>()?;
+        Some(peer.ip())
+    });
+    let answer =
+        async |Extension(ClientIp(client)): Extension<ClientIp>| format!("you are {client}\n");
+    Router::new().route("/", get(answer)).layer(layer)
+}
+
+/// Only requests with one host, one framing, one spelling of the path. In front of the routing of
+/// axum, which would otherwise see the path as the client spelled it.
+fn sanitize() -> Router {
+    let answer = async |Extension(clean): Extension<Sanitized>| {
+        format!("you asked {}\n", clean.authority.host())
+    };
+    let app = Router::new().route("/hello", get(answer));
+    Router::new().fallback_service(SanitizeLayer::default().layer(app))
+}
+
+/// What was below `/old` is elsewhere now.
+fn redirect() -> Router {
+    let moved = Redirect {
+        scheme: Some("https".to_owned()),
+        hostname: Some("new.example.org".to_owned()),
+        port: None,
+        path: Some(PathEdit::Prefix("/archive".to_owned())),
+        status: 308,
+    };
+    Router::new()
+        .fallback(async || "not moved\n")
+        .layer(RedirectLayer::new(moved).below("/old"))
+}
+
+/// Routing by host, path, method and header fields, in the order of Gateway API.
+fn routes() -> Result<Router, Box<dyn Error>> {
+    let api = Match {
+        path: PathMatch::Prefix("/api".to_owned()),
+        ..Match::default()
+    };
+    let app = |text: &'static str| Router::new().fallback(async move || text);
+    let table = Arc::new(RouteTable::build([
+        ("*.example.com".parse()?, &Match::default(), app("pages\n")),
+        ("*.example.com".parse()?, &api, app("api\n")),
+    ]));
+    let routed = service_fn(move |request: Request| {
+        let app = find(&table, &request).cloned();
+        async move {
+            match app {
+                Some(app) => app.oneshot(request).await,
+                None => Ok(StatusCode::NOT_FOUND.into_response()),
+            }
+        }
+    });
+    Ok(Router::new().fallback_service(routed))
+}
+
+fn find<'t, T>(table: &'t RouteTable<T>, request: &Request) -> Option<&'t T> {
+    let host = Authority::of(request.uri(), request.headers()).ok()?;
+    let query = Query::of(host.host(), request);
+    table.find(&query, false).map(|found| found.payload)
+}
+
+/// A rule of our own.
+fn guard() -> Router {
+    Router::new()
+        .fallback(async || "hello\n")
+        .layer(GuardLayer::new(ReadOnly))
+}
+
 #[derive(Debug)]
-struct Allowed(Vec<IpNet>);
+struct ReadOnly;
 
-impl Guard for Allowed {
+impl Guard for ReadOnly {
     fn check(&self, head: &mut Parts) -> Result<ResponseEdits, Rejection> {
-        match head.extensions.get::<ClientIp>() {
-            Some(client) if self.0.iter().any(|net| net.contains(&client.0)) => Ok(Vec::new()),
-            _ => Err(Rejection::forbidden("ip_not_allowed")),
+        if head.method.is_safe() {
+            Ok(Vec::new())
+        } else {
+            Err(Rejection::new(StatusCode::METHOD_NOT_ALLOWED, "read_only"))
         }
     }
 }
 
+/// All of them, from the outside in.
+async fn all(socket: TcpListener) -> Result<(), Box<dyn Error>> {
+    let client_ip = ClientIpLayer::with_peer(ClientIpRule::Peer, |extensions: &Extensions| {
+        let ConnectInfo(Client(ends)) = extensions.get()?;
+        Some(ends.peer.ip())
+    });
+    let moved = Redirect {
+        scheme: None,
+        hostname: Some("new.example.org".to_owned()),
+        port: None,
+        path: None,
+        status: 302,
+    };
+    let parts = (
+        SanitizeLayer::default(),
+        client_ip,
+        RedirectLayer::new(moved).below("/old"),
+        GuardLayer::new(ReadOnly),
+    );
+    let app = parts.layer(Router::new().route("/", get(welcome)));
+    let service = ServiceExt::<Request>::into_make_service_with_connect_info::<Client>(app);
+    Ok(axum::serve(Proxied::new(socket)?, service).await?)
+}
+
+async fn welcome(
+    Extension(ClientIp(client)): Extension<ClientIp>,
+    Extension(clean): Extension<Sanitized>,
+) -> String {
+    format!("{} welcomes {client}\n", clean.authority.host())
+}
+
 /// Lets axum accept from a [`ProxyListener`].
 struct Proxied(ProxyListener);
+
+impl Proxied {
+    fn new(socket: TcpListener) -> Result<Self, Box<dyn Error>> {
+        let balancers = vec!["127.0.0.0/8".parse()?];
+        let acceptor = ProxyAcceptor::required(balancers);
+        Ok(Self(ProxyListener::new(socket, acceptor)))
+    }
+}
 
 impl Listener for Proxied {
     type Io = Prefixed<TcpStream>;
@@ -64,48 +216,4 @@ impl Connected<IncomingStream<'_, Proxied>> for Client {
     fn connect_info(stream: IncomingStream<'_, Proxied>) -> Self {
         Self(*stream.remote_addr())
     }
-}
-
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
-    serve_on(TcpListener::bind("127.0.0.1:3000").await?).await
-}
-
-pub(crate) async fn serve_on(socket: TcpListener) -> Result<(), Box<dyn Error>> {
-    let balancers = vec!["127.0.0.0/8".parse()?];
-    let listener = Proxied(ProxyListener::new(
-        socket,
-        ProxyAcceptor::required(balancers),
-    ));
-    let rule = ClientIpRule::TrustedHops {
-        hops: 1,
-        append: false,
-    };
-    let client_ip = ClientIpLayer::with_peer(rule, |extensions: &http::Extensions| {
-        let ConnectInfo(Client(ends)) = extensions.get()?;
-        Some(ends.peer.ip())
-    });
-    let moved = Redirect {
-        scheme: None,
-        hostname: Some("new.example.org".to_owned()),
-        port: None,
-        path: None,
-        status: 302,
-    };
-    let parts = (
-        SanitizeLayer::default(),
-        client_ip,
-        RedirectLayer::new(moved).below("/old"),
-        GuardLayer::new(Allowed(vec!["203.0.113.0/24".parse()?])),
-    );
-    let app = parts.layer(Router::new().route("/", get(answer)));
-    let service = ServiceExt::<Request>::into_make_service_with_connect_info::<Client>(app);
-    Ok(axum::serve(listener, service).await?)
-}
-
-async fn answer(
-    Extension(ClientIp(client)): Extension<ClientIp>,
-    Extension(clean): Extension<Sanitized>,
-) -> String {
-    format!("{} welcomes {client}\n", clean.authority.host())
 }

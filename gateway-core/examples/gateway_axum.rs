@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tower_layer::Layer;
 use towergate_core::conn::ConnInfo;
 use towergate_core::gateway::{Gateway, Options};
-use towergate_core::plan::{BackendId, Endpoints, Listener, PathMatch, Plan, Port, Route, Rule};
+use towergate_core::plan::{BackendId, Endpoints, PathMatch, Plan, Route, Rule};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -33,14 +33,9 @@ pub(crate) async fn serve_on(
     let gateway = Gateway::new(Options::default());
     let id = BackendId::service("shop", "users", 80);
     let rule = Rule::new(PathMatch::Prefix("/users".to_owned())).to(&id);
-    let routes = vec![Route::new("shop", "users", vec![rule])];
-    let plan: Plan = Plan {
-        ports: vec![Port::new(
-            80,
-            vec![Listener::http("shop", "edge", 80, routes)],
-        )],
-    };
+    let route = Route::new("shop", "users", vec![rule]);
     gateway.set_endpoints(&Endpoints::from([(id, vec![users.into()])]));
+    let plan: Plan = Plan::http("shop", "edge", 80, vec![route]);
     gateway.apply(&plan)?; // Again whenever the plan changes, from any thread.
 
     let connection = |extensions: &Extensions| {

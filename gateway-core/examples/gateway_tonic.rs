@@ -15,8 +15,8 @@ use tonic_health::server::health_reporter;
 use towergate_core::conn::ConnInfo;
 use towergate_core::gateway::{Gateway, Options};
 use towergate_core::plan::{
-    Backend, BackendId, BackendProtocol, Destination, Endpoints, GrpcMethodMatch, Listener,
-    PathMatch, Plan, Port, Route, Rule, TextMatch, WeightedBackend,
+    Backend, BackendId, BackendProtocol, Destination, Endpoints, GrpcMethodMatch, PathMatch, Plan,
+    Route, Rule, TextMatch, WeightedBackend,
 };
 
 #[tokio::main(flavor = "current_thread")]
@@ -32,14 +32,9 @@ pub(crate) async fn serve_on(
 ) -> Result<(), Box<dyn Error>> {
     let gateway = Gateway::new(Options::default());
     let id = BackendId::service("shop", "users", 80);
-    let plan: Plan = Plan {
-        ports: vec![Port::new(
-            80,
-            vec![Listener::http("shop", "edge", 80, vec![users_route(&id)])],
-        )],
-    };
+    let route = users_route(&id);
     gateway.set_endpoints(&Endpoints::from([(id, vec![users.into()])]));
-    gateway.apply(&plan)?;
+    gateway.apply(&Plan::http("shop", "edge", 80, vec![route]))?;
 
     let layer = gateway.layer(80).with_connection(|extensions| {
         let peer = extensions.get::<TcpConnectInfo>()?.remote_addr()?;

@@ -1,9 +1,11 @@
-//! A plain hyper service with the parts of the gateway around it, and the route table inside.
+//! The parts of the gateway in plain hyper services: each alone, and all around one service.
 //!
 //! ```text
-//! cargo run -p towergate-core --example hyper
-//! curl --haproxy-protocol -H 'Host: www.example.com' http://127.0.0.1:3000/api/users
+//! cargo run -p towergate-core --example hyper -- proxy-protocol
+//! curl --haproxy-protocol http://127.0.0.1:3000/
 //! ```
+//!
+//! The parts are `proxy-protocol`, `client-ip`, `sanitize`, `redirect`, `routes`, `guard` and `all`.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -15,18 +17,142 @@ use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tower::service_fn;
+use tower::util::BoxCloneService;
+use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
-use towergate_core::conn::proxy::{EndsLayer, ProxyAcceptor, ProxyListener};
-use towergate_core::filter::{Redirect, RedirectLayer};
+use towergate_core::conn::proxy::{Ends, EndsLayer, ProxyAcceptor, ProxyListener};
+use towergate_core::filter::{PathEdit, Redirect, RedirectLayer};
 use towergate_core::http::client_ip::{ClientIp, ClientIpLayer, ClientIpRule};
-use towergate_core::http::{SanitizeLayer, Sanitized};
+use towergate_core::http::{Authority, SanitizeLayer, Sanitized};
 use towergate_core::plan::{Match, PathMatch};
 use towergate_core::policy::{Guard, GuardLayer, Rejection, ResponseEdits};
 use towergate_core::route::{Query, RouteTable};
 
-/// A rule of our own: only reading.
+/// Any service for hyper.
+type App = BoxCloneService<Request<Incoming>, Response<Full<Bytes>>, Infallible>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let part = std::env::args().nth(1).ok_or("which part?")?;
+    serve(&part, TcpListener::bind("127.0.0.1:3000").await?).await
+}
+
+pub(crate) async fn serve(part: &str, socket: TcpListener) -> Result<(), Box<dyn Error>> {
+    let app = match part {
+        "proxy-protocol" => return proxied(socket, service_fn(answer).boxed_clone()).await,
+        "client-ip" => client_ip(),
+        "sanitize" => SanitizeLayer::default()
+            .layer(service_fn(answer))
+            .boxed_clone(),
+        "redirect" => redirect(),
+        "routes" => routes()?,
+        "guard" => GuardLayer::new(ReadOnly)
+            .layer(service_fn(answer))
+            .boxed_clone(),
+        "all" => return proxied(socket, all()?).await,
+        _ => return Err(format!("there is no part {part:?}").into()),
+    };
+    loop {
+        let (stream, peer) = socket.accept().await?;
+        let ends = Ends::of_tcp(peer, stream.local_addr()?);
+        spawn(stream, ends, app.clone());
+    }
+}
+
+/// Behind a load balancer that sends PROXY headers.
+async fn proxied(socket: TcpListener, app: App) -> Result<(), Box<dyn Error>> {
+    let balancers = vec!["127.0.0.0/8".parse()?];
+    let mut listener = ProxyListener::new(socket, ProxyAcceptor::required(balancers));
+    loop {
+        let (stream, ends) = listener.accept().await;
+        spawn(stream, ends, app.clone());
+    }
+}
+
+/// Serves a connection. hyper knows nothing of addresses: `EndsLayer` tells them to the requests.
+fn spawn<Io>(stream: Io, ends: Ends, app: App)
+where
+    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = TowerToHyperService::new(EndsLayer(ends).layer(app));
+    tokio::spawn(async move {
+        let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+        if let Err(error) = connection.await {
+            eprintln!("{}: {error}", ends.peer);
+        }
+    });
+}
+
+/// Says what the parts in front of it have found.
+async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let mut text = String::new();
+    if let Some(Ends { peer, tcp_peer, .. }) = request.extensions().get() {
+        text += &format!("peer {peer} by way of {}\n", tcp_peer.ip());
+    }
+    if let Some(ClientIp(client)) = request.extensions().get() {
+        text += &format!("client {client}\n");
+    }
+    if let Some(Sanitized { authority, .. }) = request.extensions().get() {
+        text += &format!("{} of {}\n", request.uri().path(), authority.host());
+    }
+    Ok(Response::new(text.into()))
+}
+
+/// Behind a proxy that writes `X-Forwarded-For`.
+fn client_ip() -> App {
+    let rule = ClientIpRule::TrustedHops {
+        hops: 1,
+        append: false,
+    };
+    ClientIpLayer::new(rule)
+        .layer(service_fn(answer))
+        .boxed_clone()
+}
+
+/// What was below `/old` is elsewhere now.
+fn redirect() -> App {
+    let moved = Redirect {
+        scheme: Some("https".to_owned()),
+        hostname: Some("new.example.org".to_owned()),
+        port: None,
+        path: Some(PathEdit::Prefix("/archive".to_owned())),
+        status: 308,
+    };
+    let layer = RedirectLayer::new(moved).below("/old");
+    layer.layer(service_fn(answer)).boxed_clone()
+}
+
+/// Routing by host, path, method and header fields, in the order of Gateway API. What belongs to an
+/// entry is ours to say; here a name.
+fn routes() -> Result<App, Box<dyn Error>> {
+    let api = Match {
+        path: PathMatch::Prefix("/api".to_owned()),
+        ..Match::default()
+    };
+    let table = Arc::new(RouteTable::build([
+        ("*.example.com".parse()?, &Match::default(), "pages\n"),
+        ("*.example.com".parse()?, &api, "api\n"),
+    ]));
+    let routed = service_fn(move |request: Request<Incoming>| {
+        let mut response = Response::new(Full::default());
+        match find(&table, &request) {
+            Some(name) => *response.body_mut() = Full::from(*name),
+            None => *response.status_mut() = StatusCode::NOT_FOUND,
+        }
+        async { Ok(response) }
+    });
+    Ok(routed.boxed_clone())
+}
+
+fn find<'t, T>(table: &'t RouteTable<T>, request: &Request<Incoming>) -> Option<&'t T> {
+    let host = Authority::of(request.uri(), request.headers()).ok()?;
+    let query = Query::of(host.host(), request);
+    table.find(&query, false).map(|found| found.payload)
+}
+
+/// A rule of our own.
 #[derive(Debug)]
 struct ReadOnly;
 
@@ -40,14 +166,8 @@ impl Guard for ReadOnly {
     }
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
-    serve_on(TcpListener::bind("127.0.0.1:3000").await?).await
-}
-
-pub(crate) async fn serve_on(socket: TcpListener) -> Result<(), Box<dyn Error>> {
-    let balancers = vec!["127.0.0.0/8".parse()?];
-    let mut listener = ProxyListener::new(socket, ProxyAcceptor::required(balancers));
+/// All of them, from the outside in.
+fn all() -> Result<App, Box<dyn Error>> {
     let moved = Redirect {
         scheme: None,
         hostname: Some("new.example.org".to_owned()),
@@ -61,53 +181,5 @@ pub(crate) async fn serve_on(socket: TcpListener) -> Result<(), Box<dyn Error>> 
         RedirectLayer::new(moved).below("/old"),
         GuardLayer::new(ReadOnly),
     );
-    let table = Arc::new(table()?);
-    loop {
-        let (stream, ends) = listener.accept().await;
-        let table = table.clone();
-        let routed = service_fn(move |request| {
-            let answer = answer(&table, &request);
-            async move { Ok::<_, Infallible>(answer) }
-        });
-        let service = TowerToHyperService::new(EndsLayer(ends).layer(parts.layer(routed)));
-        tokio::spawn(async move {
-            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = connection.await {
-                eprintln!("{}: {error}", ends.peer);
-            }
-        });
-    }
-}
-
-/// What belongs to an entry is ours to say; here a name.
-fn table() -> Result<RouteTable<&'static str>, Box<dyn Error>> {
-    let api = Match {
-        path: PathMatch::Prefix("/api".to_owned()),
-        ..Match::default()
-    };
-    let all = Match::default();
-    Ok(RouteTable::build([
-        ("*.example.com".parse()?, &all, "pages"),
-        ("*.example.com".parse()?, &api, "api"),
-    ]))
-}
-
-fn answer(table: &RouteTable<&'static str>, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    let clean = request.extensions().get::<Sanitized>();
-    let query = Query {
-        host: clean.map_or("", |clean| clean.authority.host()),
-        path: request.uri().path(),
-        query: request.uri().query(),
-        method: request.method(),
-        headers: request.headers(),
-    };
-    let mut response = Response::new(Full::default());
-    match (table.find(&query, false), request.extensions().get()) {
-        (Some(found), Some(ClientIp(client))) => {
-            let text = format!("{} welcome {client}\n", found.payload);
-            *response.body_mut() = text.into();
-        }
-        _ => *response.status_mut() = StatusCode::NOT_FOUND,
-    }
-    response
+    Ok(parts.layer(routes()?).boxed_clone())
 }

@@ -1,82 +1,253 @@
-//! A tonic service with the parts of the gateway around it: its clients come by way of a load balancer
-//! that sends PROXY headers, requests are clean, and only some clients may pass.
+//! The parts of the gateway in tonic services: each alone, and all around one service.
 //!
 //! ```text
-//! cargo run -p towergate-core --example tonic
+//! cargo run -p towergate-core --example tonic -- client-ip
 //! ```
+//!
+//! The parts are `proxy-protocol`, `client-ip`, `sanitize`, `redirect`, `routes`, `guard` and `all`.
+//! The service is the one for health checks, which says in its metadata what the parts have found.
 
 use std::error::Error;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures_util::stream::unfold;
-use http::Response;
+use futures_util::Stream;
+use futures_util::stream::{Pending, unfold};
 use http::request::Parts;
 use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::Connected;
-use tonic_health::ServingStatus;
-use tonic_health::server::health_reporter;
+use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
+use tonic::{Request, Response, Status, async_trait};
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tower::util::MapResponseLayer;
+use tower::{ServiceExt, service_fn};
 use towergate_core::Body;
 use towergate_core::conn::prefixed::Prefixed;
 use towergate_core::conn::proxy::{Ends, ProxyAcceptor, ProxyListener};
 use towergate_core::filter::{Redirect, RedirectLayer};
-use towergate_core::http::SanitizeLayer;
 use towergate_core::http::client_ip::{ClientIp, ClientIpLayer, ClientIpRule};
+use towergate_core::http::{Authority, SanitizeLayer, Sanitized};
+use towergate_core::plan::Match;
 use towergate_core::policy::{Guard, GuardLayer, Rejection, ResponseEdits};
+use towergate_core::route::{Query, RouteTable};
 
-/// A rule of our own: which clients may pass.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let part = std::env::args().nth(1).ok_or("which part?")?;
+    serve(&part, TcpListener::bind("127.0.0.1:3000").await?).await
+}
+
+pub(crate) async fn serve(part: &str, socket: TcpListener) -> Result<(), Box<dyn Error>> {
+    let served = match part {
+        "proxy-protocol" => proxy_protocol(socket).await,
+        "client-ip" => client_ip(socket).await,
+        "sanitize" => sanitize(socket).await,
+        "redirect" => redirect(socket).await,
+        "routes" => routes(socket).await,
+        "guard" => guard(socket).await,
+        "all" => all(socket).await,
+        _ => return Err(format!("there is no part {part:?}").into()),
+    };
+    Ok(served?)
+}
+
+type Served = Result<(), tonic::transport::Error>;
+
+/// The parts that answer by themselves need a body that can be made of bytes; tonic's cannot.
+fn body(response: http::Response<tonic::body::Body>) -> http::Response<Body> {
+    response.map(Body::new)
+}
+
+/// Behind a load balancer that sends PROXY headers.
+async fn proxy_protocol(socket: TcpListener) -> Served {
+    Server::builder()
+        .add_service(HealthServer::new(Healthy("one")))
+        .serve_with_incoming(proxied(socket))
+        .await
+}
+
+/// Behind a proxy that writes `X-Forwarded-For`. tonic keeps the peer in a type of its own.
+async fn client_ip(socket: TcpListener) -> Served {
+    let rule = ClientIpRule::TrustedHops {
+        hops: 1,
+        append: false,
+    };
+    let client_ip = ClientIpLayer::with_peer(rule, |extensions: &http::Extensions| {
+        let peer = extensions.get::<TcpConnectInfo>()?.remote_addr()?;
+        Some(peer.ip())
+    });
+    Server::builder()
+        .layer(client_ip)
+        .layer(MapResponseLayer::new(body))
+        .add_service(HealthServer::new(Healthy("one")))
+        .serve_with_incoming(TcpIncoming::from(socket))
+        .await
+}
+
+/// Only requests with one host and one framing.
+async fn sanitize(socket: TcpListener) -> Served {
+    Server::builder()
+        .layer(SanitizeLayer::default())
+        .layer(MapResponseLayer::new(body))
+        .add_service(HealthServer::new(Healthy("one")))
+        .serve_with_incoming(TcpIncoming::from(socket))
+        .await
+}
+
+/// Whoever comes with a browser is sent to the pages about the service.
+fn to_the_pages() -> RedirectLayer {
+    RedirectLayer::new(Redirect {
+        scheme: Some("https".to_owned()),
+        hostname: Some("docs.example.org".to_owned()),
+        port: None,
+        path: None,
+        status: 302,
+    })
+    .below("/docs")
+}
+
+async fn redirect(socket: TcpListener) -> Served {
+    Server::builder()
+        .layer(to_the_pages())
+        .layer(MapResponseLayer::new(body))
+        .add_service(HealthServer::new(Healthy("one")))
+        .serve_with_incoming(TcpIncoming::from(socket))
+        .await
+}
+
+/// Two services of one name, told apart by the host; also path, method and header fields could, in
+/// the order of Gateway API.
+async fn routes(socket: TcpListener) -> Served {
+    let any = Match::default();
+    let table = Arc::new(RouteTable::build(["one.test", "two.test"].map(|host| {
+        (
+            host.parse().expect("this is a host"),
+            &any,
+            HealthServer::new(Healthy(host)),
+        )
+    })));
+    let routed = service_fn(move |request: http::Request<axum::body::Body>| {
+        let service = find(&table, &request).cloned();
+        async move {
+            match service {
+                Some(service) => service.oneshot(request).await,
+                None => Ok(Status::unimplemented("no such host").into_http()),
+            }
+        }
+    });
+    Server::builder()
+        .add_routes(Routes::from(axum::Router::new().fallback_service(routed)))
+        .serve_with_incoming(TcpIncoming::from(socket))
+        .await
+}
+
+fn find<'t, T, B>(table: &'t RouteTable<T>, request: &http::Request<B>) -> Option<&'t T> {
+    let host = Authority::of(request.uri(), request.headers()).ok()?;
+    let query = Query::of(host.host(), request);
+    table.find(&query, false).map(|found| found.payload)
+}
+
+/// A rule of our own: calls need a key.
+async fn guard(socket: TcpListener) -> Served {
+    Server::builder()
+        .layer(GuardLayer::new(Keyed))
+        .layer(MapResponseLayer::new(body))
+        .add_service(HealthServer::new(Healthy("one")))
+        .serve_with_incoming(TcpIncoming::from(socket))
+        .await
+}
+
 #[derive(Debug)]
-struct Allowed(Vec<IpNet>);
+struct Keyed;
 
-impl Guard for Allowed {
+impl Guard for Keyed {
+    fn check(&self, head: &mut Parts) -> Result<ResponseEdits, Rejection> {
+        match head.headers.get("x-key") {
+            Some(key) if key == "sesame" => Ok(Vec::new()),
+            _ => Err(Rejection::forbidden("no_key")),
+        }
+    }
+}
+
+/// All of them, from the outside in, and a guard that asks for the client.
+async fn all(socket: TcpListener) -> Served {
+    let inside = "203.0.113.0/24".parse().expect("this is a network");
+    Server::builder()
+        .layer(SanitizeLayer::default())
+        .layer(ClientIpLayer::new(ClientIpRule::Peer))
+        .layer(to_the_pages())
+        .layer(GuardLayer::new(Inside(inside)))
+        .layer(MapResponseLayer::new(body))
+        .add_service(HealthServer::new(Healthy("one")))
+        .serve_with_incoming(proxied(socket))
+        .await
+}
+
+#[derive(Debug)]
+struct Inside(IpNet);
+
+impl Guard for Inside {
     fn check(&self, head: &mut Parts) -> Result<ResponseEdits, Rejection> {
         match head.extensions.get::<ClientIp>() {
-            Some(client) if self.0.iter().any(|net| net.contains(&client.0)) => Ok(Vec::new()),
+            Some(client) if self.0.contains(&client.canonical()) => Ok(Vec::new()),
             _ => Err(Rejection::forbidden("ip_not_allowed")),
         }
     }
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
-    serve_on(TcpListener::bind("127.0.0.1:3000").await?).await
+/// A service that is always healthy, and says whose it is and what the parts have found.
+#[derive(Clone, Debug)]
+struct Healthy(&'static str);
+
+#[async_trait]
+impl Health for Healthy {
+    type WatchStream = Pending<Result<HealthCheckResponse, Status>>;
+
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        let found = request.extensions();
+        let ends: Option<&Ends> = found.get();
+        let client: Option<&ClientIp> = found.get();
+        let clean: Option<&Sanitized> = found.get();
+        let told = [
+            ("service", Some(self.0.to_owned())),
+            ("peer", ends.map(|ends| ends.peer.to_string())),
+            ("client", client.map(|client| client.0.to_string())),
+            ("host", clean.map(|clean| clean.authority.host().to_owned())),
+        ];
+        let mut response = Response::new(HealthCheckResponse { status: 1 });
+        for (name, text) in told {
+            if let Some(value) = text.and_then(|text| text.parse().ok()) {
+                response.metadata_mut().insert(name, value);
+            }
+        }
+        Ok(response)
+    }
+
+    async fn watch(
+        &self,
+        _: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Status::unimplemented("only checks"))
+    }
 }
 
-pub(crate) async fn serve_on(socket: TcpListener) -> Result<(), Box<dyn Error>> {
-    let (reporter, health) = health_reporter();
-    reporter
-        .set_service_status("", ServingStatus::Serving)
-        .await;
-    let balancers = vec!["127.0.0.0/8".parse()?];
+/// Connections whose PROXY headers are read.
+fn proxied(socket: TcpListener) -> impl Stream<Item = io::Result<Proxied>> {
+    let balancers = vec!["127.0.0.0/8".parse().expect("this is a network")];
     let listener = ProxyListener::new(socket, ProxyAcceptor::required(balancers));
-    let connections = unfold(listener, async |mut listener| {
+    unfold(listener, async |mut listener| {
         let (stream, ends) = listener.accept().await;
-        Some((Ok::<_, io::Error>(Proxied { stream, ends }), listener))
-    });
-    let moved = Redirect {
-        scheme: Some("https".to_owned()),
-        hostname: None,
-        port: None,
-        path: None,
-        status: 302,
-    };
-    // The parts that answer by themselves need a body that can be made of bytes; tonic's cannot.
-    let body = |response: Response<tonic::body::Body>| response.map(Body::new);
-    Server::builder()
-        .layer(SanitizeLayer::default())
-        .layer(ClientIpLayer::new(ClientIpRule::Peer))
-        .layer(RedirectLayer::new(moved).below("/docs"))
-        .layer(GuardLayer::new(Allowed(vec!["203.0.113.0/24".parse()?])))
-        .layer(MapResponseLayer::new(body))
-        .add_service(health)
-        .serve_with_incoming(connections)
-        .await?;
-    Ok(())
+        Some((Ok(Proxied { stream, ends }), listener))
+    })
 }
 
 /// A connection whose ends tonic puts into the extensions of its requests.

@@ -64,11 +64,12 @@ pub struct Entry {
     pub bytes_sent: u64,
     /// From sending the request until the response's head.
     pub upstream_time: Option<Duration>,
-    /// `x-forwarded-for` as sent to the backend.
+    /// `x-forwarded-for` as sent to the backend, or as it would have been; `None` if the head was refused
+    /// before its client was found.
     pub forwarded_for: Option<HeaderValue>,
     /// `user-agent`.
     pub user_agent: Option<HeaderValue>,
-    /// `x-request-id` as sent to the backend.
+    /// `x-request-id`, as [`forwarded_for`](Self::forwarded_for).
     pub request_id: Option<HeaderValue>,
     /// The authority as the client sent it.
     pub authority: Option<String>,

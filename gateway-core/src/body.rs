@@ -71,6 +71,14 @@ impl Body {
             None => Self::Empty,
         }
     }
+
+    /// Boxes a body whose error needs no conversion.
+    pub(crate) fn boxed<B>(body: B) -> Self
+    where
+        B: http_body::Body<Data = Bytes, Error = BoxError> + Send + 'static,
+    {
+        Self::Boxed(UnsyncBoxBody::new(body))
+    }
 }
 
 impl From<Bytes> for Body {

@@ -38,6 +38,9 @@ pub enum Error {
     /// As `NoEndpoint`, in a rule that also has a backend which can serve.
     #[error("the backend has no endpoint")]
     EmptyShare,
+    /// All endpoints failed lately, and none of them is to be tried.
+    #[error("no healthy upstream")]
+    NoHealthyEndpoint,
     /// A limit of the circuit breaker is reached.
     #[error("overflow")]
     Overflow,
@@ -77,9 +80,13 @@ pub enum Error {
     /// Neither side made progress in time. `true`: the request was complete.
     #[error("stream timeout")]
     StreamIdle(bool),
-    /// The response did not end within the life of a stream.
+    /// The response did not end within the life of a stream to a backend. `true`: the request was
+    /// complete.
     #[error("upstream max stream duration reached")]
-    StreamDuration,
+    StreamDuration(bool),
+    /// The response did not begin within the life of a client's stream. `true`: the request was complete.
+    #[error("downstream duration timeout")]
+    RequestDuration(bool),
     /// The request was sent again, in vain.
     #[error("after retries: {last}")]
     Retried {
@@ -131,6 +138,12 @@ impl Error {
             Self::InvalidShare => local(S::INTERNAL_SERVER_ERROR, "", "NC", "cluster_not_found"),
             Self::NoEndpoint => local(S::SERVICE_UNAVAILABLE, "", "", "direct_response"),
             Self::EmptyShare => local(S::SERVICE_UNAVAILABLE, "", "NC", "cluster_not_found"),
+            Self::NoHealthyEndpoint => local(
+                S::SERVICE_UNAVAILABLE,
+                "no healthy upstream",
+                "UH",
+                "no_healthy_upstream",
+            ),
             Self::Overflow => reset(S::SERVICE_UNAVAILABLE, "UO", "overflow"),
             Self::Connect(_, error) => refused(error),
             Self::BackendTls(..) => {
@@ -162,16 +175,20 @@ impl Error {
                 "",
                 "request_overall_timeout",
             ),
-            Self::StreamIdle(complete) => {
-                let status = if *complete {
-                    S::GATEWAY_TIMEOUT
-                } else {
-                    S::REQUEST_TIMEOUT
-                };
-                local(status, "stream timeout", "SI", "stream_idle_timeout")
-            }
-            Self::StreamDuration => local(
-                S::REQUEST_TIMEOUT,
+            Self::StreamIdle(complete) => local(
+                late(*complete),
+                "stream timeout",
+                "SI",
+                "stream_idle_timeout",
+            ),
+            Self::RequestDuration(complete) => local(
+                late(*complete),
+                "downstream duration timeout",
+                "",
+                "max_duration_timeout",
+            ),
+            Self::StreamDuration(complete) => local(
+                late(*complete),
                 "upstream max stream duration reached",
                 "UMSDR",
                 "upstream_max_stream_duration_reached",
@@ -188,6 +205,15 @@ impl Error {
             Self::BackendTls(_, error) => Some(format!("TLS_error: {error}")),
             _ => None,
         }
+    }
+}
+
+/// Whom a request waits for in vain: for the backend once it is complete.
+fn late(complete: bool) -> StatusCode {
+    if complete {
+        StatusCode::GATEWAY_TIMEOUT
+    } else {
+        StatusCode::REQUEST_TIMEOUT
     }
 }
 

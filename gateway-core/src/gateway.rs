@@ -210,7 +210,9 @@ impl Gateway {
             // Threads end by themselves when their work is gone; one that is stuck must not hold us.
             if finished {
                 let joined = tokio::task::spawn_blocking(|| workers.stop());
-                let _ = tokio::time::timeout_at(deadline, joined).await;
+                if tokio::time::timeout_at(deadline, joined).await.is_err() {
+                    tracing::error!("a worker thread does not end");
+                }
             }
         }
         finished

@@ -20,6 +20,7 @@ pub mod body;
 pub mod conn;
 pub mod error;
 pub mod filter;
+pub mod gate;
 pub mod gateway;
 pub mod http;
 pub mod observer;

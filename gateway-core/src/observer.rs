@@ -60,8 +60,9 @@ pub enum Event<'a> {
     ProxyRejected(u16, &'static str),
     /// A PROXY header arrived on a port that expects none.
     UnexpectedProxyHeader(u16, SocketAddr),
-    /// A TLS handshake succeeded: version, and whether a session was resumed.
-    TlsHandshake(&'a ListenerId, &'static str, bool),
+    /// A TLS handshake succeeded on this port, for this listener: version, and whether a session was
+    /// resumed.
+    TlsHandshake(u16, &'a ListenerId, &'static str, bool),
     /// A TLS handshake failed; the word says why.
     TlsFailed(u16, &'static str),
     /// Bytes that are no HTTP.

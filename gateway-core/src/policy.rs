@@ -1,7 +1,8 @@
 //! Policies of routes: how a rule of another crate is put into the request path.
 //!
 //! A [`Guard`] looks at a request's head and lets it pass or answers in its place. All guards of a rule
-//! run in one loop; each is also a tower Layer of its own through [`GuardLayer`].
+//! run in one loop; each is also a tower Layer of its own through [`GuardLayer`], which tells clients of
+//! gRPC in their way.
 //!
 //! ```
 //! use http::request::Parts;
@@ -50,6 +51,7 @@ use serde::{Deserialize, Serialize};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::http::grpc::{is_grpc, refusal};
 use crate::plan::Rule;
 use crate::snapshot::Live;
 
@@ -122,6 +124,18 @@ impl Rejection {
         append(response.headers_mut(), self.headers);
         response
     }
+
+    /// The answer as a response to a request with these header fields: a gRPC client gets 200 with the
+    /// status in `grpc-status` and the text in `grpc-message`, as from the gateway itself.
+    pub fn into_response_to<B: From<Bytes>>(self, request: &HeaderMap) -> Response<B> {
+        if !is_grpc(request) {
+            return self.into_response();
+        }
+        let mut response = Response::new(B::from(Bytes::new()));
+        *response.headers_mut() = refusal(self.status, self.body);
+        append(response.headers_mut(), self.headers);
+        response
+    }
 }
 
 fn append(headers: &mut HeaderMap, edits: ResponseEdits) {
@@ -189,7 +203,37 @@ where
                         .map_ok(edit),
                 )
             }
-            Err(rejection) => Either::Right(ready(Ok(rejection.into_response()))),
+            Err(rejection) => {
+                let response = rejection.into_response_to(&head.headers);
+                Either::Right(ready(Ok(response)))
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grpc_client_is_told_in_its_way() {
+        let rejection = || Rejection {
+            body: "no more",
+            headers: vec![(HeaderName::from_static("x-left"), 0.into())],
+            ..Rejection::new(StatusCode::TOO_MANY_REQUESTS, "limited")
+        };
+        let grpc = HeaderMap::from_iter([(CONTENT_TYPE, "application/grpc".parse().unwrap())]);
+
+        let to_grpc: Response<Bytes> = rejection().into_response_to(&grpc);
+        let to_others: Response<Bytes> = rejection().into_response_to(&HeaderMap::new());
+
+        assert_eq!((to_grpc.status().as_u16(), to_grpc.body().len()), (200, 0));
+        assert_eq!(to_grpc.headers()["grpc-status"], "14");
+        assert_eq!(to_grpc.headers()["grpc-message"], "no more");
+        assert_eq!(to_grpc.headers()["x-left"], "0");
+        assert_eq!(
+            (to_others.status().as_u16(), &to_others.body()[..]),
+            (429, &b"no more"[..])
+        );
     }
 }

@@ -9,10 +9,10 @@ use std::net::SocketAddr;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tonic::Code;
-use tonic::transport::{Channel, Endpoint};
-use tonic_health::pb::HealthCheckRequest;
+use tonic::transport::Endpoint;
+use tonic::{Code, Status};
 use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tower::{ServiceExt, service_fn};
 
 /// What a load balancer says of a client.
@@ -27,23 +27,32 @@ macro_rules! example {
         mod $name;
     };
 }
-example!(all_axum, "../examples/axum.rs");
-example!(all_hyper, "../examples/hyper.rs");
-example!(all_tonic, "../examples/tonic.rs");
-example!(client_ip_axum, "../examples/client_ip_axum.rs");
+example!(axum_parts, "../examples/axum.rs");
 example!(gateway_axum, "../examples/gateway_axum.rs");
+example!(gateway_hyper, "../examples/gateway_hyper.rs");
 example!(gateway_tonic, "../examples/gateway_tonic.rs");
-example!(proxy_protocol_hyper, "../examples/proxy_protocol_hyper.rs");
-example!(redirect_axum, "../examples/redirect_axum.rs");
-example!(sanitize_axum, "../examples/sanitize_axum.rs");
+example!(hyper_parts, "../examples/hyper.rs");
+example!(tonic_parts, "../examples/tonic.rs");
 
-/// Serves an example in the background; gives its address.
+/// Serves a part of an example in the background; gives its address.
 macro_rules! serving {
-    ($serve:path $(, $argument:expr)*) => {{
+    ($example:ident, $part:expr) => {{
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         tokio::task::spawn_local(async move {
-            $serve(socket $(, $argument)*).await.unwrap();
+            $example::serve($part, socket).await.unwrap();
+        });
+        address
+    }};
+}
+
+/// Serves an example with a gateway in the background; gives its address.
+macro_rules! gateway {
+    ($example:ident, $users:expr) => {{
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, users) = (socket.local_addr().unwrap(), $users);
+        tokio::task::spawn_local(async move {
+            $example::serve_on(socket, users).await.unwrap();
         });
         address
     }};
@@ -78,55 +87,141 @@ fn assert_answer(answer: &str, status: &str, part: &str) {
 }
 
 #[tokio::test]
-async fn client_ip_in_axum() {
+async fn proxy_protocol_alone() {
     local(async {
-        let at = serving!(client_ip_axum::serve_on);
-        let request = CLIENT.to_owned() + &get("/", "a.test", "x-forwarded-for: 203.0.113.7\r\n");
-
-        assert_answer(&ask(at, &request).await, "200", "you are 203.0.113.7");
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn proxy_protocol_in_hyper() {
-    local(async {
-        let at = serving!(proxy_protocol_hyper::serve_on);
-        let request = get("/", "a.test", "");
-
-        let answer = ask(at, &(CLIENT.to_owned() + &request)).await;
-        assert_answer(&answer, "200", "you are 203.0.113.9:4711, by way of 127.");
-        assert_eq!(ask(at, &request).await, "");
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn redirect_in_axum() {
-    local(async {
-        let at = serving!(redirect_axum::serve_on);
-
-        let answer = ask(at, &get("/old/page?q=1", "a.test", "")).await;
+        let at = serving!(axum_parts, "proxy-protocol");
+        let request = CLIENT.to_owned() + &get("/", "a.test", "");
         assert_answer(
-            &answer,
-            "308",
-            "location: https://new.example.org/archive/page?q=1\r\n",
+            &ask(at, &request).await,
+            "200",
+            "you are 203.0.113.9:4711, by way of 127.",
         );
-        let answer = ask(at, &get("/health", "a.test", "")).await;
-        assert_answer(&answer, "200", "ok");
+        assert_eq!(ask(at, &get("/", "a.test", "")).await, "");
+
+        let at = serving!(hyper_parts, "proxy-protocol");
+        assert_answer(
+            &ask(at, &request).await,
+            "200",
+            "peer 203.0.113.9:4711 by way of 127.",
+        );
+        assert_eq!(ask(at, &get("/", "a.test", "")).await, "");
+
+        let at = serving!(tonic_parts, "proxy-protocol");
+        let told = told(call(at, CLIENT, "a.test", &[]).await, "peer");
+        assert_eq!(told, "203.0.113.9:4711");
+        let none = call(at, "", "a.test", &[]).await;
+        assert!(none.is_err(), "{none:?}");
     })
     .await;
 }
 
 #[tokio::test]
-async fn sanitize_in_axum() {
+async fn client_ip_alone() {
     local(async {
-        let at = serving!(sanitize_axum::serve_on);
+        let request = get("/", "a.test", "x-forwarded-for: 6.6.6.6, 203.0.113.7\r\n");
 
-        let answer = ask(at, &get("/a/../hello", "A.test:80", "")).await;
-        assert_answer(&answer, "200", "You asked a.test.");
-        let answer = ask(at, &get("/hello", "a.test", "host: b.test\r\n")).await;
-        assert_answer(&answer, "400", "");
+        let at = serving!(axum_parts, "client-ip");
+        assert_answer(&ask(at, &request).await, "200", "you are 203.0.113.7\n");
+
+        let at = serving!(hyper_parts, "client-ip");
+        assert_answer(&ask(at, &request).await, "200", "client 203.0.113.7\n");
+
+        let at = serving!(tonic_parts, "client-ip");
+        let metadata = [("x-forwarded-for", "6.6.6.6, 203.0.113.7")];
+        let told = told(call(at, "", "a.test", &metadata).await, "client");
+        assert_eq!(told, "203.0.113.7");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sanitizing_alone() {
+    local(async {
+        let request = get("/a/../hello", "A.test:80", "");
+        let two_hosts = get("/hello", "a.test", "host: b.test\r\n");
+
+        let at = serving!(axum_parts, "sanitize");
+        assert_answer(&ask(at, &request).await, "200", "you asked a.test\n");
+        assert_answer(&ask(at, &two_hosts).await, "400", "");
+
+        let at = serving!(hyper_parts, "sanitize");
+        assert_answer(&ask(at, &request).await, "200", "/hello of a.test\n");
+        assert_answer(&ask(at, &two_hosts).await, "400", "");
+
+        let at = serving!(tonic_parts, "sanitize");
+        let answer = call(at, "", "A.test:80", &[]).await;
+        assert_eq!(told(answer, "host"), "a.test");
+        let error = call(at, "", "a.test", &[("host", "b.test")]).await;
+        assert!(error.is_err(), "{error:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn redirects_alone() {
+    local(async {
+        let moved = "location: https://new.example.org/archive/page?q=1\r\n";
+        for at in [
+            serving!(axum_parts, "redirect"),
+            serving!(hyper_parts, "redirect"),
+        ] {
+            let answer = ask(at, &get("/old/page?q=1", "a.test", "")).await;
+            assert_answer(&answer, "308", moved);
+            assert_answer(&ask(at, &get("/older", "a.test", "")).await, "200", "");
+        }
+
+        let at = serving!(tonic_parts, "redirect");
+        let (status, location) = browse(at, "/docs/x").await;
+        assert_eq!(status, 302);
+        assert_eq!(location.as_deref(), Some("https://docs.example.org/docs/x"));
+        assert!(call(at, "", "a.test", &[]).await.is_ok());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_route_table_alone() {
+    local(async {
+        for at in [
+            serving!(axum_parts, "routes"),
+            serving!(hyper_parts, "routes"),
+        ] {
+            for (path, host, status, part) in [
+                ("/api/x", "WWW.example.com", "200", "\r\n\r\napi\n"),
+                ("/apix", "www.example.com:80", "200", "\r\n\r\npages\n"),
+                ("/api", "example.com", "404", ""),
+            ] {
+                assert_answer(&ask(at, &get(path, host, "")).await, status, part);
+            }
+        }
+
+        let at = serving!(tonic_parts, "routes");
+        for host in ["one.test", "two.test"] {
+            assert_eq!(told(call(at, "", host, &[]).await, "service"), host);
+        }
+        let error = call(at, "", "three.test", &[]).await.unwrap_err();
+        assert_eq!(error.code(), Code::Unimplemented);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_guard_alone() {
+    local(async {
+        let read = get("/", "a.test", "");
+        for at in [
+            serving!(axum_parts, "guard"),
+            serving!(hyper_parts, "guard"),
+        ] {
+            assert_answer(&ask(at, &read).await, "200", "");
+            let write = read.replace("GET", "DELETE");
+            assert_answer(&ask(at, &write).await, "405", "");
+        }
+
+        let at = serving!(tonic_parts, "guard");
+        assert!(call(at, "", "a.test", &[("x-key", "sesame")]).await.is_ok());
+        let error = call(at, "", "a.test", &[]).await.unwrap_err();
+        assert_eq!(error.code(), Code::PermissionDenied);
     })
     .await;
 }
@@ -134,16 +229,16 @@ async fn sanitize_in_axum() {
 #[tokio::test]
 async fn all_parts_in_axum() {
     local(async {
-        let at = serving!(all_axum::serve_on);
-        let named = |client: &str| format!("x-forwarded-for: 6.6.6.6, {client}\r\n");
-        let request = |path, client| CLIENT.to_owned() + &get(path, "A.test", &named(client));
+        let at = serving!(axum_parts, "all");
+        let request =
+            |path| CLIENT.to_owned() + &get(path, "A.test", "x-forwarded-for: 6.6.6.6\r\n");
 
-        let answer = ask(at, &request("/x/..", "203.0.113.7")).await;
-        assert_answer(&answer, "200", "a.test welcomes 203.0.113.7");
-        let answer = ask(at, &request("/", "198.51.100.1")).await;
-        assert_answer(&answer, "403", "");
-        let answer = ask(at, &request("/old/x", "203.0.113.7")).await;
+        let answer = ask(at, &request("/x/..")).await;
+        assert_answer(&answer, "200", "a.test welcomes 203.0.113.9");
+        let answer = ask(at, &request("/old/x")).await;
         assert_answer(&answer, "302", "location: http://new.example.org/old/x");
+        let write = request("/").replace("GET", "DELETE");
+        assert_answer(&ask(at, &write).await, "405", "");
     })
     .await;
 }
@@ -151,15 +246,11 @@ async fn all_parts_in_axum() {
 #[tokio::test]
 async fn all_parts_in_hyper() {
     local(async {
-        let at = serving!(all_hyper::serve_on);
+        let at = serving!(hyper_parts, "all");
         let request = |path, host| CLIENT.to_owned() + &get(path, host, "");
 
         let answer = ask(at, &request("//api/../api/x", "WWW.example.com")).await;
-        assert_answer(&answer, "200", "api welcome 203.0.113.9");
-        let answer = ask(at, &request("/apix", "www.example.com")).await;
-        assert_answer(&answer, "200", "pages welcome 203.0.113.9");
-        let answer = ask(at, &request("/api", "example.com")).await;
-        assert_answer(&answer, "404", "");
+        assert_answer(&answer, "200", "api");
         let answer = ask(at, &request("/old", "www.example.com")).await;
         assert_answer(&answer, "302", "location: http://new.example.org/old");
         let write = request("/api", "www.example.com").replace("GET", "DELETE");
@@ -168,52 +259,82 @@ async fn all_parts_in_hyper() {
     .await;
 }
 
-/// A gRPC client behind a load balancer that writes `header`.
-async fn grpc(at: SocketAddr, header: &'static str) -> HealthClient<Channel> {
+#[tokio::test]
+async fn all_parts_in_tonic() {
+    local(async {
+        let at = serving!(tonic_parts, "all");
+
+        assert_eq!(
+            told(call(at, CLIENT, "A.test", &[]).await, "host"),
+            "a.test"
+        );
+        let error = call(at, STRANGER, "a.test", &[]).await.unwrap_err();
+        assert_eq!(error.code(), Code::PermissionDenied);
+    })
+    .await;
+}
+
+/// What a gRPC client gets that asks `host`, behind a load balancer that writes `header`.
+async fn call(
+    at: SocketAddr,
+    header: &'static str,
+    host: &str,
+    metadata: &[(&'static str, &'static str)],
+) -> Result<tonic::Response<HealthCheckResponse>, Status> {
     let connect = service_fn(move |_| async move {
         let mut stream = TcpStream::connect(at).await?;
         stream.write_all(header.as_bytes()).await?;
         Ok::<_, std::io::Error>(TokioIo::new(stream))
     });
-    let channel = Endpoint::from_static("http://a.test")
+    let channel = Endpoint::from_shared(format!("http://{host}"))
+        .unwrap()
         .connect_with_connector(connect)
         .await
-        .unwrap();
-    HealthClient::new(channel)
+        .map_err(|error| Status::unavailable(error.to_string()))?;
+    let mut request = tonic::Request::new(HealthCheckRequest::default());
+    for (name, value) in metadata {
+        request.metadata_mut().append(*name, value.parse().unwrap());
+    }
+    HealthClient::new(channel).check(request).await
 }
 
-async fn health(at: SocketAddr, header: &'static str) -> Result<i32, Code> {
-    let request = HealthCheckRequest::default();
-    let answer = grpc(at, header).await.check(request).await;
-    answer
-        .map(|answer| answer.into_inner().status)
-        .map_err(|status| status.code())
+/// What the service of the tonic example says in its metadata.
+fn told(answer: Result<tonic::Response<HealthCheckResponse>, Status>, name: &str) -> String {
+    let answer = answer.unwrap();
+    assert_eq!(answer.get_ref().status, 1);
+    let value = answer.metadata().get(name);
+    value.unwrap().to_str().unwrap().to_owned()
+}
+
+/// The status and the `location` that a gRPC server answers to a `GET`.
+async fn browse(at: SocketAddr, path: &str) -> (u16, Option<String>) {
+    let uri = format!("http://{at}{path}");
+    let channel = Endpoint::from_shared(uri.clone()).unwrap().connect_lazy();
+    let request = http::Request::get(uri).body(tonic::body::Body::empty());
+    let response = channel.oneshot(request.unwrap()).await.unwrap();
+    let location = response.headers().get("location");
+    let location = location.map(|value| value.to_str().unwrap().to_owned());
+    (response.status().as_u16(), location)
 }
 
 #[tokio::test]
-async fn all_parts_in_tonic() {
-    local(async {
-        let at = serving!(all_tonic::serve_on);
-
-        assert_eq!(health(at, CLIENT).await, Ok(1));
-        assert_eq!(health(at, STRANGER).await, Err(Code::PermissionDenied));
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn the_gateway_in_axum() {
+async fn the_gateway_in_axum_and_in_hyper() {
     local(async {
         // Another example plays the users' service.
-        let users = serving!(redirect_axum::serve_on);
-        let at = serving!(gateway_axum::serve_on, users);
+        let users = serving!(axum_parts, "redirect");
+        let (axum, hyper) = (
+            gateway!(gateway_axum, users),
+            gateway!(gateway_hyper, users),
+        );
 
-        let answer = ask(at, &get("/users/7", "a.test", "")).await;
-        assert_answer(&answer, "200", "not moved");
-        let answer = ask(at, &get("/", "a.test", "")).await;
-        assert_answer(&answer, "200", "our own");
-        let answer = ask(at, &get("/other", "a.test", "")).await;
-        assert_answer(&answer, "404", "");
+        for at in [axum, hyper] {
+            let answer = ask(at, &get("/users/7", "a.test", "")).await;
+            assert_answer(&answer, "200", "not moved");
+            let answer = ask(at, &get("/", "a.test", "")).await;
+            assert_answer(&answer, "200", "our own");
+        }
+        let other = get("/other", "a.test", "");
+        assert_answer(&ask(axum, &other).await, "404", "");
     })
     .await;
 }
@@ -221,9 +342,9 @@ async fn the_gateway_in_axum() {
 #[tokio::test]
 async fn the_gateway_in_tonic() {
     local(async {
-        let at = serving!(gateway_tonic::serve_on, users().await);
+        let at = gateway!(gateway_tonic, users().await);
 
-        assert_eq!(health(at, "").await, Ok(1));
+        assert!(call(at, "", "a.test", &[]).await.is_ok());
         let channel = Endpoint::from_shared(format!("http://{at}"))
             .unwrap()
             .connect()

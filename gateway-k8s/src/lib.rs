@@ -12,6 +12,7 @@ pub mod objects;
 pub mod resolve;
 pub mod source;
 pub mod status;
+mod wording;
 
 pub use decode::Diagnostic;
 pub use objects::{Object, ObjectKey, Objects};

@@ -14,6 +14,7 @@ use crate::api::core::{ConfigMap, EndpointSlice, Namespace, Secret, ServiceSpec}
 use crate::api::gateway::{GatewayClassSpec, GatewaySpec};
 use crate::api::grpc_route::GrpcRouteSpec;
 use crate::api::http_route::HttpRouteSpec;
+use crate::api::listener_set::ListenerSetSpec;
 use crate::api::meta::ObjectMeta;
 use crate::api::policy::BackendTlsPolicySpec;
 use crate::api::reference_grant::ReferenceGrantSpec;
@@ -56,8 +57,10 @@ pub struct Object<S> {
     pub meta: ObjectMeta,
     /// `spec`; for kinds without one (Secret, ConfigMap, EndpointSlice, Namespace) the object itself.
     pub spec: S,
-    /// Fields of a policy that could not be read or are not known. What they ask for cannot be in force,
-    /// so the policy fails closed, by the targets that could be read. Empty for other kinds.
+    /// Fields that could not be read or are not known, and that may be there to keep somebody out. What
+    /// they ask for cannot be in force, so what has them fails closed: a policy by the targets that could
+    /// be read, a rule of a route, a route, a listener, a grant. Other fields that are not known are left
+    /// out.
     pub misread: Vec<Invalid>,
     /// Where it was read.
     pub origin: Origin,
@@ -105,6 +108,8 @@ pub struct Objects {
     pub gateway_classes: Store<GatewayClassSpec>,
     /// `gateway.networking.k8s.io` Gateway.
     pub gateways: Store<GatewaySpec>,
+    /// `gateway.networking.k8s.io` ListenerSet.
+    pub listener_sets: Store<ListenerSetSpec>,
     /// `gateway.networking.k8s.io` HTTPRoute.
     pub http_routes: Store<HttpRouteSpec>,
     /// `gateway.networking.k8s.io` GRPCRoute.
@@ -147,6 +152,7 @@ impl Objects {
         fill!(
             gateway_classes: "GatewayClass",
             gateways: "Gateway",
+            listener_sets: "ListenerSet",
             http_routes: "HTTPRoute",
             grpc_routes: "GRPCRoute",
             reference_grants: "ReferenceGrant",

@@ -9,6 +9,7 @@ use serde_json::Value;
 use towergate_k8s::api::gateway::{GatewayClassSpec, GatewaySpec};
 use towergate_k8s::api::grpc_route::GrpcRouteSpec;
 use towergate_k8s::api::http_route::HttpRouteSpec;
+use towergate_k8s::api::listener_set::ListenerSetSpec;
 use towergate_k8s::api::policy::BackendTlsPolicySpec;
 use towergate_k8s::api::reference_grant::ReferenceGrantSpec;
 
@@ -31,6 +32,7 @@ fn every_field_is_read_and_written_again() {
     written_again::<GatewaySpec>(include_str!("every_field/Gateway.json"));
     written_again::<HttpRouteSpec>(include_str!("every_field/HTTPRoute.json"));
     written_again::<GrpcRouteSpec>(include_str!("every_field/GRPCRoute.json"));
+    written_again::<ListenerSetSpec>(include_str!("every_field/ListenerSet.json"));
     written_again::<ReferenceGrantSpec>(include_str!("every_field/ReferenceGrant.json"));
     written_again::<BackendTlsPolicySpec>(include_str!("every_field/BackendTLSPolicy.json"));
 }

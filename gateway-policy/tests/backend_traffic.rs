@@ -6,7 +6,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use towergate_core::plan::{Breaker, HashKey, LoadBalancer, RetryOn, Traffic};
+use towergate_core::plan::{
+    ActiveCheck, Breaker, HashKey, HttpProbe, Keepalive, LoadBalancer, OutlierDetection, Probe,
+    RetryBudget, RetryOn, StreamIdle, Traffic,
+};
 use towergate_policy::backend_traffic::{Context, Converted};
 use towergate_policy::rate_limit::{LocalRateLimit, PathTest, ValueTest};
 use towergate_policy::{BackendTrafficPolicySpec, Policy, Refusal};
@@ -196,10 +199,187 @@ fn limits_of_the_breaker_may_be_0() {
             pending: 2,
             requests: 3,
             retries: 4,
+            retry_budget: None,
             connections_per_endpoint: Some(1024),
         }
     );
     assert_eq!(traffic.max_requests_per_connection, Some(5));
+}
+
+#[test]
+fn a_retry_budget_has_the_defaults_of_envoy() {
+    let budget = |fields: Value| {
+        let traffic = traffic(json!({"circuitBreaker": {"retryBudget": fields}}));
+        traffic.breaker.retry_budget.unwrap()
+    };
+
+    assert_eq!(
+        budget(json!({"percent": {"numerator": 25}})),
+        RetryBudget {
+            numerator: 25,
+            denominator: 100,
+            min_retries: 3,
+        }
+    );
+    assert_eq!(
+        budget(json!({"percent": {"numerator": 1, "denominator": 8}, "minRetryConcurrency": 0})),
+        RetryBudget {
+            numerator: 1,
+            denominator: 8,
+            min_retries: 0,
+        }
+    );
+}
+
+#[test]
+fn a_stream_may_be_silent_as_long_as_the_policy_says() {
+    let idle = |fields: Value| traffic(json!({"timeout": {"http": fields}})).stream_idle;
+    let second = Duration::from_secs(1);
+
+    assert_eq!(idle(json!({})), StreamIdle::Listener);
+    assert_eq!(idle(json!({"requestTimeout": "1s"})), StreamIdle::Request);
+    assert_eq!(
+        idle(json!({"requestTimeout": "9s", "streamIdleTimeout": "1s"})),
+        StreamIdle::After(second)
+    );
+    assert_eq!(idle(json!({"streamIdleTimeout": "0s"})), StreamIdle::Never);
+}
+
+#[test]
+fn connections_to_backends_are_made_as_the_policy_says() {
+    let connection = traffic(json!({
+        "tcpKeepalive": {"probes": 3, "idleTime": "20m"},
+        "connection": {
+            "bufferLimit": "64Ki",
+            "socketBufferLimit": 4096,
+            "preconnect": {"perEndpointPercent": 100},
+        },
+        "http2": {
+            "initialStreamWindowSize": "128Ki",
+            "initialConnectionWindowSize": "2Mi",
+            "maxConcurrentStreams": 7,
+            "onInvalidMessage": "TerminateConnection",
+            "connectionKeepalive": {"interval": "9s", "timeout": "2s", "intervalJitter": 5},
+        },
+    }))
+    .connection;
+
+    assert_eq!(
+        connection.keepalive,
+        Some(Keepalive {
+            idle: seconds(1200),
+            interval: None,
+            probes: Some(3),
+        })
+    );
+    assert_eq!(
+        (connection.buffer, connection.socket_buffer),
+        (Some(65536), Some(4096))
+    );
+    let http2 = connection.http2;
+    assert_eq!(
+        (http2.stream_window, http2.connection_window),
+        (131_072, 2_097_152)
+    );
+    assert_eq!(http2.max_concurrent_streams, 7);
+    assert!(http2.end_on_invalid);
+    assert_eq!(http2.keepalive_interval, seconds(9));
+    assert_eq!(http2.keepalive_timeout, seconds(2));
+    assert_eq!((http2.keepalive_jitter, http2.keepalive_idle), (5, None));
+}
+
+#[test]
+fn passive_health_has_the_defaults_of_envoy_gateway() {
+    let health = |fields: Value| traffic(json!({"healthCheck": fields}));
+    let all = json!({
+        "splitExternalLocalOriginErrors": true,
+        "interval": "1s",
+        "consecutiveLocalOriginFailures": 1,
+        "consecutiveGatewayErrors": 2,
+        "consecutive5XxErrors": 3,
+        "baseEjectionTime": "4s",
+        "maxEjectionPercent": 50,
+        "failurePercentageThreshold": 60,
+        "alwaysEjectOneEndpoint": true,
+    });
+
+    assert_eq!(health(json!({})).outlier, None);
+    assert_eq!(health(json!({})).panic_threshold, 50);
+    assert_eq!(health(json!({"panicThreshold": 0})).panic_threshold, 0);
+    assert_eq!(
+        health(json!({"passive": {"maxEjectionPercent": 0}})).outlier,
+        Some(OutlierDetection::default())
+    );
+    assert_eq!(
+        health(json!({"passive": all})).outlier,
+        Some(OutlierDetection {
+            split_local: true,
+            interval: Duration::from_secs(1),
+            consecutive_local: 1,
+            consecutive_gateway: 2,
+            consecutive_5xx: 3,
+            base_time: Duration::from_secs(4),
+            max_percent: 50,
+            failure_percent: Some(60),
+            always_one: true,
+        })
+    );
+}
+
+#[test]
+fn probes_have_the_defaults_of_envoy_gateway() {
+    let probe = |fields: Value| {
+        traffic(json!({"healthCheck": {"active": fields}}))
+            .probe
+            .unwrap()
+    };
+    let http = probe(json!({"type": "HTTP", "http": {"path": "/up"}}));
+    let tcp = probe(json!({
+        "type": "TCP",
+        "timeout": "2s",
+        "interval": "9s",
+        "initialJitter": "1s",
+        "unhealthyThreshold": 4,
+        "healthyThreshold": 5,
+        "overrides": {"port": 81},
+        "tcp": {
+            "send": {"type": "Binary", "binary": "AQI="},
+            "receive": {"type": "Text", "text": "ok"},
+        },
+    }));
+
+    assert_eq!(
+        (Some(http.timeout), Some(http.interval)),
+        (seconds(1), seconds(3))
+    );
+    assert_eq!((http.unhealthy, http.healthy, http.port), (3, 1, None));
+    assert_eq!(
+        http.probe,
+        Probe::Http(HttpProbe {
+            host: None,
+            path: "/up".to_owned(),
+            method: http::Method::GET.into(),
+            expected: vec![200],
+            retriable: vec![],
+            wanted: vec![],
+            body: vec![],
+        })
+    );
+    assert_eq!(
+        tcp,
+        ActiveCheck {
+            timeout: Duration::from_secs(2),
+            interval: Duration::from_secs(9),
+            initial_jitter: Duration::from_secs(1),
+            unhealthy: 4,
+            healthy: 5,
+            port: Some(81),
+            probe: Probe::Tcp {
+                send: vec![1, 2],
+                receive: b"ok".to_vec(),
+            },
+        }
+    );
 }
 
 #[test]
@@ -376,22 +556,43 @@ fn what_is_not_done_is_refused_by_name() {
             json!({"proxyProtocol": {"version": "V1"}}),
             "spec.proxyProtocol",
         ),
-        (json!({"tcpKeepalive": {}}), "spec.tcpKeepalive"),
         (
             json!({"healthCheck": {"active": {}}}),
-            "spec.healthCheck.active",
+            "spec.healthCheck.active.type",
         ),
         (
-            json!({"healthCheck": {"passive": {}}}),
-            "spec.healthCheck.passive",
+            json!({"healthCheck": {"active": {"type": "TCP", "healthCheckLog": {}}}}),
+            "spec.healthCheck.active.healthCheckLog",
         ),
         (
-            json!({"healthCheck": {"panicThreshold": 0}}),
+            json!({"healthCheck": {"active": {"type": "HTTP", "http": {"path": "x"}}}}),
+            "spec.healthCheck.active.http.path",
+        ),
+        (
+            json!({"healthCheck": {"passive": {"baseEjectionTime": "0s"}}}),
+            "spec.healthCheck.passive.baseEjectionTime",
+        ),
+        (
+            json!({"healthCheck": {"panicThreshold": 101}}),
             "spec.healthCheck.panicThreshold",
         ),
-        (json!({"connection": {"bufferLimit": 1}}), "spec.connection"),
+        (
+            json!({"connection": {"bufferLimit": "x"}}),
+            "spec.connection.bufferLimit",
+        ),
+        (
+            json!({"connection": {"preconnect": {"perEndpointPercent": 150}}}),
+            "spec.connection.preconnect.perEndpointPercent",
+        ),
+        (
+            json!({"connection": {"preconnect": {"predictivePercent": 101}}}),
+            "spec.connection.preconnect.predictivePercent",
+        ),
         (json!({"dns": {}}), "spec.dns"),
-        (json!({"http2": {}}), "spec.http2"),
+        (
+            json!({"http2": {"initialStreamWindowSize": 65534}}),
+            "spec.http2.initialStreamWindowSize",
+        ),
         (json!({"bandwidthLimit": {}}), "spec.bandwidthLimit"),
         (json!({"faultInjection": {}}), "spec.faultInjection"),
         (json!({"admissionControl": {}}), "spec.admissionControl"),
@@ -420,7 +621,7 @@ fn what_is_not_done_is_refused_by_name() {
         ),
         (
             json!({"circuitBreaker": {"retryBudget": {}}}),
-            "spec.circuitBreaker.retryBudget",
+            "spec.circuitBreaker.retryBudget.percent",
         ),
         (
             json!({"circuitBreaker": {"maxParallelRetries": -1}}),
@@ -439,7 +640,7 @@ fn what_is_not_done_is_refused_by_name() {
             "spec.retry.perRetry.backOff.maxInterval",
         ),
         (
-            http(json!({"streamIdleTimeout": "1s"})),
+            http(json!({"streamIdleTimeout": "soon"})),
             "spec.timeout.http.streamIdleTimeout",
         ),
         (

@@ -182,6 +182,7 @@ fn connections_are_limited() {
                 "closeDelay": "1s",
                 "maxConnectionDuration": "2s",
                 "maxRequestsPerConnection": 1,
+                "maxStreamDuration": "3s",
             },
             "bufferLimit": "64Ki",
             "socketBufferLimit": 4096,
@@ -196,6 +197,7 @@ fn connections_are_limited() {
     assert_eq!(limits.close_delay, seconds(1));
     assert_eq!(limits.max_duration, seconds(2));
     assert_eq!(limits.max_requests, Some(1));
+    assert_eq!(limits.max_stream_duration, seconds(3));
     assert_eq!(limits.buffer, Some(65536));
     assert_eq!(tcp.socket_buffer, Some(4096));
     assert_eq!(tcp.accepts_per_event, 0);
@@ -225,7 +227,12 @@ fn both_protocols_are_set() {
             "initialConnectionWindowSize": "2Mi",
             "maxConcurrentStreams": 7,
             "onInvalidMessage": "TerminateConnection",
-            "connectionKeepalive": {"interval": "30s", "timeout": "5s", "intervalJitter": 0},
+            "connectionKeepalive": {
+                "interval": "30s",
+                "timeout": "5s",
+                "intervalJitter": 0,
+                "idleInterval": "9s",
+            },
         },
         "healthCheck": {"path": "/healthz"},
         "scheme": "Preserve",
@@ -244,6 +251,9 @@ fn both_protocols_are_set() {
     assert_eq!(settings.http2.max_concurrent_streams, 7);
     assert_eq!(settings.http2.keepalive_interval, seconds(30));
     assert_eq!(settings.http2.keepalive_timeout, seconds(5));
+    assert_eq!(settings.http2.keepalive_jitter, 0);
+    assert_eq!(settings.http2.keepalive_idle, seconds(9));
+    assert!(settings.http2.end_on_invalid);
     assert_eq!(settings.health_check_path.as_deref(), Some("/healthz"));
 }
 
@@ -271,10 +281,6 @@ fn what_is_not_done_is_refused_by_name() {
             "spec.tls.clientValidation",
         ),
         (
-            json!({"connection": {"connectionLimit": {"maxStreamDuration": "3s"}}}),
-            "spec.connection.connectionLimit.maxStreamDuration",
-        ),
-        (
             json!({"tls": {"fingerprints": ["JA3"]}}),
             "spec.tls.fingerprints",
         ),
@@ -283,16 +289,12 @@ fn what_is_not_done_is_refused_by_name() {
             "spec.tls.signatureAlgorithms",
         ),
         (
-            json!({"http2": {"onInvalidMessage": "TerminateStream"}}),
+            json!({"http2": {"onInvalidMessage": "Ignore"}}),
             "spec.http2.onInvalidMessage",
         ),
         (
-            json!({"http2": {"connectionKeepalive": {"interval": "9s", "idleInterval": "1s"}}}),
-            "spec.http2.connectionKeepalive.idleInterval",
-        ),
-        (
-            json!({"http2": {"connectionKeepalive": {"interval": "9s", "intervalJitter": 5}}}),
-            "spec.http2.connectionKeepalive.intervalJitter",
+            json!({"http2": {"connectionKeepalive": {"timeout": "1s"}}}),
+            "spec.http2.connectionKeepalive.timeout",
         ),
     ] {
         let refusal = convert(fields.clone()).unwrap_err();

@@ -43,7 +43,7 @@ pub struct Choice {
 }
 
 /// What client and server agreed on.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Negotiated {
     /// The server name, as in [`Hello::server_name`].
     pub server_name: Option<String>,

@@ -16,6 +16,7 @@ pub mod ciphers;
 pub mod client;
 pub mod connector;
 pub mod error;
+pub mod listener;
 pub mod name;
 pub mod server;
 pub mod sni;

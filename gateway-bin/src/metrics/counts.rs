@@ -1,9 +1,10 @@
 //! What is counted: plain numbers, by port, listener, rule and backend.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::time::Duration;
 
+use foldhash::HashMap;
 use towergate_core::access_log::Entry;
 use towergate_core::observer::Event;
 use towergate_core::plan::{BackendId, ListenerId, RouteId};
@@ -28,6 +29,9 @@ pub(super) struct PortCounts {
     pub(super) unexpected_proxy: u64,
     pub(super) proxy_rejected: Reasons,
     pub(super) tls_failed: Reasons,
+    /// By version.
+    pub(super) handshakes: Reasons,
+    pub(super) resumed: u64,
     pub(super) codec_errors: Reasons,
     pub(super) abuse: Reasons,
 }
@@ -40,8 +44,6 @@ pub(super) struct ListenerCounts {
     pub(super) time: Histogram,
     pub(super) received: u64,
     pub(super) sent: u64,
-    pub(super) resumed: u64,
-    pub(super) handshakes: Reasons,
 }
 
 #[derive(Debug, Default)]
@@ -105,8 +107,8 @@ impl Counts {
             Event::TlsFailed(port, why) => one(&mut self.port(port).tls_failed, why),
             Event::CodecError(port, why) => one(&mut self.port(port).codec_errors, why),
             Event::Abuse(port, which) => one(&mut self.port(port).abuse, which),
-            Event::TlsHandshake(listener, version, resumed) => {
-                let counts = at(&mut self.listeners, listener);
+            Event::TlsHandshake(port, _, version, resumed) => {
+                let counts = self.port(port);
                 one(&mut counts.handshakes, version);
                 counts.resumed += u64::from(resumed);
             }
@@ -183,9 +185,11 @@ impl PortCounts {
         self.closed += other.closed;
         self.refused += other.refused;
         self.unexpected_proxy += other.unexpected_proxy;
+        self.resumed += other.resumed;
         for (mine, theirs) in [
             (&mut self.proxy_rejected, other.proxy_rejected),
             (&mut self.tls_failed, other.tls_failed),
+            (&mut self.handshakes, other.handshakes),
             (&mut self.codec_errors, other.codec_errors),
             (&mut self.abuse, other.abuse),
         ] {
@@ -201,8 +205,6 @@ impl ListenerCounts {
         self.time.add(&other.time);
         self.received += other.received;
         self.sent += other.sent;
-        self.resumed += other.resumed;
-        add_reasons(&mut self.handshakes, other.handshakes);
     }
 }
 

@@ -7,10 +7,13 @@ mod counts;
 mod text;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use towergate_core::observer::{Event, Observer};
+use towergate_core::plan::Port;
 
 use counts::Counts;
 
@@ -36,6 +39,19 @@ pub(crate) struct ConfigCounts {
     pub(crate) errors: AtomicU64,
     /// When the one in service was taken into it, seconds since the epoch.
     pub(crate) applied_at: AtomicU64,
+    /// The addresses on which ports are bound, or were last.
+    pub(crate) bound: Mutex<BTreeMap<u16, Vec<IpAddr>>>,
+}
+
+impl ConfigCounts {
+    /// Notes where the ports of a plan are.
+    pub(crate) fn note_ports<P>(&self, ports: &[Port<P>]) {
+        let mut now: BTreeMap<u16, Vec<IpAddr>> = BTreeMap::new();
+        for port in ports {
+            now.entry(port.port).or_default().extend(&port.addresses);
+        }
+        lock(&self.bound).extend(now);
+    }
 }
 
 /// What a worker keeps for itself.
@@ -115,7 +131,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::time::Duration;
 
-    use towergate_core::plan::BackendId;
+    use towergate_core::plan::{BackendId, ListenerId, TcpSettings};
 
     use super::*;
 
@@ -148,11 +164,15 @@ mod tests {
         for _ in 0..2 {
             let text = metrics.render();
             assert!(
-                text.contains("envoy_listener_downstream_cx_total{port=\"80\"} 6\n"),
+                text.contains(
+                    "envoy_listener_downstream_cx_total{envoy_listener_address=\"*_80\"} 6\n"
+                ),
                 "{text}"
             );
             assert!(
-                text.contains("envoy_listener_downstream_cx_active{port=\"80\"} 3\n"),
+                text.contains(
+                    "envoy_listener_downstream_cx_active{envoy_listener_address=\"*_80\"} 3\n"
+                ),
                 "{text}"
             );
         }
@@ -177,10 +197,50 @@ mod tests {
             format!("envoy_cluster_upstream_cx_connect_ms_bucket{{{cluster},le=\"10\"}} 1\n"),
             format!("envoy_cluster_upstream_cx_connect_ms_bucket{{{cluster},le=\"+Inf\"}} 1\n"),
             format!("envoy_cluster_upstream_cx_connect_ms_sum{{{cluster}}} 7\n"),
-            "envoy_listener_ssl_connection_error{port=\"443\",reason=\"no_certificate\"} 1\n"
+            "envoy_listener_ssl_connection_error{envoy_listener_address=\"*_443\",reason=\"no_certificate\"} 1\n"
                 .to_owned(),
         ] {
             assert!(text.contains(&line), "{line}{text}");
+        }
+    }
+
+    #[test]
+    fn sockets_and_handshakes_have_envoys_names() {
+        let metrics = Metrics::default();
+        let id = ListenerId {
+            namespace: "a".into(),
+            gateway: "b".into(),
+            listener: "c".into(),
+        };
+        let port = |port, addresses: &[&str]| Port::<()> {
+            addresses: addresses
+                .iter()
+                .map(|a| a.parse().expect("an address"))
+                .collect(),
+            port,
+            tcp: TcpSettings::default(),
+            listeners: Vec::new(),
+        };
+
+        metrics.config.note_ports(&[
+            port(443, &["0.0.0.0"]),
+            port(444, &["::"]),
+            port(445, &["10.0.0.1", "10.0.0.2"]),
+        ]);
+        for port in [443, 444, 445] {
+            metrics.observe(&Event::TlsHandshake(port, &id, "TLSv1.3", true));
+        }
+
+        let text = metrics.render();
+        for socket in ["0.0.0.0_443", "[__]_444", "*_445"] {
+            let label = format!("envoy_listener_address=\"{socket}\"");
+            for line in [
+                format!("envoy_listener_ssl_handshake{{{label}}} 1\n"),
+                format!("envoy_listener_ssl_session_reused{{{label}}} 1\n"),
+                format!("envoy_listener_ssl_versions{{{label},envoy_ssl_version=\"TLSv1.3\"}} 1\n"),
+            ] {
+                assert!(text.contains(&line), "{line}{text}");
+            }
         }
     }
 }

@@ -1,17 +1,20 @@
 //! Prometheus' text format (version 0.0.4), with Envoy's names where Envoy has one.
 
 use std::fmt::Write;
+use std::net::SocketAddr;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
+use foldhash::HashMap;
 use towergate_core::plan::{ListenerId, RouteId, RouteKind};
 
 use super::ConfigCounts;
-use super::counts::{BOUNDS, Counts, Histogram, ListenerCounts, PortCounts, Reasons};
+use super::counts::{BOUNDS, Counts, Histogram, PortCounts, Reasons};
 
 /// Writes everything, each family's samples in the order of their labels.
 pub(super) fn render(counts: &Counts, config: &ConfigCounts, dropped_log_lines: u64) -> String {
     let mut page = Page::default();
-    ports(&mut page, counts);
+    ports(&mut page, counts, config);
     listeners(&mut page, counts);
     rules(&mut page, counts);
     backends(&mut page, counts);
@@ -19,184 +22,127 @@ pub(super) fn render(counts: &Counts, config: &ConfigCounts, dropped_log_lines: 
     page.0
 }
 
-fn ports(page: &mut Page, counts: &Counts) {
-    let ports = sorted(
-        counts
-            .ports
-            .iter()
-            .map(|(port, counts)| (format!("port=\"{port}\""), counts)),
+fn ports(page: &mut Page, counts: &Counts, config: &ConfigCounts) {
+    let ports = &rows(&counts.ports, |port| port_label(*port, config));
+    page.counters(
+        "envoy_listener_downstream_cx_total",
+        "Connections accepted.",
+        ports,
+        |p| p.opened,
     );
-    type Pick = fn(&PortCounts) -> u64;
-    let plain: [(&str, &str, &str, Pick); 5] = [
-        (
-            "envoy_listener_downstream_cx_total",
-            "counter",
-            "Connections accepted.",
-            |p| p.opened,
-        ),
-        (
-            "envoy_listener_downstream_cx_destroy",
-            "counter",
-            "Connections ended.",
-            |p| p.closed,
-        ),
-        (
-            "envoy_listener_downstream_cx_active",
-            "gauge",
-            "Connections now.",
-            |p| p.opened.saturating_sub(p.closed),
-        ),
-        (
-            "envoy_listener_downstream_cx_overflow",
-            "counter",
-            "Connections over the limit.",
-            |p| p.refused,
-        ),
-        (
-            "towergate_listener_unexpected_proxy_header",
-            "counter",
-            "PROXY protocol headers where none is expected.",
-            |p| p.unexpected_proxy,
-        ),
-    ];
-    for (name, kind, help, pick) in plain {
-        page.family(name, kind, help);
-        for (labels, counts) in &ports {
-            page.sample(name, labels, pick(counts));
-        }
-    }
-    port_failures(page, &ports);
+    page.counters(
+        "envoy_listener_downstream_cx_destroy",
+        "Connections ended.",
+        ports,
+        |p| p.closed,
+    );
+    page.gauges(
+        "envoy_listener_downstream_cx_active",
+        "Connections now.",
+        ports,
+        |p| p.opened.saturating_sub(p.closed),
+    );
+    page.counters(
+        "envoy_listener_downstream_cx_overflow",
+        "Connections over the limit.",
+        ports,
+        |p| p.refused,
+    );
+    page.counters(
+        "towergate_listener_unexpected_proxy_header",
+        "PROXY protocol headers where none is expected.",
+        ports,
+        |p| p.unexpected_proxy,
+    );
+    port_failures(page, ports);
+    handshakes(page, ports);
 }
 
-fn port_failures(page: &mut Page, ports: &[(String, &PortCounts)]) {
-    type Why = fn(&PortCounts) -> &Reasons;
-    let reasoned: [(&str, &str, Why); 4] = [
-        (
-            "envoy_listener_downstream_cx_proxy_proto_error",
-            "Connections without a valid PROXY protocol header.",
-            |p| &p.proxy_rejected,
-        ),
-        (
-            "envoy_listener_ssl_connection_error",
-            "TLS handshakes that failed.",
-            |p| &p.tls_failed,
-        ),
-        (
-            "envoy_http_downstream_cx_protocol_error",
-            "Connections that spoke no HTTP.",
-            |p| &p.codec_errors,
-        ),
-        (
-            "towergate_http_downstream_abuse",
-            "HTTP/2 connections cut off for abuse.",
-            |p| &p.abuse,
-        ),
-    ];
-    for (name, help, pick) in reasoned {
-        page.family(name, "counter", help);
-        for (labels, counts) in ports {
-            for (why, count) in pick(counts) {
-                page.sample(
-                    name,
-                    &format!("{labels},reason=\"{}\"", escape(why)),
-                    *count,
-                );
-            }
-        }
-    }
+fn port_failures(page: &mut Page, ports: &Rows<'_, PortCounts>) {
+    page.reasons(
+        "envoy_listener_downstream_cx_proxy_proto_error",
+        "Connections without a valid PROXY protocol header.",
+        "reason",
+        ports,
+        |p| &p.proxy_rejected,
+    );
+    page.reasons(
+        "envoy_listener_ssl_connection_error",
+        "TLS handshakes that failed.",
+        "reason",
+        ports,
+        |p| &p.tls_failed,
+    );
+    page.reasons(
+        "envoy_http_downstream_cx_protocol_error",
+        "Connections that spoke no HTTP.",
+        "reason",
+        ports,
+        |p| &p.codec_errors,
+    );
+    page.reasons(
+        "towergate_http_downstream_abuse",
+        "HTTP/2 connections cut off for abuse.",
+        "reason",
+        ports,
+        |p| &p.abuse,
+    );
 }
 
 fn listeners(page: &mut Page, counts: &Counts) {
-    let listeners = sorted(
-        counts
-            .listeners
-            .iter()
-            .map(|(id, counts)| (listener_label(id), counts)),
-    );
-    page.family(
+    let listeners = &rows(&counts.listeners, listener_label);
+    page.counters(
         "envoy_http_downstream_rq_total",
-        "counter",
         "Requests answered.",
+        listeners,
+        |l| l.requests,
     );
-    for (labels, counts) in &listeners {
-        page.sample("envoy_http_downstream_rq_total", labels, counts.requests);
-    }
-    page.family(
+    page.classes(
         "envoy_http_downstream_rq_xx",
-        "counter",
         "Requests by class of the status.",
+        listeners,
+        |l| &l.classes,
     );
-    for (labels, counts) in &listeners {
-        page.classes("envoy_http_downstream_rq_xx", labels, &counts.classes);
-    }
-    page.family(
+    page.histograms(
         "envoy_http_downstream_rq_time",
-        "histogram",
         "Time of a request, in milliseconds.",
+        listeners,
+        |l| &l.time,
     );
-    for (labels, counts) in &listeners {
-        page.histogram("envoy_http_downstream_rq_time", labels, &counts.time);
-    }
-    for (name, help, received) in [
-        (
-            "towergate_http_downstream_rq_body_bytes",
-            "Bytes of requests' bodies.",
-            true,
-        ),
-        (
-            "towergate_http_downstream_rs_body_bytes",
-            "Bytes of responses' bodies.",
-            false,
-        ),
-    ] {
-        page.family(name, "counter", help);
-        for (labels, counts) in &listeners {
-            page.sample(
-                name,
-                labels,
-                if received {
-                    counts.received
-                } else {
-                    counts.sent
-                },
-            );
-        }
-    }
-    handshakes(page, &listeners);
+    page.counters(
+        "towergate_http_downstream_rq_body_bytes",
+        "Bytes of requests' bodies.",
+        listeners,
+        |l| l.received,
+    );
+    page.counters(
+        "towergate_http_downstream_rs_body_bytes",
+        "Bytes of responses' bodies.",
+        listeners,
+        |l| l.sent,
+    );
 }
 
-fn handshakes(page: &mut Page, listeners: &[(String, &ListenerCounts)]) {
-    page.family(
+fn handshakes(page: &mut Page, ports: &Rows<'_, PortCounts>) {
+    page.counters(
         "envoy_listener_ssl_handshake",
-        "counter",
         "TLS handshakes that succeeded.",
+        ports,
+        |p| p.handshakes.values().sum(),
     );
-    for (labels, counts) in listeners {
-        page.sample(
-            "envoy_listener_ssl_handshake",
-            labels,
-            counts.handshakes.values().sum(),
-        );
-    }
-    page.family(
+    page.counters(
         "envoy_listener_ssl_session_reused",
-        "counter",
         "TLS sessions resumed.",
+        ports,
+        |p| p.resumed,
     );
-    for (labels, counts) in listeners {
-        page.sample("envoy_listener_ssl_session_reused", labels, counts.resumed);
-    }
-    page.family(
+    page.reasons(
         "envoy_listener_ssl_versions",
-        "counter",
         "TLS handshakes by version.",
+        "envoy_ssl_version",
+        ports,
+        |p| &p.handshakes,
     );
-    for (labels, counts) in listeners {
-        for (version, count) in &counts.handshakes {
-            let labels = format!("{labels},envoy_ssl_version=\"{}\"", escape(version));
-            page.sample("envoy_listener_ssl_versions", &labels, *count);
-        }
-    }
 }
 
 fn rules(page: &mut Page, counts: &Counts) {
@@ -207,92 +153,67 @@ fn rules(page: &mut Page, counts: &Counts) {
             .filter(|(_, counts)| counts.requests > 0);
         rules.map(|(index, counts)| (rule_label(route, index), counts))
     });
-    let rules = sorted(rules);
-    page.family(
+    let rules = &sorted(rules);
+    page.counters(
         "envoy_cluster_upstream_rq_total",
-        "counter",
         "Requests sent to backends.",
+        rules,
+        |r| r.requests,
     );
-    for (labels, counts) in &rules {
-        page.sample("envoy_cluster_upstream_rq_total", labels, counts.requests);
-    }
-    page.family(
+    page.classes(
         "envoy_cluster_upstream_rq_xx",
-        "counter",
         "Answers of backends by class of the status.",
+        rules,
+        |r| &r.classes,
     );
-    for (labels, counts) in &rules {
-        page.classes("envoy_cluster_upstream_rq_xx", labels, &counts.classes);
-    }
-    page.family(
+    page.histograms(
         "envoy_cluster_upstream_rq_time",
-        "histogram",
         "Time of a backend, in milliseconds.",
+        rules,
+        |r| &r.time,
     );
-    for (labels, counts) in &rules {
-        page.histogram("envoy_cluster_upstream_rq_time", labels, &counts.time);
-    }
 }
 
 fn backends(page: &mut Page, counts: &Counts) {
-    let label = |name: String| format!("envoy_cluster_name=\"{}\"", escape(&name));
-    let backends = sorted(
-        counts
-            .backends
-            .iter()
-            .map(|(id, counts)| (label(id.to_string()), counts)),
+    let backends = &rows(&counts.backends, |id| {
+        format!("envoy_cluster_name=\"{}\"", escape(&id.to_string()))
+    });
+    page.counters(
+        "envoy_cluster_upstream_cx_total",
+        "Connections to endpoints.",
+        backends,
+        |b| b.connected,
     );
-    type Pick = fn(&super::counts::BackendCounts) -> u64;
-    let plain: [(&str, &str, &str, Pick); 5] = [
-        (
-            "envoy_cluster_upstream_cx_total",
-            "counter",
-            "Connections to endpoints.",
-            |b| b.connected,
-        ),
-        (
-            "envoy_cluster_upstream_cx_active",
-            "gauge",
-            "Connections to endpoints now.",
-            |b| b.connected.saturating_sub(b.closed),
-        ),
-        (
-            "envoy_cluster_upstream_cx_connect_fail",
-            "counter",
-            "Connections that failed.",
-            |b| b.failed,
-        ),
-        (
-            "envoy_cluster_upstream_rq_retry",
-            "counter",
-            "Requests sent once more.",
-            |b| b.retried,
-        ),
-        (
-            "envoy_cluster_upstream_rq_pending_overflow",
-            "counter",
-            "Requests over a limit of the circuit breaker.",
-            |b| b.overflowed,
-        ),
-    ];
-    for (name, kind, help, pick) in plain {
-        page.family(name, kind, help);
-        for (labels, counts) in &backends {
-            page.sample(name, labels, pick(counts));
-        }
-    }
-    page.family(
+    page.gauges(
+        "envoy_cluster_upstream_cx_active",
+        "Connections to endpoints now.",
+        backends,
+        |b| b.connected.saturating_sub(b.closed),
+    );
+    page.counters(
+        "envoy_cluster_upstream_cx_connect_fail",
+        "Connections that failed.",
+        backends,
+        |b| b.failed,
+    );
+    page.counters(
+        "envoy_cluster_upstream_rq_retry",
+        "Requests sent once more.",
+        backends,
+        |b| b.retried,
+    );
+    page.counters(
+        "envoy_cluster_upstream_rq_pending_overflow",
+        "Requests over a limit of the circuit breaker.",
+        backends,
+        |b| b.overflowed,
+    );
+    page.histograms(
         "envoy_cluster_upstream_cx_connect_ms",
-        "histogram",
         "Time to connect, in milliseconds.",
+        backends,
+        |b| &b.connect_time,
     );
-    for (labels, counts) in &backends {
-        page.histogram(
-            "envoy_cluster_upstream_cx_connect_ms",
-            labels,
-            &counts.connect_time,
-        );
-    }
 }
 
 fn process(page: &mut Page, config: &ConfigCounts, dropped_log_lines: u64) {
@@ -340,9 +261,87 @@ fn process(page: &mut Page, config: &ConfigCounts, dropped_log_lines: u64) {
     );
 }
 
+/// Counts with their labels, in the order of these.
+type Rows<'a, C> = [(String, &'a C)];
+
 #[derive(Default)]
 struct Page(String);
 
+/// Families with a sample for each row, or with several.
+impl Page {
+    fn counters<C>(&mut self, name: &str, help: &str, rows: &Rows<'_, C>, value: fn(&C) -> u64) {
+        self.values(name, "counter", help, rows, value);
+    }
+
+    fn gauges<C>(&mut self, name: &str, help: &str, rows: &Rows<'_, C>, value: fn(&C) -> u64) {
+        self.values(name, "gauge", help, rows, value);
+    }
+
+    fn values<C>(
+        &mut self,
+        name: &str,
+        kind: &str,
+        help: &str,
+        rows: &Rows<'_, C>,
+        value: fn(&C) -> u64,
+    ) {
+        self.family(name, kind, help);
+        for (labels, counts) in rows {
+            self.sample(name, labels, value(counts));
+        }
+    }
+
+    /// A counter for each word, which stands in a further label.
+    fn reasons<C>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        rows: &Rows<'_, C>,
+        reasons: fn(&C) -> &Reasons,
+    ) {
+        self.family(name, "counter", help);
+        for (labels, counts) in rows {
+            for (why, count) in reasons(counts) {
+                let labels = format!("{labels},{label}=\"{}\"", escape(why));
+                self.sample(name, &labels, *count);
+            }
+        }
+    }
+
+    /// A counter for each class of status that came up.
+    fn classes<C>(
+        &mut self,
+        name: &str,
+        help: &str,
+        rows: &Rows<'_, C>,
+        classes: fn(&C) -> &[u64; 10],
+    ) {
+        self.family(name, "counter", help);
+        for (labels, counts) in rows {
+            let classes = classes(counts).iter().enumerate();
+            for (class, count) in classes.filter(|(_, count)| **count > 0) {
+                let labels = format!("{labels},envoy_response_code_class=\"{class}\"");
+                self.sample(name, &labels, *count);
+            }
+        }
+    }
+
+    fn histograms<C>(
+        &mut self,
+        name: &str,
+        help: &str,
+        rows: &Rows<'_, C>,
+        histogram: fn(&C) -> &Histogram,
+    ) {
+        self.family(name, "histogram", help);
+        for (labels, counts) in rows {
+            self.histogram(name, labels, histogram(counts));
+        }
+    }
+}
+
+/// The lines of the format.
 impl Page {
     fn family(&mut self, name: &str, kind: &str, help: &str) {
         let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
@@ -353,16 +352,6 @@ impl Page {
             "" => writeln!(self.0, "{name} {value}"),
             labels => writeln!(self.0, "{name}{{{labels}}} {value}"),
         };
-    }
-
-    fn classes(&mut self, name: &str, labels: &str, classes: &[u64]) {
-        for (class, count) in classes.iter().enumerate().filter(|(_, count)| **count > 0) {
-            self.sample(
-                name,
-                &format!("{labels},envoy_response_code_class=\"{class}\""),
-                *count,
-            );
-        }
     }
 
     fn histogram(&mut self, name: &str, labels: &str, histogram: &Histogram) {
@@ -381,6 +370,17 @@ impl Page {
         let _ = writeln!(self.0, "{name}_sum{{{labels}}} {}", histogram.sum);
         self.sample(&format!("{name}_count"), labels, count);
     }
+}
+
+/// Envoy's name of a socket: address and port, with `_` for each colon. Where one port is bound on several
+/// addresses, they count together.
+fn port_label(port: u16, config: &ConfigCounts) -> String {
+    let bound = config.bound.lock().unwrap_or_else(PoisonError::into_inner);
+    let socket = match bound.get(&port).map(Vec::as_slice) {
+        Some([address]) => SocketAddr::new(*address, port).to_string(),
+        _ => format!("*:{port}"),
+    };
+    format!("envoy_listener_address=\"{}\"", socket.replace(':', "_"))
 }
 
 fn listener_label(id: &ListenerId) -> String {
@@ -404,8 +404,132 @@ fn escape(value: &str) -> String {
         .replace('\n', "\\n")
 }
 
+fn rows<K, C>(counts: &HashMap<K, C>, label: impl Fn(&K) -> String) -> Vec<(String, &C)> {
+    sorted(counts.iter().map(|(key, counts)| (label(key), counts)))
+}
+
 fn sorted<T>(samples: impl Iterator<Item = (String, T)>) -> Vec<(String, T)> {
     let mut samples: Vec<_> = samples.collect();
     samples.sort_by(|a, b| a.0.cmp(&b.0));
     samples
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use towergate_core::plan::BackendId;
+
+    use super::super::counts::{BackendCounts, RuleCounts};
+    use super::*;
+
+    /// Something of everything.
+    fn counts() -> Counts {
+        let mut time = Histogram::default();
+        (time.buckets[2], time.sum) = (3, 7.5);
+        let mut counts = Counts::default();
+        for port in [443, 80] {
+            counts.ports.insert(
+                port,
+                PortCounts {
+                    opened: 9,
+                    closed: 4,
+                    refused: 1,
+                    unexpected_proxy: 2,
+                    proxy_rejected: BTreeMap::from([("absent", 3)]),
+                    tls_failed: BTreeMap::from([("no_listener", 1), ("client_left", 2)]),
+                    codec_errors: BTreeMap::from([("parse", 1)]),
+                    abuse: BTreeMap::from([("reset", 1)]),
+                    handshakes: BTreeMap::from([("TLSv1.3", 3)]),
+                    resumed: 1,
+                },
+            );
+        }
+        let listener = ListenerId {
+            namespace: "a".to_owned(),
+            gateway: "edge".to_owned(),
+            listener: "\"x\"".to_owned(),
+        };
+        let of_listener = counts.listeners.entry(listener).or_default();
+        of_listener.requests = 5;
+        of_listener.classes[2] = 4;
+        of_listener.classes[5] = 1;
+        (of_listener.time.buckets[0], of_listener.time.sum) = (5, 0.5);
+        (of_listener.received, of_listener.sent) = (10, 20);
+        let route = RouteId {
+            kind: RouteKind::Grpc,
+            namespace: "a".to_owned(),
+            name: "r".to_owned(),
+        };
+        let mut rule = RuleCounts::default();
+        (rule.requests, rule.classes[2]) = (2, 2);
+        counts
+            .routes
+            .insert(route, vec![RuleCounts::default(), rule]);
+        let backend = BackendCounts {
+            connected: 6,
+            failed: 1,
+            closed: 2,
+            retried: 3,
+            overflowed: 4,
+            connect_time: time,
+        };
+        counts
+            .backends
+            .insert(BackendId::service("a", "b", 80), backend);
+        counts
+    }
+
+    #[test]
+    fn each_family_is_announced_once_and_followed_by_its_samples() {
+        let text = render(&counts(), &ConfigCounts::default(), 3);
+
+        let mut announced = Vec::new();
+        for line in text.lines().filter(|line| !line.starts_with("# HELP")) {
+            match line.strip_prefix("# TYPE ") {
+                Some(family) => announced.push(family.split(' ').next().unwrap_or_default()),
+                None => assert!(line.starts_with(announced[announced.len() - 1]), "{line}"),
+            }
+        }
+        let count = announced.len();
+        announced.sort_unstable();
+        announced.dedup();
+        assert_eq!(announced.len(), count);
+    }
+
+    #[test]
+    fn every_sample_has_its_labels_and_its_value() {
+        let text = render(&counts(), &ConfigCounts::default(), 3);
+
+        let prefix = r#"envoy_http_conn_manager_prefix="a/edge/\"x\"""#;
+        let rule = r#"envoy_cluster_name="grpcroute/a/r/rule/1""#;
+        let backend = r#"envoy_cluster_name="Service/a/b:80""#;
+        for line in [
+            r#"envoy_listener_downstream_cx_active{envoy_listener_address="*_443"} 5"#.to_owned(),
+            r#"envoy_listener_downstream_cx_destroy{envoy_listener_address="*_80"} 4"#.to_owned(),
+            r#"envoy_listener_ssl_connection_error{envoy_listener_address="*_80",reason="client_left"} 2"#.to_owned(),
+            r#"towergate_http_downstream_abuse{envoy_listener_address="*_80",reason="reset"} 1"#.to_owned(),
+            format!(r#"envoy_http_downstream_rq_xx{{{prefix},envoy_response_code_class="5"}} 1"#),
+            format!(r#"envoy_http_downstream_rq_time_bucket{{{prefix},le="0.5"}} 5"#),
+            format!("towergate_http_downstream_rq_body_bytes{{{prefix}}} 10"),
+            format!("towergate_http_downstream_rs_body_bytes{{{prefix}}} 20"),
+            r#"envoy_listener_ssl_handshake{envoy_listener_address="*_443"} 3"#.to_owned(),
+            r#"envoy_listener_ssl_versions{envoy_listener_address="*_443",envoy_ssl_version="TLSv1.3"} 3"#
+                .to_owned(),
+            format!("envoy_cluster_upstream_rq_total{{{rule}}} 2"),
+            format!("envoy_cluster_upstream_cx_connect_ms_count{{{backend}}} 3"),
+            format!("envoy_cluster_upstream_rq_retry{{{backend}}} 3"),
+            "towergate_access_log_dropped 3".to_owned(),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        let ports: Vec<_> = text
+            .lines()
+            .filter(|l| l.contains("cx_total{envoy_listener"))
+            .collect();
+        assert!(
+            ports[0].contains("443") && ports[1].contains("80"),
+            "{ports:?}"
+        );
+    }
 }

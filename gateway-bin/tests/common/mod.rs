@@ -11,20 +11,45 @@
 
 pub(crate) mod backend;
 pub(crate) mod peers;
+pub(crate) mod told;
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-/// A port that was free a moment ago.
+/// The ports that tests listen on: below those that the system gives to whoever connects, so that no
+/// client has one of them by chance.
+const PORTS: std::ops::Range<u16> = 10_000..30_000;
+/// How many of them one test process has for itself.
+const BLOCK: u16 = 200;
+
+/// A port that nobody listens on and that no other test gets, though nothing holds it yet.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    static OURS: LazyLock<(u16, fs::File)> = LazyLock::new(lock_block);
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let port = OURS.0 + NEXT.fetch_add(1, Ordering::Relaxed) % BLOCK;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// The first port of a block that no other process has, and the lock that keeps it ours to the end.
+fn lock_block() -> (u16, fs::File) {
+    let lock = |first: u16| {
+        let path = std::env::temp_dir().join(format!("towergate-test-ports-{first}"));
+        let file = fs::File::create(path).unwrap();
+        file.try_lock().is_ok().then_some((first, file))
+    };
+    let mut blocks = PORTS.step_by(BLOCK.into());
+    blocks
+        .find_map(lock)
+        .expect("fewer than a hundred test processes")
 }
 
 /// Waits until `check` gives a value; panics with `what` after 15 s.

@@ -48,8 +48,12 @@ impl Balancer {
 
     /// An endpoint of the cluster; `None` if it has none.
     pub fn pick(&self, cluster: &Cluster, pick: Pick<'_>) -> Option<Arc<Node>> {
-        let members = cluster.members();
-        let first = self.place(&members, pick.hash)?;
+        self.pick_of(&cluster.members(), pick)
+    }
+
+    /// One of these endpoints.
+    pub(crate) fn pick_of(&self, members: &Arc<Members>, pick: Pick<'_>) -> Option<Arc<Node>> {
+        let first = self.place(members, pick.hash)?;
         let tried = |place: usize| pick.tried.contains(&members.nodes()[place].address());
         if !tried(first) {
             return Some(members.nodes()[first].clone());
@@ -58,7 +62,7 @@ impl Balancer {
         let another = (0..OTHER_ATTEMPTS)
             .filter_map(|_| match self.rule {
                 LoadBalancer::ConsistentHash { .. } => members.draw(),
-                _ => self.place(&members, None),
+                _ => self.place(members, None),
             })
             .find(|place| !tried(*place));
         // Chance may fail to find one that there is.

@@ -126,6 +126,22 @@ impl Members {
         &self.nodes
     }
 
+    /// The same without the nodes that `keep` leaves out.
+    pub(crate) fn only(&self, keep: impl Fn(SocketAddr) -> bool) -> Self {
+        let pairs = self.nodes.iter().zip(&self.shares);
+        let (nodes, shares): (Vec<_>, Vec<_>) = pairs
+            .filter(|(node, _)| keep(node.address))
+            .map(|(node, share)| (node.clone(), *share))
+            .unzip();
+        Self {
+            weights: Weights::new(shares.iter().copied()),
+            even: shares.windows(2).all(|pair| pair[0] == pair[1]),
+            nodes,
+            shares,
+            ..Self::default()
+        }
+    }
+
     /// The weight of the node at this place.
     pub fn share(&self, place: usize) -> u32 {
         self.shares[place]

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use tokio::time::Instant;
-use tokio_rustls::server::TlsStream;
+use towergate_tls::acceptor::{Negotiated, TlsStream};
 
 use super::drain::Drain;
 use super::listener::Server;
 use super::opening::{Opening, read_opening};
 use super::prefixed::Prefixed;
 use super::proxy::{self, Ends};
-use super::{ConnInfo, ListenerConfig, Open, PortConfig, TlsInfo, Transport};
+use super::{ConnInfo, ListenerConfig, Open, PortConfig, Transport};
 use super::{sleep_until, tls, warn_unexpected_proxy};
 use crate::observer::Event;
 use crate::serve::{Handler, Session, serve_connection};
@@ -26,7 +26,7 @@ type Stream = Prefixed<TcpStream>;
 /// A connection after the TLS handshake.
 struct Secure {
     stream: Box<TlsStream<Prefixed<Stream>>>,
-    info: TlsInfo,
+    negotiated: Negotiated,
     listener: Arc<ListenerConfig>,
 }
 
@@ -120,7 +120,7 @@ impl<H: Handler> Arrival<H> {
         let stream = self.read_proxy(stream).await?;
         match self.shake_hands(stream).await {
             Ok(secure) => {
-                let session = self.session(&secure.listener, Some(secure.info));
+                let session = self.session(&secure.listener, Some(secure.negotiated));
                 return Some(Arrived::Tls(secure.stream, session));
             }
             Err(NotSecure::Failed(word)) => {
@@ -141,11 +141,13 @@ impl<H: Handler> Arrival<H> {
         if !self.open.admit(&listener) {
             return Err(NotSecure::Surplus(listener));
         }
-        let (stream, info, resumed) = hello.shake_hands().await.map_err(NotSecure::Failed)?;
-        self.note(&Event::TlsHandshake(&listener.id, info.version, resumed));
+        let (stream, negotiated) = hello.shake_hands().await.map_err(NotSecure::Failed)?;
+        let (version, resumed) = (negotiated.version, negotiated.resumed);
+        let port = self.config.port;
+        self.note(&Event::TlsHandshake(port, &listener.id, version, resumed));
         Ok(Secure {
             stream: Box::new(stream),
-            info,
+            negotiated,
             listener,
         })
     }
@@ -202,7 +204,7 @@ impl<H: Handler> Arrival<H> {
         }
     }
 
-    fn session(self, listener: &ListenerConfig, tls: Option<TlsInfo>) -> Session<H> {
+    fn session(self, listener: &ListenerConfig, tls: Option<Negotiated>) -> Session<H> {
         Session {
             proxy_expected: self.expects_proxy(),
             info: Arc::new(ConnInfo {

@@ -17,7 +17,7 @@ mod open;
 pub(crate) mod opening;
 pub mod prefixed;
 pub mod proxy;
-mod socket;
+pub(crate) mod socket;
 mod tls;
 pub mod workers;
 
@@ -26,6 +26,7 @@ pub use listener::{Server, serve_listener};
 pub use listeners::{BindError, Listeners};
 pub use open::Open;
 pub(crate) use open::{sleep_until, warn_unexpected_proxy};
+pub use towergate_tls::acceptor::Negotiated;
 pub use workers::Workers;
 
 use std::net::SocketAddr;
@@ -49,7 +50,7 @@ pub struct ConnInfo {
     /// The port of the plan on which it was accepted.
     pub port: u16,
     /// What the TLS handshake gave; `None` on a plain port.
-    pub tls: Option<TlsInfo>,
+    pub tls: Option<Negotiated>,
 }
 
 impl ConnInfo {
@@ -57,19 +58,6 @@ impl ConnInfo {
     pub(crate) fn alpn(&self) -> Option<&[u8]> {
         self.tls.as_ref().and_then(|tls| tls.alpn.as_deref())
     }
-}
-
-/// What a TLS handshake gave.
-#[derive(Clone, Debug, Default)]
-pub struct TlsInfo {
-    /// The server name, lower case, without a trailing dot.
-    pub server_name: Option<String>,
-    /// The protocol chosen by ALPN.
-    pub alpn: Option<Vec<u8>>,
-    /// `TLSv1.2` or `TLSv1.3`.
-    pub version: &'static str,
-    /// The suite, by its IANA name.
-    pub cipher: &'static str,
 }
 
 /// What a connection needs to know of its port, read once when it is accepted.

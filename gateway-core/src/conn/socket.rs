@@ -62,7 +62,7 @@ pub(crate) fn set_up(stream: &TcpStream, settings: &TcpSettings) -> io::Result<(
     nodelay.and(keepalive)
 }
 
-fn tcp_keepalive(settings: &Keepalive) -> TcpKeepalive {
+pub(crate) fn tcp_keepalive(settings: &Keepalive) -> TcpKeepalive {
     let mut keepalive = TcpKeepalive::new();
     if let Some(idle) = settings.idle {
         keepalive = keepalive.with_time(idle);

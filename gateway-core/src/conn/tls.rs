@@ -1,22 +1,21 @@
 //! TLS: the listener is chosen by the ClientHello, then the handshake is done with its settings.
+//!
+//! The handshake itself is [`towergate_tls::acceptor`]'s; here it gets its listeners, and metrics
+//! their words.
 
 use std::io;
 use std::sync::Arc;
 
-use rustls::HandshakeKind;
-use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
-use tokio_rustls::LazyConfigAcceptor;
-use tokio_rustls::server::{StartHandshake, TlsStream};
 use towergate_tls::NameMap;
+use towergate_tls::acceptor::{self, AcceptError, Negotiated, TlsStream};
 
-use super::{ListenerConfig, TlsInfo, sleep_until};
+use super::ListenerConfig;
 
 /// A ClientHello, and the listener that its server name belongs to.
 pub(crate) struct Hello<Io> {
-    start: StartHandshake<Io>,
-    server_name: Option<String>,
+    hello: acceptor::Hello<Io>,
     pub(crate) listener: Arc<ListenerConfig>,
 }
 
@@ -30,79 +29,42 @@ pub(crate) async fn read_hello<Io>(
 where
     Io: AsyncRead + AsyncWrite + Unpin,
 {
-    let acceptor = LazyConfigAcceptor::new(Acceptor::default(), io);
-    let start = match tokio::time::timeout_at(deadline, acceptor).await {
-        Err(_) => return Err("client_hello_timeout"),
-        Ok(Err(error)) => return Err(word_for(&error, "malformed_client_hello")),
-        Ok(Ok(start)) => start,
-    };
-    let server_name = start.client_hello().server_name().map(normal);
+    let hello = acceptor::Hello::read(io, deadline)
+        .await
+        .map_err(|error| word_for(&error, "client_hello_timeout", "malformed_client_hello"))?;
     let listener = listeners
-        .find(server_name.as_deref().unwrap_or_default())
+        .find(hello.server_name().unwrap_or_default())
         .ok_or("no_listener")?
         .clone();
-    Ok(Hello {
-        start,
-        server_name,
-        listener,
-    })
+    Ok(Hello { hello, listener })
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin> Hello<Io> {
-    /// Does the rest of the handshake. Besides what is known of it, tells whether a session was
-    /// resumed.
-    pub(crate) async fn shake_hands(self) -> Result<(TlsStream<Io>, TlsInfo, bool), &'static str> {
+    /// Does the rest of the handshake. The error is a word for metrics.
+    pub(crate) async fn shake_hands(self) -> Result<(TlsStream<Io>, Negotiated), &'static str> {
         let config = self.listener.tls.clone().ok_or("no_tls_settings")?;
         let limit = self.listener.settings.timeouts.tls_handshake;
-        let deadline = limit.map(|limit| Instant::now() + limit);
-        let stream = tokio::select! {
-            result = self.start.into_stream(config) => result,
-            () = sleep_until(deadline) => return Err("handshake_timeout"),
-        };
-        let stream = stream.map_err(|error| word_for(&error, "handshake_failed"))?;
-        let (info, resumed) = describe(&stream, self.server_name);
-        Ok((stream, info, resumed))
+        self.hello
+            .shake_hands(config, limit)
+            .await
+            .map_err(|error| word_for(&error, "handshake_timeout", "handshake_failed"))
     }
 }
 
-fn describe<Io>(stream: &TlsStream<Io>, server_name: Option<String>) -> (TlsInfo, bool) {
-    let (_, session) = stream.get_ref();
-    let version = match session.protocol_version() {
-        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
-        _ => "TLSv1.3",
-    };
-    let suite = session.negotiated_cipher_suite().map(|suite| suite.suite());
-    let info = TlsInfo {
-        server_name,
-        alpn: session.alpn_protocol().map(<[u8]>::to_vec),
-        version,
-        cipher: suite.map_or("", iana_name),
-    };
-    let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
-    (info, resumed)
-}
-
-/// The name in IANA's registry; rustls marks those of TLS 1.3.
-fn iana_name(suite: rustls::CipherSuite) -> &'static str {
-    use rustls::CipherSuite as Suite;
-    match suite {
-        Suite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
-        Suite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
-        Suite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
-        other => other.as_str().unwrap_or(""),
+/// The word for an error of a step, which has words of its own for being late and for failing.
+fn word_for(error: &AcceptError, late: &'static str, failed: &'static str) -> &'static str {
+    match error {
+        AcceptError::Timeout => late,
+        AcceptError::Closed => "client_left",
+        AcceptError::Refused(_) => "unknown_server_name",
+        AcceptError::Handshake(error) if has_left(error) => "client_left",
+        _ => failed,
     }
 }
 
-/// Lower case, without one trailing dot.
-fn normal(name: &str) -> String {
-    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
-}
-
-fn word_for(error: &io::Error, otherwise: &'static str) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof
-        | io::ErrorKind::ConnectionReset
-        | io::ErrorKind::BrokenPipe => "client_left",
-        _ => otherwise,
-    }
+fn has_left(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    )
 }

@@ -1,23 +1,20 @@
 //! Puts a [`Redirect`] in front of any HTTP service.
 
-use std::future::{Ready, ready};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_util::future::Either;
-use http::header::{HOST, LOCATION};
-use http::{Request, Response, StatusCode, request};
+use http::header::LOCATION;
+use http::{Response, StatusCode, request};
 use tower_layer::Layer;
-use tower_service::Service;
 
 use super::{FilterError, Redirect, RedirectFacts};
+use crate::gate::{Gate, Gated};
 use crate::http::{Authority, Sanitized};
 
 /// Redirects requests below a path prefix; others go on to the service.
 ///
 /// Whom a request is for is known from [`SanitizeLayer`](crate::http::SanitizeLayer) if that is in
-/// front, else read from `Host`.
+/// front, else read from `:authority` or `Host`.
 ///
 /// ```
 /// use axum::{Router, body::Body, routing::get};
@@ -108,14 +105,9 @@ impl RedirectLayer {
         &self,
         head: &request::Parts,
     ) -> Result<(StatusCode, http::HeaderValue), StatusCode> {
-        let known = head.extensions.get::<Sanitized>();
-        let authority = match known {
+        let authority = match head.extensions.get::<Sanitized>() {
             Some(sanitized) => sanitized.authority.clone(),
-            None => head
-                .headers
-                .get(HOST)
-                .and_then(|host| Authority::parse(host).ok())
-                .ok_or(StatusCode::BAD_REQUEST)?,
+            None => Authority::of(&head.uri, &head.headers).map_err(|_| StatusCode::BAD_REQUEST)?,
         };
         let facts = RedirectFacts {
             scheme: self.scheme,
@@ -136,39 +128,20 @@ impl<S> Layer<S> for RedirectLayer {
     type Service = RedirectService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RedirectService {
-            inner,
-            layer: self.clone(),
-        }
+        Gated::new(self.clone(), inner)
     }
 }
 
 /// What [`RedirectLayer`] makes of a service.
-#[derive(Clone, Debug)]
-pub struct RedirectService<S> {
-    inner: S,
-    layer: RedirectLayer,
-}
+pub type RedirectService<S> = Gated<S, RedirectLayer>;
 
-impl<S, B, R> Service<Request<B>> for RedirectService<S>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-    R: From<Bytes>,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = Either<S::Future, Ready<Result<S::Response, S::Error>>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, req: Request<B>) -> Self::Future {
-        if !self.layer.takes(req.uri().path()) {
-            return Either::Left(self.inner.call(req));
+impl Gate for RedirectLayer {
+    fn pass<R: From<Bytes>>(&self, head: &mut request::Parts) -> Result<(), Response<R>> {
+        if self.takes(head.uri.path()) {
+            Err(self.answer(head))
+        } else {
+            Ok(())
         }
-        let (head, _) = req.into_parts();
-        Either::Right(ready(Ok(self.layer.answer(&head))))
     }
 }
 
@@ -176,7 +149,8 @@ where
 mod tests {
     use std::convert::Infallible;
 
-    use http::HeaderValue;
+    use http::header::HOST;
+    use http::{HeaderValue, Request};
     use tower::{ServiceExt, service_fn};
 
     use super::*;
@@ -223,6 +197,21 @@ mod tests {
                 "{path}"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn a_target_with_an_authority_says_whom_a_request_is_for() {
+        let to_https = Redirect {
+            scheme: Some("https".to_owned()),
+            hostname: None,
+            port: None,
+            path: None,
+            status: 301,
+        };
+
+        let (_, location) = ask(RedirectLayer::new(to_https), "b.test", "http://a.test/x").await;
+
+        assert_eq!(location.unwrap(), "https://a.test/x");
     }
 
     #[tokio::test]

@@ -38,22 +38,19 @@
 //! assert_eq!(find(peer, &headers, &ClientIpRule::Peer).unwrap().ip, peer);
 //! ```
 
-use std::future::{Ready, ready};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_util::future::Either;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Response, request};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tower_layer::Layer;
-use tower_service::Service;
 
 use super::forwarded::X_FORWARDED_FOR;
 use crate::conn::ConnInfo;
 use crate::conn::proxy::Ends;
+use crate::gate::{Gate, Gated};
 use crate::plan::Text;
 use crate::policy::Rejection;
 
@@ -218,43 +215,22 @@ impl<S, F: Clone> Layer<S> for ClientIpLayer<F> {
     type Service = ClientIpService<S, F>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        ClientIpService {
-            layer: self.clone(),
-            inner,
-        }
+        Gated::new(self.clone(), inner)
     }
 }
 
 /// What [`ClientIpLayer`] makes of a service.
-#[derive(Clone, Debug)]
-pub struct ClientIpService<S, F = fn(&Extensions) -> Option<IpAddr>> {
-    layer: ClientIpLayer<F>,
-    inner: S,
-}
+pub type ClientIpService<S, F = fn(&Extensions) -> Option<IpAddr>> = Gated<S, ClientIpLayer<F>>;
 
-impl<S, F, B, R> Service<Request<B>> for ClientIpService<S, F>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-    F: Fn(&Extensions) -> Option<IpAddr>,
-    R: From<Bytes>,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = Either<S::Future, Ready<Result<S::Response, S::Error>>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut req: Request<B>) -> Self::Future {
-        req.extensions_mut().remove::<ClientIp>();
-        if let Some(peer) = (self.layer.peer)(req.extensions()) {
-            match find(peer, req.headers(), &self.layer.rule) {
-                Ok(found) => req.extensions_mut().insert(ClientIp(found.ip)),
-                Err(rejection) => return Either::Right(ready(Ok(rejection.into_response()))),
-            };
+impl<F: Fn(&Extensions) -> Option<IpAddr>> Gate for ClientIpLayer<F> {
+    fn pass<R: From<Bytes>>(&self, head: &mut request::Parts) -> Result<(), Response<R>> {
+        head.extensions.remove::<ClientIp>();
+        if let Some(peer) = (self.peer)(&head.extensions) {
+            let found = find(peer, &head.headers, &self.rule)
+                .map_err(|rejection| rejection.into_response_to(&head.headers))?;
+            head.extensions.insert(ClientIp(found.ip));
         }
-        Either::Left(self.inner.call(req))
+        Ok(())
     }
 }
 

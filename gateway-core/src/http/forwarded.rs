@@ -63,20 +63,25 @@ const REMOVED_AT_THE_EDGE: [&str; 5] = [
     "x-envoy-original-host",
 ];
 
+/// Fields that a request usually gains.
+const ADDED: usize = 6;
+
 /// Edits the fields of a request that came over `conn`, after its client was found.
 ///
 /// # Errors
 /// [`Error::NoRoute`] if `X-Forwarded-Proto` is empty where it is believed: without a scheme no route
-/// is looked up.
+/// is looked up. The other fields are edited all the same.
 pub fn apply(
     headers: &mut HeaderMap,
     conn: &ConnInfo,
     settings: &ListenerSettings,
 ) -> Result<(), Error> {
+    // One growth at most, for what is added here and before the request is sent.
+    headers.reserve(ADDED);
     let rule = &settings.client_ip;
     let edge = *rule == ClientIpRule::Peer;
     let scheme = if conn.tls.is_some() { "https" } else { "http" };
-    proto(headers, scheme, edge)?;
+    let proto = proto(headers, scheme, edge);
     clean(headers, edge);
     forwarded_for(headers, appended(rule).then(|| seen_by_backend(conn)));
     if edge {
@@ -86,7 +91,7 @@ pub fn apply(
     }
     request_id(headers, settings.headers.request_id, edge);
     client_cert(headers, settings.headers.xfcc);
-    Ok(())
+    proto
 }
 
 /// Whether the peer is appended to `X-Forwarded-For`.
@@ -215,9 +220,13 @@ fn uuid(random: u128) -> HeaderValue {
     const DIGITS: [u8; 16] = *b"0123456789abcdef";
     let bits = random & !(0xF << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
     let mut text = [b'-'; 36];
-    let places = (0..36).filter(|place| ![8, 13, 18, 23].contains(place));
-    for (i, place) in places.enumerate() {
-        text[place] = DIGITS[(bits >> (124 - 4 * i)) as usize & 0xF];
+    let digits = bits.to_be_bytes().map(|byte| {
+        let digit = |half: u8| DIGITS[usize::from(half & 0xF)];
+        [digit(byte >> 4), digit(byte)]
+    });
+    for (place, bytes) in [(0, 0..4), (9, 4..6), (14, 6..8), (19, 8..10), (24, 10..16)] {
+        let group = digits[bytes].as_flattened();
+        text[place..place + group.len()].copy_from_slice(group);
     }
     HeaderValue::from_bytes(&text).expect("hexadecimal digits and dashes are valid")
 }
@@ -239,10 +248,36 @@ fn client_cert(headers: &mut HeaderMap, mode: XfccMode) {
 const IP_TEXT: usize = 48;
 
 fn write_ip(ip: IpAddr, buffer: &mut [u8; IP_TEXT]) -> &[u8] {
+    if let IpAddr::V4(ip) = ip {
+        return write_ipv4(ip, buffer);
+    }
     let mut rest = &mut buffer[..];
     write!(rest, "{ip}").expect("an address has at most 45 characters");
     let unused = rest.len();
     &buffer[..IP_TEXT - unused]
+}
+
+/// Nearly all clients have such an address, and the formatting of the standard library is four times as
+/// much work.
+fn write_ipv4(ip: Ipv4Addr, buffer: &mut [u8; IP_TEXT]) -> &[u8] {
+    let mut len = 0;
+    let mut push = |byte: u8| {
+        buffer[len] = byte;
+        len += 1;
+    };
+    for (i, octet) in ip.octets().into_iter().enumerate() {
+        if i > 0 {
+            push(b'.');
+        }
+        if octet >= 100 {
+            push(b'0' + octet / 100);
+        }
+        if octet >= 10 {
+            push(b'0' + octet / 10 % 10);
+        }
+        push(b'0' + octet % 10);
+    }
+    &buffer[..len]
 }
 
 fn text(ip: IpAddr) -> HeaderValue {

@@ -7,11 +7,11 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 
 /// A transfer coding other than exactly one `chunked`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct BadCoding;
+pub(crate) struct BadCoding;
 
 /// Whether the message is chunked. Anything but one `chunked` is an error: what hyper would take for
 /// a body still has the other codings in it.
-pub(super) fn is_chunked(headers: &HeaderMap) -> Result<bool, BadCoding> {
+pub(crate) fn is_chunked(headers: &HeaderMap) -> Result<bool, BadCoding> {
     let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
     match (lines.next(), lines.next()) {
         (None, _) => Ok(false),
@@ -22,10 +22,10 @@ pub(super) fn is_chunked(headers: &HeaderMap) -> Result<bool, BadCoding> {
 
 /// A length that is no number, or is given more than once.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct BadLength;
+pub(crate) struct BadLength;
 
 /// Reads `Content-Length` and rewrites it as a plain number: `0003` is `3`.
-pub(super) fn canonical_length(headers: &mut HeaderMap) -> Result<Option<u64>, BadLength> {
+pub(crate) fn canonical_length(headers: &mut HeaderMap) -> Result<Option<u64>, BadLength> {
     let mut lines = headers.get_all(CONTENT_LENGTH).iter();
     let line = match (lines.next(), lines.next()) {
         (None, _) => return Ok(None),

@@ -15,6 +15,23 @@ use super::upgrade::{Upgrade, has_token};
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
+/// Whether any field belongs to the connection. One look at all names is cheaper than searching for each
+/// of these, which most messages have none of.
+pub(crate) fn has_connection_fields(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| {
+        matches!(
+            name.as_str(),
+            "connection"
+                | "http2-settings"
+                | "keep-alive"
+                | "proxy-connection"
+                | "te"
+                | "transfer-encoding"
+                | "upgrade"
+        )
+    })
+}
+
 /// A client's `Connection` names a field that is not the client's to remove.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BadNomination {
@@ -41,6 +58,9 @@ pub fn strip_request(
     headers: &mut HeaderMap,
     protected: Option<&HeaderName>,
 ) -> Result<(), BadNomination> {
+    if !has_connection_fields(headers) {
+        return Ok(());
+    }
     if headers.contains_key(CONNECTION) {
         remove_nominated(headers, protected)?;
     }
@@ -128,16 +148,18 @@ pub fn response(head: &mut response::Parts, asked: Option<&Upgrade>) -> Result<(
         check_switch(headers, asked)?;
     } else if !(200..600).contains(&status) {
         return Err(ProtocolError("status"));
-    } else {
+    } else if has_connection_fields(headers) {
         headers.remove(CONNECTION);
         headers.remove(UPGRADE);
     }
     if status == 101 || status == 204 {
         headers.remove(CONTENT_LENGTH);
     }
-    headers.remove(KEEP_ALIVE);
-    headers.remove(PROXY_CONNECTION);
-    headers.remove(TRANSFER_ENCODING);
+    if has_connection_fields(headers) {
+        headers.remove(KEEP_ALIVE);
+        headers.remove(PROXY_CONNECTION);
+        headers.remove(TRANSFER_ENCODING);
+    }
     Ok(())
 }
 

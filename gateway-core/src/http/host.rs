@@ -19,7 +19,8 @@
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
-use http::HeaderValue;
+use http::header::HOST;
+use http::{HeaderMap, HeaderValue, Uri};
 
 /// A valid host, with a port if one was given (RFC 3986, section 3.2, without user information).
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -54,6 +55,21 @@ impl Authority {
             port,
             text: text.clone(),
         })
+    }
+
+    /// Whom a request is for that was not sanitized: the authority of its target, which is
+    /// `:authority` in HTTP/2, else its `Host` (RFC 9112, section 3.2.2; RFC 9113, section 8.3.1).
+    ///
+    /// # Errors
+    /// [`BadAuthority`] if there is none, or as [`parse`](Self::parse).
+    pub fn of(uri: &Uri, headers: &HeaderMap) -> Result<Self, BadAuthority> {
+        match uri.authority() {
+            Some(authority) => {
+                let text = HeaderValue::try_from(authority.as_str()).map_err(|_| BadAuthority)?;
+                Self::parse(&text)
+            }
+            None => Self::parse(headers.get(HOST).ok_or(BadAuthority)?),
+        }
     }
 
     /// The host to match by: lower case, no port; an IPv6 address has its brackets.

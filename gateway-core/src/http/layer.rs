@@ -1,16 +1,13 @@
 //! Puts [`sanitize::request()`] in front of any HTTP service.
 
-use std::future::{Ready, ready};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_util::future::Either;
-use http::{Request, Response, StatusCode, request};
+use http::{Response, StatusCode, request};
 use tower_layer::Layer;
-use tower_service::Service;
 
 use super::{Rejected, Sanitized, sanitize};
+use crate::gate::{Gate, Gated};
 use crate::plan::ListenerSettings;
 
 /// Cleans every request, or answers it in place of the service.
@@ -95,42 +92,18 @@ impl<S> Layer<S> for SanitizeLayer {
     type Service = SanitizeService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        SanitizeService {
-            inner,
-            layer: self.clone(),
-        }
+        Gated::new(self.clone(), inner)
     }
 }
 
 /// What [`SanitizeLayer`] makes of a service.
-#[derive(Clone, Debug)]
-pub struct SanitizeService<S> {
-    inner: S,
-    layer: SanitizeLayer,
-}
+pub type SanitizeService<S> = Gated<S, SanitizeLayer>;
 
-impl<S, B, R> Service<Request<B>> for SanitizeService<S>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-    R: From<Bytes>,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = Either<S::Future, Ready<Result<S::Response, S::Error>>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, req: Request<B>) -> Self::Future {
-        let (mut head, body) = req.into_parts();
-        match self.layer.apply(&mut head) {
-            Ok(sanitized) => {
-                head.extensions.insert(sanitized);
-                Either::Left(self.inner.call(Request::from_parts(head, body)))
-            }
-            Err(rejected) => Either::Right(ready(Ok(rejected.into_response()))),
-        }
+impl Gate for SanitizeLayer {
+    fn pass<R: From<Bytes>>(&self, head: &mut request::Parts) -> Result<(), Response<R>> {
+        let sanitized = self.apply(head).map_err(Rejected::into_response)?;
+        head.extensions.insert(sanitized);
+        Ok(())
     }
 }
 
@@ -138,6 +111,7 @@ where
 mod tests {
     use std::convert::Infallible;
 
+    use http::Request;
     use http::header::{CONNECTION, UPGRADE};
     use tower::{ServiceExt, service_fn};
 

@@ -3,7 +3,8 @@
 
 pub mod client_ip;
 pub mod forwarded;
-mod framing;
+pub(crate) mod framing;
+pub(crate) mod grpc;
 pub mod hop_by_hop;
 pub mod host;
 mod layer;

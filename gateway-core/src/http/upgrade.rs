@@ -8,6 +8,7 @@
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::hop_by_hop;
 use crate::plan::TextMatch;
 
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -22,6 +23,9 @@ impl Upgrade {
     ///
     /// A list of several protocols is given as one text, which no rule allows.
     pub fn take(headers: &mut HeaderMap, ignored: &[TextMatch]) -> Option<Self> {
+        if !hop_by_hop::has_connection_fields(headers) {
+            return None;
+        }
         headers.remove(HTTP2_SETTINGS);
         if !headers.contains_key(UPGRADE) {
             return None;
@@ -78,7 +82,7 @@ fn is_ignored(protocol: &str, ignored: &[TextMatch]) -> bool {
 }
 
 /// Whether a field that lists tokens lists `token`, whatever its case.
-pub(super) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+pub(crate) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     headers.get_all(name).iter().any(|line| {
         line.as_bytes()
             .split(|&b| b == b',')

@@ -2,13 +2,12 @@
 //!
 //! ```
 //! use towergate_core::Plan;
-//! use towergate_core::plan::{BackendId, Endpoints, Listener, PathMatch, Port, Route, Rule};
+//! use towergate_core::plan::{BackendId, Endpoints, PathMatch, Route, Rule};
 //!
 //! let users = BackendId::service("shop", "users", 80);
 //! let rule = Rule::new(PathMatch::Prefix("/users".to_owned())).to(&users);
 //! let route = Route::new("shop", "users", vec![rule]);
-//! let listener = Listener::http("shop", "edge", 80, vec![route]);
-//! let plan: Plan = Plan { ports: vec![Port::new(80, vec![listener])] };
+//! let plan: Plan = Plan::http("shop", "edge", 80, vec![route]);
 //! let endpoints = Endpoints::from([(users, vec!["10.0.0.7:8080".parse()?])]);
 //!
 //! assert_eq!(plan.ports[0].listeners[0].routes[0].rules[0].backends[0].weight, 1);
@@ -26,9 +25,19 @@ use towergate_tls::NamePattern;
 
 use super::{
     Backend, BackendId, BackendProtocol, Destination, Endpoint, Listener, ListenerId, Match,
-    PathMatch, Port, Protocol, Route, RouteId, RouteKind, Rule, TcpSettings, Traffic,
+    PathMatch, Plan, Port, Protocol, Route, RouteId, RouteKind, Rule, TcpSettings, Traffic,
     WeightedBackend,
 };
+
+impl<P> Plan<P> {
+    /// One port with one listener, as [`Listener::http`] and [`Port::new`] make them.
+    pub fn http(namespace: &str, gateway: &str, port: u16, routes: Vec<Route<P>>) -> Self {
+        let listener = Listener::http(namespace, gateway, port, routes);
+        Self {
+            ports: vec![Port::new(port, vec![listener])],
+        }
+    }
+}
 
 impl<P> Port<P> {
     /// A port without addresses to bind: requests come from a service that embeds the gateway.

@@ -310,6 +310,12 @@ pub struct Http2Settings {
     pub keepalive_interval: Option<Duration>,
     /// Time for the answer to a PING.
     pub keepalive_timeout: Option<Duration>,
+    /// The random part that is added to the time between PINGs, in per cent of it. Envoy: 15.
+    pub keepalive_jitter: u32,
+    /// A PING goes out when a connection was silent for so long.
+    pub keepalive_idle: Option<Duration>,
+    /// A malformed message ends its connection, not only its stream.
+    pub end_on_invalid: bool,
 }
 
 impl Default for Http2Settings {
@@ -320,7 +326,20 @@ impl Default for Http2Settings {
             connection_window: 1024 * 1024,
             keepalive_interval: None,
             keepalive_timeout: None,
+            keepalive_jitter: 15,
+            keepalive_idle: None,
+            end_on_invalid: false,
         }
+    }
+}
+
+impl Http2Settings {
+    /// The time between two PINGs of one connection, drawn with its jitter.
+    pub(crate) fn draw_interval(&self) -> Option<Duration> {
+        let interval = self.keepalive_interval?;
+        let most = interval.saturating_mul(self.keepalive_jitter) / 100;
+        let extra = u64::try_from(most.as_micros()).unwrap_or(u64::MAX);
+        Some(interval.saturating_add(Duration::from_micros(fastrand::u64(..=extra))))
     }
 }
 
@@ -335,6 +354,8 @@ pub struct ConnectionLimits {
     pub max_duration: Option<Duration>,
     /// Requests per connection.
     pub max_requests: Option<u64>,
+    /// A request's age, after which it is answered 408 or 504, or reset if its response has begun.
+    pub max_stream_duration: Option<Duration>,
     /// Bytes buffered per connection and direction (soft).
     pub buffer: Option<usize>,
 }

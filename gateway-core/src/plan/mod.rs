@@ -20,8 +20,10 @@
 mod backend;
 mod by_hand;
 mod listener;
+mod probe;
 mod route;
 mod text;
+mod upstream;
 
 pub use backend::{
     Backend, BackendId, BackendProtocol, Destination, Endpoint, Endpoints, WeightedBackend,
@@ -31,11 +33,13 @@ pub use listener::{
     Keepalive, Listener, ListenerId, ListenerSettings, PathSettings, Port, Protocol, ProxyProtocol,
     RequestIdMode, TcpSettings, Timeouts, Underscores, XfccMode,
 };
+pub use probe::{ActiveCheck, HttpProbe, Probe};
 pub use route::{
     Breaker, CookieHash, GrpcMethodMatch, HashKey, LoadBalancer, Match, NameMatch, PathMatch,
     Retry, RetryOn, Route, RouteId, RouteKind, Rule, Traffic,
 };
 pub use text::{Text, TextMatch};
+pub use upstream::{BackendConnection, OutlierDetection, RetryBudget, StreamIdle};
 
 use serde::{Deserialize, Serialize};
 

@@ -7,7 +7,10 @@ use http::{HeaderName, Method};
 use serde::{Deserialize, Serialize};
 use towergate_tls::NamePattern;
 
-use super::{Text, TextMatch, WeightedBackend};
+use super::{
+    ActiveCheck, BackendConnection, OutlierDetection, RetryBudget, StreamIdle, Text, TextMatch,
+    WeightedBackend,
+};
 use crate::filter::Filter;
 use crate::policy::NoPolicy;
 
@@ -135,8 +138,10 @@ pub struct Traffic {
     pub max_connection_duration: Option<Duration>,
     /// Requests per pooled connection.
     pub max_requests_per_connection: Option<u32>,
-    /// A request's age, after which it is reset, unless the response has begun.
+    /// A request's age, after which it is reset, whether the response has begun or not.
     pub max_stream_duration: Option<Duration>,
+    /// How long a request may go without progress.
+    pub stream_idle: StreamIdle,
     /// Retries; `None`: none.
     pub retry: Option<Retry>,
     /// Circuit breaker.
@@ -145,6 +150,14 @@ pub struct Traffic {
     pub load_balancer: LoadBalancer,
     /// Protocols that `Upgrade` may name, in lower case.
     pub upgrades: Vec<String>,
+    /// Sockets, buffers and HTTP/2 of connections.
+    pub connection: BackendConnection,
+    /// Endpoints that fail get no requests for a while; `None`: they do.
+    pub outlier: Option<OutlierDetection>,
+    /// Endpoints are asked whether they are well; `None`: they are not.
+    pub probe: Option<ActiveCheck>,
+    /// With fewer than so many per cent of the endpoints healthy, health does not count. Envoy: 50.
+    pub panic_threshold: u32,
 }
 
 impl Default for Traffic {
@@ -157,10 +170,15 @@ impl Default for Traffic {
             max_connection_duration: None,
             max_requests_per_connection: None,
             max_stream_duration: None,
+            stream_idle: StreamIdle::default(),
             retry: None,
             breaker: Breaker::default(),
             load_balancer: LoadBalancer::default(),
             upgrades: vec!["websocket".to_owned()],
+            connection: BackendConnection::default(),
+            outlier: None,
+            probe: None,
+            panic_threshold: 50,
         }
     }
 }
@@ -212,6 +230,8 @@ pub struct Breaker {
     pub requests: u32,
     /// Retries under way.
     pub retries: u32,
+    /// Retries as a share of the requests; wins over `retries`.
+    pub retry_budget: Option<RetryBudget>,
     /// Connections per endpoint; `None`: no own limit.
     pub connections_per_endpoint: Option<u32>,
 }
@@ -223,6 +243,7 @@ impl Default for Breaker {
             pending: 1024,
             requests: 1024,
             retries: 1024,
+            retry_budget: None,
             connections_per_endpoint: None,
         }
     }

@@ -24,7 +24,7 @@
 //! per length of prefix that ends at a slash of the path, and then the few entries of that path.
 //!
 //! ```
-//! use http::{HeaderMap, Method};
+//! use http::Request;
 //! use towergate_core::plan::{Match, PathMatch};
 //! use towergate_core::route::{Query, RouteTable};
 //!
@@ -33,14 +33,8 @@
 //! let host: towergate_tls::NamePattern = "*.example.com".parse()?;
 //! let table = RouteTable::build([(host.clone(), &all, "all"), (host, &api, "api")]);
 //!
-//! let headers = HeaderMap::new();
-//! let query = Query {
-//!     host: "www.example.com",
-//!     path: "/api/v1",
-//!     query: None,
-//!     method: &Method::GET,
-//!     headers: &headers,
-//! };
+//! let request = Request::get("/api/v1").body(()).unwrap();
+//! let query = Query::of("www.example.com", &request);
 //! assert_eq!(table.find(&query, false).map(|found| *found.payload), Some("api"));
 //! # Ok::<(), towergate_tls::name::InvalidName>(())
 //! ```
@@ -58,7 +52,7 @@ mod table_tests;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, Request};
 use towergate_tls::{NameMap, NamePattern};
 
 use crate::plan::Match;
@@ -78,6 +72,20 @@ pub struct Query<'a> {
     pub method: &'a Method,
     /// The header.
     pub headers: &'a HeaderMap,
+}
+
+impl<'a> Query<'a> {
+    /// What `request` says, which is for `host`, as [`Authority::host`](crate::http::Authority::host)
+    /// gives it.
+    pub fn of<B>(host: &'a str, request: &'a Request<B>) -> Self {
+        Self {
+            host,
+            path: request.uri().path(),
+            query: request.uri().query(),
+            method: request.method(),
+            headers: request.headers(),
+        }
+    }
 }
 
 /// The entry that a request is for.

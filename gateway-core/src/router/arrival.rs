@@ -21,14 +21,17 @@ use crate::{Body, Error};
 /// A request whose rule was looked for.
 pub(super) struct Arrival<'a> {
     step: Step<'a>,
-    head: request::Parts,
+    request: Request<Body>,
+    version: Version,
     /// The client's connection, if it wants to switch protocols.
     connection: Option<OnUpgrade>,
     grpc: bool,
     /// The client, of HTTP/1.0, cannot use its connection again.
     last: bool,
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     sought: Sought<'a>,
+    /// What guards add to the answer.
+    edits: ResponseEdits,
 }
 
 /// What came of the search.
@@ -39,8 +42,8 @@ enum Sought<'a> {
     Unrouted(Sanitized),
     /// It asks how the listener is.
     HealthCheck(Sanitized),
-    /// It is answered without a rule.
-    Refused(Refusal),
+    /// It is answered without a rule; `None` once it is.
+    Refused(Option<Refusal>),
 }
 
 impl<'a> Arrival<'a> {
@@ -69,12 +72,14 @@ impl<'a> Arrival<'a> {
         let sought = seek(&step, &mut head, &mut exchange);
         Self {
             step,
-            head,
+            version: head.version,
+            request: Request::from_parts(head, Body::Empty),
             connection,
             grpc,
             last,
             exchange,
             sought,
+            edits: ResponseEdits::new(),
         }
     }
 
@@ -88,7 +93,7 @@ impl<'a> Arrival<'a> {
         let Sought::Unrouted(asked) = self.sought else {
             return Err(self);
         };
-        let mut head = self.head;
+        let (mut head, _) = self.request.into_parts();
         if let Some(upgrade) = &asked.upgrade {
             upgrade.restore(&mut head.headers);
         }
@@ -100,53 +105,49 @@ impl<'a> Arrival<'a> {
         Ok(head)
     }
 
-    /// Steps 8 to 13, and the answer to what does not come so far.
-    pub(super) async fn answer(self, body: Body) -> Response<Body> {
-        let Self {
-            step,
-            head,
-            connection,
-            grpc,
-            last,
-            mut exchange,
-            sought,
-        } = self;
-        let settings = &step.listener.settings;
-        let version = head.version;
-        let body = exchange.count_request(body, settings);
-        let mut edits = ResponseEdits::new();
-        let answer = match sought {
+    /// Steps 8 to 13. What comes of it is for [`Self::finish`]. Borrows, so that the head is not kept
+    /// twice while the backend is waited for.
+    pub(super) async fn answer(&mut self, body: Body) -> Result<Response<Body>, Refusal> {
+        let body = self
+            .exchange
+            .count_request(body, &self.step.listener.settings);
+        match &mut self.sought {
             Sought::Taken(taken) => {
-                let request = Request::from_parts(head, body);
-                step.answer(&taken, request, connection, &mut exchange, &mut edits)
-                    .await
+                *self.request.body_mut() = body;
+                let connection = self.connection.take();
+                let (exchange, edits) = (&mut self.exchange, &mut self.edits);
+                let answer =
+                    self.step
+                        .answer(taken, &mut self.request, connection, exchange, edits);
+                answer.await
             }
             Sought::HealthCheck(asked) => {
                 drop(body);
-                Err(step.health(&asked, &exchange).await)
+                // Boxed, as few requests go this way.
+                Err(Box::pin(self.step.health(asked, &self.exchange)).await)
             }
-            Sought::Unrouted(_) => {
-                drop(body);
-                Err(Error::NoRoute.into())
-            }
-            Sought::Refused(refusal) => {
-                drop(body);
-                Err(refusal)
-            }
-        };
+            Sought::Unrouted(_) => Err(Error::NoRoute.into()),
+            Sought::Refused(refusal) => Err(refusal.take().unwrap_or(Error::NoRoute.into())),
+        }
+    }
+
+    /// The answer, whoever gives it.
+    pub(super) fn finish(mut self, answer: Result<Response<Body>, Refusal>) -> Response<Body> {
+        let settings = &self.step.listener.settings;
         // What is left of a refused request would have to be read to keep the connection.
-        let unread = answer.is_err() && version < Version::HTTP_2 && !exchange.request_complete();
+        let unread =
+            answer.is_err() && self.version < Version::HTTP_2 && !self.exchange.request_complete();
         let mut response =
-            answer.unwrap_or_else(|refusal| refusal.into_response(grpc, &mut exchange));
-        for (name, value) in edits {
+            answer.unwrap_or_else(|refusal| refusal.into_response(self.grpc, &mut self.exchange));
+        for (name, value) in self.edits {
             response.headers_mut().append(name, value);
         }
         settings.headers.late.apply(response.headers_mut());
-        if last || unread {
+        if self.last || unread {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
         }
-        exchange.finish(response, settings)
+        self.exchange.finish(response, settings)
     }
 }
 
@@ -161,7 +162,7 @@ pub(super) fn asks_keep_alive(headers: &HeaderMap) -> bool {
 fn seek<'a>(step: &Step<'a>, head: &mut request::Parts, exchange: &mut Exchange) -> Sought<'a> {
     let clean = match step.clean(head, exchange) {
         Ok(clean) => clean,
-        Err(refusal) => return Sought::Refused(refusal),
+        Err(refusal) => return Sought::Refused(Some(refusal)),
     };
     if step.is_health_check(head) {
         return Sought::HealthCheck(clean.asked);
@@ -169,6 +170,6 @@ fn seek<'a>(step: &Step<'a>, head: &mut request::Parts, exchange: &mut Exchange)
     match step.find(head, &clean, exchange) {
         Ok(found) => Sought::Taken(Taken { clean, found }),
         Err(Refusal::Error(Error::NoRoute)) => Sought::Unrouted(clean.asked),
-        Err(refusal) => Sought::Refused(refusal),
+        Err(refusal) => Sought::Refused(Some(refusal)),
     }
 }

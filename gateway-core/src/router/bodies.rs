@@ -25,9 +25,11 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, Sleep};
 
 use super::exchange::Exchange;
+use super::timers::Patience;
 use crate::Body;
 use crate::body::BoxError;
 use crate::http::trailers;
+use crate::upstream::Expired;
 
 /// How many bytes of a request that nobody wants are read, so that its connection may live on.
 const REST: usize = 64 * 1024;
@@ -195,22 +197,24 @@ impl Drop for RequestBody {
 /// A response's body that ends its exchange.
 pub(crate) struct ResponseBody {
     body: Body,
-    exchange: Option<Exchange>,
+    exchange: Option<Box<Exchange>>,
     trailers: Trailers,
     /// An error that is told with the next poll.
     broken: Option<BoxError>,
     silence: Silence,
+    /// The end of the client's stream.
+    ends: Option<Pin<Box<Sleep>>>,
 }
 
 impl ResponseBody {
-    /// The body of `exchange`'s answer, which is cut off when nothing moves for `idle`.
-    pub(crate) fn new(
-        body: Body,
-        exchange: Exchange,
-        trailers: Trailers,
-        idle: Option<Duration>,
-    ) -> Self {
+    /// The body of `exchange`'s answer, which is cut off when nothing moves for too long, and when the
+    /// stream has come to its end.
+    pub(crate) fn new(body: Body, exchange: Box<Exchange>, trailers: Trailers) -> Self {
+        let Patience { idle, ends } = exchange.patience;
+        // Of most, nothing is to come. The answer to a stream that has ended goes out.
+        let ends = ends.filter(|end| !body.is_end_stream() && *end > Instant::now());
         Self {
+            ends: ends.map(|end| Box::pin(tokio::time::sleep_until(end))),
             body,
             exchange: Some(exchange),
             trailers,
@@ -233,7 +237,10 @@ impl ResponseBody {
     }
 
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let uploaded = self.exchange.as_ref().and_then(Exchange::progress);
+        let uploaded = self
+            .exchange
+            .as_ref()
+            .and_then(|exchange| exchange.progress());
         let moved = uploaded.map_or(0, |progress| progress.frames());
         self.silence.poll(cx, moved)
     }
@@ -249,6 +256,14 @@ impl http_body::Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Some(error) = self.broken.take() {
             return Poll::Ready(Some(Err(error)));
+        }
+        if let Some(ends) = &mut self.ends
+            && ends.as_mut().poll(cx).is_ready()
+        {
+            self.ends = None;
+            self.fail(("", "max_duration_timeout"));
+            self.body = Body::Empty;
+            return Poll::Ready(Some(Err("the stream took too long".into())));
         }
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
             ready!(self.poll_silence(cx));
@@ -305,7 +320,9 @@ impl Drop for ResponseBody {
 
 /// Flags and details, in Envoy's words, for a body that the endpoint did not finish.
 fn reason(error: &(dyn StdError + 'static)) -> (&'static str, &'static str) {
-    if ended_early(error) {
+    if error.is::<Expired>() {
+        ("UMSDR", "upstream_max_stream_duration_reached")
+    } else if ended_early(error) {
         let details = "upstream_reset_after_response_started{protocol_error}";
         ("UPE", details)
     } else if causes(error).any(|cause| cause.is::<h2::Error>()) {

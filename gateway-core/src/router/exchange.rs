@@ -15,13 +15,15 @@ use hyper::upgrade::OnUpgrade;
 
 use super::Shared;
 use super::bodies::{Progress, RequestBody, ResponseBody, Trailers};
+use super::timers::Patience;
+use crate::Error::{RequestDuration, StreamDuration};
 use crate::access_log::Entry;
 use crate::conn::ConnInfo;
 use crate::http::forwarded::{X_FORWARDED_FOR, X_REQUEST_ID};
 use crate::observer::Event;
 use crate::plan::{ListenerId, ListenerSettings};
 use crate::serve::Refusal;
-use crate::serve::upgrade::{End, tunnel};
+use crate::serve::upgrade::{End, tunnel_until};
 use crate::traffic::{Failure, Forwarded, Tunnel};
 use crate::{Body, Error};
 
@@ -34,6 +36,8 @@ pub(crate) struct Exchange {
     pub(crate) logged: bool,
     /// What the log will say.
     pub(crate) entry: Entry,
+    /// How long it may be silent, and when it ends.
+    pub(crate) patience: Patience,
     progress: Option<Arc<Progress>>,
     joined: Option<Joined>,
     /// Nobody is told of it: somebody else answers the request.
@@ -46,7 +50,6 @@ pub(crate) struct Exchange {
 struct Joined {
     client: OnUpgrade,
     backend: Tunnel,
-    idle: Option<Duration>,
 }
 
 impl Exchange {
@@ -55,8 +58,9 @@ impl Exchange {
         listener: &Arc<ListenerId>,
         conn: &ConnInfo,
         head: &request::Parts,
-    ) -> Self {
-        let mut this = Self::begin(shared, listener, conn);
+    ) -> Box<Self> {
+        // Boxed once, as it goes from step to step and then with the response's body.
+        let mut this = Box::new(Self::begin(shared, listener, conn));
         let entry = &mut this.entry;
         entry.method = Some(head.method.clone());
         entry.protocol = Some(head.version);
@@ -126,6 +130,7 @@ impl Exchange {
             started: Instant::now(),
             logged,
             entry,
+            patience: Patience::default(),
             progress: None,
             joined: None,
             forgotten: false,
@@ -135,18 +140,19 @@ impl Exchange {
     }
 
     /// Ends without a word: somebody else answers the request.
-    pub(crate) fn forget(mut self) {
+    pub(crate) fn forget(mut self: Box<Self>) {
         self.forgotten = true;
     }
 
     /// Wraps the request's body so that its bytes are counted, unless there are none to come.
     pub(crate) fn count_request(&mut self, body: Body, settings: &ListenerSettings) -> Body {
+        self.patience = Patience::new(settings);
         if body.is_end_stream() {
             return body;
         }
         let progress = Arc::<Progress>::default();
         self.progress = Some(progress.clone());
-        Body::new(RequestBody::new(body, progress, self.trailers(settings)))
+        Body::boxed(RequestBody::new(body, progress, self.trailers(settings)))
     }
 
     /// What becomes of trailers, to and from this client.
@@ -195,7 +201,8 @@ impl Exchange {
         self.entry.details = Cow::Borrowed("downstream_remote_disconnect");
     }
 
-    /// Notes the request as it goes to the backend.
+    /// Notes what the request says of its client and itself: first when its head is clean, so that also
+    /// what the gateway answers by itself can be found by its id, then as it goes to the backend.
     pub(crate) fn note_forwarded(&mut self, head: &request::Parts) {
         if self.logged {
             self.entry.forwarded_for = head.headers.get(X_FORWARDED_FOR).cloned();
@@ -218,22 +225,20 @@ impl Exchange {
     }
 
     /// Goes on as a tunnel once the response is out.
-    pub(crate) fn join(&mut self, client: OnUpgrade, backend: Tunnel, idle: Option<Duration>) {
-        self.joined = Some(Joined {
-            client,
-            backend,
-            idle,
-        });
+    pub(crate) fn join(&mut self, client: OnUpgrade, backend: Tunnel) {
+        self.joined = Some(Joined { client, backend });
     }
 
     /// Copies both ways; the exchange ends with the tunnel.
-    async fn run_tunnel(mut self, joined: Joined) {
-        let Joined {
-            client,
-            backend,
-            idle,
-        } = joined;
-        let told = tunnel(client, backend.io, idle).await;
+    async fn run_tunnel(mut self: Box<Self>, joined: Joined) {
+        let Joined { client, backend } = joined;
+        let Patience { idle, ends } = self.patience;
+        let (ends, reason) = match (ends, backend.expires) {
+            (Some(ours), Some(theirs)) if ours < theirs => (Some(ours), RequestDuration(true)),
+            (_, Some(theirs)) => (Some(theirs), StreamDuration(true)),
+            (ours, None) => (ours, RequestDuration(true)),
+        };
+        let told = tunnel_until(client, backend.io, idle, ends).await;
         self.entry.bytes_received = told.received;
         self.entry.bytes_sent = told.sent;
         match told.end {
@@ -243,13 +248,18 @@ impl Exchange {
                 self.entry.flags = Cow::Borrowed("SI");
                 self.entry.details = Cow::Borrowed("stream_idle_timeout");
             }
+            End::Age => {
+                let answer = reason.answer();
+                self.entry.flags = Cow::Borrowed(answer.flag);
+                self.entry.details = answer.details;
+            }
         }
         drop(backend.counted);
     }
 
     /// Ends with the response's body.
     pub(crate) fn finish(
-        mut self,
+        mut self: Box<Self>,
         response: Response<Body>,
         settings: &ListenerSettings,
     ) -> Response<Body> {
@@ -268,8 +278,8 @@ impl Exchange {
             tokio::spawn(self.run_tunnel(joined));
             return response;
         }
-        let (trailers, idle) = (self.trailers(settings), settings.timeouts.stream_idle);
-        response.map(|body| Body::new(ResponseBody::new(body, self, trailers, idle)))
+        let trailers = self.trailers(settings);
+        response.map(|body| Body::boxed(ResponseBody::new(body, self, trailers)))
     }
 }
 

@@ -192,7 +192,10 @@ where
     let (head, body) = request.into_parts();
     match Arrival::new(shared, conn, port, head).pass_on() {
         Ok(head) => Err(Request::from_parts(head, body)),
-        Err(arrival) => Ok(arrival.answer(Body::new(body)).await),
+        Err(mut arrival) => {
+            let answer = arrival.answer(Body::new(body)).await;
+            Ok(arrival.finish(answer))
+        }
     }
 }
 
@@ -240,8 +243,9 @@ where
             let (head, body) = request.into_parts();
             Ok(match snapshot.port(port) {
                 Some(port) => {
-                    let arrival = Arrival::new(&shared, &conn, port, head);
-                    arrival.answer(Body::new(body)).await
+                    let mut arrival = Arrival::new(&shared, &conn, port, head);
+                    let answer = arrival.answer(Body::new(body)).await;
+                    arrival.finish(answer)
                 }
                 None => {
                     let grpc = reply::is_grpc(&head.headers);

@@ -111,7 +111,9 @@ async fn respond(
         // The port is gone; the connection drains.
         return reply::reply(&Error::NoRoute.answer(), reply::is_grpc(&head.headers));
     };
-    Arrival::new(&shared, &conn, port, head).answer(body).await
+    let mut arrival = Arrival::new(&shared, &conn, port, head);
+    let answer = arrival.answer(body).await;
+    arrival.finish(answer)
 }
 
 /// The listener that TLS chose; on a plain port the one that takes the host, else the first.

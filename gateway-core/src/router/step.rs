@@ -18,7 +18,7 @@ use crate::http::{Upgrade, client_ip, forwarded};
 use crate::policy::ResponseEdits;
 use crate::route::{Found, Query};
 use crate::snapshot::{ListenerSnapshot, PortSnapshot, Target};
-use crate::traffic::{ForwardContext, Picked};
+use crate::traffic::{ForwardContext, Forwarded, Picked};
 use crate::{Body, Error};
 
 /// Where a request arrived.
@@ -70,36 +70,71 @@ impl<'a> Step<'a> {
         self.find_rule(head, host, exchange)
     }
 
-    /// Steps 8 to 13. `edits` gets what guards add to the response, whoever gives it.
+    /// Steps 8 to 13. `edits` gets what guards add to the response, whoever gives it; `connection` is the
+    /// client's, if it wants to switch protocols.
     pub(super) async fn answer(
         &self,
         taken: &Taken<'_>,
-        request: Request<Body>,
+        request: &mut Request<Body>,
         connection: Option<OnUpgrade>,
         exchange: &mut Exchange,
         edits: &mut ResponseEdits,
     ) -> Result<Response<Body>, Refusal> {
-        let (mut head, body) = request.into_parts();
         let Taken { clean, found } = taken;
-        let asked = &clean.asked;
+        let request = std::mem::take(request);
+        let (request, picked, upgrade) = self.ready(taken, request, exchange, edits)?;
+        let switch = upgrade.zip(connection);
+        let context = self.context(clean, switch.as_ref().map(|(upgrade, _)| *upgrade));
+        let mut run = picked.start(context, request);
+        let (rule, timeouts) = (&found.payload.rule, &self.listener.settings.timeouts);
+        exchange.patience.idle = rule.stream_idle.limit(timeouts.stream_idle, rule.bounded);
+        let result = timers::run(
+            pin!(run.forward()),
+            timeouts,
+            exchange.patience,
+            exchange.progress(),
+            rule.bounded,
+        )
+        .await;
+        let error = match result {
+            Ok(Ok(forwarded)) => {
+                let client = switch.map(|(_, client)| client);
+                let response = self.take_response(forwarded, client, exchange);
+                return Ok(self.edit_response(found, &picked, response));
+            }
+            Ok(Err(error)) => exchange.note_failed(run.into_failure(error)),
+            Err(error) => {
+                // What it has of the request's body is to be found by who reads the rest.
+                drop(run);
+                error
+            }
+        };
+        if !clean.asked.expects_continue {
+            // Boxed, as are other ways that few requests go.
+            Box::pin(exchange.finish_request()).await;
+        }
+        Err(error.into())
+    }
+
+    /// Steps 8 to 11: the request as it goes on, its backendRef, and the upgrade that is granted.
+    fn ready<'t>(
+        &self,
+        taken: &'t Taken<'_>,
+        request: Request<Body>,
+        exchange: &mut Exchange,
+        edits: &mut ResponseEdits,
+    ) -> Result<(Request<Body>, Picked<'t>, Option<&'t Upgrade>), Refusal> {
+        let Taken { clean, found } = taken;
+        let (mut head, body) = request.into_parts();
         for guard in &found.payload.rule.guards {
             edits.extend(guard.check(&mut head)?);
         }
-        self.redirect(found, &head, asked)?;
-        let upgrade = check_upgrade(found, asked)?;
+        self.redirect(found, &head, &clean.asked)?;
+        let upgrade = check_upgrade(found, &clean.asked)?;
         let picked = found.payload.rule.forwarder.pick()?;
-        self.edit(found, &picked, &mut head, asked)?;
+        self.edit(found, &picked, &mut head, &clean.asked)?;
         exchange.note_forwarded(&head);
-        let request = Request::from_parts(head, body);
-        let switch = upgrade.zip(connection);
-        let answer = self.forward(found, picked, request, switch, clean.client, exchange);
-        match answer.await {
-            Ok(response) => Ok(self.edit_response(found, &picked, response)),
-            Err(error) => {
-                finish_request(asked, exchange).await;
-                Err(error.into())
-            }
-        }
+        Ok((Request::from_parts(head, body), picked, upgrade))
     }
 
     /// Step 4.
@@ -114,7 +149,9 @@ impl<'a> Step<'a> {
             exchange.entry.client = found.ip;
             exchange.entry.client_port = 0;
         }
-        forwarded::apply(&mut head.headers, self.conn, settings)?;
+        let applied = forwarded::apply(&mut head.headers, self.conn, settings);
+        exchange.note_forwarded(head);
+        applied?;
         let client = ClientIp(found.ip);
         head.extensions.insert(client);
         Ok(client)
@@ -127,7 +164,10 @@ impl<'a> Step<'a> {
 
     /// Step 5: the answer.
     pub(super) async fn health(&self, asked: &Sanitized, exchange: &Exchange) -> Refusal {
-        finish_request(asked, exchange).await;
+        // Reads what is at hand of a request that no backend takes, unless the client waits to be asked.
+        if !asked.expects_continue {
+            exchange.finish_request().await;
+        }
         let leaving = self.shared.drain.is_leaving();
         Refusal::health(leaving, &self.listener.id.gateway)
     }
@@ -241,43 +281,33 @@ impl<'a> Step<'a> {
         Ok(())
     }
 
-    /// Step 12.
-    async fn forward(
-        &self,
-        found: &Found<'_, Target>,
-        picked: Picked<'_>,
-        request: Request<Body>,
-        switch: Option<(&Upgrade, OnUpgrade)>,
-        client: ClientIp,
-        exchange: &mut Exchange,
-    ) -> Result<Response<Body>, Error> {
+    fn context<'c>(&'c self, clean: &Clean, upgrade: Option<&'c Upgrade>) -> ForwardContext<'c> {
         let settings = &self.listener.settings;
-        let context = ForwardContext {
-            client: client.0,
+        ForwardContext {
+            client: clean.client.0,
             observer: &self.shared.observer,
             envoy_headers: settings.headers.envoy_headers,
             preserve_header_case: settings.http1.preserve_header_case,
-            upgrade: switch.as_ref().map(|(upgrade, _)| *upgrade),
-        };
-        let progress = exchange.progress().cloned();
-        let forwarding = pin!(picked.forward(&context, request));
-        let result = timers::run(
-            forwarding,
-            &settings.timeouts,
-            progress.as_ref(),
-            found.payload.rule.bounded,
-        )
-        .await?;
-        let forwarded = result.map_err(|failure| exchange.note_failed(failure))?;
+            upgrade,
+        }
+    }
+
+    /// The backend's response, and the tunnel if it grants one to `client`.
+    fn take_response(
+        &self,
+        forwarded: Forwarded,
+        client: Option<OnUpgrade>,
+        exchange: &mut Exchange,
+    ) -> Response<Body> {
         exchange.note_answered(&forwarded);
         let mut response = forwarded.response;
         if let Some(cookie) = forwarded.set_cookie {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
-        if let (Some((_, client)), Some(backend)) = (switch, forwarded.upgrade) {
-            exchange.join(client, backend, settings.timeouts.stream_idle);
+        if let Some((client, backend)) = client.zip(forwarded.upgrade) {
+            exchange.join(client, backend);
         }
-        Ok(response)
+        response
     }
 
     /// The rule's part of step 13.
@@ -296,14 +326,6 @@ impl<'a> Step<'a> {
             edit.apply(response.headers_mut());
         }
         response
-    }
-}
-
-/// Reads what is at hand of a request that its backend did not take, unless the client waits to be asked
-/// for it.
-async fn finish_request(asked: &Sanitized, exchange: &Exchange) {
-    if !asked.expects_continue {
-        exchange.finish_request().await;
     }
 }
 

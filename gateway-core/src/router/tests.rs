@@ -17,6 +17,7 @@ use super::Shared;
 use super::arrival::asks_keep_alive;
 use super::bodies::{Progress, RequestBody, Trailers};
 use super::exchange::Exchange;
+use super::timers::Patience;
 use crate::Body;
 use crate::access_log::{AccessLog, Entry};
 use crate::body::BoxError;
@@ -45,7 +46,7 @@ impl Log {
     }
 }
 
-fn exchange(log: &Arc<Log>) -> Exchange {
+fn exchange(log: &Arc<Log>) -> Box<Exchange> {
     let shared = Arc::new(Shared {
         handle: Arc::default(),
         observer: Arc::new(()),
@@ -92,7 +93,9 @@ async fn a_backend_that_stalls_in_mid_body_is_cut_off_after_the_idle_time() {
         data("x")
     });
     let stalls = slow.chain(stream::pending());
-    let response = exchange(&log).finish(Response::new(body(stalls)), &settings());
+    let mut exchange = exchange(&log);
+    exchange.patience = Patience::new(&settings());
+    let response = exchange.finish(Response::new(body(stalls)), &settings());
     let started = tokio::time::Instant::now();
 
     let mut body = response.into_body();
@@ -105,6 +108,45 @@ async fn a_backend_that_stalls_in_mid_body_is_cut_off_after_the_idle_time() {
     assert_eq!(started.elapsed().as_secs(), 2 * 3 + 3);
     let expected = (200, "SI".to_owned(), "stream_idle_timeout".to_owned());
     assert_eq!(log.only(), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_is_cut_off_at_the_end_of_its_stream_although_it_moves() {
+    let log = Arc::default();
+    let steady = stream::repeat(()).then(|()| async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        data("x")
+    });
+    let mut settings = settings();
+    settings.limits.max_stream_duration = Some(Duration::from_secs(5));
+    let mut exchange = exchange(&log);
+    exchange.patience = Patience::new(&settings);
+    let started = tokio::time::Instant::now();
+
+    let mut body = exchange
+        .finish(Response::new(body(steady)), &settings)
+        .into_body();
+    assert!(body.frame().await.unwrap().is_ok());
+    assert!(body.frame().await.unwrap().is_ok());
+    let end = body.frame().await.unwrap();
+
+    assert!(end.is_err());
+    assert_eq!(started.elapsed().as_secs(), 5);
+    let expected = (200, String::new(), "max_duration_timeout".to_owned());
+    assert_eq!(log.only(), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_answer_to_a_stream_that_took_too_long_goes_out() {
+    let log = Arc::default();
+    let mut exchange = exchange(&log);
+    exchange.patience.ends = Some(tokio::time::Instant::now());
+    tokio::time::advance(Duration::from_secs(1)).await;
+
+    let response = exchange.finish(Response::new("late".into()), &settings());
+
+    let body = response.into_body().collect().await.unwrap();
+    assert_eq!(body.to_bytes(), "late");
 }
 
 #[tokio::test]

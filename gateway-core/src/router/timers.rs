@@ -8,7 +8,27 @@ use tokio::time::{Instant, sleep_until};
 
 use super::bodies::Progress;
 use crate::Error;
-use crate::plan::Timeouts;
+use crate::plan::{ListenerSettings, Timeouts};
+
+/// How long one request may be silent, and when it ends whatever it does.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Patience {
+    /// Without progress; a rule may say otherwise than its listener.
+    pub(crate) idle: Option<Duration>,
+    /// The end of the client's stream.
+    pub(crate) ends: Option<Instant>,
+}
+
+impl Patience {
+    /// That of a listener, from now on.
+    pub(crate) fn new(settings: &ListenerSettings) -> Self {
+        let life = settings.limits.max_stream_duration;
+        Self {
+            idle: settings.timeouts.stream_idle,
+            ends: life.map(|life| Instant::now() + life),
+        }
+    }
+}
 
 /// Runs `answer` under the timers of the client's side.
 ///
@@ -18,25 +38,25 @@ use crate::plan::Timeouts;
 ///
 /// # Errors
 /// [`Error::RequestTimeout`] if the request is not complete in time, [`Error::StreamIdle`] if neither side
-/// makes progress in time.
+/// makes progress in time, [`Error::RequestDuration`] if the stream has come to its end.
 pub(crate) async fn run<F: Future>(
     mut answer: Pin<&mut F>,
     timeouts: &Timeouts,
+    patience: Patience,
     progress: Option<&Arc<Progress>>,
     bounded: Option<Duration>,
 ) -> Result<F::Output, Error> {
-    let idle = timeouts
-        .stream_idle
-        .filter(|idle| progress.is_some() || bounded.is_none_or(|by| by > *idle));
+    let Patience { idle, ends } = patience;
+    let idle = idle.filter(|idle| progress.is_some() || bounded.is_none_or(|by| by > *idle));
     let request = timeouts
         .request
         .filter(|_| progress.is_some_and(|progress| !progress.complete()));
-    if idle.is_none() && request.is_none() {
+    if idle.is_none() && request.is_none() && ends.is_none() {
         return Ok(answer.await);
     }
-    let started = Instant::now();
-    let watch = watch(started, idle, request, progress);
-    tokio::pin!(watch);
+    // Boxed: most requests need no timer but that of their rule.
+    let patience = Patience { idle, ends };
+    let mut watch = Box::pin(watch(Instant::now(), patience, request, progress));
     tokio::select! {
         biased;
         result = &mut answer => Ok(result),
@@ -47,7 +67,7 @@ pub(crate) async fn run<F: Future>(
 /// Resolves when a timer has run out.
 async fn watch(
     started: Instant,
-    idle: Option<Duration>,
+    Patience { idle, ends }: Patience,
     request: Option<Duration>,
     progress: Option<&Arc<Progress>>,
 ) -> Error {
@@ -57,7 +77,8 @@ async fn watch(
     loop {
         let request_end = request.filter(|_| !complete()).map(|limit| started + limit);
         let idle_end = idle.map(|limit| active + limit);
-        let Some(next) = request_end.into_iter().chain(idle_end).min() else {
+        let all = [request_end, idle_end, ends];
+        let Some(next) = all.into_iter().flatten().min() else {
             return std::future::pending().await;
         };
         sleep_until(next).await;
@@ -66,6 +87,9 @@ async fn watch(
             && !complete()
         {
             return Error::RequestTimeout;
+        }
+        if ends.is_some_and(|end| end <= next) {
+            return Error::RequestDuration(complete());
         }
         let seen = progress.map_or(0, |progress| progress.frames());
         if seen != frames {
@@ -84,9 +108,15 @@ mod tests {
 
     use super::*;
 
-    fn timeouts(stream_idle: u64, request: Option<u64>) -> Timeouts {
+    fn idle(seconds: u64) -> Patience {
+        Patience {
+            idle: Some(Duration::from_secs(seconds)),
+            ends: None,
+        }
+    }
+
+    fn timeouts(request: Option<u64>) -> Timeouts {
         Timeouts {
-            stream_idle: Some(Duration::from_secs(stream_idle)),
             request: request.map(Duration::from_secs),
             ..Default::default()
         }
@@ -96,7 +126,7 @@ mod tests {
     async fn a_silent_backend_is_given_up_after_the_idle_time() {
         let never = std::future::pending::<()>();
 
-        let result = run(pin!(never), &timeouts(3, None), None, None).await;
+        let result = run(pin!(never), &timeouts(None), idle(3), None, None).await;
 
         assert!(matches!(result, Err(Error::StreamIdle(true))));
     }
@@ -106,9 +136,33 @@ mod tests {
         let never = std::future::pending::<()>();
         let progress = Arc::new(Progress::default());
 
-        let result = run(pin!(never), &timeouts(300, Some(2)), Some(&progress), None).await;
+        let result = run(
+            pin!(never),
+            &timeouts(Some(2)),
+            idle(300),
+            Some(&progress),
+            None,
+        )
+        .await;
 
         assert!(matches!(result, Err(Error::RequestTimeout)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_ends_at_its_time_although_it_moves() {
+        let ends = Some(Instant::now() + Duration::from_secs(5));
+        for (progress, whole) in [(None, true), (Some(Arc::new(Progress::default())), false)] {
+            let never = pin!(std::future::pending::<()>());
+            let (timeouts, patience) = (timeouts(None), Patience { idle: None, ends });
+
+            let result = run(never, &timeouts, patience, progress.as_ref(), None).await;
+
+            let Err(Error::RequestDuration(complete)) = result else {
+                panic!("it ends");
+            };
+            assert_eq!(complete, whole);
+            assert!(Some(Instant::now()) >= ends);
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -119,7 +173,7 @@ mod tests {
         };
 
         assert_eq!(
-            run(pin!(answer), &timeouts(3, Some(1)), None, None)
+            run(pin!(answer), &timeouts(Some(1)), idle(3), None, None)
                 .await
                 .ok(),
             Some(7)

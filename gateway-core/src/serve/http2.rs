@@ -107,6 +107,12 @@ fn builder(settings: &ListenerSettings) -> Builder<TokioExecutor> {
     let http2 = &settings.http2;
     let max_head = u32::try_from(settings.headers.max_request_head).unwrap_or(u32::MAX);
     let buffer = settings.limits.buffer.unwrap_or(SEND_BUFFER);
+    let local_resets = match http2.end_on_invalid {
+        true => 0,
+        false => MAX_LOCAL_RESETS,
+    };
+    // PINGs go out while nothing is received.
+    let interval = http2.draw_interval();
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -116,8 +122,8 @@ fn builder(settings: &ListenerSettings) -> Builder<TokioExecutor> {
         .max_header_list_size(max_head)
         .max_send_buf_size(buffer.min(MAX_WINDOW as usize))
         .max_pending_accept_reset_streams(MAX_UNSEEN_RESETS)
-        .max_local_error_reset_streams(MAX_LOCAL_RESETS)
-        .keep_alive_interval(http2.keepalive_interval)
+        .max_local_error_reset_streams(local_resets)
+        .keep_alive_interval(interval.into_iter().chain(http2.keepalive_idle).min())
         .keep_alive_timeout(http2.keepalive_timeout.unwrap_or(PING_TIMEOUT));
     builder
 }

@@ -36,6 +36,8 @@ pub enum End {
     Backend,
     /// Nothing moved for too long.
     Silence,
+    /// Its time was over.
+    Age,
 }
 
 /// Joins the two sides of an upgrade, once both are upgraded, until the tunnel ends. To be spawned: the
@@ -44,6 +46,16 @@ pub enum End {
 /// A tunnel without a byte for `idle` is closed. The client's connection counts as open, for
 /// limits, metrics and [`Drain`](crate::conn::drain::Drain), until the tunnel ends.
 pub async fn tunnel(client: OnUpgrade, backend: OnUpgrade, idle: Option<Duration>) -> Ended {
+    tunnel_until(client, backend, idle, None).await
+}
+
+/// As [`tunnel`]; what is still open at `ends` is closed.
+pub async fn tunnel_until(
+    client: OnUpgrade,
+    backend: OnUpgrade,
+    idle: Option<Duration>,
+    ends: Option<Instant>,
+) -> Ended {
     let nothing = |end| Ended {
         received: 0,
         sent: 0,
@@ -54,13 +66,15 @@ pub async fn tunnel(client: OnUpgrade, backend: OnUpgrade, idle: Option<Duration
         backend.map_err(|_| End::Backend),
     );
     match both.await {
-        Ok((client, backend)) => join(TokioIo::new(client), TokioIo::new(backend), idle).await,
+        Ok((client, backend)) => {
+            join(TokioIo::new(client), TokioIo::new(backend), idle, ends).await
+        }
         Err(end) => nothing(end),
     }
 }
 
 /// Copies both ways until both sides have ended, one fails, or nothing moves for `idle`.
-async fn join<A, B>(client: A, backend: B, idle: Option<Duration>) -> Ended
+async fn join<A, B>(client: A, backend: B, idle: Option<Duration>, ends: Option<Instant>) -> Ended
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
@@ -81,21 +95,15 @@ where
     };
 
     let copy = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut backend, BUFFER, BUFFER);
-    let silent = match idle {
-        None => {
-            let _ = copy.await;
-            false
-        }
-        Some(idle) => tokio::select! {
-            _ = copy => false,
-            () = silence(start, &notes.last, idle) => true,
-        },
+    let cut = tokio::select! {
+        _ = copy => None,
+        () = silence(start, &notes.last, idle) => Some(End::Silence),
+        () = crate::conn::sleep_until(ends) => Some(End::Age),
     };
-    let end = match notes.first_end.load(Relaxed) {
-        _ if silent => End::Silence,
+    let end = cut.unwrap_or(match notes.first_end.load(Relaxed) {
         BACKEND => End::Backend,
         _ => End::Client,
-    };
+    });
     Ended {
         received: notes.received.load(Relaxed),
         sent: notes.sent.load(Relaxed),
@@ -103,9 +111,12 @@ where
     }
 }
 
-/// Waits until `last`, in microseconds since `start`, lies `idle` back. Sets its timer once per
-/// `idle`, not once per byte.
-async fn silence(start: Instant, last: &AtomicU64, idle: Duration) {
+/// Waits until `last`, in microseconds since `start`, lies `idle` back; for ever without one. Sets its
+/// timer once per `idle`, not once per byte.
+async fn silence(start: Instant, last: &AtomicU64, idle: Option<Duration>) {
+    let Some(idle) = idle else {
+        return std::future::pending().await;
+    };
     loop {
         let until = start + Duration::from_micros(last.load(Relaxed)) + idle;
         if until <= Instant::now() {
@@ -218,7 +229,7 @@ mod tests {
     async fn bytes_go_both_ways_until_both_sides_end() {
         let (mut client, a) = duplex(64);
         let (b, mut backend) = duplex(64);
-        let tunnel = tokio::spawn(join(a, b, Some(IDLE)));
+        let tunnel = tokio::spawn(join(a, b, Some(IDLE), None));
 
         client.write_all(b"ping").await.unwrap();
         client.shutdown().await.unwrap();
@@ -237,7 +248,7 @@ mod tests {
     async fn the_side_that_ends_first_is_told() {
         let (client, a) = duplex(64);
         let (b, mut backend) = duplex(64);
-        let tunnel = tokio::spawn(join(a, b, None));
+        let tunnel = tokio::spawn(join(a, b, None, None));
 
         backend.write_all(b"bye").await.unwrap();
         backend.shutdown().await.unwrap();
@@ -255,7 +266,7 @@ mod tests {
         let (mut client, a) = duplex(64);
         let (b, _backend) = duplex(64);
         let start = Instant::now();
-        let tunnel = tokio::spawn(join(a, b, Some(IDLE)));
+        let tunnel = tokio::spawn(join(a, b, Some(IDLE), None));
 
         for _ in 0..4 {
             tokio::time::sleep(IDLE - Duration::from_secs(1)).await;
@@ -269,10 +280,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_tunnel_ends_at_its_time_although_it_moves() {
+        let (mut client, a) = duplex(64);
+        let (b, _backend) = duplex(64);
+        let ends = Instant::now() + IDLE * 2;
+        let tunnel = tokio::spawn(join(a, b, Some(IDLE), Some(ends)));
+
+        for _ in 0..3 {
+            tokio::time::sleep(IDLE / 2).await;
+            client.write_all(b".").await.unwrap();
+        }
+        let ended = tunnel.await.unwrap();
+
+        assert_eq!((ended.end, ended.received), (End::Age, 3));
+        assert_eq!(Instant::now(), ends);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_side_that_reads_nothing_holds_the_other_back() {
         let (mut client, a) = duplex(64);
         let (b, _backend) = duplex(64);
-        tokio::spawn(join(a, b, None));
+        tokio::spawn(join(a, b, None, None));
 
         let flood = tokio::time::timeout(IDLE, client.write_all(&[0; 1 << 20])).await;
 

@@ -11,7 +11,9 @@ use towergate_tls::{NameMap, NamePattern, ServerTls, TlsError};
 use super::{ListenerSnapshot, Live, PortSnapshot, RuleSnapshot, Snapshot, Target};
 use crate::conn::{ListenerConfig, PortConfig, Transport};
 use crate::filter::Filter;
-use crate::plan::{Listener, ListenerId, Match, Plan, Port, Protocol, Route, Rule};
+use crate::plan::{
+    Listener, ListenerId, ListenerSettings, Match, Plan, Port, Protocol, Route, Rule,
+};
 use crate::policy::RoutePolicy;
 use crate::route::RouteTable;
 use crate::traffic::Forwarder;
@@ -149,6 +151,7 @@ impl Builder<'_> {
             response_edits: Vec::new(),
             upgrades: rule.traffic.upgrades.clone(),
             bounded: rule.traffic.request_timeout,
+            stream_idle: rule.traffic.stream_idle,
             forwarder: Forwarder::new(
                 (rule.route.clone(), rule.index),
                 rule.traffic.clone(),
@@ -187,7 +190,7 @@ impl Builder<'_> {
                 {
                     return Err(BuildError::MixedPort(port.port));
                 }
-                Transport::Plain(Arc::new(self.listener_config(first, None)))
+                Transport::Plain(Arc::new(self.listener_config(first, &port.listeners, None)))
             }
             Protocol::Https(_) => {
                 let mut by_name = NameMap::default();
@@ -198,7 +201,11 @@ impl Builder<'_> {
                     let tls = self.tls(tls, &listener.id, sessions)?;
                     by_name.insert(
                         listener.hostname.clone(),
-                        Arc::new(self.listener_config(listener, Some(tls))),
+                        Arc::new(self.listener_config(
+                            listener,
+                            std::slice::from_ref(listener),
+                            Some(tls),
+                        )),
                     );
                 }
                 Transport::Tls(by_name)
@@ -212,14 +219,16 @@ impl Builder<'_> {
         })
     }
 
+    /// `sharers` are the listeners that requests of its connections may be for.
     fn listener_config<P>(
         &self,
         listener: &Listener<P>,
+        sharers: &[Listener<P>],
         tls: Option<Arc<ServerConfig>>,
     ) -> ListenerConfig {
         ListenerConfig {
             id: listener.id.clone(),
-            settings: listener.settings.clone(),
+            settings: patient(&listener.settings, sharers),
             tls,
             connections: self.live.share(Connections(listener.id.clone()), |_| {
                 Arc::<AtomicU64>::default()
@@ -246,6 +255,24 @@ impl Builder<'_> {
             source,
         })
     }
+}
+
+/// The settings of connections. Where a rule lets its requests be silent for longer than the listener
+/// does, the connection is no less patient: the request's own timer decides.
+fn patient<P>(settings: &Arc<ListenerSettings>, sharers: &[Listener<P>]) -> Arc<ListenerSettings> {
+    let own = settings.timeouts.stream_idle;
+    let routes = sharers.iter().flat_map(|listener| &listener.routes);
+    let limits = routes.flat_map(|route| &route.rules).map(|rule| {
+        let traffic = &rule.traffic;
+        traffic.stream_idle.limit(own, traffic.request_timeout)
+    });
+    let longest = limits.fold(own, |longest, limit| Some(longest?.max(limit?)));
+    if longest == own {
+        return settings.clone();
+    }
+    let mut settings = ListenerSettings::clone(settings);
+    settings.timeouts.stream_idle = longest;
+    Arc::new(settings)
 }
 
 /// The key of a listener's connection count.

@@ -27,7 +27,7 @@ use towergate_tls::NameMap;
 use towergate_tls::server::ResumptionState;
 
 use crate::filter::{HeaderEdits, Redirect, Rewrite};
-use crate::plan::{ListenerId, ListenerSettings, RouteId};
+use crate::plan::{ListenerId, ListenerSettings, RouteId, StreamIdle};
 use crate::policy::Guard;
 use crate::route::RouteTable;
 use crate::traffic::Forwarder;
@@ -90,5 +90,7 @@ pub(crate) struct RuleSnapshot {
     pub(crate) upgrades: Vec<String>,
     /// How long forwarding takes at most by itself.
     pub(crate) bounded: Option<Duration>,
+    /// How long a request may go without progress.
+    pub(crate) stream_idle: StreamIdle,
     pub(crate) forwarder: Forwarder,
 }

@@ -12,15 +12,15 @@ use super::breaker::{Permit, Resource};
 use super::deadline::Deadline;
 use super::forward::{ForwardContext, Forwarded, Picked, Tunnel, TunnelGuard};
 use super::replay::{LIMIT, Replay};
-use super::{Failure, retry};
+use super::{Failure, outlier, retry};
 use crate::Body;
-use crate::balance::{Active, Hashed, Node, Pick, hash_key};
+use crate::balance::{Active, Node, Pick, hash_key};
 use crate::error::Error;
 use crate::http::upgrade::Upgrade;
 use crate::observer::Event;
 use crate::plan::{BackendProtocol, LoadBalancer, Retry};
 use crate::upstream::{
-    Counted, Progress, ResponseBody, Sent, Source, Target, Unanswered, Upload, Wire, prepare,
+    Counted, ResponseBody, Sent, Source, Target, Unanswered, Upload, Wire, prepare,
 };
 
 const EXPECTED_TIME: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
@@ -29,10 +29,14 @@ const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-servi
 /// How often a connection may turn out to be closed before a byte was sent.
 const MAX_UNSENT: u32 = 8;
 
-/// One request on its way.
-pub(super) struct Run<'a> {
+/// One request on its way. It holds what its steps work on, so that their futures are small.
+pub(crate) struct Run<'a> {
     picked: Picked<'a>,
-    context: &'a ForwardContext<'a>,
+    context: ForwardContext<'a>,
+    /// The request as it came, until an attempt takes it.
+    fresh: Option<(request::Parts, Body)>,
+    /// The request as the current attempt sends it.
+    request: Request<Upload>,
     deadline: Deadline,
     hash: Option<u64>,
     attempts: u32,
@@ -50,11 +54,17 @@ struct Attempted {
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(picked: Picked<'a>, context: &'a ForwardContext<'a>) -> Self {
+    pub(super) fn new(
+        picked: Picked<'a>,
+        context: ForwardContext<'a>,
+        request: Request<Body>,
+    ) -> Self {
         let traffic = &picked.forwarder.traffic;
         Self {
             picked,
             context,
+            fresh: Some(request.into_parts()),
+            request: Request::new(Upload::empty()),
             deadline: Deadline::new(traffic.request_timeout, traffic.max_stream_duration),
             hash: None,
             attempts: 0,
@@ -63,9 +73,11 @@ impl<'a> Run<'a> {
         }
     }
 
-    pub(super) async fn forward(&mut self, request: Request<Body>) -> Result<Forwarded, Error> {
-        let (head, body) = request.into_parts();
-        let traffic = &self.picked.forwarder.traffic;
+    /// Forwards the request.
+    ///
+    /// # Errors
+    /// Why there is no response; [`Self::into_failure`] tells how far the request came.
+    pub(crate) async fn forward(&mut self) -> Result<Forwarded, Error> {
         self.check_upgrade()?;
         let breaker = &self.picked.forwarder.breaker;
         let Some(permit) = breaker.acquire(Resource::Request) else {
@@ -73,25 +85,40 @@ impl<'a> Run<'a> {
             self.context.observer.observe(&Event::Overflowed(id));
             return Err(Error::Overflow);
         };
-        let hashed = match &traffic.load_balancer {
-            LoadBalancer::ConsistentHash { key, .. } => hash_key(key, self.context.client, &head),
-            _ => Hashed::default(),
-        };
-        self.hash = hashed.hash;
-        let forwarded = match &traffic.retry {
+        let set_cookie = self.find_hash();
+        let forwarded = match &self.picked.forwarder.traffic.retry {
             Some(retry) if retry.retries > 0 => {
                 // Boxed, so that the many requests without retries need no room for it.
-                Box::pin(self.try_often(retry, head, body, permit)).await
+                Box::pin(self.try_often(retry, permit)).await
             }
-            _ => self.try_once(head, body, permit).await,
+            _ => self.try_once(permit).await,
         };
         forwarded.map(|forwarded| Forwarded {
-            set_cookie: hashed.set_cookie,
+            set_cookie,
             ..forwarded
         })
     }
 
-    pub(super) fn into_failure(self, error: Error) -> Failure {
+    /// Finds what the request is hashed by, if that decides about its endpoint; gives the cookie that is
+    /// made for it.
+    fn find_hash(&mut self) -> Option<HeaderValue> {
+        let LoadBalancer::ConsistentHash { key, .. } = &self.picked.forwarder.traffic.load_balancer
+        else {
+            return None;
+        };
+        let (head, _) = self.fresh.as_ref()?;
+        let hashed = hash_key(key, self.context.client, head);
+        self.hash = hashed.hash;
+        hashed.set_cookie
+    }
+
+    fn take_fresh(&mut self) -> (request::Parts, Body) {
+        let gone = || Request::new(Body::Empty).into_parts();
+        self.fresh.take().unwrap_or_else(gone)
+    }
+
+    /// Tells of `error` and how far the request came.
+    pub(crate) fn into_failure(self, error: Error) -> Failure {
         Failure {
             error,
             endpoint: self.endpoint,
@@ -112,15 +139,11 @@ impl<'a> Run<'a> {
     }
 
     /// The only attempt: nothing is kept of the request.
-    async fn try_once(
-        &mut self,
-        head: request::Parts,
-        body: Body,
-        permit: Permit,
-    ) -> Result<Forwarded, Error> {
+    async fn try_once(&mut self, permit: Permit) -> Result<Forwarded, Error> {
         let limit = self.picked.forwarder.traffic.attempt_timeout;
-        let attempted = self.attempt(head, Source::Once(body), limit).await;
-        match attempted {
+        let (head, body) = self.take_fresh();
+        self.load(head, Source::Once(body), limit);
+        match self.attempt(limit).await {
             Ok(attempted) => Ok(self.finish(attempted, permit, "")),
             // Without retries the attempt is the request.
             Err(Error::AttemptTimeout) => Err(Error::Timeout),
@@ -129,13 +152,8 @@ impl<'a> Run<'a> {
     }
 
     /// Attempts until one is good enough or none is left.
-    async fn try_often(
-        &mut self,
-        rule: &Retry,
-        head: request::Parts,
-        body: Body,
-        permit: Permit,
-    ) -> Result<Forwarded, Error> {
+    async fn try_often(&mut self, rule: &Retry, permit: Permit) -> Result<Forwarded, Error> {
+        let (head, body) = self.take_fresh();
         let replay = Replay::new(body);
         let limit = rule
             .attempt_timeout
@@ -147,9 +165,8 @@ impl<'a> Run<'a> {
             let Some(body) = source else {
                 return Err(Error::RequestBody("the body was not kept".into()));
             };
-            let result = self
-                .attempt(head.clone(), Source::Replay(body), limit)
-                .await;
+            self.load(head.clone(), Source::Replay(body), limit);
+            let result = self.attempt(limit).await;
             let again = match &result {
                 Ok(attempted) => retry::on_response(&rule.on, &attempted.sent.head),
                 Err(error) => retry::on_error(&rule.on, error),
@@ -204,45 +221,53 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Makes the request ready for the wire.
+    fn load(&mut self, mut head: request::Parts, source: Source, limit: Option<Duration>) {
+        if self.context.envoy_headers {
+            self.say_time(&mut head.headers, limit);
+        }
+        let upload = Upload::track(source);
+        let wire = Wire {
+            protocol: self.picked.way.protocol,
+            tls: self.picked.way.pool.is_tls(),
+            upgrade: self.context.upgrade,
+        };
+        prepare(&mut head, &upload, wire);
+        self.request = Request::from_parts(head, upload);
+    }
+
     /// Sends the request once and waits for the response's head.
-    async fn attempt(
-        &mut self,
-        mut head: request::Parts,
-        source: Source,
-        limit: Option<Duration>,
-    ) -> Result<Attempted, Error> {
+    async fn attempt(&mut self, limit: Option<Duration>) -> Result<Attempted, Error> {
         let (way, context) = (self.picked.way, self.context);
         let forwarder = self.picked.forwarder;
         self.attempts += 1;
         let node = self.pick()?;
         self.endpoint = Some(node.address());
         let active = Active::new(node);
-        if context.envoy_headers {
-            self.say_time(&mut head.headers, limit);
-        }
-        let upload = Upload::track(source);
-        let progress = upload.progress().cloned();
-        let wire = Wire {
-            protocol: way.protocol,
-            tls: way.pool.is_tls(),
-            upgrade: context.upgrade,
-        };
-        prepare(&mut head, &upload, wire);
         let to = Target {
             cluster: &way.cluster,
             node: active.node(),
             breaker: &forwarder.breaker,
             observer: context.observer,
             pools: &forwarder.pools,
-            keep_case: context.preserve_header_case,
+            by_hyper: context.preserve_header_case || context.upgrade.is_some(),
         };
         let start = Instant::now();
-        let request = Request::from_parts(head, upload);
+        let progress = self.request.body().progress().cloned();
         let result = {
-            let work = pin!(send(&way.pool, &to, request, context.upgrade));
-            let progress: Option<&Progress> = progress.as_deref();
-            self.deadline.run(progress, limit, work).await?
+            let work = pin!(send(&way.pool, &to, &mut self.request, context.upgrade));
+            let result = self.deadline.run(progress.as_deref(), limit, work);
+            result.await.flatten()
         };
+        if let Some(outlier) = &way.outlier {
+            let outcome = match &result {
+                Ok((sent, _)) => Some(outlier::of_response(&sent.head)),
+                Err(error) => outlier::of_error(error),
+            };
+            if let Some(outcome) = outcome {
+                outlier.report(active.node().address(), outcome);
+            }
+        }
         let (sent, local) = result?;
         Ok(Attempted {
             sent,
@@ -259,8 +284,17 @@ impl<'a> Run<'a> {
             hash: self.hash,
             tried: &self.tried,
         };
-        let node = way.balancer.pick(&way.cluster, pick);
-        node.ok_or_else(|| self.picked.forwarder.no_endpoint())
+        let Some(outlier) = &way.outlier else {
+            let node = way.balancer.pick(&way.cluster, pick);
+            return node.ok_or_else(|| self.picked.forwarder.no_endpoint());
+        };
+        let node = way
+            .balancer
+            .pick_of(&outlier.view(&way.cluster).usable, pick);
+        node.ok_or_else(|| match way.cluster.members().nodes().is_empty() {
+            true => self.picked.forwarder.no_endpoint(),
+            false => Error::NoHealthyEndpoint,
+        })
     }
 
     /// Tells the backend how long it may take.
@@ -281,11 +315,7 @@ impl<'a> Run<'a> {
         } = attempted;
         let endpoint = active.node().address();
         let counted = Counted::new(active, permit);
-        let Sent {
-            head,
-            incoming,
-            held,
-        } = sent;
+        let Sent { head, received } = sent;
         let mut response = Response::from_parts(head, Body::Empty);
         if self.context.envoy_headers {
             response
@@ -295,11 +325,14 @@ impl<'a> Run<'a> {
         let upgrade = if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             Some(Tunnel {
                 io: hyper::upgrade::on(&mut response),
-                counted: TunnelGuard(counted, held.detach()),
+                expires: self.deadline.expires(),
+                counted: TunnelGuard(counted, received.detach()),
             })
         } else {
-            let mut body = ResponseBody::new(incoming, held, Some(counted));
-            if !http_body::Body::is_end_stream(&body) {
+            let mut body = ResponseBody::new(received, Some(counted));
+            if let Some(whole) = body.take_whole() {
+                *response.body_mut() = whole.into();
+            } else {
                 if let Some(at) = self.deadline.expires() {
                     body.expire(sleep_until(at));
                 }
@@ -327,7 +360,7 @@ fn milliseconds(time: Duration) -> HeaderValue {
 impl Attempted {
     /// Reads what is there of a response that nobody gets, so that its connection can be used again.
     fn discard(self) {
-        ResponseBody::new(self.sent.incoming, self.sent.held, None).drain(LIMIT);
+        ResponseBody::new(self.sent.received, None).drain(LIMIT);
     }
 }
 
@@ -336,7 +369,7 @@ impl Attempted {
 async fn send(
     pool: &Arc<crate::upstream::Pool>,
     to: &Target<'_>,
-    mut request: Request<Upload>,
+    request: &mut Request<Upload>,
     upgrade: Option<&Upgrade>,
 ) -> Result<(Sent, Option<SocketAddr>), Error> {
     for _ in 0..MAX_UNSENT {
@@ -345,7 +378,7 @@ async fn send(
         match connection.send(request, upgrade).await {
             Ok(sent) => return Ok((sent, local)),
             Err(Unanswered::Sent(error)) => return Err(error),
-            Err(Unanswered::Unsent(unsent)) => request = *unsent,
+            Err(Unanswered::Unsent) => {}
         }
     }
     Err(Error::Terminated(None))

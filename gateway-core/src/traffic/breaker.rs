@@ -70,7 +70,7 @@ impl Breaker {
             Resource::Connection => self.limits.connections,
             Resource::Pending => self.limits.pending,
             Resource::Request => self.limits.requests,
-            Resource::Retry => self.limits.retries,
+            Resource::Retry => self.retry_limit(),
         };
         let count = &self.counts[resource as usize];
         if count.fetch_add(1, Ordering::SeqCst) >= limit {
@@ -79,6 +79,17 @@ impl Breaker {
         }
         let breaker = self.clone();
         Some(Permit { breaker, resource })
+    }
+
+    /// A budget counts what is under way now, the retried request among it.
+    fn retry_limit(&self) -> u32 {
+        match &self.limits.retry_budget {
+            Some(budget) => {
+                let waiting = self.in_use(Resource::Pending);
+                budget.limit(self.in_use(Resource::Request).saturating_add(waiting))
+            }
+            None => self.limits.retries,
+        }
     }
 
     /// Takes a connection to `address`, or `None` if a limit is reached.
@@ -198,6 +209,34 @@ mod tests {
 
         assert!(breaker.acquire(Resource::Request).is_some());
         assert_eq!(breaker.in_use(Resource::Request), 0);
+    }
+
+    #[test]
+    fn a_retry_budget_grows_with_the_requests_under_way() {
+        let breaker = Breaker::new(plan::Breaker {
+            retries: 0,
+            retry_budget: Some(plan::RetryBudget {
+                numerator: 1,
+                denominator: 2,
+                min_retries: 1,
+            }),
+            ..Default::default()
+        });
+        let retries = |breaker: &Arc<Breaker>| {
+            let taken: Vec<_> = (0..9)
+                .map_while(|_| breaker.acquire(Resource::Retry))
+                .collect();
+            taken.len()
+        };
+
+        assert_eq!(retries(&breaker), 1);
+        let _requests: Vec<_> = (0..6).map(|_| breaker.acquire(Resource::Request)).collect();
+        assert_eq!(retries(&breaker), 3);
+        let _waiting = [
+            breaker.acquire(Resource::Pending),
+            breaker.acquire(Resource::Pending),
+        ];
+        assert_eq!(retries(&breaker), 4);
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl Deadline {
                 }
             }
             match (timer.as_mut().as_pin_mut(), over) {
-                (Some(timer), Some((_, over))) => timer.poll(cx).map(|()| Err(over.into())),
+                (Some(timer), Some((_, over))) => timer.poll(cx).map(|()| Err(over.error(running))),
                 _ => Poll::Pending,
             }
         })
@@ -101,12 +101,13 @@ impl Deadline {
     }
 }
 
-impl From<Over> for Error {
-    fn from(over: Over) -> Self {
-        match over {
-            Over::Request => Self::Timeout,
-            Over::Attempt => Self::AttemptTimeout,
-            Over::Stream => Self::StreamDuration,
+impl Over {
+    /// What this is called, once the request is `complete` or before.
+    fn error(self, complete: bool) -> Error {
+        match self {
+            Self::Request => Error::Timeout,
+            Self::Attempt => Error::AttemptTimeout,
+            Self::Stream => Error::StreamDuration(complete),
         }
     }
 }
@@ -167,6 +168,6 @@ mod tests {
             .run(Some(&progress), None, pin!(pending::<()>()))
             .await;
 
-        assert!(matches!(result, Err(Error::StreamDuration)));
+        assert!(matches!(result, Err(Error::StreamDuration(false))));
     }
 }

@@ -8,17 +8,22 @@ use std::time::Duration;
 
 use http::{HeaderValue, Request, Response};
 use hyper::upgrade::OnUpgrade;
+use tokio::time::Instant;
 use towergate_tls::connector::CryptoProvider;
 
 use super::attempt::Run;
 use super::breaker::Breaker;
+use super::outlier::Detector;
+use super::prober::Prober;
 use crate::Body;
 use crate::balance::{Balancer, Cluster, Directory, Weights};
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::http::upgrade::Upgrade;
 use crate::observer::Observer;
-use crate::plan::{BackendProtocol, Destination, Traffic, WeightedBackend};
+use crate::plan::{
+    Backend, BackendId, BackendProtocol, Destination, OutlierDetection, Traffic, WeightedBackend,
+};
 use crate::snapshot::Live;
 use crate::upstream::{Counted, Open, Pool, Transport};
 
@@ -51,6 +56,8 @@ pub(super) struct Way {
     pub(super) cluster: Arc<Cluster>,
     pub(super) balancer: Balancer,
     pub(super) pool: Arc<Pool>,
+    /// Leaves out endpoints that fail.
+    pub(super) outlier: Option<Arc<Detector>>,
 }
 
 /// What is known of a request that is forwarded.
@@ -102,6 +109,8 @@ pub struct Forwarded {
 pub struct Tunnel {
     /// Resolves to the bytes, after what was read already.
     pub io: OnUpgrade,
+    /// When the tunnel is to be closed, whatever it does.
+    pub expires: Option<Instant>,
     /// To be kept as long as the tunnel is open.
     pub counted: TunnelGuard,
 }
@@ -146,22 +155,44 @@ impl Forwarder {
         provider: &Arc<CryptoProvider>,
     ) -> Self
     where
-        K: Eq + Hash + Send + 'static,
+        K: Clone + Eq + Hash + Send + 'static,
     {
         let limits = traffic.breaker.clone();
-        let breaker = live.share((key, limits), |(_, limits)| Breaker::new(limits.clone()));
+        let breaker = live.share((key.clone(), limits), |(_, limits)| {
+            Breaker::new(limits.clone())
+        });
         let directory = Directory::of(live);
+        let panic = traffic.panic_threshold;
+        let detector = |id: &BackendId, pool: &Arc<Pool>| {
+            let (outlier, check) = (traffic.outlier.clone(), traffic.probe.clone());
+            if outlier.is_none() && check.is_none() {
+                return None;
+            }
+            let transport = pool.transport().clone();
+            let key = (key.clone(), id.clone(), outlier, check, transport, panic);
+            Some(live.share(key, |(_, _, outlier, check, ..)| {
+                let rule = outlier.clone().unwrap_or(OutlierDetection::NONE);
+                let check = check.clone();
+                let pool = pool.clone();
+                Detector::new(rule, panic, check.map(|check| Prober { check, pool }))
+            }))
+        };
+        let way = |backend: &Backend| {
+            let pool = Pool::shared(live, Transport::new(backend, &traffic), provider);
+            Way {
+                protocol: backend.protocol,
+                outlier: detector(&backend.id, &pool),
+                cluster: directory.cluster(&backend.id),
+                balancer: Balancer::new(traffic.load_balancer.clone()),
+                pool,
+            }
+        };
         let share = |backend: &WeightedBackend| Share {
             weight: backend.weight,
             filters: backend.filters.clone(),
             route: match &backend.destination {
                 Destination::Invalid => None,
-                Destination::Backend(backend) => Some(Way {
-                    protocol: backend.protocol,
-                    cluster: directory.cluster(&backend.id),
-                    balancer: Balancer::new(traffic.load_balancer.clone()),
-                    pool: Pool::shared(live, Transport::new(backend, &traffic), provider),
-                }),
+                Destination::Backend(backend) => Some(way(backend)),
             },
         };
         let shares: Vec<_> = backends.iter().map(share).collect();
@@ -244,11 +275,16 @@ impl<'a> Picked<'a> {
     /// Why there is no response.
     pub async fn forward(
         self,
-        context: &ForwardContext<'_>,
+        context: &ForwardContext<'a>,
         request: Request<Body>,
     ) -> Result<Forwarded, Failure> {
-        let mut run = Run::new(self, context);
-        let result = run.forward(request).await;
+        let mut run = self.start(*context, request);
+        let result = run.forward().await;
         result.map_err(|error| run.into_failure(error))
+    }
+
+    /// Begins to forward a request.
+    pub(crate) fn start(self, context: ForwardContext<'a>, request: Request<Body>) -> Run<'a> {
+        Run::new(self, context, request)
     }
 }

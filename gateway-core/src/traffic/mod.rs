@@ -51,6 +51,8 @@ pub mod breaker;
 mod attempt;
 mod deadline;
 mod forward;
+mod outlier;
+mod prober;
 mod replay;
 mod retry;
 mod service;

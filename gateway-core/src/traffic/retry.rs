@@ -31,7 +31,9 @@ pub(super) fn on_error(on: &RetryOn, error: &Error) -> bool {
         | Error::RequestBody(_)
         | Error::RequestTimeout
         | Error::StreamIdle(_)
-        | Error::StreamDuration
+        | Error::StreamDuration(_)
+        | Error::RequestDuration(_)
+        | Error::NoHealthyEndpoint
         | Error::Retried { .. }
         | Error::UpgradeRefused => false,
     }

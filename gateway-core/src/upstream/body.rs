@@ -11,22 +11,68 @@ use tokio::time::Sleep;
 
 use super::http1::{Driven, Http1, Open};
 use super::http2::Stream;
+use super::relay::Relay;
 use super::upload::StopUpload;
 use crate::balance::Active;
 use crate::body::BoxError;
 use crate::traffic::breaker::Permit;
 
-/// What a response keeps of its connection.
-pub(crate) enum Held {
-    /// Driven by whoever reads the body; given back at the end.
+/// Where a response's body comes from.
+pub(crate) enum Received {
+    /// A connection, driven by whoever reads the body; given back at the end.
     Http1(Box<Http1>),
-    /// Driven by its own task; closed at the end.
-    Driven(#[allow(dead_code, reason = "kept for its drop")] Driven),
+    /// A connection with a task of its own, closed at the end.
+    Driven(Incoming, Driven),
+    /// The same, of our own making.
+    Relayed(Relay),
     /// A place on a shared connection; the rest of the upload is stopped at the end.
     Http2(
+        Incoming,
         #[allow(dead_code, reason = "kept for its drop")] Stream,
         #[allow(dead_code, reason = "kept for its drop")] StopUpload,
     ),
+    /// Nowhere any more.
+    Over,
+}
+
+impl Received {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self {
+            Self::Http1(connection) => connection.poll_frame(cx),
+            Self::Driven(incoming, _) | Self::Http2(incoming, ..) => {
+                Pin::new(incoming).poll_frame(cx).map_err(Into::into)
+            }
+            Self::Relayed(relay) => relay.poll_frame(cx),
+            Self::Over => Poll::Ready(None),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        match self {
+            Self::Http1(connection) => connection.is_received(),
+            Self::Driven(incoming, _) | Self::Http2(incoming, ..) => incoming.is_end_stream(),
+            Self::Relayed(relay) => relay.is_received(),
+            Self::Over => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let left = match self {
+            Self::Http1(connection) => connection.left(),
+            Self::Driven(incoming, _) | Self::Http2(incoming, ..) => return incoming.size_hint(),
+            Self::Relayed(relay) => relay.left(),
+            Self::Over => Some(0),
+        };
+        left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+
+    /// Lets the connection's task live on: it hands over an upgraded connection.
+    pub(crate) fn detach(self) -> Option<Open> {
+        match self {
+            Self::Driven(_, driven) => driven.detach(),
+            Self::Http1(_) | Self::Relayed(_) | Self::Http2(..) | Self::Over => None,
+        }
+    }
 }
 
 /// What is counted while a request is under way.
@@ -45,36 +91,40 @@ impl Counted {
     }
 }
 
-impl Held {
-    /// Lets the connection's task live on: it hands over an upgraded connection.
-    pub(crate) fn detach(self) -> Option<Open> {
-        match self {
-            Self::Driven(driven) => driven.detach(),
-            Self::Http1(_) | Self::Http2(..) => None,
-        }
-    }
-}
+/// The life of a stream is over.
+#[derive(Debug, thiserror::Error)]
+#[error("the response took too long")]
+pub(crate) struct Expired;
 
 /// A response's body. Gives its connection back when it has ended; cut off, it ends in an error.
 pub struct ResponseBody {
-    incoming: Incoming,
-    held: Option<Held>,
+    received: Received,
     counted: Option<Counted>,
     expires: Option<Pin<Box<Sleep>>>,
 }
 
 impl ResponseBody {
-    pub(crate) fn new(incoming: Incoming, held: Held, counted: Option<Counted>) -> Self {
+    pub(crate) fn new(received: Received, counted: Option<Counted>) -> Self {
         let mut this = Self {
-            incoming,
-            held: Some(held),
+            received,
             counted,
             expires: None,
         };
-        if this.incoming.is_end_stream() {
+        if this.received.is_over() {
             this.finish();
         }
         this
+    }
+
+    /// The whole body, if all of it came with the head.
+    pub(crate) fn take_whole(&mut self) -> Option<Bytes> {
+        let whole = match &mut self.received {
+            Received::Http1(connection) => connection.take_whole()?,
+            Received::Over => Bytes::new(),
+            _ => return None,
+        };
+        self.finish();
+        Some(whole)
     }
 
     /// Cuts the body off when `expires` is over.
@@ -95,38 +145,16 @@ impl ResponseBody {
     }
 
     fn finish(&mut self) {
-        if let Some(Held::Http1(connection)) = self.held.take() {
+        if let Received::Http1(connection) = self.end() {
             connection.release();
         }
-        self.counted = None;
-        self.expires = None;
     }
 
-    fn fail(&mut self) {
-        self.held = None;
+    /// Nothing more is wanted of the connection.
+    fn end(&mut self) -> Received {
         self.counted = None;
         self.expires = None;
-    }
-
-    /// What the connection has for the body. Driven here, only the driver makes a frame ready: the
-    /// body needs no waker of its own.
-    fn poll_incoming(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(Held::Http1(connection)) = &mut self.held else {
-            return Pin::new(&mut self.incoming).poll_frame(cx);
-        };
-        let mut asleep = Context::from_waker(Waker::noop());
-        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(&mut asleep) {
-            return Poll::Ready(frame);
-        }
-        if connection.poll_read(cx).is_ready() {
-            // Without its connection the body ends, well or in an error.
-            self.held = None;
-            return Pin::new(&mut self.incoming).poll_frame(cx);
-        }
-        Pin::new(&mut self.incoming).poll_frame(&mut asleep)
+        std::mem::replace(&mut self.received, Received::Over)
     }
 }
 
@@ -142,24 +170,24 @@ impl http_body::Body for ResponseBody {
         if let Some(expires) = &mut this.expires
             && expires.as_mut().poll(cx).is_ready()
         {
-            this.fail();
-            return Poll::Ready(Some(Err("the response took too long".into())));
+            drop(this.end());
+            return Poll::Ready(Some(Err(Box::new(Expired))));
         }
-        let frame = ready!(this.poll_incoming(cx));
+        let frame = ready!(this.received.poll_frame(cx));
         match &frame {
-            Some(Ok(frame)) if frame.is_data() && !this.incoming.is_end_stream() => {}
+            Some(Ok(_)) if !this.received.is_over() => {}
             Some(Ok(_)) | None => this.finish(),
-            Some(Err(_)) => this.fail(),
+            Some(Err(_)) => drop(this.end()),
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.received.is_over()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.received.size_hint()
     }
 }
 

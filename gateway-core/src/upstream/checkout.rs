@@ -3,9 +3,8 @@
 use std::net::SocketAddr;
 
 use http::{Request, Version, response};
-use hyper::body::Incoming;
 
-use super::body::Held;
+use super::body::Received;
 use super::http1::{Http1, Unanswered};
 use super::http2::Stream;
 use super::upload::StopUpload;
@@ -23,8 +22,7 @@ pub(crate) enum Checkout {
 /// What came of a request: the response's head is checked, its body not yet read.
 pub(crate) struct Sent {
     pub(crate) head: response::Parts,
-    pub(crate) incoming: Incoming,
-    pub(crate) held: Held,
+    pub(crate) received: Received,
 }
 
 impl Checkout {
@@ -36,47 +34,41 @@ impl Checkout {
         }
     }
 
-    /// Sends a request and checks the response's head. `upgrade` is what it asks for.
+    /// Sends a request and checks the response's head. `upgrade` is what it asks for. The request is still
+    /// there after [`Unanswered::Unsent`].
     pub(crate) async fn send(
         self,
-        request: Request<Upload>,
+        request: &mut Request<Upload>,
         upgrade: Option<&Upgrade>,
     ) -> Result<Sent, Unanswered> {
         let progress = request.body().progress().cloned();
-        let (response, held) = match self {
+        let blame = |error| blame(error, progress.as_deref());
+        let (mut head, received) = match self {
             Self::Http1(connection) if upgrade.is_some() => {
-                let (mut sender, driven) = connection.spawn(true);
-                let response = sender.try_send_request(request).await;
-                (response.map_err(Unanswered::from), Held::Driven(driven))
+                let switching = Box::pin(connection.switch(request));
+                let (head, incoming, driven) = switching.await.map_err(blame)?;
+                (head, Received::Driven(incoming, driven))
             }
-            Self::Http1(connection) => match connection.exchange(request).await {
-                // The upload must go on while the client is slow to read the response.
-                Ok((response, connection)) if progress.as_ref().is_some_and(|p| !p.is_done()) => {
-                    (Ok(response), Held::Driven(connection.spawn(false).1))
-                }
-                Ok((response, connection)) => (Ok(response), Held::Http1(connection)),
-                Err(error) => return Err(blame(error, progress.as_deref())),
-            },
+            Self::Http1(mut connection) => {
+                let head = connection.exchange(request).await.map_err(blame)?;
+                let sent = progress.as_ref().is_none_or(|progress| progress.is_done());
+                (head, connection.receive(request, sent))
+            }
             Self::Http2(stream) => {
                 let mut stop = StopUpload(progress.clone());
-                let response = stream.exchange(request).await;
-                if let Err(Unanswered::Unsent(_)) = &response {
+                let response = Box::pin(stream.exchange(request)).await;
+                if let Err(Unanswered::Unsent) = &response {
                     // It goes on over another connection.
                     stop.0 = None;
                 }
-                (response, Held::Http2(stream, stop))
+                let (head, incoming) = response.map_err(blame)?.into_parts();
+                (head, Received::Http2(incoming, stream, stop))
             }
         };
-        let response = response.map_err(|error| blame(error, progress.as_deref()))?;
-        let (mut head, incoming) = response.into_parts();
         hop_by_hop::response(&mut head, upgrade)
             .map_err(|_| Unanswered::Sent(Error::Protocol(None)))?;
         head.version = Version::HTTP_11;
-        Ok(Sent {
-            head,
-            incoming,
-            held,
-        })
+        Ok(Sent { head, received })
     }
 }
 

@@ -42,6 +42,8 @@ pub(super) fn classify(error: hyper::Error) -> Error {
     let terminated = error.is_incomplete_message()
         || error.is_canceled()
         || error.is_closed()
+        // It answers no PING.
+        || error.is_timeout()
         || io.is_some_and(|error| error.kind() != io::ErrorKind::InvalidData);
     if terminated {
         Error::Terminated(Some(error))

@@ -2,46 +2,53 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
+use bytes::Bytes;
+use http::{Request, response};
+use http_body::Frame;
 use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1};
-use hyper_util::rt::TokioIo;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::failure::classify;
+use super::body::Received;
+use super::cased::Cased;
+use super::codec::{Codec, Failed};
+use super::connect::Connected;
 use super::pool::{Pool, Target};
-use super::stream::{Meter, Stream};
-use super::{Upload, connect::Connected};
+use super::relay::Relay;
+use super::{Upload, take};
 use crate::balance::{Cluster, Node};
+use crate::body::BoxError;
 use crate::error::Error;
 use crate::observer::{Event, Observer};
 use crate::traffic::breaker::{Breaker, Slot};
 
-/// Bytes of a response's head; also bounds the interim responses before it.
-const MAX_HEAD: usize = 60 * 1024;
-
 /// A connection and what the pool must know of it.
 pub(crate) struct Http1 {
-    sender: http1::SendRequest<Upload>,
-    driver: http1::Connection<TokioIo<Stream>, Upload>,
-    /// The driver has nothing more to do, and must not be polled.
-    ended: bool,
-    meter: Meter,
-    pub(super) local: Option<SocketAddr>,
-    pub(super) keep_case: bool,
+    wire: Wire,
     opened: Instant,
     requests: u32,
+    pub(super) local: Option<SocketAddr>,
     pub(super) idle_for: Duration,
     pub(super) node: Arc<Node>,
     pub(super) slot: Slot,
     pub(super) pool: Weak<Pool>,
-    _told: Told,
+    told: Told,
+}
+
+/// Who speaks.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the rule, not the exception, and boxed with the connection"
+)]
+enum Wire {
+    /// We do.
+    Own(Codec),
+    /// hyper does.
+    Hyper(Box<Cased>),
 }
 
 /// Tells that the connection ended.
@@ -61,15 +68,15 @@ impl Drop for Told {
 pub(crate) enum Unanswered {
     /// It may have reached the endpoint.
     Sent(Error),
-    /// Not a byte was sent: the connection had ended.
-    Unsent(Box<Request<Upload>>),
+    /// Not a byte was sent: the connection had ended. The request is where it was.
+    Unsent,
 }
 
-impl From<TrySendError<Request<Upload>>> for Unanswered {
-    fn from(mut error: TrySendError<Request<Upload>>) -> Self {
-        match error.take_message() {
-            Some(request) => Self::Unsent(Box::new(request)),
-            None => Self::Sent(classify(error.into_error())),
+impl From<Failed> for Unanswered {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Sent(error) => Self::Sent(error),
+            Failed::Unsent => Self::Unsent,
         }
     }
 }
@@ -80,31 +87,32 @@ impl Http1 {
         connected: Connected,
         slot: Slot,
         to: &Target<'_>,
-        pool: Weak<Pool>,
+        pool: &Pool,
     ) -> Result<Box<Self>, Error> {
         let Connected { stream, local } = connected;
-        let meter = stream.meter();
-        let (sender, driver) = http1::Builder::new()
-            .max_header_size(MAX_HEAD)
-            .preserve_header_case(to.keep_case)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(classify)?;
+        let buffer = pool.transport().connection.buffer;
+        let wire = if to.by_hyper {
+            Wire::Hyper(Cased::handshake(stream, buffer).await?)
+        } else {
+            // It never has more than 64 KiB of a body.
+            Wire::Own(Codec::new(stream))
+        };
         Ok(Box::new(Self {
-            sender,
-            driver,
-            ended: false,
-            meter,
-            local,
-            keep_case: to.keep_case,
+            wire,
             opened: Instant::now(),
             requests: 0,
+            local,
             idle_for: Duration::ZERO,
             node: to.node.clone(),
             slot,
-            pool,
-            _told: to.told(),
+            pool: pool.weak(),
+            told: to.told(),
         }))
+    }
+
+    /// Whether hyper speaks.
+    pub(super) fn is_by_hyper(&self) -> bool {
+        matches!(self.wire, Wire::Hyper(_))
     }
 
     /// Whose connection it is.
@@ -112,87 +120,130 @@ impl Http1 {
         self.slot.breaker()
     }
 
-    /// Whether the connection is open and ready for a request. Whatever the socket has is looked at, even
-    /// if this task should give way to others by now: bytes that nobody asked for must not be taken for
-    /// the next response.
+    /// Whether the connection is open and ready for a request.
     pub(super) fn is_ready(&mut self) -> bool {
-        let idle = pin!(tokio::task::unconstrained(poll_fn(|cx| self.poll_read(cx))));
-        let mut cx = Context::from_waker(Waker::noop());
-        idle.poll(&mut cx).is_pending() && self.sender.is_ready()
+        match &mut self.wire {
+            Wire::Own(codec) => codec.is_ready(),
+            Wire::Hyper(cased) => cased.is_ready(),
+        }
     }
 
-    /// Sends a request and reads the response's head. If this is dropped, the connection is closed.
+    /// Sends a request and reads the response's head. If this fails or is dropped, the connection must be
+    /// closed.
     pub(super) async fn exchange(
-        mut self: Box<Self>,
-        request: Request<Upload>,
-    ) -> Result<(Response<Incoming>, Box<Self>), Unanswered> {
+        &mut self,
+        request: &mut Request<Upload>,
+    ) -> Result<response::Parts, Unanswered> {
         self.requests += 1;
-        self.meter.reset();
-        // Only the driver makes the answer ready, and it is polled first: so the answer needs no waker,
-        // and must not give way to others, or it would be missed.
-        let answer = self.sender.try_send_request(request);
-        let mut answer = pin!(tokio::task::unconstrained(answer));
-        let result = poll_fn(|cx| {
-            let ended = self.poll_read(cx).is_ready();
-            match answer
-                .as_mut()
-                .poll(&mut Context::from_waker(Waker::noop()))
-            {
-                Poll::Ready(result) => Poll::Ready(result.map_err(Unanswered::from)),
-                Poll::Pending if ended => {
-                    Poll::Ready(Err(Unanswered::Sent(Error::Terminated(None))))
-                }
-                Poll::Pending if self.meter.bytes() > 2 * MAX_HEAD => {
-                    Poll::Ready(Err(Unanswered::Sent(Error::Protocol(None))))
-                }
-                Poll::Pending => Poll::Pending,
+        match &mut self.wire {
+            Wire::Own(codec) => {
+                codec.begin(request);
+                Ok(poll_fn(|cx| codec.poll_exchange(cx, request)).await?)
             }
-        })
-        .await;
-        match result {
-            Ok(response) => Ok((response, self)),
-            // A part of a head is no HTTP.
-            Err(Unanswered::Sent(Error::Terminated(error))) if self.meter.bytes() > 0 => {
-                Err(Unanswered::Sent(Error::Protocol(error)))
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Reads on, until the connection has ended. What the response's body gets must be looked at after
-    /// each call.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.ended {
-            self.ended = Pin::new(&mut self.driver).poll(cx).is_ready();
-        }
-        match self.ended {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        }
-    }
-
-    /// Gives the connection a task of its own. The connection is closed when what is returned is
-    /// dropped.
-    pub(super) fn spawn(self: Box<Self>, upgrade: bool) -> (http1::SendRequest<Upload>, Driven) {
-        let this = *self;
-        let driver = this.driver;
-        let task = tokio::spawn(async move {
-            let _ = match upgrade {
-                true => driver.with_upgrades().await,
-                false => driver.await,
-            };
-        });
-        let open = Open {
-            _slot: this.slot,
-            _told: this._told,
-        };
-        (
-            this.sender,
-            Driven {
-                task,
-                open: Some(open),
+            // Boxed: few requests are spoken by hyper, and none needs room for the others.
+            Wire::Hyper(cased) => match Box::pin(cased.exchange(take(request))).await {
+                Ok(response) => Ok(response.into_parts().0),
+                Err((error, unsent)) => {
+                    put_back(request, unsent);
+                    Err(error)
+                }
             },
-        )
+        }
+    }
+
+    /// Sends a request that may switch the protocol.
+    pub(super) async fn switch(
+        self: Box<Self>,
+        request: &mut Request<Upload>,
+    ) -> Result<(response::Parts, Incoming, Driven), Unanswered> {
+        let Self {
+            wire, slot, told, ..
+        } = *self;
+        let Wire::Hyper(cased) = wire else {
+            return Err(Unanswered::Sent(Error::UpgradeRefused));
+        };
+        let (response, task) = cased.switch(take(request)).await;
+        let driven = Driven::new(task, slot, told);
+        match response {
+            Ok(response) => {
+                let (head, incoming) = response.into_parts();
+                Ok((head, incoming, driven))
+            }
+            Err((error, unsent)) => {
+                put_back(request, unsent);
+                Err(error)
+            }
+        }
+    }
+
+    /// The next part of the response's body.
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &mut self.wire {
+            Wire::Own(codec) => codec.poll_frame(cx).map_err(Into::into),
+            Wire::Hyper(cased) => cased.poll_frame(cx).map_err(Into::into),
+        }
+    }
+
+    /// Sends on what is left of the request, whatever comes of it.
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, upload: &mut Upload) {
+        if let Wire::Own(codec) = &mut self.wire {
+            // The response decides; a broken upload only keeps the connection from being used again.
+            let _ = codec.poll_send(cx, upload);
+        }
+    }
+
+    /// The whole body, if all of it came with the head.
+    pub(super) fn take_whole(&mut self) -> Option<Bytes> {
+        match &mut self.wire {
+            Wire::Own(codec) => codec.take_whole(),
+            Wire::Hyper(_) => None,
+        }
+    }
+
+    /// Whether the response is over.
+    pub(super) fn is_received(&self) -> bool {
+        match &self.wire {
+            Wire::Own(codec) => codec.is_received(),
+            Wire::Hyper(cased) => cased.is_received(),
+        }
+    }
+
+    /// How many bytes of the body are to come, if that is known.
+    pub(super) fn left(&self) -> Option<u64> {
+        match &self.wire {
+            Wire::Own(codec) => codec.left(),
+            Wire::Hyper(cased) => cased.left(),
+        }
+    }
+
+    /// The way to the response's body: here, driven by who reads it, if the request is sent. Else the
+    /// connection gets a task, as the upload must go on while the client is slow to read.
+    pub(super) fn receive(self: Box<Self>, request: &mut Request<Upload>, sent: bool) -> Received {
+        let sent = match &self.wire {
+            Wire::Own(codec) => codec.is_sent(),
+            Wire::Hyper(_) => sent,
+        };
+        if sent {
+            return Received::Http1(self);
+        }
+        match *self {
+            Self {
+                wire: Wire::Hyper(cased),
+                slot,
+                told,
+                ..
+            } => {
+                let (incoming, task) = cased.spawn();
+                let driven = Driven::new(task, slot, told);
+                incoming.map_or(Received::Over, |incoming| {
+                    Received::Driven(incoming, driven)
+                })
+            }
+            own => Received::Relayed(Relay::spawn(Box::new(own), take(request).into_body())),
+        }
     }
 
     /// Gives the connection back to its pool, if it can take another request.
@@ -213,9 +264,24 @@ impl Http1 {
         }
     }
 
+    /// Notes that the connection was idle for so long more; it needs no memory then.
+    pub(super) fn note_idle(&mut self, passed: Duration) {
+        self.idle_for += passed;
+        if let Wire::Own(codec) = &mut self.wire {
+            codec.rest();
+        }
+    }
+
     /// Whether the connection is too old for another request.
     pub(super) fn is_expired(&self, max: Option<Duration>) -> bool {
         max.is_some_and(|max| self.opened.elapsed() >= max)
+    }
+}
+
+/// Puts a request that was not sent where it was.
+pub(super) fn put_back(request: &mut Request<Upload>, unsent: Option<Request<Upload>>) {
+    if let Some(unsent) = unsent {
+        *request = unsent;
     }
 }
 
@@ -232,6 +298,17 @@ pub(crate) struct Open {
 }
 
 impl Driven {
+    fn new(task: JoinHandle<()>, slot: Slot, told: Told) -> Self {
+        let open = Open {
+            _slot: slot,
+            _told: told,
+        };
+        Self {
+            task,
+            open: Some(open),
+        }
+    }
+
     /// Lets the task live on, to hand over an upgraded connection; it counts until what is returned is
     /// dropped.
     pub(super) fn detach(mut self) -> Option<Open> {

@@ -1,10 +1,11 @@
 //! The connections of one worker that wait for a request, or share one.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+
+use foldhash::HashMap;
 
 use super::Transport;
 use super::http1::Http1;
@@ -14,7 +15,7 @@ use crate::traffic::breaker::Breaker;
 /// An idle connection; boxed once, as it moves between here and requests.
 type Idle = Box<Http1>;
 
-/// Where a connection leads, and whether it keeps the case of header names.
+/// Where a connection leads, and whether hyper speaks.
 pub(super) type Key = (SocketAddr, bool);
 
 /// One worker's connections.
@@ -81,7 +82,7 @@ impl Connections {
 
     /// Makes a connection idle, and tells one that waits for it.
     pub(super) fn put(&mut self, connection: Idle) {
-        let key = (connection.node.address(), connection.keep_case);
+        let key = (connection.node.address(), connection.is_by_hyper());
         let list = self.http1.entry(key).or_default();
         list.push(connection);
         if let Some(connection) = list.last() {
@@ -124,7 +125,7 @@ impl Connections {
     ) -> (Vec<Idle>, Vec<Arc<Http2>>) {
         let limit = transport.idle_timeout.unwrap_or(Duration::MAX);
         let ended = |connection: &mut Idle| {
-            connection.idle_for += passed;
+            connection.note_idle(passed);
             connection.idle_for >= limit
                 || connection.node.is_gone()
                 || connection.is_expired(transport.max_connection_duration)

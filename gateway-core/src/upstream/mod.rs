@@ -40,13 +40,17 @@
 //! ```
 
 mod body;
+mod cased;
 mod checkout;
+mod codec;
 mod connect;
 mod failure;
 mod http1;
 mod http2;
 mod idle;
 mod pool;
+mod probe;
+mod relay;
 mod request;
 mod stream;
 mod upload;
@@ -54,10 +58,16 @@ mod upload;
 pub use body::ResponseBody;
 pub use pool::{Pool, Transport};
 
-pub(crate) use body::Counted;
+pub(crate) use body::{Counted, Expired};
 pub(crate) use checkout::{Checkout, Sent};
 pub(crate) use failure::ClientBody;
 pub(crate) use http1::{Open, Unanswered};
 pub(crate) use pool::Target;
+pub(crate) use probe::{Verdict, probe};
 pub(crate) use request::{Wire, prepare};
 pub(crate) use upload::{Progress, Source, Upload};
+
+/// Takes a request out of its place.
+fn take(request: &mut http::Request<Upload>) -> http::Request<Upload> {
+    std::mem::replace(request, http::Request::new(Upload::empty()))
+}

@@ -19,7 +19,7 @@ use super::idle::Connections;
 use crate::balance::{Cluster, Node, shard};
 use crate::error::Error;
 use crate::observer::{Event, Observer};
-use crate::plan::{Backend, BackendProtocol, Traffic};
+use crate::plan::{Backend, BackendConnection, BackendProtocol, Http2Settings, Traffic};
 use crate::snapshot::Live;
 use crate::traffic::breaker::{Breaker, Resource, Slot};
 
@@ -41,11 +41,18 @@ pub struct Transport {
     pub max_connection_duration: Option<Duration>,
     /// Requests per connection.
     pub max_requests_per_connection: Option<u32>,
+    /// Sockets, buffers and HTTP/2.
+    pub connection: BackendConnection,
 }
 
 impl Transport {
     /// How a rule with these settings speaks to this backend.
     pub fn new(backend: &Backend, traffic: &Traffic) -> Self {
+        let mut connection = traffic.connection.clone();
+        if backend.protocol == BackendProtocol::Http1 {
+            // What has no effect keeps nobody from sharing.
+            connection.http2 = Http2Settings::default();
+        }
         Self {
             protocol: backend.protocol,
             tls: backend.tls.clone(),
@@ -53,6 +60,7 @@ impl Transport {
             idle_timeout: traffic.idle_timeout,
             max_connection_duration: traffic.max_connection_duration,
             max_requests_per_connection: traffic.max_requests_per_connection,
+            connection,
         }
     }
 }
@@ -79,8 +87,8 @@ pub(crate) struct Target<'a> {
     pub(crate) observer: &'a Arc<dyn Observer>,
     /// All pools of the rule.
     pub(crate) pools: &'a [Arc<Pool>],
-    /// Keep the case of header names.
-    pub(crate) keep_case: bool,
+    /// Only hyper can speak: names keep their case, or the protocol may be switched.
+    pub(crate) by_hyper: bool,
 }
 
 impl Target<'_> {
@@ -112,8 +120,16 @@ impl Pool {
         })
     }
 
-    pub(super) fn transport(&self) -> &Transport {
+    pub(super) fn weak(&self) -> Weak<Self> {
+        self.me.clone()
+    }
+
+    pub(crate) fn transport(&self) -> &Transport {
         &self.transport
+    }
+
+    pub(super) fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
     }
 
     /// Whether connections are TLS.
@@ -146,7 +162,7 @@ impl Pool {
 
     /// The connection that was used last and still is open.
     fn take_idle(&self, to: &Target<'_>) -> Option<Box<Http1>> {
-        let key = (to.node.address(), to.keep_case);
+        let key = (to.node.address(), to.by_hyper);
         loop {
             let mut connection = self.mine().take(key)?;
             if !connection.is_ready()
@@ -186,7 +202,7 @@ impl Pool {
             Found::Idle(connection) => Ok(connection),
             Found::Slot(slot) => {
                 let connected = self.connect(to).await?;
-                Http1::handshake(connected, slot, to, self.me.clone()).await
+                Http1::handshake(connected, slot, to, self).await
             }
         }
     }
@@ -213,8 +229,8 @@ impl Pool {
 
     async fn connect(&self, to: &Target<'_>) -> Result<Connected, Error> {
         let start = Instant::now();
-        let limit = self.transport.connect_timeout;
-        let result = connect(to.node.address(), self.tls.as_ref(), limit).await;
+        let how = &self.transport;
+        let result = connect(to.node.address(), self.tls.as_ref(), how).await;
         let id = to.cluster.id();
         to.observer.observe(&match &result {
             Ok(_) => Event::UpstreamConnected(id, start.elapsed()),
@@ -258,7 +274,7 @@ impl Pool {
             },
         };
         let connected = self.connect(to).await.inspect_err(|_| turn.fail())?;
-        let connection = Http2::handshake(connected, slot, to).await?;
+        let connection = Http2::handshake(connected, slot, to, &self.transport).await?;
         let stream = connection.open_stream().ok_or_else(|| overflow(to))?;
         let mine = shard(SHARDS);
         let mut connections = lock(&self.shards[mine]);

@@ -5,6 +5,7 @@ use http::uri::{Authority, Parts, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, request};
 use http_body::Body;
 
+use crate::http::hop_by_hop;
 use crate::http::upgrade::Upgrade;
 use crate::plan::BackendProtocol;
 
@@ -32,6 +33,9 @@ pub(crate) fn prepare(head: &mut request::Parts, body: &impl Body, wire: Wire<'_
 }
 
 fn remove_connection_fields(headers: &mut HeaderMap, upgrade: Option<&Upgrade>) {
+    if upgrade.is_none() && !hop_by_hop::has_connection_fields(headers) {
+        return;
+    }
     for name in [
         KEEP_ALIVE,
         PROXY_CONNECTION,

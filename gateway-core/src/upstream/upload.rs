@@ -111,6 +111,14 @@ impl Upload {
         this
     }
 
+    /// One that has ended.
+    pub(crate) fn empty() -> Self {
+        Self {
+            source: Source::Once(Body::Empty),
+            progress: None,
+        }
+    }
+
     /// How far it has come; `None` if there is no body.
     pub(crate) fn progress(&self) -> Option<&Arc<Progress>> {
         self.progress.as_ref()

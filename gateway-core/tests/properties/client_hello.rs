@@ -1,8 +1,16 @@
 //! Whatever a client sends first: an error or a normalised server name, the same for any split.
 
 use tokio::io::{AsyncReadExt, join, sink};
+use tokio::runtime::{Builder, Runtime};
 use tokio::time::{Duration, Instant};
 use towergate_tls::acceptor::Hello;
+
+thread_local! {
+    static RUNTIME: Runtime = {
+        let mut builder = Builder::new_current_thread();
+        builder.enable_time().build().expect("a runtime")
+    };
+}
 
 /// Input: where to split, as two bytes, then what a connection begins with.
 pub fn check(bytes: &[u8]) {
@@ -11,23 +19,20 @@ pub fn check(bytes: &[u8]) {
     };
     let split = u16::from_be_bytes([high, low]);
     let (head, tail) = bytes.split_at(usize::from(split).min(bytes.len()));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .expect("a runtime");
+    RUNTIME.with(|runtime| runtime.block_on(check_split(bytes, head, tail)));
+}
 
-    runtime.block_on(async {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        let whole = Hello::read(join(bytes, sink()), deadline).await.ok();
-        let split = Hello::read(join(head.chain(tail), sink()), deadline)
-            .await
-            .ok();
+async fn check_split(bytes: &[u8], head: &[u8], tail: &[u8]) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let whole = Hello::read(join(bytes, sink()), deadline).await.ok();
+    let split = Hello::read(join(head.chain(tail), sink()), deadline)
+        .await
+        .ok();
 
-        let whole = whole.map(|hello| hello.server_name().map(str::to_owned));
-        let split = split.map(|hello| hello.server_name().map(str::to_owned));
-        assert_eq!(whole, split);
-        if let Some(Some(name)) = split {
-            assert!(!name.is_empty() && !name.bytes().any(|byte| byte.is_ascii_uppercase()));
-        }
-    });
+    let whole = whole.map(|hello| hello.server_name().map(str::to_owned));
+    let split = split.map(|hello| hello.server_name().map(str::to_owned));
+    assert_eq!(whole, split);
+    if let Some(Some(name)) = split {
+        assert!(!name.is_empty() && !name.bytes().any(|byte| byte.is_ascii_uppercase()));
+    }
 }

@@ -4,10 +4,18 @@
 //! Input: lines. Host, path and query of the request, then entries: a hostname, a letter for the kind
 //! of path (`=`, `~`, anything else for a prefix), and the path, separated by blanks.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use http::{HeaderMap, Method};
 use towergate_core::plan::{Match, PathMatch, TextMatch};
 use towergate_core::route::{Query, RouteTable};
 use towergate_tls::NamePattern;
+
+thread_local! {
+    /// Compiled expressions, as most inputs have those of others.
+    static REGEXES: RefCell<HashMap<String, Option<PathMatch>>> = RefCell::default();
+}
 
 /// Input: as above.
 pub fn check(bytes: &[u8]) {
@@ -51,10 +59,7 @@ fn entry(line: &str) -> Option<(NamePattern, Match)> {
     let (host, kind, path) = (words.next()?, words.next()?, words.next()?);
     let path = match kind {
         "=" => PathMatch::Exact(path.to_owned()),
-        "~" => match TextMatch::regex(path).ok()? {
-            TextMatch::Regex(regex) => PathMatch::Regex(regex),
-            _ => return None,
-        },
+        "~" => regex(path)?,
         _ => PathMatch::Prefix(path.to_owned()),
     };
     let path = Match {
@@ -62,4 +67,17 @@ fn entry(line: &str) -> Option<(NamePattern, Match)> {
         ..Match::default()
     };
     Some((host.parse().ok()?, path))
+}
+
+fn regex(path: &str) -> Option<PathMatch> {
+    let compile = || match TextMatch::regex(path).ok()? {
+        TextMatch::Regex(regex) => Some(PathMatch::Regex(regex)),
+        _ => None,
+    };
+    REGEXES.with_borrow_mut(|known| {
+        if known.len() > 1000 {
+            known.clear();
+        }
+        known.entry(path.to_owned()).or_insert_with(compile).clone()
+    })
 }

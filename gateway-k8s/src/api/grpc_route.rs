@@ -1,21 +1,16 @@
 //! GRPCRoute.
 
 use super::http_route::{HeaderModifier, HttpValueMatch, RequestMirror, SessionPersistence};
-use super::reference::{BackendObjectReference, LocalObjectReference, ParentReference};
+use super::reference::LocalObjectReference;
+use super::route::{BackendRef, RouteSpec};
+
+/// `spec` of a GRPCRoute.
+pub type GrpcRouteSpec = RouteSpec<GrpcRouteRule>;
+
+/// A backend of a GRPCRoute.
+pub type GrpcBackendRef = BackendRef<GrpcRouteFilter>;
 
 objects! {
-    /// `spec` of a GRPCRoute.
-    pub struct GrpcRouteSpec {
-        /// Where it attaches.
-        pub parent_refs: Vec<ParentReference>,
-        /// Whether it attaches to default Gateways (`All`, `None`).
-        pub use_default_gateways: Option<String>,
-        /// Host names; empty: those of the listener.
-        pub hostnames: Vec<String>,
-        /// Rules.
-        pub rules: Vec<GrpcRouteRule>,
-    }
-
     /// A rule of a GRPCRoute.
     pub struct GrpcRouteRule {
         /// Its name, unique in the route.
@@ -62,36 +57,5 @@ objects! {
         pub request_mirror: Option<RequestMirror>,
         /// `ExtensionRef`: a filter of the implementation.
         pub extension_ref: Option<LocalObjectReference>,
-    }
-
-    /// A backend with its weight and filters.
-    pub struct GrpcBackendRef {
-        /// Missing: the core group.
-        pub group: Option<String>,
-        /// Missing: `Service`.
-        pub kind: Option<String>,
-        /// Its name.
-        pub name: String,
-        /// Missing: the route's namespace.
-        pub namespace: Option<String>,
-        /// The port of the Service.
-        pub port: Option<i32>,
-        /// Its share; missing: 1.
-        pub weight: Option<i32>,
-        /// For calls that go to this backend.
-        pub filters: Vec<GrpcRouteFilter>,
-    }
-}
-
-impl GrpcBackendRef {
-    /// The object that it names.
-    pub fn object(&self) -> BackendObjectReference {
-        BackendObjectReference {
-            group: self.group.clone(),
-            kind: self.kind.clone(),
-            name: self.name.clone(),
-            namespace: self.namespace.clone(),
-            port: self.port,
-        }
     }
 }

@@ -1,20 +1,15 @@
-//! HTTPRoute, and what GRPCRoute has in common with it.
+//! HTTPRoute, and what GRPCRoute has of it.
 
-use super::reference::{BackendObjectReference, LocalObjectReference, ParentReference};
+use super::reference::{BackendObjectReference, LocalObjectReference};
+use super::route::{BackendRef, RouteSpec};
+
+/// `spec` of an HTTPRoute.
+pub type HttpRouteSpec = RouteSpec<HttpRouteRule>;
+
+/// A backend of an HTTPRoute.
+pub type HttpBackendRef = BackendRef<HttpRouteFilter>;
 
 objects! {
-    /// `spec` of an HTTPRoute.
-    pub struct HttpRouteSpec {
-        /// Where it attaches.
-        pub parent_refs: Vec<ParentReference>,
-        /// Whether it attaches to default Gateways (`All`, `None`).
-        pub use_default_gateways: Option<String>,
-        /// Host names; empty: those of the listener.
-        pub hostnames: Vec<String>,
-        /// Rules.
-        pub rules: Vec<HttpRouteRule>,
-    }
-
     /// A rule of an HTTPRoute.
     pub struct HttpRouteRule {
         /// Its name, unique in the route.
@@ -209,24 +204,6 @@ objects! {
         pub max_size: Option<i32>,
     }
 
-    /// A backend with its weight and filters (`HTTPBackendRef`).
-    pub struct HttpBackendRef {
-        /// Missing: the core group.
-        pub group: Option<String>,
-        /// Missing: `Service`.
-        pub kind: Option<String>,
-        /// Its name.
-        pub name: String,
-        /// Missing: the route's namespace.
-        pub namespace: Option<String>,
-        /// The port of the Service.
-        pub port: Option<i32>,
-        /// Its share; missing: 1.
-        pub weight: Option<i32>,
-        /// For requests that go to this backend.
-        pub filters: Vec<HttpRouteFilter>,
-    }
-
     /// Time limits of a rule (durations as in GEP-2257; `0s`: none).
     pub struct HttpRouteTimeouts {
         /// For the whole request.
@@ -264,18 +241,5 @@ objects! {
     pub struct CookieConfig {
         /// `Session` (the default) or `Permanent`.
         pub lifetime_type: Option<String>,
-    }
-}
-
-impl HttpBackendRef {
-    /// The object that it names.
-    pub fn object(&self) -> BackendObjectReference {
-        BackendObjectReference {
-            group: self.group.clone(),
-            kind: self.kind.clone(),
-            name: self.name.clone(),
-            namespace: self.namespace.clone(),
-            port: self.port,
-        }
     }
 }

@@ -13,7 +13,7 @@ objects! {
         pub labels: BTreeMap<String, String>,
         /// Annotations.
         pub annotations: BTreeMap<String, String>,
-        /// Version of `spec`.
+        /// Version of `spec`, which a status names; 1 where a manifest has none.
         pub generation: i64,
         /// RFC 3339; empty in manifests.
         pub creation_timestamp: Option<String>,

@@ -9,13 +9,13 @@ use serde::{Deserialize, Deserializer};
 /// Declares objects of the API: every field may be missing or `null`, and only fields that are set are
 /// written.
 macro_rules! objects {
-    ($($(#[$attribute:meta])* pub struct $name:ident {
+    ($($(#[$attribute:meta])* pub struct $name:ident $(<$of:ident>)? {
         $($(#[$of_field:meta])* pub $field:ident: $type:ty,)*
     })*) => {$(
-        $(#[$attribute])*
         #[derive(Clone, Debug, Default, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
         #[serde(rename_all = "camelCase", default)]
-        pub struct $name {$(
+        $(#[$attribute])*
+        pub struct $name $(<$of>)? {$(
             $(#[$of_field])*
             #[serde(
                 deserialize_with = "crate::api::null_is_unset",
@@ -30,10 +30,12 @@ pub mod core;
 pub mod gateway;
 pub mod grpc_route;
 pub mod http_route;
+pub mod listener_set;
 pub mod meta;
 pub mod policy;
 pub mod reference;
 pub mod reference_grant;
+pub mod route;
 
 /// The group of Gateway API.
 pub const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";

@@ -1,13 +1,17 @@
 //! What is wrong or suspicious, where, and how to mend it.
+//!
+//! Whoever finds an error or a warning must say how to mend it: there is no way to make one without.
 
 use serde::Serialize;
 
 use super::tree::Place;
 use crate::objects::{Object, ObjectKey, Origin};
+use crate::wording::one_line;
 
 /// Something wrong or suspicious in the manifests.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Diagnostic {
     /// How bad it is.
     pub severity: Severity,
@@ -25,9 +29,9 @@ pub struct Diagnostic {
     pub object: Option<ObjectKey>,
     /// The field, such as `spec.listeners[0].port`; empty: the whole object.
     pub field: String,
-    /// What is wrong, one sentence.
+    /// What is wrong, one sentence on one line.
     pub message: String,
-    /// How to mend it, one sentence; empty: nothing to say.
+    /// How to mend it, one sentence; empty only for a [`Severity::Note`] that asks for nothing.
     pub help: String,
 }
 
@@ -44,8 +48,30 @@ pub enum Severity {
 }
 
 impl Diagnostic {
-    /// A diagnostic without a place.
-    pub fn new(severity: Severity, code: &'static str, message: impl Into<String>) -> Self {
+    /// An error without a place: what is wrong, and how to mend it.
+    pub fn error(code: &'static str, message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::new(Severity::Error, code, message.into(), help.into())
+    }
+
+    /// A warning without a place: what is suspicious, and how to mend it.
+    pub fn warning(
+        code: &'static str,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
+        Self::new(Severity::Warning, code, message.into(), help.into())
+    }
+
+    /// A note without a place. It need not ask for anything.
+    pub fn note(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(Severity::Note, code, message.into(), String::new())
+    }
+
+    fn new(severity: Severity, code: &'static str, message: String, help: String) -> Self {
+        debug_assert!(
+            severity == Severity::Note || !help.is_empty(),
+            "{code}: nobody says how to mend it"
+        );
         Self {
             severity,
             code,
@@ -55,19 +81,9 @@ impl Diagnostic {
             kind: String::new(),
             object: None,
             field: String::new(),
-            message: message.into(),
-            help: String::new(),
+            message: one_line(&message),
+            help: one_line(&help),
         }
-    }
-
-    /// An error without a place.
-    pub fn error(code: &'static str, message: impl Into<String>) -> Self {
-        Self::new(Severity::Error, code, message)
-    }
-
-    /// A warning without a place.
-    pub fn warning(code: &'static str, message: impl Into<String>) -> Self {
-        Self::new(Severity::Warning, code, message)
     }
 
     /// Says that it is about `field` (such as `spec.listeners[0].port`; empty: the whole) of `object`.

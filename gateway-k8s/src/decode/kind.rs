@@ -27,6 +27,7 @@ pub(crate) struct Kind {
 pub(crate) enum KindId {
     GatewayClass,
     Gateway,
+    ListenerSet,
     HttpRoute,
     GrpcRoute,
     ReferenceGrant,
@@ -49,16 +50,13 @@ impl Kind {
 
     /// Whether it protects or limits what it targets, so that a broken one must not be left out.
     pub(crate) fn is_policy(&self) -> bool {
-        self.fails_closed() || self.id == KindId::BackendTlsPolicy
-    }
-
-    /// Whether a field that is not known makes the whole object invalid: it may be one that keeps
-    /// somebody out.
-    pub(crate) fn fails_closed(&self) -> bool {
         use KindId as K;
         matches!(
             self.id,
-            K::ClientTrafficPolicy | K::BackendTrafficPolicy | K::SecurityPolicy
+            K::ClientTrafficPolicy
+                | K::BackendTrafficPolicy
+                | K::SecurityPolicy
+                | K::BackendTlsPolicy
         )
     }
 
@@ -99,7 +97,7 @@ const fn kind(
     }
 }
 
-const KINDS: [Kind; 14] = [
+const KINDS: [Kind; 15] = [
     kind(
         KindId::GatewayClass,
         "GatewayClass",
@@ -107,6 +105,7 @@ const KINDS: [Kind; 14] = [
         &["v1", "v1beta1"],
     ),
     kind(KindId::Gateway, "Gateway", GATEWAY, &["v1", "v1beta1"]),
+    kind(KindId::ListenerSet, "ListenerSet", GATEWAY, &["v1"]),
     kind(KindId::HttpRoute, "HTTPRoute", GATEWAY, &["v1", "v1beta1"]),
     kind(KindId::GrpcRoute, "GRPCRoute", GATEWAY, &["v1", "v1alpha2"]),
     kind(
@@ -152,11 +151,10 @@ const KINDS: [Kind; 14] = [
 ];
 
 /// Kinds of the two APIs that exist and are not served.
-const UNSUPPORTED: [&str; 10] = [
+const UNSUPPORTED: [&str; 9] = [
     "TLSRoute",
     "TCPRoute",
     "UDPRoute",
-    "ListenerSet",
     "BackendLBPolicy",
     "Backend",
     "EnvoyProxy",

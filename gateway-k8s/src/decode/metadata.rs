@@ -26,7 +26,8 @@ pub(crate) struct Breach {
     pub(crate) help: &'static str,
 }
 
-/// Puts objects without a namespace into `default`, and those of the cluster into none.
+/// Puts objects without a namespace into `default`, and those of the cluster into none. What was never
+/// written to an API server is of the first generation, as if it were written now.
 ///
 /// # Errors
 /// If the name is missing, or the name or namespace is none that Kubernetes takes.
@@ -51,6 +52,9 @@ pub(crate) fn check(kind: &Kind, meta: &mut ObjectMeta) -> Result<(), Breach> {
             message: format!("`{}` is not a name that Kubernetes takes", meta.name),
             help: "Use lower-case letters, digits and `-`; begin and end with a letter or digit.",
         });
+    }
+    if meta.generation == 0 {
+        meta.generation = 1;
     }
     if !kind.namespaced {
         meta.namespace.clear();
@@ -140,6 +144,7 @@ mod tests {
         check(&kind("v1", "Secret"), &mut secret).expect("it is fine");
         check(&kind("v1", "Namespace"), &mut namespace).expect("it is fine");
 
+        assert_eq!(secret.generation, 1);
         assert_eq!(secret.namespace, "default");
         assert_eq!(namespace.namespace, "");
     }

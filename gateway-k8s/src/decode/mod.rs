@@ -29,6 +29,7 @@ mod split;
 mod store;
 mod tree;
 mod typed;
+mod unknown;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub(crate) use locate::locate;
 use self::kind::{Kind, Verdict};
 use self::tree::{Node, Place, Value};
 use self::typed::{TypeError, UnknownField};
+use self::unknown::Closed;
 use crate::api::meta::ObjectMeta;
 use crate::objects::{ObjectKey, Objects, Origin};
 
@@ -111,9 +113,9 @@ impl Decoder {
                     self.object(&source, &root, "");
                 }
                 Err(error) => {
-                    let diagnostic = Diagnostic::error("syntax", error.message)
-                        .placed(&origin, error.place)
-                        .with_help("Nothing of this document is read; others in the file are.");
+                    let help = "Correct it: until then nothing of this document is read; others in the file are.";
+                    let diagnostic = Diagnostic::error("syntax", error.message, help)
+                        .placed(&origin, error.place);
                     self.decoded.diagnostics.push(diagnostic);
                 }
             }
@@ -146,8 +148,10 @@ impl Decoder {
         };
         if !matches!(node.value, Value::Map(_)) {
             let message = "a list or text stands where an object is expected";
-            return self
-                .refuse(Diagnostic::error("not-an-object", message).placed(&origin, node.place));
+            let help =
+                "Write a map with `apiVersion`, `kind` and `metadata`, or remove the document.";
+            let diagnostic = Diagnostic::error("not-an-object", message, help);
+            return self.refuse(diagnostic.placed(&origin, node.place));
         }
         let inherited = source.inherited.unwrap_or_default();
         let text = |field, otherwise| {
@@ -170,12 +174,14 @@ impl Decoder {
     fn no_object(&mut self, node: &Node, origin: &Origin, both: bool) {
         let diagnostic = if both {
             let message = "this is no Kubernetes object: it has neither `apiVersion` nor `kind`";
-            Diagnostic::warning("not-an-object", message)
+            let help = "Move the file out of the folder if it is no manifest.";
+            Diagnostic::warning("not-an-object", message, help)
         } else {
-            Diagnostic::error(
-                "missing-kind",
+            let (message, help) = (
                 "an object needs both `apiVersion` and `kind`",
-            )
+                "Add the one that is missing: until then the object is not in force.",
+            );
+            Diagnostic::error("missing-kind", message, help)
         };
         self.refuse(diagnostic.placed(origin, node.place));
     }
@@ -226,21 +232,24 @@ impl Decoder {
             Verdict::WrongVersion(kind) => {
                 let message = format!("{name} of `{api_version}` is not read");
                 let help = format!("Use {}.", kind.api_versions());
-                Diagnostic::error("wrong-version", message).with_help(help)
+                Diagnostic::error("wrong-version", message, help)
             }
             Verdict::Unsupported => {
                 let message = format!("{name} is not supported: this object is not in force");
-                Diagnostic::warning("unsupported-kind", message)
+                let help = "Remove it, or do without what it asks for: docs/differences.md says what is served.";
+                Diagnostic::warning("unsupported-kind", message, help)
             }
             Verdict::Unknown(meant) => {
                 let message =
                     format!("`{api_version}` has no kind {name}: this object is not in force");
-                let help = meant.map(|meant| format!("Did you mean `{meant}`?"));
-                Diagnostic::warning("unknown-kind", message).with_help(help.unwrap_or_default())
+                let help = match meant {
+                    Some(meant) => format!("Did you mean `{meant}`?"),
+                    None => "Correct `apiVersion` or `kind`, or remove the object.".to_owned(),
+                };
+                Diagnostic::warning("unknown-kind", message, help)
             }
             Verdict::Read(_) | Verdict::List | Verdict::PassedOver => {
-                let mut note =
-                    Diagnostic::new(Severity::Note, "passed-over", "").placed(origin, place);
+                let mut note = Diagnostic::note("passed-over", "").placed(origin, place);
                 name.clone_into(&mut note.kind);
                 let kind = format!("{name} ({api_version})");
                 self.passed_over.entry(kind).or_insert((0, note)).0 += 1;
@@ -268,9 +277,8 @@ impl Decoder {
                 .field("metadata")
                 .and_then(|m| m.field("name"))
                 .map_or(node.place, |n| n.place);
-            let mut diagnostic = Diagnostic::error(breach.code, breach.message)
-                .placed(&origin, place)
-                .with_help(breach.help);
+            let mut diagnostic =
+                Diagnostic::error(breach.code, breach.message, breach.help).placed(&origin, place);
             kind.name.clone_into(&mut diagnostic.kind);
             breach.field.clone_into(&mut diagnostic.field);
             return self.refuse(diagnostic);
@@ -289,8 +297,11 @@ impl Decoder {
         self.unknown_fields(&head, unknown);
         self.root_fields(&head, node);
         if let Some(port) = ports::check(&kind, node) {
-            let mut diagnostic =
-                Diagnostic::error("port-out-of-range", "a port is a number from 1 to 65535");
+            let (message, help) = (
+                "a port is a number from 1 to 65535",
+                "Correct the number: until then the object is not in force.",
+            );
+            let mut diagnostic = Diagnostic::error("port-out-of-range", message, help);
             diagnostic.field = port.path;
             return self.refuse(head.name(diagnostic.placed(&head.origin, port.place)));
         }
@@ -315,6 +326,7 @@ impl Decoder {
             path: key.text.clone(),
             place: key.place,
             nearest: nearest::nearest(&key.text, KNOWN).map(str::to_owned),
+            known: KNOWN.to_vec(),
         });
         if head.kind.strict_fields() {
             self.unknown_fields(head, unknown);
@@ -323,21 +335,13 @@ impl Decoder {
 
     fn unknown_fields(&mut self, head: &Head<'_>, unknown: impl Iterator<Item = UnknownField>) {
         for field in unknown {
-            // A field of a policy may be one that keeps somebody out.
-            let refused = head.kind.fails_closed() && field.path.starts_with("spec");
-            let effect = match refused {
-                true => "what the policy covers answers 500",
-                false => "it has no effect",
-            };
+            let closed = unknown::closed(head.kind.id, &field.path);
+            let effect = closed.map_or("it has no effect", Closed::effect);
             let message = format!("the field `{}` is not known: {effect}", field.path);
-            let help = field
-                .nearest
-                .as_ref()
-                .map(|meant| format!("Did you mean `{meant}`?"));
-            let mut diagnostic = Diagnostic::warning("unknown-field", message)
-                .placed(&head.origin, field.place)
-                .with_help(help.unwrap_or_default());
-            if self.strict || refused {
+            let mut diagnostic =
+                Diagnostic::warning("unknown-field", message, unknown::mend(&field))
+                    .placed(&head.origin, field.place);
+            if self.strict || closed.is_some() {
                 diagnostic.severity = Severity::Error;
             }
             diagnostic.field = field.path;
@@ -372,12 +376,16 @@ fn misfit(kind: &Kind, object: Option<ObjectKey>, origin: &Origin, error: TypeEr
             "Values of a Secret are texts.".to_owned(),
         )
     } else {
-        (error.message, error.help)
+        let effect = match kind.is_policy() {
+            true => "what the policy covers answers 500",
+            false => "the object is not in force",
+        };
+        let correct = || format!("Correct or remove the field: until then {effect}.");
+        let help = Some(error.help).filter(|help| !help.is_empty());
+        (error.message, help.unwrap_or_else(correct))
     };
     let place = error.place.unwrap_or(Place { line: 1, column: 1 });
-    let mut diagnostic = Diagnostic::error("invalid-object", message)
-        .placed(origin, place)
-        .with_help(help);
+    let mut diagnostic = Diagnostic::error("invalid-object", message, help).placed(origin, place);
     kind.name.clone_into(&mut diagnostic.kind);
     diagnostic.object = object;
     diagnostic.field = error.path;

@@ -6,7 +6,7 @@ use towergate_policy::Invalid;
 use super::kind::KindId;
 use super::tree::{Node, Value};
 use super::typed::UnknownField;
-use super::{Decoder, Diagnostic, Head, misfit, typed};
+use super::{Decoder, Diagnostic, Head, misfit, typed, unknown};
 use crate::objects::{Object, Store};
 
 /// Reads `body` as its kind and keeps it, or says why not.
@@ -21,6 +21,7 @@ pub(super) fn insert(decoder: &mut Decoder, head: Head<'_>, body: &Node) {
     match head.kind.id {
         KindId::GatewayClass => read!(gateway_classes),
         KindId::Gateway => read!(gateways),
+        KindId::ListenerSet => read!(listener_sets),
         KindId::HttpRoute => read!(http_routes),
         KindId::GrpcRoute => read!(grpc_routes),
         KindId::ReferenceGrant => read!(reference_grants),
@@ -44,22 +45,16 @@ fn insert_into<S: DeserializeOwned>(
 ) {
     let path = if head.kind.spec { "spec" } else { "" };
     let (spec, unknown) = typed::read::<S>(body, path);
-    let not_known = |field: &UnknownField| Invalid {
-        field: field.path.clone(),
-        message: "the field is not known".to_owned(),
-    };
-    let misreads = unknown
+    let closing = unknown
         .iter()
-        .filter(|_| head.kind.fails_closed())
-        .map(not_known)
-        .collect();
+        .filter(|field| unknown::closed(head.kind.id, &field.path).is_some());
+    let not_known: Vec<Invalid> = closing.map(misread).collect();
     if head.kind.strict_fields() {
         decoder.unknown_fields(&head, unknown.into_iter());
     }
-    let unknown: Vec<Invalid> = misreads;
     let key = head.key();
     let (spec, misread) = match spec {
-        Ok(spec) => (spec, unknown),
+        Ok(spec) => (spec, not_known),
         Err(error) => {
             let fault = Invalid {
                 field: error.path.clone(),
@@ -77,9 +72,9 @@ fn insert_into<S: DeserializeOwned>(
             "{} {key} is there already, in {}:{}; the first one counts",
             head.kind.name, first.origin.file, first.origin.line
         );
-        let diagnostic = Diagnostic::error("duplicate-object", message)
-            .placed(&head.origin, head.place)
-            .with_help("Remove one of the two, or give it another name.");
+        let help = "Remove one of the two, or give it another name.";
+        let diagnostic =
+            Diagnostic::error("duplicate-object", message, help).placed(&head.origin, head.place);
         let diagnostic = head.name(diagnostic);
         return decoder.refuse(diagnostic);
     }
@@ -91,6 +86,16 @@ fn insert_into<S: DeserializeOwned>(
         origin: head.origin,
     };
     store.insert(key, object);
+}
+
+/// A field that is not known, as what is told of its object.
+fn misread(field: &UnknownField) -> Invalid {
+    let meant = field.nearest.as_ref();
+    let meant = meant.map(|meant| format!(" (did you mean {meant}?)"));
+    Invalid {
+        field: field.path.clone(),
+        message: format!("the field is not known{}", meant.unwrap_or_default()),
+    }
 }
 
 /// A policy that cannot be read, with no more than its targets: they must not be left unprotected.

@@ -25,6 +25,8 @@ pub(crate) struct UnknownField {
     pub(crate) place: Place,
     /// The field that may have been meant.
     pub(crate) nearest: Option<String>,
+    /// The fields that there are.
+    pub(crate) known: Vec<&'static str>,
 }
 
 impl UnknownField {
@@ -125,7 +127,7 @@ impl Report {
         error
     }
 
-    fn unknown(&self, key: &Key, known: &[&str]) {
+    fn unknown(&self, key: &Key, known: &[&'static str]) {
         let mut path = self.path.borrow().clone();
         if !path.is_empty() {
             path.push('.');
@@ -135,6 +137,7 @@ impl Report {
             path,
             place: key.place,
             nearest: nearest(&key.text, known.iter().copied()).map(str::to_owned),
+            known: known.to_vec(),
         });
     }
 }

@@ -30,7 +30,8 @@ impl<'a> Grants<'a> {
     /// Indexes grants.
     pub(super) fn new(grants: &'a Store<ReferenceGrantSpec>) -> Self {
         let mut by_namespace: HashMap<_, Vec<_>> = HashMap::new();
-        for grant in grants.values() {
+        // A field that is not known may be the name that narrows a grant.
+        for grant in grants.values().filter(|grant| grant.misread.is_empty()) {
             let namespace = grant.meta.namespace.as_str();
             by_namespace.entry(namespace).or_default().push(&grant.spec);
         }
@@ -123,6 +124,22 @@ mod tests {
         }));
 
         assert!(permitted(&store, "HTTPRoute", "apps", "anything"));
+    }
+
+    #[test]
+    fn a_grant_with_a_field_that_is_not_known_permits_nothing() {
+        let mut store = grants(json!({
+            "from": [{ "group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": "apps" }],
+            "to": [{ "group": "", "kind": "Service" }],
+        }));
+        for grant in store.values_mut() {
+            grant.misread.push(towergate_policy::Invalid {
+                field: "spec.to[0].nmae".to_owned(),
+                message: "the field is not known".to_owned(),
+            });
+        }
+
+        assert!(!permitted(&store, "HTTPRoute", "apps", "web"));
     }
 
     #[test]

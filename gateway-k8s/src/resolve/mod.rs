@@ -3,7 +3,7 @@
 //!
 //! | step | module |
 //! |---|---|
-//! | which Gateways are ours, which listeners can serve | `gateway` |
+//! | which Gateways are ours, which listeners (also of ListenerSets) can serve | `gateway` |
 //! | which listener has which socket | `port` |
 //! | where routes attach, what their rules mean | `route` |
 //! | which policies are in force where | `policy` |
@@ -39,7 +39,7 @@ pub fn resolve(objects: &Objects, scope: &Scope) -> Resolution {
     let mut backends = route::Backends::new(&world);
     let routes = route::resolve(&world, &mut gateways, &mut backends, &mut report);
     let policies = policy::resolve(&world, &gateways, &routes, &mut report, &mut statuses);
-    lint::check(&world, &gateways, &routes, &mut report);
+    lint::check(&world, &gateways, &routes, &policies, &mut report);
     let plan = plan::build(&world, &gateways, &routes, &policies);
 
     for gateway in &gateways.list {
@@ -47,6 +47,15 @@ pub fn resolve(objects: &Objects, scope: &Scope) -> Resolution {
         statuses
             .0
             .insert(StatusKey::new("Gateway", gateway.object.key()), status);
+    }
+    for gateway in &gateways.list {
+        for (at, set) in gateway.sets.iter().enumerate() {
+            let status = set.status(&gateway.listeners_of(Some(at)));
+            let status = status.to_value(set.object.meta.generation);
+            statuses
+                .0
+                .insert(StatusKey::new("ListenerSet", set.object.key()), status);
+        }
     }
     for state in &routes {
         let (route, controller) = (state.route, &scope.controller_name);

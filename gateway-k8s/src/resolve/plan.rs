@@ -9,13 +9,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use towergate_core::plan::{
-    Listener, ListenerId, ListenerSettings, Plan, Port, Protocol, Route, Rule, TcpSettings, Traffic,
+    ActiveCheck, Listener, ListenerId, ListenerSettings, Plan, Port, Probe, Protocol, Route, Rule,
+    TcpSettings, Traffic,
 };
 use towergate_policy::Policy;
 use towergate_tls::ServerTls;
 
 use super::gateway::{Gateways, ListenerState};
-use super::policy::{Attached, ClientEffect, Policies, RouteSpec, TrafficEffect};
+use super::policy::{Attached, ClientEffect, On, Policies, RouteSpec, TrafficEffect};
 use super::port::bound;
 use super::route::{RouteState, RuleDraft};
 use super::world::World;
@@ -58,7 +59,11 @@ pub(super) fn build(
             let id = ListenerId {
                 namespace: gateway.object.meta.namespace.clone(),
                 gateway: gateway.object.meta.name.clone(),
-                listener: state.spec.name.clone(),
+                listener: match state.set {
+                    // No name of a listener has a slash, so these are nobody else's.
+                    Some(set) => format!("{}/{}", gateway.sets[set].object.key(), state.spec.name),
+                    None => state.spec.name.clone(),
+                },
             };
             let routes = routes.remove(&(g, l)).unwrap_or_default();
             port.listeners
@@ -154,6 +159,8 @@ impl<'a> Builder<'_, 'a> {
         for (at, state) in routes.iter().enumerate() {
             let id = state.route.id();
             let mut built = HashMap::new();
+            let names = state.route.hostnames().iter().map(String::as_str);
+            let host = names.clone().find(|name| !name.starts_with('*'));
             for attachment in &state.attachments {
                 for (listener, hostnames) in &attachment.listeners {
                     let place = (attachment.gateway, *listener);
@@ -165,7 +172,7 @@ impl<'a> Builder<'_, 'a> {
                     let rules = state.rules.iter().map(|draft| {
                         let effect = self.effect(at, draft, place);
                         let key = (draft.index, effect.key.clone());
-                        let make = || Arc::new(self.rule(&id, draft, effect));
+                        let make = || Arc::new(self.rule(&id, draft, effect, host));
                         built.entry(key).or_insert_with(make).clone()
                     });
                     let rules = rules.collect();
@@ -185,15 +192,20 @@ impl<'a> Builder<'_, 'a> {
             return RuleEffect::default();
         }
         let (gateway, listener) = place;
-        let name = &self.gateways.list[gateway].listeners[listener].spec.name;
+        let state = &self.gateways.list[gateway].listeners[listener];
+        let on = On {
+            gateway,
+            set: state.set,
+            listener: &state.spec.name,
+        };
         let client = self.policies.client.find(gateway, listener);
         let settings = client
             .and_then(|effect| effect.as_ref().ok())
             .map(|effect| &effect.settings);
         let headers = settings.is_none_or(|settings| settings.headers.rate_limit_headers);
         let rule = draft.name.as_deref();
-        let traffic = find(&self.policies.traffic, route, rule, gateway, name);
-        let guards = find(&self.policies.security, route, rule, gateway, name);
+        let traffic = find(&self.policies.traffic, route, rule, on);
+        let guards = find(&self.policies.security, route, rule, on);
         RuleEffect {
             key: (
                 traffic.as_ref().map(|in_force| in_force.key()),
@@ -222,6 +234,7 @@ impl<'a> Builder<'_, 'a> {
         id: &towergate_core::plan::RouteId,
         draft: &RuleDraft,
         effect: RuleEffect,
+        host: Option<&str>,
     ) -> Rule<Policy> {
         let closed = matches!(effect.traffic, Some(None)) || matches!(effect.guards, Some(None));
         let of_traffic = effect.traffic.flatten();
@@ -230,6 +243,9 @@ impl<'a> Builder<'_, 'a> {
             .map(|effect| effect.traffic.clone())
             .unwrap_or_default();
         draft.traffic.apply(&mut traffic);
+        if let Some(check) = &mut traffic.probe {
+            name_host(check, host);
+        }
         // Who may pass comes before how often.
         let guards = effect.guards.flatten();
         let guards = guards.iter().flat_map(|guards| guards.iter().cloned());
@@ -258,15 +274,23 @@ impl<'a> Builder<'_, 'a> {
     }
 }
 
+/// A probe asks for the route's host unless its policy names one.
+fn name_host(check: &mut ActiveCheck, host: Option<&str>) {
+    if let Probe::Http(probe) = &mut check.probe
+        && probe.host.is_none()
+    {
+        probe.host = host.map(str::to_owned);
+    }
+}
+
 fn find<'a, S: RouteSpec>(
     attached: &Attached<'a, S>,
     route: usize,
     rule: Option<&str>,
-    gateway: usize,
-    listener: &str,
+    on: On<'_>,
 ) -> Option<super::policy::InForce<'a, S>> {
     if attached.is_empty() {
         return None;
     }
-    attached.find(route, rule, gateway, listener)
+    attached.find(route, rule, on)
 }

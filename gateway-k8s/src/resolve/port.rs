@@ -9,11 +9,10 @@ use std::net::IpAddr;
 use towergate_tls::NamePattern;
 
 use super::gateway::{Gateways, ListenerState};
-use super::report::{Report, Subject};
+use super::report::Report;
 use super::world::World;
 
-const HELP: &str =
-    "Give each Gateway addresses of its own to bind, or its listeners host names of their own.";
+const HELP: &str = "Give each Gateway addresses of its own (--bind NAMESPACE/NAME=ADDR), or its listeners host names of their own.";
 
 /// The port to bind for a port of a Gateway.
 pub(super) fn bound(world: &World<'_>, port: i32) -> u16 {
@@ -25,15 +24,16 @@ pub(super) fn bound(world: &World<'_>, port: i32) -> u16 {
 pub(super) fn claim(world: &World<'_>, gateways: &mut Gateways<'_>, report: &mut Report) {
     let mut sockets = Sockets::default();
     for gateway in &mut gateways.list {
-        let subject = Subject::new("Gateway", gateway.object);
-        for (at, listener) in gateway.listeners.iter_mut().enumerate() {
+        for at in 0..gateway.listeners.len() {
+            let subject = gateway.subject(gateway.listeners[at].set);
+            let listener = &mut gateway.listeners[at];
             if !listener.ready() {
                 continue;
             }
             let port = bound(world, listener.spec.port);
             if let Err(taken) = sockets.take(&gateway.bind, port, listener) {
                 let message = taken.message(port);
-                let field = format!("spec.listeners[{at}].port");
+                let field = format!("spec.listeners[{}].port", listener.at);
                 report.error("port-taken", &subject, field, &*message, HELP);
                 taken.state(listener, &message);
             }

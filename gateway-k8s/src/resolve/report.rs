@@ -1,6 +1,6 @@
 //! Collects what is wrong or suspicious, with its place.
 
-use crate::decode::{Diagnostic, Severity};
+use crate::decode::Diagnostic;
 use crate::objects::{Object, ObjectKey, Origin};
 
 /// What a diagnostic is about.
@@ -37,11 +37,9 @@ impl Report {
         help: impl Into<String>,
     ) {
         self.add(
-            Severity::Error,
-            code,
+            Diagnostic::error(code, message, help),
             subject,
             field.into(),
-            [message.into(), help.into()],
         );
     }
 
@@ -55,11 +53,9 @@ impl Report {
         help: impl Into<String>,
     ) {
         self.add(
-            Severity::Warning,
-            code,
+            Diagnostic::warning(code, message, help),
             subject,
             field.into(),
-            [message.into(), help.into()],
         );
     }
 
@@ -72,39 +68,23 @@ impl Report {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        self.add(
-            Severity::Note,
-            code,
-            subject,
-            field.into(),
-            [message.into(), help.into()],
-        );
+        let note = Diagnostic::note(code, message).with_help(help);
+        self.add(note, subject, field.into());
     }
 
-    fn add(
-        &mut self,
-        severity: Severity,
-        code: &'static str,
-        subject: &Subject<'_>,
-        field: String,
-        [message, help]: [String; 2],
-    ) {
-        let (line, column) = subject
-            .origin
-            .locate(&field)
-            .unwrap_or((subject.origin.line, 0));
-        self.0.push(Diagnostic {
-            severity,
-            code,
-            file: subject.origin.file.to_string(),
-            line,
-            column,
-            kind: subject.kind.to_owned(),
-            object: Some(subject.key.clone()),
-            field,
-            message,
-            help,
-        });
+    fn add(&mut self, mut found: Diagnostic, subject: &Subject<'_>, field: String) {
+        // Where nothing smaller is at fault, the object's name tells more than its first line.
+        let place = match field.as_str() {
+            "" | "spec" => "metadata.name",
+            field => field,
+        };
+        let place = subject.origin.locate(place);
+        (found.line, found.column) = place.unwrap_or((subject.origin.line, 0));
+        found.file = subject.origin.file.to_string();
+        found.kind = subject.kind.to_owned();
+        found.object = Some(subject.key.clone());
+        found.field = field;
+        self.0.push(found);
     }
 
     /// All of them, in order of place, without repetitions.

@@ -145,7 +145,29 @@ fn read(path: &Path) -> io::Result<String> {
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
-    let mut diagnostic = Diagnostic::error("unreadable", format!("cannot be read: {error}"));
+    let (message, help) = match error.kind() {
+        io::ErrorKind::NotFound => (
+            "there is no such file or folder".to_owned(),
+            "Correct the path.",
+        ),
+        io::ErrorKind::PermissionDenied => (
+            "cannot be read: permission denied".to_owned(),
+            "Let the user that runs Towergate read it.",
+        ),
+        io::ErrorKind::FileTooLarge => (
+            format!("cannot be read: {error}"),
+            "Move it out of the folder, or split it into smaller files.",
+        ),
+        io::ErrorKind::InvalidData => (
+            format!("cannot be read: {error}"),
+            "Save it as UTF-8, or move it out of the folder if it is no manifest.",
+        ),
+        _ => (
+            format!("cannot be read: {error}"),
+            "Make it readable, or leave it out.",
+        ),
+    };
+    let mut diagnostic = Diagnostic::error("unreadable", message, help);
     diagnostic.file = path.display().to_string();
     diagnostic
 }

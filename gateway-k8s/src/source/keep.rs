@@ -44,9 +44,9 @@ pub fn keep_last_good(last: &Objects, loaded: &mut Loaded) -> Vec<Kept> {
     kept
 }
 
-/// Whether the object of a diagnostic was not read.
+/// Whether the object of a diagnostic was not read, or not as it was meant.
 fn refuses(diagnostic: &Diagnostic) -> bool {
-    diagnostic.severity == Severity::Error && diagnostic.code != "unknown-field"
+    diagnostic.severity == Severity::Error
 }
 
 fn is_about(diagnostic: &Diagnostic, kind: &str, key: &ObjectKey, origin: &Origin) -> bool {
@@ -146,11 +146,27 @@ mod tests {
         ])
         .objects;
         let mut now = Loaded::default();
-        let mut diagnostic = Diagnostic::error("unreadable", "cannot be read");
+        let mut diagnostic = Diagnostic::error("unreadable", "cannot be read", "Let it be read.");
         diagnostic.file = "dir".to_owned();
         now.diagnostics.push(diagnostic);
 
         assert_eq!(names(&keep_last_good(&last, &mut now)), ["x"]);
+    }
+
+    #[test]
+    fn a_route_with_a_misspelt_match_stays_as_it_was() {
+        let route = |field: &str| {
+            format!(
+                "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: x, namespace: n}}\n\
+                 spec: {{rules: [{{matches: [{{{field}: {{value: /a}}}}]}}]}}\n"
+            )
+        };
+        let last = decode("a", &route("path")).objects;
+        let mut now = load(&[("a", &route("pth"))]);
+
+        assert_eq!(names(&keep_last_good(&last, &mut now)), ["x"]);
+
+        assert_eq!(now.objects.http_routes, last.http_routes);
     }
 
     #[test]

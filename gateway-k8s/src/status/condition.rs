@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
+use crate::wording::one_line;
+
 /// The longest message that an API server takes, in bytes.
 const MAX_MESSAGE: usize = 32_768;
 
@@ -16,7 +18,7 @@ pub struct Condition {
     pub status: bool,
     /// Why, in one word of the API.
     pub reason: Cow<'static, str>,
-    /// Why, in a sentence.
+    /// Why, in a sentence on one line.
     pub message: String,
 }
 
@@ -37,7 +39,7 @@ impl Conditions {
             kind,
             status,
             reason: reason.into(),
-            message: message.into(),
+            message: one_line(&message.into()),
         };
         match self.0.iter_mut().find(|held| held.kind == kind) {
             Some(held) => *held = condition,
@@ -104,6 +106,23 @@ mod tests {
         assert!(conditions.says("Accepted", false));
         assert_eq!(conditions.iter().count(), 2);
         assert_eq!(conditions.to_value(3)[0]["observedGeneration"], 3);
+    }
+
+    #[test]
+    fn a_message_is_one_line() {
+        let mut conditions = Conditions::default();
+
+        conditions.set(
+            "Accepted",
+            false,
+            "Invalid",
+            "it reads:\n    (\n    ^\nnot good",
+        );
+
+        let message = conditions
+            .find("Accepted")
+            .map(|held| held.message.as_str());
+        assert_eq!(message, Some("it reads: ( ^ not good"));
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub struct GatewayStatus {
     pub addresses: Vec<IpAddr>,
     /// Its listeners, in its order.
     pub listeners: Vec<ListenerStatus>,
+    /// How many ListenerSets add listeners to it.
+    pub attached_listener_sets: usize,
 }
 
 /// The status of a listener.
@@ -64,7 +66,7 @@ impl GatewayStatus {
     pub fn to_value(&self, generation: i64) -> Value {
         let addresses = self.addresses.iter();
         let listeners = self.listeners.iter();
-        json!({
+        let mut value = json!({
             "addresses": addresses
                 .map(|address| json!({ "type": "IPAddress", "value": address.to_string() }))
                 .collect::<Vec<_>>(),
@@ -72,12 +74,16 @@ impl GatewayStatus {
             "listeners": listeners
                 .map(|listener| listener.to_value(generation))
                 .collect::<Vec<_>>(),
-        })
+        });
+        if self.attached_listener_sets > 0 {
+            value["attachedListenerSets"] = self.attached_listener_sets.into();
+        }
+        value
     }
 }
 
 impl ListenerStatus {
-    fn to_value(&self, generation: i64) -> Value {
+    pub(super) fn to_value(&self, generation: i64) -> Value {
         let kinds = self.supported_kinds.iter();
         json!({
             "name": self.name,

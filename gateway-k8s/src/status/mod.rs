@@ -21,11 +21,13 @@
 
 mod condition;
 mod gateway;
+mod listener_set;
 mod policy;
 mod route;
 
 pub use condition::{Condition, Conditions};
 pub use gateway::{GatewayClassStatus, GatewayStatus, ListenerStatus, RouteKindRef};
+pub use listener_set::ListenerSetStatus;
 pub use policy::{Ancestor, PolicyStatus};
 pub use route::{Parent, RouteStatus};
 

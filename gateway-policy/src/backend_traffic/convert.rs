@@ -8,9 +8,8 @@ use super::cluster::{
     BackOff, CircuitBreaker, ClusterHttpTimeout, ClusterTcpTimeout, ClusterTimeout, PerEndpoint,
     PerRetry, Retry, RetryOn, RetryTrigger,
 };
-use super::health::HealthCheck;
 use super::model::{BackendTrafficPolicySpec, HttpUpgrade, RoutingType};
-use super::{balance_plan, local_limit};
+use super::{balance_plan, cluster_plan, local_limit};
 use crate::common::Deprecated;
 use crate::parse::{duration, number, timer};
 use crate::{Policy, Refusal};
@@ -50,13 +49,13 @@ impl BackendTrafficPolicySpec {
             load_balancer,
             retry: retries,
             proxy_protocol: _,
-            tcp_keepalive: _,
-            health_check: _,
+            tcp_keepalive,
+            health_check,
             circuit_breaker,
             timeout,
-            connection: _,
+            connection,
             dns: _,
-            http2: _,
+            http2,
             rate_limit,
             bandwidth_limit: _,
             fault_injection: _,
@@ -81,6 +80,10 @@ impl BackendTrafficPolicySpec {
         let (limits, per_connection) = breaker(circuit_breaker.as_ref())?;
         traffic.breaker = limits;
         traffic.max_requests_per_connection = per_connection;
+        traffic.connection =
+            cluster_plan::connection(connection.as_ref(), tcp_keepalive.as_ref(), http2.as_ref())?;
+        (traffic.outlier, traffic.probe, traffic.panic_threshold) =
+            cluster_plan::health(health_check.as_ref())?;
         let limit = local_limit::rate_limit(rate_limit.as_ref(), context)?;
         Ok(Converted {
             traffic,
@@ -114,10 +117,7 @@ impl BackendTrafficPolicySpec {
         let given = |list: Option<usize>| list.is_some_and(|length| length > 0);
         for (field, asked) in [
             ("spec.proxyProtocol", self.proxy_protocol.is_some()),
-            ("spec.tcpKeepalive", self.tcp_keepalive.is_some()),
-            ("spec.connection", self.connection.is_some()),
             ("spec.dns", self.dns.is_some()),
-            ("spec.http2", self.http2.is_some()),
             ("spec.bandwidthLimit", self.bandwidth_limit.is_some()),
             ("spec.faultInjection", self.fault_injection.is_some()),
             ("spec.admissionControl", self.admission_control.is_some()),
@@ -142,17 +142,7 @@ impl BackendTrafficPolicySpec {
         ] {
             Refusal::unless(!asked, field)?;
         }
-        let Some(HealthCheck {
-            active,
-            passive,
-            panic_threshold,
-        }) = &self.health_check
-        else {
-            return Ok(());
-        };
-        Refusal::unless(active.is_none(), "spec.healthCheck.active")?;
-        Refusal::unless(passive.is_none(), "spec.healthCheck.passive")?;
-        Refusal::unless(panic_threshold.is_none(), "spec.healthCheck.panicThreshold")
+        Ok(())
     }
 }
 
@@ -179,16 +169,16 @@ fn timeouts(timeout: Option<&ClusterTimeout>) -> Result<plan::Traffic, Refusal> 
         max_stream_duration,
         stream_idle_timeout,
     } = http.unwrap_or_default();
-    Refusal::unless(
-        stream_idle_timeout.is_none(),
-        "spec.timeout.http.streamIdleTimeout",
-    )?;
     const CONNECT: &str = "spec.timeout.tcp.connectTimeout";
     let connect = duration(CONNECT, connect_timeout.as_ref())?;
     if connect == Some(Duration::ZERO) {
         return Err(Refusal::invalid(CONNECT, "must be greater than 0"));
     }
     Ok(plan::Traffic {
+        stream_idle: cluster_plan::stream_idle(
+            stream_idle_timeout.as_ref(),
+            request_timeout.as_ref(),
+        )?,
         request_timeout: timer(
             "spec.timeout.http.requestTimeout",
             request_timeout.as_ref(),
@@ -247,7 +237,6 @@ fn breaker(breaker: Option<&CircuitBreaker>) -> Result<(plan::Breaker, Option<u3
         per_endpoint,
         retry_budget,
     } = breaker.cloned().unwrap_or_default();
-    Refusal::unless(retry_budget.is_none(), "spec.circuitBreaker.retryBudget")?;
     let limit = |name: &str, limit| number::<u32>(&format!("spec.circuitBreaker.{name}"), limit);
     let per_connection = limit("maxRequestsPerConnection", max_requests_per_connection)?;
     let per_endpoint = match per_endpoint {
@@ -262,6 +251,7 @@ fn breaker(breaker: Option<&CircuitBreaker>) -> Result<(plan::Breaker, Option<u3
         pending: limit("maxPendingRequests", max_pending_requests)?.unwrap_or(defaults.pending),
         requests: limit("maxParallelRequests", max_parallel_requests)?.unwrap_or(defaults.requests),
         retries: limit("maxParallelRetries", max_parallel_retries)?.unwrap_or(defaults.retries),
+        retry_budget: cluster_plan::retry_budget(retry_budget.as_ref())?,
         connections_per_endpoint: per_endpoint,
     };
     Ok((limits, per_connection.filter(|requests| *requests > 0)))

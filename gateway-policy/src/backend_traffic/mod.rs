@@ -28,6 +28,7 @@
 mod balance;
 mod balance_plan;
 mod cluster;
+mod cluster_plan;
 mod convert;
 mod fault;
 mod health;
@@ -35,6 +36,7 @@ mod limit;
 mod local_limit;
 mod merge;
 mod model;
+mod probe_plan;
 mod response;
 mod telemetry;
 

@@ -116,10 +116,6 @@ fn connection_limits(limit: ConnectionLimit) -> Result<plan::ConnectionLimits, R
         max_requests_per_connection,
         max_stream_duration,
     } = limit;
-    Refusal::unless(
-        max_stream_duration.is_none(),
-        &format!("{FIELD}.maxStreamDuration"),
-    )?;
     if value.is_some_and(|value| value < 1) {
         return Err(Refusal::invalid(
             format!("{FIELD}.value"),
@@ -139,12 +135,17 @@ fn connection_limits(limit: ConnectionLimit) -> Result<plan::ConnectionLimits, R
             None,
         )?,
         max_requests: requests.filter(|requests| *requests > 0),
+        max_stream_duration: timer(
+            &format!("{FIELD}.maxStreamDuration"),
+            max_stream_duration.as_ref(),
+            None,
+        )?,
         buffer: None,
     })
 }
 
 /// TCP keep-alive; present means on.
-pub(super) fn keepalive(
+pub(crate) fn keepalive(
     keepalive: Option<&TcpKeepalive>,
 ) -> Result<Option<plan::Keepalive>, Refusal> {
     let Some(TcpKeepalive {
@@ -163,7 +164,7 @@ pub(super) fn keepalive(
 }
 
 /// HTTP/2.
-pub(super) fn http2(field: &str, http2: Option<&Http2>) -> Result<plan::Http2Settings, Refusal> {
+pub(crate) fn http2(field: &str, http2: Option<&Http2>) -> Result<plan::Http2Settings, Refusal> {
     const WINDOW: (u64, u64) = (65_535, (1 << 31) - 1);
     let defaults = plan::Http2Settings::default();
     let Some(Http2 {
@@ -180,7 +181,7 @@ pub(super) fn http2(field: &str, http2: Option<&Http2>) -> Result<plan::Http2Set
         let size = bytes(&format!("{field}.{name}"), size, WINDOW.0, WINDOW.1)?;
         Ok::<_, Refusal>(size.map_or(default, |size| u32::try_from(size).unwrap_or(u32::MAX >> 1)))
     };
-    check_invalid_message(field, on_invalid_message.as_ref())?;
+    let end_on_invalid = ends_on_invalid(field, on_invalid_message.as_ref())?;
     let streams = number(
         &format!("{field}.maxConcurrentStreams"),
         *max_concurrent_streams,
@@ -191,8 +192,9 @@ pub(super) fn http2(field: &str, http2: Option<&Http2>) -> Result<plan::Http2Set
             "should be greater than or equal to 1",
         ));
     }
-    let (keepalive_interval, keepalive_timeout) = pings(field, connection_keepalive.as_ref())?;
+    let pings = pings(field, connection_keepalive.as_ref())?;
     Ok(plan::Http2Settings {
+        end_on_invalid,
         max_concurrent_streams: streams.unwrap_or(defaults.max_concurrent_streams),
         stream_window: window(
             "initialStreamWindowSize",
@@ -204,31 +206,27 @@ pub(super) fn http2(field: &str, http2: Option<&Http2>) -> Result<plan::Http2Set
             initial_connection_window_size.as_ref(),
             defaults.connection_window,
         )?,
-        keepalive_interval,
-        keepalive_timeout,
+        ..pings
     })
 }
 
-/// A malformed message always ends the connection: the codec cannot go on after it.
-fn check_invalid_message(
-    field: &str,
-    action: Option<&InvalidMessageAction>,
-) -> Result<(), Refusal> {
+/// Whether the connection ends with a malformed message. Unless it is asked for, only the stream does
+/// (RFC 9113, section 8.1.1).
+fn ends_on_invalid(field: &str, action: Option<&InvalidMessageAction>) -> Result<bool, Refusal> {
     let field = format!("{field}.onInvalidMessage");
     match action {
-        None | Some(InvalidMessageAction::TerminateConnection) => Ok(()),
-        Some(InvalidMessageAction::TerminateStream) => {
-            Err(Refusal::invalid(field, "TerminateStream is not supported"))
-        }
+        None | Some(InvalidMessageAction::TerminateStream) => Ok(false),
+        Some(InvalidMessageAction::TerminateConnection) => Ok(true),
         Some(InvalidMessageAction::Other(word)) => Err(Refusal::unknown(&field, word)),
     }
 }
 
-/// Interval and time-out of PINGs. Jitter and idle times are refused unless they ask for nothing.
+/// PINGs; the rest has its default.
 fn pings(
     field: &str,
     keepalive: Option<&ConnectionKeepalive>,
-) -> Result<(Option<Duration>, Option<Duration>), Refusal> {
+) -> Result<plan::Http2Settings, Refusal> {
+    let defaults = plan::Http2Settings::default();
     let Some(ConnectionKeepalive {
         interval,
         timeout,
@@ -236,26 +234,29 @@ fn pings(
         idle_interval,
     }) = keepalive
     else {
-        return Ok((None, None));
+        return Ok(defaults);
     };
     let field = format!("{field}.connectionKeepalive");
     let at = |name: &str| format!("{field}.{name}");
-    Refusal::unless(
-        matches!(interval_jitter, None | Some(0)),
-        &at("intervalJitter"),
-    )?;
-    Refusal::unless(idle_interval.is_none(), &at("idleInterval"))?;
+    let jitter = number(&at("intervalJitter"), *interval_jitter)?;
+    let idle = timer(&at("idleInterval"), idle_interval.as_ref(), None)?;
     let interval = timer(&at("interval"), interval.as_ref(), None)?;
     let timeout = timer(&at("timeout"), timeout.as_ref(), None)?;
     match (interval, timeout) {
-        (None, Some(_)) => Err(Refusal::invalid(
+        (None, Some(_)) if idle.is_none() => Err(Refusal::invalid(
             at("timeout"),
-            "has no effect without interval",
+            "has no effect without interval or idleInterval",
         )),
         (Some(interval), Some(timeout)) if timeout >= interval => Err(Refusal::invalid(
             field,
             "timeout must be less than interval",
         )),
-        pings => Ok(pings),
+        (keepalive_interval, keepalive_timeout) => Ok(plan::Http2Settings {
+            keepalive_interval,
+            keepalive_timeout,
+            keepalive_jitter: jitter.unwrap_or(defaults.keepalive_jitter),
+            keepalive_idle: idle,
+            ..defaults
+        }),
     }
 }

@@ -24,7 +24,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod connection;
+pub(crate) mod connection;
 mod convert;
 mod headers;
 mod model;

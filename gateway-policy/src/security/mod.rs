@@ -28,7 +28,7 @@ pub use jwt::{
 };
 pub use model::{
     ApiKeyAuth, ApiKeySource, BasicAuth, BodyToExtAuth, ContextExtension, ContextType, Cors, Csrf,
-    ExtAuth, GrpcExtAuth, HttpExtAuth, SecurityMergeType, SecurityPolicySpec,
+    ExtAuth, GrpcExtAuth, HttpExtAuth, SecurityPolicySpec,
 };
 pub use oidc::{
     CookieConfig, CookieNames, DenyRedirect, DenyRedirectHeader, ForwardIdToken, Oidc,

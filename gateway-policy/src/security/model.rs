@@ -3,7 +3,7 @@
 use super::authorization::Authorization;
 use super::jwt::Jwt;
 use super::oidc::Oidc;
-use crate::backend_traffic::ClusterSettings;
+use crate::backend_traffic::{ClusterSettings, MergeType};
 use crate::check::{Invalid, Report, count};
 use crate::common::{
     BackendRef, Backends, ConfigRef, Deprecated, DurationText, Fraction, ObjectRef, TargetRef,
@@ -13,13 +13,6 @@ use crate::model::{model, words};
 use crate::{Policy, Refusal};
 
 words! {
-    /// How a policy is merged into its parent.
-    pub enum SecurityMergeType {
-        StrategicMerge = "StrategicMerge",
-        JsonMerge = "JSONMerge",
-        Replace = "Replace",
-    }
-
     /// Where a value is.
     pub enum ContextType {
         Value = "Value",
@@ -37,7 +30,7 @@ model! {
         /// Further targets, by label.
         target_selectors: Vec<TargetSelector> = "targetSelectors",
         /// How the policy is merged into its parent; not at all if it is not given.
-        merge_type: SecurityMergeType = "mergeType",
+        merge_type: MergeType = "mergeType",
         /// API keys.
         api_key_auth: ApiKeyAuth = "apiKeyAuth",
         /// Requests of pages of other origins.
@@ -252,7 +245,7 @@ impl SecurityPolicySpec {
     fn rules(&self, report: &mut Report) {
         self.targets().check(&KINDS, report);
         report.rule(
-            self.merge_type != Some(SecurityMergeType::Replace),
+            self.merge_type != Some(MergeType::Replace),
             "Replace is not a valid MergeType for SecurityPolicy",
         );
         report.rule(

@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 use std::convert::Infallible;
+use std::future::ready;
 
-use http::{StatusCode, header};
+use http::{Request, StatusCode, header};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;

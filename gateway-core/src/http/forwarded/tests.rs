@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use super::*;
-use crate::conn::TlsInfo;
+use crate::conn::Negotiated;
 use crate::plan::HeaderSettings;
 
 const MACHINE: &str = "192.0.2.80:8080";
@@ -194,7 +194,7 @@ fn the_scheme_is_believed_behind_a_proxy_only() {
 #[test]
 fn tls_is_https() {
     let mut tls = conn("203.0.113.7");
-    tls.tls = Some(TlsInfo::default());
+    tls.tls = Some(Negotiated::default());
 
     for settings in [edge(), hops(true), header()] {
         let mut headers = HeaderMap::new();
@@ -377,4 +377,20 @@ fn a_client_certificate_header_passes_only_in_the_mode_that_says_so() {
             "{mode:?}"
         );
     }
+}
+
+proptest::proptest! {
+    #[test]
+    fn addresses_are_written_as_everybody_writes_them(ip: IpAddr) {
+        let (mut buffer, expected) = ([0; IP_TEXT], ip.to_string());
+        proptest::prop_assert_eq!(write_ip(ip, &mut buffer), expected.as_bytes());
+    }
+}
+
+#[test]
+fn a_request_id_is_a_random_uuid() {
+    assert_eq!(uuid(0), "00000000-0000-4000-8000-000000000000");
+    assert_eq!(uuid(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+    let counted = 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef;
+    assert_eq!(uuid(counted), "01234567-89ab-4def-8123-456789abcdef");
 }

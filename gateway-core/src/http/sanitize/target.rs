@@ -1,10 +1,11 @@
 //! Whom and what a request is for: its target and `Host`.
 
-use http::header::{CONTENT_TYPE, HOST};
+use http::header::HOST;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, request};
 
 use super::is_multiplexed;
+use crate::http::grpc::is_grpc;
 use crate::http::host::{Authority, BadAuthority};
 use crate::http::path::{self, Normalized};
 use crate::http::rejected::Rejected;
@@ -138,13 +139,6 @@ pub(super) fn settle_path(
     Ok(())
 }
 
-fn is_grpc(headers: &HeaderMap) -> bool {
-    headers
-        .get(CONTENT_TYPE)
-        .and_then(|kind| kind.as_bytes().strip_prefix(b"application/grpc"))
-        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
-}
-
 /// The request is for nobody.
 pub(super) fn missing_host() -> Rejected {
     Rejected::refused(StatusCode::BAD_REQUEST, "missing_host_header")
@@ -156,23 +150,4 @@ fn bad_authority(_: BadAuthority) -> Rejected {
 
 fn bad_path() -> Rejected {
     Rejected::refused(StatusCode::BAD_REQUEST, "path_normalization_failed")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn grpc_is_told_from_grpc_web() {
-        for (kind, expected) in [
-            ("application/grpc", true),
-            ("application/grpc;x", true),
-            ("application/grpc-web", false),
-            ("text/plain", false),
-        ] {
-            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]);
-
-            assert_eq!(is_grpc(&headers), expected, "{kind}");
-        }
-    }
 }

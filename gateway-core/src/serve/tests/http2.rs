@@ -185,3 +185,67 @@ async fn a_head_beyond_the_limit_is_refused() {
         Err(error) => panic!("{error:?}"),
     }
 }
+
+/// HEADERS of a GET of `/` on stream 1 with `te: x`: malformed (RFC 9113, section 8.2.2), but a sound
+/// frame.
+const MALFORMED: &[u8] = &[
+    0, 0, 9, 1, 5, 0, 0, 0, 1, 0x82, 0x86, 0x84, 0, 2, b't', b'e', 1, b'x',
+];
+const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+const PING: [u8; 17] = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+
+/// The types of the frames so far, once they are `done` or the connection has ended.
+async fn frames_until(
+    client: &mut Client,
+    bytes: &mut Vec<u8>,
+    done: impl Fn(&[u8]) -> bool,
+) -> Vec<u8> {
+    while !done(&frame_types(bytes)) {
+        if soon(client.0.read_buf(bytes)).await.unwrap_or(0) == 0 {
+            break;
+        }
+    }
+    frame_types(bytes)
+}
+
+#[tokio::test]
+async fn a_malformed_message_ends_its_stream_or_the_connection_as_the_listener_says() {
+    for (end_on_invalid, ends) in [(false, false), (true, true)] {
+        let rig = Rig::plain(|s| s.http2.end_on_invalid = end_on_invalid).await;
+        let (mut client, mut bytes) = (rig.connect().await, Vec::new());
+
+        client.send(crate::conn::opening::PREFACE).await;
+        client.send(SETTINGS).await;
+        client.send(MALFORMED).await;
+        let expected = if ends { 7 } else { 3 };
+        let first = frames_until(&mut client, &mut bytes, |types| types.contains(&expected)).await;
+        let _ = client.0.write_all(&PING).await;
+        let after = frames_until(&mut client, &mut bytes, |types| types.contains(&6)).await;
+
+        assert!(first.contains(&expected), "{first:?}");
+        assert_eq!(after.contains(&6), !ends, "{after:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_answers_no_ping_is_cut_off() {
+    let edits: [fn(&mut crate::plan::Http2Settings); 2] = [
+        |h2| h2.keepalive_interval = Some(Duration::from_millis(100)),
+        |h2| h2.keepalive_idle = Some(Duration::from_millis(100)),
+    ];
+    for edit in edits {
+        let rig = Rig::plain(|s| {
+            edit(&mut s.http2);
+            s.http2.keepalive_timeout = Some(Duration::from_millis(100));
+        })
+        .await;
+        let mut client = rig.connect().await;
+
+        client.send(crate::conn::opening::PREFACE).await;
+        client.send(SETTINGS).await;
+        let seen = frames_until(&mut client, &mut Vec::new(), |_| false).await;
+
+        assert!(seen.contains(&6), "{seen:?}");
+        rig.events.expect("ConnectionClosed").await;
+    }
+}

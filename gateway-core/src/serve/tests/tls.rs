@@ -6,6 +6,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::TlsConnector;
 use towergate_tls::NameMap;
+use towergate_tls::server::UnknownName;
+use towergate_tls::sni::CertificateResolver;
 
 use super::*;
 
@@ -126,6 +128,36 @@ async fn a_name_without_a_listener_is_closed_without_an_alert() {
         );
     }
     rig.events.expect("no_listener").await;
+}
+
+#[tokio::test]
+async fn a_name_without_a_certificate_is_refused_by_its_alert() {
+    let provider = Arc::new(default_provider());
+    let none = CertificateResolver::build(&[], UnknownName::Refuse, &provider).unwrap();
+    let mut config = (*listener_config(|_| {})).clone();
+    let tls = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(none));
+    config.tls = Some(Arc::new(tls));
+    let config = Arc::new(config);
+    let mut map = NameMap::default();
+    map.insert("*".parse().unwrap(), config.clone());
+    let rig = Rig::with(TcpSettings::default(), config, Transport::Tls(map)).await;
+
+    let error = ask(&rig, &RootCertStore::empty(), "a.test", &[])
+        .await
+        .unwrap_err();
+
+    let alert = error.get_ref().and_then(|error| error.downcast_ref());
+    assert_eq!(
+        alert,
+        Some(&rustls::Error::AlertReceived(
+            rustls::AlertDescription::UnrecognisedName
+        ))
+    );
+    rig.events.expect("unknown_server_name").await;
 }
 
 #[tokio::test]

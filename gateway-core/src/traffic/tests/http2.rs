@@ -298,3 +298,59 @@ async fn idle_connections_make_room_across_protocols() {
     assert!(new.accepts.load(Ordering::SeqCst) > 1 && old.accepts() > 1);
     assert!(rig.forwarder.breaker.in_use(Resource::Connection) <= 1);
 }
+
+fn speaking(http2: crate::plan::Http2Settings) -> Traffic {
+    let mut traffic = Traffic::default();
+    traffic.connection.http2 = http2;
+    traffic
+}
+
+#[tokio::test]
+async fn a_connection_carries_at_most_so_many_requests_at_once() {
+    let backend = start(vec![Act::Hang]).await;
+    let traffic = speaking(crate::plan::Http2Settings {
+        max_concurrent_streams: 2,
+        ..Default::default()
+    });
+    let rig = rig(traffic, &backend);
+
+    let all = futures_util::future::join_all((0..5).map(|_| rig.forward(get("/"))));
+    let seen = until(|| backend.heads.lock().unwrap().len() == 5);
+    tokio::select! {
+        _ = all => panic!("nobody answers"),
+        () = seen => {}
+    }
+
+    assert_eq!(backend.accepts.load(Ordering::SeqCst), 3);
+}
+
+/// A backend that reads and never says a word.
+async fn silent() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move { tokio::io::copy(&mut stream, &mut tokio::io::sink()).await });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_backend_that_answers_no_ping_is_given_up() {
+    let short = Some(Duration::from_millis(100));
+    for (keepalive_interval, keepalive_idle) in [(short, None), (None, short)] {
+        let traffic = speaking(crate::plan::Http2Settings {
+            keepalive_interval,
+            keepalive_idle,
+            keepalive_timeout: short,
+            ..Default::default()
+        });
+        let rig = Rig::speaking(BackendProtocol::Http2, traffic, &[silent().await]);
+
+        let answer = rig.refusal(get("/")).await;
+
+        assert_eq!((answer.status.as_u16(), answer.flag), (503, "UC"));
+    }
+}

@@ -4,6 +4,7 @@ mod backend;
 mod bodies;
 mod churn;
 mod faults;
+mod health;
 mod http2;
 mod limits;
 mod retries;

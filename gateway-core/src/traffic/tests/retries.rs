@@ -260,3 +260,25 @@ async fn an_early_answer_to_an_upload_is_tried_again_with_the_whole_body() {
         "a connection with half a request is not used again"
     );
 }
+
+#[tokio::test]
+async fn a_retry_budget_takes_the_place_of_the_limit() {
+    let backend = Backend::start(vec![vec![answer(503, "no")]]).await;
+    for (min_retries, attempts, flags) in [(0, 1, "UO"), (1, 3, "URX")] {
+        let mut traffic = retrying(2, default_on());
+        traffic.breaker = Breaker {
+            retries: 1 - min_retries,
+            retry_budget: Some(crate::plan::RetryBudget {
+                numerator: 50,
+                denominator: 100,
+                min_retries,
+            }),
+            ..Default::default()
+        };
+        let rig = Rig::new(traffic, &[backend.address]);
+
+        let forwarded = rig.forward(get("/")).await.unwrap();
+
+        assert_eq!((forwarded.attempts, forwarded.flags), (attempts, flags));
+    }
+}

@@ -41,7 +41,7 @@ async fn an_allowed_upgrade_becomes_a_tunnel() {
     let forwarded = ask(&rig, "WebSocket").await.unwrap();
     assert_eq!(forwarded.response.status(), 101);
     assert_eq!(forwarded.response.headers()["upgrade"], "websocket");
-    let Tunnel { io, counted } = forwarded.upgrade.unwrap();
+    let Tunnel { io, counted, .. } = forwarded.upgrade.unwrap();
     let mut io = TokioIo::new(io.await.unwrap());
     let mut read = [0; 5];
     io.read_exact(&mut read).await.unwrap();

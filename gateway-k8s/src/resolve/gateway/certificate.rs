@@ -8,10 +8,10 @@ use towergate_tls::{Certificate, NamePattern};
 
 use super::super::grant::{From, To};
 use super::super::world::World;
+use super::listener::Owner;
 use crate::api::GATEWAY_GROUP;
-use crate::api::gateway::GatewaySpec;
 use crate::api::reference::SecretObjectReference;
-use crate::objects::{Object, ObjectKey};
+use crate::objects::ObjectKey;
 
 /// What the references of a listener led to.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ struct Fault {
 /// Resolves the references of a listener, in their order: of equal names the first wins.
 pub(super) fn resolve(
     world: &World<'_>,
-    gateway: &Object<GatewaySpec>,
+    owner: Owner<'_>,
     refs: &[SecretObjectReference],
 ) -> Certificates {
     if refs.is_empty() {
@@ -50,7 +50,7 @@ pub(super) fn resolve(
     let mut faults = Vec::new();
     let mut taken = HashSet::new();
     for (at, reference) in refs.iter().enumerate() {
-        let found = find(world, gateway, reference).and_then(|certificate| {
+        let found = find(world, owner, reference).and_then(|certificate| {
             claim(&mut taken, &certificate)?;
             Ok(certificate)
         });
@@ -102,7 +102,7 @@ fn claim(
 
 fn find(
     world: &World<'_>,
-    gateway: &Object<GatewaySpec>,
+    owner: Owner<'_>,
     reference: &SecretObjectReference,
 ) -> Result<Certificate, Fault> {
     let group = reference.group.as_deref().unwrap_or_default();
@@ -112,7 +112,7 @@ fn find(
             "{kind} of group {group:?} is no Secret of the core group."
         )));
     }
-    let own = gateway.meta.namespace.as_str();
+    let own = owner.namespace;
     let namespace = reference
         .namespace
         .as_deref()
@@ -121,7 +121,7 @@ fn find(
     let name = reference.name.as_str();
     let from = From {
         group: GATEWAY_GROUP,
-        kind: "Gateway",
+        kind: owner.kind,
         namespace: own,
     };
     let to = To {

@@ -1,9 +1,10 @@
-//! Listeners of one Gateway that contradict each other.
+//! Listeners of one Gateway and its ListenerSets that contradict each other.
 //!
 //! Listeners share a port if they all speak the same protocol (HTTPS and TLS do, by SNI) and no two
 //! take exactly the same host names. Of listeners that contradict each other none is served, since
-//! nobody knows which was meant (Gateway API, `Listener`). A listener that is wrong by itself conflicts
-//! with nobody.
+//! nobody knows which was meant (Gateway API, `Listener`); but the Gateway's own go before those of
+//! ListenerSets, and an older ListenerSet before a younger one (GEP-1713). A listener that is wrong by
+//! itself conflicts with nobody.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,10 +26,6 @@ pub(super) fn check(listeners: &mut [ListenerState<'_>]) {
     }
 }
 
-fn conflict(listener: &mut ListenerState<'_>, reason: &'static str, message: &str) {
-    listener.conditions.set("Conflicted", true, reason, message);
-}
-
 /// What a port's listeners must have in common. UDP is a world of its own.
 fn family(protocol: &str) -> Option<&str> {
     match protocol {
@@ -39,18 +36,34 @@ fn family(protocol: &str) -> Option<&str> {
 }
 
 fn protocols(listeners: &mut [ListenerState<'_>], at: &[usize]) {
-    let families: BTreeSet<_> = at
-        .iter()
-        .filter_map(|i| family(&listeners[*i].spec.protocol))
-        .collect();
-    if families.len() < 2 {
+    // What is spoken by the Gateway's own listeners, and by those of each ListenerSet.
+    let mut families: BTreeMap<Option<usize>, BTreeSet<&str>> = BTreeMap::new();
+    for i in at {
+        let listener = &listeners[*i];
+        let (set, spec) = (listener.set, listener.spec);
+        let family = family(&spec.protocol);
+        families.entry(set).or_default().extend(family);
+    }
+    let all: BTreeSet<_> = families.values().flatten().copied().collect();
+    if all.len() < 2 {
         return;
     }
-    let families = families.into_iter().collect::<Vec<_>>().join(", ");
-    let message = format!("Listeners of one port must speak one protocol, not {families}.");
+    let message = format!(
+        "Listeners of one port must speak one protocol, not {}.",
+        all.into_iter().collect::<Vec<_>>().join(", ")
+    );
+    let torn = |owner| families.get(&owner).is_some_and(|spoken| spoken.len() > 1);
+    let own = families.get(&None).filter(|own| !own.is_empty());
+    // The first has its way, unless the Gateway, or else the ListenerSet, contradicts itself.
+    let mut winner = own.and_then(|own| own.first().copied());
     for i in at {
-        if family(&listeners[*i].spec.protocol).is_some() {
-            conflict(&mut listeners[*i], "ProtocolConflict", &message);
+        let (set, spec) = (listeners[*i].set, listeners[*i].spec);
+        let Some(family) = family(&spec.protocol) else {
+            continue;
+        };
+        let lost = torn(None) || (own.is_none() && torn(set));
+        if lost || *winner.get_or_insert(family) != family {
+            listeners[*i].conflict("ProtocolConflict", &message);
         }
     }
 }
@@ -74,9 +87,26 @@ fn hostnames(listeners: &mut [ListenerState<'_>], at: &[usize]) {
             .collect();
         let names = names.join(", ");
         let message = format!("Listeners of one port must differ in hostname: {names} do not.");
-        for i in group {
-            conflict(&mut listeners[*i], "HostnameConflict", &message);
+        let winner = winner(listeners, group);
+        for i in group.iter().filter(|i| Some(**i) != winner) {
+            listeners[*i].conflict("HostnameConflict", &message);
         }
+    }
+}
+
+/// Which of the listeners that want the same host names has them: the Gateway's own, or else the first
+/// of the oldest ListenerSet. Nobody, if the Gateway or one of the ListenerSets contradicts itself.
+fn winner(listeners: &[ListenerState<'_>], group: &[usize]) -> Option<usize> {
+    let first = *group.first()?;
+    let mut owners = BTreeSet::new();
+    let double: BTreeSet<_> = group
+        .iter()
+        .map(|i| listeners[*i].set)
+        .filter(|set| !owners.insert(*set))
+        .collect();
+    match listeners[first].set {
+        None => (!double.contains(&None)).then_some(first),
+        Some(_) => double.is_empty().then_some(first),
     }
 }
 
@@ -87,6 +117,6 @@ fn single(listeners: &mut [ListenerState<'_>], at: &[usize], protocol: &str) {
         .filter(|i| listeners[**i].spec.protocol == protocol);
     for i in same.copied().skip(1).collect::<Vec<_>>() {
         let message = format!("A port has one {protocol} listener at most.");
-        conflict(&mut listeners[i], "ProtocolConflict", &message);
+        listeners[i].conflict("ProtocolConflict", &message);
     }
 }

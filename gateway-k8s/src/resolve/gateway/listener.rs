@@ -9,14 +9,18 @@ use super::super::selector::Selector;
 use super::super::world::World;
 use super::certificate::{self, Certificates};
 use crate::api::GATEWAY_GROUP;
-use crate::api::gateway::{GatewaySpec, Listener};
-use crate::objects::Object;
+use crate::api::gateway::Listener;
+use crate::api::meta::ObjectMeta;
 use crate::status::{Conditions, RouteKindRef};
 
 /// A listener and what is known of it.
 #[derive(Debug)]
 pub(crate) struct ListenerState<'a> {
     pub(crate) spec: &'a Listener,
+    /// The ListenerSet that it is written in, among those of the Gateway; `None`: in the Gateway itself.
+    pub(crate) set: Option<usize>,
+    /// Its place in the object that it is written in.
+    pub(crate) at: usize,
     pub(crate) conditions: Conditions,
     /// Kinds of routes that may attach.
     pub(crate) kinds: Vec<RouteKindRef>,
@@ -32,6 +36,25 @@ pub(crate) struct ListenerState<'a> {
     pub(crate) attached: usize,
     /// It takes part in the search for conflicts.
     pub(super) valid: bool,
+    /// What is wrong was reported when it was read.
+    pub(super) told: bool,
+}
+
+/// The object that a listener is written in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Owner<'a> {
+    /// `Gateway` or `ListenerSet`.
+    pub(super) kind: &'static str,
+    pub(super) namespace: &'a str,
+}
+
+impl<'a> Owner<'a> {
+    pub(super) fn new(kind: &'static str, meta: &'a ObjectMeta) -> Self {
+        Self {
+            kind,
+            namespace: &meta.namespace,
+        }
+    }
 }
 
 /// Namespaces of routes that may attach.
@@ -63,11 +86,15 @@ impl<'a> ListenerState<'a> {
     /// Checks a listener by itself.
     pub(super) fn check(
         world: &World<'_>,
-        gateway: &Object<GatewaySpec>,
+        owner: Owner<'_>,
+        set: Option<usize>,
+        at: usize,
         spec: &'a Listener,
     ) -> Self {
         let mut state = Self {
             spec,
+            set,
+            at,
             conditions: Conditions::default(),
             kinds: Vec::new(),
             allowed: Allowed::None,
@@ -76,10 +103,11 @@ impl<'a> ListenerState<'a> {
             neighbours: Vec::new(),
             attached: 0,
             valid: true,
+            told: false,
         };
-        state.check_namespaces(&gateway.meta.namespace);
+        state.check_namespaces(owner.namespace);
         state.check_kinds();
-        state.check_tls(world, gateway);
+        state.check_tls(world, owner);
         state.check_hostname();
         state.check_port();
         state
@@ -105,8 +133,26 @@ impl<'a> ListenerState<'a> {
 
     /// It cannot be served.
     pub(super) fn refuse(&mut self, message: impl Into<String>) {
-        self.conditions.set("Programmed", false, "Invalid", message);
+        let reason = self.invalid();
+        self.conditions.set("Programmed", false, reason, message);
         self.valid = false;
+    }
+
+    /// It contradicts another one. In a ListenerSet every condition says so.
+    pub(super) fn conflict(&mut self, reason: &'static str, message: &str) {
+        self.conditions.set("Conflicted", true, reason, message);
+        if self.set.is_some() {
+            self.conditions.set("Accepted", false, reason, message);
+            self.conditions.set("Programmed", false, reason, message);
+        }
+    }
+
+    /// The API's word for a listener that cannot be served.
+    fn invalid(&self) -> &'static str {
+        match self.set {
+            Some(_) => "ListenersNotValid",
+            None => "Invalid",
+        }
     }
 
     fn check_namespaces(&mut self, own: &str) {
@@ -181,7 +227,7 @@ impl<'a> ListenerState<'a> {
         self.spec.tls.as_ref().and_then(|tls| tls.mode.as_deref())
     }
 
-    fn check_tls(&mut self, world: &World<'_>, gateway: &Object<GatewaySpec>) {
+    fn check_tls(&mut self, world: &World<'_>, owner: Owner<'_>) {
         let protocol = self.spec.protocol.as_str();
         match (protocol, &self.spec.tls) {
             ("HTTP" | "TCP" | "UDP", Some(_)) => {
@@ -193,7 +239,7 @@ impl<'a> ListenerState<'a> {
             ("HTTPS", Some(tls)) => match self.mode() {
                 None | Some("Terminate") => {
                     let refs = &tls.certificate_refs;
-                    let certificates = certificate::resolve(world, gateway, refs);
+                    let certificates = certificate::resolve(world, owner, refs);
                     self.take_certificates(certificates);
                 }
                 Some(mode) => {
@@ -286,6 +332,11 @@ impl<'a> ListenerState<'a> {
                 "ResolvedRefs",
                 "Every reference is resolved.",
             );
+            if self.set.is_some() {
+                let message = "No other listener contradicts it.";
+                self.conditions
+                    .set("Conflicted", false, "NoConflicts", message);
+            }
             return;
         }
         let only = self.conditions.iter().count() == 1;
@@ -327,7 +378,8 @@ impl<'a> ListenerState<'a> {
     fn not_programmed(&mut self) {
         if self.conditions.find("Programmed").is_none() {
             let message = "The listener cannot be served: see its other conditions.";
-            self.conditions.set("Programmed", false, "Invalid", message);
+            let reason = self.invalid();
+            self.conditions.set("Programmed", false, reason, message);
         }
     }
 }

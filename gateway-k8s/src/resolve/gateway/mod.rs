@@ -5,6 +5,7 @@
 //! listener: spec ─> certificates ─> conflicts with its neighbours ─> ready or not
 //! ```
 //!
+//! Listeners of ListenerSets (`set`) stand behind the Gateway's own and are treated as these are.
 //! One bad listener leaves the others alone. A listener that waits for its certificate still counts its
 //! routes, so that everything is in place when the Secret arrives.
 
@@ -13,19 +14,24 @@ mod class;
 mod conflict;
 mod listener;
 mod overlap;
+mod set;
 mod unsupported;
 
 pub(super) use class::{class_statuses, is_ours};
 pub(super) use listener::{Allowed, ListenerState};
+pub(super) use set::SetState;
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 
+use towergate_policy::Invalid;
 use towergate_tls::NamePattern;
 
+use self::listener::Owner;
 use super::report::{Report, Subject};
 use super::world::{World, by_age};
 use crate::api::gateway::GatewaySpec;
+use crate::api::listener_set::ListenerSetSpec;
 use crate::objects::{Object, ObjectKey};
 use crate::status::{Conditions, GatewayStatus, ListenerStatus};
 
@@ -33,7 +39,10 @@ use crate::status::{Conditions, GatewayStatus, ListenerStatus};
 #[derive(Debug)]
 pub(super) struct GatewayState<'a> {
     pub(super) object: &'a Object<GatewaySpec>,
+    /// Its own, then those of its ListenerSets.
     pub(super) listeners: Vec<ListenerState<'a>>,
+    /// ListenerSets that name it, the oldest first.
+    pub(super) sets: Vec<SetState<'a>>,
     /// The addresses to bind.
     pub(super) bind: Vec<IpAddr>,
     conditions: Conditions,
@@ -44,6 +53,7 @@ pub(super) struct GatewayState<'a> {
 pub(super) struct Gateways<'a> {
     pub(super) list: Vec<GatewayState<'a>>,
     places: HashMap<ObjectKey, usize>,
+    set_places: HashMap<ObjectKey, (usize, usize)>,
 }
 
 impl<'a> Gateways<'a> {
@@ -52,12 +62,31 @@ impl<'a> Gateways<'a> {
         let ours = by_age(world.objects.gateways.values())
             .into_iter()
             .filter(|gateway| is_ours(world, &gateway.spec.gateway_class_name));
+        let mut sets = set::by_gateway(world);
         let list: Vec<_> = ours
-            .map(|gateway| GatewayState::resolve(world, gateway, report))
+            .map(|gateway| {
+                let sets = sets.remove(&gateway.key()).unwrap_or_default();
+                GatewayState::resolve(world, gateway, sets, report)
+            })
             .collect();
+        set::orphans(world, report);
         let places = list.iter().enumerate();
         let places = places.map(|(at, state)| (state.object.key(), at)).collect();
-        Self { list, places }
+        let set_places = list.iter().enumerate().flat_map(|(gateway, state)| {
+            let sets = state.sets.iter().enumerate();
+            sets.map(move |(at, set)| (set.object.key(), (gateway, at)))
+        });
+        let set_places = set_places.collect();
+        Self {
+            list,
+            places,
+            set_places,
+        }
+    }
+
+    /// The Gateway of a ListenerSet, and where the ListenerSet is among those of the Gateway.
+    pub(super) fn find_set(&self, key: &ObjectKey) -> Option<(usize, usize)> {
+        self.set_places.get(key).copied()
     }
 
     /// Where a Gateway is in the list.
@@ -67,23 +96,29 @@ impl<'a> Gateways<'a> {
 }
 
 impl<'a> GatewayState<'a> {
-    fn resolve(world: &World<'a>, object: &'a Object<GatewaySpec>, report: &mut Report) -> Self {
+    fn resolve(
+        world: &World<'a>,
+        object: &'a Object<GatewaySpec>,
+        sets: Vec<&'a Object<ListenerSetSpec>>,
+        report: &mut Report,
+    ) -> Self {
         let subject = Subject::new("Gateway", object);
         let mut state = Self {
             object,
             listeners: Vec::new(),
+            sets: Vec::new(),
             bind: bind(world, object),
             conditions: Conditions::default(),
         };
         if !unsupported::check_gateway(&mut state.conditions, object, report, &subject) {
+            let sets = sets.into_iter();
+            state.sets = sets.map(|set| SetState::of_refused(object, set)).collect();
+            state.report(report, &subject);
             return state;
         }
-        state.listeners = object
-            .spec
-            .listeners
-            .iter()
-            .map(|spec| ListenerState::check(world, object, spec))
-            .collect();
+        let sets = sets.into_iter();
+        state.sets = sets.map(|set| SetState::new(world, object, set)).collect();
+        state.check_listeners(world);
         state.check_names();
         conflict::check(&mut state.listeners);
         for listener in &mut state.listeners {
@@ -92,16 +127,87 @@ impl<'a> GatewayState<'a> {
         }
         overlap::check(&mut state.listeners);
         state.meet_neighbours();
-        report_listeners(&state, report, &subject);
+        state.report(report, &subject);
         state
+    }
+
+    /// Checks each listener by itself.
+    fn check_listeners(&mut self, world: &World<'_>) {
+        let object = self.object;
+        let owner = Owner::new("Gateway", &object.meta);
+        for (at, spec) in object.spec.listeners.iter().enumerate() {
+            let mut state = ListenerState::check(world, owner, None, at, spec);
+            unsupported::check_misread(&object.misread, &mut state);
+            self.listeners.push(state);
+        }
+        let shared = object.misread.iter();
+        let shared: Vec<Invalid> = shared
+            .filter(|fault| !fault.field.starts_with("spec.listeners["))
+            .cloned()
+            .collect();
+        for (set, state) in self.sets.iter().enumerate() {
+            let object = state.object;
+            let owner = Owner::new("ListenerSet", &object.meta);
+            let specs = object.spec.listeners.iter().enumerate();
+            for (at, spec) in specs.filter(|_| state.attached()) {
+                let mut state = ListenerState::check(world, owner, Some(set), at, spec);
+                unsupported::check_misread(&object.misread, &mut state);
+                unsupported::check_misread(&shared, &mut state);
+                self.listeners.push(state);
+            }
+        }
+    }
+
+    /// The listeners of one of its ListenerSets, or its own.
+    pub(super) fn listeners_of(&self, set: Option<usize>) -> Vec<&ListenerState<'a>> {
+        let listeners = self.listeners.iter();
+        listeners.filter(|listener| listener.set == set).collect()
+    }
+
+    /// The object that a listener is written in.
+    pub(super) fn subject(&self, set: Option<usize>) -> Subject<'a> {
+        match set {
+            Some(set) => Subject::new("ListenerSet", self.sets[set].object),
+            None => Subject::new("Gateway", self.object),
+        }
+    }
+
+    /// Its name, or that of one of its ListenerSets, for people.
+    pub(super) fn name_of(&self, set: Option<usize>) -> String {
+        match set {
+            Some(set) => format!("ListenerSet {}", self.sets[set].object.key()),
+            None => format!("Gateway {}", self.object.key()),
+        }
+    }
+
+    /// Whether it, or one of its ListenerSets, has a listener of this name.
+    pub(super) fn has_listener(&self, set: Option<usize>, name: &str) -> bool {
+        let listeners = match set {
+            Some(set) => &self.sets[set].object.spec.listeners,
+            None => &self.object.spec.listeners,
+        };
+        listeners.iter().any(|listener| listener.name == name)
+    }
+
+    /// Diagnostics for each listener that does not serve, or not with all certificates.
+    fn report(&self, report: &mut Report, subject: &Subject<'_>) {
+        for listener in self.listeners_of(None) {
+            report_listener(listener, report, subject);
+        }
+        for (at, set) in self.sets.iter().enumerate() {
+            set.report(&self.listeners_of(Some(at)), report);
+        }
     }
 
     /// Routes and policies find listeners by name, so of two with the same name the first counts.
     fn check_names(&mut self) {
         let mut names = HashSet::new();
         for listener in &mut self.listeners {
-            if !names.insert(listener.spec.name.as_str()) {
-                listener.refuse("Another listener of the Gateway has the same name.");
+            if !names.insert((listener.set, listener.spec.name.as_str())) {
+                let owner = listener.set.map_or("Gateway", |_| "ListenerSet");
+                listener.refuse(format!(
+                    "Another listener of the {owner} has the same name."
+                ));
             }
         }
     }
@@ -126,20 +232,18 @@ impl<'a> GatewayState<'a> {
     pub(super) fn status(&self) -> GatewayStatus {
         let mut conditions = self.conditions.clone();
         if !conditions.says("Accepted", false) {
-            accept(&mut conditions, &self.listeners);
+            accept(&mut conditions, &self.listeners_of(None));
             let usable = self.usable_addresses();
             program(&mut conditions, &self.listeners, usable);
         }
-        let listeners = self.listeners.iter().map(|listener| ListenerStatus {
-            name: listener.spec.name.clone(),
-            supported_kinds: listener.kinds.clone(),
-            attached_routes: listener.attached,
-            conditions: listener.conditions.clone(),
-        });
+        let own = self.listeners_of(None);
+        let sets = self.sets.iter().enumerate();
+        let sets = sets.filter(|(at, set)| set.counts(&self.listeners_of(Some(*at))));
         GatewayStatus {
             conditions,
             addresses: self.reported_addresses(),
-            listeners: listeners.collect(),
+            listeners: own.into_iter().map(listener_status).collect(),
+            attached_listener_sets: sets.count(),
         }
     }
 
@@ -183,7 +287,7 @@ fn bind(world: &World<'_>, object: &Object<GatewaySpec>) -> Vec<IpAddr> {
 }
 
 /// A Gateway is accepted if one of its listeners is.
-fn accept(conditions: &mut Conditions, listeners: &[ListenerState<'_>]) {
+fn accept(conditions: &mut Conditions, listeners: &[&ListenerState<'_>]) {
     let refused: Vec<_> = listeners
         .iter()
         .filter(|listener| !listener.conditions.says("Accepted", true))
@@ -232,21 +336,35 @@ fn program(conditions: &mut Conditions, listeners: &[ListenerState<'_>], usable:
     }
 }
 
-/// A diagnostic for each listener that does not serve, or not with all certificates.
-fn report_listeners(state: &GatewayState<'_>, report: &mut Report, subject: &Subject<'_>) {
-    for (at, listener) in state.listeners.iter().enumerate() {
-        let bad = listener.conditions.iter().filter(|condition| {
-            let good = condition.kind != "Conflicted";
-            condition.status != good && condition.kind != "OverlappingTLSConfig"
-        });
-        // That it is not programmed follows from the others, if there are any.
-        let own = listener.only_programmed();
-        for condition in bad.filter(|condition| condition.kind != "Programmed" || own) {
-            let field = format!("spec.listeners[{at}]{}", field_of(&condition.reason));
-            let message = format!("Listener {}: {}", listener.spec.name, condition.message);
-            let code = code_of(&condition.reason);
-            report.error(code, subject, field, message, mend_of(code));
-        }
+fn listener_status(listener: &ListenerState<'_>) -> ListenerStatus {
+    ListenerStatus {
+        name: listener.spec.name.clone(),
+        supported_kinds: listener.kinds.clone(),
+        attached_routes: listener.attached,
+        conditions: listener.conditions.clone(),
+    }
+}
+
+/// Diagnostics for a listener that does not serve, or not with all certificates.
+fn report_listener(listener: &ListenerState<'_>, report: &mut Report, subject: &Subject<'_>) {
+    if listener.told {
+        return;
+    }
+    let bad = listener.conditions.iter().filter(|condition| {
+        let good = condition.kind != "Conflicted";
+        condition.status != good && condition.kind != "OverlappingTLSConfig"
+    });
+    // That it is not programmed follows from the others, if there are any.
+    let own = listener.only_programmed();
+    for condition in bad.filter(|condition| condition.kind != "Programmed" || own) {
+        let field = format!(
+            "spec.listeners[{}]{}",
+            listener.at,
+            field_of(&condition.reason)
+        );
+        let message = format!("Listener {}: {}", listener.spec.name, condition.message);
+        let code = code_of(&condition.reason);
+        report.error(code, subject, field, message, mend_of(code));
     }
 }
 
@@ -268,7 +386,7 @@ fn code_of(reason: &str) -> &'static str {
         "InvalidCertificateRef" | "PartiallyInvalidCertificateRef" => "certificate-not-usable",
         "RefNotPermitted" => "reference-not-granted",
         "HostnameConflict" | "ProtocolConflict" => "listener-conflict",
-        "UnsupportedProtocol" | "UnsupportedTLSMode" | "UnsupportedValue" => "unsupported",
+        "UnsupportedProtocol" | "UnsupportedTLSMode" => "unsupported",
         _ => "listener-invalid",
     }
 }

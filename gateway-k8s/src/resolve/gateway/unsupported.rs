@@ -1,5 +1,7 @@
 //! Parts of Gateways that Towergate does not serve: said in a condition, never passed over in silence.
 
+use towergate_policy::Invalid;
+
 use super::super::report::{Report, Subject};
 use super::listener::ListenerState;
 use crate::api::gateway::{FrontendTls, GatewaySpec};
@@ -98,18 +100,6 @@ fn options(gateway: &Object<GatewaySpec>, report: &mut Report, subject: &Subject
             "Name the parent in the routes.",
         );
     }
-    let listeners = gateway.spec.allowed_listeners.as_ref();
-    let from = listeners.and_then(|allowed| allowed.namespaces.as_ref()?.from.as_deref());
-    if from.is_some_and(|from| from != "None") {
-        let message = "ListenerSets are not served: only the listeners of the Gateway itself are.";
-        report.warn(
-            "unsupported",
-            subject,
-            "spec.allowedListeners",
-            message,
-            "Add the listeners to the Gateway.",
-        );
-    }
     for (at, listener) in gateway.spec.listeners.iter().enumerate() {
         let options = listener.tls.iter().flat_map(|tls| tls.options.keys());
         for option in options {
@@ -142,6 +132,29 @@ pub(super) fn check_listener(gateway: &Object<GatewaySpec>, listener: &mut Liste
         listener
             .conditions
             .set("Accepted", false, "UnsupportedValue", message);
+    }
+}
+
+/// Refuses a listener of which a field is not known, or to which such a field of its object may apply: it
+/// may be the one that narrows whom the listener takes, or that asks for client certificates. `misread`
+/// are the faults of the object that the listener is written in.
+pub(super) fn check_misread(misread: &[Invalid], listener: &mut ListenerState<'_>) {
+    let own = format!("spec.listeners[{}]", listener.at);
+    let fault = misread.iter().find(|fault| {
+        let field = fault.field.as_str();
+        match field.starts_with("spec.listeners[") {
+            true => field.starts_with(&own),
+            false if field.starts_with("spec.tls.") => listener.spec.protocol == "HTTPS",
+            false => true,
+        }
+    });
+    if let Some(fault) = fault {
+        let message = format!("{fault}.");
+        listener
+            .conditions
+            .set("Accepted", false, "UnsupportedValue", message);
+        listener.told = true;
+        listener.valid = false;
     }
 }
 

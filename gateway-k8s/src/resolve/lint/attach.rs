@@ -14,17 +14,18 @@ use crate::api::reference::ParentReference;
 use crate::objects::{Object, ObjectKey};
 
 /// The diagnostic for a parent that does not take a route of this namespace, and how to mend it.
-/// `named` are the listeners that the parentRef is for.
+/// The parent is a ListenerSet or the Gateway itself; `named` are the listeners that the parentRef is for.
 pub(crate) fn unattached(
     reason: &str,
     gateway: &GatewayState<'_>,
-    named: &[usize],
+    (set, named): (Option<usize>, &[usize]),
     namespace: &str,
 ) -> (&'static str, String) {
     match reason {
         "NoMatchingParent" => {
-            let listeners = gateway.listeners.iter();
+            let listeners = gateway.listeners_of(set);
             let names: Vec<_> = listeners
+                .iter()
                 .map(|listener| listener.spec.name.as_str())
                 .collect();
             (
@@ -128,14 +129,24 @@ fn missing(
 ) {
     let group = parent.group.as_deref().unwrap_or(GATEWAY_GROUP);
     let kind = parent.kind.as_deref().unwrap_or("Gateway");
+    let key = ObjectKey::new(parent.namespace.as_deref().unwrap_or(own), &*parent.name);
+    if (group, kind) == (GATEWAY_GROUP, "ListenerSet") {
+        if !world.objects.listener_sets.contains_key(&key) {
+            tell(
+                "parent-not-found",
+                format!("There is no ListenerSet {key}. The route is not attached."),
+                "Name a ListenerSet that is there, with its namespace.".to_owned(),
+            );
+        }
+        return;
+    }
     if (group, kind) != (GATEWAY_GROUP, "Gateway") {
         let message = format!(
-            "Routes attach to Gateways here, not to {kind} {}.",
+            "Routes attach to Gateways and ListenerSets, not to {kind} {}.",
             parent.name
         );
         return tell("parent-kind", message, "Name a Gateway.".to_owned());
     }
-    let key = ObjectKey::new(parent.namespace.as_deref().unwrap_or(own), &*parent.name);
     if world.objects.gateways.contains_key(&key) {
         return;
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use towergate_tls::{Certificate, NamePattern};
 
 use super::super::gateway::{GatewayState, Gateways, ListenerState};
-use super::super::report::{Report, Subject};
+use super::super::report::Report;
 use super::super::route::RouteState;
 use super::super::world::World;
 
@@ -20,9 +20,9 @@ pub(super) fn check(
     report: &mut Report,
 ) {
     for gateway in &gateways.list {
-        for (at, listener) in gateway.listeners.iter().enumerate() {
+        for listener in &gateway.listeners {
             if let Some(now) = world.scope.now {
-                validity(gateway, at, listener, now, report);
+                validity(gateway, listener, now, report);
             }
         }
     }
@@ -75,14 +75,13 @@ fn uncovered_host(
 
 fn validity(
     gateway: &GatewayState<'_>,
-    at: usize,
     listener: &ListenerState<'_>,
     now: i64,
     report: &mut Report,
 ) {
     for certificate in &listener.certificates {
-        let subject = Subject::new("Gateway", gateway.object);
-        let field = format!("spec.listeners[{at}].tls.certificateRefs");
+        let subject = gateway.subject(listener.set);
+        let field = format!("spec.listeners[{}].tls.certificateRefs", listener.at);
         let names: Vec<_> = certificate.names.iter().map(ToString::to_string).collect();
         let what = format!(
             "The certificate for {} of listener {}",

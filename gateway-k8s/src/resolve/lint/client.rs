@@ -2,37 +2,65 @@
 
 use towergate_policy::ClientTrafficPolicySpec;
 
-use super::super::gateway::Gateways;
+use super::super::gateway::{GatewayState, Gateways};
+use super::super::policy::Policies;
 use super::super::report::{Report, Subject};
 use super::super::world::World;
 use crate::objects::Object;
 
+/// What to do where nothing says how clients' addresses are found.
+const SAY_IT: &str = "Behind a load balancer that sends PROXY headers set proxyProtocol in a ClientTrafficPolicy: without it every request is answered 400. Behind an HTTP proxy set clientIPDetection. Where clients connect directly, say so with clientIPDetection.directSourceIP: {}.";
+
 /// Reports what a ClientTrafficPolicy, or none at all, means for clients' addresses.
-pub(super) fn check(world: &World<'_>, gateways: &Gateways<'_>, report: &mut Report) {
-    let policies = &world.objects.client_traffic_policies;
-    for gateway in &gateways.list {
-        let key = gateway.object.key();
-        let targeted = policies.values().any(|policy| {
-            let targets = policy.spec.targets();
-            let mut refs = targets.refs();
-            policy.meta.namespace == key.namespace
-                && (!targets.selectors.is_empty()
-                    || refs.any(|target| target.name.as_deref() == Some(&*key.name)))
-        });
-        if !targeted {
-            report.note(
-                "client-address-unknown",
-                &Subject::new("Gateway", gateway.object),
-                "",
-                "No ClientTrafficPolicy: the other end of the connection counts as the client.",
-                "Behind a load balancer that sends PROXY headers every request is answered 400: set proxyProtocol. Behind an HTTP proxy, set clientIPDetection.",
-            );
+pub(super) fn check(
+    world: &World<'_>,
+    gateways: &Gateways<'_>,
+    policies: &Policies<'_>,
+    report: &mut Report,
+) {
+    for (at, gateway) in gateways.list.iter().enumerate() {
+        unknown(at, gateway, policies, report);
+    }
+    for policy in world.objects.client_traffic_policies.values() {
+        // What is wrong with one that is not in force is told elsewhere.
+        if policy.misread.is_empty()
+            && policy.spec.validate().is_empty()
+            && targets_ours(policy, gateways)
+        {
+            proxy_protocol(policy, report);
+            forwarded_for(policy, report);
         }
     }
-    for policy in policies.values() {
-        proxy_protocol(policy, report);
-        forwarded_for(policy, report);
+}
+
+/// Reports listeners for which nothing says how clients' addresses are found.
+fn unknown(at: usize, gateway: &GatewayState<'_>, policies: &Policies<'_>, report: &mut Report) {
+    let subject = Subject::new("Gateway", gateway.object);
+    let bare = |listener: &usize| policies.client.find(at, *listener).is_none();
+    let bare: Vec<_> = (0..gateway.listeners.len()).filter(bare).collect();
+    if bare.len() == gateway.listeners.len() {
+        let message = "No ClientTrafficPolicy is for this Gateway: the other end of the connection counts as the client.";
+        return report.note("client-address-unknown", &subject, "spec", message, SAY_IT);
     }
+    for listener in bare {
+        let message = format!(
+            "No ClientTrafficPolicy is for listener {}: the other end of the connection counts as the client.",
+            gateway.listeners[listener].spec.name
+        );
+        let field = format!("spec.listeners[{listener}].name");
+        report.note("client-address-unknown", &subject, field, message, SAY_IT);
+    }
+}
+
+/// Whether a policy names a Gateway of ours, which is one of its own namespace.
+fn targets_ours(policy: &Object<ClientTrafficPolicySpec>, gateways: &Gateways<'_>) -> bool {
+    let targets = policy.spec.targets();
+    let mut ours = gateways.list.iter().map(|gateway| gateway.object);
+    ours.any(|gateway| {
+        let named = |name: &Option<String>| name.as_deref() == Some(gateway.meta.name.as_str());
+        gateway.meta.namespace == policy.meta.namespace
+            && (!targets.selectors.is_empty() || targets.refs().any(|target| named(&target.name)))
+    })
 }
 
 fn proxy_protocol(policy: &Object<ClientTrafficPolicySpec>, report: &mut Report) {
@@ -54,7 +82,7 @@ fn proxy_protocol(policy: &Object<ClientTrafficPolicySpec>, report: &mut Report)
             &subject,
             "spec.proxyProtocol",
             "Connections without a PROXY header are closed: also health checks of the load balancer, and curl to the address of a pod or node.",
-            "",
+            "Connect by way of the load balancer, and let its health checks send the header, too.",
         );
     }
 }
@@ -71,7 +99,7 @@ fn forwarded_for(policy: &Object<ClientTrafficPolicySpec>, report: &mut Report) 
         &subject,
         "spec.clientIPDetection.xForwardedFor",
         "X-Forwarded-For tells who the client is: who reaches the port without the proxy in front can write it, and without any such header the other end of the connection counts.",
-        "Let only the proxy reach the port.",
+        "Let nobody but the proxy reach the port.",
     );
     if hops > 1 {
         report.note(

@@ -29,6 +29,7 @@ mod target;
 pub(super) use attach::unattached;
 
 use super::gateway::Gateways;
+use super::policy::Policies;
 use super::report::Report;
 use super::route::RouteState;
 use super::world::World;
@@ -38,13 +39,14 @@ pub(super) fn check(
     world: &World<'_>,
     gateways: &Gateways<'_>,
     routes: &[RouteState<'_>],
+    policies: &Policies<'_>,
     report: &mut Report,
 ) {
     attach::parents(world, gateways, report);
     attach::hostnames(routes, report);
     attach::defaults(world, report);
     certificate::check(world, gateways, routes, report);
-    client::check(world, gateways, report);
+    client::check(world, gateways, policies, report);
     redirect::check(gateways, routes, report);
     schema::check(world, report);
     target::check(world, report);

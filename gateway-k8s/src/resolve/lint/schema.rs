@@ -35,6 +35,6 @@ fn fields(subject: &Subject<'_>, faults: &[Invalid], report: &mut Report) {
                 "Correct or remove the field: until then what the policy covers answers 500.",
             )
         };
-        report.error(code, subject, &*fault.field, &*fault.message, help);
+        report.error(code, subject, &*fault.field, fault.to_string(), help);
     }
 }

@@ -66,6 +66,19 @@ fn targets<S>(
             Some(_) => format!("spec.targetRefs[{}]", at - 1),
             None => format!("spec.targetRefs[{at}]"),
         };
+        if !matches!(
+            target_kind,
+            "Gateway" | "ListenerSet" | "HTTPRoute" | "GRPCRoute"
+        ) {
+            report.error(
+                "policy-target-missing",
+                &subject,
+                field,
+                format!("The policy is not in force: {target_kind} {key} is of a kind that is not served."),
+                "Target a Gateway, a ListenerSet, an HTTPRoute or a GRPCRoute.",
+            );
+            continue;
+        }
         if exists(world, target_kind, &key) {
             continue;
         }
@@ -100,6 +113,7 @@ fn missing(report: &mut Report, subject: &Subject<'_>, field: String, what: &str
 fn exists(world: &World<'_>, kind: &str, key: &ObjectKey) -> bool {
     match kind {
         "Gateway" => world.objects.gateways.contains_key(key),
+        "ListenerSet" => world.objects.listener_sets.contains_key(key),
         "HTTPRoute" => world.objects.http_routes.contains_key(key),
         "GRPCRoute" => world.objects.grpc_routes.contains_key(key),
         _ => false,
@@ -113,6 +127,7 @@ fn elsewhere(world: &World<'_>, kind: &str, name: &str) -> Option<ObjectKey> {
     }
     match kind {
         "Gateway" => find(world.objects.gateways.keys(), name),
+        "ListenerSet" => find(world.objects.listener_sets.keys(), name),
         "HTTPRoute" => find(world.objects.http_routes.keys(), name),
         "GRPCRoute" => find(world.objects.grpc_routes.keys(), name),
         _ => None,

@@ -2,18 +2,26 @@
 
 use towergate_policy::common::Deprecated;
 
+use super::super::gateway::GatewayState;
 use crate::api::GATEWAY_GROUP;
 use crate::api::reference::ParentReference;
-use crate::objects::ObjectKey;
 use crate::status::PolicyStatus;
 
-/// A Gateway, or one of its listeners, as the status of a policy names it.
-pub(super) fn ancestor(gateway: &ObjectKey, section: Option<&str>) -> ParentReference {
+/// A Gateway or one of its ListenerSets, or a listener of it, as the status of a policy names it.
+pub(super) fn ancestor(
+    gateway: &GatewayState<'_>,
+    set: Option<usize>,
+    section: Option<&str>,
+) -> ParentReference {
+    let (kind, key) = match set {
+        Some(set) => ("ListenerSet", gateway.sets[set].object.key()),
+        None => ("Gateway", gateway.object.key()),
+    };
     ParentReference {
         group: Some(GATEWAY_GROUP.to_owned()),
-        kind: Some("Gateway".to_owned()),
-        namespace: Some(gateway.namespace.clone()),
-        name: gateway.name.clone(),
+        kind: Some(kind.to_owned()),
+        namespace: Some(key.namespace),
+        name: key.name,
         section_name: section.map(str::to_owned),
         port: None,
     }

@@ -1,8 +1,8 @@
 //! Policies of routes (BackendTrafficPolicy, SecurityPolicy): who is first at each place, and what is in
 //! force for a rule on a listener.
 //!
-//! From the most to the least specific: rule, route, listener, Gateway. A policy of a rule or route that
-//! has a `mergeType` is merged into that of the listener or else of the Gateway.
+//! From the most to the least specific: rule, route, listener, ListenerSet, Gateway. A policy of a rule
+//! or route that has a `mergeType` is merged into the most specific of those below the route.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
@@ -90,25 +90,37 @@ impl<S: RouteSpec> InForce<'_, S> {
     }
 }
 
+/// A listener: its Gateway, its ListenerSet if it has one, and its name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct On<'n> {
+    pub(crate) gateway: usize,
+    pub(crate) set: Option<usize>,
+    pub(crate) listener: &'n str,
+}
+
+impl On<'_> {
+    /// The places of policies that count there, the most specific first.
+    fn places(self) -> impl Iterator<Item = Target> {
+        let Self { gateway, set, .. } = self;
+        let listener = Target::Listener(gateway, set, self.listener.to_owned());
+        let set = set.map(|set| Target::Set(gateway, set));
+        [Some(listener), set, Some(Target::Gateway(gateway))]
+            .into_iter()
+            .flatten()
+    }
+}
+
 impl<'a, S: RouteSpec> Attached<'a, S> {
-    /// What is in force for a rule of a route on a listener of a Gateway.
+    /// What is in force for a rule of a route on a listener.
     pub(crate) fn find(
         &self,
         route: usize,
         rule: Option<&str>,
-        gateway: usize,
-        listener: &str,
+        on: On<'_>,
     ) -> Option<InForce<'a, S>> {
         let of_rule = rule.and_then(|name| self.places.get(&Target::Rule(route, name.to_owned())));
         let own = of_rule.or_else(|| self.places.get(&Target::Route(route)));
-        let parent = || {
-            let of_listener = self
-                .places
-                .get(&Target::Listener(gateway, listener.to_owned()));
-            of_listener
-                .or_else(|| self.places.get(&Target::Gateway(gateway)))
-                .copied()
-        };
+        let parent = || self.parent(on).map(|(policy, _)| policy);
         match own.copied() {
             Some(policy) => Some(InForce {
                 policy,
@@ -121,14 +133,9 @@ impl<'a, S: RouteSpec> Attached<'a, S> {
         }
     }
 
-    /// The policy of a place of a Gateway into which one of a route is merged, and its place.
-    fn parent(&self, gateway: usize, listener: &str) -> Option<(&'a Object<S>, Target)> {
-        let places = [
-            Target::Listener(gateway, listener.to_owned()),
-            Target::Gateway(gateway),
-        ];
-        places
-            .into_iter()
+    /// The policy of a listener into which one of a route is merged, and its place.
+    fn parent(&self, on: On<'_>) -> Option<(&'a Object<S>, Target)> {
+        on.places()
             .find_map(|place| Some((*self.places.get(&place)?, place)))
     }
 
@@ -146,14 +153,16 @@ pub(super) fn attach<'a, S: RouteSpec>(
     statuses: &mut Statuses,
 ) -> Attached<'a, S> {
     let policies = by_age(store.values());
-    let mut stages: [Vec<(usize, Target)>; 4] = Default::default();
+    let mut stages: [Vec<(usize, Target)>; 6] = Default::default();
     for (at, policy) in policies.iter().enumerate() {
         for target in places.find(S::KIND, &policy.meta, policy.spec.targets()) {
             let stage = match target {
                 Target::Rule(..) => 0,
                 Target::Route(_) => 1,
-                Target::Listener(..) => 2,
-                Target::Gateway(_) => 3,
+                Target::Listener(_, Some(_), _) => 2,
+                Target::Set(..) => 3,
+                Target::Listener(_, None, _) => 4,
+                Target::Gateway(_) => 5,
             };
             stages[stage].push((at, target));
         }
@@ -168,11 +177,11 @@ pub(super) fn attach<'a, S: RouteSpec>(
         report,
     };
     run.claim(stages.iter().flatten());
-    let [rules, routes, listeners, gateways] = stages;
-    for (at, target) in rules.iter().chain(&routes) {
+    let (of_routes, of_listeners) = stages.split_at(2);
+    for (at, target) in of_routes.iter().flatten() {
         run.state_route(*at, target);
     }
-    for (at, target) in listeners.iter().chain(&gateways) {
+    for (at, target) in of_listeners.iter().flatten() {
         run.state_gateway(*at, target);
     }
     run.finish(places.world, statuses)
@@ -182,7 +191,8 @@ pub(super) fn attach<'a, S: RouteSpec>(
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Child {
     Route(usize),
-    Listener(String),
+    Set(usize, usize),
+    Listener(usize, Option<usize>, String),
 }
 
 struct Run<'r, 'p, 'a, S> {
@@ -190,7 +200,7 @@ struct Run<'r, 'p, 'a, S> {
     policies: Vec<&'a Object<S>>,
     attached: Attached<'a, S>,
     statuses: BTreeMap<usize, PolicyStatus>,
-    /// Below a Gateway (and listener): what has a policy of its own.
+    /// Below a Gateway, ListenerSet or listener: what has a policy of its own.
     overrides: HashMap<Target, BTreeSet<Child>>,
     /// Below a place: what is merged into its policy.
     merged: HashMap<Target, BTreeSet<Child>>,
@@ -212,10 +222,9 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
 
     fn exists(&self, target: &Target) -> bool {
         match target {
-            Target::Gateway(_) | Target::Route(_) => true,
-            Target::Listener(gateway, name) => {
-                let listeners = &self.places.gateways.list[*gateway].listeners;
-                listeners.iter().any(|listener| listener.spec.name == *name)
+            Target::Gateway(_) | Target::Set(..) | Target::Route(_) => true,
+            Target::Listener(gateway, set, name) => {
+                self.places.gateways.list[*gateway].has_listener(*set, name)
             }
             Target::Rule(route, name) => {
                 let names = self.places.routes[*route].route.rule_names();
@@ -259,12 +268,13 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
         let state = &self.places.routes[route];
         let mut ancestors = Vec::new();
         for attachment in &state.attachments {
-            let gateway = self.places.gateways.list[attachment.gateway].object.key();
+            let (at, set) = (attachment.gateway, attachment.set);
             let section = attachment.parent.section_name.as_deref();
-            ancestors.push(ancestor(&gateway, section));
-            let below = match section {
-                Some(name) => Target::Listener(attachment.gateway, name.to_owned()),
-                None => Target::Gateway(attachment.gateway),
+            ancestors.push(ancestor(&self.places.gateways.list[at], set, section));
+            let below = match (section, set) {
+                (Some(name), set) => Target::Listener(at, set, name.to_owned()),
+                (None, Some(set)) => Target::Set(at, set),
+                (None, None) => Target::Gateway(at),
             };
             self.overrides
                 .entry(below)
@@ -299,9 +309,14 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
         for attachment in &self.places.routes[route].attachments {
             let gateway = &self.places.gateways.list[attachment.gateway];
             for (listener, _) in &attachment.listeners {
-                let name = &gateway.listeners[*listener].spec.name;
-                let ancestors = [ancestor(&gateway.object.key(), Some(name))];
-                let parent = self.attached.parent(attachment.gateway, name);
+                let state = &gateway.listeners[*listener];
+                let on = On {
+                    gateway: attachment.gateway,
+                    set: state.set,
+                    listener: &state.spec.name,
+                };
+                let ancestors = [ancestor(gateway, on.set, Some(on.listener))];
+                let parent = self.attached.parent(on);
                 let in_force = InForce {
                     policy,
                     parent: parent.as_ref().map(|(parent, _)| *parent),
@@ -355,19 +370,26 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
     }
 
     fn state_gateway(&mut self, at: usize, target: &Target) {
-        let (gateway, section) = match target {
-            Target::Gateway(gateway) => (*gateway, None),
-            Target::Listener(gateway, name) => (*gateway, Some(name.as_str())),
+        // The place, the one that it is part of, and what it is there.
+        let (gateway, set, section, part) = match target {
+            Target::Gateway(gateway) => (*gateway, None, None, None),
+            Target::Set(gateway, set) => {
+                let part = (Target::Gateway(*gateway), Child::Set(*gateway, *set));
+                (*gateway, Some(*set), None, Some(part))
+            }
+            Target::Listener(gateway, set, name) => {
+                let whole = set.map_or(Target::Gateway(*gateway), |set| Target::Set(*gateway, set));
+                let part = (whole, Child::Listener(*gateway, *set, name.clone()));
+                (*gateway, *set, Some(name.as_str()), Some(part))
+            }
             Target::Route(_) | Target::Rule(..) => return,
         };
-        let key = self.places.gateways.list[gateway].object.key();
-        let ancestors = [ancestor(&key, section)];
+        let ancestors = [ancestor(&self.places.gateways.list[gateway], set, section)];
         if let Err((reason, message)) = self.holds(at, target) {
             return self.refuse(at, &ancestors, reason, &Unusable::target(message));
         }
-        if let Some(name) = section {
-            let below = self.overrides.entry(Target::Gateway(gateway)).or_default();
-            below.insert(Child::Listener(name.to_owned()));
+        if let Some((whole, part)) = part {
+            self.overrides.entry(whole).or_default().insert(part);
         }
         let policy = self.policies[at];
         if let Err(fault) = (InForce {
@@ -395,38 +417,35 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
         }
     }
 
-    /// What has a policy of its own below a place: of a Gateway also what is below its listeners, of a
-    /// listener also the routes that name the whole Gateway.
+    /// What has a policy of its own below a place: of a Gateway or ListenerSet also what is below its
+    /// parts, of a listener also the routes that name the whole.
     fn below(&self, target: &Target) -> BTreeSet<Child> {
         let mut below = self.overrides.get(target).cloned().unwrap_or_default();
-        match target {
-            Target::Gateway(gateway) => {
-                let listeners = self
-                    .overrides
-                    .iter()
-                    .filter(|(place, _)| matches!(place, Target::Listener(of, _) if of == gateway));
-                below.extend(listeners.flat_map(|(_, children)| children.iter().cloned()));
+        let whole = match target {
+            Target::Gateway(_) | Target::Set(..) => {
+                let parts = self.overrides.iter();
+                let parts = parts.filter(|(place, _)| place.is_part_of(target));
+                below.extend(parts.flat_map(|(_, children)| children.iter().cloned()));
+                return below;
             }
-            Target::Listener(gateway, _) => {
-                let whole = self
-                    .overrides
-                    .get(&Target::Gateway(*gateway))
-                    .into_iter()
-                    .flatten();
-                below.extend(
-                    whole
-                        .filter(|child| matches!(child, Child::Route(_)))
-                        .cloned(),
-                );
-            }
-            Target::Route(_) | Target::Rule(..) => {}
-        }
+            Target::Listener(gateway, None, _) => Target::Gateway(*gateway),
+            Target::Listener(gateway, Some(set), _) => Target::Set(*gateway, *set),
+            Target::Route(_) | Target::Rule(..) => return below,
+        };
+        let of_whole = self.overrides.get(&whole).into_iter().flatten();
+        let routes = of_whole.filter(|child| matches!(child, Child::Route(_)));
+        below.extend(routes.cloned());
         below
     }
 
     fn names(&self, children: &BTreeSet<Child>) -> String {
         let names = children.iter().map(|child| match child {
-            Child::Listener(name) => format!("listener {name}"),
+            Child::Listener(_, None, name) => format!("listener {name}"),
+            Child::Listener(gateway, Some(set), name) => {
+                let gateway = &self.places.gateways.list[*gateway];
+                format!("listener {name} of {}", gateway.name_of(Some(*set)))
+            }
+            Child::Set(gateway, set) => self.places.gateways.list[*gateway].name_of(Some(*set)),
             Child::Route(at) => {
                 let route = self.places.routes[*at].route;
                 format!("{} {}", route.kind(), route.key())

@@ -1,6 +1,7 @@
 //! ClientTrafficPolicy: how listeners treat their clients.
 //!
-//! A policy of a listener replaces that of its Gateway whole. Plain listeners that share a port differ
+//! A policy of a listener replaces that of its ListenerSet whole, and this that of the Gateway. Plain
+//! listeners that share a port differ
 //! by `Host` only, so they share a connection: none of them can have a policy for itself.
 
 use std::collections::{BTreeMap, HashMap};
@@ -9,6 +10,8 @@ use towergate_core::plan::TcpSettings;
 use towergate_policy::ClientTrafficPolicySpec;
 use towergate_policy::client_traffic::{Context, Converted};
 
+use super::super::gateway::ListenerState;
+use super::super::port::bound;
 use super::super::report::{Report, Subject};
 use super::super::world::by_age;
 use super::ancestors::{accept, ancestor, refuse, warn};
@@ -62,12 +65,14 @@ pub(super) fn attach<'a>(
 ) -> ClientTraffic<'a> {
     let policies = by_age(places.world.objects.client_traffic_policies.values());
     let mut sections = Vec::new();
+    let mut sets = Vec::new();
     let mut gateways = Vec::new();
     for (at, policy) in policies.iter().enumerate() {
         for target in places.find(KIND, &policy.meta, policy.spec.targets()) {
             match target {
-                Target::Listener(gateway, name) => sections.push((at, gateway, name)),
-                Target::Gateway(gateway) => gateways.push((at, gateway)),
+                Target::Listener(gateway, set, name) => sections.push((at, gateway, set, name)),
+                Target::Set(gateway, set) => sets.push((at, gateway, Some(set))),
+                Target::Gateway(gateway) => gateways.push((at, gateway, None)),
                 Target::Route(_) | Target::Rule(..) => {}
             }
         }
@@ -81,11 +86,11 @@ pub(super) fn attach<'a>(
         statuses: BTreeMap::new(),
         report,
     };
-    for (at, gateway, name) in sections {
-        run.section(at, gateway, &name);
+    for (at, gateway, set, name) in sections {
+        run.section(at, gateway, set, &name);
     }
-    for (at, gateway) in gateways {
-        run.gateway(at, gateway);
+    for (at, gateway, set) in sets.into_iter().chain(gateways) {
+        run.whole(at, gateway, set);
     }
     for (at, status) in run.statuses {
         let policy = run.policies[at];
@@ -99,25 +104,28 @@ struct Run<'r, 'p, 'a> {
     places: &'r Places<'p, 'a>,
     policies: Vec<&'a Object<ClientTrafficPolicySpec>>,
     claims: ClientTraffic<'a>,
-    /// Which policy has a whole Gateway.
-    whole: HashMap<usize, usize>,
+    /// Which policy has a whole Gateway, or a whole ListenerSet of it.
+    whole: HashMap<(usize, Option<usize>), usize>,
     /// The host of requests without one, by listener.
     hosts: HashMap<(usize, usize), String>,
     statuses: BTreeMap<usize, PolicyStatus>,
     report: &'r mut Report,
 }
 
-impl Run<'_, '_, '_> {
-    fn section(&mut self, at: usize, gateway: usize, name: &str) {
+impl<'a> Run<'_, '_, 'a> {
+    fn section(&mut self, at: usize, gateway: usize, set: Option<usize>, name: &str) {
         let state = &self.places.gateways.list[gateway];
-        let ancestors = [ancestor(&state.object.key(), Some(name))];
-        let listeners = &state.listeners;
-        let Some(listener) = listeners
-            .iter()
-            .position(|listener| listener.spec.name == name)
-        else {
-            let message = format!("Gateway {} has no listener {name}.", state.object.key());
+        let ancestors = [ancestor(state, set, Some(name))];
+        if !state.has_listener(set, name) {
+            let message = format!("{} has no listener {name}.", state.name_of(set));
             return self.refuse(at, &ancestors, "TargetNotFound", &Unusable::target(message));
+        }
+        let mut listeners = state.listeners.iter();
+        let named =
+            |listener: &ListenerState<'_>| listener.set == set && listener.spec.name == name;
+        let Some(listener) = listeners.position(named) else {
+            // The Gateway does not take the ListenerSet, whose own status says so.
+            return self.conclude(at, &ancestors);
         };
         if let Some(held) = self.claims.listeners.get(&(gateway, listener)) {
             let holder = held.policy;
@@ -128,39 +136,43 @@ impl Run<'_, '_, '_> {
             return;
         }
         let shared = self.sharing(gateway, listener);
-        let effect = if shared.is_empty() {
-            self.effect(at, gateway, listener)
-        } else {
-            // Envoy Gateway's own words, since people search for them.
-            Err(Unusable::target(format!(
-                "ClientTrafficPolicy is being applied to multiple http (non https) listeners ({}) on the same port, which is not allowed",
-                shared.join(", ")
-            )))
-        };
-        self.take(at, gateway, listener, effect, &ancestors);
+        // What ListenerSets add must not undo a policy of the Gateway's own listener.
+        let shared = shared
+            .iter()
+            .filter(|other| set.is_some() || other.set.is_none());
+        let shared = shared.map(|other| &*other.spec.name).collect();
+        let effect = self.effect_unless_shared(at, (gateway, listener), set, shared);
+        self.take(at, (gateway, listener), set, effect, &ancestors);
         self.conclude(at, &ancestors);
     }
 
-    fn gateway(&mut self, at: usize, gateway: usize) {
+    /// A policy of a whole Gateway, ListenerSets included, or of a whole ListenerSet.
+    fn whole(&mut self, at: usize, gateway: usize, set: Option<usize>) {
         let state = &self.places.gateways.list[gateway];
-        let ancestors = [ancestor(&state.object.key(), None)];
-        if let Some(holder) = self.whole.get(&gateway) {
+        let ancestors = [ancestor(state, set, None)];
+        if let Some(holder) = self.whole.get(&(gateway, set)) {
             let holder = self.policies[*holder].key();
             if holder != self.policies[at].key() {
-                let message = format!("{KIND} {holder} is older and has the Gateway.");
+                let what = set.map_or("Gateway", |_| "ListenerSet");
+                let message = format!("{KIND} {holder} is older and has the {what}.");
                 self.refuse(at, &ancestors, "Conflicted", &Unusable::target(message));
             }
             return;
         }
-        self.whole.insert(gateway, at);
+        self.whole.insert((gateway, set), at);
         let mut own = Vec::new();
-        for (listener, listener_state) in state.listeners.iter().enumerate() {
+        let listeners = state.listeners.iter().enumerate();
+        let listeners = listeners.filter(|(_, listener)| set.is_none() || listener.set == set);
+        for (listener, listener_state) in listeners {
             if self.claims.listeners.contains_key(&(gateway, listener)) {
                 own.push(listener_state.spec.name.as_str());
                 continue;
             }
-            let effect = self.effect(at, gateway, listener);
-            self.take(at, gateway, listener, effect, &ancestors);
+            let others = self.sharing(gateway, listener).into_iter();
+            let others = others.filter(|other| set.is_some() && other.set != set);
+            let others = others.map(|other| &*other.spec.name).collect();
+            let effect = self.effect_unless_shared(at, (gateway, listener), set, others);
+            self.take(at, (gateway, listener), set, effect, &ancestors);
         }
         if !own.is_empty() {
             own.sort_unstable();
@@ -176,20 +188,60 @@ impl Run<'_, '_, '_> {
         self.conclude(at, &ancestors);
     }
 
-    fn effect(&self, at: usize, gateway: usize, listener: usize) -> ClientEffect {
+    /// What is in force on a listener. `set` is the ListenerSet that the policy is for; `others` share
+    /// connections with the listener, and are not the policy's.
+    fn effect_unless_shared(
+        &self,
+        at: usize,
+        place: (usize, usize),
+        set: Option<usize>,
+        others: Vec<&str>,
+    ) -> ClientEffect {
+        if self.imposes(at, place, set) {
+            return Err(Unusable {
+                field: "spec.proxyProtocol".to_owned(),
+                message: "A PROXY header is expected on a whole port, and others had this one before the ListenerSet.".to_owned(),
+                inadmissible: false,
+            });
+        }
+        if others.is_empty() {
+            return self.effect(at, place);
+        }
+        // Envoy Gateway's own words, since people search for them.
+        Err(Unusable::target(format!(
+            "ClientTrafficPolicy is being applied to multiple http (non https) listeners ({}) on the same port, which is not allowed",
+            others.join(", ")
+        )))
+    }
+
+    /// Whether the policy of a ListenerSet expects a PROXY header on a port that others had first. Who may
+    /// add listeners to a Gateway must not decide that for everybody.
+    fn imposes(&self, at: usize, (gateway, listener): (usize, usize), set: Option<usize>) -> bool {
+        let listeners = &self.places.gateways.list[gateway].listeners;
+        let socket = |listener: &ListenerState<'_>| bound(self.places.world, listener.spec.port);
+        let port = socket(&listeners[listener]);
+        let mut ready = listeners.iter().filter(|other| other.ready());
+        let first = ready.find(|other| socket(other) == port);
+        let expected = expected_header(&self.policies[at].spec);
+        set.is_some()
+            && expected.proxy_protocol.is_some()
+            && first.is_some_and(|first| first.set != set)
+    }
+
+    fn effect(&self, at: usize, place: (usize, usize)) -> ClientEffect {
         let policy = self.policies[at];
         admitted(&policy.misread)?;
         let spec = &policy.spec;
         admitted(&spec.validate())?;
-        let hostname = self.hosts.get(&(gateway, listener)).map(String::as_str);
+        let hostname = self.hosts.get(&place).map(String::as_str);
         Ok(spec.listener_settings(Context { hostname })?)
     }
 
     fn take(
         &mut self,
         at: usize,
-        gateway: usize,
-        listener: usize,
+        place: (usize, usize),
+        set: Option<usize>,
         effect: ClientEffect,
         ancestors: &[ParentReference],
     ) {
@@ -200,6 +252,7 @@ impl Run<'_, '_, '_> {
         let policy = self.policies[at];
         let tcp = match &effect {
             Ok(converted) => converted.tcp.clone(),
+            Err(_) if self.imposes(at, place, set) => TcpSettings::default(),
             Err(_) => expected_header(&policy.spec),
         };
         let held = Held {
@@ -207,7 +260,7 @@ impl Run<'_, '_, '_> {
             effect,
             tcp,
         };
-        self.claims.listeners.insert((gateway, listener), held);
+        self.claims.listeners.insert(place, held);
     }
 
     fn refuse(
@@ -230,7 +283,7 @@ impl Run<'_, '_, '_> {
     }
 
     /// Other plain listeners of the same port, if this one is plain.
-    fn sharing(&self, gateway: usize, listener: usize) -> Vec<String> {
+    fn sharing(&self, gateway: usize, listener: usize) -> Vec<&ListenerState<'a>> {
         let listeners = &self.places.gateways.list[gateway].listeners;
         let this = &listeners[listener];
         if this.spec.protocol != "HTTP" || !this.ready() {
@@ -242,7 +295,7 @@ impl Run<'_, '_, '_> {
                 && other.spec.protocol == "HTTP"
                 && other.spec.port == this.spec.port
         });
-        others.map(|(_, other)| other.spec.name.clone()).collect()
+        others.map(|(_, other)| other).collect()
     }
 }
 

@@ -7,8 +7,8 @@
 //!
 //! | kind | places | the most specific wins |
 //! |---|---|---|
-//! | ClientTrafficPolicy | Gateways, listeners | whole |
-//! | BackendTrafficPolicy, SecurityPolicy | Gateways, listeners, routes, rules | whole, or merged into its parent |
+//! | ClientTrafficPolicy | Gateways, ListenerSets, listeners | whole |
+//! | BackendTrafficPolicy, SecurityPolicy | Gateways, ListenerSets, listeners, routes, rules | whole, or merged into its parent |
 //! | BackendTLSPolicy | Services, their ports | whole |
 //!
 //! At one place the oldest policy counts, then the first by namespace and name. A policy that asks for
@@ -22,7 +22,7 @@ mod client_traffic;
 mod security;
 mod target;
 
-pub(super) use attach::{Attached, InForce, RouteSpec};
+pub(super) use attach::{Attached, InForce, On, RouteSpec};
 pub(super) use backend_traffic::TrafficEffect;
 pub(super) use client_traffic::{ClientEffect, ClientTraffic};
 

@@ -1,4 +1,4 @@
-//! What policies name: Gateways, listeners, routes, rules.
+//! What policies name: Gateways, ListenerSets, listeners, routes, rules.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,12 +18,27 @@ use crate::objects::ObjectKey;
 pub(super) enum Target {
     /// A Gateway.
     Gateway(usize),
-    /// A listener of a Gateway, by name.
-    Listener(usize, String),
+    /// A ListenerSet of a Gateway.
+    Set(usize, usize),
+    /// A listener of a Gateway, or of one of its ListenerSets, by name.
+    Listener(usize, Option<usize>, String),
     /// A route.
     Route(usize),
     /// A rule of a route, by name.
     Rule(usize, String),
+}
+
+impl Target {
+    /// Whether it is a part of a Gateway or ListenerSet.
+    pub(super) fn is_part_of(&self, whole: &Self) -> bool {
+        match (self, whole) {
+            (Self::Set(of, _) | Self::Listener(of, ..), Self::Gateway(gateway)) => of == gateway,
+            (Self::Listener(of, set, _), Self::Set(gateway, whole)) => {
+                of == gateway && *set == Some(*whole)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// All places.
@@ -85,8 +100,14 @@ impl<'p, 'a> Places<'p, 'a> {
             "Gateway" => {
                 let at = self.gateways.find(key)?;
                 return Some(
-                    section.map_or(Target::Gateway(at), |name| Target::Listener(at, name)),
+                    section.map_or(Target::Gateway(at), |name| Target::Listener(at, None, name)),
                 );
+            }
+            "ListenerSet" => {
+                let (at, set) = self.gateways.find_set(key)?;
+                return Some(section.map_or(Target::Set(at, set), |name| {
+                    Target::Listener(at, Some(set), name)
+                }));
             }
             "HTTPRoute" => "HTTPRoute",
             "GRPCRoute" => "GRPCRoute",
@@ -116,10 +137,15 @@ impl<'p, 'a> Places<'p, 'a> {
         let gateways = self.gateways.list.iter().enumerate();
         let gateways =
             gateways.map(|(at, state)| ("Gateway", &state.object.meta, Target::Gateway(at)));
+        let sets = self.gateways.list.iter().enumerate();
+        let sets = sets.flat_map(|(at, state)| {
+            let sets = state.sets.iter().enumerate();
+            sets.map(move |(set, state)| ("ListenerSet", &state.object.meta, Target::Set(at, set)))
+        });
         let routes = self.routes.iter().enumerate();
         let routes =
             routes.map(|(at, state)| (state.route.kind(), state.route.meta(), Target::Route(at)));
-        for (target_kind, meta, place) in gateways.chain(routes) {
+        for (target_kind, meta, place) in gateways.chain(sets).chain(routes) {
             if target_kind != wanted || !labels.takes(&meta.labels) {
                 continue;
             }

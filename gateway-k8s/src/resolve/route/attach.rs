@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use towergate_policy::Invalid;
 use towergate_tls::NamePattern;
 
-use super::super::gateway::{GatewayState, Gateways};
+use super::super::gateway::{GatewayState, Gateways, ListenerState};
 use super::super::lint;
 use super::super::report::Report;
 use super::super::world::World;
@@ -19,6 +20,9 @@ use crate::status::Conditions;
 pub(crate) struct Attachment {
     /// The Gateway, in the list of ours.
     pub(crate) gateway: usize,
+    /// The ListenerSet that the parentRef names, among those of the Gateway; `None`: it names the
+    /// Gateway itself.
+    pub(crate) set: Option<usize>,
     /// Listeners that take the route, with the host names that both take.
     pub(crate) listeners: Vec<(usize, Vec<NamePattern>)>,
     /// As the route has it; an API server has filled in group and kind.
@@ -38,13 +42,13 @@ pub(super) fn find(
     let mut seen = BTreeSet::new();
     let mut attachments = Vec::new();
     for (at, parent) in route.parent_refs().iter().enumerate() {
-        let Some(gateway) = named(gateways, route, parent) else {
+        let Some((gateway, set)) = named(gateways, route, parent) else {
             continue;
         };
         let section = parent.section_name.clone().unwrap_or_default();
-        if seen.insert((gateway, section, parent.port)) {
+        if seen.insert((gateway, set, section, parent.port)) {
             let state = &gateways.list[gateway];
-            let mut attachment = Attachment::new(gateway, parent);
+            let mut attachment = Attachment::new(gateway, set, parent);
             attachment.choose(world, state, route, at, report);
             attachments.push(attachment);
         }
@@ -52,31 +56,40 @@ pub(super) fn find(
     attachments
 }
 
-/// The Gateway of ours that a parentRef names.
-fn named(gateways: &Gateways<'_>, route: RouteRef<'_>, parent: &ParentReference) -> Option<usize> {
-    let group = parent.group.as_deref().unwrap_or(GATEWAY_GROUP);
-    let kind = parent.kind.as_deref().unwrap_or("Gateway");
-    if (group, kind) != (GATEWAY_GROUP, "Gateway") {
-        return None;
-    }
+/// The Gateway of ours that a parentRef names, or that of the ListenerSet which it names. A ListenerSet
+/// that its Gateway does not take is nobody's.
+fn named(
+    gateways: &Gateways<'_>,
+    route: RouteRef<'_>,
+    parent: &ParentReference,
+) -> Option<(usize, Option<usize>)> {
     let own = &route.meta().namespace;
-    gateways.find(&ObjectKey::new(
-        parent.namespace.as_ref().unwrap_or(own),
-        &*parent.name,
-    ))
+    let key = ObjectKey::new(parent.namespace.as_ref().unwrap_or(own), &*parent.name);
+    let group = parent.group.as_deref().unwrap_or(GATEWAY_GROUP);
+    match (group, parent.kind.as_deref().unwrap_or("Gateway")) {
+        (GATEWAY_GROUP, "Gateway") => gateways.find(&key).map(|gateway| (gateway, None)),
+        (GATEWAY_GROUP, "ListenerSet") => {
+            let (gateway, set) = gateways.find_set(&key)?;
+            let attached = gateways.list[gateway].sets[set].attached();
+            attached.then_some((gateway, Some(set)))
+        }
+        _ => None,
+    }
 }
 
 impl Attachment {
-    fn new(gateway: usize, parent: &ParentReference) -> Self {
+    fn new(gateway: usize, set: Option<usize>, parent: &ParentReference) -> Self {
         Self {
             gateway,
+            set,
             listeners: Vec::new(),
             parent: parent.clone(),
             conditions: Conditions::default(),
         }
     }
 
-    /// Finds the listeners that take the route.
+    /// Finds the listeners that take the route. A field that is not known may be the one that narrows where
+    /// a route attaches, so with one nobody can say where that is: nowhere.
     fn choose(
         &mut self,
         world: &World<'_>,
@@ -85,8 +98,14 @@ impl Attachment {
         at: usize,
         report: &mut Report,
     ) {
+        if let Some(fault) = misread(route, at) {
+            let message = format!("{fault}.");
+            self.conditions
+                .set("Accepted", false, "UnsupportedValue", message);
+            return;
+        }
         let named: Vec<usize> = (0..gateway.listeners.len())
-            .filter(|i| self.names(gateway.listeners[*i].spec))
+            .filter(|i| self.names(&gateway.listeners[*i]))
             .collect();
         let namespace = &route.meta().namespace;
         let labels = world.labels(namespace);
@@ -107,7 +126,13 @@ impl Attachment {
             allowed.is_empty(),
             self.listeners.is_empty(),
         ) {
-            (true, ..) => ("NoMatchingParent", "The Gateway has no such listener."),
+            (true, ..) => (
+                "NoMatchingParent",
+                match self.set {
+                    Some(_) => "The ListenerSet has no such listener.",
+                    None => "The Gateway has no such listener.",
+                },
+            ),
             (_, true, _) => (
                 "NotAllowedByListeners",
                 "No listener takes routes of this kind from this namespace.",
@@ -124,19 +149,20 @@ impl Attachment {
         };
         self.conditions.set("Accepted", false, reason, message);
         let field = format!("spec.parentRefs[{at}]");
-        let (code, help) = lint::unattached(reason, gateway, &named, namespace);
+        let (code, help) = lint::unattached(reason, gateway, (self.set, &named), namespace);
         report.error(code, &route.subject(), field, message, help);
     }
 
     /// Whether the parentRef is for this listener.
-    fn names(&self, listener: &crate::api::gateway::Listener) -> bool {
+    fn names(&self, listener: &ListenerState<'_>) -> bool {
         let section = self
             .parent
             .section_name
             .as_deref()
             .filter(|name| !name.is_empty());
-        section.is_none_or(|name| name == listener.name)
-            && self.parent.port.is_none_or(|port| port == listener.port)
+        self.set == listener.set
+            && section.is_none_or(|name| name == listener.spec.name)
+            && (self.parent.port).is_none_or(|port| port == listener.spec.port)
     }
 
     /// States what the rules mean for this parent.
@@ -157,6 +183,18 @@ impl Attachment {
                 .set("ResolvedRefs", true, "ResolvedRefs", message);
         }
     }
+}
+
+/// The first field of a route that is not known, and that has to do with this parentRef or with all.
+fn misread(route: RouteRef<'_>, at: usize) -> Option<&Invalid> {
+    let own = format!("spec.parentRefs[{at}]");
+    let concerns = |fault: &&Invalid| {
+        let field = fault.field.as_str();
+        let of_rule = field.starts_with("spec.rules[");
+        let of_parent = field.starts_with("spec.parentRefs[");
+        !of_rule && (!of_parent || field.starts_with(&own))
+    };
+    route.misread().iter().find(concerns)
 }
 
 /// Counts the route with its listeners. As in Envoy Gateway an HTTPRoute counts even if all its rules

@@ -22,6 +22,7 @@ pub(super) use backend::Backends;
 pub(super) use rules::RuleDraft;
 
 use towergate_core::plan::{RouteId, RouteKind};
+use towergate_policy::Invalid;
 
 use super::gateway::Gateways;
 use super::report::{Report, Subject};
@@ -52,6 +53,14 @@ impl<'a> RouteRef<'a> {
         match self {
             Self::Http(route) => &route.meta,
             Self::Grpc(route) => &route.meta,
+        }
+    }
+
+    /// Fields that could not be read, so that what has them fails closed.
+    pub(super) fn misread(self) -> &'a [Invalid] {
+        match self {
+            Self::Http(route) => &route.misread,
+            Self::Grpc(route) => &route.misread,
         }
     }
 

@@ -14,6 +14,7 @@ use super::{Fault, Faults, RouteRef, matches};
 use crate::api::grpc_route::GrpcRouteRule;
 use crate::api::http_route::HttpRouteRule;
 use crate::api::reference::BackendObjectReference;
+use crate::wording::sentence;
 
 /// A rule before policies.
 #[derive(Clone, Debug)]
@@ -131,13 +132,6 @@ fn grpc_parts(rule: &GrpcRouteRule) -> Parts {
     }
 }
 
-/// A clause as a sentence.
-fn sentence(clause: &str) -> String {
-    let mut letters = clause.chars();
-    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
-    format!("{}{}.", first.unwrap_or_default(), letters.as_str())
-}
-
 struct Resolver<'r, 'a, 'w> {
     world: &'r World<'w>,
     backends: &'r mut Backends<'a>,
@@ -189,9 +183,17 @@ impl Resolver<'_, '_, '_> {
                 "no-endpoints",
                 "Add an EndpointSlice with ready endpoints, or give addresses with --endpoint.",
             ),
+            _ if condition == "ResolvedRefs" && field.starts_with(".backendRefs") => (
+                "rule-invalid",
+                "Correct the reference: until then its share of the requests is answered 500.",
+            ),
+            _ if field == ".matches" => (
+                "rule-invalid",
+                "Correct the match: until then the rule is left out, and takes no requests.",
+            ),
             _ => (
                 "rule-invalid",
-                "Correct the field: until then the rule answers 500, or is left out.",
+                "Correct or remove the field: until then the rule answers 500.",
             ),
         };
         let text = sentence(&message);
@@ -214,12 +216,12 @@ impl Resolver<'_, '_, '_> {
     /// One rule; `None`: nobody can say what it matches, so it is left out as in Envoy Gateway.
     fn rule(&mut self, parts: Parts) -> Option<RuleDraft> {
         let before = self.faults.refusals();
+        self.misread();
         self.check_filters(&parts.filters);
         let matches = match parts.matches {
             Ok(matches) => matches,
             Err(fault) => {
-                let fault = fault.trim_end_matches('.').to_owned();
-                self.fault("Accepted", "UnsupportedValue", "", fault);
+                self.fault("Accepted", "UnsupportedValue", ".matches", fault);
                 return None;
             }
         };
@@ -255,6 +257,22 @@ impl Resolver<'_, '_, '_> {
             backends,
             respond,
         })
+    }
+
+    /// Fields that are not known. One of them may be a match or a filter, so nobody can say that a request
+    /// of the rule, as far as it could be read, may pass. The decoder has reported them.
+    fn misread(&mut self) {
+        let rule = self.index;
+        let within = format!("spec.rules[{rule}]");
+        let misread = self.route.misread().iter();
+        for fault in misread.filter(|fault| fault.field.starts_with(&within)) {
+            self.faults.add(Fault {
+                condition: "Accepted",
+                reason: "UnsupportedValue",
+                message: format!("{fault}."),
+                rule,
+            });
+        }
     }
 
     fn check_filters(&mut self, filters: &Filters) {

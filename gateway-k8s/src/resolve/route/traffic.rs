@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use towergate_core::plan::{Retry, RetryOn, Traffic};
+use towergate_core::plan::{Retry, RetryOn, StreamIdle, Traffic};
 use towergate_policy::common::DurationText;
 
 use crate::api::http_route::{HttpRouteRetry, HttpRouteTimeouts};
@@ -62,11 +62,16 @@ impl RuleTraffic {
         if let Some(retry) = &self.retry {
             traffic.retry = Some(retry.clone());
         }
-        match (self.request, self.attempt) {
-            (Some(request), _) => traffic.request_timeout = request,
+        let before = traffic.request_timeout.take();
+        let own = match (self.request, self.attempt) {
+            (Some(request), _) => Some(request),
             // Without a limit for the whole request, that of the only attempt is the limit.
-            (None, Some(attempt)) if self.retry.is_none() => traffic.request_timeout = attempt,
-            _ => {}
+            (None, Some(attempt)) if self.retry.is_none() => Some(attempt),
+            _ => None,
+        };
+        traffic.request_timeout = own.unwrap_or(before);
+        if own.is_some() && traffic.stream_idle == StreamIdle::Listener {
+            traffic.stream_idle = StreamIdle::Request;
         }
         if let Some(attempt) = self.attempt {
             traffic.attempt_timeout = attempt;
@@ -135,6 +140,7 @@ mod tests {
         let traffic = traffic(json!({ "request": "0s" }), json!(null)).unwrap();
 
         assert_eq!(traffic.request_timeout, None);
+        assert_eq!(traffic.stream_idle, StreamIdle::Request);
     }
 
     #[test]

@@ -1,0 +1,28 @@
+"""Holds the score of the statuses, from standard input, against the cases that must be whole.
+
+golden_report.py CASES FLOOR [--raise]
+"""
+
+import json
+import pathlib
+import sys
+
+folder, floor = map(pathlib.Path, sys.argv[1:3])
+score = sys.stdin.read()
+cases = {case.parent.name for case in folder.glob("*/expect.json") if not json.loads(case.read_text())["foreign"]}
+parts = dict(block.split(" ", 1) for block in score.split("\n- ")[1:])
+whole = cases - parts.keys()
+print("\n".join(score.splitlines()[:2]))
+if not score.startswith("cases ") or len(whole) != int(score.split()[1].split("/")[0]):
+    sys.exit("this is no score")
+
+if sys.argv[3:] == ["--raise"]:
+    floor.write_text("".join(f"{case}\n" for case in sorted(whole)))
+wanted = set(floor.read_text().split())
+lost = sorted(wanted - whole)
+for case in lost:
+    print(f"- {case} {parts.get(case, 'is not there any more')}")
+if fresh := sorted(whole - wanted):
+    print(f"{len(fresh)} more are whole (.ci/golden --raise keeps them so):", *fresh)
+print(f"{len(wanted) - len(lost)} cases as Envoy Gateway's, {len(lost)} lost")
+sys.exit(bool(lost))

@@ -1,0 +1,82 @@
+//! What the access log says of requests that the gateway answers by itself.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use common::{Folder, Towergate, curl, eventually};
+use serde_json::Value;
+
+const MANIFESTS: &str = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  gatewayClassName: eg
+  listeners: [{name: http, port: 80, protocol: HTTP}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: moved}
+spec:
+  parentRefs: [{name: edge}]
+  rules:
+    - matches: [{path: {value: /old}}]
+      filters: [{type: RequestRedirect, requestRedirect: {hostname: new.test}}]
+    - matches: [{path: {value: /nobody}}]
+";
+
+fn start() -> (Folder, Towergate) {
+    let folder = Folder::new();
+    folder.write("a.yaml", MANIFESTS);
+    let gateway = Towergate::start(&folder, &[]);
+    (folder, gateway)
+}
+
+fn entry(gateway: &Towergate, which: impl Fn(&Value) -> bool) -> Value {
+    eventually("the access log tells of it", || {
+        let output = gateway.output();
+        let entries = output
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        entries.filter(|entry| which(entry)).last()
+    })
+}
+
+#[test]
+fn an_answer_of_the_gateway_itself_can_be_found_by_its_request_id() {
+    let (_folder, gateway) = start();
+
+    for (path, code) in [("/none", 404), ("/old", 302), ("/nobody", 500)] {
+        let url = format!("http://{}{path}", gateway.http);
+        curl(&["-H", "X-Forwarded-For: 203.0.113.7", &url]);
+
+        let entry = entry(&gateway, |entry| entry["x-envoy-origin-path"] == path);
+        assert_eq!(entry["response_code"], code, "{entry}");
+        assert_eq!(
+            entry["x-request-id"].as_str().map(str::len),
+            Some(36),
+            "{entry}"
+        );
+        let forwarded = entry["x-forwarded-for"].as_str().unwrap();
+        assert!(forwarded.starts_with("203.0.113.7,"), "{entry}");
+    }
+}
+
+#[test]
+fn what_is_no_request_has_no_request_id() {
+    let (_folder, gateway) = start();
+    let mut stream = TcpStream::connect(gateway.http).unwrap();
+
+    stream.write_all(b"NONSENSE\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    let entry = entry(&gateway, |entry| entry["response_code"] == 400);
+    assert_eq!(entry["x-request-id"], Value::Null, "{entry}");
+    assert_eq!(entry["x-forwarded-for"], Value::Null, "{entry}");
+}

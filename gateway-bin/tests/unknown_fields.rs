@@ -1,0 +1,108 @@
+//! A field that nobody knows: found by `check`, never served less protected than it was meant.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
+use common::backend::Backend;
+use common::told::{command, findings};
+use common::{Folder, Towergate, curl, eventually};
+
+const GATEWAY: &str = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: team-a}
+spec:
+  gatewayClassName: eg
+  listeners: [{name: http, port: 80, protocol: HTTP}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: echo, namespace: team-a}
+spec: {ports: [{port: 80}]}
+";
+
+const ROUTE: &str = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: echo, namespace: team-a}
+spec:
+  parentRefs: [{name: edge}]
+  rules:
+    - matches: [{path: {value: /admin}, headers: [{name: x-token, value: secret}]}]
+      backendRefs: [{name: echo, port: 80}]
+    - matches: [{path: {value: /open}}]
+      backendRefs: [{name: echo, port: 80}]
+";
+
+fn folder(route: &str) -> Folder {
+    let folder = Folder::new();
+    folder.write("gateway.yaml", GATEWAY);
+    folder.write("route.yaml", route);
+    folder
+}
+
+fn status(gateway: &Towergate, path: &str) -> String {
+    let (response, _) = curl(&[&format!("http://{}{path}", gateway.http)]);
+    response.split(' ').nth(1).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_misspelt_match_is_an_error_that_names_its_place_and_what_was_meant() {
+    let folder = folder(&ROUTE.replace("headers:", "heders:"));
+
+    let all = findings(&folder);
+    let (_, code) = command(&folder, "check", &[]);
+
+    let found = all
+        .iter()
+        .find(|found| found.code == "unknown-field")
+        .unwrap();
+    assert_eq!((&*found.severity, &*found.file), ("error", "route.yaml"));
+    assert!(found.line.contains("heders"), "{found:?}");
+    assert_eq!(found.field, "spec.rules[0].matches[0].heders");
+    assert!(found.help.contains("`headers`"), "{found:?}");
+    assert_eq!(code, Some(1));
+}
+
+#[test]
+fn its_rule_answers_500_and_other_rules_serve() {
+    let folder = folder(&ROUTE.replace("headers:", "heders:"));
+    let backend = Backend::start();
+    let endpoint = format!("team-a/echo:80={}", backend.address);
+    let gateway = Towergate::start(&folder, &["--endpoint", &endpoint]);
+
+    assert_eq!(status(&gateway, "/admin"), "500");
+    assert_eq!(status(&gateway, "/open"), "200");
+
+    assert_eq!(backend.requests(), 1);
+}
+
+#[test]
+fn a_slip_in_a_route_that_is_served_leaves_it_as_it_was() {
+    let folder = folder(ROUTE);
+    let backend = Backend::start();
+    let endpoint = format!("team-a/echo:80={}", backend.address);
+    let gateway = Towergate::start(&folder, &["--endpoint", &endpoint]);
+    assert_eq!(status(&gateway, "/admin"), "404", "it has no token");
+
+    folder.write("route.yaml", &ROUTE.replace("headers:", "heders:"));
+
+    eventually("the slip is told", || {
+        gateway.output().contains("heders").then_some(())
+    });
+    assert_eq!(status(&gateway, "/admin"), "404");
+    assert_eq!(status(&gateway, "/open"), "200");
+}
+
+#[test]
+fn strict_makes_every_unknown_field_an_error() {
+    let folder = folder(&ROUTE.replace("namespace: team-a}", "namespace: team-a, lables: {}}"));
+
+    let (lenient, lenient_code) = command(&folder, "check", &[]);
+    let (strict, strict_code) = command(&folder, "check", &["--strict"]);
+
+    assert!(lenient.contains("warning[unknown-field]"), "{lenient}");
+    assert!(strict.contains("error[unknown-field]"), "{strict}");
+    assert_eq!((lenient_code, strict_code), (Some(0), Some(1)));
+}

@@ -1,0 +1,239 @@
+//! Bodies in chunks (RFC 9112, section 7.1).
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::Frame;
+
+use super::Malformed;
+use super::head::{Fields, MAX_LINES};
+
+/// Bytes of a line that begins a chunk, with its extensions.
+const MAX_SIZE_LINE: usize = 4 * 1024;
+/// Bytes of the trailers.
+const MAX_TRAILERS: usize = 16 * 1024;
+
+/// Reads chunks.
+#[derive(Debug, Default)]
+pub(super) struct Decoder(State);
+
+#[derive(Debug, Default)]
+enum State {
+    /// Before the line that begins a chunk.
+    #[default]
+    Size,
+    /// So many bytes of the chunk are to come.
+    Data(u64),
+    /// Before the end of the line after a chunk.
+    DataEnd,
+    /// After the last chunk.
+    Trailers,
+    /// At the end of the body.
+    End,
+}
+
+/// What chunks say.
+#[derive(Debug)]
+pub(super) enum Piece {
+    /// Bytes, or trailers.
+    Frame(Frame<Bytes>),
+    /// More bytes are needed.
+    More,
+    /// The body is over.
+    End,
+}
+
+impl Decoder {
+    /// Takes the next piece from the start of `bytes`.
+    ///
+    /// # Errors
+    /// [`Malformed`] if these are no chunks, or a line is too long.
+    pub(super) fn decode(&mut self, bytes: &mut BytesMut) -> Result<Piece, Malformed> {
+        loop {
+            match self.0 {
+                // The parser takes an empty line for a size of 0.
+                State::Size if bytes.first().is_some_and(|b| !b.is_ascii_hexdigit()) => {
+                    return Err(Malformed);
+                }
+                State::Size => match httparse::parse_chunk_size(bytes) {
+                    Ok(httparse::Status::Complete((len, size))) if len <= MAX_SIZE_LINE => {
+                        bytes.advance(len);
+                        self.0 = if size == 0 {
+                            State::Trailers
+                        } else {
+                            State::Data(size)
+                        };
+                    }
+                    Ok(httparse::Status::Partial) if bytes.len() <= MAX_SIZE_LINE => {
+                        return Ok(Piece::More);
+                    }
+                    _ => return Err(Malformed),
+                },
+                State::Data(_) if bytes.is_empty() => return Ok(Piece::More),
+                State::Data(left) => {
+                    let len =
+                        usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
+                    self.0 = match left - len as u64 {
+                        0 => State::DataEnd,
+                        left => State::Data(left),
+                    };
+                    return Ok(Piece::Frame(Frame::data(bytes.split_to(len).freeze())));
+                }
+                State::DataEnd => {
+                    if !b"\r\n".starts_with(&bytes[..bytes.len().min(2)]) {
+                        return Err(Malformed);
+                    }
+                    if bytes.len() < 2 {
+                        return Ok(Piece::More);
+                    }
+                    bytes.advance(2);
+                    self.0 = State::Size;
+                }
+                State::Trailers => {
+                    let Some(trailers) = decode_trailers(bytes)? else {
+                        return Ok(Piece::More);
+                    };
+                    self.0 = State::End;
+                    if !trailers.is_empty() {
+                        return Ok(Piece::Frame(Frame::trailers(trailers)));
+                    }
+                }
+                State::End => return Ok(Piece::End),
+            }
+        }
+    }
+
+    /// Whether the body is over.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.0, State::End)
+    }
+}
+
+fn decode_trailers(bytes: &mut BytesMut) -> Result<Option<HeaderMap>, Malformed> {
+    let mut lines = [httparse::EMPTY_HEADER; MAX_LINES];
+    match httparse::parse_headers(bytes, &mut lines) {
+        Ok(httparse::Status::Complete((len, lines))) if len <= MAX_TRAILERS => {
+            let fields = Fields::find(lines, bytes)?;
+            fields.take(bytes, len).map(Some)
+        }
+        Ok(httparse::Status::Partial) if bytes.len() <= MAX_TRAILERS => Ok(None),
+        _ => Err(Malformed),
+    }
+}
+
+/// Writes the line that begins a chunk of `len` bytes, which must not be 0.
+pub(super) fn encode_size(len: usize, out: &mut Vec<u8>) {
+    use std::io::Write;
+    write!(out, "{len:x}\r\n").expect("writing to memory does not fail");
+}
+
+/// What ends a chunk.
+pub(super) const END_OF_CHUNK: &[u8] = b"\r\n";
+/// The last chunk; trailers and an empty line follow.
+pub(super) const LAST_CHUNK: &[u8] = b"0\r\n";
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Body, trailers, rest.
+    type Decoded = (Vec<u8>, HeaderMap, Vec<u8>);
+
+    /// Decodes `text`, given in parts of this size.
+    fn decoded(text: &[u8], parts: usize) -> Result<Option<Decoded>, Malformed> {
+        let mut decoder = Decoder::default();
+        let (mut body, mut trailers) = (Vec::new(), HeaderMap::new());
+        let mut bytes = BytesMut::new();
+        let mut rest = text.chunks(parts.max(1));
+        loop {
+            match decoder.decode(&mut bytes)? {
+                Piece::Frame(frame) => match frame.into_data() {
+                    Ok(data) => body.extend_from_slice(&data),
+                    Err(frame) => trailers = frame.into_trailers().unwrap(),
+                },
+                Piece::More => match rest.next() {
+                    Some(part) => bytes.extend_from_slice(part),
+                    None => return Ok(None),
+                },
+                Piece::End => {
+                    assert!(decoder.has_ended());
+                    let rest = [&bytes[..], &rest.collect::<Vec<_>>().concat()].concat();
+                    return Ok(Some((body, trailers, rest)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn chunks_trailers_and_the_rest_are_told_apart() {
+        let text = b"3;ext=\"a\"\r\nabc\r\n0a\r\n0123456789\r\n0\r\nx-t: 1\r\n\r\nHTTP/1.1";
+
+        for parts in 1..text.len() {
+            let (body, trailers, rest) = decoded(text, parts).unwrap().unwrap();
+            assert_eq!(body, b"abc0123456789");
+            assert_eq!(trailers["x-t"], "1");
+            assert_eq!(rest, b"HTTP/1.1");
+        }
+    }
+
+    #[test]
+    fn what_is_no_chunk_is_malformed() {
+        let long = format!("1;{}\r\na\r\n0\r\n\r\n", "x".repeat(MAX_SIZE_LINE));
+        let many = format!("0\r\n{}\r\n", "x: y\r\n".repeat(MAX_LINES + 1));
+        for text in [
+            "x\r\n",
+            "\r\n",
+            "-1\r\na\r\n",
+            "0x1\r\na\r\n",
+            "1\r\nab\r\n",
+            "1\r\na\n0\r\n\r\n",
+            "11111111111111111\r\n",
+            "0\r\nna me: x\r\n\r\n",
+            &long,
+            &many,
+        ] {
+            for parts in [1, 7, text.len()] {
+                assert!(
+                    decoded(text.as_bytes(), parts).is_err(),
+                    "{text:.40} {parts}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_body_is_not_taken_for_all_of_it() {
+        let text = b"3\r\nabc\r\n0\r\n\r\n";
+        for end in 0..text.len() {
+            assert!(decoded(&text[..end], 4).unwrap().is_none(), "{end}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_what_is_read(
+            chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..50), 0..9),
+            parts in 1usize..64,
+        ) {
+            let mut text = Vec::new();
+            for chunk in &chunks {
+                encode_size(chunk.len(), &mut text);
+                text.extend_from_slice(chunk);
+                text.extend_from_slice(END_OF_CHUNK);
+            }
+            text.extend_from_slice(LAST_CHUNK);
+            text.extend_from_slice(b"\r\n");
+
+            let (body, trailers, rest) = decoded(&text, parts).unwrap().unwrap();
+
+            prop_assert_eq!(body, chunks.concat());
+            prop_assert!(trailers.is_empty() && rest.is_empty());
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..100), parts in 1usize..9) {
+            let _ = decoded(&bytes, parts);
+        }
+    }
+}

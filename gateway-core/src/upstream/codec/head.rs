@@ -1,0 +1,297 @@
+//! Heads of HTTP/1.1: a request's is written, a response's is read (RFC 9112, sections 3 to 6).
+
+use std::mem::MaybeUninit;
+
+use bytes::BytesMut;
+use http::header::CONNECTION;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, Version, response,
+};
+
+use super::Malformed;
+use crate::http::framing;
+use crate::http::upgrade::has_token;
+
+/// Bytes of a response's head.
+pub(super) const MAX_HEAD: usize = 60 * 1024;
+/// Lines of a response's head, and of its trailers.
+pub(super) const MAX_LINES: usize = 100;
+
+/// Writes a request's head, which is fit for the wire already: origin form, one Host, right framing.
+pub(super) fn encode(method: &Method, target: &Uri, headers: &HeaderMap, out: &mut Vec<u8>) {
+    out.extend_from_slice(method.as_str().as_bytes());
+    out.push(b' ');
+    let target = target.path_and_query().map_or("/", |path| path.as_str());
+    out.extend_from_slice(target.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    for (name, value) in headers {
+        encode_field(name, value, out);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes a field line.
+pub(super) fn encode_field(name: &HeaderName, value: &HeaderValue, out: &mut Vec<u8>) {
+    out.extend_from_slice(name.as_str().as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// How the end of a response's body is known (RFC 9112, section 6.3).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Framing {
+    /// So many bytes.
+    Length(u64),
+    /// The last chunk.
+    Chunked,
+    /// The end of the connection.
+    Close,
+}
+
+/// A response's head.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) parts: response::Parts,
+    pub(super) framing: Framing,
+    /// The backend keeps the connection open.
+    pub(super) keep_alive: bool,
+}
+
+/// Takes a head from the start of `bytes`; `None` if it is not complete. `method` is the request's.
+///
+/// # Errors
+/// [`Malformed`] if it is none, is longer than [`MAX_HEAD`], or leaves the body's length open to
+/// interpretation.
+pub(super) fn decode(bytes: &mut BytesMut, method: &Method) -> Result<Option<Head>, Malformed> {
+    let mut lines = [const { MaybeUninit::uninit() }; MAX_LINES];
+    let mut response = httparse::Response::new(&mut []);
+    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
+        &mut response,
+        bytes,
+        &mut lines,
+    );
+    let len = match parsed {
+        Ok(httparse::Status::Complete(len)) if len <= MAX_HEAD => len,
+        Ok(httparse::Status::Partial) if bytes.len() <= MAX_HEAD => return Ok(None),
+        _ => return Err(Malformed),
+    };
+    let status = response
+        .code
+        .and_then(|code| StatusCode::from_u16(code).ok());
+    let status = status.ok_or(Malformed)?;
+    let version = match response.version {
+        Some(0) => Version::HTTP_10,
+        _ => Version::HTTP_11,
+    };
+    let fields = Fields::find(response.headers, bytes)?;
+    let headers = fields.take(bytes, len)?;
+
+    let mut parts = Response::new(()).into_parts().0;
+    parts.status = status;
+    parts.version = version;
+    parts.headers = headers;
+    Ok(Some(Head {
+        framing: find_framing(&mut parts, method)?,
+        keep_alive: keeps_alive(&parts),
+        parts,
+    }))
+}
+
+/// Names, and where in the bytes their values are.
+pub(super) struct Fields(Vec<(HeaderName, usize, usize)>);
+
+impl Fields {
+    /// Those of `lines`, which were parsed from `bytes`.
+    pub(super) fn find(lines: &[httparse::Header<'_>], bytes: &[u8]) -> Result<Self, Malformed> {
+        let place = |line: &httparse::Header<'_>| {
+            let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| Malformed)?;
+            let begin = line.value.as_ptr() as usize - bytes.as_ptr() as usize;
+            Ok((name, begin, begin + line.value.len()))
+        };
+        lines.iter().map(place).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Takes the first `len` bytes, in which they are; the values share them.
+    pub(super) fn take(self, bytes: &mut BytesMut, len: usize) -> Result<HeaderMap, Malformed> {
+        let text = bytes.split_to(len).freeze();
+        let mut headers = HeaderMap::with_capacity(self.0.len());
+        for (name, begin, end) in self.0 {
+            let value = HeaderValue::from_maybe_shared(text.slice(begin..end));
+            headers.append(name, value.map_err(|_| Malformed)?);
+        }
+        Ok(headers)
+    }
+}
+
+fn find_framing(parts: &mut response::Parts, method: &Method) -> Result<Framing, Malformed> {
+    let chunked = framing::is_chunked(&parts.headers).map_err(|_| Malformed)?;
+    let length = framing::canonical_length(&mut parts.headers).map_err(|_| Malformed)?;
+    let status = parts.status;
+    let bodiless = status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        || *method == Method::HEAD;
+    match (chunked, length) {
+        (true, Some(_)) => Err(Malformed),
+        // Chunks are newer than HTTP/1.0: who sends them there is not understood by all alike.
+        (true, None) if parts.version < Version::HTTP_11 => Err(Malformed),
+        _ if bodiless => Ok(Framing::Length(0)),
+        (true, None) => Ok(Framing::Chunked),
+        (false, Some(length)) => Ok(Framing::Length(length)),
+        (false, None) => Ok(Framing::Close),
+    }
+}
+
+/// Whether the connection lives on after the response (RFC 9112, section 9.3).
+fn keeps_alive(parts: &response::Parts) -> bool {
+    if !parts.headers.contains_key(CONNECTION) {
+        return parts.version >= Version::HTTP_11;
+    }
+    !has_token(&parts.headers, &CONNECTION, "close")
+        && (parts.version >= Version::HTTP_11
+            || has_token(&parts.headers, &CONNECTION, "keep-alive"))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn decoded(text: &str) -> Result<Option<Head>, Malformed> {
+        decode(&mut BytesMut::from(text), &Method::GET)
+    }
+
+    fn framing_of(text: &str) -> Option<Framing> {
+        decoded(text).ok().map(|head| head.unwrap().framing)
+    }
+
+    #[test]
+    fn a_head_is_taken_and_what_follows_stays() {
+        let mut bytes = BytesMut::from(
+            "HTTP/1.1 200 OK\r\nSet-Cookie: a\r\nX-B:  b \r\nset-cookie: c\r\ncontent-length: 2\r\n\r\nhi",
+        );
+
+        let head = decode(&mut bytes, &Method::GET).unwrap().unwrap();
+
+        assert_eq!(head.parts.status, 200);
+        let cookies = head.parts.headers.get_all("set-cookie").iter();
+        assert_eq!(cookies.collect::<Vec<_>>(), ["a", "c"]);
+        assert_eq!(head.parts.headers["x-b"], "b");
+        assert_eq!((head.framing, head.keep_alive), (Framing::Length(2), true));
+        assert_eq!(bytes, "hi");
+    }
+
+    #[test]
+    fn a_part_of_a_head_is_waited_for_and_too_much_is_refused() {
+        let head = "HTTP/1.1 200 OK\r\nx: y\r\n\r\n";
+        for end in 0..head.len() {
+            assert!(decoded(&head[..end]).unwrap().is_none(), "{end}");
+        }
+        let long = format!("HTTP/1.1 200 OK\r\nx: {}", "y".repeat(MAX_HEAD));
+        assert!(decoded(&long).is_err());
+        assert!(decoded(&format!("{long}\r\n\r\n")).is_err());
+        let many = "x: y\r\n".repeat(MAX_LINES + 1);
+        assert!(decoded(&format!("HTTP/1.1 200 OK\r\n{many}\r\n")).is_err());
+    }
+
+    #[test]
+    fn what_is_no_head_is_malformed() {
+        for text in [
+            "SSH-2.0-OpenSSH\r\n\r\n",
+            "HTTP/2 200 OK\r\n\r\n",
+            "HTTP/1.1 20 OK\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nna me: x\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nname : x\r\n\r\n",
+            "HTTP/1.1 200 OK\r\na: b\r\n folded\r\n\r\n",
+            "HTTP/1.1 200 OK\r\na: b\0\r\n\r\n",
+        ] {
+            assert!(decoded(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_framing_is_certain_or_the_head_refused() {
+        let with = |lines: &str| framing_of(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n"));
+
+        assert_eq!(with("content-length: 5\r\n"), Some(Framing::Length(5)));
+        assert_eq!(
+            with("transfer-encoding: Chunked\r\n"),
+            Some(Framing::Chunked)
+        );
+        assert_eq!(with(""), Some(Framing::Close));
+        for lines in [
+            "content-length: 5\r\ncontent-length: 5\r\n",
+            "content-length: 5, 5\r\n",
+            "content-length: +5\r\n",
+            "content-length: 5\r\ntransfer-encoding: chunked\r\n",
+            "transfer-encoding: gzip, chunked\r\n",
+            "transfer-encoding: identity\r\n",
+        ] {
+            assert_eq!(with(lines), None, "{lines}");
+        }
+        let old = "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        assert_eq!(framing_of(old), None);
+    }
+
+    #[test]
+    fn some_responses_have_no_body_whatever_they_say() {
+        for status in [100, 101, 103, 204, 304] {
+            let text = format!("HTTP/1.1 {status} X\r\ncontent-length: 5\r\n\r\n");
+            assert_eq!(framing_of(&text), Some(Framing::Length(0)), "{status}");
+        }
+        let mut bytes = BytesMut::from("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n");
+        let head = decode(&mut bytes, &Method::HEAD).unwrap().unwrap();
+        assert_eq!(head.framing, Framing::Length(0));
+    }
+
+    #[test]
+    fn the_connection_lives_on_as_the_backend_says() {
+        for (version, line, lives) in [
+            ("1.1", "", true),
+            ("1.1", "connection: close\r\n", false),
+            ("1.1", "connection: keep-alive, Close\r\n", false),
+            ("1.0", "", false),
+            ("1.0", "connection: Keep-Alive\r\n", true),
+            ("1.0", "connection: keep-alive, close\r\n", false),
+        ] {
+            let text = format!("HTTP/{version} 200 OK\r\n{line}content-length: 0\r\n\r\n");
+            let head = decoded(&text).unwrap().unwrap();
+            assert_eq!(head.keep_alive, lives, "{version} {line}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_what_is_read(
+            path in "/[a-z0-9/%]{0,20}(\\?[a-z=&]{0,9})?",
+            fields in prop::collection::vec(("x-[a-z]{1,8}", "[!-~]([ -~]{0,18}[!-~])?"), 0..9),
+        ) {
+            let mut request = Request::get(&path);
+            for (name, value) in &fields {
+                request = request.header(name, value);
+            }
+            let head = request.body(()).unwrap().into_parts().0;
+            let mut out = Vec::new();
+
+            encode(&head.method, &head.uri, &head.headers, &mut out);
+
+            let mut lines = [httparse::EMPTY_HEADER; 16];
+            let mut read = httparse::Request::new(&mut lines);
+            prop_assert_eq!(read.parse(&out), Ok(httparse::Status::Complete(out.len())));
+            prop_assert_eq!(read.path, Some(path.as_str()));
+            let mut got: Vec<_> = read.headers.iter().map(|h| (h.name, h.value)).collect();
+            let mut sent: Vec<_> = fields.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
+            got.sort_unstable();
+            sent.sort_unstable();
+            prop_assert_eq!(got, sent);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let text = [b"HTTP/1.1 200 OK\r\n", &bytes[..]].concat();
+            let _ = decode(&mut BytesMut::from(&text[..]), &Method::GET);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Fields that are not known: what leaving one out would mean for its object.
+//!
+//! Most say nothing that matters. But a match that is left out lets a rule take more than was meant, a
+//! filter or host name that is left out lets in who should stay out, and so does a field of a policy or a
+//! grant. There the part that has the field fails closed, in the way that [`Closed`] tells.
+
+use super::kind::KindId;
+use super::typed::UnknownField;
+
+/// What fails closed because of a field that is not known.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Closed {
+    /// What a policy is for.
+    Policy,
+    /// A rule of a route.
+    Rule,
+    /// A route.
+    Route,
+    /// A route, for one parent.
+    Parent,
+    /// A listener.
+    Listener,
+    /// All listeners of a Gateway or ListenerSet that it may concern.
+    Gateway,
+    /// What a ReferenceGrant permits.
+    Grant,
+}
+
+impl Closed {
+    /// What becomes of it.
+    pub(crate) fn effect(self) -> &'static str {
+        match self {
+            Self::Policy => "what the policy covers answers 500",
+            Self::Rule => "the rule answers 500",
+            Self::Route => "the route is not attached",
+            Self::Parent => "the route is not attached to this parent",
+            Self::Listener => "the listener is not served",
+            Self::Gateway => "no listener that it may concern is served",
+            Self::Grant => "the grant permits nothing",
+        }
+    }
+}
+
+/// What the field at `path`, which is not known, makes fail closed. `None`: it has no effect.
+pub(crate) fn closed(kind: KindId, path: &str) -> Option<Closed> {
+    use KindId as K;
+    let field = path.strip_prefix("spec.")?;
+    match kind {
+        K::ClientTrafficPolicy
+        | K::BackendTrafficPolicy
+        | K::SecurityPolicy
+        | K::BackendTlsPolicy => Some(Closed::Policy),
+        K::HttpRoute | K::GrpcRoute if field.starts_with("rules[") => Some(Closed::Rule),
+        K::HttpRoute | K::GrpcRoute if field.starts_with("parentRefs[") => Some(Closed::Parent),
+        K::HttpRoute | K::GrpcRoute => Some(Closed::Route),
+        // Neither labels of what a cluster makes for a Gateway nor addresses let anybody in.
+        K::Gateway if field.starts_with("infrastructure.") || field.starts_with("addresses[") => {
+            None
+        }
+        K::Gateway | K::ListenerSet if field.starts_with("listeners[") => Some(Closed::Listener),
+        K::Gateway | K::ListenerSet => Some(Closed::Gateway),
+        K::ReferenceGrant => Some(Closed::Grant),
+        K::GatewayClass
+        | K::Service
+        | K::EndpointSlice
+        | K::Secret
+        | K::ConfigMap
+        | K::Namespace => None,
+    }
+}
+
+/// The most names that are listed.
+const LISTED: usize = 16;
+
+/// How to mend it: the name that may have been meant, or those that there are.
+pub(crate) fn mend(field: &UnknownField) -> String {
+    if let Some(meant) = &field.nearest {
+        return format!("Did you mean `{meant}`?");
+    }
+    match field.known.as_slice() {
+        [] => "Remove it.".to_owned(),
+        known if known.len() > LISTED => {
+            "Remove it, or look its name up in the reference of the API.".to_owned()
+        }
+        known => format!("Remove it, or use one of: `{}`.", known.join("`, `")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_let_somebody_in_fails_closed() {
+        use KindId as K;
+        for (kind, path, expected) in [
+            (
+                K::HttpRoute,
+                "spec.rules[0].matches[0].pth",
+                Some(Closed::Rule),
+            ),
+            (K::HttpRoute, "spec.rules[0].filtres", Some(Closed::Rule)),
+            (K::GrpcRoute, "spec.rules[3].mathces", Some(Closed::Rule)),
+            (K::HttpRoute, "spec.hostnmaes", Some(Closed::Route)),
+            (
+                K::GrpcRoute,
+                "spec.parentRefs[0].sectionNmae",
+                Some(Closed::Parent),
+            ),
+            (K::HttpRoute, "metadata.lables", None),
+            (K::HttpRoute, "specs", None),
+            (
+                K::ListenerSet,
+                "spec.listeners[1].allowedRuotes",
+                Some(Closed::Listener),
+            ),
+            (
+                K::Gateway,
+                "spec.listeners[0].hostnmae",
+                Some(Closed::Listener),
+            ),
+            (
+                K::Gateway,
+                "spec.tls.frontend.defualt",
+                Some(Closed::Gateway),
+            ),
+            (K::Gateway, "spec.infrastructure.lables", None),
+            (K::Gateway, "spec.addresses[0].vlaue", None),
+            (K::GatewayClass, "spec.describtion", None),
+            (K::ReferenceGrant, "spec.to[0].nmae", Some(Closed::Grant)),
+            (
+                K::SecurityPolicy,
+                "spec.authorisation",
+                Some(Closed::Policy),
+            ),
+            (
+                K::BackendTlsPolicy,
+                "spec.validation.hostnmae",
+                Some(Closed::Policy),
+            ),
+        ] {
+            assert_eq!(closed(kind, path), expected, "{kind:?} {path}");
+        }
+    }
+
+    #[test]
+    fn the_mend_names_what_was_meant_or_what_there_is() {
+        let field = |nearest: Option<&str>, known: &[&'static str]| UnknownField {
+            path: "spec.x".to_owned(),
+            place: crate::decode::tree::Place { line: 1, column: 1 },
+            nearest: nearest.map(str::to_owned),
+            known: known.to_vec(),
+        };
+
+        assert_eq!(
+            mend(&field(Some("path"), &["path"])),
+            "Did you mean `path`?"
+        );
+        assert_eq!(
+            mend(&field(None, &["path", "method"])),
+            "Remove it, or use one of: `path`, `method`."
+        );
+        assert_eq!(mend(&field(None, &[])), "Remove it.");
+        assert!(mend(&field(None, &["a"; 17])).contains("reference"));
+    }
+}

@@ -1,0 +1,83 @@
+//! A local rate limit, and policies as users of Envoy Gateway write them, around plain hyper
+//! services. No gateway, no cluster.
+//!
+//! ```text
+//! cargo run -p towergate-policy --example hyper -- policies
+//! for i in 1 2 3; do curl -i -H 'X-Forwarded-For: 203.0.113.7' http://127.0.0.1:3000/; done
+//! ```
+//!
+//! The parts are `rate-limit` and `policies`.
+
+use std::convert::Infallible;
+use std::error::Error;
+
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tower::util::BoxCloneService;
+use tower::{ServiceExt, service_fn};
+use tower_layer::Layer;
+use towergate_core::conn::proxy::{Ends, EndsLayer};
+use towergate_core::http::SanitizeLayer;
+use towergate_core::http::client_ip::{ClientIp, ClientIpLayer, ClientIpRule};
+use towergate_core::policy::GuardLayer;
+
+mod limits;
+
+/// Any service for hyper.
+type App = BoxCloneService<Request<Incoming>, Response<Full<Bytes>>, Infallible>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let part = std::env::args().nth(1).ok_or("which part?")?;
+    serve(&part, TcpListener::bind("127.0.0.1:3000").await?).await
+}
+
+pub(crate) async fn serve(part: &str, socket: TcpListener) -> Result<(), Box<dyn Error>> {
+    let app = match part {
+        "rate-limit" => rate_limit(),
+        "policies" => policies()?,
+        _ => return Err(format!("there is no part {part:?}").into()),
+    };
+    loop {
+        let (stream, peer) = socket.accept().await?;
+        let ends = EndsLayer(Ends::of_tcp(peer, stream.local_addr()?));
+        let service = TowerToHyperService::new(ends.layer(app.clone()));
+        tokio::spawn(async move {
+            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = connection.await {
+                eprintln!("{peer}: {error}");
+            }
+        });
+    }
+}
+
+/// One rule of the gateway. It asks for the client, which is the peer here.
+fn rate_limit() -> App {
+    let parts = (
+        ClientIpLayer::new(ClientIpRule::Peer),
+        GuardLayer::new(limits::by_hand().limiter()),
+    );
+    parts.layer(service_fn(hello)).boxed_clone()
+}
+
+/// All that two policies say.
+fn policies() -> Result<App, Box<dyn Error>> {
+    let (settings, limit) = limits::as_written()?;
+    let parts = (
+        ClientIpLayer::new(settings.client_ip.clone()),
+        SanitizeLayer::new(settings),
+        GuardLayer::new(limit.limiter()),
+    );
+    Ok(parts.layer(service_fn(hello)).boxed_clone())
+}
+
+async fn hello(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let client = request.extensions().get::<ClientIp>();
+    let name = client.map_or("you".to_owned(), |client| client.0.to_string());
+    Ok(Response::new(format!("hello, {name}\n").into()))
+}

@@ -1,0 +1,146 @@
+//! Accepts TCP connections and does their handshakes, many at a time, so that a slow client does not
+//! keep others waiting. For services outside of the gateway, which has an accept loop of its own.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use crate::acceptor::{AcceptError, Choice, Negotiated, TlsStream, accept};
+
+/// What came of a handshake.
+type Shaken = Result<(TlsStream<TcpStream>, Negotiated), AcceptError>;
+
+/// Accepts TLS connections.
+pub struct TlsListener {
+    listener: TcpListener,
+    config: Arc<ServerConfig>,
+    timeout: Duration,
+    handshakes: JoinSet<(SocketAddr, Shaken)>,
+}
+
+impl TlsListener {
+    /// Handshakes at a time; further connections wait in the queue of the socket.
+    pub const PENDING: usize = 1024;
+
+    /// Accepts from `listener`, and answers every client by `config`, such as
+    /// [`ServerTls::build`](crate::ServerTls::build) makes it.
+    pub fn new(listener: TcpListener, config: Arc<ServerConfig>) -> Self {
+        Self {
+            listener,
+            config,
+            timeout: Duration::from_secs(10),
+            handshakes: JoinSet::new(),
+        }
+    }
+
+    /// How long the ClientHello, and then the rest of a handshake, may take; 10 s if not said.
+    #[must_use]
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// As [`TcpListener::local_addr`].
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// The next handshake that is over, and whose it was. May be dropped before it is ready, without
+    /// losing a connection.
+    ///
+    /// # Errors
+    /// Concern this connection only, which is closed then.
+    pub async fn accept(&mut self) -> (SocketAddr, Shaken) {
+        loop {
+            tokio::select! {
+                // A panic in a handshake has ended that connection only.
+                Some(done) = self.handshakes.join_next() => if let Ok(shaken) = done {
+                    return shaken;
+                },
+                accepted = self.listener.accept(), if self.handshakes.len() < Self::PENDING => {
+                    match accepted {
+                        Ok((stream, peer)) => self.begin(stream, peer),
+                        // Mostly too many open files: trying again at once would only spin.
+                        Err(_) => sleep(Duration::from_millis(100)).await,
+                    }
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, stream: TcpStream, peer: SocketAddr) {
+        let choice = Choice {
+            config: self.config.clone(),
+            handshake_timeout: Some(self.timeout),
+        };
+        let deadline = Instant::now() + self.timeout;
+        self.handshakes
+            .spawn(async move { (peer, accept(stream, deadline, |_| Some(choice)).await) });
+    }
+}
+
+impl fmt::Debug for TlsListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsListener")
+            .field("listener", &self.listener)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, feature = "aws-lc-rs"))]
+mod tests {
+    use rustls_pki_types::ServerName;
+    use tokio_rustls::TlsConnector;
+
+    use super::*;
+    use crate::default_provider;
+    use crate::testing::{Key, certificate, client, settings};
+
+    async fn listener() -> TlsListener {
+        let certificate = certificate(&["a.test"], Key::P256);
+        let config = settings(&[&certificate])
+            .build(default_provider(), None)
+            .unwrap();
+        TlsListener::new(TcpListener::bind("127.0.0.1:0").await.unwrap(), config)
+    }
+
+    #[tokio::test]
+    async fn a_silent_client_does_not_keep_others_waiting() {
+        let mut listener = listener().await;
+        let at = listener.local_addr().unwrap();
+        let _silent = TcpStream::connect(at).await.unwrap();
+        let stream = TcpStream::connect(at).await.unwrap();
+        let peer = stream.local_addr().unwrap();
+        let name = ServerName::try_from("a.test").unwrap();
+        let connector = TlsConnector::from(Arc::new(client()));
+
+        let (accepted, connected) =
+            tokio::join!(listener.accept(), connector.connect(name, stream));
+
+        connected.unwrap();
+        assert_eq!(accepted.0, peer);
+        let (_, negotiated) = accepted.1.unwrap();
+        assert_eq!(negotiated.server_name.as_deref(), Some("a.test"));
+    }
+
+    #[tokio::test]
+    async fn a_silent_client_is_given_up_after_the_time() {
+        let mut listener = listener().await.timeout(Duration::from_millis(1));
+        let at = listener.local_addr().unwrap();
+        let _silent = TcpStream::connect(at).await.unwrap();
+
+        let (_, shaken) = listener.accept().await;
+
+        assert!(matches!(shaken, Err(AcceptError::Timeout)), "{shaken:?}");
+    }
+}
