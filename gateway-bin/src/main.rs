@@ -10,6 +10,7 @@ mod dev_cert;
 mod echo;
 mod flags;
 mod manuals;
+mod memory;
 mod metrics;
 mod plane;
 mod render;

@@ -31,7 +31,7 @@ use crate::time::unix_seconds;
 use crate::warnings::Warnings;
 use crate::watch::Watch;
 use crate::world::{Reading, World};
-use crate::{Failure, Outcome, access_log, admin, plane, summary, telemetry};
+use crate::{Failure, Outcome, access_log, admin, memory, plane, summary, telemetry};
 
 /// Serves until a signal ends it.
 ///
@@ -64,6 +64,7 @@ async fn serve(args: &RunArgs) -> Outcome {
     if let OffOr::On(address) = args.admin {
         serve_admin(address, admin).await?;
     }
+    tokio::spawn(memory::give_back());
     if !args.quiet {
         eprint!("{}", summary::describe(&control.plan));
     }

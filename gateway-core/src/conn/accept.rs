@@ -2,10 +2,10 @@
 //!
 //! Nothing is written before the PROXY header, if one is expected, is complete and valid.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use towergate_tls::acceptor::{Negotiated, TlsStream};
@@ -51,18 +51,43 @@ struct Arrival<H> {
     ends: Ends,
 }
 
+/// A connection on which HTTP can be spoken.
+enum Arrived<H> {
+    Plain(Stream, Session<H>),
+    Tls(Box<TlsStream<Prefixed<Stream>>>, Session<H>),
+}
+
 /// Serves one accepted connection until its end.
-pub(crate) async fn serve<H: Handler>(
+pub(crate) fn serve<H: Handler>(
     stream: TcpStream,
     tcp_peer: SocketAddr,
     config: Arc<PortConfig>,
     server: Server<H>,
     drain: Drain,
-) {
+) -> impl Future<Output = ()> + Send {
+    // What is only needed on the way is boxed, so that a connection does not keep its room for life.
+    let arrival = Box::pin(arrive(stream, tcp_peer, config, server, drain));
+    async move {
+        let arrived = arrival.await;
+        match arrived {
+            Some(Arrived::Plain(io, session)) => serve_connection(io, session).await,
+            Some(Arrived::Tls(io, session)) => serve_connection(io, session).await,
+            None => {}
+        }
+    }
+}
+
+/// `None`: the connection is over.
+async fn arrive<H: Handler>(
+    stream: TcpStream,
+    tcp_peer: SocketAddr,
+    config: Arc<PortConfig>,
+    server: Server<H>,
+    drain: Drain,
+) -> Option<Arrived<H>> {
     let open = Open::new(config.port, server.observer.clone(), &drain);
-    let Ok(local) = stream.local_addr() else {
-        return; // The client has left already.
-    };
+    // Without an address the client has left already.
+    let local = stream.local_addr().ok()?;
     let arrival = Arrival {
         deadline: Instant::now() + config.tcp.inspection_timeout,
         ends: Ends::of_tcp(tcp_peer, local),
@@ -72,31 +97,31 @@ pub(crate) async fn serve<H: Handler>(
         open,
     };
     match &config.transport {
-        Transport::Plain(listener) => arrival.serve_plain(stream, listener).await,
-        Transport::Tls(_) => arrival.serve_tls(stream).await,
+        Transport::Plain(listener) => arrival.arrive_plain(stream, listener).await,
+        Transport::Tls(_) => arrival.arrive_tls(stream).await,
     }
 }
 
-// What is only needed on the way is boxed, so that a connection does not keep its room for life.
 impl<H: Handler> Arrival<H> {
-    async fn serve_plain(mut self, stream: TcpStream, listener: &ListenerConfig) {
+    async fn arrive_plain(
+        mut self,
+        stream: TcpStream,
+        listener: &ListenerConfig,
+    ) -> Option<Arrived<H>> {
         if !self.open.admit(listener) {
-            return self.refuse(listener).await;
+            self.refuse(listener).await;
+            return None;
         }
-        if let Some(stream) = Box::pin(self.read_proxy(stream)).await {
-            self.serve_http(stream, listener, None).await;
-        }
+        let stream = self.read_proxy(stream).await?;
+        Some(Arrived::Plain(stream, self.session(listener, None)))
     }
 
-    async fn serve_tls(mut self, stream: TcpStream) {
-        let Some(stream) = Box::pin(self.read_proxy(stream)).await else {
-            return;
-        };
-        match Box::pin(self.shake_hands(stream)).await {
+    async fn arrive_tls(mut self, stream: TcpStream) -> Option<Arrived<H>> {
+        let stream = self.read_proxy(stream).await?;
+        match self.shake_hands(stream).await {
             Ok(secure) => {
-                let listener = secure.listener;
-                self.serve_http(secure.stream, &listener, Some(secure.negotiated))
-                    .await;
+                let session = self.session(&secure.listener, Some(secure.negotiated));
+                return Some(Arrived::Tls(secure.stream, session));
             }
             Err(NotSecure::Failed(word)) => {
                 self.note(&Event::TlsFailed(self.config.port, word));
@@ -104,6 +129,7 @@ impl<H: Handler> Arrival<H> {
             Err(NotSecure::Surplus(listener)) => self.refuse(&listener).await,
             Err(NotSecure::Draining) => {}
         }
+        None
     }
 
     async fn shake_hands(&mut self, stream: Stream) -> Result<Secure, NotSecure> {
@@ -157,7 +183,7 @@ impl<H: Handler> Arrival<H> {
             return Err("no_tls_settings");
         };
         let mut opening = Opening::default();
-        let read = read_opening(&mut stream, &mut opening, false);
+        let read = read_opening(&mut stream, &mut opening);
         match tokio::time::timeout_at(self.deadline, read).await {
             Err(_) => return Err("client_hello_timeout"),
             Ok(Err(_)) => return Err("client_left"),
@@ -178,11 +204,8 @@ impl<H: Handler> Arrival<H> {
         }
     }
 
-    async fn serve_http<Io>(self, io: Io, listener: &ListenerConfig, tls: Option<Negotiated>)
-    where
-        Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let session = Session {
+    fn session(self, listener: &ListenerConfig, tls: Option<Negotiated>) -> Session<H> {
+        Session {
             proxy_expected: self.expects_proxy(),
             info: Arc::new(ConnInfo {
                 tcp_peer: self.ends.tcp_peer,
@@ -197,8 +220,7 @@ impl<H: Handler> Arrival<H> {
             observer: self.server.observer,
             drain: self.drain,
             open: self.open,
-        };
-        serve_connection(io, session).await;
+        }
     }
 
     /// Keeps a surplus connection for a while, so that its client does not come back at once.

@@ -53,6 +53,13 @@ pub struct ConnInfo {
     pub tls: Option<Negotiated>,
 }
 
+impl ConnInfo {
+    /// The protocol that the TLS handshake chose.
+    pub(crate) fn alpn(&self) -> Option<&[u8]> {
+        self.tls.as_ref().and_then(|tls| tls.alpn.as_deref())
+    }
+}
+
 /// What a connection needs to know of its port, read once when it is accepted.
 #[derive(Clone, Debug)]
 pub struct PortConfig {

@@ -27,25 +27,9 @@ impl Opening {
         &self.bytes[..usize::from(self.len)]
     }
 
-    /// Whether they are the whole preface of HTTP/2.
-    pub(crate) fn is_http2(&self) -> bool {
-        self.as_slice() == PREFACE
-    }
-
-    /// Whether more bytes could still make the preface of HTTP/2.
-    fn may_be_http2(&self) -> bool {
-        PREFACE.starts_with(self.as_slice())
-    }
-
     /// Whether they begin a PROXY header: its version.
     pub(crate) fn proxy_version(&self) -> Option<u8> {
-        if self.as_slice().starts_with(PROXY_V2) {
-            Some(2)
-        } else if self.as_slice().starts_with(PROXY_V1) {
-            Some(1)
-        } else {
-            None
-        }
+        proxy_version(self.as_slice())
     }
 
     /// Whether they begin a TLS record with a handshake message (RFC 8446, section 5.1).
@@ -73,20 +57,30 @@ impl Opening {
     }
 }
 
-/// Reads until there is a byte, and on while the bytes may become the preface of HTTP/2 if
-/// `for_http2`. What was read stays in `opening` when the future is dropped. An empty opening is
-/// the end of the stream.
+/// Whether these first bytes of a connection tell what is spoken on it: not while they are the begin
+/// of the preface of HTTP/2 only.
+pub(crate) fn is_telling(bytes: &[u8]) -> bool {
+    bytes.starts_with(PREFACE) || !PREFACE.starts_with(bytes)
+}
+
+/// Whether these first bytes of a connection begin a PROXY header: its version.
+pub(crate) fn proxy_version(bytes: &[u8]) -> Option<u8> {
+    if bytes.starts_with(PROXY_V2) {
+        Some(2)
+    } else if bytes.starts_with(PROXY_V1) {
+        Some(1)
+    } else {
+        None
+    }
+}
+
+/// Reads the bytes that come first. What was read stays in `opening` when the future is dropped. An
+/// empty opening is the end of the stream.
 pub(crate) async fn read_opening<Io: AsyncRead + Unpin>(
     io: &mut Io,
     opening: &mut Opening,
-    for_http2: bool,
 ) -> io::Result<()> {
-    while opening.len == 0 || (for_http2 && opening.may_be_http2() && !opening.is_http2()) {
-        if opening.read_some(io).await? == 0 {
-            break;
-        }
-    }
-    Ok(())
+    opening.read_some(io).await.map(|_| ())
 }
 
 #[cfg(test)]
@@ -96,7 +90,7 @@ mod tests {
     async fn opening(bytes: &'static [u8]) -> (Opening, Vec<u8>) {
         let mut io = bytes;
         let mut opening = Opening::default();
-        read_opening(&mut io, &mut opening, true).await.unwrap();
+        read_opening(&mut io, &mut opening).await.unwrap();
         let mut all = Vec::new();
         let mut io = opening.put_back(tokio::io::join(io, tokio::io::sink()));
         io.read_to_end(&mut all).await.unwrap();
@@ -105,7 +99,6 @@ mod tests {
 
     fn kind(opening: &Opening) -> &'static str {
         match opening {
-            o if o.is_http2() => "http2",
             o if o.proxy_version() == Some(1) => "proxy 1",
             o if o.proxy_version() == Some(2) => "proxy 2",
             o if o.is_tls() => "tls",
@@ -117,7 +110,7 @@ mod tests {
     #[tokio::test]
     async fn openings_are_told_apart_and_no_byte_is_lost() {
         let cases: [(&'static [u8], &str); 9] = [
-            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nrest", "http2"),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nrest", "http"),
             (b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", "http"),
             (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "http"),
             (b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n", "proxy 1"),
@@ -135,20 +128,14 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_preface_in_single_bytes_is_still_recognised() {
-        let (mut client, mut server) = tokio::io::duplex(1);
-        let mut seen = Opening::default();
-
-        let (read, ()) = tokio::join!(read_opening(&mut server, &mut seen, true), async {
-            for byte in PREFACE {
-                tokio::io::AsyncWriteExt::write_all(&mut client, &[*byte])
-                    .await
-                    .unwrap();
-            }
-        });
-
-        read.unwrap();
-        assert!(seen.is_http2());
+    #[test]
+    fn only_what_may_become_the_preface_of_http2_has_to_be_waited_for() {
+        for len in 0..PREFACE.len() {
+            assert!(!is_telling(&PREFACE[..len]));
+        }
+        assert!(is_telling(PREFACE));
+        assert!(is_telling(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nrest"));
+        assert!(is_telling(b"PRI * HTTP/2.0\r\n\r\nXX"));
+        assert!(is_telling(b"PUT"));
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct Activity {
     tunnel: AtomicBool,
     last: AtomicBool,
     ended: AtomicBool,
+    /// The codec is being taken away; the stream below it stays open.
+    parting: AtomicBool,
     withheld: AtomicU16,
     /// What is mended in the head under way; 0: nothing.
     mended: AtomicU8,
@@ -74,6 +76,7 @@ impl Activity {
             tunnel: AtomicBool::new(false),
             last: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            parting: AtomicBool::new(false),
             withheld: AtomicU16::new(0),
             mended: AtomicU8::new(0),
             abused: AtomicBool::new(false),
@@ -111,6 +114,7 @@ impl Activity {
             body_since: misses_body.then(|| self.read_at.load(Relaxed)),
             in_flight: self.in_flight.load(Relaxed) > 0,
             idle_since: self.idle_since.load(Relaxed),
+            flushed: self.is_quiet(),
             head_since: some(self.head_since.load(Relaxed)),
             blocked_since: some(self.blocked_since.load(Relaxed)),
         }
@@ -153,6 +157,21 @@ impl Activity {
             self.head_since.store(self.now(), Relaxed);
             self.head_at.store(before + 1, Relaxed);
         }
+    }
+
+    /// The codec gave `n` bytes back unread: they will be noted once more.
+    pub(crate) fn forget_read(&self, n: usize) {
+        self.received.fetch_sub(n as u64, Relaxed);
+    }
+
+    /// Whether the codec may close the stream below it.
+    pub(crate) fn set_parting(&self, parting: bool) {
+        self.parting.store(parting, Relaxed);
+    }
+
+    /// Whether closing does not reach the stream below the codec.
+    pub(crate) fn keeps_open(&self) -> bool {
+        self.parting.load(Relaxed) || self.withheld().is_some()
     }
 
     /// Tunnels within HTTP/2 are no exchanges; a byte of theirs is no idleness either.

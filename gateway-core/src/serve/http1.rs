@@ -2,20 +2,20 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::server::conn::http1::Builder;
+use hyper::server::conn::http1::{Builder, UpgradeableConnection};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use super::Handler;
 use super::activity::Activity;
 use super::codec_error::{self, Refusal, Reply};
+use super::parked::Parked;
 use super::service::Answering;
-use super::timers::{Expiry, Limits, Signal, Timers};
+use super::timers::{Expiry, Signal};
 use super::watched::Watched;
-use super::{Handler, Session};
 use crate::observer::Event;
 use crate::plan::ListenerSettings;
 
@@ -35,37 +35,32 @@ enum End {
     Codec(Result<(), hyper::Error>),
     /// By us.
     Expired(Expiry),
+    /// For now: nothing was said for a moment.
+    Rest,
 }
 
-/// Serves HTTP/1 until the connection ends or is upgraded.
-pub(crate) async fn serve<Io, H>(io: Io, session: Session<H>)
+/// Serves HTTP/1 until the connection ends or is upgraded: `None`, or falls silent: then it is given back.
+pub(crate) async fn serve<Io, H>(parked: Parked<Io, H>) -> Option<Parked<Io, H>>
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    let Session {
-        info,
-        settings,
+    let Parked {
+        io,
+        early,
         handler,
-        observer,
-        drain,
-        open,
+        mut kept,
         ..
-    } = session;
-    let activity = Arc::new(Activity::new(
-        open,
-        drain.clone(),
-        settings.limits.max_requests,
-    ));
+    } = parked;
+    let activity = kept.activity.clone();
     let service = Answering {
         handler,
-        info: info.clone(),
+        info: kept.info.clone(),
         activity: activity.clone(),
         http1: true,
     };
-    let io = TokioIo::new(Watched::new(io, activity.clone(), true));
-    let mut timers = Timers::new(activity.clone(), Limits::new(&settings, 1), &drain);
-    let mut connection = builder(&settings)
+    let io = TokioIo::new(Watched::new(io, early.freeze(), activity.clone(), true));
+    let mut connection = builder(&kept.settings)
         .serve_connection(io, service)
         .with_upgrades();
     let mut was_idle = false;
@@ -75,13 +70,20 @@ where
             if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
                 return Poll::Ready(End::Codec(result));
             }
-            match std::task::ready!(timers.poll(cx)) {
-                Signal::Aged if !settings.http1.close_at_max_duration => activity.make_last(),
+            match std::task::ready!(kept.timers.poll(cx)) {
+                Signal::Aged if !kept.settings.http1.close_at_max_duration => activity.make_last(),
                 Signal::Drain | Signal::Aged => {
-                    timers.note_closing();
+                    kept.timers.note_closing();
                     was_idle = activity.is_idle();
                     activity.make_last();
                     Pin::new(&mut connection).graceful_shutdown();
+                }
+                Signal::Rest => {
+                    if let Poll::Ready(result) = take_off(&mut connection, &activity, cx) {
+                        return Poll::Ready(
+                            result.map_or_else(|e| End::Codec(Err(e)), |()| End::Rest),
+                        );
+                    }
                 }
                 Signal::Expired(expiry) => return Poll::Ready(End::Expired(expiry)),
             }
@@ -89,21 +91,52 @@ where
     })
     .await;
 
-    let Some(parts) = connection.into_parts() else {
-        return; // Upgraded: the bytes are somebody else's now.
-    };
-    let max_head = settings.headers.max_request_head;
+    // Upgraded: the bytes are somebody else's now.
+    let parts = connection.into_parts()?;
+    let io = parts.io.into_inner().into_inner();
+    if matches!(end, End::Rest) {
+        activity.forget_read(parts.read_buf.len());
+        return Some(Parked {
+            io,
+            early: parts.read_buf.as_ref().into(),
+            is_http1: true,
+            handler: parts.service.handler,
+            kept,
+        });
+    }
+    let max_head = kept.settings.headers.max_request_head;
     let reply = find_reply(&end, &activity, &parts.read_buf, max_head);
     let refusal = reply.map(|reply| {
         let mut refusal = reply.into();
-        parts.service.handler.refuse(&info, &mut refusal);
-        observer.observe(&Event::CodecError(info.port, refusal.details));
+        parts.service.handler.refuse(&kept.info, &mut refusal);
+        let event = Event::CodecError(kept.info.port, refusal.details);
+        kept.observer.observe(&event);
         refusal
     });
     let orderly = matches!(end, End::Codec(Ok(()))) && !was_idle;
     if refusal.is_some() || orderly {
-        say_goodbye(parts.io.into_inner().into_inner(), refusal, &activity).await;
+        say_goodbye(io, refusal, &activity).await;
     }
+    None
+}
+
+/// Asks the codec to end while the stream below stays open. It ends at once if it is idle, as it should be.
+/// If it is not (it still reads the body of a request that was answered early), it ends after that: then
+/// the connection does, too, as in Envoy.
+fn take_off<Io, H>(
+    connection: &mut UpgradeableConnection<TokioIo<Watched<Io>>, Answering<H>>,
+    activity: &Activity,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), hyper::Error>>
+where
+    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handler,
+{
+    activity.set_parting(true);
+    Pin::new(&mut *connection).graceful_shutdown();
+    let ended = Pin::new(connection).poll(cx);
+    activity.set_parting(false);
+    ended
 }
 
 fn builder(settings: &ListenerSettings) -> Builder {

@@ -3,7 +3,6 @@
 use std::error::Error;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
@@ -11,12 +10,11 @@ use hyper::server::conn::http2::Builder;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::activity::Activity;
+use super::Handler;
+use super::parked::{Kept, Parked};
 use super::service::Answering;
-use super::timers::{Expiry, Limits, Signal, Timers};
+use super::timers::{Expiry, Limits, Signal};
 use super::watched::Watched;
-use super::{Handler, Session};
-use crate::conn::opening::PREFACE;
 use crate::observer::Event;
 use crate::plan::ListenerSettings;
 
@@ -40,34 +38,34 @@ enum End {
 }
 
 /// Serves HTTP/2 until the connection ends.
-pub(crate) async fn serve<Io, H>(io: Io, session: Session<H>)
+pub(crate) async fn serve<Io, H>(parked: Parked<Io, H>)
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    let Session {
+    let Parked {
+        io,
+        early,
+        handler,
+        kept,
+        ..
+    } = parked;
+    let Kept {
         info,
         settings,
-        handler,
         observer,
-        drain,
-        open,
+        activity,
+        mut timers,
         ..
-    } = session;
-    let activity = Arc::new(Activity::new(
-        open,
-        drain.clone(),
-        settings.limits.max_requests,
-    ));
+    } = kept;
     let service = Answering {
         handler,
         info: info.clone(),
         activity: activity.clone(),
         http1: false,
     };
-    let io = TokioIo::new(Watched::new(io, activity.clone(), false));
-    let limits = Limits::new(&settings, PREFACE.len() as u64);
-    let mut timers = Timers::new(activity.clone(), limits, &drain);
+    let io = TokioIo::new(Watched::new(io, early.freeze(), activity.clone(), false));
+    timers.set_limits(Limits::http2(&settings));
     let mut connection = pin!(builder(&settings).serve_connection(io, service));
     let mut closing = false;
 
@@ -90,6 +88,7 @@ where
             }
             match ready!(timers.poll(cx)) {
                 Signal::Drain | Signal::Aged => activity.make_last(),
+                Signal::Rest => {}
                 Signal::Expired(Expiry::Idle) if !closing => activity.make_last(),
                 Signal::Expired(_) => return Poll::Ready(End::Expired),
             }

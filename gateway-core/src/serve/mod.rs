@@ -7,7 +7,8 @@
 //! ```
 //!
 //! One task drives one connection ([`serve_connection`]): it polls the codec, then the timers. The
-//! codec is chosen by ALPN, else by the first bytes. What hyper does not do is added around it: the
+//! codec is chosen by ALPN, else by the first bytes, and made when they come; an HTTP/1 connection that
+//! falls silent gives it back, with its buffers (`parked`). What hyper does not do is added around it: the
 //! timers, Envoy's answers to what is no HTTP, limits on requests and resets, the drain.
 //!
 //! Of bodies, only the handler knows for certain whether they are complete, and why they wait. The
@@ -18,6 +19,7 @@ mod codec_error;
 mod http1;
 mod http2;
 mod mended;
+mod parked;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -25,19 +27,19 @@ mod timers;
 pub mod upgrade;
 mod watched;
 
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Instant;
 
 use crate::Body;
 use crate::conn::drain::Drain;
-use crate::conn::opening::{Opening, read_opening};
-use crate::conn::{ConnInfo, Open, warn_unexpected_proxy};
-use crate::observer::{Event, Observer};
+use crate::conn::{ConnInfo, Open};
+use crate::observer::Observer;
 use crate::plan::ListenerSettings;
+use parked::{Parked, Woken};
 
 pub use codec_error::Refusal;
 
@@ -74,53 +76,30 @@ pub struct Session<H> {
     pub proxy_expected: bool,
 }
 
-impl<H> Session<H> {
-    /// How long to wait for the first bytes.
-    fn patience(&self) -> Option<std::time::Duration> {
-        timers::Limits::new(&self.settings, 1).first_byte
-    }
-}
-
 /// Serves HTTP/1 or HTTP/2 on `io` until it ends, on the current task (HTTP/2 adds a task for each
 /// stream). Returns when the connection is closed, or handed to an upgrade.
-pub async fn serve_connection<Io, H>(mut io: Io, session: Session<H>)
+pub fn serve_connection<Io, H>(io: Io, session: Session<H>) -> impl Future<Output = ()> + Send
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    let alpn = session
-        .info
-        .tls
-        .as_ref()
-        .and_then(|tls| tls.alpn.as_deref());
-    match alpn {
-        Some(b"h2") => return Box::pin(http2::serve(io, session)).await,
-        Some(_) => return Box::pin(http1::serve(io, session)).await,
-        None => {}
-    }
-    // The codecs are boxed, so that a connection has room for one of them only.
-    let mut opening = Opening::default();
-    let deadline = session.patience().map(|limit| Instant::now() + limit);
-    let read = read_opening(&mut io, &mut opening, true);
-    tokio::select! {
-        _ = read => {}
-        () = session.drain.overdue() => {}
-        () = crate::conn::sleep_until(deadline) => {}
-    }
-    if opening.as_slice().is_empty() {
-        return;
-    }
-    if let Some(version) = opening.proxy_version().filter(|_| !session.proxy_expected) {
-        let info = &session.info;
-        session
-            .observer
-            .observe(&Event::UnexpectedProxyHeader(info.port, info.tcp_peer));
-        warn_unexpected_proxy(info.port, info.tcp_peer, version);
-    }
-    let io = opening.put_back(io);
-    if opening.is_http2() {
-        Box::pin(http2::serve(io, session)).await;
-    } else {
-        Box::pin(http1::serve(io, session)).await;
+    // As an `async fn` it would keep the room of its arguments for life, beside that of `parked`.
+    let mut parked = Parked::new(io, session);
+    async move {
+        // Codecs are boxed, so that a connection that waits has no room for one.
+        if parked.kept.info.alpn() == Some(b"h2") {
+            return Box::pin(http2::serve(parked)).await;
+        }
+        while poll_fn(|cx| parked.poll(cx)).await == Woken::Spoken {
+            parked.look();
+            if parked.is_http2() {
+                return Box::pin(http2::serve(parked)).await;
+            }
+            match Box::pin(http1::serve(parked)).await {
+                Some(silent) => parked = silent,
+                None => return,
+            }
+        }
+        parked.close().await;
     }
 }

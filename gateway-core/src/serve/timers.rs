@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::activity::Activity;
 use crate::conn::drain::{self, Drain, GRACE};
+use crate::conn::opening::PREFACE;
 use crate::plan::ListenerSettings;
 
 /// The shortest time for the first byte, since clients open connections ahead of need.
@@ -25,6 +26,9 @@ const WRITE: Duration = Duration::from_secs(30);
 const CLOSING: Duration = Duration::from_secs(5);
 /// How much longer than the handler we wait for a body: its answer is better than ours.
 const AFTER_HANDLER: Duration = Duration::from_secs(1);
+/// How long a connection is idle before it gives its buffers back. Making them anew costs less than a
+/// hundredth of what a request costs on a connection that speaks so rarely.
+const REST: Duration = Duration::from_secs(1);
 /// Stands for no timer; tokio cannot wait for ever.
 const FAR: Duration = Duration::from_secs(86400 * 30);
 
@@ -32,19 +36,32 @@ const FAR: Duration = Duration::from_secs(86400 * 30);
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Limits {
     /// Bytes after which the opening is over: 1, or 24 for HTTP/2.
-    pub(crate) opening: u64,
+    opening: u64,
     /// Time for the opening.
-    pub(crate) first_byte: Option<Duration>,
+    first_byte: Option<Duration>,
     head: Option<(Duration, Expiry)>,
     body: Option<Duration>,
     held: Option<Duration>,
     idle: Option<Duration>,
     age: Option<Duration>,
+    rest: Option<Duration>,
 }
 
 impl Limits {
-    /// Those of a listener.
-    pub(crate) fn new(settings: &ListenerSettings, opening: u64) -> Self {
+    /// Those of a listener for HTTP/1, and before it is known what is spoken.
+    pub(crate) fn http1(settings: &ListenerSettings) -> Self {
+        Self {
+            rest: Some(REST),
+            ..Self::new(settings, 1)
+        }
+    }
+
+    /// Those of a listener for HTTP/2.
+    pub(crate) fn http2(settings: &ListenerSettings) -> Self {
+        Self::new(settings, PREFACE.len() as u64)
+    }
+
+    fn new(settings: &ListenerSettings, opening: u64) -> Self {
         let timeouts = &settings.timeouts;
         let head = timeouts.request_headers.map(|t| (t, Expiry::Head));
         let request = timeouts.request.map(|t| (t, Expiry::Request));
@@ -62,6 +79,7 @@ impl Limits {
             held: timeouts.stream_idle,
             idle: timeouts.idle,
             age: settings.limits.max_duration,
+            rest: None,
         }
     }
 }
@@ -82,6 +100,8 @@ pub(crate) struct Seen {
     pub(crate) in_flight: bool,
     /// If not: since when.
     pub(crate) idle_since: u64,
+    /// All of the answers is with the system.
+    pub(crate) flushed: bool,
     /// Since when the head of a request has been incomplete.
     pub(crate) head_since: Option<u64>,
     /// If the client does not take what is there of an answer's body: since when.
@@ -113,6 +133,15 @@ pub(crate) enum Expiry {
     Age,
 }
 
+/// When an idle connection may give its buffers back.
+fn rest_at(seen: &Seen, limits: &Limits, told: Told) -> Option<u64> {
+    let rest = limits.rest?;
+    let idle = !seen.in_flight && seen.flushed && seen.head_since.is_none();
+    let at_ease = idle && seen.blocked_since.is_none() && told.closing.is_none();
+    let anew = seen.received > 0 && seen.idle_since != told.rested_since;
+    (at_ease && anew).then(|| seen.idle_since.saturating_add(rest.as_micros() as u64))
+}
+
 /// What was already told about the end of a connection.
 #[derive(Clone, Copy, Debug, Default)]
 struct Told {
@@ -120,6 +149,8 @@ struct Told {
     aged: bool,
     /// Since when the connection has been closing.
     closing: Option<u64>,
+    /// The idle time for which [`Signal::Rest`] was given began then.
+    rested_since: u64,
 }
 
 /// When a connection has to end, in microseconds since it was opened, and why.
@@ -164,6 +195,8 @@ pub(crate) enum Signal {
     Drain,
     /// [`Expiry::Age`] has come. Given once.
     Aged,
+    /// Nothing has been said for a moment: buffers may be given back. Given once for each idle time.
+    Rest,
     /// End now.
     Expired(Expiry),
 }
@@ -193,6 +226,11 @@ impl Timers {
         }
     }
 
+    /// From here on HTTP/2 is spoken.
+    pub(crate) fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// To be polled after the codec, as the codec's work moves the deadlines.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Signal> {
         if self.drain.as_mut().is_some_and(|d| d.poll(cx).is_ready()) {
@@ -207,7 +245,8 @@ impl Timers {
                 return Poll::Ready(Signal::Drain);
             }
             let next = expiry(&seen, &self.limits, self.told);
-            let at = [next.map(|(at, _)| at), self.drain_at]
+            let rest = rest_at(&seen, &self.limits, self.told);
+            let at = [next.map(|(at, _)| at), self.drain_at, rest]
                 .into_iter()
                 .flatten()
                 .min();
@@ -225,6 +264,10 @@ impl Timers {
                 }
                 Some((at, why)) if self.is_over(Some(at)) => {
                     return Poll::Ready(Signal::Expired(why));
+                }
+                _ if self.is_over(rest) => {
+                    self.told.rested_since = seen.idle_since;
+                    return Poll::Ready(Signal::Rest);
                 }
                 _ => self.set(deadline),
             }
@@ -258,7 +301,7 @@ mod tests {
     const SECOND: u64 = 1_000_000;
 
     fn limits() -> Limits {
-        Limits::new(&ListenerSettings::default(), 1)
+        Limits::http1(&ListenerSettings::default())
     }
 
     #[test]
@@ -326,12 +369,12 @@ mod tests {
             ..Seen::default()
         };
 
-        let short = expiry(&seen, &Limits::new(&settings, 1), Told::default());
+        let short = expiry(&seen, &Limits::http1(&settings), Told::default());
         settings.timeouts.request = Some(Duration::from_secs(60));
-        let long = expiry(&seen, &Limits::new(&settings, 1), Told::default());
+        let long = expiry(&seen, &Limits::http1(&settings), Told::default());
         settings.timeouts.request = None;
         settings.timeouts.request_headers = None;
-        let none = expiry(&seen, &Limits::new(&settings, 1), Told::default());
+        let none = expiry(&seen, &Limits::http1(&settings), Told::default());
 
         assert_eq!(short, Some((3 * SECOND, Expiry::Request)));
         assert_eq!(long, Some((11 * SECOND, Expiry::Head)));
@@ -342,7 +385,7 @@ mod tests {
     fn an_age_limit_holds_during_requests_and_once() {
         let mut settings = ListenerSettings::default();
         settings.limits.max_duration = Some(Duration::from_secs(5));
-        let limits = Limits::new(&settings, 1);
+        let limits = Limits::http1(&settings);
         let seen = Seen {
             received: 1,
             in_flight: true,

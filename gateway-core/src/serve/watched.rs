@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
@@ -15,16 +16,19 @@ use super::mended::HeadScan;
 #[derive(Debug)]
 pub(crate) struct Watched<Io> {
     io: Io,
+    /// Read before the codec was there; empty when it has them.
+    early: Bytes,
     activity: Arc<Activity>,
     http1: bool,
     scan: HeadScan,
 }
 
 impl<Io> Watched<Io> {
-    /// Watches `io`, on which HTTP/1 or HTTP/2 is spoken.
-    pub(crate) fn new(io: Io, activity: Arc<Activity>, http1: bool) -> Self {
+    /// Watches `io`, on which HTTP/1 or HTTP/2 is spoken, and from which `early` was read already.
+    pub(crate) fn new(io: Io, early: Bytes, activity: Arc<Activity>, http1: bool) -> Self {
         Self {
             io,
+            early,
             activity,
             http1,
             scan: HeadScan::default(),
@@ -34,6 +38,16 @@ impl<Io> Watched<Io> {
     /// Gives back what was watched.
     pub(crate) fn into_inner(self) -> Io {
         self.io
+    }
+
+    fn give_early(&mut self, buf: &mut ReadBuf<'_>) {
+        let len = self.early.len().min(buf.remaining());
+        buf.put_slice(&self.early[..len]);
+        self.early.advance(len);
+        if self.early.is_empty() {
+            // Frees the memory behind it.
+            self.early = Bytes::new();
+        }
     }
 
     /// Looks at bytes that came for what hyper does not tell. To be called before they are noted.
@@ -67,7 +81,11 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Watched<Io> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
-        ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+        if this.early.is_empty() {
+            ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+        } else {
+            this.give_early(buf);
+        }
         this.look(&buf.filled()[before..]);
         this.activity
             .note_read(buf.filled().len() - before, this.http1);
@@ -122,8 +140,8 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Watched<Io> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The answer in place of the one kept back is still to be written.
-        if self.activity.withheld().is_some() {
+        // Either the answer in place of the one kept back is still to be written, or only the codec goes.
+        if self.activity.keeps_open() {
             return Poll::Ready(Ok(()));
         }
         let this = self.get_mut();
@@ -172,7 +190,7 @@ mod tests {
 
     fn watched(flushes: bool) -> (Watched<Buffer>, Arc<Activity>) {
         let activity = Arc::new(Activity::new(Open::for_tests(), Drain::new(), None));
-        let watched = Watched::new(Buffer { flushes }, activity.clone(), true);
+        let watched = Watched::new(Buffer { flushes }, Bytes::new(), activity.clone(), true);
         (watched, activity)
     }
 

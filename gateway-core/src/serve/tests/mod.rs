@@ -4,6 +4,7 @@ mod drain;
 mod http1;
 mod http2;
 mod listeners;
+mod parked;
 mod stalls;
 mod timeouts;
 mod tls;
@@ -21,10 +22,10 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Handler, Refusal};
+use super::{Handler, Refusal, Session};
 use crate::Body;
 use crate::conn::listener::Server;
-use crate::conn::{ConnInfo, Drain, ListenerConfig, PortConfig, Transport, serve_listener};
+use crate::conn::{ConnInfo, Drain, ListenerConfig, Open, PortConfig, Transport, serve_listener};
 use crate::observer::{Event, Observer};
 use crate::plan::{ListenerId, ListenerSettings, TcpSettings};
 
@@ -58,6 +59,11 @@ async fn answer(conn: &ConnInfo, request: Request<Incoming>) -> Response<Body> {
             Response::new("slow".into())
         }
         "/never" => std::future::pending().await,
+        "/early" => {
+            let body = request.into_body();
+            tokio::spawn(http_body_util::BodyExt::collect(body));
+            Response::new("early".into())
+        }
         "/bad" => {
             let mut response = Response::new("mine".into());
             *response.status_mut() = StatusCode::BAD_REQUEST;
@@ -227,6 +233,32 @@ fn listener_config(edit: impl FnOnce(&mut ListenerSettings)) -> Arc<ListenerConf
         tls: None,
         connections: Arc::default(),
     })
+}
+
+/// What a connection through memory is served with, and what will be told of it.
+fn session(
+    drain: &Drain,
+    edit: impl FnOnce(&mut ListenerSettings),
+) -> (Session<Toy>, Arc<Recorder>) {
+    let events = Arc::new(Recorder::default());
+    let address: SocketAddr = "192.0.2.1:1".parse().unwrap();
+    let session = Session {
+        info: Arc::new(ConnInfo {
+            slot: 0,
+            tcp_peer: address,
+            peer: address,
+            local: address,
+            port: 80,
+            tls: None,
+        }),
+        settings: listener_config(edit).settings.clone(),
+        handler: Toy,
+        observer: events.clone(),
+        drain: drain.clone(),
+        open: Open::new(80, events.clone(), drain),
+        proxy_expected: false,
+    };
+    (session, events)
 }
 
 /// A client that speaks in bytes.

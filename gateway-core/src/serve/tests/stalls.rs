@@ -4,36 +4,18 @@ use tokio::io::{DuplexStream, duplex};
 use tokio::time::Instant;
 
 use super::*;
-use crate::conn::Open;
-use crate::serve::{Session, serve_connection};
+use crate::serve::serve_connection;
 
 /// A served connection; the receiver is told when it was let go.
 fn serve(drain: &Drain) -> (DuplexStream, Arc<Recorder>) {
-    let events = Arc::new(Recorder::default());
-    let address: SocketAddr = "192.0.2.1:1".parse().unwrap();
-    let session = Session {
-        info: Arc::new(ConnInfo {
-            slot: 0,
-            tcp_peer: address,
-            peer: address,
-            local: address,
-            port: 80,
-            tls: None,
-        }),
-        settings: listener_config(|_| {}).settings.clone(),
-        handler: Toy,
-        observer: events.clone(),
-        drain: drain.clone(),
-        open: Open::new(80, events.clone(), drain),
-        proxy_expected: false,
-    };
+    let (session, events) = session(drain, |_| {});
     let (client, server) = duplex(4096);
     tokio::spawn(serve_connection(server, session));
     (client, events)
 }
 
 /// Seconds from now until the connection is gone.
-async fn lifetime(events: &Recorder) -> u64 {
+pub(super) async fn lifetime(events: &Recorder) -> u64 {
     let start = Instant::now();
     while events.count("ConnectionClosed") == 0 {
         tokio::time::sleep(Duration::from_millis(500)).await;
