@@ -10,6 +10,7 @@ mod dev_cert;
 mod echo;
 mod flags;
 mod manuals;
+mod memory;
 mod metrics;
 mod plane;
 mod render;
@@ -38,6 +39,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    memory::frugal();
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(*args),
         Command::Check(args) => check::check(&args),

@@ -21,6 +21,7 @@ mod backend;
 mod by_hand;
 mod listener;
 mod route;
+mod share;
 mod text;
 
 pub use backend::{

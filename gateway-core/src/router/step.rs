@@ -265,7 +265,7 @@ impl<'a> Step<'a> {
             forwarding,
             &settings.timeouts,
             progress.as_ref(),
-            found.payload.rule.bounded,
+            found.payload.rule.traffic.request_timeout,
         )
         .await?;
         let forwarded = result.map_err(|failure| exchange.note_failed(failure))?;
@@ -313,7 +313,7 @@ fn check_upgrade<'a>(
     asked: &'a Sanitized,
 ) -> Result<Option<&'a Upgrade>, Error> {
     match &asked.upgrade {
-        Some(upgrade) if !upgrade.is_one_of(&found.payload.rule.upgrades) => {
+        Some(upgrade) if !upgrade.is_one_of(&found.payload.rule.traffic.upgrades) => {
             Err(Error::UpgradeRefused)
         }
         upgrade => Ok(upgrade.as_ref()),

@@ -9,7 +9,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use towergate_core::plan::{
-    Listener, ListenerId, ListenerSettings, Plan, Port, Protocol, Route, Rule, TcpSettings, Traffic,
+    Listener, ListenerId, ListenerSettings, Plan, Port, Protocol, Route, RouteId, Rule,
+    TcpSettings, Traffic,
 };
 use towergate_policy::Policy;
 use towergate_tls::ServerTls;
@@ -154,6 +155,7 @@ impl<'a> Builder<'_, 'a> {
         for (at, state) in routes.iter().enumerate() {
             let id = state.route.id();
             let mut built = HashMap::new();
+            let mut whole: Vec<Arc<Route<Policy>>> = Vec::new();
             for attachment in &state.attachments {
                 for (listener, hostnames) in &attachment.listeners {
                     let place = (attachment.gateway, *listener);
@@ -168,12 +170,21 @@ impl<'a> Builder<'_, 'a> {
                         let make = || Arc::new(self.rule(&id, draft, effect));
                         built.entry(key).or_insert_with(make).clone()
                     });
-                    let rules = rules.collect();
-                    routes.push(Arc::new(Route {
-                        id: id.clone(),
-                        hostnames: hostnames.clone(),
-                        rules,
-                    }));
+                    let rules: Vec<_> = rules.collect();
+                    // Listeners that take all of it in the same way share the route, too.
+                    let same = whole.iter().find(|route| {
+                        let mut pairs = route.rules.iter().zip(&rules);
+                        route.hostnames == *hostnames && pairs.all(|(a, b)| Arc::ptr_eq(a, b))
+                    });
+                    let route = same.cloned().unwrap_or_else(|| {
+                        whole.push(Arc::new(Route {
+                            id: id.clone(),
+                            hostnames: hostnames.clone(),
+                            rules,
+                        }));
+                        whole[whole.len() - 1].clone()
+                    });
+                    routes.push(route);
                 }
             }
         }
@@ -217,12 +228,7 @@ impl<'a> Builder<'_, 'a> {
         }
     }
 
-    fn rule(
-        &mut self,
-        id: &towergate_core::plan::RouteId,
-        draft: &RuleDraft,
-        effect: RuleEffect,
-    ) -> Rule<Policy> {
+    fn rule(&mut self, id: &Arc<RouteId>, draft: &RuleDraft, effect: RuleEffect) -> Rule<Policy> {
         let closed = matches!(effect.traffic, Some(None)) || matches!(effect.guards, Some(None));
         let of_traffic = effect.traffic.flatten();
         let mut traffic = of_traffic
