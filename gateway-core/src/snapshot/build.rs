@@ -299,3 +299,69 @@ fn table<P>(
 /// The key of a listener's connection count.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct Connections(ListenerId);
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, Method};
+
+    use super::*;
+    use crate::plan::PathMatch;
+    use crate::route::Query;
+
+    /// Two listeners with the same routes, one for each of two hosts.
+    fn plan(paths: [&str; 2]) -> Plan {
+        let routes = paths.iter().zip(["a.test", "b.test"]).map(|(path, host)| {
+            let rule = Rule::new(PathMatch::Prefix((*path).to_owned()));
+            let mut route = Route::new("n", host, vec![rule]);
+            route.hostnames = vec![NamePattern::Exact(host.to_owned())];
+            Arc::new(route)
+        });
+        let routes: Vec<_> = routes.collect();
+        let listeners = ["x", "y"].map(|name| {
+            let mut listener = Listener::http("n", name, 80, Vec::new());
+            listener.routes.clone_from(&routes);
+            listener
+        });
+        Plan {
+            ports: vec![Port::new(80, listeners.into())],
+        }
+    }
+
+    fn rules<'a>(
+        built: &'a Built<crate::policy::NoPolicy>,
+        host: &str,
+    ) -> Vec<&'a Arc<RuleSnapshot>> {
+        let query = Query {
+            host,
+            path: "/same/path",
+            query: None,
+            method: &Method::GET,
+            headers: &HeaderMap::new(),
+        };
+        let port = built.snapshot.ports[0].as_ref().expect("it is there");
+        let tables = port.listeners.iter().map(|listener| &listener.table);
+        let found = tables.map(|table| table.find(&query, false).expect("a rule matches"));
+        found.map(|found| &found.payload.rule).collect()
+    }
+
+    #[test]
+    fn what_did_not_change_is_not_built_again() {
+        let (live, provider) = (Live::default(), towergate_tls::default_provider());
+        let build = |plan: &Plan, before: &Parts<_>| {
+            Builder::new(&live, &provider, before)
+                .build(plan, &[0])
+                .expect("it can be built")
+        };
+        let old = plan(["/same", "/"]);
+        let mut new = plan(["/same", "/same"]);
+        new.share(&old);
+
+        let before = build(&old, &Parts::default());
+        let after = build(&new, &before.parts);
+
+        let [a, b] = ["a.test", "b.test"].map(|host| (rules(&before, host), rules(&after, host)));
+        assert!(Arc::ptr_eq(a.0[0], a.0[1]), "listeners share");
+        assert!(Arc::ptr_eq(a.0[0], a.1[0]), "plans share");
+        assert!(!Arc::ptr_eq(b.0[0], b.1[0]), "what changed is new");
+    }
+}

@@ -189,3 +189,64 @@ impl Memory {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::decode::{Decoded, Decoder, decode};
+    use crate::objects::ObjectKey;
+
+    /// Documents that are right, wrong, equal, of the same object, and not for us.
+    const DOCUMENTS: [&str; 7] = [
+        "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80}]}\n",
+        "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n\nspec: {ports: [{port: 81}]}\n",
+        "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Namespace, metadata: {name: n}}\n",
+        "apiVersion: v1\nkind: Service\nmetadata: {name: b}\nspec: {ports: [{port: x}]}\n",
+        "kind: [\n",
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n",
+        "# nothing\n",
+    ];
+
+    fn read(memory: Memory, text: &str) -> (Decoded, Memory) {
+        let mut decoder = Decoder::with_memory(false, memory);
+        decoder.file("a.yaml", text);
+        decoder.finish_with_memory()
+    }
+
+    fn file(documents: &[usize]) -> String {
+        let documents = documents.iter().map(|at| DOCUMENTS[*at]);
+        documents.collect::<Vec<_>>().join("---\n")
+    }
+
+    #[test]
+    fn a_document_that_stays_gives_the_same_object() {
+        let (before, memory) = read(Memory::default(), &file(&[0, 3, 2]));
+        let (after, _) = read(memory, &file(&[0, 4, 2]));
+
+        let (a, n) = (ObjectKey::new("default", "a"), ObjectKey::new("", "n"));
+        let services = [&before, &after].map(|decoded| &decoded.objects.services[&a]);
+        assert!(std::ptr::eq(services[0], services[1]));
+        // It begins on another line now.
+        let namespaces = [&before, &after].map(|decoded| &decoded.objects.namespaces[&n]);
+        assert_eq!(namespaces.map(|n| n.origin.line), [11, 8]);
+    }
+
+    proptest! {
+        /// Whoever remembers says what somebody would say who reads for the first time.
+        #[test]
+        fn memory_changes_nothing(files in vec(vec(0..DOCUMENTS.len(), 0..6), 1..4)) {
+            let mut memory = Memory::default();
+            for documents in files {
+                let text = file(&documents);
+
+                let (decoded, next) = read(memory, &text);
+
+                prop_assert_eq!(decoded, decode("a.yaml", &text));
+                memory = next;
+            }
+        }
+    }
+}

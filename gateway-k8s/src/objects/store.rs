@@ -17,6 +17,11 @@ impl<S> Default for Store<S> {
 }
 
 impl<S> Store<S> {
+    /// No objects.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()

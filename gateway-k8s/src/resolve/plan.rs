@@ -18,7 +18,7 @@ use towergate_tls::ServerTls;
 use super::gateway::{Gateways, ListenerState};
 use super::policy::{Attached, ClientEffect, Policies, RouteSpec, TrafficEffect};
 use super::port::bound;
-use super::route::{RouteState, RuleDraft};
+use super::route::{RouteState, RuleDraft, RuleTraffic};
 use super::world::World;
 use crate::objects::ObjectKey;
 
@@ -33,6 +33,7 @@ pub(super) fn build(
         world,
         gateways,
         policies,
+        plain: Arc::default(),
         traffic: HashMap::new(),
         effects: HashMap::new(),
         guards: HashMap::new(),
@@ -85,6 +86,8 @@ struct Builder<'b, 'a> {
     world: &'b World<'a>,
     gateways: &'b Gateways<'a>,
     policies: &'b Policies<'a>,
+    /// Of rules of which nothing else is said.
+    plain: Arc<Traffic>,
     traffic: HashMap<Traffic, Arc<Traffic>>,
     effects: HashMap<(InForceKey, bool), Option<Arc<TrafficEffect>>>,
     guards: HashMap<InForceKey, Option<Arc<Vec<Policy>>>>,
@@ -231,11 +234,7 @@ impl<'a> Builder<'_, 'a> {
     fn rule(&mut self, id: &Arc<RouteId>, draft: &RuleDraft, effect: RuleEffect) -> Rule<Policy> {
         let closed = matches!(effect.traffic, Some(None)) || matches!(effect.guards, Some(None));
         let of_traffic = effect.traffic.flatten();
-        let mut traffic = of_traffic
-            .as_ref()
-            .map(|effect| effect.traffic.clone())
-            .unwrap_or_default();
-        draft.traffic.apply(&mut traffic);
+        let traffic = self.traffic(draft, of_traffic.as_deref());
         // Who may pass comes before how often.
         let guards = effect.guards.flatten();
         let guards = guards.iter().flat_map(|guards| guards.iter().cloned());
@@ -249,13 +248,21 @@ impl<'a> Builder<'_, 'a> {
             matches: draft.matches.clone(),
             policies: guards.chain(limits).collect(),
             filters: draft.filters.clone(),
-            traffic: self.shared(traffic),
+            traffic,
             backends: draft.backends.clone(),
             respond: if closed { Some(500) } else { draft.respond },
         }
     }
 
-    fn shared(&mut self, traffic: Traffic) -> Arc<Traffic> {
+    /// How requests of a rule travel. Most rules say nothing about it.
+    fn traffic(&mut self, draft: &RuleDraft, policy: Option<&TrafficEffect>) -> Arc<Traffic> {
+        if policy.is_none() && draft.traffic == RuleTraffic::default() {
+            return self.plain.clone();
+        }
+        let mut traffic = policy
+            .map(|effect| effect.traffic.clone())
+            .unwrap_or_default();
+        draft.traffic.apply(&mut traffic);
         let make = || Arc::new(traffic.clone());
         self.traffic
             .entry(traffic.clone())

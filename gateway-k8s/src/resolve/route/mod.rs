@@ -20,6 +20,7 @@ mod traffic;
 pub(super) use attach::Attachment;
 pub(super) use backend::Backends;
 pub(super) use rules::RuleDraft;
+pub(super) use traffic::RuleTraffic;
 
 use std::sync::Arc;
 
