@@ -21,7 +21,7 @@ use crate::metrics::Metrics;
 pub(crate) struct Admin {
     ready: AtomicBool,
     metrics: Arc<Metrics>,
-    config: Mutex<(Arc<Plan<Policy>>, Endpoints)>,
+    config: Mutex<(Arc<Plan<Policy>>, Arc<Endpoints>)>,
 }
 
 impl Admin {
@@ -39,7 +39,7 @@ impl Admin {
     }
 
     /// Shows another configuration.
-    pub(crate) fn show(&self, plan: Arc<Plan<Policy>>, endpoints: Endpoints) {
+    pub(crate) fn show(&self, plan: Arc<Plan<Policy>>, endpoints: Arc<Endpoints>) {
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = (plan, endpoints);
     }
 

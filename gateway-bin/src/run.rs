@@ -14,8 +14,8 @@ use std::time::SystemTime;
 
 use towergate_core::access_log::AccessLog;
 use towergate_core::plan::{Endpoints, Plan};
-use towergate_k8s::Diagnostic;
 use towergate_k8s::decode::Severity;
+use towergate_k8s::{Diagnostic, Resolution};
 use towergate_policy::Policy;
 
 use crate::access_log::{LogHandle, Target};
@@ -148,7 +148,7 @@ struct Control<D> {
     metrics: Arc<Metrics>,
     /// In service.
     plan: Arc<Plan<Policy>>,
-    endpoints: Endpoints,
+    endpoints: Arc<Endpoints>,
     /// What was said about the manifests when they were last read.
     said: Vec<Diagnostic>,
     /// The plan of the last reading is not in service: each look tries again.
@@ -169,7 +169,7 @@ impl<D: DataPlane> Control<D> {
             admin,
             metrics,
             plan: Arc::default(),
-            endpoints: Endpoints::default(),
+            endpoints: Arc::default(),
             said: Vec::new(),
             refused: false,
         }
@@ -217,25 +217,31 @@ impl<D: DataPlane> Control<D> {
 
     /// Whether something was new.
     fn serve(&mut self, reading: Reading) -> Result<bool, Failure> {
-        let resolution = reading.resolution;
-        let moved = resolution.endpoints != self.endpoints;
+        let Resolution {
+            mut plan,
+            endpoints,
+            ..
+        } = reading.resolution;
+        let moved = endpoints != *self.endpoints;
         // Endpoints first: a new route must not find its backend empty.
         if moved {
-            self.plane.set_endpoints(&resolution.endpoints);
-            self.endpoints = resolution.endpoints;
+            self.plane.set_endpoints(&endpoints);
+            self.endpoints = Arc::new(endpoints);
             self.admin
-                .show(Arc::clone(&self.plan), self.endpoints.clone());
+                .show(Arc::clone(&self.plan), Arc::clone(&self.endpoints));
         }
         let counts = &self.metrics.config;
         let first = counts.applied.load(Ordering::Relaxed) == 0;
-        if resolution.plan == *self.plan && !first {
+        // What did not change is neither kept nor built twice.
+        plan.share(&self.plan);
+        if plan == *self.plan && !first {
             return Ok(moved);
         }
-        self.plane.apply(&resolution.plan)?;
-        counts.note_ports(&resolution.plan.ports);
-        self.plan = Arc::new(resolution.plan);
+        self.plane.apply(&plan)?;
+        counts.note_ports(&plan.ports);
+        self.plan = Arc::new(plan);
         self.admin
-            .show(Arc::clone(&self.plan), self.endpoints.clone());
+            .show(Arc::clone(&self.plan), Arc::clone(&self.endpoints));
         let version = counts.applied.fetch_add(1, Ordering::Relaxed) + 1;
         let now = unix_seconds(SystemTime::now());
         counts

@@ -186,11 +186,11 @@ mod tests {
 
     fn route(name: &str, hosts: &[&str]) -> Arc<Route> {
         Arc::new(Route {
-            id: RouteId {
+            id: Arc::new(RouteId {
                 kind: RouteKind::Http,
                 namespace: "a".into(),
                 name: name.into(),
-            },
+            }),
             hostnames: hosts
                 .iter()
                 .map(|host| host.parse().unwrap_or(NamePattern::Any))

@@ -7,21 +7,24 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// Changes this close to each other are one.
+/// Changes this close to each other are one: a file may be half written, or taken away to be replaced.
 const QUIET: Duration = Duration::from_millis(50);
+/// The same after a change that leaves a whole file in its place: only others may still follow.
+const SETTLED: Duration = Duration::from_millis(10);
 /// Changes that never pause are looked at this often.
 const LONGEST: Duration = Duration::from_millis(500);
 
 /// Watches folders and files.
 pub(crate) struct Watch {
     paths: Vec<PathBuf>,
-    changed: Arc<Notify>,
+    changed: Arc<Changed>,
     /// `None`: the system offers no watching, so only the poll is left.
     watcher: Option<RecommendedWatcher>,
     poll: Duration,
@@ -34,7 +37,7 @@ impl Watch {
             .iter()
             .map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()))
             .collect();
-        let changed = Arc::<Notify>::default();
+        let changed = Arc::<Changed>::default();
         let watcher = watcher(paths.clone(), Arc::clone(&changed));
         if let Err(error) = &watcher {
             tracing::warn!(%error, ?poll, "changes of files are not told by the system; they are polled");
@@ -70,26 +73,59 @@ impl Watch {
     /// Waits until something may have changed and it is quiet again.
     pub(crate) async fn changed(&self) {
         tokio::select! {
-            () = self.changed.notified() => {}
+            () = self.changed.told.notified() => {}
             () = sleep(self.poll) => return,
         }
         let end = Instant::now() + LONGEST;
-        while timeout_at(end.min(Instant::now() + QUIET), self.changed.notified())
-            .await
-            .is_ok()
-        {
-            if Instant::now() >= end {
+        loop {
+            let quiet = end.min(Instant::now() + self.changed.quiet());
+            let more = timeout_at(quiet, self.changed.told.notified()).await;
+            if more.is_err() || Instant::now() >= end {
                 return;
             }
         }
     }
 }
 
-fn watcher(paths: Vec<PathBuf>, changed: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
+/// What the watching thread tells.
+#[derive(Default)]
+struct Changed {
+    told: Notify,
+    /// The last change left a whole file in its place.
+    whole: AtomicBool,
+}
+
+impl Changed {
+    fn tell(&self, whole: bool) {
+        self.whole.store(whole, Ordering::Relaxed);
+        self.told.notify_one();
+    }
+
+    /// How long it must be quiet for the last change to be the last.
+    fn quiet(&self) -> Duration {
+        match self.whole.load(Ordering::Relaxed) {
+            true => SETTLED,
+            false => QUIET,
+        }
+    }
+}
+
+/// Whether a change leaves a whole file in its place: it was moved there, or whoever wrote it is done.
+fn is_whole(kind: EventKind) -> bool {
+    use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
+    matches!(
+        kind,
+        EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both))
+            | EventKind::Access(AccessKind::Close(AccessMode::Write))
+    )
+}
+
+fn watcher(paths: Vec<PathBuf>, changed: Arc<Changed>) -> notify::Result<RecommendedWatcher> {
     notify::recommended_watcher(move |event: notify::Result<Event>| {
+        let whole = event.as_ref().is_ok_and(|event| is_whole(event.kind));
         let relevant = match &event {
             // Reading the files is itself an event.
-            Ok(event) if matches!(event.kind, EventKind::Access(_)) => false,
+            Ok(event) if matches!(event.kind, EventKind::Access(_)) && !whole => false,
             Ok(event) => {
                 event.need_rescan() || event.paths.iter().any(|path| concerns(&paths, path))
             }
@@ -97,7 +133,7 @@ fn watcher(paths: Vec<PathBuf>, changed: Arc<Notify>) -> notify::Result<Recommen
             Err(_) => true,
         };
         if relevant {
-            changed.notify_one();
+            changed.tell(whole);
         }
     })
 }
@@ -187,18 +223,41 @@ mod tests {
         assert!(start.elapsed() >= Duration::from_secs(30));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn changes_close_to_each_other_are_one() {
-        let watch = Watch {
+    fn watching_nothing() -> Watch {
+        Watch {
             paths: Vec::new(),
             changed: Arc::default(),
             watcher: None,
             poll: NEVER,
-        };
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_whole_file_is_looked_at_sooner_than_one_that_is_being_written() {
+        let watch = watching_nothing();
+        for (changes, expected) in [
+            (&[false][..], QUIET),
+            (&[false, true], SETTLED),
+            (&[true, false], QUIET),
+        ] {
+            let start = Instant::now();
+            for whole in changes {
+                watch.changed.tell(*whole);
+            }
+
+            watch.changed().await;
+
+            assert_eq!(start.elapsed(), expected, "{changes:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn changes_close_to_each_other_are_one() {
+        let watch = watching_nothing();
         let changed = Arc::clone(&watch.changed);
         tokio::spawn(async move {
             for _ in 0..5 {
-                changed.notify_one();
+                changed.tell(false);
                 sleep(Duration::from_millis(20)).await;
             }
         });

@@ -6,6 +6,7 @@
 //! Gateway::set_endpoints ──> live clusters, without a new snapshot
 //! ```
 
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -23,7 +24,7 @@ use crate::plan::{Endpoints, Plan};
 use crate::policy::RoutePolicy;
 use crate::router::layer::{GatewayLayer, PortService};
 use crate::router::{Router, Shared};
-use crate::snapshot::{BuildError, Builder, Live, SnapshotHandle};
+use crate::snapshot::{BuildError, Builder, Live, Parts, SnapshotHandle};
 
 /// How a [`Gateway`] runs.
 #[derive(Clone)]
@@ -74,6 +75,8 @@ pub struct Gateway {
 struct State {
     slots: Vec<Slot>,
     sockets: Option<(Workers, Listeners)>,
+    /// The [`Parts`] of the plan in force.
+    parts: Option<Box<dyn Any + Send>>,
 }
 
 /// A place in the snapshot that belongs to the same addresses and port for good.
@@ -125,11 +128,13 @@ impl Gateway {
             .iter()
             .map(|port| state.slot(&port.addresses, port.port))
             .collect();
-        let builder = Builder {
-            live: &self.live,
-            provider: &self.options.provider,
-        };
-        let built = builder.build(plan, &slots)?;
+        let before = state.parts.take().and_then(|parts| parts.downcast().ok());
+        let before: Box<Parts<P>> = before.unwrap_or_default();
+        let builder = Builder::new(&self.live, &self.options.provider, &before);
+        let built = builder.build(plan, &slots);
+        // If this plan does not come into force, the next one still has more in common with the old one.
+        state.parts = Some(before);
+        let built = built?;
 
         let mut wanted = Vec::with_capacity(slots.len());
         for ((port, config), slot) in plan.ports.iter().zip(&built.ports).zip(&slots) {
@@ -149,6 +154,7 @@ impl Gateway {
         for ((_, cell), config) in wanted.into_iter().zip(built.ports) {
             cell.store(Arc::new(config));
         }
+        state.parts = Some(Box::new(built.parts));
         Ok(())
     }
 

@@ -1,6 +1,9 @@
 //! All objects, typed, by kind and name.
 
-use std::collections::BTreeMap;
+mod store;
+
+pub use store::Store;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -98,10 +101,7 @@ impl Origin {
     }
 }
 
-/// Objects of one kind.
-pub type Store<S> = BTreeMap<ObjectKey, Object<S>>;
-
-/// The whole world as written.
+/// The whole world as written. A copy shares the objects.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Objects {
     /// `gateway.networking.k8s.io` GatewayClass.
@@ -146,7 +146,7 @@ impl Objects {
     ) {
         macro_rules! fill {
             ($($field:ident: $kind:literal),*) => {$(
-                fill_store(&mut self.$field, &other.$field, |key, origin| keep($kind, key, origin));
+                self.$field.fill_from(&other.$field, |key, object| keep($kind, key, &object.origin));
             )*};
         }
         fill!(
@@ -166,18 +166,5 @@ impl Objects {
             config_maps: "ConfigMap",
             namespaces: "Namespace"
         );
-    }
-}
-
-fn fill_store<S: Clone>(
-    store: &mut Store<S>,
-    other: &Store<S>,
-    mut keep: impl FnMut(&ObjectKey, &Origin) -> bool,
-) {
-    for (key, object) in other {
-        let better = |now: &Object<S>| !now.misread.is_empty() && object.misread.is_empty();
-        if store.get(key).is_none_or(better) && keep(key, &object.origin) {
-            store.insert(key.clone(), object.clone());
-        }
     }
 }

@@ -19,7 +19,8 @@ const OTHER_ATTEMPTS: usize = 5;
 #[derive(Debug)]
 pub struct Balancer {
     rule: LoadBalancer,
-    turns: [Turn; SHARDS],
+    /// Empty for other rules: the padding would cost each of many rules a kilobyte.
+    turns: Box<[Turn]>,
     table: ArcSwapOption<(Arc<Members>, Arc<Maglev>)>,
 }
 
@@ -39,9 +40,13 @@ pub struct Pick<'a> {
 impl Balancer {
     /// A balancer that has picked nothing yet.
     pub fn new(rule: LoadBalancer) -> Self {
+        let turns = match rule {
+            LoadBalancer::RoundRobin => SHARDS,
+            _ => 0,
+        };
         Self {
             rule,
-            turns: Default::default(),
+            turns: (0..turns).map(|_| Turn::default()).collect(),
             table: ArcSwapOption::empty(),
         }
     }

@@ -73,11 +73,11 @@ impl<P> Listener<P> {
 impl<P> Route<P> {
     /// An HTTPRoute for every hostname of its listener; its rules get its name and their places.
     pub fn new(namespace: &str, name: &str, rules: Vec<Rule<P>>) -> Self {
-        let id = RouteId {
+        let id = Arc::new(RouteId {
             kind: RouteKind::Http,
             namespace: namespace.to_owned(),
             name: name.to_owned(),
-        };
+        });
         let named = |(index, rule)| {
             let route = id.clone();
             Arc::new(Rule {
@@ -98,11 +98,11 @@ impl<P> Rule<P> {
     /// A rule for this path, without policies and filters, and with the default traffic settings.
     pub fn new(path: PathMatch) -> Self {
         Self {
-            route: RouteId {
+            route: Arc::new(RouteId {
                 kind: RouteKind::Http,
                 namespace: String::new(),
                 name: String::new(),
-            },
+            }),
             index: 0,
             name: None,
             matches: vec![Match {

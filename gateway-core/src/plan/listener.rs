@@ -82,7 +82,7 @@ pub struct ListenerId {
 }
 
 /// A listener of a Gateway and everything attached to it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Listener<P = NoPolicy> {
     /// Its name.
     pub id: ListenerId,
@@ -98,6 +98,26 @@ pub struct Listener<P = NoPolicy> {
     pub routes: Vec<Arc<Route<P>>>,
     /// The policy is invalid: every request is answered 500 (fail closed).
     pub failed: bool,
+}
+
+/// As derived, but routes that both share are not compared: there may be very many.
+impl<P: PartialEq> PartialEq for Listener<P> {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            id,
+            port,
+            hostname,
+            protocol,
+            settings,
+            routes,
+            failed,
+        } = self;
+        let same = |(a, b): (&Arc<Route<P>>, &Arc<Route<P>>)| Arc::ptr_eq(a, b) || a == b;
+        (id, port, hostname) == (&other.id, &other.port, &other.hostname)
+            && (protocol, settings, failed) == (&other.protocol, &other.settings, &other.failed)
+            && routes.len() == other.routes.len()
+            && routes.iter().zip(&other.routes).all(same)
+    }
 }
 
 /// What a listener speaks.

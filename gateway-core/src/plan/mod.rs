@@ -22,6 +22,7 @@ mod by_hand;
 mod listener;
 mod probe;
 mod route;
+mod share;
 mod text;
 mod upstream;
 

@@ -18,7 +18,7 @@ use crate::policy::NoPolicy;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Route<P = NoPolicy> {
     /// Its name.
-    pub id: RouteId,
+    pub id: Arc<RouteId>,
     /// Hostnames of the route that the listener takes too. Never empty.
     pub hostnames: Vec<NamePattern>,
     /// The rules, in the order of the route.
@@ -49,7 +49,7 @@ pub enum RouteKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rule<P = NoPolicy> {
     /// The route that it belongs to.
-    pub route: RouteId,
+    pub route: Arc<RouteId>,
     /// Its place in the route.
     pub index: usize,
     /// Its name, if it has one.

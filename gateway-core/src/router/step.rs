@@ -87,13 +87,16 @@ impl<'a> Step<'a> {
         let context = self.context(clean, switch.as_ref().map(|(upgrade, _)| *upgrade));
         let mut run = picked.start(context, request);
         let (rule, timeouts) = (&found.payload.rule, &self.listener.settings.timeouts);
-        exchange.patience.idle = rule.stream_idle.limit(timeouts.stream_idle, rule.bounded);
+        exchange.patience.idle = rule
+            .traffic
+            .stream_idle
+            .limit(timeouts.stream_idle, rule.traffic.request_timeout);
         let result = timers::run(
             pin!(run.forward()),
             timeouts,
             exchange.patience,
             exchange.progress(),
-            rule.bounded,
+            rule.traffic.request_timeout,
         )
         .await;
         let error = match result {
@@ -335,7 +338,7 @@ fn check_upgrade<'a>(
     asked: &'a Sanitized,
 ) -> Result<Option<&'a Upgrade>, Error> {
     match &asked.upgrade {
-        Some(upgrade) if !upgrade.is_one_of(&found.payload.rule.upgrades) => {
+        Some(upgrade) if !upgrade.is_one_of(&found.payload.rule.traffic.upgrades) => {
             Err(Error::UpgradeRefused)
         }
         upgrade => Ok(upgrade.as_ref()),

@@ -1,5 +1,6 @@
 //! From a plan to what runs.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -8,14 +9,12 @@ use towergate_tls::rustls::crypto::CryptoProvider;
 use towergate_tls::server::{ResumptionState, ServerConfig};
 use towergate_tls::{NameMap, NamePattern, ServerTls, TlsError};
 
-use super::{ListenerSnapshot, Live, PortSnapshot, RuleSnapshot, Snapshot, Target};
+use super::{ListenerSnapshot, Live, Parts, PortSnapshot, RuleSnapshot, Snapshot, Target};
 use crate::conn::{ListenerConfig, PortConfig, Transport};
 use crate::filter::Filter;
-use crate::plan::{
-    Listener, ListenerId, ListenerSettings, Match, Plan, Port, Protocol, Route, Rule,
-};
+use crate::plan::{Listener, ListenerId, ListenerSettings, Plan, Port, Protocol, Route, Rule};
 use crate::policy::RoutePolicy;
-use crate::route::RouteTable;
+use crate::route::HostTable;
 use crate::traffic::Forwarder;
 
 /// Why a plan cannot run. The last good snapshot stays.
@@ -39,25 +38,40 @@ pub enum BuildError {
 }
 
 /// What is built from a plan.
-pub(crate) struct Built {
+pub(crate) struct Built<P> {
     pub(crate) snapshot: Snapshot,
     /// What connections need to know, in the order of the plan's ports.
     pub(crate) ports: Vec<PortConfig>,
+    /// What the next plan may have in common with this one.
+    pub(crate) parts: Parts<P>,
 }
 
 /// What building needs beside the plan.
-pub(crate) struct Builder<'a> {
-    pub(crate) live: &'a Live,
-    pub(crate) provider: &'a Arc<CryptoProvider>,
+pub(crate) struct Builder<'a, P> {
+    live: &'a Live,
+    provider: &'a Arc<CryptoProvider>,
+    /// What was built for the plan before.
+    before: &'a Parts<P>,
+    /// What is built for this one.
+    now: Parts<P>,
 }
 
-impl Builder<'_> {
+impl<'a, P: RoutePolicy> Builder<'a, P> {
+    pub(crate) fn new(
+        live: &'a Live,
+        provider: &'a Arc<CryptoProvider>,
+        before: &'a Parts<P>,
+    ) -> Self {
+        Self {
+            live,
+            provider,
+            before,
+            now: Parts::default(),
+        }
+    }
+
     /// Builds `plan`; its ports get the `slots` of the same index.
-    pub(crate) fn build<P: RoutePolicy>(
-        &self,
-        plan: &Plan<P>,
-        slots: &[usize],
-    ) -> Result<Built, BuildError> {
+    pub(crate) fn build(mut self, plan: &Plan<P>, slots: &[usize]) -> Result<Built<P>, BuildError> {
         let size = slots.iter().max().map_or(0, |max| max + 1);
         let mut snapshot = Snapshot {
             ports: (0..size).map(|_| None).collect(),
@@ -68,14 +82,14 @@ impl Builder<'_> {
             ports.push(self.port_config(port, *slot, &mut sessions)?);
             snapshot.ports[*slot] = Some(self.port(port, sessions));
         }
-        Ok(Built { snapshot, ports })
+        Ok(Built {
+            snapshot,
+            ports,
+            parts: self.now,
+        })
     }
 
-    fn port<P: RoutePolicy>(
-        &self,
-        port: &Port<P>,
-        sessions: Vec<Arc<ResumptionState>>,
-    ) -> PortSnapshot {
+    fn port(&mut self, port: &Port<P>, sessions: Vec<Arc<ResumptionState>>) -> PortSnapshot {
         let mut by_host = NameMap::default();
         for (index, listener) in port.listeners.iter().enumerate() {
             by_host.insert(listener.hostname.clone(), index);
@@ -93,65 +107,82 @@ impl Builder<'_> {
         }
     }
 
-    fn listener<P: RoutePolicy>(&self, listener: &Listener<P>) -> ListenerSnapshot {
-        let mut entries = Vec::new();
+    fn listener(&mut self, listener: &Listener<P>) -> ListenerSnapshot {
+        let mut hosts: HashMap<&NamePattern, Vec<&Arc<Route<P>>>> = HashMap::new();
         for route in &listener.routes {
-            self.route(route, &mut entries);
+            for hostname in &route.hostnames {
+                hosts.entry(hostname).or_default().push(route);
+            }
         }
         ListenerSnapshot {
             id: Arc::new(listener.id.clone()),
             port: listener.port,
             settings: listener.settings.clone(),
             failed: listener.failed,
-            table: RouteTable::build(entries),
+            table: hosts
+                .into_iter()
+                .map(|(hostname, routes)| self.host(hostname, &routes))
+                .collect(),
         }
     }
 
-    fn route<'p, P: RoutePolicy>(
-        &self,
-        route: &'p Route<P>,
-        entries: &mut Vec<(NamePattern, &'p Match, Target)>,
-    ) {
-        let id = Arc::new(route.id.clone());
-        let hostnames: Vec<(NamePattern, Arc<str>)> = route
-            .hostnames
-            .iter()
-            .map(|name| (name.clone(), name.to_string().into()))
-            .collect();
-        for rule in &route.rules {
-            let built = Arc::new(self.rule(rule, &id));
-            for (name, text) in &hostnames {
-                for (matched, condition) in rule.matches.iter().enumerate() {
-                    let target = Target {
-                        rule: built.clone(),
-                        matched,
-                        hostname: text.clone(),
-                    };
-                    entries.push((name.clone(), condition, target));
-                }
+    /// The table of a hostname; an older one if it was built from the same routes.
+    fn host(
+        &mut self,
+        hostname: &NamePattern,
+        routes: &[&Arc<Route<P>>],
+    ) -> Arc<HostTable<Target>> {
+        if let Some(table) = self.now.host(hostname, routes) {
+            return table.clone();
+        }
+        let rules = routes.iter().flat_map(|route| &route.rules);
+        let built: Vec<_> = rules.map(|rule| (rule, self.rule(rule))).collect();
+        let table = match self.before.host(hostname, routes) {
+            Some(table) => table.clone(),
+            None => Arc::new(table(hostname, &built)),
+        };
+        self.now.keep_host(routes, table.clone());
+        table
+    }
+
+    /// A rule as it runs; the one that the plan before had, if it is the same.
+    fn rule(&mut self, rule: &Arc<Rule<P>>) -> Arc<RuleSnapshot> {
+        if let Some(built) = self.now.rule(rule) {
+            return built.clone();
+        }
+        let built = match self.before.rule(rule) {
+            Some(built) => built.clone(),
+            None => Arc::new(self.build_rule(rule)),
+        };
+        self.now.keep_rule(rule, built.clone());
+        built
+    }
+
+    fn build_rule(&self, rule: &Rule<P>) -> RuleSnapshot {
+        let mut redirect = None;
+        let mut rewrite = None;
+        let (mut request_edits, mut response_edits) = (Vec::new(), Vec::new());
+        for filter in &rule.filters {
+            match filter {
+                Filter::RequestHeaders(edits) => request_edits.push(edits.clone()),
+                Filter::ResponseHeaders(edits) => response_edits.push(edits.clone()),
+                Filter::Redirect(found) => redirect = Some(Box::new(found.clone())),
+                Filter::Rewrite(found) => rewrite = Some(Box::new(found.clone())),
             }
         }
-    }
-
-    fn rule<P: RoutePolicy>(&self, rule: &Rule<P>, id: &Arc<crate::plan::RouteId>) -> RuleSnapshot {
-        let mut built = RuleSnapshot {
-            route: id.clone(),
+        let guards = rule.policies.iter();
+        RuleSnapshot {
+            route: rule.route.clone(),
             index: rule.index,
             respond: rule
                 .respond
                 .and_then(|status| StatusCode::from_u16(status).ok()),
-            guards: rule
-                .policies
-                .iter()
-                .map(|policy| policy.guard(rule, self.live))
-                .collect(),
-            redirect: None,
-            request_edits: Vec::new(),
-            rewrite: None,
-            response_edits: Vec::new(),
-            upgrades: rule.traffic.upgrades.clone(),
-            bounded: rule.traffic.request_timeout,
-            stream_idle: rule.traffic.stream_idle,
+            guards: guards.map(|policy| policy.guard(rule, self.live)).collect(),
+            redirect,
+            request_edits: request_edits.into(),
+            rewrite,
+            response_edits: response_edits.into(),
+            traffic: rule.traffic.clone(),
             forwarder: Forwarder::new(
                 (rule.route.clone(), rule.index),
                 rule.traffic.clone(),
@@ -159,19 +190,10 @@ impl Builder<'_> {
                 self.live,
                 self.provider,
             ),
-        };
-        for filter in &rule.filters {
-            match filter {
-                Filter::RequestHeaders(edits) => built.request_edits.push(edits.clone()),
-                Filter::ResponseHeaders(edits) => built.response_edits.push(edits.clone()),
-                Filter::Redirect(redirect) => built.redirect = Some(redirect.clone()),
-                Filter::Rewrite(rewrite) => built.rewrite = Some(rewrite.clone()),
-            }
         }
-        built
     }
 
-    fn port_config<P>(
+    fn port_config(
         &self,
         port: &Port<P>,
         slot: usize,
@@ -220,7 +242,7 @@ impl Builder<'_> {
     }
 
     /// `sharers` are the listeners that requests of its connections may be for.
-    fn listener_config<P>(
+    fn listener_config(
         &self,
         listener: &Listener<P>,
         sharers: &[Listener<P>],
@@ -275,6 +297,95 @@ fn patient<P>(settings: &Arc<ListenerSettings>, sharers: &[Listener<P>]) -> Arc<
     Arc::new(settings)
 }
 
+/// The table of a hostname, from all rules that its routes have, in their order.
+fn table<P>(
+    hostname: &NamePattern,
+    rules: &[(&Arc<Rule<P>>, Arc<RuleSnapshot>)],
+) -> HostTable<Target> {
+    let text: Arc<str> = hostname.to_string().into();
+    let entries = rules.iter().flat_map(|(rule, built)| {
+        let text = &text;
+        rule.matches
+            .iter()
+            .enumerate()
+            .map(move |(matched, condition)| {
+                let target = Target {
+                    rule: built.clone(),
+                    matched,
+                    hostname: text.clone(),
+                };
+                (condition, target)
+            })
+    });
+    HostTable::build(hostname.clone(), entries)
+}
+
 /// The key of a listener's connection count.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct Connections(ListenerId);
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, Method};
+
+    use super::*;
+    use crate::plan::PathMatch;
+    use crate::route::Query;
+
+    /// Two listeners with the same routes, one for each of two hosts.
+    fn plan(paths: [&str; 2]) -> Plan {
+        let routes = paths.iter().zip(["a.test", "b.test"]).map(|(path, host)| {
+            let rule = Rule::new(PathMatch::Prefix((*path).to_owned()));
+            let mut route = Route::new("n", host, vec![rule]);
+            route.hostnames = vec![NamePattern::Exact(host.to_owned())];
+            Arc::new(route)
+        });
+        let routes: Vec<_> = routes.collect();
+        let listeners = ["x", "y"].map(|name| {
+            let mut listener = Listener::http("n", name, 80, Vec::new());
+            listener.routes.clone_from(&routes);
+            listener
+        });
+        Plan {
+            ports: vec![Port::new(80, listeners.into())],
+        }
+    }
+
+    fn rules<'a>(
+        built: &'a Built<crate::policy::NoPolicy>,
+        host: &str,
+    ) -> Vec<&'a Arc<RuleSnapshot>> {
+        let query = Query {
+            host,
+            path: "/same/path",
+            query: None,
+            method: &Method::GET,
+            headers: &HeaderMap::new(),
+        };
+        let port = built.snapshot.ports[0].as_ref().expect("it is there");
+        let tables = port.listeners.iter().map(|listener| &listener.table);
+        let found = tables.map(|table| table.find(&query, false).expect("a rule matches"));
+        found.map(|found| &found.payload.rule).collect()
+    }
+
+    #[test]
+    fn what_did_not_change_is_not_built_again() {
+        let (live, provider) = (Live::default(), towergate_tls::default_provider());
+        let build = |plan: &Plan, before: &Parts<_>| {
+            Builder::new(&live, &provider, before)
+                .build(plan, &[0])
+                .expect("it can be built")
+        };
+        let old = plan(["/same", "/"]);
+        let mut new = plan(["/same", "/same"]);
+        new.share(&old);
+
+        let before = build(&old, &Parts::default());
+        let after = build(&new, &before.parts);
+
+        let [a, b] = ["a.test", "b.test"].map(|host| (rules(&before, host), rules(&after, host)));
+        assert!(Arc::ptr_eq(a.0[0], a.0[1]), "listeners share");
+        assert!(Arc::ptr_eq(a.0[0], a.1[0]), "plans share");
+        assert!(!Arc::ptr_eq(b.0[0], b.1[0]), "what changed is new");
+    }
+}

@@ -11,23 +11,24 @@
 //! [`Live`], found by its parameters: equal parameters, same instance.
 
 mod build;
+mod built;
 mod handle;
 mod live;
 
 pub use build::BuildError;
 pub(crate) use build::Builder;
+pub(crate) use built::Parts;
 pub use handle::{Current, SnapshotHandle};
 pub use live::Live;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::StatusCode;
 use towergate_tls::NameMap;
 use towergate_tls::server::ResumptionState;
 
 use crate::filter::{HeaderEdits, Redirect, Rewrite};
-use crate::plan::{ListenerId, ListenerSettings, RouteId, StreamIdle};
+use crate::plan::{ListenerId, ListenerSettings, RouteId, Traffic};
 use crate::policy::Guard;
 use crate::route::RouteTable;
 use crate::traffic::Forwarder;
@@ -81,16 +82,12 @@ pub(crate) struct RuleSnapshot {
     pub(crate) index: usize,
     /// Answer this and nothing else: something about the rule is invalid.
     pub(crate) respond: Option<StatusCode>,
-    pub(crate) guards: Vec<Arc<dyn Guard>>,
-    pub(crate) redirect: Option<Redirect>,
-    pub(crate) request_edits: Vec<HeaderEdits>,
-    pub(crate) rewrite: Option<Rewrite>,
-    pub(crate) response_edits: Vec<HeaderEdits>,
-    /// Protocols that `Upgrade` may name, in lower case.
-    pub(crate) upgrades: Vec<String>,
-    /// How long forwarding takes at most by itself.
-    pub(crate) bounded: Option<Duration>,
-    /// How long a request may go without progress.
-    pub(crate) stream_idle: StreamIdle,
+    pub(crate) guards: Box<[Arc<dyn Guard>]>,
+    pub(crate) redirect: Option<Box<Redirect>>,
+    pub(crate) request_edits: Box<[HeaderEdits]>,
+    pub(crate) rewrite: Option<Box<Rewrite>>,
+    pub(crate) response_edits: Box<[HeaderEdits]>,
+    /// How requests travel.
+    pub(crate) traffic: Arc<Traffic>,
     pub(crate) forwarder: Forwarder,
 }

@@ -249,11 +249,11 @@ fn backend_id() -> BackendId {
 }
 
 fn plan(settings: &Arc<ListenerSettings>) -> Plan {
-    let route = RouteId {
+    let route = Arc::new(RouteId {
         kind: RouteKind::Http,
         namespace: "lab".to_owned(),
         name: "all".to_owned(),
-    };
+    });
     let backend = Backend {
         id: backend_id(),
         protocol: BackendProtocol::Http1,

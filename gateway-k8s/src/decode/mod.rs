@@ -24,6 +24,7 @@ mod kind;
 mod locate;
 mod metadata;
 mod nearest;
+mod piece;
 mod ports;
 mod split;
 mod store;
@@ -37,7 +38,10 @@ use std::sync::Arc;
 pub use diagnostic::{Diagnostic, Severity};
 pub(crate) use locate::locate;
 
+pub use self::piece::Memory;
+
 use self::kind::{Kind, Verdict};
+use self::piece::{Item, Piece};
 use self::tree::{Node, Place, Value};
 use self::typed::{TypeError, UnknownField};
 use self::unknown::Closed;
@@ -57,8 +61,15 @@ pub struct Decoded {
 #[derive(Clone, Debug, Default)]
 pub struct Decoder {
     strict: bool,
+    memory: Option<Memory>,
     decoded: Decoded,
     passed_over: BTreeMap<String, (usize, Diagnostic)>,
+}
+
+/// Reads one document.
+struct Reader {
+    strict: bool,
+    items: Vec<Item>,
 }
 
 /// Decodes one text, not strictly. `file` is for diagnostics.
@@ -94,31 +105,33 @@ impl Decoder {
         }
     }
 
+    /// A decoder that takes what it remembers of documents that have not changed.
+    pub fn with_memory(strict: bool, memory: Memory) -> Self {
+        Self {
+            memory: Some(memory),
+            ..Self::new(strict)
+        }
+    }
+
     /// Decodes `text`, the content of `file`.
     pub fn file(&mut self, file: &str, text: &str) {
         let file: Arc<str> = file.into();
         for document in split::split(text) {
-            let origin = Origin {
-                file: Arc::clone(&file),
-                line: document.line,
-                text: document.text.into(),
-                within: Arc::default(),
+            let (strict, file) = (self.strict, &file);
+            let read = || {
+                let origin = Origin {
+                    file: Arc::clone(file),
+                    line: document.line,
+                    text: document.text.into(),
+                    within: Arc::default(),
+                };
+                Reader::read_document(strict, origin)
             };
-            match tree::parse(document.text) {
-                Ok(root) => {
-                    let source = Source {
-                        document: origin,
-                        inherited: None,
-                    };
-                    self.object(&source, &root, "");
-                }
-                Err(error) => {
-                    let help = "Correct it: until then nothing of this document is read; others in the file are.";
-                    let diagnostic = Diagnostic::error("syntax", error.message, help)
-                        .placed(&origin, error.place);
-                    self.decoded.diagnostics.push(diagnostic);
-                }
-            }
+            let piece = match &mut self.memory {
+                Some(memory) => memory.recall(file, &document, read),
+                None => Arc::new(read()),
+            };
+            self.take(&piece);
         }
     }
 
@@ -128,7 +141,12 @@ impl Decoder {
     }
 
     /// The objects and diagnostics.
-    pub fn finish(mut self) -> Decoded {
+    pub fn finish(self) -> Decoded {
+        self.finish_with_memory().0
+    }
+
+    /// The objects and diagnostics, and what to remember for the next time.
+    pub fn finish_with_memory(mut self) -> (Decoded, Memory) {
         for (kind, (count, mut note)) in self.passed_over {
             let objects = if count == 1 {
                 "1 object".to_owned()
@@ -138,7 +156,54 @@ impl Decoder {
             note.message = format!("{objects} of kind {kind} passed over: not for this gateway");
             self.decoded.diagnostics.push(note);
         }
-        self.decoded
+        let memory = self.memory.map(Memory::forget).unwrap_or_default();
+        (self.decoded, memory)
+    }
+
+    /// Adds what a document gives to what others gave.
+    fn take(&mut self, piece: &Piece) {
+        for item in &piece.items {
+            match item {
+                Item::Object(found, place) => {
+                    let added = found.add_to(&mut self.decoded.objects, *place);
+                    self.decoded.diagnostics.extend(added.err());
+                }
+                Item::Diagnostic(diagnostic) => {
+                    self.decoded.diagnostics.push(Diagnostic::clone(diagnostic));
+                }
+                Item::PassedOver(kind, note) => match self.passed_over.get_mut(kind) {
+                    Some((count, _)) => *count += 1,
+                    None => {
+                        let first = (1, Diagnostic::clone(note));
+                        self.passed_over.insert(kind.clone(), first);
+                    }
+                },
+            }
+        }
+    }
+}
+
+impl Reader {
+    fn read_document(strict: bool, document: Origin) -> Piece {
+        let mut reader = Self {
+            strict,
+            items: Vec::new(),
+        };
+        match tree::parse(&document.text) {
+            Ok(root) => {
+                let source = Source {
+                    document: document.clone(),
+                    inherited: None,
+                };
+                reader.object(&source, &root, "");
+            }
+            Err(error) => {
+                let help = "Correct it: until then nothing of this document is read; others in the file are.";
+                let diagnostic = Diagnostic::error("syntax", error.message, help);
+                reader.refuse(diagnostic.placed(&document, error.place));
+            }
+        }
+        Piece::new(document, reader.items)
     }
 
     fn object(&mut self, source: &Source<'_>, node: &Node, within: &str) {
@@ -252,8 +317,7 @@ impl Decoder {
                 let mut note = Diagnostic::note("passed-over", "").placed(origin, place);
                 name.clone_into(&mut note.kind);
                 let kind = format!("{name} ({api_version})");
-                self.passed_over.entry(kind).or_insert((0, note)).0 += 1;
-                return;
+                return self.items.push(Item::PassedOver(kind, Box::new(note)));
             }
         };
         name.clone_into(&mut diagnostic.kind);
@@ -345,12 +409,12 @@ impl Decoder {
                 diagnostic.severity = Severity::Error;
             }
             diagnostic.field = field.path;
-            self.decoded.diagnostics.push(head.name(diagnostic));
+            self.refuse(head.name(diagnostic));
         }
     }
 
     fn refuse(&mut self, diagnostic: Diagnostic) {
-        self.decoded.diagnostics.push(diagnostic);
+        self.items.push(Item::Diagnostic(Box::new(diagnostic)));
     }
 }
 

@@ -1,48 +1,53 @@
-//! Puts a document into the store of its kind.
+//! From a document of which the kind is known to an object.
+
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use towergate_policy::Invalid;
 
 use super::kind::KindId;
-use super::tree::{Node, Value};
+use super::piece::{Found, Item};
+use super::tree::{Node, Place, Value};
 use super::typed::UnknownField;
-use super::{Decoder, Diagnostic, Head, misfit, typed, unknown};
-use crate::objects::{Object, Store};
+use super::{Head, Reader, misfit, typed, unknown};
+use crate::objects::Object;
 
-/// Reads `body` as its kind and keeps it, or says why not.
-pub(super) fn insert(decoder: &mut Decoder, head: Head<'_>, body: &Node) {
+/// Reads `body` as its kind and notes the object, or says why there is none.
+pub(super) fn insert(reader: &mut Reader, head: Head<'_>, body: &Node) {
     macro_rules! read {
-        ($field:ident) => {{
-            let mut store = std::mem::take(&mut decoder.decoded.objects.$field);
-            insert_into(decoder, &mut store, head, body);
-            decoder.decoded.objects.$field = store;
-        }};
+        ($kind:ident) => {
+            object(reader, head, body).map(|(object, place)| (Found::$kind(object), place))
+        };
     }
-    match head.kind.id {
-        KindId::GatewayClass => read!(gateway_classes),
-        KindId::Gateway => read!(gateways),
-        KindId::ListenerSet => read!(listener_sets),
-        KindId::HttpRoute => read!(http_routes),
-        KindId::GrpcRoute => read!(grpc_routes),
-        KindId::ReferenceGrant => read!(reference_grants),
-        KindId::BackendTlsPolicy => read!(backend_tls_policies),
-        KindId::ClientTrafficPolicy => read!(client_traffic_policies),
-        KindId::BackendTrafficPolicy => read!(backend_traffic_policies),
-        KindId::SecurityPolicy => read!(security_policies),
-        KindId::Service => read!(services),
-        KindId::EndpointSlice => read!(endpoint_slices),
-        KindId::Secret => read!(secrets),
-        KindId::ConfigMap => read!(config_maps),
-        KindId::Namespace => read!(namespaces),
+    let found = match head.kind.id {
+        KindId::GatewayClass => read!(GatewayClass),
+        KindId::Gateway => read!(Gateway),
+        KindId::ListenerSet => read!(ListenerSet),
+        KindId::HttpRoute => read!(HttpRoute),
+        KindId::GrpcRoute => read!(GrpcRoute),
+        KindId::ReferenceGrant => read!(ReferenceGrant),
+        KindId::BackendTlsPolicy => read!(BackendTlsPolicy),
+        KindId::ClientTrafficPolicy => read!(ClientTrafficPolicy),
+        KindId::BackendTrafficPolicy => read!(BackendTrafficPolicy),
+        KindId::SecurityPolicy => read!(SecurityPolicy),
+        KindId::Service => read!(Service),
+        KindId::EndpointSlice => read!(EndpointSlice),
+        KindId::Secret => read!(Secret),
+        KindId::ConfigMap => read!(ConfigMap),
+        KindId::Namespace => read!(Namespace),
+    };
+    if let Some((found, place)) = found {
+        reader.items.push(Item::Object(found, place));
     }
 }
 
-fn insert_into<S: DeserializeOwned>(
-    decoder: &mut Decoder,
-    store: &mut Store<S>,
+type Read<S> = (Arc<Object<S>>, Place);
+
+fn object<S: DeserializeOwned>(
+    reader: &mut Reader,
     head: Head<'_>,
     body: &Node,
-) {
+) -> Option<Read<S>> {
     let path = if head.kind.spec { "spec" } else { "" };
     let (spec, unknown) = typed::read::<S>(body, path);
     let closing = unknown
@@ -50,9 +55,8 @@ fn insert_into<S: DeserializeOwned>(
         .filter(|field| unknown::closed(head.kind.id, &field.path).is_some());
     let not_known: Vec<Invalid> = closing.map(misread).collect();
     if head.kind.strict_fields() {
-        decoder.unknown_fields(&head, unknown.into_iter());
+        reader.unknown_fields(&head, unknown.into_iter());
     }
-    let key = head.key();
     let (spec, misread) = match spec {
         Ok(spec) => (spec, not_known),
         Err(error) => {
@@ -60,24 +64,10 @@ fn insert_into<S: DeserializeOwned>(
                 field: error.path.clone(),
                 message: error.message.clone(),
             };
-            decoder.refuse(misfit(&head.kind, Some(key.clone()), &head.origin, error));
-            match targets_only(&head, body) {
-                Some(spec) => (spec, vec![fault]),
-                None => return,
-            }
+            reader.refuse(misfit(&head.kind, Some(head.key()), &head.origin, error));
+            (targets_only(&head, body)?, vec![fault])
         }
     };
-    if let Some(first) = store.get(&key) {
-        let message = format!(
-            "{} {key} is there already, in {}:{}; the first one counts",
-            head.kind.name, first.origin.file, first.origin.line
-        );
-        let help = "Remove one of the two, or give it another name.";
-        let diagnostic =
-            Diagnostic::error("duplicate-object", message, help).placed(&head.origin, head.place);
-        let diagnostic = head.name(diagnostic);
-        return decoder.refuse(diagnostic);
-    }
     let object = Object {
         api_version: head.api_version.to_owned(),
         meta: head.meta,
@@ -85,7 +75,7 @@ fn insert_into<S: DeserializeOwned>(
         misread,
         origin: head.origin,
     };
-    store.insert(key, object);
+    Some((Arc::new(object), head.place))
 }
 
 /// A field that is not known, as what is told of its object.

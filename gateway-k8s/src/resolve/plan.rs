@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use towergate_core::plan::{
-    ActiveCheck, Listener, ListenerId, ListenerSettings, Plan, Port, Probe, Protocol, Route, Rule,
-    TcpSettings, Traffic,
+    ActiveCheck, Listener, ListenerId, ListenerSettings, Plan, Port, Probe, Protocol, Route,
+    RouteId, Rule, TcpSettings, Traffic,
 };
 use towergate_policy::Policy;
 use towergate_tls::ServerTls;
@@ -18,7 +18,7 @@ use towergate_tls::ServerTls;
 use super::gateway::{Gateways, ListenerState};
 use super::policy::{Attached, ClientEffect, On, Policies, RouteSpec, TrafficEffect};
 use super::port::bound;
-use super::route::{RouteState, RuleDraft};
+use super::route::{RouteState, RuleDraft, RuleTraffic};
 use super::world::World;
 use crate::objects::ObjectKey;
 
@@ -33,6 +33,7 @@ pub(super) fn build(
         world,
         gateways,
         policies,
+        plain: Arc::default(),
         traffic: HashMap::new(),
         effects: HashMap::new(),
         guards: HashMap::new(),
@@ -89,6 +90,8 @@ struct Builder<'b, 'a> {
     world: &'b World<'a>,
     gateways: &'b Gateways<'a>,
     policies: &'b Policies<'a>,
+    /// Of rules of which nothing else is said.
+    plain: Arc<Traffic>,
     traffic: HashMap<Traffic, Arc<Traffic>>,
     effects: HashMap<(InForceKey, bool), Option<Arc<TrafficEffect>>>,
     guards: HashMap<InForceKey, Option<Arc<Vec<Policy>>>>,
@@ -161,6 +164,7 @@ impl<'a> Builder<'_, 'a> {
             let mut built = HashMap::new();
             let names = state.route.hostnames().iter().map(String::as_str);
             let host = names.clone().find(|name| !name.starts_with('*'));
+            let mut whole: Vec<Arc<Route<Policy>>> = Vec::new();
             for attachment in &state.attachments {
                 for (listener, hostnames) in &attachment.listeners {
                     let place = (attachment.gateway, *listener);
@@ -175,12 +179,21 @@ impl<'a> Builder<'_, 'a> {
                         let make = || Arc::new(self.rule(&id, draft, effect, host));
                         built.entry(key).or_insert_with(make).clone()
                     });
-                    let rules = rules.collect();
-                    routes.push(Arc::new(Route {
-                        id: id.clone(),
-                        hostnames: hostnames.clone(),
-                        rules,
-                    }));
+                    let rules: Vec<_> = rules.collect();
+                    // Listeners that take all of it in the same way share the route, too.
+                    let same = whole.iter().find(|route| {
+                        let mut pairs = route.rules.iter().zip(&rules);
+                        route.hostnames == *hostnames && pairs.all(|(a, b)| Arc::ptr_eq(a, b))
+                    });
+                    let route = same.cloned().unwrap_or_else(|| {
+                        whole.push(Arc::new(Route {
+                            id: id.clone(),
+                            hostnames: hostnames.clone(),
+                            rules,
+                        }));
+                        whole[whole.len() - 1].clone()
+                    });
+                    routes.push(route);
                 }
             }
         }
@@ -231,21 +244,14 @@ impl<'a> Builder<'_, 'a> {
 
     fn rule(
         &mut self,
-        id: &towergate_core::plan::RouteId,
+        id: &Arc<RouteId>,
         draft: &RuleDraft,
         effect: RuleEffect,
         host: Option<&str>,
     ) -> Rule<Policy> {
         let closed = matches!(effect.traffic, Some(None)) || matches!(effect.guards, Some(None));
         let of_traffic = effect.traffic.flatten();
-        let mut traffic = of_traffic
-            .as_ref()
-            .map(|effect| effect.traffic.clone())
-            .unwrap_or_default();
-        draft.traffic.apply(&mut traffic);
-        if let Some(check) = &mut traffic.probe {
-            name_host(check, host);
-        }
+        let traffic = self.traffic(draft, of_traffic.as_deref(), host);
         // Who may pass comes before how often.
         let guards = effect.guards.flatten();
         let guards = guards.iter().flat_map(|guards| guards.iter().cloned());
@@ -259,13 +265,29 @@ impl<'a> Builder<'_, 'a> {
             matches: draft.matches.clone(),
             policies: guards.chain(limits).collect(),
             filters: draft.filters.clone(),
-            traffic: self.shared(traffic),
+            traffic,
             backends: draft.backends.clone(),
             respond: if closed { Some(500) } else { draft.respond },
         }
     }
 
-    fn shared(&mut self, traffic: Traffic) -> Arc<Traffic> {
+    /// How requests of a rule travel. Most rules say nothing about it.
+    fn traffic(
+        &mut self,
+        draft: &RuleDraft,
+        policy: Option<&TrafficEffect>,
+        host: Option<&str>,
+    ) -> Arc<Traffic> {
+        if policy.is_none() && draft.traffic == RuleTraffic::default() {
+            return self.plain.clone();
+        }
+        let mut traffic = policy
+            .map(|effect| effect.traffic.clone())
+            .unwrap_or_default();
+        draft.traffic.apply(&mut traffic);
+        if let Some(check) = &mut traffic.probe {
+            name_host(check, host);
+        }
         let make = || Arc::new(traffic.clone());
         self.traffic
             .entry(traffic.clone())

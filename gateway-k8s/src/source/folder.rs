@@ -10,7 +10,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::decode::{Decoder, Diagnostic};
+use crate::decode::{Decoder, Diagnostic, Memory};
 use crate::objects::Objects;
 
 /// The largest file that is read, in bytes.
@@ -18,10 +18,12 @@ const MAX_FILE: u64 = 64 * 1024 * 1024;
 /// Folders within folders; more of them is a loop of links.
 const MAX_DEPTH: usize = 32;
 
-/// Folders and files of manifests.
+/// Folders and files of manifests, with what they gave the last time that they were read: only documents
+/// that have changed since then are decoded.
 #[derive(Clone, Debug, Default)]
 pub struct Folder {
     strict: bool,
+    memory: Memory,
 }
 
 /// What folders and files gave.
@@ -40,17 +42,20 @@ pub struct Loaded {
 impl Folder {
     /// A reader. `strict` makes unknown fields and kinds errors.
     pub fn new(strict: bool) -> Self {
-        Self { strict }
+        Self {
+            strict,
+            memory: Memory::default(),
+        }
     }
 
     /// Reads all manifests (`.yaml`, `.yml`, `.json`) in `paths` and below. A path that is a file is
     /// read whatever its name. What cannot be read is a diagnostic.
-    pub fn read(&self, paths: &[PathBuf]) -> Loaded {
+    pub fn read(&mut self, paths: &[PathBuf]) -> Loaded {
         let mut found = Found::default();
         for path in paths {
             found.argument(path);
         }
-        let mut decoder = Decoder::new(self.strict);
+        let mut decoder = Decoder::with_memory(self.strict, std::mem::take(&mut self.memory));
         let mut fingerprint = DefaultHasher::new();
         found.problems.into_iter().for_each(|problem| {
             fingerprint.write(problem.file.as_bytes());
@@ -71,7 +76,8 @@ impl Folder {
                 }
             }
         }
-        let decoded = decoder.finish();
+        let (decoded, memory) = decoder.finish_with_memory();
+        self.memory = memory;
         Loaded {
             objects: decoded.objects,
             diagnostics: decoded.diagnostics,

@@ -176,7 +176,7 @@ struct CounterKey {
 /// Whose requests are counted together.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 enum Owner {
-    Rule(RouteId, usize),
+    Rule(Arc<RouteId>, usize),
     Policy(String),
 }
 
@@ -199,11 +199,11 @@ mod tests {
 
     fn route(name: &str) -> Rule<Policy> {
         Rule {
-            route: RouteId {
+            route: Arc::new(RouteId {
                 kind: RouteKind::Http,
                 namespace: "default".to_owned(),
                 name: name.to_owned(),
-            },
+            }),
             index: 0,
             name: None,
             matches: vec![Match::default()],

@@ -1,6 +1,6 @@
 //! Backends: from a backendRef to a Service's port, its endpoints, and how to speak to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -20,6 +20,8 @@ use crate::objects::ObjectKey;
 pub(crate) struct Backends<'a> {
     /// Addresses of the backends that were named.
     pub(crate) endpoints: Endpoints,
+    /// Those that were named, each once.
+    known: HashSet<Arc<Backend>>,
     /// TLS towards backends.
     pub(crate) tls: BackendTls<'a>,
     /// Parents of the route whose rules are being resolved.
@@ -52,6 +54,7 @@ impl<'a> Backends<'a> {
     pub(crate) fn new(world: &World<'a>) -> Self {
         Self {
             endpoints: Endpoints::new(),
+            known: HashSet::new(),
             tls: BackendTls::new(world),
             parents: Vec::new(),
         }
@@ -87,9 +90,19 @@ impl<'a> Backends<'a> {
         };
         let available = self.fill(world, &id, &key, port);
         Ok(Found {
-            backend: Arc::new(Backend { id, protocol, tls }),
+            backend: self.once(Backend { id, protocol, tls }),
             available,
         })
+    }
+
+    /// The one instance of a backend, which all rules that name it share.
+    fn once(&mut self, backend: Backend) -> Arc<Backend> {
+        if let Some(known) = self.known.get(&backend) {
+            return known.clone();
+        }
+        let backend = Arc::new(backend);
+        self.known.insert(backend.clone());
+        backend
     }
 
     /// Whether a rule of `route` may name this backend.

@@ -20,6 +20,9 @@ mod traffic;
 pub(super) use attach::Attachment;
 pub(super) use backend::Backends;
 pub(super) use rules::RuleDraft;
+pub(super) use traffic::RuleTraffic;
+
+use std::sync::Arc;
 
 use towergate_core::plan::{RouteId, RouteKind};
 use towergate_policy::Invalid;
@@ -68,15 +71,15 @@ impl<'a> RouteRef<'a> {
         ObjectKey::new(&*self.meta().namespace, &*self.meta().name)
     }
 
-    pub(super) fn id(self) -> RouteId {
-        RouteId {
+    pub(super) fn id(self) -> Arc<RouteId> {
+        Arc::new(RouteId {
             kind: match self {
                 Self::Http(_) => RouteKind::Http,
                 Self::Grpc(_) => RouteKind::Grpc,
             },
             namespace: self.meta().namespace.clone(),
             name: self.meta().name.clone(),
-        }
+        })
     }
 
     pub(super) fn parent_refs(self) -> &'a [ParentReference] {

@@ -1,0 +1,207 @@
+//! What the benchmarks measure: small things that every connection or request pays for, and the building of
+//! plans. `time` measures them with the clock, `count` in instructions.
+
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, Request, request};
+use towergate_core::http::client_ip::{self, ClientIpRule};
+use towergate_core::http::sanitize;
+use towergate_core::plan::{
+    BackendId, Listener, ListenerSettings, Match, PathMatch, Plan, Port, Route, Rule,
+};
+use towergate_core::proxy_protocol::{self, Addresses, DEFAULT_LIMIT, Tlv, Transport};
+use towergate_core::route::{Query, RouteTable};
+use towergate_core::{Gateway, gateway::Options};
+
+/// Rules of a route, and so paths of a host.
+const PATHS: usize = 10;
+
+/// One measured step, ready to be taken again and again.
+pub(crate) type Step = Box<dyn FnMut()>;
+
+/// Makes ready what a step needs.
+pub(crate) type Prepare = fn() -> Step;
+
+/// All steps by name; those that are too large for instruction counts come last.
+pub(crate) const CASES: [(&str, Prepare); 14] = [
+    ("proxy_v1", || {
+        proxy(&b"PROXY TCP4 203.0.113.7 192.0.2.1 56324 443\r\n"[..])
+    }),
+    ("proxy_v2", || proxy(&proxy_v2(&[]))),
+    ("proxy_v2_tlvs", || proxy(&proxy_v2(&tlvs()))),
+    ("client_ip_hops", || {
+        client_ip(ClientIpRule::TrustedHops {
+            hops: 2,
+            append: true,
+        })
+    }),
+    ("client_ip_networks", client_ip_networks),
+    ("sanitize", sanitize),
+    ("route_1", || find(1)),
+    ("route_100", || find(100)),
+    ("route_10000", || find(10_000)),
+    ("plan_build_1000", || build(1000)),
+    ("plan_rebuild_1000", || rebuild(1000)),
+    ("route_100000", || find(100_000)),
+    ("plan_build_10000", || build(10_000)),
+    ("plan_rebuild_10000", || rebuild(10_000)),
+];
+
+/// How many of [`CASES`] are counted.
+#[allow(dead_code, reason = "only one of both benchmarks counts")]
+pub(crate) const COUNTED: usize = 11;
+
+fn proxy(header: &[u8]) -> Step {
+    let bytes = [header, b"GET / HTTP/1.1\r\n"].concat();
+    Box::new(move || {
+        let decoded = proxy_protocol::decode(black_box(&bytes), DEFAULT_LIMIT);
+        black_box(decoded.expect("the header is right").len);
+    })
+}
+
+fn proxy_v2(tlvs: &[Tlv<'_>]) -> Vec<u8> {
+    let addresses = Addresses {
+        source: ([203, 0, 113, 7], 56324).into(),
+        destination: ([192, 0, 2, 1], 443).into(),
+    };
+    let mut bytes = Vec::new();
+    proxy_protocol::encode_v2(Some((Transport::Stream, addresses)), tlvs, true, &mut bytes)
+        .expect("the header is short");
+    bytes
+}
+
+fn tlvs() -> [Tlv<'static>; 2] {
+    [Tlv::Authority(b"shop.example.com"), Tlv::Alpn(b"h2")]
+}
+
+fn client_ip_networks() -> Step {
+    let networks = ["10.0.0.0/8", "192.168.0.0/16", "fd00::/8"];
+    let networks = networks.map(|net| net.parse().expect("it is a network"));
+    client_ip(ClientIpRule::TrustedNetworks {
+        networks: networks.into(),
+        append: true,
+    })
+}
+
+fn client_ip(rule: ClientIpRule) -> Step {
+    let peer = IpAddr::from([10, 1, 2, 3]);
+    let mut headers = HeaderMap::new();
+    let list = "198.51.100.1, 203.0.113.9, 10.0.0.7, 10.0.0.9";
+    headers.insert("x-forwarded-for", list.parse().expect("it is a value"));
+    Box::new(move || {
+        let found = client_ip::find(black_box(peer), &headers, &rule);
+        black_box(found.expect("there is a client").ip);
+    })
+}
+
+/// With the copy of the head that is cleaned.
+fn sanitize() -> Step {
+    let request = Request::get("/shop/./items%2f7?page=2")
+        .header("host", "shop.example.com")
+        .header("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0)")
+        .header("accept", "text/html,application/xhtml+xml")
+        .header("accept-encoding", "gzip, deflate, br")
+        .header("connection", "keep-alive")
+        .header("cookie", "session=0123456789abcdef")
+        .body(())
+        .expect("the request is right");
+    let (head, ()): (request::Parts, ()) = request.into_parts();
+    let settings = ListenerSettings::default();
+    Box::new(move || {
+        let mut head = black_box(&head).clone();
+        let clean = sanitize::request(&mut head, &settings, false);
+        let _ = black_box((clean.is_ok(), head));
+    })
+}
+
+/// Finds one of so many routes; which one changes each time.
+fn find(routes: usize) -> Step {
+    let matches: Vec<Match> = (0..routes).map(|at| matched(at % PATHS)).collect();
+    let entries = matches.iter().enumerate();
+    let host = |at: usize| format!("h{}.example.test", at / PATHS);
+    let table = RouteTable::build(entries.map(|(at, entry)| {
+        let name = host(at).parse().expect("it is a name");
+        (name, entry, at)
+    }));
+    // The texts are made before, a thousand of them.
+    let asked: Vec<_> = (0..1000_usize)
+        .map(|n| (n * 7919) % routes)
+        .map(|at| (host(at), format!("/p{}/item", at % PATHS), at))
+        .collect();
+    let headers = HeaderMap::new();
+    let mut turn = 0;
+    Box::new(move || {
+        let (host, path, expected) = &asked[turn];
+        turn = (turn + 1) % asked.len();
+        let query = Query {
+            host,
+            path,
+            query: None,
+            method: &Method::GET,
+            headers: &headers,
+        };
+        let found = black_box(&table).find(&query, false);
+        assert_eq!(found.map(|found| *found.payload), Some(*expected));
+    })
+}
+
+/// Builds what runs from a plan of so many rules, of which nothing was there before.
+fn build(rules: usize) -> Step {
+    let plan = plan(rules, None);
+    Box::new(move || {
+        let gateway = Gateway::new(Options::default());
+        gateway.apply(black_box(&plan)).expect("it can be built");
+    })
+}
+
+/// Builds what runs from a plan in which one rule of so many changes each time.
+fn rebuild(rules: usize) -> Step {
+    let gateway = Gateway::new(Options::default());
+    let mut before = plan(rules, None);
+    gateway.apply(&before).expect("it can be built");
+    let mut next = [0, 1]
+        .map(|turn| plan(rules, Some((rules / 2, turn))))
+        .into_iter()
+        .cycle();
+    Box::new(move || {
+        let mut now = next.next().expect("it goes on for ever");
+        now.share(&before);
+        gateway.apply(black_box(&now)).expect("it can be built");
+        before = now;
+    })
+}
+
+fn matched(path: usize) -> Match {
+    Match {
+        path: PathMatch::Prefix(format!("/p{path}")),
+        ..Match::default()
+    }
+}
+
+/// Hosts of ten paths each, all to one backend. `changed`: this rule has another path.
+fn plan(rules: usize, changed: Option<(usize, usize)>) -> Plan {
+    let backend = BackendId::service("shop", "web", 80);
+    let traffic = Arc::default();
+    let routes = (0..rules / PATHS).map(|host| {
+        let rules = (0..PATHS).map(|path| {
+            let at = host * PATHS + path;
+            let path = match changed {
+                Some((rule, turn)) if rule == at => PATHS + turn,
+                _ => path,
+            };
+            let mut rule = Rule::new(matched(path).path).to(&backend);
+            rule.traffic = Arc::clone(&traffic);
+            rule
+        });
+        let mut route = Route::new("shop", &format!("r{host}"), rules.collect());
+        let name = format!("h{host}.example.test");
+        route.hostnames = vec![name.parse().expect("it is a name")];
+        route
+    });
+    let listener = Listener::http("shop", "edge", 80, routes.collect());
+    let mut port = Port::new(80, vec![listener]);
+    port.addresses = vec![Ipv4Addr::LOCALHOST.into()];
+    Plan { ports: vec![port] }
+}

@@ -1,0 +1,19 @@
+//! Micro-benchmarks with the clock: `cargo bench -p towergate-core --bench time`.
+
+mod cases;
+
+use divan::Bencher;
+
+fn main() {
+    divan::main();
+}
+
+/// Each case by its name.
+#[divan::bench(args = cases::CASES.map(|(name, _)| name))]
+fn case(bencher: Bencher<'_, '_>, name: &str) {
+    let found = cases::CASES.iter().find(|(known, _)| *known == name);
+    let (_, prepare) = found.expect("the names are those of the cases");
+    let mut step = prepare();
+
+    bencher.bench_local(|| step());
+}

@@ -1,0 +1,110 @@
+//! What two plans have in common is kept once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Plan, Route, RouteId, Rule};
+
+/// By the address of a route: the route itself, and what stands for it.
+type Done<P> = HashMap<usize, (Arc<Route<P>>, Arc<Route<P>>)>;
+
+impl<P: PartialEq> Plan<P> {
+    /// Takes over the routes and rules of `before` that are equal to those of this plan. It means the
+    /// same as it did, needs less memory, and what was built from a part of `before` that is shared is
+    /// not built again.
+    pub fn share(&mut self, before: &Self) {
+        let mut known: HashMap<&RouteId, Vec<&Arc<Route<P>>>> = HashMap::new();
+        for route in before.routes() {
+            let same = known.entry(&*route.id).or_default();
+            if !same.iter().any(|known| Arc::ptr_eq(known, route)) {
+                same.push(route);
+            }
+        }
+        // Listeners share routes, and still do so afterwards. The old route is kept until the end, so
+        // that its address stays its own.
+        let mut done: Done<P> = HashMap::new();
+        let listeners = self.ports.iter_mut().flat_map(|port| &mut port.listeners);
+        for route in listeners.flat_map(|listener| &mut listener.routes) {
+            let known = known.get(&*route.id).map_or(&[][..], Vec::as_slice);
+            let (_, shared) = done
+                .entry(Arc::as_ptr(route).addr())
+                .or_insert_with(|| (route.clone(), shared(route, known)));
+            *route = shared.clone();
+        }
+    }
+
+    /// The routes of all listeners.
+    fn routes(&self) -> impl Iterator<Item = &Arc<Route<P>>> {
+        let listeners = self.ports.iter().flat_map(|port| &port.listeners);
+        listeners.flat_map(|listener| &listener.routes)
+    }
+}
+
+/// The one of `known` that is equal; without one, the route with those of its rules that are known.
+fn shared<P: PartialEq>(route: &Arc<Route<P>>, known: &[&Arc<Route<P>>]) -> Arc<Route<P>> {
+    if let Some(same) = known.iter().find(|known| ***known == *route) {
+        return Arc::clone(same);
+    }
+    let of_index = |rule: &Arc<Rule<P>>| {
+        let mut rules = known.iter().flat_map(|known| &known.rules);
+        rules.find(|known| known.index == rule.index && **known == *rule)
+    };
+    let rules = route.rules.iter();
+    Arc::new(Route {
+        id: known.first().map_or(&route.id, |known| &known.id).clone(),
+        hostnames: route.hostnames.clone(),
+        rules: rules
+            .map(|rule| of_index(rule).unwrap_or(rule).clone())
+            .collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Listener, PathMatch, Port};
+
+    fn plan(paths: [&str; 2], listeners: u16) -> Plan {
+        let rules = paths.map(|path| Rule::new(PathMatch::Prefix(path.to_owned())));
+        let route = Arc::new(Route::new("n", "r", rules.into()));
+        let ports = (1..=listeners).map(|port| {
+            let mut listener = Listener::http("n", "g", port, Vec::new());
+            listener.routes.push(route.clone());
+            Port::new(port, vec![listener])
+        });
+        Plan {
+            ports: ports.collect(),
+        }
+    }
+
+    fn listeners(plan: &Plan) -> Vec<&Listener> {
+        plan.ports.iter().flat_map(|port| &port.listeners).collect()
+    }
+
+    #[test]
+    fn equal_routes_are_those_of_the_plan_before() {
+        let (before, mut now) = (plan(["/a", "/b"], 1), plan(["/a", "/b"], 2));
+
+        now.share(&before);
+
+        let (old, new) = (listeners(&before), listeners(&now));
+        assert_eq!(new.len(), 2);
+        for listener in new {
+            assert!(Arc::ptr_eq(&listener.routes[0], &old[0].routes[0]));
+        }
+    }
+
+    #[test]
+    fn of_a_route_that_changed_equal_rules_are_those_of_the_plan_before() {
+        let (before, mut now) = (plan(["/a", "/b"], 1), plan(["/a", "/c"], 2));
+
+        now.share(&before);
+
+        let (old, new) = (listeners(&before), listeners(&now));
+        assert_eq!(now, plan(["/a", "/c"], 2));
+        let rules = &new[0].routes[0].rules;
+        assert!(Arc::ptr_eq(&rules[0], &old[0].routes[0].rules[0]));
+        assert!(!Arc::ptr_eq(&rules[1], &old[0].routes[0].rules[1]));
+        assert!(Arc::ptr_eq(&new[0].routes[0], &new[1].routes[0]));
+    }
+}

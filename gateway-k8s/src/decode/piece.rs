@@ -1,0 +1,254 @@
+//! What one document gives, whatever others say. It is remembered, and used again as long as the
+//! document's text is the same: of a large file with one change, one document is decoded.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use towergate_policy::backend_traffic::BackendTrafficPolicySpec;
+use towergate_policy::client_traffic::ClientTrafficPolicySpec;
+use towergate_policy::security::SecurityPolicySpec;
+
+use super::Diagnostic;
+use super::split::Document;
+use super::tree::Place;
+use crate::api::core::{ConfigMap, EndpointSlice, Namespace, Secret, ServiceSpec};
+use crate::api::gateway::{GatewayClassSpec, GatewaySpec};
+use crate::api::grpc_route::GrpcRouteSpec;
+use crate::api::http_route::HttpRouteSpec;
+use crate::api::listener_set::ListenerSetSpec;
+use crate::api::policy::BackendTlsPolicySpec;
+use crate::api::reference_grant::ReferenceGrantSpec;
+use crate::objects::{Object, Objects, Origin, Store};
+
+/// What a document gives.
+#[derive(Clone, Debug)]
+pub(super) struct Piece {
+    document: Origin,
+    /// In the order of the document.
+    pub(super) items: Vec<Item>,
+}
+
+/// Something that a document gives.
+#[derive(Clone, Debug)]
+pub(super) enum Item {
+    /// An object, with the place where it begins.
+    Object(Found, Place),
+    /// Something is wrong or suspicious.
+    Diagnostic(Box<Diagnostic>),
+    /// An object of this kind is not for us; the note is for the first of them.
+    PassedOver(String, Box<Diagnostic>),
+}
+
+macro_rules! found {
+    ($($kind:ident: $spec:ty, $field:ident, $name:literal;)*) => {
+        /// An object of any kind.
+        #[derive(Clone, Debug)]
+        pub(super) enum Found {
+            $($kind(Arc<Object<$spec>>),)*
+        }
+
+        impl Found {
+            /// Puts the object to those of its kind.
+            ///
+            /// # Errors
+            /// If one of its name is there already.
+            pub(super) fn add_to(&self, all: &mut Objects, place: Place) -> Result<(), Diagnostic> {
+                match self {
+                    $(Self::$kind(object) => add(&mut all.$field, object, $name, place),)*
+                }
+            }
+
+            fn moved(&self, line: usize) -> Self {
+                match self {
+                    $(Self::$kind(object) => Self::$kind(moved(object, line)),)*
+                }
+            }
+        }
+    };
+}
+
+found! {
+    GatewayClass: GatewayClassSpec, gateway_classes, "GatewayClass";
+    Gateway: GatewaySpec, gateways, "Gateway";
+    ListenerSet: ListenerSetSpec, listener_sets, "ListenerSet";
+    HttpRoute: HttpRouteSpec, http_routes, "HTTPRoute";
+    GrpcRoute: GrpcRouteSpec, grpc_routes, "GRPCRoute";
+    ReferenceGrant: ReferenceGrantSpec, reference_grants, "ReferenceGrant";
+    BackendTlsPolicy: BackendTlsPolicySpec, backend_tls_policies, "BackendTLSPolicy";
+    ClientTrafficPolicy: ClientTrafficPolicySpec, client_traffic_policies, "ClientTrafficPolicy";
+    BackendTrafficPolicy: BackendTrafficPolicySpec, backend_traffic_policies, "BackendTrafficPolicy";
+    SecurityPolicy: SecurityPolicySpec, security_policies, "SecurityPolicy";
+    Service: ServiceSpec, services, "Service";
+    EndpointSlice: EndpointSlice, endpoint_slices, "EndpointSlice";
+    Secret: Secret, secrets, "Secret";
+    ConfigMap: ConfigMap, config_maps, "ConfigMap";
+    Namespace: Namespace, namespaces, "Namespace";
+}
+
+fn add<S>(
+    store: &mut Store<S>,
+    object: &Arc<Object<S>>,
+    kind: &str,
+    place: Place,
+) -> Result<(), Diagnostic> {
+    let key = object.key();
+    let Some(first) = store.get(&key) else {
+        store.insert(key, object.clone());
+        return Ok(());
+    };
+    let message = format!(
+        "{kind} {key} is there already, in {}:{}; the first one counts",
+        first.origin.file, first.origin.line
+    );
+    let help = "Remove one of the two, or give it another name.";
+    let mut diagnostic =
+        Diagnostic::error("duplicate-object", message, help).placed(&object.origin, place);
+    kind.clone_into(&mut diagnostic.kind);
+    diagnostic.object = Some(key);
+    Err(diagnostic)
+}
+
+fn moved<S: Clone>(object: &Object<S>, line: usize) -> Arc<Object<S>> {
+    let mut object = object.clone();
+    object.origin.line = line;
+    Arc::new(object)
+}
+
+impl Piece {
+    pub(super) fn new(document: Origin, items: Vec<Item>) -> Self {
+        Self { document, items }
+    }
+
+    /// The same document, beginning on another line of its file.
+    fn moved(&self, line: usize) -> Self {
+        let before = self.document.line;
+        let place = |diagnostic: &Diagnostic| {
+            let mut diagnostic = diagnostic.clone();
+            if diagnostic.line > 0 {
+                diagnostic.line = diagnostic.line - before + line;
+            }
+            Box::new(diagnostic)
+        };
+        let item = |item: &Item| match item {
+            Item::Object(found, at) => Item::Object(found.moved(line), *at),
+            Item::Diagnostic(diagnostic) => Item::Diagnostic(place(diagnostic)),
+            Item::PassedOver(kind, note) => Item::PassedOver(kind.clone(), place(note)),
+        };
+        let mut document = self.document.clone();
+        document.line = line;
+        Self {
+            document,
+            items: self.items.iter().map(item).collect(),
+        }
+    }
+
+    fn is_of(&self, file: &str, document: &Document<'_>) -> bool {
+        &*self.document.text == document.text && &*self.document.file == file
+    }
+}
+
+/// What documents gave the last time that they were decoded.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    before: Pieces,
+    now: Pieces,
+}
+
+/// By the hash of file and text.
+type Pieces = HashMap<u64, Vec<Arc<Piece>>>;
+
+impl Memory {
+    /// What `document` of `file` gives; `read` says it if it is not known.
+    pub(super) fn recall(
+        &mut self,
+        file: &str,
+        document: &Document<'_>,
+        read: impl FnOnce() -> Piece,
+    ) -> Arc<Piece> {
+        let mut hasher = DefaultHasher::new();
+        (file, document.text).hash(&mut hasher);
+        let hash = hasher.finish();
+        let known = self.before.get(&hash).and_then(|pieces| {
+            let mut same = pieces.iter().filter(|piece| piece.is_of(file, document));
+            let here = |piece: &&Arc<Piece>| piece.document.line == document.line;
+            same.clone().find(here).or_else(|| same.next())
+        });
+        let piece = match known {
+            Some(piece) if piece.document.line == document.line => piece.clone(),
+            Some(piece) => Arc::new(piece.moved(document.line)),
+            None => Arc::new(read()),
+        };
+        self.now.entry(hash).or_default().push(piece.clone());
+        piece
+    }
+
+    /// Only what was decoded this time is remembered.
+    pub(super) fn forget(self) -> Self {
+        Self {
+            before: self.now,
+            now: Pieces::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::decode::{Decoded, Decoder, decode};
+    use crate::objects::ObjectKey;
+
+    /// Documents that are right, wrong, equal, of the same object, and not for us.
+    const DOCUMENTS: [&str; 7] = [
+        "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80}]}\n",
+        "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n\nspec: {ports: [{port: 81}]}\n",
+        "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Namespace, metadata: {name: n}}\n",
+        "apiVersion: v1\nkind: Service\nmetadata: {name: b}\nspec: {ports: [{port: x}]}\n",
+        "kind: [\n",
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n",
+        "# nothing\n",
+    ];
+
+    fn read(memory: Memory, text: &str) -> (Decoded, Memory) {
+        let mut decoder = Decoder::with_memory(false, memory);
+        decoder.file("a.yaml", text);
+        decoder.finish_with_memory()
+    }
+
+    fn file(documents: &[usize]) -> String {
+        let documents = documents.iter().map(|at| DOCUMENTS[*at]);
+        documents.collect::<Vec<_>>().join("---\n")
+    }
+
+    #[test]
+    fn a_document_that_stays_gives_the_same_object() {
+        let (before, memory) = read(Memory::default(), &file(&[0, 3, 2]));
+        let (after, _) = read(memory, &file(&[0, 4, 2]));
+
+        let (a, n) = (ObjectKey::new("default", "a"), ObjectKey::new("", "n"));
+        let services = [&before, &after].map(|decoded| &decoded.objects.services[&a]);
+        assert!(std::ptr::eq(services[0], services[1]));
+        // It begins on another line now.
+        let namespaces = [&before, &after].map(|decoded| &decoded.objects.namespaces[&n]);
+        assert_eq!(namespaces.map(|n| n.origin.line), [11, 8]);
+    }
+
+    proptest! {
+        /// Whoever remembers says what somebody would say who reads for the first time.
+        #[test]
+        fn memory_changes_nothing(files in vec(vec(0..DOCUMENTS.len(), 0..6), 1..4)) {
+            let mut memory = Memory::default();
+            for documents in files {
+                let text = file(&documents);
+
+                let (decoded, next) = read(memory, &text);
+
+                prop_assert_eq!(decoded, decode("a.yaml", &text));
+                memory = next;
+            }
+        }
+    }
+}
