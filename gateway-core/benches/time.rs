@@ -13,7 +13,7 @@ fn main() {
 fn case(bencher: Bencher<'_, '_>, name: &str) {
     let found = cases::CASES.iter().find(|(known, _)| *known == name);
     let (_, prepare) = found.expect("the names are those of the cases");
-    let mut step = prepare();
+    let step = prepare();
 
-    bencher.bench_local(|| step());
+    bencher.bench_local(step);
 }

@@ -166,7 +166,9 @@ impl Decoder {
             match item {
                 Item::Object(found, place) => {
                     let added = found.add_to(&mut self.decoded.objects, *place);
-                    self.decoded.diagnostics.extend(added.err());
+                    self.decoded
+                        .diagnostics
+                        .extend(added.err().map(|error| *error));
                 }
                 Item::Diagnostic(diagnostic) => {
                     self.decoded.diagnostics.push(Diagnostic::clone(diagnostic));

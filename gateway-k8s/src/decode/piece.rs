@@ -53,7 +53,7 @@ macro_rules! found {
             ///
             /// # Errors
             /// If one of its name is there already.
-            pub(super) fn add_to(&self, all: &mut Objects, place: Place) -> Result<(), Diagnostic> {
+            pub(super) fn add_to(&self, all: &mut Objects, place: Place) -> Result<(), Box<Diagnostic>> {
                 match self {
                     $(Self::$kind(object) => add(&mut all.$field, object, $name, place),)*
                 }
@@ -91,7 +91,7 @@ fn add<S>(
     object: &Arc<Object<S>>,
     kind: &str,
     place: Place,
-) -> Result<(), Diagnostic> {
+) -> Result<(), Box<Diagnostic>> {
     let key = object.key();
     let Some(first) = store.get(&key) else {
         store.insert(key, object.clone());
@@ -106,7 +106,7 @@ fn add<S>(
         Diagnostic::error("duplicate-object", message, help).placed(&object.origin, place);
     kind.clone_into(&mut diagnostic.kind);
     diagnostic.object = Some(key);
-    Err(diagnostic)
+    Err(Box::new(diagnostic))
 }
 
 fn moved<S: Clone>(object: &Object<S>, line: usize) -> Arc<Object<S>> {
