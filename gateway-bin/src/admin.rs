@@ -11,6 +11,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tower_http::catch_panic::CatchPanicLayer;
 use towergate_core::plan::{Endpoints, Plan};
 use towergate_policy::Policy;
 
@@ -90,6 +91,8 @@ fn routes(admin: Arc<Admin>) -> Router {
         .route("/stats/prometheus", get(metrics))
         .route("/config", get(config))
         .route("/version", get(version))
+        // A fault of a page is an answer, 500, and not the end of the connection.
+        .layer(CatchPanicLayer::new())
         .with_state(admin)
 }
 

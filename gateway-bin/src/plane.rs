@@ -54,6 +54,9 @@ impl DataPlane for Gateway {
     }
 
     async fn drain(&self, deadline: Duration) -> bool {
-        self.stop(Instant::now() + deadline).await
+        // The threads are not joined: the process ends next, and takes them with it.
+        let drain = Self::drain(self);
+        drain.start();
+        drain.drained(Instant::now() + deadline).await
     }
 }

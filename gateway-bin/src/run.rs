@@ -44,9 +44,13 @@ pub(crate) fn run(args: RunArgs) -> Outcome {
         .worker_threads(2)
         .enable_all()
         .build()?;
-    let status = runtime.block_on(serve(&args));
-    runtime.shutdown_background();
-    status
+    let status = runtime.block_on(serve(&args))?;
+    if status == ExitCode::SUCCESS {
+        // Nothing is left to be done: what threads still have is not taken apart, which other threads
+        // that end at the same time could only delay.
+        std::process::exit(0);
+    }
+    Ok(status)
 }
 
 async fn serve(args: &RunArgs) -> Outcome {

@@ -34,8 +34,8 @@ struct Secure {
 enum NotSecure {
     /// The word says why.
     Failed(&'static str),
-    /// The limit of the listener is reached.
-    Surplus(Arc<ListenerConfig>),
+    /// The limit of the listener is reached; the connection is still open.
+    Surplus(Box<tls::Hello<Prefixed<Stream>>>),
     /// Nothing came, and we are about to end.
     Draining,
 }
@@ -126,7 +126,12 @@ impl<H: Handler> Arrival<H> {
             Err(NotSecure::Failed(word)) => {
                 self.note(&Event::TlsFailed(self.config.port, word));
             }
-            Err(NotSecure::Surplus(listener)) => self.refuse(&listener).await,
+            Err(NotSecure::Surplus(hello)) => {
+                let listener = hello.listener.clone();
+                self.refuse(&listener).await;
+                // It holds the socket, which is to be closed only now.
+                drop(hello);
+            }
             Err(NotSecure::Draining) => {}
         }
         None
@@ -139,7 +144,7 @@ impl<H: Handler> Arrival<H> {
         };
         let listener = hello.listener.clone();
         if !self.open.admit(&listener) {
-            return Err(NotSecure::Surplus(listener));
+            return Err(NotSecure::Surplus(Box::new(hello)));
         }
         let (stream, negotiated) = hello.shake_hands().await.map_err(NotSecure::Failed)?;
         let (version, resumed) = (negotiated.version, negotiated.resumed);

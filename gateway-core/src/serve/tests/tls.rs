@@ -200,3 +200,20 @@ async fn a_surplus_connection_is_refused_after_its_listener_is_known() {
     assert!(error.kind() != std::io::ErrorKind::TimedOut, "{error:?}");
     rig.events.expect("ConnectionRefused").await;
 }
+
+#[tokio::test]
+async fn surplus_connections_are_kept_a_while_too() {
+    const DELAY: Duration = Duration::from_millis(300);
+    let edit = |settings: &mut ListenerSettings| {
+        settings.limits.connections = Some(0);
+        settings.limits.close_delay = Some(DELAY);
+    };
+    let (rig, roots) = rig(&[("*", "a.test")], edit).await;
+
+    let start = std::time::Instant::now();
+    let refused = ask(&rig, &roots, "a.test", &[]).await;
+
+    assert!(refused.is_err(), "{refused:?}");
+    assert!(start.elapsed() >= DELAY);
+    rig.events.expect("ConnectionRefused").await;
+}
