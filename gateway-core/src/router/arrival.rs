@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, Version, request};
 use hyper::upgrade::OnUpgrade;
 
 use super::exchange::Exchange;
-use super::step::{Step, Taken};
+use super::step::{Clean, Step, Taken};
 use super::{Refusal, Shared, listener_of, reply};
 use crate::conn::ConnInfo;
 use crate::http::Sanitized;
@@ -39,7 +39,7 @@ enum Sought<'a> {
     /// A rule takes it.
     Taken(Taken<'a>),
     /// It is clean, and no rule takes it.
-    Unrouted(Sanitized),
+    Unrouted(Clean),
     /// It asks how the listener is.
     HealthCheck(Sanitized),
     /// It is answered without a rule; `None` once it is.
@@ -90,7 +90,7 @@ impl<'a> Arrival<'a> {
         reason = "the way of nearly all requests, so not boxed"
     )]
     pub(super) fn pass_on(self) -> Result<request::Parts, Self> {
-        let Sought::Unrouted(asked) = self.sought else {
+        let Sought::Unrouted(Clean { asked, client }) = self.sought else {
             return Err(self);
         };
         let (mut head, _) = self.request.into_parts();
@@ -98,6 +98,7 @@ impl<'a> Arrival<'a> {
             upgrade.restore(&mut head.headers);
         }
         head.extensions.insert(asked);
+        head.extensions.insert(client);
         if let Some(connection) = self.connection {
             head.extensions.insert(connection);
         }
@@ -169,7 +170,7 @@ fn seek<'a>(step: &Step<'a>, head: &mut request::Parts, exchange: &mut Exchange)
     }
     match step.find(head, &clean, exchange) {
         Ok(found) => Sought::Taken(Taken { clean, found }),
-        Err(Refusal::Error(Error::NoRoute)) => Sought::Unrouted(clean.asked),
+        Err(Refusal::Error(Error::NoRoute)) => Sought::Unrouted(clean),
         Err(refusal) => Sought::Refused(Some(refusal)),
     }
 }

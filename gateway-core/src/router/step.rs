@@ -32,7 +32,7 @@ pub(super) struct Step<'a> {
 /// A request whose head is clean.
 pub(super) struct Clean {
     pub(super) asked: Sanitized,
-    client: ClientIp,
+    pub(super) client: ClientIp,
 }
 
 /// A request that a rule takes.
@@ -129,6 +129,10 @@ impl<'a> Step<'a> {
     ) -> Result<(Request<Body>, Picked<'t>, Option<&'t Upgrade>), Refusal> {
         let Taken { clean, found } = taken;
         let (mut head, body) = request.into_parts();
+        if !found.payload.rule.guards.is_empty() {
+            // Only they look for it there.
+            head.extensions.insert(clean.client);
+        }
         for guard in &found.payload.rule.guards {
             edits.extend(guard.check(&mut head)?);
         }
@@ -155,9 +159,7 @@ impl<'a> Step<'a> {
         let applied = forwarded::apply(&mut head.headers, self.conn, settings);
         exchange.note_forwarded(head);
         applied?;
-        let client = ClientIp(found.ip);
-        head.extensions.insert(client);
-        Ok(client)
+        Ok(ClientIp(found.ip))
     }
 
     /// Step 5: whether the listener itself is asked.
