@@ -307,7 +307,7 @@ async fn floods_that_want_answers_cost_no_memory() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn frames_that_change_nothing_cost_no_memory() {
+async fn frames_that_change_nothing_harm_nobody() {
     for burst in [
         frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 1]).repeat(100_000),
         frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]).repeat(100_000),
