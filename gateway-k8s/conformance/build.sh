@@ -13,10 +13,12 @@ kubernetes_version() {
 envoy_gateway=github.com/envoyproxy/gateway@v1.9.1
 envoy_gateway_sum=h1:vAVp6/AlBXJ1aOhp1mxL7fNEzVEfjADUguUhm2wzxQY=
 
-# fresh STAMP: whether nothing that programs are built from is newer than STAMP.
+# fresh STAMP FILE...: whether none of these files is newer than STAMP, nor what they are built with.
 fresh() {
-    [[ -e $1 ]] && [[ -z $(find "$here/cmd" "$here/go.mod" "$here/go.sum" "$here/build.sh" \
-        -newer "$1" -print -quit) ]]
+    local stamp=$1
+    shift
+    [[ -e $stamp ]] && [[ -z $(find "$@" "$here/go.mod" "$here/go.sum" "$here/build.sh" \
+        -newer "$stamp" -print -quit) ]]
 }
 
 require_go() {
@@ -28,7 +30,7 @@ require_go() {
 
 build_cluster() {
     local stamp=$CONFORMANCE_BIN/.cluster
-    if fresh "$stamp"; then
+    if fresh "$stamp" "$here/cmd"; then
         return
     fi
     require_go
@@ -55,7 +57,7 @@ build_cluster() {
 
 build_suite() {
     local stamp=$CONFORMANCE_BIN/.suite
-    if fresh "$stamp"; then
+    if fresh "$stamp" "$here/suite"; then
         return
     fi
     require_go

@@ -9,7 +9,7 @@ import (
 
 func TestStartTimeIsFoundBehindANameWithSpacesAndParentheses(t *testing.T) {
 	stat := "12 (a) b (c)) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20 21"
-	got, err := parseStartTime(stat)
+	got, err := parseStartTime(stat, 1)
 	if err != nil || got != "4711" {
 		t.Fatalf("got %q, %v", got, err)
 	}
@@ -17,8 +17,11 @@ func TestStartTimeIsFoundBehindANameWithSpacesAndParentheses(t *testing.T) {
 
 func TestAZombieHasEnded(t *testing.T) {
 	stat := "12 (a) Z 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20 21"
-	if got, err := parseStartTime(stat); err == nil {
+	if got, err := parseStartTime(stat, 1); err == nil {
 		t.Fatalf("got %q", got)
+	}
+	if _, err := parseStartTime(stat, 2); err != nil {
+		t.Fatalf("with a thread left: %v", err)
 	}
 }
 

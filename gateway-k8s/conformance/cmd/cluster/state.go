@@ -94,25 +94,32 @@ func (d dirs) write(r running) error {
 	return os.WriteFile(d.file("running.json"), data, 0o600)
 }
 
-// startTime is field 22 of /proc/PID/stat. A zombie has ended, so it has none.
+// startTime is field 22 of /proc/PID/stat. A process that has ended has none.
 func startTime(pid int) (string, error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return "", err
 	}
-	return parseStartTime(string(data))
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	if err != nil {
+		return "", err
+	}
+	return parseStartTime(string(data), len(threads))
 }
 
 // parseStartTime reads the line of /proc/PID/stat. The second field is the program's name in
 // parentheses and may hold spaces and parentheses itself.
-func parseStartTime(stat string) (string, error) {
+//
+// A zombie has ended. But the line tells of the first thread, and while others are left the process
+// has not: the first process of a namespace stays until the kernel has ended all others in it.
+func parseStartTime(stat string, threads int) (string, error) {
 	_, rest, found := cutLast(stat, ")")
 	fields := strings.Fields(rest)
 	const state, start = 0, 19
 	if !found || len(fields) <= start {
 		return "", fmt.Errorf("not a line of /proc/PID/stat: %q", stat)
 	}
-	if fields[state] == "Z" || fields[state] == "X" {
+	if threads <= 1 && (fields[state] == "Z" || fields[state] == "X") {
 		return "", errors.New("the process has ended")
 	}
 	return fields[start], nil
