@@ -1,0 +1,44 @@
+package main
+
+import (
+	"io"
+	"net"
+	"sync"
+)
+
+// openDoor forwards each connection to address, which is looked for in the run's network namespace.
+// The listener was opened in the caller's one.
+func openDoor(listener net.Listener, address string) {
+	for {
+		outside, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		go passThrough(outside.(*net.TCPConn), address)
+	}
+}
+
+func passThrough(outside *net.TCPConn, address string) {
+	defer outside.Close()
+	conn, err := net.Dial("tcp4", address)
+	if err != nil {
+		return
+	}
+	inside := conn.(*net.TCPConn)
+	defer inside.Close()
+	var both sync.WaitGroup
+	both.Go(func() { copyOneWay(inside, outside) })
+	both.Go(func() { copyOneWay(outside, inside) })
+	both.Wait()
+}
+
+// copyOneWay passes the end of the stream on, so that either side can finish first.
+func copyOneWay(to, from *net.TCPConn) {
+	if _, err := io.Copy(to, from); err != nil {
+		// One direction is broken: the other one cannot be of use.
+		to.Close()
+		from.Close()
+		return
+	}
+	_ = to.CloseWrite()
+}

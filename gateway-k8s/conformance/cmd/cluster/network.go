@@ -1,0 +1,63 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// prepareNetwork makes the empty network namespace of the run into that of a node. There is no
+// default route: what is not on this "machine" cannot be reached at all.
+func prepareNetwork(port int) error {
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return fmt.Errorf("the loopback interface: %w", err)
+	}
+	if err := netlink.LinkSetUp(lo); err != nil {
+		return fmt.Errorf("the loopback interface: %w", err)
+	}
+	addr, err := netlink.ParseAddr(nodeIP + "/32")
+	if err != nil {
+		return err
+	}
+	if err := netlink.AddrAdd(lo, addr); err != nil {
+		return fmt.Errorf("the node's address %s: %w", nodeIP, err)
+	}
+	// "local" routes make every address of a network one of this node's own (AnyIP), so a data
+	// plane can bind a new one for each Gateway without any preparation.
+	_, own, err := net.ParseCIDR(ownNetwork)
+	if err != nil {
+		return err
+	}
+	route := &netlink.Route{
+		LinkIndex: lo.Attrs().Index, Dst: own, Type: unix.RTN_LOCAL, Table: unix.RT_TABLE_LOCAL,
+		Scope: netlink.SCOPE_HOST,
+	}
+	if err := netlink.RouteAdd(route); err != nil {
+		return fmt.Errorf("the addresses of %s: %w", ownNetwork, err)
+	}
+	return setSysctls(map[string]string{
+		// Pods reach each other through the node.
+		"net.ipv4.ip_forward": "1",
+		// The API server's port is above 1024: no outgoing connection may take it while the API
+		// server is being restarted.
+		"net.ipv4.ip_local_reserved_ports": strconv.Itoa(port),
+		// Data planes that are not root may bind the ports 80 and 443.
+		"net.ipv4.ip_unprivileged_port_start": "0",
+	})
+}
+
+func setSysctls(values map[string]string) error {
+	for name, value := range values {
+		path := "/proc/sys/" + strings.ReplaceAll(name, ".", "/")
+		if err := os.WriteFile(path, []byte(value), 0o644); err != nil {
+			return fmt.Errorf("sysctl %s=%s: %w", name, value, err)
+		}
+	}
+	return nil
+}

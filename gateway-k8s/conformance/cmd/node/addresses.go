@@ -1,0 +1,61 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+)
+
+// addresses gives each pod an address of the pod network. One that was given back is used again
+// only when all others have been, so that stale traffic for a former pod meets nobody.
+type addresses struct {
+	mu      sync.Mutex
+	network netip.Prefix
+	node    netip.Addr
+	last    netip.Addr
+	used    map[netip.Addr]bool
+}
+
+func newAddresses(network, node string) (*addresses, error) {
+	prefix, err := netip.ParsePrefix(network)
+	if err != nil {
+		return nil, fmt.Errorf("the pod network: %w", err)
+	}
+	own, err := netip.ParseAddr(node)
+	if err != nil {
+		return nil, fmt.Errorf("the node's address: %w", err)
+	}
+	prefix = prefix.Masked()
+	return &addresses{
+		network: prefix, node: own, last: prefix.Addr(), used: map[netip.Addr]bool{}}, nil
+}
+
+// take gives an unused address.
+func (a *addresses) take() (netip.Addr, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for wrapped := false; ; {
+		next := a.last.Next()
+		if !a.network.Contains(next) {
+			if wrapped {
+				return netip.Addr{}, errors.New("no address is left for a pod")
+			}
+			wrapped = true
+			next = a.network.Addr().Next()
+		}
+		a.last = next
+		broadcast := !a.network.Contains(next.Next())
+		if next != a.node && !broadcast && !a.used[next] {
+			a.used[next] = true
+			return next, nil
+		}
+	}
+}
+
+// giveBack ends the use of an address.
+func (a *addresses) giveBack(addr netip.Addr) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.used, addr)
+}
