@@ -115,7 +115,8 @@ impl Fields {
     /// Takes the first `len` bytes, in which they are; the values share them.
     pub(super) fn take(self, bytes: &mut BytesMut, len: usize) -> Result<HeaderMap, Malformed> {
         let text = bytes.split_to(len).freeze();
-        let mut headers = HeaderMap::with_capacity(self.0.len());
+        // With room for what the gateway adds.
+        let mut headers = HeaderMap::with_capacity(self.0.len() + 2);
         for (name, begin, end) in self.0 {
             let value = HeaderValue::from_maybe_shared(text.slice(begin..end));
             headers.append(name, value.map_err(|_| Malformed)?);
