@@ -10,6 +10,9 @@
 //! A connection that serves an upgrade, or that still sends the request while the response comes, gets
 //! a task of its own. HTTP/2 connections are shared and have a task each.
 //!
+//! HTTP/1.1 is spoken by our own codec; by hyper where names keep their case, which only hyper knows, and
+//! where the protocol may be switched. HTTP/2 is hyper's.
+//!
 //! Each worker has idle connections of its own. Rules that want the same [`Transport`] share a [`Pool`]:
 //!
 //! ```
