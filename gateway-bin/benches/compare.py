@@ -26,7 +26,7 @@ import subprocess
 import sys
 import time
 
-from peers import HOST, Haproxy, Lab, Nginx, Sender, Towergate, busy, cpu, memory, routes, status, wait_for
+from peers import HOST, Haproxy, Lab, Nginx, Sender, Towergate, busy, cpu, hold, memory, routes, status, wait_for
 
 NEEDS = {"nginx": "nginx", "haproxy": "haproxy", "wrk": "wrk", "h2load": "nghttp2-client", "openssl": "openssl"}
 PICK = """
@@ -75,10 +75,10 @@ LOADS = {
     "plain": ("HTTP/1.1, keep-alive", straight, lambda p, s: wrk(f"http://127.0.0.1:{p.http}/", s)),
     "tls": ("HTTP/1.1 over TLS, keep-alive", straight, lambda p, s: wrk(f"https://127.0.0.1:{p.tls}/", s)),
     "h2": ("HTTP/2 over TLS, 16 x 32 streams", straight, lambda p, s: h2load(f"https://127.0.0.1:{p.tls}/", s)),
-    "handshake": ("TLS handshake for each request", straight,
+    "handshake": ("TLS, new connections", straight,
                   lambda p, s: wrk(f"https://127.0.0.1:{p.tls}/", s, *CLOSE)),
     "proxy": ("PROXY v2, keep-alive", sender, lambda p, s: wrk(f"http://127.0.0.1:{p.port}/", s)),
-    "proxy-new": ("PROXY v2, new connection for each request", sender,
+    "proxy-new": ("PROXY v2, new connections", sender,
                   lambda p, s: wrk(f"http://127.0.0.1:{p.port}/", s, *CLOSE)),
     "large": ("64 KiB bodies", straight, lambda p, s: wrk(f"http://127.0.0.1:{p.http}/64k", s)),
 }
@@ -186,14 +186,7 @@ def measure_idle(lab, peers, args):
             with running([peer]), contextlib.ExitStack() as stack:
                 time.sleep(3)
                 before = memory(peer.process.pid)
-                for _ in range(count):
-                    port = peer.tls if kind == "tls" else peer.http
-                    one = stack.enter_context(socket.create_connection(("127.0.0.1", port), 10))
-                    if kind == "tls":
-                        one = stack.enter_context(trust.wrap_socket(one, server_hostname=HOST))
-                    one.sendall(f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
-                    if not one.recv(4096).startswith(b"HTTP/1.1 200"):
-                        raise SystemExit(f"{peer.name} does not answer on an idle connection")
+                hold(stack, *((peer.tls, count, trust) if kind == "tls" else (peer.http, count)))
                 time.sleep(6)
                 after = memory(peer.process.pid)
                 collect(rows, peer.name, {f"{kind}_kib": (after - before) / count})

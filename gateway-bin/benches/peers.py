@@ -40,24 +40,19 @@ metadata: {{name: proxy}}
 spec:
   targetRefs: [{{group: gateway.networking.k8s.io, kind: Gateway, name: proxy}}]
   proxyProtocol: {{optional: false}}
----
+"""
+SERVICE = """
 apiVersion: v1
 kind: Service
-metadata: {{name: up}}
+metadata: {{name: {name}}}
 spec: {{ports: [{{port: 80}}]}}
 ---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
-metadata: {{name: up-1, labels: {{kubernetes.io/service-name: up}}}}
+metadata: {{name: {name}-1, labels: {{kubernetes.io/service-name: {name}}}}}
 addressType: IPv4
-ports: [{{port: {backend}}}]
+ports: [{{port: {port}}}]
 endpoints: [{{addresses: [127.0.0.1]}}]
----
-apiVersion: v1
-kind: Secret
-metadata: {{name: cert}}
-type: kubernetes.io/tls
-data: {{tls.crt: {crt}, tls.key: {key}}}
 """
 NGINX = """
 daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/log crit; worker_rlimit_nofile 20000; {user}
@@ -111,6 +106,17 @@ def secret(name, certificate, key):
     crt, key = (base64.b64encode(path.read_bytes()).decode() for path in (certificate, key))
     return f"apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\ntype: kubernetes.io/tls\n" \
            f"data: {{tls.crt: {crt}, tls.key: {key}}}\n"
+
+
+def hold(stack, port, count, trust=None, host=HOST):
+    """Connections that have had an answer each, and are silent then until the stack ends."""
+    for _ in range(count):
+        one = stack.enter_context(socket.create_connection(("127.0.0.1", port), 10))
+        if trust:
+            one = stack.enter_context(trust.wrap_socket(one, server_hostname=host))
+        one.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        if not one.recv(4096).startswith(b"HTTP/1.1 200"):
+            raise SystemExit("no answer on a connection that is to be idle")
 
 
 def tree(pid):
@@ -286,22 +292,23 @@ class Towergate(Peer):
     def prepare(self, pairs):
         self.manifests = self.folder / f"manifests-{self.http}"
         self.manifests.mkdir()
-        cert = {"crt": self.lab.certificate, "key": self.lab.key}
-        cert = {name: base64.b64encode(path.read_bytes()).decode() for name, path in cert.items()}
-        base = BASE.format(http=self.http, tls=self.tls, proxy=self.proxy, backend=self.lab.backend, **cert)
-        replace(self.manifests / "base.yaml", base)
+        replace(self.manifests / "gateways.yaml", BASE.format(http=self.http, tls=self.tls, proxy=self.proxy))
+        replace(self.manifests / "backend.yaml", SERVICE.format(name="up", port=self.lab.backend))
+        replace(self.manifests / "secret.yaml", secret("cert", self.lab.certificate, self.lab.key))
         for host, paths in (by_host(pairs) if pairs else {"": ["/"]}).items():
             self.write_route(host, paths)
         more = ["--workers", "1", "--admin", "off", "--access-log", "off", "--quiet", "--bind", "127.0.0.1"]
         return [self.binary, "run", self.manifests, *more]
 
-    def write_route(self, host, paths):
-        rules = "".join(f"\n  - {{matches: [{{path: {{value: {path}}}}}], backendRefs: [{{name: up, port: 80}}]}}"
-                        for path in paths)
-        replace(self.manifests / f"route-{host or 'all'}.yaml", f"""
+    def write_route(self, host, paths, service="up"):
+        rules = "".join(
+            f"\n  - {{matches: [{{path: {{value: {path}}}}}], backendRefs: [{{name: {service}, port: 80}}]}}"
+            for path in paths)
+        name = host.split(".")[0] or "all"
+        replace(self.manifests / f"route-{name}.yaml", f"""
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
-metadata: {{name: {(host or 'all').split('.')[0]}}}
+metadata: {{name: {name}}}
 spec:
   parentRefs: [{{name: plain}}, {{name: proxy}}]
   hostnames: [{host}]
