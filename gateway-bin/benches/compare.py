@@ -102,8 +102,7 @@ def collect(rows, name, result):
         rows.setdefault(name, {}).setdefault(key, []).append(value)
 
 
-def measure_loads(lab, peers, args, wanted):
-    results = {}
+def measure_loads(lab, peers, args, wanted, results):
     with running(peers):
         for name in wanted:
             title, front, load = LOADS[name]
@@ -118,7 +117,6 @@ def measure_loads(lab, peers, args, wanted):
                             collect(rows["peers"], peer.name, result)
             print(f"{title}: " + ", ".join(f"{peer} {spread(row['cpu_us'])}" for peer, row in rows["peers"].items()),
                   file=sys.stderr)
-    return results
 
 
 @contextlib.contextmanager
@@ -337,18 +335,19 @@ def main():
             kinds = {"nginx": Nginx, "haproxy": Haproxy}
             return own + [kinds[name](lab, name, name + end) for name in wanted]
 
-        peers = make()
+        peers, found = make(), {}
         result = {"machine": machine, "rounds": args.rounds, "secs": args.secs, "date": time.strftime("%Y-%m-%d"),
-                  "versions": {peer.name: peer.version() for peer in peers}, "scenarios": {}}
-        found = result["scenarios"]
-        found.update(measure_loads(lab, peers, args, [name for name in LOADS if name in scenarios]))
-        if "routes" in scenarios:
-            found["routes"] = measure_routes(lab, peers, make("-one"), args)
-        if "idle" in scenarios:
-            found["idle"] = measure_idle(lab, peers, args)
-        if "latency" in scenarios:
-            found["latency"] = measure_latency(lab, peers, args)
-    pathlib.Path(args.json).write_text(json.dumps(result, indent=1) + "\n")
+                  "versions": {peer.name: peer.version() for peer in peers}, "scenarios": found}
+        try:
+            measure_loads(lab, peers, args, [name for name in LOADS if name in scenarios], found)
+            if "routes" in scenarios:
+                found["routes"] = measure_routes(lab, peers, make("-one"), args)
+            if "idle" in scenarios:
+                found["idle"] = measure_idle(lab, peers, args)
+            if "latency" in scenarios:
+                found["latency"] = measure_latency(lab, peers, args)
+        finally:
+            pathlib.Path(args.json).write_text(json.dumps(result, indent=1) + "\n")
     print(report(result))
 
 

@@ -8,6 +8,7 @@ import base64
 import contextlib
 import os
 import pathlib
+import random
 import re
 import resource
 import shutil
@@ -78,9 +79,13 @@ defaults
 
 
 def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    """A port that nobody listens on, and that the system gives to no client meanwhile."""
+    first, last = map(int, pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    while True:
+        port = random.choice([port for port in range(10000, 65536) if not first <= port <= last])
+        with contextlib.suppress(OSError), socket.socket() as one:
+            one.bind(("127.0.0.1", port))
+            return port
 
 
 def routes(count):
@@ -235,15 +240,15 @@ class Lab:
   server {{ listen 127.0.0.1:{self.backend} backlog=4096; root {folder};
     location = /64k {{ }} location / {{ return 200 "{"x" * 128}"; }} }}"""
         self.start(nginx_command(folder, more), self.rest, folder / "log")
-        wait_for(lambda: status(self.backend) == 200, 10, f"no backend; see {folder}/log")
+        wait_for(lambda: status(self.backend) == 200, 30, "the backend does not serve", folder / "log")
 
 
-def wait_for(good, seconds, otherwise):
-    """Seconds until something is so."""
+def wait_for(good, seconds, otherwise, log=None):
+    """Seconds until something is so. Ends with a message and the end of a log if it does not come."""
     start = time.monotonic()
     while not good():
         if time.monotonic() - start > seconds:
-            raise SystemExit(otherwise)
+            raise SystemExit("\n".join([otherwise, *([log.read_text()[-2000:]] if log else [])]))
         time.sleep(0.002)
     return time.monotonic() - start
 
@@ -268,12 +273,7 @@ class Peer:
         command = self.prepare(pairs)
         self.process = self.lab.start(command, self.lab.front, self.folder / "out")
         host, path = pairs[-1] if pairs else (HOST, "/")
-        try:
-            wait_for(lambda: self.process.poll() is not None or status(self.http, host, path) == 200, 60, "")
-        finally:
-            if status(self.http, host, path) != 200:
-                print((self.folder / "out").read_text()[-2000:])
-                raise SystemExit(f"{self.name} does not serve")
+        wait_for(lambda: status(self.http, host, path) == 200, 60, f"{self.name} does not serve", self.folder / "out")
 
     def end(self):
         self.lab.end(self.process)
@@ -393,8 +393,9 @@ frontend all
 backend gateway
   server one 127.0.0.1:{peer.proxy} send-proxy-v2
 """)
-        self.process = lab.start(["haproxy", "-db", "-q", "-f", config], lab.rest, lab.folder / "sender.log")
-        wait_for(lambda: status(self.port) == 200, 10, f"no sender of PROXY headers; see {lab.folder}/sender.log")
+        log = config.with_suffix(".log")
+        self.process = lab.start(["haproxy", "-db", "-q", "-f", config], lab.rest, log)
+        wait_for(lambda: status(self.port) == 200, 30, f"the sender in front of {peer.name} does not serve", log)
 
     def end(self):
         self.lab.end(self.process)
