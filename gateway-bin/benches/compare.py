@@ -85,12 +85,13 @@ LOADS = {
 
 
 def measure(lab, peer, load, seconds):
-    """One round of one gateway."""
+    """One round of one gateway; None if it answered nothing, as on a machine that others use up."""
     start, used, all_used = time.monotonic(), cpu(peer.process.pid), busy(lab.front)
     answers, bad = load(peer, seconds)
     took, used = time.monotonic() - start, cpu(peer.process.pid) - used
     if not answers:
-        raise SystemExit(f"{peer.name} answered nothing")
+        print(f"{peer.name} answered nothing in {took:.1f} s; this round does not count", file=sys.stderr)
+        return None
     if bad:
         print(f"{peer.name}: {bad} of {answers} answers were bad", file=sys.stderr)
     others = max(0.0, busy(lab.front) - all_used - used) / took
@@ -113,7 +114,7 @@ def measure_loads(lab, peers, args, wanted, results):
                     for peer in peers:
                         warm = number < args.warm
                         result = measure(lab, peer, lambda _, s: load(fronts[peer], s), 1 if warm else args.secs)
-                        if not warm:
+                        if result and not warm:
                             collect(rows["peers"], peer.name, result)
             print(f"{title}: " + ", ".join(f"{peer} {spread(row['cpu_us'])}" for peer, row in rows["peers"].items()),
                   file=sys.stderr)
@@ -154,7 +155,7 @@ def measure_routes(lab, peers, few, args):
                 warm = number < args.warm
                 seconds = 1 if warm else args.secs
                 first, second = measure(lab, one, load(1), seconds), measure(lab, peer, load(len(many)), seconds)
-                if not warm:
+                if first and second and not warm:
                     collect(rows, peer.name, {"one_cpu_us": first["cpu_us"], "cpu_us": second["cpu_us"]})
         for number in range(3):
             for peer in peers:
