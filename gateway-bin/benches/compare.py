@@ -250,7 +250,7 @@ def report(result):
              + ", ".join(result["versions"].values()) + f"; {result['rounds']} rounds of {result['secs']} s; "
              + f"load of the machine before: {machine['load']:.1f}.\n"]
     rows = []
-    for name in (name for name in LOADS if name in found):
+    for name in (name for name in LOADS if name in found and len(found[name]["peers"]) == len(names)):
         peers = found[name]["peers"]
         own = statistics.median(peers[first]["cpu_us"])
         ratios = [f"{own / statistics.median(peers[other]['cpu_us']):.2f}" for other in others]

@@ -48,7 +48,8 @@ def groups(result):
             continue
         bars = {peer: (statistics.median(row["cpu_us"]), min(row["cpu_us"]), max(row["cpu_us"]))
                 for peer, row in scenario["peers"].items()}
-        found.append((scenario["title"], bars))
+        if len(bars) == len(result["versions"]):
+            found.append((scenario["title"], bars))
     return found
 
 
@@ -84,12 +85,11 @@ def draw(result):
     for title, bars in found:
         parts.append(text(LEFT - 10, y + len(peers) * (BAR + GAP) / 2 + 3, title, "", "end"))
         for number, peer in enumerate(peers):
-            if peer in bars:
-                middle, low, high = (at(value / bars[base][0]) for value in bars[peer])
-                half = y + BAR / 2
-                parts.append(f'<rect class="p{number}" x="{LEFT}" y="{y:.1f}" width="{middle - LEFT:.1f}" height="{BAR}"/>')
-                parts.append(f'<line class="range" x1="{low:.1f}" x2="{high:.1f}" y1="{half:.1f}" y2="{half:.1f}"/>')
-                parts.append(text(max(high, middle) + 6, y + BAR - 3, f"{bars[peer][0]:.1f}", "small value"))
+            middle, low, high = (at(value / bars[base][0]) for value in bars[peer])
+            half = y + BAR / 2
+            parts.append(f'<rect class="p{number}" x="{LEFT}" y="{y:.1f}" width="{middle - LEFT:.1f}" height="{BAR}"/>')
+            parts.append(f'<line class="range" x1="{low:.1f}" x2="{high:.1f}" y1="{half:.1f}" y2="{half:.1f}"/>')
+            parts.append(text(high + 6, y + BAR - 3, f"{bars[peer][0]:.1f}", "small value"))
             y += BAR + GAP
         y += GROUP
     return "\n".join([*parts, "</svg>"]) + "\n"
