@@ -291,7 +291,7 @@ def arguments():
     parser.add_argument("--routes", type=int, default=10000, help="default: %(default)s")
     parser.add_argument("--idle", type=int, default=1000, help="idle connections (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="one round of a second; tells little")
-    parser.add_argument("--json", default="compare.json", help="where results go (default: %(default)s)")
+    parser.add_argument("--json", default="target/compare.json", help="where results go (default: %(default)s)")
     args = parser.parse_args()
     args.warm = 1
     if args.quick:
@@ -348,7 +348,9 @@ def main():
             if "latency" in scenarios:
                 found["latency"] = measure_latency(lab, peers, args)
         finally:
-            pathlib.Path(args.json).write_text(json.dumps(result, indent=1) + "\n")
+            file = pathlib.Path(args.json)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(result, indent=1) + "\n")
     print(report(result))
 
 

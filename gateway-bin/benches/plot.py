@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Draws what compare.py measured: CPU per request beside nginx, as an SVG that is readable in light and dark.
 
-    gateway-bin/benches/plot.py compare.json docs/performance.svg
+    gateway-bin/benches/plot.py target/compare.json docs/performance.svg
 """
 
 import json
