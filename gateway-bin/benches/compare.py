@@ -5,9 +5,9 @@
 
 Debian packages: nginx haproxy wrk nghttp2-client openssl python3 (nginx is also the backend). The gateway that is
 measured has the first CPU for itself; generators, backend and this script have the others. Rounds are interleaved
-(A B C A B C); the figure is the CPU time of all threads of a gateway's processes divided by the answers, so that
-other work on the machine counts little. Only loopback is used, ports are the system's choice, and all that was
-started is ended. Prints Markdown; writes JSON for plot.py.
+(A B C A B C); the figure is the CPU time of all threads of a gateway's processes divided by the answers, which
+depends little on the generator. Other work on the machine spoils caches: then only ratios say something. Only
+loopback is used, on ports that are free, and all that was started is ended. Prints Markdown; writes JSON for plot.py.
 """
 
 import argparse
@@ -134,7 +134,7 @@ def running(peers, pairs=None):
 
 
 def measure_routes(lab, peers, few, args):
-    """One route beside many of the same gateway; then a host is added, three times. `few`: as `peers`, for one route."""
+    """One route (`few`) beside many (`peers`) of the same gateways; then a host is added, three times."""
     script, rows = lab.folder / "pick.lua", {}
     script.write_text(PICK)
     many = routes(args.routes)
@@ -313,6 +313,9 @@ def check(args):
     needed |= {"wrk"} if {*scenarios} - {"h2", "idle", "latency"} else set()
     needed |= {"h2load"} if "h2" in scenarios else set()
     needed |= {"haproxy"} if {"proxy", "proxy-new"} & {*scenarios} else set()
+    for binary in args.binary:
+        if not os.access(binary, os.X_OK):
+            raise SystemExit(f"there is no {binary}: cargo build --release -p towergate")
     missing = sorted(NEEDS[name] for name in needed if not shutil.which(name))
     if missing:
         raise SystemExit(f"missing: apt-get install {' '.join(missing)} (or leave out what needs it: --peers, --scenarios)")
