@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,6 +11,8 @@ use std::time::{Duration, SystemTime};
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
 };
+
+use towergate_tls::NamePattern;
 
 use crate::args::DevCertArgs;
 use crate::flags::name_parts;
@@ -41,6 +44,13 @@ pub(crate) fn run(args: &DevCertArgs) -> Outcome {
 }
 
 fn make(names: &[String], days: u32, now: SystemTime) -> Result<Pair, Failure> {
+    for name in names {
+        let is_name = !matches!(name.parse(), Err(_) | Ok(NamePattern::Any));
+        if !is_name && name.parse::<IpAddr>().is_err() {
+            let fault = "is neither a DNS name in lower case, such as app.test or *.app.test, nor an IP address";
+            return Err(format!("`{name}` {fault}").into());
+        }
+    }
     let mut params = CertificateParams::new(names)?;
     let mut subject = DistinguishedName::new();
     subject.push(
@@ -105,6 +115,23 @@ mod tests {
             pair.certificate.trim().replace("\r\n", "\n")
         );
         assert!(secret.string_data["tls.key"].contains("PRIVATE KEY"));
+    }
+
+    #[test]
+    fn a_name_that_is_none_gets_no_certificate() {
+        for (name, good) in [
+            ("a.example.com", true),
+            ("*.example.com", true),
+            ("localhost", true),
+            ("::1", true),
+            ("bad name", false),
+            ("UPPER.example.com", false),
+            ("a.*.example.com", false),
+            ("", false),
+        ] {
+            let made = make(&[name.to_owned()], 1, SystemTime::now());
+            assert_eq!(made.is_ok(), good, "{name}");
+        }
     }
 
     #[test]

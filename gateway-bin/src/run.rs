@@ -275,9 +275,9 @@ impl<D: DataPlane> Control<D> {
                 Severity::Note => tracing::info!(code, "{text}"),
             }
         }
-        for kept in &reading.kept {
-            let (kind, object, file) = (kept.kind, &kept.key, &kept.file);
-            tracing::warn!("{file}: {kind} {object}: its last good version stays in service");
+        for mended in &reading.mended {
+            let file = &mended.file;
+            tracing::info!("{file}: {mended}: read again, what it says now counts");
         }
         self.said.clone_from(&reading.diagnostics);
     }

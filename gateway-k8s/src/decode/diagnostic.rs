@@ -101,6 +101,24 @@ impl Diagnostic {
         self
     }
 
+    /// Says that the last good version of `objects` stays in service, in place of what would be without it.
+    pub(crate) fn outlive(&mut self, objects: &[String]) {
+        if self.code == "unknown-field"
+            && let Some((fault, _)) = self.message.rsplit_once(": ")
+        {
+            self.message.truncate(fault.len());
+        }
+        if let Some((mend, _)) = self.help.split_once(": until then ") {
+            self.help = format!("{mend}.");
+        }
+        let what = match &self.object {
+            Some(_) => "its last good version".to_owned(),
+            None => format!("the last good version of {}", objects.join(", ")),
+        };
+        let fault = self.message.trim_end_matches('.');
+        self.message = format!("{fault}: {what} stays in service");
+    }
+
     /// Says how to mend it, in one sentence.
     #[must_use]
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
