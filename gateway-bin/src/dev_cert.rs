@@ -16,7 +16,7 @@ use towergate_tls::NamePattern;
 
 use crate::args::DevCertArgs;
 use crate::flags::name_parts;
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, print};
 
 /// A certificate and its key as PEM.
 struct Pair {
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &DevCertArgs) -> Outcome {
     }
     let name = args.secret.as_deref().unwrap_or("default/dev-cert");
     let (namespace, name) = name_parts(name).ok_or("--secret: write it as NAMESPACE/NAME")?;
-    io::stdout().write_all(manifest(namespace, name, &pair).as_bytes())?;
+    print(manifest(namespace, name, &pair).as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 

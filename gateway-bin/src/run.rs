@@ -133,8 +133,9 @@ async fn end(args: &RunArgs, control: &Control<impl DataPlane>, signals: &mut Si
         finished = control.plane.drain(args.drain_timeout()) => finished,
         () = signals.end() => false,
     };
-    if !finished {
-        tracing::warn!("requests were cut off");
+    let connections = control.plane.running();
+    if !finished && connections > 0 {
+        tracing::warn!(connections, "connections were cut off");
     }
     ExitCode::SUCCESS
 }
@@ -186,10 +187,15 @@ impl<D: DataPlane> Control<D> {
         else {
             return Ok(());
         };
-        self.say(&reading);
-        if let Some(unreadable) = reading.diagnostics.iter().find(|d| d.code == "unreadable") {
-            return Err(brief(unreadable).into());
+        let unreadable = reading
+            .diagnostics
+            .iter()
+            .filter(|d| d.code == "unreadable");
+        let unreadable: Vec<String> = unreadable.map(brief).collect();
+        if !unreadable.is_empty() {
+            return Err(unreadable.join("; ").into());
         }
+        self.say(&reading);
         self.serve(reading)?;
         self.admin.set_ready(true);
         Ok(())
@@ -322,6 +328,10 @@ mod tests {
 
         async fn drain(&self, _deadline: Duration) -> bool {
             true
+        }
+
+        fn running(&self) -> usize {
+            0
         }
     }
 

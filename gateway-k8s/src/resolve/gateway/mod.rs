@@ -356,12 +356,22 @@ fn program(conditions: &mut Conditions, listeners: &[ListenerState<'_>], usable:
     }
 }
 
+/// The order of a listener's conditions, whatever was found first: that in which Envoy Gateway lists those of
+/// a listener that serves, then what is stated only where it is so.
+const ORDER: [&str; 5] = [
+    "Programmed",
+    "Accepted",
+    "ResolvedRefs",
+    "Conflicted",
+    "OverlappingTLSConfig",
+];
+
 fn listener_status(listener: &ListenerState<'_>) -> ListenerStatus {
     ListenerStatus {
         name: listener.spec.name.clone(),
         supported_kinds: listener.kinds.clone(),
         attached_routes: listener.attached,
-        conditions: listener.conditions.clone(),
+        conditions: listener.conditions.clone().in_order(&ORDER),
     }
 }
 
