@@ -55,7 +55,8 @@ Examples:
     /// Print the status of each object, as `kubectl get -o yaml` would.
     ///
     /// One YAML document per object that has a status: GatewayClasses, Gateways with their listeners, routes
-    /// with their parents, policies with their ancestors. Nothing is served. Objects that cannot be read are
+    /// with their parents, policies with their ancestors. No condition has a lastTransitionTime: files tell of no
+    /// time before, and equal manifests give equal output. Nothing is served. Objects that cannot be read are
     /// told on standard error, and the exit status is 1 then; 2 if a file or folder could not be read.
     Status(ManifestArgs),
     /// Serve a backend that answers with what it was asked.
@@ -116,7 +117,7 @@ pub(crate) struct ManifestArgs {
     /// Send what is meant for a port of a Service to this address. May be repeated.
     #[arg(long = "endpoint", value_name = "NAMESPACE/SERVICE:PORT=ADDR:PORT")]
     pub(crate) endpoints: Vec<EndpointOverride>,
-    /// Treat unknown fields and kinds as errors.
+    /// Treat unknown fields as errors, and unknown kinds of Gateway API's and Envoy Gateway's groups.
     #[arg(long)]
     pub(crate) strict: bool,
     /// Refuse TLS clients whose server name no certificate covers, or that send none. Without it they get

@@ -1,15 +1,15 @@
 //! `towergate check`: finds mistakes without serving.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use towergate_k8s::Diagnostic;
 use towergate_k8s::decode::Severity;
 
-use crate::Outcome;
 use crate::args::{CheckArgs, FindingsFormat};
 use crate::render;
 use crate::world::World;
+use crate::{Outcome, print};
 
 /// Stands for the built-in echo backend, which only runs when something is served.
 pub(crate) const NO_ECHO: std::net::SocketAddr =
@@ -24,18 +24,14 @@ pub(crate) fn check(args: &CheckArgs) -> Outcome {
     let found = reading
         .map(|reading| reading.diagnostics)
         .unwrap_or_default();
-    let mut out = std::io::stdout().lock();
-    match args.format {
-        FindingsFormat::Json => {
-            serde_json::to_writer_pretty(&mut out, &found)?;
-            writeln!(out)?;
-        }
+    let text = match args.format {
+        FindingsFormat::Json => serde_json::to_string_pretty(&found)? + "\n",
         FindingsFormat::Text => {
-            let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            let text = render::render(&found, |file| std::fs::read_to_string(file).ok(), colour);
-            out.write_all(text.as_bytes())?;
+            let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            render::render(&found, |file| std::fs::read_to_string(file).ok(), colour)
         }
-    }
+    };
+    print(text.as_bytes())?;
     Ok(ExitCode::from(exit_status(&found, args.manifests.strict)))
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,9 +12,11 @@ use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
 };
 
+use towergate_tls::NamePattern;
+
 use crate::args::DevCertArgs;
 use crate::flags::name_parts;
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, print};
 
 /// A certificate and its key as PEM.
 struct Pair {
@@ -36,11 +39,18 @@ pub(crate) fn run(args: &DevCertArgs) -> Outcome {
     }
     let name = args.secret.as_deref().unwrap_or("default/dev-cert");
     let (namespace, name) = name_parts(name).ok_or("--secret: write it as NAMESPACE/NAME")?;
-    io::stdout().write_all(manifest(namespace, name, &pair).as_bytes())?;
+    print(manifest(namespace, name, &pair).as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn make(names: &[String], days: u32, now: SystemTime) -> Result<Pair, Failure> {
+    for name in names {
+        let is_name = !matches!(name.parse(), Err(_) | Ok(NamePattern::Any));
+        if !is_name && name.parse::<IpAddr>().is_err() {
+            let fault = "is neither a DNS name in lower case, such as app.test or *.app.test, nor an IP address";
+            return Err(format!("`{name}` {fault}").into());
+        }
+    }
     let mut params = CertificateParams::new(names)?;
     let mut subject = DistinguishedName::new();
     subject.push(
@@ -105,6 +115,23 @@ mod tests {
             pair.certificate.trim().replace("\r\n", "\n")
         );
         assert!(secret.string_data["tls.key"].contains("PRIVATE KEY"));
+    }
+
+    #[test]
+    fn a_name_that_is_none_gets_no_certificate() {
+        for (name, good) in [
+            ("a.example.com", true),
+            ("*.example.com", true),
+            ("localhost", true),
+            ("::1", true),
+            ("bad name", false),
+            ("UPPER.example.com", false),
+            ("a.*.example.com", false),
+            ("", false),
+        ] {
+            let made = make(&[name.to_owned()], 1, SystemTime::now());
+            assert_eq!(made.is_ok(), good, "{name}");
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod watch;
 mod world;
 mod yaml;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -52,6 +53,18 @@ fn main() -> ExitCode {
         eprintln!("towergate: {error}");
         ExitCode::from(USAGE)
     })
+}
+
+/// Writes to standard output. Whoever reads it and goes away early, such as `head`, has what it wants.
+///
+/// # Errors
+/// If it cannot be written.
+fn print(text: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }
 
 /// What ends a command without a result: shown to the user as it is.

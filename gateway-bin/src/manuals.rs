@@ -7,8 +7,8 @@ use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use crate::Outcome;
 use crate::args::Cli;
+use crate::{Outcome, print};
 
 /// Prints the completion script for `shell`.
 ///
@@ -17,7 +17,7 @@ use crate::args::Cli;
 pub(crate) fn completions(shell: Shell) -> Outcome {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "towergate", &mut script);
-    io::stdout().write_all(&script)?;
+    print(&script)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -26,7 +26,7 @@ pub(crate) fn completions(shell: Shell) -> Outcome {
 /// # Errors
 /// If standard output cannot be written.
 pub(crate) fn man() -> Outcome {
-    io::stdout().write_all(&page()?)?;
+    print(&page()?)?;
     Ok(ExitCode::SUCCESS)
 }
 

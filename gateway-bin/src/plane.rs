@@ -24,6 +24,9 @@ pub(crate) trait DataPlane {
     /// Takes no new connections, and waits until the requests under way have ended, `deadline` at most.
     /// Whether they all did.
     fn drain(&self, deadline: Duration) -> impl Future<Output = bool>;
+
+    /// How many connections there are.
+    fn running(&self) -> usize;
 }
 
 /// Starts the data plane: threads that serve, and nothing to serve yet.
@@ -58,5 +61,9 @@ impl DataPlane for Gateway {
         let drain = Self::drain(self);
         drain.start();
         drain.drained(Instant::now() + deadline).await
+    }
+
+    fn running(&self) -> usize {
+        Self::drain(self).running()
     }
 }

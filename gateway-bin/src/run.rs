@@ -137,8 +137,9 @@ async fn end(args: &RunArgs, control: &Control<impl DataPlane>, signals: &mut Si
         finished = control.plane.drain(args.drain_timeout()) => finished,
         () = signals.end() => false,
     };
-    if !finished {
-        tracing::warn!("requests were cut off");
+    let connections = control.plane.running();
+    if !finished && connections > 0 {
+        tracing::warn!(connections, "connections were cut off");
     }
     ExitCode::SUCCESS
 }
@@ -190,10 +191,15 @@ impl<D: DataPlane> Control<D> {
         else {
             return Ok(());
         };
-        self.say(&reading);
-        if let Some(unreadable) = reading.diagnostics.iter().find(|d| d.code == "unreadable") {
-            return Err(brief(unreadable).into());
+        let unreadable = reading
+            .diagnostics
+            .iter()
+            .filter(|d| d.code == "unreadable");
+        let unreadable: Vec<String> = unreadable.map(brief).collect();
+        if !unreadable.is_empty() {
+            return Err(unreadable.join("; ").into());
         }
+        self.say(&reading);
         self.serve(reading)?;
         self.admin.set_ready(true);
         Ok(())
@@ -279,9 +285,9 @@ impl<D: DataPlane> Control<D> {
                 Severity::Note => tracing::info!(code, "{text}"),
             }
         }
-        for kept in &reading.kept {
-            let (kind, object, file) = (kept.kind, &kept.key, &kept.file);
-            tracing::warn!("{file}: {kind} {object}: its last good version stays in service");
+        for mended in &reading.mended {
+            let file = &mended.file;
+            tracing::info!("{file}: {mended}: read again, what it says now counts");
         }
         self.said.clone_from(&reading.diagnostics);
     }
@@ -326,6 +332,10 @@ mod tests {
 
         async fn drain(&self, _deadline: Duration) -> bool {
             true
+        }
+
+        fn running(&self) -> usize {
+            0
         }
     }
 

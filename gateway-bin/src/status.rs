@@ -1,13 +1,12 @@
 //! `towergate status`: each object's status, as the API server would show it. As in a cluster, each
 //! Gateway has an address of its own, unless `--bind` says otherwise.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use crate::args::ManifestArgs;
 use crate::check::NO_ECHO;
 use crate::world::{Reading, World};
-use crate::{Outcome, yaml};
+use crate::{Outcome, print, yaml};
 
 /// Reads and resolves the manifests, and prints the statuses.
 ///
@@ -20,7 +19,7 @@ pub(crate) fn status(args: &ManifestArgs) -> Outcome {
     for diagnostic in &reading.unread {
         eprintln!("towergate: {}", crate::render::brief(diagnostic));
     }
-    std::io::stdout().write_all(documents(&reading).as_bytes())?;
+    print(documents(&reading).as_bytes())?;
     Ok(ExitCode::from(exit_status(&reading)))
 }
 

@@ -86,7 +86,7 @@ fn tries<P>(plan: &Plan<P>) -> Vec<String> {
                 .iter()
                 .flat_map(|l| l.routes.iter().map(move |r| (l, r)));
             let mut lines: Vec<String> = routes
-                .filter(|(_, route)| route.id.kind == RouteKind::Http)
+                .filter(|(l, route)| !l.failed && route.id.kind == RouteKind::Http)
                 .flat_map(|(l, route)| curls(port, l, route, &fallback))
                 .collect();
             lines.dedup();
@@ -111,6 +111,11 @@ fn curls<P>(
 ) -> Vec<String> {
     let scheme = scheme(listener);
     let insecure = if scheme == "https" { "-k " } else { "" };
+    let proxy = port.tcp.proxy_protocol.as_ref();
+    let header = match proxy.is_some_and(|proxy| !proxy.optional) {
+        true => "--haproxy-protocol ",
+        false => "",
+    };
     let address = port
         .addresses
         .first()
@@ -124,7 +129,7 @@ fn curls<P>(
         .iter()
         .map(|pattern| {
             let host = example_host(pattern).unwrap_or_else(|| fallback.to_owned());
-            format!("curl -i {insecure}--resolve {host}:{bound}:{address} {scheme}://{host}:{bound}{path}")
+            format!("curl -i {insecure}{header}--resolve {host}:{bound}:{address} {scheme}://{host}:{bound}{path}")
         })
         .collect()
 }
@@ -179,7 +184,7 @@ fn url_host(ip: IpAddr) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use towergate_core::plan::{ListenerId, RouteId};
+    use towergate_core::plan::{ListenerId, ProxyProtocol, RouteId};
     use towergate_tls::ServerTls;
 
     use super::*;
@@ -243,6 +248,28 @@ Try:
   curl -i -k --resolve a.test:8443:127.0.0.1 https://a.test:8443/
   curl -i -k --resolve www.b.test:8443:127.0.0.1 https://www.b.test:8443/
 "
+        );
+    }
+
+    #[test]
+    fn what_to_try_brings_the_proxy_header_where_it_must_and_avoids_what_fails() {
+        let mut plan = Plan {
+            ports: vec![
+                port(8080, Protocol::Http, vec![route("a", &["a.test"])]),
+                port(8081, Protocol::Http, vec![route("b", &["b.test"])]),
+                port(8082, Protocol::Http, vec![route("c", &["c.test"])]),
+            ],
+        };
+        plan.ports[0].tcp.proxy_protocol = Some(ProxyProtocol { optional: false });
+        plan.ports[1].tcp.proxy_protocol = Some(ProxyProtocol { optional: true });
+        plan.ports[2].listeners[0].failed = true;
+
+        assert_eq!(
+            tries(&plan),
+            [
+                "curl -i --haproxy-protocol --resolve a.test:8080:127.0.0.1 http://a.test:8080/",
+                "curl -i --resolve b.test:8081:127.0.0.1 http://b.test:8081/",
+            ]
         );
     }
 

@@ -13,6 +13,7 @@ use crate::flags::name_parts;
 pub(crate) fn find(paths: &[PathBuf], loaded: &Loaded, scope: &Scope) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     found.extend(nothing_to_serve(paths, loaded));
+    found.extend(gateways_of_others(&loaded.objects, scope));
     found.extend(unknown_gateways(&loaded.objects, scope));
     found.extend(unknown_services(&loaded.objects, scope));
     found
@@ -45,6 +46,27 @@ fn nothing_to_serve(paths: &[PathBuf], loaded: &Loaded) -> Option<Diagnostic> {
             "Give the folder of the Gateway, too, or add a Gateway.",
         )
     })
+}
+
+/// Gateways of other controllers, if there are no others. Beside one of ours they may well stand.
+fn gateways_of_others(objects: &Objects, scope: &Scope) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for gateway in objects.gateways.values() {
+        let name = &gateway.spec.gateway_class_name;
+        let class = objects.gateway_classes.get(&ObjectKey::new("", &**name));
+        let Some(class) = class.filter(|c| c.spec.controller_name != scope.controller_name) else {
+            return Vec::new();
+        };
+        let theirs = &class.spec.controller_name;
+        let message = format!(
+            "The Gateway is not served: GatewayClass {name} is for controller {theirs}, and this is {}.",
+            scope.controller_name
+        );
+        let help = format!("To serve it, give --controller-name {theirs}.");
+        let warning = Diagnostic::warning("gateway-of-another-controller", message, help);
+        found.push(warning.at("Gateway", gateway, "spec.gatewayClassName"));
+    }
+    found
 }
 
 fn unknown_gateways(objects: &Objects, scope: &Scope) -> impl Iterator<Item = Diagnostic> {
@@ -104,6 +126,7 @@ mod tests {
             "no-gateway",
             "unknown-bind",
             "unknown-endpoint",
+            "gateway-of-another-controller",
         ];
         codes.filter(|code| ours.contains(code)).collect()
     }
@@ -113,6 +136,18 @@ mod tests {
         assert_eq!(codes(None, &[], &[]), ["no-manifest"]);
         assert_eq!(codes(Some(SERVICE), &[], &[]), ["no-gateway"]);
         assert!(codes(Some(GATEWAY), &[], &[]).is_empty());
+    }
+
+    #[test]
+    fn gateways_that_are_all_of_others_are_suspicious() {
+        let class = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: eg}\n\
+                     spec: {controllerName: example.com/other}\n";
+        let theirs = format!("{class}---\n{GATEWAY}");
+        let ours = GATEWAY.replace("public", "ours").replace(": eg", ": us");
+
+        let code = "gateway-of-another-controller";
+        assert_eq!(codes(Some(&theirs), &[], &[]), [code]);
+        assert!(codes(Some(&format!("{theirs}---\n{ours}")), &[], &[]).is_empty());
     }
 
     #[test]

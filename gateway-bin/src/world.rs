@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use towergate_core::plan::{BackendId, Endpoint};
 use towergate_k8s::decode::Severity;
 use towergate_k8s::resolve::Parity;
-use towergate_k8s::source::{Folder, Kept, keep_last_good};
+use towergate_k8s::source::{Folder, Kept, keep_last_good, read_again};
 use towergate_k8s::{Diagnostic, ObjectKey, Objects, Resolution, Scope, resolve};
 use towergate_tls::server::UnknownName;
 
@@ -28,6 +28,8 @@ pub(crate) struct World {
     apart: bool,
     fingerprint: Option<u64>,
     last: Objects,
+    /// Those of `last` that could not be read.
+    kept: Vec<Kept>,
 }
 
 /// What the manifests say now.
@@ -41,8 +43,8 @@ pub(crate) struct Reading {
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// Those that say why something could not be read: no status can tell them.
     pub(crate) unread: Vec<Diagnostic>,
-    /// Objects that could not be read and stay as they were.
-    pub(crate) kept: Vec<Kept>,
+    /// Objects that could not be read the last time, and are now.
+    pub(crate) mended: Vec<Kept>,
 }
 
 impl World {
@@ -55,6 +57,7 @@ impl World {
             apart: false,
             fingerprint: None,
             last: Objects::default(),
+            kept: Vec::new(),
         }
     }
 
@@ -78,6 +81,8 @@ impl World {
         }
         self.fingerprint = Some(loaded.fingerprint);
         let kept = keep_last_good(&self.last, &mut loaded);
+        let mended = read_again(&self.kept, &kept, &loaded.objects);
+        self.kept = kept;
         self.last = loaded.objects.clone();
 
         let mut scope = self.scope.clone();
@@ -115,7 +120,7 @@ impl World {
             resolution,
             diagnostics,
             unread,
-            kept,
+            mended,
         })
     }
 }
@@ -230,9 +235,13 @@ mod tests {
             let reading = world.read(true, |_| None).expect("it is read");
 
             assert_eq!(reading.objects.services.len(), 1);
-            assert_eq!(reading.kept[0].key.to_string(), "default/a");
+            assert_eq!(world.kept[0].key.to_string(), "default/a");
             assert_eq!(reading.diagnostics.len(), 1);
+            assert_eq!(reading.mended, []);
         }
+        std::fs::write(&file, SERVICE).expect("it is written");
+        let reading = world.read(true, |_| None).expect("it is read");
+        assert_eq!(reading.mended[0].to_string(), "Service default/a");
         std::fs::remove_file(&file).expect("it is removed");
         assert_eq!(
             world.read(false, |_| None).expect("it is read").objects,

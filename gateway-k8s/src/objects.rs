@@ -4,6 +4,7 @@ mod store;
 
 pub use store::Store;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -134,6 +135,8 @@ pub struct Objects {
     pub config_maps: Store<ConfigMap>,
     /// Namespace.
     pub namespaces: Store<Namespace>,
+    /// Secrets that a Certificate of cert-manager would make in a cluster, with that Certificate.
+    pub issued: BTreeMap<ObjectKey, ObjectKey>,
 }
 
 impl Objects {

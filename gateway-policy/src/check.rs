@@ -43,6 +43,31 @@ impl fmt::Display for Invalid {
     }
 }
 
+impl Invalid {
+    /// A value that would do, where the message only gives a regular expression.
+    pub fn example(&self) -> Option<&'static str> {
+        let pattern = self.message.strip_prefix("should match '")?;
+        let pattern = pattern.strip_suffix('\'')?;
+        let known = EXAMPLES.iter().find(|(known, _)| *known == pattern);
+        known.map(|(_, example)| *example)
+    }
+}
+
+/// Patterns of the schemas, with a text that each matches.
+const EXAMPLES: &[(&str, &str)] = &[
+    (crate::common::CIDR, "192.0.2.0/24"),
+    (crate::common::DNS_NAME, "app.example.com"),
+    (crate::common::DURATION, "5s"),
+    (crate::common::QUANTITY, "10Mi"),
+    (TOKEN, "x-request-id"),
+    ("^[A-Za-z0-9-]+$", "X-Real-IP"),
+    ("^[A-Za-z]{2}$", "DE"),
+    ("^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", "app.example.com"),
+    (crate::security::ORIGIN, "https://*.example.com"),
+];
+
+const TOKEN: &str = "^[A-Za-z0-9!#$%&'*+\\-.^_\\x60|~]+$";
+
 /// A limit of one field. On a list, all but `Required` and `Items` hold for each item.
 #[derive(Clone, Copy, Debug)]
 pub enum Limit {
@@ -188,7 +213,7 @@ impl Check for String {
                 }
             }
             Limit::Token if HeaderName::from_bytes(self.as_bytes()).is_err() => {
-                report.fault("should match '^[A-Za-z0-9!#$%&'*+\\-.^_\\x60|~]+$'");
+                report.fault(format!("should match '{TOKEN}'"));
             }
             _ => {}
         }
@@ -232,4 +257,21 @@ impl<T: Check> Check for BTreeMap<String, T> {
 /// How many of these fields are given.
 pub(crate) fn count(given: &[bool]) -> usize {
     given.iter().filter(|given| **given).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_example_matches_its_pattern() {
+        for (pattern, example) in EXAMPLES {
+            assert!(Regex::new(pattern).unwrap().is_match(example), "{pattern}");
+            let fault = Invalid {
+                field: "spec.x".to_owned(),
+                message: format!("should match '{pattern}'"),
+            };
+            assert_eq!(fault.example(), Some(*example));
+        }
+    }
 }

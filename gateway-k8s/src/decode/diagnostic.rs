@@ -2,7 +2,7 @@
 //!
 //! Whoever finds an error or a warning must say how to mend it: there is no way to make one without.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::tree::Place;
 use crate::objects::{Object, ObjectKey, Origin};
@@ -17,11 +17,14 @@ pub struct Diagnostic {
     pub severity: Severity,
     /// A stable name, such as `unknown-field`.
     pub code: &'static str,
-    /// The file; empty: unknown.
+    /// The file; empty: unknown, `null` when it is serialised.
+    #[serde(serialize_with = "unless_default")]
     pub file: String,
-    /// Line in the file, from 1; 0: unknown.
+    /// Line in the file, from 1; 0: unknown, `null` when it is serialised.
+    #[serde(serialize_with = "unless_default")]
     pub line: usize,
-    /// Column in the line, from 1; 0: unknown.
+    /// Column in the line, from 1; 0: unknown, `null` when it is serialised.
+    #[serde(serialize_with = "unless_default")]
     pub column: usize,
     /// Kind of the object; empty: unknown.
     pub kind: String,
@@ -45,6 +48,15 @@ pub enum Severity {
     Warning,
     /// Worth knowing.
     Note,
+}
+
+fn unless_default<T, S>(value: &T, serializer: S) -> Result<S::Ok, S::Error>
+where
+    T: Default + PartialEq + Serialize,
+    S: Serializer,
+{
+    let known = Some(value).filter(|value| **value != T::default());
+    known.serialize(serializer)
 }
 
 impl Diagnostic {
@@ -101,6 +113,24 @@ impl Diagnostic {
         self
     }
 
+    /// Says that the last good version of `objects` stays in service, in place of what would be without it.
+    pub(crate) fn outlive(&mut self, objects: &[String]) {
+        if self.code == "unknown-field"
+            && let Some((fault, _)) = self.message.rsplit_once(": ")
+        {
+            self.message.truncate(fault.len());
+        }
+        if let Some((mend, _)) = self.help.split_once(": until then ") {
+            self.help = format!("{mend}.");
+        }
+        let what = match &self.object {
+            Some(_) => "its last good version".to_owned(),
+            None => format!("the last good version of {}", objects.join(", ")),
+        };
+        let fault = self.message.trim_end_matches('.');
+        self.message = format!("{fault}: {what} stays in service");
+    }
+
     /// Says how to mend it, in one sentence.
     #[must_use]
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
@@ -115,5 +145,26 @@ impl Diagnostic {
         self.line = origin.line.max(1) - 1 + place.line;
         self.column = place.column;
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_is_not_known_is_null() {
+        let mut found = Diagnostic::note("x", "y");
+        let value = serde_json::to_value(&found).unwrap();
+        for field in ["file", "line", "column", "object"] {
+            assert!(value[field].is_null(), "{field}: {value}");
+        }
+
+        (found.file, found.line) = ("a.yaml".to_owned(), 3);
+        let value = serde_json::to_value(&found).unwrap();
+        assert_eq!(
+            (value["file"].as_str(), value["line"].as_u64()),
+            (Some("a.yaml"), Some(3))
+        );
     }
 }

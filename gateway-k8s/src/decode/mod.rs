@@ -37,6 +37,7 @@ use std::sync::Arc;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub(crate) use locate::locate;
+pub(crate) use nearest::nearest;
 
 pub use self::piece::Memory;
 
@@ -172,6 +173,10 @@ impl Decoder {
                 }
                 Item::Diagnostic(diagnostic) => {
                     self.decoded.diagnostics.push(Diagnostic::clone(diagnostic));
+                }
+                Item::Issued(secret, by) => {
+                    let issued = &mut self.decoded.objects.issued;
+                    issued.entry(secret.clone()).or_insert_with(|| by.clone());
                 }
                 Item::PassedOver(kind, note) => match self.passed_over.get_mut(kind) {
                     Some((count, _)) => *count += 1,
@@ -319,6 +324,9 @@ impl Reader {
                 let mut note = Diagnostic::note("passed-over", "").placed(origin, place);
                 name.clone_into(&mut note.kind);
                 let kind = format!("{name} ({api_version})");
+                if name == "Certificate" && api_version.starts_with("cert-manager.io/") {
+                    self.items.extend(issued(node));
+                }
                 return self.items.push(Item::PassedOver(kind, Box::new(note)));
             }
         };
@@ -431,6 +439,19 @@ impl Head<'_> {
         diagnostic.object = Some(self.key());
         diagnostic
     }
+}
+
+/// The Secret that a Certificate of cert-manager makes.
+fn issued(certificate: &Node) -> Option<Item> {
+    let meta = certificate.field("metadata")?;
+    let namespace = meta.field("namespace").and_then(|n| n.text());
+    let namespace = namespace
+        .filter(|name| !name.is_empty())
+        .unwrap_or("default");
+    let secret = certificate.field("spec")?.field("secretName")?.text()?;
+    let name = meta.field("name")?.text()?;
+    let [secret, by] = [secret, name].map(|name| ObjectKey::new(namespace, name));
+    Some(Item::Issued(secret, by))
 }
 
 /// An object that does not fit its type.

@@ -19,7 +19,7 @@ use crate::api::http_route::HttpRouteSpec;
 use crate::api::listener_set::ListenerSetSpec;
 use crate::api::policy::BackendTlsPolicySpec;
 use crate::api::reference_grant::ReferenceGrantSpec;
-use crate::objects::{Object, Objects, Origin, Store};
+use crate::objects::{Object, ObjectKey, Objects, Origin, Store};
 
 /// What a document gives.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub(super) enum Item {
     Diagnostic(Box<Diagnostic>),
     /// An object of this kind is not for us; the note is for the first of them.
     PassedOver(String, Box<Diagnostic>),
+    /// A Secret that something which is not for us would make, and what this is.
+    Issued(ObjectKey, ObjectKey),
 }
 
 macro_rules! found {
@@ -134,6 +136,7 @@ impl Piece {
             Item::Object(found, at) => Item::Object(found.moved(line), *at),
             Item::Diagnostic(diagnostic) => Item::Diagnostic(place(diagnostic)),
             Item::PassedOver(kind, note) => Item::PassedOver(kind.clone(), place(note)),
+            Item::Issued(secret, by) => Item::Issued(secret.clone(), by.clone()),
         };
         let mut document = self.document.clone();
         document.line = line;

@@ -127,6 +127,13 @@ impl Report {
         error
     }
 
+    /// Whether the current path is of a field of Gateway API that holds a duration (GEP-2257).
+    fn at_duration(&self) -> bool {
+        let path = self.path.borrow();
+        let (above, field) = path.rsplit_once('.').unwrap_or_default();
+        above.ends_with(".timeouts") || field == "backoff" || field.ends_with("Timeout")
+    }
+
     fn unknown(&self, key: &Key, known: &[&'static str]) {
         let mut path = self.path.borrow().clone();
         if !path.is_empty() {
@@ -141,6 +148,11 @@ impl Report {
         });
     }
 }
+
+/// How to mend a number where a duration is expected.
+const DURATION: &str = "Write a time with its unit, such as \"5s\" or \"1m30s\".";
+/// How to mend a number where text is expected.
+const QUOTE: &str = "Put it in quotes:";
 
 #[derive(Clone, Copy)]
 struct Typed<'de, 'r> {
@@ -212,7 +224,10 @@ impl<'de> de::Deserializer<'de> for Typed<'de, '_> {
                 Plain::Null => visitor.visit_borrowed_str(""),
                 other => Err(TypeError {
                     message: format!("{} stands where text is expected", other.noun(text)),
-                    help: format!("Put it in quotes: \"{text}\"."),
+                    help: match self.report.at_duration() {
+                        true => DURATION.to_owned(),
+                        false => format!("{QUOTE} \"{text}\"."),
+                    },
                     ..TypeError::default()
                 }),
             },
@@ -233,10 +248,16 @@ impl<'de> de::Deserializer<'de> for Typed<'de, '_> {
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
-        _name: &'static str,
+        name: &'static str,
         visitor: V,
     ) -> Result<V::Value, TypeError> {
-        visitor.visit_newtype_struct(self)
+        let read = visitor.visit_newtype_struct(self);
+        read.map_err(|mut error: TypeError| {
+            if name == "DurationText" && error.help.starts_with(QUOTE) {
+                DURATION.clone_into(&mut error.help);
+            }
+            error
+        })
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -458,7 +479,12 @@ mod tests {
         items: Vec<Spec>,
         labels: BTreeMap<String, String>,
         any: Option<Any>,
+        time: Option<DurationText>,
+        timeouts: BTreeMap<String, String>,
     }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct DurationText(String);
 
     #[derive(Debug, Deserialize, PartialEq)]
     enum Kind {
@@ -546,6 +572,9 @@ mod tests {
         assert_eq!(message, "the number `5` stands where text is expected");
         assert_eq!(help, "Put it in quotes: \"5\".");
         assert!(bad("hostName: true").2.contains("truth value `true`"));
+        for text in ["time: 5", "timeouts: {request: 5}"] {
+            assert_eq!(bad(text).3, DURATION, "{text}");
+        }
     }
 
     #[test]

@@ -5,8 +5,10 @@
 //! out of service by a syntax error. An object that was deleted in the same edit stays with it until the
 //! file is mended.
 
+use std::fmt::{self, Display, Formatter};
+
 use crate::decode::{Diagnostic, Severity};
-use crate::objects::{ObjectKey, Objects, Origin};
+use crate::objects::{ObjectKey, Objects};
 
 use super::Loaded;
 
@@ -21,17 +23,24 @@ pub struct Kept {
     pub file: String,
 }
 
-/// Puts objects of `last` that `loaded` failed to read into `loaded`, and says which.
+impl Display for Kept {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        write!(out, "{} {}", self.kind, self.key)
+    }
+}
+
+/// Puts objects of `last` that `loaded` failed to read into `loaded`, and says which. Diagnostics about them
+/// say so in place of what would be without.
 pub fn keep_last_good(last: &Objects, loaded: &mut Loaded) -> Vec<Kept> {
     let broken: Vec<&Diagnostic> = loaded.diagnostics.iter().filter(|d| refuses(d)).collect();
     if broken.is_empty() {
         return Vec::new();
     }
-    let mut kept = Vec::new();
+    let mut kept: Vec<Kept> = Vec::new();
     loaded.objects.fill_from(last, |kind, key, origin| {
         let keep = broken
             .iter()
-            .any(|diagnostic| is_about(diagnostic, kind, key, origin));
+            .any(|diagnostic| is_about(diagnostic, kind, key, &origin.file));
         if keep {
             kept.push(Kept {
                 kind,
@@ -41,7 +50,31 @@ pub fn keep_last_good(last: &Objects, loaded: &mut Loaded) -> Vec<Kept> {
         }
         keep
     });
+    for diagnostic in loaded.diagnostics.iter_mut().filter(|d| refuses(d)) {
+        let about = |kept: &&Kept| is_about(diagnostic, kept.kind, &kept.key, &kept.file);
+        let about: Vec<String> = kept.iter().filter(about).map(Kept::to_string).collect();
+        if !about.is_empty() {
+            diagnostic.outlive(&about);
+        }
+    }
     kept
+}
+
+/// The objects of `before`, which were kept, that are read again: neither kept any more nor removed.
+pub fn read_again(before: &[Kept], kept: &[Kept], objects: &Objects) -> Vec<Kept> {
+    let mut again = Vec::new();
+    if before.is_empty() {
+        return again;
+    }
+    let same = |one: &Kept, kind: &str, key: &ObjectKey| one.kind == kind && one.key == *key;
+    // It is asked about each object that is there.
+    Objects::default().fill_from(objects, |kind, key, _| {
+        if !kept.iter().any(|one| same(one, kind, key)) {
+            again.extend(before.iter().find(|one| same(one, kind, key)).cloned());
+        }
+        false
+    });
+    again
 }
 
 /// Whether the object of a diagnostic was not read, or not as it was meant.
@@ -49,11 +82,12 @@ fn refuses(diagnostic: &Diagnostic) -> bool {
     diagnostic.severity == Severity::Error
 }
 
-fn is_about(diagnostic: &Diagnostic, kind: &str, key: &ObjectKey, origin: &Origin) -> bool {
+/// Whether a diagnostic speaks of an object that was read from the file `origin`, or of a whole that it is in.
+fn is_about(diagnostic: &Diagnostic, kind: &str, key: &ObjectKey, origin: &str) -> bool {
     let file = &*diagnostic.file;
     // A folder that cannot be read speaks for all files below it.
-    let same_file = file == &*origin.file
-        || diagnostic.code == "unreadable" && std::path::Path::new(&*origin.file).starts_with(file);
+    let same_file = file == origin
+        || diagnostic.code == "unreadable" && std::path::Path::new(origin).starts_with(file);
     if !same_file {
         return false;
     }
@@ -126,6 +160,10 @@ mod tests {
         let kept = keep_last_good(&last, &mut now);
 
         assert_eq!(names(&kept), ["x"], "b was deleted, a is broken");
+        let told = &now.diagnostics[0];
+        let ending = ": the last good version of Service default/x stays in service";
+        assert!(told.message.ends_with(ending), "{told:?}");
+        assert_eq!(told.help, "Correct it.");
     }
 
     #[test]
@@ -136,6 +174,18 @@ mod tests {
         assert_eq!(keep_last_good(&last, &mut now), []);
         let service = &now.objects.services[&ObjectKey::new("default", "x")];
         assert_eq!(service.spec.ports[0].port, 81);
+    }
+
+    #[test]
+    fn what_was_kept_is_read_again_once_it_is_mended_but_not_if_it_is_removed() {
+        let last = decode("a", &(service("x", "80") + "---\n" + &service("y", "80"))).objects;
+        let kept = keep_last_good(&last, &mut load(&[("a", "kind: [")]));
+        assert_eq!(names(&kept), ["x", "y"]);
+        let mended = load(&[("a", &service("x", "81"))]).objects;
+
+        assert_eq!(names(&read_again(&kept, &[], &mended)), ["x"]);
+        assert_eq!(read_again(&kept, &kept, &mended), []);
+        assert_eq!(read_again(&[], &[], &mended), []);
     }
 
     #[test]
@@ -167,6 +217,10 @@ mod tests {
         assert_eq!(names(&keep_last_good(&last, &mut now)), ["x"]);
 
         assert_eq!(now.objects.http_routes, last.http_routes);
+        assert_eq!(
+            now.diagnostics[0].message,
+            "the field `spec.rules[0].matches[0].pth` is not known: its last good version stays in service"
+        );
     }
 
     #[test]
@@ -188,5 +242,8 @@ mod tests {
             now.objects.client_traffic_policies,
             last.client_traffic_policies
         );
+        let told = &now.diagnostics[0];
+        let says = |text| told.message.contains(text) || told.help.contains(text);
+        assert!(says("stays in service") && !says("500"), "{told:?}");
     }
 }

@@ -12,4 +12,4 @@ mod folder;
 mod keep;
 
 pub use folder::{Folder, Loaded};
-pub use keep::{Kept, keep_last_good};
+pub use keep::{Kept, keep_last_good, read_again};

@@ -47,6 +47,15 @@ impl Conditions {
         }
     }
 
+    /// The same statements, first those of `kinds` in this order, then the others.
+    #[must_use]
+    pub fn in_order(mut self, kinds: &[&str]) -> Self {
+        let place = |held: &Condition| kinds.iter().position(|kind| *kind == held.kind);
+        self.0
+            .sort_by_key(|held| place(held).unwrap_or(kinds.len()));
+        self
+    }
+
     /// The statement of a kind.
     pub fn find(&self, kind: &str) -> Option<&Condition> {
         self.0.iter().find(|held| held.kind == kind)
@@ -106,6 +115,19 @@ mod tests {
         assert!(conditions.says("Accepted", false));
         assert_eq!(conditions.iter().count(), 2);
         assert_eq!(conditions.to_value(3)[0]["observedGeneration"], 3);
+    }
+
+    #[test]
+    fn the_order_can_be_chosen() {
+        let mut conditions = Conditions::default();
+        for kind in ["Other", "ResolvedRefs", "Accepted"] {
+            conditions.set(kind, true, "Fine", "");
+        }
+
+        let sorted = conditions.in_order(&["Accepted", "Missing", "ResolvedRefs"]);
+
+        let kinds: Vec<_> = sorted.iter().map(|held| held.kind).collect();
+        assert_eq!(kinds, ["Accepted", "ResolvedRefs", "Other"]);
     }
 
     #[test]

@@ -29,7 +29,8 @@ pub(super) fn timeouts(timeout: Option<&Timeout>) -> Result<(plan::Timeouts, Dur
         idle_timeout,
         stream_idle_timeout,
     } = http;
-    // For connections that are proxied as TCP. On an HTTP listener it never had an effect.
+    // For connections that are proxied as TCP. On an HTTP listener it has no effect
+    // in Envoy Gateway either; who reads the manifests warns of it.
     duration("spec.timeout.tcp.idleTimeout", tcp_idle.as_ref())?;
     let inspection = duration(
         "spec.timeout.tcp.connectionInspectionTimeout",

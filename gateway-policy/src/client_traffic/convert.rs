@@ -260,7 +260,7 @@ fn http1_settings(
             let Some(host) = context.hostname else {
                 return Err(Refusal::invalid(
                     "spec.http1.http10.useDefaultHost",
-                    "needs a listener or route with a hostname without a wildcard",
+                    "needs exactly one host name without a wildcard, of the listener or else of its routes",
                 ));
             };
             Some(plan::Http10 {

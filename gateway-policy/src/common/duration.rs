@@ -43,12 +43,14 @@ impl DurationText {
     }
 }
 
+/// What the schema of the CRDs asks of a duration.
+pub(crate) const DURATION: &str = "^([0-9]{1,5}(h|m|s|ms)){1,4}$";
+
 impl Check for DurationText {
     fn check(&self, report: &mut Report) {
-        report.rule(
-            self.parse().is_some(),
-            "should match '^([0-9]{1,5}(h|m|s|ms)){1,4}$'",
-        );
+        if self.parse().is_none() {
+            report.fault(format!("should match '{DURATION}'"));
+        }
     }
 }
 

@@ -16,11 +16,13 @@ mod quantity;
 mod reference;
 mod target;
 
+pub(crate) use duration::DURATION;
 pub use duration::DurationText;
 pub use http::{
     Fraction, Header, HeaderChange, HeaderNameRef, Method, MethodMatch, PathMatch, PathMatchKind,
     StringMatch, StringMatchKind,
 };
+pub(crate) use quantity::QUANTITY;
 pub use quantity::Quantity;
 pub(crate) use reference::Backends;
 pub use reference::{BackendRef, ConfigMapRef, ConfigRef, ObjectRef};

@@ -48,13 +48,15 @@ fn factor(suffix: &str) -> Option<u64> {
     Some(base.pow(power))
 }
 
+/// What the schema of the CRDs asks of a quantity.
+pub(crate) const QUANTITY: &str = "^[1-9]+[0-9]*([EPTGMK]i|[EPTGMk])?$";
+
 impl Check for Quantity {
     fn check(&self, report: &mut Report) {
         let starts_with_zero = matches!(self, Self::Text(text) if text.starts_with('0'));
-        report.rule(
-            self.bytes().is_some() && !starts_with_zero,
-            "should match '^[1-9]+[0-9]*([EPTGMK]i|[EPTGMk])?$'",
-        );
+        if self.bytes().is_none() || starts_with_zero {
+            report.fault(format!("should match '{QUANTITY}'"));
+        }
     }
 }
 

@@ -26,6 +26,7 @@ pub use authorization::{
 pub use jwt::{
     ClaimToHeader, Jwt, JwtExtractFrom, JwtHeader, JwtProvider, LocalJwks, RemoteJwks, ValueSource,
 };
+pub(crate) use model::ORIGIN;
 pub use model::{
     ApiKeyAuth, ApiKeySource, BasicAuth, BodyToExtAuth, ContextExtension, ContextType, Cors, Csrf,
     ExtAuth, GrpcExtAuth, HttpExtAuth, SecurityPolicySpec,

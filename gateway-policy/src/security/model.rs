@@ -173,7 +173,7 @@ model! {
 }
 
 /// An origin, `*`, or an origin with a wildcard host.
-const ORIGIN: &str = r"^(\*|https?:\/\/(\*|(\*\.)?(([\w-]+\.?)+)?[\w-]+)(:\d{1,5})?)$";
+pub(crate) const ORIGIN: &str = r"^(\*|https?:\/\/(\*|(\*\.)?(([\w-]+\.?)+)?[\w-]+)(:\d{1,5})?)$";
 
 const KINDS: [&str; 5] = [
     "Gateway",

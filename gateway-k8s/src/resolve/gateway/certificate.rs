@@ -144,7 +144,16 @@ fn find(
 /// The certificate of a Secret.
 fn read(world: &World<'_>, key: &ObjectKey) -> Result<Certificate, Fault> {
     let Some(secret) = world.objects.secrets.get(key) else {
-        return Err(invalid(format!("there is no Secret {key}.")));
+        let by = world.objects.issued.get(key);
+        let by = by.map(|by| {
+            format!(
+                "; in a cluster cert-manager makes it for Certificate {by}, here write it to a file"
+            )
+        });
+        return Err(invalid(format!(
+            "there is no Secret {key}{}.",
+            by.unwrap_or_default()
+        )));
     };
     let kind = secret.spec.kind.as_deref().unwrap_or("Opaque");
     if kind != "kubernetes.io/tls" {

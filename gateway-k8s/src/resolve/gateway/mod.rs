@@ -180,6 +180,26 @@ impl<'a> GatewayState<'a> {
         }
     }
 
+    /// Its kind and name, or those of one of its ListenerSets.
+    pub(super) fn target_of(&self, set: Option<usize>) -> (&'static str, &'a str) {
+        match set {
+            Some(set) => ("ListenerSet", &self.sets[set].object.meta.name),
+            None => ("Gateway", &self.object.meta.name),
+        }
+    }
+
+    /// That it, or one of its ListenerSets, has no listener of this name, and which ones there are.
+    pub(super) fn no_listener(&self, set: Option<usize>, name: &str) -> (String, String) {
+        let message = format!("{} has no listener {name}.", self.name_of(set));
+        let listeners = match set {
+            Some(set) => &self.sets[set].object.spec.listeners,
+            None => &self.object.spec.listeners,
+        };
+        let names: Vec<_> = listeners.iter().map(|one| &*one.name).collect();
+        let help = format!("Name one of its listeners: {}.", names.join(", "));
+        (message, help)
+    }
+
     /// Whether it, or one of its ListenerSets, has a listener of this name.
     pub(super) fn has_listener(&self, set: Option<usize>, name: &str) -> bool {
         let listeners = match set {
@@ -336,12 +356,22 @@ fn program(conditions: &mut Conditions, listeners: &[ListenerState<'_>], usable:
     }
 }
 
+/// The order of a listener's conditions, whatever was found first: that in which Envoy Gateway lists those of
+/// a listener that serves, then what is stated only where it is so.
+const ORDER: [&str; 5] = [
+    "Programmed",
+    "Accepted",
+    "ResolvedRefs",
+    "Conflicted",
+    "OverlappingTLSConfig",
+];
+
 fn listener_status(listener: &ListenerState<'_>) -> ListenerStatus {
     ListenerStatus {
         name: listener.spec.name.clone(),
         supported_kinds: listener.kinds.clone(),
         attached_routes: listener.attached,
-        conditions: listener.conditions.clone(),
+        conditions: listener.conditions.clone().in_order(&ORDER),
     }
 }
 

@@ -14,12 +14,13 @@ use crate::api::reference::ParentReference;
 use crate::objects::{Object, ObjectKey};
 
 /// The diagnostic for a parent that does not take a route of this namespace, and how to mend it.
-/// The parent is a ListenerSet or the Gateway itself; `named` are the listeners that the parentRef is for.
+/// The parent is a ListenerSet or the Gateway itself; `named` are the listeners that the parentRef is for;
+/// `known` says whether there is a Namespace object of the name.
 pub(crate) fn unattached(
     reason: &str,
     gateway: &GatewayState<'_>,
     (set, named): (Option<usize>, &[usize]),
-    namespace: &str,
+    (namespace, known): (&str, bool),
 ) -> (&'static str, String) {
     match reason {
         "NoMatchingParent" => {
@@ -41,9 +42,15 @@ pub(crate) fn unattached(
                 Some(listener) => (
                     "namespace-not-allowed",
                     format!(
-                        "Listener {} takes namespaces with {}: give namespace {namespace} these labels.",
+                        "Listener {} takes namespaces with {}: {}.",
                         listener.spec.name,
-                        wanted(listener.spec)
+                        wanted(listener.spec),
+                        match known {
+                            true => format!("give namespace {namespace} these labels"),
+                            false => format!(
+                                "there is no Namespace object {namespace} among the manifests, so add one with these labels"
+                            ),
+                        }
                     ),
                 ),
                 None => (

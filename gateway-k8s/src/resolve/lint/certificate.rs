@@ -89,14 +89,17 @@ fn validity(
             listener.spec.name
         );
         if certificate.not_after < now {
-            let message = format!("{what} has expired.");
+            let message = format!("{what} expired on {}.", day(certificate.not_after));
             report.error("certificate-expired", &subject, field, message, "Renew it.");
         } else if certificate.not_before > now {
-            let message = format!("{what} is not valid yet.");
+            let message = format!(
+                "{what} is not valid before {}.",
+                day(certificate.not_before)
+            );
             let help = "Look at the clocks of this machine and of the issuer.";
             report.error("certificate-not-yet-valid", &subject, field, message, help);
         } else if certificate.not_after - now < SOON {
-            let message = format!("{what} expires within a week.");
+            let message = format!("{what} expires on {}.", day(certificate.not_after));
             report.warn(
                 "certificate-expires-soon",
                 &subject,
@@ -106,6 +109,20 @@ fn validity(
             );
         }
     }
+}
+
+/// The day of a time in seconds since the epoch, in UTC, such as `2027-01-15` (Gregorian calendar, in years
+/// that begin with March, so that the leap day is a year's last).
+fn day(seconds: i64) -> String {
+    let days = seconds.div_euclid(86_400) + 719_468;
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
 }
 
 /// Whether a certificate is for a host name. A wildcard of a certificate stands for one label
@@ -137,6 +154,21 @@ mod tests {
             algorithm: towergate_tls::certificate::KeyAlgorithm::Ecdsa,
         };
         covered(&host.parse().unwrap(), &[certificate.into()])
+    }
+
+    #[test]
+    fn days_are_those_of_the_calendar() {
+        for (seconds, expected) in [
+            (0, "1970-01-01"),
+            (-1, "1969-12-31"),
+            (951_782_400, "2000-02-29"),
+            (951_868_800, "2000-03-01"),
+            (1_800_000_000, "2027-01-15"),
+            (4_107_542_399, "2100-02-28"),
+            (4_107_542_400, "2100-03-01"),
+        ] {
+            assert_eq!(day(seconds), expected);
+        }
     }
 
     #[test]

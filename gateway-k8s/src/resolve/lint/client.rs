@@ -29,6 +29,7 @@ pub(super) fn check(
         {
             proxy_protocol(policy, report);
             forwarded_for(policy, report);
+            tcp_idle(policy, report);
         }
     }
 }
@@ -83,6 +84,20 @@ fn proxy_protocol(policy: &Object<ClientTrafficPolicySpec>, report: &mut Report)
             "spec.proxyProtocol",
             "Connections without a PROXY header are closed: also health checks of the load balancer, and curl to the address of a pod or node.",
             "Connect by way of the load balancer, and let its health checks send the header, too.",
+        );
+    }
+}
+
+fn tcp_idle(policy: &Object<ClientTrafficPolicySpec>, report: &mut Report) {
+    let timeout = policy.spec.timeout.as_ref();
+    let tcp = timeout.and_then(|timeout| timeout.tcp.as_ref());
+    if tcp.is_some_and(|tcp| tcp.idle_timeout.is_some()) {
+        report.warn(
+            "timeout-without-effect",
+            &Subject::new("ClientTrafficPolicy", policy),
+            "spec.timeout.tcp.idleTimeout",
+            "This time is for TCP routes, which are not served: it has no effect.",
+            "For connections without a request set timeout.http.idleTimeout, or remove the field.",
         );
     }
 }

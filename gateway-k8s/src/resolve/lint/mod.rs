@@ -12,6 +12,7 @@
 //! | `proxy-protocol-optional` | anybody may come without a PROXY header | `client` |
 //! | `proxy-protocol-required` | who comes without a PROXY header is cut off | `client` |
 //! | `forwarded-for-trusted` | `X-Forwarded-For` counts, so a proxy must be in front | `client` |
+//! | `timeout-without-effect` | a time for TCP routes, which are not served | `client` |
 //! | `trusted-hops` | more hops than one are trusted | `client` |
 //! | `client-ip-ambiguous` | more than one way to find clients' addresses | `schema` |
 //! | `policy-field` | a field that an API server would refuse | `schema` |

@@ -27,12 +27,18 @@ fn fields(subject: &Subject<'_>, faults: &[Invalid], report: &mut Report) {
         let (code, help) = if fault.field == "spec.clientIPDetection" {
             (
                 "client-ip-ambiguous",
-                "Keep one of the ways to find the client and remove the others.",
+                "Keep one of the ways to find the client and remove the others.".to_owned(),
             )
         } else {
+            let example = fault
+                .example()
+                .map(|example| format!(" (such as \"{example}\")"));
             (
                 "policy-field",
-                "Correct or remove the field: until then what the policy covers answers 500.",
+                format!(
+                    "Correct{} or remove the field: until then what the policy covers answers 500.",
+                    example.unwrap_or_default()
+                ),
             )
         };
         report.error(code, subject, &*fault.field, fault.to_string(), help);

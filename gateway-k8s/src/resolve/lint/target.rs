@@ -3,8 +3,10 @@
 
 use towergate_policy::common::Targets;
 
+use super::super::policy::target_field;
 use super::super::report::{Report, Subject};
 use super::super::world::World;
+use crate::decode::nearest;
 use crate::objects::{Object, ObjectKey};
 
 /// Reports policies without a target.
@@ -43,7 +45,8 @@ pub(super) fn check(world: &World<'_>, report: &mut Report) {
             let key = ObjectKey::new(&*policy.meta.namespace, &*target.name);
             if target.kind == "Service" && !objects.services.contains_key(&key) {
                 let field = format!("spec.targetRefs[{at}]");
-                missing(report, &subject, field, &format!("Service {key}"));
+                let near = near(objects.services.keys(), &key);
+                missing(report, &subject, field, ("Service", &key), near);
             }
         }
     }
@@ -61,11 +64,7 @@ fn targets<S>(
         let name = target.name.as_deref().unwrap_or_default();
         let target_kind = target.kind.as_deref().unwrap_or_default();
         let key = ObjectKey::new(&*policy.meta.namespace, name);
-        let field = match targets.single {
-            Some(_) if at == 0 => "spec.targetRef".to_owned(),
-            Some(_) => format!("spec.targetRefs[{}]", at - 1),
-            None => format!("spec.targetRefs[{at}]"),
-        };
+        let field = target_field(targets, at);
         if !matches!(
             target_kind,
             "Gateway" | "ListenerSet" | "HTTPRoute" | "GRPCRoute"
@@ -84,7 +83,8 @@ fn targets<S>(
         }
         let elsewhere = elsewhere(world, target_kind, name);
         let Some(elsewhere) = elsewhere else {
-            missing(report, &subject, field, &format!("{target_kind} {key}"));
+            let near = nearest_name(world, target_kind, &key);
+            missing(report, &subject, field, (target_kind, &key), near);
             continue;
         };
         report.error(
@@ -99,15 +99,35 @@ fn targets<S>(
     }
 }
 
-fn missing(report: &mut Report, subject: &Subject<'_>, field: String, what: &str) {
-    let message = format!("The policy is not in force: there is no {what}.");
-    report.error(
-        "policy-target-missing",
-        subject,
-        field,
-        message,
-        "Name an object that is there.",
-    );
+fn missing(
+    report: &mut Report,
+    subject: &Subject<'_>,
+    field: String,
+    (kind, key): (&str, &ObjectKey),
+    near: Option<&str>,
+) {
+    let message = format!("The policy is not in force: there is no {kind} {key}.");
+    let help = match near {
+        Some(near) => format!("Did you mean `{near}`?"),
+        None => "Name an object that is there.".to_owned(),
+    };
+    report.error("policy-target-missing", subject, field, message, help);
+}
+
+/// The name in the namespace of `key` that may have been meant.
+fn near<'k>(keys: impl Iterator<Item = &'k ObjectKey>, key: &ObjectKey) -> Option<&'k str> {
+    let names = keys.filter(|other| other.namespace == key.namespace);
+    nearest(&key.name, names.map(|other| other.name.as_str()))
+}
+
+fn nearest_name<'a>(world: &World<'a>, kind: &str, key: &ObjectKey) -> Option<&'a str> {
+    match kind {
+        "Gateway" => near(world.objects.gateways.keys(), key),
+        "ListenerSet" => near(world.objects.listener_sets.keys(), key),
+        "HTTPRoute" => near(world.objects.http_routes.keys(), key),
+        "GRPCRoute" => near(world.objects.grpc_routes.keys(), key),
+        _ => None,
+    }
 }
 
 fn exists(world: &World<'_>, kind: &str, key: &ObjectKey) -> bool {

@@ -13,7 +13,7 @@ use towergate_policy::common::{Deprecated, Targets};
 use super::super::report::{Report, Subject};
 use super::super::world::{World, by_age};
 use super::ancestors::{accept, ancestor, refuse, warn};
-use super::target::{Places, Target};
+use super::target::{Places, Target, section_field};
 use super::{Unusable, admitted, note, tell};
 use crate::api::reference::ParentReference;
 use crate::objects::{Object, ObjectKey, Store};
@@ -234,17 +234,44 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
     }
 
     /// Whether the policy has the place; if not, why.
-    fn holds(&self, at: usize, target: &Target) -> Result<(), (&'static str, String)> {
+    fn holds(&self, at: usize, target: &Target) -> Result<(), (&'static str, Unusable)> {
         match self.attached.places.get(target) {
-            None => Err((
-                "TargetNotFound",
-                "The target has no section of this name.".to_owned(),
-            )),
+            None => Err(("TargetNotFound", self.no_section(at, target))),
             Some(policy) if policy.key() == self.policies[at].key() => Ok(()),
             Some(policy) => Err((
                 "Conflicted",
-                format!("{} {} is older and has the target.", S::KIND, policy.key()),
+                Unusable::target(format!(
+                    "{} {} is older and has the target.",
+                    S::KIND,
+                    policy.key()
+                )),
             )),
+        }
+    }
+
+    /// That the listener or rule that a policy names is not there.
+    fn no_section(&self, at: usize, target: &Target) -> Unusable {
+        let targets = self.policies[at].spec.targets();
+        match target {
+            Target::Listener(gateway, set, name) => {
+                let state = &self.places.gateways.list[*gateway];
+                let field = section_field(targets, state.target_of(*set), name);
+                Unusable::section(field, state.no_listener(*set, name))
+            }
+            Target::Rule(route, name) => {
+                let route = self.places.routes[*route].route;
+                let field = section_field(targets, (route.kind(), &route.meta().name), name);
+                let message = format!("{} {} has no rule named {name}.", route.kind(), route.key());
+                let names: Vec<_> = route.rule_names().into_iter().flatten().collect();
+                let help = match names.as_slice() {
+                    [] => format!("Give one of its rules the name {name}."),
+                    names => format!("Name one of its rules: {}.", names.join(", ")),
+                };
+                Unusable::section(field, (message, help))
+            }
+            Target::Gateway(_) | Target::Set(..) | Target::Route(_) => {
+                Unusable::target("The target is not there.".to_owned())
+            }
         }
     }
 
@@ -281,8 +308,8 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
                 .or_default()
                 .insert(Child::Route(route));
         }
-        if let Err((reason, message)) = self.holds(at, target) {
-            return self.refuse(at, &ancestors, reason, &Unusable::target(message));
+        if let Err((reason, fault)) = self.holds(at, target) {
+            return self.refuse(at, &ancestors, reason, &fault);
         }
         let policy = self.policies[at];
         if policy.spec.merges() {
@@ -385,8 +412,8 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
             Target::Route(_) | Target::Rule(..) => return,
         };
         let ancestors = [ancestor(&self.places.gateways.list[gateway], set, section)];
-        if let Err((reason, message)) = self.holds(at, target) {
-            return self.refuse(at, &ancestors, reason, &Unusable::target(message));
+        if let Err((reason, fault)) = self.holds(at, target) {
+            return self.refuse(at, &ancestors, reason, &fault);
         }
         if let Some((whole, part)) = part {
             self.overrides.entry(whole).or_default().insert(part);

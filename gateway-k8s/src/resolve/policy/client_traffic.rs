@@ -4,7 +4,7 @@
 //! listeners that share a port differ
 //! by `Host` only, so they share a connection: none of them can have a policy for itself.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use towergate_core::plan::TcpSettings;
 use towergate_policy::ClientTrafficPolicySpec;
@@ -15,7 +15,7 @@ use super::super::port::bound;
 use super::super::report::{Report, Subject};
 use super::super::world::by_age;
 use super::ancestors::{accept, ancestor, refuse, warn};
-use super::target::{Places, Target};
+use super::target::{Places, Target, section_field};
 use super::{Unusable, admitted, note, tell};
 use crate::api::reference::ParentReference;
 use crate::objects::Object;
@@ -23,6 +23,9 @@ use crate::status::{PolicyStatus, StatusKey, Statuses};
 use towergate_tls::NamePattern;
 
 const KIND: &str = "ClientTrafficPolicy";
+
+/// The field that needs to know the one host name of a listener.
+const DEFAULT_HOST: &str = "spec.http1.http10.useDefaultHost";
 
 /// What is in force on a listener: settings, or nothing that can be, so that it fails closed.
 pub(crate) type ClientEffect = Result<Converted, Unusable>;
@@ -106,8 +109,8 @@ struct Run<'r, 'p, 'a> {
     claims: ClientTraffic<'a>,
     /// Which policy has a whole Gateway, or a whole ListenerSet of it.
     whole: HashMap<(usize, Option<usize>), usize>,
-    /// The host of requests without one, by listener.
-    hosts: HashMap<(usize, usize), String>,
+    /// By listener: its host name, or else those of its routes, in order.
+    hosts: HashMap<(usize, usize), BTreeSet<String>>,
     statuses: BTreeMap<usize, PolicyStatus>,
     report: &'r mut Report,
 }
@@ -117,8 +120,10 @@ impl<'a> Run<'_, '_, 'a> {
         let state = &self.places.gateways.list[gateway];
         let ancestors = [ancestor(state, set, Some(name))];
         if !state.has_listener(set, name) {
-            let message = format!("{} has no listener {name}.", state.name_of(set));
-            return self.refuse(at, &ancestors, "TargetNotFound", &Unusable::target(message));
+            let field = section_field(self.policies[at].spec.targets(), state.target_of(set), name);
+            let fault = state.no_listener(set, name);
+            let fault = Unusable::section(field, fault);
+            return self.refuse(at, &ancestors, "TargetNotFound", &fault);
         }
         let mut listeners = state.listeners.iter();
         let named =
@@ -202,6 +207,7 @@ impl<'a> Run<'_, '_, 'a> {
                 field: "spec.proxyProtocol".to_owned(),
                 message: "A PROXY header is expected on a whole port, and others had this one before the ListenerSet.".to_owned(),
                 inadmissible: false,
+                help: None,
             });
         }
         if others.is_empty() {
@@ -233,8 +239,20 @@ impl<'a> Run<'_, '_, 'a> {
         admitted(&policy.misread)?;
         let spec = &policy.spec;
         admitted(&spec.validate())?;
-        let hostname = self.hosts.get(&place).map(String::as_str);
-        Ok(spec.listener_settings(Context { hostname })?)
+        let hostname = only(self.hosts.get(&place));
+        let mut refused = match spec.listener_settings(Context { hostname }) {
+            Ok(converted) => return Ok(converted),
+            Err(refused) => refused,
+        };
+        if refused.field == DEFAULT_HOST {
+            let found = self.hosts.get(&place).into_iter().flatten();
+            let found: Vec<_> = found.map(String::as_str).collect();
+            refused.message += &match found.as_slice() {
+                [] => "; there is none".to_owned(),
+                found => format!("; found: {}", found.join(", ")),
+            };
+        }
+        Err(refused.into())
     }
 
     fn take(
@@ -310,35 +328,35 @@ fn expected_header(spec: &ClientTrafficPolicySpec) -> TcpSettings {
     converted.map(|converted| converted.tcp).unwrap_or_default()
 }
 
-/// For each listener the one host name that requests without one must be meant for: its own, or that
-/// of its only route host.
-fn hosts(places: &Places<'_, '_>) -> HashMap<(usize, usize), String> {
-    let mut names: HashMap<(usize, usize), Vec<&NamePattern>> = HashMap::new();
+/// By listener the host names that requests without one may be meant for: its own, or else those of its
+/// routes.
+fn hosts(places: &Places<'_, '_>) -> HashMap<(usize, usize), BTreeSet<String>> {
+    let mut names: HashMap<(usize, usize), BTreeSet<String>> = HashMap::new();
     for state in places.routes {
         for attachment in &state.attachments {
             for (listener, hosts) in &attachment.listeners {
                 names
                     .entry((attachment.gateway, *listener))
                     .or_default()
-                    .extend(hosts);
+                    .extend(hosts.iter().map(ToString::to_string));
             }
         }
     }
     for (gateway, state) in places.gateways.list.iter().enumerate() {
         for (listener, listener_state) in state.listeners.iter().enumerate() {
-            if matches!(listener_state.hostname, NamePattern::Exact(_)) {
-                names.insert((gateway, listener), vec![&listener_state.hostname]);
+            if let NamePattern::Exact(name) = &listener_state.hostname {
+                names.insert((gateway, listener), [name.clone()].into());
             }
         }
     }
-    let only = |names: Vec<&NamePattern>| match names.split_first() {
-        Some((NamePattern::Exact(name), rest)) if rest.iter().all(|other| *other == names[0]) => {
-            Some(name.clone())
-        }
-        _ => None,
-    };
     names
-        .into_iter()
-        .filter_map(|(place, names)| Some((place, only(names)?)))
-        .collect()
+}
+
+/// The host name, if there is only one and it is no wildcard.
+fn only(names: Option<&BTreeSet<String>>) -> Option<&str> {
+    let names = names.filter(|names| names.len() == 1)?;
+    names
+        .first()
+        .map(String::as_str)
+        .filter(|name| !name.starts_with('*'))
 }

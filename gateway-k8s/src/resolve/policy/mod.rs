@@ -25,6 +25,7 @@ mod target;
 pub(super) use attach::{Attached, InForce, On, RouteSpec};
 pub(super) use backend_traffic::TrafficEffect;
 pub(super) use client_traffic::{ClientEffect, ClientTraffic};
+pub(super) use target::target_field;
 
 use towergate_policy::{BackendTrafficPolicySpec, Invalid, Refusal, SecurityPolicySpec};
 
@@ -85,6 +86,8 @@ pub(super) struct Unusable {
     message: String,
     /// An API server would refuse the policy, which `lint` reports field by field.
     inadmissible: bool,
+    /// How to mend it, where more is known than the reason tells.
+    help: Option<String>,
 }
 
 impl Unusable {
@@ -94,6 +97,17 @@ impl Unusable {
             field: "spec.targetRefs".to_owned(),
             message,
             inadmissible: false,
+            help: None,
+        }
+    }
+
+    /// The section that `field` names is not there; `fault` says so, and how to mend it.
+    fn section(field: String, (message, help): (String, String)) -> Self {
+        Self {
+            field,
+            message,
+            inadmissible: false,
+            help: Some(help),
         }
     }
 }
@@ -104,6 +118,7 @@ impl From<Refusal> for Unusable {
             field: refusal.field,
             message: refusal.message,
             inadmissible: false,
+            help: None,
         }
     }
 }
@@ -118,6 +133,7 @@ fn admitted(faults: &[Invalid]) -> Result<(), Unusable> {
         field: first.field.clone(),
         message: messages.join("; "),
         inadmissible: true,
+        help: None,
     })
 }
 
@@ -135,5 +151,6 @@ fn tell(report: &mut Report, subject: &Subject<'_>, reason: &str, fault: &Unusab
             "Correct or remove the field: until then what the policy covers answers 500.",
         ),
     };
+    let help = fault.help.as_deref().unwrap_or(help);
     report.error(code, subject, &*fault.field, &*fault.message, help);
 }

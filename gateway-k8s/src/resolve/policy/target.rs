@@ -188,6 +188,29 @@ impl<'p, 'a> Places<'p, 'a> {
     }
 }
 
+/// The field in which a policy names the section `name` of a target, given by kind and name.
+pub(super) fn section_field(targets: Targets<'_>, target: (&str, &str), name: &str) -> String {
+    let (kind, object) = target;
+    let at = targets.refs().position(|named| {
+        named.section_name.as_deref() == Some(name)
+            && named.kind.as_deref() == Some(kind)
+            && named.name.as_deref() == Some(object)
+    });
+    match at {
+        Some(at) => format!("{}.sectionName", target_field(targets, at)),
+        None => "spec.targetRefs".to_owned(),
+    }
+}
+
+/// The field of the target at a place among all.
+pub(crate) fn target_field(targets: Targets<'_>, at: usize) -> String {
+    match targets.single {
+        Some(_) if at == 0 => "spec.targetRef".to_owned(),
+        Some(_) => format!("spec.targetRefs[{}]", at - 1),
+        None => format!("spec.targetRefs[{at}]"),
+    }
+}
+
 fn label_selector(
     labels: Option<std::collections::BTreeMap<String, String>>,
     expressions: Option<&[LabelExpression]>,

@@ -149,7 +149,10 @@ impl Attachment {
         };
         self.conditions.set("Accepted", false, reason, message);
         let field = format!("spec.parentRefs[{at}]");
-        let (code, help) = lint::unattached(reason, gateway, (self.set, &named), namespace);
+        let namespaces = &world.objects.namespaces;
+        let known = namespaces.contains_key(&ObjectKey::new("", &**namespace));
+        let place = (self.set, &*named);
+        let (code, help) = lint::unattached(reason, gateway, place, (namespace, known));
         report.error(code, &route.subject(), field, message, help);
     }
 
