@@ -15,13 +15,13 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 #[allow(dead_code)]
-#[path = "../examples/axum.rs"]
+#[path = "../examples/limits_axum.rs"]
 mod in_axum;
 #[allow(dead_code)]
-#[path = "../examples/hyper.rs"]
+#[path = "../examples/limits_hyper.rs"]
 mod in_hyper;
 #[allow(dead_code)]
-#[path = "../examples/tonic.rs"]
+#[path = "../examples/limits_tonic.rs"]
 mod in_tonic;
 
 const A: &str = "203.0.113.7";

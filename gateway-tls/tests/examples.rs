@@ -21,16 +21,16 @@ use tonic_health::pb::health_client::HealthClient;
 use towergate_tls::{Certificate, default_provider, rustls};
 
 #[allow(dead_code)]
-#[path = "../examples/axum.rs"]
+#[path = "../examples/sni_axum.rs"]
 mod axum_service;
 #[allow(dead_code)]
-#[path = "../examples/hyper.rs"]
+#[path = "../examples/sni_hyper.rs"]
 mod hyper_service;
 #[allow(dead_code)]
 #[path = "../examples/sni_tokio_rustls.rs"]
 mod sni;
 #[allow(dead_code)]
-#[path = "../examples/tonic.rs"]
+#[path = "../examples/sni_tonic.rs"]
 mod tonic_service;
 
 /// The connection of a client that asks for `name` and trusts only the certificate `pem`.

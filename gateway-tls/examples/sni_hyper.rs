@@ -1,7 +1,7 @@
 //! Certificates by server name in a plain hyper service, over HTTP/1.1.
 //!
 //! ```text
-//! cargo run -p towergate-tls --example hyper
+//! cargo run -p towergate-tls --example sni_hyper
 //! curl -k --connect-to ::127.0.0.1:3000 https://www.b.test/
 //! ```
 

@@ -2,7 +2,7 @@
 //! gateway, no cluster.
 //!
 //! ```text
-//! cargo run -p towergate-policy --example tonic -- policies
+//! cargo run -p towergate-policy --example limits_tonic -- policies
 //! ```
 //!
 //! The parts are `rate-limit` and `policies`.

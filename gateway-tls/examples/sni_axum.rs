@@ -1,7 +1,7 @@
 //! Certificates by server name in an axum service, which learns what the client asked for.
 //!
 //! ```text
-//! cargo run -p towergate-tls --example axum
+//! cargo run -p towergate-tls --example sni_axum
 //! curl -k --connect-to ::127.0.0.1:3000 https://www.b.test/
 //! ```
 

@@ -2,7 +2,7 @@
 //! gateway, no cluster.
 //!
 //! ```text
-//! cargo run -p towergate-policy --example axum -- policies
+//! cargo run -p towergate-policy --example limits_axum -- policies
 //! for i in 1 2 3; do curl -i -H 'X-Forwarded-For: 203.0.113.7' http://127.0.0.1:3000/; done
 //! ```
 //!

@@ -1,7 +1,7 @@
 //! Certificates by server name in a tonic service.
 //!
 //! ```text
-//! cargo run -p towergate-tls --example tonic
+//! cargo run -p towergate-tls --example sni_tonic
 //! openssl s_client -connect 127.0.0.1:3000 -servername www.b.test -alpn h2
 //! ```
 
