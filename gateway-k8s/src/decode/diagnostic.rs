@@ -115,6 +115,8 @@ impl Diagnostic {
 
     /// Says that the last good version of `objects` stays in service, in place of what would be without it.
     pub(crate) fn outlive(&mut self, objects: &[String]) {
+        /// The most names that are listed.
+        const LISTED: usize = 5;
         if self.code == "unknown-field"
             && let Some((fault, _)) = self.message.rsplit_once(": ")
         {
@@ -123,12 +125,18 @@ impl Diagnostic {
         if let Some((mend, _)) = self.help.split_once(": until then ") {
             self.help = format!("{mend}.");
         }
-        let what = match &self.object {
-            Some(_) => "its last good version".to_owned(),
-            None => format!("the last good version of {}", objects.join(", ")),
+        let what = match (&self.object, objects) {
+            (Some(_), _) => "its last good version stays".to_owned(),
+            (None, [one]) => format!("the last good version of {one} stays"),
+            (None, all) if all.len() > LISTED => format!(
+                "the last good versions of {} and {} more stay",
+                all[..LISTED].join(", "),
+                all.len() - LISTED
+            ),
+            (None, all) => format!("the last good versions of {} stay", all.join(", ")),
         };
         let fault = self.message.trim_end_matches('.');
-        self.message = format!("{fault}: {what} stays in service");
+        self.message = format!("{fault}: {what} in service");
     }
 
     /// Says how to mend it, in one sentence.
