@@ -138,6 +138,8 @@ fn scheme<P>(listener: &Listener<P>) -> &'static str {
     match listener.protocol {
         Protocol::Http => "http",
         Protocol::Https(_) => "https",
+        Protocol::Tls(_) => "tls",
+        Protocol::Tcp => "tcp",
     }
 }
 
@@ -220,6 +222,7 @@ mod tests {
                 protocol,
                 settings: Arc::default(),
                 routes,
+                streams: Vec::new(),
                 failed: false,
             }],
         }
@@ -236,6 +239,7 @@ mod tests {
                     vec![route("a", &["a.test", "*.b.test"])],
                 ),
             ],
+            ..Plan::default()
         };
 
         assert_eq!(
@@ -259,6 +263,7 @@ Try:
                 port(8081, Protocol::Http, vec![route("b", &["b.test"])]),
                 port(8082, Protocol::Http, vec![route("c", &["c.test"])]),
             ],
+            ..Plan::default()
         };
         plan.ports[0].tcp.proxy_protocol = Some(ProxyProtocol { optional: false });
         plan.ports[1].tcp.proxy_protocol = Some(ProxyProtocol { optional: true });

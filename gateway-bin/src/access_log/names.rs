@@ -5,14 +5,10 @@ use std::time::Duration;
 
 use http::Version;
 use towergate_core::access_log::{Entry, RuleName};
-use towergate_core::plan::RouteKind;
 
 /// `httproute/namespace/name/rule/0`: Envoy's cluster of a rule.
 pub(crate) fn cluster(out: &mut Vec<u8>, rule: &RuleName) {
-    let kind = match rule.route.kind {
-        RouteKind::Http => "httproute",
-        RouteKind::Grpc => "grpcroute",
-    };
+    let kind = rule.route.kind.word();
     let _ = write!(
         out,
         "{kind}/{}/{}/rule/{}",
@@ -58,7 +54,7 @@ pub(crate) mod tests {
     use std::time::UNIX_EPOCH;
 
     use http::{HeaderValue, Method, StatusCode};
-    use towergate_core::plan::RouteId;
+    use towergate_core::plan::{RouteId, RouteKind};
 
     use super::*;
 

@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use foldhash::HashMap;
-use towergate_core::plan::{ListenerId, RouteId, RouteKind};
+use towergate_core::plan::{ListenerId, RouteId};
 
 use super::ConfigCounts;
 use super::counts::{BOUNDS, Counts, Histogram, PortCounts, Reasons};
@@ -389,10 +389,7 @@ fn listener_label(id: &ListenerId) -> String {
 }
 
 fn rule_label(route: &RouteId, index: usize) -> String {
-    let kind = match route.kind {
-        RouteKind::Http => "httproute",
-        RouteKind::Grpc => "grpcroute",
-    };
+    let kind = route.kind.word();
     let name = format!("{kind}/{}/{}/rule/{index}", route.namespace, route.name);
     format!("envoy_cluster_name=\"{}\"", escape(&name))
 }
@@ -418,7 +415,7 @@ fn sorted<T>(samples: impl Iterator<Item = (String, T)>) -> Vec<(String, T)> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use towergate_core::plan::BackendId;
+    use towergate_core::plan::{BackendId, RouteKind};
 
     use super::super::counts::{BackendCounts, RuleCounts};
     use super::*;

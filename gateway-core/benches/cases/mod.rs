@@ -203,5 +203,8 @@ fn plan(rules: usize, changed: Option<(usize, usize)>) -> Plan {
     let listener = Listener::http("shop", "edge", 80, routes.collect());
     let mut port = Port::new(80, vec![listener]);
     port.addresses = vec![Ipv4Addr::LOCALHOST.into()];
-    Plan { ports: vec![port] }
+    Plan {
+        ports: vec![port],
+        ..Plan::default()
+    }
 }

@@ -35,6 +35,7 @@ impl<P> Plan<P> {
         let listener = Listener::http(namespace, gateway, port, routes);
         Self {
             ports: vec![Port::new(port, vec![listener])],
+            datagrams: Vec::new(),
         }
     }
 }
@@ -65,6 +66,7 @@ impl<P> Listener<P> {
             protocol: Protocol::Http,
             settings: Arc::default(),
             routes: routes.into_iter().map(Arc::new).collect(),
+            streams: Vec::new(),
             failed: false,
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use towergate_tls::{NamePattern, ServerTls};
 
-use super::{Route, TextMatch};
+use super::{Route, StreamRoute, TextMatch};
 use crate::filter::HeaderEdits;
 use crate::http::client_ip::ClientIpRule;
 use crate::policy::NoPolicy;
@@ -21,7 +21,8 @@ pub struct Port<P = NoPolicy> {
     pub port: u16,
     /// What happens before a listener is chosen.
     pub tcp: TcpSettings,
-    /// By hostname; no two have the same. All have the same transport: all plain or all TLS.
+    /// By hostname; no two have the same. All have the same transport: all plain HTTP, all TLS (HTTPS
+    /// and TLS listeners may be mixed), or one of TCP.
     pub listeners: Vec<Listener<P>>,
 }
 
@@ -90,12 +91,14 @@ pub struct Listener<P = NoPolicy> {
     pub port: u16,
     /// The host names that it takes.
     pub hostname: NamePattern,
-    /// HTTP or HTTPS.
+    /// What it speaks.
     pub protocol: Protocol,
     /// What its ClientTrafficPolicy says, or the defaults.
     pub settings: Arc<ListenerSettings>,
     /// Attached routes, oldest first, then by namespace and name: of equal matches the first wins.
     pub routes: Vec<Arc<Route<P>>>,
+    /// Attached routes of connections, in the same order; of a listener of TLS or TCP.
+    pub streams: Vec<Arc<StreamRoute>>,
     /// The policy is invalid: every request is answered 500 (fail closed).
     pub failed: bool,
 }
@@ -110,11 +113,13 @@ impl<P: PartialEq> PartialEq for Listener<P> {
             protocol,
             settings,
             routes,
+            streams,
             failed,
         } = self;
         let same = |(a, b): (&Arc<Route<P>>, &Arc<Route<P>>)| Arc::ptr_eq(a, b) || a == b;
         (id, port, hostname) == (&other.id, &other.port, &other.hostname)
             && (protocol, settings, failed) == (&other.protocol, &other.settings, &other.failed)
+            && *streams == other.streams
             && routes.len() == other.routes.len()
             && routes.iter().zip(&other.routes).all(same)
     }
@@ -127,6 +132,10 @@ pub enum Protocol {
     Http,
     /// The same over TLS, by ALPN.
     Https(Arc<ServerTls>),
+    /// Bytes over TLS, by server name; `None`: the backend ends TLS (passthrough).
+    Tls(Option<Arc<ServerTls>>),
+    /// Bytes.
+    Tcp,
 }
 
 /// Effective settings of a listener. The defaults are those of Envoy Gateway without a policy.

@@ -9,8 +9,10 @@
 //! Plan
 //! └─ ports: one socket each (PROXY protocol, inspection time-out, TCP settings)
 //!    └─ listeners: by hostname (TLS, client address, sanitizing, limits)
-//!       └─ routes: attached, oldest first
-//!          └─ rules: matches, policies, filters, traffic settings, backends
+//!       ├─ routes: attached, oldest first
+//!       │  └─ rules: matches, policies, filters, traffic settings, backends
+//!       └─ streams: routes of connections (TLS, TCP)
+//! └─ datagrams: UDP sockets and their routes
 //! ```
 //!
 //! Addresses of backends are not part of it: see [`Endpoints`].
@@ -23,6 +25,7 @@ mod listener;
 mod probe;
 mod route;
 mod share;
+mod stream;
 mod text;
 mod upstream;
 
@@ -39,6 +42,7 @@ pub use route::{
     Breaker, CookieHash, GrpcMethodMatch, HashKey, LoadBalancer, Match, NameMatch, PathMatch,
     Retry, RetryOn, Route, RouteId, RouteKind, Rule, Traffic,
 };
+pub use stream::{DatagramPort, StreamRoute};
 pub use text::{Text, TextMatch};
 pub use upstream::{BackendConnection, OutlierDetection, RetryBudget, StreamIdle};
 
@@ -49,12 +53,17 @@ use crate::policy::NoPolicy;
 /// Everything that a data plane serves, except the addresses of backends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan<P = NoPolicy> {
-    /// The sockets to listen on.
+    /// The TCP sockets to listen on.
     pub ports: Vec<Port<P>>,
+    /// The UDP sockets to listen on.
+    pub datagrams: Vec<DatagramPort>,
 }
 
 impl<P> Default for Plan<P> {
     fn default() -> Self {
-        Self { ports: Vec::new() }
+        Self {
+            ports: Vec::new(),
+            datagrams: Vec::new(),
+        }
     }
 }

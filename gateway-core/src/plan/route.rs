@@ -28,7 +28,7 @@ pub struct Route<P = NoPolicy> {
 /// The name of a route.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct RouteId {
-    /// HTTPRoute or GRPCRoute.
+    /// What kind of route.
     pub kind: RouteKind,
     /// Its namespace.
     pub namespace: String,
@@ -43,6 +43,25 @@ pub enum RouteKind {
     Http,
     /// `GRPCRoute`.
     Grpc,
+    /// `TLSRoute`.
+    Tls,
+    /// `TCPRoute`.
+    Tcp,
+    /// `UDPRoute`.
+    Udp,
+}
+
+impl RouteKind {
+    /// In lower case, as Envoy Gateway has it in the names of clusters.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Http => "httproute",
+            Self::Grpc => "grpcroute",
+            Self::Tls => "tlsroute",
+            Self::Tcp => "tcproute",
+            Self::Udp => "udproute",
+        }
+    }
 }
 
 /// A rule of a route.

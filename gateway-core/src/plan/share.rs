@@ -74,6 +74,7 @@ mod tests {
         });
         Plan {
             ports: ports.collect(),
+            ..Plan::default()
         }
     }
 

@@ -214,6 +214,7 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
                 }
                 Transport::Plain(Arc::new(self.listener_config(first, &port.listeners, None)))
             }
+            Protocol::Tcp | Protocol::Tls(_) => return Err(BuildError::MixedPort(port.port)),
             Protocol::Https(_) => {
                 let mut by_name = NameMap::default();
                 for listener in &port.listeners {
@@ -348,6 +349,7 @@ mod tests {
         });
         Plan {
             ports: vec![Port::new(80, listeners.into())],
+            ..Plan::default()
         }
     }
 

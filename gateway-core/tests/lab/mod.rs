@@ -286,6 +286,7 @@ fn plan(settings: &Arc<ListenerSettings>) -> Plan {
         protocol: Protocol::Http,
         settings: settings.clone(),
         routes: vec![Arc::new(route)],
+        streams: Vec::new(),
         failed: false,
     };
     Plan {
@@ -295,5 +296,6 @@ fn plan(settings: &Arc<ListenerSettings>) -> Plan {
             tcp: TcpSettings::default(),
             listeners: vec![listener],
         }],
+        ..Plan::default()
     }
 }

@@ -73,6 +73,7 @@ pub(super) fn build(
     }
     Plan {
         ports: ports.into_values().collect(),
+        datagrams: Vec::new(),
     }
 }
 
@@ -148,6 +149,7 @@ impl<'a> Builder<'_, 'a> {
             protocol,
             settings: Arc::new(settings),
             routes,
+            streams: Vec::new(),
             failed: effect.is_some_and(Result::is_err),
         }
     }

@@ -45,6 +45,7 @@ async fn gateway() -> (Gateway, Arc<Log>) {
     let listener = Listener::http("a", "edge", PORT, vec![route]);
     let plan: Plan = Plan {
         ports: vec![Port::new(PORT, vec![listener])],
+        ..Plan::default()
     };
     gateway.set_endpoints(&Endpoints::from([(id, vec![backend().await.into()])]));
     gateway.apply(&plan).unwrap();

@@ -1,0 +1,3 @@
+//! `towergate-controller`: makes Towergate serve the Gateways of a Kubernetes cluster.
+
+fn main() {}
