@@ -13,6 +13,8 @@
 //! | deadline, retry, breaker | [`traffic`] |
 //! | weighted backend, endpoint | [`balance`] |
 //! | connection to the endpoint | [`upstream`] |
+//!
+//! Connections that are no HTTP are passed on by [`stream`].
 
 pub mod access_log;
 pub mod balance;
@@ -31,6 +33,7 @@ pub mod route;
 pub mod router;
 pub mod serve;
 pub mod snapshot;
+pub mod stream;
 pub mod traffic;
 pub mod upstream;
 

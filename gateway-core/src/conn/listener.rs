@@ -34,6 +34,7 @@
 //!     settings: Default::default(),
 //!     tls: None,
 //!     connections: Default::default(),
+//!     streams: None,
 //! };
 //! let config = PortConfig {
 //!     slot: 0,

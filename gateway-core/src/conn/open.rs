@@ -136,6 +136,7 @@ mod tests {
             settings: Arc::new(settings),
             tls: None,
             connections: Arc::default(),
+            streams: None,
         };
         let (mut a, mut b) = (Open::for_tests(), Open::for_tests());
 

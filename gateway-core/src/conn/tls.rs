@@ -40,6 +40,11 @@ where
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin> Hello<Io> {
+    /// The server name: lower case, without a trailing dot.
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        self.hello.server_name()
+    }
+
     /// Does the rest of the handshake. The error is a word for metrics.
     pub(crate) async fn shake_hands(self) -> Result<(TlsStream<Io>, Negotiated), &'static str> {
         let config = self.listener.tls.clone().ok_or("no_tls_settings")?;

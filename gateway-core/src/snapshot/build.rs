@@ -12,9 +12,12 @@ use towergate_tls::{NameMap, NamePattern, ServerTls, TlsError};
 use super::{ListenerSnapshot, Live, Parts, PortSnapshot, RuleSnapshot, Snapshot, Target};
 use crate::conn::{ListenerConfig, PortConfig, Transport};
 use crate::filter::Filter;
-use crate::plan::{Listener, ListenerId, ListenerSettings, Plan, Port, Protocol, Route, Rule};
+use crate::plan::{
+    Listener, ListenerId, ListenerSettings, Plan, Port, Protocol, Route, Rule, StreamRoute,
+};
 use crate::policy::RoutePolicy;
 use crate::route::HostTable;
+use crate::stream::{StreamRule, StreamTable};
 use crate::traffic::Forwarder;
 
 /// Why a plan cannot run. The last good snapshot stays.
@@ -214,25 +217,12 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
                 }
                 Transport::Plain(Arc::new(self.listener_config(first, &port.listeners, None)))
             }
-            Protocol::Tcp | Protocol::Tls(_) => return Err(BuildError::MixedPort(port.port)),
-            Protocol::Https(_) => {
-                let mut by_name = NameMap::default();
-                for listener in &port.listeners {
-                    let Protocol::Https(tls) = &listener.protocol else {
-                        return Err(BuildError::MixedPort(port.port));
-                    };
-                    let tls = self.tls(tls, &listener.id, sessions)?;
-                    by_name.insert(
-                        listener.hostname.clone(),
-                        Arc::new(self.listener_config(
-                            listener,
-                            std::slice::from_ref(listener),
-                            Some(tls),
-                        )),
-                    );
-                }
-                Transport::Tls(by_name)
+            Protocol::Tcp if port.listeners.len() == 1 => {
+                let config = self.listener_config(first, &port.listeners, None);
+                Transport::Tcp(Arc::new(config))
             }
+            Protocol::Tcp => return Err(BuildError::MixedPort(port.port)),
+            Protocol::Https(_) | Protocol::Tls(_) => self.tls_transport(port, sessions)?,
         };
         Ok(PortConfig {
             slot,
@@ -240,6 +230,48 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
             tcp: port.tcp.clone(),
             transport,
         })
+    }
+
+    fn tls_transport(
+        &self,
+        port: &Port<P>,
+        sessions: &mut Vec<Arc<ResumptionState>>,
+    ) -> Result<Transport, BuildError> {
+        let mut by_name = NameMap::default();
+        let mut mixed = false;
+        for listener in &port.listeners {
+            let tls = match &listener.protocol {
+                Protocol::Https(tls) | Protocol::Tls(Some(tls)) => {
+                    Some(self.tls(tls, &listener.id, sessions)?)
+                }
+                Protocol::Tls(None) => None,
+                Protocol::Http | Protocol::Tcp => return Err(BuildError::MixedPort(port.port)),
+            };
+            mixed |= tls.is_none();
+            let config = self.listener_config(listener, std::slice::from_ref(listener), tls);
+            by_name.insert(listener.hostname.clone(), Arc::new(config));
+        }
+        Ok(match mixed {
+            true => Transport::Mixed(by_name),
+            false => Transport::Tls(by_name),
+        })
+    }
+
+    /// Where the connections of a listener go, if they are no HTTP. A listener that failed lets none go
+    /// anywhere.
+    fn streams(&self, listener: &Listener<P>) -> Option<Arc<StreamTable>> {
+        let passes = match &listener.protocol {
+            Protocol::Http | Protocol::Https(_) => return None,
+            Protocol::Tls(tls) => tls.is_none(),
+            Protocol::Tcp => false,
+        };
+        let build = |route: &Arc<StreamRoute>| match passes {
+            true => StreamRule::as_is(route, self.live, self.provider),
+            false => StreamRule::new(route, self.live, self.provider),
+        };
+        let routes = listener.streams.iter().filter(|_| !listener.failed);
+        let built = routes.map(|route| (&**route, Arc::new(build(route))));
+        Some(Arc::new(StreamTable::new(listener.id.clone(), built)))
     }
 
     /// `sharers` are the listeners that requests of its connections may be for.
@@ -256,6 +288,7 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
             connections: self.live.share(Connections(listener.id.clone()), |_| {
                 Arc::<AtomicU64>::default()
             }),
+            streams: self.streams(listener),
         }
     }
 

@@ -16,7 +16,7 @@ use super::breaker::Breaker;
 use super::outlier::Detector;
 use super::prober::Prober;
 use crate::Body;
-use crate::balance::{Balancer, Cluster, Directory, Weights};
+use crate::balance::{Balancer, Cluster, Directory, Node, Pick, Weights};
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::http::upgrade::Upgrade;
@@ -215,17 +215,12 @@ impl Forwarder {
     /// # Errors
     /// [`Error::InvalidBackend`] or [`Error::InvalidShare`]: there is none, or it cannot be resolved.
     pub fn pick(&self) -> Result<Picked<'_>, Error> {
-        let place = self.weights.draw().ok_or(Error::InvalidBackend)?;
-        let share = &self.shares[place];
-        match &share.route {
-            Some(way) => Ok(Picked {
-                forwarder: self,
-                way,
-                filters: &share.filters,
-            }),
-            None if self.serves() => Err(Error::InvalidShare),
-            None => Err(Error::InvalidBackend),
-        }
+        let (place, way) = self.draw()?;
+        Ok(Picked {
+            forwarder: self,
+            way,
+            filters: &self.shares[place].filters,
+        })
     }
 
     /// Forwards a request to a backend drawn by weight, for rules whose backendRefs have no filters.
@@ -243,6 +238,43 @@ impl Forwarder {
             attempts: 0,
         })?;
         picked.forward(context, request).await
+    }
+
+    /// How long a connection of the rule may be silent.
+    pub(crate) fn idle_timeout(&self) -> Option<Duration> {
+        self.traffic.idle_timeout
+    }
+
+    /// Draws a place among the backendRefs by weight, and the way to the backend there.
+    ///
+    /// # Errors
+    /// As [`Self::pick`].
+    pub(super) fn draw(&self) -> Result<(usize, &Way), Error> {
+        let place = self.weights.draw().ok_or(Error::InvalidBackend)?;
+        match &self.shares[place].route {
+            Some(way) => Ok((place, way)),
+            None if self.serves() => Err(Error::InvalidShare),
+            None => Err(Error::InvalidBackend),
+        }
+    }
+
+    /// The way to the backend at a place that was drawn.
+    pub(super) fn way(&self, place: usize) -> Option<&Way> {
+        self.shares.get(place)?.route.as_ref()
+    }
+
+    /// An endpoint of a backend; one that was not tried, if there is any.
+    pub(super) fn endpoint(&self, way: &Way, pick: Pick<'_>) -> Result<Arc<Node>, Error> {
+        let Some(outlier) = &way.outlier else {
+            let node = way.balancer.pick(&way.cluster, pick);
+            return node.ok_or_else(|| self.no_endpoint());
+        };
+        let usable = &outlier.view(&way.cluster).usable;
+        let node = way.balancer.pick_of(usable, pick);
+        node.ok_or_else(|| match way.cluster.members().nodes().is_empty() {
+            true => self.no_endpoint(),
+            false => Error::NoHealthyEndpoint,
+        })
     }
 
     /// Whether any backend with a share has endpoints.

@@ -49,6 +49,7 @@
 pub mod breaker;
 
 mod attempt;
+mod connection;
 mod deadline;
 mod forward;
 mod outlier;
@@ -63,4 +64,5 @@ pub use forward::{Failure, ForwardContext, Forwarded, Forwarder, Picked, Tunnel}
 
 pub use service::ForwardService;
 
+pub(crate) use connection::{Chosen, Joined, NotJoined, Reserved};
 pub(crate) use replay::ReplayBody;

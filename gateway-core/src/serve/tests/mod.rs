@@ -232,6 +232,7 @@ fn listener_config(edit: impl FnOnce(&mut ListenerSettings)) -> Arc<ListenerConf
         settings: Arc::new(settings),
         tls: None,
         connections: Arc::default(),
+        streams: None,
     })
 }
 
