@@ -155,6 +155,7 @@ mod tests {
             ports: [(81, 80)].into(),
             bind: Vec::new(),
             bind_gateway: [("d/g0".into(), addresses(0)), ("d/g1".into(), addresses(1))].into(),
+            assigned: None,
             endpoints: Default::default(),
             now: None,
             unknown_name: Default::default(),
