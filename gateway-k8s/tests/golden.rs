@@ -199,29 +199,47 @@ fn plan(resolution: &Resolution) -> String {
                 &json!(ListenerSettings::default()),
             );
             without(listener, &json!({ "streams": [] }));
-            if let Some(tls) = listener.pointer_mut("/protocol/Https") {
-                for certificate in list(&mut tls["certificates"]) {
-                    *certificate = certificate["names"].take();
+            for protocol in ["/protocol/Https", "/protocol/Tls"] {
+                let tls = listener.pointer_mut(protocol);
+                if let Some(tls) = tls.filter(|tls| tls.is_object()) {
+                    for certificate in list(&mut tls["certificates"]) {
+                        *certificate = certificate["names"].take();
+                    }
+                    without(tls, &json!(ServerTls::default()));
                 }
-                without(tls, &json!(ServerTls::default()));
             }
+            streams(listener.get_mut("streams"));
             for route in list(&mut listener["routes"]) {
                 for rule in list(&mut route["rules"]) {
                     without(&mut rule["traffic"], &json!(Traffic::default()));
-                    for backend in list(&mut rule["backends"]) {
-                        let pem = backend.pointer_mut("/destination/Backend/tls/roots_pem");
-                        if let Some(pem) = pem.filter(|pem| pem.is_string()) {
-                            *pem = json!("...");
-                        }
-                    }
+                    backends(&mut rule["backends"]);
                 }
             }
         }
+    }
+    for port in value.get_mut("datagrams").map(list).unwrap_or_default() {
+        streams(port.get_mut("routes"));
     }
     let endpoints = resolution.endpoints.iter();
     let endpoints = endpoints.map(|(id, found)| (id.to_string(), json!(found)));
     value["endpoints"] = Value::Object(endpoints.collect());
     pretty(&value)
+}
+
+fn streams(routes: Option<&mut Value>) {
+    for route in routes.map(list).unwrap_or_default() {
+        without(&mut route["traffic"], &json!(Traffic::default()));
+        backends(&mut route["backends"]);
+    }
+}
+
+fn backends(backends: &mut Value) {
+    for backend in list(backends) {
+        let pem = backend.pointer_mut("/destination/Backend/tls/roots_pem");
+        if let Some(pem) = pem.filter(|pem| pem.is_string()) {
+            *pem = json!("...");
+        }
+    }
 }
 
 fn list(value: &mut Value) -> &mut [Value] {

@@ -393,7 +393,9 @@ fn mend_of(code: &str) -> &'static str {
             "Add a ReferenceGrant for it in the namespace of the object that is named."
         }
         "listener-conflict" => "Give one of the two listeners another port or hostname.",
-        "unsupported" => "Use protocol HTTP or HTTPS, with TLS mode Terminate.",
+        "unsupported" => {
+            "Use protocol HTTP, HTTPS, TLS, TCP or UDP, and with HTTPS the TLS mode Terminate."
+        }
         _ => "Correct the field, or remove the listener.",
     }
 }
