@@ -185,6 +185,7 @@ fn diagnostics<'d>(diagnostics: impl Iterator<Item = &'d Diagnostic>) -> String 
 /// The plan without what has its default value.
 fn plan(resolution: &Resolution) -> String {
     let mut value = serde_json::to_value(&resolution.plan).unwrap();
+    without(&mut value, &json!({ "datagrams": [] }));
     for port in list(&mut value["ports"]) {
         without(&mut port["tcp"], &json!(TcpSettings::default()));
         for listener in list(&mut port["listeners"]) {
@@ -192,6 +193,7 @@ fn plan(resolution: &Resolution) -> String {
                 &mut listener["settings"],
                 &json!(ListenerSettings::default()),
             );
+            without(listener, &json!({ "streams": [] }));
             if let Some(tls) = listener.pointer_mut("/protocol/Https") {
                 for certificate in list(&mut tls["certificates"]) {
                     *certificate = certificate["names"].take();

@@ -10,6 +10,7 @@
 
 mod attach;
 mod backend;
+mod cors;
 mod filters;
 mod headers;
 mod matches;
