@@ -88,6 +88,10 @@ pub enum Event<'a> {
     UpstreamClosed(&'a BackendId),
     /// A request was sent once more.
     Retried(&'a BackendId),
+    /// A copy of a request was answered by the backend of a mirror.
+    Mirrored(&'a BackendId),
+    /// A copy of a request was given up: no answer, or the mirror fell behind.
+    MirrorFailed(&'a BackendId),
     /// A limit of the circuit breaker was reached.
     Overflowed(&'a BackendId),
 }

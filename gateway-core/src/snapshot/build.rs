@@ -1,5 +1,6 @@
 //! From a plan to what runs.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -11,14 +12,16 @@ use towergate_tls::{NameMap, NamePattern, ServerTls, TlsError};
 
 use super::{ListenerSnapshot, Live, Parts, PortSnapshot, RuleSnapshot, Snapshot, Target};
 use crate::conn::{ListenerConfig, PortConfig, Transport};
-use crate::filter::Filter;
+use crate::filter::{Filter, Rewrite};
 use crate::plan::{
     Listener, ListenerId, ListenerSettings, Plan, Port, Protocol, Route, Rule, StreamRoute,
+    WeightedBackend,
 };
 use crate::policy::RoutePolicy;
 use crate::route::HostTable;
 use crate::stream::{StreamRule, StreamTable};
 use crate::traffic::Forwarder;
+use crate::traffic::mirror::Mirrors;
 
 /// Why a plan cannot run. The last good snapshot stays.
 #[derive(Debug, thiserror::Error)]
@@ -162,8 +165,7 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
     }
 
     fn build_rule(&self, rule: &Rule<P>) -> RuleSnapshot {
-        let mut redirect = None;
-        let mut rewrite = None;
+        let (mut redirect, mut rewrite, mut cors) = (None, None, None);
         let (mut request_edits, mut response_edits) = (Vec::new(), Vec::new());
         for filter in &rule.filters {
             match filter {
@@ -171,9 +173,13 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
                 Filter::ResponseHeaders(edits) => response_edits.push(edits.clone()),
                 Filter::Redirect(found) => redirect = Some(Box::new(found.clone())),
                 Filter::Rewrite(found) => rewrite = Some(Box::new(found.clone())),
+                Filter::Cors(found) => cors = Some(Box::new(found.clone())),
+                Filter::Mirror(_) => {}
             }
         }
+        let key = (rule.route.clone(), rule.index);
         let guards = rule.policies.iter();
+        let backends = with_rewrite(&rule.backends, rewrite.as_deref());
         RuleSnapshot {
             route: rule.route.clone(),
             index: rule.index,
@@ -181,15 +187,17 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
                 .respond
                 .and_then(|status| StatusCode::from_u16(status).ok()),
             guards: guards.map(|policy| policy.guard(rule, self.live)).collect(),
+            cors,
             redirect,
             request_edits: request_edits.into(),
+            mirrors: Mirrors::new(&key, &rule.filters, &rule.traffic, self.live, self.provider),
             rewrite,
             response_edits: response_edits.into(),
             traffic: rule.traffic.clone(),
             forwarder: Forwarder::new(
-                (rule.route.clone(), rule.index),
+                key,
                 rule.traffic.clone(),
-                &rule.backends,
+                &backends,
                 self.live,
                 self.provider,
             ),
@@ -311,6 +319,29 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
             source,
         })
     }
+}
+
+/// The backends of a rule, whose own rewrites say all that is rewritten: what they leave open is as the
+/// rule says.
+fn with_rewrite<'a>(
+    backends: &'a [WeightedBackend],
+    rule: Option<&Rewrite>,
+) -> Cow<'a, [WeightedBackend]> {
+    let mut backends = Cow::Borrowed(backends);
+    let Some(rule) = rule else { return backends };
+    let rewrites = |backend: &WeightedBackend| {
+        let mut filters = backend.filters.iter();
+        filters.any(|filter| matches!(filter, Filter::Rewrite(_)))
+    };
+    if backends.iter().any(rewrites) {
+        let filters = backends.to_mut().iter_mut();
+        for filter in filters.flat_map(|backend| &mut backend.filters) {
+            if let Filter::Rewrite(own) = filter {
+                own.fill(rule);
+            }
+        }
+    }
+    backends
 }
 
 /// The settings of connections. Where a rule lets its requests be silent for longer than the listener

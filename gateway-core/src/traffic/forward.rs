@@ -13,6 +13,7 @@ use towergate_tls::connector::CryptoProvider;
 
 use super::attempt::Run;
 use super::breaker::Breaker;
+use super::mirror::Mirrors;
 use super::outlier::Detector;
 use super::prober::Prober;
 use crate::Body;
@@ -45,6 +46,7 @@ pub struct Forwarder {
 struct Share {
     weight: u32,
     filters: Vec<Filter>,
+    mirrors: Mirrors,
     /// `None`: the reference cannot be resolved.
     route: Option<Way>,
 }
@@ -80,7 +82,7 @@ pub struct ForwardContext<'a> {
 pub struct Picked<'a> {
     pub(super) forwarder: &'a Forwarder,
     pub(super) way: &'a Way,
-    filters: &'a [Filter],
+    share: &'a Share,
 }
 
 /// A response, and how it came.
@@ -187,15 +189,22 @@ impl Forwarder {
                 pool,
             }
         };
-        let share = |backend: &WeightedBackend| Share {
+        let share = |(place, backend): (usize, &WeightedBackend)| Share {
             weight: backend.weight,
             filters: backend.filters.clone(),
+            mirrors: Mirrors::new(
+                &(key.clone(), place),
+                &backend.filters,
+                &traffic,
+                live,
+                provider,
+            ),
             route: match &backend.destination {
                 Destination::Invalid => None,
                 Destination::Backend(backend) => Some(way(backend)),
             },
         };
-        let shares: Vec<_> = backends.iter().map(share).collect();
+        let shares: Vec<_> = backends.iter().enumerate().map(share).collect();
         let ways = shares.iter().filter_map(|share| share.route.as_ref());
         let mut pools: Vec<_> = ways.map(|way| way.pool.clone()).collect();
         pools.sort_by_key(Arc::as_ptr);
@@ -204,6 +213,38 @@ impl Forwarder {
             shares,
             pools,
             weights: Weights::new(backends.iter().map(|backend| backend.weight)),
+            traffic,
+            breaker,
+            _directory: directory,
+        }
+    }
+
+    /// What forwards to one backend, without retries and without regard to who is well.
+    pub(super) fn to_one(
+        backend: &Backend,
+        traffic: Arc<Traffic>,
+        breaker: Arc<Breaker>,
+        live: &Live,
+        provider: &Arc<CryptoProvider>,
+    ) -> Self {
+        let directory = Directory::of(live);
+        let pool = Pool::shared(live, Transport::new(backend, &traffic), provider);
+        let way = Way {
+            protocol: backend.protocol,
+            outlier: None,
+            cluster: directory.cluster(&backend.id),
+            balancer: Balancer::new(traffic.load_balancer.clone()),
+            pool: pool.clone(),
+        };
+        Self {
+            shares: vec![Share {
+                weight: 1,
+                filters: Vec::new(),
+                mirrors: Mirrors::default(),
+                route: Some(way),
+            }],
+            pools: vec![pool],
+            weights: Weights::new([1]),
             traffic,
             breaker,
             _directory: directory,
@@ -219,7 +260,7 @@ impl Forwarder {
         Ok(Picked {
             forwarder: self,
             way,
-            filters: &self.shares[place].filters,
+            share: &self.shares[place],
         })
     }
 
@@ -298,7 +339,12 @@ impl Forwarder {
 impl<'a> Picked<'a> {
     /// The filters of the backendRef, which the caller applies to the request and to the response.
     pub fn filters(&self) -> &'a [Filter] {
-        self.filters
+        &self.share.filters
+    }
+
+    /// The mirrors among them.
+    pub fn mirrors(&self) -> &'a Mirrors {
+        &self.share.mirrors
     }
 
     /// Forwards a request.

@@ -47,6 +47,7 @@
 //! ```
 
 pub mod breaker;
+pub mod mirror;
 
 mod attempt;
 mod connection;

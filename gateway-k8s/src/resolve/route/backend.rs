@@ -150,16 +150,6 @@ impl<'a> Backends<'a> {
         backend
     }
 
-    /// Whether a rule of `route` may name this backend.
-    pub(super) fn check(
-        &self,
-        world: &World<'_>,
-        route: RouteRef<'_>,
-        written: &BackendObjectReference,
-    ) -> Result<(), BackendFault> {
-        find(world, route, written).map(drop)
-    }
-
     /// Notes the endpoints; whether there are any.
     fn fill(
         &mut self,

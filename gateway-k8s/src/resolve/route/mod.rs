@@ -13,6 +13,7 @@
 
 mod attach;
 mod backend;
+mod cors;
 mod filters;
 mod headers;
 mod matches;
