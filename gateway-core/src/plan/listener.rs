@@ -280,7 +280,7 @@ pub enum EscapedSlashes {
 /// Timers of the client's side; `None`: no limit.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Hash, Serialize, Deserialize)]
 pub struct Timeouts {
-    /// A connection without an active request. Envoy: 1 h.
+    /// A connection without an active request; of TLS and TCP: without a byte either way. Envoy: 1 h.
     pub idle: Option<Duration>,
     /// From the first byte of a request until its head is complete. Ours: 10 s where Envoy has none.
     pub request_headers: Option<Duration>,

@@ -118,6 +118,11 @@ impl<'a> ListenerState<'a> {
         self.conditions.says("Programmed", true)
     }
 
+    /// Whether it leaves TLS to the backend.
+    pub(crate) fn passes_through(&self) -> bool {
+        self.spec.protocol == "TLS" && self.mode() == Some("Passthrough")
+    }
+
     /// Whether a kind of route may attach.
     pub(crate) fn takes_kind(&self, kind: &str) -> bool {
         let mut kinds = self.kinds.iter();
@@ -191,7 +196,7 @@ impl<'a> ListenerState<'a> {
                 false,
                 "UnsupportedProtocol",
                 format!(
-                    "Protocol {:?} is not supported: HTTP and HTTPS are.",
+                    "Protocol {:?} is not supported: HTTP, HTTPS, TLS, TCP and UDP are.",
                     self.spec.protocol
                 ),
             );
@@ -223,8 +228,9 @@ impl<'a> ListenerState<'a> {
         }
     }
 
-    fn mode(&self) -> Option<&str> {
-        self.spec.tls.as_ref().and_then(|tls| tls.mode.as_deref())
+    fn mode(&self) -> Option<&'a str> {
+        let spec: &'a Listener = self.spec;
+        spec.tls.as_ref().and_then(|tls| tls.mode.as_deref())
     }
 
     fn check_tls(&mut self, world: &World<'_>, owner: Owner<'_>) {
@@ -236,30 +242,31 @@ impl<'a> ListenerState<'a> {
             ("HTTPS" | "TLS", None) => {
                 self.refuse(format!("A listener of protocol {protocol} needs tls."));
             }
-            ("HTTPS", Some(tls)) => match self.mode() {
-                None | Some("Terminate") => {
+            ("HTTPS" | "TLS", Some(tls)) => match (protocol, self.mode()) {
+                (_, None | Some("Terminate")) => {
                     let refs = &tls.certificate_refs;
                     let certificates = certificate::resolve(world, owner, refs);
                     self.take_certificates(certificates);
                 }
-                Some(mode) => {
-                    let message = format!("tls.mode {mode:?} does not fit HTTPS: Terminate does.");
-                    self.conditions
-                        .set("Programmed", false, "UnsupportedTLSMode", message);
-                    self.valid = false;
+                ("TLS", Some("Passthrough")) => {
+                    if !tls.certificate_refs.is_empty() {
+                        self.refuse("tls.mode Passthrough takes no certificateRefs.");
+                    }
                 }
-            },
-            ("TLS", Some(tls)) => match (self.mode(), tls.certificate_refs.is_empty()) {
-                (Some("Passthrough"), false) => {
-                    self.refuse("tls.mode Passthrough takes no certificateRefs.");
-                }
-                (Some("Terminate"), true) => {
-                    self.refuse("tls.mode Terminate needs certificateRefs.");
-                }
-                _ => {}
+                (_, Some(mode)) => self.refuse_mode(mode),
             },
             _ => {}
         }
+    }
+
+    fn refuse_mode(&mut self, mode: &str) {
+        let message = match self.spec.protocol.as_str() {
+            "HTTPS" => format!("tls.mode {mode:?} does not fit HTTPS: Terminate does."),
+            _ => format!("tls.mode {mode:?} is not known: Terminate and Passthrough are."),
+        };
+        self.conditions
+            .set("Programmed", false, "UnsupportedTLSMode", message);
+        self.valid = false;
     }
 
     fn take_certificates(&mut self, found: Certificates) {

@@ -9,6 +9,7 @@
 //! One bad listener leaves the others alone. A listener that waits for its certificate still counts its
 //! routes, so that everything is in place when the Secret arrives.
 
+mod address;
 mod certificate;
 mod class;
 mod conflict;
@@ -22,11 +23,12 @@ pub(super) use listener::{Allowed, ListenerState};
 pub(super) use set::SetState;
 
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use towergate_policy::Invalid;
 use towergate_tls::NamePattern;
 
+use self::address::Addresses;
 use self::listener::Owner;
 use super::report::{Report, Subject};
 use super::world::{World, by_age};
@@ -45,6 +47,7 @@ pub(super) struct GatewayState<'a> {
     pub(super) sets: Vec<SetState<'a>>,
     /// The addresses to bind.
     pub(super) bind: Vec<IpAddr>,
+    addresses: Addresses,
     conditions: Conditions,
 }
 
@@ -103,11 +106,13 @@ impl<'a> GatewayState<'a> {
         report: &mut Report,
     ) -> Self {
         let subject = Subject::new("Gateway", object);
+        let bind = address::bind(world, object);
         let mut state = Self {
             object,
             listeners: Vec::new(),
             sets: Vec::new(),
-            bind: bind(world, object),
+            addresses: Addresses::resolve(world, object, &bind),
+            bind,
             conditions: Conditions::default(),
         };
         if !unsupported::check_gateway(&mut state.conditions, object, report, &subject) {
@@ -253,57 +258,18 @@ impl<'a> GatewayState<'a> {
         let mut conditions = self.conditions.clone();
         if !conditions.says("Accepted", false) {
             accept(&mut conditions, &self.listeners_of(None));
-            let usable = self.usable_addresses();
-            program(&mut conditions, &self.listeners, usable);
         }
+        program(&mut conditions, &self.listeners, &self.addresses);
         let own = self.listeners_of(None);
         let sets = self.sets.iter().enumerate();
         let sets = sets.filter(|(at, set)| set.counts(&self.listeners_of(Some(*at))));
         GatewayStatus {
             conditions,
-            addresses: self.reported_addresses(),
+            addresses: self.addresses.reported.clone(),
             listeners: own.into_iter().map(listener_status).collect(),
             attached_listener_sets: sets.count(),
         }
     }
-
-    /// The addresses that the Gateway asks for.
-    fn wanted(&self) -> impl Iterator<Item = Option<IpAddr>> {
-        let addresses = self.object.spec.addresses.iter();
-        addresses
-            .filter_map(|address| address.value.as_deref())
-            .map(|value| value.parse().ok())
-    }
-
-    /// Whether all addresses that the Gateway asks for are among those that are bound.
-    fn usable_addresses(&self) -> bool {
-        self.wanted().all(|wanted| {
-            wanted.is_some_and(|wanted| {
-                let holds = |bound: &IpAddr| *bound == wanted || bound.is_unspecified();
-                self.bind.iter().any(holds)
-            })
-        })
-    }
-
-    fn reported_addresses(&self) -> Vec<IpAddr> {
-        let wanted: Vec<_> = self.wanted().flatten().collect();
-        if wanted.is_empty() || !self.usable_addresses() {
-            return self.bind.clone();
-        }
-        wanted
-    }
-}
-
-/// The addresses to bind for a Gateway.
-fn bind(world: &World<'_>, object: &Object<GatewaySpec>) -> Vec<IpAddr> {
-    let own = world.scope.bind_gateway.get(&object.key().to_string());
-    let mut addresses = own.unwrap_or(&world.scope.bind).clone();
-    if addresses.is_empty() {
-        addresses.push(Ipv4Addr::UNSPECIFIED.into());
-    }
-    addresses.sort();
-    addresses.dedup();
-    addresses
 }
 
 /// A Gateway is accepted if one of its listeners is.
@@ -337,23 +303,20 @@ fn accept(conditions: &mut Conditions, listeners: &[&ListenerState<'_>]) {
 }
 
 /// A Gateway is programmed if one of its listeners is, and it has the addresses that it asks for.
-fn program(conditions: &mut Conditions, listeners: &[ListenerState<'_>], usable: bool) {
+fn program(conditions: &mut Conditions, listeners: &[ListenerState<'_>], addresses: &Addresses) {
     let ready = listeners.iter().filter(|listener| listener.ready()).count();
-    match (usable, ready) {
-        (false, _) => conditions.set(
-            "Programmed",
-            false,
-            "AddressNotUsable",
-            "An address of spec.addresses is not among those that are bound.",
-        ),
-        (true, 0) => conditions.set("Programmed", false, "Invalid", "No listener is programmed."),
-        (true, ready) => conditions.set(
-            "Programmed",
-            true,
-            "Programmed",
-            format!("{ready} of {} listeners are programmed.", listeners.len()),
-        ),
-    }
+    let (state, reason, message) = match &addresses.fault {
+        _ if conditions.says("Accepted", false) => {
+            (false, "Invalid", "The Gateway is not accepted.".to_owned())
+        }
+        Some(fault) => (false, fault.reason, fault.message.clone()),
+        None if ready == 0 => (false, "Invalid", "No listener is programmed.".to_owned()),
+        None => {
+            let message = format!("{ready} of {} listeners are programmed.", listeners.len());
+            (true, "Programmed", message)
+        }
+    };
+    conditions.set("Programmed", state, reason, message);
 }
 
 /// The order of a listener's conditions, whatever was found first: that in which Envoy Gateway lists those of
@@ -430,7 +393,9 @@ fn mend_of(code: &str) -> &'static str {
             "Add a ReferenceGrant for it in the namespace of the object that is named."
         }
         "listener-conflict" => "Give one of the two listeners another port or hostname.",
-        "unsupported" => "Use protocol HTTP or HTTPS, with TLS mode Terminate.",
+        "unsupported" => {
+            "Use protocol HTTP, HTTPS, TLS, TCP or UDP, and with HTTPS the TLS mode Terminate."
+        }
         _ => "Correct the field, or remove the listener.",
     }
 }

@@ -119,13 +119,6 @@ fn options(gateway: &Object<GatewaySpec>, report: &mut Report, subject: &Subject
 /// Checks what a listener asks for that no listener has.
 pub(super) fn check_listener(gateway: &Object<GatewaySpec>, listener: &mut ListenerState<'_>) {
     let protocol = listener.spec.protocol.as_str();
-    if matches!(protocol, "TLS" | "TCP" | "UDP") {
-        let message = format!("Protocol {protocol} is not supported: HTTP and HTTPS are.");
-        listener
-            .conditions
-            .set("Accepted", false, "UnsupportedProtocol", message);
-        listener.kinds.clear();
-    }
     if protocol == "HTTPS" && validates_clients(&gateway.spec, listener.spec.port) {
         // Serving without looking at client certificates would let everybody in.
         let message = "Validation of client certificates (spec.tls.frontend) is not supported.";

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use towergate_core::plan::{Backend, BackendId, BackendProtocol, Endpoint, Endpoints};
+use towergate_tls::client::ClientTls;
 
 use super::super::grant::{From, To};
 use super::super::policy::backend_tls::BackendTls;
@@ -73,26 +74,70 @@ impl<'a> Backends<'a> {
         written: &BackendObjectReference,
     ) -> Result<Found, BackendFault> {
         let (key, port) = find(world, route, written)?;
-        let protocol = match route {
-            RouteRef::Grpc(_) => BackendProtocol::Http2,
-            RouteRef::Http(_) => protocol(port),
+        // There is no TLS over datagrams.
+        let tls = match route {
+            RouteRef::Udp(_) => None,
+            _ => self.client_tls(world, route, &key, port)?,
         };
+        Ok(self.found(world, route, (key, port), tls))
+    }
+
+    /// The backend that a rule of `route` names, for connections that are the client's TLS already.
+    pub(super) fn resolve_passed(
+        &mut self,
+        world: &World<'_>,
+        route: RouteRef<'_>,
+        written: &BackendObjectReference,
+    ) -> Result<Found, BackendFault> {
+        let named = find(world, route, written)?;
+        Ok(self.found(world, route, named, None))
+    }
+
+    /// How a port of a Service is spoken to over TLS; `None`: plain.
+    fn client_tls(
+        &mut self,
+        world: &World<'_>,
+        route: RouteRef<'_>,
+        service: &ObjectKey,
+        port: &ServicePort,
+    ) -> Result<Option<Arc<ClientTls>>, BackendFault> {
         let name = port.name.as_deref().unwrap_or_default();
-        let tls = match self.tls.find(world, &key, name, &self.parents) {
-            Ok(tls) => tls.map(|tls| Arc::new(tls.client(protocol))),
+        let tls = match self.tls.find(world, service, name, &self.parents) {
+            Ok(tls) => tls.map(|tls| tls.client(protocol(route, port))),
             Err(message) => return fault("InvalidBackendTLS", message),
         };
+        Ok(tls.map(|mut tls| {
+            // Nobody knows what connections carry.
+            if route.carries_streams() {
+                tls.alpn.clear();
+            }
+            Arc::new(tls)
+        }))
+    }
+
+    fn found(
+        &mut self,
+        world: &World<'_>,
+        route: RouteRef<'_>,
+        (key, port): (ObjectKey, &ServicePort),
+        tls: Option<Arc<ClientTls>>,
+    ) -> Found {
         let id = BackendId {
-            kind: "Service".to_owned(),
+            // A port of TCP and one of UDP may have the same number.
+            kind: match route.transport() {
+                "UDP" => "Service/UDP".to_owned(),
+                _ => "Service".to_owned(),
+            },
             namespace: key.namespace.clone(),
             name: key.name.clone(),
             port: port.port,
         };
         let available = self.fill(world, &id, &key, port);
-        Ok(Found {
+        let protocol = protocol(route, port);
+        Found {
             backend: self.once(Backend { id, protocol, tls }),
             available,
-        })
+        }
     }
 
     /// The one instance of a backend, which all rules that name it share.
@@ -127,7 +172,11 @@ impl<'a> Backends<'a> {
             let slices = world.slices(service);
             let mut found = endpoints(slices, port);
             if slices.is_empty() {
-                found = world.scope.endpoints.get(id).cloned().unwrap_or_default();
+                let id = BackendId {
+                    kind: "Service".to_owned(),
+                    ..id.clone()
+                };
+                found = world.scope.endpoints.get(&id).cloned().unwrap_or_default();
                 found.sort();
                 found.dedup();
             }
@@ -172,7 +221,7 @@ fn find<'w>(
             format!("the reference to Service {key} has no port"),
         );
     };
-    let port = service_port(world, &key, number)?;
+    let port = service_port(world, &key, number, route.transport())?;
     Ok((key, port))
 }
 
@@ -198,6 +247,7 @@ fn service_port<'w>(
     world: &World<'w>,
     key: &ObjectKey,
     number: i32,
+    transport: &str,
 ) -> Result<&'w ServicePort, BackendFault> {
     let Some(service) = world.objects.services.get(key) else {
         return fault("BackendNotFound", format!("there is no Service {key}"));
@@ -207,23 +257,31 @@ fn service_port<'w>(
         return fault("UnsupportedValue", message);
     }
     let mut ports = service.spec.ports.iter();
-    let port =
-        ports.find(|port| i32::from(port.port) == number && is_tcp(port.protocol.as_deref()));
+    let port = ports.find(|port| i32::from(port.port) == number && transport_of(port) == transport);
     match port {
         Some(port) => Ok(port),
         None => fault(
             "PortNotFound",
-            format!("Service {key} has no TCP port {number}"),
+            format!("Service {key} has no {transport} port {number}"),
         ),
     }
 }
 
-fn is_tcp(protocol: Option<&str>) -> bool {
-    matches!(protocol, None | Some("TCP"))
+/// `TCP`, `UDP` or `SCTP`.
+fn transport_of(port: &ServicePort) -> &str {
+    port.protocol.as_deref().unwrap_or("TCP")
 }
 
-/// What a port says that it speaks. Values that nobody knows are ignored (Gateway API).
-fn protocol(port: &ServicePort) -> BackendProtocol {
+/// What a port speaks to a route, by what it says. Values that nobody knows are ignored (Gateway API).
+fn protocol(route: RouteRef<'_>, port: &ServicePort) -> BackendProtocol {
+    match route {
+        RouteRef::Grpc(_) => BackendProtocol::Http2,
+        RouteRef::Http(_) => app_protocol(port),
+        RouteRef::Tls(_) | RouteRef::Tcp(_) | RouteRef::Udp(_) => BackendProtocol::Http1,
+    }
+}
+
+fn app_protocol(port: &ServicePort) -> BackendProtocol {
     match port.app_protocol.as_deref() {
         Some("kubernetes.io/h2c" | "gateway.envoyproxy.io/h2c" | "grpc") => BackendProtocol::Http2,
         _ => BackendProtocol::Http1,
@@ -238,7 +296,7 @@ fn endpoints(slices: &[&EndpointSlice], port: &ServicePort) -> Vec<Endpoint> {
         let numbers = slice.ports.iter().filter(|candidate| {
             candidate.name.as_deref().unwrap_or_default()
                 == port.name.as_deref().unwrap_or_default()
-                && is_tcp(candidate.protocol.as_deref())
+                && candidate.protocol.as_deref().unwrap_or("TCP") == transport_of(port)
         });
         for number in numbers.filter_map(|candidate| candidate.port) {
             for endpoint in &slice.endpoints {
@@ -321,6 +379,8 @@ mod tests {
                 "[2001:db8::1]:8081"
             ]
         );
+        let datagrams = json!({ "name": "http", "port": 80, "protocol": "UDP" });
+        assert_eq!(addresses(slices.clone(), datagrams), ["192.0.2.9:8080"]);
         assert!(addresses(slices, json!({ "port": 80 })).is_empty());
     }
 
@@ -346,7 +406,7 @@ mod tests {
     fn unknown_application_protocols_are_ignored() {
         let spoken = |text: &str| {
             let port = serde_json::from_value(json!({ "port": 80, "appProtocol": text }));
-            protocol(&port.unwrap())
+            app_protocol(&port.unwrap())
         };
 
         assert_eq!(spoken("kubernetes.io/h2c"), BackendProtocol::Http2);

@@ -71,6 +71,7 @@ pub(super) fn resolve(
         }
         RouteRef::Http(http) => http.spec.rules.iter().map(http_parts).collect(),
         RouteRef::Grpc(grpc) => grpc.spec.rules.iter().map(grpc_parts).collect(),
+        RouteRef::Tls(_) | RouteRef::Tcp(_) | RouteRef::Udp(_) => Vec::new(),
     };
     let mut resolver = Resolver {
         world,
