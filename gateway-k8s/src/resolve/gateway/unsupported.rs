@@ -26,7 +26,8 @@ pub(super) fn check_gateway(
         .iter()
         .filter_map(|address| address.kind.as_deref());
     if let Some(kind) = addresses.into_iter().find(|kind| !known(kind)) {
-        let message = format!("Addresses of type {kind:?} are not supported: IPAddress and Hostname are.");
+        let message =
+            format!("Addresses of type {kind:?} are not supported: IPAddress and Hostname are.");
         conditions.set("Accepted", false, "UnsupportedAddress", &*message);
         report.error(
             "unsupported",
