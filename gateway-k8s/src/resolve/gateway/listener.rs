@@ -36,6 +36,8 @@ pub(crate) struct ListenerState<'a> {
     pub(crate) attached: usize,
     /// It takes part in the search for conflicts.
     pub(super) valid: bool,
+    /// Nothing of its own is wrong; what it refers to may be.
+    sound: bool,
     /// What is wrong was reported when it was read.
     pub(super) told: bool,
 }
@@ -103,6 +105,7 @@ impl<'a> ListenerState<'a> {
             neighbours: Vec::new(),
             attached: 0,
             valid: true,
+            sound: true,
             told: false,
         };
         state.check_namespaces(owner.namespace);
@@ -116,6 +119,13 @@ impl<'a> ListenerState<'a> {
     /// Whether it can be served.
     pub(crate) fn ready(&self) -> bool {
         self.conditions.says("Programmed", true)
+    }
+
+    /// Whether it is right by itself and among the others, whatever becomes of what it refers to.
+    pub(super) fn is_valid(&self) -> bool {
+        let conditions = &self.conditions;
+        let refused = conditions.says("Accepted", false) || conditions.says("Conflicted", true);
+        self.sound && !refused
     }
 
     /// Whether it leaves TLS to the backend.
@@ -140,7 +150,7 @@ impl<'a> ListenerState<'a> {
     pub(super) fn refuse(&mut self, message: impl Into<String>) {
         let reason = self.invalid();
         self.conditions.set("Programmed", false, reason, message);
-        self.valid = false;
+        (self.valid, self.sound) = (false, false);
     }
 
     /// It contradicts another one. In a ListenerSet every condition says so.
@@ -226,6 +236,7 @@ impl<'a> ListenerState<'a> {
                 .set("ResolvedRefs", false, "InvalidRouteKinds", message);
             self.valid = false;
         }
+        self.sound &= !self.kinds.is_empty();
     }
 
     fn mode(&self) -> Option<&'a str> {
@@ -266,7 +277,7 @@ impl<'a> ListenerState<'a> {
         };
         self.conditions
             .set("Programmed", false, "UnsupportedTLSMode", message);
-        self.valid = false;
+        (self.valid, self.sound) = (false, false);
     }
 
     fn take_certificates(&mut self, found: Certificates) {

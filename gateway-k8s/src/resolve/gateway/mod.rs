@@ -272,11 +272,11 @@ impl<'a> GatewayState<'a> {
     }
 }
 
-/// A Gateway is accepted if one of its listeners is.
+/// A Gateway is accepted if one of its listeners is valid.
 fn accept(conditions: &mut Conditions, listeners: &[&ListenerState<'_>]) {
     let refused: Vec<_> = listeners
         .iter()
-        .filter(|listener| !listener.conditions.says("Accepted", true))
+        .filter(|listener| !listener.is_valid())
         .map(|listener| listener.spec.name.as_str())
         .collect();
     let names = refused.join(", ");
@@ -302,7 +302,8 @@ fn accept(conditions: &mut Conditions, listeners: &[&ListenerState<'_>]) {
     }
 }
 
-/// A Gateway is programmed if one of its listeners is, and it has the addresses that it asks for.
+/// A Gateway is programmed if it is accepted and has the addresses that it asks for. Its listeners may still
+/// wait for what they refer to, each of which says so itself.
 fn program(conditions: &mut Conditions, listeners: &[ListenerState<'_>], addresses: &Addresses) {
     let ready = listeners.iter().filter(|listener| listener.ready()).count();
     let (state, reason, message) = match &addresses.fault {
@@ -310,7 +311,6 @@ fn program(conditions: &mut Conditions, listeners: &[ListenerState<'_>], address
             (false, "Invalid", "The Gateway is not accepted.".to_owned())
         }
         Some(fault) => (false, fault.reason, fault.message.clone()),
-        None if ready == 0 => (false, "Invalid", "No listener is programmed.".to_owned()),
         None => {
             let message = format!("{ready} of {} listeners are programmed.", listeners.len());
             (true, "Programmed", message)

@@ -4,6 +4,7 @@ use towergate_policy::Invalid;
 
 use super::super::report::{Report, Subject};
 use super::listener::ListenerState;
+use crate::api::ENVOY_GROUP;
 use crate::api::gateway::{FrontendTls, GatewaySpec};
 use crate::objects::Object;
 use crate::status::Conditions;
@@ -15,7 +16,7 @@ pub(super) fn check_gateway(
     report: &mut Report,
     subject: &Subject<'_>,
 ) -> bool {
-    parameters(gateway, report, subject);
+    let parameters = parameters(conditions, gateway, report, subject);
     options(gateway, report, subject);
     references(conditions, gateway, report, subject);
     let known = |kind: &str| matches!(kind, "IPAddress" | "Hostname");
@@ -25,18 +26,19 @@ pub(super) fn check_gateway(
         .iter()
         .filter_map(|address| address.kind.as_deref());
     if let Some(kind) = addresses.into_iter().find(|kind| !known(kind)) {
-        let message = format!("Addresses of type {kind:?} are not supported: IPAddress is.");
+        let message =
+            format!("Addresses of type {kind:?} are not supported: IPAddress and Hostname are.");
         conditions.set("Accepted", false, "UnsupportedAddress", &*message);
         report.error(
             "unsupported",
             subject,
             "spec.addresses",
             message,
-            "Use type IPAddress.",
+            "Use type IPAddress or Hostname.",
         );
         return false;
     }
-    true
+    parameters
 }
 
 /// States whether what `spec.tls` refers to is in force.
@@ -73,20 +75,38 @@ fn references(
     report.error("unsupported", subject, field, message, "Remove the field.");
 }
 
-fn parameters(gateway: &Object<GatewaySpec>, report: &mut Report, subject: &Subject<'_>) {
+/// Whether the Gateway can be served as far as its parameters go. What an EnvoyProxy sets is about Envoy,
+/// and whoever comes from Envoy Gateway has one; of parameters of any other kind nobody knows what they ask
+/// for.
+fn parameters(
+    conditions: &mut Conditions,
+    gateway: &Object<GatewaySpec>,
+    report: &mut Report,
+    subject: &Subject<'_>,
+) -> bool {
     let infrastructure = gateway.spec.infrastructure.as_ref();
-    if let Some(reference) = infrastructure.and_then(|found| found.parameters_ref.as_ref()) {
+    let Some(reference) = infrastructure.and_then(|found| found.parameters_ref.as_ref()) else {
+        return true;
+    };
+    let field = "spec.infrastructure.parametersRef";
+    let (group, kind, name) = (&*reference.group, &*reference.kind, &*reference.name);
+    if (group, kind) == (ENVOY_GROUP, "EnvoyProxy") {
         report.warn(
             "parameters-ignored",
             subject,
-            "spec.infrastructure.parametersRef",
+            field,
             format!(
-                "Towergate takes no parameters from {} {}: what they set is not in force.",
-                reference.kind, reference.name
+                "Towergate takes no parameters from {kind} {name}: what they set is not in force."
             ),
             "Remove the reference, or move what it sets to the policies and to Towergate's options.",
         );
+        return true;
     }
+    let message = format!("{kind} {name} of group {group:?} is no object with parameters.");
+    conditions.set("Accepted", false, "InvalidParameters", &*message);
+    let help = "Remove the reference: until then the Gateway is not served.";
+    report.error("parameters-invalid", subject, field, message, help);
+    false
 }
 
 fn options(gateway: &Object<GatewaySpec>, report: &mut Report, subject: &Subject<'_>) {
