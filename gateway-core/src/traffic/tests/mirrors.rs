@@ -241,6 +241,7 @@ async fn retries_are_of_the_request_and_not_of_the_copy() {
                 ..Default::default()
             },
             base_interval: Duration::from_millis(1),
+            min_interval: Duration::ZERO,
             max_interval: None,
             attempt_timeout: None,
         }),
