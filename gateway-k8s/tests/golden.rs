@@ -185,6 +185,7 @@ fn diagnostics<'d>(diagnostics: impl Iterator<Item = &'d Diagnostic>) -> String 
 /// The plan without what has its default value.
 fn plan(resolution: &Resolution) -> String {
     let mut value = serde_json::to_value(&resolution.plan).unwrap();
+    without(&mut value, &json!({ "datagrams": [] }));
     for port in list(&mut value["ports"]) {
         without(&mut port["tcp"], &json!(TcpSettings::default()));
         for listener in list(&mut port["listeners"]) {
@@ -192,11 +193,15 @@ fn plan(resolution: &Resolution) -> String {
                 &mut listener["settings"],
                 &json!(ListenerSettings::default()),
             );
+            without(listener, &json!({ "streams": [] }));
             if let Some(tls) = listener.pointer_mut("/protocol/Https") {
                 for certificate in list(&mut tls["certificates"]) {
                     *certificate = certificate["names"].take();
                 }
                 without(tls, &json!(ServerTls::default()));
+                if let Some(pem) = tls.pointer_mut("/clients/roots_pem") {
+                    *pem = json!("...");
+                }
             }
             for route in list(&mut listener["routes"]) {
                 for rule in list(&mut route["rules"]) {
@@ -205,6 +210,10 @@ fn plan(resolution: &Resolution) -> String {
                         let pem = backend.pointer_mut("/destination/Backend/tls/roots_pem");
                         if let Some(pem) = pem.filter(|pem| pem.is_string()) {
                             *pem = json!("...");
+                        }
+                        let identity = backend.pointer_mut("/destination/Backend/tls/identity");
+                        if let Some(identity) = identity {
+                            *identity = identity["names"].take();
                         }
                     }
                 }

@@ -12,6 +12,8 @@
 mod certificate;
 mod class;
 mod conflict;
+mod frontend;
+mod identity;
 mod listener;
 mod overlap;
 mod set;
@@ -27,6 +29,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use towergate_policy::Invalid;
 use towergate_tls::NamePattern;
 
+use self::frontend::Frontend;
+use self::identity::Identity;
 use self::listener::Owner;
 use super::report::{Report, Subject};
 use super::world::{World, by_age};
@@ -45,6 +49,8 @@ pub(super) struct GatewayState<'a> {
     pub(super) sets: Vec<SetState<'a>>,
     /// The addresses to bind.
     pub(super) bind: Vec<IpAddr>,
+    /// The certificate that backends are shown.
+    pub(super) identity: Identity,
     conditions: Conditions,
 }
 
@@ -108,6 +114,7 @@ impl<'a> GatewayState<'a> {
             listeners: Vec::new(),
             sets: Vec::new(),
             bind: bind(world, object),
+            identity: Identity::None,
             conditions: Conditions::default(),
         };
         if !unsupported::check_gateway(&mut state.conditions, object, report, &subject) {
@@ -116,13 +123,18 @@ impl<'a> GatewayState<'a> {
             state.report(report, &subject);
             return state;
         }
+        let conditions = &mut state.conditions;
+        state.identity = Identity::find(world, object, conditions, report, &subject);
+        let frontend = Frontend::read(world, object, report, &subject);
+        frontend.warn(conditions, report, &subject);
         let sets = sets.into_iter();
         state.sets = sets.map(|set| SetState::new(world, object, set)).collect();
         state.check_listeners(world);
         state.check_names();
         conflict::check(&mut state.listeners);
         for listener in &mut state.listeners {
-            unsupported::check_listener(object, listener);
+            unsupported::check_listener(listener);
+            frontend.check(listener);
             listener.finish();
         }
         overlap::check(&mut state.listeners);
@@ -382,7 +394,9 @@ fn report_listener(listener: &ListenerState<'_>, report: &mut Report, subject: &
     }
     let bad = listener.conditions.iter().filter(|condition| {
         let good = condition.kind != "Conflicted";
-        condition.status != good && condition.kind != "OverlappingTLSConfig"
+        condition.status != good
+            && condition.kind != "OverlappingTLSConfig"
+            && !frontend::is_told(listener, &condition.reason)
     });
     // That it is not programmed follows from the others, if there are any.
     let own = listener.only_programmed();

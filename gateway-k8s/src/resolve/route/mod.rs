@@ -168,10 +168,11 @@ impl<'a> RouteState<'a> {
         if attachments.is_empty() {
             return None;
         }
-        let parents = attachments
+        let through = attachments
             .iter()
-            .map(|attachment| attachment.parent.clone());
-        backends.parents(parents.collect());
+            .filter(|attachment| !attachment.listeners.is_empty())
+            .map(|attachment| gateways.list[attachment.gateway].object);
+        backends.reached_through(through);
         let outcome = rules::resolve(world, backends, route, report);
         for attachment in &mut attachments {
             attachment.state(&outcome.faults, outcome.total);
