@@ -206,6 +206,9 @@ fn plan(resolution: &Resolution) -> String {
                         *certificate = certificate["names"].take();
                     }
                     without(tls, &json!(ServerTls::default()));
+                    if let Some(pem) = tls.pointer_mut("/clients/roots_pem") {
+                        *pem = json!("...");
+                    }
                 }
             }
             streams(listener.get_mut("streams"));
@@ -238,6 +241,10 @@ fn backends(backends: &mut Value) {
         let pem = backend.pointer_mut("/destination/Backend/tls/roots_pem");
         if let Some(pem) = pem.filter(|pem| pem.is_string()) {
             *pem = json!("...");
+        }
+        let identity = backend.pointer_mut("/destination/Backend/tls/identity");
+        if let Some(identity) = identity {
+            *identity = identity["names"].take();
         }
     }
 }
