@@ -14,12 +14,13 @@
 //! | weighted backend, endpoint | [`balance`] |
 //! | connection to the endpoint | [`upstream`] |
 //!
-//! Connections that are no HTTP are passed on by [`stream`].
+//! Connections that are no HTTP are passed on by [`stream`], datagrams by `datagram`.
 
 pub mod access_log;
 pub mod balance;
 pub mod body;
 pub mod conn;
+mod datagram;
 pub mod error;
 pub mod filter;
 pub mod gate;

@@ -264,7 +264,7 @@ impl<H: Handler> Arrival<H> {
     ) -> Option<Bound> {
         let client = self.ends.peer.ip();
         let chosen = match target {
-            Some(target) => target.rule.forwarder.choose(client),
+            Some(target) => target.rule.forwarder.choose(client, &[]),
             None => Err(Error::NoRoute),
         };
         match (target, chosen) {

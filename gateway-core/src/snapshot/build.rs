@@ -13,14 +13,15 @@ use towergate_tls::{NameMap, NamePattern, ServerTls, TlsError};
 
 use super::{ListenerSnapshot, Live, Parts, PortSnapshot, RuleSnapshot, Snapshot, Target};
 use crate::conn::{ListenerConfig, PortConfig, Transport};
+use crate::datagram::DatagramConfig;
 use crate::filter::{Filter, Rewrite};
 use crate::plan::{
-    Listener, ListenerId, ListenerSettings, Plan, Port, Protocol, Route, Rule, StreamRoute,
-    WeightedBackend,
+    DatagramPort, Listener, ListenerId, ListenerSettings, Plan, Port, Protocol, Route, Rule,
+    StreamRoute, WeightedBackend,
 };
 use crate::policy::RoutePolicy;
 use crate::route::HostTable;
-use crate::stream::{StreamRule, StreamTable};
+use crate::stream::{StreamRule, StreamTable, StreamTarget};
 use crate::traffic::Forwarder;
 use crate::traffic::mirror::Mirrors;
 
@@ -49,6 +50,8 @@ pub(crate) struct Built<P> {
     pub(crate) snapshot: Snapshot,
     /// What connections need to know, in the order of the plan's ports.
     pub(crate) ports: Vec<PortConfig>,
+    /// What sockets for datagrams need to know, in the same order.
+    pub(crate) datagrams: Vec<DatagramConfig>,
     /// What the next plan may have in common with this one.
     pub(crate) parts: Parts<P>,
 }
@@ -89,9 +92,11 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
             ports.push(self.port_config(port, *slot, &mut sessions)?);
             snapshot.ports[*slot] = Some(self.port(port, sessions));
         }
+        let datagrams = plan.datagrams.iter();
         Ok(Built {
             snapshot,
             ports,
+            datagrams: datagrams.map(|port| self.datagram_config(port)).collect(),
             parts: self.now,
         })
     }
@@ -281,6 +286,24 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
         let routes = listener.streams.iter().filter(|_| !listener.failed);
         let built = routes.map(|route| (&**route, Arc::new(build(route))));
         Some(Arc::new(StreamTable::new(listener.id.clone(), built)))
+    }
+
+    fn datagram_config(&self, port: &DatagramPort) -> DatagramConfig {
+        let listener = Arc::new(port.id.clone());
+        let first = port.routes.first().map(|route| {
+            // Datagrams are no stream that TLS could go over.
+            let rule = Arc::new(StreamRule::as_is(route, self.live, self.provider));
+            StreamTarget {
+                rule,
+                hostname: "*".into(),
+            }
+        });
+        DatagramConfig {
+            port: port.port,
+            listener,
+            idle_timeout: port.idle_timeout,
+            target: first,
+        }
     }
 
     /// `sharers` are the listeners that requests of its connections may be for.

@@ -14,7 +14,7 @@ pub(crate) mod copy;
 mod pass;
 mod record;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use pass::{ClientSide, Passage, pass};
 pub(crate) use record::Record;

@@ -19,7 +19,7 @@ use super::outlier::{self, Outcome};
 use crate::balance::{Active, Cluster, Node, Pick, hash_address};
 use crate::error::Error;
 use crate::observer::{Event, Observer};
-use crate::plan::{HashKey, LoadBalancer};
+use crate::plan::{BackendId, HashKey, LoadBalancer};
 use crate::upstream::{Connected, Open, Target};
 
 /// How many endpoints are tried for a connection.
@@ -53,18 +53,14 @@ pub(crate) struct Joined {
 pub(crate) struct Reserved {
     active: Active,
     _slot: Slot,
-    cluster: Arc<Cluster>,
+    /// Kept known, so that the end of its endpoints is seen.
+    _cluster: Arc<Cluster>,
 }
 
 impl Reserved {
     /// The endpoint.
-    pub(crate) fn node(&self) -> &Node {
+    pub(crate) fn node(&self) -> &Arc<Node> {
         self.active.node()
-    }
-
-    /// The backend that it belongs to.
-    pub(crate) fn cluster(&self) -> &Cluster {
-        &self.cluster
     }
 }
 
@@ -77,11 +73,11 @@ pub(crate) struct NotJoined {
 }
 
 impl Forwarder {
-    /// Draws a backend by weight and picks one of its endpoints.
+    /// Draws a backend by weight and picks one of its endpoints; not one of `tried`, if there is another.
     ///
     /// # Errors
     /// There is none, or the reference cannot be resolved.
-    pub(crate) fn choose(&self, client: IpAddr) -> Result<Chosen, Error> {
+    pub(crate) fn choose(&self, client: IpAddr, tried: &[SocketAddr]) -> Result<Chosen, Error> {
         let (place, way) = self.draw()?;
         let hash = match &self.traffic.load_balancer {
             LoadBalancer::ConsistentHash {
@@ -90,7 +86,7 @@ impl Forwarder {
             } => Some(hash_address(client)),
             _ => None,
         };
-        let node = self.endpoint(way, Pick { hash, tried: &[] })?;
+        let node = self.endpoint(way, Pick { hash, tried })?;
         Ok(Chosen { place, hash, node })
     }
 
@@ -172,6 +168,11 @@ impl Forwarder {
         result
     }
 
+    /// The backend that was chosen.
+    pub(crate) fn backend(&self, chosen: &Chosen) -> Option<&BackendId> {
+        self.way(chosen.place).map(|way| way.cluster.id())
+    }
+
     /// Counts a session of datagrams with the chosen endpoint; `None` if the limit of connections is
     /// reached.
     pub(crate) fn reserve(&self, chosen: &Chosen) -> Option<Reserved> {
@@ -179,7 +180,7 @@ impl Forwarder {
         Some(Reserved {
             _slot: self.breaker.connect(chosen.address())?,
             active: Active::new(chosen.node.clone()),
-            cluster: way.cluster.clone(),
+            _cluster: way.cluster.clone(),
         })
     }
 }
