@@ -17,21 +17,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::server::Acceptor;
-use rustls::{HandshakeKind, InvalidMessage, ProtocolVersion, ServerConfig};
+use rustls::{CipherSuite, HandshakeKind, InvalidMessage, ProtocolVersion, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
 pub use tokio_rustls::server::TlsStream;
 
-use crate::ciphers::{group_name, iana_name};
+use crate::ciphers::{group_name, has_shorter_key, iana_name};
 use crate::client_auth::ClientVerifier;
 use crate::name::normalize_server_name;
 use crate::peer::ClientCertificate;
 
 /// A ClientHello that waits for an answer.
 pub struct Hello<IO> {
-    start: StartHandshake<IO>,
+    /// Boxed, as it is large and goes from hand to hand.
+    start: Box<StartHandshake<IO>>,
     server_name: Option<String>,
 }
 
@@ -138,7 +139,10 @@ where
             .server_name()
             .and_then(normalize_server_name)
             .map(Cow::into_owned);
-        Ok(Self { start, server_name })
+        Ok(Self {
+            start: Box::new(start),
+            server_name,
+        })
     }
 
     /// The server name: lower case, without a trailing dot. `None` if the client gives none, or an
@@ -187,6 +191,7 @@ where
             let _ = limited(limit, refuse(start)).await;
             return Err(AcceptError::Refused(server_name));
         };
+        let config = settle_order(config, start.client_hello().cipher_suites());
         let stream = limited(limit, start.into_stream(config))
             .await?
             .map_err(handshake_error)?;
@@ -213,11 +218,22 @@ impl<IO> fmt::Debug for Hello<IO> {
 
 /// Sends the fatal alert `unrecognized_name` (RFC 6066, section 3), in clear.
 async fn refuse<IO: AsyncRead + AsyncWrite + Unpin>(
-    mut start: StartHandshake<IO>,
+    mut start: Box<StartHandshake<IO>>,
 ) -> io::Result<()> {
     const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
     start.io.write_all(&ALERT).await?;
     start.io.shutdown().await
+}
+
+/// `config`, going by our order of suites where the client's makes the handshake dearer for nothing.
+fn settle_order(config: Arc<ServerConfig>, offered: &[CipherSuite]) -> Arc<ServerConfig> {
+    let ours = &config.crypto_provider().cipher_suites;
+    if config.ignore_client_order || !has_shorter_key(offered, ours) {
+        return config;
+    }
+    let mut config = (*config).clone();
+    config.ignore_client_order = true;
+    Arc::new(config)
 }
 
 async fn limited<F: Future>(limit: Option<Duration>, future: F) -> Result<F::Output, AcceptError> {

@@ -45,9 +45,11 @@ pub use name::{NameMap, NamePattern};
 pub use peer::ClientCertificate;
 pub use server::ServerTls;
 
-/// The provider of this crate: aws-lc-rs, which prefers the group X25519MLKEM768. Not installed as the
-/// default of the process, which is for binaries to decide.
+/// The provider of this crate: aws-lc-rs, which prefers the group X25519MLKEM768, with AES-128 before
+/// AES-256. Not installed as the default of the process, which is for binaries to decide.
 #[cfg(feature = "aws-lc-rs")]
 pub fn default_provider() -> std::sync::Arc<rustls::crypto::CryptoProvider> {
-    std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    ciphers::sort(&mut provider.cipher_suites);
+    std::sync::Arc::new(provider)
 }

@@ -139,7 +139,8 @@ impl ServerTls {
         };
         let mut config = builder.with_cert_resolver(Arc::new(certificates));
         config.alpn_protocols = check_alpn(&self.alpn)?;
-        // Whoever gives a list of suites means its order; else the client knows what it is fast at.
+        // Whoever gives a list of suites means its order; else the client knows what it is fast at
+        // (but see the acceptor).
         config.ignore_client_order = !self.ciphers.is_empty();
         // 0-RTT can be replayed.
         config.max_early_data_size = 0;

@@ -183,6 +183,18 @@ pub(crate) fn client_with(
         .with_no_client_auth()
 }
 
+/// A client that takes any certificate and offers suites in the order that the library has by itself:
+/// AES-256 first, as OpenSSL's clients do.
+pub(crate) fn client_of_long_keys(versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Trusting(ECDSA.to_vec())))
+        .with_no_client_auth()
+}
+
 /// What a handshake gave on both sides.
 pub(crate) struct Outcome {
     pub(crate) server: Result<Negotiated, AcceptError>,

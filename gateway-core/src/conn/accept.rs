@@ -22,6 +22,7 @@ use super::{ConnInfo, ListenerConfig, Open, PortConfig, Transport};
 use super::{client_hello, sleep_until, tls, warn_unexpected_proxy};
 use crate::error::Error;
 use crate::observer::Event;
+use crate::proxy_protocol::Addresses;
 use crate::serve::{Handler, Session, serve_connection};
 use crate::stream::{ClientSide, Passage, Record, StreamTable, StreamTarget, pass};
 use crate::traffic::Chosen;
@@ -65,6 +66,7 @@ struct Arrival<H> {
     started: Instant,
     /// Until when the PROXY header and the ClientHello must be there.
     deadline: Instant,
+    /// Settled when the PROXY header is read.
     ends: Ends,
 }
 
@@ -108,23 +110,18 @@ impl Greeting {
 }
 
 /// Serves one accepted connection until its end.
-pub(crate) fn serve<H: Handler>(
+pub(crate) async fn serve<H: Handler>(
     stream: TcpStream,
     tcp_peer: SocketAddr,
     config: Arc<PortConfig>,
     server: Server<H>,
     drain: Drain,
-) -> impl Future<Output = ()> + Send {
-    // What is only needed on the way is boxed, so that a connection does not keep its room for life.
-    let arrival = Box::pin(arrive(stream, tcp_peer, config, server, drain));
-    async move {
-        let arrived = arrival.await;
-        match arrived {
-            Some(Arrived::Plain(io, session)) => serve_connection(io, session).await,
-            Some(Arrived::Tls(io, session)) => serve_connection(io, session).await,
-            Some(Arrived::Bytes(passing)) => passing.await,
-            None => {}
-        }
+) {
+    match arrive(stream, tcp_peer, config, server, drain).await {
+        Some(Arrived::Plain(io, session)) => serve_connection(io, session).await,
+        Some(Arrived::Tls(io, session)) => serve_connection(io, session).await,
+        Some(Arrived::Bytes(passing)) => passing.await,
+        None => {}
     }
 }
 
@@ -136,23 +133,21 @@ async fn arrive<H: Handler>(
     server: Server<H>,
     drain: Drain,
 ) -> Option<Arrived<H>> {
-    let open = Open::new(config.port, server.observer.clone(), &drain);
-    // Without an address the client has left already.
-    let local = stream.local_addr().ok()?;
     let started = Instant::now();
     let arrival = Arrival {
         started,
         deadline: started + config.tcp.inspection_timeout,
-        ends: Ends::of_tcp(tcp_peer, local),
+        ends: Ends::of_tcp(tcp_peer, tcp_peer),
+        open: Open::new(config.port, server.observer.clone(), &drain),
         config: config.clone(),
         server,
         drain,
-        open,
     };
     match &config.transport {
         Transport::Plain(listener) => arrival.arrive_plain(stream, listener).await,
-        Transport::Tls(_) | Transport::Mixed(_) => arrival.arrive_tls(stream).await,
-        Transport::Tcp(listener) => arrival.arrive_tcp(stream, listener).await,
+        // Both take much room, which is not for a connection to keep for life.
+        Transport::Tls(_) | Transport::Mixed(_) => Box::pin(arrival.arrive_tls(stream)).await,
+        Transport::Tcp(listener) => Box::pin(arrival.arrive_tcp(stream, listener)).await,
     }
 }
 
@@ -214,6 +209,7 @@ impl<H: Handler> Arrival<H> {
 
     async fn shake_hands(&mut self, stream: Stream) -> Result<Opened, NotSecure> {
         let greeting = tokio::select! {
+            biased;
             greeting = self.greet(stream) => greeting.map_err(NotSecure::Failed)?,
             () = self.drain.overdue() => return Err(NotSecure::Draining),
         };
@@ -324,15 +320,18 @@ impl<H: Handler> Arrival<H> {
     async fn read_proxy(&mut self, mut stream: TcpStream) -> Option<Stream> {
         let config = self.config.clone();
         let Some(mode) = &config.tcp.proxy_protocol else {
+            self.settle(&stream, None)?;
             return Some(Prefixed::new(stream, bytes::Bytes::new()));
         };
+        // In this order: mostly the header is there, and nothing has to be set up to wait.
         let preamble = tokio::select! {
+            biased;
             preamble = proxy::read(&mut stream, mode, self.deadline) => preamble,
             () = self.drain.overdue() => return None,
         };
         match preamble {
             Ok(preamble) => {
-                self.ends = self.ends.replaced_by(preamble.addresses);
+                self.settle(&stream, preamble.addresses)?;
                 Some(Prefixed::new(stream, preamble.rest))
             }
             Err(error) => {
@@ -340,6 +339,16 @@ impl<H: Handler> Arrival<H> {
                 None
             }
         }
+    }
+
+    /// Notes both ends: what a PROXY header says, else this end as the system says. `None`: the client
+    /// has left already.
+    fn settle(&mut self, stream: &TcpStream, addresses: Option<Addresses>) -> Option<()> {
+        self.ends = match addresses {
+            Some(_) => self.ends.replaced_by(addresses),
+            None => Ends::of_tcp(self.ends.tcp_peer, stream.local_addr().ok()?),
+        };
+        Some(())
     }
 
     /// Reads the ClientHello, if the first bytes are those of TLS.
@@ -386,15 +395,15 @@ impl<H: Handler> Arrival<H> {
         };
         let found = listeners.find(name.as_deref().unwrap_or_default());
         let listener = found.ok_or("no_listener")?.clone();
-        // All of what was put back is in these bytes.
-        let (stream, _) = stream.into_parts();
+        let (stream, put_back) = stream.into_parts();
+        let mut bytes = bytes;
+        bytes.extend_from_slice(&put_back);
         if listener.tls.is_some() {
             let stream = Prefixed::new(stream, bytes.freeze());
             let hello = tls::read_hello(stream, listeners, self.deadline).await?;
             return Ok(Greeting::Ours(hello));
         }
         let (tcp, rest) = stream.into_parts();
-        let mut bytes = bytes;
         bytes.extend_from_slice(&rest);
         let stream = Prefixed::new(tcp, bytes.freeze());
         Ok(Greeting::Backends(stream, name, listener))

@@ -110,6 +110,9 @@ pub(crate) async fn serve_source<H: Handler>(
         server,
         drain,
     };
+    if let Err(error) = socket::set_up_listener(&listener) {
+        tracing::warn!(%error, "socket options not set");
+    }
     tokio::select! {
         biased;
         () = port.drain.started() => {}
