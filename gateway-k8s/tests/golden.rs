@@ -13,12 +13,14 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 use towergate_core::plan::{ListenerSettings, TcpSettings, Traffic};
 use towergate_k8s::decode::{Diagnostic, decode};
 use towergate_k8s::resolve::{Parity, Resolution, Scope, resolve};
+use towergate_k8s::wire::{Decoder, FrameReader, Peer, Version};
 use towergate_k8s::{ObjectKey, Objects};
 use towergate_tls::ServerTls;
 
@@ -72,6 +74,34 @@ fn every_case_means_what_its_folder_says() {
     }
     assert!(folders.len() > 10);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Whatever manifests mean, a data plane is told the same.
+#[test]
+fn a_plan_that_is_sent_is_the_plan_that_arrives() {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    for folder in fs::read_dir(cases).unwrap() {
+        let path = folder.unwrap().path();
+        let text = fs::read_to_string(path.join("in.yaml")).unwrap();
+        let Resolution {
+            plan, endpoints, ..
+        } = resolve(&objects(&text).0, &scope());
+        let (plan, endpoints) = (Arc::new(plan), Arc::new(endpoints));
+        let version = Version::new(1, plan.clone(), endpoints.clone(), None).unwrap();
+        let (mut reader, mut decoder) = (FrameReader::default(), Decoder::default());
+        for piece in Peer::empty().update(&version).unwrap() {
+            reader.push(&piece.unwrap());
+        }
+        let mut arrived = None;
+        while let Some((kind, payload)) = reader.next_frame().unwrap() {
+            arrived = decoder.take(kind, payload).unwrap();
+        }
+
+        let arrived = arrived.unwrap();
+
+        assert_eq!(arrived.plan, plan, "{}", path.display());
+        assert_eq!(arrived.endpoints, endpoints, "{}", path.display());
+    }
 }
 
 #[test]
