@@ -85,7 +85,7 @@ fn a_plan_that_is_sent_is_the_plan_that_arrives() {
         let text = fs::read_to_string(path.join("in.yaml")).unwrap();
         let Resolution {
             plan, endpoints, ..
-        } = resolve(&objects(&text).0, &scope());
+        } = resolve(&objects(&text).0, &scope(&path));
         let (plan, endpoints) = (Arc::new(plan), Arc::new(endpoints));
         let version = Version::new(1, plan.clone(), endpoints.clone(), None).unwrap();
         let (mut reader, mut decoder) = (FrameReader::default(), Decoder::default());

@@ -90,7 +90,7 @@ fn pause(failures: u32, random: f64) -> Duration {
 
 /// An error and what caused it: that of HTTP alone says little.
 fn in_full(error: &(dyn Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
+    let causes = std::iter::successors(Some(error), |error| (*error).source());
     let texts: Vec<String> = causes.map(ToString::to_string).collect();
     texts.join(": ")
 }
