@@ -24,7 +24,6 @@ mod time;
 mod warnings;
 mod watch;
 mod world;
-mod yaml;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

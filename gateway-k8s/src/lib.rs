@@ -13,6 +13,7 @@ pub mod resolve;
 pub mod source;
 pub mod status;
 mod wording;
+pub mod yaml;
 
 pub use decode::Diagnostic;
 pub use objects::{Object, ObjectKey, Objects};
