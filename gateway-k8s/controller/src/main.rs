@@ -1,6 +1,152 @@
 //! `towergate-controller`: makes Towergate serve the Gateways of a Kubernetes cluster.
+//!
+//! ```text
+//! watch/ ──events──> reconcile ──plans──> data planes
+//!    ▲                   └──statuses that differ──> status/ ──> API server
+//!    └──────────────────────────────────────────────────────────┘
+//! lease/: who writes statuses, if several controllers run.
+//! ```
 
-#[expect(dead_code, reason = "the controller's loop calls it")]
+mod admin;
+mod args;
+mod kinds;
+mod lease;
+mod metrics;
+mod notes;
+mod ours;
+mod planes;
+mod pool;
+#[expect(dead_code, unused_imports, reason = "the control loop will call it")]
 mod provision;
+mod reconcile;
+mod settle;
+mod status;
+mod telemetry;
+mod watch;
+mod world;
 
-fn main() {}
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use kube::Client;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::args::Args;
+use crate::lease::{Keeper, Place};
+use crate::metrics::Metrics;
+use crate::pool::Pool;
+use crate::reconcile::{Channels, Reconciler};
+use crate::status::Writer;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What ends the program without a result: shown to the user as it is.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// How long giving back the Lease may take at the end.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("towergate-controller: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), Failure> {
+    telemetry::init(args.log_format, &args.log)?;
+    if args.address_pool.is_empty() {
+        return Err("--mode shared needs --address-pool".into());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    runtime.block_on(control(args))?;
+    runtime.shutdown_background();
+    Ok(())
+}
+
+async fn control(args: &Args) -> Result<(), Failure> {
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    let config = kube::Config::infer().await?;
+    let place = Place {
+        namespace: args
+            .lease_namespace
+            .clone()
+            .unwrap_or_else(|| config.default_namespace.clone()),
+        name: args.lease_name.clone(),
+    };
+    let client = Client::try_from(config)?;
+    let metrics = Arc::<Metrics>::default();
+    let admin = admin::serve(args.admin, Arc::clone(&metrics)).await;
+    let admin = admin.map_err(|error| format!("--admin {}: {error}", args.admin))?;
+    tracing::info!(address = %admin, controller = args.controller_name, "begins");
+
+    let (keeper, leads) = Keeper::new(client.clone(), &place, identity(args));
+    let (end, ended) = oneshot::channel::<()>();
+    let keeper = tokio::spawn(keeper.run(async move {
+        // Dropped or sent: both mean the end.
+        let _ = ended.await;
+    }));
+    let (due, answers) = Writer::start(
+        client.clone(),
+        args.controller_name.clone(),
+        Arc::clone(&metrics),
+    );
+    let channels = Channels {
+        events: watch::start(&client, &metrics),
+        leads,
+        due,
+        answers,
+    };
+    let pool = Pool::new(
+        args.address_pool.clone(),
+        args.address_exclude.iter().copied(),
+    );
+    let planes = Nobody;
+    let reconciler = Reconciler::new(args.controller_name.clone(), pool, planes, metrics);
+    let control = tokio::spawn(reconciler.run(channels));
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        ended = control => {
+            ended?;
+            return Err("the control loop ended".into());
+        }
+    }
+    tracing::info!("ends");
+    drop(end);
+    let _ = tokio::time::timeout(GOODBYE, keeper).await;
+    Ok(())
+}
+
+struct Nobody;
+
+impl planes::Publish for Nobody {
+    fn publish(
+        &self,
+        _plane: &str,
+        plan: Arc<towergate_core::plan::Plan<towergate_policy::Policy>>,
+        _endpoints: Arc<towergate_core::plan::Endpoints>,
+    ) {
+        tracing::info!(ports = plan.ports.len(), "publish");
+    }
+}
+
+/// What this controller is called in the Lease.
+fn identity(args: &Args) -> String {
+    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "controller".to_owned());
+    let random = || format!("{host}_{:08x}", fastrand::u32(..));
+    args.identity.clone().unwrap_or_else(random)
+}

@@ -23,6 +23,7 @@ mod diagnostic;
 mod kind;
 mod locate;
 mod metadata;
+mod mirror;
 mod nearest;
 mod piece;
 mod ports;
@@ -39,6 +40,7 @@ pub use diagnostic::{Diagnostic, Severity};
 pub(crate) use locate::locate;
 pub(crate) use nearest::nearest;
 
+pub use self::mirror::Mirror;
 pub use self::piece::Memory;
 
 use self::kind::{Kind, Verdict};
@@ -211,6 +213,30 @@ impl Reader {
             }
         }
         Piece::new(document, reader.items)
+    }
+
+    /// Reads an object of an API server: what a document with the same content would give.
+    fn read_json(value: &serde_json::Value) -> Vec<Item> {
+        let mut reader = Self {
+            strict: false,
+            items: Vec::new(),
+        };
+        let document = Origin::default();
+        match tree::of_json(value) {
+            Ok(root) => {
+                let source = Source {
+                    document,
+                    inherited: None,
+                };
+                reader.object(&source, &root, "");
+            }
+            Err(error) => {
+                let help = "Make it smaller: until then it is not in force.";
+                let diagnostic = Diagnostic::error("syntax", error.message, help);
+                reader.refuse(diagnostic.placed(&document, error.place));
+            }
+        }
+        reader.items
     }
 
     fn object(&mut self, source: &Source<'_>, node: &Node, within: &str) {

@@ -50,6 +50,14 @@ macro_rules! found {
             $($kind(Arc<Object<$spec>>),)*
         }
 
+        /// Takes the object of a kind and name away, if there is one.
+        pub(super) fn take_from(all: &mut Objects, kind: &str, key: &ObjectKey) -> bool {
+            match kind {
+                $($name => all.$field.remove(key).is_some(),)*
+                _ => false,
+            }
+        }
+
         impl Found {
             /// Puts the object to those of its kind.
             ///
@@ -58,6 +66,14 @@ macro_rules! found {
             pub(super) fn add_to(&self, all: &mut Objects, place: Place) -> Result<(), Box<Diagnostic>> {
                 match self {
                     $(Self::$kind(object) => add(&mut all.$field, object, $name, place),)*
+                }
+            }
+
+            /// Puts the object in the place of the one of its name. One that is equal stays. Whether it
+            /// is new or another.
+            pub(super) fn put_into(self, all: &mut Objects) -> bool {
+                match self {
+                    $(Self::$kind(object) => put(&mut all.$field, object),)*
                 }
             }
 
@@ -109,6 +125,15 @@ fn add<S>(
     kind.clone_into(&mut diagnostic.kind);
     diagnostic.object = Some(key);
     Err(Box::new(diagnostic))
+}
+
+fn put<S: PartialEq>(store: &mut Store<S>, object: Arc<Object<S>>) -> bool {
+    let key = object.key();
+    let same = store.get(&key) == Some(&*object);
+    if !same {
+        store.insert(key, object);
+    }
+    !same
 }
 
 fn moved<S: Clone>(object: &Object<S>, line: usize) -> Arc<Object<S>> {

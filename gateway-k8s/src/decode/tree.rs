@@ -28,6 +28,9 @@ pub(crate) struct Place {
     pub(crate) column: usize,
 }
 
+/// The place of what has no text.
+const NOWHERE: Place = Place { line: 0, column: 0 };
+
 /// A value with its place.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -139,6 +142,53 @@ pub(crate) fn parse(text: &str) -> Result<Rc<Node>, SyntaxError> {
         read: 0,
     };
     builder.document()
+}
+
+/// A value that an API server sent, as the tree that its text would give. It has no places.
+///
+/// # Errors
+/// If it is beyond the bounds of this module.
+pub(crate) fn of_json(value: &serde_json::Value) -> Result<Rc<Node>, SyntaxError> {
+    let node = json_node(value, 1).filter(|node| node.size <= MAX_NODES);
+    node.map(Rc::new).ok_or_else(|| too_large(NOWHERE))
+}
+
+/// `None`: nested too deeply.
+fn json_node(value: &serde_json::Value, depth: usize) -> Option<Node> {
+    use serde_json::Value as Json;
+    if depth > MAX_DEPTH {
+        return None;
+    }
+    let (mut size, mut height) = (1_usize, 0);
+    let mut below = |value| {
+        let node = json_node(value, depth + 1)?;
+        size = size.saturating_add(node.size);
+        height = height.max(node.height);
+        Some(Rc::new(node))
+    };
+    let value = match value {
+        Json::Null => Value::Scalar("null".to_owned(), true),
+        Json::Bool(value) => Value::Scalar(value.to_string(), true),
+        Json::Number(value) => Value::Scalar(value.to_string(), true),
+        Json::String(text) => {
+            size += text.len() / 32;
+            Value::Scalar(text.clone(), false)
+        }
+        Json::Array(items) => Value::List(items.iter().map(&mut below).collect::<Option<_>>()?),
+        Json::Object(entries) => {
+            let entries = entries.iter().map(|(key, value)| {
+                let (text, place) = (key.clone(), NOWHERE);
+                Some((Key { text, place }, below(value)?))
+            });
+            Value::Map(entries.collect::<Option<_>>()?)
+        }
+    };
+    Some(Node {
+        place: NOWHERE,
+        value,
+        size,
+        height: height + 1,
+    })
 }
 
 struct Builder<'a> {

@@ -74,6 +74,11 @@ impl<S> Store<S> {
         self.0.insert(key, object.into())
     }
 
+    /// Takes an object away.
+    pub fn remove(&mut self, key: &ObjectKey) -> Option<Arc<Object<S>>> {
+        self.0.remove(key)
+    }
+
     /// Takes over those objects of `other` that are missing or misread here and that `keep` wants.
     pub(super) fn fill_from(
         &mut self,

@@ -1,0 +1,91 @@
+//! The command line.
+
+use std::net::{IpAddr, SocketAddr};
+
+use clap::{Parser, ValueEnum};
+use ipnet::IpNet;
+
+use crate::pool::parse_network;
+
+/// Makes Towergate serve the Gateways of a Kubernetes cluster.
+#[derive(Debug, Parser)]
+#[command(name = "towergate-controller", version)]
+pub(crate) struct Args {
+    /// GatewayClasses with this `spec.controllerName` are ours.
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "towergate.dev/gateway-controller"
+    )]
+    pub(crate) controller_name: String,
+    /// Who serves Gateways.
+    #[arg(long, value_enum, default_value_t = Mode::Shared)]
+    pub(crate) mode: Mode,
+    /// With --mode shared: a network with addresses for Gateways, all of which the data plane can bind.
+    /// Can be given several times.
+    #[arg(long, value_name = "CIDR", value_parser = parse_network)]
+    pub(crate) address_pool: Vec<IpNet>,
+    /// An address of the pool that only Gateways get that name it in `spec.addresses`. Can be given
+    /// several times.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) address_exclude: Vec<IpAddr>,
+    /// Namespace of the Lease by which controllers agree who writes; by default that of the pod.
+    #[arg(long, value_name = "NAMESPACE")]
+    pub(crate) lease_namespace: Option<String>,
+    /// Name of that Lease.
+    #[arg(long, value_name = "NAME", default_value = "towergate-controller")]
+    pub(crate) lease_name: String,
+    /// Name of this controller among others; by default a random one.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) identity: Option<String>,
+    /// Address for /healthz, /readyz and /metrics.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9901")]
+    pub(crate) admin: SocketAddr,
+    /// What is logged: a level, or directives such as `info,towergate_controller=debug`.
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    pub(crate) log: String,
+    /// How it is logged.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+}
+
+/// Who serves Gateways.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Mode {
+    /// One data plane, which runs elsewhere, serves all of them, each at an address of the pool.
+    Shared,
+}
+
+/// How it is logged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object for each line.
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn networks_and_addresses_are_read() {
+        let args = Args::try_parse_from([
+            "towergate-controller",
+            "--address-pool=10.0.0.0/24",
+            "--address-exclude=10.0.0.9",
+        ]);
+
+        let args = args.expect("these are right");
+        assert_eq!(args.address_pool.len(), 1);
+        assert_eq!(args.address_exclude.len(), 1);
+    }
+}

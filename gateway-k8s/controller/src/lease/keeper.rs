@@ -1,0 +1,202 @@
+//! Keeps a Lease: looks, decides, writes, and tells who leads.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Api, ObjectMeta, PostParams};
+use kube::{Client, ResourceExt};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::{Election, HOLDS, RETRY, Record, Step};
+
+/// The longest time that a request may take.
+const REQUEST: Duration = Duration::from_secs(3);
+
+/// Where the Lease is.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// Its namespace.
+    pub(crate) namespace: String,
+    /// Its name.
+    pub(crate) name: String,
+}
+
+/// Keeps a Lease, or waits for it.
+pub(crate) struct Keeper {
+    api: Api<Lease>,
+    name: String,
+    election: Election,
+    leads: watch::Sender<bool>,
+}
+
+impl Keeper {
+    /// A keeper that calls itself `me`, and what tells whether it leads.
+    pub(crate) fn new(client: Client, place: &Place, me: String) -> (Self, watch::Receiver<bool>) {
+        let (leads, receiver) = watch::channel(false);
+        let keeper = Self {
+            api: Api::namespaced(client, &place.namespace),
+            name: place.name.clone(),
+            election: Election::new(me),
+            leads,
+        };
+        (keeper, receiver)
+    }
+
+    /// Keeps the Lease until `end` is over, then gives it back.
+    pub(crate) async fn run(mut self, end: impl Future<Output = ()>) {
+        let mut end = std::pin::pin!(end);
+        loop {
+            let wait = RETRY.mul_f64(0.8 + fastrand::f64() * 0.4);
+            tokio::select! {
+                () = &mut end => break,
+                () = self.turn() => {}
+            }
+            tokio::select! {
+                () = &mut end => break,
+                () = self.expires() => self.tell(),
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+        if *self.leads.borrow() {
+            self.leads.send_replace(false);
+            self.release().await;
+        }
+    }
+
+    /// One look, and what follows from it. What takes too long is given up, in time to stop leading.
+    async fn turn(&mut self) {
+        let turn = tokio::time::timeout(REQUEST, self.look());
+        match turn.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, lease = self.name, "the lease could not be kept")
+            }
+            Err(_) => tracing::warn!(
+                lease = self.name,
+                "the API server is too slow for the lease"
+            ),
+        }
+        self.tell();
+    }
+
+    async fn look(&mut self) -> kube::Result<()> {
+        let lease = self.api.get_opt(&self.name).await?;
+        let began = Instant::now();
+        let step = self.election.decide(lease.as_ref().map(record), began);
+        let mut next = lease.unwrap_or_default();
+        let taken = match &step {
+            Step::Wait => return Ok(()),
+            Step::Create => {
+                next.metadata.name = Some(self.name.clone());
+                next.spec = Some(self.spec(None, 0));
+                self.api.create(&PostParams::default(), &next).await
+            }
+            Step::Take(before) => {
+                next.spec = Some(self.spec(None, before.transitions + 1));
+                self.replace(before, next).await
+            }
+            Step::Renew(before) => {
+                let since = next
+                    .spec
+                    .as_ref()
+                    .and_then(|spec| spec.acquire_time.clone());
+                next.spec = Some(self.spec(since, before.transitions));
+                self.replace(before, next).await
+            }
+        };
+        match taken {
+            Ok(lease) => {
+                self.election.decide(Some(record(&lease)), began);
+                self.election.wrote(began);
+                Ok(())
+            }
+            // Somebody was faster: the next look shows who.
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn spec(&self, since: Option<MicroTime>, transitions: i32) -> LeaseSpec {
+        let now = MicroTime(Timestamp::now());
+        LeaseSpec {
+            holder_identity: Some(self.election.me.clone()),
+            lease_duration_seconds: i32::try_from(HOLDS.as_secs()).ok(),
+            acquire_time: since.or_else(|| Some(now.clone())),
+            renew_time: Some(now),
+            lease_transitions: Some(transitions),
+            ..LeaseSpec::default()
+        }
+    }
+
+    /// Writes the Lease if it still is as it was.
+    async fn replace(&self, before: &Record, mut next: Lease) -> kube::Result<Lease> {
+        next.metadata = ObjectMeta {
+            name: Some(self.name.clone()),
+            namespace: next.namespace(),
+            resource_version: Some(before.version.clone()),
+            ..next.metadata
+        };
+        self.api
+            .replace(&self.name, &PostParams::default(), &next)
+            .await
+    }
+
+    /// Over when we lead no longer without a renewal.
+    async fn expires(&self) {
+        match self.election.leads_until() {
+            Some(at) if *self.leads.borrow() => tokio::time::sleep_until(at).await,
+            _ => std::future::pending().await,
+        }
+    }
+
+    fn tell(&self) {
+        let leads = self
+            .election
+            .leads_until()
+            .is_some_and(|until| Instant::now() < until);
+        self.leads.send_if_modified(|known| {
+            let changed = *known != leads;
+            if changed {
+                tracing::info!(leads, lease = self.name, "leader election");
+            }
+            *known = leads;
+            changed
+        });
+    }
+
+    /// Says that nobody has the Lease, so that another need not wait.
+    async fn release(&self) {
+        let Some((before, _)) = &self.election.seen else {
+            return;
+        };
+        let mut lease = Lease::default();
+        lease.spec = Some(LeaseSpec {
+            holder_identity: Some(String::new()),
+            lease_duration_seconds: Some(1),
+            lease_transitions: Some(before.transitions),
+            renew_time: Some(MicroTime(Timestamp::now())),
+            ..LeaseSpec::default()
+        });
+        match tokio::time::timeout(REQUEST, self.replace(before, lease)).await {
+            Ok(Ok(_)) => tracing::info!(lease = self.name, "the lease is given back"),
+            Ok(Err(error)) => tracing::warn!(%error, "the lease could not be given back"),
+            Err(_) => tracing::warn!("the lease could not be given back in time"),
+        }
+    }
+}
+
+fn record(lease: &Lease) -> Record {
+    let spec = lease.spec.clone().unwrap_or_default();
+    let seconds = spec
+        .lease_duration_seconds
+        .and_then(|seconds| u64::try_from(seconds).ok());
+    Record {
+        version: lease.resource_version().unwrap_or_default(),
+        holder: spec.holder_identity.unwrap_or_default(),
+        holds: seconds.map_or(HOLDS, Duration::from_secs),
+        transitions: spec.lease_transitions.unwrap_or(0),
+    }
+}

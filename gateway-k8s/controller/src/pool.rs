@@ -1,0 +1,290 @@
+//! Addresses for Gateways that share one data plane: each Gateway has one of its own as long as it lives.
+//!
+//! A Gateway keeps the address that it has; what it asks for by `spec.addresses` comes before that, and
+//! an address that an earlier controller has written in its status is taken over. The address of a
+//! Gateway that is gone is free at once.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+/// What a Gateway asks for.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Claim {
+    /// `namespace/name`.
+    pub(crate) gateway: String,
+    /// Tells Gateways of the same name apart.
+    pub(crate) uid: String,
+    /// The addresses that its spec names; `None`: something that is no address.
+    pub(crate) wanted: Vec<Option<IpAddr>>,
+    /// The addresses in its status.
+    pub(crate) reported: Vec<IpAddr>,
+}
+
+/// Who decides about addresses.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Role {
+    /// We do.
+    Leader,
+    /// Somebody else does, and writes it into statuses: what they say counts, and nothing is given out.
+    Follower,
+}
+
+/// The addresses, and who has which.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    networks: Vec<IpNet>,
+    exclude: HashSet<IpAddr>,
+    /// By uid.
+    given: HashMap<String, Vec<IpAddr>>,
+}
+
+impl Pool {
+    /// The addresses of `networks`; those of `exclude` are only given to Gateways that name them.
+    pub(crate) fn new(networks: Vec<IpNet>, exclude: impl IntoIterator<Item = IpAddr>) -> Self {
+        Self {
+            networks,
+            exclude: exclude.into_iter().collect(),
+            given: HashMap::new(),
+        }
+    }
+
+    /// The addresses to bind, by `namespace/name`, for all Gateways that there are, the oldest first.
+    /// Gateways for which there is none are missing.
+    pub(crate) fn assign(&mut self, claims: &[Claim], role: Role) -> BTreeMap<String, Vec<IpAddr>> {
+        let before = std::mem::take(&mut self.given);
+        let mut taken = HashSet::new();
+        let mut given: HashMap<String, Vec<IpAddr>> = HashMap::new();
+        let held = |claim: &Claim| before.get(&claim.uid).cloned().unwrap_or_default();
+        let reported = |claim: &Claim| claim.reported.clone();
+        let wanted = |claim: &Claim| claim.wanted.iter().copied().flatten().collect();
+        let steps: [&dyn Fn(&Claim) -> Vec<IpAddr>; 3] = match role {
+            Role::Leader => [&wanted, &held, &reported],
+            Role::Follower => [&reported, &held, &|_| Vec::new()],
+        };
+        for step in steps {
+            for claim in claims {
+                if given.contains_key(&claim.uid) {
+                    continue;
+                }
+                let mut usable = step(claim);
+                // An address that is held on to must still be one that may be given out.
+                usable.retain(|address| self.usable(*address, claim) && !taken.contains(address));
+                usable.dedup();
+                if !usable.is_empty() {
+                    taken.extend(&usable);
+                    given.insert(claim.uid.clone(), usable);
+                }
+            }
+        }
+        if role == Role::Leader {
+            let left = claims
+                .iter()
+                .filter(|claim| !given.contains_key(&claim.uid));
+            let left: Vec<&Claim> = left.collect();
+            let mut free = self.free(&taken);
+            for claim in left {
+                if let Some(address) = free.next() {
+                    given.insert(claim.uid.clone(), vec![address]);
+                }
+            }
+        }
+        let of = |claim: &Claim| Some((claim.gateway.clone(), given.get(&claim.uid)?.clone()));
+        let assigned = claims.iter().filter_map(of).collect();
+        self.given = given;
+        assigned
+    }
+
+    fn usable(&self, address: IpAddr, claim: &Claim) -> bool {
+        let inside = self
+            .networks
+            .iter()
+            .any(|network| network.contains(&address));
+        inside && (!self.exclude.contains(&address) || claim.wanted.contains(&Some(address)))
+    }
+
+    /// Addresses that nobody has, the lowest first.
+    fn free(&self, taken: &HashSet<IpAddr>) -> impl Iterator<Item = IpAddr> {
+        let hosts = self.networks.iter().flat_map(hosts);
+        hosts.filter(move |address| !taken.contains(address) && !self.exclude.contains(address))
+    }
+}
+
+/// The addresses of a network without those of the network itself and of everybody in it. (Those of
+/// `IpNet::hosts` begin with the network's own for IPv6.)
+fn hosts(network: &IpNet) -> Box<dyn Iterator<Item = IpAddr>> {
+    match network {
+        IpNet::V4(v4) => Box::new(v4.hosts().map(IpAddr::V4)),
+        IpNet::V6(v6) => {
+            let (first, last) = (u128::from(v6.network()), u128::from(v6.broadcast()));
+            let first = if first == last { first } else { first + 1 };
+            Box::new((first..=last).map(|bits| IpAddr::V6(Ipv6Addr::from(bits))))
+        }
+    }
+}
+
+/// An address or a network in which addresses for Gateways are: a whole network, or one address.
+///
+/// # Errors
+/// If it is neither.
+pub(crate) fn parse_network(text: &str) -> Result<IpNet, String> {
+    let network = match text.parse::<IpAddr>() {
+        Ok(address) => Ok(IpNet::from(address)),
+        Err(_) => text.parse::<IpNet>(),
+    };
+    let network = network.map_err(|_| "write a network such as 10.242.0.0/24".to_owned())?;
+    let anywhere = [
+        IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        Ipv6Addr::UNSPECIFIED.into(),
+    ];
+    match anywhere.contains(&network.addr()) {
+        true => Err("this network has the address of all interfaces in it".to_owned()),
+        false => Ok(network.trunc()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool() -> Pool {
+        let network = parse_network("10.0.0.0/29").expect("a network");
+        Pool::new(vec![network], [ip(2)])
+    }
+
+    fn ip(last: u8) -> IpAddr {
+        Ipv4Addr::new(10, 0, 0, last).into()
+    }
+
+    fn claim(name: &str) -> Claim {
+        Claim {
+            gateway: format!("d/{name}"),
+            uid: format!("uid of {name}"),
+            ..Claim::default()
+        }
+    }
+
+    fn wants(name: &str, wanted: &[IpAddr]) -> Claim {
+        let wanted = wanted.iter().copied().map(Some).collect();
+        Claim {
+            wanted,
+            ..claim(name)
+        }
+    }
+
+    fn reports(name: &str, address: IpAddr) -> Claim {
+        Claim {
+            reported: vec![address],
+            ..claim(name)
+        }
+    }
+
+    fn table(expected: &[(&str, u8)]) -> BTreeMap<String, Vec<IpAddr>> {
+        let expected = expected.iter();
+        expected
+            .map(|(name, last)| (format!("d/{name}"), vec![ip(*last)]))
+            .collect()
+    }
+
+    #[test]
+    fn each_gateway_keeps_its_address_and_a_free_one_is_given_again() {
+        let mut pool = pool();
+        let mut assign = |claims: &[Claim]| pool.assign(claims, Role::Leader);
+
+        // 10.0.0.2 is left out.
+        assert_eq!(
+            assign(&[claim("a"), claim("b")]),
+            table(&[("a", 1), ("b", 3)])
+        );
+        assert_eq!(assign(&[claim("b")]), table(&[("b", 3)]));
+        assert_eq!(
+            assign(&[claim("b"), claim("c")]),
+            table(&[("b", 3), ("c", 1)])
+        );
+    }
+
+    #[test]
+    fn a_gateway_of_the_same_name_is_another_one() {
+        let mut pool = pool();
+        pool.assign(&[claim("a"), claim("b")], Role::Leader);
+        let new = Claim {
+            uid: "another".to_owned(),
+            ..claim("b")
+        };
+
+        let assigned = pool.assign(&[claim("c"), claim("a"), new], Role::Leader);
+
+        assert_eq!(assigned, table(&[("a", 1), ("c", 3), ("b", 4)]));
+    }
+
+    #[test]
+    fn addresses_that_are_asked_for_come_first_also_excluded_ones() {
+        let mut pool = pool();
+        let assigned = pool.assign(&[claim("a"), wants("b", &[ip(2)])], Role::Leader);
+        assert_eq!(assigned, table(&[("a", 1), ("b", 2)]));
+
+        // The older one has it; outside of the pool there is nothing to be had: any address will do.
+        let claims = [
+            wants("b", &[ip(2)]),
+            wants("c", &[ip(2)]),
+            wants("d", &[ip(77)]),
+        ];
+        assert_eq!(
+            pool.assign(&claims, Role::Leader),
+            table(&[("b", 2), ("c", 1), ("d", 3)])
+        );
+    }
+
+    #[test]
+    fn of_several_addresses_the_usable_ones_are_bound() {
+        let claims = [wants("a", &[ip(77), ip(4), ip(5)])];
+
+        let assigned = pool().assign(&claims, Role::Leader);
+
+        assert_eq!(assigned["d/a"], [ip(4), ip(5)]);
+    }
+
+    #[test]
+    fn a_new_controller_takes_over_what_statuses_say() {
+        let claims = [claim("new"), reports("old", ip(1)), reports("moved", ip(2))];
+
+        let assigned = pool().assign(&claims, Role::Leader);
+
+        assert_eq!(assigned, table(&[("old", 1), ("new", 3), ("moved", 4)]));
+    }
+
+    #[test]
+    fn a_follower_gives_nothing_out_and_believes_the_leader() {
+        let mut pool = pool();
+        pool.assign(&[claim("a"), claim("b")], Role::Leader);
+
+        let assigned = pool.assign(
+            &[reports("a", ip(5)), claim("b"), claim("c")],
+            Role::Follower,
+        );
+
+        assert_eq!(assigned, table(&[("a", 5), ("b", 3)]));
+    }
+
+    #[test]
+    fn an_exhausted_pool_leaves_the_youngest_without() {
+        let claims: Vec<_> = ["a", "b", "c", "d", "e", "f"].map(claim).into();
+
+        let assigned = pool().assign(&claims, Role::Leader);
+
+        assert_eq!(assigned.len(), 5);
+        assert!(!assigned.contains_key("d/f"));
+    }
+
+    #[test]
+    fn networks_are_read_and_everywhere_is_refused() {
+        assert_eq!(parse_network("10.0.0.7/29"), parse_network("10.0.0.0/29"));
+        assert!(parse_network("fd00::1").is_ok());
+        for wrong in ["", "10.0.0.0/33", "0.0.0.0/0", "::/0", "host"] {
+            assert!(parse_network(wrong).is_err(), "{wrong}");
+        }
+        let six = parse_network("fd00::/126").expect("a network");
+        assert_eq!(hosts(&six).count(), 3);
+    }
+}

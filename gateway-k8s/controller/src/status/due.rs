@@ -1,0 +1,239 @@
+//! Which statuses are to be written.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hasher};
+use std::io;
+use std::sync::Arc;
+
+use serde_json::Value;
+use towergate_k8s::Statuses;
+
+use super::merge::merge;
+use super::{Id, Task};
+use crate::kinds::{KINDS, Kind, StatusShape};
+use crate::world::{Observed, World};
+
+/// Statuses that are known to say what is to be said: by object, what this was and what is there.
+///
+/// What the API server makes of a status, which may drop a field that its version does not know, counts
+/// as said: otherwise it would be written again for ever.
+#[derive(Debug, Default)]
+pub(crate) struct Settled(HashMap<Id, (u64, Option<Arc<str>>)>);
+
+impl Settled {
+    /// Notes that `status` is there after something with the print `print` was to be said.
+    pub(crate) fn note(&mut self, id: Id, print: u64, status: Option<Arc<str>>) {
+        self.0.insert(id, (print, status));
+    }
+
+    fn holds(&self, id: &Id, print: u64, observed: &Observed) -> bool {
+        let known = self.0.get(id);
+        known.is_some_and(|(known, status)| *known == print && *status == observed.status)
+    }
+}
+
+/// What is to be said, by object, each with what stands for it in comparisons.
+#[derive(Debug, Default)]
+pub(crate) struct Said(BTreeMap<Id, (Value, u64)>);
+
+impl From<Statuses> for Said {
+    fn from(statuses: Statuses) -> Self {
+        let said = statuses.0.into_iter().filter_map(|(key, status)| {
+            let print = print(Some(&status));
+            Some((Id::new(key.kind, key.object)?, (status, print)))
+        });
+        Self(said.collect())
+    }
+}
+
+/// The statuses that are not as they are to be. `now` is in RFC 3339.
+pub(crate) fn due(
+    world: &World,
+    said: &Said,
+    controller: &str,
+    settled: &mut Settled,
+    now: &str,
+) -> Vec<Task> {
+    let mut due = Vec::new();
+    let mut alive = HashSet::new();
+    let mut consider = |id: Id, desired: Option<&Value>, print: u64, observed: &Observed| {
+        let Some(version) = world.version(id.kind()) else {
+            return;
+        };
+        if settled.holds(&id, print, observed) {
+            alive.insert(id);
+            return;
+        }
+        let current = current(observed);
+        let shape = id.kind().status;
+        if merge(shape, controller, current.as_ref(), desired, now).is_none() {
+            settled.note(id.clone(), print, observed.status.clone());
+            alive.insert(id);
+            return;
+        }
+        due.push(Task {
+            id,
+            version,
+            desired: desired.cloned(),
+            print,
+            observed: observed.clone(),
+        });
+    };
+    for (id, (status, print)) in &said.0 {
+        if let Some(observed) = world.observed(id.kind().name, &id.object) {
+            consider(id.clone(), Some(status), *print, observed);
+        }
+    }
+    // Objects of which there is nothing to be said any longer.
+    let nothing = print(None);
+    for kind in KINDS.iter().filter(|kind| is_shared(kind)) {
+        for (object, observed) in world.all_observed(kind) {
+            let status = observed.status.as_ref();
+            if !status.is_some_and(|status| status.contains(controller)) {
+                continue;
+            }
+            let id = Id::new(kind.name, object.clone());
+            if let Some(id) = id.filter(|id| !said.0.contains_key(id)) {
+                consider(id, None, nothing, observed);
+            }
+        }
+    }
+    settled.0.retain(|id, _| alive.contains(id));
+    due
+}
+
+/// Whether several controllers have entries in statuses of this kind.
+fn is_shared(kind: &Kind) -> bool {
+    matches!(kind.status, StatusShape::Parents | StatusShape::Ancestors)
+}
+
+/// The status that an object has.
+pub(super) fn current(observed: &Observed) -> Option<Value> {
+    // It was written by us from a value: it is one.
+    observed
+        .status
+        .as_deref()
+        .and_then(|text| serde_json::from_str(text).ok())
+}
+
+/// Stands for what is to be said.
+fn print(desired: Option<&Value>) -> u64 {
+    struct Sink(DefaultHasher);
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.write(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut sink = Sink(DefaultHasher::new());
+    // Neither values nor this sink can fail.
+    let _ = serde_json::to_writer(&mut sink, &desired);
+    sink.0.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use towergate_k8s::ObjectKey;
+    use towergate_k8s::status::StatusKey;
+
+    use super::*;
+    use crate::kinds;
+    use crate::watch::{Event, News};
+
+    const OURS: &str = "example.test/ours";
+    const NOW: &str = "2026-02-02T00:00:00Z";
+
+    fn world(status: Value) -> World {
+        let mut world = World::default();
+        tell(&mut world, News::Listing("v1"));
+        apply(&mut world, "1", status);
+        world
+    }
+
+    fn tell(world: &mut World, news: News) {
+        let kind = kinds::find("HTTPRoute").expect("it is a kind");
+        world.take(Event { kind, news });
+    }
+
+    fn apply(world: &mut World, version: &str, status: Value) {
+        let route = json!({
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": "HTTPRoute",
+            "metadata": {"namespace": "d", "name": "r", "resourceVersion": version},
+            "spec": {},
+            "status": status,
+        });
+        tell(world, News::Applied(route));
+    }
+
+    fn key() -> ObjectKey {
+        ObjectKey::new("d", "r")
+    }
+
+    fn says(entries: Value) -> Said {
+        let status = json!({ "parents": entries });
+        Statuses([(StatusKey::new("HTTPRoute", key()), status)].into()).into()
+    }
+
+    fn entry() -> Value {
+        json!({"controllerName": OURS, "parentRef": {"name": "a"}, "conditions": []})
+    }
+
+    #[test]
+    fn a_status_is_due_until_it_is_there() {
+        let mut world = world(json!({}));
+        let mut settled = Settled::default();
+        let statuses = says(json!([entry()]));
+
+        let tasks = due(&world, &statuses, OURS, &mut settled, NOW);
+        assert_eq!(tasks.len(), 1);
+        assert_eq!(tasks[0].observed.version, "1");
+
+        apply(&mut world, "2", json!({"parents": [entry()]}));
+        assert!(due(&world, &statuses, OURS, &mut settled, NOW).is_empty());
+        assert_eq!(settled.0.len(), 1);
+        apply(&mut world, "3", json!({"parents": []}));
+        assert_eq!(due(&world, &statuses, OURS, &mut settled, NOW).len(), 1);
+    }
+
+    #[test]
+    fn what_the_server_made_of_a_status_is_not_written_again() {
+        let mut world = world(json!({}));
+        let mut settled = Settled::default();
+        let statuses = says(json!([entry()]));
+        let task = due(&world, &statuses, OURS, &mut settled, NOW).remove(0);
+        let made = json!({"parents": [], "note": 1});
+        let text: Arc<str> = made.to_string().into();
+
+        settled.note(task.id, task.print, Some(text));
+        apply(&mut world, "2", made);
+
+        assert!(due(&world, &statuses, OURS, &mut settled, NOW).is_empty());
+        // Something else is to be said: it is written.
+        assert_eq!(
+            due(&world, &says(json!([])), OURS, &mut settled, NOW).len(),
+            0
+        );
+        assert_eq!(
+            due(&world, &says(json!([entry(), 1])), OURS, &mut settled, NOW).len(),
+            1
+        );
+    }
+
+    #[test]
+    fn entries_of_a_route_that_left_us_are_taken_away() {
+        let world = world(json!({"parents": [entry()]}));
+        let mut settled = Settled::default();
+
+        let tasks = due(&world, &Said::default(), OURS, &mut settled, NOW);
+
+        assert_eq!(tasks.len(), 1);
+        assert_eq!(tasks[0].desired, None);
+        let others = due(&world, &Said::default(), "example.test", &mut settled, NOW);
+        assert!(others.is_empty(), "a name within a name is another name");
+    }
+}

@@ -1,0 +1,287 @@
+//! Writes statuses: several at a time, each object by one writer, again after an error, never in
+//! anybody's way.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::due::current;
+use super::merge::{merge, patch};
+use super::{Id, Task};
+use crate::metrics::{Metrics, Write};
+use crate::watch::{Pause, resource};
+use crate::world::Observed;
+
+/// Requests at the same time.
+const AT_ONCE: usize = 16;
+/// Writes of one task that meet another writer, before it waits.
+const CONFLICTS: usize = 4;
+/// The longest time that a request may take.
+const REQUEST: Duration = Duration::from_secs(10);
+/// The longest pause between two attempts: what is refused is hardly taken a second later.
+const PAUSE: Duration = Duration::from_secs(30);
+/// The name under which fields are written.
+const MANAGER: &str = "towergate-controller";
+
+/// A status is there, and says what was to be said.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// Of which object.
+    pub(crate) id: Id,
+    /// [`Task::print`] of what was to be said.
+    pub(crate) print: u64,
+    /// The status as the API server has it.
+    pub(crate) status: Option<Arc<str>>,
+}
+
+/// Writes what is due.
+pub(crate) struct Writer {
+    client: Client,
+    controller: String,
+    metrics: Arc<Metrics>,
+    answers: mpsc::UnboundedSender<Answer>,
+    pending: BTreeMap<Id, Task>,
+    running: HashSet<Id>,
+    /// Objects of which the last write failed, and when to try again.
+    failed: HashMap<Id, (Instant, Pause)>,
+    /// What a write has made of an object of some version: the watch may tell of it later.
+    made: HashMap<Id, (String, Observed)>,
+    writes: JoinSet<(Task, Outcome)>,
+}
+
+/// How a write ended.
+enum Outcome {
+    /// The object is as it is to be.
+    Done(Observed),
+    /// The object is gone or has changed: somebody decides anew.
+    Obsolete,
+    /// It did not work.
+    Failed(kube::Error),
+}
+
+impl Writer {
+    /// Starts a writer. It takes all that is due at a time, in place of what was due before.
+    pub(crate) fn start(
+        client: Client,
+        controller: String,
+        metrics: Arc<Metrics>,
+    ) -> (watch::Sender<Vec<Task>>, mpsc::UnboundedReceiver<Answer>) {
+        let (answers, answered) = mpsc::unbounded_channel();
+        let (sender, due) = watch::channel(Vec::new());
+        let writer = Self {
+            client,
+            controller,
+            metrics,
+            answers,
+            pending: BTreeMap::new(),
+            running: HashSet::new(),
+            failed: HashMap::new(),
+            made: HashMap::new(),
+            writes: JoinSet::new(),
+        };
+        tokio::spawn(writer.run(due));
+        (sender, answered)
+    }
+
+    async fn run(mut self, mut due: watch::Receiver<Vec<Task>>) {
+        loop {
+            self.begin_writes();
+            let again = self.failed.values().map(|(at, _)| *at).min();
+            tokio::select! {
+                changed = due.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let tasks = due.borrow_and_update().clone();
+                    self.take(tasks);
+                }
+                Some(ended) = self.writes.join_next() => match ended {
+                    Ok((task, outcome)) => self.ended(task, outcome),
+                    Err(error) => tracing::error!(%error, "a write of a status broke off"),
+                },
+                () = sleep_until(again) => {}
+            }
+        }
+    }
+
+    /// What is due now is all that is due.
+    fn take(&mut self, tasks: Vec<Task>) {
+        self.pending = tasks
+            .into_iter()
+            .map(|task| (task.id.clone(), task))
+            .collect();
+        let pending = &self.pending;
+        self.failed.retain(|id, _| pending.contains_key(id));
+        self.made.retain(|id, (before, _)| {
+            pending
+                .get(id)
+                .is_some_and(|task| task.observed.version == *before)
+        });
+    }
+
+    fn begin_writes(&mut self) {
+        let now = Instant::now();
+        let free = AT_ONCE.saturating_sub(self.running.len());
+        let waits = |id: &Id| self.failed.get(id).is_some_and(|(at, _)| *at > now);
+        let next = self.pending.keys();
+        let next = next.filter(|id| !self.running.contains(*id) && !waits(id));
+        let next: Vec<Id> = next.take(free).cloned().collect();
+        for id in next {
+            let Some(mut task) = self.pending.remove(&id) else {
+                continue;
+            };
+            if let Some((before, made)) = self.made.get(&id)
+                && *before == task.observed.version
+            {
+                task.observed = made.clone();
+            }
+            // A wait that is over must not be waited for again.
+            if let Some((at, _)) = self.failed.get_mut(&id) {
+                *at = now + REQUEST * 2;
+            }
+            self.running.insert(id);
+            let (client, controller) = (self.client.clone(), self.controller.clone());
+            let metrics = Arc::clone(&self.metrics);
+            self.writes.spawn(async move {
+                let outcome = write(&client, &controller, &task, &metrics).await;
+                (task, outcome)
+            });
+        }
+    }
+
+    fn ended(&mut self, task: Task, outcome: Outcome) {
+        self.running.remove(&task.id);
+        match outcome {
+            Outcome::Done(observed) => {
+                self.failed.remove(&task.id);
+                let answer = Answer {
+                    id: task.id.clone(),
+                    print: task.print,
+                    status: observed.status.clone(),
+                };
+                // Nobody listens: the process ends.
+                let _ = self.answers.send(answer);
+                self.made.insert(task.id, (task.observed.version, observed));
+            }
+            Outcome::Obsolete => {
+                self.failed.remove(&task.id);
+            }
+            Outcome::Failed(error) => {
+                self.metrics.status_written(Write::Failed);
+                let pause = self.failed.remove(&task.id).map(|(_, pause)| pause);
+                let mut pause = pause.unwrap_or_else(|| Pause::up_to(PAUSE));
+                let wait = pause.next();
+                let (kind, object) = (task.id.kind().name, &task.id.object);
+                tracing::warn!(kind, %object, %error, again_in = ?wait, "a status could not be written");
+                self.failed
+                    .insert(task.id.clone(), (Instant::now() + wait, pause));
+                self.pending.entry(task.id.clone()).or_insert(task);
+            }
+        }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Brings one status to the API server.
+async fn write(client: &Client, controller: &str, task: &Task, metrics: &Metrics) -> Outcome {
+    let kind = task.id.kind();
+    let resource = resource(kind, task.version);
+    let (client, name) = (client.clone(), task.id.object.name.as_str());
+    let api: Api<DynamicObject> = match kind.namespaced {
+        true => Api::namespaced_with(client, &task.id.object.namespace, &resource),
+        false => Api::all_with(client, &resource),
+    };
+    let mut observed = task.observed.clone();
+    let mut conflict = None;
+    for _ in 0..CONFLICTS {
+        let before = current(&observed);
+        let now = now();
+        let desired = task.desired.as_ref();
+        let Some(merged) = merge(kind.status, controller, before.as_ref(), desired, &now) else {
+            return Outcome::Done(observed);
+        };
+        let body = json!({
+            "metadata": {"resourceVersion": observed.version, "uid": observed.uid},
+            "status": patch(before.as_ref(), &merged),
+        });
+        let parameters = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let sent = within(api.patch_status(name, &parameters, &Patch::Merge(&body))).await;
+        match sent {
+            Ok(object) => {
+                metrics.status_written(Write::Written);
+                return Outcome::Done(observe(&object));
+            }
+            Err(error) => match code(&error) {
+                Some(404) => return Outcome::Obsolete,
+                Some(409) => {
+                    metrics.status_written(Write::Conflict);
+                    conflict = Some(error);
+                }
+                _ => return Outcome::Failed(error),
+            },
+        }
+        match within(api.get(name)).await {
+            Ok(fresh) => {
+                let fresh = observe(&fresh);
+                // Whoever sees the new object decides what is to be said of it.
+                if fresh.uid != observed.uid || fresh.generation != observed.generation {
+                    return Outcome::Obsolete;
+                }
+                observed = fresh;
+            }
+            Err(error) if code(&error) == Some(404) => return Outcome::Obsolete,
+            Err(error) => return Outcome::Failed(error),
+        }
+    }
+    conflict.map_or(Outcome::Obsolete, Outcome::Failed)
+}
+
+/// The answer to a request, or that it took too long.
+async fn within<T>(request: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
+    match tokio::time::timeout(REQUEST, request).await {
+        Ok(answer) => answer,
+        Err(late) => Err(kube::Error::Service(Box::new(late))),
+    }
+}
+
+fn code(error: &kube::Error) -> Option<u16> {
+    match error {
+        kube::Error::Api(status) => Some(status.code),
+        _ => None,
+    }
+}
+
+fn observe(object: &DynamicObject) -> Observed {
+    let status = object
+        .data
+        .get("status")
+        .filter(|status| !Value::is_null(status));
+    Observed {
+        uid: object.uid().unwrap_or_default(),
+        version: object.resource_version().unwrap_or_default(),
+        generation: object.metadata.generation.unwrap_or(1),
+        status: status.map(|status| status.to_string().into()),
+    }
+}
+
+/// The time in RFC 3339, in whole seconds, as the API server keeps it.
+pub(crate) fn now() -> String {
+    let now = k8s_openapi::jiff::Timestamp::now();
+    now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

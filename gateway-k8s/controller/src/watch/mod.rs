@@ -1,0 +1,237 @@
+//! What the API server has, as events: one watch for each kind, which never ends.
+//!
+//! ```text
+//! discovery ──which version of each kind──┐
+//!                                         ▼
+//! API server ──list, then changes──> a task for each kind ──Event──> the world
+//! ```
+//!
+//! A kind that the server lacks is watched as soon as it is there. Whatever goes wrong is tried again
+//! with growing pauses of at most [`pause::LONGEST`]; what was listed before stays until a new list is
+//! complete.
+
+mod discovery;
+mod pause;
+
+pub(crate) use pause::Pause;
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use kube::api::{Api, ApiResource, DynamicObject};
+use kube::runtime::watcher;
+use serde_json::Value;
+use tokio::sync::{mpsc, watch};
+
+use self::discovery::Served;
+use crate::kinds::{KINDS, Kind};
+use crate::metrics::Metrics;
+
+/// Something about the objects of a kind.
+#[derive(Debug)]
+pub(crate) struct Event {
+    /// The kind.
+    pub(crate) kind: &'static Kind,
+    /// What is new.
+    pub(crate) news: News,
+}
+
+/// What is new.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// All objects follow, in this version of the API.
+    Listing(&'static str),
+    /// An object, with `apiVersion` and `kind`.
+    Applied(Value),
+    /// An object is gone.
+    Deleted(Value),
+    /// All objects were told since [`News::Listing`]: others are gone.
+    Listed,
+    /// The API server does not have the kind.
+    Absent,
+}
+
+/// How long a server lets a watch run, seconds. A connection that died without a word is noticed after
+/// this time at the latest.
+const WATCH_SECONDS: u32 = 40;
+
+/// Objects of one answer to a list.
+const PAGE: u32 = 500;
+
+/// Watches all kinds until the receiver is gone.
+pub(crate) fn start(client: &kube::Client, metrics: &Arc<Metrics>) -> mpsc::Receiver<Event> {
+    let (sender, receiver) = mpsc::channel(1024);
+    let (served, known) = watch::channel(None);
+    tokio::spawn(discovery::run(client.clone(), served));
+    for (at, kind) in (0..).zip(&KINDS) {
+        let source = Source {
+            kind,
+            // Not all at the same time.
+            seconds: WATCH_SECONDS + at,
+            client: client.clone(),
+            events: sender.clone(),
+            metrics: Arc::clone(metrics),
+        };
+        tokio::spawn(source.run(known.clone()));
+    }
+    receiver
+}
+
+/// Watches one kind.
+struct Source {
+    kind: &'static Kind,
+    seconds: u32,
+    client: kube::Client,
+    events: mpsc::Sender<Event>,
+    metrics: Arc<Metrics>,
+}
+
+/// Nobody listens any longer.
+struct Closed;
+
+impl Source {
+    async fn run(self, mut served: watch::Receiver<Option<Served>>) {
+        loop {
+            let version = if self.kind.optional() {
+                let Ok(known) = served.wait_for(Option::is_some).await else {
+                    return;
+                };
+                known.as_ref().and_then(|served| served.version(self.kind))
+            } else {
+                self.kind.versions.first().copied()
+            };
+            let over = match version {
+                Some(version) => tokio::select! {
+                    Closed = self.follow(version) => return,
+                    gone = another(&mut served, self.kind, Some(version)) => gone,
+                },
+                None if self.tell(News::Absent).await.is_err() => return,
+                None => another(&mut served, self.kind, None).await,
+            };
+            if over.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Watches one version of the kind.
+    async fn follow(&self, version: &'static str) -> Closed {
+        let api_version = match self.kind.group {
+            "" => version.to_owned(),
+            group => format!("{group}/{version}"),
+        };
+        let api: Api<DynamicObject> =
+            Api::all_with(self.client.clone(), &resource(self.kind, version));
+        let config = watcher::Config::default()
+            .timeout(self.seconds)
+            .page_size(PAGE);
+        let mut events = std::pin::pin!(watcher(api, config));
+        let mut pause = Pause::default();
+        while let Some(event) = events.next().await {
+            let news = match event {
+                Ok(watcher::Event::Init) => News::Listing(version),
+                Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
+                    News::Applied(value(object, self.kind.name, &api_version))
+                }
+                Ok(watcher::Event::Delete(object)) => {
+                    News::Deleted(value(object, self.kind.name, &api_version))
+                }
+                Ok(watcher::Event::InitDone) => News::Listed,
+                Err(error) => {
+                    self.metrics.watch_failed(self.kind.name);
+                    let wait = pause.next();
+                    tracing::warn!(kind = self.kind.name, %error, again_in = ?wait, "watching failed");
+                    tokio::time::sleep(wait).await;
+                    continue;
+                }
+            };
+            // That a list begins says nothing about the server yet.
+            if !matches!(news, News::Listing(_)) {
+                pause = Pause::default();
+            }
+            if let Err(closed) = self.tell(news).await {
+                return closed;
+            }
+        }
+        Closed
+    }
+
+    async fn tell(&self, news: News) -> Result<(), Closed> {
+        let kind = self.kind;
+        let sent = self.events.send(Event { kind, news }).await;
+        sent.map_err(|_| Closed)
+    }
+}
+
+/// Waits until another version of the kind is to be watched.
+async fn another(
+    served: &mut watch::Receiver<Option<Served>>,
+    kind: &'static Kind,
+    now: Option<&'static str>,
+) -> Result<(), Closed> {
+    if !kind.optional() {
+        return std::future::pending().await;
+    }
+    let other = |served: &Option<Served>| {
+        let served = served.as_ref();
+        served.is_some_and(|served| served.version(kind) != now)
+    };
+    served.wait_for(other).await.map(drop).map_err(|_| Closed)
+}
+
+/// How the API names a kind in one of its versions.
+pub(crate) fn resource(kind: &Kind, version: &str) -> ApiResource {
+    ApiResource {
+        group: kind.group.to_owned(),
+        version: version.to_owned(),
+        api_version: match kind.group {
+            "" => version.to_owned(),
+            group => format!("{group}/{version}"),
+        },
+        kind: kind.name.to_owned(),
+        plural: kind.plural.to_owned(),
+    }
+}
+
+/// The object as the API server sent it; those of a list come without `apiVersion` and `kind`.
+fn value(mut object: DynamicObject, kind: &str, api_version: &str) -> Value {
+    object.metadata.managed_fields = None;
+    let mut value = std::mem::take(&mut object.data);
+    if !value.is_object() {
+        value = Value::Object(serde_json::Map::new());
+    }
+    value["apiVersion"] = api_version.into();
+    value["kind"] = kind.into();
+    value["metadata"] = serde_json::to_value(&object.metadata).unwrap_or_default();
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_object_of_a_list_gets_its_kind_and_loses_what_nobody_reads() {
+        let object = json!({
+            "metadata": {"name": "web", "namespace": "team", "managedFields": [{"manager": "x"}]},
+            "spec": {"ports": [{"port": 80}]},
+            "status": {"loadBalancer": {}},
+        });
+        let object: DynamicObject = serde_json::from_value(object).expect("an object");
+
+        let value = value(object, "Service", "v1");
+
+        assert_eq!(
+            value,
+            json!({
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": {"name": "web", "namespace": "team"},
+                "spec": {"ports": [{"port": 80}]},
+                "status": {"loadBalancer": {}},
+            })
+        );
+    }
+}

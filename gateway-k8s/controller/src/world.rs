@@ -1,0 +1,302 @@
+//! The objects of the API server as far as the watches have told, and what is written in their statuses.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use serde_json::Value;
+use towergate_k8s::decode::Mirror;
+use towergate_k8s::{Diagnostic, ObjectKey, Objects};
+
+use crate::kinds::{KINDS, Kind, StatusShape};
+use crate::watch::{Event, News};
+
+/// The objects, and how far each kind is known.
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    mirror: Mirror,
+    kinds: BTreeMap<&'static str, Known>,
+}
+
+/// What an event may have changed.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Change {
+    /// Nothing that matters.
+    Nothing,
+    /// What is written in a status.
+    Status,
+    /// What the objects mean.
+    Objects,
+}
+
+/// What is known of a kind.
+#[derive(Debug, Default)]
+struct Known {
+    /// Every object was told once, or the kind is not there.
+    complete: bool,
+    /// The version of the API that is watched.
+    version: Option<&'static str>,
+    objects: HashMap<ObjectKey, Observed>,
+    /// Objects told since a list began.
+    listing: Option<HashSet<ObjectKey>>,
+}
+
+/// What the API server last said of an object, apart from what the mirror has.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Observed {
+    /// Tells objects of the same name apart.
+    pub(crate) uid: String,
+    /// Its version, as the API server counts.
+    pub(crate) version: String,
+    /// The version of its spec.
+    pub(crate) generation: i64,
+    /// Its status as text; `None`: it has none, or it is not ours to write.
+    pub(crate) status: Option<Arc<str>>,
+}
+
+impl World {
+    /// Takes in an event.
+    pub(crate) fn take(&mut self, event: Event) -> Change {
+        let kind = event.kind;
+        let known = self.kinds.entry(kind.name).or_default();
+        match event.news {
+            News::Listing(version) => {
+                known.version = Some(version);
+                known.listing = Some(HashSet::new());
+                Change::Nothing
+            }
+            News::Applied(object) => known.apply(kind, object, &mut self.mirror),
+            News::Deleted(object) => {
+                let key = key(kind, &object);
+                known.objects.remove(&key);
+                match self.mirror.remove(kind.name, &key) {
+                    true => Change::Objects,
+                    false => Change::Nothing,
+                }
+            }
+            News::Listed => known.listed(kind, &mut self.mirror),
+            News::Absent => {
+                known.version = None;
+                known.listing = Some(HashSet::new());
+                known.listed(kind, &mut self.mirror)
+            }
+        }
+    }
+
+    /// Whether each kind was listed once, or is not there.
+    pub(crate) fn complete(&self) -> bool {
+        self.missing().next().is_none()
+    }
+
+    /// Kinds that were not listed yet.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = &'static str> {
+        let complete = |kind: &&Kind| {
+            self.kinds
+                .get(kind.name)
+                .is_some_and(|known| known.complete)
+        };
+        KINDS
+            .iter()
+            .filter(move |kind| !complete(kind))
+            .map(|kind| kind.name)
+    }
+
+    /// The objects.
+    pub(crate) fn objects(&self) -> &Objects {
+        self.mirror.objects()
+    }
+
+    /// What is wrong with single objects.
+    pub(crate) fn diagnostics(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.mirror.diagnostics()
+    }
+
+    /// The version of the API in which a kind is watched.
+    pub(crate) fn version(&self, kind: &Kind) -> Option<&'static str> {
+        self.kinds.get(kind.name)?.version
+    }
+
+    /// What the API server said of an object.
+    pub(crate) fn observed(&self, kind: &str, key: &ObjectKey) -> Option<&Observed> {
+        self.kinds.get(kind)?.objects.get(key)
+    }
+
+    /// What the API server said of all objects of a kind.
+    pub(crate) fn all_observed(
+        &self,
+        kind: &Kind,
+    ) -> impl Iterator<Item = (&ObjectKey, &Observed)> {
+        let known = self.kinds.get(kind.name).into_iter();
+        known.flat_map(|known| &known.objects)
+    }
+
+    /// How many objects of each kind there are.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        let kinds = self.kinds.iter();
+        kinds.map(|(name, known)| (*name, known.objects.len()))
+    }
+}
+
+impl Known {
+    fn apply(&mut self, kind: &Kind, mut object: Value, mirror: &mut Mirror) -> Change {
+        let key = key(kind, &object);
+        if let Some(listing) = &mut self.listing {
+            listing.insert(key.clone());
+        }
+        let observed = observe(kind, &mut object);
+        let before = self.objects.get(&key);
+        if before
+            .is_some_and(|before| before.uid == observed.uid && before.version == observed.version)
+        {
+            return Change::Nothing;
+        }
+        let status = before.is_none_or(|before| before.status != observed.status);
+        self.objects.insert(key, observed);
+        match (mirror.apply(object), status) {
+            (true, _) => Change::Objects,
+            (false, true) => Change::Status,
+            (false, false) => Change::Nothing,
+        }
+    }
+
+    /// A list is complete: what it does not have is gone.
+    fn listed(&mut self, kind: &Kind, mirror: &mut Mirror) -> Change {
+        let told = self.listing.take().unwrap_or_default();
+        let gone: Vec<ObjectKey> = self
+            .objects
+            .keys()
+            .filter(|key| !told.contains(key))
+            .cloned()
+            .collect();
+        let mut changed = !std::mem::replace(&mut self.complete, true);
+        for key in gone {
+            self.objects.remove(&key);
+            changed |= mirror.remove(kind.name, &key);
+        }
+        match changed {
+            true => Change::Objects,
+            false => Change::Nothing,
+        }
+    }
+}
+
+/// Namespace and name as the mirror counts them.
+fn key(kind: &Kind, object: &Value) -> ObjectKey {
+    let metadata = &object["metadata"];
+    let namespace = match kind.namespaced {
+        true => text(&metadata["namespace"]),
+        false => String::new(),
+    };
+    ObjectKey::new(namespace, text(&metadata["name"]))
+}
+
+fn observe(kind: &Kind, object: &mut Value) -> Observed {
+    let status = match (object.as_object_mut(), kind.status) {
+        (_, StatusShape::None) | (None, _) => None,
+        (Some(fields), _) => fields.remove("status"),
+    };
+    let metadata = &object["metadata"];
+    Observed {
+        uid: text(&metadata["uid"]),
+        version: text(&metadata["resourceVersion"]),
+        generation: metadata["generation"].as_i64().unwrap_or(1),
+        status: status.map(|status| status.to_string().into()),
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::kinds;
+
+    fn event(kind: &str, news: News) -> Event {
+        let kind = kinds::find(kind).expect("it is a kind");
+        Event { kind, news }
+    }
+
+    fn class(version: &str, controller: &str, status: &str) -> News {
+        News::Applied(json!({
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": "GatewayClass",
+            "metadata": {"name": "edge", "uid": "1", "resourceVersion": version, "generation": 3},
+            "spec": {"controllerName": controller},
+            "status": {"note": status},
+        }))
+    }
+
+    fn edge() -> ObjectKey {
+        ObjectKey::new("", "edge")
+    }
+
+    #[test]
+    fn the_world_is_complete_when_each_kind_was_listed_or_is_absent() {
+        let mut world = World::default();
+        for kind in &KINDS {
+            assert!(!world.complete(), "{} is missing", kind.name);
+            let event = |news| Event { kind, news };
+            if kind.name == "UDPRoute" {
+                assert_eq!(world.take(event(News::Absent)), Change::Objects);
+                continue;
+            }
+            world.take(event(News::Listing("v1")));
+            assert_eq!(
+                world.take(event(News::Listed)),
+                Change::Objects,
+                "it may be the last one"
+            );
+        }
+
+        assert!(world.complete());
+    }
+
+    #[test]
+    fn a_status_alone_is_no_change_of_objects() {
+        let mut world = World::default();
+        let mut take = |news| world.take(event("GatewayClass", news));
+
+        assert_eq!(take(class("1", "a", "x")), Change::Objects);
+        assert_eq!(take(class("1", "a", "x")), Change::Nothing);
+        assert_eq!(take(class("2", "a", "y")), Change::Status);
+        assert_eq!(take(class("3", "b", "y")), Change::Objects);
+        assert_eq!(take(class("4", "b", "y")), Change::Nothing);
+
+        let observed = world
+            .observed("GatewayClass", &edge())
+            .expect("it is there");
+        assert_eq!((&*observed.version, observed.generation), ("4", 3));
+        assert_eq!(observed.status.as_deref(), Some(r#"{"note":"y"}"#));
+    }
+
+    #[test]
+    fn what_a_new_list_lacks_is_gone_when_the_list_is_complete() {
+        let mut world = World::default();
+        let mut take = |news| world.take(event("GatewayClass", news));
+        take(News::Listing("v1"));
+        take(class("1", "a", "x"));
+        take(News::Listed);
+
+        assert_eq!(take(News::Listing("v1")), Change::Nothing);
+        assert_eq!(take(News::Listed), Change::Objects);
+
+        assert!(world.objects().gateway_classes.is_empty());
+        assert!(world.observed("GatewayClass", &edge()).is_none());
+    }
+
+    #[test]
+    fn a_kind_that_goes_takes_its_objects_along() {
+        let mut world = World::default();
+        let mut take = |news| world.take(event("GatewayClass", news));
+        take(News::Listing("v1"));
+        take(class("1", "a", "x"));
+        take(News::Listed);
+
+        assert_eq!(take(News::Absent), Change::Objects);
+
+        assert!(world.objects().gateway_classes.is_empty());
+    }
+}
