@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::flags::{Bind, EndpointOverride, OffOr, PortMap, Seconds};
+use crate::flags::{Bind, ControllerAddress, EndpointOverride, OffOr, PortMap, Seconds};
 
 /// A Gateway API gateway that serves a folder of manifests.
 ///
@@ -40,7 +40,10 @@ pub(crate) enum Command {
     /// Reads all *.yaml, *.yml and *.json files in the given folders and below, serves them, and takes up
     /// changes as they happen. Objects that cannot be read keep their last good version. SIGHUP reads
     /// everything again and reopens the access log; SIGTERM and SIGINT let requests finish, then exit.
-    #[command(after_help = RUN_EXAMPLES)]
+    ///
+    /// With --from, plans come from a controller instead, and folders and what belongs to them are not given.
+    /// A controller that is away changes nothing about what is served.
+    #[command(after_help = RUN_EXAMPLES, mut_arg("paths", |paths| paths.required_unless_present("from").required(false)))]
     Run(Box<RunArgs>),
     /// Find mistakes in manifests, without serving them.
     ///
@@ -92,7 +95,10 @@ Examples:
   Two Gateways with the same ports, on an address each:
     towergate run manifests/ --bind edge/public=192.0.2.1 --bind edge/internal=10.0.0.1
   A Service to try things with, answered by a built-in echo backend:
-    metadata: {annotations: {towergate.dev/echo: \"true\"}}";
+    metadata: {annotations: {towergate.dev/echo: \"true\"}}
+  Serve what a controller says:
+    towergate run --from https://towergate-controller.towergate-system:18000 \\
+      --credentials /var/run/towergate --state /var/lib/towergate";
 
 /// Where manifests are, and what surrounds them.
 #[derive(Args, Clone, Debug, Default)]
@@ -143,6 +149,15 @@ pub(crate) enum ParityFlag {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) manifests: ManifestArgs,
+    /// Serve what the controller at this address says, such as https://controller.example:18000.
+    #[arg(long, value_name = "URL", requires = "credentials", conflicts_with_all = ["paths", "ports", "bind", "endpoints", "strict", "refuse_unknown_sni", "parity"])]
+    pub(crate) from: Option<ControllerAddress>,
+    /// The folder with ca.crt, tls.crt and tls.key for --from. Read again when they change.
+    #[arg(long, value_name = "DIR", requires = "from")]
+    pub(crate) credentials: Option<PathBuf>,
+    /// Keep what is served in this folder, private keys included, and begin with it after a restart.
+    #[arg(long, value_name = "DIR", requires = "from")]
+    pub(crate) state: Option<PathBuf>,
     /// Threads that serve requests. Without it, one per CPU.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) workers: Option<u16>,
@@ -170,6 +185,19 @@ pub(crate) struct RunArgs {
     /// Do not print what is served.
     #[arg(long, short)]
     pub(crate) quiet: bool,
+}
+
+/// Where a controller is, and how to speak to it.
+#[derive(Clone, Debug)]
+pub(crate) struct ControllerArgs {
+    /// Its address.
+    pub(crate) address: ControllerAddress,
+    /// The folder of credentials.
+    pub(crate) credentials: PathBuf,
+    /// The folder of what is in force.
+    pub(crate) state: Option<PathBuf>,
+    /// A plan that is refused is tried again so often.
+    pub(crate) retry: Duration,
 }
 
 /// A form of a log.
@@ -233,6 +261,16 @@ pub(crate) struct CompletionArgs {
 }
 
 impl RunArgs {
+    /// The controller that plans come from, if there is one.
+    pub(crate) fn controller(&self) -> Option<ControllerArgs> {
+        Some(ControllerArgs {
+            address: self.from.clone()?,
+            credentials: self.credentials.clone()?,
+            state: self.state.clone(),
+            retry: self.poll_interval.0,
+        })
+    }
+
     /// Time for requests to finish.
     pub(crate) fn drain_timeout(&self) -> Duration {
         self.drain_timeout.0

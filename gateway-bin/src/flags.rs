@@ -98,6 +98,45 @@ impl FromStr for EndpointOverride {
     }
 }
 
+/// `https://controller.example:18000`: where a controller is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct ControllerAddress {
+    /// A name or an IP address.
+    pub(crate) host: String,
+    /// The port.
+    pub(crate) port: u16,
+}
+
+impl std::fmt::Display for ControllerAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "https://[{}]:{}", self.host, self.port),
+            false => write!(f, "https://{}:{}", self.host, self.port),
+        }
+    }
+}
+
+impl FromStr for ControllerAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parse = || {
+            let uri = text.parse::<http::Uri>().ok()?;
+            let plain = uri.scheme_str() == Some("https") && matches!(uri.path(), "" | "/");
+            let authority = uri.authority()?.as_str();
+            if !plain || uri.query().is_some() || authority.contains('@') {
+                return None;
+            }
+            let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
+            Some(Self {
+                host: host.to_owned(),
+                port: uri.port_u16().filter(|port| *port != 0)?,
+            })
+        };
+        parse().ok_or_else(|| "write it as https://HOST:PORT".to_owned())
+    }
+}
+
 /// Splits `namespace/name`.
 pub(crate) fn name_parts(text: &str) -> Option<(&str, &str)> {
     let (namespace, name) = text.split_once('/')?;

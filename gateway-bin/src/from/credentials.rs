@@ -1,0 +1,107 @@
+//! The credentials of a data plane: a folder with `ca.crt`, `tls.crt` and `tls.key`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use towergate_tls::rustls::pki_types::pem::PemObject;
+use towergate_tls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use towergate_tls::rustls::version::TLS13;
+use towergate_tls::rustls::{ClientConfig, RootCertStore};
+
+use crate::Failure;
+use crate::watch::Watch;
+
+/// How often to look for changes that the system did not tell of.
+const POLL: Duration = Duration::from_secs(30);
+
+/// A folder of credentials.
+pub(super) struct Folder {
+    path: PathBuf,
+    watch: Watch,
+    read: Option<Files>,
+}
+
+#[derive(Eq, PartialEq)]
+struct Files {
+    authorities: Vec<u8>,
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+}
+
+impl Folder {
+    /// Watches it.
+    pub(super) fn new(path: PathBuf) -> Self {
+        let watch = Watch::new(std::slice::from_ref(&path), POLL);
+        Self {
+            path,
+            watch,
+            read: None,
+        }
+    }
+
+    /// What it says now, for connections to the controller: TLS 1.3, HTTP/2, the controller's own authority.
+    ///
+    /// # Errors
+    /// If a file cannot be read or used.
+    pub(super) fn load(&mut self) -> Result<Arc<ClientConfig>, Failure> {
+        self.watch.arm();
+        let files = Files::read(&self.path)?;
+        let config = files.build()?;
+        self.read = Some(files);
+        Ok(Arc::new(config))
+    }
+
+    /// Waits until it says something else than when it was loaded.
+    pub(super) async fn changed(&mut self) {
+        loop {
+            self.watch.changed().await;
+            self.watch.arm();
+            // Half of a change is none: the files must belong together.
+            let files = Files::read(&self.path).ok();
+            let usable = files.filter(|files| files.build().is_ok());
+            if usable.is_some() && usable != self.read {
+                return;
+            }
+        }
+    }
+}
+
+impl Files {
+    fn read(folder: &Path) -> Result<Self, Failure> {
+        let read = |name: &str| {
+            let path = folder.join(name);
+            fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))
+        };
+        Ok(Self {
+            authorities: read("ca.crt")?,
+            certificate: read("tls.crt")?,
+            key: read("tls.key")?,
+        })
+    }
+
+    fn build(&self) -> Result<ClientConfig, Failure> {
+        let mut roots = RootCertStore::empty();
+        for root in CertificateDer::pem_slice_iter(&self.authorities) {
+            roots
+                .add(root.map_err(|_| "ca.crt cannot be read")?)
+                .map_err(|error| format!("ca.crt: {error}"))?;
+        }
+        if roots.is_empty() {
+            return Err("ca.crt holds no certificate".into());
+        }
+        let chain = CertificateDer::pem_slice_iter(&self.certificate)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|_| "tls.crt cannot be read")?;
+        let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|_| "tls.key cannot be read")?;
+        let provider = towergate_tls::default_provider();
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&TLS13])?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)
+            .map_err(|error| format!("tls.crt and tls.key: {error}"))?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(config)
+    }
+}

@@ -1,0 +1,296 @@
+//! The server: takes connections, finds out whose they are, and keeps them in step.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::channel::{Channel, Sender};
+use http_body_util::{BodyExt, Either, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use towergate_k8s::wire::{
+    FrameReader, Hello, PATH, PROTOCOL, PROTOCOL_HEADER, Peer, Report, Sending, Version, WireError,
+};
+
+use super::publisher::{Connected, Publisher};
+use super::tls::{Identity, Tls};
+
+/// Handshakes at a time: whoever has no certificate must not keep the others waiting for long.
+const HANDSHAKES: usize = 256;
+/// For a handshake, and for the first message after it.
+const OPENING: Duration = Duration::from_secs(10);
+/// A peer that takes nothing of what is sent for so long is given up.
+const STALLED: Duration = Duration::from_secs(60);
+/// A connection that is silent for so long is asked whether it is alive.
+const PING: Duration = Duration::from_secs(10);
+/// Pieces of an update that wait to be sent.
+const PIECES: usize = 4;
+
+/// What a response holds.
+type Body = Either<Channel<Bytes, Infallible>, Full<Bytes>>;
+
+/// Serves what is published until `shutdown` ends; connections end with it.
+///
+/// # Errors
+/// If the listener fails for good.
+pub(crate) async fn run(
+    listener: TcpListener,
+    tls: Tls,
+    publisher: Publisher,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+    let mut connections = JoinSet::new();
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+            () = &mut shutdown => return Ok(()),
+        };
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Of one connection, or for want of something that others will give back.
+                tracing::warn!(%error, "a connection of a data plane cannot be accepted");
+                sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else {
+            return Ok(());
+        };
+        let (tls, publisher) = (tls.clone(), publisher.clone());
+        connections.spawn(async move {
+            let opened = timeout(OPENING, open(stream, &tls)).await;
+            drop(permit);
+            match opened {
+                Ok(Ok((stream, identity))) => serve(stream, identity, address, publisher).await,
+                Ok(Err(error)) => tracing::warn!(%address, %error, "not a data plane"),
+                Err(_) => tracing::warn!(%address, "not a data plane: no handshake in time"),
+            }
+        });
+    }
+}
+
+type TlsStream = tokio_rustls::server::TlsStream<TcpStream>;
+
+/// The handshake, and who it was with.
+async fn open(stream: TcpStream, tls: &Tls) -> io::Result<(TlsStream, Identity)> {
+    stream.set_nodelay(true)?;
+    let stream = TlsAcceptor::from(tls.current()).accept(stream).await?;
+    let shown = stream.get_ref().1.peer_certificates();
+    let identity = shown.and_then(|chain| Identity::read(chain.first()?));
+    let identity = identity.ok_or_else(|| io::Error::other("its certificate names no plane"))?;
+    Ok((stream, identity))
+}
+
+/// Answers the requests of a connection until its certificate expires.
+async fn serve(stream: TlsStream, identity: Identity, address: SocketAddr, publisher: Publisher) {
+    let left = identity.until.duration_since(SystemTime::now());
+    let plane: Arc<str> = identity.plane.into();
+    let service = service_fn(|request| {
+        let answered = answer(request, Arc::clone(&plane), address, publisher.clone());
+        async { Ok::<_, Infallible>(answered) }
+    });
+    let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING)
+        // A data plane has one stream; a second one is for when it has given up the first.
+        .max_concurrent_streams(4)
+        .serve_connection(TokioIo::new(stream), service);
+    match timeout(left.unwrap_or_default(), connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%plane, %address, %error, "a connection has ended"),
+        Err(_) => tracing::info!(%plane, %address, "a data plane's certificate has expired"),
+    }
+}
+
+fn answer(
+    request: Request<Incoming>,
+    plane: Arc<str>,
+    address: SocketAddr,
+    publisher: Publisher,
+) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    if head.uri.path() != PATH || head.method != Method::POST {
+        return refuse(
+            StatusCode::NOT_FOUND,
+            format!("plans are served at POST {PATH}"),
+        );
+    }
+    let protocol = head.headers.get(PROTOCOL_HEADER).map(HeaderValue::as_bytes);
+    if protocol != Some(PROTOCOL.as_bytes()) {
+        let theirs = protocol.map_or("none".into(), String::from_utf8_lossy);
+        tracing::warn!(%plane, %address, protocol = %theirs, "a data plane of another release is refused");
+        let why = format!(
+            "this controller speaks protocol {PROTOCOL}, the data plane {theirs}: run the same release of both"
+        );
+        return refuse(StatusCode::BAD_REQUEST, why);
+    }
+    let (sender, channel) = Channel::new(PIECES);
+    tokio::spawn(async move {
+        let stream = Stream {
+            plane,
+            address,
+            publisher,
+            sender,
+            body,
+            reader: FrameReader::default(),
+        };
+        let (plane, address) = (Arc::clone(&stream.plane), stream.address);
+        match stream.follow().await {
+            Ok(()) => tracing::info!(%plane, %address, "a data plane has gone"),
+            Err(error) => tracing::warn!(%plane, %address, %error, "a data plane was lost"),
+        }
+    });
+    respond(StatusCode::OK, Either::Left(channel))
+}
+
+fn refuse(status: StatusCode, why: String) -> Response<Body> {
+    respond(status, Either::Right(Full::new(why.into())))
+}
+
+fn respond(status: StatusCode, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let protocol = HeaderValue::from_static(PROTOCOL);
+    response.headers_mut().insert(PROTOCOL_HEADER, protocol);
+    response
+}
+
+/// Why a stream has ended before its time.
+#[derive(Debug)]
+enum Lost {
+    /// No first message.
+    Silent,
+    /// It takes nothing of what is sent.
+    Stalled,
+    /// The connection.
+    Connection(hyper::Error),
+    /// What it says is not understood, or what it should get cannot be written.
+    Wire(WireError),
+}
+
+impl std::fmt::Display for Lost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Silent => f.write_str("it does not say what it has"),
+            Self::Stalled => f.write_str("it takes nothing of what is sent"),
+            Self::Connection(error) => error.fmt(f),
+            Self::Wire(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<WireError> for Lost {
+    fn from(error: WireError) -> Self {
+        Self::Wire(error)
+    }
+}
+
+/// The stream of a data plane.
+struct Stream {
+    plane: Arc<str>,
+    address: SocketAddr,
+    publisher: Publisher,
+    sender: Sender<Bytes, Infallible>,
+    body: Incoming,
+    reader: FrameReader,
+}
+
+impl Stream {
+    /// Brings what is published to the data plane, and what it says to the publisher, to the end of both.
+    async fn follow(mut self) -> Result<(), Lost> {
+        let hello = timeout(OPENING, self.hello())
+            .await
+            .map_err(|_| Lost::Silent)?;
+        let Some(hello) = hello? else {
+            return Ok(());
+        };
+        let mut versions = self.publisher.subscribe(&self.plane);
+        let name = hello.name.clone();
+        tracing::info!(plane = %self.plane, address = %self.address, %name, "a data plane is connected");
+        let connected = self.publisher.connect(&self.plane, name, self.address);
+        let mut hello = Some(hello);
+        let mut peer = Peer::empty();
+        // The version that was sent and not reported yet.
+        let mut under_way = None;
+        versions.mark_changed();
+        loop {
+            tokio::select! {
+                changed = versions.changed(), if under_way.is_none() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    let newest = newest(&mut versions);
+                    let Some(version) = newest else { continue };
+                    if let Some(hello) = hello.take() {
+                        peer = Peer::new(hello, &version);
+                    }
+                    self.send(peer.update(&version)?).await?;
+                    under_way = Some(version.number());
+                }
+                more = self.body.frame() => {
+                    let Some(frame) = more else { return Ok(()) };
+                    let frame = frame.map_err(Lost::Connection)?;
+                    if let Ok(data) = frame.into_data() {
+                        self.reader.push(&data);
+                    }
+                    self.take_reports(&connected, &mut under_way)?;
+                }
+            }
+        }
+    }
+
+    /// The first message; `None`: it went away.
+    async fn hello(&mut self) -> Result<Option<Hello>, Lost> {
+        loop {
+            if let Some((kind, payload)) = self.reader.next_frame()? {
+                return Ok(Some(Hello::read(kind, payload)?));
+            }
+            let Some(frame) = self.body.frame().await else {
+                return Ok(None);
+            };
+            if let Ok(data) = frame.map_err(Lost::Connection)?.into_data() {
+                self.reader.push(&data);
+            }
+        }
+    }
+
+    fn take_reports(&mut self, to: &Connected, under_way: &mut Option<u64>) -> Result<(), Lost> {
+        while let Some((kind, payload)) = self.reader.next_frame()? {
+            let report = Report::read(kind, payload)?;
+            if *under_way == Some(report.version) {
+                *under_way = None;
+            }
+            to.report(report);
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, sending: Sending) -> Result<(), Lost> {
+        for piece in sending {
+            let piece = Bytes::from(piece?);
+            let sent = timeout(STALLED, self.sender.send_data(piece)).await;
+            // The receiver is gone with the connection, which the body tells of.
+            let _ = sent.map_err(|_| Lost::Stalled)?;
+        }
+        Ok(())
+    }
+}
+
+fn newest(versions: &mut watch::Receiver<Option<Version>>) -> Option<Version> {
+    versions.borrow_and_update().clone()
+}

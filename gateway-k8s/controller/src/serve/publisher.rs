@@ -1,0 +1,207 @@
+//! What each plane serves, and what its data planes say of it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use towergate_core::plan::{Endpoints, Plan};
+use towergate_k8s::wire::{Outcome, Problem, Report, Version, WireError};
+use towergate_policy::Policy;
+
+/// Takes plans, and hands them to whoever is connected. Clones are the same publisher.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Publisher(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    planes: Mutex<BTreeMap<String, Arc<Plane>>>,
+    reports: watch::Sender<Arc<Reports>>,
+    next_id: AtomicU64,
+}
+
+/// A plane: one at a time makes a new version; whoever waits for it does not hold that up.
+#[derive(Debug, Default)]
+struct Plane {
+    publishing: Mutex<()>,
+    newest: watch::Sender<Option<Version>>,
+}
+
+/// What is known of all planes.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Reports {
+    /// By plane: those that are published or have a data plane.
+    pub(crate) planes: BTreeMap<String, PlaneReport>,
+}
+
+/// What is known of a plane.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct PlaneReport {
+    /// The newest version; `None`: nothing was published yet, or it was removed.
+    pub(crate) published: Option<u64>,
+    /// The data planes that are connected, by a number that is not used again.
+    pub(crate) data_planes: BTreeMap<u64, DataPlaneReport>,
+}
+
+/// What a data plane that is connected says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct DataPlaneReport {
+    /// What it calls itself: its pod or host.
+    pub(crate) name: String,
+    /// Where it connects from.
+    pub(crate) address: SocketAddr,
+    /// The version that it serves; `None`: none of this publisher so far.
+    pub(crate) in_force: Option<u64>,
+    /// The version that it could not serve, and why, if that was the last one that it got.
+    pub(crate) refused: Option<(u64, Problem)>,
+}
+
+impl PlaneReport {
+    /// Whether a data plane is connected and all that are serve `version` or a newer one.
+    pub(crate) fn is_in_force(&self, version: u64) -> bool {
+        let serves = |plane: &DataPlaneReport| plane.in_force.is_some_and(|it| it >= version);
+        !self.data_planes.is_empty() && self.data_planes.values().all(serves)
+    }
+
+    /// Why the last version is not served by one of them.
+    pub(crate) fn problem(&self) -> Option<&Problem> {
+        let refused = |plane: &'_ DataPlaneReport| plane.refused.is_some();
+        let first = self.data_planes.values().find(|plane| refused(plane))?;
+        first.refused.as_ref().map(|(_, problem)| problem)
+    }
+}
+
+impl Publisher {
+    /// Serves this to the data planes of `plane` from now on. The number of the version, which is that of
+    /// the one before if nothing has changed. Takes some milliseconds if the plan is large.
+    ///
+    /// # Errors
+    /// If the plan holds what cannot be sent; the version before stays.
+    pub(crate) fn publish(
+        &self,
+        plane: &str,
+        plan: Arc<Plan<Policy>>,
+        endpoints: Arc<Endpoints>,
+    ) -> Result<u64, WireError> {
+        let (name, plane) = (plane, self.plane(plane));
+        let _only = plane
+            .publishing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let before = plane.newest.borrow().clone();
+        let number = before.as_ref().map_or(1, |before| before.number() + 1);
+        let version = Version::new(number, plan, endpoints, before.as_ref())?;
+        if let Some(before) = before
+            && before.is_same(&version)
+        {
+            return Ok(before.number());
+        }
+        plane.newest.send_replace(Some(version));
+        self.note(name, |report| report.published = Some(number));
+        Ok(number)
+    }
+
+    /// Serves nothing to the data planes of `plane` from now on: those that are connected get an empty plan.
+    pub(crate) fn remove(&self, plane: &str) {
+        let Some(removed) = self.planes().remove(plane) else {
+            return;
+        };
+        let _only = removed
+            .publishing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let before = removed.newest.borrow().as_ref().map(Version::number);
+        let number = before.map_or(1, |before| before + 1);
+        if let Ok(empty) = Version::new(number, Arc::default(), Arc::default(), None) {
+            removed.newest.send_replace(Some(empty));
+        }
+        self.note(plane, |report| report.published = None);
+    }
+
+    /// What data planes say. The newest value is the whole truth: values between may be missed.
+    pub(crate) fn reports(&self) -> watch::Receiver<Arc<Reports>> {
+        self.0.reports.subscribe()
+    }
+
+    /// The versions of a plane: `None` until something is published. Ends after the plane was removed.
+    pub(super) fn subscribe(&self, plane: &str) -> watch::Receiver<Option<Version>> {
+        self.plane(plane).newest.subscribe()
+    }
+
+    /// Counts a data plane as connected until the value is dropped.
+    pub(super) fn connect(&self, plane: &str, name: String, address: SocketAddr) -> Connected {
+        let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
+        let connected = DataPlaneReport {
+            name,
+            address,
+            in_force: None,
+            refused: None,
+        };
+        self.note(plane, |report| {
+            report.data_planes.insert(id, connected);
+        });
+        Connected {
+            publisher: self.clone(),
+            plane: plane.to_owned(),
+            id,
+        }
+    }
+
+    fn plane(&self, name: &str) -> Arc<Plane> {
+        Arc::clone(self.planes().entry(name.to_owned()).or_default())
+    }
+
+    fn planes(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Plane>>> {
+        self.0.planes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what is known of a plane, and tells who waits for that.
+    fn note(&self, plane: &str, change: impl FnOnce(&mut PlaneReport)) {
+        self.0.reports.send_if_modified(|reports| {
+            let mut now = Reports::clone(reports);
+            let report = now.planes.entry(plane.to_owned()).or_default();
+            change(report);
+            if *report == PlaneReport::default() {
+                now.planes.remove(plane);
+            }
+            let modified = now != **reports;
+            *reports = Arc::new(now);
+            modified
+        });
+    }
+}
+
+/// A data plane that is connected.
+#[derive(Debug)]
+pub(super) struct Connected {
+    publisher: Publisher,
+    plane: String,
+    id: u64,
+}
+
+impl Connected {
+    /// Takes down what it says.
+    pub(super) fn report(&self, said: Report) {
+        self.publisher.note(&self.plane, |report| {
+            let Some(plane) = report.data_planes.get_mut(&self.id) else {
+                return;
+            };
+            match said.outcome {
+                Outcome::InForce => {
+                    plane.in_force = Some(said.version);
+                    plane.refused = None;
+                }
+                Outcome::Refused(problem) => plane.refused = Some((said.version, problem)),
+            }
+        });
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.publisher.note(&self.plane, |report| {
+            report.data_planes.remove(&self.id);
+        });
+    }
+}

@@ -1,0 +1,107 @@
+//! TLS of the server: the controller's own authority on both sides, TLS 1.3 only.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
+use towergate_k8s::wire::plane_of_uri;
+use towergate_tls::rustls::pki_types::pem::PemObject;
+use towergate_tls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use towergate_tls::rustls::server::WebPkiClientVerifier;
+use towergate_tls::rustls::version::TLS13;
+use towergate_tls::rustls::{RootCertStore, ServerConfig};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer;
+
+use super::credentials::{Credentials, CredentialsError};
+
+/// What the server shows and whom it trusts; may be replaced while it runs. Clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Tls(Arc<watch::Sender<Arc<ServerConfig>>>);
+
+impl Tls {
+    /// From the server's credentials.
+    ///
+    /// # Errors
+    /// If they are not usable.
+    pub(crate) fn new(credentials: &Credentials) -> Result<Self, CredentialsError> {
+        Ok(Self(Arc::new(watch::Sender::new(build(credentials)?))))
+    }
+
+    /// New connections get these.
+    ///
+    /// # Errors
+    /// If they are not usable; those before stay.
+    pub(crate) fn replace(&self, credentials: &Credentials) -> Result<(), CredentialsError> {
+        self.0.send_replace(build(credentials)?);
+        Ok(())
+    }
+
+    pub(super) fn current(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.0.borrow())
+    }
+}
+
+fn build(credentials: &Credentials) -> Result<Arc<ServerConfig>, CredentialsError> {
+    let unusable = |what: &str| CredentialsError::Unusable(what.to_owned());
+    let provider = Arc::new(towergate_tls::default_provider().as_ref().clone());
+    let mut roots = RootCertStore::empty();
+    for root in CertificateDer::pem_slice_iter(credentials.authorities.as_bytes()) {
+        let root = root.map_err(|_| unusable("ca.crt cannot be read"))?;
+        roots
+            .add(root)
+            .map_err(|_| unusable("ca.crt cannot be trusted"))?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        .build()
+        .map_err(|error| CredentialsError::Unusable(format!("ca.crt: {error}")))?;
+    let chain = CertificateDer::pem_slice_iter(credentials.certificate.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| unusable("tls.crt cannot be read"))?;
+    let key = PrivateKeyDer::from_pem_slice(credentials.key.as_bytes())
+        .map_err(|_| unusable("tls.key cannot be read"))?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])
+        .and_then(|config| {
+            config
+                .with_client_cert_verifier(verifier)
+                .with_single_cert(chain, key)
+        })
+        .map_err(|error| CredentialsError::Unusable(error.to_string()))?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    // A session that is resumed would outlive the certificate that it began with.
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
+}
+
+/// Who a client's certificate, which was verified, says it is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Identity {
+    /// The plane that it may have.
+    pub(super) plane: String,
+    /// Until when.
+    pub(super) until: SystemTime,
+}
+
+impl Identity {
+    /// `None`: it names no plane, or more than one.
+    pub(super) fn read(certificate: &CertificateDer<'_>) -> Option<Self> {
+        let (_, leaf) = X509Certificate::from_der(certificate).ok()?;
+        let names = leaf.subject_alternative_name().ok().flatten()?;
+        let names = &names.value.general_names;
+        let planes = names.iter().filter_map(|name| match name {
+            GeneralName::URI(uri) => plane_of_uri(uri),
+            _ => None,
+        });
+        let mut planes = planes.fuse();
+        let (Some(plane), None) = (planes.next(), planes.next()) else {
+            return None;
+        };
+        let until = u64::try_from(leaf.validity().not_after.timestamp()).unwrap_or(0);
+        Some(Self {
+            plane: plane.to_owned(),
+            until: UNIX_EPOCH + Duration::from_secs(until),
+        })
+    }
+}

@@ -1,0 +1,116 @@
+//! Frames of updates in, plans out.
+
+use std::mem::take;
+use std::sync::Arc;
+
+use towergate_core::plan::{Endpoints, Plan};
+use towergate_policy::Policy;
+
+use super::encoder::Commit;
+use super::endpoints::{Changes, digest};
+use super::parts::{Entry, Part, Skeleton};
+use super::table::{Step, assemble};
+use super::{Digest, Hello, Kind, WireError};
+
+/// Keeps the parts of the last version, and makes the next one of them and of what is sent.
+#[derive(Default)]
+pub struct Decoder {
+    /// As of the last update that was complete.
+    entries: Vec<Entry>,
+    plan: Arc<Plan<Policy>>,
+    endpoints: Option<Arc<Endpoints>>,
+    /// The update that is under way.
+    pending: Pending,
+}
+
+#[derive(Default)]
+struct Pending {
+    sent: Vec<Entry>,
+    table: Option<Vec<Entry>>,
+    plan: Option<Plan<Policy>>,
+    endpoints: Option<Endpoints>,
+}
+
+/// A version, whole.
+#[derive(Clone, Debug)]
+pub struct Update {
+    /// Its number, by which it is reported.
+    pub version: u64,
+    /// The plan: the same value as before if nothing of it was sent.
+    pub plan: Arc<Plan<Policy>>,
+    /// The endpoints.
+    pub endpoints: Arc<Endpoints>,
+}
+
+impl Decoder {
+    /// What it has. What is left of an update that is not complete is forgotten: a new stream begins.
+    pub fn hello(&mut self, name: &str) -> Hello {
+        self.pending = Pending::default();
+        let endpoints = self.endpoints.as_deref();
+        Hello {
+            name: name.to_owned(),
+            parts: self.entries.iter().map(|entry| entry.digest).collect(),
+            endpoints: endpoints.and_then(|endpoints| digest(endpoints).ok()),
+        }
+    }
+
+    /// Takes a frame; the version that it completes.
+    ///
+    /// # Errors
+    /// If it does not fit what came before. The stream is of no use then.
+    pub fn take(&mut self, kind: Kind, payload: &[u8]) -> Result<Option<Update>, WireError> {
+        let malformed = |error| WireError::Malformed(kind, error);
+        match kind {
+            Kind::Head | Kind::Route | Kind::Stream => {
+                let part = Part::read(kind, payload)?;
+                let digest = Digest::of(kind, payload);
+                self.pending.sent.push(Entry { digest, part });
+            }
+            Kind::Table => {
+                let steps: Vec<Step> = serde_json::from_slice(payload).map_err(malformed)?;
+                let sent = take(&mut self.pending.sent);
+                self.pending.table = Some(assemble(&steps, &self.entries, sent)?);
+            }
+            Kind::Plan => {
+                let skeleton: Skeleton = serde_json::from_slice(payload).map_err(malformed)?;
+                let table = self
+                    .pending
+                    .table
+                    .as_ref()
+                    .ok_or(WireError::Unexpected(kind))?;
+                self.pending.plan = Some(skeleton.join(table)?);
+            }
+            Kind::Endpoints => {
+                let changes: Changes = serde_json::from_slice(payload).map_err(malformed)?;
+                let now = || self.endpoints.as_deref().cloned().unwrap_or_default();
+                changes.apply(self.pending.endpoints.get_or_insert_with(now));
+            }
+            Kind::Commit => {
+                let Commit { version } = serde_json::from_slice(payload).map_err(malformed)?;
+                return self.commit(version).map(Some);
+            }
+            Kind::Hello | Kind::Report => return Err(WireError::Unexpected(kind)),
+        }
+        Ok(None)
+    }
+
+    fn commit(&mut self, version: u64) -> Result<Update, WireError> {
+        let pending = take(&mut self.pending);
+        match (pending.table, pending.plan) {
+            (Some(table), Some(plan)) if pending.sent.is_empty() => {
+                self.entries = table;
+                self.plan = Arc::new(plan);
+            }
+            (None, None) if pending.sent.is_empty() => {}
+            _ => return Err(WireError::Unexpected(Kind::Commit)),
+        }
+        if let Some(endpoints) = pending.endpoints {
+            self.endpoints = Some(Arc::new(endpoints));
+        }
+        Ok(Update {
+            version,
+            plan: Arc::clone(&self.plan),
+            endpoints: self.endpoints.get_or_insert_default().clone(),
+        })
+    }
+}

@@ -1,0 +1,43 @@
+//! Why bytes are no messages.
+
+use std::fmt;
+
+use super::Kind;
+
+/// Why something cannot be sent or understood. The texts show nothing of a plan.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum WireError {
+    /// A frame of a kind that nobody knows.
+    UnknownKind(u8),
+    /// A frame of a kind that does not belong here.
+    Unexpected(Kind),
+    /// A frame is longer than any may be, in bytes.
+    TooLong(usize),
+    /// The text of a frame is not what its kind says.
+    Malformed(Kind, serde_json::Error),
+    /// A place in a table that is not there, or holds something else.
+    NoSuchPart(usize),
+    /// A value of the plan has no JSON form.
+    Unwritable(serde_json::Error),
+}
+
+impl fmt::Display for WireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownKind(kind) => write!(f, "a message of the unknown kind {kind}"),
+            Self::Unexpected(kind) => write!(f, "an unexpected message: {kind:?}"),
+            Self::TooLong(length) => write!(f, "a message of {length} bytes is too long"),
+            // The error of the text would quote it.
+            Self::Malformed(kind, error) => {
+                let place = (error.line(), error.column());
+                write!(f, "a message ({kind:?}) cannot be read, at {place:?}")
+            }
+            Self::NoSuchPart(place) => write!(f, "there is no such part of the plan: {place}"),
+            Self::Unwritable(_) => f.write_str("the plan cannot be written"),
+        }
+    }
+}
+
+/// No source is given: the text of serde's errors may quote a private key.
+impl std::error::Error for WireError {}
