@@ -19,6 +19,8 @@ mod pool;
 #[expect(dead_code, unused_imports, reason = "the control loop will call it")]
 mod provision;
 mod reconcile;
+#[allow(dead_code, unused_imports, reason = "the control loop will call it")]
+mod serve;
 mod settle;
 mod status;
 mod telemetry;

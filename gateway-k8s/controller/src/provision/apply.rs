@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use futures_util::future::join_all;
 use kube::api::{
@@ -13,7 +14,7 @@ use tokio::sync::watch;
 use towergate_k8s::ObjectKey;
 
 use super::cache::{Cache, Id};
-use super::credentials::Credentials;
+use super::credentials;
 use super::differ::{self, Step};
 use super::kind::Kind;
 use super::metadata::Manifest;
@@ -22,6 +23,7 @@ use super::observe::Observed;
 use super::options::Mode;
 use super::render;
 use super::wanted::{Fate, GatewayToRun};
+use crate::serve::{Authority, CredentialsError};
 
 /// The name under which the API server keeps what we say of an object.
 const FIELD_MANAGER: &str = "towergate-controller";
@@ -101,32 +103,41 @@ impl Provisioner {
     }
 
     /// Makes what is missing, changes what differs, deletes what is too much. For the leader only, and
-    /// not before [`known`](Self::known). `now`: seconds since the epoch.
-    pub(crate) async fn reconcile(&self, gateways: &[GatewayToRun], now: i64) -> Report {
+    /// not before [`known`](Self::known). `authority` makes the credentials of data planes.
+    pub(crate) async fn reconcile(
+        &self,
+        gateways: &[GatewayToRun],
+        authority: &Authority,
+        now: SystemTime,
+    ) -> Report {
         let mut report = Report::default();
         let mut wanted = Wanted::default();
         for gateway in gateways {
-            if let Err(message) = self.run(gateway, now, &mut wanted, &mut report).await {
-                report.problems.push((gateway.key.clone(), message));
+            let manifests = match gateway.fate {
+                Fate::Run => self.manifests(gateway, authority, now),
+                Fate::Remove => Ok(Vec::new()),
+                Fate::Keep => continue,
+            };
+            match manifests {
+                Ok(manifests) => self.run(gateway, manifests, &mut wanted, &mut report).await,
+                // What there is of the Gateway stays.
+                Err(error) => report
+                    .problems
+                    .push((gateway.key.clone(), error.to_string())),
             }
         }
         self.prune(gateways, &wanted, &mut report).await;
         report
     }
 
-    /// Takes care of one Gateway. If its objects cannot be told, those that there are stay.
+    /// Makes the objects of one Gateway what they should be.
     async fn run(
         &self,
         gateway: &GatewayToRun,
-        now: i64,
+        manifests: Vec<Manifest>,
         wanted: &mut Wanted,
         report: &mut Report,
-    ) -> Result<(), String> {
-        let manifests = match gateway.fate {
-            Fate::Run => self.manifests(gateway, now),
-            Fate::Remove => Ok(Vec::new()),
-            Fate::Keep => return Ok(()),
-        }?;
+    ) {
         wanted.gateways.insert(gateway.uid.clone());
         for manifest in manifests {
             let manifest = differ::stamp(manifest);
@@ -136,23 +147,24 @@ impl Provisioner {
                 Err(message) => report.problems.push((gateway.key.clone(), message)),
             }
         }
-        Ok(())
     }
 
     /// All objects of a Gateway.
-    fn manifests(&self, gateway: &GatewayToRun, now: i64) -> Result<Vec<Manifest>, String> {
-        let (options, issuer) = match &self.mode {
-            Mode::Shared => return Ok(render::shared(gateway)),
-            Mode::Provisioned(options, issuer) => (options, issuer),
+    fn manifests(
+        &self,
+        gateway: &GatewayToRun,
+        authority: &Authority,
+        now: SystemTime,
+    ) -> Result<Vec<Manifest>, CredentialsError> {
+        let Mode::Provisioned(options) = &self.mode else {
+            return Ok(render::shared(gateway));
         };
         let secret = render::secret_name(gateway);
         let live = self
             .cache
             .find(Kind::Secret, &gateway.key.namespace, &secret);
         let live = live.filter(|secret| differ::owner(secret) == Some(&*gateway.uid));
-        let credentials = Credentials::of(gateway, live.as_deref(), now, &**issuer);
-        let credentials =
-            credentials.map_err(|error| format!("making credentials of data planes: {error}"))?;
+        let credentials = credentials::of(gateway, live.as_deref(), authority, now)?;
         Ok(render::provisioned(gateway, options, &credentials))
     }
 
@@ -248,7 +260,7 @@ impl Provisioner {
     fn kinds(&self) -> &'static [Kind] {
         match self.mode {
             Mode::Shared => &[Kind::Service, Kind::EndpointSlice],
-            Mode::Provisioned(..) => &Kind::ALL,
+            Mode::Provisioned(_) => &Kind::ALL,
         }
     }
 }

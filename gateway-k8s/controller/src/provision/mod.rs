@@ -33,7 +33,6 @@ mod tests;
 mod wanted;
 
 pub(crate) use apply::{Provisioner, Report};
-pub(crate) use credentials::{Issued, Issuer};
 pub(crate) use observe::Observed;
 pub(crate) use options::{Mode, PlaneOptions};
 pub(crate) use service::{bound_port, bound_ports};

@@ -1,20 +1,17 @@
 //! What data planes are to be like: read from a file that the installation writes.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::credentials::Issuer;
-
 /// How Gateways are run.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) enum Mode {
     /// By a data plane for all of them, on addresses of a pool.
     Shared,
-    /// By data planes of their own, with credentials from an issuer.
-    Provisioned(Box<PlaneOptions>, Arc<dyn Issuer>),
+    /// By data planes of their own.
+    Provisioned(Box<PlaneOptions>),
 }
 
 /// What data planes are to be like.

@@ -1,10 +1,10 @@
 //! All objects of a Gateway: pure.
 
-use super::credentials::Credentials;
 use super::metadata::Manifest;
 use super::options::PlaneOptions;
 use super::wanted::GatewayToRun;
-use super::{deployment, name, service, shared};
+use super::{credentials, deployment, name, service, shared};
+use crate::serve::Credentials;
 
 /// The name of a Gateway's Secret.
 pub(super) fn secret_name(gateway: &GatewayToRun) -> String {
@@ -30,7 +30,7 @@ pub(super) fn provisioned(
     let secret = secret_name(gateway);
     vec![
         deployment::account(gateway, &name),
-        credentials.render(gateway, secret.clone()),
+        credentials::render(gateway, secret.clone(), credentials),
         service::render(gateway, &name, &options.service),
         deployment::render(gateway, &name, &secret, options),
         deployment::budget(gateway, &name),

@@ -1,6 +1,6 @@
 //! What the provisioner does at an API server.
 
-use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
@@ -8,46 +8,69 @@ use super::super::apply::Provisioner;
 use super::super::options::{Mode, PlaneOptions};
 use super::super::wanted::Fate;
 use super::api::ApiServer;
-use super::{Counting, gateway, tcp};
+use super::{gateway, tcp};
+use crate::serve::Authority;
 
 const SERVICE: &str = "/api/v1/namespaces/gateway/services/shared-eg";
 const SECRET: &str = "/api/v1/namespaces/gateway/secrets/shared-eg-credentials";
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/gateway/deployments/shared-eg";
 const SLICE: &str = "/apis/discovery.k8s.io/v1/namespaces/gateway/endpointslices/shared-eg-ipv4";
 
-fn provisioned(server: &ApiServer, issuer: &Arc<Counting>) -> Provisioner {
+fn provisioned(server: &ApiServer) -> Provisioner {
     let options = PlaneOptions::read(r#"{"image": "i", "from": "https://c"}"#).unwrap();
-    let mode = Mode::Provisioned(Box::new(options), issuer.clone());
-    Provisioner::new(server.client(), mode)
+    Provisioner::new(server.client(), Mode::Provisioned(Box::new(options)))
+}
+
+/// An authority, and now.
+fn authority() -> (Authority, SystemTime) {
+    let now = SystemTime::now();
+    (Authority::create(now).unwrap(), now)
 }
 
 #[tokio::test]
 async fn objects_are_made_once_and_then_left_in_peace() {
-    let (server, issuer) = (ApiServer::default(), Arc::default());
-    let provisioner = provisioned(&server, &issuer);
+    let (server, (authority, now)) = (ApiServer::default(), authority());
+    let provisioner = provisioned(&server);
 
-    let first = provisioner.reconcile(&[gateway("shared")], 0).await;
+    let first = provisioner
+        .reconcile(&[gateway("shared")], &authority, now)
+        .await;
     let made = server.writes().len();
-    let second = provisioner.reconcile(&[gateway("shared")], 1).await;
+    let second = provisioner
+        .reconcile(
+            &[gateway("shared")],
+            &authority,
+            now + Duration::from_secs(1),
+        )
+        .await;
 
     assert_eq!((first.changed, first.problems.len(), made), (5, 0, 5));
     assert_eq!(second, Default::default());
     assert!(server.writes().is_empty());
-    assert_eq!(issuer.count(), 1);
 }
 
 #[tokio::test]
 async fn only_what_differs_is_written() {
-    let (server, issuer) = (ApiServer::default(), Arc::default());
-    let provisioner = provisioned(&server, &issuer);
+    let (server, (authority, now)) = (ApiServer::default(), authority());
+    let provisioner = provisioned(&server);
     let mut gateway = gateway("shared");
-    provisioner.reconcile(&[gateway.clone()], 0).await;
+    provisioner
+        .reconcile(&[gateway.clone()], &authority, now)
+        .await;
     server.writes();
 
     gateway.ports.insert(tcp(443));
-    provisioner.reconcile(&[gateway.clone()], 0).await;
+    provisioner
+        .reconcile(&[gateway.clone()], &authority, now)
+        .await;
     let of_ports = server.writes();
-    provisioner.reconcile(&[gateway], 2000).await;
+    provisioner
+        .reconcile(
+            &[gateway],
+            &authority,
+            now + Duration::from_secs(80 * 86_400),
+        )
+        .await;
     let of_time = server.writes();
 
     assert_eq!(of_ports, [format!("PATCH {SERVICE}")]);
@@ -56,15 +79,15 @@ async fn only_what_differs_is_written() {
 
 #[tokio::test]
 async fn an_object_that_others_made_is_never_touched() {
-    let (server, issuer) = (ApiServer::default(), Arc::default());
+    let (server, (authority, now)) = (ApiServer::default(), authority());
     let others = json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": { "name": "shared-eg", "namespace": "gateway" },
     });
     server.put(SERVICE, others.clone());
 
-    let report = provisioned(&server, &issuer)
-        .reconcile(&[gateway("shared")], 0)
+    let report = provisioned(&server)
+        .reconcile(&[gateway("shared")], &authority, now)
         .await;
 
     assert_eq!(server.find(SERVICE), Some(others));
@@ -78,48 +101,52 @@ async fn an_object_that_others_made_is_never_touched() {
 
 #[tokio::test]
 async fn objects_go_when_the_gateway_goes_to_another_controller_and_stay_when_it_is_broken() {
-    let (server, issuer) = (ApiServer::default(), Arc::default());
-    let provisioner = provisioned(&server, &issuer);
+    let (server, (authority, now)) = (ApiServer::default(), authority());
+    let provisioner = provisioned(&server);
     let mut gateway = gateway("shared");
-    provisioner.reconcile(&[gateway.clone()], 0).await;
+    provisioner
+        .reconcile(&[gateway.clone()], &authority, now)
+        .await;
 
     gateway.fate = Fate::Keep;
-    provisioner.reconcile(&[gateway.clone()], 0).await;
+    provisioner
+        .reconcile(&[gateway.clone()], &authority, now)
+        .await;
     let kept = server.paths().len();
-    provisioner.reconcile(&[], 0).await;
+    provisioner.reconcile(&[], &authority, now).await;
     let forgotten = server.paths().len();
     gateway.fate = Fate::Remove;
-    provisioner.reconcile(&[gateway], 0).await;
+    provisioner.reconcile(&[gateway], &authority, now).await;
 
     assert_eq!((kept, forgotten, server.paths().len()), (5, 5, 0));
 }
 
 #[tokio::test]
 async fn without_credentials_nothing_is_made_and_nothing_goes() {
-    let (server, issuer) = (ApiServer::default(), Arc::new(Counting::default()));
-    let provisioner = provisioned(&server, &issuer);
+    let (server, (authority, now)) = (ApiServer::default(), authority());
+    let provisioner = provisioned(&server);
 
     let report = provisioner
-        .reconcile(&[gateway("unlucky"), gateway("shared")], 0)
+        .reconcile(&[gateway("un/lucky"), gateway("shared")], &authority, now)
         .await;
 
     assert_eq!(report.problems.len(), 1);
-    assert!(report.problems[0].1.contains("no entropy"));
+    assert!(report.problems[0].1.contains("un/lucky"));
     assert_eq!(server.paths().len(), 5);
 }
 
 #[tokio::test]
 async fn a_gateway_that_moves_to_the_shared_data_plane_loses_its_slices_with_its_service() {
-    let server = ApiServer::default();
-    provisioned(&server, &Arc::default())
-        .reconcile(&[gateway("shared")], 0)
+    let (server, (authority, now)) = (ApiServer::default(), authority());
+    provisioned(&server)
+        .reconcile(&[gateway("shared")], &authority, now)
         .await;
     server.writes();
     let mut gateway = gateway("shared");
     gateway.pool = vec!["192.0.2.1".parse().unwrap()];
 
     let shared = Provisioner::new(server.client(), Mode::Shared);
-    let report = shared.reconcile(&[gateway], 0).await;
+    let report = shared.reconcile(&[gateway], &authority, now).await;
 
     assert_eq!(report.problems, []);
     let expected = [
@@ -132,9 +159,11 @@ async fn a_gateway_that_moves_to_the_shared_data_plane_loses_its_slices_with_its
 
 #[tokio::test]
 async fn what_the_cluster_says_of_the_objects_is_observed() {
-    let server = ApiServer::default();
-    let provisioner = provisioned(&server, &Arc::default());
-    provisioner.reconcile(&[gateway("shared")], 0).await;
+    let (server, (authority, now)) = (ApiServer::default(), authority());
+    let provisioner = provisioned(&server);
+    provisioner
+        .reconcile(&[gateway("shared")], &authority, now)
+        .await;
 
     let before = provisioner.observe(&gateway("shared"));
     let mut service = server.find(SERVICE).unwrap();
