@@ -179,7 +179,8 @@ fn provision_mode(args: &Args) -> Result<provision::Mode, Failure> {
         (Mode::Shared, _) => Ok(provision::Mode::Shared),
         (Mode::Provisioned, None) => Err("--mode provisioned needs --data-plane".into()),
         (Mode::Provisioned, Some(path)) => {
-            let told = |error: &dyn std::fmt::Display| format!("--data-plane {}: {error}", path.display());
+            let told =
+                |error: &dyn std::fmt::Display| format!("--data-plane {}: {error}", path.display());
             let text = std::fs::read_to_string(path).map_err(|error| told(&error))?;
             let options = PlaneOptions::read(&text).map_err(|error| told(&error))?;
             Ok(provision::Mode::Provisioned(Box::new(options)))

@@ -81,7 +81,12 @@ impl Placement {
     }
 
     /// The Gateways of which objects are to be made.
-    pub(crate) fn to_run(&self, objects: &Objects, statuses: &Statuses, controller: &str) -> Vec<GatewayToRun> {
+    pub(crate) fn to_run(
+        &self,
+        objects: &Objects,
+        statuses: &Statuses,
+        controller: &str,
+    ) -> Vec<GatewayToRun> {
         let mut to_run = gateways(objects, statuses, controller);
         for gateway in &mut to_run {
             let assigned = self.assigned.get(&gateway.key.to_string());

@@ -15,10 +15,7 @@ use crate::pool::Claim;
 use crate::provision::{Fate, GatewayToRun, Observed, bound_ports};
 
 /// Places Gateways by what the cluster says of their objects.
-pub(super) fn place(
-    claims: &[Claim],
-    observe: impl Fn(&GatewayToRun) -> Observed,
-) -> Placement {
+pub(super) fn place(claims: &[Claim], observe: impl Fn(&GatewayToRun) -> Observed) -> Placement {
     let mut placement = Placement {
         ports: bound_ports(),
         ..Placement::default()
@@ -60,8 +57,11 @@ pub(super) fn split(plan: Plan<Policy>, placement: &Placement) -> BTreeMap<Strin
         .map(|(name, bound)| (bound.as_slice(), name))
         .collect();
     let everywhere = || vec![IpAddr::from(Ipv4Addr::UNSPECIFIED)];
-    let mut plans: BTreeMap<String, Plan<Policy>> =
-        placement.bind.keys().map(|name| (name.clone(), Plan::default())).collect();
+    let mut plans: BTreeMap<String, Plan<Policy>> = placement
+        .bind
+        .keys()
+        .map(|name| (name.clone(), Plan::default()))
+        .collect();
     for mut port in plan.ports {
         let name = names.get(port.addresses.as_slice());
         if let Some(plan) = name.and_then(|name| plans.get_mut(*name)) {
@@ -119,7 +119,9 @@ mod tests {
 
     #[test]
     fn each_gateway_gets_its_own_ports_and_no_others() {
-        let placement = place(&[claim("a"), claim("b"), claim("c")], |_| Observed::default());
+        let placement = place(&[claim("a"), claim("b"), claim("c")], |_| {
+            Observed::default()
+        });
         let port = |gateway: &str, port: u16| Port {
             addresses: placement.bind[gateway].clone(),
             port,
@@ -133,11 +135,16 @@ mod tests {
 
         let plans = split(plan, &placement);
 
-        let ports = |name: &str| -> Vec<u16> { plans[name].ports.iter().map(|port| port.port).collect() };
+        let ports =
+            |name: &str| -> Vec<u16> { plans[name].ports.iter().map(|port| port.port).collect() };
         assert_eq!(ports("d/a"), [80, 443]);
         assert_eq!(ports("d/b"), [80]);
         assert!(ports("d/c").is_empty(), "a plan that is empty is one");
         let everywhere = plans.values().flat_map(|plan| &plan.ports);
-        assert!(everywhere.into_iter().all(|port| port.addresses == [IpAddr::from([0, 0, 0, 0])]));
+        assert!(
+            everywhere
+                .into_iter()
+                .all(|port| port.addresses == [IpAddr::from([0, 0, 0, 0])])
+        );
     }
 }

@@ -29,7 +29,11 @@ pub(crate) struct Inputs {
 }
 
 /// Runs for ever. `known` becomes true when everything that was made before is known.
-pub(crate) async fn run(provisioner: Arc<Provisioner>, mut inputs: Inputs, known: watch::Sender<bool>) {
+pub(crate) async fn run(
+    provisioner: Arc<Provisioner>,
+    mut inputs: Inputs,
+    known: watch::Sender<bool>,
+) {
     let follower = Arc::clone(&provisioner);
     tokio::spawn(async move { follower.follow().await });
     provisioner.known().await;
@@ -53,17 +57,27 @@ pub(crate) async fn run(provisioner: Arc<Provisioner>, mut inputs: Inputs, known
         inputs.gateways.mark_unchanged();
         changes.mark_unchanged();
         next = Instant::now() + PERIOD;
-        let (gateways, authority) = (inputs.gateways.borrow().clone(), inputs.authority.borrow().clone());
-        let (Some(gateways), Some(authority), true) = (gateways, authority, *inputs.leads.borrow()) else {
+        let (gateways, authority) = (
+            inputs.gateways.borrow().clone(),
+            inputs.authority.borrow().clone(),
+        );
+        let (Some(gateways), Some(authority), true) = (gateways, authority, *inputs.leads.borrow())
+        else {
             continue;
         };
-        let report = provisioner.reconcile(&gateways, &authority, SystemTime::now()).await;
+        let report = provisioner
+            .reconcile(&gateways, &authority, SystemTime::now())
+            .await;
         if report.problems.is_empty() {
             pause = Pause::up_to(PAUSE);
         } else {
             next = Instant::now() + pause.next();
         }
-        for (gateway, problem) in report.problems.iter().filter(|problem| !said.contains(*problem)) {
+        for (gateway, problem) in report
+            .problems
+            .iter()
+            .filter(|problem| !said.contains(*problem))
+        {
             tracing::warn!(%gateway, problem, "not all objects of a Gateway are as they should be");
         }
         said = report.problems;

@@ -38,20 +38,33 @@ mod tests {
 
     #[test]
     fn only_a_gateway_that_waits_and_would_be_programmed_is_marked() {
-        let status = |status: &str| json!({"conditions": [
-            {"type": "Accepted", "status": "True", "reason": "Accepted"},
-            {"type": "Programmed", "status": status, "reason": "Programmed", "message": ""},
-        ]});
+        let status = |status: &str| {
+            json!({"conditions": [
+                {"type": "Accepted", "status": "True", "reason": "Accepted"},
+                {"type": "Programmed", "status": status, "reason": "Programmed", "message": ""},
+            ]})
+        };
         let key = |name: &str| StatusKey::new("Gateway", ObjectKey::new("d", name));
         let mut statuses = Statuses(
-            [(key("a"), status("True")), (key("b"), status("True")), (key("c"), status("False"))].into(),
+            [
+                (key("a"), status("True")),
+                (key("b"), status("True")),
+                (key("c"), status("False")),
+            ]
+            .into(),
         );
-        let waiting = [("d/a".to_owned(), Some("no room".to_owned())), ("d/c".to_owned(), None)];
+        let waiting = [
+            ("d/a".to_owned(), Some("no room".to_owned())),
+            ("d/c".to_owned(), None),
+        ];
 
         mark(&mut statuses, &waiting.into());
 
         let reason = |name: &str| statuses.0[&key(name)]["conditions"][1]["reason"].clone();
-        assert_eq!(["a", "b", "c"].map(reason), ["Pending", "Programmed", "Programmed"]);
+        assert_eq!(
+            ["a", "b", "c"].map(reason),
+            ["Pending", "Programmed", "Programmed"]
+        );
         let message = &statuses.0[&key("a")]["conditions"][1]["message"];
         assert_eq!(message, "No data plane is ready: no room");
     }
