@@ -27,7 +27,6 @@ mod time;
 mod warnings;
 mod watch;
 mod world;
-mod yaml;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

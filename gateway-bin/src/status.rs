@@ -3,10 +3,12 @@
 
 use std::process::ExitCode;
 
+use towergate_k8s::yaml;
+
 use crate::args::ManifestArgs;
 use crate::check::NO_ECHO;
 use crate::world::{Reading, World};
-use crate::{Outcome, print, yaml};
+use crate::{Outcome, print};
 
 /// Reads and resolves the manifests, and prints the statuses.
 ///

@@ -14,6 +14,7 @@ pub mod source;
 pub mod status;
 pub mod wire;
 mod wording;
+pub mod yaml;
 
 pub use decode::Diagnostic;
 pub use objects::{Object, ObjectKey, Objects};

@@ -66,7 +66,8 @@ const EXAMPLES: &[(&str, &str)] = &[
     (crate::security::ORIGIN, "https://*.example.com"),
 ];
 
-const TOKEN: &str = "^[A-Za-z0-9!#$%&'*+\\-.^_\\x60|~]+$";
+/// What the schemas of the CRDs ask of a field name of HTTP.
+pub(crate) const TOKEN: &str = "^[A-Za-z0-9!#$%&'*+\\-.^_\\x60|~]+$";
 
 /// A limit of one field. On a list, all but `Required` and `Items` hold for each item.
 #[derive(Clone, Copy, Debug)]

@@ -31,6 +31,7 @@ mod model;
 mod parse;
 pub mod rate_limit;
 mod refusal;
+pub mod schema;
 pub mod security;
 
 pub use backend_traffic::BackendTrafficPolicySpec;

@@ -15,13 +15,14 @@
 //! unknown fields are left to the caller (`serde_ignored` names them), and what was not given is not
 //! written.
 
-/// Structs of optional fields, each with its name and limits, and their [`Check`](crate::check::Check).
+/// Structs of optional fields, each with its name and limits, their [`Check`](crate::check::Check) and
+/// their [`Schema`](crate::schema::Schema).
 macro_rules! model {
     ($(
         $(#[$meta:meta])*
         pub struct $name:ident $(, $rules:ident)? {
             $(
-                $(#[$field_meta:meta])*
+                $(#[doc = $doc:literal])*
                 $field:ident: $type:ty = $key:literal
                     $([ $( $limit:ident $( ( $($arg:expr),* ) )? ),+ ])?
             ),* $(,)?
@@ -31,7 +32,7 @@ macro_rules! model {
         #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
         pub struct $name {
             $(
-                $(#[$field_meta])*
+                $(#[doc = $doc])*
                 #[serde(rename = $key, default, skip_serializing_if = "Option::is_none")]
                 pub $field: Option<$type>,
             )*
@@ -46,6 +47,18 @@ macro_rules! model {
                 )*
                 $( self.$rules(report); )?
                 let _ = report;
+            }
+        }
+
+        impl $crate::schema::Schema for $name {
+            fn schema() -> serde_json::Value {
+                $crate::schema::Fields::default()
+                    $(
+                        .field($key, &[ $($doc),* ], <$type as $crate::schema::Schema>::schema(), &[
+                            $($( $crate::check::Limit::$limit $( ( $($arg),* ) )? ),+)?
+                        ])
+                    )*
+                    .finish()
             }
         }
     )*};
@@ -100,6 +113,12 @@ macro_rules! words {
                 if let Self::Other(text) = self {
                     report.unsupported(text, &[ $( $text ),+ ]);
                 }
+            }
+        }
+
+        impl $crate::schema::Schema for $name {
+            fn schema() -> serde_json::Value {
+                serde_json::json!({ "type": "string", "enum": [ $( $text ),+ ] })
             }
         }
     )*};

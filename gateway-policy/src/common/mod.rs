@@ -25,7 +25,7 @@ pub use http::{
 pub(crate) use quantity::QUANTITY;
 pub use quantity::Quantity;
 pub(crate) use reference::Backends;
-pub use reference::{BackendRef, ConfigMapRef, ConfigRef, ObjectRef};
+pub use reference::{BackendRef, ConfigMapRef, ConfigRef, ObjectRef, SingleBackendRef};
 pub use target::{
     LabelExpression, LabelOperator, LabelSelector, NamespaceFrom, SelectorNamespaces, TargetRef,
     TargetSelector, Targets,

@@ -39,7 +39,21 @@ model! {
         key: String = "key" [Required],
     }
 
-    /// A backend that a policy itself talks to.
+    /// The backend that a policy itself talks to (deprecated: a list took its place).
+    pub struct SingleBackendRef {
+        /// Its group; empty by default.
+        group: String = "group" [Length(0, 253)],
+        /// Its kind; `Service` by default.
+        kind: String = "kind" [Length(1, 63)],
+        /// Its name.
+        name: String = "name" [Required, Length(1, 253)],
+        /// Its namespace; that of the policy by default.
+        namespace: String = "namespace" [Length(1, 63)],
+        /// The port of a Service.
+        port: i64 = "port" [Range(1, 65535)],
+    }
+
+    /// One of the backends that a policy itself talks to.
     pub struct BackendRef {
         /// Its group; empty by default.
         group: String = "group" [Length(0, 253)],
@@ -62,7 +76,7 @@ model! {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Backends<'a> {
     /// `backendRef` (deprecated).
-    pub(crate) single: Option<&'a BackendRef>,
+    pub(crate) single: Option<&'a SingleBackendRef>,
     /// `backendRefs`.
     pub(crate) list: Option<&'a Vec<BackendRef>>,
     /// `backendSettings`.

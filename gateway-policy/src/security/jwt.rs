@@ -2,7 +2,7 @@
 
 use crate::backend_traffic::ClusterSettings;
 use crate::check::Report;
-use crate::common::{BackendRef, Backends, ConfigMapRef, DurationText};
+use crate::common::{BackendRef, Backends, ConfigMapRef, DurationText, SingleBackendRef};
 use crate::model::{model, words};
 
 words! {
@@ -47,7 +47,7 @@ model! {
     /// Keys that are fetched.
     pub struct RemoteJwks, rules {
         /// Not allowed here.
-        backend_ref: BackendRef = "backendRef",
+        backend_ref: SingleBackendRef = "backendRef",
         /// Where they are fetched, if not at the host of `uri`.
         backend_refs: Vec<BackendRef> = "backendRefs" [Items(0, 16)],
         /// How it is reached.

@@ -6,8 +6,8 @@ use super::oidc::Oidc;
 use crate::backend_traffic::{ClusterSettings, MergeType};
 use crate::check::{Invalid, Report, count};
 use crate::common::{
-    BackendRef, Backends, ConfigRef, Deprecated, DurationText, Fraction, ObjectRef, TargetRef,
-    TargetSelector, Targets,
+    BackendRef, Backends, ConfigRef, Deprecated, DurationText, Fraction, ObjectRef,
+    SingleBackendRef, TargetRef, TargetSelector, Targets,
 };
 use crate::model::{model, words};
 use crate::{Policy, Refusal};
@@ -130,7 +130,7 @@ model! {
     /// The service, asked by gRPC.
     pub struct GrpcExtAuth, rules {
         /// The service (deprecated).
-        backend_ref: BackendRef = "backendRef",
+        backend_ref: SingleBackendRef = "backendRef",
         /// The service.
         backend_refs: Vec<BackendRef> = "backendRefs" [Items(0, 16)],
         /// How it is reached.
@@ -140,7 +140,7 @@ model! {
     /// The service, asked by HTTP.
     pub struct HttpExtAuth, rules {
         /// The service (deprecated).
-        backend_ref: BackendRef = "backendRef",
+        backend_ref: SingleBackendRef = "backendRef",
         /// The service.
         backend_refs: Vec<BackendRef> = "backendRefs" [Items(0, 16)],
         /// How it is reached.

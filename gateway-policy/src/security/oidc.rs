@@ -2,7 +2,9 @@
 
 use crate::backend_traffic::ClusterSettings;
 use crate::check::Report;
-use crate::common::{BackendRef, Backends, DNS_NAME, DurationText, ObjectRef, StringMatchKind};
+use crate::common::{
+    BackendRef, Backends, DNS_NAME, DurationText, ObjectRef, SingleBackendRef, StringMatchKind,
+};
 use crate::model::{model, words};
 
 words! {
@@ -62,7 +64,7 @@ model! {
     /// Who knows the users.
     pub struct OidcProvider, rules {
         /// Not allowed here.
-        backend_ref: BackendRef = "backendRef",
+        backend_ref: SingleBackendRef = "backendRef",
         /// Where the provider is, if not at its own host.
         backend_refs: Vec<BackendRef> = "backendRefs" [Items(0, 16)],
         /// How it is reached.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// Writes `value` as a document, without a marker.
-pub(crate) fn write(value: &Value) -> String {
+pub fn write(value: &Value) -> String {
     let mut out = String::new();
     block(&mut out, value, 0, true);
     out
@@ -142,7 +142,7 @@ status:
                 &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": text}}),
             );
 
-            let decoded = towergate_k8s::decode::decode("", &yaml);
+            let decoded = crate::decode::decode("", &yaml);
 
             let read = decoded
                 .objects

@@ -1,0 +1,140 @@
+//! Our objects as the API server has them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::{StreamExt, pin_mut};
+use kube::api::DynamicObject;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client};
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::kind::Kind;
+use super::metadata::MANAGED_BY;
+
+/// Kind, namespace and name.
+pub(super) type Id = (Kind, String, String);
+
+/// Objects with our label, kept up to date by [`follow`](Self::follow).
+#[derive(Debug, Default)]
+pub(super) struct Cache {
+    objects: Mutex<BTreeMap<Id, Arc<Value>>>,
+    /// Which kinds have been listed once.
+    listed: watch::Sender<BTreeSet<Kind>>,
+    /// Counts changes.
+    changes: watch::Sender<u64>,
+}
+
+impl Cache {
+    /// An object.
+    pub(super) fn find(&self, kind: Kind, namespace: &str, name: &str) -> Option<Arc<Value>> {
+        let id = (kind, namespace.to_owned(), name.to_owned());
+        self.lock().get(&id).cloned()
+    }
+
+    /// All objects.
+    pub(super) fn all(&self) -> Vec<(Id, Arc<Value>)> {
+        let objects = self.lock();
+        objects
+            .iter()
+            .map(|(id, object)| (id.clone(), object.clone()))
+            .collect()
+    }
+
+    /// Takes over an object that the API server has just answered with. What it tells of it later may be
+    /// older, and is then followed by this one again.
+    pub(super) fn put(&self, kind: Kind, object: Value) {
+        if let Some(id) = id(kind, &object) {
+            self.lock().insert(id, Arc::new(trim(object)));
+        }
+    }
+
+    /// Forgets an object.
+    pub(super) fn forget(&self, id: &Id) {
+        self.lock().remove(id);
+    }
+
+    /// Tells of every change.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Waits until each of `kinds` has been listed once.
+    pub(super) async fn listed(&self, kinds: &[Kind]) {
+        let mut listed = self.listed.subscribe();
+        let all = |listed: &BTreeSet<Kind>| kinds.iter().all(|kind| listed.contains(kind));
+        // It cannot be closed: its sender is in `self`.
+        let _ = listed.wait_for(all).await;
+    }
+
+    /// Follows the objects of a kind, for ever.
+    pub(super) async fn follow(&self, client: Client, kind: Kind) {
+        let api = Api::<DynamicObject>::all_with(client, &kind.resource());
+        let label = format!("{}={}", MANAGED_BY.0, MANAGED_BY.1);
+        let events = watcher(api, watcher::Config::default().labels(&label)).default_backoff();
+        pin_mut!(events);
+        let mut listing = BTreeMap::new();
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => self.take(kind, &mut listing, event),
+                Err(error) => {
+                    tracing::warn!(kind = kind.name(), %error, "cannot follow what is made for Gateways")
+                }
+            }
+        }
+    }
+
+    /// Takes up what the API server tells. `listing` holds a list that is not complete yet.
+    fn take(
+        &self,
+        kind: Kind,
+        listing: &mut BTreeMap<Id, Arc<Value>>,
+        event: Event<DynamicObject>,
+    ) {
+        let read = |object: DynamicObject| {
+            let value = serde_json::to_value(&object).ok()?;
+            Some((id(kind, &value)?, Arc::new(trim(value))))
+        };
+        match event {
+            Event::Init => return listing.clear(),
+            Event::InitApply(object) => return listing.extend(read(object)),
+            Event::InitDone => {
+                let mut objects = self.lock();
+                objects.retain(|(of, _, _), _| *of != kind);
+                objects.append(listing);
+                drop(objects);
+                self.listed.send_modify(|listed| {
+                    listed.insert(kind);
+                });
+            }
+            Event::Apply(object) => self.lock().extend(read(object)),
+            Event::Delete(object) => {
+                if let Some((id, _)) = read(object) {
+                    self.lock().remove(&id);
+                }
+            }
+        }
+        self.changes
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Id, Arc<Value>>> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The name of an object.
+fn id(kind: Kind, object: &Value) -> Option<Id> {
+    let text = |key: &str| Some(object["metadata"][key].as_str()?.to_owned());
+    Some((kind, text("namespace")?, text("name")?))
+}
+
+/// Leaves out what nobody reads here and what is long.
+fn trim(mut object: Value) -> Value {
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.remove("managedFields");
+    }
+    object
+}

@@ -1,0 +1,110 @@
+//! The Secret by which a Gateway's data planes and the controller know each other.
+//!
+//! What is in it is made once, and kept until it is to be renewed or until the authority that signed it is
+//! another one. Pods that mount it see the new content without a restart.
+
+use std::time::SystemTime;
+
+use data_encoding::BASE64;
+use serde_json::{Value, json};
+
+use super::kind::Kind;
+use super::metadata::Manifest;
+use super::wanted::GatewayToRun;
+use crate::serve::{Authority, Credentials, CredentialsError};
+
+/// What the Secret `live` holds if it will do, or else something new.
+///
+/// # Errors
+/// If it cannot be made.
+pub(super) fn of(
+    gateway: &GatewayToRun,
+    live: Option<&Value>,
+    authority: &Authority,
+    now: SystemTime,
+) -> Result<Credentials, CredentialsError> {
+    let held = live.and_then(read);
+    match held.filter(|held| authority.is_good(held, now)) {
+        Some(held) => Ok(held),
+        None => authority.plane(&gateway.key.to_string(), now),
+    }
+}
+
+/// Reads a Secret; `None`: something is missing.
+fn read(secret: &Value) -> Option<Credentials> {
+    let text = |key: &str| {
+        let bytes = BASE64
+            .decode(secret["data"][key].as_str()?.as_bytes())
+            .ok()?;
+        String::from_utf8(bytes).ok()
+    };
+    Some(Credentials {
+        authorities: text("ca.crt")?,
+        certificate: text("tls.crt")?,
+        key: text("tls.key")?,
+    })
+}
+
+/// The Secret.
+pub(super) fn render(gateway: &GatewayToRun, name: String, credentials: &Credentials) -> Manifest {
+    let encode = |text: &str| BASE64.encode(text.as_bytes());
+    let rest = json!({
+        "type": "kubernetes.io/tls",
+        "data": {
+            "ca.crt": encode(&credentials.authorities),
+            "tls.crt": encode(&credentials.certificate),
+            "tls.key": encode(&credentials.key),
+        },
+    });
+    Manifest::new(Kind::Secret, gateway, name, rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::tests::gateway;
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn secret(authority: &Authority, now: SystemTime) -> (Credentials, Value) {
+        let gateway = gateway("shared");
+        let credentials = of(&gateway, None, authority, now).unwrap();
+        let secret = render(&gateway, "s".to_owned(), &credentials).body;
+        (credentials, secret)
+    }
+
+    #[test]
+    fn credentials_are_kept_until_they_are_to_be_renewed() {
+        let now = SystemTime::now();
+        let authority = Authority::create(now).unwrap();
+        let (first, secret) = secret(&authority, now);
+        let at = |time| of(&gateway("shared"), Some(&secret), &authority, time).unwrap();
+
+        assert!(at(now + 10 * DAY) == first);
+        assert!(at(now + 80 * DAY) != first);
+    }
+
+    #[test]
+    fn a_new_authority_makes_new_credentials() {
+        let now = SystemTime::now();
+        let authority = Authority::create(now).unwrap();
+        let (first, secret) = secret(&authority, now);
+
+        let next = authority.renew(now).unwrap();
+
+        assert!(of(&gateway("shared"), Some(&secret), &next, now).unwrap() != first);
+    }
+
+    #[test]
+    fn a_secret_that_lacks_something_is_made_anew() {
+        let now = SystemTime::now();
+        let authority = Authority::create(now).unwrap();
+        let (first, mut secret) = secret(&authority, now);
+
+        secret["data"].as_object_mut().unwrap().remove("tls.key");
+
+        assert!(of(&gateway("shared"), Some(&secret), &authority, now).unwrap() != first);
+    }
+}

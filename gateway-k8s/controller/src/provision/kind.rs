@@ -1,0 +1,73 @@
+//! The kinds of objects that are made.
+
+use kube::core::GroupVersionKind;
+use kube::discovery::ApiResource;
+
+/// A kind of object that is made for Gateways.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Kind {
+    /// Who the pods are; it may do nothing.
+    ServiceAccount,
+    /// What pods show to the controller, and trust.
+    Secret,
+    /// Where clients go.
+    Service,
+    /// Where a Service without a selector leads.
+    EndpointSlice,
+    /// What keeps pods running.
+    Deployment,
+    /// What keeps maintenance of nodes from ending all pods at a time.
+    PodDisruptionBudget,
+}
+
+impl Kind {
+    /// All kinds, in the order in which they are made.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::ServiceAccount,
+        Self::Secret,
+        Self::Service,
+        Self::EndpointSlice,
+        Self::Deployment,
+        Self::PodDisruptionBudget,
+    ];
+
+    /// The kind's name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::ServiceAccount => "ServiceAccount",
+            Self::Secret => "Secret",
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::Deployment => "Deployment",
+            Self::PodDisruptionBudget => "PodDisruptionBudget",
+        }
+    }
+
+    /// Its group, empty for the core, and version.
+    fn group_version(self) -> (&'static str, &'static str) {
+        match self {
+            Self::ServiceAccount | Self::Secret | Self::Service => ("", "v1"),
+            Self::EndpointSlice => ("discovery.k8s.io", "v1"),
+            Self::Deployment => ("apps", "v1"),
+            Self::PodDisruptionBudget => ("policy", "v1"),
+        }
+    }
+
+    /// `apiVersion` of its objects.
+    pub(crate) fn api_version(self) -> String {
+        match self.group_version() {
+            ("", version) => version.to_owned(),
+            (group, version) => format!("{group}/{version}"),
+        }
+    }
+
+    /// Where the API server has it.
+    pub(crate) fn resource(self) -> ApiResource {
+        let (group, version) = self.group_version();
+        let plural = format!("{}s", self.name().to_ascii_lowercase());
+        ApiResource::from_gvk_with_plural(
+            &GroupVersionKind::gvk(group, version, self.name()),
+            &plural,
+        )
+    }
+}

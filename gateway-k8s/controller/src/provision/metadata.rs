@@ -1,0 +1,123 @@
+//! Labels, annotations and owner of what is made for a Gateway.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::kind::Kind;
+use super::name;
+use super::wanted::GatewayToRun;
+
+/// The label by which our objects are found, and its value.
+pub(super) const MANAGED_BY: (&str, &str) =
+    ("app.kubernetes.io/managed-by", "towergate-controller");
+/// The label that names the Gateway (GEP-1762).
+pub(super) const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
+/// The label that names the GatewayClass.
+const CLASS_NAME: &str = "gateway.networking.k8s.io/gateway-class-name";
+/// The annotation with a hash of what was applied.
+pub(super) const APPLIED: &str = "towergate.dev/applied";
+
+/// An object as it should be.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Manifest {
+    /// What it is.
+    pub(crate) kind: Kind,
+    /// Where it lies.
+    pub(crate) namespace: String,
+    /// Its name.
+    pub(crate) name: String,
+    /// All of it.
+    pub(crate) body: Value,
+}
+
+impl Manifest {
+    /// An object of `gateway` with the fields of `rest` beside its metadata.
+    pub(super) fn new(kind: Kind, gateway: &GatewayToRun, name: String, rest: Value) -> Self {
+        let mut metadata = json!({
+            "name": name,
+            "namespace": gateway.key.namespace,
+            "labels": labels(gateway),
+            "ownerReferences": [owner(gateway)],
+        });
+        if !gateway.annotations.is_empty() {
+            metadata["annotations"] = json!(gateway.annotations);
+        }
+        let mut body = json!({
+            "apiVersion": kind.api_version(),
+            "kind": kind.name(),
+            "metadata": metadata,
+        });
+        if let (Value::Object(body), Value::Object(rest)) = (&mut body, rest) {
+            body.extend(rest);
+        }
+        Self {
+            kind,
+            namespace: gateway.key.namespace.clone(),
+            name,
+            body,
+        }
+    }
+
+    /// Adds a label.
+    pub(super) fn label(mut self, key: &str, value: &str) -> Self {
+        self.body["metadata"]["labels"][key] = value.into();
+        self
+    }
+
+    /// Adds annotations; those of the Gateway count before them.
+    pub(super) fn annotate(mut self, annotations: &BTreeMap<String, String>) -> Self {
+        if annotations.is_empty() {
+            return self;
+        }
+        let metadata = &mut self.body["metadata"];
+        if metadata.get("annotations").is_none() {
+            metadata["annotations"] = Value::Object(Map::new());
+        }
+        for (key, value) in annotations {
+            if metadata["annotations"].get(key).is_none() {
+                metadata["annotations"][key] = value.clone().into();
+            }
+        }
+        self
+    }
+}
+
+/// What pods of a Gateway have and others have not. A Deployment's selector cannot be changed, so
+/// nothing may be added here.
+pub(super) fn selector(gateway: &GatewayToRun) -> BTreeMap<String, String> {
+    [
+        (MANAGED_BY.0, MANAGED_BY.1.to_owned()),
+        (GATEWAY_NAME, name::of_label(&gateway.key.name)),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into()
+}
+
+/// Labels of every object, and of pods: those that the Gateway asks for, then ours, which nobody
+/// overrides.
+pub(super) fn labels(gateway: &GatewayToRun) -> BTreeMap<String, String> {
+    let mut labels = gateway.labels.clone();
+    labels.extend(selector(gateway));
+    labels.extend(
+        [
+            (CLASS_NAME, name::of_label(&gateway.class)),
+            ("app.kubernetes.io/name", "towergate".to_owned()),
+            ("app.kubernetes.io/component", "proxy".to_owned()),
+        ]
+        .map(|(key, value)| (key.to_owned(), value)),
+    );
+    labels
+}
+
+/// The Gateway as owner. It does not wait for its objects to be gone (`blockOwnerDeletion`): that would
+/// take the right to change Gateways' finalizers.
+fn owner(gateway: &GatewayToRun) -> Value {
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "Gateway",
+        "name": gateway.key.name,
+        "uid": gateway.uid,
+        "controller": true,
+    })
+}

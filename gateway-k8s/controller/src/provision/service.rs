@@ -1,0 +1,126 @@
+//! The Service in front of a Gateway's data planes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use serde_json::{Value, json};
+
+use super::kind::Kind;
+use super::metadata::{Manifest, selector};
+use super::options::{ServiceOptions, ServiceType};
+use super::wanted::{GatewayToRun, Port};
+
+/// Ports below this one take a right that data planes do not have.
+const PRIVILEGED: u16 = 1024;
+/// What is added to them, as in Envoy Gateway.
+const SHIFT: u16 = 10_000;
+
+/// The port that a data plane binds for a port of its Gateway.
+pub(crate) fn bound_port(port: u16) -> u16 {
+    if port < PRIVILEGED {
+        port + SHIFT
+    } else {
+        port
+    }
+}
+
+/// All ports that are bound as another one, by the Gateway's port.
+pub(crate) fn bound_ports() -> BTreeMap<u16, u16> {
+    (1..PRIVILEGED)
+        .map(|port| (port, bound_port(port)))
+        .collect()
+}
+
+/// The Service of a Gateway that has data planes of its own.
+///
+/// Of `spec.addresses` the first IP address becomes `loadBalancerIP`: a wish that the cluster's load
+/// balancer may refuse. `externalIPs` are never set: with them whoever may write Gateways could draw the
+/// traffic of any address (CVE-2020-8554).
+pub(super) fn render(gateway: &GatewayToRun, name: &str, options: &ServiceOptions) -> Manifest {
+    let mut spec = json!({
+        "type": options.kind.as_str(),
+        "selector": selector(gateway),
+        "ports": ports(&gateway.ports),
+    });
+    if options.kind != ServiceType::ClusterIP {
+        spec["externalTrafficPolicy"] = options.external_traffic_policy.as_str().into();
+    }
+    if options.kind == ServiceType::LoadBalancer {
+        if let Some(class) = &options.load_balancer_class {
+            spec["loadBalancerClass"] = class.clone().into();
+        }
+        if let Some(address) = gateway.addresses.first() {
+            spec["loadBalancerIP"] = address.to_string().into();
+        }
+    }
+    families(&mut spec, &gateway.addresses);
+    let name = name.to_owned();
+    Manifest::new(Kind::Service, gateway, name, json!({ "spec": spec }))
+        .annotate(&options.annotations)
+}
+
+/// An address of a family is only reached by a Service of the family.
+fn families(spec: &mut Value, addresses: &[IpAddr]) {
+    if addresses.iter().any(IpAddr::is_ipv6) {
+        spec["ipFamilyPolicy"] = "PreferDualStack".into();
+    }
+}
+
+/// The ports. Of two that are bound as the same, the second has no listener (the first has the socket),
+/// and would lead its clients to the other one's: it is left out.
+fn ports(ports: &BTreeSet<Port>) -> Vec<Value> {
+    let mut bound = BTreeSet::new();
+    let ports = ports.iter();
+    ports
+        .filter(|port| bound.insert((bound_port(port.number), port.transport)))
+        .map(|port| {
+            json!({
+                "name": port_name(*port),
+                "port": port.number,
+                "targetPort": bound_port(port.number),
+                "protocol": port.transport.as_str(),
+            })
+        })
+        .collect()
+}
+
+/// The name of a port: it stays the same when listeners of the port come and go.
+pub(super) fn port_name(port: Port) -> String {
+    let transport = port.transport.as_str().to_ascii_lowercase();
+    format!("{transport}-{}", port.number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::wanted::Transport;
+    use super::*;
+
+    #[test]
+    fn ports_that_take_a_right_are_bound_elsewhere() {
+        assert_eq!(
+            [80, 443, 1023, 1024, 8080].map(bound_port),
+            [10080, 10443, 11023, 1024, 8080]
+        );
+        assert!(
+            bound_ports()
+                .iter()
+                .all(|(port, bound)| bound_port(*port) == *bound)
+        );
+        assert_eq!(bound_ports().len(), 1023);
+    }
+
+    #[test]
+    fn no_two_ports_lead_to_the_same_socket() {
+        let port = |number, transport| Port { number, transport };
+        let all = [
+            port(80, Transport::Tcp),
+            port(10080, Transport::Tcp),
+            port(10080, Transport::Udp),
+        ];
+
+        let rendered = ports(&all.into());
+
+        let names: Vec<_> = rendered.iter().map(|port| port["name"].as_str()).collect();
+        assert_eq!(names, [Some("tcp-80"), Some("udp-10080")]);
+    }
+}

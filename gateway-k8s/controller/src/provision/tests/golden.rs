@@ -1,0 +1,148 @@
+//! Rendered objects, compared with files. `UPDATE_GOLDEN=1` writes them.
+
+use std::path::Path;
+
+use super::super::metadata::Manifest;
+use super::super::options::PlaneOptions;
+use super::super::render;
+use super::{gateway, tcp, udp};
+use crate::serve::Credentials;
+
+/// Compares with `golden/<name>.yaml`.
+fn expect(name: &str, manifests: &[Manifest]) {
+    let documents = manifests
+        .iter()
+        .map(|manifest| towergate_k8s::yaml::write(&manifest.body));
+    let text = documents.collect::<Vec<_>>().join("---\n");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/provision/tests/golden");
+    let path = folder.join(format!("{name}.yaml"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        golden == text,
+        "{name} differs from {}; it is now:\n{text}",
+        path.display()
+    );
+}
+
+fn provisioned(gateway: &super::GatewayToRun, options: &str) -> Vec<Manifest> {
+    let options = PlaneOptions::read(options).unwrap();
+    let credentials = Credentials {
+        authorities: "authorities".to_owned(),
+        certificate: "certificate".to_owned(),
+        key: "key".to_owned(),
+    };
+    render::provisioned(gateway, &options, &credentials)
+}
+
+const PLAIN: &str =
+    r#"{"image": "registry.example/towergate:1", "from": "https://controller:18000"}"#;
+
+#[test]
+fn a_gateway_has_data_planes_and_a_load_balancer() {
+    let mut gateway = gateway("shared");
+    gateway.ports.extend([tcp(443), tcp(8443), udp(53)]);
+
+    expect("provisioned", &provisioned(&gateway, PLAIN));
+}
+
+#[test]
+fn infrastructure_labels_and_annotations_are_on_everything_and_cannot_override_ours() {
+    let mut gateway = gateway("shared");
+    gateway.labels = [
+        ("team".to_owned(), "edge".to_owned()),
+        ("app.kubernetes.io/managed-by".to_owned(), "me".to_owned()),
+    ]
+    .into();
+    gateway.annotations = [(
+        "example.com/load-balancer".to_owned(),
+        "internal".to_owned(),
+    )]
+    .into();
+
+    let manifests = provisioned(&gateway, PLAIN);
+
+    for manifest in &manifests {
+        let metadata = &manifest.body["metadata"];
+        assert_eq!(metadata["labels"]["team"], "edge", "{}", manifest.name);
+        assert_eq!(
+            metadata["annotations"]["example.com/load-balancer"],
+            "internal"
+        );
+    }
+    expect("infrastructure", &manifests);
+}
+
+#[test]
+fn every_option_has_its_place() {
+    let mut gateway = gateway("shared");
+    gateway.addresses = vec!["2001:db8::1".parse().unwrap(), "192.0.2.1".parse().unwrap()];
+    let options = r#"{
+        "image": "registry.example/towergate:1", "imagePullPolicy": "Always",
+        "imagePullSecrets": ["registry"], "from": "https://controller:18000", "replicas": 3,
+        "leaveSeconds": 5, "drainSeconds": 20, "args": ["--log=debug"],
+        "resources": {"limits": {"memory": "512Mi"}}, "nodeSelector": {"edge": "true"},
+        "tolerations": [{"key": "edge", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}}, "priorityClassName": "high",
+        "service": {"type": "LoadBalancer", "loadBalancerClass": "example.com/lb",
+                    "externalTrafficPolicy": "Cluster", "annotations": {"lb.example.com/proxy": "v2"}}
+    }"#;
+
+    expect("options", &provisioned(&gateway, options));
+}
+
+#[test]
+fn a_service_within_the_cluster_has_no_wishes_to_a_load_balancer() {
+    let mut gateway = gateway("shared");
+    gateway.addresses = vec!["192.0.2.1".parse().unwrap()];
+    let options = r#"{"image": "i", "from": "https://c", "service": {"type": "ClusterIP"}}"#;
+
+    let manifests = provisioned(&gateway, options);
+
+    let spec = &manifests[2].body["spec"];
+    assert_eq!(spec["type"], "ClusterIP");
+    assert!(spec.get("externalTrafficPolicy").is_none() && spec.get("loadBalancerIP").is_none());
+}
+
+#[test]
+fn the_longest_name_of_a_gateway_is_cut() {
+    let name = "a".repeat(253);
+
+    let manifests = provisioned(&gateway(&name), PLAIN);
+
+    for manifest in &manifests {
+        assert!(manifest.name.len() <= 63, "{}", manifest.name);
+        let labels = manifest.body["metadata"]["labels"].as_object().unwrap();
+        assert!(
+            labels
+                .values()
+                .all(|value| value.as_str().unwrap().len() <= 63)
+        );
+        assert_eq!(
+            manifest.body["metadata"]["ownerReferences"][0]["name"],
+            *name
+        );
+    }
+}
+
+#[test]
+fn a_gateway_of_the_shared_data_plane_has_a_name_in_the_cluster() {
+    let mut gateway = gateway("shared");
+    gateway.ports.extend([tcp(443), udp(53)]);
+    gateway.annotations = [("key1".to_owned(), "value1".to_owned())].into();
+    gateway.pool = vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+
+    expect("shared", &render::shared(&gateway));
+}
+
+#[test]
+fn addresses_that_no_endpoint_may_have_make_none() {
+    let mut gateway = gateway("shared");
+    gateway.pool = ["127.0.0.1", "0.0.0.0", "169.254.1.1", "fe80::1", "::1"]
+        .map(|address| address.parse().unwrap())
+        .to_vec();
+
+    assert_eq!(render::shared(&gateway).len(), 1);
+}

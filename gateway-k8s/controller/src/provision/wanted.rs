@@ -1,0 +1,172 @@
+//! Which Gateways are to be run, and with which ports: pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use serde_json::Value;
+use towergate_k8s::api::gateway::{GatewaySpec, Listener};
+use towergate_k8s::status::StatusKey;
+use towergate_k8s::{Object, ObjectKey, Objects, Statuses};
+
+/// A Gateway, and what its objects depend on.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct GatewayToRun {
+    /// Its namespace and name.
+    pub(crate) key: ObjectKey,
+    /// Its identity: a Gateway that is made again under the same name is another one.
+    pub(crate) uid: String,
+    /// Its GatewayClass.
+    pub(crate) class: String,
+    /// `spec.infrastructure.labels`.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// `spec.infrastructure.annotations`.
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// Ports of the listeners that can serve, also those of ListenerSets.
+    pub(crate) ports: BTreeSet<Port>,
+    /// IP addresses of `spec.addresses`.
+    pub(crate) addresses: Vec<IpAddr>,
+    /// In shared mode: the addresses of the pool that it has, for the caller to fill in.
+    pub(crate) pool: Vec<IpAddr>,
+    /// What is to be done.
+    pub(crate) fate: Fate,
+}
+
+/// What is to be done with the objects of a Gateway.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Fate {
+    /// They are made as they should be.
+    Run,
+    /// They stay as they are: the Gateway cannot be run right now.
+    Keep,
+    /// They go: the Gateway is somebody else's now.
+    Remove,
+}
+
+/// A port of a Gateway.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Port {
+    /// What clients connect to.
+    pub(crate) number: u16,
+    /// How.
+    pub(crate) transport: Transport,
+}
+
+/// How a port is talked to.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Transport {
+    /// Connections.
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+impl Transport {
+    /// The API's word.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        }
+    }
+}
+
+/// The Gateways that are ours, or were: those that `statuses` tells of, and those whose GatewayClass
+/// names another controller than `controller`.
+///
+/// A Gateway whose class is missing is in neither group: its objects are left alone, since a class that
+/// is deleted and made again must not cost the Gateways their addresses.
+pub(crate) fn gateways(
+    objects: &Objects,
+    statuses: &Statuses,
+    controller: &str,
+) -> Vec<GatewayToRun> {
+    let gateways = objects.gateways.values();
+    gateways
+        .filter_map(|gateway| {
+            let class = ObjectKey::new("", &*gateway.spec.gateway_class_name);
+            let class = objects.gateway_classes.get(&class)?;
+            if class.spec.controller_name != controller {
+                return Some(of(gateway, BTreeSet::new(), Fate::Remove));
+            }
+            let status = statuses.0.get(&StatusKey::new("Gateway", gateway.key()))?;
+            let ports = ports(objects, statuses, gateway, status);
+            let runs = holds(status, "Accepted") && !ports.is_empty();
+            let fate = if runs { Fate::Run } else { Fate::Keep };
+            Some(of(gateway, ports, fate))
+        })
+        .collect()
+}
+
+fn of(gateway: &Object<GatewaySpec>, ports: BTreeSet<Port>, fate: Fate) -> GatewayToRun {
+    let infrastructure = gateway.spec.infrastructure.clone().unwrap_or_default();
+    let addresses = gateway.spec.addresses.iter();
+    let addresses = addresses.filter_map(|address| address.value.as_deref()?.parse().ok());
+    GatewayToRun {
+        key: gateway.key(),
+        uid: gateway.meta.uid.clone().unwrap_or_default(),
+        class: gateway.spec.gateway_class_name.clone(),
+        labels: infrastructure.labels,
+        annotations: infrastructure.annotations,
+        ports,
+        addresses: addresses.collect(),
+        pool: Vec::new(),
+        fate,
+    }
+}
+
+/// The ports of the accepted listeners of a Gateway and of its ListenerSets.
+fn ports(
+    objects: &Objects,
+    statuses: &Statuses,
+    gateway: &Object<GatewaySpec>,
+    status: &Value,
+) -> BTreeSet<Port> {
+    let mut ports = accepted(&gateway.spec.listeners, status);
+    for set in objects.listener_sets.values() {
+        let parent = &set.spec.parent_ref;
+        let namespace = parent.namespace.as_ref().unwrap_or(&set.meta.namespace);
+        if parent.name != gateway.meta.name || *namespace != gateway.meta.namespace {
+            continue;
+        }
+        let key = StatusKey::new("ListenerSet", set.key());
+        if let Some(status) = statuses
+            .0
+            .get(&key)
+            .filter(|status| holds(status, "Accepted"))
+        {
+            ports.extend(accepted(&set.spec.listeners, status));
+        }
+    }
+    ports
+}
+
+/// The ports of those listeners that their status calls accepted.
+fn accepted(listeners: &[Listener], status: &Value) -> BTreeSet<Port> {
+    let told = status["listeners"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
+    let is_accepted = |listener: &&Listener| {
+        let own = told.iter().find(|told| told["name"] == *listener.name);
+        own.is_some_and(|own| holds(own, "Accepted"))
+    };
+    let listeners = listeners.iter().filter(is_accepted);
+    listeners
+        .filter_map(|listener| {
+            let transport = match &*listener.protocol {
+                "UDP" => Transport::Udp,
+                _ => Transport::Tcp,
+            };
+            let number = u16::try_from(listener.port).ok().filter(|port| *port > 0)?;
+            Some(Port { number, transport })
+        })
+        .collect()
+}
+
+/// Whether a status says that a condition holds.
+fn holds(status: &Value, kind: &str) -> bool {
+    let conditions = status["conditions"].as_array();
+    conditions.is_some_and(|all| {
+        all.iter()
+            .any(|one| one["type"] == kind && one["status"] == "True")
+    })
+}

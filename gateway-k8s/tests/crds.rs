@@ -1,0 +1,124 @@
+//! The CRDs of the policies, for clusters without Envoy Gateway: the files are what the types say, and
+//! every field is one of Envoy Gateway's, with its type.
+//!
+//! `UPDATE_GOLDEN=1` writes the files. With `ENVOY_GATEWAY_CRDS` as the folder of Envoy Gateway's CRDs
+//! it also writes down the types that its fields have.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use towergate_policy::schema::custom_resource_definitions;
+
+/// Where the files are: for `kubectl apply`, and for the chart.
+const FOLDERS: [&str; 2] = ["deploy/crds", "chart/towergate/files/crds"];
+/// Fields of Envoy Gateway v1.9.1 and their types, one a line.
+const ENVOY_GATEWAY: &str = "tests/envoy_gateway_fields.txt";
+/// Fields that came after that version.
+const NEWER: [&str; 1] = ["ClientTrafficPolicy.spec.headers.maxRequestHeaderLimit"];
+
+fn path(relative: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(relative)
+}
+
+fn updating() -> bool {
+    std::env::var_os("UPDATE_GOLDEN").is_some()
+}
+
+fn name(crd: &Value) -> &str {
+    crd["metadata"]["name"].as_str().expect("it has a name")
+}
+
+#[test]
+fn the_files_are_what_the_types_say() {
+    for crd in custom_resource_definitions() {
+        let text = towergate_k8s::yaml::write(&crd);
+        for folder in FOLDERS {
+            let file = path(folder).join(format!("{}.yaml", name(&crd)));
+            if updating() {
+                fs::write(&file, &text).unwrap();
+            }
+            let found = fs::read_to_string(&file).unwrap_or_default();
+            assert!(found == text, "{} is not up to date", file.display());
+        }
+    }
+}
+
+#[test]
+fn every_field_is_one_of_envoy_gateways_with_its_type() {
+    let ours: BTreeMap<String, String> = custom_resource_definitions()
+        .iter()
+        .flat_map(fields)
+        .collect();
+    if let Some(folder) = std::env::var_os("ENVOY_GATEWAY_CRDS") {
+        write_down(Path::new(&folder), &ours);
+    }
+    let text = fs::read_to_string(path(ENVOY_GATEWAY)).unwrap();
+    let theirs: BTreeMap<&str, &str> = text
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .collect();
+
+    let ours_alone = |field: &str| theirs.get(field).is_none() && NEWER.contains(&field);
+    let differing = ours
+        .iter()
+        .filter(|(field, kind)| theirs.get(&***field) != Some(&&***kind) && !ours_alone(field));
+
+    let differing: Vec<_> = differing
+        .map(|(field, kind)| (field, kind, theirs.get(&**field)))
+        .collect();
+    assert!(differing.is_empty(), "ours, type, theirs: {differing:#?}");
+    assert!(ours.len() > 900, "{}", ours.len());
+}
+
+/// Writes down the types of those fields of Envoy Gateway that we have, too.
+fn write_down(folder: &Path, ours: &BTreeMap<String, String>) {
+    let mut lines = String::new();
+    for crd in custom_resource_definitions() {
+        let (plural, group) = name(&crd).split_once('.').expect("it has a group");
+        let text = fs::read_to_string(folder.join(format!("{group}_{plural}.yaml"))).unwrap();
+        let theirs: Value = serde_saphyr::from_str(&text).unwrap();
+        for (field, kind) in fields(&theirs) {
+            if ours.contains_key(&field) {
+                lines.push_str(&format!("{field} {kind}\n"));
+            }
+        }
+    }
+    if updating() {
+        fs::write(path(ENVOY_GATEWAY), lines).unwrap();
+    }
+}
+
+/// The fields of a CRD's spec, by path, and the type of each.
+fn fields(crd: &Value) -> Vec<(String, String)> {
+    let kind = crd["spec"]["names"]["kind"]
+        .as_str()
+        .expect("it has a kind");
+    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    let mut fields = Vec::new();
+    walk(
+        &schema["properties"]["spec"],
+        &format!("{kind}.spec"),
+        &mut fields,
+    );
+    fields
+}
+
+fn walk(schema: &Value, path: &str, fields: &mut Vec<(String, String)>) {
+    let kind = match schema["type"].as_str() {
+        _ if schema["x-kubernetes-int-or-string"] == true => "int-or-string",
+        None | Some("object") if schema["x-kubernetes-preserve-unknown-fields"] == true => "any",
+        None if schema.get("x-kubernetes-preserve-unknown-fields").is_none() => "any",
+        other => other.unwrap_or("any"),
+    };
+    fields.push((path.to_owned(), kind.to_owned()));
+    for (key, schema) in schema["properties"].as_object().into_iter().flatten() {
+        walk(schema, &format!("{path}.{key}"), fields);
+    }
+    for (key, below) in [("items", "[]"), ("additionalProperties", "{}")] {
+        if let Some(schema) = schema.get(key) {
+            walk(schema, &format!("{path}{below}"), fields);
+        }
+    }
+}
