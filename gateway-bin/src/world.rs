@@ -181,6 +181,7 @@ fn scope(args: &ManifestArgs) -> Scope {
         ports: args.ports.iter().map(|map| (map.port, map.bound)).collect(),
         bind,
         bind_gateway,
+        assigned: None,
         endpoints,
         now: None,
         unknown_name: match args.refuse_unknown_sni {

@@ -22,6 +22,7 @@ use crate::api::listener_set::ListenerSetSpec;
 use crate::api::meta::ObjectMeta;
 use crate::api::policy::BackendTlsPolicySpec;
 use crate::api::reference_grant::ReferenceGrantSpec;
+use crate::api::stream_route::{PortRouteSpec, TlsRouteSpec};
 use crate::decode::locate;
 
 /// Namespace and name. The namespace is empty for kinds of the cluster.
@@ -115,6 +116,12 @@ pub struct Objects {
     pub http_routes: Store<HttpRouteSpec>,
     /// `gateway.networking.k8s.io` GRPCRoute.
     pub grpc_routes: Store<GrpcRouteSpec>,
+    /// `gateway.networking.k8s.io` TLSRoute.
+    pub tls_routes: Store<TlsRouteSpec>,
+    /// `gateway.networking.k8s.io` TCPRoute.
+    pub tcp_routes: Store<PortRouteSpec>,
+    /// `gateway.networking.k8s.io` UDPRoute.
+    pub udp_routes: Store<PortRouteSpec>,
     /// `gateway.networking.k8s.io` ReferenceGrant.
     pub reference_grants: Store<ReferenceGrantSpec>,
     /// `gateway.networking.k8s.io` BackendTLSPolicy.
@@ -158,6 +165,9 @@ impl Objects {
             listener_sets: "ListenerSet",
             http_routes: "HTTPRoute",
             grpc_routes: "GRPCRoute",
+            tls_routes: "TLSRoute",
+            tcp_routes: "TCPRoute",
+            udp_routes: "UDPRoute",
             reference_grants: "ReferenceGrant",
             backend_tls_policies: "BackendTLSPolicy",
             client_traffic_policies: "ClientTrafficPolicy",

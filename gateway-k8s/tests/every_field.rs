@@ -12,6 +12,7 @@ use towergate_k8s::api::http_route::HttpRouteSpec;
 use towergate_k8s::api::listener_set::ListenerSetSpec;
 use towergate_k8s::api::policy::BackendTlsPolicySpec;
 use towergate_k8s::api::reference_grant::ReferenceGrantSpec;
+use towergate_k8s::api::stream_route::{PortRouteSpec, TlsRouteSpec};
 
 fn written_again<T: Debug + Default + DeserializeOwned + PartialEq + Serialize>(text: &str) {
     let whole: Value = serde_json::from_str(text).expect("the file is JSON");
@@ -32,6 +33,9 @@ fn every_field_is_read_and_written_again() {
     written_again::<GatewaySpec>(include_str!("every_field/Gateway.json"));
     written_again::<HttpRouteSpec>(include_str!("every_field/HTTPRoute.json"));
     written_again::<GrpcRouteSpec>(include_str!("every_field/GRPCRoute.json"));
+    written_again::<TlsRouteSpec>(include_str!("every_field/TLSRoute.json"));
+    written_again::<PortRouteSpec>(include_str!("every_field/TCPRoute.json"));
+    written_again::<PortRouteSpec>(include_str!("every_field/UDPRoute.json"));
     written_again::<ListenerSetSpec>(include_str!("every_field/ListenerSet.json"));
     written_again::<ReferenceGrantSpec>(include_str!("every_field/ReferenceGrant.json"));
     written_again::<BackendTlsPolicySpec>(include_str!("every_field/BackendTLSPolicy.json"));

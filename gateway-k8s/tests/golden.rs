@@ -3,6 +3,8 @@
 //!
 //! `UPDATE=1` writes what is made of them now. Look at the difference before it is committed.
 //!
+//! A folder may have `assigned.json`, the addresses that its Gateways have (`Scope::assigned`).
+//!
 //! What has its default value is left out of the plan, and so are certificates but for their names. A
 //! Secret whose `tls.crt` reads `certificate for a.example.com` gets one, and the key that belongs to it.
 
@@ -11,22 +13,26 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 use towergate_core::plan::{ListenerSettings, TcpSettings, Traffic};
 use towergate_k8s::decode::{Diagnostic, decode};
 use towergate_k8s::resolve::{Parity, Resolution, Scope, resolve};
+use towergate_k8s::wire::{Decoder, FrameReader, Peer, Version};
 use towergate_k8s::{ObjectKey, Objects};
 use towergate_tls::ServerTls;
 
-fn scope() -> Scope {
+fn scope(folder: &Path) -> Scope {
+    let assigned = fs::read_to_string(folder.join("assigned.json")).ok();
     Scope {
         controller_name: "gateway.envoyproxy.io/gatewayclass-controller".to_owned(),
         serve_unclassed: true,
         ports: [(80, 8080), (443, 8443)].into(),
         bind: vec!["192.0.2.1".parse().unwrap()],
         bind_gateway: [("other/other".to_owned(), vec!["192.0.2.2".parse().unwrap()])].into(),
+        assigned: assigned.map(|text| serde_json::from_str(&text).unwrap()),
         endpoints: Default::default(),
         now: Some(1_800_000_000),
         unknown_name: Default::default(),
@@ -47,7 +53,7 @@ fn every_case_means_what_its_folder_says() {
     for folder in &folders {
         let text = fs::read_to_string(folder.join("in.yaml")).unwrap();
         let (objects, decoded) = objects(&text);
-        let resolution = resolve(&objects, &scope());
+        let resolution = resolve(&objects, &scope(folder));
         let files = [
             ("plan.json", plan(&resolution)),
             ("status.json", statuses(&resolution)),
@@ -70,15 +76,44 @@ fn every_case_means_what_its_folder_says() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Whatever manifests mean, a data plane is told the same.
+#[test]
+fn a_plan_that_is_sent_is_the_plan_that_arrives() {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    for folder in fs::read_dir(cases).unwrap() {
+        let path = folder.unwrap().path();
+        let text = fs::read_to_string(path.join("in.yaml")).unwrap();
+        let Resolution {
+            plan, endpoints, ..
+        } = resolve(&objects(&text).0, &scope(&path));
+        let (plan, endpoints) = (Arc::new(plan), Arc::new(endpoints));
+        let version = Version::new(1, plan.clone(), endpoints.clone(), None).unwrap();
+        let (mut reader, mut decoder) = (FrameReader::default(), Decoder::default());
+        for piece in Peer::empty().update(&version).unwrap() {
+            reader.push(&piece.unwrap());
+        }
+        let mut arrived = None;
+        while let Some((kind, payload)) = reader.next_frame().unwrap() {
+            arrived = decoder.take(kind, payload).unwrap();
+        }
+
+        let arrived = arrived.unwrap();
+
+        assert_eq!(arrived.plan, plan, "{}", path.display());
+        assert_eq!(arrived.endpoints, endpoints, "{}", path.display());
+    }
+}
+
 #[test]
 fn the_order_of_documents_does_not_matter() {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
     for folder in fs::read_dir(cases).unwrap() {
-        let text = fs::read_to_string(folder.unwrap().path().join("in.yaml")).unwrap();
+        let folder = folder.unwrap().path();
+        let text = fs::read_to_string(folder.join("in.yaml")).unwrap();
         let mut documents: Vec<_> = text.split("\n---\n").collect();
-        let forwards = resolve(&objects(&text).0, &scope());
+        let forwards = resolve(&objects(&text).0, &scope(&folder));
         documents.reverse();
-        let backwards = resolve(&objects(&documents.join("\n---\n")).0, &scope());
+        let backwards = resolve(&objects(&documents.join("\n---\n")).0, &scope(&folder));
 
         assert_eq!(plan(&forwards), plan(&backwards));
         assert_eq!(forwards.statuses, backwards.statuses);
@@ -91,11 +126,11 @@ fn the_order_of_documents_does_not_matter() {
 fn a_broken_object_spoils_no_other() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/guide-direct");
     let text = fs::read_to_string(folder.join("in.yaml")).unwrap();
-    let whole = resolve(&objects(&text).0, &scope());
+    let whole = resolve(&objects(&text).0, &scope(&folder));
     let broken = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: broken, namespace: team-a}\nspec: {parentRefs: [{name: shared, namespace: gateway, port: nonsense}]}";
 
     let (objects, decoded) = objects(&format!("{text}\n---\n{broken}\n"));
-    let resolution = resolve(&objects, &scope());
+    let resolution = resolve(&objects, &scope(&folder));
 
     assert_eq!(decoded.len(), 1);
     assert_eq!(plan(&resolution), plan(&whole));
@@ -185,6 +220,7 @@ fn diagnostics<'d>(diagnostics: impl Iterator<Item = &'d Diagnostic>) -> String 
 /// The plan without what has its default value.
 fn plan(resolution: &Resolution) -> String {
     let mut value = serde_json::to_value(&resolution.plan).unwrap();
+    without(&mut value, &json!({ "datagrams": [] }));
     for port in list(&mut value["ports"]) {
         without(&mut port["tcp"], &json!(TcpSettings::default()));
         for listener in list(&mut port["listeners"]) {
@@ -192,29 +228,55 @@ fn plan(resolution: &Resolution) -> String {
                 &mut listener["settings"],
                 &json!(ListenerSettings::default()),
             );
-            if let Some(tls) = listener.pointer_mut("/protocol/Https") {
-                for certificate in list(&mut tls["certificates"]) {
-                    *certificate = certificate["names"].take();
-                }
-                without(tls, &json!(ServerTls::default()));
-            }
-            for route in list(&mut listener["routes"]) {
-                for rule in list(&mut route["rules"]) {
-                    without(&mut rule["traffic"], &json!(Traffic::default()));
-                    for backend in list(&mut rule["backends"]) {
-                        let pem = backend.pointer_mut("/destination/Backend/tls/roots_pem");
-                        if let Some(pem) = pem.filter(|pem| pem.is_string()) {
-                            *pem = json!("...");
-                        }
+            without(listener, &json!({ "streams": [] }));
+            for protocol in ["/protocol/Https", "/protocol/Tls"] {
+                let tls = listener.pointer_mut(protocol);
+                if let Some(tls) = tls.filter(|tls| tls.is_object()) {
+                    for certificate in list(&mut tls["certificates"]) {
+                        *certificate = certificate["names"].take();
+                    }
+                    without(tls, &json!(ServerTls::default()));
+                    if let Some(pem) = tls.pointer_mut("/clients/roots_pem") {
+                        *pem = json!("...");
                     }
                 }
             }
+            streams(listener.get_mut("streams"));
+            for route in list(&mut listener["routes"]) {
+                for rule in list(&mut route["rules"]) {
+                    without(&mut rule["traffic"], &json!(Traffic::default()));
+                    backends(&mut rule["backends"]);
+                }
+            }
         }
+    }
+    for port in value.get_mut("datagrams").map(list).unwrap_or_default() {
+        streams(port.get_mut("routes"));
     }
     let endpoints = resolution.endpoints.iter();
     let endpoints = endpoints.map(|(id, found)| (id.to_string(), json!(found)));
     value["endpoints"] = Value::Object(endpoints.collect());
     pretty(&value)
+}
+
+fn streams(routes: Option<&mut Value>) {
+    for route in routes.map(list).unwrap_or_default() {
+        without(&mut route["traffic"], &json!(Traffic::default()));
+        backends(&mut route["backends"]);
+    }
+}
+
+fn backends(backends: &mut Value) {
+    for backend in list(backends) {
+        let pem = backend.pointer_mut("/destination/Backend/tls/roots_pem");
+        if let Some(pem) = pem.filter(|pem| pem.is_string()) {
+            *pem = json!("...");
+        }
+        let identity = backend.pointer_mut("/destination/Backend/tls/identity");
+        if let Some(identity) = identity {
+            *identity = identity["names"].take();
+        }
+    }
 }
 
 fn list(value: &mut Value) -> &mut [Value] {

@@ -33,7 +33,9 @@
 //!     id: Default::default(),
 //!     settings: Default::default(),
 //!     tls: None,
+//!     clients: None,
 //!     connections: Default::default(),
+//!     streams: None,
 //! };
 //! let config = PortConfig {
 //!     slot: 0,
@@ -108,6 +110,9 @@ pub(crate) async fn serve_source<H: Handler>(
         server,
         drain,
     };
+    if let Err(error) = socket::set_up_listener(&listener) {
+        tracing::warn!(%error, "socket options not set");
+    }
     tokio::select! {
         biased;
         () = port.drain.started() => {}

@@ -54,7 +54,7 @@ pub enum BackendProtocol {
 /// The name of a backend: a port of a Service.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct BackendId {
-    /// `Service`, or another kind that has endpoints.
+    /// `Service`, `Service/UDP` for its ports of UDP, or another kind that has endpoints.
     pub kind: String,
     /// Its namespace.
     pub namespace: String,

@@ -39,11 +39,12 @@ use hyper::body::Incoming;
 use arrival::Arrival;
 use exchange::Exchange;
 
-use crate::access_log::AccessLog;
+use crate::access_log::{AccessLog, Entry};
 use crate::conn::{ConnInfo, Drain};
 use crate::error::Answer;
 use crate::http::{Authority, Rejected};
-use crate::observer::Observer;
+use crate::observer::{Event, Observer};
+use crate::plan::ListenerId;
 use crate::policy::{Rejection, ResponseEdits};
 use crate::serve::{self, Handler};
 use crate::snapshot::{ListenerSnapshot, PortSnapshot, SnapshotHandle};
@@ -95,6 +96,15 @@ impl Handler for Router {
         late.apply(&mut refusal.headers);
         if !refusal.begun {
             Exchange::refused(&self.shared, &listener.id, conn, refusal);
+        }
+    }
+
+    fn note_stream(&self, listener: &ListenerId, entry: &Entry) {
+        self.shared
+            .observer
+            .observe(&Event::Stream(listener, entry));
+        if let Some(log) = &self.shared.access_log {
+            log.write(entry);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
@@ -29,6 +30,16 @@ pub(crate) struct Args {
     /// several times.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) address_exclude: Vec<IpAddr>,
+    /// Where data planes get their plans.
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:18000")]
+    pub(crate) listen: SocketAddr,
+    /// With --mode shared: the folder for the credentials of the data plane, for its option --credentials.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) plane_credentials: Option<PathBuf>,
+    /// Name of the Secret with the authority of controllers and data planes, in the namespace of the
+    /// Lease. It is made if it is not there.
+    #[arg(long, value_name = "NAME", default_value = "towergate-authority")]
+    pub(crate) authority_secret: String,
     /// Namespace of the Lease by which controllers agree who writes; by default that of the pod.
     #[arg(long, value_name = "NAMESPACE")]
     pub(crate) lease_namespace: Option<String>,

@@ -19,11 +19,11 @@ mod pool;
 #[expect(dead_code, unused_imports, reason = "the control loop will call it")]
 mod provision;
 mod reconcile;
-#[allow(dead_code, unused_imports, reason = "the control loop will call it")]
 mod serve;
 mod settle;
 mod status;
 mod telemetry;
+mod trust;
 mod watch;
 mod world;
 
@@ -33,15 +33,19 @@ use std::time::Duration;
 
 use clap::Parser;
 use kube::Client;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::args::Args;
 use crate::lease::{Keeper, Place};
 use crate::metrics::Metrics;
+use crate::planes::{Planes, SHARED};
 use crate::pool::Pool;
 use crate::reconcile::{Channels, Reconciler};
+use crate::serve::Publisher;
 use crate::status::Writer;
+use crate::trust::{PlaneFolder, Trust};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -108,7 +112,7 @@ async fn control(args: &Args) -> Result<(), Failure> {
     );
     let channels = Channels {
         events: watch::start(&client, &metrics),
-        leads,
+        leads: leads.clone(),
         due,
         answers,
     };
@@ -116,8 +120,14 @@ async fn control(args: &Args) -> Result<(), Failure> {
         args.address_pool.clone(),
         args.address_exclude.iter().copied(),
     );
-    let planes = Nobody;
-    let reconciler = Reconciler::new(args.controller_name.clone(), pool, planes, metrics);
+    let publisher = Publisher::default();
+    serve_planes(args, &client, &place, leads, publisher.clone()).await?;
+    let reconciler = Reconciler::new(
+        args.controller_name.clone(),
+        Planes::shared(pool),
+        publisher,
+        metrics,
+    );
     let control = tokio::spawn(reconciler.run(channels));
     tokio::select! {
         _ = terminate.recv() => {}
@@ -133,17 +143,38 @@ async fn control(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-struct Nobody;
-
-impl planes::Publish for Nobody {
-    fn publish(
-        &self,
-        _plane: &str,
-        plan: Arc<towergate_core::plan::Plan<towergate_policy::Policy>>,
-        _endpoints: Arc<towergate_core::plan::Endpoints>,
-    ) {
-        tracing::info!(ports = plan.ports.len(), "publish");
-    }
+/// Hands plans to data planes, as soon as there is an authority.
+async fn serve_planes(
+    args: &Args,
+    client: &Client,
+    lease: &Place,
+    leads: tokio::sync::watch::Receiver<bool>,
+    publisher: Publisher,
+) -> Result<(), Failure> {
+    let listener = TcpListener::bind(args.listen).await;
+    let listener = listener.map_err(|error| format!("--listen {}: {error}", args.listen))?;
+    let secret = Place {
+        namespace: lease.namespace.clone(),
+        name: args.authority_secret.clone(),
+    };
+    let folder = args.plane_credentials.clone();
+    let folder = folder.map(|path| PlaneFolder {
+        plane: SHARED,
+        path,
+    });
+    let client = client.clone();
+    tokio::spawn(async move {
+        let trust = match Trust::begin(&client, &secret, leads, folder).await {
+            Ok(trust) => trust,
+            Err(error) => return tracing::error!(%error, "data planes cannot be served"),
+        };
+        let tls = trust.tls();
+        tokio::spawn(trust.keep());
+        if let Err(error) = serve::run(listener, tls, publisher, std::future::pending()).await {
+            tracing::error!(%error, "data planes are served no longer");
+        }
+    });
+    Ok(())
 }
 
 /// What this controller is called in the Lease.

@@ -29,6 +29,7 @@ pub(crate) fn claims(world: &World, controller: &str) -> Vec<Claim> {
     ours.map(|gateway| {
         let wanted = gateway.spec.addresses.iter();
         let wanted = wanted.filter_map(|address| address.value.as_deref());
+        let wanted = wanted.filter(|value| !value.is_empty());
         let key = gateway.key();
         Claim {
             wanted: wanted.map(|value| value.parse().ok()).collect(),

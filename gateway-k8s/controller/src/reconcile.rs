@@ -9,22 +9,21 @@
 //! can be written. Nothing is published before every kind was listed once: a route whose policy is not
 //! known yet must not be served without it.
 
-use std::collections::{BTreeMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
-use towergate_core::plan::{Endpoints, Plan};
+use towergate_core::plan::Endpoints;
 use towergate_k8s::{Resolution, Scope, resolve};
-use towergate_policy::Policy;
 
 use crate::metrics::Metrics;
 use crate::notes::Notes;
 use crate::ours;
-use crate::planes::{Publish, SHARED};
-use crate::pool::{Pool, Role};
+use crate::planes::{Placement, Planes, Published};
+use crate::pool::Role;
+use crate::serve::Publisher;
 use crate::settle::Burst;
 use crate::status::{Answer, Said, Settled, Task, due, now};
 use crate::watch::Event;
@@ -46,18 +45,18 @@ pub(crate) struct Channels {
 }
 
 /// The control loop.
-pub(crate) struct Reconciler<P> {
+pub(crate) struct Reconciler {
     controller: String,
     world: World,
-    pool: Pool,
-    planes: P,
+    planes: Planes,
+    published: Published,
     metrics: Arc<Metrics>,
     notes: Notes,
     said: Said,
     settled: Settled,
-    plan: Arc<Plan<Policy>>,
     endpoints: Arc<Endpoints>,
-    published: bool,
+    /// Everything was decided once.
+    decided: bool,
 }
 
 /// What is to be done when a burst is over.
@@ -66,21 +65,25 @@ struct Pending {
     change: Change,
 }
 
-impl<P: Publish> Reconciler<P> {
+impl Reconciler {
     /// A loop that has not seen anything yet.
-    pub(crate) fn new(controller: String, pool: Pool, planes: P, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(
+        controller: String,
+        planes: Planes,
+        publisher: Publisher,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             controller,
             world: World::default(),
-            pool,
             planes,
+            published: Published::new(publisher),
             metrics,
             notes: Notes::default(),
             said: Said::default(),
             settled: Settled::default(),
-            plan: Arc::default(),
             endpoints: Arc::default(),
-            published: false,
+            decided: false,
         }
     }
 
@@ -150,7 +153,7 @@ impl<P: Publish> Reconciler<P> {
             return;
         }
         tokio::task::block_in_place(|| {
-            if change == Change::Objects || !self.published {
+            if change == Change::Objects || !self.decided {
                 self.resolve(leads);
             }
             self.tell_statuses(leads, due);
@@ -161,64 +164,51 @@ impl<P: Publish> Reconciler<P> {
         let began = Instant::now();
         let role = if leads { Role::Leader } else { Role::Follower };
         let claims = ours::claims(&self.world, &self.controller);
-        let mut bind = self.pool.assign(&claims, role);
-        let addresses: HashSet<IpAddr> = bind.values().flatten().copied().collect();
-        let without: Vec<_> = claims
-            .iter()
-            .filter(|claim| !bind.contains_key(&claim.gateway))
-            .collect();
-        self.metrics.set_without_address(without.len());
-        // A Gateway without an address must not be bound to any; each gets one where nobody is.
-        for (at, claim) in (0..).zip(without) {
-            bind.insert(claim.gateway.clone(), vec![nowhere(at)]);
-        }
-        let scope = self.scope(bind);
+        let placement = self.planes.place(&claims, role);
+        self.metrics
+            .set_without_address(claims.len() - placement.assigned.len());
+        let scope = self.scope(&placement);
+        // A fault in deciding must not end what works: it is as if nothing had changed.
+        let resolved = catch_unwind(AssertUnwindSafe(|| resolve(self.world.objects(), &scope)));
+        let Ok(resolution) = resolved else {
+            tracing::error!(
+                "deciding broke off: what was decided before stays until something changes"
+            );
+            return;
+        };
         let Resolution {
-            mut plan,
+            plan,
             endpoints,
             statuses,
             diagnostics,
-        } = resolve(self.world.objects(), &scope);
-        let bound = |address: &IpAddr| addresses.contains(address);
-        plan.ports.retain(|port| port.addresses.iter().all(bound));
-        plan.datagrams
-            .retain(|port| port.addresses.iter().all(bound));
-        self.metrics.resolved(began.elapsed());
+        } = resolution;
         self.notes
             .tell(self.world.diagnostics().chain(&diagnostics));
         self.said = statuses.into();
-        self.publish(plan, endpoints);
-        tracing::debug!(took = ?began.elapsed(), leads, "resolved");
-    }
-
-    fn scope(&self, bind_gateway: BTreeMap<String, Vec<IpAddr>>) -> Scope {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        Scope {
-            controller_name: self.controller.clone(),
-            serve_unclassed: false,
-            bind_gateway,
-            now: i64::try_from(since.as_secs()).ok(),
-            ..Scope::default()
-        }
-    }
-
-    fn publish(&mut self, mut plan: Plan<Policy>, endpoints: Endpoints) {
-        plan.share(&self.plan);
-        if self.published && plan == *self.plan && endpoints == *self.endpoints {
-            return;
-        }
-        if plan != *self.plan {
-            self.plan = Arc::new(plan);
-        }
         if endpoints != *self.endpoints {
             self.endpoints = Arc::new(endpoints);
         }
-        self.published = true;
-        self.metrics.published();
-        let (plan, endpoints) = (Arc::clone(&self.plan), Arc::clone(&self.endpoints));
-        self.planes.publish(SHARED, plan, endpoints);
+        let plans = self.planes.split(plan, &placement);
+        self.published.tell(plans, &self.endpoints, &self.metrics);
+        self.decided = true;
+        self.metrics.resolved(began.elapsed());
+        tracing::debug!(took = ?began.elapsed(), leads, "decided");
+    }
+
+    fn scope(&self, placement: &Placement) -> Scope {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = since
+            .ok()
+            .and_then(|since| i64::try_from(since.as_secs()).ok());
+        Scope {
+            controller_name: self.controller.clone(),
+            serve_unclassed: false,
+            bind_gateway: placement.bind.clone(),
+            assigned: Some(placement.assigned.clone()),
+            ports: placement.ports.clone(),
+            now,
+            ..Scope::default()
+        }
     }
 
     fn tell_statuses(&mut self, leads: bool, sender: &watch::Sender<Vec<Task>>) {
@@ -237,12 +227,6 @@ impl<P: Publish> Reconciler<P> {
             sender.send_replace(tasks);
         }
     }
-}
-
-/// An address at which nothing is reached (RFC 1112, section 4: class E).
-fn nowhere(at: u32) -> IpAddr {
-    const CLASS_E: u32 = 0xF000_0000;
-    Ipv4Addr::from(CLASS_E + at % 0x0FFF_FFFF).into()
 }
 
 async fn until(at: Option<Instant>) {

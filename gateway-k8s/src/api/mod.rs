@@ -36,6 +36,7 @@ pub mod policy;
 pub mod reference;
 pub mod reference_grant;
 pub mod route;
+pub mod stream_route;
 
 /// The group of Gateway API.
 pub const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";

@@ -30,6 +30,9 @@ pub(crate) enum KindId {
     ListenerSet,
     HttpRoute,
     GrpcRoute,
+    TlsRoute,
+    TcpRoute,
+    UdpRoute,
     ReferenceGrant,
     BackendTlsPolicy,
     ClientTrafficPolicy,
@@ -97,7 +100,7 @@ const fn kind(
     }
 }
 
-const KINDS: [Kind; 15] = [
+const KINDS: [Kind; 18] = [
     kind(
         KindId::GatewayClass,
         "GatewayClass",
@@ -108,6 +111,14 @@ const KINDS: [Kind; 15] = [
     kind(KindId::ListenerSet, "ListenerSet", GATEWAY, &["v1"]),
     kind(KindId::HttpRoute, "HTTPRoute", GATEWAY, &["v1", "v1beta1"]),
     kind(KindId::GrpcRoute, "GRPCRoute", GATEWAY, &["v1", "v1alpha2"]),
+    kind(
+        KindId::TlsRoute,
+        "TLSRoute",
+        GATEWAY,
+        &["v1", "v1alpha3", "v1alpha2"],
+    ),
+    kind(KindId::TcpRoute, "TCPRoute", GATEWAY, &["v1", "v1alpha2"]),
+    kind(KindId::UdpRoute, "UDPRoute", GATEWAY, &["v1", "v1alpha2"]),
     kind(
         KindId::ReferenceGrant,
         "ReferenceGrant",
@@ -151,10 +162,7 @@ const KINDS: [Kind; 15] = [
 ];
 
 /// Kinds of the two APIs that exist and are not served.
-const UNSUPPORTED: [&str; 9] = [
-    "TLSRoute",
-    "TCPRoute",
-    "UDPRoute",
+const UNSUPPORTED: [&str; 6] = [
     "BackendLBPolicy",
     "Backend",
     "EnvoyProxy",
@@ -247,7 +255,14 @@ mod tests {
                 "HTTPRoute",
                 "wrong version",
             ),
-            ("gateway.networking.k8s.io/v1", "TLSRoute", "unsupported"),
+            ("gateway.networking.k8s.io/v1", "TLSRoute", "TLSRoute"),
+            ("gateway.networking.k8s.io/v1alpha3", "TLSRoute", "TLSRoute"),
+            ("gateway.networking.k8s.io/v1alpha2", "TCPRoute", "TCPRoute"),
+            (
+                "gateway.networking.k8s.io/v1alpha3",
+                "UDPRoute",
+                "wrong version",
+            ),
             (
                 "gateway.networking.x-k8s.io/v1alpha1",
                 "XListenerSet",

@@ -19,6 +19,7 @@ use crate::api::http_route::HttpRouteSpec;
 use crate::api::listener_set::ListenerSetSpec;
 use crate::api::policy::BackendTlsPolicySpec;
 use crate::api::reference_grant::ReferenceGrantSpec;
+use crate::api::stream_route::{PortRouteSpec, TlsRouteSpec};
 use crate::objects::{Object, ObjectKey, Objects, Origin, Store};
 
 /// What a document gives.
@@ -92,6 +93,9 @@ found! {
     ListenerSet: ListenerSetSpec, listener_sets, "ListenerSet";
     HttpRoute: HttpRouteSpec, http_routes, "HTTPRoute";
     GrpcRoute: GrpcRouteSpec, grpc_routes, "GRPCRoute";
+    TlsRoute: TlsRouteSpec, tls_routes, "TLSRoute";
+    TcpRoute: PortRouteSpec, tcp_routes, "TCPRoute";
+    UdpRoute: PortRouteSpec, udp_routes, "UDPRoute";
     ReferenceGrant: ReferenceGrantSpec, reference_grants, "ReferenceGrant";
     BackendTlsPolicy: BackendTlsPolicySpec, backend_tls_policies, "BackendTLSPolicy";
     ClientTrafficPolicy: ClientTrafficPolicySpec, client_traffic_policies, "ClientTrafficPolicy";

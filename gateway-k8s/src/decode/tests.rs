@@ -137,7 +137,7 @@ fn mistakes_are_diagnosed_at_their_place() {
             11,
         ),
         (
-            "apiVersion: gateway.networking.k8s.io/v1\nkind: TLSRoute\nmetadata: {name: a}\n",
+            "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyProxy\nmetadata: {name: a}\n",
             "unsupported-kind",
             2,
             7,

@@ -14,6 +14,8 @@ pub(crate) enum Closed {
     Policy,
     /// A rule of a route.
     Rule,
+    /// The rule of a route of connections or datagrams.
+    Stream,
     /// A route.
     Route,
     /// A route, for one parent.
@@ -32,6 +34,7 @@ impl Closed {
         match self {
             Self::Policy => "what the policy covers answers 500",
             Self::Rule => "the rule answers 500",
+            Self::Stream => "what the route takes is closed or dropped",
             Self::Route => "the route is not attached",
             Self::Parent => "the route is not attached to this parent",
             Self::Listener => "the listener is not served",
@@ -51,8 +54,15 @@ pub(crate) fn closed(kind: KindId, path: &str) -> Option<Closed> {
         | K::SecurityPolicy
         | K::BackendTlsPolicy => Some(Closed::Policy),
         K::HttpRoute | K::GrpcRoute if field.starts_with("rules[") => Some(Closed::Rule),
-        K::HttpRoute | K::GrpcRoute if field.starts_with("parentRefs[") => Some(Closed::Parent),
-        K::HttpRoute | K::GrpcRoute => Some(Closed::Route),
+        K::TlsRoute | K::TcpRoute | K::UdpRoute if field.starts_with("rules[") => {
+            Some(Closed::Stream)
+        }
+        K::HttpRoute | K::GrpcRoute | K::TlsRoute | K::TcpRoute | K::UdpRoute => {
+            match field.starts_with("parentRefs[") {
+                true => Some(Closed::Parent),
+                false => Some(Closed::Route),
+            }
+        }
         // Neither labels of what a cluster makes for a Gateway nor addresses let anybody in.
         K::Gateway if field.starts_with("infrastructure.") || field.starts_with("addresses[") => {
             None
@@ -106,6 +116,12 @@ mod tests {
                 K::GrpcRoute,
                 "spec.parentRefs[0].sectionNmae",
                 Some(Closed::Parent),
+            ),
+            (K::TcpRoute, "spec.hostnames", Some(Closed::Route)),
+            (
+                K::TlsRoute,
+                "spec.rules[0].backendRefs[0].prot",
+                Some(Closed::Stream),
             ),
             (K::HttpRoute, "metadata.lables", None),
             (K::HttpRoute, "specs", None),

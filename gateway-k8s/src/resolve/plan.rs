@@ -4,18 +4,21 @@
 //! before anybody knows which listener a connection is for. So the first listener of the port decides,
 //! and PROXY protocol is expected if any listener of the port wants it, as the first that wants it says.
 
+mod stream;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use towergate_core::plan::{
     ActiveCheck, Listener, ListenerId, ListenerSettings, Plan, Port, Probe, Protocol, Route,
-    RouteId, Rule, TcpSettings, Traffic,
+    RouteId, Rule, TcpSettings, Timeouts, Traffic,
 };
 use towergate_policy::Policy;
+use towergate_policy::client_traffic::Converted;
 use towergate_tls::ServerTls;
 
-use super::gateway::{Gateways, ListenerState};
+use super::gateway::{GatewayState, Gateways, ListenerState};
 use super::policy::{Attached, ClientEffect, On, Policies, RouteSpec, TrafficEffect};
 use super::port::bound;
 use super::route::{RouteState, RuleDraft, RuleTraffic};
@@ -38,7 +41,9 @@ pub(super) fn build(
         effects: HashMap::new(),
         guards: HashMap::new(),
     };
+    let mut streams = builder.streams(routes);
     let mut routes = builder.by_listener(routes);
+    let mut datagrams = Vec::new();
     let mut ports: BTreeMap<(Vec<IpAddr>, u16), Port<Policy>> = BTreeMap::new();
     for (g, gateway) in gateways.list.iter().enumerate() {
         for (l, state) in gateway.listeners.iter().enumerate() {
@@ -47,6 +52,17 @@ pub(super) fn build(
             }
             let number = bound(world, state.spec.port);
             let effect = policies.client.find(g, l);
+            let id = builder.id(gateway, state);
+            let mut streams = streams.remove(&(g, l)).unwrap_or_default();
+            if effect.is_some_and(Result::is_err) {
+                // The listener fails closed, and there is nothing to answer with.
+                streams.clear();
+            }
+            if state.spec.protocol == "UDP" {
+                let bind = gateway.bind.clone();
+                datagrams.push(stream::datagrams(id, bind, number, streams));
+                continue;
+            }
             let tcp = policies.client.tcp(g, l);
             let port = ports
                 .entry((gateway.bind.clone(), number))
@@ -57,23 +73,15 @@ pub(super) fn build(
                     listeners: Vec::new(),
                 });
             join(&mut port.tcp, tcp);
-            let id = ListenerId {
-                namespace: gateway.object.meta.namespace.clone(),
-                gateway: gateway.object.meta.name.clone(),
-                listener: match state.set {
-                    // No name of a listener has a slash, so these are nobody else's.
-                    Some(set) => format!("{}/{}", gateway.sets[set].object.key(), state.spec.name),
-                    None => state.spec.name.clone(),
-                },
-            };
-            let routes = routes.remove(&(g, l)).unwrap_or_default();
-            port.listeners
-                .push(builder.listener(id, state, effect, routes));
+            let mut listener = builder.listener(id, state, effect);
+            listener.routes = routes.remove(&(g, l)).unwrap_or_default();
+            listener.streams = streams;
+            port.listeners.push(listener);
         }
     }
     Plan {
         ports: ports.into_values().collect(),
-        datagrams: Vec::new(),
+        datagrams,
     }
 }
 
@@ -112,45 +120,75 @@ impl<'a> Builder<'_, 'a> {
         id: ListenerId,
         state: &ListenerState<'_>,
         effect: Option<&ClientEffect>,
-        routes: Vec<Arc<Route<Policy>>>,
     ) -> Listener<Policy> {
         let converted = effect.and_then(|effect| effect.as_ref().ok());
         let protocol = match state.spec.protocol.as_str() {
-            "HTTPS" => {
-                let mut tls = ServerTls {
-                    certificates: state.certificates.clone(),
-                    unknown_name: self.world.scope.unknown_name,
-                    ..ServerTls::default()
-                };
-                if let Some(wanted) = converted.map(|converted| &converted.tls) {
-                    tls.min_version = wanted.min_version;
-                    tls.max_version = wanted.max_version;
-                    tls.ciphers.clone_from(&wanted.ciphers);
-                    tls.groups.clone_from(&wanted.groups);
-                    tls.alpn = wanted.alpn.clone().unwrap_or(tls.alpn);
-                    tls.stateful_resumption = wanted.stateful_resumption;
-                    tls.stateless_resumption = wanted.stateless_resumption;
-                }
-                Protocol::Https(Arc::new(tls))
-            }
+            "HTTPS" => Protocol::Https(self.server_tls(state, converted)),
+            "TLS" if state.passes_through() => Protocol::Tls(None),
+            "TLS" => Protocol::Tls(Some(self.server_tls(state, converted))),
+            "TCP" => Protocol::Tcp,
             _ => Protocol::Http,
         };
-        let settings = ListenerSettings {
+        let mut settings = ListenerSettings {
             strict_host: self.world.scope.parity.strict_host,
             keep_external_address: self.world.scope.parity.keep_external_address,
             ..converted
                 .map(|converted| converted.settings.clone())
                 .unwrap_or_default()
         };
+        if matches!(protocol, Protocol::Tls(_) | Protocol::Tcp) {
+            let idle = converted.map(|converted| converted.connection_idle);
+            settings.timeouts.idle = idle.unwrap_or(Timeouts::default().idle);
+        }
         Listener {
             id,
             port: u16::try_from(state.spec.port).unwrap_or_default(),
             hostname: state.hostname.clone(),
             protocol,
             settings: Arc::new(settings),
-            routes,
+            routes: Vec::new(),
             streams: Vec::new(),
             failed: effect.is_some_and(Result::is_err),
+        }
+    }
+
+    /// How a listener ends TLS.
+    fn server_tls(&self, state: &ListenerState<'_>, policy: Option<&Converted>) -> Arc<ServerTls> {
+        let mut tls = ServerTls {
+            certificates: state.certificates.clone(),
+            unknown_name: self.world.scope.unknown_name,
+            ..ServerTls::default()
+        };
+        if state.spec.protocol == "TLS" {
+            // Nobody knows what connections carry.
+            tls.alpn.clear();
+        }
+        if let Some(wanted) = policy.map(|converted| &converted.tls) {
+            tls.min_version = wanted.min_version;
+            tls.max_version = wanted.max_version;
+            tls.ciphers.clone_from(&wanted.ciphers);
+            tls.groups.clone_from(&wanted.groups);
+            tls.alpn = wanted.alpn.clone().unwrap_or(tls.alpn);
+            tls.stateful_resumption = wanted.stateful_resumption;
+            tls.stateless_resumption = wanted.stateless_resumption;
+            tls.clients.clone_from(&wanted.clients);
+        }
+        if state.clients.is_some() {
+            tls.clients.clone_from(&state.clients);
+        }
+        Arc::new(tls)
+    }
+
+    /// The name of a listener.
+    fn id(&self, gateway: &GatewayState<'_>, state: &ListenerState<'_>) -> ListenerId {
+        ListenerId {
+            namespace: gateway.object.meta.namespace.clone(),
+            gateway: gateway.object.meta.name.clone(),
+            listener: match state.set {
+                // No name of a listener has a slash, so these are nobody else's.
+                Some(set) => format!("{}/{}", gateway.sets[set].object.key(), state.spec.name),
+                None => state.spec.name.clone(),
+            },
         }
     }
 
@@ -161,7 +199,8 @@ impl<'a> Builder<'_, 'a> {
         routes: &[RouteState<'a>],
     ) -> BTreeMap<(usize, usize), Vec<Arc<Route<Policy>>>> {
         let mut by_listener: BTreeMap<_, Vec<Arc<Route<Policy>>>> = BTreeMap::new();
-        for (at, state) in routes.iter().enumerate() {
+        let routes = routes.iter().enumerate();
+        for (at, state) in routes.filter(|(_, state)| !state.route.carries_streams()) {
             let id = state.route.id();
             let mut built = HashMap::new();
             let names = state.route.hostnames().iter().map(String::as_str);
@@ -177,8 +216,16 @@ impl<'a> Builder<'_, 'a> {
                     }
                     let rules = state.rules.iter().map(|draft| {
                         let effect = self.effect(at, draft, place);
-                        let key = (draft.index, effect.key.clone());
-                        let make = || Arc::new(self.rule(&id, draft, effect, host));
+                        let identity = &self.gateways.list[attachment.gateway].identity;
+                        let own = (!identity.is_none()).then_some(attachment.gateway);
+                        let key = (draft.index, effect.key.clone(), own);
+                        let make = || {
+                            let mut rule = self.rule(&id, draft, effect, host);
+                            if own.is_some() {
+                                rule.backends = identity.show(&rule.backends);
+                            }
+                            Arc::new(rule)
+                        };
                         built.entry(key).or_insert_with(make).clone()
                     });
                     let rules: Vec<_> = rules.collect();

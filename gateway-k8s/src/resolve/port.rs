@@ -1,4 +1,4 @@
-//! Sockets: which listener has which, across all Gateways.
+//! Sockets: which listener has which, across all Gateways. Those of UDP are a world of their own.
 //!
 //! In a cluster each Gateway has addresses of its own. Elsewhere several may be bound to the same, and
 //! then their listeners must get along as those of one Gateway do. The older Gateway's has the socket.
@@ -44,16 +44,29 @@ pub(super) fn claim(world: &World<'_>, gateways: &mut Gateways<'_>, report: &mut
 /// Sockets that are taken.
 #[derive(Default)]
 struct Sockets {
-    claims: HashMap<(Vec<IpAddr>, u16), Claim>,
+    claims: HashMap<(Vec<IpAddr>, Number), Claim>,
     /// With which addresses together an address is bound. Two groups of sockets for one address would
     /// share its connections at random.
-    groups: HashMap<(IpAddr, u16), Vec<IpAddr>>,
+    groups: HashMap<(IpAddr, Number), Vec<IpAddr>>,
 }
+
+/// A port, and whether it is one of UDP.
+type Number = (u16, bool);
 
 /// What a socket is taken for.
 struct Claim {
-    https: bool,
+    family: &'static str,
     hostnames: HashSet<NamePattern>,
+}
+
+/// What all listeners of a socket speak.
+pub(super) fn family(protocol: &str) -> &'static str {
+    match protocol {
+        "HTTPS" | "TLS" => "TLS",
+        "TCP" => "TCP",
+        "UDP" => "UDP",
+        _ => "HTTP",
+    }
 }
 
 /// Why a listener does not get its socket.
@@ -61,6 +74,7 @@ struct Claim {
 enum Taken {
     Protocol,
     Hostname,
+    Whole,
     Address,
 }
 
@@ -71,25 +85,30 @@ impl Sockets {
         port: u16,
         listener: &ListenerState<'_>,
     ) -> Result<(), Taken> {
+        let family = family(&listener.spec.protocol);
+        let port = (port, family == "UDP");
         let groups = bind
             .iter()
             .filter_map(|address| self.groups.get(&(*address, port)));
         if groups.into_iter().any(|group| group != bind) {
             return Err(Taken::Address);
         }
-        let https = listener.spec.protocol == "HTTPS";
         let claim = self
             .claims
             .entry((bind.to_vec(), port))
             .or_insert_with(|| Claim {
-                https,
+                family,
                 hostnames: HashSet::new(),
             });
-        if claim.https != https {
+        if claim.family != family {
             return Err(Taken::Protocol);
         }
         if !claim.hostnames.insert(listener.hostname.clone()) {
-            return Err(Taken::Hostname);
+            return Err(match family {
+                // Nothing tells apart what comes to two listeners.
+                "TCP" | "UDP" => Taken::Whole,
+                _ => Taken::Hostname,
+            });
         }
         for address in bind {
             self.groups
@@ -105,6 +124,7 @@ impl Taken {
         let what = match self {
             Self::Protocol => "another protocol on",
             Self::Hostname => "this host name on",
+            Self::Whole => "the whole of",
             Self::Address => "some, but not all, of the addresses on",
         };
         format!(
@@ -115,7 +135,7 @@ impl Taken {
     /// States that a listener does not have its socket.
     fn state(self, listener: &mut ListenerState<'_>, message: &str) {
         let conflict = match self {
-            Self::Protocol => Some("ProtocolConflict"),
+            Self::Protocol | Self::Whole => Some("ProtocolConflict"),
             Self::Hostname => Some("HostnameConflict"),
             Self::Address => None,
         };
@@ -155,6 +175,7 @@ mod tests {
             ports: [(81, 80)].into(),
             bind: Vec::new(),
             bind_gateway: [("d/g0".into(), addresses(0)), ("d/g1".into(), addresses(1))].into(),
+            assigned: None,
             endpoints: Default::default(),
             now: None,
             unknown_name: Default::default(),

@@ -22,6 +22,10 @@ pub struct Scope {
     pub bind: Vec<IpAddr>,
     /// Addresses to bind by Gateway (`namespace/name`).
     pub bind_gateway: BTreeMap<String, Vec<IpAddr>>,
+    /// Addresses by which clients reach a Gateway (`namespace/name`): IP addresses or host names, for its
+    /// status. `None`: those that are bound. `Some`: no others; a Gateway that has none here is not
+    /// programmed.
+    pub assigned: Option<BTreeMap<String, Vec<String>>>,
     /// Endpoints of Services that have none among the objects.
     pub endpoints: BTreeMap<BackendId, Vec<Endpoint>>,
     /// The time for certificates' validity, seconds since the epoch; `None`: not looked at.
@@ -42,6 +46,7 @@ impl Default for Scope {
             ports: BTreeMap::new(),
             bind: vec![Ipv4Addr::UNSPECIFIED.into()],
             bind_gateway: BTreeMap::new(),
+            assigned: None,
             endpoints: BTreeMap::new(),
             now: None,
             unknown_name: UnknownName::default(),

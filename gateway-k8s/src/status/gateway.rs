@@ -31,8 +31,8 @@ impl GatewayClassStatus {
 pub struct GatewayStatus {
     /// What is true of it.
     pub conditions: Conditions,
-    /// Where it can be reached.
-    pub addresses: Vec<IpAddr>,
+    /// Where it can be reached: IP addresses or host names.
+    pub addresses: Vec<String>,
     /// Its listeners, in its order.
     pub listeners: Vec<ListenerStatus>,
     /// How many ListenerSets add listeners to it.
@@ -68,7 +68,7 @@ impl GatewayStatus {
         let listeners = self.listeners.iter();
         let mut value = json!({
             "addresses": addresses
-                .map(|address| json!({ "type": "IPAddress", "value": address.to_string() }))
+                .map(|address| json!({ "type": address_type(address), "value": address }))
                 .collect::<Vec<_>>(),
             "conditions": self.conditions.to_value(generation),
             "listeners": listeners
@@ -79,6 +79,14 @@ impl GatewayStatus {
             value["attachedListenerSets"] = self.attached_listener_sets.into();
         }
         value
+    }
+}
+
+/// The API's word for what an address is.
+fn address_type(address: &str) -> &'static str {
+    match address.parse::<IpAddr>() {
+        Ok(_) => "IPAddress",
+        Err(_) => "Hostname",
     }
 }
 

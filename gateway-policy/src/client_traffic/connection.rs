@@ -9,6 +9,17 @@ use crate::Refusal;
 use crate::backend_traffic::{ConnectionKeepalive, Http2, InvalidMessageAction, TcpKeepalive};
 use crate::parse::{bytes, duration, number, timer};
 
+/// How long a connection that is proxied as it is may go without a byte. On an HTTP listener the time has no
+/// effect in Envoy Gateway either; who reads the manifests warns of it.
+pub(super) fn connection_idle(timeout: Option<&Timeout>) -> Result<Option<Duration>, Refusal> {
+    let tcp = timeout.and_then(|timeout| timeout.tcp.as_ref());
+    timer(
+        "spec.timeout.tcp.idleTimeout",
+        tcp.and_then(|tcp| tcp.idle_timeout.as_ref()),
+        plan::Timeouts::default().idle,
+    )
+}
+
 /// Timers of requests, and the time for what happens before a listener is known.
 pub(super) fn timeouts(timeout: Option<&Timeout>) -> Result<(plan::Timeouts, Duration), Refusal> {
     let (tcp, http) = match timeout {
@@ -19,7 +30,7 @@ pub(super) fn timeouts(timeout: Option<&Timeout>) -> Result<(plan::Timeouts, Dur
         None => Default::default(),
     };
     let TcpTimeout {
-        idle_timeout: tcp_idle,
+        idle_timeout: _,
         connection_inspection_timeout,
         tls_handshake_timeout,
     } = tcp;
@@ -29,9 +40,6 @@ pub(super) fn timeouts(timeout: Option<&Timeout>) -> Result<(plan::Timeouts, Dur
         idle_timeout,
         stream_idle_timeout,
     } = http;
-    // For connections that are proxied as TCP. On an HTTP listener it has no effect
-    // in Envoy Gateway either; who reads the manifests warns of it.
-    duration("spec.timeout.tcp.idleTimeout", tcp_idle.as_ref())?;
     let inspection = duration(
         "spec.timeout.tcp.connectionInspectionTimeout",
         connection_inspection_timeout.as_ref(),

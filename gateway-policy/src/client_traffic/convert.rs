@@ -1,5 +1,7 @@
 //! From a ClientTrafficPolicy to settings of the plan.
 
+use std::time::Duration;
+
 use towergate_core::http::client_ip::ClientIpRule;
 use towergate_core::plan;
 
@@ -23,7 +25,7 @@ pub struct Context<'a> {
 }
 
 /// What a policy becomes.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Converted {
     /// Settings of the listener.
     pub settings: plan::ListenerSettings,
@@ -31,6 +33,8 @@ pub struct Converted {
     pub tcp: plan::TcpSettings,
     /// Settings of TLS, for a listener that speaks it.
     pub tls: TlsParameters,
+    /// How long a connection that is proxied as it is may go without a byte; `None`: for ever.
+    pub connection_idle: Option<Duration>,
     /// Deprecated fields that are given.
     pub warnings: Vec<Deprecated>,
 }
@@ -87,6 +91,7 @@ impl ClientTrafficPolicySpec {
             settings,
             tcp,
             tls: tls::parameters(tls.as_ref())?,
+            connection_idle: connection::connection_idle(timeout.as_ref())?,
             warnings: self.deprecated(),
         })
     }

@@ -214,14 +214,10 @@ mod tests {
 
         assert!(due(&world, &statuses, OURS, &mut settled, NOW).is_empty());
         // Something else is to be said: it is written.
-        assert_eq!(
-            due(&world, &says(json!([])), OURS, &mut settled, NOW).len(),
-            0
-        );
-        assert_eq!(
-            due(&world, &says(json!([entry(), 1])), OURS, &mut settled, NOW).len(),
-            1
-        );
+        let mut other = entry();
+        other["parentRef"]["name"] = "b".into();
+        let statuses = says(json!([entry(), other]));
+        assert_eq!(due(&world, &statuses, OURS, &mut settled, NOW).len(), 1);
     }
 
     #[test]

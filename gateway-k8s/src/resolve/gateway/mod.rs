@@ -9,9 +9,12 @@
 //! One bad listener leaves the others alone. A listener that waits for its certificate still counts its
 //! routes, so that everything is in place when the Secret arrives.
 
+mod address;
 mod certificate;
 mod class;
 mod conflict;
+mod frontend;
+mod identity;
 mod listener;
 mod overlap;
 mod set;
@@ -22,11 +25,14 @@ pub(super) use listener::{Allowed, ListenerState};
 pub(super) use set::SetState;
 
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use towergate_policy::Invalid;
 use towergate_tls::NamePattern;
 
+use self::address::Addresses;
+use self::frontend::Frontend;
+use self::identity::Identity;
 use self::listener::Owner;
 use super::report::{Report, Subject};
 use super::world::{World, by_age};
@@ -45,6 +51,9 @@ pub(super) struct GatewayState<'a> {
     pub(super) sets: Vec<SetState<'a>>,
     /// The addresses to bind.
     pub(super) bind: Vec<IpAddr>,
+    addresses: Addresses,
+    /// The certificate that backends are shown.
+    pub(super) identity: Identity,
     conditions: Conditions,
 }
 
@@ -103,11 +112,14 @@ impl<'a> GatewayState<'a> {
         report: &mut Report,
     ) -> Self {
         let subject = Subject::new("Gateway", object);
+        let bind = address::bind(world, object);
         let mut state = Self {
             object,
             listeners: Vec::new(),
             sets: Vec::new(),
-            bind: bind(world, object),
+            addresses: Addresses::resolve(world, object, &bind),
+            bind,
+            identity: Identity::None,
             conditions: Conditions::default(),
         };
         if !unsupported::check_gateway(&mut state.conditions, object, report, &subject) {
@@ -116,13 +128,17 @@ impl<'a> GatewayState<'a> {
             state.report(report, &subject);
             return state;
         }
+        let conditions = &mut state.conditions;
+        state.identity = Identity::find(world, object, conditions, report, &subject);
+        let frontend = Frontend::read(world, object, report, &subject);
+        frontend.warn(conditions, report, &subject);
         let sets = sets.into_iter();
         state.sets = sets.map(|set| SetState::new(world, object, set)).collect();
         state.check_listeners(world);
         state.check_names();
         conflict::check(&mut state.listeners);
         for listener in &mut state.listeners {
-            unsupported::check_listener(object, listener);
+            frontend.check(listener);
             listener.finish();
         }
         overlap::check(&mut state.listeners);
@@ -253,64 +269,25 @@ impl<'a> GatewayState<'a> {
         let mut conditions = self.conditions.clone();
         if !conditions.says("Accepted", false) {
             accept(&mut conditions, &self.listeners_of(None));
-            let usable = self.usable_addresses();
-            program(&mut conditions, &self.listeners, usable);
         }
+        program(&mut conditions, &self.listeners, &self.addresses);
         let own = self.listeners_of(None);
         let sets = self.sets.iter().enumerate();
         let sets = sets.filter(|(at, set)| set.counts(&self.listeners_of(Some(*at))));
         GatewayStatus {
             conditions,
-            addresses: self.reported_addresses(),
+            addresses: self.addresses.reported.clone(),
             listeners: own.into_iter().map(listener_status).collect(),
             attached_listener_sets: sets.count(),
         }
     }
-
-    /// The addresses that the Gateway asks for.
-    fn wanted(&self) -> impl Iterator<Item = Option<IpAddr>> {
-        let addresses = self.object.spec.addresses.iter();
-        addresses
-            .filter_map(|address| address.value.as_deref())
-            .map(|value| value.parse().ok())
-    }
-
-    /// Whether all addresses that the Gateway asks for are among those that are bound.
-    fn usable_addresses(&self) -> bool {
-        self.wanted().all(|wanted| {
-            wanted.is_some_and(|wanted| {
-                let holds = |bound: &IpAddr| *bound == wanted || bound.is_unspecified();
-                self.bind.iter().any(holds)
-            })
-        })
-    }
-
-    fn reported_addresses(&self) -> Vec<IpAddr> {
-        let wanted: Vec<_> = self.wanted().flatten().collect();
-        if wanted.is_empty() || !self.usable_addresses() {
-            return self.bind.clone();
-        }
-        wanted
-    }
 }
 
-/// The addresses to bind for a Gateway.
-fn bind(world: &World<'_>, object: &Object<GatewaySpec>) -> Vec<IpAddr> {
-    let own = world.scope.bind_gateway.get(&object.key().to_string());
-    let mut addresses = own.unwrap_or(&world.scope.bind).clone();
-    if addresses.is_empty() {
-        addresses.push(Ipv4Addr::UNSPECIFIED.into());
-    }
-    addresses.sort();
-    addresses.dedup();
-    addresses
-}
-
-/// A Gateway is accepted if one of its listeners is.
+/// A Gateway is accepted if one of its listeners is valid.
 fn accept(conditions: &mut Conditions, listeners: &[&ListenerState<'_>]) {
     let refused: Vec<_> = listeners
         .iter()
-        .filter(|listener| !listener.conditions.says("Accepted", true))
+        .filter(|listener| !listener.is_valid())
         .map(|listener| listener.spec.name.as_str())
         .collect();
     let names = refused.join(", ");
@@ -336,24 +313,21 @@ fn accept(conditions: &mut Conditions, listeners: &[&ListenerState<'_>]) {
     }
 }
 
-/// A Gateway is programmed if one of its listeners is, and it has the addresses that it asks for.
-fn program(conditions: &mut Conditions, listeners: &[ListenerState<'_>], usable: bool) {
+/// A Gateway is programmed if it is accepted and has the addresses that it asks for. Its listeners may still
+/// wait for what they refer to, each of which says so itself.
+fn program(conditions: &mut Conditions, listeners: &[ListenerState<'_>], addresses: &Addresses) {
     let ready = listeners.iter().filter(|listener| listener.ready()).count();
-    match (usable, ready) {
-        (false, _) => conditions.set(
-            "Programmed",
-            false,
-            "AddressNotUsable",
-            "An address of spec.addresses is not among those that are bound.",
-        ),
-        (true, 0) => conditions.set("Programmed", false, "Invalid", "No listener is programmed."),
-        (true, ready) => conditions.set(
-            "Programmed",
-            true,
-            "Programmed",
-            format!("{ready} of {} listeners are programmed.", listeners.len()),
-        ),
-    }
+    let (state, reason, message) = match &addresses.fault {
+        _ if conditions.says("Accepted", false) => {
+            (false, "Invalid", "The Gateway is not accepted.".to_owned())
+        }
+        Some(fault) => (false, fault.reason, fault.message.clone()),
+        None => {
+            let message = format!("{ready} of {} listeners are programmed.", listeners.len());
+            (true, "Programmed", message)
+        }
+    };
+    conditions.set("Programmed", state, reason, message);
 }
 
 /// The order of a listener's conditions, whatever was found first: that in which Envoy Gateway lists those of
@@ -382,7 +356,9 @@ fn report_listener(listener: &ListenerState<'_>, report: &mut Report, subject: &
     }
     let bad = listener.conditions.iter().filter(|condition| {
         let good = condition.kind != "Conflicted";
-        condition.status != good && condition.kind != "OverlappingTLSConfig"
+        condition.status != good
+            && condition.kind != "OverlappingTLSConfig"
+            && !frontend::is_told(listener, &condition.reason)
     });
     // That it is not programmed follows from the others, if there are any.
     let own = listener.only_programmed();
@@ -430,7 +406,9 @@ fn mend_of(code: &str) -> &'static str {
             "Add a ReferenceGrant for it in the namespace of the object that is named."
         }
         "listener-conflict" => "Give one of the two listeners another port or hostname.",
-        "unsupported" => "Use protocol HTTP or HTTPS, with TLS mode Terminate.",
+        "unsupported" => {
+            "Use protocol HTTP, HTTPS, TLS, TCP or UDP, and with HTTPS the TLS mode Terminate."
+        }
         _ => "Correct the field, or remove the listener.",
     }
 }

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use towergate_tls::NamePattern;
 
 use super::super::gateway::{Allowed, GatewayState, Gateways};
-use super::super::report::{Report, Subject};
-use super::super::route::RouteState;
+use super::super::report::Report;
+use super::super::route::{RouteRef, RouteState};
 use super::super::world::World;
 use crate::api::GATEWAY_GROUP;
 use crate::api::gateway::Listener;
 use crate::api::reference::ParentReference;
-use crate::objects::{Object, ObjectKey};
+use crate::objects::ObjectKey;
 
 /// The diagnostic for a parent that does not take a route of this namespace, and how to mend it.
 /// The parent is a ListenerSet or the Gateway itself; `named` are the listeners that the parentRef is for;
@@ -99,32 +99,15 @@ pub(super) fn parents(world: &World<'_>, gateways: &Gateways<'_>, report: &mut R
             .or_default()
             .push(gateway.object.key());
     }
-    let mut check = |subject: &Subject<'_>, own: &str, parents: &[ParentReference]| {
-        for (at, parent) in parents.iter().enumerate() {
+    for route in RouteRef::all(world.objects) {
+        let (subject, own) = (route.subject(), &*route.meta().namespace);
+        for (at, parent) in route.parent_refs().iter().enumerate() {
             let field = format!("spec.parentRefs[{at}]");
             missing(world, &by_name, own, parent, |code, message, help| {
-                report.error(code, subject, &*field, message, help);
+                report.error(code, &subject, &*field, message, help);
             });
         }
-    };
-    for route in world.objects.http_routes.values() {
-        check(
-            &Subject::new("HTTPRoute", route),
-            namespace(route),
-            &route.spec.parent_refs,
-        );
     }
-    for route in world.objects.grpc_routes.values() {
-        check(
-            &Subject::new("GRPCRoute", route),
-            namespace(route),
-            &route.spec.parent_refs,
-        );
-    }
-}
-
-fn namespace<S>(object: &Object<S>) -> &str {
-    &object.meta.namespace
 }
 
 fn missing(
@@ -196,26 +179,18 @@ pub(super) fn hostnames(routes: &[RouteState<'_>], report: &mut Report) {
 
 /// Reports routes that count on default Gateways.
 pub(super) fn defaults(world: &World<'_>, report: &mut Report) {
-    let mut check = |subject: Subject<'_>, scope: Option<&str>| {
-        if scope.is_some_and(|scope| scope != "None") {
-            let message =
-                "There are no default Gateways: the route attaches to its parentRefs only.";
-            let help = "Name the Gateway in parentRefs.";
-            report.warn(
-                "unsupported",
-                &subject,
-                "spec.useDefaultGateways",
-                message,
-                help,
-            );
+    for route in RouteRef::all(world.objects) {
+        if route.default_gateways().is_none_or(|scope| scope == "None") {
+            continue;
         }
-    };
-    for route in world.objects.http_routes.values() {
-        let scope = route.spec.use_default_gateways.as_deref();
-        check(Subject::new("HTTPRoute", route), scope);
-    }
-    for route in world.objects.grpc_routes.values() {
-        let scope = route.spec.use_default_gateways.as_deref();
-        check(Subject::new("GRPCRoute", route), scope);
+        let message = "There are no default Gateways: the route attaches to its parentRefs only.";
+        let help = "Name the Gateway in parentRefs.";
+        report.warn(
+            "unsupported",
+            &route.subject(),
+            "spec.useDefaultGateways",
+            message,
+            help,
+        );
     }
 }

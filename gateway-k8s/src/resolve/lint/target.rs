@@ -65,25 +65,22 @@ fn targets<S>(
         let target_kind = target.kind.as_deref().unwrap_or_default();
         let key = ObjectKey::new(&*policy.meta.namespace, name);
         let field = target_field(targets, at);
-        if !matches!(
-            target_kind,
-            "Gateway" | "ListenerSet" | "HTTPRoute" | "GRPCRoute"
-        ) {
+        if names(world, target_kind).is_none() {
             report.error(
                 "policy-target-missing",
                 &subject,
                 field,
                 format!("The policy is not in force: {target_kind} {key} is of a kind that is not served."),
-                "Target a Gateway, a ListenerSet, an HTTPRoute or a GRPCRoute.",
+                "Target a Gateway, a ListenerSet or a route.",
             );
             continue;
         }
-        if exists(world, target_kind, &key) {
+        let names = || names(world, target_kind).into_iter().flatten();
+        if names().any(|other| *other == key) {
             continue;
         }
-        let elsewhere = elsewhere(world, target_kind, name);
-        let Some(elsewhere) = elsewhere else {
-            let near = nearest_name(world, target_kind, &key);
+        let Some(elsewhere) = names().find(|other| other.name == name) else {
+            let near = near(names(), &key);
             missing(report, &subject, field, (target_kind, &key), near);
             continue;
         };
@@ -120,36 +117,17 @@ fn near<'k>(keys: impl Iterator<Item = &'k ObjectKey>, key: &ObjectKey) -> Optio
     nearest(&key.name, names.map(|other| other.name.as_str()))
 }
 
-fn nearest_name<'a>(world: &World<'a>, kind: &str, key: &ObjectKey) -> Option<&'a str> {
-    match kind {
-        "Gateway" => near(world.objects.gateways.keys(), key),
-        "ListenerSet" => near(world.objects.listener_sets.keys(), key),
-        "HTTPRoute" => near(world.objects.http_routes.keys(), key),
-        "GRPCRoute" => near(world.objects.grpc_routes.keys(), key),
-        _ => None,
-    }
-}
-
-fn exists(world: &World<'_>, kind: &str, key: &ObjectKey) -> bool {
-    match kind {
-        "Gateway" => world.objects.gateways.contains_key(key),
-        "ListenerSet" => world.objects.listener_sets.contains_key(key),
-        "HTTPRoute" => world.objects.http_routes.contains_key(key),
-        "GRPCRoute" => world.objects.grpc_routes.contains_key(key),
-        _ => false,
-    }
-}
-
-/// An object of this kind and name in some namespace.
-fn elsewhere(world: &World<'_>, kind: &str, name: &str) -> Option<ObjectKey> {
-    fn find<'k>(mut keys: impl Iterator<Item = &'k ObjectKey>, name: &str) -> Option<ObjectKey> {
-        keys.find(|key| key.name == name).cloned()
-    }
-    match kind {
-        "Gateway" => find(world.objects.gateways.keys(), name),
-        "ListenerSet" => find(world.objects.listener_sets.keys(), name),
-        "HTTPRoute" => find(world.objects.http_routes.keys(), name),
-        "GRPCRoute" => find(world.objects.grpc_routes.keys(), name),
-        _ => None,
-    }
+/// The names of all objects of a kind that policies are for; `None`: it is none.
+fn names<'a>(world: &World<'a>, kind: &str) -> Option<Vec<&'a ObjectKey>> {
+    let objects = world.objects;
+    Some(match kind {
+        "Gateway" => objects.gateways.keys().collect(),
+        "ListenerSet" => objects.listener_sets.keys().collect(),
+        "HTTPRoute" => objects.http_routes.keys().collect(),
+        "GRPCRoute" => objects.grpc_routes.keys().collect(),
+        "TLSRoute" => objects.tls_routes.keys().collect(),
+        "TCPRoute" => objects.tcp_routes.keys().collect(),
+        "UDPRoute" => objects.udp_routes.keys().collect(),
+        _ => return None,
+    })
 }

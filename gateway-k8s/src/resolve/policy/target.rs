@@ -111,6 +111,9 @@ impl<'p, 'a> Places<'p, 'a> {
             }
             "HTTPRoute" => "HTTPRoute",
             "GRPCRoute" => "GRPCRoute",
+            "TLSRoute" => "TLSRoute",
+            "TCPRoute" => "TCPRoute",
+            "UDPRoute" => "UDPRoute",
             _ => return None,
         };
         let at = *self.route_at.get(&(kind, key.clone()))?;

@@ -201,10 +201,10 @@ fn misread(route: RouteRef<'_>, at: usize) -> Option<&Invalid> {
 }
 
 /// Counts the route with its listeners. As in Envoy Gateway an HTTPRoute counts even if all its rules
-/// are wrong, since they answer 500 there; a GRPCRoute does not.
+/// are wrong, since they answer 500 there; no other kind does.
 pub(super) fn join(gateways: &mut Gateways<'_>, attachment: &Attachment, route: RouteRef<'_>) {
     let refused = attachment.conditions.says("Accepted", false);
-    if refused && matches!(route, RouteRef::Grpc(_)) {
+    if refused && !matches!(route, RouteRef::Http(_)) {
         return;
     }
     for (listener, _) in &attachment.listeners {

@@ -5,15 +5,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use towergate_core::plan::{Backend, BackendId, BackendProtocol, Endpoint, Endpoints};
+use towergate_tls::client::ClientTls;
 
 use super::super::grant::{From, To};
 use super::super::policy::backend_tls::BackendTls;
 use super::super::world::World;
 use super::RouteRef;
 use crate::api::core::{EndpointConditions, EndpointSlice, ServicePort};
+use crate::api::gateway::GatewaySpec;
 use crate::api::reference::{BackendObjectReference, ParentReference};
 use crate::api::{ENVOY_GROUP, GATEWAY_GROUP};
-use crate::objects::ObjectKey;
+use crate::objects::{Object, ObjectKey};
 
 /// Backends that rules name, each resolved once.
 #[derive(Debug)]
@@ -24,8 +26,8 @@ pub(crate) struct Backends<'a> {
     known: HashSet<Arc<Backend>>,
     /// TLS towards backends.
     pub(crate) tls: BackendTls<'a>,
-    /// Parents of the route whose rules are being resolved.
-    parents: Vec<ParentReference>,
+    /// The Gateways that take the route whose rules are being resolved.
+    gateways: Vec<ParentReference>,
 }
 
 /// A backend that can be named.
@@ -56,13 +58,29 @@ impl<'a> Backends<'a> {
             endpoints: Endpoints::new(),
             known: HashSet::new(),
             tls: BackendTls::new(world),
-            parents: Vec::new(),
+            gateways: Vec::new(),
         }
     }
 
-    /// The rules of another route come next.
-    pub(super) fn parents(&mut self, parents: Vec<ParentReference>) {
-        self.parents = parents;
+    /// The rules of another route come next, which these Gateways take.
+    pub(super) fn reached_through<'g>(
+        &mut self,
+        gateways: impl Iterator<Item = &'g Object<GatewaySpec>>,
+    ) {
+        self.gateways.clear();
+        for gateway in gateways {
+            let ancestor = ParentReference {
+                group: Some(GATEWAY_GROUP.to_owned()),
+                kind: Some("Gateway".to_owned()),
+                namespace: Some(gateway.meta.namespace.clone()),
+                name: gateway.meta.name.clone(),
+                section_name: None,
+                port: None,
+            };
+            if !self.gateways.contains(&ancestor) {
+                self.gateways.push(ancestor);
+            }
+        }
     }
 
     /// The backend that a rule of `route` names.
@@ -73,26 +91,70 @@ impl<'a> Backends<'a> {
         written: &BackendObjectReference,
     ) -> Result<Found, BackendFault> {
         let (key, port) = find(world, route, written)?;
-        let protocol = match route {
-            RouteRef::Grpc(_) => BackendProtocol::Http2,
-            RouteRef::Http(_) => protocol(port),
+        // There is no TLS over datagrams.
+        let tls = match route {
+            RouteRef::Udp(_) => None,
+            _ => self.client_tls(world, route, &key, port)?,
         };
+        Ok(self.found(world, route, (key, port), tls))
+    }
+
+    /// The backend that a rule of `route` names, for connections that are the client's TLS already.
+    pub(super) fn resolve_passed(
+        &mut self,
+        world: &World<'_>,
+        route: RouteRef<'_>,
+        written: &BackendObjectReference,
+    ) -> Result<Found, BackendFault> {
+        let named = find(world, route, written)?;
+        Ok(self.found(world, route, named, None))
+    }
+
+    /// How a port of a Service is spoken to over TLS; `None`: plain.
+    fn client_tls(
+        &mut self,
+        world: &World<'_>,
+        route: RouteRef<'_>,
+        service: &ObjectKey,
+        port: &ServicePort,
+    ) -> Result<Option<Arc<ClientTls>>, BackendFault> {
         let name = port.name.as_deref().unwrap_or_default();
-        let tls = match self.tls.find(world, &key, name, &self.parents) {
-            Ok(tls) => tls.map(|tls| Arc::new(tls.client(protocol))),
+        let tls = match self.tls.find(world, service, name, &self.gateways) {
+            Ok(tls) => tls.map(|tls| tls.client(protocol(route, port))),
             Err(message) => return fault("InvalidBackendTLS", message),
         };
+        Ok(tls.map(|mut tls| {
+            // Nobody knows what connections carry.
+            if route.carries_streams() {
+                tls.alpn.clear();
+            }
+            Arc::new(tls)
+        }))
+    }
+
+    fn found(
+        &mut self,
+        world: &World<'_>,
+        route: RouteRef<'_>,
+        (key, port): (ObjectKey, &ServicePort),
+        tls: Option<Arc<ClientTls>>,
+    ) -> Found {
         let id = BackendId {
-            kind: "Service".to_owned(),
+            // A port of TCP and one of UDP may have the same number.
+            kind: match route.transport() {
+                "UDP" => "Service/UDP".to_owned(),
+                _ => "Service".to_owned(),
+            },
             namespace: key.namespace.clone(),
             name: key.name.clone(),
             port: port.port,
         };
         let available = self.fill(world, &id, &key, port);
-        Ok(Found {
+        let protocol = protocol(route, port);
+        Found {
             backend: self.once(Backend { id, protocol, tls }),
             available,
-        })
+        }
     }
 
     /// The one instance of a backend, which all rules that name it share.
@@ -103,16 +165,6 @@ impl<'a> Backends<'a> {
         let backend = Arc::new(backend);
         self.known.insert(backend.clone());
         backend
-    }
-
-    /// Whether a rule of `route` may name this backend.
-    pub(super) fn check(
-        &self,
-        world: &World<'_>,
-        route: RouteRef<'_>,
-        written: &BackendObjectReference,
-    ) -> Result<(), BackendFault> {
-        find(world, route, written).map(drop)
     }
 
     /// Notes the endpoints; whether there are any.
@@ -127,7 +179,11 @@ impl<'a> Backends<'a> {
             let slices = world.slices(service);
             let mut found = endpoints(slices, port);
             if slices.is_empty() {
-                found = world.scope.endpoints.get(id).cloned().unwrap_or_default();
+                let id = BackendId {
+                    kind: "Service".to_owned(),
+                    ..id.clone()
+                };
+                found = world.scope.endpoints.get(&id).cloned().unwrap_or_default();
                 found.sort();
                 found.dedup();
             }
@@ -172,7 +228,7 @@ fn find<'w>(
             format!("the reference to Service {key} has no port"),
         );
     };
-    let port = service_port(world, &key, number)?;
+    let port = service_port(world, &key, number, route.transport())?;
     Ok((key, port))
 }
 
@@ -198,6 +254,7 @@ fn service_port<'w>(
     world: &World<'w>,
     key: &ObjectKey,
     number: i32,
+    transport: &str,
 ) -> Result<&'w ServicePort, BackendFault> {
     let Some(service) = world.objects.services.get(key) else {
         return fault("BackendNotFound", format!("there is no Service {key}"));
@@ -207,23 +264,31 @@ fn service_port<'w>(
         return fault("UnsupportedValue", message);
     }
     let mut ports = service.spec.ports.iter();
-    let port =
-        ports.find(|port| i32::from(port.port) == number && is_tcp(port.protocol.as_deref()));
+    let port = ports.find(|port| i32::from(port.port) == number && transport_of(port) == transport);
     match port {
         Some(port) => Ok(port),
         None => fault(
             "PortNotFound",
-            format!("Service {key} has no TCP port {number}"),
+            format!("Service {key} has no {transport} port {number}"),
         ),
     }
 }
 
-fn is_tcp(protocol: Option<&str>) -> bool {
-    matches!(protocol, None | Some("TCP"))
+/// `TCP`, `UDP` or `SCTP`.
+fn transport_of(port: &ServicePort) -> &str {
+    port.protocol.as_deref().unwrap_or("TCP")
 }
 
-/// What a port says that it speaks. Values that nobody knows are ignored (Gateway API).
-fn protocol(port: &ServicePort) -> BackendProtocol {
+/// What a port speaks to a route, by what it says. Values that nobody knows are ignored (Gateway API).
+fn protocol(route: RouteRef<'_>, port: &ServicePort) -> BackendProtocol {
+    match route {
+        RouteRef::Grpc(_) => BackendProtocol::Http2,
+        RouteRef::Http(_) => app_protocol(port),
+        RouteRef::Tls(_) | RouteRef::Tcp(_) | RouteRef::Udp(_) => BackendProtocol::Http1,
+    }
+}
+
+fn app_protocol(port: &ServicePort) -> BackendProtocol {
     match port.app_protocol.as_deref() {
         Some("kubernetes.io/h2c" | "gateway.envoyproxy.io/h2c" | "grpc") => BackendProtocol::Http2,
         _ => BackendProtocol::Http1,
@@ -238,7 +303,7 @@ fn endpoints(slices: &[&EndpointSlice], port: &ServicePort) -> Vec<Endpoint> {
         let numbers = slice.ports.iter().filter(|candidate| {
             candidate.name.as_deref().unwrap_or_default()
                 == port.name.as_deref().unwrap_or_default()
-                && is_tcp(candidate.protocol.as_deref())
+                && candidate.protocol.as_deref().unwrap_or("TCP") == transport_of(port)
         });
         for number in numbers.filter_map(|candidate| candidate.port) {
             for endpoint in &slice.endpoints {
@@ -321,6 +386,8 @@ mod tests {
                 "[2001:db8::1]:8081"
             ]
         );
+        let datagrams = json!({ "name": "http", "port": 80, "protocol": "UDP" });
+        assert_eq!(addresses(slices.clone(), datagrams), ["192.0.2.9:8080"]);
         assert!(addresses(slices, json!({ "port": 80 })).is_empty());
     }
 
@@ -346,7 +413,7 @@ mod tests {
     fn unknown_application_protocols_are_ignored() {
         let spoken = |text: &str| {
             let port = serde_json::from_value(json!({ "port": 80, "appProtocol": text }));
-            protocol(&port.unwrap())
+            app_protocol(&port.unwrap())
         };
 
         assert_eq!(spoken("kubernetes.io/h2c"), BackendProtocol::Http2);

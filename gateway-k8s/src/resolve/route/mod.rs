@@ -2,24 +2,30 @@
 //!
 //! ```text
 //! HTTPRoute ─┐            ┌─ attach: parentRefs ─> listeners, hostnames ─┐
-//!            ├─> RouteRef ┤                                              ├─> status of each parent
-//! GRPCRoute ─┘            └─ rules: matches, filters, backends, traffic ─┘   routes of each listener
+//! GRPCRoute ─┤            │                                              │
+//!            ├─> RouteRef ┼─ rules: matches, filters, backends, traffic ─┼─> status of each parent
+//! TLSRoute ──┤            │                                              │   routes of each listener
+//! TCPRoute ──┤            └─ stream: backends ───────────────────────────┘
+//! UDPRoute ──┘
 //! ```
 //!
 //! Rules are worked out once per route and shared by all listeners.
 
 mod attach;
 mod backend;
+mod cors;
 mod filters;
 mod headers;
 mod matches;
 mod overlap;
 mod rules;
+mod stream;
 mod traffic;
 
 pub(super) use attach::Attachment;
 pub(super) use backend::Backends;
 pub(super) use rules::RuleDraft;
+pub(super) use stream::StreamDraft;
 pub(super) use traffic::RuleTraffic;
 
 use std::sync::Arc;
@@ -34,37 +40,60 @@ use crate::api::grpc_route::GrpcRouteSpec;
 use crate::api::http_route::HttpRouteSpec;
 use crate::api::meta::ObjectMeta;
 use crate::api::reference::ParentReference;
-use crate::objects::{Object, ObjectKey};
+use crate::api::stream_route::{PortRouteSpec, StreamRouteRule, TlsRouteSpec};
+use crate::objects::{Object, ObjectKey, Objects};
 use crate::status::{Conditions, RouteStatus};
 
-/// A route of either kind.
+/// A route of any kind.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum RouteRef<'a> {
     Http(&'a Object<HttpRouteSpec>),
     Grpc(&'a Object<GrpcRouteSpec>),
+    Tls(&'a Object<TlsRouteSpec>),
+    Tcp(&'a Object<PortRouteSpec>),
+    Udp(&'a Object<PortRouteSpec>),
+}
+
+/// The same of the object of each kind.
+macro_rules! of_any {
+    ($route:expr, $object:ident => $what:expr) => {
+        match $route {
+            RouteRef::Http($object) => $what,
+            RouteRef::Grpc($object) => $what,
+            RouteRef::Tls($object) => $what,
+            RouteRef::Tcp($object) | RouteRef::Udp($object) => $what,
+        }
+    };
 }
 
 impl<'a> RouteRef<'a> {
+    /// Every route, in order of kind and name.
+    pub(super) fn all(objects: &'a Objects) -> impl Iterator<Item = Self> {
+        let http = objects.http_routes.values().map(RouteRef::Http);
+        let grpc = objects.grpc_routes.values().map(RouteRef::Grpc);
+        let tls = objects.tls_routes.values().map(RouteRef::Tls);
+        let tcp = objects.tcp_routes.values().map(RouteRef::Tcp);
+        let udp = objects.udp_routes.values().map(RouteRef::Udp);
+        http.chain(grpc).chain(tls).chain(tcp).chain(udp)
+    }
+
     pub(super) fn kind(self) -> &'static str {
         match self {
             Self::Http(_) => "HTTPRoute",
             Self::Grpc(_) => "GRPCRoute",
+            Self::Tls(_) => "TLSRoute",
+            Self::Tcp(_) => "TCPRoute",
+            Self::Udp(_) => "UDPRoute",
         }
     }
 
     pub(super) fn meta(self) -> &'a ObjectMeta {
-        match self {
-            Self::Http(route) => &route.meta,
-            Self::Grpc(route) => &route.meta,
-        }
+        of_any!(self, route => &route.meta)
     }
 
     /// Fields that could not be read, so that what has them fails closed.
     pub(super) fn misread(self) -> &'a [Invalid] {
-        match self {
-            Self::Http(route) => &route.misread,
-            Self::Grpc(route) => &route.misread,
-        }
+        of_any!(self, route => &route.misread)
     }
 
     pub(super) fn key(self) -> ObjectKey {
@@ -76,6 +105,9 @@ impl<'a> RouteRef<'a> {
             kind: match self {
                 Self::Http(_) => RouteKind::Http,
                 Self::Grpc(_) => RouteKind::Grpc,
+                Self::Tls(_) => RouteKind::Tls,
+                Self::Tcp(_) => RouteKind::Tcp,
+                Self::Udp(_) => RouteKind::Udp,
             },
             namespace: self.meta().namespace.clone(),
             name: self.meta().name.clone(),
@@ -83,41 +115,51 @@ impl<'a> RouteRef<'a> {
     }
 
     pub(super) fn parent_refs(self) -> &'a [ParentReference] {
-        match self {
-            Self::Http(route) => &route.spec.parent_refs,
-            Self::Grpc(route) => &route.spec.parent_refs,
-        }
+        of_any!(self, route => &route.spec.parent_refs)
+    }
+
+    /// Whether it attaches to default Gateways, as it says.
+    pub(super) fn default_gateways(self) -> Option<&'a str> {
+        of_any!(self, route => route.spec.use_default_gateways.as_deref())
     }
 
     pub(super) fn hostnames(self) -> &'a [String] {
         match self {
             Self::Http(route) => &route.spec.hostnames,
             Self::Grpc(route) => &route.spec.hostnames,
+            Self::Tls(route) => &route.spec.hostnames,
+            Self::Tcp(_) | Self::Udp(_) => &[],
         }
     }
 
     /// The names of its rules.
     pub(super) fn rule_names(self) -> Vec<Option<&'a str>> {
-        match self {
-            Self::Http(route) => route
-                .spec
-                .rules
-                .iter()
-                .map(|rule| rule.name.as_deref())
-                .collect(),
-            Self::Grpc(route) => route
-                .spec
-                .rules
-                .iter()
-                .map(|rule| rule.name.as_deref())
-                .collect(),
-        }
+        of_any!(self, route => route.spec.rules.iter().map(|rule| rule.name.as_deref()).collect())
     }
 
     pub(super) fn subject(self) -> Subject<'a> {
+        of_any!(self, route => Subject::new(self.kind(), route))
+    }
+
+    /// What its Services' ports are of: `TCP` or `UDP`.
+    fn transport(self) -> &'static str {
         match self {
-            Self::Http(route) => Subject::new("HTTPRoute", route),
-            Self::Grpc(route) => Subject::new("GRPCRoute", route),
+            Self::Udp(_) => "UDP",
+            _ => "TCP",
+        }
+    }
+
+    /// Whether it is a route of connections or datagrams, not of requests.
+    pub(super) fn carries_streams(self) -> bool {
+        self.stream_rules().is_some()
+    }
+
+    /// The rules of a route of connections or datagrams; `None`: it is one of requests.
+    fn stream_rules(self) -> Option<&'a [StreamRouteRule]> {
+        match self {
+            Self::Http(_) | Self::Grpc(_) => None,
+            Self::Tls(route) => Some(&route.spec.rules),
+            Self::Tcp(route) | Self::Udp(route) => Some(&route.spec.rules),
         }
     }
 }
@@ -128,7 +170,10 @@ pub(super) struct RouteState<'a> {
     pub(super) route: RouteRef<'a>,
     /// One for each parentRef that names a Gateway of ours.
     pub(super) attachments: Vec<Attachment>,
+    /// Of a route of requests.
     pub(super) rules: Vec<RuleDraft>,
+    /// Of a route of connections or datagrams, unless nobody can say where they should go.
+    pub(super) stream: Option<StreamDraft>,
 }
 
 /// Every route that has a parent of ours, in the order in which equal matches get their way: the
@@ -139,15 +184,9 @@ pub(super) fn resolve<'a>(
     backends: &mut Backends<'a>,
     report: &mut Report,
 ) -> Vec<RouteState<'a>> {
-    let objects = world.objects;
-    let http = objects.http_routes.values().map(RouteRef::Http);
-    let grpc = objects.grpc_routes.values().map(RouteRef::Grpc);
-    let mut routes: Vec<_> = http.chain(grpc).collect();
-    routes.sort_by(|a, b| {
-        age(a.meta())
-            .cmp(&age(b.meta()))
-            .then(a.kind().cmp(b.kind()).reverse())
-    });
+    // Of routes of the same age and name those of a kind that comes first do so.
+    let mut routes: Vec<_> = RouteRef::all(world.objects).collect();
+    routes.sort_by(|a, b| age(a.meta()).cmp(&age(b.meta())));
     let states = routes
         .into_iter()
         .filter_map(|route| RouteState::resolve(world, gateways, backends, report, route));
@@ -168,11 +207,18 @@ impl<'a> RouteState<'a> {
         if attachments.is_empty() {
             return None;
         }
-        let parents = attachments
+        let through = attachments
             .iter()
-            .map(|attachment| attachment.parent.clone());
-        backends.parents(parents.collect());
-        let outcome = rules::resolve(world, backends, route, report);
+            .filter(|attachment| !attachment.listeners.is_empty())
+            .map(|attachment| gateways.list[attachment.gateway].object);
+        backends.reached_through(through);
+        let (outcome, stream) = match route.stream_rules() {
+            None => (rules::resolve(world, backends, route, report), None),
+            Some(rules) => {
+                let ends = stream::Ends::of(gateways, &attachments);
+                stream::resolve(world, backends, (route, rules), ends, report)
+            }
+        };
         for attachment in &mut attachments {
             attachment.state(&outcome.faults, outcome.total);
             attach::join(gateways, attachment, route);
@@ -181,6 +227,7 @@ impl<'a> RouteState<'a> {
             route,
             attachments,
             rules: outcome.rules,
+            stream,
         })
     }
 

@@ -1,0 +1,91 @@
+//! What each data plane was told last, so that only news are told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use towergate_core::plan::{Endpoints, Plan};
+use towergate_policy::Policy;
+
+use crate::metrics::Metrics;
+use crate::serve::Publisher;
+
+/// What was told to data planes, by their names.
+#[derive(Debug)]
+pub(crate) struct Published {
+    publisher: Publisher,
+    planes: BTreeMap<String, Told>,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    plan: Arc<Plan<Policy>>,
+    endpoints: Arc<Endpoints>,
+}
+
+impl Published {
+    /// Nothing was told yet.
+    pub(crate) fn new(publisher: Publisher) -> Self {
+        Self {
+            publisher,
+            planes: BTreeMap::new(),
+        }
+    }
+
+    /// Tells each data plane what it is to serve, if this is new to it; those that are not named any
+    /// longer are to serve nothing.
+    pub(crate) fn tell(
+        &mut self,
+        plans: BTreeMap<String, Plan<Policy>>,
+        endpoints: &Arc<Endpoints>,
+        metrics: &Metrics,
+    ) {
+        let gone: Vec<String> = self
+            .planes
+            .keys()
+            .filter(|name| !plans.contains_key(*name))
+            .cloned()
+            .collect();
+        for name in gone {
+            self.planes.remove(&name);
+            self.publisher.remove(&name);
+        }
+        for (name, plan) in plans {
+            self.tell_one(name, plan, endpoints, metrics);
+        }
+    }
+
+    fn tell_one(
+        &mut self,
+        name: String,
+        mut plan: Plan<Policy>,
+        endpoints: &Arc<Endpoints>,
+        metrics: &Metrics,
+    ) {
+        let known = self.planes.get(&name);
+        if let Some(told) = known {
+            // What is equal stays what it was, so that comparing and sending it costs nothing.
+            plan.share(&told.plan);
+            if plan == *told.plan && endpoints == &told.endpoints {
+                return;
+            }
+        }
+        let plan = match known {
+            Some(told) if plan == *told.plan => Arc::clone(&told.plan),
+            _ => Arc::new(plan),
+        };
+        match self
+            .publisher
+            .publish(&name, Arc::clone(&plan), Arc::clone(endpoints))
+        {
+            Ok(version) => {
+                tracing::debug!(plane = name, version, ports = plan.ports.len(), "published");
+                metrics.published();
+                let endpoints = Arc::clone(endpoints);
+                self.planes.insert(name, Told { plan, endpoints });
+            }
+            Err(error) => {
+                tracing::error!(plane = name, %error, "the plan cannot be sent; the one before it stays")
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! One data plane for all Gateways, each at an address of a pool.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+use towergate_core::plan::Plan;
+use towergate_policy::Policy;
+
+use super::{Placement, nowhere};
+use crate::pool::{Claim, Pool, Role};
+
+/// The name of the data plane.
+pub(crate) const SHARED: &str = "shared";
+
+/// The addresses, and who has which.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pool: Pool,
+}
+
+impl Shared {
+    pub(super) fn new(pool: Pool) -> Self {
+        Self { pool }
+    }
+
+    pub(super) fn place(&mut self, claims: &[Claim], role: Role) -> Placement {
+        let mut bind = self.pool.assign(claims, role);
+        let text = |addresses: &Vec<IpAddr>| addresses.iter().map(IpAddr::to_string).collect();
+        let assigned = bind.iter();
+        let assigned = assigned
+            .map(|(name, addresses)| (name.clone(), text(addresses)))
+            .collect();
+        // A Gateway without an address must not be served at that of another, nor at all of them.
+        for (at, claim) in (0..).zip(claims) {
+            let bound = bind.entry(claim.gateway.clone());
+            bound.or_insert_with(|| vec![nowhere(at)]);
+        }
+        Placement {
+            bind,
+            assigned,
+            ports: Default::default(),
+        }
+    }
+}
+
+/// What of the plan is at addresses that somebody has.
+pub(super) fn reached(mut plan: Plan<Policy>, placement: &Placement) -> Plan<Policy> {
+    let addresses = placement.assigned.values().flatten();
+    let addresses: HashSet<IpAddr> = addresses.filter_map(|text| text.parse().ok()).collect();
+    let bound = |address: &IpAddr| addresses.contains(address);
+    plan.ports.retain(|port| port.addresses.iter().all(bound));
+    plan.datagrams
+        .retain(|port| port.addresses.iter().all(bound));
+    plan
+}
+
+#[cfg(test)]
+mod tests {
+    use towergate_core::plan::Port;
+
+    use super::*;
+    use crate::pool::parse_network;
+
+    fn claim(name: &str) -> Claim {
+        Claim {
+            gateway: format!("d/{name}"),
+            uid: name.to_owned(),
+            ..Claim::default()
+        }
+    }
+
+    #[test]
+    fn a_gateway_without_an_address_is_served_nowhere() {
+        let network = parse_network("192.0.2.1").expect("a network");
+        let mut shared = Shared::new(Pool::new(vec![network], []));
+        let claims = [claim("a"), claim("b"), claim("c")];
+
+        let placement = shared.place(&claims, Role::Leader);
+
+        let first: IpAddr = [192, 0, 2, 1].into();
+        assert_eq!(
+            placement.assigned,
+            [("d/a".to_owned(), vec![first.to_string()])].into()
+        );
+        assert_eq!(placement.bind["d/a"], [first]);
+        assert_ne!(placement.bind["d/b"], placement.bind["d/c"]);
+        let ports = placement.bind.values().map(|addresses| Port {
+            addresses: addresses.clone(),
+            port: 80,
+            tcp: Default::default(),
+            listeners: Vec::new(),
+        });
+        let plan = Plan {
+            ports: ports.collect(),
+            datagrams: Vec::new(),
+        };
+        let left = reached(plan, &placement);
+        assert_eq!(left.ports.len(), 1);
+        assert_eq!(left.ports[0].addresses, [first]);
+    }
+}
