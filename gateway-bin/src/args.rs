@@ -164,6 +164,9 @@ pub(crate) struct RunArgs {
     /// Serve /ready, /stats/prometheus, /config and /version here; `off`: nowhere.
     #[arg(long, value_name = "ADDR|off", default_value = "127.0.0.1:19000")]
     pub(crate) admin: OffOr<SocketAddr>,
+    /// Serve only /ready and /stats/prometheus here, for load balancers and whoever collects metrics.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) health: Option<SocketAddr>,
     /// Write the access log to this file; `-`: standard output; `off`: nowhere.
     #[arg(long, value_name = "PATH|-|off", default_value = "-")]
     pub(crate) access_log: OffOr<PathBuf>,
