@@ -33,6 +33,7 @@
 //!     id: Default::default(),
 //!     settings: Default::default(),
 //!     tls: None,
+//!     clients: None,
 //!     connections: Default::default(),
 //!     streams: None,
 //! };

@@ -100,6 +100,8 @@ pub struct ListenerConfig {
     pub settings: Arc<ListenerSettings>,
     /// The TLS configuration; `None` on a plain port, and where the backend ends TLS.
     pub tls: Option<Arc<towergate_tls::server::ServerConfig>>,
+    /// What verifies certificates of clients; `None`: they are not asked for one.
+    pub clients: Option<Arc<towergate_tls::client_auth::ClientVerifier>>,
     /// Counts its connections, across changes of the configuration and workers.
     pub connections: Arc<std::sync::atomic::AtomicU64>,
     /// Where its connections go as bytes; `None`: HTTP is spoken on them.

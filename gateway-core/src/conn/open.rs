@@ -135,6 +135,7 @@ mod tests {
             id: Default::default(),
             settings: Arc::new(settings),
             tls: None,
+            clients: None,
             connections: Arc::default(),
             streams: None,
         };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use http::StatusCode;
+use towergate_tls::client_auth::ClientVerifier;
 use towergate_tls::rustls::crypto::CryptoProvider;
 use towergate_tls::server::{ResumptionState, ServerConfig};
 use towergate_tls::{NameMap, NamePattern, ServerTls, TlsError};
@@ -292,11 +293,23 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
         ListenerConfig {
             id: listener.id.clone(),
             settings: patient(&listener.settings, sharers),
+            clients: tls.is_some().then(|| self.clients(listener)).flatten(),
             tls,
             connections: self.live.share(Connections(listener.id.clone()), |_| {
                 Arc::<AtomicU64>::default()
             }),
             streams: self.streams(listener),
+        }
+    }
+
+    /// What verifies certificates of clients.
+    fn clients(&self, listener: &Listener<P>) -> Option<Arc<ClientVerifier>> {
+        match &listener.protocol {
+            // They were built with the rest of TLS before, and it worked. Without it nobody is known.
+            Protocol::Https(tls) | Protocol::Tls(Some(tls)) => {
+                tls.client_verifier(self.provider).ok().flatten()
+            }
+            Protocol::Http | Protocol::Tls(None) | Protocol::Tcp => None,
         }
     }
 
