@@ -206,6 +206,9 @@ fn plan(resolution: &Resolution) -> String {
                         *certificate = certificate["names"].take();
                     }
                     without(tls, &json!(ServerTls::default()));
+                    if let Some(pem) = tls.pointer_mut("/clients/roots_pem") {
+                        *pem = json!("...");
+                    }
                 }
             }
             streams(listener.get_mut("streams"));
@@ -213,6 +216,7 @@ fn plan(resolution: &Resolution) -> String {
                 for rule in list(&mut route["rules"]) {
                     without(&mut rule["traffic"], &json!(Traffic::default()));
                     backends(&mut rule["backends"]);
+                    filters(&mut rule["filters"]);
                 }
             }
         }
@@ -235,10 +239,25 @@ fn streams(routes: Option<&mut Value>) {
 
 fn backends(backends: &mut Value) {
     for backend in list(backends) {
-        let pem = backend.pointer_mut("/destination/Backend/tls/roots_pem");
-        if let Some(pem) = pem.filter(|pem| pem.is_string()) {
-            *pem = json!("...");
-        }
+        tls(backend.pointer_mut("/destination/Backend/tls"));
+        filters(&mut backend["filters"]);
+    }
+}
+
+fn filters(filters: &mut Value) {
+    for filter in list(filters) {
+        tls(filter.pointer_mut("/Mirror/backend/tls"));
+    }
+}
+
+/// Certificates are other ones each time.
+fn tls(tls: Option<&mut Value>) {
+    let Some(tls) = tls else { return };
+    if let Some(pem) = tls.get_mut("roots_pem").filter(|pem| pem.is_string()) {
+        *pem = json!("...");
+    }
+    if let Some(identity) = tls.get_mut("identity") {
+        *identity = identity["names"].take();
     }
 }
 

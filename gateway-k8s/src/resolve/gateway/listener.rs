@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use towergate_tls::{Certificate, NamePattern};
+use towergate_tls::{Certificate, ClientAuth, NamePattern};
 
 use super::super::selector::Selector;
 use super::super::world::World;
@@ -30,6 +30,8 @@ pub(crate) struct ListenerState<'a> {
     pub(crate) hostname: NamePattern,
     /// The certificates that can be used.
     pub(crate) certificates: Vec<Arc<Certificate>>,
+    /// What its clients must show, as the Gateway says.
+    pub(crate) clients: Option<ClientAuth>,
     /// Host names of other listeners of the port.
     pub(crate) neighbours: Vec<NamePattern>,
     /// How many routes are attached.
@@ -100,6 +102,7 @@ impl<'a> ListenerState<'a> {
             allowed: Allowed::None,
             hostname: NamePattern::Any,
             certificates: Vec::new(),
+            clients: None,
             neighbours: Vec::new(),
             attached: 0,
             valid: true,
@@ -351,11 +354,21 @@ impl<'a> ListenerState<'a> {
             .conditions
             .find("ResolvedRefs")
             .map(|held| held.reason.clone());
+        // Where some authorities are good, clients are validated by those.
+        let some_authorities = self.clients.is_some();
         match (only, refs.as_deref()) {
+            (true, Some("InvalidCACertificateRef" | "InvalidCACertificateKind"))
+                if some_authorities =>
+            {
+                self.served();
+            }
+            (true, Some("RefNotPermitted"))
+                if some_authorities && !self.certificates.is_empty() =>
+            {
+                self.served();
+            }
             (true, Some("PartiallyInvalidCertificateRef")) => {
-                self.conditions
-                    .set("Accepted", true, "Accepted", "The listener is served.");
-                self.programmed();
+                self.served();
             }
             (true, Some("InvalidCertificateRef")) => {
                 let message = "The listener is right, and waits for a certificate.";
@@ -371,6 +384,13 @@ impl<'a> ListenerState<'a> {
                 }
             }
         }
+    }
+
+    /// It is served, although something is wrong.
+    fn served(&mut self) {
+        self.conditions
+            .set("Accepted", true, "Accepted", "The listener is served.");
+        self.programmed();
     }
 
     fn programmed(&mut self) {

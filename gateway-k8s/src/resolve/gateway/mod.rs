@@ -13,6 +13,8 @@ mod address;
 mod certificate;
 mod class;
 mod conflict;
+mod frontend;
+mod identity;
 mod listener;
 mod overlap;
 mod set;
@@ -29,6 +31,8 @@ use towergate_policy::Invalid;
 use towergate_tls::NamePattern;
 
 use self::address::Addresses;
+use self::frontend::Frontend;
+use self::identity::Identity;
 use self::listener::Owner;
 use super::report::{Report, Subject};
 use super::world::{World, by_age};
@@ -48,6 +52,8 @@ pub(super) struct GatewayState<'a> {
     /// The addresses to bind.
     pub(super) bind: Vec<IpAddr>,
     addresses: Addresses,
+    /// The certificate that backends are shown.
+    pub(super) identity: Identity,
     conditions: Conditions,
 }
 
@@ -113,6 +119,7 @@ impl<'a> GatewayState<'a> {
             sets: Vec::new(),
             addresses: Addresses::resolve(world, object, &bind),
             bind,
+            identity: Identity::None,
             conditions: Conditions::default(),
         };
         if !unsupported::check_gateway(&mut state.conditions, object, report, &subject) {
@@ -121,13 +128,17 @@ impl<'a> GatewayState<'a> {
             state.report(report, &subject);
             return state;
         }
+        let conditions = &mut state.conditions;
+        state.identity = Identity::find(world, object, conditions, report, &subject);
+        let frontend = Frontend::read(world, object, report, &subject);
+        frontend.warn(conditions, report, &subject);
         let sets = sets.into_iter();
         state.sets = sets.map(|set| SetState::new(world, object, set)).collect();
         state.check_listeners(world);
         state.check_names();
         conflict::check(&mut state.listeners);
         for listener in &mut state.listeners {
-            unsupported::check_listener(object, listener);
+            frontend.check(listener);
             listener.finish();
         }
         overlap::check(&mut state.listeners);
@@ -345,7 +356,9 @@ fn report_listener(listener: &ListenerState<'_>, report: &mut Report, subject: &
     }
     let bad = listener.conditions.iter().filter(|condition| {
         let good = condition.kind != "Conflicted";
-        condition.status != good && condition.kind != "OverlappingTLSConfig"
+        condition.status != good
+            && condition.kind != "OverlappingTLSConfig"
+            && !frontend::is_told(listener, &condition.reason)
     });
     // That it is not programmed follows from the others, if there are any.
     let own = listener.only_programmed();

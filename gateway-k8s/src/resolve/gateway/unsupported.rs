@@ -4,7 +4,7 @@ use towergate_policy::Invalid;
 
 use super::super::report::{Report, Subject};
 use super::listener::ListenerState;
-use crate::api::gateway::{FrontendTls, GatewaySpec};
+use crate::api::gateway::GatewaySpec;
 use crate::objects::Object;
 use crate::status::Conditions;
 
@@ -17,7 +17,6 @@ pub(super) fn check_gateway(
 ) -> bool {
     parameters(gateway, report, subject);
     options(gateway, report, subject);
-    references(conditions, gateway, report, subject);
     let known = |kind: &str| matches!(kind, "IPAddress" | "Hostname");
     let addresses = gateway
         .spec
@@ -37,40 +36,6 @@ pub(super) fn check_gateway(
         return false;
     }
     true
-}
-
-/// States whether what `spec.tls` refers to is in force.
-fn references(
-    conditions: &mut Conditions,
-    gateway: &Object<GatewaySpec>,
-    report: &mut Report,
-    subject: &Subject<'_>,
-) {
-    let Some(tls) = &gateway.spec.tls else {
-        return;
-    };
-    let client = tls
-        .backend
-        .as_ref()
-        .and_then(|tls| tls.client_certificate_ref.as_ref());
-    if client.is_none() {
-        conditions.set(
-            "ResolvedRefs",
-            true,
-            "ResolvedRefs",
-            "Every reference is resolved.",
-        );
-        return;
-    }
-    let message = "Towergate shows no client certificate to backends.";
-    conditions.set(
-        "ResolvedRefs",
-        false,
-        "InvalidClientCertificateRef",
-        message,
-    );
-    let field = "spec.tls.backend.clientCertificateRef";
-    report.error("unsupported", subject, field, message, "Remove the field.");
 }
 
 fn parameters(gateway: &Object<GatewaySpec>, report: &mut Report, subject: &Subject<'_>) {
@@ -116,18 +81,6 @@ fn options(gateway: &Object<GatewaySpec>, report: &mut Report, subject: &Subject
     }
 }
 
-/// Checks what a listener asks for that no listener has.
-pub(super) fn check_listener(gateway: &Object<GatewaySpec>, listener: &mut ListenerState<'_>) {
-    let protocol = listener.spec.protocol.as_str();
-    if protocol == "HTTPS" && validates_clients(&gateway.spec, listener.spec.port) {
-        // Serving without looking at client certificates would let everybody in.
-        let message = "Validation of client certificates (spec.tls.frontend) is not supported.";
-        listener
-            .conditions
-            .set("Accepted", false, "UnsupportedValue", message);
-    }
-}
-
 /// Refuses a listener of which a field is not known, or to which such a field of its object may apply: it
 /// may be the one that narrows whom the listener takes, or that asks for client certificates. `misread`
 /// are the faults of the object that the listener is written in.
@@ -148,22 +101,5 @@ pub(super) fn check_misread(misread: &[Invalid], listener: &mut ListenerState<'_
             .set("Accepted", false, "UnsupportedValue", message);
         listener.told = true;
         listener.valid = false;
-    }
-}
-
-/// Whether clients of a port must show a certificate.
-fn validates_clients(spec: &GatewaySpec, port: i32) -> bool {
-    let Some(frontend) = spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref()) else {
-        return false;
-    };
-    let validates =
-        |tls: &Option<FrontendTls>| tls.as_ref().is_some_and(|tls| tls.validation.is_some());
-    match frontend
-        .per_port
-        .iter()
-        .find(|of_port| of_port.port == port)
-    {
-        Some(of_port) => validates(&of_port.tls),
-        None => validates(&frontend.default),
     }
 }
