@@ -181,12 +181,10 @@ fn pretty(value: &Value) -> String {
 fn statuses(resolution: &Resolution) -> String {
     let mut text = pretty(&resolution.statuses.objects().collect());
     // A list of features is no matter of any case.
-    let features = text.find("\"supportedFeatures\"").map(|at| {
+    const FEATURES: &str = "\"supportedFeatures\": [";
+    while let Some(at) = text.find(FEATURES) {
         let end = at + text[at..].find(']').unwrap();
-        (at, end + 1)
-    });
-    if let Some((at, end)) = features {
-        text.replace_range(at..end, "\"supportedFeatures\": \"...\"");
+        text.replace_range(at..=end, "\"supportedFeatures\": \"...\"");
     }
     text
 }
