@@ -199,7 +199,8 @@ def overload(gateway):
     peaks, goods, all_answers = [], [], []
     wrk(gateway.url("slow"), SLOTS, 2)
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(f"function delay() return {DELAY * 1000:.0f} end")
+        # The same pause for all would make waves that come just before the breaker lets them through.
+        script.write(f"function delay() return math.random(0, {2 * DELAY * 1000:.0f}) end")
         script.flush()
         for _ in range(5):
             peak, failed, *_ = wrk(gateway.url("slow"), SLOTS, SECONDS / 4)

@@ -85,10 +85,34 @@ pub(crate) async fn serve(address: SocketAddr, admin: Arc<Admin>) -> std::io::Re
     Ok(bound)
 }
 
-fn routes(admin: Arc<Admin>) -> Router {
+/// Serves readiness and metrics, and nothing else, on `address` until the runtime ends; gives the
+/// address that was bound. Unlike the admin page it may be open to everybody.
+///
+/// # Errors
+/// If the address cannot be bound.
+pub(crate) async fn serve_health(
+    address: SocketAddr,
+    admin: Arc<Admin>,
+) -> std::io::Result<SocketAddr> {
+    let listener = TcpListener::bind(address).await?;
+    let bound = listener.local_addr()?;
+    let routes = health().layer(CatchPanicLayer::new()).with_state(admin);
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, routes).await {
+            tracing::error!(%error, "the health page has ended");
+        }
+    });
+    Ok(bound)
+}
+
+fn health() -> Router<Arc<Admin>> {
     Router::new()
         .route("/ready", get(ready))
         .route("/stats/prometheus", get(metrics))
+}
+
+fn routes(admin: Arc<Admin>) -> Router {
+    health()
         .route("/config", get(config))
         .route("/version", get(version))
         // A fault of a page is an answer, 500, and not the end of the connection.
@@ -193,6 +217,26 @@ mod tests {
         );
         assert!(fetch(address, "/config").await.contains("\"ports\": []"));
         assert!(fetch(address, "/other").await.starts_with("HTTP/1.1 404"));
+    }
+
+    #[tokio::test]
+    async fn the_health_page_shows_no_configuration() {
+        let admin = Arc::new(Admin::default());
+        let address = serve_health(([127, 0, 0, 1], 0).into(), Arc::clone(&admin))
+            .await
+            .expect("it binds");
+
+        admin.set_ready(true);
+
+        assert!(fetch(address, "/ready").await.starts_with("HTTP/1.1 200"));
+        let metrics = fetch(address, "/stats/prometheus").await;
+        assert!(metrics.contains("\nenvoy_server_live 1\n"));
+        for path in ["/config", "/version", "/"] {
+            assert!(
+                fetch(address, path).await.starts_with("HTTP/1.1 404"),
+                "{path}"
+            );
+        }
     }
 
     #[test]

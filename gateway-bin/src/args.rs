@@ -11,9 +11,10 @@ use crate::flags::{Bind, ControllerAddress, EndpointOverride, OffOr, PortMap, Se
 
 /// A Gateway API gateway that serves a folder of manifests.
 ///
-/// Towergate reads the manifests that Envoy Gateway reads (Gateway, HTTPRoute, GRPCRoute, Service, Secret,
-/// ClientTrafficPolicy and so on) from folders, and serves them. No cluster is needed. Changes of the
-/// files take effect at once, without closing a connection; a mistake leaves what was there before.
+/// Towergate reads the manifests that Envoy Gateway reads (Gateway, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute,
+/// UDPRoute, Service, Secret, ClientTrafficPolicy and so on) from folders, and serves them. No cluster is
+/// needed. Changes of the files take effect at once, without closing a connection; a mistake leaves what
+/// was there before.
 #[derive(Debug, Parser)]
 #[command(
     name = "towergate",
@@ -164,6 +165,9 @@ pub(crate) struct RunArgs {
     /// Serve /ready, /stats/prometheus, /config and /version here; `off`: nowhere.
     #[arg(long, value_name = "ADDR|off", default_value = "127.0.0.1:19000")]
     pub(crate) admin: OffOr<SocketAddr>,
+    /// Serve only /ready and /stats/prometheus here, for load balancers and whoever collects metrics.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) health: Option<SocketAddr>,
     /// Write the access log to this file; `-`: standard output; `off`: nowhere.
     #[arg(long, value_name = "PATH|-|off", default_value = "-")]
     pub(crate) access_log: OffOr<PathBuf>,

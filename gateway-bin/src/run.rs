@@ -67,6 +67,9 @@ async fn serve(args: &RunArgs, mut source: impl Source, metrics: Arc<Metrics>) -
     if let OffOr::On(address) = args.admin {
         serve_admin(address, Arc::clone(&admin)).await?;
     }
+    if let Some(address) = args.health {
+        serve_health(address, Arc::clone(&admin)).await?;
+    }
     tokio::spawn(memory::give_back());
     if !args.quiet && args.from.is_none() {
         eprint!("{}", summary::describe(control.plan()));
@@ -104,6 +107,13 @@ fn reload(
     if !wanted.is_some_and(|wanted| control.serve(wanted, source)) {
         tracing::info!("read again, nothing has changed");
     }
+}
+
+async fn serve_health(address: SocketAddr, admin: Arc<Admin>) -> Result<(), Failure> {
+    let bound = admin::serve_health(address, admin).await;
+    let bound = bound.map_err(|error| format!("--health {address}: {error}"))?;
+    tracing::info!(address = %bound, "health page: /ready /stats/prometheus");
+    Ok(())
 }
 
 async fn serve_admin(address: SocketAddr, admin: Arc<Admin>) -> Result<(), Failure> {

@@ -1,4 +1,5 @@
-//! What happened to a request, told once its response has ended.
+//! What happened to a request, told once its response has ended; or to a connection that was passed on as
+//! bytes, or to a session of datagrams, once it has.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -37,7 +38,7 @@ pub trait AccessLog: Send + Sync + 'static {
     fn write(&self, entry: &Entry);
 }
 
-/// One request. `None` where there is nothing to say. Fields as in Envoy's access log.
+/// One request, or one connection without any. `None` where there is nothing to say. Fields as in Envoy's access log.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// When the head was read.
@@ -58,9 +59,9 @@ pub struct Entry {
     pub details: Cow<'static, str>,
     /// Why a TLS handshake with the endpoint, or the connection to it, failed.
     pub upstream_failure: Option<Cow<'static, str>>,
-    /// Bytes of the request's body.
+    /// Bytes of the request's body, or of the client.
     pub bytes_received: u64,
-    /// Bytes of the response's body.
+    /// Bytes of the response's body, or to the client.
     pub bytes_sent: u64,
     /// From sending the request until the response's head.
     pub upstream_time: Option<Duration>,

@@ -18,7 +18,9 @@ use towergate_tls::rustls::crypto::CryptoProvider;
 
 use crate::access_log::AccessLog;
 use crate::balance::Directory;
+use crate::conn::listeners::WantedPort;
 use crate::conn::{BindError, Drain, Listeners, PortConfig, Workers};
+use crate::datagram::{DatagramConfig, Sockets, Wanted};
 use crate::observer::Observer;
 use crate::plan::{Endpoints, Plan};
 use crate::policy::RoutePolicy;
@@ -74,7 +76,7 @@ pub struct Gateway {
 #[derive(Default)]
 struct State {
     slots: Vec<Slot>,
-    sockets: Option<(Workers, Listeners)>,
+    sockets: Option<(Workers, Listeners, Sockets)>,
     /// The [`Parts`] of the plan in force.
     parts: Option<Box<dyn Any + Send>>,
 }
@@ -112,8 +114,8 @@ impl Gateway {
             self.observer(),
             self.drain.clone(),
         )?;
-        let listeners = Listeners::new(&workers);
-        self.state().sockets = Some((workers, listeners));
+        let (listeners, datagrams) = (Listeners::new(&workers), Sockets::new(&workers));
+        self.state().sockets = Some((workers, listeners, datagrams));
         Ok(())
     }
 
@@ -145,8 +147,9 @@ impl Gateway {
         }
         // New sockets must find their routes: publish first, and take it back if one cannot be opened.
         let before = self.handle.publish(Arc::new(built.snapshot));
-        if let Some((_, listeners)) = &mut state.sockets
-            && let Err(errors) = listeners.reconcile(&wanted)
+        let datagrams = wanted_datagrams(plan, built.datagrams);
+        if let Some((_, listeners, sockets)) = &mut state.sockets
+            && let Err(errors) = reconcile(listeners, &wanted, sockets, &datagrams)
         {
             self.handle.publish(before);
             return Err(ApplyError::Listen(errors));
@@ -186,12 +189,21 @@ impl Gateway {
         PortService::new(self.router(), port)
     }
 
-    /// The addresses that are listened on.
+    /// The addresses that are listened on for connections.
     pub fn listening(&self) -> BTreeSet<SocketAddr> {
         self.state()
             .sockets
             .as_ref()
-            .map(|(_, listeners)| listeners.addresses())
+            .map(|(_, listeners, _)| listeners.addresses())
+            .unwrap_or_default()
+    }
+
+    /// The addresses that are listened on for datagrams.
+    pub fn listening_datagrams(&self) -> BTreeSet<SocketAddr> {
+        self.state()
+            .sockets
+            .as_ref()
+            .map(|(_, _, sockets)| sockets.addresses())
             .unwrap_or_default()
     }
 
@@ -211,8 +223,8 @@ impl Gateway {
         self.drain.start();
         let finished = self.drain.drained(deadline).await;
         let sockets = self.state().sockets.take();
-        if let Some((workers, listeners)) = sockets {
-            drop(listeners);
+        if let Some((workers, listeners, datagrams)) = sockets {
+            drop((listeners, datagrams));
             // Threads end by themselves when their work is gone; one that is stuck must not hold us.
             if finished {
                 let joined = tokio::task::spawn_blocking(|| workers.stop());
@@ -234,6 +246,29 @@ impl Gateway {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Opens and closes sockets of both kinds, or changes nothing.
+fn reconcile(
+    listeners: &mut Listeners,
+    ports: &[WantedPort],
+    sockets: &mut Sockets,
+    datagrams: &Wanted,
+) -> Result<(), Vec<BindError>> {
+    let bound = sockets.bind_new(datagrams)?;
+    listeners.reconcile(ports)?;
+    sockets.install(bound, datagrams);
+    Ok(())
+}
+
+fn wanted_datagrams<P>(plan: &Plan<P>, configs: Vec<DatagramConfig>) -> Wanted {
+    let mut wanted = Wanted::new();
+    for (port, config) in plan.datagrams.iter().zip(configs) {
+        let config = Arc::new(config);
+        let addresses = port.addresses.iter();
+        wanted.extend(addresses.map(|ip| (SocketAddr::new(*ip, port.port), config.clone())));
+    }
+    wanted
 }
 
 impl State {

@@ -13,11 +13,14 @@
 //! | deadline, retry, breaker | [`traffic`] |
 //! | weighted backend, endpoint | [`balance`] |
 //! | connection to the endpoint | [`upstream`] |
+//!
+//! Connections that are no HTTP are passed on by [`stream`], datagrams by `datagram`.
 
 pub mod access_log;
 pub mod balance;
 pub mod body;
 pub mod conn;
+mod datagram;
 pub mod error;
 pub mod filter;
 pub mod gate;
@@ -31,6 +34,7 @@ pub mod route;
 pub mod router;
 pub mod serve;
 pub mod snapshot;
+pub mod stream;
 pub mod traffic;
 pub mod upstream;
 

@@ -71,6 +71,15 @@ pub enum Event<'a> {
     Abuse(u16, &'static str),
     /// A response ended, or the client left.
     Request(&'a ListenerId, &'a Entry),
+    /// A connection that was passed on as bytes ended, or one that came to no backend; or a session of
+    /// datagrams. The route in the entry says which.
+    Stream(&'a ListenerId, &'a Entry),
+    /// A session of datagrams began on this port of the plan.
+    SessionOpened(u16),
+    /// It ended.
+    SessionClosed(u16),
+    /// A datagram came on this port and was dropped; the word says why.
+    DatagramDropped(u16, &'static str),
     /// A connection to an endpoint was opened, in this time.
     UpstreamConnected(&'a BackendId, Duration),
     /// A connection to an endpoint could not be opened.
@@ -79,6 +88,10 @@ pub enum Event<'a> {
     UpstreamClosed(&'a BackendId),
     /// A request was sent once more.
     Retried(&'a BackendId),
+    /// A copy of a request was answered by the backend of a mirror.
+    Mirrored(&'a BackendId),
+    /// A copy of a request was given up: no answer, or the mirror fell behind.
+    MirrorFailed(&'a BackendId),
     /// A limit of the circuit breaker was reached.
     Overflowed(&'a BackendId),
 }

@@ -13,12 +13,14 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 use towergate_core::plan::{ListenerSettings, TcpSettings, Traffic};
 use towergate_k8s::decode::{Diagnostic, decode};
 use towergate_k8s::resolve::{Parity, Resolution, Scope, resolve};
+use towergate_k8s::wire::{Decoder, FrameReader, Peer, Version};
 use towergate_k8s::{ObjectKey, Objects};
 use towergate_tls::ServerTls;
 
@@ -72,6 +74,34 @@ fn every_case_means_what_its_folder_says() {
     }
     assert!(folders.len() > 10);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Whatever manifests mean, a data plane is told the same.
+#[test]
+fn a_plan_that_is_sent_is_the_plan_that_arrives() {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    for folder in fs::read_dir(cases).unwrap() {
+        let path = folder.unwrap().path();
+        let text = fs::read_to_string(path.join("in.yaml")).unwrap();
+        let Resolution {
+            plan, endpoints, ..
+        } = resolve(&objects(&text).0, &scope(&path));
+        let (plan, endpoints) = (Arc::new(plan), Arc::new(endpoints));
+        let version = Version::new(1, plan.clone(), endpoints.clone(), None).unwrap();
+        let (mut reader, mut decoder) = (FrameReader::default(), Decoder::default());
+        for piece in Peer::empty().update(&version).unwrap() {
+            reader.push(&piece.unwrap());
+        }
+        let mut arrived = None;
+        while let Some((kind, payload)) = reader.next_frame().unwrap() {
+            arrived = decoder.take(kind, payload).unwrap();
+        }
+
+        let arrived = arrived.unwrap();
+
+        assert_eq!(arrived.plan, plan, "{}", path.display());
+        assert_eq!(arrived.endpoints, endpoints, "{}", path.display());
+    }
 }
 
 #[test]
@@ -151,12 +181,10 @@ fn pretty(value: &Value) -> String {
 fn statuses(resolution: &Resolution) -> String {
     let mut text = pretty(&resolution.statuses.objects().collect());
     // A list of features is no matter of any case.
-    let features = text.find("\"supportedFeatures\"").map(|at| {
+    const FEATURES: &str = "\"supportedFeatures\": [";
+    while let Some(at) = text.find(FEATURES) {
         let end = at + text[at..].find(']').unwrap();
-        (at, end + 1)
-    });
-    if let Some((at, end)) = features {
-        text.replace_range(at..end, "\"supportedFeatures\": \"...\"");
+        text.replace_range(at..=end, "\"supportedFeatures\": \"...\"");
     }
     text
 }
@@ -206,6 +234,9 @@ fn plan(resolution: &Resolution) -> String {
                         *certificate = certificate["names"].take();
                     }
                     without(tls, &json!(ServerTls::default()));
+                    if let Some(pem) = tls.pointer_mut("/clients/roots_pem") {
+                        *pem = json!("...");
+                    }
                 }
             }
             streams(listener.get_mut("streams"));
@@ -213,6 +244,7 @@ fn plan(resolution: &Resolution) -> String {
                 for rule in list(&mut route["rules"]) {
                     without(&mut rule["traffic"], &json!(Traffic::default()));
                     backends(&mut rule["backends"]);
+                    filters(&mut rule["filters"]);
                 }
             }
         }
@@ -235,10 +267,25 @@ fn streams(routes: Option<&mut Value>) {
 
 fn backends(backends: &mut Value) {
     for backend in list(backends) {
-        let pem = backend.pointer_mut("/destination/Backend/tls/roots_pem");
-        if let Some(pem) = pem.filter(|pem| pem.is_string()) {
-            *pem = json!("...");
-        }
+        tls(backend.pointer_mut("/destination/Backend/tls"));
+        filters(&mut backend["filters"]);
+    }
+}
+
+fn filters(filters: &mut Value) {
+    for filter in list(filters) {
+        tls(filter.pointer_mut("/Mirror/backend/tls"));
+    }
+}
+
+/// Certificates are other ones each time.
+fn tls(tls: Option<&mut Value>) {
+    let Some(tls) = tls else { return };
+    if let Some(pem) = tls.get_mut("roots_pem").filter(|pem| pem.is_string()) {
+        *pem = json!("...");
+    }
+    if let Some(identity) = tls.get_mut("identity") {
+        *identity = identity["names"].take();
     }
 }
 

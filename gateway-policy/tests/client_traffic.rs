@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use towergate_core::http::client_ip::ClientIpRule;
 use towergate_core::plan::{
     EscapedSlashes, Http10, Keepalive, ListenerSettings, ProxyProtocol, RequestIdMode, TcpSettings,
-    Underscores, XfccMode,
+    Underscores, XfccDetails, XfccMode,
 };
 use towergate_policy::client_traffic::{Context, Converted, TlsParameters};
 use towergate_policy::{ClientTrafficPolicySpec, Refusal};
@@ -122,7 +122,7 @@ fn headers_are_handled_as_the_policy_says() {
     let headers = settings(json!({"headers": {
         "enableEnvoyHeaders": true,
         "disableRateLimitHeaders": true,
-        "xForwardedClientCert": {"mode": "SanitizeSet", "certDetailsToAdd": ["DNS"]},
+        "xForwardedClientCert": {"mode": "SanitizeSet", "certDetailsToAdd": ["DNS", "Cert"]},
         "withUnderscoresAction": "DropHeader",
         "requestID": "Preserve",
         "maxRequestHeaderLimit": "1025",
@@ -133,6 +133,14 @@ fn headers_are_handled_as_the_policy_says() {
     assert!(headers.envoy_headers);
     assert!(!headers.rate_limit_headers);
     assert_eq!(headers.xfcc, XfccMode::SanitizeSet);
+    assert_eq!(
+        headers.xfcc_details,
+        XfccDetails {
+            dns: true,
+            cert: true,
+            ..XfccDetails::default()
+        }
+    );
     assert_eq!(headers.underscores, Underscores::Drop);
     assert_eq!(headers.request_id, RequestIdMode::Preserve);
     assert_eq!(headers.max_request_head, 2048);
@@ -278,7 +286,7 @@ fn what_is_not_done_is_refused_by_name() {
         (json!({"scheme": "MatchBackend"}), "spec.scheme"),
         (
             json!({"tls": {"clientValidation": {}}}),
-            "spec.tls.clientValidation",
+            "spec.tls.clientValidation.caCertificateRefs",
         ),
         (
             json!({"tls": {"fingerprints": ["JA3"]}}),

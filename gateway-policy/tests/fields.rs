@@ -201,8 +201,6 @@ fn no_field_of_a_client_traffic_policy_is_read_and_then_forgotten() {
     assert_eq!(
         forgotten,
         [
-            // Tells backends of certificates of clients, and no client shows one.
-            "headers.xForwardedClientCert.certDetailsToAdd",
             // Concerns connections that are proxied as TCP; never had an effect on HTTP.
             "timeout.tcp.idleTimeout",
         ]

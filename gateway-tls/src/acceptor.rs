@@ -17,19 +17,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::server::Acceptor;
-use rustls::{HandshakeKind, InvalidMessage, ProtocolVersion, ServerConfig};
+use rustls::{CipherSuite, HandshakeKind, InvalidMessage, ProtocolVersion, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
 pub use tokio_rustls::server::TlsStream;
 
-use crate::ciphers::{group_name, iana_name};
+use crate::ciphers::{group_name, has_shorter_key, iana_name};
+use crate::client_auth::ClientVerifier;
 use crate::name::normalize_server_name;
+use crate::peer::ClientCertificate;
 
 /// A ClientHello that waits for an answer.
 pub struct Hello<IO> {
-    start: StartHandshake<IO>,
+    /// Boxed, as it is large and goes from hand to hand.
+    start: Box<StartHandshake<IO>>,
     server_name: Option<String>,
 }
 
@@ -40,6 +43,12 @@ pub struct Choice {
     pub config: Arc<ServerConfig>,
     /// Time for the rest of the handshake; `None`: no limit.
     pub handshake_timeout: Option<Duration>,
+    /// What verifies certificates of clients, as [`ServerTls::client_verifier`] gives it. Without it
+    /// the configuration still refuses whom it should, but nobody is known ([`Negotiated::client`]),
+    /// and the certificates of resumed sessions are not verified again.
+    ///
+    /// [`ServerTls::client_verifier`]: crate::ServerTls::client_verifier
+    pub clients: Option<Arc<ClientVerifier>>,
 }
 
 /// What client and server agreed on.
@@ -57,6 +66,8 @@ pub struct Negotiated {
     pub group: &'static str,
     /// Whether an earlier session was resumed.
     pub resumed: bool,
+    /// The certificate that the client showed, if it was asked for one, and only if it was verified.
+    pub client: Option<Arc<ClientCertificate>>,
 }
 
 /// Why there is no TLS connection.
@@ -79,6 +90,9 @@ pub enum AcceptError {
     /// by the alert `unrecognized_name`.
     #[error("no certificate for the server name {0:?}")]
     Refused(Option<String>),
+    /// The client showed no certificate, or not one that it may come in with.
+    #[error("the client's certificate")]
+    Client(#[source] io::Error),
     /// The handshake failed.
     #[error("TLS handshake")]
     Handshake(#[source] io::Error),
@@ -101,11 +115,7 @@ where
 {
     let hello = Hello::read(io, hello_deadline).await?;
     match choose(&hello) {
-        Some(choice) => {
-            hello
-                .shake_hands(choice.config, choice.handshake_timeout)
-                .await
-        }
+        Some(choice) => hello.answer(choice).await,
         None => Err(AcceptError::NoListener(hello.server_name)),
     }
 }
@@ -129,7 +139,10 @@ where
             .server_name()
             .and_then(normalize_server_name)
             .map(Cow::into_owned);
-        Ok(Self { start, server_name })
+        Ok(Self {
+            start: Box::new(start),
+            server_name,
+        })
     }
 
     /// The server name: lower case, without a trailing dot. `None` if the client gives none, or an
@@ -143,7 +156,8 @@ where
         self.start.client_hello().alpn().into_iter().flatten()
     }
 
-    /// Does the rest of the handshake, within `limit` if there is one.
+    /// Does the rest of the handshake, within `limit` if there is one, for a configuration that asks
+    /// clients for no certificate.
     ///
     /// # Errors
     /// [`AcceptError`]; the connection is closed then.
@@ -152,17 +166,43 @@ where
         config: Arc<ServerConfig>,
         limit: Option<Duration>,
     ) -> Result<(TlsStream<IO>, Negotiated), AcceptError> {
+        let choice = Choice {
+            config,
+            handshake_timeout: limit,
+            clients: None,
+        };
+        self.answer(choice).await
+    }
+
+    /// Does the rest of the handshake as `choice` says.
+    ///
+    /// # Errors
+    /// [`AcceptError`]; the connection is closed then.
+    pub async fn answer(self, choice: Choice) -> Result<(TlsStream<IO>, Negotiated), AcceptError> {
         let Self { start, server_name } = self;
+        let Choice {
+            config,
+            handshake_timeout: limit,
+            clients,
+        } = choice;
         // rustls asks again and would answer a miss by `access_denied`, which tells the client less.
-        if config.cert_resolver.resolve(start.client_hello()).is_none() {
+        let Some(certificate) = config.cert_resolver.resolve(start.client_hello()) else {
             // The client may not read: the alert is a courtesy and must not hold the connection.
             let _ = limited(limit, refuse(start)).await;
             return Err(AcceptError::Refused(server_name));
-        }
+        };
+        let config = settle_order(config, start.client_hello().cipher_suites());
         let stream = limited(limit, start.into_stream(config))
             .await?
-            .map_err(AcceptError::Handshake)?;
-        let negotiated = Negotiated::new(&stream, server_name);
+            .map_err(handshake_error)?;
+        let mut negotiated = Negotiated::new(&stream, server_name);
+        if let Some(verifier) = clients {
+            let chain = stream.get_ref().1.peer_certificates();
+            let server = certificate.cert.first();
+            negotiated.client = verifier
+                .identify(chain, negotiated.resumed, server)
+                .map_err(|error| AcceptError::Client(io::Error::other(error)))?;
+        }
         Ok((stream, negotiated))
     }
 }
@@ -178,11 +218,22 @@ impl<IO> fmt::Debug for Hello<IO> {
 
 /// Sends the fatal alert `unrecognized_name` (RFC 6066, section 3), in clear.
 async fn refuse<IO: AsyncRead + AsyncWrite + Unpin>(
-    mut start: StartHandshake<IO>,
+    mut start: Box<StartHandshake<IO>>,
 ) -> io::Result<()> {
     const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
     start.io.write_all(&ALERT).await?;
     start.io.shutdown().await
+}
+
+/// `config`, going by our order of suites where the client's makes the handshake dearer for nothing.
+fn settle_order(config: Arc<ServerConfig>, offered: &[CipherSuite]) -> Arc<ServerConfig> {
+    let ours = &config.crypto_provider().cipher_suites;
+    if config.ignore_client_order || !has_shorter_key(offered, ours) {
+        return config;
+    }
+    let mut config = (*config).clone();
+    config.ignore_client_order = true;
+    Arc::new(config)
 }
 
 async fn limited<F: Future>(limit: Option<Duration>, future: F) -> Result<F::Output, AcceptError> {
@@ -209,6 +260,15 @@ fn hello_error(error: io::Error) -> AcceptError {
     }
 }
 
+/// Tells failures of the client's certificate apart.
+fn handshake_error(error: io::Error) -> AcceptError {
+    use rustls::Error::{InvalidCertificate, NoCertificatesPresented};
+    match error.get_ref().and_then(|e| e.downcast_ref()) {
+        Some(InvalidCertificate(_) | NoCertificatesPresented) => AcceptError::Client(error),
+        _ => AcceptError::Handshake(error),
+    }
+}
+
 impl Negotiated {
     fn new<IO>(stream: &TlsStream<IO>, server_name: Option<String>) -> Self {
         let (_, connection) = stream.get_ref();
@@ -226,6 +286,7 @@ impl Negotiated {
                 .map_or("", |suite| iana_name(suite.suite())),
             group: group.map_or("", |group| group_name(group.name())),
             resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
+            client: None,
         }
     }
 }

@@ -184,6 +184,40 @@ pub(crate) fn pick_suites(
     tls13.into_iter().map(Ok).chain(chosen).collect()
 }
 
+/// Whether a client that offers `suites` gets another one if those of `ours` go by our order: it begins
+/// with AES-256, and would take AES-128.
+///
+/// Whether AES or ChaCha20 is for the client to say, who knows what its machine is good at. Between the
+/// two of AES there is no such difference, while SHA-384, which goes with the longer key, makes a
+/// handshake a fifth dearer. Who must have 256 bits offers nothing else.
+pub(crate) fn has_shorter_key(suites: &[CipherSuite], ours: &[SupportedCipherSuite]) -> bool {
+    let is_ours = |suite: &CipherSuite| ours.iter().any(|our| our.suite() == *suite);
+    let first = suites.iter().copied().find(is_ours);
+    first
+        .and_then(shorter)
+        .is_some_and(|shorter| is_ours(&shorter) && suites.contains(&shorter))
+}
+
+/// The suite with AES-128 that is otherwise like one with AES-256.
+fn shorter(suite: CipherSuite) -> Option<CipherSuite> {
+    match suite {
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => Some(CipherSuite::TLS13_AES_128_GCM_SHA256),
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 => {
+            Some(CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256)
+        }
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 => {
+            Some(CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256)
+        }
+        _ => None,
+    }
+}
+
+/// Puts suites with AES-256 behind the others of their version.
+#[cfg(feature = "aws-lc-rs")]
+pub(crate) fn sort(suites: &mut [SupportedCipherSuite]) {
+    suites.sort_by_key(|suite| (suite.tls13().is_none(), shorter(suite.suite()).is_some()));
+}
+
 /// The provider's groups that `names` names, in that order.
 pub(crate) fn pick_groups(
     provider: &CryptoProvider,
@@ -273,6 +307,33 @@ mod tests {
             check_group("P-25519"),
             Err(GroupError::Unknown("P-25519".to_owned()))
         );
+    }
+
+    #[cfg(feature = "aws-lc-rs")]
+    #[test]
+    fn only_between_the_suites_of_aes_the_client_does_not_choose() {
+        use CipherSuite as S;
+        let ours = &crate::default_provider().cipher_suites;
+        let (long, short, chacha) = (
+            S::TLS13_AES_256_GCM_SHA384,
+            S::TLS13_AES_128_GCM_SHA256,
+            S::TLS13_CHACHA20_POLY1305_SHA256,
+        );
+        let old = S::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384;
+        let unknown = S::TLS_RSA_WITH_AES_256_CBC_SHA;
+        let table: [(&[CipherSuite], bool); 7] = [
+            (&[long, chacha, short], true),
+            (&[unknown, long, short], true),
+            (&[short, long], false),
+            (&[chacha, long, short], false),
+            (&[long, chacha], false),
+            (&[old, short], false),
+            (&[], false),
+        ];
+        for (suites, expected) in table {
+            assert_eq!(has_shorter_key(suites, ours), expected, "{suites:?}");
+        }
+        assert!(!has_shorter_key(&[long, short], &ours[1..]), "not ours");
     }
 
     #[cfg(feature = "aws-lc-rs")]

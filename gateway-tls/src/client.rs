@@ -1,4 +1,4 @@
-//! TLS towards backends (BackendTLSPolicy): whom to expect and whom to trust.
+//! TLS towards backends (BackendTLSPolicy): whom to expect and trust, and what to show them.
 //!
 //! Chains and DNS names are verified by rustls-webpki alone. Only URIs, which it does not read, are
 //! compared here, byte for byte, and only after the chain was found good.
@@ -14,6 +14,7 @@ use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
 };
 use rustls::server::ParsedCertificate;
+use rustls::sign::SingleCertAndKey;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, DnsName, ServerName, UnixTime};
@@ -24,6 +25,7 @@ use x509_parser::prelude::FromDer;
 
 pub use rustls::ClientConfig;
 
+use crate::Certificate;
 use crate::error::{TlsError, check_alpn};
 
 /// How to speak TLS to a backend (Gateway API `BackendTLSPolicy`).
@@ -37,6 +39,9 @@ pub struct ClientTls {
     pub roots_pem: Option<String>,
     /// ALPN protocols, in order of preference.
     pub alpn: Vec<String>,
+    /// The certificate that is shown to a backend that asks for one; `None`: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Arc<Certificate>>,
 }
 
 /// A name in a certificate's SAN extension.
@@ -70,11 +75,18 @@ impl ClientTls {
                 &provider,
             )?)
         };
-        let mut config = ClientConfig::builder_with_provider(provider)
+        let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()?
             .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_no_client_auth();
+            .with_custom_certificate_verifier(verifier);
+        let mut config = match &self.identity {
+            None => builder.with_no_client_auth(),
+            // It is shown whatever authorities the backend names: there is no other.
+            Some(identity) => {
+                let identity = SingleCertAndKey::from(identity.load(&provider)?);
+                builder.with_client_cert_resolver(Arc::new(identity))
+            }
+        };
         config.alpn_protocols = check_alpn(&self.alpn)?;
         Ok(Arc::new(config))
     }
@@ -233,8 +245,8 @@ mod tests {
     use rcgen::date_time_ymd;
 
     use super::*;
+    use crate::default_provider;
     use crate::testing::{AUTHORITY, Authority, Key, certificate, handshake, params, settings};
-    use crate::{Certificate, default_provider};
 
     fn expecting(names: &[SubjectAltName]) -> ClientTls {
         ClientTls {
@@ -242,6 +254,7 @@ mod tests {
             subject_alt_names: names.to_vec(),
             roots_pem: Some(AUTHORITY.pem.clone()),
             alpn: vec!["h2".to_owned()],
+            identity: None,
         }
     }
 

@@ -8,8 +8,8 @@ use rustls::{ClientConfig, ServerConfig};
 use crate::acceptor::AcceptError;
 use crate::server::{ResumptionState, TlsVersion, UnknownName};
 use crate::testing::{
-    AUTHORITY, ECDSA, Key, Outcome, RSA_SCHEMES, certificate, client, client_with, handshake, leaf,
-    params, settings,
+    AUTHORITY, ECDSA, Key, Outcome, RSA_SCHEMES, certificate, client, client_of_long_keys,
+    client_with, handshake, leaf, params, settings,
 };
 use crate::{Certificate, ServerTls, TlsError, default_provider};
 
@@ -215,6 +215,29 @@ async fn suites_and_groups_are_those_of_the_settings_in_their_order() {
     let config = build(&settings);
     let groups: Vec<_> = config.crypto_provider().kx_groups.iter().collect();
     assert_eq!(groups.len(), 2);
+}
+
+#[tokio::test]
+async fn of_two_suites_with_aes_the_shorter_key_is_taken_unless_the_listener_says_else() {
+    let open = settings(&[&certificate(&["a.test"], Key::P256)]);
+    let long_only = ServerTls {
+        ciphers: vec!["ECDHE-ECDSA-AES256-GCM-SHA384".to_owned()],
+        ..open.clone()
+    };
+    let cases: [(&ServerTls, &[_], _); 3] = [
+        (&open, &[&TLS13, &TLS12], "TLS_AES_128_GCM_SHA256"),
+        (&open, &[&TLS12], "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"),
+        (
+            &long_only,
+            &[&TLS12],
+            "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+        ),
+    ];
+
+    for (settings, versions, suite) in cases {
+        let outcome = connect(settings, client_of_long_keys(versions), "a.test").await;
+        assert_eq!(outcome.server.unwrap().cipher, suite);
+    }
 }
 
 #[test]

@@ -346,6 +346,7 @@ async fn a_handshake_that_does_not_go_on_is_given_up_in_the_listener_s_time() {
         let choice = Choice {
             config: config.clone(),
             handshake_timeout: limit,
+            clients: None,
         };
         let start = Instant::now();
 

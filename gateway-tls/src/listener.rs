@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::acceptor::{AcceptError, Choice, Negotiated, TlsStream, accept};
+use crate::client_auth::ClientVerifier;
 
 /// What came of a handshake.
 type Shaken = Result<(TlsStream<TcpStream>, Negotiated), AcceptError>;
@@ -22,6 +23,7 @@ pub struct TlsListener {
     listener: TcpListener,
     config: Arc<ServerConfig>,
     timeout: Duration,
+    clients: Option<Arc<ClientVerifier>>,
     handshakes: JoinSet<(SocketAddr, Shaken)>,
 }
 
@@ -36,6 +38,7 @@ impl TlsListener {
             listener,
             config,
             timeout: Duration::from_secs(10),
+            clients: None,
             handshakes: JoinSet::new(),
         }
     }
@@ -44,6 +47,13 @@ impl TlsListener {
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
+    }
+
+    /// Makes known who the clients are ([`Negotiated::client`]), if `config` asks them: see
+    /// [`ServerTls::client_verifier`](crate::ServerTls::client_verifier).
+    #[must_use]
+    pub fn clients(self, clients: Option<Arc<ClientVerifier>>) -> Self {
+        Self { clients, ..self }
     }
 
     /// Where it listens.
@@ -81,6 +91,7 @@ impl TlsListener {
         let choice = Choice {
             config: self.config.clone(),
             handshake_timeout: Some(self.timeout),
+            clients: self.clients.clone(),
         };
         let deadline = Instant::now() + self.timeout;
         self.handshakes

@@ -39,6 +39,7 @@ pub use rustls::ServerConfig;
 
 use crate::Certificate;
 use crate::ciphers::{pick_groups, pick_suites};
+use crate::client_auth::{ClientAuth, ClientVerifier};
 use crate::error::{TlsError, check_alpn};
 use crate::sni::CertificateResolver;
 
@@ -64,6 +65,9 @@ pub struct ServerTls {
     pub stateless_resumption: bool,
     /// What a client gets whose SNI no certificate covers.
     pub unknown_name: UnknownName,
+    /// What clients must show; `None`: they are not asked for a certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<ClientAuth>,
 }
 
 /// A protocol version that rustls can serve.
@@ -98,6 +102,7 @@ impl Default for ServerTls {
             stateful_resumption: false,
             stateless_resumption: false,
             unknown_name: UnknownName::default(),
+            clients: None,
         }
     }
 }
@@ -126,12 +131,16 @@ impl ServerTls {
             (TlsVersion::Tls13, TlsVersion::Tls13) => &[&TLS13],
             (TlsVersion::Tls13, TlsVersion::Tls12) => return Err(TlsError::Versions),
         };
-        let mut config = ServerConfig::builder_with_provider(self.restrict(provider)?)
-            .with_protocol_versions(versions)?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(certificates));
+        let builder = ServerConfig::builder_with_provider(self.restrict(provider.clone())?)
+            .with_protocol_versions(versions)?;
+        let builder = match self.client_verifier(&provider)? {
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(certificates));
         config.alpn_protocols = check_alpn(&self.alpn)?;
-        // Whoever gives a list of suites means its order; else the client knows what it is fast at.
+        // Whoever gives a list of suites means its order; else the client knows what it is fast at
+        // (but see the acceptor).
         config.ignore_client_order = !self.ciphers.is_empty();
         // 0-RTT can be replayed.
         config.max_early_data_size = 0;
@@ -140,6 +149,19 @@ impl ServerTls {
             None => self.allow_resumption(&mut config, &ResumptionState::new(self)),
         }
         Ok(Arc::new(config))
+    }
+
+    /// Builds what verifies certificates of clients, for [`Choice`](crate::acceptor::Choice); `None`:
+    /// they are not asked for one.
+    ///
+    /// # Errors
+    /// As [`ClientAuth::build`].
+    pub fn client_verifier(
+        &self,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Option<Arc<ClientVerifier>>, TlsError> {
+        let clients = self.clients.as_ref();
+        clients.map(|clients| clients.build(provider)).transpose()
     }
 
     /// These settings without certificates: what must be equal for sessions to be resumed.

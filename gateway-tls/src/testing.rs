@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256,
-    PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, SanType,
+    PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, SanType, SerialNumber,
 };
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::{
@@ -49,6 +49,8 @@ impl Authority {
     pub(crate) fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // As if each were the renewed one of another of the same name.
+        params.serial_number = Some(SerialNumber::from(2024));
         params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
@@ -181,6 +183,18 @@ pub(crate) fn client_with(
         .with_no_client_auth()
 }
 
+/// A client that takes any certificate and offers suites in the order that the library has by itself:
+/// AES-256 first, as OpenSSL's clients do.
+pub(crate) fn client_of_long_keys(versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Trusting(ECDSA.to_vec())))
+        .with_no_client_auth()
+}
+
 /// What a handshake gave on both sides.
 pub(crate) struct Outcome {
     pub(crate) server: Result<Negotiated, AcceptError>,
@@ -205,11 +219,17 @@ pub(crate) fn soon() -> Instant {
 pub(crate) fn always(
     config: &Arc<ServerConfig>,
 ) -> impl FnOnce(&Hello<DuplexStream>) -> Option<Choice> {
-    let choice = Choice {
+    let choice = choice(config);
+    move |_| Some(choice)
+}
+
+/// An answer that asks clients for nothing.
+fn choice(config: &Arc<ServerConfig>) -> Choice {
+    Choice {
         config: config.clone(),
         handshake_timeout: Some(Duration::from_secs(60)),
-    };
-    move |_| Some(choice)
+        clients: None,
+    }
 }
 
 /// Lets a client and a server shake hands, and the client read a byte, by which it gets tickets too.
@@ -218,9 +238,18 @@ pub(crate) async fn handshake(
     client: &Arc<ClientConfig>,
     name: &str,
 ) -> Outcome {
+    handshake_by(choice(server), client, name).await
+}
+
+/// The same with an answer of any kind.
+pub(crate) async fn handshake_by(
+    choice: Choice,
+    client: &Arc<ClientConfig>,
+    name: &str,
+) -> Outcome {
     let (ours, theirs) = duplex(64 * 1024);
     let server = async {
-        let (mut stream, negotiated) = accept(theirs, soon(), always(server)).await?;
+        let (mut stream, negotiated) = accept(theirs, soon(), |_| Some(choice)).await?;
         // A client that has gone is the client's result.
         let _ = stream.write_all(b"!").await;
         let _ = stream.flush().await;

@@ -1,5 +1,6 @@
 //! The task that speaks with the controller, over one connection after the other.
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -54,18 +55,23 @@ async fn run(mut session: Session, mut credentials: Folder) {
             }
             Ended::Unused => return,
             Ended::Lost(error) => {
+                let error = in_full(&*error);
                 said.clear();
                 if start.elapsed() > LONGEST_PAUSE {
                     failures = 0;
                 }
-                tracing::warn!(%error, "the controller is away: what is in force stays");
+                tracing::warn!(error, "the controller is away: what is in force stays");
             }
-            // The same is not said again and again.
-            Ended::Failed(error) if error.to_string() == said => tracing::debug!(%error),
             Ended::Failed(error) => {
-                said = error.to_string();
+                let error = in_full(&*error);
                 let address = &session.address;
-                tracing::warn!(%address, %error, "the controller cannot be reached: tries again");
+                // The same is not said again and again.
+                if error == said {
+                    tracing::debug!(%address, error, "the controller cannot be reached");
+                } else {
+                    tracing::warn!(%address, error, "the controller cannot be reached: tries again");
+                    said = error;
+                }
             }
         }
         sleep(pause(failures, fastrand::f64())).await;
@@ -80,6 +86,13 @@ fn pause(failures: u32, random: f64) -> Duration {
         .saturating_mul(1 << failures.min(10))
         .min(LONGEST_PAUSE);
     ceiling.mul_f64(0.2 + 0.8 * random)
+}
+
+/// An error and what caused it: that of HTTP alone says little.
+fn in_full(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| (*error).source());
+    let texts: Vec<String> = causes.map(ToString::to_string).collect();
+    texts.join(": ")
 }
 
 /// What this data plane calls itself.

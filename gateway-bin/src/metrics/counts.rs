@@ -60,6 +60,8 @@ pub(super) struct BackendCounts {
     pub(super) closed: u64,
     pub(super) retried: u64,
     pub(super) overflowed: u64,
+    pub(super) mirrored: u64,
+    pub(super) mirrors_failed: u64,
     pub(super) connect_time: Histogram,
 }
 
@@ -122,6 +124,8 @@ impl Counts {
             Event::UpstreamClosed(backend) => at(&mut self.backends, backend).closed += 1,
             Event::Retried(backend) => at(&mut self.backends, backend).retried += 1,
             Event::Overflowed(backend) => at(&mut self.backends, backend).overflowed += 1,
+            Event::Mirrored(backend) => at(&mut self.backends, backend).mirrored += 1,
+            Event::MirrorFailed(backend) => at(&mut self.backends, backend).mirrors_failed += 1,
             // Events of later versions of the core that nobody has given a name yet.
             _ => {}
         }
@@ -223,6 +227,8 @@ impl BackendCounts {
         self.closed += other.closed;
         self.retried += other.retried;
         self.overflowed += other.overflowed;
+        self.mirrored += other.mirrored;
+        self.mirrors_failed += other.mirrors_failed;
         self.connect_time.add(&other.connect_time);
     }
 }

@@ -208,6 +208,18 @@ fn backends(page: &mut Page, counts: &Counts) {
         backends,
         |b| b.overflowed,
     );
+    page.counters(
+        "towergate_mirrored_requests",
+        "Copies of requests that were answered.",
+        backends,
+        |b| b.mirrored,
+    );
+    page.counters(
+        "towergate_mirrored_requests_failed",
+        "Copies of requests that were given up.",
+        backends,
+        |b| b.mirrors_failed,
+    );
     page.histograms(
         "envoy_cluster_upstream_cx_connect_ms",
         "Time to connect, in milliseconds.",
@@ -469,6 +481,8 @@ mod tests {
             closed: 2,
             retried: 3,
             overflowed: 4,
+            mirrored: 5,
+            mirrors_failed: 7,
             connect_time: time,
         };
         counts
@@ -516,6 +530,8 @@ mod tests {
             format!("envoy_cluster_upstream_rq_total{{{rule}}} 2"),
             format!("envoy_cluster_upstream_cx_connect_ms_count{{{backend}}} 3"),
             format!("envoy_cluster_upstream_rq_retry{{{backend}}} 3"),
+            format!("towergate_mirrored_requests{{{backend}}} 5"),
+            format!("towergate_mirrored_requests_failed{{{backend}}} 7"),
             "towergate_access_log_dropped 3".to_owned(),
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");

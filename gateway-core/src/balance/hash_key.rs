@@ -20,10 +20,7 @@ pub struct Hashed {
 /// Hashes what `key` names of a request. The result is the same in every process.
 pub fn hash_key(key: &HashKey, client: IpAddr, head: &request::Parts) -> Hashed {
     match key {
-        HashKey::SourceIp => match client {
-            IpAddr::V4(v4) => hashed(hash_bytes(0, &v4.octets())),
-            IpAddr::V6(v6) => hashed(hash_bytes(0, &v6.octets())),
-        },
+        HashKey::SourceIp => hashed(hash_address(client)),
         HashKey::Headers(names) => {
             let values = names.iter().flat_map(|name| head.headers.get_all(&**name));
             hash_all(values.map(HeaderValue::as_bytes))
@@ -37,6 +34,14 @@ pub fn hash_key(key: &HashKey, client: IpAddr, head: &request::Parts) -> Hashed 
             Some(value) => hashed(hash_bytes(0, value)),
             None => make_cookie(cookie),
         },
+    }
+}
+
+/// Hashes the address of a client.
+pub(crate) fn hash_address(client: IpAddr) -> u64 {
+    match client {
+        IpAddr::V4(v4) => hash_bytes(0, &v4.octets()),
+        IpAddr::V6(v6) => hash_bytes(0, &v6.octets()),
     }
 }
 

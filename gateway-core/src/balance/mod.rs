@@ -42,6 +42,7 @@ mod weighted;
 
 pub use balancer::{Balancer, Pick};
 pub use directory::{Cluster, Directory};
+pub(crate) use hash_key::hash_address;
 pub use hash_key::{Hashed, hash_key};
 pub use maglev::Maglev;
 pub use members::{Active, Members, Node};

@@ -10,6 +10,7 @@
 //! The configuration of a port is read once per accepted connection; its change needs no new socket.
 
 mod accept;
+mod client_hello;
 pub mod drain;
 pub mod listener;
 pub mod listeners;
@@ -35,6 +36,7 @@ use std::sync::Arc;
 use towergate_tls::NameMap;
 
 use crate::plan::{ListenerId, ListenerSettings, TcpSettings};
+use crate::stream::StreamTable;
 
 /// What is known of a client's connection.
 #[derive(Clone, Debug)]
@@ -83,6 +85,10 @@ pub enum Transport {
     /// The listener is chosen by SNI; without SNI, or with an IP address, only the one that takes
     /// every name. No listener: the connection is closed.
     Tls(NameMap<Arc<ListenerConfig>>),
+    /// The same, but some listeners leave TLS to the backend: they have no TLS configuration.
+    Mixed(NameMap<Arc<ListenerConfig>>),
+    /// Bytes at once, all for this listener.
+    Tcp(Arc<ListenerConfig>),
 }
 
 /// What a connection needs to know of its listener.
@@ -92,8 +98,12 @@ pub struct ListenerConfig {
     pub id: ListenerId,
     /// Its settings.
     pub settings: Arc<ListenerSettings>,
-    /// The TLS configuration; `None` on a plain port.
+    /// The TLS configuration; `None` on a plain port, and where the backend ends TLS.
     pub tls: Option<Arc<towergate_tls::server::ServerConfig>>,
+    /// What verifies certificates of clients; `None`: they are not asked for one.
+    pub clients: Option<Arc<towergate_tls::client_auth::ClientVerifier>>,
     /// Counts its connections, across changes of the configuration and workers.
     pub connections: Arc<std::sync::atomic::AtomicU64>,
+    /// Where its connections go as bytes; `None`: HTTP is spoken on them.
+    pub streams: Option<Arc<StreamTable>>,
 }

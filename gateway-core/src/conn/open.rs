@@ -135,7 +135,9 @@ mod tests {
             id: Default::default(),
             settings: Arc::new(settings),
             tls: None,
+            clients: None,
             connections: Arc::default(),
+            streams: None,
         };
         let (mut a, mut b) = (Open::for_tests(), Open::for_tests());
 

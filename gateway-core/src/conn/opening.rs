@@ -2,7 +2,7 @@
 
 use std::io;
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::prefixed::Prefixed;
@@ -14,17 +14,17 @@ const PROXY_V2: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// How a PROXY header of version 1 begins.
 const PROXY_V1: &[u8; 6] = b"PROXY ";
 
-/// The first bytes of a connection, up to 24.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Opening {
-    bytes: [u8; PREFACE.len()],
-    len: u8,
-}
+/// Bytes that are read at once: nearly every ClientHello, also one with a post-quantum key.
+const ROOM: usize = 2048;
+
+/// The first bytes of a connection, as many as came at once.
+#[derive(Debug, Default)]
+pub(crate) struct Opening(BytesMut);
 
 impl Opening {
     /// The bytes.
     pub(crate) fn as_slice(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
+        &self.0
     }
 
     /// Whether they begin a PROXY header: its version.
@@ -46,14 +46,8 @@ impl Opening {
     }
 
     /// Puts the bytes back in front of `io`.
-    pub(crate) fn put_back<Io>(&self, io: Io) -> Prefixed<Io> {
-        Prefixed::new(io, Bytes::copy_from_slice(self.as_slice()))
-    }
-
-    async fn read_some<Io: AsyncRead + Unpin>(&mut self, io: &mut Io) -> io::Result<usize> {
-        let n = io.read(&mut self.bytes[usize::from(self.len)..]).await?;
-        self.len += n as u8;
-        Ok(n)
+    pub(crate) fn put_back<Io>(self, io: Io) -> Prefixed<Io> {
+        Prefixed::new(io, self.0.freeze())
     }
 }
 
@@ -80,7 +74,8 @@ pub(crate) async fn read_opening<Io: AsyncRead + Unpin>(
     io: &mut Io,
     opening: &mut Opening,
 ) -> io::Result<()> {
-    opening.read_some(io).await.map(|_| ())
+    opening.0.reserve(ROOM);
+    io.read_buf(&mut opening.0).await.map(|_| ())
 }
 
 #[cfg(test)]
@@ -91,10 +86,11 @@ mod tests {
         let mut io = bytes;
         let mut opening = Opening::default();
         read_opening(&mut io, &mut opening).await.unwrap();
+        let seen = Opening(opening.0.clone());
         let mut all = Vec::new();
         let mut io = opening.put_back(tokio::io::join(io, tokio::io::sink()));
         io.read_to_end(&mut all).await.unwrap();
-        (opening, all)
+        (seen, all)
     }
 
     fn kind(opening: &Opening) -> &'static str {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use towergate_tls::NameMap;
-use towergate_tls::acceptor::{self, AcceptError, Negotiated, TlsStream};
+use towergate_tls::acceptor::{self, AcceptError, Choice, Negotiated, TlsStream};
 
 use super::ListenerConfig;
 
@@ -40,12 +40,21 @@ where
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin> Hello<Io> {
+    /// The server name: lower case, without a trailing dot.
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        self.hello.server_name()
+    }
+
     /// Does the rest of the handshake. The error is a word for metrics.
     pub(crate) async fn shake_hands(self) -> Result<(TlsStream<Io>, Negotiated), &'static str> {
         let config = self.listener.tls.clone().ok_or("no_tls_settings")?;
-        let limit = self.listener.settings.timeouts.tls_handshake;
+        let choice = Choice {
+            config,
+            handshake_timeout: self.listener.settings.timeouts.tls_handshake,
+            clients: self.listener.clients.clone(),
+        };
         self.hello
-            .shake_hands(config, limit)
+            .answer(choice)
             .await
             .map_err(|error| word_for(&error, "handshake_timeout", "handshake_failed"))
     }
@@ -57,6 +66,7 @@ fn word_for(error: &AcceptError, late: &'static str, failed: &'static str) -> &'
         AcceptError::Timeout => late,
         AcceptError::Closed => "client_left",
         AcceptError::Refused(_) => "unknown_server_name",
+        AcceptError::Client(_) => "client_certificate",
         AcceptError::Handshake(error) if has_left(error) => "client_left",
         _ => failed,
     }

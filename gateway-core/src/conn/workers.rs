@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::drain::Drain;
 use super::listener::{Server, Source, serve_source};
+use crate::datagram;
 use crate::observer::Observer;
 use crate::serve::Handler;
 
@@ -20,6 +21,8 @@ use crate::serve::Handler;
 pub(crate) enum Order {
     /// Accept from one more socket.
     Serve(Assignment),
+    /// Take the datagrams of one more socket.
+    ServeDatagrams(datagram::Assignment),
     /// End, with all that is still served.
     Stop,
 }
@@ -106,18 +109,28 @@ fn work<H: Handler>(
     server: &Server<H>,
 ) {
     runtime.block_on(async {
-        while let Some(Order::Serve(assignment)) = inbox.recv().await {
-            let Assignment {
-                socket,
-                source,
-                drain,
-            } = assignment;
-            match TcpListener::from_std(socket) {
-                Ok(listener) => {
-                    tokio::spawn(serve_source(listener, source, server.clone(), drain));
+        loop {
+            match inbox.recv().await {
+                Some(Order::Serve(assignment)) => accept_from(assignment, server),
+                Some(Order::ServeDatagrams(assignment)) => {
+                    tokio::spawn(datagram::serve(assignment, server.clone()));
                 }
-                Err(error) => tracing::error!(%error, "a socket cannot be served"),
+                Some(Order::Stop) | None => return,
             }
         }
     });
+}
+
+fn accept_from<H: Handler>(assignment: Assignment, server: &Server<H>) {
+    let Assignment {
+        socket,
+        source,
+        drain,
+    } = assignment;
+    match TcpListener::from_std(socket) {
+        Ok(listener) => {
+            tokio::spawn(serve_source(listener, source, server.clone(), drain));
+        }
+        Err(error) => tracing::error!(%error, "a socket cannot be served"),
+    }
 }

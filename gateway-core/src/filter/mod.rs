@@ -3,13 +3,21 @@
 //! A filter is a value with a pure function. Filters run after policies, so that no rewrite changes
 //! what authorization saw.
 
+pub mod cors;
+mod cors_layer;
 pub mod header;
+pub mod mirror;
+mod origin;
 mod path;
 pub mod redirect;
 mod redirect_layer;
 pub mod rewrite;
 
+pub use cors::{Allowed, Cors};
+pub use cors_layer::{CorsLayer, CorsService};
 pub use header::{HeaderEdit, HeaderEdits};
+pub use mirror::{Mirror, Share};
+pub use origin::{HostPattern, InvalidOrigin, OriginPattern, WebScheme};
 pub use redirect::{Redirect, RedirectFacts};
 pub use redirect_layer::{RedirectLayer, RedirectService};
 pub use rewrite::Rewrite;
@@ -27,6 +35,10 @@ pub enum Filter {
     Redirect(Redirect),
     /// Changes the host or the path that the backend sees.
     Rewrite(Rewrite),
+    /// Sends a copy elsewhere.
+    Mirror(Mirror),
+    /// Answers preflights of browsers, and tells them what pages of other origins may do.
+    Cors(Cors),
 }
 
 /// A change of a path (Gateway API `HTTPPathModifier`).

@@ -57,6 +57,18 @@ impl Rewrite {
     }
 }
 
+impl Rewrite {
+    /// Takes over from `other` what this one leaves as it is.
+    pub(crate) fn fill(&mut self, other: &Self) {
+        if self.hostname.is_none() {
+            self.hostname.clone_from(&other.hostname);
+        }
+        if self.path.is_none() {
+            self.path.clone_from(&other.path);
+        }
+    }
+}
+
 /// The path of `uri` as changed by `edit`, with the query.
 fn rewritten(
     edit: &PathEdit,

@@ -9,7 +9,7 @@
 //! | `X-Forwarded-Proto` | set | set if missing; empty: 404 |
 //! | `X-Envoy-External-Address` | the peer | removed, unless the listener keeps it |
 //! | `X-Request-Id` | by [`RequestIdMode`] | a missing one is made, by [`RequestIdMode`] |
-//! | `X-Forwarded-Client-Cert` | by [`XfccMode`] | by [`XfccMode`] |
+//! | `X-Forwarded-Client-Cert` | by `client_cert` | by `client_cert` |
 //! | `x-envoy-*` with a meaning inside | removed | removed |
 //! | `x-envoy-*` of tracing and rewrites | removed | kept |
 //!
@@ -17,6 +17,8 @@
 //! be lied to, so it is removed here unless the listener says otherwise. An empty `X-Request-Id` counts
 //! as missing. `X-Forwarded-Host`, `X-Forwarded-Port`, `Forwarded` and `X-Real-IP` are the client's
 //! words and pass, as in Envoy.
+
+mod client_cert;
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
@@ -27,11 +29,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::client_ip::ClientIpRule;
 use crate::Error;
 use crate::conn::ConnInfo;
-use crate::plan::{ListenerSettings, RequestIdMode, XfccMode};
+use crate::plan::{ListenerSettings, RequestIdMode};
 
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_ENVOY_EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
 
@@ -90,7 +91,8 @@ pub fn apply(
         headers.remove(X_ENVOY_EXTERNAL_ADDRESS);
     }
     request_id(headers, settings.headers.request_id, edge);
-    client_cert(headers, settings.headers.xfcc);
+    let client = conn.tls.as_ref().and_then(|tls| tls.client.as_deref());
+    client_cert::apply(headers, client, &settings.headers);
     proto
 }
 
@@ -229,19 +231,6 @@ fn uuid(random: u128) -> HeaderValue {
         text[place..place + group.len()].copy_from_slice(group);
     }
     HeaderValue::from_bytes(&text).expect("hexadecimal digits and dashes are valid")
-}
-
-/// No client shows a certificate yet, so the modes that pass a field on for one drop it.
-fn client_cert(headers: &mut HeaderMap, mode: XfccMode) {
-    match mode {
-        XfccMode::AlwaysForwardOnly => {}
-        XfccMode::Sanitize
-        | XfccMode::ForwardOnly
-        | XfccMode::AppendForward
-        | XfccMode::SanitizeSet => {
-            headers.remove(X_FORWARDED_CLIENT_CERT);
-        }
-    }
 }
 
 /// Room for the text of an address, in bytes.

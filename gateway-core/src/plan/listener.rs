@@ -175,6 +175,8 @@ pub struct HeaderSettings {
     pub underscores: Underscores,
     /// What becomes of `x-forwarded-client-cert`.
     pub xfcc: XfccMode,
+    /// What `x-forwarded-client-cert` says beside `By` and `Hash`.
+    pub xfcc_details: XfccDetails,
     /// Edits of requests before everything else.
     pub early: HeaderEdits,
     /// Edits of responses after everything else.
@@ -194,6 +196,7 @@ impl Default for HeaderSettings {
             request_id: RequestIdMode::default(),
             underscores: Underscores::default(),
             xfcc: XfccMode::default(),
+            xfcc_details: XfccDetails::default(),
             early: HeaderEdits::default(),
             late: HeaderEdits::default(),
             strip_trailing_host_dot: false,
@@ -229,20 +232,36 @@ pub enum Underscores {
     Drop,
 }
 
-/// What becomes of `x-forwarded-client-cert` (no client certificates yet, so three modes act alike).
+/// What becomes of `x-forwarded-client-cert`. A client *is known* if it showed a certificate that was
+/// verified.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Hash, Serialize, Deserialize)]
 pub enum XfccMode {
     /// Dropped.
     #[default]
     Sanitize,
-    /// Forwarded if the client showed a certificate, else dropped.
+    /// Forwarded if the client is known, else dropped.
     ForwardOnly,
-    /// Appended to if the client showed a certificate, else dropped.
+    /// Appended to if the client is known, else dropped.
     AppendForward,
-    /// Replaced if the client showed a certificate, else dropped.
+    /// Replaced if the client is known, else dropped.
     SanitizeSet,
     /// Always forwarded.
     AlwaysForwardOnly,
+}
+
+/// What `x-forwarded-client-cert` says of a client beside `By` and `Hash`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Hash, Serialize, Deserialize)]
+pub struct XfccDetails {
+    /// The certificate.
+    pub cert: bool,
+    /// The whole chain, the certificate included.
+    pub chain: bool,
+    /// Its subject.
+    pub subject: bool,
+    /// Its URIs.
+    pub uri: bool,
+    /// Its DNS names.
+    pub dns: bool,
 }
 
 /// Path normalisation (ClientTrafficPolicy `path`).

@@ -35,7 +35,7 @@ pub use backend::{
 pub use listener::{
     ConnectionLimits, EscapedSlashes, HeaderSettings, Http1Settings, Http2Settings, Http10,
     Keepalive, Listener, ListenerId, ListenerSettings, PathSettings, Port, Protocol, ProxyProtocol,
-    RequestIdMode, TcpSettings, Timeouts, Underscores, XfccMode,
+    RequestIdMode, TcpSettings, Timeouts, Underscores, XfccDetails, XfccMode,
 };
 pub use probe::{ActiveCheck, HttpProbe, Probe};
 pub use route::{

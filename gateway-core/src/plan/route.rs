@@ -213,6 +213,10 @@ pub struct Retry {
     pub base_interval: Duration,
     /// Ceiling of the back-off; `None`: ten times the base.
     pub max_interval: Option<Duration>,
+    /// No pause is shorter: then only what comes on top of it is left to chance. Zero: any may be, as in
+    /// Envoy.
+    #[serde(default, skip_serializing_if = "Duration::is_zero")]
+    pub min_interval: Duration,
     /// For each attempt; `None`: the rule's `attempt_timeout`.
     pub attempt_timeout: Option<Duration>,
 }

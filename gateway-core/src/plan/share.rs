@@ -42,7 +42,8 @@ impl<P: PartialEq> Plan<P> {
 
 /// The one of `known` that is equal; without one, the route with those of its rules that are known.
 fn shared<P: PartialEq>(route: &Arc<Route<P>>, known: &[&Arc<Route<P>>]) -> Arc<Route<P>> {
-    if let Some(same) = known.iter().find(|known| ***known == *route) {
+    let equal = |known: &&&Arc<Route<P>>| Arc::ptr_eq(known, route) || ***known == *route;
+    if let Some(same) = known.iter().find(equal) {
         return Arc::clone(same);
     }
     let of_index = |rule: &Arc<Rule<P>>| {

@@ -143,6 +143,9 @@ impl<'a> Arrival<'a> {
         for (name, value) in self.edits {
             response.headers_mut().append(name, value);
         }
+        if let Some(marks) = self.exchange.cors.take() {
+            marks.apply(response.headers_mut());
+        }
         settings.headers.late.apply(response.headers_mut());
         if self.last || unread {
             let close = HeaderValue::from_static("close");

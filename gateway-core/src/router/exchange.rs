@@ -19,6 +19,7 @@ use super::timers::Patience;
 use crate::Error::{RequestDuration, StreamDuration};
 use crate::access_log::Entry;
 use crate::conn::ConnInfo;
+use crate::filter::cors::Marks;
 use crate::http::forwarded::{X_FORWARDED_FOR, X_REQUEST_ID};
 use crate::observer::Event;
 use crate::plan::{ListenerId, ListenerSettings};
@@ -38,6 +39,8 @@ pub(crate) struct Exchange {
     pub(crate) entry: Entry,
     /// How long it may be silent, and when it ends.
     pub(crate) patience: Patience,
+    /// What the answer tells browsers, whoever gives it.
+    pub(crate) cors: Option<Box<Marks>>,
     progress: Option<Arc<Progress>>,
     joined: Option<Joined>,
     /// Nobody is told of it: somebody else answers the request.
@@ -131,6 +134,7 @@ impl Exchange {
             logged,
             entry,
             patience: Patience::default(),
+            cors: None,
             progress: None,
             joined: None,
             forgotten: false,

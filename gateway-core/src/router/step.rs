@@ -10,7 +10,7 @@ use super::exchange::Exchange;
 use super::{Refusal, Shared, timers};
 use crate::access_log::RuleName;
 use crate::conn::ConnInfo;
-use crate::filter::{Filter, RedirectFacts};
+use crate::filter::{Cors, Filter, Redirect, RedirectFacts};
 use crate::http::client_ip::ClientIp;
 use crate::http::forwarded::X_FORWARDED_PROTO;
 use crate::http::sanitize::{self, Sanitized};
@@ -128,19 +128,37 @@ impl<'a> Step<'a> {
         edits: &mut ResponseEdits,
     ) -> Result<(Request<Body>, Picked<'t>, Option<&'t Upgrade>), Refusal> {
         let Taken { clean, found } = taken;
-        let (mut head, body) = request.into_parts();
-        if !found.payload.rule.guards.is_empty() {
+        let (mut head, mut body) = request.into_parts();
+        let rule = &found.payload.rule;
+        if let Some(cors) = &rule.cors {
+            check_origin(cors, &head, exchange)?;
+        }
+        if !rule.guards.is_empty() {
             // Only they look for it there.
             head.extensions.insert(clean.client);
         }
-        for guard in &found.payload.rule.guards {
+        for guard in &rule.guards {
             edits.extend(guard.check(&mut head)?);
         }
-        self.redirect(found, &head, &clean.asked)?;
+        if let Some(redirect) = &rule.redirect {
+            return Err(self.redirect(redirect, found, &head, &clean.asked)?);
+        }
         let upgrade = check_upgrade(found, &clean.asked)?;
-        let picked = found.payload.rule.forwarder.pick()?;
+        let picked = rule.forwarder.pick()?;
+        for filter in picked.filters() {
+            if let Filter::Redirect(redirect) = filter {
+                return Err(self.redirect(redirect, found, &head, &clean.asked)?);
+            }
+        }
         self.edit(found, &picked, &mut head, &clean.asked)?;
         exchange.note_forwarded(&head);
+        if upgrade.is_none() {
+            for mirrors in [&rule.mirrors, picked.mirrors()] {
+                if !mirrors.is_empty() {
+                    body = mirrors.send(&self.context(clean, None), &head, body);
+                }
+            }
+        }
         Ok((Request::from_parts(head, body), picked, upgrade))
     }
 
@@ -227,17 +245,15 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// Step 9.
+    /// Step 9: the answer.
     fn redirect(
         &self,
+        redirect: &Redirect,
         found: &Found<'_, Target>,
         head: &request::Parts,
         asked: &Sanitized,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Refusal, Refusal> {
         let rule = &found.payload.rule;
-        let Some(redirect) = &rule.redirect else {
-            return Ok(());
-        };
         let scheme = head
             .headers
             .get(X_FORWARDED_PROTO)
@@ -256,7 +272,7 @@ impl<'a> Step<'a> {
         for edit in rule.response_edits.iter().rev() {
             edit.apply(response.headers_mut());
         }
-        Err(Refusal::Response(Box::new(response), "direct_response"))
+        Ok(Refusal::Response(Box::new(response), "direct_response"))
     }
 
     /// Step 11.
@@ -268,15 +284,18 @@ impl<'a> Step<'a> {
         asked: &Sanitized,
     ) -> Result<(), Error> {
         let rule = &found.payload.rule;
+        let mut rewrite = rule.rewrite.as_deref();
         for filter in picked.filters() {
-            if let Filter::RequestHeaders(edits) = filter {
-                edits.apply(&mut head.headers);
+            match filter {
+                Filter::RequestHeaders(edits) => edits.apply(&mut head.headers),
+                Filter::Rewrite(own) => rewrite = Some(own),
+                _ => {}
             }
         }
         for edit in &rule.request_edits {
             edit.apply(&mut head.headers);
         }
-        if let Some(rewrite) = &rule.rewrite {
+        if let Some(rewrite) = rewrite {
             let prefix = matched_prefix(found, head).map(str::to_owned);
             let envoy_headers = self.listener.settings.headers.envoy_headers;
             rewrite
@@ -332,6 +351,22 @@ impl<'a> Step<'a> {
         }
         response
     }
+}
+
+/// Step 8, before the guards, as in Envoy: a preflight carries no credentials. What the rule says to
+/// browsers goes with the answer, also if a guard gives it.
+fn check_origin(
+    cors: &Cors,
+    head: &request::Parts,
+    exchange: &mut Exchange,
+) -> Result<(), Refusal> {
+    let decision = cors.decide(&head.method, &head.headers);
+    exchange.cors = Some(Box::new(decision.marks));
+    if decision.preflight {
+        let response = Box::new(Response::new(Body::Empty));
+        return Err(Refusal::Response(response, "cors_response"));
+    }
+    Ok(())
 }
 
 /// Step 10.

@@ -15,7 +15,7 @@ use super::codec_error::{self, Refusal, Reply};
 use super::parked::Parked;
 use super::service::Answering;
 use super::timers::{Expiry, Signal};
-use super::watched::Watched;
+use super::watched::{Spoken, Watched};
 use crate::observer::Event;
 use crate::plan::ListenerSettings;
 
@@ -59,7 +59,14 @@ where
         activity: activity.clone(),
         http1: true,
     };
-    let io = TokioIo::new(Watched::new(io, early.freeze(), activity.clone(), true));
+    let plain = kept.info.tls.is_none();
+    let io = Watched::new(
+        io,
+        early.freeze(),
+        activity.clone(),
+        Spoken::Http1 { plain },
+    );
+    let io = TokioIo::new(io);
     let mut connection = builder(&kept.settings)
         .serve_connection(io, service)
         .with_upgrades();
@@ -91,6 +98,11 @@ where
     })
     .await;
 
+    // Who has said its last has read what we sent, or will not.
+    let ended = matches!(end, End::Codec(Ok(())));
+    if ended && (was_idle || activity.has_ended()) {
+        return None;
+    }
     // Upgraded: the bytes are somebody else's now.
     let parts = connection.into_parts()?;
     let io = parts.io.into_inner().into_inner();
@@ -113,8 +125,7 @@ where
         kept.observer.observe(&event);
         refusal
     });
-    let orderly = matches!(end, End::Codec(Ok(()))) && !was_idle;
-    if refusal.is_some() || orderly {
+    if refusal.is_some() || ended {
         say_goodbye(io, refusal, &activity).await;
     }
     None

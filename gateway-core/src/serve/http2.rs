@@ -14,7 +14,7 @@ use super::Handler;
 use super::parked::{Kept, Parked};
 use super::service::Answering;
 use super::timers::{Expiry, Limits, Signal};
-use super::watched::Watched;
+use super::watched::{Spoken, Watched};
 use crate::observer::Event;
 use crate::plan::ListenerSettings;
 
@@ -64,7 +64,8 @@ where
         activity: activity.clone(),
         http1: false,
     };
-    let io = TokioIo::new(Watched::new(io, early.freeze(), activity.clone(), false));
+    let io = Watched::new(io, early.freeze(), activity.clone(), Spoken::Http2);
+    let io = TokioIo::new(io);
     timers.set_limits(Limits::http2(&settings));
     let mut connection = pin!(builder(&settings).serve_connection(io, service));
     let mut closing = false;

@@ -35,10 +35,11 @@ use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::Body;
+use crate::access_log::Entry;
 use crate::conn::drain::Drain;
 use crate::conn::{ConnInfo, Open};
 use crate::observer::Observer;
-use crate::plan::ListenerSettings;
+use crate::plan::{ListenerId, ListenerSettings};
 use parked::{Parked, Woken};
 
 pub use codec_error::Refusal;
@@ -55,6 +56,12 @@ pub trait Handler: Clone + Send + Sync + 'static {
     /// edit its headers. Envoy logs these, and applies late response edits to them.
     fn refuse(&self, conn: &Arc<ConnInfo>, refusal: &mut Refusal) {
         let _ = (conn, refusal);
+    }
+
+    /// Is told of a connection of TCP or TLS that was passed on as bytes, or of a session of datagrams,
+    /// once it is over; may log it.
+    fn note_stream(&self, listener: &ListenerId, entry: &Entry) {
+        let _ = (listener, entry);
     }
 }
 

@@ -20,17 +20,29 @@ pub(crate) struct Watched<Io> {
     early: Bytes,
     activity: Arc<Activity>,
     http1: bool,
+    /// The connection has nothing to say at its end that closing does not say.
+    plain: bool,
     scan: HeadScan,
 }
 
+/// What is spoken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Spoken {
+    /// HTTP/1, with TLS or without.
+    Http1 { plain: bool },
+    /// HTTP/2.
+    Http2,
+}
+
 impl<Io> Watched<Io> {
-    /// Watches `io`, on which HTTP/1 or HTTP/2 is spoken, and from which `early` was read already.
-    pub(crate) fn new(io: Io, early: Bytes, activity: Arc<Activity>, http1: bool) -> Self {
+    /// Watches `io`, from which `early` was read already.
+    pub(crate) fn new(io: Io, early: Bytes, activity: Arc<Activity>, spoken: Spoken) -> Self {
         Self {
             io,
             early,
             activity,
-            http1,
+            http1: spoken != Spoken::Http2,
+            plain: spoken == Spoken::Http1 { plain: true },
             scan: HeadScan::default(),
         }
     }
@@ -82,7 +94,8 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Watched<Io> {
         let this = self.get_mut();
         let before = buf.filled().len();
         if this.early.is_empty() {
-            ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+            let read = ready!(Pin::new(&mut this.io).poll_read(cx, buf));
+            read.inspect_err(|_| this.activity.note_read(0, this.http1))?;
         } else {
             this.give_early(buf);
         }
@@ -145,6 +158,10 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Watched<Io> {
             return Poll::Ready(Ok(()));
         }
         let this = self.get_mut();
+        if this.plain && this.activity.has_ended() {
+            // Closing, which comes next, says the same.
+            return Poll::Ready(Ok(()));
+        }
         let result = Pin::new(&mut this.io).poll_shutdown(cx);
         this.activity.note_write(result.is_pending());
         result
@@ -190,7 +207,8 @@ mod tests {
 
     fn watched(flushes: bool) -> (Watched<Buffer>, Arc<Activity>) {
         let activity = Arc::new(Activity::new(Open::for_tests(), Drain::new(), None));
-        let watched = Watched::new(Buffer { flushes }, Bytes::new(), activity.clone(), true);
+        let spoken = Spoken::Http1 { plain: true };
+        let watched = Watched::new(Buffer { flushes }, Bytes::new(), activity.clone(), spoken);
         (watched, activity)
     }
 

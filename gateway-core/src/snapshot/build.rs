@@ -1,21 +1,29 @@
 //! From a plan to what runs.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use http::StatusCode;
+use towergate_tls::client_auth::ClientVerifier;
 use towergate_tls::rustls::crypto::CryptoProvider;
 use towergate_tls::server::{ResumptionState, ServerConfig};
 use towergate_tls::{NameMap, NamePattern, ServerTls, TlsError};
 
 use super::{ListenerSnapshot, Live, Parts, PortSnapshot, RuleSnapshot, Snapshot, Target};
 use crate::conn::{ListenerConfig, PortConfig, Transport};
-use crate::filter::Filter;
-use crate::plan::{Listener, ListenerId, ListenerSettings, Plan, Port, Protocol, Route, Rule};
+use crate::datagram::DatagramConfig;
+use crate::filter::{Filter, Rewrite};
+use crate::plan::{
+    DatagramPort, Listener, ListenerId, ListenerSettings, Plan, Port, Protocol, Route, Rule,
+    StreamRoute, WeightedBackend,
+};
 use crate::policy::RoutePolicy;
 use crate::route::HostTable;
+use crate::stream::{StreamRule, StreamTable, StreamTarget};
 use crate::traffic::Forwarder;
+use crate::traffic::mirror::Mirrors;
 
 /// Why a plan cannot run. The last good snapshot stays.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +50,8 @@ pub(crate) struct Built<P> {
     pub(crate) snapshot: Snapshot,
     /// What connections need to know, in the order of the plan's ports.
     pub(crate) ports: Vec<PortConfig>,
+    /// What sockets for datagrams need to know, in the same order.
+    pub(crate) datagrams: Vec<DatagramConfig>,
     /// What the next plan may have in common with this one.
     pub(crate) parts: Parts<P>,
 }
@@ -82,9 +92,11 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
             ports.push(self.port_config(port, *slot, &mut sessions)?);
             snapshot.ports[*slot] = Some(self.port(port, sessions));
         }
+        let datagrams = plan.datagrams.iter();
         Ok(Built {
             snapshot,
             ports,
+            datagrams: datagrams.map(|port| self.datagram_config(port)).collect(),
             parts: self.now,
         })
     }
@@ -159,8 +171,7 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
     }
 
     fn build_rule(&self, rule: &Rule<P>) -> RuleSnapshot {
-        let mut redirect = None;
-        let mut rewrite = None;
+        let (mut redirect, mut rewrite, mut cors) = (None, None, None);
         let (mut request_edits, mut response_edits) = (Vec::new(), Vec::new());
         for filter in &rule.filters {
             match filter {
@@ -168,9 +179,13 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
                 Filter::ResponseHeaders(edits) => response_edits.push(edits.clone()),
                 Filter::Redirect(found) => redirect = Some(Box::new(found.clone())),
                 Filter::Rewrite(found) => rewrite = Some(Box::new(found.clone())),
+                Filter::Cors(found) => cors = Some(Box::new(found.clone())),
+                Filter::Mirror(_) => {}
             }
         }
+        let key = (rule.route.clone(), rule.index);
         let guards = rule.policies.iter();
+        let backends = with_rewrite(&rule.backends, rewrite.as_deref());
         RuleSnapshot {
             route: rule.route.clone(),
             index: rule.index,
@@ -178,15 +193,17 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
                 .respond
                 .and_then(|status| StatusCode::from_u16(status).ok()),
             guards: guards.map(|policy| policy.guard(rule, self.live)).collect(),
+            cors,
             redirect,
             request_edits: request_edits.into(),
+            mirrors: Mirrors::new(&key, &rule.filters, &rule.traffic, self.live, self.provider),
             rewrite,
             response_edits: response_edits.into(),
             traffic: rule.traffic.clone(),
             forwarder: Forwarder::new(
-                (rule.route.clone(), rule.index),
+                key,
                 rule.traffic.clone(),
-                &rule.backends,
+                &backends,
                 self.live,
                 self.provider,
             ),
@@ -214,25 +231,12 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
                 }
                 Transport::Plain(Arc::new(self.listener_config(first, &port.listeners, None)))
             }
-            Protocol::Tcp | Protocol::Tls(_) => return Err(BuildError::MixedPort(port.port)),
-            Protocol::Https(_) => {
-                let mut by_name = NameMap::default();
-                for listener in &port.listeners {
-                    let Protocol::Https(tls) = &listener.protocol else {
-                        return Err(BuildError::MixedPort(port.port));
-                    };
-                    let tls = self.tls(tls, &listener.id, sessions)?;
-                    by_name.insert(
-                        listener.hostname.clone(),
-                        Arc::new(self.listener_config(
-                            listener,
-                            std::slice::from_ref(listener),
-                            Some(tls),
-                        )),
-                    );
-                }
-                Transport::Tls(by_name)
+            Protocol::Tcp if port.listeners.len() == 1 => {
+                let config = self.listener_config(first, &port.listeners, None);
+                Transport::Tcp(Arc::new(config))
             }
+            Protocol::Tcp => return Err(BuildError::MixedPort(port.port)),
+            Protocol::Https(_) | Protocol::Tls(_) => self.tls_transport(port, sessions)?,
         };
         Ok(PortConfig {
             slot,
@@ -240,6 +244,66 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
             tcp: port.tcp.clone(),
             transport,
         })
+    }
+
+    fn tls_transport(
+        &self,
+        port: &Port<P>,
+        sessions: &mut Vec<Arc<ResumptionState>>,
+    ) -> Result<Transport, BuildError> {
+        let mut by_name = NameMap::default();
+        let mut mixed = false;
+        for listener in &port.listeners {
+            let tls = match &listener.protocol {
+                Protocol::Https(tls) | Protocol::Tls(Some(tls)) => {
+                    Some(self.tls(tls, &listener.id, sessions)?)
+                }
+                Protocol::Tls(None) => None,
+                Protocol::Http | Protocol::Tcp => return Err(BuildError::MixedPort(port.port)),
+            };
+            mixed |= tls.is_none();
+            let config = self.listener_config(listener, std::slice::from_ref(listener), tls);
+            by_name.insert(listener.hostname.clone(), Arc::new(config));
+        }
+        Ok(match mixed {
+            true => Transport::Mixed(by_name),
+            false => Transport::Tls(by_name),
+        })
+    }
+
+    /// Where the connections of a listener go, if they are no HTTP. A listener that failed lets none go
+    /// anywhere.
+    fn streams(&self, listener: &Listener<P>) -> Option<Arc<StreamTable>> {
+        let passes = match &listener.protocol {
+            Protocol::Http | Protocol::Https(_) => return None,
+            Protocol::Tls(tls) => tls.is_none(),
+            Protocol::Tcp => false,
+        };
+        let build = |route: &Arc<StreamRoute>| match passes {
+            true => StreamRule::as_is(route, self.live, self.provider),
+            false => StreamRule::new(route, self.live, self.provider),
+        };
+        let routes = listener.streams.iter().filter(|_| !listener.failed);
+        let built = routes.map(|route| (&**route, Arc::new(build(route))));
+        Some(Arc::new(StreamTable::new(listener.id.clone(), built)))
+    }
+
+    fn datagram_config(&self, port: &DatagramPort) -> DatagramConfig {
+        let listener = Arc::new(port.id.clone());
+        let first = port.routes.first().map(|route| {
+            // Datagrams are no stream that TLS could go over.
+            let rule = Arc::new(StreamRule::as_is(route, self.live, self.provider));
+            StreamTarget {
+                rule,
+                hostname: "*".into(),
+            }
+        });
+        DatagramConfig {
+            port: port.port,
+            listener,
+            idle_timeout: port.idle_timeout,
+            target: first,
+        }
     }
 
     /// `sharers` are the listeners that requests of its connections may be for.
@@ -252,10 +316,23 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
         ListenerConfig {
             id: listener.id.clone(),
             settings: patient(&listener.settings, sharers),
+            clients: tls.is_some().then(|| self.clients(listener)).flatten(),
             tls,
             connections: self.live.share(Connections(listener.id.clone()), |_| {
                 Arc::<AtomicU64>::default()
             }),
+            streams: self.streams(listener),
+        }
+    }
+
+    /// What verifies certificates of clients.
+    fn clients(&self, listener: &Listener<P>) -> Option<Arc<ClientVerifier>> {
+        match &listener.protocol {
+            // They were built with the rest of TLS before, and it worked. Without it nobody is known.
+            Protocol::Https(tls) | Protocol::Tls(Some(tls)) => {
+                tls.client_verifier(self.provider).ok().flatten()
+            }
+            Protocol::Http | Protocol::Tls(None) | Protocol::Tcp => None,
         }
     }
 
@@ -278,6 +355,29 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
             source,
         })
     }
+}
+
+/// The backends of a rule, whose own rewrites say all that is rewritten: what they leave open is as the
+/// rule says.
+fn with_rewrite<'a>(
+    backends: &'a [WeightedBackend],
+    rule: Option<&Rewrite>,
+) -> Cow<'a, [WeightedBackend]> {
+    let mut backends = Cow::Borrowed(backends);
+    let Some(rule) = rule else { return backends };
+    let rewrites = |backend: &WeightedBackend| {
+        let mut filters = backend.filters.iter();
+        filters.any(|filter| matches!(filter, Filter::Rewrite(_)))
+    };
+    if backends.iter().any(rewrites) {
+        let filters = backends.to_mut().iter_mut();
+        for filter in filters.flat_map(|backend| &mut backend.filters) {
+            if let Filter::Rewrite(own) = filter {
+                own.fill(rule);
+            }
+        }
+    }
+    backends
 }
 
 /// The settings of connections. Where a rule lets its requests be silent for longer than the listener

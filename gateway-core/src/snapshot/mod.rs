@@ -27,11 +27,12 @@ use http::StatusCode;
 use towergate_tls::NameMap;
 use towergate_tls::server::ResumptionState;
 
-use crate::filter::{HeaderEdits, Redirect, Rewrite};
+use crate::filter::{Cors, HeaderEdits, Redirect, Rewrite};
 use crate::plan::{ListenerId, ListenerSettings, RouteId, Traffic};
 use crate::policy::Guard;
 use crate::route::RouteTable;
 use crate::traffic::Forwarder;
+use crate::traffic::mirror::Mirrors;
 
 /// The whole configuration as it runs.
 #[derive(Debug, Default)]
@@ -82,10 +83,12 @@ pub(crate) struct RuleSnapshot {
     pub(crate) index: usize,
     /// Answer this and nothing else: something about the rule is invalid.
     pub(crate) respond: Option<StatusCode>,
+    pub(crate) cors: Option<Box<Cors>>,
     pub(crate) guards: Box<[Arc<dyn Guard>]>,
     pub(crate) redirect: Option<Box<Redirect>>,
     pub(crate) request_edits: Box<[HeaderEdits]>,
     pub(crate) rewrite: Option<Box<Rewrite>>,
+    pub(crate) mirrors: Mirrors,
     pub(crate) response_edits: Box<[HeaderEdits]>,
     /// How requests travel.
     pub(crate) traffic: Arc<Traffic>,

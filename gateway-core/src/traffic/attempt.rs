@@ -279,22 +279,11 @@ impl<'a> Run<'a> {
 
     /// An endpoint; one that was not tried, if there is any.
     fn pick(&self) -> Result<Arc<Node>, Error> {
-        let way = self.picked.way;
         let pick = Pick {
             hash: self.hash,
             tried: &self.tried,
         };
-        let Some(outlier) = &way.outlier else {
-            let node = way.balancer.pick(&way.cluster, pick);
-            return node.ok_or_else(|| self.picked.forwarder.no_endpoint());
-        };
-        let node = way
-            .balancer
-            .pick_of(&outlier.view(&way.cluster).usable, pick);
-        node.ok_or_else(|| match way.cluster.members().nodes().is_empty() {
-            true => self.picked.forwarder.no_endpoint(),
-            false => Error::NoHealthyEndpoint,
-        })
+        self.picked.forwarder.endpoint(self.picked.way, pick)
     }
 
     /// Tells the backend how long it may take.

@@ -13,10 +13,11 @@ use towergate_tls::connector::CryptoProvider;
 
 use super::attempt::Run;
 use super::breaker::Breaker;
+use super::mirror::Mirrors;
 use super::outlier::Detector;
 use super::prober::Prober;
 use crate::Body;
-use crate::balance::{Balancer, Cluster, Directory, Weights};
+use crate::balance::{Balancer, Cluster, Directory, Node, Pick, Weights};
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::http::upgrade::Upgrade;
@@ -45,6 +46,7 @@ pub struct Forwarder {
 struct Share {
     weight: u32,
     filters: Vec<Filter>,
+    mirrors: Mirrors,
     /// `None`: the reference cannot be resolved.
     route: Option<Way>,
 }
@@ -80,7 +82,7 @@ pub struct ForwardContext<'a> {
 pub struct Picked<'a> {
     pub(super) forwarder: &'a Forwarder,
     pub(super) way: &'a Way,
-    filters: &'a [Filter],
+    share: &'a Share,
 }
 
 /// A response, and how it came.
@@ -187,15 +189,22 @@ impl Forwarder {
                 pool,
             }
         };
-        let share = |backend: &WeightedBackend| Share {
+        let share = |(place, backend): (usize, &WeightedBackend)| Share {
             weight: backend.weight,
             filters: backend.filters.clone(),
+            mirrors: Mirrors::new(
+                &(key.clone(), place),
+                &backend.filters,
+                &traffic,
+                live,
+                provider,
+            ),
             route: match &backend.destination {
                 Destination::Invalid => None,
                 Destination::Backend(backend) => Some(way(backend)),
             },
         };
-        let shares: Vec<_> = backends.iter().map(share).collect();
+        let shares: Vec<_> = backends.iter().enumerate().map(share).collect();
         let ways = shares.iter().filter_map(|share| share.route.as_ref());
         let mut pools: Vec<_> = ways.map(|way| way.pool.clone()).collect();
         pools.sort_by_key(Arc::as_ptr);
@@ -210,22 +219,49 @@ impl Forwarder {
         }
     }
 
+    /// What forwards to one backend, without retries and without regard to who is well.
+    pub(super) fn to_one(
+        backend: &Backend,
+        traffic: Arc<Traffic>,
+        breaker: Arc<Breaker>,
+        live: &Live,
+        provider: &Arc<CryptoProvider>,
+    ) -> Self {
+        let directory = Directory::of(live);
+        let pool = Pool::shared(live, Transport::new(backend, &traffic), provider);
+        let way = Way {
+            protocol: backend.protocol,
+            outlier: None,
+            cluster: directory.cluster(&backend.id),
+            balancer: Balancer::new(traffic.load_balancer.clone()),
+            pool: pool.clone(),
+        };
+        Self {
+            shares: vec![Share {
+                weight: 1,
+                filters: Vec::new(),
+                mirrors: Mirrors::default(),
+                route: Some(way),
+            }],
+            pools: vec![pool],
+            weights: Weights::new([1]),
+            traffic,
+            breaker,
+            _directory: directory,
+        }
+    }
+
     /// Draws a backendRef by weight.
     ///
     /// # Errors
     /// [`Error::InvalidBackend`] or [`Error::InvalidShare`]: there is none, or it cannot be resolved.
     pub fn pick(&self) -> Result<Picked<'_>, Error> {
-        let place = self.weights.draw().ok_or(Error::InvalidBackend)?;
-        let share = &self.shares[place];
-        match &share.route {
-            Some(way) => Ok(Picked {
-                forwarder: self,
-                way,
-                filters: &share.filters,
-            }),
-            None if self.serves() => Err(Error::InvalidShare),
-            None => Err(Error::InvalidBackend),
-        }
+        let (place, way) = self.draw()?;
+        Ok(Picked {
+            forwarder: self,
+            way,
+            share: &self.shares[place],
+        })
     }
 
     /// Forwards a request to a backend drawn by weight, for rules whose backendRefs have no filters.
@@ -243,6 +279,43 @@ impl Forwarder {
             attempts: 0,
         })?;
         picked.forward(context, request).await
+    }
+
+    /// How long a connection of the rule may be silent.
+    pub(crate) fn idle_timeout(&self) -> Option<Duration> {
+        self.traffic.idle_timeout
+    }
+
+    /// Draws a place among the backendRefs by weight, and the way to the backend there.
+    ///
+    /// # Errors
+    /// As [`Self::pick`].
+    pub(super) fn draw(&self) -> Result<(usize, &Way), Error> {
+        let place = self.weights.draw().ok_or(Error::InvalidBackend)?;
+        match &self.shares[place].route {
+            Some(way) => Ok((place, way)),
+            None if self.serves() => Err(Error::InvalidShare),
+            None => Err(Error::InvalidBackend),
+        }
+    }
+
+    /// The way to the backend at a place that was drawn.
+    pub(super) fn way(&self, place: usize) -> Option<&Way> {
+        self.shares.get(place)?.route.as_ref()
+    }
+
+    /// An endpoint of a backend; one that was not tried, if there is any.
+    pub(super) fn endpoint(&self, way: &Way, pick: Pick<'_>) -> Result<Arc<Node>, Error> {
+        let Some(outlier) = &way.outlier else {
+            let node = way.balancer.pick(&way.cluster, pick);
+            return node.ok_or_else(|| self.no_endpoint());
+        };
+        let usable = &outlier.view(&way.cluster).usable;
+        let node = way.balancer.pick_of(usable, pick);
+        node.ok_or_else(|| match way.cluster.members().nodes().is_empty() {
+            true => self.no_endpoint(),
+            false => Error::NoHealthyEndpoint,
+        })
     }
 
     /// Whether any backend with a share has endpoints.
@@ -266,7 +339,12 @@ impl Forwarder {
 impl<'a> Picked<'a> {
     /// The filters of the backendRef, which the caller applies to the request and to the response.
     pub fn filters(&self) -> &'a [Filter] {
-        self.filters
+        &self.share.filters
+    }
+
+    /// The mirrors among them.
+    pub fn mirrors(&self) -> &'a Mirrors {
+        &self.share.mirrors
     }
 
     /// Forwards a request.

@@ -47,8 +47,10 @@
 //! ```
 
 pub mod breaker;
+pub mod mirror;
 
 mod attempt;
+mod connection;
 mod deadline;
 mod forward;
 mod outlier;
@@ -63,4 +65,5 @@ pub use forward::{Failure, ForwardContext, Forwarded, Forwarder, Picked, Tunnel}
 
 pub use service::ForwardService;
 
+pub(crate) use connection::{Chosen, Joined, NotJoined, Reserved};
 pub(crate) use replay::ReplayBody;

@@ -65,10 +65,15 @@ pub(super) fn ceiling(retry: &Retry, n: u32) -> Duration {
     retry.base_interval.saturating_mul(factor).min(max)
 }
 
-/// The pause before the `n`-th retry: anything up to its ceiling (full jitter).
+/// The pause before the `n`-th retry: anything up to its ceiling (full jitter). With a shortest one, that
+/// and up to half of the ceiling.
 pub(super) fn pause(retry: &Retry, n: u32) -> Duration {
-    let ceiling = u64::try_from(ceiling(retry, n).as_nanos()).unwrap_or(u64::MAX);
-    Duration::from_nanos(fastrand::u64(..=ceiling))
+    let mut ceiling = ceiling(retry, n);
+    if !retry.min_interval.is_zero() {
+        ceiling /= 2;
+    }
+    let chance = u64::try_from(ceiling.as_nanos()).unwrap_or(u64::MAX);
+    retry.min_interval + Duration::from_nanos(fastrand::u64(..=chance))
 }
 
 #[cfg(test)]
@@ -82,6 +87,7 @@ mod tests {
             on: RetryOn::default(),
             base_interval: Duration::from_millis(base),
             max_interval: max.map(Duration::from_millis),
+            min_interval: Duration::ZERO,
             attempt_timeout: None,
         }
     }
@@ -96,6 +102,20 @@ mod tests {
         assert_eq!(ceilings[39], 250);
         assert_eq!(ceiling(&retry(25, Some(60)), 9).as_millis(), 60);
         assert!((0..1000).all(|_| pause(&retry(25, None), 1) <= Duration::from_millis(50)));
+    }
+
+    #[test]
+    fn no_pause_is_shorter_than_the_shortest() {
+        let rule = Retry {
+            min_interval: Duration::from_millis(25),
+            ..retry(25, None)
+        };
+        for (n, longest) in [(0, 37), (1, 50), (9, 150)] {
+            let pauses = (0..1000).map(|_| pause(&rule, n).as_millis());
+            let (least, most) = pauses.fold((u128::MAX, 0), |(a, b), p| (a.min(p), b.max(p)));
+
+            assert!(least >= 25 && most <= longest, "{n}: {least} to {most}");
+        }
     }
 
     #[test]

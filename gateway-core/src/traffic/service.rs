@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, SET_COOKIE};
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode, request};
 use tower_service::Service;
 
 use super::{ForwardContext, Forwarder};
@@ -19,10 +19,14 @@ use crate::body::BoxError;
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::http::client_ip::ClientIp;
+use crate::http::{Authority, Sanitized};
 use crate::observer::Observer;
 
-/// Forwards every request, with the header edits of the backendRef that is drawn. Without a response of a
+/// Forwards every request, with the filters of the backendRef that is drawn. Without a response of a
 /// backend, the answer is that of [`Error::answer`].
+///
+/// Redirects, and rewrites of a prefix, depend on the listener and on what a rule matched, which a service
+/// knows nothing of: such a share is answered 500.
 ///
 /// The client is the [`ClientIp`] in the request's extensions. No upgrade is passed on.
 ///
@@ -70,7 +74,7 @@ impl ForwardService {
         self
     }
 
-    async fn forward(self, mut request: Request<Body>) -> Result<Response<Body>, Error> {
+    async fn forward(self, request: Request<Body>) -> Result<Response<Body>, Error> {
         let client = request.extensions().get::<ClientIp>();
         let context = ForwardContext {
             client: client.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |client| client.0),
@@ -80,11 +84,15 @@ impl ForwardService {
             upgrade: None,
         };
         let picked = self.forwarder.pick()?;
+        let (mut head, body) = request.into_parts();
         for filter in picked.filters() {
-            if let Filter::RequestHeaders(edits) = filter {
-                edits.apply(request.headers_mut());
-            }
+            edit(filter, &mut head)?;
         }
+        let body = match picked.mirrors().is_empty() {
+            true => body,
+            false => picked.mirrors().send(&context, &head, body),
+        };
+        let request = Request::from_parts(head, body);
         let forwarded = picked.forward(&context, request).await?;
         let mut response = forwarded.response;
         if let Some(cookie) = forwarded.set_cookie {
@@ -97,6 +105,28 @@ impl ForwardService {
         }
         Ok(response)
     }
+}
+
+/// Applies a filter of a backendRef to a request; one that cannot be applied fails closed.
+fn edit(filter: &Filter, head: &mut request::Parts) -> Result<(), Error> {
+    let failed = Error::Failed(StatusCode::INTERNAL_SERVER_ERROR);
+    match filter {
+        Filter::RequestHeaders(edits) => edits.apply(&mut head.headers),
+        Filter::Rewrite(rewrite) => {
+            let authority = match head.extensions.get::<Sanitized>() {
+                Some(sanitized) => Some(sanitized.authority.clone()),
+                None => Authority::of(&head.uri, &head.headers).ok(),
+            };
+            let rewritten = authority.and_then(|authority| {
+                let rewritten = rewrite.apply(head, &authority, None, false);
+                rewritten.ok()
+            });
+            return rewritten.ok_or(failed);
+        }
+        Filter::Redirect(_) | Filter::Cors(_) => return Err(failed),
+        Filter::ResponseHeaders(_) | Filter::Mirror(_) => {}
+    }
+    Ok(())
 }
 
 /// The answer to a request that got none from a backend.

@@ -18,9 +18,9 @@ use crate::error::Error;
 use crate::plan::{BackendConnection, BackendProtocol};
 
 /// A connected stream, and this side's address.
-pub(super) struct Connected {
-    pub(super) stream: Stream,
-    pub(super) local: Option<SocketAddr>,
+pub(crate) struct Connected {
+    pub(crate) stream: Stream,
+    pub(crate) local: Option<SocketAddr>,
 }
 
 /// Connects to `address` as `how` says, with TLS if `tls` is given, both within its time.

@@ -297,15 +297,20 @@ pub(crate) struct Open {
     _told: Told,
 }
 
-impl Driven {
-    fn new(task: JoinHandle<()>, slot: Slot, told: Told) -> Self {
-        let open = Open {
+impl Open {
+    pub(super) fn new(slot: Slot, told: Told) -> Self {
+        Self {
             _slot: slot,
             _told: told,
-        };
+        }
+    }
+}
+
+impl Driven {
+    fn new(task: JoinHandle<()>, slot: Slot, told: Told) -> Self {
         Self {
             task,
-            open: Some(open),
+            open: Some(Open::new(slot, told)),
         }
     }
 

@@ -63,6 +63,7 @@ pub use pool::{Pool, Transport};
 
 pub(crate) use body::{Counted, Expired};
 pub(crate) use checkout::{Checkout, Sent};
+pub(crate) use connect::Connected;
 pub(crate) use failure::ClientBody;
 pub(crate) use http1::{Open, Unanswered};
 pub(crate) use pool::Target;

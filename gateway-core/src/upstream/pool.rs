@@ -13,7 +13,7 @@ use towergate_tls::connector::CryptoProvider;
 
 use super::Checkout;
 use super::connect::{Connected, Tls, connect};
-use super::http1::{Http1, Told};
+use super::http1::{Http1, Open, Told};
 use super::http2::{Http2, Stream};
 use super::idle::Connections;
 use crate::balance::{Cluster, Node, shard};
@@ -154,6 +154,17 @@ impl Pool {
                 None => Box::pin(self.open_http2(to)).await.map(Checkout::Http2),
             },
         }
+    }
+
+    /// A new connection to the target that nobody else will use, and what counts it.
+    ///
+    /// # Errors
+    /// [`Error::Overflow`] if the limit of connections is reached, else why none could be opened.
+    pub(crate) async fn open(&self, to: &Target<'_>) -> Result<(Connected, Open), Error> {
+        let slot = to.breaker.connect(to.node.address());
+        let slot = slot.ok_or_else(|| overflow(to))?;
+        let connected = self.connect(to).await?;
+        Ok((connected, Open::new(slot, to.told())))
     }
 
     fn mine(&self) -> MutexGuard<'_, Connections> {

@@ -8,11 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-
-/// Any stream of bytes, as TLS gives it.
-pub(crate) trait Bytestream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytestream for T {}
+use towergate_tls::connector::TlsStream;
 
 /// A connected stream that counts what it reads.
 pub(crate) struct Stream {
@@ -22,7 +18,7 @@ pub(crate) struct Stream {
 
 enum Inner {
     Tcp(TcpStream),
-    Tls(Box<dyn Bytestream>),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// Bytes read since the last reset, to bound what a backend sends before a response's head.
@@ -47,7 +43,7 @@ impl Stream {
         }
     }
 
-    pub(crate) fn tls(stream: impl Bytestream + 'static) -> Self {
+    pub(crate) fn tls(stream: TlsStream<TcpStream>) -> Self {
         Self {
             inner: Inner::Tls(Box::new(stream)),
             meter: Meter::default(),
@@ -56,6 +52,14 @@ impl Stream {
 
     pub(crate) fn meter(&self) -> Meter {
         self.meter.clone()
+    }
+
+    /// The connection beneath.
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        match &self.inner {
+            Inner::Tcp(tcp) => tcp,
+            Inner::Tls(tls) => tls.get_ref().0,
+        }
     }
 }
 

@@ -10,6 +10,7 @@
 //! | what is suspicious | `lint` |
 //! | the plan | `plan` |
 
+mod authority;
 mod gateway;
 mod grant;
 mod lint;

@@ -171,6 +171,10 @@ impl<'a> Builder<'_, 'a> {
             tls.alpn = wanted.alpn.clone().unwrap_or(tls.alpn);
             tls.stateful_resumption = wanted.stateful_resumption;
             tls.stateless_resumption = wanted.stateless_resumption;
+            tls.clients.clone_from(&wanted.clients);
+        }
+        if state.clients.is_some() {
+            tls.clients.clone_from(&state.clients);
         }
         Arc::new(tls)
     }
@@ -212,8 +216,14 @@ impl<'a> Builder<'_, 'a> {
                     }
                     let rules = state.rules.iter().map(|draft| {
                         let effect = self.effect(at, draft, place);
-                        let key = (draft.index, effect.key.clone());
-                        let make = || Arc::new(self.rule(&id, draft, effect, host));
+                        let identity = &self.gateways.list[attachment.gateway].identity;
+                        let own = (!identity.is_none()).then_some(attachment.gateway);
+                        let key = (draft.index, effect.key.clone(), own);
+                        let make = || {
+                            let mut rule = self.rule(&id, draft, effect, host);
+                            identity.show(&mut rule.filters, &mut rule.backends);
+                            Arc::new(rule)
+                        };
                         built.entry(key).or_insert_with(make).clone()
                     });
                     let rules: Vec<_> = rules.collect();

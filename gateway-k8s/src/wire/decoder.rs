@@ -8,6 +8,7 @@ use towergate_policy::Policy;
 
 use super::encoder::Commit;
 use super::endpoints::{Changes, digest};
+use super::intern::Interner;
 use super::parts::{Entry, Part, Skeleton};
 use super::table::{Step, assemble};
 use super::{Digest, Hello, Kind, WireError};
@@ -21,6 +22,7 @@ pub struct Decoder {
     endpoints: Option<Arc<Endpoints>>,
     /// The update that is under way.
     pending: Pending,
+    interner: Interner,
 }
 
 #[derive(Default)]
@@ -59,10 +61,13 @@ impl Decoder {
     /// # Errors
     /// If it does not fit what came before. The stream is of no use then.
     pub fn take(&mut self, kind: Kind, payload: &[u8]) -> Result<Option<Update>, WireError> {
-        let malformed = |error| WireError::Malformed(kind, error);
+        let malformed = |error| WireError::malformed(kind, &error);
         match kind {
             Kind::Head | Kind::Route | Kind::Stream => {
-                let part = Part::read(kind, payload)?;
+                let mut part = Part::read(kind, payload)?;
+                if let Part::Route(route) = &mut part {
+                    self.interner.route(route);
+                }
                 let digest = Digest::of(kind, payload);
                 self.pending.sent.push(Entry { digest, part });
             }
@@ -100,6 +105,7 @@ impl Decoder {
             (Some(table), Some(plan)) if pending.sent.is_empty() => {
                 self.entries = table;
                 self.plan = Arc::new(plan);
+                self.interner.forget_unused();
             }
             (None, None) if pending.sent.is_empty() => {}
             _ => return Err(WireError::Unexpected(Kind::Commit)),

@@ -14,8 +14,8 @@ pub enum WireError {
     Unexpected(Kind),
     /// A frame is longer than any may be, in bytes.
     TooLong(usize),
-    /// The text of a frame is not what its kind says.
-    Malformed(Kind, serde_json::Error),
+    /// The text of a frame is not what its kind says; line and column.
+    Malformed(Kind, usize, usize),
     /// A place in a table that is not there, or holds something else.
     NoSuchPart(usize),
     /// A value of the plan has no JSON form.
@@ -28,10 +28,8 @@ impl fmt::Display for WireError {
             Self::UnknownKind(kind) => write!(f, "a message of the unknown kind {kind}"),
             Self::Unexpected(kind) => write!(f, "an unexpected message: {kind:?}"),
             Self::TooLong(length) => write!(f, "a message of {length} bytes is too long"),
-            // The error of the text would quote it.
-            Self::Malformed(kind, error) => {
-                let place = (error.line(), error.column());
-                write!(f, "a message ({kind:?}) cannot be read, at {place:?}")
+            Self::Malformed(kind, line, column) => {
+                write!(f, "a message ({kind:?}) cannot be read, at {line}:{column}")
             }
             Self::NoSuchPart(place) => write!(f, "there is no such part of the plan: {place}"),
             Self::Unwritable(_) => f.write_str("the plan cannot be written"),
@@ -39,5 +37,11 @@ impl fmt::Display for WireError {
     }
 }
 
-/// No source is given: the text of serde's errors may quote a private key.
 impl std::error::Error for WireError {}
+
+impl WireError {
+    /// Of the error, only the place is kept: its text may quote a private key.
+    pub(super) fn malformed(kind: Kind, error: &serde_json::Error) -> Self {
+        Self::Malformed(kind, error.line(), error.column())
+    }
+}

@@ -85,5 +85,5 @@ fn read<'a, T: Deserialize<'a>>(wanted: Kind, kind: Kind, text: &'a [u8]) -> Res
     if kind != wanted {
         return Err(WireError::Unexpected(kind));
     }
-    serde_json::from_slice(text).map_err(|error| WireError::Malformed(kind, error))
+    serde_json::from_slice(text).map_err(|error| WireError::malformed(kind, &error))
 }

@@ -24,6 +24,7 @@ mod encoder;
 mod endpoints;
 mod error;
 mod frame;
+mod intern;
 mod message;
 mod name;
 mod parts;

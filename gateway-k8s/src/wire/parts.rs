@@ -67,7 +67,7 @@ impl Part {
 
     /// Reads a frame of a part.
     pub(super) fn read(kind: Kind, payload: &[u8]) -> Result<Self, WireError> {
-        let malformed = |error| WireError::Malformed(kind, error);
+        let malformed = |error| WireError::malformed(kind, &error);
         match kind {
             Kind::Head => serde_json::from_slice(payload).map(Self::Head),
             Kind::Route => serde_json::from_slice(payload).map(Self::Route),

@@ -287,6 +287,7 @@ fn retry(retry: &Retry) -> Result<plan::Retry, Refusal> {
         retries: number("spec.retry.numRetries", *num_retries)?.unwrap_or(2),
         on: retry_events(retry_on.as_ref())?,
         base_interval: base,
+        min_interval: Duration::ZERO,
         max_interval: max,
         attempt_timeout: timer("spec.retry.perRetry.timeout", timeout.as_ref(), None)?,
     })

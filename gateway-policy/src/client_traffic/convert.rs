@@ -25,7 +25,7 @@ pub struct Context<'a> {
 }
 
 /// What a policy becomes.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Converted {
     /// Settings of the listener.
     pub settings: plan::ListenerSettings,

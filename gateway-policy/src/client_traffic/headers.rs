@@ -7,7 +7,8 @@ use towergate_core::filter::{HeaderEdit, HeaderEdits};
 use towergate_core::plan::{self, Text, TextMatch};
 
 use super::model::{
-    EnvoyHeaders, HostSettings, RequestId, UnderscoresAction, XForwardedClientCert, XfccMode,
+    EnvoyHeaders, HostSettings, RequestId, UnderscoresAction, XForwardedClientCert, XfccDetail,
+    XfccMode,
 };
 use crate::Refusal;
 use crate::common::{Header, HeaderChange, StringMatch, StringMatchKind};
@@ -50,6 +51,7 @@ pub(super) fn header_settings(
         request_id: request_id_mode(*preserve_x_request_id, request_id.as_ref())?,
         underscores: underscores(with_underscores_action.as_ref())?,
         xfcc: xfcc(x_forwarded_client_cert.as_ref())?,
+        xfcc_details: xfcc_details(x_forwarded_client_cert.as_ref())?,
         early: edits(
             "spec.headers.earlyRequestHeaders",
             early_request_headers.as_ref(),
@@ -98,8 +100,6 @@ fn underscores(action: Option<&UnderscoresAction>) -> Result<plan::Underscores, 
     })
 }
 
-/// `certDetailsToAdd` says what is told of a client's certificate. No client shows one, since
-/// `tls.clientValidation` is refused, so there is nothing to tell.
 fn xfcc(settings: Option<&XForwardedClientCert>) -> Result<plan::XfccMode, Refusal> {
     let Some(XForwardedClientCert {
         mode,
@@ -121,6 +121,24 @@ fn xfcc(settings: Option<&XForwardedClientCert>) -> Result<plan::XfccMode, Refus
             ));
         }
     })
+}
+
+/// What is told of a client's certificate beside `By` and `Hash`.
+fn xfcc_details(settings: Option<&XForwardedClientCert>) -> Result<plan::XfccDetails, Refusal> {
+    const FIELD: &str = "spec.headers.xForwardedClientCert.certDetailsToAdd";
+    let added = settings.and_then(|settings| settings.cert_details_to_add.as_deref());
+    let mut details = plan::XfccDetails::default();
+    for detail in added.unwrap_or_default() {
+        match detail {
+            XfccDetail::Subject => details.subject = true,
+            XfccDetail::Cert => details.cert = true,
+            XfccDetail::Chain => details.chain = true,
+            XfccDetail::Dns => details.dns = true,
+            XfccDetail::Uri => details.uri = true,
+            XfccDetail::Other(word) => return Err(Refusal::unknown(FIELD, word)),
+        }
+    }
+    Ok(details)
 }
 
 /// Edits in the order of Envoy: what adds first, what removes last and wins. Of several entries of

@@ -38,7 +38,7 @@ pub use model::{
     HttpTimeout, PathSettings, ProxyProtocol, RequestId, Scheme, SlashesAction, TcpTimeout,
     Timeout, UnderscoresAction, XForwardedClientCert, XForwardedFor, XfccDetail, XfccMode,
 };
-pub use tls::TlsParameters;
+pub use tls::{TlsParameters, ValidationRefs};
 pub use tls_model::{
     ClientTls, ClientValidation, ClientValidationMode, Crl, Fingerprint, OtherName, Resumption,
     Session, SubjectAltNames, TlsVersion, Toggle,

@@ -5,12 +5,16 @@
 //! without a reason.
 
 use towergate_tls::server::TlsVersion;
+use towergate_tls::{ClientAuth, ClientAuthMode};
 
-use super::tls_model::{self, ClientTls, Resumption, Session};
+use super::tls_model::{
+    self, ClientTls, ClientValidation, ClientValidationMode, Resumption, Session,
+};
 use crate::Refusal;
+use crate::common::ObjectRef;
 
 /// How a listener speaks TLS, apart from its certificates. The defaults are Envoy Gateway's.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TlsParameters {
     /// The lowest version offered.
     pub min_version: TlsVersion,
@@ -26,6 +30,20 @@ pub struct TlsParameters {
     pub stateful_resumption: bool,
     /// Resumption by session ticket.
     pub stateless_resumption: bool,
+    /// What clients must show; `None`: they are not asked for a certificate.
+    pub client_validation: Option<ValidationRefs>,
+    /// The same with the trusted certificates themselves. Only the caller can read those, so it is
+    /// `None` until then.
+    pub clients: Option<ClientAuth>,
+}
+
+/// What clients must show, and where the trusted certificates are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValidationRefs {
+    /// What happens to clients without a good certificate.
+    pub mode: ClientAuthMode,
+    /// ConfigMaps and Secrets with trusted certificates. Never empty.
+    pub authorities: Vec<ObjectRef>,
 }
 
 impl Default for TlsParameters {
@@ -38,6 +56,8 @@ impl Default for TlsParameters {
             alpn: None,
             stateful_resumption: false,
             stateless_resumption: false,
+            client_validation: None,
+            clients: None,
         }
     }
 }
@@ -94,7 +114,6 @@ pub(super) fn parameters(tls: Option<&ClientTls>) -> Result<TlsParameters, Refus
         session,
         fingerprints,
     } = tls;
-    Refusal::unless(client_validation.is_none(), "spec.tls.clientValidation")?;
     Refusal::unless(
         signature_algorithms.as_ref().is_none_or(Vec::is_empty),
         "spec.tls.signatureAlgorithms",
@@ -121,7 +140,61 @@ pub(super) fn parameters(tls: Option<&ClientTls>) -> Result<TlsParameters, Refus
         alpn: alpn_protocols.as_deref().map(protocols).transpose()?,
         stateful_resumption,
         stateless_resumption,
+        client_validation: client_validation.as_ref().map(validation).transpose()?,
+        clients: None,
     })
+}
+
+/// What clients must show. Modes that do not verify anything are refused: what they let backends know
+/// about clients, nobody vouches for.
+fn validation(written: &ClientValidation) -> Result<ValidationRefs, Refusal> {
+    const FIELD: &str = "spec.tls.clientValidation";
+    let ClientValidation {
+        optional,
+        mode,
+        ca_certificate_refs,
+        spki_hashes,
+        certificate_hashes,
+        subject_alt_names,
+        crl,
+        allow_expired_certificate,
+    } = written;
+    let given = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    for (name, refused) in [
+        ("spkiHashes", given(spki_hashes)),
+        ("certificateHashes", given(certificate_hashes)),
+        ("subjectAltNames", subject_alt_names.is_some()),
+        ("crl", crl.is_some()),
+        (
+            "allowExpiredCertificate",
+            *allow_expired_certificate == Some(true),
+        ),
+    ] {
+        Refusal::unless(!refused, &format!("{FIELD}.{name}"))?;
+    }
+    let mode = match mode {
+        // `mode` says more, so it wins.
+        None if *optional == Some(true) => ClientAuthMode::Optional,
+        None | Some(ClientValidationMode::RequireAndVerify) => ClientAuthMode::Required,
+        Some(ClientValidationMode::VerifyIfGiven) => ClientAuthMode::Optional,
+        Some(unverified @ (ClientValidationMode::Request | ClientValidationMode::RequireAny)) => {
+            return Err(Refusal::invalid(
+                &format!("{FIELD}.mode"),
+                format_args!("{} is not supported", unverified.as_str()),
+            ));
+        }
+        Some(ClientValidationMode::Other(word)) => {
+            return Err(Refusal::unknown(&format!("{FIELD}.mode"), word));
+        }
+    };
+    let authorities = ca_certificate_refs.clone().unwrap_or_default();
+    if authorities.is_empty() {
+        return Err(Refusal::invalid(
+            &format!("{FIELD}.caCertificateRefs"),
+            "at least one is needed to verify certificates",
+        ));
+    }
+    Ok(ValidationRefs { mode, authorities })
 }
 
 fn version(
@@ -242,7 +315,7 @@ mod tests {
             ),
             (
                 serde_json::json!({"clientValidation": {}}),
-                "spec.tls.clientValidation is not supported",
+                "spec.tls.clientValidation.caCertificateRefs",
             ),
             (
                 serde_json::json!({"minVersion": "1.3", "maxVersion": "1.2"}),
@@ -252,6 +325,79 @@ mod tests {
             let refusal = convert(json.clone()).unwrap_err();
 
             assert!(refusal.message.contains(named), "{json}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn clients_are_validated_where_something_is_verified() {
+        let authorities = serde_json::json!([{"name": "ca"}]);
+        for (json, mode) in [
+            (serde_json::json!({}), ClientAuthMode::Required),
+            (
+                serde_json::json!({"mode": "RequireAndVerify"}),
+                ClientAuthMode::Required,
+            ),
+            (
+                serde_json::json!({"mode": "VerifyIfGiven"}),
+                ClientAuthMode::Optional,
+            ),
+            (
+                serde_json::json!({"optional": true}),
+                ClientAuthMode::Optional,
+            ),
+            (
+                serde_json::json!({"optional": false}),
+                ClientAuthMode::Required,
+            ),
+            (
+                serde_json::json!({"optional": true, "mode": "RequireAndVerify"}),
+                ClientAuthMode::Required,
+            ),
+        ] {
+            let mut validation = json.clone();
+            validation["caCertificateRefs"] = authorities.clone();
+
+            let tls = convert(serde_json::json!({"clientValidation": validation})).unwrap();
+
+            let refs = tls.client_validation.unwrap();
+            assert_eq!(refs.mode, mode, "{json}");
+            assert_eq!(refs.authorities[0].name.as_deref(), Some("ca"));
+            assert_eq!(tls.clients, None);
+        }
+    }
+
+    #[test]
+    fn what_would_narrow_or_widen_who_passes_is_refused_by_name() {
+        for (json, named) in [
+            (serde_json::json!({"mode": "Request"}), "mode"),
+            (serde_json::json!({"mode": "RequireAny"}), "mode"),
+            (serde_json::json!({"mode": "Nonsense"}), "mode"),
+            (serde_json::json!({"spkiHashes": ["x"]}), "spkiHashes"),
+            (
+                serde_json::json!({"certificateHashes": ["x"]}),
+                "certificateHashes",
+            ),
+            (
+                serde_json::json!({"subjectAltNames": {"uris": []}}),
+                "subjectAltNames",
+            ),
+            (serde_json::json!({"crl": {"refs": []}}), "crl"),
+            (
+                serde_json::json!({"allowExpiredCertificate": true}),
+                "allowExpiredCertificate",
+            ),
+        ] {
+            let mut validation = json.clone();
+            validation["caCertificateRefs"] = serde_json::json!([{"name": "ca"}]);
+
+            let refusal = convert(serde_json::json!({"clientValidation": validation}));
+
+            let field = refusal.unwrap_err().field;
+            assert_eq!(
+                field,
+                format!("spec.tls.clientValidation.{named}"),
+                "{json}"
+            );
         }
     }
 

@@ -355,30 +355,6 @@ fn is_uuid_v4(text: &str) -> bool {
         && b"89ab".contains(&text.as_bytes()[19])
 }
 
-#[test]
-fn a_client_certificate_header_passes_only_in_the_mode_that_says_so() {
-    let sent = [(
-        "x-forwarded-client-cert",
-        "By=spiffe://a;Hash=00;Subject=\"CN=x\"",
-    )];
-    for (mode, kept) in [
-        (XfccMode::Sanitize, false),
-        (XfccMode::ForwardOnly, false),
-        (XfccMode::AppendForward, false),
-        (XfccMode::SanitizeSet, false),
-        (XfccMode::AlwaysForwardOnly, true),
-    ] {
-        let mut settings = edge();
-        settings.headers.xfcc = mode;
-        let headers = applied("127.9.8.7", &settings, &sent);
-        assert_eq!(
-            headers.contains_key(X_FORWARDED_CLIENT_CERT),
-            kept,
-            "{mode:?}"
-        );
-    }
-}
-
 proptest::proptest! {
     #[test]
     fn addresses_are_written_as_everybody_writes_them(ip: IpAddr) {

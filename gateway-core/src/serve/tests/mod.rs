@@ -231,7 +231,9 @@ fn listener_config(edit: impl FnOnce(&mut ListenerSettings)) -> Arc<ListenerConf
         id: ListenerId::default(),
         settings: Arc::new(settings),
         tls: None,
+        clients: None,
         connections: Arc::default(),
+        streams: None,
     })
 }
 

@@ -22,6 +22,8 @@ pub(super) enum Step {
     Pause(Duration),
     /// Does nothing more, and keeps the connection.
     Hang,
+    /// Closes with a reset.
+    Reset,
     /// Sends what comes back.
     Echo,
 }
@@ -117,6 +119,11 @@ async fn serve(
                 Step::Flood(bytes) => while stream.write_all(&bytes).await.is_ok() {},
                 Step::Pause(time) => tokio::time::sleep(time).await,
                 Step::Hang => std::future::pending().await,
+                Step::Reset => {
+                    let zero = Some(Duration::ZERO);
+                    socket2::SockRef::from(&stream).set_linger(zero).unwrap();
+                    return;
+                }
                 Step::Echo => {
                     let (mut read, mut write) = stream.split();
                     let _ = tokio::io::copy(&mut read, &mut write).await;

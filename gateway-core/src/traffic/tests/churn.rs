@@ -53,6 +53,7 @@ async fn with_retries_bad_endpoints_do_no_harm() {
                 ..Default::default()
             },
             base_interval: Duration::from_micros(100),
+            min_interval: Duration::ZERO,
             max_interval: None,
             attempt_timeout: None,
         }),

@@ -239,6 +239,7 @@ async fn a_refused_stream_is_tried_again() {
                 ..Default::default()
             },
             base_interval: Duration::from_millis(1),
+            min_interval: Duration::ZERO,
             max_interval: None,
             attempt_timeout: None,
         }),

@@ -7,6 +7,7 @@ mod faults;
 mod health;
 mod http2;
 mod limits;
+mod mirrors;
 mod retries;
 mod service;
 mod tls;

@@ -10,6 +10,7 @@ fn retrying(retries: u32, on: RetryOn) -> Traffic {
             retries,
             on,
             base_interval: Duration::from_millis(1),
+            min_interval: Duration::ZERO,
             max_interval: None,
             attempt_timeout: None,
         }),
@@ -95,6 +96,35 @@ async fn a_connection_that_ends_is_tried_again_only_with_reset() {
             .contains("headers. retried and the latest reset reason: connection termination");
         assert_eq!(retried, attempts > 1, "{}", answer.body);
     }
+}
+
+/// Gateway API's suite takes 500 and 503 for a connection that is reset, and never 502.
+#[tokio::test]
+async fn a_connection_that_is_reset_before_the_response_is_503() {
+    let backend = Backend::start(vec![vec![Step::Reset]]).await;
+    for request in [get("/"), post("body")] {
+        let rig = Rig::new(retrying(2, reset_and_5xx()), &[backend.address]);
+
+        let failure = rig.forward(request).await.unwrap_err();
+
+        let answer = failure.error.answer();
+        assert_eq!((answer.status.as_u16(), answer.flag), (503, "URX,UC"));
+        assert_eq!(failure.attempts, 3);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_503_when_no_try_is_left() {
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = closed.local_addr().unwrap();
+    drop(closed);
+    let rig = Rig::new(retrying(2, default_on()), &[address]);
+
+    let failure = rig.forward(get("/")).await.unwrap_err();
+
+    let answer = failure.error.answer();
+    assert_eq!((answer.status.as_u16(), answer.flag), (503, "URX,UF"));
+    assert_eq!(failure.attempts, 3);
 }
 
 #[tokio::test]

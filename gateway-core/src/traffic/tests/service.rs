@@ -4,7 +4,7 @@ use tower::ServiceExt;
 
 use super::backend::Backend;
 use super::*;
-use crate::filter::{Filter, HeaderEdit, HeaderEdits};
+use crate::filter::{Filter, HeaderEdit, HeaderEdits, PathEdit, Redirect, Rewrite};
 use crate::traffic::ForwardService;
 
 fn set(name: &'static str, value: &'static str) -> HeaderEdits {
@@ -34,4 +34,44 @@ async fn the_service_edits_forwards_and_answers() {
     assert_eq!(read(response).await, (200, "ok".to_owned()));
     assert!(backend.seen()[0].contains("x-request: edited\r\n"));
     assert_eq!(rig.observer.count("UpstreamConnected"), 1);
+}
+
+#[tokio::test]
+async fn rewrites_are_applied_and_what_cannot_be_fails_closed() {
+    let backend = Backend::plain("ok").await;
+    let rewrite = |path| Rewrite {
+        hostname: Some("new.test".to_owned()),
+        path: Some(path),
+    };
+    let redirect = Redirect {
+        scheme: None,
+        hostname: None,
+        port: None,
+        path: None,
+        status: 302,
+    };
+    for (filter, status) in [
+        (
+            Filter::Rewrite(rewrite(PathEdit::Full("/new".to_owned()))),
+            200,
+        ),
+        (
+            Filter::Rewrite(rewrite(PathEdit::Prefix("/new".to_owned()))),
+            500,
+        ),
+        (Filter::Redirect(redirect), 500),
+    ] {
+        let mut share = super::backend(1, service("a", BackendProtocol::Http1));
+        share.filters = vec![filter];
+        let rig = Rig::with(Traffic::default(), &[share]);
+        rig.directory
+            .update(&Endpoints::from([(id("a"), endpoints(&[backend.address]))]));
+        let forward = ForwardService::new(Arc::new(rig.forwarder));
+
+        let response = forward.oneshot(get("/old?q")).await.unwrap();
+
+        assert_eq!(response.status(), status);
+    }
+    assert_eq!(backend.seen().len(), 1);
+    assert!(backend.seen()[0].starts_with("GET /new?q HTTP/1.1\r\nhost: new.test\r\n"));
 }

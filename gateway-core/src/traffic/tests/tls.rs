@@ -58,6 +58,7 @@ fn rig(protocol: BackendProtocol, name: &str, roots: String, address: SocketAddr
         subject_alt_names: Vec::new(),
         roots_pem: Some(roots),
         alpn: Vec::new(),
+        identity: None,
     };
     let destination = Destination::Backend(Arc::new(PlanBackend {
         id: id("a"),

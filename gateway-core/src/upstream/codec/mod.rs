@@ -52,6 +52,8 @@ const SMALL: usize = 8 * 1024;
 const LARGE: usize = 128 * 1024;
 /// Room for a head before a body.
 const HEAD: usize = 4 * 1024;
+/// Room that is not expected to be used: a read that fills all of it has to be tried again.
+const SPARE: usize = 64;
 
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SMALL].into());
@@ -426,7 +428,15 @@ impl Codec {
     /// response.
     pub(super) fn is_ready(&mut self) -> bool {
         let usable = self.keep_alive && self.is_sent() && self.is_received();
-        usable && self.read.is_empty() && self.is_silent()
+        if !usable || !self.read.is_empty() {
+            return false;
+        }
+        if self.room > SMALL {
+            // The allocator gives it to the next response, of whichever connection, while it is still in
+            // the processor's cache; that of many connections would not be.
+            self.read = BytesMut::new();
+        }
+        self.is_silent()
     }
 
     fn is_silent(&mut self) -> bool {
@@ -439,13 +449,20 @@ impl Codec {
     /// Reads more; 0: the backend has closed.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let more = match self.receiving {
-            Receiving::Length(left) => usize::try_from(left).unwrap_or(LARGE),
+            Receiving::Length(left) => usize::try_from(left).map_or(LARGE, with_spare),
             Receiving::Over => SMALL,
             Receiving::Head | Receiving::Chunked(_) | Receiving::Close => self.room,
         };
         let read = if more > SMALL {
-            if self.read.capacity() - self.read.len() < SMALL {
-                self.read.reserve(more.min(LARGE));
+            let more = more.min(LARGE);
+            // A response that begins gets all its room at once. Later parts share what is left of it: each
+            // keeps its memory until the client has taken it.
+            let least = match self.receiving {
+                Receiving::Head => more,
+                _ => SMALL,
+            };
+            if self.read.capacity() - self.read.len() < least {
+                self.read.reserve(more);
             }
             ready!(pin!(self.stream.read_buf(&mut self.read)).poll(cx))?
         } else {
@@ -467,6 +484,10 @@ impl Codec {
             Poll::Ready(Ok(read.len()))
         })
     }
+}
+
+fn with_spare(length: usize) -> usize {
+    length.saturating_add(SPARE)
 }
 
 /// Why a request is not sent to its end.

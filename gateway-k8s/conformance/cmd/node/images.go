@@ -13,6 +13,8 @@ var builtIn = map[string]string{
 	"echo-basic": "echo-basic",
 	// Any answer to a DNS query satisfies the suite.
 	"coredns": "dns",
+	// The application of the guide, which tells what it gets.
+	"echo-server": "echo-server",
 }
 
 // images says which local program runs for an image.

@@ -170,3 +170,124 @@ fn holds(status: &Value, kind: &str) -> bool {
             .any(|one| one["type"] == kind && one["status"] == "True")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use towergate_k8s::decode::decode;
+    use towergate_k8s::{Scope, resolve};
+
+    use super::*;
+
+    const CONTROLLER: &str = "towergate.dev/gateway-controller";
+
+    /// What there is with these manifests, besides a class `ours` and a class `theirs`.
+    fn found(manifests: &str) -> Vec<GatewayToRun> {
+        let class = |name: &str, controller: &str| {
+            format!(
+                "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\n\
+                 metadata: {{name: {name}}}\nspec: {{controllerName: {controller}}}\n---\n"
+            )
+        };
+        let text = class("ours", CONTROLLER) + &class("theirs", "example.com/other") + manifests;
+        let decoded = decode("in.yaml", &text);
+        assert!(decoded.diagnostics.is_empty(), "{:?}", decoded.diagnostics);
+        let scope = Scope {
+            controller_name: CONTROLLER.to_owned(),
+            serve_unclassed: false,
+            ..Scope::default()
+        };
+        let statuses = resolve(&decoded.objects, &scope).statuses;
+        gateways(&decoded.objects, &statuses, CONTROLLER)
+    }
+
+    fn gateway(class: &str, rest: &str) -> String {
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\n\
+             metadata: {{name: shared, namespace: edge, uid: u}}\n\
+             spec:\n  gatewayClassName: {class}\n{rest}\n"
+        )
+    }
+
+    fn numbers(gateway: &GatewayToRun) -> Vec<(u16, Transport)> {
+        gateway
+            .ports
+            .iter()
+            .map(|port| (port.number, port.transport))
+            .collect()
+    }
+
+    #[test]
+    fn ports_are_those_of_accepted_listeners_each_once() {
+        let listeners = "  listeners:
+  - {name: a, port: 443, protocol: HTTPS, hostname: a.test, tls: {certificateRefs: [{name: none}]}}
+  - {name: b, port: 443, protocol: HTTPS, hostname: b.test, tls: {certificateRefs: [{name: none}]}}
+  - {name: dns, port: 53, protocol: UDP}
+  - {name: odd, port: 99, protocol: ODD}";
+
+        let found = found(&gateway("ours", listeners));
+
+        assert_eq!(
+            numbers(&found[0]),
+            [(53, Transport::Udp), (443, Transport::Tcp)]
+        );
+        assert_eq!((found[0].fate, &*found[0].uid), (Fate::Run, "u"));
+    }
+
+    #[test]
+    fn listeners_of_a_listener_set_count_where_the_gateway_lets_them() {
+        let set = "---
+apiVersion: gateway.networking.k8s.io/v1
+kind: ListenerSet
+metadata: {name: more, namespace: edge}
+spec:
+  parentRef: {name: shared}
+  listeners: [{name: more, port: 8080, protocol: HTTP}]
+";
+        let own = "  listeners: [{name: http, port: 80, protocol: HTTP}]";
+        let open = format!("{own}\n  allowedListeners: {{namespaces: {{from: Same}}}}");
+
+        let with = found(&(gateway("ours", &open) + set));
+        let without = found(&(gateway("ours", own) + set));
+
+        assert_eq!(
+            numbers(&with[0]),
+            [(80, Transport::Tcp), (8080, Transport::Tcp)]
+        );
+        assert_eq!(numbers(&without[0]), [(80, Transport::Tcp)]);
+    }
+
+    #[test]
+    fn a_gateway_that_cannot_be_run_keeps_what_it_has() {
+        let odd = "  addresses: [{type: example.com/odd, value: a}]";
+        let http = "  listeners: [{name: http, port: 80, protocol: HTTP}]";
+        let none = "  listeners: [{name: odd, port: 99, protocol: ODD}]";
+
+        assert_eq!(found(&gateway("ours", http))[0].fate, Fate::Run);
+        assert_eq!(
+            found(&gateway("ours", &format!("{odd}\n{http}")))[0].fate,
+            Fate::Keep
+        );
+        assert_eq!(found(&gateway("ours", none))[0].fate, Fate::Keep);
+    }
+
+    #[test]
+    fn a_gateway_of_another_controller_is_let_go_and_one_without_a_class_left_alone() {
+        let http = "  listeners: [{name: http, port: 80, protocol: HTTP}]";
+
+        assert_eq!(found(&gateway("theirs", http))[0].fate, Fate::Remove);
+        assert!(found(&gateway("missing", http)).is_empty());
+    }
+
+    #[test]
+    fn infrastructure_and_addresses_are_taken_over() {
+        let rest = "  listeners: [{name: http, port: 80, protocol: HTTP}]
+  addresses: [{value: 192.0.2.1}]
+  infrastructure: {labels: {team: edge}, annotations: {example.com/a: b}}";
+
+        let found = found(&gateway("ours", rest));
+
+        assert_eq!(found[0].labels["team"], "edge");
+        assert_eq!(found[0].annotations["example.com/a"], "b");
+        assert_eq!(found[0].addresses, [IpAddr::from([192, 0, 2, 1])]);
+    }
+}

@@ -4,3 +4,5 @@
 
 mod binary;
 mod data_plane;
+mod peer;
+mod stream;

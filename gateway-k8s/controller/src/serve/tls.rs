@@ -18,7 +18,13 @@ use super::credentials::{Credentials, CredentialsError};
 
 /// What the server shows and whom it trusts; may be replaced while it runs. Clones are the same.
 #[derive(Clone, Debug)]
-pub(crate) struct Tls(Arc<watch::Sender<Arc<ServerConfig>>>);
+pub(crate) struct Tls(Arc<watch::Sender<Shown>>);
+
+#[derive(Clone, Debug)]
+struct Shown {
+    credentials: Credentials,
+    config: Arc<ServerConfig>,
+}
 
 impl Tls {
     /// From the server's credentials.
@@ -26,7 +32,8 @@ impl Tls {
     /// # Errors
     /// If they are not usable.
     pub(crate) fn new(credentials: &Credentials) -> Result<Self, CredentialsError> {
-        Ok(Self(Arc::new(watch::Sender::new(build(credentials)?))))
+        let shown = Shown::new(credentials)?;
+        Ok(Self(Arc::new(watch::Sender::new(shown))))
     }
 
     /// New connections get these.
@@ -34,18 +41,32 @@ impl Tls {
     /// # Errors
     /// If they are not usable; those before stay.
     pub(crate) fn replace(&self, credentials: &Credentials) -> Result<(), CredentialsError> {
-        self.0.send_replace(build(credentials)?);
+        self.0.send_replace(Shown::new(credentials)?);
         Ok(())
     }
 
+    /// What is shown now.
+    pub(super) fn credentials(&self) -> Credentials {
+        self.0.borrow().credentials.clone()
+    }
+
     pub(super) fn current(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.0.borrow())
+        Arc::clone(&self.0.borrow().config)
+    }
+}
+
+impl Shown {
+    fn new(credentials: &Credentials) -> Result<Self, CredentialsError> {
+        Ok(Self {
+            credentials: credentials.clone(),
+            config: build(credentials)?,
+        })
     }
 }
 
 fn build(credentials: &Credentials) -> Result<Arc<ServerConfig>, CredentialsError> {
     let unusable = |what: &str| CredentialsError::Unusable(what.to_owned());
-    let provider = Arc::new(towergate_tls::default_provider().as_ref().clone());
+    let provider = towergate_tls::default_provider();
     let mut roots = RootCertStore::empty();
     for root in CertificateDer::pem_slice_iter(credentials.authorities.as_bytes()) {
         let root = root.map_err(|_| unusable("ca.crt cannot be read"))?;

@@ -32,9 +32,10 @@ pub(super) enum Certificates {
 
 /// Why a reference led to nothing.
 #[derive(Debug)]
-struct Fault {
-    reason: &'static str,
-    message: String,
+pub(super) struct Fault {
+    /// `RefNotPermitted` or `InvalidCertificateRef`.
+    pub(super) reason: &'static str,
+    pub(super) message: String,
 }
 
 /// Resolves the references of a listener, in their order: of equal names the first wins.
@@ -100,7 +101,11 @@ fn claim(
     Ok(())
 }
 
-fn find(
+/// The certificate that `reference` names.
+///
+/// # Errors
+/// Why there is none.
+pub(super) fn find(
     world: &World<'_>,
     owner: Owner<'_>,
     reference: &SecretObjectReference,

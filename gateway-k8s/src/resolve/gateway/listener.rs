@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use towergate_tls::{Certificate, NamePattern};
+use towergate_tls::{Certificate, ClientAuth, NamePattern};
 
 use super::super::selector::Selector;
 use super::super::world::World;
@@ -30,12 +30,16 @@ pub(crate) struct ListenerState<'a> {
     pub(crate) hostname: NamePattern,
     /// The certificates that can be used.
     pub(crate) certificates: Vec<Arc<Certificate>>,
+    /// What its clients must show, as the Gateway says.
+    pub(crate) clients: Option<ClientAuth>,
     /// Host names of other listeners of the port.
     pub(crate) neighbours: Vec<NamePattern>,
     /// How many routes are attached.
     pub(crate) attached: usize,
     /// It takes part in the search for conflicts.
     pub(super) valid: bool,
+    /// Nothing of its own is wrong; what it refers to may be.
+    sound: bool,
     /// What is wrong was reported when it was read.
     pub(super) told: bool,
 }
@@ -100,9 +104,11 @@ impl<'a> ListenerState<'a> {
             allowed: Allowed::None,
             hostname: NamePattern::Any,
             certificates: Vec::new(),
+            clients: None,
             neighbours: Vec::new(),
             attached: 0,
             valid: true,
+            sound: true,
             told: false,
         };
         state.check_namespaces(owner.namespace);
@@ -116,6 +122,13 @@ impl<'a> ListenerState<'a> {
     /// Whether it can be served.
     pub(crate) fn ready(&self) -> bool {
         self.conditions.says("Programmed", true)
+    }
+
+    /// Whether it is right by itself and among the others, whatever becomes of what it refers to.
+    pub(super) fn is_valid(&self) -> bool {
+        let conditions = &self.conditions;
+        let refused = conditions.says("Accepted", false) || conditions.says("Conflicted", true);
+        self.sound && !refused
     }
 
     /// Whether it leaves TLS to the backend.
@@ -140,7 +153,7 @@ impl<'a> ListenerState<'a> {
     pub(super) fn refuse(&mut self, message: impl Into<String>) {
         let reason = self.invalid();
         self.conditions.set("Programmed", false, reason, message);
-        self.valid = false;
+        (self.valid, self.sound) = (false, false);
     }
 
     /// It contradicts another one. In a ListenerSet every condition says so.
@@ -226,6 +239,7 @@ impl<'a> ListenerState<'a> {
                 .set("ResolvedRefs", false, "InvalidRouteKinds", message);
             self.valid = false;
         }
+        self.sound &= !self.kinds.is_empty();
     }
 
     fn mode(&self) -> Option<&'a str> {
@@ -266,7 +280,7 @@ impl<'a> ListenerState<'a> {
         };
         self.conditions
             .set("Programmed", false, "UnsupportedTLSMode", message);
-        self.valid = false;
+        (self.valid, self.sound) = (false, false);
     }
 
     fn take_certificates(&mut self, found: Certificates) {
@@ -351,11 +365,21 @@ impl<'a> ListenerState<'a> {
             .conditions
             .find("ResolvedRefs")
             .map(|held| held.reason.clone());
+        // Where some authorities are good, clients are validated by those.
+        let some_authorities = self.clients.is_some();
         match (only, refs.as_deref()) {
+            (true, Some("InvalidCACertificateRef" | "InvalidCACertificateKind"))
+                if some_authorities =>
+            {
+                self.served();
+            }
+            (true, Some("RefNotPermitted"))
+                if some_authorities && !self.certificates.is_empty() =>
+            {
+                self.served();
+            }
             (true, Some("PartiallyInvalidCertificateRef")) => {
-                self.conditions
-                    .set("Accepted", true, "Accepted", "The listener is served.");
-                self.programmed();
+                self.served();
             }
             (true, Some("InvalidCertificateRef")) => {
                 let message = "The listener is right, and waits for a certificate.";
@@ -371,6 +395,13 @@ impl<'a> ListenerState<'a> {
                 }
             }
         }
+    }
+
+    /// It is served, although something is wrong.
+    fn served(&mut self) {
+        self.conditions
+            .set("Accepted", true, "Accepted", "The listener is served.");
+        self.programmed();
     }
 
     fn programmed(&mut self) {

@@ -13,6 +13,8 @@ mod address;
 mod certificate;
 mod class;
 mod conflict;
+mod frontend;
+mod identity;
 mod listener;
 mod overlap;
 mod set;
@@ -29,6 +31,8 @@ use towergate_policy::Invalid;
 use towergate_tls::NamePattern;
 
 use self::address::Addresses;
+use self::frontend::Frontend;
+use self::identity::Identity;
 use self::listener::Owner;
 use super::report::{Report, Subject};
 use super::world::{World, by_age};
@@ -48,6 +52,8 @@ pub(super) struct GatewayState<'a> {
     /// The addresses to bind.
     pub(super) bind: Vec<IpAddr>,
     addresses: Addresses,
+    /// The certificate that backends are shown.
+    pub(super) identity: Identity,
     conditions: Conditions,
 }
 
@@ -113,6 +119,7 @@ impl<'a> GatewayState<'a> {
             sets: Vec::new(),
             addresses: Addresses::resolve(world, object, &bind),
             bind,
+            identity: Identity::None,
             conditions: Conditions::default(),
         };
         if !unsupported::check_gateway(&mut state.conditions, object, report, &subject) {
@@ -121,13 +128,17 @@ impl<'a> GatewayState<'a> {
             state.report(report, &subject);
             return state;
         }
+        let conditions = &mut state.conditions;
+        state.identity = Identity::find(world, object, conditions, report, &subject);
+        let frontend = Frontend::read(world, object, report, &subject);
+        frontend.warn(conditions, report, &subject);
         let sets = sets.into_iter();
         state.sets = sets.map(|set| SetState::new(world, object, set)).collect();
         state.check_listeners(world);
         state.check_names();
         conflict::check(&mut state.listeners);
         for listener in &mut state.listeners {
-            unsupported::check_listener(object, listener);
+            frontend.check(listener);
             listener.finish();
         }
         overlap::check(&mut state.listeners);
@@ -272,11 +283,11 @@ impl<'a> GatewayState<'a> {
     }
 }
 
-/// A Gateway is accepted if one of its listeners is.
+/// A Gateway is accepted if one of its listeners is valid.
 fn accept(conditions: &mut Conditions, listeners: &[&ListenerState<'_>]) {
     let refused: Vec<_> = listeners
         .iter()
-        .filter(|listener| !listener.conditions.says("Accepted", true))
+        .filter(|listener| !listener.is_valid())
         .map(|listener| listener.spec.name.as_str())
         .collect();
     let names = refused.join(", ");
@@ -302,7 +313,8 @@ fn accept(conditions: &mut Conditions, listeners: &[&ListenerState<'_>]) {
     }
 }
 
-/// A Gateway is programmed if one of its listeners is, and it has the addresses that it asks for.
+/// A Gateway is programmed if it is accepted and has the addresses that it asks for. Its listeners may still
+/// wait for what they refer to, each of which says so itself.
 fn program(conditions: &mut Conditions, listeners: &[ListenerState<'_>], addresses: &Addresses) {
     let ready = listeners.iter().filter(|listener| listener.ready()).count();
     let (state, reason, message) = match &addresses.fault {
@@ -310,7 +322,6 @@ fn program(conditions: &mut Conditions, listeners: &[ListenerState<'_>], address
             (false, "Invalid", "The Gateway is not accepted.".to_owned())
         }
         Some(fault) => (false, fault.reason, fault.message.clone()),
-        None if ready == 0 => (false, "Invalid", "No listener is programmed.".to_owned()),
         None => {
             let message = format!("{ready} of {} listeners are programmed.", listeners.len());
             (true, "Programmed", message)
@@ -345,7 +356,9 @@ fn report_listener(listener: &ListenerState<'_>, report: &mut Report, subject: &
     }
     let bad = listener.conditions.iter().filter(|condition| {
         let good = condition.kind != "Conflicted";
-        condition.status != good && condition.kind != "OverlappingTLSConfig"
+        condition.status != good
+            && condition.kind != "OverlappingTLSConfig"
+            && !frontend::is_told(listener, &condition.reason)
     });
     // That it is not programmed follows from the others, if there are any.
     let own = listener.only_programmed();

@@ -4,7 +4,8 @@ use towergate_policy::Invalid;
 
 use super::super::report::{Report, Subject};
 use super::listener::ListenerState;
-use crate::api::gateway::{FrontendTls, GatewaySpec};
+use crate::api::ENVOY_GROUP;
+use crate::api::gateway::GatewaySpec;
 use crate::objects::Object;
 use crate::status::Conditions;
 
@@ -15,9 +16,8 @@ pub(super) fn check_gateway(
     report: &mut Report,
     subject: &Subject<'_>,
 ) -> bool {
-    parameters(gateway, report, subject);
+    let parameters = parameters(conditions, gateway, report, subject);
     options(gateway, report, subject);
-    references(conditions, gateway, report, subject);
     let known = |kind: &str| matches!(kind, "IPAddress" | "Hostname");
     let addresses = gateway
         .spec
@@ -25,68 +25,53 @@ pub(super) fn check_gateway(
         .iter()
         .filter_map(|address| address.kind.as_deref());
     if let Some(kind) = addresses.into_iter().find(|kind| !known(kind)) {
-        let message = format!("Addresses of type {kind:?} are not supported: IPAddress is.");
+        let message =
+            format!("Addresses of type {kind:?} are not supported: IPAddress and Hostname are.");
         conditions.set("Accepted", false, "UnsupportedAddress", &*message);
         report.error(
             "unsupported",
             subject,
             "spec.addresses",
             message,
-            "Use type IPAddress.",
+            "Use type IPAddress or Hostname.",
         );
         return false;
     }
-    true
+    parameters
 }
 
-/// States whether what `spec.tls` refers to is in force.
-fn references(
+/// Whether the Gateway can be served as far as its parameters go. What an EnvoyProxy sets is about Envoy,
+/// and whoever comes from Envoy Gateway has one; of parameters of any other kind nobody knows what they ask
+/// for.
+fn parameters(
     conditions: &mut Conditions,
     gateway: &Object<GatewaySpec>,
     report: &mut Report,
     subject: &Subject<'_>,
-) {
-    let Some(tls) = &gateway.spec.tls else {
-        return;
-    };
-    let client = tls
-        .backend
-        .as_ref()
-        .and_then(|tls| tls.client_certificate_ref.as_ref());
-    if client.is_none() {
-        conditions.set(
-            "ResolvedRefs",
-            true,
-            "ResolvedRefs",
-            "Every reference is resolved.",
-        );
-        return;
-    }
-    let message = "Towergate shows no client certificate to backends.";
-    conditions.set(
-        "ResolvedRefs",
-        false,
-        "InvalidClientCertificateRef",
-        message,
-    );
-    let field = "spec.tls.backend.clientCertificateRef";
-    report.error("unsupported", subject, field, message, "Remove the field.");
-}
-
-fn parameters(gateway: &Object<GatewaySpec>, report: &mut Report, subject: &Subject<'_>) {
+) -> bool {
     let infrastructure = gateway.spec.infrastructure.as_ref();
-    if let Some(reference) = infrastructure.and_then(|found| found.parameters_ref.as_ref()) {
+    let Some(reference) = infrastructure.and_then(|found| found.parameters_ref.as_ref()) else {
+        return true;
+    };
+    let field = "spec.infrastructure.parametersRef";
+    let (group, kind, name) = (&*reference.group, &*reference.kind, &*reference.name);
+    if (group, kind) == (ENVOY_GROUP, "EnvoyProxy") {
         report.warn(
             "parameters-ignored",
             subject,
-            "spec.infrastructure.parametersRef",
+            field,
             format!(
-                "Towergate takes no parameters from {} {}: what they set is not in force.",
-                reference.kind, reference.name
+                "Towergate takes no parameters from {kind} {name}: what they set is not in force."
             ),
             "Remove the reference, or move what it sets to the policies and to Towergate's options.",
         );
+        return true;
     }
+    let message = format!("{kind} {name} of group {group:?} is no object with parameters.");
+    conditions.set("Accepted", false, "InvalidParameters", &*message);
+    let help = "Remove the reference: until then the Gateway is not served.";
+    report.error("parameters-invalid", subject, field, message, help);
+    false
 }
 
 fn options(gateway: &Object<GatewaySpec>, report: &mut Report, subject: &Subject<'_>) {
@@ -116,18 +101,6 @@ fn options(gateway: &Object<GatewaySpec>, report: &mut Report, subject: &Subject
     }
 }
 
-/// Checks what a listener asks for that no listener has.
-pub(super) fn check_listener(gateway: &Object<GatewaySpec>, listener: &mut ListenerState<'_>) {
-    let protocol = listener.spec.protocol.as_str();
-    if protocol == "HTTPS" && validates_clients(&gateway.spec, listener.spec.port) {
-        // Serving without looking at client certificates would let everybody in.
-        let message = "Validation of client certificates (spec.tls.frontend) is not supported.";
-        listener
-            .conditions
-            .set("Accepted", false, "UnsupportedValue", message);
-    }
-}
-
 /// Refuses a listener of which a field is not known, or to which such a field of its object may apply: it
 /// may be the one that narrows whom the listener takes, or that asks for client certificates. `misread`
 /// are the faults of the object that the listener is written in.
@@ -148,22 +121,5 @@ pub(super) fn check_misread(misread: &[Invalid], listener: &mut ListenerState<'_
             .set("Accepted", false, "UnsupportedValue", message);
         listener.told = true;
         listener.valid = false;
-    }
-}
-
-/// Whether clients of a port must show a certificate.
-fn validates_clients(spec: &GatewaySpec, port: i32) -> bool {
-    let Some(frontend) = spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref()) else {
-        return false;
-    };
-    let validates =
-        |tls: &Option<FrontendTls>| tls.as_ref().is_some_and(|tls| tls.validation.is_some());
-    match frontend
-        .per_port
-        .iter()
-        .find(|of_port| of_port.port == port)
-    {
-        Some(of_port) => validates(&of_port.tls),
-        None => validates(&frontend.default),
     }
 }

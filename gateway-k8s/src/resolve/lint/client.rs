@@ -23,13 +23,11 @@ pub(super) fn check(
     }
     for policy in world.objects.client_traffic_policies.values() {
         // What is wrong with one that is not in force is told elsewhere.
-        if policy.misread.is_empty()
-            && policy.spec.validate().is_empty()
-            && targets_ours(policy, gateways)
-        {
+        let targeted = targeted(policy, gateways);
+        if policy.misread.is_empty() && policy.spec.validate().is_empty() && !targeted.is_empty() {
             proxy_protocol(policy, report);
             forwarded_for(policy, report);
-            tcp_idle(policy, report);
+            tcp_idle(policy, &targeted, report);
         }
     }
 }
@@ -37,9 +35,18 @@ pub(super) fn check(
 /// Reports listeners for which nothing says how clients' addresses are found.
 fn unknown(at: usize, gateway: &GatewayState<'_>, policies: &Policies<'_>, report: &mut Report) {
     let subject = Subject::new("Gateway", gateway.object);
-    let bare = |listener: &usize| policies.client.find(at, *listener).is_none();
-    let bare: Vec<_> = (0..gateway.listeners.len()).filter(bare).collect();
-    if bare.len() == gateway.listeners.len() {
+    let of_requests = |listener: &usize| {
+        let protocol = gateway.listeners[*listener].spec.protocol.as_str();
+        !matches!(protocol, "TLS" | "TCP" | "UDP")
+    };
+    let all: Vec<_> = (0..gateway.listeners.len()).collect();
+    let all: Vec<_> = all.into_iter().filter(of_requests).collect();
+    if all.is_empty() && !gateway.listeners.is_empty() {
+        return;
+    }
+    let bare = |listener: &&usize| policies.client.find(at, **listener).is_none();
+    let bare: Vec<_> = all.iter().filter(bare).copied().collect();
+    if bare.len() == all.len() {
         let message = "No ClientTrafficPolicy is for this Gateway: the other end of the connection counts as the client.";
         return report.note("client-address-unknown", &subject, "spec", message, SAY_IT);
     }
@@ -53,15 +60,19 @@ fn unknown(at: usize, gateway: &GatewayState<'_>, policies: &Policies<'_>, repor
     }
 }
 
-/// Whether a policy names a Gateway of ours, which is one of its own namespace.
-fn targets_ours(policy: &Object<ClientTrafficPolicySpec>, gateways: &Gateways<'_>) -> bool {
+/// The Gateways of ours that a policy names, which are of its own namespace.
+fn targeted<'g, 'a>(
+    policy: &Object<ClientTrafficPolicySpec>,
+    gateways: &'g Gateways<'a>,
+) -> Vec<&'g GatewayState<'a>> {
     let targets = policy.spec.targets();
-    let mut ours = gateways.list.iter().map(|gateway| gateway.object);
-    ours.any(|gateway| {
-        let named = |name: &Option<String>| name.as_deref() == Some(gateway.meta.name.as_str());
-        gateway.meta.namespace == policy.meta.namespace
+    let ours = gateways.list.iter().filter(|gateway| {
+        let meta = &gateway.object.meta;
+        let named = |name: &Option<String>| name.as_deref() == Some(meta.name.as_str());
+        meta.namespace == policy.meta.namespace
             && (!targets.selectors.is_empty() || targets.refs().any(|target| named(&target.name)))
-    })
+    });
+    ours.collect()
 }
 
 fn proxy_protocol(policy: &Object<ClientTrafficPolicySpec>, report: &mut Report) {
@@ -88,15 +99,21 @@ fn proxy_protocol(policy: &Object<ClientTrafficPolicySpec>, report: &mut Report)
     }
 }
 
-fn tcp_idle(policy: &Object<ClientTrafficPolicySpec>, report: &mut Report) {
+fn tcp_idle(
+    policy: &Object<ClientTrafficPolicySpec>,
+    targeted: &[&GatewayState<'_>],
+    report: &mut Report,
+) {
     let timeout = policy.spec.timeout.as_ref();
     let tcp = timeout.and_then(|timeout| timeout.tcp.as_ref());
-    if tcp.is_some_and(|tcp| tcp.idle_timeout.is_some()) {
+    let mut listeners = targeted.iter().flat_map(|gateway| &gateway.listeners);
+    let proxied = listeners.any(|one| matches!(&*one.spec.protocol, "TLS" | "TCP"));
+    if !proxied && tcp.is_some_and(|tcp| tcp.idle_timeout.is_some()) {
         report.warn(
             "timeout-without-effect",
             &Subject::new("ClientTrafficPolicy", policy),
             "spec.timeout.tcp.idleTimeout",
-            "This time is for TCP routes, which are not served: it has no effect.",
+            "This time is for listeners of TLS and TCP, of which the Gateway has none: it has no effect.",
             "For connections without a request set timeout.http.idleTimeout, or remove the field.",
         );
     }

@@ -49,7 +49,11 @@ pub(super) fn check(gateways: &Gateways<'_>, routes: &[RouteState<'_>], report: 
 fn redirect(rule: &RuleDraft) -> Option<&Redirect> {
     rule.filters.iter().find_map(|filter| match filter {
         Filter::Redirect(redirect) => Some(redirect),
-        Filter::RequestHeaders(_) | Filter::ResponseHeaders(_) | Filter::Rewrite(_) => None,
+        Filter::RequestHeaders(_)
+        | Filter::ResponseHeaders(_)
+        | Filter::Rewrite(_)
+        | Filter::Mirror(_)
+        | Filter::Cors(_) => None,
     })
 }
 

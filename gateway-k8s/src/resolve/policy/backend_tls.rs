@@ -9,7 +9,10 @@ use std::collections::{BTreeMap, HashMap};
 use towergate_core::plan::BackendProtocol;
 use towergate_tls::client::{ClientTls, SubjectAltName};
 
+use super::super::authority::{self, Bundle, Why};
+use super::super::grant::{From, To};
 use super::super::world::{World, by_age};
+use crate::api::GATEWAY_GROUP;
 use crate::api::policy::{BackendTlsPolicySpec, BackendTlsPolicyValidation};
 use crate::api::reference::{LocalObjectReference, ParentReference};
 use crate::objects::{Object, ObjectKey};
@@ -34,6 +37,8 @@ pub(crate) struct Settings {
     server_name: String,
     subject_alt_names: Vec<SubjectAltName>,
     roots_pem: Option<String>,
+    /// Some of the references are wrong: a reason and a message.
+    faults: Option<(&'static str, String)>,
 }
 
 /// Why a policy cannot be used.
@@ -56,6 +61,7 @@ impl Settings {
             subject_alt_names: self.subject_alt_names.clone(),
             roots_pem: self.roots_pem.clone(),
             alpn: vec![alpn.to_owned()],
+            identity: None,
         }
     }
 }
@@ -98,8 +104,8 @@ impl<'a> BackendTls<'a> {
         }
     }
 
-    /// What the policy of a port of a Service sets; `None`: it has no policy. `parents` are those
-    /// through which the Service is reached.
+    /// What the policy of a port of a Service sets; `None`: it has no policy. `ancestors` are the
+    /// Gateways through which the Service is reached.
     ///
     /// # Errors
     /// What is wrong with the policy: the backend must not be spoken to.
@@ -108,7 +114,7 @@ impl<'a> BackendTls<'a> {
         world: &World<'_>,
         service: &ObjectKey,
         port: &str,
-        parents: &[ParentReference],
+        ancestors: &[ParentReference],
     ) -> Result<Option<Settings>, String> {
         let (namespace, name) = (service.namespace.as_str(), service.name.as_str());
         let of_port = self.winners.get(&(namespace, name, port));
@@ -123,8 +129,8 @@ impl<'a> BackendTls<'a> {
             .entry(policy.key())
             .or_insert_with(|| read(world, policy));
         let status = self.statuses.entry(policy.key()).or_default();
-        for parent in parents {
-            state(status, parent, settings);
+        for ancestor in ancestors {
+            state(status, ancestor, settings);
         }
         match settings {
             Ok(settings) => Ok(Some(settings.clone())),
@@ -156,33 +162,29 @@ impl<'a> BackendTls<'a> {
 
 fn state(
     status: &mut PolicyStatus,
-    parent: &ParentReference,
+    ancestor: &ParentReference,
     settings: &Result<Settings, Unusable>,
 ) {
-    let conditions = status.conditions(parent);
-    match settings {
-        Ok(_) => {
+    let conditions = status.conditions(ancestor);
+    let unresolved = match settings {
+        Ok(settings) => {
             conditions.set("Accepted", true, "Accepted", "The policy is in force.");
-            conditions.set(
-                "ResolvedRefs",
-                true,
-                "ResolvedRefs",
-                "Every reference is resolved.",
-            );
+            settings.faults.clone()
         }
         Err(fault) => {
             let message = format!("{}.", fault.message);
             conditions.set("Accepted", false, fault.accepted, &*message);
-            match fault.resolved {
-                Some(reason) => conditions.set("ResolvedRefs", false, reason, message),
-                None => conditions.set(
-                    "ResolvedRefs",
-                    true,
-                    "ResolvedRefs",
-                    "Every reference is resolved.",
-                ),
-            }
+            fault.resolved.map(|reason| (reason, message))
         }
+    };
+    match unresolved {
+        Some((reason, message)) => conditions.set("ResolvedRefs", false, reason, message),
+        None => conditions.set(
+            "ResolvedRefs",
+            true,
+            "ResolvedRefs",
+            "Every reference is resolved.",
+        ),
     }
 }
 
@@ -192,7 +194,10 @@ fn read(world: &World<'_>, policy: &Object<BackendTlsPolicySpec>) -> Result<Sett
         return Err(invalid(fault.to_string()));
     }
     let validation = &policy.spec.validation;
-    let roots_pem = roots(world, &policy.meta.namespace, validation)?;
+    let (roots_pem, faults) = match roots(world, &policy.meta.namespace, validation)? {
+        Some((roots, faults)) => (Some(roots), faults),
+        None => (None, None),
+    };
     let mut options = policy.spec.options.keys();
     if let Some(option) = options.next() {
         return Err(invalid(format!("option {option} is not supported")));
@@ -201,6 +206,7 @@ fn read(world: &World<'_>, policy: &Object<BackendTlsPolicySpec>) -> Result<Sett
         server_name: validation.hostname.clone(),
         subject_alt_names: names(validation)?,
         roots_pem,
+        faults,
     })
 }
 
@@ -241,12 +247,15 @@ fn names(validation: &BackendTlsPolicyValidation) -> Result<Vec<SubjectAltName>,
         .collect()
 }
 
+/// Trusted certificates as PEM, with what is wrong with some of the references.
+type Roots = (String, Option<(&'static str, String)>);
+
 /// The trusted certificates; `None`: those of the system.
 fn roots(
     world: &World<'_>,
     namespace: &str,
     validation: &BackendTlsPolicyValidation,
-) -> Result<Option<String>, Unusable> {
+) -> Result<Option<Roots>, Unusable> {
     let refs = &validation.ca_certificate_refs;
     match (
         validation.well_known_ca_certificates.as_deref(),
@@ -271,13 +280,37 @@ fn roots(
             )));
         }
     }
-    let mut pem = String::new();
-    for reference in refs {
-        let text = bundle(world, namespace, reference)?;
-        pem.push_str(text.trim_end());
-        pem.push('\n');
+    let bundle = bundle(world, namespace, refs);
+    let reason = match bundle.why() {
+        Some(Why::Kind) => "InvalidKind",
+        Some(Why::Content | Why::NotGranted) => "InvalidCACertificateRef",
+        None => return Ok(Some((bundle.pem, None))),
+    };
+    let message = bundle.message("caCertificateRefs");
+    match bundle.pem.is_empty() {
+        true => Err(unresolved(reason, message.trim_end_matches('.').to_owned())),
+        // Whoever trusts fewer than was meant is no less safe.
+        false => Ok(Some((bundle.pem, Some((reason, message))))),
     }
-    Ok(Some(pem))
+}
+
+fn bundle(world: &World<'_>, namespace: &str, refs: &[LocalObjectReference]) -> Bundle {
+    let from = From {
+        group: GATEWAY_GROUP,
+        kind: "BackendTLSPolicy",
+        namespace,
+    };
+    let mut bundle = Bundle::default();
+    for (at, reference) in refs.iter().enumerate() {
+        let to = To {
+            group: &reference.group,
+            kind: &reference.kind,
+            namespace,
+            name: &reference.name,
+        };
+        bundle.add(at, authority::find(world, from, to));
+    }
+    bundle
 }
 
 fn unresolved(reason: &'static str, message: String) -> Unusable {
@@ -285,53 +318,5 @@ fn unresolved(reason: &'static str, message: String) -> Unusable {
         accepted: "NoValidCACertificate",
         resolved: Some(reason),
         message,
-    }
-}
-
-/// The certificates of a ConfigMap or a Secret: those under `ca.crt`, or its only value.
-fn bundle(
-    world: &World<'_>,
-    namespace: &str,
-    reference: &LocalObjectReference,
-) -> Result<String, Unusable> {
-    let key = ObjectKey::new(namespace, &*reference.name);
-    let kind = reference.kind.as_str();
-    let broken = |message: String| unresolved("InvalidCACertificateRef", message);
-    let missing = || broken(format!("there is no {kind} {key}"));
-    let value = match (reference.group.as_str(), kind) {
-        ("", "ConfigMap") => {
-            let found = world.objects.config_maps.get(&key).ok_or_else(missing)?;
-            let keys = found.spec.data.keys().chain(found.spec.binary_data.keys());
-            authority(keys).map(|name| found.spec.value(name))
-        }
-        ("", "Secret") => {
-            let found = world.objects.secrets.get(&key).ok_or_else(missing)?;
-            let keys = found.spec.data.keys().chain(found.spec.string_data.keys());
-            authority(keys).map(|name| found.spec.value(name))
-        }
-        _ => {
-            let message = format!("{kind} is no kind of CA certificates: ConfigMap is");
-            return Err(unresolved("InvalidKind", message));
-        }
-    };
-    let bytes = value
-        .ok_or_else(|| broken(format!("{kind} {key} has no {AUTHORITY}")))?
-        .map_err(|fault| broken(format!("{AUTHORITY} of {kind} {key} is {fault}")))?
-        .unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    towergate_tls::client::read_roots(&text)
-        .map_err(|fault| broken(format!("{AUTHORITY} of {kind} {key}: {fault}")))?;
-    Ok(text)
-}
-
-/// The name under which trusted certificates are.
-const AUTHORITY: &str = "ca.crt";
-
-/// Which of the names has the trusted certificates: `ca.crt`, or the only one.
-fn authority<'k>(names: impl Iterator<Item = &'k String>) -> Option<&'k String> {
-    let names: Vec<_> = names.collect();
-    match names.as_slice() {
-        [only] => Some(*only),
-        names => names.iter().find(|name| **name == AUTHORITY).copied(),
     }
 }

@@ -8,19 +8,22 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use towergate_core::plan::TcpSettings;
 use towergate_policy::ClientTrafficPolicySpec;
-use towergate_policy::client_traffic::{Context, Converted};
+use towergate_policy::client_traffic::{Context, Converted, ValidationRefs};
+use towergate_tls::{ClientAuth, NamePattern};
 
+use super::super::authority::{self, Bundle};
 use super::super::gateway::ListenerState;
+use super::super::grant::{From, To};
 use super::super::port::bound;
 use super::super::report::{Report, Subject};
 use super::super::world::by_age;
 use super::ancestors::{accept, ancestor, refuse, warn};
 use super::target::{Places, Target, section_field};
 use super::{Unusable, admitted, note, tell};
+use crate::api::ENVOY_GROUP;
 use crate::api::reference::ParentReference;
 use crate::objects::Object;
 use crate::status::{PolicyStatus, StatusKey, Statuses};
-use towergate_tls::NamePattern;
 
 const KIND: &str = "ClientTrafficPolicy";
 
@@ -241,7 +244,12 @@ impl<'a> Run<'_, '_, 'a> {
         admitted(&spec.validate())?;
         let hostname = only(self.hosts.get(&place));
         let mut refused = match spec.listener_settings(Context { hostname }) {
-            Ok(converted) => return Ok(converted),
+            Ok(mut converted) => {
+                if let Some(refs) = &converted.tls.client_validation {
+                    converted.tls.clients = Some(self.clients(at, place, refs)?);
+                }
+                return Ok(converted);
+            }
             Err(refused) => refused,
         };
         if refused.field == DEFAULT_HOST {
@@ -253,6 +261,56 @@ impl<'a> Run<'_, '_, 'a> {
             };
         }
         Err(refused.into())
+    }
+
+    /// What clients of a listener must show. All authorities must be found: a policy has no condition
+    /// for some of them.
+    fn clients(
+        &self,
+        at: usize,
+        (gateway, listener): (usize, usize),
+        refs: &ValidationRefs,
+    ) -> Result<ClientAuth, Unusable> {
+        const FIELD: &str = "spec.tls.clientValidation";
+        let unusable = |field: String, message: String| Unusable {
+            field,
+            message,
+            inadmissible: false,
+            help: None,
+        };
+        let state = &self.places.gateways.list[gateway].listeners[listener];
+        if state.clients.is_some() {
+            let message =
+                "clientValidation and spec.tls.frontend of the Gateway exclude each other";
+            return Err(unusable(FIELD.to_owned(), message.to_owned()));
+        }
+        let own = self.policies[at].meta.namespace.as_str();
+        let from = From {
+            group: ENVOY_GROUP,
+            kind: KIND,
+            namespace: own,
+        };
+        let mut bundle = Bundle::default();
+        for (at, reference) in refs.authorities.iter().enumerate() {
+            let namespace = reference.namespace.as_deref();
+            let to = To {
+                group: reference.group.as_deref().unwrap_or_default(),
+                kind: reference.kind.as_deref().unwrap_or("Secret"),
+                namespace: namespace.filter(|name| !name.is_empty()).unwrap_or(own),
+                name: reference.name.as_deref().unwrap_or_default(),
+            };
+            bundle.add(at, authority::find(self.places.world, from, to));
+        }
+        match bundle.faults.first() {
+            None => Ok(ClientAuth {
+                roots_pem: bundle.pem,
+                mode: refs.mode,
+            }),
+            Some((at, fault)) => Err(unusable(
+                format!("{FIELD}.caCertificateRefs[{at}]"),
+                fault.message.clone(),
+            )),
+        }
     }
 
     fn take(

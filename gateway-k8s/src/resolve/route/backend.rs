@@ -12,9 +12,10 @@ use super::super::policy::backend_tls::BackendTls;
 use super::super::world::World;
 use super::RouteRef;
 use crate::api::core::{EndpointConditions, EndpointSlice, ServicePort};
+use crate::api::gateway::GatewaySpec;
 use crate::api::reference::{BackendObjectReference, ParentReference};
 use crate::api::{ENVOY_GROUP, GATEWAY_GROUP};
-use crate::objects::ObjectKey;
+use crate::objects::{Object, ObjectKey};
 
 /// Backends that rules name, each resolved once.
 #[derive(Debug)]
@@ -25,8 +26,8 @@ pub(crate) struct Backends<'a> {
     known: HashSet<Arc<Backend>>,
     /// TLS towards backends.
     pub(crate) tls: BackendTls<'a>,
-    /// Parents of the route whose rules are being resolved.
-    parents: Vec<ParentReference>,
+    /// The Gateways that take the route whose rules are being resolved.
+    gateways: Vec<ParentReference>,
 }
 
 /// A backend that can be named.
@@ -57,13 +58,29 @@ impl<'a> Backends<'a> {
             endpoints: Endpoints::new(),
             known: HashSet::new(),
             tls: BackendTls::new(world),
-            parents: Vec::new(),
+            gateways: Vec::new(),
         }
     }
 
-    /// The rules of another route come next.
-    pub(super) fn parents(&mut self, parents: Vec<ParentReference>) {
-        self.parents = parents;
+    /// The rules of another route come next, which these Gateways take.
+    pub(super) fn reached_through<'g>(
+        &mut self,
+        gateways: impl Iterator<Item = &'g Object<GatewaySpec>>,
+    ) {
+        self.gateways.clear();
+        for gateway in gateways {
+            let ancestor = ParentReference {
+                group: Some(GATEWAY_GROUP.to_owned()),
+                kind: Some("Gateway".to_owned()),
+                namespace: Some(gateway.meta.namespace.clone()),
+                name: gateway.meta.name.clone(),
+                section_name: None,
+                port: None,
+            };
+            if !self.gateways.contains(&ancestor) {
+                self.gateways.push(ancestor);
+            }
+        }
     }
 
     /// The backend that a rule of `route` names.
@@ -102,7 +119,7 @@ impl<'a> Backends<'a> {
         port: &ServicePort,
     ) -> Result<Option<Arc<ClientTls>>, BackendFault> {
         let name = port.name.as_deref().unwrap_or_default();
-        let tls = match self.tls.find(world, service, name, &self.parents) {
+        let tls = match self.tls.find(world, service, name, &self.gateways) {
             Ok(tls) => tls.map(|tls| tls.client(protocol(route, port))),
             Err(message) => return fault("InvalidBackendTLS", message),
         };
@@ -148,16 +165,6 @@ impl<'a> Backends<'a> {
         let backend = Arc::new(backend);
         self.known.insert(backend.clone());
         backend
-    }
-
-    /// Whether a rule of `route` may name this backend.
-    pub(super) fn check(
-        &self,
-        world: &World<'_>,
-        route: RouteRef<'_>,
-        written: &BackendObjectReference,
-    ) -> Result<(), BackendFault> {
-        find(world, route, written).map(drop)
     }
 
     /// Notes the endpoints; whether there are any.

@@ -1,16 +1,19 @@
 //! Filters of rules and of backendRefs, checked as Envoy Gateway checks them.
 //!
-//! What comes out is in a fixed order, since Gateway API gives none: header edits, then the redirect or
-//! the rewrite. What Towergate does not have (mirrors, CORS, external authorization, filters of
+//! What comes out is in a fixed order, since Gateway API gives none: CORS, header edits, then the redirect
+//! or the rewrite, then mirrors. What Towergate does not have (external authorization, filters of
 //! extensions) is a fault of the rule, which then answers 500: a filter that is left out could be the
-//! one that keeps people out.
+//! one that keeps people out. Only a mirror that leads nowhere is left out, as the API wants it.
 
-use towergate_core::filter::{Filter, PathEdit, Redirect, Rewrite};
+use towergate_core::filter::{Cors, Filter, Mirror, PathEdit, Redirect, Rewrite, Share};
 use towergate_tls::NamePattern;
 
+use super::cors;
 use super::headers::Modifiers;
 use crate::api::grpc_route::GrpcRouteFilter;
-use crate::api::http_route::{HttpRouteFilter, PathModifier, RequestRedirect, UrlRewrite};
+use crate::api::http_route::{
+    HttpRouteFilter, PathModifier, RequestMirror, RequestRedirect, UrlRewrite,
+};
 use crate::api::reference::BackendObjectReference;
 
 /// The statuses that a redirect can have.
@@ -23,10 +26,22 @@ pub(super) struct Filters {
     response: Modifiers,
     redirect: Option<Redirect>,
     rewrite: Option<Rewrite>,
+    cors: Option<Cors>,
     /// Where copies should go.
-    pub(super) mirrors: Vec<BackendObjectReference>,
+    pub(super) mirrors: Vec<WantedMirror>,
     /// Faults, by the condition that they make false.
     pub(super) faults: Vec<FilterFault>,
+}
+
+/// A mirror whose backend was not looked for yet.
+#[derive(Debug)]
+pub(super) struct WantedMirror {
+    /// The filter's place.
+    pub(super) at: usize,
+    /// Where copies should go.
+    pub(super) backend: BackendObjectReference,
+    /// Of which requests.
+    pub(super) share: Share,
 }
 
 /// Something wrong with a filter.
@@ -87,15 +102,22 @@ impl Filters {
             .any(|path| matches!(path, PathEdit::Prefix(_)))
     }
 
-    /// The filters, in the order in which they run.
-    pub(super) fn finish(self) -> Vec<Filter> {
+    /// Whether browsers are answered.
+    pub(super) fn answers_preflights(&self) -> bool {
+        self.cors.is_some()
+    }
+
+    /// The filters, in the order in which they run, with those mirrors whose backend was found.
+    pub(super) fn finish(self, mirrors: Vec<Mirror>) -> Vec<Filter> {
+        let cors = self.cors.map(Filter::Cors);
         let request = self.request.finish().map(Filter::RequestHeaders);
         let response = self.response.finish().map(Filter::ResponseHeaders);
         let redirect = self.redirect.map(Filter::Redirect);
         let rewrite = self.rewrite.map(Filter::Rewrite);
-        [request, response, redirect, rewrite]
+        [cors, request, response, redirect, rewrite]
             .into_iter()
             .flatten()
+            .chain(mirrors.into_iter().map(Filter::Mirror))
             .collect()
     }
 
@@ -132,6 +154,14 @@ impl Filters {
                 let settings = filter.url_rewrite.as_ref();
                 settings.map_or_else(missing, |settings| self.rewrite(settings))
             }
+            "RequestMirror" => {
+                let settings = filter.request_mirror.as_ref();
+                settings.map_or_else(missing, |settings| self.mirror(at, settings))
+            }
+            "CORS" => {
+                let settings = filter.cors.as_ref();
+                settings.map_or_else(missing, |settings| self.cors(settings))
+            }
             "ExtensionRef" => {
                 let name = filter
                     .extension_ref
@@ -140,14 +170,7 @@ impl Filters {
                 let message = format!("filters of extensions are not supported ({name})");
                 return self.fault("ResolvedRefs", "UnsupportedValue", at, message);
             }
-            other => {
-                let mirror = filter
-                    .request_mirror
-                    .as_ref()
-                    .map(|mirror| mirror.backend_ref.clone());
-                self.mirrors.extend(mirror);
-                Err(format!("filters of type {other} are not supported"))
-            }
+            other => Err(format!("filters of type {other} are not supported")),
         };
         if let Err(message) = outcome {
             self.fault("Accepted", "UnsupportedValue", at, message);
@@ -190,6 +213,46 @@ impl Filters {
             path: written.path.as_ref().map(path).transpose()?,
         });
         Ok(())
+    }
+}
+
+impl Filters {
+    fn mirror(&mut self, at: usize, written: &RequestMirror) -> Result<(), String> {
+        self.mirrors.push(WantedMirror {
+            at,
+            backend: written.backend_ref.clone(),
+            share: share(written)?,
+        });
+        Ok(())
+    }
+
+    fn cors(&mut self, written: &crate::api::http_route::Cors) -> Result<(), String> {
+        if self.cors.is_some() {
+            return Err("a rule has one CORS filter at most".to_owned());
+        }
+        self.cors = Some(cors::resolve(written)?);
+        Ok(())
+    }
+}
+
+/// Which requests are copied.
+fn share(written: &RequestMirror) -> Result<Share, String> {
+    let (numerator, denominator) = match (written.percent, &written.fraction) {
+        (None, None) => return Ok(Share::ALL),
+        (Some(percent), None) => (percent, 100),
+        (None, Some(fraction)) => (fraction.numerator, fraction.denominator.unwrap_or(100)),
+        (Some(_), Some(_)) => return Err("a mirror has percent or fraction, not both".to_owned()),
+    };
+    match (u32::try_from(numerator), u32::try_from(denominator)) {
+        (Ok(numerator), Ok(denominator)) if denominator > 0 && numerator <= denominator => {
+            Ok(Share {
+                numerator,
+                denominator,
+            })
+        }
+        _ => Err(format!(
+            "{numerator} of {denominator} is no share of the requests"
+        )),
     }
 }
 
@@ -237,36 +300,29 @@ fn as_http(filter: &GrpcRouteFilter) -> HttpRouteFilter {
     }
 }
 
-/// The filters of a backendRef: header modifiers, and rewrites of the host.
+/// The filters of a backendRef: all but CORS, as a preflight is answered before a backend is drawn.
 ///
 /// # Errors
 /// The reason of the API and a sentence, if there is another or one that is wrong.
-pub(super) fn of_backend(
-    written: &[HttpRouteFilter],
-) -> Result<Vec<Filter>, (&'static str, String)> {
+pub(super) fn of_backend(written: &[HttpRouteFilter]) -> Result<Filters, (&'static str, String)> {
     for filter in written {
         let supported = matches!(
             filter.kind.as_str(),
-            "RequestHeaderModifier" | "ResponseHeaderModifier" | "URLRewrite"
+            "RequestHeaderModifier"
+                | "ResponseHeaderModifier"
+                | "RequestRedirect"
+                | "URLRewrite"
+                | "RequestMirror"
         );
-        let path = filter
-            .url_rewrite
-            .as_ref()
-            .is_some_and(|rewrite| rewrite.path.is_some());
-        if !supported || path {
-            let what = if path {
-                "a rewrite of the path"
-            } else {
-                filter.kind.as_str()
-            };
-            let message = format!("{what} is not supported in a backendRef");
+        if !supported {
+            let message = format!("{} is not supported in a backendRef", filter.kind);
             return Err(("UnsupportedRefValue", message));
         }
     }
     let filters = Filters::http(written);
     match filters.faults.first() {
         Some(fault) => Err(("InvalidBackendFilters", fault.message.clone())),
-        None => Ok(filters.finish()),
+        None => Ok(filters),
     }
 }
 
@@ -276,6 +332,6 @@ pub(super) fn of_backend(
 /// As [`of_backend`].
 pub(super) fn of_grpc_backend(
     written: &[GrpcRouteFilter],
-) -> Result<Vec<Filter>, (&'static str, String)> {
+) -> Result<Filters, (&'static str, String)> {
     of_backend(&written.iter().map(as_http).collect::<Vec<_>>())
 }

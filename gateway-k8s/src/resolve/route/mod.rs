@@ -13,6 +13,7 @@
 
 mod attach;
 mod backend;
+mod cors;
 mod filters;
 mod headers;
 mod matches;
@@ -206,10 +207,11 @@ impl<'a> RouteState<'a> {
         if attachments.is_empty() {
             return None;
         }
-        let parents = attachments
+        let through = attachments
             .iter()
-            .map(|attachment| attachment.parent.clone());
-        backends.parents(parents.collect());
+            .filter(|attachment| !attachment.listeners.is_empty())
+            .map(|attachment| gateways.list[attachment.gateway].object);
+        backends.reached_through(through);
         let (outcome, stream) = match route.stream_rules() {
             None => (rules::resolve(world, backends, route, report), None),
             Some(rules) => {

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use towergate_core::filter::Filter;
+use towergate_core::filter::{Filter, Mirror};
 use towergate_core::plan::{Destination, Match, PathMatch, WeightedBackend};
 
 use super::super::report::Report;
 use super::super::world::World;
 use super::backend::Backends;
+use super::cors;
 use super::filters::{self, Filters};
 use super::traffic::RuleTraffic;
 use super::{Fault, Faults, RouteRef, matches};
@@ -15,6 +16,9 @@ use crate::api::grpc_route::GrpcRouteRule;
 use crate::api::http_route::HttpRouteRule;
 use crate::api::reference::BackendObjectReference;
 use crate::wording::sentence;
+
+/// Where a filter names the backend of a mirror.
+const MIRROR: &str = ".requestMirror";
 
 /// A rule before policies.
 #[derive(Clone, Debug)]
@@ -54,7 +58,7 @@ struct Parts {
 struct Part {
     object: BackendObjectReference,
     weight: Option<i32>,
-    filters: Result<Vec<Filter>, (&'static str, String)>,
+    filters: Result<Filters, (&'static str, String)>,
 }
 
 /// Works out all rules of a route.
@@ -184,6 +188,10 @@ impl Resolver<'_, '_, '_> {
                 "no-endpoints",
                 "Add an EndpointSlice with ready endpoints, or give addresses with --endpoint.",
             ),
+            _ if field.ends_with(MIRROR) => (
+                "rule-invalid",
+                "Correct the reference: until then nothing is mirrored to it.",
+            ),
             _ if condition == "ResolvedRefs" && field.starts_with(".backendRefs") => (
                 "rule-invalid",
                 "Correct the reference: until then its share of the requests is answered 500.",
@@ -214,12 +222,22 @@ impl Resolver<'_, '_, '_> {
         });
     }
 
+    /// A backendRef's rewrite of a prefix needs one too.
+    fn check_prefixes(parts: &mut [Part], all_prefixes: bool) {
+        for part in parts {
+            if !all_prefixes && part.filters.as_ref().is_ok_and(Filters::replaces_prefix) {
+                let message = "ReplacePrefixMatch needs matches of type PathPrefix".to_owned();
+                part.filters = Err(("InvalidBackendFilters", message));
+            }
+        }
+    }
+
     /// One rule; `None`: nobody can say what it matches, so it is left out as in Envoy Gateway.
-    fn rule(&mut self, parts: Parts) -> Option<RuleDraft> {
+    fn rule(&mut self, mut parts: Parts) -> Option<RuleDraft> {
         let before = self.faults.refusals();
         self.misread();
         self.check_filters(&parts.filters);
-        let matches = match parts.matches {
+        let mut matches = match parts.matches {
             Ok(matches) => matches,
             Err(fault) => {
                 self.fault("Accepted", "UnsupportedValue", ".matches", fault);
@@ -227,7 +245,9 @@ impl Resolver<'_, '_, '_> {
             }
         };
         let prefixes = |found: &Match| matches!(found.path, PathMatch::Prefix(_));
-        if parts.filters.replaces_prefix() && !matches.iter().all(prefixes) {
+        let all_prefixes = matches.iter().all(prefixes);
+        Self::check_prefixes(&mut parts.backends, all_prefixes);
+        if parts.filters.replaces_prefix() && !all_prefixes {
             let message = "ReplacePrefixMatch needs matches of type PathPrefix".to_owned();
             self.fault("Accepted", "UnsupportedValue", ".filters", message);
         }
@@ -248,12 +268,16 @@ impl Resolver<'_, '_, '_> {
         // a backend costs that backend's share only.
         let respond = (self.faults.refusals() > before).then_some(500);
         let redirects = parts.filters.redirects();
+        if parts.filters.answers_preflights() {
+            matches.extend(cors::preflights(&matches));
+        }
+        let mirrors = self.mirrors(&parts.filters, "");
         let backends = self.weighted(parts.backends, redirects);
         Some(RuleDraft {
             index: self.index,
             name: parts.name,
             matches,
-            filters: parts.filters.finish(),
+            filters: parts.filters.finish(mirrors),
             traffic,
             backends,
             respond,
@@ -281,11 +305,34 @@ impl Resolver<'_, '_, '_> {
             let field = format!(".filters[{}]", fault.at);
             self.fault(fault.condition, fault.reason, &field, fault.message.clone());
         }
-        for mirror in &filters.mirrors {
-            if let Err(fault) = self.backends.check(self.world, self.route, mirror) {
-                self.fault("ResolvedRefs", fault.reason, ".filters", fault.message);
+    }
+
+    /// Those mirrors whose backend can be named; others are left out, and the rule serves without them
+    /// (Gateway API, `HTTPRequestMirrorFilter.backendRef`).
+    fn mirrors(&mut self, filters: &Filters, within: &str) -> Vec<Mirror> {
+        let mut mirrors = Vec::new();
+        for wanted in &filters.mirrors {
+            let field = format!("{within}.filters[{}]{MIRROR}", wanted.at);
+            match self
+                .backends
+                .resolve(self.world, self.route, &wanted.backend)
+            {
+                Ok(found) => {
+                    if !found.available {
+                        let message = format!("{} has no ready endpoints", found.backend.id);
+                        self.fault("BackendsAvailable", "EndpointsNotFound", &field, message);
+                    }
+                    mirrors.push(Mirror {
+                        backend: found.backend,
+                        share: wanted.share,
+                    });
+                }
+                Err(fault) => {
+                    self.fault("ResolvedRefs", fault.reason, &field, fault.message);
+                }
             }
         }
+        mirrors
     }
 
     fn weighted(&mut self, parts: Vec<Part>, redirects: bool) -> Vec<WeightedBackend> {
@@ -306,7 +353,8 @@ impl Resolver<'_, '_, '_> {
                         let message = format!("{} has no ready endpoints", found.backend.id);
                         self.fault("BackendsAvailable", "EndpointsNotFound", &field, message);
                     }
-                    (Destination::Backend(found.backend), filters)
+                    let mirrors = self.mirrors(&filters, &field);
+                    (Destination::Backend(found.backend), filters.finish(mirrors))
                 }
                 Err(fault) => {
                     self.fault("ResolvedRefs", fault.reason, &field, fault.message);

@@ -102,6 +102,7 @@ fn retry(written: &HttpRouteRetry) -> Result<Retry, String> {
     if reset {
         statuses.push(503);
     }
+    let backoff = backoff.transpose()?.unwrap_or(BACKOFF);
     Ok(Retry {
         retries: attempts
             .map_err(|_| "retry.attempts is negative".to_owned())?
@@ -115,7 +116,9 @@ fn retry(written: &HttpRouteRetry) -> Result<Retry, String> {
             grpc_statuses: vec![1, 14],
             ..Default::default()
         },
-        base_interval: backoff.transpose()?.unwrap_or(BACKOFF),
+        base_interval: backoff,
+        // No retry before what is written has gone by (Gateway API, `HTTPRouteRetry.backoff`).
+        min_interval: backoff,
         max_interval: None,
         attempt_timeout: None,
     })
@@ -167,6 +170,7 @@ mod tests {
             (any.retries, any.on.reset, any.on.statuses),
             (2, true, vec![503])
         );
+        assert_eq!(any.min_interval, BACKOFF);
         assert_eq!(
             (codes.retries, codes.on.reset, codes.on.statuses),
             (1, false, vec![500])

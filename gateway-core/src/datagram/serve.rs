@@ -1,0 +1,166 @@
+//! Serving one socket of a worker.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::time::Instant;
+
+use super::session::{Client, Quota, Sent, Session};
+use super::socket::{Peer, Socket};
+use super::table::Table;
+use super::{Assignment, DatagramConfig};
+use crate::conn::{Server, sleep_until};
+use crate::error::Error;
+use crate::observer::Event;
+use crate::serve::Handler;
+use crate::stream::Record;
+
+/// The most sessions of a socket.
+const BOUND: usize = 65_536;
+/// Datagrams taken in a row before others get their turn.
+const TURN: usize = 64;
+
+/// Serves the clients of a socket until it is told to stop.
+pub(crate) async fn serve<H: Handler>(assignment: Assignment, server: Server<H>) {
+    let Assignment {
+        socket,
+        config,
+        stop,
+    } = assignment;
+    let socket = match Socket::new(socket) {
+        Ok(socket) => Arc::new(socket),
+        Err(error) => return tracing::error!(%error, "a UDP socket cannot be served"),
+    };
+    let mut port = Port {
+        socket: socket.clone(),
+        config,
+        server,
+        sessions: Table::default(),
+        bound: BOUND,
+    };
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = sleep_until(port.sessions.next_due()) => port.expire(),
+            _ = socket.readable() => port.take_some(),
+        }
+    }
+}
+
+struct Port<H: Handler> {
+    socket: Arc<Socket>,
+    config: Arc<ArcSwap<DatagramConfig>>,
+    server: Server<H>,
+    sessions: Table<Peer, Client<H>>,
+    bound: usize,
+}
+
+impl<H: Handler> Port<H> {
+    fn expire(&mut self) {
+        let now = Instant::now();
+        while let Some(client) = self.sessions.expired(now) {
+            let _ = client.end("idle_timeout");
+        }
+    }
+
+    fn take_some(&mut self) {
+        let socket = self.socket.clone();
+        for _ in 0..TURN {
+            // What fails here is about one datagram, or there is none.
+            if socket.try_recv(|peer, bytes| self.take(peer, bytes)).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Sends a datagram to its client's endpoint.
+    fn take(&mut self, peer: Peer, bytes: &[u8]) {
+        let sent = match self.sessions.get(&peer) {
+            Some(client) if client.session.is_alive() => client.session.send(bytes),
+            Some(_) => Sent::Dead,
+            None => self.begin(peer, bytes, &[]),
+        };
+        let sent = match sent {
+            Sent::Dead => {
+                let client = self.sessions.remove(&peer);
+                let dead = client.map(|client| client.end("upstream_gone"));
+                self.begin(peer, bytes, dead.as_slice())
+            }
+            sent => sent,
+        };
+        match sent {
+            Sent::Sent => {}
+            Sent::Dropped(why) => self.note_dropped(why),
+            Sent::Dead => self.note_dropped("upstream_error"),
+        }
+    }
+
+    /// Begins a session with its first datagram, with none of the endpoints in `dead` if there is another.
+    fn begin(&mut self, peer: Peer, bytes: &[u8], dead: &[SocketAddr]) -> Sent {
+        let client = match self.open(peer, dead) {
+            Ok(client) => client,
+            Err(why) => return Sent::Dropped(why),
+        };
+        let sent = client.session.send(bytes);
+        if let Some(before) = self.sessions.insert(peer, client) {
+            before.end("replaced");
+        }
+        sent
+    }
+
+    /// A session for a new client; the word says why there is none.
+    fn open(&mut self, peer: Peer, dead: &[SocketAddr]) -> Result<Client<H>, &'static str> {
+        let config = self.config.load_full();
+        let target = config.target.as_ref().ok_or("no_route")?;
+        let forwarder = &target.rule.forwarder;
+        let chosen = forwarder.choose(peer.client.ip(), dead).map_err(word_for)?;
+        if self.sessions.len() >= self.bound {
+            self.evict();
+        }
+        let quota = Quota::take().or_else(|| self.evict().then(Quota::take)?);
+        let quota = quota.ok_or("too_many_sessions")?;
+        let reserved = forwarder.reserve(&chosen);
+        let reserved = reserved.or_else(|| self.evict().then(|| forwarder.reserve(&chosen))?);
+        let Some(reserved) = reserved else {
+            if let Some(id) = forwarder.backend(&chosen) {
+                self.server.observer.observe(&Event::Overflowed(id));
+            }
+            return Err("overflow");
+        };
+        let session = Session::open(reserved.node().clone(), config.idle_timeout);
+        let session = session.map_err(|_| "no_socket")?;
+        let mut record = Record::new(
+            self.server.handler.clone(),
+            config.listener.clone(),
+            peer.client,
+            self.socket.local(&peer),
+            Instant::now(),
+        );
+        record.entry.rule = Some(target.name());
+        let told = (self.server.observer.clone(), config.port);
+        let counted = (reserved, quota);
+        let client = Client::start(session, &self.socket, peer, record, told, counted);
+        Ok(client)
+    }
+
+    /// Makes room for another session, if there is any.
+    fn evict(&mut self) -> bool {
+        let oldest = self.sessions.oldest();
+        oldest.map(|client| client.end("evicted")).is_some()
+    }
+
+    fn note_dropped(&self, why: &'static str) {
+        let port = self.config.load().port;
+        self.server.observer.observe(&Event::DatagramDropped(port, why));
+    }
+}
+
+fn word_for(error: Error) -> &'static str {
+    match error {
+        Error::InvalidBackend | Error::InvalidShare => "invalid_backend",
+        Error::NoHealthyEndpoint => "no_healthy_upstream",
+        _ => "no_endpoint",
+    }
+}

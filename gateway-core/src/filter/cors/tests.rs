@@ -1,0 +1,268 @@
+//! Held against what Gateway API's suite asks for, and against Envoy.
+
+use super::*;
+
+fn cors(origins: &[&str], credentials: bool, methods: &[&str], headers: &[&str]) -> Cors {
+    Cors {
+        origins: origins.iter().map(|text| text.parse().unwrap()).collect(),
+        credentials,
+        methods: Allowed::of(methods.iter().copied()).unwrap(),
+        headers: Allowed::of(headers.iter().copied()).unwrap(),
+        expose: Allowed::Nothing,
+        max_age: Some(5),
+    }
+}
+
+fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+    let fields = lines.iter().map(|(name, value)| {
+        let name = HeaderName::from_static(name);
+        (name, HeaderValue::from_static(value))
+    });
+    fields.collect()
+}
+
+/// `preflight` or `forwarded`, then the fields of the response, without the prefix that all have.
+fn told(cors: &Cors, method: &str, lines: &[(&'static str, &'static str)]) -> String {
+    let decision = cors.decide(&method.parse().unwrap(), &headers(lines));
+    let mut response = HeaderMap::new();
+    decision.marks.apply(&mut response);
+    let mut fields: Vec<String> = response
+        .iter()
+        .map(|(name, value)| {
+            let name = name.as_str().trim_start_matches("access-control-");
+            format!("{name}={}", value.to_str().unwrap())
+        })
+        .collect();
+    fields.sort();
+    let kind = if decision.preflight {
+        "preflight"
+    } else {
+        "forwarded"
+    };
+    [&[kind.to_owned()], &fields[..]].concat().join("; ")
+}
+
+/// The rules of the suite's HTTPRoutes.
+fn rules() -> [Cors; 5] {
+    let several = Cors {
+        expose: Allowed::of(["x-header-3", "x-header-4"]).unwrap(),
+        max_age: Some(3600),
+        ..cors(
+            &["https://www.foo.com", "https://*.bar.com"],
+            true,
+            &["GET", "OPTIONS"],
+            &["x-header-1", "x-header-2"],
+        )
+    };
+    [
+        several,
+        cors(&["https://www.foo.com"], false, &["*"], &[]),
+        cors(&["*"], false, &["PUT"], &[]),
+        cors(&["*"], true, &["*"], &["*"]),
+        cors(&["*"], false, &["*"], &["*"]),
+    ]
+}
+
+/// Every row of the suite's table.
+#[test]
+fn the_suite_gets_what_it_asks_for() {
+    let [several, methods, origin, with, without] = &rules();
+    let fields = ("access-control-request-headers", "x-header-1, x-header-2");
+    let ask = |method| ("access-control-request-method", method);
+    for name in [
+        "https://www.foo.com",
+        "https://www.bar.com",
+        "https://xpto.www.bar.com",
+    ] {
+        assert_eq!(
+            told(several, "OPTIONS", &[("origin", name), ask("GET"), fields]),
+            format!(
+                "preflight; allow-credentials=true; allow-headers=x-header-1, x-header-2; \
+                 allow-methods=GET, OPTIONS; allow-origin={name}; \
+                 expose-headers=x-header-3, x-header-4; max-age=3600; vary=Origin"
+            )
+        );
+        assert_eq!(
+            told(several, "GET", &[("origin", name), ask("GET"), fields]),
+            format!(
+                "forwarded; allow-credentials=true; allow-origin={name}; \
+                 expose-headers=x-header-3, x-header-4; vary=Origin"
+            )
+        );
+    }
+    let foreign = ("origin", "https://foobar.com");
+    let foo = ("origin", "https://www.foo.com");
+    let port = ("origin", "https://foobar.com:12345");
+    let other = ("origin", "https://other.foo.com");
+    for (cors, method, lines, expected) in [
+        (
+            several,
+            "OPTIONS",
+            &[foreign, ask("GET")][..],
+            "preflight; vary=Origin",
+        ),
+        (
+            several,
+            "GET",
+            &[foreign, ask("GET")],
+            "forwarded; vary=Origin",
+        ),
+        (
+            methods,
+            "OPTIONS",
+            &[foo, ask("POST")],
+            "preflight; allow-methods=*; allow-origin=https://www.foo.com; max-age=5; vary=Origin",
+        ),
+        (
+            origin,
+            "OPTIONS",
+            &[foreign, ask("PUT")],
+            "preflight; allow-methods=PUT; allow-origin=*; max-age=5",
+        ),
+        (
+            origin,
+            "OPTIONS",
+            &[port, ask("PUT")],
+            "preflight; allow-methods=PUT; allow-origin=*; max-age=5",
+        ),
+        (origin, "PUT", &[port], "forwarded; allow-origin=*"),
+        (origin, "PUT", &[foreign], "forwarded; allow-origin=*"),
+        (
+            with,
+            "OPTIONS",
+            &[other, ask("PUT"), fields],
+            "preflight; allow-credentials=true; allow-headers=x-header-1, x-header-2; \
+             allow-methods=PUT; allow-origin=https://other.foo.com; max-age=5; vary=Origin",
+        ),
+        (
+            without,
+            "OPTIONS",
+            &[other, ask("PUT"), fields],
+            "preflight; allow-headers=*; allow-methods=*; allow-origin=*; max-age=5",
+        ),
+        (
+            with,
+            "GET",
+            &[other],
+            "forwarded; allow-credentials=true; allow-origin=https://other.foo.com; vary=Origin",
+        ),
+        (without, "GET", &[other], "forwarded; allow-origin=*"),
+    ] {
+        assert_eq!(told(cors, method, lines), expected, "{method} {lines:?}");
+    }
+}
+
+#[test]
+fn only_a_preflight_is_answered() {
+    let [several, .., without] = &rules();
+    let origin = ("origin", "https://www.foo.com");
+    let ask = ("access-control-request-method", "GET");
+    for (method, lines, expected) in [
+        ("OPTIONS", &[origin, ask][..], true),
+        ("OPTIONS", &[origin], false),
+        ("OPTIONS", &[ask], false),
+        ("OPTIONS", &[("origin", ""), ask], false),
+        (
+            "OPTIONS",
+            &[origin, ("access-control-request-method", "")],
+            false,
+        ),
+        ("GET", &[origin, ask], false),
+        ("options", &[origin, ask], false),
+    ] {
+        for cors in [several, without] {
+            let decision = cors.decide(&method.parse().unwrap(), &headers(lines));
+
+            assert_eq!(decision.preflight, expected, "{method} {lines:?}");
+        }
+    }
+}
+
+#[test]
+fn all_is_what_was_asked_for_where_credentials_are_allowed() {
+    let [.., with, without] = &rules();
+    let lines = [
+        ("origin", "null"),
+        ("access-control-request-method", "PATCH"),
+    ];
+
+    assert_eq!(
+        told(with, "OPTIONS", &lines),
+        "preflight; allow-credentials=true; allow-methods=PATCH; allow-origin=null; max-age=5; \
+         vary=Origin",
+        "without fields that were asked for, none are allowed"
+    );
+    assert!(told(without, "OPTIONS", &lines).contains("allow-headers=*"));
+}
+
+#[test]
+fn exposing_all_says_nothing_where_credentials_are_allowed() {
+    let expose = |credentials| Cors {
+        expose: Allowed::Any,
+        ..cors(&["*"], credentials, &[], &[])
+    };
+    let lines = [("origin", "https://a.test")];
+
+    assert!(told(&expose(false), "GET", &lines).contains("expose-headers=*"));
+    assert!(!told(&expose(true), "GET", &lines).contains("expose-headers"));
+}
+
+#[test]
+fn a_list_of_origins_is_none_and_neither_are_bytes() {
+    let [several, ..] = &rules();
+    let mut odd = HeaderMap::new();
+    odd.insert(
+        ORIGIN,
+        HeaderValue::from_bytes(b"https://www.foo.com\xff").unwrap(),
+    );
+
+    let decision = several.decide(&Method::GET, &odd);
+
+    assert!(decision.marks.fields.is_empty());
+    let joined = [("origin", "https://www.foo.com, https://www.bar.com")];
+    assert_eq!(told(several, "GET", &joined), "forwarded; vary=Origin");
+}
+
+#[test]
+fn what_the_backend_says_is_replaced_for_origins_that_are_allowed() {
+    let [several, ..] = &rules();
+    for (origin, expected) in [
+        ("https://www.foo.com", &["https://www.foo.com"][..]),
+        ("https://foobar.com", &["*", "again"]),
+    ] {
+        let mut response = headers(&[
+            ("access-control-allow-origin", "*"),
+            ("access-control-allow-origin", "again"),
+        ]);
+        let decision = several.decide(&Method::GET, &headers(&[("origin", origin)]));
+
+        decision.marks.apply(&mut response);
+
+        let said: Vec<_> = response
+            .get_all(ACCESS_CONTROL_ALLOW_ORIGIN)
+            .iter()
+            .collect();
+        assert_eq!(said, expected, "{origin}");
+    }
+}
+
+#[test]
+fn caches_are_told_once_that_the_origin_matters() {
+    let [several, ..] = &rules();
+    for (before, after) in [
+        (&[][..], &["Origin"][..]),
+        (&["accept"], &["accept", "Origin"]),
+        (&["accept, ORIGIN"], &["accept, ORIGIN"]),
+        (&["x", "*"], &["x", "*"]),
+    ] {
+        let mut response = HeaderMap::new();
+        for line in before {
+            response.append(VARY, HeaderValue::from_static(line));
+        }
+
+        let decision = several.decide(&Method::GET, &HeaderMap::new());
+        decision.marks.apply(&mut response);
+
+        assert_eq!(response.get_all(VARY).iter().collect::<Vec<_>>(), after);
+    }
+}

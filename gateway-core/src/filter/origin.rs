@@ -1,0 +1,304 @@
+//! Origins of web pages, and patterns of them (RFC 6454, section 6.1; Gateway API `CORSOrigin`).
+//!
+//! A pattern without a port means the usual one of its scheme, as an origin does. `*` in place of a host
+//! is every host, `*.` in front of one any number of labels before it, and `*` alone every origin, also
+//! `null`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Which origins are meant.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum OriginPattern {
+    /// All of them.
+    Any,
+    /// Those of one scheme and port.
+    Of {
+        /// `http` or `https`.
+        scheme: WebScheme,
+        /// Their hosts.
+        host: HostPattern,
+        /// Their port.
+        port: u16,
+    },
+}
+
+/// The scheme of an origin.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum WebScheme {
+    /// `http`.
+    Http,
+    /// `https`.
+    Https,
+}
+
+/// Which hosts are meant; in lower case.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum HostPattern {
+    /// All of them.
+    Any,
+    /// This one.
+    Exact(String),
+    /// Those with one label or more before this suffix, which begins with a dot.
+    Below(String),
+}
+
+/// A text that is no pattern of origins.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{0:?} is no origin: scheme://host, scheme://*.host, each with or without :port, or * is")]
+pub struct InvalidOrigin(String);
+
+impl OriginPattern {
+    /// Whether `origin`, the value of the field `Origin`, is one of these.
+    pub fn matches(&self, origin: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Of { scheme, host, port } => split(origin).is_some_and(|found| {
+                let same = (found.0, found.2) == (*scheme, *port);
+                same && !found.1.contains('*') && host.matches(found.1)
+            }),
+        }
+    }
+}
+
+impl HostPattern {
+    fn matches(&self, host: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact(name) => host.eq_ignore_ascii_case(name),
+            Self::Below(suffix) => host
+                .len()
+                .checked_sub(suffix.len())
+                .filter(|before| *before > 0)
+                .and_then(|before| host.get(before..))
+                .is_some_and(|end| end.eq_ignore_ascii_case(suffix)),
+        }
+    }
+}
+
+impl WebScheme {
+    fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+/// Scheme, host and port of an origin or of a pattern; `None` if it is neither.
+fn split(origin: &str) -> Option<(WebScheme, &str, u16)> {
+    let (scheme, rest) = origin.split_once("://")?;
+    let scheme = [WebScheme::Http, WebScheme::Https]
+        .into_iter()
+        .find(|known| scheme.eq_ignore_ascii_case(known.word()))?;
+    // The colons of an IPv6 address are in brackets.
+    let end = rest.rfind(']').map_or(0, |bracket| bracket + 1);
+    let (host, port) = match rest.get(end..)?.find(':') {
+        None => (rest, scheme.default_port()),
+        Some(colon) => {
+            let (host, port) = rest.split_at(end + colon);
+            (host, decode_port(&port[1..])?)
+        }
+    };
+    is_host(host).then_some((scheme, host, port))
+}
+
+fn decode_port(digits: &str) -> Option<u16> {
+    let all = digits.bytes().all(|b| b.is_ascii_digit());
+    digits.parse().ok().filter(|port| all && *port > 0)
+}
+
+/// Whether the text can be a host: nothing of a path, a user or a header field is in it.
+fn is_host(text: &str) -> bool {
+    let plain = |text: &str| {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'*');
+        !text.is_empty() && text.bytes().all(allowed)
+    };
+    match text.strip_prefix('[') {
+        Some(address) => address
+            .strip_suffix(']')
+            .is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok()),
+        None => plain(text),
+    }
+}
+
+impl FromStr for OriginPattern {
+    type Err = InvalidOrigin;
+
+    fn from_str(text: &str) -> Result<Self, InvalidOrigin> {
+        if text == "*" {
+            return Ok(Self::Any);
+        }
+        let invalid = || InvalidOrigin(text.to_owned());
+        let (scheme, host, port) = split(text).ok_or_else(invalid)?;
+        let host = match host.strip_prefix('*') {
+            Some("") => HostPattern::Any,
+            Some(suffix) if suffix.len() > 1 && suffix.starts_with('.') => {
+                HostPattern::Below(suffix.to_ascii_lowercase())
+            }
+            Some(_) => return Err(invalid()),
+            None => HostPattern::Exact(host.to_ascii_lowercase()),
+        };
+        match &host {
+            HostPattern::Exact(name) | HostPattern::Below(name) if name.contains('*') => {
+                Err(invalid())
+            }
+            _ => Ok(Self::Of { scheme, host, port }),
+        }
+    }
+}
+
+impl fmt::Display for OriginPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Of { scheme, host, port } = self else {
+            return f.write_str("*");
+        };
+        write!(f, "{}://", scheme.word())?;
+        match host {
+            HostPattern::Any => f.write_str("*")?,
+            HostPattern::Exact(name) => f.write_str(name)?,
+            HostPattern::Below(suffix) => write!(f, "*{suffix}")?,
+        }
+        if *port == scheme.default_port() {
+            Ok(())
+        } else {
+            write!(f, ":{port}")
+        }
+    }
+}
+
+impl TryFrom<String> for OriginPattern {
+    type Error = InvalidOrigin;
+
+    fn try_from(text: String) -> Result<Self, InvalidOrigin> {
+        text.parse()
+    }
+}
+
+impl From<OriginPattern> for String {
+    fn from(pattern: OriginPattern) -> Self {
+        pattern.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn patterns_take_the_origins_that_they_name() {
+        let table: &[(&str, &[&str], &[&str])] = &[
+            (
+                "*",
+                &["https://a.test", "http://a.test:8080", "null", "x"],
+                &[],
+            ),
+            (
+                "https://www.foo.com",
+                &[
+                    "https://www.foo.com",
+                    "HTTPS://WWW.Foo.com",
+                    "https://www.foo.com:443",
+                ],
+                &[
+                    "http://www.foo.com",
+                    "https://www.foo.com:8443",
+                    "https://xwww.foo.com",
+                    "https://www.foo.com.evil.test",
+                    "https://www.foo.com/",
+                    "https://www.foo.com:",
+                    "https://www.foo.com:0443x",
+                    "null",
+                    "",
+                ],
+            ),
+            (
+                "https://*.bar.com",
+                &["https://www.bar.com", "https://xpto.www.bar.com"],
+                &[
+                    "https://bar.com",
+                    "https://.bar.com.evil.test",
+                    "https://foobar.com",
+                    "https://www.bar.com:444",
+                    "https://evil.test/.bar.com",
+                    "https://u@x.bar.com",
+                ],
+            ),
+            (
+                "http://*:8080",
+                &["http://a:8080", "http://a.b.test:8080", "http://[::1]:8080"],
+                &[
+                    "http://a",
+                    "https://a:8080",
+                    "http://[::1]:80",
+                    "http://[x]:8080",
+                ],
+            ),
+        ];
+
+        for (pattern, taken, refused) in table {
+            let pattern: OriginPattern = pattern.parse().unwrap();
+            for origin in *taken {
+                assert!(pattern.matches(origin), "{pattern} {origin}");
+            }
+            for origin in *refused {
+                assert!(!pattern.matches(origin), "{pattern} {origin}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_origin_is_no_pattern() {
+        for text in [
+            "",
+            "**",
+            "foo.com",
+            "ftp://foo.com",
+            "https://",
+            "https://foo.com/",
+            "https://foo.com:0",
+            "https://foo.com:70000",
+            "https://*foo.com",
+            "https://*.",
+            "https://a.*.com",
+            "https://*.*.com",
+            "null",
+        ] {
+            assert!(text.parse::<OriginPattern>().is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        /// A pattern is written as it was read, and takes itself if it has no wildcard.
+        #[test]
+        fn patterns_read_back(
+            text in "https?://(\\*\\.)?[a-z]{1,3}(\\.[a-z]{1,3}){0,2}(:[1-9][0-9]{0,3})?"
+        ) {
+            let pattern: OriginPattern = text.parse().unwrap();
+
+            prop_assert_eq!(&pattern.to_string().parse::<OriginPattern>().unwrap(), &pattern);
+            prop_assert_eq!(pattern.matches(&text), !text.contains('*'));
+        }
+
+        #[test]
+        fn no_text_panics(pattern in ".{0,20}", origin in "(https?://)?[\\[\\]:*.a-z0-9é]{0,12}") {
+            for text in [&pattern, &origin] {
+                if let Ok(pattern) = text.parse::<OriginPattern>() {
+                    pattern.matches(&origin);
+                }
+            }
+        }
+    }
+}

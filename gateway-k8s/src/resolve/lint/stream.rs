@@ -1,0 +1,44 @@
+//! Policies of routes that carry connections or datagrams, with settings for requests.
+
+use towergate_policy::BackendTrafficPolicySpec;
+
+use super::super::report::{Report, Subject};
+use super::super::world::World;
+
+/// Reports settings for requests in policies of TLSRoutes, TCPRoutes and UDPRoutes.
+pub(super) fn check(world: &World<'_>, report: &mut Report) {
+    for policy in world.objects.backend_traffic_policies.values() {
+        let targets = policy.spec.targets();
+        let mut kinds = targets.refs().filter_map(|target| target.kind.as_deref());
+        let Some(kind) = kinds.find(|kind| matches!(*kind, "TLSRoute" | "TCPRoute" | "UDPRoute"))
+        else {
+            continue;
+        };
+        for (field, given) in of_requests(&policy.spec) {
+            if given {
+                report.warn(
+                    "setting-without-effect",
+                    &Subject::new("BackendTrafficPolicy", policy),
+                    field,
+                    format!("This is about requests: it has no effect on a {kind}."),
+                    "Remove the field.",
+                );
+            }
+        }
+    }
+}
+
+/// Settings that are about requests, and whether they are given.
+fn of_requests(spec: &BackendTrafficPolicySpec) -> [(&'static str, bool); 5] {
+    let timeout = spec.timeout.as_ref();
+    [
+        ("spec.retry", spec.retry.is_some()),
+        ("spec.rateLimit", spec.rate_limit.is_some()),
+        ("spec.http2", spec.http2.is_some()),
+        ("spec.httpUpgrade", spec.http_upgrade.is_some()),
+        (
+            "spec.timeout.http",
+            timeout.is_some_and(|timeout| timeout.http.is_some()),
+        ),
+    ]
+}

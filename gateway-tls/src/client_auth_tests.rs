@@ -1,0 +1,287 @@
+//! Real handshakes with clients that show certificates: who passes, who is known, who resumes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rcgen::{DistinguishedName, DnType, ExtendedKeyUsagePurpose, date_time_ymd};
+use rustls::ClientConfig;
+use rustls::sign::SingleCertAndKey;
+use rustls::version::{TLS12, TLS13};
+
+use crate::acceptor::{AcceptError, Choice};
+use crate::client::ClientTls;
+use crate::server::ResumptionState;
+use crate::testing::{
+    AUTHORITY, Authority, ECDSA, Key, Outcome, certificate, client, client_with, handshake_by,
+    params, settings,
+};
+use crate::{Certificate, ClientAuth, ClientAuthMode, ServerTls, TlsError, default_provider};
+
+const MODES: [ClientAuthMode; 3] = [
+    ClientAuthMode::Required,
+    ClientAuthMode::Optional,
+    ClientAuthMode::Requested,
+];
+
+/// Settings of a listener that trusts `roots`.
+fn asking(roots: &str, mode: ClientAuthMode) -> ServerTls {
+    ServerTls {
+        clients: Some(ClientAuth {
+            roots_pem: roots.to_owned(),
+            mode,
+        }),
+        ..settings(&[&certificate(
+            &["a.test", "spiffe://a.test/server"],
+            Key::P256,
+        )])
+    }
+}
+
+fn choice(settings: &ServerTls, resumption: Option<&ResumptionState>) -> Choice {
+    Choice {
+        config: settings.build(default_provider(), resumption).unwrap(),
+        handshake_timeout: Some(Duration::from_secs(60)),
+        clients: settings.client_verifier(&default_provider()).unwrap(),
+    }
+}
+
+/// A certificate without alternative names, good for clients only.
+fn identity(authority: &Authority, key: Key, years: (i32, i32)) -> Arc<Certificate> {
+    let mut params = params(&[]);
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "client");
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params.not_before = date_time_ymd(years.0, 1, 1);
+    params.not_after = date_time_ymd(years.1, 1, 1);
+    let (cert, key) = authority.sign(&params, key);
+    Arc::new(Certificate::from_pem(cert, key).unwrap())
+}
+
+fn good() -> Arc<Certificate> {
+    identity(&AUTHORITY, Key::P256, (2020, 2090))
+}
+
+/// `client` with a certificate, if there is one.
+fn showing(mut client: ClientConfig, identity: Option<&Certificate>) -> Arc<ClientConfig> {
+    if let Some(identity) = identity {
+        let key = identity.load(&default_provider()).unwrap();
+        client.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(key));
+    }
+    Arc::new(client)
+}
+
+async fn connect(settings: &ServerTls, client: &Arc<ClientConfig>) -> Outcome {
+    handshake_by(choice(settings, None), client, "a.test").await
+}
+
+/// Whether the client passes, and whether it is known.
+fn seen(outcome: &Outcome) -> (bool, bool) {
+    match (&outcome.server, &outcome.client) {
+        (Ok(negotiated), Ok(_)) => (true, negotiated.client.is_some()),
+        (Err(AcceptError::Client(_)), Err(_)) => (false, false),
+        other => panic!("both sides differ: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn who_passes_and_who_is_known() {
+    let stranger = identity(&Authority::new("stranger"), Key::P256, (2020, 2090));
+    // Same subject and serial number as the trusted one, another key.
+    let forged = identity(&Authority::new("test"), Key::P256, (2020, 2090));
+    let expired = identity(&AUTHORITY, Key::P256, (2001, 2002));
+    let server = certificate(&["a.test"], Key::P256);
+    let mut for_servers = params(&["a.test"]);
+    for_servers.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let (cert, key) = AUTHORITY.sign(&for_servers, Key::P256);
+    let for_servers = Certificate::from_pem(cert, key).unwrap();
+    let cases = [
+        ("good", Some(&*good()), [(true, true); 3]),
+        ("none", None, [(false, false), (true, false), (true, false)]),
+        (
+            "stranger",
+            Some(&*stranger),
+            [(false, false), (false, false), (true, false)],
+        ),
+        (
+            "forged",
+            Some(&*forged),
+            [(false, false), (false, false), (true, false)],
+        ),
+        (
+            "expired",
+            Some(&*expired),
+            [(false, false), (false, false), (true, false)],
+        ),
+        (
+            "for servers",
+            Some(&for_servers),
+            [(false, false), (false, false), (true, false)],
+        ),
+        ("for any use", Some(&*server), [(true, true); 3]),
+    ];
+    for (name, identity, expected) in cases {
+        for (mode, expected) in MODES.into_iter().zip(expected) {
+            for versions in [&[&TLS13], &[&TLS12]] {
+                let client = showing(client_with(&ECDSA, versions), identity);
+
+                let outcome = connect(&asking(&AUTHORITY.pem, mode), &client).await;
+
+                assert_eq!(seen(&outcome), expected, "{name} {mode:?} {versions:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_trusted_certificates_that_look_alike_the_right_one_is_found() {
+    let authorities = [(); 3].map(|()| Authority::new("test"));
+    let roots: String = authorities.iter().map(|one| one.pem.as_str()).collect();
+    let outsider = identity(&Authority::new("test"), Key::P256, (2020, 2090));
+
+    for authority in &authorities {
+        for key in [Key::P256, Key::P384, Key::Ed25519, Key::Rsa] {
+            let identity = identity(authority, key, (2020, 2090));
+            let client = showing(client(), Some(&identity));
+            let outcome = connect(&asking(&roots, ClientAuthMode::Required), &client).await;
+            assert_eq!(seen(&outcome), (true, true), "{key:?}");
+        }
+    }
+    let client = showing(client(), Some(&outsider));
+    let outcome = connect(&asking(&roots, ClientAuthMode::Required), &client).await;
+    assert_eq!(seen(&outcome), (false, false));
+}
+
+#[tokio::test]
+async fn a_client_is_known_by_its_own_certificate() {
+    let identity = good();
+    let client = showing(client(), Some(&identity));
+
+    let outcome = connect(&asking(&AUTHORITY.pem, ClientAuthMode::Required), &client).await;
+
+    let known = outcome.server.unwrap().client.unwrap();
+    assert_eq!(known.subject(), "CN=client");
+    assert_eq!(
+        known.chain_pem().replace('\n', ""),
+        identity.chain_pem.replace(['\r', '\n'], "")
+    );
+    assert_eq!(known.server_uris(), ["spiffe://a.test/server"]);
+    assert!(known.uris().is_empty() && known.dns_names().is_empty());
+}
+
+#[tokio::test]
+async fn without_the_verifier_the_configuration_refuses_all_the_same_and_knows_nobody() {
+    let server = asking(&AUTHORITY.pem, ClientAuthMode::Required);
+    let stranger = identity(&Authority::new("stranger"), Key::P256, (2020, 2090));
+    let unverified = || Choice {
+        clients: None,
+        ..choice(&server, None)
+    };
+    for (identity, expected) in [(good(), (true, false)), (stranger, (false, false))] {
+        let client = showing(client(), Some(&identity));
+        let outcome = handshake_by(unverified(), &client, "a.test").await;
+        assert_eq!(seen(&outcome), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_resumed_session_knows_its_client_and_is_never_another_listener_s() {
+    for (stateful, stateless) in [(true, false), (false, true)] {
+        for versions in [&[&TLS13], &[&TLS12]] {
+            let settings = ServerTls {
+                stateful_resumption: stateful,
+                stateless_resumption: stateless,
+                ..asking(&AUTHORITY.pem, ClientAuthMode::Required)
+            };
+            let state = ResumptionState::new(&settings);
+            let client = showing(client_with(&ECDSA, versions), Some(&good()));
+            let again = || handshake_by(choice(&settings, Some(&state)), &client, "a.test");
+
+            let first = again().await.server.unwrap();
+            let second = again().await.server.unwrap();
+
+            assert!(!first.resumed && second.resumed, "{versions:?}");
+            assert!(first.client.is_some());
+            assert_eq!(first.client, second.client);
+
+            // Whoever trusts others has other settings, and so a state of its own.
+            let changed = ServerTls {
+                clients: Some(ClientAuth {
+                    roots_pem: Authority::new("test").pem,
+                    mode: ClientAuthMode::Required,
+                }),
+                ..settings.clone()
+            };
+            assert_ne!(
+                settings.without_certificates(),
+                changed.without_certificates()
+            );
+            let fresh = ResumptionState::new(&changed);
+            let outcome = handshake_by(choice(&changed, Some(&fresh)), &client, "a.test").await;
+            assert_eq!(seen(&outcome), (false, false));
+
+            // Even with the same state, a certificate that is trusted no more does not pass.
+            let outcome = handshake_by(choice(&changed, Some(&state)), &client, "a.test").await;
+            assert!(matches!(outcome.server, Err(AcceptError::Client(_))));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_session_from_before_certificates_were_asked_for_does_not_pass() {
+    let open = ServerTls {
+        clients: None,
+        stateless_resumption: true,
+        ..asking(&AUTHORITY.pem, ClientAuthMode::Required)
+    };
+    let asking = ServerTls {
+        stateless_resumption: true,
+        ..asking(&AUTHORITY.pem, ClientAuthMode::Required)
+    };
+    let state = ResumptionState::new(&open);
+    let client = showing(client(), None);
+
+    let before = handshake_by(choice(&open, Some(&state)), &client, "a.test").await;
+    let after = handshake_by(choice(&asking, Some(&state)), &client, "a.test").await;
+
+    assert!(before.tickets > 0 && before.client.is_ok());
+    assert!(matches!(after.server, Err(AcceptError::Client(_))));
+}
+
+#[tokio::test]
+async fn the_gateway_shows_its_certificate_to_a_backend_that_asks() {
+    let tls = |identity: Option<Arc<Certificate>>| ClientTls {
+        server_name: "a.test".to_owned(),
+        subject_alt_names: Vec::new(),
+        roots_pem: Some(AUTHORITY.pem.clone()),
+        alpn: Vec::new(),
+        identity,
+    };
+    let own = good();
+    let server = asking(&AUTHORITY.pem, ClientAuthMode::Required);
+
+    let shown = tls(Some(own.clone())).build(default_provider()).unwrap();
+    let known = connect(&server, &shown).await.server.unwrap().client;
+    let nothing = tls(None).build(default_provider()).unwrap();
+    let refused = connect(&server, &nothing).await;
+
+    assert_eq!(
+        known.unwrap().chain_pem().replace('\n', ""),
+        own.chain_pem.replace(['\r', '\n'], "")
+    );
+    assert_eq!(seen(&refused), (false, false));
+}
+
+#[test]
+fn trusted_certificates_that_cannot_be_read_are_an_error() {
+    for roots in [
+        "",
+        "hello",
+        "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n",
+    ] {
+        let error = asking(roots, ClientAuthMode::Required)
+            .build(default_provider(), None)
+            .unwrap_err();
+
+        assert!(matches!(error, TlsError::Roots(_)), "{roots}");
+    }
+}
