@@ -36,6 +36,9 @@ pub(crate) struct Args {
     /// With --mode shared: the folder for the credentials of the data plane, for its option --credentials.
     #[arg(long, value_name = "DIR")]
     pub(crate) plane_credentials: Option<PathBuf>,
+    /// With --mode provisioned: a file of JSON that says what data planes are to be like.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) data_plane: Option<PathBuf>,
     /// Name of the Secret with the authority of controllers and data planes, in the namespace of the
     /// Lease. It is made if it is not there.
     #[arg(long, value_name = "NAME", default_value = "towergate-authority")]
@@ -65,6 +68,8 @@ pub(crate) struct Args {
 pub(crate) enum Mode {
     /// One data plane, which runs elsewhere, serves all of them, each at an address of the pool.
     Shared,
+    /// Each Gateway has data planes of its own, which the controller makes.
+    Provisioned,
 }
 
 /// How it is logged.

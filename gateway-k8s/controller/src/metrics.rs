@@ -11,7 +11,8 @@ use std::time::Duration;
 pub(crate) struct Metrics {
     by_kind: Mutex<BTreeMap<&'static str, OfKind>>,
     leads: AtomicBool,
-    ready: AtomicBool,
+    told: AtomicBool,
+    serving: AtomicBool,
     resolved: AtomicU64,
     resolving_micros: AtomicU64,
     published: AtomicU64,
@@ -66,12 +67,17 @@ impl Metrics {
     /// Something new went to data planes.
     pub(crate) fn published(&self) {
         self.published.fetch_add(1, Ordering::Relaxed);
-        self.ready.store(true, Ordering::Relaxed);
+        self.told.store(true, Ordering::Relaxed);
     }
 
-    /// Whether something was ever published.
+    /// Data planes can get what is published.
+    pub(crate) fn set_serving(&self) {
+        self.serving.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether data planes can get a plan, and there was one.
     pub(crate) fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Relaxed)
+        self.told.load(Ordering::Relaxed) && self.serving.load(Ordering::Relaxed)
     }
 
     /// Whether we lead.
@@ -113,7 +119,7 @@ impl Metrics {
         page.one(
             "ready",
             "gauge",
-            "1 once something was published.",
+            "1 once data planes can get a plan.",
             u8::from(self.is_ready()),
         );
         page.one(

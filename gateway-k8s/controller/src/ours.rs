@@ -36,6 +36,8 @@ pub(crate) fn claims(world: &World, controller: &str) -> Vec<Claim> {
             reported: reported(world, &key),
             uid: gateway.meta.uid.clone().unwrap_or_default(),
             gateway: key.to_string(),
+            class: gateway.spec.gateway_class_name.clone(),
+            key,
         }
     })
     .collect()

@@ -8,12 +8,17 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
+use towergate_k8s::ObjectKey;
 
 /// What a Gateway asks for.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Claim {
     /// `namespace/name`.
     pub(crate) gateway: String,
+    /// The same.
+    pub(crate) key: ObjectKey,
+    /// Its GatewayClass.
+    pub(crate) class: String,
     /// Tells Gateways of the same name apart.
     pub(crate) uid: String,
     /// The addresses that its spec names; `None`: something that is no address.

@@ -23,6 +23,7 @@ use crate::notes::Notes;
 use crate::ours;
 use crate::planes::{Placement, Planes, Published};
 use crate::pool::Role;
+use crate::provision::GatewayToRun;
 use crate::serve::Publisher;
 use crate::settle::Burst;
 use crate::status::{Answer, Said, Settled, Task, due, now};
@@ -42,6 +43,12 @@ pub(crate) struct Channels {
     pub(crate) due: watch::Sender<Vec<Task>>,
     /// Statuses that were written.
     pub(crate) answers: mpsc::UnboundedReceiver<Answer>,
+    /// Whether what was made for Gateways is known.
+    pub(crate) known: watch::Receiver<bool>,
+    /// Counts the changes of what was made for Gateways.
+    pub(crate) made: watch::Receiver<u64>,
+    /// Gateways of which objects are to be made.
+    pub(crate) to_run: watch::Sender<Option<Vec<GatewayToRun>>>,
 }
 
 /// The control loop.
@@ -97,12 +104,13 @@ impl Reconciler {
                 biased;
                 () = until(over) => {
                     if let Some(pending) = pending.take() {
-                        let leads = *channels.leads.borrow_and_update();
-                        self.decide(pending.change, leads, &channels.due);
+                        self.decide(pending.change, &channels);
                     }
                     continue;
                 }
                 Ok(()) = channels.leads.changed() => Change::Objects,
+                Ok(()) = channels.known.changed() => Change::Objects,
+                Ok(()) = channels.made.changed() => Change::Objects,
                 Some(answer) = channels.answers.recv() => {
                     self.settled.note(answer.id, answer.print, answer.status);
                     continue;
@@ -139,28 +147,28 @@ impl Reconciler {
     }
 
     /// Decides and tells. This may take a while at a time, so that it is not for a thread of many tasks.
-    fn decide(&mut self, change: Change, leads: bool, due: &watch::Sender<Vec<Task>>) {
+    fn decide(&mut self, change: Change, channels: &Channels) {
+        let leads = *channels.leads.borrow();
         self.metrics.set_leads(leads);
         for (kind, objects) in self.world.counts() {
             self.metrics.count_objects(kind, objects);
         }
-        if !self.world.complete() {
-            let missing: Vec<_> = self.world.missing().collect();
-            tracing::info!(
-                ?missing,
-                "waiting for what the API server has of these kinds"
-            );
+        let mut missing: Vec<_> = self.world.missing().collect();
+        // Otherwise Gateways would lose the addresses that they have, for a moment.
+        missing.extend((!*channels.known.borrow()).then_some("what was made for Gateways"));
+        if !missing.is_empty() {
+            tracing::info!(?missing, "waiting for what the API server has");
             return;
         }
         tokio::task::block_in_place(|| {
             if change == Change::Objects || !self.decided {
-                self.resolve(leads);
+                self.resolve(leads, &channels.to_run);
             }
-            self.tell_statuses(leads, due);
+            self.tell_statuses(leads, &channels.due);
         });
     }
 
-    fn resolve(&mut self, leads: bool) {
+    fn resolve(&mut self, leads: bool, to_run: &watch::Sender<Option<Vec<GatewayToRun>>>) {
         let began = Instant::now();
         let role = if leads { Role::Leader } else { Role::Follower };
         let claims = ours::claims(&self.world, &self.controller);
@@ -179,11 +187,18 @@ impl Reconciler {
         let Resolution {
             plan,
             endpoints,
-            statuses,
+            mut statuses,
             diagnostics,
         } = resolution;
         self.notes
             .tell(self.world.diagnostics().chain(&diagnostics));
+        placement.mark(&mut statuses);
+        let gateways = placement.to_run(self.world.objects(), &statuses, &self.controller);
+        to_run.send_if_modified(|known| {
+            let new = known.as_ref() != Some(&gateways);
+            *known = Some(gateways);
+            new
+        });
         self.said = statuses.into();
         if endpoints != *self.endpoints {
             self.endpoints = Arc::new(endpoints);

@@ -44,16 +44,19 @@ pub(crate) struct Trust {
     kept: AuthorityPem,
     own: Credentials,
     tls: Tls,
-    authority: watch::Sender<Arc<Authority>>,
+    authority: Arc<Authority>,
+    tell: watch::Sender<Option<Arc<Authority>>>,
 }
 
 impl Trust {
     /// Reads the authority, or makes it: tries until it works, because without it nobody can be served.
+    /// `tell` is told of it, now and later.
     pub(crate) async fn begin(
         client: &Client,
         place: &Place,
         leads: watch::Receiver<bool>,
         folder: Option<PlaneFolder>,
+        tell: watch::Sender<Option<Arc<Authority>>>,
     ) -> Result<Self, Failure> {
         let api = Api::namespaced(client.clone(), &place.namespace);
         let mut pause = Pause::default();
@@ -68,7 +71,7 @@ impl Trust {
                 }
             }
         };
-        let authority = Authority::from_pem(&kept)?;
+        let authority = Arc::new(Authority::from_pem(&kept)?);
         let own = authority.controller(SystemTime::now())?;
         let trust = Self {
             api,
@@ -78,8 +81,10 @@ impl Trust {
             kept,
             tls: Tls::new(&own)?,
             own,
-            authority: watch::Sender::new(Arc::new(authority)),
+            authority,
+            tell,
         };
+        trust.tell.send_replace(Some(Arc::clone(&trust.authority)));
         trust.write_folder()?;
         Ok(trust)
     }
@@ -87,11 +92,6 @@ impl Trust {
     /// What the server shows; it follows.
     pub(crate) fn tls(&self) -> Tls {
         self.tls.clone()
-    }
-
-    /// The authority; it follows.
-    pub(crate) fn authority(&self) -> watch::Receiver<Arc<Authority>> {
-        self.authority.subscribe()
     }
 
     /// Keeps all of it up to date, for ever.
@@ -124,13 +124,12 @@ impl Trust {
 
     fn take(&mut self, kept: AuthorityPem, now: SystemTime) -> Result<(), Failure> {
         if kept != self.kept {
-            self.authority
-                .send_replace(Arc::new(Authority::from_pem(&kept)?));
+            self.authority = Arc::new(Authority::from_pem(&kept)?);
             self.kept = kept;
+            self.tell.send_replace(Some(Arc::clone(&self.authority)));
         }
-        let authority = Arc::clone(&self.authority.borrow());
-        if !authority.is_good(&self.own, now) {
-            self.own = authority.controller(now)?;
+        if !self.authority.is_good(&self.own, now) {
+            self.own = self.authority.controller(now)?;
             self.tls.replace(&self.own)?;
         }
         self.write_folder()
@@ -141,7 +140,7 @@ impl Trust {
         let Some(folder) = &self.folder else {
             return Ok(());
         };
-        let (authority, now) = (self.authority.borrow(), SystemTime::now());
+        let (authority, now) = (&self.authority, SystemTime::now());
         let held = Credentials::read(&folder.path)?;
         if !held.is_some_and(|held| authority.is_good(&held, now)) {
             authority.plane(folder.plane, now)?.write(&folder.path)?;

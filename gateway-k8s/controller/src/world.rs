@@ -83,6 +83,7 @@ impl World {
     }
 
     /// Whether each kind was listed once, or is not there.
+    #[cfg(test)]
     pub(crate) fn complete(&self) -> bool {
         self.missing().next().is_none()
     }

@@ -4,26 +4,34 @@
 //! claims ──place──> Placement ──resolve──> Plan of all ──split──> plan of each data plane ──> Publisher
 //! ```
 
+mod provisioned;
 mod publish;
+mod runner;
 mod shared;
+mod waiting;
 
 pub(crate) use publish::Published;
+pub(crate) use runner::{Inputs, run};
 pub(crate) use shared::SHARED;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use towergate_core::plan::Plan;
+use towergate_k8s::{Objects, Statuses};
 use towergate_policy::Policy;
 
 use self::shared::Shared;
 use crate::pool::{Claim, Pool, Role};
+use crate::provision::{GatewayToRun, Provisioner, gateways};
 
 /// Where Gateways are served.
-#[derive(Debug)]
 pub(crate) enum Planes {
     /// By one data plane, each at an address of a pool.
     Shared(Shared),
+    /// By data planes of its own, which are made by this one.
+    Provisioned(Arc<Provisioner>),
 }
 
 /// What `resolve` is to know of it.
@@ -35,6 +43,8 @@ pub(crate) struct Placement {
     pub(crate) assigned: BTreeMap<String, Vec<String>>,
     /// Ports that are bound as others.
     pub(crate) ports: BTreeMap<u16, u16>,
+    /// Gateways that no data plane serves yet, with what is in the way.
+    pub(crate) waiting: BTreeMap<String, Option<String>>,
 }
 
 impl Planes {
@@ -47,6 +57,7 @@ impl Planes {
     pub(crate) fn place(&mut self, claims: &[Claim], role: Role) -> Placement {
         match self {
             Self::Shared(shared) => shared.place(claims, role),
+            Self::Provisioned(by) => provisioned::place(claims, |gateway| by.observe(gateway)),
         }
     }
 
@@ -58,7 +69,31 @@ impl Planes {
     ) -> BTreeMap<String, Plan<Policy>> {
         match self {
             Self::Shared(_) => [(SHARED.to_owned(), shared::reached(plan, placement))].into(),
+            Self::Provisioned(_) => provisioned::split(plan, placement),
         }
+    }
+}
+
+impl Placement {
+    /// Says in the statuses what is known of places only.
+    pub(crate) fn mark(&self, statuses: &mut Statuses) {
+        waiting::mark(statuses, &self.waiting);
+    }
+
+    /// The Gateways of which objects are to be made.
+    pub(crate) fn to_run(
+        &self,
+        objects: &Objects,
+        statuses: &Statuses,
+        controller: &str,
+    ) -> Vec<GatewayToRun> {
+        let mut to_run = gateways(objects, statuses, controller);
+        for gateway in &mut to_run {
+            let assigned = self.assigned.get(&gateway.key.to_string());
+            let assigned = assigned.into_iter().flatten();
+            gateway.pool = assigned.filter_map(|text| text.parse().ok()).collect();
+        }
+        to_run
     }
 }
 

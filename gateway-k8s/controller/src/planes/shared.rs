@@ -38,7 +38,7 @@ impl Shared {
         Placement {
             bind,
             assigned,
-            ports: Default::default(),
+            ..Placement::default()
         }
     }
 }

@@ -32,8 +32,8 @@ mod shared;
 mod tests;
 mod wanted;
 
-pub(crate) use apply::{Provisioner, Report};
+pub(crate) use apply::Provisioner;
 pub(crate) use observe::Observed;
 pub(crate) use options::{Mode, PlaneOptions};
-pub(crate) use service::{bound_port, bound_ports};
+pub(crate) use service::bound_ports;
 pub(crate) use wanted::{Fate, GatewayToRun, gateways};

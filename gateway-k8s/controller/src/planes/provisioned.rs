@@ -1,0 +1,150 @@
+//! Data planes of its own for each Gateway, which the controller makes.
+//!
+//! Where a Gateway is reached is what the cluster says of its Service. To `resolve` each Gateway is bound
+//! to an address that no other has, so that Gateways do not meet on a port; its data planes bind all
+//! addresses of their pod.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
+
+use towergate_core::plan::Plan;
+use towergate_policy::Policy;
+
+use super::{Placement, nowhere};
+use crate::pool::Claim;
+use crate::provision::{Fate, GatewayToRun, Observed, bound_ports};
+
+/// Places Gateways by what the cluster says of their objects.
+pub(super) fn place(claims: &[Claim], observe: impl Fn(&GatewayToRun) -> Observed) -> Placement {
+    let mut placement = Placement {
+        ports: bound_ports(),
+        ..Placement::default()
+    };
+    for (at, claim) in (0..).zip(claims) {
+        let name = &claim.gateway;
+        placement.bind.insert(name.clone(), vec![nowhere(at)]);
+        let observed = observe(&bare(claim));
+        if !observed.addresses.is_empty() {
+            placement.assigned.insert(name.clone(), observed.addresses);
+        }
+        if !observed.available {
+            placement.waiting.insert(name.clone(), observed.trouble);
+        }
+    }
+    placement
+}
+
+/// A Gateway as far as it is needed to find its objects.
+fn bare(claim: &Claim) -> GatewayToRun {
+    GatewayToRun {
+        key: claim.key.clone(),
+        uid: claim.uid.clone(),
+        class: claim.class.clone(),
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        ports: Default::default(),
+        addresses: Vec::new(),
+        pool: Vec::new(),
+        fate: Fate::Keep,
+    }
+}
+
+/// The plan of each Gateway, by its name.
+pub(super) fn split(plan: Plan<Policy>, placement: &Placement) -> BTreeMap<String, Plan<Policy>> {
+    let names: HashMap<&[IpAddr], &String> = placement
+        .bind
+        .iter()
+        .map(|(name, bound)| (bound.as_slice(), name))
+        .collect();
+    let everywhere = || vec![IpAddr::from(Ipv4Addr::UNSPECIFIED)];
+    let mut plans: BTreeMap<String, Plan<Policy>> = placement
+        .bind
+        .keys()
+        .map(|name| (name.clone(), Plan::default()))
+        .collect();
+    for mut port in plan.ports {
+        let name = names.get(port.addresses.as_slice());
+        if let Some(plan) = name.and_then(|name| plans.get_mut(*name)) {
+            port.addresses = everywhere();
+            plan.ports.push(port);
+        }
+    }
+    for mut port in plan.datagrams {
+        let name = names.get(port.addresses.as_slice());
+        if let Some(plan) = name.and_then(|name| plans.get_mut(*name)) {
+            port.addresses = everywhere();
+            plan.datagrams.push(port);
+        }
+    }
+    plans
+}
+
+#[cfg(test)]
+mod tests {
+    use towergate_core::plan::Port;
+    use towergate_k8s::ObjectKey;
+
+    use super::*;
+
+    fn claim(name: &str) -> Claim {
+        Claim {
+            gateway: format!("d/{name}"),
+            key: ObjectKey::new("d", name),
+            ..Claim::default()
+        }
+    }
+
+    #[test]
+    fn a_gateway_is_reached_where_its_service_is_and_waits_for_its_pods() {
+        let observe = |gateway: &GatewayToRun| match &*gateway.key.name {
+            "a" => Observed {
+                addresses: vec!["lb.example".to_owned()],
+                available: true,
+                trouble: None,
+            },
+            _ => Observed {
+                trouble: Some("no room".to_owned()),
+                ..Observed::default()
+            },
+        };
+
+        let placement = place(&[claim("a"), claim("b")], observe);
+
+        let assigned = [("d/a".to_owned(), vec!["lb.example".to_owned()])];
+        assert_eq!(placement.assigned, assigned.into());
+        let waiting = [("d/b".to_owned(), Some("no room".to_owned()))];
+        assert_eq!(placement.waiting, waiting.into());
+        assert_eq!(placement.ports.get(&80), Some(&10080));
+    }
+
+    #[test]
+    fn each_gateway_gets_its_own_ports_and_no_others() {
+        let placement = place(&[claim("a"), claim("b"), claim("c")], |_| {
+            Observed::default()
+        });
+        let port = |gateway: &str, port: u16| Port {
+            addresses: placement.bind[gateway].clone(),
+            port,
+            tcp: Default::default(),
+            listeners: Vec::new(),
+        };
+        let plan = Plan {
+            ports: vec![port("d/a", 80), port("d/b", 80), port("d/a", 443)],
+            datagrams: Vec::new(),
+        };
+
+        let plans = split(plan, &placement);
+
+        let ports =
+            |name: &str| -> Vec<u16> { plans[name].ports.iter().map(|port| port.port).collect() };
+        assert_eq!(ports("d/a"), [80, 443]);
+        assert_eq!(ports("d/b"), [80]);
+        assert!(ports("d/c").is_empty(), "a plan that is empty is one");
+        let everywhere = plans.values().flat_map(|plan| &plan.ports);
+        assert!(
+            everywhere
+                .into_iter()
+                .all(|port| port.addresses == [IpAddr::from([0, 0, 0, 0])])
+        );
+    }
+}

@@ -1,0 +1,71 @@
+//! Gateways that no data plane serves yet are not programmed, whatever else is right with them.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use towergate_k8s::Statuses;
+
+/// Says so in the statuses of Gateways. `waiting` has them by `namespace/name`, with what is in the way.
+pub(super) fn mark(statuses: &mut Statuses, waiting: &BTreeMap<String, Option<String>>) {
+    for (key, status) in &mut statuses.0 {
+        if key.kind != "Gateway" {
+            continue;
+        }
+        let Some(trouble) = waiting.get(&key.object.to_string()) else {
+            continue;
+        };
+        let conditions = status["conditions"].as_array_mut().into_iter().flatten();
+        let programmed = |one: &&mut Value| one["type"] == "Programmed" && one["status"] == "True";
+        if let Some(condition) = conditions.into_iter().find(programmed) {
+            let message = match trouble {
+                Some(trouble) => format!("No data plane is ready: {trouble}"),
+                None => "No data plane is ready yet.".to_owned(),
+            };
+            condition["status"] = "False".into();
+            condition["reason"] = "Pending".into();
+            condition["message"] = message.into();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use towergate_k8s::ObjectKey;
+    use towergate_k8s::status::StatusKey;
+
+    use super::*;
+
+    #[test]
+    fn only_a_gateway_that_waits_and_would_be_programmed_is_marked() {
+        let status = |status: &str| {
+            json!({"conditions": [
+                {"type": "Accepted", "status": "True", "reason": "Accepted"},
+                {"type": "Programmed", "status": status, "reason": "Programmed", "message": ""},
+            ]})
+        };
+        let key = |name: &str| StatusKey::new("Gateway", ObjectKey::new("d", name));
+        let mut statuses = Statuses(
+            [
+                (key("a"), status("True")),
+                (key("b"), status("True")),
+                (key("c"), status("False")),
+            ]
+            .into(),
+        );
+        let waiting = [
+            ("d/a".to_owned(), Some("no room".to_owned())),
+            ("d/c".to_owned(), None),
+        ];
+
+        mark(&mut statuses, &waiting.into());
+
+        let reason = |name: &str| statuses.0[&key(name)]["conditions"][1]["reason"].clone();
+        assert_eq!(
+            ["a", "b", "c"].map(reason),
+            ["Pending", "Programmed", "Programmed"]
+        );
+        let message = &statuses.0[&key("a")]["conditions"][1]["message"];
+        assert_eq!(message, "No data plane is ready: no room");
+    }
+}
