@@ -249,7 +249,7 @@ fn a_port_has_its_own_authorities_and_may_let_everybody_in_without_knowing_them(
 fn a_session_is_resumed_with_its_certificate_until_nobody_trusts_that_any_more() {
     let [default, own] = [(); 2].map(|()| Authority::new());
     let front = Front::start(&default, &own);
-    let client = default.client("good").save(&front.files, "client.pem");
+    let client = default.client("good").save(&front.files, "resuming.pem");
     let session = front.files.path().join("session").display().to_string();
     let connect = |args: &[&str]| {
         let mut openssl = Command::new("openssl")
