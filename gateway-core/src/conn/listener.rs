@@ -151,8 +151,8 @@ impl<H: Handler> Port<H> {
             let turn = self.serve(stream, peer);
             if turn != 0 && in_a_row >= turn {
                 in_a_row = 0;
-                turns += 1;
-                give_way(turns % NEWS == 0).await;
+                turns = turns.wrapping_add(1);
+                give_way(turns.is_multiple_of(NEWS)).await;
             }
         }
     }
