@@ -25,6 +25,7 @@ use crate::in_box::in_box;
 use crate::observer::Event;
 use crate::proxy_protocol::Addresses;
 use crate::serve::{Handler, Session, serve_connection};
+use crate::stream::copy::Limits;
 use crate::stream::{ClientSide, Passage, Record, StreamTable, StreamTarget, pass};
 use crate::traffic::Chosen;
 
@@ -41,7 +42,7 @@ struct Secure {
 /// A ClientHello that nobody has answered yet.
 enum Greeting {
     /// We will.
-    Ours(tls::Hello<Prefixed<Stream>>),
+    Ours(Box<tls::Hello<Prefixed<Stream>>>),
     /// The backend will; the bytes are still to be read. With the server name.
     Backends(Stream, Option<String>, Arc<ListenerConfig>),
 }
@@ -51,7 +52,7 @@ enum NotSecure {
     /// The word says why.
     Failed(&'static str),
     /// The limit of the listener is reached; the connection is still open.
-    Surplus(Box<Greeting>),
+    Surplus(Greeting),
     /// Nothing came, and we are about to end.
     Draining,
     /// It can go nowhere; that was told.
@@ -216,7 +217,7 @@ impl<H: Handler> Arrival<H> {
         };
         let listener = greeting.listener().clone();
         if !self.open.admit(&listener) {
-            return Err(NotSecure::Surplus(Box::new(greeting)));
+            return Err(NotSecure::Surplus(greeting));
         }
         let bound = match &listener.streams {
             None => None,
@@ -239,7 +240,7 @@ impl<H: Handler> Arrival<H> {
     }
 
     /// Does our part of the handshake.
-    async fn answer(&self, hello: tls::Hello<Prefixed<Stream>>) -> Result<Secure, NotSecure> {
+    async fn answer(&self, hello: Box<tls::Hello<Prefixed<Stream>>>) -> Result<Secure, NotSecure> {
         let listener = hello.listener.clone();
         let (stream, negotiated) = hello.shake_hands().await.map_err(NotSecure::Failed)?;
         let (version, resumed) = (negotiated.version, negotiated.resumed);
@@ -305,11 +306,15 @@ impl<H: Handler> Arrival<H> {
         let table = listener.streams.as_ref()?;
         let name = bound.server_name.as_deref();
         let age = listener.settings.limits.max_duration;
+        let limits = Limits {
+            idle: listener.settings.timeouts.idle,
+            ends: age.and_then(|age| self.started.checked_add(age)),
+        };
         let passage = Passage {
             record: self.record(table, Some(&bound.target), name),
             rule: bound.target.rule,
             chosen: bound.chosen,
-            ends: age.and_then(|age| self.started.checked_add(age)),
+            limits,
             observer: self.server.observer,
             drain: self.drain,
             open: self.open,
@@ -376,7 +381,7 @@ impl<H: Handler> Arrival<H> {
         match &self.config.transport {
             Transport::Tls(listeners) => {
                 let hello = tls::read_hello(stream, listeners, self.deadline).await?;
-                Ok(Greeting::Ours(hello))
+                Ok(Greeting::Ours(Box::new(hello)))
             }
             Transport::Mixed(listeners) => self.look(stream, listeners).await,
             Transport::Plain(_) | Transport::Tcp(_) => Err("no_tls_settings"),
@@ -402,7 +407,7 @@ impl<H: Handler> Arrival<H> {
         if listener.tls.is_some() {
             let stream = Prefixed::new(stream, bytes.freeze());
             let hello = tls::read_hello(stream, listeners, self.deadline).await?;
-            return Ok(Greeting::Ours(hello));
+            return Ok(Greeting::Ours(Box::new(hello)));
         }
         let (tcp, rest) = stream.into_parts();
         bytes.extend_from_slice(&rest);

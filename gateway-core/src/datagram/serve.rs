@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
-use super::session::{Client, Quota, Sent, Session};
+use super::session::{Client, Outcome, Quota, Session};
 use super::socket::{Peer, Socket};
 use super::table::Table;
 use super::{Assignment, DatagramConfig};
@@ -69,7 +69,10 @@ impl<H: Handler> Port<H> {
         let socket = self.socket.clone();
         for _ in 0..TURN {
             // What fails here is about one datagram, or there is none.
-            if socket.try_recv(|peer, bytes| self.take(peer, bytes)).is_err() {
+            if socket
+                .try_recv(|peer, bytes| self.take(peer, bytes))
+                .is_err()
+            {
                 return;
             }
         }
@@ -79,11 +82,11 @@ impl<H: Handler> Port<H> {
     fn take(&mut self, peer: Peer, bytes: &[u8]) {
         let sent = match self.sessions.get(&peer) {
             Some(client) if client.session.is_alive() => client.session.send(bytes),
-            Some(_) => Sent::Dead,
+            Some(_) => Outcome::Dead,
             None => self.begin(peer, bytes, &[]),
         };
         let sent = match sent {
-            Sent::Dead => {
+            Outcome::Dead => {
                 let client = self.sessions.remove(&peer);
                 let dead = client.map(|client| client.end("upstream_gone"));
                 self.begin(peer, bytes, dead.as_slice())
@@ -91,17 +94,17 @@ impl<H: Handler> Port<H> {
             sent => sent,
         };
         match sent {
-            Sent::Sent => {}
-            Sent::Dropped(why) => self.note_dropped(why),
-            Sent::Dead => self.note_dropped("upstream_error"),
+            Outcome::Sent => {}
+            Outcome::Dropped(why) => self.note_dropped(why),
+            Outcome::Dead => self.note_dropped("upstream_error"),
         }
     }
 
     /// Begins a session with its first datagram, with none of the endpoints in `dead` if there is another.
-    fn begin(&mut self, peer: Peer, bytes: &[u8], dead: &[SocketAddr]) -> Sent {
+    fn begin(&mut self, peer: Peer, bytes: &[u8], dead: &[SocketAddr]) -> Outcome {
         let client = match self.open(peer, dead) {
             Ok(client) => client,
-            Err(why) => return Sent::Dropped(why),
+            Err(why) => return Outcome::Dropped(why),
         };
         let sent = client.session.send(bytes);
         if let Some(before) = self.sessions.insert(peer, client) {
@@ -153,7 +156,9 @@ impl<H: Handler> Port<H> {
 
     fn note_dropped(&self, why: &'static str) {
         let port = self.config.load().port;
-        self.server.observer.observe(&Event::DatagramDropped(port, why));
+        self.server
+            .observer
+            .observe(&Event::DatagramDropped(port, why));
     }
 }
 
@@ -162,5 +167,84 @@ fn word_for(error: Error) -> &'static str {
         Error::InvalidBackend | Error::InvalidShare => "invalid_backend",
         Error::NoHealthyEndpoint => "no_healthy_upstream",
         _ => "no_endpoint",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::balance::Directory;
+    use crate::datagram::socket::bind;
+    use crate::gateway::{Gateway, Options};
+    use crate::plan::ListenerId;
+    use crate::router::Router;
+    use crate::snapshot::Live;
+    use crate::stream::tests::{endpoints, eventually, simple};
+    use crate::stream::{StreamRule, StreamTarget};
+
+    /// A socket for three sessions with this endpoint.
+    fn port(endpoint: SocketAddr) -> Port<Router> {
+        let live = Live::default();
+        let directory = Directory::of(&live);
+        directory.update(&endpoints(&[("a", &[endpoint])]));
+        let rule = StreamRule::as_is(&simple("a"), &live, &towergate_tls::default_provider());
+        let config = DatagramConfig {
+            port: 0,
+            listener: Arc::new(ListenerId::default()),
+            idle_timeout: Duration::from_secs(60),
+            target: Some(StreamTarget {
+                rule: Arc::new(rule),
+                hostname: "*".into(),
+            }),
+        };
+        Port {
+            socket: Arc::new(Socket::new(bind(LOCALHOST.into()).unwrap()).unwrap()),
+            config: Arc::new(ArcSwap::from_pointee(config)),
+            server: Server {
+                handler: Gateway::new(Options::default()).router(),
+                observer: Arc::new(()),
+            },
+            sessions: Table::default(),
+            bound: 3,
+        }
+    }
+
+    const LOCALHOST: std::net::SocketAddrV4 =
+        std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 0);
+
+    #[tokio::test]
+    async fn a_socket_has_no_more_sessions_than_its_bound() {
+        let backend = std::net::UdpSocket::bind(LOCALHOST).unwrap();
+        let mut port = port(backend.local_addr().unwrap());
+        let address = port.socket.address();
+
+        // Each client is silent after its first datagram, but the first one.
+        let clients = [(); 6].map(|()| std::net::UdpSocket::bind(LOCALHOST).unwrap());
+        for (n, client) in clients.iter().enumerate() {
+            for client in [client, &clients[0]] {
+                // Times are in microseconds.
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                client.send_to(b"x", address).unwrap();
+                port.socket.readable().await.unwrap();
+                port.take_some();
+            }
+            assert_eq!(port.sessions.len(), (n + 1).min(3));
+        }
+
+        let mut received = 0;
+        backend.set_nonblocking(true).unwrap();
+        eventually(|| {
+            received += usize::from(backend.recv(&mut [0; 9]).is_ok());
+            received == 12
+        })
+        .await;
+        let mut left = Vec::new();
+        while let Some(client) = port.sessions.oldest() {
+            left.push(client.client());
+        }
+        let expected = [4, 5, 0].map(|n: usize| clients[n].local_addr().unwrap());
+        assert_eq!(left, expected, "the first was never silent for long");
     }
 }

@@ -3,8 +3,8 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit};
@@ -40,7 +40,7 @@ pub(super) struct Session {
 
 /// What became of a datagram for the endpoint.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Sent {
+pub(super) enum Outcome {
     Sent,
     /// The word says why it was dropped.
     Dropped(&'static str),
@@ -82,18 +82,18 @@ impl Session {
     }
 
     /// Sends a datagram of the client to the endpoint.
-    pub(super) fn send(&self, bytes: &[u8]) -> Sent {
+    pub(super) fn send(&self, bytes: &[u8]) -> Outcome {
         // Not by tokio, which has yet to learn that a new socket can be written to.
         match SockRef::from(&self.upstream).send(bytes) {
             Ok(_) => {
                 self.note(&self.received, bytes.len());
-                Sent::Sent
+                Outcome::Sent
             }
             Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock => Sent::Dropped("upstream_full"),
+                io::ErrorKind::WouldBlock => Outcome::Dropped("upstream_full"),
                 // The answer of the system there to the datagram before.
-                io::ErrorKind::ConnectionRefused => Sent::Dead,
-                _ => Sent::Dropped("upstream_error"),
+                io::ErrorKind::ConnectionRefused => Outcome::Dead,
+                _ => Outcome::Dropped("upstream_error"),
             },
         }
     }
@@ -163,6 +163,12 @@ impl<H: Handler> Client<H> {
             port,
             _counted: counted,
         }
+    }
+
+    /// Whose session it is.
+    #[cfg(test)]
+    pub(super) fn client(&self) -> SocketAddr {
+        SocketAddr::new(self.record.entry.client, self.record.entry.client_port)
     }
 
     /// Ends the session, for the reason that the word says; gives its endpoint.

@@ -108,6 +108,12 @@ impl Socket {
         }
     }
 
+    /// The address that it is bound to.
+    #[cfg(test)]
+    pub(super) fn address(&self) -> SocketAddr {
+        self.bound
+    }
+
     /// This side, as `peer` sees it.
     pub(super) fn local(&self, peer: &Peer) -> SocketAddr {
         let ip = peer.local.unwrap_or(self.bound.ip());

@@ -87,12 +87,7 @@ impl Sockets {
         self.open.values().map(|open| open.bound).collect()
     }
 
-    fn open(
-        &mut self,
-        address: SocketAddr,
-        sockets: Vec<UdpSocket>,
-        config: &Arc<DatagramConfig>,
-    ) {
+    fn open(&mut self, address: SocketAddr, sockets: Vec<UdpSocket>, config: &Arc<DatagramConfig>) {
         let first = sockets.first().and_then(|first| first.local_addr().ok());
         let open = Open {
             bound: first.unwrap_or(address),

@@ -8,9 +8,7 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 
 use crate::gateway::{ApplyError, Gateway, Options};
-use crate::plan::{
-    Breaker, DatagramPort, Destination, Endpoints, ListenerId, Plan, StreamRoute,
-};
+use crate::plan::{Breaker, DatagramPort, Destination, Endpoints, ListenerId, Plan, StreamRoute};
 use crate::policy::NoPolicy;
 use crate::stream::tests::{
     Rig, endpoints, eventually, id, route, simple, soon, to, weighted, with_traffic,
@@ -120,7 +118,11 @@ async fn each_client_has_a_session_of_its_own_and_gets_its_own_answers() {
     assert_eq!(parts(&of_one).1, parts(&again_one).1);
     assert_eq!(parts(&of_two).1, parts(&again_two).1);
     assert_eq!(rig.log.count("SessionOpened"), 2);
-    assert_eq!(one.ask("").await.len(), of_one.len() - 1, "an empty one is one, too");
+    assert_eq!(
+        one.ask("").await.len(),
+        of_one.len() - 1,
+        "an empty one is one, too"
+    );
 }
 
 #[tokio::test]
@@ -183,7 +185,11 @@ async fn one_client_has_a_session_for_each_address_of_ours() {
 
 #[tokio::test]
 async fn each_backend_gets_its_share_of_sessions_and_the_invalid_one_answers_nothing() {
-    let all = [("a", echo("a").await), ("b", echo("b").await), ("c", echo("c").await)];
+    let all = [
+        ("a", echo("a").await),
+        ("b", echo("b").await),
+        ("c", echo("c").await),
+    ];
     let route = route(
         "r",
         &["*"],
@@ -194,11 +200,15 @@ async fn each_backend_gets_its_share_of_sessions_and_the_invalid_one_answers_not
             weighted(4, Destination::Invalid),
         ],
     );
-    let all = all.each_ref().map(|(name, at)| (*name, std::slice::from_ref(at)));
+    let all = all
+        .each_ref()
+        .map(|(name, at)| (*name, std::slice::from_ref(at)));
     let rig = Rig::new(&plan(vec![route]), &endpoints(&all));
 
     let (mut counts, n) = (BTreeMap::new(), 400);
     let mut answered = 0;
+    // All are kept, or the system would give a port twice, whose session is there already.
+    let mut clients = Vec::new();
     for sent in 1..=n {
         let client = rig.client().await;
         client.send("x").await;
@@ -209,6 +219,7 @@ async fn each_backend_gets_its_share_of_sessions_and_the_invalid_one_answers_not
             let answer = client.receive().await;
             *counts.entry(parts(&answer).0.to_owned()).or_insert(0usize) += 1;
         }
+        clients.push(client);
     }
 
     // Five sigma of 3/8, 1/8 and 4/8 of 400 are 49, 34 and 50.
@@ -306,7 +317,11 @@ async fn sessions_outlive_a_reload_and_new_ones_go_by_the_new_route() {
     assert_eq!(before.ask("x").await, first);
     assert_eq!(parts(&rig.client().await.ask("x").await).0, "new");
     rig.gateway.set_endpoints(&endpoints(&[("new", &[new])]));
-    assert_eq!(parts(&before.ask("x").await).0, "new", "its endpoint is gone");
+    assert_eq!(
+        parts(&before.ask("x").await).0,
+        "new",
+        "its endpoint is gone"
+    );
     let port = before.0.local_addr().unwrap().port();
     assert_eq!(&*rig.log.entry_of(port).await.details, "upstream_gone");
 }
@@ -328,7 +343,8 @@ async fn an_endpoint_that_refuses_is_left_for_another() {
             loop {
                 client.send("x").await;
                 let wait = Duration::from_millis(20);
-                if let Ok(Ok(length)) = tokio::time::timeout(wait, client.0.recv(&mut answer)).await {
+                if let Ok(Ok(length)) = tokio::time::timeout(wait, client.0.recv(&mut answer)).await
+                {
                     return length;
                 }
             }

@@ -3,25 +3,19 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use http::StatusCode;
-use towergate_tls::client_auth::ClientVerifier;
 use towergate_tls::rustls::crypto::CryptoProvider;
-use towergate_tls::server::{ResumptionState, ServerConfig};
-use towergate_tls::{NameMap, NamePattern, ServerTls, TlsError};
+use towergate_tls::server::ResumptionState;
+use towergate_tls::{NameMap, NamePattern, TlsError};
 
 use super::{ListenerSnapshot, Live, Parts, PortSnapshot, RuleSnapshot, Snapshot, Target};
-use crate::conn::{ListenerConfig, PortConfig, Transport};
+use crate::conn::PortConfig;
 use crate::datagram::DatagramConfig;
 use crate::filter::{Filter, Rewrite};
-use crate::plan::{
-    DatagramPort, Listener, ListenerId, ListenerSettings, Plan, Port, Protocol, Route, Rule,
-    StreamRoute, WeightedBackend,
-};
+use crate::plan::{Listener, ListenerId, Plan, Port, Route, Rule, WeightedBackend};
 use crate::policy::RoutePolicy;
 use crate::route::HostTable;
-use crate::stream::{StreamRule, StreamTable, StreamTarget};
 use crate::traffic::Forwarder;
 use crate::traffic::mirror::Mirrors;
 
@@ -37,8 +31,8 @@ pub enum BuildError {
         /// Why.
         source: TlsError,
     },
-    /// A port has plain listeners beside listeners with TLS.
-    #[error("port {0} has plain listeners beside listeners with TLS")]
+    /// A port has listeners that cannot share it: plain ones beside others with TLS, or several of TCP.
+    #[error("port {0} has listeners that cannot share it")]
     MixedPort(u16),
     /// A port has no listener.
     #[error("port {0} has no listener")]
@@ -58,12 +52,12 @@ pub(crate) struct Built<P> {
 
 /// What building needs beside the plan.
 pub(crate) struct Builder<'a, P> {
-    live: &'a Live,
-    provider: &'a Arc<CryptoProvider>,
+    pub(super) live: &'a Live,
+    pub(super) provider: &'a Arc<CryptoProvider>,
     /// What was built for the plan before.
-    before: &'a Parts<P>,
+    pub(super) before: &'a Parts<P>,
     /// What is built for this one.
-    now: Parts<P>,
+    pub(super) now: Parts<P>,
 }
 
 impl<'a, P: RoutePolicy> Builder<'a, P> {
@@ -93,10 +87,11 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
             snapshot.ports[*slot] = Some(self.port(port, sessions));
         }
         let datagrams = plan.datagrams.iter();
+        let datagrams = datagrams.map(|port| self.datagram_config(port)).collect();
         Ok(Built {
             snapshot,
             ports,
-            datagrams: datagrams.map(|port| self.datagram_config(port)).collect(),
+            datagrams,
             parts: self.now,
         })
     }
@@ -209,152 +204,6 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
             ),
         }
     }
-
-    fn port_config(
-        &self,
-        port: &Port<P>,
-        slot: usize,
-        sessions: &mut Vec<Arc<ResumptionState>>,
-    ) -> Result<PortConfig, BuildError> {
-        let first = port
-            .listeners
-            .first()
-            .ok_or(BuildError::EmptyPort(port.port))?;
-        let transport = match &first.protocol {
-            Protocol::Http => {
-                if port
-                    .listeners
-                    .iter()
-                    .any(|listener| listener.protocol != Protocol::Http)
-                {
-                    return Err(BuildError::MixedPort(port.port));
-                }
-                Transport::Plain(Arc::new(self.listener_config(first, &port.listeners, None)))
-            }
-            Protocol::Tcp if port.listeners.len() == 1 => {
-                let config = self.listener_config(first, &port.listeners, None);
-                Transport::Tcp(Arc::new(config))
-            }
-            Protocol::Tcp => return Err(BuildError::MixedPort(port.port)),
-            Protocol::Https(_) | Protocol::Tls(_) => self.tls_transport(port, sessions)?,
-        };
-        Ok(PortConfig {
-            slot,
-            port: port.port,
-            tcp: port.tcp.clone(),
-            transport,
-        })
-    }
-
-    fn tls_transport(
-        &self,
-        port: &Port<P>,
-        sessions: &mut Vec<Arc<ResumptionState>>,
-    ) -> Result<Transport, BuildError> {
-        let mut by_name = NameMap::default();
-        let mut mixed = false;
-        for listener in &port.listeners {
-            let tls = match &listener.protocol {
-                Protocol::Https(tls) | Protocol::Tls(Some(tls)) => {
-                    Some(self.tls(tls, &listener.id, sessions)?)
-                }
-                Protocol::Tls(None) => None,
-                Protocol::Http | Protocol::Tcp => return Err(BuildError::MixedPort(port.port)),
-            };
-            mixed |= tls.is_none();
-            let config = self.listener_config(listener, std::slice::from_ref(listener), tls);
-            by_name.insert(listener.hostname.clone(), Arc::new(config));
-        }
-        Ok(match mixed {
-            true => Transport::Mixed(by_name),
-            false => Transport::Tls(by_name),
-        })
-    }
-
-    /// Where the connections of a listener go, if they are no HTTP. A listener that failed lets none go
-    /// anywhere.
-    fn streams(&self, listener: &Listener<P>) -> Option<Arc<StreamTable>> {
-        let passes = match &listener.protocol {
-            Protocol::Http | Protocol::Https(_) => return None,
-            Protocol::Tls(tls) => tls.is_none(),
-            Protocol::Tcp => false,
-        };
-        let build = |route: &Arc<StreamRoute>| match passes {
-            true => StreamRule::as_is(route, self.live, self.provider),
-            false => StreamRule::new(route, self.live, self.provider),
-        };
-        let routes = listener.streams.iter().filter(|_| !listener.failed);
-        let built = routes.map(|route| (&**route, Arc::new(build(route))));
-        Some(Arc::new(StreamTable::new(listener.id.clone(), built)))
-    }
-
-    fn datagram_config(&self, port: &DatagramPort) -> DatagramConfig {
-        let listener = Arc::new(port.id.clone());
-        let first = port.routes.first().map(|route| {
-            // Datagrams are no stream that TLS could go over.
-            let rule = Arc::new(StreamRule::as_is(route, self.live, self.provider));
-            StreamTarget {
-                rule,
-                hostname: "*".into(),
-            }
-        });
-        DatagramConfig {
-            port: port.port,
-            listener,
-            idle_timeout: port.idle_timeout,
-            target: first,
-        }
-    }
-
-    /// `sharers` are the listeners that requests of its connections may be for.
-    fn listener_config(
-        &self,
-        listener: &Listener<P>,
-        sharers: &[Listener<P>],
-        tls: Option<Arc<ServerConfig>>,
-    ) -> ListenerConfig {
-        ListenerConfig {
-            id: listener.id.clone(),
-            settings: patient(&listener.settings, sharers),
-            clients: tls.is_some().then(|| self.clients(listener)).flatten(),
-            tls,
-            connections: self.live.share(Connections(listener.id.clone()), |_| {
-                Arc::<AtomicU64>::default()
-            }),
-            streams: self.streams(listener),
-        }
-    }
-
-    /// What verifies certificates of clients.
-    fn clients(&self, listener: &Listener<P>) -> Option<Arc<ClientVerifier>> {
-        match &listener.protocol {
-            // They were built with the rest of TLS before, and it worked. Without it nobody is known.
-            Protocol::Https(tls) | Protocol::Tls(Some(tls)) => {
-                tls.client_verifier(self.provider).ok().flatten()
-            }
-            Protocol::Http | Protocol::Tls(None) | Protocol::Tcp => None,
-        }
-    }
-
-    /// Equal settings of the same listener give the same configuration. Sessions outlive a change of
-    /// certificates, and two listeners never share any.
-    fn tls(
-        &self,
-        tls: &ServerTls,
-        id: &ListenerId,
-        kept: &mut Vec<Arc<ResumptionState>>,
-    ) -> Result<Arc<ServerConfig>, BuildError> {
-        let settings = tls.without_certificates();
-        let sessions = self.live.share((id.clone(), settings), |(_, settings)| {
-            Arc::new(ResumptionState::new(settings))
-        });
-        let built = tls.build(self.provider.clone(), Some(&sessions));
-        kept.push(sessions);
-        built.map_err(|source| BuildError::Tls {
-            listener: Box::new(id.clone()),
-            source,
-        })
-    }
 }
 
 /// The backends of a rule, whose own rewrites say all that is rewritten: what they leave open is as the
@@ -380,24 +229,6 @@ fn with_rewrite<'a>(
     backends
 }
 
-/// The settings of connections. Where a rule lets its requests be silent for longer than the listener
-/// does, the connection is no less patient: the request's own timer decides.
-fn patient<P>(settings: &Arc<ListenerSettings>, sharers: &[Listener<P>]) -> Arc<ListenerSettings> {
-    let own = settings.timeouts.stream_idle;
-    let routes = sharers.iter().flat_map(|listener| &listener.routes);
-    let limits = routes.flat_map(|route| &route.rules).map(|rule| {
-        let traffic = &rule.traffic;
-        traffic.stream_idle.limit(own, traffic.request_timeout)
-    });
-    let longest = limits.fold(own, |longest, limit| Some(longest?.max(limit?)));
-    if longest == own {
-        return settings.clone();
-    }
-    let mut settings = ListenerSettings::clone(settings);
-    settings.timeouts.stream_idle = longest;
-    Arc::new(settings)
-}
-
 /// The table of a hostname, from all rules that its routes have, in their order.
 fn table<P>(
     hostname: &NamePattern,
@@ -420,10 +251,6 @@ fn table<P>(
     });
     HostTable::build(hostname.clone(), entries)
 }
-
-/// The key of a listener's connection count.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-struct Connections(ListenerId);
 
 #[cfg(test)]
 mod tests {

@@ -11,8 +11,9 @@ use std::sync::Arc;
 use towergate_tls::NamePattern;
 
 use super::{RuleSnapshot, Target};
-use crate::plan::{Route, Rule};
+use crate::plan::{Route, RouteId, Rule, StreamRoute};
 use crate::route::HostTable;
+use crate::stream::StreamRule;
 
 /// Built rules and tables of hosts, with the parts of the plan that they were built from.
 #[derive(Debug)]
@@ -21,6 +22,15 @@ pub(crate) struct Parts<P> {
     rules: HashMap<usize, (Arc<Rule<P>>, Arc<RuleSnapshot>)>,
     /// One for each list of routes that a hostname has on some listener.
     hosts: HashMap<NamePattern, Vec<BuiltHost<P>>>,
+    /// Routes of connections, by their names and by whether TLS is passed on. They are few, so that they
+    /// are compared.
+    streams: HashMap<(Arc<RouteId>, bool), Vec<BuiltStream>>,
+}
+
+#[derive(Debug)]
+struct BuiltStream {
+    route: Arc<StreamRoute>,
+    rule: Arc<StreamRule>,
 }
 
 #[derive(Debug)]
@@ -34,6 +44,7 @@ impl<P> Default for Parts<P> {
         Self {
             rules: HashMap::new(),
             hosts: HashMap::new(),
+            streams: HashMap::new(),
         }
     }
 }
@@ -66,6 +77,29 @@ impl<P> Parts<P> {
         let routes = routes.iter().map(|route| Arc::clone(route)).collect();
         let built = self.hosts.entry(table.hostname().clone()).or_default();
         built.push(BuiltHost { routes, table });
+    }
+}
+
+impl<P> Parts<P> {
+    /// What was built from a route that says the same of its backends.
+    pub(super) fn stream(&self, route: &StreamRoute, passes: bool) -> Option<&Arc<StreamRule>> {
+        let built = self.streams.get(&(route.id.clone(), passes))?.iter();
+        let same = |known: &StreamRoute| {
+            known.traffic == route.traffic && known.backends == route.backends
+        };
+        let mut built = built.filter(|built| same(&built.route));
+        built.next().map(|built| &built.rule)
+    }
+
+    pub(super) fn keep_stream(
+        &mut self,
+        route: &Arc<StreamRoute>,
+        passes: bool,
+        rule: Arc<StreamRule>,
+    ) {
+        let route = route.clone();
+        let built = self.streams.entry((route.id.clone(), passes)).or_default();
+        built.push(BuiltStream { route, rule });
     }
 }
 

@@ -14,6 +14,7 @@ mod build;
 mod built;
 mod handle;
 mod live;
+mod ports;
 
 pub use build::BuildError;
 pub(crate) use build::Builder;

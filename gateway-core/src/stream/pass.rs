@@ -6,7 +6,6 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 use towergate_tls::acceptor::TlsStream;
 
 use super::copy::{End, Limits, Side, copy};
@@ -47,8 +46,7 @@ pub(crate) struct Passage<H: Handler> {
     pub(crate) drain: Drain,
     /// Counts the client's connection.
     pub(crate) open: Open,
-    /// When it has to end, whatever it does.
-    pub(crate) ends: Option<Instant>,
+    pub(crate) limits: Limits,
 }
 
 /// Connects `client` to its backend and copies both ways until both sides have ended.
@@ -60,10 +58,9 @@ pub(crate) async fn pass<H: Handler>(mut client: impl ClientSide, passage: Passa
         observer,
         drain,
         open,
-        ends,
+        limits,
     } = passage;
     let joined = rule.forwarder.connect(chosen, &observer).await;
-    let idle = rule.forwarder.idle_timeout();
     // A connection does not keep the configuration that it came by.
     drop(rule);
     let Joined {
@@ -82,7 +79,6 @@ pub(crate) async fn pass<H: Handler>(mut client: impl ClientSide, passage: Passa
     // What stands if the process ends before the connection does.
     record.entry.details = "local_close".into();
     let mut backend = connected.stream;
-    let limits = Limits { idle, ends };
     let ended = tokio::select! {
         ended = copy(&mut client, &mut backend, limits, &record.progress) => ended,
         () = overdue(&drain) => return record.note_end(End::Age),

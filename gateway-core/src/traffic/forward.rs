@@ -281,11 +281,6 @@ impl Forwarder {
         picked.forward(context, request).await
     }
 
-    /// How long a connection of the rule may be silent.
-    pub(crate) fn idle_timeout(&self) -> Option<Duration> {
-        self.traffic.idle_timeout
-    }
-
     /// Draws a place among the backendRefs by weight, and the way to the backend there.
     ///
     /// # Errors

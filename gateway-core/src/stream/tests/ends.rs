@@ -66,10 +66,10 @@ async fn a_reset_of_the_backend_is_one_for_the_client() {
 #[tokio::test]
 async fn a_silent_connection_is_closed_after_its_time() {
     let backend = echo("hello").await;
-    let route = with_traffic(simple("a"), |traffic| {
-        traffic.idle_timeout = Some(Duration::from_millis(100));
-    });
-    let rig = Rig::new(&tcp(vec![route]), &endpoints(&[("a", &[backend])]));
+    let mut plan = tcp(vec![simple("a")]);
+    let settings = &mut plan.ports[0].listeners[0].settings;
+    Arc::make_mut(settings).timeouts.idle = Some(Duration::from_millis(100));
+    let rig = Rig::new(&plan, &endpoints(&[("a", &[backend])]));
 
     assert_eq!(rest(&mut rig.connect().await).await, "hello");
     assert_eq!(&*rig.log.entry().await.details, "idle_timeout");
