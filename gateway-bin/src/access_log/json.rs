@@ -32,11 +32,11 @@ pub(super) fn write(entry: &Entry, out: &mut Vec<u8>) {
             &entry.flags
         }),
     );
-    object.text(
-        "response_code_details",
-        Some(&*entry.details).filter(|details| !details.is_empty()),
-    );
-    object.text("connection_termination_details", None);
+    let details = Some(&*entry.details).filter(|details| !details.is_empty());
+    // A connection without requests has no response, but an end.
+    let stream = entry.rule.as_ref().is_some_and(names::is_stream);
+    object.text("response_code_details", details.filter(|_| !stream));
+    object.text("connection_termination_details", details.filter(|_| stream));
     object.text(
         "upstream_transport_failure_reason",
         entry.upstream_failure.as_deref(),
@@ -65,7 +65,8 @@ pub(super) fn write(entry: &Entry, out: &mut Vec<u8>) {
     let client = std::net::SocketAddr::new(entry.client, entry.client_port);
     object.shown("downstream_remote_address", Some(client));
     object.text("requested_server_name", entry.server_name.as_deref());
-    object.rule("route_name", entry.rule.as_ref(), names::route);
+    let route = entry.rule.as_ref().filter(|_| !stream);
+    object.rule("route_name", route, names::route);
     object.end();
 }
 
@@ -138,7 +139,7 @@ impl<'a> Object<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::names::tests::{entry, unrouted};
+    use super::super::names::tests::{entry, stream, unrouted};
     use super::*;
 
     fn line(entry: &Entry) -> String {
@@ -181,6 +182,27 @@ mod tests {
             "route_name",
             "upstream_cluster",
             ":authority",
+        ] {
+            assert!(value[name].is_null(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_connection_has_an_end_and_a_cluster_but_no_route() {
+        let value: serde_json::Value = serde_json::from_str(&line(&stream())).expect("it is JSON");
+
+        assert_eq!(value["upstream_cluster"], "tcproute/team-a/app/rule/-1");
+        let end = &value["connection_termination_details"];
+        assert_eq!(end, "downstream_remote_disconnect");
+        assert_eq!(value["upstream_host"], "10.0.0.1:5432");
+        assert_eq!(value["downstream_remote_address"], "192.0.2.1:40000");
+        assert_eq!(value["response_code"], 0);
+        for name in [
+            "method",
+            "x-envoy-origin-path",
+            "protocol",
+            "response_code_details",
+            "route_name",
         ] {
             assert!(value[name].is_null(), "{name}");
         }

@@ -5,15 +5,29 @@ use std::time::Duration;
 
 use http::Version;
 use towergate_core::access_log::{Entry, RuleName};
+use towergate_core::plan::{RouteId, RouteKind};
 
-/// `httproute/namespace/name/rule/0`: Envoy's cluster of a rule.
+/// `httproute/namespace/name/rule/0`: Envoy's cluster of a rule. Routes of connections have but one, which
+/// is called -1.
 pub(crate) fn cluster(out: &mut Vec<u8>, rule: &RuleName) {
-    let kind = rule.route.kind.word();
-    let _ = write!(
-        out,
-        "{kind}/{}/{}/rule/{}",
-        rule.route.namespace, rule.route.name, rule.rule
-    );
+    let RouteId {
+        kind,
+        namespace,
+        name,
+    } = &*rule.route;
+    let word = kind.word();
+    let _ = match is_stream(rule) {
+        true => write!(out, "{word}/{namespace}/{name}/rule/-1"),
+        false => write!(out, "{word}/{namespace}/{name}/rule/{}", rule.rule),
+    };
+}
+
+/// Whether it is a route of connections or datagrams, which has no matches that Envoy would name.
+pub(super) fn is_stream(rule: &RuleName) -> bool {
+    match rule.route.kind {
+        RouteKind::Tls | RouteKind::Tcp | RouteKind::Udp => true,
+        RouteKind::Http | RouteKind::Grpc => false,
+    }
 }
 
 /// `httproute/namespace/name/rule/0/match/0/app_example_com`: Envoy's route of a match.
@@ -53,10 +67,8 @@ pub(crate) mod tests {
     use std::sync::Arc;
     use std::time::UNIX_EPOCH;
 
-    use http::{HeaderValue, Method, StatusCode};
-    use towergate_core::plan::{RouteId, RouteKind};
-
     use super::*;
+    use http::{HeaderValue, Method, StatusCode};
 
     /// A request that went well.
     pub(crate) fn entry() -> Entry {
@@ -112,6 +124,26 @@ pub(crate) mod tests {
             rule: None,
             ..entry()
         }
+    }
+
+    /// A connection of a TCPRoute.
+    pub(crate) fn stream() -> Entry {
+        let mut stream = unrouted();
+        stream.method = None;
+        stream.path = String::new();
+        stream.protocol = None;
+        stream.flags = Default::default();
+        stream.details = "downstream_remote_disconnect".into();
+        stream.upstream_host = Some(([10, 0, 0, 1], 5432).into());
+        stream.client_port = 40000;
+        stream.rule = entry().rule.map(|rule| RuleName {
+            route: Arc::new(RouteId {
+                kind: RouteKind::Tcp,
+                ..(*rule.route).clone()
+            }),
+            ..rule
+        });
+        stream
     }
 
     #[test]

@@ -77,7 +77,7 @@ fn escaped(out: &mut Vec<u8>, value: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::names::tests::{entry, unrouted};
+    use super::super::names::tests::{entry, stream, unrouted};
     use super::*;
 
     fn line(entry: &Entry) -> String {
@@ -101,6 +101,14 @@ mod tests {
     #[test]
     fn what_is_missing_is_a_dash() {
         assert!(line(&unrouted()).ends_with("0 NR,DC 3 14 12 - \"-\" \"-\" \"-\" \"-\" \"-\"\n"));
+    }
+
+    #[test]
+    fn a_connection_without_requests_has_dashes_for_them() {
+        let line = line(&stream());
+
+        assert!(line.contains("] \"- - -\" 0 - 3 14 12 - \"-\""), "{line}");
+        assert!(line.ends_with(" \"10.0.0.1:5432\"\n"), "{line}");
     }
 
     #[test]

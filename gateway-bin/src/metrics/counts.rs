@@ -7,7 +7,7 @@ use std::time::Duration;
 use foldhash::HashMap;
 use towergate_core::access_log::Entry;
 use towergate_core::observer::Event;
-use towergate_core::plan::{BackendId, ListenerId, RouteId};
+use towergate_core::plan::{BackendId, ListenerId, RouteId, RouteKind};
 
 /// Counts of one worker, or of all.
 #[derive(Debug, Default)]
@@ -16,6 +16,12 @@ pub(super) struct Counts {
     pub(super) listeners: HashMap<ListenerId, ListenerCounts>,
     pub(super) routes: HashMap<RouteId, Vec<RuleCounts>>,
     pub(super) backends: HashMap<BackendId, BackendCounts>,
+    /// Connections of TCP and TLS that were passed on as bytes.
+    pub(super) streams: HashMap<ListenerId, StreamCounts>,
+    /// Sessions of datagrams.
+    pub(super) sessions: HashMap<ListenerId, StreamCounts>,
+    /// Both.
+    pub(super) stream_routes: HashMap<RouteId, StreamCounts>,
 }
 
 /// Counts by a word that says why.
@@ -34,6 +40,10 @@ pub(super) struct PortCounts {
     pub(super) resumed: u64,
     pub(super) codec_errors: Reasons,
     pub(super) abuse: Reasons,
+    /// Sessions of datagrams.
+    pub(super) sessions_opened: u64,
+    pub(super) sessions_closed: u64,
+    pub(super) datagrams_dropped: Reasons,
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +52,16 @@ pub(super) struct ListenerCounts {
     /// By the first digit of the status; 0: none was sent.
     pub(super) classes: [u64; 10],
     pub(super) time: Histogram,
+    pub(super) received: u64,
+    pub(super) sent: u64,
+}
+
+/// Of connections or sessions that are over.
+#[derive(Debug, Default)]
+pub(super) struct StreamCounts {
+    pub(super) ended: u64,
+    /// Those that came to no backend.
+    pub(super) failed: u64,
     pub(super) received: u64,
     pub(super) sent: u64,
 }
@@ -115,6 +135,10 @@ impl Counts {
                 counts.resumed += u64::from(resumed);
             }
             Event::Request(listener, entry) => self.request(listener, entry),
+            Event::Stream(listener, entry) => self.stream(listener, entry),
+            Event::SessionOpened(port) => self.port(port).sessions_opened += 1,
+            Event::SessionClosed(port) => self.port(port).sessions_closed += 1,
+            Event::DatagramDropped(port, why) => one(&mut self.port(port).datagrams_dropped, why),
             Event::UpstreamConnected(backend, time) => {
                 let counts = at(&mut self.backends, backend);
                 counts.connected += 1;
@@ -156,6 +180,18 @@ impl Counts {
         }
     }
 
+    fn stream(&mut self, listener: &ListenerId, entry: &Entry) {
+        let route = entry.rule.as_ref().map(|rule| &*rule.route);
+        let of_listeners = match route {
+            Some(route) if route.kind == RouteKind::Udp => &mut self.sessions,
+            _ => &mut self.streams,
+        };
+        at(of_listeners, listener).count(entry);
+        if let Some(route) = route {
+            at(&mut self.stream_routes, route).count(entry);
+        }
+    }
+
     fn port(&mut self, port: u16) -> &mut PortCounts {
         self.ports.entry(port).or_default()
     }
@@ -180,6 +216,17 @@ impl Counts {
         for (backend, counts) in other.backends {
             self.backends.entry(backend).or_default().add(&counts);
         }
+        for (mine, theirs) in [
+            (&mut self.streams, other.streams),
+            (&mut self.sessions, other.sessions),
+        ] {
+            for (listener, counts) in theirs {
+                mine.entry(listener).or_default().add(&counts);
+            }
+        }
+        for (route, counts) in other.stream_routes {
+            self.stream_routes.entry(route).or_default().add(&counts);
+        }
     }
 }
 
@@ -190,12 +237,15 @@ impl PortCounts {
         self.refused += other.refused;
         self.unexpected_proxy += other.unexpected_proxy;
         self.resumed += other.resumed;
+        self.sessions_opened += other.sessions_opened;
+        self.sessions_closed += other.sessions_closed;
         for (mine, theirs) in [
             (&mut self.proxy_rejected, other.proxy_rejected),
             (&mut self.tls_failed, other.tls_failed),
             (&mut self.handshakes, other.handshakes),
             (&mut self.codec_errors, other.codec_errors),
             (&mut self.abuse, other.abuse),
+            (&mut self.datagrams_dropped, other.datagrams_dropped),
         ] {
             add_reasons(mine, theirs);
         }
@@ -207,6 +257,24 @@ impl ListenerCounts {
         self.requests += other.requests;
         add_each(&mut self.classes, &other.classes);
         self.time.add(&other.time);
+        self.received += other.received;
+        self.sent += other.sent;
+    }
+}
+
+impl StreamCounts {
+    fn count(&mut self, entry: &Entry) {
+        self.ended += 1;
+        // What went wrong later is no flag of these.
+        let failed = ["NR", "NC", "UH", "UO", "UF"];
+        self.failed += u64::from(failed.iter().any(|flag| entry.flags.starts_with(flag)));
+        self.received += entry.bytes_received;
+        self.sent += entry.bytes_sent;
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.ended += other.ended;
+        self.failed += other.failed;
         self.received += other.received;
         self.sent += other.sent;
     }

@@ -205,6 +205,52 @@ mod tests {
     }
 
     #[test]
+    fn connections_and_sessions_are_counted_by_listener_and_by_route() {
+        use crate::access_log::names::tests::stream;
+        use towergate_core::access_log::Entry;
+        use towergate_core::plan::RouteKind;
+        let metrics = Metrics::default();
+        let id = ListenerId {
+            namespace: "a".into(),
+            gateway: "b".into(),
+            listener: "c".into(),
+        };
+        let connection = stream();
+        let mut session = connection.clone();
+        if let Some(rule) = &mut session.rule {
+            Arc::make_mut(&mut rule.route).kind = RouteKind::Udp;
+        }
+        let refused = Entry {
+            flags: "NR".into(),
+            rule: None,
+            ..connection.clone()
+        };
+
+        for entry in [&connection, &connection, &session, &refused] {
+            metrics.observe(&Event::Stream(&id, entry));
+        }
+        metrics.observe(&Event::SessionOpened(53));
+        metrics.observe(&Event::DatagramDropped(53, "no_endpoint"));
+
+        let text = metrics.render();
+        let cluster = |kind: &str| format!("envoy_cluster_name=\"{kind}/team-a/app/rule/-1\"");
+        for line in [
+            "envoy_tcp_downstream_cx_total{envoy_tcp_prefix=\"a/b/c\"} 3\n".to_owned(),
+            "towergate_tcp_downstream_cx_failed{envoy_tcp_prefix=\"a/b/c\"} 1\n".to_owned(),
+            "envoy_tcp_downstream_cx_rx_bytes_total{envoy_tcp_prefix=\"a/b/c\"} 9\n".to_owned(),
+            "envoy_udp_downstream_sess_total{envoy_udp_prefix=\"a/b/c\"} 1\n".to_owned(),
+            "envoy_udp_downstream_sess_tx_bytes{envoy_udp_prefix=\"a/b/c\"} 14\n".to_owned(),
+            "envoy_udp_downstream_sess_active{envoy_listener_address=\"*_53\"} 1\n".to_owned(),
+            "towergate_udp_downstream_dropped{envoy_listener_address=\"*_53\",reason=\"no_endpoint\"} 1\n"
+                .to_owned(),
+            format!("towergate_stream_total{{{}}} 2\n", cluster("tcproute")),
+            format!("towergate_stream_rx_bytes{{{}}} 3\n", cluster("udproute")),
+        ] {
+            assert!(text.contains(&line), "{line}{text}");
+        }
+    }
+
+    #[test]
     fn sockets_and_handshakes_have_envoys_names() {
         let metrics = Metrics::default();
         let id = ListenerId {

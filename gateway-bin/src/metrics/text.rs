@@ -18,6 +18,8 @@ pub(super) fn render(counts: &Counts, config: &ConfigCounts, dropped_log_lines: 
     listeners(&mut page, counts);
     rules(&mut page, counts);
     backends(&mut page, counts);
+    streams(&mut page, counts);
+    sessions(&mut page, counts, config);
     process(&mut page, config, dropped_log_lines);
     page.0
 }
@@ -228,6 +230,92 @@ fn backends(page: &mut Page, counts: &Counts) {
     );
 }
 
+fn streams(page: &mut Page, counts: &Counts) {
+    let streams = &rows(&counts.streams, |id| prefix_label("envoy_tcp_prefix", id));
+    page.counters(
+        "envoy_tcp_downstream_cx_total",
+        "Connections passed on as bytes that are over.",
+        streams,
+        |s| s.ended,
+    );
+    page.counters(
+        "towergate_tcp_downstream_cx_failed",
+        "Those of them that came to no backend.",
+        streams,
+        |s| s.failed,
+    );
+    page.counters(
+        "envoy_tcp_downstream_cx_rx_bytes_total",
+        "Bytes from clients.",
+        streams,
+        |s| s.received,
+    );
+    page.counters(
+        "envoy_tcp_downstream_cx_tx_bytes_total",
+        "Bytes to clients.",
+        streams,
+        |s| s.sent,
+    );
+    let routes = &rows(&counts.stream_routes, stream_label);
+    page.counters(
+        "towergate_stream_total",
+        "Connections and sessions of a route that are over.",
+        routes,
+        |s| s.ended,
+    );
+    page.counters(
+        "towergate_stream_rx_bytes",
+        "Their bytes from clients.",
+        routes,
+        |s| s.received,
+    );
+    page.counters(
+        "towergate_stream_tx_bytes",
+        "Their bytes to clients.",
+        routes,
+        |s| s.sent,
+    );
+}
+
+fn sessions(page: &mut Page, counts: &Counts, config: &ConfigCounts) {
+    let is_used =
+        |port: &PortCounts| port.sessions_opened > 0 || !port.datagrams_dropped.is_empty();
+    let ports = counts.ports.iter().filter(|(_, port)| is_used(port));
+    let ports = &sorted(ports.map(|(port, counts)| (port_label(*port, config), counts)));
+    page.gauges(
+        "envoy_udp_downstream_sess_active",
+        "Sessions of datagrams now.",
+        ports,
+        |p| p.sessions_opened.saturating_sub(p.sessions_closed),
+    );
+    page.reasons(
+        "towergate_udp_downstream_dropped",
+        "Datagrams of clients that were dropped.",
+        "reason",
+        ports,
+        |p| &p.datagrams_dropped,
+    );
+    let sessions = &rows(&counts.sessions, |id| prefix_label("envoy_udp_prefix", id));
+    page.counters(
+        "envoy_udp_downstream_sess_total",
+        "Sessions of datagrams that are over.",
+        sessions,
+        |s| s.ended,
+    );
+    page.counters(
+        "envoy_udp_downstream_sess_rx_bytes",
+        "Bytes from clients.",
+        sessions,
+        |s| s.received,
+    );
+    page.counters(
+        "envoy_udp_downstream_sess_tx_bytes",
+        "Bytes to clients.",
+        sessions,
+        |s| s.sent,
+    );
+}
+
 fn process(page: &mut Page, config: &ConfigCounts, dropped_log_lines: u64) {
     for (name, kind, help, value) in [
         (
@@ -396,8 +484,19 @@ fn port_label(port: u16, config: &ConfigCounts) -> String {
 }
 
 fn listener_label(id: &ListenerId) -> String {
+    prefix_label("envoy_http_conn_manager_prefix", id)
+}
+
+fn prefix_label(label: &str, id: &ListenerId) -> String {
     let name = format!("{}/{}/{}", id.namespace, id.gateway, id.listener);
-    format!("envoy_http_conn_manager_prefix=\"{}\"", escape(&name))
+    format!("{label}=\"{}\"", escape(&name))
+}
+
+/// Envoy Gateway's cluster of a route that has but one rule.
+fn stream_label(route: &RouteId) -> String {
+    let kind = route.kind.word();
+    let name = format!("{kind}/{}/{}/rule/-1", route.namespace, route.name);
+    format!("envoy_cluster_name=\"{}\"", escape(&name))
 }
 
 fn rule_label(route: &RouteId, index: usize) -> String {
@@ -451,6 +550,9 @@ mod tests {
                     abuse: BTreeMap::from([("reset", 1)]),
                     handshakes: BTreeMap::from([("TLSv1.3", 3)]),
                     resumed: 1,
+                    sessions_opened: 7,
+                    sessions_closed: 3,
+                    datagrams_dropped: BTreeMap::from([("no_route", 2)]),
                 },
             );
         }
