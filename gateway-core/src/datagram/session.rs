@@ -24,6 +24,9 @@ use crate::traffic::Reserved;
 /// Answers passed on in a row before others get their turn.
 const TURN: usize = 32;
 
+/// The longest time of silence: sums of times must not overflow.
+const FAR: Duration = Duration::from_secs(86400 * 365);
+
 /// One client's way to its endpoint.
 pub(super) struct Session {
     upstream: UdpSocket,
@@ -62,7 +65,7 @@ impl Session {
         Ok(Self {
             upstream: UdpSocket::from_std(upstream)?,
             node,
-            idle_timeout,
+            idle_timeout: idle_timeout.min(FAR),
             started: Instant::now(),
             last: AtomicU64::new(0),
             received: AtomicU64::new(0),
