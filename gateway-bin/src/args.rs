@@ -11,9 +11,10 @@ use crate::flags::{Bind, ControllerAddress, EndpointOverride, OffOr, PortMap, Se
 
 /// A Gateway API gateway that serves a folder of manifests.
 ///
-/// Towergate reads the manifests that Envoy Gateway reads (Gateway, HTTPRoute, GRPCRoute, Service, Secret,
-/// ClientTrafficPolicy and so on) from folders, and serves them. No cluster is needed. Changes of the
-/// files take effect at once, without closing a connection; a mistake leaves what was there before.
+/// Towergate reads the manifests that Envoy Gateway reads (Gateway, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute,
+/// UDPRoute, Service, Secret, ClientTrafficPolicy and so on) from folders, and serves them. No cluster is
+/// needed. Changes of the files take effect at once, without closing a connection; a mistake leaves what
+/// was there before.
 #[derive(Debug, Parser)]
 #[command(
     name = "towergate",

@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
-use towergate_core::plan::{Listener, PathMatch, Plan, Port, Protocol, Route, RouteKind};
+use towergate_core::plan::{
+    Listener, ListenerId, PathMatch, Plan, Port, Protocol, Route, RouteKind, StreamRoute,
+};
 use towergate_tls::NamePattern;
 
 /// Requests to try are at most this many.
@@ -15,13 +18,18 @@ const HOSTS: usize = 8;
 /// Describes `plan` for people.
 pub(crate) fn describe<P>(plan: &Plan<P>) -> String {
     let mut out = String::new();
-    if plan.ports.is_empty() {
+    if plan.ports.is_empty() && plan.datagrams.is_empty() {
         return "Nothing is served: there is no Gateway with a listener that works. Try `towergate check`.\n".to_owned();
     }
     for port in &plan.ports {
         for listener in &port.listeners {
             describe_listener(&mut out, port, listener);
         }
+    }
+    for port in &plan.datagrams {
+        let place = (&*port.addresses, port.port);
+        begin(&mut out, "udp", place, &port.id);
+        list(&mut out, serving(&port.routes));
     }
     let tries = tries(plan);
     if !tries.is_empty() {
@@ -34,28 +42,43 @@ pub(crate) fn describe<P>(plan: &Plan<P>) -> String {
 }
 
 fn describe_listener<P>(out: &mut String, port: &Port<P>, listener: &Listener<P>) {
-    let scheme = scheme(listener);
-    let addresses: Vec<String> = port.addresses.iter().map(|ip| url_host(*ip)).collect();
-    let id = &listener.id;
-    let _ = write!(out, "{scheme}://{}:{}", addresses.join(","), port.port);
+    let place = (&*port.addresses, port.port);
+    begin(out, scheme(listener), place, &listener.id);
+    if listener.failed {
+        out.push_str(", failing closed: its policy is invalid");
+    }
+    if matches!(listener.protocol, Protocol::Tcp) {
+        return list(out, serving(&listener.streams));
+    }
+    let of_requests = listener.routes.iter().flat_map(|r| &r.hostnames);
+    let of_connections = listener.streams.iter().flat_map(|r| &r.hostnames);
+    list(out, of_requests.chain(of_connections).map(name).collect());
+}
+
+/// Where a listener is, and which one it is.
+fn begin(out: &mut String, scheme: &str, place: (&[IpAddr], u16), id: &ListenerId) {
+    let addresses: Vec<String> = place.0.iter().map(|ip| url_host(*ip)).collect();
+    let _ = write!(out, "{scheme}://{}:{}", addresses.join(","), place.1);
     let _ = write!(
         out,
         "  {}/{} listener {}",
         id.namespace, id.gateway, id.listener
     );
-    if listener.failed {
-        out.push_str(", failing closed: its policy is invalid");
-    }
-    let hosts: BTreeSet<String> = listener
-        .routes
-        .iter()
-        .flat_map(|r| &r.hostnames)
-        .map(name)
-        .collect();
-    match hosts.len() {
+}
+
+/// The route that has all connections or datagrams: nothing tells them apart.
+fn serving(routes: &[Arc<StreamRoute>]) -> BTreeSet<String> {
+    let first = routes.first().map(|route| &route.id);
+    let name = first.map(|id| format!("{} {}/{}", id.kind.word(), id.namespace, id.name));
+    name.into_iter().collect()
+}
+
+/// What a listener has, and the end of its line.
+fn list(out: &mut String, what: BTreeSet<String>) {
+    match what.len() {
         0 => out.push_str(": no routes"),
         count => {
-            let shown: Vec<String> = hosts.into_iter().take(HOSTS).collect();
+            let shown: Vec<String> = what.into_iter().take(HOSTS).collect();
             let _ = write!(out, ": {}", shown.join(", "));
             if count > HOSTS {
                 let _ = write!(out, " and {} more", count - HOSTS);
@@ -184,9 +207,9 @@ fn url_host(ip: IpAddr) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::time::Duration;
 
-    use towergate_core::plan::{ListenerId, ProxyProtocol, RouteId};
+    use towergate_core::plan::{DatagramPort, ProxyProtocol, RouteId};
     use towergate_tls::ServerTls;
 
     use super::*;
@@ -251,6 +274,56 @@ Try:
   curl -i --resolve a.test:8080:127.0.0.1 http://a.test:8080/
   curl -i -k --resolve a.test:8443:127.0.0.1 https://a.test:8443/
   curl -i -k --resolve www.b.test:8443:127.0.0.1 https://www.b.test:8443/
+"
+        );
+    }
+
+    fn stream(kind: RouteKind, name: &str, hosts: &[&str]) -> Arc<StreamRoute> {
+        Arc::new(StreamRoute {
+            id: Arc::new(RouteId {
+                kind,
+                namespace: "a".into(),
+                name: name.into(),
+            }),
+            rule: None,
+            hostnames: hosts
+                .iter()
+                .map(|host| host.parse().unwrap_or(NamePattern::Any))
+                .collect(),
+            traffic: Arc::default(),
+            backends: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn of_connections_and_datagrams_the_route_that_serves_is_told() {
+        let mut plan: Plan = Plan {
+            ports: vec![
+                port(5432, Protocol::Tcp, Vec::new()),
+                port(6443, Protocol::Tls(None), Vec::new()),
+            ],
+            datagrams: vec![DatagramPort {
+                addresses: vec![Ipv4Addr::UNSPECIFIED.into()],
+                port: 53,
+                id: ListenerId {
+                    namespace: "edge".into(),
+                    gateway: "shared".into(),
+                    listener: "dns".into(),
+                },
+                idle_timeout: Duration::from_secs(60),
+                routes: Vec::new(),
+            }],
+        };
+        let sql = ["first", "second"].map(|name| stream(RouteKind::Tcp, name, &[""]));
+        plan.ports[0].listeners[0].streams = sql.into();
+        plan.ports[1].listeners[0].streams = vec![stream(RouteKind::Tls, "api", &["api.test"])];
+
+        assert_eq!(
+            describe(&plan),
+            "\
+tcp://0.0.0.0:5432  edge/shared listener web: tcproute a/first
+tls://0.0.0.0:6443  edge/shared listener web: api.test
+udp://0.0.0.0:53  edge/shared listener dns: no routes
 "
         );
     }

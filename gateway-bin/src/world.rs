@@ -140,7 +140,10 @@ fn echoed(objects: &Objects) -> impl Iterator<Item = BackendId> {
             .is_some_and(|value| value == "true")
     });
     asking.flat_map(|(key, service)| {
-        service.spec.ports.iter().map(|port| BackendId {
+        let ports = service.spec.ports.iter();
+        // The echo speaks HTTP.
+        let ports = ports.filter(|port| port.protocol.as_deref() != Some("UDP"));
+        ports.map(|port| BackendId {
             kind: "Service".to_owned(),
             namespace: key.namespace.clone(),
             name: key.name.clone(),

@@ -181,12 +181,10 @@ fn pretty(value: &Value) -> String {
 fn statuses(resolution: &Resolution) -> String {
     let mut text = pretty(&resolution.statuses.objects().collect());
     // A list of features is no matter of any case.
-    let features = text.find("\"supportedFeatures\"").map(|at| {
+    const FEATURES: &str = "\"supportedFeatures\": [";
+    while let Some(at) = text.find(FEATURES) {
         let end = at + text[at..].find(']').unwrap();
-        (at, end + 1)
-    });
-    if let Some((at, end)) = features {
-        text.replace_range(at..end, "\"supportedFeatures\": \"...\"");
+        text.replace_range(at..=end, "\"supportedFeatures\": \"...\"");
     }
     text
 }
@@ -246,6 +244,7 @@ fn plan(resolution: &Resolution) -> String {
                 for rule in list(&mut route["rules"]) {
                     without(&mut rule["traffic"], &json!(Traffic::default()));
                     backends(&mut rule["backends"]);
+                    filters(&mut rule["filters"]);
                 }
             }
         }
@@ -268,14 +267,25 @@ fn streams(routes: Option<&mut Value>) {
 
 fn backends(backends: &mut Value) {
     for backend in list(backends) {
-        let pem = backend.pointer_mut("/destination/Backend/tls/roots_pem");
-        if let Some(pem) = pem.filter(|pem| pem.is_string()) {
-            *pem = json!("...");
-        }
-        let identity = backend.pointer_mut("/destination/Backend/tls/identity");
-        if let Some(identity) = identity {
-            *identity = identity["names"].take();
-        }
+        tls(backend.pointer_mut("/destination/Backend/tls"));
+        filters(&mut backend["filters"]);
+    }
+}
+
+fn filters(filters: &mut Value) {
+    for filter in list(filters) {
+        tls(filter.pointer_mut("/Mirror/backend/tls"));
+    }
+}
+
+/// Certificates are other ones each time.
+fn tls(tls: Option<&mut Value>) {
+    let Some(tls) = tls else { return };
+    if let Some(pem) = tls.get_mut("roots_pem").filter(|pem| pem.is_string()) {
+        *pem = json!("...");
+    }
+    if let Some(identity) = tls.get_mut("identity") {
+        *identity = identity["names"].take();
     }
 }
 

@@ -54,9 +54,11 @@
 //! # }
 //! ```
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -72,6 +74,9 @@ use crate::serve::Handler;
 const MIN_PAUSE: Duration = Duration::from_millis(5);
 /// The longest pause.
 const MAX_PAUSE: Duration = Duration::from_millis(250);
+
+/// Every so many turns that others get, the system is asked who else is ready, which costs a system call.
+const NEWS: u32 = 8;
 
 /// What connections are served with.
 #[derive(Clone)]
@@ -131,6 +136,7 @@ impl<H: Handler> Port<H> {
     async fn accept_all(&self, listener: &TcpListener) {
         let mut pause = MIN_PAUSE;
         let mut in_a_row = 0;
+        let mut turns: u32 = 0;
         loop {
             let (stream, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
@@ -144,7 +150,8 @@ impl<H: Handler> Port<H> {
             let turn = self.serve(stream, peer);
             if turn != 0 && in_a_row >= turn {
                 in_a_row = 0;
-                tokio::task::yield_now().await;
+                turns += 1;
+                give_way(turns % NEWS == 0).await;
             }
         }
     }
@@ -177,6 +184,23 @@ impl<H: Handler> Port<H> {
         tokio::spawn(accept::serve(stream, peer, config, server, drain));
         turn
     }
+}
+
+/// Lets all others go first that are ready: known to be, or with `news` also those that the system knows of.
+async fn give_way(news: bool) {
+    if news {
+        return tokio::task::yield_now().await;
+    }
+    let mut given = false;
+    poll_fn(|cx| {
+        if given {
+            return Poll::Ready(());
+        }
+        given = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Waits after a failure that would come again at once; gives the next pause.

@@ -8,8 +8,10 @@
 //! Not one byte is written, and none is passed on, before a whole, valid header. A second header is
 //! not looked for: its bytes belong to the client, and are no HTTP.
 
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -103,7 +105,12 @@ pub async fn read<Io: AsyncRead + Unpin>(
     mode: &ProxyProtocol,
     deadline: Instant,
 ) -> Result<Preamble, ProxyError> {
-    timeout_at(deadline, read_untimed(io, mode))
+    let mut reading = pin!(read_untimed(io, mode));
+    // Mostly the header came with the connection: then no timer is made.
+    if let Poll::Ready(read) = poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await {
+        return read;
+    }
+    timeout_at(deadline, reading)
         .await
         .unwrap_or(Err(ProxyError::Timeout))
 }

@@ -9,12 +9,12 @@
 //! | 5 | health check of the listener | 200, 503 |
 //! | 6 | the authority must belong to the listener that TLS chose | 421 |
 //! | 7 | rule: host, then Gateway API's precedence | 404, 500 |
-//! | 8 | guards: policies see the request before any filter changes it | as they say |
+//! | 8 | CORS; guards: policies see the request before any filter changes it | 200 to preflights; as they say |
 //! | 9 | redirect | 3xx |
 //! | 10 | upgrade allowed by the rule | 403 |
-//! | 11 | backend by weight; request edits, the backendRef's before the rule's; rewrite | 500 |
+//! | 11 | backend by weight, its redirect; request edits, the backendRef's before the rule's; rewrite; copies | 3xx, 500 |
 //! | 12 | forward: deadline, retries, breaker, balancing, connection | 5xx |
-//! | 13 | back: response edits in reverse, then the listener's late edits | |
+//! | 13 | back: response edits in reverse, what CORS says, then the listener's late edits | |
 //!
 //! Whoever answers, the answer passes step 13's late edits and the access log. So do the codec's answers
 //! to what is no request ([`Handler::refuse`]).

@@ -98,6 +98,11 @@ where
     })
     .await;
 
+    // Who has said its last has read what we sent, or will not.
+    let ended = matches!(end, End::Codec(Ok(())));
+    if ended && (was_idle || activity.has_ended()) {
+        return None;
+    }
     // Upgraded: the bytes are somebody else's now.
     let parts = connection.into_parts()?;
     let io = parts.io.into_inner().into_inner();
@@ -120,9 +125,7 @@ where
         kept.observer.observe(&event);
         refusal
     });
-    // Who has said its last has read what we sent, or will not.
-    let orderly = matches!(end, End::Codec(Ok(()))) && !was_idle && !activity.has_ended();
-    if refusal.is_some() || orderly {
+    if refusal.is_some() || ended {
         say_goodbye(io, refusal, &activity).await;
     }
     None

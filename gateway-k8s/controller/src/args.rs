@@ -56,7 +56,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9901")]
     pub(crate) admin: SocketAddr,
     /// What is logged: a level, or directives such as `info,towergate_controller=debug`.
-    #[arg(long, value_name = "FILTER", default_value = "info")]
+    ///
+    /// What fails is said once by the controller itself; the client of the API server would say it twice.
+    #[arg(long, value_name = "FILTER", default_value = "info,kube_client=off")]
     pub(crate) log: String,
     /// How it is logged.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]

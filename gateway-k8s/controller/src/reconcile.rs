@@ -15,7 +15,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
-use towergate_core::plan::Endpoints;
 use towergate_k8s::{Resolution, Scope, resolve};
 
 use crate::metrics::Metrics;
@@ -61,7 +60,6 @@ pub(crate) struct Reconciler {
     notes: Notes,
     said: Said,
     settled: Settled,
-    endpoints: Arc<Endpoints>,
     /// Everything was decided once.
     decided: bool,
 }
@@ -89,7 +87,6 @@ impl Reconciler {
             notes: Notes::default(),
             said: Said::default(),
             settled: Settled::default(),
-            endpoints: Arc::default(),
             decided: false,
         }
     }
@@ -200,11 +197,8 @@ impl Reconciler {
             new
         });
         self.said = statuses.into();
-        if endpoints != *self.endpoints {
-            self.endpoints = Arc::new(endpoints);
-        }
         let plans = self.planes.split(plan, &placement);
-        self.published.tell(plans, &self.endpoints, &self.metrics);
+        self.published.tell(plans, &endpoints, &self.metrics);
         self.decided = true;
         self.metrics.resolved(began.elapsed());
         tracing::debug!(took = ?began.elapsed(), leads, "decided");

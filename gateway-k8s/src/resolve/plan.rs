@@ -221,9 +221,7 @@ impl<'a> Builder<'_, 'a> {
                         let key = (draft.index, effect.key.clone(), own);
                         let make = || {
                             let mut rule = self.rule(&id, draft, effect, host);
-                            if own.is_some() {
-                                rule.backends = identity.show(&rule.backends);
-                            }
+                            identity.show(&mut rule.filters, &mut rule.backends);
                             Arc::new(rule)
                         };
                         built.entry(key).or_insert_with(make).clone()

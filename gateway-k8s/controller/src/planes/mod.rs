@@ -4,6 +4,7 @@
 //! claims ──place──> Placement ──resolve──> Plan of all ──split──> plan of each data plane ──> Publisher
 //! ```
 
+mod backends;
 mod provisioned;
 mod publish;
 mod runner;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use towergate_core::plan::{Endpoints, Plan};
 use towergate_policy::Policy;
 
+use super::backends::needed;
 use crate::metrics::Metrics;
 use crate::serve::Publisher;
 
@@ -36,7 +37,7 @@ impl Published {
     pub(crate) fn tell(
         &mut self,
         plans: BTreeMap<String, Plan<Policy>>,
-        endpoints: &Arc<Endpoints>,
+        endpoints: &Endpoints,
         metrics: &Metrics,
     ) {
         let gone: Vec<String> = self
@@ -58,33 +59,37 @@ impl Published {
         &mut self,
         name: String,
         mut plan: Plan<Policy>,
-        endpoints: &Arc<Endpoints>,
+        all: &Endpoints,
         metrics: &Metrics,
     ) {
+        let endpoints = needed(&plan, all);
         let known = self.planes.get(&name);
         if let Some(told) = known {
             // What is equal stays what it was, so that comparing and sending it costs nothing.
             plan.share(&told.plan);
-            if plan == *told.plan && endpoints == &told.endpoints {
+            if plan == *told.plan && endpoints == *told.endpoints {
                 return;
             }
         }
+        // What is equal to what was told is the same in memory: comparing it again costs nothing.
         let plan = match known {
             Some(told) if plan == *told.plan => Arc::clone(&told.plan),
             _ => Arc::new(plan),
         };
-        match self
-            .publisher
-            .publish(&name, Arc::clone(&plan), Arc::clone(endpoints))
-        {
+        let endpoints = match known {
+            Some(told) if endpoints == *told.endpoints => Arc::clone(&told.endpoints),
+            _ => Arc::new(endpoints),
+        };
+        let (ports, told) = (plan.ports.len(), Told { plan, endpoints });
+        let (plan, endpoints) = (Arc::clone(&told.plan), Arc::clone(&told.endpoints));
+        match self.publisher.publish(&name, plan, endpoints) {
             Ok(version) => {
-                tracing::debug!(plane = name, version, ports = plan.ports.len(), "published");
+                tracing::debug!(plane = name, version, ports, "published");
                 metrics.published();
-                let endpoints = Arc::clone(endpoints);
-                self.planes.insert(name, Told { plan, endpoints });
+                self.planes.insert(name, told);
             }
             Err(error) => {
-                tracing::error!(plane = name, %error, "the plan cannot be sent; the one before it stays")
+                tracing::error!(plane = name, %error, "the plan cannot be sent; the one before it stays");
             }
         }
     }

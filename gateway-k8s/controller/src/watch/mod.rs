@@ -61,7 +61,7 @@ const PAGE: u32 = 500;
 /// Watches all kinds until the receiver is gone.
 pub(crate) fn start(client: &kube::Client, metrics: &Arc<Metrics>) -> mpsc::Receiver<Event> {
     let (sender, receiver) = mpsc::channel(1024);
-    let (served, known) = watch::channel(None);
+    let (served, known) = watch::channel(Served::default());
     tokio::spawn(discovery::run(client.clone(), served));
     for (at, kind) in (0..).zip(&KINDS) {
         let source = Source {
@@ -90,13 +90,14 @@ struct Source {
 struct Closed;
 
 impl Source {
-    async fn run(self, mut served: watch::Receiver<Option<Served>>) {
+    async fn run(self, mut served: watch::Receiver<Served>) {
         loop {
             let version = if self.kind.optional() {
-                let Ok(known) = served.wait_for(Option::is_some).await else {
+                let is_known = |served: &Served| served.version(self.kind).is_some();
+                let Ok(served) = served.wait_for(is_known).await else {
                     return;
                 };
-                known.as_ref().and_then(|served| served.version(self.kind))
+                served.version(self.kind).flatten()
             } else {
                 self.kind.versions.first().copied()
             };
@@ -127,6 +128,7 @@ impl Source {
             .page_size(PAGE);
         let mut events = std::pin::pin!(watcher(api, config));
         let mut pause = Pause::default();
+        let mut failing = false;
         while let Some(event) = events.next().await {
             let news = match event {
                 Ok(watcher::Event::Init) => News::Listing(version),
@@ -140,7 +142,11 @@ impl Source {
                 Err(error) => {
                     self.metrics.watch_failed(self.kind.name);
                     let wait = pause.next();
-                    tracing::warn!(kind = self.kind.name, %error, again_in = ?wait, "watching failed");
+                    // Once for each time that it fails: the server may be away for long.
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(kind = self.kind.name, %error, "watching failed, and is tried again");
+                    }
+                    tracing::debug!(kind = self.kind.name, %error, again_in = ?wait, "watching failed");
                     tokio::time::sleep(wait).await;
                     continue;
                 }
@@ -148,6 +154,9 @@ impl Source {
             // That a list begins says nothing about the server yet.
             if !matches!(news, News::Listing(_)) {
                 pause = Pause::default();
+                if std::mem::take(&mut failing) {
+                    tracing::info!(kind = self.kind.name, "watching works again");
+                }
             }
             if let Err(closed) = self.tell(news).await {
                 return closed;
@@ -165,17 +174,14 @@ impl Source {
 
 /// Waits until another version of the kind is to be watched.
 async fn another(
-    served: &mut watch::Receiver<Option<Served>>,
+    served: &mut watch::Receiver<Served>,
     kind: &'static Kind,
     now: Option<&'static str>,
 ) -> Result<(), Closed> {
     if !kind.optional() {
         return std::future::pending().await;
     }
-    let other = |served: &Option<Served>| {
-        let served = served.as_ref();
-        served.is_some_and(|served| served.version(kind) != now)
-    };
+    let other = |served: &Served| served.version(kind) != Some(now);
     served.wait_for(other).await.map(drop).map_err(|_| Closed)
 }
 

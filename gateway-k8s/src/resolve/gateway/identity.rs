@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use towergate_core::filter::Filter;
 use towergate_core::plan::{Backend, Destination, WeightedBackend};
 use towergate_tls::Certificate;
 use towergate_tls::client::ClientTls;
@@ -75,32 +76,53 @@ impl Identity {
         matches!(self, Self::None)
     }
 
-    /// The same backends; those with TLS are shown this certificate.
-    pub(in super::super) fn show(&self, backends: &[WeightedBackend]) -> Vec<WeightedBackend> {
-        let backends = backends.iter().cloned();
-        let shown = backends.map(|mut weighted| {
-            if let Destination::Backend(backend) = &weighted.destination
-                && let Some(tls) = &backend.tls
-            {
-                weighted.destination = match self {
-                    Self::None => return weighted,
-                    Self::Certificate(certificate) => with(backend, tls, certificate),
-                    Self::Unusable => Destination::Invalid,
-                };
+    /// Has it shown to those of `backends` that speak TLS, and to those that `filters` send copies to.
+    pub(in super::super) fn show(
+        &self,
+        filters: &mut Vec<Filter>,
+        backends: &mut [WeightedBackend],
+    ) {
+        if self.is_none() {
+            return;
+        }
+        self.show_to_mirrors(filters);
+        for weighted in backends {
+            self.show_to_mirrors(&mut weighted.filters);
+            if let Destination::Backend(backend) = &weighted.destination {
+                let shown = self.of(backend);
+                weighted.destination = shown.map_or(Destination::Invalid, Destination::Backend);
             }
-            weighted
-        });
-        shown.collect()
+        }
     }
-}
 
-fn with(backend: &Backend, tls: &ClientTls, certificate: &Arc<Certificate>) -> Destination {
-    let tls = ClientTls {
-        identity: Some(certificate.clone()),
-        ..tls.clone()
-    };
-    Destination::Backend(Arc::new(Backend {
-        tls: Some(Arc::new(tls)),
-        ..backend.clone()
-    }))
+    fn show_to_mirrors(&self, filters: &mut Vec<Filter>) {
+        filters.retain_mut(|filter| {
+            let Filter::Mirror(mirror) = filter else {
+                return true;
+            };
+            let shown = self.of(&mirror.backend);
+            shown.map(|backend| mirror.backend = backend).is_some()
+        });
+    }
+
+    /// A backend that is shown this certificate if it speaks TLS; `None`: it must not be spoken to.
+    fn of(&self, backend: &Arc<Backend>) -> Option<Arc<Backend>> {
+        let Some(tls) = &backend.tls else {
+            return Some(backend.clone());
+        };
+        match self {
+            Self::None => Some(backend.clone()),
+            Self::Unusable => None,
+            Self::Certificate(certificate) => {
+                let tls = ClientTls {
+                    identity: Some(certificate.clone()),
+                    ..ClientTls::clone(tls)
+                };
+                Some(Arc::new(Backend {
+                    tls: Some(Arc::new(tls)),
+                    ..Backend::clone(backend)
+                }))
+            }
+        }
+    }
 }

@@ -49,10 +49,12 @@ impl Builder<'_, '_> {
         hostnames: &[NamePattern],
     ) -> StreamRoute {
         let state = &self.gateways.list[place.0].listeners[place.1];
-        let backends = match state.passes_through() {
-            true => &draft.passed,
-            false => &draft.ended,
+        let mut backends = match state.passes_through() {
+            true => draft.passed.clone(),
+            false => draft.ended.clone(),
         };
+        let identity = &self.gateways.list[place.0].identity;
+        identity.show(&mut Vec::new(), &mut backends);
         let traffic = self.stream_traffic(route, draft, place);
         StreamRoute {
             id: id.clone(),
@@ -60,7 +62,7 @@ impl Builder<'_, '_> {
             hostnames: hostnames.to_vec(),
             // Without what guards it a route must not be open to anybody.
             backends: match traffic {
-                Some(_) => backends.clone(),
+                Some(_) => backends,
                 None => Vec::new(),
             },
             traffic: traffic.unwrap_or_else(|| self.plain.clone()),

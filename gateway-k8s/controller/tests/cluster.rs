@@ -1,0 +1,306 @@
+//! The controller against a real API server: only if `TOWERGATE_TEST_KUBECONFIG` names a kubeconfig of a
+//! cluster that is there for tests, such as that of `gateway-k8s/conformance/cluster`. Its rights must be
+//! those of an administrator. Each test has a namespace, a class and a controller name of its own.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use serde_json::{Value, json};
+
+const KUBECONFIG: &str = "TOWERGATE_TEST_KUBECONFIG";
+const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
+/// The longest time that anything may take: the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A cluster, and what a test has in it.
+struct Cluster {
+    client: Client,
+    kubeconfig: String,
+    /// Name of the namespace and the class, and part of the controller's name.
+    name: String,
+}
+
+/// A controller; it ends with the value, without a word.
+struct Controller(Child);
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Cluster {
+    /// `None`: there is no cluster for tests.
+    async fn find(test: &str) -> Option<Self> {
+        let Ok(kubeconfig) = std::env::var(KUBECONFIG) else {
+            eprintln!("SKIPPED {test}: {KUBECONFIG} names no cluster for tests");
+            return None;
+        };
+        let read = Kubeconfig::read_from(&kubeconfig).expect("the kubeconfig can be read");
+        let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
+        let client = Client::try_from(config.expect("the kubeconfig is usable"));
+        let cluster = Self {
+            client: client.expect("a client"),
+            kubeconfig,
+            name: format!("test-{test}-{:08x}", fastrand::u32(..)),
+        };
+        let namespace = json!({"metadata": {"name": cluster.name}});
+        cluster.create("v1", "Namespace", namespace).await;
+        let class = json!({
+            "metadata": {"name": cluster.name},
+            "spec": {"controllerName": cluster.controller_name()},
+        });
+        cluster.create(GATEWAY_API, "GatewayClass", class).await;
+        Some(cluster)
+    }
+
+    fn controller_name(&self) -> String {
+        format!("{}.example/controller", self.name)
+    }
+
+    /// Starts a controller that has two addresses to give.
+    fn start(&self, identity: &str) -> Controller {
+        let child = Command::new(env!("CARGO_BIN_EXE_towergate-controller"))
+            .env("KUBECONFIG", &self.kubeconfig)
+            .args(["--controller-name", &self.controller_name()])
+            .args(["--lease-namespace", &self.name, "--identity", identity])
+            .args([
+                "--mode",
+                "shared",
+                "--address-pool",
+                "192.0.2.1",
+                "--address-pool",
+                "192.0.2.2",
+            ])
+            .args([
+                "--listen",
+                "127.0.0.1:0",
+                "--admin",
+                "127.0.0.1:0",
+                "--log",
+                "warn",
+            ])
+            .stdin(Stdio::null())
+            .spawn();
+        Controller(child.expect("the controller starts"))
+    }
+
+    fn api(&self, api_version: &str, kind: &str) -> Api<DynamicObject> {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let resource = ApiResource {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
+            plural: match kind {
+                "GatewayClass" => "gatewayclasses".to_owned(),
+                _ => format!("{}s", kind.to_lowercase()),
+            },
+        };
+        match kind {
+            "Namespace" | "GatewayClass" => Api::all_with(self.client.clone(), &resource),
+            _ => Api::namespaced_with(self.client.clone(), &self.name, &resource),
+        }
+    }
+
+    async fn create(&self, api_version: &str, kind: &str, mut object: Value) {
+        object["apiVersion"] = api_version.into();
+        object["kind"] = kind.into();
+        let object = serde_json::from_value(object).expect("an object");
+        let created = self
+            .api(api_version, kind)
+            .create(&PostParams::default(), &object)
+            .await;
+        created.unwrap_or_else(|error| panic!("{kind}: {error}"));
+    }
+
+    async fn create_gateway(&self, name: &str) {
+        let gateway = json!({
+            "metadata": {"name": name},
+            "spec": {
+                "gatewayClassName": self.name,
+                "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}],
+            },
+        });
+        self.create(GATEWAY_API, "Gateway", gateway).await;
+    }
+
+    async fn delete(&self, kind: &str, name: &str) {
+        let api = self.api(GATEWAY_API, kind);
+        api.delete(name, &Default::default())
+            .await
+            .expect("it can be deleted");
+    }
+
+    /// Waits until the status of an object is as `wanted` says, and gives it back.
+    async fn status(&self, kind: &str, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let api = self.api(GATEWAY_API, kind);
+        let begin = Instant::now();
+        loop {
+            let object = api.get(name).await.expect("the object is there");
+            let status = object.data["status"].clone();
+            if wanted(&status) {
+                return status;
+            }
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "{kind} {name} is not as wanted: {status:#}"
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn end(self) {
+        let _ = self
+            .api(GATEWAY_API, "GatewayClass")
+            .delete(&self.name, &Default::default())
+            .await;
+        let _ = self
+            .api("v1", "Namespace")
+            .delete(&self.name, &Default::default())
+            .await;
+    }
+}
+
+/// The status and reason of a condition.
+fn condition<'a>(status: &'a Value, kind: &str) -> (&'a str, &'a str) {
+    let conditions = status["conditions"].as_array().into_iter().flatten();
+    let found = conditions.into_iter().find(|one| one["type"] == kind);
+    found.map_or(("", ""), |one| {
+        let text = |field: &str| one[field].as_str().unwrap_or_default();
+        (text("status"), text("reason"))
+    })
+}
+
+fn address(status: &Value) -> &str {
+    status["addresses"][0]["value"].as_str().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn gateways_get_addresses_and_everybody_is_told_how_things_stand() {
+    let Some(cluster) = Cluster::find("statuses").await else {
+        return;
+    };
+    let _controller = cluster.start("one");
+    cluster.create_gateway("a").await;
+    let programmed = |status: &Value| condition(status, "Programmed").0 == "True";
+    let a = cluster.status("Gateway", "a", programmed).await;
+    assert_eq!(address(&a), "192.0.2.1");
+    let class = cluster.name.clone();
+    let accepted = |status: &Value| condition(status, "Accepted").0 == "True";
+    let class = cluster.status("GatewayClass", &class, accepted).await;
+    assert!(
+        class["supportedFeatures"]
+            .as_array()
+            .is_some_and(|features| !features.is_empty())
+    );
+
+    // A third Gateway finds no address until another one goes.
+    cluster.create_gateway("b").await;
+    cluster.status("Gateway", "b", programmed).await;
+    cluster.create_gateway("c").await;
+    let without =
+        |status: &Value| condition(status, "Programmed") == ("False", "AddressNotAssigned");
+    cluster.status("Gateway", "c", without).await;
+    cluster.delete("Gateway", "a").await;
+    let c = cluster.status("Gateway", "c", programmed).await;
+    assert_eq!(address(&c), "192.0.2.1");
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn entries_of_others_stay_and_ours_go_with_their_parent() {
+    let Some(cluster) = Cluster::find("parents").await else {
+        return;
+    };
+    let route = json!({
+        "metadata": {"name": "web"},
+        "spec": {"parentRefs": [{"name": "a"}], "rules": [{"backendRefs": [{"name": "web", "port": 80}]}]},
+    });
+    cluster.create(GATEWAY_API, "HTTPRoute", route).await;
+    let theirs = json!({
+        "controllerName": "example.com/other",
+        "parentRef": {"name": "elsewhere"},
+        "conditions": [{
+            "type": "Accepted", "status": "True", "reason": "Fine", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }],
+    });
+    let patch = json!({"status": {"parents": [theirs]}});
+    let routes = cluster.api(GATEWAY_API, "HTTPRoute");
+    let patched = routes
+        .patch_status("web", &PatchParams::default(), &Patch::Merge(patch))
+        .await;
+    patched.expect("another controller may write");
+
+    cluster.create_gateway("a").await;
+    let _controller = cluster.start("one");
+
+    let both = |status: &Value| {
+        status["parents"]
+            .as_array()
+            .is_some_and(|all| all.len() == 2)
+    };
+    let status = cluster.status("HTTPRoute", "web", both).await;
+    assert_eq!(status["parents"][0]["controllerName"], "example.com/other");
+    assert_eq!(
+        status["parents"][0]["conditions"][0]["lastTransitionTime"],
+        "2026-01-01T00:00:00Z"
+    );
+    assert_eq!(
+        condition(&status["parents"][1], "Accepted"),
+        ("True", "Accepted")
+    );
+    assert_eq!(
+        condition(&status["parents"][1], "ResolvedRefs"),
+        ("False", "BackendNotFound")
+    );
+    cluster.delete("Gateway", "a").await;
+    let one = |status: &Value| {
+        status["parents"]
+            .as_array()
+            .is_some_and(|all| all.len() == 1)
+    };
+    let status = cluster.status("HTTPRoute", "web", one).await;
+    assert_eq!(status["parents"][0]["controllerName"], "example.com/other");
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn another_controller_takes_over_and_keeps_the_addresses() {
+    let Some(cluster) = Cluster::find("lease").await else {
+        return;
+    };
+    let first = cluster.start("first");
+    cluster.create_gateway("a").await;
+    cluster.create_gateway("b").await;
+    let programmed = |status: &Value| condition(status, "Programmed").0 == "True";
+    let b = cluster.status("Gateway", "b", programmed).await;
+    cluster.delete("Gateway", "a").await;
+    let _second = cluster.start("second");
+
+    // It is gone without having given the lease back.
+    drop(first);
+
+    let patch = json!({"spec": {"listeners": [
+        {"name": "http", "port": 80, "protocol": "HTTP"},
+        {"name": "more", "port": 81, "protocol": "HTTP"},
+    ]}});
+    let gateways = cluster.api(GATEWAY_API, "Gateway");
+    gateways
+        .patch("b", &PatchParams::default(), &Patch::Merge(patch))
+        .await
+        .expect("it can be changed");
+    let two = |status: &Value| {
+        status["listeners"]
+            .as_array()
+            .is_some_and(|all| all.len() == 2)
+    };
+    let after = cluster.status("Gateway", "b", two).await;
+    assert_eq!(address(&after), address(&b));
+    cluster.end().await;
+}
