@@ -369,6 +369,27 @@ mod tests {
     }
 
     #[test]
+    fn a_controller_takes_the_place_of_folders() {
+        for (url, host) in [
+            ("https://c.test:18000", "c.test"),
+            ("https://[::1]:18000/", "::1"),
+        ] {
+            let args = run(&["--from", url, "--credentials", "d"]).expect("it is enough");
+
+            let controller = args.controller().expect("there is one");
+            assert_eq!(
+                (&*controller.address.host, controller.address.port),
+                (host, 18000)
+            );
+            assert_eq!(
+                (controller.credentials, controller.state),
+                (PathBuf::from("d"), None)
+            );
+        }
+        assert!(run(&["dir"]).expect("it is enough").controller().is_none());
+    }
+
+    #[test]
     fn nonsense_is_refused() {
         for args in [
             &[][..],
@@ -379,6 +400,21 @@ mod tests {
             &["dir", "--workers", "0"],
             &["dir", "--parity", "everything"],
             &["dir", "--drain-timeout", "soon"],
+            &["--from", "https://c:1"],
+            &["--credentials", "d"],
+            &["dir", "--state", "d"],
+            &["dir", "--from", "https://c:1", "--credentials", "d"],
+            &[
+                "--bind",
+                "::1",
+                "--from",
+                "https://c:1",
+                "--credentials",
+                "d",
+            ],
+            &["--from", "http://c:1", "--credentials", "d"],
+            &["--from", "https://c", "--credentials", "d"],
+            &["--from", "https://c:1/path", "--credentials", "d"],
         ] {
             assert!(run(args).is_err(), "{args:?}");
         }

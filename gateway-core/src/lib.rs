@@ -26,6 +26,7 @@ pub mod filter;
 pub mod gate;
 pub mod gateway;
 pub mod http;
+mod in_box;
 pub mod observer;
 pub mod plan;
 pub mod policy;

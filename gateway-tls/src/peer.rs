@@ -283,6 +283,28 @@ mod tests {
         }
     }
 
+    /// What Envoy told backends of these certificates, which openssl made.
+    #[test]
+    fn subjects_are_written_as_envoy_writes_them() {
+        for (pem, written) in [
+            (
+                include_str!("../testdata/subject.pem"),
+                r#"CN=the client,serialNumber=77,title=T,GN=g,emailAddress=a@b.test,UID=u1,DC=com,OU=\ lead,O=Example\, Inc. \"q\" \<y\>\;z=1,L=\#x,ST=S\C3\BCd,C=DE"#,
+            ),
+            (
+                include_str!("../testdata/subject-of-two.pem"),
+                "OU=multi+CN=bare",
+            ),
+        ] {
+            let leaf = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+            let sha256 = Sha256::of(&default_provider());
+
+            let read = ClientCertificate::read(&leaf, &[], None, sha256).unwrap();
+
+            assert_eq!(read.subject(), written);
+        }
+    }
+
     #[test]
     fn an_attribute_without_a_name_is_shown_as_der() {
         let mut subject = DistinguishedName::new();

@@ -1,5 +1,7 @@
-//! What the benchmarks measure: small things that every connection or request pays for, and the building of
-//! plans. `time` measures them with the clock, `count` in instructions.
+//! What the benchmarks measure: small things that every connection or request pays for, all of one, and the
+//! building of plans. `time` measures them with the clock, `count` in instructions.
+
+mod wire;
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
@@ -25,7 +27,7 @@ pub(crate) type Step = Box<dyn FnMut()>;
 pub(crate) type Prepare = fn() -> Step;
 
 /// All steps by name; those that are too large for instruction counts come last.
-pub(crate) const CASES: [(&str, Prepare); 14] = [
+pub(crate) const CASES: [(&str, Prepare); 16] = [
     ("proxy_v1", || {
         proxy(&b"PROXY TCP4 203.0.113.7 192.0.2.1 56324 443\r\n"[..])
     }),
@@ -42,6 +44,8 @@ pub(crate) const CASES: [(&str, Prepare); 14] = [
     ("route_1", || find(1)),
     ("route_100", || find(100)),
     ("route_10000", || find(10_000)),
+    ("request", wire::request),
+    ("connection", wire::connection),
     ("plan_build_1000", || build(1000)),
     ("plan_rebuild_1000", || rebuild(1000)),
     ("route_100000", || find(100_000)),
@@ -51,7 +55,7 @@ pub(crate) const CASES: [(&str, Prepare); 14] = [
 
 /// How many of [`CASES`] are counted.
 #[allow(dead_code, reason = "only one of both benchmarks counts")]
-pub(crate) const COUNTED: usize = 11;
+pub(crate) const COUNTED: usize = 13;
 
 fn proxy(header: &[u8]) -> Step {
     let bytes = [header, b"GET / HTTP/1.1\r\n"].concat();

@@ -21,6 +21,7 @@ use super::proxy::{self, Ends};
 use super::{ConnInfo, ListenerConfig, Open, PortConfig, Transport};
 use super::{client_hello, sleep_until, tls, warn_unexpected_proxy};
 use crate::error::Error;
+use crate::in_box::in_box;
 use crate::observer::Event;
 use crate::proxy_protocol::Addresses;
 use crate::serve::{Handler, Session, serve_connection};
@@ -146,7 +147,7 @@ async fn arrive<H: Handler>(
     match &config.transport {
         Transport::Plain(listener) => arrival.arrive_plain(stream, listener).await,
         // Both take much room, which is not for a connection to keep for life.
-        Transport::Tls(_) | Transport::Mixed(_) => Box::pin(arrival.arrive_tls(stream)).await,
+        Transport::Tls(_) | Transport::Mixed(_) => in_box(|| arrival.arrive_tls(stream)).await,
         Transport::Tcp(listener) => Box::pin(arrival.arrive_tcp(stream, listener)).await,
     }
 }

@@ -67,6 +67,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::drain::Drain;
 use super::open::RateLimit;
 use super::{PortConfig, accept, socket};
+use crate::in_box::in_box;
 use crate::observer::Observer;
 use crate::serve::Handler;
 
@@ -150,8 +151,8 @@ impl<H: Handler> Port<H> {
             let turn = self.serve(stream, peer);
             if turn != 0 && in_a_row >= turn {
                 in_a_row = 0;
-                turns += 1;
-                give_way(turns % NEWS == 0).await;
+                turns = turns.wrapping_add(1);
+                give_way(turns.is_multiple_of(NEWS)).await;
             }
         }
     }
@@ -181,7 +182,10 @@ impl<H: Handler> Port<H> {
             tracing::debug!(port = config.port, %error, "socket options not set");
         }
         let (server, drain) = (self.server.clone(), self.drain.clone());
-        tokio::spawn(accept::serve(stream, peer, config, server, drain));
+        // In a box of its own, as spawning copies what it gets several times.
+        tokio::spawn(in_box(|| {
+            accept::serve(stream, peer, config, server, drain)
+        }));
         turn
     }
 }

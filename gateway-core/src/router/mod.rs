@@ -43,6 +43,7 @@ use crate::access_log::{AccessLog, Entry};
 use crate::conn::{ConnInfo, Drain};
 use crate::error::Answer;
 use crate::http::{Authority, Rejected};
+use crate::in_box::in_box;
 use crate::observer::{Event, Observer};
 use crate::plan::ListenerId;
 use crate::policy::{Rejection, ResponseEdits};
@@ -78,11 +79,7 @@ impl Handler for Router {
     type Future = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
     fn handle(&self, conn: &Arc<ConnInfo>, request: Request<Incoming>) -> Self::Future {
-        Box::pin(respond(
-            self.shared.clone(),
-            conn.clone(),
-            request.map(Body::from),
-        ))
+        in_box(|| respond(self.shared.clone(), conn.clone(), request.map(Body::from)))
     }
 
     fn refuse(&self, conn: &Arc<ConnInfo>, refusal: &mut serve::Refusal) {

@@ -38,6 +38,7 @@ use crate::Body;
 use crate::access_log::Entry;
 use crate::conn::drain::Drain;
 use crate::conn::{ConnInfo, Open};
+use crate::in_box::in_box;
 use crate::observer::Observer;
 use crate::plan::{ListenerId, ListenerSettings};
 use parked::{Parked, Woken};
@@ -102,7 +103,7 @@ where
             if parked.is_http2() {
                 return Box::pin(http2::serve(parked)).await;
             }
-            match Box::pin(http1::serve(parked)).await {
+            match in_box(|| http1::serve(parked)).await {
                 Some(silent) => parked = silent,
                 None => return,
             }

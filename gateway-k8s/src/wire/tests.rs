@@ -359,3 +359,39 @@ fn a_certificate_arrives_with_its_key_which_is_shown_to_nobody() {
         .expect_err("it is cut off");
     assert!(!format!("{error} {error:?}").contains(secret), "{error:?}");
 }
+
+#[test]
+#[ignore = "temporary"]
+fn figures() {
+    use std::time::Instant;
+    let plan_of = |revision: usize| {
+        let routes: Routes = (0..10_000).map(|n| (n, if n == 1000 { revision } else { 0 })).collect();
+        let first = listener(1, &routes, &[]);
+        let second = Listener { port: 443, ..first.clone() };
+        Arc::new(plan(vec![first, second]))
+    };
+    let none = Arc::<Endpoints>::default();
+    let (a, b) = (plan_of(0), plan_of(1));
+    let t = Instant::now();
+    let one = Version::new(1, a, none.clone(), None).unwrap();
+    eprintln!("first version {:?}", t.elapsed());
+    let t = Instant::now();
+    let two = Version::new(2, b, none.clone(), Some(&one)).unwrap();
+    eprintln!("second version {:?}", t.elapsed());
+    let (mut peer, mut decoder) = (Peer::empty(), Decoder::default());
+    let t = Instant::now();
+    let all = bytes(&mut peer, &one);
+    eprintln!("whole: {} bytes {:?}", all.len(), t.elapsed());
+    let t = Instant::now();
+    take(&mut decoder, &all);
+    eprintln!("decoded {:?}", t.elapsed());
+    let t = Instant::now();
+    let change = bytes(&mut peer, &two);
+    eprintln!("change: {} bytes {:?}", change.len(), t.elapsed());
+    let t = Instant::now();
+    let plan = take(&mut decoder, &change).unwrap().plan;
+    eprintln!("decoded {:?}", t.elapsed());
+    let mut hello = Vec::new();
+    decoder.hello("a").write(&mut hello).unwrap();
+    eprintln!("hello {}; whole plan as JSON {}", hello.len(), serde_json::to_vec(&*plan).unwrap().len());
+}

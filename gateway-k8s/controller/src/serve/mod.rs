@@ -12,17 +12,10 @@
 //! the newest, so a slow data plane holds up nobody and costs no memory.
 //!
 //! The messages are those of [`towergate_k8s::wire`].
-//!
-//! ```text
-//! Authority ──controller()──> Tls ──> run(listener, tls, publisher, shutdown)
-//!     │                        ▲
-//!     └──────keep_renewed──────┴──> a folder with the credentials of the plane `shared`
-//! ```
 
 mod connection;
 mod credentials;
 mod publisher;
-mod renewal;
 mod tls;
 
 #[cfg(test)]
@@ -31,5 +24,4 @@ mod tests;
 pub(crate) use connection::run;
 pub(crate) use credentials::{Authority, AuthorityPem, Credentials, CredentialsError};
 pub(crate) use publisher::{DataPlaneReport, PlaneReport, Publisher, Reports};
-pub(crate) use renewal::{keep_folder, keep_renewed};
 pub(crate) use tls::Tls;

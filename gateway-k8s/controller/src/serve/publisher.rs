@@ -18,6 +18,8 @@ pub(crate) struct Publisher(Arc<Shared>);
 struct Shared {
     planes: Mutex<BTreeMap<String, Arc<Plane>>>,
     reports: watch::Sender<Arc<Reports>>,
+    /// Of the newest version. Never used again, also not for a plane that was removed and made again.
+    last_version: AtomicU64,
     next_id: AtomicU64,
 }
 
@@ -90,7 +92,7 @@ impl Publisher {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let before = plane.newest.borrow().clone();
-        let number = before.as_ref().map_or(1, |before| before.number() + 1);
+        let number = self.next_version();
         let version = Version::new(number, plan, endpoints, before.as_ref())?;
         if let Some(before) = before
             && before.is_same(&version)
@@ -111,9 +113,7 @@ impl Publisher {
             .publishing
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let before = removed.newest.borrow().as_ref().map(Version::number);
-        let number = before.map_or(1, |before| before + 1);
-        if let Ok(empty) = Version::new(number, Arc::default(), Arc::default(), None) {
+        if let Ok(empty) = Version::new(self.next_version(), Arc::default(), Arc::default(), None) {
             removed.newest.send_replace(Some(empty));
         }
         self.note(plane, |report| report.published = None);
@@ -146,6 +146,10 @@ impl Publisher {
             plane: plane.to_owned(),
             id,
         }
+    }
+
+    fn next_version(&self) -> u64 {
+        self.0.last_version.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     fn plane(&self, name: &str) -> Arc<Plane> {

@@ -18,13 +18,7 @@ use super::credentials::{Credentials, CredentialsError};
 
 /// What the server shows and whom it trusts; may be replaced while it runs. Clones are the same.
 #[derive(Clone, Debug)]
-pub(crate) struct Tls(Arc<watch::Sender<Shown>>);
-
-#[derive(Clone, Debug)]
-struct Shown {
-    credentials: Credentials,
-    config: Arc<ServerConfig>,
-}
+pub(crate) struct Tls(Arc<watch::Sender<Arc<ServerConfig>>>);
 
 impl Tls {
     /// From the server's credentials.
@@ -32,8 +26,7 @@ impl Tls {
     /// # Errors
     /// If they are not usable.
     pub(crate) fn new(credentials: &Credentials) -> Result<Self, CredentialsError> {
-        let shown = Shown::new(credentials)?;
-        Ok(Self(Arc::new(watch::Sender::new(shown))))
+        Ok(Self(Arc::new(watch::Sender::new(build(credentials)?))))
     }
 
     /// New connections get these.
@@ -41,26 +34,12 @@ impl Tls {
     /// # Errors
     /// If they are not usable; those before stay.
     pub(crate) fn replace(&self, credentials: &Credentials) -> Result<(), CredentialsError> {
-        self.0.send_replace(Shown::new(credentials)?);
+        self.0.send_replace(build(credentials)?);
         Ok(())
     }
 
-    /// What is shown now.
-    pub(super) fn credentials(&self) -> Credentials {
-        self.0.borrow().credentials.clone()
-    }
-
     pub(super) fn current(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.0.borrow().config)
-    }
-}
-
-impl Shown {
-    fn new(credentials: &Credentials) -> Result<Self, CredentialsError> {
-        Ok(Self {
-            credentials: credentials.clone(),
-            config: build(credentials)?,
-        })
+        Arc::clone(&self.0.borrow())
     }
 }
 

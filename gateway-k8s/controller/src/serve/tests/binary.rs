@@ -15,9 +15,9 @@ use towergate_policy::Policy;
 
 use crate::serve::{Authority, PlaneReport, Publisher, Tls, run};
 
-/// Waits until `check` gives a value; panics with `what` after 20 s.
+/// Waits until `check` gives a value; panics with `what` after a minute.
 pub(super) async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(60);
     loop {
         if let Some(value) = check().await {
             return value;

@@ -26,7 +26,7 @@ use crate::serve::Credentials;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// For anything to happen.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A stream to a server.
 pub(super) struct Peer {

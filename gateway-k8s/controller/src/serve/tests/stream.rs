@@ -95,7 +95,7 @@ async fn a_stream_ends_when_its_certificate_expires() {
         .publisher
         .publish("shared", plan(1, &[]), Arc::default())
         .unwrap();
-    let soon = ago(90) + Duration::from_secs(3);
+    let soon = ago(90) + Duration::from_secs(8);
     let credentials = authority.plane("shared", soon).unwrap();
     let mut peer = Peer::open(&server, &credentials, PROTOCOL).await.unwrap();
     assert!(peer.next().await.is_some());

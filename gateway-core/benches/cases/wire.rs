@@ -1,0 +1,135 @@
+//! Requests and connections through the whole gateway, over sockets of this machine. Client, gateway and
+//! backend take turns on one thread, so that each run does the same; what client and backend need, which
+//! is little, is counted with the rest.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Runtime};
+use towergate_core::conn::{Drain, ListenerConfig, PortConfig, Server, Transport, serve_listener};
+use towergate_core::gateway::{Gateway, Options};
+use towergate_core::plan::{
+    BackendId, Endpoints, PathMatch, Plan, ProxyProtocol, Route, Rule, TcpSettings,
+};
+
+use super::{Step, proxy_v2};
+
+const REQUEST: &[u8] = b"GET /shop/items?page=2 HTTP/1.1\r\nHost: shop.example.com\r\n\
+    User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0)\r\n\
+    Accept: text/html,application/xhtml+xml\r\nAccept-Encoding: gzip, deflate, br\r\n\r\n";
+const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nServer: shop\r\n\
+    Content-Length: 12\r\n\r\nhello, world";
+const END: &[u8] = b"hello, world";
+
+/// One more request on a connection.
+pub(super) fn request() -> Step {
+    let (runtime, gateway) = start(None);
+    let mut client = runtime
+        .block_on(TcpStream::connect(gateway))
+        .expect("the gateway listens");
+    Box::new(move || runtime.block_on(ask(&mut client, REQUEST)))
+}
+
+/// A connection with a PROXY header, one request, and its end.
+pub(super) fn connection() -> Step {
+    let (runtime, gateway) = start(Some(ProxyProtocol { optional: false }));
+    let request = [&proxy_v2(&[]), REQUEST].concat();
+    Box::new(move || {
+        runtime.block_on(async {
+            let mut client = TcpStream::connect(gateway)
+                .await
+                .expect("the gateway listens");
+            ask(&mut client, &request).await;
+            client.shutdown().await.expect("the gateway is there");
+            let rest = client.read(&mut [0; 16]).await;
+            assert_eq!(rest.expect("the gateway says goodbye"), 0);
+        });
+    })
+}
+
+async fn ask(client: &mut TcpStream, request: &[u8]) {
+    client.write_all(request).await.expect("it is sent");
+    let mut answer = [0; 1024];
+    let mut len = 0;
+    while !answer[..len].ends_with(END) {
+        let read = client.read(&mut answer[len..]).await;
+        len += read.expect("there is an answer");
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 200 OK"));
+}
+
+/// A gateway in front of a backend.
+fn start(proxy_protocol: Option<ProxyProtocol>) -> (Runtime, SocketAddr) {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("there is a runtime");
+    let address = runtime.block_on(async {
+        let (listener, address) = listen().await;
+        let (backend, backend_address) = listen().await;
+        tokio::spawn(be_backend(backend));
+        let port = PortConfig {
+            slot: 0,
+            port: 80,
+            tcp: TcpSettings {
+                proxy_protocol,
+                ..TcpSettings::default()
+            },
+            transport: Transport::Plain(Arc::new(ListenerConfig {
+                id: Default::default(),
+                settings: Default::default(),
+                tls: None,
+                clients: None,
+                connections: Default::default(),
+                streams: None,
+            })),
+        };
+        let port = Arc::new(ArcSwap::from_pointee(port));
+        let server = Server {
+            handler: gateway(backend_address).router(),
+            observer: Arc::new(()),
+        };
+        tokio::spawn(serve_listener(listener, port, server, Drain::new()));
+        address
+    });
+    (runtime, address)
+}
+
+async fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    (listener, address)
+}
+
+fn gateway(backend: SocketAddr) -> Gateway {
+    let gateway = Gateway::new(Options::default());
+    let id = BackendId::service("shop", "web", 80);
+    let rule = Rule::new(PathMatch::Prefix("/".to_owned())).to(&id);
+    let route = Route::new("shop", "all", vec![rule]);
+    gateway.set_endpoints(&Endpoints::from([(id, vec![backend.into()])]));
+    let plan: Plan = Plan::http("shop", "edge", 80, vec![route]);
+    gateway.apply(&plan).expect("it can be built");
+    gateway
+}
+
+/// Answers each request the same.
+async fn be_backend(listener: TcpListener) {
+    while let Ok((mut stream, _)) = listener.accept().await {
+        tokio::spawn(async move {
+            let mut head = [0; 1024];
+            let mut len = 0;
+            while let Ok(read) = stream.read(&mut head[len..]).await
+                && read > 0
+            {
+                len += read;
+                if head[..len].ends_with(b"\r\n\r\n") {
+                    len = 0;
+                    stream.write_all(RESPONSE).await.expect("it is sent");
+                }
+            }
+        });
+    }
+}
