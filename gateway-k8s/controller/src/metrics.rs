@@ -70,11 +70,6 @@ impl Metrics {
         self.published.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Everything was decided and told to data planes, also if there are none.
-    pub(crate) fn told(&self) {
-        self.told.store(true, Ordering::Relaxed);
-    }
-
     /// Data planes can get what is published.
     pub(crate) fn set_serving(&self) {
         self.serving.store(true, Ordering::Relaxed);
