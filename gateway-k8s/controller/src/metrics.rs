@@ -57,8 +57,9 @@ impl Metrics {
         change(by_kind.entry(kind).or_default());
     }
 
-    /// Everything was resolved, in this time.
+    /// Everything was resolved, in this time, and data planes have been told, even if there are none.
     pub(crate) fn resolved(&self, took: Duration) {
+        self.told.store(true, Ordering::Relaxed);
         self.resolved.fetch_add(1, Ordering::Relaxed);
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.resolving_micros.fetch_add(micros, Ordering::Relaxed);
@@ -67,7 +68,6 @@ impl Metrics {
     /// Something new went to data planes.
     pub(crate) fn published(&self) {
         self.published.fetch_add(1, Ordering::Relaxed);
-        self.told.store(true, Ordering::Relaxed);
     }
 
     /// Data planes can get what is published.
@@ -75,7 +75,7 @@ impl Metrics {
         self.serving.store(true, Ordering::Relaxed);
     }
 
-    /// Whether data planes can get a plan, and there was one.
+    /// Whether data planes can get what was decided.
     pub(crate) fn is_ready(&self) -> bool {
         self.told.load(Ordering::Relaxed) && self.serving.load(Ordering::Relaxed)
     }

@@ -43,11 +43,14 @@ impl Cache {
             .collect()
     }
 
-    /// Takes over an object that the API server has just answered with. What it tells of it later may be
-    /// older, and is then followed by this one again.
+    /// Takes over an object that the API server has answered with. What it tells of it by the watch may
+    /// have come before the answer, and may be newer.
     pub(super) fn put(&self, kind: Kind, object: Value) {
-        if let Some(id) = id(kind, &object) {
-            self.lock().insert(id, Arc::new(trim(object)));
+        let Some(id) = id(kind, &object) else { return };
+        let mut objects = self.lock();
+        let held = objects.get(&id);
+        if held.is_none_or(|held| is_newer(&object, held)) {
+            objects.insert(id, Arc::new(trim(object)));
         }
     }
 
@@ -131,10 +134,76 @@ fn id(kind: Kind, object: &Value) -> Option<Id> {
     Some((kind, text("namespace")?, text("name")?))
 }
 
+/// Whether an object is newer than another version of it. Versions are numbers that grow; what has none is
+/// not known to be newer.
+fn is_newer(object: &Value, than: &Value) -> bool {
+    let version = |object: &Value| {
+        let text = object["metadata"]["resourceVersion"].as_str()?;
+        text.parse::<u128>().ok()
+    };
+    version(object).is_some_and(|own| version(than).is_none_or(|other| own > other))
+}
+
 /// Leaves out what nobody reads here and what is long.
 fn trim(mut object: Value) -> Value {
     if let Some(metadata) = object["metadata"].as_object_mut() {
         metadata.remove("managedFields");
     }
     object
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn service(version: &str, address: &str) -> Value {
+        json!({
+            "metadata": { "namespace": "n", "name": "s", "resourceVersion": version },
+            "status": address,
+        })
+    }
+
+    fn held(cache: &Cache) -> Value {
+        let found = cache.find(Kind::Service, "n", "s").expect("it is there");
+        found["status"].clone()
+    }
+
+    #[test]
+    fn an_answer_that_is_older_than_what_the_watch_told_changes_nothing() {
+        let cache = Cache::default();
+        let told = serde_json::from_value(service("10", "192.0.2.1")).unwrap();
+        cache.take(Kind::Service, &mut BTreeMap::new(), Event::Apply(told));
+
+        cache.put(Kind::Service, service("9", ""));
+        let after_older = held(&cache);
+        cache.put(Kind::Service, service("11", "192.0.2.2"));
+
+        assert_eq!(
+            (after_older, held(&cache)),
+            ("192.0.2.1".into(), "192.0.2.2".into())
+        );
+    }
+
+    #[test]
+    fn a_list_replaces_what_was_there_when_it_is_complete() {
+        let (cache, mut listing) = (Cache::default(), BTreeMap::new());
+        cache.put(Kind::Service, service("1", "old"));
+        let other =
+            json!({ "metadata": { "namespace": "n", "name": "t", "resourceVersion": "2" } });
+        let other: DynamicObject = serde_json::from_value(other).unwrap();
+
+        cache.take(Kind::Service, &mut listing, Event::Init);
+        cache.take(Kind::Service, &mut listing, Event::InitApply(other));
+        let before = cache.all().len();
+        cache.take(Kind::Service, &mut listing, Event::InitDone);
+
+        let names: Vec<_> = cache
+            .all()
+            .into_iter()
+            .map(|((_, _, name), _)| name)
+            .collect();
+        assert_eq!((before, names), (1, vec!["t".to_owned()]));
+    }
 }

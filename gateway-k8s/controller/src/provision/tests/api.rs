@@ -80,6 +80,7 @@ impl ApiServer {
                 let mut object: Value = serde_json::from_slice(&body).unwrap();
                 state.made += 1;
                 object["metadata"]["uid"] = format!("object-{}", state.made).into();
+                object["metadata"]["resourceVersion"] = state.made.to_string().into();
                 object["metadata"]["managedFields"] = json!([{}]);
                 state.objects.insert(path, object.clone());
                 ok(&object)

@@ -168,7 +168,9 @@ async fn what_the_cluster_says_of_the_objects_is_observed() {
     let before = provisioner.observe(&gateway("shared"));
     let mut service = server.find(SERVICE).unwrap();
     service["status"] = json!({ "loadBalancer": { "ingress": [{ "ip": "192.0.2.1" }] } });
+    service["metadata"]["resourceVersion"] = "100".into();
     let mut deployment = server.find(DEPLOYMENT).unwrap();
+    deployment["metadata"]["resourceVersion"] = "101".into();
     deployment["status"] = json!({ "availableReplicas": 1 });
     provisioner.learn([service, deployment]);
     let after = provisioner.observe(&gateway("shared"));
