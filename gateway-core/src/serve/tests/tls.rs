@@ -5,9 +5,9 @@ use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::TlsConnector;
-use towergate_tls::NameMap;
 use towergate_tls::server::UnknownName;
 use towergate_tls::sni::CertificateResolver;
+use towergate_tls::{Certificate, ClientAuth, ClientAuthMode, NameMap, ServerTls};
 
 use super::*;
 
@@ -158,6 +158,59 @@ async fn a_name_without_a_certificate_is_refused_by_its_alert() {
         ))
     );
     rig.events.expect("unknown_server_name").await;
+}
+
+/// A port that asks clients for certificates of its own authority.
+async fn asking(mode: ClientAuthMode) -> (Rig, RootCertStore) {
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+    let certificate = Certificate::from_pem(cert.pem(), signing_key.serialize_pem()).unwrap();
+    let settings = ServerTls {
+        certificates: vec![Arc::new(certificate)],
+        clients: Some(ClientAuth {
+            roots_pem: cert.pem(),
+            mode,
+        }),
+        ..ServerTls::default()
+    };
+    let provider = Arc::new(default_provider());
+    let mut config = (*listener_config(|_| {})).clone();
+    config.clients = settings.client_verifier(&provider).unwrap();
+    config.tls = Some(settings.build(provider, None).unwrap());
+    let config = Arc::new(config);
+    let mut map = NameMap::default();
+    map.insert("*".parse().unwrap(), config.clone());
+    let rig = Rig::with(TcpSettings::default(), config, Transport::Tls(map)).await;
+    let mut roots = RootCertStore::empty();
+    roots.add(cert.der().clone()).unwrap();
+    (rig, roots)
+}
+
+#[tokio::test]
+async fn a_client_without_the_certificate_that_is_asked_for_gets_no_answer() {
+    let (rig, roots) = asking(ClientAuthMode::Required).await;
+
+    let error = ask(&rig, &roots, "a.test", &[]).await.unwrap_err();
+
+    let alert = error.get_ref().and_then(|error| error.downcast_ref());
+    assert_eq!(
+        alert,
+        Some(&rustls::Error::AlertReceived(
+            rustls::AlertDescription::CertificateRequired
+        ))
+    );
+    rig.events.expect("client_certificate").await;
+}
+
+#[tokio::test]
+async fn where_a_certificate_is_optional_a_client_without_one_is_answered() {
+    for mode in [ClientAuthMode::Optional, ClientAuthMode::Requested] {
+        let (rig, roots) = asking(mode).await;
+
+        let answer = ask(&rig, &roots, "a.test", &[]).await.unwrap();
+
+        assert!(answer.contains("client: None"), "{answer}");
+    }
 }
 
 #[tokio::test]
