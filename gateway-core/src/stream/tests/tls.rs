@@ -57,6 +57,7 @@ impl Identity {
     /// The settings towards a backend with this name.
     fn policy(&self, name: &str) -> Arc<ClientTls> {
         Arc::new(ClientTls {
+            identity: None,
             server_name: name.to_owned(),
             subject_alt_names: Vec::new(),
             roots_pem: Some(self.certificate_pem.clone()),
@@ -333,6 +334,7 @@ async fn what_is_no_hello_gets_not_one_byte() {
         assert_eq!(rest(&mut stream).await, "", "{bytes:?}");
     }
     for word in ["plain_http", "malformed_client_hello", "no_tls"] {
+        // It is told just after the connection is closed.
         eventually(|| rig.log.count(word) == 1).await;
     }
 }
