@@ -365,18 +365,23 @@ fn a_certificate_arrives_with_its_key_which_is_shown_to_nobody() {
 fn figures() {
     use std::time::Instant;
     let plan_of = |revision: usize| {
-        let routes: Routes = (0..10_000).map(|n| (n, if n == 1000 { revision } else { 0 })).collect();
+        let routes: Routes = (0..10_000)
+            .map(|n| (n, if n == 1000 { revision } else { 0 }))
+            .collect();
         let first = listener(1, &routes, &[]);
-        let second = Listener { port: 443, ..first.clone() };
+        let second = Listener {
+            port: 443,
+            ..first.clone()
+        };
         Arc::new(plan(vec![first, second]))
     };
     let none = Arc::<Endpoints>::default();
     let (a, b) = (plan_of(0), plan_of(1));
     let t = Instant::now();
-    let one = Version::new(1, a, none.clone(), None).unwrap();
+    let one = Version::new(1, a, none.clone(), None).expect("it goes");
     eprintln!("first version {:?}", t.elapsed());
     let t = Instant::now();
-    let two = Version::new(2, b, none.clone(), Some(&one)).unwrap();
+    let two = Version::new(2, b, none.clone(), Some(&one)).expect("it goes");
     eprintln!("second version {:?}", t.elapsed());
     let (mut peer, mut decoder) = (Peer::empty(), Decoder::default());
     let t = Instant::now();
@@ -389,9 +394,13 @@ fn figures() {
     let change = bytes(&mut peer, &two);
     eprintln!("change: {} bytes {:?}", change.len(), t.elapsed());
     let t = Instant::now();
-    let plan = take(&mut decoder, &change).unwrap().plan;
+    let plan = take(&mut decoder, &change).expect("it goes").plan;
     eprintln!("decoded {:?}", t.elapsed());
     let mut hello = Vec::new();
-    decoder.hello("a").write(&mut hello).unwrap();
-    eprintln!("hello {}; whole plan as JSON {}", hello.len(), serde_json::to_vec(&*plan).unwrap().len());
+    decoder.hello("a").write(&mut hello).expect("it goes");
+    eprintln!(
+        "hello {}; whole plan as JSON {}",
+        hello.len(),
+        serde_json::to_vec(&*plan).expect("it goes").len()
+    );
 }

@@ -49,9 +49,9 @@ fn program() -> &'static Path {
         let messages = messages
             .lines()
             .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-        let programs =
+        let mut programs =
             messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
-        programs.last().expect("it is a program")
+        programs.next_back().expect("it is a program")
     })
 }
 
