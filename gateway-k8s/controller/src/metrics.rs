@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::serve::{DataPlaneReport, PlaneReport, Reports};
+
 /// Counters and gauges.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
@@ -106,9 +108,10 @@ impl Metrics {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// All of them.
-    pub(crate) fn render(&self) -> String {
+    /// All of them, and what data planes say.
+    pub(crate) fn render(&self, reports: &Reports) -> String {
         let mut page = Page(String::new());
+        page.planes(reports);
         let load = |value: &AtomicU64| value.load(Ordering::Relaxed);
         page.one(
             "leader",
@@ -196,6 +199,33 @@ impl Page {
         let _ = writeln!(self.0, "towergate_controller_{name}{labels} {value}");
     }
 
+    fn planes(&mut self, reports: &Reports) {
+        type Count = fn(&PlaneReport, &DataPlaneReport) -> bool;
+        let counts: [(&str, &str, Count); 3] = [
+            ("data_planes", "Data planes that are connected.", |_, _| {
+                true
+            }),
+            (
+                "data_planes_behind",
+                "Those of them that do not serve the newest version.",
+                |plane, one| one.in_force < plane.published,
+            ),
+            (
+                "data_planes_refusing",
+                "Those of them that could not serve a version.",
+                |_, one| one.refused.is_some(),
+            ),
+        ];
+        for (name, help, counts) in counts {
+            self.head(name, "gauge", help);
+            for (plane, report) in &reports.planes {
+                let all = report.data_planes.values();
+                let count = all.filter(|one| counts(report, one)).count();
+                self.line(name, &[("plane", plane)], count);
+            }
+        }
+    }
+
     fn one(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
         self.head(name, kind, help);
         self.line(name, &[], value);
@@ -215,7 +245,21 @@ mod tests {
         metrics.status_written(Write::Conflict);
         metrics.resolved(Duration::from_millis(250));
 
-        let page = metrics.render();
+        let behind = DataPlaneReport {
+            name: "pod".to_owned(),
+            address: ([192, 0, 2, 1], 1).into(),
+            in_force: Some(1),
+            refused: None,
+        };
+        let plane = PlaneReport {
+            published: Some(2),
+            data_planes: [(0, behind)].into(),
+        };
+        let reports = Reports {
+            planes: [("d/edge".to_owned(), plane)].into(),
+        };
+
+        let page = metrics.render(&reports);
 
         for line in [
             "towergate_controller_leader 1",
@@ -225,6 +269,9 @@ mod tests {
             "towergate_controller_status_writes_total{result=\"conflict\"} 1",
             "towergate_controller_resolution_seconds_total 0.25",
             "# TYPE towergate_controller_objects gauge",
+            "towergate_controller_data_planes{plane=\"d/edge\"} 1",
+            "towergate_controller_data_planes_behind{plane=\"d/edge\"} 1",
+            "towergate_controller_data_planes_refusing{plane=\"d/edge\"} 0",
         ] {
             assert!(page.lines().any(|found| found == line), "{line} in\n{page}");
         }

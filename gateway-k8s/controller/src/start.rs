@@ -67,7 +67,8 @@ pub(crate) async fn start(args: &Args) -> Result<Running, Failure> {
     let metrics = Arc::<Metrics>::default();
     let listener = TcpListener::bind(args.listen).await;
     let listener = listener.map_err(|error| format!("--listen {}: {error}", args.listen))?;
-    let admin = admin::serve(args.admin, Arc::clone(&metrics)).await;
+    let publisher = Publisher::default();
+    let admin = admin::serve(args.admin, Arc::clone(&metrics), &publisher).await;
     let admin = admin.map_err(|error| format!("--admin {}: {error}", args.admin))?;
     tracing::info!(%admin, listen = %args.listen, controller = args.controller_name, "begins");
 
@@ -77,7 +78,6 @@ pub(crate) async fn start(args: &Args) -> Result<Running, Failure> {
         // Dropped or sent: both mean the end.
         let _ = ended.await;
     }));
-    let publisher = Publisher::default();
     let (tell_authority, authority) = watch::channel(None);
     let serving = serve_planes(
         args,

@@ -172,14 +172,17 @@ impl Keeper {
         let Some((before, _)) = &self.election.seen else {
             return;
         };
-        let mut lease = Lease::default();
-        lease.spec = Some(LeaseSpec {
+        let spec = LeaseSpec {
             holder_identity: Some(String::new()),
             lease_duration_seconds: Some(1),
             lease_transitions: Some(before.transitions),
             renew_time: Some(MicroTime(Timestamp::now())),
             ..LeaseSpec::default()
-        });
+        };
+        let lease = Lease {
+            spec: Some(spec),
+            ..Lease::default()
+        };
         match tokio::time::timeout(REQUEST, self.replace(before, lease)).await {
             Ok(Ok(_)) => tracing::info!(lease = self.name, "the lease is given back"),
             Ok(Err(error)) => tracing::warn!(%error, "the lease could not be given back"),
