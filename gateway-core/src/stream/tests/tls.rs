@@ -57,6 +57,7 @@ impl Identity {
     /// The settings towards a backend with this name.
     fn policy(&self, name: &str) -> Arc<ClientTls> {
         Arc::new(ClientTls {
+            identity: None,
             server_name: name.to_owned(),
             subject_alt_names: Vec::new(),
             roots_pem: Some(self.certificate_pem.clone()),
