@@ -62,7 +62,6 @@ impl Identity {
             subject_alt_names: Vec::new(),
             roots_pem: Some(self.certificate_pem.clone()),
             alpn: vec!["h2".to_owned()],
-            identity: None,
         })
     }
 }

@@ -61,7 +61,7 @@ pub(crate) struct PlaneOptions {
 }
 
 /// What Services of Gateways are to be like.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ServiceOptions {
     /// `LoadBalancer`, `NodePort` or `ClusterIP`.
@@ -117,17 +117,6 @@ impl TrafficPolicy {
         match self {
             Self::Local => "Local",
             Self::Cluster => "Cluster",
-        }
-    }
-}
-
-impl Default for ServiceOptions {
-    fn default() -> Self {
-        Self {
-            kind: ServiceType::default(),
-            load_balancer_class: None,
-            external_traffic_policy: TrafficPolicy::default(),
-            annotations: BTreeMap::new(),
         }
     }
 }
