@@ -10,6 +10,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use towergate_k8s::ObjectKey;
 
+/// Addresses that a Gateway might have.
+type Choice<'a> = &'a dyn Fn(&Claim) -> Vec<IpAddr>;
+
 /// What a Gateway asks for.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Claim {
@@ -64,7 +67,7 @@ impl Pool {
         let held = |claim: &Claim| before.get(&claim.uid).cloned().unwrap_or_default();
         let reported = |claim: &Claim| claim.reported.clone();
         let wanted = |claim: &Claim| claim.wanted.iter().copied().flatten().collect();
-        let steps: [&dyn Fn(&Claim) -> Vec<IpAddr>; 3] = match role {
+        let steps: [Choice<'_>; 3] = match role {
             Role::Leader => [&wanted, &held, &reported],
             Role::Follower => [&reported, &held, &|_| Vec::new()],
         };
