@@ -179,7 +179,7 @@ fn validation(written: &ClientValidation) -> Result<ValidationRefs, Refusal> {
         Some(ClientValidationMode::VerifyIfGiven) => ClientAuthMode::Optional,
         Some(unverified @ (ClientValidationMode::Request | ClientValidationMode::RequireAny)) => {
             return Err(Refusal::invalid(
-                &format!("{FIELD}.mode"),
+                format!("{FIELD}.mode"),
                 format_args!("{} is not supported", unverified.as_str()),
             ));
         }
@@ -190,7 +190,7 @@ fn validation(written: &ClientValidation) -> Result<ValidationRefs, Refusal> {
     let authorities = ca_certificate_refs.clone().unwrap_or_default();
     if authorities.is_empty() {
         return Err(Refusal::invalid(
-            &format!("{FIELD}.caCertificateRefs"),
+            format!("{FIELD}.caCertificateRefs"),
             "at least one is needed to verify certificates",
         ));
     }
