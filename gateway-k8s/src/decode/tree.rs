@@ -136,6 +136,8 @@ pub(crate) fn parse(text: &str) -> Result<Rc<Node>, SyntaxError> {
     let mut options = Options::default();
     options.flow_nesting_limit = MAX_DEPTH;
     options.block_nesting_limit = MAX_DEPTH;
+    // Where somebody else in the build wants comments, the parser gives them to all who do not object.
+    options.emit_comments = false;
     let mut builder = Builder {
         parser: Parser::new_from_str_with_options(text, options),
         anchors: HashMap::new(),
