@@ -4,6 +4,8 @@
 //! `UPDATE_GOLDEN=1` writes the files. With `ENVOY_GATEWAY_CRDS` as the folder of Envoy Gateway's CRDs
 //! it also writes down the types that its fields have.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
