@@ -150,7 +150,7 @@ pub(crate) enum ParityFlag {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) manifests: ManifestArgs,
-    /// Serve what the controller at this address says, such as https://controller.example:18000.
+    /// Serve what the controller at this address says, such as `https://controller.example:18000`.
     #[arg(long, value_name = "URL", requires = "credentials", conflicts_with_all = ["paths", "ports", "bind", "endpoints", "strict", "refuse_unknown_sni", "parity"])]
     pub(crate) from: Option<ControllerAddress>,
     /// The folder with ca.crt, tls.crt and tls.key for --from. Read again when they change.
