@@ -182,6 +182,7 @@ fn scope(args: &ManifestArgs) -> Scope {
         controller_name: args.controller_name.clone(),
         serve_unclassed: true,
         ports: args.ports.iter().map(|map| (map.port, map.bound)).collect(),
+        reserved: Default::default(),
         bind,
         bind_gateway,
         assigned: None,

@@ -30,6 +30,7 @@ fn scope(folder: &Path) -> Scope {
         controller_name: "gateway.envoyproxy.io/gatewayclass-controller".to_owned(),
         serve_unclassed: true,
         ports: [(80, 8080), (443, 8443)].into(),
+        reserved: Default::default(),
         bind: vec!["192.0.2.1".parse().unwrap()],
         bind_gateway: [("other/other".to_owned(), vec!["192.0.2.2".parse().unwrap()])].into(),
         assigned: assigned.map(|text| serde_json::from_str(&text).unwrap()),

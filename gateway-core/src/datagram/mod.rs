@@ -12,9 +12,10 @@
 //! ends when nothing was said for a while, or when its endpoint is gone.
 //!
 //! Anybody can invent clients. So sessions are bounded, by number and by what the process may open; over
-//! the bound the one that was silent longest makes room. Nothing is ever queued: what cannot be sent at
+//! the bound the one of the same port that was silent longest makes room (`room.rs`). Nothing is ever queued: what cannot be sent at
 //! once is dropped, and counted.
 
+mod room;
 mod serve;
 mod session;
 mod socket;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
-use super::session::{Client, Outcome, Quota, Session};
+use super::room::{Quota, Room, Seat};
+use super::session::{Client, Outcome, Session};
 use super::socket::{Peer, Socket};
 use super::table::Table;
 use super::{Assignment, DatagramConfig};
@@ -38,6 +39,7 @@ pub(crate) async fn serve<H: Handler>(assignment: Assignment, server: Server<H>)
         server,
         sessions: Table::default(),
         bound: BOUND,
+        seat: Room::of_process().seat(),
     };
     loop {
         tokio::select! {
@@ -55,6 +57,7 @@ struct Port<H: Handler> {
     server: Server<H>,
     sessions: Table<Peer, Client<H>>,
     bound: usize,
+    seat: Seat,
 }
 
 impl<H: Handler> Port<H> {
@@ -122,7 +125,8 @@ impl<H: Handler> Port<H> {
         if self.sessions.len() >= self.bound {
             self.evict();
         }
-        let quota = Quota::take().or_else(|| self.evict().then(Quota::take)?);
+        let quota = self.quota();
+        let quota = quota.or_else(|| self.evict().then(|| self.quota())?);
         let quota = quota.ok_or("too_many_sessions")?;
         let reserved = forwarder.reserve(&chosen);
         let reserved = reserved.or_else(|| self.evict().then(|| forwarder.reserve(&chosen))?);
@@ -146,6 +150,10 @@ impl<H: Handler> Port<H> {
         let counted = (reserved, quota);
         let client = Client::start(session, &self.socket, peer, record, told, counted);
         Ok(client)
+    }
+
+    fn quota(&self) -> Option<Quota> {
+        self.seat.take(self.sessions.len())
     }
 
     /// Makes room for another session, if there is any.
@@ -208,7 +216,38 @@ mod tests {
             },
             sessions: Table::default(),
             bound: 3,
+            seat: Room::new(9, 0).seat(),
         }
+    }
+
+    #[tokio::test]
+    async fn a_flood_at_one_socket_does_not_keep_clients_of_another_out() {
+        let backend = std::net::UdpSocket::bind(LOCALHOST).unwrap();
+        let room = Room::new(2, 2);
+        let [mut flooded, mut other] = [(); 2].map(|()| Port {
+            seat: room.seat(),
+            ..port(backend.local_addr().unwrap())
+        });
+        let send = async |port: &mut Port<Router>| {
+            let client = std::net::UdpSocket::bind(LOCALHOST).unwrap();
+            client.send_to(b"x", port.socket.address()).unwrap();
+            port.socket.readable().await.unwrap();
+            port.take_some();
+            port.sessions.len()
+        };
+        let mut had = Vec::new();
+        for _ in 0..4 {
+            had.push(send(&mut flooded).await);
+        }
+        assert_eq!(had, [1, 2, 2, 2]);
+
+        assert_eq!(send(&mut other).await, 1);
+        assert_eq!(
+            send(&mut flooded).await,
+            1,
+            "it gives back what is too much"
+        );
+        assert_eq!(send(&mut other).await, 1);
     }
 
     const LOCALHOST: std::net::SocketAddrV4 =

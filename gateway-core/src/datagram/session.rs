@@ -3,16 +3,15 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use nix::sys::resource::{Resource, getrlimit};
 use socket2::SockRef;
 use tokio::net::UdpSocket;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::room::Quota;
 use super::socket::{Peer, Socket, try_recv};
 use super::table::Mortal;
 use crate::balance::Node;
@@ -197,33 +196,5 @@ impl<H: Handler> Drop for Client<H> {
         progress.received.store(received.load(Relaxed), Relaxed);
         progress.sent.store(sent.load(Relaxed), Relaxed);
         self.observer.observe(&Event::SessionClosed(self.port));
-    }
-}
-
-/// A session's share of what the process may open, given back when dropped.
-#[derive(Debug)]
-pub(super) struct Quota(());
-
-/// Open sessions of all workers.
-static OPEN: AtomicUsize = AtomicUsize::new(0);
-
-impl Quota {
-    /// `None`: as many sessions are open as may be. Connections need the other half of the descriptors.
-    pub(super) fn take() -> Option<Self> {
-        static LIMIT: OnceLock<usize> = OnceLock::new();
-        let limit = *LIMIT.get_or_init(|| {
-            let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
-            usize::try_from(files / 2).unwrap_or(usize::MAX)
-        });
-        let quota = Self(());
-        // Counted even if it is one too many: what is dropped takes it back.
-        let before = OPEN.fetch_add(1, Relaxed);
-        (before < limit).then_some(quota)
-    }
-}
-
-impl Drop for Quota {
-    fn drop(&mut self) {
-        OPEN.fetch_sub(1, Relaxed);
     }
 }

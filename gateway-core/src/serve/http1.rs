@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::server::conn::http1::{Builder, UpgradeableConnection};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -12,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use super::Handler;
 use super::activity::Activity;
 use super::codec_error::{self, Refusal, Reply};
-use super::parked::Parked;
+use super::parked::{Kept, Parked};
 use super::service::Answering;
 use super::timers::{Expiry, Signal};
 use super::watched::{Spoken, Watched};
@@ -39,6 +40,9 @@ enum End {
     Rest,
 }
 
+/// hyper's codec with what it works on.
+type Connection<Io, H> = UpgradeableConnection<TokioIo<Watched<Io>>, Answering<H>>;
+
 /// Serves HTTP/1 until the connection ends or is upgraded: `None`, or falls silent: then it is given back.
 pub(crate) async fn serve<Io, H>(parked: Parked<Io, H>) -> Option<Parked<Io, H>>
 where
@@ -52,41 +56,78 @@ where
         mut kept,
         ..
     } = parked;
-    let activity = kept.activity.clone();
+    let mut connection = connect(io, early.freeze(), handler, &kept);
+    let (end, was_idle) = run(&mut connection, &mut kept).await;
+
+    // Who has said its last has read what we sent, or will not.
+    let ended = matches!(end, End::Codec(Ok(())));
+    if ended && (was_idle || kept.activity.has_ended()) {
+        return None;
+    }
+    // Upgraded: the bytes are somebody else's now.
+    let parts = connection.into_parts()?;
+    let io = parts.io.into_inner().into_inner();
+    if matches!(end, End::Rest) {
+        kept.activity.forget_read(parts.read_buf.len());
+        return Some(Parked {
+            io,
+            early: parts.read_buf.as_ref().into(),
+            is_http1: true,
+            handler: parts.service.handler,
+            kept,
+        });
+    }
+    let refusal = refuse(&end, &parts.read_buf, &parts.service.handler, &kept);
+    if refusal.is_some() || ended {
+        say_goodbye(io, refusal, &kept.activity).await;
+    }
+    None
+}
+
+fn connect<Io, H>(io: Io, early: Bytes, handler: H, kept: &Kept) -> Connection<Io, H>
+where
+    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handler,
+{
     let service = Answering {
         handler,
         info: kept.info.clone(),
-        activity: activity.clone(),
+        activity: kept.activity.clone(),
         http1: true,
     };
-    let plain = kept.info.tls.is_none();
-    let io = Watched::new(
-        io,
-        early.freeze(),
-        activity.clone(),
-        Spoken::Http1 { plain },
-    );
-    let io = TokioIo::new(io);
-    let mut connection = builder(&kept.settings)
-        .serve_connection(io, service)
-        .with_upgrades();
-    let mut was_idle = false;
+    let spoken = Spoken::Http1 {
+        plain: kept.info.tls.is_none(),
+    };
+    let io = Watched::new(io, early, kept.activity.clone(), spoken);
+    builder(&kept.settings)
+        .serve_connection(TokioIo::new(io), service)
+        .with_upgrades()
+}
 
+/// Lets the codec work until it ends or a timer has it end. Also says whether the connection was idle
+/// when the codec was asked to end.
+async fn run<Io, H>(connection: &mut Connection<Io, H>, kept: &mut Kept) -> (End, bool)
+where
+    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handler,
+{
+    let mut was_idle = false;
     let end = poll_fn(|cx| {
         loop {
-            if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
+            if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
                 return Poll::Ready(End::Codec(result));
             }
+            let activity = &kept.activity;
             match std::task::ready!(kept.timers.poll(cx)) {
                 Signal::Aged if !kept.settings.http1.close_at_max_duration => activity.make_last(),
                 Signal::Drain | Signal::Aged => {
                     kept.timers.note_closing();
                     was_idle = activity.is_idle();
                     activity.make_last();
-                    Pin::new(&mut connection).graceful_shutdown();
+                    Pin::new(&mut *connection).graceful_shutdown();
                 }
                 Signal::Rest => {
-                    if let Poll::Ready(result) = take_off(&mut connection, &activity, cx) {
+                    if let Poll::Ready(result) = take_off(connection, activity, cx) {
                         return Poll::Ready(
                             result.map_or_else(|e| End::Codec(Err(e)), |()| End::Rest),
                         );
@@ -97,45 +138,25 @@ where
         }
     })
     .await;
+    (end, was_idle)
+}
 
-    // Who has said its last has read what we sent, or will not.
-    let ended = matches!(end, End::Codec(Ok(())));
-    if ended && (was_idle || activity.has_ended()) {
-        return None;
-    }
-    // Upgraded: the bytes are somebody else's now.
-    let parts = connection.into_parts()?;
-    let io = parts.io.into_inner().into_inner();
-    if matches!(end, End::Rest) {
-        activity.forget_read(parts.read_buf.len());
-        return Some(Parked {
-            io,
-            early: parts.read_buf.as_ref().into(),
-            is_http1: true,
-            handler: parts.service.handler,
-            kept,
-        });
-    }
+/// The answer to what was no request, as the handler wants it, if there is one.
+fn refuse<H: Handler>(end: &End, rest: &[u8], handler: &H, kept: &Kept) -> Option<Refusal> {
     let max_head = kept.settings.headers.max_request_head;
-    let reply = find_reply(&end, &activity, &parts.read_buf, max_head);
-    let refusal = reply.map(|reply| {
-        let mut refusal = reply.into();
-        parts.service.handler.refuse(&kept.info, &mut refusal);
-        let event = Event::CodecError(kept.info.port, refusal.details);
-        kept.observer.observe(&event);
-        refusal
-    });
-    if refusal.is_some() || ended {
-        say_goodbye(io, refusal, &activity).await;
-    }
-    None
+    let reply = find_reply(end, &kept.activity, rest, max_head)?;
+    let mut refusal = reply.into();
+    handler.refuse(&kept.info, &mut refusal);
+    let event = Event::CodecError(kept.info.port, refusal.details);
+    kept.observer.observe(&event);
+    Some(refusal)
 }
 
 /// Asks the codec to end while the stream below stays open. It ends at once if it is idle, as it should be.
 /// If it is not (it still reads the body of a request that was answered early), it ends after that: then
 /// the connection does, too, as in Envoy.
 fn take_off<Io, H>(
-    connection: &mut UpgradeableConnection<TokioIo<Watched<Io>>, Answering<H>>,
+    connection: &mut Connection<Io, H>,
     activity: &Activity,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), hyper::Error>>

@@ -215,6 +215,7 @@ impl Reconciler {
             bind_gateway: placement.bind.clone(),
             assigned: Some(placement.assigned.clone()),
             ports: placement.ports.clone(),
+            reserved: placement.reserved.clone(),
             now,
             ..Scope::default()
         }

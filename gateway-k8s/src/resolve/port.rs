@@ -31,14 +31,24 @@ pub(super) fn claim(world: &World<'_>, gateways: &mut Gateways<'_>, report: &mut
                 continue;
             }
             let port = bound(world, listener.spec.port);
-            if let Err(taken) = sockets.take(&gateway.bind, port, listener) {
+            let taken = match is_reserved(world, port, listener) {
+                true => Err(Taken::Reserved),
+                false => sockets.take(&gateway.bind, port, listener),
+            };
+            if let Err(taken) = taken {
                 let message = taken.message(port);
                 let field = format!("spec.listeners[{}].port", listener.at);
-                report.error("port-taken", &subject, field, &*message, HELP);
+                report.error("port-taken", &subject, field, &*message, taken.help());
                 taken.state(listener, &message);
             }
         }
     }
+}
+
+/// Whether the data plane itself needs the socket of a listener. A plan that has it could not be bound
+/// at all, and so would stop every change for all of its listeners.
+fn is_reserved(world: &World<'_>, port: u16, listener: &ListenerState<'_>) -> bool {
+    family(&listener.spec.protocol) != "UDP" && world.scope.reserved.contains(&port)
 }
 
 /// Sockets that are taken.
@@ -76,6 +86,8 @@ enum Taken {
     Hostname,
     Whole,
     Address,
+    /// By the data plane itself.
+    Reserved,
 }
 
 impl Sockets {
@@ -126,10 +138,20 @@ impl Taken {
             Self::Hostname => "this host name on",
             Self::Whole => "the whole of",
             Self::Address => "some, but not all, of the addresses on",
+            Self::Reserved => {
+                return format!("The data plane itself has port {port}: no listener may use it.");
+            }
         };
         format!(
             "Another Gateway, or another port that is bound as the same, has {what} port {port}."
         )
+    }
+
+    fn help(self) -> &'static str {
+        match self {
+            Self::Reserved => "Give the listener another port.",
+            _ => HELP,
+        }
     }
 
     /// States that a listener does not have its socket.
@@ -137,7 +159,7 @@ impl Taken {
         let conflict = match self {
             Self::Protocol | Self::Whole => Some("ProtocolConflict"),
             Self::Hostname => Some("HostnameConflict"),
-            Self::Address => None,
+            Self::Address | Self::Reserved => None,
         };
         let conditions = &mut listener.conditions;
         if let Some(reason) = conflict {
@@ -172,14 +194,11 @@ mod tests {
         let scope = Scope {
             controller_name: String::new(),
             serve_unclassed: true,
-            ports: [(81, 80)].into(),
+            ports: [(81, 80), (82, 19001)].into(),
+            reserved: [19001].into(),
             bind: Vec::new(),
             bind_gateway: [("d/g0".into(), addresses(0)), ("d/g1".into(), addresses(1))].into(),
-            assigned: None,
-            endpoints: Default::default(),
-            now: None,
-            unknown_name: Default::default(),
-            parity: Default::default(),
+            ..Scope::default()
         };
         let resolution = resolve(&decode("in.yaml", &text).objects, &scope);
         let listeners = resolution
@@ -220,9 +239,49 @@ mod tests {
             [true, false]
         );
         assert_eq!(
-            programmed([HERE, HERE], ["a.test", "a.test"], [80, 82]),
+            programmed([HERE, HERE], ["a.test", "a.test"], [80, 83]),
             [true, true]
         );
+    }
+
+    /// Nor does a listener that is bound as one, or has addresses or a host name of its own.
+    #[test]
+    fn a_port_of_the_data_plane_itself_is_nobodys() {
+        for port in [19001, 82] {
+            assert_eq!(
+                programmed([HERE, THERE], ["a.test", "b.test"], [port, 80]),
+                [false, true]
+            );
+        }
+    }
+
+    #[test]
+    fn whose_port_is_reserved_is_told_so() {
+        let status = |protocol: &str| {
+            let gateway = json!({
+                "apiVersion": "gateway.networking.k8s.io/v1",
+                "kind": "Gateway",
+                "metadata": { "name": "g", "namespace": "d" },
+                "spec": { "gatewayClassName": "c", "listeners": [
+                    { "name": "l", "port": 19001, "protocol": protocol },
+                ] },
+            });
+            let scope = Scope {
+                reserved: [19001].into(),
+                ..Scope::default()
+            };
+            let objects = decode("in.yaml", &gateway.to_string()).objects;
+            let statuses = resolve(&objects, &scope).statuses;
+            let objects: Vec<String> = statuses.objects().map(|o| o.to_string()).collect();
+            objects.concat()
+        };
+        for protocol in ["HTTP", "TCP"] {
+            let status = status(protocol);
+            assert!(status.contains("PortUnavailable"), "{status}");
+            assert!(status.contains("has port 19001"), "{status}");
+            assert!(!status.contains("Conflict"), "{status}");
+        }
+        assert!(!status("UDP").contains("PortUnavailable"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What `resolve` is given and what it gives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use towergate_core::plan::{BackendId, Endpoint, Endpoints, Plan};
@@ -18,6 +18,8 @@ pub struct Scope {
     pub serve_unclassed: bool,
     /// Ports of Gateways that are bound as others, such as 80 as 8080.
     pub ports: BTreeMap<u16, u16>,
+    /// TCP ports, as they are bound, that the data plane itself needs: no listener gets one.
+    pub reserved: BTreeSet<u16>,
     /// Addresses to bind unless a Gateway has its own.
     pub bind: Vec<IpAddr>,
     /// Addresses to bind by Gateway (`namespace/name`).
@@ -44,6 +46,7 @@ impl Default for Scope {
             controller_name: "gateway.envoyproxy.io/gatewayclass-controller".to_owned(),
             serve_unclassed: true,
             ports: BTreeMap::new(),
+            reserved: BTreeSet::new(),
             bind: vec![Ipv4Addr::UNSPECIFIED.into()],
             bind_gateway: BTreeMap::new(),
             assigned: None,

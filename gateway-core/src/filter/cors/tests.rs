@@ -63,92 +63,91 @@ fn rules() -> [Cors; 5] {
     ]
 }
 
-/// Every row of the suite's table.
+const FIELDS: (&str, &str) = ("access-control-request-headers", "x-header-1, x-header-2");
+
+const fn ask(method: &'static str) -> (&'static str, &'static str) {
+    ("access-control-request-method", method)
+}
+
+/// With the next test every row of the suite's table.
 #[test]
-fn the_suite_gets_what_it_asks_for() {
-    let [several, methods, origin, with, without] = &rules();
-    let fields = ("access-control-request-headers", "x-header-1, x-header-2");
-    let ask = |method| ("access-control-request-method", method);
+fn each_origin_that_is_allowed_is_named() {
+    let [several, ..] = &rules();
     for name in [
         "https://www.foo.com",
         "https://www.bar.com",
         "https://xpto.www.bar.com",
     ] {
-        assert_eq!(
-            told(several, "OPTIONS", &[("origin", name), ask("GET"), fields]),
-            format!(
-                "preflight; allow-credentials=true; allow-headers=x-header-1, x-header-2; \
-                 allow-methods=GET, OPTIONS; allow-origin={name}; \
-                 expose-headers=x-header-3, x-header-4; max-age=3600; vary=Origin"
-            )
+        let lines = [("origin", name), ask("GET"), FIELDS];
+        let preflight = format!(
+            "preflight; allow-credentials=true; allow-headers=x-header-1, x-header-2; \
+             allow-methods=GET, OPTIONS; allow-origin={name}; \
+             expose-headers=x-header-3, x-header-4; max-age=3600; vary=Origin"
         );
-        assert_eq!(
-            told(several, "GET", &[("origin", name), ask("GET"), fields]),
-            format!(
-                "forwarded; allow-credentials=true; allow-origin={name}; \
-                 expose-headers=x-header-3, x-header-4; vary=Origin"
-            )
+        assert_eq!(told(several, "OPTIONS", &lines), preflight);
+        let forwarded = format!(
+            "forwarded; allow-credentials=true; allow-origin={name}; \
+             expose-headers=x-header-3, x-header-4; vary=Origin"
         );
+        assert_eq!(told(several, "GET", &lines), forwarded);
     }
-    let foreign = ("origin", "https://foobar.com");
-    let foo = ("origin", "https://www.foo.com");
-    let port = ("origin", "https://foobar.com:12345");
-    let other = ("origin", "https://other.foo.com");
-    for (cors, method, lines, expected) in [
+}
+
+#[test]
+fn the_suite_gets_what_it_asks_for() {
+    const FOREIGN: &str = "https://foobar.com";
+    const OTHER: &str = "https://other.foo.com";
+    const METHODS: &str =
+        "preflight; allow-methods=*; allow-origin=https://www.foo.com; max-age=5; vary=Origin";
+    const ORIGIN: &str = "preflight; allow-methods=PUT; allow-origin=*; max-age=5";
+    const WITH: &str = "preflight; allow-credentials=true; allow-headers=x-header-1, x-header-2; \
+         allow-methods=PUT; allow-origin=https://other.foo.com; max-age=5; vary=Origin";
+    const WITHOUT: &str = "preflight; allow-headers=*; allow-methods=*; allow-origin=*; max-age=5";
+    const NAMED: &str =
+        "forwarded; allow-credentials=true; allow-origin=https://other.foo.com; vary=Origin";
+    const ANY: &str = "forwarded; allow-origin=*";
+    let [several, methods, any, with, without] = &rules();
+    let pre = |method| vec![ask(method)];
+    let full = |method| vec![ask(method), FIELDS];
+    for (cors, method, origin, lines, expected) in [
         (
             several,
             "OPTIONS",
-            &[foreign, ask("GET")][..],
+            FOREIGN,
+            pre("GET"),
             "preflight; vary=Origin",
         ),
         (
             several,
             "GET",
-            &[foreign, ask("GET")],
+            FOREIGN,
+            pre("GET"),
             "forwarded; vary=Origin",
         ),
         (
             methods,
             "OPTIONS",
-            &[foo, ask("POST")],
-            "preflight; allow-methods=*; allow-origin=https://www.foo.com; max-age=5; vary=Origin",
+            "https://www.foo.com",
+            pre("POST"),
+            METHODS,
         ),
+        (any, "OPTIONS", FOREIGN, pre("PUT"), ORIGIN),
         (
-            origin,
+            any,
             "OPTIONS",
-            &[foreign, ask("PUT")],
-            "preflight; allow-methods=PUT; allow-origin=*; max-age=5",
+            "https://foobar.com:12345",
+            pre("PUT"),
+            ORIGIN,
         ),
-        (
-            origin,
-            "OPTIONS",
-            &[port, ask("PUT")],
-            "preflight; allow-methods=PUT; allow-origin=*; max-age=5",
-        ),
-        (origin, "PUT", &[port], "forwarded; allow-origin=*"),
-        (origin, "PUT", &[foreign], "forwarded; allow-origin=*"),
-        (
-            with,
-            "OPTIONS",
-            &[other, ask("PUT"), fields],
-            "preflight; allow-credentials=true; allow-headers=x-header-1, x-header-2; \
-             allow-methods=PUT; allow-origin=https://other.foo.com; max-age=5; vary=Origin",
-        ),
-        (
-            without,
-            "OPTIONS",
-            &[other, ask("PUT"), fields],
-            "preflight; allow-headers=*; allow-methods=*; allow-origin=*; max-age=5",
-        ),
-        (
-            with,
-            "GET",
-            &[other],
-            "forwarded; allow-credentials=true; allow-origin=https://other.foo.com; vary=Origin",
-        ),
-        (without, "GET", &[other], "forwarded; allow-origin=*"),
+        (any, "PUT", "https://foobar.com:12345", vec![], ANY),
+        (any, "PUT", FOREIGN, vec![], ANY),
+        (with, "OPTIONS", OTHER, full("PUT"), WITH),
+        (without, "OPTIONS", OTHER, full("PUT"), WITHOUT),
+        (with, "GET", OTHER, vec![], NAMED),
+        (without, "GET", OTHER, vec![], ANY),
     ] {
-        assert_eq!(told(cors, method, lines), expected, "{method} {lines:?}");
+        let lines = [&[("origin", origin)], &lines[..]].concat();
+        assert_eq!(told(cors, method, &lines), expected, "{method} {lines:?}");
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) use publish::Published;
 pub(crate) use runner::{Inputs, run};
 pub(crate) use shared::SHARED;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -44,6 +44,8 @@ pub(crate) struct Placement {
     pub(crate) assigned: BTreeMap<String, Vec<String>>,
     /// Ports that are bound as others.
     pub(crate) ports: BTreeMap<u16, u16>,
+    /// TCP ports, as they are bound, that data planes need themselves.
+    pub(crate) reserved: BTreeSet<u16>,
     /// Gateways that no data plane serves yet, with what is in the way.
     pub(crate) waiting: BTreeMap<String, Option<String>>,
 }

@@ -12,12 +12,13 @@ use towergate_policy::Policy;
 
 use super::{Placement, nowhere};
 use crate::pool::Claim;
-use crate::provision::{Fate, GatewayToRun, Observed, bound_ports};
+use crate::provision::{Fate, GatewayToRun, OWN_PORTS, Observed, bound_ports};
 
 /// Places Gateways by what the cluster says of their objects.
 pub(super) fn place(claims: &[Claim], observe: impl Fn(&GatewayToRun) -> Observed) -> Placement {
     let mut placement = Placement {
         ports: bound_ports(),
+        reserved: OWN_PORTS.into(),
         ..Placement::default()
     };
     for (at, claim) in (0..).zip(claims) {
@@ -115,6 +116,7 @@ mod tests {
         let waiting = [("d/b".to_owned(), Some("no room".to_owned()))];
         assert_eq!(placement.waiting, waiting.into());
         assert_eq!(placement.ports.get(&80), Some(&10080));
+        assert_eq!(placement.reserved, [19000, 19001].into());
     }
 
     #[test]

@@ -16,7 +16,11 @@ use super::options::PlaneOptions;
 use super::wanted::GatewayToRun;
 
 /// Where metrics and readiness are.
-pub(super) const HEALTH_PORT: u16 = 19001;
+const HEALTH_PORT: u16 = 19001;
+/// Where `towergate run` has its admin page unless [`PlaneOptions::args`] say otherwise.
+const ADMIN_PORT: u16 = 19000;
+/// TCP ports that a data plane itself binds, and so no listener can.
+pub(crate) const OWN_PORTS: [u16; 2] = [ADMIN_PORT, HEALTH_PORT];
 /// Time for a pod to end by itself after its requests had theirs.
 const LAST_SECONDS: u32 = 10;
 const CREDENTIALS: &str = "/etc/towergate/credentials";

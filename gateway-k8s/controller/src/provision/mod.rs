@@ -33,6 +33,7 @@ mod tests;
 mod wanted;
 
 pub(crate) use apply::Provisioner;
+pub(crate) use deployment::OWN_PORTS;
 pub(crate) use observe::Observed;
 pub(crate) use options::{Mode, PlaneOptions};
 pub(crate) use service::bound_ports;

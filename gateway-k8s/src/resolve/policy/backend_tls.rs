@@ -25,8 +25,10 @@ type Target<'a> = (&'a str, &'a str, &'a str);
 #[derive(Debug)]
 pub(crate) struct BackendTls<'a> {
     winners: HashMap<Target<'a>, &'a Object<BackendTlsPolicySpec>>,
-    /// Policies one of whose targets an older policy has, with that policy.
-    conflicts: Vec<(&'a Object<BackendTlsPolicySpec>, ObjectKey)>,
+    /// Policies with a target that an older policy has. They are in force for their other targets.
+    conflicts: Vec<(&'a Object<BackendTlsPolicySpec>, Target<'a>)>,
+    /// The Gateways through which a target, a Service with a port name as in [`Target`], is reached.
+    reached: HashMap<(ObjectKey, String), Vec<ParentReference>>,
     settings: HashMap<ObjectKey, Result<Settings, Unusable>>,
     statuses: BTreeMap<ObjectKey, PolicyStatus>,
 }
@@ -89,16 +91,14 @@ impl<'a> BackendTls<'a> {
                 match winners.get(&key) {
                     None => drop(winners.insert(key, policy)),
                     Some(winner) if winner.key() == policy.key() => {}
-                    Some(winner) => {
-                        conflicts.push((policy, winner.key()));
-                        break;
-                    }
+                    Some(_) => conflicts.push((policy, key)),
                 }
             }
         }
         Self {
             winners,
             conflicts,
+            reached: HashMap::new(),
             settings: HashMap::new(),
             statuses,
         }
@@ -118,12 +118,21 @@ impl<'a> BackendTls<'a> {
     ) -> Result<Option<Settings>, String> {
         let (namespace, name) = (service.namespace.as_str(), service.name.as_str());
         let of_port = self.winners.get(&(namespace, name, port));
-        let Some(policy) = of_port
-            .or_else(|| self.winners.get(&(namespace, name, "")))
-            .copied()
-        else {
-            return Ok(None);
+        let of_all = || self.winners.get(&(namespace, name, ""));
+        let (section, policy) = match of_port {
+            Some(policy) => (port, *policy),
+            None => match of_all() {
+                Some(policy) => ("", *policy),
+                None => return Ok(None),
+            },
         };
+        let reached = (service.clone(), section.to_owned());
+        let reached = self.reached.entry(reached).or_default();
+        for ancestor in ancestors {
+            if !reached.contains(ancestor) {
+                reached.push(ancestor.clone());
+            }
+        }
         let settings = self
             .settings
             .entry(policy.key())
@@ -144,16 +153,16 @@ impl<'a> BackendTls<'a> {
 
     /// The statuses, once every route is resolved.
     pub(crate) fn statuses(mut self) -> BTreeMap<ObjectKey, PolicyStatus> {
-        for (policy, winner) in &self.conflicts {
-            let ancestors = self
-                .statuses
-                .get(winner)
-                .map(|status| status.ancestors.clone());
+        for (policy, target) in &self.conflicts {
+            let (namespace, name, section) = *target;
+            let winner = self.winners[target].key();
+            let message =
+                format!("BackendTLSPolicy {winner} is older and has the target Service {name}.");
+            let reached = (ObjectKey::new(namespace, name), section.to_owned());
             let status = self.statuses.entry(policy.key()).or_default();
-            for ancestor in ancestors.unwrap_or_default() {
-                let message = format!("BackendTLSPolicy {winner} is older and has the target.");
-                let conditions = status.conditions(&ancestor.ancestor_ref);
-                conditions.set("Accepted", false, "Conflicted", message);
+            for ancestor in self.reached.get(&reached).into_iter().flatten() {
+                let conditions = status.conditions(ancestor);
+                conditions.set("Accepted", false, "Conflicted", &*message);
             }
         }
         self.statuses

@@ -98,6 +98,10 @@ mod tests {
             (json!({ "allowMethods": ["GE T"] }), "allowMethods"),
             (json!({ "allowHeaders": ["x,y"] }), "allowHeaders"),
             (json!({ "exposeHeaders": [""] }), "exposeHeaders"),
+            // A plan carries visible ASCII only.
+            (json!({ "allowMethods": ["GÉT"] }), "allowMethods"),
+            (json!({ "allowHeaders": ["x-é"] }), "allowHeaders"),
+            (json!({ "exposeHeaders": ["x-é"] }), "exposeHeaders"),
             (json!({ "maxAge": 0 }), "maxAge"),
             (json!({ "maxAge": -1 }), "maxAge"),
         ] {
