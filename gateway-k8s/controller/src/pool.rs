@@ -28,6 +28,8 @@ pub(crate) struct Claim {
     pub(crate) wanted: Vec<Option<IpAddr>>,
     /// The addresses in its status.
     pub(crate) reported: Vec<IpAddr>,
+    /// Its status says that its present spec is programmed.
+    pub(crate) programmed: bool,
 }
 
 /// Who decides about addresses.
