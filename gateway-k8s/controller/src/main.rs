@@ -18,7 +18,6 @@ mod planes;
 mod pool;
 mod provision;
 mod reconcile;
-#[allow(dead_code, unused_imports, reason = "reports are for statuses to come")]
 mod serve;
 mod settle;
 mod start;

@@ -1,5 +1,6 @@
 //! Which Gateways are ours, and what they ask for.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use serde_json::Value;
@@ -23,6 +24,17 @@ pub(crate) fn gateways<'a>(world: &'a World, controller: &str) -> Vec<&'a Object
     ours
 }
 
+/// Gateways whose class is missing, by `namespace/name`. What there is of them stays, whosever they are.
+pub(crate) fn classless(world: &World) -> BTreeSet<String> {
+    let objects = world.objects();
+    let is_classless = |gateway: &&Object<GatewaySpec>| {
+        let class = ObjectKey::new("", &*gateway.spec.gateway_class_name);
+        !objects.gateway_classes.contains_key(&class)
+    };
+    let classless = objects.gateways.values().filter(is_classless);
+    classless.map(|gateway| gateway.key().to_string()).collect()
+}
+
 /// The addresses that our Gateways ask for and have.
 pub(crate) fn claims(world: &World, controller: &str) -> Vec<Claim> {
     let ours = gateways(world, controller).into_iter();
@@ -31,9 +43,11 @@ pub(crate) fn claims(world: &World, controller: &str) -> Vec<Claim> {
         let wanted = wanted.filter_map(|address| address.value.as_deref());
         let wanted = wanted.filter(|value| !value.is_empty());
         let key = gateway.key();
+        let status = status(world, &key);
         Claim {
             wanted: wanted.map(|value| value.parse().ok()).collect(),
-            reported: reported(world, &key),
+            reported: reported(&status),
+            programmed: programmed(world, &key, &status),
             uid: gateway.meta.uid.clone().unwrap_or_default(),
             gateway: key.to_string(),
             class: gateway.spec.gateway_class_name.clone(),
@@ -43,13 +57,28 @@ pub(crate) fn claims(world: &World, controller: &str) -> Vec<Claim> {
     .collect()
 }
 
-/// The addresses in the status of a Gateway.
-fn reported(world: &World, gateway: &ObjectKey) -> Vec<IpAddr> {
+/// The status of a Gateway.
+fn status(world: &World, gateway: &ObjectKey) -> Value {
     let status = world.observed("Gateway", gateway);
     let status = status.and_then(|observed| observed.status.as_deref());
-    let status: Value = status
+    status
         .and_then(|text| serde_json::from_str(text).ok())
-        .unwrap_or_default();
+        .unwrap_or_default()
+}
+
+/// Whether a status says that the present spec of its Gateway is programmed.
+fn programmed(world: &World, gateway: &ObjectKey, status: &Value) -> bool {
+    let generation = world.observed("Gateway", gateway).map(|it| it.generation);
+    let mut conditions = status["conditions"].as_array().into_iter().flatten();
+    conditions.any(|one| {
+        one["type"] == "Programmed"
+            && one["status"] == "True"
+            && one["observedGeneration"].as_i64() == generation
+    })
+}
+
+/// The addresses in a status.
+fn reported(status: &Value) -> Vec<IpAddr> {
     let addresses = status["addresses"].as_array().into_iter().flatten();
     let values = addresses.filter_map(|address| address["value"].as_str());
     values.filter_map(|value| value.parse().ok()).collect()

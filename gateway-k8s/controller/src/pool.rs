@@ -1,8 +1,8 @@
 //! Addresses for Gateways that share one data plane: each Gateway has one of its own as long as it lives.
 //!
-//! A Gateway keeps the address that it has; what it asks for by `spec.addresses` comes before that, and
-//! an address that an earlier controller has written in its status is taken over. The address of a
-//! Gateway that is gone is free at once.
+//! A Gateway keeps the address that it has, or that an earlier controller has written in its status,
+//! unless it asks for another one by `spec.addresses`. Nobody gets an address that another Gateway has by
+//! asking for it. The address of a Gateway that is gone is free at once.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -28,6 +28,8 @@ pub(crate) struct Claim {
     pub(crate) wanted: Vec<Option<IpAddr>>,
     /// The addresses in its status.
     pub(crate) reported: Vec<IpAddr>,
+    /// Its status says that its present spec is programmed.
+    pub(crate) programmed: bool,
 }
 
 /// Who decides about addresses.
@@ -67,22 +69,49 @@ impl Pool {
         let held = |claim: &Claim| before.get(&claim.uid).cloned().unwrap_or_default();
         let reported = |claim: &Claim| claim.reported.clone();
         let wanted = |claim: &Claim| claim.wanted.iter().copied().flatten().collect();
-        let steps: [Choice<'_>; 3] = match role {
-            Role::Leader => [&wanted, &held, &reported],
-            Role::Follower => [&reported, &held, &|_| Vec::new()],
+        // A leader's word is what it has given, and after its start what statuses say.
+        let mut holders: HashMap<IpAddr, &str> = HashMap::new();
+        if role == Role::Leader {
+            let known = claims.iter().map(|claim| (claim, held(claim)));
+            let (known, new): (Vec<_>, Vec<_>) = known.partition(|(_, held)| !held.is_empty());
+            let new = new.into_iter().map(|(claim, _)| (claim, reported(claim)));
+            for (claim, addresses) in known.into_iter().chain(new) {
+                for address in addresses {
+                    if self.usable(address, claim) {
+                        holders.entry(address).or_insert(&claim.uid);
+                    }
+                }
+            }
+        }
+        let steps: &[Choice<'_>] = match role {
+            Role::Leader => &[&wanted, &held, &reported],
+            Role::Follower => &[&reported, &held],
         };
         for step in steps {
-            for claim in claims {
-                if given.contains_key(&claim.uid) {
-                    continue;
-                }
-                let mut usable = step(claim);
-                // An address that is held on to must still be one that may be given out.
-                usable.retain(|address| self.usable(*address, claim) && !taken.contains(address));
-                usable.dedup();
-                if !usable.is_empty() {
-                    taken.extend(&usable);
-                    given.insert(claim.uid.clone(), usable);
+            // Who gets what it asks for leaves what it had, perhaps to another one that asks for that.
+            let mut goes_on = true;
+            while std::mem::take(&mut goes_on) {
+                for claim in claims {
+                    if given.contains_key(&claim.uid) {
+                        continue;
+                    }
+                    let is_anothers = |address: &IpAddr| {
+                        let holder = holders.get(address).filter(|uid| **uid != claim.uid);
+                        holder.is_some_and(|uid| !given.contains_key(*uid))
+                    };
+                    let mut usable = step(claim);
+                    // An address that is held on to must still be one that may be given out.
+                    usable.retain(|address| {
+                        self.usable(*address, claim)
+                            && !taken.contains(address)
+                            && !is_anothers(address)
+                    });
+                    usable.dedup();
+                    if !usable.is_empty() {
+                        taken.extend(&usable);
+                        given.insert(claim.uid.clone(), usable);
+                        goes_on = true;
+                    }
                 }
             }
         }
@@ -260,6 +289,42 @@ mod tests {
         let assigned = pool().assign(&claims, Role::Leader);
 
         assert_eq!(assigned, table(&[("old", 1), ("new", 3), ("moved", 4)]));
+    }
+
+    #[test]
+    fn nobody_gets_the_address_of_another_one_by_asking_for_it() {
+        let mut held = pool();
+        held.assign(&[claim("b")], Role::Leader);
+
+        // "a" is the older Gateway: it does not help.
+        let of_held = held.assign(&[wants("a", &[ip(1)]), claim("b")], Role::Leader);
+        let of_reported = pool().assign(
+            &[wants("a", &[ip(4)]), reports("b", ip(4)), claim("c")],
+            Role::Leader,
+        );
+
+        assert_eq!(of_held, table(&[("a", 3), ("b", 1)]));
+        assert_eq!(of_reported, table(&[("a", 1), ("b", 4), ("c", 3)]));
+        // It is free as soon as its holder is gone.
+        let later = held.assign(&[wants("a", &[ip(1)])], Role::Leader);
+        assert_eq!(later, table(&[("a", 1)]));
+    }
+
+    #[test]
+    fn an_address_that_its_holder_leaves_is_to_be_had_and_two_may_not_swap() {
+        let mut pool = pool();
+        pool.assign(&[claim("a"), claim("b")], Role::Leader);
+
+        let swap = [wants("a", &[ip(3)]), wants("b", &[ip(1)])];
+        assert_eq!(
+            pool.assign(&swap, Role::Leader),
+            table(&[("a", 1), ("b", 3)])
+        );
+        let moves = [wants("a", &[ip(3)]), wants("b", &[ip(5)])];
+        assert_eq!(
+            pool.assign(&moves, Role::Leader),
+            table(&[("a", 3), ("b", 5)])
+        );
     }
 
     #[test]

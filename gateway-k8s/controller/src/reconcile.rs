@@ -20,7 +20,7 @@ use towergate_k8s::{Resolution, Scope, resolve};
 use crate::metrics::Metrics;
 use crate::notes::Notes;
 use crate::ours;
-use crate::planes::{Placement, Planes, Published};
+use crate::planes::{Placement, Planes, Published, Verdicts};
 use crate::pool::Role;
 use crate::provision::GatewayToRun;
 use crate::serve::Publisher;
@@ -56,6 +56,8 @@ pub(crate) struct Reconciler {
     world: World,
     planes: Planes,
     published: Published,
+    /// What was known of data planes when everything was decided.
+    verdicts: Verdicts,
     metrics: Arc<Metrics>,
     notes: Notes,
     said: Said,
@@ -83,6 +85,7 @@ impl Reconciler {
             world: World::default(),
             planes,
             published: Published::new(publisher),
+            verdicts: Verdicts::default(),
             metrics,
             notes: Notes::default(),
             said: Said::default(),
@@ -95,6 +98,7 @@ impl Reconciler {
     pub(crate) async fn run(mut self, mut channels: Channels) {
         let mut pending: Option<Pending> = None;
         let mut events = Vec::with_capacity(BATCH);
+        let mut reports = self.published.reports();
         loop {
             let over = pending.as_ref().map(|pending| pending.burst.ends());
             let change = tokio::select! {
@@ -108,6 +112,12 @@ impl Reconciler {
                 Ok(()) = channels.leads.changed() => Change::Objects,
                 Ok(()) = channels.known.changed() => Change::Objects,
                 Ok(()) = channels.made.changed() => Change::Objects,
+                Ok(()) = reports.changed() => {
+                    match Verdicts::of(&reports.borrow_and_update()) == self.verdicts {
+                        true => Change::Nothing,
+                        false => Change::Objects,
+                    }
+                }
                 Some(answer) = channels.answers.recv() => {
                     self.settled.note(answer.id, answer.print, answer.status);
                     continue;
@@ -169,7 +179,8 @@ impl Reconciler {
         let began = Instant::now();
         let role = if leads { Role::Leader } else { Role::Follower };
         let claims = ours::claims(&self.world, &self.controller);
-        let placement = self.planes.place(&claims, role);
+        self.verdicts = Verdicts::of(&self.published.reports().borrow());
+        let placement = self.planes.place(&claims, role, &self.verdicts);
         self.metrics
             .set_without_address(claims.len() - placement.assigned.len());
         let scope = self.scope(&placement);
@@ -198,7 +209,8 @@ impl Reconciler {
         });
         self.said = statuses.into();
         let plans = self.planes.split(plan, &placement);
-        self.published.tell(plans, &endpoints, &self.metrics);
+        let kept = ours::classless(&self.world);
+        self.published.tell(plans, &endpoints, &kept, &self.metrics);
         self.decided = true;
         self.metrics.resolved(began.elapsed());
         tracing::debug!(took = ?began.elapsed(), leads, "decided");

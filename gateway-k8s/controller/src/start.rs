@@ -86,7 +86,11 @@ pub(crate) async fn start(args: &Args) -> Result<Running, Failure> {
         (leads.clone(), tell_authority, Arc::clone(&metrics)),
         (listener, publisher.clone()),
     );
-    let provisioner = Arc::new(Provisioner::new(client.clone(), mode));
+    let provisioner = Arc::new(Provisioner::new(
+        client.clone(),
+        mode,
+        &args.controller_name,
+    ));
     let planes = match args.mode {
         Mode::Shared => Planes::shared(pool(args)),
         Mode::Provisioned => Planes::Provisioned(Arc::clone(&provisioner)),

@@ -179,6 +179,11 @@ fn condition<'a>(status: &'a Value, kind: &str) -> (&'a str, &'a str) {
     })
 }
 
+/// Whether a Gateway has what it needs but for a data plane: none is connected here.
+fn is_placed(status: &Value) -> bool {
+    condition(status, "Programmed") == ("False", "Pending") && !address(status).is_empty()
+}
+
 fn address(status: &Value) -> &str {
     status["addresses"][0]["value"].as_str().unwrap_or_default()
 }
@@ -190,8 +195,7 @@ async fn gateways_get_addresses_and_everybody_is_told_how_things_stand() {
     };
     let _controller = cluster.start("one");
     cluster.create_gateway("a").await;
-    let programmed = |status: &Value| condition(status, "Programmed").0 == "True";
-    let a = cluster.status("Gateway", "a", programmed).await;
+    let a = cluster.status("Gateway", "a", is_placed).await;
     assert_eq!(address(&a), "192.0.2.1");
     let class = cluster.name.clone();
     let accepted = |status: &Value| condition(status, "Accepted").0 == "True";
@@ -204,13 +208,13 @@ async fn gateways_get_addresses_and_everybody_is_told_how_things_stand() {
 
     // A third Gateway finds no address until another one goes.
     cluster.create_gateway("b").await;
-    cluster.status("Gateway", "b", programmed).await;
+    cluster.status("Gateway", "b", is_placed).await;
     cluster.create_gateway("c").await;
     let without =
         |status: &Value| condition(status, "Programmed") == ("False", "AddressNotAssigned");
     cluster.status("Gateway", "c", without).await;
     cluster.delete("Gateway", "a").await;
-    let c = cluster.status("Gateway", "c", programmed).await;
+    let c = cluster.status("Gateway", "c", is_placed).await;
     assert_eq!(address(&c), "192.0.2.1");
     cluster.end().await;
 }
@@ -281,8 +285,7 @@ async fn another_controller_takes_over_and_keeps_the_addresses() {
     let first = cluster.start("first");
     cluster.create_gateway("a").await;
     cluster.create_gateway("b").await;
-    let programmed = |status: &Value| condition(status, "Programmed").0 == "True";
-    let b = cluster.status("Gateway", "b", programmed).await;
+    let b = cluster.status("Gateway", "b", is_placed).await;
     cluster.delete("Gateway", "a").await;
     let _second = cluster.start("second");
 

@@ -5,12 +5,14 @@
 //! ```
 
 mod backends;
+mod proof;
 mod provisioned;
 mod publish;
 mod runner;
 mod shared;
 mod waiting;
 
+pub(crate) use proof::Verdicts;
 pub(crate) use publish::Published;
 pub(crate) use runner::{Inputs, run};
 pub(crate) use shared::SHARED;
@@ -48,6 +50,8 @@ pub(crate) struct Placement {
     pub(crate) reserved: BTreeSet<u16>,
     /// Gateways that no data plane serves yet, with what is in the way.
     pub(crate) waiting: BTreeMap<String, Option<String>>,
+    /// Gateways whose data planes cannot serve what they are told, with the reason.
+    pub(crate) refused: BTreeMap<String, String>,
 }
 
 impl Planes {
@@ -57,10 +61,12 @@ impl Planes {
     }
 
     /// Gives each Gateway its place. `claims` are those of all Gateways of ours, the oldest first.
-    pub(crate) fn place(&mut self, claims: &[Claim], role: Role) -> Placement {
+    pub(crate) fn place(&mut self, claims: &[Claim], role: Role, verdicts: &Verdicts) -> Placement {
         match self {
-            Self::Shared(shared) => shared.place(claims, role),
-            Self::Provisioned(by) => provisioned::place(claims, |gateway| by.observe(gateway)),
+            Self::Shared(shared) => shared.place(claims, role, verdicts),
+            Self::Provisioned(by) => {
+                provisioned::place(claims, verdicts, |gateway| by.observe(gateway))
+            }
         }
     }
 
@@ -80,7 +86,7 @@ impl Planes {
 impl Placement {
     /// Says in the statuses what is known of places only.
     pub(crate) fn mark(&self, statuses: &mut Statuses) {
-        waiting::mark(statuses, &self.waiting);
+        waiting::mark(statuses, &self.waiting, &self.refused);
     }
 
     /// The Gateways of which objects are to be made.

@@ -10,12 +10,19 @@ use std::net::{IpAddr, Ipv4Addr};
 use towergate_core::plan::Plan;
 use towergate_policy::Policy;
 
+use super::proof::Verdicts;
 use super::{Placement, nowhere};
 use crate::pool::Claim;
 use crate::provision::{Fate, GatewayToRun, OWN_PORTS, Observed, bound_ports};
 
-/// Places Gateways by what the cluster says of their objects.
-pub(super) fn place(claims: &[Claim], observe: impl Fn(&GatewayToRun) -> Observed) -> Placement {
+/// Places Gateways by what the cluster says of their objects. That a Gateway was served once is proven by
+/// a pod that is ready, since it is not before it serves what it was told; of several controllers each is
+/// connected with some data planes only, so what these say to this one would not do.
+pub(super) fn place(
+    claims: &[Claim],
+    verdicts: &Verdicts,
+    observe: impl Fn(&GatewayToRun) -> Observed,
+) -> Placement {
     let mut placement = Placement {
         ports: bound_ports(),
         reserved: OWN_PORTS.into(),
@@ -31,6 +38,7 @@ pub(super) fn place(claims: &[Claim], observe: impl Fn(&GatewayToRun) -> Observe
         if !observed.available {
             placement.waiting.insert(name.clone(), observed.trouble);
         }
+        verdicts.note_refused(name, &[claim], &mut placement);
     }
     placement
 }
@@ -109,7 +117,7 @@ mod tests {
             },
         };
 
-        let placement = place(&[claim("a"), claim("b")], observe);
+        let placement = place(&[claim("a"), claim("b")], &Verdicts::default(), observe);
 
         let assigned = [("d/a".to_owned(), vec!["lb.example".to_owned()])];
         assert_eq!(placement.assigned, assigned.into());
@@ -121,9 +129,11 @@ mod tests {
 
     #[test]
     fn each_gateway_gets_its_own_ports_and_no_others() {
-        let placement = place(&[claim("a"), claim("b"), claim("c")], |_| {
-            Observed::default()
-        });
+        let placement = place(
+            &[claim("a"), claim("b"), claim("c")],
+            &Verdicts::default(),
+            |_| Observed::default(),
+        );
         let port = |gateway: &str, port: u16| Port {
             addresses: placement.bind[gateway].clone(),
             port,

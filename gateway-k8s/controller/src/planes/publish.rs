@@ -1,14 +1,15 @@
 //! What each data plane was told last, so that only news are told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use towergate_core::plan::{Endpoints, Plan};
 use towergate_policy::Policy;
 
 use super::backends::needed;
 use crate::metrics::Metrics;
-use crate::serve::Publisher;
+use crate::serve::{Publisher, Reports};
 
 /// What was told to data planes, by their names.
 #[derive(Debug)]
@@ -32,18 +33,24 @@ impl Published {
         }
     }
 
+    /// What data planes say.
+    pub(crate) fn reports(&self) -> watch::Receiver<Arc<Reports>> {
+        self.publisher.reports()
+    }
+
     /// Tells each data plane what it is to serve, if this is new to it; those that are not named any
-    /// longer are to serve nothing.
+    /// longer are to serve nothing, but for those of `kept`: they go on with what they have.
     pub(crate) fn tell(
         &mut self,
         plans: BTreeMap<String, Plan<Policy>>,
         endpoints: &Endpoints,
+        kept: &BTreeSet<String>,
         metrics: &Metrics,
     ) {
         let gone: Vec<String> = self
             .planes
             .keys()
-            .filter(|name| !plans.contains_key(*name))
+            .filter(|name| !plans.contains_key(*name) && !kept.contains(*name))
             .cloned()
             .collect();
         for name in gone {
@@ -92,5 +99,27 @@ impl Published {
                 tracing::error!(plane = name, %error, "the plan cannot be sent; the one before it stays");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_not_named_serves_nothing_unless_it_is_kept() {
+        let publisher = Publisher::default();
+        let mut published = Published::new(publisher.clone());
+        let plans = ["d/a", "d/b", "d/c"].map(|name| (name.to_owned(), Plan::default()));
+        let (endpoints, metrics) = (Endpoints::default(), Metrics::default());
+        published.tell(plans.clone().into(), &endpoints, &BTreeSet::new(), &metrics);
+
+        let [first, ..] = plans;
+        let kept = ["d/b".to_owned()].into();
+        published.tell([first].into(), &endpoints, &kept, &metrics);
+
+        let reports = publisher.reports();
+        let known: Vec<String> = reports.borrow().planes.keys().cloned().collect();
+        assert_eq!(known, ["d/a", "d/b"]);
     }
 }

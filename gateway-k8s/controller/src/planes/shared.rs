@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use towergate_core::plan::Plan;
 use towergate_policy::Policy;
 
+use super::proof::{Proven, Verdicts};
 use super::{Placement, nowhere};
 use crate::pool::{Claim, Pool, Role};
 
@@ -16,14 +17,18 @@ pub(crate) const SHARED: &str = "shared";
 #[derive(Debug)]
 pub(crate) struct Shared {
     pool: Pool,
+    proven: Proven,
 }
 
 impl Shared {
     pub(super) fn new(pool: Pool) -> Self {
-        Self { pool }
+        Self {
+            pool,
+            proven: Proven::default(),
+        }
     }
 
-    pub(super) fn place(&mut self, claims: &[Claim], role: Role) -> Placement {
+    pub(super) fn place(&mut self, claims: &[Claim], role: Role, verdicts: &Verdicts) -> Placement {
         let mut bind = self.pool.assign(claims, role);
         let text = |addresses: &Vec<IpAddr>| addresses.iter().map(IpAddr::to_string).collect();
         let assigned = bind.iter();
@@ -35,11 +40,16 @@ impl Shared {
             let bound = bind.entry(claim.gateway.clone());
             bound.or_insert_with(|| vec![nowhere(at)]);
         }
-        Placement {
+        let mut placement = Placement {
             bind,
             assigned,
             ..Placement::default()
-        }
+        };
+        let proven = &mut self.proven;
+        proven.note_waiting(SHARED, verdicts, claims, &mut placement);
+        let all: Vec<&Claim> = claims.iter().collect();
+        verdicts.note_refused(SHARED, &all, &mut placement);
+        placement
     }
 }
 
@@ -75,7 +85,7 @@ mod tests {
         let mut shared = Shared::new(Pool::new(vec![network], []));
         let claims = [claim("a"), claim("b"), claim("c")];
 
-        let placement = shared.place(&claims, Role::Leader);
+        let placement = shared.place(&claims, Role::Leader, &Verdicts::default());
 
         let first: IpAddr = [192, 0, 2, 1].into();
         assert_eq!(
@@ -83,6 +93,7 @@ mod tests {
             [("d/a".to_owned(), vec![first.to_string()])].into()
         );
         assert_eq!(placement.bind["d/a"], [first]);
+        assert_eq!(placement.waiting.len(), 3, "there is no data plane");
         assert_ne!(placement.bind["d/b"], placement.bind["d/c"]);
         let ports = placement.bind.values().map(|addresses| Port {
             addresses: addresses.clone(),

@@ -1,28 +1,39 @@
-//! Gateways that no data plane serves yet are not programmed, whatever else is right with them.
+//! Gateways that no data plane serves yet, or can serve, are not programmed, whatever else is right with
+//! them.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 use towergate_k8s::Statuses;
 
-/// Says so in the statuses of Gateways. `waiting` has them by `namespace/name`, with what is in the way.
-pub(super) fn mark(statuses: &mut Statuses, waiting: &BTreeMap<String, Option<String>>) {
+/// Says so in the statuses of Gateways. `waiting` has those that are not served yet by `namespace/name`,
+/// with what is in the way, and `refused` those that cannot be.
+pub(super) fn mark(
+    statuses: &mut Statuses,
+    waiting: &BTreeMap<String, Option<String>>,
+    refused: &BTreeMap<String, String>,
+) {
     for (key, status) in &mut statuses.0 {
         if key.kind != "Gateway" {
             continue;
         }
-        let Some(trouble) = waiting.get(&key.object.to_string()) else {
-            continue;
+        let name = key.object.to_string();
+        let (reason, message) = match (refused.get(&name), waiting.get(&name)) {
+            (Some(why), _) => (
+                "Invalid",
+                format!("A data plane cannot serve what it is told: {why}"),
+            ),
+            (None, Some(Some(trouble))) => {
+                ("Pending", format!("No data plane is ready: {trouble}"))
+            }
+            (None, Some(None)) => ("Pending", "No data plane is ready yet.".to_owned()),
+            (None, None) => continue,
         };
         let conditions = status["conditions"].as_array_mut().into_iter().flatten();
         let programmed = |one: &&mut Value| one["type"] == "Programmed" && one["status"] == "True";
         if let Some(condition) = conditions.into_iter().find(programmed) {
-            let message = match trouble {
-                Some(trouble) => format!("No data plane is ready: {trouble}"),
-                None => "No data plane is ready yet.".to_owned(),
-            };
             condition["status"] = "False".into();
-            condition["reason"] = "Pending".into();
+            condition["reason"] = reason.into();
             condition["message"] = message.into();
         }
     }
@@ -50,20 +61,23 @@ mod tests {
                 (key("a"), status("True")),
                 (key("b"), status("True")),
                 (key("c"), status("False")),
+                (key("d"), status("True")),
             ]
             .into(),
         );
         let waiting = [
             ("d/a".to_owned(), Some("no room".to_owned())),
             ("d/c".to_owned(), None),
+            ("d/d".to_owned(), None),
         ];
+        let refused = [("d/d".to_owned(), "in use".to_owned())];
 
-        mark(&mut statuses, &waiting.into());
+        mark(&mut statuses, &waiting.into(), &refused.into());
 
         let reason = |name: &str| statuses.0[&key(name)]["conditions"][1]["reason"].clone();
         assert_eq!(
-            ["a", "b", "c"].map(reason),
-            ["Pending", "Programmed", "Programmed"]
+            ["a", "b", "c", "d"].map(reason),
+            ["Pending", "Programmed", "Programmed", "Invalid"]
         );
         let message = &statuses.0[&key("a")]["conditions"][1]["message"];
         assert_eq!(message, "No data plane is ready: no room");

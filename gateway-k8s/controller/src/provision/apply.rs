@@ -32,6 +32,8 @@ const FIELD_MANAGER: &str = "towergate-controller";
 pub(crate) struct Provisioner {
     client: Client,
     mode: Mode,
+    /// The `controllerName` of our GatewayClasses: what others have made is theirs.
+    controller: String,
     cache: Cache,
 }
 
@@ -54,11 +56,12 @@ struct Wanted {
 }
 
 impl Provisioner {
-    /// A provisioner.
-    pub(crate) fn new(client: Client, mode: Mode) -> Self {
+    /// A provisioner for the Gateways of `controller`.
+    pub(crate) fn new(client: Client, mode: Mode, controller: &str) -> Self {
         Self {
             client,
             mode,
+            controller: controller.to_owned(),
             cache: Cache::default(),
         }
     }
@@ -96,7 +99,7 @@ impl Provisioner {
         let name = name::of_objects(&gateway.key.name, &gateway.class);
         let find = |kind: Kind| {
             let found = self.cache.find(kind, &gateway.key.namespace, &name);
-            found.filter(|object| differ::owner(object) == Some(&*gateway.uid))
+            found.filter(|object| self.is_own(object, gateway))
         };
         let (service, deployment) = (find(Kind::Service), find(Kind::Deployment));
         Observed::of(service.as_deref(), deployment.as_deref())
@@ -140,7 +143,7 @@ impl Provisioner {
     ) {
         wanted.gateways.insert(gateway.uid.clone());
         for manifest in manifests {
-            let manifest = differ::stamp(manifest);
+            let manifest = differ::stamp(manifest, &self.controller);
             wanted.objects.insert(id(&manifest));
             match self.settle(&manifest).await {
                 Ok(changed) => report.changed += usize::from(changed),
@@ -163,7 +166,7 @@ impl Provisioner {
         let live = self
             .cache
             .find(Kind::Secret, &gateway.key.namespace, &secret);
-        let live = live.filter(|secret| differ::owner(secret) == Some(&*gateway.uid));
+        let live = live.filter(|secret| self.is_own(secret, gateway));
         let credentials = credentials::of(gateway, live.as_deref(), authority, now)?;
         Ok(render::provisioned(gateway, options, &credentials))
     }
@@ -186,7 +189,7 @@ impl Provisioner {
             Some(Step::Keep) => return Ok(false),
             Some(Step::LeaveToOthers) => {
                 return Err(format!(
-                    "{what}: there is one of this name that was not made for the Gateway"
+                    "{what}: there is one of this name that this controller has not made for the Gateway"
                 ));
             }
             Some(Step::Replace) => {
@@ -217,7 +220,8 @@ impl Provisioner {
             let Some(uid) = owner.filter(|uid| wanted.gateways.contains(*uid)) else {
                 continue;
             };
-            if wanted.objects.contains(&id) {
+            let is_ours = differ::maker(&object) == Some(&*self.controller);
+            if !is_ours || wanted.objects.contains(&id) {
                 continue;
             }
             match self.delete(&id, &object).await {
@@ -250,6 +254,12 @@ impl Provisioner {
         self.cache.forget(id);
         tracing::info!(kind = id.0.name(), namespace = id.1, name = id.2, "deleted");
         Ok(())
+    }
+
+    /// Whether we have made an object for a Gateway.
+    fn is_own(&self, object: &Value, gateway: &GatewayToRun) -> bool {
+        differ::owner(object) == Some(&*gateway.uid)
+            && differ::maker(object) == Some(&*self.controller)
     }
 
     fn api(&self, kind: Kind, namespace: &str) -> Api<DynamicObject> {

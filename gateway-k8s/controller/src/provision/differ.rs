@@ -6,7 +6,8 @@
 use serde_json::Value;
 
 use super::kind::Kind;
-use super::metadata::{APPLIED, Manifest};
+use super::metadata::{APPLIED, CONTROLLER, Manifest};
+use super::{name, quantity};
 
 /// What is to be done about an object.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -21,24 +22,26 @@ pub(super) enum Step {
     LeaveToOthers,
 }
 
-/// Adds the hash by which a later version of the object is told from this one.
-pub(super) fn stamp(manifest: Manifest) -> Manifest {
+/// Adds who makes the object, and the hash by which a later version of it is told from this one. No
+/// annotation that the Gateway asks for comes before these.
+pub(super) fn stamp(mut manifest: Manifest, controller: &str) -> Manifest {
+    let annotations = &mut manifest.body["metadata"]["annotations"];
+    if let Some(annotations) = annotations.as_object_mut() {
+        annotations.remove(APPLIED);
+    }
+    annotations[CONTROLLER] = controller.into();
     let mut hashed = manifest.body.clone();
     if let Some(body) = hashed.as_object_mut() {
         body.remove("data"); // Nothing of a key leaves a Secret, not even a hash.
     }
-    let hash = hashed
-        .to_string()
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-    manifest.annotate(&[(APPLIED.to_owned(), format!("{hash:016x}"))].into())
+    let hash = name::hash(&hashed.to_string());
+    manifest.body["metadata"]["annotations"][APPLIED] = format!("{hash:016x}").into();
+    manifest
 }
 
 /// What is to be done for `wanted`, a stamped object, where `live` is.
 pub(super) fn step(live: &Value, wanted: &Manifest) -> Step {
-    if owner(live) != owner(&wanted.body) {
+    if owner(live) != owner(&wanted.body) || maker(live) != maker(&wanted.body) {
         return Step::LeaveToOthers;
     }
     if is_fixed(wanted.kind, live, &wanted.body) {
@@ -57,6 +60,11 @@ pub(super) fn owner(object: &Value) -> Option<&str> {
     owner["uid"].as_str()
 }
 
+/// The controller that has made an object. Others of the same program may run in the cluster.
+pub(super) fn maker(object: &Value) -> Option<&str> {
+    object["metadata"]["annotations"][CONTROLLER].as_str()
+}
+
 /// Whether fields differ that cannot be changed, or that leave something behind: EndpointSlices of a
 /// Service that loses its selector would stay and go stale.
 fn is_fixed(kind: Kind, live: &Value, wanted: &Value) -> bool {
@@ -70,18 +78,26 @@ fn is_fixed(kind: Kind, live: &Value, wanted: &Value) -> bool {
 
 /// Whether `live` has everything that `wanted` says.
 fn has(live: &Value, wanted: &Value) -> bool {
+    has_by(live, wanted, Value::eq)
+}
+
+/// The same, where `same` says whether single values are what they should be.
+fn has_by(live: &Value, wanted: &Value, same: fn(&Value, &Value) -> bool) -> bool {
     match (live, wanted) {
-        (Value::Object(live), Value::Object(wanted)) => wanted
-            .iter()
-            .all(|(key, wanted)| live.get(key).is_some_and(|live| has(live, wanted))),
+        (Value::Object(live), Value::Object(wanted)) => wanted.iter().all(|(key, wanted)| {
+            // The API server writes quantities in its own way: "1000m" becomes "1".
+            let same = match key == "resources" && wanted.is_object() {
+                true => quantity::same,
+                false => same,
+            };
+            let live = live.get(key);
+            live.is_some_and(|live| has_by(live, wanted, same))
+        }),
         (Value::Array(live), Value::Array(wanted)) => {
-            live.len() == wanted.len()
-                && live
-                    .iter()
-                    .zip(wanted)
-                    .all(|(live, wanted)| has(live, wanted))
+            let mut pairs = live.iter().zip(wanted);
+            live.len() == wanted.len() && pairs.all(|(live, wanted)| has_by(live, wanted, same))
         }
-        (live, wanted) => live == wanted,
+        (live, wanted) => same(live, wanted),
     }
 }
 
@@ -92,15 +108,15 @@ mod tests {
     use super::super::tests::gateway;
     use super::*;
 
+    const CONTROLLER_NAME: &str = "towergate.dev/gateway-controller";
+
     fn service(spec: Value) -> Manifest {
         let gateway = gateway("shared");
         let name = "shared-eg".to_owned();
-        stamp(Manifest::new(
-            Kind::Service,
-            &gateway,
-            name,
-            json!({ "spec": spec }),
-        ))
+        stamp(
+            Manifest::new(Kind::Service, &gateway, name, json!({ "spec": spec })),
+            CONTROLLER_NAME,
+        )
     }
 
     #[test]
@@ -143,6 +159,49 @@ mod tests {
     }
 
     #[test]
+    fn an_object_of_another_controller_is_left_alone_whatever_the_gateway_says() {
+        let mut gateway = gateway("shared");
+        gateway.annotations = [CONTROLLER, APPLIED]
+            .map(|key| (key.to_owned(), "example.com/other".to_owned()))
+            .into();
+        let service = || Manifest::new(Kind::Service, &gateway, "s".to_owned(), json!({}));
+        let [ours, theirs] =
+            [CONTROLLER_NAME, "example.com/other"].map(|controller| stamp(service(), controller));
+
+        assert_eq!(step(&ours.body, &ours), Step::Keep);
+        assert_eq!(step(&theirs.body, &ours), Step::LeaveToOthers);
+        assert_eq!(maker(&ours.body), Some(CONTROLLER_NAME));
+        assert_ne!(
+            ours.body["metadata"]["annotations"][APPLIED],
+            "example.com/other"
+        );
+    }
+
+    #[test]
+    fn quantities_are_the_same_in_the_words_of_the_api_server() {
+        let of = |resources: Value, label: &str| {
+            let resources = json!({ "resources": resources, "labels": { "resources": label } });
+            service(json!({ "containers": [resources] }))
+        };
+        let asked =
+            json!({ "limits": { "cpu": "1000m", "memory": "0.5Gi" }, "requests": { "cpu": 2 } });
+        let kept =
+            json!({ "limits": { "cpu": "1", "memory": "512Mi" }, "requests": { "cpu": "2" } });
+        let less =
+            json!({ "limits": { "cpu": "1", "memory": "511Mi" }, "requests": { "cpu": "2" } });
+        let wanted = of(asked, "1");
+        let live = |resources: Value, label: &str| {
+            let mut live = wanted.body.clone();
+            live["spec"] = of(resources, label).body["spec"].clone();
+            live
+        };
+
+        assert_eq!(step(&live(kept.clone(), "1"), &wanted), Step::Keep);
+        assert_eq!(step(&live(less, "1"), &wanted), Step::Apply);
+        assert_eq!(step(&live(kept, "1000m"), &wanted), Step::Apply);
+    }
+
+    #[test]
     fn a_service_that_loses_its_selector_is_made_anew() {
         let before = service(json!({ "selector": { "a": "b" } }));
         let wanted = service(json!({ "ports": [] }));
@@ -156,7 +215,7 @@ mod tests {
         let secret = |data: &str| {
             let rest = json!({ "data": { "tls.key": data } });
             let secret = Manifest::new(Kind::Secret, &gateway("shared"), "s".to_owned(), rest);
-            stamp(secret).body["metadata"]["annotations"][APPLIED].clone()
+            stamp(secret, CONTROLLER_NAME).body["metadata"]["annotations"][APPLIED].clone()
         };
 
         assert_eq!(secret("a"), secret("b"));

@@ -17,6 +17,8 @@ pub(super) const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 const CLASS_NAME: &str = "gateway.networking.k8s.io/gateway-class-name";
 /// The annotation with a hash of what was applied.
 pub(super) const APPLIED: &str = "towergate.dev/applied";
+/// The annotation with the `controllerName` of the controller that has made the object.
+pub(super) const CONTROLLER: &str = "towergate.dev/controller";
 
 /// An object as it should be.
 #[derive(Clone, Debug, PartialEq)]

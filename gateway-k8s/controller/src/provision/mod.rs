@@ -25,6 +25,7 @@ mod metadata;
 mod name;
 mod observe;
 mod options;
+mod quantity;
 mod render;
 mod service;
 mod shared;

@@ -36,17 +36,21 @@ pub(super) fn of_label(name: &str) -> String {
 /// At most `most` characters: the start of `text`, then a hash of `whole`. Both are ASCII, as all names
 /// of Kubernetes' objects are.
 fn shortened(text: &str, whole: &str, most: usize) -> String {
-    let hash = format!("{:08x}", fnv(whole));
+    let hash = format!("{:08x}", folded(hash(whole)));
     let room = most - hash.len() - 1;
     let start: String = text.chars().take(room).collect();
     format!("{}-{hash}", start.trim_end_matches(['-', '.', '_']))
 }
 
-/// FNV-1a with 64 bits, folded to 32: it must be the same in every version of this program.
-fn fnv(text: &str) -> u32 {
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+/// FNV-1a with 64 bits: it must be the same in every version of this program.
+pub(super) fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    })
+}
+
+/// The same with 32 bits.
+fn folded(hash: u64) -> u32 {
     let folded = (hash >> 32) ^ (hash & u64::from(u32::MAX));
     u32::try_from(folded).expect("the upper half is empty")
 }

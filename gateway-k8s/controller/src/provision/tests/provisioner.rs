@@ -16,9 +16,19 @@ const SECRET: &str = "/api/v1/namespaces/gateway/secrets/shared-eg-credentials";
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/gateway/deployments/shared-eg";
 const SLICE: &str = "/apis/discovery.k8s.io/v1/namespaces/gateway/endpointslices/shared-eg-ipv4";
 
+const CONTROLLER: &str = "towergate.dev/gateway-controller";
+
 fn provisioned(server: &ApiServer) -> Provisioner {
+    provisioned_by(server, CONTROLLER)
+}
+
+fn provisioned_by(server: &ApiServer, controller: &str) -> Provisioner {
     let options = PlaneOptions::read(r#"{"image": "i", "from": "https://c"}"#).unwrap();
-    Provisioner::new(server.client(), Mode::Provisioned(Box::new(options)))
+    Provisioner::new(
+        server.client(),
+        Mode::Provisioned(Box::new(options)),
+        controller,
+    )
 }
 
 /// An authority, and now.
@@ -93,7 +103,9 @@ async fn an_object_that_others_made_is_never_touched() {
     assert_eq!(server.find(SERVICE), Some(others));
     assert_eq!(report.problems.len(), 1);
     assert!(
-        report.problems[0].1.contains("not made for the Gateway"),
+        report.problems[0]
+            .1
+            .contains("has not made for the Gateway"),
         "{report:?}"
     );
     assert!(server.find(DEPLOYMENT).is_some());
@@ -122,6 +134,32 @@ async fn objects_go_when_the_gateway_goes_to_another_controller_and_stay_when_it
 }
 
 #[tokio::test]
+async fn two_controllers_leave_each_others_objects_in_peace() {
+    let (server, (authority, now)) = (ApiServer::default(), authority());
+    let (ours, theirs) = (
+        provisioned(&server),
+        provisioned_by(&server, "example.com/second"),
+    );
+    let gateway = gateway("shared");
+    ours.reconcile(&[gateway.clone()], &authority, now).await;
+    let made = server.paths();
+    theirs.learn(made.iter().map(|path| server.find(path).unwrap()));
+    server.writes();
+    let mut not_theirs = gateway.clone();
+    not_theirs.fate = Fate::Remove;
+
+    let removed = theirs.reconcile(&[not_theirs], &authority, now).await;
+    let overwritten = theirs.reconcile(&[gateway.clone()], &authority, now).await;
+    let second = ours.reconcile(&[gateway], &authority, now).await;
+
+    assert_eq!(removed, Default::default());
+    assert_eq!(overwritten.problems.len(), 5, "{overwritten:?}");
+    assert_eq!(second, Default::default());
+    assert!(server.writes().is_empty());
+    assert_eq!(server.paths(), made);
+}
+
+#[tokio::test]
 async fn without_credentials_nothing_is_made_and_nothing_goes() {
     let (server, (authority, now)) = (ApiServer::default(), authority());
     let provisioner = provisioned(&server);
@@ -145,7 +183,7 @@ async fn a_gateway_that_moves_to_the_shared_data_plane_loses_its_slices_with_its
     let mut gateway = gateway("shared");
     gateway.pool = vec!["192.0.2.1".parse().unwrap()];
 
-    let shared = Provisioner::new(server.client(), Mode::Shared);
+    let shared = Provisioner::new(server.client(), Mode::Shared, CONTROLLER);
     let report = shared.reconcile(&[gateway], &authority, now).await;
 
     assert_eq!(report.problems, []);
