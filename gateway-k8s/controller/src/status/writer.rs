@@ -475,7 +475,9 @@ mod tests {
             let mut server = Server::start();
             server.due.send_replace(vec![task(1)]);
 
-            let lose = |server: &Server| drop(server.until.send_replace(None));
+            let lose = |server: &Server| {
+                server.until.send_replace(None);
+            };
             server.next(Method::PATCH, lose, code).await;
 
             assert!(server.is_quiet().await, "{code}");
@@ -485,7 +487,9 @@ mod tests {
         let mut server = Server::start();
         server.due.send_replace(vec![task(1)]);
         server.next(Method::PATCH, nothing, 409).await;
-        let lose = |server: &Server| drop(server.until.send_replace(None));
+        let lose = |server: &Server| {
+            server.until.send_replace(None);
+        };
         server.next(Method::GET, lose, 200).await;
         assert!(server.is_quiet().await);
     }
