@@ -43,6 +43,12 @@ impl Kind {
     pub(crate) fn optional(&self) -> bool {
         OPTIONAL_GROUPS.contains(&self.group)
     }
+
+    /// Whether it only adds to what is served. Without the objects of another kind everything would go, or
+    /// what they protect would be open.
+    pub(crate) fn adds(&self) -> bool {
+        self.name.ends_with("Route") || self.name == "ListenerSet"
+    }
 }
 
 /// The kind of this name.
@@ -188,6 +194,15 @@ mod tests {
         let names: HashSet<_> = KINDS.iter().map(|kind| kind.name).collect();
 
         assert_eq!(names.len(), KINDS.len());
+    }
+
+    #[test]
+    fn a_kind_that_protects_adds_nothing() {
+        let adds = KINDS.iter().filter(|kind| kind.adds());
+        let adds: Vec<_> = adds.map(|kind| kind.name).collect();
+
+        let routes = ["HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"];
+        assert_eq!(adds, [&["ListenerSet"][..], &routes].concat());
     }
 
     #[test]

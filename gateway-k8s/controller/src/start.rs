@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Client;
+use kube::{Client, Config};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::args::{Args, Mode};
-use crate::lease::{Keeper, Place};
+use crate::lease::{Keeper, Place, Told};
 use crate::metrics::Metrics;
 use crate::planes::{self, Inputs, Planes, SHARED};
 use crate::pool::Pool;
@@ -20,6 +20,12 @@ use crate::status::Writer;
 use crate::trust::{PlaneFolder, Trust};
 use crate::{Failure, admin};
 
+/// How long a connection to the API server may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// A connection with a request that is silent for so long is given up.
+const SILENT: Duration = Duration::from_secs(30);
+/// The same for watches: longer than any of them lasts (the runtime of kube lets them last for 290 s).
+const SILENT_WATCH: Duration = Duration::from_secs(330);
 /// How long giving back the Lease may take at the end.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -28,23 +34,34 @@ pub(crate) struct Running {
     control: JoinHandle<()>,
     serving: JoinHandle<Failure>,
     keeper: JoinHandle<()>,
+    writer: JoinHandle<()>,
+    runner: JoinHandle<()>,
     end: oneshot::Sender<()>,
 }
 
 impl Running {
     /// Over when something ended that should not, with the reason.
     pub(crate) async fn broke_off(&mut self) -> Failure {
-        tokio::select! {
-            ended = &mut self.control => match ended {
-                Ok(()) => "the control loop ended".into(),
-                Err(error) => error.into(),
-            },
-            ended = &mut self.serving => ended.unwrap_or_else(Into::into),
+        let (what, ended) = tokio::select! {
+            ended = &mut self.serving => return ended.unwrap_or_else(Into::into),
+            ended = &mut self.control => ("the control loop", ended),
+            ended = &mut self.keeper => ("the keeper of the lease", ended),
+            ended = &mut self.writer => ("the writer of statuses", ended),
+            ended = &mut self.runner => ("what makes objects of Gateways", ended),
+        };
+        match ended {
+            Ok(()) => format!("{what} ended").into(),
+            Err(error) => format!("{what}: {error}").into(),
         }
     }
 
     /// Ends it, so that another can take over at once.
     pub(crate) async fn end(self) {
+        // Nothing may be written any more when another one leads.
+        for writes in [self.control, self.writer, self.runner] {
+            writes.abort();
+            let _ = writes.await;
+        }
         drop(self.end);
         // If it takes longer, the others wait until the Lease is over.
         let _ = tokio::time::timeout(GOODBYE, self.keeper).await;
@@ -57,13 +74,13 @@ impl Running {
 /// If an option is not usable, or an address cannot be bound. That the API server is away is no error.
 pub(crate) async fn start(args: &Args) -> Result<Running, Failure> {
     let mode = provision_mode(args)?;
-    let config = kube::Config::infer().await?;
+    let config = Config::infer().await?;
     let namespace = args.lease_namespace.clone();
     let lease = Place {
         namespace: namespace.unwrap_or_else(|| config.default_namespace.clone()),
         name: args.lease_name.clone(),
     };
-    let client = Client::try_from(config)?;
+    let (client, watching) = clients(config)?;
     let metrics = Arc::<Metrics>::default();
     let listener = TcpListener::bind(args.listen).await;
     let listener = listener.map_err(|error| format!("--listen {}: {error}", args.listen))?;
@@ -72,7 +89,7 @@ pub(crate) async fn start(args: &Args) -> Result<Running, Failure> {
     let admin = admin.map_err(|error| format!("--admin {}: {error}", args.admin))?;
     tracing::info!(%admin, listen = %args.listen, controller = args.controller_name, "begins");
 
-    let (keeper, leads) = Keeper::new(client.clone(), &lease, identity(args));
+    let (keeper, told) = Keeper::new(client.clone(), &lease, identity(args));
     let (end, ended) = oneshot::channel::<()>();
     let keeper = tokio::spawn(keeper.run(async move {
         // Dropped or sent: both mean the end.
@@ -83,11 +100,11 @@ pub(crate) async fn start(args: &Args) -> Result<Running, Failure> {
         args,
         &client,
         &lease,
-        (leads.clone(), tell_authority, Arc::clone(&metrics)),
+        (told.leads.clone(), tell_authority, Arc::clone(&metrics)),
         (listener, publisher.clone()),
     );
     let provisioner = Arc::new(Provisioner::new(
-        client.clone(),
+        watching.clone(),
         mode,
         &args.controller_name,
     ));
@@ -95,13 +112,16 @@ pub(crate) async fn start(args: &Args) -> Result<Running, Failure> {
         Mode::Shared => Planes::shared(pool(args)),
         Mode::Provisioned => Planes::Provisioned(Arc::clone(&provisioner)),
     };
-    let channels = channels(args, &client, &metrics, provisioner, leads, authority);
+    let inputs = (provisioner, told, authority);
+    let (channels, [writer, runner]) = channels(args, (&client, &watching), &metrics, inputs);
     let controller = args.controller_name.clone();
     let reconciler = Reconciler::new(controller, planes, publisher, metrics);
     Ok(Running {
         control: tokio::spawn(reconciler.run(channels)),
         serving,
         keeper,
+        writer,
+        runner,
         end,
     })
 }
@@ -109,14 +129,19 @@ pub(crate) async fn start(args: &Args) -> Result<Running, Failure> {
 /// Starts everything that the control loop listens to and tells.
 fn channels(
     args: &Args,
-    client: &Client,
+    (client, watching): (&Client, &Client),
     metrics: &Arc<Metrics>,
-    provisioner: Arc<Provisioner>,
-    leads: watch::Receiver<bool>,
-    authority: watch::Receiver<Option<Arc<Authority>>>,
-) -> Channels {
+    (provisioner, told, authority): (
+        Arc<Provisioner>,
+        Told,
+        watch::Receiver<Option<Arc<Authority>>>,
+    ),
+) -> (Channels, [JoinHandle<()>; 2]) {
+    let Told { leads, until } = told;
     let controller = args.controller_name.clone();
-    let (due, answers) = Writer::start(client.clone(), controller, Arc::clone(metrics));
+    let metrics_of = Arc::clone(metrics);
+    let (due, answers, writer) =
+        Writer::start(client.clone(), controller, until.clone(), metrics_of);
     let (to_run, gateways) = watch::channel(None);
     let (tell_known, known) = watch::channel(false);
     let made = provisioner.changes();
@@ -124,17 +149,28 @@ fn channels(
         gateways,
         authority,
         leads: leads.clone(),
+        until,
     };
-    tokio::spawn(planes::run(provisioner, inputs, tell_known));
-    Channels {
-        events: crate::watch::start(client, metrics),
+    let runner = tokio::spawn(planes::run(provisioner, inputs, tell_known));
+    let channels = Channels {
+        events: crate::watch::start(watching, metrics),
         leads,
         due,
         answers,
         known,
         made,
         to_run,
-    }
+    };
+    (channels, [writer, runner])
+}
+
+/// A client for requests, and one for watches: those are silent for long.
+fn clients(mut config: Config) -> Result<(Client, Client), Failure> {
+    config.connect_timeout = Some(CONNECT);
+    config.read_timeout = Some(SILENT);
+    let client = Client::try_from(config.clone())?;
+    config.read_timeout = Some(SILENT_WATCH);
+    Ok((client, Client::try_from(config)?))
 }
 
 /// Hands plans to data planes, as soon as there is an authority.

@@ -74,6 +74,10 @@ impl World {
                 }
             }
             News::Listed => known.listed(kind, &mut self.mirror),
+            News::Unknown => {
+                known.complete = false;
+                Change::Nothing
+            }
             News::Absent => {
                 known.version = None;
                 known.listing = Some(HashSet::new());
@@ -252,6 +256,24 @@ mod tests {
             );
         }
 
+        assert!(world.complete());
+    }
+
+    #[test]
+    fn a_kind_of_which_nothing_is_known_any_longer_is_missing_until_it_is_listed() {
+        let mut world = World::default();
+        for kind in &KINDS {
+            let news = News::Absent;
+            world.take(Event { kind, news });
+        }
+        assert!(world.complete());
+
+        world.take(event("SecurityPolicy", News::Unknown));
+        assert_eq!(world.missing().collect::<Vec<_>>(), ["SecurityPolicy"]);
+
+        world.take(event("SecurityPolicy", News::Listing("v1alpha1")));
+        let listed = world.take(event("SecurityPolicy", News::Listed));
+        assert_eq!(listed, Change::Objects);
         assert!(world.complete());
     }
 

@@ -10,7 +10,7 @@ use kube::{Client, ResourceExt};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Election, HOLDS, RETRY, Record, Step};
+use super::{Election, HOLDS, Leads, RETRY, Record, Step};
 
 /// The longest time that a request may take.
 const REQUEST: Duration = Duration::from_secs(3);
@@ -24,25 +24,41 @@ pub(crate) struct Place {
     pub(crate) name: String,
 }
 
+/// What a keeper tells.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    /// Changes when we begin or cease to lead.
+    pub(crate) leads: watch::Receiver<bool>,
+    /// For whoever writes: until when.
+    pub(crate) until: Leads,
+}
+
 /// Keeps a Lease, or waits for it.
 pub(crate) struct Keeper {
     api: Api<Lease>,
     name: String,
     election: Election,
     leads: watch::Sender<bool>,
+    until: watch::Sender<Option<Instant>>,
 }
 
 impl Keeper {
     /// A keeper that calls itself `me`, and what tells whether it leads.
-    pub(crate) fn new(client: Client, place: &Place, me: String) -> (Self, watch::Receiver<bool>) {
+    pub(crate) fn new(client: Client, place: &Place, me: String) -> (Self, Told) {
         let (leads, receiver) = watch::channel(false);
+        let (until, known) = watch::channel(None);
         let keeper = Self {
             api: Api::namespaced(client, &place.namespace),
             name: place.name.clone(),
             election: Election::new(me),
             leads,
+            until,
         };
-        (keeper, receiver)
+        let told = Told {
+            leads: receiver,
+            until: Leads(known),
+        };
+        (keeper, told)
     }
 
     /// Keeps the Lease until `end` is over, then gives it back.
@@ -61,6 +77,7 @@ impl Keeper {
             }
         }
         if *self.leads.borrow() {
+            self.until.send_replace(None);
             self.leads.send_replace(false);
             self.release().await;
         }
@@ -153,10 +170,14 @@ impl Keeper {
     }
 
     fn tell(&self) {
-        let leads = self
-            .election
-            .leads_until()
-            .is_some_and(|until| Instant::now() < until);
+        let until = self.election.leads_until();
+        let until = until.filter(|until| Instant::now() < *until);
+        self.until.send_if_modified(|known| {
+            let changed = *known != until;
+            *known = until;
+            changed
+        });
+        let leads = until.is_some();
         self.leads.send_if_modified(|known| {
             let changed = *known != leads;
             if changed {

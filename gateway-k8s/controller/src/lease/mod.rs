@@ -6,10 +6,11 @@
 
 mod keeper;
 
-pub(crate) use keeper::{Keeper, Place};
+pub(crate) use keeper::{Keeper, Place, Told};
 
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// How long a Lease holds without being renewed.
@@ -18,6 +19,54 @@ const HOLDS: Duration = Duration::from_secs(10);
 const DEADLINE: Duration = Duration::from_secs(7);
 /// The time between two looks.
 const RETRY: Duration = Duration::from_secs(2);
+
+/// Until when we lead. Unlike a notice that we lead, it cannot be late: a process that stood still
+/// does not believe what was true before.
+#[derive(Clone, Debug)]
+pub(crate) struct Leads(watch::Receiver<Option<Instant>>);
+
+impl Leads {
+    /// Whether we lead at this very moment.
+    pub(crate) fn now(&self) -> bool {
+        self.0.borrow().is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Over when more is known: the Lease was renewed, or is lost. For ever pending when nobody keeps it.
+    pub(crate) async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// What becomes of `work` if we lead until it is over; `None`: it was dropped where it waited, because
+    /// we lead no longer.
+    pub(crate) async fn during<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            let leads = self.clone();
+            let until = *self.0.borrow_and_update();
+            let until = until.filter(|until| Instant::now() < *until)?;
+            // Looked at again whenever the work goes on.
+            let lost = std::future::poll_fn(|_| match leads.now() {
+                true => std::task::Poll::Pending,
+                false => std::task::Poll::Ready(()),
+            });
+            tokio::select! {
+                biased;
+                () = lost => return None,
+                () = self.changed() => {}
+                () = tokio::time::sleep_until(until) => {}
+                done = &mut work => return Some(done),
+            }
+        }
+    }
+
+    /// As the keeper would tell.
+    #[cfg(test)]
+    pub(crate) fn of(until: watch::Receiver<Option<Instant>>) -> Self {
+        Self(until)
+    }
+}
 
 /// What a Lease says.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -174,6 +223,33 @@ mod tests {
         );
 
         assert_eq!(me.leads_until(), None);
+    }
+
+    #[tokio::test]
+    async fn what_only_a_leader_may_do_ends_with_the_leadership() {
+        const SOON: Duration = Duration::from_millis(400);
+        let soon = || Some(Instant::now() + SOON);
+        let (tell, until) = watch::channel(soon());
+        let mut leads = Leads::of(until);
+
+        assert_eq!(leads.during(std::future::ready(1)).await, Some(1));
+        let began = Instant::now();
+        // Renewed once, then no longer.
+        let renew = async {
+            tokio::time::sleep(SOON / 2).await;
+            tell.send_replace(soon());
+            std::future::pending::<()>().await;
+        };
+        assert_eq!(leads.during(renew).await, None);
+        assert!(began.elapsed() >= SOON / 2 + SOON);
+        assert!(!leads.now());
+        tell.send_replace(soon());
+        let lose = async {
+            tell.send_replace(None);
+            tokio::task::yield_now().await;
+        };
+        assert_eq!(leads.during(lose).await, None);
+        assert_eq!(leads.during(async { unreachable!() }).await, None::<()>);
     }
 
     #[test]

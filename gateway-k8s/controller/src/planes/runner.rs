@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::lease::Leads;
 use crate::provision::{GatewayToRun, Provisioner};
 use crate::serve::Authority;
 use crate::watch::Pause;
@@ -26,6 +27,8 @@ pub(crate) struct Inputs {
     pub(crate) authority: watch::Receiver<Option<Arc<Authority>>>,
     /// Whether we lead: others make nothing.
     pub(crate) leads: watch::Receiver<bool>,
+    /// Until when we lead.
+    pub(crate) until: Leads,
 }
 
 /// Runs for ever. `known` becomes true when everything that was made before is known.
@@ -65,9 +68,13 @@ pub(crate) async fn run(
         else {
             continue;
         };
-        let report = provisioner
-            .reconcile(&gateways, &authority, SystemTime::now())
-            .await;
+        // It is a long way: whoever loses the Lease stops where it is.
+        let made = provisioner.reconcile(&gateways, &authority, SystemTime::now());
+        let Some(report) = inputs.until.during(made).await else {
+            tracing::info!("what is made for Gateways is left to another leader");
+            next = Instant::now() + pause.next();
+            continue;
+        };
         if report.problems.is_empty() {
             pause = Pause::up_to(PAUSE);
         } else {

@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use towergate_k8s::wire::{
     FrameReader, Hello, PATH, PROTOCOL, PROTOCOL_HEADER, Peer, Report, Sending, Version, WireError,
@@ -25,10 +25,13 @@ use towergate_k8s::wire::{
 use super::publisher::{Connected, Publisher};
 use super::tls::{Identity, Tls};
 
-/// Handshakes at a time: whoever has no certificate must not keep the others waiting for long.
+/// Handshakes at a time: what comes beyond is dropped at once, and data planes try again. Nobody waits for
+/// those that say nothing.
 const HANDSHAKES: usize = 256;
 /// For a handshake, and for the first message after it.
-const OPENING: Duration = Duration::from_secs(10);
+const OPENING: Duration = Duration::from_secs(5);
+/// A peer that does not say for so long what became of what it got is given up: it connects anew.
+const REPORT: Duration = Duration::from_secs(60);
 /// A peer that takes nothing of what is sent for so long is given up.
 const STALLED: Duration = Duration::from_secs(60);
 /// A connection that is silent for so long is asked whether it is alive.
@@ -67,8 +70,9 @@ pub(crate) async fn run(
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else {
-            return Ok(());
+        let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
+            tracing::debug!(%address, "too many handshakes at a time: a connection is dropped");
+            continue;
         };
         let (tls, publisher) = (tls.clone(), publisher.clone());
         connections.spawn(async move {
@@ -177,6 +181,8 @@ enum Lost {
     Silent,
     /// It takes nothing of what is sent.
     Stalled,
+    /// It does not say what became of what it got.
+    Unreported,
     /// The connection.
     Connection(hyper::Error),
     /// What it says is not understood, or what it should get cannot be written.
@@ -188,6 +194,7 @@ impl std::fmt::Display for Lost {
         match self {
             Self::Silent => f.write_str("it does not say what it has"),
             Self::Stalled => f.write_str("it takes nothing of what is sent"),
+            Self::Unreported => f.write_str("it does not say what became of what it got"),
             Self::Connection(error) => error.fmt(f),
             Self::Wire(error) => error.fmt(f),
         }
@@ -225,8 +232,9 @@ impl Stream {
         let connected = self.publisher.connect(&self.plane, name, self.address);
         let mut hello = Some(hello);
         let mut peer = Peer::empty();
-        // The version that was sent and not reported yet.
-        let mut under_way = None;
+        // The version that was sent and not reported yet, and until when it must be.
+        let mut under_way: Option<u64> = None;
+        let mut report_until = Instant::now();
         versions.mark_changed();
         loop {
             tokio::select! {
@@ -241,7 +249,9 @@ impl Stream {
                     }
                     self.send(peer.update(&version)?).await?;
                     under_way = Some(version.number());
+                    report_until = Instant::now() + REPORT;
                 }
+                () = sleep_until(report_until), if under_way.is_some() => return Err(Lost::Unreported),
                 more = self.body.frame() => {
                     let Some(frame) = more else { return Ok(()) };
                     let frame = frame.map_err(Lost::Connection)?;

@@ -2,19 +2,20 @@
 //! anybody's way.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::due::current;
 use super::merge::{merge, patch};
 use super::{Id, Task};
+use crate::lease::Leads;
 use crate::metrics::{Metrics, Write};
 use crate::watch::{Pause, resource};
 use crate::world::Observed;
@@ -45,9 +46,11 @@ pub(crate) struct Answer {
 pub(crate) struct Writer {
     client: Client,
     controller: String,
+    leads: Leads,
     metrics: Arc<Metrics>,
     answers: mpsc::UnboundedSender<Answer>,
     pending: BTreeMap<Id, Task>,
+    wanted: Wanted,
     running: HashSet<Id>,
     /// Objects of which the last write failed, and when to try again.
     failed: HashMap<Id, (Instant, Pause)>,
@@ -56,12 +59,28 @@ pub(crate) struct Writer {
     writes: JoinSet<(Task, Outcome)>,
 }
 
+/// What is due, by what it says: not only what is pending, but what is being written, too.
+#[derive(Clone, Debug, Default)]
+struct Wanted(Arc<Mutex<HashMap<Id, u64>>>);
+
+impl Wanted {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Id, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has(&self, task: &Task) -> bool {
+        self.lock().get(&task.id) == Some(&task.print)
+    }
+}
+
 /// How a write ended.
 enum Outcome {
     /// The object is as it is to be.
     Done(Observed),
     /// The object is gone or has changed: somebody decides anew.
     Obsolete,
+    /// We do not lead, as far as we know.
+    Deposed,
     /// It did not work.
     Failed(kube::Error),
 }
@@ -71,23 +90,30 @@ impl Writer {
     pub(crate) fn start(
         client: Client,
         controller: String,
+        leads: Leads,
         metrics: Arc<Metrics>,
-    ) -> (watch::Sender<Vec<Task>>, mpsc::UnboundedReceiver<Answer>) {
+    ) -> (
+        watch::Sender<Vec<Task>>,
+        mpsc::UnboundedReceiver<Answer>,
+        JoinHandle<()>,
+    ) {
         let (answers, answered) = mpsc::unbounded_channel();
         let (sender, due) = watch::channel(Vec::new());
         let writer = Self {
             client,
             controller,
+            leads,
             metrics,
             answers,
             pending: BTreeMap::new(),
+            wanted: Wanted::default(),
             running: HashSet::new(),
             failed: HashMap::new(),
             made: HashMap::new(),
             writes: JoinSet::new(),
         };
-        tokio::spawn(writer.run(due));
-        (sender, answered)
+        let running = tokio::spawn(writer.run(due));
+        (sender, answered, running)
     }
 
     async fn run(mut self, mut due: watch::Receiver<Vec<Task>>) {
@@ -106,6 +132,12 @@ impl Writer {
                     Ok((task, outcome)) => self.ended(task, outcome),
                     Err(error) => tracing::error!(%error, "a write of a status broke off"),
                 },
+                () = self.leads.changed() => {
+                    // Whoever leads now says what is to be said.
+                    if !self.leads.now() {
+                        self.take(Vec::new());
+                    }
+                }
                 () = sleep_until(again) => {}
             }
         }
@@ -113,6 +145,8 @@ impl Writer {
 
     /// What is due now is all that is due.
     fn take(&mut self, tasks: Vec<Task>) {
+        let wanted = tasks.iter().map(|task| (task.id.clone(), task.print));
+        *self.wanted.lock() = wanted.collect();
         self.pending = tasks
             .into_iter()
             .map(|task| (task.id.clone(), task))
@@ -127,6 +161,9 @@ impl Writer {
     }
 
     fn begin_writes(&mut self) {
+        if !self.leads.now() {
+            return;
+        }
         let now = Instant::now();
         let free = AT_ONCE.saturating_sub(self.running.len());
         let waits = |id: &Id| self.failed.get(id).is_some_and(|(at, _)| *at > now);
@@ -149,8 +186,14 @@ impl Writer {
             self.running.insert(id);
             let (client, controller) = (self.client.clone(), self.controller.clone());
             let metrics = Arc::clone(&self.metrics);
+            let (leads, wanted) = (self.leads.clone(), self.wanted.clone());
             self.writes.spawn(async move {
-                let outcome = write(&client, &controller, &task, &metrics).await;
+                let may = || match (leads.now(), wanted.has(&task)) {
+                    (true, true) => Ok(()),
+                    (true, false) => Err(Outcome::Obsolete),
+                    (false, _) => Err(Outcome::Deposed),
+                };
+                let outcome = write(&client, &controller, &task, &metrics, may).await;
                 (task, outcome)
             });
         }
@@ -173,6 +216,8 @@ impl Writer {
             Outcome::Obsolete => {
                 self.failed.remove(&task.id);
             }
+            // If it is a mistake, what is kept here is written after the next renewal.
+            Outcome::Deposed => self.again(task),
             Outcome::Failed(error) => {
                 self.metrics.status_written(Write::Failed);
                 let pause = self.failed.remove(&task.id).map(|(_, pause)| pause);
@@ -182,8 +227,17 @@ impl Writer {
                 tracing::warn!(kind, %object, %error, again_in = ?wait, "a status could not be written");
                 self.failed
                     .insert(task.id.clone(), (Instant::now() + wait, pause));
-                self.pending.entry(task.id.clone()).or_insert(task);
+                self.again(task);
             }
+        }
+    }
+
+    /// Has another attempt made, if it is still wanted.
+    fn again(&mut self, task: Task) {
+        if self.wanted.has(&task) {
+            self.pending.entry(task.id.clone()).or_insert(task);
+        } else if !self.pending.contains_key(&task.id) {
+            self.failed.remove(&task.id);
         }
     }
 }
@@ -195,8 +249,14 @@ async fn sleep_until(at: Option<Instant>) {
     }
 }
 
-/// Brings one status to the API server.
-async fn write(client: &Client, controller: &str, task: &Task, metrics: &Metrics) -> Outcome {
+/// Brings one status to the API server. `may` is asked before each request.
+async fn write(
+    client: &Client,
+    controller: &str,
+    task: &Task,
+    metrics: &Metrics,
+    may: impl Fn() -> Result<(), Outcome>,
+) -> Outcome {
     let kind = task.id.kind();
     let resource = resource(kind, task.version);
     let (client, name) = (client.clone(), task.id.object.name.as_str());
@@ -221,6 +281,9 @@ async fn write(client: &Client, controller: &str, task: &Task, metrics: &Metrics
             field_manager: Some(MANAGER.to_owned()),
             ..PatchParams::default()
         };
+        if let Err(outcome) = may() {
+            return outcome;
+        }
         let sent = within(api.patch_status(name, &parameters, &Patch::Merge(&body))).await;
         match sent {
             Ok(object) => {
@@ -235,6 +298,9 @@ async fn write(client: &Client, controller: &str, task: &Task, metrics: &Metrics
                 }
                 _ => return Outcome::Failed(error),
             },
+        }
+        if let Err(outcome) = may() {
+            return outcome;
         }
         match within(api.get(name)).await {
             Ok(fresh) => {
@@ -284,4 +350,186 @@ fn observe(object: &DynamicObject) -> Observed {
 pub(crate) fn now() -> String {
     let now = k8s_openapi::jiff::Timestamp::now();
     now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use bytes::Bytes;
+    use http::{Method, Request, Response, StatusCode};
+    use http_body_util::Full;
+    use kube::client::Body;
+    use tokio::sync::oneshot;
+    use towergate_k8s::ObjectKey;
+
+    use super::*;
+
+    /// A server that tells of each request, and answers when the test lets it.
+    struct Server {
+        requests: mpsc::UnboundedReceiver<(Method, oneshot::Sender<u16>)>,
+        until: watch::Sender<Option<Instant>>,
+        due: watch::Sender<Vec<Task>>,
+        answers: mpsc::UnboundedReceiver<Answer>,
+    }
+
+    impl Server {
+        fn start() -> Self {
+            let (told, requests) = mpsc::unbounded_channel::<(Method, oneshot::Sender<u16>)>();
+            let service = tower::service_fn(move |request: Request<Body>| {
+                let (answer, answered) = oneshot::channel();
+                told.send((request.method().clone(), answer)).unwrap();
+                async move { Ok::<_, Infallible>(response(answered.await.unwrap())) }
+            });
+            let (until, leads) = watch::channel(later());
+            let (due, answers, _) = Writer::start(
+                Client::new(service, "default"),
+                "example.com/controller".to_owned(),
+                Leads::of(leads),
+                Arc::default(),
+            );
+            Self {
+                requests,
+                until,
+                due,
+                answers,
+            }
+        }
+
+        /// The next request must be this one; it is answered with this code after `meanwhile`.
+        async fn next(&mut self, method: Method, meanwhile: impl FnOnce(&Self), code: u16) {
+            let (told, answer) = self.requests.recv().await.unwrap();
+            assert_eq!(told, method);
+            meanwhile(self);
+            // The writer takes it in.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            answer.send(code).unwrap();
+        }
+
+        /// Whether there is no request for longer than the first pauses last.
+        async fn is_quiet(&mut self) -> bool {
+            let next = self.requests.recv();
+            tokio::time::timeout(Duration::from_secs(1), next)
+                .await
+                .is_err()
+        }
+    }
+
+    fn later() -> Option<Instant> {
+        Some(Instant::now() + Duration::from_secs(86_400))
+    }
+
+    fn response(code: u16) -> Response<Full<Bytes>> {
+        let body = match code {
+            200 => json!({
+                "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass",
+                "metadata": {"name": "edge", "uid": "1", "resourceVersion": "7", "generation": 1},
+            }),
+            _ => json!({
+                "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "", "metadata": {},
+                "reason": "Other", "code": code,
+            }),
+        };
+        let mut response = Response::new(Full::new(body.to_string().into()));
+        *response.status_mut() = StatusCode::from_u16(code).unwrap();
+        response
+    }
+
+    fn task(print: u64) -> Task {
+        Task {
+            id: Id::new("GatewayClass", ObjectKey::new("", "edge")).unwrap(),
+            version: "v1",
+            desired: Some(json!({"conditions": [{
+                "type": "Accepted", "status": "True", "reason": "Accepted", "message": print.to_string(),
+                "observedGeneration": 1,
+            }]})),
+            print,
+            observed: Observed {
+                uid: "1".to_owned(),
+                version: "6".to_owned(),
+                generation: 1,
+                status: None,
+            },
+        }
+    }
+
+    fn nothing(_: &Server) {}
+
+    #[tokio::test]
+    async fn a_leader_writes_again_what_failed() {
+        let mut server = Server::start();
+        server.due.send_replace(vec![task(1)]);
+
+        server.next(Method::PATCH, nothing, 500).await;
+        server.next(Method::PATCH, nothing, 409).await;
+        server.next(Method::GET, nothing, 200).await;
+        server.next(Method::PATCH, nothing, 200).await;
+
+        assert_eq!(server.answers.recv().await.unwrap().print, 1);
+        assert!(server.is_quiet().await);
+    }
+
+    #[tokio::test]
+    async fn who_has_lost_the_lease_writes_nothing_again() {
+        for code in [409, 500] {
+            let mut server = Server::start();
+            server.due.send_replace(vec![task(1)]);
+
+            let lose = |server: &Server| {
+                server.until.send_replace(None);
+            };
+            server.next(Method::PATCH, lose, code).await;
+
+            assert!(server.is_quiet().await, "{code}");
+            server.until.send_replace(later());
+            assert!(server.is_quiet().await, "{code}: it must be said anew");
+        }
+        let mut server = Server::start();
+        server.due.send_replace(vec![task(1)]);
+        server.next(Method::PATCH, nothing, 409).await;
+        let lose = |server: &Server| {
+            server.until.send_replace(None);
+        };
+        server.next(Method::GET, lose, 200).await;
+        assert!(server.is_quiet().await);
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_was_renewed_late_loses_no_status() {
+        let mut server = Server::start();
+        server.due.send_replace(vec![task(1)]);
+
+        let late = |server: &Server| {
+            // No notice: the time is over.
+            let over = Some(Instant::now());
+            server.until.send_if_modified(|until| {
+                *until = over;
+                false
+            });
+        };
+        server.next(Method::PATCH, late, 409).await;
+        assert!(server.is_quiet().await);
+        server.until.send_replace(later());
+
+        server.next(Method::PATCH, nothing, 200).await;
+        assert_eq!(server.answers.recv().await.unwrap().print, 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_due_no_longer_is_not_written_again() {
+        for code in [409, 500] {
+            let mut server = Server::start();
+            server.due.send_replace(vec![task(1)]);
+            let gone = |server: &Server| drop(server.due.send_replace(Vec::new()));
+            server.next(Method::PATCH, gone, code).await;
+            assert!(server.is_quiet().await, "{code}");
+        }
+        let mut server = Server::start();
+        server.due.send_replace(vec![task(1)]);
+        let other = |server: &Server| drop(server.due.send_replace(vec![task(2)]));
+        server.next(Method::PATCH, other, 409).await;
+        server.next(Method::PATCH, nothing, 200).await;
+        assert_eq!(server.answers.recv().await.unwrap().print, 2);
+        assert!(server.is_quiet().await);
+    }
 }

@@ -4,8 +4,11 @@
 //! A kind that comes is believed at once. That one is missing is believed when it was said [`TIMES`] times
 //! in a row: an API server that has just begun does not know its CRDs yet, and to believe it would take
 //! all Gateways out of service.
+//!
+//! A kind that is there in versions only that cannot be read is not missing: if it is a policy, what it
+//! protects would be open. What was read of it stays; if that is nothing, nothing is known of the kind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kube::Client;
@@ -18,6 +21,8 @@ use crate::kinds::{self, KINDS, Kind, OPTIONAL_GROUPS};
 const PERIOD: Duration = Duration::from_secs(5);
 /// Time between two questions while something is not believed yet.
 const DOUBT: Duration = Duration::from_secs(1);
+/// The longest time that an answer may take.
+const ANSWER: Duration = Duration::from_secs(10);
 /// How often in a row a kind must be missing to be believed so.
 const TIMES: u32 = 5;
 
@@ -39,14 +44,39 @@ struct Belief {
     served: Served,
     /// How often in a row something else was said of a kind than is believed.
     doubts: BTreeMap<&'static str, u32>,
+    /// Kinds that are there, but cannot be read.
+    unreadable: BTreeSet<&'static str>,
+}
+
+/// What the API server says.
+#[derive(Debug, Default)]
+struct Answer {
+    /// The version of each kind that can be read.
+    versions: BTreeMap<&'static str, &'static str>,
+    /// Kinds that are there, but in no version that can be read.
+    unreadable: BTreeSet<&'static str>,
 }
 
 impl Belief {
-    /// Takes in an answer: the version of each kind that is there.
-    fn hear(&mut self, answer: &BTreeMap<&'static str, &'static str>) {
+    /// Takes in an answer.
+    fn hear(&mut self, answer: &Answer) {
+        for kind in answer.unreadable.difference(&self.unreadable) {
+            tracing::error!(
+                kind,
+                "the API server has this kind in versions only that cannot be read"
+            );
+        }
+        self.unreadable.clone_from(&answer.unreadable);
         for kind in KINDS.iter().filter(|kind| kind.optional()) {
-            let said = answer.get(kind.name).copied();
+            let said = answer.versions.get(kind.name).copied();
             let believed = self.served.version(kind);
+            if answer.unreadable.contains(kind.name) && !kind.adds() {
+                self.doubts.remove(kind.name);
+                if believed == Some(None) {
+                    self.served.0.remove(kind.name);
+                }
+                continue;
+            }
             if believed == Some(said) {
                 self.doubts.remove(kind.name);
                 continue;
@@ -67,7 +97,9 @@ pub(super) async fn run(client: Client, served: watch::Sender<Served>) {
     let mut pause = Pause::default();
     let mut belief = Belief::default();
     while !served.is_closed() {
-        let wait = match ask(&client).await {
+        let asked = tokio::time::timeout(ANSWER, ask(&client)).await;
+        let asked = asked.unwrap_or_else(|late| Err(kube::Error::Service(Box::new(late))));
+        let wait = match asked {
             Ok(answer) => {
                 pause = Pause::default();
                 belief.hear(&answer);
@@ -98,8 +130,8 @@ fn tell(found: &Served, served: &watch::Sender<Served>) {
     });
 }
 
-async fn ask(client: &Client) -> kube::Result<BTreeMap<&'static str, &'static str>> {
-    let mut served = BTreeMap::new();
+async fn ask(client: &Client) -> kube::Result<Answer> {
+    let mut answer = Answer::default();
     for group in OPTIONAL_GROUPS {
         let versions = versions(client, group).await?;
         let mut kinds: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -110,15 +142,17 @@ async fn ask(client: &Client) -> kube::Result<BTreeMap<&'static str, &'static st
         }
         for kind in KINDS.iter().filter(|kind| kind.group == group) {
             let versions = kinds.get(kind.name).map_or(&[][..], Vec::as_slice);
-            if let Some(version) = kinds::choose(kind, versions) {
-                served.insert(kind.name, version);
+            match kinds::choose(kind, versions) {
+                Some(version) => drop(answer.versions.insert(kind.name, version)),
+                None if versions.is_empty() => {}
+                None => drop(answer.unreadable.insert(kind.name)),
             }
         }
     }
-    Ok(served)
+    Ok(answer)
 }
 
-/// The versions of a group that are read; none if there is no such group.
+/// The versions of a group, read or not; none if there is no such group.
 async fn versions(client: &Client, group: &str) -> kube::Result<Vec<String>> {
     let request = http::Request::get(format!("/apis/{group}")).body(Vec::new());
     let request = request.map_err(kube::Error::HttpError)?;
@@ -128,11 +162,7 @@ async fn versions(client: &Client, group: &str) -> kube::Result<Vec<String>> {
     };
     let versions = answer["versions"].as_array().into_iter().flatten();
     let versions = versions.filter_map(|version| version["version"].as_str());
-    let read = |version: &&str| {
-        let mut kinds = KINDS.iter().filter(|kind| kind.group == group);
-        kinds.any(|kind| kind.versions.contains(version))
-    };
-    Ok(versions.filter(read).map(str::to_owned).collect())
+    Ok(versions.map(str::to_owned).collect())
 }
 
 /// The kinds of a version of a group.
@@ -160,8 +190,65 @@ mod tests {
         kinds::find("Gateway").expect("it is a kind")
     }
 
-    fn said(version: &'static str) -> BTreeMap<&'static str, &'static str> {
-        [("Gateway", version)].into()
+    fn said(version: &'static str) -> Answer {
+        Answer {
+            versions: [("Gateway", version)].into(),
+            ..Answer::default()
+        }
+    }
+
+    fn nothing() -> Answer {
+        Answer::default()
+    }
+
+    fn unreadable(kind: &'static str) -> Answer {
+        Answer {
+            unreadable: [kind].into(),
+            ..Answer::default()
+        }
+    }
+
+    #[test]
+    fn a_policy_that_cannot_be_read_is_not_missing() {
+        let policy = kinds::find("SecurityPolicy").expect("it is a kind");
+        let mut belief = Belief::default();
+        let often = |belief: &mut Belief, answer: &Answer| {
+            for _ in 0..TIMES * 2 {
+                belief.hear(answer);
+            }
+            belief.served.version(policy)
+        };
+        let unreadable = unreadable("SecurityPolicy");
+
+        assert_eq!(often(&mut belief, &unreadable), None, "it is not known");
+        assert_eq!(often(&mut belief, &nothing()), Some(None));
+        assert_eq!(
+            often(&mut belief, &unreadable),
+            None,
+            "it is no more absent"
+        );
+        let readable = Answer {
+            versions: [("SecurityPolicy", "v1alpha1")].into(),
+            ..Answer::default()
+        };
+        assert_eq!(often(&mut belief, &readable), Some(Some("v1alpha1")));
+        assert_eq!(
+            often(&mut belief, &unreadable),
+            Some(Some("v1alpha1")),
+            "what was read of it stays"
+        );
+    }
+
+    #[test]
+    fn a_route_that_cannot_be_read_is_missing() {
+        let route = kinds::find("UDPRoute").expect("it is a kind");
+        let mut belief = Belief::default();
+
+        for _ in 0..TIMES {
+            belief.hear(&unreadable("UDPRoute"));
+        }
+
+        assert_eq!(belief.served.version(route), Some(None));
     }
 
     #[test]
@@ -179,17 +266,17 @@ mod tests {
         let mut belief = Belief::default();
         belief.hear(&said("v1"));
         for _ in 1..TIMES {
-            belief.hear(&BTreeMap::new());
+            belief.hear(&nothing());
             assert_eq!(belief.served.version(gateway()), Some(Some("v1")));
         }
         // It was there all the time: counting begins anew.
         belief.hear(&said("v1"));
         for _ in 1..TIMES {
-            belief.hear(&BTreeMap::new());
+            belief.hear(&nothing());
         }
         assert_eq!(belief.served.version(gateway()), Some(Some("v1")));
 
-        belief.hear(&BTreeMap::new());
+        belief.hear(&nothing());
 
         assert_eq!(belief.served.version(gateway()), Some(None));
         belief.hear(&said("v1beta1"));
@@ -200,11 +287,11 @@ mod tests {
     fn at_the_beginning_nothing_is_known_of_what_is_missing() {
         let mut belief = Belief::default();
         for _ in 1..TIMES {
-            belief.hear(&BTreeMap::new());
+            belief.hear(&nothing());
             assert_eq!(belief.served.version(gateway()), None);
         }
 
-        belief.hear(&BTreeMap::new());
+        belief.hear(&nothing());
 
         assert_eq!(belief.served.version(gateway()), Some(None));
     }

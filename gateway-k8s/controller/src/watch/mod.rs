@@ -47,6 +47,9 @@ pub(crate) enum News {
     Deleted(Value),
     /// All objects were told since [`News::Listing`]: others are gone.
     Listed,
+    /// What was told before does not hold, and there is nothing better: the API server has the kind, in
+    /// versions that cannot be read.
+    Unknown,
     /// The API server does not have the kind.
     Absent,
 }
@@ -94,6 +97,10 @@ impl Source {
         loop {
             let version = if self.kind.optional() {
                 let is_known = |served: &Served| served.version(self.kind).is_some();
+                let known = is_known(&served.borrow());
+                if !known && self.tell(News::Unknown).await.is_err() {
+                    return;
+                }
                 let Ok(served) = served.wait_for(is_known).await else {
                     return;
                 };
