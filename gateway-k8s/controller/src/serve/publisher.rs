@@ -61,6 +61,7 @@ pub(crate) struct DataPlaneReport {
 
 impl PlaneReport {
     /// Whether a data plane is connected and all that are serve `version` or a newer one.
+    #[cfg(test)]
     pub(crate) fn is_in_force(&self, version: u64) -> bool {
         let serves = |plane: &DataPlaneReport| plane.in_force.is_some_and(|it| it >= version);
         !self.data_planes.is_empty() && self.data_planes.values().all(serves)

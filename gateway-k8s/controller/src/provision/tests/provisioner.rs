@@ -141,7 +141,8 @@ async fn two_controllers_leave_each_others_objects_in_peace() {
         provisioned_by(&server, "example.com/second"),
     );
     let gateway = gateway("shared");
-    ours.reconcile(&[gateway.clone()], &authority, now).await;
+    let all = std::slice::from_ref(&gateway);
+    ours.reconcile(all, &authority, now).await;
     let made = server.paths();
     theirs.learn(made.iter().map(|path| server.find(path).unwrap()));
     server.writes();
@@ -149,8 +150,8 @@ async fn two_controllers_leave_each_others_objects_in_peace() {
     not_theirs.fate = Fate::Remove;
 
     let removed = theirs.reconcile(&[not_theirs], &authority, now).await;
-    let overwritten = theirs.reconcile(&[gateway.clone()], &authority, now).await;
-    let second = ours.reconcile(&[gateway], &authority, now).await;
+    let overwritten = theirs.reconcile(all, &authority, now).await;
+    let second = ours.reconcile(all, &authority, now).await;
 
     assert_eq!(removed, Default::default());
     assert_eq!(overwritten.problems.len(), 5, "{overwritten:?}");
