@@ -20,12 +20,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use towergate_core::plan::Plan;
-use towergate_k8s::{Objects, Statuses};
+use towergate_k8s::{ObjectKey, Objects, Statuses};
 use towergate_policy::Policy;
 
 use self::shared::Shared;
 use crate::pool::{Claim, Pool, Role};
-use crate::provision::{GatewayToRun, Provisioner, gateways};
+use crate::provision::{Fate, GatewayToRun, Provisioner, gateways};
 
 /// Where Gateways are served.
 pub(crate) enum Planes {
@@ -90,6 +90,9 @@ impl Placement {
     ) -> Vec<GatewayToRun> {
         let mut to_run = gateways(objects, statuses, controller);
         for gateway in &mut to_run {
+            if gateway.fate == Fate::Run && ends(objects, &gateway.key) {
+                gateway.fate = Fate::Keep;
+            }
             let assigned = self.assigned.get(&gateway.key.to_string());
             let assigned = assigned.into_iter().flatten();
             gateway.pool = assigned.filter_map(|text| text.parse().ok()).collect();
@@ -98,8 +101,48 @@ impl Placement {
     }
 }
 
+/// Whether a Gateway or its namespace is being deleted: nothing new can be made there, and what there is
+/// goes with it.
+fn ends(objects: &Objects, gateway: &ObjectKey) -> bool {
+    let namespace = ObjectKey::new("", &*gateway.namespace);
+    let namespace = objects.namespaces.get(&namespace).map(|found| &found.meta);
+    let gateway = objects.gateways.get(gateway).map(|found| &found.meta);
+    let mut metas = namespace.into_iter().chain(gateway);
+    metas.any(|meta| meta.deletion_timestamp.is_some())
+}
+
 /// An address of which there is no network (RFC 1112, section 4: class E), another one for each number.
 fn nowhere(at: u32) -> IpAddr {
     const CLASS_E: u32 = 0xF000_0000;
     Ipv4Addr::from(CLASS_E + at % 0x0FFF_FFFF).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use towergate_k8s::decode::decode;
+
+    use super::*;
+
+    #[test]
+    fn what_is_being_deleted_ends() {
+        let gateway = |namespace: &str, name: &str, more: &str| {
+            format!(
+                "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\n\
+                 metadata: {{namespace: {namespace}, name: {name}{more}}}\n\
+                 spec: {{gatewayClassName: c, listeners: []}}\n---\n"
+            )
+        };
+        let time = ", deletionTimestamp: \"2026-01-01T00:00:00Z\"";
+        let namespace =
+            format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: going{time}}}\n");
+        let text =
+            gateway("d", "stays", "") + &gateway("d", "goes", time) + &gateway("going", "a", "");
+
+        let objects = decode("a.yaml", &(text + &namespace)).objects;
+
+        let ends = |namespace, name| ends(&objects, &ObjectKey::new(namespace, name));
+        assert!(!ends("d", "stays"));
+        assert!(ends("d", "goes"));
+        assert!(ends("going", "a"));
+    }
 }
