@@ -202,8 +202,12 @@ fn serve_planes(
         };
         metrics.set_serving();
         let tls = trust.tls();
-        tokio::spawn(trust.keep());
-        match serve::run(listener, tls, publisher, std::future::pending()).await {
+        let served = serve::run(listener, tls, publisher, std::future::pending());
+        let served = tokio::select! {
+            served = served => served,
+            () = trust.keep() => return "the authority is kept no longer".into(),
+        };
+        match served {
             Ok(()) => "data planes are served no longer".into(),
             Err(error) => error.into(),
         }

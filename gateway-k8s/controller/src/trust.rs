@@ -22,6 +22,11 @@ use crate::watch::Pause;
 
 /// Time between two looks at the Secret.
 const PERIOD: Duration = Duration::from_secs(30);
+/// The longest time that a look may take.
+const LOOK: Duration = Duration::from_secs(10);
+/// How long after a change of the authority our server shows what the one before has signed: until then all
+/// data planes have learned to trust the new one.
+const SPREAD: Duration = Duration::from_secs(600);
 /// The keys of the Secret.
 const CERTIFICATES: &str = "ca.crt";
 const KEY: &str = "ca.key";
@@ -45,6 +50,8 @@ pub(crate) struct Trust {
     own: Credentials,
     tls: Tls,
     authority: Arc<Authority>,
+    /// When the authority has changed.
+    changed: Option<SystemTime>,
     tell: watch::Sender<Option<Arc<Authority>>>,
 }
 
@@ -61,7 +68,8 @@ impl Trust {
         let api = Api::namespaced(client.clone(), &place.namespace);
         let mut pause = Pause::default();
         let kept = loop {
-            match find_or_make(&api, &place.name).await {
+            let found = tokio::time::timeout(LOOK, find_or_make(&api, &place.name)).await;
+            match found.unwrap_or_else(|late| Err(late.into())) {
                 Ok(kept) => break kept,
                 Err(error) => {
                     let wait = pause.next();
@@ -82,6 +90,7 @@ impl Trust {
             tls: Tls::new(&own)?,
             own,
             authority,
+            changed: None,
             tell,
         };
         trust.tell.send_replace(Some(Arc::clone(&trust.authority)));
@@ -98,7 +107,8 @@ impl Trust {
     pub(crate) async fn keep(mut self) {
         loop {
             tokio::time::sleep(PERIOD.mul_f64(0.8 + fastrand::f64() * 0.4)).await;
-            if let Err(error) = self.look().await {
+            let looked = tokio::time::timeout(LOOK, self.look()).await;
+            if let Err(error) = looked.unwrap_or_else(|late| Err(late.into())) {
                 tracing::warn!(%error, secret = self.name, "the authority for data planes could not be looked at");
             }
         }
@@ -126,9 +136,17 @@ impl Trust {
         if kept != self.kept {
             self.authority = Arc::new(Authority::from_pem(&kept)?);
             self.kept = kept;
+            self.changed = Some(now);
+            if self.authority.trusts(&self.own, now) {
+                // Whom the new one has signed may come, and whoever does not know it yet finds what it knows.
+                self.own.authorities.clone_from(&self.kept.certificates);
+                self.tls.replace(&self.own)?;
+            }
             self.tell.send_replace(Some(Arc::clone(&self.authority)));
         }
-        if !self.authority.is_good(&self.own, now) {
+        let spreads = self.changed.is_some_and(|changed| now < changed + SPREAD);
+        let waits = spreads && self.authority.trusts(&self.own, now);
+        if !waits && !self.authority.is_good(&self.own, now) {
             self.own = self.authority.controller(now)?;
             self.tls.replace(&self.own)?;
         }
@@ -194,6 +212,45 @@ fn put(secret: &mut Secret, pem: &AuthorityPem) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_server_shows_what_is_known_until_everybody_knows_the_new_authority() {
+        let now = SystemTime::now();
+        let first = Authority::create(now).expect("it can be made");
+        let own = first.controller(now).expect("it can be signed");
+        let server = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("not asked"))
+        });
+        let (_, leads) = watch::channel(true);
+        let mut trust = Trust {
+            api: Api::default_namespaced(Client::new(server, "default")),
+            name: "authority".to_owned(),
+            leads,
+            folder: None,
+            kept: first.to_pem(),
+            tls: Tls::new(&own).expect("it is usable"),
+            own: own.clone(),
+            authority: Arc::new(first),
+            changed: None,
+            tell: watch::channel(None).0,
+        };
+        let second = trust.authority.renew(now).expect("it can be renewed");
+
+        trust.take(second.to_pem(), now).expect("it is taken");
+        assert!(trust.own.certificate == own.certificate);
+        assert!(trust.own.authorities == second.to_pem().certificates);
+        let soon = now + SPREAD / 2;
+        trust.take(second.to_pem(), soon).expect("it is taken");
+        assert!(trust.own.certificate == own.certificate);
+        let later = now + SPREAD;
+        trust.take(second.to_pem(), later).expect("it is taken");
+        assert!(second.is_good(&trust.own, later));
+
+        // One that has nothing to do with the one before is no successor.
+        let other = Authority::create(now).expect("it can be made");
+        trust.take(other.to_pem(), later).expect("it is taken");
+        assert!(other.is_good(&trust.own, later));
+    }
 
     #[test]
     fn a_secret_holds_the_authority() {

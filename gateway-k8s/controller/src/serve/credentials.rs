@@ -208,6 +208,13 @@ impl Authority {
             && is_signed(&credentials.certificate, self.trusted.first())
     }
 
+    /// Whether whoever trusts this authority trusts `credentials`, too: it or one before it has signed them,
+    /// and more than a third of their time is left.
+    pub(crate) fn trusts(&self, credentials: &Credentials, now: SystemTime) -> bool {
+        let signed = |by| is_signed(&credentials.certificate, Some(by));
+        is_due(&credentials.certificate, now) == Some(false) && self.trusted.iter().any(signed)
+    }
+
     fn sign(
         &self,
         name: SanType,

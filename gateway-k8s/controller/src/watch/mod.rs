@@ -12,6 +12,8 @@
 
 mod discovery;
 mod pause;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use pause::Pause;
 
@@ -217,34 +219,4 @@ fn value(mut object: DynamicObject, kind: &str, api_version: &str) -> Value {
     value["kind"] = kind.into();
     value["metadata"] = serde_json::to_value(&object.metadata).unwrap_or_default();
     value
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn an_object_of_a_list_gets_its_kind_and_loses_what_nobody_reads() {
-        let object = json!({
-            "metadata": {"name": "web", "namespace": "team", "managedFields": [{"manager": "x"}]},
-            "spec": {"ports": [{"port": 80}]},
-            "status": {"loadBalancer": {}},
-        });
-        let object: DynamicObject = serde_json::from_value(object).expect("an object");
-
-        let value = value(object, "Service", "v1");
-
-        assert_eq!(
-            value,
-            json!({
-                "apiVersion": "v1",
-                "kind": "Service",
-                "metadata": {"name": "web", "namespace": "team"},
-                "spec": {"ports": [{"port": 80}]},
-                "status": {"loadBalancer": {}},
-            })
-        );
-    }
 }
