@@ -1,12 +1,15 @@
 //! What an object's status is to become, from what it is and from what we have to say.
 //!
 //! A condition whose status stays keeps its `lastTransitionTime`. Entries of other controllers stay where
-//! they are, as they are; entries of ours that nothing stands for any longer go.
+//! they are, as they are; entries of ours that nothing stands for any longer go. On objects that are all
+//! ours, others may state conditions with types of their own domains (`example.com/Checked`), which stay.
 
 use serde_json::{Map, Value, json};
 
 use crate::kinds::StatusShape;
 
+/// Most conditions that the API server takes of a Gateway or a listener.
+const MAX_CONDITIONS: usize = 8;
 /// Most entries that the API server takes in `status.parents` and `status.ancestors`.
 const MAX_PARENTS: usize = 32;
 const MAX_ANCESTORS: usize = 16;
@@ -57,6 +60,7 @@ pub(super) fn patch(current: Option<&Value>, merged: &Value) -> Value {
 fn whole(current: &Value, desired: &Value, now: &str) -> Value {
     let mut merged = desired.clone();
     since(&mut merged["conditions"], &current["conditions"], now);
+    keep_foreign(&mut merged["conditions"], &current["conditions"]);
     for listener in merged["listeners"].as_array_mut().into_iter().flatten() {
         let before = current["listeners"].as_array().into_iter().flatten();
         let before = before
@@ -64,6 +68,7 @@ fn whole(current: &Value, desired: &Value, now: &str) -> Value {
             .find(|before| before["name"] == listener["name"]);
         let before = before.map_or(&Value::Null, |before| &before["conditions"]);
         since(&mut listener["conditions"], before, now);
+        keep_foreign(&mut listener["conditions"], before);
     }
     if let Value::Object(fields) = &mut merged {
         fields.retain(|_, value| !value.is_null());
@@ -85,6 +90,20 @@ fn since(conditions: &mut Value, before: &Value, now: &str) {
         let time = time.and_then(Value::as_str).unwrap_or(now);
         condition["lastTransitionTime"] = time.into();
     }
+}
+
+/// Adds the conditions of `before` that are not for us to state: ours have no domain in their types.
+fn keep_foreign(conditions: &mut Value, before: &Value) {
+    let Value::Array(conditions) = conditions else {
+        return;
+    };
+    let foreign = before.as_array().into_iter().flatten();
+    let foreign = foreign.filter(|condition| {
+        let kind = condition["type"].as_str().unwrap_or_default();
+        kind.contains('/')
+    });
+    let room = MAX_CONDITIONS.saturating_sub(conditions.len());
+    conditions.extend(foreign.take(room).cloned());
 }
 
 /// A list with an entry for each parent or ancestor and controller.
@@ -215,6 +234,42 @@ mod tests {
             None,
             "nothing is left to be written"
         );
+    }
+
+    #[test]
+    fn conditions_of_other_domains_stay_as_they_are() {
+        let foreign = || at(condition("example.com/Checked", "True", 1), THEN);
+        let status = |own: Value, listener: Value| {
+            json!({
+                "conditions": [own, foreign()],
+                "listeners": [{"name": "http", "conditions": [listener, foreign()]}],
+            })
+        };
+        let accepted = |generation| condition("Accepted", "True", generation);
+        let desired = json!({
+            "conditions": [accepted(2)],
+            "listeners": [{"name": "http", "conditions": [accepted(2)]}],
+        });
+        let current = status(at(accepted(1), THEN), at(accepted(1), THEN));
+
+        let merged = whole(&current, &desired);
+
+        let expected = status(at(accepted(2), THEN), at(accepted(2), THEN));
+        assert_eq!(merged, Some(expected.clone()));
+        assert_eq!(whole(&expected, &desired), None, "it settles");
+    }
+
+    #[test]
+    fn a_status_never_gets_more_conditions_than_it_may_have() {
+        let foreign = (0..9).map(|at| condition(&format!("example.com/{at}"), "True", 1));
+        let current = json!({"conditions": foreign.collect::<Vec<_>>()});
+        let desired = json!({"conditions": [condition("Accepted", "True", 2)]});
+
+        let merged = whole(&current, &desired).expect("a change");
+
+        let kept = merged["conditions"].as_array().expect("a list");
+        assert_eq!(kept.len(), MAX_CONDITIONS);
+        assert_eq!(kept[0]["type"], "Accepted");
     }
 
     #[test]
