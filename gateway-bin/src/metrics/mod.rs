@@ -4,6 +4,7 @@
 //! only to swap the counts for empty ones. What was swapped out is added to the totals afterwards.
 
 mod counts;
+mod page;
 mod text;
 
 use std::cell::RefCell;

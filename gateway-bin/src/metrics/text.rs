@@ -1,15 +1,14 @@
 //! Prometheus' text format (version 0.0.4), with Envoy's names where Envoy has one.
 
-use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use foldhash::HashMap;
 use towergate_core::plan::{ListenerId, RouteId};
 
 use super::ConfigCounts;
-use super::counts::{BOUNDS, Counts, Histogram, PortCounts, Reasons};
+use super::counts::{Counts, PortCounts};
+use super::page::{Page, Rows, escape, rows, sorted};
 
 /// Writes everything, each family's samples in the order of their labels.
 pub(super) fn render(counts: &Counts, config: &ConfigCounts, dropped_log_lines: u64) -> String {
@@ -361,117 +360,6 @@ fn process(page: &mut Page, config: &ConfigCounts, dropped_log_lines: u64) {
     );
 }
 
-/// Counts with their labels, in the order of these.
-type Rows<'a, C> = [(String, &'a C)];
-
-#[derive(Default)]
-struct Page(String);
-
-/// Families with a sample for each row, or with several.
-impl Page {
-    fn counters<C>(&mut self, name: &str, help: &str, rows: &Rows<'_, C>, value: fn(&C) -> u64) {
-        self.values(name, "counter", help, rows, value);
-    }
-
-    fn gauges<C>(&mut self, name: &str, help: &str, rows: &Rows<'_, C>, value: fn(&C) -> u64) {
-        self.values(name, "gauge", help, rows, value);
-    }
-
-    fn values<C>(
-        &mut self,
-        name: &str,
-        kind: &str,
-        help: &str,
-        rows: &Rows<'_, C>,
-        value: fn(&C) -> u64,
-    ) {
-        self.family(name, kind, help);
-        for (labels, counts) in rows {
-            self.sample(name, labels, value(counts));
-        }
-    }
-
-    /// A counter for each word, which stands in a further label.
-    fn reasons<C>(
-        &mut self,
-        name: &str,
-        help: &str,
-        label: &str,
-        rows: &Rows<'_, C>,
-        reasons: fn(&C) -> &Reasons,
-    ) {
-        self.family(name, "counter", help);
-        for (labels, counts) in rows {
-            for (why, count) in reasons(counts) {
-                let labels = format!("{labels},{label}=\"{}\"", escape(why));
-                self.sample(name, &labels, *count);
-            }
-        }
-    }
-
-    /// A counter for each class of status that came up.
-    fn classes<C>(
-        &mut self,
-        name: &str,
-        help: &str,
-        rows: &Rows<'_, C>,
-        classes: fn(&C) -> &[u64; 10],
-    ) {
-        self.family(name, "counter", help);
-        for (labels, counts) in rows {
-            let classes = classes(counts).iter().enumerate();
-            for (class, count) in classes.filter(|(_, count)| **count > 0) {
-                let labels = format!("{labels},envoy_response_code_class=\"{class}\"");
-                self.sample(name, &labels, *count);
-            }
-        }
-    }
-
-    fn histograms<C>(
-        &mut self,
-        name: &str,
-        help: &str,
-        rows: &Rows<'_, C>,
-        histogram: fn(&C) -> &Histogram,
-    ) {
-        self.family(name, "histogram", help);
-        for (labels, counts) in rows {
-            self.histogram(name, labels, histogram(counts));
-        }
-    }
-}
-
-/// The lines of the format.
-impl Page {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
-    }
-
-    fn sample(&mut self, name: &str, labels: &str, value: u64) {
-        let _ = match labels {
-            "" => writeln!(self.0, "{name} {value}"),
-            labels => writeln!(self.0, "{name}{{{labels}}} {value}"),
-        };
-    }
-
-    fn histogram(&mut self, name: &str, labels: &str, histogram: &Histogram) {
-        let mut count = 0;
-        for (bucket, more) in histogram.buckets.iter().enumerate() {
-            count += more;
-            let bound = BOUNDS
-                .get(bucket)
-                .map_or_else(|| "+Inf".to_owned(), f64::to_string);
-            self.sample(
-                &format!("{name}_bucket"),
-                &format!("{labels},le=\"{bound}\""),
-                count,
-            );
-        }
-        let _ = writeln!(self.0, "{name}_sum{{{labels}}} {}", histogram.sum);
-        self.sample(&format!("{name}_count"), labels, count);
-    }
-}
-
 /// Envoy's name of a socket: address and port, with `_` for each colon. Where one port is bound on several
 /// addresses, they count together.
 fn port_label(port: u16, config: &ConfigCounts) -> String {
@@ -505,30 +393,13 @@ fn rule_label(route: &RouteId, index: usize) -> String {
     format!("envoy_cluster_name=\"{}\"", escape(&name))
 }
 
-fn escape(value: &str) -> String {
-    value
-        .replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n")
-}
-
-fn rows<K, C>(counts: &HashMap<K, C>, label: impl Fn(&K) -> String) -> Vec<(String, &C)> {
-    sorted(counts.iter().map(|(key, counts)| (label(key), counts)))
-}
-
-fn sorted<T>(samples: impl Iterator<Item = (String, T)>) -> Vec<(String, T)> {
-    let mut samples: Vec<_> = samples.collect();
-    samples.sort_by(|a, b| a.0.cmp(&b.0));
-    samples
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use towergate_core::plan::{BackendId, RouteKind};
 
-    use super::super::counts::{BackendCounts, RuleCounts};
+    use super::super::counts::{BackendCounts, Histogram, RuleCounts};
     use super::*;
 
     /// Something of everything.
