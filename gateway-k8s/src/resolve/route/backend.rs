@@ -343,6 +343,29 @@ fn ready(conditions: &EndpointConditions) -> Option<bool> {
     }
 }
 
+/// The code of a diagnostic and what to do about it, for what is wrong with a reference to a backend whatever
+/// the route; `None`: the reason is another.
+pub(super) fn advice(reason: &str) -> Option<(&'static str, &'static str)> {
+    Some(match reason {
+        "RefNotPermitted" => (
+            "reference-not-granted",
+            "Add a ReferenceGrant for it in the namespace of the object that is named.",
+        ),
+        "BackendNotFound" => (
+            "backend-not-found",
+            "Add the Service, or correct its name and namespace.",
+        ),
+        "PortNotFound" | "PortNotSpecified" => {
+            ("backend-port", "Name a port that the Service has.")
+        }
+        "EndpointsNotFound" => (
+            "no-endpoints",
+            "Add an EndpointSlice with ready endpoints, or give addresses with --endpoint.",
+        ),
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -7,7 +7,7 @@ use towergate_core::plan::{Destination, Match, PathMatch, WeightedBackend};
 
 use super::super::report::Report;
 use super::super::world::World;
-use super::backend::Backends;
+use super::backend::{Backends, advice};
 use super::cors;
 use super::filters::{self, Filters};
 use super::traffic::RuleTraffic;
@@ -172,22 +172,7 @@ impl Resolver<'_, '_, '_> {
         message: String,
     ) {
         let place = format!("spec.rules[{}]{field}", self.index);
-        let (code, mend) = match reason {
-            "RefNotPermitted" => (
-                "reference-not-granted",
-                "Add a ReferenceGrant for it in the namespace of the object that is named.",
-            ),
-            "BackendNotFound" => (
-                "backend-not-found",
-                "Add the Service, or correct its name and namespace.",
-            ),
-            "PortNotFound" | "PortNotSpecified" => {
-                ("backend-port", "Name a port that the Service has.")
-            }
-            "EndpointsNotFound" => (
-                "no-endpoints",
-                "Add an EndpointSlice with ready endpoints, or give addresses with --endpoint.",
-            ),
+        let (code, mend) = advice(reason).unwrap_or_else(|| match reason {
             _ if field.ends_with(MIRROR) => (
                 "rule-invalid",
                 "Correct the reference: until then nothing is mirrored to it.",
@@ -204,7 +189,7 @@ impl Resolver<'_, '_, '_> {
                 "rule-invalid",
                 "Correct or remove the field: until then the rule answers 500.",
             ),
-        };
+        });
         let text = sentence(&message);
         if condition == "BackendsAvailable" {
             self.report

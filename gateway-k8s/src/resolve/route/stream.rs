@@ -8,7 +8,7 @@ use towergate_core::plan::{Destination, WeightedBackend};
 use super::super::gateway::Gateways;
 use super::super::report::Report;
 use super::super::world::World;
-use super::backend::{BackendFault, Backends, Found};
+use super::backend::{BackendFault, Backends, Found, advice};
 use super::rules::Outcome;
 use super::{Attachment, Fault, Faults, RouteRef};
 use crate::api::reference::BackendObjectReference;
@@ -206,22 +206,7 @@ impl Resolver<'_, '_, '_> {
         field: &str,
         message: String,
     ) {
-        let (code, mend) = match reason {
-            "RefNotPermitted" => (
-                "reference-not-granted",
-                "Add a ReferenceGrant for it in the namespace of the object that is named.",
-            ),
-            "BackendNotFound" => (
-                "backend-not-found",
-                "Add the Service, or correct its name and namespace.",
-            ),
-            "PortNotFound" | "PortNotSpecified" => {
-                ("backend-port", "Name a port that the Service has.")
-            }
-            "EndpointsNotFound" => (
-                "no-endpoints",
-                "Add an EndpointSlice with ready endpoints, or give addresses with --endpoint.",
-            ),
+        let (code, mend) = advice(reason).unwrap_or(match reason {
             "InvalidRule" => (
                 "rule-invalid",
                 "Leave one rule, and move the others to routes of their own.",
@@ -236,7 +221,7 @@ impl Resolver<'_, '_, '_> {
                     "Correct the reference: until then its share of the connections is closed.",
                 ),
             },
-        };
+        });
         let place = match reason {
             "InvalidRule" => "spec.rules".to_owned(),
             _ => format!("spec.rules[{}]{field}", self.index),
