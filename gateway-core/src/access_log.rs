@@ -90,6 +90,37 @@ pub struct Entry {
     pub rule: Option<RuleName>,
 }
 
+impl Entry {
+    /// Nothing is known yet but when it began, this end of the client's connection, and the other.
+    pub(crate) fn begun(start: SystemTime, local: SocketAddr, client: SocketAddr) -> Self {
+        Self {
+            start,
+            duration: Duration::ZERO,
+            method: None,
+            path: String::new(),
+            protocol: None,
+            status: None,
+            flags: Cow::Borrowed(""),
+            details: Cow::Borrowed(""),
+            upstream_failure: None,
+            bytes_received: 0,
+            bytes_sent: 0,
+            upstream_time: None,
+            forwarded_for: None,
+            user_agent: None,
+            request_id: None,
+            authority: None,
+            upstream_host: None,
+            upstream_local: None,
+            downstream_local: local,
+            client: client.ip(),
+            client_port: client.port(),
+            server_name: None,
+            rule: None,
+        }
+    }
+}
+
 /// The name of a matched rule.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RuleName {

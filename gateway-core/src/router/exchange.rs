@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use http::header::{HOST, USER_AGENT};
 use http::{Response, Version, request};
@@ -103,29 +103,8 @@ impl Exchange {
             SystemTime::UNIX_EPOCH
         };
         let entry = Entry {
-            start,
-            duration: Duration::ZERO,
-            method: None,
-            path: String::new(),
-            protocol: None,
-            status: None,
-            flags: Cow::Borrowed(""),
-            details: Cow::Borrowed(""),
-            upstream_failure: None,
-            bytes_received: 0,
-            bytes_sent: 0,
-            upstream_time: None,
-            forwarded_for: None,
-            user_agent: None,
-            request_id: None,
-            authority: None,
-            upstream_host: None,
-            upstream_local: None,
-            downstream_local: without_zone(conn.local),
-            client: conn.peer.ip(),
-            client_port: conn.peer.port(),
             server_name: server_name.filter(|_| logged).cloned(),
-            rule: None,
+            ..Entry::begun(start, without_zone(conn.local), conn.peer)
         };
         Self {
             shared: shared.clone(),

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tokio::time::Instant;
 
@@ -39,31 +39,11 @@ impl<H: Handler> Record<H> {
             listener,
             started,
             progress: Progress::default(),
-            entry: Box::new(Entry {
-                start: start.checked_sub(started.elapsed()).unwrap_or(start),
-                duration: Duration::ZERO,
-                method: None,
-                path: String::new(),
-                protocol: None,
-                status: None,
-                flags: Cow::Borrowed(""),
-                details: Cow::Borrowed(""),
-                upstream_failure: None,
-                bytes_received: 0,
-                bytes_sent: 0,
-                upstream_time: None,
-                forwarded_for: None,
-                user_agent: None,
-                request_id: None,
-                authority: None,
-                upstream_host: None,
-                upstream_local: None,
-                downstream_local: local,
-                client: client.ip(),
-                client_port: client.port(),
-                server_name: None,
-                rule: None,
-            }),
+            entry: Box::new(Entry::begun(
+                start.checked_sub(started.elapsed()).unwrap_or(start),
+                local,
+                client,
+            )),
         }
     }
 
