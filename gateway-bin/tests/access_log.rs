@@ -80,3 +80,44 @@ fn what_is_no_request_has_no_request_id() {
     assert_eq!(entry["x-request-id"], Value::Null, "{entry}");
     assert_eq!(entry["x-forwarded-for"], Value::Null, "{entry}");
 }
+
+/// A route to a backend that nobody is.
+const ROUTE: &str = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: gone}
+spec:
+  parentRefs: [{name: edge}]
+  hostnames: [gone.test]
+  rules: [{backendRefs: [{name: gone, port: 80}]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: gone}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: gone, labels: {kubernetes.io/service-name: gone}}
+addressType: IPv4
+ports: [{port: 1}]
+endpoints: [{addresses: [127.0.0.1]}]
+";
+
+#[test]
+fn requests_are_counted_by_rule_also_without_an_access_log() {
+    let folder = Folder::new();
+    folder.write("a.yaml", &format!("{MANIFESTS}---\n{ROUTE}"));
+    let gateway = Towergate::start(&folder, &["--access-log", "off"]);
+
+    curl(&[
+        "-H",
+        "Host: gone.test",
+        &format!("http://{}/", gateway.http),
+    ]);
+
+    let (metrics, _) = curl(&[&format!("http://{}/stats/prometheus", gateway.admin)]);
+    let rule =
+        "envoy_cluster_upstream_rq_total{envoy_cluster_name=\"httproute/default/gone/rule/0\"} 1";
+    assert!(metrics.contains(rule), "{metrics}");
+}

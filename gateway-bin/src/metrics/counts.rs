@@ -140,16 +140,31 @@ impl Counts {
             Event::SessionClosed(port) => self.port(port).sessions_closed += 1,
             Event::DatagramDropped(port, why) => one(&mut self.port(port).datagrams_dropped, why),
             Event::UpstreamConnected(backend, time) => {
-                let counts = at(&mut self.backends, backend);
-                counts.connected += 1;
-                counts.connect_time.record(time);
+                at(&mut self.backends, backend, |counts| {
+                    counts.connected += 1;
+                    counts.connect_time.record(time);
+                });
             }
-            Event::UpstreamConnectFailed(backend) => at(&mut self.backends, backend).failed += 1,
-            Event::UpstreamClosed(backend) => at(&mut self.backends, backend).closed += 1,
-            Event::Retried(backend) => at(&mut self.backends, backend).retried += 1,
-            Event::Overflowed(backend) => at(&mut self.backends, backend).overflowed += 1,
-            Event::Mirrored(backend) => at(&mut self.backends, backend).mirrored += 1,
-            Event::MirrorFailed(backend) => at(&mut self.backends, backend).mirrors_failed += 1,
+            Event::UpstreamConnectFailed(backend) => {
+                at(&mut self.backends, backend, |counts| counts.failed += 1);
+            }
+            Event::UpstreamClosed(backend) => {
+                at(&mut self.backends, backend, |counts| counts.closed += 1);
+            }
+            Event::Retried(backend) => {
+                at(&mut self.backends, backend, |counts| counts.retried += 1);
+            }
+            Event::Overflowed(backend) => {
+                at(&mut self.backends, backend, |counts| counts.overflowed += 1);
+            }
+            Event::Mirrored(backend) => {
+                at(&mut self.backends, backend, |counts| counts.mirrored += 1);
+            }
+            Event::MirrorFailed(backend) => {
+                at(&mut self.backends, backend, |counts| {
+                    counts.mirrors_failed += 1;
+                });
+            }
             // Events of later versions of the core that nobody has given a name yet.
             _ => {}
         }
@@ -159,25 +174,27 @@ impl Counts {
         let class = entry
             .status
             .map_or(0, |status| usize::from(status.as_u16() / 100).min(9));
-        let counts = at(&mut self.listeners, listener);
-        counts.requests += 1;
-        counts.classes[class] += 1;
-        counts.time.record(entry.duration);
-        counts.received += entry.bytes_received;
-        counts.sent += entry.bytes_sent;
+        at(&mut self.listeners, listener, |counts| {
+            counts.requests += 1;
+            counts.classes[class] += 1;
+            counts.time.record(entry.duration);
+            counts.received += entry.bytes_received;
+            counts.sent += entry.bytes_sent;
+        });
         let (Some(rule), Some(_)) = (&entry.rule, entry.upstream_host) else {
             return;
         };
-        let rules = at(&mut self.routes, &*rule.route);
-        if rules.len() <= rule.rule {
-            rules.resize_with(rule.rule + 1, RuleCounts::default);
-        }
-        let counts = &mut rules[rule.rule];
-        counts.requests += 1;
-        counts.classes[class] += 1;
-        if let Some(time) = entry.upstream_time {
-            counts.time.record(time);
-        }
+        at(&mut self.routes, &*rule.route, |rules| {
+            if rules.len() <= rule.rule {
+                rules.resize_with(rule.rule + 1, RuleCounts::default);
+            }
+            let counts = &mut rules[rule.rule];
+            counts.requests += 1;
+            counts.classes[class] += 1;
+            if let Some(time) = entry.upstream_time {
+                counts.time.record(time);
+            }
+        });
     }
 
     fn stream(&mut self, listener: &ListenerId, entry: &Entry) {
@@ -186,9 +203,9 @@ impl Counts {
             Some(route) if route.kind == RouteKind::Udp => &mut self.sessions,
             _ => &mut self.streams,
         };
-        at(of_listeners, listener).count(entry);
+        at(of_listeners, listener, |counts| counts.count(entry));
         if let Some(route) = route {
-            at(&mut self.stream_routes, route).count(entry);
+            at(&mut self.stream_routes, route, |counts| counts.count(entry));
         }
     }
 
@@ -318,12 +335,16 @@ impl Histogram {
     }
 }
 
-/// The counts of `key`, which is copied only when it is new.
-fn at<'m, K: Clone + Eq + Hash, V: Default>(map: &'m mut HashMap<K, V>, key: &K) -> &'m mut V {
-    if !map.contains_key(key) {
-        map.insert(key.clone(), V::default());
+/// Gives `count` the counts of `key`, which is looked for once, and copied only when it is new.
+fn at<K, V>(map: &mut HashMap<K, V>, key: &K, count: impl FnOnce(&mut V))
+where
+    K: Clone + Eq + Hash,
+    V: Default,
+{
+    match map.get_mut(key) {
+        Some(counts) => count(counts),
+        None => count(map.entry(key.clone()).or_default()),
     }
-    map.get_mut(key).expect("it was put there")
 }
 
 fn one(reasons: &mut Reasons, why: &'static str) {

@@ -27,6 +27,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::client_ip::ClientIpRule;
+use super::names::Names;
 use crate::Error;
 use crate::conn::ConnInfo;
 use crate::plan::{ListenerSettings, RequestIdMode};
@@ -82,17 +83,26 @@ pub fn apply(
     let rule = &settings.client_ip;
     let edge = *rule == ClientIpRule::Peer;
     let scheme = if conn.tls.is_some() { "https" } else { "http" };
+    let names = Names::of(headers);
     let proto = proto(headers, scheme, edge);
-    clean(headers, edge);
-    forwarded_for(headers, appended(rule).then(|| seen_by_backend(conn)));
+    if names.has(Names::X_ENVOY) {
+        clean(headers, edge);
+    }
+    match appended(rule).then(|| seen_by_backend(conn)) {
+        Some(peer) if names.has(Names::X_FORWARDED_FOR) => append(headers, peer),
+        Some(peer) => drop(headers.insert(X_FORWARDED_FOR, text(peer))),
+        None => join(headers, &X_FORWARDED_FOR),
+    }
     if edge {
         headers.insert(X_ENVOY_EXTERNAL_ADDRESS, text(conn.peer.ip()));
-    } else if !settings.keep_external_address {
+    } else if names.has(Names::X_ENVOY) && !settings.keep_external_address {
         headers.remove(X_ENVOY_EXTERNAL_ADDRESS);
     }
     request_id(headers, settings.headers.request_id, edge);
     let client = conn.tls.as_ref().and_then(|tls| tls.client.as_deref());
-    client_cert::apply(headers, client, &settings.headers);
+    if client.is_some() || names.has(Names::X_FORWARDED_CLIENT_CERT) {
+        client_cert::apply(headers, client, &settings.headers);
+    }
     proto
 }
 
@@ -129,11 +139,6 @@ fn proto(headers: &mut HeaderMap, scheme: &'static str, edge: bool) -> Result<()
 }
 
 fn clean(headers: &mut HeaderMap, edge: bool) {
-    // Nearly no request has one, and a look at the names is cheaper than twenty searches.
-    let envoy = |name: &HeaderName| name.as_str().starts_with("x-envoy-");
-    if !headers.keys().any(envoy) {
-        return;
-    }
     for name in ALWAYS_REMOVED {
         headers.remove(name);
     }
@@ -144,24 +149,16 @@ fn clean(headers: &mut HeaderMap, edge: bool) {
     }
 }
 
-/// Makes one line of all, with `peer` at its end.
-fn forwarded_for(headers: &mut HeaderMap, peer: Option<IpAddr>) {
-    let Some(peer) = peer else {
-        return join(headers, &X_FORWARDED_FOR);
-    };
+/// Makes one line of all of `X-Forwarded-For`, with `peer` at its end.
+fn append(headers: &mut HeaderMap, peer: IpAddr) {
     let mut buffer = [0; IP_TEXT];
     let peer = write_ip(peer, &mut buffer);
-    let before = joined(headers, &X_FORWARDED_FOR, peer.len() + 1);
-    let value = match before {
-        None => HeaderValue::from_bytes(peer),
-        Some(mut line) => {
-            if !line.is_empty() {
-                line.push(b',');
-            }
-            line.extend_from_slice(peer);
-            HeaderValue::from_maybe_shared(Bytes::from(line))
-        }
-    };
+    let mut line = joined(headers, &X_FORWARDED_FOR, peer.len() + 1).unwrap_or_default();
+    if !line.is_empty() {
+        line.push(b',');
+    }
+    line.extend_from_slice(peer);
+    let value = HeaderValue::from_maybe_shared(Bytes::from(line));
     headers.insert(X_FORWARDED_FOR, value.expect(VALID));
 }
 
@@ -220,15 +217,13 @@ fn has_id(headers: &HeaderMap) -> bool {
 /// A random UUID (RFC 9562, section 5.4).
 fn uuid(random: u128) -> HeaderValue {
     const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    /// Where the bytes' digits begin.
+    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
     let bits = random & !(0xF << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
     let mut text = [b'-'; 36];
-    let digits = bits.to_be_bytes().map(|byte| {
-        let digit = |half: u8| DIGITS[usize::from(half & 0xF)];
-        [digit(byte >> 4), digit(byte)]
-    });
-    for (place, bytes) in [(0, 0..4), (9, 4..6), (14, 6..8), (19, 8..10), (24, 10..16)] {
-        let group = digits[bytes].as_flattened();
-        text[place..place + group.len()].copy_from_slice(group);
+    for (byte, place) in bits.to_be_bytes().into_iter().zip(PLACES) {
+        text[place] = DIGITS[usize::from(byte >> 4)];
+        text[place + 1] = DIGITS[usize::from(byte & 0xF)];
     }
     HeaderValue::from_bytes(&text).expect("hexadecimal digits and dashes are valid")
 }

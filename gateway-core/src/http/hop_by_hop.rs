@@ -10,26 +10,15 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGR
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, response};
 
 use super::framing::{self, BadCoding, BadLength};
+use super::names::Names;
 use super::upgrade::{Upgrade, has_token};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
-/// Whether any field belongs to the connection. One look at all names is cheaper than searching for each
-/// of these, which most messages have none of.
+/// Whether any field belongs to the connection.
 pub(crate) fn has_connection_fields(headers: &HeaderMap) -> bool {
-    headers.keys().any(|name| {
-        matches!(
-            name.as_str(),
-            "connection"
-                | "http2-settings"
-                | "keep-alive"
-                | "proxy-connection"
-                | "te"
-                | "transfer-encoding"
-                | "upgrade"
-        )
-    })
+    Names::of(headers).has(Names::HOP_BY_HOP)
 }
 
 /// A client's `Connection` names a field that is not the client's to remove.
@@ -142,20 +131,23 @@ fn reduce_te(headers: &mut HeaderMap) {
 /// twice, or is no number, or stands beside a transfer coding.
 pub fn response(head: &mut response::Parts, asked: Option<&Upgrade>) -> Result<(), ProtocolError> {
     let headers = &mut head.headers;
-    check_framing(headers)?;
+    let names = Names::of(headers);
+    if names.has(Names::FRAMING) {
+        check_framing(headers)?;
+    }
     let status = head.status.as_u16();
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         check_switch(headers, asked)?;
     } else if !(200..600).contains(&status) {
         return Err(ProtocolError("status"));
-    } else if has_connection_fields(headers) {
+    } else if names.has(Names::CONNECTION | Names::UPGRADE) {
         headers.remove(CONNECTION);
         headers.remove(UPGRADE);
     }
     if status == 101 || status == 204 {
         headers.remove(CONTENT_LENGTH);
     }
-    if has_connection_fields(headers) {
+    if names.has(Names::HOP_BY_HOP) {
         headers.remove(KEEP_ALIVE);
         headers.remove(PROXY_CONNECTION);
         headers.remove(TRANSFER_ENCODING);

@@ -46,15 +46,16 @@ impl Authority {
     /// [`BadAuthority`] if it is empty, has user information, a comma, a blank or another character
     /// that no host has, a broken escape or IPv6 address, or a port that is no number up to 65535.
     pub fn parse(text: &HeaderValue) -> Result<Self, BadAuthority> {
-        let plain = text.to_str().map_err(|_| BadAuthority)?;
-        let (host, port) = split(plain)?;
-        let lower = host.bytes().any(|b| b.is_ascii_uppercase());
-        Ok(Self {
+        let (host, port) = split(text.as_bytes())?;
+        let this = Self {
             host: host.len(),
-            lower: lower.then(|| host.to_ascii_lowercase().into()),
+            lower: None,
             port,
             text: text.clone(),
-        })
+        };
+        let lower = host.iter().any(u8::is_ascii_uppercase);
+        let lower = lower.then(|| this.host_as_sent().to_ascii_lowercase().into());
+        Ok(Self { lower, ..this })
     }
 
     /// Whom a request is for that was not sanitized: the authority of its target, which is
@@ -130,18 +131,18 @@ impl FromStr for Authority {
 }
 
 /// Splits and checks host and port.
-fn split(text: &str) -> Result<(&str, Option<u16>), BadAuthority> {
-    let end = match text.strip_prefix('[') {
+fn split(text: &[u8]) -> Result<(&[u8], Option<u16>), BadAuthority> {
+    let find = |text: &[u8], end: u8| text.iter().position(|byte| *byte == end);
+    let end = match text.strip_prefix(b"[") {
         Some(address) => {
-            let end = address.find(']').ok_or(BadAuthority)?;
-            address[..end]
-                .parse::<Ipv6Addr>()
-                .map_err(|_| BadAuthority)?;
+            let end = find(address, b']').ok_or(BadAuthority)?;
+            let address = str::from_utf8(&address[..end]).map_err(|_| BadAuthority)?;
+            address.parse::<Ipv6Addr>().map_err(|_| BadAuthority)?;
             end + 2
         }
         None => {
-            let end = text.find(':').unwrap_or(text.len());
-            check_name(&text.as_bytes()[..end])?;
+            let end = find(text, b':').unwrap_or(text.len());
+            check_name(&text[..end])?;
             end
         }
     };
@@ -149,20 +150,30 @@ fn split(text: &str) -> Result<(&str, Option<u16>), BadAuthority> {
     Ok((host, parse_port(rest)?))
 }
 
-/// A name or an IPv4 address: unreserved characters, escapes, and the `sub-delims` of RFC 3986 except
-/// `,`, which joins two fields, and `*`, which is how routes write wildcards.
+/// The bytes that stand for themselves in a name: unreserved characters, and the `sub-delims` of RFC 3986
+/// except `,`, which joins two fields, and `*`, which is how routes write wildcards.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < plain.len() {
+        plain[byte] = matches!(
+            byte as u8,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~'
+                | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'+' | b';' | b'='
+        );
+        byte += 1;
+    }
+    plain
+};
+
+/// A name or an IPv4 address: plain bytes and escapes.
 fn check_name(name: &[u8]) -> Result<(), BadAuthority> {
     let mut rest = name;
-    while let [byte, tail @ ..] = rest {
-        rest = match (byte, tail) {
-            (b'%', [high, low, tail @ ..])
-                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
-            {
+    while let Some(at) = rest.iter().position(|byte| !PLAIN[usize::from(*byte)]) {
+        rest = match &rest[at..] {
+            [b'%', high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 tail
             }
-            (b'-' | b'.' | b'_' | b'~', _) => tail,
-            (b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'+' | b';' | b'=', _) => tail,
-            (byte, _) if byte.is_ascii_alphanumeric() => tail,
             _ => return Err(BadAuthority),
         };
     }
@@ -174,15 +185,17 @@ fn check_name(name: &[u8]) -> Result<(), BadAuthority> {
 }
 
 /// Parses nothing, `:`, or `:` and a number.
-fn parse_port(text: &str) -> Result<Option<u16>, BadAuthority> {
-    match text.strip_prefix(':') {
-        None if text.is_empty() => Ok(None),
-        None => Err(BadAuthority),
-        Some("") => Ok(None),
-        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
-            digits.parse().map(Some).map_err(|_| BadAuthority)
+fn parse_port(text: &[u8]) -> Result<Option<u16>, BadAuthority> {
+    match text {
+        b"" | b":" => Ok(None),
+        [b':', digits @ ..] => {
+            let port = digits.iter().try_fold(0u16, |port, digit| {
+                let digit = digit.is_ascii_digit().then(|| u16::from(digit - b'0'))?;
+                port.checked_mul(10)?.checked_add(digit)
+            });
+            port.map(Some).ok_or(BadAuthority)
         }
-        Some(_) => Err(BadAuthority),
+        _ => Err(BadAuthority),
     }
 }
 

@@ -9,6 +9,7 @@ pub mod hop_by_hop;
 pub mod host;
 mod layer;
 pub(crate) mod mended;
+pub(crate) mod names;
 pub mod path;
 pub mod rejected;
 pub mod sanitize;

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use http::header::{CONNECTION, UPGRADE};
+use http::header::CONNECTION;
 use http::{HeaderMap, HeaderValue, Request, Response, Version, request};
 use hyper::upgrade::OnUpgrade;
 
@@ -14,6 +14,7 @@ use super::step::{Clean, Step, Taken};
 use super::{Refusal, Shared, listener_of, reply};
 use crate::conn::ConnInfo;
 use crate::http::Sanitized;
+use crate::http::names::Names;
 use crate::policy::ResponseEdits;
 use crate::snapshot::PortSnapshot;
 use crate::{Body, Error};
@@ -54,12 +55,10 @@ impl<'a> Arrival<'a> {
         port: &'a PortSnapshot,
         mut head: request::Parts,
     ) -> Self {
-        let connection = head
-            .headers
-            .contains_key(UPGRADE)
-            .then(|| head.extensions.remove())
-            .flatten();
-        let grpc = reply::is_grpc(&head.headers);
+        // hyper leaves it there for those who ask for an upgrade.
+        let connection = head.extensions.remove();
+        let names = Names::of(&head.headers);
+        let grpc = names.has(Names::CONTENT_TYPE) && reply::is_grpc(&head.headers);
         let last = head.version < Version::HTTP_11 && !asks_keep_alive(&head.headers);
         let listener = listener_of(port, conn, Some(&head));
         let mut exchange = Exchange::new(shared, &listener.id, conn, &head);
@@ -69,7 +68,7 @@ impl<'a> Arrival<'a> {
             port,
             listener,
         };
-        let sought = seek(&step, &mut head, &mut exchange);
+        let sought = seek(&step, &mut head, names, &mut exchange);
         Self {
             step,
             version: head.version,
@@ -163,8 +162,13 @@ pub(super) fn asks_keep_alive(headers: &HeaderMap) -> bool {
         .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"keep-alive"))
 }
 
-fn seek<'a>(step: &Step<'a>, head: &mut request::Parts, exchange: &mut Exchange) -> Sought<'a> {
-    let clean = match step.clean(head, exchange) {
+fn seek<'a>(
+    step: &Step<'a>,
+    head: &mut request::Parts,
+    names: Names,
+    exchange: &mut Exchange,
+) -> Sought<'a> {
+    let clean = match step.clean(head, names, exchange) {
         Ok(clean) => clean,
         Err(refusal) => return Sought::Refused(Some(refusal)),
     };

@@ -13,6 +13,7 @@ use crate::conn::ConnInfo;
 use crate::filter::{Cors, Filter, Redirect, RedirectFacts};
 use crate::http::client_ip::ClientIp;
 use crate::http::forwarded::X_FORWARDED_PROTO;
+use crate::http::names::Names;
 use crate::http::sanitize::{self, Sanitized};
 use crate::http::{Upgrade, client_ip, forwarded};
 use crate::policy::ResponseEdits;
@@ -42,14 +43,15 @@ pub(super) struct Taken<'a> {
 }
 
 impl<'a> Step<'a> {
-    /// Steps 2 to 4.
+    /// Steps 2 to 4, of a head that has these `names`.
     pub(super) fn clean(
         &self,
         head: &mut request::Parts,
+        names: Names,
         exchange: &mut Exchange,
     ) -> Result<Clean, Refusal> {
         let settings = &self.listener.settings;
-        let asked = sanitize::request(head, settings, self.conn.tls.is_some())?;
+        let asked = sanitize::named(head, names, settings, self.conn.tls.is_some())?;
         if asked.upgrade.is_some() {
             exchange.note_switching();
         }
@@ -228,14 +230,12 @@ impl<'a> Step<'a> {
             .find(&query, self.listener.settings.strict_host)
             .ok_or(Error::NoRoute)?;
         let target = found.payload;
-        if exchange.logged {
-            exchange.entry.rule = Some(RuleName {
-                route: target.rule.route.clone(),
-                rule: target.rule.index,
-                matched: target.matched,
-                hostname: target.hostname.clone(),
-            });
-        }
+        exchange.entry.rule = Some(RuleName {
+            route: target.rule.route.clone(),
+            rule: target.rule.index,
+            matched: target.matched,
+            hostname: target.hostname.clone(),
+        });
         if self.listener.failed {
             return Err(Error::Failed(StatusCode::INTERNAL_SERVER_ERROR).into());
         }

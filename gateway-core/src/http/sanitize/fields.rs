@@ -7,36 +7,38 @@ use super::is_multiplexed;
 use crate::http::rejected::Rejected;
 use crate::plan::Underscores;
 
-/// Looks at every field once: underscores in names, and, as HTTP/2 has no parser that would strip
-/// them, blanks around values (RFC 9113, section 8.2.1).
-pub(super) fn check_fields(
+/// Refuses or drops fields with an underscore in their name.
+pub(super) fn check_underscores(
     headers: &mut HeaderMap,
     version: Version,
     underscores: Underscores,
 ) -> Result<(), Rejected> {
-    let multiplexed = is_multiplexed(version);
-    if underscores != Underscores::Allow && headers.keys().any(has_underscore) {
-        if underscores == Underscores::Reject {
-            return Err(Rejected::malformed(if multiplexed {
-                "http2.unexpected_underscore"
-            } else {
-                "http1.unexpected_underscore"
-            }));
+    match underscores {
+        Underscores::Allow => return Ok(()),
+        Underscores::Reject if is_multiplexed(version) => {
+            return Err(Rejected::malformed("http2.unexpected_underscore"));
         }
-        let names: Vec<HeaderName> = headers
-            .keys()
-            .filter(|n| has_underscore(n))
-            .cloned()
-            .collect();
-        for name in names {
-            headers.remove(name);
-        }
+        Underscores::Reject => return Err(Rejected::malformed("http1.unexpected_underscore")),
+        Underscores::Drop => {}
     }
+    let names: Vec<HeaderName> = headers
+        .keys()
+        .filter(|n| has_underscore(n))
+        .cloned()
+        .collect();
+    for name in names {
+        headers.remove(name);
+    }
+    Ok(())
+}
+
+/// Refuses blanks around values: HTTP/2 has no parser that would strip them (RFC 9113, section 8.2.1).
+pub(super) fn check_padding(headers: &HeaderMap) -> Result<(), Rejected> {
     let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     let padded = |value: &HeaderValue| {
         is_blank(value.as_bytes().first()) || is_blank(value.as_bytes().last())
     };
-    if multiplexed && headers.values().any(padded) {
+    if headers.values().any(padded) {
         return Err(Rejected::malformed("http2.invalid.header.field"));
     }
     Ok(())
@@ -46,11 +48,8 @@ fn has_underscore(name: &HeaderName) -> bool {
     name.as_str().contains('_')
 }
 
-/// Takes `Expect: 100-continue` out, and refuses any other expectation (RFC 9110, section 10.1.1).
+/// Takes `Expect: 100-continue`, which is there, out, and refuses any other expectation (RFC 9110, section 10.1.1).
 pub(super) fn take_expect(headers: &mut HeaderMap) -> Result<bool, Rejected> {
-    if !headers.contains_key(EXPECT) {
-        return Ok(false);
-    }
     let known = |line: &HeaderValue| line.as_bytes().eq_ignore_ascii_case(b"100-continue");
     if !headers.get_all(EXPECT).iter().all(known) {
         let status = StatusCode::EXPECTATION_FAILED;
@@ -67,9 +66,6 @@ pub(super) fn take_expect(headers: &mut HeaderMap) -> Result<bool, Rejected> {
 /// Drops a `Referer` that is no URI reference, or has user information or a fragment (RFC 9110,
 /// section 10.1.3).
 pub(super) fn drop_bad_referer(headers: &mut HeaderMap) {
-    if !headers.contains_key(REFERER) {
-        return;
-    }
     join_lines(headers, &REFERER, b",");
     if !headers.get(REFERER).is_some_and(is_good_referer) {
         headers.remove(REFERER);

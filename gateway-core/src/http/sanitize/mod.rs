@@ -39,6 +39,7 @@ use super::framing::{self, BadCoding, BadLength};
 use super::hop_by_hop::{self, BadNomination};
 use super::host::Authority;
 use super::mended;
+use super::names::Names;
 use super::rejected::Rejected;
 use super::upgrade::Upgrade;
 use crate::plan::ListenerSettings;
@@ -70,8 +71,22 @@ pub fn request(
     settings: &ListenerSettings,
     tls: bool,
 ) -> Result<Sanitized, Rejected> {
+    let names = Names::of(&head.headers);
+    named(head, names, settings, tls)
+}
+
+/// The same for a head that has these `names`.
+///
+/// # Errors
+/// As [`request`].
+pub(crate) fn named(
+    head: &mut request::Parts,
+    names: Names,
+    settings: &ListenerSettings,
+    tls: bool,
+) -> Result<Sanitized, Rejected> {
     let version = head.version;
-    clean(head, settings, tls).map_err(|rejected| {
+    clean(head, names, settings, tls).map_err(|rejected| {
         if is_multiplexed(version) {
             rejected.keep_open()
         } else {
@@ -82,26 +97,36 @@ pub fn request(
 
 fn clean(
     head: &mut request::Parts,
+    names: Names,
     settings: &ListenerSettings,
     tls: bool,
 ) -> Result<Sanitized, Rejected> {
     let version = head.version;
     mended::check(head)?;
-    fields::check_fields(&mut head.headers, version, settings.headers.underscores)?;
+    if names.has(Names::UNDERSCORE) {
+        fields::check_underscores(&mut head.headers, version, settings.headers.underscores)?;
+    }
+    if is_multiplexed(version) {
+        fields::check_padding(&head.headers)?;
+    }
     check_method(head)?;
-    check_framing(&mut head.headers)?;
+    if names.has(Names::FRAMING) {
+        check_framing(&mut head.headers)?;
+    }
     let target = target::split_target(head, tls)?;
     check_version(version, settings)?;
 
-    let upgrade = Upgrade::take(&mut head.headers, &settings.http1.ignored_upgrades)
-        // HTTP/1.0 has no upgrades (RFC 9110, section 7.8), HTTP/2 has not these.
-        .filter(|_| version == Version::HTTP_11);
-    strip_connection(&mut head.headers, &settings.client_ip)?;
+    let upgrade = match names.has(Names::HOP_BY_HOP) {
+        true => strip_connection(head, settings)?,
+        false => None,
+    };
     let authority =
         target::settle_authority(&mut head.headers, target.authority, version, settings)?;
-    let expects_continue = fields::take_expect(&mut head.headers)?;
-    fields::drop_bad_referer(&mut head.headers);
-    if is_multiplexed(version) {
+    let expects_continue = names.has(Names::EXPECT) && fields::take_expect(&mut head.headers)?;
+    if names.has(Names::REFERER) {
+        fields::drop_bad_referer(&mut head.headers);
+    }
+    if names.has(Names::COOKIE) && is_multiplexed(version) {
         fields::join_cookies(&mut head.headers);
     }
     target::settle_path(head, target.path, settings)?;
@@ -120,18 +145,25 @@ fn is_multiplexed(version: Version) -> bool {
     version >= Version::HTTP_2
 }
 
-/// Removes what belongs to the client's connection.
-fn strip_connection(headers: &mut HeaderMap, client_ip: &ClientIpRule) -> Result<(), Rejected> {
-    let protected = match client_ip {
+/// Removes what belongs to the client's connection; gives the upgrade that it asks for.
+fn strip_connection(
+    head: &mut request::Parts,
+    settings: &ListenerSettings,
+) -> Result<Option<Upgrade>, Rejected> {
+    let upgrade = Upgrade::take(&mut head.headers, &settings.http1.ignored_upgrades)
+        // HTTP/1.0 has no upgrades (RFC 9110, section 7.8), HTTP/2 has not these.
+        .filter(|_| head.version == Version::HTTP_11);
+    let protected = match &settings.client_ip {
         ClientIpRule::Header { name, .. } => Some(&**name),
         ClientIpRule::Peer
         | ClientIpRule::TrustedHops { .. }
         | ClientIpRule::TrustedNetworks { .. } => None,
     };
-    hop_by_hop::strip_request(headers, protected).map_err(|bad| match bad {
+    hop_by_hop::strip_request(&mut head.headers, protected).map_err(|bad| match bad {
         BadNomination::Host => target::missing_host(),
         BadNomination::Protected => Rejected::malformed("http1.connection_header_rejected"),
-    })
+    })?;
+    Ok(upgrade)
 }
 
 /// The methods that Envoy's HTTP/1 parser knows. CONNECT is none of them: it needs a rule for CONNECT,

@@ -95,7 +95,7 @@ pub(super) fn settle_authority(
     };
     let authority = Authority::parse(&text).map_err(bad_authority)?;
     let authority = strip_dot(authority, &settings.headers)?;
-    if headers.get(HOST) != Some(authority.as_header()) {
+    if sent != Some(authority.as_header()) {
         headers.insert(HOST, authority.as_header().clone());
     }
     Ok(authority)
