@@ -9,12 +9,14 @@ use towergate_core::access_log::Entry;
 use towergate_core::observer::Event;
 use towergate_core::plan::{BackendId, ListenerId, RouteId, RouteKind};
 
+use super::rules::Rules;
+
 /// Counts of one worker, or of all.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) ports: HashMap<u16, PortCounts>,
     pub(super) listeners: HashMap<ListenerId, ListenerCounts>,
-    pub(super) routes: HashMap<RouteId, Vec<RuleCounts>>,
+    pub(super) rules: Rules,
     pub(super) backends: HashMap<BackendId, BackendCounts>,
     /// Connections of TCP and TLS that were passed on as bytes.
     pub(super) streams: HashMap<ListenerId, StreamCounts>,
@@ -67,13 +69,6 @@ pub(super) struct StreamCounts {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct RuleCounts {
-    pub(super) requests: u64,
-    pub(super) classes: [u64; 10],
-    pub(super) time: Histogram,
-}
-
-#[derive(Debug, Default)]
 pub(super) struct BackendCounts {
     pub(super) connected: u64,
     pub(super) failed: u64,
@@ -109,12 +104,13 @@ pub(super) const BOUNDS: [f64; 19] = [
 ];
 
 /// How long things took.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
+#[repr(C)]
 pub(super) struct Histogram {
+    /// The sum, in milliseconds. Beside the buckets for short times, which are most.
+    pub(super) sum: f64,
     /// By bucket; the last one has no bound. Not cumulative.
     pub(super) buckets: [u64; BOUNDS.len() + 1],
-    /// The sum, in milliseconds.
-    pub(super) sum: f64,
 }
 
 impl Counts {
@@ -184,17 +180,12 @@ impl Counts {
         let (Some(rule), Some(_)) = (&entry.rule, entry.upstream_host) else {
             return;
         };
-        at(&mut self.routes, &*rule.route, |rules| {
-            if rules.len() <= rule.rule {
-                rules.resize_with(rule.rule + 1, RuleCounts::default);
-            }
-            let counts = &mut rules[rule.rule];
-            counts.requests += 1;
-            counts.classes[class] += 1;
-            if let Some(time) = entry.upstream_time {
-                counts.time.record(time);
-            }
-        });
+        let counts = self.rules.at(rule);
+        counts.requests += 1;
+        counts.classes[class] += 1;
+        if let Some(time) = entry.upstream_time {
+            counts.time.record(time);
+        }
     }
 
     fn stream(&mut self, listener: &ListenerId, entry: &Entry) {
@@ -221,15 +212,7 @@ impl Counts {
         for (listener, counts) in other.listeners {
             self.listeners.entry(listener).or_default().add(counts);
         }
-        for (route, rules) in other.routes {
-            let mine = self.routes.entry(route).or_default();
-            if mine.len() < rules.len() {
-                mine.resize_with(rules.len(), RuleCounts::default);
-            }
-            for (mine, theirs) in mine.iter_mut().zip(rules) {
-                mine.add(&theirs);
-            }
-        }
+        self.rules.add(other.rules);
         for (backend, counts) in other.backends {
             self.backends.entry(backend).or_default().add(&counts);
         }
@@ -297,14 +280,6 @@ impl StreamCounts {
     }
 }
 
-impl RuleCounts {
-    fn add(&mut self, other: &Self) {
-        self.requests += other.requests;
-        add_each(&mut self.classes, &other.classes);
-        self.time.add(&other.time);
-    }
-}
-
 impl BackendCounts {
     fn add(&mut self, other: &Self) {
         self.connected += other.connected;
@@ -319,7 +294,7 @@ impl BackendCounts {
 }
 
 impl Histogram {
-    fn record(&mut self, time: Duration) {
+    pub(super) fn record(&mut self, time: Duration) {
         let millis = time.as_secs_f64() * 1000.0;
         let bucket = BOUNDS
             .iter()
@@ -329,14 +304,14 @@ impl Histogram {
         self.sum += millis;
     }
 
-    fn add(&mut self, other: &Self) {
+    pub(super) fn add(&mut self, other: &Self) {
         add_each(&mut self.buckets, &other.buckets);
         self.sum += other.sum;
     }
 }
 
 /// Gives `count` the counts of `key`, which is looked for once, and copied only when it is new.
-fn at<K, V>(map: &mut HashMap<K, V>, key: &K, count: impl FnOnce(&mut V))
+pub(super) fn at<K, V>(map: &mut HashMap<K, V>, key: &K, count: impl FnOnce(&mut V))
 where
     K: Clone + Eq + Hash,
     V: Default,
@@ -357,7 +332,7 @@ fn add_reasons(mine: &mut Reasons, theirs: Reasons) {
     }
 }
 
-fn add_each(mine: &mut [u64], theirs: &[u64]) {
+pub(super) fn add_each(mine: &mut [u64], theirs: &[u64]) {
     for (mine, theirs) in mine.iter_mut().zip(theirs) {
         *mine += theirs;
     }

@@ -5,6 +5,7 @@
 
 mod counts;
 mod page;
+mod rules;
 mod text;
 
 use std::cell::RefCell;

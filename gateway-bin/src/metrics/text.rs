@@ -147,7 +147,7 @@ fn handshakes(page: &mut Page, ports: &Rows<'_, PortCounts>) {
 }
 
 fn rules(page: &mut Page, counts: &Counts) {
-    let rules = counts.routes.iter().flat_map(|(route, rules)| {
+    let rules = counts.rules.added().flat_map(|(route, rules)| {
         let rules = rules
             .iter()
             .enumerate()
@@ -397,9 +397,11 @@ fn rule_label(route: &RouteId, index: usize) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
+    use towergate_core::access_log::RuleName;
     use towergate_core::plan::{BackendId, RouteKind};
 
-    use super::super::counts::{BackendCounts, Histogram, RuleCounts};
+    use super::super::counts::{BackendCounts, Histogram};
+    use super::super::rules::Rules;
     use super::*;
 
     /// Something of everything.
@@ -443,11 +445,15 @@ mod tests {
             namespace: "a".to_owned(),
             name: "r".to_owned(),
         };
-        let mut rule = RuleCounts::default();
+        let mut rules = Rules::default();
+        let rule = rules.at(&RuleName {
+            route: route.into(),
+            rule: 1,
+            matched: 0,
+            hostname: "*".into(),
+        });
         (rule.requests, rule.classes[2]) = (2, 2);
-        counts
-            .routes
-            .insert(route, vec![RuleCounts::default(), rule]);
+        counts.rules.add(rules);
         let backend = BackendCounts {
             connected: 6,
             failed: 1,

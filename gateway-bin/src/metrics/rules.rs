@@ -1,0 +1,165 @@
+//! Counts of rules, found by the address of their route's name.
+//!
+//! Each request writes the counts of its rule, and of thousands of rules nearly none is in the processor's
+//! cache. To look for one by name reads the name here and there, and its copy in the map; its address is at
+//! hand. What was counted goes under the name itself when somebody looks, or when changes of the configuration
+//! have left many addresses behind.
+
+use std::mem::take;
+use std::sync::Arc;
+
+use foldhash::HashMap;
+use towergate_core::access_log::RuleName;
+use towergate_core::plan::RouteId;
+
+use super::counts::{Histogram, add_each, at};
+
+/// Addresses that are kept in any case.
+const FEW: usize = 1024;
+
+/// Counts of rules, by their routes' names and their places there.
+#[derive(Debug, Default)]
+pub(super) struct Rules {
+    /// With the name, so that nothing else comes to have its address.
+    by_address: HashMap<(usize, usize), (Arc<RouteId>, Box<RuleCounts>)>,
+    by_name: HashMap<RouteId, Vec<RuleCounts>>,
+    /// Rules in `by_name`.
+    named: usize,
+}
+
+/// What a request writes lies in two lines of the processor's cache.
+#[derive(Clone, Debug, Default)]
+#[repr(C, align(64))]
+pub(super) struct RuleCounts {
+    pub(super) requests: u64,
+    /// By the first digit of the status.
+    pub(super) classes: [u64; 10],
+    /// Of the backend.
+    pub(super) time: Histogram,
+}
+
+impl Rules {
+    /// The counts of a rule.
+    pub(super) fn at(&mut self, rule: &RuleName) -> &mut RuleCounts {
+        if self.by_address.len() > FEW.max(2 * self.named) {
+            self.settle();
+        }
+        let key = (Arc::as_ptr(&rule.route).addr(), rule.rule);
+        let new = || (Arc::clone(&rule.route), Box::default());
+        let (_, counts) = self.by_address.entry(key).or_insert_with(new);
+        counts
+    }
+
+    /// Adds what another worker counted.
+    pub(super) fn add(&mut self, mut other: Self) {
+        other.settle();
+        for (route, rules) in other.by_name {
+            for (place, counts) in rules.iter().enumerate() {
+                self.add_rule(&route, place, counts);
+            }
+        }
+    }
+
+    /// All that was added, by route.
+    pub(super) fn added(&self) -> impl Iterator<Item = (&RouteId, &[RuleCounts])> {
+        self.by_name
+            .iter()
+            .map(|(route, rules)| (route, &rules[..]))
+    }
+
+    /// Forgets addresses.
+    fn settle(&mut self) {
+        for ((_, place), (route, counts)) in take(&mut self.by_address) {
+            self.add_rule(&route, place, &counts);
+        }
+        self.named = self.by_name.values().map(Vec::len).sum();
+    }
+
+    fn add_rule(&mut self, route: &RouteId, place: usize, theirs: &RuleCounts) {
+        at(&mut self.by_name, route, |rules| {
+            if rules.len() <= place {
+                rules.resize(place + 1, RuleCounts::default());
+            }
+            let mine = &mut rules[place];
+            mine.requests += theirs.requests;
+            add_each(&mut mine.classes, &theirs.classes);
+            mine.time.add(&theirs.time);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use towergate_core::plan::RouteKind;
+
+    use super::*;
+
+    fn name(route: &str, rule: usize) -> RuleName {
+        let route = RouteId {
+            kind: RouteKind::Http,
+            namespace: "a".to_owned(),
+            name: route.to_owned(),
+        };
+        RuleName {
+            route: Arc::new(route),
+            rule,
+            matched: 0,
+            hostname: "*".into(),
+        }
+    }
+
+    fn requests(rules: &Rules) -> Vec<(&str, Vec<u64>)> {
+        let each = |(route, rules): (_, &[RuleCounts])| {
+            let route: &RouteId = route;
+            let requests = rules.iter().map(|counts| counts.requests).collect();
+            (route.name.as_str(), requests)
+        };
+        let mut all: Vec<_> = rules.added().map(each).collect();
+        all.sort();
+        all
+    }
+
+    #[test]
+    fn counts_of_one_name_are_added_up_wherever_the_name_lay() {
+        let (mut one, mut other, mut totals) = Default::default();
+        for rules in [&mut one, &mut other] {
+            let rules: &mut Rules = rules;
+            rules.at(&name("r", 1)).requests += 1;
+            rules.at(&name("r", 0)).requests += 1;
+            rules.at(&name("s", 0)).requests += 1;
+        }
+
+        Rules::add(&mut totals, one);
+        totals.add(other);
+
+        assert_eq!(requests(&totals), [("r", vec![2, 2]), ("s", vec![2])]);
+    }
+
+    #[test]
+    fn what_changes_leave_behind_is_bounded_and_nothing_is_lost() {
+        let mut rules = Rules::default();
+
+        for at in 0..10 * FEW {
+            rules.at(&name("r", at % 2)).requests += 1;
+        }
+
+        assert!(rules.by_address.len() <= FEW + 1);
+        let mut totals = Rules::default();
+        totals.add(rules);
+        assert_eq!(requests(&totals), [("r", vec![5 * FEW as u64; 2])]);
+    }
+
+    #[test]
+    fn rules_that_are_all_in_use_are_not_forgotten_again_and_again() {
+        let names: Vec<_> = (0..4 * FEW).map(|at| name("r", at)).collect();
+        let mut rules = Rules::default();
+
+        for _ in 0..3 {
+            for name in &names {
+                rules.at(name).requests += 1;
+            }
+        }
+
+        assert_eq!(rules.by_address.len(), names.len());
+    }
+}
