@@ -18,11 +18,11 @@
 //! ```
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use foldhash::HashMap;
 use serde::{Deserialize, Serialize};
 
 /// Which host names a listener or a route takes (Gateway API `Hostname`).
@@ -157,8 +157,8 @@ pub struct NameMap<T> {
 impl<T> Default for NameMap<T> {
     fn default() -> Self {
         Self {
-            exact: HashMap::new(),
-            wildcard: HashMap::new(),
+            exact: HashMap::default(),
+            wildcard: HashMap::default(),
             any: None,
             longest_exact: 0,
             longest_suffix: 0,

@@ -3,9 +3,9 @@
 //! ```text
 //! (hostname, match, payload) ... ──build──> RouteTable
 //!                                           └─ by hostname: HostTable, shared by Arc
-//!                                              ├─ exact paths, gRPC services, gRPC methods: hashed
-//!                                              ├─ regular expressions: a list, from nine on a set
-//!                                              └─ prefixes: hashed, by length
+//!                                              ├─ exact paths and prefixes: sorted, in one piece
+//!                                              ├─ gRPC services, gRPC methods: hashed
+//!                                              └─ regular expressions: a list, from nine on a set
 //! ```
 //!
 //! Which entry wins, over all rules of all routes together (GEP-1722, `HTTPRouteRule` and
@@ -20,8 +20,9 @@
 //! 7. the entry that was given first.
 //!
 //! A look-up allocates nothing (but for a host with more than eight regular expressions) and costs the
-//! same however many routes there are: one hash per label of the host, one for the exact path, one
-//! per length of prefix that ends at a slash of the path, and then the few entries of that path.
+//! same however many hosts there are: one hash per label of the host. Of its paths it compares as many as
+//! it takes to halve their number down to one, then those that begin that one, and then it tries the few
+//! entries of that path.
 //!
 //! ```
 //! use http::Request;
@@ -41,6 +42,7 @@
 
 mod conditions;
 mod host_table;
+mod paths;
 mod pattern;
 mod rank;
 

@@ -9,7 +9,7 @@ use towergate_tls::rustls::crypto::CryptoProvider;
 use towergate_tls::server::ResumptionState;
 use towergate_tls::{NameMap, NamePattern, TlsError};
 
-use super::{ListenerSnapshot, Live, Parts, PortSnapshot, RuleSnapshot, Snapshot, Target};
+use super::{ListenerSnapshot, Live, Parts, PortSnapshot, RuleSnapshot, Snapshot, Steps, Target};
 use crate::conn::PortConfig;
 use crate::datagram::DatagramConfig;
 use crate::filter::{Filter, Rewrite};
@@ -166,34 +166,11 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
     }
 
     fn build_rule(&self, rule: &Rule<P>) -> RuleSnapshot {
-        let (mut redirect, mut rewrite, mut cors) = (None, None, None);
-        let (mut request_edits, mut response_edits) = (Vec::new(), Vec::new());
-        for filter in &rule.filters {
-            match filter {
-                Filter::RequestHeaders(edits) => request_edits.push(edits.clone()),
-                Filter::ResponseHeaders(edits) => response_edits.push(edits.clone()),
-                Filter::Redirect(found) => redirect = Some(Box::new(found.clone())),
-                Filter::Rewrite(found) => rewrite = Some(Box::new(found.clone())),
-                Filter::Cors(found) => cors = Some(Box::new(found.clone())),
-                Filter::Mirror(_) => {}
-            }
-        }
-        let key = (rule.route.clone(), rule.index);
-        let guards = rule.policies.iter();
-        let backends = with_rewrite(&rule.backends, rewrite.as_deref());
+        let (key, steps) = ((rule.route.clone(), rule.index), self.steps(rule));
+        let backends = with_rewrite(&rule.backends, steps.rewrite.as_deref());
         RuleSnapshot {
             route: rule.route.clone(),
             index: rule.index,
-            respond: rule
-                .respond
-                .and_then(|status| StatusCode::from_u16(status).ok()),
-            guards: guards.map(|policy| policy.guard(rule, self.live)).collect(),
-            cors,
-            redirect,
-            request_edits: request_edits.into(),
-            mirrors: Mirrors::new(&key, &rule.filters, &rule.traffic, self.live, self.provider),
-            rewrite,
-            response_edits: response_edits.into(),
             traffic: rule.traffic.clone(),
             forwarder: Forwarder::new(
                 key,
@@ -202,7 +179,37 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
                 self.live,
                 self.provider,
             ),
+            steps,
         }
+    }
+
+    fn steps(&self, rule: &Rule<P>) -> Arc<Steps> {
+        if rule.filters.is_empty() && rule.policies.is_empty() && rule.respond.is_none() {
+            return self.live.share((), |()| Arc::default());
+        }
+        let mut steps = Steps::default();
+        let (mut request_edits, mut response_edits) = (Vec::new(), Vec::new());
+        for filter in &rule.filters {
+            match filter {
+                Filter::RequestHeaders(edits) => request_edits.push(edits.clone()),
+                Filter::ResponseHeaders(edits) => response_edits.push(edits.clone()),
+                Filter::Redirect(found) => steps.redirect = Some(Box::new(found.clone())),
+                Filter::Rewrite(found) => steps.rewrite = Some(Box::new(found.clone())),
+                Filter::Cors(found) => steps.cors = Some(Box::new(found.clone())),
+                Filter::Mirror(_) => {}
+            }
+        }
+        let (key, guards) = ((rule.route.clone(), rule.index), rule.policies.iter());
+        Arc::new(Steps {
+            respond: rule
+                .respond
+                .and_then(|status| StatusCode::from_u16(status).ok()),
+            guards: guards.map(|policy| policy.guard(rule, self.live)).collect(),
+            request_edits: request_edits.into(),
+            mirrors: Mirrors::new(&key, &rule.filters, &rule.traffic, self.live, self.provider),
+            response_edits: response_edits.into(),
+            ..steps
+        })
     }
 }
 
@@ -316,5 +323,15 @@ mod tests {
         assert!(Arc::ptr_eq(a.0[0], a.0[1]), "listeners share");
         assert!(Arc::ptr_eq(a.0[0], a.1[0]), "plans share");
         assert!(!Arc::ptr_eq(b.0[0], b.1[0]), "what changed is new");
+    }
+    #[test]
+    fn what_thousands_of_rules_have_of_their_own_is_small() {
+        let counts = 2 * size_of::<usize>();
+
+        assert_eq!(size_of::<RuleSnapshot>() + counts, 64, "one cache line");
+        assert!(
+            size_of::<crate::traffic::breaker::Breaker>() + counts <= 128,
+            "two"
+        );
     }
 }

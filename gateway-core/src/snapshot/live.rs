@@ -1,10 +1,11 @@
 //! What must survive a change of the configuration, found by its parameters.
 
 use std::any::{Any, TypeId};
-use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use foldhash::HashMap;
 
 /// Shared state by parameters: equal parameters, same instance. The last user that drops an instance
 /// frees it. Asked when a snapshot is built, never by a request.
@@ -13,6 +14,8 @@ pub struct Live {
     maps: Mutex<HashMap<TypeId, Box<dyn Any + Send>>>,
 }
 
+type Known<K, V> = HashMap<K, Weak<V>>;
+
 impl Live {
     /// The instance for `key`, made by `make` if there is none.
     pub fn share<K, V>(&self, key: K, make: impl FnOnce(&K) -> Arc<V>) -> Arc<V>
@@ -20,21 +23,37 @@ impl Live {
         K: Eq + Hash + Send + 'static,
         V: Send + Sync + 'static,
     {
+        if let Some(value) =
+            self.with(|map: &mut Known<K, V>| map.get(&key).and_then(Weak::upgrade))
+        {
+            return value;
+        }
+        // Not under the lock: what is made may have parts that are shared, too.
+        let made = make(&key);
+        self.with(|map: &mut Known<K, V>| {
+            if map.len() == map.capacity() {
+                map.retain(|_, value| value.strong_count() > 0);
+            }
+            // Somebody else may have been faster.
+            let known = map.get(&key).and_then(Weak::upgrade);
+            known.unwrap_or_else(|| {
+                map.insert(key, Arc::downgrade(&made));
+                made
+            })
+        })
+    }
+
+    /// Does something with the instances of one kind.
+    fn with<K, V, T>(&self, act: impl FnOnce(&mut Known<K, V>) -> T) -> T
+    where
+        K: Send + 'static,
+        V: Send + Sync + 'static,
+    {
         let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
         let map = maps
             .entry(TypeId::of::<(K, V)>())
-            .or_insert_with(|| Box::new(HashMap::<K, Weak<V>>::new()))
-            .downcast_mut::<HashMap<K, Weak<V>>>()
-            .expect("the type id names the type");
-        if let Some(value) = map.get(&key).and_then(Weak::upgrade) {
-            return value;
-        }
-        if map.len() == map.capacity() {
-            map.retain(|_, value| value.strong_count() > 0);
-        }
-        let value = make(&key);
-        map.insert(key, Arc::downgrade(&value));
-        value
+            .or_insert_with(|| Box::new(Known::<K, V>::default()));
+        act(map.downcast_mut().expect("the type id names the type"))
     }
 }
 
@@ -58,5 +77,16 @@ mod tests {
         drop((first, second));
 
         assert_eq!(*live.share("key", |_| Arc::new(3)), 3);
+    }
+
+    #[test]
+    fn what_is_made_may_have_shared_parts() {
+        let live = Live::default();
+
+        let whole = live.share("whole", |_| {
+            Arc::new((live.share("part", |_| Arc::new(1)), 2))
+        });
+
+        assert!(Arc::ptr_eq(&whole.0, &live.share("part", |_| Arc::new(3))));
     }
 }

@@ -22,6 +22,7 @@ pub(crate) use built::Parts;
 pub use handle::{Current, SnapshotHandle};
 pub use live::Live;
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -78,10 +79,22 @@ pub(crate) struct Target {
 }
 
 /// A rule, ready to run: its parts in the order in which a request meets them.
+///
+/// Each request looks at all of it, and of thousands of rules each has its own. So here is only what
+/// differs from rule to rule; the rest is shared by those that have it in common.
 #[derive(Debug)]
 pub(crate) struct RuleSnapshot {
     pub(crate) route: Arc<RouteId>,
     pub(crate) index: usize,
+    pub(crate) steps: Arc<Steps>,
+    /// How requests travel.
+    pub(crate) traffic: Arc<Traffic>,
+    pub(crate) forwarder: Forwarder,
+}
+
+/// What is done with a request beside forwarding it. Most rules say nothing of the kind, and share it.
+#[derive(Debug, Default)]
+pub(crate) struct Steps {
     /// Answer this and nothing else: something about the rule is invalid.
     pub(crate) respond: Option<StatusCode>,
     pub(crate) cors: Option<Box<Cors>>,
@@ -91,7 +104,12 @@ pub(crate) struct RuleSnapshot {
     pub(crate) rewrite: Option<Box<Rewrite>>,
     pub(crate) mirrors: Mirrors,
     pub(crate) response_edits: Box<[HeaderEdits]>,
-    /// How requests travel.
-    pub(crate) traffic: Arc<Traffic>,
-    pub(crate) forwarder: Forwarder,
+}
+
+impl Deref for RuleSnapshot {
+    type Target = Steps;
+
+    fn deref(&self) -> &Steps {
+        &self.steps
+    }
 }

@@ -13,8 +13,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::Forwarder;
+use super::backends::Way;
 use super::breaker::Slot;
-use super::forward::Way;
 use super::outlier::{self, Outcome};
 use crate::balance::{Active, Cluster, Node, Pick, hash_address};
 use crate::error::Error;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,54 +13,33 @@ use tokio::time::Instant;
 use towergate_tls::connector::CryptoProvider;
 
 use super::attempt::Run;
+use super::backends::{Backends, Share, Way};
 use super::breaker::Breaker;
 use super::mirror::Mirrors;
-use super::outlier::Detector;
-use super::prober::Prober;
 use crate::Body;
-use crate::balance::{Balancer, Cluster, Directory, Node, Pick, Weights};
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::http::upgrade::Upgrade;
 use crate::observer::Observer;
-use crate::plan::{
-    Backend, BackendId, BackendProtocol, Destination, OutlierDetection, Traffic, WeightedBackend,
-};
+use crate::plan::{Backend, Destination, Traffic, WeightedBackend};
 use crate::snapshot::Live;
-use crate::upstream::{Counted, Open, Pool, Transport};
+use crate::upstream::{Counted, Open};
 
 /// Forwards the requests of one rule. Unchanging; what changes is shared with its predecessors.
+///
+/// It reads as its [`Backends`], which many rules may share, with counters of its own.
 #[derive(Debug)]
 pub struct Forwarder {
-    pub(super) traffic: Arc<Traffic>,
     pub(super) breaker: Arc<Breaker>,
-    shares: Vec<Share>,
-    weights: Weights,
-    /// Those of all shares.
-    pub(super) pools: Vec<Arc<Pool>>,
-    /// Keeps endpoints that arrived early.
-    _directory: Arc<Directory>,
+    backends: Arc<Backends>,
 }
 
-/// A backendRef.
-#[derive(Debug)]
-struct Share {
-    weight: u32,
-    filters: Vec<Filter>,
-    mirrors: Mirrors,
-    /// `None`: the reference cannot be resolved.
-    route: Option<Way>,
-}
+impl Deref for Forwarder {
+    type Target = Backends;
 
-/// The way to a backend.
-#[derive(Debug)]
-pub(super) struct Way {
-    pub(super) protocol: BackendProtocol,
-    pub(super) cluster: Arc<Cluster>,
-    pub(super) balancer: Balancer,
-    pub(super) pool: Arc<Pool>,
-    /// Leaves out endpoints that fail.
-    pub(super) outlier: Option<Arc<Detector>>,
+    fn deref(&self) -> &Backends {
+        &self.backends
+    }
 }
 
 /// What is known of a request that is forwarded.
@@ -160,94 +140,29 @@ impl Forwarder {
         K: Clone + Eq + Hash + Send + 'static,
     {
         let limits = traffic.breaker.clone();
-        let breaker = live.share((key.clone(), limits), |(_, limits)| {
-            Breaker::new(limits.clone())
-        });
-        let directory = Directory::of(live);
-        let panic = traffic.panic_threshold;
-        let detector = |id: &BackendId, pool: &Arc<Pool>| {
-            let (outlier, check) = (traffic.outlier.clone(), traffic.probe.clone());
-            if outlier.is_none() && check.is_none() {
-                return None;
-            }
-            let transport = pool.transport().clone();
-            let key = (key.clone(), id.clone(), outlier, check, transport, panic);
-            Some(live.share(key, |(_, _, outlier, check, ..)| {
-                let rule = outlier.clone().unwrap_or(OutlierDetection::NONE);
-                let check = check.clone();
-                let pool = pool.clone();
-                Detector::new(rule, panic, check.map(|check| Prober { check, pool }))
-            }))
-        };
-        let way = |backend: &Backend| {
-            let pool = Pool::shared(live, Transport::new(backend, &traffic), provider);
-            Way {
-                protocol: backend.protocol,
-                outlier: detector(&backend.id, &pool),
-                cluster: directory.cluster(&backend.id),
-                balancer: Balancer::new(traffic.load_balancer.clone()),
-                pool,
-            }
-        };
-        let share = |(place, backend): (usize, &WeightedBackend)| Share {
-            weight: backend.weight,
-            filters: backend.filters.clone(),
-            mirrors: Mirrors::new(
-                &(key.clone(), place),
-                &backend.filters,
-                &traffic,
-                live,
-                provider,
-            ),
-            route: match &backend.destination {
-                Destination::Invalid => None,
-                Destination::Backend(backend) => Some(way(backend)),
-            },
-        };
-        let shares: Vec<_> = backends.iter().enumerate().map(share).collect();
-        let ways = shares.iter().filter_map(|share| share.route.as_ref());
-        let mut pools: Vec<_> = ways.map(|way| way.pool.clone()).collect();
-        pools.sort_by_key(Arc::as_ptr);
-        pools.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        let breaker = live.share((key.clone(), limits), |(_, limits)| Breaker::new(limits));
         Self {
-            shares,
-            pools,
-            weights: Weights::new(backends.iter().map(|backend| backend.weight)),
-            traffic,
             breaker,
-            _directory: directory,
+            backends: Backends::of(&key, &traffic, backends, live, provider),
         }
     }
 
     /// What forwards to one backend, without retries and without regard to who is well.
     pub(super) fn to_one(
-        backend: &Backend,
+        backend: &Arc<Backend>,
         traffic: Arc<Traffic>,
         breaker: Arc<Breaker>,
         live: &Live,
         provider: &Arc<CryptoProvider>,
     ) -> Self {
-        let directory = Directory::of(live);
-        let pool = Pool::shared(live, Transport::new(backend, &traffic), provider);
-        let way = Way {
-            protocol: backend.protocol,
-            outlier: None,
-            cluster: directory.cluster(&backend.id),
-            balancer: Balancer::new(traffic.load_balancer.clone()),
-            pool: pool.clone(),
+        let all = WeightedBackend {
+            weight: 1,
+            filters: Vec::new(),
+            destination: Destination::Backend(backend.clone()),
         };
         Self {
-            shares: vec![Share {
-                weight: 1,
-                filters: Vec::new(),
-                mirrors: Mirrors::default(),
-                route: Some(way),
-            }],
-            pools: vec![pool],
-            weights: Weights::new([1]),
-            traffic,
             breaker,
-            _directory: directory,
+            backends: Backends::of(&(), &traffic, &[all], live, provider),
         }
     }
 
@@ -260,7 +175,7 @@ impl Forwarder {
         Ok(Picked {
             forwarder: self,
             way,
-            share: &self.shares[place],
+            share: self.share(place),
         })
     }
 
@@ -280,66 +195,17 @@ impl Forwarder {
         })?;
         picked.forward(context, request).await
     }
-
-    /// Draws a place among the backendRefs by weight, and the way to the backend there.
-    ///
-    /// # Errors
-    /// As [`Self::pick`].
-    pub(super) fn draw(&self) -> Result<(usize, &Way), Error> {
-        let place = self.weights.draw().ok_or(Error::InvalidBackend)?;
-        match &self.shares[place].route {
-            Some(way) => Ok((place, way)),
-            None if self.serves() => Err(Error::InvalidShare),
-            None => Err(Error::InvalidBackend),
-        }
-    }
-
-    /// The way to the backend at a place that was drawn.
-    pub(super) fn way(&self, place: usize) -> Option<&Way> {
-        self.shares.get(place)?.route.as_ref()
-    }
-
-    /// An endpoint of a backend; one that was not tried, if there is any.
-    pub(super) fn endpoint(&self, way: &Way, pick: Pick<'_>) -> Result<Arc<Node>, Error> {
-        let Some(outlier) = &way.outlier else {
-            let node = way.balancer.pick(&way.cluster, pick);
-            return node.ok_or_else(|| self.no_endpoint());
-        };
-        let usable = &outlier.view(&way.cluster).usable;
-        let node = way.balancer.pick_of(usable, pick);
-        node.ok_or_else(|| match way.cluster.members().nodes().is_empty() {
-            true => self.no_endpoint(),
-            false => Error::NoHealthyEndpoint,
-        })
-    }
-
-    /// Whether any backend with a share has endpoints.
-    fn serves(&self) -> bool {
-        self.shares.iter().any(|share| {
-            let members = share.route.as_ref().map(|way| way.cluster.members());
-            share.weight > 0 && members.is_some_and(|members| !members.nodes().is_empty())
-        })
-    }
-
-    /// Why a backend without endpoints has no answer.
-    pub(super) fn no_endpoint(&self) -> Error {
-        if self.serves() {
-            Error::EmptyShare
-        } else {
-            Error::NoEndpoint
-        }
-    }
 }
 
 impl<'a> Picked<'a> {
     /// The filters of the backendRef, which the caller applies to the request and to the response.
     pub fn filters(&self) -> &'a [Filter] {
-        &self.share.filters
+        self.share.filters()
     }
 
     /// The mirrors among them.
     pub fn mirrors(&self) -> &'a Mirrors {
-        &self.share.mirrors
+        self.share.mirrors()
     }
 
     /// Forwards a request.

@@ -84,7 +84,7 @@ impl Mirrors {
                 MirrorKey(key.clone(), mirrors.len()),
                 traffic.breaker.clone(),
             );
-            let breaker = live.share(limits, |(_, limits)| Breaker::new(limits.clone()));
+            let breaker = live.share(limits, |(_, limits)| Breaker::new(limits));
             let traffic = Arc::new(travel(traffic));
             let forwarder = Forwarder::to_one(&filter.backend, traffic, breaker, live, provider);
             mirrors.push(Mirror {

@@ -50,6 +50,7 @@ pub mod breaker;
 pub mod mirror;
 
 mod attempt;
+mod backends;
 mod connection;
 mod deadline;
 mod forward;
@@ -61,6 +62,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 
+pub use backends::Backends;
 pub use forward::{Failure, ForwardContext, Forwarded, Forwarder, Picked, Tunnel};
 
 pub use service::ForwardService;
