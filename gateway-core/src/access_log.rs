@@ -87,7 +87,7 @@ pub struct Entry {
     /// The SNI.
     pub server_name: Option<String>,
     /// The rule: route, index of the rule, index of the match, and the hostname in the route.
-    pub rule: Option<RuleName>,
+    pub rule: Option<Arc<RuleName>>,
 }
 
 impl Entry {

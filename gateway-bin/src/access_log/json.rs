@@ -34,7 +34,7 @@ pub(super) fn write(entry: &Entry, out: &mut Vec<u8>) {
     );
     let details = Some(&*entry.details).filter(|details| !details.is_empty());
     // A connection without requests has no response, but an end.
-    let stream = entry.rule.as_ref().is_some_and(names::is_stream);
+    let stream = entry.rule.as_deref().is_some_and(names::is_stream);
     object.text("response_code_details", details.filter(|_| !stream));
     object.text("connection_termination_details", details.filter(|_| stream));
     object.text(
@@ -57,7 +57,7 @@ pub(super) fn write(entry: &Entry, out: &mut Vec<u8>) {
     let direct = entry.details == "direct_response";
     object.rule(
         "upstream_cluster",
-        entry.rule.as_ref().filter(|_| !direct),
+        entry.rule.as_deref().filter(|_| !direct),
         names::cluster,
     );
     object.shown("upstream_local_address", entry.upstream_local);
@@ -65,7 +65,7 @@ pub(super) fn write(entry: &Entry, out: &mut Vec<u8>) {
     let client = std::net::SocketAddr::new(entry.client, entry.client_port);
     object.shown("downstream_remote_address", Some(client));
     object.text("requested_server_name", entry.server_name.as_deref());
-    let route = entry.rule.as_ref().filter(|_| !stream);
+    let route = entry.rule.as_deref().filter(|_| !stream);
     object.rule("route_name", route, names::route);
     object.end();
 }

@@ -95,7 +95,7 @@ pub(crate) mod tests {
             client: [192, 0, 2, 1].into(),
             client_port: 0,
             server_name: Some("app.example.com".into()),
-            rule: Some(RuleName {
+            rule: Some(Arc::new(RuleName {
                 route: Arc::new(RouteId {
                     kind: RouteKind::Http,
                     namespace: "team-a".to_owned(),
@@ -104,7 +104,7 @@ pub(crate) mod tests {
                 rule: 1,
                 matched: 2,
                 hostname: "*.example.com".into(),
-            }),
+            })),
         }
     }
 
@@ -136,12 +136,14 @@ pub(crate) mod tests {
         stream.details = "downstream_remote_disconnect".into();
         stream.upstream_host = Some(([10, 0, 0, 1], 5432).into());
         stream.client_port = 40000;
-        stream.rule = entry().rule.map(|rule| RuleName {
-            route: Arc::new(RouteId {
+        stream.rule = entry().rule.map(|rule| {
+            let route = Arc::new(RouteId {
                 kind: RouteKind::Tcp,
                 ..(*rule.route).clone()
-            }),
-            ..rule
+            });
+            let mut rule = (*rule).clone();
+            rule.route = route;
+            rule.into()
         });
         stream
     }

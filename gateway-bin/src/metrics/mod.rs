@@ -220,7 +220,7 @@ mod tests {
         let connection = stream();
         let mut session = connection.clone();
         if let Some(rule) = &mut session.rule {
-            Arc::make_mut(&mut rule.route).kind = RouteKind::Udp;
+            Arc::make_mut(&mut Arc::make_mut(rule).route).kind = RouteKind::Udp;
         }
         let refused = Entry {
             flags: "NR".into(),

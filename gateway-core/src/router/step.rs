@@ -8,7 +8,6 @@ use hyper::upgrade::OnUpgrade;
 
 use super::exchange::Exchange;
 use super::{Refusal, Shared, timers};
-use crate::access_log::RuleName;
 use crate::conn::ConnInfo;
 use crate::filter::{Cors, Filter, Redirect, RedirectFacts};
 use crate::http::client_ip::ClientIp;
@@ -230,12 +229,7 @@ impl<'a> Step<'a> {
             .find(&query, self.listener.settings.strict_host)
             .ok_or(Error::NoRoute)?;
         let target = found.payload;
-        exchange.entry.rule = Some(RuleName {
-            route: target.rule.route.clone(),
-            rule: target.rule.index,
-            matched: target.matched,
-            hostname: target.hostname.clone(),
-        });
+        exchange.entry.rule = Some(target.name.clone());
         if self.listener.failed {
             return Err(Error::Failed(StatusCode::INTERNAL_SERVER_ERROR).into());
         }

@@ -10,6 +10,7 @@ use towergate_tls::server::ResumptionState;
 use towergate_tls::{NameMap, NamePattern, TlsError};
 
 use super::{ListenerSnapshot, Live, Parts, PortSnapshot, RuleSnapshot, Snapshot, Steps, Target};
+use crate::access_log::RuleName;
 use crate::conn::PortConfig;
 use crate::datagram::DatagramConfig;
 use crate::filter::{Filter, Rewrite};
@@ -169,8 +170,6 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
         let (key, steps) = ((rule.route.clone(), rule.index), self.steps(rule));
         let backends = with_rewrite(&rule.backends, steps.rewrite.as_deref());
         RuleSnapshot {
-            route: rule.route.clone(),
-            index: rule.index,
             traffic: rule.traffic.clone(),
             forwarder: Forwarder::new(
                 key,
@@ -248,12 +247,14 @@ fn table<P>(
             .iter()
             .enumerate()
             .map(move |(matched, condition)| {
-                let target = Target {
-                    rule: built.clone(),
+                let name = RuleName {
+                    route: rule.route.clone(),
+                    rule: rule.index,
                     matched,
                     hostname: text.clone(),
                 };
-                (condition, target)
+                let (rule, name) = (built.clone(), name.into());
+                (condition, Target { rule, name })
             })
     });
     HostTable::build(hostname.clone(), entries)
@@ -328,7 +329,11 @@ mod tests {
     fn what_thousands_of_rules_have_of_their_own_is_small() {
         let counts = 2 * size_of::<usize>();
 
-        assert_eq!(size_of::<RuleSnapshot>() + counts, 64, "one cache line");
+        assert_eq!(
+            size_of::<RuleSnapshot>() + counts,
+            48,
+            "less than a cache line"
+        );
         assert!(
             size_of::<crate::traffic::breaker::Breaker>() + counts <= 128,
             "two"

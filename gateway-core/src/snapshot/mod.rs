@@ -30,7 +30,8 @@ use towergate_tls::NameMap;
 use towergate_tls::server::ResumptionState;
 
 use crate::filter::{Cors, HeaderEdits, Redirect, Rewrite};
-use crate::plan::{ListenerId, ListenerSettings, RouteId, Traffic};
+use crate::access_log::RuleName;
+use crate::plan::{ListenerId, ListenerSettings, Traffic};
 use crate::policy::Guard;
 use crate::route::RouteTable;
 use crate::traffic::Forwarder;
@@ -72,10 +73,8 @@ pub(crate) struct ListenerSnapshot {
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) rule: Arc<RuleSnapshot>,
-    /// Index of the match in its rule.
-    pub(crate) matched: usize,
-    /// The route's hostname, for logs.
-    pub(crate) hostname: Arc<str>,
+    /// For logs and metrics. Each request counts its reference, so it is one.
+    pub(crate) name: Arc<RuleName>,
 }
 
 /// A rule, ready to run: its parts in the order in which a request meets them.
@@ -84,8 +83,6 @@ pub(crate) struct Target {
 /// differs from rule to rule; the rest is shared by those that have it in common.
 #[derive(Debug)]
 pub(crate) struct RuleSnapshot {
-    pub(crate) route: Arc<RouteId>,
-    pub(crate) index: usize,
     pub(crate) steps: Arc<Steps>,
     /// How requests travel.
     pub(crate) traffic: Arc<Traffic>,

@@ -96,13 +96,13 @@ impl StreamTable {
 
 impl StreamTarget {
     /// Its name, for the access log.
-    pub(crate) fn name(&self) -> RuleName {
-        RuleName {
+    pub(crate) fn name(&self) -> Arc<RuleName> {
+        Arc::new(RuleName {
             route: self.rule.route.clone(),
             rule: 0,
             matched: 0,
             hostname: self.hostname.clone(),
-        }
+        })
     }
 }
 
