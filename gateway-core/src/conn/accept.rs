@@ -418,14 +418,10 @@ impl<H: Handler> Arrival<H> {
     fn session(self, listener: &ListenerConfig, tls: Option<Negotiated>) -> Session<H> {
         Session {
             proxy_expected: self.expects_proxy(),
-            info: Arc::new(ConnInfo {
-                tcp_peer: self.ends.tcp_peer,
-                peer: self.ends.peer,
-                local: self.ends.local,
-                slot: self.config.slot,
-                port: self.config.port,
-                tls,
-            }),
+            info: {
+                let (slot, port) = (self.config.slot, self.config.port);
+                Arc::new(ConnInfo::new(self.ends, slot, port, tls))
+            },
             settings: listener.settings.clone(),
             handler: self.server.handler,
             observer: self.server.observer,

@@ -30,11 +30,13 @@ pub(crate) use open::{sleep_until, warn_unexpected_proxy};
 pub use towergate_tls::acceptor::Negotiated;
 pub use workers::Workers;
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
 
+use http::HeaderValue;
 use towergate_tls::NameMap;
 
+use self::proxy::Ends;
 use crate::plan::{ListenerId, ListenerSettings, TcpSettings};
 use crate::stream::StreamTable;
 
@@ -53,9 +55,30 @@ pub struct ConnInfo {
     pub port: u16,
     /// What the TLS handshake gave; `None` on a plain port.
     pub tls: Option<Negotiated>,
+    /// An address that backends are told of, most often the peer's: the same for all requests, so it is
+    /// written once.
+    pub(crate) told: OnceLock<(IpAddr, HeaderValue)>,
 }
 
 impl ConnInfo {
+    /// A connection with these ends, on the `slot` of a port of the plan.
+    pub fn new(ends: Ends, slot: usize, port: u16, tls: Option<Negotiated>) -> Self {
+        let Ends {
+            tcp_peer,
+            peer,
+            local,
+        } = ends;
+        Self {
+            tcp_peer,
+            peer,
+            local,
+            slot,
+            port,
+            tls,
+            told: OnceLock::new(),
+        }
+    }
+
     /// The protocol that the TLS handshake chose.
     pub(crate) fn alpn(&self) -> Option<&[u8]> {
         self.tls.as_ref().and_then(|tls| tls.alpn.as_deref())

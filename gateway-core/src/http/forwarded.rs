@@ -88,13 +88,15 @@ pub fn apply(
     if names.has(Names::X_ENVOY) {
         clean(headers, edge);
     }
-    match appended(rule).then(|| seen_by_backend(conn)) {
-        Some(peer) if names.has(Names::X_FORWARDED_FOR) => append(headers, peer),
-        Some(peer) => drop(headers.insert(X_FORWARDED_FOR, text(peer))),
-        None => join(headers, &X_FORWARDED_FOR),
+    if !appended(rule) {
+        join(headers, &X_FORWARDED_FOR);
+    } else if names.has(Names::X_FORWARDED_FOR) {
+        append(headers, &text(conn, seen_by_backend(conn)));
+    } else {
+        headers.insert(X_FORWARDED_FOR, text(conn, seen_by_backend(conn)));
     }
     if edge {
-        headers.insert(X_ENVOY_EXTERNAL_ADDRESS, text(conn.peer.ip()));
+        headers.insert(X_ENVOY_EXTERNAL_ADDRESS, text(conn, conn.peer.ip()));
     } else if names.has(Names::X_ENVOY) && !settings.keep_external_address {
         headers.remove(X_ENVOY_EXTERNAL_ADDRESS);
     }
@@ -150,14 +152,12 @@ fn clean(headers: &mut HeaderMap, edge: bool) {
 }
 
 /// Makes one line of all of `X-Forwarded-For`, with `peer` at its end.
-fn append(headers: &mut HeaderMap, peer: IpAddr) {
-    let mut buffer = [0; IP_TEXT];
-    let peer = write_ip(peer, &mut buffer);
+fn append(headers: &mut HeaderMap, peer: &HeaderValue) {
     let mut line = joined(headers, &X_FORWARDED_FOR, peer.len() + 1).unwrap_or_default();
     if !line.is_empty() {
         line.push(b',');
     }
-    line.extend_from_slice(peer);
+    line.extend_from_slice(peer.as_bytes());
     let value = HeaderValue::from_maybe_shared(Bytes::from(line));
     headers.insert(X_FORWARDED_FOR, value.expect(VALID));
 }
@@ -264,8 +264,17 @@ fn write_ipv4(ip: Ipv4Addr, buffer: &mut [u8; IP_TEXT]) -> &[u8] {
     &buffer[..len]
 }
 
-fn text(ip: IpAddr) -> HeaderValue {
-    HeaderValue::from_bytes(write_ip(ip, &mut [0; IP_TEXT])).expect("an address is a valid value")
+/// The text of an address; the first one is kept with the connection.
+fn text(conn: &ConnInfo, ip: IpAddr) -> HeaderValue {
+    let write = || {
+        let value = HeaderValue::from_bytes(write_ip(ip, &mut [0; IP_TEXT]));
+        value.expect("an address is a valid value")
+    };
+    let (first, text) = conn.told.get_or_init(|| (ip, write()));
+    match *first == ip {
+        true => text.clone(),
+        false => write(),
+    }
 }
 
 #[cfg(test)]

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use http::header::CONNECTION;
-use http::{HeaderMap, HeaderValue, Request, Response, Version, request};
+use http::{HeaderMap, HeaderValue, Response, Version, request};
 use hyper::upgrade::OnUpgrade;
 
 use super::exchange::Exchange;
-use super::step::{Clean, Step, Taken};
+use super::step::{Came, Clean, Step, Taken};
 use super::{Refusal, Shared, listener_of, reply};
 use crate::conn::ConnInfo;
 use crate::http::Sanitized;
@@ -22,7 +22,7 @@ use crate::{Body, Error};
 /// A request whose rule was looked for.
 pub(super) struct Arrival<'a> {
     step: Step<'a>,
-    request: Request<Body>,
+    head: request::Parts,
     version: Version,
     /// The client's connection, if it wants to switch protocols.
     connection: Option<OnUpgrade>,
@@ -72,7 +72,7 @@ impl<'a> Arrival<'a> {
         Self {
             step,
             version: head.version,
-            request: Request::from_parts(head, Body::Empty),
+            head,
             connection,
             grpc,
             last,
@@ -92,7 +92,7 @@ impl<'a> Arrival<'a> {
         let Sought::Unrouted(Clean { asked, client }) = self.sought else {
             return Err(self);
         };
-        let (mut head, _) = self.request.into_parts();
+        let mut head = self.head;
         if let Some(upgrade) = &asked.upgrade {
             upgrade.restore(&mut head.headers);
         }
@@ -113,13 +113,13 @@ impl<'a> Arrival<'a> {
             .count_request(body, &self.step.listener.settings);
         match &mut self.sought {
             Sought::Taken(taken) => {
-                *self.request.body_mut() = body;
-                let connection = self.connection.take();
+                let came = Came {
+                    head: &mut self.head,
+                    body,
+                    connection: self.connection.take(),
+                };
                 let (exchange, edits) = (&mut self.exchange, &mut self.edits);
-                let answer =
-                    self.step
-                        .answer(taken, &mut self.request, connection, exchange, edits);
-                answer.await
+                self.step.answer(taken, came, exchange, edits).await
             }
             Sought::HealthCheck(asked) => {
                 drop(body);

@@ -266,14 +266,7 @@ impl Snapshot {
 impl From<Ends> for ConnInfo {
     /// A plain connection with these ends, which no socket of the gateway has accepted.
     fn from(ends: Ends) -> Self {
-        Self {
-            tcp_peer: ends.tcp_peer,
-            peer: ends.peer,
-            local: ends.local,
-            slot: usize::MAX,
-            port: ends.local.port(),
-            tls: None,
-        }
+        Self::new(ends, usize::MAX, ends.local.port(), None)
     }
 }
 

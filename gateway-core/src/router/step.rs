@@ -41,6 +41,14 @@ pub(super) struct Taken<'a> {
     pub(super) found: Found<'a, Target>,
 }
 
+/// What came of a request besides its name. The head is borrowed, as moving it costs more than its edits.
+pub(super) struct Came<'h> {
+    pub(super) head: &'h mut request::Parts,
+    pub(super) body: Body,
+    /// The client's connection, if it wants to switch protocols.
+    pub(super) connection: Option<OnUpgrade>,
+}
+
 impl<'a> Step<'a> {
     /// Steps 2 to 4, of a head that has these `names`.
     pub(super) fn clean(
@@ -71,22 +79,19 @@ impl<'a> Step<'a> {
         self.find_rule(head, host, exchange)
     }
 
-    /// Steps 8 to 13. `edits` gets what guards add to the response, whoever gives it; `connection` is the
-    /// client's, if it wants to switch protocols.
+    /// Steps 8 to 13. `edits` gets what guards add to the response, whoever gives it.
     pub(super) async fn answer(
         &self,
         taken: &Taken<'_>,
-        request: &mut Request<Body>,
-        connection: Option<OnUpgrade>,
+        mut came: Came<'_>,
         exchange: &mut Exchange,
         edits: &mut ResponseEdits,
     ) -> Result<Response<Body>, Refusal> {
         let Taken { clean, found } = taken;
-        let request = std::mem::take(request);
-        let (request, picked, upgrade) = self.ready(taken, request, exchange, edits)?;
-        let switch = upgrade.zip(connection);
+        let (picked, upgrade) = self.ready(taken, &mut came, exchange, edits)?;
+        let switch = upgrade.zip(came.connection);
         let context = self.context(clean, switch.as_ref().map(|(upgrade, _)| *upgrade));
-        let mut run = picked.start(context, request);
+        let mut run = picked.start(context, Request::from_parts(take(came.head), came.body));
         let (rule, timeouts) = (&found.payload.rule, &self.listener.settings.timeouts);
         exchange.patience.idle = rule
             .traffic
@@ -124,43 +129,44 @@ impl<'a> Step<'a> {
     fn ready<'t>(
         &self,
         taken: &'t Taken<'_>,
-        request: Request<Body>,
+        came: &mut Came<'_>,
         exchange: &mut Exchange,
         edits: &mut ResponseEdits,
-    ) -> Result<(Request<Body>, Picked<'t>, Option<&'t Upgrade>), Refusal> {
+    ) -> Result<(Picked<'t>, Option<&'t Upgrade>), Refusal> {
         let Taken { clean, found } = taken;
-        let (mut head, mut body) = request.into_parts();
+        let Came { head, body, .. } = came;
         let rule = &found.payload.rule;
         if let Some(cors) = &rule.cors {
-            check_origin(cors, &head, exchange)?;
+            check_origin(cors, head, exchange)?;
         }
         if !rule.guards.is_empty() {
             // Only they look for it there.
             head.extensions.insert(clean.client);
         }
         for guard in &rule.guards {
-            edits.extend(guard.check(&mut head)?);
+            edits.extend(guard.check(head)?);
         }
         if let Some(redirect) = &rule.redirect {
-            return Err(self.redirect(redirect, found, &head, &clean.asked)?);
+            return Err(self.redirect(redirect, found, head, &clean.asked)?);
         }
         let upgrade = check_upgrade(found, &clean.asked)?;
         let picked = rule.forwarder.pick()?;
         for filter in picked.filters() {
             if let Filter::Redirect(redirect) = filter {
-                return Err(self.redirect(redirect, found, &head, &clean.asked)?);
+                return Err(self.redirect(redirect, found, head, &clean.asked)?);
             }
         }
-        self.edit(found, &picked, &mut head, &clean.asked)?;
-        exchange.note_forwarded(&head);
+        self.edit(found, &picked, head, &clean.asked)?;
+        exchange.note_forwarded(head);
         if upgrade.is_none() {
             for mirrors in [&rule.mirrors, picked.mirrors()] {
                 if !mirrors.is_empty() {
-                    body = mirrors.send(&self.context(clean, None), &head, body);
+                    let context = self.context(clean, None);
+                    *body = mirrors.send(&context, head, std::mem::take(body));
                 }
             }
         }
-        Ok((Request::from_parts(head, body), picked, upgrade))
+        Ok((picked, upgrade))
     }
 
     /// Step 4.
@@ -379,6 +385,12 @@ fn check_upgrade<'a>(
 /// The part of the path that a rule with a prefix matched.
 fn matched_prefix<'h>(found: &Found<'_, Target>, head: &'h request::Parts) -> Option<&'h str> {
     head.uri.path().get(..found.prefix?)
+}
+
+/// Takes a head from where it is borrowed.
+fn take(head: &mut request::Parts) -> request::Parts {
+    let (empty, ()) = Request::new(()).into_parts();
+    std::mem::replace(head, empty)
 }
 
 /// A filter that cannot be applied fails closed.

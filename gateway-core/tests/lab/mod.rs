@@ -22,6 +22,7 @@ use std::time::Duration;
 use strict::Reading;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
+use towergate_core::conn::proxy::Ends;
 use towergate_core::conn::{ConnInfo, Open};
 use towergate_core::gateway::{Gateway, Options};
 use towergate_core::plan::{
@@ -98,14 +99,10 @@ impl Lab {
         let drain = self.gateway.drain().clone();
         let peer = SocketAddr::from(([192, 0, 2, 1], 1234));
         let session = Session {
-            info: Arc::new(ConnInfo {
-                tcp_peer: peer,
-                peer,
-                local: SocketAddr::from(([192, 0, 2, 2], 80)),
-                slot: 0,
-                port: 80,
-                tls: None,
-            }),
+            info: {
+                let ends = Ends::of_tcp(peer, SocketAddr::from(([192, 0, 2, 2], 80)));
+                Arc::new(ConnInfo::new(ends, 0, 80, None))
+            },
             settings: self.settings.clone(),
             handler: self.gateway.router(),
             observer: observer.clone(),

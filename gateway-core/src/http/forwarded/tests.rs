@@ -4,19 +4,18 @@ use http::StatusCode;
 
 use super::*;
 use crate::conn::Negotiated;
+use crate::conn::proxy::Ends;
 use crate::plan::HeaderSettings;
 
 const MACHINE: &str = "192.0.2.80:8080";
 
 fn conn(peer: &str) -> ConnInfo {
-    ConnInfo {
-        slot: 0,
+    let ends = Ends {
         tcp_peer: "10.9.9.9:4000".parse().unwrap(),
         peer: format!("{peer}:56324").parse().unwrap(),
         local: MACHINE.parse().unwrap(),
-        port: 8080,
-        tls: None,
-    }
+    };
+    ConnInfo::new(ends, 0, 8080, None)
 }
 
 fn with(client_ip: ClientIpRule) -> ListenerSettings {
@@ -353,6 +352,18 @@ fn is_uuid_v4(text: &str) -> bool {
         && text.bytes().all(|b| b == b'-' || b.is_ascii_hexdigit())
         && text.as_bytes()[14] == b'4'
         && b"89ab".contains(&text.as_bytes()[19])
+}
+
+#[test]
+fn an_address_is_told_as_it_is_whatever_was_told_before() {
+    let told = |conn: &ConnInfo, ip: &str| text(conn, ip.parse().unwrap());
+    let before = conn("192.0.2.1");
+
+    assert_eq!(told(&before, "192.0.2.1"), "192.0.2.1");
+    for conn in [before.clone(), before] {
+        assert_eq!(told(&conn, "192.0.2.2"), "192.0.2.2");
+        assert_eq!(told(&conn, "192.0.2.1"), "192.0.2.1");
+    }
 }
 
 proptest::proptest! {

@@ -25,6 +25,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::{Handler, Refusal, Session};
 use crate::Body;
 use crate::conn::listener::Server;
+use crate::conn::proxy::Ends;
 use crate::conn::{ConnInfo, Drain, ListenerConfig, Open, PortConfig, Transport, serve_listener};
 use crate::observer::{Event, Observer};
 use crate::plan::{ListenerId, ListenerSettings, TcpSettings};
@@ -245,14 +246,7 @@ fn session(
     let events = Arc::new(Recorder::default());
     let address: SocketAddr = "192.0.2.1:1".parse().unwrap();
     let session = Session {
-        info: Arc::new(ConnInfo {
-            slot: 0,
-            tcp_peer: address,
-            peer: address,
-            local: address,
-            port: 80,
-            tls: None,
-        }),
+        info: Arc::new(ConnInfo::new(Ends::of_tcp(address, address), 0, 80, None)),
         settings: listener_config(edit).settings.clone(),
         handler: Toy,
         observer: events.clone(),
