@@ -28,6 +28,7 @@ pub mod gateway;
 pub mod http;
 mod in_box;
 pub mod observer;
+mod one_piece;
 pub mod plan;
 pub mod policy;
 pub mod proxy_protocol;

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::activity::Activity;
 use super::codec_error;
 use super::mended::HeadScan;
+use crate::one_piece;
 
 /// Notes what is read and written; keeps back the error answers that hyper writes by itself.
 #[derive(Debug)]
@@ -132,7 +133,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Watched<Io> {
             this.activity.withhold(status);
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
-        let result = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
+        let result = one_piece::poll_write(Pin::new(&mut this.io), cx, bufs);
         this.activity.note_write(result.is_pending());
         result
     }
