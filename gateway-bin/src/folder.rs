@@ -32,7 +32,7 @@ impl Folders {
     /// Watches the folders of `args`.
     pub(crate) fn new(args: &RunArgs, metrics: Arc<Metrics>) -> Self {
         Self {
-            world: World::new(&args.manifests),
+            world: World::new(&args.manifests).without_statuses(),
             echoes: Echoes::default(),
             watch: Watch::new(&args.manifests.paths, args.poll_interval.0),
             metrics,

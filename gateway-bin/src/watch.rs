@@ -5,10 +5,11 @@
 //! system does not tell of (network file systems, files behind links) a slow poll finds. A change is only
 //! a reason to look: whether something differs is for the reader to say.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
@@ -27,8 +28,14 @@ pub(crate) struct Watch {
     changed: Arc<Changed>,
     /// `None`: the system offers no watching, so only the poll is left.
     watcher: Option<RecommendedWatcher>,
+    /// What each of the paths was when it was last watched.
+    watched: Vec<Option<Identity>>,
     poll: Duration,
 }
+
+/// What tells a folder from another one of its name: its device, number and birth. The number alone may
+/// be given again.
+type Identity = (u64, u64, SystemTime);
 
 impl Watch {
     /// Watches `paths`, and looks at them every `poll` in any case.
@@ -46,6 +53,7 @@ impl Watch {
             paths,
             changed,
             watcher: watcher.ok(),
+            watched: Vec::new(),
             poll,
         };
         watch.arm();
@@ -57,6 +65,12 @@ impl Watch {
         let Some(watcher) = &mut self.watcher else {
             return;
         };
+        let now: Vec<_> = self.paths.iter().map(|path| identity(path)).collect();
+        let more = self.changed.more.swap(false, Ordering::Relaxed);
+        // To watch all folders below again takes a while. New ones among them are watched as they come.
+        if !more && now == self.watched && now.iter().all(Option::is_some) {
+            return;
+        }
         // Parents first: one of them may be a folder that is watched with all below it.
         for parent in self.paths.iter().filter_map(|path| path.parent()) {
             let _ = watcher.watch(parent, RecursiveMode::NonRecursive);
@@ -68,6 +82,7 @@ impl Watch {
                 tracing::debug!(path = %path.display(), %error, "not watched");
             }
         }
+        self.watched = now;
     }
 
     /// Waits until something may have changed and it is quiet again.
@@ -93,6 +108,8 @@ struct Changed {
     told: Notify,
     /// The last change left a whole file in its place.
     whole: AtomicBool,
+    /// There may be folders that are not watched: changes were lost, or there is a new link.
+    more: AtomicBool,
 }
 
 impl Changed {
@@ -110,6 +127,13 @@ impl Changed {
     }
 }
 
+/// `None`: it is not there, or is a link or a file (which may be replaced), or nobody can tell.
+fn identity(path: &Path) -> Option<Identity> {
+    let meta = std::fs::symlink_metadata(path).ok()?;
+    let born = meta.created().ok()?;
+    meta.is_dir().then(|| (meta.dev(), meta.ino(), born))
+}
+
 /// Whether a change leaves a whole file in its place: it was moved there, or whoever wrote it is done.
 fn is_whole(kind: EventKind) -> bool {
     use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
@@ -120,9 +144,17 @@ fn is_whole(kind: EventKind) -> bool {
     )
 }
 
+/// Whether a folder may have come that is not watched.
+fn may_hide_folders(event: &Event) -> bool {
+    event.need_rescan() || event.paths.iter().any(|path| path.is_symlink())
+}
+
 fn watcher(paths: Vec<PathBuf>, changed: Arc<Changed>) -> notify::Result<RecommendedWatcher> {
     notify::recommended_watcher(move |event: notify::Result<Event>| {
         let whole = event.as_ref().is_ok_and(|event| is_whole(event.kind));
+        if event.as_ref().map_or(true, may_hide_folders) {
+            changed.more.store(true, Ordering::Relaxed);
+        }
         let relevant = match &event {
             // Reading the files is itself an event.
             Ok(event) if matches!(event.kind, EventKind::Access(_)) && !whole => false,
@@ -212,6 +244,32 @@ mod tests {
         noticed(&watch).await;
     }
 
+    #[tokio::test]
+    async fn folders_that_come_later_are_watched_too() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut watch = Watch::new(&[folder.path().to_owned()], NEVER);
+        let new = folder.path().join("new");
+
+        fs::create_dir(&new).expect("it is made");
+        noticed(&watch).await;
+        watch.arm();
+        fs::write(new.join("a.yaml"), "a").expect("it is written");
+        noticed(&watch).await;
+    }
+
+    #[tokio::test]
+    async fn folders_behind_links_that_come_later_are_watched_too() {
+        let (folder, other) = (tempfile::tempdir(), tempfile::tempdir());
+        let (folder, other) = (folder.expect("a folder"), other.expect("a folder"));
+        let mut watch = Watch::new(&[folder.path().to_owned()], NEVER);
+
+        symlink(other.path(), folder.path().join("link")).expect("it is made");
+        noticed(&watch).await;
+        watch.arm();
+        fs::write(other.path().join("a.yaml"), "a").expect("it is written");
+        noticed(&watch).await;
+    }
+
     #[tokio::test(start_paused = true)]
     async fn the_poll_looks_in_any_case() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -228,6 +286,7 @@ mod tests {
             paths: Vec::new(),
             changed: Arc::default(),
             watcher: None,
+            watched: Vec::new(),
             poll: NEVER,
         }
     }

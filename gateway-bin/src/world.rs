@@ -68,6 +68,12 @@ impl World {
         self
     }
 
+    /// Works out no statuses: nobody reads them.
+    pub(crate) fn without_statuses(mut self) -> Self {
+        self.scope.statuses = false;
+        self
+    }
+
     /// Reads everything. `None`: nothing has changed since the last time, and `always` is not set.
     /// `echo` gives the address of the built-in backend of a Service that asks for one.
     pub(crate) fn read(
@@ -196,6 +202,7 @@ fn scope(args: &ManifestArgs) -> Scope {
             strict_host: args.parity.contains(&ParityFlag::StrictHost),
             keep_external_address: args.parity.contains(&ParityFlag::ExternalAddress),
         },
+        statuses: true,
     }
 }
 

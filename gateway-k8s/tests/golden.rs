@@ -38,6 +38,7 @@ fn scope(folder: &Path) -> Scope {
         now: Some(1_800_000_000),
         unknown_name: Default::default(),
         parity: Parity::default(),
+        statuses: true,
     }
 }
 

@@ -106,8 +106,8 @@ impl Paths {
             let length = self.text(known).len();
             let whole = matches!(path.get(length), None | Some(b'/'));
             let entries = self.places[known.0].prefix..self.places[known.0 + 1].exact;
-            (whole && !entries.is_empty() && path.starts_with(self.text(known)))
-                .then(|| (entries.start as usize..entries.end as usize, length))
+            let found = whole && !entries.is_empty() && path.starts_with(self.text(known));
+            found.then_some((entries.start as usize..entries.end as usize, length))
         })
     }
 

@@ -22,7 +22,7 @@ objects! {
         /// Where its calls go.
         pub backend_refs: Vec<GrpcBackendRef>,
         /// Session persistence (GEP-1619).
-        pub session_persistence: Option<SessionPersistence>,
+        pub session_persistence: Option<Box<SessionPersistence>>,
     }
 
     /// What a call must be like; all parts must hold.

@@ -21,11 +21,11 @@ objects! {
         /// Where its requests go.
         pub backend_refs: Vec<HttpBackendRef>,
         /// Time limits (GEP-1742).
-        pub timeouts: Option<HttpRouteTimeouts>,
+        pub timeouts: Option<Box<HttpRouteTimeouts>>,
         /// Retries (GEP-1731).
-        pub retry: Option<HttpRouteRetry>,
+        pub retry: Option<Box<HttpRouteRetry>>,
         /// Session persistence (GEP-1619).
-        pub session_persistence: Option<SessionPersistence>,
+        pub session_persistence: Option<Box<SessionPersistence>>,
     }
 
     /// What a request must be like; all parts must hold.

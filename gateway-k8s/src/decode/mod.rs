@@ -45,6 +45,7 @@ pub use self::piece::Memory;
 
 use self::kind::{Kind, Verdict};
 use self::piece::{Item, Piece};
+use self::split::Document;
 use self::tree::{Node, Place, Value};
 use self::typed::{TypeError, UnknownField};
 use self::unknown::Closed;
@@ -118,24 +119,34 @@ impl Decoder {
 
     /// Decodes `text`, the content of `file`.
     pub fn file(&mut self, file: &str, text: &str) {
-        let file: Arc<str> = file.into();
-        for document in split::split(text) {
-            let (strict, file) = (self.strict, &file);
-            let read = || {
-                let origin = Origin {
-                    file: Arc::clone(file),
-                    line: document.line,
-                    text: document.text.into(),
-                    within: Arc::default(),
-                };
-                Reader::read_document(strict, origin)
+        let (strict, file) = (self.strict, Arc::from(file));
+        let read = |document: &Document<'_>| {
+            let origin = Origin {
+                file: Arc::clone(&file),
+                line: document.line,
+                text: document.text.into(),
+                within: Arc::default(),
             };
-            let piece = match &mut self.memory {
-                Some(memory) => memory.recall(file, &document, read),
-                None => Arc::new(read()),
-            };
-            self.take(&piece);
+            Reader::read_document(strict, origin)
+        };
+        let documents = split::split(text);
+        match &mut self.memory {
+            Some(memory) => {
+                let pieces = memory.recall(&file, &documents, read);
+                pieces.iter().for_each(|piece| self.take(piece));
+            }
+            None => documents
+                .iter()
+                .for_each(|document| self.take(&read(document))),
         }
+    }
+
+    /// Takes what is remembered of `file`, whose content is what it was the last time; `false`: nothing
+    /// is.
+    pub fn unchanged(&mut self, file: &str) -> bool {
+        let pieces = self.memory.as_mut().and_then(|memory| memory.again(file));
+        let pieces = pieces.inspect(|pieces| pieces.iter().for_each(|piece| self.take(piece)));
+        pieces.is_some()
     }
 
     /// Notes something that is wrong with a source, such as a file that cannot be read.

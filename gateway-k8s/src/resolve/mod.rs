@@ -43,6 +43,26 @@ pub fn resolve(objects: &Objects, scope: &Scope) -> Resolution {
     lint::check(&world, &gateways, &routes, &policies, &mut report);
     let plan = plan::build(&world, &gateways, &routes, &policies);
 
+    match scope.statuses {
+        true => tell(&world, &gateways, &routes, backends.tls, &mut statuses),
+        false => statuses.0.clear(),
+    }
+    Resolution {
+        plan,
+        endpoints: backends.endpoints,
+        statuses,
+        diagnostics: report.finish(),
+    }
+}
+
+/// What to say of Gateways, ListenerSets, routes and how backends are spoken to.
+fn tell(
+    world: &world::World<'_>,
+    gateways: &gateway::Gateways<'_>,
+    routes: &[route::RouteState<'_>],
+    backend_tls: policy::backend_tls::BackendTls<'_>,
+    statuses: &mut Statuses,
+) {
     for gateway in &gateways.list {
         let status = gateway.status().to_value(gateway.object.meta.generation);
         statuses
@@ -58,25 +78,19 @@ pub fn resolve(objects: &Objects, scope: &Scope) -> Resolution {
                 .insert(StatusKey::new("ListenerSet", set.object.key()), status);
         }
     }
-    for state in &routes {
-        let (route, controller) = (state.route, &scope.controller_name);
+    for state in routes {
+        let (route, controller) = (state.route, &world.scope.controller_name);
         let status = state.status().to_value(route.meta().generation, controller);
         statuses
             .0
             .insert(StatusKey::new(route.kind(), route.key()), status);
     }
-    for (key, mut status) in backends.tls.statuses() {
+    for (key, mut status) in backend_tls.statuses() {
         status.truncate();
-        let generation = objects.backend_tls_policies[&key].meta.generation;
-        let status = status.to_value(generation, &scope.controller_name);
+        let generation = world.objects.backend_tls_policies[&key].meta.generation;
+        let status = status.to_value(generation, &world.scope.controller_name);
         statuses
             .0
             .insert(StatusKey::new("BackendTLSPolicy", key), status);
-    }
-    Resolution {
-        plan,
-        endpoints: backends.endpoints,
-        statuses,
-        diagnostics: report.finish(),
     }
 }

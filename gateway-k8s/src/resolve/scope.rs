@@ -36,6 +36,9 @@ pub struct Scope {
     pub unknown_name: UnknownName,
     /// Envoy's behaviour where Towergate's differs on purpose.
     pub parity: Parity,
+    /// Whether statuses are wanted: without an API server nobody reads them, and of many routes they are
+    /// a good part of the work.
+    pub statuses: bool,
 }
 
 impl Default for Scope {
@@ -54,6 +57,7 @@ impl Default for Scope {
             now: None,
             unknown_name: UnknownName::default(),
             parity: Parity::default(),
+            statuses: true,
         }
     }
 }
@@ -74,7 +78,7 @@ pub struct Resolution {
     pub plan: Plan<Policy>,
     /// Addresses of backends.
     pub endpoints: Endpoints,
-    /// What to tell the users, by object.
+    /// What to tell the users, by object; empty if [`Scope::statuses`] is not set.
     pub statuses: Statuses,
     /// What is wrong or suspicious, with its place.
     pub diagnostics: Vec<Diagnostic>,

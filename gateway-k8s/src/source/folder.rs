@@ -4,12 +4,14 @@
 //! Hidden entries are skipped: a mounted ConfigMap keeps its files in a hidden folder (`..data`) and
 //! shows them through links, which are followed. A file that is reached twice is read once.
 
-use std::collections::BTreeSet;
-use std::fs;
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hasher};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
+use super::stamp::Stamp;
 use crate::decode::{Decoder, Diagnostic, Memory};
 use crate::objects::Objects;
 
@@ -24,6 +26,16 @@ const MAX_DEPTH: usize = 32;
 pub struct Folder {
     strict: bool,
     memory: Memory,
+    /// Files that need not be read again until their stamp is another.
+    seen: HashMap<PathBuf, Seen>,
+}
+
+/// A file that was read.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    stamp: Stamp,
+    /// Of its content.
+    fingerprint: u64,
 }
 
 /// What folders and files gave.
@@ -44,7 +56,7 @@ impl Folder {
     pub fn new(strict: bool) -> Self {
         Self {
             strict,
-            memory: Memory::default(),
+            ..Self::default()
         }
     }
 
@@ -61,14 +73,13 @@ impl Folder {
             fingerprint.write(problem.file.as_bytes());
             decoder.note(problem);
         });
+        let before = std::mem::take(&mut self.seen);
         for path in &found.files {
-            let name = path.display().to_string();
-            fingerprint.write(name.as_bytes());
-            match read(path) {
-                Ok(text) => {
-                    fingerprint.write_usize(text.len());
-                    fingerprint.write(text.as_bytes());
-                    decoder.file(&name, &text);
+            fingerprint.write(path.as_os_str().as_encoded_bytes());
+            match look(path, before.get(path), &mut decoder) {
+                Ok(seen) => {
+                    fingerprint.write_u64(seen.fingerprint);
+                    self.seen.insert(path.clone(), seen);
                 }
                 Err(error) => {
                     fingerprint.write_u8(0xff);
@@ -87,12 +98,32 @@ impl Folder {
     }
 }
 
+/// Decodes a file, without reading it if it is as it was `before`.
+fn look(path: &Path, before: Option<&Seen>, decoder: &mut Decoder) -> io::Result<Seen> {
+    let name = path.display().to_string();
+    if let Some(before) = before
+        && before.stamp.is_settled()
+        && before.stamp == Stamp::of(&fs::metadata(path)?)
+        && decoder.unchanged(&name)
+    {
+        return Ok(*before);
+    }
+    let (stamp, text) = read(path)?;
+    let mut fingerprint = DefaultHasher::new();
+    fingerprint.write(text.as_bytes());
+    decoder.file(&name, &text);
+    Ok(Seen {
+        stamp,
+        fingerprint: fingerprint.finish(),
+    })
+}
+
 /// The files in the order in which they are read.
 #[derive(Default)]
 struct Found {
     files: Vec<PathBuf>,
     /// Where the files really are.
-    seen: BTreeSet<PathBuf>,
+    seen: HashSet<PathBuf>,
     problems: Vec<Diagnostic>,
 }
 
@@ -100,7 +131,7 @@ impl Found {
     fn argument(&mut self, path: &Path) {
         match fs::metadata(path) {
             Ok(meta) if meta.is_dir() => self.folder(path, 0),
-            Ok(_) => self.file(path),
+            Ok(_) => self.file(path, real(path)),
             Err(error) => self.problems.push(unreadable(path, &error)),
         }
     }
@@ -112,14 +143,20 @@ impl Found {
             Err(error) => return self.problems.push(unreadable(path, &error)),
         };
         entries.sort_by_key(fs::DirEntry::file_name);
+        let here = real(path);
         for entry in entries {
-            let path = entry.path();
-            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            let (name, path) = (entry.file_name(), entry.path());
+            if name.as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            // What is no link is what it seems, and where it seems to be: no need to ask.
+            if is_manifest(&path) && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                self.file(&path, here.join(name));
                 continue;
             }
             match fs::metadata(&path) {
                 Ok(meta) if meta.is_dir() && depth < MAX_DEPTH => self.folder(&path, depth + 1),
-                Ok(meta) if meta.is_file() && is_manifest(&path) => self.file(&path),
+                Ok(meta) if meta.is_file() && is_manifest(&path) => self.file(&path, real(&path)),
                 Ok(_) => {}
                 Err(error) if is_manifest(&path) => self.problems.push(unreadable(&path, &error)),
                 Err(_) => {}
@@ -127,12 +164,16 @@ impl Found {
         }
     }
 
-    fn file(&mut self, path: &Path) {
-        let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    fn file(&mut self, path: &Path, real: PathBuf) {
         if self.seen.insert(real) {
             self.files.push(path.to_owned());
         }
     }
+}
+
+/// Where a file or folder really is.
+fn real(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
 fn is_manifest(path: &Path) -> bool {
@@ -140,14 +181,21 @@ fn is_manifest(path: &Path) -> bool {
     matches!(extension, Some("yaml" | "yml" | "json"))
 }
 
-fn read(path: &Path) -> io::Result<String> {
-    let size = fs::metadata(path)?.len();
+/// The text of a file, and what it will be known by as long as it is the same.
+fn read(path: &Path) -> io::Result<(Stamp, String)> {
+    let now = SystemTime::now();
+    let mut file = File::open(path)?;
+    let meta = file.metadata()?;
+    let size = meta.len();
     if size > MAX_FILE {
         let message = format!("it has {size} bytes, {MAX_FILE} is the limit");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
     }
-    String::from_utf8(fs::read(path)?)
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+    let mut text = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
+    file.read_to_end(&mut text)?;
+    let text = String::from_utf8(text)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))?;
+    Ok((Stamp::read(&meta, now), text))
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
@@ -284,6 +332,31 @@ mod tests {
             codes.len() >= 3 && codes.iter().all(|code| *code == "unreadable"),
             "{codes:?}"
         );
+    }
+
+    #[test]
+    fn a_file_that_was_read_again_and_again_is_read_when_it_changes() {
+        let temp = Temp::new("again");
+        let mut folder = Folder::default();
+        let mut read = || {
+            let loaded = folder.read(std::slice::from_ref(&temp.0));
+            let names = names(&loaded).join(" ");
+            (names, loaded.fingerprint)
+        };
+
+        temp.write("a.yaml", &namespace("one"));
+        temp.write("b.yaml", &namespace("two"));
+        let first = read();
+        assert_eq!(first.0, "one two");
+        for text in ["six", "ten", "one"] {
+            // Of one size, and within the same tick of the clock of files.
+            temp.write("a.yaml", &namespace(text));
+            let (found, fingerprint) = read();
+            assert!(found.contains(text), "{found}");
+            assert_eq!(fingerprint == first.1, text == "one");
+        }
+        fs::rename(temp.0.join("b.yaml"), temp.0.join("a.yaml")).expect("it is moved");
+        assert_eq!(read().0, "two");
     }
 
     #[test]

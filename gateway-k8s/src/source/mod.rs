@@ -10,6 +10,7 @@
 
 mod folder;
 mod keep;
+mod stamp;
 
 pub use folder::{Folder, Loaded};
 pub use keep::{Kept, keep_last_good, read_again};

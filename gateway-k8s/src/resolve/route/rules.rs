@@ -87,7 +87,7 @@ pub(super) fn resolve(
     };
     resolver.check_names(&parts);
     let total = parts.len();
-    let mut rules = Vec::new();
+    let mut rules = Vec::with_capacity(total);
     for (index, parts) in parts.into_iter().enumerate() {
         resolver.index = index;
         rules.extend(resolver.rule(parts));
@@ -104,7 +104,7 @@ fn http_parts(rule: &HttpRouteRule) -> Parts {
         name: rule.name.clone(),
         matches: matches::http(&rule.matches),
         filters: Filters::http(&rule.filters),
-        traffic: RuleTraffic::resolve(rule.timeouts.as_ref(), rule.retry.as_ref()),
+        traffic: RuleTraffic::resolve(rule.timeouts.as_deref(), rule.retry.as_deref()),
         backends: rule
             .backend_refs
             .iter()
@@ -321,7 +321,7 @@ impl Resolver<'_, '_, '_> {
     }
 
     fn weighted(&mut self, parts: Vec<Part>, redirects: bool) -> Vec<WeightedBackend> {
-        let mut weighted = Vec::new();
+        let mut weighted = Vec::with_capacity(parts.len());
         for (at, part) in parts.into_iter().enumerate() {
             let field = format!(".backendRefs[{at}]");
             let weight = part.weight.unwrap_or(1);

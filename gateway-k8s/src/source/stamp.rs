@@ -1,0 +1,71 @@
+//! What tells that a file is still the one that was read, without reading it.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The coarsest clock of a file system, that of FAT. A file that changed so short a time before it was
+/// read may change again without a sign of it.
+const TICK: Duration = Duration::from_secs(2);
+
+/// The state of a file. The time of its last change, of its content or of anything else about it, is the
+/// system's: nobody can set it back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stamp {
+    file: (u64, u64),
+    size: u64,
+    changed: (i64, i64),
+    settled: bool,
+}
+
+impl Stamp {
+    /// The state of a file that is read `now`.
+    pub(super) fn read(meta: &Metadata, now: SystemTime) -> Self {
+        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let changed = u64::try_from(meta.ctime()).map(Duration::from_secs);
+        let settled = changed.is_ok_and(|changed| changed + TICK + Duration::from_secs(1) < since);
+        Self {
+            settled,
+            ..Self::of(meta)
+        }
+    }
+
+    /// The state of a file.
+    pub(super) fn of(meta: &Metadata) -> Self {
+        Self {
+            file: (meta.dev(), meta.ino()),
+            size: meta.size(),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+            settled: false,
+        }
+    }
+
+    /// Whether the file had been as it was for so long when it was read that any later change shows.
+    pub(super) fn is_settled(&self) -> bool {
+        self.settled
+    }
+}
+
+impl PartialEq for Stamp {
+    fn eq(&self, other: &Self) -> bool {
+        (self.file, self.size, self.changed) == (other.file, other.size, other.changed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_just_written_is_not_settled() {
+        let path = std::env::temp_dir().join(format!("towergate-{}-stamp", std::process::id()));
+        std::fs::write(&path, "a").expect("it is written");
+        let meta = std::fs::metadata(&path).expect("it is there");
+        std::fs::remove_file(&path).expect("it is removed");
+        let now = SystemTime::now();
+
+        assert!(!Stamp::read(&meta, now).is_settled());
+        assert!(Stamp::read(&meta, now + 2 * TICK).is_settled());
+        assert_eq!(Stamp::of(&meta), Stamp::read(&meta, now));
+    }
+}
