@@ -43,10 +43,15 @@ impl Checkout {
     ) -> Result<Sent, Unanswered> {
         let progress = request.body().progress().cloned();
         let blame = |error| blame(error, progress.as_deref());
+        let clean = |head: &mut response::Parts| {
+            let cleaned = hop_by_hop::response(head, upgrade);
+            cleaned.map_err(|_| Unanswered::Sent(Error::Protocol(None)))
+        };
         let (mut head, received) = match self {
             Self::Http1(connection) if upgrade.is_some() => {
                 let switching = Box::pin(connection.switch(request));
-                let (head, incoming, driven) = switching.await.map_err(blame)?;
+                let (mut head, incoming, driven) = switching.await.map_err(blame)?;
+                clean(&mut head)?;
                 (head, Received::Driven(incoming, driven))
             }
             Self::Http1(mut connection) => {
@@ -61,12 +66,11 @@ impl Checkout {
                     // It goes on over another connection.
                     stop.0 = None;
                 }
-                let (head, incoming) = response.map_err(blame)?.into_parts();
+                let (mut head, incoming) = response.map_err(blame)?.into_parts();
+                clean(&mut head)?;
                 (head, Received::Http2(incoming, stream, stop))
             }
         };
-        hop_by_hop::response(&mut head, upgrade)
-            .map_err(|_| Unanswered::Sent(Error::Protocol(None)))?;
         head.version = Version::HTTP_11;
         Ok(Sent { head, received })
     }

@@ -23,6 +23,7 @@ use super::{Upload, take};
 use crate::balance::{Cluster, Node};
 use crate::body::BoxError;
 use crate::error::Error;
+use crate::http::hop_by_hop;
 use crate::observer::{Event, Observer};
 use crate::traffic::breaker::{Breaker, Slot};
 
@@ -128,8 +129,8 @@ impl Http1 {
         }
     }
 
-    /// Sends a request and reads the response's head. If this fails or is dropped, the connection must be
-    /// closed.
+    /// Sends a request and reads the response's head, without what belongs to the connection. If this fails
+    /// or is dropped, the connection must be closed.
     pub(super) async fn exchange(
         &mut self,
         request: &mut Request<Upload>,
@@ -142,7 +143,12 @@ impl Http1 {
             }
             // Boxed: few requests are spoken by hyper, and none needs room for the others.
             Wire::Hyper(cased) => match Box::pin(cased.exchange(take(request))).await {
-                Ok(response) => Ok(response.into_parts().0),
+                Ok(response) => {
+                    let mut head = response.into_parts().0;
+                    let cleaned = hop_by_hop::response(&mut head, None);
+                    cleaned.map_err(|_| Unanswered::Sent(Error::Protocol(None)))?;
+                    Ok(head)
+                }
                 Err((error, unsent)) => {
                     put_back(request, unsent);
                     Err(error)

@@ -21,7 +21,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, Method, Request, StatusCode, response};
+use http::{HeaderMap, HeaderName, Method, Request, response};
 use http_body::{Body as _, Frame};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
@@ -125,10 +125,10 @@ impl Codec {
         self.received = 0;
         self.receiving = Receiving::Head;
         let (headers, body) = (request.headers(), request.body());
-        self.sending = if headers.contains_key(TRANSFER_ENCODING) {
-            Sending::Chunked(announced(headers))
-        } else if body.is_end_stream() {
+        self.sending = if body.is_end_stream() {
             Sending::Over
+        } else if headers.contains_key(TRANSFER_ENCODING) {
+            Sending::Chunked(announced(headers))
         } else {
             let length = headers
                 .get(CONTENT_LENGTH)
@@ -154,7 +154,7 @@ impl Codec {
             // A backend may answer and close before it has read everything: that answer counts.
             Poll::Ready(Err(SendError::Backend) | Ok(())) | Poll::Pending => {}
         }
-        self.poll_head(cx, request.method()).map_err(Failed::Sent)
+        self.poll_head(cx, request).map_err(Failed::Sent)
     }
 
     /// Whether the whole request is with the system.
@@ -276,23 +276,17 @@ impl Codec {
         self.out.give_up();
     }
 
+    /// The response's head, which is fit for the client. The request has none from then on.
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-        method: &Method,
+        request: &mut Request<Upload>,
     ) -> Poll<Result<response::Parts, Error>> {
         loop {
             if !self.read.is_empty()
-                && let Some(head) =
-                    head::decode(&mut self.read, method).map_err(|_| Error::Protocol(None))?
+                && let Some(head) = self.take_head(request).map_err(|_| Error::Protocol(None))?
             {
-                let status = head.parts.status;
-                if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
-                    continue;
-                }
-                self.keep_alive &= head.keep_alive && status != StatusCode::SWITCHING_PROTOCOLS;
-                self.receive(head.framing);
-                return Poll::Ready(Ok(head.parts));
+                return Poll::Ready(Ok(head));
             }
             // Interim responses must have an end, too.
             if self.received > 2 * MAX_HEAD {
@@ -310,6 +304,24 @@ impl Codec {
                 Ok(_) | Err(_) => return Poll::Ready(Err(Error::Terminated(None))),
             }
         }
+    }
+
+    /// The response's head, if all of it was read.
+    fn take_head(
+        &mut self,
+        request: &mut Request<Upload>,
+    ) -> Result<Option<response::Parts>, Malformed> {
+        let to_head = *request.method() == Method::HEAD;
+        while let Some(mut head) = head::decode(&mut self.read, to_head, request.headers_mut())? {
+            if head.is_interim() {
+                continue;
+            }
+            self.keep_alive &= head.keep_alive;
+            self.receive(head.framing);
+            head.clean()?;
+            return Ok(Some(head.parts));
+        }
+        Ok(None)
     }
 
     fn receive(&mut self, framing: Framing) {
