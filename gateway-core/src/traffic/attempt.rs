@@ -20,7 +20,7 @@ use crate::http::upgrade::Upgrade;
 use crate::observer::Event;
 use crate::plan::{BackendProtocol, LoadBalancer, Retry};
 use crate::upstream::{
-    Counted, ResponseBody, Sent, Source, Target, Unanswered, Upload, Wire, prepare,
+    Checkout, Counted, ResponseBody, Sent, Source, Target, Unanswered, Upload, Wire, prepare,
 };
 
 const EXPECTED_TIME: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
@@ -200,7 +200,8 @@ impl<'a> Run<'a> {
         let id = self.picked.way.cluster.id();
         self.context.observer.observe(&Event::Retried(id));
         let pause = retry::pause(rule, self.attempts - 1);
-        self.deadline.run(None, None, pin!(sleep(pause))).await
+        let pause = pin!(sleep(pause));
+        self.deadline.run(None, None, &mut None, pause).await
     }
 
     /// What the client gets of the last attempt.
@@ -254,11 +255,19 @@ impl<'a> Run<'a> {
         };
         let start = Instant::now();
         let progress = self.request.body().progress().cloned();
-        let result = {
-            let work = pin!(send(&way.pool, &to, &mut self.request, context.upgrade));
-            let result = self.deadline.run(progress.as_deref(), limit, work);
-            result.await.flatten()
+        let mut at_hand = way.pool.take(&to);
+        let mut alarm = at_hand.as_mut().and_then(Checkout::take_alarm);
+        let mut result = {
+            let request = &mut self.request;
+            let work = pin!(send(&way.pool, &to, at_hand, request, context.upgrade));
+            let run = self
+                .deadline
+                .run(progress.as_deref(), limit, &mut alarm, work);
+            run.await.flatten()
         };
+        if let Ok((sent, _)) = &mut result {
+            sent.received.keep_alarm(alarm);
+        }
         if let Some(outlier) = &way.outlier {
             let outcome = match &result {
                 Ok((sent, _)) => Some(outlier::of_response(&sent.head)),
@@ -353,16 +362,20 @@ impl Attempted {
     }
 }
 
-/// Sends a request over an idle or a new connection. A connection that ended before a byte was sent costs
+/// Sends a request over the connection at hand, an idle or a new one. A connection that ended before a byte was sent costs
 /// nothing: another one is taken.
 async fn send(
     pool: &Arc<crate::upstream::Pool>,
     to: &Target<'_>,
+    mut at_hand: Option<Checkout>,
     request: &mut Request<Upload>,
     upgrade: Option<&Upgrade>,
 ) -> Result<(Sent, Option<SocketAddr>), Error> {
     for _ in 0..MAX_UNSENT {
-        let connection = pool.checkout(to).await?;
+        let connection = match at_hand.take() {
+            Some(connection) => connection,
+            None => pool.checkout(to).await?,
+        };
         let local = connection.local();
         match connection.send(request, upgrade).await {
             Ok(sent) => return Ok((sent, local)),

@@ -1,12 +1,13 @@
 //! The times that a request and its attempts may take.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
+use crate::alarm::Alarm;
 use crate::error::Error;
 use crate::upstream::Progress;
 
@@ -52,7 +53,7 @@ impl Deadline {
     }
 
     /// Runs `work`, at most for `attempt` and what is left of the request's time. Neither runs while
-    /// `upload` goes on.
+    /// `upload` goes on. `alarm` is made where there is none, and may serve others afterwards.
     ///
     /// # Errors
     /// Which time was over.
@@ -60,9 +61,9 @@ impl Deadline {
         &mut self,
         upload: Option<&Progress>,
         attempt: Option<Duration>,
+        alarm: &mut Option<Alarm>,
         mut work: Pin<&mut W>,
     ) -> Result<W::Output, Error> {
-        let mut timer = pin!(None);
         let mut running = false;
         let mut over = None;
         poll_fn(|cx| {
@@ -71,16 +72,13 @@ impl Deadline {
             }
             if !running {
                 running = upload.is_none_or(|upload| upload.poll_done(cx));
-                let next = self.next(running, attempt);
-                if over != next {
-                    over = next;
-                    timer.set(next.map(|(at, _)| sleep_until(at)));
-                }
+                over = self.next(running, attempt);
             }
-            match (timer.as_mut().as_pin_mut(), over) {
-                (Some(timer), Some((_, over))) => timer.poll(cx).map(|()| Err(over.error(running))),
-                _ => Poll::Pending,
-            }
+            let Some((at, over)) = over else {
+                return Poll::Pending;
+            };
+            let alarm = alarm.get_or_insert_with(|| Alarm::new(at));
+            alarm.poll(at, cx).map(|()| Err(over.error(running)))
         })
         .await
     }
@@ -114,15 +112,17 @@ impl Over {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::future::pending;
+    use std::pin::pin;
+
+    use super::*;
 
     const MS: Duration = Duration::from_millis(1);
 
     async fn run(deadline: &mut Deadline, attempt: Option<Duration>) -> (Error, u128) {
         let start = Instant::now();
         let error = deadline
-            .run(None, attempt, pin!(pending::<()>()))
+            .run(None, attempt, &mut None, pin!(pending::<()>()))
             .await
             .unwrap_err();
         (error, start.elapsed().as_millis())
@@ -153,7 +153,9 @@ mod tests {
             progress.finish();
             pending::<()>().await;
         };
-        let result = deadline.run(Some(&progress), None, pin!(upload)).await;
+        let result = deadline
+            .run(Some(&progress), None, &mut None, pin!(upload))
+            .await;
 
         assert!(matches!(result, Err(Error::Timeout)));
         assert!(start.elapsed().as_millis().abs_diff(1300) <= 1);
@@ -165,7 +167,7 @@ mod tests {
         let mut deadline = Deadline::new(None, Some(50 * MS));
 
         let result = deadline
-            .run(Some(&progress), None, pin!(pending::<()>()))
+            .run(Some(&progress), None, &mut None, pin!(pending::<()>()))
             .await;
 
         assert!(matches!(result, Err(Error::StreamDuration(false))));

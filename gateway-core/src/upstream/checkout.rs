@@ -9,6 +9,7 @@ use super::http1::{Http1, Unanswered};
 use super::http2::Stream;
 use super::upload::StopUpload;
 use super::{Progress, Upload};
+use crate::alarm::Alarm;
 use crate::error::Error;
 use crate::http::hop_by_hop;
 use crate::http::upgrade::Upgrade;
@@ -31,6 +32,14 @@ impl Checkout {
         match self {
             Self::Http1(connection) => connection.local,
             Self::Http2(stream) => stream.local(),
+        }
+    }
+
+    /// The alarm that served the request before, if there was one.
+    pub(crate) fn take_alarm(&mut self) -> Option<Alarm> {
+        match self {
+            Self::Http1(connection) => connection.alarm.take(),
+            Self::Http2(_) => None,
         }
     }
 

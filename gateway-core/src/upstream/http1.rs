@@ -20,6 +20,7 @@ use super::connect::Connected;
 use super::pool::{Pool, Target};
 use super::relay::Relay;
 use super::{Upload, take};
+use crate::alarm::Alarm;
 use crate::balance::{Cluster, Node};
 use crate::body::BoxError;
 use crate::error::Error;
@@ -37,6 +38,8 @@ pub(crate) struct Http1 {
     pub(super) node: Arc<Node>,
     pub(super) slot: Slot,
     pub(super) pool: Weak<Pool>,
+    /// Bounds each request's time.
+    pub(super) alarm: Option<Alarm>,
     told: Told,
 }
 
@@ -107,6 +110,7 @@ impl Http1 {
             node: to.node.clone(),
             slot,
             pool: pool.weak(),
+            alarm: None,
             told: to.told(),
         }))
     }
@@ -124,7 +128,18 @@ impl Http1 {
     /// Whether the connection is open and ready for a request.
     pub(super) fn is_ready(&mut self) -> bool {
         match &mut self.wire {
-            Wire::Own(codec) => codec.is_ready(),
+            Wire::Own(codec) => codec.is_reusable() && codec.is_silent(),
+            Wire::Hyper(cased) => cased.is_ready(),
+        }
+    }
+
+    /// Whether the connection may be ready for a request. Whoever takes it looks at the socket.
+    fn is_reusable(&mut self) -> bool {
+        match &mut self.wire {
+            Wire::Own(codec) => {
+                codec.give_back();
+                codec.is_reusable()
+            }
             Wire::Hyper(cased) => cased.is_ready(),
         }
     }
@@ -265,7 +280,7 @@ impl Http1 {
                 .max_connection_duration
                 .is_some_and(|max| self.opened.elapsed() >= max)
             || self.node.is_gone();
-        if !worn && self.is_ready() {
+        if !worn && self.is_reusable() {
             pool.put(self);
         }
     }
@@ -273,6 +288,7 @@ impl Http1 {
     /// Notes that the connection was idle for so long more; it needs no memory then.
     pub(super) fn note_idle(&mut self, passed: Duration) {
         self.idle_for += passed;
+        self.alarm = None;
         if let Wire::Own(codec) = &mut self.wire {
             codec.rest();
         }

@@ -435,27 +435,27 @@ impl Codec {
         }
     }
 
-    /// Whether another request can be sent. Whatever the socket has is looked at, even if this task
-    /// should give way to others by now: bytes that nobody asked for must not be taken for the next
-    /// response.
-    pub(super) fn is_ready(&mut self) -> bool {
-        let usable = self.keep_alive && self.is_sent() && self.is_received();
-        if !usable || !self.read.is_empty() {
-            return false;
-        }
-        if self.room > SMALL {
-            // The allocator gives it to the next response, of whichever connection, while it is still in
-            // the processor's cache; that of many connections would not be.
-            self.read = BytesMut::new();
-        }
-        self.is_silent()
+    /// Whether another request can be sent, unless the socket says otherwise.
+    pub(super) fn is_reusable(&self) -> bool {
+        self.keep_alive && self.is_sent() && self.is_received() && self.read.is_empty()
     }
 
-    fn is_silent(&mut self) -> bool {
+    /// Whether the backend has neither closed nor said anything. Whatever the socket has is looked at, even
+    /// if this task should give way to others by now: bytes that nobody asked for must not be taken for the
+    /// next response.
+    pub(super) fn is_silent(&mut self) -> bool {
         let fill = std::future::poll_fn(|cx| self.poll_fill(cx));
         let fill = pin!(tokio::task::unconstrained(fill));
         fill.poll(&mut Context::from_waker(Waker::noop()))
             .is_pending()
+    }
+
+    /// Gives back the memory of a large response: the allocator gives it to the next one, of whichever
+    /// connection, while it is still in the processor's cache; that of many connections would not be.
+    pub(super) fn give_back(&mut self) {
+        if self.room > SMALL && self.read.is_empty() {
+            self.read = BytesMut::new();
+        }
     }
 
     /// Reads more; 0: the backend has closed.
