@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, request};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::breaker::{Permit, Resource};
@@ -21,6 +21,7 @@ use crate::observer::Event;
 use crate::plan::{BackendProtocol, LoadBalancer, Retry};
 use crate::upstream::{
     Checkout, Counted, ResponseBody, Sent, Source, Target, Unanswered, Upload, Wire, prepare,
+    take,
 };
 
 const EXPECTED_TIME: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
@@ -33,9 +34,7 @@ const MAX_UNSENT: u32 = 8;
 pub(crate) struct Run<'a> {
     picked: Picked<'a>,
     context: ForwardContext<'a>,
-    /// The request as it came, until an attempt takes it.
-    fresh: Option<(request::Parts, Body)>,
-    /// The request as the current attempt sends it.
+    /// The request as it came, until an attempt makes it ready to be sent.
     request: Request<Upload>,
     deadline: Deadline,
     hash: Option<u64>,
@@ -49,7 +48,6 @@ pub(crate) struct Run<'a> {
 struct Attempted {
     sent: Sent,
     active: Active,
-    local: Option<SocketAddr>,
     time: Duration,
 }
 
@@ -63,8 +61,7 @@ impl<'a> Run<'a> {
         Self {
             picked,
             context,
-            fresh: Some(request.into_parts()),
-            request: Request::new(Upload::empty()),
+            request: request.map(|body| Upload::track(Source::Once(body))),
             deadline: Deadline::new(traffic.request_timeout, traffic.max_stream_duration),
             hash: None,
             attempts: 0,
@@ -106,15 +103,11 @@ impl<'a> Run<'a> {
         else {
             return None;
         };
-        let (head, _) = self.fresh.as_ref()?;
-        let hashed = hash_key(key, self.context.client, head);
+        let (head, upload) = take(&mut self.request).into_parts();
+        let hashed = hash_key(key, self.context.client, &head);
+        self.request = Request::from_parts(head, upload);
         self.hash = hashed.hash;
         hashed.set_cookie
-    }
-
-    fn take_fresh(&mut self) -> (request::Parts, Body) {
-        let gone = || Request::new(Body::Empty).into_parts();
-        self.fresh.take().unwrap_or_else(gone)
     }
 
     /// Tells of `error` and how far the request came.
@@ -141,8 +134,7 @@ impl<'a> Run<'a> {
     /// The only attempt: nothing is kept of the request.
     async fn try_once(&mut self, permit: Permit) -> Result<Forwarded, Error> {
         let limit = self.picked.forwarder.traffic.attempt_timeout;
-        let (head, body) = self.take_fresh();
-        self.load(head, Source::Once(body), limit);
+        self.make_ready(limit);
         match self.attempt(limit).await {
             Ok(attempted) => Ok(self.finish(attempted, permit, "")),
             // Without retries the attempt is the request.
@@ -153,8 +145,8 @@ impl<'a> Run<'a> {
 
     /// Attempts until one is good enough or none is left.
     async fn try_often(&mut self, rule: &Retry, permit: Permit) -> Result<Forwarded, Error> {
-        let (head, body) = self.take_fresh();
-        let replay = Replay::new(body);
+        let (head, upload) = take(&mut self.request).into_parts();
+        let replay = Replay::new(upload.into_body());
         let limit = rule
             .attempt_timeout
             .or(self.picked.forwarder.traffic.attempt_timeout);
@@ -165,7 +157,9 @@ impl<'a> Run<'a> {
             let Some(body) = source else {
                 return Err(Error::RequestBody("the body was not kept".into()));
             };
-            self.load(head.clone(), Source::Replay(body), limit);
+            let upload = Upload::track(Source::Replay(body));
+            self.request = Request::from_parts(head.clone(), upload);
+            self.make_ready(limit);
             let result = self.attempt(limit).await;
             let again = match &result {
                 Ok(attempted) => retry::on_response(&rule.on, &attempted.sent.head),
@@ -200,7 +194,10 @@ impl<'a> Run<'a> {
         let id = self.picked.way.cluster.id();
         self.context.observer.observe(&Event::Retried(id));
         let pause = retry::pause(rule, self.attempts - 1);
-        let pause = pin!(sleep(pause));
+        let pause = pin!(async {
+            sleep(pause).await;
+            Ok(())
+        });
         self.deadline.run(None, None, &mut None, pause).await
     }
 
@@ -223,18 +220,16 @@ impl<'a> Run<'a> {
     }
 
     /// Makes the request ready for the wire.
-    fn load(&mut self, mut head: request::Parts, source: Source, limit: Option<Duration>) {
+    fn make_ready(&mut self, limit: Option<Duration>) {
         if self.context.envoy_headers {
-            self.say_time(&mut head.headers, limit);
+            self.say_time(limit);
         }
-        let upload = Upload::track(source);
         let wire = Wire {
             protocol: self.picked.way.protocol,
             tls: self.picked.way.pool.is_tls(),
             upgrade: self.context.upgrade,
         };
-        prepare(&mut head, &upload, wire);
-        self.request = Request::from_parts(head, upload);
+        prepare(&mut self.request, wire);
     }
 
     /// Sends the request once and waits for the response's head.
@@ -263,24 +258,22 @@ impl<'a> Run<'a> {
             let run = self
                 .deadline
                 .run(progress.as_deref(), limit, &mut alarm, work);
-            run.await.flatten()
+            run.await
         };
-        if let Ok((sent, _)) = &mut result {
+        if let Ok(sent) = &mut result {
             sent.received.keep_alarm(alarm);
         }
         if let Some(outlier) = &way.outlier {
             let outcome = match &result {
-                Ok((sent, _)) => Some(outlier::of_response(&sent.head)),
+                Ok(sent) => Some(outlier::of_response(&sent.head)),
                 Err(error) => outlier::of_error(error),
             };
             if let Some(outcome) = outcome {
                 outlier.report(active.node().address(), outcome);
             }
         }
-        let (sent, local) = result?;
         Ok(Attempted {
-            sent,
-            local,
+            sent: result?,
             time: start.elapsed(),
             active,
         })
@@ -296,24 +289,24 @@ impl<'a> Run<'a> {
     }
 
     /// Tells the backend how long it may take.
-    fn say_time(&self, headers: &mut HeaderMap, limit: Option<Duration>) {
+    fn say_time(&mut self, limit: Option<Duration>) {
         let times = [self.deadline.left(), limit];
         if let Some(time) = times.into_iter().flatten().min() {
+            let headers = self.request.headers_mut();
             headers.insert(EXPECTED_TIME, milliseconds(time));
         }
     }
 
     /// The response for the client.
     fn finish(&self, attempted: Attempted, permit: Permit, flags: &'static str) -> Forwarded {
-        let Attempted {
-            sent,
-            active,
-            local,
-            time,
-        } = attempted;
+        let Attempted { sent, active, time } = attempted;
         let endpoint = active.node().address();
         let counted = Counted::new(active, permit);
-        let Sent { head, received } = sent;
+        let Sent {
+            head,
+            received,
+            local,
+        } = sent;
         let mut response = Response::from_parts(head, Body::Empty);
         if self.context.envoy_headers {
             response
@@ -370,15 +363,14 @@ async fn send(
     mut at_hand: Option<Checkout>,
     request: &mut Request<Upload>,
     upgrade: Option<&Upgrade>,
-) -> Result<(Sent, Option<SocketAddr>), Error> {
+) -> Result<Sent, Error> {
     for _ in 0..MAX_UNSENT {
         let connection = match at_hand.take() {
             Some(connection) => connection,
             None => pool.checkout(to).await?,
         };
-        let local = connection.local();
         match connection.send(request, upgrade).await {
-            Ok(sent) => return Ok((sent, local)),
+            Ok(sent) => return Ok(sent),
             Err(Unanswered::Sent(error)) => return Err(error),
             Err(Unanswered::Unsent) => {}
         }

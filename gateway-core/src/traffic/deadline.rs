@@ -56,19 +56,19 @@ impl Deadline {
     /// `upload` goes on. `alarm` is made where there is none, and may serve others afterwards.
     ///
     /// # Errors
-    /// Which time was over.
-    pub(super) async fn run<W: Future>(
+    /// Which time was over, or that of `work`.
+    pub(super) async fn run<T, W: Future<Output = Result<T, Error>>>(
         &mut self,
         upload: Option<&Progress>,
         attempt: Option<Duration>,
         alarm: &mut Option<Alarm>,
         mut work: Pin<&mut W>,
-    ) -> Result<W::Output, Error> {
+    ) -> Result<T, Error> {
         let mut running = false;
         let mut over = None;
         poll_fn(|cx| {
             if let Poll::Ready(output) = work.as_mut().poll(cx) {
-                return Poll::Ready(Ok(output));
+                return Poll::Ready(output);
             }
             if !running {
                 running = upload.is_none_or(|upload| upload.poll_done(cx));
@@ -122,7 +122,7 @@ mod tests {
     async fn run(deadline: &mut Deadline, attempt: Option<Duration>) -> (Error, u128) {
         let start = Instant::now();
         let error = deadline
-            .run(None, attempt, &mut None, pin!(pending::<()>()))
+            .run(None, attempt, &mut None, pin!(pending::<Result<(), Error>>()))
             .await
             .unwrap_err();
         (error, start.elapsed().as_millis())
@@ -151,7 +151,7 @@ mod tests {
         let upload = async {
             tokio::time::sleep(1000 * MS).await;
             progress.finish();
-            pending::<()>().await;
+            pending::<Result<(), Error>>().await
         };
         let result = deadline
             .run(Some(&progress), None, &mut None, pin!(upload))
@@ -167,7 +167,7 @@ mod tests {
         let mut deadline = Deadline::new(None, Some(50 * MS));
 
         let result = deadline
-            .run(Some(&progress), None, &mut None, pin!(pending::<()>()))
+            .run(Some(&progress), None, &mut None, pin!(pending::<Result<(), Error>>()))
             .await;
 
         assert!(matches!(result, Err(Error::StreamDuration(false))));

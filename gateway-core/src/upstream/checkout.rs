@@ -24,11 +24,13 @@ pub(crate) enum Checkout {
 pub(crate) struct Sent {
     pub(crate) head: response::Parts,
     pub(crate) received: Received,
+    /// This side of the connection.
+    pub(crate) local: Option<SocketAddr>,
 }
 
 impl Checkout {
     /// This side's address.
-    pub(crate) fn local(&self) -> Option<SocketAddr> {
+    fn local(&self) -> Option<SocketAddr> {
         match self {
             Self::Http1(connection) => connection.local,
             Self::Http2(stream) => stream.local(),
@@ -50,6 +52,7 @@ impl Checkout {
         request: &mut Request<Upload>,
         upgrade: Option<&Upgrade>,
     ) -> Result<Sent, Unanswered> {
+        let local = self.local();
         let progress = request.body().progress().cloned();
         let blame = |error| blame(error, progress.as_deref());
         let clean = |head: &mut response::Parts| {
@@ -81,7 +84,11 @@ impl Checkout {
             }
         };
         head.version = Version::HTTP_11;
-        Ok(Sent { head, received })
+        Ok(Sent {
+            head,
+            received,
+            local,
+        })
     }
 }
 
