@@ -20,8 +20,7 @@ use crate::http::upgrade::Upgrade;
 use crate::observer::Event;
 use crate::plan::{BackendProtocol, LoadBalancer, Retry};
 use crate::upstream::{
-    Checkout, Counted, ResponseBody, Sent, Source, Target, Unanswered, Upload, Wire, prepare,
-    take,
+    Checkout, Counted, ResponseBody, Sent, Source, Target, Unanswered, Upload, Wire, prepare, take,
 };
 
 const EXPECTED_TIME: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
@@ -198,7 +197,8 @@ impl<'a> Run<'a> {
             sleep(pause).await;
             Ok(())
         });
-        self.deadline.run(None, None, &mut None, pause).await
+        let now = Instant::now();
+        self.deadline.run(now, None, None, &mut None, pause).await
     }
 
     /// What the client gets of the last attempt.
@@ -257,7 +257,7 @@ impl<'a> Run<'a> {
             let work = pin!(send(&way.pool, &to, at_hand, request, context.upgrade));
             let run = self
                 .deadline
-                .run(progress.as_deref(), limit, &mut alarm, work);
+                .run(start, progress.as_deref(), limit, &mut alarm, work);
             run.await
         };
         if let Ok(sent) = &mut result {

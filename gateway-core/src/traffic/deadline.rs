@@ -52,13 +52,14 @@ impl Deadline {
         }
     }
 
-    /// Runs `work`, at most for `attempt` and what is left of the request's time. Neither runs while
-    /// `upload` goes on. `alarm` is made where there is none, and may serve others afterwards.
+    /// Runs `work` from `now` on, at most for `attempt` and what is left of the request's time. Neither runs
+    /// while `upload` goes on. `alarm` is made where there is none, and may serve others afterwards.
     ///
     /// # Errors
     /// Which time was over, or that of `work`.
     pub(super) async fn run<T, W: Future<Output = Result<T, Error>>>(
         &mut self,
+        now: Instant,
         upload: Option<&Progress>,
         attempt: Option<Duration>,
         alarm: &mut Option<Alarm>,
@@ -66,13 +67,14 @@ impl Deadline {
     ) -> Result<T, Error> {
         let mut running = false;
         let mut over = None;
+        let mut now = Some(now);
         poll_fn(|cx| {
             if let Poll::Ready(output) = work.as_mut().poll(cx) {
                 return Poll::Ready(output);
             }
             if !running {
                 running = upload.is_none_or(|upload| upload.poll_done(cx));
-                over = self.next(running, attempt);
+                over = self.next(now.take(), running, attempt);
             }
             let Some((at, over)) = over else {
                 return Poll::Pending;
@@ -83,13 +85,18 @@ impl Deadline {
         .await
     }
 
-    /// What is over next, and when.
-    fn next(&mut self, running: bool, attempt: Option<Duration>) -> Option<(Instant, Over)> {
+    /// What is over next, and when. `now` is looked up if it is not known, and needed.
+    fn next(
+        &mut self,
+        now: Option<Instant>,
+        running: bool,
+        attempt: Option<Duration>,
+    ) -> Option<(Instant, Over)> {
         let stream = self.expires.map(|at| (at, Over::Stream));
         if !running || (self.limit.is_none() && attempt.is_none()) {
             return stream;
         }
-        let now = Instant::now();
+        let now = now.unwrap_or_else(Instant::now);
         if self.ends.is_none() {
             self.ends = self.limit.map(|limit| now + limit);
         }
@@ -122,7 +129,13 @@ mod tests {
     async fn run(deadline: &mut Deadline, attempt: Option<Duration>) -> (Error, u128) {
         let start = Instant::now();
         let error = deadline
-            .run(None, attempt, &mut None, pin!(pending::<Result<(), Error>>()))
+            .run(
+                start,
+                None,
+                attempt,
+                &mut None,
+                pin!(pending::<Result<(), Error>>()),
+            )
             .await
             .unwrap_err();
         (error, start.elapsed().as_millis())
@@ -154,7 +167,13 @@ mod tests {
             pending::<Result<(), Error>>().await
         };
         let result = deadline
-            .run(Some(&progress), None, &mut None, pin!(upload))
+            .run(
+                Instant::now(),
+                Some(&progress),
+                None,
+                &mut None,
+                pin!(upload),
+            )
             .await;
 
         assert!(matches!(result, Err(Error::Timeout)));
@@ -167,7 +186,13 @@ mod tests {
         let mut deadline = Deadline::new(None, Some(50 * MS));
 
         let result = deadline
-            .run(Some(&progress), None, &mut None, pin!(pending::<Result<(), Error>>()))
+            .run(
+                Instant::now(),
+                Some(&progress),
+                None,
+                &mut None,
+                pin!(pending::<Result<(), Error>>()),
+            )
             .await;
 
         assert!(matches!(result, Err(Error::StreamDuration(false))));
