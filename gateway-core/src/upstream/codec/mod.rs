@@ -67,6 +67,8 @@ pub(super) struct Codec {
     read: BytesMut,
     sending: Sending,
     receiving: Receiving,
+    /// A part of the request's body was taken, and is nowhere else.
+    taken: bool,
     /// Bytes read since the request.
     received: usize,
     /// Bytes that are read at once: the next body may be as large as the last.
@@ -102,7 +104,7 @@ enum Receiving {
 pub(super) enum Failed {
     /// The request may have reached the backend.
     Sent(Error),
-    /// Not a byte was sent.
+    /// Not a byte was sent, and the request is whole.
     Unsent,
 }
 
@@ -114,6 +116,7 @@ impl Codec {
             read: BytesMut::new(),
             sending: Sending::Over,
             receiving: Receiving::Over,
+            taken: false,
             received: 0,
             room: SMALL,
             keep_alive: true,
@@ -122,6 +125,7 @@ impl Codec {
 
     /// Begins a request, which is fit for the wire. Nothing is sent yet.
     pub(super) fn begin(&mut self, request: &Request<Upload>) {
+        self.taken = false;
         self.received = 0;
         self.receiving = Receiving::Head;
         let (headers, body) = (request.headers(), request.body());
@@ -148,7 +152,7 @@ impl Codec {
             Poll::Ready(Err(SendError::Client(error))) => {
                 return Poll::Ready(Err(Failed::Sent(Error::RequestBody(error.into()))));
             }
-            Poll::Ready(Err(SendError::Backend)) if !self.out.has_begun() => {
+            Poll::Ready(Err(SendError::Backend)) if !self.taken && !self.out.has_begun() => {
                 return Poll::Ready(Err(Failed::Unsent));
             }
             // A backend may answer and close before it has read everything: that answer counts.
@@ -198,7 +202,10 @@ impl Codec {
             Poll::Pending => return Ok(Poll::Pending),
         };
         let added = match frame {
-            Ok(Some(frame)) => self.add(frame),
+            Ok(Some(frame)) => {
+                self.taken = true;
+                self.add(frame)
+            }
             Ok(None) => self.finish(),
             Err(error) => Err(error),
         };
