@@ -82,17 +82,17 @@ impl<'a> Run<'a> {
             return Err(Error::Overflow);
         };
         let set_cookie = self.find_hash();
-        let forwarded = match &self.picked.forwarder.traffic.retry {
+        let mut forwarded = match &self.picked.forwarder.traffic.retry {
             Some(retry) if retry.retries > 0 => {
                 // Boxed, so that the many requests without retries need no room for it.
                 Box::pin(self.try_often(retry, permit)).await
             }
             _ => self.try_once(permit).await,
         };
-        forwarded.map(|forwarded| Forwarded {
-            set_cookie,
-            ..forwarded
-        })
+        if let Ok(forwarded) = &mut forwarded {
+            forwarded.set_cookie = set_cookie;
+        }
+        forwarded
     }
 
     /// Finds what the request is hashed by, if that decides about its endpoint; gives the cookie that is
@@ -327,7 +327,7 @@ impl<'a> Run<'a> {
                 if let Some(at) = self.deadline.expires() {
                     body.expire(sleep_until(at));
                 }
-                *response.body_mut() = Body::Upstream(body);
+                *response.body_mut() = Body::Upstream(Box::new(body));
             }
             None
         };
