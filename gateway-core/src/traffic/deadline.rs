@@ -102,7 +102,15 @@ impl Deadline {
         }
         let request = self.ends.map(|at| (at, Over::Request));
         let attempt = attempt.map(|limit| (now + limit, Over::Attempt));
-        request.into_iter().chain(attempt).chain(stream).min()
+        sooner(sooner(request, attempt), stream)
+    }
+}
+
+/// Of two times that may be limited, the one that is over first.
+fn sooner<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
     }
 }
 

@@ -451,6 +451,10 @@ impl Codec {
     /// if this task should give way to others by now: bytes that nobody asked for must not be taken for the
     /// next response.
     pub(super) fn is_silent(&mut self) -> bool {
+        if let Some(tcp) = self.stream.plain_tcp() {
+            let nothing = tcp.try_read(&mut [0]);
+            return nothing.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        }
         let fill = std::future::poll_fn(|cx| self.poll_fill(cx));
         let fill = pin!(tokio::task::unconstrained(fill));
         fill.poll(&mut Context::from_waker(Waker::noop()))
