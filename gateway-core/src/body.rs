@@ -31,7 +31,8 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A request's or a response's body: nothing, bytes at hand, a stream of hyper's, or any other.
 ///
-/// Bodies that pass through are not boxed.
+/// Bodies that pass through are not boxed, but for those of endpoints that do not come at once with their
+/// head: few are so large, and all others would be moved with room for one.
 #[derive(Debug, Default)]
 pub enum Body {
     /// No bytes.
@@ -42,7 +43,7 @@ pub enum Body {
     /// As it comes from the wire.
     Incoming(Incoming),
     /// A response as it comes from an endpoint.
-    Upstream(ResponseBody),
+    Upstream(Box<ResponseBody>),
     /// Anything else.
     Boxed(UnsyncBoxBody<Bytes, BoxError>),
 }

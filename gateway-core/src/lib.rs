@@ -17,6 +17,7 @@
 //! Connections that are no HTTP are passed on by [`stream`], datagrams by `datagram`.
 
 pub mod access_log;
+mod alarm;
 pub mod balance;
 pub mod body;
 pub mod conn;

@@ -28,6 +28,8 @@ pub(crate) struct Activity {
     max_requests: u64,
     received: AtomicU64,
     head_since: AtomicU64,
+    /// When bytes of the head under way last came; 0 if that is not known.
+    head_heard: AtomicU64,
     idle_since: AtomicU64,
     blocked_since: AtomicU64,
     in_flight: AtomicU32,
@@ -68,6 +70,7 @@ impl Activity {
             max_requests: max_requests.unwrap_or(u64::MAX),
             received: AtomicU64::new(0),
             head_since: AtomicU64::new(0),
+            head_heard: AtomicU64::new(0),
             idle_since: AtomicU64::new(1),
             blocked_since: AtomicU64::new(0),
             in_flight: AtomicU32::new(0),
@@ -153,9 +156,13 @@ impl Activity {
             if before < self.body_until.load(Relaxed) {
                 self.read_at.store(self.now(), Relaxed);
             }
-        } else if head && self.head_since.load(Relaxed) == 0 {
-            self.head_since.store(self.now(), Relaxed);
-            self.head_at.store(before + 1, Relaxed);
+        } else if head {
+            let now = self.now();
+            self.head_heard.store(now, Relaxed);
+            if self.head_since.load(Relaxed) == 0 {
+                self.head_since.store(now, Relaxed);
+                self.head_at.store(before + 1, Relaxed);
+            }
         }
     }
 
@@ -293,7 +300,12 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// The head of a request is complete; its body will have so many bytes, if that is known.
     pub(crate) fn begin(activity: &Arc<Activity>, body: Option<u64>) -> Self {
-        let started = activity.now();
+        // A head is complete with the bytes that came last, unless they came while another was answered.
+        let started = match activity.head_heard.load(Relaxed) {
+            0 => activity.now(),
+            heard => heard,
+        };
+        activity.head_heard.store(0, Relaxed);
         activity.head_since.store(0, Relaxed);
         activity.in_flight.fetch_add(1, Relaxed);
         activity.requests.fetch_add(1, Relaxed);

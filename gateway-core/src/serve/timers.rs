@@ -2,18 +2,15 @@
 //!
 //! [`expiry`] is the rule: from what was [seen](Seen) on a connection and its [`Limits`] it tells
 //! when the connection has to end, and why. [`Timers`] waits: it has one timer, which is only set
-//! anew when it fires or when a deadline comes to lie before it. A request that goes well touches
-//! no timer.
+//! anew when it fires or when a deadline comes to lie before it ([`Alarm`]). A request that goes well
+//! touches no timer.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep};
-
 use super::activity::Activity;
+use crate::alarm::Alarm;
 use crate::conn::drain::{self, Drain, GRACE};
 use crate::conn::opening::PREFACE;
 use crate::plan::ListenerSettings;
@@ -29,29 +26,27 @@ const AFTER_HANDLER: Duration = Duration::from_secs(1);
 /// How long a connection is idle before it gives its buffers back. Making them anew costs less than a
 /// hundredth of what a request costs on a connection that speaks so rarely.
 const REST: Duration = Duration::from_secs(1);
-/// Stands for no timer; tokio cannot wait for ever.
-const FAR: Duration = Duration::from_secs(86400 * 30);
 
-/// How long a connection may be in which state; `None`: no limit.
+/// How long a connection may be in which state, in microseconds; `None`: no limit.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Limits {
     /// Bytes after which the opening is over: 1, or 24 for HTTP/2.
     opening: u64,
     /// Time for the opening.
-    first_byte: Option<Duration>,
-    head: Option<(Duration, Expiry)>,
-    body: Option<Duration>,
-    held: Option<Duration>,
-    idle: Option<Duration>,
-    age: Option<Duration>,
-    rest: Option<Duration>,
+    first_byte: Option<u64>,
+    head: Option<(u64, Expiry)>,
+    body: Option<u64>,
+    held: Option<u64>,
+    idle: Option<u64>,
+    age: Option<u64>,
+    rest: Option<u64>,
 }
 
 impl Limits {
     /// Those of a listener for HTTP/1, and before it is known what is spoken.
     pub(crate) fn http1(settings: &ListenerSettings) -> Self {
         Self {
-            rest: Some(REST),
+            rest: Some(micros(REST)),
             ..Self::new(settings, 1)
         }
     }
@@ -63,30 +58,40 @@ impl Limits {
 
     fn new(settings: &ListenerSettings, opening: u64) -> Self {
         let timeouts = &settings.timeouts;
-        let head = timeouts.request_headers.map(|t| (t, Expiry::Head));
-        let request = timeouts.request.map(|t| (t, Expiry::Request));
+        let head = timeouts.request_headers.map(micros);
+        let stream_idle = timeouts.stream_idle.map(micros);
+        let idle = timeouts.idle.map(micros);
         Self {
             opening,
-            first_byte: earlier(
-                timeouts.request_headers.map(|t| t.max(FIRST_BYTE)),
-                timeouts.idle,
+            first_byte: earlier(head.map(|head| head.max(micros(FIRST_BYTE))), idle),
+            head: sooner(
+                head.map(|head| (head, Expiry::Head)),
+                timeouts.request.map(|t| (micros(t), Expiry::Request)),
             ),
-            head: match (head, request) {
-                (Some(head), Some(request)) if request.0 < head.0 => Some(request),
-                (head, request) => head.or(request),
-            },
-            body: timeouts.stream_idle.map(|limit| limit + AFTER_HANDLER),
-            held: timeouts.stream_idle,
-            idle: timeouts.idle,
-            age: settings.limits.max_duration,
+            body: stream_idle.map(|limit| limit.saturating_add(micros(AFTER_HANDLER))),
+            held: stream_idle,
+            idle,
+            age: settings.limits.max_duration.map(micros),
             rest: None,
         }
     }
 }
 
-fn earlier(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn earlier(a: Option<u64>, b: Option<u64>) -> Option<u64> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// Of two, the one that is over first; of equals the former.
+fn sooner(a: Option<(u64, Expiry)>, b: Option<(u64, Expiry)>) -> Option<(u64, Expiry)> {
+    match (a, b) {
+        (Some(a), Some(b)) if b.0 < a.0 => Some(b),
         (a, b) => a.or(b),
     }
 }
@@ -139,7 +144,7 @@ fn rest_at(seen: &Seen, limits: &Limits, told: Told) -> Option<u64> {
     let idle = !seen.in_flight && seen.flushed && seen.head_since.is_none();
     let at_ease = idle && seen.blocked_since.is_none() && told.closing.is_none();
     let anew = seen.received > 0 && seen.idle_since != told.rested_since;
-    (at_ease && anew).then(|| seen.idle_since.saturating_add(rest.as_micros() as u64))
+    (at_ease && anew).then(|| seen.idle_since.saturating_add(rest))
 }
 
 /// What was already told about the end of a connection.
@@ -155,9 +160,8 @@ struct Told {
 
 /// When a connection has to end, in microseconds since it was opened, and why.
 fn expiry(seen: &Seen, limits: &Limits, told: Told) -> Option<(u64, Expiry)> {
-    let after = |since: u64, limit: Option<Duration>, why| {
-        limit.map(|limit| (since.saturating_add(limit.as_micros() as u64), why))
-    };
+    let after =
+        |since: u64, limit: Option<u64>, why| limit.map(|limit| (since.saturating_add(limit), why));
     let state = if seen.received < limits.opening && !seen.in_flight {
         after(0, limits.first_byte, Expiry::Opening)
     } else if let Some(since) = seen.head_since {
@@ -171,21 +175,20 @@ fn expiry(seen: &Seen, limits: &Limits, told: Told) -> Option<(u64, Expiry)> {
     };
     let write = seen
         .blocked_since
-        .and_then(|since| after(since, Some(WRITE), Expiry::Write));
+        .and_then(|since| after(since, Some(micros(WRITE)), Expiry::Write));
     let held = seen
         .held_since
         .and_then(|since| after(since, limits.held, Expiry::Write));
     let age = match told.closing {
-        Some(since) if !seen.in_flight => {
-            after(since.max(seen.idle_since), Some(CLOSING), Expiry::Closing)
-        }
+        Some(since) if !seen.in_flight => after(
+            since.max(seen.idle_since),
+            Some(micros(CLOSING)),
+            Expiry::Closing,
+        ),
         None if !told.aged => after(0, limits.age, Expiry::Age),
         _ => None,
     };
-    [state, write, held, age]
-        .into_iter()
-        .flatten()
-        .min_by_key(|e| e.0)
+    sooner(sooner(state, write), sooner(held, age))
 }
 
 /// What the driver of a connection has to do.
@@ -206,7 +209,7 @@ pub(crate) enum Signal {
 pub(crate) struct Timers {
     activity: Arc<Activity>,
     limits: Limits,
-    sleep: Pin<Box<Sleep>>,
+    alarm: Option<Alarm>,
     drain: Option<drain::Watch>,
     /// When to tell of the drain that has started.
     drain_at: Option<u64>,
@@ -217,7 +220,7 @@ impl Timers {
     /// Starts with the connection.
     pub(crate) fn new(activity: Arc<Activity>, limits: Limits, drain: &Drain) -> Self {
         Self {
-            sleep: Box::pin(tokio::time::sleep(FAR)),
+            alarm: None,
             drain: Some(drain.watch()),
             drain_at: None,
             told: Told::default(),
@@ -246,17 +249,8 @@ impl Timers {
             }
             let next = expiry(&seen, &self.limits, self.told);
             let rest = rest_at(&seen, &self.limits, self.told);
-            let at = [next.map(|(at, _)| at), self.drain_at, rest]
-                .into_iter()
-                .flatten()
-                .min();
-            let deadline = at.map(|at| self.activity.instant(at));
-            if deadline.is_some_and(|at| at < self.sleep.deadline()) {
-                self.set(deadline);
-            }
-            if self.sleep.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
+            let at = earlier(earlier(next.map(|(at, _)| at), self.drain_at), rest);
+            ready!(self.poll_alarm(at, cx));
             match next {
                 Some((at, Expiry::Age)) if self.is_over(Some(at)) => {
                     self.told.aged = true;
@@ -269,9 +263,18 @@ impl Timers {
                     self.told.rested_since = seen.idle_since;
                     return Poll::Ready(Signal::Rest);
                 }
-                _ => self.set(deadline),
+                // It was the drain's.
+                _ => {}
             }
         }
+    }
+
+    fn poll_alarm(&mut self, at: Option<u64>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(at) = at.map(|at| self.activity.instant(at)) else {
+            return Poll::Pending;
+        };
+        let alarm = self.alarm.get_or_insert_with(|| Alarm::new(at));
+        alarm.poll(at, cx)
     }
 
     /// The connection has been asked to end.
@@ -284,16 +287,12 @@ impl Timers {
     fn is_over(&self, at: Option<u64>) -> bool {
         at.is_some_and(|at| at <= self.activity.now())
     }
-
-    fn set(&mut self, at: Option<Instant>) {
-        let at = at.unwrap_or_else(|| Instant::now() + FAR);
-        self.sleep.as_mut().reset(at);
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
+    use tokio::time::Instant;
 
     use super::*;
     use crate::conn::Open;

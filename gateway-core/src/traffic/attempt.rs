@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, request};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::breaker::{Permit, Resource};
@@ -20,7 +20,7 @@ use crate::http::upgrade::Upgrade;
 use crate::observer::Event;
 use crate::plan::{BackendProtocol, LoadBalancer, Retry};
 use crate::upstream::{
-    Counted, ResponseBody, Sent, Source, Target, Unanswered, Upload, Wire, prepare,
+    Checkout, Counted, ResponseBody, Sent, Source, Target, Unanswered, Upload, Wire, prepare, take,
 };
 
 const EXPECTED_TIME: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
@@ -33,9 +33,7 @@ const MAX_UNSENT: u32 = 8;
 pub(crate) struct Run<'a> {
     picked: Picked<'a>,
     context: ForwardContext<'a>,
-    /// The request as it came, until an attempt takes it.
-    fresh: Option<(request::Parts, Body)>,
-    /// The request as the current attempt sends it.
+    /// The request as it came, until an attempt makes it ready to be sent.
     request: Request<Upload>,
     deadline: Deadline,
     hash: Option<u64>,
@@ -49,7 +47,6 @@ pub(crate) struct Run<'a> {
 struct Attempted {
     sent: Sent,
     active: Active,
-    local: Option<SocketAddr>,
     time: Duration,
 }
 
@@ -63,8 +60,7 @@ impl<'a> Run<'a> {
         Self {
             picked,
             context,
-            fresh: Some(request.into_parts()),
-            request: Request::new(Upload::empty()),
+            request: request.map(|body| Upload::track(Source::Once(body))),
             deadline: Deadline::new(traffic.request_timeout, traffic.max_stream_duration),
             hash: None,
             attempts: 0,
@@ -86,17 +82,17 @@ impl<'a> Run<'a> {
             return Err(Error::Overflow);
         };
         let set_cookie = self.find_hash();
-        let forwarded = match &self.picked.forwarder.traffic.retry {
+        let mut forwarded = match &self.picked.forwarder.traffic.retry {
             Some(retry) if retry.retries > 0 => {
                 // Boxed, so that the many requests without retries need no room for it.
                 Box::pin(self.try_often(retry, permit)).await
             }
             _ => self.try_once(permit).await,
         };
-        forwarded.map(|forwarded| Forwarded {
-            set_cookie,
-            ..forwarded
-        })
+        if let Ok(forwarded) = &mut forwarded {
+            forwarded.set_cookie = set_cookie;
+        }
+        forwarded
     }
 
     /// Finds what the request is hashed by, if that decides about its endpoint; gives the cookie that is
@@ -106,15 +102,11 @@ impl<'a> Run<'a> {
         else {
             return None;
         };
-        let (head, _) = self.fresh.as_ref()?;
-        let hashed = hash_key(key, self.context.client, head);
+        let (head, upload) = take(&mut self.request).into_parts();
+        let hashed = hash_key(key, self.context.client, &head);
+        self.request = Request::from_parts(head, upload);
         self.hash = hashed.hash;
         hashed.set_cookie
-    }
-
-    fn take_fresh(&mut self) -> (request::Parts, Body) {
-        let gone = || Request::new(Body::Empty).into_parts();
-        self.fresh.take().unwrap_or_else(gone)
     }
 
     /// Tells of `error` and how far the request came.
@@ -141,8 +133,7 @@ impl<'a> Run<'a> {
     /// The only attempt: nothing is kept of the request.
     async fn try_once(&mut self, permit: Permit) -> Result<Forwarded, Error> {
         let limit = self.picked.forwarder.traffic.attempt_timeout;
-        let (head, body) = self.take_fresh();
-        self.load(head, Source::Once(body), limit);
+        self.make_ready(limit);
         match self.attempt(limit).await {
             Ok(attempted) => Ok(self.finish(attempted, permit, "")),
             // Without retries the attempt is the request.
@@ -153,8 +144,8 @@ impl<'a> Run<'a> {
 
     /// Attempts until one is good enough or none is left.
     async fn try_often(&mut self, rule: &Retry, permit: Permit) -> Result<Forwarded, Error> {
-        let (head, body) = self.take_fresh();
-        let replay = Replay::new(body);
+        let (head, upload) = take(&mut self.request).into_parts();
+        let replay = Replay::new(upload.into_body());
         let limit = rule
             .attempt_timeout
             .or(self.picked.forwarder.traffic.attempt_timeout);
@@ -165,7 +156,9 @@ impl<'a> Run<'a> {
             let Some(body) = source else {
                 return Err(Error::RequestBody("the body was not kept".into()));
             };
-            self.load(head.clone(), Source::Replay(body), limit);
+            let upload = Upload::track(Source::Replay(body));
+            self.request = Request::from_parts(head.clone(), upload);
+            self.make_ready(limit);
             let result = self.attempt(limit).await;
             let again = match &result {
                 Ok(attempted) => retry::on_response(&rule.on, &attempted.sent.head),
@@ -200,7 +193,12 @@ impl<'a> Run<'a> {
         let id = self.picked.way.cluster.id();
         self.context.observer.observe(&Event::Retried(id));
         let pause = retry::pause(rule, self.attempts - 1);
-        self.deadline.run(None, None, pin!(sleep(pause))).await
+        let pause = pin!(async {
+            sleep(pause).await;
+            Ok(())
+        });
+        let now = Instant::now();
+        self.deadline.run(now, None, None, &mut None, pause).await
     }
 
     /// What the client gets of the last attempt.
@@ -222,18 +220,16 @@ impl<'a> Run<'a> {
     }
 
     /// Makes the request ready for the wire.
-    fn load(&mut self, mut head: request::Parts, source: Source, limit: Option<Duration>) {
+    fn make_ready(&mut self, limit: Option<Duration>) {
         if self.context.envoy_headers {
-            self.say_time(&mut head.headers, limit);
+            self.say_time(limit);
         }
-        let upload = Upload::track(source);
         let wire = Wire {
             protocol: self.picked.way.protocol,
             tls: self.picked.way.pool.is_tls(),
             upgrade: self.context.upgrade,
         };
-        prepare(&mut head, &upload, wire);
-        self.request = Request::from_parts(head, upload);
+        prepare(&mut self.request, wire);
     }
 
     /// Sends the request once and waits for the response's head.
@@ -254,24 +250,30 @@ impl<'a> Run<'a> {
         };
         let start = Instant::now();
         let progress = self.request.body().progress().cloned();
-        let result = {
-            let work = pin!(send(&way.pool, &to, &mut self.request, context.upgrade));
-            let result = self.deadline.run(progress.as_deref(), limit, work);
-            result.await.flatten()
+        let mut at_hand = way.pool.take(&to);
+        let mut alarm = at_hand.as_mut().and_then(Checkout::take_alarm);
+        let mut result = {
+            let request = &mut self.request;
+            let work = pin!(send(&way.pool, &to, at_hand, request, context.upgrade));
+            let run = self
+                .deadline
+                .run(start, progress.as_deref(), limit, &mut alarm, work);
+            run.await
         };
+        if let Ok(sent) = &mut result {
+            sent.received.keep_alarm(alarm);
+        }
         if let Some(outlier) = &way.outlier {
             let outcome = match &result {
-                Ok((sent, _)) => Some(outlier::of_response(&sent.head)),
+                Ok(sent) => Some(outlier::of_response(&sent.head)),
                 Err(error) => outlier::of_error(error),
             };
             if let Some(outcome) = outcome {
                 outlier.report(active.node().address(), outcome);
             }
         }
-        let (sent, local) = result?;
         Ok(Attempted {
-            sent,
-            local,
+            sent: result?,
             time: start.elapsed(),
             active,
         })
@@ -287,24 +289,24 @@ impl<'a> Run<'a> {
     }
 
     /// Tells the backend how long it may take.
-    fn say_time(&self, headers: &mut HeaderMap, limit: Option<Duration>) {
+    fn say_time(&mut self, limit: Option<Duration>) {
         let times = [self.deadline.left(), limit];
         if let Some(time) = times.into_iter().flatten().min() {
+            let headers = self.request.headers_mut();
             headers.insert(EXPECTED_TIME, milliseconds(time));
         }
     }
 
     /// The response for the client.
     fn finish(&self, attempted: Attempted, permit: Permit, flags: &'static str) -> Forwarded {
-        let Attempted {
-            sent,
-            active,
-            local,
-            time,
-        } = attempted;
+        let Attempted { sent, active, time } = attempted;
         let endpoint = active.node().address();
         let counted = Counted::new(active, permit);
-        let Sent { head, received } = sent;
+        let Sent {
+            head,
+            received,
+            local,
+        } = sent;
         let mut response = Response::from_parts(head, Body::Empty);
         if self.context.envoy_headers {
             response
@@ -325,7 +327,7 @@ impl<'a> Run<'a> {
                 if let Some(at) = self.deadline.expires() {
                     body.expire(sleep_until(at));
                 }
-                *response.body_mut() = Body::Upstream(body);
+                *response.body_mut() = Body::Upstream(Box::new(body));
             }
             None
         };
@@ -353,19 +355,22 @@ impl Attempted {
     }
 }
 
-/// Sends a request over an idle or a new connection. A connection that ended before a byte was sent costs
+/// Sends a request over the connection at hand, an idle or a new one. A connection that ended before a byte was sent costs
 /// nothing: another one is taken.
 async fn send(
     pool: &Arc<crate::upstream::Pool>,
     to: &Target<'_>,
+    mut at_hand: Option<Checkout>,
     request: &mut Request<Upload>,
     upgrade: Option<&Upgrade>,
-) -> Result<(Sent, Option<SocketAddr>), Error> {
+) -> Result<Sent, Error> {
     for _ in 0..MAX_UNSENT {
-        let connection = pool.checkout(to).await?;
-        let local = connection.local();
+        let connection = match at_hand.take() {
+            Some(connection) => connection,
+            None => pool.checkout(to).await?,
+        };
         match connection.send(request, upgrade).await {
-            Ok(sent) => return Ok((sent, local)),
+            Ok(sent) => return Ok(sent),
             Err(Unanswered::Sent(error)) => return Err(error),
             Err(Unanswered::Unsent) => {}
         }

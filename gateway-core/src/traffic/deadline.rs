@@ -1,12 +1,13 @@
 //! The times that a request and its attempts may take.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
+use crate::alarm::Alarm;
 use crate::error::Error;
 use crate::upstream::Progress;
 
@@ -51,53 +52,65 @@ impl Deadline {
         }
     }
 
-    /// Runs `work`, at most for `attempt` and what is left of the request's time. Neither runs while
-    /// `upload` goes on.
+    /// Runs `work` from `now` on, at most for `attempt` and what is left of the request's time. Neither runs
+    /// while `upload` goes on. `alarm` is made where there is none, and may serve others afterwards.
     ///
     /// # Errors
-    /// Which time was over.
-    pub(super) async fn run<W: Future>(
+    /// Which time was over, or that of `work`.
+    pub(super) async fn run<T, W: Future<Output = Result<T, Error>>>(
         &mut self,
+        now: Instant,
         upload: Option<&Progress>,
         attempt: Option<Duration>,
+        alarm: &mut Option<Alarm>,
         mut work: Pin<&mut W>,
-    ) -> Result<W::Output, Error> {
-        let mut timer = pin!(None);
+    ) -> Result<T, Error> {
         let mut running = false;
         let mut over = None;
+        let mut now = Some(now);
         poll_fn(|cx| {
             if let Poll::Ready(output) = work.as_mut().poll(cx) {
-                return Poll::Ready(Ok(output));
+                return Poll::Ready(output);
             }
             if !running {
                 running = upload.is_none_or(|upload| upload.poll_done(cx));
-                let next = self.next(running, attempt);
-                if over != next {
-                    over = next;
-                    timer.set(next.map(|(at, _)| sleep_until(at)));
-                }
+                over = self.next(now.take(), running, attempt);
             }
-            match (timer.as_mut().as_pin_mut(), over) {
-                (Some(timer), Some((_, over))) => timer.poll(cx).map(|()| Err(over.error(running))),
-                _ => Poll::Pending,
-            }
+            let Some((at, over)) = over else {
+                return Poll::Pending;
+            };
+            let alarm = alarm.get_or_insert_with(|| Alarm::new(at));
+            alarm.poll(at, cx).map(|()| Err(over.error(running)))
         })
         .await
     }
 
-    /// What is over next, and when.
-    fn next(&mut self, running: bool, attempt: Option<Duration>) -> Option<(Instant, Over)> {
+    /// What is over next, and when. `now` is looked up if it is not known, and needed.
+    fn next(
+        &mut self,
+        now: Option<Instant>,
+        running: bool,
+        attempt: Option<Duration>,
+    ) -> Option<(Instant, Over)> {
         let stream = self.expires.map(|at| (at, Over::Stream));
         if !running || (self.limit.is_none() && attempt.is_none()) {
             return stream;
         }
-        let now = Instant::now();
+        let now = now.unwrap_or_else(Instant::now);
         if self.ends.is_none() {
             self.ends = self.limit.map(|limit| now + limit);
         }
         let request = self.ends.map(|at| (at, Over::Request));
         let attempt = attempt.map(|limit| (now + limit, Over::Attempt));
-        request.into_iter().chain(attempt).chain(stream).min()
+        sooner(sooner(request, attempt), stream)
+    }
+}
+
+/// Of two times that may be limited, the one that is over first.
+fn sooner<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
     }
 }
 
@@ -114,15 +127,23 @@ impl Over {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::future::pending;
+    use std::pin::pin;
+
+    use super::*;
 
     const MS: Duration = Duration::from_millis(1);
 
     async fn run(deadline: &mut Deadline, attempt: Option<Duration>) -> (Error, u128) {
         let start = Instant::now();
         let error = deadline
-            .run(None, attempt, pin!(pending::<()>()))
+            .run(
+                start,
+                None,
+                attempt,
+                &mut None,
+                pin!(pending::<Result<(), Error>>()),
+            )
             .await
             .unwrap_err();
         (error, start.elapsed().as_millis())
@@ -151,9 +172,17 @@ mod tests {
         let upload = async {
             tokio::time::sleep(1000 * MS).await;
             progress.finish();
-            pending::<()>().await;
+            pending::<Result<(), Error>>().await
         };
-        let result = deadline.run(Some(&progress), None, pin!(upload)).await;
+        let result = deadline
+            .run(
+                Instant::now(),
+                Some(&progress),
+                None,
+                &mut None,
+                pin!(upload),
+            )
+            .await;
 
         assert!(matches!(result, Err(Error::Timeout)));
         assert!(start.elapsed().as_millis().abs_diff(1300) <= 1);
@@ -165,7 +194,13 @@ mod tests {
         let mut deadline = Deadline::new(None, Some(50 * MS));
 
         let result = deadline
-            .run(Some(&progress), None, pin!(pending::<()>()))
+            .run(
+                Instant::now(),
+                Some(&progress),
+                None,
+                &mut None,
+                pin!(pending::<Result<(), Error>>()),
+            )
             .await;
 
         assert!(matches!(result, Err(Error::StreamDuration(false))));

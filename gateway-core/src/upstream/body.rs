@@ -13,6 +13,7 @@ use super::http1::{Driven, Http1, Open};
 use super::http2::Stream;
 use super::relay::Relay;
 use super::upload::StopUpload;
+use crate::alarm::Alarm;
 use crate::balance::Active;
 use crate::body::BoxError;
 use crate::traffic::breaker::Permit;
@@ -64,6 +65,13 @@ impl Received {
             Self::Over => Some(0),
         };
         left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+
+    /// Leaves an alarm to the next request of the connection.
+    pub(crate) fn keep_alarm(&mut self, alarm: Option<Alarm>) {
+        if let Self::Http1(connection) = self {
+            connection.alarm = alarm;
+        }
     }
 
     /// Lets the connection's task live on: it hands over an upgraded connection.

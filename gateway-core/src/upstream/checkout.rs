@@ -9,6 +9,7 @@ use super::http1::{Http1, Unanswered};
 use super::http2::Stream;
 use super::upload::StopUpload;
 use super::{Progress, Upload};
+use crate::alarm::Alarm;
 use crate::error::Error;
 use crate::http::hop_by_hop;
 use crate::http::upgrade::Upgrade;
@@ -23,14 +24,24 @@ pub(crate) enum Checkout {
 pub(crate) struct Sent {
     pub(crate) head: response::Parts,
     pub(crate) received: Received,
+    /// This side of the connection.
+    pub(crate) local: Option<SocketAddr>,
 }
 
 impl Checkout {
     /// This side's address.
-    pub(crate) fn local(&self) -> Option<SocketAddr> {
+    fn local(&self) -> Option<SocketAddr> {
         match self {
             Self::Http1(connection) => connection.local,
             Self::Http2(stream) => stream.local(),
+        }
+    }
+
+    /// The alarm that served the request before, if there was one.
+    pub(crate) fn take_alarm(&mut self) -> Option<Alarm> {
+        match self {
+            Self::Http1(connection) => connection.alarm.take(),
+            Self::Http2(_) => None,
         }
     }
 
@@ -41,12 +52,18 @@ impl Checkout {
         request: &mut Request<Upload>,
         upgrade: Option<&Upgrade>,
     ) -> Result<Sent, Unanswered> {
+        let local = self.local();
         let progress = request.body().progress().cloned();
         let blame = |error| blame(error, progress.as_deref());
+        let clean = |head: &mut response::Parts| {
+            let cleaned = hop_by_hop::response(head, upgrade);
+            cleaned.map_err(|_| Unanswered::Sent(Error::Protocol(None)))
+        };
         let (mut head, received) = match self {
             Self::Http1(connection) if upgrade.is_some() => {
                 let switching = Box::pin(connection.switch(request));
-                let (head, incoming, driven) = switching.await.map_err(blame)?;
+                let (mut head, incoming, driven) = switching.await.map_err(blame)?;
+                clean(&mut head)?;
                 (head, Received::Driven(incoming, driven))
             }
             Self::Http1(mut connection) => {
@@ -61,14 +78,17 @@ impl Checkout {
                     // It goes on over another connection.
                     stop.0 = None;
                 }
-                let (head, incoming) = response.map_err(blame)?.into_parts();
+                let (mut head, incoming) = response.map_err(blame)?.into_parts();
+                clean(&mut head)?;
                 (head, Received::Http2(incoming, stream, stop))
             }
         };
-        hop_by_hop::response(&mut head, upgrade)
-            .map_err(|_| Unanswered::Sent(Error::Protocol(None)))?;
         head.version = Version::HTTP_11;
-        Ok(Sent { head, received })
+        Ok(Sent {
+            head,
+            received,
+            local,
+        })
     }
 }
 

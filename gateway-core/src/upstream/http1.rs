@@ -20,9 +20,11 @@ use super::connect::Connected;
 use super::pool::{Pool, Target};
 use super::relay::Relay;
 use super::{Upload, take};
+use crate::alarm::Alarm;
 use crate::balance::{Cluster, Node};
 use crate::body::BoxError;
 use crate::error::Error;
+use crate::http::hop_by_hop;
 use crate::observer::{Event, Observer};
 use crate::traffic::breaker::{Breaker, Slot};
 
@@ -36,6 +38,8 @@ pub(crate) struct Http1 {
     pub(super) node: Arc<Node>,
     pub(super) slot: Slot,
     pub(super) pool: Weak<Pool>,
+    /// Bounds each request's time.
+    pub(super) alarm: Option<Alarm>,
     told: Told,
 }
 
@@ -106,6 +110,7 @@ impl Http1 {
             node: to.node.clone(),
             slot,
             pool: pool.weak(),
+            alarm: None,
             told: to.told(),
         }))
     }
@@ -123,13 +128,24 @@ impl Http1 {
     /// Whether the connection is open and ready for a request.
     pub(super) fn is_ready(&mut self) -> bool {
         match &mut self.wire {
-            Wire::Own(codec) => codec.is_ready(),
+            Wire::Own(codec) => codec.is_reusable() && codec.is_silent(),
             Wire::Hyper(cased) => cased.is_ready(),
         }
     }
 
-    /// Sends a request and reads the response's head. If this fails or is dropped, the connection must be
-    /// closed.
+    /// Whether the connection may be ready for a request. Whoever takes it looks at the socket.
+    fn is_reusable(&mut self) -> bool {
+        match &mut self.wire {
+            Wire::Own(codec) => {
+                codec.give_back();
+                codec.is_reusable()
+            }
+            Wire::Hyper(cased) => cased.is_ready(),
+        }
+    }
+
+    /// Sends a request and reads the response's head, without what belongs to the connection. If this fails
+    /// or is dropped, the connection must be closed.
     pub(super) async fn exchange(
         &mut self,
         request: &mut Request<Upload>,
@@ -142,7 +158,12 @@ impl Http1 {
             }
             // Boxed: few requests are spoken by hyper, and none needs room for the others.
             Wire::Hyper(cased) => match Box::pin(cased.exchange(take(request))).await {
-                Ok(response) => Ok(response.into_parts().0),
+                Ok(response) => {
+                    let mut head = response.into_parts().0;
+                    let cleaned = hop_by_hop::response(&mut head, None);
+                    cleaned.map_err(|_| Unanswered::Sent(Error::Protocol(None)))?;
+                    Ok(head)
+                }
                 Err((error, unsent)) => {
                     put_back(request, unsent);
                     Err(error)
@@ -259,7 +280,7 @@ impl Http1 {
                 .max_connection_duration
                 .is_some_and(|max| self.opened.elapsed() >= max)
             || self.node.is_gone();
-        if !worn && self.is_ready() {
+        if !worn && self.is_reusable() {
             pool.put(self);
         }
     }
@@ -267,6 +288,7 @@ impl Http1 {
     /// Notes that the connection was idle for so long more; it needs no memory then.
     pub(super) fn note_idle(&mut self, passed: Duration) {
         self.idle_for += passed;
+        self.alarm = None;
         if let Wire::Own(codec) = &mut self.wire {
             codec.rest();
         }

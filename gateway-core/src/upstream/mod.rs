@@ -72,6 +72,6 @@ pub(crate) use request::{Wire, prepare};
 pub(crate) use upload::{Progress, Source, Upload};
 
 /// Takes a request out of its place.
-fn take(request: &mut http::Request<Upload>) -> http::Request<Upload> {
+pub(crate) fn take(request: &mut http::Request<Upload>) -> http::Request<Upload> {
     std::mem::replace(request, http::Request::new(Upload::empty()))
 }

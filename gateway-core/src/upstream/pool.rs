@@ -137,22 +137,30 @@ impl Pool {
         self.tls.is_some()
     }
 
-    /// A connection to the target: one that is idle, else a new one.
+    /// A connection to the target that is idle, or has room for a stream.
+    pub(crate) fn take(&self, to: &Target<'_>) -> Option<Checkout> {
+        match self.transport.protocol {
+            BackendProtocol::Http1 => self.take_idle(to).map(Checkout::Http1),
+            BackendProtocol::Http2 => {
+                let stream = self.take_stream(to.node.address());
+                stream.map(Checkout::Http2)
+            }
+        }
+    }
+
+    /// A connection to the target: one that is open, else a new one.
     ///
     /// # Errors
     /// [`Error::Overflow`] if no connection is free and too many wait for one, else why none could be
     /// opened.
     pub(crate) async fn checkout(&self, to: &Target<'_>) -> Result<Checkout, Error> {
+        if let Some(checkout) = self.take(to) {
+            return Ok(checkout);
+        }
+        // Boxed: most requests find a connection, and need no room for opening one.
         match self.transport.protocol {
-            BackendProtocol::Http1 => match self.take_idle(to) {
-                Some(connection) => Ok(Checkout::Http1(connection)),
-                // Boxed: most requests find a connection, and need no room for opening one.
-                None => Box::pin(self.open_http1(to)).await.map(Checkout::Http1),
-            },
-            BackendProtocol::Http2 => match self.take_stream(to.node.address()) {
-                Some(stream) => Ok(Checkout::Http2(stream)),
-                None => Box::pin(self.open_http2(to)).await.map(Checkout::Http2),
-            },
+            BackendProtocol::Http1 => Box::pin(self.open_http1(to)).await.map(Checkout::Http1),
+            BackendProtocol::Http2 => Box::pin(self.open_http2(to)).await.map(Checkout::Http2),
         }
     }
 

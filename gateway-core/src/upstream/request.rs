@@ -2,7 +2,7 @@
 
 use http::header::{CONNECTION, CONTENT_LENGTH, Entry, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, Parts, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 use http_body::Body;
 
 use crate::http::hop_by_hop;
@@ -22,13 +22,13 @@ pub(crate) struct Wire<'a> {
     pub(crate) upgrade: Option<&'a Upgrade>,
 }
 
-/// Makes `head`, which comes with `body`, fit for `wire`: version, target, host and framing.
-pub(crate) fn prepare(head: &mut request::Parts, body: &impl Body, wire: Wire<'_>) {
-    remove_connection_fields(&mut head.headers, wire.upgrade);
-    frame(head, body, wire.protocol);
+/// Makes the head of `request` fit for `wire`: version, target, host and framing.
+pub(crate) fn prepare<B: Body>(request: &mut Request<B>, wire: Wire<'_>) {
+    remove_connection_fields(request.headers_mut(), wire.upgrade);
+    frame(request, wire.protocol);
     match wire.protocol {
-        BackendProtocol::Http1 => target_http1(head),
-        BackendProtocol::Http2 => target_http2(head, wire.tls),
+        BackendProtocol::Http1 => target_http1(request),
+        BackendProtocol::Http2 => target_http2(request, wire.tls),
     }
 }
 
@@ -65,23 +65,24 @@ fn names_trailers(line: &HeaderValue) -> bool {
 }
 
 /// Content-Length or Transfer-Encoding, as the body is and not as the client said.
-fn frame(head: &mut request::Parts, body: &impl Body, protocol: BackendProtocol) {
-    let length = match body.is_end_stream() {
+fn frame<B: Body>(request: &mut Request<B>, protocol: BackendProtocol) {
+    let length = match request.body().is_end_stream() {
         true => Some(0),
-        false => body.size_hint().exact(),
+        false => request.body().size_hint().exact(),
     };
+    let expected = may_have_body(request.method());
+    let headers = request.headers_mut();
     match length {
         None => {
-            head.headers.remove(CONTENT_LENGTH);
+            headers.remove(CONTENT_LENGTH);
             if protocol == BackendProtocol::Http1 {
                 // Said openly: hyper sends no body of unknown length with GET and HEAD otherwise.
-                head.headers
-                    .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+                headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
             }
         }
         // Where no body is expected, none is announced, unless the client did.
-        Some(0) if !may_have_body(&head.method) && !head.headers.contains_key(CONTENT_LENGTH) => {}
-        Some(length) => set_length(&mut head.headers, length),
+        Some(0) if !expected && !headers.contains_key(CONTENT_LENGTH) => {}
+        Some(length) => set_length(headers, length),
     }
 }
 
@@ -124,18 +125,19 @@ fn decode_length(digits: &[u8]) -> Option<u64> {
 }
 
 /// Origin form, one Host.
-fn target_http1(head: &mut request::Parts) {
-    head.version = Version::HTTP_11;
-    one_host(&mut head.headers);
-    if head.uri.authority().is_some() {
-        let parts = std::mem::take(&mut head.uri).into_parts();
-        if let (Some(authority), false) = (&parts.authority, head.headers.contains_key(HOST))
+fn target_http1<B>(request: &mut Request<B>) {
+    *request.version_mut() = Version::HTTP_11;
+    one_host(request.headers_mut());
+    if request.uri().authority().is_some() {
+        let parts = std::mem::take(request.uri_mut()).into_parts();
+        let headers = request.headers_mut();
+        if let (Some(authority), false) = (&parts.authority, headers.contains_key(HOST))
             && let Ok(host) = HeaderValue::from_str(authority.as_str())
         {
-            head.headers.insert(HOST, host);
+            headers.insert(HOST, host);
         }
         let path = parts.path_and_query;
-        head.uri = path.unwrap_or(PathAndQuery::from_static("/")).into();
+        *request.uri_mut() = path.unwrap_or(PathAndQuery::from_static("/")).into();
     }
 }
 
@@ -149,10 +151,10 @@ fn one_host(headers: &mut HeaderMap) {
 }
 
 /// Absolute form, of which HTTP/2 makes `:scheme`, `:authority` and `:path`; no Host.
-fn target_http2(head: &mut request::Parts, tls: bool) {
-    head.version = Version::HTTP_2;
-    let host = head.headers.remove(HOST);
-    let before = std::mem::take(&mut head.uri).into_parts();
+fn target_http2<B>(request: &mut Request<B>, tls: bool) {
+    *request.version_mut() = Version::HTTP_2;
+    let host = request.headers_mut().remove(HOST);
+    let before = std::mem::take(request.uri_mut()).into_parts();
     let named = host.and_then(|host| Authority::from_maybe_shared(bytes(&host)).ok());
     let mut parts = Parts::default();
     parts.authority = named.or(before.authority);
@@ -162,7 +164,7 @@ fn target_http2(head: &mut request::Parts, tls: bool) {
     if parts.authority.is_some() {
         parts.scheme = Some(if tls { Scheme::HTTPS } else { Scheme::HTTP });
     }
-    head.uri = Uri::from_parts(parts).unwrap_or_default();
+    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
 }
 
 fn bytes(value: &HeaderValue) -> bytes::Bytes {
@@ -173,7 +175,7 @@ fn bytes(value: &HeaderValue) -> bytes::Bytes {
 mod tests {
     use super::*;
     use crate::Body;
-    use http::Request;
+    use http::request;
     use http_body_util::StreamBody;
 
     const HTTP1: Wire<'_> = Wire {
@@ -183,9 +185,9 @@ mod tests {
     };
 
     fn prepared(request: request::Builder, body: Body, wire: Wire<'_>) -> request::Parts {
-        let (mut head, body) = request.body(body).unwrap().into_parts();
-        prepare(&mut head, &body, wire);
-        head
+        let mut request = request.body(body).unwrap();
+        prepare(&mut request, wire);
+        request.into_parts().0
     }
 
     fn unknown() -> Body {

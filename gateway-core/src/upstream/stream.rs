@@ -54,6 +54,14 @@ impl Stream {
         self.meter.clone()
     }
 
+    /// The connection, if there is nothing between it and its bytes.
+    pub(crate) fn plain_tcp(&self) -> Option<&TcpStream> {
+        match &self.inner {
+            Inner::Tcp(tcp) => Some(tcp),
+            Inner::Tls(_) => None,
+        }
+    }
+
     /// The connection beneath.
     pub(crate) fn tcp(&self) -> &TcpStream {
         match &self.inner {

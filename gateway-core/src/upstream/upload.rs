@@ -119,6 +119,14 @@ impl Upload {
         }
     }
 
+    /// The body, if nothing was sent of it.
+    pub(crate) fn into_body(self) -> Body {
+        match self.source {
+            Source::Once(body) => body,
+            Source::Replay(body) => Body::boxed(body),
+        }
+    }
+
     /// How far it has come; `None` if there is no body.
     pub(crate) fn progress(&self) -> Option<&Arc<Progress>> {
         self.progress.as_ref()

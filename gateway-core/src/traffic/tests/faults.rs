@@ -1,5 +1,8 @@
 //! Backends and clients that misbehave.
 
+use std::io::{Read, Write};
+use std::sync::mpsc;
+
 use super::backend::{Backend, Step, raw};
 use super::*;
 use crate::traffic::breaker::Resource;
@@ -310,4 +313,49 @@ async fn an_old_or_worn_connection_is_replaced() {
         rig.fetch().await;
     }
     assert_eq!(backend.accepts(), 6);
+}
+
+/// Answers one request on each connection, and resets it when told; then tells that it is done. In a thread,
+/// so that whoever waits for that keeps the runtime from looking.
+fn resetting() -> (SocketAddr, mpsc::Sender<()>, mpsc::Receiver<()>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, go) = mpsc::channel();
+    let (done, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, mut head) = (stream.unwrap(), Vec::new());
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                head.extend(byte);
+            }
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(answer).unwrap();
+            if go.recv().is_err() {
+                return;
+            }
+            let socket = socket2::SockRef::from(&stream);
+            socket.set_linger(Some(Duration::ZERO)).unwrap();
+            drop(stream);
+            done.send(()).unwrap();
+        }
+    });
+    (address, sender, receiver)
+}
+
+#[tokio::test]
+async fn only_a_whole_request_is_sent_once_more() {
+    let (address, go, done) = resetting();
+    let rig = Rig::new(Traffic::default(), &[address]);
+
+    for _ in 0..3 {
+        let (status, _) = rig.fetch().await;
+        assert_eq!(status, 200, "nothing was sent over the connection before");
+        go.send(()).unwrap();
+        done.recv().unwrap();
+    }
+    let answer = rig.refusal(post("abc")).await;
+
+    assert_eq!((answer.status.as_u16(), answer.flag), (503, "UC"));
 }

@@ -112,8 +112,10 @@ fn decode_trailers(bytes: &mut BytesMut) -> Result<Option<HeaderMap>, Malformed>
     let mut lines = [httparse::EMPTY_HEADER; MAX_LINES];
     match httparse::parse_headers(bytes, &mut lines) {
         Ok(httparse::Status::Complete((len, lines))) if len <= MAX_TRAILERS => {
-            let fields = Fields::find(lines, bytes)?;
-            fields.take(bytes, len).map(Some)
+            let fields = Fields::find(lines, bytes);
+            let mut trailers = HeaderMap::new();
+            fields.take(bytes, len, &mut trailers)?;
+            Ok(Some(trailers))
         }
         Ok(httparse::Status::Partial) if bytes.len() <= MAX_TRAILERS => Ok(None),
         _ => Err(Malformed),

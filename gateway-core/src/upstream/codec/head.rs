@@ -9,8 +9,8 @@ use http::{
 };
 
 use super::Malformed;
-use crate::http::framing;
 use crate::http::upgrade::has_token;
+use crate::http::{framing, hop_by_hop};
 
 /// Bytes of a response's head.
 pub(super) const MAX_HEAD: usize = 60 * 1024;
@@ -56,14 +56,44 @@ pub(super) struct Head {
     pub(super) framing: Framing,
     /// The backend keeps the connection open.
     pub(super) keep_alive: bool,
+    /// There are fields that belong to the connection.
+    hop_by_hop: bool,
 }
 
-/// Takes a head from the start of `bytes`; `None` if it is not complete. `method` is the request's.
+impl Head {
+    /// Whether another head follows, which is that of the response.
+    pub(super) fn is_interim(&self) -> bool {
+        is_interim(self.parts.status)
+    }
+
+    /// Checks and removes what is left to be: the framing is certain.
+    ///
+    /// # Errors
+    /// [`Malformed`] if it is no response that could be passed on.
+    pub(super) fn clean(&mut self) -> Result<(), Malformed> {
+        let status = self.parts.status.as_u16();
+        if !self.hop_by_hop && status != 204 && (200..600).contains(&status) {
+            return Ok(());
+        }
+        hop_by_hop::response(&mut self.parts, None).map_err(|_| Malformed)
+    }
+}
+
+fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// Takes a head from the start of `bytes`; `None` if it is not complete. `to_head`: HEAD was asked. `spent`
+/// are fields that nobody needs once there is a response: it takes over their room.
 ///
 /// # Errors
 /// [`Malformed`] if it is none, is longer than [`MAX_HEAD`], or leaves the body's length open to
 /// interpretation.
-pub(super) fn decode(bytes: &mut BytesMut, method: &Method) -> Result<Option<Head>, Malformed> {
+pub(super) fn decode(
+    bytes: &mut BytesMut,
+    to_head: bool,
+    spent: &mut HeaderMap,
+) -> Result<Option<Head>, Malformed> {
     let mut lines = [const { MaybeUninit::uninit() }; MAX_LINES];
     let mut response = httparse::Response::new(&mut []);
     let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
@@ -84,54 +114,88 @@ pub(super) fn decode(bytes: &mut BytesMut, method: &Method) -> Result<Option<Hea
         Some(0) => Version::HTTP_10,
         _ => Version::HTTP_11,
     };
-    let fields = Fields::find(response.headers, bytes)?;
-    let headers = fields.take(bytes, len)?;
-
     let mut parts = Response::new(()).into_parts().0;
     parts.status = status;
     parts.version = version;
-    parts.headers = headers;
+    if !is_interim(status) {
+        parts.headers = std::mem::take(spent);
+        parts.headers.clear();
+    }
+    let fields = Fields::find(response.headers, bytes);
+    fields.take(bytes, len, &mut parts.headers)?;
+
+    let hop_by_hop = hop_by_hop::has_connection_fields(&parts.headers);
     Ok(Some(Head {
-        framing: find_framing(&mut parts, method)?,
-        keep_alive: keeps_alive(&parts),
+        framing: find_framing(&mut parts, to_head, hop_by_hop)?,
+        keep_alive: keeps_alive(&parts, hop_by_hop),
+        hop_by_hop,
         parts,
     }))
 }
 
-/// Names, and where in the bytes their values are.
-pub(super) struct Fields(Vec<(HeaderName, usize, usize)>);
+/// Where in the bytes of a head its fields are.
+pub(super) struct Fields {
+    places: [Place; MAX_LINES],
+    count: usize,
+}
+
+/// Where a name and its value begin and end; a head is shorter than 64 KiB.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    name: [u16; 2],
+    value: [u16; 2],
+}
 
 impl Fields {
-    /// Those of `lines`, which were parsed from `bytes`.
-    pub(super) fn find(lines: &[httparse::Header<'_>], bytes: &[u8]) -> Result<Self, Malformed> {
-        let place = |line: &httparse::Header<'_>| {
-            let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| Malformed)?;
-            let begin = line.value.as_ptr() as usize - bytes.as_ptr() as usize;
-            Ok((name, begin, begin + line.value.len()))
+    /// Those of `lines`, which were parsed from the first [`MAX_HEAD`] of `bytes`.
+    pub(super) fn find(lines: &[httparse::Header<'_>], bytes: &[u8]) -> Self {
+        let place = |part: &[u8]| {
+            let begin = part.as_ptr() as usize - bytes.as_ptr() as usize;
+            [begin as u16, (begin + part.len()) as u16]
         };
-        lines.iter().map(place).collect::<Result<_, _>>().map(Self)
+        let mut this = Self {
+            places: [Place::default(); MAX_LINES],
+            count: lines.len(),
+        };
+        for (line, found) in lines.iter().zip(&mut this.places) {
+            found.name = place(line.name.as_bytes());
+            found.value = place(line.value);
+        }
+        this
     }
 
-    /// Takes the first `len` bytes, in which they are; the values share them.
-    pub(super) fn take(self, bytes: &mut BytesMut, len: usize) -> Result<HeaderMap, Malformed> {
+    /// Takes the first `len` bytes, in which they are, and adds them to `headers`; the values share the
+    /// bytes.
+    pub(super) fn take(
+        &self,
+        bytes: &mut BytesMut,
+        len: usize,
+        headers: &mut HeaderMap,
+    ) -> Result<(), Malformed> {
         let text = bytes.split_to(len).freeze();
-        // With room for what the gateway adds.
-        let mut headers = HeaderMap::with_capacity(self.0.len() + 2);
-        for (name, begin, end) in self.0 {
-            let value = HeaderValue::from_maybe_shared(text.slice(begin..end));
-            headers.append(name, value.map_err(|_| Malformed)?);
+        headers.reserve(self.count);
+        let range = |[begin, end]: [u16; 2]| usize::from(begin)..usize::from(end);
+        for place in &self.places[..self.count] {
+            let name = HeaderName::from_bytes(&text[range(place.name)]);
+            let value = HeaderValue::from_maybe_shared(text.slice(range(place.value)));
+            headers.append(name.map_err(|_| Malformed)?, value.map_err(|_| Malformed)?);
         }
-        Ok(headers)
+        Ok(())
     }
 }
 
-fn find_framing(parts: &mut response::Parts, method: &Method) -> Result<Framing, Malformed> {
-    let chunked = framing::is_chunked(&parts.headers).map_err(|_| Malformed)?;
+/// `hop_by_hop`: there are fields that belong to the connection.
+fn find_framing(
+    parts: &mut response::Parts,
+    to_head: bool,
+    hop_by_hop: bool,
+) -> Result<Framing, Malformed> {
+    let chunked = hop_by_hop && framing::is_chunked(&parts.headers).map_err(|_| Malformed)?;
     let length = framing::canonical_length(&mut parts.headers).map_err(|_| Malformed)?;
     let status = parts.status;
     let bodiless = status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-        || *method == Method::HEAD;
+        || to_head;
     match (chunked, length) {
         (true, Some(_)) => Err(Malformed),
         // Chunks are newer than HTTP/1.0: who sends them there is not understood by all alike.
@@ -144,8 +208,8 @@ fn find_framing(parts: &mut response::Parts, method: &Method) -> Result<Framing,
 }
 
 /// Whether the connection lives on after the response (RFC 9112, section 9.3).
-fn keeps_alive(parts: &response::Parts) -> bool {
-    if !parts.headers.contains_key(CONNECTION) {
+fn keeps_alive(parts: &response::Parts, hop_by_hop: bool) -> bool {
+    if !hop_by_hop || !parts.headers.contains_key(CONNECTION) {
         return parts.version >= Version::HTTP_11;
     }
     !has_token(&parts.headers, &CONNECTION, "close")
@@ -161,7 +225,7 @@ mod tests {
     use super::*;
 
     fn decoded(text: &str) -> Result<Option<Head>, Malformed> {
-        decode(&mut BytesMut::from(text), &Method::GET)
+        decode(&mut BytesMut::from(text), false, &mut HeaderMap::new())
     }
 
     fn framing_of(text: &str) -> Option<Framing> {
@@ -174,7 +238,9 @@ mod tests {
             "HTTP/1.1 200 OK\r\nSet-Cookie: a\r\nX-B:  b \r\nset-cookie: c\r\ncontent-length: 2\r\n\r\nhi",
         );
 
-        let head = decode(&mut bytes, &Method::GET).unwrap().unwrap();
+        let head = decode(&mut bytes, false, &mut HeaderMap::new())
+            .unwrap()
+            .unwrap();
 
         assert_eq!(head.parts.status, 200);
         let cookies = head.parts.headers.get_all("set-cookie").iter();
@@ -182,6 +248,38 @@ mod tests {
         assert_eq!(head.parts.headers["x-b"], "b");
         assert_eq!((head.framing, head.keep_alive), (Framing::Length(2), true));
         assert_eq!(bytes, "hi");
+    }
+
+    #[test]
+    fn spent_fields_leave_their_room_to_the_response_and_nothing_else() {
+        let mut spent = HeaderMap::with_capacity(50);
+        for (name, value) in [
+            ("authorization", "secret"),
+            ("cookie", "a"),
+            ("cookie", "b"),
+        ] {
+            spent.append(name, HeaderValue::from_static(value));
+        }
+        let room = spent.capacity();
+        let mut bytes = BytesMut::from(
+            "HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\nHTTP/1.1 200 OK\r\nx-b: b\r\n\r\n",
+        );
+
+        let interim = decode(&mut bytes, false, &mut spent).unwrap().unwrap();
+        assert!(interim.is_interim());
+        assert_eq!((interim.parts.headers.len(), spent.len()), (1, 3));
+        let head = decode(&mut bytes, false, &mut spent).unwrap().unwrap();
+
+        let fields: Vec<_> = head.parts.headers.iter().collect();
+        assert_eq!(
+            fields,
+            [(
+                &HeaderName::from_static("x-b"),
+                &HeaderValue::from_static("b")
+            )]
+        );
+        assert_eq!(head.parts.headers.capacity(), room);
+        assert!(spent.is_empty());
     }
 
     #[test]
@@ -243,7 +341,9 @@ mod tests {
             assert_eq!(framing_of(&text), Some(Framing::Length(0)), "{status}");
         }
         let mut bytes = BytesMut::from("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n");
-        let head = decode(&mut bytes, &Method::HEAD).unwrap().unwrap();
+        let head = decode(&mut bytes, true, &mut HeaderMap::new())
+            .unwrap()
+            .unwrap();
         assert_eq!(head.framing, Framing::Length(0));
     }
 
@@ -292,7 +392,11 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let text = [b"HTTP/1.1 200 OK\r\n", &bytes[..]].concat();
-            let _ = decode(&mut BytesMut::from(&text[..]), &Method::GET);
+            let _ = decode(
+                &mut BytesMut::from(&text[..]),
+                false,
+                &mut HeaderMap::new(),
+            );
         }
     }
 }

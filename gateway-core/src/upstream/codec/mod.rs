@@ -21,7 +21,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, Method, Request, StatusCode, response};
+use http::{HeaderMap, HeaderName, Method, Request, response};
 use http_body::{Body as _, Frame};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
@@ -67,6 +67,8 @@ pub(super) struct Codec {
     read: BytesMut,
     sending: Sending,
     receiving: Receiving,
+    /// A part of the request's body was taken, and is nowhere else.
+    taken: bool,
     /// Bytes read since the request.
     received: usize,
     /// Bytes that are read at once: the next body may be as large as the last.
@@ -102,7 +104,7 @@ enum Receiving {
 pub(super) enum Failed {
     /// The request may have reached the backend.
     Sent(Error),
-    /// Not a byte was sent.
+    /// Not a byte was sent, and the request is whole.
     Unsent,
 }
 
@@ -114,6 +116,7 @@ impl Codec {
             read: BytesMut::new(),
             sending: Sending::Over,
             receiving: Receiving::Over,
+            taken: false,
             received: 0,
             room: SMALL,
             keep_alive: true,
@@ -122,13 +125,14 @@ impl Codec {
 
     /// Begins a request, which is fit for the wire. Nothing is sent yet.
     pub(super) fn begin(&mut self, request: &Request<Upload>) {
+        self.taken = false;
         self.received = 0;
         self.receiving = Receiving::Head;
         let (headers, body) = (request.headers(), request.body());
-        self.sending = if headers.contains_key(TRANSFER_ENCODING) {
-            Sending::Chunked(announced(headers))
-        } else if body.is_end_stream() {
+        self.sending = if body.is_end_stream() {
             Sending::Over
+        } else if headers.contains_key(TRANSFER_ENCODING) {
+            Sending::Chunked(announced(headers))
         } else {
             let length = headers
                 .get(CONTENT_LENGTH)
@@ -148,13 +152,13 @@ impl Codec {
             Poll::Ready(Err(SendError::Client(error))) => {
                 return Poll::Ready(Err(Failed::Sent(Error::RequestBody(error.into()))));
             }
-            Poll::Ready(Err(SendError::Backend)) if !self.out.has_begun() => {
+            Poll::Ready(Err(SendError::Backend)) if !self.taken && !self.out.has_begun() => {
                 return Poll::Ready(Err(Failed::Unsent));
             }
             // A backend may answer and close before it has read everything: that answer counts.
             Poll::Ready(Err(SendError::Backend) | Ok(())) | Poll::Pending => {}
         }
-        self.poll_head(cx, request.method()).map_err(Failed::Sent)
+        self.poll_head(cx, request).map_err(Failed::Sent)
     }
 
     /// Whether the whole request is with the system.
@@ -198,7 +202,10 @@ impl Codec {
             Poll::Pending => return Ok(Poll::Pending),
         };
         let added = match frame {
-            Ok(Some(frame)) => self.add(frame),
+            Ok(Some(frame)) => {
+                self.taken = true;
+                self.add(frame)
+            }
             Ok(None) => self.finish(),
             Err(error) => Err(error),
         };
@@ -276,23 +283,17 @@ impl Codec {
         self.out.give_up();
     }
 
+    /// The response's head, which is fit for the client. The request has none from then on.
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-        method: &Method,
+        request: &mut Request<Upload>,
     ) -> Poll<Result<response::Parts, Error>> {
         loop {
             if !self.read.is_empty()
-                && let Some(head) =
-                    head::decode(&mut self.read, method).map_err(|_| Error::Protocol(None))?
+                && let Some(head) = self.take_head(request).map_err(|_| Error::Protocol(None))?
             {
-                let status = head.parts.status;
-                if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
-                    continue;
-                }
-                self.keep_alive &= head.keep_alive && status != StatusCode::SWITCHING_PROTOCOLS;
-                self.receive(head.framing);
-                return Poll::Ready(Ok(head.parts));
+                return Poll::Ready(Ok(head));
             }
             // Interim responses must have an end, too.
             if self.received > 2 * MAX_HEAD {
@@ -310,6 +311,24 @@ impl Codec {
                 Ok(_) | Err(_) => return Poll::Ready(Err(Error::Terminated(None))),
             }
         }
+    }
+
+    /// The response's head, if all of it was read.
+    fn take_head(
+        &mut self,
+        request: &mut Request<Upload>,
+    ) -> Result<Option<response::Parts>, Malformed> {
+        let to_head = *request.method() == Method::HEAD;
+        while let Some(mut head) = head::decode(&mut self.read, to_head, request.headers_mut())? {
+            if head.is_interim() {
+                continue;
+            }
+            self.keep_alive &= head.keep_alive;
+            self.receive(head.framing);
+            head.clean()?;
+            return Ok(Some(head.parts));
+        }
+        Ok(None)
     }
 
     fn receive(&mut self, framing: Framing) {
@@ -423,27 +442,31 @@ impl Codec {
         }
     }
 
-    /// Whether another request can be sent. Whatever the socket has is looked at, even if this task
-    /// should give way to others by now: bytes that nobody asked for must not be taken for the next
-    /// response.
-    pub(super) fn is_ready(&mut self) -> bool {
-        let usable = self.keep_alive && self.is_sent() && self.is_received();
-        if !usable || !self.read.is_empty() {
-            return false;
-        }
-        if self.room > SMALL {
-            // The allocator gives it to the next response, of whichever connection, while it is still in
-            // the processor's cache; that of many connections would not be.
-            self.read = BytesMut::new();
-        }
-        self.is_silent()
+    /// Whether another request can be sent, unless the socket says otherwise.
+    pub(super) fn is_reusable(&self) -> bool {
+        self.keep_alive && self.is_sent() && self.is_received() && self.read.is_empty()
     }
 
-    fn is_silent(&mut self) -> bool {
+    /// Whether the backend has neither closed nor said anything. Whatever the socket has is looked at, even
+    /// if this task should give way to others by now: bytes that nobody asked for must not be taken for the
+    /// next response.
+    pub(super) fn is_silent(&mut self) -> bool {
+        if let Some(tcp) = self.stream.plain_tcp() {
+            let nothing = tcp.try_read(&mut [0]);
+            return nothing.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        }
         let fill = std::future::poll_fn(|cx| self.poll_fill(cx));
         let fill = pin!(tokio::task::unconstrained(fill));
         fill.poll(&mut Context::from_waker(Waker::noop()))
             .is_pending()
+    }
+
+    /// Gives back the memory of a large response: the allocator gives it to the next one, of whichever
+    /// connection, while it is still in the processor's cache; that of many connections would not be.
+    pub(super) fn give_back(&mut self) {
+        if self.room > SMALL && self.read.is_empty() {
+            self.read = BytesMut::new();
+        }
     }
 
     /// Reads more; 0: the backend has closed.
