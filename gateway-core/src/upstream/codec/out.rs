@@ -7,6 +7,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 
+use crate::one_piece;
+
 /// Room for lines that a connection keeps while it is idle.
 const KEPT: usize = 1024;
 
@@ -73,7 +75,7 @@ impl Out {
             let parts = [&self.lines[self.written..], &self.body, self.end];
             let written = if self.has_body() && io.is_write_vectored() {
                 let parts = parts.map(IoSlice::new);
-                ready!(Pin::new(&mut *io).poll_write_vectored(cx, &parts))?
+                ready!(one_piece::poll_write(Pin::new(&mut *io), cx, &parts))?
             } else {
                 let part = parts.into_iter().find(|part| !part.is_empty());
                 ready!(Pin::new(&mut *io).poll_write(cx, part.unwrap_or_default()))?
