@@ -19,6 +19,7 @@ import sys
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.dont_write_bytecode = True  # next to the sources
 sys.path.insert(0, str(HERE.parent / "benches"))
 
 from compare import CLOSE, NEEDS, h2load, wrk
