@@ -4,7 +4,7 @@
     gateway-bin/release/train.py BINARY [--seconds 2] [--profile FILE]
 
 Part of `build`, which says what it is for. A request of each kind is asked once, and its answer compared; then all
-are asked for some seconds each, by wrk and h2load, and hardly an answer may be another. With --profile the program
+are asked for some seconds each by wrk and h2load, and none may fail. With --profile the program
 must be one that counts itself (rustc's -Cprofile-generate); FILE is where it leaves the counts when it ends.
 Whether the load still fits the gateway can be seen with any build, without --profile.
 """
@@ -45,7 +45,7 @@ JSON = PROGRAM | {"Content-Type": "application/json"}
 GRPC = {"User-Agent": "grpc-go/1.75.0", "Content-Type": "application/grpc", "TE": "trailers", "grpc-timeout": "5S"}
 FORWARDED = BROWSER | {"X-Forwarded-For": "198.51.100.7, 192.0.2.10", "X-Forwarded-Proto": "https"}
 # The first server is as applications are: it has read the whole request before it answers. The second one's `return`
-# would not wait.
+# would not wait, and who answers before a body has come does not keep the connection.
 BACKEND = """
   upstream answers {{ server unix:{folder}/answers; keepalive 64; keepalive_requests 1000000000; }}
   server {{
@@ -97,7 +97,7 @@ API = 200, [
     request("api.example", "/v1/things/12?fields=name,price", PROGRAM),
     request("api.example", "/v2/things", JSON, "POST", '{"name": "' + "x" * 900 + '"}'),
     request("api.example", "/things", JSON | {"X-Version": "2"}, "PUT", '{"price": 12}'),
-    request("api.example", "/v1/things", JSON, "POST", "{}" * 2000, chunks=2),
+    request("api.example", "/v2/things", JSON, "POST", "{}" * 2000, chunks=2),
     request("api.example", "/shared/list", BROWSER | {"Origin": "https://shop.example"}),
     request("modern.example", "/things/9", PROGRAM),
     request("modern.example", "/things", JSON, "POST", '{"name": "kettle"}'),
@@ -253,9 +253,9 @@ class Training:
         sender.end()
 
 
-def fields(all):
+def fields(named):
     """As h2load takes them."""
-    return [word for name, value in all.items() for word in ("-H", f"{name}: {value}")]
+    return [word for name, value in named.items() for word in ("-H", f"{name}: {value}")]
 
 
 def missing():
