@@ -50,8 +50,8 @@ def wrk(url, seconds, *more):
     return answers, sum(bad)
 
 
-def h2load(url, seconds):
-    command = ["h2load", "-t1", "-c16", "-m32", "-D", seconds, url]
+def h2load(url, seconds, *more):
+    command = ["h2load", "-t1", "-c16", "-m32", "-D", seconds, *more, url]
     out = subprocess.run(map(str, command), capture_output=True, text=True, check=True, timeout=seconds + 60).stdout
     done, good = re.search(r"(\d+) done, (\d+) succeeded", out).groups()
     return int(good), int(done) - int(good)

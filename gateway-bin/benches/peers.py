@@ -1,6 +1,6 @@
 """The gateways that are compared: how each is configured, started, changed, watched and ended.
 
-Part of compare.py and scale.py. Every gateway has one worker on a CPU of its own, keeps connections to the
+Part of compare.py, scale.py and ../release/train.py. Every gateway has one worker on a CPU of its own, keeps connections to the
 backend, writes no access log, resumes no TLS session, and tells the backend who the client is.
 """
 
@@ -282,6 +282,8 @@ class Peer:
 class Towergate(Peer):
     """The binary of this repository. Each host has its HTTPRoute, with a rule for each path, in its own file."""
 
+    access_log = "off"
+
     def __init__(self, lab, name, binary, folder=None):
         super().__init__(lab, name, folder)
         self.binary = binary
@@ -297,7 +299,7 @@ class Towergate(Peer):
         replace(self.manifests / "secret.yaml", secret("cert", self.lab.certificate, self.lab.key))
         for host, paths in (by_host(pairs) if pairs else {"": ["/"]}).items():
             self.write_route(host, paths)
-        more = ["--workers", "1", "--admin", "off", "--access-log", "off", "--quiet", "--bind", "127.0.0.1"]
+        more = ["--workers", "1", "--admin", "off", "--access-log", self.access_log, "--quiet", "--bind", "127.0.0.1"]
         return [self.binary, "run", self.manifests, *more]
 
     def write_route(self, host, paths, service="up"):
