@@ -136,17 +136,17 @@ impl<'a> Step<'a> {
         let Taken { clean, found } = taken;
         let Came { head, body, .. } = came;
         let rule = &found.payload.rule;
-        if let Some(cors) = &rule.cors {
+        if let Some(cors) = &rule.steps.cors {
             check_origin(cors, head, exchange)?;
         }
-        if !rule.guards.is_empty() {
+        if !rule.steps.guards.is_empty() {
             // Only they look for it there.
             head.extensions.insert(clean.client);
         }
-        for guard in &rule.guards {
+        for guard in &rule.steps.guards {
             edits.extend(guard.check(head)?);
         }
-        if let Some(redirect) = &rule.redirect {
+        if let Some(redirect) = &rule.steps.redirect {
             return Err(self.redirect(redirect, found, head, &clean.asked)?);
         }
         let upgrade = check_upgrade(found, &clean.asked)?;
@@ -159,7 +159,7 @@ impl<'a> Step<'a> {
         self.edit(found, &picked, head, &clean.asked)?;
         exchange.note_forwarded(head);
         if upgrade.is_none() {
-            for mirrors in [&rule.mirrors, picked.mirrors()] {
+            for mirrors in [&rule.steps.mirrors, picked.mirrors()] {
                 if !mirrors.is_empty() {
                     let context = self.context(clean, None);
                     *body = mirrors.send(&context, head, std::mem::take(body));
@@ -239,7 +239,7 @@ impl<'a> Step<'a> {
         if self.listener.failed {
             return Err(Error::Failed(StatusCode::INTERNAL_SERVER_ERROR).into());
         }
-        match target.rule.respond {
+        match target.rule.steps.respond {
             Some(status) => Err(Error::Failed(status).into()),
             None => Ok(found),
         }
@@ -269,7 +269,7 @@ impl<'a> Step<'a> {
         let mut response = Response::new(Body::Empty);
         *response.status_mut() = status;
         response.headers_mut().insert(LOCATION, location);
-        for edit in rule.response_edits.iter().rev() {
+        for edit in rule.steps.response_edits.iter().rev() {
             edit.apply(response.headers_mut());
         }
         Ok(Refusal::Response(Box::new(response), "direct_response"))
@@ -284,7 +284,7 @@ impl<'a> Step<'a> {
         asked: &Sanitized,
     ) -> Result<(), Error> {
         let rule = &found.payload.rule;
-        let mut rewrite = rule.rewrite.as_deref();
+        let mut rewrite = rule.steps.rewrite.as_deref();
         for filter in picked.filters() {
             match filter {
                 Filter::RequestHeaders(edits) => edits.apply(&mut head.headers),
@@ -292,7 +292,7 @@ impl<'a> Step<'a> {
                 _ => {}
             }
         }
-        for edit in &rule.request_edits {
+        for edit in &rule.steps.request_edits {
             edit.apply(&mut head.headers);
         }
         if let Some(rewrite) = rewrite {
@@ -346,7 +346,7 @@ impl<'a> Step<'a> {
                 edits.apply(response.headers_mut());
             }
         }
-        for edit in found.payload.rule.response_edits.iter().rev() {
+        for edit in found.payload.rule.steps.response_edits.iter().rev() {
             edit.apply(response.headers_mut());
         }
         response

@@ -22,7 +22,6 @@ pub(crate) use built::Parts;
 pub use handle::{Current, SnapshotHandle};
 pub use live::Live;
 
-use std::ops::Deref;
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -101,12 +100,4 @@ pub(crate) struct Steps {
     pub(crate) rewrite: Option<Box<Rewrite>>,
     pub(crate) mirrors: Mirrors,
     pub(crate) response_edits: Box<[HeaderEdits]>,
-}
-
-impl Deref for RuleSnapshot {
-    type Target = Steps;
-
-    fn deref(&self) -> &Steps {
-        &self.steps
-    }
 }

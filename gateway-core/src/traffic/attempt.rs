@@ -56,7 +56,7 @@ impl<'a> Run<'a> {
         context: ForwardContext<'a>,
         request: Request<Body>,
     ) -> Self {
-        let traffic = &picked.forwarder.traffic;
+        let traffic = &picked.forwarder.backends.traffic;
         Self {
             picked,
             context,
@@ -82,7 +82,7 @@ impl<'a> Run<'a> {
             return Err(Error::Overflow);
         };
         let set_cookie = self.find_hash();
-        let mut forwarded = match &self.picked.forwarder.traffic.retry {
+        let mut forwarded = match &self.picked.forwarder.backends.traffic.retry {
             Some(retry) if retry.retries > 0 => {
                 // Boxed, so that the many requests without retries need no room for it.
                 Box::pin(self.try_often(retry, permit)).await
@@ -98,7 +98,8 @@ impl<'a> Run<'a> {
     /// Finds what the request is hashed by, if that decides about its endpoint; gives the cookie that is
     /// made for it.
     fn find_hash(&mut self) -> Option<HeaderValue> {
-        let LoadBalancer::ConsistentHash { key, .. } = &self.picked.forwarder.traffic.load_balancer
+        let LoadBalancer::ConsistentHash { key, .. } =
+            &self.picked.forwarder.backends.traffic.load_balancer
         else {
             return None;
         };
@@ -120,7 +121,7 @@ impl<'a> Run<'a> {
 
     /// Refuses an upgrade that the rule does not allow, or that cannot be asked of the backend.
     fn check_upgrade(&self) -> Result<(), Error> {
-        let upgrades = &self.picked.forwarder.traffic.upgrades;
+        let upgrades = &self.picked.forwarder.backends.traffic.upgrades;
         match self.context.upgrade {
             Some(upgrade) if !upgrade.is_one_of(upgrades) => Err(Error::UpgradeRefused),
             Some(_) if self.picked.way.protocol == BackendProtocol::Http2 => {
@@ -132,7 +133,7 @@ impl<'a> Run<'a> {
 
     /// The only attempt: nothing is kept of the request.
     async fn try_once(&mut self, permit: Permit) -> Result<Forwarded, Error> {
-        let limit = self.picked.forwarder.traffic.attempt_timeout;
+        let limit = self.picked.forwarder.backends.traffic.attempt_timeout;
         self.make_ready(limit);
         match self.attempt(limit).await {
             Ok(attempted) => Ok(self.finish(attempted, permit, "")),
@@ -148,7 +149,7 @@ impl<'a> Run<'a> {
         let replay = Replay::new(upload.into_body());
         let limit = rule
             .attempt_timeout
-            .or(self.picked.forwarder.traffic.attempt_timeout);
+            .or(self.picked.forwarder.backends.traffic.attempt_timeout);
         let mut source = replay.attempt();
         // Held until the next attempt has its result.
         let mut _retrying = None;
@@ -245,7 +246,7 @@ impl<'a> Run<'a> {
             node: active.node(),
             breaker: &forwarder.breaker,
             observer: context.observer,
-            pools: &forwarder.pools,
+            pools: &forwarder.backends.pools,
             by_hyper: context.preserve_header_case || context.upgrade.is_some(),
         };
         let start = Instant::now();
@@ -285,7 +286,10 @@ impl<'a> Run<'a> {
             hash: self.hash,
             tried: &self.tried,
         };
-        self.picked.forwarder.endpoint(self.picked.way, pick)
+        self.picked
+            .forwarder
+            .backends
+            .endpoint(self.picked.way, pick)
     }
 
     /// Tells the backend how long it may take.

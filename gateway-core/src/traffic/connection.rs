@@ -78,15 +78,15 @@ impl Forwarder {
     /// # Errors
     /// There is none, or the reference cannot be resolved.
     pub(crate) fn choose(&self, client: IpAddr, tried: &[SocketAddr]) -> Result<Chosen, Error> {
-        let (place, way) = self.draw()?;
-        let hash = match &self.traffic.load_balancer {
+        let (place, way) = self.backends.draw()?;
+        let hash = match &self.backends.traffic.load_balancer {
             LoadBalancer::ConsistentHash {
                 key: HashKey::SourceIp,
                 ..
             } => Some(hash_address(client)),
             _ => None,
         };
-        let node = self.endpoint(way, Pick { hash, tried })?;
+        let node = self.backends.endpoint(way, Pick { hash, tried })?;
         Ok(Chosen { place, hash, node })
     }
 
@@ -106,7 +106,7 @@ impl Forwarder {
             let endpoint = active.node().address();
             let failed = |error| NotJoined { error, endpoint };
             // What was chosen of this very forwarder has a way.
-            let way = self.way(place).ok_or(Error::InvalidBackend);
+            let way = self.backends.way(place).ok_or(Error::InvalidBackend);
             let way = way.map_err(failed)?;
             let error = match self.attempt(way, active.node(), observer).await {
                 Ok((connected, open)) => {
@@ -120,7 +120,7 @@ impl Forwarder {
                 Err(error) => error,
             };
             tried.push(endpoint);
-            let other = self.endpoint(
+            let other = self.backends.endpoint(
                 way,
                 Pick {
                     hash,
@@ -170,13 +170,13 @@ impl Forwarder {
 
     /// The backend that was chosen.
     pub(crate) fn backend(&self, chosen: &Chosen) -> Option<&BackendId> {
-        self.way(chosen.place).map(|way| way.cluster.id())
+        self.backends.way(chosen.place).map(|way| way.cluster.id())
     }
 
     /// Counts a session of datagrams with the chosen endpoint; `None` if the limit of connections is
     /// reached.
     pub(crate) fn reserve(&self, chosen: &Chosen) -> Option<Reserved> {
-        let way = self.way(chosen.place)?;
+        let way = self.backends.way(chosen.place)?;
         Some(Reserved {
             _slot: self.breaker.connect(chosen.address())?,
             active: Active::new(chosen.node.clone()),

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,15 +30,7 @@ use crate::upstream::{Counted, Open};
 #[derive(Debug)]
 pub struct Forwarder {
     pub(super) breaker: Arc<Breaker>,
-    backends: Arc<Backends>,
-}
-
-impl Deref for Forwarder {
-    type Target = Backends;
-
-    fn deref(&self) -> &Backends {
-        &self.backends
-    }
+    pub(super) backends: Arc<Backends>,
 }
 
 /// What is known of a request that is forwarded.
@@ -171,11 +162,11 @@ impl Forwarder {
     /// # Errors
     /// [`Error::InvalidBackend`] or [`Error::InvalidShare`]: there is none, or it cannot be resolved.
     pub fn pick(&self) -> Result<Picked<'_>, Error> {
-        let (place, way) = self.draw()?;
+        let (place, way) = self.backends.draw()?;
         Ok(Picked {
             forwarder: self,
             way,
-            share: self.share(place),
+            share: self.backends.share(place),
         })
     }
 

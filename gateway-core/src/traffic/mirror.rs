@@ -163,7 +163,7 @@ struct Sending {
 impl Sending {
     /// `read` ends when the client's request is read, or given up.
     async fn run(self, request: Request<Body>, read: Option<CancellationToken>) {
-        let limit = self.target.forwarder.traffic.request_timeout;
+        let limit = self.target.forwarder.backends.traffic.request_timeout;
         let late = async {
             if let Some(read) = read {
                 read.cancelled().await;

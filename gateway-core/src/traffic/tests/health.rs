@@ -170,7 +170,7 @@ async fn a_grpc_service_is_well_when_it_serves() {
         (not_serving, Verdict::Ill),
         (silent, Verdict::Failed),
     ] {
-        let asked = probe(&rig.forwarder.pools[0], address, &ask);
+        let asked = probe(&rig.forwarder.backends.pools[0], address, &ask);
         let verdict = tokio::time::timeout(Duration::from_secs(1), asked).await;
         assert_eq!(verdict.unwrap_or(Verdict::Failed), expected);
     }
