@@ -16,6 +16,8 @@
 //!
 //! Copies that are under way when the gateway ends go with it.
 
+use std::fmt;
+use std::future::Future;
 use std::hash::Hash;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -60,7 +62,35 @@ struct Mirror {
 #[derive(Debug)]
 struct Target {
     id: BackendId,
-    forwarder: Forwarder,
+    /// How long a copy may go without an answer.
+    patience: Duration,
+    forwarder: Box<dyn Forward>,
+}
+
+/// Forwards copies. A rule has a forwarder of its own and others in its mirrors; that these are behind a
+/// trait keeps types from nesting so deeply that programs which embed the gateway need a `recursion_limit`.
+trait Forward: fmt::Debug + Send + Sync {
+    /// Resolves to the answer's body, if there is an answer.
+    fn forward<'a>(
+        &'a self,
+        context: ForwardContext<'a>,
+        request: Request<Body>,
+    ) -> Pin<Box<dyn Future<Output = Option<Body>> + Send + 'a>>;
+}
+
+impl Forward for Forwarder {
+    fn forward<'a>(
+        &'a self,
+        context: ForwardContext<'a>,
+        request: Request<Body>,
+    ) -> Pin<Box<dyn Future<Output = Option<Body>> + Send + 'a>> {
+        Box::pin(async move {
+            let forwarded = Self::forward(self, &context, request).await;
+            forwarded
+                .ok()
+                .map(|forwarded| forwarded.response.into_body())
+        })
+    }
 }
 
 impl Mirrors {
@@ -85,13 +115,15 @@ impl Mirrors {
                 traffic.breaker.clone(),
             );
             let breaker = live.share(limits, |(_, limits)| Breaker::new(limits));
+            let patience = traffic.request_timeout.unwrap_or(PATIENCE);
             let traffic = Arc::new(travel(traffic));
             let forwarder = Forwarder::to_one(&filter.backend, traffic, breaker, live, provider);
             mirrors.push(Mirror {
                 share: filter.share,
                 target: Arc::new(Target {
                     id: filter.backend.id.clone(),
-                    forwarder,
+                    patience,
+                    forwarder: Box::new(forwarder),
                 }),
             });
         }
@@ -163,12 +195,11 @@ struct Sending {
 impl Sending {
     /// `read` ends when the client's request is read, or given up.
     async fn run(self, request: Request<Body>, read: Option<CancellationToken>) {
-        let limit = self.target.forwarder.backends.traffic.request_timeout;
         let late = async {
             if let Some(read) = read {
                 read.cancelled().await;
             }
-            sleep(limit.unwrap_or(PATIENCE)).await;
+            sleep(self.target.patience).await;
         };
         let answered = tokio::select! {
             biased;
@@ -195,10 +226,7 @@ impl Sending {
             preserve_header_case: self.preserve_header_case,
             upgrade: None,
         };
-        let forwarded = self.target.forwarder.forward(&context, request).await;
-        forwarded
-            .ok()
-            .map(|forwarded| forwarded.response.into_body())
+        self.target.forwarder.forward(context, request).await
     }
 }
 
