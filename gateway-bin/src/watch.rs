@@ -65,7 +65,7 @@ impl Watch {
         let Some(watcher) = &mut self.watcher else {
             return;
         };
-        let now: Vec<_> = self.paths.iter().map(|path| identity(path)).collect();
+        let mut now: Vec<_> = self.paths.iter().map(|path| identity(path)).collect();
         let more = self.changed.more.swap(false, Ordering::Relaxed);
         // To watch all folders below again takes a while. New ones among them are watched as they come.
         if !more && now == self.watched && now.iter().all(Option::is_some) {
@@ -75,11 +75,12 @@ impl Watch {
         for parent in self.paths.iter().filter_map(|path| path.parent()) {
             let _ = watcher.watch(parent, RecursiveMode::NonRecursive);
         }
-        for path in &self.paths {
+        for (path, identity) in self.paths.iter().zip(&mut now) {
             // A folder that was removed and made again is another one for the system.
             let _ = watcher.unwatch(path);
             if let Err(error) = watcher.watch(path, RecursiveMode::Recursive) {
                 tracing::debug!(path = %path.display(), %error, "not watched");
+                *identity = None;
             }
         }
         self.watched = now;
@@ -108,7 +109,7 @@ struct Changed {
     told: Notify,
     /// The last change left a whole file in its place.
     whole: AtomicBool,
-    /// There may be folders that are not watched: changes were lost, or there is a new link.
+    /// There may be folders that are not watched.
     more: AtomicBool,
 }
 
@@ -144,15 +145,25 @@ fn is_whole(kind: EventKind) -> bool {
     )
 }
 
-/// Whether a folder may have come that is not watched.
-fn may_hide_folders(event: &Event) -> bool {
-    event.need_rescan() || event.paths.iter().any(|path| path.is_symlink())
+/// Whether there may be a folder that is not watched: changes were lost, there is a new link, or what is
+/// watched, or something above it, was itself moved or removed, and may be back.
+fn may_hide_folders(watched: &[PathBuf], event: &Event) -> bool {
+    use notify::event::ModifyKind;
+    let gone = matches!(
+        event.kind,
+        EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))
+    );
+    let hides = |path: &PathBuf| {
+        path.is_symlink() || (gone && watched.iter().any(|watched| watched.starts_with(path)))
+    };
+    event.need_rescan() || event.paths.iter().any(hides)
 }
 
 fn watcher(paths: Vec<PathBuf>, changed: Arc<Changed>) -> notify::Result<RecommendedWatcher> {
     notify::recommended_watcher(move |event: notify::Result<Event>| {
         let whole = event.as_ref().is_ok_and(|event| is_whole(event.kind));
-        if event.as_ref().map_or(true, may_hide_folders) {
+        let hides = |event| may_hide_folders(&paths, event);
+        if event.as_ref().map_or(true, hides) {
             changed.more.store(true, Ordering::Relaxed);
         }
         let relevant = match &event {

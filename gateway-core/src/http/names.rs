@@ -1,7 +1,8 @@
 //! Which of the fields that the gateway looks for a head has.
 //!
 //! A search in a head costs as much as a look at several names, and most of what is searched for is not
-//! there. So one look at all names goes before many searches.
+//! there. So a look at all names goes before many searches. It tells of a head as it was then: whoever edits
+//! it looks anew.
 
 use std::ops::{BitOr, BitOrAssign};
 

@@ -12,7 +12,7 @@ use foldhash::HashMap;
 use towergate_tls::NamePattern;
 
 use super::conditions::Conditions;
-use super::paths::Paths;
+use super::paths::{Known, Paths};
 use super::pattern::{PathPattern, Patterns, grpc_parts};
 use super::rank::{PathKey, PathKind, Rank};
 use super::{Found, Query};
@@ -61,15 +61,15 @@ impl<T> HostTable<T> {
             way.then_with(|| a.key.text.cmp(&b.key.text))
                 .then_with(|| Reverse(a.rank).cmp(&Reverse(b.rank)))
         });
-        let hashed = drafts.partition_point(|draft| draft.way() == Way::Path);
-        let groups = drafts[..hashed].chunk_by(Draft::is_neighbour);
+        let by_path = drafts.partition_point(|draft| draft.way() == Way::Path);
+        let groups = drafts[..by_path].chunk_by(Draft::is_neighbour);
         let paths = Paths::build(groups.map(|group| {
             let exact = group.partition_point(|draft| draft.kind() == PathKind::Exact);
             (&*group[0].key.text, exact, group.len() - exact)
         }));
         Self {
             paths,
-            rare: Rare::build(&drafts, hashed),
+            rare: Rare::build(&drafts, by_path),
             entries: drafts.into_iter().map(|draft| draft.entry).collect(),
             hostname,
         }
@@ -84,25 +84,25 @@ impl<T> HostTable<T> {
     pub fn find(&self, query: &Query<'_>) -> Option<Found<'_, T>> {
         let last = self.paths.last(query.path);
         let exact = self.paths.exact(last, query.path);
-        exact
+        let (payload, prefix) = exact
             .and_then(|entries| self.first(entries, query))
             .or_else(|| self.find_rare(query))
             .map(|payload| (payload, None))
-            .or_else(|| {
-                // A path that does not begin with a slash (`*`, or none) has no first elements.
-                let mut prefixes = self.paths.prefixes(last, query.path);
-                let mut first =
-                    |(entries, length)| Some((self.first(entries, query)?, Some(length)));
-                query
-                    .path
-                    .starts_with('/')
-                    .then(|| prefixes.find_map(&mut first))?
-            })
-            .map(|(payload, prefix)| Found {
-                payload,
-                hostname: &self.hostname,
-                prefix,
-            })
+            .or_else(|| self.find_prefix(last, query))?;
+        Some(Found {
+            payload,
+            hostname: &self.hostname,
+            prefix,
+        })
+    }
+
+    /// A path that does not begin with a slash (`*`, or none) has no first elements.
+    fn find_prefix(&self, last: Option<Known>, query: &Query<'_>) -> Option<(&T, Option<usize>)> {
+        if !query.path.starts_with('/') {
+            return None;
+        }
+        let mut prefixes = self.paths.prefixes(last, query.path);
+        prefixes.find_map(|(entries, length)| Some((self.first(entries, query)?, Some(length))))
     }
 
     fn find_rare(&self, query: &Query<'_>) -> Option<&T> {

@@ -134,9 +134,12 @@ impl<'a> Arrival<'a> {
     /// The answer, whoever gives it.
     pub(super) fn finish(mut self, answer: Result<Response<Body>, Refusal>) -> Response<Body> {
         let settings = &self.step.listener.settings;
-        // What is left of a refused request would have to be read to keep the connection.
-        let unread =
-            answer.is_err() && self.version < Version::HTTP_2 && !self.exchange.request_complete();
+        // What is left of a request that is answered early would have to be read to keep the connection.
+        let unread = self.version < Version::HTTP_2
+            && match &answer {
+                Ok(_) => !self.exchange.body_complete(),
+                Err(_) => !self.exchange.request_complete(),
+            };
         let mut response =
             answer.unwrap_or_else(|refusal| refusal.into_response(self.grpc, &mut self.exchange));
         for (name, value) in self.edits {

@@ -156,8 +156,13 @@ impl Exchange {
     /// Whether the whole request has arrived. One that asks for another protocol never has: what
     /// follows it may be meant for that.
     pub(crate) fn request_complete(&self) -> bool {
+        !self.switching && self.body_complete()
+    }
+
+    /// Whether the whole body has arrived, if there is one.
+    pub(crate) fn body_complete(&self) -> bool {
         let progress = self.progress.as_ref();
-        !self.switching && progress.is_none_or(|progress| progress.complete())
+        progress.is_none_or(|progress| progress.complete())
     }
 
     /// Reads what is at hand of a request that nobody wants any more.

@@ -325,6 +325,7 @@ mod tests {
         assert!(Arc::ptr_eq(a.0[0], a.1[0]), "plans share");
         assert!(!Arc::ptr_eq(b.0[0], b.1[0]), "what changed is new");
     }
+
     #[test]
     fn what_thousands_of_rules_have_of_their_own_is_small() {
         let counts = 2 * size_of::<usize>();

@@ -28,8 +28,8 @@ use http::StatusCode;
 use towergate_tls::NameMap;
 use towergate_tls::server::ResumptionState;
 
-use crate::filter::{Cors, HeaderEdits, Redirect, Rewrite};
 use crate::access_log::RuleName;
+use crate::filter::{Cors, HeaderEdits, Redirect, Rewrite};
 use crate::plan::{ListenerId, ListenerSettings, Traffic};
 use crate::policy::Guard;
 use crate::route::RouteTable;

@@ -359,8 +359,8 @@ impl Attempted {
     }
 }
 
-/// Sends a request over the connection at hand, an idle or a new one. A connection that ended before a byte was sent costs
-/// nothing: another one is taken.
+/// Sends a request over the connection at hand, an idle or a new one. A connection that ended before a byte
+/// was sent costs nothing: another one is taken.
 async fn send(
     pool: &Arc<crate::upstream::Pool>,
     to: &Target<'_>,

@@ -11,8 +11,8 @@ use crate::plan;
 
 /// The counters of one rule, shared by all workers and kept over changes of the configuration.
 ///
-/// What each request looks at comes first, so that with the counts of an `Arc` it is on one cache line:
-/// of thousands of rules, each has its own.
+/// What each request looks at comes first, beside the counts of an `Arc`: of thousands of rules, each has
+/// its own.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Breaker {

@@ -101,7 +101,9 @@ impl Folder {
 /// Decodes a file, without reading it if it is as it was `before`.
 fn look(path: &Path, before: Option<&Seen>, decoder: &mut Decoder) -> io::Result<Seen> {
     let name = path.display().to_string();
-    if let Some(before) = before
+    // Two names that are no text may look the same.
+    if path.to_str().is_some()
+        && let Some(before) = before
         && before.stamp.is_settled()
         && before.stamp == Stamp::of(&fs::metadata(path)?)
         && decoder.unchanged(&name)

@@ -48,7 +48,7 @@ fn has_underscore(name: &HeaderName) -> bool {
     name.as_str().contains('_')
 }
 
-/// Takes `Expect: 100-continue`, which is there, out, and refuses any other expectation (RFC 9110, section 10.1.1).
+/// Takes `Expect: 100-continue` out, and refuses any other expectation (RFC 9110, section 10.1.1).
 pub(super) fn take_expect(headers: &mut HeaderMap) -> Result<bool, Rejected> {
     let known = |line: &HeaderValue| line.as_bytes().eq_ignore_ascii_case(b"100-continue");
     if !headers.get_all(EXPECT).iter().all(known) {
@@ -59,8 +59,7 @@ pub(super) fn take_expect(headers: &mut HeaderMap) -> Result<bool, Rejected> {
             "unknown_expectation",
         ));
     }
-    headers.remove(EXPECT);
-    Ok(true)
+    Ok(headers.remove(EXPECT).is_some())
 }
 
 /// Drops a `Referer` that is no URI reference, or has user information or a fragment (RFC 9110,

@@ -5,6 +5,7 @@ use std::sync::mpsc;
 
 use super::backend::{Backend, Step, raw};
 use super::*;
+use crate::plan::{Retry, RetryOn};
 use crate::traffic::breaker::Resource;
 
 const RESET: &str = "upstream connect error or disconnect/reset before headers. reset reason: ";
@@ -315,6 +316,17 @@ async fn an_old_or_worn_connection_is_replaced() {
     assert_eq!(backend.accepts(), 6);
 }
 
+/// Reads a request, with the end of its body if it comes in chunks.
+fn read_request(stream: &mut std::net::TcpStream) {
+    let mut text = Vec::new();
+    let chunked = |text: &[u8]| String::from_utf8_lossy(text).contains("chunked");
+    while !text.ends_with(b"\r\n\r\n") || (chunked(&text) && !text.ends_with(b"\r\n0\r\n\r\n")) {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        text.extend(byte);
+    }
+}
+
 /// Answers one request on each connection, and resets it when told; then tells that it is done. In a thread,
 /// so that whoever waits for that keeps the runtime from looking.
 fn resetting() -> (SocketAddr, mpsc::Sender<()>, mpsc::Receiver<()>) {
@@ -324,12 +336,8 @@ fn resetting() -> (SocketAddr, mpsc::Sender<()>, mpsc::Receiver<()>) {
     let (done, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            let (mut stream, mut head) = (stream.unwrap(), Vec::new());
-            while !head.ends_with(b"\r\n\r\n") {
-                let mut byte = [0];
-                stream.read_exact(&mut byte).unwrap();
-                head.extend(byte);
-            }
+            let mut stream = stream.unwrap();
+            read_request(&mut stream);
             let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
             stream.write_all(answer).unwrap();
             if go.recv().is_err() {
@@ -358,4 +366,35 @@ async fn only_a_whole_request_is_sent_once_more() {
     let answer = rig.refusal(post("abc")).await;
 
     assert_eq!((answer.status.as_u16(), answer.flag), (503, "UC"));
+}
+
+#[tokio::test]
+async fn an_empty_body_in_chunks_has_its_end_also_when_it_is_sent_once_more() {
+    let (address, go, done) = resetting();
+    let retry = Retry {
+        retries: 1,
+        on: RetryOn {
+            reset: true,
+            ..Default::default()
+        },
+        base_interval: Duration::from_millis(1),
+        min_interval: Duration::ZERO,
+        max_interval: None,
+        attempt_timeout: None,
+    };
+    let traffic = Traffic {
+        retry: Some(retry),
+        request_timeout: Some(Duration::from_secs(5)),
+        ..Default::default()
+    };
+    let rig = Rig::new(traffic, &[address]);
+    let (sender, body) = streamed();
+    drop(sender);
+
+    assert_eq!(rig.fetch().await.0, 200);
+    go.send(()).unwrap();
+    done.recv().unwrap();
+    let answer = rig.forward(post(body)).await.unwrap();
+
+    assert_eq!(answer.response.status(), 200);
 }

@@ -129,10 +129,12 @@ impl Codec {
         self.received = 0;
         self.receiving = Receiving::Head;
         let (headers, body) = (request.headers(), request.body());
-        self.sending = if body.is_end_stream() {
-            Sending::Over
-        } else if headers.contains_key(TRANSFER_ENCODING) {
+        // The head decides: it is made once, and a body that was found to be empty has ended when the request
+        // is sent for the second time.
+        self.sending = if headers.contains_key(TRANSFER_ENCODING) {
             Sending::Chunked(announced(headers))
+        } else if body.is_end_stream() {
+            Sending::Over
         } else {
             let length = headers
                 .get(CONTENT_LENGTH)
@@ -447,9 +449,9 @@ impl Codec {
         self.keep_alive && self.is_sent() && self.is_received() && self.read.is_empty()
     }
 
-    /// Whether the backend has neither closed nor said anything. Whatever the socket has is looked at, even
-    /// if this task should give way to others by now: bytes that nobody asked for must not be taken for the
-    /// next response.
+    /// Whether the backend has neither closed nor said anything, as far as the system has told. What it has
+    /// told is looked at even if this task should give way to others by now: bytes that nobody asked for must
+    /// not be taken for the next response.
     pub(super) fn is_silent(&mut self) -> bool {
         if let Some(tcp) = self.stream.plain_tcp() {
             let nothing = tcp.try_read(&mut [0]);
