@@ -8,8 +8,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use http::{HeaderMap, Method, Request, request};
+use towergate_core::conn::ConnInfo;
+use towergate_core::conn::proxy::Ends;
 use towergate_core::http::client_ip::{self, ClientIpRule};
-use towergate_core::http::sanitize;
+use towergate_core::http::{forwarded, sanitize};
 use towergate_core::plan::{
     BackendId, Listener, ListenerSettings, Match, PathMatch, Plan, Port, Route, Rule,
 };
@@ -27,7 +29,7 @@ pub(crate) type Step = Box<dyn FnMut()>;
 pub(crate) type Prepare = fn() -> Step;
 
 /// All steps by name; those that are too large for instruction counts come last.
-pub(crate) const CASES: [(&str, Prepare); 16] = [
+pub(crate) const CASES: [(&str, Prepare); 18] = [
     ("proxy_v1", || {
         proxy(&b"PROXY TCP4 203.0.113.7 192.0.2.1 56324 443\r\n"[..])
     }),
@@ -40,6 +42,13 @@ pub(crate) const CASES: [(&str, Prepare); 16] = [
         })
     }),
     ("client_ip_networks", client_ip_networks),
+    ("forwarded_edge", || forwarded(ClientIpRule::Peer)),
+    ("forwarded_hops", || {
+        forwarded(ClientIpRule::TrustedHops {
+            hops: 2,
+            append: true,
+        })
+    }),
     ("sanitize", sanitize),
     ("route_1", || find(1)),
     ("route_100", || find(100)),
@@ -55,7 +64,7 @@ pub(crate) const CASES: [(&str, Prepare); 16] = [
 
 /// How many of [`CASES`] are counted.
 #[allow(dead_code, reason = "only one of both benchmarks counts")]
-pub(crate) const COUNTED: usize = 13;
+pub(crate) const COUNTED: usize = 15;
 
 fn proxy(header: &[u8]) -> Step {
     let bytes = [header, b"GET / HTTP/1.1\r\n"].concat();
@@ -100,8 +109,26 @@ fn client_ip(rule: ClientIpRule) -> Step {
     })
 }
 
-/// With the copy of the head that is cleaned.
-fn sanitize() -> Step {
+/// With the copy of the fields that are edited.
+fn forwarded(rule: ClientIpRule) -> Step {
+    let ends = Ends::of_tcp(([10, 1, 2, 3], 4000).into(), ([192, 0, 2, 1], 80).into());
+    let conn = ConnInfo::new(ends, 0, 80, None);
+    let settings = ListenerSettings {
+        client_ip: rule,
+        ..ListenerSettings::default()
+    };
+    let mut headers = browser().headers;
+    let list = "198.51.100.1, 203.0.113.9";
+    headers.insert("x-forwarded-for", list.parse().expect("it is a value"));
+    Box::new(move || {
+        let mut headers = black_box(&headers).clone();
+        let edited = forwarded::apply(&mut headers, &conn, &settings);
+        let _ = black_box((edited.is_ok(), headers));
+    })
+}
+
+/// The head of a request as browsers send it.
+fn browser() -> request::Parts {
     let request = Request::get("/shop/./items%2f7?page=2")
         .header("host", "shop.example.com")
         .header("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0)")
@@ -111,7 +138,12 @@ fn sanitize() -> Step {
         .header("cookie", "session=0123456789abcdef")
         .body(())
         .expect("the request is right");
-    let (head, ()): (request::Parts, ()) = request.into_parts();
+    request.into_parts().0
+}
+
+/// With the copy of the head that is cleaned.
+fn sanitize() -> Step {
+    let head = browser();
     let settings = ListenerSettings::default();
     Box::new(move || {
         let mut head = black_box(&head).clone();
