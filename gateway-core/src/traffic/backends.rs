@@ -153,7 +153,7 @@ impl Backends {
     /// Draws a place among the backendRefs by weight, and the way to the backend there.
     ///
     /// # Errors
-    /// As [`Self::pick`].
+    /// [`Error::InvalidBackend`] or [`Error::InvalidShare`]: there is none, or it cannot be resolved.
     pub(super) fn draw(&self) -> Result<(usize, &Way), Error> {
         let place = self.weights.draw().ok_or(Error::InvalidBackend)?;
         match &self.shares[place].way {

@@ -66,7 +66,8 @@ impl Head {
         is_interim(self.parts.status)
     }
 
-    /// Checks and removes what is left to be: the framing is certain.
+    /// What [`hop_by_hop::response`] does, left out where it would neither refuse nor change anything: the
+    /// framing is certain, so that is a usual status and no field of the connection's own.
     ///
     /// # Errors
     /// [`Malformed`] if it is no response that could be passed on.
