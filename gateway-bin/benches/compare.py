@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What a gateway costs, beside nginx and HAProxy on the same machine in the same minutes.
 
-    gateway-bin/benches/compare.py target/release/towergate [--quick]
+    gateway-bin/benches/compare.py target/dist/towergate [--quick]
 
 Debian packages: nginx haproxy wrk nghttp2-client openssl python3 (nginx is also the backend). The gateway that is
 measured has the first CPU for itself; generators, backend and this script have the others. Rounds are interleaved
@@ -315,7 +315,7 @@ def check(args):
     needed |= {"haproxy"} if {"proxy", "proxy-new"} & {*scenarios} else set()
     for binary in args.binary:
         if not os.access(binary, os.X_OK):
-            raise SystemExit(f"there is no {binary}: cargo build --release -p towergate")
+            raise SystemExit(f"{binary} not found: cargo build --profile dist -p towergate")
     missing = sorted(NEEDS[name] for name in needed if not shutil.which(name))
     if missing:
         raise SystemExit(f"missing: apt-get install {' '.join(missing)} (or leave out what needs it: --peers, --scenarios)")

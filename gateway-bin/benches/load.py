@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How a gateway behaves under too much, beside a stuck backend, and with large bodies.
 
-    gateway-bin/benches/load.py target/release/towergate [overload] [bystander] [bodies]
+    gateway-bin/benches/load.py target/dist/towergate [overload] [bystander] [bodies]
 
 Starts the gateway with one worker, and backends of its own; needs wrk and curl. Prints what it measures,
 and ends with status 1 if a bound does not hold (the bounds are those of docs/performance.md).

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What more of something costs a gateway: routes, certificates, idle connections, changes.
 
-    gateway-bin/benches/scale.py target/release/towergate [--routes 1000,10000] [--certificates 100,1000]
+    gateway-bin/benches/scale.py target/dist/towergate [--routes 1000,10000] [--certificates 100,1000]
 
 Debian packages: nginx (the backend), openssl, python3. A route is a rule with a path of its own; ten of them are one
 HTTPRoute, with a host, a Service, an EndpointSlice and a file of its own. A certificate is one listener of one
