@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use towergate_policy::Invalid;
+use towergate_policy::SchemaViolation;
 use towergate_policy::backend_traffic::BackendTrafficPolicySpec;
 use towergate_policy::client_traffic::ClientTrafficPolicySpec;
 use towergate_policy::security::SecurityPolicySpec;
@@ -66,7 +66,7 @@ pub struct Object<S> {
     /// they ask for cannot be in force, so what has them fails closed: a policy by the targets that could
     /// be read, a rule of a route, a route, a listener, a grant. Other fields that are not known are left
     /// out.
-    pub misread: Vec<Invalid>,
+    pub misread: Vec<SchemaViolation>,
     /// Where it was read.
     pub origin: Origin,
 }

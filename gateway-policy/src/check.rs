@@ -4,7 +4,7 @@
 //! just the first, and say where it is and what the API server would say.
 //!
 //! Apart from these stand the refusals of the conversion: a policy may be well-formed and still ask
-//! for what cannot be done ([`Refusal`](crate::Refusal)).
+//! for what cannot be done ([`FieldError`](crate::FieldError)).
 //!
 //! ```
 //! use towergate_policy::BackendTrafficPolicySpec;
@@ -30,20 +30,20 @@ use regex::Regex;
 
 /// A field whose value the API server would refuse.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Invalid {
+pub struct SchemaViolation {
     /// The path of the field, from `spec` on.
     pub field: String,
     /// What is wrong with it.
     pub message: String,
 }
 
-impl fmt::Display for Invalid {
+impl fmt::Display for SchemaViolation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.field, self.message)
     }
 }
 
-impl Invalid {
+impl SchemaViolation {
     /// A value that would do, where the message only gives a regular expression.
     pub fn example(&self) -> Option<&'static str> {
         let pattern = self.message.strip_prefix("should match '")?;
@@ -71,7 +71,7 @@ pub(crate) const TOKEN: &str = "^[A-Za-z0-9!#$%&'*+\\-.^_\\x60|~]+$";
 
 /// A limit of one field. On a list, all but `Required` and `Items` hold for each item.
 #[derive(Clone, Copy, Debug)]
-pub enum Limit {
+pub enum FieldLimit {
     /// The field must be given.
     Required,
     /// A number from the first to the second, both included.
@@ -94,7 +94,7 @@ pub trait Check {
     fn check(&self, report: &mut Report);
 
     /// Reports whether the value breaks `limit`, which its type has to know.
-    fn obey(&self, limit: &Limit, report: &mut Report) {
+    fn obey(&self, limit: &FieldLimit, report: &mut Report) {
         let _ = (limit, report);
     }
 }
@@ -103,12 +103,12 @@ pub trait Check {
 #[derive(Debug)]
 pub struct Report {
     path: String,
-    found: Vec<Invalid>,
+    found: Vec<SchemaViolation>,
 }
 
 impl Report {
     /// Everything that is wrong with `spec`.
-    pub fn of(spec: &impl Check) -> Vec<Invalid> {
+    pub fn of(spec: &impl Check) -> Vec<SchemaViolation> {
         let mut report = Self {
             path: "spec".to_owned(),
             found: Vec::new(),
@@ -118,7 +118,7 @@ impl Report {
     }
 
     /// Checks a field: its limits, then what is within it.
-    pub fn field<T: Check>(&mut self, name: &str, value: Option<&T>, limits: &[Limit]) {
+    pub fn field<T: Check>(&mut self, name: &str, value: Option<&T>, limits: &[FieldLimit]) {
         self.within(format_args!(".{name}"), |report| match value {
             Some(value) => {
                 for limit in limits {
@@ -126,7 +126,7 @@ impl Report {
                 }
                 value.check(report);
             }
-            None if limits.iter().any(|l| matches!(l, Limit::Required)) => {
+            None if limits.iter().any(|l| matches!(l, FieldLimit::Required)) => {
                 report.fault("Required value");
             }
             None => {}
@@ -135,7 +135,7 @@ impl Report {
 
     /// Reports a fault of the value that is being checked.
     pub fn fault(&mut self, message: impl Into<String>) {
-        self.found.push(Invalid {
+        self.found.push(SchemaViolation {
             field: self.path.clone(),
             message: message.into(),
         });
@@ -180,15 +180,15 @@ impl Check for serde_json::Value {
 impl Check for i64 {
     fn check(&self, _report: &mut Report) {}
 
-    fn obey(&self, limit: &Limit, report: &mut Report) {
+    fn obey(&self, limit: &FieldLimit, report: &mut Report) {
         match limit {
-            Limit::Range(low, _) if self < low => {
+            FieldLimit::Range(low, _) if self < low => {
                 report.fault(format!("should be greater than or equal to {low}"));
             }
-            Limit::Range(_, high) if self > high => {
+            FieldLimit::Range(_, high) if self > high => {
                 report.fault(format!("should be less than or equal to {high}"));
             }
-            Limit::OneOf(known) if !known.contains(self) => {
+            FieldLimit::OneOf(known) if !known.contains(self) => {
                 report.fault(format!("Unsupported value: {self}"));
             }
             _ => {}
@@ -199,21 +199,21 @@ impl Check for i64 {
 impl Check for String {
     fn check(&self, _report: &mut Report) {}
 
-    fn obey(&self, limit: &Limit, report: &mut Report) {
+    fn obey(&self, limit: &FieldLimit, report: &mut Report) {
         match limit {
-            Limit::Length(low, _) if self.chars().count() < *low => {
+            FieldLimit::Length(low, _) if self.chars().count() < *low => {
                 report.fault(format!("should be at least {low} chars long"));
             }
-            Limit::Length(_, high) if self.chars().count() > *high => {
+            FieldLimit::Length(_, high) if self.chars().count() > *high => {
                 report.fault(format!("Too long: may not be more than {high} bytes"));
             }
-            Limit::Pattern(pattern) => {
+            FieldLimit::Pattern(pattern) => {
                 let regex = Regex::new(pattern).expect("the patterns of this crate are valid");
                 if !regex.is_match(self) {
                     report.fault(format!("should match '{pattern}'"));
                 }
             }
-            Limit::Token if HeaderName::from_bytes(self.as_bytes()).is_err() => {
+            FieldLimit::Token if HeaderName::from_bytes(self.as_bytes()).is_err() => {
                 report.fault(format!("should match '{TOKEN}'"));
             }
             _ => {}
@@ -228,16 +228,16 @@ impl<T: Check> Check for Vec<T> {
         }
     }
 
-    fn obey(&self, limit: &Limit, report: &mut Report) {
+    fn obey(&self, limit: &FieldLimit, report: &mut Report) {
         match limit {
-            Limit::Required => {}
-            Limit::Items(low, _) if self.len() < *low => {
+            FieldLimit::Required => {}
+            FieldLimit::Items(low, _) if self.len() < *low => {
                 report.fault(format!("should have at least {low} items"));
             }
-            Limit::Items(_, high) if self.len() > *high => {
+            FieldLimit::Items(_, high) if self.len() > *high => {
                 report.fault(format!("must have at most {high} items"));
             }
-            Limit::Items(..) => {}
+            FieldLimit::Items(..) => {}
             limit => {
                 for (index, item) in self.iter().enumerate() {
                     report.within(format_args!("[{index}]"), |report| item.obey(limit, report));
@@ -268,7 +268,7 @@ mod tests {
     fn each_example_matches_its_pattern() {
         for (pattern, example) in EXAMPLES {
             assert!(Regex::new(pattern).unwrap().is_match(example), "{pattern}");
-            let fault = Invalid {
+            let fault = SchemaViolation {
                 field: "spec.x".to_owned(),
                 message: format!("should match '{pattern}'"),
             };

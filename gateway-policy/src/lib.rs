@@ -8,8 +8,8 @@
 //! | SecurityPolicy | [`security`] | [`Policy`] values |
 //!
 //! ```text
-//! spec ──validate──> Vec<Invalid>: what the API server would refuse      (check)
-//!   └────convert───> values of the plan, or a Refusal: what we cannot do
+//! spec ──validate──> Vec<SchemaViolation>: what the API server would refuse      (check)
+//!   └────convert───> values of the plan, or a FieldError: what we cannot do
 //!                      └──guard──> what enforces it                      (rate_limit)
 //! ```
 //!
@@ -23,21 +23,21 @@ use towergate_core::plan::Rule;
 use towergate_core::policy::{Guard, RoutePolicy};
 use towergate_core::snapshot::Live;
 
+mod api_struct;
 pub mod backend_traffic;
 pub mod check;
 pub mod client_traffic;
 pub mod common;
-mod model;
+mod field_error;
 mod parse;
 pub mod rate_limit;
-mod refusal;
 pub mod schema;
 pub mod security;
 
 pub use backend_traffic::BackendTrafficPolicySpec;
-pub use check::Invalid;
+pub use check::SchemaViolation;
 pub use client_traffic::ClientTrafficPolicySpec;
-pub use refusal::Refusal;
+pub use field_error::FieldError;
 pub use security::SecurityPolicySpec;
 
 /// A policy of a route: one variant per rule that the gateway enforces.

@@ -7,17 +7,17 @@ use http::HeaderName;
 use ipnet::IpNet;
 use towergate_core::plan::Text;
 
-use crate::Refusal;
+use crate::FieldError;
 use crate::common::{DurationText, Quantity};
 
 /// A duration of the spec, if it is given.
 pub(crate) fn duration(
     field: &str,
     text: Option<&DurationText>,
-) -> Result<Option<Duration>, Refusal> {
+) -> Result<Option<Duration>, FieldError> {
     text.map(|text| {
         text.parse()
-            .ok_or_else(|| Refusal::invalid(field, format_args!("{:?} is no duration", text.0)))
+            .ok_or_else(|| FieldError::invalid(field, format_args!("{:?} is no duration", text.0)))
     })
     .transpose()
 }
@@ -27,7 +27,7 @@ pub(crate) fn timer(
     field: &str,
     text: Option<&DurationText>,
     default: Option<Duration>,
-) -> Result<Option<Duration>, Refusal> {
+) -> Result<Option<Duration>, FieldError> {
     let given = duration(field, text)?;
     Ok(given.map_or(default, |time| (time > Duration::ZERO).then_some(time)))
 }
@@ -36,10 +36,11 @@ pub(crate) fn timer(
 pub(crate) fn number<T: TryFrom<i64>>(
     field: &str,
     number: Option<i64>,
-) -> Result<Option<T>, Refusal> {
+) -> Result<Option<T>, FieldError> {
     number
         .map(|n| {
-            T::try_from(n).map_err(|_| Refusal::invalid(field, format_args!("{n} is out of range")))
+            T::try_from(n)
+                .map_err(|_| FieldError::invalid(field, format_args!("{n} is out of range")))
         })
         .transpose()
 }
@@ -50,31 +51,31 @@ pub(crate) fn bytes(
     quantity: Option<&Quantity>,
     low: u64,
     high: u64,
-) -> Result<Option<u64>, Refusal> {
+) -> Result<Option<u64>, FieldError> {
     let Some(quantity) = quantity else {
         return Ok(None);
     };
     match quantity.bytes() {
         Some(bytes) if (low..=high).contains(&bytes) => Ok(Some(bytes)),
-        Some(bytes) => Err(Refusal::invalid(
+        Some(bytes) => Err(FieldError::invalid(
             field,
             format_args!("{bytes} is out of range, must be between {low} and {high}"),
         )),
-        None => Err(Refusal::invalid(field, "is no amount of bytes")),
+        None => Err(FieldError::invalid(field, "is no amount of bytes")),
     }
 }
 
 /// A network of the spec.
-pub(crate) fn network(field: &str, text: &str) -> Result<IpNet, Refusal> {
+pub(crate) fn network(field: &str, text: &str) -> Result<IpNet, FieldError> {
     let network: Result<IpNet, _> = text.parse();
     network
         .map(|network| network.trunc())
-        .map_err(|_| Refusal::invalid(field, format_args!("{text:?} is no network")))
+        .map_err(|_| FieldError::invalid(field, format_args!("{text:?} is no network")))
 }
 
 /// The name of a header field.
-pub(crate) fn header_name(field: &str, text: &str) -> Result<Text<HeaderName>, Refusal> {
+pub(crate) fn header_name(field: &str, text: &str) -> Result<Text<HeaderName>, FieldError> {
     HeaderName::from_bytes(text.as_bytes())
         .map(Text::from)
-        .map_err(|_| Refusal::invalid(field, format_args!("{text:?} is no name of a header")))
+        .map_err(|_| FieldError::invalid(field, format_args!("{text:?} is no name of a header")))
 }

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::check::Limit;
+use crate::check::FieldLimit;
 use crate::common::{DURATION, DurationText, QUANTITY, Quantity};
 use crate::{BackendTrafficPolicySpec, ClientTrafficPolicySpec, SecurityPolicySpec};
 
@@ -174,11 +174,11 @@ impl Fields {
         key: &'static str,
         lines: &[&str],
         mut schema: Value,
-        limits: &[Limit],
+        limits: &[FieldLimit],
     ) -> Self {
         for limit in limits {
             match limit {
-                Limit::Required => self.required.push(key),
+                FieldLimit::Required => self.required.push(key),
                 limit => restrict(&mut schema, limit),
             }
         }
@@ -200,8 +200,8 @@ impl Fields {
 }
 
 /// Writes a limit into a schema. On a list, all but `Items` hold for each item.
-fn restrict(schema: &mut Value, limit: &Limit) {
-    if let Limit::Items(low, high) = limit {
+fn restrict(schema: &mut Value, limit: &FieldLimit) {
+    if let FieldLimit::Items(low, high) = limit {
         return bounds(
             schema,
             ("minItems", *low, 0),
@@ -212,24 +212,24 @@ fn restrict(schema: &mut Value, limit: &Limit) {
         return restrict(&mut schema["items"], limit);
     }
     match limit {
-        Limit::Range(low, high) => {
+        FieldLimit::Range(low, high) => {
             bounds(
                 schema,
                 ("minimum", *low, i64::MIN),
                 ("maximum", *high, i64::MAX),
             );
         }
-        Limit::Length(low, high) => {
+        FieldLimit::Length(low, high) => {
             bounds(
                 schema,
                 ("minLength", *low, 0),
                 ("maxLength", *high, usize::MAX),
             );
         }
-        Limit::Pattern(pattern) => schema["pattern"] = (*pattern).into(),
-        Limit::OneOf(known) => schema["enum"] = json!(known),
-        Limit::Token => schema["pattern"] = crate::check::TOKEN.into(),
-        Limit::Required | Limit::Items(..) => {}
+        FieldLimit::Pattern(pattern) => schema["pattern"] = (*pattern).into(),
+        FieldLimit::OneOf(known) => schema["enum"] = json!(known),
+        FieldLimit::Token => schema["pattern"] = crate::check::TOKEN.into(),
+        FieldLimit::Required | FieldLimit::Items(..) => {}
     }
 }
 
@@ -317,7 +317,11 @@ mod tests {
 
     #[test]
     fn limits_of_a_list_hold_for_its_items() {
-        let limits = [Limit::Required, Limit::Items(1, 64), Limit::Length(1, 253)];
+        let limits = [
+            FieldLimit::Required,
+            FieldLimit::Items(1, 64),
+            FieldLimit::Length(1, 253),
+        ];
 
         let schema = Fields::default()
             .field(
@@ -346,7 +350,7 @@ mod tests {
     fn bounds_that_say_nothing_are_left_out() {
         let mut schema = i64::schema();
 
-        restrict(&mut schema, &Limit::Range(0, i64::MAX));
+        restrict(&mut schema, &FieldLimit::Range(0, i64::MAX));
 
         assert_eq!(
             schema,

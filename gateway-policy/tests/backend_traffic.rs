@@ -10,16 +10,16 @@ use towergate_core::plan::{
     ActiveCheck, Breaker, HashKey, HttpProbe, Keepalive, LoadBalancer, OutlierDetection, Probe,
     RetryBudget, RetryOn, StreamIdle, Traffic,
 };
-use towergate_policy::backend_traffic::{Context, Converted};
+use towergate_policy::backend_traffic::{RouteContext, TrafficConfig};
 use towergate_policy::rate_limit::{LocalRateLimit, PathTest, ValueTest};
-use towergate_policy::{BackendTrafficPolicySpec, Policy, Refusal};
+use towergate_policy::{BackendTrafficPolicySpec, FieldError, Policy};
 
-const CONTEXT: Context<'_> = Context {
+const CONTEXT: RouteContext<'_> = RouteContext {
     policy: "default/policy",
     rate_limit_headers: true,
 };
 
-fn convert(fields: Value) -> Result<Converted, Refusal> {
+fn convert(fields: Value) -> Result<TrafficConfig, FieldError> {
     let spec: BackendTrafficPolicySpec = serde_json::from_value(fields).unwrap();
     spec.traffic(CONTEXT)
 }
@@ -28,7 +28,7 @@ fn traffic(fields: Value) -> Traffic {
     convert(fields).unwrap().traffic
 }
 
-fn limit(rules: Value) -> Result<LocalRateLimit, Refusal> {
+fn limit(rules: Value) -> Result<LocalRateLimit, FieldError> {
     let mut policies = convert(json!({"rateLimit": {"local": {"rules": rules}}}))?.policies;
     assert_eq!(policies.len(), 1);
     let Some(Policy::LocalRateLimit(limit)) = policies.pop() else {

@@ -11,15 +11,15 @@ use towergate_core::plan::{
     EscapedSlashes, Http10, Keepalive, ListenerSettings, ProxyProtocol, RequestIdMode, TcpSettings,
     Underscores, XfccDetails, XfccMode,
 };
-use towergate_policy::client_traffic::{Context, Converted, TlsParameters};
-use towergate_policy::{ClientTrafficPolicySpec, Refusal};
+use towergate_policy::client_traffic::{ListenerConfig, ListenerContext, TlsParameters};
+use towergate_policy::{ClientTrafficPolicySpec, FieldError};
 
 fn spec(fields: Value) -> ClientTrafficPolicySpec {
     serde_json::from_value(fields).unwrap()
 }
 
-fn convert(fields: Value) -> Result<Converted, Refusal> {
-    spec(fields).listener_settings(Context::default())
+fn convert(fields: Value) -> Result<ListenerConfig, FieldError> {
+    spec(fields).listener_settings(ListenerContext::default())
 }
 
 fn settings(fields: Value) -> ListenerSettings {
@@ -71,7 +71,7 @@ fn deprecated_fields_are_named_even_if_the_policy_is_refused() {
 
     let fields: Vec<_> = spec.deprecated().into_iter().map(|d| d.field).collect();
 
-    assert!(spec.listener_settings(Context::default()).is_err());
+    assert!(spec.listener_settings(ListenerContext::default()).is_err());
     assert_eq!(
         fields,
         [
@@ -268,7 +268,7 @@ fn both_protocols_are_set() {
 #[test]
 fn a_default_host_needs_a_host_name() {
     let spec = spec(json!({"http1": {"http10": {"useDefaultHost": true}}}));
-    let with = |hostname| spec.listener_settings(Context { hostname });
+    let with = |hostname| spec.listener_settings(ListenerContext { hostname });
 
     let http10 = with(Some("a.test")).unwrap().settings.http1.http10;
     assert_eq!(http10.unwrap().default_host.as_deref(), Some("a.test"));

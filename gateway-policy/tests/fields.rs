@@ -191,11 +191,11 @@ where
 
 #[test]
 fn no_field_of_a_client_traffic_policy_is_read_and_then_forgotten() {
-    use towergate_policy::client_traffic::Context;
+    use towergate_policy::client_traffic::ListenerContext;
 
     let forgotten = without_effect(
         include_str!("fields/client.txt"),
-        |spec: &ClientTrafficPolicySpec| spec.listener_settings(Context::default()),
+        |spec: &ClientTrafficPolicySpec| spec.listener_settings(ListenerContext::default()),
     );
 
     assert_eq!(forgotten, [""; 0]);
@@ -203,12 +203,12 @@ fn no_field_of_a_client_traffic_policy_is_read_and_then_forgotten() {
 
 #[test]
 fn no_field_of_a_backend_traffic_policy_is_read_and_then_forgotten() {
-    use towergate_policy::backend_traffic::Context;
+    use towergate_policy::backend_traffic::RouteContext;
 
     let forgotten = without_effect(
         include_str!("fields/backend.txt"),
         |spec: &BackendTrafficPolicySpec| {
-            spec.traffic(Context {
+            spec.traffic(RouteContext {
                 policy: "a/b",
                 rate_limit_headers: true,
             })

@@ -6,7 +6,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use towergate_policy::{
-    BackendTrafficPolicySpec, ClientTrafficPolicySpec, Invalid, SecurityPolicySpec,
+    BackendTrafficPolicySpec, ClientTrafficPolicySpec, SchemaViolation, SecurityPolicySpec,
 };
 
 /// A spec with a target, and `fields`.
@@ -17,24 +17,24 @@ fn with_target<T: DeserializeOwned>(kind: &str, mut fields: Value) -> T {
     serde_json::from_value(fields).unwrap()
 }
 
-fn client(fields: Value) -> Vec<Invalid> {
+fn client(fields: Value) -> Vec<SchemaViolation> {
     with_target::<ClientTrafficPolicySpec>("Gateway", fields).validate()
 }
 
-fn backend(fields: Value) -> Vec<Invalid> {
+fn backend(fields: Value) -> Vec<SchemaViolation> {
     with_target::<BackendTrafficPolicySpec>("HTTPRoute", fields).validate()
 }
 
-fn security(fields: Value) -> Vec<Invalid> {
+fn security(fields: Value) -> Vec<SchemaViolation> {
     with_target::<SecurityPolicySpec>("HTTPRoute", fields).validate()
 }
 
 /// Each row: the fields, where the fault is, and what is said of it.
-fn check(validate: fn(Value) -> Vec<Invalid>, rows: Vec<(Value, &str, &str)>) {
+fn check(validate: fn(Value) -> Vec<SchemaViolation>, rows: Vec<(Value, &str, &str)>) {
     for (fields, field, message) in rows {
         let found = validate(fields.clone());
 
-        let said = Invalid {
+        let said = SchemaViolation {
             field: field.to_owned(),
             message: message.to_owned(),
         };
@@ -498,7 +498,7 @@ fn cidr_message() -> String {
     found.remove(0).message
 }
 
-fn networks(texts: &[&str]) -> Vec<Invalid> {
+fn networks(texts: &[&str]) -> Vec<SchemaViolation> {
     client(json!({"clientIPDetection": {"xForwardedFor": {"trustedCIDRs": texts}}}))
 }
 

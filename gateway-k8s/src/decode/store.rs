@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
-use towergate_policy::Invalid;
+use towergate_policy::SchemaViolation;
 
 use super::kind::KindId;
 use super::piece::{Found, Item};
@@ -56,14 +56,14 @@ fn object<S: DeserializeOwned>(
     let closing = unknown
         .iter()
         .filter(|field| unknown::closed(head.kind.id, &field.path).is_some());
-    let not_known: Vec<Invalid> = closing.map(misread).collect();
+    let not_known: Vec<SchemaViolation> = closing.map(misread).collect();
     if head.kind.strict_fields() {
         reader.unknown_fields(&head, unknown.into_iter());
     }
     let (spec, misread) = match spec {
         Ok(spec) => (spec, not_known),
         Err(error) => {
-            let fault = Invalid {
+            let fault = SchemaViolation {
                 field: error.path.clone(),
                 message: error.message.clone(),
             };
@@ -82,10 +82,10 @@ fn object<S: DeserializeOwned>(
 }
 
 /// A field that is not known, as what is told of its object.
-fn misread(field: &UnknownField) -> Invalid {
+fn misread(field: &UnknownField) -> SchemaViolation {
     let meant = field.nearest.as_ref();
     let meant = meant.map(|meant| format!(" (did you mean {meant}?)"));
-    Invalid {
+    SchemaViolation {
         field: field.path.clone(),
         message: format!("the field is not known{}", meant.unwrap_or_default()),
     }

@@ -133,7 +133,7 @@ mod tests {
             "to": [{ "group": "", "kind": "Service" }],
         }));
         for grant in store.values_mut() {
-            grant.misread.push(towergate_policy::Invalid {
+            grant.misread.push(towergate_policy::SchemaViolation {
                 field: "spec.to[0].nmae".to_owned(),
                 message: "the field is not known".to_owned(),
             });

@@ -15,7 +15,7 @@ use towergate_core::plan::{
     RouteId, Rule, TcpSettings, Timeouts, Traffic,
 };
 use towergate_policy::Policy;
-use towergate_policy::client_traffic::Converted;
+use towergate_policy::client_traffic::ListenerConfig;
 use towergate_tls::ServerTls;
 
 use super::gateway::{GatewayState, Gateways, ListenerState};
@@ -153,7 +153,11 @@ impl<'a> Builder<'_, 'a> {
     }
 
     /// How a listener ends TLS.
-    fn server_tls(&self, state: &ListenerState<'_>, policy: Option<&Converted>) -> Arc<ServerTls> {
+    fn server_tls(
+        &self,
+        state: &ListenerState<'_>,
+        policy: Option<&ListenerConfig>,
+    ) -> Arc<ServerTls> {
         let mut tls = ServerTls {
             certificates: state.certificates.clone(),
             unknown_name: self.world.scope.unknown_name,

@@ -47,9 +47,9 @@ pub(crate) fn as_written() -> Result<(Arc<ListenerSettings>, LocalRateLimit), Bo
     let clients: ClientTrafficPolicySpec = serde_json::from_str(CLIENTS)?;
     let limit: BackendTrafficPolicySpec = serde_json::from_str(LIMIT)?;
     let settings = clients
-        .listener_settings(client_traffic::Context::default())?
+        .listener_settings(client_traffic::ListenerContext::default())?
         .settings;
-    let limit = limit.traffic(backend_traffic::Context {
+    let limit = limit.traffic(backend_traffic::RouteContext {
         policy: "default/limit",
         rate_limit_headers: true,
     })?;

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::api_struct::{api_struct, string_enum};
 use crate::check::Report;
 use crate::common::{DurationText, HeaderNameRef};
-use crate::model::{model, words};
 
-words! {
+string_enum! {
     /// How an endpoint is chosen.
     pub enum LoadBalancerType {
         ConsistentHash = "ConsistentHash",
@@ -28,7 +28,7 @@ words! {
     }
 }
 
-model! {
+api_struct! {
     /// How an endpoint is chosen.
     pub struct LoadBalancer, rules {
         /// How.

@@ -5,7 +5,7 @@ use towergate_core::plan::{CookieHash, HashKey, LoadBalancer as Plan};
 use super::balance::{
     ConsistentHash, ConsistentHashType, Cookie, LoadBalancer, LoadBalancerType, ZoneAware,
 };
-use crate::Refusal;
+use crate::FieldError;
 use crate::common::HeaderNameRef;
 use crate::parse::{duration, header_name, number};
 
@@ -15,7 +15,7 @@ const HASH: &str = "spec.loadBalancer.consistentHash";
 const TABLE_SIZE: u32 = 65_537;
 
 /// How an endpoint is chosen.
-pub(super) fn load_balancer(balancer: Option<&LoadBalancer>) -> Result<Plan, Refusal> {
+pub(super) fn load_balancer(balancer: Option<&LoadBalancer>) -> Result<Plan, FieldError> {
     let Some(balancer) = balancer else {
         return Ok(Plan::default());
     };
@@ -48,11 +48,11 @@ pub(super) fn load_balancer(balancer: Option<&LoadBalancer>) -> Result<Plan, Ref
         ("spec.loadBalancer.slowStart", slow_start.is_some()),
         ("spec.loadBalancer.zoneAware", zones),
     ] {
-        Refusal::unless(!asked, field)?;
+        FieldError::require(!asked, field)?;
     }
     match (kind, consistent_hash) {
         (Some(LoadBalancerType::ConsistentHash), Some(hash)) => maglev(hash),
-        (Some(LoadBalancerType::ConsistentHash), None) | (_, Some(_)) => Err(Refusal::invalid(
+        (Some(LoadBalancerType::ConsistentHash), None) | (_, Some(_)) => Err(FieldError::invalid(
             "spec.loadBalancer",
             "If LoadBalancer type is consistentHash, consistentHash field needs to be set.",
         )),
@@ -66,14 +66,14 @@ pub(super) fn load_balancer(balancer: Option<&LoadBalancer>) -> Result<Plan, Ref
                 | LoadBalancerType::Other(_)),
             ),
             None,
-        ) => Err(Refusal::invalid(
+        ) => Err(FieldError::invalid(
             "spec.loadBalancer.type",
             format_args!("{} is not supported", word.as_str()),
         )),
     }
 }
 
-fn maglev(hash: &ConsistentHash) -> Result<Plan, Refusal> {
+fn maglev(hash: &ConsistentHash) -> Result<Plan, FieldError> {
     let ConsistentHash {
         kind,
         header,
@@ -83,7 +83,7 @@ fn maglev(hash: &ConsistentHash) -> Result<Plan, Refusal> {
         table_size,
     } = hash;
     let missing = |name: &str| {
-        Refusal::invalid(
+        FieldError::invalid(
             HASH,
             format_args!("If consistent hash type is {name}, the {name} field must be set."),
         )
@@ -108,14 +108,14 @@ fn maglev(hash: &ConsistentHash) -> Result<Plan, Refusal> {
             HashKey::Query(params.iter().map(name).collect())
         }
         Some(ConsistentHashType::Other(word)) => {
-            return Err(Refusal::unknown(&format!("{HASH}.type"), word));
+            return Err(FieldError::unknown_value(&format!("{HASH}.type"), word));
         }
-        None => return Err(Refusal::invalid(HASH, "type is missing")),
+        None => return Err(FieldError::invalid(HASH, "type is missing")),
     };
     let field = format!("{HASH}.tableSize");
     let size = number::<u32>(&field, *table_size)?.unwrap_or(TABLE_SIZE);
     if size > 5_000_011 || !is_prime(size) {
-        return Err(Refusal::invalid(
+        return Err(FieldError::invalid(
             field,
             format_args!("{size} is no prime number up to 5000011"),
         ));
@@ -126,7 +126,7 @@ fn maglev(hash: &ConsistentHash) -> Result<Plan, Refusal> {
     })
 }
 
-fn header_key(headers: &[HeaderNameRef]) -> Result<HashKey, Refusal> {
+fn header_key(headers: &[HeaderNameRef]) -> Result<HashKey, FieldError> {
     let name = |header: &HeaderNameRef| {
         header_name(
             &format!("{HASH}.headers"),
@@ -140,7 +140,7 @@ fn header_key(headers: &[HeaderNameRef]) -> Result<HashKey, Refusal> {
         .map(HashKey::Headers)
 }
 
-fn cookie_key(cookie: &Cookie) -> Result<HashKey, Refusal> {
+fn cookie_key(cookie: &Cookie) -> Result<HashKey, FieldError> {
     let Cookie {
         name,
         ttl,
@@ -152,7 +152,7 @@ fn cookie_key(cookie: &Cookie) -> Result<HashKey, Refusal> {
     let plain = |text: &str| !text.contains([';', '\r', '\n', '\0']);
     for (key, value) in attributes.iter().flatten() {
         if !plain(key) || !plain(value) {
-            return Err(Refusal::invalid(
+            return Err(FieldError::invalid(
                 format!("{HASH}.cookie.attributes"),
                 format_args!("{key:?} is no attribute"),
             ));
@@ -176,7 +176,7 @@ fn is_prime(number: u32) -> bool {
 mod tests {
     use super::*;
 
-    fn convert(json: serde_json::Value) -> Result<Plan, Refusal> {
+    fn convert(json: serde_json::Value) -> Result<Plan, FieldError> {
         load_balancer(Some(&serde_json::from_value(json).unwrap()))
     }
 

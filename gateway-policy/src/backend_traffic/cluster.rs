@@ -3,11 +3,11 @@
 
 use super::balance::LoadBalancer;
 use super::health::HealthCheck;
+use crate::api_struct::{api_struct, string_enum};
 use crate::check::Report;
 use crate::common::{DurationText, Fraction, Quantity};
-use crate::model::{model, words};
 
-words! {
+string_enum! {
     /// A version of the PROXY protocol.
     pub enum ProxyProtocolVersion {
         V1 = "V1",
@@ -47,7 +47,7 @@ words! {
     }
 }
 
-model! {
+api_struct! {
     /// How connections to backends are made and used.
     pub struct ClusterSettings {
         /// How an endpoint is chosen.

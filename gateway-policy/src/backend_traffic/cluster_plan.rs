@@ -7,7 +7,7 @@ use towergate_core::plan;
 use super::cluster::{ClusterConnection, Http2, Preconnect, RetryBudget, TcpKeepalive};
 use super::health::{HealthCheck, PassiveHealthCheck};
 use super::probe_plan;
-use crate::Refusal;
+use crate::FieldError;
 use crate::client_traffic::connection::{http2, keepalive};
 use crate::common::{DurationText, Fraction};
 use crate::parse::{bytes, duration, number};
@@ -17,7 +17,7 @@ pub(super) fn connection(
     connection: Option<&ClusterConnection>,
     tcp: Option<&TcpKeepalive>,
     h2: Option<&Http2>,
-) -> Result<plan::BackendConnection, Refusal> {
+) -> Result<plan::BackendConnection, FieldError> {
     const BYTES: u64 = u32::MAX as u64;
     let ClusterConnection {
         buffer_limit,
@@ -27,7 +27,7 @@ pub(super) fn connection(
     check_preconnect(preconnect.unwrap_or_default())?;
     let size = |name: &str, quantity: Option<&_>| {
         let bytes = bytes(&format!("spec.connection.{name}"), quantity, 0, BYTES)?;
-        Ok::<_, Refusal>(bytes.and_then(|bytes| usize::try_from(bytes).ok()))
+        Ok::<_, FieldError>(bytes.and_then(|bytes| usize::try_from(bytes).ok()))
     };
     Ok(plan::BackendConnection {
         keepalive: keepalive(tcp)?,
@@ -38,7 +38,7 @@ pub(super) fn connection(
 }
 
 /// 100 per cent is one connection for each that is needed: none in advance.
-fn check_preconnect(preconnect: Preconnect) -> Result<(), Refusal> {
+fn check_preconnect(preconnect: Preconnect) -> Result<(), FieldError> {
     let Preconnect {
         per_endpoint_percent,
         predictive_percent,
@@ -47,7 +47,7 @@ fn check_preconnect(preconnect: Preconnect) -> Result<(), Refusal> {
         ("perEndpointPercent", per_endpoint_percent),
         ("predictivePercent", predictive_percent),
     ] {
-        Refusal::unless(
+        FieldError::require(
             percent.is_none_or(|percent| percent == 100),
             &format!("spec.connection.preconnect.{name}"),
         )?;
@@ -58,7 +58,7 @@ fn check_preconnect(preconnect: Preconnect) -> Result<(), Refusal> {
 /// Retries as a share of requests.
 pub(super) fn retry_budget(
     budget: Option<&RetryBudget>,
-) -> Result<Option<plan::RetryBudget>, Refusal> {
+) -> Result<Option<plan::RetryBudget>, FieldError> {
     const PERCENT: &str = "spec.circuitBreaker.retryBudget.percent";
     let Some(RetryBudget {
         percent,
@@ -72,12 +72,12 @@ pub(super) fn retry_budget(
         denominator,
     }) = percent
     else {
-        return Err(Refusal::invalid(PERCENT, "is required"));
+        return Err(FieldError::invalid(PERCENT, "is required"));
     };
     let numerator = number(&format!("{PERCENT}.numerator"), *numerator)?.unwrap_or(0);
     let denominator = number(&format!("{PERCENT}.denominator"), *denominator)?.unwrap_or(100);
     if denominator == 0 || numerator > denominator {
-        return Err(Refusal::invalid(
+        return Err(FieldError::invalid(
             PERCENT,
             "numerator must be less than or equal to denominator",
         ));
@@ -98,7 +98,7 @@ pub(super) fn retry_budget(
 pub(super) fn stream_idle(
     idle: Option<&DurationText>,
     request: Option<&DurationText>,
-) -> Result<plan::StreamIdle, Refusal> {
+) -> Result<plan::StreamIdle, FieldError> {
     let idle = duration("spec.timeout.http.streamIdleTimeout", idle)?;
     Ok(match (idle, request) {
         (Some(Duration::ZERO), _) => plan::StreamIdle::Never,
@@ -116,7 +116,7 @@ type Health = (
 );
 
 /// Health of endpoints.
-pub(super) fn health(health: Option<&HealthCheck>) -> Result<Health, Refusal> {
+pub(super) fn health(health: Option<&HealthCheck>) -> Result<Health, FieldError> {
     let HealthCheck {
         active,
         passive,
@@ -132,7 +132,7 @@ pub(super) fn health(health: Option<&HealthCheck>) -> Result<Health, Refusal> {
     ))
 }
 
-fn outlier(passive: &PassiveHealthCheck) -> Result<plan::OutlierDetection, Refusal> {
+fn outlier(passive: &PassiveHealthCheck) -> Result<plan::OutlierDetection, FieldError> {
     const FIELD: &str = "spec.healthCheck.passive";
     let PassiveHealthCheck {
         split_external_local_origin_errors,
@@ -149,13 +149,13 @@ fn outlier(passive: &PassiveHealthCheck) -> Result<plan::OutlierDetection, Refus
     let time = |name: &str, text: Option<&_>, default| {
         let field = format!("{FIELD}.{name}");
         match duration(&field, text)? {
-            Some(Duration::ZERO) => Err(Refusal::invalid(field, "must be greater than 0")),
+            Some(Duration::ZERO) => Err(FieldError::invalid(field, "must be greater than 0")),
             time => Ok(time.unwrap_or(default)),
         }
     };
     let count = |name: &str, count: Option<i64>, default: u32| {
         let count = number(&format!("{FIELD}.{name}"), count)?;
-        Ok::<_, Refusal>(count.unwrap_or(default))
+        Ok::<_, FieldError>(count.unwrap_or(default))
     };
     let at = |name: &str| format!("{FIELD}.{name}");
     let max = percent(&at("maxEjectionPercent"), *max_ejection_percent)?;
@@ -192,9 +192,9 @@ fn outlier(passive: &PassiveHealthCheck) -> Result<plan::OutlierDetection, Refus
     })
 }
 
-fn percent(field: &str, value: Option<i64>) -> Result<Option<u32>, Refusal> {
+fn percent(field: &str, value: Option<i64>) -> Result<Option<u32>, FieldError> {
     match number(field, value)? {
-        Some(percent) if percent > 100 => Err(Refusal::invalid(field, "is more than 100")),
+        Some(percent) if percent > 100 => Err(FieldError::invalid(field, "is more than 100")),
         percent => Ok(percent),
     }
 }

@@ -12,11 +12,11 @@ use super::model::{BackendTrafficPolicySpec, HttpUpgrade, RoutingType};
 use super::{balance_plan, cluster_plan, local_limit};
 use crate::common::Deprecated;
 use crate::parse::{duration, number, timer};
-use crate::{Policy, Refusal};
+use crate::{FieldError, Policy};
 
 /// What a policy has to know of itself and of where it is applied.
 #[derive(Clone, Copy, Debug)]
-pub struct Context<'a> {
+pub struct RouteContext<'a> {
     /// `namespace/name` of the policy. Routes of one policy share the limits that say so.
     pub policy: &'a str,
     /// Whether the listener sends `x-ratelimit-*` (`HeaderSettings::rate_limit_headers`).
@@ -25,7 +25,7 @@ pub struct Context<'a> {
 
 /// What a policy becomes.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Converted {
+pub struct TrafficConfig {
     /// How requests travel; what the policy does not say has the default. The timeouts and retries of
     /// an HTTPRoute's own rule win over `request_timeout`, `attempt_timeout` and `retry`.
     pub traffic: plan::Traffic,
@@ -40,7 +40,7 @@ impl BackendTrafficPolicySpec {
     ///
     /// # Errors
     /// The first field that asks for what the gateway does not do, or whose value does not parse.
-    pub fn traffic(&self, context: Context<'_>) -> Result<Converted, Refusal> {
+    pub fn traffic(&self, context: RouteContext<'_>) -> Result<TrafficConfig, FieldError> {
         let Self {
             target_ref: _,
             target_refs: _,
@@ -85,7 +85,7 @@ impl BackendTrafficPolicySpec {
         (traffic.outlier, traffic.probe, traffic.panic_threshold) =
             cluster_plan::health(health_check.as_ref())?;
         let limit = local_limit::rate_limit(rate_limit.as_ref(), context)?;
-        Ok(Converted {
+        Ok(TrafficConfig {
             traffic,
             policies: limit.map(Policy::LocalRateLimit).into_iter().collect(),
             warnings: self.deprecated(),
@@ -113,7 +113,7 @@ impl BackendTrafficPolicySpec {
     }
 
     /// Refuses what is not done at all. Fields that ask for nothing pass.
-    fn check_supported(&self) -> Result<(), Refusal> {
+    fn check_supported(&self) -> Result<(), FieldError> {
         let given = |list: Option<usize>| list.is_some_and(|length| length > 0);
         for (field, asked) in [
             ("spec.proxyProtocol", self.proxy_protocol.is_some()),
@@ -140,25 +140,25 @@ impl BackendTrafficPolicySpec {
             ("spec.requestBuffer", self.request_buffer.is_some()),
             ("spec.telemetry", self.telemetry.is_some()),
         ] {
-            Refusal::unless(!asked, field)?;
+            FieldError::require(!asked, field)?;
         }
         Ok(())
     }
 }
 
-fn check_routing(routing: Option<&RoutingType>) -> Result<(), Refusal> {
+fn check_routing(routing: Option<&RoutingType>) -> Result<(), FieldError> {
     match routing {
         None | Some(RoutingType::Endpoint) => Ok(()),
-        Some(RoutingType::Service) => Err(Refusal::invalid(
+        Some(RoutingType::Service) => Err(FieldError::invalid(
             "spec.routingType",
             "Service is not supported",
         )),
-        Some(RoutingType::Other(word)) => Err(Refusal::unknown("spec.routingType", word)),
+        Some(RoutingType::Other(word)) => Err(FieldError::unknown_value("spec.routingType", word)),
     }
 }
 
 /// Traffic with the timers of the policy.
-fn timeouts(timeout: Option<&ClusterTimeout>) -> Result<plan::Traffic, Refusal> {
+fn timeouts(timeout: Option<&ClusterTimeout>) -> Result<plan::Traffic, FieldError> {
     let defaults = plan::Traffic::default();
     let ClusterTimeout { tcp, http } = timeout.cloned().unwrap_or_default();
     let ClusterTcpTimeout { connect_timeout } = tcp.unwrap_or_default();
@@ -172,7 +172,7 @@ fn timeouts(timeout: Option<&ClusterTimeout>) -> Result<plan::Traffic, Refusal> 
     const CONNECT: &str = "spec.timeout.tcp.connectTimeout";
     let connect = duration(CONNECT, connect_timeout.as_ref())?;
     if connect == Some(Duration::ZERO) {
-        return Err(Refusal::invalid(CONNECT, "must be greater than 0"));
+        return Err(FieldError::invalid(CONNECT, "must be greater than 0"));
     }
     Ok(plan::Traffic {
         stream_idle: cluster_plan::stream_idle(
@@ -205,18 +205,18 @@ fn timeouts(timeout: Option<&ClusterTimeout>) -> Result<plan::Traffic, Refusal> 
 }
 
 /// Protocols in lower case. The list replaces the default.
-fn upgrades(list: &[HttpUpgrade]) -> Result<Vec<String>, Refusal> {
+fn upgrades(list: &[HttpUpgrade]) -> Result<Vec<String>, FieldError> {
     let mut upgrades = Vec::new();
     for HttpUpgrade { kind, connect } in list {
         let kind = kind.as_deref().unwrap_or_default().to_ascii_lowercase();
         if kind == "connect" || connect.is_some() {
-            return Err(Refusal::invalid(
+            return Err(FieldError::invalid(
                 "spec.httpUpgrade",
                 "CONNECT is not supported",
             ));
         }
         if kind.is_empty() {
-            return Err(Refusal::invalid("spec.httpUpgrade", "type is empty"));
+            return Err(FieldError::invalid("spec.httpUpgrade", "type is empty"));
         }
         if !upgrades.contains(&kind) {
             upgrades.push(kind);
@@ -226,7 +226,7 @@ fn upgrades(list: &[HttpUpgrade]) -> Result<Vec<String>, Refusal> {
 }
 
 /// The limits, and the number of requests per connection.
-fn breaker(breaker: Option<&CircuitBreaker>) -> Result<(plan::Breaker, Option<u32>), Refusal> {
+fn breaker(breaker: Option<&CircuitBreaker>) -> Result<(plan::Breaker, Option<u32>), FieldError> {
     let defaults = plan::Breaker::default();
     let CircuitBreaker {
         max_connections,
@@ -257,14 +257,14 @@ fn breaker(breaker: Option<&CircuitBreaker>) -> Result<(plan::Breaker, Option<u3
     Ok((limits, per_connection.filter(|requests| *requests > 0)))
 }
 
-fn retry(retry: &Retry) -> Result<plan::Retry, Refusal> {
+fn retry(retry: &Retry) -> Result<plan::Retry, FieldError> {
     let Retry {
         num_retries,
         num_attempts_per_priority,
         retry_on,
         per_retry,
     } = retry;
-    Refusal::unless(
+    FieldError::require(
         num_attempts_per_priority.is_none(),
         "spec.retry.numAttemptsPerPriority",
     )?;
@@ -278,10 +278,10 @@ fn retry(retry: &Retry) -> Result<plan::Retry, Refusal> {
     let base = duration(BASE, base_interval.as_ref())?.unwrap_or(Duration::from_millis(25));
     let max = duration(MAX, max_interval.as_ref())?;
     if base == Duration::ZERO {
-        return Err(Refusal::invalid(BASE, "must be greater than 0"));
+        return Err(FieldError::invalid(BASE, "must be greater than 0"));
     }
     if max.is_some_and(|max| max < base) {
-        return Err(Refusal::invalid(MAX, "is less than baseInterval"));
+        return Err(FieldError::invalid(MAX, "is less than baseInterval"));
     }
     Ok(plan::Retry {
         retries: number("spec.retry.numRetries", *num_retries)?.unwrap_or(2),
@@ -302,7 +302,7 @@ const DEFAULT_TRIGGERS: [RetryTrigger; 5] = [
     RetryTrigger::RetriableStatusCodes,
 ];
 
-fn retry_events(on: Option<&RetryOn>) -> Result<plan::RetryOn, Refusal> {
+fn retry_events(on: Option<&RetryOn>) -> Result<plan::RetryOn, FieldError> {
     let RetryOn {
         triggers,
         http_status_codes,
@@ -333,7 +333,10 @@ fn retry_events(on: Option<&RetryOn>) -> Result<plan::RetryOn, Refusal> {
             RetryTrigger::Internal => events.grpc_statuses.push(13),
             RetryTrigger::Unavailable => events.grpc_statuses.push(14),
             RetryTrigger::Other(word) => {
-                return Err(Refusal::unknown("spec.retry.retryOn.triggers", word));
+                return Err(FieldError::unknown_value(
+                    "spec.retry.retryOn.triggers",
+                    word,
+                ));
             }
         }
     }
@@ -342,9 +345,9 @@ fn retry_events(on: Option<&RetryOn>) -> Result<plan::RetryOn, Refusal> {
     Ok(events)
 }
 
-fn status(field: &str, code: i64) -> Result<u16, Refusal> {
+fn status(field: &str, code: i64) -> Result<u16, FieldError> {
     u16::try_from(code)
         .ok()
         .filter(|code| (100..600).contains(code))
-        .ok_or_else(|| Refusal::invalid(field, format_args!("{code} is no status")))
+        .ok_or_else(|| FieldError::invalid(field, format_args!("{code} is no status")))
 }

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
+use crate::api_struct::{api_struct, string_enum};
 use crate::check::Report;
 use crate::common::{DurationText, Quantity};
-use crate::model::{model, words};
 
-words! {
+string_enum! {
     /// What an amount of bytes is counted by.
     pub enum BandwidthUnit {
         Second = "Second",
@@ -37,7 +37,7 @@ words! {
     }
 }
 
-model! {
+api_struct! {
     /// Faults put in on purpose.
     pub struct FaultInjection, rules {
         /// Requests wait.

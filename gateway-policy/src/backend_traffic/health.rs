@@ -1,10 +1,10 @@
 //! `healthCheck` of a BackendTrafficPolicy as it is written.
 
+use crate::api_struct::{api_struct, string_enum};
 use crate::check::Report;
 use crate::common::{DNS_NAME, DurationText};
-use crate::model::{model, words};
 
-words! {
+string_enum! {
     /// What a probe speaks.
     pub enum HealthCheckType {
         Http = "HTTP",
@@ -32,7 +32,7 @@ words! {
     }
 }
 
-model! {
+api_struct! {
     /// Health of endpoints.
     pub struct HealthCheck {
         /// By probes.

@@ -1,10 +1,10 @@
 //! `rateLimit` of a BackendTrafficPolicy as it is written.
 
+use crate::api_struct::{api_struct, string_enum};
 use crate::check::Report;
 use crate::common::{MethodMatch, PathMatch};
-use crate::model::{model, words};
 
-words! {
+string_enum! {
     /// Who counts (deprecated).
     pub enum RateLimitType {
         Global = "Global",
@@ -48,7 +48,7 @@ words! {
     }
 }
 
-model! {
+api_struct! {
     /// Rate limits.
     pub struct RateLimit {
         /// Who counts (deprecated).

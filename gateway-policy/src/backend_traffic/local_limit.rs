@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use towergate_core::plan::TextMatch;
 
-use super::convert::Context;
+use super::convert::RouteContext;
 use super::limit::{
     ClientSelector, CostSource, CostSpecifier, GlobalRateLimit, HeaderSelector, QuerySelector,
     RateLimit, RateLimitRule, RateLimitType, RateLimitUnit, SelectorKind, SourceKind,
     SourceSelector, XRateLimitHeaders,
 };
-use crate::Refusal;
+use crate::FieldError;
 use crate::common::{MethodMatch, PathMatch, PathMatchKind};
 use crate::parse::{header_name, network, number};
 use crate::rate_limit::{
@@ -23,8 +23,8 @@ const RULES: &str = "spec.rateLimit.local.rules";
 /// The limit that each gateway counts itself; `None`: there is none.
 pub(super) fn rate_limit(
     limit: Option<&RateLimit>,
-    context: Context<'_>,
-) -> Result<Option<LocalRateLimit>, Refusal> {
+    context: RouteContext<'_>,
+) -> Result<Option<LocalRateLimit>, FieldError> {
     let Some(RateLimit {
         kind,
         global,
@@ -34,16 +34,16 @@ pub(super) fn rate_limit(
         return Ok(None);
     };
     let empty = |global: &GlobalRateLimit| global.rules.as_ref().is_none_or(Vec::is_empty);
-    Refusal::unless(
+    FieldError::require(
         global.as_ref().is_none_or(empty) && kind != &Some(RateLimitType::Global),
         "spec.rateLimit.global",
     )?;
     if let Some(RateLimitType::Other(word)) = kind {
-        return Err(Refusal::unknown("spec.rateLimit.type", word));
+        return Err(FieldError::unknown_value("spec.rateLimit.type", word));
     }
     let Some(local) = local else {
         if kind == &Some(RateLimitType::Local) {
-            return Err(Refusal::invalid(
+            return Err(FieldError::invalid(
                 "spec.rateLimit",
                 "local configuration empty for rateLimit",
             ));
@@ -54,7 +54,10 @@ pub(super) fn rate_limit(
     local_limit(rules, context).map(Some)
 }
 
-fn local_limit(rules: &[RateLimitRule], context: Context<'_>) -> Result<LocalRateLimit, Refusal> {
+fn local_limit(
+    rules: &[RateLimitRule],
+    context: RouteContext<'_>,
+) -> Result<LocalRateLimit, FieldError> {
     let mut limit = LocalRateLimit {
         policy: context.policy.to_owned(),
         headers: context.rate_limit_headers,
@@ -67,7 +70,7 @@ fn local_limit(rules: &[RateLimitRule], context: Context<'_>) -> Result<LocalRat
         if !rule.selectors.is_empty() {
             limit.rules.push(rule);
         } else if limit.default.replace(rule.limit).is_some() {
-            return Err(Refusal::invalid(
+            return Err(FieldError::invalid(
                 RULES,
                 "local rateLimit can not have more than one rule without clientSelectors",
             ));
@@ -76,7 +79,7 @@ fn local_limit(rules: &[RateLimitRule], context: Context<'_>) -> Result<LocalRat
     let unit = (limit.default.as_ref()).map_or(Duration::from_secs(1), |limit| limit.period);
     let fits = |rule: &LimitRule| rule.limit.period.as_secs().is_multiple_of(unit.as_secs());
     if !limit.rules.iter().all(fits) {
-        return Err(Refusal::invalid(
+        return Err(FieldError::invalid(
             RULES,
             "local rateLimit rule limit unit must be a multiple of the default limit unit",
         ));
@@ -84,7 +87,7 @@ fn local_limit(rules: &[RateLimitRule], context: Context<'_>) -> Result<LocalRat
     Ok(limit)
 }
 
-fn rule(field: &str, rule: &RateLimitRule) -> Result<LimitRule, Refusal> {
+fn rule(field: &str, rule: &RateLimitRule) -> Result<LimitRule, FieldError> {
     let RateLimitRule {
         client_selectors,
         limit,
@@ -93,10 +96,10 @@ fn rule(field: &str, rule: &RateLimitRule) -> Result<LimitRule, Refusal> {
         shadow_mode,
         x_rate_limit_headers,
     } = rule;
-    Refusal::unless(*shadow_mode != Some(true), &format!("{field}.shadowMode"))?;
+    FieldError::require(*shadow_mode != Some(true), &format!("{field}.shadowMode"))?;
     let limit = limit.clone().unwrap_or_default();
     if limit.from_metadata.is_some() {
-        return Err(Refusal::invalid(
+        return Err(FieldError::invalid(
             field,
             "limit fromMetadata is not supported for Local Rate Limits",
         ));
@@ -105,7 +108,7 @@ fn rule(field: &str, rule: &RateLimitRule) -> Result<LimitRule, Refusal> {
         .clone()
         .map_or((None, None), |c| (c.request, c.response));
     if response.is_some() {
-        return Err(Refusal::invalid(
+        return Err(FieldError::invalid(
             field,
             "response cost is not supported for Local Rate Limits",
         ));
@@ -119,7 +122,7 @@ fn rule(field: &str, rule: &RateLimitRule) -> Result<LimitRule, Refusal> {
             .collect::<Result<_, _>>()?,
         limit: Limit {
             requests: requests
-                .ok_or_else(|| Refusal::invalid(field, "limit.requests is missing"))?,
+                .ok_or_else(|| FieldError::invalid(field, "limit.requests is missing"))?,
             period: period(&format!("{field}.limit.unit"), limit.unit.as_ref())?,
             cost: request_cost(&format!("{field}.cost.request"), request.as_ref())?,
             shared: shared.unwrap_or(false),
@@ -132,7 +135,7 @@ fn rule(field: &str, rule: &RateLimitRule) -> Result<LimitRule, Refusal> {
 }
 
 /// Months have 30 days and years 365, as Envoy Gateway counts.
-fn period(field: &str, unit: Option<&RateLimitUnit>) -> Result<Duration, Refusal> {
+fn period(field: &str, unit: Option<&RateLimitUnit>) -> Result<Duration, FieldError> {
     const DAY: u64 = 86_400;
     let seconds = match unit {
         Some(RateLimitUnit::Second) => 1,
@@ -142,13 +145,13 @@ fn period(field: &str, unit: Option<&RateLimitUnit>) -> Result<Duration, Refusal
         Some(RateLimitUnit::Week) => 7 * DAY,
         Some(RateLimitUnit::Month) => 30 * DAY,
         Some(RateLimitUnit::Year) => 365 * DAY,
-        Some(RateLimitUnit::Other(word)) => return Err(Refusal::unknown(field, word)),
-        None => return Err(Refusal::invalid(field, "Required value")),
+        Some(RateLimitUnit::Other(word)) => return Err(FieldError::unknown_value(field, word)),
+        None => return Err(FieldError::invalid(field, "Required value")),
     };
     Ok(Duration::from_secs(seconds))
 }
 
-fn request_cost(field: &str, cost: Option<&CostSpecifier>) -> Result<u32, Refusal> {
+fn request_cost(field: &str, cost: Option<&CostSpecifier>) -> Result<u32, FieldError> {
     let Some(CostSpecifier {
         from,
         number: cost,
@@ -157,26 +160,26 @@ fn request_cost(field: &str, cost: Option<&CostSpecifier>) -> Result<u32, Refusa
     else {
         return Ok(1);
     };
-    Refusal::unless(
+    FieldError::require(
         metadata.is_none() && from != &Some(CostSource::Metadata),
         &format!("{field}.metadata"),
     )?;
     if let Some(CostSource::Other(word)) = from {
-        return Err(Refusal::unknown(&format!("{field}.from"), word));
+        return Err(FieldError::unknown_value(&format!("{field}.from"), word));
     }
     Ok(number(&format!("{field}.number"), *cost)?.unwrap_or(1))
 }
 
-fn shown(field: &str, headers: Option<&XRateLimitHeaders>) -> Result<Option<bool>, Refusal> {
+fn shown(field: &str, headers: Option<&XRateLimitHeaders>) -> Result<Option<bool>, FieldError> {
     match headers {
         None => Ok(None),
         Some(XRateLimitHeaders::Off) => Ok(Some(false)),
         Some(XRateLimitHeaders::DraftVersion03) => Ok(Some(true)),
-        Some(XRateLimitHeaders::Other(word)) => Err(Refusal::unknown(field, word)),
+        Some(XRateLimitHeaders::Other(word)) => Err(FieldError::unknown_value(field, word)),
     }
 }
 
-fn convert_selector(field: &str, selector: &ClientSelector) -> Result<Selector, Refusal> {
+fn convert_selector(field: &str, selector: &ClientSelector) -> Result<Selector, FieldError> {
     let ClientSelector {
         headers,
         methods,
@@ -202,7 +205,7 @@ fn convert_selector(field: &str, selector: &ClientSelector) -> Result<Selector, 
             .collect::<Result<_, _>>()?,
     };
     if selector == Selector::default() {
-        return Err(Refusal::invalid(
+        return Err(FieldError::invalid(
             field,
             "at least one of headers, methods, path, sourceCIDR or queryParams must be specified",
         ));
@@ -210,7 +213,7 @@ fn convert_selector(field: &str, selector: &ClientSelector) -> Result<Selector, 
     Ok(selector)
 }
 
-fn header_rule(field: &str, header: &HeaderSelector) -> Result<HeaderRule, Refusal> {
+fn header_rule(field: &str, header: &HeaderSelector) -> Result<HeaderRule, FieldError> {
     let HeaderSelector {
         kind,
         name,
@@ -223,7 +226,7 @@ fn header_rule(field: &str, header: &HeaderSelector) -> Result<HeaderRule, Refus
     })
 }
 
-fn query_rule(field: &str, param: &QuerySelector) -> Result<QueryRule, Refusal> {
+fn query_rule(field: &str, param: &QuerySelector) -> Result<QueryRule, FieldError> {
     let QuerySelector {
         kind,
         name,
@@ -234,7 +237,7 @@ fn query_rule(field: &str, param: &QuerySelector) -> Result<QueryRule, Refusal> 
         name: name
             .clone()
             .filter(|name| !name.is_empty())
-            .ok_or_else(|| Refusal::invalid(field, "name is required"))?,
+            .ok_or_else(|| FieldError::invalid(field, "name is required"))?,
         test: value_test(field, kind.as_ref(), value.as_deref(), *invert)?,
     })
 }
@@ -244,38 +247,38 @@ fn value_test(
     kind: Option<&SelectorKind>,
     value: Option<&str>,
     invert: Option<bool>,
-) -> Result<ValueTest, Refusal> {
+) -> Result<ValueTest, FieldError> {
     let invert = invert.unwrap_or(false);
     let value = match (kind, value) {
         (Some(SelectorKind::Distinct), None) if !invert => return Ok(ValueTest::Distinct),
         (Some(SelectorKind::Distinct), _) => {
-            return Err(Refusal::invalid(
+            return Err(FieldError::invalid(
                 field,
                 "invert and value are not applicable for the type Distinct",
             ));
         }
-        (Some(SelectorKind::Other(word)), _) => return Err(Refusal::unknown(field, word)),
-        (_, None) => return Err(Refusal::invalid(field, "a value is required")),
+        (Some(SelectorKind::Other(word)), _) => return Err(FieldError::unknown_value(field, word)),
+        (_, None) => return Err(FieldError::invalid(field, "a value is required")),
         (Some(SelectorKind::RegularExpression), Some(text)) => {
-            TextMatch::regex(text).map_err(|error| Refusal::invalid(field, error))?
+            TextMatch::regex(text).map_err(|error| FieldError::invalid(field, error))?
         }
         (None | Some(SelectorKind::Exact), Some(text)) => TextMatch::Exact(text.to_owned()),
     };
     Ok(ValueTest::Is { value, invert })
 }
 
-fn method_rule(field: &str, method: &MethodMatch) -> Result<MethodRule, Refusal> {
+fn method_rule(field: &str, method: &MethodMatch) -> Result<MethodRule, FieldError> {
     let MethodMatch { value, invert } = method;
     let method = value.as_ref().map_or("", crate::common::Method::as_str);
     Ok(MethodRule {
         method: method
             .parse()
-            .map_err(|error| Refusal::invalid(field, format_args!("{method:?}: {error}")))?,
+            .map_err(|error| FieldError::invalid(field, format_args!("{method:?}: {error}")))?,
         invert: invert.unwrap_or(false),
     })
 }
 
-fn path_rule(field: &str, path: &PathMatch) -> Result<PathRule, Refusal> {
+fn path_rule(field: &str, path: &PathMatch) -> Result<PathRule, FieldError> {
     let PathMatch {
         kind,
         value,
@@ -288,9 +291,9 @@ fn path_rule(field: &str, path: &PathMatch) -> Result<PathRule, Refusal> {
         }
         Some(PathMatchKind::Exact) => PathTest::Text(TextMatch::Exact(value)),
         Some(PathMatchKind::RegularExpression) => PathTest::Text(
-            TextMatch::regex(&value).map_err(|error| Refusal::invalid(field, error))?,
+            TextMatch::regex(&value).map_err(|error| FieldError::invalid(field, error))?,
         ),
-        Some(PathMatchKind::Other(word)) => return Err(Refusal::unknown(field, word)),
+        Some(PathMatchKind::Other(word)) => return Err(FieldError::unknown_value(field, word)),
     };
     Ok(PathRule {
         test,
@@ -298,7 +301,7 @@ fn path_rule(field: &str, path: &PathMatch) -> Result<PathRule, Refusal> {
     })
 }
 
-fn source_rule(field: &str, source: &SourceSelector) -> Result<SourceRule, Refusal> {
+fn source_rule(field: &str, source: &SourceSelector) -> Result<SourceRule, FieldError> {
     let SourceSelector {
         kind,
         value,
@@ -307,7 +310,7 @@ fn source_rule(field: &str, source: &SourceSelector) -> Result<SourceRule, Refus
     let distinct = match kind {
         None | Some(SourceKind::Exact) => false,
         Some(SourceKind::Distinct) => true,
-        Some(SourceKind::Other(word)) => return Err(Refusal::unknown(field, word)),
+        Some(SourceKind::Other(word)) => return Err(FieldError::unknown_value(field, word)),
     };
     Ok(SourceRule {
         network: network(field, value.as_deref().unwrap_or_default())?,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! spec (as written) --merge onto the parent--> spec --validate--> what the API server would refuse
-//!                                               └────convert────> Converted: values of the plan, or a Refusal
+//!                                               └────convert────> TrafficConfig: values of the plan, or a FieldError
 //! ```
 //!
 //! A policy that asks for anything that the gateway does not do is refused as a whole, and says which
@@ -10,13 +10,13 @@
 //!
 //! ```
 //! use towergate_policy::BackendTrafficPolicySpec;
-//! use towergate_policy::backend_traffic::{Context, merge};
+//! use towergate_policy::backend_traffic::{RouteContext, merge};
 //!
 //! let gateway: BackendTrafficPolicySpec = serde_json::from_str(r#"{"retry": {}}"#)?;
 //! let route: BackendTrafficPolicySpec =
 //!     serde_json::from_str(r#"{"mergeType": "JSONMerge", "retry": {"numRetries": 5}}"#)?;
 //!
-//! let context = Context {
+//! let context = RouteContext {
 //!     policy: "default/route",
 //!     rate_limit_headers: true,
 //! };
@@ -51,7 +51,7 @@ pub use cluster::{
     InvalidMessageAction, LookupFamily, PerEndpoint, PerRetry, Preconnect, ProxyProtocolVersion,
     Retry, RetryBudget, RetryOn, RetryTrigger, TcpKeepalive,
 };
-pub use convert::{Context, Converted};
+pub use convert::{RouteContext, TrafficConfig};
 pub use fault::{
     Abort, AdmissionControl, Bandwidth, BandwidthLimit, BandwidthRate, BandwidthUnit, Delay,
     FaultInjection, GrpcCode, GrpcSuccess, HttpSuccess, ResponseBandwidth, ResponseTrailers,

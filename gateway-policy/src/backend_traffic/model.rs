@@ -10,11 +10,11 @@ use super::health::HealthCheck;
 use super::limit::RateLimit;
 use super::response::ResponseOverride;
 use super::telemetry::Telemetry;
-use crate::check::{Invalid, Report};
+use crate::api_struct::{api_struct, string_enum};
+use crate::check::{Report, SchemaViolation};
 use crate::common::{Quantity, TargetRef, TargetSelector, Targets};
-use crate::model::{model, words};
 
-words! {
+string_enum! {
     /// How a policy is merged into its parent.
     pub enum MergeType {
         StrategicMerge = "StrategicMerge",
@@ -36,7 +36,7 @@ words! {
     }
 }
 
-model! {
+api_struct! {
     /// `spec` of a BackendTrafficPolicy.
     pub struct BackendTrafficPolicySpec, rules {
         /// The target (deprecated).
@@ -142,7 +142,7 @@ impl BackendTrafficPolicySpec {
     }
 
     /// Everything that the API server would refuse; empty: valid.
-    pub fn validate(&self) -> Vec<Invalid> {
+    pub fn validate(&self) -> Vec<SchemaViolation> {
         Report::of(self)
     }
 

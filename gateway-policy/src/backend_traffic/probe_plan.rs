@@ -9,14 +9,14 @@ use super::health::{
     ActiveHealthCheck, GrpcCheck, HealthCheckType, HttpCheck, Overrides, Payload, PayloadType,
     TcpCheck,
 };
-use crate::Refusal;
+use crate::FieldError;
 use crate::common::DurationText;
 use crate::parse::{duration, number};
 
 const FIELD: &str = "spec.healthCheck.active";
 
 /// Probes of endpoints.
-pub(super) fn active(active: &ActiveHealthCheck) -> Result<plan::ActiveCheck, Refusal> {
+pub(super) fn active(active: &ActiveHealthCheck) -> Result<plan::ActiveCheck, FieldError> {
     let ActiveHealthCheck {
         timeout,
         interval,
@@ -30,10 +30,10 @@ pub(super) fn active(active: &ActiveHealthCheck) -> Result<plan::ActiveCheck, Re
         overrides,
         health_check_log,
     } = active;
-    Refusal::unless(health_check_log.is_none(), &at("healthCheckLog"))?;
+    FieldError::require(health_check_log.is_none(), &at("healthCheckLog"))?;
     let Overrides { port } = overrides.clone().unwrap_or_default();
     let threshold = |name: &str, value: Option<i64>, default| match number(&at(name), value)? {
-        Some(0) => Err(Refusal::invalid(at(name), "must be greater than 0")),
+        Some(0) => Err(FieldError::invalid(at(name), "must be greater than 0")),
         value => Ok(value.unwrap_or(default)),
     };
     let jitter = duration(&at("initialJitter"), initial_jitter.as_ref())?;
@@ -44,8 +44,10 @@ pub(super) fn active(active: &ActiveHealthCheck) -> Result<plan::ActiveCheck, Re
             let GrpcCheck { service } = grpc.clone().unwrap_or_default();
             plan::Probe::Grpc(service.unwrap_or_default())
         }
-        Some(HealthCheckType::Other(word)) => return Err(Refusal::unknown(&at("type"), word)),
-        None => return Err(Refusal::invalid(at("type"), "is required")),
+        Some(HealthCheckType::Other(word)) => {
+            return Err(FieldError::unknown_value(&at("type"), word));
+        }
+        None => return Err(FieldError::invalid(at("type"), "is required")),
     };
     Ok(plan::ActiveCheck {
         timeout: time("timeout", timeout.as_ref(), 1)?,
@@ -62,14 +64,14 @@ fn at(name: &str) -> String {
     format!("{FIELD}.{name}")
 }
 
-fn time(name: &str, text: Option<&DurationText>, default: u64) -> Result<Duration, Refusal> {
+fn time(name: &str, text: Option<&DurationText>, default: u64) -> Result<Duration, FieldError> {
     match duration(&at(name), text)? {
-        Some(Duration::ZERO) => Err(Refusal::invalid(at(name), "must be greater than 0")),
+        Some(Duration::ZERO) => Err(FieldError::invalid(at(name), "must be greater than 0")),
         time => Ok(time.unwrap_or(Duration::from_secs(default))),
     }
 }
 
-fn http_probe(http: Option<&HttpCheck>) -> Result<plan::Probe, Refusal> {
+fn http_probe(http: Option<&HttpCheck>) -> Result<plan::Probe, FieldError> {
     let HttpCheck {
         hostname,
         path,
@@ -80,12 +82,12 @@ fn http_probe(http: Option<&HttpCheck>) -> Result<plan::Probe, Refusal> {
         request_body,
     } = http.cloned().unwrap_or_default();
     let Some(path) = path.filter(|path| path.starts_with('/')) else {
-        return Err(Refusal::invalid(at("http.path"), "must start with /"));
+        return Err(FieldError::invalid(at("http.path"), "must start with /"));
     };
     let method = method.filter(|method| !method.is_empty());
     let method = method.map_or(Ok(Method::GET), |method| method.parse());
     let Ok(method) = method else {
-        return Err(Refusal::invalid(at("http.method"), "is no method"));
+        return Err(FieldError::invalid(at("http.method"), "is no method"));
     };
     let expected = statuses("http.expectedStatuses", expected_statuses.as_deref())?;
     Ok(plan::Probe::Http(plan::HttpProbe {
@@ -102,13 +104,13 @@ fn http_probe(http: Option<&HttpCheck>) -> Result<plan::Probe, Refusal> {
     }))
 }
 
-fn statuses(name: &str, list: Option<&[i64]>) -> Result<Vec<u16>, Refusal> {
+fn statuses(name: &str, list: Option<&[i64]>) -> Result<Vec<u16>, FieldError> {
     let list = list.unwrap_or_default().iter();
     list.map(|code| Ok(number(&at(name), Some(*code))?.unwrap_or(200)))
         .collect()
 }
 
-fn tcp_probe(tcp: Option<&TcpCheck>) -> Result<plan::Probe, Refusal> {
+fn tcp_probe(tcp: Option<&TcpCheck>) -> Result<plan::Probe, FieldError> {
     let TcpCheck { send, receive } = tcp.cloned().unwrap_or_default();
     Ok(plan::Probe::Tcp {
         send: payload("tcp.send", send.as_ref())?,
@@ -116,7 +118,7 @@ fn tcp_probe(tcp: Option<&TcpCheck>) -> Result<plan::Probe, Refusal> {
     })
 }
 
-fn payload(name: &str, payload: Option<&Payload>) -> Result<Vec<u8>, Refusal> {
+fn payload(name: &str, payload: Option<&Payload>) -> Result<Vec<u8>, FieldError> {
     let Some(Payload { kind, text, binary }) = payload else {
         return Ok(Vec::new());
     };
@@ -125,9 +127,9 @@ fn payload(name: &str, payload: Option<&Payload>) -> Result<Vec<u8>, Refusal> {
             let text = binary.as_deref().unwrap_or_default();
             data_encoding::BASE64
                 .decode(text.as_bytes())
-                .map_err(|_| Refusal::invalid(at(name), "binary is no base64"))
+                .map_err(|_| FieldError::invalid(at(name), "binary is no base64"))
         }
-        Some(PayloadType::Other(word)) => Err(Refusal::unknown(&at(name), word)),
+        Some(PayloadType::Other(word)) => Err(FieldError::unknown_value(&at(name), word)),
         Some(PayloadType::Text) | None => Ok(text.clone().unwrap_or_default().into_bytes()),
     }
 }

@@ -1,10 +1,10 @@
 //! `responseOverride` of a BackendTrafficPolicy as it is written.
 
+use crate::api_struct::{api_struct, string_enum};
 use crate::check::Report;
 use crate::common::{ConfigMapRef, DNS_NAME, Header, StringMatch};
-use crate::model::{model, words};
 
-words! {
+string_enum! {
     /// How a status is compared.
     pub enum StatusCodeType {
         Value = "Value",
@@ -37,7 +37,7 @@ words! {
     }
 }
 
-model! {
+api_struct! {
     /// A response that replaces others.
     pub struct ResponseOverride, rules {
         /// Which responses are replaced.

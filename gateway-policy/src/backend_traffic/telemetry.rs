@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::api_struct::{api_struct, string_enum};
 use crate::common::Fraction;
-use crate::model::{model, words};
 
-words! {
+string_enum! {
     /// Where a tag's value comes from.
     pub enum CustomTagType {
         Literal = "Literal",
@@ -14,7 +14,7 @@ words! {
     }
 }
 
-model! {
+api_struct! {
     /// Tracing and metrics.
     pub struct Telemetry {
         /// Tracing.

@@ -5,13 +5,13 @@ use std::time::Duration;
 use towergate_core::plan;
 
 use super::model::{Connection, ConnectionLimit, HttpTimeout, TcpTimeout, Timeout};
-use crate::Refusal;
+use crate::FieldError;
 use crate::backend_traffic::{ConnectionKeepalive, Http2, InvalidMessageAction, TcpKeepalive};
 use crate::parse::{bytes, duration, number, timer};
 
 /// How long a connection that is proxied as it is may go without a byte. On an HTTP listener the time has no
 /// effect in Envoy Gateway either; who reads the manifests warns of it.
-pub(super) fn connection_idle(timeout: Option<&Timeout>) -> Result<Option<Duration>, Refusal> {
+pub(super) fn connection_idle(timeout: Option<&Timeout>) -> Result<Option<Duration>, FieldError> {
     let tcp = timeout.and_then(|timeout| timeout.tcp.as_ref());
     timer(
         "spec.timeout.tcp.idleTimeout",
@@ -21,7 +21,9 @@ pub(super) fn connection_idle(timeout: Option<&Timeout>) -> Result<Option<Durati
 }
 
 /// Timers of requests, and the time for what happens before a listener is known.
-pub(super) fn timeouts(timeout: Option<&Timeout>) -> Result<(plan::Timeouts, Duration), Refusal> {
+pub(super) fn timeouts(
+    timeout: Option<&Timeout>,
+) -> Result<(plan::Timeouts, Duration), FieldError> {
     let (tcp, http) = match timeout {
         Some(Timeout { tcp, http }) => (
             tcp.clone().unwrap_or_default(),
@@ -79,7 +81,7 @@ pub(super) fn timeouts(timeout: Option<&Timeout>) -> Result<(plan::Timeouts, Dur
 /// Limits of connections, and those settings of the socket that `connection` holds.
 pub(super) fn limits(
     connection: Option<&Connection>,
-) -> Result<(plan::ConnectionLimits, plan::TcpSettings), Refusal> {
+) -> Result<(plan::ConnectionLimits, plan::TcpSettings), FieldError> {
     const BUFFER: u64 = u32::MAX as u64;
     let Connection {
         connection_limit,
@@ -116,7 +118,7 @@ pub(super) fn limits(
     Ok((limits, tcp))
 }
 
-fn connection_limits(limit: ConnectionLimit) -> Result<plan::ConnectionLimits, Refusal> {
+fn connection_limits(limit: ConnectionLimit) -> Result<plan::ConnectionLimits, FieldError> {
     const FIELD: &str = "spec.connection.connectionLimit";
     let ConnectionLimit {
         value,
@@ -126,7 +128,7 @@ fn connection_limits(limit: ConnectionLimit) -> Result<plan::ConnectionLimits, R
         max_stream_duration,
     } = limit;
     if value.is_some_and(|value| value < 1) {
-        return Err(Refusal::invalid(
+        return Err(FieldError::invalid(
             format!("{FIELD}.value"),
             "should be greater than or equal to 1",
         ));
@@ -156,7 +158,7 @@ fn connection_limits(limit: ConnectionLimit) -> Result<plan::ConnectionLimits, R
 /// TCP keep-alive; present means on.
 pub(crate) fn keepalive(
     keepalive: Option<&TcpKeepalive>,
-) -> Result<Option<plan::Keepalive>, Refusal> {
+) -> Result<Option<plan::Keepalive>, FieldError> {
     let Some(TcpKeepalive {
         probes,
         idle_time,
@@ -173,7 +175,7 @@ pub(crate) fn keepalive(
 }
 
 /// HTTP/2.
-pub(crate) fn http2(field: &str, http2: Option<&Http2>) -> Result<plan::Http2Settings, Refusal> {
+pub(crate) fn http2(field: &str, http2: Option<&Http2>) -> Result<plan::Http2Settings, FieldError> {
     const WINDOW: (u64, u64) = (65_535, (1 << 31) - 1);
     let defaults = plan::Http2Settings::default();
     let Some(Http2 {
@@ -188,7 +190,9 @@ pub(crate) fn http2(field: &str, http2: Option<&Http2>) -> Result<plan::Http2Set
     };
     let window = |name: &str, size: Option<&_>, default: u32| {
         let size = bytes(&format!("{field}.{name}"), size, WINDOW.0, WINDOW.1)?;
-        Ok::<_, Refusal>(size.map_or(default, |size| u32::try_from(size).unwrap_or(u32::MAX >> 1)))
+        Ok::<_, FieldError>(
+            size.map_or(default, |size| u32::try_from(size).unwrap_or(u32::MAX >> 1)),
+        )
     };
     let end_on_invalid = ends_on_invalid(field, on_invalid_message.as_ref())?;
     let streams = number(
@@ -196,7 +200,7 @@ pub(crate) fn http2(field: &str, http2: Option<&Http2>) -> Result<plan::Http2Set
         *max_concurrent_streams,
     )?;
     if streams == Some(0) {
-        return Err(Refusal::invalid(
+        return Err(FieldError::invalid(
             format!("{field}.maxConcurrentStreams"),
             "should be greater than or equal to 1",
         ));
@@ -221,12 +225,12 @@ pub(crate) fn http2(field: &str, http2: Option<&Http2>) -> Result<plan::Http2Set
 
 /// Whether the connection ends with a malformed message. Unless it is asked for, only the stream does
 /// (RFC 9113, section 8.1.1).
-fn ends_on_invalid(field: &str, action: Option<&InvalidMessageAction>) -> Result<bool, Refusal> {
+fn ends_on_invalid(field: &str, action: Option<&InvalidMessageAction>) -> Result<bool, FieldError> {
     let field = format!("{field}.onInvalidMessage");
     match action {
         None | Some(InvalidMessageAction::TerminateStream) => Ok(false),
         Some(InvalidMessageAction::TerminateConnection) => Ok(true),
-        Some(InvalidMessageAction::Other(word)) => Err(Refusal::unknown(&field, word)),
+        Some(InvalidMessageAction::Other(word)) => Err(FieldError::unknown_value(&field, word)),
     }
 }
 
@@ -234,7 +238,7 @@ fn ends_on_invalid(field: &str, action: Option<&InvalidMessageAction>) -> Result
 fn pings(
     field: &str,
     keepalive: Option<&ConnectionKeepalive>,
-) -> Result<plan::Http2Settings, Refusal> {
+) -> Result<plan::Http2Settings, FieldError> {
     let defaults = plan::Http2Settings::default();
     let Some(ConnectionKeepalive {
         interval,
@@ -252,11 +256,11 @@ fn pings(
     let interval = timer(&at("interval"), interval.as_ref(), None)?;
     let timeout = timer(&at("timeout"), timeout.as_ref(), None)?;
     match (interval, timeout) {
-        (None, Some(_)) if idle.is_none() => Err(Refusal::invalid(
+        (None, Some(_)) if idle.is_none() => Err(FieldError::invalid(
             at("timeout"),
             "has no effect without interval or idleInterval",
         )),
-        (Some(interval), Some(timeout)) if timeout >= interval => Err(Refusal::invalid(
+        (Some(interval), Some(timeout)) if timeout >= interval => Err(FieldError::invalid(
             field,
             "timeout must be less than interval",
         )),

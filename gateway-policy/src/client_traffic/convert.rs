@@ -12,13 +12,13 @@ use super::model::{
 };
 use super::tls::TlsParameters;
 use super::{connection, tls};
-use crate::Refusal;
+use crate::FieldError;
 use crate::check::count;
 use crate::common::Deprecated;
 
 /// What a policy has to know of the listener that it is applied to.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Context<'a> {
+pub struct ListenerContext<'a> {
     /// The host name that requests without one are meant for: that of the listener, or else of its
     /// routes; `None`: there is none without a wildcard.
     pub hostname: Option<&'a str>,
@@ -26,7 +26,7 @@ pub struct Context<'a> {
 
 /// What a policy becomes.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Converted {
+pub struct ListenerConfig {
     /// Settings of the listener.
     pub settings: plan::ListenerSettings,
     /// Settings of the port.
@@ -44,7 +44,10 @@ impl ClientTrafficPolicySpec {
     ///
     /// # Errors
     /// The first field that asks for what the gateway does not do, or whose value does not parse.
-    pub fn listener_settings(&self, context: Context<'_>) -> Result<Converted, Refusal> {
+    pub fn listener_settings(
+        &self,
+        context: ListenerContext<'_>,
+    ) -> Result<ListenerConfig, FieldError> {
         let Self {
             target_ref: _,
             target_refs: _,
@@ -65,7 +68,7 @@ impl ClientTrafficPolicySpec {
             scheme,
             grpc,
         } = self;
-        Refusal::unless(http3.is_none(), "spec.http3")?;
+        FieldError::require(http3.is_none(), "spec.http3")?;
         check_scheme(scheme.as_ref())?;
         check_grpc(grpc.as_ref())?;
         let (timeouts, inspection) = connection::timeouts(timeout.as_ref())?;
@@ -87,7 +90,7 @@ impl ClientTrafficPolicySpec {
             keepalive: connection::keepalive(tcp_keepalive.as_ref())?,
             ..socket
         };
-        Ok(Converted {
+        Ok(ListenerConfig {
             settings,
             tcp,
             tls: tls::parameters(tls.as_ref())?,
@@ -129,22 +132,22 @@ impl ClientTrafficPolicySpec {
     }
 }
 
-fn check_scheme(scheme: Option<&Scheme>) -> Result<(), Refusal> {
+fn check_scheme(scheme: Option<&Scheme>) -> Result<(), FieldError> {
     match scheme {
         None | Some(Scheme::Preserve) => Ok(()),
-        Some(Scheme::MatchBackend) => Err(Refusal::invalid(
+        Some(Scheme::MatchBackend) => Err(FieldError::invalid(
             "spec.scheme",
             "MatchBackend is not supported",
         )),
-        Some(Scheme::Other(word)) => Err(Refusal::unknown("spec.scheme", word)),
+        Some(Scheme::Other(word)) => Err(FieldError::unknown_value("spec.scheme", word)),
     }
 }
 
-fn check_grpc(grpc: Option<&EnableWeb>) -> Result<(), Refusal> {
+fn check_grpc(grpc: Option<&EnableWeb>) -> Result<(), FieldError> {
     let Some(EnableWeb { enable_web }) = grpc else {
         return Ok(());
     };
-    Refusal::unless(*enable_web != Some(true), "spec.grpc.enableWeb")
+    FieldError::require(*enable_web != Some(true), "spec.grpc.enableWeb")
 }
 
 /// `enableProxyProtocol` loses against `proxyProtocol`.
@@ -160,7 +163,7 @@ fn expected_header(
     }
 }
 
-fn client_ip(detection: Option<&ClientIpDetection>) -> Result<ClientIpRule, Refusal> {
+fn client_ip(detection: Option<&ClientIpDetection>) -> Result<ClientIpRule, FieldError> {
     const FIELD: &str = "spec.clientIPDetection";
     let Some(detection) = detection else {
         return Ok(ClientIpRule::Peer);
@@ -174,14 +177,14 @@ fn client_ip(detection: Option<&ClientIpDetection>) -> Result<ClientIpRule, Refu
         (Some(forwarded), None, None) => forwarded_for(forwarded),
         (None, Some(header), None) => from_header(header),
         (None, None, Some(_)) => Ok(ClientIpRule::Peer),
-        _ => Err(Refusal::invalid(
+        _ => Err(FieldError::invalid(
             FIELD,
             "exactly one of xForwardedFor, customHeader, or directSourceIP must be set",
         )),
     }
 }
 
-fn forwarded_for(forwarded: &XForwardedFor) -> Result<ClientIpRule, Refusal> {
+fn forwarded_for(forwarded: &XForwardedFor) -> Result<ClientIpRule, FieldError> {
     const FIELD: &str = "spec.clientIPDetection.xForwardedFor";
     let XForwardedFor {
         num_trusted_hops,
@@ -189,7 +192,7 @@ fn forwarded_for(forwarded: &XForwardedFor) -> Result<ClientIpRule, Refusal> {
         disable_append,
     } = forwarded;
     if count(&[num_trusted_hops.is_some(), trusted_cidrs.is_some()]) != 1 {
-        return Err(Refusal::invalid(
+        return Err(FieldError::invalid(
             FIELD,
             "only one of numTrustedHops or trustedCIDRs must be set",
         ));
@@ -208,7 +211,7 @@ fn forwarded_for(forwarded: &XForwardedFor) -> Result<ClientIpRule, Refusal> {
     Ok(ClientIpRule::TrustedNetworks { networks, append })
 }
 
-fn from_header(header: &CustomHeader) -> Result<ClientIpRule, Refusal> {
+fn from_header(header: &CustomHeader) -> Result<ClientIpRule, FieldError> {
     let CustomHeader { name, fail_closed } = header;
     let name = crate::parse::header_name(
         "spec.clientIPDetection.customHeader.name",
@@ -220,7 +223,7 @@ fn from_header(header: &CustomHeader) -> Result<ClientIpRule, Refusal> {
     })
 }
 
-fn path_settings(path: Option<&PathSettings>) -> Result<plan::PathSettings, Refusal> {
+fn path_settings(path: Option<&PathSettings>) -> Result<plan::PathSettings, FieldError> {
     let Some(PathSettings {
         escaped_slashes_action,
         disable_merge_slashes,
@@ -236,7 +239,10 @@ fn path_settings(path: Option<&PathSettings>) -> Result<plan::PathSettings, Refu
         Some(SlashesAction::RejectRequest) => plan::EscapedSlashes::RejectRequest,
         Some(SlashesAction::UnescapeAndForward) => plan::EscapedSlashes::UnescapeAndForward,
         Some(SlashesAction::Other(word)) => {
-            return Err(Refusal::unknown("spec.path.escapedSlashesAction", word));
+            return Err(FieldError::unknown_value(
+                "spec.path.escapedSlashesAction",
+                word,
+            ));
         }
     };
     Ok(plan::PathSettings {
@@ -247,8 +253,8 @@ fn path_settings(path: Option<&PathSettings>) -> Result<plan::PathSettings, Refu
 
 fn http1_settings(
     http1: Option<&Http1>,
-    context: Context<'_>,
-) -> Result<plan::Http1Settings, Refusal> {
+    context: ListenerContext<'_>,
+) -> Result<plan::Http1Settings, FieldError> {
     let Some(Http1 {
         enable_trailers,
         preserve_header_case,
@@ -263,7 +269,7 @@ fn http1_settings(
         None => None,
         Some(http10) if http10.use_default_host == Some(true) => {
             let Some(host) = context.hostname else {
-                return Err(Refusal::invalid(
+                return Err(FieldError::invalid(
                     "spec.http1.http10.useDefaultHost",
                     "needs exactly one host name without a wildcard, of the listener or else of its routes",
                 ));

@@ -10,14 +10,14 @@ use super::model::{
     EnvoyHeaders, HostSettings, RequestId, UnderscoresAction, XForwardedClientCert, XfccDetail,
     XfccMode,
 };
-use crate::Refusal;
+use crate::FieldError;
 use crate::common::{Header, HeaderChange, StringMatch, StringMatchKind};
 use crate::parse::{bytes, header_name};
 
 /// Settings of header handling.
 pub(super) fn header_settings(
     headers: Option<&EnvoyHeaders>,
-) -> Result<plan::HeaderSettings, Refusal> {
+) -> Result<plan::HeaderSettings, FieldError> {
     let Some(headers) = headers else {
         return Ok(plan::HeaderSettings::default());
     };
@@ -34,7 +34,7 @@ pub(super) fn header_settings(
         host,
     } = headers;
     if preserve_x_request_id.is_some() && request_id.is_some() {
-        return Err(Refusal::invalid(
+        return Err(FieldError::invalid(
             "spec.headers",
             "preserveXRequestID and requestID cannot both be set.",
         ));
@@ -76,7 +76,7 @@ fn strips_dot(host: Option<&HostSettings>) -> bool {
 fn request_id_mode(
     preserve: Option<bool>,
     mode: Option<&RequestId>,
-) -> Result<plan::RequestIdMode, Refusal> {
+) -> Result<plan::RequestIdMode, FieldError> {
     Ok(match mode {
         None if preserve == Some(true) => plan::RequestIdMode::PreserveOrGenerate,
         None | Some(RequestId::Generate) => plan::RequestIdMode::Generate,
@@ -84,23 +84,26 @@ fn request_id_mode(
         Some(RequestId::Preserve) => plan::RequestIdMode::Preserve,
         Some(RequestId::Disable) => plan::RequestIdMode::Disable,
         Some(RequestId::Other(word)) => {
-            return Err(Refusal::unknown("spec.headers.requestID", word));
+            return Err(FieldError::unknown_value("spec.headers.requestID", word));
         }
     })
 }
 
-fn underscores(action: Option<&UnderscoresAction>) -> Result<plan::Underscores, Refusal> {
+fn underscores(action: Option<&UnderscoresAction>) -> Result<plan::Underscores, FieldError> {
     Ok(match action {
         None | Some(UnderscoresAction::RejectRequest) => plan::Underscores::Reject,
         Some(UnderscoresAction::Allow) => plan::Underscores::Allow,
         Some(UnderscoresAction::DropHeader) => plan::Underscores::Drop,
         Some(UnderscoresAction::Other(word)) => {
-            return Err(Refusal::unknown("spec.headers.withUnderscoresAction", word));
+            return Err(FieldError::unknown_value(
+                "spec.headers.withUnderscoresAction",
+                word,
+            ));
         }
     })
 }
 
-fn xfcc(settings: Option<&XForwardedClientCert>) -> Result<plan::XfccMode, Refusal> {
+fn xfcc(settings: Option<&XForwardedClientCert>) -> Result<plan::XfccMode, FieldError> {
     let Some(XForwardedClientCert {
         mode,
         cert_details_to_add: _,
@@ -115,7 +118,7 @@ fn xfcc(settings: Option<&XForwardedClientCert>) -> Result<plan::XfccMode, Refus
         Some(XfccMode::SanitizeSet) => plan::XfccMode::SanitizeSet,
         Some(XfccMode::AlwaysForwardOnly) => plan::XfccMode::AlwaysForwardOnly,
         Some(XfccMode::Other(word)) => {
-            return Err(Refusal::unknown(
+            return Err(FieldError::unknown_value(
                 "spec.headers.xForwardedClientCert.mode",
                 word,
             ));
@@ -124,7 +127,7 @@ fn xfcc(settings: Option<&XForwardedClientCert>) -> Result<plan::XfccMode, Refus
 }
 
 /// What is told of a client's certificate beside `By` and `Hash`.
-fn xfcc_details(settings: Option<&XForwardedClientCert>) -> Result<plan::XfccDetails, Refusal> {
+fn xfcc_details(settings: Option<&XForwardedClientCert>) -> Result<plan::XfccDetails, FieldError> {
     const FIELD: &str = "spec.headers.xForwardedClientCert.certDetailsToAdd";
     let added = settings.and_then(|settings| settings.cert_details_to_add.as_deref());
     let mut details = plan::XfccDetails::default();
@@ -135,7 +138,7 @@ fn xfcc_details(settings: Option<&XForwardedClientCert>) -> Result<plan::XfccDet
             XfccDetail::Chain => details.chain = true,
             XfccDetail::Dns => details.dns = true,
             XfccDetail::Uri => details.uri = true,
-            XfccDetail::Other(word) => return Err(Refusal::unknown(FIELD, word)),
+            XfccDetail::Other(word) => return Err(FieldError::unknown_value(FIELD, word)),
         }
     }
     Ok(details)
@@ -143,7 +146,7 @@ fn xfcc_details(settings: Option<&XForwardedClientCert>) -> Result<plan::XfccDet
 
 /// Edits in the order of Envoy: what adds first, what removes last and wins. Of several entries of
 /// one operation for the same name the first counts, as in Gateway API.
-fn edits(field: &str, change: Option<&HeaderChange>) -> Result<HeaderEdits, Refusal> {
+fn edits(field: &str, change: Option<&HeaderChange>) -> Result<HeaderEdits, FieldError> {
     let Some(HeaderChange {
         set,
         add,
@@ -184,7 +187,7 @@ fn edits(field: &str, change: Option<&HeaderChange>) -> Result<HeaderEdits, Refu
 fn field_line(
     field: &str,
     header: &Header,
-) -> Result<(Text<http::HeaderName>, Text<HeaderValue>), Refusal> {
+) -> Result<(Text<http::HeaderName>, Text<HeaderValue>), FieldError> {
     let Header { name, value } = header;
     let name = editable(field, name.as_deref().unwrap_or_default())?;
     let value = literal(field, value.as_deref().unwrap_or_default())?;
@@ -192,10 +195,10 @@ fn field_line(
 }
 
 /// A name that may be edited: not one that says where a message ends or whom it is for.
-fn editable(field: &str, name: &str) -> Result<Text<http::HeaderName>, Refusal> {
+fn editable(field: &str, name: &str) -> Result<Text<http::HeaderName>, FieldError> {
     let name = header_name(field, name)?;
     match name.as_str() {
-        "host" | "connection" | "content-length" | "transfer-encoding" => Err(Refusal::invalid(
+        "host" | "connection" | "content-length" | "transfer-encoding" => Err(FieldError::invalid(
             field,
             format_args!("{name} cannot be edited"),
         )),
@@ -204,28 +207,28 @@ fn editable(field: &str, name: &str) -> Result<Text<http::HeaderName>, Refusal> 
 }
 
 /// A value without command operators, in which `%%` stands for `%`.
-fn literal(field: &str, text: &str) -> Result<Text<HeaderValue>, Refusal> {
+fn literal(field: &str, text: &str) -> Result<Text<HeaderValue>, FieldError> {
     let plain = text.replace("%%", "");
     if plain.contains('%') {
-        return Err(Refusal::invalid(
+        return Err(FieldError::invalid(
             field,
             format_args!("command operators are not supported: {text:?}"),
         ));
     }
     let value = text.replace("%%", "%");
     if value.trim() != value || !value.bytes().all(|b| matches!(b, b' '..=b'~' | b'\t')) {
-        return Err(Refusal::invalid(
+        return Err(FieldError::invalid(
             field,
             format_args!("{text:?} is no value of a header"),
         ));
     }
     HeaderValue::from_str(&value)
         .map(Text::from)
-        .map_err(|error| Refusal::invalid(field, error))
+        .map_err(|error| FieldError::invalid(field, error))
 }
 
 /// A match of the plan.
-pub(super) fn text_match(field: &str, matching: &StringMatch) -> Result<TextMatch, Refusal> {
+pub(super) fn text_match(field: &str, matching: &StringMatch) -> Result<TextMatch, FieldError> {
     let StringMatch { kind, value } = matching;
     let value = value.clone().unwrap_or_default();
     Ok(match kind {
@@ -233,9 +236,9 @@ pub(super) fn text_match(field: &str, matching: &StringMatch) -> Result<TextMatc
         Some(StringMatchKind::Prefix) => TextMatch::Prefix(value),
         Some(StringMatchKind::Suffix) => TextMatch::Suffix(value),
         Some(StringMatchKind::RegularExpression) => {
-            TextMatch::regex(&value).map_err(|error| Refusal::invalid(field, error))?
+            TextMatch::regex(&value).map_err(|error| FieldError::invalid(field, error))?
         }
-        Some(StringMatchKind::Other(word)) => return Err(Refusal::unknown(field, word)),
+        Some(StringMatchKind::Other(word)) => return Err(FieldError::unknown_value(field, word)),
     })
 }
 
@@ -253,11 +256,11 @@ fn lower_case(matching: TextMatch) -> TextMatch {
 mod tests {
     use super::*;
 
-    fn change(json: serde_json::Value) -> Result<HeaderEdits, Refusal> {
+    fn change(json: serde_json::Value) -> Result<HeaderEdits, FieldError> {
         edits("f", Some(&serde_json::from_value(json).unwrap()))
     }
 
-    fn one(name: &str, value: &str) -> Result<HeaderEdits, Refusal> {
+    fn one(name: &str, value: &str) -> Result<HeaderEdits, FieldError> {
         change(serde_json::json!({"set": [{"name": name, "value": value}]}))
     }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! spec (as written) --validate--> what the API server would refuse
-//!      └─────────────convert────> Converted: settings of the plan, or a Refusal
+//!      └─────────────convert────> ListenerConfig: settings of the plan, or a FieldError
 //! ```
 //!
 //! A policy that asks for anything that the gateway does not do is refused as a whole, and says which
@@ -10,16 +10,16 @@
 //!
 //! ```
 //! use towergate_policy::ClientTrafficPolicySpec;
-//! use towergate_policy::client_traffic::Context;
+//! use towergate_policy::client_traffic::ListenerContext;
 //!
 //! let spec: ClientTrafficPolicySpec = serde_json::from_str(
 //!     r#"{"proxyProtocol": {}, "timeout": {"http": {"idleTimeout": "30s"}}}"#,
 //! )?;
-//! let converted = spec.listener_settings(Context::default())?;
+//! let converted = spec.listener_settings(ListenerContext::default())?;
 //! assert!(converted.tcp.proxy_protocol.is_some());
 //!
 //! let spec: ClientTrafficPolicySpec = serde_json::from_str(r#"{"http3": {}}"#)?;
-//! let refusal = spec.listener_settings(Context::default()).unwrap_err();
+//! let refusal = spec.listener_settings(ListenerContext::default()).unwrap_err();
 //! assert_eq!(refusal.to_string(), "spec.http3 is not supported");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -31,7 +31,7 @@ mod model;
 mod tls;
 mod tls_model;
 
-pub use convert::{Context, Converted};
+pub use convert::{ListenerConfig, ListenerContext};
 pub use model::{
     ClientIpDetection, ClientTrafficPolicySpec, Connection, ConnectionLimit, CustomHeader,
     DirectSourceIp, EnableWeb, EnvoyHeaders, HealthCheckPath, HostSettings, Http1, Http3, Http10,

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::tls_model::ClientTls;
+use crate::api_struct::{api_struct, string_enum};
 use crate::backend_traffic::{Http2, TcpKeepalive};
-use crate::check::{Invalid, Report, count};
+use crate::check::{Report, SchemaViolation, count};
 use crate::common::{
     CIDR, DurationText, HeaderChange, Quantity, StringMatch, TargetRef, TargetSelector, Targets,
 };
-use crate::model::{model, words};
 
-words! {
+string_enum! {
     /// What becomes of `x-request-id`.
     pub enum RequestId {
         PreserveOrGenerate = "PreserveOrGenerate",
@@ -59,7 +59,7 @@ words! {
     }
 }
 
-model! {
+api_struct! {
     /// `spec` of a ClientTrafficPolicy.
     pub struct ClientTrafficPolicySpec, rules {
         /// The target (deprecated).
@@ -286,7 +286,7 @@ impl ClientTrafficPolicySpec {
     }
 
     /// Everything that the API server would refuse; empty: valid.
-    pub fn validate(&self) -> Vec<Invalid> {
+    pub fn validate(&self) -> Vec<SchemaViolation> {
         Report::of(self)
     }
 

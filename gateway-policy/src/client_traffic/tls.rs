@@ -10,7 +10,7 @@ use towergate_tls::{ClientAuth, ClientAuthMode};
 use super::tls_model::{
     self, ClientTls, ClientValidation, ClientValidationMode, Resumption, Session,
 };
-use crate::Refusal;
+use crate::FieldError;
 use crate::common::ObjectRef;
 
 /// How a listener speaks TLS, apart from its certificates. The defaults are Envoy Gateway's.
@@ -99,7 +99,7 @@ const GROUPS: [(&[&str], &str); 4] = [
 ];
 
 /// The settings that `tls` asks for.
-pub(super) fn parameters(tls: Option<&ClientTls>) -> Result<TlsParameters, Refusal> {
+pub(super) fn parameters(tls: Option<&ClientTls>) -> Result<TlsParameters, FieldError> {
     let Some(tls) = tls else {
         return Ok(TlsParameters::default());
     };
@@ -114,11 +114,11 @@ pub(super) fn parameters(tls: Option<&ClientTls>) -> Result<TlsParameters, Refus
         session,
         fingerprints,
     } = tls;
-    Refusal::unless(
+    FieldError::require(
         signature_algorithms.as_ref().is_none_or(Vec::is_empty),
         "spec.tls.signatureAlgorithms",
     )?;
-    Refusal::unless(
+    FieldError::require(
         fingerprints.as_ref().is_none_or(Vec::is_empty),
         "spec.tls.fingerprints",
     )?;
@@ -126,7 +126,7 @@ pub(super) fn parameters(tls: Option<&ClientTls>) -> Result<TlsParameters, Refus
     let min = version("spec.tls.minVersion", min_version.as_ref())?.unwrap_or(defaults.min_version);
     let max = version("spec.tls.maxVersion", max_version.as_ref())?.unwrap_or(defaults.max_version);
     if min > max {
-        return Err(Refusal::invalid(
+        return Err(FieldError::invalid(
             "spec.tls",
             "minVersion must be smaller or equal to maxVersion",
         ));
@@ -147,7 +147,7 @@ pub(super) fn parameters(tls: Option<&ClientTls>) -> Result<TlsParameters, Refus
 
 /// What clients must show. Modes that do not verify anything are refused: what they let backends know
 /// about clients, nobody vouches for.
-fn validation(written: &ClientValidation) -> Result<ValidationRefs, Refusal> {
+fn validation(written: &ClientValidation) -> Result<ValidationRefs, FieldError> {
     const FIELD: &str = "spec.tls.clientValidation";
     let ClientValidation {
         optional,
@@ -170,7 +170,7 @@ fn validation(written: &ClientValidation) -> Result<ValidationRefs, Refusal> {
             *allow_expired_certificate == Some(true),
         ),
     ] {
-        Refusal::unless(!refused, &format!("{FIELD}.{name}"))?;
+        FieldError::require(!refused, &format!("{FIELD}.{name}"))?;
     }
     let mode = match mode {
         // `mode` says more, so it wins.
@@ -178,18 +178,18 @@ fn validation(written: &ClientValidation) -> Result<ValidationRefs, Refusal> {
         None | Some(ClientValidationMode::RequireAndVerify) => ClientAuthMode::Required,
         Some(ClientValidationMode::VerifyIfGiven) => ClientAuthMode::Optional,
         Some(unverified @ (ClientValidationMode::Request | ClientValidationMode::RequireAny)) => {
-            return Err(Refusal::invalid(
+            return Err(FieldError::invalid(
                 format!("{FIELD}.mode"),
                 format_args!("{} is not supported", unverified.as_str()),
             ));
         }
         Some(ClientValidationMode::Other(word)) => {
-            return Err(Refusal::unknown(&format!("{FIELD}.mode"), word));
+            return Err(FieldError::unknown_value(&format!("{FIELD}.mode"), word));
         }
     };
     let authorities = ca_certificate_refs.clone().unwrap_or_default();
     if authorities.is_empty() {
-        return Err(Refusal::invalid(
+        return Err(FieldError::invalid(
             format!("{FIELD}.caCertificateRefs"),
             "at least one is needed to verify certificates",
         ));
@@ -200,29 +200,29 @@ fn validation(written: &ClientValidation) -> Result<ValidationRefs, Refusal> {
 fn version(
     field: &str,
     version: Option<&tls_model::TlsVersion>,
-) -> Result<Option<TlsVersion>, Refusal> {
+) -> Result<Option<TlsVersion>, FieldError> {
     use tls_model::TlsVersion as Version;
     match version {
         None | Some(Version::Auto) => Ok(None),
         Some(Version::Tls12) => Ok(Some(TlsVersion::Tls12)),
         Some(Version::Tls13) => Ok(Some(TlsVersion::Tls13)),
-        Some(old @ (Version::Tls10 | Version::Tls11)) => Err(Refusal::invalid(
+        Some(old @ (Version::Tls10 | Version::Tls11)) => Err(FieldError::invalid(
             field,
             format_args!("TLS {} is not supported", old.as_str()),
         )),
-        Some(Version::Other(word)) => Err(Refusal::unknown(field, word)),
+        Some(Version::Other(word)) => Err(FieldError::unknown_value(field, word)),
     }
 }
 
 /// Suites by IANA name. `[A|B]` is a group of equal rank.
-fn suites(names: &[String]) -> Result<Vec<String>, Refusal> {
+fn suites(names: &[String]) -> Result<Vec<String>, FieldError> {
     let mut suites = Vec::new();
     for entry in names {
         let members = entry.strip_prefix('[').and_then(|e| e.strip_suffix(']'));
         for name in members.unwrap_or(entry).split('|') {
             let known = CIPHERS.iter().find(|(a, b)| *a == name || *b == name);
             let Some((_, iana)) = known else {
-                return Err(Refusal::invalid(
+                return Err(FieldError::invalid(
                     "spec.tls.ciphers",
                     format_args!("the cipher {name} is not supported"),
                 ));
@@ -233,13 +233,13 @@ fn suites(names: &[String]) -> Result<Vec<String>, Refusal> {
     Ok(suites)
 }
 
-fn groups(names: &[String]) -> Result<Vec<String>, Refusal> {
+fn groups(names: &[String]) -> Result<Vec<String>, FieldError> {
     let find = |name: &String| {
         let known = GROUPS
             .iter()
             .find(|(names, _)| names.contains(&name.as_str()));
         known.map(|(_, group)| (*group).to_owned()).ok_or_else(|| {
-            Refusal::invalid(
+            FieldError::invalid(
                 "spec.tls.ecdhCurves",
                 format_args!("the curve {name} is not supported"),
             )
@@ -248,10 +248,10 @@ fn groups(names: &[String]) -> Result<Vec<String>, Refusal> {
     names.iter().map(find).collect()
 }
 
-fn protocols(names: &[String]) -> Result<Vec<String>, Refusal> {
+fn protocols(names: &[String]) -> Result<Vec<String>, FieldError> {
     let check = |name: &String| match name.as_str() {
         "h2" | "http/1.1" => Ok(name.clone()),
-        _ => Err(Refusal::invalid(
+        _ => Err(FieldError::invalid(
             "spec.tls.alpnProtocols",
             format_args!("the protocol {name} is not supported"),
         )),
@@ -277,7 +277,7 @@ fn resumption(session: Option<&Session>) -> (bool, bool) {
 mod tests {
     use super::*;
 
-    fn convert(json: serde_json::Value) -> Result<TlsParameters, Refusal> {
+    fn convert(json: serde_json::Value) -> Result<TlsParameters, FieldError> {
         parameters(Some(&serde_json::from_value(json).unwrap()))
     }
 

@@ -1,10 +1,10 @@
 //! `spec.tls` of a ClientTrafficPolicy as it is written.
 
+use crate::api_struct::{api_struct, string_enum};
 use crate::check::Report;
 use crate::common::{ObjectRef, StringMatch};
-use crate::model::{model, words};
 
-words! {
+string_enum! {
     /// A version of TLS.
     pub enum TlsVersion {
         Auto = "Auto",
@@ -29,7 +29,7 @@ words! {
     }
 }
 
-model! {
+api_struct! {
     /// TLS with clients.
     pub struct ClientTls, rules {
         /// Client certificates.

@@ -2,10 +2,10 @@
 
 use regex::Regex;
 
+use crate::api_struct::{api_struct, string_enum};
 use crate::check::Report;
-use crate::model::{model, words};
 
-words! {
+string_enum! {
     /// How a text is compared.
     pub enum StringMatchKind {
         Exact = "Exact",
@@ -35,7 +35,7 @@ words! {
     }
 }
 
-model! {
+api_struct! {
     /// A text and how it is compared.
     pub struct StringMatch, rules {
         /// How; `Exact` by default.

@@ -1,10 +1,10 @@
 //! References to other objects.
 
+use crate::api_struct::api_struct;
 use crate::backend_traffic::ClusterSettings;
 use crate::check::Report;
-use crate::model::model;
 
-model! {
+api_struct! {
     /// A Secret, ConfigMap or ClusterTrustBundle.
     pub struct ObjectRef {
         /// Its group; empty by default.

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::api_struct::{api_struct, string_enum};
 use crate::check::Report;
-use crate::model::{model, words};
 
-words! {
+string_enum! {
     /// Whose namespaces a selector looks into.
     pub enum NamespaceFrom {
         Same = "Same",
@@ -22,7 +22,7 @@ words! {
     }
 }
 
-model! {
+api_struct! {
     /// An object in the policy's namespace, or a section of it.
     pub struct TargetRef {
         /// Its group.

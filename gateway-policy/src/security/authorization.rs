@@ -1,10 +1,10 @@
 //! `authorization` of a SecurityPolicy as it is written.
 
+use crate::api_struct::{api_struct, string_enum};
 use crate::check::{Report, count};
 use crate::common::{CIDR, Method, PathMatch};
-use crate::model::{model, words};
 
-words! {
+string_enum! {
     /// What a rule does.
     pub enum Action {
         Allow = "Allow",
@@ -18,7 +18,7 @@ words! {
     }
 }
 
-model! {
+api_struct! {
     /// Who may do what: the first rule that fits decides.
     pub struct Authorization {
         /// The rules.

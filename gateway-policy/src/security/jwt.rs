@@ -1,11 +1,11 @@
 //! `jwt` of a SecurityPolicy as it is written.
 
+use crate::api_struct::{api_struct, string_enum};
 use crate::backend_traffic::ClusterSettings;
 use crate::check::Report;
 use crate::common::{BackendRef, Backends, ConfigMapRef, DurationText, SingleBackendRef};
-use crate::model::{model, words};
 
-words! {
+string_enum! {
     /// Where a value is.
     pub enum ValueSource {
         Inline = "Inline",
@@ -13,7 +13,7 @@ words! {
     }
 }
 
-model! {
+api_struct! {
     /// Tokens.
     pub struct Jwt, rules {
         /// Requests without a token pass.

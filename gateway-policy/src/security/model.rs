@@ -3,16 +3,16 @@
 use super::authorization::Authorization;
 use super::jwt::Jwt;
 use super::oidc::Oidc;
+use crate::api_struct::{api_struct, string_enum};
 use crate::backend_traffic::{ClusterSettings, MergeType};
-use crate::check::{Invalid, Report, count};
+use crate::check::{Report, SchemaViolation, count};
 use crate::common::{
     BackendRef, Backends, ConfigRef, Deprecated, DurationText, Fraction, ObjectRef,
     SingleBackendRef, TargetRef, TargetSelector, Targets,
 };
-use crate::model::{model, words};
-use crate::{Policy, Refusal};
+use crate::{FieldError, Policy};
 
-words! {
+string_enum! {
     /// Where a value is.
     pub enum ContextType {
         Value = "Value",
@@ -20,7 +20,7 @@ words! {
     }
 }
 
-model! {
+api_struct! {
     /// `spec` of a SecurityPolicy.
     pub struct SecurityPolicySpec, rules {
         /// The target (deprecated).
@@ -194,7 +194,7 @@ impl SecurityPolicySpec {
     }
 
     /// Everything that the API server would refuse; empty: valid.
-    pub fn validate(&self) -> Vec<Invalid> {
+    pub fn validate(&self) -> Vec<SchemaViolation> {
         Report::of(self)
     }
 
@@ -211,7 +211,7 @@ impl SecurityPolicySpec {
     ///
     /// # Errors
     /// The first field that asks for something: nothing of this kind is enforced yet.
-    pub fn policies(&self) -> Result<Vec<Policy>, Refusal> {
+    pub fn policies(&self) -> Result<Vec<Policy>, FieldError> {
         let Self {
             target_ref: _,
             target_refs: _,
@@ -237,7 +237,7 @@ impl SecurityPolicySpec {
             ("spec.extAuth", ext_auth.is_some()),
             ("spec.authorization", authorization.is_some()),
         ] {
-            Refusal::unless(!given, field)?;
+            FieldError::require(!given, field)?;
         }
         Ok(Vec::new())
     }

@@ -1,13 +1,13 @@
 //! `oidc` of a SecurityPolicy as it is written.
 
+use crate::api_struct::{api_struct, string_enum};
 use crate::backend_traffic::ClusterSettings;
 use crate::check::Report;
 use crate::common::{
     BackendRef, Backends, DNS_NAME, DurationText, ObjectRef, SingleBackendRef, StringMatchKind,
 };
-use crate::model::{model, words};
 
-words! {
+string_enum! {
     /// To whom browsers send a cookie.
     pub enum SameSite {
         Lax = "Lax",
@@ -16,7 +16,7 @@ words! {
     }
 }
 
-model! {
+api_struct! {
     /// Logins by OpenID Connect.
     pub struct Oidc, rules {
         /// Who knows the users.

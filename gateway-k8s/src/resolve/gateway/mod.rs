@@ -27,7 +27,7 @@ pub(super) use set::SetState;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
-use towergate_policy::Invalid;
+use towergate_policy::SchemaViolation;
 use towergate_tls::NamePattern;
 
 use self::address::Addresses;
@@ -157,7 +157,7 @@ impl<'a> GatewayState<'a> {
             self.listeners.push(state);
         }
         let shared = object.misread.iter();
-        let shared: Vec<Invalid> = shared
+        let shared: Vec<SchemaViolation> = shared
             .filter(|fault| !fault.field.starts_with("spec.listeners["))
             .cloned()
             .collect();

@@ -1,6 +1,6 @@
 //! Parts of Gateways that Towergate does not serve: said in a condition, never passed over in silence.
 
-use towergate_policy::Invalid;
+use towergate_policy::SchemaViolation;
 
 use super::super::report::{Report, Subject};
 use super::listener::ListenerState;
@@ -104,7 +104,7 @@ fn options(gateway: &Object<GatewaySpec>, report: &mut Report, subject: &Subject
 /// Refuses a listener of which a field is not known, or to which such a field of its object may apply: it
 /// may be the one that narrows whom the listener takes, or that asks for client certificates. `misread`
 /// are the faults of the object that the listener is written in.
-pub(super) fn check_misread(misread: &[Invalid], listener: &mut ListenerState<'_>) {
+pub(super) fn check_misread(misread: &[SchemaViolation], listener: &mut ListenerState<'_>) {
     let own = format!("spec.listeners[{}]", listener.at);
     let fault = misread.iter().find(|fault| {
         let field = fault.field.as_str();

@@ -1,6 +1,6 @@
 //! Policies that an API server would refuse. Files have no API server in front of them.
 
-use towergate_policy::Invalid;
+use towergate_policy::SchemaViolation;
 
 use super::super::report::{Report, Subject};
 use super::super::world::World;
@@ -22,7 +22,7 @@ pub(super) fn check(world: &World<'_>, report: &mut Report) {
     }
 }
 
-fn fields(subject: &Subject<'_>, faults: &[Invalid], report: &mut Report) {
+fn fields(subject: &Subject<'_>, faults: &[SchemaViolation], report: &mut Report) {
     for fault in faults {
         let (code, help) = if fault.field == "spec.clientIPDetection" {
             (

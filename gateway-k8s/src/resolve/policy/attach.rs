@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
 
-use towergate_policy::Invalid;
+use towergate_policy::SchemaViolation;
 use towergate_policy::common::{Deprecated, Targets};
 
 use super::super::report::{Report, Subject};
@@ -29,7 +29,7 @@ pub(crate) trait RouteSpec: Debug + Clone {
     /// What the policy is attached to.
     fn targets(&self) -> Targets<'_>;
     /// What an API server would refuse.
-    fn faults(&self) -> Vec<Invalid>;
+    fn faults(&self) -> Vec<SchemaViolation>;
     /// Deprecated fields that are given.
     fn old_fields(&self) -> Vec<Deprecated>;
     /// Whether the policy is merged into its parent.
@@ -494,7 +494,7 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
 }
 
 /// What could not be read of a policy, and what an API server would refuse.
-fn faults<S: RouteSpec>(policy: &Object<S>) -> Vec<Invalid> {
+fn faults<S: RouteSpec>(policy: &Object<S>) -> Vec<SchemaViolation> {
     let mut faults = policy.misread.clone();
     faults.extend(policy.spec.faults());
     faults

@@ -1,9 +1,9 @@
 //! BackendTrafficPolicy: how requests of a rule travel.
 
 use towergate_core::plan::Traffic;
-use towergate_policy::backend_traffic::{self, BackendTrafficPolicySpec, Context};
+use towergate_policy::backend_traffic::{self, BackendTrafficPolicySpec, RouteContext};
 use towergate_policy::common::{Deprecated, Targets};
-use towergate_policy::{Invalid, Policy};
+use towergate_policy::{Policy, SchemaViolation};
 
 use super::Unusable;
 use super::attach::RouteSpec;
@@ -25,7 +25,7 @@ impl RouteSpec for BackendTrafficPolicySpec {
         self.targets()
     }
 
-    fn faults(&self) -> Vec<Invalid> {
+    fn faults(&self) -> Vec<SchemaViolation> {
         self.validate()
     }
 
@@ -42,7 +42,7 @@ impl RouteSpec for BackendTrafficPolicySpec {
     }
 
     fn effect(&self, policy: &str, headers: bool) -> Result<TrafficEffect, Unusable> {
-        let converted = self.traffic(Context {
+        let converted = self.traffic(RouteContext {
             policy,
             rate_limit_headers: headers,
         })?;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use towergate_core::plan::TcpSettings;
 use towergate_policy::ClientTrafficPolicySpec;
-use towergate_policy::client_traffic::{Context, Converted, ValidationRefs};
+use towergate_policy::client_traffic::{ListenerConfig, ListenerContext, ValidationRefs};
 use towergate_tls::{ClientAuth, NamePattern};
 
 use super::super::authority::{self, Bundle};
@@ -31,7 +31,7 @@ const KIND: &str = "ClientTrafficPolicy";
 const DEFAULT_HOST: &str = "spec.http1.http10.useDefaultHost";
 
 /// What is in force on a listener: settings, or nothing that can be, so that it fails closed.
-pub(crate) type ClientEffect = Result<Converted, Unusable>;
+pub(crate) type ClientEffect = Result<ListenerConfig, Unusable>;
 
 /// ClientTrafficPolicies by listener (Gateway, listener).
 #[derive(Debug, Default)]
@@ -243,7 +243,7 @@ impl<'a> Run<'_, '_, 'a> {
         let spec = &policy.spec;
         admitted(&spec.validate())?;
         let hostname = only(self.hosts.get(&place));
-        let mut refused = match spec.listener_settings(Context { hostname }) {
+        let mut refused = match spec.listener_settings(ListenerContext { hostname }) {
             Ok(mut converted) => {
                 if let Some(refs) = &converted.tls.client_validation {
                     converted.tls.clients = Some(self.clients(at, place, refs)?);
@@ -382,7 +382,7 @@ fn expected_header(spec: &ClientTrafficPolicySpec) -> TcpSettings {
         enable_proxy_protocol: spec.enable_proxy_protocol,
         ..Default::default()
     };
-    let converted = only.listener_settings(Context::default());
+    let converted = only.listener_settings(ListenerContext::default());
     converted.map(|converted| converted.tcp).unwrap_or_default()
 }
 

@@ -27,7 +27,7 @@ pub(super) use backend_traffic::TrafficEffect;
 pub(super) use client_traffic::{ClientEffect, ClientTraffic};
 pub(super) use target::target_field;
 
-use towergate_policy::{BackendTrafficPolicySpec, Invalid, Refusal, SecurityPolicySpec};
+use towergate_policy::{BackendTrafficPolicySpec, FieldError, SchemaViolation, SecurityPolicySpec};
 
 use super::gateway::Gateways;
 use super::report::{Report, Subject};
@@ -112,8 +112,8 @@ impl Unusable {
     }
 }
 
-impl From<Refusal> for Unusable {
-    fn from(refusal: Refusal) -> Self {
+impl From<FieldError> for Unusable {
+    fn from(refusal: FieldError) -> Self {
         Self {
             field: refusal.field,
             message: refusal.message,
@@ -124,7 +124,7 @@ impl From<Refusal> for Unusable {
 }
 
 /// Fails if an API server would refuse the policy.
-fn admitted(faults: &[Invalid]) -> Result<(), Unusable> {
+fn admitted(faults: &[SchemaViolation]) -> Result<(), Unusable> {
     let Some(first) = faults.first() else {
         return Ok(());
     };

@@ -1,7 +1,7 @@
 //! SecurityPolicy: who may send requests.
 
 use towergate_policy::common::{Deprecated, Targets};
-use towergate_policy::{Invalid, Policy, SecurityPolicySpec};
+use towergate_policy::{Policy, SchemaViolation, SecurityPolicySpec};
 
 use super::Unusable;
 use super::attach::RouteSpec;
@@ -14,7 +14,7 @@ impl RouteSpec for SecurityPolicySpec {
         self.targets()
     }
 
-    fn faults(&self) -> Vec<Invalid> {
+    fn faults(&self) -> Vec<SchemaViolation> {
         self.validate()
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use towergate_policy::Invalid;
+use towergate_policy::SchemaViolation;
 use towergate_tls::NamePattern;
 
 use super::super::gateway::{GatewayState, Gateways, ListenerState};
@@ -189,9 +189,9 @@ impl Attachment {
 }
 
 /// The first field of a route that is not known, and that has to do with this parentRef or with all.
-fn misread(route: RouteRef<'_>, at: usize) -> Option<&Invalid> {
+fn misread(route: RouteRef<'_>, at: usize) -> Option<&SchemaViolation> {
     let own = format!("spec.parentRefs[{at}]");
-    let concerns = |fault: &&Invalid| {
+    let concerns = |fault: &&SchemaViolation| {
         let field = fault.field.as_str();
         let of_rule = field.starts_with("spec.rules[");
         let of_parent = field.starts_with("spec.parentRefs[");

@@ -31,7 +31,7 @@ pub(super) use traffic::RuleTraffic;
 use std::sync::Arc;
 
 use towergate_core::plan::{RouteId, RouteKind};
-use towergate_policy::Invalid;
+use towergate_policy::SchemaViolation;
 
 use super::gateway::Gateways;
 use super::report::{Report, Subject};
@@ -92,7 +92,7 @@ impl<'a> RouteRef<'a> {
     }
 
     /// Fields that could not be read, so that what has them fails closed.
-    pub(super) fn misread(self) -> &'a [Invalid] {
+    pub(super) fn misread(self) -> &'a [SchemaViolation] {
         of_any!(self, route => &route.misread)
     }
 

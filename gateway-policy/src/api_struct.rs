@@ -2,7 +2,7 @@
 //! its limits.
 //!
 //! ```text
-//! model! {
+//! api_struct! {
 //!     /// A limit of connections.
 //!     pub struct ConnectionLimit, rules {          `rules`: has a method `rules` for what concerns
 //!         /// Connections at the same time.                   several fields at once
@@ -11,13 +11,13 @@
 //! }
 //! ```
 //!
-//! What always holds: every field is optional (what is required is a [`Limit`](crate::check::Limit)),
+//! What always holds: every field is optional (what is required is a [`Limit`](crate::check::FieldLimit)),
 //! unknown fields are left to the caller (`serde_ignored` names them), and what was not given is not
 //! written.
 
 /// Structs of optional fields, each with its name and limits, their [`Check`](crate::check::Check) and
 /// their [`Schema`](crate::schema::Schema).
-macro_rules! model {
+macro_rules! api_struct {
     ($(
         $(#[$meta:meta])*
         pub struct $name:ident $(, $rules:ident)? {
@@ -42,7 +42,7 @@ macro_rules! model {
             fn check(&self, report: &mut $crate::check::Report) {
                 $(
                     report.field($key, self.$field.as_ref(), &[
-                        $($( $crate::check::Limit::$limit $( ( $($arg),* ) )? ),+)?
+                        $($( $crate::check::FieldLimit::$limit $( ( $($arg),* ) )? ),+)?
                     ]);
                 )*
                 $( self.$rules(report); )?
@@ -55,7 +55,7 @@ macro_rules! model {
                 $crate::schema::Fields::default()
                     $(
                         .field($key, &[ $($doc),* ], <$type as $crate::schema::Schema>::schema(), &[
-                            $($( $crate::check::Limit::$limit $( ( $($arg),* ) )? ),+)?
+                            $($( $crate::check::FieldLimit::$limit $( ( $($arg),* ) )? ),+)?
                         ])
                     )*
                     .finish()
@@ -66,7 +66,7 @@ macro_rules! model {
 
 /// Enumerations that keep what they do not know, so that a typing error in a policy invalidates the
 /// policy and does not hide it.
-macro_rules! words {
+macro_rules! string_enum {
     ($(
         $(#[$meta:meta])*
         pub enum $name:ident { $( $variant:ident = $text:literal ),+ $(,)? }
@@ -124,5 +124,5 @@ macro_rules! words {
     )*};
 }
 
-pub(crate) use model;
-pub(crate) use words;
+pub(crate) use api_struct;
+pub(crate) use string_enum;

@@ -9,14 +9,14 @@ use std::fmt;
 /// protected than its configuration says.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{message}")]
-pub struct Refusal {
+pub struct FieldError {
     /// The path of the field, from `spec` on.
     pub field: String,
     /// What is wrong, as a sentence of its own.
     pub message: String,
 }
 
-impl Refusal {
+impl FieldError {
     /// A field whose value does not do.
     pub(crate) fn invalid(field: impl Into<String>, reason: impl fmt::Display) -> Self {
         let field = field.into();
@@ -32,12 +32,12 @@ impl Refusal {
     }
 
     /// A field with a word that has no meaning there.
-    pub(crate) fn unknown(field: &str, word: &str) -> Self {
+    pub(crate) fn unknown_value(field: &str, word: &str) -> Self {
         Self::invalid(field, format_args!("Unsupported value: {word:?}"))
     }
 
     /// Refuses `field` as not supported unless `holds`.
-    pub(crate) fn unless(holds: bool, field: &str) -> Result<(), Self> {
+    pub(crate) fn require(holds: bool, field: &str) -> Result<(), Self> {
         if holds {
             Ok(())
         } else {
