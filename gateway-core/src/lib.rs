@@ -38,6 +38,7 @@ pub mod router;
 pub mod serve;
 pub mod snapshot;
 pub mod stream;
+pub mod text;
 pub mod traffic;
 pub mod upstream;
 

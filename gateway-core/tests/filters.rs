@@ -13,13 +13,11 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tower::{Layer, ServiceExt, service_fn};
-use towergate_core::filter::{
-    Allowed, Cors, Filter, HeaderEdit, HeaderEdits, Mirror, PathEdit, Redirect, Rewrite, Share,
-};
+use towergate_core::filter::{Allowed, Cors, HeaderEdit, HeaderEdits, PathEdit, Redirect, Rewrite};
 use towergate_core::gateway::{Gateway, Options};
 use towergate_core::plan::{
-    Backend as PlanBackend, BackendId, BackendProtocol, Endpoints, Listener, PathMatch, Plan, Port,
-    Route, Rule,
+    Backend as PlanBackend, BackendId, BackendProtocol, Endpoints, Filter, Fraction, Listener,
+    Mirror, PathMatch, Plan, Port, Route, Rule,
 };
 use towergate_core::policy::{Guard, Rejection, ResponseEdits, RoutePolicy};
 use towergate_core::snapshot::Live;
@@ -241,8 +239,8 @@ fn mirror() -> Filter {
         protocol: BackendProtocol::Http1,
         tls: None,
     });
-    let share = Share::ALL;
-    Filter::Mirror(Mirror { backend, share })
+    let fraction = Fraction::ALL;
+    Filter::Mirror(Mirror { backend, fraction })
 }
 
 fn rewrite(hostname: Option<&str>, path: Option<PathEdit>) -> Filter {

@@ -37,7 +37,8 @@ use http::HeaderValue;
 use towergate_tls::NameMap;
 
 use self::proxy::Ends;
-use crate::plan::{ListenerId, ListenerSettings, TcpSettings};
+use crate::http::settings::ListenerSettings;
+use crate::plan::{ListenerId, TcpSettings};
 use crate::stream::StreamTable;
 
 /// What is known of a client's connection.

@@ -125,7 +125,7 @@ impl RateLimit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::ListenerSettings;
+    use crate::http::settings::ListenerSettings;
 
     #[test]
     fn the_limit_counts_living_connections_only() {

@@ -27,7 +27,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::prefixed::Prefixed;
-use crate::plan::ProxyProtocol;
+use crate::proxy_protocol::ProxyProtocol;
 use crate::proxy_protocol::{Addresses, Error, Invalid, Tlvs, decode};
 
 /// Bytes after the fixed part of version 2: all that its length can say. A head of HTTP may be as long.

@@ -38,7 +38,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::{Deserialize, Serialize};
 
 use super::OriginPattern;
-use crate::plan::Text;
+use crate::text::Text;
 
 const ANY: HeaderValue = HeaderValue::from_static("*");
 

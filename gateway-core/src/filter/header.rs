@@ -7,7 +7,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Text, TextMatch};
+use crate::text::{Text, TextMatch};
 
 /// Edits in the order in which they are applied.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]

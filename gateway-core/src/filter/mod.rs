@@ -6,7 +6,6 @@
 pub mod cors;
 mod cors_layer;
 pub mod header;
-pub mod mirror;
 mod origin;
 mod path;
 pub mod redirect;
@@ -16,30 +15,12 @@ pub mod rewrite;
 pub use cors::{Allowed, Cors};
 pub use cors_layer::{CorsLayer, CorsService};
 pub use header::{HeaderEdit, HeaderEdits};
-pub use mirror::{Mirror, Share};
 pub use origin::{HostPattern, InvalidOrigin, OriginPattern, WebScheme};
 pub use redirect::{Redirect, RedirectFacts};
 pub use redirect_layer::{RedirectLayer, RedirectService};
 pub use rewrite::Rewrite;
 
 use serde::{Deserialize, Serialize};
-
-/// A filter of a rule or of a backendRef (Gateway API `HTTPRouteFilter`).
-#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
-pub enum Filter {
-    /// Edits the request's headers.
-    RequestHeaders(HeaderEdits),
-    /// Edits the response's headers.
-    ResponseHeaders(HeaderEdits),
-    /// Answers with a redirect.
-    Redirect(Redirect),
-    /// Changes the host or the path that the backend sees.
-    Rewrite(Rewrite),
-    /// Sends a copy elsewhere.
-    Mirror(Mirror),
-    /// Answers preflights of browsers, and tells them what pages of other origins may do.
-    Cors(Cors),
-}
 
 /// A change of a path (Gateway API `HTTPPathModifier`).
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]

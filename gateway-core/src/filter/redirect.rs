@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::path::{TrailingSlash, replace_prefix};
 use super::{FilterError, PathEdit};
-use crate::http::Authority;
+use crate::http::host::Authority;
 
 /// Sends the client elsewhere. What is `None` stays as the request has it.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]

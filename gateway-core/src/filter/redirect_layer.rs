@@ -9,7 +9,8 @@ use tower_layer::Layer;
 
 use super::{FilterError, Redirect, RedirectFacts};
 use crate::gate::{Gate, Gated};
-use crate::http::{Authority, Sanitized};
+use crate::http::host::Authority;
+use crate::http::sanitize::Sanitized;
 
 /// Redirects requests below a path prefix; others go on to the service.
 ///

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::path::{TrailingSlash, replace_prefix};
 use super::{FilterError, PathEdit};
-use crate::http::Authority;
+use crate::http::host::Authority;
 
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_ENVOY_ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");

@@ -47,12 +47,13 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tower_layer::Layer;
 
-use super::forwarded::X_FORWARDED_FOR;
 use crate::conn::ConnInfo;
 use crate::conn::proxy::Ends;
 use crate::gate::{Gate, Gated};
-use crate::plan::Text;
 use crate::policy::Rejection;
+use crate::text::Text;
+
+pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The client's address as detected, in the extensions of a request.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

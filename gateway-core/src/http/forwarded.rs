@@ -26,13 +26,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::client_ip::ClientIpRule;
+use super::client_ip::{ClientIpRule, X_FORWARDED_FOR};
 use super::names::Names;
 use crate::Error;
 use crate::conn::ConnInfo;
-use crate::plan::{ListenerSettings, RequestIdMode};
+use crate::http::settings::{ListenerSettings, RequestIdMode};
 
-pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_ENVOY_EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");

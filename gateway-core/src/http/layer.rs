@@ -8,7 +8,7 @@ use tower_layer::Layer;
 
 use super::{Rejected, Sanitized, sanitize};
 use crate::gate::{Gate, Gated};
-use crate::plan::ListenerSettings;
+use crate::http::settings::ListenerSettings;
 
 /// Cleans every request, or answers it in place of the service.
 ///

@@ -13,6 +13,7 @@ pub(crate) mod names;
 pub mod path;
 pub mod rejected;
 pub mod sanitize;
+pub mod settings;
 pub mod trailers;
 pub mod upgrade;
 

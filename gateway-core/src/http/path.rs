@@ -30,7 +30,7 @@
 //! assert!(normalize("/%00", &settings).is_err());
 //! ```
 
-use crate::plan::{EscapedSlashes, PathSettings};
+use crate::http::settings::{EscapedSlashes, PathSettings};
 
 /// What becomes of a path.
 #[derive(Clone, Debug, Eq, PartialEq)]

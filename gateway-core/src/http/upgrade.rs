@@ -9,7 +9,7 @@ use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::hop_by_hop;
-use crate::plan::TextMatch;
+use crate::text::TextMatch;
 
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 

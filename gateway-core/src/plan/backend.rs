@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use towergate_tls::client::ClientTls;
 
-use crate::filter::Filter;
+use super::Filter;
 
 /// A backend with its share of a rule's requests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

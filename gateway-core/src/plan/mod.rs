@@ -20,30 +20,34 @@
 //! `P` is the type of a route's policies ([`RoutePolicy`](crate::policy::RoutePolicy)).
 
 mod backend;
-mod by_hand;
+mod builders;
+mod filter;
 mod listener;
 mod probe;
 mod route;
-mod share;
+
 mod stream;
-mod text;
+mod structural_sharing;
 mod upstream;
 
+pub use crate::http::settings::{
+    ConnectionLimits, EscapedSlashes, HeaderSettings, Http1Settings, Http2Settings, Http10,
+    ListenerSettings, PathSettings, RequestIdMode, Timeouts, Underscores, XfccDetails, XfccMode,
+};
+pub use crate::proxy_protocol::ProxyProtocol;
+pub use crate::route::matches::{GrpcMethodMatch, Match, NameMatch, PathMatch};
+pub use crate::text::{Text, TextMatch};
 pub use backend::{
     Backend, BackendId, BackendProtocol, Destination, Endpoint, Endpoints, WeightedBackend,
 };
-pub use listener::{
-    ConnectionLimits, EscapedSlashes, HeaderSettings, Http1Settings, Http2Settings, Http10,
-    Keepalive, Listener, ListenerId, ListenerSettings, PathSettings, Port, Protocol, ProxyProtocol,
-    RequestIdMode, TcpSettings, Timeouts, Underscores, XfccDetails, XfccMode,
-};
+pub use filter::{Filter, Fraction, Mirror};
+pub use listener::{Keepalive, Listener, ListenerId, Port, Protocol, TcpSettings};
 pub use probe::{ActiveCheck, HttpProbe, Probe};
 pub use route::{
-    Breaker, CookieHash, GrpcMethodMatch, HashKey, LoadBalancer, Match, NameMatch, PathMatch,
-    Retry, RetryOn, Route, RouteId, RouteKind, Rule, Traffic,
+    Breaker, CookieHash, HashKey, LoadBalancer, Retry, RetryOn, Route, RouteId, RouteKind, Rule,
+    Traffic,
 };
 pub use stream::{DatagramPort, StreamRoute};
-pub use text::{Text, TextMatch};
 pub use upstream::{BackendConnection, OutlierDetection, RetryBudget, StreamIdle};
 
 use serde::{Deserialize, Serialize};

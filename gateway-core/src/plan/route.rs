@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, Method};
+use http::HeaderName;
 use serde::{Deserialize, Serialize};
 use towergate_tls::NamePattern;
 
 use super::{
-    ActiveCheck, BackendConnection, OutlierDetection, RetryBudget, StreamIdle, Text, TextMatch,
+    ActiveCheck, BackendConnection, Filter, OutlierDetection, RetryBudget, StreamIdle,
     WeightedBackend,
 };
-use crate::filter::Filter;
 use crate::policy::NoPolicy;
+use crate::route::matches::Match;
+use crate::text::Text;
 
 /// A route as attached to one listener.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,61 +86,6 @@ pub struct Rule<P = NoPolicy> {
     pub backends: Vec<WeightedBackend>,
     /// Something about the rule is invalid: answer this status, with an empty body (fail closed).
     pub respond: Option<u16>,
-}
-
-/// What a request must be like; all parts must hold.
-#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
-pub struct Match {
-    /// The path.
-    pub path: PathMatch,
-    /// The method.
-    pub method: Option<Text<Method>>,
-    /// Header lines; a match holds if any one line of the name fits.
-    pub headers: Vec<NameMatch<Text<HeaderName>>>,
-    /// Query parameters, undecoded; the first of a name counts.
-    pub query: Vec<NameMatch<String>>,
-}
-
-impl Default for Match {
-    fn default() -> Self {
-        Self {
-            path: PathMatch::Prefix("/".to_owned()),
-            method: None,
-            headers: Vec::new(),
-            query: Vec::new(),
-        }
-    }
-}
-
-/// How a path is compared (without the query, case-sensitive, normalised).
-#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
-pub enum PathMatch {
-    /// The whole path.
-    Exact(String),
-    /// The path's first elements. `/a/` is `/a`; `/` takes everything.
-    Prefix(String),
-    /// The whole path matches; anchored as in [`TextMatch::regex`].
-    Regex(Text<regex::Regex>),
-    /// A gRPC service and method.
-    Grpc(GrpcMethodMatch),
-}
-
-/// `GRPCMethodMatch`: at least one of both is given.
-#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
-pub struct GrpcMethodMatch {
-    /// The first element of the path.
-    pub service: Option<TextMatch>,
-    /// The second element of the path.
-    pub method: Option<TextMatch>,
-}
-
-/// A named value and what it must be like.
-#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
-pub struct NameMatch<N> {
-    /// The name.
-    pub name: N,
-    /// What the value must be like.
-    pub value: TextMatch,
 }
 
 /// How requests of a rule travel. The defaults are Envoy's.

@@ -57,11 +57,20 @@ mod rules;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use serde::{Deserialize, Serialize};
+
 pub use encode::{TooLong, encode_v1, encode_v2};
 pub use tlv::{Ssl, SslField, SslFields, Tlv, TlvIter, Tlvs, encode_tlv};
 
 /// The largest `len` of a version 2 header that is taken, in bytes, unless the caller says otherwise.
 pub const DEFAULT_LIMIT: u16 = 4096;
+
+/// Whether connections begin with a PROXY protocol header, version 1 or 2.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct ProxyProtocol {
+    /// Connections without a header are served too. Default: they are closed.
+    pub optional: bool,
+}
 
 /// Decodes the PROXY header at the start of `bytes`, with at most `limit` bytes after the fixed part
 /// of version 2.

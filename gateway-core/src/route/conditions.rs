@@ -3,7 +3,8 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::Query;
-use crate::plan::{Match, NameMatch, Text, TextMatch};
+use crate::route::matches::{Match, NameMatch};
+use crate::text::{Text, TextMatch};
 
 /// The method, header fields and query parameters of a match.
 #[derive(Clone, Debug)]

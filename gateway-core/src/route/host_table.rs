@@ -16,7 +16,7 @@ use super::paths::{Known, Paths};
 use super::pattern::{PathPattern, Patterns, grpc_parts};
 use super::rank::{PathKey, PathKind, Rank};
 use super::{Found, Query};
-use crate::plan::Match;
+use crate::route::matches::Match;
 
 /// The entries of one hostname. Built once and shared by all tables in which the host is the same.
 #[derive(Clone, Debug)]

@@ -26,7 +26,7 @@
 //!
 //! ```
 //! use http::Request;
-//! use towergate_core::plan::{Match, PathMatch};
+//! use towergate_core::route::matches::{Match, PathMatch};
 //! use towergate_core::route::{Query, RouteTable};
 //!
 //! let api = Match { path: PathMatch::Prefix("/api".to_owned()), ..Match::default() };
@@ -42,6 +42,7 @@
 
 mod conditions;
 mod host_table;
+pub mod matches;
 mod paths;
 mod pattern;
 mod rank;
@@ -57,9 +58,10 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, Request};
 use towergate_tls::{NameMap, NamePattern};
 
-use crate::plan::Match;
+use self::matches::Match;
 
 pub use host_table::HostTable;
+pub use matches::{GrpcMethodMatch, NameMatch, PathMatch};
 
 /// What a look-up wants to know of a request.
 #[derive(Clone, Copy, Debug)]

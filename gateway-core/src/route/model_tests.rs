@@ -11,7 +11,8 @@ use proptest::sample::select;
 use towergate_tls::NamePattern;
 
 use super::{Query, RouteTable};
-use crate::plan::{GrpcMethodMatch, Match, NameMatch, PathMatch, Text, TextMatch};
+use crate::route::matches::{GrpcMethodMatch, Match, NameMatch, PathMatch};
+use crate::text::{Text, TextMatch};
 
 /// Times [`REQUESTS`] is 100,000 look-ups.
 const TABLES: u32 = 500;

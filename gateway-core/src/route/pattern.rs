@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use regex::{Regex, RegexSet, SetMatches};
 
-use crate::plan::GrpcMethodMatch;
+use crate::route::matches::GrpcMethodMatch;
 
 /// From more distinct expressions than this on, they are tried all at once.
 const FEW: usize = 8;

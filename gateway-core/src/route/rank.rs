@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use super::pattern::PathPattern;
-use crate::plan::{GrpcMethodMatch, Match, PathMatch, TextMatch};
+use crate::route::matches::{GrpcMethodMatch, Match, PathMatch};
+use crate::text::TextMatch;
 
 /// The place of a match among those of its hostname. Fields are compared from the first to the last.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]

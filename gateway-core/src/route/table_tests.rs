@@ -4,7 +4,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use towergate_tls::NamePattern;
 
 use super::{Query, RouteTable};
-use crate::plan::{GrpcMethodMatch, Match, NameMatch, PathMatch, Text, TextMatch};
+use crate::route::matches::{GrpcMethodMatch, Match, NameMatch, PathMatch};
+use crate::text::{Text, TextMatch};
 
 /// Header lines.
 type Lines<'a> = &'a [(&'a str, &'a str)];

@@ -23,7 +23,8 @@ use crate::access_log::{AccessLog, Entry};
 use crate::body::BoxError;
 use crate::conn::proxy::Ends;
 use crate::conn::{ConnInfo, Drain};
-use crate::plan::{ListenerId, ListenerSettings};
+use crate::http::settings::ListenerSettings;
+use crate::plan::ListenerId;
 
 type Item = Result<Frame<Bytes>, BoxError>;
 

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::bodies::Progress;
 use crate::Error;
-use crate::plan::{ListenerSettings, Timeouts};
+use crate::http::settings::{ListenerSettings, Timeouts};
 
 /// How long one request may be silent, and when it ends whatever it does.
 #[derive(Clone, Copy, Debug, Default)]

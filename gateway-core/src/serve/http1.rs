@@ -17,8 +17,8 @@ use super::parked::{Kept, Parked};
 use super::service::Answering;
 use super::timers::{Expiry, Signal};
 use super::watched::{Spoken, Watched};
+use crate::http::settings::ListenerSettings;
 use crate::observer::Event;
-use crate::plan::ListenerSettings;
 
 /// hyper's lower bound for its buffers.
 const MIN_BUFFER: usize = 8 * 1024;

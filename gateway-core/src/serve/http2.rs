@@ -15,8 +15,8 @@ use super::parked::{Kept, Parked};
 use super::service::Answering;
 use super::timers::{Expiry, Limits, Signal};
 use super::watched::{Spoken, Watched};
+use crate::http::settings::ListenerSettings;
 use crate::observer::Event;
-use crate::plan::ListenerSettings;
 
 /// Streams that a client may reset before we have seen them (CVE-2023-44487).
 const MAX_UNSEEN_RESETS: usize = 20;

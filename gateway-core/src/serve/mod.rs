@@ -38,9 +38,10 @@ use crate::Body;
 use crate::access_log::Entry;
 use crate::conn::drain::Drain;
 use crate::conn::{ConnInfo, Open};
+use crate::http::settings::ListenerSettings;
 use crate::in_box::in_box;
 use crate::observer::Observer;
-use crate::plan::{ListenerId, ListenerSettings};
+use crate::plan::ListenerId;
 use parked::{Parked, Woken};
 
 pub use codec_error::Refusal;

@@ -19,8 +19,8 @@ use super::activity::Activity;
 use super::timers::{Limits, Signal, Timers};
 use crate::conn::opening::{self, PREFACE};
 use crate::conn::{ConnInfo, warn_unexpected_proxy};
+use crate::http::settings::ListenerSettings;
 use crate::observer::{Event, Observer};
-use crate::plan::ListenerSettings;
 
 /// Room for the bytes that end the waiting: most heads, as the codec reads what is left.
 const FIRST_READ: usize = 2048;

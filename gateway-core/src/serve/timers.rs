@@ -13,7 +13,7 @@ use super::activity::Activity;
 use crate::alarm::Alarm;
 use crate::conn::drain::{self, Drain, GRACE};
 use crate::conn::opening::PREFACE;
-use crate::plan::ListenerSettings;
+use crate::http::settings::ListenerSettings;
 
 /// The shortest time for the first byte, since clients open connections ahead of need.
 const FIRST_BYTE: Duration = Duration::from_secs(10);

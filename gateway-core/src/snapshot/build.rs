@@ -13,7 +13,8 @@ use super::{ListenerSnapshot, Live, Parts, PortSnapshot, RuleSnapshot, Snapshot,
 use crate::access_log::RuleName;
 use crate::conn::PortConfig;
 use crate::datagram::DatagramConfig;
-use crate::filter::{Filter, Rewrite};
+use crate::filter::Rewrite;
+use crate::plan::Filter;
 use crate::plan::{Listener, ListenerId, Plan, Port, Route, Rule, WeightedBackend};
 use crate::policy::RoutePolicy;
 use crate::route::HostTable;
@@ -265,8 +266,8 @@ mod tests {
     use http::{HeaderMap, Method};
 
     use super::*;
-    use crate::plan::PathMatch;
     use crate::route::Query;
+    use crate::route::matches::PathMatch;
 
     /// Two listeners with the same routes, one for each of two hosts.
     fn plan(paths: [&str; 2]) -> Plan {

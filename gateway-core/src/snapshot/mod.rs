@@ -30,7 +30,8 @@ use towergate_tls::server::ResumptionState;
 
 use crate::access_log::RuleName;
 use crate::filter::{Cors, HeaderEdits, Redirect, Rewrite};
-use crate::plan::{ListenerId, ListenerSettings, Traffic};
+use crate::http::settings::ListenerSettings;
+use crate::plan::{ListenerId, Traffic};
 use crate::policy::Guard;
 use crate::route::RouteTable;
 use crate::traffic::Forwarder;

@@ -10,9 +10,8 @@ use towergate_tls::{NameMap, ServerTls};
 use super::build::{BuildError, Builder};
 use crate::conn::{ListenerConfig, PortConfig, Transport};
 use crate::datagram::DatagramConfig;
-use crate::plan::{
-    DatagramPort, Listener, ListenerId, ListenerSettings, Port, Protocol, StreamRoute,
-};
+use crate::http::settings::ListenerSettings;
+use crate::plan::{DatagramPort, Listener, ListenerId, Port, Protocol, StreamRoute};
 use crate::policy::RoutePolicy;
 use crate::stream::{StreamRule, StreamTable, StreamTarget};
 

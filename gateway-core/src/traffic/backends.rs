@@ -10,7 +10,7 @@ use super::outlier::Detector;
 use super::prober::Prober;
 use crate::balance::{Balancer, Cluster, Directory, Node, Pick, Weights};
 use crate::error::Error;
-use crate::filter::Filter;
+use crate::plan::Filter;
 use crate::plan::{
     Backend, BackendProtocol, Destination, LoadBalancer, OutlierDetection, Traffic, WeightedBackend,
 };

@@ -38,9 +38,9 @@ use super::breaker::Breaker;
 use super::forward::{ForwardContext, Forwarder};
 use crate::Body;
 use crate::body::BoxError;
-use crate::filter::{Filter, Share};
 use crate::observer::{Event, Observer};
 use crate::plan::{BackendId, LoadBalancer, Traffic};
+use crate::plan::{Filter, Fraction};
 use crate::snapshot::Live;
 
 /// Bytes of a body that wait for a mirror.
@@ -55,7 +55,7 @@ pub struct Mirrors(Box<[Mirror]>);
 /// A backend that gets copies.
 #[derive(Clone, Debug)]
 struct Mirror {
-    share: Share,
+    fraction: Fraction,
     target: Arc<Target>,
 }
 
@@ -119,7 +119,7 @@ impl Mirrors {
             let traffic = Arc::new(travel(traffic));
             let forwarder = Forwarder::to_one(&filter.backend, traffic, breaker, live, provider);
             mirrors.push(Mirror {
-                share: filter.share,
+                fraction: filter.fraction,
                 target: Arc::new(Target {
                     id: filter.backend.id.clone(),
                     patience,
@@ -138,8 +138,8 @@ impl Mirrors {
     /// Sends copies of a request that is ready to be forwarded, to those mirrors that are drawn, and gives
     /// the body for the request itself. Must be called within a runtime.
     pub fn send(&self, context: &ForwardContext<'_>, head: &request::Parts, body: Body) -> Body {
-        let drawn = self.0.iter().filter(|mirror| mirror.share.draw());
-        let targets: Vec<_> = drawn.map(|mirror| mirror.target.clone()).collect();
+        let selected = self.0.iter().filter(|mirror| mirror.fraction.pick());
+        let targets: Vec<_> = selected.map(|mirror| mirror.target.clone()).collect();
         let mut copies = Vec::new();
         for target in targets {
             let (copy, read) = match body.is_end_stream() {

@@ -17,10 +17,10 @@ use super::{ForwardContext, Forwarder};
 use crate::Body;
 use crate::body::BoxError;
 use crate::error::Error;
-use crate::filter::Filter;
 use crate::http::client_ip::ClientIp;
 use crate::http::{Authority, Sanitized};
 use crate::observer::Observer;
+use crate::plan::Filter;
 
 /// Forwards every request, with the filters of the backendRef that is drawn. Without a response of a
 /// backend, the answer is that of [`Error::answer`].

@@ -18,8 +18,9 @@ use super::http2::{Http2, Stream};
 use super::idle::Connections;
 use crate::balance::{Cluster, Node, shard};
 use crate::error::Error;
+use crate::http::settings::Http2Settings;
 use crate::observer::{Event, Observer};
-use crate::plan::{Backend, BackendConnection, BackendProtocol, Http2Settings, Traffic};
+use crate::plan::{Backend, BackendConnection, BackendProtocol, Traffic};
 use crate::snapshot::Live;
 use crate::traffic::breaker::{Breaker, Resource, Slot};
 

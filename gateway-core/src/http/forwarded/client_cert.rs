@@ -27,7 +27,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use towergate_tls::ClientCertificate;
 
 use super::joined;
-use crate::plan::{HeaderSettings, XfccDetails, XfccMode};
+use crate::http::settings::{HeaderSettings, XfccDetails, XfccMode};
 
 const NAME: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 

@@ -5,7 +5,7 @@ use http::StatusCode;
 use super::*;
 use crate::conn::Negotiated;
 use crate::conn::proxy::Ends;
-use crate::plan::HeaderSettings;
+use crate::http::settings::HeaderSettings;
 
 const MACHINE: &str = "192.0.2.80:8080";
 

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 
 use super::is_multiplexed;
 use crate::http::rejected::Rejected;
-use crate::plan::Underscores;
+use crate::http::settings::Underscores;
 
 /// Refuses or drops fields with an underscore in their name.
 pub(super) fn check_underscores(

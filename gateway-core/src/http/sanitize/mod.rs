@@ -42,7 +42,7 @@ use super::mended;
 use super::names::Names;
 use super::rejected::Rejected;
 use super::upgrade::Upgrade;
-use crate::plan::ListenerSettings;
+use crate::http::settings::ListenerSettings;
 
 /// What a clean request is for, and what was taken out of it.
 #[derive(Clone, Debug, Eq, PartialEq)]

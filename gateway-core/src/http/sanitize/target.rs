@@ -9,7 +9,7 @@ use crate::http::grpc::is_grpc;
 use crate::http::host::{Authority, BadAuthority};
 use crate::http::path::{self, Normalized};
 use crate::http::rejected::Rejected;
-use crate::plan::{HeaderSettings, ListenerSettings};
+use crate::http::settings::{HeaderSettings, ListenerSettings};
 
 /// What a request target consists of.
 pub(super) struct Target {

@@ -5,7 +5,8 @@ use http::{HeaderName, HeaderValue, Uri};
 use proptest::prelude::*;
 
 use super::*;
-use crate::plan::{Http10, TextMatch, Underscores};
+use crate::http::settings::{Http10, Underscores};
+use crate::text::TextMatch;
 
 /// The settings of a row: plain, or one thing changed.
 fn settings(name: &str) -> ListenerSettings {

@@ -11,7 +11,8 @@ use crate::access_log::{AccessLog, Entry};
 use crate::gateway::{Gateway, Options};
 use crate::http::Sanitized;
 use crate::http::client_ip::ClientIp;
-use crate::plan::{BackendId, Endpoints, Listener, PathMatch, Plan, Port, Route, Rule};
+use crate::plan::{BackendId, Endpoints, Listener, Plan, Port, Route, Rule};
+use crate::route::matches::PathMatch;
 
 const PORT: u16 = 80;
 

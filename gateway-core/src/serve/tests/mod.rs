@@ -27,8 +27,9 @@ use crate::Body;
 use crate::conn::listener::Server;
 use crate::conn::proxy::Ends;
 use crate::conn::{ConnInfo, Drain, ListenerConfig, Open, PortConfig, Transport, serve_listener};
+use crate::http::settings::ListenerSettings;
 use crate::observer::{Event, Observer};
-use crate::plan::{ListenerId, ListenerSettings, TcpSettings};
+use crate::plan::{ListenerId, TcpSettings};
 
 /// No test waits longer for anything that must happen.
 const SOON: Duration = Duration::from_secs(20);

@@ -1,7 +1,8 @@
 //! TCP: where connections go.
 
 use super::*;
-use crate::plan::{Breaker, ProxyProtocol};
+use crate::plan::Breaker;
+use crate::proxy_protocol::ProxyProtocol;
 
 #[tokio::test]
 async fn bytes_go_both_ways_and_ends_are_passed_on_one_by_one() {

@@ -9,7 +9,8 @@ use towergate_tls::client::ClientTls;
 use towergate_tls::{Certificate, ServerTls};
 
 use super::*;
-use crate::plan::{PathMatch, Route, Rule};
+use crate::plan::{Route, Rule};
+use crate::route::matches::PathMatch;
 
 /// A name with its certificate.
 struct Identity {

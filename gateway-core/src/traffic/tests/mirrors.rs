@@ -4,8 +4,8 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::backend::{Backend, Step, answer};
 use super::*;
-use crate::filter::{Filter, Mirror, Share};
 use crate::plan;
+use crate::plan::{Filter, Fraction, Mirror};
 use crate::traffic::mirror::{LIMIT, Mirrors};
 
 type Frames = UnboundedSender<Result<Bytes, std::io::Error>>;
@@ -20,8 +20,8 @@ fn mirror(name: &str) -> Filter {
     let Destination::Backend(backend) = service(name, BackendProtocol::Http1) else {
         unreachable!("a service is a backend");
     };
-    let share = Share::ALL;
-    Filter::Mirror(Mirror { backend, share })
+    let fraction = Fraction::ALL;
+    Filter::Mirror(Mirror { backend, fraction })
 }
 
 impl Mirrored {

@@ -4,7 +4,8 @@ use tower::ServiceExt;
 
 use super::backend::Backend;
 use super::*;
-use crate::filter::{Filter, HeaderEdit, HeaderEdits, PathEdit, Redirect, Rewrite};
+use crate::filter::{HeaderEdit, HeaderEdits, PathEdit, Redirect, Rewrite};
+use crate::plan::Filter;
 use crate::traffic::ForwardService;
 
 fn set(name: &'static str, value: &'static str) -> HeaderEdits {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use towergate_core::filter::Filter;
+use towergate_core::plan::Filter;
 use towergate_core::plan::{BackendId, Destination, Endpoints, Plan, WeightedBackend};
 use towergate_policy::Policy;
 

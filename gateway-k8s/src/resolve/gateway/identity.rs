@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use towergate_core::filter::Filter;
+use towergate_core::plan::Filter;
 use towergate_core::plan::{Backend, Destination, WeightedBackend};
 use towergate_tls::Certificate;
 use towergate_tls::client::ClientTls;

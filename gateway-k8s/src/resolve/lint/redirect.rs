@@ -1,6 +1,7 @@
 //! Rules that lead nowhere.
 
-use towergate_core::filter::{Filter, Redirect};
+use towergate_core::filter::Redirect;
+use towergate_core::plan::Filter;
 
 use super::super::gateway::{Gateways, ListenerState};
 use super::super::report::Report;

@@ -5,7 +5,8 @@
 //! extensions) is a fault of the rule, which then answers 500: a filter that is left out could be the
 //! one that keeps people out. Only a mirror that leads nowhere is left out, as the API wants it.
 
-use towergate_core::filter::{Cors, Filter, Mirror, PathEdit, Redirect, Rewrite, Share};
+use towergate_core::filter::{Cors, PathEdit, Redirect, Rewrite};
+use towergate_core::plan::{Filter, Fraction, Mirror};
 use towergate_tls::NamePattern;
 
 use super::cors;
@@ -41,7 +42,7 @@ pub(super) struct WantedMirror {
     /// Where copies should go.
     pub(super) backend: BackendObjectReference,
     /// Of which requests.
-    pub(super) share: Share,
+    pub(super) fraction: Fraction,
 }
 
 /// Something wrong with a filter.
@@ -221,7 +222,7 @@ impl Filters {
         self.mirrors.push(WantedMirror {
             at,
             backend: written.backend_ref.clone(),
-            share: share(written)?,
+            fraction: fraction(written)?,
         });
         Ok(())
     }
@@ -236,16 +237,16 @@ impl Filters {
 }
 
 /// Which requests are copied.
-fn share(written: &RequestMirror) -> Result<Share, String> {
+fn fraction(written: &RequestMirror) -> Result<Fraction, String> {
     let (numerator, denominator) = match (written.percent, &written.fraction) {
-        (None, None) => return Ok(Share::ALL),
+        (None, None) => return Ok(Fraction::ALL),
         (Some(percent), None) => (percent, 100),
         (None, Some(fraction)) => (fraction.numerator, fraction.denominator.unwrap_or(100)),
         (Some(_), Some(_)) => return Err("a mirror has percent or fraction, not both".to_owned()),
     };
     match (u32::try_from(numerator), u32::try_from(denominator)) {
         (Ok(numerator), Ok(denominator)) if denominator > 0 && numerator <= denominator => {
-            Ok(Share {
+            Ok(Fraction {
                 numerator,
                 denominator,
             })

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use towergate_core::filter::{Filter, Mirror};
 use towergate_core::plan::{Destination, Match, PathMatch, WeightedBackend};
+use towergate_core::plan::{Filter, Mirror};
 
 use super::super::report::Report;
 use super::super::world::World;
@@ -309,7 +309,7 @@ impl Resolver<'_, '_, '_> {
                     }
                     mirrors.push(Mirror {
                         backend: found.backend,
-                        share: wanted.share,
+                        fraction: wanted.fraction,
                     });
                 }
                 Err(fault) => {
