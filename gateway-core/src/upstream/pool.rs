@@ -325,7 +325,12 @@ impl Pool {
         // Outside of a runtime nothing is swept; the next checkout still looks.
         if let Ok(handle) = Handle::try_current() {
             connections.swept = true;
-            handle.spawn(sweep(self.me.clone(), shard, self.sweep_interval()));
+            let sweeper = Sweeper {
+                pool: self.me.clone(),
+                shard,
+                finished: false,
+            };
+            handle.spawn(sweeper.run(self.sweep_interval()));
         }
     }
 
@@ -353,13 +358,33 @@ impl Pool {
 /// The longest time between two sweeps.
 const MAX_SWEEP: Duration = Duration::from_secs(1);
 
-/// Looks after the idle connections of a worker, until there are none.
-async fn sweep(pool: Weak<Pool>, shard: usize, interval: Duration) {
-    loop {
-        tokio::time::sleep(interval).await;
-        match pool.upgrade() {
-            Some(pool) if pool.sweep(shard, interval) => {}
-            _ => return,
+/// Closes idle connections of a shard at intervals, until none is left.
+///
+/// It is dropped before it has finished only if its runtime shuts down. The connections of the shard cannot
+/// work without that runtime, and are closed then.
+struct Sweeper {
+    pool: Weak<Pool>,
+    shard: usize,
+    finished: bool,
+}
+
+impl Sweeper {
+    async fn run(mut self, interval: Duration) {
+        while !self.finished {
+            tokio::time::sleep(interval).await;
+            let left = |pool: Arc<Pool>| pool.sweep(self.shard, interval);
+            self.finished = !self.pool.upgrade().is_some_and(left);
+        }
+    }
+}
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        if !self.finished
+            && let Some(pool) = self.pool.upgrade()
+        {
+            let closed = std::mem::take(&mut *lock(&pool.shards[self.shard]));
+            drop(closed);
         }
     }
 }
