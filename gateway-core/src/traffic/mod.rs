@@ -54,6 +54,7 @@ mod backends;
 mod connection;
 mod deadline;
 mod forward;
+mod internal_client;
 mod outlier;
 mod prober;
 mod replay;
@@ -64,7 +65,7 @@ mod tests;
 
 pub use backends::Backends;
 pub use forward::{Failure, ForwardContext, Forwarded, Forwarder, Picked, Tunnel};
-
+pub use internal_client::{CallError, CollectedBody, InternalClient};
 pub use service::ForwardService;
 
 pub(crate) use connection::{Chosen, Joined, NotJoined, Reserved};

@@ -6,6 +6,7 @@ mod churn;
 mod faults;
 mod health;
 mod http2;
+mod internal_client;
 mod limits;
 mod mirrors;
 mod retries;

@@ -9,8 +9,8 @@ use towergate_tls::client::ClientTls;
 
 use super::*;
 
-/// A TLS backend named `backend.test`, and its certificate. By ALPN it speaks what `alpn` names.
-async fn start(alpn: &'static [&'static [u8]]) -> (SocketAddr, String) {
+/// Accepts TLS as `backend.test`; `alpn` lists the protocols of ALPN. Also returns the certificate as PEM.
+pub(super) fn acceptor(alpn: &[&[u8]]) -> (TlsAcceptor, String) {
     let key = rcgen::generate_simple_self_signed(vec!["backend.test".to_owned()]).unwrap();
     let pem = key.cert.pem();
     let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.signing_key.serialize_der()));
@@ -21,7 +21,12 @@ async fn start(alpn: &'static [&'static [u8]]) -> (SocketAddr, String) {
         .with_single_cert(vec![key.cert.der().clone()], private)
         .unwrap();
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    (TlsAcceptor::from(Arc::new(config)), pem)
+}
+
+/// Starts a TLS backend `backend.test` and returns its address and its certificate as PEM.
+pub(super) async fn start(alpn: &[&[u8]]) -> (SocketAddr, String) {
+    let (acceptor, pem) = acceptor(alpn);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -52,14 +57,19 @@ async fn start(alpn: &'static [&'static [u8]]) -> (SocketAddr, String) {
     (address, pem)
 }
 
-fn rig(protocol: BackendProtocol, name: &str, roots: String, address: SocketAddr) -> Rig {
-    let tls = ClientTls {
+/// TLS settings that trust `roots` for the server `name`.
+pub(super) fn settings(name: &str, roots: String) -> ClientTls {
+    ClientTls {
         server_name: name.to_owned(),
         subject_alt_names: Vec::new(),
         roots_pem: Some(roots),
         alpn: Vec::new(),
         identity: None,
-    };
+    }
+}
+
+fn rig(protocol: BackendProtocol, name: &str, roots: String, address: SocketAddr) -> Rig {
+    let tls = settings(name, roots);
     let destination = Destination::Backend(Arc::new(PlanBackend {
         id: id("a"),
         protocol,
