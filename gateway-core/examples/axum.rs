@@ -23,8 +23,9 @@ use http::{Extensions, StatusCode};
 use tokio::net::{TcpListener, TcpStream};
 use tower::{ServiceExt as _, service_fn};
 use tower_layer::Layer;
+use towergate_core::conn::ConnectionAddrs;
 use towergate_core::conn::prefixed::Prefixed;
-use towergate_core::conn::proxy::{Ends, ProxyAcceptor, ProxyListener};
+use towergate_core::conn::proxy::{ProxyAcceptor, ProxyListener};
 use towergate_core::filter::{PathEdit, Redirect, RedirectLayer};
 use towergate_core::http::client_ip::{ClientIp, ClientIpLayer, ClientIpRule};
 use towergate_core::http::{Authority, SanitizeLayer, Sanitized};
@@ -196,21 +197,21 @@ impl Proxied {
 
 impl Listener for Proxied {
     type Io = Prefixed<TcpStream>;
-    type Addr = Ends;
+    type Addr = ConnectionAddrs;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         self.0.accept().await
     }
 
-    fn local_addr(&self) -> io::Result<Ends> {
+    fn local_addr(&self) -> io::Result<ConnectionAddrs> {
         let local = self.0.local_addr()?;
-        Ok(Ends::of_tcp(local, local))
+        Ok(ConnectionAddrs::of_tcp(local, local))
     }
 }
 
 /// Both ends of the connection, for axum's `ConnectInfo`.
 #[derive(Clone, Copy)]
-struct Client(Ends);
+struct Client(ConnectionAddrs);
 
 impl Connected<IncomingStream<'_, Proxied>> for Client {
     fn connect_info(stream: IncomingStream<'_, Proxied>) -> Self {

@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tower::service_fn;
 use tower_layer::Layer;
 use towergate_core::Body;
-use towergate_core::conn::proxy::{Ends, EndsLayer};
+use towergate_core::conn::{ConnectionAddrs, ConnectionAddrsLayer};
 use towergate_core::gateway::{Gateway, Options};
 use towergate_core::plan::{BackendId, Endpoints, PathMatch, Plan, Route, Rule};
 
@@ -48,7 +48,7 @@ pub(crate) async fn serve_on(
     let both = gateway.layer(80).layer(own);
     loop {
         let (stream, peer) = listener.accept().await?;
-        let ends = EndsLayer(Ends::of_tcp(peer, stream.local_addr()?));
+        let ends = ConnectionAddrsLayer(ConnectionAddrs::of_tcp(peer, stream.local_addr()?));
         let service = TowerToHyperService::new(ends.layer(both.clone()));
         tokio::spawn(async move {
             let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);

@@ -22,7 +22,8 @@ use tokio::net::TcpListener;
 use tower::util::BoxCloneService;
 use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
-use towergate_core::conn::proxy::{Ends, EndsLayer, ProxyAcceptor, ProxyListener};
+use towergate_core::conn::proxy::{ProxyAcceptor, ProxyListener};
+use towergate_core::conn::{ConnectionAddrs, ConnectionAddrsLayer};
 use towergate_core::filter::{PathEdit, Redirect, RedirectLayer};
 use towergate_core::http::client_ip::{ClientIp, ClientIpLayer, ClientIpRule};
 use towergate_core::http::{Authority, SanitizeLayer, Sanitized};
@@ -56,7 +57,7 @@ pub(crate) async fn serve(part: &str, socket: TcpListener) -> Result<(), Box<dyn
     };
     loop {
         let (stream, peer) = socket.accept().await?;
-        let ends = Ends::of_tcp(peer, stream.local_addr()?);
+        let ends = ConnectionAddrs::of_tcp(peer, stream.local_addr()?);
         spawn(stream, ends, app.clone());
     }
 }
@@ -71,12 +72,12 @@ async fn proxied(socket: TcpListener, app: App) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Serves a connection. hyper knows nothing of addresses: `EndsLayer` tells them to the requests.
-fn spawn<Io>(stream: Io, ends: Ends, app: App)
+/// Serves a connection. hyper knows nothing of addresses: `ConnectionAddrsLayer` tells them to the requests.
+fn spawn<Io>(stream: Io, ends: ConnectionAddrs, app: App)
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = TowerToHyperService::new(EndsLayer(ends).layer(app));
+    let service = TowerToHyperService::new(ConnectionAddrsLayer(ends).layer(app));
     tokio::spawn(async move {
         let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
         if let Err(error) = connection.await {
@@ -88,7 +89,7 @@ where
 /// Says what the parts in front of it have found.
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let mut text = String::new();
-    if let Some(Ends { peer, tcp_peer, .. }) = request.extensions().get() {
+    if let Some(ConnectionAddrs { peer, tcp_peer, .. }) = request.extensions().get() {
         text += &format!("peer {peer} by way of {}\n", tcp_peer.ip());
     }
     if let Some(ClientIp(client)) = request.extensions().get() {

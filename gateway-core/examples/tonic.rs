@@ -28,8 +28,9 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tower::util::MapResponseLayer;
 use tower::{ServiceExt, service_fn};
 use towergate_core::Body;
+use towergate_core::conn::ConnectionAddrs;
 use towergate_core::conn::prefixed::Prefixed;
-use towergate_core::conn::proxy::{Ends, ProxyAcceptor, ProxyListener};
+use towergate_core::conn::proxy::{ProxyAcceptor, ProxyListener};
 use towergate_core::filter::{Redirect, RedirectLayer};
 use towergate_core::http::client_ip::{ClientIp, ClientIpLayer, ClientIpRule};
 use towergate_core::http::{Authority, SanitizeLayer, Sanitized};
@@ -214,7 +215,7 @@ impl Health for Healthy {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
         let found = request.extensions();
-        let ends: Option<&Ends> = found.get();
+        let ends: Option<&ConnectionAddrs> = found.get();
         let client: Option<&ClientIp> = found.get();
         let clean: Option<&Sanitized> = found.get();
         let told = [
@@ -253,13 +254,13 @@ fn proxied(socket: TcpListener) -> impl Stream<Item = io::Result<Proxied>> {
 /// A connection whose ends tonic puts into the extensions of its requests.
 struct Proxied {
     stream: Prefixed<TcpStream>,
-    ends: Ends,
+    ends: ConnectionAddrs,
 }
 
 impl Connected for Proxied {
-    type ConnectInfo = Ends;
+    type ConnectInfo = ConnectionAddrs;
 
-    fn connect_info(&self) -> Ends {
+    fn connect_info(&self) -> ConnectionAddrs {
         self.ends
     }
 }

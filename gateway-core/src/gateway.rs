@@ -18,9 +18,11 @@ use towergate_tls::rustls::crypto::CryptoProvider;
 
 use crate::access_log::AccessLog;
 use crate::balance::Directory;
-use crate::conn::listeners::WantedPort;
-use crate::conn::{BindError, Drain, Listeners, PortConfig, Workers};
-use crate::datagram::{DatagramConfig, Sockets, Wanted};
+use crate::conn::Drain;
+use crate::datagram::DatagramConfig;
+use crate::listen::{
+    BindError, DatagramSockets, Listeners, PortConfig, Server, WantedPort, WantedSockets, Workers,
+};
 use crate::observer::Observer;
 use crate::plan::{Endpoints, Plan};
 use crate::policy::RoutePolicy;
@@ -76,7 +78,7 @@ pub struct Gateway {
 #[derive(Default)]
 struct State {
     slots: Vec<Slot>,
-    sockets: Option<(Workers, Listeners, Sockets)>,
+    sockets: Option<(Workers, Listeners, DatagramSockets)>,
     /// The [`Parts`] of the plan in force.
     parts: Option<Box<dyn Any + Send>>,
 }
@@ -108,13 +110,13 @@ impl Gateway {
     /// # Errors
     /// If a thread or its runtime cannot be made.
     pub fn start(&self, workers: usize) -> io::Result<()> {
-        let workers = Workers::start(
-            workers,
-            |_| self.router(),
-            self.observer(),
-            self.drain.clone(),
-        )?;
-        let (listeners, datagrams) = (Listeners::new(&workers), Sockets::new(&workers));
+        let server = |_| Server {
+            handler: self.router(),
+            stream_log: Arc::new(self.router()),
+            observer: self.observer(),
+        };
+        let workers = Workers::start(workers, server, self.drain.clone())?;
+        let (listeners, datagrams) = (Listeners::new(&workers), DatagramSockets::new(&workers));
         self.state().sockets = Some((workers, listeners, datagrams));
         Ok(())
     }
@@ -252,8 +254,8 @@ impl Gateway {
 fn reconcile(
     listeners: &mut Listeners,
     ports: &[WantedPort],
-    sockets: &mut Sockets,
-    datagrams: &Wanted,
+    sockets: &mut DatagramSockets,
+    datagrams: &WantedSockets,
 ) -> Result<(), Vec<BindError>> {
     let bound = sockets.bind_new(datagrams)?;
     listeners.reconcile(ports)?;
@@ -261,8 +263,8 @@ fn reconcile(
     Ok(())
 }
 
-fn wanted_datagrams<P>(plan: &Plan<P>, configs: Vec<DatagramConfig>) -> Wanted {
-    let mut wanted = Wanted::new();
+fn wanted_datagrams<P>(plan: &Plan<P>, configs: Vec<DatagramConfig>) -> WantedSockets {
+    let mut wanted = WantedSockets::new();
     for (port, config) in plan.datagrams.iter().zip(configs) {
         let config = Arc::new(config);
         let addresses = port.addresses.iter();

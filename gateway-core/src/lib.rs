@@ -4,7 +4,7 @@
 //!
 //! | step | module |
 //! |---|---|
-//! | accept, PROXY protocol, TLS | [`conn`], [`proxy_protocol`] |
+//! | accept, PROXY protocol, TLS | [`listen`], [`conn`], [`proxy_protocol`] |
 //! | HTTP codec, timers, limits | [`serve`] |
 //! | sanitize, client address, early header edits | [`http`] |
 //! | route | [`route`] |
@@ -14,7 +14,7 @@
 //! | weighted backend, endpoint | [`balance`] |
 //! | connection to the endpoint | [`upstream`] |
 //!
-//! Connections that are no HTTP are passed on by [`stream`], datagrams by `datagram`.
+//! TCP connections are proxied by [`stream`], UDP datagrams by `datagram`.
 
 pub mod access_log;
 mod alarm;
@@ -28,6 +28,7 @@ pub mod gate;
 pub mod gateway;
 pub mod http;
 mod in_box;
+pub mod listen;
 pub mod observer;
 mod one_piece;
 pub mod plan;

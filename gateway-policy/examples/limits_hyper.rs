@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use tower::util::BoxCloneService;
 use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
-use towergate_core::conn::proxy::{Ends, EndsLayer};
+use towergate_core::conn::{ConnectionAddrs, ConnectionAddrsLayer};
 use towergate_core::http::SanitizeLayer;
 use towergate_core::http::client_ip::{ClientIp, ClientIpLayer, ClientIpRule};
 use towergate_core::policy::GuardLayer;
@@ -45,7 +45,7 @@ pub(crate) async fn serve(part: &str, socket: TcpListener) -> Result<(), Box<dyn
     };
     loop {
         let (stream, peer) = socket.accept().await?;
-        let ends = EndsLayer(Ends::of_tcp(peer, stream.local_addr()?));
+        let ends = ConnectionAddrsLayer(ConnectionAddrs::of_tcp(peer, stream.local_addr()?));
         let service = TowerToHyperService::new(ends.layer(app.clone()));
         tokio::spawn(async move {
             let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method, Request, request};
 use towergate_core::conn::ConnInfo;
-use towergate_core::conn::proxy::Ends;
+use towergate_core::conn::ConnectionAddrs;
 use towergate_core::http::client_ip::{self, ClientIpRule};
 use towergate_core::http::{forwarded, sanitize};
 use towergate_core::plan::{
@@ -111,7 +111,7 @@ fn client_ip(rule: ClientIpRule) -> Step {
 
 /// With the copy of the fields that are edited.
 fn forwarded(rule: ClientIpRule) -> Step {
-    let ends = Ends::of_tcp(([10, 1, 2, 3], 4000).into(), ([192, 0, 2, 1], 80).into());
+    let ends = ConnectionAddrs::of_tcp(([10, 1, 2, 3], 4000).into(), ([192, 0, 2, 1], 80).into());
     let conn = ConnInfo::new(ends, 0, 80, None);
     let settings = ListenerSettings {
         client_ip: rule,

@@ -9,8 +9,9 @@ use arc_swap::ArcSwap;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
-use towergate_core::conn::{Drain, ListenerConfig, PortConfig, Server, Transport, serve_listener};
+use towergate_core::conn::Drain;
 use towergate_core::gateway::{Gateway, Options};
+use towergate_core::listen::{ListenerConfig, PortConfig, Server, Transport, serve_listener};
 use towergate_core::plan::{
     BackendId, Endpoints, PathMatch, Plan, ProxyProtocol, Route, Rule, TcpSettings,
 };
@@ -90,6 +91,7 @@ fn start(proxy_protocol: Option<ProxyProtocol>) -> (Runtime, SocketAddr) {
         let port = Arc::new(ArcSwap::from_pointee(port));
         let server = Server {
             handler: gateway(backend_address).router(),
+            stream_log: Arc::new(()),
             observer: Arc::new(()),
         };
         tokio::spawn(serve_listener(listener, port, server, Drain::new()));

@@ -1,9 +1,8 @@
-//! Reads the server name out of a ClientHello that somebody else will answer.
+//! Server name of a ClientHello that the backend may answer.
 //!
-//! What is passed on may be meant for a server that knows more, or less, of TLS than ours does. So
-//! nothing is looked at beyond the lengths on the way to the `server_name` extension (RFC 8446,
-//! sections 4.1.2 and 5.1; RFC 6066, section 3). What can be read in two ways is refused: we and the
-//! server could take it for different names.
+//! The backend may support more or less of TLS than the gateway. So only the lengths on the path to the
+//! `server_name` extension are parsed (RFC 8446, sections 4.1.2 and 5.1; RFC 6066, section 3). Ambiguous
+//! encodings are rejected: the gateway and the backend could read different names from them.
 
 use std::borrow::Cow;
 use std::io;
@@ -12,38 +11,39 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use towergate_tls::name::normalize_server_name;
 
-/// The largest ClientHello, in bytes. Those with post-quantum keys take two thousand.
-const LIMIT: usize = 64 * 1024;
-/// Room made for more of one.
-const MORE: usize = 2048;
-/// The type of records with handshake messages.
+/// Maximum size of a ClientHello, in bytes. One with a post-quantum key share has about 2000.
+const MAX_HELLO: usize = 64 * 1024;
+/// Buffer growth per read, in bytes.
+const READ_SIZE: usize = 2048;
+/// Content type of handshake records.
 const HANDSHAKE: u8 = 22;
-/// The type of the message.
+/// Handshake message type of a ClientHello.
 const CLIENT_HELLO: u8 = 1;
-/// The extension, and the type of a name in it.
+/// Type of the `server_name` extension.
 const SERVER_NAME: u16 = 0;
+/// Type of a DNS hostname in the extension.
 const HOST_NAME: u8 = 0;
 
-/// Why there is no ClientHello.
+/// Why no ClientHello was parsed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum NoHello {
-    /// More bytes are needed.
+pub(super) enum HelloError {
+    /// More bytes are required.
     Partial,
-    /// It is none, or is not well formed.
+    /// Not a ClientHello, or a malformed one.
     Malformed,
 }
 
-use NoHello::{Malformed, Partial};
+use HelloError::{Malformed, Partial};
 
-/// Reads from `io` until there is a whole ClientHello; gives all bytes that were read, and the server
-/// name: in lower case, without a trailing dot; `None` if there is none or it is an address.
+/// Reads a complete ClientHello from `io`. Returns all bytes read, and the server name in lower case
+/// without a trailing dot; `None` if it is absent or an IP address.
 ///
 /// # Errors
-/// A word for metrics.
-pub(super) async fn read<Io: AsyncRead + Unpin>(
+/// The reason that metrics report.
+pub(crate) async fn read<Io: AsyncRead + Unpin>(
     io: &mut Io,
 ) -> Result<(BytesMut, Option<String>), &'static str> {
-    let mut bytes = BytesMut::with_capacity(MORE);
+    let mut bytes = BytesMut::with_capacity(READ_SIZE);
     loop {
         match io.read_buf(&mut bytes).await {
             Ok(0) => return Err("client_left"),
@@ -53,16 +53,16 @@ pub(super) async fn read<Io: AsyncRead + Unpin>(
         }
         match server_name(&bytes) {
             Ok(name) => return Ok((bytes, name)),
-            Err(Partial) if bytes.len() <= LIMIT => bytes.reserve(MORE),
+            Err(Partial) if bytes.len() <= MAX_HELLO => bytes.reserve(READ_SIZE),
             Err(_) => return Err("malformed_client_hello"),
         }
     }
 }
 
-/// The server name of the ClientHello at the start of `bytes`.
-pub(super) fn server_name(bytes: &[u8]) -> Result<Option<String>, NoHello> {
+/// Server name of the ClientHello at the start of `bytes`.
+pub(super) fn server_name(bytes: &[u8]) -> Result<Option<String>, HelloError> {
     let message = message(bytes)?;
-    // Whatever is missing from here on is missing for good.
+    // The message is complete: bytes missing from here on make it malformed.
     let name = name_in(&message).map_err(|_| Malformed)?;
     let Some(name) = name else {
         return Ok(None);
@@ -71,8 +71,8 @@ pub(super) fn server_name(bytes: &[u8]) -> Result<Option<String>, NoHello> {
     Ok(normalize_server_name(name).map(Cow::into_owned))
 }
 
-/// The body of the ClientHello, put together from its records.
-fn message(bytes: &[u8]) -> Result<Cow<'_, [u8]>, NoHello> {
+/// Body of the ClientHello, assembled from its records.
+fn message(bytes: &[u8]) -> Result<Cow<'_, [u8]>, HelloError> {
     let mut rest = Reader(bytes);
     let mut message = Cow::Borrowed(&[][..]);
     loop {
@@ -81,11 +81,11 @@ fn message(bytes: &[u8]) -> Result<Cow<'_, [u8]>, NoHello> {
         }
         rest.u8()?;
         let length = usize::from(rest.u16()?);
-        // Empty fragments of handshake messages are forbidden, and longer ones than 2^14 as well.
+        // Handshake fragments must have between 1 and 2^14 bytes.
         if length == 0 || length > 1 << 14 {
             return Err(Malformed);
         }
-        // What is there of a record may already say that it is none of ours.
+        // An incomplete record is enough to reject another message type.
         let fragment = &rest.0[..length.min(rest.0.len())];
         if message.is_empty() {
             message = Cow::Borrowed(fragment);
@@ -106,14 +106,14 @@ fn message(bytes: &[u8]) -> Result<Cow<'_, [u8]>, NoHello> {
     }
 }
 
-/// Where the message ends, if it is all there.
-fn end_of(message: &[u8]) -> Result<Option<usize>, NoHello> {
+/// End of the message, if it is complete.
+fn end_of(message: &[u8]) -> Result<Option<usize>, HelloError> {
     match message {
         [first, ..] if *first != CLIENT_HELLO => Err(Malformed),
         [_, a, b, c, ..] => {
             let end = 4 + usize::from(*a) * 65536 + usize::from(*b) * 256 + usize::from(*c);
             match end {
-                end if end > LIMIT => Err(Malformed),
+                end if end > MAX_HELLO => Err(Malformed),
                 end => Ok((message.len() >= end).then_some(end)),
             }
         }
@@ -121,8 +121,8 @@ fn end_of(message: &[u8]) -> Result<Option<usize>, NoHello> {
     }
 }
 
-/// The name in a ClientHello's body.
-fn name_in(body: &[u8]) -> Result<Option<&[u8]>, NoHello> {
+/// Server name in the body of a ClientHello.
+fn name_in(body: &[u8]) -> Result<Option<&[u8]>, HelloError> {
     let mut rest = Reader(body);
     // Version and random.
     rest.take(2 + 32)?;
@@ -136,7 +136,7 @@ fn name_in(body: &[u8]) -> Result<Option<&[u8]>, NoHello> {
         return Ok(None);
     }
     let length = rest.u16()?;
-    let mut extensions = Reader(rest.whole(length.into())?);
+    let mut extensions = Reader(rest.take_all(length.into())?);
     let mut name = None;
     while !extensions.0.is_empty() {
         let kind = extensions.u16()?;
@@ -149,44 +149,44 @@ fn name_in(body: &[u8]) -> Result<Option<&[u8]>, NoHello> {
     Ok(name)
 }
 
-/// The only name of the extension.
-fn host_name(data: &[u8]) -> Result<&[u8], NoHello> {
+/// The single name of the extension.
+fn host_name(data: &[u8]) -> Result<&[u8], HelloError> {
     let mut rest = Reader(data);
     let length = rest.u16()?;
-    let mut names = Reader(rest.whole(length.into())?);
+    let mut names = Reader(rest.take_all(length.into())?);
     if names.u8()? != HOST_NAME {
         return Err(Malformed);
     }
     let length = names.u16()?;
-    match names.whole(length.into())? {
+    match names.take_all(length.into())? {
         [] => Err(Malformed),
         name => Ok(name),
     }
 }
 
-/// Takes bytes from the front.
+/// Cursor that takes bytes from the front.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Result<&'a [u8], NoHello> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], HelloError> {
         let (taken, rest) = self.0.split_at_checked(length).ok_or(Partial)?;
         self.0 = rest;
         Ok(taken)
     }
 
-    /// All that is left, which must be so long.
-    fn whole(&mut self, length: usize) -> Result<&'a [u8], NoHello> {
+    /// Takes all remaining bytes, which must be exactly `length`.
+    fn take_all(&mut self, length: usize) -> Result<&'a [u8], HelloError> {
         if self.0.len() != length {
             return Err(Malformed);
         }
         self.take(length)
     }
 
-    fn u8(&mut self) -> Result<u8, NoHello> {
+    fn u8(&mut self) -> Result<u8, HelloError> {
         Ok(self.take(1)?[0])
     }
 
-    fn u16(&mut self) -> Result<u16, NoHello> {
+    fn u16(&mut self) -> Result<u16, HelloError> {
         let bytes = self.take(2)?;
         Ok(u16::from_be_bytes([bytes[0], bytes[1]]))
     }

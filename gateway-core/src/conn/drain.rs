@@ -1,14 +1,14 @@
-//! How serving ends: nothing is cut off that can still finish.
+//! Graceful shutdown.
 //!
-//! A [`Drain`] is cloned into everything that accepts or serves. It has two steps, so that a load
-//! balancer can take its time to notice:
+//! A [`Drain`] is cloned into everything that accepts or serves connections. It has two steps, so that
+//! load balancers can take the gateway out of rotation first:
 //!
-//! 1. [`Drain::leave`]: health checks say 503, all else goes on.
-//! 2. [`Drain::start`]: nothing more is accepted, idle connections close, running requests get
-//!    their answers with `Connection: close` or after a GOAWAY, tunnels go on.
+//! 1. [`Drain::leave`]: health checks return 503; nothing else changes.
+//! 2. [`Drain::start`]: no connection is accepted, idle connections close, responses to running requests
+//!    carry `Connection: close` or follow a GOAWAY, tunnels continue.
 //!
-//! [`Drain::drained`] waits for the end of it. A port has a [`Drain::child`], which can be drained
-//! alone. No step is ever taken back.
+//! [`Drain::drained`] waits until all connections are closed. A port has a [`Drain::child`] that can be
+//! drained alone. Steps are irreversible.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -22,11 +22,11 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-/// How long a connection on which nothing was said is kept after [`Drain::start`]: its first request
-/// may be on its way.
+/// Time that a connection without a received byte stays open after [`Drain::start`]: its first request
+/// may be in transit.
 pub(crate) const GRACE: Duration = Duration::from_millis(500);
 
-/// The signal to stop serving, and the count of what still runs.
+/// Signal to stop serving, with a count of running connections.
 #[derive(Clone, Debug, Default)]
 pub struct Drain(Arc<Inner>);
 
@@ -40,12 +40,12 @@ struct Inner {
 }
 
 impl Drain {
-    /// One that has not started.
+    /// A drain that has not started.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One that also starts when this one does, and that this one waits for.
+    /// A drain that also starts when this one starts. [`Self::drained`] of this one includes it.
     pub fn child(&self) -> Self {
         Self(Arc::new(Inner {
             parent: Some(self.clone()),
@@ -55,21 +55,21 @@ impl Drain {
         }))
     }
 
-    /// Makes health checks fail; serving goes on.
+    /// Makes health checks fail. Serving continues.
     pub fn leave(&self) {
         self.0.leaving.store(true, Ordering::Relaxed);
     }
 
-    /// Whether [`Self::leave`] or [`Self::start`] was called: health checks are answered 503.
+    /// Whether [`Self::leave`] or [`Self::start`] was called: health checks return 503.
     pub fn is_leaving(&self) -> bool {
         self.0.leaving.load(Ordering::Relaxed)
             || self.is_draining()
             || self.0.parent.as_ref().is_some_and(Self::is_leaving)
     }
 
-    /// Stops accepting and lets connections end.
+    /// Stops accepting connections, and closes each connection once it is idle.
     pub fn start(&self) {
-        // The flag goes first: whoever the token wakes looks at the flag.
+        // Set before the token wakes tasks, as they check the flag.
         self.0.draining.store(true, Ordering::Release);
         self.0.token.cancel();
     }
@@ -80,18 +80,18 @@ impl Drain {
             || self.0.parent.as_ref().is_some_and(Self::is_draining)
     }
 
-    /// Counts something as running for as long as the token lives.
+    /// Counts a connection as running until the token is dropped.
     pub fn token(&self) -> TaskTrackerToken {
         self.0.tracker.token()
     }
 
-    /// How many tokens of this one, its parents and their children live.
+    /// Number of tokens in use, including those of parents and their children.
     pub fn running(&self) -> usize {
         self.0.tracker.len()
     }
 
-    /// Waits until all that was counted has ended: `true`, or until `deadline`: `false`. Only
-    /// meaningful after [`Self::start`].
+    /// Waits until all tokens are dropped and returns `true`, or until `deadline` and returns `false`.
+    /// Only meaningful after [`Self::start`].
     pub async fn drained(&self, deadline: Instant) -> bool {
         self.0.tracker.close();
         let ended = tokio::time::timeout_at(deadline, self.0.tracker.wait()).await;
@@ -103,15 +103,15 @@ impl Drain {
         self.0.token.cancelled().await;
     }
 
-    /// Waits for [`Self::start`] and a while more, in which first bytes may still come.
+    /// Waits for [`Self::start`], then for [`GRACE`], in which first bytes may still arrive.
     pub(crate) async fn overdue(&self) {
         self.started().await;
         tokio::time::sleep(GRACE).await;
     }
 
-    /// The same as [`Self::started`] for a task that is polled often.
-    pub(crate) fn watch(&self) -> Watch {
-        Watch {
+    /// Returns the equivalent of [`Self::started`] for a task that is polled often.
+    pub(crate) fn watch(&self) -> DrainWatch {
+        DrainWatch {
             wait: Box::pin(self.0.token.clone().cancelled_owned()),
             waker: None,
             drain: self.clone(),
@@ -119,17 +119,17 @@ impl Drain {
     }
 }
 
-/// Tells a task that its [`Drain`] has started, without taking the token's lock on each poll.
+/// Wait for the start of a [`Drain`] that does not lock the token on each poll.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct DrainWatch {
     drain: Drain,
     wait: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// The waker that the token knows.
+    /// Waker registered with the token.
     waker: Option<Waker>,
 }
 
-impl Watch {
-    /// Ready once the drain has started; can be polled again then.
+impl DrainWatch {
+    /// Ready once the drain has started. May be polled again after that.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.drain.is_draining() {
             return Poll::Ready(());
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_child_starts_with_its_parent_but_not_the_other_way_round() {
+    fn a_child_starts_with_its_parent_and_not_vice_versa() {
         let parent = Drain::new();
         let (a, b) = (parent.child(), parent.child());
 
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn leaving_is_seen_by_children_and_is_not_draining() {
+    fn leaving_extends_to_children_and_is_not_draining() {
         let parent = Drain::new();
         let child = parent.child();
 
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn drained_waits_for_tokens_and_gives_up_at_the_deadline() {
+    async fn drained_waits_for_tokens_until_the_deadline() {
         let drain = Drain::new();
         let token = drain.child().token();
         drain.start();
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_watch_wakes_whichever_task_polled_it_last() {
+    async fn a_watch_wakes_the_task_that_polled_it_last() {
         let drain = Drain::new();
         let mut watch = drain.watch();
         let first = std::future::poll_fn(|cx| Poll::Ready(watch.poll(cx))).await;

@@ -1,4 +1,4 @@
-//! A connection whose first bytes were already read.
+//! A connection whose first bytes have been read already.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,8 +9,8 @@ use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pin_project! {
-    /// Gives bytes that were read too early once more, then what the connection gives. Once they are
-    /// gone, reading costs one comparison more than without.
+    /// Connection that yields a prefix before its own bytes. Once the prefix is consumed, a read costs
+    /// one additional comparison.
     #[derive(Debug)]
     pub struct Prefixed<Io> {
         prefix: Bytes,
@@ -20,17 +20,17 @@ pin_project! {
 }
 
 impl<Io> Prefixed<Io> {
-    /// `io`, as if `prefix` had not been read.
+    /// Puts `prefix` back in front of `io`.
     pub fn new(io: Io, prefix: Bytes) -> Self {
         Self { prefix, io }
     }
 
-    /// The connection.
+    /// The underlying connection.
     pub fn io(&self) -> &Io {
         &self.io
     }
 
-    /// The connection, and the bytes that nobody has read a second time.
+    /// The underlying connection, and the unread part of the prefix.
     pub fn into_parts(self) -> (Io, Bytes) {
         (self.io, self.prefix)
     }
@@ -50,7 +50,7 @@ impl<Io: AsyncRead> AsyncRead for Prefixed<Io> {
         buf.put_slice(&this.prefix[..len]);
         this.prefix.advance(len);
         if this.prefix.is_empty() {
-            // Frees the buffer behind it.
+            // Frees the buffer.
             *this.prefix = Bytes::new();
         }
         Poll::Ready(Ok(()))
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn early_bytes_come_first_whatever_the_size_of_the_reads() {
+    async fn the_prefix_is_read_first_in_reads_of_any_size() {
         for size in 1..8 {
             let (mut client, server) = duplex(64);
             client.write_all(b"late").await.unwrap();
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_parts_hold_what_was_not_read_again() {
+    async fn the_parts_include_the_unread_prefix() {
         let (_client, server) = duplex(64);
         let mut prefixed = Prefixed::new(server, Bytes::from_static(b"early"));
 
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn writes_pass_through_vectored_or_not() {
+    async fn writes_pass_through() {
         let (mut client, server) = duplex(64);
         let mut prefixed = Prefixed::new(server, Bytes::from_static(b"early"));
 

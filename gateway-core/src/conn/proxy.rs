@@ -1,86 +1,86 @@
-//! Reads the PROXY header at the start of a connection, before TLS and HTTP.
+//! PROXY protocol at the start of a connection, before TLS and HTTP.
 //!
-//! [`read`] is what the gateway uses. [`ProxyAcceptor`] is the same for a service that is embedded
-//! elsewhere, with the two things that the protocol asks for and Envoy Gateway does not offer: only
-//! known senders are listened to, and there is always a time limit. [`ProxyListener`] accepts with it,
-//! and [`EndsLayer`] hands the addresses to the requests of a connection.
+//! The gateway uses [`read`]. [`ProxyAcceptor`] is its counterpart for embedding services, with two
+//! safeguards that the protocol requires and Envoy Gateway does not offer: only trusted senders may send
+//! a header, and there is always a time limit. [`ProxyListener`] accepts connections with it, and
+//! [`ConnectionAddrsLayer`](super::ConnectionAddrsLayer) passes the addresses to the requests of a
+//! connection.
 //!
-//! Not one byte is written, and none is passed on, before a whole, valid header. A second header is
-//! not looked for: its bytes belong to the client, and are no HTTP.
+//! No byte is written or forwarded before the header is complete and valid. Only one header is parsed:
+//! the bytes of a second one are part of the client's data, which is then not HTTP.
 
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::Request;
 use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
-use tower_layer::Layer;
-use tower_service::Service;
 
+use super::ConnectionAddrs;
 use super::prefixed::Prefixed;
 use crate::proxy_protocol::ProxyProtocol;
 use crate::proxy_protocol::{Addresses, Error, Invalid, Tlvs, decode};
 
-/// Bytes after the fixed part of version 2: all that its length can say. A head of HTTP may be as long.
+/// Maximum length of a version 2 header after its fixed part, in bytes: the full range of its length
+/// field.
 const LIMIT: u16 = u16::MAX;
-/// Room made for more of a header: what its length promises is not believed before it comes.
+/// Maximum buffer growth per read, in bytes. The length field is not trusted with more.
 const MORE: usize = 4096;
-/// Bytes for the first read: room for nearly every header, and for what follows at once.
+/// Size of the first read, in bytes. Most headers fit, with the data that follows them.
 const FIRST_READ: usize = 512;
 
-/// What stood at the start of a connection.
+/// The PROXY header of a connection, and the bytes read with it.
 #[derive(Clone, Debug)]
-pub struct Preamble {
-    /// The addresses that replace those of the TCP connection; `None`: keep them.
+pub struct ProxyPreamble {
+    /// Addresses that replace those of the TCP connection; `None`: keep them.
     pub addresses: Option<Addresses>,
-    /// The header as sent; empty if there was none.
+    /// The header as received; empty if there was none.
     pub header: Bytes,
     /// Bytes after the header that were read with it.
     pub rest: Bytes,
 }
 
-impl Preamble {
-    /// The further fields of a version 2 header.
+impl ProxyPreamble {
+    /// The TLVs of a version 2 header.
     pub fn tlvs(&self) -> Tlvs<'_> {
         decode(&self.header, u16::MAX).map_or(Tlvs::EMPTY, |decoded| decoded.header.tlvs)
     }
 }
 
-/// Why a connection must be closed, without an answer.
+/// Why a connection must be closed without a reply.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProxyError {
-    /// The sender is not one that may name clients.
+    /// The sender is not trusted to send PROXY headers.
     #[error("the sender is not trusted")]
     Untrusted,
-    /// No header within the time.
-    #[error("no PROXY header in time")]
+    /// The header was not complete within the time limit.
+    #[error("timed out reading the PROXY header")]
     Timeout,
-    /// The connection ended before the header did.
-    #[error("closed before the end of the PROXY header")]
+    /// The connection was closed within the header.
+    #[error("connection closed within the PROXY header")]
     Closed,
-    /// Something else than a header, where one is required.
-    #[error("no PROXY header")]
+    /// The connection does not begin with a header, and one is required.
+    #[error("PROXY header missing")]
     Absent,
-    /// A broken header.
+    /// The header is malformed.
     #[error("invalid PROXY header: {0}")]
     Invalid(#[from] Invalid),
     /// The connection failed.
-    #[error("reading the PROXY header")]
+    #[error("reading the PROXY header failed")]
     Io(#[from] io::Error),
 }
 
 impl ProxyError {
-    /// The word for logs and metrics, which never changes.
+    /// The reason for logs and metrics. Stable across releases.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Untrusted => "untrusted",
@@ -93,20 +93,20 @@ impl ProxyError {
     }
 }
 
-/// Reads the header from `io`, of any length. What was not sent takes no memory.
-/// If `mode` says that it is optional, bytes that fit neither signature are left to the client.
+/// Reads a header of any length from `io`. Memory grows with the bytes received, not with the length
+/// that the header announces. In optional mode, bytes that match neither signature are left to the
+/// client.
 ///
 /// # Errors
-/// See [`ProxyError`]; the connection must be closed. That is also so in optional mode for a header
-/// that starts like one and is broken, and for silence, as in Envoy: nobody could tell whose the
-/// connection is.
+/// See [`ProxyError`]; the connection must be closed. In optional mode this includes a malformed header
+/// and, as in Envoy, a timeout: the client's address is unknown in both cases.
 pub async fn read<Io: AsyncRead + Unpin>(
     io: &mut Io,
     mode: &ProxyProtocol,
     deadline: Instant,
-) -> Result<Preamble, ProxyError> {
+) -> Result<ProxyPreamble, ProxyError> {
     let mut reading = pin!(read_untimed(io, mode));
-    // Mostly the header came with the connection: then no timer is made.
+    // Most headers are available at once. Then no timer is created.
     if let Poll::Ready(read) = poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await {
         return read;
     }
@@ -118,7 +118,7 @@ pub async fn read<Io: AsyncRead + Unpin>(
 async fn read_untimed<Io: AsyncRead + Unpin>(
     io: &mut Io,
     mode: &ProxyProtocol,
-) -> Result<Preamble, ProxyError> {
+) -> Result<ProxyPreamble, ProxyError> {
     let mut bytes = BytesMut::with_capacity(FIRST_READ);
     loop {
         if io.read_buf(&mut bytes).await? == 0 {
@@ -135,7 +135,7 @@ async fn read_untimed<Io: AsyncRead + Unpin>(
             Err(Error::Invalid(invalid)) => return Err(invalid.into()),
         };
         let header = bytes.split_to(len).freeze();
-        return Ok(Preamble {
+        return Ok(ProxyPreamble {
             addresses,
             header,
             rest: bytes.freeze(),
@@ -143,46 +143,10 @@ async fn read_untimed<Io: AsyncRead + Unpin>(
     }
 }
 
-/// Both ends of a client's connection.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct Ends {
-    /// The other end of the TCP connection: the load balancer, if there is one.
-    pub tcp_peer: SocketAddr,
-    /// The client, as the PROXY header says, else `tcp_peer`. IPv4-mapped addresses are IPv4 here.
-    pub peer: SocketAddr,
-    /// What the client connected to, as the PROXY header says, else this end of the TCP connection.
-    pub local: SocketAddr,
-}
-
-impl Ends {
-    /// The ends of a TCP connection without a PROXY header.
-    pub fn of_tcp(tcp_peer: SocketAddr, local: SocketAddr) -> Self {
-        let canonical = |at: SocketAddr| SocketAddr::new(at.ip().to_canonical(), at.port());
-        Self {
-            tcp_peer: canonical(tcp_peer),
-            peer: canonical(tcp_peer),
-            local: canonical(local),
-        }
-    }
-
-    /// The same, with the addresses of a header.
-    #[must_use]
-    pub fn replaced_by(self, addresses: Option<Addresses>) -> Self {
-        match addresses {
-            None => self,
-            Some(addresses) => Self {
-                peer: addresses.source,
-                local: addresses.destination,
-                ..self
-            },
-        }
-    }
-}
-
-/// Takes PROXY headers from known senders.
+/// Reads PROXY headers of trusted senders.
 ///
-/// There is no way to build one that takes an optional header from anyone: then every client could
-/// claim to be any other.
+/// An acceptor of optional headers from any sender cannot be built: every client could forge its
+/// address.
 #[derive(Clone, Debug)]
 pub struct ProxyAcceptor {
     senders: Option<Vec<IpNet>>,
@@ -191,10 +155,10 @@ pub struct ProxyAcceptor {
 }
 
 impl ProxyAcceptor {
-    /// The shortest time limit: the header may have been lost once and sent again.
+    /// Minimum time limit: allows for one TCP retransmission of the header.
     pub const SHORTEST_TIMEOUT: Duration = Duration::from_secs(3);
 
-    /// Every connection must come from one of `senders` and begin with a header.
+    /// Requires every connection to come from one of `senders` and to begin with a header.
     pub fn required(senders: Vec<IpNet>) -> Self {
         Self {
             senders: Some(senders),
@@ -203,7 +167,8 @@ impl ProxyAcceptor {
         }
     }
 
-    /// Every connection must begin with a header. For ports that only the load balancer can reach.
+    /// Requires every connection to begin with a header. For ports that only the load balancer can
+    /// reach.
     pub fn required_from_anyone() -> Self {
         Self {
             senders: None,
@@ -211,8 +176,8 @@ impl ProxyAcceptor {
         }
     }
 
-    /// Every connection must come from one of `senders`, with or without a header. What does not
-    /// begin like a header is the sender's own.
+    /// Requires every connection to come from one of `senders`, with or without a header. The client
+    /// of a connection without a header is the sender.
     pub fn optional(senders: Vec<IpNet>) -> Self {
         Self {
             mode: ProxyProtocol { optional: true },
@@ -220,7 +185,7 @@ impl ProxyAcceptor {
         }
     }
 
-    /// How long a header may take, 10 s if not said; never less than [`Self::SHORTEST_TIMEOUT`].
+    /// Sets the time limit of the header. Default: 10 s; minimum: [`Self::SHORTEST_TIMEOUT`].
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         Self {
@@ -229,7 +194,7 @@ impl ProxyAcceptor {
         }
     }
 
-    /// Whether headers of this sender count.
+    /// Whether `sender` is trusted to send headers.
     pub fn trusts(&self, sender: IpAddr) -> bool {
         let sender = sender.to_canonical();
         match &self.senders {
@@ -238,36 +203,36 @@ impl ProxyAcceptor {
         }
     }
 
-    /// Reads the header of a fresh connection.
+    /// Reads the header of a new connection.
     ///
     /// # Errors
-    /// The connection must be closed. One of an untrusted sender is closed unread.
+    /// See [`ProxyError`]; the connection must be closed. Nothing is read from an untrusted sender.
     pub async fn accept<Io: AsyncRead + Unpin>(
         &self,
         mut io: Io,
         tcp_peer: SocketAddr,
         local: SocketAddr,
-    ) -> Result<(Prefixed<Io>, Ends), ProxyError> {
+    ) -> Result<(Prefixed<Io>, ConnectionAddrs), ProxyError> {
         if !self.trusts(tcp_peer.ip()) {
             return Err(ProxyError::Untrusted);
         }
         let preamble = read(&mut io, &self.mode, Instant::now() + self.timeout).await?;
-        let ends = Ends::of_tcp(tcp_peer, local).replaced_by(preamble.addresses);
-        Ok((Prefixed::new(io, preamble.rest), ends))
+        let addrs = ConnectionAddrs::of_tcp(tcp_peer, local).replaced_by(preamble.addresses);
+        Ok((Prefixed::new(io, preamble.rest), addrs))
     }
 }
 
-/// Accepts TCP connections and reads their PROXY headers, many at a time, so that a slow sender does
-/// not keep others waiting.
+/// Accepts TCP connections and reads their PROXY headers concurrently, so that a slow sender does not
+/// delay others.
 #[derive(Debug)]
 pub struct ProxyListener {
     listener: TcpListener,
     acceptor: Arc<ProxyAcceptor>,
-    pending: JoinSet<Result<(Prefixed<TcpStream>, Ends), ProxyError>>,
+    pending: JoinSet<Result<(Prefixed<TcpStream>, ConnectionAddrs), ProxyError>>,
 }
 
 impl ProxyListener {
-    /// Connections whose header is being read; more wait in the queue of the socket.
+    /// Maximum number of connections whose header is being read. Further ones stay in the accept queue.
     pub const PENDING: usize = 1024;
 
     /// Accepts from `listener`.
@@ -279,7 +244,7 @@ impl ProxyListener {
         }
     }
 
-    /// Where it listens.
+    /// The local address.
     ///
     /// # Errors
     /// As [`TcpListener::local_addr`].
@@ -287,22 +252,22 @@ impl ProxyListener {
         self.listener.local_addr()
     }
 
-    /// The next connection with a valid header. Those without are closed and logged. May be dropped
-    /// before it is ready, without losing a connection.
-    pub async fn accept(&mut self) -> (Prefixed<TcpStream>, Ends) {
+    /// Returns the next connection with a valid header. Connections without one are closed and logged.
+    /// Cancel safe: no connection is lost if the future is dropped.
+    pub async fn accept(&mut self) -> (Prefixed<TcpStream>, ConnectionAddrs) {
         loop {
             tokio::select! {
                 Some(done) = self.pending.join_next() => match done {
                     Ok(Ok(accepted)) => return accepted,
-                    Ok(Err(error)) => tracing::debug!(%error, "connection closed"),
-                    Err(error) => tracing::error!(%error, "reading a PROXY header"),
+                    Ok(Err(error)) => tracing::debug!(%error, "closing connection without a valid PROXY header"),
+                    Err(error) => tracing::error!(%error, "task reading a PROXY header failed"),
                 },
                 accepted = self.listener.accept(), if self.pending.len() < Self::PENDING => {
                     match accepted {
                         Ok((stream, peer)) => self.begin(stream, peer),
                         Err(error) => {
-                            // Mostly too many open files: trying again at once would only spin.
-                            tracing::warn!(%error, "accepting a connection");
+                            // In most cases too many open files: an immediate retry would spin.
+                            tracing::warn!(%error, "accepting a connection failed");
                             sleep(Duration::from_millis(100)).await;
                         }
                     }
@@ -317,43 +282,6 @@ impl ProxyListener {
             let local = stream.local_addr()?;
             acceptor.accept(stream, peer, local).await
         });
-    }
-}
-
-/// Puts the [`Ends`] of a connection into the extensions of its requests.
-#[derive(Clone, Copy, Debug)]
-pub struct EndsLayer(pub Ends);
-
-impl<S> Layer<S> for EndsLayer {
-    type Service = EndsService<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        EndsService {
-            ends: self.0,
-            inner,
-        }
-    }
-}
-
-/// What [`EndsLayer`] makes of a service.
-#[derive(Clone, Copy, Debug)]
-pub struct EndsService<S> {
-    ends: Ends,
-    inner: S,
-}
-
-impl<S: Service<Request<B>>, B> Service<Request<B>> for EndsService<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut req: Request<B>) -> Self::Future {
-        req.extensions_mut().insert(self.ends);
-        self.inner.call(req)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sockets: how listening ones are opened and accepted ones are set up.
+//! Opening listening sockets and setting options of accepted ones.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,10 +8,10 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::plan::{Keepalive, TcpSettings};
 
-/// Connections that the system keeps for us before they are accepted.
+/// Length of the accept queue.
 const BACKLOG: i32 = 4096;
 
-/// Opens a listening socket that others on the same address share the connections with.
+/// Opens a listening socket with `SO_REUSEPORT`: sockets on the same address share its connections.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
@@ -29,7 +29,7 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Opens one listening socket per worker. Port 0 becomes a free one, the same for all.
+/// Opens `count` listening sockets, all on the same port. Port 0 selects a free port.
 pub(crate) fn bind_all(
     mut address: SocketAddr,
     count: usize,
@@ -43,10 +43,11 @@ pub(crate) fn bind_all(
     Ok(sockets)
 }
 
-/// Whether accepted connections have `TCP_NODELAY` if the listening socket has (tcp(7) of Linux).
-const INHERITS: bool = cfg!(target_os = "linux");
+/// Whether accepted connections inherit `TCP_NODELAY` from the listening socket (tcp(7) of Linux).
+const INHERITS_NODELAY: bool = cfg!(target_os = "linux");
 
-/// Sets on a listening socket what its connections inherit: one system call less for each of them.
+/// Sets the options that connections inherit from the listening socket, which saves one system call per
+/// connection.
 ///
 /// # Errors
 ///
@@ -55,15 +56,15 @@ pub(crate) fn set_up_listener(listener: &TcpListener) -> io::Result<()> {
     SockRef::from(listener).set_tcp_nodelay(true)
 }
 
-/// Applies the settings of a port to an accepted connection. What fails is left out. To be used beside
-/// [`set_up_listener`].
+/// Applies the settings of a port to an accepted connection, in addition to [`set_up_listener`]. Options
+/// that the system rejects keep their defaults.
 ///
 /// # Errors
 ///
-/// The first failure.
+/// The first error of setsockopt(2).
 pub(crate) fn set_up(stream: &TcpStream, settings: &TcpSettings) -> io::Result<()> {
     let socket = SockRef::from(stream);
-    let nodelay = if INHERITS {
+    let nodelay = if INHERITS_NODELAY {
         Ok(())
     } else {
         stream.set_nodelay(true)
@@ -79,6 +80,7 @@ pub(crate) fn set_up(stream: &TcpStream, settings: &TcpSettings) -> io::Result<(
     nodelay.and(keepalive)
 }
 
+/// Converts keepalive settings to socket options.
 pub(crate) fn tcp_keepalive(settings: &Keepalive) -> TcpKeepalive {
     let mut keepalive = TcpKeepalive::new();
     if let Some(idle) = settings.idle {
@@ -100,7 +102,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_accepted_connection_gets_the_settings_of_its_port() {
+    async fn accepted_connections_have_the_socket_options_of_their_port() {
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let listener = TcpListener::from_std(listener).unwrap();
         set_up_listener(&listener).unwrap();
@@ -138,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn all_sockets_of_an_address_share_one_port() {
+    fn all_sockets_of_an_address_have_the_same_port() {
         let sockets = bind_all("[::1]:0".parse().unwrap(), 3).unwrap();
 
         let ports: Vec<_> = sockets.iter().map(|s| s.local_addr().unwrap()).collect();

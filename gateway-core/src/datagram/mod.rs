@@ -1,31 +1,30 @@
-//! Datagrams: UDPRoute.
+//! UDP proxying: UDPRoute.
 //!
 //! ```text
-//! Sockets ──one per worker──> serve ── new client ──> Forwarder::choose ──> Session ──> endpoint
-//!  reconcile                    │  known client ─────────────────────────────┘ │
-//! client <── from where it sent to ── replies <────────────────────────────────┘
+//! socket of a worker ──> serve ── new client ────> Forwarder::choose ──> DatagramSession ──> endpoint
+//!                          │  known client ────────────────────────────────┘ │
+//! client <── same local address ── replies <─────────────────────────────────┘
 //! ```
 //!
-//! A session belongs to one client: an address and a port, and the address of ours that it sends to. It has
-//! a socket of its own towards its endpoint, by which answers are told apart, and lives on the worker to
-//! which the system gives its client's datagrams. It keeps its endpoint when the configuration changes, and
-//! ends when nothing was said for a while, or when its endpoint is gone.
+//! A session belongs to one client: its address and port, and the local address that it sends to. It has
+//! its own socket towards its endpoint, which attributes replies to it, and lives on the worker to which
+//! the system dispatches the client's datagrams. It keeps its endpoint across configuration changes, and
+//! ends at the idle timeout or when its endpoint is removed.
 //!
-//! Anybody can invent clients. So sessions are bounded, by number and by what the process may open; over
-//! the bound the one of the same port that was silent longest makes room (`room.rs`). Nothing is ever queued: what cannot be sent at
-//! once is dropped, and counted.
+//! UDP source addresses can be forged, so sessions are limited by number and by file descriptors. At the
+//! limit, the least recently used session of the same socket is evicted (`quota.rs`). Nothing is queued:
+//! a datagram that cannot be sent at once is dropped and counted.
 
-mod room;
+mod quota;
 mod serve;
 mod session;
 mod socket;
-mod sockets;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use serve::serve;
-pub(crate) use sockets::{Sockets, Wanted};
+pub(crate) use socket::bind;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,22 +35,23 @@ use tokio_util::sync::CancellationToken;
 use crate::plan::ListenerId;
 use crate::stream::StreamTarget;
 
-/// What a socket needs to know; read for each new session.
+/// Configuration of a UDP socket. Read for each new session.
 #[derive(Clone, Debug)]
 pub(crate) struct DatagramConfig {
-    /// The port of the plan.
+    /// Port number in the plan.
     pub(crate) port: u16,
+    /// Listener, for logs.
     pub(crate) listener: Arc<ListenerId>,
-    /// How long a session may be silent.
+    /// Idle timeout of a session.
     pub(crate) idle_timeout: Duration,
-    /// The route that has everything; `None`: datagrams are dropped.
+    /// Route of all datagrams; `None`: they are dropped.
     pub(crate) target: Option<StreamTarget>,
 }
 
-/// A socket for a worker to serve.
-pub(crate) struct Assignment {
+/// A UDP socket, assigned to a worker.
+pub(crate) struct DatagramAssignment {
     pub(crate) socket: std::net::UdpSocket,
     pub(crate) config: Arc<ArcSwap<DatagramConfig>>,
-    /// Ends it, with its sessions.
+    /// Closes the socket and its sessions.
     pub(crate) stop: CancellationToken,
 }

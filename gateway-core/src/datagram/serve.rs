@@ -1,4 +1,4 @@
-//! Serving one socket of a worker.
+//! Serving one UDP socket of a worker.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,74 +6,82 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
-use super::room::{Quota, Room, Seat};
-use super::session::{Client, Outcome, Session};
-use super::socket::{Peer, Socket};
-use super::table::Table;
-use super::{Assignment, DatagramConfig};
-use crate::conn::{Server, sleep_until};
+use super::quota::{QuotaPermit, SessionQuota, SocketQuota};
+use super::session::{ClientSession, DatagramSession, SendOutcome};
+use super::socket::{DatagramSocket, Peer};
+use super::table::SessionTable;
+use super::{DatagramAssignment, DatagramConfig};
 use crate::error::Error;
-use crate::observer::Event;
-use crate::serve::Handler;
-use crate::stream::Record;
+use crate::observer::{Event, Observer};
+use crate::stream::{StreamLog, StreamRecord};
 
-/// The most sessions of a socket.
-const BOUND: usize = 65_536;
-/// Datagrams taken in a row before others get their turn.
-const TURN: usize = 64;
+/// Maximum number of sessions of a socket.
+const MAX_SESSIONS: usize = 65_536;
+/// Datagrams received before the task yields.
+const DATAGRAMS_PER_POLL: usize = 64;
 
-/// Serves the clients of a socket until it is told to stop.
-pub(crate) async fn serve<H: Handler>(assignment: Assignment, server: Server<H>) {
-    let Assignment {
+/// Serves the clients of a socket until its assignment is cancelled.
+pub(crate) async fn serve(
+    assignment: DatagramAssignment,
+    log: Arc<dyn StreamLog>,
+    observer: Arc<dyn Observer>,
+) {
+    let DatagramAssignment {
         socket,
         config,
         stop,
     } = assignment;
-    let socket = match Socket::new(socket) {
+    let socket = match DatagramSocket::new(socket) {
         Ok(socket) => Arc::new(socket),
-        Err(error) => return tracing::error!(%error, "a UDP socket cannot be served"),
+        Err(error) => {
+            return tracing::error!(%error, "registering a UDP socket with the runtime failed");
+        }
     };
     let mut port = Port {
         socket: socket.clone(),
         config,
-        server,
-        sessions: Table::default(),
-        bound: BOUND,
-        seat: Room::of_process().seat(),
+        log,
+        observer,
+        sessions: SessionTable::default(),
+        max_sessions: MAX_SESSIONS,
+        quota: SessionQuota::of_process().add_socket(),
     };
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            () = sleep_until(port.sessions.next_due()) => port.expire(),
-            _ = socket.readable() => port.take_some(),
+            () = sleep_until(port.sessions.next_check()) => port.expire(),
+            _ = socket.readable() => port.receive(),
         }
     }
 }
 
-struct Port<H: Handler> {
-    socket: Arc<Socket>,
+struct Port {
+    socket: Arc<DatagramSocket>,
     config: Arc<ArcSwap<DatagramConfig>>,
-    server: Server<H>,
-    sessions: Table<Peer, Client<H>>,
-    bound: usize,
-    seat: Seat,
+    log: Arc<dyn StreamLog>,
+    observer: Arc<dyn Observer>,
+    sessions: SessionTable<Peer, ClientSession>,
+    max_sessions: usize,
+    quota: SocketQuota,
 }
 
-impl<H: Handler> Port<H> {
+impl Port {
+    /// Ends idle sessions.
     fn expire(&mut self) {
         let now = Instant::now();
-        while let Some(client) = self.sessions.expired(now) {
+        while let Some(client) = self.sessions.take_expired(now) {
             let _ = client.end("idle_timeout");
         }
     }
 
-    fn take_some(&mut self) {
+    /// Receives and forwards the available datagrams.
+    fn receive(&mut self) {
         let socket = self.socket.clone();
-        for _ in 0..TURN {
-            // What fails here is about one datagram, or there is none.
+        for _ in 0..DATAGRAMS_PER_POLL {
+            // An error concerns one datagram, or no datagram is available.
             if socket
-                .try_recv(|peer, bytes| self.take(peer, bytes))
+                .try_recv(|peer, bytes| self.forward(peer, bytes))
                 .is_err()
             {
                 return;
@@ -81,15 +89,15 @@ impl<H: Handler> Port<H> {
         }
     }
 
-    /// Sends a datagram to its client's endpoint.
-    fn take(&mut self, peer: Peer, bytes: &[u8]) {
+    /// Forwards a datagram to the endpoint of its session.
+    fn forward(&mut self, peer: Peer, bytes: &[u8]) {
         let sent = match self.sessions.get(&peer) {
             Some(client) if client.session.is_alive() => client.session.send(bytes),
-            Some(_) => Outcome::Dead,
+            Some(_) => SendOutcome::Dead,
             None => self.begin(peer, bytes, &[]),
         };
         let sent = match sent {
-            Outcome::Dead => {
+            SendOutcome::Dead => {
                 let client = self.sessions.remove(&peer);
                 let dead = client.map(|client| client.end("upstream_gone"));
                 self.begin(peer, bytes, dead.as_slice())
@@ -97,17 +105,18 @@ impl<H: Handler> Port<H> {
             sent => sent,
         };
         match sent {
-            Outcome::Sent => {}
-            Outcome::Dropped(why) => self.note_dropped(why),
-            Outcome::Dead => self.note_dropped("upstream_error"),
+            SendOutcome::Sent => {}
+            SendOutcome::Dropped(reason) => self.report_drop(reason),
+            SendOutcome::Dead => self.report_drop("upstream_error"),
         }
     }
 
-    /// Begins a session with its first datagram, with none of the endpoints in `dead` if there is another.
-    fn begin(&mut self, peer: Peer, bytes: &[u8], dead: &[SocketAddr]) -> Outcome {
+    /// Begins a session with its first datagram. Endpoints in `dead` are picked only if no other is
+    /// available.
+    fn begin(&mut self, peer: Peer, bytes: &[u8], dead: &[SocketAddr]) -> SendOutcome {
         let client = match self.open(peer, dead) {
             Ok(client) => client,
-            Err(why) => return Outcome::Dropped(why),
+            Err(reason) => return SendOutcome::Dropped(reason),
         };
         let sent = client.session.send(bytes);
         if let Some(before) = self.sessions.insert(peer, client) {
@@ -116,61 +125,70 @@ impl<H: Handler> Port<H> {
         sent
     }
 
-    /// A session for a new client; the word says why there is none.
-    fn open(&mut self, peer: Peer, dead: &[SocketAddr]) -> Result<Client<H>, &'static str> {
+    /// Opens a session for a new client. The error is the reason that metrics report.
+    fn open(&mut self, peer: Peer, dead: &[SocketAddr]) -> Result<ClientSession, &'static str> {
         let config = self.config.load_full();
         let target = config.target.as_ref().ok_or("no_route")?;
         let forwarder = &target.rule.forwarder;
-        let chosen = forwarder.choose(peer.client.ip(), dead).map_err(word_for)?;
-        if self.sessions.len() >= self.bound {
+        let chosen = forwarder
+            .choose(peer.client.ip(), dead)
+            .map_err(drop_reason)?;
+        if self.sessions.len() >= self.max_sessions {
             self.evict();
         }
-        let quota = self.quota();
-        let quota = quota.or_else(|| self.evict().then(|| self.quota())?);
-        let quota = quota.ok_or("too_many_sessions")?;
+        let permit = self.acquire_permit();
+        let permit = permit.or_else(|| self.evict().then(|| self.acquire_permit())?);
+        let permit = permit.ok_or("too_many_sessions")?;
         let reserved = forwarder.reserve(&chosen);
         let reserved = reserved.or_else(|| self.evict().then(|| forwarder.reserve(&chosen))?);
         let Some(reserved) = reserved else {
             if let Some(id) = forwarder.backend(&chosen) {
-                self.server.observer.observe(&Event::Overflowed(id));
+                self.observer.observe(&Event::Overflowed(id));
             }
             return Err("overflow");
         };
-        let session = Session::open(reserved.node().clone(), config.idle_timeout);
+        let session = DatagramSession::open(reserved.node().clone(), config.idle_timeout);
         let session = session.map_err(|_| "no_socket")?;
-        let mut record = Record::new(
-            self.server.handler.clone(),
+        let mut record = StreamRecord::new(
+            self.log.clone(),
             config.listener.clone(),
             peer.client,
             self.socket.local(&peer),
             Instant::now(),
         );
         record.entry.rule = Some(target.name());
-        let told = (self.server.observer.clone(), config.port);
-        let counted = (reserved, quota);
-        let client = Client::start(session, &self.socket, peer, record, told, counted);
+        let metrics = (self.observer.clone(), config.port);
+        let permits = (reserved, permit);
+        let client = ClientSession::start(session, &self.socket, peer, record, metrics, permits);
         Ok(client)
     }
 
-    fn quota(&self) -> Option<Quota> {
-        self.seat.take(self.sessions.len())
+    fn acquire_permit(&self) -> Option<QuotaPermit> {
+        self.quota.acquire(self.sessions.len())
     }
 
-    /// Makes room for another session, if there is any.
+    /// Ends the least recently used session; `false` if there is none.
     fn evict(&mut self) -> bool {
-        let oldest = self.sessions.oldest();
+        let oldest = self.sessions.take_oldest();
         oldest.map(|client| client.end("evicted")).is_some()
     }
 
-    fn note_dropped(&self, why: &'static str) {
+    fn report_drop(&self, reason: &'static str) {
         let port = self.config.load().port;
-        self.server
-            .observer
-            .observe(&Event::DatagramDropped(port, why));
+        self.observer.observe(&Event::DatagramDropped(port, reason));
     }
 }
 
-fn word_for(error: Error) -> &'static str {
+/// Waits until `deadline`; forever without one.
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The reason that metrics report for a datagram dropped because of `error`.
+fn drop_reason(error: Error) -> &'static str {
     match error {
         Error::InvalidBackend | Error::InvalidShare => "invalid_backend",
         Error::NoHealthyEndpoint => "no_healthy_upstream",
@@ -185,19 +203,17 @@ mod tests {
     use super::*;
     use crate::balance::Directory;
     use crate::datagram::socket::bind;
-    use crate::gateway::{Gateway, Options};
     use crate::plan::ListenerId;
-    use crate::router::Router;
     use crate::snapshot::Live;
     use crate::stream::tests::{endpoints, eventually, simple};
     use crate::stream::{StreamRule, StreamTarget};
 
-    /// A socket for three sessions with this endpoint.
-    fn port(endpoint: SocketAddr) -> Port<Router> {
+    /// A socket with a limit of three sessions, routed to `endpoint`.
+    fn port(endpoint: SocketAddr) -> Port {
         let live = Live::default();
         let directory = Directory::of(&live);
         directory.update(&endpoints(&[("a", &[endpoint])]));
-        let rule = StreamRule::as_is(&simple("a"), &live, &towergate_tls::default_provider());
+        let rule = StreamRule::passthrough(&simple("a"), &live, &towergate_tls::default_provider());
         let config = DatagramConfig {
             port: 0,
             listener: Arc::new(ListenerId::default()),
@@ -208,31 +224,29 @@ mod tests {
             }),
         };
         Port {
-            socket: Arc::new(Socket::new(bind(LOCALHOST.into()).unwrap()).unwrap()),
+            socket: Arc::new(DatagramSocket::new(bind(LOCALHOST.into()).unwrap()).unwrap()),
             config: Arc::new(ArcSwap::from_pointee(config)),
-            server: Server {
-                handler: Gateway::new(Options::default()).router(),
-                observer: Arc::new(()),
-            },
-            sessions: Table::default(),
-            bound: 3,
-            seat: Room::new(9, 0).seat(),
+            log: Arc::new(()),
+            observer: Arc::new(()),
+            sessions: SessionTable::default(),
+            max_sessions: 3,
+            quota: SessionQuota::new(9, 0).add_socket(),
         }
     }
 
     #[tokio::test]
-    async fn a_flood_at_one_socket_does_not_keep_clients_of_another_out() {
+    async fn a_flood_on_one_socket_does_not_exclude_clients_of_another() {
         let backend = std::net::UdpSocket::bind(LOCALHOST).unwrap();
-        let room = Room::new(2, 2);
+        let quota = SessionQuota::new(2, 2);
         let [mut flooded, mut other] = [(); 2].map(|()| Port {
-            seat: room.seat(),
+            quota: quota.add_socket(),
             ..port(backend.local_addr().unwrap())
         });
-        let send = async |port: &mut Port<Router>| {
+        let send = async |port: &mut Port| {
             let client = std::net::UdpSocket::bind(LOCALHOST).unwrap();
             client.send_to(b"x", port.socket.address()).unwrap();
             port.socket.readable().await.unwrap();
-            port.take_some();
+            port.receive();
             port.sessions.len()
         };
         let mut had = Vec::new();
@@ -245,7 +259,7 @@ mod tests {
         assert_eq!(
             send(&mut flooded).await,
             1,
-            "it gives back what is too much"
+            "the socket closes sessions above its own part"
         );
         assert_eq!(send(&mut other).await, 1);
     }
@@ -254,20 +268,20 @@ mod tests {
         std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 0);
 
     #[tokio::test]
-    async fn a_socket_has_no_more_sessions_than_its_bound() {
+    async fn a_socket_has_at_most_its_maximum_number_of_sessions() {
         let backend = std::net::UdpSocket::bind(LOCALHOST).unwrap();
         let mut port = port(backend.local_addr().unwrap());
         let address = port.socket.address();
 
-        // Each client is silent after its first datagram, but the first one.
+        // Each client sends one datagram; the first client keeps sending.
         let clients = [(); 6].map(|()| std::net::UdpSocket::bind(LOCALHOST).unwrap());
         for (n, client) in clients.iter().enumerate() {
             for client in [client, &clients[0]] {
-                // Times are in microseconds.
+                // Last-use times have a resolution of one microsecond.
                 tokio::time::sleep(Duration::from_millis(2)).await;
                 client.send_to(b"x", address).unwrap();
                 port.socket.readable().await.unwrap();
-                port.take_some();
+                port.receive();
             }
             assert_eq!(port.sessions.len(), (n + 1).min(3));
         }
@@ -280,10 +294,10 @@ mod tests {
         })
         .await;
         let mut left = Vec::new();
-        while let Some(client) = port.sessions.oldest() {
+        while let Some(client) = port.sessions.take_oldest() {
             left.push(client.client());
         }
         let expected = [4, 5, 0].map(|n: usize| clients[n].local_addr().unwrap());
-        assert_eq!(left, expected, "the first was never silent for long");
+        assert_eq!(left, expected, "the first client was never idle");
     }
 }

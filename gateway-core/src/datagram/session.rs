@@ -1,4 +1,4 @@
-//! A client and its endpoint.
+//! Session between a client and its endpoint.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,47 +11,46 @@ use tokio::net::UdpSocket;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::room::Quota;
-use super::socket::{Peer, Socket, try_recv};
-use super::table::Mortal;
+use super::quota::QuotaPermit;
+use super::socket::{DatagramSocket, Peer, try_recv};
+use super::table::Expiring;
 use crate::balance::Node;
 use crate::observer::{Event, Observer};
-use crate::serve::Handler;
-use crate::stream::Record;
+use crate::stream::StreamRecord;
 use crate::traffic::Reserved;
 
-/// Answers passed on in a row before others get their turn.
-const TURN: usize = 32;
+/// Replies forwarded before the task yields.
+const REPLIES_PER_POLL: usize = 32;
 
-/// The longest time of silence: sums of times must not overflow.
-const FAR: Duration = Duration::from_secs(86400 * 365);
+/// Maximum idle timeout: bounds sums of instants and durations.
+const MAX_IDLE_TIMEOUT: Duration = Duration::from_secs(86400 * 365);
 
-/// One client's way to its endpoint.
-pub(super) struct Session {
+/// The endpoint's side of a session.
+pub(super) struct DatagramSession {
     upstream: UdpSocket,
     node: Arc<Node>,
     idle_timeout: Duration,
     started: Instant,
-    /// When something was last said, in microseconds since the start.
-    last: AtomicU64,
+    /// Time of the last datagram in either direction, in microseconds since `started`.
+    last_use: AtomicU64,
     received: AtomicU64,
     sent: AtomicU64,
-    /// The endpoint takes nothing.
+    /// Sending to the endpoint failed.
     failed: AtomicBool,
 }
 
-/// What became of a datagram for the endpoint.
+/// Result of sending a datagram to an endpoint.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Outcome {
+pub(super) enum SendOutcome {
     Sent,
-    /// The word says why it was dropped.
+    /// Dropped, for the reason that metrics report.
     Dropped(&'static str),
-    /// The endpoint takes nothing: another one may.
+    /// The endpoint rejects datagrams; another endpoint can be tried.
     Dead,
 }
 
-impl Session {
-    /// A session with this endpoint.
+impl DatagramSession {
+    /// Opens a session with `node`.
     pub(super) fn open(node: Arc<Node>, idle_timeout: Duration) -> io::Result<Self> {
         let address = node.address();
         let any: SocketAddr = match address {
@@ -64,16 +63,16 @@ impl Session {
         Ok(Self {
             upstream: UdpSocket::from_std(upstream)?,
             node,
-            idle_timeout: idle_timeout.min(FAR),
+            idle_timeout: idle_timeout.min(MAX_IDLE_TIMEOUT),
             started: Instant::now(),
-            last: AtomicU64::new(0),
+            last_use: AtomicU64::new(0),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             failed: AtomicBool::new(false),
         })
     }
 
-    /// Whether the endpoint is there and takes datagrams, as far as is known.
+    /// Whether the endpoint still exists and no send has failed.
     pub(super) fn is_alive(&self) -> bool {
         !self.failed.load(Relaxed) && !self.node.is_gone()
     }
@@ -84,38 +83,38 @@ impl Session {
     }
 
     /// Sends a datagram of the client to the endpoint.
-    pub(super) fn send(&self, bytes: &[u8]) -> Outcome {
-        // Not by tokio, which has yet to learn that a new socket can be written to.
+    pub(super) fn send(&self, bytes: &[u8]) -> SendOutcome {
+        // Not through tokio, which reports a new socket as not writable until its first event.
         match SockRef::from(&self.upstream).send(bytes) {
             Ok(_) => {
-                self.note(&self.received, bytes.len());
-                Outcome::Sent
+                self.record(&self.received, bytes.len());
+                SendOutcome::Sent
             }
             Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock => Outcome::Dropped("upstream_full"),
-                // The answer of the system there to the datagram before.
-                io::ErrorKind::ConnectionRefused => Outcome::Dead,
-                _ => Outcome::Dropped("upstream_error"),
+                io::ErrorKind::WouldBlock => SendOutcome::Dropped("upstream_full"),
+                // ICMP port unreachable, in response to an earlier datagram.
+                io::ErrorKind::ConnectionRefused => SendOutcome::Dead,
+                _ => SendOutcome::Dropped("upstream_error"),
             },
         }
     }
 
-    fn note(&self, count: &AtomicU64, bytes: usize) {
+    fn record(&self, count: &AtomicU64, bytes: usize) {
         count.fetch_add(bytes as u64, Relaxed);
         let now = self.started.elapsed().as_micros() as u64;
-        self.last.store(now, Relaxed);
+        self.last_use.store(now, Relaxed);
     }
 
-    /// Passes answers on until the endpoint fails.
-    async fn pass_replies(&self, socket: &Socket, peer: &Peer) {
+    /// Forwards replies until the endpoint fails.
+    async fn forward_replies(&self, socket: &DatagramSocket, peer: &Peer) {
         while self.upstream.readable().await.is_ok() {
-            for _ in 0..TURN {
-                let passed = try_recv(&self.upstream, |bytes| {
-                    self.note(&self.sent, bytes.len());
-                    // An answer that cannot be sent is lost, as on any way of a datagram.
+            for _ in 0..REPLIES_PER_POLL {
+                let forwarded = try_recv(&self.upstream, |bytes| {
+                    self.record(&self.sent, bytes.len());
+                    // A reply that cannot be sent is lost, as UDP permits.
                     let _ = socket.send(bytes, peer);
                 });
-                match passed {
+                match forwarded {
                     Ok(()) if self.is_alive() => {}
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Ok(()) | Err(_) => return self.failed.store(true, Relaxed),
@@ -126,36 +125,36 @@ impl Session {
     }
 }
 
-/// A session with all that belongs to it, as the table of a socket has it.
-pub(super) struct Client<H: Handler> {
-    pub(super) session: Arc<Session>,
+/// A session with its client, reply task and record. Owned by the table of a socket.
+pub(super) struct ClientSession {
+    pub(super) session: Arc<DatagramSession>,
     replies: AbortHandle,
-    record: Record<H>,
+    record: StreamRecord,
     observer: Arc<dyn Observer>,
     port: u16,
-    /// Not the session's, which its task may keep for a moment longer than this.
-    _counted: (Reserved, Quota),
+    /// Not part of `session`, which the reply task may keep for a moment after the session ends.
+    _permits: (Reserved, QuotaPermit),
 }
 
-impl<H: Handler> Client<H> {
-    /// Starts to pass answers on to `peer`.
+impl ClientSession {
+    /// Starts to forward replies to `peer`.
     pub(super) fn start(
-        session: Session,
-        socket: &Arc<Socket>,
+        session: DatagramSession,
+        socket: &Arc<DatagramSocket>,
         peer: Peer,
-        mut record: Record<H>,
+        mut record: StreamRecord,
         (observer, port): (Arc<dyn Observer>, u16),
-        counted: (Reserved, Quota),
+        permits: (Reserved, QuotaPermit),
     ) -> Self {
         observer.observe(&Event::SessionOpened(port));
         record.entry.upstream_host = Some(session.endpoint());
         record.entry.upstream_local = session.upstream.local_addr().ok();
-        // What stands if the socket is closed before the session ends.
+        // Holds if the socket is closed before the session ends.
         record.entry.details = "local_close".into();
         let session = Arc::new(session);
         let replies = {
             let (session, socket) = (session.clone(), socket.clone());
-            tokio::spawn(async move { session.pass_replies(&socket, &peer).await })
+            tokio::spawn(async move { session.forward_replies(&socket, &peer).await })
         };
         Self {
             session,
@@ -163,32 +162,32 @@ impl<H: Handler> Client<H> {
             record,
             observer,
             port,
-            _counted: counted,
+            _permits: permits,
         }
     }
 
-    /// Whose session it is.
+    /// Address of the client.
     #[cfg(test)]
     pub(super) fn client(&self) -> SocketAddr {
         SocketAddr::new(self.record.entry.client, self.record.entry.client_port)
     }
 
-    /// Ends the session, for the reason that the word says; gives its endpoint.
-    pub(super) fn end(mut self, why: &'static str) -> SocketAddr {
-        self.record.entry.details = why.into();
+    /// Ends the session with `reason` as response code details; returns its endpoint.
+    pub(super) fn end(mut self, reason: &'static str) -> SocketAddr {
+        self.record.entry.details = reason.into();
         self.session.endpoint()
     }
 }
 
-impl<H: Handler> Mortal for Client<H> {
-    fn due(&self) -> Instant {
+impl Expiring for ClientSession {
+    fn expires_at(&self) -> Instant {
         let session = &self.session;
-        let last = Duration::from_micros(session.last.load(Relaxed));
-        session.started + last + session.idle_timeout
+        let last_use = Duration::from_micros(session.last_use.load(Relaxed));
+        session.started + last_use + session.idle_timeout
     }
 }
 
-impl<H: Handler> Drop for Client<H> {
+impl Drop for ClientSession {
     fn drop(&mut self) {
         self.replies.abort();
         let progress = &self.record.progress;

@@ -1,8 +1,8 @@
-//! A socket that clients send to, and that answers from the address they sent to.
+//! UDP socket that replies from the address that the client sent to.
 //!
-//! A socket that is bound to every address of the host would answer from the one that the system likes
-//! best. A client that has sent to another takes no notice of that. So the destination of each datagram is
-//! asked for, and given as the source of the answers (`IP_PKTINFO`, RFC 3542 section 4).
+//! A socket bound to the wildcard address replies from an address that the system selects. A client that
+//! sent to another address ignores such replies. So the destination address of each datagram is
+//! requested, and is set as the source address of the replies (`IP_PKTINFO`, RFC 3542 section 4).
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -18,38 +18,38 @@ use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
-/// Room for the largest datagram.
-const LARGEST: usize = 64 * 1024;
+/// Maximum size of a datagram, in bytes.
+const MAX_DATAGRAM: usize = 64 * 1024;
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
-        bytes: vec![0; LARGEST].into(),
+    static BUFFERS: RefCell<ReceiveBuffers> = RefCell::new(ReceiveBuffers {
+        bytes: vec![0; MAX_DATAGRAM].into(),
         control: nix::cmsg_space!(libc::in6_pktinfo, libc::in_pktinfo),
     });
 }
 
-/// Room that a thread reads datagrams into.
-struct Scratch {
+/// Per-thread receive buffers.
+struct ReceiveBuffers {
     bytes: Box<[u8]>,
     control: Vec<u8>,
 }
 
-/// Who sent a datagram, and to which address of ours.
+/// Source address of a datagram, and the local address it was sent to.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Peer {
     pub(super) client: SocketAddr,
-    /// `None`: the socket has only one.
+    /// `None`: the socket is bound to a single address.
     local: Option<IpAddr>,
 }
 
-/// See the page.
-pub(super) struct Socket {
+/// A UDP socket shared by the sessions of its clients.
+pub(super) struct DatagramSocket {
     socket: UdpSocket,
     bound: SocketAddr,
 }
 
-/// Opens a socket that others on the same address share the clients with.
-pub(super) fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
+/// Opens a socket with `SO_REUSEPORT`: sockets on the same address share its clients.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
     let domain = Domain::for_address(address);
     let socket = RawSocket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_reuse_port(true)?;
@@ -70,35 +70,36 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
     Ok(socket.into())
 }
 
-impl Socket {
-    /// Takes over a socket of [`bind`].
+impl DatagramSocket {
+    /// Registers a socket of [`bind`] with the current runtime.
     pub(super) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
         let socket = UdpSocket::from_std(socket)?;
         let bound = socket.local_addr()?;
         Ok(Self { socket, bound })
     }
 
-    /// Waits until there may be a datagram.
+    /// Waits until a datagram may be available.
     pub(super) async fn readable(&self) -> io::Result<()> {
         self.socket.readable().await
     }
 
-    /// Shows the next datagram, if there is one, to `take`.
+    /// Receives the next datagram, if one is available, and calls `take` with it.
     pub(super) fn try_recv<T>(&self, take: impl FnOnce(Peer, &[u8]) -> T) -> io::Result<T> {
-        SCRATCH.with_borrow_mut(|scratch| {
+        BUFFERS.with_borrow_mut(|buffers| {
             let (peer, length) = if self.bound.ip().is_unspecified() {
-                let receive = || receive(self.socket.as_raw_fd(), scratch);
+                let receive = || receive(self.socket.as_raw_fd(), buffers);
                 self.socket.try_io(Interest::READABLE, receive)?
             } else {
-                let (length, client) = self.socket.try_recv_from(&mut scratch.bytes)?;
+                let (length, client) = self.socket.try_recv_from(&mut buffers.bytes)?;
                 let local = None;
                 (Peer { client, local }, length)
             };
-            Ok(take(peer, &scratch.bytes[..length]))
+            Ok(take(peer, &buffers.bytes[..length]))
         })
     }
 
-    /// Sends to a client, from where it has sent to; or drops what cannot be sent at once.
+    /// Sends a datagram to a client from the address that the client sent to. Does not wait: the datagram
+    /// is lost if it cannot be sent at once.
     pub(super) fn send(&self, bytes: &[u8], to: &Peer) -> io::Result<()> {
         match to.local {
             None => SockRef::from(&self.socket)
@@ -108,36 +109,36 @@ impl Socket {
         }
     }
 
-    /// The address that it is bound to.
+    /// The bound address.
     #[cfg(test)]
     pub(super) fn address(&self) -> SocketAddr {
         self.bound
     }
 
-    /// This side, as `peer` sees it.
+    /// The local address that `peer` sent to.
     pub(super) fn local(&self, peer: &Peer) -> SocketAddr {
         let ip = peer.local.unwrap_or(self.bound.ip());
         SocketAddr::new(ip, self.bound.port())
     }
 }
 
-/// Shows the next datagram of a connected socket, if there is one, to `take`.
+/// Receives the next datagram of a connected socket, if one is available, and calls `take` with it.
 pub(super) fn try_recv<T>(socket: &UdpSocket, take: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
-    SCRATCH.with_borrow_mut(|scratch| {
-        let length = socket.try_recv(&mut scratch.bytes)?;
-        Ok(take(&scratch.bytes[..length]))
+    BUFFERS.with_borrow_mut(|buffers| {
+        let length = socket.try_recv(&mut buffers.bytes)?;
+        Ok(take(&buffers.bytes[..length]))
     })
 }
 
-fn receive(socket: RawFd, scratch: &mut Scratch) -> io::Result<(Peer, usize)> {
-    let mut parts = [IoSliceMut::new(&mut scratch.bytes)];
-    let control = Some(&mut scratch.control[..]);
+fn receive(socket: RawFd, buffers: &mut ReceiveBuffers) -> io::Result<(Peer, usize)> {
+    let mut parts = [IoSliceMut::new(&mut buffers.bytes)];
+    let control = Some(&mut buffers.control[..]);
     let message = recvmsg::<SockaddrStorage>(socket, &mut parts, control, MsgFlags::MSG_DONTWAIT)?;
     let client = message.address.as_ref().and_then(address_of);
     let client = client.ok_or(io::ErrorKind::InvalidData)?;
     let local = message.cmsgs()?.find_map(|part| match part {
         ControlMessageOwned::Ipv4PacketInfo(info) => {
-            // In the order of the network already.
+            // Already in network byte order.
             Some(Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes()).into())
         }
         ControlMessageOwned::Ipv6PacketInfo(info) => {
@@ -181,7 +182,7 @@ fn send(socket: RawFd, bytes: &[u8], to: SocketAddr, from: IpAddr) -> io::Result
             let from = ControlMessage::Ipv6PacketInfo(&info);
             send_message(socket, &parts, from, &SockaddrIn6::from(to))
         }
-        // A socket has one family.
+        // All addresses of a socket have the same family.
         _ => Err(io::ErrorKind::InvalidInput.into()),
     }
 }

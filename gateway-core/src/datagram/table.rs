@@ -1,124 +1,129 @@
-//! Sessions by client, and by how long they have been silent.
+//! Sessions, indexed by client and by expiry.
 //!
-//! A session says itself when it was last used; the table only knows since when it may be over, and looks
-//! again then. So a datagram of a known client costs one look-up.
+//! A session records its last use by itself. The table schedules a check for the earliest time at which the
+//! session may have expired, and reschedules it if it was used since. So a datagram of a known client costs
+//! one lookup.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
 use tokio::time::Instant;
 
-/// What a table holds.
-pub(super) trait Mortal {
-    /// When it is over if nothing more happens. Never earlier than it was before.
-    fn due(&self) -> Instant;
+/// An entry of a [`SessionTable`].
+pub(super) trait Expiring {
+    /// Expiry time if the session is not used again. Never decreases.
+    fn expires_at(&self) -> Instant;
 }
 
-/// See the page.
+/// Sessions of one socket.
 #[derive(Debug)]
-pub(super) struct Table<K, S> {
-    by_key: HashMap<K, Kept<S>>,
-    by_due: BTreeMap<Due, K>,
-    /// Tells apart what is due at the same time.
+pub(super) struct SessionTable<K, S> {
+    by_key: HashMap<K, TableEntry<S>>,
+    by_check: BTreeMap<CheckTime, K>,
+    /// Makes check times unique.
     serial: u64,
 }
 
-/// When to look at a session again.
-type Due = (Instant, u64);
+/// When to check a session for expiry, with a serial number.
+type CheckTime = (Instant, u64);
 
 #[derive(Debug)]
-struct Kept<S> {
+struct TableEntry<S> {
     session: S,
-    /// Its place in `by_due`.
-    due: Due,
+    /// Key of the session in `by_check`.
+    check: CheckTime,
 }
 
-impl<K, S> Default for Table<K, S> {
+impl<K, S> Default for SessionTable<K, S> {
     fn default() -> Self {
         Self {
             by_key: HashMap::new(),
-            by_due: BTreeMap::new(),
+            by_check: BTreeMap::new(),
             serial: 0,
         }
     }
 }
 
-impl<K: Copy + Eq + Hash, S: Mortal> Table<K, S> {
+impl<K: Copy + Eq + Hash, S: Expiring> SessionTable<K, S> {
+    /// Number of sessions.
     pub(super) fn len(&self) -> usize {
         self.by_key.len()
     }
 
+    /// The session of `key`.
     pub(super) fn get(&self, key: &K) -> Option<&S> {
-        self.by_key.get(key).map(|kept| &kept.session)
+        self.by_key.get(key).map(|entry| &entry.session)
     }
 
-    /// Adds a session; gives back the one that `key` had.
+    /// Inserts a session; returns the previous session of `key`.
     pub(super) fn insert(&mut self, key: K, session: S) -> Option<S> {
         let before = self.remove(&key);
-        let due = self.file(key, session.due());
-        self.by_key.insert(key, Kept { session, due });
+        let check = self.schedule(key, session.expires_at());
+        self.by_key.insert(key, TableEntry { session, check });
         before
     }
 
+    /// Removes the session of `key`.
     pub(super) fn remove(&mut self, key: &K) -> Option<S> {
-        let kept = self.by_key.remove(key)?;
-        self.by_due.remove(&kept.due);
-        Some(kept.session)
+        let entry = self.by_key.remove(key)?;
+        self.by_check.remove(&entry.check);
+        Some(entry.session)
     }
 
-    /// When [`Self::expired`] is to be asked next.
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        self.by_due.keys().next().map(|(at, _)| *at)
+    /// When to call [`Self::take_expired`] next.
+    pub(super) fn next_check(&self) -> Option<Instant> {
+        self.by_check.keys().next().map(|(at, _)| *at)
     }
 
-    /// Takes one session out that is over by now.
-    pub(super) fn expired(&mut self, now: Instant) -> Option<S> {
+    /// Removes one session that has expired at `now`.
+    pub(super) fn take_expired(&mut self, now: Instant) -> Option<S> {
         loop {
-            let key = self.first(|due| due <= now)?;
-            if self.renew(key) <= now {
+            let key = self.first(|check| check <= now)?;
+            if self.reschedule(key) <= now {
                 return self.remove(&key);
             }
         }
     }
 
-    /// Takes the session out that is over first.
-    pub(super) fn oldest(&mut self) -> Option<S> {
+    /// Removes the session that expires first.
+    pub(super) fn take_oldest(&mut self) -> Option<S> {
         loop {
             let key = self.first(|_| true)?;
-            let before = self.next_due()?;
-            if self.renew(key) == before {
+            let before = self.next_check()?;
+            if self.reschedule(key) == before {
                 return self.remove(&key);
             }
         }
     }
 
-    fn first(&self, is_wanted: impl FnOnce(Instant) -> bool) -> Option<K> {
-        let ((due, _), key) = self.by_due.first_key_value()?;
-        is_wanted(*due).then_some(*key)
+    /// The session to be checked first, if its check time satisfies `condition`.
+    fn first(&self, condition: impl FnOnce(Instant) -> bool) -> Option<K> {
+        let ((check, _), key) = self.by_check.first_key_value()?;
+        condition(*check).then_some(*key)
     }
 
-    /// Asks the session anew; gives when it is due.
-    fn renew(&mut self, key: K) -> Instant {
-        let kept = self.by_key.get_mut(&key);
-        let kept = kept.expect("both maps have the same sessions");
-        let due = kept.session.due();
-        if due == kept.due.0 {
-            return due;
+    /// Schedules the check of a session for its current expiry time; returns that time.
+    fn reschedule(&mut self, key: K) -> Instant {
+        let entry = self.by_key.get_mut(&key);
+        let entry = entry.expect("both maps have the same sessions");
+        let expires_at = entry.session.expires_at();
+        if expires_at == entry.check.0 {
+            return expires_at;
         }
-        let before = kept.due;
-        self.by_due.remove(&before);
-        let place = self.file(key, due);
-        if let Some(kept) = self.by_key.get_mut(&key) {
-            kept.due = place;
+        let before = entry.check;
+        self.by_check.remove(&before);
+        let check = self.schedule(key, expires_at);
+        if let Some(entry) = self.by_key.get_mut(&key) {
+            entry.check = check;
         }
-        due
+        expires_at
     }
 
-    fn file(&mut self, key: K, due: Instant) -> Due {
+    fn schedule(&mut self, key: K, at: Instant) -> CheckTime {
         self.serial += 1;
-        let place = (due, self.serial);
-        self.by_due.insert(place, key);
-        place
+        let check = (at, self.serial);
+        self.by_check.insert(check, key);
+        check
     }
 }
 
@@ -133,16 +138,16 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Debug)]
-    struct Toy(Rc<Cell<Instant>>);
+    struct TestSession(Rc<Cell<Instant>>);
 
-    impl Mortal for Toy {
-        fn due(&self) -> Instant {
+    impl Expiring for TestSession {
+        fn expires_at(&self) -> Instant {
             self.0.get()
         }
     }
 
     #[derive(Clone, Debug)]
-    enum Act {
+    enum Action {
         Insert(u8),
         Remove(u8),
         Use(u8),
@@ -151,64 +156,64 @@ mod tests {
         Wait(u8),
     }
 
-    fn act() -> impl Strategy<Value = Act> {
+    fn action() -> impl Strategy<Value = Action> {
         prop_oneof![
-            (0u8..8).prop_map(Act::Insert),
-            (0u8..8).prop_map(Act::Remove),
-            (0u8..8).prop_map(Act::Use),
-            Just(Act::Expire),
-            Just(Act::Evict),
-            (0u8..20).prop_map(Act::Wait),
+            (0u8..8).prop_map(Action::Insert),
+            (0u8..8).prop_map(Action::Remove),
+            (0u8..8).prop_map(Action::Use),
+            Just(Action::Expire),
+            Just(Action::Evict),
+            (0u8..20).prop_map(Action::Wait),
         ]
     }
 
     const IDLE: Duration = Duration::from_millis(30);
 
     proptest! {
-        /// Against a list that is searched from end to end.
+        /// Model: a list that is searched linearly.
         #[test]
-        fn a_session_ends_by_its_last_use_only(acts in proptest::collection::vec(act(), 0..80)) {
+        fn sessions_expire_by_their_last_use(actions in proptest::collection::vec(action(), 0..80)) {
             let mut now = Instant::now();
-            let mut table = Table::default();
-            let mut model: Vec<(u8, Toy)> = Vec::new();
-            for act in acts {
-                // No two things happen at the same time.
+            let mut table = SessionTable::default();
+            let mut model: Vec<(u8, TestSession)> = Vec::new();
+            for action in actions {
+                // Each action has a distinct time.
                 now += Duration::from_micros(1);
-                match act {
-                    Act::Insert(key) => {
-                        let toy = Toy(Rc::new(Cell::new(now + IDLE)));
+                match action {
+                    Action::Insert(key) => {
+                        let session = TestSession(Rc::new(Cell::new(now + IDLE)));
                         model.retain(|(known, _)| *known != key);
-                        model.push((key, toy.clone()));
-                        table.insert(key, toy);
+                        model.push((key, session.clone()));
+                        table.insert(key, session);
                     }
-                    Act::Remove(key) => {
+                    Action::Remove(key) => {
                         let known = model.iter().any(|(known, _)| *known == key);
                         model.retain(|(known, _)| *known != key);
                         prop_assert_eq!(table.remove(&key).is_some(), known);
                     }
-                    Act::Use(key) => {
-                        if let Some(toy) = table.get(&key) {
-                            toy.0.set(now + IDLE);
+                    Action::Use(key) => {
+                        if let Some(session) = table.get(&key) {
+                            session.0.set(now + IDLE);
                         }
                     }
-                    Act::Expire => {
-                        while table.expired(now).is_some() {}
-                        model.retain(|(_, toy)| toy.due() > now);
+                    Action::Expire => {
+                        while table.take_expired(now).is_some() {}
+                        model.retain(|(_, session)| session.expires_at() > now);
                     }
-                    Act::Evict => {
-                        let oldest = model.iter().map(|(_, toy)| toy.due()).min();
-                        model.retain(|(_, toy)| Some(toy.due()) != oldest);
-                        prop_assert_eq!(table.oldest().map(|toy| toy.due()), oldest);
+                    Action::Evict => {
+                        let oldest = model.iter().map(|(_, session)| session.expires_at()).min();
+                        model.retain(|(_, session)| Some(session.expires_at()) != oldest);
+                        prop_assert_eq!(table.take_oldest().map(|session| session.expires_at()), oldest);
                     }
-                    Act::Wait(millis) => now += Duration::from_millis(millis.into()),
+                    Action::Wait(millis) => now += Duration::from_millis(millis.into()),
                 }
                 prop_assert_eq!(table.len(), model.len());
-                prop_assert_eq!(table.by_due.len(), model.len());
+                prop_assert_eq!(table.by_check.len(), model.len());
                 for (key, _) in &model {
                     prop_assert!(table.get(key).is_some());
                 }
-                let first = model.iter().map(|(_, toy)| toy.due()).min();
-                prop_assert!(table.next_due() <= first && table.next_due().is_some() == first.is_some());
+                let first = model.iter().map(|(_, session)| session.expires_at()).min();
+                prop_assert!(table.next_check() <= first && table.next_check().is_some() == first.is_some());
             }
         }
     }

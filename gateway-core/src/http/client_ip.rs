@@ -48,7 +48,7 @@ use serde::{Deserialize, Serialize};
 use tower_layer::Layer;
 
 use crate::conn::ConnInfo;
-use crate::conn::proxy::Ends;
+use crate::conn::ConnectionAddrs;
 use crate::gate::{Gate, Gated};
 use crate::policy::Rejection;
 use crate::text::Text;
@@ -176,11 +176,11 @@ fn address(entry: &[u8]) -> Option<IpAddr> {
 }
 
 /// The address of the peer, as the gateway or a server around it leaves it in a request's extensions:
-/// [`ConnInfo`], [`Ends`] or a [`SocketAddr`].
+/// [`ConnInfo`], [`ConnectionAddrs`] or a [`SocketAddr`].
 pub fn known_peer(extensions: &Extensions) -> Option<IpAddr> {
     let conn = || extensions.get::<ConnInfo>().map(|conn| conn.peer);
     let shared = || extensions.get::<Arc<ConnInfo>>().map(|conn| conn.peer);
-    let ends = || extensions.get::<Ends>().map(|ends| ends.peer);
+    let ends = || extensions.get::<ConnectionAddrs>().map(|ends| ends.peer);
     let plain = || extensions.get::<SocketAddr>().copied();
     let peer = shared().or_else(conn).or_else(ends).or_else(plain)?;
     Some(peer.ip().to_canonical())

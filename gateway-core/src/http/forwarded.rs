@@ -269,7 +269,7 @@ fn text(conn: &ConnInfo, ip: IpAddr) -> HeaderValue {
         let value = HeaderValue::from_bytes(write_ip(ip, &mut [0; IP_TEXT]));
         value.expect("an address is a valid value")
     };
-    let (first, text) = conn.told.get_or_init(|| (ip, write()));
+    let (first, text) = conn.client_header.get_or_init(|| (ip, write()));
     match *first == ip {
         true => text.clone(),
         false => write(),

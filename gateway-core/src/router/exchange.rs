@@ -26,7 +26,7 @@ use crate::http::settings::ListenerSettings;
 use crate::observer::Event;
 use crate::plan::ListenerId;
 use crate::serve::Refusal;
-use crate::serve::upgrade::{End, tunnel_until};
+use crate::serve::upgrade::{CloseReason, tunnel_until};
 use crate::traffic::{Failure, Forwarded, Tunnel};
 use crate::{Body, Error};
 
@@ -231,14 +231,14 @@ impl Exchange {
         let told = tunnel_until(client, backend.io, idle, ends).await;
         self.entry.bytes_received = told.received;
         self.entry.bytes_sent = told.sent;
-        match told.end {
-            End::Client => self.note_left(),
-            End::Backend => {}
-            End::Silence => {
+        match told.reason {
+            CloseReason::Client => self.note_left(),
+            CloseReason::Backend => {}
+            CloseReason::IdleTimeout => {
                 self.entry.flags = Cow::Borrowed("SI");
                 self.entry.details = Cow::Borrowed("stream_idle_timeout");
             }
-            End::Age => {
+            CloseReason::MaxDuration => {
                 let answer = reason.answer();
                 self.entry.flags = Cow::Borrowed(answer.flag);
                 self.entry.details = answer.details;

@@ -45,7 +45,7 @@ use super::arrival::Arrival;
 use super::{Router, Shared, reply};
 use crate::body::BoxError;
 use crate::conn::ConnInfo;
-use crate::conn::proxy::Ends;
+use crate::conn::ConnectionAddrs;
 use crate::snapshot::Snapshot;
 use crate::{Body, Error};
 
@@ -53,11 +53,16 @@ use crate::{Body, Error};
 type Find = fn(&Extensions) -> Option<Arc<ConnInfo>>;
 
 /// The connection of a request, as the gateway or a server around it leaves it in the extensions:
-/// [`ConnInfo`], alone or in an [`Arc`], [`Ends`], or the peer as a [`SocketAddr`].
+/// [`ConnInfo`], alone or in an [`Arc`], [`ConnectionAddrs`], or the peer as a [`SocketAddr`].
 pub fn known_connection(extensions: &Extensions) -> Option<Arc<ConnInfo>> {
     let shared = || extensions.get::<Arc<ConnInfo>>().cloned();
     let conn = || extensions.get::<ConnInfo>().cloned();
-    let ends = || extensions.get::<Ends>().copied().map(ConnInfo::from);
+    let ends = || {
+        extensions
+            .get::<ConnectionAddrs>()
+            .copied()
+            .map(ConnInfo::from)
+    };
     let peer = || extensions.get::<SocketAddr>().copied().map(ConnInfo::from);
     shared().or_else(|| conn().or_else(ends).or_else(peer).map(Arc::new))
 }
@@ -263,9 +268,9 @@ impl Snapshot {
     }
 }
 
-impl From<Ends> for ConnInfo {
+impl From<ConnectionAddrs> for ConnInfo {
     /// A plain connection with these ends, which no socket of the gateway has accepted.
-    fn from(ends: Ends) -> Self {
+    fn from(ends: ConnectionAddrs) -> Self {
         Self::new(ends, usize::MAX, ends.local.port(), None)
     }
 }
@@ -274,7 +279,7 @@ impl From<SocketAddr> for ConnInfo {
     /// A plain connection from this peer; our end is not known.
     fn from(peer: SocketAddr) -> Self {
         let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        Ends::of_tcp(peer, unknown).into()
+        ConnectionAddrs::of_tcp(peer, unknown).into()
     }
 }
 

@@ -49,6 +49,7 @@ use crate::plan::ListenerId;
 use crate::policy::{Rejection, ResponseEdits};
 use crate::serve::{self, Handler};
 use crate::snapshot::{ListenerSnapshot, PortSnapshot, SnapshotHandle};
+use crate::stream::StreamLog;
 use crate::{Body, Error};
 
 const HEALTHCHECKED: HeaderName = HeaderName::from_static("x-envoy-upstream-healthchecked-cluster");
@@ -95,8 +96,10 @@ impl Handler for Router {
             Exchange::refused(&self.shared, &listener.id, conn, refusal);
         }
     }
+}
 
-    fn note_stream(&self, listener: &ListenerId, entry: &Entry) {
+impl StreamLog for Router {
+    fn log_stream(&self, listener: &ListenerId, entry: &Entry) {
         self.shared
             .observer
             .observe(&Event::Stream(listener, entry));

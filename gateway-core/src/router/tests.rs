@@ -21,7 +21,7 @@ use super::timers::Patience;
 use crate::Body;
 use crate::access_log::{AccessLog, Entry};
 use crate::body::BoxError;
-use crate::conn::proxy::Ends;
+use crate::conn::ConnectionAddrs;
 use crate::conn::{ConnInfo, Drain};
 use crate::http::settings::ListenerSettings;
 use crate::plan::ListenerId;
@@ -55,7 +55,7 @@ fn exchange(log: &Arc<Log>) -> Box<Exchange> {
         access_log: Some(log.clone()),
         drain: Drain::new(),
     });
-    let ends = Ends::of_tcp(([127, 0, 0, 1], 7).into(), ([127, 0, 0, 1], 80).into());
+    let ends = ConnectionAddrs::of_tcp(([127, 0, 0, 1], 7).into(), ([127, 0, 0, 1], 80).into());
     let conn = ConnInfo::new(ends, 0, 80, None);
     let (head, ()) = Request::get("/a").body(()).unwrap().into_parts();
     Exchange::new(&shared, &Arc::new(ListenerId::default()), &conn, &head)

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::timers::Seen;
-use crate::conn::{Drain, Open};
+use crate::conn::{ConnectionGuard, Drain};
 use crate::http::mended::Mended;
 
 /// A connection ends if more requests than these are reset before their answer within
@@ -59,12 +59,12 @@ pub(crate) struct Activity {
     taken_at: AtomicU64,
     drain: Drain,
     /// Counts the connection until the last part of it is gone.
-    _open: Open,
+    _guard: ConnectionGuard,
 }
 
 impl Activity {
-    /// Nothing has happened yet on `open`.
-    pub(crate) fn new(open: Open, drain: Drain, max_requests: Option<u64>) -> Self {
+    /// Nothing has happened yet on the connection.
+    pub(crate) fn new(guard: ConnectionGuard, drain: Drain, max_requests: Option<u64>) -> Self {
         Self {
             start: Instant::now(),
             max_requests: max_requests.unwrap_or(u64::MAX),
@@ -92,7 +92,7 @@ impl Activity {
             held: AtomicU32::new(0),
             taken_at: AtomicU64::new(0),
             drain,
-            _open: open,
+            _guard: guard,
         }
     }
 
@@ -359,7 +359,11 @@ mod tests {
     use super::*;
 
     fn activity(max_requests: Option<u64>) -> Arc<Activity> {
-        Arc::new(Activity::new(Open::for_tests(), Drain::new(), max_requests))
+        Arc::new(Activity::new(
+            ConnectionGuard::for_tests(),
+            Drain::new(),
+            max_requests,
+        ))
     }
 
     #[tokio::test(start_paused = true)]

@@ -22,7 +22,7 @@ mod mended;
 mod parked;
 mod service;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod timers;
 pub mod upgrade;
 mod watched;
@@ -35,13 +35,10 @@ use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::Body;
-use crate::access_log::Entry;
-use crate::conn::drain::Drain;
-use crate::conn::{ConnInfo, Open};
+use crate::conn::{ConnInfo, ConnectionGuard, Drain};
 use crate::http::settings::ListenerSettings;
 use crate::in_box::in_box;
 use crate::observer::Observer;
-use crate::plan::ListenerId;
 use parked::{Parked, Woken};
 
 pub use codec_error::Refusal;
@@ -59,41 +56,38 @@ pub trait Handler: Clone + Send + Sync + 'static {
     fn refuse(&self, conn: &Arc<ConnInfo>, refusal: &mut Refusal) {
         let _ = (conn, refusal);
     }
-
-    /// Is told of a connection of TCP or TLS that was passed on as bytes, or of a session of datagrams,
-    /// once it is over; may log it.
-    fn note_stream(&self, listener: &ListenerId, entry: &Entry) {
-        let _ = (listener, entry);
-    }
 }
 
-/// What a connection is served with.
-pub struct Session<H> {
-    /// What is known of the connection.
+/// Parameters of an HTTP connection.
+pub struct ConnectionContext<H> {
+    /// Facts about the connection.
     pub info: Arc<ConnInfo>,
-    /// The settings of its listener.
+    /// Settings of its listener.
     pub settings: Arc<ListenerSettings>,
-    /// Answers its requests.
+    /// Handler of its requests.
     pub handler: H,
-    /// Is told of errors and abuse.
+    /// Receiver of errors and abuse events.
     pub observer: Arc<dyn Observer>,
-    /// Ends it.
+    /// Signal to close the connection gracefully.
     pub drain: Drain,
-    /// Counts it for as long as it lives.
-    pub open: Open,
-    /// The port expects PROXY headers, so that one more is no surprise.
-    pub proxy_expected: bool,
+    /// Counts the connection until it is closed.
+    pub guard: ConnectionGuard,
+    /// Whether the port expects PROXY headers. If not, one is reported.
+    pub expects_proxy: bool,
 }
 
 /// Serves HTTP/1 or HTTP/2 on `io` until it ends, on the current task (HTTP/2 adds a task for each
 /// stream). Returns when the connection is closed, or handed to an upgrade.
-pub fn serve_connection<Io, H>(io: Io, session: Session<H>) -> impl Future<Output = ()> + Send
+pub fn serve_connection<Io, H>(
+    io: Io,
+    context: ConnectionContext<H>,
+) -> impl Future<Output = ()> + Send
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
     // As an `async fn` it would keep the room of its arguments for life, beside that of `parked`.
-    let mut parked = Parked::new(io, session);
+    let mut parked = Parked::new(io, context);
     async move {
         // Codecs are boxed, so that a connection that waits has no room for one.
         if parked.kept.info.alpn() == Some(b"h2") {

@@ -14,13 +14,13 @@ use std::task::{Context, Poll};
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::Session;
+use super::ConnectionContext;
 use super::activity::Activity;
 use super::timers::{Limits, Signal, Timers};
-use crate::conn::opening::{self, PREFACE};
-use crate::conn::{ConnInfo, warn_unexpected_proxy};
+use crate::conn::ConnInfo;
+use crate::conn::preamble::{self, PREFACE};
 use crate::http::settings::ListenerSettings;
-use crate::observer::{Event, Observer};
+use crate::observer::Observer;
 
 /// Room for the bytes that end the waiting: most heads, as the codec reads what is left.
 const FIRST_READ: usize = 2048;
@@ -43,7 +43,7 @@ pub(crate) struct Kept {
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) activity: Arc<Activity>,
     pub(crate) timers: Timers,
-    proxy_expected: bool,
+    expects_proxy: bool,
 }
 
 /// How the waiting ended.
@@ -57,18 +57,18 @@ pub(crate) enum Woken {
 
 impl<Io, H> Parked<Io, H> {
     /// A connection that has said nothing yet.
-    pub(crate) fn new(io: Io, session: Session<H>) -> Self {
-        let Session {
+    pub(crate) fn new(io: Io, context: ConnectionContext<H>) -> Self {
+        let ConnectionContext {
             info,
             settings,
             handler,
             observer,
             drain,
-            open,
-            proxy_expected,
-        } = session;
+            guard,
+            expects_proxy,
+        } = context;
         let max_requests = settings.limits.max_requests;
-        let activity = Arc::new(Activity::new(open, drain.clone(), max_requests));
+        let activity = Arc::new(Activity::new(guard, drain.clone(), max_requests));
         Self {
             io,
             early: BytesMut::new(),
@@ -80,7 +80,7 @@ impl<Io, H> Parked<Io, H> {
                 settings,
                 observer,
                 activity,
-                proxy_expected,
+                expects_proxy,
             },
         }
     }
@@ -93,14 +93,12 @@ impl<Io, H> Parked<Io, H> {
     /// Looks at the first bytes of a connection for those that a load balancer should not have sent.
     pub(crate) fn look(&self) {
         let kept = &self.kept;
-        if self.is_http1 || kept.proxy_expected {
+        if self.is_http1 || kept.expects_proxy {
             return;
         }
-        if let Some(version) = opening::proxy_version(&self.early) {
+        if let Some(version) = preamble::proxy_version(&self.early) {
             let (port, peer) = (kept.info.port, kept.info.tcp_peer);
-            let event = Event::UnexpectedProxyHeader(port, peer);
-            kept.observer.observe(&event);
-            warn_unexpected_proxy(port, peer, version);
+            preamble::report_unexpected_proxy(&*kept.observer, port, peer, version);
         }
     }
 }
@@ -114,7 +112,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, H> Parked<Io, H> {
                 // With something to read the codec finds out by itself what its end means.
                 Poll::Ready(0) if self.early.is_empty() => return Poll::Ready(Woken::Over),
                 Poll::Ready(0) => return Poll::Ready(Woken::Spoken),
-                Poll::Ready(_) if self.is_http1 || opening::is_telling(&self.early) => {
+                Poll::Ready(_) if self.is_http1 || preamble::identifies_protocol(&self.early) => {
                     return Poll::Ready(Woken::Spoken);
                 }
                 Poll::Ready(_) => continue,

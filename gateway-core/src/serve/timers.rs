@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use super::activity::Activity;
 use crate::alarm::Alarm;
-use crate::conn::drain::{self, Drain, GRACE};
-use crate::conn::opening::PREFACE;
+use crate::conn::drain::{Drain, DrainWatch, GRACE};
+use crate::conn::preamble::PREFACE;
 use crate::http::settings::ListenerSettings;
 
 /// The shortest time for the first byte, since clients open connections ahead of need.
@@ -210,7 +210,7 @@ pub(crate) struct Timers {
     activity: Arc<Activity>,
     limits: Limits,
     alarm: Option<Alarm>,
-    drain: Option<drain::Watch>,
+    drain: Option<DrainWatch>,
     /// When to tell of the drain that has started.
     drain_at: Option<u64>,
     told: Told,
@@ -295,7 +295,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::conn::Open;
+    use crate::conn::ConnectionGuard;
 
     const SECOND: u64 = 1_000_000;
 
@@ -402,7 +402,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_deadline_that_moved_away_is_met_later() {
-        let activity = Arc::new(Activity::new(Open::for_tests(), Drain::new(), None));
+        let activity = Arc::new(Activity::new(
+            ConnectionGuard::for_tests(),
+            Drain::new(),
+            None,
+        ));
         let mut timers = Timers::new(activity.clone(), limits(), &Drain::new());
         let start = Instant::now();
         let touch = async {
@@ -419,7 +423,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_drain_is_told_once_and_then_bounded() {
         let drain = Drain::new();
-        let activity = Arc::new(Activity::new(Open::for_tests(), Drain::new(), None));
+        let activity = Arc::new(Activity::new(
+            ConnectionGuard::for_tests(),
+            Drain::new(),
+            None,
+        ));
         let mut timers = Timers::new(activity.clone(), limits(), &drain);
         activity.note_read(1, false);
         drain.start();
@@ -434,7 +442,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_has_said_nothing_yet_is_given_a_moment_to_drain() {
         let drain = Drain::new();
-        let activity = Arc::new(Activity::new(Open::for_tests(), Drain::new(), None));
+        let activity = Arc::new(Activity::new(
+            ConnectionGuard::for_tests(),
+            Drain::new(),
+            None,
+        ));
         let mut timers = Timers::new(activity.clone(), limits(), &drain);
         drain.start();
         let start = Instant::now();

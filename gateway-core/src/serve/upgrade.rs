@@ -1,4 +1,4 @@
-//! Tunnels: what becomes of a connection after `101 Switching Protocols` or `CONNECT`.
+//! Tunnels after `101 Switching Protocols` or a successful `CONNECT`.
 
 use std::time::Duration;
 
@@ -7,41 +7,41 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
-pub use crate::stream::copy::{End, Ended, Side};
-use crate::stream::copy::{Limits, Progress, copy};
+pub use crate::stream::copy::{CloseReason, CopyOutcome, Side};
+use crate::stream::copy::{CopyLimits, CopyProgress, copy};
 
-/// Joins the two sides of an upgrade, once both are upgraded, until the tunnel ends. To be spawned: the
-/// response must go out meanwhile.
+/// Copies bytes between the two sides of an upgrade, once both are upgraded, until the tunnel is closed.
+/// Must be spawned, as the upgrade completes only after the response is sent.
 ///
-/// A tunnel without a byte for `idle` is closed. The client's connection counts as open, for
-/// limits, metrics and [`Drain`](crate::conn::drain::Drain), until the tunnel ends.
-pub async fn tunnel(client: OnUpgrade, backend: OnUpgrade, idle: Option<Duration>) -> Ended {
+/// `idle` is the idle timeout of the tunnel. The client connection counts as open, for limits, metrics and
+/// [`Drain`](crate::conn::drain::Drain), until the tunnel is closed.
+pub async fn tunnel(client: OnUpgrade, backend: OnUpgrade, idle: Option<Duration>) -> CopyOutcome {
     tunnel_until(client, backend, idle, None).await
 }
 
-/// As [`tunnel`]; what is still open at `ends` is closed.
+/// As [`tunnel`]; a tunnel that is open at `deadline` is closed.
 pub async fn tunnel_until(
     client: OnUpgrade,
     backend: OnUpgrade,
     idle: Option<Duration>,
-    ends: Option<Instant>,
-) -> Ended {
-    let nothing = |end| Ended {
+    deadline: Option<Instant>,
+) -> CopyOutcome {
+    let not_upgraded = |reason| CopyOutcome {
         received: 0,
         sent: 0,
-        end,
-        broken: None,
+        reason,
+        reset_by: None,
     };
     let both = futures_util::future::try_join(
-        client.map_err(|_| End::Client),
-        backend.map_err(|_| End::Backend),
+        client.map_err(|_| CloseReason::Client),
+        backend.map_err(|_| CloseReason::Backend),
     );
     match both.await {
         Ok((client, backend)) => {
             let (mut client, mut backend) = (TokioIo::new(client), TokioIo::new(backend));
-            let limits = Limits { idle, ends };
-            copy(&mut client, &mut backend, limits, &Progress::default()).await
+            let limits = CopyLimits { idle, deadline };
+            copy(&mut client, &mut backend, limits, &CopyProgress::default()).await
         }
-        Err(end) => nothing(end),
+        Err(reason) => not_upgraded(reason),
     }
 }

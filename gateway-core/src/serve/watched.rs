@@ -177,7 +177,7 @@ mod tests {
     use tokio::io::AsyncWriteExt;
 
     use super::*;
-    use crate::conn::{Drain, Open};
+    use crate::conn::{ConnectionGuard, Drain};
 
     /// Takes all bytes, but flushes them only when told, as a TLS stream may.
     struct Buffer {
@@ -207,7 +207,11 @@ mod tests {
     }
 
     fn watched(flushes: bool) -> (Watched<Buffer>, Arc<Activity>) {
-        let activity = Arc::new(Activity::new(Open::for_tests(), Drain::new(), None));
+        let activity = Arc::new(Activity::new(
+            ConnectionGuard::for_tests(),
+            Drain::new(),
+            None,
+        ));
         let spoken = Spoken::Http1 { plain: true };
         let watched = Watched::new(Buffer { flushes }, Bytes::new(), activity.clone(), spoken);
         (watched, activity)

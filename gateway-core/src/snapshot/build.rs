@@ -11,9 +11,9 @@ use towergate_tls::{NameMap, NamePattern, TlsError};
 
 use super::{ListenerSnapshot, Live, Parts, PortSnapshot, RuleSnapshot, Snapshot, Steps, Target};
 use crate::access_log::RuleName;
-use crate::conn::PortConfig;
 use crate::datagram::DatagramConfig;
 use crate::filter::Rewrite;
+use crate::listen::PortConfig;
 use crate::plan::Filter;
 use crate::plan::{Listener, ListenerId, Plan, Port, Route, Rule, WeightedBackend};
 use crate::policy::RoutePolicy;

@@ -8,9 +8,9 @@ use towergate_tls::server::{ResumptionState, ServerConfig};
 use towergate_tls::{NameMap, ServerTls};
 
 use super::build::{BuildError, Builder};
-use crate::conn::{ListenerConfig, PortConfig, Transport};
 use crate::datagram::DatagramConfig;
 use crate::http::settings::ListenerSettings;
+use crate::listen::{ListenerConfig, PortConfig, Transport};
 use crate::plan::{DatagramPort, Listener, ListenerId, Port, Protocol, StreamRoute};
 use crate::policy::RoutePolicy;
 use crate::stream::{StreamRule, StreamTable, StreamTarget};
@@ -115,7 +115,7 @@ impl<P: RoutePolicy> Builder<'_, P> {
         let built = match self.before.stream(route, passes) {
             Some(built) => built.clone(),
             None => Arc::new(match passes {
-                true => StreamRule::as_is(route, self.live, self.provider),
+                true => StreamRule::passthrough(route, self.live, self.provider),
                 false => StreamRule::new(route, self.live, self.provider),
             }),
         };

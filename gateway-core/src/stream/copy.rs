@@ -1,11 +1,11 @@
-//! Copies bytes between two connections, both ways at a time, until both have ended.
+//! Bidirectional copy between two connections.
 //!
-//! What is read goes into a buffer of the thread and from there to the other side at once, so that a
-//! connection on which nothing moves holds no memory. Only what the other side does not take yet is
-//! kept, and nothing more is read until it does.
+//! Bytes are read into a per-thread buffer and written to the other side at once, so an idle connection
+//! holds no buffer. Bytes that the other side does not accept yet are kept, and reading pauses until they
+//! are written.
 //!
-//! The end of one side's bytes is passed on as such, and the other way goes on (half-close). A side that
-//! breaks is told apart from one that ends, for the caller to pass that on, too.
+//! The end of one direction is forwarded while the other direction continues (half-close). A connection
+//! that fails is distinguished from one that is closed, so that the caller can forward the reset.
 
 use std::cell::RefCell;
 use std::future::{Future as _, poll_fn};
@@ -18,101 +18,101 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until};
 
-/// Bytes read at a time.
+/// Size of the read buffer, in bytes.
 const CHUNK: usize = 32 * 1024;
-/// Reads of one direction in a row before others get their turn.
-const TURN: usize = 16;
-/// Stands for no deadline; tokio cannot wait for ever.
+/// Reads of one direction before the task yields.
+const READS_PER_POLL: usize = 16;
+/// Stand-in for no deadline: a timer needs one.
 const FAR: Duration = Duration::from_secs(86400 * 365);
 
 thread_local! {
     static CHUNKS: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK].into());
 }
 
-/// What was copied, and how it ended.
+/// Result of a copy.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Ended {
+pub struct CopyOutcome {
     /// Bytes from the client.
     pub received: u64,
     /// Bytes to the client.
     pub sent: u64,
-    /// Why.
-    pub end: End,
-    /// The side that broke, without an end of its bytes.
-    pub broken: Option<Side>,
+    /// Why the copy ended.
+    pub reason: CloseReason,
+    /// The side whose connection failed instead of being closed.
+    pub reset_by: Option<Side>,
 }
 
-/// Why copying ended.
+/// Why a copy ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum End {
-    /// The client was the first to end, or its connection broke.
+pub enum CloseReason {
+    /// The client closed first, or its connection failed.
     Client,
-    /// The backend was.
+    /// The backend closed first, or its connection failed.
     Backend,
-    /// Nothing moved for too long.
-    Silence,
-    /// Its time was over.
-    Age,
+    /// No byte was transferred for the idle timeout.
+    IdleTimeout,
+    /// The deadline was reached.
+    MaxDuration,
 }
 
 /// One of the two connections.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Side {
-    /// The client's.
+    /// Client connection.
     Client,
-    /// The backend's.
+    /// Backend connection.
     Backend,
 }
 
-/// How long copying may go on; `None`: no limit.
+/// Time limits of a copy; `None`: no limit.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Limits {
-    /// Without a byte.
+pub(crate) struct CopyLimits {
+    /// Idle timeout.
     pub(crate) idle: Option<Duration>,
-    /// At all.
-    pub(crate) ends: Option<Instant>,
+    /// Deadline of the copy.
+    pub(crate) deadline: Option<Instant>,
 }
 
-/// How far copying has come, for whoever is left when it is given up.
+/// Byte counts of a running copy. They remain available if the copy is cancelled.
 #[derive(Debug, Default)]
-pub(crate) struct Progress {
+pub(crate) struct CopyProgress {
     /// Bytes from the client.
     pub(crate) received: AtomicU64,
     /// Bytes to the client.
     pub(crate) sent: AtomicU64,
 }
 
-/// Copies both ways until both sides have ended, one breaks, or a limit is reached.
+/// Copies in both directions until both are closed, a connection fails, or a limit is reached.
 pub(crate) async fn copy<A, B>(
     client: &mut A,
     backend: &mut B,
-    limits: Limits,
-    progress: &Progress,
-) -> Ended
+    limits: CopyLimits,
+    progress: &CopyProgress,
+) -> CopyOutcome
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut up = Half::new(Side::Client, Side::Backend);
-    let mut down = Half::new(Side::Backend, Side::Client);
-    let (mut first, mut last) = (None, Instant::now());
-    let mut timer = std::pin::pin!(sleep_until(limits.deadline(last)));
-    let cut = poll_fn(|cx| {
-        let before = up.moved + down.moved;
-        let there = up.poll(cx, client, backend, &down);
-        let back = down.poll(cx, backend, client, &up);
+    let mut up = Direction::new(Side::Client, Side::Backend);
+    let mut down = Direction::new(Side::Backend, Side::Client);
+    let (mut first_closed, mut last) = (None, Instant::now());
+    let mut timer = std::pin::pin!(sleep_until(limits.next_deadline(last)));
+    let limit = poll_fn(|cx| {
+        let before = up.transferred + down.transferred;
+        let up_done = up.poll(cx, client, backend, &down).is_ready();
+        let down_done = down.poll(cx, backend, client, &up).is_ready();
         progress.received.store(up.read, Relaxed);
         progress.sent.store(down.read, Relaxed);
-        first = first.or(up.ender()).or(down.ender());
-        if up.cannot_read() || down.cannot_read() || (there.is_ready() && back.is_ready()) {
+        first_closed = first_closed.or(up.closed_by()).or(down.closed_by());
+        if up.read_failed() || down.read_failed() || (up_done && down_done) {
             return Poll::Ready(None);
         }
-        if up.moved + down.moved != before {
+        if up.transferred + down.transferred != before {
             last = Instant::now();
         }
         loop {
             ready!(timer.as_mut().poll(cx));
-            let deadline = limits.deadline(last);
+            let deadline = limits.next_deadline(last);
             if deadline <= Instant::now() {
                 return Poll::Ready(Some(limits.reached(deadline)));
             }
@@ -120,23 +120,23 @@ where
         }
     })
     .await;
-    let broken = up.breaker(&down).or(down.breaker(&up));
-    Ended {
+    let reset_by = up.failed_side(&down).or(down.failed_side(&up));
+    CopyOutcome {
         received: up.read,
         sent: down.read,
-        broken: broken.filter(|_| cut.is_none()),
-        end: cut.unwrap_or(match first {
-            Some(Side::Backend) => End::Backend,
-            _ => End::Client,
+        reset_by: reset_by.filter(|_| limit.is_none()),
+        reason: limit.unwrap_or(match first_closed {
+            Some(Side::Backend) => CloseReason::Backend,
+            _ => CloseReason::Client,
         }),
     }
 }
 
-impl Limits {
-    /// When the next limit is reached if nothing moves after `last`.
-    fn deadline(&self, last: Instant) -> Instant {
+impl CopyLimits {
+    /// The next limit to be reached if no byte is transferred after `last`.
+    fn next_deadline(&self, last: Instant) -> Instant {
         let idle = self.idle.and_then(|idle| last.checked_add(idle));
-        let limits = [idle, self.ends];
+        let limits = [idle, self.deadline];
         limits
             .into_iter()
             .flatten()
@@ -144,62 +144,62 @@ impl Limits {
             .unwrap_or_else(|| last + FAR)
     }
 
-    fn reached(&self, deadline: Instant) -> End {
-        if self.ends == Some(deadline) {
-            End::Age
+    fn reached(&self, deadline: Instant) -> CloseReason {
+        if self.deadline == Some(deadline) {
+            CloseReason::MaxDuration
         } else {
-            End::Silence
+            CloseReason::IdleTimeout
         }
     }
 }
 
-/// One direction.
-struct Half {
+/// One direction of a copy.
+struct Direction {
     from: Side,
     to: Side,
     state: State,
-    /// Bytes that the other side did not take yet, from `taken` on.
-    kept: Vec<u8>,
-    taken: usize,
+    /// Bytes read and not written yet start at `written` in this buffer.
+    pending: Vec<u8>,
+    written: usize,
     /// Bytes read.
     read: u64,
-    /// Bytes read and bytes written: grows whenever something moves.
-    moved: u64,
-    /// Something was written since the last flush.
+    /// Sum of bytes read and bytes written.
+    transferred: u64,
+    /// Bytes were written since the last flush.
     unflushed: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum State {
     Copying,
-    /// All was read; the other side has to be told.
-    Ending,
-    Over(Result<(), Fault>),
+    /// The source has ended; the destination is not shut down yet.
+    ShuttingDown,
+    Done(Result<(), Failure>),
 }
 
-/// Why a direction is over before its end.
+/// Why a direction ended early.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Fault {
+enum Failure {
     Read,
-    /// What the other direction had moved then; `None` if it was over.
+    /// With the other direction's `transferred` at that time; `None` if that direction was done.
     Write(Option<u64>),
 }
 
-impl Half {
+impl Direction {
     fn new(from: Side, to: Side) -> Self {
         Self {
             from,
             to,
             state: State::Copying,
-            kept: Vec::new(),
-            taken: 0,
+            pending: Vec::new(),
+            written: 0,
             read: 0,
-            moved: 0,
+            transferred: 0,
             unflushed: false,
         }
     }
 
-    /// Goes on as far as possible; ready when this direction is over.
+    /// Copies as much as possible; ready when this direction is done.
     fn poll<A, B>(
         &mut self,
         cx: &mut Context<'_>,
@@ -211,13 +211,13 @@ impl Half {
         A: AsyncRead + Unpin,
         B: AsyncWrite + Unpin,
     {
-        if let Err(fault) = ready!(self.poll_copy(cx, from, to)) {
-            let fault = match (fault, other.state) {
-                (Fault::Write(_), State::Copying) => Fault::Write(Some(other.moved)),
-                (fault, _) => fault,
+        if let Err(failure) = ready!(self.poll_copy(cx, from, to)) {
+            let failure = match (failure, other.state) {
+                (Failure::Write(_), State::Copying) => Failure::Write(Some(other.transferred)),
+                (failure, _) => failure,
             };
-            self.state = State::Over(Err(fault));
-            self.kept = Vec::new();
+            self.state = State::Done(Err(failure));
+            self.pending = Vec::new();
         }
         Poll::Ready(())
     }
@@ -227,60 +227,60 @@ impl Half {
         cx: &mut Context<'_>,
         from: &mut A,
         to: &mut B,
-    ) -> Poll<Result<(), Fault>>
+    ) -> Poll<Result<(), Failure>>
     where
         A: AsyncRead + Unpin,
         B: AsyncWrite + Unpin,
     {
-        const NOT_WRITTEN: Fault = Fault::Write(None);
-        for _ in 0..TURN {
+        const NOT_WRITTEN: Failure = Failure::Write(None);
+        for _ in 0..READS_PER_POLL {
             match self.state {
-                State::Over(_) => return Poll::Ready(Ok(())),
+                State::Done(_) => return Poll::Ready(Ok(())),
                 State::Copying => {
-                    ready!(self.poll_rest(cx, to)).map_err(|_| NOT_WRITTEN)?;
+                    ready!(self.poll_pending(cx, to)).map_err(|_| NOT_WRITTEN)?;
                     if ready!(self.poll_chunk(cx, from, to))? == 0 {
-                        self.state = State::Ending;
+                        self.state = State::ShuttingDown;
                     }
                 }
-                State::Ending => {
-                    ready!(self.poll_rest(cx, to)).map_err(|_| NOT_WRITTEN)?;
+                State::ShuttingDown => {
+                    ready!(self.poll_pending(cx, to)).map_err(|_| NOT_WRITTEN)?;
                     ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(|_| NOT_WRITTEN)?;
-                    self.state = State::Over(Ok(()));
+                    self.state = State::Done(Ok(()));
                 }
             }
         }
-        // Others on this thread want to go on, too.
+        // Yields to other tasks of the thread.
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Writes what was kept.
-    fn poll_rest<B: AsyncWrite + Unpin>(
+    /// Writes the pending bytes.
+    fn poll_pending<B: AsyncWrite + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         to: &mut B,
     ) -> Poll<io::Result<()>> {
-        while self.taken < self.kept.len() {
-            let rest = &self.kept[self.taken..];
-            let n = ready!(Pin::new(&mut *to).poll_write(cx, rest))?;
+        while self.written < self.pending.len() {
+            let pending = &self.pending[self.written..];
+            let n = ready!(Pin::new(&mut *to).poll_write(cx, pending))?;
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.taken += n;
+            self.written += n;
             self.note_written(n);
         }
-        self.kept.clear();
-        self.taken = 0;
+        self.pending.clear();
+        self.written = 0;
         Poll::Ready(Ok(()))
     }
 
-    /// Reads once, and writes what the other side takes of it; gives how much was read.
+    /// Reads once and writes as much of it as possible; returns the number of bytes read.
     fn poll_chunk<A, B>(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut A,
         to: &mut B,
-    ) -> Poll<Result<usize, Fault>>
+    ) -> Poll<Result<usize, Failure>>
     where
         A: AsyncRead + Unpin,
         B: AsyncWrite + Unpin,
@@ -289,32 +289,32 @@ impl Half {
             let mut buffer = ReadBuf::new(chunk);
             match Pin::new(from).poll_read(cx, &mut buffer) {
                 Poll::Pending => {
-                    // Nothing moves: whatever is held back goes out, and the room for it is given back.
-                    self.kept = Vec::new();
+                    // Idle: flush, and free the buffer.
+                    self.pending = Vec::new();
                     if self.unflushed {
                         let flushed = ready!(Pin::new(to).poll_flush(cx));
-                        flushed.map_err(|_| Fault::Write(None))?;
+                        flushed.map_err(|_| Failure::Write(None))?;
                         self.unflushed = false;
                     }
                     return Poll::Pending;
                 }
-                // TLS without its own end: as in Envoy, the end of the connection will do.
+                // TLS without close_notify is an orderly close, as in Envoy.
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     return Poll::Ready(Ok(0));
                 }
-                Poll::Ready(result) => result.map_err(|_| Fault::Read)?,
+                Poll::Ready(result) => result.map_err(|_| Failure::Read)?,
             }
             let filled = buffer.filled();
             self.read += filled.len() as u64;
-            self.moved += filled.len() as u64;
+            self.transferred += filled.len() as u64;
             let written = self.write_some(cx, filled, to);
-            let written = written.map_err(|_| Fault::Write(None))?;
-            self.kept.extend_from_slice(&filled[written..]);
+            let written = written.map_err(|_| Failure::Write(None))?;
+            self.pending.extend_from_slice(&filled[written..]);
             Poll::Ready(Ok(filled.len()))
         })
     }
 
-    /// Writes what can be written at once.
+    /// Writes as much of `bytes` as possible without blocking; returns the number of bytes written.
     fn write_some<B: AsyncWrite + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
@@ -337,30 +337,32 @@ impl Half {
     }
 
     fn note_written(&mut self, n: usize) {
-        self.moved += n as u64;
+        self.transferred += n as u64;
         self.unflushed = true;
     }
 
-    /// Which side ended this direction.
-    fn ender(&self) -> Option<Side> {
+    /// The side that closed this direction.
+    fn closed_by(&self) -> Option<Side> {
         match self.state {
             State::Copying => None,
-            State::Over(Err(Fault::Write(_))) => Some(self.to),
-            State::Ending | State::Over(_) => Some(self.from),
+            State::Done(Err(Failure::Write(_))) => Some(self.to),
+            State::ShuttingDown | State::Done(_) => Some(self.from),
         }
     }
 
-    /// Nothing can be read any more although there was no end: the connection is broken both ways.
-    fn cannot_read(&self) -> bool {
-        self.state == State::Over(Err(Fault::Read))
+    /// Whether reading failed: the connection is unusable in both directions.
+    fn read_failed(&self) -> bool {
+        self.state == State::Done(Err(Failure::Read))
     }
 
-    /// The side that broke. One that took nothing more, but went on to say something, has ended well
-    /// enough: what it said must not be lost by a reset.
-    fn breaker(&self, other: &Self) -> Option<Side> {
+    /// The side whose connection failed. A side that rejected bytes but sent more afterwards does not
+    /// count: a reset could discard what it sent.
+    fn failed_side(&self, other: &Self) -> Option<Side> {
         match self.state {
-            State::Over(Err(Fault::Read)) => Some(self.from),
-            State::Over(Err(Fault::Write(Some(moved)))) if moved == other.moved => Some(self.to),
+            State::Done(Err(Failure::Read)) => Some(self.from),
+            State::Done(Err(Failure::Write(Some(before)))) if before == other.transferred => {
+                Some(self.to)
+            }
             _ => None,
         }
     }

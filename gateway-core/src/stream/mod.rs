@@ -1,23 +1,23 @@
-//! Connections that are passed on as bytes: TCPRoute and TLSRoute.
+//! TCP proxying: TCPRoute and TLSRoute.
 //!
 //! ```text
-//! conn::accept ── server name ──> StreamTable::find ──> Forwarder::choose ── limit, TLS ──> pass
-//!                                   most specific          weight, endpoint                  │
-//!                                                    Forwarder::connect ──> copy ──> Handler::note_stream
+//! listen::accept ── server name ──> StreamTable::find ──> Forwarder::choose ── limit, TLS ──> proxy
+//!                                     most specific          weight, endpoint                   │
+//!                                                      Forwarder::connect ──> copy ──> StreamLog::log_stream
 //! ```
 //!
-//! A connection is refused before anything is written to it if it can go nowhere: the table has no route
-//! for it, or the route no endpoint. After that it belongs to its backend: it goes on when the
-//! configuration changes, until both sides have ended.
+//! A connection without a route or an available endpoint is closed before anything is written to it. An
+//! open connection is independent of configuration changes: it lasts until both sides have closed it.
 
 pub(crate) mod copy;
-mod pass;
+mod proxy;
 mod record;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use pass::{ClientSide, Passage, pass};
-pub(crate) use record::Record;
+pub(crate) use proxy::{ClientStream, TcpProxy, proxy};
+pub use record::StreamLog;
+pub(crate) use record::StreamRecord;
 
 use std::sync::Arc;
 
@@ -31,25 +31,25 @@ use crate::plan::{
 use crate::snapshot::Live;
 use crate::traffic::Forwarder;
 
-/// Where the connections of a listener go, by server name.
+/// Routes of a listener's TCP connections, by server name.
 #[derive(Debug)]
 pub struct StreamTable {
-    /// The listener, for logs.
+    /// Listener, for logs.
     pub(crate) listener: Arc<ListenerId>,
     by_name: NameMap<StreamTarget>,
-    /// Of all that is not named, as on a listener of TCP.
+    /// Route of connections without a server name, as on a TCP listener.
     first: Option<StreamTarget>,
 }
 
-/// A route that took a connection.
+/// A route with the hostname that matched.
 #[derive(Clone, Debug)]
 pub(crate) struct StreamTarget {
     pub(crate) rule: Arc<StreamRule>,
-    /// The hostname of the route, for logs.
+    /// Hostname of the route, for logs.
     pub(crate) hostname: Arc<str>,
 }
 
-/// A route, ready to run.
+/// A built route.
 #[derive(Debug)]
 pub(crate) struct StreamRule {
     pub(crate) route: Arc<RouteId>,
@@ -57,7 +57,8 @@ pub(crate) struct StreamRule {
 }
 
 impl StreamTable {
-    /// The table of a listener with these routes, the oldest first: of equal hostnames the first wins.
+    /// Builds the table of a listener. `routes` are sorted by age: of equal hostnames, the first route
+    /// takes precedence.
     pub(crate) fn new<'a>(
         listener: ListenerId,
         routes: impl IntoIterator<Item = (&'a StreamRoute, Arc<StreamRule>)>,
@@ -83,19 +84,20 @@ impl StreamTable {
         table
     }
 
-    /// The route for a server name; without one, only a route for every name.
+    /// The route with the most specific hostname that matches `server_name`. Without a server name, only
+    /// a route for all hostnames matches.
     pub(crate) fn find(&self, server_name: Option<&str>) -> Option<&StreamTarget> {
         self.by_name.find(server_name.unwrap_or_default())
     }
 
-    /// The first route: it has all connections that have no names.
+    /// The first route, used for protocols without server names.
     pub(crate) fn first(&self) -> Option<&StreamTarget> {
         self.first.as_ref()
     }
 }
 
 impl StreamTarget {
-    /// Its name, for the access log.
+    /// Name for the access log.
     pub(crate) fn name(&self) -> Arc<RuleName> {
         Arc::new(RuleName {
             route: self.rule.route.clone(),
@@ -107,14 +109,21 @@ impl StreamTarget {
 }
 
 impl StreamRule {
-    /// Builds a route. Counters and endpoints are those of `live`.
+    /// Builds a route for plain TCP or terminated TLS, with TLS to backends that are configured for it.
+    /// Counters and endpoints are those of `live`.
     pub(crate) fn new(route: &StreamRoute, live: &Live, provider: &Arc<CryptoProvider>) -> Self {
-        Self::with(route, &raw(&route.backends, true), live, provider)
+        let backends = without_alpn(&route.backends, true);
+        Self::with(route, &backends, live, provider)
     }
 
-    /// The same for bytes that are TLS, or no stream, already: backends get them as they are.
-    pub(crate) fn as_is(route: &StreamRoute, live: &Live, provider: &Arc<CryptoProvider>) -> Self {
-        Self::with(route, &raw(&route.backends, false), live, provider)
+    /// Builds a route for TLS passthrough or UDP: backends receive the client's bytes unchanged.
+    pub(crate) fn passthrough(
+        route: &StreamRoute,
+        live: &Live,
+        provider: &Arc<CryptoProvider>,
+    ) -> Self {
+        let backends = without_alpn(&route.backends, false);
+        Self::with(route, &backends, live, provider)
     }
 
     fn with(
@@ -131,9 +140,8 @@ impl StreamRule {
     }
 }
 
-/// The backends as they are spoken to when nobody knows what is said: without ALPN, over TLS only if
-/// `tls` says so.
-fn raw(backends: &[WeightedBackend], tls: bool) -> Vec<WeightedBackend> {
+/// Copies `backends` for an unknown application protocol: without ALPN, and without TLS unless `tls`.
+fn without_alpn(backends: &[WeightedBackend], tls: bool) -> Vec<WeightedBackend> {
     let destination = |destination: &Destination| match destination {
         Destination::Invalid => Destination::Invalid,
         Destination::Backend(backend) => {

@@ -1,4 +1,4 @@
-//! What is told of a connection or a session when it is over.
+//! Access log record of a TCP connection or UDP session.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -8,26 +8,36 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-use super::copy::{End, Progress};
+use super::copy::{CloseReason, CopyProgress};
 use crate::access_log::Entry;
 use crate::error::Error;
 use crate::plan::ListenerId;
-use crate::serve::Handler;
 
-/// Tells a [`Handler`] what became of a connection, when it is dropped.
-pub(crate) struct Record<H: Handler> {
-    handler: H,
+/// Log of TCP connections and UDP sessions.
+pub trait StreamLog: Send + Sync + 'static {
+    /// Logs a proxied TCP or TLS connection, or a UDP session, of `listener` that has ended.
+    fn log_stream(&self, listener: &ListenerId, entry: &Entry);
+}
+
+/// Discards all records.
+impl StreamLog for () {
+    fn log_stream(&self, _listener: &ListenerId, _entry: &Entry) {}
+}
+
+/// Record of one connection or session. Logged when dropped.
+pub(crate) struct StreamRecord {
+    log: Arc<dyn StreamLog>,
     listener: Arc<ListenerId>,
     started: Instant,
-    /// What was copied so far.
-    pub(crate) progress: Progress,
+    /// Byte counts so far.
+    pub(crate) progress: CopyProgress,
     pub(crate) entry: Box<Entry>,
 }
 
-impl<H: Handler> Record<H> {
-    /// Nothing is known yet but the ends of the client's connection.
+impl StreamRecord {
+    /// A record with the addresses of the client connection.
     pub(crate) fn new(
-        handler: H,
+        log: Arc<dyn StreamLog>,
         listener: Arc<ListenerId>,
         client: SocketAddr,
         local: SocketAddr,
@@ -35,10 +45,10 @@ impl<H: Handler> Record<H> {
     ) -> Self {
         let start = SystemTime::now();
         Self {
-            handler,
+            log,
             listener,
             started,
-            progress: Progress::default(),
+            progress: CopyProgress::default(),
             entry: Box::new(Entry::begun(
                 start.checked_sub(started.elapsed()).unwrap_or(start),
                 local,
@@ -47,8 +57,8 @@ impl<H: Handler> Record<H> {
         }
     }
 
-    /// Notes why it came to no backend, by Envoy's response flags.
-    pub(crate) fn note_error(&mut self, error: &Error) {
+    /// Sets Envoy's response flags and details for a connection without a backend.
+    pub(crate) fn set_error(&mut self, error: &Error) {
         let (flags, details) = match error {
             Error::NoRoute => ("NR", "no_route"),
             Error::InvalidBackend | Error::InvalidShare => ("NC", "invalid_backend"),
@@ -63,24 +73,24 @@ impl<H: Handler> Record<H> {
         self.entry.upstream_failure = error.upstream_failure().map(Cow::from);
     }
 
-    /// Notes how it ended.
-    pub(crate) fn note_end(&mut self, end: End) {
-        let (flags, details) = match end {
-            End::Client => ("", "downstream_remote_disconnect"),
-            End::Backend => ("", "upstream_remote_disconnect"),
-            End::Silence => ("", "idle_timeout"),
-            End::Age => ("DT", "max_duration"),
+    /// Sets Envoy's response flags and details for a connection that was proxied.
+    pub(crate) fn set_close_reason(&mut self, reason: CloseReason) {
+        let (flags, details) = match reason {
+            CloseReason::Client => ("", "downstream_remote_disconnect"),
+            CloseReason::Backend => ("", "upstream_remote_disconnect"),
+            CloseReason::IdleTimeout => ("", "idle_timeout"),
+            CloseReason::MaxDuration => ("DT", "max_duration"),
         };
         self.entry.flags = flags.into();
         self.entry.details = details.into();
     }
 }
 
-impl<H: Handler> Drop for Record<H> {
+impl Drop for StreamRecord {
     fn drop(&mut self) {
         self.entry.duration = self.started.elapsed();
         self.entry.bytes_received = self.progress.received.load(Relaxed);
         self.entry.bytes_sent = self.progress.sent.load(Relaxed);
-        self.handler.note_stream(&self.listener, &self.entry);
+        self.log.log_stream(&self.listener, &self.entry);
     }
 }

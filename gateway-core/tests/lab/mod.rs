@@ -22,15 +22,14 @@ use std::time::Duration;
 use strict::Reading;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
-use towergate_core::conn::proxy::Ends;
-use towergate_core::conn::{ConnInfo, Open};
+use towergate_core::conn::{ConnInfo, ConnectionAddrs, ConnectionGuard};
 use towergate_core::gateway::{Gateway, Options};
 use towergate_core::plan::{
     Backend, BackendId, BackendProtocol, Destination, Endpoint, Endpoints, Listener, ListenerId,
     ListenerSettings, Match, Plan, Port, Protocol, Route, RouteId, RouteKind, Rule, TcpSettings,
     Traffic, WeightedBackend,
 };
-use towergate_core::serve::{Session, serve_connection};
+use towergate_core::serve::{ConnectionContext, serve_connection};
 use towergate_tls::NamePattern;
 
 /// When a client has waited so long, nothing more will come.
@@ -98,19 +97,19 @@ impl Lab {
         let observer: Arc<dyn towergate_core::observer::Observer> = Arc::new(());
         let drain = self.gateway.drain().clone();
         let peer = SocketAddr::from(([192, 0, 2, 1], 1234));
-        let session = Session {
+        let context = ConnectionContext {
             info: {
-                let ends = Ends::of_tcp(peer, SocketAddr::from(([192, 0, 2, 2], 80)));
-                Arc::new(ConnInfo::new(ends, 0, 80, None))
+                let addrs = ConnectionAddrs::of_tcp(peer, SocketAddr::from(([192, 0, 2, 2], 80)));
+                Arc::new(ConnInfo::new(addrs, 0, 80, None))
             },
             settings: self.settings.clone(),
             handler: self.gateway.router(),
             observer: observer.clone(),
-            open: Open::new(80, observer, &drain),
+            guard: ConnectionGuard::new(80, observer, &drain),
             drain,
-            proxy_expected: false,
+            expects_proxy: false,
         };
-        tokio::spawn(serve_connection(io, session));
+        tokio::spawn(serve_connection(io, context));
         client
     }
 

@@ -148,7 +148,7 @@ async fn bytes_behind_the_hello_are_kept() {
 #[tokio::test]
 async fn an_endless_hello_is_cut_off() {
     let record = [&[HANDSHAKE, 3, 1, 0, 1][..], &[CLIENT_HELLO]].concat();
-    let more = [HANDSHAKE, 3, 1, 0, 1, 0].repeat(LIMIT);
+    let more = [HANDSHAKE, 3, 1, 0, 1, 0].repeat(MAX_HELLO);
     let sent = [record, more].concat();
 
     let result = read(&mut &sent[..]).await;

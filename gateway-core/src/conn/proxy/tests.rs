@@ -1,12 +1,15 @@
 //! Over pipes with the clock stopped, and over real sockets.
 
+use http::Request;
 use proptest::prelude::*;
 use proptest::sample::select;
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::timeout;
 use tower::{ServiceExt, service_fn};
+use tower_layer::Layer as _;
 
 use super::*;
+use crate::conn::ConnectionAddrsLayer;
 
 const V1: &[u8] = b"PROXY TCP4 203.0.113.7 192.0.2.1 56324 443\r\n";
 const V2: &[u8] =
@@ -277,9 +280,11 @@ async fn a_slow_sender_keeps_nobody_waiting() {
 
 #[tokio::test]
 async fn the_layer_hands_the_ends_to_every_request() {
-    let ends = Ends::of_tcp(at("10.0.0.1:1"), at("10.0.0.2:80")).replaced_by(usual());
-    let service = EndsLayer(ends).layer(service_fn(|req: Request<()>| {
-        std::future::ready(Ok::<_, ()>(req.extensions().get::<Ends>().copied()))
+    let ends = ConnectionAddrs::of_tcp(at("10.0.0.1:1"), at("10.0.0.2:80")).replaced_by(usual());
+    let service = ConnectionAddrsLayer(ends).layer(service_fn(|req: Request<()>| {
+        std::future::ready(Ok::<_, ()>(
+            req.extensions().get::<ConnectionAddrs>().copied(),
+        ))
     }));
 
     assert_eq!(service.oneshot(Request::new(())).await, Ok(Some(ends)));

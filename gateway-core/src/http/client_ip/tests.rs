@@ -475,7 +475,7 @@ async fn the_layer_inserts_what_it_found() {
 #[tokio::test]
 async fn the_layer_refuses_where_the_rule_does() {
     let mut req = Request::new(());
-    req.extensions_mut().insert(Ends::of_tcp(
+    req.extensions_mut().insert(ConnectionAddrs::of_tcp(
         "10.0.0.9:1".parse().unwrap(),
         "10.0.0.1:80".parse().unwrap(),
     ));

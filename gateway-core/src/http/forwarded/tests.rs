@@ -3,14 +3,14 @@
 use http::StatusCode;
 
 use super::*;
+use crate::conn::ConnectionAddrs;
 use crate::conn::Negotiated;
-use crate::conn::proxy::Ends;
 use crate::http::settings::HeaderSettings;
 
 const MACHINE: &str = "192.0.2.80:8080";
 
 fn conn(peer: &str) -> ConnInfo {
-    let ends = Ends {
+    let ends = ConnectionAddrs {
         tcp_peer: "10.9.9.9:4000".parse().unwrap(),
         peer: format!("{peer}:56324").parse().unwrap(),
         local: MACHINE.parse().unwrap(),

@@ -9,7 +9,7 @@ async fn idle_connections_close_at_once_and_running_requests_finish() {
     let rig = Rig::plain(|_| {}).await;
     let mut idle = rig.connect().await;
     idle.send(GET).await;
-    idle.answer().await;
+    idle.response().await;
     let mut fresh = rig.connect().await;
     let mut busy = rig.connect().await;
     busy.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
@@ -22,7 +22,7 @@ async fn idle_connections_close_at_once_and_running_requests_finish() {
 
     assert_eq!(idle.rest().await, "");
     assert_eq!(fresh.rest().await, "");
-    let (head, body) = busy.answer().await;
+    let (head, body) = busy.response().await;
     assert!(head.contains("connection: close"), "{head}");
     assert_eq!(body, "slow");
     assert_eq!(busy.rest().await, "");
@@ -55,7 +55,7 @@ async fn leaving_goes_on_serving() {
     rig.drain.leave();
     let mut client = rig.connect().await;
     client.send(GET).await;
-    let (head, _) = client.answer().await;
+    let (head, _) = client.response().await;
 
     assert!(head.starts_with("http/1.1 200"));
     assert!(!head.contains("connection: close"));
@@ -72,7 +72,7 @@ async fn a_tunnel_is_waited_for() {
             "GET /tunnel?{port} HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"
         ))
         .await;
-    let (head, _) = client.answer().await;
+    let (head, _) = client.response().await;
 
     rig.drain.start();
     let early = rig
@@ -110,7 +110,8 @@ async fn connections_that_the_system_has_made_already_are_served_once() {
         transport: Transport::Plain(listener),
     };
     let server = Server {
-        handler: Toy,
+        handler: TestHandler,
+        stream_log: Arc::new(()),
         observer: Arc::new(()),
     };
     let drain = Drain::new();

@@ -14,7 +14,7 @@ async fn a_connection_serves_one_request_after_the_other() {
                 "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{text}"
             ))
             .await;
-        let (head, body) = client.answer().await;
+        let (head, body) = client.response().await;
 
         assert!(head.starts_with("http/1.1 200 ok\r\n"), "{head}");
         assert!(!head.contains("connection:"), "{head}");
@@ -160,7 +160,7 @@ async fn a_malformed_request_after_a_good_one_is_answered_like_the_first() {
     let mut client = rig.connect().await;
 
     client.send(GET).await;
-    let (head, _) = client.answer().await;
+    let (head, _) = client.response().await;
     client.send("garbage\r\n\r\n").await;
 
     assert!(head.contains("200"));
@@ -189,7 +189,7 @@ async fn the_handler_is_told_what_was_mended_in_a_request_and_only_in_that() {
 
     for (request, expected) in table {
         client.send(request).await;
-        let (_, body) = client.answer().await;
+        let (_, body) = client.response().await;
 
         assert_eq!(body.to_ascii_lowercase(), expected, "{request}");
     }
@@ -204,7 +204,7 @@ async fn answers_of_the_handler_are_never_taken_for_the_codecs() {
         client
             .send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"))
             .await;
-        let (head, body) = client.answer().await;
+        let (head, body) = client.response().await;
 
         assert!(head.starts_with("http/1.1 400"), "{head}");
         assert_eq!(body, if path == "/bad" { "mine" } else { "" });
@@ -259,9 +259,9 @@ async fn the_last_of_the_allowed_requests_closes_the_connection() {
     let mut client = rig.connect().await;
 
     client.send(GET).await;
-    let (first, _) = client.answer().await;
+    let (first, _) = client.response().await;
     client.send(GET).await;
-    let (second, _) = client.answer().await;
+    let (second, _) = client.response().await;
 
     assert!(!first.contains("connection: close"));
     assert!(second.contains("connection: close"));
@@ -319,11 +319,11 @@ async fn after_an_upgrade_bytes_pass_whatever_they_look_like() {
     client
         .send("GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
         .await;
-    let (head, _) = client.answer().await;
+    let (head, _) = client.response().await;
 
     tokio::time::sleep(Duration::from_millis(300)).await;
     client.send("HTTP/1.1 400 Bad Request\r\n\r\n").await;
-    let (echo, _) = client.answer().await;
+    let (echo, _) = client.response().await;
     let refused = rig.talk(GET).await;
     client.0.shutdown().await.unwrap();
 

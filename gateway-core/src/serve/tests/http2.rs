@@ -82,7 +82,7 @@ async fn an_idle_client_is_told_that_the_connection_ends() {
     let rig = Rig::plain(|s| s.timeouts.idle = Some(Duration::from_millis(200))).await;
     let mut client = rig.connect().await;
 
-    client.send(crate::conn::opening::PREFACE).await;
+    client.send(crate::conn::preamble::PREFACE).await;
     client.send([0, 0, 0, 4, 0, 0, 0, 0, 0]).await;
     let mut bytes = Vec::new();
     while !frame_types(&bytes).contains(&7) {
@@ -140,7 +140,7 @@ async fn paced_resets_are_cut_off() {
 async fn streams_reset_before_they_are_seen_are_cut_off() {
     let rig = Rig::plain(|_| {}).await;
     let mut client = rig.connect().await;
-    let mut bytes = crate::conn::opening::PREFACE.to_vec();
+    let mut bytes = crate::conn::preamble::PREFACE.to_vec();
     bytes.extend_from_slice(&[0, 0, 0, 4, 0, 0, 0, 0, 0]); // SETTINGS
     for stream in (1..2001_u32).step_by(2) {
         let id = stream.to_be_bytes();
@@ -161,7 +161,7 @@ async fn streams_reset_before_they_are_seen_are_cut_off() {
 async fn an_http2_mistake_is_a_codec_error() {
     let rig = Rig::plain(|_| {}).await;
     let mut client = rig.connect().await;
-    client.send(crate::conn::opening::PREFACE).await;
+    client.send(crate::conn::preamble::PREFACE).await;
     client.send([0, 0, 0, 4, 0, 0, 0, 0, 0]).await;
 
     client.send([0, 0, 1, 0, 0, 0, 0, 0, 0, 0]).await; // DATA on stream 0
@@ -214,7 +214,7 @@ async fn a_malformed_message_ends_its_stream_or_the_connection_as_the_listener_s
         let rig = Rig::plain(|s| s.http2.end_on_invalid = end_on_invalid).await;
         let (mut client, mut bytes) = (rig.connect().await, Vec::new());
 
-        client.send(crate::conn::opening::PREFACE).await;
+        client.send(crate::conn::preamble::PREFACE).await;
         client.send(SETTINGS).await;
         client.send(MALFORMED).await;
         let expected = if ends { 7 } else { 3 };
@@ -241,7 +241,7 @@ async fn a_client_that_answers_no_ping_is_cut_off() {
         .await;
         let mut client = rig.connect().await;
 
-        client.send(crate::conn::opening::PREFACE).await;
+        client.send(crate::conn::preamble::PREFACE).await;
         client.send(SETTINGS).await;
         let seen = frames_until(&mut client, &mut Vec::new(), |_| false).await;
 

@@ -1,9 +1,8 @@
-//! Tests with real sockets: a toy handler behind the whole of accepting and serving.
+//! Tests over real sockets: a listener with a test handler.
 
 mod drain;
 mod http1;
 mod http2;
-mod listeners;
 mod parked;
 mod stalls;
 mod timeouts;
@@ -22,29 +21,28 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Handler, Refusal, Session};
+use super::{ConnectionContext, Handler, Refusal};
 use crate::Body;
-use crate::conn::listener::Server;
-use crate::conn::proxy::Ends;
-use crate::conn::{ConnInfo, Drain, ListenerConfig, Open, PortConfig, Transport, serve_listener};
+use crate::conn::{ConnInfo, ConnectionAddrs, ConnectionGuard, Drain};
 use crate::http::settings::ListenerSettings;
+use crate::listen::{ListenerConfig, PortConfig, Server, Transport, serve_listener};
 use crate::observer::{Event, Observer};
 use crate::plan::{ListenerId, TcpSettings};
 
-/// No test waits longer for anything that must happen.
-const SOON: Duration = Duration::from_secs(20);
-const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
+/// Time limit of every wait in tests.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub(crate) const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
 
-/// Answers by path.
+/// Handler whose response depends on the path.
 #[derive(Clone, Debug)]
-struct Toy;
+pub(crate) struct TestHandler;
 
-impl Handler for Toy {
+impl Handler for TestHandler {
     type Future = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
     fn handle(&self, conn: &Arc<ConnInfo>, request: Request<Incoming>) -> Self::Future {
         let conn = conn.clone();
-        Box::pin(async move { answer(&conn, request).await })
+        Box::pin(async move { respond(&conn, request).await })
     }
 
     fn refuse(&self, conn: &Arc<ConnInfo>, refusal: &mut Refusal) {
@@ -53,7 +51,7 @@ impl Handler for Toy {
     }
 }
 
-async fn answer(conn: &ConnInfo, request: Request<Incoming>) -> Response<Body> {
+async fn respond(conn: &ConnInfo, request: Request<Incoming>) -> Response<Body> {
     match request.uri().path() {
         "/echo" => Response::new(request.into_body().into()),
         "/slow" => {
@@ -90,7 +88,7 @@ async fn answer(conn: &ConnInfo, request: Request<Incoming>) -> Response<Body> {
     }
 }
 
-/// A body without end.
+/// An infinite body.
 struct Endless;
 
 impl http_body::Body for Endless {
@@ -106,7 +104,7 @@ impl http_body::Body for Endless {
     }
 }
 
-/// Switches to a protocol in which every byte comes back.
+/// Switches to a protocol that echoes every byte.
 fn upgrade(mut request: Request<Incoming>) -> Response<Body> {
     let client = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
@@ -123,7 +121,7 @@ fn upgrade(mut request: Request<Incoming>) -> Response<Body> {
     response
 }
 
-/// Asks the backend, whose port is the query, for an upgrade, and joins the two.
+/// Requests an upgrade from the backend, whose port is the query, and tunnels to it.
 async fn tunnel(mut request: Request<Incoming>) -> Response<Body> {
     let port: u16 = request.uri().query().unwrap().parse().unwrap();
     let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
@@ -146,7 +144,7 @@ async fn tunnel(mut request: Request<Incoming>) -> Response<Body> {
     response.map(|_| Body::Empty)
 }
 
-/// Remembers events, as text.
+/// Records events as text.
 #[derive(Debug, Default)]
 struct Recorder(Mutex<Vec<String>>);
 
@@ -169,7 +167,7 @@ impl Recorder {
     }
 }
 
-/// A served port.
+/// A port that is being served.
 struct Rig {
     address: SocketAddr,
     listener: Arc<ListenerConfig>,
@@ -178,7 +176,7 @@ struct Rig {
 }
 
 impl Rig {
-    /// A plain port.
+    /// A plain HTTP port.
     async fn plain(edit: impl FnOnce(&mut ListenerSettings)) -> Self {
         let listener = listener_config(edit);
         Self::with(
@@ -202,7 +200,8 @@ impl Rig {
         let events = Arc::new(Recorder::default());
         let drain = Drain::new();
         let server = Server {
-            handler: Toy,
+            handler: TestHandler,
+            stream_log: Arc::new(()),
             observer: events.clone(),
         };
         tokio::spawn(serve_listener(socket, config, server, drain.clone()));
@@ -218,7 +217,7 @@ impl Rig {
         Client(TcpStream::connect(self.address).await.unwrap())
     }
 
-    /// What comes back for these bytes until the connection ends.
+    /// Sends `bytes` on a new connection and reads until it is closed.
     async fn talk(&self, bytes: impl AsRef<[u8]>) -> String {
         let mut client = self.connect().await;
         client.send(bytes).await;
@@ -226,7 +225,7 @@ impl Rig {
     }
 }
 
-fn listener_config(edit: impl FnOnce(&mut ListenerSettings)) -> Arc<ListenerConfig> {
+pub(crate) fn listener_config(edit: impl FnOnce(&mut ListenerSettings)) -> Arc<ListenerConfig> {
     let mut settings = ListenerSettings::default();
     edit(&mut settings);
     Arc::new(ListenerConfig {
@@ -239,38 +238,43 @@ fn listener_config(edit: impl FnOnce(&mut ListenerSettings)) -> Arc<ListenerConf
     })
 }
 
-/// What a connection through memory is served with, and what will be told of it.
-fn session(
+/// Context of an in-memory connection, and the recorder of its events.
+fn context(
     drain: &Drain,
     edit: impl FnOnce(&mut ListenerSettings),
-) -> (Session<Toy>, Arc<Recorder>) {
+) -> (ConnectionContext<TestHandler>, Arc<Recorder>) {
     let events = Arc::new(Recorder::default());
     let address: SocketAddr = "192.0.2.1:1".parse().unwrap();
-    let session = Session {
-        info: Arc::new(ConnInfo::new(Ends::of_tcp(address, address), 0, 80, None)),
+    let context = ConnectionContext {
+        info: Arc::new(ConnInfo::new(
+            ConnectionAddrs::of_tcp(address, address),
+            0,
+            80,
+            None,
+        )),
         settings: listener_config(edit).settings.clone(),
-        handler: Toy,
+        handler: TestHandler,
         observer: events.clone(),
         drain: drain.clone(),
-        open: Open::new(80, events.clone(), drain),
-        proxy_expected: false,
+        guard: ConnectionGuard::new(80, events.clone(), drain),
+        expects_proxy: false,
     };
-    (session, events)
+    (context, events)
 }
 
-/// A client that speaks in bytes.
-struct Client(TcpStream);
+/// A client that sends and receives bytes.
+pub(crate) struct Client(pub(crate) TcpStream);
 
 impl Client {
-    async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.0.write_all(bytes.as_ref()).await.unwrap();
     }
 
-    /// One answer with a Content-Length: its head and its body.
-    async fn answer(&mut self) -> (String, String) {
+    /// Reads a response with a Content-Length; returns its head in lower case and its body.
+    pub(crate) async fn response(&mut self) -> (String, String) {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
-            head.push(soon(self.0.read_u8()).await.expect("an answer"));
+            head.push(soon(self.0.read_u8()).await.expect("a response"));
         }
         let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
         let length = head
@@ -282,23 +286,23 @@ impl Client {
         (head, String::from_utf8(body).unwrap())
     }
 
-    /// All bytes until the connection ends; a reset is an end, too.
-    async fn rest(&mut self) -> String {
+    /// Reads until the connection is closed or reset.
+    pub(crate) async fn rest(&mut self) -> String {
         let mut bytes = Vec::new();
         let _ = soon(self.0.read_to_end(&mut bytes)).await;
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 
-/// `future`'s output, which must come within [`SOON`].
-async fn soon<F: Future>(future: F) -> F::Output {
+/// Awaits `future` for at most [`SOON`].
+pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(SOON, future).await.expect("in time")
 }
 
-/// Waits until `is_so`, but not longer than [`SOON`].
-async fn eventually(mut is_so: impl FnMut() -> bool) -> Result<(), ()> {
+/// Waits until `condition` holds, at most [`SOON`].
+async fn eventually(mut condition: impl FnMut() -> bool) -> Result<(), ()> {
     let wait = async {
-        while !is_so() {
+        while !condition() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };

@@ -15,17 +15,17 @@ const REST: Duration = Duration::from_secs(1);
 const LONG: Duration = Duration::from_secs(20);
 
 fn serve(drain: &Drain, edit: impl FnOnce(&mut ListenerSettings)) -> (DuplexStream, Arc<Recorder>) {
-    let (session, events) = session(drain, edit);
+    let (context, events) = context(drain, edit);
     let (client, server) = duplex(4096);
-    tokio::spawn(serve_connection(server, session));
+    tokio::spawn(serve_connection(server, context));
     (client, events)
 }
 
 /// A connection that is to be driven by hand.
-fn parked() -> (DuplexStream, Parked<DuplexStream, Toy>) {
-    let (session, _) = session(&Drain::new(), |_| {});
+fn parked() -> (DuplexStream, Parked<DuplexStream, TestHandler>) {
+    let (context, _) = context(&Drain::new(), |_| {});
     let (client, server) = duplex(4096);
-    (client, Parked::new(server, session))
+    (client, Parked::new(server, context))
 }
 
 /// The head of the next answer, and its body, which must be so long.
@@ -46,7 +46,9 @@ async fn get(client: &mut DuplexStream) -> String {
 }
 
 /// Serves until there is no codec any more; gives the time that took.
-async fn serve_until_silent(parked: &mut Option<Parked<DuplexStream, Toy>>) -> Option<Duration> {
+async fn serve_until_silent(
+    parked: &mut Option<Parked<DuplexStream, TestHandler>>,
+) -> Option<Duration> {
     let mut this = parked.take()?;
     assert_eq!(poll_fn(|cx| this.poll(cx)).await, Woken::Spoken);
     let start = Instant::now();

@@ -8,9 +8,9 @@ use crate::serve::serve_connection;
 
 /// A served connection; the receiver is told when it was let go.
 fn serve(drain: &Drain) -> (DuplexStream, Arc<Recorder>) {
-    let (session, events) = session(drain, |_| {});
+    let (context, events) = context(drain, |_| {});
     let (client, server) = duplex(4096);
-    tokio::spawn(serve_connection(server, session));
+    tokio::spawn(serve_connection(server, context));
     (client, events)
 }
 

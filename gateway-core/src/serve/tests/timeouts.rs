@@ -72,7 +72,7 @@ async fn an_idle_connection_is_closed_but_a_slow_request_is_not() {
     let mut client = rig.connect().await;
 
     client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    let (head, body) = client.answer().await;
+    let (head, body) = client.response().await;
 
     assert!(head.starts_with("http/1.1 200"), "{head}");
     assert_eq!(body, "slow");
@@ -85,10 +85,10 @@ async fn the_head_of_a_later_request_has_its_own_time() {
     let mut client = rig.connect().await;
 
     client.send(GET).await;
-    client.answer().await;
+    client.response().await;
     tokio::time::sleep(SHORT * 2).await;
     client.send(GET).await;
-    let (head, _) = client.answer().await;
+    let (head, _) = client.response().await;
     client.send("GET / HTTP").await;
 
     assert!(
@@ -104,10 +104,10 @@ async fn an_old_connection_ends_with_its_next_answer() {
     let mut client = rig.connect().await;
 
     client.send(GET).await;
-    let (young, _) = client.answer().await;
+    let (young, _) = client.response().await;
     tokio::time::sleep(SHORT * 2).await;
     client.send(GET).await;
-    let (old, _) = client.answer().await;
+    let (old, _) = client.response().await;
 
     assert!(!young.contains("connection: close"));
     assert!(old.contains("connection: close"));
@@ -124,7 +124,7 @@ async fn an_old_connection_ends_at_once_if_so_configured() {
     let mut client = rig.connect().await;
 
     client.send(GET).await;
-    client.answer().await;
+    client.response().await;
 
     assert_eq!(client.rest().await, "");
 }
@@ -151,7 +151,7 @@ async fn surplus_connections_are_kept_a_while_and_closed() {
     .await;
     let mut first = rig.connect().await;
     first.send(GET).await;
-    first.answer().await;
+    first.response().await;
 
     let start = std::time::Instant::now();
     let refused = rig.talk(GET).await;
@@ -171,5 +171,5 @@ async fn surplus_connections_are_kept_a_while_and_closed() {
     assert_eq!(refused, "");
     assert!(waited >= SHORT);
     rig.events.expect("ConnectionRefused").await;
-    assert!(second.answer().await.0.starts_with("http/1.1 200"));
+    assert!(second.response().await.0.starts_with("http/1.1 200"));
 }

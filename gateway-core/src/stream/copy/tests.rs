@@ -1,4 +1,4 @@
-//! Copying through memory, with the clock paused.
+//! Copies through memory, with the clock paused.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
@@ -8,20 +8,20 @@ async fn join<A, B>(
     mut client: A,
     mut backend: B,
     idle: Option<Duration>,
-    ends: Option<Instant>,
-) -> Ended
+    deadline: Option<Instant>,
+) -> CopyOutcome
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
-    let limits = Limits { idle, ends };
-    copy(&mut client, &mut backend, limits, &Progress::default()).await
+    let limits = CopyLimits { idle, deadline };
+    copy(&mut client, &mut backend, limits, &CopyProgress::default()).await
 }
 
 const IDLE: Duration = Duration::from_secs(10);
 
 #[tokio::test(start_paused = true)]
-async fn bytes_go_both_ways_until_both_sides_end() {
+async fn bytes_are_copied_in_both_directions_until_both_sides_close() {
     let (mut client, a) = duplex(64);
     let (b, mut backend) = duplex(64);
     let tunnel = tokio::spawn(join(a, b, Some(IDLE), None));
@@ -34,13 +34,13 @@ async fn bytes_go_both_ways_until_both_sides_end() {
     drop(backend);
 
     assert_eq!(seen, b"ping");
-    let ended = tunnel.await.unwrap();
-    assert_eq!((ended.received, ended.sent), (4, 5));
-    assert_eq!(ended.end, End::Client);
+    let outcome = tunnel.await.unwrap();
+    assert_eq!((outcome.received, outcome.sent), (4, 5));
+    assert_eq!(outcome.reason, CloseReason::Client);
 }
 
 #[tokio::test]
-async fn the_side_that_ends_first_is_told() {
+async fn the_side_that_closes_first_is_reported() {
     let (client, a) = duplex(64);
     let (b, mut backend) = duplex(64);
     let tunnel = tokio::spawn(join(a, b, None, None));
@@ -50,14 +50,14 @@ async fn the_side_that_ends_first_is_told() {
     tokio::task::yield_now().await;
     tokio::task::yield_now().await;
     drop(client);
-    let ended = tunnel.await.unwrap();
+    let outcome = tunnel.await.unwrap();
 
-    assert_eq!(ended.end, End::Backend);
-    assert_eq!(ended.sent, 3);
+    assert_eq!(outcome.reason, CloseReason::Backend);
+    assert_eq!(outcome.sent, 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_tunnel_ends_and_a_slow_one_does_not() {
+async fn an_idle_tunnel_is_closed_and_a_slow_one_is_not() {
     let (mut client, a) = duplex(64);
     let (b, _backend) = duplex(64);
     let start = Instant::now();
@@ -67,37 +67,40 @@ async fn a_silent_tunnel_ends_and_a_slow_one_does_not() {
         tokio::time::sleep(IDLE - Duration::from_secs(1)).await;
         client.write_all(b".").await.unwrap();
     }
-    let ended = tunnel.await.unwrap();
+    let outcome = tunnel.await.unwrap();
 
-    assert_eq!(ended.end, End::Silence);
-    assert_eq!(ended.received, 4);
+    assert_eq!(outcome.reason, CloseReason::IdleTimeout);
+    assert_eq!(outcome.received, 4);
     assert_eq!(start.elapsed(), IDLE * 5 - Duration::from_secs(4));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tunnel_ends_at_its_time_although_it_moves() {
+async fn an_active_tunnel_is_closed_at_its_deadline() {
     let (mut client, a) = duplex(64);
     let (b, _backend) = duplex(64);
-    let ends = Instant::now() + IDLE * 2;
-    let tunnel = tokio::spawn(join(a, b, Some(IDLE), Some(ends)));
+    let deadline = Instant::now() + IDLE * 2;
+    let tunnel = tokio::spawn(join(a, b, Some(IDLE), Some(deadline)));
 
     for _ in 0..3 {
         tokio::time::sleep(IDLE / 2).await;
         client.write_all(b".").await.unwrap();
     }
-    let ended = tunnel.await.unwrap();
+    let outcome = tunnel.await.unwrap();
 
-    assert_eq!((ended.end, ended.received), (End::Age, 3));
-    assert_eq!(Instant::now(), ends);
+    assert_eq!(
+        (outcome.reason, outcome.received),
+        (CloseReason::MaxDuration, 3)
+    );
+    assert_eq!(Instant::now(), deadline);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_side_that_reads_nothing_holds_the_other_back() {
+async fn a_side_that_does_not_read_blocks_the_other() {
     let (mut client, a) = duplex(64);
     let (b, _backend) = duplex(64);
     tokio::spawn(join(a, b, None, None));
 
     let flood = tokio::time::timeout(IDLE, client.write_all(&[0; 1 << 20])).await;
 
-    assert!(flood.is_err(), "no more than the buffers is taken");
+    assert!(flood.is_err(), "only the buffers are filled");
 }

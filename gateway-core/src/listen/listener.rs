@@ -1,6 +1,6 @@
 //! Accepting connections from one socket.
 //!
-//! [`serve_listener`] is all that a program needs that brings its own runtime:
+//! [`serve_listener`] serves on the runtime of an embedding program:
 //!
 //! ```
 //! use std::future::{Ready, ready};
@@ -10,9 +10,8 @@
 //! use http::{Request, Response};
 //! use hyper::body::Incoming;
 //! use towergate_core::Body;
-//! use towergate_core::conn::{
-//!     ConnInfo, Drain, ListenerConfig, PortConfig, Server, Transport, serve_listener,
-//! };
+//! use towergate_core::conn::{ConnInfo, Drain};
+//! use towergate_core::listen::{ListenerConfig, PortConfig, Server, Transport, serve_listener};
 //! use towergate_core::serve::Handler;
 //!
 //! #[derive(Clone)]
@@ -43,12 +42,16 @@
 //!     tcp: Default::default(),
 //!     transport: Transport::Plain(Arc::new(listener)),
 //! };
-//! let server = Server { handler: Hello, observer: Arc::new(()) };
+//! let server = Server {
+//!     handler: Hello,
+//!     stream_log: Arc::new(()),
+//!     observer: Arc::new(()),
+//! };
 //! let drain = Drain::new();
 //!
 //! let config = Arc::new(ArcSwap::from_pointee(config));
 //! let serving = tokio::spawn(serve_listener(socket, config, server, drain.clone()));
-//! drain.start(); // When the program is told to end.
+//! drain.start(); // On shutdown.
 //! serving.await?;
 //! # Ok(())
 //! # }
@@ -64,37 +67,30 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::drain::Drain;
-use super::open::RateLimit;
-use super::{PortConfig, accept, socket};
+use super::accept;
+use super::config::PortConfig;
+use super::server::Server;
+use crate::conn::log_throttle::LogThrottle;
+use crate::conn::{Drain, socket};
 use crate::in_box::in_box;
-use crate::observer::Observer;
 use crate::serve::Handler;
 
-/// The first pause when no file descriptor is left; it doubles up to [`MAX_PAUSE`].
+/// First pause after a failed accept, for example with no file descriptor left. Doubles up to
+/// [`MAX_PAUSE`].
 const MIN_PAUSE: Duration = Duration::from_millis(5);
-/// The longest pause.
+/// Longest pause after a failed accept.
 const MAX_PAUSE: Duration = Duration::from_millis(250);
 
-/// Every so many turns that others get, the system is asked who else is ready, which costs a system call.
-const NEWS: u32 = 8;
+/// Yields between two polls of the system for I/O readiness. A poll costs a system call.
+const YIELDS_PER_IO_POLL: u32 = 8;
 
-/// What connections are served with.
-#[derive(Clone)]
-pub struct Server<H> {
-    /// Answers the requests.
-    pub handler: H,
-    /// Is told what happens.
-    pub observer: Arc<dyn Observer>,
-}
+/// The current configuration of a port, through a second cell so that the port can switch to another.
+pub(super) type ConfigSource = Arc<ArcSwap<ArcSwap<PortConfig>>>;
 
-/// Where the configuration of a port is found now.
-pub(crate) type Source = Arc<ArcSwap<ArcSwap<PortConfig>>>;
-
-/// Serves the connections of `listener` on the current runtime until `drain` starts; then those
-/// that are open end by themselves: wait for [`Drain::drained`].
+/// Accepts and serves connections of `listener` on the current runtime until `drain` starts. Open
+/// connections continue after that: wait for [`Drain::drained`].
 ///
-/// `config` is read once for each connection.
+/// `config` is read once per connection.
 pub async fn serve_listener<H: Handler>(
     listener: TcpListener,
     config: Arc<ArcSwap<PortConfig>>,
@@ -104,10 +100,10 @@ pub async fn serve_listener<H: Handler>(
     serve_source(listener, Arc::new(ArcSwap::new(config)), server, drain).await;
 }
 
-/// The same with a configuration that can be moved.
-pub(crate) async fn serve_source<H: Handler>(
+/// As [`serve_listener`], for a configuration cell that can be replaced.
+pub(super) async fn serve_source<H: Handler>(
     listener: TcpListener,
-    source: Source,
+    source: ConfigSource,
     server: Server<H>,
     drain: Drain,
 ) {
@@ -117,18 +113,18 @@ pub(crate) async fn serve_source<H: Handler>(
         drain,
     };
     if let Err(error) = socket::set_up_listener(&listener) {
-        tracing::warn!(%error, "socket options not set");
+        tracing::warn!(%error, "setting socket options failed");
     }
     tokio::select! {
         biased;
         () = port.drain.started() => {}
         () = port.accept_all(&listener) => {}
     }
-    port.accept_rest(listener);
+    port.accept_queued(listener);
 }
 
 struct Port<H> {
-    source: Source,
+    source: ConfigSource,
     server: Server<H>,
     drain: Drain,
 }
@@ -136,30 +132,30 @@ struct Port<H> {
 impl<H: Handler> Port<H> {
     async fn accept_all(&self, listener: &TcpListener) {
         let mut pause = MIN_PAUSE;
-        let mut in_a_row = 0;
-        let mut turns: u32 = 0;
+        let mut accepted_since_yield = 0;
+        let mut yields: u32 = 0;
         loop {
             let (stream, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    pause = rest(&error, pause).await;
+                    pause = back_off(&error, pause).await;
                     continue;
                 }
             };
             pause = MIN_PAUSE;
-            in_a_row += 1;
-            let turn = self.serve(stream, peer);
-            if turn != 0 && in_a_row >= turn {
-                in_a_row = 0;
-                turns = turns.wrapping_add(1);
-                give_way(turns.is_multiple_of(NEWS)).await;
+            accepted_since_yield += 1;
+            let accepts_per_event = self.serve(stream, peer);
+            if accepts_per_event != 0 && accepted_since_yield >= accepts_per_event {
+                accepted_since_yield = 0;
+                yields = yields.wrapping_add(1);
+                yield_to_others(yields.is_multiple_of(YIELDS_PER_IO_POLL)).await;
             }
         }
     }
 
-    /// Takes the connections that clients consider open already: closing the socket would reset
-    /// them.
-    fn accept_rest(&self, listener: TcpListener) {
+    /// Serves the connections in the accept queue. They are open for their clients, and closing the
+    /// socket would reset them.
+    fn accept_queued(&self, listener: TcpListener) {
         let Ok(listener) = listener.into_std() else {
             return;
         };
@@ -173,55 +169,55 @@ impl<H: Handler> Port<H> {
         }
     }
 
-    /// Starts to serve a connection; gives `accepts_per_event`.
+    /// Spawns the task of a connection; returns `accepts_per_event` of its port.
     fn serve(&self, stream: TcpStream, peer: SocketAddr) -> u32 {
         let config = self.source.load().load_full();
-        let turn = config.tcp.accepts_per_event;
+        let accepts_per_event = config.tcp.accepts_per_event;
         if let Err(error) = socket::set_up(&stream, &config.tcp) {
-            // Either the client has left already, or the system does not take a value.
-            tracing::debug!(port = config.port, %error, "socket options not set");
+            // The client has disconnected, or the system rejects a value.
+            tracing::debug!(port = config.port, %error, "setting socket options failed");
         }
         let (server, drain) = (self.server.clone(), self.drain.clone());
-        // In a box of its own, as spawning copies what it gets several times.
+        // Boxed: spawning copies the future several times.
         tokio::spawn(in_box(|| {
             accept::serve(stream, peer, config, server, drain)
         }));
-        turn
+        accepts_per_event
     }
 }
 
-/// Lets all others go first that are ready: known to be, or with `news` also those that the system knows of.
-async fn give_way(news: bool) {
-    if news {
+/// Lets other tasks run: those that are ready, and with `poll_io` those that the system has events for.
+async fn yield_to_others(poll_io: bool) {
+    if poll_io {
         return tokio::task::yield_now().await;
     }
-    let mut given = false;
+    let mut yielded = false;
     poll_fn(|cx| {
-        if given {
+        if yielded {
             return Poll::Ready(());
         }
-        given = true;
+        yielded = true;
         cx.waker().wake_by_ref();
         Poll::Pending
     })
     .await;
 }
 
-/// Waits after a failure that would come again at once; gives the next pause.
-async fn rest(error: &io::Error, pause: Duration) -> Duration {
-    static LAST: RateLimit = RateLimit::new(Duration::from_secs(10));
-    if is_about_one_connection(error) {
+/// Pauses after an error that would recur at once; returns the next pause.
+async fn back_off(error: &io::Error, pause: Duration) -> Duration {
+    static THROTTLE: LogThrottle = LogThrottle::new(Duration::from_secs(10));
+    if concerns_one_connection(error) {
         return pause;
     }
-    if LAST.pass() {
-        tracing::warn!(%error, "connections cannot be accepted");
+    if THROTTLE.allows() {
+        tracing::warn!(%error, "accepting connections failed");
     }
     tokio::time::sleep(pause).await;
     (pause * 2).min(MAX_PAUSE)
 }
 
-/// Whether the failure concerns a connection that has ended meanwhile, and not us (accept(2)).
-fn is_about_one_connection(error: &io::Error) -> bool {
+/// Whether an accept(2) error concerns a single connection that was closed in the queue.
+fn concerns_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted
@@ -238,13 +234,13 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn want_of_descriptors_makes_pauses_that_grow_to_a_bound() {
+    async fn pauses_without_file_descriptors_grow_to_a_limit() {
         let full = io::Error::from_raw_os_error(24); // EMFILE
         let start = Instant::now();
         let mut pause = MIN_PAUSE;
 
         for _ in 0..10 {
-            pause = rest(&full, pause).await;
+            pause = back_off(&full, pause).await;
         }
 
         assert_eq!(pause, MAX_PAUSE);
@@ -252,10 +248,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_left_early_costs_no_pause() {
+    async fn an_aborted_connection_causes_no_pause() {
         let start = Instant::now();
 
-        rest(&io::ErrorKind::ConnectionAborted.into(), MIN_PAUSE).await;
+        back_off(&io::ErrorKind::ConnectionAborted.into(), MIN_PAUSE).await;
 
         assert_eq!(start.elapsed(), Duration::ZERO);
     }

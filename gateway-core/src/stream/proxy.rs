@@ -1,4 +1,4 @@
-//! A connection that has its backend: connect, copy, tell.
+//! Proxying of a TCP connection to its selected endpoint.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,60 +8,60 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use towergate_tls::acceptor::TlsStream;
 
-use super::copy::{End, Limits, Side, copy};
-use super::{Record, StreamRule};
+use super::StreamRule;
+use super::copy::{CloseReason, CopyLimits, Side, copy};
+use super::record::StreamRecord;
 use crate::conn::prefixed::Prefixed;
-use crate::conn::{Drain, Open};
+use crate::conn::{ConnectionGuard, Drain};
 use crate::observer::Observer;
-use crate::serve::Handler;
 use crate::traffic::{Chosen, Joined, NotJoined};
 
-/// How long connections go on after their port was taken away (Envoy: `--drain-time-s`).
+/// Time that connections continue after their port is removed (Envoy: `--drain-time-s`).
 const DRAIN: Duration = Duration::from_secs(600);
 
-/// A client's connection, as bytes.
-pub(crate) trait ClientSide: AsyncRead + AsyncWrite + Send + Unpin {
-    /// The connection beneath.
+/// The byte stream of a client connection.
+pub(crate) trait ClientStream: AsyncRead + AsyncWrite + Send + Unpin {
+    /// The underlying TCP connection.
     fn tcp(&self) -> &TcpStream;
 }
 
-impl ClientSide for Prefixed<TcpStream> {
+impl ClientStream for Prefixed<TcpStream> {
     fn tcp(&self) -> &TcpStream {
         self.io()
     }
 }
 
-impl ClientSide for TlsStream<Prefixed<Prefixed<TcpStream>>> {
+impl ClientStream for TlsStream<Prefixed<Prefixed<TcpStream>>> {
     fn tcp(&self) -> &TcpStream {
         self.get_ref().0.io().io()
     }
 }
 
-/// A connection on its way to a backend, and what is needed for it.
-pub(crate) struct Passage<H: Handler> {
+/// Parameters of a proxied TCP connection.
+pub(crate) struct TcpProxy {
     pub(crate) rule: Arc<StreamRule>,
     pub(crate) chosen: Chosen,
-    pub(crate) record: Record<H>,
+    pub(crate) record: StreamRecord,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) drain: Drain,
-    /// Counts the client's connection.
-    pub(crate) open: Open,
-    pub(crate) limits: Limits,
+    /// Counts the client connection.
+    pub(crate) guard: ConnectionGuard,
+    pub(crate) limits: CopyLimits,
 }
 
-/// Connects `client` to its backend and copies both ways until both sides have ended.
-pub(crate) async fn pass<H: Handler>(mut client: impl ClientSide, passage: Passage<H>) {
-    let Passage {
+/// Connects to the selected endpoint and copies bytes in both directions until both are closed.
+pub(crate) async fn proxy(mut client: impl ClientStream, params: TcpProxy) {
+    let TcpProxy {
         rule,
         chosen,
         mut record,
         observer,
         drain,
-        open,
+        guard,
         limits,
-    } = passage;
+    } = params;
     let joined = rule.forwarder.connect(chosen, &observer).await;
-    // A connection does not keep the configuration that it came by.
+    // An open connection does not keep its configuration in memory.
     drop(rule);
     let Joined {
         connected,
@@ -71,31 +71,31 @@ pub(crate) async fn pass<H: Handler>(mut client: impl ClientSide, passage: Passa
         Ok(joined) => joined,
         Err(NotJoined { error, endpoint }) => {
             record.entry.upstream_host = Some(endpoint);
-            return record.note_error(&error);
+            return record.set_error(&error);
         }
     };
     record.entry.upstream_host = Some(endpoint);
     record.entry.upstream_local = connected.local;
-    // What stands if the process ends before the connection does.
+    // Holds if the process exits before the connection is closed.
     record.entry.details = "local_close".into();
     let mut backend = connected.stream;
-    let ended = tokio::select! {
-        ended = copy(&mut client, &mut backend, limits, &record.progress) => ended,
-        () = overdue(&drain) => return record.note_end(End::Age),
+    let outcome = tokio::select! {
+        outcome = copy(&mut client, &mut backend, limits, &record.progress) => outcome,
+        () = overdue(&drain) => return record.set_close_reason(CloseReason::MaxDuration),
     };
-    match ended.broken {
+    match outcome.reset_by {
         Some(Side::Client) => reset(backend.tcp()),
         Some(Side::Backend) => reset(client.tcp()),
         None => {}
     }
-    record.note_end(ended.end);
+    record.set_close_reason(outcome.reason);
     drop((client, backend));
-    drop((counted, open));
+    drop((counted, guard));
 }
 
-/// Lets the end of a connection be seen as a reset.
+/// Makes the close of a connection a TCP reset.
 fn reset(tcp: &TcpStream) {
-    // If the system refuses, its peer sees an ordinary end.
+    // On failure the peer receives an orderly close.
     let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
 }
 

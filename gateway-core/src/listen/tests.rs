@@ -1,13 +1,18 @@
-//! Sockets and workers.
+//! Sockets and workers, with real connections.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use super::*;
-use crate::conn::listeners::WantedPort;
-use crate::conn::{Listeners, Workers};
+use arc_swap::ArcSwap;
+use tokio::net::TcpStream;
 
-/// An address of its own for each test, so that tests do not take each other's ports.
+use super::*;
+use crate::conn::Drain;
+use crate::plan::TcpSettings;
+use crate::serve::tests::{Client, GET, SOON, TestHandler, listener_config, soon};
+
+/// A distinct address for each test, so that tests do not compete for ports.
 fn own_address() -> IpAddr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     IpAddr::from([127, 77, 0, NEXT.fetch_add(1, Ordering::Relaxed)])
@@ -26,14 +31,19 @@ fn wanted(ip: IpAddr, port: u16) -> WantedPort {
     (vec![ip], config(port, &listener_config(|_| {})))
 }
 
-/// A port of `ip` that nobody listens on right now.
+/// An unused port of `ip`.
 fn free_port(ip: IpAddr) -> u16 {
     let socket = std::net::TcpListener::bind((ip, 0)).unwrap();
     socket.local_addr().unwrap().port()
 }
 
 fn workers() -> (Workers, Listeners) {
-    let workers = Workers::start(2, |_| Toy, Arc::new(()), Drain::new()).unwrap();
+    let server = |_| Server {
+        handler: TestHandler,
+        stream_log: Arc::new(()),
+        observer: Arc::new(()),
+    };
+    let workers = Workers::start(2, server, Drain::new()).unwrap();
     let listeners = Listeners::new(&workers);
     (workers, listeners)
 }
@@ -44,11 +54,11 @@ async fn connect(ip: IpAddr, port: u16) -> Client {
 
 async fn is_served(client: &mut Client) -> bool {
     client.send(GET).await;
-    client.answer().await.0.starts_with("http/1.1 200")
+    client.response().await.0.starts_with("http/1.1 200")
 }
 
 #[tokio::test]
-async fn all_workers_serve_every_port_and_stop_when_told() {
+async fn all_workers_serve_every_port_until_they_are_stopped() {
     let ip = own_address();
     let (workers, mut listeners) = workers();
     listeners.reconcile(&[wanted(ip, 0)]).unwrap();
@@ -98,7 +108,7 @@ async fn an_unchanged_port_keeps_its_connections_and_a_removed_one_drains() {
 }
 
 #[tokio::test]
-async fn a_failure_to_bind_changes_nothing_and_names_the_address() {
+async fn a_bind_failure_leaves_all_sockets_unchanged_and_reports_the_address() {
     let ip = own_address();
     let (_workers, mut listeners) = workers();
     let old = wanted(ip, free_port(ip));
@@ -119,7 +129,7 @@ async fn a_failure_to_bind_changes_nothing_and_names_the_address() {
 }
 
 #[tokio::test]
-async fn new_settings_hold_from_the_next_connection_on() {
+async fn new_settings_apply_from_the_next_connection_on() {
     let ip = own_address();
     let (_workers, mut listeners) = workers();
     let port = free_port(ip);
@@ -136,12 +146,15 @@ async fn new_settings_hold_from_the_next_connection_on() {
 
     assert_eq!(refused, "");
     assert!(is_served(&mut old).await);
-    assert!(is_served(&mut new).await, "another place for the same port");
+    assert!(
+        is_served(&mut new).await,
+        "the port has a new configuration cell"
+    );
     assert_eq!(closed.connections.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]
-async fn an_address_wanted_twice_is_bound_once() {
+async fn a_duplicate_address_is_bound_once() {
     let ip = own_address();
     let (_workers, mut listeners) = workers();
     let port = free_port(ip);

@@ -1,7 +1,6 @@
-//! The open sockets, kept in step with the plan.
+//! UDP sockets, reconciled with the plan.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -10,61 +9,60 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::socket::bind;
-use super::{Assignment, DatagramConfig};
-use crate::conn::BindError;
-use crate::conn::workers::{Order, Workers};
+use super::listeners::BindError;
+use super::workers::{WorkerCommand, Workers};
+use crate::datagram::{DatagramAssignment, DatagramConfig, bind};
 
-/// Addresses to listen on, and what their sockets need to know.
-pub(crate) type Wanted = BTreeMap<SocketAddr, Arc<DatagramConfig>>;
+/// Desired addresses, with the configuration of their sockets.
+pub(crate) type WantedSockets = BTreeMap<SocketAddr, Arc<DatagramConfig>>;
 
-/// The open sockets of all workers.
-pub(crate) struct Sockets {
-    inboxes: Vec<mpsc::UnboundedSender<Order>>,
-    open: BTreeMap<SocketAddr, Open>,
+/// The UDP sockets of all workers.
+pub(crate) struct DatagramSockets {
+    workers: Vec<mpsc::UnboundedSender<WorkerCommand>>,
+    open: BTreeMap<SocketAddr, OpenAddress>,
 }
 
-/// What belongs to one wanted address.
-struct Open {
-    /// The address that was bound; differs from the wanted one if that had port 0.
+/// An address with open sockets.
+struct OpenAddress {
+    /// Bound address; differs from the desired one if that had port 0.
     bound: SocketAddr,
     config: Arc<ArcSwap<DatagramConfig>>,
     stop: CancellationToken,
 }
 
-/// Sockets that nobody serves yet.
-pub(crate) struct Bound(Vec<(SocketAddr, Vec<UdpSocket>)>);
+/// Bound sockets that no worker serves yet.
+pub(crate) struct BoundSockets(Vec<(SocketAddr, Vec<UdpSocket>)>);
 
-impl Sockets {
-    /// Without sockets yet; `workers` serve them.
+impl DatagramSockets {
+    /// No sockets yet. `workers` will serve them.
     pub(crate) fn new(workers: &Workers) -> Self {
         Self {
-            inboxes: workers.inboxes(),
+            workers: workers.senders(),
             open: BTreeMap::new(),
         }
     }
 
-    /// Binds what is wanted and not open.
+    /// Binds sockets for new addresses.
     ///
     /// # Errors
-    /// The addresses that could not be bound. Nothing has changed then.
-    pub(crate) fn bind_new(&self, wanted: &Wanted) -> Result<Bound, Vec<BindError>> {
+    /// The addresses that could not be bound; all sockets are unchanged then.
+    pub(crate) fn bind_new(&self, wanted: &WantedSockets) -> Result<BoundSockets, Vec<BindError>> {
         let (mut bound, mut errors) = (Vec::new(), Vec::new());
         for &address in wanted.keys().filter(|at| !self.open.contains_key(at)) {
-            match bind_all(address, self.inboxes.len()) {
+            match bind_all(address, self.workers.len()) {
                 Ok(sockets) => bound.push((address, sockets)),
                 Err(source) => errors.push(BindError { address, source }),
             }
         }
         match errors.is_empty() {
-            true => Ok(Bound(bound)),
+            true => Ok(BoundSockets(bound)),
             false => Err(errors),
         }
     }
 
-    /// Serves what was bound, then lets go what is not wanted any more. What stays keeps its sessions, and
-    /// new ones find the given configuration.
-    pub(crate) fn install(&mut self, Bound(new): Bound, wanted: &Wanted) {
+    /// Serves the bound sockets, then closes the sockets of removed addresses. Sockets of unchanged
+    /// addresses keep their sessions; new sessions use the given configuration.
+    pub(crate) fn install(&mut self, BoundSockets(new): BoundSockets, wanted: &WantedSockets) {
         for (address, sockets) in new {
             if let Some(config) = wanted.get(&address) {
                 self.open(address, sockets, config);
@@ -82,33 +80,33 @@ impl Sockets {
         });
     }
 
-    /// The addresses that are bound.
+    /// The bound addresses.
     pub(crate) fn addresses(&self) -> BTreeSet<SocketAddr> {
         self.open.values().map(|open| open.bound).collect()
     }
 
     fn open(&mut self, address: SocketAddr, sockets: Vec<UdpSocket>, config: &Arc<DatagramConfig>) {
         let first = sockets.first().and_then(|first| first.local_addr().ok());
-        let open = Open {
+        let open = OpenAddress {
             bound: first.unwrap_or(address),
             config: Arc::new(ArcSwap::new(config.clone())),
             stop: CancellationToken::new(),
         };
-        for (inbox, socket) in self.inboxes.iter().zip(sockets) {
-            let assignment = Assignment {
+        for (worker, socket) in self.workers.iter().zip(sockets) {
+            let assignment = DatagramAssignment {
                 socket,
                 config: open.config.clone(),
                 stop: open.stop.clone(),
             };
-            if inbox.send(Order::ServeDatagrams(assignment)).is_err() {
-                tracing::error!(%address, "a worker thread has ended");
+            if worker.send(WorkerCommand::ServeUdp(assignment)).is_err() {
+                tracing::error!(%address, "worker thread has exited; its socket is not served");
             }
         }
         self.open.insert(address, open);
     }
 }
 
-/// Opens one socket per worker. Port 0 becomes a free one, the same for all.
+/// Opens one socket per worker, all on the same port. Port 0 selects a free port.
 fn bind_all(mut address: SocketAddr, count: usize) -> io::Result<Vec<UdpSocket>> {
     let mut sockets = Vec::with_capacity(count);
     for _ in 0..count {

@@ -1,4 +1,4 @@
-//! The open sockets, kept in step with the plan.
+//! TCP listening sockets, reconciled with the plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,13 +9,13 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
-use super::PortConfig;
-use super::drain::Drain;
-use super::listener::Source;
-use super::socket::bind_all;
-use super::workers::{Assignment, Order, Workers};
+use super::config::PortConfig;
+use super::listener::ConfigSource;
+use super::workers::{TcpAssignment, WorkerCommand, Workers};
+use crate::conn::Drain;
+use crate::conn::socket::bind_all;
 
-/// A port as the plan wants it: its addresses, and where its configuration is found.
+/// Desired state of a port: its addresses, and the cell with its configuration.
 pub type WantedPort = (Vec<IpAddr>, Arc<ArcSwap<PortConfig>>);
 
 /// An address that could not be bound.
@@ -24,43 +24,43 @@ pub type WantedPort = (Vec<IpAddr>, Arc<ArcSwap<PortConfig>>);
 pub struct BindError {
     /// The address.
     pub address: SocketAddr,
-    /// Why.
+    /// Cause.
     #[source]
     pub source: io::Error,
 }
 
-/// The open sockets of all workers.
+/// The TCP listening sockets of all workers.
 pub struct Listeners {
-    inboxes: Vec<mpsc::UnboundedSender<Order>>,
+    workers: Vec<mpsc::UnboundedSender<WorkerCommand>>,
     open: BTreeMap<SocketAddr, OpenPort>,
     drain: Drain,
 }
 
-/// What belongs to one wanted address.
+/// An address with open sockets.
 struct OpenPort {
-    /// The address that was bound; differs from the wanted one if that had port 0.
+    /// Bound address; differs from the desired one if that had port 0.
     bound: SocketAddr,
-    source: Source,
+    source: ConfigSource,
     drain: Drain,
 }
 
 impl Listeners {
-    /// Without sockets yet; `workers` serve them.
+    /// No sockets yet. `workers` will serve them.
     pub fn new(workers: &Workers) -> Self {
         Self {
-            inboxes: workers.inboxes(),
+            workers: workers.senders(),
             open: BTreeMap::new(),
             drain: workers.drain().clone(),
         }
     }
 
-    /// Opens what is wanted and not open, then lets go what is open and not wanted: its
-    /// connections drain. What is both stays as it is, and finds its configuration in the given
-    /// place from the next connection on.
+    /// Opens sockets for new addresses, then closes the sockets of removed addresses and drains their
+    /// connections. Sockets of unchanged addresses stay open and use the given configuration cell from
+    /// the next connection on.
     ///
     /// # Errors
     ///
-    /// The addresses that could not be bound. Nothing has changed then.
+    /// The addresses that could not be bound; all sockets are unchanged then.
     pub fn reconcile(&mut self, ports: &[WantedPort]) -> Result<(), Vec<BindError>> {
         let wanted: BTreeMap<SocketAddr, &Arc<ArcSwap<PortConfig>>> = ports
             .iter()
@@ -93,7 +93,7 @@ impl Listeners {
         Ok(())
     }
 
-    /// The addresses that are bound.
+    /// The bound addresses.
     pub fn addresses(&self) -> BTreeSet<SocketAddr> {
         self.open.values().map(|port| port.bound).collect()
     }
@@ -104,7 +104,7 @@ impl Listeners {
     ) -> Result<Vec<(SocketAddr, Vec<std::net::TcpListener>)>, Vec<BindError>> {
         let (mut bound, mut errors) = (Vec::new(), Vec::new());
         for &address in wanted.filter(|address| !self.open.contains_key(address)) {
-            match bind_all(address, self.inboxes.len()) {
+            match bind_all(address, self.workers.len()) {
                 Ok(sockets) => bound.push((address, sockets)),
                 Err(source) => errors.push(BindError { address, source }),
             }
@@ -130,14 +130,14 @@ impl Listeners {
             source: Arc::new(ArcSwap::new(config)),
             drain: self.drain.child(),
         };
-        for (inbox, socket) in self.inboxes.iter().zip(sockets) {
-            let assignment = Assignment {
+        for (worker, socket) in self.workers.iter().zip(sockets) {
+            let assignment = TcpAssignment {
                 socket,
                 source: port.source.clone(),
                 drain: port.drain.clone(),
             };
-            if inbox.send(Order::Serve(assignment)).is_err() {
-                tracing::error!(%address, "a worker thread has ended");
+            if worker.send(WorkerCommand::ServeTcp(assignment)).is_err() {
+                tracing::error!(%address, "worker thread has exited; its socket is not served");
             }
         }
         self.open.insert(address, port);

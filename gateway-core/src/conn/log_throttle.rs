@@ -1,0 +1,48 @@
+//! Rate limit of log lines that a client can trigger.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Allows one log line per interval.
+pub(crate) struct LogThrottle {
+    interval: Duration,
+    /// Milliseconds since the first call of any throttle, plus one; 0: never.
+    last: AtomicU64,
+}
+
+impl LogThrottle {
+    /// One line per `interval`.
+    pub(crate) const fn new(interval: Duration) -> Self {
+        Self {
+            interval,
+            last: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether a line may be logged now.
+    pub(crate) fn allows(&self) -> bool {
+        static START: OnceLock<Instant> = OnceLock::new();
+        let now = START.get_or_init(Instant::now).elapsed().as_millis() as u64 + 1;
+        let last = self.last.load(Ordering::Relaxed);
+        (last == 0 || now - last >= self.interval.as_millis() as u64)
+            && self
+                .last
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_is_allowed_per_interval() {
+        let often = LogThrottle::new(Duration::ZERO);
+        let rarely = LogThrottle::new(Duration::from_secs(3600));
+
+        assert!(often.allows() && often.allows());
+        assert!(rarely.allows() && !rarely.allows());
+    }
+}

@@ -1,0 +1,480 @@
+//! An accepted connection up to the point where its protocol takes over: PROXY header, TLS, route,
+//! connection limit.
+//!
+//! Nothing is written before the PROXY header, if the port expects one, is complete and valid.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use towergate_tls::NameMap;
+use towergate_tls::acceptor::{Negotiated, TlsStream};
+
+use super::config::{ListenerConfig, PortConfig, Transport};
+use super::server::Server;
+use super::tls;
+use crate::conn::preamble::{Preamble, report_unexpected_proxy};
+use crate::conn::prefixed::Prefixed;
+use crate::conn::proxy;
+use crate::conn::{ConnInfo, ConnectionAddrs, ConnectionGuard, Drain, client_hello};
+use crate::error::Error;
+use crate::in_box::in_box;
+use crate::observer::Event;
+use crate::proxy_protocol::Addresses;
+use crate::serve::{ConnectionContext, Handler, serve_connection};
+use crate::stream::copy::CopyLimits;
+use crate::stream::{StreamRecord, StreamTable, StreamTarget, TcpProxy, proxy as proxy_stream};
+use crate::traffic::Chosen;
+
+/// A connection whose PROXY header, if the port expects one, has been read.
+type Stream = Prefixed<TcpStream>;
+
+/// A connection with TLS terminated by the gateway.
+struct TlsConnection {
+    stream: Box<TlsStream<Prefixed<Stream>>>,
+    negotiated: Negotiated,
+    listener: Arc<ListenerConfig>,
+}
+
+/// A ClientHello that has been read and not answered, with its listener.
+enum ClientHello {
+    /// The gateway terminates TLS.
+    Terminate(Box<tls::Hello<Prefixed<Stream>>>),
+    /// The backend terminates TLS. The ClientHello is put back in front of the stream.
+    Passthrough {
+        stream: Stream,
+        server_name: Option<String>,
+        listener: Arc<ListenerConfig>,
+    },
+}
+
+/// Why a TLS handshake did not complete.
+enum HandshakeFailure {
+    /// The handshake failed, for the reason that metrics report.
+    Failed(&'static str),
+    /// The connection limit of the listener is reached. The connection is still open.
+    OverLimit(ClientHello),
+    /// No ClientHello arrived before the end of the drain's grace period.
+    Draining,
+    /// No route or endpoint is available; the stream log has the record.
+    Unroutable,
+}
+
+/// An accepted connection whose protocol has not taken over yet.
+struct PendingConnection<H> {
+    server: Server<H>,
+    config: Arc<PortConfig>,
+    drain: Drain,
+    guard: ConnectionGuard,
+    started: Instant,
+    /// Deadline of the PROXY header and the ClientHello.
+    deadline: Instant,
+    /// Final once the PROXY header is read.
+    addrs: ConnectionAddrs,
+}
+
+/// A connection that is ready for its protocol.
+enum ReadyConnection<H> {
+    Plain(Stream, ConnectionContext<H>),
+    Tls(Box<TlsStream<Prefixed<Stream>>>, ConnectionContext<H>),
+    Proxied(Pin<Box<dyn Future<Output = ()> + Send>>),
+}
+
+/// The route and endpoint of a TCP connection.
+struct SelectedStream {
+    target: StreamTarget,
+    chosen: Chosen,
+    server_name: Option<String>,
+}
+
+/// Result of a TLS handshake, by protocol and by the side that terminates TLS.
+enum HandshakeOutcome {
+    Http(TlsConnection),
+    Terminated(TlsConnection, SelectedStream),
+    Passthrough(Stream, Arc<ListenerConfig>, SelectedStream),
+}
+
+impl ClientHello {
+    fn listener(&self) -> &Arc<ListenerConfig> {
+        match self {
+            Self::Terminate(hello) => &hello.listener,
+            Self::Passthrough { listener, .. } => listener,
+        }
+    }
+
+    fn server_name(&self) -> Option<&str> {
+        match self {
+            Self::Terminate(hello) => hello.server_name(),
+            Self::Passthrough { server_name, .. } => server_name.as_deref(),
+        }
+    }
+}
+
+/// Serves one accepted connection until it is closed.
+pub(super) async fn serve<H: Handler>(
+    stream: TcpStream,
+    tcp_peer: SocketAddr,
+    config: Arc<PortConfig>,
+    server: Server<H>,
+    drain: Drain,
+) {
+    match establish(stream, tcp_peer, config, server, drain).await {
+        Some(ReadyConnection::Plain(io, context)) => serve_connection(io, context).await,
+        Some(ReadyConnection::Tls(io, context)) => serve_connection(io, context).await,
+        Some(ReadyConnection::Proxied(proxying)) => proxying.await,
+        None => {}
+    }
+}
+
+/// Brings a connection to the point where its protocol takes over. `None`: the connection is closed.
+async fn establish<H: Handler>(
+    stream: TcpStream,
+    tcp_peer: SocketAddr,
+    config: Arc<PortConfig>,
+    server: Server<H>,
+    drain: Drain,
+) -> Option<ReadyConnection<H>> {
+    let started = Instant::now();
+    let connection = PendingConnection {
+        started,
+        deadline: started + config.tcp.inspection_timeout,
+        addrs: ConnectionAddrs::of_tcp(tcp_peer, tcp_peer),
+        guard: ConnectionGuard::new(config.port, server.observer.clone(), &drain),
+        config: config.clone(),
+        server,
+        drain,
+    };
+    match &config.transport {
+        Transport::Plain(listener) => connection.establish_plain(stream, listener).await,
+        // Boxed: these futures are large, and a connection would otherwise keep their room for life.
+        Transport::Tls(_) | Transport::Mixed(_) => {
+            in_box(|| connection.establish_tls(stream)).await
+        }
+        Transport::Tcp(listener) => Box::pin(connection.establish_tcp(stream, listener)).await,
+    }
+}
+
+impl<H: Handler> PendingConnection<H> {
+    async fn establish_plain(
+        mut self,
+        stream: TcpStream,
+        listener: &ListenerConfig,
+    ) -> Option<ReadyConnection<H>> {
+        if !self.admit(listener) {
+            self.delay_close(listener).await;
+            return None;
+        }
+        let stream = self.read_proxy(stream).await?;
+        let context = self.into_context(listener, None);
+        Some(ReadyConnection::Plain(stream, context))
+    }
+
+    async fn establish_tcp(
+        mut self,
+        stream: TcpStream,
+        listener: &ListenerConfig,
+    ) -> Option<ReadyConnection<H>> {
+        if !self.admit(listener) {
+            self.delay_close(listener).await;
+            return None;
+        }
+        let stream = self.read_proxy(stream).await?;
+        let table = listener.streams.as_ref()?;
+        let selected = self.select(table, table.first(), None)?;
+        self.into_proxied(stream, listener, selected)
+    }
+
+    async fn establish_tls(mut self, stream: TcpStream) -> Option<ReadyConnection<H>> {
+        let stream = self.read_proxy(stream).await?;
+        match self.shake_hands(stream).await {
+            Ok(HandshakeOutcome::Http(tls)) => {
+                let context = self.into_context(&tls.listener, Some(tls.negotiated));
+                return Some(ReadyConnection::Tls(tls.stream, context));
+            }
+            Ok(HandshakeOutcome::Terminated(tls, selected)) => {
+                return self.into_proxied(*tls.stream, &tls.listener, selected);
+            }
+            Ok(HandshakeOutcome::Passthrough(stream, listener, selected)) => {
+                return self.into_proxied(stream, &listener, selected);
+            }
+            Err(HandshakeFailure::Failed(reason)) => {
+                self.observe(&Event::TlsFailed(self.config.port, reason));
+            }
+            Err(HandshakeFailure::OverLimit(hello)) => {
+                let listener = hello.listener().clone();
+                self.delay_close(&listener).await;
+                // `hello` owns the socket: it is closed here, after the delay.
+                drop(hello);
+            }
+            Err(HandshakeFailure::Draining | HandshakeFailure::Unroutable) => {}
+        }
+        None
+    }
+
+    /// Counts the connection for its listener; `false` if the listener's limit is reached.
+    fn admit(&mut self, listener: &ListenerConfig) -> bool {
+        let limit = listener.settings.limits.connections;
+        self.guard.admit(&listener.connections, limit)
+    }
+
+    async fn shake_hands(&mut self, stream: Stream) -> Result<HandshakeOutcome, HandshakeFailure> {
+        let hello = tokio::select! {
+            biased;
+            hello = self.read_hello(stream) => hello.map_err(HandshakeFailure::Failed)?,
+            () = self.drain.overdue() => return Err(HandshakeFailure::Draining),
+        };
+        let listener = hello.listener().clone();
+        if !self.admit(&listener) {
+            return Err(HandshakeFailure::OverLimit(hello));
+        }
+        let selected = match &listener.streams {
+            None => None,
+            Some(table) => {
+                let name = hello.server_name();
+                let selected = self.select(table, table.find(name), name);
+                Some(selected.ok_or(HandshakeFailure::Unroutable)?)
+            }
+        };
+        match (hello, selected) {
+            (ClientHello::Terminate(hello), None) => {
+                Ok(HandshakeOutcome::Http(self.terminate(hello).await?))
+            }
+            (ClientHello::Terminate(hello), Some(selected)) => {
+                let tls = self.terminate(hello).await?;
+                Ok(HandshakeOutcome::Terminated(tls, selected))
+            }
+            (ClientHello::Passthrough { stream, .. }, Some(selected)) => {
+                Ok(HandshakeOutcome::Passthrough(stream, listener, selected))
+            }
+            (ClientHello::Passthrough { .. }, None) => {
+                Err(HandshakeFailure::Failed("no_tls_settings"))
+            }
+        }
+    }
+
+    /// Completes the handshake of a connection whose TLS the gateway terminates.
+    async fn terminate(
+        &self,
+        hello: Box<tls::Hello<Prefixed<Stream>>>,
+    ) -> Result<TlsConnection, HandshakeFailure> {
+        let listener = hello.listener.clone();
+        let handshake = hello.shake_hands().await;
+        let (stream, negotiated) = handshake.map_err(HandshakeFailure::Failed)?;
+        let (version, resumed) = (negotiated.version, negotiated.resumed);
+        let port = self.config.port;
+        self.observe(&Event::TlsHandshake(port, &listener.id, version, resumed));
+        Ok(TlsConnection {
+            stream: Box::new(stream),
+            negotiated,
+            listener,
+        })
+    }
+
+    /// Picks the endpoint of a connection to `target`. `None`: no route or endpoint is available, and
+    /// the stream log has the record.
+    fn select(
+        &self,
+        table: &StreamTable,
+        target: Option<&StreamTarget>,
+        server_name: Option<&str>,
+    ) -> Option<SelectedStream> {
+        let client = self.addrs.peer.ip();
+        let chosen = match target {
+            Some(target) => target.rule.forwarder.choose(client, &[]),
+            None => Err(Error::NoRoute),
+        };
+        match (target, chosen) {
+            (Some(target), Ok(chosen)) => Some(SelectedStream {
+                target: target.clone(),
+                chosen,
+                server_name: server_name.map(str::to_owned),
+            }),
+            (target, chosen) => {
+                let mut record = self.record(table, target, server_name);
+                if let Err(error) = chosen {
+                    record.set_error(&error);
+                }
+                None
+            }
+        }
+    }
+
+    fn record(
+        &self,
+        table: &StreamTable,
+        target: Option<&StreamTarget>,
+        server_name: Option<&str>,
+    ) -> StreamRecord {
+        let log = self.server.stream_log.clone();
+        let listener = table.listener.clone();
+        let (client, local) = (self.addrs.peer, self.addrs.local);
+        let mut record = StreamRecord::new(log, listener, client, local, self.started);
+        record.entry.server_name = server_name.map(str::to_owned);
+        record.entry.rule = target.map(StreamTarget::name);
+        record
+    }
+
+    /// Prepares to proxy the connection's bytes.
+    fn into_proxied(
+        self,
+        client: impl crate::stream::ClientStream + 'static,
+        listener: &ListenerConfig,
+        selected: SelectedStream,
+    ) -> Option<ReadyConnection<H>> {
+        let table = listener.streams.as_ref()?;
+        let name = selected.server_name.as_deref();
+        let max_duration = listener.settings.limits.max_duration;
+        let limits = CopyLimits {
+            idle: listener.settings.timeouts.idle,
+            deadline: max_duration.and_then(|max| self.started.checked_add(max)),
+        };
+        let tcp_proxy = TcpProxy {
+            record: self.record(table, Some(&selected.target), name),
+            rule: selected.target.rule,
+            chosen: selected.chosen,
+            limits,
+            observer: self.server.observer,
+            drain: self.drain,
+            guard: self.guard,
+        };
+        let proxying = Box::pin(proxy_stream(client, tcp_proxy));
+        Some(ReadyConnection::Proxied(proxying))
+    }
+
+    /// Reads the PROXY header, if the port expects one. `None`: the connection must be closed.
+    async fn read_proxy(&mut self, mut stream: TcpStream) -> Option<Stream> {
+        let config = self.config.clone();
+        let Some(mode) = &config.tcp.proxy_protocol else {
+            self.set_addrs(&stream, None)?;
+            return Some(Prefixed::new(stream, bytes::Bytes::new()));
+        };
+        // Biased: in most cases the header is available at once, and the drain need not be watched.
+        let preamble = tokio::select! {
+            biased;
+            preamble = proxy::read(&mut stream, mode, self.deadline) => preamble,
+            () = self.drain.overdue() => return None,
+        };
+        match preamble {
+            Ok(preamble) => {
+                self.set_addrs(&stream, preamble.addresses)?;
+                Some(Prefixed::new(stream, preamble.rest))
+            }
+            Err(error) => {
+                self.observe(&Event::ProxyRejected(config.port, error.reason()));
+                None
+            }
+        }
+    }
+
+    /// Sets the addresses from the PROXY header, else from the socket. `None`: the client has closed
+    /// the connection.
+    fn set_addrs(&mut self, stream: &TcpStream, addresses: Option<Addresses>) -> Option<()> {
+        self.addrs = match addresses {
+            Some(_) => self.addrs.replaced_by(addresses),
+            None => ConnectionAddrs::of_tcp(self.addrs.tcp_peer, stream.local_addr().ok()?),
+        };
+        Some(())
+    }
+
+    /// Reads the ClientHello. The error is the reason that metrics report.
+    async fn read_hello(&self, mut stream: Stream) -> Result<ClientHello, &'static str> {
+        let mut preamble = Preamble::default();
+        let read = preamble.read(&mut stream);
+        match tokio::time::timeout_at(self.deadline, read).await {
+            Err(_) => return Err("client_hello_timeout"),
+            Ok(Err(_)) => return Err("client_left"),
+            Ok(Ok(())) => {}
+        }
+        if let Some(version) = preamble.proxy_version()
+            && !self.expects_proxy()
+        {
+            let (port, peer) = (self.config.port, self.addrs.tcp_peer);
+            report_unexpected_proxy(&*self.server.observer, port, peer, version);
+        }
+        match preamble.as_slice() {
+            [] => return Err("client_left"),
+            _ if preamble.is_tls() => {}
+            _ if preamble.is_http() => return Err("plain_http"),
+            _ => return Err("no_tls"),
+        }
+        let stream = preamble.put_back(stream);
+        match &self.config.transport {
+            Transport::Tls(listeners) => {
+                let hello = tls::read_hello(stream, listeners, self.deadline).await?;
+                Ok(ClientHello::Terminate(Box::new(hello)))
+            }
+            Transport::Mixed(listeners) => self.peek_hello(stream, listeners).await,
+            Transport::Plain(_) | Transport::Tcp(_) => Err("no_tls_settings"),
+        }
+    }
+
+    /// Reads the ClientHello on a port where the backend may have to answer it, so nothing may be
+    /// written before the listener is known.
+    async fn peek_hello(
+        &self,
+        mut stream: Prefixed<Stream>,
+        listeners: &NameMap<Arc<ListenerConfig>>,
+    ) -> Result<ClientHello, &'static str> {
+        let read = client_hello::read(&mut stream);
+        let (mut bytes, name) = match tokio::time::timeout_at(self.deadline, read).await {
+            Err(_) => return Err("client_hello_timeout"),
+            Ok(result) => result?,
+        };
+        let found = listeners.find(name.as_deref().unwrap_or_default());
+        let listener = found.ok_or("no_listener")?.clone();
+        let (stream, unread) = stream.into_parts();
+        bytes.extend_from_slice(&unread);
+        if listener.tls.is_some() {
+            let stream = Prefixed::new(stream, bytes.freeze());
+            let hello = tls::read_hello(stream, listeners, self.deadline).await?;
+            return Ok(ClientHello::Terminate(Box::new(hello)));
+        }
+        let (tcp, unread) = stream.into_parts();
+        bytes.extend_from_slice(&unread);
+        Ok(ClientHello::Passthrough {
+            stream: Prefixed::new(tcp, bytes.freeze()),
+            server_name: name,
+            listener,
+        })
+    }
+
+    fn into_context(
+        self,
+        listener: &ListenerConfig,
+        tls: Option<Negotiated>,
+    ) -> ConnectionContext<H> {
+        ConnectionContext {
+            expects_proxy: self.expects_proxy(),
+            info: {
+                let (slot, port) = (self.config.slot, self.config.port);
+                Arc::new(ConnInfo::new(self.addrs, slot, port, tls))
+            },
+            settings: listener.settings.clone(),
+            handler: self.server.handler,
+            observer: self.server.observer,
+            drain: self.drain,
+            guard: self.guard,
+        }
+    }
+
+    /// Keeps a connection over the limit open for the configured delay, so that its client does not
+    /// reconnect at once.
+    async fn delay_close(self, listener: &ListenerConfig) {
+        let delay = listener.settings.limits.close_delay.unwrap_or_default();
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = self.drain.started() => {}
+        }
+    }
+
+    fn expects_proxy(&self) -> bool {
+        self.config.tcp.proxy_protocol.is_some()
+    }
+
+    fn observe(&self, event: &Event<'_>) {
+        self.server.observer.observe(event);
+    }
+}

@@ -1,0 +1,33 @@
+//! Listening sockets: accepts connections and datagrams and dispatches them by protocol.
+//!
+//! ```text
+//! Listeners ──sockets──> Workers: one thread each ──accept──> accept::serve ─┬─> serve::serve_connection  (HTTP)
+//!  reconcile              own runtime                PROXY header, TLS, limits └─> stream::proxy            (TCP, TLS)
+//! DatagramSockets ──────> Workers ─────────────────────────────────────────────> datagram::serve          (UDP)
+//! ```
+//!
+//! This is the top layer of the connection path. It depends on [`conn`](crate::conn),
+//! [`serve`](crate::serve), [`stream`](crate::stream) and `datagram`, none of which depends on it or on
+//! each other's protocol.
+//!
+//! Each worker has its own socket for each address (`SO_REUSEPORT`), so a connection stays on one worker
+//! from accept to close. Without workers, [`serve_listener`] serves on any tokio runtime. The
+//! configuration of a port is read once per accepted connection; changing it needs no new socket.
+
+mod accept;
+mod config;
+mod datagram_sockets;
+mod listener;
+mod listeners;
+mod server;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod workers;
+
+pub use config::{ListenerConfig, PortConfig, Transport};
+pub(crate) use datagram_sockets::{DatagramSockets, WantedSockets};
+pub use listener::serve_listener;
+pub use listeners::{BindError, Listeners, WantedPort};
+pub use server::Server;
+pub use workers::Workers;

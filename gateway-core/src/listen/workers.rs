@@ -1,0 +1,132 @@
+//! Worker threads.
+//!
+//! Each worker is one thread with its own current-thread runtime and its own listening socket for each
+//! address. Workers share no state that a request writes.
+
+use std::io;
+use std::thread::JoinHandle;
+
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc;
+
+use super::listener::{ConfigSource, serve_source};
+use super::server::Server;
+use crate::conn::Drain;
+use crate::datagram::{self, DatagramAssignment};
+use crate::serve::Handler;
+
+/// A command to a worker.
+pub(super) enum WorkerCommand {
+    /// Serve the connections of a TCP socket.
+    ServeTcp(TcpAssignment),
+    /// Serve the datagrams of a UDP socket.
+    ServeUdp(DatagramAssignment),
+    /// Exit, closing all connections.
+    Stop,
+}
+
+/// A TCP listening socket, assigned to a worker.
+pub(super) struct TcpAssignment {
+    pub(super) socket: std::net::TcpListener,
+    pub(super) source: ConfigSource,
+    pub(super) drain: Drain,
+}
+
+/// The worker threads. They exit, closing all connections, when this and the
+/// [`Listeners`](super::Listeners) created from it are dropped.
+#[derive(Debug)]
+pub struct Workers {
+    senders: Vec<mpsc::UnboundedSender<WorkerCommand>>,
+    threads: Vec<JoinHandle<()>>,
+    drain: Drain,
+}
+
+impl Workers {
+    /// Starts `count` threads, at least one. `server` creates the server of each worker from its
+    /// number, so that workers need not share a handler.
+    ///
+    /// # Errors
+    ///
+    /// A thread or its runtime could not be created.
+    pub fn start<H: Handler>(
+        count: usize,
+        mut server: impl FnMut(usize) -> Server<H>,
+        drain: Drain,
+    ) -> io::Result<Self> {
+        let mut workers = Self {
+            senders: Vec::new(),
+            threads: Vec::new(),
+            drain,
+        };
+        for number in 0..count.max(1) {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let (sender, commands) = mpsc::unbounded_channel();
+            let server = server(number);
+            let thread = std::thread::Builder::new()
+                .name(format!("worker-{number}"))
+                .spawn(move || work(&runtime, commands, &server))?;
+            workers.senders.push(sender);
+            workers.threads.push(thread);
+        }
+        Ok(workers)
+    }
+
+    /// Command channels of the workers.
+    pub(super) fn senders(&self) -> Vec<mpsc::UnboundedSender<WorkerCommand>> {
+        self.senders.clone()
+    }
+
+    /// The drain of all connections of the workers.
+    pub fn drain(&self) -> &Drain {
+        &self.drain
+    }
+
+    /// Stops the threads, closing all connections, and joins them. Call [`Drain::start`] and
+    /// [`Drain::drained`] first.
+    pub fn stop(self) {
+        for sender in self.senders {
+            // Fails only if the worker has exited already.
+            let _ = sender.send(WorkerCommand::Stop);
+        }
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("worker thread panicked");
+            }
+        }
+    }
+}
+
+/// Runs the commands of a worker until [`WorkerCommand::Stop`] or the channel closes.
+fn work<H: Handler>(
+    runtime: &Runtime,
+    mut commands: mpsc::UnboundedReceiver<WorkerCommand>,
+    server: &Server<H>,
+) {
+    runtime.block_on(async {
+        loop {
+            match commands.recv().await {
+                Some(WorkerCommand::ServeTcp(assignment)) => accept_from(assignment, server),
+                Some(WorkerCommand::ServeUdp(assignment)) => {
+                    let log = server.stream_log.clone();
+                    tokio::spawn(datagram::serve(assignment, log, server.observer.clone()));
+                }
+                Some(WorkerCommand::Stop) | None => return,
+            }
+        }
+    });
+}
+
+fn accept_from<H: Handler>(assignment: TcpAssignment, server: &Server<H>) {
+    let TcpAssignment {
+        socket,
+        source,
+        drain,
+    } = assignment;
+    match TcpListener::from_std(socket) {
+        Ok(listener) => {
+            tokio::spawn(serve_source(listener, source, server.clone(), drain));
+        }
+        Err(error) => tracing::error!(%error, "registering a TCP socket with the runtime failed"),
+    }
+}
