@@ -23,6 +23,7 @@ use http::{Extensions, StatusCode};
 use tokio::net::{TcpListener, TcpStream};
 use tower::{ServiceExt as _, service_fn};
 use tower_layer::Layer;
+use towergate_core::LocalReply;
 use towergate_core::conn::ConnectionAddrs;
 use towergate_core::conn::prefixed::Prefixed;
 use towergate_core::conn::proxy::{ProxyAcceptor, ProxyListener};
@@ -30,7 +31,7 @@ use towergate_core::filter::{PathEdit, Redirect, RedirectLayer};
 use towergate_core::http::client_ip::{ClientIp, ClientIpLayer, ClientIpRule};
 use towergate_core::http::{Authority, SanitizeLayer, Sanitized};
 use towergate_core::plan::{Match, PathMatch};
-use towergate_core::policy::{Guard, GuardLayer, Rejection, ResponseEdits};
+use towergate_core::policy::{Guard, GuardLayer, ResponseEdits};
 use towergate_core::route::{Query, RouteTable};
 
 #[tokio::main(flavor = "current_thread")]
@@ -144,11 +145,11 @@ fn guard() -> Router {
 struct ReadOnly;
 
 impl Guard for ReadOnly {
-    fn check(&self, head: &mut Parts) -> Result<ResponseEdits, Rejection> {
+    fn check(&self, head: &mut Parts) -> Result<ResponseEdits, LocalReply> {
         if head.method.is_safe() {
             Ok(Vec::new())
         } else {
-            Err(Rejection::new(StatusCode::METHOD_NOT_ALLOWED, "read_only"))
+            Err(LocalReply::new(StatusCode::METHOD_NOT_ALLOWED, "read_only"))
         }
     }
 }

@@ -22,13 +22,14 @@ use tokio::net::TcpListener;
 use tower::util::BoxCloneService;
 use tower::{ServiceExt, service_fn};
 use tower_layer::Layer;
+use towergate_core::LocalReply;
 use towergate_core::conn::proxy::{ProxyAcceptor, ProxyListener};
 use towergate_core::conn::{ConnectionAddrs, ConnectionAddrsLayer};
 use towergate_core::filter::{PathEdit, Redirect, RedirectLayer};
 use towergate_core::http::client_ip::{ClientIp, ClientIpLayer, ClientIpRule};
 use towergate_core::http::{Authority, SanitizeLayer, Sanitized};
 use towergate_core::plan::{Match, PathMatch};
-use towergate_core::policy::{Guard, GuardLayer, Rejection, ResponseEdits};
+use towergate_core::policy::{Guard, GuardLayer, ResponseEdits};
 use towergate_core::route::{Query, RouteTable};
 
 /// Any service for hyper.
@@ -158,11 +159,11 @@ fn find<'t, T>(table: &'t RouteTable<T>, request: &Request<Incoming>) -> Option<
 struct ReadOnly;
 
 impl Guard for ReadOnly {
-    fn check(&self, head: &mut request::Parts) -> Result<ResponseEdits, Rejection> {
+    fn check(&self, head: &mut request::Parts) -> Result<ResponseEdits, LocalReply> {
         if head.method.is_safe() {
             Ok(Vec::new())
         } else {
-            Err(Rejection::new(StatusCode::METHOD_NOT_ALLOWED, "read_only"))
+            Err(LocalReply::new(StatusCode::METHOD_NOT_ALLOWED, "read_only"))
         }
     }
 }

@@ -28,6 +28,7 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tower::util::MapResponseLayer;
 use tower::{ServiceExt, service_fn};
 use towergate_core::Body;
+use towergate_core::LocalReply;
 use towergate_core::conn::ConnectionAddrs;
 use towergate_core::conn::prefixed::Prefixed;
 use towergate_core::conn::proxy::{ProxyAcceptor, ProxyListener};
@@ -35,7 +36,7 @@ use towergate_core::filter::{Redirect, RedirectLayer};
 use towergate_core::http::client_ip::{ClientIp, ClientIpLayer, ClientIpRule};
 use towergate_core::http::{Authority, SanitizeLayer, Sanitized};
 use towergate_core::plan::Match;
-use towergate_core::policy::{Guard, GuardLayer, Rejection, ResponseEdits};
+use towergate_core::policy::{Guard, GuardLayer, ResponseEdits};
 use towergate_core::route::{Query, RouteTable};
 
 #[tokio::main(flavor = "current_thread")]
@@ -168,10 +169,10 @@ async fn guard(socket: TcpListener) -> Served {
 struct Keyed;
 
 impl Guard for Keyed {
-    fn check(&self, head: &mut Parts) -> Result<ResponseEdits, Rejection> {
+    fn check(&self, head: &mut Parts) -> Result<ResponseEdits, LocalReply> {
         match head.headers.get("x-key") {
             Some(key) if key == "sesame" => Ok(Vec::new()),
-            _ => Err(Rejection::forbidden("no_key")),
+            _ => Err(LocalReply::forbidden("no_key")),
         }
     }
 }
@@ -194,10 +195,10 @@ async fn all(socket: TcpListener) -> Served {
 struct Inside(IpNet);
 
 impl Guard for Inside {
-    fn check(&self, head: &mut Parts) -> Result<ResponseEdits, Rejection> {
+    fn check(&self, head: &mut Parts) -> Result<ResponseEdits, LocalReply> {
         match head.extensions.get::<ClientIp>() {
             Some(client) if self.0.contains(&client.canonical()) => Ok(Vec::new()),
-            _ => Err(Rejection::forbidden("ip_not_allowed")),
+            _ => Err(LocalReply::forbidden("ip_not_allowed")),
         }
     }
 }

@@ -1,139 +1,124 @@
-//! Why a request got no answer from a backend, and what the client is told.
+//! Failures to obtain a response from a backend, and the local reply to each.
 //!
 //! ```
 //! use towergate_core::Error;
 //!
-//! let answer = Error::NoRoute.answer();
-//! assert_eq!(answer.status, 404);
-//! assert_eq!(answer.flag, "NR");
+//! let reply = Error::NoRoute.reply();
+//! assert_eq!(reply.status, 404);
+//! assert_eq!(reply.flag, "NR");
 //! ```
+//!
+//! [`Error::reply`] is the table for HTTP, [`Error::stream_outcome`] the one for TCP, TLS passthrough and
+//! UDP. Both are exhaustive: a new variant does not compile until both have a row for it.
 
-use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use http::StatusCode;
 
-/// Why a request got no answer from a backend. The texts are those of Envoy's local replies.
+use crate::LocalReply;
+
+/// A failure to obtain a response from a backend. The texts are those of Envoy's local replies.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// No rule of the listener matches.
     #[error("no route")]
     NoRoute,
-    /// The authority belongs to another listener than the one that TLS chose.
+    /// The authority belongs to another listener than the one that TLS selected.
     #[error("misdirected")]
     Misdirected,
     /// The rule or its policy is invalid: it fails closed with this status.
     #[error("the configuration of the rule is invalid")]
     Failed(StatusCode),
-    /// The share of an unresolvable backendRef.
+    /// The selected backendRef cannot be resolved.
     #[error("the backend reference is invalid")]
     InvalidBackend,
-    /// As `InvalidBackend`, in a rule that also has a backend which can serve.
+    /// As `InvalidBackend`, in a rule with a further backend that is usable.
     #[error("the backend reference is invalid")]
     InvalidShare,
     /// The backend has no endpoint.
     #[error("the backend has no endpoint")]
     NoEndpoint,
-    /// As `NoEndpoint`, in a rule that also has a backend which can serve.
+    /// As `NoEndpoint`, in a rule with a further backend that is usable.
     #[error("the backend has no endpoint")]
     EmptyShare,
-    /// All endpoints failed lately, and none of them is to be tried.
+    /// All endpoints are unhealthy, and the policy forbids to use them.
     #[error("no healthy upstream")]
     NoHealthyEndpoint,
     /// A limit of the circuit breaker is reached.
     #[error("overflow")]
     Overflow,
-    /// The connection could not be opened.
+    /// The connection could not be established.
     #[error("connecting to {0}")]
     Connect(SocketAddr, #[source] std::io::Error),
-    /// The connection could not be opened in time.
+    /// The connection was not established within the connect timeout.
     #[error("connecting to {0} timed out")]
     ConnectTimeout(SocketAddr),
     /// The TLS handshake with the endpoint failed.
     #[error("TLS with {0}")]
     BackendTls(SocketAddr, #[source] std::io::Error),
-    /// The connection ended before the response's head.
+    /// The connection ended before the response head.
     #[error("connection termination")]
     Terminated(#[source] Option<hyper::Error>),
     /// The backend reset the stream.
     #[error("remote reset")]
     RemoteReset(#[source] Option<hyper::Error>),
-    /// The backend refused the stream; it is safe to try again.
+    /// The backend refused the stream; a retry is safe.
     #[error("remote refused stream reset")]
     Refused(#[source] Option<hyper::Error>),
-    /// What the backend sent is not HTTP.
+    /// The backend's bytes are not valid HTTP.
     #[error("protocol error")]
     Protocol(#[source] Option<hyper::Error>),
-    /// The response did not come within the request's time.
+    /// The response did not arrive within the request timeout.
     #[error("upstream request timeout")]
     Timeout,
-    /// The response did not come within the attempt's time.
+    /// The response did not arrive within the timeout of one attempt.
     #[error("upstream per try timeout")]
     AttemptTimeout,
-    /// The client's body is malformed or ended early: the client's fault, not the backend's.
+    /// The client's body is malformed or ended early.
     #[error("the request's body is malformed")]
     RequestBody(#[source] crate::body::BoxError),
-    /// The client did not send the whole request in time.
+    /// The client did not send the whole request within the request timeout.
     #[error("request timeout")]
     RequestTimeout,
-    /// Neither side made progress in time. `true`: the request was complete.
+    /// Neither side made progress within the idle timeout. `true`: the request was complete.
     #[error("stream timeout")]
     StreamIdle(bool),
-    /// The response did not end within the life of a stream to a backend. `true`: the request was
-    /// complete.
+    /// The response did not end within the maximum duration of an upstream stream. `true`: the request
+    /// was complete.
     #[error("upstream max stream duration reached")]
     StreamDuration(bool),
-    /// The response did not begin within the life of a client's stream. `true`: the request was complete.
+    /// The response did not begin within the maximum duration of a downstream stream. `true`: the request
+    /// was complete.
     #[error("downstream duration timeout")]
     RequestDuration(bool),
-    /// The request was sent again, in vain.
+    /// All retries failed.
     #[error("after retries: {last}")]
     Retried {
-        /// Why the last attempt failed.
+        /// Failure of the last attempt.
         #[source]
         last: Box<Error>,
-        /// Another try was due, but none was left.
+        /// A further retry was due, but the limit was reached.
         exhausted: bool,
     },
-    /// An `Upgrade` that the rule does not allow.
+    /// The rule does not allow the requested `Upgrade`.
     #[error("upgrade refused")]
     UpgradeRefused,
 }
 
-/// What the client is told and what the access log says.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Answer {
-    /// The status.
-    pub status: StatusCode,
-    /// The text of the body.
-    pub body: Cow<'static, str>,
-    /// Envoy's response flag.
-    pub flag: &'static str,
-    /// Envoy's response code details.
-    pub details: Cow<'static, str>,
-}
-
 impl Error {
-    /// The answer for the client.
-    pub fn answer(&self) -> Answer {
+    /// The local reply: what the client receives and what the access log records.
+    pub fn reply(&self) -> LocalReply {
         use StatusCode as S;
-        const EMPTY: Cow<'static, str> = Cow::Borrowed("");
-        let local = |status, body: &'static str, flag, details: &'static str| Answer {
-            status,
-            body: body.into(),
-            flag,
-            details: details.into(),
+        let local = |status, body: &'static str, flag, details: &'static str| {
+            LocalReply::new(status, details)
+                .with_body(body)
+                .with_flag(flag)
         };
         match self {
             Self::NoRoute => local(S::NOT_FOUND, "", "NR", "route_not_found"),
             Self::Misdirected => local(S::MISDIRECTED_REQUEST, "", "NR", "misdirected_request"),
-            Self::Failed(status) => Answer {
-                status: *status,
-                body: EMPTY,
-                flag: "",
-                details: "direct_response".into(),
-            },
+            Self::Failed(status) => local(*status, "", "", "direct_response"),
             Self::InvalidBackend => local(S::INTERNAL_SERVER_ERROR, "", "", "direct_response"),
             Self::InvalidShare => local(S::INTERNAL_SERVER_ERROR, "", "NC", "cluster_not_found"),
             Self::NoEndpoint => local(S::SERVICE_UNAVAILABLE, "", "", "direct_response"),
@@ -145,7 +130,7 @@ impl Error {
                 "no_healthy_upstream",
             ),
             Self::Overflow => reset(S::SERVICE_UNAVAILABLE, "UO", "overflow"),
-            Self::Connect(_, error) => refused(error),
+            Self::Connect(_, error) => connect_failure(error),
             Self::BackendTls(..) => {
                 reset(S::SERVICE_UNAVAILABLE, "UF", "remote connection failure")
             }
@@ -176,29 +161,59 @@ impl Error {
                 "request_overall_timeout",
             ),
             Self::StreamIdle(complete) => local(
-                late(*complete),
+                timeout_status(*complete),
                 "stream timeout",
                 "SI",
                 "stream_idle_timeout",
             ),
             Self::RequestDuration(complete) => local(
-                late(*complete),
+                timeout_status(*complete),
                 "downstream duration timeout",
                 "",
                 "max_duration_timeout",
             ),
             Self::StreamDuration(complete) => local(
-                late(*complete),
+                timeout_status(*complete),
                 "upstream max stream duration reached",
                 "UMSDR",
                 "upstream_max_stream_duration_reached",
             ),
-            Self::Retried { last, exhausted } => last.answer().after_retries(*exhausted),
+            Self::Retried { last, exhausted } => after_retries(last.reply(), *exhausted),
             Self::UpgradeRefused => local(S::FORBIDDEN, "", "", "upgrade_failed"),
         }
     }
 
-    /// Why the connection or the TLS handshake failed, for the access log.
+    /// Response flags and details that the access log records of a TCP, TLS or UDP session that reached
+    /// no backend.
+    pub fn stream_outcome(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::NoRoute => ("NR", "no_route"),
+            Self::InvalidBackend | Self::InvalidShare => ("NC", "invalid_backend"),
+            Self::NoEndpoint | Self::EmptyShare => ("UH", "no_endpoint"),
+            Self::NoHealthyEndpoint => ("UH", "no_healthy_upstream"),
+            Self::Overflow => ("UO", "overflow"),
+            Self::ConnectTimeout(_) => ("UF,URX", "connection_timeout"),
+            Self::Connect(..)
+            | Self::BackendTls(..)
+            | Self::Terminated(_)
+            | Self::RemoteReset(_)
+            | Self::Refused(_)
+            | Self::Protocol(_)
+            | Self::Timeout
+            | Self::AttemptTimeout
+            | Self::RequestBody(_)
+            | Self::RequestTimeout
+            | Self::StreamIdle(_)
+            | Self::StreamDuration(_)
+            | Self::RequestDuration(_)
+            | Self::Misdirected
+            | Self::Failed(_)
+            | Self::Retried { .. }
+            | Self::UpgradeRefused => ("UF,URX", "remote_connection_failure"),
+        }
+    }
+
+    /// The failure of the TLS handshake with the endpoint, for the access log.
     pub fn upstream_failure(&self) -> Option<String> {
         match self {
             Self::Retried { last, .. } => last.upstream_failure(),
@@ -208,8 +223,8 @@ impl Error {
     }
 }
 
-/// Whom a request waits for in vain: for the backend once it is complete.
-fn late(complete: bool) -> StatusCode {
+/// 504 if the request was complete, so that the backend is late, else 408.
+fn timeout_status(complete: bool) -> StatusCode {
     if complete {
         StatusCode::GATEWAY_TIMEOUT
     } else {
@@ -219,53 +234,61 @@ fn late(complete: bool) -> StatusCode {
 
 const RESET: &str = "upstream connect error or disconnect/reset before headers. ";
 
-fn reset(status: StatusCode, flag: &'static str, reason: &str) -> Answer {
+fn reset(status: StatusCode, flag: &'static str, reason: &str) -> LocalReply {
     let word = reason.replace(' ', "_");
-    Answer {
-        status,
-        body: format!("{RESET}reset reason: {reason}").into(),
-        flag,
-        details: format!("upstream_reset_before_response_started{{{word}}}").into(),
-    }
+    let details = format!("upstream_reset_before_response_started{{{word}}}");
+    LocalReply::new(status, details)
+        .with_body(format!("{RESET}reset reason: {reason}"))
+        .with_flag(flag)
 }
 
-/// Envoy says in the details what the system said.
-fn refused(error: &std::io::Error) -> Answer {
-    let answer = reset(
+/// The reply to a failed connect. As in Envoy, the details contain the text of the system's error.
+fn connect_failure(error: &std::io::Error) -> LocalReply {
+    let reply = reset(
         StatusCode::SERVICE_UNAVAILABLE,
         "UF",
         "remote connection failure",
     );
-    let said = match error.kind() {
+    let cause = match error.kind() {
         std::io::ErrorKind::ConnectionRefused => "Connection_refused".to_owned(),
         _ => error.to_string().replace(' ', "_"),
     };
     let details = format!(
-        "upstream_reset_before_response_started{{remote_connection_failure|delayed_connect_error:_{said}}}"
+        "upstream_reset_before_response_started{{remote_connection_failure|delayed_connect_error:_{cause}}}"
     );
-    Answer {
+    LocalReply {
         details: details.into(),
-        ..answer
+        ..reply
     }
 }
 
-impl Answer {
-    /// The same after retries: the text says so if it names a reset, the flags if none was left.
-    fn after_retries(self, exhausted: bool) -> Self {
-        let flag = match self.flag {
-            flag if !exhausted => flag,
-            "UC" => "URX,UC",
-            "UF" => "URX,UF",
-            "UR" => "URX,UR",
-            "UT" => "URX,UT",
-            "UPE" => "URX,UPE",
-            "" => "URX",
-            other => other,
-        };
-        let body = match self.body.strip_prefix(RESET) {
-            Some(reason) => format!("{RESET}retried and the latest {reason}").into(),
-            None => self.body,
-        };
-        Self { body, flag, ..self }
+/// The reply after retries: the body mentions them if it names a reset, and the flags contain `URX` if no
+/// attempt was left.
+fn after_retries(reply: LocalReply, exhausted: bool) -> LocalReply {
+    let flag = match reply.flag {
+        flag if !exhausted => flag,
+        "UC" => "URX,UC",
+        "UF" => "URX,UF",
+        "UR" => "URX,UR",
+        "UT" => "URX,UT",
+        "UPE" => "URX,UPE",
+        "" => "URX",
+        other => other,
+    };
+    let text = std::str::from_utf8(&reply.body).ok();
+    let body = match text.and_then(|text| text.strip_prefix(RESET)) {
+        Some(reason) => format!("{RESET}retried and the latest {reason}").into(),
+        None => reply.body,
+    };
+    LocalReply {
+        body,
+        flag,
+        ..reply
+    }
+}
+
+impl From<Error> for LocalReply {
+    fn from(error: Error) -> Self {
+        error.reply()
     }
 }

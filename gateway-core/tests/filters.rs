@@ -13,13 +13,14 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tower::{Layer, ServiceExt, service_fn};
+use towergate_core::LocalReply;
 use towergate_core::filter::{Allowed, Cors, HeaderEdit, HeaderEdits, PathEdit, Redirect, Rewrite};
 use towergate_core::gateway::{Gateway, Options};
 use towergate_core::plan::{
     Backend as PlanBackend, BackendId, BackendProtocol, Endpoints, Filter, Fraction, Listener,
     Mirror, PathMatch, Plan, Port, Route, Rule,
 };
-use towergate_core::policy::{Guard, Rejection, ResponseEdits, RoutePolicy};
+use towergate_core::policy::{Guard, ResponseEdits, RoutePolicy};
 use towergate_core::snapshot::Live;
 
 const PORT: u16 = 80;
@@ -35,8 +36,8 @@ impl RoutePolicy for Closed {
 }
 
 impl Guard for Closed {
-    fn check(&self, _head: &mut request::Parts) -> Result<ResponseEdits, Rejection> {
-        Err(Rejection::new(StatusCode::UNAUTHORIZED, "closed"))
+    fn check(&self, _head: &mut request::Parts) -> Result<ResponseEdits, LocalReply> {
+        Err(LocalReply::new(StatusCode::UNAUTHORIZED, "closed"))
     }
 }
 

@@ -47,10 +47,10 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tower_layer::Layer;
 
+use crate::LocalReply;
 use crate::conn::ConnInfo;
 use crate::conn::ConnectionAddrs;
 use crate::gate::{Gate, Gated};
-use crate::policy::Rejection;
 use crate::text::Text;
 
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -114,7 +114,7 @@ pub struct Found {
 ///
 /// # Errors
 /// The rule is a header that fails closed, and the header has no usable value: 403.
-pub fn find(peer: IpAddr, headers: &HeaderMap, rule: &ClientIpRule) -> Result<Found, Rejection> {
+pub fn find(peer: IpAddr, headers: &HeaderMap, rule: &ClientIpRule) -> Result<Found, LocalReply> {
     let named = match rule {
         ClientIpRule::Peer => None,
         ClientIpRule::TrustedHops { hops, .. } => {
@@ -127,7 +127,7 @@ pub fn find(peer: IpAddr, headers: &HeaderMap, rule: &ClientIpRule) -> Result<Fo
                 .get(&**name)
                 .and_then(|value| address(value.as_bytes()));
             if named.is_none() && *fail_closed {
-                return Err(Rejection::forbidden("rejecting_because_detection_failed"));
+                return Err(LocalReply::forbidden("rejecting_because_detection_failed"));
             }
             named
         }
@@ -228,7 +228,7 @@ impl<F: Fn(&Extensions) -> Option<IpAddr>> Gate for ClientIpLayer<F> {
         head.extensions.remove::<ClientIp>();
         if let Some(peer) = (self.peer)(&head.extensions) {
             let found = find(peer, &head.headers, &self.rule)
-                .map_err(|rejection| rejection.into_response_to(&head.headers))?;
+                .map_err(|reply| reply.into_response_to(&head.headers))?;
             head.extensions.insert(ClientIp(found.ip));
         }
         Ok(())

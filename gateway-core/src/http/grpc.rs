@@ -1,4 +1,4 @@
-//! gRPC, as far as an intermediary answers in place of a service.
+//! The gRPC form of a response that the gateway makes itself.
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// Whether a request is gRPC, so that answers of our own must be, too.
+/// Whether a request with these header fields is gRPC.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     headers
         .get(CONTENT_TYPE)
@@ -14,21 +14,20 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
         .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-/// The header fields of an answer that stands for this status and text: its own status is 200, and it
-/// has no body (gRPC over HTTP/2, "trailers-only").
-pub(crate) fn refusal(status: StatusCode, text: &str) -> HeaderMap {
+/// The header fields of a response without a body (gRPC over HTTP/2, "Trailers-Only").
+pub(crate) fn trailers_only(status: u16, message: &[u8]) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(4);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(GRPC_STATUS, HeaderValue::from(grpc_status(status)));
-    if !text.is_empty() {
-        headers.insert(GRPC_MESSAGE, grpc_message(text));
+    headers.insert(GRPC_STATUS, HeaderValue::from(status));
+    if !message.is_empty() {
+        headers.insert(GRPC_MESSAGE, grpc_message(message));
     }
     headers
 }
 
-/// gRPC's mapping of HTTP statuses (gRPC: HTTP to gRPC Status Code Mapping). 429 is unavailable, as in
-/// Envoy.
-fn grpc_status(status: StatusCode) -> u16 {
+/// The gRPC status of an HTTP status (gRPC, "HTTP to gRPC Status Code Mapping"). 429 is unavailable, as
+/// in Envoy.
+pub(crate) fn status_of(status: StatusCode) -> u16 {
     match status {
         StatusCode::BAD_REQUEST => 13,
         StatusCode::UNAUTHORIZED => 16,
@@ -42,10 +41,10 @@ fn grpc_status(status: StatusCode) -> u16 {
     }
 }
 
-/// Percent-encodes what may not stand in `grpc-message` (gRPC over HTTP/2, "Percent-Encoded").
-fn grpc_message(text: &str) -> HeaderValue {
+/// The percent-encoded form of a message (gRPC over HTTP/2, "Percent-Encoded").
+fn grpc_message(text: &[u8]) -> HeaderValue {
     const PLAIN: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b'%');
-    let encoded = percent_encoding::utf8_percent_encode(text, PLAIN).to_string();
+    let encoded = percent_encoding::percent_encode(text, PLAIN).to_string();
     HeaderValue::try_from(encoded).expect("percent-encoded text is visible ASCII")
 }
 
@@ -68,8 +67,11 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_encoded_where_it_must_be() {
-        let headers = refusal(StatusCode::FORBIDDEN, "100 %, é\n");
+    fn a_message_is_percent_encoded_where_it_must_be() {
+        let headers = trailers_only(
+            status_of(StatusCode::FORBIDDEN),
+            "100 %, \u{e9}\n".as_bytes(),
+        );
 
         assert_eq!(headers["grpc-status"], "7");
         assert_eq!(headers["grpc-message"], "100 %25, %C3%A9%0A");

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use http::{Response, StatusCode, request};
 use tower_layer::Layer;
 
-use super::{Rejected, Sanitized, sanitize};
+use super::{Sanitized, sanitize};
+use crate::LocalReply;
 use crate::gate::{Gate, Gated};
 use crate::http::settings::ListenerSettings;
 
@@ -76,11 +77,11 @@ impl SanitizeLayer {
         self
     }
 
-    fn apply(&self, head: &mut request::Parts) -> Result<Sanitized, Rejected> {
+    fn apply(&self, head: &mut request::Parts) -> Result<Sanitized, LocalReply> {
         let sanitized = sanitize::request(head, &self.settings, self.tls)?;
         if let Some(upgrade) = &sanitized.upgrade {
             if !upgrade.is_one_of(&self.upgrades) {
-                return Err(Rejected::refused(StatusCode::FORBIDDEN, "upgrade_failed"));
+                return Err(LocalReply::new(StatusCode::FORBIDDEN, "upgrade_failed").closing());
             }
             upgrade.restore(&mut head.headers);
         }
@@ -101,7 +102,9 @@ pub type SanitizeService<S> = Gated<S, SanitizeLayer>;
 
 impl Gate for SanitizeLayer {
     fn pass<R: From<Bytes>>(&self, head: &mut request::Parts) -> Result<(), Response<R>> {
-        let sanitized = self.apply(head).map_err(Rejected::into_response)?;
+        let sanitized = self
+            .apply(head)
+            .map_err(|reply| reply.into_response_to(&head.headers))?;
         head.extensions.insert(sanitized);
         Ok(())
     }

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use http::request;
 
-use super::rejected::Rejected;
+use crate::LocalReply;
 
 /// What was wrong with a request as it was sent: an extension of its head.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -17,15 +17,15 @@ pub(crate) enum Mended {
 }
 
 /// Refuses a request that was not sent as it looks.
-pub(crate) fn check(head: &request::Parts) -> Result<(), Rejected> {
+pub(crate) fn check(head: &request::Parts) -> Result<(), LocalReply> {
     Err(match head.extensions.get() {
         None => return Ok(()),
         Some(Mended::Fragment) if head.uri.scheme().is_none() => {
-            Rejected::refused(StatusCode::BAD_REQUEST, "path_normalization_failed")
+            LocalReply::new(StatusCode::BAD_REQUEST, "path_normalization_failed").closing()
         }
-        Some(Mended::Fragment | Mended::SameLengths) => Rejected::malformed("http1.codec_error"),
+        Some(Mended::Fragment | Mended::SameLengths) => LocalReply::malformed("http1.codec_error"),
         Some(Mended::BothFramings) => {
-            Rejected::malformed("http1.content_length_and_chunked_not_allowed")
+            LocalReply::malformed("http1.content_length_and_chunked_not_allowed")
         }
     })
 }
@@ -36,12 +36,12 @@ mod tests {
 
     use super::*;
 
-    fn checked(target: &str, mended: Option<Mended>) -> Option<&'static str> {
+    fn checked(target: &str, mended: Option<Mended>) -> Option<String> {
         let (mut head, ()) = Request::get(target).body(()).unwrap().into_parts();
         if let Some(mended) = mended {
             head.extensions.insert(mended);
         }
-        check(&head).err().map(|rejected| rejected.details)
+        check(&head).err().map(|reply| reply.details.into_owned())
     }
 
     #[test]
@@ -51,16 +51,19 @@ mod tests {
         assert_eq!(checked("/a", None), None);
         assert_eq!(
             checked("/a", Some(Mended::Fragment)),
-            Some("path_normalization_failed")
+            Some("path_normalization_failed".to_owned())
         );
         assert_eq!(
             checked("http://a/", Some(Mended::Fragment)),
-            Some("http1.codec_error")
+            Some("http1.codec_error".to_owned())
         );
         assert_eq!(
             checked("/a", Some(Mended::SameLengths)),
-            Some("http1.codec_error")
+            Some("http1.codec_error".to_owned())
         );
-        assert_eq!(checked("/a", Some(Mended::BothFramings)), Some(both));
+        assert_eq!(
+            checked("/a", Some(Mended::BothFramings)),
+            Some(both.to_owned())
+        );
     }
 }

@@ -11,7 +11,6 @@ mod layer;
 pub(crate) mod mended;
 pub(crate) mod names;
 pub mod path;
-pub mod rejected;
 pub mod sanitize;
 pub mod settings;
 pub mod trailers;
@@ -19,6 +18,5 @@ pub mod upgrade;
 
 pub use host::Authority;
 pub use layer::{SanitizeLayer, SanitizeService};
-pub use rejected::Rejected;
 pub use sanitize::Sanitized;
 pub use upgrade::Upgrade;

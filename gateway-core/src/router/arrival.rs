@@ -11,13 +11,14 @@ use hyper::upgrade::OnUpgrade;
 
 use super::exchange::Exchange;
 use super::step::{Came, Clean, Step, Taken};
-use super::{Refusal, Shared, listener_of, reply};
+use super::{Shared, listener_of};
 use crate::conn::ConnInfo;
 use crate::http::Sanitized;
+use crate::http::grpc::is_grpc;
 use crate::http::names::Names;
 use crate::policy::ResponseEdits;
 use crate::snapshot::PortSnapshot;
-use crate::{Body, Error};
+use crate::{Body, Error, LocalReply};
 
 /// A request whose rule was looked for.
 pub(super) struct Arrival<'a> {
@@ -44,7 +45,7 @@ enum Sought<'a> {
     /// It asks how the listener is.
     HealthCheck(Sanitized),
     /// It is answered without a rule; `None` once it is.
-    Refused(Option<Refusal>),
+    Refused(Option<LocalReply>),
 }
 
 impl<'a> Arrival<'a> {
@@ -58,7 +59,7 @@ impl<'a> Arrival<'a> {
         // hyper leaves it there for those who ask for an upgrade.
         let connection = head.extensions.remove();
         let names = Names::of(&head.headers);
-        let grpc = names.has(Names::CONTENT_TYPE) && reply::is_grpc(&head.headers);
+        let grpc = names.has(Names::CONTENT_TYPE) && is_grpc(&head.headers);
         let last = head.version < Version::HTTP_11 && !asks_keep_alive(&head.headers);
         let listener = listener_of(port, conn, Some(&head));
         let mut exchange = Exchange::new(shared, &listener.id, conn, &head);
@@ -107,7 +108,7 @@ impl<'a> Arrival<'a> {
 
     /// Steps 8 to 13. What comes of it is for [`Self::finish`]. Borrows, so that the head is not kept
     /// twice while the backend is waited for.
-    pub(super) async fn answer(&mut self, body: Body) -> Result<Response<Body>, Refusal> {
+    pub(super) async fn answer(&mut self, body: Body) -> Result<Response<Body>, LocalReply> {
         let body = self
             .exchange
             .count_request(body, &self.step.listener.settings);
@@ -127,12 +128,14 @@ impl<'a> Arrival<'a> {
                 Err(Box::pin(self.step.health(asked, &self.exchange)).await)
             }
             Sought::Unrouted(_) => Err(Error::NoRoute.into()),
-            Sought::Refused(refusal) => Err(refusal.take().unwrap_or(Error::NoRoute.into())),
+            Sought::Refused(refusal) => {
+                Err(refusal.take().unwrap_or_else(|| Error::NoRoute.into()))
+            }
         }
     }
 
     /// The answer, whoever gives it.
-    pub(super) fn finish(mut self, answer: Result<Response<Body>, Refusal>) -> Response<Body> {
+    pub(super) fn finish(mut self, answer: Result<Response<Body>, LocalReply>) -> Response<Body> {
         let settings = &self.step.listener.settings;
         // What is left of a request that is answered early would have to be read to keep the connection.
         let unread = self.version < Version::HTTP_2
@@ -140,8 +143,10 @@ impl<'a> Arrival<'a> {
                 Ok(_) => !self.exchange.body_complete(),
                 Err(_) => !self.exchange.request_complete(),
             };
-        let mut response =
-            answer.unwrap_or_else(|refusal| refusal.into_response(self.grpc, &mut self.exchange));
+        let mut response = answer.unwrap_or_else(|reply| {
+            self.exchange.note_reply(&reply);
+            reply.into_response(self.grpc)
+        });
         for (name, value) in self.edits {
             response.headers_mut().append(name, value);
         }
@@ -180,7 +185,7 @@ fn seek<'a>(
     }
     match step.find(head, &clean, exchange) {
         Ok(found) => Sought::Taken(Taken { clean, found }),
-        Err(Refusal::Error(Error::NoRoute)) => Sought::Unrouted(clean),
-        Err(refusal) => Sought::Refused(Some(refusal)),
+        Err(Error::NoRoute) => Sought::Unrouted(clean),
+        Err(error) => Sought::Refused(Some(error.into())),
     }
 }

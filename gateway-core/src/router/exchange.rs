@@ -25,10 +25,9 @@ use crate::http::forwarded::X_REQUEST_ID;
 use crate::http::settings::ListenerSettings;
 use crate::observer::Event;
 use crate::plan::ListenerId;
-use crate::serve::Refusal;
 use crate::serve::upgrade::{CloseReason, tunnel_until};
 use crate::traffic::{Failure, Forwarded, Tunnel};
-use crate::{Body, Error};
+use crate::{Body, Error, LocalReply};
 
 /// A request under way.
 pub(crate) struct Exchange {
@@ -82,17 +81,16 @@ impl Exchange {
         this
     }
 
-    /// Tells of bytes that were no request, or no whole one in time.
-    pub(crate) fn refused(
+    /// Records the reply to a malformed or incomplete request.
+    pub(crate) fn record_reply(
         shared: &Arc<Shared>,
         listener: &Arc<ListenerId>,
         conn: &ConnInfo,
-        refusal: &Refusal,
+        reply: &LocalReply,
     ) {
         let mut this = Self::begin(shared, listener, conn);
-        this.entry.status = Some(refusal.status);
-        this.entry.flags = refusal.flag.into();
-        this.entry.details = refusal.details.into();
+        this.entry.status = Some(reply.status);
+        this.note_reply(reply);
     }
 
     /// Nothing is known yet but the connection.
@@ -179,11 +177,6 @@ impl Exchange {
         self.switching = true;
     }
 
-    /// Whether the client is gone.
-    pub(crate) fn has_left(&self) -> bool {
-        self.left
-    }
-
     /// Notes that the client is gone.
     pub(crate) fn note_left(&mut self) {
         self.left = true;
@@ -206,6 +199,14 @@ impl Exchange {
         self.entry.upstream_local = forwarded.local.map(without_zone);
         self.entry.upstream_time = Some(forwarded.upstream_time);
         self.entry.flags = Cow::Borrowed(forwarded.flags);
+    }
+
+    /// Records the flag and the details of a reply, unless the client has left.
+    pub(crate) fn note_reply(&mut self, reply: &LocalReply) {
+        if !self.left {
+            self.entry.flags = Cow::Borrowed(reply.flag);
+            self.entry.details = reply.details.clone();
+        }
     }
 
     /// Notes that none has.
@@ -239,9 +240,7 @@ impl Exchange {
                 self.entry.details = Cow::Borrowed("stream_idle_timeout");
             }
             CloseReason::MaxDuration => {
-                let answer = reason.answer();
-                self.entry.flags = Cow::Borrowed(answer.flag);
-                self.entry.details = answer.details;
+                self.note_reply(&reason.reply());
             }
         }
         drop(backend.counted);

@@ -42,7 +42,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::arrival::Arrival;
-use super::{Router, Shared, reply};
+use super::{Router, Shared};
 use crate::body::BoxError;
 use crate::conn::ConnInfo;
 use crate::conn::ConnectionAddrs;
@@ -144,8 +144,7 @@ pub struct GatewayService<S, F = Find> {
     inner: S,
 }
 
-/// An answer to come.
-type Answer<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>;
+type ResponseFuture<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>;
 
 impl<S, F, B, R> Service<Request<B>> for GatewayService<S, F>
 where
@@ -156,7 +155,7 @@ where
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = Answer<S::Error>;
+    type Future = ResponseFuture<S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -233,7 +232,7 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Answer<Infallible>;
+    type Future = ResponseFuture<Infallible>;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -252,10 +251,7 @@ where
                     let answer = arrival.answer(Body::new(body)).await;
                     arrival.finish(answer)
                 }
-                None => {
-                    let grpc = reply::is_grpc(&head.headers);
-                    reply::reply(&Error::NoRoute.answer(), grpc)
-                }
+                None => Error::NoRoute.reply().into_response_to(&head.headers),
             })
         })
     }

@@ -17,13 +17,12 @@
 //! | 13 | back: response edits in reverse, what CORS says, then the listener's late edits | |
 //!
 //! Whoever answers, the answer passes step 13's late edits and the access log. So do the codec's answers
-//! to what is no request ([`Handler::refuse`]).
+//! to malformed requests ([`Handler::handle_codec_reply`]).
 
 mod arrival;
 mod bodies;
 mod exchange;
 pub mod layer;
-mod reply;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -32,7 +31,7 @@ mod timers;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::header::CONNECTION;
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
 
@@ -41,16 +40,14 @@ use exchange::Exchange;
 
 use crate::access_log::{AccessLog, Entry};
 use crate::conn::{ConnInfo, Drain};
-use crate::error::Answer;
-use crate::http::{Authority, Rejected};
+use crate::http::Authority;
 use crate::in_box::in_box;
 use crate::observer::{Event, Observer};
 use crate::plan::ListenerId;
-use crate::policy::{Rejection, ResponseEdits};
-use crate::serve::{self, Handler};
+use crate::serve::Handler;
 use crate::snapshot::{ListenerSnapshot, PortSnapshot, SnapshotHandle};
 use crate::stream::StreamLog;
-use crate::{Body, Error};
+use crate::{Body, Error, LocalReply};
 
 const HEALTHCHECKED: HeaderName = HeaderName::from_static("x-envoy-upstream-healthchecked-cluster");
 
@@ -83,18 +80,24 @@ impl Handler for Router {
         in_box(|| respond(self.shared.clone(), conn.clone(), request.map(Body::from)))
     }
 
-    fn refuse(&self, conn: &Arc<ConnInfo>, refusal: &mut serve::Refusal) {
+    fn handle_codec_reply(
+        &self,
+        conn: &Arc<ConnInfo>,
+        reply: LocalReply,
+        recorded: bool,
+    ) -> Response<Bytes> {
         let snapshot = self.shared.handle.current();
         let Some(port) = snapshot.ports.get(conn.slot).and_then(Option::as_ref) else {
-            return;
+            return reply.into_response(false);
         };
         // Without a head there is no host: a plain port's first listener stands for all.
         let listener = listener_of(port, conn, None);
-        let late = &listener.settings.headers.late;
-        late.apply(&mut refusal.headers);
-        if !refusal.begun {
-            Exchange::refused(&self.shared, &listener.id, conn, refusal);
+        if !recorded {
+            Exchange::record_reply(&self.shared, &listener.id, conn, &reply);
         }
+        let mut response = reply.into_response(false);
+        listener.settings.headers.late.apply(response.headers_mut());
+        response
     }
 }
 
@@ -119,7 +122,7 @@ async fn respond(
     let (head, body) = request.into_parts();
     let Some(port) = snapshot.ports.get(conn.slot).and_then(Option::as_ref) else {
         // The port is gone; the connection drains.
-        return reply::reply(&Error::NoRoute.answer(), reply::is_grpc(&head.headers));
+        return Error::NoRoute.reply().into_response_to(&head.headers);
     };
     let mut arrival = Arrival::new(&shared, &conn, port, head);
     let answer = arrival.answer(body).await;
@@ -157,92 +160,15 @@ fn host_of(head: &request::Parts) -> Option<Authority> {
     .ok()
 }
 
-/// Why a request is answered by the gateway itself.
-enum Refusal {
-    /// There is no answer from a backend.
-    Error(Error),
-    /// The head is no good.
-    Rejected(Rejected),
-    /// A policy says no.
-    Rejection(Rejection),
-    /// The path answers itself: redirects, health checks. With Envoy's response code details.
-    Response(Box<Response<Body>>, &'static str),
-}
-
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        Self::Error(error)
+/// The reply to a health check of the listener. It names the Gateway in the header in which Envoy names
+/// its cluster.
+fn health_reply(leaving: bool, gateway: &str) -> LocalReply {
+    let mut reply = match leaving {
+        false => LocalReply::new(StatusCode::OK, "health_check_ok"),
+        true => LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, "health_check_failed"),
+    };
+    if let Ok(gateway) = HeaderValue::from_str(gateway) {
+        reply.headers.push((HEALTHCHECKED, gateway));
     }
-}
-
-impl From<Rejected> for Refusal {
-    fn from(rejected: Rejected) -> Self {
-        Self::Rejected(rejected)
-    }
-}
-
-impl From<Rejection> for Refusal {
-    fn from(rejection: Rejection) -> Self {
-        Self::Rejection(rejection)
-    }
-}
-
-impl Refusal {
-    /// The answer to a health check of the listener, which names its Gateway as Envoy names its cluster.
-    fn health(leaving: bool, gateway: &str) -> Self {
-        let mut response = Response::new(Body::Empty);
-        if let Ok(gateway) = HeaderValue::from_str(gateway) {
-            response.headers_mut().insert(HEALTHCHECKED, gateway);
-        }
-        if !leaving {
-            return Self::Response(Box::new(response), "health_check_ok");
-        }
-        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-        Self::Response(Box::new(response), "health_check_failed")
-    }
-
-    fn into_response(self, grpc: bool, exchange: &mut Exchange) -> Response<Body> {
-        let (answer, headers) = match self {
-            Self::Response(response, details) => {
-                exchange.entry.details = details.into();
-                return *response;
-            }
-            Self::Rejected(rejected) if rejected.location.is_some() && !grpc => {
-                exchange.entry.details = rejected.details.into();
-                return rejected.into_response();
-            }
-            Self::Rejected(rejected) => {
-                let close = rejected
-                    .close
-                    .then(|| (CONNECTION, HeaderValue::from_static("close")));
-                (rejected.answer(), close.into_iter().collect())
-            }
-            Self::Error(error) => {
-                if let Error::RequestBody(cause) = &error
-                    && bodies::ended_early(&**cause)
-                {
-                    exchange.note_left();
-                }
-                (error.answer(), ResponseEdits::new())
-            }
-            Self::Rejection(no) => {
-                let answer = Answer {
-                    status: no.status,
-                    body: no.body.into(),
-                    flag: no.flag,
-                    details: no.details.into(),
-                };
-                (answer, no.headers)
-            }
-        };
-        let mut response = reply::reply(&answer, grpc);
-        for (name, value) in headers {
-            response.headers_mut().append(name, value);
-        }
-        if !exchange.has_left() {
-            exchange.entry.flags = answer.flag.into();
-            exchange.entry.details = answer.details;
-        }
-        response
-    }
+    reply
 }

@@ -3,11 +3,11 @@
 use std::pin::pin;
 
 use http::header::{LOCATION, SET_COOKIE};
-use http::{Request, Response, StatusCode, request};
+use http::{HeaderMap, Request, Response, StatusCode, request};
 use hyper::upgrade::OnUpgrade;
 
 use super::exchange::Exchange;
-use super::{Refusal, Shared, timers};
+use super::{Shared, bodies, health_reply, timers};
 use crate::conn::ConnInfo;
 use crate::filter::{Cors, Redirect, RedirectFacts};
 use crate::http::client_ip::ClientIp;
@@ -20,7 +20,7 @@ use crate::policy::ResponseEdits;
 use crate::route::{Found, Query};
 use crate::snapshot::{ListenerSnapshot, PortSnapshot, Target};
 use crate::traffic::{ForwardContext, Forwarded, Picked};
-use crate::{Body, Error};
+use crate::{Body, Error, LocalReply};
 
 /// Where a request arrived.
 pub(super) struct Step<'a> {
@@ -57,7 +57,7 @@ impl<'a> Step<'a> {
         head: &mut request::Parts,
         names: Names,
         exchange: &mut Exchange,
-    ) -> Result<Clean, Refusal> {
+    ) -> Result<Clean, LocalReply> {
         let settings = &self.listener.settings;
         let asked = sanitize::named(head, names, settings, self.conn.tls.is_some())?;
         if asked.upgrade.is_some() {
@@ -74,7 +74,7 @@ impl<'a> Step<'a> {
         head: &request::Parts,
         clean: &Clean,
         exchange: &mut Exchange,
-    ) -> Result<Found<'a, Target>, Refusal> {
+    ) -> Result<Found<'a, Target>, Error> {
         let host = clean.asked.authority.host();
         self.check_authority(host)?;
         self.find_rule(head, host, exchange)
@@ -87,7 +87,7 @@ impl<'a> Step<'a> {
         mut came: Came<'_>,
         exchange: &mut Exchange,
         edits: &mut ResponseEdits,
-    ) -> Result<Response<Body>, Refusal> {
+    ) -> Result<Response<Body>, LocalReply> {
         let Taken { clean, found } = taken;
         let (picked, upgrade) = self.ready(taken, &mut came, exchange, edits)?;
         let switch = upgrade.zip(came.connection);
@@ -112,7 +112,15 @@ impl<'a> Step<'a> {
                 let response = self.take_response(forwarded, client, exchange);
                 return Ok(self.edit_response(found, &picked, response));
             }
-            Ok(Err(error)) => exchange.note_failed(run.into_failure(error)),
+            Ok(Err(error)) => {
+                let error = exchange.note_failed(run.into_failure(error));
+                if let Error::RequestBody(cause) = &error
+                    && bodies::ended_early(&**cause)
+                {
+                    exchange.note_left();
+                }
+                error
+            }
             Err(error) => {
                 // What it has of the request's body is to be found by who reads the rest.
                 drop(run);
@@ -133,7 +141,7 @@ impl<'a> Step<'a> {
         came: &mut Came<'_>,
         exchange: &mut Exchange,
         edits: &mut ResponseEdits,
-    ) -> Result<(Picked<'t>, Option<&'t Upgrade>), Refusal> {
+    ) -> Result<(Picked<'t>, Option<&'t Upgrade>), LocalReply> {
         let Taken { clean, found } = taken;
         let Came { head, body, .. } = came;
         let rule = &found.payload.rule;
@@ -175,7 +183,7 @@ impl<'a> Step<'a> {
         &self,
         head: &mut request::Parts,
         exchange: &mut Exchange,
-    ) -> Result<ClientIp, Refusal> {
+    ) -> Result<ClientIp, LocalReply> {
         let settings = &self.listener.settings;
         let found = client_ip::find(self.conn.peer.ip(), &head.headers, &settings.client_ip)?;
         if found.named {
@@ -194,13 +202,13 @@ impl<'a> Step<'a> {
     }
 
     /// Step 5: the answer.
-    pub(super) async fn health(&self, asked: &Sanitized, exchange: &Exchange) -> Refusal {
+    pub(super) async fn health(&self, asked: &Sanitized, exchange: &Exchange) -> LocalReply {
         // Reads what is at hand of a request that no backend takes, unless the client waits to be asked.
         if !asked.expects_continue {
             exchange.finish_request().await;
         }
         let leaving = self.shared.drain.is_leaving();
-        Refusal::health(leaving, &self.listener.id.gateway)
+        health_reply(leaving, &self.listener.id.gateway)
     }
 
     /// Step 6: one connection serves one listener, or a client could reach past another's policies
@@ -222,7 +230,7 @@ impl<'a> Step<'a> {
         head: &request::Parts,
         host: &str,
         exchange: &mut Exchange,
-    ) -> Result<Found<'a, Target>, Refusal> {
+    ) -> Result<Found<'a, Target>, Error> {
         let query = Query {
             host,
             path: head.uri.path(),
@@ -238,10 +246,10 @@ impl<'a> Step<'a> {
         let target = found.payload;
         exchange.entry.rule = Some(target.name.clone());
         if self.listener.failed {
-            return Err(Error::Failed(StatusCode::INTERNAL_SERVER_ERROR).into());
+            return Err(Error::Failed(StatusCode::INTERNAL_SERVER_ERROR));
         }
         match target.rule.steps.respond {
-            Some(status) => Err(Error::Failed(status).into()),
+            Some(status) => Err(Error::Failed(status)),
             None => Ok(found),
         }
     }
@@ -253,7 +261,7 @@ impl<'a> Step<'a> {
         found: &Found<'_, Target>,
         head: &request::Parts,
         asked: &Sanitized,
-    ) -> Result<Refusal, Refusal> {
+    ) -> Result<LocalReply, LocalReply> {
         let rule = &found.payload.rule;
         let scheme = head
             .headers
@@ -267,13 +275,12 @@ impl<'a> Step<'a> {
             matched_prefix: matched_prefix(found, head),
         };
         let (status, location) = redirect.location(facts).map_err(|_| broken())?;
-        let mut response = Response::new(Body::Empty);
-        *response.status_mut() = status;
-        response.headers_mut().insert(LOCATION, location);
+        let mut headers = HeaderMap::new();
+        headers.insert(LOCATION, location);
         for edit in rule.steps.response_edits.iter().rev() {
-            edit.apply(response.headers_mut());
+            edit.apply(&mut headers);
         }
-        Ok(Refusal::Response(Box::new(response), "direct_response"))
+        Ok(LocalReply::new(status, "direct_response").with_headers(headers))
     }
 
     /// Step 11.
@@ -360,12 +367,11 @@ fn check_origin(
     cors: &Cors,
     head: &request::Parts,
     exchange: &mut Exchange,
-) -> Result<(), Refusal> {
+) -> Result<(), LocalReply> {
     let decision = cors.decide(&head.method, &head.headers);
     exchange.cors = Some(Box::new(decision.marks));
     if decision.preflight {
-        let response = Box::new(Response::new(Body::Empty));
-        return Err(Refusal::Response(response, "cors_response"));
+        return Err(LocalReply::new(StatusCode::OK, "cors_response"));
     }
     Ok(())
 }

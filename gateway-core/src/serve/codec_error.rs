@@ -7,52 +7,36 @@
 
 use std::time::SystemTime;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, TRANSFER_ENCODING};
+use http::{Response, StatusCode};
+
+use crate::LocalReply;
 
 /// Headers that end the message or the connection: nobody may change them.
 const FIXED: [HeaderName; 4] = [CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING];
 
-/// An answer, made by the codec, to what is no request. The connection ends with it.
-#[derive(Clone, Debug)]
-pub struct Refusal {
-    /// The status.
-    pub status: StatusCode,
-    /// The headers, without those that frame the message.
-    pub headers: HeaderMap,
-    /// The text of the body.
-    pub body: &'static str,
-    /// Envoy's response flag.
-    pub flag: &'static str,
-    /// Envoy's response code details.
-    pub details: &'static str,
-    /// The handler was given the request and has been cancelled: it knows of it.
-    pub begun: bool,
-}
-
-impl Refusal {
-    /// The bytes to send.
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let reason = self.status.canonical_reason().unwrap_or_default();
-        let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", self.status.as_str()).into_bytes();
-        let free = self
-            .headers
-            .iter()
-            .filter(|(name, _)| !FIXED.contains(name));
-        for (name, value) in free {
-            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-                bytes.extend_from_slice(part);
-            }
+/// The bytes of a response after which the connection closes. Header fields that frame the message are
+/// replaced.
+pub(crate) fn to_bytes(response: Response<Bytes>) -> Vec<u8> {
+    let (head, body) = response.into_parts();
+    let reason = head.status.canonical_reason().unwrap_or_default();
+    let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", head.status.as_str()).into_bytes();
+    let free = head
+        .headers
+        .iter()
+        .filter(|(name, _)| !FIXED.contains(name));
+    for (name, value) in free {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            bytes.extend_from_slice(part);
         }
-        let date = httpdate::fmt_http_date(SystemTime::now());
-        let length = self.body.len();
-        let end = format!(
-            "content-length: {length}\r\ndate: {date}\r\nconnection: close\r\n\r\n{}",
-            self.body
-        );
-        bytes.extend_from_slice(end.as_bytes());
-        bytes
     }
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    let length = body.len();
+    let end = format!("content-length: {length}\r\ndate: {date}\r\nconnection: close\r\n\r\n");
+    bytes.extend_from_slice(end.as_bytes());
+    bytes.extend_from_slice(&body);
+    bytes
 }
 
 /// One row of the table of answers.
@@ -64,17 +48,23 @@ pub(crate) struct Reply {
     details: &'static str,
 }
 
-impl From<Reply> for Refusal {
+impl Reply {
+    /// Envoy's response code details.
+    pub(crate) fn details(self) -> &'static str {
+        self.details
+    }
+
+    /// Whether the handler has received the request, so that it records the exchange itself.
+    pub(crate) fn is_recorded(self) -> bool {
+        self == BODY_TIMEOUT
+    }
+}
+
+impl From<Reply> for LocalReply {
     fn from(reply: Reply) -> Self {
-        let text = HeaderValue::from_static("text/plain");
-        Self {
-            status: reply.status,
-            headers: HeaderMap::from_iter([(CONTENT_TYPE, text)]),
-            body: reply.body,
-            flag: reply.flag,
-            details: reply.details,
-            begun: reply == BODY_TIMEOUT,
-        }
+        Self::new(reply.status, reply.details)
+            .with_body(reply.body)
+            .with_flag(reply.flag)
     }
 }
 
@@ -271,15 +261,14 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_complete_and_its_framing_is_not_to_be_changed() {
-        let mut refusal = Refusal::from(TOO_LARGE);
-        refusal.headers.insert("x-late", "edit".parse().unwrap());
-        refusal.headers.insert(CONTENT_LENGTH, 7.into());
-        refusal
-            .headers
-            .insert(CONNECTION, "keep-alive".parse().unwrap());
+    fn a_codec_reply_is_complete_and_edits_do_not_change_its_framing() {
+        let mut response: Response<Bytes> = LocalReply::from(TOO_LARGE).into_response(false);
+        let headers = response.headers_mut();
+        headers.insert("x-late", "edit".parse().unwrap());
+        headers.insert(CONTENT_LENGTH, 7.into());
+        headers.insert(CONNECTION, "keep-alive".parse().unwrap());
 
-        let text = String::from_utf8(refusal.to_bytes()).unwrap();
+        let text = String::from_utf8(to_bytes(response)).unwrap();
 
         assert!(text.starts_with("HTTP/1.1 431 Request Header Fields Too Large\r\n"));
         assert!(text.contains("\r\ncontent-type: text/plain\r\n"));

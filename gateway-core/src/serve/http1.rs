@@ -6,13 +6,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Response;
 use hyper::server::conn::http1::{Builder, UpgradeableConnection};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::Handler;
 use super::activity::Activity;
-use super::codec_error::{self, Refusal, Reply};
+use super::codec_error::{self, Reply};
 use super::parked::{Kept, Parked};
 use super::service::Answering;
 use super::timers::{Expiry, Signal};
@@ -77,9 +78,9 @@ where
             kept,
         });
     }
-    let refusal = refuse(&end, &parts.read_buf, &parts.service.handler, &kept);
-    if refusal.is_some() || ended {
-        say_goodbye(io, refusal, &kept.activity).await;
+    let response = codec_reply(&end, &parts.read_buf, &parts.service.handler, &kept);
+    if response.is_some() || ended {
+        say_goodbye(io, response, &kept.activity).await;
     }
     None
 }
@@ -141,15 +142,19 @@ where
     (end, was_idle)
 }
 
-/// The answer to what was no request, as the handler wants it, if there is one.
-fn refuse<H: Handler>(end: &End, rest: &[u8], handler: &H, kept: &Kept) -> Option<Refusal> {
+/// The response to a malformed or incomplete request, if there is one.
+fn codec_reply<H: Handler>(
+    end: &End,
+    rest: &[u8],
+    handler: &H,
+    kept: &Kept,
+) -> Option<Response<Bytes>> {
     let max_head = kept.settings.headers.max_request_head;
     let reply = find_reply(end, &kept.activity, rest, max_head)?;
-    let mut refusal = reply.into();
-    handler.refuse(&kept.info, &mut refusal);
-    let event = Event::CodecError(kept.info.port, refusal.details);
+    let response = handler.handle_codec_reply(&kept.info, reply.into(), reply.is_recorded());
+    let event = Event::CodecError(kept.info.port, reply.details());
     kept.observer.observe(&event);
-    Some(refusal)
+    Some(response)
 }
 
 /// Asks the codec to end while the stream below stays open. It ends at once if it is idle, as it should be.
@@ -203,13 +208,13 @@ fn find_reply(end: &End, activity: &Activity, rest: &[u8], max_head: usize) -> O
 }
 
 /// Writes the last answer, if there is one, and reads on for a while.
-async fn say_goodbye<Io>(mut io: Io, refusal: Option<Refusal>, activity: &Activity)
+async fn say_goodbye<Io>(mut io: Io, response: Option<Response<Bytes>>, activity: &Activity)
 where
     Io: AsyncRead + AsyncWrite + Unpin,
 {
     let goodbye = async {
-        if let Some(refusal) = refusal {
-            io.write_all(&refusal.to_bytes()).await?;
+        if let Some(response) = response {
+            io.write_all(&codec_error::to_bytes(response)).await?;
             io.shutdown().await?;
         }
         let mut sink = [0; 1024];

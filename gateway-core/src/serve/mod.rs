@@ -30,18 +30,17 @@ mod watched;
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::Body;
 use crate::conn::{ConnInfo, ConnectionGuard, Drain};
 use crate::http::settings::ListenerSettings;
 use crate::in_box::in_box;
 use crate::observer::Observer;
+use crate::{Body, LocalReply};
 use parked::{Parked, Woken};
-
-pub use codec_error::Refusal;
 
 /// What answers the requests of connections.
 pub trait Handler: Clone + Send + Sync + 'static {
@@ -51,10 +50,18 @@ pub trait Handler: Clone + Send + Sync + 'static {
     /// Answers one request.
     fn handle(&self, conn: &Arc<ConnInfo>, request: Request<Incoming>) -> Self::Future;
 
-    /// Is shown the answer to bytes that are no request, or no whole one in time; may log it and
-    /// edit its headers. Envoy logs these, and applies late response edits to them.
-    fn refuse(&self, conn: &Arc<ConnInfo>, refusal: &mut Refusal) {
-        let _ = (conn, refusal);
+    /// Turns the codec's reply to a malformed or incomplete request into a response. As in Envoy, the
+    /// gateway logs it and applies late response edits. `recorded`: [`handle`](Self::handle) has received
+    /// the request and was cancelled, so the request is in the log already. Framing fields of the response
+    /// have no effect, and the connection ends with it.
+    fn handle_codec_reply(
+        &self,
+        conn: &Arc<ConnInfo>,
+        reply: LocalReply,
+        recorded: bool,
+    ) -> Response<Bytes> {
+        let _ = (conn, recorded);
+        reply.into_response(false)
     }
 }
 

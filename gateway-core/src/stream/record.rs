@@ -59,15 +59,7 @@ impl StreamRecord {
 
     /// Sets Envoy's response flags and details for a connection without a backend.
     pub(crate) fn set_error(&mut self, error: &Error) {
-        let (flags, details) = match error {
-            Error::NoRoute => ("NR", "no_route"),
-            Error::InvalidBackend | Error::InvalidShare => ("NC", "invalid_backend"),
-            Error::NoEndpoint | Error::EmptyShare => ("UH", "no_endpoint"),
-            Error::NoHealthyEndpoint => ("UH", "no_healthy_upstream"),
-            Error::Overflow => ("UO", "overflow"),
-            Error::ConnectTimeout(_) => ("UF,URX", "connection_timeout"),
-            _ => ("UF,URX", "remote_connection_failure"),
-        };
+        let (flags, details) = error.stream_outcome();
         self.entry.flags = flags.into();
         self.entry.details = details.into();
         self.entry.upstream_failure = error.upstream_failure().map(Cow::from);

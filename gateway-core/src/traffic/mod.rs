@@ -42,7 +42,7 @@
 //!     .unwrap_err();
 //!
 //! assert!(matches!(failure.error, Error::InvalidBackend));
-//! assert_eq!(failure.error.answer().status, 500);
+//! assert_eq!(failure.error.reply().status, 500);
 //! # });
 //! ```
 

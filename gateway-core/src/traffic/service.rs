@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, SET_COOKIE};
-use http::{HeaderValue, Request, Response, StatusCode, request};
+use http::header::SET_COOKIE;
+use http::{Request, Response, StatusCode, request};
 use tower_service::Service;
 
 use super::{ForwardContext, Forwarder};
@@ -18,12 +18,13 @@ use crate::Body;
 use crate::body::BoxError;
 use crate::error::Error;
 use crate::http::client_ip::ClientIp;
+use crate::http::grpc::is_grpc;
 use crate::http::{Authority, Sanitized};
 use crate::observer::Observer;
 use crate::plan::Filter;
 
 /// Forwards every request, with the filters of the backendRef that is drawn. Without a response of a
-/// backend, the answer is that of [`Error::answer`].
+/// backend, the answer is that of [`Error::reply`].
 ///
 /// Redirects, and rewrites of a prefix, depend on the listener and on what a rule matched, which a service
 /// knows nothing of: such a share is answered 500.
@@ -129,19 +130,6 @@ fn edit(filter: &Filter, head: &mut request::Parts) -> Result<(), Error> {
     Ok(())
 }
 
-/// The answer to a request that got none from a backend.
-fn answer(error: &Error) -> Response<Body> {
-    let answer = error.answer();
-    let text = !answer.body.is_empty();
-    let mut response = Response::new(Body::from(answer.body.into_owned()));
-    *response.status_mut() = answer.status;
-    if text {
-        let plain = HeaderValue::from_static("text/plain");
-        response.headers_mut().insert(CONTENT_TYPE, plain);
-    }
-    response
-}
-
 impl<B> Service<Request<B>> for ForwardService
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -163,8 +151,9 @@ where
             false => Body::new(body),
         });
         Box::pin(async move {
+            let grpc = is_grpc(request.headers());
             let result = this.forward(request).await;
-            Ok(result.unwrap_or_else(|error| answer(&error)))
+            Ok(result.unwrap_or_else(|error| error.reply().into_response(grpc)))
         })
     }
 }

@@ -5,7 +5,8 @@ use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use http::{HeaderName, HeaderValue, StatusCode, request};
-use towergate_core::policy::{Guard, Rejection, ResponseEdits};
+use towergate_core::LocalReply;
+use towergate_core::policy::{Guard, ResponseEdits};
 
 use super::Limit;
 use super::bucket::{Bucket, Level};
@@ -66,7 +67,7 @@ impl Limiter {
     }
 
     /// Decides about a request that comes at `now`, in nanoseconds since any fixed moment.
-    fn check_at(&self, head: &request::Parts, now: u64) -> Result<ResponseEdits, Rejection> {
+    fn check_at(&self, head: &request::Parts, now: u64) -> Result<ResponseEdits, LocalReply> {
         let mut strictest = None;
         for rule in &self.rules {
             let Some(taken) = rule.take(head, now) else {
@@ -89,7 +90,7 @@ impl Limiter {
 }
 
 impl Guard for Limiter {
-    fn check(&self, head: &mut request::Parts) -> Result<ResponseEdits, Rejection> {
+    fn check(&self, head: &mut request::Parts) -> Result<ResponseEdits, LocalReply> {
         /// The moment from which time is counted, the same for all limiters: counters outlive them.
         static START: LazyLock<Instant> = LazyLock::new(Instant::now);
         let now = u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX);
@@ -114,13 +115,12 @@ impl Counted {
     }
 }
 
-fn reject(level: Level, headers: bool) -> Rejection {
-    Rejection {
-        status: StatusCode::TOO_MANY_REQUESTS,
-        body: "local_rate_limited",
+fn reject(level: Level, headers: bool) -> LocalReply {
+    LocalReply {
         headers: tell(level, headers),
-        flag: "RL",
-        details: "local_rate_limited",
+        ..LocalReply::new(StatusCode::TOO_MANY_REQUESTS, "local_rate_limited")
+            .with_body("local_rate_limited")
+            .with_flag("RL")
     }
 }
 

@@ -207,9 +207,9 @@ fn an_empty_scheme_finds_no_route_where_it_is_believed() {
     for settings in [hops(true), hops(false), header()] {
         let mut headers = fields(&[("x-forwarded-proto", "")]);
         let error = apply(&mut headers, &conn("127.9.8.7"), &settings).unwrap_err();
-        let answer = error.answer();
-        assert_eq!((answer.status, answer.flag), (StatusCode::NOT_FOUND, "NR"));
-        assert_eq!(answer.details, "route_not_found");
+        let reply = error.reply();
+        assert_eq!((reply.status, reply.flag), (StatusCode::NOT_FOUND, "NR"));
+        assert_eq!(reply.details, "route_not_found");
     }
 
     let headers = applied("127.9.8.7", &edge(), &[("x-forwarded-proto", "")]);

@@ -4,7 +4,7 @@ use http::header::{COOKIE, EXPECT, REFERER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 
 use super::is_multiplexed;
-use crate::http::rejected::Rejected;
+use crate::LocalReply;
 use crate::http::settings::Underscores;
 
 /// Refuses or drops fields with an underscore in their name.
@@ -12,13 +12,13 @@ pub(super) fn check_underscores(
     headers: &mut HeaderMap,
     version: Version,
     underscores: Underscores,
-) -> Result<(), Rejected> {
+) -> Result<(), LocalReply> {
     match underscores {
         Underscores::Allow => return Ok(()),
         Underscores::Reject if is_multiplexed(version) => {
-            return Err(Rejected::malformed("http2.unexpected_underscore"));
+            return Err(LocalReply::malformed("http2.unexpected_underscore"));
         }
-        Underscores::Reject => return Err(Rejected::malformed("http1.unexpected_underscore")),
+        Underscores::Reject => return Err(LocalReply::malformed("http1.unexpected_underscore")),
         Underscores::Drop => {}
     }
     let names: Vec<HeaderName> = headers
@@ -33,13 +33,13 @@ pub(super) fn check_underscores(
 }
 
 /// Refuses blanks around values: HTTP/2 has no parser that would strip them (RFC 9113, section 8.2.1).
-pub(super) fn check_padding(headers: &HeaderMap) -> Result<(), Rejected> {
+pub(super) fn check_padding(headers: &HeaderMap) -> Result<(), LocalReply> {
     let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     let padded = |value: &HeaderValue| {
         is_blank(value.as_bytes().first()) || is_blank(value.as_bytes().last())
     };
     if headers.values().any(padded) {
-        return Err(Rejected::malformed("http2.invalid.header.field"));
+        return Err(LocalReply::malformed("http2.invalid.header.field"));
     }
     Ok(())
 }
@@ -49,11 +49,11 @@ fn has_underscore(name: &HeaderName) -> bool {
 }
 
 /// Takes `Expect: 100-continue` out, and refuses any other expectation (RFC 9110, section 10.1.1).
-pub(super) fn take_expect(headers: &mut HeaderMap) -> Result<bool, Rejected> {
+pub(super) fn take_expect(headers: &mut HeaderMap) -> Result<bool, LocalReply> {
     let known = |line: &HeaderValue| line.as_bytes().eq_ignore_ascii_case(b"100-continue");
     if !headers.get_all(EXPECT).iter().all(known) {
         let status = StatusCode::EXPECTATION_FAILED;
-        return Err(Rejected::codec(
+        return Err(LocalReply::codec_error(
             status,
             "Expectation Failed",
             "unknown_expectation",

@@ -40,8 +40,8 @@ use super::hop_by_hop::{self, BadNomination};
 use super::host::Authority;
 use super::mended;
 use super::names::Names;
-use super::rejected::Rejected;
 use super::upgrade::Upgrade;
+use crate::LocalReply;
 use crate::http::settings::ListenerSettings;
 
 /// What a clean request is for, and what was taken out of it.
@@ -64,13 +64,13 @@ pub struct Sanitized {
 /// and the rule on underscores is about what clients send.
 ///
 /// # Errors
-/// [`Rejected`], which is the answer for the client: a refusal, or a redirect to the normal spelling of
+/// [`LocalReply`], which is the answer for the client: a refusal, or a redirect to the normal spelling of
 /// the path. The request target is still as it was then; fields may be missing.
 pub fn request(
     head: &mut request::Parts,
     settings: &ListenerSettings,
     tls: bool,
-) -> Result<Sanitized, Rejected> {
+) -> Result<Sanitized, LocalReply> {
     let names = Names::of(&head.headers);
     named(head, names, settings, tls)
 }
@@ -84,13 +84,13 @@ pub(crate) fn named(
     names: Names,
     settings: &ListenerSettings,
     tls: bool,
-) -> Result<Sanitized, Rejected> {
+) -> Result<Sanitized, LocalReply> {
     let version = head.version;
-    clean(head, names, settings, tls).map_err(|rejected| {
+    clean(head, names, settings, tls).map_err(|reply| {
         if is_multiplexed(version) {
-            rejected.keep_open()
+            reply.keep_open()
         } else {
-            rejected
+            reply
         }
     })
 }
@@ -100,7 +100,7 @@ fn clean(
     names: Names,
     settings: &ListenerSettings,
     tls: bool,
-) -> Result<Sanitized, Rejected> {
+) -> Result<Sanitized, LocalReply> {
     let version = head.version;
     mended::check(head)?;
     if names.has(Names::UNDERSCORE) {
@@ -149,7 +149,7 @@ fn is_multiplexed(version: Version) -> bool {
 fn strip_connection(
     head: &mut request::Parts,
     settings: &ListenerSettings,
-) -> Result<Option<Upgrade>, Rejected> {
+) -> Result<Option<Upgrade>, LocalReply> {
     let upgrade = Upgrade::take(&mut head.headers, &settings.http1.ignored_upgrades)
         // HTTP/1.0 has no upgrades (RFC 9110, section 7.8), HTTP/2 has not these.
         .filter(|_| head.version == Version::HTTP_11);
@@ -161,14 +161,14 @@ fn strip_connection(
     };
     hop_by_hop::strip_request(&mut head.headers, protected).map_err(|bad| match bad {
         BadNomination::Host => target::missing_host(),
-        BadNomination::Protected => Rejected::malformed("http1.connection_header_rejected"),
+        BadNomination::Protected => LocalReply::malformed("http1.connection_header_rejected"),
     })?;
     Ok(upgrade)
 }
 
 /// The methods that Envoy's HTTP/1 parser knows. CONNECT is none of them: it needs a rule for CONNECT,
 /// which Gateway API does not have.
-fn check_method(head: &request::Parts) -> Result<(), Rejected> {
+fn check_method(head: &request::Parts) -> Result<(), LocalReply> {
     const OTHERS: [&str; 25] = [
         "ACL",
         "BIND",
@@ -205,36 +205,40 @@ fn check_method(head: &request::Parts) -> Result<(), Rejected> {
         | &Method::OPTIONS
         | &Method::PATCH
         | &Method::TRACE => Ok(()),
-        &Method::CONNECT => Err(Rejected {
+        &Method::CONNECT => Err(LocalReply {
             flag: "NR",
-            ..Rejected::refused(StatusCode::NOT_FOUND, "route_not_found")
+            ..LocalReply::new(StatusCode::NOT_FOUND, "route_not_found").closing()
         }),
         // The content type says what the query is written in (draft-ietf-httpbis-safe-method-w-body).
         method if method.as_str() == "QUERY" && head.headers.contains_key("content-type") => Ok(()),
         method if OTHERS.contains(&method.as_str()) => Ok(()),
-        _ => Err(Rejected::malformed("http1.codec_error")),
+        _ => Err(LocalReply::malformed("http1.codec_error")),
     }
 }
 
-fn check_framing(headers: &mut HeaderMap) -> Result<(), Rejected> {
+fn check_framing(headers: &mut HeaderMap) -> Result<(), LocalReply> {
     let chunked = framing::is_chunked(headers).map_err(|BadCoding| {
         let details = "http1.invalid_transfer_encoding";
-        Rejected::codec(StatusCode::NOT_IMPLEMENTED, "Not Implemented", details)
+        LocalReply::codec_error(StatusCode::NOT_IMPLEMENTED, "Not Implemented", details)
     })?;
     let length = framing::canonical_length(headers)
-        .map_err(|BadLength| Rejected::malformed("http1.codec_error"))?;
+        .map_err(|BadLength| LocalReply::malformed("http1.codec_error"))?;
     if chunked && length.is_some() {
         let details = "http1.content_length_and_chunked_not_allowed";
-        return Err(Rejected::malformed(details));
+        return Err(LocalReply::malformed(details));
     }
     Ok(())
 }
 
 /// HTTP/1.0 has to be switched on.
-fn check_version(version: Version, settings: &ListenerSettings) -> Result<(), Rejected> {
+fn check_version(version: Version, settings: &ListenerSettings) -> Result<(), LocalReply> {
     if version < Version::HTTP_11 && settings.http1.http10.is_none() {
         let status = StatusCode::UPGRADE_REQUIRED;
-        return Err(Rejected::codec(status, "Upgrade Required", "low_version"));
+        return Err(LocalReply::codec_error(
+            status,
+            "Upgrade Required",
+            "low_version",
+        ));
     }
     Ok(())
 }

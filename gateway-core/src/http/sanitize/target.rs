@@ -5,10 +5,10 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, request};
 
 use super::is_multiplexed;
+use crate::LocalReply;
 use crate::http::grpc::is_grpc;
 use crate::http::host::{Authority, BadAuthority};
 use crate::http::path::{self, Normalized};
-use crate::http::rejected::Rejected;
 use crate::http::settings::{HeaderSettings, ListenerSettings};
 
 /// What a request target consists of.
@@ -19,20 +19,24 @@ pub(super) struct Target {
 }
 
 /// Splits the target, unless it is one that only a forward proxy could serve.
-pub(super) fn split_target(head: &request::Parts, tls: bool) -> Result<Target, Rejected> {
+pub(super) fn split_target(head: &request::Parts, tls: bool) -> Result<Target, LocalReply> {
     let parts = head.uri.clone().into_parts();
     if !is_multiplexed(head.version) {
         match &parts.scheme {
             Some(scheme) if *scheme == Scheme::HTTPS && !tls => {
                 let details = "http1.https_url_on_plaintext_connection";
-                return Err(Rejected::codec(StatusCode::FORBIDDEN, "Forbidden", details));
+                return Err(LocalReply::codec_error(
+                    StatusCode::FORBIDDEN,
+                    "Forbidden",
+                    details,
+                ));
             }
             Some(scheme) if *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS => {
-                return Err(Rejected::malformed("http1.invalid_url"));
+                return Err(LocalReply::malformed("http1.invalid_url"));
             }
             // `GET a.test:80`, which only CONNECT may have.
             None if parts.authority.is_some() => {
-                return Err(Rejected::malformed("http1.codec_error"));
+                return Err(LocalReply::malformed("http1.codec_error"));
             }
             _ => {}
         }
@@ -44,9 +48,9 @@ pub(super) fn split_target(head: &request::Parts, tls: bool) -> Result<Target, R
         path if parts.authority.is_some() => {
             let query = path.as_ref().map_or("", PathAndQuery::as_str);
             PathAndQuery::try_from(format!("/{query}"))
-                .map_err(|_| Rejected::malformed("http1.invalid_url"))?
+                .map_err(|_| LocalReply::malformed("http1.invalid_url"))?
         }
-        _ => return Err(Rejected::malformed("http1.codec_error")),
+        _ => return Err(LocalReply::malformed("http1.codec_error")),
     };
     let authority = parts
         .authority
@@ -57,11 +61,11 @@ pub(super) fn split_target(head: &request::Parts, tls: bool) -> Result<Target, R
 }
 
 /// `*` is the server as a whole, of which there are many behind a gateway.
-fn bad_asterisk(method: &Method) -> Rejected {
+fn bad_asterisk(method: &Method) -> LocalReply {
     if method == Method::OPTIONS {
-        Rejected::refused(StatusCode::NOT_FOUND, "absolute_path_rejected").keep_open()
+        LocalReply::new(StatusCode::NOT_FOUND, "absolute_path_rejected")
     } else {
-        Rejected::malformed("http1.invalid_url")
+        LocalReply::malformed("http1.invalid_url")
     }
 }
 
@@ -72,7 +76,7 @@ pub(super) fn settle_authority(
     target: Option<HeaderValue>,
     version: Version,
     settings: &ListenerSettings,
-) -> Result<Authority, Rejected> {
+) -> Result<Authority, LocalReply> {
     let mut lines = headers.get_all(HOST).iter();
     let sent = lines.next();
     if lines.next().is_some() {
@@ -101,7 +105,7 @@ pub(super) fn settle_authority(
     Ok(authority)
 }
 
-fn strip_dot(authority: Authority, settings: &HeaderSettings) -> Result<Authority, Rejected> {
+fn strip_dot(authority: Authority, settings: &HeaderSettings) -> Result<Authority, LocalReply> {
     if settings.strip_trailing_host_dot {
         authority.without_trailing_dot().map_err(bad_authority)
     } else {
@@ -110,7 +114,7 @@ fn strip_dot(authority: Authority, settings: &HeaderSettings) -> Result<Authorit
 }
 
 /// The host of HTTP/1.0 requests that name none.
-fn default_host(settings: &ListenerSettings) -> Result<HeaderValue, Rejected> {
+fn default_host(settings: &ListenerSettings) -> Result<HeaderValue, LocalReply> {
     let http10 = settings.http1.http10.as_ref();
     http10
         .and_then(|http10| http10.default_host.as_deref())
@@ -123,7 +127,7 @@ pub(super) fn settle_path(
     head: &mut request::Parts,
     sent: PathAndQuery,
     settings: &ListenerSettings,
-) -> Result<(), Rejected> {
+) -> Result<(), LocalReply> {
     let normal = path::normalize(sent.as_str(), &settings.path).map_err(|_| bad_path())?;
     let path = match normal {
         Normalized::Unchanged => sent,
@@ -132,7 +136,11 @@ pub(super) fn settle_path(
         Normalized::Redirect(_) if is_grpc(&head.headers) => return Err(bad_path()),
         Normalized::Redirect(to) => {
             let to = HeaderValue::try_from(to).map_err(|_| bad_path())?;
-            return Err(Rejected::redirect(to));
+            return Err(LocalReply::redirect(
+                StatusCode::TEMPORARY_REDIRECT,
+                to,
+                "path_normalization_failed",
+            ));
         }
     };
     head.uri = Uri::from(path);
@@ -140,14 +148,14 @@ pub(super) fn settle_path(
 }
 
 /// The request is for nobody.
-pub(super) fn missing_host() -> Rejected {
-    Rejected::refused(StatusCode::BAD_REQUEST, "missing_host_header")
+pub(super) fn missing_host() -> LocalReply {
+    LocalReply::new(StatusCode::BAD_REQUEST, "missing_host_header").closing()
 }
 
-fn bad_authority(_: BadAuthority) -> Rejected {
-    Rejected::malformed("http.invalid_authority")
+fn bad_authority(_: BadAuthority) -> LocalReply {
+    LocalReply::malformed("http.invalid_authority")
 }
 
-fn bad_path() -> Rejected {
-    Rejected::refused(StatusCode::BAD_REQUEST, "path_normalization_failed")
+fn bad_path() -> LocalReply {
+    LocalReply::new(StatusCode::BAD_REQUEST, "path_normalization_failed").closing()
 }

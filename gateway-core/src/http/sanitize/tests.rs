@@ -1,6 +1,6 @@
 //! Envoy's recorded answers to whole request heads, and where we differ.
 
-use http::header::{CONTENT_LENGTH, EXPECT, HOST};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, LOCATION};
 use http::{HeaderName, HeaderValue, Uri};
 use proptest::prelude::*;
 
@@ -69,15 +69,15 @@ fn outcome(text: &str, settings: &ListenerSettings, tls: bool) -> String {
     let mut head = decode(text);
     let sanitized = match request(&mut head, settings, tls) {
         Ok(sanitized) => sanitized,
-        Err(rejected) => {
-            let close = if rejected.close { " close" } else { "" };
-            let to = rejected
-                .location
-                .map(|to| format!(" {}", to.to_str().unwrap()));
-            let status = rejected.status.as_u16();
+        Err(reply) => {
+            let closes = reply.header(&CONNECTION).is_some();
+            let close = if closes { " close" } else { "" };
+            let to = reply.header(&LOCATION);
+            let to = to.map(|to| format!(" {}", to.to_str().unwrap()));
+            let status = reply.status.as_u16();
             return format!(
                 "{status} {}{close}{}",
-                rejected.details,
+                reply.details,
                 to.unwrap_or_default()
             );
         }
@@ -348,12 +348,11 @@ fn the_texts_of_refusals_are_those_of_envoy() {
             "NR",
         ),
     ] {
-        let rejected = super::request(&mut decode(request), &settings("plain"), false).unwrap_err();
+        let reply = super::request(&mut decode(request), &settings("plain"), false).unwrap_err();
 
-        let answer = rejected.answer();
         assert_eq!(
-            (answer.status.as_u16(), &*answer.body, answer.flag),
-            (status, body, flag),
+            (reply.status.as_u16(), &reply.body[..], reply.flag),
+            (status, body.as_bytes(), flag),
             "{request}"
         );
     }

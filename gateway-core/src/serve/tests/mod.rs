@@ -15,19 +15,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::{Request, Response, StatusCode, header};
+use bytes::Bytes;
+use http::{HeaderName, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{ConnectionContext, Handler, Refusal};
-use crate::Body;
+use super::{ConnectionContext, Handler};
 use crate::conn::{ConnInfo, ConnectionAddrs, ConnectionGuard, Drain};
 use crate::http::settings::ListenerSettings;
 use crate::listen::{ListenerConfig, PortConfig, Server, Transport, serve_listener};
 use crate::observer::{Event, Observer};
 use crate::plan::{ListenerId, TcpSettings};
+use crate::{Body, LocalReply};
 
 /// Time limit of every wait in tests.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -45,9 +46,15 @@ impl Handler for TestHandler {
         Box::pin(async move { respond(&conn, request).await })
     }
 
-    fn refuse(&self, conn: &Arc<ConnInfo>, refusal: &mut Refusal) {
+    fn handle_codec_reply(
+        &self,
+        conn: &Arc<ConnInfo>,
+        reply: LocalReply,
+        _recorded: bool,
+    ) -> Response<Bytes> {
         let peer = conn.tcp_peer.ip().to_string().parse().unwrap();
-        refusal.headers.insert("x-refused", peer);
+        let name = HeaderName::from_static("x-refused");
+        reply.with_header(name, peer).into_response(false)
     }
 }
 

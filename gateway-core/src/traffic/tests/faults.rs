@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::sync::mpsc;
 
+use super::LocalReply;
 use super::backend::{Backend, Step, raw};
 use super::*;
 use crate::plan::{Retry, RetryOn};
@@ -11,7 +12,7 @@ use crate::traffic::breaker::Resource;
 const RESET: &str = "upstream connect error or disconnect/reset before headers. reset reason: ";
 
 /// The client's answer to a GET when the backend does this.
-async fn refused(steps: Vec<Step>) -> Answer {
+async fn refused(steps: Vec<Step>) -> LocalReply {
     let backend = Backend::start(vec![steps]).await;
     let rig = Rig::new(Traffic::default(), &[backend.address]);
     let answer = rig.refusal(get("/")).await;
@@ -36,7 +37,7 @@ async fn a_refused_connection_is_503() {
 
     let failure = rig.forward(get("/")).await.unwrap_err();
 
-    let answer = failure.error.answer();
+    let answer = failure.error.reply();
     assert_eq!((answer.status.as_u16(), answer.flag), (503, "UF"));
     assert_eq!(answer.body, format!("{RESET}remote connection failure"));
     assert_eq!(

@@ -74,7 +74,7 @@ async fn settles(rig: &Rig, expected: &str) {
         while in_a_row < 8 {
             let answer = match rig.forward(get("/")).await {
                 Ok(forwarded) => read(forwarded.response).await.1,
-                Err(failure) => failure.error.answer().body.into_owned(),
+                Err(failure) => String::from_utf8(failure.error.reply().body.to_vec()).unwrap(),
             };
             in_a_row = if answer == expected { in_a_row + 1 } else { 0 };
             tokio::time::sleep(Duration::from_millis(2)).await;

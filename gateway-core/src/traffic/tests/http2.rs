@@ -114,8 +114,10 @@ async fn resets_are_told_apart() {
 
         assert_eq!((answer.status.as_u16(), answer.flag), (503, flag));
         assert!(
-            answer.body.ends_with(&format!("reset reason: {reason}")),
-            "{}",
+            answer
+                .body
+                .ends_with(format!("reset reason: {reason}").as_bytes()),
+            "{:?}",
             answer.body
         );
         assert_eq!(rig.fetch().await.0, 200);
@@ -263,7 +265,7 @@ async fn those_that_wait_for_a_connection_share_its_failure() {
     let all = futures_util::future::join_all((0..20).map(|_| rig.forward(get("/")))).await;
 
     assert!(all.iter().all(|result| {
-        let answer = result.as_ref().unwrap_err().error.answer();
+        let answer = result.as_ref().unwrap_err().error.reply();
         (answer.status.as_u16(), answer.flag) == (503, "UF")
     }));
     assert_eq!(rig.observer.count("UpstreamConnectFailed"), 1);

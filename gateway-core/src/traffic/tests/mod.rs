@@ -23,15 +23,14 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 
 use super::{Failure, ForwardContext, Forwarded, Forwarder};
-use crate::Body;
 use crate::balance::Directory;
-use crate::error::Answer;
 use crate::observer::{Event, Observer};
 use crate::plan::{
     Backend as PlanBackend, BackendId, BackendProtocol, Destination, Endpoint, Endpoints, Traffic,
     WeightedBackend,
 };
 use crate::snapshot::Live;
+use crate::{Body, LocalReply};
 
 /// A forwarder, and what it is built of.
 struct Rig {
@@ -136,9 +135,9 @@ impl Rig {
         read(self.forward(get("/")).await.unwrap().response).await
     }
 
-    /// What the client is told of a request that fails.
-    async fn refusal(&self, request: Request<Body>) -> Answer {
-        self.forward(request).await.unwrap_err().error.answer()
+    /// The local reply to a request that fails.
+    async fn refusal(&self, request: Request<Body>) -> LocalReply {
+        self.forward(request).await.unwrap_err().error.reply()
     }
 }
 

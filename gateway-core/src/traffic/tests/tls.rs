@@ -121,7 +121,7 @@ async fn a_backend_that_is_not_who_it_should_be_gets_nothing() {
                 .unwrap()
                 .starts_with("TLS_error: ")
         );
-        let answer = failure.error.answer();
+        let answer = failure.error.reply();
         assert_eq!((answer.status.as_u16(), answer.flag), (503, "UF"));
     }
 }

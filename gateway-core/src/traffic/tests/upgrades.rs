@@ -66,7 +66,7 @@ async fn an_upgrade_that_is_not_allowed_reaches_nobody() {
     let backend = Backend::start(vec![vec![switch(), Step::Echo]]).await;
     let rig = Rig::new(Traffic::default(), &[backend.address]);
 
-    let answer = ask(&rig, "spdy/3.1").await.unwrap_err().error.answer();
+    let answer = ask(&rig, "spdy/3.1").await.unwrap_err().error.reply();
 
     assert_eq!(
         (answer.status.as_u16(), &*answer.details),
@@ -84,7 +84,7 @@ async fn a_switch_to_another_protocol_is_502() {
     };
     let rig = Rig::new(traffic, &[backend.address]);
 
-    let answer = ask(&rig, "spdy/3.1").await.unwrap_err().error.answer();
+    let answer = ask(&rig, "spdy/3.1").await.unwrap_err().error.reply();
 
     assert_eq!((answer.status.as_u16(), answer.flag), (502, "UPE"));
 }
