@@ -38,11 +38,9 @@ pub(crate) fn start(
     access_log: Option<Arc<dyn AccessLog>>,
     observer: Arc<dyn Observer>,
 ) -> Result<Gateway, Failure> {
-    let gateway = Gateway::new(Options {
-        access_log,
-        observer: Some(observer),
-        ..Options::default()
-    });
+    let mut options = Options::default().observer(observer);
+    options.access_log = access_log;
+    let gateway = Gateway::new(options);
     gateway.start(workers)?;
     Ok(gateway)
 }

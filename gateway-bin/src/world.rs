@@ -198,6 +198,7 @@ fn scope(args: &ManifestArgs) -> Scope {
             true => UnknownName::Refuse,
             false => UnknownName::FirstCertificate,
         },
+        provider: None,
         parity: Parity {
             strict_host: args.parity.contains(&ParityFlag::StrictHost),
             keep_external_address: args.parity.contains(&ParityFlag::ExternalAddress),

@@ -16,10 +16,7 @@
 //!     }
 //! }
 //!
-//! let gateway = Gateway::new(Options {
-//!     access_log: Some(Arc::new(Lines)),
-//!     ..Options::default()
-//! });
+//! let gateway = Gateway::new(Options::default().access_log(Arc::new(Lines)));
 //! # drop(gateway);
 //! ```
 

@@ -22,72 +22,96 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
+#[cfg(feature = "gateway")]
 use hyper::body::Incoming;
 
+#[cfg(feature = "gateway")]
 use crate::upstream::ResponseBody;
 
 /// Any error of a body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A request's or a response's body: nothing, bytes at hand, a stream of hyper's, or any other.
+/// The body of a request or of a response.
 ///
-/// Bodies that pass through are not boxed, but for those of endpoints that do not come at once with their
-/// head: few are so large, and all others would be moved with room for one.
+/// Empty, bytes, a body of hyper or of a backend, or any other body in a box.
 #[derive(Debug, Default)]
-pub enum Body {
-    /// No bytes.
+pub struct Body(Kind);
+
+/// A body is boxed if it is foreign, or if it comes from a backend after its head: few are so large, and
+/// moving the others would cost as much.
+#[derive(Debug, Default)]
+enum Kind {
     #[default]
     Empty,
-    /// These bytes; `None` when they are read.
+    /// `None` after the bytes were read.
     Full(Option<Bytes>),
-    /// As it comes from the wire.
+    #[cfg(feature = "gateway")]
     Incoming(Incoming),
-    /// A response as it comes from an endpoint.
+    #[cfg(feature = "gateway")]
     Upstream(Box<ResponseBody>),
-    /// Anything else.
     Boxed(UnsyncBoxBody<Bytes, BoxError>),
 }
 
 impl Body {
-    /// Wraps any body. One of these, or of hyper's, is taken as it is.
+    /// A body without bytes.
+    pub const fn empty() -> Self {
+        Self(Kind::Empty)
+    }
+
+    /// Wraps any body. A [`Body`], and a body of hyper, is not boxed.
     pub fn new<B>(body: B) -> Self
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
         let mut body = Some(body);
-        let any: &mut dyn Any = &mut body;
-        if let Some(body) = any.downcast_mut::<Option<Self>>().and_then(Option::take) {
+        if let Some(body) = take::<_, Self>(&mut body) {
             return body;
         }
-        let any: &mut dyn Any = &mut body;
-        if let Some(body) = any
-            .downcast_mut::<Option<Incoming>>()
-            .and_then(Option::take)
-        {
-            return Self::Incoming(body);
+        #[cfg(feature = "gateway")]
+        if let Some(body) = take::<_, Incoming>(&mut body) {
+            return Self::incoming(body);
         }
         match body {
-            Some(body) => Self::Boxed(body.map_err(Into::into).boxed_unsync()),
-            None => Self::Empty,
+            Some(body) => Self(Kind::Boxed(body.map_err(Into::into).boxed_unsync())),
+            None => Self::empty(),
         }
     }
 
     /// Boxes a body whose error needs no conversion.
+    #[cfg(feature = "gateway")]
     pub(crate) fn boxed<B>(body: B) -> Self
     where
         B: http_body::Body<Data = Bytes, Error = BoxError> + Send + 'static,
     {
-        Self::Boxed(UnsyncBoxBody::new(body))
+        Self(Kind::Boxed(UnsyncBoxBody::new(body)))
     }
+
+    /// A body of hyper.
+    #[cfg(feature = "gateway")]
+    pub(crate) const fn incoming(body: Incoming) -> Self {
+        Self(Kind::Incoming(body))
+    }
+
+    /// The body of a backend's response.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn upstream(body: ResponseBody) -> Self {
+        Self(Kind::Upstream(Box::new(body)))
+    }
+}
+
+/// Takes the body out of `body` if its type is `T`.
+fn take<B: 'static, T: 'static>(body: &mut Option<B>) -> Option<T> {
+    let any: &mut dyn Any = body;
+    any.downcast_mut::<Option<T>>().and_then(Option::take)
 }
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
         if bytes.is_empty() {
-            Self::Empty
+            Self::empty()
         } else {
-            Self::Full(Some(bytes))
+            Self(Kind::Full(Some(bytes)))
         }
     }
 }
@@ -104,12 +128,6 @@ impl From<String> for Body {
     }
 }
 
-impl From<Incoming> for Body {
-    fn from(body: Incoming) -> Self {
-        Self::Incoming(body)
-    }
-}
-
 impl http_body::Body for Body {
     type Data = Bytes;
     type Error = BoxError;
@@ -118,32 +136,38 @@ impl http_body::Body for Body {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match self.get_mut() {
-            Self::Empty => Poll::Ready(None),
-            Self::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
-            Self::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
-            Self::Upstream(body) => Pin::new(body).poll_frame(cx),
-            Self::Boxed(body) => Pin::new(body).poll_frame(cx),
+        match &mut self.get_mut().0 {
+            Kind::Empty => Poll::Ready(None),
+            Kind::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            #[cfg(feature = "gateway")]
+            Kind::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            #[cfg(feature = "gateway")]
+            Kind::Upstream(body) => Pin::new(body).poll_frame(cx),
+            Kind::Boxed(body) => Pin::new(body).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty | Self::Full(None) => true,
-            Self::Full(Some(_)) => false,
-            Self::Incoming(body) => body.is_end_stream(),
-            Self::Upstream(body) => body.is_end_stream(),
-            Self::Boxed(body) => body.is_end_stream(),
+        match &self.0 {
+            Kind::Empty | Kind::Full(None) => true,
+            Kind::Full(Some(_)) => false,
+            #[cfg(feature = "gateway")]
+            Kind::Incoming(body) => body.is_end_stream(),
+            #[cfg(feature = "gateway")]
+            Kind::Upstream(body) => body.is_end_stream(),
+            Kind::Boxed(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty | Self::Full(None) => SizeHint::with_exact(0),
-            Self::Full(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Incoming(body) => body.size_hint(),
-            Self::Upstream(body) => body.size_hint(),
-            Self::Boxed(body) => body.size_hint(),
+        match &self.0 {
+            Kind::Empty | Kind::Full(None) => SizeHint::with_exact(0),
+            Kind::Full(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
+            #[cfg(feature = "gateway")]
+            Kind::Incoming(body) => body.size_hint(),
+            #[cfg(feature = "gateway")]
+            Kind::Upstream(body) => body.size_hint(),
+            Kind::Boxed(body) => body.size_hint(),
         }
     }
 }
@@ -159,7 +183,7 @@ mod tests {
         let own = Body::new(Body::from("text"));
         let foreign = Body::new(Full::new(Bytes::from_static(b"text")));
 
-        assert!(matches!(own, Body::Full(Some(text)) if text == "text"));
-        assert!(matches!(foreign, Body::Boxed(_)));
+        assert!(matches!(own.0, Kind::Full(Some(text)) if text == "text"));
+        assert!(matches!(foreign.0, Kind::Boxed(_)));
     }
 }

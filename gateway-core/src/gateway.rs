@@ -32,23 +32,46 @@ use crate::snapshot::{BuildError, Builder, Live, Parts, SnapshotHandle};
 
 /// How a [`Gateway`] runs.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Options {
-    /// The cryptography of TLS.
+    /// Crypto provider of TLS.
     pub provider: Arc<CryptoProvider>,
-    /// Takes an entry per request; `None`: no access log.
+    /// Receives one entry per request. Default: no access log.
     pub access_log: Option<Arc<dyn AccessLog>>,
-    /// Takes events for metrics.
+    /// Receives events for metrics. Default: none.
     pub observer: Option<Arc<dyn Observer>>,
 }
 
-impl Default for Options {
-    /// No log, no metrics, aws-lc-rs.
-    fn default() -> Self {
+impl Options {
+    /// Options with this crypto provider, without access log and metrics.
+    pub fn new(provider: Arc<CryptoProvider>) -> Self {
         Self {
-            provider: towergate_tls::default_provider(),
+            provider,
             access_log: None,
             observer: None,
         }
+    }
+
+    /// Sets the access log.
+    #[must_use]
+    pub fn access_log(mut self, log: Arc<dyn AccessLog>) -> Self {
+        self.access_log = Some(log);
+        self
+    }
+
+    /// Sets the observer.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+}
+
+#[cfg(feature = "aws-lc-rs")]
+impl Default for Options {
+    /// Options with aws-lc-rs as crypto provider.
+    fn default() -> Self {
+        Self::new(towergate_tls::default_provider())
     }
 }
 

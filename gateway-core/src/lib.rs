@@ -1,51 +1,121 @@
-//! The data plane of the Towergate gateway.
+//! The data plane of the Towergate gateway, and its parts as tower Layers.
 //!
-//! The life of a request, and where each step is:
+//! Each step in the life of a request is a module. Most steps are also Layers that work alone in an
+//! axum, hyper or tonic service:
 //!
-//! | step | module |
-//! |---|---|
-//! | accept, PROXY protocol, TLS | [`listen`], [`conn`], [`proxy_protocol`] |
-//! | HTTP codec, timers, limits | [`serve`] |
-//! | sanitize, client address, early header edits | [`http`] |
-//! | route | [`route`] |
-//! | policies | [`policy`] |
-//! | filters | [`filter`] |
-//! | deadline, retry, breaker | [`traffic`] |
-//! | weighted backend, endpoint | [`balance`] |
-//! | connection to the endpoint | [`upstream`] |
+//! | step | module | Layers |
+//! |---|---|---|
+//! | accept, PROXY protocol, TLS | `listen`, [`conn`], [`proxy_protocol`] | [`ConnectionAddrsLayer`](conn::ConnectionAddrsLayer) |
+//! | HTTP codec, timers, limits | `serve` | |
+//! | sanitize, client address, early header edits | [`http`] | [`SanitizeLayer`](http::SanitizeLayer), [`ClientIpLayer`](http::client_ip::ClientIpLayer) |
+//! | route | [`route`] | |
+//! | policies | [`policy`] | [`GuardLayer`](policy::GuardLayer) |
+//! | filters | [`filter`] | [`CorsLayer`](filter::CorsLayer), [`RedirectLayer`](filter::RedirectLayer) |
+//! | deadline, retry, breaker | `traffic` | |
+//! | weighted backend, endpoint | `balance` | |
+//! | connection to the endpoint | `upstream` | |
+//! | all of these | `gateway` | `GatewayLayer` |
 //!
-//! TCP connections are proxied by [`stream`], UDP datagrams by `datagram`.
+//! TCP and TLS connections are proxied by `stream`, UDP datagrams by `datagram`.
+//!
+//! # Features
+//!
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `gateway` | yes | plans, serving, balancing, connections to backends, TLS: all modules named without a link above |
+//! | `aws-lc-rs` | yes | `Options::default()` with aws-lc-rs as crypto provider; implies `gateway` |
+//!
+//! Without `gateway` the crate is the Layers and parsers alone: no TLS crate, no C compiler, fewer than
+//! 40 dependencies. Without `aws-lc-rs`, `Options::new` takes any `rustls::crypto::CryptoProvider`.
+//!
+//! # Example
+//!
+//! Redirects plain HTTP below `/old`, in front of any service:
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use tower::{ServiceExt, service_fn};
+//! use towergate_core::prelude::*;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let moved = Redirect {
+//!     scheme: Some("https".to_owned()),
+//!     hostname: None,
+//!     port: None,
+//!     path: Some(PathEdit::Prefix("/archive".to_owned())),
+//!     status: 308,
+//! };
+//! let service = service_fn(|_: Request<()>| async {
+//!     Ok::<_, std::io::Error>(Response::new(Bytes::from("hello")))
+//! });
+//! let service = RedirectLayer::new(moved).below("/old").layer(service);
+//! let service = SanitizeLayer::default().layer(service);
+//!
+//! let request = Request::get("/old/page").header("host", "example.org").body(())?;
+//! let response = service.oneshot(request).await?;
+//! assert_eq!(response.status(), 308);
+//! assert_eq!(response.headers()["location"], "https://example.org/archive/page");
+//! # Ok(())
+//! # }
+//! ```
 
+// The sanitizer has parts that only the gateway uses.
+#![cfg_attr(not(feature = "gateway"), allow(dead_code))]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(feature = "gateway")]
 pub mod access_log;
+#[cfg(feature = "gateway")]
 mod alarm;
+#[cfg(feature = "gateway")]
 pub mod balance;
 pub mod body;
 pub mod conn;
+#[cfg(feature = "gateway")]
 mod datagram;
+#[cfg(feature = "gateway")]
 pub mod error;
 pub mod filter;
 pub mod gate;
+#[cfg(feature = "gateway")]
 pub mod gateway;
 pub mod http;
+#[cfg(feature = "gateway")]
 mod in_box;
+#[cfg(feature = "gateway")]
 pub mod listen;
 mod local_reply;
+#[cfg(feature = "gateway")]
 pub mod observer;
+#[cfg(feature = "gateway")]
 mod one_piece;
+#[cfg(feature = "gateway")]
 pub mod plan;
 pub mod policy;
+pub mod prelude;
 pub mod proxy_protocol;
 pub mod route;
+#[cfg(feature = "gateway")]
 pub mod router;
+#[cfg(feature = "gateway")]
 pub mod serve;
+#[cfg(feature = "gateway")]
 pub mod snapshot;
+#[cfg(feature = "gateway")]
 pub mod stream;
 pub mod text;
+#[cfg(feature = "gateway")]
 pub mod traffic;
+#[cfg(feature = "gateway")]
 pub mod upstream;
 
 pub use body::Body;
+#[cfg(feature = "gateway")]
 pub use error::Error;
+#[cfg(feature = "gateway")]
 pub use gateway::Gateway;
 pub use local_reply::{HeaderList, LocalReply};
+#[cfg(feature = "gateway")]
 pub use plan::Plan;

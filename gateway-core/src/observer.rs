@@ -20,10 +20,7 @@
 //! }
 //!
 //! let connections = Arc::new(Connections::default());
-//! let gateway = Gateway::new(Options {
-//!     observer: Some(connections.clone()),
-//!     ..Options::default()
-//! });
+//! let gateway = Gateway::new(Options::default().observer(connections.clone()));
 //! # drop(gateway);
 //! # connections.observe(&Event::ConnectionOpened(80));
 //! # assert_eq!(connections.0.load(Ordering::Relaxed), 1);

@@ -52,7 +52,9 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::LocalReply;
+#[cfg(feature = "gateway")]
 use crate::plan::Rule;
+#[cfg(feature = "gateway")]
 use crate::snapshot::Live;
 
 /// Header fields that a guard adds to the response, whoever gives it.
@@ -65,6 +67,7 @@ pub trait Guard: Debug + Send + Sync + 'static {
 }
 
 /// What a policy of a plan becomes when it runs.
+#[cfg(feature = "gateway")]
 pub trait RoutePolicy: Clone + Debug + PartialEq + Send + Sync + 'static {
     /// Builds the guard for `rule`. What must outlive a change of the configuration is in `live`.
     fn guard(&self, rule: &Rule<Self>, live: &Live) -> Arc<dyn Guard>;
@@ -74,6 +77,7 @@ pub trait RoutePolicy: Clone + Debug + PartialEq + Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum NoPolicy {}
 
+#[cfg(feature = "gateway")]
 impl RoutePolicy for NoPolicy {
     fn guard(&self, _rule: &Rule<Self>, _live: &Live) -> Arc<dyn Guard> {
         match *self {}

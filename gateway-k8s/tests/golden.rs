@@ -37,6 +37,7 @@ fn scope(folder: &Path) -> Scope {
         endpoints: Default::default(),
         now: Some(1_800_000_000),
         unknown_name: Default::default(),
+        provider: None,
         parity: Parity::default(),
         statuses: true,
     }

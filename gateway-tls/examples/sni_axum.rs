@@ -1,4 +1,4 @@
-//! Certificates by server name in an axum service, which learns what the client asked for.
+//! Certificates by server name in an axum service, which receives the result of the handshake.
 //!
 //! ```text
 //! cargo run -p towergate-tls --example sni_axum
@@ -70,7 +70,7 @@ impl Listener for Secure {
     }
 }
 
-/// What client and server agreed on, for axum's `ConnectInfo`.
+/// The result of the handshake, for axum's `ConnectInfo`.
 #[derive(Clone)]
 struct Client(Negotiated);
 

@@ -1,4 +1,4 @@
-//! Certificates by server name in a plain hyper service, over HTTP/1.1.
+//! Certificates by server name in a hyper service, over HTTP/1.1.
 //!
 //! ```text
 //! cargo run -p towergate-tls --example sni_hyper

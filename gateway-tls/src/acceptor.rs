@@ -1,14 +1,14 @@
-//! The server's side of a handshake: the ClientHello is read, then the configuration is chosen, and
-//! all of it is bounded in time.
+//! The server side of a TLS handshake. It reads the ClientHello, then chooses the configuration;
+//! deadlines limit both.
 //!
 //! ```text
 //! bytes ──read──> Hello ──choose──> ServerConfig ──shake_hands──> TlsStream, Negotiated
-//!         by the first deadline                    within the chosen listener's time
+//!         by the first deadline                    within the limit of the listener
 //! ```
 //!
-//! The choice is made once, from the normalised server name, and there is no default: no choice, no
-//! connection. A ClientHello may come in any number of records and segments. [`accept`] does all
-//! steps; whoever has to count or limit between them uses [`Hello`].
+//! The configuration is chosen once, by the normalised server name. There is no default: without a choice
+//! the connection is closed. A ClientHello may span any number of records and segments. [`accept`]
+//! performs all steps; use [`Hello`] to count or limit between them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -29,82 +29,82 @@ use crate::client_auth::ClientVerifier;
 use crate::name::normalize_server_name;
 use crate::peer::ClientCertificate;
 
-/// A ClientHello that waits for an answer.
+/// A ClientHello that has not been answered yet.
 pub struct Hello<IO> {
-    /// Boxed, as it is large and goes from hand to hand.
+    /// Boxed: it is large and is moved often.
     start: Box<StartHandshake<IO>>,
     server_name: Option<String>,
 }
 
-/// How a client is answered.
+/// The server's answer to a ClientHello.
 #[derive(Clone, Debug)]
 pub struct Choice {
-    /// The configuration of the listener.
+    /// TLS configuration of the listener.
     pub config: Arc<ServerConfig>,
-    /// Time for the rest of the handshake; `None`: no limit.
+    /// Time limit of the rest of the handshake; `None`: no limit.
     pub handshake_timeout: Option<Duration>,
-    /// What verifies certificates of clients, as [`ServerTls::client_verifier`] gives it. Without it
-    /// the configuration still refuses whom it should, but nobody is known ([`Negotiated::client`]),
-    /// and the certificates of resumed sessions are not verified again.
+    /// Verifier of client certificates, from [`ServerTls::client_verifier`]. Without it `config` still
+    /// rejects clients, but [`Negotiated::client`] stays empty, and certificates of resumed sessions are
+    /// not verified again.
     ///
     /// [`ServerTls::client_verifier`]: crate::ServerTls::client_verifier
     pub clients: Option<Arc<ClientVerifier>>,
 }
 
-/// What client and server agreed on.
+/// The result of a handshake.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Negotiated {
-    /// The server name, as in [`Hello::server_name`].
+    /// Server name, as in [`Hello::server_name`].
     pub server_name: Option<String>,
-    /// The protocol chosen by ALPN.
+    /// Protocol selected by ALPN.
     pub alpn: Option<Vec<u8>>,
-    /// `TLSv1.2` or `TLSv1.3`.
+    /// Protocol version: `TLSv1.2` or `TLSv1.3`.
     pub version: &'static str,
-    /// The suite, by its IANA name.
+    /// Cipher suite, by its IANA name.
     pub cipher: &'static str,
-    /// The key-exchange group; empty if the session was resumed without one.
+    /// Key-exchange group; empty for a session that was resumed without key exchange.
     pub group: &'static str,
     /// Whether an earlier session was resumed.
     pub resumed: bool,
-    /// The certificate that the client showed, if it was asked for one, and only if it was verified.
+    /// Verified certificate of the client, if the server requested one.
     pub client: Option<Arc<ClientCertificate>>,
 }
 
-/// Why there is no TLS connection.
+/// Failure of a handshake.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AcceptError {
-    /// The ClientHello, or the rest of the handshake, did not come in time.
+    /// The ClientHello or the rest of the handshake exceeded its time limit.
     #[error("the TLS handshake timed out")]
     Timeout,
-    /// The client went before its ClientHello was complete.
+    /// The client closed the connection before its ClientHello was complete.
     #[error("the connection ended before the ClientHello")]
     Closed,
-    /// The first bytes are not TLS, such as an HTTP request.
+    /// The first bytes are not TLS, for example an HTTP request.
     #[error("not TLS")]
     NotTls,
-    /// No listener takes the server name. Closed without an alert, as in Envoy.
+    /// No listener accepts the server name. Closed without an alert, as in Envoy.
     #[error("no listener for the server name {0:?}")]
     NoListener(Option<String>),
-    /// No certificate covers the server name, and the listener refuses such names. The client is told
-    /// by the alert `unrecognized_name`.
+    /// No certificate covers the server name, and the listener refuses such names with the alert
+    /// `unrecognized_name`.
     #[error("no certificate for the server name {0:?}")]
     Refused(Option<String>),
-    /// The client showed no certificate, or not one that it may come in with.
+    /// The client has no certificate, or one that does not verify.
     #[error("the client's certificate")]
     Client(#[source] io::Error),
-    /// The handshake failed.
+    /// Any other failure of the handshake.
     #[error("TLS handshake")]
     Handshake(#[source] io::Error),
 }
 
-/// Serves a handshake.
+/// Performs a handshake as the server.
 ///
-/// `choose` sees the ClientHello and gives the listener's configuration, or `None` if no listener
-/// takes the name.
+/// `choose` returns the configuration of the listener for a ClientHello, or `None` if no listener accepts
+/// its server name.
 ///
 /// # Errors
-/// [`AcceptError`]; the connection is closed then.
+/// [`AcceptError`]; the connection is closed.
 pub async fn accept<IO>(
     io: IO,
     hello_deadline: Instant,
@@ -124,10 +124,10 @@ impl<IO> Hello<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    /// Reads a ClientHello. Nothing is written, but an alert if it is malformed.
+    /// Reads a ClientHello. Writes nothing, except an alert if it is malformed.
     ///
     /// # Errors
-    /// [`AcceptError`]; the connection is closed then.
+    /// [`AcceptError`]; the connection is closed.
     pub async fn read(io: IO, deadline: Instant) -> Result<Self, AcceptError> {
         let acceptor = LazyConfigAcceptor::new(Acceptor::default(), io);
         let start = timeout_at(deadline, acceptor)
@@ -145,22 +145,21 @@ where
         })
     }
 
-    /// The server name: lower case, without a trailing dot. `None` if the client gives none, or an
+    /// The server name in lower case, without a trailing dot. `None` if the client sends none, or an IP
     /// address.
     pub fn server_name(&self) -> Option<&str> {
         self.server_name.as_deref()
     }
 
-    /// The protocols that the client offers by ALPN, in its order.
+    /// The protocols that the client offers by ALPN, in its order of preference.
     pub fn alpn(&self) -> impl Iterator<Item = &[u8]> {
         self.start.client_hello().alpn().into_iter().flatten()
     }
 
-    /// Does the rest of the handshake, within `limit` if there is one, for a configuration that asks
-    /// clients for no certificate.
+    /// Completes the handshake within `limit`, with a configuration that requests no client certificate.
     ///
     /// # Errors
-    /// [`AcceptError`]; the connection is closed then.
+    /// [`AcceptError`]; the connection is closed.
     pub async fn shake_hands(
         self,
         config: Arc<ServerConfig>,
@@ -174,10 +173,10 @@ where
         self.answer(choice).await
     }
 
-    /// Does the rest of the handshake as `choice` says.
+    /// Completes the handshake with `choice`.
     ///
     /// # Errors
-    /// [`AcceptError`]; the connection is closed then.
+    /// [`AcceptError`]; the connection is closed.
     pub async fn answer(self, choice: Choice) -> Result<(TlsStream<IO>, Negotiated), AcceptError> {
         let Self { start, server_name } = self;
         let Choice {
@@ -185,13 +184,14 @@ where
             handshake_timeout: limit,
             clients,
         } = choice;
-        // rustls asks again and would answer a miss by `access_denied`, which tells the client less.
+        // rustls would resolve again and send `access_denied` if there is no certificate, which is less
+        // specific.
         let Some(certificate) = config.cert_resolver.resolve(start.client_hello()) else {
-            // The client may not read: the alert is a courtesy and must not hold the connection.
+            // The alert is best effort: a client that does not read must not hold the connection.
             let _ = limited(limit, refuse(start)).await;
             return Err(AcceptError::Refused(server_name));
         };
-        let config = settle_order(config, start.client_hello().cipher_suites());
+        let config = apply_server_order(config, start.client_hello().cipher_suites());
         let stream = limited(limit, start.into_stream(config))
             .await?
             .map_err(handshake_error)?;
@@ -207,7 +207,7 @@ where
     }
 }
 
-/// What the client asks for; nothing of the connection.
+/// Shows the server name, and nothing of the connection.
 impl<IO> fmt::Debug for Hello<IO> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hello")
@@ -216,7 +216,7 @@ impl<IO> fmt::Debug for Hello<IO> {
     }
 }
 
-/// Sends the fatal alert `unrecognized_name` (RFC 6066, section 3), in clear.
+/// Sends the fatal alert `unrecognized_name` (RFC 6066, section 3), unencrypted.
 async fn refuse<IO: AsyncRead + AsyncWrite + Unpin>(
     mut start: Box<StartHandshake<IO>>,
 ) -> io::Result<()> {
@@ -225,8 +225,8 @@ async fn refuse<IO: AsyncRead + AsyncWrite + Unpin>(
     start.io.shutdown().await
 }
 
-/// `config`, going by our order of suites where the client's makes the handshake dearer for nothing.
-fn settle_order(config: Arc<ServerConfig>, offered: &[CipherSuite]) -> Arc<ServerConfig> {
+/// Returns `config`, with the server's order of suites where the client's costs CPU without a benefit.
+fn apply_server_order(config: Arc<ServerConfig>, offered: &[CipherSuite]) -> Arc<ServerConfig> {
     let ours = &config.crypto_provider().cipher_suites;
     if config.ignore_client_order || !has_shorter_key(offered, ours) {
         return config;
@@ -260,7 +260,7 @@ fn hello_error(error: io::Error) -> AcceptError {
     }
 }
 
-/// Tells failures of the client's certificate apart.
+/// Distinguishes failures of the client's certificate from other failures.
 fn handshake_error(error: io::Error) -> AcceptError {
     use rustls::Error::{InvalidCertificate, NoCertificatesPresented};
     match error.get_ref().and_then(|e| e.downcast_ref()) {

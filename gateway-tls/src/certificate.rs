@@ -1,8 +1,8 @@
-//! A certificate chain with its key: from PEM to a value that says what it is good for.
+//! A certificate chain with its private key, parsed from PEM and checked.
 //!
-//! Everything that can be wrong with a chain and its key is found here, once, so that a
-//! [`Certificate`] can be served. Validity in time is not checked: an expired certificate is served,
-//! since users prefer it to no service, and its dates are there for a warning.
+//! All errors of a chain and its key are found when a [`Certificate`] is created, so it can always be
+//! served. Validity in time is not checked: an expired certificate is served, because clients may still
+//! accept it; its dates allow a warning.
 //!
 //! ```
 //! use towergate_tls::Certificate;
@@ -27,23 +27,23 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-use crate::NamePattern;
+use crate::{NamePattern, Provider};
 
 /// A certificate chain and its private key, checked to belong together.
 #[derive(Clone, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Certificate {
-    /// The chain as PEM, leaf first.
+    /// Chain as PEM, leaf first.
     pub chain_pem: String,
-    /// The private key as PEM. Never shown by `Debug`.
+    /// Private key as PEM. `Debug` never shows it.
     pub key_pem: String,
-    /// What the leaf is valid for: DNS names of the SAN extension, else the common name. A wildcard
-    /// stands for exactly one label here (RFC 9525, section 6.3).
+    /// Names that the leaf is valid for: DNS names of the SAN extension, else the common name. A wildcard
+    /// covers exactly one label here (RFC 9525, section 6.3).
     pub names: Vec<NamePattern>,
     /// Start of validity, seconds since the epoch.
     pub not_before: i64,
     /// End of validity, seconds since the epoch.
     pub not_after: i64,
-    /// The key's algorithm.
+    /// Algorithm of the key.
     pub algorithm: KeyAlgorithm,
 }
 
@@ -58,44 +58,47 @@ pub enum KeyAlgorithm {
     Ed25519,
 }
 
-/// Why a chain and a key are no [`Certificate`]. The texts show nothing of the key.
+/// Error in a chain or its key. The messages show nothing of the key.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CertificateError {
-    /// No text where the chain should be.
+    /// The text of the chain is empty.
     #[error("the certificate is empty")]
     EmptyCertificate,
-    /// No text where the key should be.
+    /// The text of the key is empty.
     #[error("the private key is empty")]
     EmptyKey,
     /// The text has no `CERTIFICATE` section.
     #[error("there is no certificate in the PEM text")]
     NoCertificate,
-    /// A `CERTIFICATE` section is broken, or not an X.509 certificate of version 3.
+    /// A `CERTIFICATE` section is malformed, or is not an X.509 certificate of version 3.
     #[error("certificate {0} of the chain cannot be read")]
     Malformed(usize),
-    /// The text has no section of a private key.
+    /// The text has no section with a private key.
     #[error("there is no private key in the PEM text")]
     NoKey,
-    /// The key is encrypted, and there is no password.
+    /// The private key is encrypted.
     #[error("the private key is encrypted")]
     EncryptedKey,
-    /// The section of the key is broken.
+    /// The section of the private key is malformed.
     #[error("the private key cannot be read")]
     MalformedKey,
-    /// Neither ECDSA on P-256, P-384 or P-521, nor RSA with 2048 to 8192 bits, nor Ed25519.
+    /// The key is neither ECDSA on P-256, P-384 or P-521, nor RSA with 2048 to 8192 bits, nor Ed25519.
     #[error("keys of this type are not supported: {0}")]
     UnsupportedKey(String),
-    /// The key is not that of the first certificate.
+    /// The key does not match the first certificate.
     #[error("the private key does not belong to the first certificate")]
     KeyMismatch,
+    /// The caller passed no crypto provider, and the crate has no default one.
+    #[error("no crypto provider is configured")]
+    NoProvider,
 }
 
 impl Certificate {
-    /// Reads a chain (leaf first) and its key with the provider of this crate.
+    /// Reads a chain (leaf first) and its key with the default provider.
     ///
     /// # Errors
-    /// [`CertificateError`] says what is wrong.
+    /// [`CertificateError`].
     #[cfg(feature = "aws-lc-rs")]
     pub fn from_pem(
         cert_pem: impl AsRef<[u8]>,
@@ -106,10 +109,30 @@ impl Certificate {
         Self::from_pem_with(&PROVIDER, cert_pem, key_pem)
     }
 
+    /// Reads a chain (leaf first) and its key with `provider`. Default: aws-lc-rs, if the feature
+    /// `aws-lc-rs` is enabled.
+    ///
+    /// # Errors
+    /// [`CertificateError`]; [`CertificateError::NoProvider`] without `provider` and without that
+    /// feature.
+    pub fn from_pem_by(
+        provider: Option<&Provider>,
+        cert_pem: impl AsRef<[u8]>,
+        key_pem: impl AsRef<[u8]>,
+    ) -> Result<Self, CertificateError> {
+        match provider {
+            Some(Provider(provider)) => Self::from_pem_with(provider, cert_pem, key_pem),
+            #[cfg(feature = "aws-lc-rs")]
+            None => Self::from_pem(cert_pem, key_pem),
+            #[cfg(not(feature = "aws-lc-rs"))]
+            None => Err(CertificateError::NoProvider),
+        }
+    }
+
     /// Reads a chain (leaf first) and its key with `provider`.
     ///
     /// # Errors
-    /// [`CertificateError`] says what is wrong.
+    /// [`CertificateError`].
     pub fn from_pem_with(
         provider: &CryptoProvider,
         cert_pem: impl AsRef<[u8]>,
@@ -137,11 +160,11 @@ impl Certificate {
         })
     }
 
-    /// What rustls serves.
+    /// Converts the certificate into the form that rustls serves.
     ///
     /// # Errors
-    /// As [`Certificate::from_pem_with`], if `provider` cannot use what another could, or if the
-    /// value was not made by it.
+    /// As [`Certificate::from_pem_with`], if `provider` supports less than the provider that created this
+    /// value.
     pub fn load(&self, provider: &CryptoProvider) -> Result<CertifiedKey, CertificateError> {
         load(
             provider,
@@ -162,7 +185,8 @@ fn load(
         .map_err(|_| CertificateError::UnsupportedKey("the private key".to_owned()))?;
     let loaded = CertifiedKey::new(chain, key);
     match loaded.keys_match() {
-        // A provider that cannot tell the public key of a key leaves it to the handshake.
+        // Some providers cannot derive the public key of a private key: the handshake then finds a
+        // mismatch.
         Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(loaded),
         Err(Error::InconsistentKeys(_)) => Err(CertificateError::KeyMismatch),
         Err(_) => Err(CertificateError::Malformed(0)),
@@ -191,7 +215,7 @@ fn read_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateError> {
     })
 }
 
-/// The certificates of a text that may hold more, perhaps even the key.
+/// The `CERTIFICATE` sections of a PEM text, which may contain other sections, even the key.
 fn certificate_sections(pem: &str) -> String {
     const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
     const END: &str = "-----END CERTIFICATE-----";
@@ -202,7 +226,7 @@ fn certificate_sections(pem: &str) -> String {
         .collect()
 }
 
-/// What a leaf says.
+/// The parts of a leaf certificate that the gateway uses.
 struct Leaf {
     names: Vec<NamePattern>,
     not_before: i64,
@@ -223,7 +247,7 @@ impl Leaf {
     }
 }
 
-/// DNS names of the SAN extension; the common name if it has none, as in Envoy.
+/// DNS names of the SAN extension; without any, the common name, as in Envoy.
 fn names(leaf: &X509Certificate<'_>) -> Vec<NamePattern> {
     let san = leaf.subject_alternative_name().ok().flatten();
     let dns: Vec<&str> = san
@@ -243,7 +267,7 @@ fn names(leaf: &X509Certificate<'_>) -> Vec<NamePattern> {
         .collect()
 }
 
-/// A lone asterisk is no name of a certificate, and what is no host name cannot be asked for.
+/// Excludes a lone asterisk, and texts that no client can send as a server name.
 fn name(text: &str) -> Option<NamePattern> {
     match text.to_ascii_lowercase().parse().ok()? {
         NamePattern::Any => None,
@@ -286,7 +310,7 @@ mod tests {
     use rcgen::{DnType, date_time_ymd};
 
     use super::*;
-    use crate::testing::{AUTHORITY, Key, params};
+    use crate::testing::{Key, TEST_CA, params};
 
     macro_rules! testdata {
         ($name:literal) => {
@@ -299,14 +323,14 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_knows_its_names_dates_and_algorithm() {
+    fn names_dates_and_algorithm_are_those_of_the_leaf() {
         let mut params = params(&["A.test", "*.b.test", "192.0.2.1", "spiffe://c.test/d"]);
         params
             .distinguished_name
             .push(DnType::CommonName, "common.test");
         params.not_before = date_time_ymd(2001, 9, 9);
         params.not_after = date_time_ymd(2033, 5, 18);
-        let (cert, key) = AUTHORITY.sign(&params, Key::P384);
+        let (cert, key) = TEST_CA.sign(&params, Key::P384);
 
         let certificate = Certificate::from_pem(cert, key).unwrap();
 
@@ -317,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn without_dns_names_the_common_name_counts() {
+    fn without_dns_names_the_common_name_is_used() {
         let certificate =
             Certificate::from_pem(testdata!("sec1.pem"), testdata!("sec1.key")).unwrap();
 
@@ -325,8 +349,8 @@ mod tests {
     }
 
     #[test]
-    fn names_that_no_client_can_ask_for_are_left_out() {
-        let (cert, key) = AUTHORITY.sign(&params(&["*", "under_score.test"]), Key::P256);
+    fn names_that_no_client_can_send_are_left_out() {
+        let (cert, key) = TEST_CA.sign(&params(&["*", "under_score.test"]), Key::P256);
 
         let certificate = Certificate::from_pem(cert, key).unwrap();
 
@@ -334,13 +358,13 @@ mod tests {
     }
 
     #[test]
-    fn keys_come_in_several_types_and_forms() {
+    fn all_key_types_and_encodings_are_read() {
         for (key, algorithm) in [
             (Key::P256, KeyAlgorithm::Ecdsa),
             (Key::Rsa, KeyAlgorithm::Rsa),
             (Key::Ed25519, KeyAlgorithm::Ed25519),
         ] {
-            let (cert, key) = AUTHORITY.sign(&params(&["a.test"]), key);
+            let (cert, key) = TEST_CA.sign(&params(&["a.test"]), key);
             let certificate = Certificate::from_pem(cert, key).unwrap();
             assert_eq!(certificate.algorithm, algorithm);
         }
@@ -349,9 +373,9 @@ mod tests {
     }
 
     #[test]
-    fn of_a_text_that_holds_more_only_the_chain_is_kept() {
-        let (cert, key) = AUTHORITY.sign(&params(&["a.test"]), Key::P256);
-        let bundle = format!("Subject: a.test\n{key}{cert}\r\n{}", AUTHORITY.pem);
+    fn only_the_chain_of_a_longer_text_is_kept() {
+        let (cert, key) = TEST_CA.sign(&params(&["a.test"]), Key::P256);
+        let bundle = format!("Subject: a.test\n{key}{cert}\r\n{}", TEST_CA.pem);
 
         let certificate = Certificate::from_pem(&bundle, &bundle).unwrap();
 
@@ -361,17 +385,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_precisely() {
+    fn each_fault_has_an_error_of_its_own() {
         use CertificateError as E;
-        let (cert, key) = AUTHORITY.sign(&params(&["a.test"]), Key::P256);
-        let (_, other) = AUTHORITY.sign(&params(&["a.test"]), Key::P256);
-        let (_, rsa) = AUTHORITY.sign(&params(&["a.test"]), Key::Rsa);
+        let (cert, key) = TEST_CA.sign(&params(&["a.test"]), Key::P256);
+        let (_, other) = TEST_CA.sign(&params(&["a.test"]), Key::P256);
+        let (_, rsa) = TEST_CA.sign(&params(&["a.test"]), Key::Rsa);
         let (cert, key) = (cert.as_str(), key.as_str());
         let base64 = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
         let not_x509 = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         let not_a_key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
         let broken_chain = format!("{cert}{base64}");
-        let root_first = format!("{}{cert}", AUTHORITY.pem);
+        let root_first = format!("{}{cert}", TEST_CA.pem);
         let cases = [
             ("", key, E::EmptyCertificate),
             (" \n", key, E::EmptyCertificate),
@@ -414,7 +438,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(500))]
 
-        /// What is read can be served: whatever is changed in a text, it is an error or it loads.
+        /// Every text either is an error or loads: what was read can be served.
         #[test]
         fn a_changed_text_is_an_error_or_a_certificate_that_loads(
             at in 0..2_000usize,

@@ -1,8 +1,7 @@
-//! Names of TLS 1.2 cipher suites and of key-exchange groups: what can be served, and what is known
-//! but cannot.
+//! Names of TLS 1.2 cipher suites and of key-exchange groups.
 //!
-//! rustls has AEAD suites with ephemeral keys only. A name that Envoy would serve and we cannot is
-//! an error of its own, so that it is reported and not dropped.
+//! rustls supports AEAD suites with ephemeral keys only. A name that Envoy supports and rustls does not
+//! is an error of its own, so that it is reported instead of ignored.
 //!
 //! ```
 //! use towergate_tls::ciphers::{CipherError, check_cipher};
@@ -16,29 +15,29 @@
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::{CipherSuite, NamedGroup, SupportedCipherSuite};
 
-/// A name that cannot be served.
+/// Error in the name of a cipher suite.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum CipherError {
-    /// Not the name of a TLS 1.2 suite. (Those of TLS 1.3 are fixed.)
+    /// Not the name of a TLS 1.2 suite. The suites of TLS 1.3 are fixed.
     #[error("{0:?} is not a TLS 1.2 cipher suite")]
     Unknown(String),
-    /// A suite without forward secrecy or without AEAD, or one that the provider lacks.
+    /// A suite without forward secrecy or without AEAD, or one that the provider does not support.
     #[error("cipher suite {0} is not supported: only ECDHE with AES-GCM or ChaCha20-Poly1305 is")]
     Unsupported(String),
 }
 
-/// A name that cannot be served.
+/// Error in the name of a key-exchange group.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum GroupError {
     /// Not the name of a group.
     #[error("{0:?} is not a key-exchange group")]
     Unknown(String),
-    /// A group that the provider lacks.
+    /// A group that the provider does not support.
     #[error("key-exchange group {0} is not supported")]
     Unsupported(String),
 }
 
-/// TLS 1.2 suites that can be served: the suite, its IANA name, its OpenSSL name.
+/// Supported TLS 1.2 suites: suite, IANA name, OpenSSL name.
 const SUITES: [(CipherSuite, &str, &str); 6] = [
     (
         CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
@@ -72,7 +71,7 @@ const SUITES: [(CipherSuite, &str, &str); 6] = [
     ),
 ];
 
-/// TLS 1.2 suites that BoringSSL serves and rustls does not: IANA name, OpenSSL name.
+/// TLS 1.2 suites that BoringSSL supports and rustls does not: IANA name, OpenSSL name.
 const UNSUPPORTED_SUITES: [(&str, &str); 13] = [
     (
         "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
@@ -107,7 +106,7 @@ const UNSUPPORTED_SUITES: [(&str, &str); 13] = [
     ),
 ];
 
-/// Groups: their number, their name, and other names for them.
+/// Key-exchange groups: number, name, aliases.
 const GROUPS: [(NamedGroup, &str, &[&str]); 6] = [
     (NamedGroup::X25519MLKEM768, "X25519MLKEM768", &[]),
     (
@@ -125,10 +124,10 @@ const GROUPS: [(NamedGroup, &str, &[&str]); 6] = [
     (NamedGroup::secp521r1, "P-521", &["secp521r1", "P521"]),
 ];
 
-/// The IANA name of a TLS 1.2 cipher suite that can be served, given its IANA or OpenSSL name.
+/// Returns the IANA name of a supported TLS 1.2 cipher suite, given its IANA or OpenSSL name.
 ///
 /// # Errors
-/// [`CipherError`] if there is no such suite, or if it cannot be served.
+/// [`CipherError`] if the suite does not exist or is not supported.
 pub fn check_cipher(name: &str) -> Result<&'static str, CipherError> {
     if let Some((_, iana, _)) = SUITES.iter().find(|(_, i, o)| *i == name || *o == name) {
         return Ok(iana);
@@ -143,10 +142,10 @@ pub fn check_cipher(name: &str) -> Result<&'static str, CipherError> {
     })
 }
 
-/// The name of a key-exchange group that can be served, given that or OpenSSL's name.
+/// Returns the name of a supported key-exchange group, given its name or OpenSSL's.
 ///
 /// # Errors
-/// [`GroupError`] if there is no such group, or if it cannot be served.
+/// [`GroupError`] if the group does not exist or is not supported.
 pub fn check_group(name: &str) -> Result<&'static str, GroupError> {
     match named_group(name)? {
         (NamedGroup::secp521r1 | NamedGroup::secp256r1MLKEM768, _) => {
@@ -164,7 +163,7 @@ fn named_group(name: &str) -> Result<(NamedGroup, &'static str), GroupError> {
         .ok_or_else(|| GroupError::Unknown(name.to_owned()))
 }
 
-/// The provider's TLS 1.3 suites, and of TLS 1.2 those of `names`, in that order.
+/// Selects the provider's TLS 1.3 suites, and the TLS 1.2 suites of `names` in their order.
 pub(crate) fn pick_suites(
     provider: &CryptoProvider,
     names: &[String],
@@ -184,12 +183,12 @@ pub(crate) fn pick_suites(
     tls13.into_iter().map(Ok).chain(chosen).collect()
 }
 
-/// Whether a client that offers `suites` gets another one if those of `ours` go by our order: it begins
-/// with AES-256, and would take AES-128.
+/// Whether the server's order of `ours` avoids AES-256 for a client that offers `suites`: the client
+/// prefers AES-256 and also offers AES-128.
 ///
-/// Whether AES or ChaCha20 is for the client to say, who knows what its machine is good at. Between the
-/// two of AES there is no such difference, while SHA-384, which goes with the longer key, makes a
-/// handshake a fifth dearer. Who must have 256 bits offers nothing else.
+/// The choice between AES and ChaCha20 stays with the client, which knows its hardware. Between the two
+/// key lengths of AES the hardware makes no difference, while SHA-384, which belongs to the longer key,
+/// makes a handshake a fifth more expensive. A client that requires 256 bits offers nothing else.
 pub(crate) fn has_shorter_key(suites: &[CipherSuite], ours: &[SupportedCipherSuite]) -> bool {
     let is_ours = |suite: &CipherSuite| ours.iter().any(|our| our.suite() == *suite);
     let first = suites.iter().copied().find(is_ours);
@@ -198,7 +197,7 @@ pub(crate) fn has_shorter_key(suites: &[CipherSuite], ours: &[SupportedCipherSui
         .is_some_and(|shorter| is_ours(&shorter) && suites.contains(&shorter))
 }
 
-/// The suite with AES-128 that is otherwise like one with AES-256.
+/// The suite that differs from an AES-256 suite only in its AES-128 key.
 fn shorter(suite: CipherSuite) -> Option<CipherSuite> {
     match suite {
         CipherSuite::TLS13_AES_256_GCM_SHA384 => Some(CipherSuite::TLS13_AES_128_GCM_SHA256),
@@ -212,13 +211,13 @@ fn shorter(suite: CipherSuite) -> Option<CipherSuite> {
     }
 }
 
-/// Puts suites with AES-256 behind the others of their version.
+/// Moves suites with AES-256 behind the others of their protocol version.
 #[cfg(feature = "aws-lc-rs")]
 pub(crate) fn sort(suites: &mut [SupportedCipherSuite]) {
     suites.sort_by_key(|suite| (suite.tls13().is_none(), shorter(suite.suite()).is_some()));
 }
 
-/// The provider's groups that `names` names, in that order.
+/// Selects the provider's groups of `names`, in their order.
 pub(crate) fn pick_groups(
     provider: &CryptoProvider,
     names: &[String],
@@ -237,7 +236,7 @@ pub(crate) fn pick_groups(
         .collect()
 }
 
-/// The IANA name of a suite that rustls negotiates; empty for another.
+/// The IANA name of a suite that rustls negotiates; empty for any other.
 pub(crate) fn iana_name(suite: CipherSuite) -> &'static str {
     match suite {
         CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
@@ -250,7 +249,7 @@ pub(crate) fn iana_name(suite: CipherSuite) -> &'static str {
     }
 }
 
-/// The name of a group; empty for one without.
+/// The name of a group; empty for a group without a name.
 pub(crate) fn group_name(group: NamedGroup) -> &'static str {
     GROUPS
         .iter()
@@ -275,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_envoy_serves_and_we_cannot_is_not_unknown() {
+    fn suites_that_only_envoy_supports_are_unsupported_not_unknown() {
         for name in [
             "AES128-SHA",
             "ECDHE-RSA-AES128-SHA",
@@ -295,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_has_several_names() {
+    fn a_group_has_aliases() {
         assert_eq!(check_group("prime256v1"), Ok("P-256"));
         assert_eq!(check_group("secp384r1"), Ok("P-384"));
         assert_eq!(check_group("X25519MLKEM768"), Ok("X25519MLKEM768"));
@@ -311,7 +310,7 @@ mod tests {
 
     #[cfg(feature = "aws-lc-rs")]
     #[test]
-    fn only_between_the_suites_of_aes_the_client_does_not_choose() {
+    fn the_server_chooses_only_between_the_key_lengths_of_aes() {
         use CipherSuite as S;
         let ours = &crate::default_provider().cipher_suites;
         let (long, short, chacha) = (
@@ -338,7 +337,7 @@ mod tests {
 
     #[cfg(feature = "aws-lc-rs")]
     #[test]
-    fn every_name_that_is_accepted_is_served_by_the_default_provider() {
+    fn the_default_provider_supports_every_accepted_name() {
         let provider = crate::default_provider();
         let suites: Vec<String> = SUITES
             .iter()

@@ -1,7 +1,8 @@
-//! TLS towards backends (BackendTLSPolicy): whom to expect and trust, and what to show them.
+//! TLS to backends (BackendTLSPolicy): trusted CA certificates, expected names, and the client
+//! certificate.
 //!
-//! Chains and DNS names are verified by rustls-webpki alone. Only URIs, which it does not read, are
-//! compared here, byte for byte, and only after the chain was found good.
+//! rustls-webpki alone verifies chains and DNS names. It does not read URIs: they are compared here, byte
+//! for byte, after the chain has been verified.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -28,23 +29,23 @@ pub use rustls::ClientConfig;
 use crate::Certificate;
 use crate::error::{TlsError, check_alpn};
 
-/// How to speak TLS to a backend (Gateway API `BackendTLSPolicy`).
+/// TLS settings of connections to a backend (Gateway API `BackendTLSPolicy`).
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct ClientTls {
-    /// The name sent as SNI, and expected in the certificate unless `subject_alt_names` is given.
+    /// Server name for SNI; also the expected name, unless `subject_alt_names` is given.
     pub server_name: String,
-    /// Names of which the certificate must hold at least one; empty: `server_name`.
+    /// Names of which the certificate must contain at least one; empty: `server_name`.
     pub subject_alt_names: Vec<SubjectAltName>,
-    /// Trusted certificates as PEM; `None`: those of the system.
+    /// CA certificates as PEM; `None`: those of the system.
     pub roots_pem: Option<String>,
     /// ALPN protocols, in order of preference.
     pub alpn: Vec<String>,
-    /// The certificate that is shown to a backend that asks for one; `None`: none.
+    /// Client certificate for backends that request one; `None`: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Arc<Certificate>>,
 }
 
-/// A name in a certificate's SAN extension.
+/// A name in the SAN extension of a certificate.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum SubjectAltName {
     /// A DNS name.
@@ -54,10 +55,10 @@ pub enum SubjectAltName {
 }
 
 impl ClientTls {
-    /// Builds the configuration; connect with it to [`ClientTls::server_name`].
+    /// Builds the rustls configuration, for connections to [`ClientTls::server_name`].
     ///
     /// # Errors
-    /// [`TlsError`] names what is unusable.
+    /// [`TlsError`] names the unusable setting.
     pub fn build(&self, provider: Arc<CryptoProvider>) -> Result<Arc<ClientConfig>, TlsError> {
         self.server_name()?;
         let roots = match &self.roots_pem {
@@ -81,7 +82,7 @@ impl ClientTls {
             .with_custom_certificate_verifier(verifier);
         let mut config = match &self.identity {
             None => builder.with_no_client_auth(),
-            // It is shown whatever authorities the backend names: there is no other.
+            // Sent whichever CAs the backend names: there is only one client certificate.
             Some(identity) => {
                 let identity = SingleCertAndKey::from(identity.load(&provider)?);
                 builder.with_client_cert_resolver(Arc::new(identity))
@@ -91,7 +92,7 @@ impl ClientTls {
         Ok(Arc::new(config))
     }
 
-    /// The name to connect to.
+    /// The server name to connect to.
     ///
     /// # Errors
     /// [`TlsError::ServerName`] if it is not a DNS name.
@@ -106,10 +107,10 @@ fn dns_name(name: &str) -> Result<ServerName<'static>, TlsError> {
         .map_err(|_| TlsError::ServerName(name.to_owned()))
 }
 
-/// Reads trusted certificates.
+/// Reads CA certificates from PEM.
 ///
 /// # Errors
-/// [`TlsError::Roots`] if there is none, or one cannot be read.
+/// [`TlsError::Roots`] if there is none, or if one is malformed.
 pub fn read_roots(pem: &str) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
@@ -124,7 +125,7 @@ pub fn read_roots(pem: &str) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-/// The trusted certificates of the system, read once. Those that cannot be read are left out.
+/// The CA certificates of the system, read once. Malformed ones are left out.
 fn system_roots() -> Result<Arc<RootCertStore>, TlsError> {
     static ROOTS: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
         let mut roots = RootCertStore::empty();
@@ -137,7 +138,7 @@ fn system_roots() -> Result<Arc<RootCertStore>, TlsError> {
     Ok(ROOTS.clone())
 }
 
-/// Accepts a certificate with a good chain that holds any one of the names.
+/// Accepts a certificate whose chain verifies and that contains any of the names.
 struct AltNameVerifier {
     roots: Arc<RootCertStore>,
     algorithms: WebPkiSupportedAlgorithms,
@@ -246,13 +247,13 @@ mod tests {
 
     use super::*;
     use crate::default_provider;
-    use crate::testing::{AUTHORITY, Authority, Key, certificate, handshake, params, settings};
+    use crate::testing::{Key, TEST_CA, TestCa, certificate, handshake, params, settings};
 
     fn expecting(names: &[SubjectAltName]) -> ClientTls {
         ClientTls {
             server_name: "backend.test".to_owned(),
             subject_alt_names: names.to_vec(),
-            roots_pem: Some(AUTHORITY.pem.clone()),
+            roots_pem: Some(TEST_CA.pem.clone()),
             alpn: vec!["h2".to_owned()],
             identity: None,
         }
@@ -266,7 +267,7 @@ mod tests {
         SubjectAltName::Uri(uri.to_owned())
     }
 
-    /// Whether a client with these settings takes a backend's certificate; the client's error if not.
+    /// Whether a client with these settings accepts a backend's certificate; the client's error if not.
     async fn connect(tls: &ClientTls, backend: &Arc<Certificate>) -> Result<(), String> {
         let server = settings(&[backend])
             .build(default_provider(), None)
@@ -299,7 +300,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn any_one_alternative_name_suffices_and_the_server_name_no_longer_counts() {
+    async fn one_alternative_name_suffices_and_replaces_the_server_name() {
         let backend = certificate(&["a.test", "spiffe://b.test/c"], Key::P256);
         let server_name_only = certificate(&["backend.test"], Key::P256);
         let cases = [
@@ -328,13 +329,13 @@ mod tests {
     #[tokio::test]
     async fn the_chain_is_verified_whatever_names_are_expected() {
         let names = ["backend.test", "spiffe://b.test/c"];
-        let stranger = Authority::new("stranger");
+        let stranger = TestCa::new("stranger");
         let (cert, key) = stranger.sign(&params(&names), Key::P256);
         let untrusted = Arc::new(Certificate::from_pem(cert, key).unwrap());
         let mut expired = params(&names);
         expired.not_before = date_time_ymd(2001, 1, 1);
         expired.not_after = date_time_ymd(2002, 1, 1);
-        let (cert, key) = AUTHORITY.sign(&expired, Key::P256);
+        let (cert, key) = TEST_CA.sign(&expired, Key::P256);
         let expired = Arc::new(Certificate::from_pem(cert, key).unwrap());
 
         for expected in [
@@ -354,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unusable_is_named() {
+    fn unusable_settings_are_named() {
         let error = |tls: ClientTls| tls.build(default_provider()).unwrap_err();
         let good = expecting(&[]);
 

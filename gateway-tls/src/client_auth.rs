@@ -1,21 +1,21 @@
-//! What clients must show: whose certificates are trusted, and what happens to clients without a good
-//! one.
+//! Client certificates: the trusted CAs, and the treatment of clients without a valid certificate.
 //!
-//! | mode | no certificate | a certificate that nobody trusted vouches for | a good one |
+//! | mode | no certificate | a certificate that does not verify | a verified certificate |
 //! |---|---|---|---|
-//! | [`Required`](ClientAuthMode::Required) | refused | refused | known |
-//! | [`Optional`](ClientAuthMode::Optional) | passes | refused | known |
-//! | [`Requested`](ClientAuthMode::Requested) | passes | passes, unknown | known |
+//! | [`Required`](ClientAuthMode::Required) | rejected | rejected | identified |
+//! | [`Optional`](ClientAuthMode::Optional) | accepted | rejected | identified |
+//! | [`Requested`](ClientAuthMode::Requested) | accepted | accepted, not identified | identified |
 //!
-//! *Known* means that [`Negotiated::client`](crate::acceptor::Negotiated::client) holds the
-//! certificate: only one that was verified gets there, whatever the mode. In every mode a client must
-//! hold the key of what it shows.
+//! *Identified* means that [`Negotiated::client`](crate::acceptor::Negotiated::client) contains the
+//! certificate. It contains verified certificates only, in every mode. In every mode a client must prove
+//! possession of the key of its certificate.
 //!
-//! A resumed session brings the certificate of the first handshake along, without a new proof. So it is
-//! verified again, and one that has expired since, or that is not trusted any more, is refused.
+//! A resumed session carries the certificate of its first handshake, without a new proof. The certificate
+//! is therefore verified again: one that has expired since, or whose CA is no longer trusted, is
+//! rejected.
 //!
-//! Several trusted certificates may have the same subject and serial number: the one whose key made the
-//! signature is found by trying all.
+//! Several CA certificates may have the same subject and serial number. All of them are tried until one
+//! verifies the signature.
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,32 +32,35 @@ use crate::client::read_roots;
 use crate::error::TlsError;
 use crate::peer::{ClientCertificate, Sha256};
 
-/// What clients must show.
+/// Requirements for client certificates.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct ClientAuth {
-    /// Trusted certificates as PEM.
+    /// CA certificates as PEM.
     pub roots_pem: String,
-    /// What happens to clients without a good certificate.
+    /// Treatment of clients without a valid certificate.
     pub mode: ClientAuthMode,
 }
 
-/// What happens to clients without a good certificate.
+/// Treatment of clients without a valid certificate.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum ClientAuthMode {
-    /// They are refused (Gateway API `AllowValidOnly`, Envoy Gateway `RequireAndVerify`).
+    /// Clients without a valid certificate are rejected (Gateway API `AllowValidOnly`, Envoy Gateway
+    /// `RequireAndVerify`).
     #[default]
     Required,
-    /// Without any they pass, with a bad one they are refused (Envoy Gateway `VerifyIfGiven`).
+    /// Clients without a certificate are accepted, those with an invalid one are rejected (Envoy Gateway
+    /// `VerifyIfGiven`).
     Optional,
-    /// They pass, and nothing is known of them (Gateway API `AllowInsecureFallback`).
+    /// All clients are accepted; those without a valid certificate are not identified (Gateway API
+    /// `AllowInsecureFallback`).
     Requested,
 }
 
 impl ClientAuth {
-    /// Builds what verifies certificates.
+    /// Builds the verifier of client certificates.
     ///
     /// # Errors
-    /// [`TlsError::Roots`] if there is no trusted certificate, or one cannot be read.
+    /// [`TlsError::Roots`] if there is no CA certificate, or if one is malformed.
     pub fn build(&self, provider: &Arc<CryptoProvider>) -> Result<Arc<ClientVerifier>, TlsError> {
         let roots = Arc::new(read_roots(&self.roots_pem)?);
         let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone())
@@ -71,20 +74,20 @@ impl ClientAuth {
     }
 }
 
-/// Verifies the certificates of clients.
+/// Verifies client certificates.
 pub struct ClientVerifier {
-    /// Decides strictly; the mode is applied here.
+    /// Verifies strictly; `mode` is applied afterwards.
     verifier: Arc<dyn ClientCertVerifier>,
     mode: ClientAuthMode,
     sha256: Sha256,
 }
 
 impl ClientVerifier {
-    /// What is known of a client after its handshake, in which it showed `chain`. `server` is the
-    /// certificate that it was shown.
+    /// Identifies a client by the `chain` of its handshake. `server` is the certificate that the client
+    /// received.
     ///
     /// # Errors
-    /// The client is to be refused: a resumed session has a certificate that is good no more.
+    /// The client must be rejected: the certificate of a resumed session is no longer valid.
     pub(crate) fn identify(
         &self,
         chain: Option<&[CertificateDer<'static>]>,
@@ -137,7 +140,7 @@ impl ClientCertVerifier for ClientVerifier {
             ClientAuthMode::Required | ClientAuthMode::Optional => self
                 .verifier
                 .verify_client_cert(end_entity, intermediates, now),
-            // Whether it is good is found out after the handshake.
+            // The certificate is verified after the handshake.
             ClientAuthMode::Requested => Ok(ClientCertVerified::assertion()),
         }
     }

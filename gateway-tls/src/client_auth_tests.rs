@@ -1,4 +1,4 @@
-//! Real handshakes with clients that show certificates: who passes, who is known, who resumes.
+//! Handshakes of clients with certificates: acceptance, identification, resumption.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::acceptor::{AcceptError, Choice};
 use crate::client::ClientTls;
 use crate::server::ResumptionState;
 use crate::testing::{
-    AUTHORITY, Authority, ECDSA, Key, Outcome, certificate, client, client_with, handshake_by,
-    params, settings,
+    ECDSA, Key, Outcome, TEST_CA, TestCa, certificate, client, client_with, handshake_by, params,
+    settings,
 };
 use crate::{Certificate, ClientAuth, ClientAuthMode, ServerTls, TlsError, default_provider};
 
@@ -45,8 +45,8 @@ fn choice(settings: &ServerTls, resumption: Option<&ResumptionState>) -> Choice 
     }
 }
 
-/// A certificate without alternative names, good for clients only.
-fn identity(authority: &Authority, key: Key, years: (i32, i32)) -> Arc<Certificate> {
+/// A client certificate without alternative names.
+fn identity(authority: &TestCa, key: Key, years: (i32, i32)) -> Arc<Certificate> {
     let mut params = params(&[]);
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, "client");
@@ -58,10 +58,10 @@ fn identity(authority: &Authority, key: Key, years: (i32, i32)) -> Arc<Certifica
 }
 
 fn good() -> Arc<Certificate> {
-    identity(&AUTHORITY, Key::P256, (2020, 2090))
+    identity(&TEST_CA, Key::P256, (2020, 2090))
 }
 
-/// `client` with a certificate, if there is one.
+/// Adds a certificate to `client`, if there is one.
 fn showing(mut client: ClientConfig, identity: Option<&Certificate>) -> Arc<ClientConfig> {
     if let Some(identity) = identity {
         let key = identity.load(&default_provider()).unwrap();
@@ -74,7 +74,7 @@ async fn connect(settings: &ServerTls, client: &Arc<ClientConfig>) -> Outcome {
     handshake_by(choice(settings, None), client, "a.test").await
 }
 
-/// Whether the client passes, and whether it is known.
+/// Whether the client is accepted, and whether it is identified.
 fn seen(outcome: &Outcome) -> (bool, bool) {
     match (&outcome.server, &outcome.client) {
         (Ok(negotiated), Ok(_)) => (true, negotiated.client.is_some()),
@@ -84,15 +84,15 @@ fn seen(outcome: &Outcome) -> (bool, bool) {
 }
 
 #[tokio::test]
-async fn who_passes_and_who_is_known() {
-    let stranger = identity(&Authority::new("stranger"), Key::P256, (2020, 2090));
-    // Same subject and serial number as the trusted one, another key.
-    let forged = identity(&Authority::new("test"), Key::P256, (2020, 2090));
-    let expired = identity(&AUTHORITY, Key::P256, (2001, 2002));
+async fn each_mode_accepts_and_identifies_clients_as_documented() {
+    let stranger = identity(&TestCa::new("stranger"), Key::P256, (2020, 2090));
+    // Same subject and serial number as the trusted CA, another key.
+    let forged = identity(&TestCa::new("test"), Key::P256, (2020, 2090));
+    let expired = identity(&TEST_CA, Key::P256, (2001, 2002));
     let server = certificate(&["a.test"], Key::P256);
     let mut for_servers = params(&["a.test"]);
     for_servers.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    let (cert, key) = AUTHORITY.sign(&for_servers, Key::P256);
+    let (cert, key) = TEST_CA.sign(&for_servers, Key::P256);
     let for_servers = Certificate::from_pem(cert, key).unwrap();
     let cases = [
         ("good", Some(&*good()), [(true, true); 3]),
@@ -124,7 +124,7 @@ async fn who_passes_and_who_is_known() {
             for versions in [&[&TLS13], &[&TLS12]] {
                 let client = showing(client_with(&ECDSA, versions), identity);
 
-                let outcome = connect(&asking(&AUTHORITY.pem, mode), &client).await;
+                let outcome = connect(&asking(&TEST_CA.pem, mode), &client).await;
 
                 assert_eq!(seen(&outcome), expected, "{name} {mode:?} {versions:?}");
             }
@@ -133,10 +133,10 @@ async fn who_passes_and_who_is_known() {
 }
 
 #[tokio::test]
-async fn of_trusted_certificates_that_look_alike_the_right_one_is_found() {
-    let authorities = [(); 3].map(|()| Authority::new("test"));
+async fn the_signing_ca_is_found_among_cas_with_one_subject() {
+    let authorities = [(); 3].map(|()| TestCa::new("test"));
     let roots: String = authorities.iter().map(|one| one.pem.as_str()).collect();
-    let outsider = identity(&Authority::new("test"), Key::P256, (2020, 2090));
+    let outsider = identity(&TestCa::new("test"), Key::P256, (2020, 2090));
 
     for authority in &authorities {
         for key in [Key::P256, Key::P384, Key::Ed25519, Key::Rsa] {
@@ -152,11 +152,11 @@ async fn of_trusted_certificates_that_look_alike_the_right_one_is_found() {
 }
 
 #[tokio::test]
-async fn a_client_is_known_by_its_own_certificate() {
+async fn a_client_is_identified_by_its_own_certificate() {
     let identity = good();
     let client = showing(client(), Some(&identity));
 
-    let outcome = connect(&asking(&AUTHORITY.pem, ClientAuthMode::Required), &client).await;
+    let outcome = connect(&asking(&TEST_CA.pem, ClientAuthMode::Required), &client).await;
 
     let known = outcome.server.unwrap().client.unwrap();
     assert_eq!(known.subject(), "CN=client");
@@ -169,9 +169,9 @@ async fn a_client_is_known_by_its_own_certificate() {
 }
 
 #[tokio::test]
-async fn without_the_verifier_the_configuration_refuses_all_the_same_and_knows_nobody() {
-    let server = asking(&AUTHORITY.pem, ClientAuthMode::Required);
-    let stranger = identity(&Authority::new("stranger"), Key::P256, (2020, 2090));
+async fn without_the_verifier_clients_are_rejected_but_not_identified() {
+    let server = asking(&TEST_CA.pem, ClientAuthMode::Required);
+    let stranger = identity(&TestCa::new("stranger"), Key::P256, (2020, 2090));
     let unverified = || Choice {
         clients: None,
         ..choice(&server, None)
@@ -184,13 +184,13 @@ async fn without_the_verifier_the_configuration_refuses_all_the_same_and_knows_n
 }
 
 #[tokio::test]
-async fn a_resumed_session_knows_its_client_and_is_never_another_listener_s() {
+async fn a_resumed_session_identifies_its_client_and_stays_with_its_listener() {
     for (stateful, stateless) in [(true, false), (false, true)] {
         for versions in [&[&TLS13], &[&TLS12]] {
             let settings = ServerTls {
                 stateful_resumption: stateful,
                 stateless_resumption: stateless,
-                ..asking(&AUTHORITY.pem, ClientAuthMode::Required)
+                ..asking(&TEST_CA.pem, ClientAuthMode::Required)
             };
             let state = ResumptionState::new(&settings);
             let client = showing(client_with(&ECDSA, versions), Some(&good()));
@@ -203,10 +203,10 @@ async fn a_resumed_session_knows_its_client_and_is_never_another_listener_s() {
             assert!(first.client.is_some());
             assert_eq!(first.client, second.client);
 
-            // Whoever trusts others has other settings, and so a state of its own.
+            // Other CA certificates are other settings, and so have another state.
             let changed = ServerTls {
                 clients: Some(ClientAuth {
-                    roots_pem: Authority::new("test").pem,
+                    roots_pem: TestCa::new("test").pem,
                     mode: ClientAuthMode::Required,
                 }),
                 ..settings.clone()
@@ -219,7 +219,7 @@ async fn a_resumed_session_knows_its_client_and_is_never_another_listener_s() {
             let outcome = handshake_by(choice(&changed, Some(&fresh)), &client, "a.test").await;
             assert_eq!(seen(&outcome), (false, false));
 
-            // Even with the same state, a certificate that is trusted no more does not pass.
+            // Even with the same state, a certificate of a CA that is no longer trusted is rejected.
             let outcome = handshake_by(choice(&changed, Some(&state)), &client, "a.test").await;
             assert!(matches!(outcome.server, Err(AcceptError::Client(_))));
         }
@@ -227,15 +227,15 @@ async fn a_resumed_session_knows_its_client_and_is_never_another_listener_s() {
 }
 
 #[tokio::test]
-async fn a_session_from_before_certificates_were_asked_for_does_not_pass() {
+async fn a_session_without_certificate_is_not_resumed_once_one_is_required() {
     let open = ServerTls {
         clients: None,
         stateless_resumption: true,
-        ..asking(&AUTHORITY.pem, ClientAuthMode::Required)
+        ..asking(&TEST_CA.pem, ClientAuthMode::Required)
     };
     let asking = ServerTls {
         stateless_resumption: true,
-        ..asking(&AUTHORITY.pem, ClientAuthMode::Required)
+        ..asking(&TEST_CA.pem, ClientAuthMode::Required)
     };
     let state = ResumptionState::new(&open);
     let client = showing(client(), None);
@@ -248,16 +248,16 @@ async fn a_session_from_before_certificates_were_asked_for_does_not_pass() {
 }
 
 #[tokio::test]
-async fn the_gateway_shows_its_certificate_to_a_backend_that_asks() {
+async fn a_backend_that_requests_a_certificate_receives_it() {
     let tls = |identity: Option<Arc<Certificate>>| ClientTls {
         server_name: "a.test".to_owned(),
         subject_alt_names: Vec::new(),
-        roots_pem: Some(AUTHORITY.pem.clone()),
+        roots_pem: Some(TEST_CA.pem.clone()),
         alpn: Vec::new(),
         identity,
     };
     let own = good();
-    let server = asking(&AUTHORITY.pem, ClientAuthMode::Required);
+    let server = asking(&TEST_CA.pem, ClientAuthMode::Required);
 
     let shown = tls(Some(own.clone())).build(default_provider()).unwrap();
     let known = connect(&server, &shown).await.server.unwrap().client;
@@ -272,7 +272,7 @@ async fn the_gateway_shows_its_certificate_to_a_backend_that_asks() {
 }
 
 #[test]
-fn trusted_certificates_that_cannot_be_read_are_an_error() {
+fn malformed_ca_certificates_are_an_error() {
     for roots in [
         "",
         "hello",

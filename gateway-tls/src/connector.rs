@@ -1,4 +1,4 @@
-//! The handshake with a backend.
+//! The client side of a TLS handshake, with a backend.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::error::TlsError;
 pub use rustls::crypto::CryptoProvider;
 pub use tokio_rustls::client::TlsStream;
 
-/// Speaks TLS to one backend.
+/// Connects to one backend over TLS.
 #[derive(Clone)]
 pub struct Connector {
     config: TlsConnector,
@@ -21,10 +21,10 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// Builds what connects as `tls` says.
+    /// Builds a connector from `tls`.
     ///
     /// # Errors
-    /// [`TlsError`] names what is unusable.
+    /// [`TlsError`] names the unusable setting.
     pub fn new(tls: &ClientTls, provider: Arc<CryptoProvider>) -> Result<Self, TlsError> {
         let config: Arc<ClientConfig> = tls.build(provider)?;
         Ok(Self {
@@ -33,10 +33,10 @@ impl Connector {
         })
     }
 
-    /// Does the handshake. It has no deadline of its own.
+    /// Performs the handshake, without a deadline.
     ///
     /// # Errors
-    /// What the handshake failed of: the system's error, or one that holds rustls' own.
+    /// The I/O error, or one that contains the error of rustls.
     pub async fn connect<IO>(&self, stream: IO) -> io::Result<TlsStream<IO>>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -45,7 +45,7 @@ impl Connector {
     }
 }
 
-/// The protocol that ALPN chose.
+/// The protocol selected by ALPN.
 pub fn alpn<IO>(stream: &TlsStream<IO>) -> Option<&[u8]> {
     stream.get_ref().1.alpn_protocol()
 }

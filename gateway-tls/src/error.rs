@@ -1,13 +1,13 @@
-//! Why TLS settings cannot be built.
+//! Errors of TLS settings.
 
 use crate::certificate::CertificateError;
 use crate::ciphers::{CipherError, GroupError};
 
-/// Why TLS settings cannot be built.
+/// Error in TLS settings.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// A listener without certificates cannot speak TLS.
+    /// The listener has no certificate.
     #[error("no certificate")]
     NoCertificate,
     /// A certificate or its key is unusable.
@@ -25,18 +25,18 @@ pub enum TlsError {
     /// An ALPN protocol is empty or longer than 255 bytes (RFC 7301, section 3.1).
     #[error("{0:?} is not an ALPN protocol")]
     Alpn(String),
-    /// Not a DNS name, so neither an SNI nor a name to expect in a certificate.
+    /// Neither a server name nor an expected name of a certificate: not a DNS name.
     #[error("{0:?} is not a DNS name")]
     ServerName(String),
-    /// The trusted certificates hold no certificate, or one that cannot be read.
+    /// The CA certificates are empty or malformed.
     #[error("trusted certificates: {0}")]
     Roots(String),
-    /// The library's own reason.
+    /// Any other error of rustls.
     #[error(transparent)]
     Rustls(#[from] rustls::Error),
 }
 
-/// Checks ALPN protocols.
+/// Checks the lengths of ALPN protocols.
 pub(crate) fn check_alpn(protocols: &[String]) -> Result<Vec<Vec<u8>>, TlsError> {
     protocols
         .iter()

@@ -1,4 +1,4 @@
-//! Real handshakes: which certificate a client gets, what is negotiated, who resumes.
+//! Handshakes: certificate selection, negotiation, resumption.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use rustls::{ClientConfig, ServerConfig};
 use crate::acceptor::AcceptError;
 use crate::server::{ResumptionState, TlsVersion, UnknownName};
 use crate::testing::{
-    AUTHORITY, ECDSA, Key, Outcome, RSA_SCHEMES, certificate, client, client_of_long_keys,
+    ECDSA, Key, Outcome, RSA_SCHEMES, TEST_CA, certificate, client, client_of_long_keys,
     client_with, handshake, leaf, params, settings,
 };
 use crate::{Certificate, ServerTls, TlsError, default_provider};
@@ -21,7 +21,7 @@ async fn connect(settings: &ServerTls, client: ClientConfig, name: &str) -> Outc
     handshake(&build(settings), &Arc::new(client), name).await
 }
 
-/// Which of `certificates` a client gets.
+/// The index of the certificate that a client receives.
 async fn served(certificates: &[&Arc<Certificate>], client: ClientConfig, name: &str) -> usize {
     let outcome = connect(&settings(certificates), client, name).await;
     let got = outcome.client.unwrap();
@@ -29,7 +29,7 @@ async fn served(certificates: &[&Arc<Certificate>], client: ClientConfig, name: 
 }
 
 #[tokio::test]
-async fn a_client_gets_the_certificate_for_its_name() {
+async fn a_client_receives_the_certificate_for_its_name() {
     let exact = certificate(&["a.example.test"], Key::P256);
     let wild = certificate(&["*.example.test"], Key::P256);
     let deep = certificate(&["*.b.example.test"], Key::P256);
@@ -62,13 +62,13 @@ async fn of_two_certificates_for_one_name_and_key_type_the_first_is_served() {
     assert_eq!(served(&[&first, &second], client(), "a.test").await, 0);
     assert_eq!(served(&[&second, &first], client(), "a.test").await, 0);
     assert_eq!(served(&[&first, &second], client(), "b.test").await, 1);
-    // Unless the client can only use the other.
+    // A client that supports only the second certificate receives it.
     let p384 = || client_with(&ECDSA[1..], &[&TLS13, &TLS12]);
     assert_eq!(served(&[&first, &second], p384(), "a.test").await, 1);
 }
 
 #[tokio::test]
-async fn ecdsa_comes_before_rsa_if_the_client_can() {
+async fn ecdsa_precedes_rsa_if_the_client_supports_it() {
     let rsa = certificate(&["a.test"], Key::Rsa);
     let ecdsa = certificate(&["a.test"], Key::P256);
     let both = [&rsa, &ecdsa];
@@ -90,7 +90,7 @@ async fn ecdsa_comes_before_rsa_if_the_client_can() {
 }
 
 #[tokio::test]
-async fn every_kind_of_key_is_served() {
+async fn every_key_type_is_served() {
     for key in [Key::P256, Key::P384, Key::Ed25519, Key::Rsa] {
         let only = certificate(&["a.test"], key);
 
@@ -99,12 +99,12 @@ async fn every_kind_of_key_is_served() {
 }
 
 #[tokio::test]
-async fn a_client_without_a_server_name_gets_ecdsa_if_it_can_else_the_first_it_can_use() {
+async fn without_a_server_name_ecdsa_precedes_the_first_supported_certificate() {
     let rsa = certificate(&["rsa.test"], Key::Rsa);
     let ecdsa = certificate(&["ecdsa.test"], Key::P256);
     let rsa_only = || client_with(&RSA_SCHEMES, &[&TLS13, &TLS12]);
 
-    // rustls sends no server name for an address.
+    // rustls sends no server name for an IP address.
     assert_eq!(served(&[&rsa, &ecdsa], client(), "192.0.2.1").await, 1);
     assert_eq!(served(&[&rsa, &ecdsa], rsa_only(), "192.0.2.1").await, 0);
     assert_eq!(served(&[&ecdsa, &rsa], rsa_only(), "192.0.2.1").await, 1);
@@ -112,7 +112,7 @@ async fn a_client_without_a_server_name_gets_ecdsa_if_it_can_else_the_first_it_c
 }
 
 #[tokio::test]
-async fn a_client_that_cannot_use_the_key_for_its_name_gets_no_other_name_s_certificate() {
+async fn a_client_never_receives_a_certificate_for_another_name() {
     let ecdsa = certificate(&["a.test"], Key::P256);
     let rsa = certificate(&["b.test"], Key::Rsa);
     let client = client_with(&RSA_SCHEMES, &[&TLS13]);
@@ -124,7 +124,7 @@ async fn a_client_that_cannot_use_the_key_for_its_name_gets_no_other_name_s_cert
 }
 
 #[tokio::test]
-async fn an_unknown_name_is_refused_by_its_alert_where_the_listener_says_so() {
+async fn an_unknown_name_is_refused_with_an_alert_if_so_configured() {
     let refuse = ServerTls {
         unknown_name: UnknownName::Refuse,
         ..settings(&[&certificate(&["a.test", "*.b.test"], Key::P256)])
@@ -161,7 +161,7 @@ async fn by_default_the_newest_version_and_a_post_quantum_group_are_negotiated()
 }
 
 #[tokio::test]
-async fn protocols_without_a_common_one_end_the_handshake_and_none_is_fine() {
+async fn a_handshake_fails_without_a_common_alpn_protocol_but_not_without_alpn() {
     let settings = settings(&[&certificate(&["a.test"], Key::P256)]);
     let mut other = client();
     other.alpn_protocols = vec![b"acme-tls/1".to_vec()];
@@ -194,7 +194,7 @@ async fn versions_are_limited() {
 }
 
 #[tokio::test]
-async fn suites_and_groups_are_those_of_the_settings_in_their_order() {
+async fn suites_and_groups_follow_the_order_of_the_settings() {
     let settings = ServerTls {
         max_version: TlsVersion::Tls12,
         ciphers: vec![
@@ -218,7 +218,7 @@ async fn suites_and_groups_are_those_of_the_settings_in_their_order() {
 }
 
 #[tokio::test]
-async fn of_two_suites_with_aes_the_shorter_key_is_taken_unless_the_listener_says_else() {
+async fn aes_128_is_preferred_to_aes_256_unless_configured_otherwise() {
     let open = settings(&[&certificate(&["a.test"], Key::P256)]);
     let long_only = ServerTls {
         ciphers: vec!["ECDHE-ECDSA-AES256-GCM-SHA384".to_owned()],
@@ -241,7 +241,7 @@ async fn of_two_suites_with_aes_the_shorter_key_is_taken_unless_the_listener_say
 }
 
 #[test]
-fn what_cannot_be_served_is_named() {
+fn unusable_settings_are_named() {
     let good = settings(&[&certificate(&["a.test"], Key::P256)]);
     let error = |settings: ServerTls| {
         let error = settings.build(default_provider(), None).unwrap_err();
@@ -268,7 +268,7 @@ fn what_cannot_be_served_is_named() {
     assert_eq!(error(ServerTls::default()), "no certificate");
 }
 
-/// Connects twice with one client: whether the second time resumes the first.
+/// Connects twice with one client; whether the second connection resumes the first.
 async fn resumes(
     first: &Arc<ServerConfig>,
     second: &Arc<ServerConfig>,
@@ -294,7 +294,7 @@ fn resuming(stateful: bool, stateless: bool) -> ServerTls {
 }
 
 #[tokio::test]
-async fn by_default_nobody_resumes() {
+async fn by_default_sessions_are_not_resumed() {
     let settings = resuming(false, false);
     let config = build(&settings);
 
@@ -305,7 +305,7 @@ async fn by_default_nobody_resumes() {
 }
 
 #[tokio::test]
-async fn sessions_are_resumed_where_the_settings_say_so() {
+async fn sessions_are_resumed_if_enabled() {
     for (stateful, stateless) in [(true, false), (false, true), (true, true)] {
         let config = build(&resuming(stateful, stateless));
 
@@ -316,7 +316,7 @@ async fn sessions_are_resumed_where_the_settings_say_so() {
 }
 
 #[tokio::test]
-async fn sessions_outlive_a_change_of_certificates_and_stay_with_their_listener() {
+async fn sessions_survive_a_change_of_certificates_and_stay_with_their_listener() {
     for (stateful, stateless) in [(true, false), (false, true)] {
         for versions in [&[&TLS13], &[&TLS12]] {
             let before = resuming(stateful, stateless);
@@ -340,7 +340,7 @@ async fn sessions_outlive_a_change_of_certificates_and_stay_with_their_listener(
 }
 
 #[tokio::test]
-async fn state_of_a_listener_that_resumes_is_not_used_by_one_that_does_not() {
+async fn state_is_ignored_if_resumption_is_disabled() {
     let state = ResumptionState::new(&resuming(true, true));
     let config = resuming(false, false)
         .build(default_provider(), Some(&state))
@@ -351,7 +351,7 @@ async fn state_of_a_listener_that_resumes_is_not_used_by_one_that_does_not() {
 }
 
 #[test]
-fn no_key_is_ever_shown() {
+fn debug_output_contains_no_key() {
     let certificate = certificate(&["a.test"], Key::P256);
     let secret: Vec<&str> = certificate
         .key_pem
@@ -377,7 +377,7 @@ async fn an_expired_certificate_is_served() {
     let mut expired = params(&["a.test"]);
     expired.not_before = rcgen::date_time_ymd(2001, 1, 1);
     expired.not_after = rcgen::date_time_ymd(2002, 1, 1);
-    let (cert, key) = AUTHORITY.sign(&expired, Key::P256);
+    let (cert, key) = TEST_CA.sign(&expired, Key::P256);
     let expired = Arc::new(Certificate::from_pem(cert, key).unwrap());
 
     assert_eq!(served(&[&expired], client(), "a.test").await, 0);

@@ -1,4 +1,4 @@
-//! ClientHellos as the wire may bring them: split, odd, broken, late, or none at all.
+//! ClientHellos as they may arrive: split, unusual, malformed, late, or absent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +40,7 @@ fn records(payload: &[u8], size: usize) -> Vec<Vec<u8>> {
     payload.chunks(size).map(record).collect()
 }
 
-/// Changes the extensions of a ClientHello and sets all lengths anew.
+/// Edits the extensions of a ClientHello and recomputes all lengths.
 fn with_extensions(hello: &[u8], change: impl FnOnce(&mut Vec<(u16, Vec<u8>)>)) -> Vec<u8> {
     let number = |at: usize| usize::from(u16::from_be_bytes([hello[at], hello[at + 1]]));
     // Type, length, version, random; then session id, suites, compression methods.
@@ -90,7 +90,7 @@ fn with_server_names(names: &[&[u8]]) -> Vec<u8> {
     })
 }
 
-/// What the choice sees of bytes: `Ok` with the server name, or why it was not asked.
+/// The server name that the choice receives for these bytes, or the error before it.
 async fn seen(pieces: Vec<Vec<u8>>) -> Result<Option<String>, AcceptError> {
     let (io, send) = sender(pieces);
     let (result, _ours) = tokio::join!(accept(io, soon(), |_| None), send);
@@ -101,7 +101,7 @@ async fn seen(pieces: Vec<Vec<u8>>) -> Result<Option<String>, AcceptError> {
     }
 }
 
-/// A hello of nearly 16 KiB: its protocols take that much.
+/// A ClientHello of nearly 16 KiB, most of it ALPN protocols.
 fn large_hello() -> Vec<u8> {
     let mut config = client();
     config.alpn_protocols = (0..55u8).map(|i| vec![b'a' + i % 26; 255]).collect();
@@ -111,7 +111,7 @@ fn large_hello() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_hello_in_any_number_of_records_and_segments_is_the_same() {
+async fn records_and_segments_of_a_hello_make_no_difference() {
     let (_, small) = hello(client(), "a.test");
     let large = large_hello();
     let small = [1, 2, 16, 255, 1024, 16 * 1024].map(|size| records(&small, size));
@@ -133,7 +133,7 @@ async fn a_hello_that_takes_more_than_64_kib_of_records_is_refused() {
 }
 
 #[tokio::test]
-async fn a_client_with_a_split_hello_gets_through_its_handshake() {
+async fn a_client_with_a_split_hello_completes_its_handshake() {
     let certificate = certificate(&["a.test"], Key::P256);
     let config = settings(&[&certificate])
         .build(default_provider(), None)
@@ -164,7 +164,7 @@ async fn a_client_with_a_split_hello_gets_through_its_handshake() {
 }
 
 #[tokio::test]
-async fn unknown_extensions_and_suites_do_not_matter() {
+async fn unknown_extensions_and_suites_are_ignored() {
     let (_, payload) = hello(client(), "a.test");
     let mut payload = with_extensions(&payload, |extensions| {
         extensions.insert(0, (0x0a0a, Vec::new()));
@@ -199,7 +199,7 @@ async fn a_server_name_is_normalized_before_the_choice() {
 }
 
 #[tokio::test]
-async fn broken_server_names_are_refused() {
+async fn malformed_server_names_are_rejected() {
     let long = [b'a'; 64];
     let cases: [&[&[u8]]; 9] = [
         &[b"*.x.test"],
@@ -226,7 +226,7 @@ async fn broken_server_names_are_refused() {
 }
 
 #[tokio::test]
-async fn listeners_take_names_by_their_hostname_and_nobody_else_s() {
+async fn a_listener_accepts_the_names_of_its_hostname_only() {
     let mut listeners = NameMap::default();
     for hostname in ["a.example.test", "*.example.test"] {
         listeners.insert(hostname.parse().unwrap(), hostname);
@@ -271,7 +271,7 @@ async fn without_a_listener_the_connection_is_closed_without_an_alert() {
 }
 
 #[tokio::test]
-async fn the_choice_sees_the_protocols_that_the_client_offers() {
+async fn the_choice_receives_the_alpn_protocols_of_the_client() {
     let mut config = client();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let (_, payload) = hello(config, "a.test");
@@ -288,7 +288,7 @@ async fn the_choice_sees_the_protocols_that_the_client_offers() {
 }
 
 #[tokio::test]
-async fn what_is_not_tls_is_told_apart() {
+async fn plaintext_has_an_error_of_its_own() {
     for text in [
         "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n",
         "PRI * HTTP/2.0\r\n\r\n",
@@ -300,7 +300,7 @@ async fn what_is_not_tls_is_told_apart() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_early_is_told_apart() {
+async fn an_early_close_has_an_error_of_its_own() {
     let (_, payload) = hello(client(), "a.test");
     let half = records(&payload[..payload.len() / 2], 16 * 1024).concat();
     for sent in [&b""[..], &half] {
@@ -315,7 +315,7 @@ async fn a_client_that_goes_early_is_told_apart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hello_that_does_not_end_is_given_up_at_the_deadline() {
+async fn an_incomplete_hello_fails_at_the_deadline() {
     let (_, payload) = hello(client(), "a.test");
     let mut bytes = records(&payload, 16 * 1024).concat();
     bytes.pop();
@@ -332,7 +332,7 @@ async fn a_hello_that_does_not_end_is_given_up_at_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handshake_that_does_not_go_on_is_given_up_in_the_listener_s_time() {
+async fn a_stalled_handshake_fails_at_the_limit_of_the_listener() {
     let certificate = certificate(&["a.test"], Key::P256);
     let config = settings(&[&certificate])
         .build(default_provider(), None)

@@ -1,26 +1,72 @@
-//! Names, certificates and TLS settings of the Towergate gateway, without any HTTP.
+//! Names, certificates and TLS settings of the Towergate gateway, without HTTP.
 //!
-//! What is decided where:
+//! | module | scope | contents |
+//! |---|---|---|
+//! | [`name`] | | hostname patterns of Gateway API and maps by them |
+//! | `server`, `certificate`, `client_auth`, `ciphers` | per listener | [`ServerTls`]: versions, ciphers, ALPN, session resumption, certificates, verification of clients |
+//! | `sni`, `acceptor`, `listener`, `peer` | per handshake | certificate by SNI, within a deadline; identity of the client |
+//! | `client`, `connector` | per backend | `ClientTls`: verification of the server, client certificate |
 //!
-//! ```text
-//! per process    the CryptoProvider, by argument: this crate installs no default
-//! per listener   ServerTls: versions, ciphers, ALPN, resumption, certificates, what clients must show
-//! per handshake  the certificate, by SNI (sni), within the deadline of the acceptor; who the client is
-//! ```
+//! Configuration is plain data; `build` turns it into a configuration of rustls. The crypto provider is
+//! an argument: this crate installs no default for the process.
 //!
-//! Configuration is plain data ([`ServerTls`], [`Certificate`]); what runs is built from it.
+//! # Features
+//!
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `rustls` | yes | everything but [`name`] |
+//! | `aws-lc-rs` | yes | `default_provider`: aws-lc-rs; implies `rustls` |
+//!
+//! Without `aws-lc-rs` any `rustls::crypto::CryptoProvider` can be passed. Without `rustls` the crate is
+//! hostnames alone, without a TLS library.
+//!
+//! # Example
+//!
+//! Server configuration that selects certificates by server name:
+//!
+#![cfg_attr(
+    feature = "aws-lc-rs",
+    doc = "```
+use towergate_tls::{Certificate, ServerTls, default_provider};
 
+let pair = rcgen::generate_simple_self_signed([\"www.example.com\".to_owned()])?;
+let (chain, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
+let tls = ServerTls {
+    certificates: vec![Certificate::from_pem(chain, key)?.into()],
+    alpn: vec![\"h2\".to_owned(), \"http/1.1\".to_owned()],
+    ..ServerTls::default()
+};
+let config = tls.build(default_provider(), None)?; // Arc<rustls::ServerConfig>
+# assert_eq!(config.alpn_protocols.len(), 2);
+# Ok::<(), Box<dyn std::error::Error>>(())
+```"
+)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(feature = "rustls")]
 pub mod acceptor;
+#[cfg(feature = "rustls")]
 pub mod certificate;
+#[cfg(feature = "rustls")]
 pub mod ciphers;
+#[cfg(feature = "rustls")]
 pub mod client;
+#[cfg(feature = "rustls")]
 pub mod client_auth;
+#[cfg(feature = "rustls")]
 pub mod connector;
+#[cfg(feature = "rustls")]
 pub mod error;
+#[cfg(feature = "rustls")]
 pub mod listener;
 pub mod name;
+#[cfg(feature = "rustls")]
 pub mod peer;
+#[cfg(feature = "rustls")]
+mod provider;
+#[cfg(feature = "rustls")]
 pub mod server;
+#[cfg(feature = "rustls")]
 pub mod sni;
 
 #[cfg(test)]
@@ -36,20 +82,21 @@ mod hello_tests;
 #[cfg(feature = "aws-lc-rs")]
 mod testing;
 
+#[cfg(feature = "rustls")]
 pub use rustls;
 
+#[cfg(feature = "rustls")]
 pub use certificate::Certificate;
+#[cfg(feature = "rustls")]
 pub use client_auth::{ClientAuth, ClientAuthMode};
+#[cfg(feature = "rustls")]
 pub use error::TlsError;
 pub use name::{NameMap, NamePattern};
+#[cfg(feature = "rustls")]
 pub use peer::ClientCertificate;
-pub use server::ServerTls;
-
-/// The provider of this crate: aws-lc-rs, which prefers the group X25519MLKEM768, with AES-128 before
-/// AES-256. Not installed as the default of the process, which is for binaries to decide.
+#[cfg(feature = "rustls")]
+pub use provider::Provider;
 #[cfg(feature = "aws-lc-rs")]
-pub fn default_provider() -> std::sync::Arc<rustls::crypto::CryptoProvider> {
-    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
-    ciphers::sort(&mut provider.cipher_suites);
-    std::sync::Arc::new(provider)
-}
+pub use provider::default_provider;
+#[cfg(feature = "rustls")]
+pub use server::ServerTls;

@@ -1,5 +1,5 @@
-//! Accepts TCP connections and does their handshakes, many at a time, so that a slow client does not
-//! keep others waiting. For services outside of the gateway, which has an accept loop of its own.
+//! A TCP listener that performs TLS handshakes concurrently, so that a slow client does not delay others.
+//! It is for services outside the gateway, which has an accept loop of its own.
 
 use std::fmt;
 use std::io;
@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use crate::acceptor::{AcceptError, Choice, Negotiated, TlsStream, accept};
 use crate::client_auth::ClientVerifier;
 
-/// What came of a handshake.
+/// The result of a handshake.
 type Shaken = Result<(TlsStream<TcpStream>, Negotiated), AcceptError>;
 
 /// Accepts TLS connections.
@@ -28,11 +28,11 @@ pub struct TlsListener {
 }
 
 impl TlsListener {
-    /// Handshakes at a time; further connections wait in the queue of the socket.
+    /// Limit of concurrent handshakes; further connections stay in the backlog of the socket.
     pub const PENDING: usize = 1024;
 
-    /// Accepts from `listener`, and answers every client by `config`, such as
-    /// [`ServerTls::build`](crate::ServerTls::build) makes it.
+    /// Accepts connections of `listener` with `config`, for example from
+    /// [`ServerTls::build`](crate::ServerTls::build).
     pub fn new(listener: TcpListener, config: Arc<ServerConfig>) -> Self {
         Self {
             listener,
@@ -43,20 +43,21 @@ impl TlsListener {
         }
     }
 
-    /// How long the ClientHello, and then the rest of a handshake, may take; 10 s if not said.
+    /// Sets the time limit of the ClientHello, and again of the rest of the handshake. Default: 10
+    /// seconds.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    /// Makes known who the clients are ([`Negotiated::client`]), if `config` asks them: see
+    /// Sets the verifier that identifies clients ([`Negotiated::client`]), from
     /// [`ServerTls::client_verifier`](crate::ServerTls::client_verifier).
     #[must_use]
     pub fn clients(self, clients: Option<Arc<ClientVerifier>>) -> Self {
         Self { clients, ..self }
     }
 
-    /// Where it listens.
+    /// The local address of the listener.
     ///
     /// # Errors
     /// As [`TcpListener::local_addr`].
@@ -64,22 +65,22 @@ impl TlsListener {
         self.listener.local_addr()
     }
 
-    /// The next handshake that is over, and whose it was. May be dropped before it is ready, without
-    /// losing a connection.
+    /// Returns the next completed handshake and its peer address. Cancel safe: dropping the future loses
+    /// no connection.
     ///
     /// # Errors
-    /// Concern this connection only, which is closed then.
+    /// The error concerns one connection, which is closed.
     pub async fn accept(&mut self) -> (SocketAddr, Shaken) {
         loop {
             tokio::select! {
-                // A panic in a handshake has ended that connection only.
+                // A panic in a handshake ends that connection only.
                 Some(done) = self.handshakes.join_next() => if let Ok(shaken) = done {
                     return shaken;
                 },
                 accepted = self.listener.accept(), if self.handshakes.len() < Self::PENDING => {
                     match accepted {
                         Ok((stream, peer)) => self.begin(stream, peer),
-                        // Mostly too many open files: trying again at once would only spin.
+                        // Mostly too many open files: an immediate retry would fail as well.
                         Err(_) => sleep(Duration::from_millis(100)).await,
                     }
                 }
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_silent_client_does_not_keep_others_waiting() {
+    async fn a_silent_client_does_not_delay_others() {
         let mut listener = listener().await;
         let at = listener.local_addr().expect("it works");
         let _silent = TcpStream::connect(at).await.expect("it works");
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_silent_client_is_given_up_after_the_time() {
+    async fn a_silent_client_is_closed_after_the_time_limit() {
         let mut listener = listener().await.timeout(Duration::from_millis(1));
         let at = listener.local_addr().expect("it works");
         let _silent = TcpStream::connect(at).await.expect("it works");

@@ -1,8 +1,8 @@
-//! Host names and the patterns of Gateway API that match them.
+//! Hostnames and the hostname patterns of Gateway API.
 //!
-//! One rule serves SNI, `Host` and `:authority`, so that the listener chosen by TLS and the listener
-//! chosen by HTTP can be compared. Certificates follow another rule (RFC 9525: a wildcard covers
-//! exactly one label), which is in [`crate::sni`].
+//! The same patterns match SNI, `Host` and `:authority`, so that the listener selected by TLS and the one
+//! selected by HTTP can be compared. Certificates follow RFC 9525 instead, where a wildcard covers
+//! exactly one label: see the module `sni`.
 //!
 //! ```
 //! use towergate_tls::NameMap;
@@ -25,29 +25,29 @@ use std::str::FromStr;
 use foldhash::HashMap;
 use serde::{Deserialize, Serialize};
 
-/// Which host names a listener or a route takes (Gateway API `Hostname`).
+/// The hostnames of a listener or a route (Gateway API `Hostname`).
 ///
-/// Ordered from the most to the least specific: exact names, then wildcards with more labels before
-/// those with fewer, then [`NamePattern::Any`].
+/// Ordered from the most to the least specific: exact names, wildcards with more labels, wildcards with
+/// fewer labels, [`NamePattern::Any`].
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum NamePattern {
-    /// This name only, in lower case, without a trailing dot.
+    /// Exactly this name, in lower case, without a trailing dot.
     Exact(String),
-    /// Every name that ends in a dot and this suffix: `example.com` for `*.example.com`. As in
-    /// Gateway API, one or more labels stand for the asterisk.
+    /// Every name that ends in a dot and this suffix: `example.com` for `*.example.com`. As in Gateway
+    /// API, the asterisk stands for one or more labels.
     Wildcard(String),
-    /// Every name, and requests without one.
+    /// Every name, and requests without a name.
     Any,
 }
 
-/// Text that is no hostname in the sense of Gateway API.
+/// A text that is not a hostname of Gateway API.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0:?} is not a hostname: lower-case DNS labels, with at most a leading \"*.\"")]
 pub struct InvalidName(pub String);
 
 impl NamePattern {
-    /// Whether `host` (lower case, no port, no trailing dot) is among the names.
+    /// Whether the pattern matches `host` (lower case, without port and trailing dot).
     pub fn matches(&self, host: &str) -> bool {
         match self {
             Self::Exact(name) => name == host,
@@ -58,7 +58,7 @@ impl NamePattern {
         }
     }
 
-    /// The names that both patterns take, or `None` if there are none.
+    /// The pattern of the names that both patterns match, or `None` if there are none.
     pub fn intersect(&self, other: &Self) -> Option<Self> {
         match (self, other) {
             (Self::Any, x) | (x, Self::Any) => Some(x.clone()),
@@ -128,8 +128,8 @@ impl TryFrom<String> for NamePattern {
     }
 }
 
-/// The server name of a ClientHello as patterns expect it: lower case, without one trailing dot.
-/// `None` for an IP address, which is no server name (RFC 6066, section 3), and for no name at all.
+/// Normalises the server name of a ClientHello: lower case, without one trailing dot. `None` for an empty
+/// name and for an IP address, which is not a server name (RFC 6066, section 3).
 pub fn normalize_server_name(name: &str) -> Option<Cow<'_, str>> {
     let name = name.strip_suffix('.').unwrap_or(name);
     if name.is_empty() || name.parse::<IpAddr>().is_ok() {
@@ -141,10 +141,10 @@ pub fn normalize_server_name(name: &str) -> Option<Cow<'_, str>> {
     Some(Cow::Borrowed(name))
 }
 
-/// Values by [`NamePattern`], found by host name, the most specific first.
+/// A map by [`NamePattern`], with lookup by hostname, the most specific pattern first.
 ///
-/// A look-up costs one hash per label of the host, however many patterns there are, and none for what
-/// is longer than every pattern: the cost is bounded by the patterns, not by what a client sends.
+/// A lookup hashes once per label of the host, for suffixes no longer than the longest pattern. Its cost
+/// is limited by the patterns, not by the length of the name that a client sends.
 #[derive(Clone, Debug)]
 pub struct NameMap<T> {
     exact: HashMap<String, T>,
@@ -167,7 +167,7 @@ impl<T> Default for NameMap<T> {
 }
 
 impl<T> NameMap<T> {
-    /// Adds a value; gives back the one that the same pattern had before.
+    /// Inserts a value; returns the previous value of the same pattern.
     pub fn insert(&mut self, pattern: NamePattern, value: T) -> Option<T> {
         match pattern {
             NamePattern::Exact(name) => {
@@ -191,12 +191,12 @@ impl<T> NameMap<T> {
         }
     }
 
-    /// The value of the most specific pattern that takes `host` (lower case, without port).
+    /// The value of the most specific pattern that matches `host` (lower case, without port).
     pub fn find<'a>(&'a self, host: &str) -> Option<&'a T> {
         self.find_all(host).next()
     }
 
-    /// All values whose pattern takes `host`, the most specific first.
+    /// The values of all patterns that match `host`, the most specific first.
     pub fn find_all<'a, 'h>(
         &'a self,
         host: &'h str,
@@ -204,7 +204,8 @@ impl<T> NameMap<T> {
         let exact = (host.len() <= self.longest_exact)
             .then(|| self.exact.get(host))
             .flatten();
-        // A suffix starts after a dot that is not the first byte, and is not longer than the longest.
+        // A suffix starts after a dot that is not the first byte, and is at most as long as the longest
+        // pattern.
         let from = host.len().saturating_sub(self.longest_suffix + 1).max(1);
         let wildcard = (!self.wildcard.is_empty())
             .then(|| host.as_bytes().iter().enumerate().skip(from))
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_takes_one_or_more_labels_and_not_the_apex() {
+    fn a_wildcard_matches_one_or_more_labels_and_not_the_apex() {
         let wild = pattern("*.example.com");
 
         assert!(wild.matches("a.example.com"));
@@ -283,7 +284,7 @@ mod tests {
         assert_eq!(name(""), None);
     }
 
-    /// Names of few labels, so that they often are among each other's patterns; also broken ones.
+    /// Names of few labels, which often match each other's patterns; also malformed ones.
     fn any_host() -> impl Strategy<Value = String> {
         let label = proptest::sample::select(vec!["a", "b", "ab", "com", "", "é"]);
         proptest::collection::vec(label, 0..5).prop_map(|labels| labels.join("."))
@@ -310,8 +311,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-        /// The map is only a faster way to say: all patterns that take the host, the most specific
-        /// first.
+        /// The map is an optimisation of: all patterns that match the host, the most specific first.
         #[test]
         fn find_all_agrees_with_a_plain_scan(
             patterns in proptest::collection::vec(any_pattern(), 0..12),
@@ -333,9 +333,9 @@ mod tests {
             }
         }
 
-        /// What both take, and nothing else, is in the intersection.
+        /// The intersection matches exactly the names that both patterns match.
         #[test]
-        fn an_intersection_takes_what_both_take(
+        fn an_intersection_matches_what_both_match(
             a in any_pattern(),
             b in any_pattern(),
             host in any_host(),
@@ -347,9 +347,9 @@ mod tests {
             prop_assert_eq!(intersection.is_some_and(|p| p.matches(&host)), both);
         }
 
-        /// Whatever is a pattern is written as it is read.
+        /// Parsing and formatting are inverse.
         #[test]
-        fn a_pattern_is_read_as_it_is_written(pattern in any_pattern()) {
+        fn parsing_inverts_formatting(pattern in any_pattern()) {
             prop_assert_eq!(pattern.to_string().parse(), Ok(pattern));
         }
     }

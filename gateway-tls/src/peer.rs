@@ -1,4 +1,4 @@
-//! What a client's certificate says: for whoever wants to know who the client is.
+//! The identity of a client, from its certificate.
 //!
 //! ```text
 //! CN=client,O=Example,C=DE      the subject, as RFC 2253 writes it and OpenSSL prints it
@@ -17,7 +17,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
-/// A client's certificate that was verified.
+/// A verified client certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClientCertificate {
     chain: Vec<CertificateDer<'static>>,
@@ -29,7 +29,8 @@ pub struct ClientCertificate {
 }
 
 impl ClientCertificate {
-    /// Reads a certificate; `None` if it cannot be read. `server` is what the client was shown.
+    /// Parses a certificate; `None` if it is malformed. `server` is the certificate that the client
+    /// received.
     pub(crate) fn read(
         leaf: &CertificateDer<'_>,
         rest: &[CertificateDer<'_>],
@@ -51,17 +52,17 @@ impl ClientCertificate {
         })
     }
 
-    /// What the client sent: its certificate, then those that vouch for it.
+    /// The chain that the client sent, leaf first.
     pub fn chain(&self) -> &[CertificateDer<'static>] {
         &self.chain
     }
 
-    /// The SHA-256 of the certificate (DER), in lower-case hexadecimal digits.
+    /// SHA-256 of the certificate (DER), in lower-case hexadecimal digits.
     pub fn sha256(&self) -> &str {
         &self.sha256
     }
 
-    /// The subject, as RFC 2253 writes it, in ASCII; may be empty.
+    /// Subject in the format of RFC 2253, in ASCII; may be empty.
     pub fn subject(&self) -> &str {
         &self.subject
     }
@@ -76,17 +77,17 @@ impl ClientCertificate {
         &self.dns_names
     }
 
-    /// URIs of the certificate that the client was shown.
+    /// URIs of the server certificate that the client received.
     pub fn server_uris(&self) -> &[String] {
         &self.server_uris
     }
 
-    /// The certificate as PEM.
+    /// The leaf certificate as PEM.
     pub fn pem(&self) -> String {
         self.chain.first().map(|leaf| pem(leaf)).unwrap_or_default()
     }
 
-    /// The whole chain as PEM.
+    /// The chain as PEM.
     pub fn chain_pem(&self) -> String {
         self.chain.iter().map(|one| pem(one)).collect()
     }
@@ -122,7 +123,7 @@ fn pem(der: &[u8]) -> String {
     pem
 }
 
-/// The last part first (RFC 2253, section 2.1).
+/// The last relative distinguished name comes first (RFC 2253, section 2.1).
 fn subject(name: &X509Name<'_>) -> String {
     let parts: Vec<_> = name.iter_rdn().collect();
     let mut text = String::new();
@@ -141,7 +142,7 @@ fn subject(name: &X509Name<'_>) -> String {
     text
 }
 
-/// Names of attributes as OpenSSL writes them.
+/// Names of attributes in OpenSSL's spelling.
 const ATTRIBUTES: [(&str, &str); 17] = [
     ("2.5.4.3", "CN"),
     ("2.5.4.4", "SN"),
@@ -171,7 +172,7 @@ fn write_attribute(text: &mut String, attribute: &AttributeTypeAndValue<'_>) {
             text.push('=');
             write_value(text, value);
         }
-        // What cannot be shown as text is shown as DER (RFC 2253, section 2.4).
+        // A value without a text form is written as DER (RFC 2253, section 2.4).
         (name, _) => {
             text.push_str(name.map_or(oid.as_str(), |(_, name)| name));
             text.push_str("=#");
@@ -197,7 +198,7 @@ fn write_value(text: &mut String, value: &str) {
     }
 }
 
-/// SHA-256 of a provider; `None`: it has none.
+/// SHA-256 of a crypto provider; `None` if it has none.
 #[derive(Clone, Copy)]
 pub(crate) struct Sha256(Option<&'static dyn Hash>);
 
@@ -230,12 +231,12 @@ mod tests {
 
     use super::*;
     use crate::default_provider;
-    use crate::testing::{AUTHORITY, Key, params};
+    use crate::testing::{Key, TEST_CA, params};
 
     fn read(names: &[&str], subject: DistinguishedName) -> (ClientCertificate, String) {
         let mut params = params(names);
         params.distinguished_name = subject;
-        let (pem, _) = AUTHORITY.sign(&params, Key::P256);
+        let (pem, _) = TEST_CA.sign(&params, Key::P256);
         let leaf = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
         let sha256 = Sha256::of(&default_provider());
         let read = ClientCertificate::read(&leaf, &[], Some(&leaf), sha256);
@@ -243,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_says_who_the_client_is() {
+    fn a_certificate_identifies_the_client() {
         let mut subject = DistinguishedName::new();
         subject.push(DnType::CountryName, "DE");
         subject.push(DnType::OrganizationName, "Example, Inc.");
@@ -283,9 +284,9 @@ mod tests {
         }
     }
 
-    /// What Envoy told backends of these certificates, which openssl made.
+    /// The subjects that Envoy sent to backends for these certificates, which OpenSSL created.
     #[test]
-    fn subjects_are_written_as_envoy_writes_them() {
+    fn subjects_have_the_format_of_envoy() {
         for (pem, written) in [
             (
                 include_str!("../testdata/subject.pem"),
@@ -306,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attribute_without_a_name_is_shown_as_der() {
+    fn an_attribute_without_a_name_is_written_as_der() {
         let mut subject = DistinguishedName::new();
         subject.push(DnType::CustomDnType(vec![1, 2, 3]), "x");
 
@@ -316,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_is_that_of_the_whole_certificate() {
+    fn the_hash_covers_the_whole_certificate() {
         let sha256 = Sha256::of(&default_provider());
 
         let hash = sha256.hash(b"abc").unwrap();

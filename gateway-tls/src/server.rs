@@ -1,9 +1,9 @@
-//! The TLS settings of a listener, and the rustls configuration built from them.
+//! TLS settings of a listener, and the rustls configuration built from them.
 //!
-//! A configuration is built anew when a certificate changes. What lets clients resume must not be
-//! lost by that, and must never be shared with another listener or policy: a session that one of them
-//! accepted says nothing about the other. So it is a value of its own, [`ResumptionState`], which the
-//! caller keeps by the listener's name and [`ServerTls::without_certificates`].
+//! A change of certificates builds a new configuration. State for session resumption must survive this,
+//! and must never be shared with another listener or other settings: a session that one accepted proves
+//! nothing to the other. It is therefore a value of its own, [`ResumptionState`], which the caller stores
+//! by the name of the listener and [`ServerTls::without_certificates`].
 //!
 //! ```
 //! use std::sync::Arc;
@@ -43,34 +43,35 @@ use crate::client_auth::{ClientAuth, ClientVerifier};
 use crate::error::{TlsError, check_alpn};
 use crate::sni::CertificateResolver;
 
-/// How a listener speaks TLS. The defaults are Envoy Gateway's.
+/// TLS settings of a listener. The defaults are Envoy Gateway's.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct ServerTls {
-    /// Certificates in the order of the listener's `certificateRefs`; of equals the first wins.
+    /// Certificates in the order of the listener's `certificateRefs`; of equal ones the first is used.
     pub certificates: Vec<Arc<Certificate>>,
-    /// The lowest version offered.
+    /// Lowest protocol version.
     pub min_version: TlsVersion,
-    /// The highest version offered.
+    /// Highest protocol version.
     pub max_version: TlsVersion,
-    /// TLS 1.2 suites by IANA name, in order of preference; empty: the default list.
+    /// TLS 1.2 cipher suites by IANA name, in order of preference; empty: the default list.
     pub ciphers: Vec<String>,
     /// Key-exchange groups by name (`X25519MLKEM768`, `X25519`, `P-256`, `P-384`); empty: the provider's.
     pub groups: Vec<String>,
-    /// ALPN protocols, in order of preference; empty: no ALPN. A client that offers only others is
-    /// refused (RFC 7301, section 3.2), where Envoy goes on without: it may mean another service.
+    /// ALPN protocols, in order of preference; empty: no ALPN. A client that offers only other protocols
+    /// is rejected (RFC 7301, section 3.2); Envoy continues without ALPN, although the client may expect
+    /// another service.
     pub alpn: Vec<String>,
-    /// Session ids (TLS 1.2) and stateful tickets.
+    /// Enables session ids (TLS 1.2) and stateful tickets.
     pub stateful_resumption: bool,
-    /// Stateless session tickets.
+    /// Enables stateless session tickets.
     pub stateless_resumption: bool,
-    /// What a client gets whose SNI no certificate covers.
+    /// Answer to a server name that no certificate covers.
     pub unknown_name: UnknownName,
-    /// What clients must show; `None`: they are not asked for a certificate.
+    /// Requirements for client certificates; `None`: none are requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clients: Option<ClientAuth>,
 }
 
-/// A protocol version that rustls can serve.
+/// A protocol version that rustls supports.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum TlsVersion {
     /// TLS 1.2 (RFC 5246).
@@ -79,14 +80,14 @@ pub enum TlsVersion {
     Tls13,
 }
 
-/// What to do about a server name without a certificate.
+/// Answer to a server name that no certificate covers.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum UnknownName {
-    /// Hand out the first certificate, as Envoy does: the client decides.
+    /// Serve the first certificate, as Envoy does; the client decides.
     #[default]
     FirstCertificate,
-    /// Refuse with an alert, also a client that sends no name: `unrecognized_name` (RFC 6066, section 3)
-    /// through [`crate::acceptor`], else what rustls sends for want of a certificate.
+    /// Refuse with an alert, also clients that send no name: `unrecognized_name` (RFC 6066, section 3)
+    /// through the module `acceptor`, else the alert of rustls for a missing certificate.
     Refuse,
 }
 
@@ -110,11 +111,11 @@ impl Default for ServerTls {
 impl ServerTls {
     /// Builds the configuration of a listener.
     ///
-    /// Without `resumption`, clients resume only with this configuration, not with the next; if the
-    /// settings allow no resumption at all (the default), it is ignored.
+    /// Without `resumption`, sessions can be resumed with this configuration only, not with a later one.
+    /// It is ignored if the settings disable resumption, which is the default.
     ///
     /// # Errors
-    /// [`TlsError`] names what cannot be served.
+    /// [`TlsError`] names the unusable setting.
     pub fn build(
         &self,
         provider: Arc<CryptoProvider>,
@@ -139,10 +140,10 @@ impl ServerTls {
         };
         let mut config = builder.with_cert_resolver(Arc::new(certificates));
         config.alpn_protocols = check_alpn(&self.alpn)?;
-        // Whoever gives a list of suites means its order; else the client knows what it is fast at
-        // (but see the acceptor).
+        // A configured list of suites is in order of preference. Otherwise the client's order applies: it
+        // knows its hardware. The module `acceptor` has one exception.
         config.ignore_client_order = !self.ciphers.is_empty();
-        // 0-RTT can be replayed.
+        // 0-RTT data can be replayed.
         config.max_early_data_size = 0;
         match resumption {
             Some(state) => self.allow_resumption(&mut config, state),
@@ -151,8 +152,8 @@ impl ServerTls {
         Ok(Arc::new(config))
     }
 
-    /// Builds what verifies certificates of clients, for [`Choice`](crate::acceptor::Choice); `None`:
-    /// they are not asked for one.
+    /// Builds the verifier of client certificates, for [`Choice`](crate::acceptor::Choice); `None` if
+    /// none are requested.
     ///
     /// # Errors
     /// As [`ClientAuth::build`].
@@ -164,7 +165,7 @@ impl ServerTls {
         clients.map(|clients| clients.build(provider)).transpose()
     }
 
-    /// These settings without certificates: what must be equal for sessions to be resumed.
+    /// The settings that must be equal for a session to be resumed: all but the certificates.
     pub fn without_certificates(&self) -> Self {
         Self {
             certificates: Vec::new(),
@@ -200,9 +201,9 @@ impl ServerTls {
     }
 }
 
-/// Sessions kept in memory, and the keys of tickets, which rotate every six hours.
+/// Stored sessions, and ticket keys, which rotate every six hours.
 ///
-/// To be kept while certificates change, and never to be given to another listener.
+/// Kept while certificates change; never shared with another listener.
 #[derive(Clone)]
 pub struct ResumptionState {
     sessions: Arc<dyn StoresServerSessions>,
@@ -210,11 +211,11 @@ pub struct ResumptionState {
 }
 
 impl ResumptionState {
-    /// Sessions to keep; some 300 bytes each.
+    /// Number of stored sessions, each of about 300 bytes.
     const SESSIONS: usize = 4096;
 
-    /// Fresh state for what `settings` allow. Without the provider of this crate, or without random
-    /// numbers, there are no tickets.
+    /// Creates the state that `settings` need. Without the default provider, or without random numbers,
+    /// there are no tickets.
     pub fn new(settings: &ServerTls) -> Self {
         let sessions: Arc<dyn StoresServerSessions> = match settings.stateful_resumption {
             true => ServerSessionMemoryCache::new(Self::SESSIONS),
@@ -224,7 +225,7 @@ impl ResumptionState {
         Self { sessions, ticketer }
     }
 
-    /// The same with tickets from `ticketer`.
+    /// Creates the state with tickets from `ticketer`.
     #[must_use]
     pub fn with_ticketer(self, ticketer: Arc<dyn ProducesTickets>) -> Self {
         Self {
@@ -234,7 +235,7 @@ impl ResumptionState {
     }
 }
 
-/// Says nothing: sessions and ticket keys are secret.
+/// Shows nothing: sessions and ticket keys are secret.
 impl fmt::Debug for ResumptionState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResumptionState").finish_non_exhaustive()

@@ -1,20 +1,20 @@
-//! Which certificate a client gets.
+//! Certificate selection by server name (SNI).
 //!
-//! Among the certificates of one listener, by server name (Envoy's rule):
+//! Within the certificates of one listener, as in Envoy:
 //!
-//! | the client names | it gets |
+//! | server name | certificate |
 //! |---|---|
 //! | a name of a certificate | that one |
 //! | a name that a wildcard covers, with one label for the asterisk | that one |
-//! | another name | the first that it can use, or is refused ([`UnknownName`]) |
-//! | nothing, or an address | the first ECDSA one that it can use, else the first it can use |
+//! | another name | the first that the client supports, or none ([`UnknownName`]) |
+//! | none, or an IP address | the first ECDSA certificate that the client supports, else the first supported one |
 //!
-//! Of several certificates for one name, those with ECDSA keys come first, then Ed25519, then RSA, as
-//! far as the client can verify them; of equal ones the first loaded. A client that can use none of
-//! those for its name gets no other name's certificate: the handshake fails.
+//! Of several certificates for one name, ECDSA precedes Ed25519, which precedes RSA, as far as the client
+//! supports them; of equal ones the first loaded is used. A client that supports none of the certificates
+//! for its name does not receive one for another name: the handshake fails.
 //!
-//! Which *listener* a client gets is decided before, by [`NameMap`](crate::NameMap), where a wildcard
-//! stands for one label or more.
+//! The *listener* is selected before, by [`NameMap`](crate::NameMap), where a wildcard stands for one or
+//! more labels.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -46,32 +46,32 @@ use crate::certificate::{Certificate, CertificateError, KeyAlgorithm};
 use crate::name::{NamePattern, normalize_server_name};
 use crate::server::UnknownName;
 
-/// The certificates of a listener, by name. Built once; a look-up allocates nothing.
+/// The certificates of a listener, by name. A lookup does not allocate.
 pub struct CertificateResolver {
-    /// In the order of loading.
+    /// In loading order.
     loaded: Vec<Loaded>,
     exact: HashMap<String, Choices>,
-    /// By what follows the asterisk and its dot.
+    /// By the suffix after the asterisk and its dot.
     wildcard: HashMap<String, Choices>,
-    /// For clients that name nothing.
+    /// For clients without a server name.
     nameless: Choices,
-    /// All, in the order of loading.
+    /// All certificates, in loading order.
     all: Choices,
     unknown: UnknownName,
 }
 
-/// Places of certificates, the preferred first.
+/// Indices of certificates, the preferred one first.
 type Choices = Vec<usize>;
 
 struct Loaded {
     key: Arc<CertifiedKey>,
     algorithm: KeyAlgorithm,
-    /// What the key can sign with.
+    /// Signature schemes of the key.
     schemes: Vec<SignatureScheme>,
 }
 
 impl CertificateResolver {
-    /// Loads `certificates`; of those with equal names and kinds of keys the first wins.
+    /// Loads `certificates`; of those with equal names and key types the first is used.
     ///
     /// # Errors
     /// [`CertificateError`] if one is unusable.
@@ -107,14 +107,14 @@ impl CertificateResolver {
             ..
         } = &mut resolver;
         for choices in exact.values_mut().chain(wildcard.values_mut()) {
-            // The sort is stable: of one kind of key the first loaded stays first.
+            // The sort is stable: of one key type the first loaded stays first.
             choices.sort_by_key(|at| preference(loaded[*at].algorithm));
             choices.dedup();
         }
         Ok(resolver)
     }
 
-    /// Whether a certificate is for `name`.
+    /// Whether a certificate covers `name`.
     pub fn covers(&self, name: &str) -> bool {
         normalize_server_name(name).is_some_and(|name| self.covering(&name).next().is_some())
     }
@@ -129,7 +129,7 @@ impl CertificateResolver {
         }
     }
 
-    /// The certificates for a name: its own, then those of the wildcard with one label for it.
+    /// The certificates for a name: exact ones, then those of the wildcard that covers it.
     fn covering(&self, name: &str) -> impl Iterator<Item = usize> {
         let exact = self.exact.get(name);
         let wildcard = name
@@ -139,7 +139,7 @@ impl CertificateResolver {
         exact.into_iter().chain(wildcard).flatten().copied()
     }
 
-    /// The first of `choices` that the client can use, else the first of them.
+    /// The first of `choices` that the client supports, else the first of them.
     fn pick(
         &self,
         mut choices: impl Iterator<Item = usize>,
@@ -168,7 +168,7 @@ impl CertificateResolver {
     }
 }
 
-/// The place of a kind of key among those for one name.
+/// The rank of a key type among the certificates for one name.
 fn preference(algorithm: KeyAlgorithm) -> u8 {
     match algorithm {
         KeyAlgorithm::Ecdsa => 0,
@@ -184,7 +184,7 @@ impl ResolvesServerCert for CertificateResolver {
     }
 }
 
-/// Names only: what it holds includes private keys.
+/// Shows names only: the certificates include private keys.
 impl fmt::Debug for CertificateResolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut names: Vec<&String> = self.exact.keys().chain(self.wildcard.keys()).collect();

@@ -1,4 +1,4 @@
-//! What the tests of this crate share: an authority, certificates, clients, and a handshake in memory.
+//! Fixtures of this crate's tests: a CA, certificates, clients, and an in-memory handshake.
 
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
@@ -31,25 +31,25 @@ pub(crate) enum Key {
     Rsa,
 }
 
-/// RSA keys take long to make, so there is one.
+/// Generating an RSA key is slow, so all tests share one.
 static RSA: LazyLock<String> = LazyLock::new(|| {
     KeyPair::generate_for(&PKCS_RSA_SHA256)
         .unwrap()
         .serialize_pem()
 });
 
-/// An authority that signs certificates.
-pub(crate) struct Authority {
+/// A CA that signs certificates.
+pub(crate) struct TestCa {
     issuer: Issuer<'static, KeyPair>,
-    /// Its certificate.
+    /// CA certificate.
     pub(crate) pem: String,
 }
 
-impl Authority {
+impl TestCa {
     pub(crate) fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // As if each were the renewed one of another of the same name.
+        // Each CA has the same subject and serial number, as a renewed CA has.
         params.serial_number = Some(SerialNumber::from(2024));
         params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().unwrap();
@@ -68,8 +68,8 @@ impl Authority {
     }
 }
 
-/// The authority of most tests.
-pub(crate) static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::new("test"));
+/// The CA of most tests.
+pub(crate) static TEST_CA: LazyLock<TestCa> = LazyLock::new(|| TestCa::new("test"));
 
 fn key_pair(key: Key) -> KeyPair {
     match key {
@@ -80,7 +80,8 @@ fn key_pair(key: Key) -> KeyPair {
     }
 }
 
-/// What a certificate for `names` says; a name with a colon is a URI, an address is an address.
+/// The parameters of a certificate for `names`; a name with a colon is a URI, an IP address is an
+/// address.
 pub(crate) fn params(names: &[&str]) -> CertificateParams {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.distinguished_name = rcgen::DistinguishedName::new();
@@ -95,9 +96,9 @@ pub(crate) fn params(names: &[&str]) -> CertificateParams {
     params
 }
 
-/// A certificate of [`AUTHORITY`].
+/// A certificate signed by [`TEST_CA`].
 pub(crate) fn certificate(names: &[&str], key: Key) -> Arc<Certificate> {
-    let (cert, key) = AUTHORITY.sign(&params(names), key);
+    let (cert, key) = TEST_CA.sign(&params(names), key);
     Arc::new(Certificate::from_pem(cert, key).unwrap())
 }
 
@@ -109,7 +110,7 @@ pub(crate) fn settings(certificates: &[&Arc<Certificate>]) -> ServerTls {
     }
 }
 
-/// A client that takes any certificate, if it can verify such keys.
+/// A client that accepts any certificate whose key type it supports.
 #[derive(Debug)]
 struct Trusting(Vec<SignatureScheme>);
 
@@ -157,7 +158,7 @@ pub(crate) const RSA_SCHEMES: [SignatureScheme; 2] = [
     SignatureScheme::RSA_PKCS1_SHA256,
 ];
 
-/// A client that takes any certificate.
+/// A client that accepts any certificate.
 pub(crate) fn client() -> ClientConfig {
     client_with(
         &[
@@ -170,7 +171,7 @@ pub(crate) fn client() -> ClientConfig {
     )
 }
 
-/// A client that verifies such keys and speaks such versions.
+/// A client that supports these key types and protocol versions.
 pub(crate) fn client_with(
     schemes: &[SignatureScheme],
     versions: &[&'static SupportedProtocolVersion],
@@ -183,8 +184,8 @@ pub(crate) fn client_with(
         .with_no_client_auth()
 }
 
-/// A client that takes any certificate and offers suites in the order that the library has by itself:
-/// AES-256 first, as OpenSSL's clients do.
+/// A client that accepts any certificate and offers suites in the library's order: AES-256 first, as
+/// clients of OpenSSL do.
 pub(crate) fn client_of_long_keys(versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     ClientConfig::builder_with_provider(provider)
@@ -195,12 +196,12 @@ pub(crate) fn client_of_long_keys(versions: &[&'static SupportedProtocolVersion]
         .with_no_client_auth()
 }
 
-/// What a handshake gave on both sides.
+/// The results of a handshake on both sides.
 pub(crate) struct Outcome {
     pub(crate) server: Result<Negotiated, AcceptError>,
-    /// The leaf that the client got, or the client's error.
+    /// The leaf certificate that the client received, or the client's error.
     pub(crate) client: Result<Vec<u8>, String>,
-    /// TLS 1.3 tickets that the client got.
+    /// TLS 1.3 tickets that the client received.
     pub(crate) tickets: u32,
 }
 
@@ -223,7 +224,7 @@ pub(crate) fn always(
     move |_| Some(choice)
 }
 
-/// An answer that asks clients for nothing.
+/// A choice that requests no client certificate.
 fn choice(config: &Arc<ServerConfig>) -> Choice {
     Choice {
         config: config.clone(),
@@ -232,7 +233,8 @@ fn choice(config: &Arc<ServerConfig>) -> Choice {
     }
 }
 
-/// Lets a client and a server shake hands, and the client read a byte, by which it gets tickets too.
+/// Performs a handshake between a client and a server; the client then reads a byte, and with it the
+/// tickets.
 pub(crate) async fn handshake(
     server: &Arc<ServerConfig>,
     client: &Arc<ClientConfig>,
@@ -241,7 +243,7 @@ pub(crate) async fn handshake(
     handshake_by(choice(server), client, name).await
 }
 
-/// The same with an answer of any kind.
+/// Performs a handshake with any choice.
 pub(crate) async fn handshake_by(
     choice: Choice,
     client: &Arc<ClientConfig>,
@@ -250,7 +252,7 @@ pub(crate) async fn handshake_by(
     let (ours, theirs) = duplex(64 * 1024);
     let server = async {
         let (mut stream, negotiated) = accept(theirs, soon(), |_| Some(choice)).await?;
-        // A client that has gone is the client's result.
+        // An early close by the client is the client's result.
         let _ = stream.write_all(b"!").await;
         let _ = stream.flush().await;
         Ok(negotiated)
@@ -275,7 +277,7 @@ pub(crate) async fn handshake_by(
     }
 }
 
-/// Writes `bytes`, piece by piece, and gives the other end to the server.
+/// Writes `bytes` in pieces, and returns the other end for the server.
 pub(crate) fn sender(pieces: Vec<Vec<u8>>) -> (DuplexStream, impl Future<Output = DuplexStream>) {
     let (mut ours, theirs) = duplex(64);
     let send = async move {

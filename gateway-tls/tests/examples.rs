@@ -1,4 +1,4 @@
-//! The examples do what they say.
+//! Runs the examples and connects to them.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![cfg(feature = "aws-lc-rs")]
@@ -33,7 +33,7 @@ mod sni;
 #[path = "../examples/sni_tonic.rs"]
 mod tonic_service;
 
-/// The connection of a client that asks for `name` and trusts only the certificate `pem`.
+/// The connection of a client that requests `name` and trusts only the certificate `pem`.
 async fn connect(
     at: SocketAddr,
     name: &'static str,
@@ -55,7 +55,7 @@ async fn connect(
         .await
 }
 
-/// What such a client hears when it has sent `request`.
+/// The answer that this client receives to `request`.
 async fn ask(at: SocketAddr, name: &'static str, pem: &str, request: &str) -> io::Result<String> {
     let mut stream = connect(at, name, pem).await?;
     stream.write_all(request.as_bytes()).await?;
@@ -76,7 +76,7 @@ fn made() -> ([String; 2], Vec<Arc<Certificate>>) {
     (made.each_ref().map(|made| made.cert.pem()), certificates)
 }
 
-/// Serves an example in the background; gives its address, and the certificates' PEM texts.
+/// Serves an example in the background; returns its address, and the PEM texts of the certificates.
 macro_rules! serving {
     ($example:ident) => {{
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -89,12 +89,12 @@ macro_rules! serving {
     }};
 }
 
-/// Runs a test where futures need not be `Send`.
+/// Runs a test whose futures are not `Send`.
 async fn local(test: impl Future<Output = ()>) {
     tokio::task::LocalSet::new().run_until(test).await;
 }
 
-/// What clients hear of a server that greets them by the name that they asked for.
+/// Checks a server that greets clients by the server name that they sent.
 async fn assert_greets(at: SocketAddr, pems: &[String; 2], request: &str) {
     let exact = ask(at, "a.test", &pems[0], request).await.unwrap();
     let wildcard = ask(at, "www.b.test", &pems[1], request).await.unwrap();
@@ -106,7 +106,7 @@ async fn assert_greets(at: SocketAddr, pems: &[String; 2], request: &str) {
 }
 
 #[tokio::test]
-async fn a_client_gets_the_certificate_of_the_name_that_it_asks_for() {
+async fn a_tokio_rustls_server_selects_certificates_by_server_name() {
     local(async {
         let (at, pems) = serving!(sni);
 
@@ -116,7 +116,7 @@ async fn a_client_gets_the_certificate_of_the_name_that_it_asks_for() {
 }
 
 #[tokio::test]
-async fn and_so_it_does_of_an_axum_and_of_a_hyper_service() {
+async fn axum_and_hyper_services_select_certificates_by_server_name() {
     local(async {
         let request = "GET / HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\r\n";
         for (at, pems) in [serving!(axum_service), serving!(hyper_service)] {
@@ -127,7 +127,7 @@ async fn and_so_it_does_of_an_axum_and_of_a_hyper_service() {
 }
 
 #[tokio::test]
-async fn and_of_a_tonic_service() {
+async fn a_tonic_service_selects_certificates_by_server_name() {
     local(async {
         let (at, pems) = serving!(tonic_service);
         for (name, pem, served) in [

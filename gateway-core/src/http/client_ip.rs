@@ -48,6 +48,7 @@ use serde::{Deserialize, Serialize};
 use tower_layer::Layer;
 
 use crate::LocalReply;
+#[cfg(feature = "gateway")]
 use crate::conn::ConnInfo;
 use crate::conn::ConnectionAddrs;
 use crate::gate::{Gate, Gated};
@@ -176,14 +177,26 @@ fn address(entry: &[u8]) -> Option<IpAddr> {
 }
 
 /// The address of the peer, as the gateway or a server around it leaves it in a request's extensions:
-/// [`ConnInfo`], [`ConnectionAddrs`] or a [`SocketAddr`].
+/// `ConnInfo`, [`ConnectionAddrs`] or a [`SocketAddr`].
 pub fn known_peer(extensions: &Extensions) -> Option<IpAddr> {
-    let conn = || extensions.get::<ConnInfo>().map(|conn| conn.peer);
-    let shared = || extensions.get::<Arc<ConnInfo>>().map(|conn| conn.peer);
-    let ends = || extensions.get::<ConnectionAddrs>().map(|ends| ends.peer);
+    let addrs = || extensions.get::<ConnectionAddrs>().map(|addrs| addrs.peer);
     let plain = || extensions.get::<SocketAddr>().copied();
-    let peer = shared().or_else(conn).or_else(ends).or_else(plain)?;
+    let peer = of_gateway(extensions).or_else(addrs).or_else(plain)?;
     Some(peer.ip().to_canonical())
+}
+
+/// The peer of a connection that the gateway, or its embedder, describes.
+#[cfg(feature = "gateway")]
+fn of_gateway(extensions: &Extensions) -> Option<SocketAddr> {
+    let shared = || extensions.get::<Arc<ConnInfo>>().map(|conn| conn.peer);
+    let owned = || extensions.get::<ConnInfo>().map(|conn| conn.peer);
+    shared().or_else(owned)
+}
+
+/// Without the gateway no request carries a description of its connection.
+#[cfg(not(feature = "gateway"))]
+fn of_gateway(_extensions: &Extensions) -> Option<SocketAddr> {
+    None
 }
 
 /// Inserts [`ClientIp`] into the extensions of requests, or refuses them as [`find`] does.

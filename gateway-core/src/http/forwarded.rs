@@ -118,11 +118,12 @@ fn appended(rule: &ClientIpRule) -> bool {
     }
 }
 
-/// A client on the same host is known to others by the host's address, not by the loopback's.
+/// The client's address for other hosts: this host's address instead of the loopback address, if the
+/// local address is known. An embedder may not know it.
 fn seen_by_backend(conn: &ConnInfo) -> IpAddr {
-    match conn.peer.ip() {
-        IpAddr::V4(Ipv4Addr::LOCALHOST) => conn.local.ip(),
-        ip => ip,
+    match (conn.peer.ip(), conn.local.ip()) {
+        (IpAddr::V4(Ipv4Addr::LOCALHOST), local) if !local.is_unspecified() => local,
+        (peer, _) => peer,
     }
 }
 

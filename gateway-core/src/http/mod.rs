@@ -2,6 +2,7 @@
 //! head, each with a thin Layer around it.
 
 pub mod client_ip;
+#[cfg(feature = "gateway")]
 pub mod forwarded;
 pub(crate) mod framing;
 pub(crate) mod grpc;

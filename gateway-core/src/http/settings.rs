@@ -251,6 +251,7 @@ impl Default for Http2Settings {
     }
 }
 
+#[cfg(feature = "gateway")]
 impl Http2Settings {
     /// The time between two PINGs of one connection, drawn with its jitter.
     pub(crate) fn draw_interval(&self) -> Option<Duration> {

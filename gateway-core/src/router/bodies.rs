@@ -262,13 +262,13 @@ impl http_body::Body for ResponseBody {
         {
             self.ends = None;
             self.fail(("", "max_duration_timeout"));
-            self.body = Body::Empty;
+            self.body = Body::empty();
             return Poll::Ready(Some(Err("the stream took too long".into())));
         }
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
             ready!(self.poll_silence(cx));
             self.fail(("SI", "stream_idle_timeout"));
-            self.body = Body::Empty;
+            self.body = Body::empty();
             return Poll::Ready(Some(Err("nothing moved for too long".into())));
         };
         self.silence.since = None;

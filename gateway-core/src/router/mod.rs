@@ -77,7 +77,13 @@ impl Handler for Router {
     type Future = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
     fn handle(&self, conn: &Arc<ConnInfo>, request: Request<Incoming>) -> Self::Future {
-        in_box(|| respond(self.shared.clone(), conn.clone(), request.map(Body::from)))
+        in_box(|| {
+            respond(
+                self.shared.clone(),
+                conn.clone(),
+                request.map(Body::incoming),
+            )
+        })
     }
 
     fn handle_codec_reply(

@@ -311,7 +311,7 @@ impl<'a> Run<'a> {
             received,
             local,
         } = sent;
-        let mut response = Response::from_parts(head, Body::Empty);
+        let mut response = Response::from_parts(head, Body::empty());
         if self.context.envoy_headers {
             response
                 .headers_mut()
@@ -331,7 +331,7 @@ impl<'a> Run<'a> {
                 if let Some(at) = self.deadline.expires() {
                     body.expire(sleep_until(at));
                 }
-                *response.body_mut() = Body::Upstream(Box::new(body));
+                *response.body_mut() = Body::upstream(body);
             }
             None
         };

@@ -69,7 +69,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// let client = InternalClient::new("a policy", traffic, &[authorization], &live, &provider)
 ///     .with_timeout(Duration::from_secs(1));
 ///
-/// let request = http::Request::get("http://ext-authz.auth/check").body(Body::Empty).unwrap();
+/// let request = http::Request::get("http://ext-authz.auth/check").body(Body::empty()).unwrap();
 /// let error = client.send(request).await.unwrap_err();
 ///
 /// assert!(matches!(error, Error::NoEndpoint), "the backend has no endpoint yet");

@@ -143,7 +143,7 @@ impl Mirrors {
         let mut copies = Vec::new();
         for target in targets {
             let (copy, read) = match body.is_end_stream() {
-                true => (Body::Empty, None),
+                true => (Body::empty(), None),
                 false => {
                     let (sender, copy, read) = copied(&body);
                     copies.push(sender);

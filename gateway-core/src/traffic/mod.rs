@@ -37,7 +37,7 @@
 //! };
 //!
 //! let failure = forwarder
-//!     .forward(&context, http::Request::new(Body::Empty))
+//!     .forward(&context, http::Request::new(Body::empty()))
 //!     .await
 //!     .unwrap_err();
 //!

@@ -262,6 +262,11 @@ mod tests {
         assert!(first.is_end_stream());
 
         assert_eq!(replay.attempt().unwrap().size_hint().exact(), Some(5));
-        assert!(Replay::new(Body::Empty).attempt().unwrap().is_end_stream());
+        assert!(
+            Replay::new(Body::empty())
+                .attempt()
+                .unwrap()
+                .is_end_stream()
+        );
     }
 }

@@ -147,7 +147,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let this = self.clone();
         let request = request.map(|body| match body.is_end_stream() {
-            true => Body::Empty,
+            true => Body::empty(),
             false => Body::new(body),
         });
         Box::pin(async move {

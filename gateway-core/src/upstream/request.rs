@@ -207,15 +207,15 @@ mod tests {
             assert_eq!(lengths(&prepared(request, "abc".into(), HTTP1)), ["3"]);
         }
         let request = Request::get("/").header(CONTENT_LENGTH, "5");
-        assert_eq!(lengths(&prepared(request, Body::Empty, HTTP1)), ["0"]);
+        assert_eq!(lengths(&prepared(request, Body::empty(), HTTP1)), ["0"]);
     }
 
     #[test]
     fn no_body_is_announced_where_none_is_expected() {
-        assert!(lengths(&prepared(Request::get("/"), Body::Empty, HTTP1)).is_empty());
+        assert!(lengths(&prepared(Request::get("/"), Body::empty(), HTTP1)).is_empty());
         for method in ["POST", "PATCH", "PROPFIND", "QUERY"] {
             let request = Request::builder().method(method);
-            assert_eq!(lengths(&prepared(request, Body::Empty, HTTP1)), ["0"]);
+            assert_eq!(lengths(&prepared(request, Body::empty(), HTTP1)), ["0"]);
         }
     }
 
@@ -243,7 +243,7 @@ mod tests {
     fn http1_gets_origin_form_and_one_host() {
         let request = Request::get("http://inner.test/a?b").version(Version::HTTP_2);
 
-        let head = prepared(request, Body::Empty, HTTP1);
+        let head = prepared(request, Body::empty(), HTTP1);
 
         assert_eq!(head.version, Version::HTTP_11);
         assert_eq!(head.uri, "/a?b");
@@ -261,7 +261,7 @@ mod tests {
             .header(HOST, "outer.test:8443")
             .header(CONNECTION, "close");
 
-        let head = prepared(request, Body::Empty, wire);
+        let head = prepared(request, Body::empty(), wire);
 
         assert_eq!(head.uri, "https://outer.test:8443/a?b");
         assert!(head.headers.is_empty());
@@ -277,7 +277,7 @@ mod tests {
                 .header(TE, "gzip, Trailers")
         };
 
-        let head = prepared(request(), Body::Empty, HTTP1);
+        let head = prepared(request(), Body::empty(), HTTP1);
         assert_eq!(head.headers.len(), 1);
         assert_eq!(head.headers[TE], "trailers");
 
@@ -287,7 +287,7 @@ mod tests {
             upgrade: upgrade.as_ref(),
             ..HTTP1
         };
-        let head = prepared(request(), Body::Empty, wire);
+        let head = prepared(request(), Body::empty(), wire);
         assert_eq!(head.headers[CONNECTION], "Upgrade");
         assert_eq!(head.headers[UPGRADE], "WebSocket");
     }

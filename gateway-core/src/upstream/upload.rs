@@ -114,7 +114,7 @@ impl Upload {
     /// One that has ended.
     pub(crate) fn empty() -> Self {
         Self {
-            source: Source::Once(Body::Empty),
+            source: Source::Once(Body::empty()),
             progress: None,
         }
     }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use towergate_core::plan::{BackendId, Endpoint, Endpoints, Plan};
 use towergate_policy::Policy;
+use towergate_tls::Provider;
 use towergate_tls::server::UnknownName;
 
 use crate::{Diagnostic, Statuses};
@@ -34,6 +35,8 @@ pub struct Scope {
     pub now: Option<i64>,
     /// What a client gets whose server name no certificate of the listener covers.
     pub unknown_name: UnknownName,
+    /// Crypto provider that checks private keys. Default: aws-lc-rs, with the feature of this name.
+    pub provider: Option<Provider>,
     /// Envoy's behaviour where Towergate's differs on purpose.
     pub parity: Parity,
     /// Whether statuses are wanted: without an API server nobody reads them, and of many routes they are
@@ -56,6 +59,7 @@ impl Default for Scope {
             endpoints: BTreeMap::new(),
             now: None,
             unknown_name: UnknownName::default(),
+            provider: None,
             parity: Parity::default(),
             statuses: true,
         }

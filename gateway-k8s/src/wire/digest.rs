@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use sha2::{Digest as _, Sha256};
 
 use super::Kind;
 
@@ -18,13 +19,10 @@ pub struct Digest([u8; 32]);
 impl Digest {
     /// Of a frame with this kind and payload.
     pub(super) fn of(kind: Kind, payload: &[u8]) -> Self {
-        use aws_lc_rs::digest::{Context, SHA256};
-        let mut context = Context::new(&SHA256);
-        context.update(&[kind.byte()]);
-        context.update(payload);
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(context.finish().as_ref());
-        Self(bytes)
+        let hash = Sha256::new()
+            .chain_update([kind.byte()])
+            .chain_update(payload);
+        Self(hash.finalize().into())
     }
 
     /// Of a whole frame.

@@ -1,21 +1,22 @@
 //! Envoy's recorded answers.
 
+use std::net::SocketAddr;
+
 use http::StatusCode;
 
 use super::*;
-use crate::conn::ConnectionAddrs;
-use crate::conn::Negotiated;
+use crate::conn::{ConnectionAddrs, Negotiated};
 use crate::http::settings::HeaderSettings;
 
 const MACHINE: &str = "192.0.2.80:8080";
 
 fn conn(peer: &str) -> ConnInfo {
-    let ends = ConnectionAddrs {
+    let addrs = ConnectionAddrs {
         tcp_peer: "10.9.9.9:4000".parse().unwrap(),
         peer: format!("{peer}:56324").parse().unwrap(),
         local: MACHINE.parse().unwrap(),
     };
-    ConnInfo::new(ends, 0, 8080, None)
+    ConnInfo::new(addrs, 0, 8080, None)
 }
 
 fn with(client_ip: ClientIpRule) -> ListenerSettings {
@@ -162,6 +163,16 @@ fn only_the_forwarded_for_hides_the_loopback() {
     let headers = applied("127.0.0.1", &edge(), &[]);
 
     assert_eq!(seen(&headers, "x-envoy-external-address"), "127.0.0.1");
+}
+
+#[test]
+fn without_a_local_address_the_forwarded_for_names_the_loopback() {
+    let conn = ConnInfo::from("127.0.0.1:40000".parse::<SocketAddr>().unwrap());
+    let mut headers = HeaderMap::new();
+
+    apply(&mut headers, &conn, &edge()).unwrap();
+
+    assert_eq!(seen(&headers, "x-forwarded-for"), "127.0.0.1");
 }
 
 #[test]

@@ -60,7 +60,7 @@ impl Handler for TestHandler {
 
 async fn respond(conn: &ConnInfo, request: Request<Incoming>) -> Response<Body> {
     match request.uri().path() {
-        "/echo" => Response::new(request.into_body().into()),
+        "/echo" => Response::new(Body::new(request.into_body())),
         "/slow" => {
             tokio::time::sleep(Duration::from_millis(300)).await;
             Response::new("slow".into())
@@ -77,7 +77,7 @@ async fn respond(conn: &ConnInfo, request: Request<Incoming>) -> Response<Body> 
             response
         }
         "/empty-bad" => {
-            let mut response = Response::new(Body::Empty);
+            let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::BAD_REQUEST;
             response
         }
@@ -120,7 +120,7 @@ fn upgrade(mut request: Request<Incoming>) -> Response<Body> {
         let _ = tokio::io::copy(&mut read, &mut write).await;
         let _ = write.shutdown().await;
     });
-    let mut response = Response::new(Body::Empty);
+    let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, "upgrade".parse().unwrap());
@@ -141,14 +141,14 @@ async fn tunnel(mut request: Request<Incoming>) -> Response<Body> {
         .header(header::HOST, "backend")
         .header(header::CONNECTION, "upgrade")
         .header(header::UPGRADE, "echo")
-        .body(Body::Empty)
+        .body(Body::empty())
         .unwrap();
     let mut response = sender.send_request(ask).await.unwrap();
     let backend = hyper::upgrade::on(&mut response);
     let client = hyper::upgrade::on(&mut request);
     let idle = Some(Duration::from_secs(60));
     tokio::spawn(super::upgrade::tunnel(client, backend, idle));
-    response.map(|_| Body::Empty)
+    response.map(|_| Body::empty())
 }
 
 /// Records events as text.

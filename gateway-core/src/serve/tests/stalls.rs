@@ -124,7 +124,7 @@ async fn an_http2_client_that_opens_no_window_is_closed() {
     tokio::spawn(connection);
     let request = Request::builder()
         .uri("http://a.test/endless")
-        .body(Body::Empty)
+        .body(Body::empty())
         .unwrap();
 
     let mut response = sender.send_request(request).await.unwrap();

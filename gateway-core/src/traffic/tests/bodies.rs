@@ -86,7 +86,7 @@ async fn responses_without_a_body_keep_their_connection() {
 
     assert_eq!(rig.fetch().await, (204, String::new()));
     assert_eq!(rig.fetch().await, (304, String::new()));
-    let request = Request::head("/").body(Body::Empty).unwrap();
+    let request = Request::head("/").body(Body::empty()).unwrap();
     let response = rig.forward(request).await.unwrap().response;
     assert_eq!(response.headers()["content-length"], "5");
     assert_eq!(read(response).await, (200, String::new()));

@@ -39,7 +39,7 @@ fn http1(address: SocketAddr) -> InternalClient {
 
 fn request(path: &str) -> Request<Body> {
     let uri = format!("http://service.test{path}");
-    Request::get(uri).body(Body::Empty).unwrap()
+    Request::get(uri).body(Body::empty()).unwrap()
 }
 
 #[tokio::test]

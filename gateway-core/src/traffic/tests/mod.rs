@@ -143,7 +143,7 @@ impl Rig {
 
 fn get(path: &str) -> Request<Body> {
     let request = Request::get(path).header("host", "a.test");
-    request.body(Body::Empty).unwrap()
+    request.body(Body::empty()).unwrap()
 }
 
 fn post(body: impl Into<Body>) -> Request<Body> {

@@ -172,7 +172,7 @@ fn read(world: &World<'_>, key: &ObjectKey) -> Result<Certificate, Fault> {
         Err(fault) => Err(invalid(format!("{name} of Secret {key}: {fault}."))),
     };
     let (chain, private) = (value("tls.crt")?, value("tls.key")?);
-    Certificate::from_pem(&chain, &private)
+    Certificate::from_pem_by(world.scope.provider.as_ref(), &chain, &private)
         .map_err(|fault| invalid(format!("Secret {key}: {fault}.")))
 }
 
