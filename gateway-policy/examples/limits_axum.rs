@@ -1,12 +1,12 @@
-//! A local rate limit, and policies as users of Envoy Gateway write them, around axum services. No
-//! gateway, no cluster.
+//! A local rate limit, and policies of Envoy Gateway, as Layers of an axum service. Needs no gateway and
+//! no cluster.
 //!
 //! ```text
 //! cargo run -p towergate-policy --example limits_axum -- policies
 //! for i in 1 2 3; do curl -i -H 'X-Forwarded-For: 203.0.113.7' http://127.0.0.1:3000/; done
 //! ```
 //!
-//! The parts are `rate-limit` and `policies`.
+//! The argument is `rate-limit` or `policies`.
 
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
@@ -25,7 +25,9 @@ mod limits;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let part = std::env::args().nth(1).ok_or("which part?")?;
+    let part = std::env::args()
+        .nth(1)
+        .ok_or("missing argument: rate-limit or policies")?;
     serve(&part, TcpListener::bind("127.0.0.1:3000").await?).await
 }
 
@@ -33,23 +35,23 @@ pub(crate) async fn serve(part: &str, socket: TcpListener) -> Result<(), Box<dyn
     let app = match part {
         "rate-limit" => rate_limit(),
         "policies" => policies()?,
-        _ => return Err(format!("there is no part {part:?}").into()),
+        _ => return Err(format!("unknown example {part:?}; use rate-limit or policies").into()),
     };
     let service = app.into_make_service_with_connect_info::<SocketAddr>();
     Ok(axum::serve(socket, service).await?)
 }
 
-/// One rule of the gateway. It asks for the client, which is the peer here.
+/// A local rate limit. The client address is the peer.
 fn rate_limit() -> Router {
     Router::new()
         .route("/", get(hello))
-        .layer(GuardLayer::new(limits::by_hand().limiter()))
+        .layer(GuardLayer::new(limits::from_values().limiter()))
         .layer(ClientIpLayer::with_peer(ClientIpRule::Peer, peer))
 }
 
-/// All that two policies say.
+/// The settings of a ClientTrafficPolicy and a BackendTrafficPolicy.
 fn policies() -> Result<Router, Box<dyn Error>> {
-    let (settings, limit) = limits::as_written()?;
+    let (settings, limit) = limits::from_specs()?;
     let parts = (
         ClientIpLayer::with_peer(settings.client_ip.clone(), peer),
         SanitizeLayer::new(settings),
@@ -59,7 +61,7 @@ fn policies() -> Result<Router, Box<dyn Error>> {
     Ok(Router::new().fallback_service(parts.layer(app)))
 }
 
-/// axum keeps the peer in a type of its own.
+/// axum has an extension type of its own for the peer.
 fn peer(extensions: &Extensions) -> Option<IpAddr> {
     let ConnectInfo(peer) = extensions.get::<ConnectInfo<SocketAddr>>()?;
     Some(peer.ip())

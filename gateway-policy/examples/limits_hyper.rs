@@ -1,12 +1,12 @@
-//! A local rate limit, and policies as users of Envoy Gateway write them, around plain hyper
-//! services. No gateway, no cluster.
+//! A local rate limit, and policies of Envoy Gateway, as Layers of a hyper service. Needs no gateway and
+//! no cluster.
 //!
 //! ```text
 //! cargo run -p towergate-policy --example limits_hyper -- policies
 //! for i in 1 2 3; do curl -i -H 'X-Forwarded-For: 203.0.113.7' http://127.0.0.1:3000/; done
 //! ```
 //!
-//! The parts are `rate-limit` and `policies`.
+//! The argument is `rate-limit` or `policies`.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -28,12 +28,14 @@ use towergate_core::policy::GuardLayer;
 
 mod limits;
 
-/// Any service for hyper.
+/// A service for hyper, with its type erased.
 type App = BoxCloneService<Request<Incoming>, Response<Full<Bytes>>, Infallible>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let part = std::env::args().nth(1).ok_or("which part?")?;
+    let part = std::env::args()
+        .nth(1)
+        .ok_or("missing argument: rate-limit or policies")?;
     serve(&part, TcpListener::bind("127.0.0.1:3000").await?).await
 }
 
@@ -41,7 +43,7 @@ pub(crate) async fn serve(part: &str, socket: TcpListener) -> Result<(), Box<dyn
     let app = match part {
         "rate-limit" => rate_limit(),
         "policies" => policies()?,
-        _ => return Err(format!("there is no part {part:?}").into()),
+        _ => return Err(format!("unknown example {part:?}; use rate-limit or policies").into()),
     };
     loop {
         let (stream, peer) = socket.accept().await?;
@@ -56,18 +58,18 @@ pub(crate) async fn serve(part: &str, socket: TcpListener) -> Result<(), Box<dyn
     }
 }
 
-/// One rule of the gateway. It asks for the client, which is the peer here.
+/// A local rate limit. The client address is the peer.
 fn rate_limit() -> App {
     let parts = (
         ClientIpLayer::new(ClientIpRule::Peer),
-        GuardLayer::new(limits::by_hand().limiter()),
+        GuardLayer::new(limits::from_values().limiter()),
     );
     parts.layer(service_fn(hello)).boxed_clone()
 }
 
-/// All that two policies say.
+/// The settings of a ClientTrafficPolicy and a BackendTrafficPolicy.
 fn policies() -> Result<App, Box<dyn Error>> {
-    let (settings, limit) = limits::as_written()?;
+    let (settings, limit) = limits::from_specs()?;
     let parts = (
         ClientIpLayer::new(settings.client_ip.clone()),
         SanitizeLayer::new(settings),

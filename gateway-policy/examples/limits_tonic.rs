@@ -1,11 +1,11 @@
-//! A local rate limit, and policies as users of Envoy Gateway write them, around tonic services. No
-//! gateway, no cluster.
+//! A local rate limit, and policies of Envoy Gateway, as Layers of a tonic service. Needs no gateway and
+//! no cluster.
 //!
 //! ```text
 //! cargo run -p towergate-policy --example limits_tonic -- policies
 //! ```
 //!
-//! The parts are `rate-limit` and `policies`.
+//! The argument is `rate-limit` or `policies`.
 
 use std::error::Error;
 use std::net::IpAddr;
@@ -25,7 +25,9 @@ mod limits;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let part = std::env::args().nth(1).ok_or("which part?")?;
+    let part = std::env::args()
+        .nth(1)
+        .ok_or("missing argument: rate-limit or policies")?;
     serve(&part, TcpListener::bind("127.0.0.1:3000").await?).await
 }
 
@@ -33,16 +35,16 @@ pub(crate) async fn serve(part: &str, socket: TcpListener) -> Result<(), Box<dyn
     match part {
         "rate-limit" => rate_limit(socket).await,
         "policies" => policies(socket).await,
-        _ => Err(format!("there is no part {part:?}").into()),
+        _ => Err(format!("unknown example {part:?}; use rate-limit or policies").into()),
     }
 }
 
-/// One rule of the gateway. It asks for the client, which is the peer here.
+/// A local rate limit. The client address is the peer.
 async fn rate_limit(socket: TcpListener) -> Result<(), Box<dyn Error>> {
     let (_reporter, health) = health_reporter();
     Server::builder()
         .layer(ClientIpLayer::with_peer(ClientIpRule::Peer, peer))
-        .layer(GuardLayer::new(limits::by_hand().limiter()))
+        .layer(GuardLayer::new(limits::from_values().limiter()))
         .layer(MapResponseLayer::new(body))
         .add_service(health)
         .serve_with_incoming(TcpIncoming::from(socket))
@@ -50,9 +52,9 @@ async fn rate_limit(socket: TcpListener) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// All that two policies say.
+/// The settings of a ClientTrafficPolicy and a BackendTrafficPolicy.
 async fn policies(socket: TcpListener) -> Result<(), Box<dyn Error>> {
-    let (settings, limit) = limits::as_written()?;
+    let (settings, limit) = limits::from_specs()?;
     let (_reporter, health) = health_reporter();
     Server::builder()
         .layer(ClientIpLayer::with_peer(settings.client_ip.clone(), peer))
@@ -65,13 +67,13 @@ async fn policies(socket: TcpListener) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// tonic keeps the peer in a type of its own.
+/// tonic has an extension type of its own for the peer.
 fn peer(extensions: &Extensions) -> Option<IpAddr> {
     let peer = extensions.get::<TcpConnectInfo>()?.remote_addr()?;
     Some(peer.ip())
 }
 
-/// The parts that answer by themselves need a body that can be made of bytes; tonic's cannot.
+/// Converts the body: Layers that reply locally need one that can be built from bytes.
 fn body(response: Response<tonic::body::Body>) -> Response<Body> {
     response.map(Body::new)
 }

@@ -1,22 +1,36 @@
-//! How the types of the specs are written down: each field once, with its name in YAML, its type and
-//! its limits.
+//! Macros that declare the types of the specs.
+//!
+//! A field is declared once: type, name in YAML, schema limits and support class. Deserialization,
+//! validation, the CRD schema, and the lists of unsupported and deprecated fields derive from the
+//! declaration.
 //!
 //! ```text
 //! api_struct! {
-//!     /// A limit of connections.
-//!     pub struct ConnectionLimit, rules {          `rules`: has a method `rules` for what concerns
-//!         /// Connections at the same time.                   several fields at once
+//!     /// Limits of client connections.
+//!     pub struct ConnectionLimit, rules {
+//!         /// Maximum number of concurrent connections. Default: unlimited.
 //!         value: i64 = "value" [Range(1, i64::MAX)],
+//!         /// Deprecated: use `value`.
+//!         limit: i64 = "limit" Deprecated("value"),
+//!         /// Limit per client address.
+//!         per_client: i64 = "perClient" [Range(1, i64::MAX)] Unsupported,
 //!     }
 //! }
 //! ```
 //!
-//! What always holds: every field is optional (what is required is a [`Limit`](crate::check::FieldLimit)),
-//! unknown fields are left to the caller (`serde_ignored` names them), and what was not given is not
-//! written.
+//! | part | meaning |
+//! |---|---|
+//! | `, rules` | the type has a method `rules` with the rules between its fields |
+//! | `= "…"` | name in YAML; the doc comment is the description in the CRD |
+//! | `[…]` | limits of the value: [`FieldLimit`](crate::check::FieldLimit) |
+//! | `Unsupported`, `Deprecated("…")` | support classes: [`FieldClass`](crate::check::FieldClass); none: the field is applied |
+//!
+//! Invariants: every field is an `Option` ([`Required`](crate::check::FieldLimit::Required) is a limit
+//! like any other), fields that are not declared are left to the caller (`serde_ignored` lists them),
+//! and an absent field is not serialized.
 
-/// Structs of optional fields, each with its name and limits, their [`Check`](crate::check::Check) and
-/// their [`Schema`](crate::schema::Schema).
+/// Declares structs of optional fields with their [`Check`](crate::check::Check) and
+/// [`Schema`](crate::schema::Schema).
 macro_rules! api_struct {
     ($(
         $(#[$meta:meta])*
@@ -25,6 +39,7 @@ macro_rules! api_struct {
                 $(#[doc = $doc:literal])*
                 $field:ident: $type:ty = $key:literal
                     $([ $( $limit:ident $( ( $($arg:expr),* ) )? ),+ ])?
+                    $( $class:ident $( ( $other:literal ) )? )*
             ),* $(,)?
         }
     )*) => {$(
@@ -38,15 +53,25 @@ macro_rules! api_struct {
             )*
         }
 
+        impl $name {
+            /// Checks each field by itself, without the rules between fields.
+            pub(crate) fn check_fields(&self, report: &mut $crate::check::Report) {
+                $(
+                    report.field(
+                        $key,
+                        self.$field.as_ref(),
+                        &[ $($( $crate::check::FieldLimit::$limit $( ( $($arg),* ) )? ),+)? ],
+                        &[ $( $crate::check::FieldClass::$class $( ( $other ) )? ),* ],
+                    );
+                )*
+                let _ = report;
+            }
+        }
+
         impl $crate::check::Check for $name {
             fn check(&self, report: &mut $crate::check::Report) {
-                $(
-                    report.field($key, self.$field.as_ref(), &[
-                        $($( $crate::check::FieldLimit::$limit $( ( $($arg),* ) )? ),+)?
-                    ]);
-                )*
+                self.check_fields(report);
                 $( self.$rules(report); )?
-                let _ = report;
             }
         }
 
@@ -54,9 +79,13 @@ macro_rules! api_struct {
             fn schema() -> serde_json::Value {
                 $crate::schema::Fields::default()
                     $(
-                        .field($key, &[ $($doc),* ], <$type as $crate::schema::Schema>::schema(), &[
-                            $($( $crate::check::FieldLimit::$limit $( ( $($arg),* ) )? ),+)?
-                        ])
+                        .field(
+                            $key,
+                            &[ $($doc),* ],
+                            <$type as $crate::schema::Schema>::schema(),
+                            &[ $($( $crate::check::FieldLimit::$limit $( ( $($arg),* ) )? ),+)? ],
+                            &[ $( $crate::check::FieldClass::$class $( ( $other ) )? ),* ],
+                        )
                     )*
                     .finish()
             }
@@ -64,12 +93,14 @@ macro_rules! api_struct {
     )*};
 }
 
-/// Enumerations that keep what they do not know, so that a typing error in a policy invalidates the
-/// policy and does not hide it.
+/// Declares enumerations of strings. An unknown string is kept in `Other` and invalidates the policy;
+/// if it failed deserialization instead, the object would be lost together with its status.
+///
+/// A variant may have the class [`Unsupported`](crate::check::FieldClass::Unsupported).
 macro_rules! string_enum {
     ($(
         $(#[$meta:meta])*
-        pub enum $name:ident { $( $variant:ident = $text:literal ),+ $(,)? }
+        pub enum $name:ident { $( $variant:ident = $text:literal $($class:ident)? ),+ $(,)? }
     )*) => {$(
         $(#[$meta])*
         #[derive(Clone, Debug, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -79,12 +110,12 @@ macro_rules! string_enum {
                 #[doc = concat!("`", $text, "`.")]
                 $variant,
             )+
-            /// Anything else; invalid.
+            /// Any other string. Invalid.
             Other(String),
         }
 
         impl $name {
-            /// The word.
+            /// The value as it is written in YAML.
             pub fn as_str(&self) -> &str {
                 match self {
                     $( Self::$variant => $text, )+
@@ -103,15 +134,20 @@ macro_rules! string_enum {
         }
 
         impl From<$name> for String {
-            fn from(word: $name) -> Self {
-                word.as_str().to_owned()
+            fn from(value: $name) -> Self {
+                value.as_str().to_owned()
             }
         }
 
         impl $crate::check::Check for $name {
             fn check(&self, report: &mut $crate::check::Report) {
-                if let Self::Other(text) = self {
-                    report.unsupported(text, &[ $( $text ),+ ]);
+                match self {
+                    $(
+                        Self::$variant => {
+                            report.value($text, &[ $( $crate::check::FieldClass::$class )? ]);
+                        }
+                    )+
+                    Self::Other(text) => report.unknown_value(text, &[ $( $text ),+ ]),
                 }
             }
         }

@@ -1,10 +1,10 @@
-//! What the API server would refuse: limits of single fields and rules between fields.
+//! Validation of a spec as the API server does it: limits of single fields and rules between fields.
 //!
-//! A file has no API server in front of it, so the same checks run here. They find every fault, not
-//! just the first, and say where it is and what the API server would say.
+//! Files do not pass through an API server, so the same checks run here. They report every violation
+//! with its path and the API server's message.
 //!
-//! Apart from these stand the refusals of the conversion: a policy may be well-formed and still ask
-//! for what cannot be done ([`FieldError`](crate::FieldError)).
+//! The same walk lists the fields that are set although the gateway does not support them, and those
+//! that are deprecated: see [`FieldClass`].
 //!
 //! ```
 //! use towergate_policy::BackendTrafficPolicySpec;
@@ -12,28 +12,36 @@
 //!
 //! let spec: BackendTrafficPolicySpec = serde_json::from_str(
 //!     r#"{"targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "a"}],
-//!         "retry": {"numRetries": -1}}"#,
+//!         "retry": {"numRetries": -1}, "telemetry": {}}"#,
 //! )?;
-//! let faults = Report::of(&spec); // the same as `spec.validate()`
+//! let report = Report::of(&spec);
 //! assert_eq!(
-//!     faults[0].to_string(),
+//!     report.violations[0].to_string(),
 //!     "spec.retry.numRetries: should be greater than or equal to 0"
+//! );
+//! assert_eq!(
+//!     report.unsupported[0].to_string(),
+//!     "spec.telemetry is not supported"
 //! );
 //! # Ok::<(), serde_json::Error>(())
 //! ```
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 
 use http::HeaderName;
 use regex::Regex;
 
-/// A field whose value the API server would refuse.
+use crate::FieldError;
+use crate::field_path::FieldPath;
+
+/// A value that the schema or a rule of the CRD forbids.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct SchemaViolation {
-    /// The path of the field, from `spec` on.
+    /// Path of the field, starting with `spec`.
     pub field: String,
-    /// What is wrong with it.
+    /// The API server's message.
     pub message: String,
 }
 
@@ -44,7 +52,7 @@ impl fmt::Display for SchemaViolation {
 }
 
 impl SchemaViolation {
-    /// A value that would do, where the message only gives a regular expression.
+    /// A valid value, if the message gives nothing but a regular expression.
     pub fn example(&self) -> Option<&'static str> {
         let pattern = self.message.strip_prefix("should match '")?;
         let pattern = pattern.strip_suffix('\'')?;
@@ -53,7 +61,7 @@ impl SchemaViolation {
     }
 }
 
-/// Patterns of the schemas, with a text that each matches.
+/// Patterns of the schemas, each with a text that matches it.
 const EXAMPLES: &[(&str, &str)] = &[
     (crate::common::CIDR, "192.0.2.0/24"),
     (crate::common::DNS_NAME, "app.example.com"),
@@ -66,95 +74,183 @@ const EXAMPLES: &[(&str, &str)] = &[
     (crate::security::ORIGIN, "https://*.example.com"),
 ];
 
-/// What the schemas of the CRDs ask of a field name of HTTP.
+/// The pattern of header names in the schemas of the CRDs.
 pub(crate) const TOKEN: &str = "^[A-Za-z0-9!#$%&'*+\\-.^_\\x60|~]+$";
 
-/// A limit of one field. On a list, all but `Required` and `Items` hold for each item.
+/// A limit of one field. On a list, all limits but `Required` and `Items` apply to each item.
 #[derive(Clone, Copy, Debug)]
 pub enum FieldLimit {
-    /// The field must be given.
+    /// The field must be present.
     Required,
-    /// A number from the first to the second, both included.
+    /// Inclusive range of a number.
     Range(i64, i64),
-    /// Length of a text, in characters.
+    /// Inclusive range of a text's length in characters.
     Length(usize, usize),
-    /// Length of a list.
+    /// Inclusive range of a list's length.
     Items(usize, usize),
     /// A regular expression that must match somewhere in the text.
     Pattern(&'static str),
-    /// One of these numbers.
+    /// The allowed numbers.
     OneOf(&'static [i64]),
-    /// A field name of HTTP (RFC 9110, section 5.6.2).
+    /// A token of HTTP (RFC 9110, section 5.6.2).
     Token,
+}
+
+/// How the gateway treats a policy that sets a field, if not by applying the field alone.
+///
+/// A new class is one variant here and one arm in [`Report::field`] and [`Report::value`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FieldClass {
+    /// The gateway does not support the field: the policy is rejected and fails closed.
+    Unsupported,
+    /// The sibling of this name replaces the field. The policy is applied, with a warning.
+    Deprecated(&'static str),
+}
+
+/// A deprecated field that is set (`Warning=True`, reason `DeprecatedField`).
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Deprecated {
+    /// Path of the field, starting with `spec`.
+    pub field: String,
+    /// Path of the field that replaces it.
+    pub instead: String,
 }
 
 /// A value that can be checked.
 pub trait Check {
-    /// Reports what is wrong within the value.
+    /// Reports what the value contains: violations, unsupported and deprecated fields.
     fn check(&self, report: &mut Report);
 
-    /// Reports whether the value breaks `limit`, which its type has to know.
-    fn obey(&self, limit: &FieldLimit, report: &mut Report) {
+    /// Reports a violation of `limit`. Types ignore limits that do not apply to them.
+    fn check_limit(&self, limit: &FieldLimit, report: &mut Report) {
         let _ = (limit, report);
+    }
+
+    /// Whether the value means the same as an absent field: `false`, or an empty list.
+    fn is_noop(&self) -> bool {
+        false
     }
 }
 
-/// Collects faults, and knows where in the spec the check is.
+/// Result of a walk over a spec.
 #[derive(Debug)]
 pub struct Report {
     path: String,
-    found: Vec<SchemaViolation>,
+    /// What the API server would reject.
+    pub violations: Vec<SchemaViolation>,
+    /// Fields and values that are set and not supported.
+    pub unsupported: Vec<FieldError>,
+    /// Deprecated fields that are set.
+    pub deprecated: Vec<Deprecated>,
 }
 
 impl Report {
-    /// Everything that is wrong with `spec`.
-    pub fn of(spec: &impl Check) -> Vec<SchemaViolation> {
-        let mut report = Self {
-            path: "spec".to_owned(),
-            found: Vec::new(),
-        };
-        spec.check(&mut report);
-        report.found
+    /// Checks a whole spec.
+    pub fn of(spec: &impl Check) -> Self {
+        Self::at(FieldPath::SPEC, |report| spec.check(report))
     }
 
-    /// Checks a field: its limits, then what is within it.
-    pub fn field<T: Check>(&mut self, name: &str, value: Option<&T>, limits: &[FieldLimit]) {
+    /// Runs `check` on the value at `path`.
+    pub(crate) fn at(path: FieldPath<'_>, check: impl FnOnce(&mut Self)) -> Self {
+        let mut report = Self {
+            path: path.to_string(),
+            violations: Vec::new(),
+            unsupported: Vec::new(),
+            deprecated: Vec::new(),
+        };
+        check(&mut report);
+        report
+    }
+
+    /// Fails with the first unsupported field or value.
+    pub(crate) fn require_supported(&mut self) -> Result<(), FieldError> {
+        self.unsupported.drain(..).next().map_or(Ok(()), Err)
+    }
+
+    /// Fails with the first violation.
+    pub(crate) fn require_valid(&mut self) -> Result<(), FieldError> {
+        let first = self.violations.drain(..).next();
+        first.map_or(Ok(()), |violation| Err(violation.into()))
+    }
+
+    /// Checks a field: its limits, its classes, and its value.
+    pub fn field<T: Check>(
+        &mut self,
+        name: &str,
+        value: Option<&T>,
+        limits: &[FieldLimit],
+        classes: &[FieldClass],
+    ) {
         self.within(format_args!(".{name}"), |report| match value {
             Some(value) => {
+                for class in classes {
+                    match class {
+                        FieldClass::Unsupported if value.is_noop() => {}
+                        FieldClass::Unsupported => {
+                            let error = FieldError::unsupported(&report.path);
+                            report.unsupported.push(error);
+                        }
+                        FieldClass::Deprecated(sibling) => report.deprecated(name, sibling),
+                    }
+                }
                 for limit in limits {
-                    value.obey(limit, report);
+                    value.check_limit(limit, report);
                 }
                 value.check(report);
             }
             None if limits.iter().any(|l| matches!(l, FieldLimit::Required)) => {
-                report.fault("Required value");
+                report.violation("Required value");
             }
             None => {}
         });
     }
 
-    /// Reports a fault of the value that is being checked.
-    pub fn fault(&mut self, message: impl Into<String>) {
-        self.found.push(SchemaViolation {
+    /// Checks the classes of a value of an enumeration.
+    pub(crate) fn value(&mut self, text: &str, classes: &[FieldClass]) {
+        for class in classes {
+            match class {
+                FieldClass::Unsupported => {
+                    let error = FieldError::unsupported_value(&self.path, text);
+                    self.unsupported.push(error);
+                }
+                FieldClass::Deprecated(other) => self.deprecated.push(Deprecated {
+                    field: format!("{}: {text}", self.path),
+                    instead: (*other).to_owned(),
+                }),
+            }
+        }
+    }
+
+    /// Reports a violation by the value at the current path.
+    pub fn violation(&mut self, message: impl Into<String>) {
+        self.violations.push(SchemaViolation {
             field: self.path.clone(),
             message: message.into(),
         });
     }
 
-    /// Reports `message` unless `holds`.
+    /// Reports a violation with `message` unless `holds`.
     pub fn rule(&mut self, holds: bool, message: &str) {
         if !holds {
-            self.fault(message);
+            self.violation(message);
         }
     }
 
-    /// Reports a word that is none of `known`.
-    pub fn unsupported(&mut self, text: &str, known: &[&str]) {
-        let known: Vec<String> = known.iter().map(|word| format!("{word:?}")).collect();
-        self.fault(format!(
+    /// Reports a text that is not one of the `known` values.
+    pub fn unknown_value(&mut self, text: &str, known: &[&str]) {
+        let known: Vec<String> = known.iter().map(|value| format!("{value:?}")).collect();
+        self.violation(format!(
             "Unsupported value: {text:?}: supported values: {}",
             known.join(", ")
         ));
+    }
+
+    fn deprecated(&mut self, name: &str, sibling: &str) {
+        let parent = self.path.strip_suffix(name).unwrap_or_default();
+        self.deprecated.push(Deprecated {
+            field: self.path.clone(),
+            instead: format!("{parent}{sibling}"),
+        });
     }
 
     fn within(&mut self, step: fmt::Arguments<'_>, check: impl FnOnce(&mut Self)) {
@@ -167,6 +263,10 @@ impl Report {
 
 impl Check for bool {
     fn check(&self, _report: &mut Report) {}
+
+    fn is_noop(&self) -> bool {
+        !*self
+    }
 }
 
 impl Check for f64 {
@@ -180,16 +280,16 @@ impl Check for serde_json::Value {
 impl Check for i64 {
     fn check(&self, _report: &mut Report) {}
 
-    fn obey(&self, limit: &FieldLimit, report: &mut Report) {
+    fn check_limit(&self, limit: &FieldLimit, report: &mut Report) {
         match limit {
             FieldLimit::Range(low, _) if self < low => {
-                report.fault(format!("should be greater than or equal to {low}"));
+                report.violation(format!("should be greater than or equal to {low}"));
             }
             FieldLimit::Range(_, high) if self > high => {
-                report.fault(format!("should be less than or equal to {high}"));
+                report.violation(format!("should be less than or equal to {high}"));
             }
             FieldLimit::OneOf(known) if !known.contains(self) => {
-                report.fault(format!("Unsupported value: {self}"));
+                report.violation(format!("Unsupported value: {self}"));
             }
             _ => {}
         }
@@ -199,22 +299,21 @@ impl Check for i64 {
 impl Check for String {
     fn check(&self, _report: &mut Report) {}
 
-    fn obey(&self, limit: &FieldLimit, report: &mut Report) {
+    fn check_limit(&self, limit: &FieldLimit, report: &mut Report) {
         match limit {
             FieldLimit::Length(low, _) if self.chars().count() < *low => {
-                report.fault(format!("should be at least {low} chars long"));
+                report.violation(format!("should be at least {low} chars long"));
             }
             FieldLimit::Length(_, high) if self.chars().count() > *high => {
-                report.fault(format!("Too long: may not be more than {high} bytes"));
+                report.violation(format!("Too long: may not be more than {high} bytes"));
             }
             FieldLimit::Pattern(pattern) => {
-                let regex = Regex::new(pattern).expect("the patterns of this crate are valid");
-                if !regex.is_match(self) {
-                    report.fault(format!("should match '{pattern}'"));
+                if !matches(pattern, self) {
+                    report.violation(format!("should match '{pattern}'"));
                 }
             }
             FieldLimit::Token if HeaderName::from_bytes(self.as_bytes()).is_err() => {
-                report.fault(format!("should match '{TOKEN}'"));
+                report.violation(format!("should match '{TOKEN}'"));
             }
             _ => {}
         }
@@ -228,22 +327,28 @@ impl<T: Check> Check for Vec<T> {
         }
     }
 
-    fn obey(&self, limit: &FieldLimit, report: &mut Report) {
+    fn check_limit(&self, limit: &FieldLimit, report: &mut Report) {
         match limit {
             FieldLimit::Required => {}
             FieldLimit::Items(low, _) if self.len() < *low => {
-                report.fault(format!("should have at least {low} items"));
+                report.violation(format!("should have at least {low} items"));
             }
             FieldLimit::Items(_, high) if self.len() > *high => {
-                report.fault(format!("must have at most {high} items"));
+                report.violation(format!("must have at most {high} items"));
             }
             FieldLimit::Items(..) => {}
             limit => {
                 for (index, item) in self.iter().enumerate() {
-                    report.within(format_args!("[{index}]"), |report| item.obey(limit, report));
+                    report.within(format_args!("[{index}]"), |report| {
+                        item.check_limit(limit, report);
+                    });
                 }
             }
         }
+    }
+
+    fn is_noop(&self) -> bool {
+        self.is_empty()
     }
 }
 
@@ -255,9 +360,23 @@ impl<T: Check> Check for BTreeMap<String, T> {
     }
 }
 
-/// How many of these fields are given.
-pub(crate) fn count(given: &[bool]) -> usize {
-    given.iter().filter(|given| **given).count()
+/// Whether `pattern` matches `text`. Each thread compiles a pattern once.
+fn matches(pattern: &'static str, text: &str) -> bool {
+    thread_local! {
+        static COMPILED: RefCell<BTreeMap<&'static str, Regex>> = const { RefCell::new(BTreeMap::new()) };
+    }
+    COMPILED.with_borrow_mut(|compiled| {
+        let compile = || Regex::new(pattern).expect("the patterns of this crate are valid");
+        compiled
+            .entry(pattern)
+            .or_insert_with(compile)
+            .is_match(text)
+    })
+}
+
+/// The number of fields that are set.
+pub(crate) fn count(set: &[bool]) -> usize {
+    set.iter().filter(|set| **set).count()
 }
 
 #[cfg(test)]
@@ -268,11 +387,11 @@ mod tests {
     fn each_example_matches_its_pattern() {
         for (pattern, example) in EXAMPLES {
             assert!(Regex::new(pattern).unwrap().is_match(example), "{pattern}");
-            let fault = SchemaViolation {
+            let violation = SchemaViolation {
                 field: "spec.x".to_owned(),
                 message: format!("should match '{pattern}'"),
             };
-            assert_eq!(fault.example(), Some(*example));
+            assert_eq!(violation.example(), Some(*example));
         }
     }
 }

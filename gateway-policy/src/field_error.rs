@@ -1,47 +1,64 @@
-//! Why a policy cannot be carried out.
+//! The error of a field that the gateway cannot apply.
 
-use std::fmt;
+use std::fmt::Display;
 
-/// A field that asks for what the gateway cannot do, or does not do yet.
+use crate::check::SchemaViolation;
+
+/// A field that is not supported, or whose value is invalid.
 ///
-/// It makes the whole policy invalid: `Accepted=False`, reason `Invalid`, and the routes that the
-/// policy covers fail closed. Leaving the field out of account would be a gateway that is less
-/// protected than its configuration says.
+/// One such field makes the whole policy invalid: `Accepted=False`, reason `Invalid`, and the routes
+/// that the policy covers fail closed. A gateway that skipped the field would be less protected than
+/// its configuration states.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{message}")]
 pub struct FieldError {
-    /// The path of the field, from `spec` on.
+    /// Path of the field, starting with `spec`.
     pub field: String,
-    /// What is wrong, as a sentence of its own.
+    /// Complete error message. Names the field.
     pub message: String,
 }
 
 impl FieldError {
-    /// A field whose value does not do.
-    pub(crate) fn invalid(field: impl Into<String>, reason: impl fmt::Display) -> Self {
-        let field = field.into();
+    /// A field whose value is invalid for `reason`.
+    pub(crate) fn invalid(field: impl Display, reason: impl Display) -> Self {
+        let field = field.to_string();
         let message = format!("{field}: {reason}");
         Self { field, message }
     }
 
     /// A field that is not supported.
-    pub(crate) fn unsupported(field: impl Into<String>) -> Self {
-        let field = field.into();
+    pub(crate) fn unsupported(field: impl Display) -> Self {
+        let field = field.to_string();
         let message = format!("{field} is not supported");
         Self { field, message }
     }
 
-    /// A field with a word that has no meaning there.
-    pub(crate) fn unknown_value(field: &str, word: &str) -> Self {
-        Self::invalid(field, format_args!("Unsupported value: {word:?}"))
+    /// A value that the schema allows and the gateway does not support.
+    pub(crate) fn unsupported_value(field: impl Display, value: &str) -> Self {
+        Self::invalid(field, format_args!("{value} is not supported"))
     }
 
-    /// Refuses `field` as not supported unless `holds`.
-    pub(crate) fn require(holds: bool, field: &str) -> Result<(), Self> {
+    /// A value that is not in the schema's enumeration.
+    pub(crate) fn unknown_value(field: impl Display, value: &str) -> Self {
+        Self::invalid(field, format_args!("Unsupported value: {value:?}"))
+    }
+
+    /// Fails with [`unsupported`](Self::unsupported) unless `holds`.
+    pub(crate) fn require(holds: bool, field: impl Display) -> Result<(), Self> {
         if holds {
             Ok(())
         } else {
             Err(Self::unsupported(field))
+        }
+    }
+}
+
+impl From<SchemaViolation> for FieldError {
+    fn from(violation: SchemaViolation) -> Self {
+        let message = violation.to_string();
+        Self {
+            field: violation.field,
+            message,
         }
     }
 }

@@ -29,6 +29,7 @@ pub mod check;
 pub mod client_traffic;
 pub mod common;
 mod field_error;
+mod field_path;
 mod parse;
 pub mod rate_limit;
 pub mod schema;

@@ -1,6 +1,7 @@
-//! From single values of a spec to values of the plan. What does not parse is refused by the name of
-//! its field.
+//! Parsers of single values: text and numbers of a spec in, values of the plan out. Each error names
+//! the field.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -10,21 +11,32 @@ use towergate_core::plan::Text;
 use crate::FieldError;
 use crate::common::{DurationText, Quantity};
 
-/// A duration of the spec, if it is given.
+/// Parses an optional duration.
 pub(crate) fn duration(
-    field: &str,
+    field: impl Display,
     text: Option<&DurationText>,
 ) -> Result<Option<Duration>, FieldError> {
     text.map(|text| {
-        text.parse()
-            .ok_or_else(|| FieldError::invalid(field, format_args!("{:?} is no duration", text.0)))
+        let invalid = || FieldError::invalid(field, format_args!("{:?} is not a duration", text.0));
+        text.parse().ok_or_else(invalid)
     })
     .transpose()
 }
 
-/// A timer of the spec, which 0 switches off; `default` if it is not given.
-pub(crate) fn timer(
-    field: &str,
+/// Parses an optional duration greater than zero.
+pub(crate) fn positive_duration(
+    field: impl Display,
+    text: Option<&DurationText>,
+) -> Result<Option<Duration>, FieldError> {
+    match duration(&field, text)? {
+        Some(Duration::ZERO) => Err(FieldError::invalid(field, "must be greater than 0")),
+        time => Ok(time),
+    }
+}
+
+/// Parses a timeout: `default` if absent, `None` (no limit) if zero.
+pub(crate) fn timeout(
+    field: impl Display,
     text: Option<&DurationText>,
     default: Option<Duration>,
 ) -> Result<Option<Duration>, FieldError> {
@@ -32,22 +44,38 @@ pub(crate) fn timer(
     Ok(given.map_or(default, |time| (time > Duration::ZERO).then_some(time)))
 }
 
-/// A number of the spec, if it is given, in the range of `T`.
+/// Converts an optional number to the range of `T`.
 pub(crate) fn number<T: TryFrom<i64>>(
-    field: &str,
+    field: impl Display,
     number: Option<i64>,
 ) -> Result<Option<T>, FieldError> {
     number
         .map(|n| {
-            T::try_from(n)
-                .map_err(|_| FieldError::invalid(field, format_args!("{n} is out of range")))
+            let invalid = |_| FieldError::invalid(field, format_args!("{n} is out of range"));
+            T::try_from(n).map_err(invalid)
         })
         .transpose()
 }
 
-/// An amount of bytes of the spec, if it is given, between `low` and `high`.
+/// Converts an optional percentage between 0 and 100.
+pub(crate) fn percent(field: impl Display, value: Option<i64>) -> Result<Option<u32>, FieldError> {
+    match number(&field, value)? {
+        Some(percent) if percent > 100 => Err(FieldError::invalid(field, "is more than 100")),
+        percent => Ok(percent),
+    }
+}
+
+/// Converts an HTTP status between 100 and 599.
+pub(crate) fn status(field: impl Display, code: i64) -> Result<u16, FieldError> {
+    u16::try_from(code)
+        .ok()
+        .filter(|code| (100..600).contains(code))
+        .ok_or_else(|| FieldError::invalid(field, format_args!("{code} is not an HTTP status")))
+}
+
+/// Parses an optional number of bytes between `low` and `high`.
 pub(crate) fn bytes(
-    field: &str,
+    field: impl Display,
     quantity: Option<&Quantity>,
     low: u64,
     high: u64,
@@ -61,21 +89,33 @@ pub(crate) fn bytes(
             field,
             format_args!("{bytes} is out of range, must be between {low} and {high}"),
         )),
-        None => Err(FieldError::invalid(field, "is no amount of bytes")),
+        None => Err(FieldError::invalid(field, "is not a number of bytes")),
     }
 }
 
-/// A network of the spec.
-pub(crate) fn network(field: &str, text: &str) -> Result<IpNet, FieldError> {
-    let network: Result<IpNet, _> = text.parse();
-    network
-        .map(|network| network.trunc())
-        .map_err(|_| FieldError::invalid(field, format_args!("{text:?} is no network")))
+/// Parses an optional size of a buffer, at most 4 GiB.
+pub(crate) fn buffer_size(
+    field: impl Display,
+    quantity: Option<&Quantity>,
+) -> Result<Option<usize>, FieldError> {
+    let bytes = bytes(field, quantity, 0, u64::from(u32::MAX))?;
+    Ok(bytes.and_then(|bytes| usize::try_from(bytes).ok()))
 }
 
-/// The name of a header field.
-pub(crate) fn header_name(field: &str, text: &str) -> Result<Text<HeaderName>, FieldError> {
+/// Parses a network in CIDR notation. Host bits are cleared.
+pub(crate) fn network(field: impl Display, text: &str) -> Result<IpNet, FieldError> {
+    let network: Result<IpNet, _> = text.parse();
+    network.map(|network| network.trunc()).map_err(|_| {
+        FieldError::invalid(
+            field,
+            format_args!("{text:?} is not a network in CIDR notation"),
+        )
+    })
+}
+
+/// Parses the name of a header field.
+pub(crate) fn header_name(field: impl Display, text: &str) -> Result<Text<HeaderName>, FieldError> {
     HeaderName::from_bytes(text.as_bytes())
         .map(Text::from)
-        .map_err(|_| FieldError::invalid(field, format_args!("{text:?} is no name of a header")))
+        .map_err(|_| FieldError::invalid(field, format_args!("{text:?} is not a header name")))
 }

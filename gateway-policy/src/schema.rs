@@ -1,8 +1,8 @@
-//! The schemas of the policies, for API servers that do not know them.
+//! CustomResourceDefinitions of the policies, for API servers without those of Envoy Gateway.
 //!
-//! They are made from the same declarations as the types and their [checks](crate::check): each field
-//! with its type, its description, and the limits of the field by itself. Rules that concern several
-//! fields are not in them; whoever breaks one reads of it in the policy's status.
+//! They derive from the same declarations as the types and their [checks](crate::check): each field
+//! with its type, its description and its own limits. The rules between fields are not part of them; a
+//! violation of one appears in the status of the policy.
 //!
 //! ```
 //! use towergate_policy::schema::custom_resource_definitions;
@@ -15,18 +15,18 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::check::FieldLimit;
+use crate::check::{FieldClass, FieldLimit};
 use crate::common::{DURATION, DurationText, QUANTITY, Quantity};
 use crate::{BackendTrafficPolicySpec, ClientTrafficPolicySpec, SecurityPolicySpec};
 
-/// A type with a schema (OpenAPI v3, as CustomResourceDefinitions have it).
+/// A type with a schema: OpenAPI v3 in the form of CustomResourceDefinitions.
 pub trait Schema {
     /// The schema.
     fn schema() -> Value;
 }
 
-/// The CustomResourceDefinitions of the three policies. They are a part of those of Envoy Gateway, which
-/// they must not replace.
+/// The CustomResourceDefinitions of the three policies. They hold less than those of Envoy Gateway and
+/// must not replace them.
 pub fn custom_resource_definitions() -> [Value; 3] {
     [
         definition(
@@ -36,7 +36,7 @@ pub fn custom_resource_definitions() -> [Value; 3] {
                 "clienttrafficpolicies",
                 "ctp",
             ],
-            "Settings of the connections between clients and Gateways.",
+            "Settings of connections between clients and Gateways.",
             ClientTrafficPolicySpec::schema(),
         ),
         definition(
@@ -46,18 +46,18 @@ pub fn custom_resource_definitions() -> [Value; 3] {
                 "backendtrafficpolicies",
                 "btp",
             ],
-            "Settings of the requests between Gateways and backends.",
+            "Settings of requests between Gateways and backends.",
             BackendTrafficPolicySpec::schema(),
         ),
         definition(
             ["SecurityPolicy", "securitypolicy", "securitypolicies", "sp"],
-            "Who may send requests.",
+            "Authentication and authorization of requests.",
             SecurityPolicySpec::schema(),
         ),
     ]
 }
 
-/// A definition; `names` are kind, singular, plural and short name.
+/// Builds a definition. `names` are kind, singular, plural and short name.
 fn definition(names: [&str; 4], description: &str, spec: Value) -> Value {
     let [kind, singular, plural, short] = names;
     let schema = json!({
@@ -104,9 +104,9 @@ fn definition(names: [&str; 4], description: &str, spec: Value) -> Value {
     })
 }
 
-/// The status of a policy (GEP-713).
+/// The schema of a policy's status (GEP-713).
 fn status() -> Value {
-    let text = |most: usize| json!({ "type": "string", "maxLength": most });
+    let text = |max: usize| json!({ "type": "string", "maxLength": max });
     let reference = json!({
         "type": "object",
         "properties": {
@@ -147,7 +147,7 @@ fn status() -> Value {
         "required": ["ancestorRef", "controllerName"],
     });
     json!({
-        "description": "What controllers say of the policy.",
+        "description": "State of the policy, by ancestor and controller.",
         "type": "object",
         "properties": {
             "ancestors": {
@@ -160,7 +160,7 @@ fn status() -> Value {
     })
 }
 
-/// The schema of an object, field by field.
+/// Builder of an object's schema.
 #[derive(Debug, Default)]
 pub(crate) struct Fields {
     properties: Map<String, Value>,
@@ -175,6 +175,7 @@ impl Fields {
         lines: &[&str],
         mut schema: Value,
         limits: &[FieldLimit],
+        classes: &[FieldClass],
     ) -> Self {
         for limit in limits {
             match limit {
@@ -183,13 +184,13 @@ impl Fields {
             }
         }
         if let Some(schema) = schema.as_object_mut() {
-            schema.insert("description".to_owned(), description(lines).into());
+            schema.insert("description".to_owned(), description(lines, classes).into());
         }
         self.properties.insert(key.to_owned(), schema);
         self
     }
 
-    /// The schema.
+    /// Completes the schema.
     pub(crate) fn finish(self) -> Value {
         let mut schema = json!({ "type": "object", "properties": self.properties });
         if !self.required.is_empty() {
@@ -199,7 +200,7 @@ impl Fields {
     }
 }
 
-/// Writes a limit into a schema. On a list, all but `Items` hold for each item.
+/// Adds a limit to a schema. On a list, all limits but `Items` apply to each item.
 fn restrict(schema: &mut Value, limit: &FieldLimit) {
     if let FieldLimit::Items(low, high) = limit {
         return bounds(
@@ -233,23 +234,31 @@ fn restrict(schema: &mut Value, limit: &FieldLimit) {
     }
 }
 
-/// Writes two bounds, each unless it says nothing.
+/// Adds two bounds, each unless it equals the range of its type.
 fn bounds<T: Copy + PartialEq + Into<Value>>(
     schema: &mut Value,
     low: (&str, T, T),
     high: (&str, T, T),
 ) {
-    for (key, bound, nothing) in [low, high] {
-        if bound != nothing {
+    for (key, bound, unlimited) in [low, high] {
+        if bound != unlimited {
             schema[key] = bound.into();
         }
     }
 }
 
-/// The text of a documentation comment, given line by line.
-fn description(lines: &[&str]) -> String {
-    let lines: Vec<&str> = lines.iter().map(|line| line.trim()).collect();
-    lines.join(" ").trim().to_owned()
+/// The description of a field: its doc comment, then its classes.
+fn description(lines: &[&str], classes: &[FieldClass]) -> String {
+    let mut sentences: Vec<String> = lines.iter().map(|line| line.trim().to_owned()).collect();
+    for class in classes {
+        sentences.push(match class {
+            FieldClass::Unsupported => {
+                "Not supported: a policy that sets it is rejected.".to_owned()
+            }
+            FieldClass::Deprecated(sibling) => format!("Deprecated: use `{sibling}`."),
+        });
+    }
+    sentences.join(" ").trim().to_owned()
 }
 
 impl Schema for bool {
@@ -276,7 +285,7 @@ impl Schema for String {
     }
 }
 
-/// Whatever it is.
+/// Any JSON value.
 impl Schema for Value {
     fn schema() -> Value {
         json!({ "x-kubernetes-preserve-unknown-fields": true })
@@ -316,7 +325,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_of_a_list_hold_for_its_items() {
+    fn limits_of_a_list_apply_to_its_items() {
         let limits = [
             FieldLimit::Required,
             FieldLimit::Items(1, 64),
@@ -326,9 +335,10 @@ mod tests {
         let schema = Fields::default()
             .field(
                 "names",
-                &[" Their", " names."],
+                &[" Names of", " users."],
                 Vec::<String>::schema(),
                 &limits,
+                &[FieldClass::Deprecated("users")],
             )
             .finish();
 
@@ -336,7 +346,7 @@ mod tests {
             "type": "object",
             "properties": { "names": {
                 "type": "array",
-                "description": "Their names.",
+                "description": "Names of users. Deprecated: use `users`.",
                 "minItems": 1,
                 "maxItems": 64,
                 "items": { "type": "string", "minLength": 1, "maxLength": 253 },
@@ -347,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_that_say_nothing_are_left_out() {
+    fn bounds_that_equal_the_range_of_the_type_are_omitted() {
         let mut schema = i64::schema();
 
         restrict(&mut schema, &FieldLimit::Range(0, i64::MAX));

@@ -1,6 +1,6 @@
-//! What a BackendTrafficPolicy becomes.
+//! Conversion of a BackendTrafficPolicy to values of the plan.
 
-// A panic is how a test fails, in its helpers too.
+// A test fails by a panic, also in its helpers.
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
@@ -32,7 +32,7 @@ fn limit(rules: Value) -> Result<LocalRateLimit, FieldError> {
     let mut policies = convert(json!({"rateLimit": {"local": {"rules": rules}}}))?.policies;
     assert_eq!(policies.len(), 1);
     let Some(Policy::LocalRateLimit(limit)) = policies.pop() else {
-        panic!("a local limit becomes a local limit");
+        panic!("a local rate limit converts to Policy::LocalRateLimit");
     };
     Ok(limit)
 }
@@ -47,11 +47,10 @@ fn an_empty_policy_gives_the_defaults() {
 
     assert_eq!(converted.traffic, Traffic::default());
     assert_eq!(converted.policies, []);
-    assert_eq!(converted.warnings, []);
 }
 
 #[test]
-fn timers_are_set_and_switched_off_by_0() {
+fn timeouts_are_converted_and_0_disables_one() {
     let traffic = traffic(json!({"timeout": {
         "http": {
             "requestTimeout": "0s",
@@ -90,7 +89,7 @@ fn an_empty_retry_has_the_defaults_of_envoy_gateway() {
 }
 
 #[test]
-fn every_trigger_is_known() {
+fn each_trigger_is_converted() {
     let events = |trigger: &str| {
         let fields = json!({"retry": {"retryOn": {
             "triggers": [trigger],
@@ -172,7 +171,7 @@ fn every_trigger_is_known() {
 }
 
 #[test]
-fn codes_without_triggers_take_the_place_of_503() {
+fn status_codes_without_triggers_replace_503() {
     let fields = json!({"retry": {"retryOn": {"httpStatusCodes": [429]}}});
 
     let on = traffic(fields).retry.unwrap().on;
@@ -182,7 +181,7 @@ fn codes_without_triggers_take_the_place_of_503() {
 }
 
 #[test]
-fn limits_of_the_breaker_may_be_0() {
+fn limits_of_the_circuit_breaker_are_converted_and_may_be_0() {
     let traffic = traffic(json!({"circuitBreaker": {
         "maxConnections": 0,
         "maxPendingRequests": 2,
@@ -232,7 +231,7 @@ fn a_retry_budget_has_the_defaults_of_envoy() {
 }
 
 #[test]
-fn a_stream_may_be_silent_as_long_as_the_policy_says() {
+fn the_stream_idle_timeout_depends_on_the_request_timeout() {
     let idle = |fields: Value| traffic(json!({"timeout": {"http": fields}})).stream_idle;
     let second = Duration::from_secs(1);
 
@@ -246,7 +245,7 @@ fn a_stream_may_be_silent_as_long_as_the_policy_says() {
 }
 
 #[test]
-fn connections_to_backends_are_made_as_the_policy_says() {
+fn settings_of_backend_connections_are_converted() {
     let connection = traffic(json!({
         "tcpKeepalive": {"probes": 3, "idleTime": "20m"},
         "connection": {
@@ -392,7 +391,7 @@ fn a_list_of_upgrades_replaces_the_default() {
 }
 
 #[test]
-fn endpoints_are_chosen_as_the_policy_says() {
+fn each_load_balancer_is_converted() {
     let balancer = |kind: &str| traffic(json!({"loadBalancer": {"type": kind}})).load_balancer;
     let hash = |hash: Value| {
         let fields = json!({"loadBalancer": {"type": "ConsistentHash", "consistentHash": hash}});
@@ -423,7 +422,7 @@ fn endpoints_are_chosen_as_the_policy_says() {
 }
 
 #[test]
-fn a_local_limit_keeps_its_default_and_its_rules() {
+fn a_local_rate_limit_is_converted_with_its_default_and_its_rules() {
     let limit = limit(json!([
         {"limit": {"requests": 5, "unit": "Minute"}, "xRateLimitHeaders": "Off"},
         {
@@ -461,7 +460,7 @@ fn a_local_limit_keeps_its_default_and_its_rules() {
 }
 
 #[test]
-fn units_last_as_long_as_envoy_gateway_counts_them() {
+fn units_have_the_length_of_envoy_gateway() {
     for (unit, length) in [
         ("Second", 1),
         ("Minute", 60),
@@ -478,7 +477,7 @@ fn units_last_as_long_as_envoy_gateway_counts_them() {
 }
 
 #[test]
-fn limits_that_envoy_gateway_cannot_translate_are_refused() {
+fn local_rate_limits_that_envoy_gateway_rejects_are_rejected() {
     let hourly = json!({"requests": 1, "unit": "Hour"});
     let selecting = |selector: Value| json!([{"limit": hourly, "clientSelectors": [selector]}]);
     for (rules, part) in [
@@ -507,7 +506,7 @@ fn limits_that_envoy_gateway_cannot_translate_are_refused() {
         ),
         (
             selecting(json!({"sourceCIDR": {"value": "10.0.0.0"}})),
-            "is no network",
+            "is not a network",
         ),
         (
             selecting(json!({"queryParams": [{"name": "", "value": "a"}]})),
@@ -534,14 +533,14 @@ fn limits_that_envoy_gateway_cannot_translate_are_refused() {
             "limit.requests is missing",
         ),
     ] {
-        let refusal = limit(rules.clone()).unwrap_err();
+        let error = limit(rules.clone()).unwrap_err();
 
-        assert!(refusal.message.contains(part), "{rules}: {refusal}");
+        assert!(error.message.contains(part), "{rules}: {error}");
     }
 }
 
 #[test]
-fn what_is_not_done_is_refused_by_name() {
+fn unsupported_fields_and_invalid_values_are_rejected_by_name() {
     let http = |fields: Value| json!({"timeout": {"http": fields}});
     let balancer = |fields: Value| {
         let mut balancer = json!({"type": "RoundRobin"});
@@ -608,16 +607,16 @@ fn what_is_not_done_is_refused_by_name() {
         (json!({"routingType": "Service"}), "spec.routingType"),
         (
             json!({"rateLimit": {"type": "Global"}}),
-            "spec.rateLimit.global",
+            "spec.rateLimit.type",
         ),
         (
             json!({"rateLimit": {"global": {"rules": [{}]}}}),
-            "spec.rateLimit.global",
+            "spec.rateLimit.global.rules",
         ),
         (json!({"rateLimit": {"type": "Local"}}), "spec.rateLimit"),
         (
             json!({"httpUpgrade": [{"type": "connect"}]}),
-            "spec.httpUpgrade",
+            "spec.httpUpgrade[0]",
         ),
         (
             json!({"circuitBreaker": {"retryBudget": {}}}),
@@ -633,7 +632,7 @@ fn what_is_not_done_is_refused_by_name() {
         ),
         (
             json!({"retry": {"retryOn": {"triggers": ["sometimes"]}}}),
-            "spec.retry.retryOn.triggers",
+            "spec.retry.retryOn.triggers[0]",
         ),
         (
             json!({"retry": {"perRetry": {"backOff": {"maxInterval": "1ms"}}}}),
@@ -657,16 +656,16 @@ fn what_is_not_done_is_refused_by_name() {
         ),
         (
             balancer(json!({"zoneAware": {"preferLocal": {}}})),
-            "spec.loadBalancer.zoneAware",
+            "spec.loadBalancer.zoneAware.preferLocal",
         ),
         (
             balancer(json!({"type": "BackendUtilization"})),
             "spec.loadBalancer.type",
         ),
     ] {
-        let refusal = convert(fields.clone()).unwrap_err();
+        let error = convert(fields.clone()).unwrap_err();
 
-        assert_eq!(refusal.field, field, "{fields}");
-        assert!(refusal.message.contains(field), "{refusal}");
+        assert_eq!(error.field, field, "{fields}");
+        assert!(error.message.contains(field), "{error}");
     }
 }

@@ -1,6 +1,6 @@
-//! What a ClientTrafficPolicy becomes.
+//! Conversion of a ClientTrafficPolicy to settings of a listener.
 
-// A panic is how a test fails, in its helpers too.
+// A test fails by a panic, also in its helpers.
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
@@ -44,7 +44,7 @@ fn an_empty_policy_gives_the_defaults() {
 }
 
 #[test]
-fn the_proxy_protocol_wins_over_its_deprecated_form() {
+fn proxy_protocol_takes_precedence_over_its_deprecated_form() {
     let expected = |optional| Some(ProxyProtocol { optional });
     for (fields, proxy) in [
         (json!({}), None),
@@ -61,7 +61,7 @@ fn the_proxy_protocol_wins_over_its_deprecated_form() {
 }
 
 #[test]
-fn deprecated_fields_are_named_even_if_the_policy_is_refused() {
+fn deprecated_fields_are_reported_even_if_the_policy_is_rejected() {
     let spec = spec(json!({
         "targetRef": {"name": "x"},
         "enableProxyProtocol": true,
@@ -77,14 +77,14 @@ fn deprecated_fields_are_named_even_if_the_policy_is_refused() {
         [
             "spec.targetRef",
             "spec.enableProxyProtocol",
-            "spec.headers.preserveXRequestID",
             "spec.tls.clientValidation.optional",
+            "spec.headers.preserveXRequestID",
         ]
     );
 }
 
 #[test]
-fn the_client_is_found_in_every_way() {
+fn each_source_of_the_client_address_is_converted() {
     let rule = |detection: Value| settings(json!({"clientIPDetection": detection})).client_ip;
 
     assert_eq!(
@@ -118,7 +118,7 @@ fn the_client_is_found_in_every_way() {
 }
 
 #[test]
-fn headers_are_handled_as_the_policy_says() {
+fn header_settings_are_converted() {
     let headers = settings(json!({"headers": {
         "enableEnvoyHeaders": true,
         "disableRateLimitHeaders": true,
@@ -148,7 +148,7 @@ fn headers_are_handled_as_the_policy_says() {
 }
 
 #[test]
-fn the_deprecated_request_id_switch_preserves_or_generates() {
+fn preserve_x_request_id_means_preserve_or_generate() {
     let mode = |on| {
         settings(json!({"headers": {"preserveXRequestID": on}}))
             .headers
@@ -160,7 +160,7 @@ fn the_deprecated_request_id_switch_preserves_or_generates() {
 }
 
 #[test]
-fn timers_are_set_and_switched_off_by_0() {
+fn timeouts_are_converted_and_0_disables_one() {
     let timeouts = settings(json!({"timeout": {
         "http": {
             "requestReceivedTimeout": "1s",
@@ -182,7 +182,7 @@ fn timers_are_set_and_switched_off_by_0() {
 }
 
 #[test]
-fn connections_are_limited() {
+fn limits_and_buffers_of_connections_are_converted() {
     let fields = json!({
         "connection": {
             "connectionLimit": {
@@ -220,7 +220,7 @@ fn connections_are_limited() {
 }
 
 #[test]
-fn both_protocols_are_set() {
+fn settings_of_http1_and_http2_are_converted() {
     let settings = settings(json!({
         "path": {"escapedSlashesAction": "RejectRequest", "disableMergeSlashes": true},
         "http1": {
@@ -279,7 +279,7 @@ fn a_default_host_needs_a_host_name() {
 }
 
 #[test]
-fn what_is_not_done_is_refused_by_name() {
+fn unsupported_fields_are_rejected_by_name() {
     for (fields, field) in [
         (json!({"http3": {}}), "spec.http3"),
         (json!({"grpc": {"enableWeb": true}}), "spec.grpc.enableWeb"),
@@ -305,15 +305,15 @@ fn what_is_not_done_is_refused_by_name() {
             "spec.http2.connectionKeepalive.timeout",
         ),
     ] {
-        let refusal = convert(fields.clone()).unwrap_err();
+        let error = convert(fields.clone()).unwrap_err();
 
-        assert_eq!(refusal.field, field, "{fields}");
-        assert!(refusal.message.contains(field), "{refusal}");
+        assert_eq!(error.field, field, "{fields}");
+        assert!(error.message.contains(field), "{error}");
     }
 }
 
 #[test]
-fn values_that_do_not_parse_are_refused_by_name() {
+fn invalid_values_are_rejected_by_name() {
     for (fields, field) in [
         (json!({"clientIPDetection": {}}), "spec.clientIPDetection"),
         (
@@ -350,12 +350,12 @@ fn values_that_do_not_parse_are_refused_by_name() {
         ),
         (
             json!({"http1": {"ignoredUpgradeTypes": [{"type": "RegularExpression", "value": "("}]}}),
-            "spec.http1.ignoredUpgradeTypes",
+            "spec.http1.ignoredUpgradeTypes[0]",
         ),
         (json!({"scheme": "preserve"}), "spec.scheme"),
     ] {
-        let refusal = convert(fields.clone()).unwrap_err();
+        let error = convert(fields.clone()).unwrap_err();
 
-        assert_eq!(refusal.field, field, "{fields}");
+        assert_eq!(error.field, field, "{fields}");
     }
 }

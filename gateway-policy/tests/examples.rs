@@ -1,9 +1,9 @@
-//! The examples do what they say.
+//! The examples enforce the limits that their pages state.
 
 #![allow(
     clippy::unwrap_used,
     clippy::duplicate_mod,
-    reason = "a test may panic; each example has the module that they share"
+    reason = "a test fails by a panic; each example includes the shared module"
 )]
 
 use std::net::SocketAddr;
@@ -27,7 +27,7 @@ mod in_tonic;
 const A: &str = "203.0.113.7";
 const B: &str = "203.0.113.8";
 
-/// Serves a part of an example in the background; gives its address.
+/// Serves an example in the background and returns its address.
 macro_rules! serving {
     ($example:ident, $part:expr) => {{
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -39,37 +39,37 @@ macro_rules! serving {
     }};
 }
 
-/// Runs a test where futures need not be `Send`.
+/// Runs a test whose futures are not `Send`.
 async fn local(test: impl Future<Output = ()>) {
     tokio::task::LocalSet::new().run_until(test).await;
 }
 
-/// The status and the whole of the answer to a request for `path`, forwarded for `client`.
+/// Sends a request for `path`, forwarded for `client`; returns the status and the whole response.
 async fn ask(at: SocketAddr, path: &str, client: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(at).await.unwrap();
     let request = format!(
         "GET {path} HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\nx-forwarded-for: {client}\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    let status = answer.get(9..12).and_then(|status| status.parse().ok());
-    (status.unwrap_or(0), answer)
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    let status = response.get(9..12).and_then(|status| status.parse().ok());
+    (status.unwrap_or(0), response)
 }
 
-/// Whether a call of a gRPC client, forwarded for `client`, is answered.
+/// Whether a gRPC call, forwarded for `client`, succeeds.
 async fn call(at: SocketAddr, client: &str) -> bool {
     let channel = Endpoint::from_shared(format!("http://{at}")).unwrap();
     let mut request = tonic::Request::new(HealthCheckRequest::default());
     let forwarded = client.parse().unwrap();
     request.metadata_mut().insert("x-forwarded-for", forwarded);
-    let answer = HealthClient::new(channel.connect_lazy())
+    let result = HealthClient::new(channel.connect_lazy())
         .check(request)
         .await;
-    match answer {
+    match result {
         Ok(_) => true,
         Err(status) => {
-            // 429, for a client of gRPC.
+            // 429 as a gRPC status.
             assert_eq!(status.code(), tonic::Code::Unavailable, "{status:?}");
             false
         }
@@ -77,7 +77,7 @@ async fn call(at: SocketAddr, client: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_rate_limit_counts_its_peers_in_axum_and_in_hyper() {
+async fn a_rate_limit_counts_requests_per_peer_in_axum_and_hyper() {
     local(async {
         for at in [
             serving!(in_axum, "rate-limit"),
@@ -96,7 +96,7 @@ async fn a_rate_limit_counts_its_peers_in_axum_and_in_hyper() {
 }
 
 #[tokio::test]
-async fn policies_as_written_rule_an_axum_and_a_hyper_service() {
+async fn converted_policies_apply_to_axum_and_hyper_services() {
     local(async {
         for at in [
             serving!(in_axum, "policies"),
@@ -115,7 +115,7 @@ async fn policies_as_written_rule_an_axum_and_a_hyper_service() {
 }
 
 #[tokio::test]
-async fn tonic_services_have_limits_too() {
+async fn rate_limits_and_policies_apply_to_tonic_services() {
     local(async {
         let at = serving!(in_tonic, "rate-limit");
         let answered = [call(at, A).await, call(at, B).await, call(at, B).await];

@@ -1,7 +1,7 @@
-//! Every field of Envoy Gateway's three policies is known, is written as it was read, and is neither
-//! dropped nor misspelled. `fields/*.txt` hold one field a line: its path and its type.
+//! Every field of Envoy Gateway's three policies is declared, survives deserialization and
+//! serialization, and is applied or rejected. `fields/*.txt` hold one field per line: path and type.
 
-// A panic is how a test fails, in its helpers too.
+// A test fails by a panic, also in its helpers.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use towergate_policy::backend_traffic::merge;
+use towergate_policy::schema::Schema;
 use towergate_policy::{BackendTrafficPolicySpec, ClientTrafficPolicySpec, SecurityPolicySpec};
 
 /// The fields of a list, by path.
@@ -39,12 +40,12 @@ fn sample(kind: &str) -> Value {
     }
 }
 
-/// A spec in which nothing but `path` is set.
+/// A spec in which only `path` is set.
 fn spec(fields: &BTreeMap<&str, &str>, path: &str) -> Value {
     spec_with(fields, path, sample(fields[path]))
 }
 
-/// A spec in which nothing but `path` is set, to `value`.
+/// A spec in which only `path` is set, to `value`.
 fn spec_with(fields: &BTreeMap<&str, &str>, path: &str, mut value: Value) -> Value {
     let mut rest = path;
     while let Some((container, name)) = rest.rsplit_once('.') {
@@ -62,7 +63,7 @@ fn spec_with(fields: &BTreeMap<&str, &str>, path: &str, mut value: Value) -> Val
 
 fn check<T: DeserializeOwned + Serialize>(list: &'static str) {
     let fields = fields(list);
-    assert!(fields.len() > 100, "the list is there");
+    assert!(fields.len() > 100, "the list is complete");
     for path in fields.keys() {
         let written = spec(&fields, path);
         let mut ignored = Vec::new();
@@ -77,22 +78,22 @@ fn check<T: DeserializeOwned + Serialize>(list: &'static str) {
 }
 
 #[test]
-fn every_field_of_a_client_traffic_policy_is_known() {
+fn every_field_of_a_client_traffic_policy_is_declared() {
     check::<ClientTrafficPolicySpec>(include_str!("fields/client.txt"));
 }
 
 #[test]
-fn every_field_of_a_backend_traffic_policy_is_known() {
+fn every_field_of_a_backend_traffic_policy_is_declared() {
     check::<BackendTrafficPolicySpec>(include_str!("fields/backend.txt"));
 }
 
 #[test]
-fn every_field_of_a_security_policy_is_known() {
+fn every_field_of_a_security_policy_is_declared() {
     check::<SecurityPolicySpec>(include_str!("fields/security.txt"));
 }
 
 #[test]
-fn a_field_that_does_not_exist_is_left_to_the_caller() {
+fn unknown_fields_are_left_to_the_caller() {
     let written = json!({"timeout": {"http": {"requestTimout": "1s"}}, "retry": {}});
     let mut ignored = Vec::new();
 
@@ -103,21 +104,20 @@ fn a_field_that_does_not_exist_is_left_to_the_caller() {
     assert_eq!(ignored, ["timeout.?.http.?.requestTimout"]);
 }
 
-/// Setting any field at all either has an effect that the conversion knows, or is refused by name.
 #[test]
-fn every_field_of_a_security_policy_is_refused_by_name() {
+fn every_field_of_a_security_policy_is_rejected_by_name() {
     let fields = fields(include_str!("fields/security.txt"));
     for path in fields.keys().filter(|path| !path.starts_with("target")) {
         let read: SecurityPolicySpec = serde_json::from_value(spec(&fields, path)).unwrap();
 
-        let refusal = read.policies().unwrap_err();
+        let error = read.policies().unwrap_err();
 
         let first = path.split('.').next().unwrap();
-        assert_eq!(refusal.field, format!("spec.{first}"), "{path}");
+        assert_eq!(error.field, format!("spec.{first}"), "{path}");
     }
 }
 
-/// Values for a field of which at least one means something to it.
+/// Values of which at least one is valid for a field of type `kind`, if the field is supported.
 fn candidates(kind: &str) -> Vec<Value> {
     const WORDS: [&str; 14] = [
         "x",
@@ -146,14 +146,56 @@ fn candidates(kind: &str) -> Vec<Value> {
     }
 }
 
-/// Whether the field at `path` is refused whatever it holds, or some value makes a difference.
-fn counts<T, C, E>(list: &'static str, path: &str, convert: fn(&T) -> Result<C, E>) -> bool
+/// The document with a value for each required field that it lacks.
+fn with_required_fields<T: Schema>(mut document: Value) -> Value {
+    complete(&mut document, &T::schema());
+    document
+}
+
+fn complete(value: &mut Value, schema: &Value) {
+    match value {
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|item| complete(item, &schema["items"])),
+        Value::Object(object) => {
+            for name in schema["required"].as_array().into_iter().flatten() {
+                let name = name.as_str().unwrap();
+                let sample = || required_sample(name, &schema["properties"][name]);
+                object.entry(name).or_insert_with(sample);
+            }
+            for (name, value) in object {
+                complete(value, &schema["properties"][name]);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A value of a required field.
+fn required_sample(name: &str, schema: &Value) -> Value {
+    match (schema["enum"].get(0), schema["type"].as_str()) {
+        (Some(first), _) => first.clone(),
+        (None, Some("integer")) => json!(1),
+        (None, Some("array")) => json!([]),
+        (None, Some("object")) => json!({}),
+        (None, _) if name == "path" => json!("/x"),
+        (None, _) => json!("x"),
+    }
+}
+
+/// Whether the field at `path` is rejected for every candidate, or changes the result for one.
+fn has_effect<T, C, E>(
+    list: &'static str,
+    path: &str,
+    prepare: fn(Value) -> Value,
+    convert: fn(&T) -> Result<C, E>,
+) -> bool
 where
     T: DeserializeOwned,
     C: PartialEq,
 {
     let fields = fields(list);
-    // The same document without the field: its containers alone may have a meaning.
+    // The same document without the field: its containers alone may have an effect.
     let container = path.rsplit_once('.').map(|(container, _)| container);
     let without = match container {
         Some(container) => {
@@ -163,18 +205,20 @@ where
         }
         None => json!({}),
     };
-    let without = convert(&serde_json::from_value(without).unwrap()).ok();
+    let convert = |document| convert(&serde_json::from_value(prepare(document)).unwrap()).ok();
+    let without = convert(without);
     let mut accepted = candidates(fields[path])
         .into_iter()
-        .filter_map(|value| {
-            let document = spec_with(&fields, path, value);
-            convert(&serde_json::from_value(document).unwrap()).ok()
-        })
+        .filter_map(|value| convert(spec_with(&fields, path, value)))
         .peekable();
     accepted.peek().is_none() || accepted.any(|with| Some(with) != without)
 }
 
-fn without_effect<T, C, E>(list: &'static str, convert: fn(&T) -> Result<C, E>) -> Vec<&'static str>
+fn without_effect<T, C, E>(
+    list: &'static str,
+    prepare: fn(Value) -> Value,
+    convert: fn(&T) -> Result<C, E>,
+) -> Vec<&'static str>
 where
     T: DeserializeOwned,
     C: PartialEq,
@@ -185,28 +229,30 @@ where
         .filter(|(path, kind)| !path.starts_with("target") && !candidates(kind).is_empty());
     leaves
         .map(|(path, _)| *path)
-        .filter(|path| !counts(list, path, convert))
+        .filter(|path| !has_effect(list, path, prepare, convert))
         .collect()
 }
 
 #[test]
-fn no_field_of_a_client_traffic_policy_is_read_and_then_forgotten() {
+fn no_field_of_a_client_traffic_policy_is_ignored() {
     use towergate_policy::client_traffic::ListenerContext;
 
-    let forgotten = without_effect(
+    let ignored = without_effect(
         include_str!("fields/client.txt"),
+        with_required_fields::<ClientTrafficPolicySpec>,
         |spec: &ClientTrafficPolicySpec| spec.listener_settings(ListenerContext::default()),
     );
 
-    assert_eq!(forgotten, [""; 0]);
+    assert_eq!(ignored, [""; 0]);
 }
 
 #[test]
-fn no_field_of_a_backend_traffic_policy_is_read_and_then_forgotten() {
+fn no_field_of_a_backend_traffic_policy_is_ignored() {
     use towergate_policy::backend_traffic::RouteContext;
 
-    let forgotten = without_effect(
+    let ignored = without_effect(
         include_str!("fields/backend.txt"),
+        std::convert::identity,
         |spec: &BackendTrafficPolicySpec| {
             spec.traffic(RouteContext {
                 policy: "a/b",
@@ -215,13 +261,12 @@ fn no_field_of_a_backend_traffic_policy_is_read_and_then_forgotten() {
         },
     );
 
-    // How a policy is merged is the business of `merge`.
-    assert_eq!(forgotten, ["mergeType"]);
+    // `merge` applies it.
+    assert_eq!(ignored, ["mergeType"]);
 }
 
 proptest! {
-    /// Whatever two policies set, their merge is a policy; what the patch sets is in it; and merging
-    /// once more changes nothing.
+    /// A merge contains every field of the patch, keeps the patch's targets, and is idempotent.
     #[test]
     fn any_two_backend_traffic_policies_can_be_merged(
         parent in any::<Index>(),

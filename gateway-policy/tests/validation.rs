@@ -1,6 +1,6 @@
-//! What the API server would refuse, is refused with the same words.
+//! Violations are reported with the messages of the API server.
 
-// A panic is how a test fails, in its helpers too.
+// A test fails by a panic, also in its helpers.
 #![allow(clippy::unwrap_used)]
 
 use serde::de::DeserializeOwned;
@@ -29,21 +29,21 @@ fn security(fields: Value) -> Vec<SchemaViolation> {
     with_target::<SecurityPolicySpec>("HTTPRoute", fields).validate()
 }
 
-/// Each row: the fields, where the fault is, and what is said of it.
+/// Checks rows of: fields, path of the violation, message.
 fn check(validate: fn(Value) -> Vec<SchemaViolation>, rows: Vec<(Value, &str, &str)>) {
     for (fields, field, message) in rows {
         let found = validate(fields.clone());
 
-        let said = SchemaViolation {
+        let expected = SchemaViolation {
             field: field.to_owned(),
             message: message.to_owned(),
         };
-        assert!(found.contains(&said), "{fields} gives {found:?}");
+        assert!(found.contains(&expected), "{fields} gives {found:?}");
     }
 }
 
 #[test]
-fn faults_of_a_client_traffic_policy_are_found() {
+fn violations_of_a_client_traffic_policy_are_reported() {
     check(
         client,
         vec![
@@ -182,7 +182,7 @@ fn faults_of_a_client_traffic_policy_are_found() {
 }
 
 #[test]
-fn faults_of_a_backend_traffic_policy_are_found() {
+fn violations_of_a_backend_traffic_policy_are_reported() {
     let rule = |rule: Value| json!({"rateLimit": {"local": {"rules": [rule]}}});
     let check_with = |active: Value| json!({"healthCheck": {"active": active}});
     let balancer = |balancer: Value| json!({"loadBalancer": balancer});
@@ -377,7 +377,7 @@ fn faults_of_a_backend_traffic_policy_are_found() {
 }
 
 #[test]
-fn faults_of_a_security_policy_are_found() {
+fn violations_of_a_security_policy_are_reported() {
     let provider = |provider: Value| json!({"jwt": {"providers": [provider]}});
     let rule = |rule: Value| json!({"authorization": {"rules": [rule]}});
     check(
@@ -491,7 +491,7 @@ fn faults_of_a_security_policy_are_found() {
     );
 }
 
-/// What is said of a text that is no network: the pattern of the schema is long.
+/// The message for a text without a network in CIDR notation.
 fn cidr_message() -> String {
     let mut found = networks(&["nowhere"]);
     assert_eq!(found.len(), 1, "{found:?}");
@@ -504,7 +504,7 @@ fn networks(texts: &[&str]) -> Vec<SchemaViolation> {
 
 /// The API server's pattern is not anchored, so it lets pass what only parsing finds.
 #[test]
-fn texts_that_hold_a_network_pass_for_one() {
+fn a_text_that_contains_a_network_matches_the_pattern() {
     let valid = [
         "10.0.0.0/8",
         "0.0.0.0/0",
@@ -521,7 +521,7 @@ fn texts_that_hold_a_network_pass_for_one() {
 }
 
 #[test]
-fn policies_that_use_many_fields_are_valid() {
+fn policies_with_many_fields_are_valid() {
     let found = client(json!({
         "clientIPDetection": {"xForwardedFor": {"trustedCIDRs": ["10.0.0.0/8", "2001:db8::/32"]}},
         "headers": {"earlyRequestHeaders": {"add": [{"name": "x-a", "value": "1"}]}},

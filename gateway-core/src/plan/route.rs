@@ -167,6 +167,27 @@ pub struct Retry {
     pub attempt_timeout: Option<Duration>,
 }
 
+impl Default for Retry {
+    /// The defaults of Envoy Gateway, which also apply to an HTTPRoute's own retries.
+    fn default() -> Self {
+        Self {
+            retries: 2,
+            on: RetryOn {
+                connect_failure: true,
+                refused_stream: true,
+                statuses: vec![503],
+                // CANCELLED and UNAVAILABLE.
+                grpc_statuses: vec![1, 14],
+                ..RetryOn::default()
+            },
+            base_interval: Duration::from_millis(25),
+            max_interval: None,
+            min_interval: Duration::ZERO,
+            attempt_timeout: None,
+        }
+    }
+}
+
 /// Events that are worth another try (Envoy `retry_on`).
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct RetryOn {

@@ -1,4 +1,4 @@
-//! What the examples of this folder enforce: two requests an hour for each client.
+//! The limit of all examples: two requests per hour and client.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -10,11 +10,13 @@ use towergate_policy::{
     BackendTrafficPolicySpec, ClientTrafficPolicySpec, Policy, backend_traffic, client_traffic,
 };
 
-/// The limit as values: a bucket for each address.
-pub(crate) fn by_hand() -> LocalRateLimit {
-    let everybody = Selector {
+/// The limit as values, with one bucket per address.
+pub(crate) fn from_values() -> LocalRateLimit {
+    let each_client = Selector {
         source: Some(SourceRule {
-            network: "0.0.0.0/0".parse().expect("this is a network"),
+            network: "0.0.0.0/0"
+                .parse()
+                .expect("the text is a network in CIDR notation"),
             distinct: true,
             invert: false,
         }),
@@ -23,27 +25,27 @@ pub(crate) fn by_hand() -> LocalRateLimit {
     LocalRateLimit {
         headers: true,
         rules: vec![LimitRule {
-            selectors: vec![everybody],
+            selectors: vec![each_client],
             limit: Limit::new(2, Duration::from_secs(3600)),
         }],
         ..LocalRateLimit::default()
     }
 }
 
-/// `spec` of a ClientTrafficPolicy: how requests are cleaned, and who the client is.
+/// The spec of a ClientTrafficPolicy: source of the client address, normalization of paths.
 const CLIENTS: &str = r#"{
     "clientIPDetection": {"xForwardedFor": {"numTrustedHops": 1}},
     "path": {"escapedSlashesAction": "RejectRequest"}
 }"#;
 
-/// `spec` of a BackendTrafficPolicy: how many requests a client may send.
+/// The spec of a BackendTrafficPolicy: the rate limit.
 const LIMIT: &str = r#"{"rateLimit": {"type": "Local", "local": {"rules": [{
     "clientSelectors": [{"sourceCIDR": {"type": "Distinct", "value": "0.0.0.0/0"}}],
     "limit": {"requests": 2, "unit": "Hour"}
 }]}}}"#;
 
-/// The limit, and settings for requests, as users of Envoy Gateway write them.
-pub(crate) fn as_written() -> Result<(Arc<ListenerSettings>, LocalRateLimit), Box<dyn Error>> {
+/// The limit and the listener settings, converted from policies of Envoy Gateway.
+pub(crate) fn from_specs() -> Result<(Arc<ListenerSettings>, LocalRateLimit), Box<dyn Error>> {
     let clients: ClientTrafficPolicySpec = serde_json::from_str(CLIENTS)?;
     let limit: BackendTrafficPolicySpec = serde_json::from_str(LIMIT)?;
     let settings = clients
@@ -55,6 +57,6 @@ pub(crate) fn as_written() -> Result<(Arc<ListenerSettings>, LocalRateLimit), Bo
     })?;
     match limit.policies.into_iter().next() {
         Some(Policy::LocalRateLimit(limit)) => Ok((settings.into(), limit)),
-        None => Err("there is no limit".into()),
+        None => Err("the policy sets no rate limit".into()),
     }
 }

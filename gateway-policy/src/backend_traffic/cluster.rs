@@ -1,11 +1,12 @@
-//! How connections to backends are made and used: the part of the spec that other policies share as
-//! `backendSettings`.
+//! Settings of connections to backends: part of the spec, and `backendSettings` of other policies.
 
-use super::balance::LoadBalancer;
-use super::health::HealthCheck;
+use towergate_core::plan;
+
+use super::{CircuitBreaker, ClusterConnection, ClusterTimeout, HealthCheck, LoadBalancer, Retry};
+use crate::FieldError;
 use crate::api_struct::{api_struct, string_enum};
-use crate::check::Report;
-use crate::common::{DurationText, Fraction, Quantity};
+use crate::common::{DurationText, Http2, TcpKeepalive};
+use crate::field_path::FieldPath;
 
 string_enum! {
     /// A version of the PROXY protocol.
@@ -14,24 +15,7 @@ string_enum! {
         V2 = "V2",
     }
 
-    /// An event that is worth another try.
-    pub enum RetryTrigger {
-        ServerError = "5xx",
-        GatewayError = "gateway-error",
-        Reset = "reset",
-        ResetBeforeRequest = "reset-before-request",
-        ConnectFailure = "connect-failure",
-        Retriable4xx = "retriable-4xx",
-        RefusedStream = "refused-stream",
-        RetriableStatusCodes = "retriable-status-codes",
-        Cancelled = "cancelled",
-        DeadlineExceeded = "deadline-exceeded",
-        Internal = "internal",
-        ResourceExhausted = "resource-exhausted",
-        Unavailable = "unavailable",
-    }
-
-    /// Which addresses of a host name are used.
+    /// The IP versions of a backend's addresses.
     pub enum LookupFamily {
         Ipv4 = "IPv4",
         Ipv6 = "IPv6",
@@ -39,212 +23,88 @@ string_enum! {
         Ipv6Preferred = "IPv6Preferred",
         Ipv4AndIpv6 = "IPv4AndIPv6",
     }
-
-    /// What ends when a message is not HTTP/2.
-    pub enum InvalidMessageAction {
-        TerminateConnection = "TerminateConnection",
-        TerminateStream = "TerminateStream",
-    }
 }
 
 api_struct! {
-    /// How connections to backends are made and used.
+    /// Settings of connections to the backends that a policy itself connects to.
     pub struct ClusterSettings {
-        /// How an endpoint is chosen.
+        /// Selection of endpoints. Default: `LeastRequest`.
         load_balancer: LoadBalancer = "loadBalancer",
-        /// Retries: present means on.
+        /// Retries. If present, they are enabled.
         retry: Retry = "retry",
-        /// A PROXY header for backends.
-        proxy_protocol: ClusterProxyProtocol = "proxyProtocol",
-        /// TCP keep-alive.
+        /// PROXY protocol on connections. Default: off.
+        proxy_protocol: ClusterProxyProtocol = "proxyProtocol" Unsupported,
+        /// TCP keep-alive. Default: probes start after 1 minute of silence.
         tcp_keepalive: TcpKeepalive = "tcpKeepalive",
-        /// Health of endpoints.
+        /// Health checks of endpoints.
         health_check: HealthCheck = "healthCheck",
-        /// Limits of what may be under way.
+        /// Limits of concurrent connections and requests.
         circuit_breaker: CircuitBreaker = "circuitBreaker",
-        /// Timers.
+        /// Timeouts of requests and connections.
         timeout: ClusterTimeout = "timeout",
-        /// Buffers.
+        /// Buffers of connections.
         connection: ClusterConnection = "connection",
-        /// Resolution of host names.
-        dns: Dns = "dns",
-        /// HTTP/2.
+        /// DNS resolution of backends.
+        dns: Dns = "dns" Unsupported,
+        /// Settings of HTTP/2.
         http2: Http2 = "http2",
     }
 
-    /// A PROXY header for backends.
+    /// PROXY protocol on connections to backends.
     pub struct ClusterProxyProtocol {
-        /// Its version.
+        /// Version of the PROXY header.
         version: ProxyProtocolVersion = "version" [Required],
     }
 
-    /// TCP keep-alive: present means on; what is not given is the system's.
-    pub struct TcpKeepalive {
-        /// Unanswered probes.
-        probes: i64 = "probes" [Range(0, 4294967295)],
-        /// Idle time before the first probe.
-        idle_time: DurationText = "idleTime",
-        /// Time between probes.
-        interval: DurationText = "interval",
-    }
-
-    /// Limits of what may be under way.
-    pub struct CircuitBreaker {
-        /// Connections.
-        max_connections: i64 = "maxConnections" [Range(0, 4294967295)],
-        /// Requests that wait for a connection.
-        max_pending_requests: i64 = "maxPendingRequests" [Range(0, 4294967295)],
-        /// Requests.
-        max_parallel_requests: i64 = "maxParallelRequests" [Range(0, 4294967295)],
-        /// Retries.
-        max_parallel_retries: i64 = "maxParallelRetries" [Range(0, 4294967295)],
-        /// Requests on one connection.
-        max_requests_per_connection: i64 = "maxRequestsPerConnection" [Range(0, 4294967295)],
-        /// Limits of each endpoint.
-        per_endpoint: PerEndpoint = "perEndpoint",
-        /// Retries as a share of requests; wins over `maxParallelRetries`.
-        retry_budget: RetryBudget = "retryBudget",
-    }
-
-    /// Limits of an endpoint.
-    pub struct PerEndpoint {
-        /// Connections.
-        max_connections: i64 = "maxConnections" [Range(0, 4294967295)],
-    }
-
-    /// Retries as a share of requests.
-    pub struct RetryBudget {
-        /// The share.
-        percent: Fraction = "percent" [Required],
-        /// Retries that are always allowed.
-        min_retry_concurrency: i64 = "minRetryConcurrency" [Range(0, 4294967295)],
-    }
-
-    /// Timers.
-    pub struct ClusterTimeout {
-        /// Of connections.
-        tcp: ClusterTcpTimeout = "tcp",
-        /// Of requests.
-        http: ClusterHttpTimeout = "http",
-    }
-
-    /// Timers of connections.
-    pub struct ClusterTcpTimeout {
-        /// Until a connection is made.
-        connect_timeout: DurationText = "connectTimeout",
-    }
-
-    /// Timers of requests.
-    pub struct ClusterHttpTimeout {
-        /// Idle time of a connection.
-        connection_idle_timeout: DurationText = "connectionIdleTimeout",
-        /// Age of a connection.
-        max_connection_duration: DurationText = "maxConnectionDuration",
-        /// Until the response has come.
-        request_timeout: DurationText = "requestTimeout",
-        /// Age of a request.
-        max_stream_duration: DurationText = "maxStreamDuration",
-        /// A request without progress.
-        stream_idle_timeout: DurationText = "streamIdleTimeout",
-    }
-
-    /// Buffers of connections.
-    pub struct ClusterConnection {
-        /// Bytes buffered per connection.
-        buffer_limit: Quantity = "bufferLimit",
-        /// Buffers of the socket.
-        socket_buffer_limit: Quantity = "socketBufferLimit",
-        /// Connections made in advance.
-        preconnect: Preconnect = "preconnect",
-    }
-
-    /// Connections made in advance.
-    pub struct Preconnect {
-        /// Per endpoint.
-        per_endpoint_percent: i64 = "perEndpointPercent" [Range(100, 300)],
-        /// To the endpoints that come next.
-        predictive_percent: i64 = "predictivePercent" [Range(100, 4294967295)],
-    }
-
-    /// Resolution of host names.
+    /// DNS resolution of backends.
     pub struct Dns {
-        /// How often.
+        /// Time between two resolutions. Default: 30 seconds.
         dns_refresh_rate: DurationText = "dnsRefreshRate",
-        /// The records' own time to live wins.
+        /// Whether the records' time to live takes precedence over `dnsRefreshRate`. Default: `true`.
         respect_dns_ttl: bool = "respectDnsTtl",
-        /// Which addresses are used.
+        /// IP versions of addresses. Default: `IPv4Preferred`.
         lookup_family: LookupFamily = "lookupFamily",
-    }
-
-    /// HTTP/2.
-    pub struct Http2 {
-        /// Window of a stream.
-        initial_stream_window_size: Quantity = "initialStreamWindowSize",
-        /// Window of a connection.
-        initial_connection_window_size: Quantity = "initialConnectionWindowSize",
-        /// Streams at the same time.
-        max_concurrent_streams: i64 = "maxConcurrentStreams" [Range(1, 2147483647)],
-        /// What ends when a message is malformed.
-        on_invalid_message: InvalidMessageAction = "onInvalidMessage",
-        /// PINGs.
-        connection_keepalive: ConnectionKeepalive = "connectionKeepalive",
-    }
-
-    /// PINGs of HTTP/2.
-    pub struct ConnectionKeepalive, rules {
-        /// Time between PINGs.
-        interval: DurationText = "interval",
-        /// Time for the answer.
-        timeout: DurationText = "timeout",
-        /// Random part of the interval, in per cent.
-        interval_jitter: i64 = "intervalJitter" [Range(0, 100)],
-        /// A PING goes out only after this long without traffic.
-        idle_interval: DurationText = "idleInterval",
-    }
-
-    /// Retries.
-    pub struct Retry {
-        /// Tries after the first.
-        num_retries: i64 = "numRetries" [Range(0, 2147483647)],
-        /// Tries before the next priority of endpoints.
-        num_attempts_per_priority: i64 = "numAttemptsPerPriority",
-        /// What is worth another try.
-        retry_on: RetryOn = "retryOn",
-        /// Timers of each try.
-        per_retry: PerRetry = "perRetry",
-    }
-
-    /// What is worth another try.
-    pub struct RetryOn {
-        /// Events.
-        triggers: Vec<RetryTrigger> = "triggers",
-        /// Statuses.
-        http_status_codes: Vec<i64> = "httpStatusCodes" [Range(100, 599)],
-    }
-
-    /// Timers of each try.
-    pub struct PerRetry {
-        /// Until the response has come.
-        timeout: DurationText = "timeout",
-        /// Time between tries.
-        back_off: BackOff = "backOff",
-    }
-
-    /// Time between tries.
-    pub struct BackOff {
-        /// The first step.
-        base_interval: DurationText = "baseInterval",
-        /// The longest.
-        max_interval: DurationText = "maxInterval",
     }
 }
 
-impl ConnectionKeepalive {
-    fn rules(&self, report: &mut Report) {
-        let interval = self.interval.as_ref().and_then(DurationText::parse);
-        let timeout = self.timeout.as_ref().and_then(DurationText::parse);
-        if let (Some(interval), Some(timeout)) = (interval, timeout) {
-            report.rule(timeout < interval, "timeout must be less than interval");
+impl ClusterSettings {
+    /// Converts the settings. `at` is the path of the object that holds them. The caller has checked
+    /// that all fields of its policy are supported.
+    ///
+    /// # Errors
+    /// The first field whose value is invalid.
+    pub(crate) fn traffic(&self, at: FieldPath<'_>) -> Result<plan::Traffic, FieldError> {
+        let Self {
+            load_balancer,
+            retry,
+            proxy_protocol: _,
+            tcp_keepalive,
+            health_check,
+            circuit_breaker,
+            timeout,
+            connection,
+            dns: _,
+            http2,
+        } = self.clone();
+        let mut traffic = timeout.unwrap_or_default().traffic(at.field("timeout"))?;
+        let retry = retry.map(|retry| retry.retry(at.field("retry")));
+        traffic.retry = retry.transpose()?;
+        if let Some(balancer) = load_balancer {
+            traffic.load_balancer = balancer.balancer(at.field("loadBalancer"))?;
         }
+        let breaker = circuit_breaker.unwrap_or_default();
+        (traffic.breaker, traffic.max_requests_per_connection) =
+            breaker.breaker(at.field("circuitBreaker"))?;
+        let keepalive = tcp_keepalive.map(|tcp| tcp.keepalive(at.field("tcpKeepalive")));
+        let http2 = http2.unwrap_or_default();
+        traffic.connection = plan::BackendConnection {
+            keepalive: keepalive.transpose()?,
+            http2: http2.settings(at.field("http2"))?,
+            ..(connection.unwrap_or_default()).connection(at.field("connection"))?
+        };
+        if let Some(health) = health_check {
+            health.apply(at.field("healthCheck"), &mut traffic)?;
+        }
+        Ok(traffic)
     }
 }

@@ -1,17 +1,17 @@
-//! `rateLimit` of a BackendTrafficPolicy as it is written.
+//! `rateLimit`: rate limits of requests.
 
 use crate::api_struct::{api_struct, string_enum};
 use crate::check::Report;
 use crate::common::{MethodMatch, PathMatch};
 
 string_enum! {
-    /// Who counts (deprecated).
+    /// The place where requests are counted. Superseded by the fields `global` and `local`.
     pub enum RateLimitType {
-        Global = "Global",
+        Global = "Global" Unsupported,
         Local = "Local",
     }
 
-    /// The time in which requests are counted.
+    /// The period of a limit.
     pub enum RateLimitUnit {
         Second = "Second",
         Minute = "Minute",
@@ -22,26 +22,26 @@ string_enum! {
         Year = "Year",
     }
 
-    /// How a header or query parameter selects.
+    /// How a header or query parameter is compared. With `Distinct`, each value has its own limit.
     pub enum SelectorKind {
         Exact = "Exact",
         RegularExpression = "RegularExpression",
         Distinct = "Distinct",
     }
 
-    /// How an address selects.
+    /// How a client address is compared. With `Distinct`, each address has its own limit.
     pub enum SourceKind {
         Exact = "Exact",
         Distinct = "Distinct",
     }
 
-    /// Where a number comes from.
+    /// The source of a cost.
     pub enum CostSource {
         Number = "Number",
         Metadata = "Metadata",
     }
 
-    /// Which `x-ratelimit-*` fields a response gets.
+    /// The `x-ratelimit-*` fields of responses.
     pub enum XRateLimitHeaders {
         Off = "Off",
         DraftVersion03 = "DraftVersion03",
@@ -49,133 +49,133 @@ string_enum! {
 }
 
 api_struct! {
-    /// Rate limits.
+    /// Rate limits of requests. Requests above a limit are answered 429.
     pub struct RateLimit {
-        /// Who counts (deprecated).
+        /// Place where requests are counted. Superseded by the fields `global` and `local`.
         kind: RateLimitType = "type",
-        /// Counted by a service for all gateways.
+        /// Limits that a rate limit service counts for all gateways.
         global: GlobalRateLimit = "global",
-        /// Counted by each gateway.
+        /// Limits that each gateway process counts by itself.
         local: LocalRateLimitSpec = "local",
     }
 
-    /// Limits counted by a service.
+    /// Limits that a rate limit service counts for all gateways.
     pub struct GlobalRateLimit {
-        /// The rules.
-        rules: Vec<RateLimitRule> = "rules" [Required, Items(0, 256)],
+        /// Rules. All rules that match a request count it.
+        rules: Vec<RateLimitRule> = "rules" [Required, Items(0, 256)] Unsupported,
     }
 
-    /// Limits counted by each gateway.
+    /// Limits that each gateway process counts by itself.
     pub struct LocalRateLimitSpec, rules {
-        /// The rules.
+        /// Rules. One of them may have no `clientSelectors`: it applies to all requests.
         rules: Vec<RateLimitRule> = "rules" [Items(0, 16)],
     }
 
-    /// A limit and what it counts.
+    /// A limit and a condition on requests.
     pub struct RateLimitRule {
-        /// Whose requests; all if it is empty.
+        /// Conditions on requests. One of them must match. Default: all requests match.
         client_selectors: Vec<ClientSelector> = "clientSelectors" [Items(0, 8)],
-        /// How many.
+        /// Maximum number of requests per period.
         limit: LimitValue = "limit" [Required],
-        /// What each of them costs.
+        /// Number that a request counts for. Default: 1.
         cost: Cost = "cost",
-        /// All routes of the policy count together.
+        /// Whether all routes of the policy share the limit. Default: `false`.
         shared: bool = "shared",
-        /// Counted, never refused.
-        shadow_mode: bool = "shadowMode",
-        /// Which header fields tell about the limit.
+        /// Whether requests are counted and never rejected. Default: `false`.
+        shadow_mode: bool = "shadowMode" Unsupported,
+        /// `x-ratelimit-*` fields of responses. Default: the setting of the listener.
         x_rate_limit_headers: XRateLimitHeaders = "xRateLimitHeaders",
     }
 
-    /// What a request must be like; all parts must hold.
+    /// A condition on requests. All of its parts must match.
     pub struct ClientSelector, rules {
-        /// Its headers.
+        /// Conditions on headers.
         headers: Vec<HeaderSelector> = "headers" [Items(0, 128)],
-        /// Its method is one of these.
+        /// Conditions on the method. One of them must match.
         methods: Vec<MethodMatch> = "methods",
-        /// Its path.
+        /// Condition on the path.
         path: PathMatch = "path",
-        /// Its client's address.
+        /// Condition on the client address.
         source_cidr: SourceSelector = "sourceCIDR",
-        /// Its query parameters.
+        /// Conditions on query parameters.
         query_params: Vec<QuerySelector> = "queryParams" [Items(0, 16)],
     }
 
-    /// A header that a request must have.
+    /// A condition on a header.
     pub struct HeaderSelector {
-        /// How it is compared; `Exact` by default.
+        /// Type of the comparison. Default: `Exact`.
         kind: SelectorKind = "type",
-        /// Its name.
+        /// Name of the header.
         name: String = "name" [Required, Length(1, 256)],
-        /// What its value is compared with.
+        /// Text or regular expression to compare with. Absent for `Distinct`.
         value: String = "value" [Length(0, 1024)],
-        /// It must not match.
+        /// Inverts the condition. Default: `false`.
         invert: bool = "invert",
     }
 
-    /// A query parameter that a request must have.
+    /// A condition on a query parameter.
     pub struct QuerySelector {
-        /// How it is compared; `Exact` by default.
+        /// Type of the comparison. Default: `Exact`.
         kind: SelectorKind = "type",
-        /// Its name.
+        /// Name of the parameter.
         name: String = "name" [Required, Length(1, 256)],
-        /// What its value is compared with.
+        /// Text or regular expression to compare with. Absent for `Distinct`.
         value: String = "value" [Length(0, 1024)],
-        /// It must not match.
+        /// Inverts the condition. Default: `false`.
         invert: bool = "invert",
     }
 
-    /// The network that a client must be in.
+    /// A condition on the client address.
     pub struct SourceSelector {
-        /// Whether all its clients count together.
+        /// Type of the comparison. Default: `Exact`.
         kind: SourceKind = "type",
-        /// The network.
+        /// Network in CIDR notation.
         value: String = "value" [Required, Length(1, 256)],
-        /// It must not be in it.
+        /// Inverts the condition. Default: `false`.
         invert: bool = "invert",
     }
 
-    /// How many requests.
+    /// A number of requests per period.
     pub struct LimitValue {
-        /// So many.
+        /// Maximum number of requests.
         requests: i64 = "requests" [Required, Range(0, 4294967295)],
-        /// In this time.
+        /// Period.
         unit: RateLimitUnit = "unit" [Required],
-        /// Or what another filter says.
+        /// Metadata with the limit. For global limits only.
         from_metadata: LimitMetadata = "fromMetadata",
     }
 
-    /// A value of another filter.
+    /// The key of a metadata value.
     pub struct LimitMetadata {
-        /// Whose.
+        /// Namespace of the metadata.
         namespace: String = "namespace" [Required, Length(1, 65536)],
-        /// Which.
+        /// Key within the namespace.
         key: String = "key" [Required, Length(1, 65536)],
     }
 
-    /// What a request costs.
+    /// The number that a request counts for.
     pub struct Cost {
-        /// When it comes.
+        /// Cost of the request. Default: 1.
         request: CostSpecifier = "request",
-        /// When its response is over.
+        /// Cost of the response, added at its end. For global limits only. Default: 0.
         response: CostSpecifier = "response",
     }
 
     /// A cost.
     pub struct CostSpecifier, rules {
-        /// Where it comes from.
+        /// Source of the cost.
         from: CostSource = "from" [Required],
-        /// The cost.
+        /// Cost, for the source `Number`.
         number: i64 = "number" [Range(0, i64::MAX)],
-        /// What says it.
+        /// Metadata with the cost, for the source `Metadata`.
         metadata: CostMetadata = "metadata",
     }
 
-    /// A value of another filter.
+    /// The key of a metadata value.
     pub struct CostMetadata {
-        /// Whose.
+        /// Namespace of the metadata.
         namespace: String = "namespace" [Required],
-        /// Which.
+        /// Key within the namespace.
         key: String = "key" [Required],
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use towergate_core::plan::TextMatch;
 
-use super::convert::RouteContext;
+use super::RouteContext;
 use super::limit::{
     ClientSelector, CostSource, CostSpecifier, GlobalRateLimit, HeaderSelector, QuerySelector,
     RateLimit, RateLimitRule, RateLimitType, RateLimitUnit, SelectorKind, SourceKind,

@@ -1,21 +1,21 @@
-//! Merging a policy of a route into that of its parent.
+//! Merge of a route's policy with the policy of its parent.
 //!
-//! Both kinds of merging work on the documents as they were written: objects are merged field by
-//! field, and the route's policy wins. They differ in lists. `JSONMerge` (RFC 7396) replaces them;
-//! `StrategicMerge` replaces them too, except for the lists whose items have a name, which are merged
-//! item by item.
+//! Both merge types work on the serialized documents: objects are merged field by field, and the route's
+//! policy takes precedence. They differ in lists. `JSONMerge` (RFC 7396) replaces a list;
+//! `StrategicMerge` replaces it too, except for lists whose items have a merge key, which are merged item
+//! by item.
 
 use serde_json::{Map, Value};
 
-use super::model::{BackendTrafficPolicySpec, MergeType};
+use super::{BackendTrafficPolicySpec, MergeType};
 
-/// Lists that a strategic merge goes into, by the `type` of their items.
+/// Lists that a strategic merge merges item by item. The merge key is `type`.
 const NAMED_LISTS: [&str; 3] = ["compression", "compressor", "httpUpgrade"];
 
-/// Fields that say where a policy belongs: the parent's are not inherited.
+/// Fields that are not inherited from the parent.
 const OWN: [&str; 4] = ["targetRef", "targetRefs", "targetSelectors", "mergeType"];
 
-/// `patch` on top of `parent`, by the `mergeType` of the patch; without one the patch alone.
+/// Merges `patch` into `parent` by the `mergeType` of `patch`. Without one, the result is `patch`.
 pub fn merge(
     parent: &BackendTrafficPolicySpec,
     patch: &BackendTrafficPolicySpec,
@@ -30,13 +30,14 @@ pub fn merge(
         merged.remove(field);
     }
     merge_objects(&mut merged, document(patch), strategic);
-    serde_json::from_value(Value::Object(merged)).expect("fields come from two valid specs")
+    serde_json::from_value(Value::Object(merged))
+        .expect("both specs were deserialized from the same types")
 }
 
 fn document(spec: &BackendTrafficPolicySpec) -> Map<String, Value> {
     let mut document = serde_json::to_value(spec).ok();
     let fields = document.as_mut().and_then(Value::as_object_mut);
-    std::mem::take(fields.expect("a spec is written as an object"))
+    std::mem::take(fields.expect("a spec serializes to an object"))
 }
 
 fn merge_objects(target: &mut Map<String, Value>, patch: Map<String, Value>, strategic: bool) {
@@ -81,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_are_merged_and_the_patch_wins() {
+    fn objects_are_merged_and_the_patch_takes_precedence() {
         let spec = merged(
             json!({
                 "targetRefs": [{"name": "gateway"}],
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_strategic_merge_goes_into_named_lists() {
+    fn only_a_strategic_merge_merges_lists_by_key() {
         for (kind, expected) in [
             ("JSONMerge", json!([{"type": "websocket"}])),
             (
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_merge_type_the_parent_does_not_count() {
+    fn without_a_merge_type_the_parent_is_ignored() {
         let spec = merged(json!({"retry": {}}), json!({"circuitBreaker": {}}));
 
         assert_eq!(spec, json!({"circuitBreaker": {}}));

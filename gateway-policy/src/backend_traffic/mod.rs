@@ -1,12 +1,13 @@
-//! BackendTrafficPolicy: how requests of a route travel to its backends.
+//! BackendTrafficPolicy: settings of requests and connections to backends.
 //!
 //! ```text
-//! spec (as written) --merge onto the parent--> spec --validate--> what the API server would refuse
-//!                                               └────convert────> TrafficConfig: values of the plan, or a FieldError
+//! spec (as written) --merge with parent--> spec --validate--> Vec<SchemaViolation>: what the API server would reject
+//!                                           └─────traffic───> TrafficConfig: values of the plan, or a FieldError
 //! ```
 //!
-//! A policy that asks for anything that the gateway does not do is refused as a whole, and says which
-//! field it was: nothing is read and then ignored.
+//! Each section of the spec has one file with its declaration and, if it is supported, its conversion. A
+//! policy with a field that is not supported is rejected as a whole and names the field; no field is
+//! ignored.
 //!
 //! ```
 //! use towergate_policy::BackendTrafficPolicySpec;
@@ -20,64 +21,70 @@
 //!     policy: "default/route",
 //!     rate_limit_headers: true,
 //! };
-//! let converted = merge(&gateway, &route).traffic(context)?;
-//! assert_eq!(converted.traffic.retry.map(|retry| retry.retries), Some(5));
+//! let config = merge(&gateway, &route).traffic(context)?;
+//! assert_eq!(config.traffic.retry.map(|retry| retry.retries), Some(5));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod balance;
-mod balance_plan;
+mod active_health;
+mod admission_control;
+mod bandwidth_limit;
+mod circuit_breaker;
 mod cluster;
-mod cluster_plan;
-mod convert;
-mod fault;
-mod health;
+mod compression;
+mod connection;
+mod consistent_hash;
+mod fault_injection;
 mod limit;
+mod load_balancer;
 mod local_limit;
 mod merge;
-mod model;
-mod probe_plan;
-mod response;
+mod passive_health;
+mod response_override;
+mod retry;
+mod spec;
 mod telemetry;
+mod timeout;
 
-pub use balance::{
-    BackendUtilization, ConsistentHash, ConsistentHashType, Cookie, DynamicModule,
-    EndpointOverride, ExtractFrom, Force, LoadBalancer, LoadBalancerType, OutOfBand, PreferLocal,
-    QueryParam, SlowStart, WeightedZone, ZoneAware,
-};
-pub use cluster::{
-    BackOff, CircuitBreaker, ClusterConnection, ClusterHttpTimeout, ClusterProxyProtocol,
-    ClusterSettings, ClusterTcpTimeout, ClusterTimeout, ConnectionKeepalive, Dns, Http2,
-    InvalidMessageAction, LookupFamily, PerEndpoint, PerRetry, Preconnect, ProxyProtocolVersion,
-    Retry, RetryBudget, RetryOn, RetryTrigger, TcpKeepalive,
-};
-pub use convert::{RouteContext, TrafficConfig};
-pub use fault::{
-    Abort, AdmissionControl, Bandwidth, BandwidthLimit, BandwidthRate, BandwidthUnit, Delay,
-    FaultInjection, GrpcCode, GrpcSuccess, HttpSuccess, ResponseBandwidth, ResponseTrailers,
-    SuccessCriteria,
-};
-pub use health::{
+pub use active_health::{
     ActiveHealthCheck, CheckLog, CheckLogFile, CheckLogMatch, CheckLogSink, CheckLogSinkType,
-    GrpcCheck, HealthCheck, HealthCheckType, HttpCheck, Overrides, PassiveHealthCheck, Payload,
-    PayloadType, TcpCheck,
+    GrpcCheck, HealthCheckType, HttpCheck, Overrides, Payload, PayloadType, TcpCheck,
 };
+pub use admission_control::{
+    AdmissionControl, GrpcCode, GrpcSuccess, HttpSuccess, SuccessCriteria,
+};
+pub use bandwidth_limit::{
+    Bandwidth, BandwidthLimit, BandwidthRate, BandwidthUnit, ResponseBandwidth, ResponseTrailers,
+};
+pub use circuit_breaker::{CircuitBreaker, PerEndpoint, RetryBudget};
+pub use cluster::{ClusterProxyProtocol, ClusterSettings, Dns, LookupFamily, ProxyProtocolVersion};
+pub use compression::{Compression, CompressionOptions, CompressionType};
+pub use connection::{ClusterConnection, Preconnect};
+pub use consistent_hash::{ConsistentHash, ConsistentHashType, Cookie, QueryParam};
+pub use fault_injection::{Abort, Delay, FaultInjection};
 pub use limit::{
     ClientSelector, Cost, CostMetadata, CostSource, CostSpecifier, GlobalRateLimit, HeaderSelector,
     LimitMetadata, LimitValue, LocalRateLimitSpec, QuerySelector, RateLimit, RateLimitRule,
     RateLimitType, RateLimitUnit, SelectorKind, SourceKind, SourceSelector, XRateLimitHeaders,
 };
-pub use merge::merge;
-pub use model::{
-    BackendTrafficPolicySpec, Compression, CompressionOptions, CompressionType, Connect,
-    HttpUpgrade, MergeType, RequestBuffer, RoutingType,
+pub use load_balancer::{
+    BackendUtilization, DynamicModule, EndpointOverride, ExtractFrom, Force, LoadBalancer,
+    LoadBalancerType, OutOfBand, PreferLocal, SlowStart, WeightedZone, ZoneAware,
 };
-pub use response::{
+pub use merge::merge;
+pub use passive_health::{HealthCheck, PassiveHealthCheck};
+pub use response_override::{
     BodyType, CustomResponse, CustomResponseBody, CustomResponseHeaders, OverrideMatch,
-    OverridePath, OverridePathType, OverrideRedirect, OverrideSource, ResponseHeaderMatch,
-    ResponseOverride, Scheme, StatusCodeMatch, StatusCodeRange, StatusCodeType,
+    OverridePath, OverridePathType, OverrideRedirect, OverrideSource, RedirectScheme,
+    ResponseHeaderMatch, ResponseOverride, StatusCodeMatch, StatusCodeRange, StatusCodeType,
+};
+pub use retry::{BackOff, PerRetry, Retry, RetryOn, RetryTrigger};
+pub use spec::{
+    BackendTrafficPolicySpec, Connect, HttpUpgrade, MergeType, RequestBuffer, RouteContext,
+    RoutingType, TrafficConfig,
 };
 pub use telemetry::{
     CustomTag, CustomTagType, EnvironmentTag, HeaderTag, LiteralTag, Metrics, SpanName, Telemetry,
     Tracing,
 };
+pub use timeout::{ClusterHttpTimeout, ClusterTcpTimeout, ClusterTimeout};

@@ -1,4 +1,4 @@
-//! `telemetry` of a BackendTrafficPolicy as it is written.
+//! `telemetry`: tracing and metrics of routes.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use crate::api_struct::{api_struct, string_enum};
 use crate::common::Fraction;
 
 string_enum! {
-    /// Where a tag's value comes from.
+    /// The source of a tag's value.
     pub enum CustomTagType {
         Literal = "Literal",
         Environment = "Environment",
@@ -25,21 +25,22 @@ api_struct! {
 
     /// Metrics.
     pub struct Metrics {
-        /// The name that the route has in them.
+        /// Name of the route in metrics. May contain `%ROUTE_KIND%`, `%ROUTE_NAMESPACE%` and
+        /// `%ROUTE_NAME%`.
         route_stat_name: String = "routeStatName",
     }
 
     /// Tracing.
     pub struct Tracing {
-        /// Share of the requests for which the client asks.
+        /// Share of the requests with a client's demand for tracing that are traced.
         client_sampling_fraction: Fraction = "clientSamplingFraction",
-        /// Share of all requests.
+        /// Share of all requests that are traced.
         sampling_fraction: Fraction = "samplingFraction",
-        /// The largest share.
+        /// Maximum share of traced requests.
         overall_sampling_fraction: Fraction = "overallSamplingFraction",
-        /// Tags (deprecated).
+        /// Tags of spans. Superseded by `tags`.
         custom_tags: BTreeMap<String, CustomTag> = "customTags",
-        /// Tags.
+        /// Tags of spans. Values may contain command operators.
         tags: BTreeMap<String, String> = "tags",
         /// Names of spans.
         span_name: SpanName = "spanName",
@@ -47,43 +48,43 @@ api_struct! {
 
     /// Names of spans.
     pub struct SpanName {
-        /// Of the one towards the backend.
+        /// Name of the span of the request to the backend.
         client: String = "client" [Required],
-        /// Of the one towards the client.
+        /// Name of the span of the client's request.
         server: String = "server" [Required],
     }
 
-    /// A tag.
+    /// A tag of spans.
     pub struct CustomTag {
-        /// Where its value comes from.
+        /// Source of the value. Default: `Literal`.
         kind: CustomTagType = "type",
-        /// The value.
+        /// Value as text.
         literal: LiteralTag = "literal",
-        /// An environment variable.
+        /// Environment variable with the value.
         environment: EnvironmentTag = "environment",
-        /// A header of the request.
+        /// Request header with the value.
         request_header: HeaderTag = "requestHeader",
     }
 
-    /// A value.
+    /// The value of a tag.
     pub struct LiteralTag {
-        /// The value.
+        /// Value of the tag.
         value: String = "value" [Required],
     }
 
-    /// An environment variable.
+    /// An environment variable with the value of a tag.
     pub struct EnvironmentTag {
-        /// Its name.
+        /// Name of the variable.
         name: String = "name" [Required],
-        /// The value without it.
+        /// Value of the tag if the variable is not set.
         default_value: String = "defaultValue",
     }
 
-    /// A header of the request.
+    /// A request header with the value of a tag.
     pub struct HeaderTag {
-        /// Its name.
+        /// Name of the header.
         name: String = "name" [Required],
-        /// The value without it.
+        /// Value of the tag if the header is not present.
         default_value: String = "defaultValue",
     }
 }

@@ -1,12 +1,12 @@
-//! ClientTrafficPolicy: how a listener treats its clients.
+//! ClientTrafficPolicy: settings of a listener and of its connections with clients.
 //!
 //! ```text
-//! spec (as written) --validate--> what the API server would refuse
-//!      └─────────────convert────> ListenerConfig: settings of the plan, or a FieldError
+//! spec (as written) --validate---------> Vec<SchemaViolation>: what the API server would reject
+//!      └────────────listener_settings──> ListenerConfig: settings of the plan, or a FieldError
 //! ```
 //!
-//! A policy that asks for anything that the gateway does not do is refused as a whole, and says which
-//! field it was: nothing is read and then ignored.
+//! Each section of the spec has one file with its declaration and its conversion. A policy with a field
+//! that is not supported is rejected as a whole and names the field; no field is ignored.
 //!
 //! ```
 //! use towergate_policy::ClientTrafficPolicySpec;
@@ -15,31 +15,42 @@
 //! let spec: ClientTrafficPolicySpec = serde_json::from_str(
 //!     r#"{"proxyProtocol": {}, "timeout": {"http": {"idleTimeout": "30s"}}}"#,
 //! )?;
-//! let converted = spec.listener_settings(ListenerContext::default())?;
-//! assert!(converted.tcp.proxy_protocol.is_some());
+//! let config = spec.listener_settings(ListenerContext::default())?;
+//! assert!(config.tcp.proxy_protocol.is_some());
 //!
 //! let spec: ClientTrafficPolicySpec = serde_json::from_str(r#"{"http3": {}}"#)?;
-//! let refusal = spec.listener_settings(ListenerContext::default()).unwrap_err();
-//! assert_eq!(refusal.to_string(), "spec.http3 is not supported");
+//! let error = spec.listener_settings(ListenerContext::default()).unwrap_err();
+//! assert_eq!(error.to_string(), "spec.http3 is not supported");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-pub(crate) mod connection;
-mod convert;
+mod client_ip;
+mod client_validation;
+mod connection;
+mod header_edits;
 mod headers;
-mod model;
+mod http1;
+mod path;
+mod spec;
+mod timeout;
 mod tls;
-mod tls_model;
 
-pub use convert::{ListenerConfig, ListenerContext};
-pub use model::{
-    ClientIpDetection, ClientTrafficPolicySpec, Connection, ConnectionLimit, CustomHeader,
-    DirectSourceIp, EnableWeb, EnvoyHeaders, HealthCheckPath, HostSettings, Http1, Http3, Http10,
-    HttpTimeout, PathSettings, ProxyProtocol, RequestId, Scheme, SlashesAction, TcpTimeout,
-    Timeout, UnderscoresAction, XForwardedClientCert, XForwardedFor, XfccDetail, XfccMode,
+pub use client_ip::{ClientIpDetection, CustomHeader, DirectSourceIp, XForwardedFor};
+pub use client_validation::{
+    ClientValidation, ClientValidationMode, Crl, OtherName, SubjectAltNames, ValidationRefs,
 };
-pub use tls::{TlsParameters, ValidationRefs};
-pub use tls_model::{
-    ClientTls, ClientValidation, ClientValidationMode, Crl, Fingerprint, OtherName, Resumption,
-    Session, SubjectAltNames, TlsVersion, Toggle,
+pub use connection::{Connection, ConnectionLimit};
+pub use headers::{
+    EnvoyHeaders, HostSettings, RequestId, UnderscoresAction, XForwardedClientCert, XfccDetail,
+    XfccMode,
+};
+pub use http1::{Http1, Http10};
+pub use path::{PathSettings, SlashesAction};
+pub use spec::{
+    BackendScheme, ClientTrafficPolicySpec, EnableWeb, HealthCheckPath, Http3, ListenerConfig,
+    ListenerContext, ProxyProtocol,
+};
+pub use timeout::{HttpTimeout, TcpTimeout, Timeout};
+pub use tls::{
+    ClientTls, Fingerprint, Resumption, Session, TlsParameters, TlsVersionBound, Toggle,
 };

@@ -1,49 +1,98 @@
-//! `spec.tls` of a ClientTrafficPolicy as settings of TLS.
+//! `tls`: settings of TLS connections with clients.
 //!
-//! What rustls cannot serve is refused by name: TLS 1.0 and 1.1, and suites with CBC or without
-//! forward secrecy. They are never left out silently, since a client that needs them would then fail
-//! without a reason.
+//! Versions and cipher suites that rustls does not implement are rejected by name: TLS 1.0 and 1.1,
+//! suites with CBC, suites without forward secrecy. If they were omitted instead, handshakes of clients
+//! that need them would fail without an explanation.
 
+use towergate_tls::ClientAuth;
 use towergate_tls::server::TlsVersion;
-use towergate_tls::{ClientAuth, ClientAuthMode};
 
-use super::tls_model::{
-    self, ClientTls, ClientValidation, ClientValidationMode, Resumption, Session,
-};
+use super::client_validation::{ClientValidation, ValidationRefs};
 use crate::FieldError;
-use crate::common::ObjectRef;
+use crate::api_struct::{api_struct, string_enum};
+use crate::check::Report;
+use crate::field_path::FieldPath;
 
-/// How a listener speaks TLS, apart from its certificates. The defaults are Envoy Gateway's.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TlsParameters {
-    /// The lowest version offered.
-    pub min_version: TlsVersion,
-    /// The highest version offered.
-    pub max_version: TlsVersion,
-    /// TLS 1.2 suites by IANA name, in order of preference; empty: the default list.
-    pub ciphers: Vec<String>,
-    /// Key-exchange groups by name, in order of preference; empty: the default list.
-    pub groups: Vec<String>,
-    /// ALPN protocols; empty: no ALPN; `None`: the listener's default.
-    pub alpn: Option<Vec<String>>,
-    /// Resumption by session id.
-    pub stateful_resumption: bool,
-    /// Resumption by session ticket.
-    pub stateless_resumption: bool,
-    /// What clients must show; `None`: they are not asked for a certificate.
-    pub client_validation: Option<ValidationRefs>,
-    /// The same with the trusted certificates themselves. Only the caller can read those, so it is
-    /// `None` until then.
-    pub clients: Option<ClientAuth>,
+string_enum! {
+    /// A bound of the TLS versions.
+    pub enum TlsVersionBound {
+        Auto = "Auto",
+        Tls10 = "1.0" Unsupported,
+        Tls11 = "1.1" Unsupported,
+        Tls12 = "1.2",
+        Tls13 = "1.3",
+    }
+
+    /// A fingerprint of a ClientHello.
+    pub enum Fingerprint {
+        Ja3 = "JA3",
+        Ja4 = "JA4",
+    }
 }
 
-/// What clients must show, and where the trusted certificates are.
+api_struct! {
+    /// Settings of TLS connections with clients.
+    pub struct ClientTls, rules {
+        /// Verification of client certificates. Default: none is requested.
+        client_validation: ClientValidation = "clientValidation",
+        /// Lowest version offered. Default: 1.2.
+        min_version: TlsVersionBound = "minVersion",
+        /// Highest version offered. Default: 1.3.
+        max_version: TlsVersionBound = "maxVersion",
+        /// Cipher suites of TLS 1.2, in order of preference, by OpenSSL or IANA name.
+        ciphers: Vec<String> = "ciphers",
+        /// Key-exchange groups, in order of preference.
+        ecdh_curves: Vec<String> = "ecdhCurves",
+        /// Signature algorithms.
+        signature_algorithms: Vec<String> = "signatureAlgorithms" Unsupported,
+        /// ALPN protocols. An empty list disables ALPN. Default: `h2` and `http/1.1` on HTTPS listeners.
+        alpn_protocols: Vec<String> = "alpnProtocols",
+        /// Session resumption. Default: off.
+        session: Session = "session",
+        /// Fingerprints of the ClientHello to compute.
+        fingerprints: Vec<Fingerprint> = "fingerprints" Unsupported,
+    }
+
+    /// Settings of TLS sessions.
+    pub struct Session {
+        /// Session resumption. Default: off.
+        resumption: Resumption = "resumption",
+    }
+
+    /// Session resumption.
+    pub struct Resumption {
+        /// Resumption by session ticket. If present, it is enabled.
+        stateless: Toggle = "stateless",
+        /// Resumption by session ID. If present, it is enabled.
+        stateful: Toggle = "stateful",
+    }
+
+    /// An option without settings. If present, it is enabled.
+    pub struct Toggle {}
+}
+
+/// TLS settings of a listener, apart from its certificates. The defaults are those of Envoy Gateway.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ValidationRefs {
-    /// What happens to clients without a good certificate.
-    pub mode: ClientAuthMode,
-    /// ConfigMaps and Secrets with trusted certificates. Never empty.
-    pub authorities: Vec<ObjectRef>,
+pub struct TlsParameters {
+    /// Lowest version offered.
+    pub min_version: TlsVersion,
+    /// Highest version offered.
+    pub max_version: TlsVersion,
+    /// Cipher suites of TLS 1.2 by IANA name, in order of preference. Empty: the default list.
+    pub ciphers: Vec<String>,
+    /// Key-exchange groups by name, in order of preference. Empty: the default list.
+    pub groups: Vec<String>,
+    /// ALPN protocols. Empty: no ALPN. `None`: the listener's default.
+    pub alpn: Option<Vec<String>>,
+    /// Whether sessions are resumed by session ID.
+    pub stateful_resumption: bool,
+    /// Whether sessions are resumed by session ticket.
+    pub stateless_resumption: bool,
+    /// Verification of client certificates. `None`: none is requested.
+    pub client_validation: Option<ValidationRefs>,
+    /// `client_validation` with the CA certificates themselves. The conversion leaves it `None`; the
+    /// caller resolves the references.
+    pub clients: Option<ClientAuth>,
 }
 
 impl Default for TlsParameters {
@@ -62,7 +111,7 @@ impl Default for TlsParameters {
     }
 }
 
-/// The suites of TLS 1.2 that can be served: OpenSSL's name, IANA's name.
+/// Supported cipher suites of TLS 1.2: OpenSSL name, IANA name.
 const CIPHERS: [(&str, &str); 6] = [
     (
         "ECDHE-ECDSA-AES128-GCM-SHA256",
@@ -90,7 +139,7 @@ const CIPHERS: [(&str, &str); 6] = [
     ),
 ];
 
-/// The groups that can be served: the names in use, and the name that the settings hold.
+/// Supported key-exchange groups: the accepted names, the name in the settings.
 const GROUPS: [(&[&str], &str); 4] = [
     (&["X25519MLKEM768"], "X25519MLKEM768"),
     (&["X25519"], "X25519"),
@@ -98,191 +147,143 @@ const GROUPS: [(&[&str], &str); 4] = [
     (&["P-384", "secp384r1"], "P-384"),
 ];
 
-/// The settings that `tls` asks for.
-pub(super) fn parameters(tls: Option<&ClientTls>) -> Result<TlsParameters, FieldError> {
-    let Some(tls) = tls else {
-        return Ok(TlsParameters::default());
-    };
-    let ClientTls {
-        client_validation,
-        min_version,
-        max_version,
-        ciphers,
-        ecdh_curves,
-        signature_algorithms,
-        alpn_protocols,
-        session,
-        fingerprints,
-    } = tls;
-    FieldError::require(
-        signature_algorithms.as_ref().is_none_or(Vec::is_empty),
-        "spec.tls.signatureAlgorithms",
-    )?;
-    FieldError::require(
-        fingerprints.as_ref().is_none_or(Vec::is_empty),
-        "spec.tls.fingerprints",
-    )?;
-    let defaults = TlsParameters::default();
-    let min = version("spec.tls.minVersion", min_version.as_ref())?.unwrap_or(defaults.min_version);
-    let max = version("spec.tls.maxVersion", max_version.as_ref())?.unwrap_or(defaults.max_version);
-    if min > max {
-        return Err(FieldError::invalid(
-            "spec.tls",
+impl ClientTls {
+    fn rules(&self, report: &mut Report) {
+        report.rule(
+            self.min_version != Some(TlsVersionBound::Tls13) || self.ciphers.is_none(),
+            "setting ciphers has no effect if the minimum possible TLS version is 1.3",
+        );
+        let version = TlsVersionBound::order;
+        let min = (self.min_version.as_ref()).map_or(Some(2), version);
+        let max = (self.max_version.as_ref()).map_or(Some(3), version);
+        report.rule(
+            min.unwrap_or(0) <= max.unwrap_or(3),
             "minVersion must be smaller or equal to maxVersion",
-        ));
+        );
     }
-    let (stateful_resumption, stateless_resumption) = resumption(session.as_ref());
-    Ok(TlsParameters {
-        min_version: min,
-        max_version: max,
-        ciphers: suites(ciphers.as_deref().unwrap_or_default())?,
-        groups: groups(ecdh_curves.as_deref().unwrap_or_default())?,
-        alpn: alpn_protocols.as_deref().map(protocols).transpose()?,
-        stateful_resumption,
-        stateless_resumption,
-        client_validation: client_validation.as_ref().map(validation).transpose()?,
-        clients: None,
-    })
+
+    /// Converts the section.
+    pub(super) fn parameters(&self, at: FieldPath<'_>) -> Result<TlsParameters, FieldError> {
+        let Self {
+            client_validation,
+            min_version,
+            max_version,
+            ciphers,
+            ecdh_curves,
+            signature_algorithms: _,
+            alpn_protocols,
+            session,
+            fingerprints: _,
+        } = self;
+        let defaults = TlsParameters::default();
+        let min = version(at.field("minVersion"), min_version.as_ref())?;
+        let max = version(at.field("maxVersion"), max_version.as_ref())?;
+        let alpn = alpn_protocols
+            .as_deref()
+            .map(|names| protocols(at.field("alpnProtocols"), names));
+        let validation = client_validation
+            .as_ref()
+            .map(|validation| validation.refs(at.field("clientValidation")));
+        let Session { resumption } = session.clone().unwrap_or_default();
+        let Resumption {
+            stateless,
+            stateful,
+        } = resumption.unwrap_or_default();
+        Ok(TlsParameters {
+            min_version: min.unwrap_or(defaults.min_version),
+            max_version: max.unwrap_or(defaults.max_version),
+            ciphers: suites(at.field("ciphers"), ciphers.as_deref().unwrap_or_default())?,
+            groups: groups(
+                at.field("ecdhCurves"),
+                ecdh_curves.as_deref().unwrap_or_default(),
+            )?,
+            alpn: alpn.transpose()?,
+            stateful_resumption: stateful.is_some(),
+            stateless_resumption: stateless.is_some(),
+            client_validation: validation.transpose()?,
+            clients: None,
+        })
+    }
 }
 
-/// What clients must show. Modes that do not verify anything are refused: what they let backends know
-/// about clients, nobody vouches for.
-fn validation(written: &ClientValidation) -> Result<ValidationRefs, FieldError> {
-    const FIELD: &str = "spec.tls.clientValidation";
-    let ClientValidation {
-        optional,
-        mode,
-        ca_certificate_refs,
-        spki_hashes,
-        certificate_hashes,
-        subject_alt_names,
-        crl,
-        allow_expired_certificate,
-    } = written;
-    let given = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
-    for (name, refused) in [
-        ("spkiHashes", given(spki_hashes)),
-        ("certificateHashes", given(certificate_hashes)),
-        ("subjectAltNames", subject_alt_names.is_some()),
-        ("crl", crl.is_some()),
-        (
-            "allowExpiredCertificate",
-            *allow_expired_certificate == Some(true),
-        ),
-    ] {
-        FieldError::require(!refused, &format!("{FIELD}.{name}"))?;
-    }
-    let mode = match mode {
-        // `mode` says more, so it wins.
-        None if *optional == Some(true) => ClientAuthMode::Optional,
-        None | Some(ClientValidationMode::RequireAndVerify) => ClientAuthMode::Required,
-        Some(ClientValidationMode::VerifyIfGiven) => ClientAuthMode::Optional,
-        Some(unverified @ (ClientValidationMode::Request | ClientValidationMode::RequireAny)) => {
-            return Err(FieldError::invalid(
-                format!("{FIELD}.mode"),
-                format_args!("{} is not supported", unverified.as_str()),
-            ));
+impl TlsVersionBound {
+    /// Position in the order of versions. `None` for `Auto`.
+    fn order(&self) -> Option<u8> {
+        match self {
+            Self::Auto | Self::Other(_) => None,
+            Self::Tls10 => Some(0),
+            Self::Tls11 => Some(1),
+            Self::Tls12 => Some(2),
+            Self::Tls13 => Some(3),
         }
-        Some(ClientValidationMode::Other(word)) => {
-            return Err(FieldError::unknown_value(&format!("{FIELD}.mode"), word));
-        }
-    };
-    let authorities = ca_certificate_refs.clone().unwrap_or_default();
-    if authorities.is_empty() {
-        return Err(FieldError::invalid(
-            format!("{FIELD}.caCertificateRefs"),
-            "at least one is needed to verify certificates",
-        ));
     }
-    Ok(ValidationRefs { mode, authorities })
 }
 
 fn version(
-    field: &str,
-    version: Option<&tls_model::TlsVersion>,
+    at: FieldPath<'_>,
+    version: Option<&TlsVersionBound>,
 ) -> Result<Option<TlsVersion>, FieldError> {
-    use tls_model::TlsVersion as Version;
+    use TlsVersionBound as Version;
     match version {
         None | Some(Version::Auto) => Ok(None),
         Some(Version::Tls12) => Ok(Some(TlsVersion::Tls12)),
         Some(Version::Tls13) => Ok(Some(TlsVersion::Tls13)),
-        Some(old @ (Version::Tls10 | Version::Tls11)) => Err(FieldError::invalid(
-            field,
-            format_args!("TLS {} is not supported", old.as_str()),
-        )),
-        Some(Version::Other(word)) => Err(FieldError::unknown_value(field, word)),
+        Some(version @ (Version::Tls10 | Version::Tls11 | Version::Other(_))) => {
+            Err(FieldError::unsupported_value(at, version.as_str()))
+        }
     }
 }
 
-/// Suites by IANA name. `[A|B]` is a group of equal rank.
-fn suites(names: &[String]) -> Result<Vec<String>, FieldError> {
+/// Cipher suites by IANA name. `[A|B]` is a group of suites of equal preference.
+fn suites(at: FieldPath<'_>, names: &[String]) -> Result<Vec<String>, FieldError> {
     let mut suites = Vec::new();
-    for entry in names {
+    for (index, entry) in names.iter().enumerate() {
         let members = entry.strip_prefix('[').and_then(|e| e.strip_suffix(']'));
         for name in members.unwrap_or(entry).split('|') {
             let known = CIPHERS.iter().find(|(a, b)| *a == name || *b == name);
-            let Some((_, iana)) = known else {
-                return Err(FieldError::invalid(
-                    "spec.tls.ciphers",
-                    format_args!("the cipher {name} is not supported"),
-                ));
-            };
+            let unsupported = || FieldError::unsupported_value(at.item(index), name);
+            let (_, iana) = known.ok_or_else(unsupported)?;
             suites.push((*iana).to_owned());
         }
     }
     Ok(suites)
 }
 
-fn groups(names: &[String]) -> Result<Vec<String>, FieldError> {
-    let find = |name: &String| {
+fn groups(at: FieldPath<'_>, names: &[String]) -> Result<Vec<String>, FieldError> {
+    let find = |(index, name): (usize, &String)| {
         let known = GROUPS
             .iter()
             .find(|(names, _)| names.contains(&name.as_str()));
-        known.map(|(_, group)| (*group).to_owned()).ok_or_else(|| {
-            FieldError::invalid(
-                "spec.tls.ecdhCurves",
-                format_args!("the curve {name} is not supported"),
-            )
-        })
+        known
+            .map(|(_, group)| (*group).to_owned())
+            .ok_or_else(|| FieldError::unsupported_value(at.item(index), name))
     };
-    names.iter().map(find).collect()
+    names.iter().enumerate().map(find).collect()
 }
 
-fn protocols(names: &[String]) -> Result<Vec<String>, FieldError> {
-    let check = |name: &String| match name.as_str() {
+fn protocols(at: FieldPath<'_>, names: &[String]) -> Result<Vec<String>, FieldError> {
+    let check = |(index, name): (usize, &String)| match name.as_str() {
         "h2" | "http/1.1" => Ok(name.clone()),
-        _ => Err(FieldError::invalid(
-            "spec.tls.alpnProtocols",
-            format_args!("the protocol {name} is not supported"),
-        )),
+        _ => Err(FieldError::unsupported_value(at.item(index), name)),
     };
-    names.iter().map(check).collect()
-}
-
-/// Whether sessions are resumed by id, and by ticket.
-fn resumption(session: Option<&Session>) -> (bool, bool) {
-    match session {
-        Some(Session {
-            resumption:
-                Some(Resumption {
-                    stateless,
-                    stateful,
-                }),
-        }) => (stateful.is_some(), stateless.is_some()),
-        Some(Session { resumption: None }) | None => (false, false),
-    }
+    names.iter().enumerate().map(check).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use towergate_tls::ClientAuthMode;
+
+    use super::super::{ClientTrafficPolicySpec, ListenerContext};
     use super::*;
 
-    fn convert(json: serde_json::Value) -> Result<TlsParameters, FieldError> {
-        parameters(Some(&serde_json::from_value(json).unwrap()))
+    fn convert(tls: serde_json::Value) -> Result<TlsParameters, FieldError> {
+        let spec = serde_json::json!({ "tls": tls });
+        let spec: ClientTrafficPolicySpec = serde_json::from_value(spec).unwrap();
+        Ok(spec.listener_settings(ListenerContext::default())?.tls)
     }
 
     #[test]
-    fn suites_are_known_by_both_names_and_in_groups() {
+    fn suites_have_an_openssl_and_an_iana_name_and_may_form_groups() {
         let tls = convert(serde_json::json!({"ciphers": [
             "[ECDHE-ECDSA-AES128-GCM-SHA256|ECDHE-ECDSA-CHACHA20-POLY1305]",
             "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
@@ -299,10 +300,10 @@ mod tests {
     }
 
     #[test]
-    fn what_rustls_cannot_serve_is_refused_by_name() {
+    fn versions_and_names_that_rustls_does_not_implement_are_rejected_by_name() {
         for (json, named) in [
-            (serde_json::json!({"minVersion": "1.0"}), "TLS 1.0"),
-            (serde_json::json!({"maxVersion": "1.1"}), "TLS 1.1"),
+            (serde_json::json!({"minVersion": "1.0"}), "1.0"),
+            (serde_json::json!({"maxVersion": "1.1"}), "1.1"),
             (
                 serde_json::json!({"ciphers": ["ECDHE-RSA-AES128-SHA"]}),
                 "ECDHE-RSA-AES128-SHA",
@@ -322,14 +323,14 @@ mod tests {
                 "minVersion",
             ),
         ] {
-            let refusal = convert(json.clone()).unwrap_err();
+            let error = convert(json.clone()).unwrap_err();
 
-            assert!(refusal.message.contains(named), "{json}: {refusal}");
+            assert!(error.message.contains(named), "{json}: {error}");
         }
     }
 
     #[test]
-    fn clients_are_validated_where_something_is_verified() {
+    fn the_mode_decides_whether_a_certificate_is_required() {
         let authorities = serde_json::json!([{"name": "ca"}]);
         for (json, mode) in [
             (serde_json::json!({}), ClientAuthMode::Required),
@@ -367,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_narrow_or_widen_who_passes_is_refused_by_name() {
+    fn fields_that_change_which_clients_are_accepted_are_rejected_by_name() {
         for (json, named) in [
             (serde_json::json!({"mode": "Request"}), "mode"),
             (serde_json::json!({"mode": "RequireAny"}), "mode"),
@@ -390,9 +391,9 @@ mod tests {
             let mut validation = json.clone();
             validation["caCertificateRefs"] = serde_json::json!([{"name": "ca"}]);
 
-            let refusal = convert(serde_json::json!({"clientValidation": validation}));
+            let error = convert(serde_json::json!({"clientValidation": validation}));
 
-            let field = refusal.unwrap_err().field;
+            let field = error.unwrap_err().field;
             assert_eq!(
                 field,
                 format!("spec.tls.clientValidation.{named}"),
@@ -402,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn no_protocols_is_not_the_same_as_protocols_not_given() {
+    fn an_empty_list_of_protocols_differs_from_an_absent_one() {
         assert_eq!(convert(serde_json::json!({})).unwrap().alpn, None);
         assert_eq!(
             convert(serde_json::json!({"alpnProtocols": []}))

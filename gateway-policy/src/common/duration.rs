@@ -1,4 +1,4 @@
-//! Durations as Gateway API writes them (GEP-2257).
+//! Durations in the format of Gateway API (GEP-2257).
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::{Check, Report};
 
-/// A duration as text: one to four numbers of one to five digits, each with its unit `h`, `m`, `s` or
-/// `ms`. Kept as written, so that a wrong one invalidates the policy and does not hide it.
+/// A duration as text: one to four numbers of one to five digits, each with a unit `h`, `m`, `s` or
+/// `ms`. An invalid text invalidates its policy; it does not fail deserialization.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DurationText(pub String);
 
 impl DurationText {
-    /// The duration; `None`: the text is none.
+    /// Parses the duration. `None` if the text is invalid.
     pub fn parse(&self) -> Option<Duration> {
         let mut rest = self.0.as_bytes();
         let mut total = Duration::ZERO;
@@ -43,13 +43,13 @@ impl DurationText {
     }
 }
 
-/// What the schema of the CRDs asks of a duration.
+/// The pattern of durations in the schemas of the CRDs.
 pub(crate) const DURATION: &str = "^([0-9]{1,5}(h|m|s|ms)){1,4}$";
 
 impl Check for DurationText {
     fn check(&self, report: &mut Report) {
         if self.parse().is_none() {
-            report.fault(format!("should match '{DURATION}'"));
+            report.violation(format!("should match '{DURATION}'"));
         }
     }
 }
@@ -73,10 +73,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_text_is_a_duration_exactly_if_the_pattern_of_the_schema_matches(
+        fn a_text_parses_if_and_only_if_it_matches_the_pattern_of_the_schema(
             text in "([0-9]{0,6}(h|m|s|ms|d)?){0,5}"
         ) {
-            let pattern = Regex::new("^([0-9]{1,5}(h|m|s|ms)){1,4}$").unwrap();
+            let pattern = Regex::new(DURATION).unwrap();
 
             prop_assert_eq!(DurationText(text.clone()).parse().is_some(), pattern.is_match(&text));
         }

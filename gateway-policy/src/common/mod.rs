@@ -1,4 +1,4 @@
-//! Values and references that the specs of several policies share.
+//! Values, references and sections that the specs of several policies share.
 //!
 //! ```
 //! use std::time::Duration;
@@ -11,14 +11,17 @@
 //! ```
 
 mod duration;
-mod http;
+mod http2;
+mod matching;
 mod quantity;
 mod reference;
 mod target;
+mod tcp_keepalive;
 
 pub(crate) use duration::DURATION;
 pub use duration::DurationText;
-pub use http::{
+pub use http2::{ConnectionKeepalive, Http2, InvalidMessageAction};
+pub use matching::{
     Fraction, Header, HeaderChange, HeaderNameRef, Method, MethodMatch, PathMatch, PathMatchKind,
     StringMatch, StringMatchKind,
 };
@@ -26,22 +29,17 @@ pub(crate) use quantity::QUANTITY;
 pub use quantity::Quantity;
 pub(crate) use reference::Backends;
 pub use reference::{BackendRef, ConfigMapRef, ConfigRef, ObjectRef, SingleBackendRef};
+pub(crate) use target::impl_targets;
 pub use target::{
     LabelExpression, LabelOperator, LabelSelector, NamespaceFrom, SelectorNamespaces, TargetRef,
     TargetSelector, Targets,
 };
+pub use tcp_keepalive::TcpKeepalive;
 
-/// A deprecated field that is given; `Warning=True`, reason `DeprecatedField`.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct Deprecated {
-    /// The path of the field, from `spec` on.
-    pub field: &'static str,
-    /// The field that took its place.
-    pub instead: &'static str,
-}
+pub use crate::check::Deprecated;
 
-/// A network in CIDR notation as the schema of the CRDs knows it: the pattern has no anchors, so only
-/// parsing tells whether a text is one.
+/// A network in CIDR notation, as in the schema of the CRDs. The pattern has no anchors, so a text that
+/// matches still has to be parsed.
 pub(crate) const CIDR: &str = r"((25[0-5]|(2[0-4]|1\d|[1-9]|)\d)\.?\b){4}/([0-9]|[1-2][0-9]|3[0-2])|([0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F.]*/[0-9]{1,3}";
 
 /// A host name in lower case (RFC 1123).

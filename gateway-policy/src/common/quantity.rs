@@ -1,4 +1,4 @@
-//! Amounts of bytes as Kubernetes writes them.
+//! Numbers of bytes in the format of Kubernetes.
 
 use std::fmt;
 
@@ -7,17 +7,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::check::{Check, Report};
 
-/// A number, or a number with a suffix: `32768`, `32Ki`, `1M`. Kept as written.
+/// A number of bytes, with an optional suffix: `32768`, `32Ki`, `1M`. Serialized as it was read.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Quantity {
     /// A plain number.
     Number(i64),
-    /// A text.
+    /// A number with a suffix.
     Text(String),
 }
 
 impl Quantity {
-    /// The amount; `None`: the text is no whole, positive amount below 2^64.
+    /// Parses the number of bytes. `None` if it is not an integer between 0 and 2^64 - 1.
     pub fn bytes(&self) -> Option<u64> {
         let text = match self {
             Self::Number(number) => return u64::try_from(*number).ok(),
@@ -29,7 +29,7 @@ impl Quantity {
     }
 }
 
-/// What a suffix stands for: powers of 1000, or of 1024 with an `i`.
+/// The factor of a suffix: a power of 1000, or of 1024 with an `i`.
 fn factor(suffix: &str) -> Option<u64> {
     let (letter, base) = match suffix.strip_suffix('i') {
         Some(letter) => (letter, 1024_u64),
@@ -48,14 +48,14 @@ fn factor(suffix: &str) -> Option<u64> {
     Some(base.pow(power))
 }
 
-/// What the schema of the CRDs asks of a quantity.
+/// The pattern of quantities in the schemas of the CRDs.
 pub(crate) const QUANTITY: &str = "^[1-9]+[0-9]*([EPTGMK]i|[EPTGMk])?$";
 
 impl Check for Quantity {
     fn check(&self, report: &mut Report) {
         let starts_with_zero = matches!(self, Self::Text(text) if text.starts_with('0'));
         if self.bytes().is_none() || starts_with_zero {
-            report.fault(format!("should match '{QUANTITY}'"));
+            report.violation(format!("should match '{QUANTITY}'"));
         }
     }
 }
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn suffixes_count_in_thousands_or_with_an_i_in_1024() {
+    fn suffixes_are_powers_of_1000_or_of_1024_with_an_i() {
         let bytes = |text: &str| Quantity::Text(text.to_owned()).bytes();
 
         assert_eq!(bytes("60Ki"), Some(61440));
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_whole_amount_is_none() {
+    fn texts_that_are_not_integers_with_a_known_suffix_are_rejected() {
         let bytes = |text: &str| Quantity::Text(text.to_owned()).bytes();
 
         for text in ["", "K", "1K", "1ki", "1.5Mi", "-1", "16Ei", "1 Ki", "1Kib"] {
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_texts_are_written_as_they_were_read() {
+    fn numbers_and_texts_are_serialized_as_they_were_read() {
         for json in ["32768", "\"32Ki\""] {
             let quantity: Quantity = serde_json::from_str(json).unwrap();
 

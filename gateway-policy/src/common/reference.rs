@@ -5,77 +5,77 @@ use crate::backend_traffic::ClusterSettings;
 use crate::check::Report;
 
 api_struct! {
-    /// A Secret, ConfigMap or ClusterTrustBundle.
+    /// A reference to a Secret, ConfigMap or ClusterTrustBundle.
     pub struct ObjectRef {
-        /// Its group; empty by default.
+        /// API group of the object. Default: the core group (empty).
         group: String = "group" [Length(0, 253)],
-        /// Its kind; `Secret` by default.
+        /// Kind of the object. Default: `Secret`.
         kind: String = "kind" [Length(1, 63)],
-        /// Its name.
+        /// Name of the object.
         name: String = "name" [Required, Length(1, 253)],
-        /// Its namespace; that of the policy by default.
+        /// Namespace of the object. Default: that of the policy.
         namespace: String = "namespace" [Length(1, 63)],
     }
 
-    /// A ConfigMap in the policy's namespace.
+    /// A reference to a ConfigMap in the policy's namespace.
     pub struct ConfigMapRef {
-        /// Its group.
+        /// API group of the object.
         group: String = "group" [Length(0, 253)],
-        /// Its kind.
+        /// Kind of the object.
         kind: String = "kind" [Required, Length(1, 63)],
-        /// Its name.
+        /// Name of the object.
         name: String = "name" [Required, Length(1, 253)],
     }
 
-    /// A key of a ConfigMap or Secret in the policy's namespace.
+    /// A reference to a key of a ConfigMap or Secret in the policy's namespace.
     pub struct ConfigRef {
-        /// Its group.
+        /// API group of the object.
         group: String = "group" [Length(0, 253)],
-        /// Its kind.
+        /// Kind of the object.
         kind: String = "kind" [Required, Length(1, 63)],
-        /// Its name.
+        /// Name of the object.
         name: String = "name" [Required, Length(1, 253)],
-        /// The key.
+        /// Key within the object.
         key: String = "key" [Required],
     }
 
-    /// The backend that a policy itself talks to (deprecated: a list took its place).
+    /// The backend that a policy itself connects to. Replaced by a list of backends.
     pub struct SingleBackendRef {
-        /// Its group; empty by default.
+        /// API group of the backend. Default: the core group (empty).
         group: String = "group" [Length(0, 253)],
-        /// Its kind; `Service` by default.
+        /// Kind of the backend. Default: `Service`.
         kind: String = "kind" [Length(1, 63)],
-        /// Its name.
+        /// Name of the backend.
         name: String = "name" [Required, Length(1, 253)],
-        /// Its namespace; that of the policy by default.
+        /// Namespace of the backend. Default: that of the policy.
         namespace: String = "namespace" [Length(1, 63)],
-        /// The port of a Service.
+        /// Port of the backend. Required for a Service.
         port: i64 = "port" [Range(1, 65535)],
     }
 
-    /// One of the backends that a policy itself talks to.
+    /// One of the backends that a policy itself connects to.
     pub struct BackendRef {
-        /// Its group; empty by default.
+        /// API group of the backend. Default: the core group (empty).
         group: String = "group" [Length(0, 253)],
-        /// Its kind; `Service` by default.
+        /// Kind of the backend. Default: `Service`.
         kind: String = "kind" [Length(1, 63)],
-        /// Its name.
+        /// Name of the backend.
         name: String = "name" [Required, Length(1, 253)],
-        /// Its namespace; that of the policy by default.
+        /// Namespace of the backend. Default: that of the policy.
         namespace: String = "namespace" [Length(1, 63)],
-        /// The port of a Service.
+        /// Port of the backend. Required for a Service.
         port: i64 = "port" [Range(1, 65535)],
-        /// Used only when the others fail.
+        /// Whether the backend receives requests only when the others are unhealthy. Default: `false`.
         fallback: bool = "fallback",
-        /// Its share of the requests.
+        /// Relative share of the requests. Default: 1.
         weight: i64 = "weight" [Range(0, 1000000)],
     }
 }
 
-/// What several policies say about the backends that they talk to themselves.
+/// The fields by which a section names the backends that the policy itself connects to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Backends<'a> {
-    /// `backendRef` (deprecated).
+    /// `backendRef`.
     pub(crate) single: Option<&'a SingleBackendRef>,
     /// `backendRefs`.
     pub(crate) list: Option<&'a Vec<BackendRef>>,
@@ -83,9 +83,13 @@ pub(crate) struct Backends<'a> {
     pub(crate) settings: Option<&'a ClusterSettings>,
 }
 
+/// Kinds and API groups that `backendRefs` may name.
+const KINDS: [&str; 3] = ["Service", "ServiceImport", "Backend"];
+const GROUPS: [&str; 3] = ["", "multicluster.x-k8s.io", "gateway.envoyproxy.io"];
+
 impl Backends<'_> {
-    /// Rules where a backend must be given.
-    pub(crate) fn check_given(&self, report: &mut Report) {
+    /// Checks the rules of a section that requires a backend.
+    pub(crate) fn check_required(&self, report: &mut Report) {
         report.rule(
             self.single.is_some() || self.list.is_some_and(|list| !list.is_empty()),
             "backendRef or backendRefs needs to be set",
@@ -93,7 +97,7 @@ impl Backends<'_> {
         self.check_kinds(report);
     }
 
-    /// Rules where something is fetched from a backend.
+    /// Checks the rules of a section that fetches a document from a URI.
     pub(crate) fn check_fetched(&self, report: &mut Report) {
         report.rule(
             self.single.is_none(),
@@ -102,7 +106,7 @@ impl Backends<'_> {
         let retry = self.settings.and_then(|settings| settings.retry.as_ref());
         let per_retry = retry.and_then(|retry| retry.per_retry.as_ref());
         report.rule(
-            per_retry.is_none_or(|each| each.timeout.is_none()),
+            per_retry.is_none_or(|attempt| attempt.timeout.is_none()),
             "Retry timeout is not supported.",
         );
         let on = retry.and_then(|retry| retry.retry_on.as_ref());
@@ -115,14 +119,18 @@ impl Backends<'_> {
 
     fn check_kinds(&self, report: &mut Report) {
         let all = || self.list.into_iter().flatten();
-        let kinds = ["Service", "ServiceImport", "Backend"];
-        let groups = ["", "multicluster.x-k8s.io", "gateway.envoyproxy.io"];
+        let kind = |r: &BackendRef| r.kind.as_deref().is_none_or(|kind| KINDS.contains(&kind));
+        let group = |r: &BackendRef| {
+            r.group
+                .as_deref()
+                .is_none_or(|group| GROUPS.contains(&group))
+        };
         report.rule(
-            all().all(|r| r.kind.as_deref().is_none_or(|kind| kinds.contains(&kind))),
+            all().all(kind),
             "BackendRefs only supports Service, ServiceImport, and Backend kind.",
         );
         report.rule(
-            all().all(|r| r.group.as_deref().is_none_or(|group| groups.contains(&group))),
+            all().all(group),
             "BackendRefs only supports Core, multicluster.x-k8s.io, and gateway.envoyproxy.io groups.",
         );
     }

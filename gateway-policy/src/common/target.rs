@@ -1,4 +1,7 @@
-//! What a policy is attached to.
+//! The targets of a policy.
+//!
+//! [`TargetRef`] and [`TargetSelector`] are the written form; [`Targets`] gives access to all of them in
+//! one order and checks their rules, which are the same for all policies.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +9,7 @@ use crate::api_struct::{api_struct, string_enum};
 use crate::check::Report;
 
 string_enum! {
-    /// Whose namespaces a selector looks into.
+    /// The namespaces that a selector covers.
     pub enum NamespaceFrom {
         Same = "Same",
         All = "All",
@@ -23,55 +26,55 @@ string_enum! {
 }
 
 api_struct! {
-    /// An object in the policy's namespace, or a section of it.
+    /// A reference to an object in the policy's namespace, or to a section of it.
     pub struct TargetRef {
-        /// Its group.
+        /// API group of the target: `gateway.networking.k8s.io`.
         group: String = "group" [Required, Length(0, 253)],
-        /// Its kind.
+        /// Kind of the target.
         kind: String = "kind" [Required, Length(1, 63)],
-        /// Its name.
+        /// Name of the target.
         name: String = "name" [Required, Length(1, 253)],
-        /// A listener of a Gateway or ListenerSet, or a rule of a route.
+        /// Name of a listener (Gateway, ListenerSet) or of a rule (route). Default: the whole object.
         section_name: String = "sectionName" [Length(1, 253)],
     }
 
-    /// All objects of a kind with certain labels.
+    /// A selection of objects of one kind by their labels.
     pub struct TargetSelector {
-        /// Their group; that of Gateway API by default.
+        /// API group of the targets. Default: `gateway.networking.k8s.io`.
         group: String = "group",
-        /// Their kind.
+        /// Kind of the targets.
         kind: String = "kind" [Required],
-        /// Labels that they have.
+        /// Labels with the values that targets must have.
         match_labels: BTreeMap<String, String> = "matchLabels",
-        /// What else holds for their labels.
+        /// Further conditions on the labels of targets.
         match_expressions: Vec<LabelExpression> = "matchExpressions",
-        /// Where they are; in the policy's namespace by default.
+        /// Namespaces of the targets. Default: that of the policy.
         namespaces: SelectorNamespaces = "namespaces",
     }
 
-    /// What holds for a label.
+    /// A condition on a label.
     pub struct LabelExpression {
-        /// The label.
+        /// Key of the label.
         key: String = "key" [Required],
-        /// How it is compared.
+        /// Type of the comparison.
         operator: LabelOperator = "operator" [Required],
-        /// With what.
+        /// Values to compare with, for `In` and `NotIn`.
         values: Vec<String> = "values",
     }
 
-    /// Namespaces of a selector.
+    /// The namespaces that a selector covers.
     pub struct SelectorNamespaces, rules {
-        /// Which; `Same` by default.
+        /// Set of namespaces. Default: `Same`.
         from: NamespaceFrom = "from",
-        /// Labels of the namespaces.
+        /// Condition on the labels of namespaces. Required for `from: Selector`.
         selector: LabelSelector = "selector",
     }
 
-    /// Labels.
+    /// A condition on labels.
     pub struct LabelSelector {
-        /// Labels that must be there.
+        /// Labels with their required values.
         match_labels: BTreeMap<String, String> = "matchLabels",
-        /// What else holds for labels.
+        /// Further conditions on labels.
         match_expressions: Vec<LabelExpression> = "matchExpressions",
     }
 }
@@ -85,7 +88,7 @@ impl SelectorNamespaces {
     }
 }
 
-/// The three fields by which a policy names its targets.
+/// All targets of a policy.
 #[derive(Clone, Copy, Debug)]
 pub struct Targets<'a> {
     /// `targetRef` (deprecated).
@@ -96,13 +99,47 @@ pub struct Targets<'a> {
     pub selectors: &'a [TargetSelector],
 }
 
+/// Implements `targets` for a spec with the three target fields.
+macro_rules! impl_targets {
+    ($spec:ident) => {
+        impl $spec {
+            /// The targets of the policy.
+            pub fn targets(&self) -> $crate::common::Targets<'_> {
+                $crate::common::Targets {
+                    single: self.target_ref.as_ref(),
+                    list: self.target_refs.as_deref().unwrap_or_default(),
+                    selectors: self.target_selectors.as_deref().unwrap_or_default(),
+                }
+            }
+
+            /// What the API server would reject. Empty for a valid policy.
+            pub fn validate(&self) -> Vec<$crate::SchemaViolation> {
+                $crate::check::Report::of(self).violations
+            }
+
+            /// Deprecated fields that are set, whether or not the policy is valid.
+            pub fn deprecated(&self) -> Vec<$crate::common::Deprecated> {
+                $crate::check::Report::of(self).deprecated
+            }
+        }
+    };
+}
+pub(crate) use impl_targets;
+
 impl<'a> Targets<'a> {
-    /// All references, the deprecated one first.
+    /// All references. The deprecated one is the first.
     pub fn refs(&self) -> impl Iterator<Item = &'a TargetRef> + use<'a> {
         self.single.into_iter().chain(self.list)
     }
 
-    /// The rules of all policies about their targets; `kinds` are those that the policy may have.
+    /// Whether `holds` is true of the kind of every target.
+    pub(crate) fn all_kinds(&self, holds: impl Fn(&str) -> bool) -> bool {
+        let refs = self.refs().map(|target| target.kind.as_deref());
+        let selectors = self.selectors.iter().map(|target| target.kind.as_deref());
+        refs.chain(selectors).all(|kind| kind.is_none_or(&holds))
+    }
+
+    /// Checks the rules between the target fields. `kinds` are the kinds that the policy may target.
     pub(crate) fn check(&self, kinds: &[&str], report: &mut Report) {
         report.rule(
             self.single.is_some() == self.list.is_empty() || !self.selectors.is_empty(),
@@ -110,6 +147,14 @@ impl<'a> Targets<'a> {
         );
         check_refs("targetRef", self.single, kinds, report);
         check_refs("targetRefs[*]", self.list, kinds, report);
+    }
+
+    /// Checks that `mergeType` is set only if all targets are routes.
+    pub(crate) fn check_merge_type(&self, merges: bool, report: &mut Report) {
+        report.rule(
+            !merges || self.all_kinds(|kind| kind.ends_with("Route")),
+            "MergeType can only be set when targeting xRoute resources",
+        );
     }
 }
 
@@ -128,13 +173,13 @@ fn check_refs<'a>(
             .is_none_or(|kind| kinds.contains(&kind));
     }
     if !groups {
-        report.fault(format!(
+        report.violation(format!(
             "this policy can only have a {field}.group of {GROUP}"
         ));
     }
     if !known {
         let kinds = kinds.join("/");
-        report.fault(format!(
+        report.violation(format!(
             "this policy can only have a {field}.kind of {kinds}"
         ));
     }

@@ -1,17 +1,17 @@
-//! `authorization` of a SecurityPolicy as it is written.
+//! `authorization`: rules that allow or deny requests.
 
 use crate::api_struct::{api_struct, string_enum};
 use crate::check::{Report, count};
 use crate::common::{CIDR, Method, PathMatch};
 
 string_enum! {
-    /// What a rule does.
+    /// The effect of a rule.
     pub enum Action {
         Allow = "Allow",
         Deny = "Deny",
     }
 
-    /// What a claim holds.
+    /// The type of a claim.
     pub enum ValueType {
         String = "String",
         StringArray = "StringArray",
@@ -19,109 +19,109 @@ string_enum! {
 }
 
 api_struct! {
-    /// Who may do what: the first rule that fits decides.
+    /// Authorization of requests. The first rule that matches decides; denied requests are answered 403.
     pub struct Authorization {
-        /// The rules.
+        /// Rules, in order of evaluation.
         rules: Vec<AuthorizationRule> = "rules",
-        /// What happens when none fits; `Deny` by default.
+        /// Effect if no rule matches. Default: `Deny`.
         default_action: Action = "defaultAction",
     }
 
-    /// A rule.
+    /// A rule: its conditions and its effect.
     pub struct AuthorizationRule, rules {
-        /// Its name.
+        /// Name of the rule. Default: generated.
         name: String = "name" [Length(1, 253)],
-        /// What it does.
+        /// Effect of the rule.
         action: Action = "action" [Required],
-        /// What is asked for.
+        /// Condition on the method and path. Default: all requests match.
         operation: Operation = "operation",
-        /// Who asks.
+        /// Condition on the client.
         principal: Principal = "principal",
-        /// An expression that must hold too.
+        /// CEL expression over Envoy's attributes that must be true, too.
         cel: String = "cel" [Length(1, 4096)],
     }
 
-    /// What is asked for.
+    /// A condition on the method and path of a request.
     pub struct Operation, rules {
-        /// One of these methods.
+        /// Methods. One of them must match.
         methods: Vec<Method> = "methods" [Items(1, 16)],
-        /// A path.
+        /// Condition on the path.
         path: PathMatch = "path",
     }
 
-    /// Who asks; all parts must hold.
+    /// A condition on the client of a request. All parts that are set must match.
     pub struct Principal, rules {
-        /// An address in one of these networks.
+        /// Networks in CIDR notation. One of them must contain the client address.
         client_cidrs: Vec<String> = "clientCIDRs" [Items(1, 65536), Pattern(CIDR)],
-        /// The holder of a token.
+        /// Condition on the JWT of the request.
         jwt: JwtPrincipal = "jwt",
-        /// A request with these headers.
+        /// Conditions on request headers. All of them must match.
         headers: Vec<HeaderPrincipal> = "headers" [Items(1, 256)],
-        /// An address in one of these places.
+        /// Locations. One of them must contain the client address.
         client_ip_geo_locations: Vec<GeoLocation> = "clientIPGeoLocations" [Items(1, 65536)],
     }
 
-    /// The holder of a token.
+    /// A condition on a JWT that the policy's `jwt` section has verified.
     pub struct JwtPrincipal, rules {
-        /// Who gave it.
+        /// Name of the provider in the policy's `jwt` section.
         provider: String = "provider" [Required, Length(1, 253)],
-        /// What it says.
+        /// Conditions on claims. All of them must match.
         claims: Vec<JwtClaim> = "claims" [Items(1, 16)],
-        /// What it is for.
+        /// Scopes. The token must have all of them.
         scopes: Vec<String> = "scopes" [Items(1, 16), Length(1, 253)],
     }
 
-    /// What a token says.
+    /// A condition on a claim of a JWT.
     pub struct JwtClaim {
-        /// The claim.
+        /// Name of the claim. Dots separate the names of nested claims.
         name: String = "name" [Required, Length(1, 253)],
-        /// What it holds.
+        /// Type of the claim. Default: `String`.
         value_type: ValueType = "valueType",
-        /// It is one of these.
+        /// Values. One of them must match.
         values: Vec<String> = "values" [Required, Items(1, 128)],
     }
 
-    /// A request with a header.
+    /// A condition on a request header.
     pub struct HeaderPrincipal {
-        /// Its name.
+        /// Name of the header.
         name: String = "name" [Required, Length(1, 256)],
-        /// It is one of these.
+        /// Values. One of them must match exactly.
         values: Vec<String> = "values" [Required, Items(1, 256)],
     }
 
-    /// A place.
+    /// The location of a client address. All parts that are set must match.
     pub struct GeoLocation, rules {
-        /// The country.
+        /// Country (ISO 3166-1 alpha-2).
         country: String = "country" [Length(2, 2), Pattern("^[A-Za-z]{2}$")],
-        /// The region.
+        /// Region (ISO 3166-2).
         region: String = "region" [Length(1, 16), Pattern("^[A-Za-z0-9-]+$")],
-        /// The city.
+        /// City.
         city: String = "city" [Length(1, 128)],
-        /// The autonomous system.
+        /// Number of the autonomous system.
         asn: i64 = "asn" [Range(1, 4294967295)],
-        /// The provider.
+        /// Internet service provider.
         isp: String = "isp" [Length(1, 256)],
-        /// Whether the address hides somebody.
+        /// Use of an anonymizing network.
         anonymous: Anonymous = "anonymous",
     }
 
-    /// Whether an address hides somebody.
+    /// The use of an anonymizing network. All parts that are set must match.
     pub struct Anonymous, rules {
-        /// In any way.
+        /// Whether the address belongs to any anonymizing network.
         is_anonymous: bool = "isAnonymous",
-        /// Behind a VPN.
+        /// Whether the address belongs to a VPN.
         is_vpn: bool = "isVPN",
-        /// Behind a hosting provider.
+        /// Whether the address belongs to a hosting provider.
         is_hosting: bool = "isHosting",
-        /// Behind Tor.
+        /// Whether the address is an exit node of Tor.
         is_tor: bool = "isTor",
-        /// Behind a proxy.
+        /// Whether the address is a public proxy.
         is_proxy: bool = "isProxy",
     }
 }
 
 impl AuthorizationRule {
-    /// Whether the rule looks at nothing but addresses: the only kind for plain TCP.
+    /// Whether the rule depends on client addresses alone. Others are invalid for TCP.
     pub(super) fn is_only_networks(&self) -> bool {
         let principal = self.principal.as_ref();
         let others = |p: &Principal| {
@@ -149,14 +149,14 @@ impl Operation {
 
 impl Principal {
     fn rules(&self, report: &mut Report) {
-        let given = [
+        let set = [
             self.client_cidrs.is_some(),
             self.jwt.is_some(),
             self.headers.is_some(),
             self.client_ip_geo_locations.is_some(),
         ];
         report.rule(
-            count(&given) > 0,
+            count(&set) > 0,
             "at least one of clientCIDRs, jwt, headers, or clientIPGeoLocations must be specified",
         );
     }
@@ -173,7 +173,7 @@ impl JwtPrincipal {
 
 impl GeoLocation {
     fn rules(&self, report: &mut Report) {
-        let given = [
+        let set = [
             self.country.is_some(),
             self.region.is_some(),
             self.city.is_some(),
@@ -182,7 +182,7 @@ impl GeoLocation {
             self.anonymous.is_some(),
         ];
         report.rule(
-            count(&given) > 0,
+            count(&set) > 0,
             "at least one of country, region, city, asn, isp, or anonymous must be specified",
         );
     }
@@ -190,7 +190,7 @@ impl GeoLocation {
 
 impl Anonymous {
     fn rules(&self, report: &mut Report) {
-        let given = [
+        let set = [
             self.is_anonymous.is_some(),
             self.is_vpn.is_some(),
             self.is_hosting.is_some(),
@@ -198,7 +198,7 @@ impl Anonymous {
             self.is_proxy.is_some(),
         ];
         report.rule(
-            count(&given) > 0,
+            count(&set) > 0,
             "at least one of isAnonymous, isVPN, isHosting, isTor, or isProxy must be specified",
         );
     }

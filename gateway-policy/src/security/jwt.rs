@@ -1,4 +1,4 @@
-//! `jwt` of a SecurityPolicy as it is written.
+//! `jwt`: authentication by JSON Web Token (RFC 7519).
 
 use crate::api_struct::{api_struct, string_enum};
 use crate::backend_traffic::ClusterSettings;
@@ -6,7 +6,7 @@ use crate::check::Report;
 use crate::common::{BackendRef, Backends, ConfigMapRef, DurationText, SingleBackendRef};
 
 string_enum! {
-    /// Where a value is.
+    /// The source of a key set.
     pub enum ValueSource {
         Inline = "Inline",
         ValueRef = "ValueRef",
@@ -14,85 +14,86 @@ string_enum! {
 }
 
 api_struct! {
-    /// Tokens.
+    /// Authentication by JSON Web Token. Requests without a valid token are answered 401.
     pub struct Jwt, rules {
-        /// Requests without a token pass.
+        /// Whether requests without a token are allowed. Default: `false`.
         optional: bool = "optional",
-        /// Requests with a bad token pass too.
+        /// Whether requests with a missing or invalid token are allowed. Default: `false`.
         fail_open: bool = "failOpen",
-        /// Who gives tokens.
+        /// Providers. A token is valid if one of them verifies it.
         providers: Vec<JwtProvider> = "providers" [Required, Items(1, 16)],
     }
 
-    /// Who gives tokens.
+    /// A provider of tokens. Either `remoteJWKS` or `localJWKS` must be set.
     pub struct JwtProvider, rules {
-        /// Its name.
+        /// Unique name of the provider.
         name: String = "name" [Required, Length(1, 253)],
-        /// What tokens say of who gave them.
+        /// Required value of `iss`. Default: not checked.
         issuer: String = "issuer" [Length(0, 253)],
-        /// For whom they are.
+        /// Allowed values of `aud`. Default: not checked.
         audiences: Vec<String> = "audiences" [Items(0, 8)],
-        /// The keys, fetched.
+        /// Key set that is fetched.
         remote_jwks: RemoteJwks = "remoteJWKS",
-        /// The keys, given.
+        /// Key set that is part of the configuration.
         local_jwks: LocalJwks = "localJWKS",
-        /// Claims that the backend sees.
+        /// Claims that the backend receives in headers.
         claim_to_headers: Vec<ClaimToHeader> = "claimToHeaders",
-        /// The request is routed once more afterwards.
+        /// Whether the request is routed again after the headers are set. Default: `false`.
         recompute_route: bool = "recomputeRoute",
-        /// Where requests have their token.
+        /// Sources of the token. Default: `Authorization: Bearer`, then the query parameter
+        /// `access_token`.
         extract_from: JwtExtractFrom = "extractFrom",
     }
 
-    /// Keys that are fetched.
+    /// A key set that is fetched.
     pub struct RemoteJwks, rules {
-        /// Not allowed here.
+        /// Always invalid: `backendRefs` must be used.
         backend_ref: SingleBackendRef = "backendRef",
-        /// Where they are fetched, if not at the host of `uri`.
+        /// Backends that serve the key set. Default: the host of `uri`.
         backend_refs: Vec<BackendRef> = "backendRefs" [Items(0, 16)],
-        /// How it is reached.
+        /// Settings of the connections to the backends.
         backend_settings: ClusterSettings = "backendSettings",
-        /// Where they are.
+        /// HTTPS URI of the key set. The server's certificate is verified with the system's CAs.
         uri: String = "uri" [Required, Length(1, 253)],
-        /// How long they are kept.
+        /// Time for which the key set is cached. Default: 5 minutes.
         cache_duration: DurationText = "cacheDuration",
-        /// Time before the next try.
+        /// Time to wait after a failed fetch. Default: 1 second.
         failed_refetch_duration: DurationText = "failedRefetchDuration",
     }
 
-    /// Keys that are given.
+    /// A key set that is part of the configuration.
     pub struct LocalJwks, rules {
-        /// Where they are.
+        /// Source of the key set. Default: `Inline`.
         kind: ValueSource = "type",
-        /// The keys.
+        /// Key set as text (RFC 7517).
         inline: String = "inline",
-        /// The ConfigMap that holds them.
+        /// ConfigMap with the key set under `jwks`, or else under its first key.
         value_ref: ConfigMapRef = "valueRef",
     }
 
-    /// A claim that the backend sees.
+    /// A claim that the backend receives in a header.
     pub struct ClaimToHeader {
-        /// In this header.
+        /// Name of the header.
         header: String = "header" [Required],
-        /// The claim.
+        /// Name of the claim. Dots separate the names of nested claims.
         claim: String = "claim" [Required],
     }
 
-    /// Where requests have their token.
+    /// Sources of the token. The first that is present is used.
     pub struct JwtExtractFrom {
-        /// In these headers.
+        /// Headers with a token.
         headers: Vec<JwtHeader> = "headers",
-        /// In these cookies.
+        /// Names of cookies.
         cookies: Vec<String> = "cookies",
-        /// In these query parameters.
+        /// Names of query parameters.
         params: Vec<String> = "params",
     }
 
     /// A header with a token.
     pub struct JwtHeader {
-        /// Its name.
+        /// Name of the header.
         name: String = "name" [Required],
-        /// What stands before the token.
+        /// Prefix of the value that is not part of the token. Default: none.
         value_prefix: String = "valuePrefix",
     }
 }

@@ -1,7 +1,7 @@
-//! SecurityPolicy: who may send requests.
+//! SecurityPolicy: authentication and authorization of requests.
 //!
-//! Nothing of it is enforced yet. A policy that asks for anything is refused, names the field, and the
-//! routes that it covers fail closed: a rule that is not understood never lets anybody pass.
+//! Each section of the spec has one file. No section is enforced yet: a policy that sets one is
+//! rejected and names the field, and the routes that it covers fail closed.
 //!
 //! ```
 //! use towergate_policy::SecurityPolicySpec;
@@ -10,28 +10,39 @@
 //!     r#"{"targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "a"}],
 //!         "basicAuth": {"users": {"name": "users"}}}"#,
 //! )?;
-//! assert!(spec.basic_auth.is_some());
+//! assert!(spec.validate().is_empty());
+//! let error = spec.policies().unwrap_err();
+//! assert_eq!(error.to_string(), "spec.basicAuth is not supported");
 //! # Ok::<(), serde_json::Error>(())
 //! ```
 
+mod api_key_auth;
 mod authorization;
+mod basic_auth;
+mod cors;
+mod csrf;
+mod ext_auth;
 mod jwt;
-mod model;
 mod oidc;
+mod spec;
 
+pub use api_key_auth::{ApiKeyAuth, ApiKeySource};
 pub use authorization::{
     Action, Anonymous, Authorization, AuthorizationRule, GeoLocation, HeaderPrincipal, JwtClaim,
     JwtPrincipal, Operation, Principal, ValueType,
 };
+pub use basic_auth::BasicAuth;
+pub use cors::Cors;
+pub(crate) use cors::ORIGIN;
+pub use csrf::Csrf;
+pub use ext_auth::{
+    BodyToExtAuth, ContextExtension, ContextType, ExtAuth, GrpcExtAuth, HttpExtAuth,
+};
 pub use jwt::{
     ClaimToHeader, Jwt, JwtExtractFrom, JwtHeader, JwtProvider, LocalJwks, RemoteJwks, ValueSource,
-};
-pub(crate) use model::ORIGIN;
-pub use model::{
-    ApiKeyAuth, ApiKeySource, BasicAuth, BodyToExtAuth, ContextExtension, ContextType, Cors, Csrf,
-    ExtAuth, GrpcExtAuth, HttpExtAuth, SecurityPolicySpec,
 };
 pub use oidc::{
     CookieConfig, CookieNames, DenyRedirect, DenyRedirectHeader, ForwardIdToken, Oidc,
     OidcProvider, SameSite,
 };
+pub use spec::SecurityPolicySpec;

@@ -1,4 +1,4 @@
-//! `oidc` of a SecurityPolicy as it is written.
+//! `oidc`: authentication by OpenID Connect (authorization code flow).
 
 use crate::api_struct::{api_struct, string_enum};
 use crate::backend_traffic::ClusterSettings;
@@ -8,7 +8,7 @@ use crate::common::{
 };
 
 string_enum! {
-    /// To whom browsers send a cookie.
+    /// The attribute `SameSite` of a cookie.
     pub enum SameSite {
         Lax = "Lax",
         Strict = "Strict",
@@ -17,101 +17,101 @@ string_enum! {
 }
 
 api_struct! {
-    /// Logins by OpenID Connect.
+    /// Authentication by OpenID Connect. Requests without a session are redirected to the provider.
     pub struct Oidc, rules {
-        /// Who knows the users.
+        /// OpenID provider.
         provider: OidcProvider = "provider" [Required],
-        /// The name of the gateway there.
+        /// Client ID of the gateway.
         client_id: String = "clientID" [Length(1, 65536)],
-        /// Or the Secret that holds it.
+        /// Secret with the client ID under `client-id`.
         client_id_ref: ObjectRef = "clientIDRef",
-        /// The Secret with the gateway's password there.
+        /// Secret with the client secret under `client-secret`.
         client_secret: ObjectRef = "clientSecret" [Required],
         /// Names of cookies.
         cookie_names: CookieNames = "cookieNames",
         /// Attributes of cookies.
         cookie_config: CookieConfig = "cookieConfig",
-        /// The domain of cookies.
+        /// Attribute `Domain` of cookies. Default: none, cookies are for the request's host alone.
         cookie_domain: String = "cookieDomain" [Pattern(DNS_NAME)],
-        /// What is asked for.
+        /// Scopes that are requested. `openid` is always added. Default: `openid`.
         scopes: Vec<String> = "scopes",
-        /// For what it is asked.
+        /// Resources that are requested (RFC 8707).
         resources: Vec<String> = "resources",
-        /// Where the provider sends users back.
+        /// URL to which the provider redirects. Default: `/oauth2/callback` on the request's host.
         redirect_url: String = "redirectURL",
-        /// Which requests are refused and not sent to the provider.
+        /// Requests that are answered 401 and not redirected.
         deny_redirect: DenyRedirect = "denyRedirect",
-        /// Where users log out.
+        /// Path that ends the session. Default: `/logout`.
         logout_path: String = "logoutPath",
-        /// The backend gets the access token.
+        /// Whether the backend receives the access token as `Authorization: Bearer`. Default: `false`.
         forward_access_token: bool = "forwardAccessToken",
-        /// The backend gets the ID token.
+        /// ID token that the backend receives. Default: none.
         forward_id_token: ForwardIdToken = "forwardIDToken",
-        /// The lifetime of tokens that have none.
+        /// Lifetime of tokens without `expires_in`. Default: 0.
         default_token_ttl: DurationText = "defaultTokenTTL",
-        /// Tokens are renewed.
+        /// Whether tokens are refreshed before they expire. Default: `true`.
         refresh_token: bool = "refreshToken",
-        /// The lifetime of refresh tokens that have none.
+        /// Lifetime of refresh tokens without an expiry. Default: 7 days.
         default_refresh_token_ttl: DurationText = "defaultRefreshTokenTTL",
-        /// The lifetime of the token against forged requests.
+        /// Lifetime of the token against request forgery. Default: 10 minutes.
         csrf_token_ttl: DurationText = "csrfTokenTTL",
-        /// Requests with a token of their own pass.
+        /// Whether requests with a token of their own bypass the flow. Default: `false`.
         pass_through_auth_header: bool = "passThroughAuthHeader",
-        /// Cookies hold plain tokens.
+        /// Whether tokens in cookies are not encrypted. Default: `false`.
         disable_token_encryption: bool = "disableTokenEncryption",
     }
 
-    /// Who knows the users.
+    /// An OpenID provider. Endpoints that are absent are discovered.
     pub struct OidcProvider, rules {
-        /// Not allowed here.
+        /// Always invalid: `backendRefs` must be used.
         backend_ref: SingleBackendRef = "backendRef",
-        /// Where the provider is, if not at its own host.
+        /// Backends of the provider. Default: the host of each endpoint.
         backend_refs: Vec<BackendRef> = "backendRefs" [Items(0, 16)],
-        /// How it is reached.
+        /// Settings of the connections to the backends.
         backend_settings: ClusterSettings = "backendSettings",
-        /// Its name.
+        /// Issuer: HTTPS URL of the provider.
         issuer: String = "issuer" [Required, Length(1, 65536)],
-        /// Where users log in.
+        /// URL of the authorization endpoint.
         authorization_endpoint: String = "authorizationEndpoint",
-        /// Where tokens are given.
+        /// URL of the token endpoint.
         token_endpoint: String = "tokenEndpoint",
-        /// Where users log out.
+        /// URL of the endpoint for logout.
         end_session_endpoint: String = "endSessionEndpoint",
     }
 
     /// Names of cookies.
     pub struct CookieNames {
-        /// Of the access token's.
+        /// Name of the cookie with the access token. Default: `AccessToken-<uid>`.
         access_token: String = "accessToken",
-        /// Of the ID token's.
+        /// Name of the cookie with the ID token. Default: `IdToken-<uid>`.
         id_token: String = "idToken",
     }
 
     /// Attributes of cookies.
     pub struct CookieConfig {
-        /// To whom browsers send them.
+        /// Attribute `SameSite`. Default: none.
         same_site: SameSite = "sameSite",
     }
 
-    /// Which requests are refused.
+    /// Requests that are answered 401 and not redirected.
     pub struct DenyRedirect {
-        /// Those with one of these headers.
+        /// Conditions on headers. One of them must match.
         headers: Vec<DenyRedirectHeader> = "headers" [Required, Items(1, 16)],
     }
 
-    /// A header and its value.
+    /// A condition on a header.
     pub struct DenyRedirectHeader {
-        /// Its name.
+        /// Name of the header.
         name: String = "name" [Required, Length(1, 65536)],
-        /// How its value is compared.
+        /// Type of the comparison. Default: `Exact`.
         kind: StringMatchKind = "type",
-        /// What it is compared with.
+        /// Text or regular expression to compare with.
         value: String = "value" [Required, Length(1, 1024)],
     }
 
-    /// The backend gets the ID token.
+    /// The ID token that the backend receives.
     pub struct ForwardIdToken {
-        /// In this header.
+        /// Name of the header. `Authorization` gets the prefix `Bearer`.
         header: String = "header" [Required, Length(1, 256), Token],
     }
 }

@@ -19,11 +19,7 @@ impl RouteSpec for SecurityPolicySpec {
     }
 
     fn old_fields(&self) -> Vec<Deprecated> {
-        let old = self.target_ref.is_some().then_some(Deprecated {
-            field: "spec.targetRef",
-            instead: "spec.targetRefs",
-        });
-        old.into_iter().collect()
+        self.deprecated()
     }
 
     fn merges(&self) -> bool {

@@ -7,11 +7,6 @@ use towergate_policy::common::DurationText;
 
 use crate::api::http_route::{HttpRouteRetry, HttpRouteTimeouts};
 
-/// Tries after the first, where a rule does not say.
-const RETRIES: u32 = 2;
-/// The base of the back-off, where a rule does not say.
-const BACKOFF: Duration = Duration::from_millis(25);
-
 /// What a rule sets. Outer `None`: it does not say; inner `None`: no limit.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct RuleTraffic {
@@ -97,27 +92,24 @@ fn retry(written: &HttpRouteRetry) -> Result<Retry, String> {
             .parse()
             .ok_or_else(|| format!("retry.backoff {text:?} is not a duration"))
     });
-    // Without codes, what fails on the way is tried again (GEP-1731), and 503 as in Envoy Gateway.
+    let defaults = Retry::default();
+    // Without codes, connection errors are retried (GEP-1731), and the default statuses.
     let reset = statuses.is_empty();
     if reset {
-        statuses.push(503);
+        statuses.clone_from(&defaults.on.statuses);
     }
-    let backoff = backoff.transpose()?.unwrap_or(BACKOFF);
+    let backoff = backoff.transpose()?.unwrap_or(defaults.base_interval);
     Ok(Retry {
         retries: attempts
             .map_err(|_| "retry.attempts is negative".to_owned())?
-            .unwrap_or(RETRIES),
+            .unwrap_or(defaults.retries),
         on: RetryOn {
-            connect_failure: true,
-            refused_stream: true,
             reset,
             statuses,
-            // CANCELLED and UNAVAILABLE.
-            grpc_statuses: vec![1, 14],
-            ..Default::default()
+            ..defaults.on
         },
         base_interval: backoff,
-        // No retry before what is written has gone by (Gateway API, `HTTPRouteRetry.backoff`).
+        // `HTTPRouteRetry.backoff` is the minimum interval (Gateway API).
         min_interval: backoff,
         max_interval: None,
         attempt_timeout: None,
@@ -170,7 +162,7 @@ mod tests {
             (any.retries, any.on.reset, any.on.statuses),
             (2, true, vec![503])
         );
-        assert_eq!(any.min_interval, BACKOFF);
+        assert_eq!(any.min_interval, Duration::from_millis(25));
         assert_eq!(
             (codes.retries, codes.on.reset, codes.on.statuses),
             (1, false, vec![500])

@@ -1,4 +1,4 @@
-//! Matches and edits of parts of a request.
+//! Conditions on requests, and edits of header fields.
 
 use regex::Regex;
 
@@ -21,7 +21,7 @@ string_enum! {
         RegularExpression = "RegularExpression",
     }
 
-    /// A method of HTTP.
+    /// An HTTP method.
     pub enum Method {
         Get = "GET",
         Head = "HEAD",
@@ -36,65 +36,65 @@ string_enum! {
 }
 
 api_struct! {
-    /// A text and how it is compared.
+    /// A condition on a text.
     pub struct StringMatch, rules {
-        /// How; `Exact` by default.
+        /// Type of the comparison. Default: `Exact`.
         kind: StringMatchKind = "type",
-        /// What the text is compared with.
+        /// Text or regular expression to compare with.
         value: String = "value" [Required, Length(1, 1024)],
     }
 
     /// A header field.
     pub struct Header {
-        /// Its name.
+        /// Name of the field.
         name: String = "name" [Required, Length(1, 256), Token],
-        /// Its value.
+        /// Value of the field.
         value: String = "value" [Required, Length(1, 4096)],
     }
 
     /// The name of a header field.
     pub struct HeaderNameRef {
-        /// The name.
+        /// Name of the field.
         name: String = "name" [Required],
     }
 
-    /// Edits of header fields.
+    /// Edits of header fields. Removals are applied last.
     pub struct HeaderChange {
-        /// Fields that replace all others of their name.
+        /// Fields that replace all fields of the same name.
         set: Vec<Header> = "set" [Items(1, 64)],
-        /// Fields that are added.
+        /// Fields to add.
         add: Vec<Header> = "add" [Items(1, 64)],
-        /// Fields that are added if their name is missing.
+        /// Fields to add unless a field of the same name is present.
         add_if_absent: Vec<Header> = "addIfAbsent" [Items(1, 64)],
-        /// Names whose fields go.
+        /// Names of the fields to remove.
         remove: Vec<String> = "remove" [Items(1, 64)],
-        /// Fields go whose name matches one of these.
+        /// Conditions on names: fields whose name matches one are removed.
         remove_on_match: Vec<StringMatch> = "removeOnMatch" [Items(1, 64)],
     }
 
-    /// A path and how it is compared.
+    /// A condition on the path of a request.
     pub struct PathMatch {
-        /// How; `PathPrefix` by default.
+        /// Type of the comparison. Default: `PathPrefix`.
         kind: PathMatchKind = "type",
-        /// What the path is compared with; `/` by default.
+        /// Path, prefix or regular expression to compare with. Default: `/`.
         value: String = "value" [Length(0, 1024)],
-        /// Everything else matches.
+        /// Inverts the condition. Default: `false`.
         invert: bool = "invert",
     }
 
-    /// A method.
+    /// A condition on the method of a request.
     pub struct MethodMatch {
-        /// The method.
+        /// Method to compare with.
         value: Method = "value" [Required],
-        /// Every other method matches.
+        /// Inverts the condition. Default: `false`.
         invert: bool = "invert",
     }
 
-    /// A share.
+    /// A fraction: `numerator` divided by `denominator`.
     pub struct Fraction, rules {
-        /// Out of `denominator`.
+        /// Numerator, at most the denominator.
         numerator: i64 = "numerator" [Required, Range(0, 2147483647)],
-        /// 100 by default.
+        /// Denominator. Default: 100.
         denominator: i64 = "denominator" [Range(1, 2147483647)],
     }
 }
@@ -106,7 +106,7 @@ impl StringMatch {
         }
         let parsed = self.value.as_deref().map(Regex::new);
         if let Some(Err(error)) = parsed {
-            report.fault(format!("the regular expression is invalid: {error}"));
+            report.violation(format!("the regular expression is invalid: {error}"));
         }
     }
 }

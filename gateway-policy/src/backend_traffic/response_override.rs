@@ -1,142 +1,142 @@
-//! `responseOverride` of a BackendTrafficPolicy as it is written.
+//! `responseOverride`: replacement of responses.
 
 use crate::api_struct::{api_struct, string_enum};
 use crate::check::Report;
 use crate::common::{ConfigMapRef, DNS_NAME, Header, StringMatch};
 
 string_enum! {
-    /// How a status is compared.
+    /// Type of a condition on a status.
     pub enum StatusCodeType {
         Value = "Value",
         Range = "Range",
     }
 
-    /// Where a body is.
+    /// The source of a body.
     pub enum BodyType {
         Inline = "Inline",
         ValueRef = "ValueRef",
     }
 
-    /// Whose responses.
+    /// The origin of a response: the gateway itself (local reply) or a backend.
     pub enum OverrideSource {
         All = "All",
         Local = "Local",
         Backend = "Backend",
     }
 
-    /// What of a path is replaced.
+    /// The part of a path that is replaced.
     pub enum OverridePathType {
         ReplaceFullPath = "ReplaceFullPath",
         ReplacePrefixMatch = "ReplacePrefixMatch",
     }
 
     /// A scheme.
-    pub enum Scheme {
+    pub enum RedirectScheme {
         Http = "http",
         Https = "https",
     }
 }
 
 api_struct! {
-    /// A response that replaces others.
+    /// Replacement of a response. Either `response` or `redirect` must be set.
     pub struct ResponseOverride, rules {
-        /// Which responses are replaced.
+        /// Condition on the response.
         matches: OverrideMatch = "match" [Required],
-        /// Whose responses are replaced.
+        /// Origin of the response. Default: `All`.
         source: OverrideSource = "source",
-        /// By what.
+        /// Changes of the response.
         response: CustomResponse = "response",
-        /// Or by a redirect.
+        /// Redirect that replaces the response.
         redirect: OverrideRedirect = "redirect",
     }
 
-    /// Which responses are replaced.
+    /// A condition on a response.
     pub struct OverrideMatch, rules {
-        /// By status.
+        /// Statuses. One of them must match.
         status_codes: Vec<StatusCodeMatch> = "statusCodes" [Items(1, 50)],
-        /// By header.
+        /// Conditions on headers. All of them must match.
         response_headers: Vec<ResponseHeaderMatch> = "responseHeaders" [Items(1, 16)],
     }
 
-    /// A status, or a range of them.
+    /// A condition on a status.
     pub struct StatusCodeMatch, rules {
-        /// Which of both.
+        /// Type of the condition. Default: `Value`.
         kind: StatusCodeType = "type",
-        /// The status.
+        /// Status, for type `Value`.
         value: i64 = "value",
-        /// The range.
+        /// Range of statuses, for type `Range`.
         range: StatusCodeRange = "range",
     }
 
-    /// Statuses.
+    /// An inclusive range of statuses.
     pub struct StatusCodeRange, rules {
-        /// The first.
+        /// First status.
         start: i64 = "start" [Required],
-        /// The last.
+        /// Last status.
         end: i64 = "end" [Required],
     }
 
-    /// A header of a response.
+    /// A condition on a header of a response.
     pub struct ResponseHeaderMatch {
-        /// Its name.
+        /// Name of the header.
         name: String = "name" [Required, Length(1, 256), Token],
-        /// Its value.
+        /// Condition on its value.
         value: StringMatch = "value" [Required],
     }
 
-    /// What a response becomes.
+    /// Changes of a response.
     pub struct CustomResponse {
-        /// The type of its body.
+        /// New `Content-Type`.
         content_type: String = "contentType",
-        /// Its body.
+        /// New body.
         body: CustomResponseBody = "body",
-        /// Its status.
+        /// New status. Default: unchanged.
         status_code: i64 = "statusCode",
-        /// Its headers.
+        /// Edits of headers.
         header: CustomResponseHeaders = "header",
     }
 
-    /// A body.
+    /// The body of a replaced response.
     pub struct CustomResponseBody, rules {
-        /// Where it is.
+        /// Source of the body. Default: `Inline`.
         kind: BodyType = "type",
-        /// The text.
+        /// Body as text.
         inline: String = "inline",
-        /// The ConfigMap.
+        /// ConfigMap with the body under `response.body`, or else under its first key.
         value_ref: ConfigMapRef = "valueRef",
     }
 
-    /// Headers of a response.
+    /// Edits of a replaced response's headers.
     pub struct CustomResponseHeaders, rules {
-        /// Fields that replace all others of their name.
+        /// Fields that replace all fields of the same name.
         set: Vec<Header> = "set" [Items(0, 16)],
-        /// Fields that are added.
+        /// Fields to add.
         add: Vec<Header> = "add" [Items(0, 16)],
         /// Always invalid.
         remove: Vec<String> = "remove" [Items(0, 16)],
     }
 
-    /// A redirect.
+    /// A redirect that replaces a response.
     pub struct OverrideRedirect {
-        /// The scheme.
-        scheme: Scheme = "scheme",
-        /// The host.
+        /// Scheme. Default: that of the request.
+        scheme: RedirectScheme = "scheme",
+        /// Host name. Default: that of the request.
         hostname: String = "hostname" [Length(1, 253), Pattern(DNS_NAME)],
-        /// The path.
+        /// Path. Default: that of the request.
         path: OverridePath = "path",
-        /// The port.
+        /// Port. Default: that of the scheme.
         port: i64 = "port" [Range(1, 65535)],
-        /// The status.
+        /// Status. Default: 302.
         status_code: i64 = "statusCode" [OneOf(&[301, 302])],
     }
 
-    /// A path.
+    /// The path of a redirect.
     pub struct OverridePath, rules {
-        /// What is replaced.
+        /// Part of the path that is replaced. Only `ReplaceFullPath` is valid.
         kind: OverridePathType = "type" [Required],
-        /// By what, for the whole path.
+        /// New path.
         replace_full_path: String = "replaceFullPath" [Length(0, 1024)],
-        /// By what, for a prefix.
+        /// New prefix. Always invalid.
         replace_prefix_match: String = "replacePrefixMatch" [Length(0, 1024)],
     }
 }

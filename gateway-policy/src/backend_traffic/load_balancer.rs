@@ -1,0 +1,235 @@
+//! `loadBalancer`: selection of endpoints.
+
+use std::time::Duration;
+
+use towergate_core::plan;
+
+use super::consistent_hash::ConsistentHash;
+use crate::FieldError;
+use crate::api_struct::{api_struct, string_enum};
+use crate::check::Report;
+use crate::common::DurationText;
+use crate::field_path::FieldPath;
+
+string_enum! {
+    /// An algorithm for the selection of endpoints.
+    pub enum LoadBalancerType {
+        ConsistentHash = "ConsistentHash",
+        LeastRequest = "LeastRequest",
+        Random = "Random",
+        RoundRobin = "RoundRobin",
+        BackendUtilization = "BackendUtilization" Unsupported,
+        DynamicModule = "DynamicModule" Unsupported,
+    }
+}
+
+api_struct! {
+    /// Selection of endpoints.
+    pub struct LoadBalancer, rules {
+        /// Algorithm.
+        kind: LoadBalancerType = "type" [Required],
+        /// Settings of `ConsistentHash`.
+        consistent_hash: ConsistentHash = "consistentHash",
+        /// Settings of `BackendUtilization`.
+        backend_utilization: BackendUtilization = "backendUtilization" Unsupported,
+        /// Settings of `DynamicModule`.
+        dynamic_module: DynamicModule = "dynamicModule" Unsupported,
+        /// Selection of the endpoint by a header of the request.
+        endpoint_override: EndpointOverride = "endpointOverride" Unsupported,
+        /// Gradual increase of the requests to a new endpoint.
+        slow_start: SlowStart = "slowStart" Unsupported,
+        /// Selection of endpoints by zone.
+        zone_aware: ZoneAware = "zoneAware",
+    }
+
+    /// Settings of `BackendUtilization`: weights from the load reports (ORCA) of endpoints.
+    pub struct BackendUtilization {
+        /// Time during which an endpoint must report before its weight is applied. Default: 10 seconds.
+        blackout_period: DurationText = "blackoutPeriod",
+        /// Time after which a weight without a new report expires. Default: 3 minutes.
+        weight_expiration_period: DurationText = "weightExpirationPeriod",
+        /// Time between two calculations of weights, at least 100 milliseconds. Default: 1 second.
+        weight_update_period: DurationText = "weightUpdatePeriod",
+        /// Penalty for the error rate, in percent: 100 is a factor of 1.
+        error_utilization_penalty_percent: i64 = "errorUtilizationPenaltyPercent" [Range(0, 4294967295)],
+        /// Names of the metrics that determine the utilization.
+        metric_names: Vec<String> = "metricNamesForComputingUtilization",
+        /// Whether load reports are kept in the headers of responses. Default: `false`.
+        keep_response_headers: bool = "keepResponseHeaders",
+        /// Load reports over a gRPC stream of their own.
+        out_of_band: OutOfBand = "outOfBand",
+    }
+
+    /// Load reports over a gRPC stream of their own.
+    pub struct OutOfBand, rules {
+        /// Time between two reports. Default: 10 seconds.
+        reporting_period: DurationText = "reportingPeriod",
+        /// Port of the reports. Default: that of the endpoint.
+        port: i64 = "port" [Range(1, 65535)],
+        /// `:authority` of the stream. Default: the host name of the endpoint.
+        authority: String = "authority" [Length(1, 259), Pattern("^[^\\x00\\n\\r]*$")],
+    }
+
+    /// Settings of `DynamicModule`: an algorithm in a shared library.
+    pub struct DynamicModule {
+        /// Name of the module.
+        name: String = "name" [Required, Length(1, 253), Pattern("^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")],
+        /// Name of the algorithm within the module.
+        lb_policy_name: String = "lbPolicyName" [Required, Length(1, 253)],
+        /// Settings of the algorithm.
+        config: serde_json::Value = "config",
+    }
+
+    /// Selection of the endpoint by a header of the request.
+    pub struct EndpointOverride {
+        /// Sources of the endpoint. The first that is present is used.
+        extract_from: Vec<ExtractFrom> = "extractFrom" [Required, Items(1, 10)],
+    }
+
+    /// A source of the endpoint.
+    pub struct ExtractFrom {
+        /// Name of a header with `IP:port`, or a list of them.
+        header: String = "header",
+    }
+
+    /// Gradual increase of the requests to a new endpoint.
+    pub struct SlowStart {
+        /// Time until a new endpoint receives its full share.
+        window: DurationText = "window" [Required],
+    }
+
+    /// Selection of endpoints by zone.
+    pub struct ZoneAware {
+        /// Preference of the gateway's own zone.
+        prefer_local: PreferLocal = "preferLocal" Unsupported,
+        /// Weights of zones.
+        weighted_zones: Vec<WeightedZone> = "weightedZones" Unsupported,
+    }
+
+    /// Preference of the gateway's own zone.
+    pub struct PreferLocal {
+        /// Preference of the zone even if the distribution becomes uneven.
+        force: Force = "force",
+        /// Minimum number of endpoints for which the preference applies.
+        min_endpoints_threshold: i64 = "minEndpointsThreshold",
+        /// Share of the requests for which the preference applies, in percent. Default: 100.
+        percentage_enabled: i64 = "percentageEnabled" [Range(0, 100)],
+    }
+
+    /// Preference of the zone even if the distribution becomes uneven.
+    pub struct Force {
+        /// Minimum number of endpoints in the zone for which the preference applies.
+        min_endpoints_in_zone_threshold: i64 = "minEndpointsInZoneThreshold",
+    }
+
+    /// The weight of a zone.
+    pub struct WeightedZone {
+        /// Name of the zone (label `topology.kubernetes.io/zone`).
+        zone: String = "zone" [Required],
+        /// Weight of the zone. Zones that are not listed have 1.
+        weight: i64 = "weight" [Required],
+    }
+}
+
+const CONSISTENT_HASH_RULE: &str =
+    "If LoadBalancer type is consistentHash, consistentHash field needs to be set.";
+
+impl LoadBalancer {
+    fn rules(&self, report: &mut Report) {
+        use LoadBalancerType as Type;
+        let kind = self.kind.as_ref();
+        let is = |wanted: Type| kind == Some(&wanted);
+        let zones = self.zone_aware.as_ref();
+        let local = zones.is_some_and(|zones| zones.prefer_local.is_some());
+        let weighted = zones.is_some_and(|zones| zones.weighted_zones.is_some());
+        let slow_starts = [
+            Type::RoundRobin,
+            Type::LeastRequest,
+            Type::BackendUtilization,
+        ];
+
+        report.rule(
+            is(Type::ConsistentHash) == self.consistent_hash.is_some(),
+            CONSISTENT_HASH_RULE,
+        );
+        report.rule(
+            is(Type::BackendUtilization) == self.backend_utilization.is_some(),
+            "If LoadBalancer type is BackendUtilization, backendUtilization field needs to be set.",
+        );
+        report.rule(
+            is(Type::DynamicModule) == self.dynamic_module.is_some(),
+            "If LoadBalancer type is DynamicModule, dynamicModule field needs to be set.",
+        );
+        report.rule(
+            self.slow_start.is_none() || slow_starts.into_iter().any(is),
+            "Currently SlowStart is only supported for RoundRobin, LeastRequest, and BackendUtilization load balancers.",
+        );
+        report.rule(
+            !local || !is(Type::ConsistentHash),
+            "PreferLocal zone-aware routing is not supported for ConsistentHash load balancers. Use weightedZones instead.",
+        );
+        report.rule(
+            !local || !is(Type::BackendUtilization),
+            "PreferLocal zone-aware routing is not currently supported for BackendUtilization load balancers. Only WeightedZones can be used with BackendUtilization.",
+        );
+        report.rule(
+            zones.is_none() || !is(Type::DynamicModule),
+            "ZoneAware routing is not supported for DynamicModule load balancers.",
+        );
+        report.rule(
+            !local || !weighted,
+            "ZoneAware PreferLocal and WeightedZones cannot be specified together.",
+        );
+        report.rule(
+            self.endpoint_override.is_none() || !is(Type::DynamicModule),
+            "EndpointOverride is not supported for DynamicModule load balancers.",
+        );
+    }
+    /// Whether the next endpoint is known in advance, as `preconnect.predictivePercent` requires.
+    pub(super) fn is_predictable(&self) -> bool {
+        matches!(
+            self.kind,
+            Some(LoadBalancerType::RoundRobin | LoadBalancerType::Random)
+        )
+    }
+
+    /// Converts the section.
+    pub(super) fn balancer(&self, at: FieldPath<'_>) -> Result<plan::LoadBalancer, FieldError> {
+        let Self {
+            kind,
+            consistent_hash,
+            backend_utilization: _,
+            dynamic_module: _,
+            endpoint_override: _,
+            slow_start: _,
+            zone_aware: _,
+        } = self;
+        use LoadBalancerType as Type;
+        match (kind, consistent_hash) {
+            (Some(Type::ConsistentHash), Some(hash)) => hash.balancer(at.field("consistentHash")),
+            (Some(Type::ConsistentHash), None) | (_, Some(_)) => {
+                Err(FieldError::invalid(at, CONSISTENT_HASH_RULE))
+            }
+            (None | Some(Type::LeastRequest), None) => Ok(plan::LoadBalancer::LeastRequest),
+            (Some(Type::Random), None) => Ok(plan::LoadBalancer::Random),
+            (Some(Type::RoundRobin), None) => Ok(plan::LoadBalancer::RoundRobin),
+            (
+                Some(kind @ (Type::BackendUtilization | Type::DynamicModule | Type::Other(_))),
+                None,
+            ) => Err(FieldError::unsupported_value(
+                at.field("type"),
+                kind.as_str(),
+            )),
+        }
+    }
+}
+
+impl OutOfBand {
+    fn rules(&self, report: &mut Report) {
+        let period = self.reporting_period.as_ref().and_then(DurationText::parse);
+        report.rule(
+            period != Some(Duration::ZERO),
+            "reportingPeriod must be greater than 0",
+        );
+    }
+}

@@ -1,0 +1,266 @@
+//! The spec of a BackendTrafficPolicy, and its conversion to values of the plan.
+
+use towergate_core::plan;
+
+use super::cluster::{ClusterProxyProtocol, ClusterSettings, Dns};
+use super::local_limit;
+use super::{
+    AdmissionControl, BandwidthLimit, CircuitBreaker, ClusterConnection, ClusterTimeout,
+    Compression, FaultInjection, HealthCheck, LoadBalancer, RateLimit, ResponseOverride, Retry,
+    Telemetry,
+};
+use crate::api_struct::{api_struct, string_enum};
+use crate::check::Report;
+use crate::common::{Http2, Quantity, TargetRef, TargetSelector, TcpKeepalive, impl_targets};
+use crate::field_path::FieldPath;
+use crate::{FieldError, Policy};
+
+string_enum! {
+    /// How a policy is merged with its parent.
+    pub enum MergeType {
+        StrategicMerge = "StrategicMerge",
+        JsonMerge = "JSONMerge",
+        Replace = "Replace",
+    }
+
+    /// The destination of requests.
+    pub enum RoutingType {
+        Endpoint = "Endpoint",
+        Service = "Service" Unsupported,
+    }
+}
+
+api_struct! {
+    /// Settings of requests and connections to backends.
+    pub struct BackendTrafficPolicySpec, rules {
+        /// Target of the policy.
+        target_ref: TargetRef = "targetRef" Deprecated("targetRefs"),
+        /// Targets of the policy: Gateways, ListenerSets, listeners, routes, or rules of routes.
+        target_refs: Vec<TargetRef> = "targetRefs",
+        /// Further targets, selected by labels.
+        target_selectors: Vec<TargetSelector> = "targetSelectors",
+        /// How the policy is merged with the most specific policy of its parents. Default: it replaces
+        /// the parent's policy.
+        merge_type: MergeType = "mergeType",
+        /// Selection of endpoints. Default: `LeastRequest`.
+        load_balancer: LoadBalancer = "loadBalancer",
+        /// Retries. If present, they are enabled.
+        retry: Retry = "retry",
+        /// PROXY protocol on connections to backends. Default: off.
+        proxy_protocol: ClusterProxyProtocol = "proxyProtocol" Unsupported,
+        /// TCP keep-alive of connections to backends. Default: probes start after 1 minute of silence.
+        tcp_keepalive: TcpKeepalive = "tcpKeepalive",
+        /// Health checks of endpoints.
+        health_check: HealthCheck = "healthCheck",
+        /// Limits of concurrent connections and requests.
+        circuit_breaker: CircuitBreaker = "circuitBreaker",
+        /// Timeouts of requests and connections to backends.
+        timeout: ClusterTimeout = "timeout",
+        /// Buffers of connections to backends.
+        connection: ClusterConnection = "connection",
+        /// DNS resolution of backends.
+        dns: Dns = "dns" Unsupported,
+        /// Settings of HTTP/2 with backends.
+        http2: Http2 = "http2",
+        /// Rate limits.
+        rate_limit: RateLimit = "rateLimit",
+        /// Limits of throughput.
+        bandwidth_limit: BandwidthLimit = "bandwidthLimit" Unsupported,
+        /// Injection of faults.
+        fault_injection: FaultInjection = "faultInjection" Unsupported,
+        /// Rejection of requests while the success rate is low.
+        admission_control: AdmissionControl = "admissionControl" Unsupported,
+        /// Whether the backend protocol is that of the client request. Default: `false`.
+        use_client_protocol: bool = "useClientProtocol" Unsupported,
+        /// Compression of responses.
+        compression: Vec<Compression> = "compression" Unsupported Deprecated("compressor"),
+        /// Compression of responses, in order of preference.
+        compressor: Vec<Compression> = "compressor" Unsupported,
+        /// Replacement of responses. The first match is applied.
+        response_override: Vec<ResponseOverride> = "responseOverride" Unsupported,
+        /// Protocols that requests may upgrade to. Default: `websocket`.
+        http_upgrade: Vec<HttpUpgrade> = "httpUpgrade",
+        /// Buffering of request bodies. Default: off.
+        request_buffer: RequestBuffer = "requestBuffer" Unsupported,
+        /// Tracing and metrics.
+        telemetry: Telemetry = "telemetry" Unsupported,
+        /// Destination of requests. Default: `Endpoint`.
+        routing_type: RoutingType = "routingType",
+    }
+
+    /// A protocol that requests may upgrade to.
+    pub struct HttpUpgrade, rules {
+        /// Name of the protocol. Case-insensitive.
+        kind: String = "type" [Required],
+        /// Settings of CONNECT.
+        connect: Connect = "connect",
+    }
+
+    /// Settings of CONNECT.
+    pub struct Connect {
+        /// Whether the gateway terminates the tunnel and forwards TCP to the backend. Default: `false`.
+        terminate: bool = "terminate",
+    }
+
+    /// Buffering of request bodies.
+    pub struct RequestBuffer {
+        /// Maximum size of a body. Larger requests are rejected with 413.
+        limit: Quantity = "limit",
+    }
+}
+
+/// Facts about a policy and the place where it is applied.
+#[derive(Clone, Copy, Debug)]
+pub struct RouteContext<'a> {
+    /// `namespace/name` of the policy. Routes of one policy share the limits with `shared: true`.
+    pub policy: &'a str,
+    /// Whether the listener sends `x-ratelimit-*` (`HeaderSettings::rate_limit_headers`).
+    pub rate_limit_headers: bool,
+}
+
+/// Values of the plan that a policy sets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrafficConfig {
+    /// Settings of requests and connections. Absent fields have the defaults. The timeouts and retries
+    /// of an HTTPRoute's rule take precedence over `request_timeout`, `attempt_timeout` and `retry`.
+    pub traffic: plan::Traffic,
+    /// Policies that are enforced on requests.
+    pub policies: Vec<Policy>,
+}
+
+/// Kinds of targets.
+const KINDS: [&str; 7] = [
+    "Gateway",
+    "ListenerSet",
+    "HTTPRoute",
+    "GRPCRoute",
+    "TCPRoute",
+    "UDPRoute",
+    "TLSRoute",
+];
+
+/// Kinds of targets that carry requests.
+const HTTP_KINDS: [&str; 4] = ["Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute"];
+
+impl_targets!(BackendTrafficPolicySpec);
+
+impl BackendTrafficPolicySpec {
+    fn rules(&self, report: &mut Report) {
+        let targets = self.targets();
+        targets.check(&KINDS, report);
+        targets.check_merge_type(self.merge_type.is_some(), report);
+        report.rule(
+            self.merge_type != Some(MergeType::Replace),
+            "Replace is not a valid MergeType for BackendTrafficPolicySpec",
+        );
+        report.rule(
+            self.compression.is_none() || self.compressor.is_none(),
+            "either compression or compressor can be set, not both",
+        );
+        report.rule(
+            self.request_buffer.is_none() || self.http_upgrade.is_none(),
+            "requestBuffer cannot be used together with httpUpgrade",
+        );
+        report.rule(
+            self.admission_control.is_none()
+                || targets.all_kinds(|kind| HTTP_KINDS.contains(&kind)),
+            "admissionControl can only be used with Gateway, ListenerSet, HTTPRoute, and GRPCRoute targets",
+        );
+        let predicts = (self.connection.as_ref()).is_some_and(ClusterConnection::predicts);
+        let predictable = (self.load_balancer.as_ref()).is_some_and(LoadBalancer::is_predictable);
+        report.rule(
+            !predicts || predictable,
+            "predictivePercent in preconnect policy only works with RoundRobin or Random load balancers",
+        );
+    }
+
+    /// Converts the policy to values of the plan. `mergeType` has no effect here: see
+    /// [`merge`](super::merge()).
+    ///
+    /// # Errors
+    /// The first field that is not supported, or else whose value is invalid.
+    pub fn traffic(&self, context: RouteContext<'_>) -> Result<TrafficConfig, FieldError> {
+        let at = FieldPath::SPEC;
+        // Violations are the API server's task: a merge of two valid policies may have some.
+        Report::at(at, |report| self.check_fields(report)).require_supported()?;
+        let Self {
+            target_ref: _,
+            target_refs: _,
+            target_selectors: _,
+            merge_type: _,
+            load_balancer,
+            retry,
+            proxy_protocol,
+            tcp_keepalive,
+            health_check,
+            circuit_breaker,
+            timeout,
+            connection,
+            dns,
+            http2,
+            rate_limit,
+            bandwidth_limit: _,
+            fault_injection: _,
+            admission_control: _,
+            use_client_protocol: _,
+            compression: _,
+            compressor: _,
+            response_override: _,
+            http_upgrade,
+            request_buffer: _,
+            telemetry: _,
+            routing_type,
+        } = self.clone();
+        let cluster = ClusterSettings {
+            load_balancer,
+            retry,
+            proxy_protocol,
+            tcp_keepalive,
+            health_check,
+            circuit_breaker,
+            timeout,
+            connection,
+            dns,
+            http2,
+        };
+        let mut traffic = cluster.traffic(at)?;
+        if let Some(list) = http_upgrade {
+            traffic.upgrades = upgrades(at.field("httpUpgrade"), &list)?;
+        }
+        if let Some(RoutingType::Other(value)) = routing_type {
+            return Err(FieldError::unknown_value(at.field("routingType"), &value));
+        }
+        let limit = local_limit::rate_limit(rate_limit.as_ref(), context)?;
+        Ok(TrafficConfig {
+            traffic,
+            policies: limit.map(Policy::LocalRateLimit).into_iter().collect(),
+        })
+    }
+}
+
+/// Protocols in lower case. The list replaces the default.
+fn upgrades(at: FieldPath<'_>, list: &[HttpUpgrade]) -> Result<Vec<String>, FieldError> {
+    let mut upgrades = Vec::new();
+    for (index, HttpUpgrade { kind, connect }) in list.iter().enumerate() {
+        let kind = kind.as_deref().unwrap_or_default().to_ascii_lowercase();
+        if kind == "connect" || connect.is_some() {
+            return Err(FieldError::unsupported_value(at.item(index), "CONNECT"));
+        }
+        if kind.is_empty() {
+            return Err(FieldError::invalid(at.item(index), "type is empty"));
+        }
+        if !upgrades.contains(&kind) {
+            upgrades.push(kind);
+        }
+    }
+    Ok(upgrades)
+}
+
+impl HttpUpgrade {
+    fn rules(&self, report: &mut Report) {
+        report.rule(
+            self.connect.is_none() || self.kind.as_deref() == Some("CONNECT"),
+            "The connect configuration is only allowed when the type is CONNECT.",
+        );
+    }
+}
