@@ -1,4 +1,4 @@
-//! The one body type of the gateway.
+//! The body type of requests and responses in the gateway.
 //!
 //! ```
 //! use http_body_util::{BodyExt, Full};
@@ -6,10 +6,10 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-//! let own = Body::from("text");
-//! let any = Body::new(Full::<bytes::Bytes>::from("text"));
+//! let native = Body::from("text");
+//! let boxed = Body::new(Full::<bytes::Bytes>::from("text"));
 //!
-//! assert_eq!(own.collect().await?.to_bytes(), any.collect().await?.to_bytes());
+//! assert_eq!(native.collect().await?.to_bytes(), boxed.collect().await?.to_bytes());
 //! # Ok(())
 //! # }
 //! ```
@@ -25,40 +25,35 @@ use http_body_util::combinators::UnsyncBoxBody;
 #[cfg(feature = "gateway")]
 use hyper::body::Incoming;
 
-#[cfg(feature = "gateway")]
-use crate::upstream::ResponseBody;
-
-/// Any error of a body.
+/// Error of a body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of a request or of a response.
 ///
-/// Empty, bytes, a body of hyper or of a backend, or any other body in a box.
+/// It is empty, bytes in memory, a body that hyper receives, or any other body in a box.
 #[derive(Debug, Default)]
 pub struct Body(Kind);
 
-/// A body is boxed if it is foreign, or if it comes from a backend after its head: few are so large, and
-/// moving the others would cost as much.
+/// Bodies of clients are not boxed. Bodies of backends are boxed unless they arrive together with their head,
+/// because the unboxed type would make every body larger.
 #[derive(Debug, Default)]
 enum Kind {
     #[default]
     Empty,
-    /// `None` after the bytes were read.
+    /// `None` once the bytes have been read.
     Full(Option<Bytes>),
     #[cfg(feature = "gateway")]
     Incoming(Incoming),
-    #[cfg(feature = "gateway")]
-    Upstream(Box<ResponseBody>),
     Boxed(UnsyncBoxBody<Bytes, BoxError>),
 }
 
 impl Body {
-    /// A body without bytes.
+    /// Creates an empty body.
     pub const fn empty() -> Self {
         Self(Kind::Empty)
     }
 
-    /// Wraps any body. A [`Body`], and a body of hyper, is not boxed.
+    /// Wraps a body. A [`Body`] or a body of hyper is not boxed.
     pub fn new<B>(body: B) -> Self
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -87,20 +82,14 @@ impl Body {
         Self(Kind::Boxed(UnsyncBoxBody::new(body)))
     }
 
-    /// A body of hyper.
+    /// Wraps a body that hyper receives.
     #[cfg(feature = "gateway")]
     pub(crate) const fn incoming(body: Incoming) -> Self {
         Self(Kind::Incoming(body))
     }
-
-    /// The body of a backend's response.
-    #[cfg(feature = "gateway")]
-    pub(crate) fn upstream(body: ResponseBody) -> Self {
-        Self(Kind::Upstream(Box::new(body)))
-    }
 }
 
-/// Takes the body out of `body` if its type is `T`.
+/// Takes the value out of `body` if its type is `T`.
 fn take<B: 'static, T: 'static>(body: &mut Option<B>) -> Option<T> {
     let any: &mut dyn Any = body;
     any.downcast_mut::<Option<T>>().and_then(Option::take)
@@ -141,8 +130,6 @@ impl http_body::Body for Body {
             Kind::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             #[cfg(feature = "gateway")]
             Kind::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
-            #[cfg(feature = "gateway")]
-            Kind::Upstream(body) => Pin::new(body).poll_frame(cx),
             Kind::Boxed(body) => Pin::new(body).poll_frame(cx),
         }
     }
@@ -153,8 +140,6 @@ impl http_body::Body for Body {
             Kind::Full(Some(_)) => false,
             #[cfg(feature = "gateway")]
             Kind::Incoming(body) => body.is_end_stream(),
-            #[cfg(feature = "gateway")]
-            Kind::Upstream(body) => body.is_end_stream(),
             Kind::Boxed(body) => body.is_end_stream(),
         }
     }
@@ -165,8 +150,6 @@ impl http_body::Body for Body {
             Kind::Full(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
             #[cfg(feature = "gateway")]
             Kind::Incoming(body) => body.size_hint(),
-            #[cfg(feature = "gateway")]
-            Kind::Upstream(body) => body.size_hint(),
             Kind::Boxed(body) => body.size_hint(),
         }
     }
@@ -179,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_foreign_body_is_boxed() {
+    fn only_a_body_of_another_type_is_boxed() {
         let own = Body::new(Body::from("text"));
         let foreign = Body::new(Full::new(Bytes::from_static(b"text")));
 

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use towergate_tls::rustls::crypto::CryptoProvider;
 
 use crate::access_log::AccessLog;
-use crate::balance::Directory;
+use crate::balance::Clusters;
 use crate::conn::Drain;
 use crate::datagram::DatagramConfig;
 use crate::listen::{
@@ -93,7 +93,7 @@ pub struct Gateway {
     handle: Arc<SnapshotHandle>,
     drain: Drain,
     live: Live,
-    directory: Arc<Directory>,
+    directory: Arc<Clusters>,
     state: Mutex<State>,
 }
 
@@ -118,7 +118,7 @@ impl Gateway {
     pub fn new(options: Options) -> Self {
         let live = Live::default();
         Self {
-            directory: Directory::of(&live),
+            directory: Clusters::of(&live),
             options,
             handle: Arc::default(),
             drain: Drain::new(),

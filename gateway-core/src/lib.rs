@@ -68,10 +68,12 @@
 #[cfg(feature = "gateway")]
 pub mod access_log;
 #[cfg(feature = "gateway")]
-mod alarm;
-#[cfg(feature = "gateway")]
 pub mod balance;
 pub mod body;
+#[cfg(feature = "gateway")]
+mod breaker;
+#[cfg(feature = "gateway")]
+mod coalesced_write;
 pub mod conn;
 #[cfg(feature = "gateway")]
 mod datagram;
@@ -83,19 +85,23 @@ pub mod gate;
 pub mod gateway;
 pub mod http;
 #[cfg(feature = "gateway")]
-mod in_box;
+mod keepalive;
 #[cfg(feature = "gateway")]
 pub mod listen;
+#[cfg(feature = "gateway")]
+mod live;
 mod local_reply;
 #[cfg(feature = "gateway")]
 pub mod observer;
 #[cfg(feature = "gateway")]
-mod one_piece;
+mod pin_boxed;
 #[cfg(feature = "gateway")]
 pub mod plan;
 pub mod policy;
 pub mod prelude;
 pub mod proxy_protocol;
+#[cfg(feature = "gateway")]
+mod reusable_timer;
 pub mod route;
 #[cfg(feature = "gateway")]
 pub mod router;

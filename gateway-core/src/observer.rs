@@ -1,4 +1,4 @@
-//! What happens in the data plane, told as it happens: the source of metrics.
+//! Events of the data plane: the source of metrics.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -32,62 +32,61 @@ use std::time::Duration;
 use crate::access_log::Entry;
 use crate::plan::{BackendId, ListenerId};
 
-/// Takes [`Event`]s, on the worker where they happen: it must neither wait nor take a shared lock.
+/// Receives [`Event`]s on the worker where they occur. Must neither block nor take a shared lock.
 pub trait Observer: Send + Sync + 'static {
-    /// Takes one event.
+    /// Receives an event.
     fn observe(&self, event: &Event<'_>);
 }
 
-/// An observer that looks away.
+/// An observer that ignores all events.
 impl Observer for () {
     fn observe(&self, _event: &Event<'_>) {}
 }
 
-/// Something that happened.
+/// An event of the data plane. Ports are those of the plan.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// A connection was accepted on this port of the plan.
+    /// A client connection was accepted on this port.
     ConnectionOpened(u16),
-    /// It ended.
+    /// A client connection on this port ended.
     ConnectionClosed(u16),
-    /// It was refused: the listener's limit is reached.
+    /// A client connection was rejected: the limit of the listener is reached.
     ConnectionRefused(u16),
-    /// It was closed for want of a valid PROXY header; the word says why.
+    /// A client connection was closed because its PROXY header is missing or invalid, with the reason.
     ProxyRejected(u16, &'static str),
-    /// A PROXY header arrived on a port that expects none.
+    /// A PROXY header arrived on a port that does not expect one, from this address.
     UnexpectedProxyHeader(u16, SocketAddr),
-    /// A TLS handshake succeeded on this port, for this listener: version, and whether a session was
-    /// resumed.
+    /// A TLS handshake succeeded: port, listener, TLS version, whether a session was resumed.
     TlsHandshake(u16, &'a ListenerId, &'static str, bool),
-    /// A TLS handshake failed; the word says why.
+    /// A TLS handshake failed, with the reason.
     TlsFailed(u16, &'static str),
-    /// Bytes that are no HTTP.
+    /// A client sent invalid HTTP, with the reason.
     CodecError(u16, &'static str),
-    /// An HTTP/2 client was cut off for abuse; the word says which.
+    /// An HTTP/2 connection was closed because of abuse, with the kind of abuse.
     Abuse(u16, &'static str),
-    /// A response ended, or the client left.
+    /// A request completed, or the client disconnected.
     Request(&'a ListenerId, &'a Entry),
-    /// A connection that was passed on as bytes ended, or one that came to no backend; or a session of
-    /// datagrams. The route in the entry says which.
+    /// A proxied TCP connection or a datagram session ended, or no backend was reached. The route in the
+    /// entry identifies the kind.
     Stream(&'a ListenerId, &'a Entry),
-    /// A session of datagrams began on this port of the plan.
+    /// A datagram session started on this port.
     SessionOpened(u16),
-    /// It ended.
+    /// A datagram session on this port ended.
     SessionClosed(u16),
-    /// A datagram came on this port and was dropped; the word says why.
+    /// A datagram was dropped on this port, with the reason.
     DatagramDropped(u16, &'static str),
-    /// A connection to an endpoint was opened, in this time.
+    /// A connection to an endpoint was opened within this duration.
     UpstreamConnected(&'a BackendId, Duration),
-    /// A connection to an endpoint could not be opened.
+    /// A connection to an endpoint failed to open.
     UpstreamConnectFailed(&'a BackendId),
     /// A connection to an endpoint ended.
     UpstreamClosed(&'a BackendId),
-    /// A request was sent once more.
+    /// A request was retried.
     Retried(&'a BackendId),
-    /// A copy of a request was answered by the backend of a mirror.
+    /// A mirror responded to a copy of a request.
     Mirrored(&'a BackendId),
-    /// A copy of a request was given up: no answer, or the mirror fell behind.
+    /// A copy of a request failed: no response, or the mirror fell behind.
     MirrorFailed(&'a BackendId),
     /// A limit of the circuit breaker was reached.
     Overflowed(&'a BackendId),

@@ -53,9 +53,9 @@ use tower_service::Service;
 
 use crate::LocalReply;
 #[cfg(feature = "gateway")]
-use crate::plan::Rule;
+use crate::live::Live;
 #[cfg(feature = "gateway")]
-use crate::snapshot::Live;
+use crate::plan::Rule;
 
 /// Header fields that a guard adds to the response, whoever gives it.
 pub type ResponseEdits = crate::HeaderList;

@@ -1,4 +1,4 @@
-//! Picks an endpoint.
+//! Picks an endpoint of a cluster by the load balancing rule.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,126 +6,139 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwapOption;
 
-use super::{Cluster, Maglev, Members, Node, shard};
+use super::{Cluster, EndpointSet, LiveEndpoint, Maglev, shard};
 use crate::plan::LoadBalancer;
 
-/// Counters of the round robin: one per group of workers, each on a cache line of its own.
+/// Number of round-robin counters: one per group of workers, each on its own cache line.
 const SHARDS: usize = 16;
 
-/// How often a retry looks for an endpoint that was not tried (Envoy `host_selection_retry_max_attempts`).
+/// Number of picks in which a retry looks for an untried endpoint (Envoy `host_selection_retry_max_attempts`).
 const OTHER_ATTEMPTS: usize = 5;
 
-/// The rule by which a rule's requests are spread over a cluster, and what it remembers.
+/// Load balancing rule of a backend with its state.
 #[derive(Debug)]
 pub struct Balancer {
     rule: LoadBalancer,
-    /// Empty for other rules: the padding would cost each of many rules a kilobyte.
-    turns: Box<[Turn]>,
-    table: ArcSwapOption<(Arc<Members>, Arc<Maglev>)>,
+    /// Empty unless the rule is round robin: the padding takes a kilobyte.
+    counters: Box<[RoundRobinCounter]>,
+    /// The latest Maglev table and the endpoint set it was built from.
+    table: ArcSwapOption<(Arc<EndpointSet>, Arc<Maglev>)>,
 }
 
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Turn(AtomicUsize);
+struct RoundRobinCounter(AtomicUsize);
 
-/// What a pick is to look at.
+/// Properties of a request that influence the pick.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pick<'a> {
-    /// The hash of the request's key.
+    /// Hash of the request's key.
     pub hash: Option<u64>,
-    /// Endpoints that failed this request; others are preferred.
+    /// Endpoints on which this request failed; others are preferred.
     pub tried: &'a [SocketAddr],
 }
 
 impl Balancer {
-    /// A balancer that has picked nothing yet.
+    /// Creates a balancer.
     pub fn new(rule: LoadBalancer) -> Self {
-        let turns = match rule {
+        let shards = match rule {
             LoadBalancer::RoundRobin => SHARDS,
             _ => 0,
         };
         Self {
             rule,
-            turns: (0..turns).map(|_| Turn::default()).collect(),
+            counters: (0..shards).map(|_| RoundRobinCounter::default()).collect(),
             table: ArcSwapOption::empty(),
         }
     }
 
-    /// An endpoint of the cluster; `None` if it has none.
-    pub fn pick(&self, cluster: &Cluster, pick: Pick<'_>) -> Option<Arc<Node>> {
-        self.pick_of(&cluster.members(), pick)
+    /// Picks an endpoint of `cluster`; `None` if it has none.
+    pub fn pick(&self, cluster: &Cluster, pick: Pick<'_>) -> Option<Arc<LiveEndpoint>> {
+        self.pick_from(&cluster.endpoint_set(), pick)
     }
 
-    /// One of these endpoints.
-    pub(crate) fn pick_of(&self, members: &Arc<Members>, pick: Pick<'_>) -> Option<Arc<Node>> {
-        let first = self.place(members, pick.hash)?;
-        let tried = |place: usize| pick.tried.contains(&members.nodes()[place].address());
+    /// Picks an endpoint of a set; `None` if the set is empty.
+    pub(crate) fn pick_from(
+        &self,
+        endpoint_set: &Arc<EndpointSet>,
+        pick: Pick<'_>,
+    ) -> Option<Arc<LiveEndpoint>> {
+        let first = self.index(endpoint_set, pick.hash)?;
+        let tried = |index: usize| {
+            pick.tried
+                .contains(&endpoint_set.endpoints()[index].address())
+        };
         if !tried(first) {
-            return Some(members.nodes()[first].clone());
+            return Some(endpoint_set.endpoints()[first].clone());
         }
-        // A hash leads to the same place each time, so that a retry goes on at random.
+        // A hash maps to the same endpoint each time, so a retry picks at random.
         let another = (0..OTHER_ATTEMPTS)
             .filter_map(|_| match self.rule {
-                LoadBalancer::ConsistentHash { .. } => members.draw(),
-                _ => self.place(members, None),
+                LoadBalancer::ConsistentHash { .. } => endpoint_set.pick_random(),
+                _ => self.index(endpoint_set, None),
             })
-            .find(|place| !tried(*place));
-        // Chance may fail to find one that there is.
-        let all = members.nodes().len();
+            .find(|index| !tried(*index));
+        // Random picks may miss the only untried endpoint.
+        let all = endpoint_set.endpoints().len();
         let next = || {
             (1..all)
                 .map(|n| (first + n) % all)
-                .find(|place| !tried(*place))
+                .find(|index| !tried(*index))
         };
-        let place = another.or_else(next).unwrap_or(first);
-        Some(members.nodes()[place].clone())
+        let index = another.or_else(next).unwrap_or(first);
+        Some(endpoint_set.endpoints()[index].clone())
     }
 
-    fn place(&self, members: &Arc<Members>, hash: Option<u64>) -> Option<usize> {
-        if members.nodes().len() < 2 {
-            return (!members.nodes().is_empty()).then_some(0);
+    fn index(&self, endpoint_set: &Arc<EndpointSet>, hash: Option<u64>) -> Option<usize> {
+        if endpoint_set.endpoints().len() < 2 {
+            return (!endpoint_set.endpoints().is_empty()).then_some(0);
         }
         match (&self.rule, hash) {
-            (LoadBalancer::LeastRequest, _) => less_busy(members),
+            (LoadBalancer::LeastRequest, _) => less_loaded(endpoint_set),
             (LoadBalancer::RoundRobin, _) => {
-                let turn = &self.turns[shard(SHARDS)].0;
-                members.turn(turn.fetch_add(1, Ordering::Relaxed))
+                let turn = &self.counters[shard(SHARDS)].0;
+                endpoint_set.round_robin(turn.fetch_add(1, Ordering::Relaxed))
             }
             (LoadBalancer::ConsistentHash { table_size, .. }, Some(hash)) => {
-                self.table(members, *table_size).find(hash)
+                self.table(endpoint_set, *table_size).find(hash)
             }
-            (LoadBalancer::Random | LoadBalancer::ConsistentHash { .. }, _) => members.draw(),
+            (LoadBalancer::Random | LoadBalancer::ConsistentHash { .. }, _) => {
+                endpoint_set.pick_random()
+            }
         }
     }
 
-    /// The table of these members; made when they have changed.
-    fn table(&self, members: &Arc<Members>, size: usize) -> Arc<Maglev> {
+    /// The Maglev table of `endpoint_set`; looked up again when the set has changed.
+    fn table(&self, endpoint_set: &Arc<EndpointSet>, size: usize) -> Arc<Maglev> {
         if let Some(known) = &*self.table.load()
-            && Arc::ptr_eq(&known.0, members)
+            && Arc::ptr_eq(&known.0, endpoint_set)
         {
             return known.1.clone();
         }
-        let table = members.maglev(size);
+        let table = endpoint_set.maglev(size);
         self.table
-            .store(Some(Arc::new((members.clone(), table.clone()))));
+            .store(Some(Arc::new((endpoint_set.clone(), table.clone()))));
         table
     }
 }
 
-/// The less busy, in proportion to its weight, of two drawn at random (power of two choices).
-fn less_busy(members: &Members) -> Option<usize> {
-    let first = members.draw()?;
-    let mut second = members.draw()?;
+/// The less loaded of two random endpoints, in proportion to their weights (power of two choices).
+fn less_loaded(endpoint_set: &EndpointSet) -> Option<usize> {
+    let first = endpoint_set.pick_random()?;
+    let mut second = endpoint_set.pick_random()?;
     if second == first {
-        second = (first + 1 + fastrand::usize(..members.nodes().len() - 1)) % members.nodes().len();
+        second = (first + 1 + fastrand::usize(..endpoint_set.endpoints().len() - 1))
+            % endpoint_set.endpoints().len();
     }
     let load = |mine: usize, other: usize| {
-        let active = u64::from(members.nodes()[mine].active()) + 1;
-        active * u64::from(members.share(other))
+        let active = u64::from(endpoint_set.endpoints()[mine].in_flight()) + 1;
+        active * u64::from(endpoint_set.weight(other))
     };
-    // With nothing under way, a second draw that was forced must not favour the lighter one.
+    // Without requests in flight, a forced second choice must not favour the endpoint of lower weight.
     Some(
-        if load(second, first) < load(first, second) && members.nodes()[first].active() > 0 {
+        if load(second, first) < load(first, second)
+            && endpoint_set.endpoints()[first].in_flight() > 0
+        {
             second
         } else {
             first
@@ -136,16 +149,11 @@ fn less_busy(members: &Members) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balance::Active;
+    use crate::balance::InFlightGuard;
     use crate::plan::{BackendId, Endpoint, HashKey};
 
     fn cluster(weights: &[u32]) -> Cluster {
-        let cluster = Cluster::new(BackendId {
-            kind: "Service".to_owned(),
-            namespace: "n".to_owned(),
-            name: "b".to_owned(),
-            port: 80,
-        });
+        let cluster = Cluster::new(BackendId::service("n", "b", 80));
         let endpoints: Vec<_> = (1..)
             .zip(weights)
             .map(|(port, weight)| Endpoint {
@@ -162,14 +170,14 @@ mod tests {
         let (balancer, cluster) = (Balancer::new(rule), cluster(weights));
         let mut counts = vec![0; weights.len()];
         for _ in 0..n {
-            let node = balancer.pick(&cluster, Pick::default()).unwrap();
-            counts[usize::from(node.address().port()) - 1] += 1;
+            let endpoint = balancer.pick(&cluster, Pick::default()).unwrap();
+            counts[usize::from(endpoint.address().port()) - 1] += 1;
         }
         counts
     }
 
     #[test]
-    fn round_robin_takes_turns_by_weight() {
+    fn round_robin_follows_the_weights() {
         assert_eq!(
             picks(LoadBalancer::RoundRobin, &[1, 1, 1], 300),
             [100, 100, 100]
@@ -184,40 +192,46 @@ mod tests {
     fn random_picks_follow_the_weights() {
         let counts = picks(LoadBalancer::Random, &[1, 3, 0], 40_000);
 
-        // Three sigma of a share of a quarter in 40 000.
+        // Three sigma of a probability of 1/4 in 40 000 picks.
         assert!(counts[0].abs_diff(10_000) <= 260, "{counts:?}");
         assert_eq!(counts[2], 0);
     }
 
     #[test]
-    fn idle_endpoints_get_requests_by_weight() {
+    fn idle_endpoints_receive_requests_by_weight() {
         let counts = picks(LoadBalancer::LeastRequest, &[1, 3], 40_000);
 
         assert!(counts[0].abs_diff(10_000) <= 260, "{counts:?}");
     }
 
     #[test]
-    fn least_request_evens_out_what_is_under_way() {
+    fn least_request_evens_out_requests_in_flight() {
         fastrand::seed(5);
         let (balancer, cluster) = (Balancer::new(LoadBalancer::LeastRequest), cluster(&[1; 10]));
 
         let active: Vec<_> = (0..1000)
-            .map(|_| Active::new(balancer.pick(&cluster, Pick::default()).unwrap()))
+            .map(|_| InFlightGuard::new(balancer.pick(&cluster, Pick::default()).unwrap()))
             .collect();
 
         let load: Vec<_> = cluster
-            .members()
-            .nodes()
+            .endpoint_set()
+            .endpoints()
             .iter()
-            .map(|n| n.active())
+            .map(|n| n.in_flight())
             .collect();
         assert!(load.iter().all(|n| n.abs_diff(100) <= 8), "{load:?}");
         drop(active);
-        assert!(cluster.members().nodes().iter().all(|n| n.active() == 0));
+        assert!(
+            cluster
+                .endpoint_set()
+                .endpoints()
+                .iter()
+                .all(|n| n.in_flight() == 0)
+        );
     }
 
     #[test]
-    fn a_hash_leads_to_one_endpoint_until_the_members_change() {
+    fn a_hash_maps_to_one_endpoint_until_the_endpoints_change() {
         let balancer = Balancer::new(LoadBalancer::ConsistentHash {
             key: HashKey::SourceIp,
             table_size: 1031,
@@ -242,12 +256,12 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_prefers_an_endpoint_that_was_not_tried() {
+    fn a_retry_prefers_an_untried_endpoint() {
         let (balancer, cluster) = (Balancer::new(LoadBalancer::RoundRobin), cluster(&[1, 1]));
-        let tried = [cluster.members().nodes()[0].address()];
+        let tried = [cluster.endpoint_set().endpoints()[0].address()];
 
         for _ in 0..20 {
-            let node = balancer
+            let endpoint = balancer
                 .pick(
                     &cluster,
                     Pick {
@@ -256,14 +270,14 @@ mod tests {
                     },
                 )
                 .unwrap();
-            assert_ne!(node.address(), tried[0]);
+            assert_ne!(endpoint.address(), tried[0]);
         }
     }
 
     #[test]
-    fn a_retry_without_a_choice_takes_the_same_again() {
+    fn a_retry_uses_the_same_endpoint_if_there_is_no_other() {
         let (balancer, cluster) = (Balancer::new(LoadBalancer::LeastRequest), cluster(&[1]));
-        let tried = [cluster.members().nodes()[0].address()];
+        let tried = [cluster.endpoint_set().endpoints()[0].address()];
 
         assert!(
             balancer

@@ -1,4 +1,4 @@
-//! What a consistent hash looks at, and the cookie that keeps a client where it is.
+//! Keys of consistent hashing, and the cookie that keeps a client on its endpoint.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -8,17 +8,17 @@ use http::{HeaderMap, HeaderValue, request};
 
 use crate::plan::{CookieHash, HashKey};
 
-/// What became of a hash key.
+/// Result of [`hash_key`].
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Hashed {
-    /// The hash; `None`: the request has no key.
+pub struct HashResult {
+    /// Hash of the key; `None` if the request has no key.
     pub hash: Option<u64>,
-    /// A `Set-Cookie` for the response: the key was made for this request.
+    /// `Set-Cookie` for the response, if the key was generated for this request.
     pub set_cookie: Option<HeaderValue>,
 }
 
-/// Hashes what `key` names of a request. The result is the same in every process.
-pub fn hash_key(key: &HashKey, client: IpAddr, head: &request::Parts) -> Hashed {
+/// Hashes the part of a request that `key` selects. The result is the same in every process.
+pub fn hash_key(key: &HashKey, client: IpAddr, head: &request::Parts) -> HashResult {
     match key {
         HashKey::SourceIp => hashed(hash_address(client)),
         HashKey::Headers(names) => {
@@ -37,7 +37,7 @@ pub fn hash_key(key: &HashKey, client: IpAddr, head: &request::Parts) -> Hashed 
     }
 }
 
-/// Hashes the address of a client.
+/// Hashes a client address.
 pub(crate) fn hash_address(client: IpAddr) -> u64 {
     match client {
         IpAddr::V4(v4) => hash_bytes(0, &v4.octets()),
@@ -45,15 +45,15 @@ pub(crate) fn hash_address(client: IpAddr) -> u64 {
     }
 }
 
-fn hashed(hash: u64) -> Hashed {
-    Hashed {
+fn hashed(hash: u64) -> HashResult {
+    HashResult {
         hash: Some(hash),
         set_cookie: None,
     }
 }
 
-fn hash_all<'a>(values: impl Iterator<Item = &'a [u8]>) -> Hashed {
-    Hashed {
+fn hash_all<'a>(values: impl Iterator<Item = &'a [u8]>) -> HashResult {
+    HashResult {
         hash: values.fold(None, |hash, value| {
             Some(hash_bytes(hash.unwrap_or(0).rotate_left(1), value))
         }),
@@ -61,7 +61,7 @@ fn hash_all<'a>(values: impl Iterator<Item = &'a [u8]>) -> Hashed {
     }
 }
 
-/// The value of the first parameter of this name, undecoded.
+/// Value of the first query parameter `name`, not decoded.
 fn find_parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     query.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -69,7 +69,7 @@ fn find_parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-/// The value of the first cookie of this name, without quotes.
+/// Value of the first cookie `name`, without quotes.
 fn find_cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
     let lines = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
     lines
@@ -84,10 +84,10 @@ fn find_cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
         })
 }
 
-/// A fresh cookie, if one is to be made. A lifetime of zero lasts as long as the client's session.
-fn make_cookie(cookie: &CookieHash) -> Hashed {
+/// Generates a cookie if the rule sets a TTL. A TTL of zero makes a session cookie.
+fn make_cookie(cookie: &CookieHash) -> HashResult {
     let Some(ttl) = cookie.ttl else {
-        return Hashed::default();
+        return HashResult::default();
     };
     let value = format!("{:016x}", fastrand::u64(..));
     let mut line = format!("{}=\"{value}\"", cookie.name);
@@ -101,13 +101,13 @@ fn make_cookie(cookie: &CookieHash) -> Hashed {
         };
     }
     line.push_str("; HttpOnly");
-    Hashed {
+    HashResult {
         hash: Some(hash_bytes(0, value.as_bytes())),
         set_cookie: HeaderValue::from_str(&line).ok(),
     }
 }
 
-/// FNV-1a with a final mix (of SplitMix64), as tables take the hash modulo their size.
+/// FNV-1a with the final mix of SplitMix64, since tables use the hash modulo their size.
 pub(super) fn hash_bytes(seed: u64, bytes: &[u8]) -> u64 {
     let start = 0xcbf2_9ce4_8422_2325 ^ seed;
     let hash = bytes.iter().fold(start, |hash, byte| {
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_key_takes_the_first_parameter_of_the_name() {
+    fn a_query_key_uses_the_first_parameter_of_that_name() {
         let key = HashKey::Query(vec!["u".to_owned()]);
         let hash = |uri| hash_key(&key, CLIENT, &head(uri, &[])).hash;
 
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_cookie_is_made_and_leads_back_to_the_same_hash() {
+    fn a_generated_cookie_yields_the_same_hash_when_it_returns() {
         let made = hash_key(&cookie(Some(60)), CLIENT, &head("/", &[]));
         let line = made.set_cookie.unwrap();
         let line = line.to_str().unwrap();
@@ -186,10 +186,10 @@ mod tests {
     }
 
     #[test]
-    fn without_a_lifetime_no_cookie_is_made() {
+    fn without_a_ttl_no_cookie_is_generated() {
         assert_eq!(
             hash_key(&cookie(None), CLIENT, &head("/", &[])),
-            Hashed::default()
+            HashResult::default()
         );
     }
 }

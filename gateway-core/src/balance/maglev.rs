@@ -1,32 +1,36 @@
-//! Maglev hashing: a table that spreads keys evenly and moves few of them when a member leaves
+//! Maglev hashing: a table that spreads keys evenly and remaps few of them when an endpoint is removed
 //! (Eisenbud et al., NSDI 2016).
 
 use super::hash_key::hash_bytes;
 
-/// A lookup table from hashes to places.
+/// Lookup table from hashes to endpoint indexes.
 #[derive(Debug)]
 pub struct Maglev {
     table: Vec<u32>,
 }
 
-/// A member while the table is filled: its own order of all entries, and how far it has come.
+/// An endpoint while the table is filled: its permutation of the entries and its position in it.
 struct Candidate {
     offset: u64,
     skip: u64,
     next: u64,
     weight: f64,
-    /// Rises by the weight each turn; the member takes an entry when it reaches 1.
+    /// Increases by the weight in each round; the endpoint takes an entry when it reaches 1.
     credit: f64,
 }
 
 impl Maglev {
-    /// A table of `size` entries, `size` being a prime, for members with name and weight. A member's
-    /// order depends on its name only, so that others stay where they are when one leaves.
-    pub fn build(members: impl Iterator<Item = (String, u32)>, size: usize) -> Self {
+    /// Builds a table of `size` entries from names and weights; `size` should be prime. The permutation of an
+    /// endpoint depends on its name only, so removing one endpoint remaps few keys of the others.
+    pub fn build(endpoints: impl Iterator<Item = (String, u32)>, size: usize) -> Self {
         let size = size.max(2) as u64;
-        let members: Vec<_> = members.collect();
-        let heaviest = members.iter().map(|(_, weight)| *weight).max().unwrap_or(1);
-        let mut candidates: Vec<_> = members
+        let endpoints: Vec<_> = endpoints.collect();
+        let heaviest = endpoints
+            .iter()
+            .map(|(_, weight)| *weight)
+            .max()
+            .unwrap_or(1);
+        let mut candidates: Vec<_> = endpoints
             .iter()
             .map(|(name, weight)| Candidate {
                 offset: hash_bytes(0, name.as_bytes()) % size,
@@ -41,12 +45,12 @@ impl Maglev {
         }
     }
 
-    /// Entries of the table.
+    /// Number of entries.
     pub fn size(&self) -> usize {
         self.table.len()
     }
 
-    /// The place for this hash; `None` without members.
+    /// Index for `hash`; `None` if the table has no endpoints.
     pub fn find(&self, hash: u64) -> Option<usize> {
         let entry = self.table[(hash % self.table.len() as u64) as usize];
         (entry != EMPTY).then_some(entry as usize)
@@ -59,14 +63,14 @@ fn fill(candidates: &mut [Candidate], size: u64) -> Vec<u32> {
     let mut table = vec![EMPTY; size as usize];
     let mut left = if candidates.is_empty() { 0 } else { size };
     while left > 0 {
-        for (place, candidate) in candidates.iter_mut().enumerate() {
+        for (index, candidate) in candidates.iter_mut().enumerate() {
             candidate.credit += candidate.weight;
             if candidate.credit < 1.0 {
                 continue;
             }
             candidate.credit -= 1.0;
             let free = candidate.next_free(&table, size);
-            table[free] = place as u32;
+            table[free] = index as u32;
             left -= 1;
             if left == 0 {
                 break;
@@ -85,7 +89,7 @@ impl Candidate {
                 return entry;
             }
         }
-        // Only a size that is no prime leaves entries that the order does not reach.
+        // If the size is not prime, the permutation misses some entries.
         let free = table.iter().position(|entry| *entry == EMPTY);
         free.expect("the table is filled no further than it has entries")
     }
@@ -102,19 +106,19 @@ mod tests {
     }
 
     #[test]
-    fn members_get_equal_shares() {
+    fn equal_weights_get_equally_many_entries() {
         let table = table(&["a", "b", "c", "d", "e"]);
 
-        for place in 0..5 {
-            let share = table.table.iter().filter(|entry| **entry == place).count();
+        for index in 0..5 {
+            let share = table.table.iter().filter(|entry| **entry == index).count();
             assert!(share.abs_diff(SIZE / 5) <= 1, "{share}");
         }
     }
 
     #[test]
-    fn weights_are_kept() {
-        let members = [("a".to_owned(), 3), ("b".to_owned(), 1)];
-        let table = Maglev::build(members.into_iter(), SIZE);
+    fn entries_follow_the_weights() {
+        let endpoints = [("a".to_owned(), 3), ("b".to_owned(), 1)];
+        let table = Maglev::build(endpoints.into_iter(), SIZE);
 
         let a = table.table.iter().filter(|entry| **entry == 0).count();
 
@@ -122,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn few_keys_move_when_a_member_leaves() {
+    fn few_keys_are_remapped_when_an_endpoint_is_removed() {
         let names: Vec<String> = (0..10).map(|n| format!("10.0.0.{n}:80")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let (before, after) = (table(&names), table(&names[..9]));
@@ -131,25 +135,25 @@ mod tests {
             .filter(|hash| before.find(*hash) != Some(9) && before.find(*hash) != after.find(*hash))
             .count();
 
-        assert!(moved < SIZE / 10, "{moved} entries moved without need");
+        assert!(moved < SIZE / 10, "{moved} entries were remapped");
     }
 
     proptest::proptest! {
-        /// Also if the size is no prime, and with weights far apart.
+        /// Holds for sizes that are not prime and for very different weights.
         #[test]
-        fn every_entry_has_a_member(weights in proptest::collection::vec(1u32..1000, 1..6), size in 2usize..300) {
-            let members = weights.iter().enumerate().map(|(n, weight)| (n.to_string(), *weight));
+        fn every_entry_has_an_endpoint(weights in proptest::collection::vec(1u32..1000, 1..6), size in 2usize..300) {
+            let endpoints = weights.iter().enumerate().map(|(n, weight)| (n.to_string(), *weight));
 
-            let table = Maglev::build(members, size);
+            let table = Maglev::build(endpoints, size);
 
             for hash in 0..size as u64 {
-                proptest::prop_assert!(table.find(hash).is_some_and(|place| place < weights.len()));
+                proptest::prop_assert!(table.find(hash).is_some_and(|index| index < weights.len()));
             }
         }
     }
 
     #[test]
-    fn an_empty_table_finds_nobody() {
+    fn an_empty_table_returns_no_index() {
         assert_eq!(table(&[]).find(5), None);
     }
 }

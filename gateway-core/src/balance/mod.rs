@@ -1,57 +1,54 @@
-//! Which endpoint gets a request.
+//! Load balancing: picks the endpoint for a request.
 //!
 //! ```text
-//! Endpoints (control side) ──Directory::update──> Cluster ──load──> Members ──Balancer::pick──> Node
+//! plan::Endpoints ──Clusters::update──> Cluster ──endpoint_set──> EndpointSet ──Balancer::pick──> LiveEndpoint
 //! ```
 //!
-//! A [`Cluster`] is the live list of one backend's endpoints. It is replaced whole, while requests are
-//! served, and apart from any plan: endpoints may come before or after the snapshot that uses them. A
-//! [`Node`] is one address; it keeps its counters as long as the address stays.
+//! A [`Cluster`] holds the current endpoints of one backend. The control side replaces its [`EndpointSet`] as a
+//! whole while requests are served, independently of the plan: endpoints may arrive before or after the snapshot
+//! that uses them. A [`LiveEndpoint`] is one address; its counter is kept as long as the address is listed.
 //!
 //! ```
-//! use towergate_core::balance::{Balancer, Directory, Pick};
+//! use towergate_core::balance::{Balancer, Clusters, Pick};
 //! use towergate_core::plan::{BackendId, Endpoint, Endpoints, LoadBalancer};
 //!
-//! let id = BackendId {
-//!     kind: "Service".to_owned(),
-//!     namespace: "default".to_owned(),
-//!     name: "web".to_owned(),
-//!     port: 80,
-//! };
+//! let id = BackendId::service("default", "web", 80);
 //! let endpoint = Endpoint {
 //!     address: "10.0.0.1:8080".parse().unwrap(),
 //!     weight: 1,
 //! };
-//! let directory = Directory::default();
-//! let cluster = directory.cluster(&id);
+//! let clusters = Clusters::default();
+//! let cluster = clusters.cluster(&id);
 //! let balancer = Balancer::new(LoadBalancer::LeastRequest);
 //! assert!(balancer.pick(&cluster, Pick::default()).is_none());
 //!
-//! directory.update(&Endpoints::from([(id, vec![endpoint.clone()])]));
+//! clusters.update(&Endpoints::from([(id, vec![endpoint.clone()])]));
 //!
-//! let node = balancer.pick(&cluster, Pick::default()).unwrap();
-//! assert_eq!(node.address(), endpoint.address);
+//! let picked = balancer.pick(&cluster, Pick::default()).unwrap();
+//! assert_eq!(picked.address(), endpoint.address);
 //! ```
 
 mod balancer;
-mod directory;
+mod clusters;
+mod endpoint;
+mod endpoint_set;
 mod hash_key;
 mod maglev;
-mod members;
 mod weighted;
 
 pub use balancer::{Balancer, Pick};
-pub use directory::{Cluster, Directory};
+pub use clusters::{Cluster, Clusters};
+pub use endpoint::{InFlightGuard, LiveEndpoint};
+pub use endpoint_set::EndpointSet;
 pub(crate) use hash_key::hash_address;
-pub use hash_key::{Hashed, hash_key};
+pub use hash_key::{HashResult, hash_key};
 pub use maglev::Maglev;
-pub use members::{Active, Members, Node};
 pub use weighted::Weights;
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A small number of the calling thread, by which state is kept apart so that workers do not share it.
+/// Shard number of the calling thread, below `shards`. Workers with different numbers share no cache line.
 pub(crate) fn shard(shards: usize) -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local!(static SHARD: Cell<usize> = Cell::new(NEXT.fetch_add(1, Ordering::Relaxed)));

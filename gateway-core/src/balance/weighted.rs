@@ -1,14 +1,14 @@
-//! The share of each backend of a rule.
+//! Weighted random choice.
 
-/// Weights of which one is drawn at random, each in proportion to its size.
+/// Weights of which one is picked at random, each in proportion to its size.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Weights {
-    /// Sums of the weights up to and including each place.
+    /// Sum of the weights up to and including each index.
     sums: Vec<u64>,
 }
 
 impl Weights {
-    /// The weights in their order.
+    /// Creates the sums of `weights`.
     pub fn new(weights: impl IntoIterator<Item = u32>) -> Self {
         let add = |sum: &mut u64, weight: u32| {
             *sum += u64::from(weight);
@@ -18,22 +18,22 @@ impl Weights {
         Self { sums }
     }
 
-    /// The sum of all weights.
+    /// Sum of all weights.
     pub fn total(&self) -> u64 {
         self.sums.last().copied().unwrap_or(0)
     }
 
-    /// The place to which `point` belongs, `point` being below [`total`](Self::total).
-    pub fn place(&self, point: u64) -> usize {
+    /// Index whose weight covers `point`, which must be below [`total`](Self::total).
+    pub fn index_of(&self, point: u64) -> usize {
         self.sums.partition_point(|sum| *sum <= point)
     }
 
-    /// Draws a place; `None` if no weight is above zero.
-    pub fn draw(&self) -> Option<usize> {
+    /// Picks an index at random; `None` if no weight is above zero.
+    pub fn pick_random(&self) -> Option<usize> {
         match self.total() {
             0 => None,
             _ if self.sums.len() == 1 => Some(0),
-            total => Some(self.place(fastrand::u64(..total))),
+            total => Some(self.index_of(fastrand::u64(..total))),
         }
     }
 }
@@ -44,30 +44,29 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Each weight owns exactly as many points as it is large.
         #[test]
-        fn a_place_owns_as_many_points_as_its_weight(weights in proptest::collection::vec(0u32..20, 0..8)) {
-            let drawn = Weights::new(weights.iter().copied());
+        fn an_index_covers_as_many_points_as_its_weight(weights in proptest::collection::vec(0u32..20, 0..8)) {
+            let summed = Weights::new(weights.iter().copied());
 
-            let mut owned = vec![0u32; weights.len()];
-            for point in 0..drawn.total() {
-                owned[drawn.place(point)] += 1;
+            let mut covered = vec![0u32; weights.len()];
+            for point in 0..summed.total() {
+                covered[summed.index_of(point)] += 1;
             }
 
-            prop_assert_eq!(owned, weights);
+            prop_assert_eq!(covered, weights);
         }
     }
 
     #[test]
-    fn shares_are_within_three_sigma_and_zero_is_exact() {
+    fn picks_follow_the_weights_and_weight_zero_is_never_picked() {
         fastrand::seed(7);
         let weights = [1u32, 0, 3, 6];
-        let drawn = Weights::new(weights);
+        let summed = Weights::new(weights);
         let n = 100_000;
 
         let mut counts = [0u32; 4];
         for _ in 0..n {
-            counts[drawn.draw().unwrap()] += 1;
+            counts[summed.pick_random().unwrap()] += 1;
         }
 
         assert_eq!(counts[1], 0);
@@ -79,8 +78,8 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_drawn_from_zeros() {
-        assert_eq!(Weights::new([0, 0]).draw(), None);
-        assert_eq!(Weights::new([]).draw(), None);
+    fn nothing_is_picked_if_all_weights_are_zero() {
+        assert_eq!(Weights::new([0, 0]).pick_random(), None);
+        assert_eq!(Weights::new([]).pick_random(), None);
     }
 }

@@ -3,10 +3,11 @@
 use std::io;
 use std::net::SocketAddr;
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::plan::{Keepalive, TcpSettings};
+use crate::keepalive::tcp_keepalive;
+use crate::plan::TcpSettings;
 
 /// Length of the accept queue.
 const BACKLOG: i32 = 4096;
@@ -80,26 +81,12 @@ pub(crate) fn set_up(stream: &TcpStream, settings: &TcpSettings) -> io::Result<(
     nodelay.and(keepalive)
 }
 
-/// Converts keepalive settings to socket options.
-pub(crate) fn tcp_keepalive(settings: &Keepalive) -> TcpKeepalive {
-    let mut keepalive = TcpKeepalive::new();
-    if let Some(idle) = settings.idle {
-        keepalive = keepalive.with_time(idle);
-    }
-    if let Some(interval) = settings.interval {
-        keepalive = keepalive.with_interval(interval);
-    }
-    if let Some(probes) = settings.probes {
-        keepalive = keepalive.with_retries(probes);
-    }
-    keepalive
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::plan::Keepalive;
 
     #[tokio::test]
     async fn accepted_connections_have_the_socket_options_of_their_port() {

@@ -131,7 +131,7 @@ impl Port {
         let target = config.target.as_ref().ok_or("no_route")?;
         let forwarder = &target.rule.forwarder;
         let chosen = forwarder
-            .choose(peer.client.ip(), dead)
+            .select_endpoint(peer.client.ip(), dead)
             .map_err(drop_reason)?;
         if self.sessions.len() >= self.max_sessions {
             self.evict();
@@ -139,15 +139,16 @@ impl Port {
         let permit = self.acquire_permit();
         let permit = permit.or_else(|| self.evict().then(|| self.acquire_permit())?);
         let permit = permit.ok_or("too_many_sessions")?;
-        let reserved = forwarder.reserve(&chosen);
-        let reserved = reserved.or_else(|| self.evict().then(|| forwarder.reserve(&chosen))?);
+        let reserved = forwarder.reserve_session(&chosen);
+        let reserved =
+            reserved.or_else(|| self.evict().then(|| forwarder.reserve_session(&chosen))?);
         let Some(reserved) = reserved else {
             if let Some(id) = forwarder.backend(&chosen) {
                 self.observer.observe(&Event::Overflowed(id));
             }
             return Err("overflow");
         };
-        let session = DatagramSession::open(reserved.node().clone(), config.idle_timeout);
+        let session = DatagramSession::open(reserved.endpoint().clone(), config.idle_timeout);
         let session = session.map_err(|_| "no_socket")?;
         let mut record = StreamRecord::new(
             self.log.clone(),
@@ -201,17 +202,17 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::balance::Directory;
+    use crate::balance::Clusters;
     use crate::datagram::socket::bind;
+    use crate::live::Live;
     use crate::plan::ListenerId;
-    use crate::snapshot::Live;
     use crate::stream::tests::{endpoints, eventually, simple};
     use crate::stream::{StreamRule, StreamTarget};
 
     /// A socket with a limit of three sessions, routed to `endpoint`.
     fn port(endpoint: SocketAddr) -> Port {
         let live = Live::default();
-        let directory = Directory::of(&live);
+        let directory = Clusters::of(&live);
         directory.update(&endpoints(&[("a", &[endpoint])]));
         let rule = StreamRule::passthrough(&simple("a"), &live, &towergate_tls::default_provider());
         let config = DatagramConfig {

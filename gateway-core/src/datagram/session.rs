@@ -14,10 +14,10 @@ use tokio::time::Instant;
 use super::quota::QuotaPermit;
 use super::socket::{DatagramSocket, Peer, try_recv};
 use super::table::Expiring;
-use crate::balance::Node;
+use crate::balance::LiveEndpoint;
 use crate::observer::{Event, Observer};
 use crate::stream::StreamRecord;
-use crate::traffic::Reserved;
+use crate::traffic::SessionPermit;
 
 /// Replies forwarded before the task yields.
 const REPLIES_PER_POLL: usize = 32;
@@ -28,7 +28,7 @@ const MAX_IDLE_TIMEOUT: Duration = Duration::from_secs(86400 * 365);
 /// The endpoint's side of a session.
 pub(super) struct DatagramSession {
     upstream: UdpSocket,
-    node: Arc<Node>,
+    node: Arc<LiveEndpoint>,
     idle_timeout: Duration,
     started: Instant,
     /// Time of the last datagram in either direction, in microseconds since `started`.
@@ -51,7 +51,7 @@ pub(super) enum SendOutcome {
 
 impl DatagramSession {
     /// Opens a session with `node`.
-    pub(super) fn open(node: Arc<Node>, idle_timeout: Duration) -> io::Result<Self> {
+    pub(super) fn open(node: Arc<LiveEndpoint>, idle_timeout: Duration) -> io::Result<Self> {
         let address = node.address();
         let any: SocketAddr = match address {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
@@ -74,7 +74,7 @@ impl DatagramSession {
 
     /// Whether the endpoint still exists and no send has failed.
     pub(super) fn is_alive(&self) -> bool {
-        !self.failed.load(Relaxed) && !self.node.is_gone()
+        !self.failed.load(Relaxed) && !self.node.is_removed()
     }
 
     /// The endpoint.
@@ -133,7 +133,7 @@ pub(super) struct ClientSession {
     observer: Arc<dyn Observer>,
     port: u16,
     /// Not part of `session`, which the reply task may keep for a moment after the session ends.
-    _permits: (Reserved, QuotaPermit),
+    _permits: (SessionPermit, QuotaPermit),
 }
 
 impl ClientSession {
@@ -144,7 +144,7 @@ impl ClientSession {
         peer: Peer,
         mut record: StreamRecord,
         (observer, port): (Arc<dyn Observer>, u16),
-        permits: (Reserved, QuotaPermit),
+        permits: (SessionPermit, QuotaPermit),
     ) -> Self {
         observer.observe(&Event::SessionOpened(port));
         record.entry.upstream_host = Some(session.endpoint());

@@ -21,13 +21,13 @@ use crate::conn::prefixed::Prefixed;
 use crate::conn::proxy;
 use crate::conn::{ConnInfo, ConnectionAddrs, ConnectionGuard, Drain, client_hello};
 use crate::error::Error;
-use crate::in_box::in_box;
 use crate::observer::Event;
+use crate::pin_boxed::pin_boxed_with;
 use crate::proxy_protocol::Addresses;
 use crate::serve::{ConnectionContext, Handler, serve_connection};
 use crate::stream::copy::CopyLimits;
 use crate::stream::{StreamRecord, StreamTable, StreamTarget, TcpProxy, proxy as proxy_stream};
-use crate::traffic::Chosen;
+use crate::traffic::SelectedEndpoint;
 
 /// A connection whose PROXY header, if the port expects one, has been read.
 type Stream = Prefixed<TcpStream>;
@@ -86,7 +86,7 @@ enum ReadyConnection<H> {
 /// The route and endpoint of a TCP connection.
 struct SelectedStream {
     target: StreamTarget,
-    chosen: Chosen,
+    chosen: SelectedEndpoint,
     server_name: Option<String>,
 }
 
@@ -151,7 +151,7 @@ async fn establish<H: Handler>(
         Transport::Plain(listener) => connection.establish_plain(stream, listener).await,
         // Boxed: these futures are large, and a connection would otherwise keep their room for life.
         Transport::Tls(_) | Transport::Mixed(_) => {
-            in_box(|| connection.establish_tls(stream)).await
+            pin_boxed_with(|| connection.establish_tls(stream)).await
         }
         Transport::Tcp(listener) => Box::pin(connection.establish_tcp(stream, listener)).await,
     }
@@ -283,7 +283,7 @@ impl<H: Handler> PendingConnection<H> {
     ) -> Option<SelectedStream> {
         let client = self.addrs.peer.ip();
         let chosen = match target {
-            Some(target) => target.rule.forwarder.choose(client, &[]),
+            Some(target) => target.rule.forwarder.select_endpoint(client, &[]),
             None => Err(Error::NoRoute),
         };
         match (target, chosen) {

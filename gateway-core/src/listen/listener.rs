@@ -72,7 +72,7 @@ use super::config::PortConfig;
 use super::server::Server;
 use crate::conn::log_throttle::LogThrottle;
 use crate::conn::{Drain, socket};
-use crate::in_box::in_box;
+use crate::pin_boxed::pin_boxed_with;
 use crate::serve::Handler;
 
 /// First pause after a failed accept, for example with no file descriptor left. Doubles up to
@@ -179,7 +179,7 @@ impl<H: Handler> Port<H> {
         }
         let (server, drain) = (self.server.clone(), self.drain.clone());
         // Boxed: spawning copies the future several times.
-        tokio::spawn(in_box(|| {
+        tokio::spawn(pin_boxed_with(|| {
             accept::serve(stream, peer, config, server, drain)
         }));
         accepts_per_event

@@ -29,7 +29,7 @@ use super::timers::Patience;
 use crate::Body;
 use crate::body::BoxError;
 use crate::http::trailers;
-use crate::upstream::Expired;
+use crate::upstream::StreamExpired;
 
 /// How many bytes of a request that nobody wants are read, so that its connection may live on.
 const REST: usize = 64 * 1024;
@@ -320,7 +320,7 @@ impl Drop for ResponseBody {
 
 /// Flags and details, in Envoy's words, for a body that the endpoint did not finish.
 fn reason(error: &(dyn StdError + 'static)) -> (&'static str, &'static str) {
-    if error.is::<Expired>() {
+    if error.is::<StreamExpired>() {
         ("UMSDR", "upstream_max_stream_duration_reached")
     } else if ended_early(error) {
         let details = "upstream_reset_after_response_started{protocol_error}";

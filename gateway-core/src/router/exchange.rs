@@ -26,7 +26,7 @@ use crate::http::settings::ListenerSettings;
 use crate::observer::Event;
 use crate::plan::ListenerId;
 use crate::serve::upgrade::{CloseReason, tunnel_until};
-use crate::traffic::{Failure, Forwarded, Tunnel};
+use crate::traffic::{ForwardError, Forwarded, Tunnel};
 use crate::{Body, Error, LocalReply};
 
 /// A request under way.
@@ -210,7 +210,7 @@ impl Exchange {
     }
 
     /// Notes that none has.
-    pub(crate) fn note_failed(&mut self, failure: Failure) -> Error {
+    pub(crate) fn note_failed(&mut self, failure: ForwardError) -> Error {
         self.entry.upstream_host = failure.endpoint.map(without_zone);
         failure.error
     }
@@ -224,7 +224,7 @@ impl Exchange {
     async fn run_tunnel(mut self: Box<Self>, joined: Joined) {
         let Joined { client, backend } = joined;
         let Patience { idle, ends } = self.patience;
-        let (ends, reason) = match (ends, backend.expires) {
+        let (ends, reason) = match (ends, backend.deadline) {
             (Some(ours), Some(theirs)) if ours < theirs => (Some(ours), RequestDuration(true)),
             (_, Some(theirs)) => (Some(theirs), StreamDuration(true)),
             (ours, None) => (ours, RequestDuration(true)),
@@ -243,7 +243,7 @@ impl Exchange {
                 self.note_reply(&reason.reply());
             }
         }
-        drop(backend.counted);
+        drop(backend.guard);
     }
 
     /// Ends with the response's body.

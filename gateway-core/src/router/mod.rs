@@ -41,8 +41,8 @@ use exchange::Exchange;
 use crate::access_log::{AccessLog, Entry};
 use crate::conn::{ConnInfo, Drain};
 use crate::http::Authority;
-use crate::in_box::in_box;
 use crate::observer::{Event, Observer};
+use crate::pin_boxed::pin_boxed_with;
 use crate::plan::ListenerId;
 use crate::serve::Handler;
 use crate::snapshot::{ListenerSnapshot, PortSnapshot, SnapshotHandle};
@@ -77,7 +77,7 @@ impl Handler for Router {
     type Future = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
     fn handle(&self, conn: &Arc<ConnInfo>, request: Request<Incoming>) -> Self::Future {
-        in_box(|| {
+        pin_boxed_with(|| {
             respond(
                 self.shared.clone(),
                 conn.clone(),

@@ -19,7 +19,7 @@ use crate::plan::Filter;
 use crate::policy::ResponseEdits;
 use crate::route::{Found, Query};
 use crate::snapshot::{ListenerSnapshot, PortSnapshot, Target};
-use crate::traffic::{ForwardContext, Forwarded, Picked};
+use crate::traffic::{ForwardContext, Forwarded, SelectedBackend};
 use crate::{Body, Error, LocalReply};
 
 /// Where a request arrived.
@@ -141,7 +141,7 @@ impl<'a> Step<'a> {
         came: &mut Came<'_>,
         exchange: &mut Exchange,
         edits: &mut ResponseEdits,
-    ) -> Result<(Picked<'t>, Option<&'t Upgrade>), LocalReply> {
+    ) -> Result<(SelectedBackend<'t>, Option<&'t Upgrade>), LocalReply> {
         let Taken { clean, found } = taken;
         let Came { head, body, .. } = came;
         let rule = &found.payload.rule;
@@ -287,7 +287,7 @@ impl<'a> Step<'a> {
     fn edit(
         &self,
         found: &Found<'_, Target>,
-        picked: &Picked<'_>,
+        picked: &SelectedBackend<'_>,
         head: &mut request::Parts,
         asked: &Sanitized,
     ) -> Result<(), Error> {
@@ -346,7 +346,7 @@ impl<'a> Step<'a> {
     fn edit_response(
         &self,
         found: &Found<'_, Target>,
-        picked: &Picked<'_>,
+        picked: &SelectedBackend<'_>,
         mut response: Response<Body>,
     ) -> Response<Body> {
         for filter in picked.filters() {

@@ -37,8 +37,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::conn::{ConnInfo, ConnectionGuard, Drain};
 use crate::http::settings::ListenerSettings;
-use crate::in_box::in_box;
 use crate::observer::Observer;
+use crate::pin_boxed::pin_boxed_with;
 use crate::{Body, LocalReply};
 use parked::{Parked, Woken};
 
@@ -105,7 +105,7 @@ where
             if parked.is_http2() {
                 return Box::pin(http2::serve(parked)).await;
             }
-            match in_box(|| http1::serve(parked)).await {
+            match pin_boxed_with(|| http1::serve(parked)).await {
                 Some(silent) => parked = silent,
                 None => return,
             }

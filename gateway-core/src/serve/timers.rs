@@ -2,7 +2,7 @@
 //!
 //! [`expiry`] is the rule: from what was [seen](Seen) on a connection and its [`Limits`] it tells
 //! when the connection has to end, and why. [`Timers`] waits: it has one timer, which is only set
-//! anew when it fires or when a deadline comes to lie before it ([`Alarm`]). A request that goes well
+//! anew when it fires or when a deadline comes to lie before it ([`ReusableTimer`]). A request that goes well
 //! touches no timer.
 
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::activity::Activity;
-use crate::alarm::Alarm;
 use crate::conn::drain::{Drain, DrainWatch, GRACE};
 use crate::conn::preamble::PREFACE;
 use crate::http::settings::ListenerSettings;
+use crate::reusable_timer::ReusableTimer;
 
 /// The shortest time for the first byte, since clients open connections ahead of need.
 const FIRST_BYTE: Duration = Duration::from_secs(10);
@@ -209,7 +209,7 @@ pub(crate) enum Signal {
 pub(crate) struct Timers {
     activity: Arc<Activity>,
     limits: Limits,
-    alarm: Option<Alarm>,
+    alarm: Option<ReusableTimer>,
     drain: Option<DrainWatch>,
     /// When to tell of the drain that has started.
     drain_at: Option<u64>,
@@ -273,7 +273,7 @@ impl Timers {
         let Some(at) = at.map(|at| self.activity.instant(at)) else {
             return Poll::Pending;
         };
-        let alarm = self.alarm.get_or_insert_with(|| Alarm::new(at));
+        let alarm = self.alarm.get_or_insert_with(|| ReusableTimer::new(at));
         alarm.poll(at, cx)
     }
 

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::activity::Activity;
 use super::codec_error;
 use super::mended::HeadScan;
-use crate::one_piece;
+use crate::coalesced_write;
 
 /// Notes what is read and written; keeps back the error answers that hyper writes by itself.
 #[derive(Debug)]
@@ -133,7 +133,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Watched<Io> {
             this.activity.withhold(status);
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
-        let result = one_piece::poll_write(Pin::new(&mut this.io), cx, bufs);
+        let result = coalesced_write::poll_write(Pin::new(&mut this.io), cx, bufs);
         this.activity.note_write(result.is_pending());
         result
     }

@@ -337,7 +337,7 @@ mod tests {
             "less than a cache line"
         );
         assert!(
-            size_of::<crate::traffic::breaker::Breaker>() + counts <= 128,
+            size_of::<crate::breaker::CircuitBreaker>() + counts <= 128,
             "two"
         );
     }

@@ -13,14 +13,12 @@
 mod build;
 mod built;
 mod handle;
-mod live;
 mod ports;
 
 pub use build::BuildError;
 pub(crate) use build::Builder;
 pub(crate) use built::Parts;
 pub use handle::{Current, SnapshotHandle};
-pub use live::Live;
 
 use std::sync::Arc;
 
@@ -36,6 +34,8 @@ use crate::policy::Guard;
 use crate::route::RouteTable;
 use crate::traffic::Forwarder;
 use crate::traffic::mirror::Mirrors;
+
+pub use crate::live::Live;
 
 /// The whole configuration as it runs.
 #[derive(Debug, Default)]

@@ -25,10 +25,10 @@ use towergate_tls::NameMap;
 use towergate_tls::connector::CryptoProvider;
 
 use crate::access_log::RuleName;
+use crate::live::Live;
 use crate::plan::{
     Backend, BackendProtocol, Destination, ListenerId, RouteId, StreamRoute, WeightedBackend,
 };
-use crate::snapshot::Live;
 use crate::traffic::Forwarder;
 
 /// Routes of a listener's TCP connections, by server name.

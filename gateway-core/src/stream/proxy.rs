@@ -14,7 +14,7 @@ use super::record::StreamRecord;
 use crate::conn::prefixed::Prefixed;
 use crate::conn::{ConnectionGuard, Drain};
 use crate::observer::Observer;
-use crate::traffic::{Chosen, Joined, NotJoined};
+use crate::traffic::{ConnectError, Connected, SelectedEndpoint};
 
 /// Time that connections continue after their port is removed (Envoy: `--drain-time-s`).
 const DRAIN: Duration = Duration::from_secs(600);
@@ -40,7 +40,7 @@ impl ClientStream for TlsStream<Prefixed<Prefixed<TcpStream>>> {
 /// Parameters of a proxied TCP connection.
 pub(crate) struct TcpProxy {
     pub(crate) rule: Arc<StreamRule>,
-    pub(crate) chosen: Chosen,
+    pub(crate) chosen: SelectedEndpoint,
     pub(crate) record: StreamRecord,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) drain: Drain,
@@ -63,22 +63,22 @@ pub(crate) async fn proxy(mut client: impl ClientStream, params: TcpProxy) {
     let joined = rule.forwarder.connect(chosen, &observer).await;
     // An open connection does not keep its configuration in memory.
     drop(rule);
-    let Joined {
-        connected,
+    let Connected {
+        stream,
         endpoint,
-        counted,
+        guards,
     } = match joined {
         Ok(joined) => joined,
-        Err(NotJoined { error, endpoint }) => {
+        Err(ConnectError { error, endpoint }) => {
             record.entry.upstream_host = Some(endpoint);
             return record.set_error(&error);
         }
     };
     record.entry.upstream_host = Some(endpoint);
-    record.entry.upstream_local = connected.local;
+    record.entry.upstream_local = stream.local;
     // Holds if the process exits before the connection is closed.
     record.entry.details = "local_close".into();
-    let mut backend = connected.stream;
+    let mut backend = stream.io;
     let outcome = tokio::select! {
         outcome = copy(&mut client, &mut backend, limits, &record.progress) => outcome,
         () = overdue(&drain) => return record.set_close_reason(CloseReason::MaxDuration),
@@ -90,7 +90,7 @@ pub(crate) async fn proxy(mut client: impl ClientStream, params: TcpProxy) {
     }
     record.set_close_reason(outcome.reason);
     drop((client, backend));
-    drop((counted, guard));
+    drop((guards, guard));
 }
 
 /// Makes the close of a connection a TCP reset.

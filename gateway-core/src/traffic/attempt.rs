@@ -1,4 +1,4 @@
-//! The attempts of one request.
+//! Attempts of one request: endpoint, connection, response head, retry.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -8,51 +8,54 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::breaker::{Permit, Resource};
 use super::deadline::Deadline;
-use super::forward::{ForwardContext, Forwarded, Picked, Tunnel, TunnelGuard};
-use super::replay::{LIMIT, Replay};
-use super::{Failure, outlier, retry};
+use super::forward::{ForwardContext, Forwarded, SelectedBackend, Tunnel, TunnelGuard};
+use crate::breaker::{Permit, Resource};
+
+use super::{ForwardError, outlier, retry};
 use crate::Body;
-use crate::balance::{Active, Node, Pick, hash_key};
+use crate::balance::{InFlightGuard, LiveEndpoint, Pick, hash_key};
 use crate::error::Error;
 use crate::http::upgrade::Upgrade;
 use crate::observer::Event;
 use crate::plan::{BackendProtocol, LoadBalancer, Retry};
 use crate::upstream::{
-    Checkout, Counted, ResponseBody, Sent, Source, Target, Unanswered, Upload, Wire, prepare, take,
+    Checkout, ConnectTarget, LIMIT, Pool, Replay, RequestPermits, ResponseBody, SendFailure,
+    Upload, UploadSource, UpstreamResponse, WireFormat, prepare, take_request,
 };
 
-const EXPECTED_TIME: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
-/// How often a connection may turn out to be closed before a byte was sent.
+/// Number of connections that may be found closed before a byte of the request was sent.
 const MAX_UNSENT: u32 = 8;
 
-/// One request on its way. It holds what its steps work on, so that their futures are small.
-pub(crate) struct Run<'a> {
-    picked: Picked<'a>,
+/// One request while it is forwarded. Its state is kept here and not in the futures of its steps, which stay
+/// small.
+pub(crate) struct Forwarding<'a> {
+    picked: SelectedBackend<'a>,
     context: ForwardContext<'a>,
-    /// The request as it came, until an attempt makes it ready to be sent.
+    /// The request; its head is prepared for the wire by the attempt.
     request: Request<Upload>,
     deadline: Deadline,
     hash: Option<u64>,
     attempts: u32,
+    /// Endpoint of the latest attempt.
     endpoint: Option<SocketAddr>,
-    /// Endpoints that failed.
+    /// Endpoints on which the request failed.
     tried: Vec<SocketAddr>,
 }
 
-/// The head of a response and what belongs to it.
-struct Attempted {
-    sent: Sent,
-    active: Active,
+/// The response of one attempt.
+struct AttemptResponse {
+    response: UpstreamResponse,
+    in_flight: InFlightGuard,
     time: Duration,
 }
 
-impl<'a> Run<'a> {
+impl<'a> Forwarding<'a> {
     pub(super) fn new(
-        picked: Picked<'a>,
+        picked: SelectedBackend<'a>,
         context: ForwardContext<'a>,
         request: Request<Body>,
     ) -> Self {
@@ -60,7 +63,7 @@ impl<'a> Run<'a> {
         Self {
             picked,
             context,
-            request: request.map(|body| Upload::track(Source::Once(body))),
+            request: request.map(|body| Upload::track(UploadSource::Once(body))),
             deadline: Deadline::new(traffic.request_timeout, traffic.max_stream_duration),
             hash: None,
             attempts: 0,
@@ -72,22 +75,22 @@ impl<'a> Run<'a> {
     /// Forwards the request.
     ///
     /// # Errors
-    /// Why there is no response; [`Self::into_failure`] tells how far the request came.
+    /// Why there is no response; [`Self::into_failure`] adds endpoint and attempts.
     pub(crate) async fn forward(&mut self) -> Result<Forwarded, Error> {
         self.check_upgrade()?;
         let breaker = &self.picked.forwarder.breaker;
         let Some(permit) = breaker.acquire(Resource::Request) else {
-            let id = self.picked.way.cluster.id();
+            let id = self.picked.route.cluster.id();
             self.context.observer.observe(&Event::Overflowed(id));
             return Err(Error::Overflow);
         };
-        let set_cookie = self.find_hash();
+        let set_cookie = self.compute_hash();
         let mut forwarded = match &self.picked.forwarder.backends.traffic.retry {
             Some(retry) if retry.retries > 0 => {
-                // Boxed, so that the many requests without retries need no room for it.
-                Box::pin(self.try_often(retry, permit)).await
+                // Boxed: requests without retries need no memory for this future.
+                Box::pin(self.send_with_retries(retry, permit)).await
             }
-            _ => self.try_once(permit).await,
+            _ => self.send_once(permit).await,
         };
         if let Ok(forwarded) = &mut forwarded {
             forwarded.set_cookie = set_cookie;
@@ -95,105 +98,111 @@ impl<'a> Run<'a> {
         forwarded
     }
 
-    /// Finds what the request is hashed by, if that decides about its endpoint; gives the cookie that is
-    /// made for it.
-    fn find_hash(&mut self) -> Option<HeaderValue> {
+    /// Computes the hash of the request if its load balancer needs one. Returns the cookie that was generated
+    /// for it.
+    fn compute_hash(&mut self) -> Option<HeaderValue> {
         let LoadBalancer::ConsistentHash { key, .. } =
             &self.picked.forwarder.backends.traffic.load_balancer
         else {
             return None;
         };
-        let (head, upload) = take(&mut self.request).into_parts();
+        let (head, upload) = take_request(&mut self.request).into_parts();
         let hashed = hash_key(key, self.context.client, &head);
         self.request = Request::from_parts(head, upload);
         self.hash = hashed.hash;
         hashed.set_cookie
     }
 
-    /// Tells of `error` and how far the request came.
-    pub(crate) fn into_failure(self, error: Error) -> Failure {
-        Failure {
+    /// Adds the endpoint and the number of attempts to `error`.
+    pub(crate) fn into_failure(self, error: Error) -> ForwardError {
+        ForwardError {
             error,
             endpoint: self.endpoint,
             attempts: self.attempts,
         }
     }
 
-    /// Refuses an upgrade that the rule does not allow, or that cannot be asked of the backend.
+    /// Rejects an upgrade that the rule does not allow or that the backend's protocol does not support.
     fn check_upgrade(&self) -> Result<(), Error> {
         let upgrades = &self.picked.forwarder.backends.traffic.upgrades;
         match self.context.upgrade {
             Some(upgrade) if !upgrade.is_one_of(upgrades) => Err(Error::UpgradeRefused),
-            Some(_) if self.picked.way.protocol == BackendProtocol::Http2 => {
+            Some(_) if self.picked.route.protocol == BackendProtocol::Http2 => {
                 Err(Error::UpgradeRefused)
             }
             _ => Ok(()),
         }
     }
 
-    /// The only attempt: nothing is kept of the request.
-    async fn try_once(&mut self, permit: Permit) -> Result<Forwarded, Error> {
+    /// Sends the request in a single attempt, without buffering its body.
+    async fn send_once(&mut self, permit: Permit) -> Result<Forwarded, Error> {
         let limit = self.picked.forwarder.backends.traffic.attempt_timeout;
-        self.make_ready(limit);
+        self.prepare_request(limit);
         match self.attempt(limit).await {
-            Ok(attempted) => Ok(self.finish(attempted, permit, "")),
-            // Without retries the attempt is the request.
+            Ok(attempt) => Ok(self.finish(attempt, permit, "")),
+            // Without retries, the attempt timeout is a request timeout.
             Err(Error::AttemptTimeout) => Err(Error::Timeout),
             Err(error) => Err(error),
         }
     }
 
-    /// Attempts until one is good enough or none is left.
-    async fn try_often(&mut self, rule: &Retry, permit: Permit) -> Result<Forwarded, Error> {
-        let (head, upload) = take(&mut self.request).into_parts();
+    /// Sends the request until a response needs no retry or the retries are used up.
+    async fn send_with_retries(
+        &mut self,
+        rule: &Retry,
+        permit: Permit,
+    ) -> Result<Forwarded, Error> {
+        let (head, upload) = take_request(&mut self.request).into_parts();
         let replay = Replay::new(upload.into_body());
         let limit = rule
             .attempt_timeout
             .or(self.picked.forwarder.backends.traffic.attempt_timeout);
         let mut source = replay.attempt();
-        // Held until the next attempt has its result.
-        let mut _retrying = None;
+        // Held until the next attempt has completed.
+        let mut _retry_permit = None;
         loop {
             let Some(body) = source else {
-                return Err(Error::RequestBody("the body was not kept".into()));
+                return Err(Error::RequestBody(
+                    "request body is no longer buffered".into(),
+                ));
             };
-            let upload = Upload::track(Source::Replay(body));
+            let upload = Upload::track(UploadSource::Replay(body));
             self.request = Request::from_parts(head.clone(), upload);
-            self.make_ready(limit);
+            self.prepare_request(limit);
             let result = self.attempt(limit).await;
-            let again = match &result {
-                Ok(attempted) => retry::on_response(&rule.on, &attempted.sent.head),
+            let retriable = match &result {
+                Ok(attempt) => retry::on_response(&rule.on, &attempt.response.head),
                 Err(error) => retry::on_error(&rule.on, error),
             };
-            _retrying = None;
-            if !again {
-                return self.give(result, permit, false, "");
+            _retry_permit = None;
+            if !retriable {
+                return self.finish_or_fail(result, permit, false, "");
             }
             if self.attempts > rule.retries {
-                return self.give(result, permit, true, "URX");
+                return self.finish_or_fail(result, permit, true, "URX");
             }
-            if !replay.is_kept() {
-                return self.give(result, permit, false, "");
+            if !replay.is_buffered() {
+                return self.finish_or_fail(result, permit, false, "");
             }
-            _retrying = self.picked.forwarder.breaker.acquire(Resource::Retry);
-            if _retrying.is_none() {
-                return self.give(result, permit, false, "UO");
+            _retry_permit = self.picked.forwarder.breaker.acquire(Resource::Retry);
+            if _retry_permit.is_none() {
+                return self.finish_or_fail(result, permit, false, "UO");
             }
-            // From here on the attempt before gets nothing more of the body.
+            // From here on, the previous attempt receives no more of the body.
             source = replay.attempt();
-            if let Ok(attempted) = result {
-                attempted.discard();
+            if let Ok(attempt) = result {
+                attempt.discard();
             }
-            self.wait(rule).await?;
+            self.back_off(rule).await?;
         }
     }
 
-    /// The pause before the next attempt, within the request's time.
-    async fn wait(&mut self, rule: &Retry) -> Result<(), Error> {
+    /// Waits before the next attempt, within the request timeout.
+    async fn back_off(&mut self, rule: &Retry) -> Result<(), Error> {
         self.tried.extend(self.endpoint);
-        let id = self.picked.way.cluster.id();
+        let id = self.picked.route.cluster.id();
         self.context.observer.observe(&Event::Retried(id));
-        let pause = retry::pause(rule, self.attempts - 1);
+        let pause = retry::back_off(rule, self.attempts - 1);
         let pause = pin!(async {
             sleep(pause).await;
             Ok(())
@@ -202,16 +211,16 @@ impl<'a> Run<'a> {
         self.deadline.run(now, None, None, &mut None, pause).await
     }
 
-    /// What the client gets of the last attempt.
-    fn give(
+    /// Result of the request after its last attempt.
+    fn finish_or_fail(
         &self,
-        result: Result<Attempted, Error>,
+        result: Result<AttemptResponse, Error>,
         permit: Permit,
         exhausted: bool,
         flags: &'static str,
     ) -> Result<Forwarded, Error> {
         match result {
-            Ok(attempted) => Ok(self.finish(attempted, permit, flags)),
+            Ok(attempt) => Ok(self.finish(attempt, permit, flags)),
             Err(last) if self.attempts > 1 => Err(Error::Retried {
                 last: Box::new(last),
                 exhausted,
@@ -220,68 +229,67 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Makes the request ready for the wire.
-    fn make_ready(&mut self, limit: Option<Duration>) {
+    /// Prepares the request head for the wire format of the backend.
+    fn prepare_request(&mut self, limit: Option<Duration>) {
         if self.context.envoy_headers {
-            self.say_time(limit);
+            self.set_expected_timeout(limit);
         }
-        let wire = Wire {
-            protocol: self.picked.way.protocol,
-            tls: self.picked.way.pool.is_tls(),
+        let format = WireFormat {
+            protocol: self.picked.route.protocol,
+            tls: self.picked.route.pool.is_tls(),
             upgrade: self.context.upgrade,
         };
-        prepare(&mut self.request, wire);
+        prepare(&mut self.request, format);
     }
 
-    /// Sends the request once and waits for the response's head.
-    async fn attempt(&mut self, limit: Option<Duration>) -> Result<Attempted, Error> {
-        let (way, context) = (self.picked.way, self.context);
+    /// Sends the request once and waits for the response head.
+    async fn attempt(&mut self, limit: Option<Duration>) -> Result<AttemptResponse, Error> {
+        let (route, context) = (self.picked.route, self.context);
         let forwarder = self.picked.forwarder;
         self.attempts += 1;
-        let node = self.pick()?;
-        self.endpoint = Some(node.address());
-        let active = Active::new(node);
-        let to = Target {
-            cluster: &way.cluster,
-            node: active.node(),
+        let in_flight = InFlightGuard::new(self.pick()?);
+        let address = in_flight.endpoint().address();
+        self.endpoint = Some(address);
+        let to = ConnectTarget {
+            cluster: &route.cluster,
+            endpoint: in_flight.endpoint(),
             breaker: &forwarder.breaker,
             observer: context.observer,
             pools: &forwarder.backends.pools,
-            by_hyper: context.preserve_header_case || context.upgrade.is_some(),
+            requires_hyper: context.preserve_header_case || context.upgrade.is_some(),
         };
         let start = Instant::now();
         let progress = self.request.body().progress().cloned();
-        let mut at_hand = way.pool.take(&to);
-        let mut alarm = at_hand.as_mut().and_then(Checkout::take_alarm);
+        let mut idle = route.pool.take(&to);
+        let mut timer = idle.as_mut().and_then(Checkout::take_timer);
         let mut result = {
             let request = &mut self.request;
-            let work = pin!(send(&way.pool, &to, at_hand, request, context.upgrade));
-            let run = self
-                .deadline
-                .run(start, progress.as_deref(), limit, &mut alarm, work);
-            run.await
+            let work = pin!(send(&route.pool, &to, idle, request, context.upgrade));
+            self.deadline
+                .run(start, progress.as_deref(), limit, &mut timer, work)
+                .await
         };
-        if let Ok(sent) = &mut result {
-            sent.received.keep_alarm(alarm);
+        if let Ok(response) = &mut result {
+            response.source.keep_timer(timer);
         }
-        if let Some(outlier) = &way.outlier {
+        if let Some(outlier) = &route.outlier {
             let outcome = match &result {
-                Ok(sent) => Some(outlier::of_response(&sent.head)),
-                Err(error) => outlier::of_error(error),
+                Ok(response) => Some(outlier::outcome_of_response(&response.head)),
+                Err(error) => outlier::outcome_of_error(error),
             };
             if let Some(outcome) = outcome {
-                outlier.report(active.node().address(), outcome);
+                outlier.report(address, outcome);
             }
         }
-        Ok(Attempted {
-            sent: result?,
+        Ok(AttemptResponse {
+            response: result?,
             time: start.elapsed(),
-            active,
+            in_flight,
         })
     }
 
-    /// An endpoint; one that was not tried, if there is any.
-    fn pick(&self) -> Result<Arc<Node>, Error> {
+    /// Picks an endpoint, preferably one that was not tried.
+    fn pick(&self) -> Result<Arc<LiveEndpoint>, Error> {
         let pick = Pick {
             hash: self.hash,
             tried: &self.tried,
@@ -289,28 +297,32 @@ impl<'a> Run<'a> {
         self.picked
             .forwarder
             .backends
-            .endpoint(self.picked.way, pick)
+            .endpoint(self.picked.route, pick)
     }
 
-    /// Tells the backend how long it may take.
-    fn say_time(&mut self, limit: Option<Duration>) {
+    /// Sets `x-envoy-expected-rq-timeout-ms` to the time that is left.
+    fn set_expected_timeout(&mut self, limit: Option<Duration>) {
         let times = [self.deadline.left(), limit];
         if let Some(time) = times.into_iter().flatten().min() {
             let headers = self.request.headers_mut();
-            headers.insert(EXPECTED_TIME, milliseconds(time));
+            headers.insert(EXPECTED_TIMEOUT, milliseconds(time));
         }
     }
 
-    /// The response for the client.
-    fn finish(&self, attempted: Attempted, permit: Permit, flags: &'static str) -> Forwarded {
-        let Attempted { sent, active, time } = attempted;
-        let endpoint = active.node().address();
-        let counted = Counted::new(active, permit);
-        let Sent {
+    /// Turns the response of an attempt into the response for the client.
+    fn finish(&self, attempt: AttemptResponse, permit: Permit, flags: &'static str) -> Forwarded {
+        let AttemptResponse {
+            response,
+            in_flight,
+            time,
+        } = attempt;
+        let endpoint = in_flight.endpoint().address();
+        let permits = RequestPermits::new(in_flight, permit);
+        let UpstreamResponse {
             head,
-            received,
+            source,
             local,
-        } = sent;
+        } = response;
         let mut response = Response::from_parts(head, Body::empty());
         if self.context.envoy_headers {
             response
@@ -320,18 +332,18 @@ impl<'a> Run<'a> {
         let upgrade = if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             Some(Tunnel {
                 io: hyper::upgrade::on(&mut response),
-                expires: self.deadline.expires(),
-                counted: TunnelGuard(counted, received.detach()),
+                deadline: self.deadline.stream_deadline(),
+                guard: TunnelGuard(permits, source.detach()),
             })
         } else {
-            let mut body = ResponseBody::new(received, Some(counted));
-            if let Some(whole) = body.take_whole() {
-                *response.body_mut() = whole.into();
+            let mut body = ResponseBody::new(source, Some(permits));
+            if let Some(bytes) = body.take_complete() {
+                *response.body_mut() = bytes.into();
             } else {
-                if let Some(at) = self.deadline.expires() {
+                if let Some(at) = self.deadline.stream_deadline() {
                     body.expire(sleep_until(at));
                 }
-                *response.body_mut() = Body::upstream(body);
+                *response.body_mut() = Body::boxed(body);
             }
             None
         };
@@ -352,31 +364,31 @@ fn milliseconds(time: Duration) -> HeaderValue {
     HeaderValue::from(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
-impl Attempted {
-    /// Reads what is there of a response that nobody gets, so that its connection can be used again.
+impl AttemptResponse {
+    /// Reads what has arrived of a response that is discarded, so that its connection can be reused.
     fn discard(self) {
-        ResponseBody::new(self.sent.received, None).drain(LIMIT);
+        ResponseBody::new(self.response.source, None).drain(LIMIT);
     }
 }
 
-/// Sends a request over the connection at hand, an idle or a new one. A connection that ended before a byte
-/// was sent costs nothing: another one is taken.
+/// Sends a request over `idle`, another idle connection or a new one. If a connection has ended before a byte
+/// was sent, the request moves to another connection; this is not a retry.
 async fn send(
-    pool: &Arc<crate::upstream::Pool>,
-    to: &Target<'_>,
-    mut at_hand: Option<Checkout>,
+    pool: &Pool,
+    to: &ConnectTarget<'_>,
+    mut idle: Option<Checkout>,
     request: &mut Request<Upload>,
     upgrade: Option<&Upgrade>,
-) -> Result<Sent, Error> {
+) -> Result<UpstreamResponse, Error> {
     for _ in 0..MAX_UNSENT {
-        let connection = match at_hand.take() {
+        let connection = match idle.take() {
             Some(connection) => connection,
             None => pool.checkout(to).await?,
         };
         match connection.send(request, upgrade).await {
-            Ok(sent) => return Ok(sent),
-            Err(Unanswered::Sent(error)) => return Err(error),
-            Err(Unanswered::Unsent) => {}
+            Ok(response) => return Ok(response),
+            Err(SendFailure::Sent(error)) => return Err(error),
+            Err(SendFailure::Unsent) => {}
         }
     }
     Err(Error::Terminated(None))

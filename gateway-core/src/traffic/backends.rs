@@ -1,4 +1,4 @@
-//! The backends of a rule, and the way to each.
+//! The backends of a rule: weighted backendRefs with cluster, balancer and pool.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -6,63 +6,63 @@ use std::sync::Arc;
 use towergate_tls::connector::CryptoProvider;
 
 use super::mirror::Mirrors;
-use super::outlier::Detector;
+use super::outlier::OutlierDetector;
 use super::prober::Prober;
-use crate::balance::{Balancer, Cluster, Directory, Node, Pick, Weights};
+use crate::balance::{Balancer, Cluster, Clusters, LiveEndpoint, Pick, Weights};
 use crate::error::Error;
+use crate::live::Live;
 use crate::plan::Filter;
 use crate::plan::{
     Backend, BackendProtocol, Destination, LoadBalancer, OutlierDetection, Traffic, WeightedBackend,
 };
-use crate::snapshot::Live;
 use crate::upstream::{Pool, Transport};
 
-/// Where the requests of a rule go.
+/// The backends of a rule.
 ///
-/// Nothing is remembered here of what a rule did, unless it takes turns, watches endpoints, or has
-/// filters at its backendRefs. Others that say the same share this: of many rules for a few backends,
-/// what a request looks at is still in the cache.
+/// Rules with equal backends and traffic settings share an instance, so that the data of many rules for a few
+/// backends stays in the processor cache. A rule has its own instance if its balancer takes turns, if the
+/// health of its endpoints is tracked, or if its backendRefs have filters.
 #[derive(Debug)]
 pub struct Backends {
     pub(super) traffic: Arc<Traffic>,
-    shares: Box<[Share]>,
+    backend_refs: Box<[BackendRef]>,
     weights: Weights,
-    /// Those of all shares.
+    /// Pools of all backendRefs.
     pub(super) pools: Box<[Arc<Pool>]>,
-    /// Keeps endpoints that arrived early.
-    _directory: Arc<Directory>,
+    /// Keeps the endpoints that arrived before the rule.
+    _clusters: Arc<Clusters>,
 }
 
 /// A backendRef.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(super) struct BackendRef {
     weight: u32,
     filters: Box<[Filter]>,
     mirrors: Mirrors,
-    /// `None`: the reference cannot be resolved.
-    way: Option<Way>,
+    /// `None` if the reference cannot be resolved.
+    route: Option<BackendRoute>,
 }
 
-/// The way to a backend.
+/// What a request needs to reach a backend.
 #[derive(Debug)]
-pub(super) struct Way {
+pub(super) struct BackendRoute {
     pub(super) protocol: BackendProtocol,
     pub(super) cluster: Arc<Cluster>,
     pub(super) balancer: Balancer,
     pub(super) pool: Arc<Pool>,
-    /// Leaves out endpoints that fail.
-    pub(super) outlier: Option<Arc<Detector>>,
+    /// Ejects endpoints that fail.
+    pub(super) outlier: Option<Arc<OutlierDetector>>,
 }
 
-/// What backends have in common that rules share.
+/// Parameters that must be equal for rules to share [`Backends`].
 #[derive(Debug, Eq, Hash, PartialEq)]
-struct Common {
+struct SharedKey {
     traffic: Arc<Traffic>,
     backends: Box<[(u32, Option<Arc<Backend>>)]>,
 }
 
-impl Common {
-    /// `None`: they are no other rule's.
+impl SharedKey {
+    /// The key of a rule; `None` if the rule needs its own instance.
     fn of(traffic: &Arc<Traffic>, backends: &[WeightedBackend]) -> Option<Self> {
         let own = traffic.load_balancer == LoadBalancer::RoundRobin
             || traffic.outlier.is_some()
@@ -80,8 +80,8 @@ impl Common {
 }
 
 impl Backends {
-    /// Those of the rule `key`. Endpoints and connections are those of `live`.
-    pub(super) fn of<K>(
+    /// The backends of the rule `key`. Clusters, pools and detectors are those of `live`.
+    pub(super) fn shared<K>(
         key: &K,
         traffic: &Arc<Traffic>,
         backends: &[WeightedBackend],
@@ -92,8 +92,8 @@ impl Backends {
         K: Clone + Eq + Hash + Send + 'static,
     {
         let build = || Arc::new(Self::build(key, traffic, backends, live, provider));
-        match Common::of(traffic, backends) {
-            Some(common) => live.share(common, |_| build()),
+        match SharedKey::of(traffic, backends) {
+            Some(key) => live.share(key, |_| build()),
             None => build(),
         }
     }
@@ -108,91 +108,102 @@ impl Backends {
     where
         K: Clone + Eq + Hash + Send + 'static,
     {
-        let directory = Directory::of(live);
-        let way = |backend: &Backend| {
+        let clusters = Clusters::of(live);
+        let route = |backend: &Backend| {
             let pool = Pool::shared(live, Transport::new(backend, traffic), provider);
-            Way {
+            BackendRoute {
                 protocol: backend.protocol,
                 outlier: detector(key, backend, &pool, traffic, live),
-                cluster: directory.cluster(&backend.id),
+                cluster: clusters.cluster(&backend.id),
                 balancer: Balancer::new(traffic.load_balancer.clone()),
                 pool,
             }
         };
-        let share = |(place, backend): (usize, &WeightedBackend)| {
-            let (filters, key) = (&backend.filters, (key.clone(), place));
-            Share {
+        let backend_ref = |(index, backend): (usize, &WeightedBackend)| {
+            let (filters, key) = (&backend.filters, (key.clone(), index));
+            BackendRef {
                 weight: backend.weight,
                 filters: filters.as_slice().into(),
                 mirrors: Mirrors::new(&key, filters, traffic, live, provider),
-                way: match &backend.destination {
+                route: match &backend.destination {
                     Destination::Invalid => None,
-                    Destination::Backend(backend) => Some(way(backend)),
+                    Destination::Backend(backend) => Some(route(backend)),
                 },
             }
         };
-        let shares: Box<[_]> = backends.iter().enumerate().map(share).collect();
-        let ways = shares.iter().filter_map(|share| share.way.as_ref());
-        let mut pools: Vec<_> = ways.map(|way| way.pool.clone()).collect();
+        let backend_refs: Box<[_]> = backends.iter().enumerate().map(backend_ref).collect();
+        let routes = backend_refs
+            .iter()
+            .filter_map(|backend_ref| backend_ref.route.as_ref());
+        let mut pools: Vec<_> = routes.map(|route| route.pool.clone()).collect();
         pools.sort_by_key(Arc::as_ptr);
         pools.dedup_by(|a, b| Arc::ptr_eq(a, b));
         Self {
             traffic: traffic.clone(),
-            shares,
+            backend_refs,
             weights: Weights::new(backends.iter().map(|backend| backend.weight)),
             pools: pools.into(),
-            _directory: directory,
+            _clusters: clusters,
         }
     }
 
-    /// The backendRef at a place that was drawn.
-    pub(super) fn share(&self, place: usize) -> &Share {
-        &self.shares[place]
+    /// The backendRef at a picked index.
+    pub(super) fn backend_ref(&self, index: usize) -> &BackendRef {
+        &self.backend_refs[index]
     }
 
-    /// Draws a place among the backendRefs by weight, and the way to the backend there.
+    /// Picks a backendRef by weight; returns its index and its route.
     ///
     /// # Errors
-    /// [`Error::InvalidBackend`] or [`Error::InvalidShare`]: there is none, or it cannot be resolved.
-    pub(super) fn draw(&self) -> Result<(usize, &Way), Error> {
-        let place = self.weights.draw().ok_or(Error::InvalidBackend)?;
-        match &self.shares[place].way {
-            Some(way) => Ok((place, way)),
-            None if self.serves() => Err(Error::InvalidShare),
+    /// [`Error::InvalidBackend`] or [`Error::InvalidShare`] if there is none or it cannot be resolved.
+    pub(super) fn pick(&self) -> Result<(usize, &BackendRoute), Error> {
+        let index = self.weights.pick_random().ok_or(Error::InvalidBackend)?;
+        match &self.backend_refs[index].route {
+            Some(route) => Ok((index, route)),
+            None if self.has_endpoints() => Err(Error::InvalidShare),
             None => Err(Error::InvalidBackend),
         }
     }
 
-    /// The way to the backend at a place that was drawn.
-    pub(super) fn way(&self, place: usize) -> Option<&Way> {
-        self.shares.get(place)?.way.as_ref()
+    /// The route of the backendRef at a picked index.
+    pub(super) fn route(&self, index: usize) -> Option<&BackendRoute> {
+        self.backend_refs.get(index)?.route.as_ref()
     }
 
-    /// An endpoint of a backend; one that was not tried, if there is any.
-    pub(super) fn endpoint(&self, way: &Way, pick: Pick<'_>) -> Result<Arc<Node>, Error> {
-        let Some(outlier) = &way.outlier else {
-            let node = way.balancer.pick(&way.cluster, pick);
-            return node.ok_or_else(|| self.no_endpoint());
+    /// Picks an endpoint of a backend, preferably one that was not tried.
+    pub(super) fn endpoint(
+        &self,
+        route: &BackendRoute,
+        pick: Pick<'_>,
+    ) -> Result<Arc<LiveEndpoint>, Error> {
+        let Some(outlier) = &route.outlier else {
+            let endpoint = route.balancer.pick(&route.cluster, pick);
+            return endpoint.ok_or_else(|| self.no_endpoint_error());
         };
-        let usable = &outlier.view(&way.cluster).usable;
-        let node = way.balancer.pick_of(usable, pick);
-        node.ok_or_else(|| match way.cluster.members().nodes().is_empty() {
-            true => self.no_endpoint(),
-            false => Error::NoHealthyEndpoint,
+        let usable = &outlier.view(&route.cluster).usable;
+        let endpoint = route.balancer.pick_from(usable, pick);
+        endpoint.ok_or_else(
+            || match route.cluster.endpoint_set().endpoints().is_empty() {
+                true => self.no_endpoint_error(),
+                false => Error::NoHealthyEndpoint,
+            },
+        )
+    }
+
+    /// Returns whether any backendRef of non-zero weight has endpoints.
+    fn has_endpoints(&self) -> bool {
+        self.backend_refs.iter().any(|backend_ref| {
+            let set = backend_ref
+                .route
+                .as_ref()
+                .map(|route| route.cluster.endpoint_set());
+            backend_ref.weight > 0 && set.is_some_and(|set| !set.endpoints().is_empty())
         })
     }
 
-    /// Whether any backend with a share has endpoints.
-    fn serves(&self) -> bool {
-        self.shares.iter().any(|share| {
-            let members = share.way.as_ref().map(|way| way.cluster.members());
-            share.weight > 0 && members.is_some_and(|members| !members.nodes().is_empty())
-        })
-    }
-
-    /// Why a backend without endpoints has no answer.
-    pub(super) fn no_endpoint(&self) -> Error {
-        if self.serves() {
+    /// The error of a request to a backend without endpoints.
+    pub(super) fn no_endpoint_error(&self) -> Error {
+        if self.has_endpoints() {
             Error::EmptyShare
         } else {
             Error::NoEndpoint
@@ -200,25 +211,26 @@ impl Backends {
     }
 }
 
-impl Share {
+impl BackendRef {
     pub(super) fn filters(&self) -> &[Filter] {
         &self.filters
     }
 
-    /// The mirrors among the filters.
+    /// Mirrors among the filters.
     pub(super) fn mirrors(&self) -> &Mirrors {
         &self.mirrors
     }
 }
 
-/// What watches the endpoints of a backend for the rule `key`, if its traffic settings want that.
+/// The outlier detector of a backend for the rule `key`, if its traffic settings enable outlier detection or
+/// active health checks.
 fn detector<K>(
     key: &K,
     backend: &Backend,
     pool: &Arc<Pool>,
     traffic: &Traffic,
     live: &Live,
-) -> Option<Arc<Detector>>
+) -> Option<Arc<OutlierDetector>>
 where
     K: Clone + Eq + Hash + Send + 'static,
 {
@@ -233,7 +245,7 @@ where
         let rule = outlier.clone().unwrap_or(OutlierDetection::NONE);
         let check = check.clone();
         let pool = pool.clone();
-        Detector::new(rule, panic, check.map(|check| Prober { check, pool }))
+        OutlierDetector::new(rule, panic, check.map(|check| Prober { check, pool }))
     }))
 }
 
@@ -258,11 +270,11 @@ mod tests {
             ..Traffic::default()
         });
         let provider = towergate_tls::default_provider();
-        Backends::of(&rule.to_owned(), &traffic, &[backend], live, &provider)
+        Backends::shared(&rule.to_owned(), &traffic, &[backend], live, &provider)
     }
 
     #[test]
-    fn rules_share_what_is_equal_unless_each_takes_turns_of_its_own() {
+    fn rules_with_equal_backends_share_them_unless_their_balancer_takes_turns() {
         let live = Live::default();
         let both =
             |balancer: LoadBalancer| ["a", "b"].map(|rule| of(rule, balancer.clone(), &live));
@@ -273,7 +285,7 @@ mod tests {
         assert!(!Arc::ptr_eq(&c, &d));
         assert!(
             Arc::ptr_eq(&c.pools[0], &d.pools[0]),
-            "connections are all the same"
+            "pools are shared in any case"
         );
         let [e, _] = both(LoadBalancer::Random);
         assert!(!Arc::ptr_eq(&a, &e));

@@ -1,84 +1,88 @@
-//! Connections that are passed on as they are: weighted backend, endpoint, connect.
+//! Connections for streams that are proxied as bytes: weighted backend, endpoint, connect.
 //!
 //! ```text
-//! Forwarder::choose ──> Chosen ──> Forwarder::connect ──> Joined
-//!   by weight, then       may wait for TLS     one other endpoint if the first takes none
-//!   by the balancer       with the client
+//! Forwarder::select_endpoint ──> SelectedEndpoint ──> Forwarder::connect ──> Connected
+//!   by weight, then                       the client's TLS          another endpoint if the
+//!   by the balancer                       handshake may follow      first does not connect
 //! ```
 //!
-//! Choosing waits for nothing, so that a connection that can go nowhere is refused before a byte is
+//! The selection is synchronous: a client connection without a usable backend is closed before a byte is
 //! written to it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::Forwarder;
-use super::backends::Way;
-use super::breaker::Slot;
+use super::backends::BackendRoute;
 use super::outlier::{self, Outcome};
-use crate::balance::{Active, Cluster, Node, Pick, hash_address};
+use crate::balance::{Cluster, InFlightGuard, LiveEndpoint, Pick, hash_address};
+use crate::breaker::Slot;
 use crate::error::Error;
 use crate::observer::{Event, Observer};
 use crate::plan::{BackendId, HashKey, LoadBalancer};
-use crate::upstream::{Connected, Open, Target};
+use crate::upstream::{ConnectTarget, EndpointStream, UpstreamConnectionGuard};
 
-/// How many endpoints are tried for a connection.
+/// Number of endpoints tried for a connection.
 const ATTEMPTS: usize = 2;
 
-/// The backend and the endpoint for one connection or session.
+/// Backend and endpoint selected for one connection or session.
 #[derive(Debug)]
-pub(crate) struct Chosen {
-    /// Among the backendRefs.
-    place: usize,
+pub(crate) struct SelectedEndpoint {
+    /// Index of the backendRef.
+    index: usize,
     hash: Option<u64>,
-    node: Arc<Node>,
+    endpoint: Arc<LiveEndpoint>,
 }
 
-impl Chosen {
-    /// The endpoint.
+impl SelectedEndpoint {
+    /// Address of the endpoint.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.node.address()
+        self.endpoint.address()
     }
 }
 
-/// A connection to an endpoint, and what counts it.
-pub(crate) struct Joined {
-    pub(crate) connected: Connected,
+/// A connection to an endpoint with the guards that count it.
+pub(crate) struct Connected {
+    pub(crate) stream: EndpointStream,
     pub(crate) endpoint: SocketAddr,
-    pub(crate) counted: (Active, Open),
+    pub(crate) guards: (InFlightGuard, UpstreamConnectionGuard),
 }
 
-/// A session of datagrams with an endpoint, which it counts for until dropped.
+/// Counts a datagram session with an endpoint until dropped.
 #[derive(Debug)]
-pub(crate) struct Reserved {
-    active: Active,
+pub(crate) struct SessionPermit {
+    in_flight: InFlightGuard,
     _slot: Slot,
-    /// Kept known, so that the end of its endpoints is seen.
+    /// Held so that the removal of its endpoints is noticed.
     _cluster: Arc<Cluster>,
 }
 
-impl Reserved {
-    /// The endpoint.
-    pub(crate) fn node(&self) -> &Arc<Node> {
-        self.active.node()
+impl SessionPermit {
+    /// The endpoint of the session.
+    pub(crate) fn endpoint(&self) -> &Arc<LiveEndpoint> {
+        self.in_flight.endpoint()
     }
 }
 
-/// Why there is no connection.
+/// Why no connection was established.
 #[derive(Debug)]
-pub(crate) struct NotJoined {
+pub(crate) struct ConnectError {
     pub(crate) error: Error,
-    /// The endpoint that was tried last.
+    /// Endpoint of the last attempt.
     pub(crate) endpoint: SocketAddr,
 }
 
 impl Forwarder {
-    /// Draws a backend by weight and picks one of its endpoints; not one of `tried`, if there is another.
+    /// Picks a backend by weight and one of its endpoints, preferably not one of `tried`.
     ///
     /// # Errors
-    /// There is none, or the reference cannot be resolved.
-    pub(crate) fn choose(&self, client: IpAddr, tried: &[SocketAddr]) -> Result<Chosen, Error> {
-        let (place, way) = self.backends.draw()?;
+    /// There is no endpoint, or the backendRef cannot be resolved.
+    pub(crate) fn select_endpoint(
+        &self,
+        client: IpAddr,
+        tried: &[SocketAddr],
+    ) -> Result<SelectedEndpoint, Error> {
+        let (index, route) = self.backends.pick()?;
         let hash = match &self.backends.traffic.load_balancer {
             LoadBalancer::ConsistentHash {
                 key: HashKey::SourceIp,
@@ -86,42 +90,49 @@ impl Forwarder {
             } => Some(hash_address(client)),
             _ => None,
         };
-        let node = self.backends.endpoint(way, Pick { hash, tried })?;
-        Ok(Chosen { place, hash, node })
+        let endpoint = self.backends.endpoint(route, Pick { hash, tried })?;
+        Ok(SelectedEndpoint {
+            index,
+            hash,
+            endpoint,
+        })
     }
 
-    /// Connects to the chosen endpoint; if that takes no connection, to another one of its backend.
+    /// Connects to the selected endpoint; if that fails, to another endpoint of the backend.
     ///
     /// # Errors
-    /// Why the last one took none.
+    /// Why the last attempt failed.
     pub(crate) async fn connect(
         &self,
-        chosen: Chosen,
+        selected: SelectedEndpoint,
         observer: &Arc<dyn Observer>,
-    ) -> Result<Joined, NotJoined> {
-        let Chosen { place, hash, node } = chosen;
-        let mut active = Active::new(node);
+    ) -> Result<Connected, ConnectError> {
+        let SelectedEndpoint {
+            index,
+            hash,
+            endpoint,
+        } = selected;
+        let mut in_flight = InFlightGuard::new(endpoint);
         let mut tried = Vec::new();
         loop {
-            let endpoint = active.node().address();
-            let failed = |error| NotJoined { error, endpoint };
-            // What was chosen of this very forwarder has a way.
-            let way = self.backends.way(place).ok_or(Error::InvalidBackend);
-            let way = way.map_err(failed)?;
-            let error = match self.attempt(way, active.node(), observer).await {
-                Ok((connected, open)) => {
-                    let counted = (active, open);
-                    return Ok(Joined {
-                        connected,
+            let endpoint = in_flight.endpoint().address();
+            let failed = |error| ConnectError { error, endpoint };
+            // An endpoint selected by this forwarder has a route.
+            let route = self.backends.route(index).ok_or(Error::InvalidBackend);
+            let route = route.map_err(failed)?;
+            let error = match self.attempt(route, in_flight.endpoint(), observer).await {
+                Ok((stream, guard)) => {
+                    return Ok(Connected {
+                        stream,
                         endpoint,
-                        counted,
+                        guards: (in_flight, guard),
                     });
                 }
                 Err(error) => error,
             };
             tried.push(endpoint);
             let other = self.backends.endpoint(
-                way,
+                route,
                 Pick {
                     hash,
                     tried: &tried,
@@ -130,11 +141,11 @@ impl Forwarder {
             match other {
                 Ok(other)
                     if tried.len() < ATTEMPTS
-                        && outlier::of_error(&error).is_some()
+                        && outlier::outcome_of_error(&error).is_some()
                         && other.address() != endpoint =>
                 {
-                    active = Active::new(other);
-                    observer.observe(&Event::Retried(way.cluster.id()));
+                    in_flight = InFlightGuard::new(other);
+                    observer.observe(&Event::Retried(route.cluster.id()));
                 }
                 _ => return Err(failed(error)),
             }
@@ -143,44 +154,45 @@ impl Forwarder {
 
     async fn attempt(
         &self,
-        way: &Way,
-        node: &Arc<Node>,
+        route: &BackendRoute,
+        endpoint: &Arc<LiveEndpoint>,
         observer: &Arc<dyn Observer>,
-    ) -> Result<(Connected, Open), Error> {
-        let target = Target {
-            cluster: &way.cluster,
-            node,
+    ) -> Result<(EndpointStream, UpstreamConnectionGuard), Error> {
+        let target = ConnectTarget {
+            cluster: &route.cluster,
+            endpoint,
             breaker: &self.breaker,
             observer,
             pools: &[],
-            by_hyper: false,
+            requires_hyper: false,
         };
-        let result = way.pool.open(&target).await;
-        if let Some(detector) = &way.outlier {
+        let result = route.pool.open(&target).await;
+        if let Some(detector) = &route.outlier {
             let outcome = match &result {
-                Ok(_) => Some(Outcome::Answer(200)),
-                Err(error) => outlier::of_error(error),
+                Ok(_) => Some(Outcome::Response(200)),
+                Err(error) => outlier::outcome_of_error(error),
             };
             if let Some(outcome) = outcome {
-                detector.report(node.address(), outcome);
+                detector.report(endpoint.address(), outcome);
             }
         }
         result
     }
 
-    /// The backend that was chosen.
-    pub(crate) fn backend(&self, chosen: &Chosen) -> Option<&BackendId> {
-        self.backends.way(chosen.place).map(|way| way.cluster.id())
+    /// The backend of a selected endpoint.
+    pub(crate) fn backend(&self, selected: &SelectedEndpoint) -> Option<&BackendId> {
+        self.backends
+            .route(selected.index)
+            .map(|route| route.cluster.id())
     }
 
-    /// Counts a session of datagrams with the chosen endpoint; `None` if the limit of connections is
-    /// reached.
-    pub(crate) fn reserve(&self, chosen: &Chosen) -> Option<Reserved> {
-        let way = self.backends.way(chosen.place)?;
-        Some(Reserved {
-            _slot: self.breaker.connect(chosen.address())?,
-            active: Active::new(chosen.node.clone()),
-            _cluster: way.cluster.clone(),
+    /// Counts a datagram session with the selected endpoint; `None` if the connection limit is reached.
+    pub(crate) fn reserve_session(&self, selected: &SelectedEndpoint) -> Option<SessionPermit> {
+        let route = self.backends.route(selected.index)?;
+        Some(SessionPermit {
+            _slot: self.breaker.connect(selected.address())?,
+            in_flight: InFlightGuard::new(selected.endpoint.clone()),
+            _cluster: route.cluster.clone(),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! The times that a request and its attempts may take.
+//! Timeouts of a request and its attempts.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -7,66 +7,67 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::alarm::Alarm;
 use crate::error::Error;
-use crate::upstream::Progress;
+use crate::reusable_timer::ReusableTimer;
+use crate::upstream::UploadProgress;
 
-/// The time of one request, over all its attempts. It starts when the client's whole request was read,
-/// and ends with the response's head: a long download is not cut off.
+/// Request timeout over all attempts. It starts when the whole client request has been read and ends with the
+/// response head: a long download is not cut off.
 #[derive(Debug)]
 pub(super) struct Deadline {
     limit: Option<Duration>,
-    ends: Option<Instant>,
-    /// The end of the stream's life, whatever it does.
-    expires: Option<Instant>,
+    /// Set when the timeout starts.
+    deadline: Option<Instant>,
+    /// End of the maximum stream duration.
+    stream_deadline: Option<Instant>,
 }
 
-/// Which of the times is over first.
+/// The timeout that expires first.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Over {
+enum Expiry {
     Request,
     Attempt,
     Stream,
 }
 
 impl Deadline {
-    /// Nothing runs yet but the life of the stream, if it is limited.
-    pub(super) fn new(limit: Option<Duration>, life: Option<Duration>) -> Self {
+    /// Creates the timeouts; only the maximum stream duration starts at once.
+    pub(super) fn new(limit: Option<Duration>, stream: Option<Duration>) -> Self {
         Self {
             limit,
-            ends: None,
-            expires: life.map(|life| Instant::now() + life),
+            deadline: None,
+            stream_deadline: stream.map(|limit| Instant::now() + limit),
         }
     }
 
-    /// When the stream is to be reset.
-    pub(super) fn expires(&self) -> Option<Instant> {
-        self.expires
+    /// Time at which the stream is reset.
+    pub(super) fn stream_deadline(&self) -> Option<Instant> {
+        self.stream_deadline
     }
 
-    /// What is left of the request's time.
+    /// Time left of the request timeout.
     pub(super) fn left(&self) -> Option<Duration> {
-        match self.ends {
+        match self.deadline {
             Some(at) => Some(at.saturating_duration_since(Instant::now())),
             None => self.limit,
         }
     }
 
-    /// Runs `work` from `now` on, at most for `attempt` and what is left of the request's time. Neither runs
-    /// while `upload` goes on. `alarm` is made where there is none, and may serve others afterwards.
+    /// Runs `work`, which starts at `now`, for at most `attempt` and what is left of the request timeout. Both
+    /// start when `upload` is complete. `timer` is created if it is `None`, and can be reused afterwards.
     ///
     /// # Errors
-    /// Which time was over, or that of `work`.
+    /// The timeout that expired, or the error of `work`.
     pub(super) async fn run<T, W: Future<Output = Result<T, Error>>>(
         &mut self,
         now: Instant,
-        upload: Option<&Progress>,
+        upload: Option<&UploadProgress>,
         attempt: Option<Duration>,
-        alarm: &mut Option<Alarm>,
+        timer: &mut Option<ReusableTimer>,
         mut work: Pin<&mut W>,
     ) -> Result<T, Error> {
         let mut running = false;
-        let mut over = None;
+        let mut expiry = None;
         let mut now = Some(now);
         poll_fn(|cx| {
             if let Poll::Ready(output) = work.as_mut().poll(cx) {
@@ -74,48 +75,48 @@ impl Deadline {
             }
             if !running {
                 running = upload.is_none_or(|upload| upload.poll_done(cx));
-                over = self.next(now.take(), running, attempt);
+                expiry = self.next(now.take(), running, attempt);
             }
-            let Some((at, over)) = over else {
+            let Some((at, expiry)) = expiry else {
                 return Poll::Pending;
             };
-            let alarm = alarm.get_or_insert_with(|| Alarm::new(at));
-            alarm.poll(at, cx).map(|()| Err(over.error(running)))
+            let timer = timer.get_or_insert_with(|| ReusableTimer::new(at));
+            timer.poll(at, cx).map(|()| Err(expiry.error(running)))
         })
         .await
     }
 
-    /// What is over next, and when. `now` is looked up if it is not known, and needed.
+    /// The timeout that expires next, and when. The clock is read if `now` is `None` and needed.
     fn next(
         &mut self,
         now: Option<Instant>,
         running: bool,
         attempt: Option<Duration>,
-    ) -> Option<(Instant, Over)> {
-        let stream = self.expires.map(|at| (at, Over::Stream));
+    ) -> Option<(Instant, Expiry)> {
+        let stream = self.stream_deadline.map(|at| (at, Expiry::Stream));
         if !running || (self.limit.is_none() && attempt.is_none()) {
             return stream;
         }
         let now = now.unwrap_or_else(Instant::now);
-        if self.ends.is_none() {
-            self.ends = self.limit.map(|limit| now + limit);
+        if self.deadline.is_none() {
+            self.deadline = self.limit.map(|limit| now + limit);
         }
-        let request = self.ends.map(|at| (at, Over::Request));
-        let attempt = attempt.map(|limit| (now + limit, Over::Attempt));
-        sooner(sooner(request, attempt), stream)
+        let request = self.deadline.map(|at| (at, Expiry::Request));
+        let attempt = attempt.map(|limit| (now + limit, Expiry::Attempt));
+        min_deadline(min_deadline(request, attempt), stream)
     }
 }
 
-/// Of two times that may be limited, the one that is over first.
-fn sooner<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
+/// The earlier of two optional deadlines.
+fn min_deadline<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
     }
 }
 
-impl Over {
-    /// What this is called, once the request is `complete` or before.
+impl Expiry {
+    /// The error for this timeout; `complete`: the whole request has been read.
     fn error(self, complete: bool) -> Error {
         match self {
             Self::Request => Error::Timeout,
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn attempts_share_the_time_of_the_request() {
+    async fn attempts_share_the_request_timeout() {
         let mut deadline = Deadline::new(Some(300 * MS), None);
 
         let (first, took) = run(&mut deadline, Some(200 * MS)).await;
@@ -164,8 +165,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_time_runs_while_the_client_still_sends() {
-        let progress = Progress::default();
+    async fn the_request_timeout_starts_after_the_upload() {
+        let progress = UploadProgress::default();
         let mut deadline = Deadline::new(Some(300 * MS), None);
         let start = Instant::now();
 
@@ -189,8 +190,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_life_of_a_stream_ends_even_during_the_upload() {
-        let progress = Progress::default();
+    async fn the_maximum_stream_duration_includes_the_upload() {
+        let progress = UploadProgress::default();
         let mut deadline = Deadline::new(None, Some(50 * MS));
 
         let result = deadline

@@ -1,4 +1,4 @@
-//! From a request that is ready to be forwarded to a response.
+//! Forwards a request: weighted backend first, then attempts.
 
 use std::fmt;
 use std::hash::Hash;
@@ -11,87 +11,86 @@ use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 use towergate_tls::connector::CryptoProvider;
 
-use super::attempt::Run;
-use super::backends::{Backends, Share, Way};
-use super::breaker::Breaker;
+use super::attempt::Forwarding;
+use super::backends::{BackendRef, BackendRoute, Backends};
 use super::mirror::Mirrors;
 use crate::Body;
+use crate::breaker::CircuitBreaker;
 use crate::error::Error;
 use crate::http::upgrade::Upgrade;
+use crate::live::Live;
 use crate::observer::Observer;
 use crate::plan::Filter;
 use crate::plan::{Backend, Destination, Traffic, WeightedBackend};
-use crate::snapshot::Live;
-use crate::upstream::{Counted, Open};
+use crate::upstream::{RequestPermits, UpstreamConnectionGuard};
 
-/// Forwards the requests of one rule. Unchanging; what changes is shared with its predecessors.
-///
-/// It reads as its [`Backends`], which many rules may share, with counters of its own.
+/// Forwards the requests of one rule. It is immutable; its breaker, clusters and pools are shared with the
+/// forwarders of earlier snapshots.
 #[derive(Debug)]
 pub struct Forwarder {
-    pub(super) breaker: Arc<Breaker>,
+    pub(super) breaker: Arc<CircuitBreaker>,
     pub(super) backends: Arc<Backends>,
 }
 
-/// What is known of a request that is forwarded.
+/// Properties of a request that is forwarded.
 #[derive(Clone, Copy)]
 pub struct ForwardContext<'a> {
-    /// The client's address as detected.
+    /// Client address as detected.
     pub client: IpAddr,
-    /// Who is told what happens.
+    /// Receives the events of the request.
     pub observer: &'a Arc<dyn Observer>,
     /// Whether `x-envoy-*` headers are added.
     pub envoy_headers: bool,
-    /// Whether the case of header names is kept (HTTP/1).
+    /// Whether the case of header names is preserved (HTTP/1).
     pub preserve_header_case: bool,
-    /// The upgrade that the client asks for, as taken from the head.
+    /// Upgrade that the client requests, removed from the head.
     pub upgrade: Option<&'a Upgrade>,
 }
 
-/// The backendRef that was drawn for a request.
+/// The backendRef picked for a request.
 #[derive(Clone, Copy, Debug)]
-pub struct Picked<'a> {
+pub struct SelectedBackend<'a> {
     pub(super) forwarder: &'a Forwarder,
-    pub(super) way: &'a Way,
-    share: &'a Share,
+    pub(super) route: &'a BackendRoute,
+    backend_ref: &'a BackendRef,
 }
 
-/// A response, and how it came.
+/// A response and how it was obtained.
 #[derive(Debug)]
 pub struct Forwarded {
-    /// The response. Its body gives the connection back.
+    /// The response. Its body returns the connection to the pool at its end.
     pub response: Response<Body>,
-    /// The endpoint.
+    /// Endpoint that returned the response.
     pub endpoint: SocketAddr,
-    /// This side of the connection.
+    /// Local address of the connection.
     pub local: Option<SocketAddr>,
-    /// From the start of the last attempt until the response's head.
+    /// Time from the start of the last attempt to the response head.
     pub upstream_time: Duration,
-    /// Attempts, at least 1.
+    /// Number of attempts, at least 1.
     pub attempts: u32,
-    /// Envoy's response flags: `URX` if no retry was left, `UO` if retries are at their limit.
+    /// Envoy response flags: `URX` if the retries are used up, `UO` if the retry limit of the breaker is reached.
     pub flags: &'static str,
-    /// A cookie made for consistent hashing, for the response.
+    /// Cookie generated for consistent hashing, to be added to the response.
     pub set_cookie: Option<HeaderValue>,
-    /// The backend's side of an upgrade; the status is 101.
+    /// Backend side of an upgrade; the status is 101.
     pub upgrade: Option<Tunnel>,
 }
 
-/// The backend's side of an upgraded connection. What counts it is kept until this is dropped.
+/// Backend side of an upgraded connection.
 #[derive(Debug)]
 pub struct Tunnel {
-    /// Resolves to the bytes, after what was read already.
+    /// Resolves to the byte stream, including bytes that were already read.
     pub io: OnUpgrade,
-    /// When the tunnel is to be closed, whatever it does.
-    pub expires: Option<Instant>,
-    /// To be kept as long as the tunnel is open.
-    pub counted: TunnelGuard,
+    /// Time at which the tunnel is closed.
+    pub deadline: Option<Instant>,
+    /// Held as long as the tunnel is open.
+    pub guard: TunnelGuard,
 }
 
-/// Counts an open tunnel.
+/// Counts an open tunnel until dropped.
 pub struct TunnelGuard(
-    #[allow(dead_code, reason = "kept for its drop")] pub(super) Counted,
-    #[allow(dead_code, reason = "kept for its drop")] pub(super) Option<Open>,
+    #[allow(dead_code, reason = "kept for its drop")] pub(super) RequestPermits,
+    #[allow(dead_code, reason = "kept for its drop")] pub(super) Option<UpstreamConnectionGuard>,
 );
 
 impl fmt::Debug for TunnelGuard {
@@ -100,26 +99,25 @@ impl fmt::Debug for TunnelGuard {
     }
 }
 
-/// Why there is no response, and how far the request came.
+/// Why there is no response.
 #[derive(Debug)]
-pub struct Failure {
-    /// Why.
+pub struct ForwardError {
+    /// The error.
     pub error: Error,
-    /// The endpoint of the last attempt, if one was picked.
+    /// Endpoint of the last attempt, if one was picked.
     pub endpoint: Option<SocketAddr>,
-    /// Attempts.
+    /// Number of attempts.
     pub attempts: u32,
 }
 
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
+impl From<ForwardError> for Error {
+    fn from(failure: ForwardError) -> Self {
         failure.error
     }
 }
 
 impl Forwarder {
-    /// Builds what forwards the requests of the rule `key`. Counters, endpoints and connections are those
-    /// of `live`.
+    /// Builds the forwarder of the rule `key`. Breaker, clusters and pools are those of `live`.
     pub fn new<K>(
         key: K,
         traffic: Arc<Traffic>,
@@ -131,18 +129,20 @@ impl Forwarder {
         K: Clone + Eq + Hash + Send + 'static,
     {
         let limits = traffic.breaker.clone();
-        let breaker = live.share((key.clone(), limits), |(_, limits)| Breaker::new(limits));
+        let breaker = live.share((key.clone(), limits), |(_, limits)| {
+            CircuitBreaker::new(limits)
+        });
         Self {
             breaker,
-            backends: Backends::of(&key, &traffic, backends, live, provider),
+            backends: Backends::shared(&key, &traffic, backends, live, provider),
         }
     }
 
-    /// What forwards to one backend, without retries and without regard to who is well.
+    /// Builds a forwarder to one backend, for mirrors.
     pub(super) fn to_one(
         backend: &Arc<Backend>,
         traffic: Arc<Traffic>,
-        breaker: Arc<Breaker>,
+        breaker: Arc<CircuitBreaker>,
         live: &Live,
         provider: &Arc<CryptoProvider>,
     ) -> Self {
@@ -153,24 +153,24 @@ impl Forwarder {
         };
         Self {
             breaker,
-            backends: Backends::of(&(), &traffic, &[all], live, provider),
+            backends: Backends::shared(&(), &traffic, &[all], live, provider),
         }
     }
 
-    /// Draws a backendRef by weight.
+    /// Picks a backendRef by weight.
     ///
     /// # Errors
-    /// [`Error::InvalidBackend`] or [`Error::InvalidShare`]: there is none, or it cannot be resolved.
-    pub fn pick(&self) -> Result<Picked<'_>, Error> {
-        let (place, way) = self.backends.draw()?;
-        Ok(Picked {
+    /// [`Error::InvalidBackend`] or [`Error::InvalidShare`] if there is none or it cannot be resolved.
+    pub fn pick(&self) -> Result<SelectedBackend<'_>, Error> {
+        let (index, route) = self.backends.pick()?;
+        Ok(SelectedBackend {
             forwarder: self,
-            way,
-            share: self.backends.share(place),
+            route,
+            backend_ref: self.backends.backend_ref(index),
         })
     }
 
-    /// Forwards a request to a backend drawn by weight, for rules whose backendRefs have no filters.
+    /// Forwards a request to a backend picked by weight. Filters of the backendRef are not applied.
     ///
     /// # Errors
     /// Why there is no response.
@@ -178,8 +178,8 @@ impl Forwarder {
         &self,
         context: &ForwardContext<'_>,
         request: Request<Body>,
-    ) -> Result<Forwarded, Failure> {
-        let picked = self.pick().map_err(|error| Failure {
+    ) -> Result<Forwarded, ForwardError> {
+        let picked = self.pick().map_err(|error| ForwardError {
             error,
             endpoint: None,
             attempts: 0,
@@ -188,15 +188,15 @@ impl Forwarder {
     }
 }
 
-impl<'a> Picked<'a> {
-    /// The filters of the backendRef, which the caller applies to the request and to the response.
+impl<'a> SelectedBackend<'a> {
+    /// Filters of the backendRef. The caller applies them to the request and the response.
     pub fn filters(&self) -> &'a [Filter] {
-        self.share.filters()
+        self.backend_ref.filters()
     }
 
-    /// The mirrors among them.
+    /// Mirrors among the filters.
     pub fn mirrors(&self) -> &'a Mirrors {
-        self.share.mirrors()
+        self.backend_ref.mirrors()
     }
 
     /// Forwards a request.
@@ -207,14 +207,18 @@ impl<'a> Picked<'a> {
         self,
         context: &ForwardContext<'a>,
         request: Request<Body>,
-    ) -> Result<Forwarded, Failure> {
-        let mut run = self.start(*context, request);
-        let result = run.forward().await;
-        result.map_err(|error| run.into_failure(error))
+    ) -> Result<Forwarded, ForwardError> {
+        let mut forwarding = self.start(*context, request);
+        let result = forwarding.forward().await;
+        result.map_err(|error| forwarding.into_failure(error))
     }
 
-    /// Begins to forward a request.
-    pub(crate) fn start(self, context: ForwardContext<'a>, request: Request<Body>) -> Run<'a> {
-        Run::new(self, context, request)
+    /// Starts to forward a request.
+    pub(crate) fn start(
+        self,
+        context: ForwardContext<'a>,
+        request: Request<Body>,
+    ) -> Forwarding<'a> {
+        Forwarding::new(self, context, request)
     }
 }

@@ -29,9 +29,9 @@ use super::{ForwardContext, Forwarder};
 use crate::Body;
 use crate::body::BoxError;
 use crate::error::Error;
+use crate::live::Live;
 use crate::observer::Observer;
 use crate::plan::{Traffic, WeightedBackend};
-use crate::snapshot::Live;
 
 /// Time for a call unless [`InternalClient::with_timeout`] sets another.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,20 +1,20 @@
-//! Copies of requests for other backends, which never touch the request itself.
+//! Request mirroring: copies of requests for other backends.
 //!
 //! ```text
-//! client ──> Tee ──> the rule's backend ──> the answer
-//!             └────> a task of its own ──> the mirror ──> read and dropped
+//! client ──> Tee ──> backend of the rule ──> response to the client
+//!             └────> mirror task ──────────> mirror ──> response discarded
 //! ```
 //!
-//! A copy has the head that the rule's backend gets, and the body as that backend reads it. It is sent
-//! once, by a task of its own with the time, the breaker's limits and the connections of a rule; what
-//! becomes of it is told to the observer only. The request waits for nothing:
+//! A copy has the head of the forwarded request and the body as the backend reads it. A task of its own sends it
+//! once, with the timeouts, breaker limits and pools of the rule, and reports the result to the observer only.
+//! The request never waits for a mirror:
 //!
-//! - What the mirror has not taken yet is kept up to [`LIMIT`]. One that falls further behind gets nothing
-//!   more, and its connection is closed.
-//! - A request that is given up before its body was read takes its copies with it.
-//! - Once the client's request has been read, a copy has the rule's time for requests to be answered.
+//! - Up to [`LIMIT`] bytes are buffered for a mirror. If it falls further behind, the copy is aborted and its
+//!   connection is closed.
+//! - If a request is aborted before its body has been read, its copies are aborted.
+//! - The request timeout of the rule applies to a copy from the moment the client's request has been read.
 //!
-//! Copies that are under way when the gateway ends go with it.
+//! Copies in flight are dropped when the gateway shuts down.
 
 use std::fmt;
 use std::future::Future;
@@ -34,43 +34,43 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use towergate_tls::connector::CryptoProvider;
 
-use super::breaker::Breaker;
 use super::forward::{ForwardContext, Forwarder};
 use crate::Body;
 use crate::body::BoxError;
+use crate::breaker::CircuitBreaker;
+use crate::live::Live;
 use crate::observer::{Event, Observer};
 use crate::plan::{BackendId, LoadBalancer, Traffic};
 use crate::plan::{Filter, Fraction};
-use crate::snapshot::Live;
 
-/// Bytes of a body that wait for a mirror.
+/// Maximum number of body bytes buffered for a mirror.
 pub const LIMIT: usize = 256 * 1024;
-/// How long a copy may go without an answer where the rule sets no time, and an answer without progress.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// Timeout for the response to a copy if the rule sets none, and for each frame of its body.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The mirrors of a rule or of a backendRef.
 #[derive(Clone, Debug, Default)]
 pub struct Mirrors(Box<[Mirror]>);
 
-/// A backend that gets copies.
+/// A backend that receives copies.
 #[derive(Clone, Debug)]
 struct Mirror {
     fraction: Fraction,
-    target: Arc<Target>,
+    target: Arc<MirrorTarget>,
 }
 
 #[derive(Debug)]
-struct Target {
+struct MirrorTarget {
     id: BackendId,
-    /// How long a copy may go without an answer.
-    patience: Duration,
+    /// Timeout for the response to a copy.
+    timeout: Duration,
     forwarder: Box<dyn Forward>,
 }
 
-/// Forwards copies. A rule has a forwarder of its own and others in its mirrors; that these are behind a
-/// trait keeps types from nesting so deeply that programs which embed the gateway need a `recursion_limit`.
+/// Forwards copies. A rule has a forwarder, and its mirrors have others. Without this trait, types would nest so
+/// deeply that programs which embed the gateway need a `recursion_limit`.
 trait Forward: fmt::Debug + Send + Sync {
-    /// Resolves to the answer's body, if there is an answer.
+    /// Resolves to the response body, if there is a response.
     fn forward<'a>(
         &'a self,
         context: ForwardContext<'a>,
@@ -94,7 +94,8 @@ impl Forward for Forwarder {
 }
 
 impl Mirrors {
-    /// Those among `filters` of what is called `key`. Copies travel as the rule's `traffic` says.
+    /// Builds the mirrors among `filters`; `key` identifies their breakers. Copies are sent with the rule's
+    /// `traffic` settings.
     pub(crate) fn new<K>(
         key: &K,
         filters: &[Filter],
@@ -114,15 +115,15 @@ impl Mirrors {
                 MirrorKey(key.clone(), mirrors.len()),
                 traffic.breaker.clone(),
             );
-            let breaker = live.share(limits, |(_, limits)| Breaker::new(limits));
-            let patience = traffic.request_timeout.unwrap_or(PATIENCE);
-            let traffic = Arc::new(travel(traffic));
+            let breaker = live.share(limits, |(_, limits)| CircuitBreaker::new(limits));
+            let timeout = traffic.request_timeout.unwrap_or(RESPONSE_TIMEOUT);
+            let traffic = Arc::new(mirror_traffic(traffic));
             let forwarder = Forwarder::to_one(&filter.backend, traffic, breaker, live, provider);
             mirrors.push(Mirror {
                 fraction: filter.fraction,
-                target: Arc::new(Target {
+                target: Arc::new(MirrorTarget {
                     id: filter.backend.id.clone(),
-                    patience,
+                    timeout,
                     forwarder: Box::new(forwarder),
                 }),
             });
@@ -130,13 +131,13 @@ impl Mirrors {
         Self(mirrors.into())
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no mirrors.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Sends copies of a request that is ready to be forwarded, to those mirrors that are drawn, and gives
-    /// the body for the request itself. Must be called within a runtime.
+    /// Sends copies of a request to a random selection of the mirrors, and returns the body for the request
+    /// itself. Must be called within a tokio runtime.
     pub fn send(&self, context: &ForwardContext<'_>, head: &request::Parts, body: Body) -> Body {
         let selected = self.0.iter().filter(|mirror| mirror.fraction.pick());
         let targets: Vec<_> = selected.map(|mirror| mirror.target.clone()).collect();
@@ -145,12 +146,12 @@ impl Mirrors {
             let (copy, read) = match body.is_end_stream() {
                 true => (Body::empty(), None),
                 false => {
-                    let (sender, copy, read) = copied(&body);
+                    let (sender, copy, read) = copy_channel(&body);
                     copies.push(sender);
                     (Body::boxed(copy), Some(read))
                 }
             };
-            let sending = Sending {
+            let sending = MirrorRequest {
                 target,
                 client: context.client,
                 observer: context.observer.clone(),
@@ -167,12 +168,12 @@ impl Mirrors {
     }
 }
 
-/// Names the breaker of a mirror.
+/// Identifies the breaker of a mirror.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct MirrorKey<K>(K, usize);
 
-/// A copy is sent once, to any endpoint, and never becomes a tunnel.
-fn travel(traffic: &Traffic) -> Traffic {
+/// Traffic settings of a mirror: no retries, health checks or upgrades.
+fn mirror_traffic(traffic: &Traffic) -> Traffic {
     Traffic {
         retry: None,
         outlier: None,
@@ -183,41 +184,41 @@ fn travel(traffic: &Traffic) -> Traffic {
     }
 }
 
-/// A copy on its way.
-struct Sending {
-    target: Arc<Target>,
+/// A copy that is being sent.
+struct MirrorRequest {
+    target: Arc<MirrorTarget>,
     client: std::net::IpAddr,
     observer: Arc<dyn Observer>,
     envoy_headers: bool,
     preserve_header_case: bool,
 }
 
-impl Sending {
-    /// `read` ends when the client's request is read, or given up.
+impl MirrorRequest {
+    /// Sends the copy. `read` is cancelled when the client's request has been read or aborted.
     async fn run(self, request: Request<Body>, read: Option<CancellationToken>) {
         let late = async {
             if let Some(read) = read {
                 read.cancelled().await;
             }
-            sleep(self.target.patience).await;
+            sleep(self.target.timeout).await;
         };
-        let answered = tokio::select! {
+        let body = tokio::select! {
             biased;
-            answered = self.forward(request) => answered,
+            body = self.forward(request) => body,
             () = late => None,
         };
         let id = &self.target.id;
-        self.observer.observe(&match answered {
+        self.observer.observe(&match body {
             Some(_) => Event::Mirrored(id),
             None => Event::MirrorFailed(id),
         });
-        if let Some(mut body) = answered {
-            // Whoever sends very slowly, or nothing more, is left.
-            while let Ok(Some(Ok(_))) = timeout(PATIENCE, body.frame()).await {}
+        if let Some(mut body) = body {
+            // The response is read so that the connection can be reused, unless the mirror stalls.
+            while let Ok(Some(Ok(_))) = timeout(RESPONSE_TIMEOUT, body.frame()).await {}
         }
     }
 
-    /// The answer's body, if there is an answer.
+    /// The response body, if there is a response.
     async fn forward(&self, request: Request<Body>) -> Option<Body> {
         let context = ForwardContext {
             client: self.client,
@@ -230,78 +231,78 @@ impl Sending {
     }
 }
 
-/// A piece of a copied body.
-enum Piece {
+/// A frame of a copied body.
+enum CopyFrame {
     Data(Bytes),
     Trailers(HeaderMap),
     End,
 }
 
-/// A request's body, of which copies are made as it is read.
+/// A request body that is copied as it is read.
 struct Tee {
     body: Body,
-    copies: Vec<Copied>,
+    copies: Vec<CopySender>,
 }
 
-/// The end of a copy at which pieces go in.
-struct Copied {
-    pieces: UnboundedSender<Piece>,
-    /// Bytes that were not taken yet.
-    waiting: Arc<AtomicUsize>,
+/// Sender of a copied body.
+struct CopySender {
+    frames: UnboundedSender<CopyFrame>,
+    /// Bytes buffered for the mirror.
+    buffered: Arc<AtomicUsize>,
     _read: DropGuard,
 }
 
-/// The end of a copy at which pieces come out.
+/// Receiver of a copied body: the body of the copy.
 struct CopyBody {
-    pieces: UnboundedReceiver<Piece>,
-    waiting: Arc<AtomicUsize>,
-    /// What is left of a length that is known.
+    frames: UnboundedReceiver<CopyFrame>,
+    buffered: Arc<AtomicUsize>,
+    /// Remaining length, if known.
     left: Option<u64>,
     done: bool,
 }
 
-/// Both ends of a copy of `body`, and what tells that it was read.
-fn copied(body: &Body) -> (Copied, CopyBody, CancellationToken) {
-    let (sender, receiver) = unbounded_channel();
-    let (waiting, read) = (Arc::<AtomicUsize>::default(), CancellationToken::new());
+/// Creates the channel for a copy of `body`, and a token that is cancelled when `body` has been read.
+fn copy_channel(body: &Body) -> (CopySender, CopyBody, CancellationToken) {
+    let (frames, receiver) = unbounded_channel();
+    let (buffered, read) = (Arc::<AtomicUsize>::default(), CancellationToken::new());
     let copy = CopyBody {
-        pieces: receiver,
-        waiting: waiting.clone(),
+        frames: receiver,
+        buffered: buffered.clone(),
         left: body.size_hint().exact(),
         done: false,
     };
-    let copied = Copied {
-        pieces: sender,
-        waiting,
+    let sender = CopySender {
+        frames,
+        buffered,
         _read: read.clone().drop_guard(),
     };
-    (copied, copy, read)
+    (sender, copy, read)
 }
 
-impl Copied {
-    /// Passes on what was read; `false` if the mirror is gone or too far behind.
-    fn pass(&self, frame: &Frame<Bytes>) -> bool {
-        let piece = if let Some(data) = frame.data_ref() {
-            let before = self.waiting.fetch_add(data.len(), Ordering::Relaxed);
+impl CopySender {
+    /// Sends a frame to the mirror; `false` if the mirror is gone or too far behind.
+    fn send(&self, frame: &Frame<Bytes>) -> bool {
+        let frame = if let Some(data) = frame.data_ref() {
+            let before = self.buffered.fetch_add(data.len(), Ordering::Relaxed);
             if before > 0 && before + data.len() > LIMIT {
                 return false;
             }
-            Piece::Data(data.clone())
+            CopyFrame::Data(data.clone())
         } else if let Some(trailers) = frame.trailers_ref() {
-            Piece::Trailers(trailers.clone())
+            CopyFrame::Trailers(trailers.clone())
         } else {
             return true;
         };
-        self.pieces.send(piece).is_ok()
+        self.frames.send(frame).is_ok()
     }
 }
 
 impl Tee {
-    /// Nothing more is to come.
+    /// Ends all copies.
     fn end(&mut self) {
         for copy in self.copies.drain(..) {
-            // Fails if the mirror is gone.
-            let _ = copy.pieces.send(Piece::End);
+            // Fails if the mirror task has ended.
+            let _ = copy.frames.send(CopyFrame::End);
         }
     }
 }
@@ -316,7 +317,7 @@ impl http_body::Body for Tee {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         match &frame {
-            Some(Ok(frame)) => self.copies.retain(|copy| copy.pass(frame)),
+            Some(Ok(frame)) => self.copies.retain(|copy| copy.send(frame)),
             Some(Err(_)) => self.copies.clear(),
             None => self.end(),
         }
@@ -346,21 +347,19 @@ impl http_body::Body for CopyBody {
         if self.is_end_stream() {
             return Poll::Ready(None);
         }
-        Poll::Ready(match ready!(self.pieces.poll_recv(cx)) {
-            Some(Piece::Data(data)) => {
-                self.waiting.fetch_sub(data.len(), Ordering::Relaxed);
+        Poll::Ready(match ready!(self.frames.poll_recv(cx)) {
+            Some(CopyFrame::Data(data)) => {
+                self.buffered.fetch_sub(data.len(), Ordering::Relaxed);
                 let length = data.len() as u64;
                 self.left = self.left.map(|left| left.saturating_sub(length));
                 Some(Ok(Frame::data(data)))
             }
-            Some(Piece::Trailers(trailers)) => Some(Ok(Frame::trailers(trailers))),
-            Some(Piece::End) => {
+            Some(CopyFrame::Trailers(trailers)) => Some(Ok(Frame::trailers(trailers))),
+            Some(CopyFrame::End) => {
                 self.done = true;
                 None
             }
-            None => Some(Err(
-                "the request was not read, or the mirror fell behind".into()
-            )),
+            None => Some(Err("request was aborted, or the mirror fell behind".into())),
         })
     }
 

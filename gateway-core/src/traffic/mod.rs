@@ -1,11 +1,11 @@
-//! How a rule's requests travel: weighted backend, deadline, attempts, breaker.
+//! Forwarding of a rule's requests: weighted backend, timeouts, retries, circuit breaker.
 //!
-//! A [`Forwarder`] is built once for each rule of a snapshot. A request passes two steps, so that the
-//! filters of the backendRef that was drawn can run in between:
+//! A [`Forwarder`] is built once for each rule of a snapshot. A request takes two steps, between which the
+//! filters of the picked backendRef are applied:
 //!
 //! ```text
-//! Forwarder::pick ──> Picked::filters ──> Picked::forward ──> Forwarded
-//!   by weight           by the caller       attempts: balance ──> upstream
+//! Forwarder::pick ──> SelectedBackend::filters ──> SelectedBackend::forward ──> Forwarded
+//!   by weight           applied by the caller        attempts: balance ──> upstream
 //! ```
 //!
 //! ```
@@ -46,7 +46,6 @@
 //! # });
 //! ```
 
-pub mod breaker;
 pub mod mirror;
 
 mod attempt;
@@ -57,16 +56,14 @@ mod forward;
 mod internal_client;
 mod outlier;
 mod prober;
-mod replay;
 mod retry;
 mod service;
 #[cfg(test)]
 mod tests;
 
 pub use backends::Backends;
-pub use forward::{Failure, ForwardContext, Forwarded, Forwarder, Picked, Tunnel};
+pub use forward::{ForwardContext, ForwardError, Forwarded, Forwarder, SelectedBackend, Tunnel};
 pub use internal_client::{CallError, CollectedBody, InternalClient};
 pub use service::ForwardService;
 
-pub(crate) use connection::{Chosen, Joined, NotJoined, Reserved};
-pub(crate) use replay::ReplayBody;
+pub(crate) use connection::{ConnectError, Connected, SelectedEndpoint, SessionPermit};

@@ -1,14 +1,14 @@
-//! Endpoints that fail get no requests for a while (Envoy: outlier detection).
+//! Outlier detection: endpoints that fail receive no requests for a while, as in Envoy.
 //!
 //! ```text
-//! attempt ──report──> Detector ── enough in a row, or too large a share ──> out
-//! pick    ──view────>     └─────── its time is over ──> back
+//! attempt ──report──> OutlierDetector ── consecutive failures or failure rate ──> ejected
+//! pick    ──view────>     └───────────── ejection time has passed ──────────────> returned
 //! ```
 //!
-//! A [`Detector`] belongs to one backend of one rule and outlives changes of the configuration, as long
-//! as its parameters stay. There is no task, but those of a [`Prober`]: whoever picks an endpoint after an interval is over looks
-//! after those that are out. Requests only read a [`View`], which is replaced whole when the endpoints
-//! change or one of them goes out or comes back.
+//! An [`OutlierDetector`] belongs to one backend of one rule. It is kept over configuration changes as long as
+//! its parameters are equal. It has no task, except those of a [`Prober`]: the first pick after an interval
+//! reviews the ejected endpoints. Requests only read an [`EndpointView`], which is replaced as a whole when the
+//! endpoints or their health change.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -22,90 +22,90 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::prober::{Prober, watch};
-use crate::balance::{Cluster, Members, Node};
+use crate::balance::{Cluster, EndpointSet, LiveEndpoint};
 use crate::error::Error;
 use crate::plan::OutlierDetection;
 
-/// The longest time out, unless the first is longer (Envoy `max_ejection_time`).
+/// Maximum ejection time, unless the base time is longer (Envoy `max_ejection_time`).
 const MAX_TIME: Duration = Duration::from_secs(300);
-/// Requests of an interval without which a share says nothing.
+/// Minimum number of requests in an interval for a failure rate to count.
 const MIN_REQUESTS: u32 = 50;
-/// Endpoints with so many requests without which shares are not compared.
+/// Minimum number of endpoints with a failure rate for ejection by rate.
 const MIN_ENDPOINTS: usize = 5;
 
-/// What came of an attempt.
+/// Outcome of an attempt.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Outcome {
-    /// The endpoint answered with this status.
-    Answer(u16),
-    /// No connection, or it ended before the response's head.
+    /// The endpoint returned a response with this status.
+    Response(u16),
+    /// The connection failed or ended before the response head.
     Reset,
-    /// The response's head did not come in time.
+    /// The response head was not received in time.
     Timeout,
 }
 
-/// Decides which endpoints of a backend get requests.
+/// Decides which endpoints of a backend receive requests.
 #[derive(Debug)]
-pub(super) struct Detector {
+pub(super) struct OutlierDetector {
     rule: OutlierDetection,
-    /// Below this share of healthy endpoints, health does not count.
+    /// Percentage of healthy endpoints below which health is ignored.
     panic: u32,
-    /// Asks endpoints how they are.
+    /// Active health checks, if enabled.
     prober: Option<Prober>,
     me: Weak<Self>,
     started: Instant,
-    /// When to look next at who comes back, in microseconds since the start.
-    next_look: AtomicU64,
-    view: ArcSwap<View>,
-    /// Who is out. Held while the view is replaced.
-    records: Mutex<HashMap<SocketAddr, Record>>,
+    /// Time of the next review, in microseconds since `started`.
+    next_review: AtomicU64,
+    view: ArcSwap<EndpointView>,
+    /// Endpoints with a history of failures. Locked while the view is replaced.
+    records: Mutex<HashMap<SocketAddr, EjectionRecord>>,
 }
 
-/// Endpoints at one moment.
+/// The endpoints at one point in time.
 #[derive(Debug, Default)]
-pub(super) struct View {
-    /// All.
-    base: Arc<Members>,
-    /// Those that get requests.
-    pub(super) usable: Arc<Members>,
+pub(super) struct EndpointView {
+    /// All endpoints.
+    base: Arc<EndpointSet>,
+    /// Endpoints that receive requests.
+    pub(super) usable: Arc<EndpointSet>,
     counts: HashMap<SocketAddr, Arc<Counts>>,
 }
 
-/// What is counted of an endpoint.
+/// Failure counters of an endpoint.
 #[derive(Debug, Default)]
 struct Counts {
-    in_a_row_5xx: AtomicU32,
-    in_a_row_gateway: AtomicU32,
-    in_a_row_local: AtomicU32,
-    answers: Share,
-    connections: Share,
+    consecutive_5xx: AtomicU32,
+    consecutive_gateway: AtomicU32,
+    consecutive_local: AtomicU32,
+    responses: FailureRate,
+    connections: FailureRate,
 }
 
-/// Failures and successes of an interval.
+/// Failures and requests of an interval.
 #[derive(Debug, Default)]
-struct Share {
+struct FailureRate {
     all: AtomicU32,
     failed: AtomicU32,
 }
 
-/// The past of an endpoint that failed.
+/// Ejection history of an endpoint.
 #[derive(Clone, Copy, Debug, Default)]
-struct Record {
-    /// Since when it is out.
-    out: Option<Instant>,
-    /// How often it was; falls by one with each interval in which it is not.
+struct EjectionRecord {
+    /// Start of the current ejection.
+    ejected: Option<Instant>,
+    /// Number of ejections; decremented in each interval without one.
     times: u32,
-    /// It says itself that it is not well, or says nothing.
-    ill: bool,
+    /// The latest probes failed.
+    unhealthy: bool,
 }
 
-impl Detector {
-    /// Nobody is out.
+impl OutlierDetector {
+    /// Creates a detector without ejections.
     pub(super) fn new(rule: OutlierDetection, panic: u32, prober: Option<Prober>) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             prober,
             me: me.clone(),
-            next_look: AtomicU64::new(micros(rule.interval)),
+            next_review: AtomicU64::new(micros(rule.interval)),
             rule,
             panic,
             started: Instant::now(),
@@ -118,164 +118,175 @@ impl Detector {
         self.prober.as_ref()
     }
 
-    /// Notes what an endpoint says of itself.
-    pub(super) fn set_ill(&self, address: SocketAddr, ill: bool) {
+    /// Records the result of active health checks.
+    pub(super) fn set_unhealthy(&self, address: SocketAddr, unhealthy: bool) {
         let mut records = self.lock();
-        if records.get(&address).is_some_and(|record| record.ill) == ill {
+        if records.get(&address).is_some_and(|record| record.unhealthy) == unhealthy {
             return;
         }
-        records.entry(address).or_default().ill = ill;
-        tracing::info!(%address, ill, "endpoint was asked how it is");
+        records.entry(address).or_default().unhealthy = unhealthy;
+        tracing::info!(%address, unhealthy, "endpoint health changed");
         let base = self.view.load().base.clone();
-        self.renew(&records, base);
+        self.rebuild_view(&records, base);
     }
 
-    /// The endpoints of this moment.
-    pub(super) fn view(&self, cluster: &Cluster) -> Guard<Arc<View>> {
+    /// The current endpoints.
+    pub(super) fn view(&self, cluster: &Cluster) -> Guard<Arc<EndpointView>> {
         let now = Instant::now();
-        if micros(now.duration_since(self.started)) >= self.next_look.load(Relaxed) {
-            self.look(now);
+        if micros(now.duration_since(self.started)) >= self.next_review.load(Relaxed) {
+            self.review(now);
         }
         let view = self.view.load();
-        let base = cluster.members();
+        let base = cluster.endpoint_set();
         if Arc::ptr_eq(&view.base, &base) {
             return view;
         }
-        self.renew(&self.lock(), base.clone());
+        self.rebuild_view(&self.lock(), base.clone());
         self.view.load()
     }
 
-    /// Counts what came of an attempt.
+    /// Counts the outcome of an attempt.
     pub(super) fn report(&self, address: SocketAddr, outcome: Outcome) {
         let view = self.view.load();
         let Some(counts) = view.counts.get(&address) else {
             return;
         };
         let rule = &self.rule;
-        let enough = match outcome {
+        let limit_reached = match outcome {
             Outcome::Reset | Outcome::Timeout if rule.split_local => {
-                counts.connections.note(true);
-                is_nth(&counts.in_a_row_local, rule.consecutive_local)
+                counts.connections.record(true);
+                is_nth(&counts.consecutive_local, rule.consecutive_local)
             }
             Outcome::Reset => self.count_status(counts, 503),
             Outcome::Timeout => self.count_status(counts, 504),
-            Outcome::Answer(status) => {
+            Outcome::Response(status) => {
                 if rule.split_local {
-                    counts.connections.note(false);
-                    counts.in_a_row_local.store(0, Relaxed);
+                    counts.connections.record(false);
+                    counts.consecutive_local.store(0, Relaxed);
                 }
                 self.count_status(counts, status)
             }
         };
-        if enough {
+        if limit_reached {
             let mut records = self.lock();
-            if self.put_out(&mut records, &view, address, Instant::now()) {
+            if self.eject(&mut records, &view, address, Instant::now()) {
                 let base = self.view.load().base.clone();
-                self.renew(&records, base);
+                self.rebuild_view(&records, base);
             }
         }
     }
 
-    /// Whether it is one too many.
+    /// Counts a status; returns whether a limit of consecutive failures is reached.
     fn count_status(&self, counts: &Counts, status: u16) -> bool {
         let failed = status >= 500;
-        counts.answers.note(failed);
+        counts.responses.record(failed);
         let gateway = match status {
-            502..=504 => is_nth(&counts.in_a_row_gateway, self.rule.consecutive_gateway),
+            502..=504 => is_nth(&counts.consecutive_gateway, self.rule.consecutive_gateway),
             _ => {
-                clear(&counts.in_a_row_gateway);
+                clear(&counts.consecutive_gateway);
                 false
             }
         };
         if !failed {
-            clear(&counts.in_a_row_5xx);
+            clear(&counts.consecutive_5xx);
             return false;
         }
-        is_nth(&counts.in_a_row_5xx, self.rule.consecutive_5xx) || gateway
+        is_nth(&counts.consecutive_5xx, self.rule.consecutive_5xx) || gateway
     }
 
-    /// Puts an endpoint out, unless too many are. Returns whether it is now.
-    fn put_out(
+    /// Ejects an endpoint unless too many are ejected. Returns whether it was ejected.
+    fn eject(
         &self,
-        records: &mut HashMap<SocketAddr, Record>,
-        view: &View,
+        records: &mut HashMap<SocketAddr, EjectionRecord>,
+        view: &EndpointView,
         address: SocketAddr,
         now: Instant,
     ) -> bool {
-        let is_out = |address: &SocketAddr| records.get(address).is_some_and(Record::is_out);
-        let out = view.counts.keys().filter(|address| is_out(address)).count();
-        let share =
-            100 * (out as u64 + 1) <= u64::from(self.rule.max_percent) * view.counts.len() as u64;
-        if is_out(&address) || !(share || (self.rule.always_one && out == 0)) {
+        let is_ejected =
+            |address: &SocketAddr| records.get(address).is_some_and(EjectionRecord::is_ejected);
+        let ejected = view
+            .counts
+            .keys()
+            .filter(|address| is_ejected(address))
+            .count();
+        let allowed = 100 * (ejected as u64 + 1)
+            <= u64::from(self.rule.max_percent) * view.counts.len() as u64;
+        if is_ejected(&address) || !(allowed || (self.rule.always_one && ejected == 0)) {
             return false;
         }
         let record = records.entry(address).or_default();
-        record.out = Some(now);
+        record.ejected = Some(now);
         if self.rule.base_time.saturating_mul(record.times) < MAX_TIME.max(self.rule.base_time) {
             record.times += 1;
         }
-        tracing::info!(%address, times = record.times, "endpoint fails and gets no requests");
+        tracing::info!(%address, times = record.times, "endpoint ejected");
         true
     }
 
-    /// Takes back whose time is over, and puts out whose share of failures is too large.
-    fn look(&self, now: Instant) {
-        // Whoever is late finds that another does it.
+    /// Returns endpoints whose ejection time has passed, and ejects those whose failure rate is too high.
+    fn review(&self, now: Instant) {
+        // Another caller is reviewing.
         let Ok(mut records) = self.records.try_lock() else {
             return;
         };
         let interval = micros(self.rule.interval).max(1);
-        let due = self.next_look.load(Relaxed);
+        let due = self.next_review.load(Relaxed);
         let Some(late) = micros(now.duration_since(self.started)).checked_sub(due) else {
             return;
         };
         let passed = late / interval + 1;
-        self.next_look.store(due + passed * interval, Relaxed);
+        self.next_review.store(due + passed * interval, Relaxed);
         let view = self.view.load_full();
         let mut changed = false;
         for (address, record) in records.iter_mut() {
-            if record.pass(now, passed, self.rule.base_time) {
+            if record.advance(now, passed, self.rule.base_time) {
                 changed = true;
                 if let Some(counts) = view.counts.get(address) {
-                    counts.forget_rows();
+                    counts.reset_consecutive();
                 }
             }
         }
-        for address in self.worst(&view, &records) {
-            changed |= self.put_out(&mut records, &view, address, now);
+        for address in self.failing(&view, &records) {
+            changed |= self.eject(&mut records, &view, address, now);
         }
-        records.retain(|_, record| record.is_shunned() || record.times > 0);
+        records.retain(|_, record| record.is_excluded() || record.times > 0);
         if changed {
-            self.renew(&records, view.base.clone());
+            self.rebuild_view(&records, view.base.clone());
         }
     }
 
-    /// Who failed for too large a share of the interval that is over. A new interval begins.
-    fn worst(&self, view: &View, records: &HashMap<SocketAddr, Record>) -> Vec<SocketAddr> {
+    /// Endpoints whose failure rate in the past interval is too high. Starts a new interval.
+    fn failing(
+        &self,
+        view: &EndpointView,
+        records: &HashMap<SocketAddr, EjectionRecord>,
+    ) -> Vec<SocketAddr> {
         let Some(limit) = self.rule.failure_percent else {
             return Vec::new();
         };
-        let kinds: [fn(&Counts) -> &Share; 2] = [|c| &c.answers, |c| &c.connections];
-        let mut worst = Vec::new();
-        for share in kinds {
-            let shares: Vec<(SocketAddr, u64)> = (view.counts.iter())
-                .filter(|(address, _)| !records.get(address).is_some_and(Record::is_out))
-                .filter_map(|(address, counts)| Some((*address, share(counts).take()?)))
+        let rates: [fn(&Counts) -> &FailureRate; 2] = [|c| &c.responses, |c| &c.connections];
+        let mut failing = Vec::new();
+        for rate in rates {
+            let percentages: Vec<(SocketAddr, u64)> = (view.counts.iter())
+                .filter(|(address, _)| {
+                    !records.get(address).is_some_and(EjectionRecord::is_ejected)
+                })
+                .filter_map(|(address, counts)| Some((*address, rate(counts).take()?)))
                 .collect();
-            if shares.len() >= MIN_ENDPOINTS {
-                let bad = shares
+            if percentages.len() >= MIN_ENDPOINTS {
+                let exceeding = percentages
                     .iter()
                     .filter(|(_, failed)| *failed >= u64::from(limit));
-                worst.extend(bad.map(|(address, _)| *address));
+                failing.extend(exceeding.map(|(address, _)| *address));
             }
         }
-        worst
+        failing
     }
 
     /// Replaces the view.
-    fn renew(&self, records: &HashMap<SocketAddr, Record>, base: Arc<Members>) {
+    fn rebuild_view(&self, records: &HashMap<SocketAddr, EjectionRecord>, base: Arc<EndpointSet>) {
         let before = self.view.load();
-        let addresses = base.nodes().iter().map(|node| node.address());
+        let addresses = base.endpoints().iter().map(|endpoint| endpoint.address());
         let counts = addresses
             .map(|address| {
                 (
@@ -284,89 +295,94 @@ impl Detector {
                 )
             })
             .collect();
-        let is_well = |address: SocketAddr| !records.get(&address).is_some_and(Record::is_shunned);
+        let is_healthy = |address: SocketAddr| {
+            !records
+                .get(&address)
+                .is_some_and(EjectionRecord::is_excluded)
+        };
         if let (Some(_), Ok(runtime)) = (&self.prober, Handle::try_current()) {
-            let new = |node: &&Arc<Node>| !before.counts.contains_key(&node.address());
-            for node in base.nodes().iter().filter(new) {
-                runtime.spawn(watch(self.me.clone(), node.clone()));
+            let is_new =
+                |endpoint: &&Arc<LiveEndpoint>| !before.counts.contains_key(&endpoint.address());
+            for endpoint in base.endpoints().iter().filter(is_new) {
+                runtime.spawn(watch(self.me.clone(), endpoint.clone()));
             }
         }
-        let all = base.nodes().len();
-        let well = base
-            .nodes()
+        let all = base.endpoints().len();
+        let healthy = base
+            .endpoints()
             .iter()
-            .filter(|node| is_well(node.address()))
+            .filter(|endpoint| is_healthy(endpoint.address()))
             .count();
-        // Health does not count any more when too few are left (Envoy: panic).
-        let panics = 100 * well < all * self.panic as usize;
-        let usable = match well < all && !panics {
-            true => Arc::new(base.only(is_well)),
+        // Health is ignored when too few endpoints are healthy (Envoy: panic).
+        let panicking = 100 * healthy < all * self.panic as usize;
+        let usable = match healthy < all && !panicking {
+            true => Arc::new(base.filter(is_healthy)),
             false => base.clone(),
         };
-        self.view.store(Arc::new(View {
+        self.view.store(Arc::new(EndpointView {
             base,
             usable,
             counts,
         }));
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SocketAddr, Record>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SocketAddr, EjectionRecord>> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Record {
-    fn is_out(&self) -> bool {
-        self.out.is_some()
+impl EjectionRecord {
+    fn is_ejected(&self) -> bool {
+        self.ejected.is_some()
     }
 
-    fn is_shunned(&self) -> bool {
-        self.ill || self.is_out()
+    fn is_excluded(&self) -> bool {
+        self.unhealthy || self.is_ejected()
     }
 
-    /// `intervals` have passed. Returns whether the endpoint comes back.
-    fn pass(&mut self, now: Instant, intervals: u64, base: Duration) -> bool {
-        let Some(since) = self.out else {
+    /// Advances by `intervals`. Returns whether the ejection ends.
+    fn advance(&mut self, now: Instant, intervals: u64, base: Duration) -> bool {
+        let Some(since) = self.ejected else {
             let intervals = u32::try_from(intervals).unwrap_or(u32::MAX);
             self.times = self.times.saturating_sub(intervals);
             return false;
         };
         let time = base.saturating_mul(self.times).min(MAX_TIME.max(base));
-        let back = now.duration_since(since) >= time;
-        if back {
-            self.out = None;
+        let returns = now.duration_since(since) >= time;
+        if returns {
+            self.ejected = None;
         }
-        back
+        returns
     }
 }
 
 impl Counts {
-    /// An endpoint that comes back starts anew.
-    fn forget_rows(&self) {
+    /// Resets the consecutive failures when an ejection ends.
+    fn reset_consecutive(&self) {
         for row in [
-            &self.in_a_row_5xx,
-            &self.in_a_row_gateway,
-            &self.in_a_row_local,
+            &self.consecutive_5xx,
+            &self.consecutive_gateway,
+            &self.consecutive_local,
         ] {
             row.store(0, Relaxed);
         }
     }
 }
 
-impl Share {
-    fn note(&self, failed: bool) {
+impl FailureRate {
+    fn record(&self, failed: bool) {
         self.all.fetch_add(1, Relaxed);
         self.failed.fetch_add(u32::from(failed), Relaxed);
     }
 
-    /// The failures in per cent, if there is enough to judge by; counts from 0 again.
+    /// Failures in percent, if there were enough requests; resets the counters.
     fn take(&self) -> Option<u64> {
         let (all, failed) = (self.all.swap(0, Relaxed), self.failed.swap(0, Relaxed));
         (all >= MIN_REQUESTS).then(|| u64::from(failed) * 100 / u64::from(all))
     }
 }
 
-/// Counts a failure; whether it is the `limit`-th in a row, after which the next is the first again.
+/// Counts a failure and returns whether it is the `limit`-th consecutive one; the count restarts then.
 fn is_nth(row: &AtomicU32, limit: u32) -> bool {
     let nth = limit > 0 && row.fetch_add(1, Relaxed) + 1 >= limit;
     if nth {
@@ -375,7 +391,7 @@ fn is_nth(row: &AtomicU32, limit: u32) -> bool {
     nth
 }
 
-/// Writes only what changes, so that successes of several workers do not fight for a cache line.
+/// Writes only if the value changes, so that successes on several workers do not contend for a cache line.
 fn clear(row: &AtomicU32) {
     if row.load(Relaxed) != 0 {
         row.store(0, Relaxed);
@@ -386,8 +402,8 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// What a failure says of the endpoint; `None`: nothing, as it is the client's or the gateway's.
-pub(super) fn of_error(error: &Error) -> Option<Outcome> {
+/// Outcome of a failed attempt; `None` if the client or the gateway caused the failure.
+pub(super) fn outcome_of_error(error: &Error) -> Option<Outcome> {
     match error {
         Error::Connect(..)
         | Error::ConnectTimeout(_)
@@ -416,13 +432,13 @@ pub(super) fn of_error(error: &Error) -> Option<Outcome> {
     }
 }
 
-/// What a response says. A gRPC call that fails at once says so by its `grpc-status`.
-pub(super) fn of_response(head: &response::Parts) -> Outcome {
+/// Outcome of a response. The status of a gRPC response without a body is its `grpc-status`.
+pub(super) fn outcome_of_response(head: &response::Parts) -> Outcome {
     let field = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
     let grpc = field("content-type").is_some_and(|kind| kind.starts_with("application/grpc"));
     let code = field("grpc-status").filter(|_| grpc);
     let code = code.and_then(|code| code.trim().parse::<u32>().ok());
-    Outcome::Answer(match code {
+    Outcome::Response(match code {
         None => head.status.as_u16(),
         // UNKNOWN, INTERNAL, DATA_LOSS
         Some(2 | 13 | 15) => 500,

@@ -1,89 +1,89 @@
-//! Asks endpoints whether they are well, again and again (Envoy: active health checking).
+//! Active health checks of endpoints, as in Envoy.
 //!
-//! Each endpoint has a task. It begins with the first request of its rule, and ends with its endpoint or
-//! its rule. Until the first answer an endpoint gets requests; that answer counts at once, whatever the
-//! thresholds say, as Envoy takes it.
+//! Each endpoint has a task. It starts with the first request of its rule and ends when the endpoint or the
+//! rule is removed. An endpoint receives requests until its first probe has completed. The first result takes
+//! effect at once; later ones are subject to the thresholds.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::outlier::Detector;
-use crate::balance::Node;
+use super::outlier::OutlierDetector;
+use crate::balance::LiveEndpoint;
 use crate::plan::ActiveCheck;
-use crate::upstream::{Pool, Verdict, probe};
+use crate::upstream::{Pool, ProbeResult, probe};
 
-/// What endpoints are asked, and over what.
+/// Probe settings and the pool whose transport the probes use.
 #[derive(Debug)]
 pub(super) struct Prober {
     pub(super) check: ActiveCheck,
     pub(super) pool: Arc<Pool>,
 }
 
-/// The answers of an endpoint so far.
+/// Results of the probes of an endpoint.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-struct Series {
-    /// What it is taken for; `None` before the first answer.
-    ill: Option<bool>,
-    /// Answers in a row that say otherwise.
-    against: u32,
+struct ProbeHistory {
+    /// Current state; `None` before the first result.
+    unhealthy: Option<bool>,
+    /// Number of consecutive results that contradict the state.
+    contradicting: u32,
 }
 
-impl Series {
-    /// Takes one more answer; what the endpoint is taken for from now on, if that changes.
-    fn note(&mut self, verdict: Verdict, check: &ActiveCheck) -> Option<bool> {
-        let ill = verdict != Verdict::Well;
-        if self.ill == Some(ill) {
-            self.against = 0;
+impl ProbeHistory {
+    /// Adds a result. Returns the new state if it changes.
+    fn record(&mut self, result: ProbeResult, check: &ActiveCheck) -> Option<bool> {
+        let unhealthy = result != ProbeResult::Healthy;
+        if self.unhealthy == Some(unhealthy) {
+            self.contradicting = 0;
             return None;
         }
-        self.against += 1;
-        let needed = match verdict {
-            Verdict::Well => check.healthy,
-            Verdict::Failed => check.unhealthy,
-            Verdict::Ill => 1,
+        self.contradicting += 1;
+        let needed = match result {
+            ProbeResult::Healthy => check.healthy,
+            ProbeResult::Failed => check.unhealthy,
+            ProbeResult::Unhealthy => 1,
         };
-        if self.ill.is_some() && self.against < needed {
+        if self.unhealthy.is_some() && self.contradicting < needed {
             return None;
         }
         *self = Self {
-            ill: Some(ill),
-            against: 0,
+            unhealthy: Some(unhealthy),
+            contradicting: 0,
         };
-        Some(ill)
+        Some(unhealthy)
     }
 }
 
-/// Asks `node` until it is gone, or nobody wants to know.
-pub(super) async fn watch(detector: Weak<Detector>, node: Arc<Node>) {
-    let mut series = Series::default();
+/// Probes `endpoint` until it is removed or the detector is dropped.
+pub(super) async fn watch(detector: Weak<OutlierDetector>, endpoint: Arc<LiveEndpoint>) {
+    let mut history = ProbeHistory::default();
     let mut pause = match detector.upgrade().as_ref().and_then(|d| d.prober()) {
-        Some(prober) => draw(prober.check.initial_jitter),
+        Some(prober) => random_delay(prober.check.initial_jitter),
         None => return,
     };
     loop {
         tokio::time::sleep(pause).await;
-        let Some(detector) = detector.upgrade().filter(|_| !node.is_gone()) else {
+        let Some(detector) = detector.upgrade().filter(|_| !endpoint.is_removed()) else {
             return;
         };
         let Some(Prober { check, pool }) = detector.prober() else {
             return;
         };
-        let port = check.port.unwrap_or(node.address().port());
-        let address = SocketAddr::new(node.address().ip(), port);
-        let asked = probe(pool, address, &check.probe);
-        let verdict = tokio::time::timeout(check.timeout, asked).await;
-        let verdict = verdict.unwrap_or(Verdict::Failed);
-        if let Some(ill) = series.note(verdict, check) {
-            detector.set_ill(node.address(), ill);
+        let port = check.port.unwrap_or(endpoint.address().port());
+        let address = SocketAddr::new(endpoint.address().ip(), port);
+        let probing = probe(pool, address, &check.probe);
+        let result = tokio::time::timeout(check.timeout, probing).await;
+        let result = result.unwrap_or(ProbeResult::Failed);
+        if let Some(unhealthy) = history.record(result, check) {
+            detector.set_unhealthy(endpoint.address(), unhealthy);
         }
         pause = check.interval;
     }
 }
 
-fn draw(most: Duration) -> Duration {
-    let most = u64::try_from(most.as_micros()).unwrap_or(u64::MAX);
-    Duration::from_micros(fastrand::u64(..=most))
+fn random_delay(max: Duration) -> Duration {
+    let max = u64::try_from(max.as_micros()).unwrap_or(u64::MAX);
+    Duration::from_micros(fastrand::u64(..=max))
 }
 
 #[cfg(test)]
@@ -92,8 +92,8 @@ mod tests {
     use crate::plan::Probe;
 
     #[test]
-    fn an_endpoint_is_ill_or_well_after_so_many_answers_in_a_row() {
-        use Verdict::{Failed, Ill, Well};
+    fn the_state_changes_after_the_configured_number_of_consecutive_results() {
+        use ProbeResult::{Failed, Healthy, Unhealthy};
         let check = ActiveCheck {
             timeout: Duration::from_secs(1),
             interval: Duration::from_secs(3),
@@ -103,22 +103,22 @@ mod tests {
             port: None,
             probe: Probe::Grpc(String::new()),
         };
-        for (verdicts, expected) in [
-            (vec![Well], Some(false)),
+        for (results, expected) in [
+            (vec![Healthy], Some(false)),
             (vec![Failed], Some(true)),
-            (vec![Well, Failed, Failed], Some(false)),
-            (vec![Well, Failed, Failed, Failed], Some(true)),
-            (vec![Well, Failed, Failed, Well, Failed], Some(false)),
-            (vec![Well, Ill], Some(true)),
-            (vec![Failed, Well], Some(true)),
-            (vec![Failed, Well, Failed, Well], Some(true)),
-            (vec![Failed, Well, Well], Some(false)),
+            (vec![Healthy, Failed, Failed], Some(false)),
+            (vec![Healthy, Failed, Failed, Failed], Some(true)),
+            (vec![Healthy, Failed, Failed, Healthy, Failed], Some(false)),
+            (vec![Healthy, Unhealthy], Some(true)),
+            (vec![Failed, Healthy], Some(true)),
+            (vec![Failed, Healthy, Failed, Healthy], Some(true)),
+            (vec![Failed, Healthy, Healthy], Some(false)),
         ] {
-            let mut series = Series::default();
-            for verdict in &verdicts {
-                series.note(*verdict, &check);
+            let mut history = ProbeHistory::default();
+            for result in &results {
+                history.record(*result, &check);
             }
-            assert_eq!(series.ill, expected, "{verdicts:?}");
+            assert_eq!(history.unhealthy, expected, "{results:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Whether and when to try again: pure decisions, as Envoy takes them.
+//! Retry decisions and back-off, as in Envoy. Pure functions.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use http::response;
 use crate::error::Error;
 use crate::plan::{Retry, RetryOn};
 
-/// Whether this failure is worth another try. What the client or a limit caused never is.
+/// Returns whether `error` is retried. Errors caused by the client or by a limit never are.
 pub(super) fn on_error(on: &RetryOn, error: &Error) -> bool {
     let any = on.reset || on.server_error || on.gateway_error;
     match error {
@@ -39,7 +39,7 @@ pub(super) fn on_error(on: &RetryOn, error: &Error) -> bool {
     }
 }
 
-/// Whether this response is worth another try.
+/// Returns whether a response is retried.
 pub(super) fn on_response(on: &RetryOn, head: &response::Parts) -> bool {
     let status = head.status.as_u16();
     (on.server_error && head.status.is_server_error())
@@ -58,22 +58,22 @@ fn on_grpc_status(on: &RetryOn, head: &response::Parts) -> bool {
     status.is_some_and(|status: u32| on.grpc_statuses.contains(&status))
 }
 
-/// The ceiling of the pause before the `n`-th retry, counted from 0: doubled each time.
+/// Maximum back-off before the `n`-th retry, counted from 0; it doubles with each retry.
 pub(super) fn ceiling(retry: &Retry, n: u32) -> Duration {
     let max = retry.max_interval.unwrap_or(retry.base_interval * 10);
     let factor = 1u32.checked_shl(n).unwrap_or(u32::MAX);
     retry.base_interval.saturating_mul(factor).min(max)
 }
 
-/// The pause before the `n`-th retry: anything up to its ceiling (full jitter). With a shortest one, that
-/// and up to half of the ceiling.
-pub(super) fn pause(retry: &Retry, n: u32) -> Duration {
+/// Back-off before the `n`-th retry: random up to its maximum (full jitter). If the rule sets a minimum, it is
+/// the minimum plus a random part of up to half of the maximum.
+pub(super) fn back_off(retry: &Retry, n: u32) -> Duration {
     let mut ceiling = ceiling(retry, n);
     if !retry.min_interval.is_zero() {
         ceiling /= 2;
     }
-    let chance = u64::try_from(ceiling.as_nanos()).unwrap_or(u64::MAX);
-    retry.min_interval + Duration::from_nanos(fastrand::u64(..=chance))
+    let jitter = u64::try_from(ceiling.as_nanos()).unwrap_or(u64::MAX);
+    retry.min_interval + Duration::from_nanos(fastrand::u64(..=jitter))
 }
 
 #[cfg(test)]
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_double_up_to_ten_times_the_base() {
+    fn back_offs_double_up_to_ten_times_the_base() {
         let ceilings: Vec<_> = (0..40)
             .map(|n| ceiling(&retry(25, None), n).as_millis())
             .collect();
@@ -101,25 +101,25 @@ mod tests {
         assert_eq!(ceilings[..5], [25, 50, 100, 200, 250]);
         assert_eq!(ceilings[39], 250);
         assert_eq!(ceiling(&retry(25, Some(60)), 9).as_millis(), 60);
-        assert!((0..1000).all(|_| pause(&retry(25, None), 1) <= Duration::from_millis(50)));
+        assert!((0..1000).all(|_| back_off(&retry(25, None), 1) <= Duration::from_millis(50)));
     }
 
     #[test]
-    fn no_pause_is_shorter_than_the_shortest() {
+    fn no_back_off_is_below_the_minimum() {
         let rule = Retry {
             min_interval: Duration::from_millis(25),
             ..retry(25, None)
         };
         for (n, longest) in [(0, 37), (1, 50), (9, 150)] {
-            let pauses = (0..1000).map(|_| pause(&rule, n).as_millis());
-            let (least, most) = pauses.fold((u128::MAX, 0), |(a, b), p| (a.min(p), b.max(p)));
+            let back_offs = (0..1000).map(|_| back_off(&rule, n).as_millis());
+            let (least, most) = back_offs.fold((u128::MAX, 0), |(a, b), p| (a.min(p), b.max(p)));
 
             assert!(least >= 25 && most <= longest, "{n}: {least} to {most}");
         }
     }
 
     #[test]
-    fn each_trigger_covers_what_envoy_says() {
+    fn each_trigger_covers_the_same_errors_as_in_envoy() {
         let on = |edit: fn(&mut RetryOn)| {
             let mut on = RetryOn::default();
             edit(&mut on);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn statuses_are_looked_at_in_the_head() {
+    fn retriable_statuses_are_read_from_the_response_head() {
         let head = |status: u16, grpc: &str| {
             let response = Response::builder()
                 .status(status)

@@ -1,4 +1,4 @@
-//! A [`Forwarder`] as a tower service, for applications of one's own.
+//! A [`Forwarder`] as a tower service, for embedding.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -23,13 +23,13 @@ use crate::http::{Authority, Sanitized};
 use crate::observer::Observer;
 use crate::plan::Filter;
 
-/// Forwards every request, with the filters of the backendRef that is drawn. Without a response of a
-/// backend, the answer is that of [`Error::reply`].
+/// Forwards every request and applies the filters of the picked backendRef. If no backend returns a response,
+/// the reply is that of [`Error::reply`].
 ///
-/// Redirects, and rewrites of a prefix, depend on the listener and on what a rule matched, which a service
-/// knows nothing of: such a share is answered 500.
+/// Redirects and prefix rewrites depend on the listener and on the match of a rule, which a service does not
+/// have: a backendRef with one of these filters is answered with 500.
 ///
-/// The client is the [`ClientIp`] in the request's extensions. No upgrade is passed on.
+/// The client address is the [`ClientIp`] in the request's extensions. Upgrades are not supported.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -61,7 +61,7 @@ pub struct ForwardService {
 }
 
 impl ForwardService {
-    /// A service that nobody observes.
+    /// Creates a service without an observer.
     pub fn new(forwarder: Arc<Forwarder>) -> Self {
         Self {
             forwarder,
@@ -69,7 +69,7 @@ impl ForwardService {
         }
     }
 
-    /// Tells `observer` what happens.
+    /// Reports events to `observer`.
     pub fn observed(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = observer;
         self
@@ -87,7 +87,7 @@ impl ForwardService {
         let picked = self.forwarder.pick()?;
         let (mut head, body) = request.into_parts();
         for filter in picked.filters() {
-            edit(filter, &mut head)?;
+            apply_filter(filter, &mut head)?;
         }
         let body = match picked.mirrors().is_empty() {
             true => body,
@@ -108,8 +108,8 @@ impl ForwardService {
     }
 }
 
-/// Applies a filter of a backendRef to a request; one that cannot be applied fails closed.
-fn edit(filter: &Filter, head: &mut request::Parts) -> Result<(), Error> {
+/// Applies a filter of a backendRef to a request; a filter that is not supported fails closed.
+fn apply_filter(filter: &Filter, head: &mut request::Parts) -> Result<(), Error> {
     let failed = Error::Failed(StatusCode::INTERNAL_SERVER_ERROR);
     match filter {
         Filter::RequestHeaders(edits) => edits.apply(&mut head.headers),
@@ -139,7 +139,7 @@ where
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
-    /// Always ready: limits are those of the rule's breaker.
+    /// Always ready: the limits are those of the circuit breaker.
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }

@@ -1,4 +1,4 @@
-//! A response's body on its way from an endpoint.
+//! Response body of a backend.
 
 use std::fmt;
 use std::pin::Pin;
@@ -9,89 +9,93 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
-use super::http1::{Driven, Http1, Open};
-use super::http2::Stream;
-use super::relay::Relay;
+use super::detached::DetachedConnection;
+use super::http1::{ConnectionTask, Http1, UpstreamConnectionGuard};
+use super::http2::Http2Stream;
 use super::upload::StopUpload;
-use crate::alarm::Alarm;
-use crate::balance::Active;
+use crate::balance::InFlightGuard;
 use crate::body::BoxError;
-use crate::traffic::breaker::Permit;
+use crate::breaker::Permit;
+use crate::reusable_timer::ReusableTimer;
 
-/// Where a response's body comes from.
-pub(crate) enum Received {
-    /// A connection, driven by whoever reads the body; given back at the end.
+/// Source of a response body.
+pub(crate) enum ResponseSource {
+    /// An HTTP/1 connection, driven by the reader of the body and returned to its pool at the end.
     Http1(Box<Http1>),
-    /// A connection with a task of its own, closed at the end.
-    Driven(Incoming, Driven),
-    /// The same, of our own making.
-    Relayed(Relay),
-    /// A place on a shared connection; the rest of the upload is stopped at the end.
+    /// An HTTP/1 connection of hyper with a task of its own, closed at the end.
+    ConnectionTask(Incoming, ConnectionTask),
+    /// An HTTP/1 connection of our codec with a task of its own, closed at the end.
+    Detached(DetachedConnection),
+    /// A stream of an HTTP/2 connection. The rest of the upload is stopped at the end.
     Http2(
         Incoming,
-        #[allow(dead_code, reason = "kept for its drop")] Stream,
+        #[allow(dead_code, reason = "kept for its drop")] Http2Stream,
         #[allow(dead_code, reason = "kept for its drop")] StopUpload,
     ),
-    /// Nowhere any more.
-    Over,
+    /// The body has ended.
+    Ended,
 }
 
-impl Received {
+impl ResponseSource {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self {
             Self::Http1(connection) => connection.poll_frame(cx),
-            Self::Driven(incoming, _) | Self::Http2(incoming, ..) => {
+            Self::ConnectionTask(incoming, _) | Self::Http2(incoming, ..) => {
                 Pin::new(incoming).poll_frame(cx).map_err(Into::into)
             }
-            Self::Relayed(relay) => relay.poll_frame(cx),
-            Self::Over => Poll::Ready(None),
+            Self::Detached(detached) => detached.poll_frame(cx),
+            Self::Ended => Poll::Ready(None),
         }
     }
 
-    fn is_over(&self) -> bool {
+    fn is_ended(&self) -> bool {
         match self {
             Self::Http1(connection) => connection.is_received(),
-            Self::Driven(incoming, _) | Self::Http2(incoming, ..) => incoming.is_end_stream(),
-            Self::Relayed(relay) => relay.is_received(),
-            Self::Over => true,
+            Self::ConnectionTask(incoming, _) | Self::Http2(incoming, ..) => {
+                incoming.is_end_stream()
+            }
+            Self::Detached(detached) => detached.is_received(),
+            Self::Ended => true,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         let left = match self {
             Self::Http1(connection) => connection.left(),
-            Self::Driven(incoming, _) | Self::Http2(incoming, ..) => return incoming.size_hint(),
-            Self::Relayed(relay) => relay.left(),
-            Self::Over => Some(0),
+            Self::ConnectionTask(incoming, _) | Self::Http2(incoming, ..) => {
+                return incoming.size_hint();
+            }
+            Self::Detached(detached) => detached.left(),
+            Self::Ended => Some(0),
         };
         left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 
-    /// Leaves an alarm to the next request of the connection.
-    pub(crate) fn keep_alarm(&mut self, alarm: Option<Alarm>) {
+    /// Leaves the timer to the next request of the connection.
+    pub(crate) fn keep_timer(&mut self, timer: Option<ReusableTimer>) {
         if let Self::Http1(connection) = self {
-            connection.alarm = alarm;
+            connection.timer = timer;
         }
     }
 
-    /// Lets the connection's task live on: it hands over an upgraded connection.
-    pub(crate) fn detach(self) -> Option<Open> {
+    /// Lets the task of the connection continue, for an upgraded connection.
+    pub(crate) fn detach(self) -> Option<UpstreamConnectionGuard> {
         match self {
-            Self::Driven(_, driven) => driven.detach(),
-            Self::Http1(_) | Self::Relayed(_) | Self::Http2(..) | Self::Over => None,
+            Self::ConnectionTask(_, driven) => driven.detach(),
+            Self::Http1(_) | Self::Detached(_) | Self::Http2(..) | Self::Ended => None,
         }
     }
 }
 
-/// What is counted while a request is under way.
+/// Counts a request in flight until dropped.
 #[derive(Debug)]
-pub(crate) struct Counted {
-    _active: Active,
+pub(crate) struct RequestPermits {
+    _active: InFlightGuard,
     _request: Permit,
 }
 
-impl Counted {
-    pub(crate) fn new(active: Active, request: Permit) -> Self {
+impl RequestPermits {
+    pub(crate) fn new(active: InFlightGuard, request: Permit) -> Self {
         Self {
             _active: active,
             _request: request,
@@ -99,48 +103,50 @@ impl Counted {
     }
 }
 
-/// The life of a stream is over.
+/// The maximum stream duration has passed.
 #[derive(Debug, thiserror::Error)]
-#[error("the response took too long")]
-pub(crate) struct Expired;
+#[error("maximum stream duration reached")]
+pub(crate) struct StreamExpired;
 
-/// A response's body. Gives its connection back when it has ended; cut off, it ends in an error.
+/// Response body of a backend. Returns its connection to the pool at its end; a truncated body ends in an
+/// error.
 pub struct ResponseBody {
-    received: Received,
-    counted: Option<Counted>,
-    expires: Option<Pin<Box<Sleep>>>,
+    source: ResponseSource,
+    permits: Option<RequestPermits>,
+    /// Fires when the maximum stream duration has passed.
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl ResponseBody {
-    pub(crate) fn new(received: Received, counted: Option<Counted>) -> Self {
+    pub(crate) fn new(source: ResponseSource, permits: Option<RequestPermits>) -> Self {
         let mut this = Self {
-            received,
-            counted,
-            expires: None,
+            source,
+            permits,
+            deadline: None,
         };
-        if this.received.is_over() {
+        if this.source.is_ended() {
             this.finish();
         }
         this
     }
 
-    /// The whole body, if all of it came with the head.
-    pub(crate) fn take_whole(&mut self) -> Option<Bytes> {
-        let whole = match &mut self.received {
-            Received::Http1(connection) => connection.take_whole()?,
-            Received::Over => Bytes::new(),
+    /// Returns the complete body if it arrived together with the head.
+    pub(crate) fn take_complete(&mut self) -> Option<Bytes> {
+        let bytes = match &mut self.source {
+            ResponseSource::Http1(connection) => connection.take_complete()?,
+            ResponseSource::Ended => Bytes::new(),
             _ => return None,
         };
         self.finish();
-        Some(whole)
+        Some(bytes)
     }
 
-    /// Cuts the body off when `expires` is over.
-    pub(crate) fn expire(&mut self, expires: Sleep) {
-        self.expires = Some(Box::pin(expires));
+    /// Ends the body with an error at `deadline`.
+    pub(crate) fn expire(&mut self, deadline: Sleep) {
+        self.deadline = Some(Box::pin(deadline));
     }
 
-    /// Reads what is there, up to `limit` bytes, so that the connection may be used again.
+    /// Reads what has arrived, up to `limit` bytes, so that the connection can be reused.
     pub(crate) fn drain(mut self, limit: usize) {
         let mut cx = Context::from_waker(Waker::noop());
         let mut read = 0;
@@ -153,16 +159,16 @@ impl ResponseBody {
     }
 
     fn finish(&mut self) {
-        if let Received::Http1(connection) = self.end() {
+        if let ResponseSource::Http1(connection) = self.end() {
             connection.release();
         }
     }
 
-    /// Nothing more is wanted of the connection.
-    fn end(&mut self) -> Received {
-        self.counted = None;
-        self.expires = None;
-        std::mem::replace(&mut self.received, Received::Over)
+    /// Releases the counters; returns the source.
+    fn end(&mut self) -> ResponseSource {
+        self.permits = None;
+        self.deadline = None;
+        std::mem::replace(&mut self.source, ResponseSource::Ended)
     }
 }
 
@@ -175,15 +181,15 @@ impl http_body::Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
-        if let Some(expires) = &mut this.expires
-            && expires.as_mut().poll(cx).is_ready()
+        if let Some(deadline) = &mut this.deadline
+            && deadline.as_mut().poll(cx).is_ready()
         {
             drop(this.end());
-            return Poll::Ready(Some(Err(Box::new(Expired))));
+            return Poll::Ready(Some(Err(Box::new(StreamExpired))));
         }
-        let frame = ready!(this.received.poll_frame(cx));
+        let frame = ready!(this.source.poll_frame(cx));
         match &frame {
-            Some(Ok(_)) if !this.received.is_over() => {}
+            Some(Ok(_)) if !this.source.is_ended() => {}
             Some(Ok(_)) | None => this.finish(),
             Some(Err(_)) => drop(this.end()),
         }
@@ -191,11 +197,11 @@ impl http_body::Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.received.is_over()
+        self.source.is_ended()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.received.size_hint()
+        self.source.size_hint()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Opens a connection to an endpoint.
+//! Opens connections to endpoints.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,64 +12,65 @@ use towergate_tls::client::ClientTls;
 use towergate_tls::connector::{Connector, CryptoProvider, alpn};
 
 use super::Transport;
-use super::stream::Stream;
-use crate::conn::socket::tcp_keepalive;
+use super::io::UpstreamIo;
 use crate::error::Error;
+use crate::keepalive::tcp_keepalive;
 use crate::plan::{BackendConnection, BackendProtocol};
 
-/// A connected stream, and this side's address.
-pub(crate) struct Connected {
-    pub(crate) stream: Stream,
+/// A connected stream with its local address.
+pub(crate) struct EndpointStream {
+    pub(crate) io: UpstreamIo,
     pub(crate) local: Option<SocketAddr>,
 }
 
-/// Connects to `address` as `how` says, with TLS if `tls` is given, both within its time.
+/// Connects to `address` with the settings of `transport`, including the TLS handshake, within the connect
+/// timeout.
 pub(super) async fn connect(
     address: SocketAddr,
     tls: Option<&Tls>,
-    how: &Transport,
-) -> Result<Connected, Error> {
-    let connected = async {
-        let tcp = open(address, &how.connection)
+    transport: &Transport,
+) -> Result<EndpointStream, Error> {
+    let connecting = async {
+        let tcp = open(address, &transport.connection)
             .await
             .map_err(|error| Error::Connect(address, error))?;
         let local = tcp.local_addr().ok();
-        let stream = match tls {
-            None => Stream::plain(tcp),
+        let io = match tls {
+            None => UpstreamIo::plain(tcp),
             Some(tls) => tls
                 .connect(tcp)
                 .await
                 .map_err(|error| Error::BackendTls(address, error))?,
         };
-        Ok(Connected { stream, local })
+        Ok(EndpointStream { io, local })
     };
-    match timeout(how.connect_timeout, connected).await {
+    match timeout(transport.connect_timeout, connecting).await {
         Ok(result) => result,
         Err(_) => Err(Error::ConnectTimeout(address)),
     }
 }
 
-/// Silence before the first probe. Envoy sends none unless told so.
+/// Idle time before the first keep-alive probe. Envoy sends none by default.
 const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
-/// Between probes.
+/// Interval between keep-alive probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
-async fn open(address: SocketAddr, how: &BackendConnection) -> io::Result<TcpStream> {
+async fn open(address: SocketAddr, settings: &BackendConnection) -> io::Result<TcpStream> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    if let Some(bytes) = how.socket_buffer {
-        // Before the handshake, in which the size of the window is settled.
+    if let Some(bytes) = settings.socket_buffer {
+        // Set before the TCP handshake, which negotiates the window scale.
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         socket.set_recv_buffer_size(bytes)?;
         socket.set_send_buffer_size(bytes)?;
     }
     let tcp = socket.connect(address).await?;
-    // Whole messages are written at once; waiting for more only adds delay.
+    // Complete messages are written at once; Nagle's algorithm would only delay them.
     tcp.set_nodelay(true)?;
-    // A peer that vanished without a word is noticed, also while its connection is idle.
-    let keepalive = match &how.keepalive {
+    // Detects peers that vanished, even while a connection is idle.
+    let keepalive = match &settings.keepalive {
         Some(keepalive) => tcp_keepalive(keepalive),
         None => TcpKeepalive::new()
             .with_time(KEEPALIVE_TIME)
@@ -79,15 +80,16 @@ async fn open(address: SocketAddr, how: &BackendConnection) -> io::Result<TcpStr
     Ok(tcp)
 }
 
-/// TLS towards one backend.
+/// TLS client settings of one backend.
 pub(super) struct Tls {
-    /// Or why the settings are unusable: then nothing is ever sent, least of all in plain text.
+    /// The connector, or why the settings are invalid: then nothing is sent, neither encrypted nor in plain
+    /// text.
     connector: Result<Connector, String>,
     protocol: BackendProtocol,
 }
 
 impl Tls {
-    /// TLS as `settings` say, for one protocol: only that is offered by ALPN.
+    /// Builds the connector. ALPN offers only `protocol`.
     pub(super) fn new(
         settings: &ClientTls,
         protocol: BackendProtocol,
@@ -105,14 +107,14 @@ impl Tls {
         }
     }
 
-    async fn connect(&self, tcp: TcpStream) -> io::Result<Stream> {
+    async fn connect(&self, tcp: TcpStream) -> io::Result<UpstreamIo> {
         let connector = self.connector.as_ref();
         let connector = connector.map_err(|error| io::Error::other(error.clone()))?;
         let stream = connector.connect(tcp).await?;
         if self.protocol == BackendProtocol::Http2 && alpn(&stream) != Some(b"h2") {
-            return Err(io::Error::other("the backend does not choose h2"));
+            return Err(io::Error::other("backend did not select h2 by ALPN"));
         }
-        Ok(Stream::tls(stream))
+        Ok(UpstreamIo::tls(stream))
     }
 }
 
@@ -124,7 +126,7 @@ mod tests {
     use crate::plan::Keepalive;
 
     #[tokio::test]
-    async fn a_socket_gets_the_settings_of_its_policy() {
+    async fn a_socket_has_the_configured_options() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let how = BackendConnection {
@@ -149,7 +151,7 @@ mod tests {
         );
         assert_eq!(set.tcp_keepalive_retries().unwrap(), 4);
         assert_eq!(plain.tcp_keepalive_time().unwrap(), KEEPALIVE_TIME);
-        // Linux keeps twice what it is told, for its own needs.
+        // Linux doubles the requested size for its own bookkeeping.
         let sizes = [set.send_buffer_size(), set.recv_buffer_size()].map(Result::unwrap);
         assert!(
             sizes.iter().all(|size| (32768..=65536).contains(size)),

@@ -1,4 +1,4 @@
-//! What an error of hyper's means for a request.
+//! Failures of a request, and classification of errors of hyper.
 
 use std::error::Error as _;
 use std::fmt;
@@ -7,31 +7,39 @@ use std::io;
 use crate::body::BoxError;
 use crate::error::Error;
 
-/// The client's body failed: marks the error on its way through hyper.
+/// Error of the client's request body, wrapped so that it is recognised after it has passed through hyper.
 #[derive(Debug)]
-pub(crate) struct ClientBody(pub(crate) BoxError);
+pub(crate) struct ClientBodyError(pub(crate) BoxError);
 
-impl fmt::Display for ClientBody {
+impl fmt::Display for ClientBodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the request's body failed")
+        f.write_str("request body failed")
     }
 }
 
-impl std::error::Error for ClientBody {
+impl std::error::Error for ClientBodyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&*self.0)
     }
 }
 
-/// Why there is no response: `error` came before its head.
+/// Why a request has no response.
+pub(crate) enum SendFailure {
+    /// The request may have reached the endpoint.
+    Sent(Error),
+    /// No byte was sent because the connection had ended. The request is unchanged.
+    Unsent,
+}
+
+/// Classifies an error of hyper that occurred before the response head.
 pub(super) fn classify(error: hyper::Error) -> Error {
-    if find::<ClientBody>(&error).is_some() || error.is_body_write_aborted() {
+    if find::<ClientBodyError>(&error).is_some() || error.is_body_write_aborted() {
         return Error::RequestBody(Box::new(error));
     }
     if let Some(reset) = find::<h2::Error>(&error) {
         return match reset.reason() {
             Some(h2::Reason::REFUSED_STREAM) => Error::Refused(Some(error)),
-            // Only requests that the backend has not looked at end like this (RFC 9113, section 6.8).
+            // The backend has not processed these requests (RFC 9113, section 6.8).
             _ if reset.is_go_away() && reset.is_remote() => Error::Refused(Some(error)),
             _ if reset.is_io() => Error::Terminated(Some(error)),
             _ if reset.is_reset() && reset.is_remote() => Error::RemoteReset(Some(error)),
@@ -42,7 +50,7 @@ pub(super) fn classify(error: hyper::Error) -> Error {
     let terminated = error.is_incomplete_message()
         || error.is_canceled()
         || error.is_closed()
-        // It answers no PING.
+        // A PING was not answered.
         || error.is_timeout()
         || io.is_some_and(|error| error.kind() != io::ErrorKind::InvalidData);
     if terminated {
@@ -52,7 +60,7 @@ pub(super) fn classify(error: hyper::Error) -> Error {
     }
 }
 
-/// The first error of this type among `error`'s causes.
+/// Returns the first error of type `T` in the source chain of `error`.
 fn find<T: std::error::Error + 'static>(error: &hyper::Error) -> Option<&T> {
     let mut cause = error.source();
     while let Some(error) = cause {

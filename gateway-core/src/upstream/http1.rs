@@ -1,4 +1,4 @@
-//! One HTTP/1 connection, driven by the task that uses it.
+//! An HTTP/1 connection, driven by the task that uses it.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -13,159 +13,143 @@ use hyper::body::Incoming;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::body::Received;
-use super::cased::Cased;
-use super::codec::{Codec, Failed};
-use super::connect::Connected;
-use super::pool::{Pool, Target};
-use super::relay::Relay;
-use super::{Upload, take};
-use crate::alarm::Alarm;
-use crate::balance::{Cluster, Node};
+use super::body::ResponseSource;
+use super::codec::Codec;
+use super::connect::EndpointStream;
+use super::detached::DetachedConnection;
+use super::hyper_connection::HyperConnection;
+use super::pool::{ConnectTarget, Pool};
+use super::{SendFailure, Upload, take_request};
+use crate::balance::{Cluster, LiveEndpoint};
 use crate::body::BoxError;
+use crate::breaker::{CircuitBreaker, Slot};
 use crate::error::Error;
 use crate::http::hop_by_hop;
 use crate::observer::{Event, Observer};
-use crate::traffic::breaker::{Breaker, Slot};
+use crate::reusable_timer::ReusableTimer;
 
-/// A connection and what the pool must know of it.
+/// A connection with the state that the pool needs.
 pub(crate) struct Http1 {
-    wire: Wire,
+    driver: Driver,
     opened: Instant,
     requests: u32,
     pub(super) local: Option<SocketAddr>,
     pub(super) idle_for: Duration,
-    pub(super) node: Arc<Node>,
+    pub(super) endpoint: Arc<LiveEndpoint>,
     pub(super) slot: Slot,
     pub(super) pool: Weak<Pool>,
-    /// Bounds each request's time.
-    pub(super) alarm: Option<Alarm>,
-    told: Told,
+    /// Timer for the timeouts of requests.
+    pub(super) timer: Option<ReusableTimer>,
+    close_notifier: CloseNotifier,
 }
 
-/// Who speaks.
+/// The HTTP/1 implementation that drives a connection.
 #[expect(
     clippy::large_enum_variant,
-    reason = "the rule, not the exception, and boxed with the connection"
+    reason = "the codec is the common case, and the connection is boxed"
 )]
-enum Wire {
-    /// We do.
-    Own(Codec),
-    /// hyper does.
-    Hyper(Box<Cased>),
+enum Driver {
+    /// Our codec.
+    Codec(Codec),
+    /// hyper.
+    Hyper(Box<HyperConnection>),
 }
 
-/// Tells that the connection ended.
-pub(super) struct Told {
+/// Reports the end of a connection when dropped.
+pub(super) struct CloseNotifier {
     pub(super) observer: Arc<dyn Observer>,
     pub(super) cluster: Arc<Cluster>,
 }
 
-impl Drop for Told {
+impl Drop for CloseNotifier {
     fn drop(&mut self) {
         self.observer
             .observe(&Event::UpstreamClosed(self.cluster.id()));
     }
 }
 
-/// A request that did not get a response.
-pub(crate) enum Unanswered {
-    /// It may have reached the endpoint.
-    Sent(Error),
-    /// Not a byte was sent: the connection had ended. The request is where it was.
-    Unsent,
-}
-
-impl From<Failed> for Unanswered {
-    fn from(failed: Failed) -> Self {
-        match failed {
-            Failed::Sent(error) => Self::Sent(error),
-            Failed::Unsent => Self::Unsent,
-        }
-    }
-}
-
 impl Http1 {
-    /// Prepares a fresh stream; nothing is sent yet.
+    /// Wraps a connected stream; nothing is sent yet.
     pub(super) async fn handshake(
-        connected: Connected,
+        stream: EndpointStream,
         slot: Slot,
-        to: &Target<'_>,
+        to: &ConnectTarget<'_>,
         pool: &Pool,
     ) -> Result<Box<Self>, Error> {
-        let Connected { stream, local } = connected;
+        let EndpointStream { io, local } = stream;
         let buffer = pool.transport().connection.buffer;
-        let wire = if to.by_hyper {
-            Wire::Hyper(Cased::handshake(stream, buffer).await?)
+        let driver = if to.requires_hyper {
+            Driver::Hyper(HyperConnection::handshake(io, buffer).await?)
         } else {
-            // It never has more than 64 KiB of a body.
-            Wire::Own(Codec::new(stream))
+            // The codec buffers at most 64 KiB of a body.
+            Driver::Codec(Codec::new(io))
         };
         Ok(Box::new(Self {
-            wire,
+            driver,
             opened: Instant::now(),
             requests: 0,
             local,
             idle_for: Duration::ZERO,
-            node: to.node.clone(),
+            endpoint: to.endpoint.clone(),
             slot,
             pool: pool.weak(),
-            alarm: None,
-            told: to.told(),
+            timer: None,
+            close_notifier: to.close_notifier(),
         }))
     }
 
-    /// Whether hyper speaks.
-    pub(super) fn is_by_hyper(&self) -> bool {
-        matches!(self.wire, Wire::Hyper(_))
+    /// Returns whether hyper drives the connection.
+    pub(super) fn uses_hyper(&self) -> bool {
+        matches!(self.driver, Driver::Hyper(_))
     }
 
-    /// Whose connection it is.
-    pub(super) fn breaker(&self) -> &Arc<Breaker> {
+    /// The breaker that counts the connection.
+    pub(super) fn breaker(&self) -> &Arc<CircuitBreaker> {
         self.slot.breaker()
     }
 
-    /// Whether the connection is open and ready for a request.
+    /// Returns whether the connection is open and ready for a request.
     pub(super) fn is_ready(&mut self) -> bool {
-        match &mut self.wire {
-            Wire::Own(codec) => codec.is_reusable() && codec.is_silent(),
-            Wire::Hyper(cased) => cased.is_ready(),
+        match &mut self.driver {
+            Driver::Codec(codec) => codec.is_reusable() && codec.is_quiet(),
+            Driver::Hyper(hyper) => hyper.is_ready(),
         }
     }
 
-    /// Whether the connection may be ready for a request. Whoever takes it looks at the socket.
+    /// Returns whether the connection may be ready for a request. The socket is checked when the connection
+    /// is taken.
     fn is_reusable(&mut self) -> bool {
-        match &mut self.wire {
-            Wire::Own(codec) => {
-                codec.give_back();
+        match &mut self.driver {
+            Driver::Codec(codec) => {
+                codec.release_large_buffer();
                 codec.is_reusable()
             }
-            Wire::Hyper(cased) => cased.is_ready(),
+            Driver::Hyper(hyper) => hyper.is_ready(),
         }
     }
 
-    /// Sends a request and reads the response's head, without what belongs to the connection. If this fails
-    /// or is dropped, the connection must be closed.
+    /// Sends a request and reads the response head, without hop-by-hop fields. If this fails or is dropped,
+    /// the connection must be closed.
     pub(super) async fn exchange(
         &mut self,
         request: &mut Request<Upload>,
-    ) -> Result<response::Parts, Unanswered> {
+    ) -> Result<response::Parts, SendFailure> {
         self.requests += 1;
-        match &mut self.wire {
-            Wire::Own(codec) => {
+        match &mut self.driver {
+            Driver::Codec(codec) => {
                 codec.begin(request);
-                Ok(poll_fn(|cx| codec.poll_exchange(cx, request)).await?)
+                poll_fn(|cx| codec.poll_exchange(cx, request)).await
             }
-            // Boxed: few requests are spoken by hyper, and none needs room for the others.
-            Wire::Hyper(cased) => match Box::pin(cased.exchange(take(request))).await {
+            // Boxed: few requests use hyper, and the others need no memory for this future.
+            Driver::Hyper(hyper) => match Box::pin(hyper.exchange(take_request(request))).await {
                 Ok(response) => {
                     let mut head = response.into_parts().0;
                     let cleaned = hop_by_hop::response(&mut head, None);
-                    cleaned.map_err(|_| Unanswered::Sent(Error::Protocol(None)))?;
+                    cleaned.map_err(|_| SendFailure::Sent(Error::Protocol(None)))?;
                     Ok(head)
                 }
                 Err((error, unsent)) => {
-                    put_back(request, unsent);
+                    restore(request, unsent);
                     Err(error)
                 }
             },
@@ -176,174 +160,185 @@ impl Http1 {
     pub(super) async fn switch(
         self: Box<Self>,
         request: &mut Request<Upload>,
-    ) -> Result<(response::Parts, Incoming, Driven), Unanswered> {
+    ) -> Result<(response::Parts, Incoming, ConnectionTask), SendFailure> {
         let Self {
-            wire, slot, told, ..
+            driver,
+            slot,
+            close_notifier,
+            ..
         } = *self;
-        let Wire::Hyper(cased) = wire else {
-            return Err(Unanswered::Sent(Error::UpgradeRefused));
+        let Driver::Hyper(hyper) = driver else {
+            return Err(SendFailure::Sent(Error::UpgradeRefused));
         };
-        let (response, task) = cased.switch(take(request)).await;
-        let driven = Driven::new(task, slot, told);
+        let (response, task) = hyper.switch(take_request(request)).await;
+        let driven = ConnectionTask::new(task, slot, close_notifier);
         match response {
             Ok(response) => {
                 let (head, incoming) = response.into_parts();
                 Ok((head, incoming, driven))
             }
             Err((error, unsent)) => {
-                put_back(request, unsent);
+                restore(request, unsent);
                 Err(error)
             }
         }
     }
 
-    /// The next part of the response's body.
+    /// Polls the next frame of the response body.
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut self.wire {
-            Wire::Own(codec) => codec.poll_frame(cx).map_err(Into::into),
-            Wire::Hyper(cased) => cased.poll_frame(cx).map_err(Into::into),
+        match &mut self.driver {
+            Driver::Codec(codec) => codec.poll_frame(cx).map_err(Into::into),
+            Driver::Hyper(hyper) => hyper.poll_frame(cx).map_err(Into::into),
         }
     }
 
-    /// Sends on what is left of the request, whatever comes of it.
+    /// Continues to send the request; errors are ignored.
     pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, upload: &mut Upload) {
-        if let Wire::Own(codec) = &mut self.wire {
-            // The response decides; a broken upload only keeps the connection from being used again.
+        if let Driver::Codec(codec) = &mut self.driver {
+            // The response decides. A failed upload only prevents the reuse of the connection.
             let _ = codec.poll_send(cx, upload);
         }
     }
 
-    /// The whole body, if all of it came with the head.
-    pub(super) fn take_whole(&mut self) -> Option<Bytes> {
-        match &mut self.wire {
-            Wire::Own(codec) => codec.take_whole(),
-            Wire::Hyper(_) => None,
+    /// Returns the complete body if it arrived together with the head.
+    pub(super) fn take_complete(&mut self) -> Option<Bytes> {
+        match &mut self.driver {
+            Driver::Codec(codec) => codec.take_complete(),
+            Driver::Hyper(_) => None,
         }
     }
 
-    /// Whether the response is over.
+    /// Returns whether the response has ended.
     pub(super) fn is_received(&self) -> bool {
-        match &self.wire {
-            Wire::Own(codec) => codec.is_received(),
-            Wire::Hyper(cased) => cased.is_received(),
+        match &self.driver {
+            Driver::Codec(codec) => codec.is_received(),
+            Driver::Hyper(hyper) => hyper.is_received(),
         }
     }
 
-    /// How many bytes of the body are to come, if that is known.
+    /// Remaining length of the body, if known.
     pub(super) fn left(&self) -> Option<u64> {
-        match &self.wire {
-            Wire::Own(codec) => codec.left(),
-            Wire::Hyper(cased) => cased.left(),
+        match &self.driver {
+            Driver::Codec(codec) => codec.left(),
+            Driver::Hyper(hyper) => hyper.left(),
         }
     }
 
-    /// The way to the response's body: here, driven by who reads it, if the request is sent. Else the
-    /// connection gets a task, as the upload must go on while the client is slow to read.
-    pub(super) fn receive(self: Box<Self>, request: &mut Request<Upload>, sent: bool) -> Received {
-        let sent = match &self.wire {
-            Wire::Own(codec) => codec.is_sent(),
-            Wire::Hyper(_) => sent,
+    /// Returns the source of the response body. If the request has been sent, the reader of the body drives
+    /// the connection; otherwise it gets a task, because the upload must continue while the client reads
+    /// slowly.
+    pub(super) fn receive(
+        self: Box<Self>,
+        request: &mut Request<Upload>,
+        sent: bool,
+    ) -> ResponseSource {
+        let sent = match &self.driver {
+            Driver::Codec(codec) => codec.is_sent(),
+            Driver::Hyper(_) => sent,
         };
         if sent {
-            return Received::Http1(self);
+            return ResponseSource::Http1(self);
         }
         match *self {
             Self {
-                wire: Wire::Hyper(cased),
+                driver: Driver::Hyper(hyper),
                 slot,
-                told,
+                close_notifier,
                 ..
             } => {
-                let (incoming, task) = cased.spawn();
-                let driven = Driven::new(task, slot, told);
-                incoming.map_or(Received::Over, |incoming| {
-                    Received::Driven(incoming, driven)
+                let (incoming, task) = hyper.spawn();
+                let driven = ConnectionTask::new(task, slot, close_notifier);
+                incoming.map_or(ResponseSource::Ended, |incoming| {
+                    ResponseSource::ConnectionTask(incoming, driven)
                 })
             }
-            own => Received::Relayed(Relay::spawn(Box::new(own), take(request).into_body())),
+            own => ResponseSource::Detached(DetachedConnection::spawn(
+                Box::new(own),
+                take_request(request).into_body(),
+            )),
         }
     }
 
-    /// Gives the connection back to its pool, if it can take another request.
+    /// Returns the connection to its pool if it can be reused.
     pub(super) fn release(mut self: Box<Self>) {
         let Some(pool) = self.pool.upgrade() else {
             return;
         };
         let transport = pool.transport();
-        let worn = transport
+        let exhausted = transport
             .max_requests_per_connection
             .is_some_and(|max| self.requests >= max)
             || transport
                 .max_connection_duration
                 .is_some_and(|max| self.opened.elapsed() >= max)
-            || self.node.is_gone();
-        if !worn && self.is_reusable() {
+            || self.endpoint.is_removed();
+        if !exhausted && self.is_reusable() {
             pool.put(self);
         }
     }
 
-    /// Notes that the connection was idle for so long more; it needs no memory then.
+    /// Adds to the idle time and releases memory that an idle connection does not need.
     pub(super) fn note_idle(&mut self, passed: Duration) {
         self.idle_for += passed;
-        self.alarm = None;
-        if let Wire::Own(codec) = &mut self.wire {
-            codec.rest();
+        self.timer = None;
+        if let Driver::Codec(codec) = &mut self.driver {
+            codec.release_buffers();
         }
     }
 
-    /// Whether the connection is too old for another request.
+    /// Returns whether the connection has exceeded its maximum age.
     pub(super) fn is_expired(&self, max: Option<Duration>) -> bool {
         max.is_some_and(|max| self.opened.elapsed() >= max)
     }
 }
 
-/// Puts a request that was not sent where it was.
-pub(super) fn put_back(request: &mut Request<Upload>, unsent: Option<Request<Upload>>) {
+/// Restores a request that was not sent.
+pub(super) fn restore(request: &mut Request<Upload>, unsent: Option<Request<Upload>>) {
     if let Some(unsent) = unsent {
         *request = unsent;
     }
 }
 
-/// A connection's own task; ends with this.
-pub(crate) struct Driven {
+/// The task of a connection; aborted when dropped.
+pub(crate) struct ConnectionTask {
     task: JoinHandle<()>,
-    open: Option<Open>,
+    open: Option<UpstreamConnectionGuard>,
 }
 
-/// Counts a connection that is open.
-pub(crate) struct Open {
+/// Counts an open connection until dropped.
+pub(crate) struct UpstreamConnectionGuard {
     _slot: Slot,
-    _told: Told,
+    _told: CloseNotifier,
 }
 
-impl Open {
-    pub(super) fn new(slot: Slot, told: Told) -> Self {
+impl UpstreamConnectionGuard {
+    pub(super) fn new(slot: Slot, close_notifier: CloseNotifier) -> Self {
         Self {
             _slot: slot,
-            _told: told,
+            _told: close_notifier,
         }
     }
 }
 
-impl Driven {
-    fn new(task: JoinHandle<()>, slot: Slot, told: Told) -> Self {
+impl ConnectionTask {
+    fn new(task: JoinHandle<()>, slot: Slot, close_notifier: CloseNotifier) -> Self {
         Self {
             task,
-            open: Some(Open::new(slot, told)),
+            open: Some(UpstreamConnectionGuard::new(slot, close_notifier)),
         }
     }
 
-    /// Lets the task live on, to hand over an upgraded connection; it counts until what is returned is
+    /// Lets the task continue for an upgraded connection, which is counted until the returned guard is
     /// dropped.
-    pub(super) fn detach(mut self) -> Option<Open> {
+    pub(super) fn detach(mut self) -> Option<UpstreamConnectionGuard> {
         self.open.take()
     }
 }
 
-impl Drop for Driven {
+impl Drop for ConnectionTask {
     fn drop(&mut self) {
         if self.open.is_some() {
             self.task.abort();

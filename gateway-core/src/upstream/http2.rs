@@ -1,4 +1,4 @@
-//! One HTTP/2 connection, shared by the requests of a worker.
+//! An HTTP/2 connection, shared by the requests of a worker.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,25 +11,25 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::time::Instant;
 
-use super::cased::unanswered;
-use super::connect::Connected;
-use super::failure::classify;
-use super::http1::{Unanswered, put_back};
-use super::pool::Target;
-use super::{Transport, Upload, take};
-use crate::balance::Node;
+use super::connect::EndpointStream;
+use super::failure::{SendFailure, classify};
+use super::http1::restore;
+use super::hyper_connection::classify_send_error;
+use super::pool::ConnectTarget;
+use super::{Transport, Upload, take_request};
+use crate::balance::LiveEndpoint;
+use crate::breaker::{CircuitBreaker, Slot};
 use crate::error::Error;
 use crate::plan::BackendConnection;
-use crate::traffic::breaker::{Breaker, Slot};
 
-/// Bytes of a response's head.
+/// Maximum size in bytes of a response head.
 const MAX_HEAD: u32 = 60 * 1024;
-/// The largest window (RFC 9113, section 6.9.1).
+/// Maximum window size (RFC 9113, section 6.9.1).
 const MAX_WINDOW: u32 = (1 << 31) - 1;
-/// Time for the answer to a PING unless a policy says otherwise.
+/// Default timeout for the acknowledgement of a PING.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A connection.
+/// An HTTP/2 connection.
 pub(crate) struct Http2 {
     sender: http2::SendRequest<Upload>,
     streams: AtomicU32,
@@ -37,30 +37,30 @@ pub(crate) struct Http2 {
     requests: AtomicU32,
     opened: Instant,
     local: Option<SocketAddr>,
-    node: Arc<Node>,
-    breaker: Arc<Breaker>,
-    /// For how long there was no request.
+    endpoint: Arc<LiveEndpoint>,
+    breaker: Arc<CircuitBreaker>,
+    /// Time without requests.
     pub(super) idle_for: std::sync::Mutex<Duration>,
 }
 
-/// One request's place on a connection, given back when dropped.
-pub(crate) struct Stream(Arc<Http2>);
+/// One stream of a connection, released when dropped.
+pub(crate) struct Http2Stream(Arc<Http2>);
 
 impl Http2 {
-    /// Prepares a fresh stream of bytes and gives it a task.
+    /// Performs the handshake and spawns a task that drives the connection.
     pub(super) async fn handshake(
-        connected: Connected,
+        stream: EndpointStream,
         slot: Slot,
-        to: &Target<'_>,
+        to: &ConnectTarget<'_>,
         transport: &Transport,
     ) -> Result<Arc<Self>, Error> {
         let (sender, driver) = builder(&transport.connection)
-            .handshake(TokioIo::new(connected.stream))
+            .handshake(TokioIo::new(stream.io))
             .await
             .map_err(classify)?;
-        let kept = (slot, to.told());
+        let guards = (slot, to.close_notifier());
         tokio::spawn(async move {
-            let _kept = kept;
+            let _guards = guards;
             let _ = driver.await;
         });
         Ok(Arc::new(Self {
@@ -69,48 +69,49 @@ impl Http2 {
             max_streams: transport.connection.http2.max_concurrent_streams,
             requests: AtomicU32::new(0),
             opened: Instant::now(),
-            local: connected.local,
-            node: to.node.clone(),
+            local: stream.local,
+            endpoint: to.endpoint.clone(),
             breaker: to.breaker.clone(),
             idle_for: std::sync::Mutex::default(),
         }))
     }
 
-    /// Whether it takes new requests at all: not after GOAWAY, its end, its age, or its share.
+    /// Returns whether the connection accepts new requests: it has not ended, received GOAWAY, or exceeded
+    /// its age or number of requests.
     pub(super) fn is_open(&self, transport: &Transport) -> bool {
         let max_requests = transport.max_requests_per_connection;
         let max_age = transport.max_connection_duration;
         !self.sender.is_closed()
-            && !self.node.is_gone()
+            && !self.endpoint.is_removed()
             && max_requests.is_none_or(|max| self.requests.load(Ordering::Relaxed) < max)
             && max_age.is_none_or(|max| self.opened.elapsed() < max)
     }
 
-    /// A place for one more request, if there is one.
-    pub(super) fn open_stream(self: &Arc<Self>) -> Option<Stream> {
+    /// Reserves a stream, if the limit of concurrent streams is not reached.
+    pub(super) fn open_stream(self: &Arc<Self>) -> Option<Http2Stream> {
         if self.streams.fetch_add(1, Ordering::Relaxed) >= self.max_streams {
             self.streams.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
         self.requests.fetch_add(1, Ordering::Relaxed);
-        Some(Stream(self.clone()))
+        Some(Http2Stream(self.clone()))
     }
 
-    /// Whose connection it is.
-    pub(super) fn breaker(&self) -> &Arc<Breaker> {
+    /// The breaker that counts the connection.
+    pub(super) fn breaker(&self) -> &Arc<CircuitBreaker> {
         &self.breaker
     }
 
-    /// Requests under way.
+    /// Number of requests in flight.
     pub(super) fn streams(&self) -> u32 {
         self.streams.load(Ordering::Relaxed)
     }
 }
 
-/// A codec as the settings say. PINGs go out while nothing is received: `keepalive_interval` at any time,
-/// `keepalive_idle` alone only once there is a request, so that it meets a connection that lives.
-fn builder(how: &BackendConnection) -> http2::Builder<TokioExecutor> {
-    let http2 = &how.http2;
+/// Configures hyper. PINGs are sent while nothing is received: with `keepalive_interval` at any time, with
+/// `keepalive_idle` alone only while there are requests.
+fn builder(settings: &BackendConnection) -> http2::Builder<TokioExecutor> {
+    let http2 = &settings.http2;
     let interval = http2.draw_interval();
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
@@ -124,34 +125,34 @@ fn builder(how: &BackendConnection) -> http2::Builder<TokioExecutor> {
     if http2.end_on_invalid {
         builder.max_local_error_reset_streams(0);
     }
-    if let Some(bytes) = how.buffer {
+    if let Some(bytes) = settings.buffer {
         builder.max_send_buf_size(bytes.min(MAX_WINDOW as usize));
     }
     builder
 }
 
-impl Stream {
-    /// This side's address.
+impl Http2Stream {
+    /// Local address of the connection.
     pub(super) fn local(&self) -> Option<SocketAddr> {
         self.0.local
     }
 
-    /// Sends a request and waits for the response's head. If this is dropped, the stream is reset.
+    /// Sends a request and waits for the response head. Dropping the future resets the stream.
     pub(super) async fn exchange(
         &self,
         request: &mut Request<Upload>,
-    ) -> Result<Response<Incoming>, Unanswered> {
+    ) -> Result<Response<Incoming>, SendFailure> {
         let mut sender = self.0.sender.clone();
-        let answer = sender.try_send_request(take(request)).await;
-        answer.map_err(|error| {
-            let (error, unsent) = unanswered(error);
-            put_back(request, unsent);
+        let response = sender.try_send_request(take_request(request)).await;
+        response.map_err(|error| {
+            let (error, unsent) = classify_send_error(error);
+            restore(request, unsent);
             error
         })
     }
 }
 
-impl Drop for Stream {
+impl Drop for Http2Stream {
     fn drop(&mut self) {
         self.0.streams.fetch_sub(1, Ordering::Relaxed);
         self.0.breaker.wake();

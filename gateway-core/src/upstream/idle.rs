@@ -1,4 +1,4 @@
-//! The connections of one worker that wait for a request, or share one.
+//! IdleConnection and shared connections of one worker.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,80 +9,80 @@ use foldhash::HashMap;
 
 use super::Transport;
 use super::http1::Http1;
-use super::http2::{Http2, Stream};
-use crate::traffic::breaker::Breaker;
+use super::http2::{Http2, Http2Stream};
+use crate::breaker::CircuitBreaker;
 
-/// An idle connection; boxed once, as it moves between here and requests.
-type Idle = Box<Http1>;
+/// An idle connection; boxed once, because it moves between this list and requests.
+type IdleConnection = Box<Http1>;
 
-/// Where a connection leads, and whether hyper speaks.
+/// Address of a connection, and whether hyper drives it.
 pub(super) type Key = (SocketAddr, bool);
 
-/// One worker's connections.
+/// Connections of one worker.
 #[derive(Default)]
 pub(super) struct Connections {
-    /// Last used last.
-    http1: HashMap<Key, Vec<Idle>>,
+    /// Most recently used last.
+    http1: HashMap<Key, Vec<IdleConnection>>,
     http2: HashMap<SocketAddr, Vec<Arc<Http2>>>,
-    /// Held while a connection is opened, so that requests that come together share it.
-    turns: HashMap<SocketAddr, Arc<Turn>>,
-    /// A sweeper runs.
+    /// Held while a connection is opened, so that concurrent requests share it.
+    connecting: HashMap<SocketAddr, Arc<ConnectOnce>>,
+    /// A sweeper task is running.
     pub(super) swept: bool,
 }
 
-/// A connection that makes room: closed when dropped, without the lock.
+/// A connection that is closed to make room. Dropped without the lock held.
 pub(super) enum Evicted {
-    Http1(#[allow(dead_code, reason = "kept for its drop")] Idle),
+    Http1(#[allow(dead_code, reason = "kept for its drop")] IdleConnection),
     Http2(#[allow(dead_code, reason = "kept for its drop")] Arc<Http2>),
 }
 
-/// The right to open a connection that others wait for.
+/// Lets one request open a connection while others wait for it.
 #[derive(Debug, Default)]
-pub(super) struct Turn {
+pub(super) struct ConnectOnce {
     lock: tokio::sync::Mutex<()>,
     failures: AtomicU32,
 }
 
-impl Turn {
-    /// Waits for its turn; `None` if the connection that was waited for could not be opened.
-    pub(super) async fn take(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+impl ConnectOnce {
+    /// Waits for the permission to open a connection; `None` if the connection opened meanwhile failed.
+    pub(super) async fn wait(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
         let before = self.failures.load(Ordering::Relaxed);
         let guard = self.lock.lock().await;
         (self.failures.load(Ordering::Relaxed) == before).then_some(guard)
     }
 
-    /// Tells those that wait that there is no connection.
+    /// Reports to the waiting requests that the connection could not be opened.
     pub(super) fn fail(&self) {
         self.failures.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 impl Connections {
-    /// The connection that was used last.
-    pub(super) fn take(&mut self, key: Key) -> Option<Idle> {
+    /// Takes the most recently used connection.
+    pub(super) fn take(&mut self, key: Key) -> Option<IdleConnection> {
         self.http1.get_mut(&key)?.pop()
     }
 
-    /// Any connection without requests that counts for `breaker`, taken out.
-    pub(super) fn take_of(&mut self, breaker: &Arc<Breaker>) -> Option<Evicted> {
+    /// Removes a connection without requests that `breaker` counts.
+    pub(super) fn take_of(&mut self, breaker: &Arc<CircuitBreaker>) -> Option<Evicted> {
         let http1 = self.http1.values_mut().find_map(|list| {
-            let place = list
+            let index = list
                 .iter()
                 .position(|c| Arc::ptr_eq(c.breaker(), breaker))?;
-            Some(Evicted::Http1(list.remove(place)))
+            Some(Evicted::Http1(list.remove(index)))
         });
         http1.or_else(|| {
             self.http2.values_mut().find_map(|list| {
                 let idle = |c: &Arc<Http2>| c.streams() == 0 && Arc::ptr_eq(c.breaker(), breaker);
-                let place = list.iter().position(idle)?;
-                Some(Evicted::Http2(list.remove(place)))
+                let index = list.iter().position(idle)?;
+                Some(Evicted::Http2(list.remove(index)))
             })
         })
     }
 
-    /// Makes a connection idle, and tells one that waits for it.
-    pub(super) fn put(&mut self, connection: Idle) {
-        let key = (connection.node.address(), connection.is_by_hyper());
+    /// Adds an idle connection and wakes a waiting request.
+    pub(super) fn put(&mut self, connection: IdleConnection) {
+        let key = (connection.endpoint.address(), connection.uses_hyper());
         let list = self.http1.entry(key).or_default();
         list.push(connection);
         if let Some(connection) = list.last() {
@@ -90,44 +90,44 @@ impl Connections {
         }
     }
 
-    /// A place on a connection to `address` that takes requests.
+    /// Reserves a stream on a connection to `address` that accepts requests.
     pub(super) fn take_stream(
         &mut self,
         address: SocketAddr,
         transport: &Transport,
-    ) -> Option<Stream> {
+    ) -> Option<Http2Stream> {
         let list = self.http2.get_mut(&address)?;
         list.retain(|connection| connection.is_open(transport));
         list.iter().find_map(Http2::open_stream)
     }
 
-    /// Lets others use a connection.
+    /// Adds a connection that requests share.
     pub(super) fn share(&mut self, address: SocketAddr, connection: Arc<Http2>) {
         self.http2.entry(address).or_default().push(connection);
     }
 
-    /// Who holds its lock opens a connection to `address`.
-    pub(super) fn turn(&mut self, address: SocketAddr) -> Arc<Turn> {
-        self.turns.entry(address).or_default().clone()
+    /// The lock for opening a connection to `address`.
+    pub(super) fn connect_once(&mut self, address: SocketAddr) -> Arc<ConnectOnce> {
+        self.connecting.entry(address).or_default().clone()
     }
 
-    /// Whether there is nothing to look after.
+    /// Reconnecting whether there are no connections.
     pub(super) fn is_empty(&self) -> bool {
         self.http1.is_empty() && self.http2.is_empty()
     }
 
-    /// Takes out what has ended or was idle for too long, `passed` being the time since the last call.
-    /// To be dropped by the caller, without the lock.
+    /// Removes connections that have ended or exceeded the idle timeout; `passed` is the time since the last
+    /// call. The caller drops them without the lock held.
     pub(super) fn sweep(
         &mut self,
         transport: &Transport,
         passed: Duration,
-    ) -> (Vec<Idle>, Vec<Arc<Http2>>) {
+    ) -> (Vec<IdleConnection>, Vec<Arc<Http2>>) {
         let limit = transport.idle_timeout.unwrap_or(Duration::MAX);
-        let ended = |connection: &mut Idle| {
+        let ended = |connection: &mut IdleConnection| {
             connection.note_idle(passed);
             connection.idle_for >= limit
-                || connection.node.is_gone()
+                || connection.endpoint.is_removed()
                 || connection.is_expired(transport.max_connection_duration)
                 || !connection.is_ready()
         };
@@ -142,16 +142,17 @@ impl Connections {
             };
             *idle >= limit || !connection.is_open(transport)
         };
-        let mut gone = (Vec::new(), Vec::new());
+        let mut removed = (Vec::new(), Vec::new());
         for list in self.http1.values_mut() {
-            gone.0.extend(list.extract_if(.., ended));
+            removed.0.extend(list.extract_if(.., ended));
         }
         for list in self.http2.values_mut() {
-            gone.1.extend(list.extract_if(.., closed));
+            removed.1.extend(list.extract_if(.., closed));
         }
         self.http1.retain(|_, list| !list.is_empty());
         self.http2.retain(|_, list| !list.is_empty());
-        self.turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-        gone
+        self.connecting
+            .retain(|_, once| Arc::strong_count(once) > 1);
+        removed
     }
 }

@@ -1,19 +1,19 @@
-//! Connections to endpoints: from a head and a body that are ready to be sent to a response.
+//! Connections to endpoints: from a prepared request to a response.
 //!
 //! ```text
-//! request::prepare ──> Pool::checkout ──> Http1::exchange ──> hop_by_hop::response ──> ResponseBody
-//!                        idle or new       or Http2                                     gives it back
+//! request::prepare ──> Pool::checkout ──> Checkout::send ──> hop_by_hop::response ──> ResponseBody
+//!                        idle or new       HTTP/1, HTTP/2                               returns the connection
 //! ```
 //!
-//! An HTTP/1 connection is driven by the task that uses it, together with the response's head and body:
-//! no task and no channel between tasks for a request. A body that has ended gives the connection back.
-//! A connection that serves an upgrade, or that still sends the request while the response comes, gets
-//! a task of its own. HTTP/2 connections are shared and have a task each.
+//! The task that uses an HTTP/1 connection drives it, together with the head and the body of the response: a
+//! request needs neither a task nor a channel. At its end, the body returns the connection to the pool. A
+//! connection that serves an upgrade, or that still sends the request while the response is read, gets a task
+//! of its own. HTTP/2 connections are shared and have a task each.
 //!
-//! HTTP/1.1 is spoken by our own codec; by hyper where names keep their case, which only hyper knows, and
-//! where the protocol may be switched. HTTP/2 is hyper's.
+//! HTTP/1.1 uses our own codec, or hyper if header names must keep their case or the protocol may be switched.
+//! HTTP/2 uses hyper.
 //!
-//! Each worker has idle connections of its own. Rules that want the same [`Transport`] share a [`Pool`]:
+//! Each worker has its own idle connections. Rules with equal [`Transport`]s share a [`Pool`]:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -23,12 +23,7 @@
 //! use towergate_core::upstream::{Pool, Transport};
 //!
 //! let backend = Backend {
-//!     id: BackendId {
-//!         kind: "Service".to_owned(),
-//!         namespace: "default".to_owned(),
-//!         name: "web".to_owned(),
-//!         port: 80,
-//!     },
+//!     id: BackendId::service("default", "web", 80),
 //!     protocol: BackendProtocol::Http1,
 //!     tls: None,
 //! };
@@ -43,35 +38,37 @@
 //! ```
 
 mod body;
-mod cased;
 mod checkout;
 mod codec;
 mod connect;
+mod detached;
 mod failure;
 mod http1;
 mod http2;
+mod hyper_connection;
 mod idle;
+mod io;
 mod pool;
 mod probe;
-mod relay;
+mod replay;
 mod request;
-mod stream;
 mod upload;
 
 pub use body::ResponseBody;
 pub use pool::{Pool, Transport};
 
-pub(crate) use body::{Counted, Expired};
-pub(crate) use checkout::{Checkout, Sent};
-pub(crate) use connect::Connected;
-pub(crate) use failure::ClientBody;
-pub(crate) use http1::{Open, Unanswered};
-pub(crate) use pool::Target;
-pub(crate) use probe::{Verdict, probe};
-pub(crate) use request::{Wire, prepare};
-pub(crate) use upload::{Progress, Source, Upload};
+pub(crate) use body::{RequestPermits, StreamExpired};
+pub(crate) use checkout::{Checkout, UpstreamResponse};
+pub(crate) use connect::EndpointStream;
+pub(crate) use failure::{ClientBodyError, SendFailure};
+pub(crate) use http1::UpstreamConnectionGuard;
+pub(crate) use pool::ConnectTarget;
+pub(crate) use probe::{ProbeResult, probe};
+pub(crate) use replay::{LIMIT, Replay};
+pub(crate) use request::{WireFormat, prepare};
+pub(crate) use upload::{Upload, UploadProgress, UploadSource};
 
-/// Takes a request out of its place.
-pub(crate) fn take(request: &mut http::Request<Upload>) -> http::Request<Upload> {
+/// Moves a request out of `request`.
+pub(crate) fn take_request(request: &mut http::Request<Upload>) -> http::Request<Upload> {
     std::mem::replace(request, http::Request::new(Upload::empty()))
 }

@@ -1,4 +1,4 @@
-//! The connections of all rules that want the same transport, apart for each worker.
+//! Connections of all rules with the same transport, kept apart by worker.
 
 use std::fmt;
 use std::io;
@@ -12,46 +12,46 @@ use towergate_tls::client::ClientTls;
 use towergate_tls::connector::CryptoProvider;
 
 use super::Checkout;
-use super::connect::{Connected, Tls, connect};
-use super::http1::{Http1, Open, Told};
-use super::http2::{Http2, Stream};
+use super::connect::{EndpointStream, Tls, connect};
+use super::http1::{CloseNotifier, Http1, UpstreamConnectionGuard};
+use super::http2::{Http2, Http2Stream};
 use super::idle::Connections;
-use crate::balance::{Cluster, Node, shard};
+use crate::balance::{Cluster, LiveEndpoint, shard};
+use crate::breaker::{CircuitBreaker, Resource, Slot};
 use crate::error::Error;
 use crate::http::settings::Http2Settings;
+use crate::live::Live;
 use crate::observer::{Event, Observer};
 use crate::plan::{Backend, BackendConnection, BackendProtocol, Traffic};
-use crate::snapshot::Live;
-use crate::traffic::breaker::{Breaker, Resource, Slot};
 
-/// Workers beyond this number share lists.
+/// Number of shards. Additional workers share them.
 const SHARDS: usize = 64;
 
-/// What must be equal for connections to be shared.
+/// Settings that must be equal for connections to be shared.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Transport {
-    /// What is spoken.
+    /// HTTP version.
     pub protocol: BackendProtocol,
-    /// TLS; `None`: plain.
+    /// TLS settings; `None`: plain text.
     pub tls: Option<Arc<ClientTls>>,
-    /// For a new connection, with its TLS handshake.
+    /// Timeout for a new connection, including its TLS handshake.
     pub connect_timeout: Duration,
-    /// For a connection without requests.
+    /// Timeout for a connection without requests.
     pub idle_timeout: Option<Duration>,
-    /// Age after which a connection takes no more requests.
+    /// Age after which a connection accepts no more requests.
     pub max_connection_duration: Option<Duration>,
-    /// Requests per connection.
+    /// Maximum number of requests per connection.
     pub max_requests_per_connection: Option<u32>,
-    /// Sockets, buffers and HTTP/2.
+    /// Socket options, buffer sizes and HTTP/2 settings.
     pub connection: BackendConnection,
 }
 
 impl Transport {
-    /// How a rule with these settings speaks to this backend.
+    /// Transport to `backend` with these traffic settings.
     pub fn new(backend: &Backend, traffic: &Traffic) -> Self {
         let mut connection = traffic.connection.clone();
         if backend.protocol == BackendProtocol::Http1 {
-            // What has no effect keeps nobody from sharing.
+            // HTTP/2 settings have no effect on HTTP/1 and must not prevent sharing.
             connection.http2 = Http2Settings::default();
         }
         Self {
@@ -74,27 +74,27 @@ pub struct Pool {
     shards: Box<[Shard]>,
 }
 
-/// One worker's connections. Others come only for what keeps them from a limit.
+/// Connections of one worker. Other workers lock it only to make room within the limits of a breaker.
 #[derive(Default)]
 #[repr(align(128))]
 struct Shard(Mutex<Connections>);
 
-/// Where a request is to go, and on whose account.
+/// Destination of a request, with the breaker and observer of its rule.
 #[derive(Clone, Copy)]
-pub(crate) struct Target<'a> {
+pub(crate) struct ConnectTarget<'a> {
     pub(crate) cluster: &'a Arc<Cluster>,
-    pub(crate) node: &'a Arc<Node>,
-    pub(crate) breaker: &'a Arc<Breaker>,
+    pub(crate) endpoint: &'a Arc<LiveEndpoint>,
+    pub(crate) breaker: &'a Arc<CircuitBreaker>,
     pub(crate) observer: &'a Arc<dyn Observer>,
     /// All pools of the rule.
     pub(crate) pools: &'a [Arc<Pool>],
-    /// Only hyper can speak: names keep their case, or the protocol may be switched.
-    pub(crate) by_hyper: bool,
+    /// Header names keep their case, or the protocol may be switched: only hyper supports this.
+    pub(crate) requires_hyper: bool,
 }
 
-impl Target<'_> {
-    pub(super) fn told(&self) -> Told {
-        Told {
+impl ConnectTarget<'_> {
+    pub(super) fn close_notifier(&self) -> CloseNotifier {
+        CloseNotifier {
             observer: self.observer.clone(),
             cluster: self.cluster.clone(),
         }
@@ -102,14 +102,14 @@ impl Target<'_> {
 }
 
 impl Pool {
-    /// The pool of this transport.
+    /// The pool of `transport`.
     pub fn shared(live: &Live, transport: Transport, provider: &Arc<CryptoProvider>) -> Arc<Self> {
         live.share(transport, |transport| {
             Self::new(transport.clone(), provider)
         })
     }
 
-    /// A pool without connections.
+    /// Creates a pool without connections.
     pub fn new(transport: Transport, provider: &Arc<CryptoProvider>) -> Arc<Self> {
         let tls = transport.tls.as_ref();
         let tls = tls.map(|tls| Tls::new(tls, transport.protocol, provider));
@@ -133,56 +133,62 @@ impl Pool {
         self.tls.as_ref()
     }
 
-    /// Whether connections are TLS.
+    /// Returns whether connections use TLS.
     pub(crate) fn is_tls(&self) -> bool {
         self.tls.is_some()
     }
 
-    /// A connection to the target that is idle, or has room for a stream.
-    pub(crate) fn take(&self, to: &Target<'_>) -> Option<Checkout> {
+    /// Takes an idle HTTP/1 connection, or a stream of an HTTP/2 connection.
+    pub(crate) fn take(&self, to: &ConnectTarget<'_>) -> Option<Checkout> {
         match self.transport.protocol {
             BackendProtocol::Http1 => self.take_idle(to).map(Checkout::Http1),
             BackendProtocol::Http2 => {
-                let stream = self.take_stream(to.node.address());
+                let stream = self.take_stream(to.endpoint.address());
                 stream.map(Checkout::Http2)
             }
         }
     }
 
-    /// A connection to the target: one that is open, else a new one.
+    /// Takes a connection to the target, or opens one.
     ///
     /// # Errors
-    /// [`Error::Overflow`] if no connection is free and too many wait for one, else why none could be
-    /// opened.
-    pub(crate) async fn checkout(&self, to: &Target<'_>) -> Result<Checkout, Error> {
+    /// [`Error::Overflow`] if no connection is available and too many requests wait for one, otherwise why
+    /// none could be opened.
+    pub(crate) async fn checkout(&self, to: &ConnectTarget<'_>) -> Result<Checkout, Error> {
         if let Some(checkout) = self.take(to) {
             return Ok(checkout);
         }
-        // Boxed: most requests find a connection, and need no room for opening one.
+        // Boxed: most requests find a connection and need no memory for opening one.
         match self.transport.protocol {
             BackendProtocol::Http1 => Box::pin(self.open_http1(to)).await.map(Checkout::Http1),
             BackendProtocol::Http2 => Box::pin(self.open_http2(to)).await.map(Checkout::Http2),
         }
     }
 
-    /// A new connection to the target that nobody else will use, and what counts it.
+    /// Opens a connection to the target that is not shared, with a guard that counts it.
     ///
     /// # Errors
-    /// [`Error::Overflow`] if the limit of connections is reached, else why none could be opened.
-    pub(crate) async fn open(&self, to: &Target<'_>) -> Result<(Connected, Open), Error> {
-        let slot = to.breaker.connect(to.node.address());
+    /// [`Error::Overflow`] if the connection limit is reached, otherwise why none could be opened.
+    pub(crate) async fn open(
+        &self,
+        to: &ConnectTarget<'_>,
+    ) -> Result<(EndpointStream, UpstreamConnectionGuard), Error> {
+        let slot = to.breaker.connect(to.endpoint.address());
         let slot = slot.ok_or_else(|| overflow(to))?;
-        let connected = self.connect(to).await?;
-        Ok((connected, Open::new(slot, to.told())))
+        let stream = self.connect(to).await?;
+        Ok((
+            stream,
+            UpstreamConnectionGuard::new(slot, to.close_notifier()),
+        ))
     }
 
     fn mine(&self) -> MutexGuard<'_, Connections> {
         lock(&self.shards[shard(SHARDS)])
     }
 
-    /// The connection that was used last and still is open.
-    fn take_idle(&self, to: &Target<'_>) -> Option<Box<Http1>> {
-        let key = (to.node.address(), to.by_hyper);
+    /// Takes the most recently used connection that is still open.
+    fn take_idle(&self, to: &ConnectTarget<'_>) -> Option<Box<Http1>> {
+        let key = (to.endpoint.address(), to.requires_hyper);
         loop {
             let mut connection = self.mine().take(key)?;
             if !connection.is_ready()
@@ -190,9 +196,10 @@ impl Pool {
             {
                 continue;
             }
-            // It counts for the rule that uses it. A rule at its limit uses none of others.
+            // The rule that uses the connection counts it. A rule at its limit takes no connection of
+            // another rule.
             if !Arc::ptr_eq(connection.breaker(), to.breaker) {
-                match to.breaker.connect(to.node.address()) {
+                match to.breaker.connect(to.endpoint.address()) {
                     Some(slot) => connection.slot = slot,
                     None => {
                         self.put(connection);
@@ -200,57 +207,56 @@ impl Pool {
                     }
                 }
             }
-            if !Arc::ptr_eq(&connection.node, to.node) {
-                connection.node = to.node.clone();
+            if !Arc::ptr_eq(&connection.endpoint, to.endpoint) {
+                connection.endpoint = to.endpoint.clone();
             }
             connection.idle_for = Duration::ZERO;
             return Some(connection);
         }
     }
 
-    async fn open_http1(&self, to: &Target<'_>) -> Result<Box<Http1>, Error> {
+    async fn open_http1(&self, to: &ConnectTarget<'_>) -> Result<Box<Http1>, Error> {
         let _pending = to
             .breaker
             .acquire(Resource::Pending)
             .ok_or_else(|| overflow(to))?;
-        let found = match to.breaker.connect(to.node.address()) {
+        let found = match to.breaker.connect(to.endpoint.address()) {
             Some(slot) => Found::Slot(slot),
-            None if to.breaker.is_shut() => return Err(overflow(to)),
+            None if to.breaker.forbids_connections() => return Err(overflow(to)),
             None => to.breaker.wait_for(|| self.find(to)).await,
         };
         match found {
             Found::Idle(connection) => Ok(connection),
             Found::Slot(slot) => {
-                let connected = self.connect(to).await?;
-                Http1::handshake(connected, slot, to, self).await
+                let stream = self.connect(to).await?;
+                Http1::handshake(stream, slot, to, self).await
             }
         }
     }
 
-    /// What a waiting request can go on with, giving up an idle connection of the same rule for it.
-    fn find(&self, to: &Target<'_>) -> Option<Found> {
+    /// What a waiting request can use. May close an idle connection of the same rule to make room.
+    fn find(&self, to: &ConnectTarget<'_>) -> Option<Found> {
         if let Some(connection) = self.take_idle(to) {
             return Some(Found::Idle(connection));
         }
-        if let Some(slot) = to.breaker.connect(to.node.address()) {
+        if let Some(slot) = to.breaker.connect(to.endpoint.address()) {
             return Some(Found::Slot(slot));
         }
         make_room(to);
-        to.breaker.connect(to.node.address()).map(Found::Slot)
+        to.breaker.connect(to.endpoint.address()).map(Found::Slot)
     }
 
-    /// Closes one idle connection that counts for `breaker`, of any worker, if there is one.
-    fn evict_idle(&self, breaker: &Arc<Breaker>) -> bool {
+    /// Closes one idle connection that `breaker` counts, of any worker. Returns whether there was one.
+    fn evict_idle(&self, breaker: &Arc<CircuitBreaker>) -> bool {
         self.shards.iter().any(|shard| {
             let evicted = lock(shard).take_of(breaker);
             evicted.is_some()
         })
     }
 
-    async fn connect(&self, to: &Target<'_>) -> Result<Connected, Error> {
+    async fn connect(&self, to: &ConnectTarget<'_>) -> Result<EndpointStream, Error> {
         let start = Instant::now();
-        let how = &self.transport;
-        let result = connect(to.node.address(), self.tls.as_ref(), how).await;
+        let result = connect(to.endpoint.address(), self.tls.as_ref(), &self.transport).await;
         let id = to.cluster.id();
         to.observer.observe(&match &result {
             Ok(_) => Event::UpstreamConnected(id, start.elapsed()),
@@ -259,7 +265,7 @@ impl Pool {
         result
     }
 
-    /// Makes a connection idle.
+    /// Adds an idle connection.
     pub(super) fn put(&self, connection: Box<Http1>) {
         let mine = shard(SHARDS);
         let mut connections = lock(&self.shards[mine]);
@@ -267,19 +273,19 @@ impl Pool {
         connections.put(connection);
     }
 
-    fn take_stream(&self, address: SocketAddr) -> Option<Stream> {
+    fn take_stream(&self, address: SocketAddr) -> Option<Http2Stream> {
         self.mine().take_stream(address, &self.transport)
     }
 
-    async fn open_http2(&self, to: &Target<'_>) -> Result<Stream, Error> {
-        let address = to.node.address();
+    async fn open_http2(&self, to: &ConnectTarget<'_>) -> Result<Http2Stream, Error> {
+        let address = to.endpoint.address();
         let _pending = to
             .breaker
             .acquire(Resource::Pending)
             .ok_or_else(|| overflow(to))?;
-        let turn = self.mine().turn(address);
-        let Some(_turn) = turn.take().await else {
-            let error = io::Error::other("the connection that was waited for failed");
+        let once = self.mine().connect_once(address);
+        let Some(_lock) = once.wait().await else {
+            let error = io::Error::other("connection opened by another request failed");
             return Err(Error::Connect(address, error));
         };
         if let Some(stream) = self.take_stream(address) {
@@ -287,14 +293,14 @@ impl Pool {
         }
         let slot = match to.breaker.connect(address) {
             Some(slot) => slot,
-            None if to.breaker.is_shut() => return Err(overflow(to)),
+            None if to.breaker.forbids_connections() => return Err(overflow(to)),
             None => match to.breaker.wait_for(|| self.find_stream(to)).await {
                 Ok(stream) => return Ok(stream),
                 Err(slot) => slot,
             },
         };
-        let connected = self.connect(to).await.inspect_err(|_| turn.fail())?;
-        let connection = Http2::handshake(connected, slot, to, &self.transport).await?;
+        let stream = self.connect(to).await.inspect_err(|_| once.fail())?;
+        let connection = Http2::handshake(stream, slot, to, &self.transport).await?;
         let stream = connection.open_stream().ok_or_else(|| overflow(to))?;
         let mine = shard(SHARDS);
         let mut connections = lock(&self.shards[mine]);
@@ -303,26 +309,26 @@ impl Pool {
         Ok(stream)
     }
 
-    fn find_stream(&self, to: &Target<'_>) -> Option<Result<Stream, Slot>> {
-        match self.take_stream(to.node.address()) {
+    fn find_stream(&self, to: &ConnectTarget<'_>) -> Option<Result<Http2Stream, Slot>> {
+        match self.take_stream(to.endpoint.address()) {
             Some(stream) => Some(Ok(stream)),
             None => {
-                let free = to.breaker.connect(to.node.address());
+                let free = to.breaker.connect(to.endpoint.address());
                 let free = free.or_else(|| {
                     make_room(to);
-                    to.breaker.connect(to.node.address())
+                    to.breaker.connect(to.endpoint.address())
                 });
                 free.map(Err)
             }
         }
     }
 
-    /// Starts the sweeper of a shard, unless it runs.
+    /// Starts the sweeper of a shard unless it is running.
     fn sweep_later(&self, connections: &mut Connections, shard: usize) {
         if connections.swept {
             return;
         }
-        // Outside of a runtime nothing is swept; the next checkout still looks.
+        // Outside a runtime nothing is swept. Connections are checked when they are taken.
         if let Ok(handle) = Handle::try_current() {
             connections.swept = true;
             let sweeper = Sweeper {
@@ -342,26 +348,26 @@ impl Pool {
         quarter.clamp(Duration::from_millis(10), MAX_SWEEP)
     }
 
-    /// Closes what has ended or was idle for too long. Returns whether anything is left.
+    /// Closes connections that have ended or exceeded the idle timeout. Returns whether any are left.
     fn sweep(&self, shard: usize, passed: Duration) -> bool {
         let mut connections = lock(&self.shards[shard]);
         let closed = connections.sweep(&self.transport, passed);
         let left = !connections.is_empty();
         connections.swept = left;
         drop(connections);
-        // Not under the lock: whoever hears of it may come for a connection.
+        // Dropped without the lock held: observers may use the pool.
         drop(closed);
         left
     }
 }
 
-/// The longest time between two sweeps.
+/// Maximum interval between two sweeps.
 const MAX_SWEEP: Duration = Duration::from_secs(1);
 
-/// Closes idle connections of a shard at intervals, until none is left.
+/// Closes idle connections of a shard at intervals until none is left.
 ///
-/// It is dropped before it has finished only if its runtime shuts down. The connections of the shard cannot
-/// work without that runtime, and are closed then.
+/// If its runtime shuts down, it is dropped before it has finished. The connections of the shard cannot work
+/// without that runtime and are closed then.
 struct Sweeper {
     pool: Weak<Pool>,
     shard: usize,
@@ -394,13 +400,13 @@ enum Found {
     Slot(Slot),
 }
 
-/// Closes an idle connection of the rule, to whatever backend, so that another can be opened.
-fn make_room(to: &Target<'_>) {
+/// Closes an idle connection of the rule, to any backend, so that another can be opened.
+fn make_room(to: &ConnectTarget<'_>) {
     let mut pools = to.pools.iter();
     pools.any(|pool| pool.evict_idle(to.breaker));
 }
 
-fn overflow(to: &Target<'_>) -> Error {
+fn overflow(to: &ConnectTarget<'_>) -> Error {
     to.observer.observe(&Event::Overflowed(to.cluster.id()));
     Error::Overflow
 }

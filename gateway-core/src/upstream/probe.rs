@@ -1,4 +1,4 @@
-//! One probe of an endpoint, over a connection of its own.
+//! A health probe of an endpoint, over its own connection.
 
 use std::net::SocketAddr;
 
@@ -13,51 +13,49 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::Pool;
 use super::connect::connect;
-use super::stream::Stream;
+use super::io::UpstreamIo;
+use crate::body::BoxError;
 use crate::plan::{BackendProtocol, HttpProbe, Probe};
 
-/// How much of an answer is looked at.
-const MAX_ANSWER: usize = 1024 * 1024;
+/// Maximum number of bytes of a response that are examined.
+const MAX_RESPONSE: usize = 1024 * 1024;
 
-/// What a probe came to.
+/// Result of a probe.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Verdict {
-    /// The endpoint is well.
-    Well,
-    /// There was no answer, or one that only counts.
+pub(crate) enum ProbeResult {
+    /// The endpoint is healthy.
+    Healthy,
+    /// The probe failed; the endpoint is unhealthy after a number of failures.
     Failed,
-    /// It says that it is not.
-    Ill,
+    /// The endpoint reports that it is unhealthy.
+    Unhealthy,
 }
 
-/// Asks the endpoint at `address`, without a limit of time but that for connecting.
-pub(crate) async fn probe(pool: &Pool, address: SocketAddr, probe: &Probe) -> Verdict {
+/// Probes the endpoint at `address`. Only connecting has a timeout.
+pub(crate) async fn probe(pool: &Pool, address: SocketAddr, probe: &Probe) -> ProbeResult {
     let tls = pool.tls();
-    let Ok(connected) = connect(address, tls, pool.transport()).await else {
-        return Verdict::Failed;
+    let Ok(stream) = connect(address, tls, pool.transport()).await else {
+        return ProbeResult::Failed;
     };
-    let stream = connected.stream;
-    let verdict = match probe {
+    let io = stream.io;
+    let result = match probe {
         Probe::Http(probe) => {
             let http2 = pool.transport().protocol == BackendProtocol::Http2;
-            ask_http(stream, address, probe, pool.is_tls(), http2).await
+            probe_http(io, address, probe, pool.is_tls(), http2).await
         }
-        Probe::Tcp { send, receive } => listen(stream, send, receive).await,
-        Probe::Grpc(service) => ask_grpc(stream, address, service, pool.is_tls()).await,
+        Probe::Tcp { send, receive } => probe_tcp(io, send, receive).await,
+        Probe::Grpc(service) => probe_grpc(io, address, service, pool.is_tls()).await,
     };
-    verdict.unwrap_or(Verdict::Failed)
+    result.unwrap_or(ProbeResult::Failed)
 }
 
-/// What ends a probe early; why does not matter.
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-
-async fn ask_http(
-    stream: Stream,
+async fn probe_http(
+    io: UpstreamIo,
     address: SocketAddr,
     probe: &HttpProbe,
     tls: bool,
     http2: bool,
-) -> Result<Verdict, Failure> {
+) -> Result<ProbeResult, BoxError> {
     let host = probe.host.clone().unwrap_or_else(|| address.to_string());
     let mut request = Request::new(Full::new(Bytes::from(probe.body.clone())));
     *request.method_mut() = (*probe.method).clone();
@@ -67,40 +65,39 @@ async fn ask_http(
     if !http2 {
         headers.insert(HOST, host.parse()?);
     }
-    let response = exchange(stream, request, http2).await?;
+    let response = exchange(io, request, http2).await?;
     let status = response.status().as_u16();
     if !probe.expected.contains(&status) {
         return Ok(match probe.retriable.contains(&status) {
-            true => Verdict::Failed,
-            false => Verdict::Ill,
+            true => ProbeResult::Failed,
+            false => ProbeResult::Unhealthy,
         });
     }
     if probe.wanted.is_empty() {
-        return Ok(Verdict::Well);
+        return Ok(ProbeResult::Healthy);
     }
     let (body, _) = read(response).await?;
-    Ok(match holds(&body, &probe.wanted) {
-        true => Verdict::Well,
-        false => Verdict::Ill,
+    Ok(match contains(&body, &probe.wanted) {
+        true => ProbeResult::Healthy,
+        false => ProbeResult::Unhealthy,
     })
 }
 
-fn uri(host: &str, path: &str, tls: bool, whole: bool) -> Result<Uri, Failure> {
+fn uri(host: &str, path: &str, tls: bool, absolute: bool) -> Result<Uri, BoxError> {
     let scheme = if tls { "https" } else { "http" };
-    Ok(match whole {
+    Ok(match absolute {
         true => format!("{scheme}://{host}{path}").parse()?,
         false => path.parse()?,
     })
 }
 
-/// Sends a request and reads the response's head. The connection is driven by a task that ends with the
-/// response.
+/// Sends a request and reads the response head. A task drives the connection and ends with the response.
 async fn exchange(
-    stream: Stream,
+    io: UpstreamIo,
     request: Request<Full<Bytes>>,
     http2: bool,
-) -> Result<Response<Incoming>, Failure> {
-    let io = TokioIo::new(stream);
+) -> Result<Response<Incoming>, BoxError> {
+    let io = TokioIo::new(io);
     if http2 {
         let (mut sender, driver) = http2::handshake(TokioExecutor::new(), io).await?;
         tokio::spawn(driver);
@@ -111,8 +108,8 @@ async fn exchange(
     Ok(sender.send_request(request).await?)
 }
 
-/// The body, as far as it is looked at, and `grpc-status` of its trailers.
-async fn read(response: Response<Incoming>) -> Result<(Vec<u8>, Option<HeaderValue>), Failure> {
+/// Reads the body up to the limit, and `grpc-status` of the trailers.
+async fn read(response: Response<Incoming>) -> Result<(Vec<u8>, Option<HeaderValue>), BoxError> {
     let mut status = response.headers().get(GRPC_STATUS).cloned();
     let (mut body, mut bytes) = (response.into_body(), Vec::new());
     while let Some(frame) = body.frame().await {
@@ -125,35 +122,39 @@ async fn read(response: Response<Incoming>) -> Result<(Vec<u8>, Option<HeaderVal
                     .or(status);
             }
         }
-        if bytes.len() > MAX_ANSWER {
+        if bytes.len() > MAX_RESPONSE {
             break;
         }
     }
     Ok((bytes, status))
 }
 
-async fn listen(mut stream: Stream, send: &[u8], receive: &[u8]) -> Result<Verdict, Failure> {
-    stream.write_all(send).await?;
-    stream.flush().await?;
-    let mut heard = Vec::new();
-    while !holds(&heard, receive) {
-        if heard.len() > MAX_ANSWER || stream.read_buf(&mut heard).await? == 0 {
-            return Ok(Verdict::Failed);
+async fn probe_tcp(
+    mut io: UpstreamIo,
+    send: &[u8],
+    receive: &[u8],
+) -> Result<ProbeResult, BoxError> {
+    io.write_all(send).await?;
+    io.flush().await?;
+    let mut received = Vec::new();
+    while !contains(&received, receive) {
+        if received.len() > MAX_RESPONSE || io.read_buf(&mut received).await? == 0 {
+            return Ok(ProbeResult::Failed);
         }
     }
-    Ok(Verdict::Well)
+    Ok(ProbeResult::Healthy)
 }
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
-/// `grpc.health.v1.Health/Check`: one small message each way, so that no codec is needed.
-async fn ask_grpc(
-    stream: Stream,
+/// Calls `grpc.health.v1.Health/Check`. The messages are small enough to be encoded by hand.
+async fn probe_grpc(
+    io: UpstreamIo,
     address: SocketAddr,
     service: &str,
     tls: bool,
-) -> Result<Verdict, Failure> {
-    let mut request = Request::new(Full::new(Bytes::from(question(service))));
+) -> Result<ProbeResult, BoxError> {
+    let mut request = Request::new(Full::new(Bytes::from(health_check_request(service))));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = uri(
         &address.to_string(),
@@ -165,20 +166,20 @@ async fn ask_grpc(
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(TE, HeaderValue::from_static("trailers"));
     headers.insert(USER_AGENT, HeaderValue::from_static("Envoy/HC"));
-    let response = exchange(stream, request, true).await?;
+    let response = exchange(io, request, true).await?;
     if response.status() != 200 {
-        return Ok(Verdict::Ill);
+        return Ok(ProbeResult::Unhealthy);
     }
     let (body, status) = read(response).await?;
-    let fine = status.is_some_and(|status| status == "0");
-    Ok(match fine && says_serving(&body) {
-        true => Verdict::Well,
-        false => Verdict::Ill,
+    let ok = status.is_some_and(|status| status == "0");
+    Ok(match ok && is_serving(&body) {
+        true => ProbeResult::Healthy,
+        false => ProbeResult::Unhealthy,
     })
 }
 
-/// A HealthCheckRequest with its five-byte prefix: field 1 is the service's name.
-fn question(service: &str) -> Vec<u8> {
+/// Encodes a HealthCheckRequest with its five-byte prefix; field 1 is the service name.
+fn health_check_request(service: &str) -> Vec<u8> {
     let mut message = Vec::new();
     if !service.is_empty() {
         message.push(0x0a);
@@ -196,12 +197,12 @@ fn question(service: &str) -> Vec<u8> {
     framed
 }
 
-/// Whether a HealthCheckResponse has SERVING (1) in field 1.
-fn says_serving(framed: &[u8]) -> bool {
+/// Returns whether a HealthCheckResponse has SERVING (1) in field 1.
+fn is_serving(framed: &[u8]) -> bool {
     framed.get(5..7) == Some(&[0x08, 1])
 }
 
-fn holds(bytes: &[u8], wanted: &[u8]) -> bool {
+fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
     wanted.is_empty() || memchr::memmem::find(bytes, wanted).is_some()
 }
 
@@ -210,17 +211,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_question_is_a_message_with_its_length() {
-        assert_eq!(question(""), [0, 0, 0, 0, 0]);
-        assert_eq!(question("ab"), [0, 0, 0, 0, 4, 0x0a, 2, b'a', b'b']);
-        let long = question(&"x".repeat(300));
+    fn a_health_check_request_has_its_length_as_prefix() {
+        assert_eq!(health_check_request(""), [0, 0, 0, 0, 0]);
+        assert_eq!(
+            health_check_request("ab"),
+            [0, 0, 0, 0, 4, 0x0a, 2, b'a', b'b']
+        );
+        let long = health_check_request(&"x".repeat(300));
         assert_eq!(long[..8], [0, 0, 0, 1, 47, 0x0a, 0xac, 2]);
     }
 
     #[test]
-    fn only_serving_is_well() {
-        assert!(says_serving(&[0, 0, 0, 0, 2, 8, 1]));
-        assert!(!says_serving(&[0, 0, 0, 0, 2, 8, 2]));
-        assert!(!says_serving(&[0, 0, 0, 0, 0]));
+    fn only_serving_is_healthy() {
+        assert!(is_serving(&[0, 0, 0, 0, 2, 8, 1]));
+        assert!(!is_serving(&[0, 0, 0, 0, 2, 8, 2]));
+        assert!(!is_serving(&[0, 0, 0, 0, 0]));
     }
 }

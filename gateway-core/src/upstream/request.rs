@@ -1,4 +1,4 @@
-//! Makes a request's head fit for the wire: framing is rebuilt, never copied (RFC 9112, section 6).
+//! Prepares a request head for the wire. Framing is rebuilt, never copied (RFC 9112, section 6).
 
 use http::header::{CONNECTION, CONTENT_LENGTH, Entry, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, Parts, PathAndQuery, Scheme};
@@ -13,22 +13,22 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
-/// What a head is made for.
+/// Wire format of a request head.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wire<'a> {
+pub(crate) struct WireFormat<'a> {
     pub(crate) protocol: BackendProtocol,
     pub(crate) tls: bool,
-    /// The upgrade that the client asks for and the rule allows.
+    /// Upgrade that the client requests and the rule allows.
     pub(crate) upgrade: Option<&'a Upgrade>,
 }
 
-/// Makes the head of `request` fit for `wire`: version, target, host and framing.
-pub(crate) fn prepare<B: Body>(request: &mut Request<B>, wire: Wire<'_>) {
-    remove_connection_fields(request.headers_mut(), wire.upgrade);
-    frame(request, wire.protocol);
-    match wire.protocol {
+/// Prepares the head of `request` for `format`: version, target, host and framing.
+pub(crate) fn prepare<B: Body>(request: &mut Request<B>, format: WireFormat<'_>) {
+    remove_connection_fields(request.headers_mut(), format.upgrade);
+    frame(request, format.protocol);
+    match format.protocol {
         BackendProtocol::Http1 => target_http1(request),
-        BackendProtocol::Http2 => target_http2(request, wire.tls),
+        BackendProtocol::Http2 => target_http2(request, format.tls),
     }
 }
 
@@ -50,7 +50,7 @@ fn remove_connection_fields(headers: &mut HeaderMap, upgrade: Option<&Upgrade>) 
         upgrade.restore(headers);
     }
     if let Entry::Occupied(mut te) = headers.entry(TE) {
-        if te.iter().any(names_trailers) {
+        if te.iter().any(lists_trailers) {
             te.insert(HeaderValue::from_static("trailers"));
         } else if !te.iter().all(HeaderValue::is_empty) {
             te.remove();
@@ -58,13 +58,13 @@ fn remove_connection_fields(headers: &mut HeaderMap, upgrade: Option<&Upgrade>) 
     }
 }
 
-/// Whether a `TE` line names `trailers`.
-fn names_trailers(line: &HeaderValue) -> bool {
+/// Returns whether a `TE` line lists `trailers`.
+fn lists_trailers(line: &HeaderValue) -> bool {
     let mut items = line.as_bytes().split(|b| *b == b',');
     items.any(|item| item.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
-/// Content-Length or Transfer-Encoding, as the body is and not as the client said.
+/// Sets Content-Length or Transfer-Encoding from the body, not from the client's fields.
 fn frame<B: Body>(request: &mut Request<B>, protocol: BackendProtocol) {
     let length = match request.body().is_end_stream() {
         true => Some(0),
@@ -76,17 +76,18 @@ fn frame<B: Body>(request: &mut Request<B>, protocol: BackendProtocol) {
         None => {
             headers.remove(CONTENT_LENGTH);
             if protocol == BackendProtocol::Http1 {
-                // Said openly: hyper sends no body of unknown length with GET and HEAD otherwise.
+                // Explicit: otherwise hyper sends no body of unknown length with GET and HEAD.
                 headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
             }
         }
-        // Where no body is expected, none is announced, unless the client did.
+        // Without an expected body, no length is sent unless the client sent one.
         Some(0) if !expected && !headers.contains_key(CONTENT_LENGTH) => {}
         Some(length) => set_length(headers, length),
     }
 }
 
-/// Whether a body would have a meaning: then its absence is announced (RFC 9110, section 8.6).
+/// Returns whether the method anticipates content: then a missing body is sent as length 0 (RFC 9110,
+/// section 8.6).
 fn may_have_body(method: &Method) -> bool {
     !matches!(
         *method,
@@ -99,21 +100,21 @@ fn may_have_body(method: &Method) -> bool {
     )
 }
 
-/// Keeps the value that is there if it is the one to be sent.
+/// Sets Content-Length unless it already has this value in canonical form.
 fn set_length(headers: &mut HeaderMap, length: u64) {
-    let right = |value: &HeaderValue| {
+    let is_canonical = |value: &HeaderValue| {
         let digits = value.as_bytes();
         let canonical = digits.len() == 1 || digits.first() != Some(&b'0');
         canonical && decode_length(digits) == Some(length)
     };
     let mut values = headers.get_all(CONTENT_LENGTH).iter();
-    let kept = values.next().is_some_and(right) && values.next().is_none();
+    let kept = values.next().is_some_and(is_canonical) && values.next().is_none();
     if !kept {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
 }
 
-/// A length in digits; nothing else is one (RFC 9110, section 8.6).
+/// Decodes a length in digits (RFC 9110, section 8.6).
 fn decode_length(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
@@ -124,10 +125,10 @@ fn decode_length(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Origin form, one Host.
+/// Sets origin form and a single Host.
 fn target_http1<B>(request: &mut Request<B>) {
     *request.version_mut() = Version::HTTP_11;
-    one_host(request.headers_mut());
+    keep_first_host(request.headers_mut());
     if request.uri().authority().is_some() {
         let parts = std::mem::take(request.uri_mut()).into_parts();
         let headers = request.headers_mut();
@@ -141,8 +142,8 @@ fn target_http1<B>(request: &mut Request<B>) {
     }
 }
 
-/// Only the first Host counts: no backend is to see two.
-fn one_host(headers: &mut HeaderMap) {
+/// Keeps only the first Host field.
+fn keep_first_host(headers: &mut HeaderMap) {
     let mut hosts = headers.get_all(HOST).iter();
     if let (Some(first), Some(_)) = (hosts.next(), hosts.next()) {
         let first = first.clone();
@@ -150,14 +151,14 @@ fn one_host(headers: &mut HeaderMap) {
     }
 }
 
-/// Absolute form, of which HTTP/2 makes `:scheme`, `:authority` and `:path`; no Host.
+/// Sets absolute form, which HTTP/2 splits into `:scheme`, `:authority` and `:path`, and removes Host.
 fn target_http2<B>(request: &mut Request<B>, tls: bool) {
     *request.version_mut() = Version::HTTP_2;
     let host = request.headers_mut().remove(HOST);
     let before = std::mem::take(request.uri_mut()).into_parts();
-    let named = host.and_then(|host| Authority::from_maybe_shared(bytes(&host)).ok());
+    let authority = host.and_then(|host| Authority::from_maybe_shared(bytes(&host)).ok());
     let mut parts = Parts::default();
-    parts.authority = named.or(before.authority);
+    parts.authority = authority.or(before.authority);
     parts.path_and_query = before
         .path_and_query
         .or(Some(PathAndQuery::from_static("/")));
@@ -178,15 +179,15 @@ mod tests {
     use http::request;
     use http_body_util::StreamBody;
 
-    const HTTP1: Wire<'_> = Wire {
+    const HTTP1: WireFormat<'_> = WireFormat {
         protocol: BackendProtocol::Http1,
         tls: false,
         upgrade: None,
     };
 
-    fn prepared(request: request::Builder, body: Body, wire: Wire<'_>) -> request::Parts {
+    fn prepared(request: request::Builder, body: Body, format: WireFormat<'_>) -> request::Parts {
         let mut request = request.body(body).unwrap();
-        prepare(&mut request, wire);
+        prepare(&mut request, format);
         request.into_parts().0
     }
 
@@ -201,9 +202,9 @@ mod tests {
     }
 
     #[test]
-    fn the_length_is_that_of_the_body_whatever_the_client_said() {
-        for said in ["3", "4", "03", "3, 3", "x"] {
-            let request = Request::post("/").header(CONTENT_LENGTH, said);
+    fn content_length_is_the_length_of_the_body_whatever_the_client_sent() {
+        for sent in ["3", "4", "03", "3, 3", "x"] {
+            let request = Request::post("/").header(CONTENT_LENGTH, sent);
             assert_eq!(lengths(&prepared(request, "abc".into(), HTTP1)), ["3"]);
         }
         let request = Request::get("/").header(CONTENT_LENGTH, "5");
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn no_body_is_announced_where_none_is_expected() {
+    fn no_length_is_sent_for_methods_without_content() {
         assert!(lengths(&prepared(Request::get("/"), Body::empty(), HTTP1)).is_empty());
         for method in ["POST", "PATCH", "PROPFIND", "QUERY"] {
             let request = Request::builder().method(method);
@@ -231,7 +232,7 @@ mod tests {
         assert_eq!(head.headers[TRANSFER_ENCODING], "chunked");
         assert!(lengths(&head).is_empty());
 
-        let http2 = Wire {
+        let http2 = WireFormat {
             protocol: BackendProtocol::Http2,
             ..HTTP1
         };
@@ -252,7 +253,7 @@ mod tests {
 
     #[test]
     fn http2_gets_the_host_as_authority() {
-        let wire = Wire {
+        let format = WireFormat {
             protocol: BackendProtocol::Http2,
             tls: true,
             upgrade: None,
@@ -261,14 +262,14 @@ mod tests {
             .header(HOST, "outer.test:8443")
             .header(CONNECTION, "close");
 
-        let head = prepared(request, Body::empty(), wire);
+        let head = prepared(request, Body::empty(), format);
 
         assert_eq!(head.uri, "https://outer.test:8443/a?b");
         assert!(head.headers.is_empty());
     }
 
     #[test]
-    fn connection_fields_go_unless_an_upgrade_is_allowed() {
+    fn connection_fields_are_removed_unless_an_upgrade_is_allowed() {
         let request = || {
             Request::get("/")
                 .header(CONNECTION, "keep-alive, upgrade")
@@ -281,13 +282,13 @@ mod tests {
         assert_eq!(head.headers.len(), 1);
         assert_eq!(head.headers[TE], "trailers");
 
-        let mut asked = request().body(()).unwrap().into_parts().0.headers;
-        let upgrade = Upgrade::take(&mut asked, &[]);
-        let wire = Wire {
+        let mut headers = request().body(()).unwrap().into_parts().0.headers;
+        let upgrade = Upgrade::take(&mut headers, &[]);
+        let format = WireFormat {
             upgrade: upgrade.as_ref(),
             ..HTTP1
         };
-        let head = prepared(request(), Body::empty(), wire);
+        let head = prepared(request(), Body::empty(), format);
         assert_eq!(head.headers[CONNECTION], "Upgrade");
         assert_eq!(head.headers[UPGRADE], "WebSocket");
     }

@@ -1,4 +1,4 @@
-//! The request's body on its way to an endpoint.
+//! Upload of a request body to an endpoint.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,35 +9,35 @@ use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use http_body::{Body as _, Frame, SizeHint};
 
-use super::ClientBody;
+use super::ClientBodyError;
+use super::replay::ReplayBody;
 use crate::Body;
-use crate::traffic::ReplayBody;
 
-/// How far the upload has come, known to both who sends it and who waits for the response.
+/// Progress of an upload, shared by its sender and the task that waits for the response.
 #[derive(Debug, Default)]
-pub(crate) struct Progress {
+pub(crate) struct UploadProgress {
     state: AtomicU8,
     waiting: AtomicWaker,
     sending: AtomicWaker,
 }
 
-const GOING: u8 = 0;
+const RUNNING: u8 = 0;
 const DONE: u8 = 1;
 const FAILED: u8 = 2;
 const STOPPED: u8 = 3;
 
-impl Progress {
-    /// Whether all of the client's body was read.
+impl UploadProgress {
+    /// Returns whether the client's body has been read to its end.
     pub(crate) fn is_done(&self) -> bool {
         self.state.load(Ordering::Acquire) == DONE
     }
 
-    /// Whether the client's body ended in an error.
+    /// Returns whether the client's body ended in an error.
     pub(crate) fn has_failed(&self) -> bool {
         self.state.load(Ordering::Acquire) == FAILED
     }
 
-    /// As [`is_done`](Self::is_done); if it is not, the task is woken when it is.
+    /// Like [`is_done`](Self::is_done), but registers the task to be woken.
     pub(crate) fn poll_done(&self, cx: &mut Context<'_>) -> bool {
         if self.is_done() {
             return true;
@@ -46,12 +46,12 @@ impl Progress {
         self.is_done()
     }
 
-    /// All of the client's body was read.
+    /// Marks the client's body as read to its end.
     pub(crate) fn finish(&self) {
         self.end(DONE);
     }
 
-    /// Nobody wants the rest of the client's body.
+    /// Stops the upload: the rest of the client's body is not needed.
     pub(crate) fn stop(&self) {
         self.end(STOPPED);
         self.sending.wake();
@@ -59,8 +59,10 @@ impl Progress {
 
     fn end(&self, state: u8) {
         let order = (Ordering::AcqRel, Ordering::Acquire);
-        let ended = self.state.compare_exchange(GOING, state, order.0, order.1);
-        if ended.is_ok() {
+        let changed = self
+            .state
+            .compare_exchange(RUNNING, state, order.0, order.1);
+        if changed.is_ok() {
             self.waiting.wake();
         }
     }
@@ -72,7 +74,7 @@ impl Progress {
 }
 
 /// Stops an upload when dropped, unless it has ended.
-pub(crate) struct StopUpload(pub(crate) Option<Arc<Progress>>);
+pub(crate) struct StopUpload(pub(crate) Option<Arc<UploadProgress>>);
 
 impl Drop for StopUpload {
     fn drop(&mut self) {
@@ -82,25 +84,25 @@ impl Drop for StopUpload {
     }
 }
 
-/// Where the bytes come from.
+/// Source of an upload.
 #[derive(Debug)]
-pub(crate) enum Source {
-    /// Sent once.
+pub(crate) enum UploadSource {
+    /// A body that is sent once.
     Once(Body),
-    /// Kept for another try.
+    /// A body that is buffered for retries.
     Replay(ReplayBody),
 }
 
-/// A request's body that tells when it has ended, and marks its errors as the client's.
+/// A request body that tracks its progress and marks its errors as errors of the client.
 #[derive(Debug)]
 pub(crate) struct Upload {
-    source: Source,
-    progress: Option<Arc<Progress>>,
+    source: UploadSource,
+    progress: Option<Arc<UploadProgress>>,
 }
 
 impl Upload {
-    /// A body whose progress can be asked for, if there is one.
-    pub(crate) fn track(source: Source) -> Self {
+    /// Creates an upload that tracks its progress, unless the body is empty.
+    pub(crate) fn track(source: UploadSource) -> Self {
         let mut this = Self {
             source,
             progress: None,
@@ -111,46 +113,46 @@ impl Upload {
         this
     }
 
-    /// One that has ended.
+    /// Creates an upload without a body.
     pub(crate) fn empty() -> Self {
         Self {
-            source: Source::Once(Body::empty()),
+            source: UploadSource::Once(Body::empty()),
             progress: None,
         }
     }
 
-    /// The body, if nothing was sent of it.
+    /// Returns the body. Must be called before a frame has been sent.
     pub(crate) fn into_body(self) -> Body {
         match self.source {
-            Source::Once(body) => body,
-            Source::Replay(body) => Body::boxed(body),
+            UploadSource::Once(body) => body,
+            UploadSource::Replay(body) => Body::boxed(body),
         }
     }
 
-    /// How far it has come; `None` if there is no body.
-    pub(crate) fn progress(&self) -> Option<&Arc<Progress>> {
+    /// Progress of the upload; `None` if there is no body.
+    pub(crate) fn progress(&self) -> Option<&Arc<UploadProgress>> {
         self.progress.as_ref()
     }
 }
 
 impl http_body::Body for Upload {
     type Data = Bytes;
-    type Error = ClientBody;
+    type Error = ClientBodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, ClientBody>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
         let this = self.get_mut();
         if let Some(progress) = &this.progress
             && progress.poll_stopped(cx)
         {
-            let error = "the response has ended".into();
-            return Poll::Ready(Some(Err(ClientBody(error))));
+            let error = "response has ended".into();
+            return Poll::Ready(Some(Err(ClientBodyError(error))));
         }
         let frame = ready!(match &mut this.source {
-            Source::Once(body) => Pin::new(body).poll_frame(cx),
-            Source::Replay(body) => Pin::new(body).poll_frame(cx),
+            UploadSource::Once(body) => Pin::new(body).poll_frame(cx),
+            UploadSource::Replay(body) => Pin::new(body).poll_frame(cx),
         });
         if let Some(progress) = &this.progress {
             match &frame {
@@ -159,20 +161,20 @@ impl http_body::Body for Upload {
                 Some(Ok(_)) | None => progress.finish(),
             }
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(ClientBody)))
+        Poll::Ready(frame.map(|frame| frame.map_err(ClientBodyError)))
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Once(body) => body.is_end_stream(),
-            Source::Replay(body) => body.is_end_stream(),
+            UploadSource::Once(body) => body.is_end_stream(),
+            UploadSource::Replay(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Once(body) => body.size_hint(),
-            Source::Replay(body) => body.size_hint(),
+            UploadSource::Once(body) => body.size_hint(),
+            UploadSource::Replay(body) => body.size_hint(),
         }
     }
 }

@@ -1,8 +1,8 @@
 use super::*;
 use crate::plan::{BackendId, Endpoint};
 
-const ERROR: Outcome = Outcome::Answer(500);
-const FINE: Outcome = Outcome::Answer(200);
+const ERROR: Outcome = Outcome::Response(500);
+const SUCCESS: Outcome = Outcome::Response(200);
 
 fn address(port: u16) -> SocketAddr {
     ([10, 0, 0, 1], port).into()
@@ -27,25 +27,25 @@ fn rule() -> OutlierDetection {
     }
 }
 
-/// The ports that get requests.
-fn usable(detector: &Detector, cluster: &Cluster) -> Vec<u16> {
+/// Ports of the endpoints that receive requests.
+fn usable(detector: &OutlierDetector, cluster: &Cluster) -> Vec<u16> {
     let view = detector.view(cluster);
-    let nodes = view.usable.nodes().iter();
-    nodes.map(|node| node.address().port()).collect()
+    let endpoints = view.usable.endpoints().iter();
+    endpoints.map(|live| live.address().port()).collect()
 }
 
-fn report(detector: &Detector, port: u16, outcomes: &[Outcome]) {
+fn report(detector: &OutlierDetector, port: u16, outcomes: &[Outcome]) {
     for outcome in outcomes {
         detector.report(address(port), *outcome);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn errors_in_a_row_put_an_endpoint_out_and_a_success_starts_anew() {
-    let (detector, cluster) = (Detector::new(rule(), 50, None), cluster(3));
+async fn consecutive_errors_eject_an_endpoint_and_a_success_resets_the_count() {
+    let (detector, cluster) = (OutlierDetector::new(rule(), 50, None), cluster(3));
     assert_eq!(usable(&detector, &cluster), [1, 2, 3]);
 
-    report(&detector, 2, &[ERROR, ERROR, FINE, ERROR, ERROR]);
+    report(&detector, 2, &[ERROR, ERROR, SUCCESS, ERROR, ERROR]);
     assert_eq!(usable(&detector, &cluster), [1, 2, 3]);
     report(&detector, 2, &[ERROR]);
 
@@ -53,9 +53,9 @@ async fn errors_in_a_row_put_an_endpoint_out_and_a_success_starts_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_time_out_is_longer_until_the_endpoint_has_been_well_for_a_while() {
-    let (detector, cluster) = (Detector::new(rule(), 50, None), cluster(3));
-    let mut out = Vec::new();
+async fn each_ejection_is_longer_until_the_endpoint_has_been_healthy_for_a_while() {
+    let (detector, cluster) = (OutlierDetector::new(rule(), 50, None), cluster(3));
+    let mut ejections = Vec::new();
     for pause in [0, 0, 0, 60] {
         tokio::time::advance(Duration::from_secs(pause)).await;
         usable(&detector, &cluster);
@@ -64,19 +64,19 @@ async fn each_time_out_is_longer_until_the_endpoint_has_been_well_for_a_while() 
         while usable(&detector, &cluster).len() < 3 {
             tokio::time::advance(Duration::from_secs(1)).await;
         }
-        out.push(since.elapsed().as_secs());
+        ejections.push(since.elapsed().as_secs());
     }
 
-    // They are looked after every 3 s only.
-    assert!((30..33).contains(&out[0]), "{out:?}");
-    assert!((60..63).contains(&out[1]), "{out:?}");
-    assert!((90..93).contains(&out[2]), "{out:?}");
-    assert!((30..33).contains(&out[3]), "{out:?}");
+    // Ejections are reviewed every 3 s.
+    assert!((30..33).contains(&ejections[0]), "{ejections:?}");
+    assert!((60..63).contains(&ejections[1]), "{ejections:?}");
+    assert!((90..93).contains(&ejections[2]), "{ejections:?}");
+    assert!((30..33).contains(&ejections[3]), "{ejections:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_time_out_is_longer_than_five_minutes() {
-    let (detector, cluster) = (Detector::new(rule(), 50, None), cluster(3));
+async fn an_ejection_lasts_at_most_five_minutes() {
+    let (detector, cluster) = (OutlierDetector::new(rule(), 50, None), cluster(3));
     let mut longest = 0;
     for _ in 0..15 {
         usable(&detector, &cluster);
@@ -92,14 +92,14 @@ async fn no_time_out_is_longer_than_five_minutes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_so_many_may_be_out() {
-    let all_but = |max_percent, always_one, endpoints| {
+async fn the_share_of_ejected_endpoints_is_limited() {
+    let remaining = |max_percent, always_one, endpoints| {
         let rule = OutlierDetection {
             max_percent,
             always_one,
             ..rule()
         };
-        let (detector, cluster) = (Detector::new(rule, 0, None), cluster(endpoints));
+        let (detector, cluster) = (OutlierDetector::new(rule, 0, None), cluster(endpoints));
         usable(&detector, &cluster);
         for port in 1..=endpoints {
             report(&detector, port, &[ERROR; 3]);
@@ -107,17 +107,17 @@ async fn only_so_many_may_be_out() {
         usable(&detector, &cluster).len()
     };
 
-    assert_eq!(all_but(10, false, 9), 9);
-    assert_eq!(all_but(10, true, 9), 8);
-    assert_eq!(all_but(10, false, 10), 9);
-    assert_eq!(all_but(50, false, 4), 2);
-    assert_eq!(all_but(100, false, 4), 0);
+    assert_eq!(remaining(10, false, 9), 9);
+    assert_eq!(remaining(10, true, 9), 8);
+    assert_eq!(remaining(10, false, 10), 9);
+    assert_eq!(remaining(50, false, 4), 2);
+    assert_eq!(remaining(100, false, 4), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn health_does_not_count_when_too_few_are_well() {
+async fn health_is_ignored_when_too_few_endpoints_are_healthy() {
     for (panic, expected) in [(50, vec![2, 3]), (51, vec![1, 2, 3, 4]), (0, vec![2, 3])] {
-        let (detector, cluster) = (Detector::new(rule(), panic, None), cluster(4));
+        let (detector, cluster) = (OutlierDetector::new(rule(), panic, None), cluster(4));
         usable(&detector, &cluster);
 
         report(&detector, 1, &[ERROR; 3]);
@@ -128,9 +128,9 @@ async fn health_does_not_count_when_too_few_are_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_to_connect_are_errors_unless_they_count_apart() {
-    let out = |rule: OutlierDetection, outcomes: &[Outcome]| {
-        let (detector, cluster) = (Detector::new(rule, 50, None), cluster(2));
+async fn connect_failures_count_as_errors_unless_they_are_split() {
+    let ejects = |rule: OutlierDetection, outcomes: &[Outcome]| {
+        let (detector, cluster) = (OutlierDetector::new(rule, 50, None), cluster(2));
         usable(&detector, &cluster);
         report(&detector, 1, outcomes);
         usable(&detector, &cluster).len() == 1
@@ -141,49 +141,52 @@ async fn failures_to_connect_are_errors_unless_they_count_apart() {
         ..rule()
     };
 
-    assert!(out(rule(), &[Outcome::Reset, ERROR, Outcome::Timeout]));
-    assert!(!out(split.clone(), &[Outcome::Reset, ERROR, ERROR]));
-    assert!(!out(
+    assert!(ejects(rule(), &[Outcome::Reset, ERROR, Outcome::Timeout]));
+    assert!(!ejects(split.clone(), &[Outcome::Reset, ERROR, ERROR]));
+    assert!(!ejects(
         split.clone(),
         &[Outcome::Reset, ERROR, Outcome::Timeout]
     ));
-    assert!(out(split, &[ERROR, Outcome::Reset, Outcome::Timeout]));
+    assert!(ejects(split, &[ERROR, Outcome::Reset, Outcome::Timeout]));
 }
 
 #[tokio::test(start_paused = true)]
-async fn gateway_errors_count_only_if_asked_for() {
-    let out = |consecutive_gateway, outcomes: &[u16]| {
+async fn gateway_errors_are_counted_only_if_configured() {
+    let ejects = |consecutive_gateway, outcomes: &[u16]| {
         let rule = OutlierDetection {
             consecutive_gateway,
             consecutive_5xx: 0,
             ..rule()
         };
-        let (detector, cluster) = (Detector::new(rule, 50, None), cluster(2));
+        let (detector, cluster) = (OutlierDetector::new(rule, 50, None), cluster(2));
         usable(&detector, &cluster);
         for status in outcomes {
-            report(&detector, 1, &[Outcome::Answer(*status)]);
+            report(&detector, 1, &[Outcome::Response(*status)]);
         }
         usable(&detector, &cluster).len() == 1
     };
 
-    assert!(out(2, &[503, 504]));
-    assert!(!out(2, &[503, 500, 502]));
-    assert!(!out(0, &[503; 9]));
+    assert!(ejects(2, &[503, 504]));
+    assert!(!ejects(2, &[503, 500, 502]));
+    assert!(!ejects(0, &[503; 9]));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_large_share_of_failures_puts_an_endpoint_out_after_the_interval() {
+async fn a_high_failure_rate_ejects_an_endpoint_after_the_interval() {
     let rule = OutlierDetection {
         consecutive_5xx: 0,
         failure_percent: Some(40),
         ..rule()
     };
     for (endpoints, expected) in [(5, vec![2, 3, 4, 5]), (4, vec![1, 2, 3, 4])] {
-        let (detector, cluster) = (Detector::new(rule.clone(), 50, None), cluster(endpoints));
+        let (detector, cluster) = (
+            OutlierDetector::new(rule.clone(), 50, None),
+            cluster(endpoints),
+        );
         usable(&detector, &cluster);
         for port in 1..=endpoints {
-            report(&detector, port, &[FINE; 30]);
-            let last = if port == 1 { ERROR } else { FINE };
+            report(&detector, port, &[SUCCESS; 30]);
+            let last = if port == 1 { ERROR } else { SUCCESS };
             report(&detector, port, &[last; 20]);
         }
         assert_eq!(usable(&detector, &cluster).len(), usize::from(endpoints));
@@ -195,8 +198,8 @@ async fn a_large_share_of_failures_puts_an_endpoint_out_after_the_interval() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_out_stays_out_when_other_endpoints_come_and_go() {
-    let (detector, cluster) = (Detector::new(rule(), 0, None), cluster(3));
+async fn an_ejection_is_kept_when_other_endpoints_change() {
+    let (detector, cluster) = (OutlierDetector::new(rule(), 0, None), cluster(3));
     usable(&detector, &cluster);
     report(&detector, 1, &[ERROR; 3]);
 
@@ -209,21 +212,21 @@ async fn who_is_out_stays_out_when_other_endpoints_come_and_go() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_ill_and_out_comes_back_only_when_neither() {
-    let (detector, cluster) = (Detector::new(rule(), 0, None), cluster(2));
+async fn an_ejected_endpoint_with_failing_probes_returns_when_both_end() {
+    let (detector, cluster) = (OutlierDetector::new(rule(), 0, None), cluster(2));
     usable(&detector, &cluster);
 
     report(&detector, 1, &[ERROR; 3]);
-    detector.set_ill(address(1), true);
+    detector.set_unhealthy(address(1), true);
     tokio::time::advance(Duration::from_secs(60)).await;
     assert_eq!(usable(&detector, &cluster), [2]);
-    detector.set_ill(address(1), false);
+    detector.set_unhealthy(address(1), false);
 
     assert_eq!(usable(&detector, &cluster), [1, 2]);
 }
 
 #[test]
-fn a_grpc_call_that_fails_at_once_counts_by_its_status() {
+fn a_grpc_response_without_a_body_is_counted_by_its_grpc_status() {
     let head = |kind: &str, code: &str| {
         let response = http::Response::builder()
             .header("content-type", kind)
@@ -232,9 +235,12 @@ fn a_grpc_call_that_fails_at_once_counts_by_its_status() {
     };
 
     assert_eq!(
-        of_response(&head("application/grpc", "14")),
-        Outcome::Answer(503)
+        outcome_of_response(&head("application/grpc", "14")),
+        Outcome::Response(503)
     );
-    assert_eq!(of_response(&head("application/grpc+proto", "5")), FINE);
-    assert_eq!(of_response(&head("text/plain", "14")), FINE);
+    assert_eq!(
+        outcome_of_response(&head("application/grpc+proto", "5")),
+        SUCCESS
+    );
+    assert_eq!(outcome_of_response(&head("text/plain", "14")), SUCCESS);
 }

@@ -1,4 +1,4 @@
-//! Backends for tests: scripted in raw bytes, on 127.0.0.1.
+//! Scripted backends for tests: raw bytes on 127.0.0.1.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,26 +9,26 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// What a backend does with one request, after it has read it.
+/// Action of a backend after it has read a request.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    /// Sends these bytes and keeps the connection.
+    /// Sends these bytes and keeps the connection open.
     Send(Vec<u8>),
-    /// Sends these bytes and closes.
+    /// Sends these bytes and closes the connection.
     SendAndClose(Vec<u8>),
-    /// Sends these bytes over and over, until the other side has enough.
+    /// Sends these bytes repeatedly until the peer closes.
     Flood(Vec<u8>),
-    /// Waits.
+    /// Pauses.
     Pause(Duration),
-    /// Does nothing more, and keeps the connection.
+    /// Keeps the connection open without sending.
     Hang,
-    /// Closes with a reset.
+    /// Resets the connection.
     Reset,
-    /// Sends what comes back.
+    /// Echoes the bytes it receives.
     Echo,
 }
 
-/// A running backend, and what it has seen.
+/// A running backend with a record of its requests.
 pub(super) struct Backend {
     pub(super) address: SocketAddr,
     accepts: Arc<AtomicUsize>,
@@ -42,7 +42,7 @@ impl Drop for Backend {
     }
 }
 
-/// A whole response with this status and body.
+/// A complete response with this status and body.
 pub(super) fn answer(status: u16, body: &str) -> Step {
     let length = body.len();
     Step::Send(
@@ -55,7 +55,8 @@ pub(super) fn raw(bytes: &str) -> Step {
 }
 
 impl Backend {
-    /// Answers the `n`-th request, over all connections, with the `n`-th script; the last one repeats.
+    /// Starts a backend that runs the `n`-th script for the `n`-th request over all connections; the last
+    /// script repeats.
     pub(super) async fn start(scripts: Vec<Vec<Step>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -77,17 +78,17 @@ impl Backend {
         }
     }
 
-    /// A backend that answers each request with 200 and this body.
+    /// Starts a backend that answers each request with 200 and this body.
     pub(super) async fn plain(body: &str) -> Self {
         Self::start(vec![vec![answer(200, body)]]).await
     }
 
-    /// Connections so far.
+    /// Number of accepted connections.
     pub(super) fn accepts(&self) -> usize {
         self.accepts.load(Ordering::SeqCst)
     }
 
-    /// The heads of the requests so far, with their bodies, as they came.
+    /// Heads and bodies of all requests, as received.
     pub(super) fn seen(&self) -> Vec<String> {
         self.seen.lock().unwrap().clone()
     }
@@ -134,8 +135,8 @@ async fn serve(
     }
 }
 
-/// The next request with its body, which must have a length or be chunked. A head with `x-early` is not
-/// followed by its body.
+/// Reads the next request with its body, which must have a length or be chunked. The body of a head with
+/// `x-early` is not read.
 async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<String> {
     loop {
         if let Some(end) = request_end(buffer) {

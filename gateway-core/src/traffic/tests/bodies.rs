@@ -1,11 +1,11 @@
-//! Requests and responses that go well.
+//! Requests and responses without failures.
 
 use super::backend::{Backend, Step, answer, raw};
 use super::*;
-use crate::traffic::breaker::Resource;
+use crate::breaker::Resource;
 
 #[tokio::test]
-async fn requests_in_turn_share_one_connection() {
+async fn consecutive_requests_share_one_connection() {
     let backend = Backend::plain("hello").await;
     let rig = Rig::new(Traffic::default(), &[backend.address]);
 
@@ -20,7 +20,7 @@ async fn requests_in_turn_share_one_connection() {
 }
 
 #[tokio::test]
-async fn requests_at_once_have_connections_of_their_own() {
+async fn concurrent_requests_use_separate_connections() {
     let step = vec![Step::Pause(Duration::from_millis(20)), answer(200, "x")];
     let backend = Backend::start(vec![step]).await;
     let rig = Rig::new(Traffic::default(), &[backend.address]);
@@ -33,7 +33,7 @@ async fn requests_at_once_have_connections_of_their_own() {
 }
 
 #[tokio::test]
-async fn the_head_on_the_wire_is_ours() {
+async fn the_request_head_is_rebuilt_for_the_wire() {
     let backend = Backend::plain("").await;
     let rig = Rig::new(Traffic::default(), &[backend.address]);
     let request = Request::post("http://outer.test/a?b=c")
@@ -53,7 +53,7 @@ async fn the_head_on_the_wire_is_ours() {
 }
 
 #[tokio::test]
-async fn a_chunked_response_passes_and_its_connection_is_used_again() {
+async fn a_chunked_response_is_forwarded_and_its_connection_reused() {
     let chunked =
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
     let backend = Backend::start(vec![vec![Step::Send(chunked.into())]]).await;
@@ -105,7 +105,7 @@ async fn interim_responses_are_skipped() {
 }
 
 #[tokio::test]
-async fn a_body_of_unknown_length_is_streamed_and_the_connection_used_again() {
+async fn a_body_of_unknown_length_is_streamed_and_the_connection_reused() {
     let backend = Backend::plain("ok").await;
     let rig = Rig::new(Traffic::default(), &[backend.address]);
 
@@ -127,7 +127,7 @@ async fn a_body_of_unknown_length_is_streamed_and_the_connection_used_again() {
 }
 
 #[tokio::test]
-async fn a_body_of_many_megabytes_passes_both_ways() {
+async fn a_body_of_many_megabytes_is_forwarded_in_both_directions() {
     let size = 8 << 20;
     let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {size}\r\n\r\n");
     let backend = Backend::start(vec![vec![
@@ -147,7 +147,7 @@ async fn a_body_of_many_megabytes_passes_both_ways() {
 }
 
 #[tokio::test]
-async fn an_upload_goes_on_while_nobody_reads_the_response() {
+async fn an_upload_continues_while_the_response_is_not_read() {
     let early = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n";
     let backend = Backend::start(vec![vec![Step::Send(early.into()), Step::Echo]]).await;
     let rig = Rig::new(Traffic::default(), &[backend.address]);
@@ -158,7 +158,7 @@ async fn an_upload_goes_on_while_nobody_reads_the_response() {
         .insert("x-early", "1".parse().unwrap());
 
     let forwarded = rig.forward(request).await.unwrap();
-    // The response is not looked at, and still all of the upload is taken.
+    // The response body is not polled, and the whole upload is still sent.
     for _ in 0..100 {
         sender.send(Ok(vec![0u8; 1000].into())).unwrap();
     }
@@ -171,7 +171,7 @@ async fn an_upload_goes_on_while_nobody_reads_the_response() {
 }
 
 #[tokio::test]
-async fn a_connection_with_an_unfinished_upload_is_not_used_again() {
+async fn a_connection_with_an_unfinished_upload_is_not_reused() {
     let backend = Backend::start(vec![vec![answer(413, "no")], vec![answer(200, "ok")]]).await;
     let rig = Rig::new(Traffic::default(), &[backend.address]);
     let (sender, body) = streamed();
@@ -189,7 +189,7 @@ async fn a_connection_with_an_unfinished_upload_is_not_used_again() {
 }
 
 #[tokio::test]
-async fn a_response_that_is_dropped_halfway_closes_its_connection() {
+async fn dropping_an_incomplete_response_closes_its_connection() {
     let head = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc";
     let backend = Backend::start(vec![
         vec![Step::Send(head.into()), Step::Hang],
@@ -206,7 +206,7 @@ async fn a_response_that_is_dropped_halfway_closes_its_connection() {
 }
 
 #[tokio::test]
-async fn a_response_until_the_end_of_the_connection_passes() {
+async fn a_response_delimited_by_the_end_of_the_connection_is_forwarded() {
     let backend = Backend::start(vec![vec![raw("HTTP/1.1 200 OK\r\n\r\nuntil the end")]]).await;
     let rig = Rig::new(Traffic::default(), &[backend.address]);
 

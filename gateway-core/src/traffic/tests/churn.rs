@@ -1,12 +1,12 @@
-//! Many endpoints, many workers, changes all the time.
+//! Many endpoints and workers with constant changes.
 
 use super::backend::{Backend, answer, raw};
 use super::*;
+use crate::breaker::Resource;
 use crate::plan::{CookieHash, HashKey, LoadBalancer, Retry, RetryOn};
-use crate::traffic::breaker::Resource;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn endpoints_come_and_go_without_a_failed_request() {
+async fn endpoints_are_replaced_without_a_failed_request() {
     let backends = futures_util::future::join_all((0..8).map(|_| Backend::plain("ok"))).await;
     let addresses: Vec<_> = backends.iter().map(|backend| backend.address).collect();
     let rig = Arc::new(Rig::new(Traffic::default(), &addresses[..2]));
@@ -24,7 +24,7 @@ async fn endpoints_come_and_go_without_a_failed_request() {
     let mut step = 0;
     while !clients.iter().all(tokio::task::JoinHandle::is_finished) {
         let some: Vec<_> = (0..3).map(|n| addresses[(step + n) % 8]).collect();
-        rig.directory
+        rig.clusters
             .update(&Endpoints::from([(id("a"), endpoints(&some))]));
         step += 1;
         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -40,7 +40,7 @@ async fn endpoints_come_and_go_without_a_failed_request() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn with_retries_bad_endpoints_do_no_harm() {
+async fn with_retries_failing_endpoints_cause_no_errors() {
     let good = Backend::plain("ok").await;
     let bad = Backend::start(vec![vec![raw("")]]).await;
     let slow = Backend::start(vec![vec![answer(503, "no")]]).await;
@@ -81,12 +81,12 @@ async fn with_retries_bad_endpoints_do_no_harm() {
     assert_eq!(
         rig.observer.count("Retried"),
         bad.seen().len() + slow.seen().len(),
-        "nothing is sent more often than it failed"
+        "each request is retried only after a failure"
     );
 }
 
 #[tokio::test]
-async fn a_cookie_keeps_a_client_at_its_endpoint() {
+async fn a_cookie_keeps_a_client_on_its_endpoint() {
     let backends = futures_util::future::join_all(["0", "1", "2"].map(Backend::plain)).await;
     let addresses: Vec<_> = backends.iter().map(|backend| backend.address).collect();
     let traffic = Traffic {

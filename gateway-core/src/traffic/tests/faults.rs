@@ -1,4 +1,4 @@
-//! Backends and clients that misbehave.
+//! Backends and clients that violate the protocol or fail.
 
 use std::io::{Read, Write};
 use std::sync::mpsc;
@@ -6,34 +6,34 @@ use std::sync::mpsc;
 use super::LocalReply;
 use super::backend::{Backend, Step, raw};
 use super::*;
+use crate::breaker::Resource;
 use crate::plan::{Retry, RetryOn};
-use crate::traffic::breaker::Resource;
 
 const RESET: &str = "upstream connect error or disconnect/reset before headers. reset reason: ";
 
-/// The client's answer to a GET when the backend does this.
-async fn refused(steps: Vec<Step>) -> LocalReply {
+/// The reply to a GET when the backend runs `steps`.
+async fn reply_to(steps: Vec<Step>) -> LocalReply {
     let backend = Backend::start(vec![steps]).await;
     let rig = Rig::new(Traffic::default(), &[backend.address]);
-    let answer = rig.refusal(get("/")).await;
+    let answer = rig.failed_reply(get("/")).await;
     assert_eq!(
         rig.forwarder.breaker.in_use(Resource::Connection),
         0,
-        "nothing is kept"
+        "all units are released"
     );
     assert_eq!(rig.forwarder.breaker.in_use(Resource::Request), 0);
     answer
 }
 
-/// An address where nobody listens.
-async fn nobody() -> SocketAddr {
+/// An address without a listener.
+async fn closed_address() -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     listener.local_addr().unwrap()
 }
 
 #[tokio::test]
 async fn a_refused_connection_is_503() {
-    let rig = Rig::new(Traffic::default(), &[nobody().await]);
+    let rig = Rig::new(Traffic::default(), &[closed_address().await]);
 
     let failure = rig.forward(get("/")).await.unwrap_err();
 
@@ -50,22 +50,22 @@ async fn a_refused_connection_is_503() {
 
 #[tokio::test]
 async fn a_connection_that_ends_before_the_response_is_503() {
-    let answer = refused(vec![raw("")]).await;
+    let answer = reply_to(vec![raw("")]).await;
 
     assert_eq!((answer.status.as_u16(), answer.flag), (503, "UC"));
     assert_eq!(answer.body, format!("{RESET}connection termination"));
 }
 
 #[tokio::test]
-async fn a_connection_that_ends_in_the_midst_of_a_head_is_502() {
-    let answer = refused(vec![raw("HTTP/1.1 200 OK\r\ncontent-le")]).await;
+async fn a_connection_that_ends_within_a_head_is_502() {
+    let answer = reply_to(vec![raw("HTTP/1.1 200 OK\r\ncontent-le")]).await;
 
     assert_eq!((answer.status.as_u16(), answer.flag), (502, "UPE"));
     assert_eq!(answer.body, format!("{RESET}protocol error"));
 }
 
 #[tokio::test]
-async fn what_is_not_http_is_502() {
+async fn invalid_http_is_502() {
     let bad = [
         "garbage\r\n\r\n",
         "HTTP/1.1 abc\r\n\r\n",
@@ -78,7 +78,7 @@ async fn what_is_not_http_is_502() {
         "HTTP/1.1 999 X\r\ncontent-length: 0\r\n\r\n",
     ];
     for bytes in bad {
-        let answer = refused(vec![raw(bytes)]).await;
+        let answer = reply_to(vec![raw(bytes)]).await;
 
         assert_eq!(
             (answer.status.as_u16(), answer.flag),
@@ -90,21 +90,21 @@ async fn what_is_not_http_is_502() {
 }
 
 #[tokio::test]
-async fn heads_and_interim_responses_without_end_are_502() {
+async fn endless_heads_and_interim_responses_are_502() {
     for flood in [
         "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(50),
         format!("x-a: {}\r\n", "y".repeat(5000)),
     ] {
         let start = Step::Send(b"HTTP/1.1 103 Early Hints\r\nx-b: 1\r\n".to_vec());
         let end = Step::Send(b"x: y\r\n\r\n".to_vec());
-        let answer = refused(vec![start, end, Step::Flood(flood.into_bytes())]).await;
+        let answer = reply_to(vec![start, end, Step::Flood(flood.into_bytes())]).await;
 
         assert_eq!((answer.status.as_u16(), answer.flag), (502, "UPE"));
     }
 }
 
 #[tokio::test]
-async fn a_body_that_ends_early_never_looks_complete() {
+async fn a_truncated_body_ends_in_an_error() {
     let cut = [
         "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc",
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n",
@@ -138,14 +138,14 @@ async fn an_idle_connection_that_the_backend_closed_is_not_used() {
 }
 
 #[tokio::test]
-async fn a_request_that_may_have_arrived_is_not_sent_again() {
+async fn a_request_that_may_have_been_received_is_not_sent_again() {
     let backend =
         Backend::start(vec![vec![super::backend::answer(200, "ok")], vec![raw("")]]).await;
     let rig = Rig::new(Traffic::default(), &[backend.address]);
     assert_eq!(rig.fetch().await.0, 200);
 
-    // The connection was idle, and the backend closes it instead of an answer.
-    let answer = rig.refusal(post("once")).await;
+    // The connection is idle, and the backend closes it instead of responding.
+    let answer = rig.failed_reply(post("once")).await;
 
     assert_eq!((answer.status.as_u16(), answer.flag), (503, "UC"));
     assert_eq!(backend.seen().len(), 2);
@@ -153,7 +153,7 @@ async fn a_request_that_may_have_arrived_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn bytes_after_a_response_poison_no_other() {
+async fn unsolicited_bytes_after_a_response_are_not_used_for_the_next() {
     let extra = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil";
     let backend = Backend::start(vec![vec![Step::Send(extra.into())]]).await;
     let rig = Rig::new(Traffic::default(), &[backend.address]);
@@ -166,7 +166,7 @@ async fn bytes_after_a_response_poison_no_other() {
 }
 
 #[tokio::test]
-async fn a_clients_broken_body_is_the_clients_fault() {
+async fn a_failed_client_body_is_400() {
     let backend = Backend::plain("ok").await;
     let rig = Rig::new(Traffic::default(), &[backend.address]);
     let (sender, body) = streamed();
@@ -175,15 +175,15 @@ async fn a_clients_broken_body_is_the_clients_fault() {
         .send(Err(std::io::Error::other("malformed chunk")))
         .unwrap();
 
-    let answer = rig.refusal(post(body)).await;
+    let answer = rig.failed_reply(post(body)).await;
 
     assert_eq!((answer.status.as_u16(), answer.flag), (400, "DPE"));
     assert_eq!(rig.fetch().await.0, 200);
-    assert_eq!(backend.accepts(), 2, "the connection is not used again");
+    assert_eq!(backend.accepts(), 2, "the connection is not reused");
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_closes_the_connection() {
+async fn a_disconnected_client_closes_the_connection() {
     let backend = Backend::start(vec![vec![Step::Hang]]).await;
     let rig = Rig::new(Traffic::default(), &[backend.address]);
 
@@ -195,7 +195,7 @@ async fn a_client_that_leaves_closes_the_connection() {
 }
 
 #[tokio::test]
-async fn rules_without_a_usable_backend_say_so() {
+async fn rules_without_a_usable_backend_reply_with_the_reason() {
     let spare = Backend::plain("ok").await;
     let empty = || service("empty", BackendProtocol::Http1);
     let good = || service("good", BackendProtocol::Http1);
@@ -220,12 +220,12 @@ async fn rules_without_a_usable_backend_say_so() {
     ];
     for (backends, status, flag) in rows {
         let rig = Rig::with(Traffic::default(), &backends);
-        rig.directory.update(&Endpoints::from([(
+        rig.clusters.update(&Endpoints::from([(
             id("good"),
             endpoints(&[spare.address]),
         )]));
 
-        let answer = rig.refusal(get("/")).await;
+        let answer = rig.failed_reply(get("/")).await;
 
         assert_eq!((answer.status.as_u16(), answer.flag), (status, flag));
         assert_eq!(answer.body, "");
@@ -238,7 +238,7 @@ async fn endpoints_are_replaced_while_serving() {
     let rig = Rig::new(Traffic::default(), &[old.address]);
     assert_eq!(rig.fetch().await.1, "old");
 
-    rig.directory
+    rig.clusters
         .update(&Endpoints::from([(id("a"), endpoints(&[new.address]))]));
 
     assert_eq!(rig.fetch().await.1, "new");
@@ -246,7 +246,7 @@ async fn endpoints_are_replaced_while_serving() {
 }
 
 #[tokio::test]
-async fn idle_connections_are_closed_in_time() {
+async fn idle_connections_are_closed_after_their_timeout() {
     let backend = Backend::plain("ok").await;
     let traffic = Traffic {
         idle_timeout: Some(Duration::from_millis(50)),
@@ -270,7 +270,7 @@ async fn a_slow_backend_is_504() {
     };
     let rig = Rig::new(traffic, &[backend.address]);
 
-    let answer = rig.refusal(get("/")).await;
+    let answer = rig.failed_reply(get("/")).await;
 
     assert_eq!((answer.status.as_u16(), answer.flag), (504, "UT"));
     assert_eq!(answer.body, "upstream request timeout");
@@ -278,7 +278,7 @@ async fn a_slow_backend_is_504() {
 }
 
 #[tokio::test]
-async fn the_life_of_a_stream_cuts_the_body_off() {
+async fn the_maximum_stream_duration_truncates_the_body() {
     let head = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc";
     let backend = Backend::start(vec![vec![Step::Send(head.into()), Step::Hang]]).await;
     let traffic = Traffic {
@@ -294,7 +294,7 @@ async fn the_life_of_a_stream_cuts_the_body_off() {
 }
 
 #[tokio::test]
-async fn an_old_or_worn_connection_is_replaced() {
+async fn a_connection_beyond_its_age_or_request_limit_is_replaced() {
     let backend = Backend::plain("ok").await;
     let worn = Traffic {
         max_requests_per_connection: Some(2),
@@ -317,7 +317,7 @@ async fn an_old_or_worn_connection_is_replaced() {
     assert_eq!(backend.accepts(), 6);
 }
 
-/// Reads a request, with the end of its body if it comes in chunks.
+/// Reads a request, including the end of a chunked body.
 fn read_request(stream: &mut std::net::TcpStream) {
     let mut text = Vec::new();
     let chunked = |text: &[u8]| String::from_utf8_lossy(text).contains("chunked");
@@ -328,8 +328,8 @@ fn read_request(stream: &mut std::net::TcpStream) {
     }
 }
 
-/// Answers one request on each connection, and resets it when told; then tells that it is done. In a thread,
-/// so that whoever waits for that keeps the runtime from looking.
+/// Answers one request on each connection and resets it on a signal, then signals completion. It runs in a
+/// thread, so that the test can block its runtime meanwhile.
 fn resetting() -> (SocketAddr, mpsc::Sender<()>, mpsc::Receiver<()>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -354,23 +354,23 @@ fn resetting() -> (SocketAddr, mpsc::Sender<()>, mpsc::Receiver<()>) {
 }
 
 #[tokio::test]
-async fn only_a_whole_request_is_sent_once_more() {
+async fn only_an_unsent_request_moves_to_another_connection() {
     let (address, go, done) = resetting();
     let rig = Rig::new(Traffic::default(), &[address]);
 
     for _ in 0..3 {
         let (status, _) = rig.fetch().await;
-        assert_eq!(status, 200, "nothing was sent over the connection before");
+        assert_eq!(status, 200, "no byte was sent over the previous connection");
         go.send(()).unwrap();
         done.recv().unwrap();
     }
-    let answer = rig.refusal(post("abc")).await;
+    let answer = rig.failed_reply(post("abc")).await;
 
     assert_eq!((answer.status.as_u16(), answer.flag), (503, "UC"));
 }
 
 #[tokio::test]
-async fn an_empty_body_in_chunks_has_its_end_also_when_it_is_sent_once_more() {
+async fn an_empty_chunked_body_keeps_its_end_on_another_connection() {
     let (address, go, done) = resetting();
     let retry = Retry {
         retries: 1,

@@ -1,10 +1,10 @@
-//! Endpoints that fail, and endpoints that say that they do.
+//! Outlier detection and active health checks.
 
 use super::backend::{Backend, answer};
 use super::*;
 
 #[tokio::test]
-async fn endpoints_that_fail_get_no_requests() {
+async fn failing_endpoints_receive_no_requests() {
     let fine = Backend::plain("fine").await;
     let broken = Backend::start(vec![vec![answer(500, "broken")]]).await;
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -30,9 +30,9 @@ async fn endpoints_that_fail_get_no_requests() {
     }
     assert_eq!(broken.seen().len(), 2);
 
-    rig.directory
+    rig.clusters
         .update(&Endpoints::from([(id("a"), endpoints(&[closed]))]));
-    let answer = rig.refusal(get("/")).await;
+    let answer = rig.failed_reply(get("/")).await;
 
     assert_eq!((answer.status.as_u16(), answer.flag), (503, "UH"));
     assert_eq!(answer.body, "no healthy upstream");
@@ -67,8 +67,8 @@ fn http_probe(wanted: &[u8]) -> crate::plan::Probe {
     })
 }
 
-/// Sends requests until only the first of these backends gets them.
-async fn settles(rig: &Rig, expected: &str) {
+/// Sends requests until they all reach the backend that answers `expected`.
+async fn until_only(rig: &Rig, expected: &str) {
     let settled = async {
         let mut in_a_row = 0;
         while in_a_row < 8 {
@@ -86,12 +86,12 @@ async fn settles(rig: &Rig, expected: &str) {
 }
 
 #[tokio::test]
-async fn endpoints_that_say_that_they_are_ill_get_no_requests() {
+async fn endpoints_that_report_to_be_unhealthy_receive_no_requests() {
     let well = Backend::plain("well").await;
     let ill = Backend::plain("ill").await;
     let rig = Rig::new(probing(http_probe(b"well")), &[well.address, ill.address]);
 
-    settles(&rig, "well").await;
+    until_only(&rig, "well").await;
 
     let asked = well
         .seen()
@@ -104,7 +104,7 @@ async fn endpoints_that_say_that_they_are_ill_get_no_requests() {
 }
 
 #[tokio::test]
-async fn an_endpoint_comes_back_when_it_is_well_again() {
+async fn an_endpoint_returns_when_it_is_healthy_again() {
     let well = Backend::start(vec![
         vec![answer(500, "ill")],
         vec![answer(500, "ill")],
@@ -113,11 +113,11 @@ async fn an_endpoint_comes_back_when_it_is_well_again() {
     .await;
     let rig = Rig::new(probing(http_probe(b"")), &[well.address]);
 
-    settles(&rig, "well").await;
+    until_only(&rig, "well").await;
 }
 
 #[tokio::test]
-async fn an_endpoint_that_takes_no_connection_gets_no_requests() {
+async fn an_endpoint_that_refuses_connections_receives_no_requests() {
     let well = Backend::plain("well").await;
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let closed = listener.local_addr().unwrap();
@@ -128,13 +128,13 @@ async fn an_endpoint_that_takes_no_connection_gets_no_requests() {
     };
     let rig = Rig::new(probing(tcp), &[well.address, closed]);
 
-    settles(&rig, "well").await;
-    rig.directory
+    until_only(&rig, "well").await;
+    rig.clusters
         .update(&Endpoints::from([(id("a"), endpoints(&[closed]))]));
-    settles(&rig, "no healthy upstream").await;
+    until_only(&rig, "no healthy upstream").await;
 }
 
-/// A gRPC health service that answers each question with this status.
+/// A gRPC health service that reports this status.
 async fn grpc_health(status: u8) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -158,20 +158,20 @@ async fn grpc_health(status: u8) -> SocketAddr {
 }
 
 #[tokio::test]
-async fn a_grpc_service_is_well_when_it_serves() {
-    use crate::upstream::{Verdict, probe};
+async fn a_grpc_service_is_healthy_while_it_reports_serving() {
+    use crate::upstream::{ProbeResult, probe};
     let (serving, not_serving) = (grpc_health(1).await, grpc_health(2).await);
     let silent = Backend::plain("no HTTP/2").await.address;
     let rig = Rig::new(Traffic::default(), &[serving]);
     let ask = crate::plan::Probe::Grpc("a.b.C".to_owned());
 
     for (address, expected) in [
-        (serving, Verdict::Well),
-        (not_serving, Verdict::Ill),
-        (silent, Verdict::Failed),
+        (serving, ProbeResult::Healthy),
+        (not_serving, ProbeResult::Unhealthy),
+        (silent, ProbeResult::Failed),
     ] {
-        let asked = probe(&rig.forwarder.backends.pools[0], address, &ask);
-        let verdict = tokio::time::timeout(Duration::from_secs(1), asked).await;
-        assert_eq!(verdict.unwrap_or(Verdict::Failed), expected);
+        let probing = probe(&rig.forwarder.backends.pools[0], address, &ask);
+        let result = tokio::time::timeout(Duration::from_secs(1), probing).await;
+        assert_eq!(result.unwrap_or(ProbeResult::Failed), expected);
     }
 }

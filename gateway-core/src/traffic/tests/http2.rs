@@ -1,4 +1,4 @@
-//! Backends that speak HTTP/2.
+//! HTTP/2 backends.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -6,17 +6,17 @@ use h2::server::SendResponse;
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::traffic::breaker::Resource;
+use crate::breaker::Resource;
 
-/// What an HTTP/2 backend does with the `n`-th request of all.
+/// Action of an HTTP/2 backend for the `n`-th request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Act {
     Answer,
     Refuse,
     Reset,
-    /// Answers the head and resets in the body.
+    /// Sends the response head and resets the stream within the body.
     Cut,
-    /// Answers, and takes no more requests on this connection.
+    /// Responds and sends GOAWAY.
     AnswerAndGoAway,
     Hang,
 }
@@ -87,7 +87,7 @@ fn rig(traffic: Traffic, backend: &Backend2) -> Rig {
 }
 
 #[tokio::test]
-async fn requests_at_once_share_one_connection() {
+async fn concurrent_requests_share_one_connection() {
     let backend = start(vec![Act::Answer]).await;
     let rig = rig(Traffic::default(), &backend);
 
@@ -102,7 +102,7 @@ async fn requests_at_once_share_one_connection() {
 }
 
 #[tokio::test]
-async fn resets_are_told_apart() {
+async fn resets_are_classified_by_their_code() {
     for (act, flag, reason) in [
         (Act::Refuse, "UR", "remote refused stream reset"),
         (Act::Reset, "UR", "remote reset"),
@@ -110,7 +110,7 @@ async fn resets_are_told_apart() {
         let backend = start(vec![act, Act::Answer]).await;
         let rig = rig(Traffic::default(), &backend);
 
-        let answer = rig.refusal(get("/")).await;
+        let answer = rig.failed_reply(get("/")).await;
 
         assert_eq!((answer.status.as_u16(), answer.flag), (503, flag));
         assert!(
@@ -124,13 +124,13 @@ async fn resets_are_told_apart() {
         assert_eq!(
             backend.accepts.load(Ordering::SeqCst),
             1,
-            "the connection lives on"
+            "the connection is kept"
         );
     }
 }
 
 #[tokio::test]
-async fn a_body_that_is_reset_never_looks_complete() {
+async fn a_reset_body_ends_in_an_error() {
     let backend = start(vec![Act::Cut]).await;
     let rig = rig(Traffic::default(), &backend);
 
@@ -153,14 +153,14 @@ async fn after_goaway_a_new_connection_is_opened() {
 }
 
 #[tokio::test]
-async fn a_full_connection_gets_company() {
+async fn a_second_connection_is_opened_beyond_the_stream_limit() {
     let backend = start(vec![Act::Hang]).await;
     let rig = rig(Traffic::default(), &backend);
 
     let mut all = futures_util::future::join_all((0..150).map(|_| rig.forward(get("/"))));
     let opened = until(|| backend.heads.lock().unwrap().len() == 150);
     tokio::select! {
-        _ = &mut all => panic!("nothing is answered"),
+        _ = &mut all => panic!("no response was sent"),
         () = opened => {}
     }
 
@@ -168,7 +168,7 @@ async fn a_full_connection_gets_company() {
 }
 
 #[tokio::test]
-async fn trailers_pass() {
+async fn trailers_are_forwarded() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -201,7 +201,7 @@ async fn trailers_pass() {
 }
 
 #[tokio::test]
-async fn a_clients_broken_body_is_the_clients_fault() {
+async fn a_failed_client_body_is_400() {
     let backend = start(vec![Act::Hang]).await;
     let rig = rig(Traffic::default(), &backend);
     let (sender, body) = streamed();
@@ -210,7 +210,7 @@ async fn a_clients_broken_body_is_the_clients_fault() {
         .send(Err(std::io::Error::other("malformed chunk")))
         .unwrap();
 
-    let answer = rig.refusal(post(body)).await;
+    let answer = rig.failed_reply(post(body)).await;
 
     assert_eq!((answer.status.as_u16(), answer.flag), (400, "DPE"));
 }
@@ -231,7 +231,7 @@ async fn an_upload_stops_when_its_response_has_ended() {
 }
 
 #[tokio::test]
-async fn a_refused_stream_is_tried_again() {
+async fn a_refused_stream_is_retried() {
     let backend = start(vec![Act::Refuse, Act::Answer]).await;
     let traffic = Traffic {
         retry: Some(crate::plan::Retry {
@@ -256,7 +256,7 @@ async fn a_refused_stream_is_tried_again() {
 }
 
 #[tokio::test]
-async fn those_that_wait_for_a_connection_share_its_failure() {
+async fn requests_that_wait_for_a_connection_share_its_failure() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
@@ -289,7 +289,7 @@ async fn idle_connections_make_room_across_protocols() {
         backend(1, service("old", BackendProtocol::Http1)),
     ];
     let rig = Rig::with(traffic, &shares);
-    rig.directory.update(&Endpoints::from([
+    rig.clusters.update(&Endpoints::from([
         (id("new"), endpoints(&[new.address])),
         (id("old"), endpoints(&[old.address])),
     ]));
@@ -309,7 +309,7 @@ fn speaking(http2: crate::plan::Http2Settings) -> Traffic {
 }
 
 #[tokio::test]
-async fn a_connection_carries_at_most_so_many_requests_at_once() {
+async fn concurrent_requests_per_connection_are_limited() {
     let backend = start(vec![Act::Hang]).await;
     let traffic = speaking(crate::plan::Http2Settings {
         max_concurrent_streams: 2,
@@ -327,7 +327,7 @@ async fn a_connection_carries_at_most_so_many_requests_at_once() {
     assert_eq!(backend.accepts.load(Ordering::SeqCst), 3);
 }
 
-/// A backend that reads and never says a word.
+/// A backend that reads and never responds.
 async fn silent() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -341,7 +341,7 @@ async fn silent() -> SocketAddr {
 }
 
 #[tokio::test]
-async fn a_backend_that_answers_no_ping_is_given_up() {
+async fn a_connection_without_ping_acknowledgements_is_closed() {
     let short = Some(Duration::from_millis(100));
     for (keepalive_interval, keepalive_idle) in [(short, None), (None, short)] {
         let traffic = speaking(crate::plan::Http2Settings {
@@ -352,7 +352,7 @@ async fn a_backend_that_answers_no_ping_is_given_up() {
         });
         let rig = Rig::speaking(BackendProtocol::Http2, traffic, &[silent().await]);
 
-        let answer = rig.refusal(get("/")).await;
+        let answer = rig.failed_reply(get("/")).await;
 
         assert_eq!((answer.status.as_u16(), answer.flag), (503, "UC"));
     }

@@ -29,7 +29,7 @@ fn client(
     let backends = [backend(1, destination)];
     let provider = towergate_tls::default_provider();
     let client = InternalClient::new("policy", Arc::new(traffic), &backends, &live, &provider);
-    Directory::of(&live).update(&Endpoints::from([(id("service"), endpoints(&[address]))]));
+    Clusters::of(&live).update(&Endpoints::from([(id("service"), endpoints(&[address]))]));
     client
 }
 

@@ -1,9 +1,9 @@
-//! The circuit breaker, and waiting for a connection.
+//! Circuit breaker limits and requests that wait for a connection.
 
 use super::backend::{Backend, Step, answer};
 use super::*;
+use crate::breaker::Resource;
 use crate::plan::Breaker;
-use crate::traffic::breaker::Resource;
 
 fn limited(breaker: Breaker) -> Traffic {
     Traffic {
@@ -13,7 +13,7 @@ fn limited(breaker: Breaker) -> Traffic {
 }
 
 #[tokio::test]
-async fn a_limit_of_zero_refuses_everything() {
+async fn a_limit_of_zero_rejects_every_request() {
     let backend = Backend::plain("ok").await;
     for breaker in [
         Breaker {
@@ -35,7 +35,7 @@ async fn a_limit_of_zero_refuses_everything() {
     ] {
         let rig = Rig::new(limited(breaker), &[backend.address]);
 
-        let answer = rig.refusal(get("/")).await;
+        let answer = rig.failed_reply(get("/")).await;
 
         assert_eq!((answer.status.as_u16(), answer.flag), (503, "UO"));
         assert_eq!(
@@ -66,7 +66,7 @@ async fn requests_wait_for_the_only_connection() {
 }
 
 #[tokio::test]
-async fn at_most_so_many_wait() {
+async fn the_number_of_waiting_requests_is_limited() {
     let step = vec![Step::Pause(Duration::from_millis(50)), answer(200, "x")];
     let backend = Backend::start(vec![step]).await;
     let few = Breaker {
@@ -84,11 +84,11 @@ async fn at_most_so_many_wait() {
     let all = futures_util::future::join_all(attempts).await;
 
     let refused = all.iter().filter(|result| result.is_none()).count();
-    assert_eq!(refused, 7, "one has the connection, two wait");
+    assert_eq!(refused, 7, "one uses the connection, two wait");
 }
 
 #[tokio::test]
-async fn an_idle_connection_elsewhere_makes_room() {
+async fn an_idle_connection_to_another_endpoint_is_closed_to_make_room() {
     let (first, second) = (Backend::plain("1").await, Backend::plain("2").await);
     let mut traffic = limited(Breaker {
         connections: 1,
@@ -106,7 +106,7 @@ async fn an_idle_connection_elsewhere_makes_room() {
 }
 
 #[tokio::test]
-async fn an_endpoint_has_at_most_so_many_connections() {
+async fn connections_per_endpoint_are_limited() {
     let step = vec![Step::Pause(Duration::from_millis(5)), answer(200, "x")];
     let backend = Backend::start(vec![step]).await;
     let two = Breaker {
@@ -149,7 +149,7 @@ async fn rules_with_the_same_transport_share_connections_but_not_limits() {
 }
 
 #[tokio::test]
-async fn a_rule_keeps_its_counters_over_a_change() {
+async fn a_rule_keeps_its_counters_over_a_configuration_change() {
     let backend = Backend::start(vec![vec![Step::Hang]]).await;
     let rig = Rig::new(Traffic::default(), &[backend.address]);
     let hanging = rig.forward(get("/"));
@@ -171,7 +171,7 @@ async fn a_rule_keeps_its_counters_over_a_change() {
 }
 
 #[tokio::test]
-async fn shares_follow_the_weights() {
+async fn backends_receive_requests_by_weight() {
     let backends = [
         Backend::plain("0").await,
         Backend::plain("1").await,
@@ -187,7 +187,7 @@ async fn shares_follow_the_weights() {
     let rig = Rig::with(Traffic::default(), &shares);
     let all = names.iter().zip(&backends);
     let all = all.map(|(name, backend)| (id(name), endpoints(&[backend.address])));
-    rig.directory.update(&all.collect());
+    rig.clusters.update(&all.collect());
     fastrand::seed(11);
     let n = 800;
 
@@ -196,12 +196,12 @@ async fn shares_follow_the_weights() {
     }
 
     assert_eq!(backends[0].seen().len(), 0);
-    // Three sigma of a share of a quarter in 800.
+    // Three sigma of a probability of 1/4 in 800 requests.
     assert!(backends[1].seen().len().abs_diff(n / 4) <= 37);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn workers_share_a_limit_and_nobody_is_forgotten() {
+async fn workers_share_a_limit_and_every_request_completes() {
     let (first, second) = (Backend::plain("1").await, Backend::plain("2").await);
     let two = Breaker {
         connections: 2,

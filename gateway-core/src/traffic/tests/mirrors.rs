@@ -1,4 +1,4 @@
-//! Copies of requests, which never touch the request itself.
+//! Request mirroring.
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -18,7 +18,7 @@ struct Mirrored {
 
 fn mirror(name: &str) -> Filter {
     let Destination::Backend(backend) = service(name, BackendProtocol::Http1) else {
-        unreachable!("a service is a backend");
+        unreachable!("service() returns a backend");
     };
     let fraction = Fraction::ALL;
     Filter::Mirror(Mirror { backend, fraction })
@@ -35,12 +35,12 @@ impl Mirrored {
         let filters: Vec<_> = names.iter().map(|name| mirror(name)).collect();
         let provider = towergate_tls::default_provider();
         let mirrors = Mirrors::new(&"rule", &filters, &traffic, &rig.live, &provider);
-        rig.directory.update(&addresses);
+        rig.clusters.update(&addresses);
         Self { rig, mirrors }
     }
 
     /// Sends copies of a request, then the request.
-    async fn forward(&self, request: Request<Body>) -> Result<Forwarded, Failure> {
+    async fn forward(&self, request: Request<Body>) -> Result<Forwarded, ForwardError> {
         let observer: Arc<dyn Observer> = self.rig.observer.clone();
         let context = ForwardContext {
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -72,14 +72,14 @@ fn upload() -> (Frames, Request<Body>) {
     (frames, post(body))
 }
 
-/// An address where nobody listens.
-async fn nobody() -> SocketAddr {
+/// An address without a listener.
+async fn closed_address() -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     listener.local_addr().unwrap()
 }
 
 #[tokio::test]
-async fn every_mirror_gets_head_and_body_and_its_answer_is_dropped() {
+async fn every_mirror_receives_head_and_body_and_its_response_is_discarded() {
     let main = Backend::plain("main").await;
     let (one, two) = (
         Backend::plain("one").await,
@@ -117,7 +117,7 @@ async fn every_mirror_gets_head_and_body_and_its_answer_is_dropped() {
 }
 
 #[tokio::test]
-async fn connections_to_a_mirror_are_used_again() {
+async fn connections_to_a_mirror_are_reused() {
     let (main, copy) = (Backend::plain("main").await, Backend::plain("copy").await);
     let rule = Mirrored::new(Traffic::default(), main.address, &[copy.address]);
 
@@ -130,9 +130,9 @@ async fn connections_to_a_mirror_are_used_again() {
 }
 
 #[tokio::test]
-async fn a_mirror_that_is_down_is_told_and_nothing_else() {
+async fn an_unreachable_mirror_is_only_reported() {
     let main = Backend::plain("main").await;
-    let rule = Mirrored::new(Traffic::default(), main.address, &[nobody().await]);
+    let rule = Mirrored::new(Traffic::default(), main.address, &[closed_address().await]);
 
     for request in [get("/"), post("hello")] {
         assert_eq!(rule.fetch(request).await, (200, "main".to_owned()));
@@ -142,8 +142,8 @@ async fn a_mirror_that_is_down_is_told_and_nothing_else() {
     assert_eq!(rule.count("Mirrored"), 0);
 }
 
-/// A backend that reads nothing at all.
-async fn deaf() -> (SocketAddr, tokio::task::JoinHandle<()>) {
+/// A backend that never reads.
+async fn never_reading() -> (SocketAddr, tokio::task::JoinHandle<()>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let task = tokio::spawn(async move {
@@ -156,12 +156,12 @@ async fn deaf() -> (SocketAddr, tokio::task::JoinHandle<()>) {
 }
 
 #[tokio::test]
-async fn a_mirror_that_falls_behind_is_cut_off_and_the_request_goes_on() {
+async fn a_copy_that_falls_behind_is_aborted_and_the_request_continues() {
     let main = Backend::plain("main").await;
-    let (address, _deaf) = deaf().await;
+    let (address, _deaf) = never_reading().await;
     let rule = Mirrored::new(Traffic::default(), main.address, &[address]);
     let (frames, request) = upload();
-    // More than the system's buffers and ours hold.
+    // More than the socket buffers and the mirror's buffer hold.
     let part = Bytes::from(vec![b'x'; LIMIT / 4]);
     for _ in 0..200 {
         frames.send(Ok(part.clone())).unwrap();
@@ -175,7 +175,7 @@ async fn a_mirror_that_falls_behind_is_cut_off_and_the_request_goes_on() {
 }
 
 #[tokio::test]
-async fn a_mirror_that_never_answers_is_left_after_the_rules_time() {
+async fn a_copy_ends_with_the_request_timeout_of_the_rule() {
     let (main, copy) = (Backend::plain("main").await, Backend::start(unread()).await);
     let traffic = Traffic {
         request_timeout: Some(Duration::from_millis(100)),
@@ -189,7 +189,7 @@ async fn a_mirror_that_never_answers_is_left_after_the_rules_time() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_given_up_takes_its_copies_with_it() {
+async fn aborting_a_request_aborts_its_copies() {
     let main = Backend::plain("main").await;
     let copy = Backend::plain("copy").await;
     let rule = Mirrored::new(Traffic::default(), main.address, &[copy.address]);
@@ -209,7 +209,7 @@ async fn a_request_that_is_given_up_takes_its_copies_with_it() {
 }
 
 #[tokio::test]
-async fn no_more_copies_are_under_way_than_the_rule_may_have_requests() {
+async fn the_request_limit_applies_to_copies() {
     let (main, copy) = (Backend::plain("main").await, Backend::start(unread()).await);
     let traffic = Traffic {
         breaker: plan::Breaker {
@@ -230,7 +230,7 @@ async fn no_more_copies_are_under_way_than_the_rule_may_have_requests() {
 }
 
 #[tokio::test]
-async fn retries_are_of_the_request_and_not_of_the_copy() {
+async fn copies_are_not_retried() {
     let main = Backend::start(vec![vec![answer(503, "no")], vec![answer(200, "main")]]).await;
     let copy = Backend::start(vec![vec![answer(503, "no")]]).await;
     let traffic = Traffic {

@@ -22,25 +22,25 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 
-use super::{Failure, ForwardContext, Forwarded, Forwarder};
-use crate::balance::Directory;
+use super::{ForwardContext, ForwardError, Forwarded, Forwarder};
+use crate::balance::Clusters;
+use crate::live::Live;
 use crate::observer::{Event, Observer};
 use crate::plan::{
     Backend as PlanBackend, BackendId, BackendProtocol, Destination, Endpoint, Endpoints, Traffic,
     WeightedBackend,
 };
-use crate::snapshot::Live;
 use crate::{Body, LocalReply};
 
-/// A forwarder, and what it is built of.
+/// A forwarder with the state it is built from.
 struct Rig {
     live: Live,
-    directory: Arc<Directory>,
+    clusters: Arc<Clusters>,
     observer: Arc<Events>,
     forwarder: Forwarder,
 }
 
-/// The names of what happened.
+/// Names of the observed events.
 #[derive(Default)]
 struct Events(Mutex<Vec<String>>);
 
@@ -59,12 +59,7 @@ impl Events {
 }
 
 fn id(name: &str) -> BackendId {
-    BackendId {
-        kind: "Service".to_owned(),
-        namespace: "default".to_owned(),
-        name: name.to_owned(),
-        port: 80,
-    }
+    BackendId::service("default", name, 80)
 }
 
 fn endpoints(addresses: &[SocketAddr]) -> Vec<Endpoint> {
@@ -92,7 +87,7 @@ fn service(name: &str, protocol: BackendProtocol) -> Destination {
 }
 
 impl Rig {
-    /// One backend `a` with these endpoints.
+    /// A forwarder with one backend `a` that has these endpoints.
     fn new(traffic: Traffic, addresses: &[SocketAddr]) -> Self {
         Self::speaking(BackendProtocol::Http1, traffic, addresses)
     }
@@ -100,25 +95,25 @@ impl Rig {
     fn speaking(protocol: BackendProtocol, traffic: Traffic, addresses: &[SocketAddr]) -> Self {
         let backends = [backend(1, service("a", protocol))];
         let rig = Self::with(traffic, &backends);
-        rig.directory
+        rig.clusters
             .update(&Endpoints::from([(id("a"), endpoints(addresses))]));
         rig
     }
 
     fn with(traffic: Traffic, backends: &[WeightedBackend]) -> Self {
         let live = Live::default();
-        let directory = Directory::of(&live);
+        let clusters = Clusters::of(&live);
         let provider = towergate_tls::default_provider();
         let forwarder = Forwarder::new("rule", Arc::new(traffic), backends, &live, &provider);
         Self {
             live,
-            directory,
+            clusters,
             observer: Arc::default(),
             forwarder,
         }
     }
 
-    async fn forward(&self, request: Request<Body>) -> Result<Forwarded, Failure> {
+    async fn forward(&self, request: Request<Body>) -> Result<Forwarded, ForwardError> {
         let observer: Arc<dyn Observer> = self.observer.clone();
         let context = ForwardContext {
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -130,13 +125,13 @@ impl Rig {
         self.forwarder.forward(&context, request).await
     }
 
-    /// Status and body of a GET.
+    /// Sends a GET and returns status and body.
     async fn fetch(&self) -> (u16, String) {
         read(self.forward(get("/")).await.unwrap().response).await
     }
 
-    /// The local reply to a request that fails.
-    async fn refusal(&self, request: Request<Body>) -> LocalReply {
+    /// Sends a request that fails and returns the local reply.
+    async fn failed_reply(&self, request: Request<Body>) -> LocalReply {
         self.forward(request).await.unwrap_err().error.reply()
     }
 }
@@ -157,7 +152,7 @@ async fn read(response: Response<Body>) -> (u16, String) {
     (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
-/// A body that is sent from a channel; an `Err` fails it.
+/// A body whose frames are sent through a channel; an `Err` fails it.
 fn streamed() -> (
     tokio::sync::mpsc::UnboundedSender<Result<Bytes, std::io::Error>>,
     Body,
@@ -170,7 +165,7 @@ fn streamed() -> (
     (sender, Body::new(http_body_util::StreamBody::new(stream)))
 }
 
-/// Waits until `done`, which other tasks bring about.
+/// Waits until `done` returns true.
 async fn until(mut done: impl FnMut() -> bool) {
     let waiting = async {
         while !done() {
@@ -179,5 +174,5 @@ async fn until(mut done: impl FnMut() -> bool) {
     };
     tokio::time::timeout(Duration::from_secs(20), waiting)
         .await
-        .expect("it happens");
+        .expect("the condition becomes true within 20 s");
 }

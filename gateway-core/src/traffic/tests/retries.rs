@@ -1,4 +1,4 @@
-//! Retries: what Envoy's recorded answers show, and that nothing is sent more often.
+//! Retries, compared with responses recorded from Envoy.
 
 use super::backend::{Backend, Step, answer, raw};
 use super::*;
@@ -18,7 +18,7 @@ fn retrying(retries: u32, on: RetryOn) -> Traffic {
     }
 }
 
-/// What Envoy Gateway sets without triggers.
+/// Retry triggers that Envoy Gateway sets by default.
 fn default_on() -> RetryOn {
     RetryOn {
         connect_failure: true,
@@ -38,7 +38,7 @@ fn reset_and_5xx() -> RetryOn {
 }
 
 #[tokio::test]
-async fn a_status_is_tried_again_as_often_as_allowed() {
+async fn a_status_is_retried_up_to_the_limit() {
     let rows = [
         (default_on(), 503, 3, "URX"),
         (default_on(), 500, 1, ""),
@@ -62,14 +62,14 @@ async fn a_status_is_tried_again_as_often_as_allowed() {
         assert_eq!(
             backend.accepts(),
             1,
-            "a response that nobody gets keeps its connection"
+            "the connection of a discarded response is reused"
         );
         assert_eq!(rig.observer.count("Retried"), attempts as usize - 1);
     }
 }
 
 #[tokio::test]
-async fn a_second_try_that_succeeds_leaves_no_trace() {
+async fn a_successful_retry_sets_no_flag() {
     let backend = Backend::start(vec![vec![answer(503, "no")], vec![answer(200, "yes")]]).await;
     let rig = Rig::new(retrying(2, default_on()), &[backend.address]);
 
@@ -82,12 +82,12 @@ async fn a_second_try_that_succeeds_leaves_no_trace() {
 }
 
 #[tokio::test]
-async fn a_connection_that_ends_is_tried_again_only_with_reset() {
+async fn a_terminated_connection_is_retried_only_with_reset() {
     for (on, attempts, flag) in [(default_on(), 1, "UC"), (reset_and_5xx(), 3, "URX,UC")] {
         let backend = Backend::start(vec![vec![raw("")]]).await;
         let rig = Rig::new(retrying(2, on), &[backend.address]);
 
-        let answer = rig.refusal(get("/")).await;
+        let answer = rig.failed_reply(get("/")).await;
 
         assert_eq!(backend.seen().len(), attempts);
         assert_eq!((answer.status.as_u16(), answer.flag), (503, flag));
@@ -97,7 +97,7 @@ async fn a_connection_that_ends_is_tried_again_only_with_reset() {
     }
 }
 
-/// Gateway API's suite takes 500 and 503 for a connection that is reset, and never 502.
+/// Gateway API's conformance suite accepts 500 and 503 for a reset connection, but not 502.
 #[tokio::test]
 async fn a_connection_that_is_reset_before_the_response_is_503() {
     let backend = Backend::start(vec![vec![Step::Reset]]).await;
@@ -113,7 +113,7 @@ async fn a_connection_that_is_reset_before_the_response_is_503() {
 }
 
 #[tokio::test]
-async fn a_refused_connection_is_503_when_no_try_is_left() {
+async fn a_refused_connection_is_503_after_the_last_retry() {
     let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = closed.local_addr().unwrap();
     drop(closed);
@@ -127,7 +127,7 @@ async fn a_refused_connection_is_503_when_no_try_is_left() {
 }
 
 #[tokio::test]
-async fn a_refused_connection_is_tried_elsewhere() {
+async fn a_refused_connection_is_retried_on_another_endpoint() {
     let backend = Backend::plain("ok").await;
     let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = closed.local_addr().unwrap();
@@ -142,7 +142,7 @@ async fn a_refused_connection_is_tried_elsewhere() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_takes_too_long_is_tried_again() {
+async fn an_attempt_that_times_out_is_retried() {
     let mut traffic = retrying(
         1,
         RetryOn {
@@ -160,7 +160,7 @@ async fn an_attempt_that_takes_too_long_is_tried_again() {
     let rig = Rig::new(traffic, &[backend.address]);
 
     assert_eq!(rig.fetch().await.0, 200);
-    let answer = rig.refusal(get("/")).await;
+    let answer = rig.failed_reply(get("/")).await;
 
     assert_eq!((answer.status.as_u16(), answer.flag), (504, "URX,UT"));
     assert_eq!(answer.body, "upstream request timeout");
@@ -185,7 +185,7 @@ async fn a_long_body_is_sent_once() {
 }
 
 #[tokio::test]
-async fn a_clients_broken_body_is_never_tried_again() {
+async fn a_failed_client_body_is_not_retried() {
     let backend = Backend::plain("ok").await;
     let everything = RetryOn {
         connect_failure: true,
@@ -203,7 +203,7 @@ async fn a_clients_broken_body_is_never_tried_again() {
 }
 
 #[tokio::test]
-async fn retries_have_a_limit_of_their_own() {
+async fn concurrent_retries_are_limited() {
     let backend = Backend::start(vec![vec![answer(503, "no")]]).await;
     let mut traffic = retrying(5, default_on());
     traffic.breaker = Breaker {
@@ -219,7 +219,7 @@ async fn retries_have_a_limit_of_their_own() {
 }
 
 #[tokio::test]
-async fn the_time_of_the_request_covers_all_attempts() {
+async fn the_request_timeout_covers_all_attempts() {
     let mut traffic = retrying(1000, default_on());
     traffic.request_timeout = Some(Duration::from_millis(100));
     let backend = Backend::start(vec![vec![answer(503, "no")]]).await;
@@ -232,7 +232,7 @@ async fn the_time_of_the_request_covers_all_attempts() {
 }
 
 #[tokio::test]
-async fn envoy_headers_say_how_long_it_may_take_and_how_long_it_took() {
+async fn envoy_headers_carry_the_expected_timeout_and_the_service_time() {
     let backend = Backend::start(vec![vec![answer(503, "no")], vec![answer(200, "ok")]]).await;
     let rig = Rig::new(retrying(2, default_on()), &[backend.address]);
     let observer: Arc<dyn Observer> = rig.observer.clone();
@@ -260,11 +260,14 @@ async fn envoy_headers_say_how_long_it_may_take_and_how_long_it_took() {
         })
         .collect();
     assert_eq!(allowed[0], 15_000);
-    assert!(allowed[1] < 15_000, "the second attempt has what is left");
+    assert!(
+        allowed[1] < 15_000,
+        "the second attempt has the remaining time"
+    );
 }
 
 #[tokio::test]
-async fn an_early_answer_to_an_upload_is_tried_again_with_the_whole_body() {
+async fn an_early_response_to_an_upload_is_retried_with_the_whole_body() {
     let backend = Backend::start(vec![vec![answer(503, "no")], vec![answer(200, "ok")]]).await;
     let rig = Rig::new(retrying(2, default_on()), &[backend.address]);
     let (sender, body) = streamed();
@@ -286,12 +289,12 @@ async fn an_early_answer_to_an_upload_is_tried_again_with_the_whole_body() {
     assert_eq!(
         backend.accepts(),
         2,
-        "a connection with half a request is not used again"
+        "a connection with an incomplete request is not reused"
     );
 }
 
 #[tokio::test]
-async fn a_retry_budget_takes_the_place_of_the_limit() {
+async fn a_retry_budget_replaces_the_limit() {
     let backend = Backend::start(vec![vec![answer(503, "no")]]).await;
     for (min_retries, attempts, flags) in [(0, 1, "UO"), (1, 3, "URX")] {
         let mut traffic = retrying(2, default_on());

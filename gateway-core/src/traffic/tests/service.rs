@@ -15,7 +15,7 @@ fn set(name: &'static str, value: &'static str) -> HeaderEdits {
 }
 
 #[tokio::test]
-async fn the_service_edits_forwards_and_answers() {
+async fn the_service_applies_filters_and_forwards() {
     let backend = Backend::plain("ok").await;
     let mut share = super::backend(1, service("a", BackendProtocol::Http1));
     share.filters = vec![
@@ -27,7 +27,7 @@ async fn the_service_edits_forwards_and_answers() {
 
     let empty = forward.clone().oneshot(get("/")).await.unwrap();
     assert_eq!(read(empty).await, (503, String::new()));
-    rig.directory
+    rig.clusters
         .update(&Endpoints::from([(id("a"), endpoints(&[backend.address]))]));
     let response = forward.oneshot(post("body")).await.unwrap();
 
@@ -38,7 +38,7 @@ async fn the_service_edits_forwards_and_answers() {
 }
 
 #[tokio::test]
-async fn rewrites_are_applied_and_what_cannot_be_fails_closed() {
+async fn rewrites_are_applied_and_unsupported_filters_fail_closed() {
     let backend = Backend::plain("ok").await;
     let rewrite = |path| Rewrite {
         hostname: Some("new.test".to_owned()),
@@ -65,7 +65,7 @@ async fn rewrites_are_applied_and_what_cannot_be_fails_closed() {
         let mut share = super::backend(1, service("a", BackendProtocol::Http1));
         share.filters = vec![filter];
         let rig = Rig::with(Traffic::default(), &[share]);
-        rig.directory
+        rig.clusters
             .update(&Endpoints::from([(id("a"), endpoints(&[backend.address]))]));
         let forward = ForwardService::new(Arc::new(rig.forwarder));
 

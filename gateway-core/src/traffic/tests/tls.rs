@@ -1,4 +1,4 @@
-//! Backends that speak TLS.
+//! TLS backends.
 
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -76,7 +76,7 @@ fn rig(protocol: BackendProtocol, name: &str, roots: String, address: SocketAddr
         tls: Some(Arc::new(tls)),
     }));
     let rig = Rig::with(Traffic::default(), &[backend(1, destination)]);
-    rig.directory
+    rig.clusters
         .update(&Endpoints::from([(id("a"), endpoints(&[address]))]));
     rig
 }
@@ -98,7 +98,7 @@ async fn each_protocol_is_spoken_over_tls() {
 }
 
 #[tokio::test]
-async fn a_backend_that_is_not_who_it_should_be_gets_nothing() {
+async fn a_backend_with_an_invalid_certificate_receives_no_request() {
     let (address, pem) = start(&[]).await;
     let (_, other) = start(&[]).await;
 

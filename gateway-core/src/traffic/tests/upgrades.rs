@@ -5,12 +5,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::backend::{Backend, Step, answer};
 use super::*;
+use crate::breaker::Resource;
 use crate::http::upgrade::Upgrade;
 use crate::traffic::Tunnel;
-use crate::traffic::breaker::Resource;
 
-/// A GET that asks for this upgrade.
-async fn ask(rig: &Rig, protocol: &str) -> Result<Forwarded, Failure> {
+/// Sends a GET that requests an upgrade to `protocol`.
+async fn ask(rig: &Rig, protocol: &str) -> Result<Forwarded, ForwardError> {
     let mut request = get("/");
     for (name, value) in [("connection", "keep-alive, upgrade"), ("upgrade", protocol)] {
         request.headers_mut().insert(name, value.parse().unwrap());
@@ -41,7 +41,7 @@ async fn an_allowed_upgrade_becomes_a_tunnel() {
     let forwarded = ask(&rig, "WebSocket").await.unwrap();
     assert_eq!(forwarded.response.status(), 101);
     assert_eq!(forwarded.response.headers()["upgrade"], "websocket");
-    let Tunnel { io, counted, .. } = forwarded.upgrade.unwrap();
+    let Tunnel { io, guard, .. } = forwarded.upgrade.unwrap();
     let mut io = TokioIo::new(io.await.unwrap());
     let mut read = [0; 5];
     io.read_exact(&mut read).await.unwrap();
@@ -56,13 +56,13 @@ async fn an_allowed_upgrade_becomes_a_tunnel() {
         "{head}"
     );
     assert_eq!(rig.forwarder.breaker.in_use(Resource::Connection), 1);
-    drop(counted);
+    drop(guard);
     assert_eq!(rig.forwarder.breaker.in_use(Resource::Connection), 0);
     assert_eq!(rig.forwarder.breaker.in_use(Resource::Request), 0);
 }
 
 #[tokio::test]
-async fn an_upgrade_that_is_not_allowed_reaches_nobody() {
+async fn an_upgrade_that_is_not_allowed_reaches_no_backend() {
     let backend = Backend::start(vec![vec![switch(), Step::Echo]]).await;
     let rig = Rig::new(Traffic::default(), &[backend.address]);
 
@@ -90,7 +90,7 @@ async fn a_switch_to_another_protocol_is_502() {
 }
 
 #[tokio::test]
-async fn an_upgrade_that_the_backend_refuses_is_an_ordinary_response() {
+async fn an_upgrade_that_the_backend_declines_is_an_ordinary_response() {
     let backend = Backend::start(vec![vec![answer(400, "no")]]).await;
     let rig = Rig::new(Traffic::default(), &[backend.address]);
 

@@ -1,4 +1,4 @@
-//! Bodies in chunks (RFC 9112, section 7.1).
+//! Chunked transfer coding (RFC 9112, section 7.1).
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
@@ -7,23 +7,23 @@ use http_body::Frame;
 use super::Malformed;
 use super::head::{Fields, MAX_LINES};
 
-/// Bytes of a line that begins a chunk, with its extensions.
+/// Maximum size in bytes of a chunk-size line, including extensions.
 const MAX_SIZE_LINE: usize = 4 * 1024;
-/// Bytes of the trailers.
+/// Maximum size in bytes of the trailers.
 const MAX_TRAILERS: usize = 16 * 1024;
 
-/// Reads chunks.
+/// Decoder of chunks.
 #[derive(Debug, Default)]
 pub(super) struct Decoder(State);
 
 #[derive(Debug, Default)]
 enum State {
-    /// Before the line that begins a chunk.
+    /// Before a chunk-size line.
     #[default]
     Size,
-    /// So many bytes of the chunk are to come.
+    /// Remaining bytes of the chunk.
     Data(u64),
-    /// Before the end of the line after a chunk.
+    /// Before the line end after a chunk.
     DataEnd,
     /// After the last chunk.
     Trailers,
@@ -31,26 +31,26 @@ enum State {
     End,
 }
 
-/// What chunks say.
+/// Result of one decoding step.
 #[derive(Debug)]
-pub(super) enum Piece {
-    /// Bytes, or trailers.
+pub(super) enum DecodedChunk {
+    /// Data or trailers.
     Frame(Frame<Bytes>),
     /// More bytes are needed.
     More,
-    /// The body is over.
+    /// The body has ended.
     End,
 }
 
 impl Decoder {
-    /// Takes the next piece from the start of `bytes`.
+    /// Decodes the next frame from the start of `bytes`.
     ///
     /// # Errors
-    /// [`Malformed`] if these are no chunks, or a line is too long.
-    pub(super) fn decode(&mut self, bytes: &mut BytesMut) -> Result<Piece, Malformed> {
+    /// [`Malformed`] if the bytes are not chunks, or a line is too long.
+    pub(super) fn decode(&mut self, bytes: &mut BytesMut) -> Result<DecodedChunk, Malformed> {
         loop {
             match self.0 {
-                // The parser takes an empty line for a size of 0.
+                // httparse accepts an empty line as size 0.
                 State::Size if bytes.first().is_some_and(|b| !b.is_ascii_hexdigit()) => {
                     return Err(Malformed);
                 }
@@ -64,11 +64,11 @@ impl Decoder {
                         };
                     }
                     Ok(httparse::Status::Partial) if bytes.len() <= MAX_SIZE_LINE => {
-                        return Ok(Piece::More);
+                        return Ok(DecodedChunk::More);
                     }
                     _ => return Err(Malformed),
                 },
-                State::Data(_) if bytes.is_empty() => return Ok(Piece::More),
+                State::Data(_) if bytes.is_empty() => return Ok(DecodedChunk::More),
                 State::Data(left) => {
                     let len =
                         usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
@@ -76,33 +76,35 @@ impl Decoder {
                         0 => State::DataEnd,
                         left => State::Data(left),
                     };
-                    return Ok(Piece::Frame(Frame::data(bytes.split_to(len).freeze())));
+                    return Ok(DecodedChunk::Frame(Frame::data(
+                        bytes.split_to(len).freeze(),
+                    )));
                 }
                 State::DataEnd => {
                     if !b"\r\n".starts_with(&bytes[..bytes.len().min(2)]) {
                         return Err(Malformed);
                     }
                     if bytes.len() < 2 {
-                        return Ok(Piece::More);
+                        return Ok(DecodedChunk::More);
                     }
                     bytes.advance(2);
                     self.0 = State::Size;
                 }
                 State::Trailers => {
                     let Some(trailers) = decode_trailers(bytes)? else {
-                        return Ok(Piece::More);
+                        return Ok(DecodedChunk::More);
                     };
                     self.0 = State::End;
                     if !trailers.is_empty() {
-                        return Ok(Piece::Frame(Frame::trailers(trailers)));
+                        return Ok(DecodedChunk::Frame(Frame::trailers(trailers)));
                     }
                 }
-                State::End => return Ok(Piece::End),
+                State::End => return Ok(DecodedChunk::End),
             }
         }
     }
 
-    /// Whether the body is over.
+    /// Returns whether the body has ended.
     pub(super) fn has_ended(&self) -> bool {
         matches!(self.0, State::End)
     }
@@ -122,13 +124,13 @@ fn decode_trailers(bytes: &mut BytesMut) -> Result<Option<HeaderMap>, Malformed>
     }
 }
 
-/// Writes the line that begins a chunk of `len` bytes, which must not be 0.
+/// Writes the chunk-size line of a chunk of `len` bytes; `len` must not be 0.
 pub(super) fn encode_size(len: usize, out: &mut Vec<u8>) {
     use std::io::Write;
-    write!(out, "{len:x}\r\n").expect("writing to memory does not fail");
+    write!(out, "{len:x}\r\n").expect("writing to a Vec does not fail");
 }
 
-/// What ends a chunk.
+/// Line end after a chunk.
 pub(super) const END_OF_CHUNK: &[u8] = b"\r\n";
 /// The last chunk; trailers and an empty line follow.
 pub(super) const LAST_CHUNK: &[u8] = b"0\r\n";
@@ -139,10 +141,10 @@ mod tests {
 
     use super::*;
 
-    /// Body, trailers, rest.
+    /// Body, trailers and remaining bytes.
     type Decoded = (Vec<u8>, HeaderMap, Vec<u8>);
 
-    /// Decodes `text`, given in parts of this size.
+    /// Decodes `text`, which arrives in parts of `parts` bytes.
     fn decoded(text: &[u8], parts: usize) -> Result<Option<Decoded>, Malformed> {
         let mut decoder = Decoder::default();
         let (mut body, mut trailers) = (Vec::new(), HeaderMap::new());
@@ -150,15 +152,15 @@ mod tests {
         let mut rest = text.chunks(parts.max(1));
         loop {
             match decoder.decode(&mut bytes)? {
-                Piece::Frame(frame) => match frame.into_data() {
+                DecodedChunk::Frame(frame) => match frame.into_data() {
                     Ok(data) => body.extend_from_slice(&data),
                     Err(frame) => trailers = frame.into_trailers().unwrap(),
                 },
-                Piece::More => match rest.next() {
+                DecodedChunk::More => match rest.next() {
                     Some(part) => bytes.extend_from_slice(part),
                     None => return Ok(None),
                 },
-                Piece::End => {
+                DecodedChunk::End => {
                     assert!(decoder.has_ended());
                     let rest = [&bytes[..], &rest.collect::<Vec<_>>().concat()].concat();
                     return Ok(Some((body, trailers, rest)));
@@ -168,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_trailers_and_the_rest_are_told_apart() {
+    fn chunks_trailers_and_the_following_bytes_are_separated() {
         let text = b"3;ext=\"a\"\r\nabc\r\n0a\r\n0123456789\r\n0\r\nx-t: 1\r\n\r\nHTTP/1.1";
 
         for parts in 1..text.len() {
@@ -180,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_chunk_is_malformed() {
+    fn invalid_chunks_are_malformed() {
         let long = format!("1;{}\r\na\r\n0\r\n\r\n", "x".repeat(MAX_SIZE_LINE));
         let many = format!("0\r\n{}\r\n", "x: y\r\n".repeat(MAX_LINES + 1));
         for text in [
@@ -205,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_a_body_is_not_taken_for_all_of_it() {
+    fn an_incomplete_body_does_not_end() {
         let text = b"3\r\nabc\r\n0\r\n\r\n";
         for end in 0..text.len() {
             assert!(decoded(&text[..end], 4).unwrap().is_none(), "{end}");
@@ -214,7 +216,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_what_is_read(
+        fn written_chunks_are_read_back(
             chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..50), 0..9),
             parts in 1usize..64,
         ) {
@@ -234,7 +236,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..100), parts in 1usize..9) {
+        fn no_input_causes_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..100), parts in 1usize..9) {
             let _ = decoded(&bytes, parts);
         }
     }

@@ -1,4 +1,4 @@
-//! Heads of HTTP/1.1: a request's is written, a response's is read (RFC 9112, sections 3 to 6).
+//! Encodes request heads and decodes response heads of HTTP/1.1 (RFC 9112, sections 3 to 6).
 
 use std::mem::MaybeUninit;
 
@@ -12,12 +12,12 @@ use super::Malformed;
 use crate::http::upgrade::has_token;
 use crate::http::{framing, hop_by_hop};
 
-/// Bytes of a response's head.
+/// Maximum size in bytes of a response head.
 pub(super) const MAX_HEAD: usize = 60 * 1024;
-/// Lines of a response's head, and of its trailers.
+/// Maximum number of fields of a response head or of its trailers.
 pub(super) const MAX_LINES: usize = 100;
 
-/// Writes a request's head, which is fit for the wire already: origin form, one Host, right framing.
+/// Writes a request head, which must be prepared: origin form, one Host, correct framing.
 pub(super) fn encode(method: &Method, target: &Uri, headers: &HeaderMap, out: &mut Vec<u8>) {
     out.extend_from_slice(method.as_str().as_bytes());
     out.push(b' ');
@@ -38,39 +38,39 @@ pub(super) fn encode_field(name: &HeaderName, value: &HeaderValue, out: &mut Vec
     out.extend_from_slice(b"\r\n");
 }
 
-/// How the end of a response's body is known (RFC 9112, section 6.3).
+/// Framing of a response body (RFC 9112, section 6.3).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Framing {
-    /// So many bytes.
+    /// Content-Length.
     Length(u64),
-    /// The last chunk.
+    /// Chunked transfer coding.
     Chunked,
-    /// The end of the connection.
+    /// Until the connection closes.
     Close,
 }
 
-/// A response's head.
+/// A decoded response head.
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) parts: response::Parts,
     pub(super) framing: Framing,
     /// The backend keeps the connection open.
     pub(super) keep_alive: bool,
-    /// There are fields that belong to the connection.
+    /// The head has hop-by-hop fields.
     hop_by_hop: bool,
 }
 
 impl Head {
-    /// Whether another head follows, which is that of the response.
+    /// Returns whether this is an interim response, which another head follows.
     pub(super) fn is_interim(&self) -> bool {
         is_interim(self.parts.status)
     }
 
-    /// What [`hop_by_hop::response`] does, left out where it would neither refuse nor change anything: the
-    /// framing is certain, so that is a usual status and no field of the connection's own.
+    /// Applies [`hop_by_hop::response`], except where it has no effect: with an ordinary status and without
+    /// hop-by-hop fields, since the framing has been checked.
     ///
     /// # Errors
-    /// [`Malformed`] if it is no response that could be passed on.
+    /// [`Malformed`] if the response must not be forwarded.
     pub(super) fn clean(&mut self) -> Result<(), Malformed> {
         let status = self.parts.status.as_u16();
         if !self.hop_by_hop && status != 204 && (200..600).contains(&status) {
@@ -84,12 +84,11 @@ fn is_interim(status: StatusCode) -> bool {
     status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
 }
 
-/// Takes a head from the start of `bytes`; `None` if it is not complete. `to_head`: HEAD was asked. `spent`
-/// are fields that nobody needs once there is a response: it takes over their room.
+/// Decodes a head from the start of `bytes`; `None` if it is incomplete. `to_head`: the request method was
+/// HEAD. The response reuses the allocation of `spent`, the fields of the request.
 ///
 /// # Errors
-/// [`Malformed`] if it is none, is longer than [`MAX_HEAD`], or leaves the body's length open to
-/// interpretation.
+/// [`Malformed`] if the bytes are not a head, exceed [`MAX_HEAD`], or have ambiguous framing.
 pub(super) fn decode(
     bytes: &mut BytesMut,
     to_head: bool,
@@ -134,39 +133,39 @@ pub(super) fn decode(
     }))
 }
 
-/// Where in the bytes of a head its fields are.
+/// Positions of the fields in the bytes of a head.
 pub(super) struct Fields {
-    places: [Place; MAX_LINES],
+    positions: [Position; MAX_LINES],
     count: usize,
 }
 
-/// Where a name and its value begin and end; a head is shorter than 64 KiB.
+/// Start and end of a name and its value; a head is shorter than 64 KiB.
 #[derive(Clone, Copy, Default)]
-struct Place {
+struct Position {
     name: [u16; 2],
     value: [u16; 2],
 }
 
 impl Fields {
-    /// Those of `lines`, which were parsed from the first [`MAX_HEAD`] of `bytes`.
+    /// Records the positions of `lines`, which were parsed from the first [`MAX_HEAD`] bytes of `bytes`.
     pub(super) fn find(lines: &[httparse::Header<'_>], bytes: &[u8]) -> Self {
-        let place = |part: &[u8]| {
+        let position = |part: &[u8]| {
             let begin = part.as_ptr() as usize - bytes.as_ptr() as usize;
             [begin as u16, (begin + part.len()) as u16]
         };
         let mut this = Self {
-            places: [Place::default(); MAX_LINES],
+            positions: [Position::default(); MAX_LINES],
             count: lines.len(),
         };
-        for (line, found) in lines.iter().zip(&mut this.places) {
-            found.name = place(line.name.as_bytes());
-            found.value = place(line.value);
+        for (line, found) in lines.iter().zip(&mut this.positions) {
+            found.name = position(line.name.as_bytes());
+            found.value = position(line.value);
         }
         this
     }
 
-    /// Takes the first `len` bytes, in which they are, and adds them to `headers`; the values share the
-    /// bytes.
+    /// Splits the first `len` bytes off `bytes` and adds their fields to `headers`. The values share the
+    /// memory of the bytes.
     pub(super) fn take(
         &self,
         bytes: &mut BytesMut,
@@ -176,16 +175,16 @@ impl Fields {
         let text = bytes.split_to(len).freeze();
         headers.reserve(self.count);
         let range = |[begin, end]: [u16; 2]| usize::from(begin)..usize::from(end);
-        for place in &self.places[..self.count] {
-            let name = HeaderName::from_bytes(&text[range(place.name)]);
-            let value = HeaderValue::from_maybe_shared(text.slice(range(place.value)));
+        for position in &self.positions[..self.count] {
+            let name = HeaderName::from_bytes(&text[range(position.name)]);
+            let value = HeaderValue::from_maybe_shared(text.slice(range(position.value)));
             headers.append(name.map_err(|_| Malformed)?, value.map_err(|_| Malformed)?);
         }
         Ok(())
     }
 }
 
-/// `hop_by_hop`: there are fields that belong to the connection.
+/// Determines the framing; `hop_by_hop`: the head has hop-by-hop fields.
 fn find_framing(
     parts: &mut response::Parts,
     to_head: bool,
@@ -199,7 +198,7 @@ fn find_framing(
         || to_head;
     match (chunked, length) {
         (true, Some(_)) => Err(Malformed),
-        // Chunks are newer than HTTP/1.0: who sends them there is not understood by all alike.
+        // HTTP/1.0 has no chunked coding; recipients disagree on such messages.
         (true, None) if parts.version < Version::HTTP_11 => Err(Malformed),
         _ if bodiless => Ok(Framing::Length(0)),
         (true, None) => Ok(Framing::Chunked),
@@ -208,7 +207,7 @@ fn find_framing(
     }
 }
 
-/// Whether the connection lives on after the response (RFC 9112, section 9.3).
+/// Returns whether the connection persists after the response (RFC 9112, section 9.3).
 fn keeps_alive(parts: &response::Parts, hop_by_hop: bool) -> bool {
     if !hop_by_hop || !parts.headers.contains_key(CONNECTION) {
         return parts.version >= Version::HTTP_11;
@@ -234,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_is_taken_and_what_follows_stays() {
+    fn a_head_is_split_off_and_the_following_bytes_are_kept() {
         let mut bytes = BytesMut::from(
             "HTTP/1.1 200 OK\r\nSet-Cookie: a\r\nX-B:  b \r\nset-cookie: c\r\ncontent-length: 2\r\n\r\nhi",
         );
@@ -252,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn spent_fields_leave_their_room_to_the_response_and_nothing_else() {
+    fn the_response_reuses_the_allocation_of_the_request_fields_but_not_their_values() {
         let mut spent = HeaderMap::with_capacity(50);
         for (name, value) in [
             ("authorization", "secret"),
@@ -261,7 +260,7 @@ mod tests {
         ] {
             spent.append(name, HeaderValue::from_static(value));
         }
-        let room = spent.capacity();
+        let capacity = spent.capacity();
         let mut bytes = BytesMut::from(
             "HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\nHTTP/1.1 200 OK\r\nx-b: b\r\n\r\n",
         );
@@ -279,12 +278,12 @@ mod tests {
                 &HeaderValue::from_static("b")
             )]
         );
-        assert_eq!(head.parts.headers.capacity(), room);
+        assert_eq!(head.parts.headers.capacity(), capacity);
         assert!(spent.is_empty());
     }
 
     #[test]
-    fn a_part_of_a_head_is_waited_for_and_too_much_is_refused() {
+    fn an_incomplete_head_needs_more_bytes_and_a_long_one_is_malformed() {
         let head = "HTTP/1.1 200 OK\r\nx: y\r\n\r\n";
         for end in 0..head.len() {
             assert!(decoded(&head[..end]).unwrap().is_none(), "{end}");
@@ -297,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_head_is_malformed() {
+    fn invalid_heads_are_malformed() {
         for text in [
             "SSH-2.0-OpenSSH\r\n\r\n",
             "HTTP/2 200 OK\r\n\r\n",
@@ -312,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn the_framing_is_certain_or_the_head_refused() {
+    fn ambiguous_framing_is_malformed() {
         let with = |lines: &str| framing_of(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n"));
 
         assert_eq!(with("content-length: 5\r\n"), Some(Framing::Length(5)));
@@ -336,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn some_responses_have_no_body_whatever_they_say() {
+    fn responses_without_content_have_no_body_whatever_their_fields() {
         for status in [100, 101, 103, 204, 304] {
             let text = format!("HTTP/1.1 {status} X\r\ncontent-length: 5\r\n\r\n");
             assert_eq!(framing_of(&text), Some(Framing::Length(0)), "{status}");
@@ -349,8 +348,8 @@ mod tests {
     }
 
     #[test]
-    fn the_connection_lives_on_as_the_backend_says() {
-        for (version, line, lives) in [
+    fn the_connection_persists_as_the_backend_indicates() {
+        for (version, line, persists) in [
             ("1.1", "", true),
             ("1.1", "connection: close\r\n", false),
             ("1.1", "connection: keep-alive, Close\r\n", false),
@@ -360,13 +359,13 @@ mod tests {
         ] {
             let text = format!("HTTP/{version} 200 OK\r\n{line}content-length: 0\r\n\r\n");
             let head = decoded(&text).unwrap().unwrap();
-            assert_eq!(head.keep_alive, lives, "{version} {line}");
+            assert_eq!(head.keep_alive, persists, "{version} {line}");
         }
     }
 
     proptest! {
         #[test]
-        fn what_is_written_is_what_is_read(
+        fn a_written_head_is_read_back(
             path in "/[a-z0-9/%]{0,20}(\\?[a-z=&]{0,9})?",
             fields in prop::collection::vec(("x-[a-z]{1,8}", "[!-~]([ -~]{0,18}[!-~])?"), 0..9),
         ) {
@@ -391,7 +390,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn no_input_causes_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let text = [b"HTTP/1.1 200 OK\r\n", &bytes[..]].concat();
             let _ = decode(
                 &mut BytesMut::from(&text[..]),

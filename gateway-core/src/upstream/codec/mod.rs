@@ -1,18 +1,17 @@
-//! HTTP/1.1 as a client speaks it: one request at a time, driven by whoever waits for the response.
+//! HTTP/1.1 client codec: one request at a time, driven by the task that waits for the response.
 //!
 //! ```text
-//! begin ──> poll_send   head and body out, as the client sends and the backend takes
-//!      └──> poll_head   interim responses are left out
-//!             └──> poll_frame ... until the body is over; then the connection may be used again
+//! begin ──> poll_send   writes head and body as the client sends and the backend accepts
+//!      └──> poll_head   skips interim responses
+//!             └──> poll_frame ... until the body ends; then the connection may be reused
 //! ```
 //!
-//! What is read goes through one piece of memory per thread, so an idle connection has hardly any; the
-//! bytes of larger bodies are read to where they stay. Framing that two readers could understand in two
-//! ways is refused (RFC 9112, section 6.3).
+//! Bytes are read into one buffer per thread, so that an idle connection holds almost no memory; larger
+//! bodies are read directly into their own memory. Ambiguous framing is rejected (RFC 9112, section 6.3).
 
 mod chunked;
 mod head;
-mod out;
+mod write_buffer;
 
 use std::cell::RefCell;
 use std::io;
@@ -25,97 +24,86 @@ use http::{HeaderMap, HeaderName, Method, Request, response};
 use http_body::{Body as _, Frame};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
-use self::chunked::{Decoder, END_OF_CHUNK, LAST_CHUNK, Piece};
+use self::chunked::{DecodedChunk, Decoder, END_OF_CHUNK, LAST_CHUNK};
 use self::head::{Framing, MAX_HEAD};
-use self::out::Out;
+use self::write_buffer::WriteBuffer;
 use super::Upload;
-use super::failure::ClientBody;
-use super::stream::Stream;
+use super::failure::{ClientBodyError, SendFailure};
+use super::io::UpstreamIo;
 use crate::error::Error;
 
-/// What a backend sent is no HTTP.
+/// The bytes of the backend are not valid HTTP.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Malformed;
 
 impl From<Malformed> for io::Error {
     fn from(_: Malformed) -> Self {
-        Self::new(
-            io::ErrorKind::InvalidData,
-            "the backend's message is malformed",
-        )
+        Self::new(io::ErrorKind::InvalidData, "malformed HTTP/1 message")
     }
 }
 
-/// Bytes that are read at once unless more are known to come.
+/// Read size in bytes unless more is expected.
 const SMALL: usize = 8 * 1024;
-/// Bytes of a larger body that are read at once.
+/// Maximum read size in bytes of a larger body.
 const LARGE: usize = 128 * 1024;
-/// Room for a head before a body.
+/// Additional read size for a head before a body.
 const HEAD: usize = 4 * 1024;
-/// Room that is not expected to be used: a read that fills all of it has to be tried again.
+/// Additional read size that is not expected to be used: a read that fills its buffer must be repeated.
 const SPARE: usize = 64;
 
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SMALL].into());
 }
 
-/// One connection.
+/// An HTTP/1 client connection.
 pub(super) struct Codec {
-    stream: Stream,
-    out: Out,
-    /// Read and not used.
+    stream: UpstreamIo,
+    out: WriteBuffer,
+    /// Bytes that were read and not yet decoded.
     read: BytesMut,
     sending: Sending,
     receiving: Receiving,
-    /// A part of the request's body was taken, and is nowhere else.
+    /// A frame of the request body has been taken, so the request cannot be sent again.
     taken: bool,
-    /// Bytes read since the request.
+    /// Number of bytes read since the request.
     received: usize,
-    /// Bytes that are read at once: the next body may be as large as the last.
+    /// Current read size: the next body may be as large as the last.
     room: usize,
-    /// The backend, and what was sent and read, leave room for another request.
+    /// Another request may be sent after this one.
     keep_alive: bool,
 }
 
-/// How far the request is.
+/// State of the request.
 #[derive(Debug)]
 enum Sending {
-    /// So many bytes of the body are to come.
+    /// Remaining bytes of the body.
     Length(u64),
-    /// Chunks are to come, and the trailers that were announced.
+    /// Chunks follow, and the trailers that were announced.
     Chunked(Vec<HeaderName>),
-    /// All of it is in [`Codec::out`].
-    Over,
-    /// It was broken off.
-    Broken,
+    /// The rest of the request is in [`Codec::out`].
+    Ended,
+    /// The request was aborted.
+    Aborted,
 }
 
-/// How far the response is.
+/// State of the response.
 #[derive(Debug)]
 enum Receiving {
     Head,
     Length(u64),
     Chunked(Decoder),
     Close,
-    Over,
-}
-
-/// Why there is no response.
-pub(super) enum Failed {
-    /// The request may have reached the backend.
-    Sent(Error),
-    /// Not a byte was sent, and the request is whole.
-    Unsent,
+    Ended,
 }
 
 impl Codec {
-    pub(super) fn new(stream: Stream) -> Self {
+    pub(super) fn new(stream: UpstreamIo) -> Self {
         Self {
             stream,
-            out: Out::default(),
+            out: WriteBuffer::default(),
             read: BytesMut::new(),
-            sending: Sending::Over,
-            receiving: Receiving::Over,
+            sending: Sending::Ended,
+            receiving: Receiving::Ended,
             taken: false,
             received: 0,
             room: SMALL,
@@ -123,18 +111,18 @@ impl Codec {
         }
     }
 
-    /// Begins a request, which is fit for the wire. Nothing is sent yet.
+    /// Starts a prepared request. Nothing is sent yet.
     pub(super) fn begin(&mut self, request: &Request<Upload>) {
         self.taken = false;
         self.received = 0;
         self.receiving = Receiving::Head;
         let (headers, body) = (request.headers(), request.body());
-        // The head decides: it is made once, and a body that was found to be empty has ended when the request
-        // is sent for the second time.
+        // The head determines the framing: when the request is sent again, a body that turned out to be
+        // empty has already ended.
         self.sending = if headers.contains_key(TRANSFER_ENCODING) {
             Sending::Chunked(announced(headers))
         } else if body.is_end_stream() {
-            Sending::Over
+            Sending::Ended
         } else {
             let length = headers
                 .get(CONTENT_LENGTH)
@@ -144,61 +132,62 @@ impl Codec {
         head::encode(request.method(), request.uri(), headers, self.out.begin());
     }
 
-    /// Sends the request of [`Self::begin`] and reads the response's head.
+    /// Sends the request of [`Self::begin`] and reads the response head.
     pub(super) fn poll_exchange(
         &mut self,
         cx: &mut Context<'_>,
         request: &mut Request<Upload>,
-    ) -> Poll<Result<response::Parts, Failed>> {
+    ) -> Poll<Result<response::Parts, SendFailure>> {
         match self.poll_send(cx, request.body_mut()) {
-            Poll::Ready(Err(SendError::Client(error))) => {
-                return Poll::Ready(Err(Failed::Sent(Error::RequestBody(error.into()))));
+            Poll::Ready(Err(UploadError::Client(error))) => {
+                return Poll::Ready(Err(SendFailure::Sent(Error::RequestBody(error.into()))));
             }
-            Poll::Ready(Err(SendError::Backend)) if !self.taken && !self.out.has_begun() => {
-                return Poll::Ready(Err(Failed::Unsent));
+            Poll::Ready(Err(UploadError::Backend)) if !self.taken && !self.out.has_begun() => {
+                return Poll::Ready(Err(SendFailure::Unsent));
             }
-            // A backend may answer and close before it has read everything: that answer counts.
-            Poll::Ready(Err(SendError::Backend) | Ok(())) | Poll::Pending => {}
+            // A backend may respond and close before it has read the whole request: the response is used.
+            Poll::Ready(Err(UploadError::Backend) | Ok(())) | Poll::Pending => {}
         }
-        self.poll_head(cx, request).map_err(Failed::Sent)
+        self.poll_head(cx, request).map_err(SendFailure::Sent)
     }
 
-    /// Whether the whole request is with the system.
+    /// Returns whether the whole request has been written to the socket.
     pub(super) fn is_sent(&self) -> bool {
-        matches!(self.sending, Sending::Over) && self.out.is_empty()
+        matches!(self.sending, Sending::Ended) && self.out.is_empty()
     }
 
-    /// Sends on. Ready when all is sent.
+    /// Continues to send the request. Ready when all of it has been sent.
     pub(super) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
         upload: &mut Upload,
-    ) -> Poll<Result<(), SendError>> {
+    ) -> Poll<Result<(), UploadError>> {
         loop {
-            let over = matches!(self.sending, Sending::Over | Sending::Broken);
-            if over && self.out.is_empty() {
+            let ended = matches!(self.sending, Sending::Ended | Sending::Aborted);
+            if ended && self.out.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            // One part of the body goes with the head, or follows the part before it.
-            let waits = !over && !self.out.has_body() && self.poll_upload(cx, upload)?.is_pending();
+            // A body frame is written together with the head or after the previous frame.
+            let waits =
+                !ended && !self.out.has_body() && self.poll_upload(cx, upload)?.is_pending();
             match self.out.poll_write(&mut self.stream, cx) {
                 Poll::Ready(Ok(())) if waits => return Poll::Pending,
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => {
-                    self.break_off();
-                    return Poll::Ready(Err(SendError::Backend));
+                    self.abort_request();
+                    return Poll::Ready(Err(UploadError::Backend));
                 }
                 Poll::Pending => return Poll::Pending,
             }
         }
     }
 
-    /// Takes the next part of the client's body.
+    /// Reads the next frame of the client's body.
     fn poll_upload(
         &mut self,
         cx: &mut Context<'_>,
         upload: &mut Upload,
-    ) -> Result<Poll<()>, SendError> {
+    ) -> Result<Poll<()>, UploadError> {
         let frame = match Pin::new(upload).poll_frame(cx) {
             Poll::Ready(frame) => frame.transpose(),
             Poll::Pending => return Ok(Poll::Pending),
@@ -212,13 +201,13 @@ impl Codec {
             Err(error) => Err(error),
         };
         if let Err(error) = added {
-            self.break_off();
-            return Err(SendError::Client(error));
+            self.abort_request();
+            return Err(UploadError::Client(error));
         }
         Ok(Poll::Ready(()))
     }
 
-    fn add(&mut self, frame: Frame<Bytes>) -> Result<(), ClientBody> {
+    fn add(&mut self, frame: Frame<Bytes>) -> Result<(), ClientBodyError> {
         let data = match frame.into_data() {
             Ok(data) => data,
             Err(frame) => {
@@ -236,15 +225,17 @@ impl Codec {
             }
             Sending::Length(left) => {
                 let Some(rest) = left.checked_sub(data.len() as u64) else {
-                    return Err(ClientBody("the body is longer than announced".into()));
+                    return Err(ClientBodyError(
+                        "body is longer than its Content-Length".into(),
+                    ));
                 };
                 *left = rest;
                 self.out.set_body(data, b"");
                 if rest == 0 {
-                    self.sending = Sending::Over;
+                    self.sending = Sending::Ended;
                 }
             }
-            Sending::Over | Sending::Broken => {}
+            Sending::Ended | Sending::Aborted => {}
         }
         Ok(())
     }
@@ -262,30 +253,32 @@ impl Codec {
             }
         }
         out.extend_from_slice(b"\r\n");
-        self.sending = Sending::Over;
+        self.sending = Sending::Ended;
     }
 
-    /// The client's body has ended.
-    fn finish(&mut self) -> Result<(), ClientBody> {
+    /// Ends the request after the client's body has ended.
+    fn finish(&mut self) -> Result<(), ClientBodyError> {
         match self.sending {
-            Sending::Length(0) => self.sending = Sending::Over,
+            Sending::Length(0) => self.sending = Sending::Ended,
             Sending::Length(_) => {
-                return Err(ClientBody("the body is shorter than announced".into()));
+                return Err(ClientBodyError(
+                    "body is shorter than its Content-Length".into(),
+                ));
             }
             Sending::Chunked(_) => self.add_trailers(&HeaderMap::new()),
-            Sending::Over | Sending::Broken => {}
+            Sending::Ended | Sending::Aborted => {}
         }
         Ok(())
     }
 
-    /// Nothing more of the request is sent, and no other after it.
-    fn break_off(&mut self) {
+    /// Aborts the request and prevents the reuse of the connection.
+    fn abort_request(&mut self) {
         self.keep_alive = false;
-        self.sending = Sending::Broken;
-        self.out.give_up();
+        self.sending = Sending::Aborted;
+        self.out.discard();
     }
 
-    /// The response's head, which is fit for the client. The request has none from then on.
+    /// Polls the response head, without hop-by-hop fields. Takes the fields of the request.
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
@@ -297,13 +290,13 @@ impl Codec {
             {
                 return Poll::Ready(Ok(head));
             }
-            // Interim responses must have an end, too.
+            // Also limits interim responses.
             if self.received > 2 * MAX_HEAD {
                 return Poll::Ready(Err(Error::Protocol(None)));
             }
             match ready!(self.poll_fill(cx)) {
                 Ok(read) if read > 0 => {}
-                // A part of a head is no HTTP.
+                // An incomplete head is a protocol error.
                 Ok(_) | Err(_) if self.received > 0 => {
                     return Poll::Ready(Err(Error::Protocol(None)));
                 }
@@ -315,7 +308,7 @@ impl Codec {
         }
     }
 
-    /// The response's head, if all of it was read.
+    /// Decodes the response head if all of it has been read.
     fn take_head(
         &mut self,
         request: &mut Request<Upload>,
@@ -339,7 +332,7 @@ impl Codec {
             self.room = (length.saturating_add(HEAD)).clamp(SMALL, LARGE);
         }
         self.receiving = match framing {
-            Framing::Length(0) => Receiving::Over,
+            Framing::Length(0) => Receiving::Ended,
             Framing::Length(length) => Receiving::Length(length),
             Framing::Chunked => Receiving::Chunked(Decoder::default()),
             Framing::Close => {
@@ -349,7 +342,7 @@ impl Codec {
         };
     }
 
-    /// The next part of the response's body; an error ends it early.
+    /// Polls the next frame of the response body; an error ends the body.
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
@@ -363,7 +356,7 @@ impl Codec {
             }
             match ready!(self.poll_fill(cx)) {
                 Ok(0) if matches!(self.receiving, Receiving::Close) => {
-                    self.receiving = Receiving::Over;
+                    self.receiving = Receiving::Ended;
                     return Poll::Ready(None);
                 }
                 Ok(0) => {
@@ -376,29 +369,29 @@ impl Codec {
         }
     }
 
-    /// The next part of the body in what was read.
+    /// Takes the next frame from the bytes that were read.
     fn take_frame(&mut self) -> Result<Option<Frame<Bytes>>, Malformed> {
         match &mut self.receiving {
-            Receiving::Head | Receiving::Over => Ok(None),
+            Receiving::Head | Receiving::Ended => Ok(None),
             Receiving::Length(_) | Receiving::Close if self.read.is_empty() => Ok(None),
             Receiving::Close => Ok(Some(Frame::data(self.read.split().freeze()))),
             Receiving::Length(left) => {
-                let there = self.read.len();
-                let len = usize::try_from(*left).map_or(there, |left| left.min(there));
+                let available = self.read.len();
+                let len = usize::try_from(*left).map_or(available, |left| left.min(available));
                 *left -= len as u64;
                 if *left == 0 {
-                    self.receiving = Receiving::Over;
+                    self.receiving = Receiving::Ended;
                 }
                 Ok(Some(Frame::data(self.read.split_to(len).freeze())))
             }
             Receiving::Chunked(decoder) => {
-                let piece = decoder.decode(&mut self.read)?;
+                let chunk = decoder.decode(&mut self.read)?;
                 if decoder.has_ended() {
-                    self.receiving = Receiving::Over;
+                    self.receiving = Receiving::Ended;
                 }
-                match piece {
-                    Piece::Frame(frame) => Ok(Some(frame)),
-                    Piece::More | Piece::End => Ok(None),
+                match chunk {
+                    DecodedChunk::Frame(frame) => Ok(Some(frame)),
+                    DecodedChunk::More | DecodedChunk::End => Ok(None),
                 }
             }
         }
@@ -406,53 +399,52 @@ impl Codec {
 
     fn fail(&mut self, error: io::Error) -> io::Error {
         self.keep_alive = false;
-        self.receiving = Receiving::Over;
+        self.receiving = Receiving::Ended;
         error
     }
 
-    /// The whole body, if all of it was read with the head.
-    pub(super) fn take_whole(&mut self) -> Option<Bytes> {
+    /// Returns the complete body if it was read together with the head.
+    pub(super) fn take_complete(&mut self) -> Option<Bytes> {
         match self.receiving {
-            Receiving::Over => Some(Bytes::new()),
+            Receiving::Ended => Some(Bytes::new()),
             Receiving::Length(length) if length <= self.read.len() as u64 => {
-                self.receiving = Receiving::Over;
+                self.receiving = Receiving::Ended;
                 Some(self.read.split_to(length as usize).freeze())
             }
             _ => None,
         }
     }
 
-    /// Whether the response is over.
+    /// Returns whether the response has ended.
     pub(super) fn is_received(&self) -> bool {
-        matches!(self.receiving, Receiving::Over)
+        matches!(self.receiving, Receiving::Ended)
     }
 
-    /// How many bytes of the body are to come, if that is known.
+    /// Remaining length of the body, if known.
     pub(super) fn left(&self) -> Option<u64> {
         match self.receiving {
             Receiving::Length(left) => Some(left),
-            Receiving::Over => Some(0),
+            Receiving::Ended => Some(0),
             Receiving::Head | Receiving::Chunked(_) | Receiving::Close => None,
         }
     }
 
-    /// Gives back memory that an idle connection has no use for.
-    pub(super) fn rest(&mut self) {
+    /// Releases memory that an idle connection does not need.
+    pub(super) fn release_buffers(&mut self) {
         self.room = SMALL;
         if self.read.is_empty() {
             self.read = BytesMut::new();
         }
     }
 
-    /// Whether another request can be sent, unless the socket says otherwise.
+    /// Returns whether another request can be sent, as far as is known without checking the socket.
     pub(super) fn is_reusable(&self) -> bool {
         self.keep_alive && self.is_sent() && self.is_received() && self.read.is_empty()
     }
 
-    /// Whether the backend has neither closed nor said anything, as far as the system has told. What it has
-    /// told is looked at even if this task should give way to others by now: bytes that nobody asked for must
-    /// not be taken for the next response.
-    pub(super) fn is_silent(&mut self) -> bool {
+    /// Checks that the backend has neither closed the connection nor sent bytes. The socket is read even
+    /// without cooperative budget: unsolicited bytes must not be taken for the next response.
+    pub(super) fn is_quiet(&mut self) -> bool {
         if let Some(tcp) = self.stream.plain_tcp() {
             let nothing = tcp.try_read(&mut [0]);
             return nothing.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
@@ -463,25 +455,25 @@ impl Codec {
             .is_pending()
     }
 
-    /// Gives back the memory of a large response: the allocator gives it to the next one, of whichever
-    /// connection, while it is still in the processor's cache; that of many connections would not be.
-    pub(super) fn give_back(&mut self) {
+    /// Releases the memory of a large response. The allocator reuses it for the next response of any
+    /// connection while it is in the processor cache.
+    pub(super) fn release_large_buffer(&mut self) {
         if self.room > SMALL && self.read.is_empty() {
             self.read = BytesMut::new();
         }
     }
 
-    /// Reads more; 0: the backend has closed.
+    /// Reads more bytes; 0: the backend has closed the connection.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let more = match self.receiving {
             Receiving::Length(left) => usize::try_from(left).map_or(LARGE, with_spare),
-            Receiving::Over => SMALL,
+            Receiving::Ended => SMALL,
             Receiving::Head | Receiving::Chunked(_) | Receiving::Close => self.room,
         };
         let read = if more > SMALL {
             let more = more.min(LARGE);
-            // A response that begins gets all its room at once. Later parts share what is left of it: each
-            // keeps its memory until the client has taken it.
+            // A response is given its full read size at once. Later frames share the rest: each keeps its
+            // memory until the client has read it.
             let least = match self.receiving {
                 Receiving::Head => more,
                 _ => SMALL,
@@ -515,15 +507,15 @@ fn with_spare(length: usize) -> usize {
     length.saturating_add(SPARE)
 }
 
-/// Why a request is not sent to its end.
-pub(super) enum SendError {
+/// Why a request was not sent completely.
+pub(super) enum UploadError {
     /// The client's body failed.
-    Client(ClientBody),
+    Client(ClientBodyError),
     /// The connection failed.
     Backend,
 }
 
-/// The trailers that the request announces (RFC 9110, section 6.6.2).
+/// Trailers that the request announces (RFC 9110, section 6.6.2).
 fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
     let lines = headers.get_all(TRAILER).iter();
     let names = lines.flat_map(|line| line.as_bytes().split(|b| *b == b','));

@@ -1,7 +1,7 @@
-//! A request's body that can be sent more than once.
+//! Request body that can be sent by several attempts.
 //!
-//! What is read of the client's body is kept, up to [`LIMIT`]; another attempt sends what is kept and
-//! reads on. A longer body is sent once only.
+//! Up to [`LIMIT`] bytes of the client's body are buffered as they are read. Another attempt sends the buffered
+//! bytes and continues to read. A longer body can be sent only once.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,74 +14,74 @@ use http_body::{Body as _, Frame, SizeHint};
 use crate::Body;
 use crate::body::BoxError;
 
-/// Bytes kept of a body.
+/// Maximum number of buffered bytes of a body.
 pub(crate) const LIMIT: usize = 64 * 1024;
 
-/// A body and what was read of it. Gives bodies for attempts, one at a time.
+/// A body with a buffer of the bytes that were read. Creates the bodies of attempts, one at a time.
 #[derive(Debug)]
-pub(crate) struct Replay(Arc<Mutex<Kept>>);
+pub(crate) struct Replay(Arc<Mutex<ReplayBuffer>>);
 
 #[derive(Debug)]
-struct Kept {
+struct ReplayBuffer {
     body: Body,
     frames: Vec<Bytes>,
     trailers: Option<HeaderMap>,
     size: usize,
-    /// All was read.
+    /// The body has been read to its end.
     ended: bool,
-    /// Too much was read, or reading failed: nothing is kept.
-    lost: bool,
-    /// The latest attempt; those before it get nothing more.
+    /// The body exceeded the limit or failed: nothing is buffered.
+    discarded: bool,
+    /// Number of the latest attempt. Earlier attempts receive no more frames.
     attempt: u32,
     hint: SizeHint,
 }
 
 impl Replay {
     pub(crate) fn new(body: Body) -> Self {
-        Self(Arc::new(Mutex::new(Kept {
+        Self(Arc::new(Mutex::new(ReplayBuffer {
             hint: body.size_hint(),
             ended: body.is_end_stream(),
             body,
             frames: Vec::new(),
             trailers: None,
             size: 0,
-            lost: false,
+            discarded: false,
             attempt: 0,
         })))
     }
 
-    /// Whether there can be another attempt.
-    pub(crate) fn is_kept(&self) -> bool {
-        !lock(&self.0).lost
+    /// Returns whether another attempt is possible.
+    pub(crate) fn is_buffered(&self) -> bool {
+        !lock(&self.0).discarded
     }
 
-    /// A body for another attempt, from the start; `None` if it is no longer there.
+    /// Creates the body of another attempt; `None` if the body is no longer buffered.
     pub(crate) fn attempt(&self) -> Option<ReplayBody> {
-        let mut kept = lock(&self.0);
-        if kept.lost {
+        let mut buffer = lock(&self.0);
+        if buffer.discarded {
             return None;
         }
-        kept.attempt += 1;
+        buffer.attempt += 1;
         Some(ReplayBody {
-            kept: self.0.clone(),
-            attempt: kept.attempt,
+            buffer: self.0.clone(),
+            attempt: buffer.attempt,
             next: 0,
             sent: 0,
-            done: kept.ended && kept.frames.is_empty() && kept.trailers.is_none(),
-            hint: kept.hint,
+            done: buffer.ended && buffer.frames.is_empty() && buffer.trailers.is_none(),
+            hint: buffer.hint,
         })
     }
 }
 
-/// What a body gives when it is polled.
+/// Result of polling a body.
 type Next = Option<Result<Frame<Bytes>, BoxError>>;
 
-/// A body for one attempt.
+/// Body of one attempt.
 #[derive(Debug)]
 pub(crate) struct ReplayBody {
-    kept: Arc<Mutex<Kept>>,
+    buffer: Arc<Mutex<ReplayBuffer>>,
     attempt: u32,
-    /// The next kept frame to send.
+    /// Index of the next buffered frame.
     next: usize,
     sent: u64,
     done: bool,
@@ -89,35 +89,39 @@ pub(crate) struct ReplayBody {
 }
 
 impl ReplayBody {
-    /// The next frame of an attempt that is at `next`, and whether it is the last.
-    fn poll_kept(kept: &mut Kept, next: &mut usize, cx: &mut Context<'_>) -> Poll<(Next, bool)> {
-        if let Some(frame) = kept.frames.get(*next) {
+    /// Polls the frame at `next`; returns it and whether it is the last.
+    fn poll_next(
+        buffer: &mut ReplayBuffer,
+        next: &mut usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<(Next, bool)> {
+        if let Some(frame) = buffer.frames.get(*next) {
             *next += 1;
-            let last = kept.ended && *next == kept.frames.len() && kept.trailers.is_none();
+            let last = buffer.ended && *next == buffer.frames.len() && buffer.trailers.is_none();
             return Poll::Ready((Some(Ok(Frame::data(frame.clone()))), last));
         }
-        if kept.ended {
-            let trailers = kept.trailers.clone().map(|t| Ok(Frame::trailers(t)));
+        if buffer.ended {
+            let trailers = buffer.trailers.clone().map(|t| Ok(Frame::trailers(t)));
             return Poll::Ready((trailers, true));
         }
-        let frame = ready!(Pin::new(&mut kept.body).poll_frame(cx));
+        let frame = ready!(Pin::new(&mut buffer.body).poll_frame(cx));
         match &frame {
-            None => kept.ended = true,
-            Some(Err(_)) => kept.lose(),
-            Some(Ok(frame)) => kept.keep(frame, next),
+            None => buffer.ended = true,
+            Some(Err(_)) => buffer.discard(),
+            Some(Ok(frame)) => buffer.push(frame, next),
         }
-        let last = kept.ended;
+        let last = buffer.ended;
         Poll::Ready((frame, last))
     }
 }
 
-impl Kept {
-    fn keep(&mut self, frame: &Frame<Bytes>, next: &mut usize) {
+impl ReplayBuffer {
+    fn push(&mut self, frame: &Frame<Bytes>, next: &mut usize) {
         if let Some(data) = frame.data_ref() {
             self.size += data.len();
             if self.size > LIMIT {
-                self.lose();
-            } else if !self.lost {
+                self.discard();
+            } else if !self.discarded {
                 self.frames.push(data.clone());
                 *next += 1;
             }
@@ -128,8 +132,8 @@ impl Kept {
         }
     }
 
-    fn lose(&mut self) {
-        self.lost = true;
+    fn discard(&mut self) {
+        self.discarded = true;
         self.frames = Vec::new();
     }
 }
@@ -146,14 +150,14 @@ impl http_body::Body for ReplayBody {
         if this.done {
             return Poll::Ready(None);
         }
-        let mut kept = lock(&this.kept);
-        if kept.attempt != this.attempt {
-            return Poll::Ready(Some(Err("another attempt took over".into())));
+        let mut buffer = lock(&this.buffer);
+        if buffer.attempt != this.attempt {
+            return Poll::Ready(Some(Err("another attempt has started".into())));
         }
-        // Once nothing is kept, no frame is kept either, and the place means nothing.
-        let mut next = if kept.lost { 0 } else { this.next };
-        let (frame, last) = ready!(Self::poll_kept(&mut kept, &mut next, cx));
-        drop(kept);
+        // Without a buffer there is no index into it.
+        let mut next = if buffer.discarded { 0 } else { this.next };
+        let (frame, last) = ready!(Self::poll_next(&mut buffer, &mut next, cx));
+        drop(buffer);
         this.next = next;
         this.done = last;
         if let Some(Ok(frame)) = &frame {
@@ -176,8 +180,8 @@ impl http_body::Body for ReplayBody {
     }
 }
 
-fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
-    kept.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(buffer: &Mutex<ReplayBuffer>) -> MutexGuard<'_, ReplayBuffer> {
+    buffer.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -213,7 +217,6 @@ mod tests {
     }
 
     proptest! {
-        /// However far an attempt has read, the next one gets the whole body.
         #[test]
         fn each_attempt_gets_the_whole_body(
             chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..50), 0..6),
@@ -232,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_body_is_sent_whole_but_once() {
+    fn a_body_beyond_the_limit_can_be_sent_once() {
         let chunks = vec![vec![7u8; 40_000]; 3];
         let replay = Replay::new(chunked(&chunks));
 
@@ -243,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_that_was_given_up_gets_nothing_more() {
+    fn an_earlier_attempt_receives_no_more_frames() {
         let replay = Replay::new(chunked(&[vec![1], vec![2]]));
         let mut first = replay.attempt().unwrap();
         let second = replay.attempt().unwrap();
@@ -253,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn the_length_stays_known() {
+    fn the_length_remains_known() {
         let replay = Replay::new("hello".into());
         let mut first = replay.attempt().unwrap();
         assert_eq!(first.size_hint().exact(), Some(5));

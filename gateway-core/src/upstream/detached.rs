@@ -1,5 +1,5 @@
-//! A connection with a task of its own: it goes on sending while the response is read slowly, or not at
-//! all.
+//! An HTTP/1 connection with a task of its own: the upload continues while the response is read slowly or
+//! not at all.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
@@ -16,25 +16,25 @@ use crate::body::BoxError;
 
 type Item = Result<Frame<Bytes>, BoxError>;
 
-/// The response's side of such a connection. The task ends with this.
-pub(crate) struct Relay {
+/// Receiver of the response of a detached connection. Aborts the task when dropped.
+pub(crate) struct DetachedConnection {
     frames: mpsc::Receiver<Item>,
     task: JoinHandle<()>,
     left: Option<u64>,
-    over: bool,
+    ended: bool,
 }
 
-impl Relay {
-    /// Drives `connection` until its response is over; then it is closed.
+impl DetachedConnection {
+    /// Drives `connection` until its response has ended; then the connection is closed.
     pub(super) fn spawn(mut connection: Box<Http1>, mut upload: Upload) -> Self {
-        // One part waits for the client, so that the backend is not read faster than it.
+        // Capacity 1: the backend is not read faster than the client reads.
         let (sender, frames) = mpsc::channel(1);
         let mut sender = PollSender::new(sender);
         let left = connection.left();
         let task = tokio::spawn(async move {
             poll_fn(|cx| {
                 connection.poll_send(cx, &mut upload);
-                poll_relay(&mut connection, &mut sender, cx)
+                poll_transfer(&mut connection, &mut sender, cx)
             })
             .await;
         });
@@ -42,7 +42,7 @@ impl Relay {
             frames,
             task,
             left,
-            over: false,
+            ended: false,
         }
     }
 
@@ -53,30 +53,30 @@ impl Relay {
                 let len = frame.data_ref().map_or(0, Bytes::len) as u64;
                 self.left = self.left.map(|left| left.saturating_sub(len));
             }
-            Some(Err(_)) | None => self.over = true,
+            Some(Err(_)) | None => self.ended = true,
         }
         Poll::Ready(frame)
     }
 
-    /// Whether the response is over.
+    /// Returns whether the response has ended.
     pub(super) fn is_received(&self) -> bool {
-        self.over || self.left == Some(0)
+        self.ended || self.left == Some(0)
     }
 
-    /// How many bytes of the body are to come, if that is known.
+    /// Remaining length of the body, if known.
     pub(super) fn left(&self) -> Option<u64> {
         self.left
     }
 }
 
-impl Drop for Relay {
+impl Drop for DetachedConnection {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-/// Hands parts of the body over. Ready when there are no more, or nobody wants them.
-fn poll_relay(
+/// Forwards frames of the body. Ready when the body has ended or the receiver is gone.
+fn poll_transfer(
     connection: &mut Http1,
     sender: &mut PollSender<Item>,
     cx: &mut Context<'_>,

@@ -1,5 +1,4 @@
-//! A connection spoken by hyper: for requests whose names keep their case, which only hyper knows, and
-//! for those that may switch the protocol.
+//! An HTTP/1 connection driven by hyper: for requests whose header names keep their case, and for upgrades.
 
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
@@ -13,37 +12,36 @@ use hyper_util::rt::TokioIo;
 use tokio::task::JoinHandle;
 
 use super::Upload;
-use super::failure::classify;
-use super::http1::Unanswered;
-use super::stream::{Meter, Stream};
+use super::failure::{SendFailure, classify};
+use super::io::{Meter, UpstreamIo};
 use crate::error::Error;
 
-/// Bytes of a response's head; also bounds the interim responses before it.
+/// Maximum size in bytes of a response head; also limits the interim responses before it.
 const MAX_HEAD: usize = 60 * 1024;
-/// Bytes buffered in each direction unless a policy says otherwise (hyper's own bound).
+/// Default size in bytes of each buffer (hyper's default).
 const BUFFER: usize = 8192 + 4096 * 100;
 
-/// hyper's two halves of a connection, driven by the task that uses it.
-pub(super) struct Cased {
+/// Sender and driver of a connection, driven by the task that uses it.
+pub(super) struct HyperConnection {
     sender: http1::SendRequest<Upload>,
-    driver: http1::Connection<TokioIo<Stream>, Upload>,
-    /// The driver has nothing more to do, and must not be polled.
+    driver: http1::Connection<TokioIo<UpstreamIo>, Upload>,
+    /// The driver has completed and must not be polled.
     ended: bool,
     meter: Meter,
-    /// The body of the response under way.
+    /// Body of the current response.
     incoming: Option<Incoming>,
 }
 
-impl Cased {
-    /// Prepares a fresh stream; nothing is sent yet.
+impl HyperConnection {
+    /// Wraps a connected stream; nothing is sent yet.
     pub(super) async fn handshake(
-        stream: Stream,
+        stream: UpstreamIo,
         buffer: Option<usize>,
     ) -> Result<Box<Self>, Error> {
         let meter = stream.meter();
         let (sender, driver) = http1::Builder::new()
             .max_header_size(MAX_HEAD)
-            // A response's head must fit in.
+            // The buffer must hold a response head.
             .max_buf_size(buffer.unwrap_or(BUFFER).max(MAX_HEAD))
             .preserve_header_case(true)
             .handshake(TokioIo::new(stream))
@@ -58,9 +56,8 @@ impl Cased {
         }))
     }
 
-    /// Whether the connection is open and ready for a request. Whatever the socket has is looked at, even
-    /// if this task should give way to others by now: bytes that nobody asked for must not be taken for
-    /// the next response.
+    /// Returns whether the connection is open and ready for a request. The socket is read even without
+    /// cooperative budget: unsolicited bytes must not be taken for the next response.
     pub(super) fn is_ready(&mut self) -> bool {
         let idle = std::future::poll_fn(|cx| self.poll_driver(cx));
         let idle = pin!(tokio::task::unconstrained(idle));
@@ -69,24 +66,24 @@ impl Cased {
             && self.sender.is_ready()
     }
 
-    /// Sends a request and reads the response's head; its body is [`Self::poll_frame`]'s.
+    /// Sends a request and reads the response head. [`Self::poll_frame`] reads the body.
     pub(super) async fn exchange(
         &mut self,
         request: Request<Upload>,
-    ) -> Result<Response<()>, (Unanswered, Option<Request<Upload>>)> {
+    ) -> Result<Response<()>, (SendFailure, Option<Request<Upload>>)> {
         self.meter.reset();
-        // Only the driver makes the answer ready, and it is polled first: so the answer needs no waker,
-        // and must not give way to others, or it would be missed.
-        let answer = self.sender.try_send_request(request);
-        let mut answer = pin!(tokio::task::unconstrained(answer));
+        // The driver, which is polled first, completes the response: its future needs no waker, and must run
+        // without cooperative budget so that it is not missed.
+        let response = self.sender.try_send_request(request);
+        let mut response = pin!(tokio::task::unconstrained(response));
         let result = std::future::poll_fn(|cx| {
             let ended = self.poll_driver(cx).is_ready();
-            let asleep = &mut Context::from_waker(Waker::noop());
-            match answer.as_mut().poll(asleep) {
-                Poll::Ready(result) => Poll::Ready(result.map_err(unanswered)),
-                Poll::Pending if ended => Poll::Ready(Err(sent(Error::Terminated(None)))),
+            let no_waker = &mut Context::from_waker(Waker::noop());
+            match response.as_mut().poll(no_waker) {
+                Poll::Ready(result) => Poll::Ready(result.map_err(classify_send_error)),
+                Poll::Pending if ended => Poll::Ready(Err(not_answered(Error::Terminated(None)))),
                 Poll::Pending if self.meter.bytes() > 2 * MAX_HEAD => {
-                    Poll::Ready(Err(sent(Error::Protocol(None))))
+                    Poll::Ready(Err(not_answered(Error::Protocol(None))))
                 }
                 Poll::Pending => Poll::Pending,
             }
@@ -98,35 +95,34 @@ impl Cased {
                 self.incoming = Some(incoming);
                 Ok(Response::from_parts(head, ()))
             }
-            // A part of a head is no HTTP.
-            Err((Unanswered::Sent(Error::Terminated(error)), _)) if self.meter.bytes() > 0 => {
-                Err(sent(Error::Protocol(error)))
+            // An incomplete head is a protocol error.
+            Err((SendFailure::Sent(Error::Terminated(error)), _)) if self.meter.bytes() > 0 => {
+                Err(not_answered(Error::Protocol(error)))
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Sends a request that may switch the protocol, from a task of its own that hands over the
-    /// connection.
+    /// Sends a request that may switch the protocol. A task drives the connection and hands it over.
     pub(super) async fn switch(
         self,
         request: Request<Upload>,
     ) -> (
-        Result<Response<Incoming>, (Unanswered, Option<Request<Upload>>)>,
+        Result<Response<Incoming>, (SendFailure, Option<Request<Upload>>)>,
         JoinHandle<()>,
     ) {
         let Self {
             mut sender, driver, ..
         } = self;
         let task = tokio::spawn(async move {
-            // Its end is seen by who waits for the response, or has the upgraded connection.
+            // Errors reach the receiver of the response or the upgraded connection.
             let _ = driver.with_upgrades().await;
         });
         let response = sender.try_send_request(request).await;
-        (response.map_err(unanswered), task)
+        (response.map_err(classify_send_error), task)
     }
 
-    /// Gives the connection a task of its own, in which the upload goes on while the response is read.
+    /// Moves the connection to a task, in which the upload continues while the response is read.
     pub(super) fn spawn(self) -> (Option<Incoming>, JoinHandle<()>) {
         let driver = self.driver;
         let task = tokio::spawn(async move {
@@ -135,7 +131,7 @@ impl Cased {
         (self.incoming, task)
     }
 
-    /// Drives the connection, until it has ended.
+    /// Drives the connection until it has ended.
     fn poll_driver(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.ended {
             self.ended = Pin::new(&mut self.driver).poll(cx).is_ready();
@@ -146,8 +142,8 @@ impl Cased {
         }
     }
 
-    /// The next part of the response's body. Driven here, only the driver makes a frame ready: the body
-    /// needs no waker of its own.
+    /// Polls the next frame of the response body. Since the driver is polled here, the body needs no waker
+    /// of its own.
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
@@ -156,7 +152,7 @@ impl Cased {
         if frame.is_ready() {
             return frame;
         }
-        // Without its connection the body ends, well or in an error.
+        // If the driver has ended, the body ends or fails.
         let _ = self.poll_driver(cx);
         self.poll_incoming()
     }
@@ -168,28 +164,28 @@ impl Cased {
         Pin::new(incoming).poll_frame(&mut Context::from_waker(Waker::noop()))
     }
 
-    /// Whether the response is over.
+    /// Returns whether the response has ended.
     pub(super) fn is_received(&self) -> bool {
         self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
-    /// How many bytes of the body are to come, if that is known.
+    /// Remaining length of the body, if known.
     pub(super) fn left(&self) -> Option<u64> {
         let incoming = self.incoming.as_ref();
         incoming.map_or(Some(0), |incoming| incoming.size_hint().exact())
     }
 }
 
-fn sent(error: Error) -> (Unanswered, Option<Request<Upload>>) {
-    (Unanswered::Sent(error), None)
+fn not_answered(error: Error) -> (SendFailure, Option<Request<Upload>>) {
+    (SendFailure::Sent(error), None)
 }
 
-/// What an error says of the request, and the request if not a byte of it was sent.
-pub(super) fn unanswered(
+/// Classifies an error, and returns the request if none of it was sent.
+pub(super) fn classify_send_error(
     mut error: hyper::client::conn::TrySendError<Request<Upload>>,
-) -> (Unanswered, Option<Request<Upload>>) {
+) -> (SendFailure, Option<Request<Upload>>) {
     match error.take_message() {
-        Some(request) => (Unanswered::Unsent, Some(request)),
-        None => sent(classify(error.into_error())),
+        Some(request) => (SendFailure::Unsent, Some(request)),
+        None => not_answered(classify(error.into_error())),
     }
 }

@@ -1,4 +1,4 @@
-//! What is to be written: lines first, then a part of a body.
+//! Write buffer of a connection: text lines, then a body frame.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -7,65 +7,65 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 
-use crate::one_piece;
+use crate::coalesced_write;
 
-/// Room for lines that a connection keeps while it is idle.
+/// Capacity in bytes that an idle connection keeps for lines.
 const KEPT: usize = 1024;
 
-/// Bytes on their way out, at most one part of a body among them.
+/// Bytes to be written, with at most one body frame.
 #[derive(Debug, Default)]
-pub(super) struct Out {
+pub(super) struct WriteBuffer {
     lines: Vec<u8>,
-    /// How much of `lines` is written.
+    /// Number of bytes of `lines` that have been written.
     written: usize,
     body: Bytes,
     end: &'static [u8],
-    /// Whether a byte of the message is with the system.
+    /// Whether a byte of the message has been written.
     begun: bool,
 }
 
-impl Out {
-    /// A message begins: gives where its head is to be written.
+impl WriteBuffer {
+    /// Starts a message. Returns the buffer for its head.
     pub(super) fn begin(&mut self) -> &mut Vec<u8> {
         self.begun = false;
         &mut self.lines
     }
 
-    /// Whether a byte of the message is with the system.
+    /// Returns whether a byte of the message has been written.
     pub(super) fn has_begun(&self) -> bool {
         self.begun
     }
 
-    /// To write lines to; only before the body's part is set, or after all is written.
+    /// The buffer for lines. Must not be used while a body frame is pending.
     pub(super) fn lines(&mut self) -> &mut Vec<u8> {
         &mut self.lines
     }
 
-    /// What follows the lines.
+    /// Sets the body frame that follows the lines.
     pub(super) fn set_body(&mut self, body: Bytes, end: &'static [u8]) {
         self.body = body;
         self.end = end;
     }
 
-    /// Whether a part of a body waits to be written.
+    /// Returns whether a body frame is pending.
     pub(super) fn has_body(&self) -> bool {
         !self.body.is_empty() || !self.end.is_empty()
     }
 
-    /// Whether all is written.
+    /// Returns whether everything has been written.
     pub(super) fn is_empty(&self) -> bool {
         self.written == self.lines.len() && !self.has_body()
     }
 
-    /// Forgets what is not written.
-    pub(super) fn give_up(&mut self) {
+    /// Drops the bytes that have not been written.
+    pub(super) fn discard(&mut self) {
         *self = Self {
             begun: self.begun,
             ..Self::default()
         };
     }
 
-    /// Writes all there is.
+    /// Writes everything.
     pub(super) fn poll_write<Io: AsyncWrite + Unpin>(
         &mut self,
         io: &mut Io,
@@ -75,7 +75,7 @@ impl Out {
             let parts = [&self.lines[self.written..], &self.body, self.end];
             let written = if self.has_body() && io.is_write_vectored() {
                 let parts = parts.map(IoSlice::new);
-                ready!(one_piece::poll_write(Pin::new(&mut *io), cx, &parts))?
+                ready!(coalesced_write::poll_write(Pin::new(&mut *io), cx, &parts))?
             } else {
                 let part = parts.into_iter().find(|part| !part.is_empty());
                 ready!(Pin::new(&mut *io).poll_write(cx, part.unwrap_or_default()))?

@@ -1,4 +1,4 @@
-//! The circuit breaker: bounds on what a rule may have under way.
+//! Circuit breaker: limits on the connections and requests of a rule.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -9,13 +9,13 @@ use tokio::sync::Notify;
 
 use crate::plan;
 
-/// The counters of one rule, shared by all workers and kept over changes of the configuration.
+/// Counters and limits of one rule, shared by all workers and kept over configuration changes.
 ///
-/// What each request looks at comes first, beside the counts of an `Arc`: of thousands of rules, each has
-/// its own.
+/// The fields that every request reads come first, beside the counts of the `Arc`: each of thousands of rules
+/// has its own breaker.
 #[derive(Debug)]
 #[repr(C)]
-pub struct Breaker {
+pub struct CircuitBreaker {
     counts: [AtomicU32; 4],
     waiting: AtomicU32,
     requests: u32,
@@ -24,38 +24,38 @@ pub struct Breaker {
     pending: u32,
     retries: u32,
     retry_budget: Option<plan::RetryBudget>,
-    /// Woken when a connection ends or becomes idle.
+    /// Notified when a connection ends or becomes idle.
     freed: Notify,
-    /// Connections by endpoint, where these have a limit.
+    /// Connections by endpoint, if the rule limits them.
     endpoints: Option<Box<Endpoints>>,
 }
 
 type Endpoints = Mutex<HashMap<SocketAddr, Arc<AtomicU32>>>;
 
-/// What is counted.
+/// A resource with a limit.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Resource {
     /// Connections to endpoints.
     Connection,
     /// Requests that wait for a connection.
     Pending,
-    /// Requests under way.
+    /// Requests in flight.
     Request,
-    /// Retries under way.
+    /// Retries in flight.
     Retry,
 }
 
-/// One unit of a [`Resource`], given back when dropped.
+/// One unit of a [`Resource`], released when dropped.
 #[derive(Debug)]
 pub struct Permit {
-    breaker: Arc<Breaker>,
+    breaker: Arc<CircuitBreaker>,
     resource: Resource,
 }
 
-/// One connection to an endpoint, given back when dropped.
+/// One connection to an endpoint, released when dropped.
 #[derive(Debug)]
 pub struct Slot {
-    // The count of the endpoint goes first: whoever is woken by the permit must find both free.
+    // Dropped first: the request that the permit wakes must find both counts released.
     _endpoint: Option<EndpointCount>,
     permit: Permit,
 }
@@ -63,8 +63,8 @@ pub struct Slot {
 #[derive(Debug)]
 struct EndpointCount(Arc<AtomicU32>);
 
-impl Breaker {
-    /// A breaker with nothing under way.
+impl CircuitBreaker {
+    /// Creates a breaker.
     pub fn new(limits: &plan::Breaker) -> Arc<Self> {
         let per_endpoint = limits.connections_per_endpoint;
         Arc::new(Self {
@@ -98,12 +98,12 @@ impl Breaker {
         Some(Permit { breaker, resource })
     }
 
-    /// A budget counts what is under way now, the retried request among it.
+    /// Limit of retries. A budget is relative to the requests in flight, including the retried one.
     fn retry_limit(&self) -> u32 {
         match &self.retry_budget {
             Some(budget) => {
-                let waiting = self.in_use(Resource::Pending);
-                budget.limit(self.in_use(Resource::Request).saturating_add(waiting))
+                let pending = self.in_use(Resource::Pending);
+                budget.limit(self.in_use(Resource::Request).saturating_add(pending))
             }
             None => self.retries,
         }
@@ -122,8 +122,8 @@ impl Breaker {
         })
     }
 
-    /// Whether no connection is allowed at all, so that waiting for one is of no use.
-    pub(crate) fn is_shut(&self) -> bool {
+    /// Returns whether the limit of connections is 0, so that no request can wait for one.
+    pub(crate) fn forbids_connections(&self) -> bool {
         self.connections == 0 || self.connections_per_endpoint == Some(0)
     }
 
@@ -132,13 +132,13 @@ impl Breaker {
         self.counts[resource as usize].load(Ordering::Relaxed)
     }
 
-    /// Waits until `attempt` gives something, trying again whenever a connection ends or becomes idle.
+    /// Waits until `attempt` returns a value. It is called again whenever a connection ends or becomes idle.
     pub(crate) async fn wait_for<T>(&self, mut attempt: impl FnMut() -> Option<T>) -> T {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let _waiting = Waiting(self);
         loop {
             let mut freed = std::pin::pin!(self.freed.notified());
-            // Enabled before the attempt: what is freed in between is not missed.
+            // Enabled before the attempt, so that a connection freed in between is not missed.
             freed.as_mut().enable();
             if let Some(found) = attempt() {
                 return found;
@@ -147,7 +147,7 @@ impl Breaker {
         }
     }
 
-    /// Tells one that waits that a connection ended or became idle.
+    /// Wakes one waiting request after a connection ended or became idle.
     pub(crate) fn wake(&self) {
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.freed.notify_one();
@@ -168,26 +168,26 @@ fn count_endpoint(endpoints: &Endpoints, address: SocketAddr, limit: u32) -> Opt
     Some(EndpointCount(count.clone()))
 }
 
-struct Waiting<'a>(&'a Breaker);
+struct Waiting<'a>(&'a CircuitBreaker);
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::SeqCst);
-        // A wake-up that came too late for this one may be for the next.
+        // Passes on a notification that arrived after the last attempt.
         self.0.wake();
     }
 }
 
 impl Slot {
-    /// Whose connection it is.
-    pub fn breaker(&self) -> &Arc<Breaker> {
+    /// The breaker that counts the connection.
+    pub fn breaker(&self) -> &Arc<CircuitBreaker> {
         &self.permit.breaker
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        // In one order with the count of those that wait, or one of them could be missed.
+        // Sequentially consistent with the count of waiting requests, so that none is missed.
         self.breaker.counts[self.resource as usize].fetch_sub(1, Ordering::SeqCst);
         if self.resource == Resource::Connection {
             self.breaker.wake();
@@ -210,8 +210,8 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_is_free_again_when_its_permit_is_dropped() {
-        let breaker = Breaker::new(&plan::Breaker {
+    fn dropping_a_permit_releases_its_unit() {
+        let breaker = CircuitBreaker::new(&plan::Breaker {
             requests: 1,
             ..Default::default()
         });
@@ -226,8 +226,8 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_budget_grows_with_the_requests_under_way() {
-        let breaker = Breaker::new(&plan::Breaker {
+    fn a_retry_budget_grows_with_the_requests_in_flight() {
+        let breaker = CircuitBreaker::new(&plan::Breaker {
             retries: 0,
             retry_budget: Some(plan::RetryBudget {
                 numerator: 1,
@@ -236,7 +236,7 @@ mod tests {
             }),
             ..Default::default()
         });
-        let retries = |breaker: &Arc<Breaker>| {
+        let retries = |breaker: &Arc<CircuitBreaker>| {
             let taken: Vec<_> = (0..9)
                 .map_while(|_| breaker.acquire(Resource::Retry))
                 .collect();
@@ -254,8 +254,8 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_has_a_limit_of_its_own() {
-        let breaker = Breaker::new(&plan::Breaker {
+    fn the_connections_of_an_endpoint_are_limited() {
+        let breaker = CircuitBreaker::new(&plan::Breaker {
             connections_per_endpoint: Some(1),
             ..Default::default()
         });
@@ -270,8 +270,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_that_waits_is_woken_by_a_connection_that_ends() {
-        let breaker = Breaker::new(&plan::Breaker {
+    async fn every_waiting_request_is_woken_by_an_ended_connection() {
+        let breaker = CircuitBreaker::new(&plan::Breaker {
             connections: 1,
             ..Default::default()
         });

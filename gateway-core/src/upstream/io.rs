@@ -1,4 +1,4 @@
-//! The bytes to and from an endpoint, plain or TLS.
+//! Byte stream to an endpoint, plain or TLS.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -10,8 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use towergate_tls::connector::TlsStream;
 
-/// A connected stream that counts what it reads.
-pub(crate) struct Stream {
+/// A connected stream that counts the bytes it reads.
+pub(crate) struct UpstreamIo {
     inner: Inner,
     meter: Meter,
 }
@@ -21,7 +21,7 @@ enum Inner {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// Bytes read since the last reset, to bound what a backend sends before a response's head.
+/// Number of bytes read since the last reset, to limit what a backend sends before a response head.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Meter(Arc<AtomicUsize>);
 
@@ -35,7 +35,7 @@ impl Meter {
     }
 }
 
-impl Stream {
+impl UpstreamIo {
     pub(crate) fn plain(tcp: TcpStream) -> Self {
         Self {
             inner: Inner::Tcp(tcp),
@@ -54,7 +54,7 @@ impl Stream {
         self.meter.clone()
     }
 
-    /// The connection, if there is nothing between it and its bytes.
+    /// The TCP stream, unless TLS is used.
     pub(crate) fn plain_tcp(&self) -> Option<&TcpStream> {
         match &self.inner {
             Inner::Tcp(tcp) => Some(tcp),
@@ -62,7 +62,7 @@ impl Stream {
         }
     }
 
-    /// The connection beneath.
+    /// The underlying TCP stream.
     pub(crate) fn tcp(&self) -> &TcpStream {
         match &self.inner {
             Inner::Tcp(tcp) => tcp,
@@ -71,7 +71,7 @@ impl Stream {
     }
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for UpstreamIo {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -89,7 +89,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for UpstreamIo {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

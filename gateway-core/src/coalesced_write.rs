@@ -1,7 +1,7 @@
-//! Short messages are written in one piece.
+//! Vectored writes that copy short messages into one buffer.
 //!
-//! The system takes several pieces at once (writev(2)), but what it does for that costs more than copying a
-//! few hundred bytes: 240 ns of 3.6 us for a response of 358 bytes over loopback.
+//! `writev(2)` costs more than copying a few hundred bytes: 240 ns of 3.6 us for a response of 358 bytes over
+//! loopback.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,25 +9,25 @@ use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite;
 
-/// Bytes of pieces that are put together.
+/// Maximum length in bytes of a message that is copied.
 const SHORT: usize = 1024;
 
-/// Writes `pieces`, as one if they are short. Gives how many of their bytes are written, as
+/// Writes `buffers`, copied into one if they are short. Returns the number of bytes written, as
 /// [`AsyncWrite::poll_write_vectored`] does.
 pub(crate) fn poll_write<Io: AsyncWrite>(
     io: Pin<&mut Io>,
     cx: &mut Context<'_>,
-    pieces: &[IoSlice<'_>],
+    buffers: &[IoSlice<'_>],
 ) -> Poll<io::Result<usize>> {
-    let len: usize = pieces.iter().map(|piece| piece.len()).sum();
+    let len: usize = buffers.iter().map(|buffer| buffer.len()).sum();
     if len > SHORT {
-        return io.poll_write_vectored(cx, pieces);
+        return io.poll_write_vectored(cx, buffers);
     }
     let mut whole = [0; SHORT];
     let mut filled = 0;
-    for piece in pieces {
-        whole[filled..filled + piece.len()].copy_from_slice(piece);
-        filled += piece.len();
+    for buffer in buffers {
+        whole[filled..filled + buffer.len()].copy_from_slice(buffer);
+        filled += buffer.len();
     }
     io.poll_write(cx, &whole[..len])
 }
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn all_pieces_arrive_in_their_order_whatever_their_size() {
+    async fn all_buffers_arrive_in_order_whatever_their_size() {
         for sizes in [
             [0, 0, 0],
             [1, 2, 3],
@@ -72,9 +72,9 @@ mod tests {
             }
             drop(near);
 
-            let mut came = Vec::new();
-            far.read_to_end(&mut came).await.unwrap();
-            assert_eq!(came, bytes, "{sizes:?}");
+            let mut received = Vec::new();
+            far.read_to_end(&mut received).await.unwrap();
+            assert_eq!(received, bytes, "{sizes:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What must survive a change of the configuration, found by its parameters.
+//! State that survives configuration changes, keyed by its parameters.
 
 use std::any::{Any, TypeId};
 use std::fmt;
@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use foldhash::HashMap;
 
-/// Shared state by parameters: equal parameters, same instance. The last user that drops an instance
-/// frees it. Asked when a snapshot is built, never by a request.
+/// Shared state keyed by parameters: equal parameters, same instance. An instance is freed when its last user
+/// drops it. Used when a snapshot is built, never by a request.
 #[derive(Default)]
 pub struct Live {
     maps: Mutex<HashMap<TypeId, Box<dyn Any + Send>>>,
@@ -17,7 +17,7 @@ pub struct Live {
 type Known<K, V> = HashMap<K, Weak<V>>;
 
 impl Live {
-    /// The instance for `key`, made by `make` if there is none.
+    /// Returns the instance for `key`, created by `make` if there is none.
     pub fn share<K, V>(&self, key: K, make: impl FnOnce(&K) -> Arc<V>) -> Arc<V>
     where
         K: Eq + Hash + Send + 'static,
@@ -28,13 +28,13 @@ impl Live {
         {
             return value;
         }
-        // Not under the lock: what is made may have parts that are shared, too.
+        // Not under the lock: `make` may call `share` for parts of the instance.
         let made = make(&key);
         self.with(|map: &mut Known<K, V>| {
             if map.len() == map.capacity() {
                 map.retain(|_, value| value.strong_count() > 0);
             }
-            // Somebody else may have been faster.
+            // Another thread may have inserted an instance meanwhile.
             let known = map.get(&key).and_then(Weak::upgrade);
             known.unwrap_or_else(|| {
                 map.insert(key, Arc::downgrade(&made));
@@ -43,7 +43,7 @@ impl Live {
         })
     }
 
-    /// Does something with the instances of one kind.
+    /// Calls `act` with the instances of one type.
     fn with<K, V, T>(&self, act: impl FnOnce(&mut Known<K, V>) -> T) -> T
     where
         K: Send + 'static,
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_parameters_give_the_same_instance_while_it_is_used() {
+    fn equal_parameters_return_the_same_instance_while_it_is_used() {
         let live = Live::default();
 
         let first = live.share("key", |_| Arc::new(1));
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_may_have_shared_parts() {
+    fn an_instance_may_have_shared_parts() {
         let live = Live::default();
 
         let whole = live.share("whole", |_| {

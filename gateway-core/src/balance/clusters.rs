@@ -1,0 +1,170 @@
+//! The clusters of a process by the id of their backend.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
+
+use super::EndpointSet;
+use crate::live::Live;
+use crate::plan::{BackendId, Endpoint, Endpoints};
+
+/// The current endpoints of one backend.
+#[derive(Debug)]
+pub struct Cluster {
+    id: BackendId,
+    endpoint_set: ArcSwap<EndpointSet>,
+}
+
+impl Cluster {
+    /// Creates a cluster without endpoints.
+    pub fn new(id: BackendId) -> Self {
+        Self {
+            id,
+            endpoint_set: ArcSwap::default(),
+        }
+    }
+
+    /// Id of the backend.
+    pub fn id(&self) -> &BackendId {
+        &self.id
+    }
+
+    /// Replaces the endpoints. Addresses that are listed again keep their counters. Must not be called by two
+    /// threads at once.
+    pub fn set(&self, endpoints: &[Endpoint]) {
+        let before = self.endpoint_set.load();
+        self.endpoint_set
+            .store(Arc::new(EndpointSet::build(endpoints, &before)));
+    }
+
+    /// The current endpoints.
+    pub fn endpoint_set(&self) -> Guard<Arc<EndpointSet>> {
+        self.endpoint_set.load()
+    }
+}
+
+/// All clusters of a process. Held by the source of endpoints and by every forwarder.
+#[derive(Debug, Default)]
+pub struct Clusters {
+    clusters: Mutex<BTreeMap<BackendId, Entry>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    cluster: Arc<Cluster>,
+    endpoints: Vec<Endpoint>,
+}
+
+impl Clusters {
+    /// The clusters of `live`. The caller that updates them must hold the returned reference: otherwise
+    /// endpoints that arrive before the first snapshot are lost.
+    pub fn of(live: &Live) -> Arc<Self> {
+        live.share((), |()| Arc::new(Self::default()))
+    }
+
+    /// The cluster of a backend; it has no endpoints until [`Self::update`] lists some.
+    pub fn cluster(&self, id: &BackendId) -> Arc<Cluster> {
+        let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        entry(&mut clusters, id).cluster.clone()
+    }
+
+    /// Sets the endpoints of all backends. A backend that is not listed has none. Clusters whose endpoints
+    /// equal those of the previous call are left unchanged.
+    pub fn update(&self, endpoints: &Endpoints) {
+        let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        clusters.retain(|id, entry| {
+            if !endpoints.contains_key(id) && !entry.endpoints.is_empty() {
+                entry.replace(&[]);
+            }
+            !entry.endpoints.is_empty() || Arc::strong_count(&entry.cluster) > 1
+        });
+        for (id, list) in endpoints {
+            let entry = entry(&mut clusters, id);
+            if entry.endpoints != *list {
+                entry.replace(list);
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn replace(&mut self, endpoints: &[Endpoint]) {
+        self.endpoints = endpoints.to_vec();
+        self.cluster.set(endpoints);
+    }
+}
+
+fn entry<'a>(clusters: &'a mut BTreeMap<BackendId, Entry>, id: &BackendId) -> &'a mut Entry {
+    clusters.entry(id.clone()).or_insert_with(|| Entry {
+        cluster: Arc::new(Cluster::new(id.clone())),
+        endpoints: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balance::InFlightGuard;
+
+    fn id(name: &str) -> BackendId {
+        BackendId::service("default", name, 80)
+    }
+
+    fn endpoint(port: u16) -> Endpoint {
+        Endpoint {
+            address: ([10, 0, 0, 1], port).into(),
+            weight: 1,
+        }
+    }
+
+    #[test]
+    fn endpoints_may_arrive_before_or_after_the_rule_that_uses_them() {
+        let clusters = Clusters::default();
+        let early = clusters.cluster(&id("a"));
+
+        clusters.update(&Endpoints::from([
+            (id("a"), vec![endpoint(1)]),
+            (id("b"), vec![endpoint(2)]),
+        ]));
+
+        assert_eq!(early.endpoint_set().endpoints().len(), 1);
+        assert_eq!(
+            clusters.cluster(&id("b")).endpoint_set().endpoints().len(),
+            1
+        );
+    }
+
+    #[test]
+    fn a_kept_address_keeps_its_counter_and_a_missing_one_is_removed() {
+        let clusters = Clusters::default();
+        let cluster = clusters.cluster(&id("a"));
+        clusters.update(&Endpoints::from([(
+            id("a"),
+            vec![endpoint(1), endpoint(2)],
+        )]));
+        let before: Vec<_> = cluster.endpoint_set().endpoints().to_vec();
+        let _active = InFlightGuard::new(before[0].clone());
+
+        clusters.update(&Endpoints::from([(
+            id("a"),
+            vec![endpoint(1), endpoint(3)],
+        )]));
+
+        assert_eq!(cluster.endpoint_set().endpoints()[0].in_flight(), 1);
+        assert!(before[1].is_removed());
+        clusters.update(&Endpoints::new());
+        assert!(cluster.endpoint_set().endpoints().is_empty());
+        assert!(before[0].is_removed());
+    }
+
+    #[test]
+    fn an_unused_cluster_without_endpoints_is_removed() {
+        let clusters = Clusters::default();
+        drop(clusters.cluster(&id("a")));
+
+        clusters.update(&Endpoints::new());
+
+        assert!(clusters.clusters.lock().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,67 @@
+//! One endpoint of a backend with its request count.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+/// An endpoint address of a cluster and the number of its requests in flight. The instance is kept as long
+/// as the address is in the cluster.
+#[derive(Debug)]
+pub struct LiveEndpoint {
+    address: SocketAddr,
+    in_flight: AtomicU32,
+    removed: AtomicBool,
+}
+
+impl LiveEndpoint {
+    /// Creates an endpoint without requests in flight.
+    pub fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            in_flight: AtomicU32::new(0),
+            removed: AtomicBool::new(false),
+        }
+    }
+
+    /// Address to connect to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Number of requests in flight, over all workers.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether the address has been removed from its cluster. Idle connections to it are closed.
+    pub fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_removed(&self, removed: bool) {
+        self.removed.store(removed, Ordering::Relaxed);
+    }
+}
+
+/// Counts one request in flight to an endpoint until dropped.
+#[derive(Debug)]
+pub struct InFlightGuard(Arc<LiveEndpoint>);
+
+impl InFlightGuard {
+    /// Adds a request to the count of `endpoint`.
+    pub fn new(endpoint: Arc<LiveEndpoint>) -> Self {
+        endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(endpoint)
+    }
+
+    /// The endpoint that receives the request.
+    pub fn endpoint(&self) -> &Arc<LiveEndpoint> {
+        &self.0
+    }
+}
+
+impl Drop for InFlightGuard {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

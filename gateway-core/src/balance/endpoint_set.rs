@@ -1,0 +1,186 @@
+//! The endpoints of a backend at one point in time.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use super::{LiveEndpoint, Maglev, Weights};
+use crate::plan::Endpoint;
+
+/// The endpoints of a cluster at one point in time, with lookup tables that are computed once.
+#[derive(Debug, Default)]
+pub struct EndpointSet {
+    endpoints: Vec<Arc<LiveEndpoint>>,
+    /// Weight of each endpoint.
+    weights: Vec<u32>,
+    sums: Weights,
+    /// All weights are equal.
+    even: bool,
+    schedule: OnceLock<Vec<u32>>,
+    tables: Mutex<Vec<Arc<Maglev>>>,
+}
+
+/// Maximum length of a weighted round-robin schedule.
+const MAX_SCHEDULE: u64 = 4096;
+
+impl EndpointSet {
+    /// Builds the set from `endpoints` and keeps the instances of `before` whose address is listed again.
+    /// An endpoint of weight 0 is left out. If an address is listed twice, the first entry is used.
+    pub fn build(endpoints: &[Endpoint], before: &Self) -> Self {
+        let mut known: HashMap<SocketAddr, &Arc<LiveEndpoint>> = before
+            .endpoints
+            .iter()
+            .map(|endpoint| (endpoint.address(), endpoint))
+            .collect();
+        let mut seen = std::collections::HashSet::new();
+        let mut live = Vec::with_capacity(endpoints.len());
+        let mut weights = Vec::with_capacity(endpoints.len());
+        for endpoint in endpoints {
+            if endpoint.weight == 0 || !seen.insert(endpoint.address) {
+                continue;
+            }
+            let kept = match known.remove(&endpoint.address) {
+                Some(kept) => kept.clone(),
+                None => Arc::new(LiveEndpoint::new(endpoint.address)),
+            };
+            kept.set_removed(false);
+            live.push(kept);
+            weights.push(endpoint.weight);
+        }
+        for removed in known.into_values() {
+            removed.set_removed(true);
+        }
+        Self::from_parts(live, weights)
+    }
+
+    fn from_parts(endpoints: Vec<Arc<LiveEndpoint>>, weights: Vec<u32>) -> Self {
+        Self {
+            sums: Weights::new(weights.iter().copied()),
+            even: weights.windows(2).all(|pair| pair[0] == pair[1]),
+            endpoints,
+            weights,
+            schedule: OnceLock::new(),
+            tables: Mutex::default(),
+        }
+    }
+
+    /// The endpoints that may be picked.
+    pub fn endpoints(&self) -> &[Arc<LiveEndpoint>] {
+        &self.endpoints
+    }
+
+    /// The subset of endpoints for which `keep` returns true.
+    pub(crate) fn filter(&self, keep: impl Fn(SocketAddr) -> bool) -> Self {
+        let pairs = self.endpoints.iter().zip(&self.weights);
+        let (endpoints, weights) = pairs
+            .filter(|(endpoint, _)| keep(endpoint.address()))
+            .map(|(endpoint, weight)| (endpoint.clone(), *weight))
+            .unzip();
+        Self::from_parts(endpoints, weights)
+    }
+
+    /// Weight of the endpoint at `index`.
+    pub fn weight(&self, index: usize) -> u32 {
+        self.weights[index]
+    }
+
+    /// Index of a random endpoint, in proportion to the weights.
+    pub fn pick_random(&self) -> Option<usize> {
+        match self.endpoints.len() {
+            0 => None,
+            1 => Some(0),
+            n if self.even => Some(fastrand::usize(..n)),
+            _ => self.sums.pick_random(),
+        }
+    }
+
+    /// Index of the endpoint for the `turn`-th request of a smooth weighted round robin.
+    pub fn round_robin(&self, turn: usize) -> Option<usize> {
+        if self.endpoints.is_empty() {
+            return None;
+        }
+        if self.even {
+            return Some(turn % self.endpoints.len());
+        }
+        let schedule = self.schedule.get_or_init(|| smooth_schedule(&self.weights));
+        Some(schedule[turn % schedule.len()] as usize)
+    }
+
+    /// Maglev table of `size` entries, built on the first call.
+    pub fn maglev(&self, size: usize) -> Arc<Maglev> {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(table) = tables.iter().find(|table| table.size() == size) {
+            return table.clone();
+        }
+        let names = self.endpoints.iter().map(|live| live.address().to_string());
+        let table = Arc::new(Maglev::build(names.zip(self.weights.iter().copied()), size));
+        tables.push(table.clone());
+        table
+    }
+}
+
+/// One round of a smooth weighted round robin: each index occurs in proportion to its weight, evenly spread.
+fn smooth_schedule(weights: &[u32]) -> Vec<u32> {
+    let divisor = weights.iter().copied().fold(0, gcd).max(1);
+    let total: u64 = weights.iter().map(|w| u64::from(w / divisor)).sum();
+    // Long rounds are scaled down; each index keeps at least one turn.
+    let scale = total.div_ceil(MAX_SCHEDULE).max(1);
+    let parts: Vec<i64> = weights
+        .iter()
+        .map(|w| (u64::from(w / divisor) / scale).max(1) as i64)
+        .collect();
+    let round: i64 = parts.iter().sum();
+    let mut current = vec![0i64; parts.len()];
+    (0..round)
+        .map(|_| {
+            let mut best = 0;
+            for index in 0..parts.len() {
+                current[index] += parts[index];
+                if current[index] > current[best] {
+                    best = index;
+                }
+            }
+            current[best] -= round;
+            best as u32
+        })
+        .collect()
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_smooth_round_spreads_the_turns_of_a_heavy_endpoint() {
+        assert_eq!(smooth_schedule(&[5, 1, 1]), [0, 0, 1, 0, 2, 0, 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_round_holds_each_index_in_proportion_to_its_weight(
+            weights in proptest::collection::vec(1u32..30, 1..6),
+        ) {
+            let divisor = weights.iter().copied().fold(0, gcd);
+
+            let schedule = smooth_schedule(&weights);
+
+            for (index, weight) in weights.iter().enumerate() {
+                let turns = schedule.iter().filter(|p| **p as usize == index).count();
+                prop_assert_eq!(turns, (weight / divisor) as usize);
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_round_is_scaled_and_keeps_every_endpoint() {
+        let schedule = smooth_schedule(&[1_000_000, 1, 999_999]);
+
+        assert!(schedule.len() as u64 <= MAX_SCHEDULE + 3);
+        assert!(schedule.contains(&1));
+    }
+}
