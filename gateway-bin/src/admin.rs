@@ -1,4 +1,4 @@
-//! The admin page: readiness, metrics, the configuration in service. Reads only.
+//! The admin page: readiness, metrics and the configuration in service. Read-only.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,11 +13,12 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 use towergate_core::plan::{Endpoints, Plan};
+use towergate_core::prometheus;
 use towergate_policy::Policy;
 
 use crate::metrics::Metrics;
 
-/// What the admin page shows.
+/// The state that the admin page shows.
 #[derive(Default)]
 pub(crate) struct Admin {
     ready: AtomicBool,
@@ -26,7 +27,7 @@ pub(crate) struct Admin {
 }
 
 impl Admin {
-    /// An admin page of a gateway that serves nothing yet.
+    /// The state of a gateway without a configuration.
     pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
         Self {
             metrics,
@@ -34,12 +35,12 @@ impl Admin {
         }
     }
 
-    /// Says whether requests should come here.
+    /// Sets whether `/ready` returns 200.
     pub(crate) fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Ordering::Release);
     }
 
-    /// Shows another configuration.
+    /// Replaces the configuration shown.
     pub(crate) fn show(&self, plan: Arc<Plan<Policy>>, endpoints: Arc<Endpoints>) {
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = (plan, endpoints);
     }
@@ -67,7 +68,7 @@ impl Admin {
     }
 }
 
-/// Serves the admin page on `address` until the runtime ends; gives the address that was bound.
+/// Serves the admin page on `address` until the runtime ends. Returns the bound address.
 ///
 /// # Errors
 /// If the address cannot be bound.
@@ -75,18 +76,18 @@ pub(crate) async fn serve(address: SocketAddr, admin: Arc<Admin>) -> std::io::Re
     let listener = TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;
     if !bound.ip().is_loopback() {
-        tracing::warn!(address = %bound, "the admin page is open to everybody who reaches this address");
+        tracing::warn!(address = %bound, "the admin page is reachable from other hosts and has no authentication");
     }
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes(admin)).await {
-            tracing::error!(%error, "the admin page has ended");
+            tracing::error!(%error, "admin page stopped");
         }
     });
     Ok(bound)
 }
 
-/// Serves readiness and metrics, and nothing else, on `address` until the runtime ends; gives the
-/// address that was bound. Unlike the admin page it may be open to everybody.
+/// Serves readiness and metrics only on `address` until the runtime ends. Returns the bound address. Unlike the admin
+/// page, this page shows no configuration and can be reachable from other hosts.
 ///
 /// # Errors
 /// If the address cannot be bound.
@@ -99,7 +100,7 @@ pub(crate) async fn serve_health(
     let routes = health().layer(CatchPanicLayer::new()).with_state(admin);
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes).await {
-            tracing::error!(%error, "the health page has ended");
+            tracing::error!(%error, "health page stopped");
         }
     });
     Ok(bound)
@@ -115,7 +116,7 @@ fn routes(admin: Arc<Admin>) -> Router {
     health()
         .route("/config", get(config))
         .route("/version", get(version))
-        // A fault of a page is an answer, 500, and not the end of the connection.
+        // A panic in a handler returns 500 instead of closing the connection.
         .layer(CatchPanicLayer::new())
         .with_state(admin)
 }
@@ -130,10 +131,7 @@ async fn ready(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
     (
-        [(
-            header::CONTENT_TYPE,
-            "text/plain; version=0.0.4; charset=utf-8",
-        )],
+        [(header::CONTENT_TYPE, prometheus::CONTENT_TYPE)],
         admin.metrics.render(),
     )
 }
@@ -147,7 +145,7 @@ async fn version() -> &'static str {
     concat!("towergate ", env!("CARGO_PKG_VERSION"), "\n")
 }
 
-/// Hides what nobody may see: private keys, and anything that is named like a secret.
+/// Hides private keys and every field whose name suggests a secret.
 fn redact(value: &mut Value) {
     match value {
         Value::Object(map) => {
@@ -181,17 +179,17 @@ mod tests {
     async fn fetch(address: SocketAddr, path: &str) -> String {
         let mut stream = tokio::net::TcpStream::connect(address)
             .await
-            .expect("it listens");
+            .expect("a listener");
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         stream
             .write_all(request.as_bytes())
             .await
-            .expect("it is sent");
+            .expect("the request is sent");
         let mut response = String::new();
         stream
             .read_to_string(&mut response)
             .await
-            .expect("it is answered");
+            .expect("a response");
         response
     }
 
@@ -200,7 +198,7 @@ mod tests {
         let admin = Arc::new(Admin::default());
         let address = serve(([127, 0, 0, 1], 0).into(), Arc::clone(&admin))
             .await
-            .expect("it binds");
+            .expect("a free address");
 
         assert!(fetch(address, "/ready").await.starts_with("HTTP/1.1 503"));
         admin.set_ready(true);
@@ -224,7 +222,7 @@ mod tests {
         let admin = Arc::new(Admin::default());
         let address = serve_health(([127, 0, 0, 1], 0).into(), Arc::clone(&admin))
             .await
-            .expect("it binds");
+            .expect("a free address");
 
         admin.set_ready(true);
 
@@ -240,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_hidden_wherever_they_are() {
+    fn secrets_are_hidden_at_any_depth() {
         let mut value = json!({
             "ports": [{"tls": {"chain_pem": "shown", "key_pem": "hidden-1"}}],
             "policies": [{"BasicAuth": {"passwords": ["hidden-2"]}}, {"clientSecret": {"a": "hidden-3"}}],

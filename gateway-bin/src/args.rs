@@ -12,9 +12,9 @@ use crate::flags::{Bind, ControllerAddress, EndpointOverride, OffOr, PortMap, Se
 /// A Gateway API gateway that serves a folder of manifests.
 ///
 /// Towergate reads the manifests that Envoy Gateway reads (Gateway, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute,
-/// UDPRoute, Service, Secret, ClientTrafficPolicy and so on) from folders, and serves them. No cluster is
-/// needed. Changes of the files take effect at once, without closing a connection; a mistake leaves what
-/// was there before.
+/// UDPRoute, Service, Secret, ClientTrafficPolicy and others) from folders and serves them. No cluster is needed.
+/// Changes of the files take effect at once, without closing a connection. An object that becomes unreadable keeps
+/// its last good version.
 #[derive(Debug, Parser)]
 #[command(
     name = "towergate",
@@ -22,68 +22,82 @@ use crate::flags::{Bind, ControllerAddress, EndpointOverride, OffOr, PortMap, Se
     propagate_version = true,
     after_help = "\
 Examples:
-  towergate run examples/quickstart          Serve a folder, and print what to try
-  towergate check manifests/                 Find mistakes before they are served
-  towergate status manifests/                What Gateway API would say of each object
-  towergate dev-cert app.test --out certs/   A certificate to try HTTPS with"
+  towergate run examples/quickstart          Serve a folder and print requests to try
+  towergate check manifests/                 Report errors before they are served
+  kubectl get gateways,httproutes -A -o yaml | towergate check -
+                                             Check manifests on standard input
+  towergate status manifests/                Print the Gateway API status of each object
+  towergate dev-cert app.test --out certs/   Create a certificate for HTTPS tests"
 )]
 pub(crate) struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-/// What to do.
+/// The command to run.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve folders of manifests.
     ///
-    /// Reads all *.yaml, *.yml and *.json files in the given folders and below, serves them, and takes up
-    /// changes as they happen. Objects that cannot be read keep their last good version. SIGHUP reads
-    /// everything again and reopens the access log; SIGTERM and SIGINT let requests finish, then exit.
+    /// Reads all *.yaml, *.yml and *.json files in the given folders and below, serves them, and applies changes as
+    /// they happen. Objects that become unreadable keep their last good version. SIGHUP reads all files again and
+    /// reopens the access log. SIGTERM and SIGINT let requests in flight finish, then exit.
     ///
-    /// With --from, plans come from a controller instead, and folders and what belongs to them are not given.
-    /// A controller that is away changes nothing about what is served.
-    #[command(after_help = RUN_EXAMPLES, mut_arg("paths", |paths| paths.required_unless_present("from").required(false)))]
+    /// With --from, configurations come from a controller and no folders are given. While the controller is
+    /// unreachable, the last configuration stays in service.
+    #[command(display_name = "towergate", after_help = RUN_EXAMPLES, mut_arg("paths", |paths| paths.required_unless_present("from").required(false)))]
     Run(Box<RunArgs>),
-    /// Find mistakes in manifests, without serving them.
+    /// Report errors in manifests without serving them.
     ///
-    /// Prints what is wrong or suspicious, with file, line and advice. Exit status: 0 without errors
-    /// (warnings do not count), 1 if there are errors (with --strict also for warnings), 2 if something could
-    /// not be read.
-    #[command(after_help = "\
+    /// Prints errors and warnings with file, line and advice. `-` reads manifests from standard input. Exit status: 0
+    /// without errors (warnings do not count), 1 if there are errors (with --strict also for warnings), 2 if a file
+    /// cannot be read or there is no manifest at all.
+    #[command(
+        display_name = "towergate",
+        after_help = "\
 Examples:
   towergate check manifests/
-  towergate check --strict --format json manifests/ > findings.json")]
+  helm template chart/ | towergate check -
+  towergate check --strict --format json manifests/ > findings.json"
+    )]
     Check(CheckArgs),
-    /// Print the status of each object, as `kubectl get -o yaml` would.
+    /// Print the status of each object, as `kubectl get -o yaml` does.
     ///
-    /// One YAML document per object that has a status: GatewayClasses, Gateways with their listeners, routes
-    /// with their parents, policies with their ancestors. No condition has a lastTransitionTime: files tell of no
-    /// time before, and equal manifests give equal output. Nothing is served. Objects that cannot be read are
-    /// told on standard error, and the exit status is 1 then; 2 if a file or folder could not be read.
+    /// Prints one YAML document per object that has a status: GatewayClasses, Gateways with their listeners, routes
+    /// with their parents, policies with their ancestors. `-` reads manifests from standard input. Conditions have no
+    /// lastTransitionTime, because files carry no history: equal manifests give equal output. Unreadable objects are
+    /// reported on standard error. Exit status: 0 if all objects are readable, 1 if one is not, 2 if a file or folder
+    /// cannot be read.
+    #[command(display_name = "towergate")]
     Status(ManifestArgs),
-    /// Serve a backend that answers with what it was asked.
+    /// Serve a backend that returns each request as JSON.
     ///
-    /// Answers every request with JSON: method, path, headers, size of the body, and the address of the peer.
-    /// Speaks HTTP/1.1, and HTTP/2 with prior knowledge.
+    /// The response contains method, path, headers, size of the body and the address of the client. Supports HTTP/1.1
+    /// and HTTP/2 with prior knowledge.
+    #[command(display_name = "towergate")]
     Echo(EchoArgs),
-    /// Make a self-signed certificate.
+    /// Create a self-signed certificate.
     ///
-    /// An ECDSA P-256 certificate for the given names, for trying things out. Without --out, it is printed as
-    /// a Secret manifest that a Gateway can refer to.
-    #[command(after_help = "\
+    /// Creates an ECDSA P-256 certificate for the given names, for tests. Without --out, it is printed as a Secret
+    /// manifest that a Gateway can refer to.
+    #[command(
+        display_name = "towergate",
+        after_help = "\
 Examples:
   towergate dev-cert team-a.example.com '*.team-b.example.com' --out certs/
-  towergate dev-cert team-a.example.com --secret gateway/team-a-tls > secret.yaml")]
+  towergate dev-cert team-a.example.com --secret gateway/team-a-tls > secret.yaml"
+    )]
     DevCert(DevCertArgs),
     /// Print a completion script for a shell.
     ///
     /// For bash: towergate completions bash > /etc/bash_completion.d/towergate
+    #[command(display_name = "towergate")]
     Completions(CompletionArgs),
-    /// Print the manual page, in roff.
+    /// Print the manual page in roff format.
     ///
     /// Read it with: towergate man | man -l -
+    #[command(display_name = "towergate")]
     Man,
 }
 
@@ -91,57 +105,58 @@ const RUN_EXAMPLES: &str = "\
 Examples:
   Serve ports 80 and 443 of the Gateways as 8080 and 8443, on loopback:
     towergate run manifests/ --port 80=8080,443=8443 --bind 127.0.0.1
-  Send what is meant for a Service to a process on this machine:
+  Send requests for a Service to a process on this machine:
     towergate run manifests/ --endpoint team-a/echo:80=127.0.0.1:9000
-  Two Gateways with the same ports, on an address each:
+  Serve two Gateways with the same ports on an address each:
     towergate run manifests/ --bind edge/public=192.0.2.1 --bind edge/internal=10.0.0.1
-  A Service to try things with, answered by a built-in echo backend:
+  Let the built-in echo backend serve a Service, with this in its manifest:
     metadata: {annotations: {towergate.dev/echo: \"true\"}}
-  Serve what a controller says:
+  Serve the configuration of a controller:
     towergate run --from https://towergate-controller.towergate-system:18000 \\
       --credentials /var/run/towergate --state /var/lib/towergate";
 
-/// Where manifests are, and what surrounds them.
+/// The manifests and how they are resolved.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ManifestArgs {
     /// Folders or files of manifests.
     #[arg(required = true, value_name = "DIR")]
     pub(crate) paths: Vec<PathBuf>,
-    /// Serve GatewayClasses of this controller. Gateways whose class is not in the folders are served, too.
+    /// Controller name whose GatewayClasses are served. Gateways whose GatewayClass is not in the folders are served
+    /// as well.
     #[arg(
         long,
         value_name = "NAME",
         default_value = "gateway.envoyproxy.io/gatewayclass-controller"
     )]
     pub(crate) controller_name: String,
-    /// Bind a Gateway's port as another one, such as 80=8080. May be repeated or separated by commas.
+    /// Bind a port of the Gateways as another port, such as 80=8080. Can be repeated or separated by commas.
     #[arg(long = "port", value_name = "PORT=BOUND", value_delimiter = ',')]
     pub(crate) ports: Vec<PortMap>,
-    /// Bind to this address, or bind one Gateway (NAMESPACE/NAME=ADDR) to it. May be repeated. Without it,
-    /// all IPv4 addresses.
+    /// Address to bind, for all Gateways or for one (NAMESPACE/NAME=ADDR). Can be repeated. Default: all IPv4
+    /// addresses.
     #[arg(long, value_name = "[GATEWAY=]ADDR")]
     pub(crate) bind: Vec<Bind>,
-    /// Send what is meant for a port of a Service to this address. May be repeated.
+    /// Address that replaces the endpoints of a Service port. Can be repeated.
     #[arg(long = "endpoint", value_name = "NAMESPACE/SERVICE:PORT=ADDR:PORT")]
     pub(crate) endpoints: Vec<EndpointOverride>,
-    /// Treat unknown fields as errors, and unknown kinds of Gateway API's and Envoy Gateway's groups.
+    /// Report unknown fields, and unknown kinds in the API groups of Gateway API and Envoy Gateway, as errors.
     #[arg(long)]
     pub(crate) strict: bool,
-    /// Refuse TLS clients whose server name no certificate covers, or that send none. Without it they get
-    /// the listener's first certificate, as from Envoy.
+    /// Reject TLS clients without a server name or with one that no certificate covers. Default: such clients get the
+    /// first certificate of the listener, as with Envoy.
     #[arg(long)]
     pub(crate) refuse_unknown_sni: bool,
-    /// Do as Envoy does where Towergate differs on purpose.
+    /// Behave as Envoy where Towergate differs on purpose.
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     pub(crate) parity: Vec<ParityFlag>,
 }
 
-/// What can be had as Envoy does it.
+/// A deliberate difference from Envoy that can be turned off.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum ParityFlag {
-    /// Rules of a more specific hostname that do not match end the search with 404.
+    /// Return 404 if no rule of the most specific matching hostname matches, without trying less specific hostnames.
     StrictHost,
-    /// A client's own x-envoy-external-address passes where Envoy lets it pass.
+    /// Pass a client's own x-envoy-external-address header where Envoy passes it.
     ExternalAddress,
 }
 
@@ -150,61 +165,66 @@ pub(crate) enum ParityFlag {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) manifests: ManifestArgs,
-    /// Serve what the controller at this address says, such as `https://controller.example:18000`.
+    /// Serve the configuration of the controller at this address, such as `https://controller.example:18000`.
     #[arg(long, value_name = "URL", requires = "credentials", conflicts_with_all = ["paths", "ports", "bind", "endpoints", "strict", "refuse_unknown_sni", "parity"])]
     pub(crate) from: Option<ControllerAddress>,
-    /// The folder with ca.crt, tls.crt and tls.key for --from. Read again when they change.
+    /// Folder with ca.crt, tls.crt and tls.key for --from. Read again when the files change.
     #[arg(long, value_name = "DIR", requires = "from")]
     pub(crate) credentials: Option<PathBuf>,
-    /// Keep what is served in this folder, private keys included, and begin with it after a restart.
+    /// Folder in which the configuration is stored, including private keys. It is served again after a restart.
     #[arg(long, value_name = "DIR", requires = "from")]
     pub(crate) state: Option<PathBuf>,
-    /// Threads that serve requests. Without it, one per CPU.
+    /// Number of worker threads. Default: one per CPU.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) workers: Option<u16>,
-    /// Serve /ready, /stats/prometheus, /config and /version here; `off`: nowhere.
+    /// Share ports with other processes that listen on them with SO_REUSEPORT, such as another towergate, for a
+    /// restart without a gap. Default: a port in use is an error.
+    #[arg(long)]
+    pub(crate) reuse_port: bool,
+    /// Address of the admin page (/ready, /stats/prometheus, /config, /version), or `off`.
     #[arg(long, value_name = "ADDR|off", default_value = "127.0.0.1:19000")]
     pub(crate) admin: OffOr<SocketAddr>,
-    /// Serve only /ready and /stats/prometheus here, for load balancers and whoever collects metrics.
+    /// Address of a page with /ready and /stats/prometheus only, for load balancers and Prometheus.
     #[arg(long, value_name = "ADDR")]
     pub(crate) health: Option<SocketAddr>,
-    /// Write the access log to this file; `-`: standard output; `off`: nowhere.
+    /// File of the access log, `-` for standard output, or `off`.
     #[arg(long, value_name = "PATH|-|off", default_value = "-")]
     pub(crate) access_log: OffOr<PathBuf>,
-    /// The form of the access log: Envoy Gateway's JSON, or Envoy's line of text.
+    /// Format of the access log: Envoy Gateway's JSON or Envoy's text line.
     #[arg(long, value_name = "FORMAT", default_value = "json")]
     pub(crate) access_log_format: LogFormat,
-    /// The form of the log on standard error.
+    /// Format of the log on standard error.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
-    /// What to log: error, warn, info, debug, trace, or directives such as `towergate_core=debug`.
+    /// Log level: error, warn, info, debug, trace, or directives such as `towergate_core=debug`.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub(crate) log: String,
-    /// How long requests may take to finish when the gateway ends, such as 30s.
+    /// Time limit for requests in flight when the gateway shuts down, such as 30s.
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub(crate) drain_timeout: Seconds,
-    /// How often to look for changes that the system did not tell of, such as 30s.
+    /// Interval at which folders are read for changes that the system did not report, and at which ports that could
+    /// not be bound are tried again, such as 30s.
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub(crate) poll_interval: Seconds,
-    /// Do not print what is served.
+    /// Do not print the listeners and requests to try at the start.
     #[arg(long, short)]
     pub(crate) quiet: bool,
 }
 
-/// Where a controller is, and how to speak to it.
+/// The controller of `run --from`.
 #[derive(Clone, Debug)]
 pub(crate) struct ControllerArgs {
     /// Its address.
     pub(crate) address: ControllerAddress,
     /// The folder of credentials.
     pub(crate) credentials: PathBuf,
-    /// The folder of what is in force.
+    /// The folder of the state file.
     pub(crate) state: Option<PathBuf>,
-    /// A plan that is refused is tried again so often.
+    /// Interval at which a configuration that is not fully in service is tried again.
     pub(crate) retry: Duration,
 }
 
-/// A form of a log.
+/// A log format.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum LogFormat {
     /// One JSON object per line.
@@ -218,24 +238,24 @@ pub(crate) enum LogFormat {
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) manifests: ManifestArgs,
-    /// The form of the findings.
+    /// Format of the findings.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: FindingsFormat,
 }
 
-/// A form of findings.
+/// A format of findings.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum FindingsFormat {
     /// One JSON array of all findings, indented.
     Json,
-    /// Each finding with its lines of the file, and a summary.
+    /// Each finding with its line of the file, and a summary.
     Text,
 }
 
 /// Arguments of `echo`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct EchoArgs {
-    /// Where to listen.
+    /// Address to listen on.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9000")]
     pub(crate) listen: SocketAddr,
 }
@@ -243,16 +263,16 @@ pub(crate) struct EchoArgs {
 /// Arguments of `dev-cert`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DevCertArgs {
-    /// DNS names, also with a leading `*.`, or IP addresses.
+    /// DNS names, with or without a leading `*.`, or IP addresses.
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<String>,
-    /// Write tls.crt and tls.key into this folder.
+    /// Folder to write tls.crt and tls.key to.
     #[arg(long, value_name = "DIR", conflicts_with = "secret")]
     pub(crate) out: Option<PathBuf>,
-    /// Print a Secret of this namespace and name.
+    /// Namespace and name of the Secret to print.
     #[arg(long, value_name = "NAMESPACE/NAME")]
     pub(crate) secret: Option<String>,
-    /// Days of validity.
+    /// Validity in days.
     #[arg(long, value_name = "N", default_value_t = 825, value_parser = clap::value_parser!(u32).range(1..=36500))]
     pub(crate) days: u32,
 }
@@ -265,7 +285,7 @@ pub(crate) struct CompletionArgs {
 }
 
 impl RunArgs {
-    /// The controller that plans come from, if there is one.
+    /// The controller of `--from`, if given.
     pub(crate) fn controller(&self) -> Option<ControllerArgs> {
         Some(ControllerArgs {
             address: self.from.clone()?,
@@ -275,7 +295,7 @@ impl RunArgs {
         })
     }
 
-    /// Time for requests to finish.
+    /// Time limit for requests in flight at shutdown.
     pub(crate) fn drain_timeout(&self) -> Duration {
         self.drain_timeout.0
     }
@@ -299,14 +319,14 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_line_definition_is_valid() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn the_help_of_check_tells_what_is_printed() {
+    fn the_help_of_check_describes_its_output() {
         let mut cli = Cli::command();
-        let check = cli.find_subcommand_mut("check").expect("it is a command");
+        let check = cli.find_subcommand_mut("check").expect("a command");
 
         let help = check.render_long_help().to_string();
 
@@ -316,8 +336,20 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_those_of_the_help() {
-        let args = run(&["dir"]).expect("it is enough");
+    fn every_command_prints_the_version_of_the_program() {
+        for command in [None, Some("run"), Some("check"), Some("dev-cert")] {
+            let args = ["towergate"].into_iter().chain(command);
+
+            let error = Cli::try_parse_from(args.chain(["--version"])).expect_err("the version");
+
+            let expected = concat!("towergate ", env!("CARGO_PKG_VERSION"), "\n");
+            assert_eq!(error.to_string(), expected, "{command:?}");
+        }
+    }
+
+    #[test]
+    fn defaults_match_the_help() {
+        let args = run(&["dir"]).expect("valid arguments");
 
         assert_eq!(args.manifests.paths, [PathBuf::from("dir")]);
         assert_eq!(
@@ -332,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn options_may_be_repeated_and_separated_by_commas() {
+    fn options_can_be_repeated_and_separated_by_commas() {
         let args = run(&[
             "a",
             "b",
@@ -353,7 +385,7 @@ mod tests {
             "--access-log",
             "off",
         ])
-        .expect("all are good");
+        .expect("valid arguments");
 
         assert_eq!(args.manifests.ports.len(), 3);
         assert_eq!(args.manifests.bind.len(), 2);
@@ -369,14 +401,14 @@ mod tests {
     }
 
     #[test]
-    fn a_controller_takes_the_place_of_folders() {
+    fn a_controller_replaces_folders() {
         for (url, host) in [
             ("https://c.test:18000", "c.test"),
             ("https://[::1]:18000/", "::1"),
         ] {
-            let args = run(&["--from", url, "--credentials", "d"]).expect("it is enough");
+            let args = run(&["--from", url, "--credentials", "d"]).expect("valid arguments");
 
-            let controller = args.controller().expect("there is one");
+            let controller = args.controller().expect("a controller");
             assert_eq!(
                 (&*controller.address.host, controller.address.port),
                 (host, 18000)
@@ -386,11 +418,16 @@ mod tests {
                 (PathBuf::from("d"), None)
             );
         }
-        assert!(run(&["dir"]).expect("it is enough").controller().is_none());
+        assert!(
+            run(&["dir"])
+                .expect("valid arguments")
+                .controller()
+                .is_none()
+        );
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_arguments_are_rejected() {
         for args in [
             &[][..],
             &["dir", "--port", "80"],

@@ -1,26 +1,33 @@
-//! `towergate check`: finds mistakes without serving.
+//! `towergate check`: reports errors in manifests without serving them.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Read};
+use std::path::Path;
 use std::process::ExitCode;
 
 use towergate_k8s::Diagnostic;
 use towergate_k8s::decode::Severity;
 
-use crate::args::{CheckArgs, FindingsFormat};
+use crate::args::{CheckArgs, FindingsFormat, ManifestArgs};
+use crate::manifest_loader::ManifestLoader;
 use crate::render;
-use crate::world::World;
-use crate::{Outcome, print};
+use crate::{Failure, Outcome, print};
 
-/// Stands for the built-in echo backend, which only runs when something is served.
+/// Placeholder address of the built-in echo backend, which only `run` starts.
 pub(crate) const NO_ECHO: std::net::SocketAddr =
     std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9);
 
-/// Reads and resolves the manifests, and prints what is wrong.
+/// The path that stands for standard input, and the name that diagnostics show for it.
+const STDIN: (&str, &str) = ("-", "<stdin>");
+/// Largest manifest on standard input, in bytes.
+const MAX_INPUT: u64 = 64 * 1024 * 1024;
+
+/// Reads and resolves the manifests, and prints the diagnostics.
 ///
 /// # Errors
-/// If standard output cannot be written.
+/// If standard input cannot be read or standard output cannot be written.
 pub(crate) fn check(args: &CheckArgs) -> Outcome {
-    let reading = World::new(&args.manifests).read(true, |_| Some(NO_ECHO));
+    let input = read_stdin(&args.manifests)?;
+    let reading = loader(&args.manifests, input.clone()).read(true, |_| Some(NO_ECHO));
     let found = reading
         .map(|reading| reading.diagnostics)
         .unwrap_or_default();
@@ -28,19 +35,58 @@ pub(crate) fn check(args: &CheckArgs) -> Outcome {
         FindingsFormat::Json => serde_json::to_string_pretty(&found)? + "\n",
         FindingsFormat::Text => {
             let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            render::render(&found, |file| std::fs::read_to_string(file).ok(), colour)
+            let text = |file: &str| match &input {
+                Some(text) if file == STDIN.1 => Some(text.clone()),
+                _ => std::fs::read_to_string(file).ok(),
+            };
+            render::render(&found, text, colour)
         }
     };
     print(text.as_bytes())?;
     Ok(ExitCode::from(exit_status(&found, args.manifests.strict)))
 }
 
+/// Standard input as text, if `-` is one of the paths.
+///
+/// # Errors
+/// If it cannot be read, is not UTF-8 or exceeds 64 MiB.
+pub(crate) fn read_stdin(args: &ManifestArgs) -> Result<Option<String>, Failure> {
+    if !args.paths.iter().any(|path| path == Path::new(STDIN.0)) {
+        return Ok(None);
+    }
+    let mut text = String::new();
+    let read = std::io::stdin()
+        .take(MAX_INPUT + 1)
+        .read_to_string(&mut text);
+    let read = read.map_err(|error| format!("standard input cannot be read: {error}"))?;
+    if u64::try_from(read).unwrap_or(u64::MAX) > MAX_INPUT {
+        return Err("standard input is larger than 64 MiB; pass files instead".into());
+    }
+    Ok(Some(text))
+}
+
+/// A loader for the paths of `args` and standard input.
+pub(crate) fn loader(args: &ManifestArgs, input: Option<String>) -> ManifestLoader {
+    let mut files = args.clone();
+    files.paths.retain(|path| path != Path::new(STDIN.0));
+    let loader = ManifestLoader::new(&files);
+    match input {
+        // Empty input is reported like an empty folder.
+        Some(text) if !text.trim().is_empty() => loader.with_text(STDIN.1, text),
+        _ => loader,
+    }
+}
+
+/// 2 if a file is unreadable or nothing was checked, 1 if there are errors, with `strict` also if there are warnings.
 fn exit_status(found: &[Diagnostic], strict: bool) -> u8 {
-    if found.iter().any(|d| d.code == "unreadable") {
+    if found
+        .iter()
+        .any(|d| matches!(d.code, "unreadable" | "no-manifest"))
+    {
         return crate::USAGE;
     }
-    let counts = |severity| found.iter().any(|d| d.severity == severity);
-    u8::from(counts(Severity::Error) || strict && counts(Severity::Warning))
+    let has = |severity| found.iter().any(|d| d.severity == severity);
+    u8::from(has(Severity::Error) || strict && has(Severity::Warning))
 }
 
 #[cfg(test)]
@@ -48,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_exit_status_tells_the_worst() {
+    fn the_exit_status_is_that_of_the_worst_finding() {
         let error = Diagnostic::error("x", "", "y");
         let warning = Diagnostic::warning("x", "", "y");
         let note = Diagnostic::note("x", "");
@@ -61,6 +107,7 @@ mod tests {
             (vec![warning.clone()], true, 1),
             (vec![note, warning, error.clone()], false, 1),
             (vec![error, unreadable], false, 2),
+            (vec![Diagnostic::warning("no-manifest", "", "y")], false, 2),
         ] {
             assert_eq!(exit_status(&found, strict), status, "{found:?}");
         }

@@ -1,151 +1,223 @@
-//! Puts plans in force, wherever they come from.
+//! The control loop: brings the configurations of a source into service.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
+use towergate_core::listen::BindError;
 use towergate_core::plan::{Endpoints, Plan};
 use towergate_policy::Policy;
 
 use crate::Failure;
 use crate::admin::Admin;
+use crate::data_plane::DataPlane;
+use crate::listen_error;
 use crate::metrics::Metrics;
-use crate::plane::DataPlane;
 use crate::time::unix_seconds;
 
-/// What is to be served.
+/// The configuration to serve.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Wanted {
+pub(crate) struct Desired {
     /// The plan.
     pub(crate) plan: Arc<Plan<Policy>>,
     /// The addresses of its backends.
     pub(crate) endpoints: Arc<Endpoints>,
 }
 
-/// What a source has to begin with.
-pub(crate) enum First {
-    /// This, and if it cannot be served, there is nothing to serve.
-    Needed(Wanted),
-    /// This, until there is something newer.
-    Offered(Wanted),
-    /// Nothing yet.
-    Later,
+/// The configuration that a source starts with.
+pub(crate) enum Initial {
+    /// A configuration without which the program cannot start.
+    Required(Desired),
+    /// A configuration from before a restart. The program also starts if it cannot be served.
+    Resumed(Desired),
+    /// No configuration yet.
+    Pending,
 }
 
-/// Where plans come from.
+/// The result of bringing a configuration into service.
+#[derive(Debug, Default)]
+pub(crate) struct Applied {
+    /// Whether plan, endpoints or unbound addresses differ from before.
+    pub(crate) changed: bool,
+    /// Addresses that cannot be bound. Everything else is in service.
+    pub(crate) unbound: Vec<BindError>,
+}
+
+/// A source of configurations.
 pub(crate) trait Source {
-    /// What there is to begin with.
+    /// Whether `--port`, `--bind` and `--reuse-port` are available.
+    const HAS_PORT_FLAGS: bool;
+
+    /// Returns the initial configuration.
     ///
     /// # Errors
-    /// If there can never be anything.
-    fn begin(&mut self) -> Result<First, Failure>;
+    /// If the source can never provide one.
+    fn start(&mut self) -> Result<Initial, Failure>;
 
-    /// Waits for something to serve. May be dropped while it waits; nothing is lost then.
-    fn next(&mut self) -> impl Future<Output = Wanted>;
+    /// Waits for a configuration. Cancel safe.
+    fn next(&mut self) -> impl Future<Output = Desired>;
 
-    /// Looks again, because somebody asks for it.
-    fn look_again(&mut self) -> Option<Wanted>;
+    /// Reads the source again at the request of the user.
+    fn reload(&mut self) -> Option<Desired>;
 
-    /// Takes down what became of what it gave last: whether something was new, or why it is not served.
-    fn note(&mut self, outcome: &Result<bool, Failure>);
+    /// Receives the result of the last configuration, or why the previous one stays in service.
+    fn report(&mut self, outcome: &Result<Applied, Failure>);
 }
 
-/// Brings what is wanted to the data plane.
+/// Brings configurations into service on a data plane.
 pub(crate) struct Control<D> {
-    plane: D,
+    data_plane: D,
     admin: Arc<Admin>,
     metrics: Arc<Metrics>,
     /// In service.
-    now: Wanted,
+    current: Desired,
+    /// Addresses of `current` that could not be bound, with the last message.
+    unbound: BTreeMap<SocketAddr, String>,
 }
 
 impl<D: DataPlane> Control<D> {
-    /// Nothing is in service yet.
-    pub(crate) fn new(plane: D, admin: Arc<Admin>, metrics: Arc<Metrics>) -> Self {
+    /// A control loop without a configuration in service.
+    pub(crate) fn new(data_plane: D, admin: Arc<Admin>, metrics: Arc<Metrics>) -> Self {
         Self {
-            plane,
+            data_plane,
             admin,
             metrics,
-            now: Wanted::default(),
+            current: Desired::default(),
+            unbound: BTreeMap::new(),
         }
     }
 
-    /// What is in service.
+    /// The plan in service.
     pub(crate) fn plan(&self) -> &Plan<Policy> {
-        &self.now.plan
+        &self.current.plan
     }
 
-    /// What serves it.
-    pub(crate) fn plane(&self) -> &D {
-        &self.plane
+    /// The data plane.
+    pub(crate) fn data_plane(&self) -> &D {
+        &self.data_plane
     }
 
-    /// Takes what there is to begin with into service.
+    /// Brings the initial configuration of `source` into service.
     ///
     /// # Errors
-    /// If the source has nothing to fall back on.
-    pub(crate) fn begin(&mut self, source: &mut impl Source) -> Result<(), Failure> {
-        match source.begin()? {
-            First::Needed(wanted) => self.put(wanted).map(|_| ()),
-            First::Offered(wanted) => {
-                self.serve(wanted, source);
+    /// If the source has none, or if it requires one that cannot be served on all its addresses.
+    pub(crate) fn start<S: Source>(&mut self, source: &mut S) -> Result<(), Failure> {
+        match source.start()? {
+            Initial::Required(desired) => {
+                let plan = Arc::clone(&desired.plan);
+                let applied = self.apply_with(desired, |data_plane, plan| {
+                    data_plane.apply(plan).map(|()| Vec::new())
+                });
+                let with_advice =
+                    |error| listen_error::with_advice(error, &plan, S::HAS_PORT_FLAGS);
+                applied.map(|_| ()).map_err(with_advice)
+            }
+            Initial::Resumed(desired) => {
+                self.serve(desired, source);
                 Ok(())
             }
-            First::Later => Ok(()),
+            Initial::Pending => Ok(()),
         }
     }
 
-    /// Takes what `source` wants into service, and tells it the outcome. Whether there was something to
-    /// take, also if it was refused.
-    pub(crate) fn serve(&mut self, wanted: Wanted, source: &mut impl Source) -> bool {
-        let outcome = self.put(wanted);
-        if let Err(error) = &outcome {
-            self.metrics.config.rejected.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(%error, "the configuration cannot be served; the one before it stays in service");
+    /// Brings `desired` into service and reports the result to `source`. Addresses that cannot be bound are logged
+    /// and left out. Returns whether anything differs from before, also if `desired` was rejected.
+    pub(crate) fn serve<S: Source>(&mut self, desired: Desired, source: &mut S) -> bool {
+        let mut outcome = self.apply_with(desired, D::apply_bindable);
+        match &mut outcome {
+            Ok(applied) => applied.changed |= self.log_unbound(&applied.unbound, S::HAS_PORT_FLAGS),
+            Err(error) => {
+                self.metrics.config.rejected.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(%error, "configuration rejected; the previous one stays in service");
+            }
         }
-        source.note(&outcome);
-        outcome.unwrap_or(true)
+        source.report(&outcome);
+        outcome.map_or(true, |applied| applied.changed)
     }
 
-    /// Whether something was new.
-    fn put(&mut self, wanted: Wanted) -> Result<bool, Failure> {
-        let Wanted { plan, endpoints } = wanted;
-        let moved = *endpoints != *self.now.endpoints;
+    fn apply_with(
+        &mut self,
+        desired: Desired,
+        apply: impl FnOnce(&D, &Plan<Policy>) -> Result<Vec<BindError>, Failure>,
+    ) -> Result<Applied, Failure> {
+        let Desired { plan, endpoints } = desired;
+        let new_endpoints = *endpoints != *self.current.endpoints;
         // Endpoints first: a new route must not find its backend empty.
-        if moved {
-            self.plane.set_endpoints(&endpoints);
-            self.now.endpoints = endpoints;
+        if new_endpoints {
+            self.data_plane.set_endpoints(&endpoints);
+            self.current.endpoints = endpoints;
             self.show();
         }
         let counts = &self.metrics.config;
         let first = counts.applied.load(Ordering::Relaxed) == 0;
-        // What did not change is neither kept nor built twice.
+        // Equal parts are kept in memory once and built once.
         let mut plan = Arc::unwrap_or_clone(plan);
-        plan.share(&self.now.plan);
-        if plan == *self.now.plan && !first {
-            return Ok(moved);
+        plan.share(&self.current.plan);
+        let new_plan = first || plan != *self.current.plan;
+        if !new_plan && self.unbound.is_empty() {
+            return Ok(Applied {
+                changed: new_endpoints,
+                unbound: Vec::new(),
+            });
         }
-        self.plane.apply(&plan)?;
+        let unbound = apply(&self.data_plane, &plan)?;
+        if new_plan {
+            self.record(plan);
+        }
+        Ok(Applied {
+            changed: new_endpoints || new_plan,
+            unbound,
+        })
+    }
+
+    /// Records that `plan` is in service.
+    fn record(&mut self, plan: Plan<Policy>) {
+        let counts = &self.metrics.config;
         counts.note_ports(&plan.ports);
-        self.now.plan = Arc::new(plan);
+        self.current.plan = Arc::new(plan);
         let version = counts.applied.fetch_add(1, Ordering::Relaxed) + 1;
         let now = unix_seconds(SystemTime::now());
         counts
             .applied_at
             .store(u64::try_from(now).unwrap_or(0), Ordering::Relaxed);
-        let (listeners, routes) = size(&self.now.plan);
+        let (listeners, routes) = size(&self.current.plan);
         tracing::info!(version, listeners, routes, "in service");
         self.show();
         self.admin.set_ready(true);
-        Ok(true)
+    }
+
+    /// Logs addresses that became unbound or bound. Returns whether there are any.
+    fn log_unbound(&mut self, errors: &[BindError], port_flags: bool) -> bool {
+        let describe = |error: &BindError| {
+            let text = listen_error::describe(error, &self.current.plan, port_flags);
+            (error.address, text)
+        };
+        let unbound: BTreeMap<_, _> = errors.iter().map(describe).collect();
+        for (address, text) in &unbound {
+            if self.unbound.get(address) != Some(text) {
+                tracing::error!("{text}; everything else is in service");
+            }
+        }
+        for address in self.unbound.keys().filter(|at| !unbound.contains_key(at)) {
+            tracing::info!(%address, "no longer blocked");
+        }
+        let count = u64::try_from(unbound.len()).unwrap_or(u64::MAX);
+        let counts = &self.metrics.config;
+        counts.unbound.store(count, Ordering::Relaxed);
+        let changed = unbound != self.unbound;
+        self.unbound = unbound;
+        changed
     }
 
     fn show(&self) {
-        let Wanted { plan, endpoints } = self.now.clone();
+        let Desired { plan, endpoints } = self.current.clone();
         self.admin.show(plan, endpoints);
     }
 }
 
+/// Number of listeners and of routes.
 fn size(plan: &Plan<Policy>) -> (usize, usize) {
     let listeners = plan.ports.iter().flat_map(|port| &port.listeners);
     let routes = listeners
@@ -162,48 +234,64 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// Remembers what it was asked, and refuses plans when told to.
+    /// A data plane that records calls and rejects plans on demand.
     #[derive(Default)]
-    pub(crate) struct Remembering {
-        asked: RefCell<Vec<&'static str>>,
-        pub(crate) refuse: Cell<bool>,
+    pub(crate) struct FakeDataPlane {
+        calls: RefCell<Vec<&'static str>>,
+        pub(crate) reject: Cell<bool>,
+        /// An address that cannot be bound.
+        pub(crate) blocked: Cell<Option<SocketAddr>>,
     }
 
-    impl Remembering {
-        /// What it was asked since the last time.
-        pub(crate) fn asked(&self) -> Vec<&'static str> {
-            self.asked.take()
+    impl FakeDataPlane {
+        /// The calls since the last time.
+        pub(crate) fn calls(&self) -> Vec<&'static str> {
+            self.calls.take()
         }
     }
 
-    impl DataPlane for Remembering {
+    impl DataPlane for FakeDataPlane {
         fn apply(&self, _plan: &Plan<Policy>) -> Result<(), Failure> {
-            self.asked.borrow_mut().push("apply");
-            if self.refuse.get() {
-                return Err("the port is taken".into());
+            self.calls.borrow_mut().push("apply");
+            if self.reject.get() {
+                return Err("the plan cannot be built".into());
             }
             Ok(())
         }
 
-        fn set_endpoints(&self, _endpoints: &Endpoints) {
-            self.asked.borrow_mut().push("endpoints");
+        fn apply_bindable(&self, plan: &Plan<Policy>) -> Result<Vec<BindError>, Failure> {
+            self.apply(plan)?;
+            let unbound = self.blocked.get().map(|address| BindError {
+                address,
+                source: std::io::ErrorKind::AddrInUse.into(),
+            });
+            Ok(unbound.into_iter().collect())
         }
 
-        async fn drain(&self, _deadline: Duration) -> bool {
+        fn set_endpoints(&self, _endpoints: &Endpoints) {
+            self.calls.borrow_mut().push("endpoints");
+        }
+
+        async fn drain(&self, _timeout: Duration) -> bool {
             true
         }
 
-        fn running(&self) -> usize {
+        fn connections(&self) -> usize {
             0
         }
     }
 
-    /// How many plans were taken and refused.
-    pub(crate) fn counted(control: &Control<Remembering>) -> (u64, u64) {
+    /// Number of plans applied and rejected.
+    pub(crate) fn counts(control: &Control<FakeDataPlane>) -> (u64, u64) {
         let config = &control.metrics.config;
         (
             config.applied.load(Ordering::Relaxed),
             config.rejected.load(Ordering::Relaxed),
         )
+    }
+
+    /// Number of addresses that cannot be bound.
+    pub(crate) fn unbound(control: &Control<FakeDataPlane>) -> u64 {
+        control.metrics.config.unbound.load(Ordering::Relaxed)
     }
 }

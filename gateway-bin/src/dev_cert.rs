@@ -1,4 +1,4 @@
-//! `towergate dev-cert`: a self-signed certificate to try things with.
+//! `towergate dev-cert`: a self-signed certificate for tests.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -18,16 +18,16 @@ use crate::args::DevCertArgs;
 use crate::flags::name_parts;
 use crate::{Failure, Outcome, print};
 
-/// A certificate and its key as PEM.
+/// A certificate and its key in PEM format.
 struct Pair {
     certificate: String,
     key: String,
 }
 
-/// Makes a certificate, and writes or prints it.
+/// Creates a certificate and writes or prints it.
 ///
 /// # Errors
-/// If a name is none, or a file cannot be written.
+/// If a name is invalid or a file cannot be written.
 pub(crate) fn run(args: &DevCertArgs) -> Outcome {
     let pair = make(&args.names, args.days, SystemTime::now())?;
     if let Some(folder) = &args.out {
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &DevCertArgs) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     let name = args.secret.as_deref().unwrap_or("default/dev-cert");
-    let (namespace, name) = name_parts(name).ok_or("--secret: write it as NAMESPACE/NAME")?;
+    let (namespace, name) = name_parts(name).ok_or("--secret: expected NAMESPACE/NAME")?;
     print(manifest(namespace, name, &pair).as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -47,8 +47,9 @@ fn make(names: &[String], days: u32, now: SystemTime) -> Result<Pair, Failure> {
     for name in names {
         let is_name = !matches!(name.parse(), Err(_) | Ok(NamePattern::Any));
         if !is_name && name.parse::<IpAddr>().is_err() {
-            let fault = "is neither a DNS name in lower case, such as app.test or *.app.test, nor an IP address";
-            return Err(format!("`{name}` {fault}").into());
+            let expected =
+                "a DNS name in lower case, such as app.test or *.app.test, or an IP address";
+            return Err(format!("invalid name `{name}`: expected {expected}").into());
         }
     }
     let mut params = CertificateParams::new(names)?;
@@ -58,7 +59,7 @@ fn make(names: &[String], days: u32, now: SystemTime) -> Result<Pair, Failure> {
         names.first().map_or("towergate", String::as_str),
     );
     params.distinguished_name = subject;
-    // A clock that is a little behind must not refuse it.
+    // Also valid for clients whose clock is up to an hour behind.
     params.not_before = (now - Duration::from_secs(3600)).into();
     params.not_after = (now + Duration::from_secs(u64::from(days) * 86_400)).into();
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -85,7 +86,7 @@ fn manifest(namespace: &str, name: &str, pair: &Pair) -> String {
     )
 }
 
-/// Writes a file that only its mode's users can read, from the first byte on.
+/// Writes a file that has `mode` before the first byte is written.
 fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
@@ -103,8 +104,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_secret_is_one_that_is_read() {
-        let pair = make(&["a.example.com".to_owned()], 1, SystemTime::now()).expect("it is made");
+    fn the_printed_secret_is_a_valid_manifest() {
+        let pair =
+            make(&["a.example.com".to_owned()], 1, SystemTime::now()).expect("a certificate");
 
         let decoded = towergate_k8s::decode::decode("", &manifest("edge", "a-tls", &pair));
 
@@ -118,8 +120,8 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_none_gets_no_certificate() {
-        for (name, good) in [
+    fn an_invalid_name_is_rejected() {
+        for (name, valid) in [
             ("a.example.com", true),
             ("*.example.com", true),
             ("localhost", true),
@@ -129,13 +131,13 @@ mod tests {
             ("a.*.example.com", false),
             ("", false),
         ] {
-            let made = make(&[name.to_owned()], 1, SystemTime::now());
-            assert_eq!(made.is_ok(), good, "{name}");
+            let result = make(&[name.to_owned()], 1, SystemTime::now());
+            assert_eq!(result.is_ok(), valid, "{name}");
         }
     }
 
     #[test]
-    fn nobody_else_can_read_the_key_file() {
+    fn only_the_owner_can_read_the_key_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let args = DevCertArgs {
             names: vec![
@@ -148,10 +150,10 @@ mod tests {
             days: 1,
         };
 
-        run(&args).expect("it is written");
+        run(&args).expect("the files are written");
 
         let mode = std::fs::metadata(folder.path().join("tls.key"))
-            .expect("it is there")
+            .expect("the key file")
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600);

@@ -1,5 +1,5 @@
-//! A backend that answers with what it was asked: `towergate echo`, and the backend of Services with the
-//! annotation `towergate.dev/echo: "true"`.
+//! A backend that returns each request as JSON: `towergate echo`, and the backend of Services with the annotation
+//! `towergate.dev/echo: "true"`.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -22,8 +22,9 @@ use towergate_k8s::ObjectKey;
 
 use crate::Outcome;
 use crate::args::EchoArgs;
+use crate::listen_error::describe_flag;
 
-/// Serves until the process is ended.
+/// Serves until SIGINT.
 ///
 /// # Errors
 /// If the address cannot be bound.
@@ -34,7 +35,7 @@ pub(crate) fn run(args: &EchoArgs) -> Outcome {
     runtime.block_on(async {
         let listener = TcpListener::bind(args.listen)
             .await
-            .map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
+            .map_err(|error| describe_flag("--listen", args.listen, &error))?;
         eprintln!("echo: http://{}", listener.local_addr()?);
         tokio::select! {
             () = serve(listener, None) => {}
@@ -44,13 +45,13 @@ pub(crate) fn run(args: &EchoArgs) -> Outcome {
     })
 }
 
-/// The echo backends of Services: one each, started when it is first asked for.
+/// The echo backends of Services. Each is started on first use.
 #[derive(Debug, Default)]
-pub(crate) struct Echoes(BTreeMap<ObjectKey, SocketAddr>);
+pub(crate) struct EchoBackends(BTreeMap<ObjectKey, SocketAddr>);
 
-impl Echoes {
-    /// The address of a Service's backend. Must be called within a runtime. `None`, and a word in the
-    /// log, if it cannot be started.
+impl EchoBackends {
+    /// The address of the backend of a Service. Must be called within a runtime. `None` if it cannot be started,
+    /// which is logged.
     pub(crate) fn address(&mut self, service: &ObjectKey) -> Option<SocketAddr> {
         if let Some(address) = self.0.get(service) {
             return Some(*address);
@@ -61,7 +62,7 @@ impl Echoes {
                 Some(address)
             }
             Err(error) => {
-                tracing::error!(%service, %error, "the built-in echo backend cannot be started");
+                tracing::error!(%service, %error, "built-in echo backend cannot be started");
                 None
             }
         }
@@ -90,28 +91,28 @@ async fn serve(listener: TcpListener, service: Option<Arc<str>>) {
 }
 
 async fn connection(stream: TcpStream, peer: SocketAddr, service: Option<Arc<str>>) {
-    let Ok(http2) = speaks_http2(&stream).await else {
+    let Ok(http2) = is_http2(&stream).await else {
         return;
     };
     let _ = stream.set_nodelay(true);
     let io = TokioIo::new(stream);
-    let answer = service_fn(move |request| answer(request, peer, service.clone()));
-    // A client that errs or leaves is nothing to tell of.
+    let service = service_fn(move |request| respond(request, peer, service.clone()));
+    // Errors of clients are not logged.
     let _ = if http2 {
         hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-            .serve_connection(io, answer)
+            .serve_connection(io, service)
             .await
     } else {
         hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
-            .serve_connection(io, answer)
+            .serve_connection(io, service)
             .await
     };
 }
 
-/// Whether the first bytes are those of HTTP/2 with prior knowledge (RFC 9113, section 3.4). `PRI` is
-/// reserved for it, so three bytes tell.
-async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
+/// Whether the connection starts with the HTTP/2 preface (RFC 9113, section 3.4). Its method `PRI` is reserved, so
+/// three bytes are sufficient.
+async fn is_http2(stream: &TcpStream) -> io::Result<bool> {
     let mut first = [0; 3];
     loop {
         let read = stream.peek(&mut first).await?;
@@ -121,12 +122,12 @@ async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
         if read == first.len() || !b"PRI".starts_with(&first[..read]) {
             return Ok(&first[..read] == b"PRI");
         }
-        // A peek returns at once while the same bytes wait.
+        // `peek` returns at once while the bytes are unread.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
-async fn answer(
+async fn respond(
     request: Request<Incoming>,
     peer: SocketAddr,
     service: Option<Arc<str>>,
@@ -136,7 +137,7 @@ async fn answer(
     while let Some(Ok(frame)) = body.frame().await {
         length += frame.data_ref().map_or(0, Bytes::len);
     }
-    let told = json!({
+    let echoed = json!({
         "service": service.as_deref(),
         "method": head.method.as_str(),
         "path": head.uri.path_and_query().map_or("/", |path| path.as_str()),
@@ -146,7 +147,7 @@ async fn answer(
         "headers": headers(&head.headers),
         "bodyBytes": length,
     });
-    let mut text = serde_json::to_vec_pretty(&told).unwrap_or_default();
+    let mut text = serde_json::to_vec_pretty(&echoed).unwrap_or_default();
     text.push(b'\n');
     let mut response = Response::new(Full::from(text));
     response
@@ -159,7 +160,7 @@ fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Values by name; several of one name as a list.
+/// Header values by name. A repeated header is a list.
 fn headers(headers: &HeaderMap) -> Map<String, Value> {
     let mut map = Map::new();
     for name in headers.keys() {
@@ -185,43 +186,43 @@ mod tests {
     use super::*;
 
     async fn started() -> SocketAddr {
-        Echoes::default()
+        EchoBackends::default()
             .address(&ObjectKey::new("a", "b"))
-            .expect("it starts")
+            .expect("a backend")
     }
 
     #[tokio::test]
-    async fn http1_is_told_what_it_asked() {
+    async fn http1_requests_are_returned_as_json() {
         let mut stream = TcpStream::connect(started().await)
             .await
-            .expect("it listens");
+            .expect("a listener");
 
         let request = "POST /x?y=1 HTTP/1.1\r\nHost: h\r\nA: 1\r\nA: 2\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc";
         stream
             .write_all(request.as_bytes())
             .await
-            .expect("it is sent");
+            .expect("the request is sent");
         let mut response = String::new();
         stream
             .read_to_string(&mut response)
             .await
-            .expect("it is answered");
+            .expect("a response");
 
-        let (_, body) = response.split_once("\r\n\r\n").expect("it has a body");
-        let told: Value = serde_json::from_str(body).expect("it is JSON");
-        assert_eq!(told["service"], "a/b");
-        assert_eq!(told["method"], "POST");
-        assert_eq!(told["path"], "/x?y=1");
-        assert_eq!(told["host"], "h");
-        assert_eq!(told["headers"]["a"], json!(["1", "2"]));
-        assert_eq!(told["bodyBytes"], 3);
+        let (_, body) = response.split_once("\r\n\r\n").expect("a body");
+        let echoed: Value = serde_json::from_str(body).expect("JSON");
+        assert_eq!(echoed["service"], "a/b");
+        assert_eq!(echoed["method"], "POST");
+        assert_eq!(echoed["path"], "/x?y=1");
+        assert_eq!(echoed["host"], "h");
+        assert_eq!(echoed["headers"]["a"], json!(["1", "2"]));
+        assert_eq!(echoed["bodyBytes"], 3);
     }
 
     #[tokio::test]
-    async fn http2_with_prior_knowledge_works_too() {
+    async fn http2_with_prior_knowledge_is_supported() {
         let stream = TcpStream::connect(started().await)
             .await
-            .expect("it listens");
+            .expect("a listener");
         let (mut sender, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
                 .await
@@ -230,18 +231,18 @@ mod tests {
 
         let request = Request::get("http://h/x")
             .body(Full::<Bytes>::default())
-            .expect("it is a request");
-        let response = sender.send_request(request).await.expect("it is answered");
+            .expect("a request");
+        let response = sender.send_request(request).await.expect("a response");
         let body = response
             .into_body()
             .collect()
             .await
-            .expect("it has a body")
+            .expect("a body")
             .to_bytes();
 
-        let told: Value = serde_json::from_slice(&body).expect("it is JSON");
+        let echoed: Value = serde_json::from_slice(&body).expect("JSON");
         assert_eq!(
-            (&told["protocol"], &told["host"]),
+            (&echoed["protocol"], &echoed["host"]),
             (&json!("HTTP/2.0"), &json!("h"))
         );
     }

@@ -1,4 +1,4 @@
-//! Values of options, parsed once.
+//! Types of command-line values.
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use towergate_core::plan::BackendId;
 
-/// `80=8080`: a Gateway's port, and where it is bound.
+/// `80=8080`: a port of the Gateways and the port that is bound instead.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct PortMap {
-    /// What the Gateway says.
+    /// The port of the Gateways.
     pub(crate) port: u16,
-    /// What is bound.
+    /// The port to bind.
     pub(crate) bound: u16,
 }
 
@@ -27,14 +27,14 @@ impl FromStr for PortMap {
                     bound: parse(bound)?,
                 })
             })
-            .ok_or_else(|| "write it as PORT=BOUND, such as 80=8080".to_owned())
+            .ok_or_else(|| "expected PORT=BOUND, such as 80=8080".to_owned())
     }
 }
 
 /// `127.0.0.1` or `edge/public=192.0.2.1`: an address to bind, for all Gateways or for one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Bind {
-    /// `namespace/name`; `None`: all that have none of their own.
+    /// `namespace/name` of the Gateway. `None`: all Gateways without an address of their own.
     pub(crate) gateway: Option<String>,
     /// The address.
     pub(crate) address: IpAddr,
@@ -64,12 +64,12 @@ impl FromStr for Bind {
     }
 }
 
-/// `team-a/echo:80=127.0.0.1:9000`: where a port of a Service really is.
+/// `team-a/echo:80=127.0.0.1:9000`: the endpoint of a Service port.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct EndpointOverride {
     /// The port of the Service.
     pub(crate) backend: BackendId,
-    /// Where it is.
+    /// The address of the endpoint.
     pub(crate) address: SocketAddr,
 }
 
@@ -93,15 +93,16 @@ impl FromStr for EndpointOverride {
             })
         };
         parse().ok_or_else(|| {
-            "write it as NAMESPACE/SERVICE:PORT=ADDR:PORT, such as team-a/echo:80=127.0.0.1:9000".to_owned()
+            "expected NAMESPACE/SERVICE:PORT=ADDR:PORT, such as team-a/echo:80=127.0.0.1:9000"
+                .to_owned()
         })
     }
 }
 
-/// `https://controller.example:18000`: where a controller is.
+/// `https://controller.example:18000`: the address of a controller.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct ControllerAddress {
-    /// A name or an IP address.
+    /// DNS name or IP address.
     pub(crate) host: String,
     /// The port.
     pub(crate) port: u16,
@@ -122,9 +123,9 @@ impl FromStr for ControllerAddress {
     fn from_str(text: &str) -> Result<Self, String> {
         let parse = || {
             let uri = text.parse::<http::Uri>().ok()?;
-            let plain = uri.scheme_str() == Some("https") && matches!(uri.path(), "" | "/");
+            let https = uri.scheme_str() == Some("https") && matches!(uri.path(), "" | "/");
             let authority = uri.authority()?.as_str();
-            if !plain || uri.query().is_some() || authority.contains('@') {
+            if !https || uri.query().is_some() || authority.contains('@') {
                 return None;
             }
             let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
@@ -133,15 +134,15 @@ impl FromStr for ControllerAddress {
                 port: uri.port_u16().filter(|port| *port != 0)?,
             })
         };
-        parse().ok_or_else(|| "write it as https://HOST:PORT".to_owned())
+        parse().ok_or_else(|| "expected https://HOST:PORT".to_owned())
     }
 }
 
 /// Splits `namespace/name`.
 pub(crate) fn name_parts(text: &str) -> Option<(&str, &str)> {
     let (namespace, name) = text.split_once('/')?;
-    let good = |part: &str| !part.is_empty() && !part.contains('/');
-    (good(namespace) && good(name)).then_some((namespace, name))
+    let valid = |part: &str| !part.is_empty() && !part.contains('/');
+    (valid(namespace) && valid(name)).then_some((namespace, name))
 }
 
 /// A value, or `off`.
@@ -166,7 +167,7 @@ impl<T: FromStr<Err: std::fmt::Display>> FromStr for OffOr<T> {
     }
 }
 
-/// A time such as `30s`, `500ms`, `2m` or `1h`.
+/// A duration such as `30s`, `500ms`, `2m` or `1h`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Seconds(pub(crate) Duration);
 
@@ -191,7 +192,7 @@ impl FromStr for Seconds {
             .and_then(|number| number.checked_mul(millis))
             .filter(|_| millis > 0)
             .map(|millis| Self(Duration::from_millis(millis)))
-            .ok_or_else(|| "write a time such as 30s, 500ms, 2m or 1h".to_owned())
+            .ok_or_else(|| "expected a duration such as 30s, 500ms, 2m or 1h".to_owned())
     }
 }
 
@@ -200,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_numbers_with_a_unit() {
+    fn durations_are_whole_numbers_with_a_unit() {
         let parse = |text: &str| text.parse::<Seconds>().ok().map(|s| s.0.as_millis());
 
         assert_eq!(parse("30s"), Some(30_000));
@@ -213,16 +214,19 @@ mod tests {
     }
 
     #[test]
-    fn addresses_may_belong_to_one_gateway() {
+    fn an_address_applies_to_one_gateway_or_to_all() {
         let bind = |text: &str| text.parse::<Bind>();
 
-        assert_eq!(bind("::1").expect("good").gateway, None);
+        assert_eq!(bind("::1").expect("a valid value").gateway, None);
         assert_eq!(
-            bind("[::1]").expect("good").address,
-            bind("::1").expect("good").address
+            bind("[::1]").expect("a valid value").address,
+            bind("::1").expect("a valid value").address
         );
         assert_eq!(
-            bind("a/b=10.0.0.1").expect("good").gateway.as_deref(),
+            bind("a/b=10.0.0.1")
+                .expect("a valid value")
+                .gateway
+                .as_deref(),
             Some("a/b")
         );
         assert!(bind("b=10.0.0.1").is_err());
@@ -230,8 +234,8 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_names_a_port_of_a_service() {
-        let parsed: EndpointOverride = "team-a/echo:80=[::1]:9000".parse().expect("good");
+    fn an_endpoint_names_a_service_port() {
+        let parsed: EndpointOverride = "team-a/echo:80=[::1]:9000".parse().expect("a valid value");
 
         assert_eq!(parsed.backend.to_string(), "Service/team-a/echo:80");
         assert!(parsed.address.is_ipv6());
@@ -247,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn off_is_off_and_everything_else_a_value() {
+    fn off_turns_a_feature_off_and_anything_else_is_a_value() {
         assert_eq!("off".parse::<OffOr<SocketAddr>>(), Ok(OffOr::Off));
         assert_eq!(
             "127.0.0.1:1".parse::<OffOr<SocketAddr>>(),

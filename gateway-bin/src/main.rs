@@ -1,4 +1,4 @@
-//! Towergate: a Gateway API gateway that serves a folder of manifests.
+//! The `towergate` program: a Gateway API gateway that serves a folder of manifests.
 //!
 //! A thin shell around the library crates: arguments, files, signals, logs. Each command is one module.
 
@@ -6,27 +6,28 @@ mod access_log;
 mod admin;
 mod args;
 mod check;
+mod completions;
 mod control;
+mod controller_client;
+mod data_plane;
 mod dev_cert;
 mod echo;
 mod flags;
-mod folder;
-mod from;
-mod manuals;
+mod folder_source;
+mod listen_error;
+mod log_throttle;
+mod manifest_loader;
 mod memory;
 mod metrics;
-mod plane;
+mod preflight_checks;
 mod render;
 mod run;
 mod signals;
 mod status;
 mod summary;
-mod suspicions;
 mod telemetry;
 mod time;
-mod warnings;
 mod watch;
-mod world;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -38,7 +39,7 @@ use crate::args::{Cli, Command};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The exit status for wrong usage and for files that cannot be read or written.
+/// Exit status of wrong usage and of files that cannot be read or written.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -48,8 +49,8 @@ fn main() -> ExitCode {
         Command::Status(args) => status::status(&args),
         Command::Echo(args) => echo::run(&args),
         Command::DevCert(args) => dev_cert::run(&args),
-        Command::Completions(args) => manuals::completions(args.shell),
-        Command::Man => manuals::man(),
+        Command::Completions(args) => completions::completions(args.shell),
+        Command::Man => completions::man(),
     };
     result.unwrap_or_else(|error| {
         eprintln!("towergate: {error}");
@@ -57,10 +58,10 @@ fn main() -> ExitCode {
     })
 }
 
-/// Writes to standard output. Whoever reads it and goes away early, such as `head`, has what it wants.
+/// Writes to standard output. A reader that closes the pipe early, such as `head`, is not an error.
 ///
 /// # Errors
-/// If it cannot be written.
+/// If standard output cannot be written.
 fn print(text: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text).and_then(|()| out.flush()) {
@@ -69,8 +70,8 @@ fn print(text: &[u8]) -> io::Result<()> {
     }
 }
 
-/// What ends a command without a result: shown to the user as it is.
+/// The error of a command, printed to the user as is.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// What a command ends with.
+/// The result of a command.
 type Outcome = Result<ExitCode, Failure>;

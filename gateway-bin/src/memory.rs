@@ -1,18 +1,18 @@
-//! Gives memory that is no longer used back to the system.
+//! Returns unused memory to the system.
 //!
-//! The allocator keeps what is freed for a second, in case it is wanted again, and then returns it, but
-//! looks for what to return only when a large piece is freed. After a burst of connections nothing of the
-//! kind may happen for hours. So a large piece is taken and freed from time to time, untouched.
+//! The allocator (mimalloc) keeps freed memory for a second and then returns it, but only when it frees a large
+//! block. After a burst of connections that may not happen for hours. This task allocates and frees a large,
+//! untouched block from time to time.
 
 use std::time::Duration;
 
-/// How often the allocator is made to look.
+/// Interval of the allocations.
 const INTERVAL: Duration = Duration::from_millis(500);
-/// More than the allocator hands out of shared pages: such a piece is freed for itself.
+/// Size of the block. Larger than the shared pages of the allocator, so that it is freed on its own.
 const LARGE: usize = 4 << 20;
 
-/// Makes the allocator look for memory to return, for ever.
-pub(crate) async fn give_back() {
+/// Makes the allocator return unused memory, for as long as the program runs.
+pub(crate) async fn return_unused() {
     let mut ticks = tokio::time::interval(INTERVAL);
     loop {
         ticks.tick().await;

@@ -1,4 +1,4 @@
-//! Shows diagnostics with the line that they are about.
+//! Text form of diagnostics, with the line of the file.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -6,7 +6,7 @@ use std::fmt::Write;
 use towergate_k8s::Diagnostic;
 use towergate_k8s::decode::Severity;
 
-/// Writes diagnostics for people. Files are read through `read`, once each.
+/// Formats diagnostics for a terminal. Each file is read once, with `read`.
 pub(crate) fn render(
     diagnostics: &[Diagnostic],
     read: impl Fn(&str) -> Option<String>,
@@ -28,7 +28,7 @@ pub(crate) fn render(
     out
 }
 
-/// One diagnostic on one line, for logs.
+/// Formats a diagnostic on one line, for logs.
 pub(crate) fn brief(diagnostic: &Diagnostic) -> String {
     let mut line = String::new();
     if !diagnostic.file.is_empty() {
@@ -45,7 +45,7 @@ pub(crate) fn brief(diagnostic: &Diagnostic) -> String {
     line
 }
 
-/// How many there are of each severity, in words.
+/// The number of diagnostics of each severity.
 pub(crate) fn summary(diagnostics: &[Diagnostic]) -> String {
     let count = |severity| {
         diagnostics
@@ -66,7 +66,7 @@ pub(crate) fn summary(diagnostics: &[Diagnostic]) -> String {
         }
     }
     if parts.is_empty() {
-        "all is well: no findings".to_owned()
+        "no findings".to_owned()
     } else {
         parts.join(", ")
     }
@@ -133,7 +133,7 @@ fn place(diagnostic: &Diagnostic) -> String {
     }
 }
 
-/// What stands before the carets, and how many there are: the word at `column`.
+/// The blanks before the carets and the number of carets, which mark the word at `column`.
 fn underline(line: &str, column: usize) -> (String, usize) {
     let start = column.saturating_sub(1);
     let before = " ".repeat(start.min(line.chars().count()));
@@ -158,7 +158,7 @@ fn underline(line: &str, column: usize) -> (String, usize) {
     (before, width.max(1))
 }
 
-/// Text of a file or from a file, safe for a terminal.
+/// Replaces control characters, which must not reach a terminal.
 fn printable(text: &str) -> String {
     text.chars()
         .map(|c| match c {
@@ -199,7 +199,7 @@ kind: Deployment
     }
 
     #[test]
-    fn findings_show_their_line_and_point_at_the_word() {
+    fn a_finding_shows_its_line_and_marks_the_word() {
         assert_eq!(
             shown(false),
             "\
@@ -231,13 +231,16 @@ note[passed-over]: 1 object of kind Deployment (apps/v1) passed over: not for th
     }
 
     #[test]
-    fn colours_change_nothing_but_the_colour() {
+    fn colours_do_not_change_the_text() {
         let coloured = shown(true);
         let mut plain = String::new();
         let mut rest = coloured.as_str();
         while let Some((before, after)) = rest.split_once('\u{1b}') {
             plain.push_str(before);
-            rest = after.split_once('m').expect("a code ends").1;
+            rest = after
+                .split_once('m')
+                .expect("the end of the escape sequence")
+                .1;
         }
         plain.push_str(rest);
 
@@ -245,7 +248,7 @@ note[passed-over]: 1 object of kind Deployment (apps/v1) passed over: not for th
     }
 
     #[test]
-    fn a_place_outside_the_text_and_control_characters_do_no_harm() {
+    fn positions_outside_the_file_and_control_characters_are_harmless() {
         let mut diagnostic = Diagnostic::error("x", "a\u{1b}[2Jb", "y");
         diagnostic.file = "f".to_owned();
         diagnostic.line = 99;
@@ -267,7 +270,7 @@ note[passed-over]: 1 object of kind Deployment (apps/v1) passed over: not for th
     }
 
     #[test]
-    fn a_log_line_has_place_object_message_and_help() {
+    fn a_log_line_has_position_object_message_and_help() {
         let decoded = decode("app.yaml", TEXT);
 
         assert_eq!(

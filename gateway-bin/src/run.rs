@@ -1,10 +1,10 @@
-//! `towergate run`: serves what a source wants, and starts over when it wants something else.
+//! `towergate run`: serves the configurations of a source until a signal ends the process.
 //!
 //! ```text
-//! folder: read ──> resolve ─┐                ┌─> endpoints, plan ──> data plane
-//! controller: a stream ─────┴─> Source ──> Control
-//!                                  ▲            │ a plan that cannot be served: the one before stays
-//!                                  └── outcome ─┘
+//! folders: read ──> resolve ─┐                 ┌─> endpoints, plan ──> data plane
+//! controller: stream ────────┴─> Source ──> Control
+//!                                  ▲            │ a rejected plan: the previous one stays in service
+//!                                  └── report ──┘
 //! ```
 
 use std::net::SocketAddr;
@@ -17,30 +17,30 @@ use crate::access_log::{LogHandle, Target};
 use crate::admin::Admin;
 use crate::args::RunArgs;
 use crate::control::{Control, Source};
+use crate::controller_client::ControllerClient;
+use crate::data_plane::DataPlane;
 use crate::flags::OffOr;
-use crate::folder::Folders;
-use crate::from::Controller;
+use crate::folder_source::FolderSource;
+use crate::listen_error::describe_flag;
+use crate::log_throttle::LogThrottle;
 use crate::metrics::Metrics;
-use crate::plane::DataPlane;
-use crate::signals::{Asked, Signals};
-use crate::warnings::Warnings;
-use crate::{Failure, Outcome, access_log, admin, memory, plane, summary, telemetry};
+use crate::signals::{Request, Signals};
+use crate::{Failure, Outcome, access_log, admin, data_plane, memory, summary, telemetry};
 
-/// Serves until a signal ends it.
+/// Serves until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// If it cannot begin: a folder that is not there, an address that cannot be bound.
+/// If it cannot start: a folder that does not exist, an address that cannot be bound.
 pub(crate) fn run(args: RunArgs) -> Outcome {
     telemetry::init(args.log_format, &args.log)?;
-    // Requests are served by threads of their own; these two are for everything else.
+    // The data plane has threads of its own; these two run everything else.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
     let status = runtime.block_on(start(&args))?;
     if status == ExitCode::SUCCESS {
-        // Nothing is left to be done: what threads still have is not taken apart, which other threads
-        // that end at the same time could only delay.
+        // Exits without tearing down the runtime: threads that end at the same time would only delay the exit.
         std::process::exit(0);
     }
     Ok(status)
@@ -49,8 +49,8 @@ pub(crate) fn run(args: RunArgs) -> Outcome {
 async fn start(args: &RunArgs) -> Outcome {
     let metrics = Arc::<Metrics>::default();
     match args.controller() {
-        Some(controller) => serve(args, Controller::new(controller), metrics).await,
-        None => serve(args, Folders::new(args, Arc::clone(&metrics)), metrics).await,
+        Some(controller) => serve(args, ControllerClient::new(controller), metrics).await,
+        None => serve(args, FolderSource::new(args, Arc::clone(&metrics)), metrics).await,
     }
 }
 
@@ -59,36 +59,37 @@ async fn serve(args: &RunArgs, mut source: impl Source, metrics: Arc<Metrics>) -
     let admin = Arc::new(Admin::new(Arc::clone(&metrics)));
     let (log, log_handle) = start_access_log(args, &metrics)?;
     let workers = args.workers.map_or_else(cpus, usize::from);
-    let observer = Arc::new(Warnings::new(Arc::clone(&metrics)));
-    let plane = plane::start(workers, log, observer)?;
-    let mut control = Control::new(plane, Arc::clone(&admin), metrics);
+    let observer = Arc::new(LogThrottle::new(Arc::clone(&metrics)));
+    let data_plane = data_plane::start(workers, log, observer, args.reuse_port)?;
+    let mut control = Control::new(data_plane, Arc::clone(&admin), metrics);
 
-    control.begin(&mut source)?;
+    // Before the Gateways: a process that cannot start must not have served requests.
     if let OffOr::On(address) = args.admin {
         serve_admin(address, Arc::clone(&admin)).await?;
     }
     if let Some(address) = args.health {
         serve_health(address, Arc::clone(&admin)).await?;
     }
-    tokio::spawn(memory::give_back());
+    control.start(&mut source)?;
+    tokio::spawn(memory::return_unused());
     if !args.quiet && args.from.is_none() {
         eprint!("{}", summary::describe(control.plan()));
     }
     loop {
-        let asked = tokio::select! {
-            wanted = source.next() => {
-                control.serve(wanted, &mut source);
+        let request = tokio::select! {
+            desired = source.next() => {
+                control.serve(desired, &mut source);
                 continue;
             }
-            asked = signals.next() => asked,
+            request = signals.next() => request,
         };
-        match asked {
-            Asked::End => break,
-            Asked::Reload => reload(&mut control, &mut source, log_handle.as_ref()),
+        match request {
+            Request::Shutdown => break,
+            Request::Reload => reload(&mut control, &mut source, log_handle.as_ref()),
         }
     }
     admin.set_ready(false);
-    let status = end(args, control.plane(), &mut signals).await;
+    let status = shut_down(args, control.data_plane(), &mut signals).await;
     if let Some(log) = log_handle {
         log.finish();
     }
@@ -103,26 +104,23 @@ fn reload(
     if let Some(log) = log {
         log.reopen();
     }
-    let wanted = source.look_again();
-    if !wanted.is_some_and(|wanted| control.serve(wanted, source)) {
-        tracing::info!("read again, nothing has changed");
+    let desired = source.reload();
+    if !desired.is_some_and(|desired| control.serve(desired, source)) {
+        tracing::info!("reloaded: no changes");
     }
 }
 
 async fn serve_health(address: SocketAddr, admin: Arc<Admin>) -> Result<(), Failure> {
     let bound = admin::serve_health(address, admin).await;
-    let bound = bound.map_err(|error| format!("--health {address}: {error}"))?;
+    let bound = bound.map_err(|error| describe_flag("--health", address, &error))?;
     tracing::info!(address = %bound, "health page: /ready /stats/prometheus");
     Ok(())
 }
 
 async fn serve_admin(address: SocketAddr, admin: Arc<Admin>) -> Result<(), Failure> {
-    match admin::serve(address, admin).await {
-        Ok(bound) => {
-            tracing::info!(address = %bound, "admin page: /ready /stats/prometheus /config /version")
-        }
-        Err(error) => return Err(format!("--admin {address}: {error}").into()),
-    }
+    let bound = admin::serve(address, admin).await;
+    let bound = bound.map_err(|error| describe_flag("--admin", address, &error))?;
+    tracing::info!(address = %bound, "admin page: /ready /stats/prometheus /config /version");
     Ok(())
 }
 
@@ -139,7 +137,7 @@ fn start_access_log(args: &RunArgs, metrics: &Metrics) -> Result<AccessLogParts,
     };
     let (log, handle) = access_log::start(target, args.access_log_format)
         .map_err(|error| format!("--access-log: {error}"))?;
-    metrics.count_dropped_log_lines(handle.dropped());
+    metrics.set_dropped_log_lines(handle.dropped());
     Ok((Some(Arc::new(log)), Some(handle)))
 }
 
@@ -147,16 +145,19 @@ fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Lets requests finish; a second signal ends at once.
-async fn end(args: &RunArgs, plane: &impl DataPlane, signals: &mut Signals) -> ExitCode {
-    tracing::info!(timeout = ?args.drain_timeout(), "ending: no new connections, requests may finish");
+/// Drains connections; a second signal ends the process at once.
+async fn shut_down(args: &RunArgs, data_plane: &impl DataPlane, signals: &mut Signals) -> ExitCode {
+    tracing::info!(timeout = ?args.drain_timeout(), "shutting down: no new connections, requests in flight may finish");
     let finished = tokio::select! {
-        finished = plane.drain(args.drain_timeout()) => finished,
-        () = signals.end() => false,
+        finished = data_plane.drain(args.drain_timeout()) => finished,
+        () = signals.shutdown() => false,
     };
-    let connections = plane.running();
+    let connections = data_plane.connections();
     if !finished && connections > 0 {
-        tracing::warn!(connections, "connections were cut off");
+        tracing::warn!(
+            connections,
+            "connections closed before their requests finished"
+        );
     }
     ExitCode::SUCCESS
 }

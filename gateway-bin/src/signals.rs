@@ -1,30 +1,30 @@
-//! Signals as something to wait for.
+//! Signals as futures.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The signals that the gateway listens to.
+/// The signals that the program handles.
 pub(crate) struct Signals {
     hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
 }
 
-/// What a signal asks for.
+/// The request that a signal stands for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Asked {
-    /// SIGHUP: read everything again.
+pub(crate) enum Request {
+    /// SIGHUP: read all files again.
     Reload,
-    /// SIGTERM or SIGINT: end.
-    End,
+    /// SIGTERM or SIGINT: shut down.
+    Shutdown,
 }
 
 impl Signals {
-    /// Begins to listen. Must be called within a runtime.
+    /// Installs the handlers. Must be called within a runtime.
     ///
     /// # Errors
-    /// If the system refuses.
+    /// If the system rejects a handler.
     pub(crate) fn listen() -> io::Result<Self> {
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
@@ -33,17 +33,17 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one.
-    pub(crate) async fn next(&mut self) -> Asked {
+    /// Waits for the next signal.
+    pub(crate) async fn next(&mut self) -> Request {
         tokio::select! {
-            _ = self.hangup.recv() => Asked::Reload,
-            _ = self.terminate.recv() => Asked::End,
-            _ = self.interrupt.recv() => Asked::End,
+            _ = self.hangup.recv() => Request::Reload,
+            _ = self.terminate.recv() => Request::Shutdown,
+            _ = self.interrupt.recv() => Request::Shutdown,
         }
     }
 
-    /// Waits for the next one that asks to end.
-    pub(crate) async fn end(&mut self) {
-        while self.next().await != Asked::End {}
+    /// Waits for the next request to shut down.
+    pub(crate) async fn shutdown(&mut self) {
+        while self.next().await != Request::Shutdown {}
     }
 }

@@ -1,36 +1,38 @@
-//! `towergate status`: each object's status, as the API server would show it. As in a cluster, each
-//! Gateway has an address of its own, unless `--bind` says otherwise.
+//! `towergate status`: prints the status of each object as the API server would show it. As in a cluster, each
+//! Gateway has an address of its own, unless `--bind` sets addresses.
 
 use std::process::ExitCode;
 
 use towergate_k8s::yaml;
 
 use crate::args::ManifestArgs;
-use crate::check::NO_ECHO;
-use crate::world::{Reading, World};
+use crate::check::{NO_ECHO, loader, read_stdin};
+use crate::manifest_loader::Reading;
 use crate::{Outcome, print};
 
 /// Reads and resolves the manifests, and prints the statuses.
 ///
 /// # Errors
-/// If standard output cannot be written.
+/// If standard input cannot be read or standard output cannot be written.
 pub(crate) fn status(args: &ManifestArgs) -> Outcome {
-    let Some(reading) = World::new(args).apart(args).read(true, |_| Some(NO_ECHO)) else {
+    let loader = loader(args, read_stdin(args)?);
+    let mut loader = loader.with_separate_addresses(args);
+    let Some(reading) = loader.read(true, |_| Some(NO_ECHO)) else {
         return Ok(ExitCode::SUCCESS);
     };
-    for diagnostic in &reading.unread {
+    for diagnostic in &reading.unreadable {
         eprintln!("towergate: {}", crate::render::brief(diagnostic));
     }
     print(documents(&reading).as_bytes())?;
     Ok(ExitCode::from(exit_status(&reading)))
 }
 
-/// Objects that cannot be read have no status to say so: the exit status does.
+/// 2 if a file is unreadable, 1 if an object is, which has no status to show it.
 fn exit_status(reading: &Reading) -> u8 {
-    if reading.unread.iter().any(|d| d.code == "unreadable") {
+    if reading.unreadable.iter().any(|d| d.code == "unreadable") {
         return crate::USAGE;
     }
-    u8::from(!reading.unread.is_empty())
+    u8::from(!reading.unreadable.is_empty())
 }
 
 fn documents(reading: &Reading) -> String {
@@ -46,19 +48,22 @@ fn documents(reading: &Reading) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest_loader::ManifestLoader;
 
     #[test]
-    fn statuses_are_shown_with_their_objects_names() {
+    fn each_status_is_printed_with_the_name_of_its_object() {
         let folder = tempfile::tempdir().expect("a folder");
         let class = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: eg}\n\
                      spec: {controllerName: gateway.envoyproxy.io/gatewayclass-controller}\n";
-        std::fs::write(folder.path().join("a.yaml"), class).expect("it is written");
+        std::fs::write(folder.path().join("a.yaml"), class).expect("the file is written");
         let args = ManifestArgs {
             paths: vec![folder.path().to_owned()],
             controller_name: "gateway.envoyproxy.io/gatewayclass-controller".to_owned(),
             ..ManifestArgs::default()
         };
-        let reading = World::new(&args).read(true, |_| None).expect("it is read");
+        let reading = ManifestLoader::new(&args)
+            .read(true, |_| None)
+            .expect("a reading");
 
         let text = documents(&reading);
 
@@ -68,12 +73,12 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_hides_no_other_status_and_fails() {
+    fn an_unreadable_object_hides_no_other_status_and_fails_the_command() {
         let folder = tempfile::tempdir().expect("a folder");
         let class = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: eg}\n\
                      spec: {controllerName: gateway.envoyproxy.io/gatewayclass-controller}\n";
         let read = |text: &str, missing: Option<&str>| {
-            std::fs::write(folder.path().join("a.yaml"), text).expect("it is written");
+            std::fs::write(folder.path().join("a.yaml"), text).expect("the file is written");
             let mut paths = vec![folder.path().to_owned()];
             paths.extend(missing.map(|name| folder.path().join(name)));
             let args = ManifestArgs {
@@ -81,7 +86,9 @@ mod tests {
                 controller_name: "gateway.envoyproxy.io/gatewayclass-controller".to_owned(),
                 ..ManifestArgs::default()
             };
-            World::new(&args).read(true, |_| None).expect("it is read")
+            ManifestLoader::new(&args)
+                .read(true, |_| None)
+                .expect("a reading")
         };
         let broken = format!("{class}---\nkind: Gateway\nmetadata: [\n");
 
@@ -93,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn gateways_do_not_share_an_address_as_they_do_not_in_a_cluster() {
+    fn each_gateway_has_an_address_of_its_own_as_in_a_cluster() {
         let folder = tempfile::tempdir().expect("a folder");
         let gateway = |name: &str| {
             format!(
@@ -102,16 +109,16 @@ mod tests {
             )
         };
         let both = gateway("one") + "---\n" + &gateway("two");
-        std::fs::write(folder.path().join("a.yaml"), both).expect("it is written");
+        std::fs::write(folder.path().join("a.yaml"), both).expect("the file is written");
         let args = ManifestArgs {
             paths: vec![folder.path().to_owned()],
             ..ManifestArgs::default()
         };
 
-        let reading = World::new(&args)
-            .apart(&args)
+        let reading = ManifestLoader::new(&args)
+            .with_separate_addresses(&args)
             .read(true, |_| None)
-            .expect("it is read");
+            .expect("a reading");
 
         let text = documents(&reading);
         assert!(

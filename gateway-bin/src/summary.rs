@@ -1,4 +1,4 @@
-//! What is said when serving begins: what is served where, and what to try.
+//! The summary that `run` prints at the start: listeners, hostnames, and requests to try.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -10,16 +10,16 @@ use towergate_core::plan::{
 };
 use towergate_tls::NamePattern;
 
-/// Requests to try are at most this many.
-const TRIES: usize = 3;
-/// Hostnames shown per listener.
-const HOSTS: usize = 8;
+/// Maximum number of requests to try.
+const MAX_TRIES: usize = 3;
+/// Maximum number of hostnames per listener.
+const MAX_HOSTS: usize = 8;
 
-/// Describes `plan` for people.
+/// Describes the listeners of `plan`.
 pub(crate) fn describe<P>(plan: &Plan<P>) -> String {
     let mut out = String::new();
     if plan.ports.is_empty() && plan.datagrams.is_empty() {
-        return "Nothing is served: there is no Gateway with a listener that works. Try `towergate check`.\n".to_owned();
+        return "Nothing is served: no Gateway has a valid listener. Run `towergate check` for the reasons.\n".to_owned();
     }
     for port in &plan.ports {
         for listener in &port.listeners {
@@ -29,7 +29,7 @@ pub(crate) fn describe<P>(plan: &Plan<P>) -> String {
     for port in &plan.datagrams {
         let place = (&*port.addresses, port.port);
         begin(&mut out, "udp", place, &port.id);
-        list(&mut out, serving(&port.routes));
+        list(&mut out, first_route(&port.routes));
     }
     let tries = tries(plan);
     if !tries.is_empty() {
@@ -45,17 +45,17 @@ fn describe_listener<P>(out: &mut String, port: &Port<P>, listener: &Listener<P>
     let place = (&*port.addresses, port.port);
     begin(out, scheme(listener), place, &listener.id);
     if listener.failed {
-        out.push_str(", failing closed: its policy is invalid");
+        out.push_str(" (every request returns 500: its policy is invalid)");
     }
     if matches!(listener.protocol, Protocol::Tcp) {
-        return list(out, serving(&listener.streams));
+        return list(out, first_route(&listener.streams));
     }
     let of_requests = listener.routes.iter().flat_map(|r| &r.hostnames);
     let of_connections = listener.streams.iter().flat_map(|r| &r.hostnames);
     list(out, of_requests.chain(of_connections).map(name).collect());
 }
 
-/// Where a listener is, and which one it is.
+/// Writes address and name of a listener.
 fn begin(out: &mut String, scheme: &str, place: (&[IpAddr], u16), id: &ListenerId) {
     let addresses: Vec<String> = place.0.iter().map(|ip| url_host(*ip)).collect();
     let _ = write!(out, "{scheme}://{}:{}", addresses.join(","), place.1);
@@ -66,37 +66,37 @@ fn begin(out: &mut String, scheme: &str, place: (&[IpAddr], u16), id: &ListenerI
     );
 }
 
-/// The route that has all connections or datagrams: nothing tells them apart.
-fn serving(routes: &[Arc<StreamRoute>]) -> BTreeSet<String> {
+/// The first route, which receives all connections or datagrams of the listener.
+fn first_route(routes: &[Arc<StreamRoute>]) -> BTreeSet<String> {
     let first = routes.first().map(|route| &route.id);
     let name = first.map(|id| format!("{} {}/{}", id.kind.word(), id.namespace, id.name));
     name.into_iter().collect()
 }
 
-/// What a listener has, and the end of its line.
-fn list(out: &mut String, what: BTreeSet<String>) {
-    match what.len() {
+/// Writes hostnames or routes, and ends the line.
+fn list(out: &mut String, names: BTreeSet<String>) {
+    match names.len() {
         0 => out.push_str(": no routes"),
         count => {
-            let shown: Vec<String> = what.into_iter().take(HOSTS).collect();
+            let shown: Vec<String> = names.into_iter().take(MAX_HOSTS).collect();
             let _ = write!(out, ": {}", shown.join(", "));
-            if count > HOSTS {
-                let _ = write!(out, " and {} more", count - HOSTS);
+            if count > MAX_HOSTS {
+                let _ = write!(out, " and {} more", count - MAX_HOSTS);
             }
         }
     }
     out.push('\n');
 }
 
-/// Lines of `curl`, of as many ports as possible.
+/// `curl` commands, for as many ports as possible.
 fn tries<P>(plan: &Plan<P>) -> Vec<String> {
-    let known = plan
+    let hostnames = plan
         .ports
         .iter()
         .flat_map(|p| &p.listeners)
         .flat_map(|l| &l.routes)
         .flat_map(|r| &r.hostnames);
-    let fallback = known
+    let fallback = hostnames
         .filter_map(example_host)
         .next()
         .unwrap_or_else(|| "example.com".to_owned());
@@ -118,11 +118,11 @@ fn tries<P>(plan: &Plan<P>) -> Vec<String> {
         })
         .collect();
     let mut tries = Vec::new();
-    while tries.len() < TRIES && by_port.iter().any(|lines| !lines.is_empty()) {
+    while tries.len() < MAX_TRIES && by_port.iter().any(|lines| !lines.is_empty()) {
         let next = by_port.iter_mut().filter_map(Vec::pop).collect::<Vec<_>>();
         tries.extend(next);
     }
-    tries.truncate(TRIES);
+    tries.truncate(MAX_TRIES);
     tries
 }
 
@@ -189,7 +189,7 @@ fn name(pattern: &NamePattern) -> String {
     }
 }
 
-/// An address of this machine for one that stands for all.
+/// The loopback address in place of an unspecified one.
 fn reachable(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_served_and_what_to_try_is_told() {
+    fn listeners_and_requests_to_try_are_printed() {
         let plan = Plan {
             ports: vec![
                 port(8080, Protocol::Http, vec![route("redirect", &[""])]),
@@ -296,7 +296,7 @@ Try:
     }
 
     #[test]
-    fn of_connections_and_datagrams_the_route_that_serves_is_told() {
+    fn tcp_and_udp_listeners_show_the_route_that_serves_them() {
         let mut plan: Plan = Plan {
             ports: vec![
                 port(5432, Protocol::Tcp, Vec::new()),
@@ -329,7 +329,7 @@ udp://0.0.0.0:53  edge/shared listener dns: no routes
     }
 
     #[test]
-    fn what_to_try_brings_the_proxy_header_where_it_must_and_avoids_what_fails() {
+    fn requests_to_try_send_a_required_proxy_header_and_skip_failing_listeners() {
         let mut plan = Plan {
             ports: vec![
                 port(8080, Protocol::Http, vec![route("a", &["a.test"])]),
@@ -352,7 +352,7 @@ udp://0.0.0.0:53  edge/shared listener dns: no routes
     }
 
     #[test]
-    fn an_empty_plan_says_so() {
+    fn an_empty_plan_serves_nothing() {
         assert!(
             describe(&Plan::<towergate_core::policy::NoPolicy>::default())
                 .starts_with("Nothing is served")

@@ -1,14 +1,14 @@
-//! Time of day as logs write it.
+//! Timestamps of the logs.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Seconds since the epoch; times before it are 0.
+/// Seconds since the Unix epoch. Earlier times are 0.
 pub(crate) fn unix_seconds(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// Writes `time` as Envoy does: RFC 3339 in UTC with milliseconds.
+/// Writes `time` in the format of Envoy: RFC 3339 in UTC with milliseconds.
 pub(crate) fn write_rfc3339(out: &mut Vec<u8>, time: SystemTime) {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = since.as_secs();
@@ -36,8 +36,8 @@ fn digits(out: &mut Vec<u8>, value: u64, width: u32) {
     }
 }
 
-/// Year, month and day of a day since the epoch (Gregorian calendar, counted from a March so that the
-/// leap day is a year's last).
+/// Year, month and day of a day since the Unix epoch (Gregorian calendar). Years are counted from March, which makes
+/// the leap day the last day of a year.
 fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);

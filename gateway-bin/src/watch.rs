@@ -1,9 +1,9 @@
 //! Waits for changes of folders.
 //!
-//! Folders are watched, not files: editors replace files, and a mounted ConfigMap swaps a link
-//! (`..data`). Their parents are watched, too, so that a folder that goes and comes back is seen. What the
-//! system does not tell of (network file systems, files behind links) a slow poll finds. A change is only
-//! a reason to look: whether something differs is for the reader to say.
+//! Folders are watched instead of files: editors replace files, and a mounted ConfigMap swaps a symbolic link
+//! (`..data`). Their parents are watched as well, to notice a folder that is removed and created again. A slow poll
+//! covers changes that the system does not report (network file systems, files behind links). An event only triggers
+//! a reading, which determines whether anything differs.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -15,30 +15,29 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// Changes this close to each other are one: a file may be half written, or taken away to be replaced.
-const QUIET: Duration = Duration::from_millis(50);
-/// The same after a change that leaves a whole file in its place: only others may still follow.
-const SETTLED: Duration = Duration::from_millis(10);
-/// Changes that never pause are looked at this often.
-const LONGEST: Duration = Duration::from_millis(500);
+/// Quiet time after which a change is complete. Until then a file may be half written or about to be replaced.
+const DEBOUNCE: Duration = Duration::from_millis(50);
+/// Quiet time after an event that leaves a complete file in its place.
+const DEBOUNCE_COMPLETE: Duration = Duration::from_millis(10);
+/// Upper bound of the debouncing of changes without a pause.
+const MAX_DEBOUNCE: Duration = Duration::from_millis(500);
 
 /// Watches folders and files.
 pub(crate) struct Watch {
     paths: Vec<PathBuf>,
     changed: Arc<Changed>,
-    /// `None`: the system offers no watching, so only the poll is left.
+    /// `None`: the system does not support it; only the poll is used.
     watcher: Option<RecommendedWatcher>,
-    /// What each of the paths was when it was last watched.
+    /// The identity of each path when it was last watched.
     watched: Vec<Option<Identity>>,
     poll: Duration,
 }
 
-/// What tells a folder from another one of its name: its device, number and birth. The number alone may
-/// be given again.
+/// Device, inode and creation time of a folder. An inode number alone can be reused.
 type Identity = (u64, u64, SystemTime);
 
 impl Watch {
-    /// Watches `paths`, and looks at them every `poll` in any case.
+    /// Watches `paths`. [`Self::changed`] also returns after `poll` without an event.
     pub(crate) fn new(paths: &[PathBuf], poll: Duration) -> Self {
         let paths: Vec<PathBuf> = paths
             .iter()
@@ -47,7 +46,7 @@ impl Watch {
         let changed = Arc::<Changed>::default();
         let watcher = watcher(paths.clone(), Arc::clone(&changed));
         if let Err(error) = &watcher {
-            tracing::warn!(%error, ?poll, "changes of files are not told by the system; they are polled");
+            tracing::warn!(%error, ?poll, "file change notifications are unavailable; polling instead");
         }
         let mut watch = Self {
             paths,
@@ -60,42 +59,42 @@ impl Watch {
         watch
     }
 
-    /// Watches what is there now. To be called before the files are read, so that no change is missed.
+    /// Watches the folders that exist now. Must be called before the files are read, so that no change is missed.
     pub(crate) fn arm(&mut self) {
         let Some(watcher) = &mut self.watcher else {
             return;
         };
         let mut now: Vec<_> = self.paths.iter().map(|path| identity(path)).collect();
-        let more = self.changed.more.swap(false, Ordering::Relaxed);
-        // To watch all folders below again takes a while. New ones among them are watched as they come.
-        if !more && now == self.watched && now.iter().all(Option::is_some) {
+        let rescan = self.changed.rescan.swap(false, Ordering::Relaxed);
+        // Watching all subfolders again is slow. New subfolders are watched by the watcher itself.
+        if !rescan && now == self.watched && now.iter().all(Option::is_some) {
             return;
         }
-        // Parents first: one of them may be a folder that is watched with all below it.
+        // Parents first: one of them may itself be a path that is watched recursively.
         for parent in self.paths.iter().filter_map(|path| path.parent()) {
             let _ = watcher.watch(parent, RecursiveMode::NonRecursive);
         }
         for (path, identity) in self.paths.iter().zip(&mut now) {
-            // A folder that was removed and made again is another one for the system.
+            // The system treats a folder that was created again as another folder.
             let _ = watcher.unwatch(path);
             if let Err(error) = watcher.watch(path, RecursiveMode::Recursive) {
-                tracing::debug!(path = %path.display(), %error, "not watched");
+                tracing::debug!(path = %path.display(), %error, "path cannot be watched");
                 *identity = None;
             }
         }
         self.watched = now;
     }
 
-    /// Waits until something may have changed and it is quiet again.
+    /// Waits for an event and the quiet time after it, or for the poll interval.
     pub(crate) async fn changed(&self) {
         tokio::select! {
-            () = self.changed.told.notified() => {}
+            () = self.changed.notify.notified() => {}
             () = sleep(self.poll) => return,
         }
-        let end = Instant::now() + LONGEST;
+        let end = Instant::now() + MAX_DEBOUNCE;
         loop {
-            let quiet = end.min(Instant::now() + self.changed.quiet());
-            let more = timeout_at(quiet, self.changed.told.notified()).await;
+            let quiet = end.min(Instant::now() + self.changed.debounce());
+            let more = timeout_at(quiet, self.changed.notify.notified()).await;
             if more.is_err() || Instant::now() >= end {
                 return;
             }
@@ -103,40 +102,40 @@ impl Watch {
     }
 }
 
-/// What the watching thread tells.
+/// Events of the watcher thread.
 #[derive(Default)]
 struct Changed {
-    told: Notify,
-    /// The last change left a whole file in its place.
-    whole: AtomicBool,
+    notify: Notify,
+    /// The last event left a complete file in its place.
+    complete: AtomicBool,
     /// There may be folders that are not watched.
-    more: AtomicBool,
+    rescan: AtomicBool,
 }
 
 impl Changed {
-    fn tell(&self, whole: bool) {
-        self.whole.store(whole, Ordering::Relaxed);
-        self.told.notify_one();
+    fn notify(&self, complete: bool) {
+        self.complete.store(complete, Ordering::Relaxed);
+        self.notify.notify_one();
     }
 
-    /// How long it must be quiet for the last change to be the last.
-    fn quiet(&self) -> Duration {
-        match self.whole.load(Ordering::Relaxed) {
-            true => SETTLED,
-            false => QUIET,
+    /// The quiet time after the last event.
+    fn debounce(&self) -> Duration {
+        match self.complete.load(Ordering::Relaxed) {
+            true => DEBOUNCE_COMPLETE,
+            false => DEBOUNCE,
         }
     }
 }
 
-/// `None`: it is not there, or is a link or a file (which may be replaced), or nobody can tell.
+/// `None` if the path does not exist, is a link or a file, or has no creation time.
 fn identity(path: &Path) -> Option<Identity> {
     let meta = std::fs::symlink_metadata(path).ok()?;
     let born = meta.created().ok()?;
     meta.is_dir().then(|| (meta.dev(), meta.ino(), born))
 }
 
-/// Whether a change leaves a whole file in its place: it was moved there, or whoever wrote it is done.
-fn is_whole(kind: EventKind) -> bool {
+/// Whether an event leaves a complete file in its place: it was moved there, or closed after writing.
+fn is_complete(kind: EventKind) -> bool {
     use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
     matches!(
         kind,
@@ -145,8 +144,8 @@ fn is_whole(kind: EventKind) -> bool {
     )
 }
 
-/// Whether there may be a folder that is not watched: changes were lost, there is a new link, or what is
-/// watched, or something above it, was itself moved or removed, and may be back.
+/// Whether there may be a folder that is not watched: events were lost, a link was created, or a watched path or one
+/// of its parents was moved or removed and may exist again.
 fn may_hide_folders(watched: &[PathBuf], event: &Event) -> bool {
     use notify::event::ModifyKind;
     let gone = matches!(
@@ -161,28 +160,28 @@ fn may_hide_folders(watched: &[PathBuf], event: &Event) -> bool {
 
 fn watcher(paths: Vec<PathBuf>, changed: Arc<Changed>) -> notify::Result<RecommendedWatcher> {
     notify::recommended_watcher(move |event: notify::Result<Event>| {
-        let whole = event.as_ref().is_ok_and(|event| is_whole(event.kind));
+        let complete = event.as_ref().is_ok_and(|event| is_complete(event.kind));
         let hides = |event| may_hide_folders(&paths, event);
         if event.as_ref().map_or(true, hides) {
-            changed.more.store(true, Ordering::Relaxed);
+            changed.rescan.store(true, Ordering::Relaxed);
         }
         let relevant = match &event {
-            // Reading the files is itself an event.
-            Ok(event) if matches!(event.kind, EventKind::Access(_)) && !whole => false,
+            // Reading the files causes access events.
+            Ok(event) if matches!(event.kind, EventKind::Access(_)) && !complete => false,
             Ok(event) => {
                 event.need_rescan() || event.paths.iter().any(|path| concerns(&paths, path))
             }
-            // What was lost is unknown.
+            // Unknown events were lost.
             Err(_) => true,
         };
         if relevant {
-            changed.tell(whole);
+            changed.notify(complete);
         }
     })
 }
 
-/// Whether a change of `path` may be one of what is watched: it, something below it, something above it,
-/// or the hidden neighbour that a link of a mounted ConfigMap leads through.
+/// Whether a change of `path` can affect a watched path: the path itself, an entry below it, a parent, or the hidden
+/// sibling (`..data`) to which links of a mounted ConfigMap point.
 fn concerns(watched: &[PathBuf], path: &Path) -> bool {
     watched.iter().any(|watched| {
         let hidden = path
@@ -201,13 +200,13 @@ mod tests {
 
     use super::*;
 
-    /// Longer than a test may take, so that only the system can have told of a change.
+    /// Longer than any test, so that only the system can report a change.
     const NEVER: Duration = Duration::from_secs(3600);
 
     async fn noticed(watch: &Watch) {
         tokio::time::timeout(Duration::from_secs(20), watch.changed())
             .await
-            .expect("the change is noticed");
+            .expect("an event");
     }
 
     #[tokio::test]
@@ -215,10 +214,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let mut watch = Watch::new(&[folder.path().to_owned()], NEVER);
 
-        fs::write(folder.path().join("a.yaml"), "a").expect("it is written");
+        fs::write(folder.path().join("a.yaml"), "a").expect("the file is written");
         noticed(&watch).await;
         watch.arm();
-        fs::write(folder.path().join("b.tmp"), "b").expect("it is written");
+        fs::write(folder.path().join("b.tmp"), "b").expect("the file is written");
         noticed(&watch).await;
         fs::rename(folder.path().join("b.tmp"), folder.path().join("a.yaml")).expect("it is moved");
         noticed(&watch).await;
@@ -227,11 +226,11 @@ mod tests {
     #[tokio::test]
     async fn a_swapped_link_is_noticed() {
         let folder = tempfile::tempdir().expect("a folder");
-        fs::create_dir(folder.path().join("..1")).expect("it is made");
-        symlink("..1", folder.path().join("..data")).expect("it is made");
+        fs::create_dir(folder.path().join("..1")).expect("it is created");
+        symlink("..1", folder.path().join("..data")).expect("it is created");
         let watch = Watch::new(&[folder.path().to_owned()], NEVER);
 
-        symlink("..2", folder.path().join("..tmp")).expect("it is made");
+        symlink("..2", folder.path().join("..tmp")).expect("it is created");
         fs::rename(folder.path().join("..tmp"), folder.path().join("..data"))
             .expect("it is swapped");
 
@@ -239,50 +238,50 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_folder_that_goes_and_comes_back_is_noticed() {
+    async fn a_folder_that_is_created_again_is_noticed() {
         let parent = tempfile::tempdir().expect("a folder");
         let folder = parent.path().join("manifests");
-        fs::create_dir(&folder).expect("it is made");
+        fs::create_dir(&folder).expect("it is created");
         let mut watch = Watch::new(std::slice::from_ref(&folder), NEVER);
 
         fs::remove_dir(&folder).expect("it is removed");
         noticed(&watch).await;
         watch.arm();
-        fs::create_dir(&folder).expect("it is made");
+        fs::create_dir(&folder).expect("it is created");
         noticed(&watch).await;
         watch.arm();
-        fs::write(folder.join("a.yaml"), "a").expect("it is written");
+        fs::write(folder.join("a.yaml"), "a").expect("the file is written");
         noticed(&watch).await;
     }
 
     #[tokio::test]
-    async fn folders_that_come_later_are_watched_too() {
+    async fn new_subfolders_are_watched() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut watch = Watch::new(&[folder.path().to_owned()], NEVER);
         let new = folder.path().join("new");
 
-        fs::create_dir(&new).expect("it is made");
+        fs::create_dir(&new).expect("it is created");
         noticed(&watch).await;
         watch.arm();
-        fs::write(new.join("a.yaml"), "a").expect("it is written");
+        fs::write(new.join("a.yaml"), "a").expect("the file is written");
         noticed(&watch).await;
     }
 
     #[tokio::test]
-    async fn folders_behind_links_that_come_later_are_watched_too() {
+    async fn folders_behind_new_links_are_watched() {
         let (folder, other) = (tempfile::tempdir(), tempfile::tempdir());
         let (folder, other) = (folder.expect("a folder"), other.expect("a folder"));
         let mut watch = Watch::new(&[folder.path().to_owned()], NEVER);
 
-        symlink(other.path(), folder.path().join("link")).expect("it is made");
+        symlink(other.path(), folder.path().join("link")).expect("it is created");
         noticed(&watch).await;
         watch.arm();
-        fs::write(other.path().join("a.yaml"), "a").expect("it is written");
+        fs::write(other.path().join("a.yaml"), "a").expect("the file is written");
         noticed(&watch).await;
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_poll_looks_in_any_case() {
+    async fn the_poll_interval_passes_without_an_event() {
         let folder = tempfile::tempdir().expect("a folder");
         let watch = Watch::new(&[folder.path().to_owned()], Duration::from_secs(30));
         let start = Instant::now();
@@ -303,16 +302,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_whole_file_is_looked_at_sooner_than_one_that_is_being_written() {
+    async fn a_complete_file_has_a_shorter_quiet_time_than_one_being_written() {
         let watch = watching_nothing();
         for (changes, expected) in [
-            (&[false][..], QUIET),
-            (&[false, true], SETTLED),
-            (&[true, false], QUIET),
+            (&[false][..], DEBOUNCE),
+            (&[false, true], DEBOUNCE_COMPLETE),
+            (&[true, false], DEBOUNCE),
         ] {
             let start = Instant::now();
-            for whole in changes {
-                watch.changed.tell(*whole);
+            for complete in changes {
+                watch.changed.notify(*complete);
             }
 
             watch.changed().await;
@@ -322,12 +321,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn changes_close_to_each_other_are_one() {
+    async fn changes_within_the_quiet_time_are_one_change() {
         let watch = watching_nothing();
         let changed = Arc::clone(&watch.changed);
         tokio::spawn(async move {
             for _ in 0..5 {
-                changed.tell(false);
+                changed.notify(false);
                 sleep(Duration::from_millis(20)).await;
             }
         });
@@ -337,13 +336,13 @@ mod tests {
 
         let waited = start.elapsed();
         assert!(
-            waited >= Duration::from_millis(130) && waited < LONGEST,
+            waited >= Duration::from_millis(130) && waited < MAX_DEBOUNCE,
             "{waited:?}"
         );
     }
 
     #[test]
-    fn neighbours_do_not_count() {
+    fn sibling_folders_are_ignored() {
         let watched = [PathBuf::from("/etc/gw/manifests")];
 
         for (path, counts) in [

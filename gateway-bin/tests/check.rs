@@ -1,9 +1,10 @@
-//! `towergate check` as a user meets it first.
+//! `towergate check` with files, folders and standard input.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 
+use std::io::Write;
 use std::process::{Command, Stdio};
 
 use common::{Folder, run};
@@ -15,17 +16,14 @@ fn check(path: &str) -> (String, Option<i32>) {
 }
 
 #[test]
-fn all_is_well_with_the_quickstart() {
+fn the_quickstart_has_no_findings() {
     let quickstart = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/quickstart");
 
-    assert_eq!(
-        check(quickstart),
-        ("all is well: no findings\n".to_owned(), Some(0))
-    );
+    assert_eq!(check(quickstart), ("no findings\n".to_owned(), Some(0)));
 }
 
 #[test]
-fn what_cannot_be_read_says_how_to_mend_it() {
+fn an_unreadable_path_is_reported_with_advice() {
     let folder = Folder::new();
     let latin = folder.path().join("latin.yaml");
     std::fs::write(&latin, b"# caf\xe9\n").unwrap();
@@ -43,7 +41,7 @@ fn what_cannot_be_read_says_how_to_mend_it() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_failure() {
+fn a_closed_pipe_is_not_an_error() {
     let folder = Folder::new();
     let route = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspecs: {}\n---\n";
     folder.write("a.yaml", &route.repeat(2000));
@@ -61,16 +59,64 @@ fn a_reader_that_goes_away_is_no_failure() {
     assert_eq!(
         output.status.code(),
         Some(1),
-        "what is told twice is an error"
+        "a duplicate object is an error"
     );
 }
 
 #[test]
-fn run_says_once_what_is_not_there() {
+fn run_reports_a_missing_folder_once() {
     let program = env!("CARGO_BIN_EXE_towergate");
     let output = run(program, &["run", "/no/such/folder", "--admin", "off"]);
 
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(text.matches("/no/such/folder").count(), 1, "{text}");
     assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_folder_without_manifests_is_not_a_success() {
+    let folder = Folder::new();
+
+    let (text, code) = check(folder.path().to_str().unwrap());
+
+    assert!(text.contains("no manifest in "), "{text}");
+    assert_eq!(code, Some(2));
+}
+
+/// Runs a command with standard input.
+fn pipe(args: &[&str], input: &str) -> (String, Option<i32>) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_towergate"))
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(input.as_bytes()).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    (text, output.status.code())
+}
+
+#[test]
+fn standard_input_is_checked_like_a_file() {
+    let class = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: eg}\n\
+                 spec: {controllerName: gateway.envoyproxy.io/gatewayclass-controller}\n";
+    let broken = format!(
+        "{class}---\napiVersion: v1\nkind: Service\nmetadata: {{name: a}}\nspec: {{ports: 1}}\n"
+    );
+
+    let (found, code) = pipe(&["check", "-"], &broken);
+    assert!(found.contains("--> <stdin>:9:"), "{found}");
+    assert!(found.contains("9 | spec: {ports: 1}"), "{found}");
+    assert_eq!(code, Some(1));
+
+    let (status, code) = pipe(&["status", "-"], class);
+    assert!(status.contains("name: eg\nstatus:"), "{status}");
+    assert_eq!(code, Some(0));
+
+    let (empty, code) = pipe(&["check", "-"], "\n");
+    assert!(empty.contains("no manifest on standard input"), "{empty}");
+    assert_eq!(code, Some(2));
 }

@@ -21,7 +21,7 @@ use crate::balance::Clusters;
 use crate::conn::Drain;
 use crate::datagram::DatagramConfig;
 use crate::listen::{
-    BindError, DatagramSockets, Listeners, PortConfig, Server, WantedPort, WantedSockets, Workers,
+    BindError, DatagramSockets, Listeners, PortConfig, Server, WantedSockets, Workers,
 };
 use crate::observer::Observer;
 use crate::plan::{Endpoints, Plan};
@@ -40,6 +40,9 @@ pub struct Options {
     pub access_log: Option<Arc<dyn AccessLog>>,
     /// Receives events for metrics. Default: none.
     pub observer: Option<Arc<dyn Observer>>,
+    /// Listens on addresses on which another process listens with `SO_REUSEPORT`, too; the kernel spreads
+    /// connections over both. For a restart without a gap. Default: `false`, an address in use cannot be bound.
+    pub reuse_port: bool,
 }
 
 impl Options {
@@ -49,6 +52,7 @@ impl Options {
             provider,
             access_log: None,
             observer: None,
+            reuse_port: false,
         }
     }
 
@@ -85,6 +89,15 @@ pub enum ApplyError {
     /// Sockets could not be opened.
     #[error("{}", .0.iter().map(|error| format!("{error}: {}", error.source)).collect::<Vec<_>>().join("; "))]
     Listen(Vec<BindError>),
+}
+
+/// The effect of an address that cannot be bound.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum UnboundAddress {
+    /// The plan is rejected.
+    RejectPlan,
+    /// The rest of the plan is served.
+    Skip,
 }
 
 /// The data plane: serves plans on worker threads of its own, or inside somebody's service.
@@ -139,16 +152,39 @@ impl Gateway {
             observer: self.observer(),
         };
         let workers = Workers::start(workers, server, self.drain.clone())?;
-        let (listeners, datagrams) = (Listeners::new(&workers), DatagramSockets::new(&workers));
+        let reuse_port = self.options.reuse_port;
+        let listeners = Listeners::new(&workers).reuse_port(reuse_port);
+        let datagrams = DatagramSockets::new(&workers, reuse_port);
         self.state().sockets = Some((workers, listeners, datagrams));
         Ok(())
     }
 
-    /// Serves `plan` from now on. Sockets of the one before that it has, too, stay open.
+    /// Serves `plan` from now on. Sockets that the plan before it has as well stay open.
     ///
     /// # Errors
-    /// [`ApplyError`]; the plan before it stays in force.
+    /// [`ApplyError`], also if one address cannot be bound. The plan before it stays in force.
     pub fn apply<P: RoutePolicy>(&self, plan: &Plan<P>) -> Result<(), ApplyError> {
+        self.apply_with(plan, UnboundAddress::RejectPlan)?;
+        Ok(())
+    }
+
+    /// Serves `plan` from now on, except on addresses that cannot be bound, which are returned. The next call binds
+    /// them if it can.
+    ///
+    /// # Errors
+    /// [`ApplyError::Build`]. The plan before it stays in force.
+    pub fn apply_bindable<P: RoutePolicy>(
+        &self,
+        plan: &Plan<P>,
+    ) -> Result<Vec<BindError>, ApplyError> {
+        self.apply_with(plan, UnboundAddress::Skip)
+    }
+
+    fn apply_with<P: RoutePolicy>(
+        &self,
+        plan: &Plan<P>,
+        unbound: UnboundAddress,
+    ) -> Result<Vec<BindError>, ApplyError> {
         let mut state = self.state();
         let slots: Vec<usize> = plan
             .ports
@@ -173,17 +209,23 @@ impl Gateway {
         // New sockets must find their routes: publish first, and take it back if one cannot be opened.
         let before = self.handle.publish(Arc::new(built.snapshot));
         let datagrams = wanted_datagrams(plan, built.datagrams);
-        if let Some((_, listeners, sockets)) = &mut state.sockets
-            && let Err(errors) = reconcile(listeners, &wanted, sockets, &datagrams)
-        {
-            self.handle.publish(before);
-            return Err(ApplyError::Listen(errors));
+        let mut errors = Vec::new();
+        if let Some((_, listeners, sockets)) = &mut state.sockets {
+            let (new_listeners, unbound_ports) = listeners.bind_new(&wanted);
+            let (new_sockets, unbound_datagrams) = sockets.bind_new(&datagrams);
+            errors.extend(unbound_ports.into_iter().chain(unbound_datagrams));
+            if unbound == UnboundAddress::RejectPlan && !errors.is_empty() {
+                self.handle.publish(before);
+                return Err(ApplyError::Listen(errors));
+            }
+            listeners.install(new_listeners, &wanted);
+            sockets.install(new_sockets, &datagrams);
         }
         for ((_, cell), config) in wanted.into_iter().zip(built.ports) {
             cell.store(Arc::new(config));
         }
         state.parts = Some(Box::new(built.parts));
-        Ok(())
+        Ok(errors)
     }
 
     /// Replaces the addresses of all backends; takes effect at once, without a new plan.
@@ -271,19 +313,6 @@ impl Gateway {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Opens and closes sockets of both kinds, or changes nothing.
-fn reconcile(
-    listeners: &mut Listeners,
-    ports: &[WantedPort],
-    sockets: &mut DatagramSockets,
-    datagrams: &WantedSockets,
-) -> Result<(), Vec<BindError>> {
-    let bound = sockets.bind_new(datagrams)?;
-    listeners.reconcile(ports)?;
-    sockets.install(bound, datagrams);
-    Ok(())
 }
 
 fn wanted_datagrams<P>(plan: &Plan<P>, configs: Vec<DatagramConfig>) -> WantedSockets {

@@ -99,6 +99,7 @@ mod pin_boxed;
 pub mod plan;
 pub mod policy;
 pub mod prelude;
+pub mod prometheus;
 pub mod proxy_protocol;
 #[cfg(feature = "gateway")]
 mod reusable_timer;

@@ -1,10 +1,10 @@
-//! Metrics: counted by each worker for itself, added up when somebody looks.
+//! Metrics: counted per worker, summed up at a scrape.
 //!
-//! A worker has counts of its own, behind a lock that only a look (a *scrape*) contends for, and that one
-//! only to swap the counts for empty ones. What was swapped out is added to the totals afterwards.
+//! Each worker has counts of its own behind a lock. Only a scrape contends for it, to swap the counts for empty ones.
+//! The counts that were swapped out are added to the totals afterwards.
 
 mod counts;
-mod page;
+mod families;
 mod rules;
 mod text;
 
@@ -19,34 +19,36 @@ use towergate_core::plan::Port;
 
 use counts::Counts;
 
-/// Counts events, and writes them as Prometheus text.
+/// An observer that counts events and writes them in the text format of Prometheus.
 pub(crate) struct Metrics {
-    /// Tells the sets of metrics of a process apart.
+    /// Identifies this instance in thread-local state.
     id: u64,
     shards: Mutex<Vec<Arc<Mutex<Counts>>>>,
     totals: Mutex<Counts>,
-    /// What the control loop counts.
+    /// Counts of the control loop.
     pub(crate) config: ConfigCounts,
     dropped_log_lines: OnceLock<Arc<AtomicU64>>,
 }
 
-/// What became of configurations.
+/// Counts of the control loop.
 #[derive(Debug, Default)]
 pub(crate) struct ConfigCounts {
-    /// Configurations taken into service; also the version of the one in service.
+    /// Configurations that came into service; also the version of the current one.
     pub(crate) applied: AtomicU64,
-    /// Configurations that could not be.
+    /// Rejected configurations.
     pub(crate) rejected: AtomicU64,
     /// Errors in the manifests as last read.
     pub(crate) errors: AtomicU64,
-    /// When the one in service was taken into it, seconds since the epoch.
+    /// Addresses that could not be bound.
+    pub(crate) unbound: AtomicU64,
+    /// Unix time at which the current configuration came into service, in seconds.
     pub(crate) applied_at: AtomicU64,
-    /// The addresses on which ports are bound, or were last.
+    /// The addresses of each port. Kept after the port is closed.
     pub(crate) bound: Mutex<BTreeMap<u16, Vec<IpAddr>>>,
 }
 
 impl ConfigCounts {
-    /// Notes where the ports of a plan are.
+    /// Records the addresses of the ports of a plan.
     pub(crate) fn note_ports<P>(&self, ports: &[Port<P>]) {
         let mut now: BTreeMap<u16, Vec<IpAddr>> = BTreeMap::new();
         for port in ports {
@@ -56,15 +58,15 @@ impl ConfigCounts {
     }
 }
 
-/// What a worker keeps for itself.
-struct Local {
+/// The counts of a worker thread.
+struct LocalCounts {
     owner: u64,
     counts: Arc<Mutex<Counts>>,
 }
 
 thread_local! {
-    /// One per set of metrics that this thread has seen: one in the binary.
-    static LOCALS: RefCell<Vec<Local>> = const { RefCell::new(Vec::new()) };
+    /// One per [`Metrics`] that this thread has used: one in the program.
+    static LOCALS: RefCell<Vec<LocalCounts>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Default for Metrics {
@@ -81,13 +83,13 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Where dropped lines of the access log are counted.
-    pub(crate) fn count_dropped_log_lines(&self, counter: Arc<AtomicU64>) {
-        // There is one access log; a second counter would be a second log.
+    /// Sets the counter of dropped access log lines.
+    pub(crate) fn set_dropped_log_lines(&self, counter: Arc<AtomicU64>) {
+        // There is one access log, so the counter is set once.
         let _ = self.dropped_log_lines.set(counter);
     }
 
-    /// All metrics in Prometheus' text format.
+    /// All metrics in the text format of Prometheus.
     pub(crate) fn render(&self) -> String {
         let shards = lock(&self.shards).clone();
         let mut totals = lock(&self.totals);
@@ -102,13 +104,13 @@ impl Metrics {
         text::render(&totals, &self.config, dropped)
     }
 
-    fn with_local<T>(&self, act: impl FnOnce(&mut Local) -> T) -> T {
+    fn with_local<T>(&self, act: impl FnOnce(&mut LocalCounts) -> T) -> T {
         LOCALS.with_borrow_mut(|locals| {
             let index = locals.iter().position(|local| local.owner == self.id);
             let index = index.unwrap_or_else(|| {
                 let counts = Arc::<Mutex<Counts>>::default();
                 lock(&self.shards).push(Arc::clone(&counts));
-                locals.push(Local {
+                locals.push(LocalCounts {
                     owner: self.id,
                     counts,
                 });

@@ -1,18 +1,19 @@
-//! Prometheus' text format (version 0.0.4), with Envoy's names where Envoy has one.
+//! The metrics page of the data plane, with Envoy's names where Envoy has the metric.
 
 use std::net::SocketAddr;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use towergate_core::plan::{ListenerId, RouteId};
+use towergate_core::prometheus::{Labels, MetricType};
 
 use super::ConfigCounts;
 use super::counts::{Counts, PortCounts};
-use super::page::{Page, Rows, escape, rows, sorted};
+use super::families::{Families, Rows, rows, sorted};
 
-/// Writes everything, each family's samples in the order of their labels.
+/// Writes all families. The samples of each are sorted by their labels.
 pub(super) fn render(counts: &Counts, config: &ConfigCounts, dropped_log_lines: u64) -> String {
-    let mut page = Page::default();
+    let mut page = Families::default();
     ports(&mut page, counts, config);
     listeners(&mut page, counts);
     rules(&mut page, counts);
@@ -20,10 +21,10 @@ pub(super) fn render(counts: &Counts, config: &ConfigCounts, dropped_log_lines: 
     streams(&mut page, counts);
     sessions(&mut page, counts, config);
     process(&mut page, config, dropped_log_lines);
-    page.0
+    page.0.finish()
 }
 
-fn ports(page: &mut Page, counts: &Counts, config: &ConfigCounts) {
+fn ports(page: &mut Families, counts: &Counts, config: &ConfigCounts) {
     let ports = &rows(&counts.ports, |port| port_label(*port, config));
     page.counters(
         "envoy_listener_downstream_cx_total",
@@ -33,25 +34,25 @@ fn ports(page: &mut Page, counts: &Counts, config: &ConfigCounts) {
     );
     page.counters(
         "envoy_listener_downstream_cx_destroy",
-        "Connections ended.",
+        "Connections closed.",
         ports,
         |p| p.closed,
     );
     page.gauges(
         "envoy_listener_downstream_cx_active",
-        "Connections now.",
+        "Open connections.",
         ports,
         |p| p.opened.saturating_sub(p.closed),
     );
     page.counters(
         "envoy_listener_downstream_cx_overflow",
-        "Connections over the limit.",
+        "Connections rejected because of the connection limit.",
         ports,
         |p| p.refused,
     );
     page.counters(
         "towergate_listener_unexpected_proxy_header",
-        "PROXY protocol headers where none is expected.",
+        "PROXY protocol headers on ports that do not expect one.",
         ports,
         |p| p.unexpected_proxy,
     );
@@ -59,81 +60,81 @@ fn ports(page: &mut Page, counts: &Counts, config: &ConfigCounts) {
     handshakes(page, ports);
 }
 
-fn port_failures(page: &mut Page, ports: &Rows<'_, PortCounts>) {
+fn port_failures(page: &mut Families, ports: &Rows<'_, PortCounts>) {
     page.reasons(
         "envoy_listener_downstream_cx_proxy_proto_error",
-        "Connections without a valid PROXY protocol header.",
+        "Connections without a valid PROXY protocol header, by reason.",
         "reason",
         ports,
         |p| &p.proxy_rejected,
     );
     page.reasons(
         "envoy_listener_ssl_connection_error",
-        "TLS handshakes that failed.",
+        "Failed TLS handshakes, by reason.",
         "reason",
         ports,
         |p| &p.tls_failed,
     );
     page.reasons(
         "envoy_http_downstream_cx_protocol_error",
-        "Connections that spoke no HTTP.",
+        "HTTP protocol errors of clients, by reason.",
         "reason",
         ports,
         |p| &p.codec_errors,
     );
     page.reasons(
         "towergate_http_downstream_abuse",
-        "HTTP/2 connections cut off for abuse.",
+        "HTTP/2 connections closed for abuse, by reason.",
         "reason",
         ports,
         |p| &p.abuse,
     );
 }
 
-fn listeners(page: &mut Page, counts: &Counts) {
+fn listeners(page: &mut Families, counts: &Counts) {
     let listeners = &rows(&counts.listeners, listener_label);
     page.counters(
         "envoy_http_downstream_rq_total",
-        "Requests answered.",
+        "Completed requests.",
         listeners,
         |l| l.requests,
     );
     page.classes(
         "envoy_http_downstream_rq_xx",
-        "Requests by class of the status.",
+        "Completed requests by status class; 0: no response was sent.",
         listeners,
         |l| &l.classes,
     );
     page.histograms(
         "envoy_http_downstream_rq_time",
-        "Time of a request, in milliseconds.",
+        "Request duration in milliseconds.",
         listeners,
         |l| &l.time,
     );
     page.counters(
         "towergate_http_downstream_rq_body_bytes",
-        "Bytes of requests' bodies.",
+        "Bytes of request bodies.",
         listeners,
         |l| l.received,
     );
     page.counters(
         "towergate_http_downstream_rs_body_bytes",
-        "Bytes of responses' bodies.",
+        "Bytes of response bodies.",
         listeners,
         |l| l.sent,
     );
 }
 
-fn handshakes(page: &mut Page, ports: &Rows<'_, PortCounts>) {
+fn handshakes(page: &mut Families, ports: &Rows<'_, PortCounts>) {
     page.counters(
         "envoy_listener_ssl_handshake",
-        "TLS handshakes that succeeded.",
+        "Successful TLS handshakes.",
         ports,
         |p| p.handshakes.values().sum(),
     );
     page.counters(
         "envoy_listener_ssl_session_reused",
-        "TLS sessions resumed.",
+        "Resumed TLS sessions.",
         ports,
         |p| p.resumed,
     );
@@ -146,7 +147,7 @@ fn handshakes(page: &mut Page, ports: &Rows<'_, PortCounts>) {
     );
 }
 
-fn rules(page: &mut Page, counts: &Counts) {
+fn rules(page: &mut Families, counts: &Counts) {
     let rules = counts.rules.added().flat_map(|(route, rules)| {
         let rules = rules
             .iter()
@@ -163,21 +164,21 @@ fn rules(page: &mut Page, counts: &Counts) {
     );
     page.classes(
         "envoy_cluster_upstream_rq_xx",
-        "Answers of backends by class of the status.",
+        "Responses of backends by status class.",
         rules,
         |r| &r.classes,
     );
     page.histograms(
         "envoy_cluster_upstream_rq_time",
-        "Time of a backend, in milliseconds.",
+        "Time to the response head of the backend in milliseconds.",
         rules,
         |r| &r.time,
     );
 }
 
-fn backends(page: &mut Page, counts: &Counts) {
+fn backends(page: &mut Families, counts: &Counts) {
     let backends = &rows(&counts.backends, |id| {
-        format!("envoy_cluster_name=\"{}\"", escape(&id.to_string()))
+        Labels::new("envoy_cluster_name", &id.to_string())
     });
     page.counters(
         "envoy_cluster_upstream_cx_total",
@@ -187,59 +188,59 @@ fn backends(page: &mut Page, counts: &Counts) {
     );
     page.gauges(
         "envoy_cluster_upstream_cx_active",
-        "Connections to endpoints now.",
+        "Open connections to endpoints.",
         backends,
         |b| b.connected.saturating_sub(b.closed),
     );
     page.counters(
         "envoy_cluster_upstream_cx_connect_fail",
-        "Connections that failed.",
+        "Failed connection attempts to endpoints.",
         backends,
         |b| b.failed,
     );
     page.counters(
         "envoy_cluster_upstream_rq_retry",
-        "Requests sent once more.",
+        "Retried requests.",
         backends,
         |b| b.retried,
     );
     page.counters(
         "envoy_cluster_upstream_rq_pending_overflow",
-        "Requests over a limit of the circuit breaker.",
+        "Requests rejected by the circuit breaker.",
         backends,
         |b| b.overflowed,
     );
     page.counters(
         "towergate_mirrored_requests",
-        "Copies of requests that were answered.",
+        "Mirrored requests with a response.",
         backends,
         |b| b.mirrored,
     );
     page.counters(
         "towergate_mirrored_requests_failed",
-        "Copies of requests that were given up.",
+        "Mirrored requests without a response.",
         backends,
         |b| b.mirrors_failed,
     );
     page.histograms(
         "envoy_cluster_upstream_cx_connect_ms",
-        "Time to connect, in milliseconds.",
+        "Connect time in milliseconds.",
         backends,
         |b| &b.connect_time,
     );
 }
 
-fn streams(page: &mut Page, counts: &Counts) {
+fn streams(page: &mut Families, counts: &Counts) {
     let streams = &rows(&counts.streams, |id| prefix_label("envoy_tcp_prefix", id));
     page.counters(
         "envoy_tcp_downstream_cx_total",
-        "Connections passed on as bytes that are over.",
+        "Closed TCP and TLS passthrough connections.",
         streams,
         |s| s.ended,
     );
     page.counters(
         "towergate_tcp_downstream_cx_failed",
-        "Those of them that came to no backend.",
+        "Closed connections that reached no backend.",
         streams,
         |s| s.failed,
     );
@@ -258,38 +259,38 @@ fn streams(page: &mut Page, counts: &Counts) {
     let routes = &rows(&counts.stream_routes, stream_label);
     page.counters(
         "towergate_stream_total",
-        "Connections and sessions of a route that are over.",
+        "Closed connections and sessions by route.",
         routes,
         |s| s.ended,
     );
     page.counters(
         "towergate_stream_rx_bytes",
-        "Their bytes from clients.",
+        "Bytes from clients by route.",
         routes,
         |s| s.received,
     );
     page.counters(
         "towergate_stream_tx_bytes",
-        "Their bytes to clients.",
+        "Bytes to clients by route.",
         routes,
         |s| s.sent,
     );
 }
 
-fn sessions(page: &mut Page, counts: &Counts, config: &ConfigCounts) {
+fn sessions(page: &mut Families, counts: &Counts, config: &ConfigCounts) {
     let is_used =
         |port: &PortCounts| port.sessions_opened > 0 || !port.datagrams_dropped.is_empty();
     let ports = counts.ports.iter().filter(|(_, port)| is_used(port));
     let ports = &sorted(ports.map(|(port, counts)| (port_label(*port, config), counts)));
     page.gauges(
         "envoy_udp_downstream_sess_active",
-        "Sessions of datagrams now.",
+        "Open UDP sessions.",
         ports,
         |p| p.sessions_opened.saturating_sub(p.sessions_closed),
     );
     page.reasons(
         "towergate_udp_downstream_dropped",
-        "Datagrams of clients that were dropped.",
+        "Dropped datagrams of clients, by reason.",
         "reason",
         ports,
         |p| &p.datagrams_dropped,
@@ -297,7 +298,7 @@ fn sessions(page: &mut Page, counts: &Counts, config: &ConfigCounts) {
     let sessions = &rows(&counts.sessions, |id| prefix_label("envoy_udp_prefix", id));
     page.counters(
         "envoy_udp_downstream_sess_total",
-        "Sessions of datagrams that are over.",
+        "Closed UDP sessions.",
         sessions,
         |s| s.ended,
     );
@@ -315,82 +316,93 @@ fn sessions(page: &mut Page, counts: &Counts, config: &ConfigCounts) {
     );
 }
 
-fn process(page: &mut Page, config: &ConfigCounts, dropped_log_lines: u64) {
+fn process(page: &mut Families, config: &ConfigCounts, dropped_log_lines: u64) {
     for (name, kind, help, value) in [
         (
             "towergate_config_version",
-            "gauge",
-            "Number of the configuration in service, from 1.",
+            MetricType::Gauge,
+            "Version of the configuration in service, from 1. 0: none.",
             config.applied.load(Ordering::Relaxed),
         ),
         (
             "towergate_config_rejections",
-            "counter",
-            "Configurations that could not be taken into service.",
+            MetricType::Counter,
+            "Rejected configurations.",
             config.rejected.load(Ordering::Relaxed),
         ),
         (
             "towergate_config_errors",
-            "gauge",
+            MetricType::Gauge,
             "Errors in the manifests as last read.",
             config.errors.load(Ordering::Relaxed),
         ),
         (
+            "towergate_config_unbound_addresses",
+            MetricType::Gauge,
+            "Listener addresses of the configuration in service that cannot be bound.",
+            config.unbound.load(Ordering::Relaxed),
+        ),
+        (
             "towergate_config_applied_timestamp_seconds",
-            "gauge",
-            "When the configuration was taken into service.",
+            MetricType::Gauge,
+            "Unix time at which the configuration came into service.",
             config.applied_at.load(Ordering::Relaxed),
         ),
         (
             "towergate_access_log_dropped",
-            "counter",
-            "Lines of the access log that found no room.",
+            MetricType::Counter,
+            "Access log lines dropped because the queue was full.",
             dropped_log_lines,
         ),
-        ("envoy_server_live", "gauge", "1 while the process runs.", 1),
+        (
+            "envoy_server_live",
+            MetricType::Gauge,
+            "1 while the process runs.",
+            1,
+        ),
     ] {
-        page.family(name, kind, help);
-        page.sample(name, "", value);
+        page.single(name, kind, help, value);
     }
-    page.family("towergate_build_info", "gauge", "The version, as a label.");
-    page.sample(
+    let version = Labels::new("version", env!("CARGO_PKG_VERSION"));
+    page.0.family(
         "towergate_build_info",
-        concat!("version=\"", env!("CARGO_PKG_VERSION"), "\""),
-        1,
+        MetricType::Gauge,
+        "Always 1; the label is the version.",
     );
+    page.0.sample("towergate_build_info", &version, 1);
 }
 
-/// Envoy's name of a socket: address and port, with `_` for each colon. Where one port is bound on several
-/// addresses, they count together.
-fn port_label(port: u16, config: &ConfigCounts) -> String {
+/// Envoy's label of a socket: address and port, with `_` for each colon. Several addresses of one port are counted
+/// together.
+fn port_label(port: u16, config: &ConfigCounts) -> Labels {
     let bound = config.bound.lock().unwrap_or_else(PoisonError::into_inner);
     let socket = match bound.get(&port).map(Vec::as_slice) {
         Some([address]) => SocketAddr::new(*address, port).to_string(),
         _ => format!("*:{port}"),
     };
-    format!("envoy_listener_address=\"{}\"", socket.replace(':', "_"))
+    Labels::new("envoy_listener_address", &socket.replace(':', "_"))
 }
 
-fn listener_label(id: &ListenerId) -> String {
+fn listener_label(id: &ListenerId) -> Labels {
     prefix_label("envoy_http_conn_manager_prefix", id)
 }
 
-fn prefix_label(label: &str, id: &ListenerId) -> String {
+fn prefix_label(label: &str, id: &ListenerId) -> Labels {
     let name = format!("{}/{}/{}", id.namespace, id.gateway, id.listener);
-    format!("{label}=\"{}\"", escape(&name))
+    Labels::new(label, &name)
 }
 
-/// Envoy Gateway's cluster of a route that has but one rule.
-fn stream_label(route: &RouteId) -> String {
+/// Envoy Gateway's cluster name of a route that has a single rule.
+fn stream_label(route: &RouteId) -> Labels {
     let kind = route.kind.word();
     let name = format!("{kind}/{}/{}/rule/-1", route.namespace, route.name);
-    format!("envoy_cluster_name=\"{}\"", escape(&name))
+    Labels::new("envoy_cluster_name", &name)
 }
 
-fn rule_label(route: &RouteId, index: usize) -> String {
+fn rule_label(route: &RouteId, index: usize) -> Labels {
     let kind = route.kind.word();
     let name = format!("{kind}/{}/{}/rule/{index}", route.namespace, route.name);
-    format!("envoy_cluster_name=\"{}\"", escape(&name))
+    Labels::new("envoy_cluster_name", &name)
 }
 
 #[cfg(test)]
@@ -404,7 +416,7 @@ mod tests {
     use super::super::rules::Rules;
     use super::*;
 
-    /// Something of everything.
+    /// Counts in which every family has a sample.
     fn counts() -> Counts {
         let mut time = Histogram::default();
         (time.buckets[2], time.sum) = (3, 7.5);
@@ -471,24 +483,24 @@ mod tests {
     }
 
     #[test]
-    fn each_family_is_announced_once_and_followed_by_its_samples() {
+    fn each_family_has_one_head_followed_by_its_samples() {
         let text = render(&counts(), &ConfigCounts::default(), 3);
 
-        let mut announced = Vec::new();
+        let mut families = Vec::new();
         for line in text.lines().filter(|line| !line.starts_with("# HELP")) {
             match line.strip_prefix("# TYPE ") {
-                Some(family) => announced.push(family.split(' ').next().unwrap_or_default()),
-                None => assert!(line.starts_with(announced[announced.len() - 1]), "{line}"),
+                Some(family) => families.push(family.split(' ').next().unwrap_or_default()),
+                None => assert!(line.starts_with(families[families.len() - 1]), "{line}"),
             }
         }
-        let count = announced.len();
-        announced.sort_unstable();
-        announced.dedup();
-        assert_eq!(announced.len(), count);
+        let count = families.len();
+        families.sort_unstable();
+        families.dedup();
+        assert_eq!(families.len(), count);
     }
 
     #[test]
-    fn every_sample_has_its_labels_and_its_value() {
+    fn every_sample_has_labels_and_value() {
         let text = render(&counts(), &ConfigCounts::default(), 3);
 
         let prefix = r#"envoy_http_conn_manager_prefix="a/edge/\"x\"""#;

@@ -6,9 +6,11 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use socket2::Type;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::bound_addresses::BoundAddresses;
 use super::listeners::BindError;
 use super::workers::{WorkerCommand, Workers};
 use crate::datagram::{DatagramAssignment, DatagramConfig, bind};
@@ -20,6 +22,7 @@ pub(crate) type WantedSockets = BTreeMap<SocketAddr, Arc<DatagramConfig>>;
 pub(crate) struct DatagramSockets {
     workers: Vec<mpsc::UnboundedSender<WorkerCommand>>,
     open: BTreeMap<SocketAddr, OpenAddress>,
+    bound: BoundAddresses,
 }
 
 /// An address with open sockets.
@@ -34,30 +37,26 @@ struct OpenAddress {
 pub(crate) struct BoundSockets(Vec<(SocketAddr, Vec<UdpSocket>)>);
 
 impl DatagramSockets {
-    /// No sockets yet. `workers` will serve them.
-    pub(crate) fn new(workers: &Workers) -> Self {
+    /// No sockets yet. `workers` will serve them. With `reuse_port`, addresses are shared with other processes.
+    pub(crate) fn new(workers: &Workers, reuse_port: bool) -> Self {
         Self {
             workers: workers.senders(),
             open: BTreeMap::new(),
+            bound: BoundAddresses::new(reuse_port),
         }
     }
 
-    /// Binds sockets for new addresses.
-    ///
-    /// # Errors
-    /// The addresses that could not be bound; all sockets are unchanged then.
-    pub(crate) fn bind_new(&self, wanted: &WantedSockets) -> Result<BoundSockets, Vec<BindError>> {
+    /// Binds sockets for new addresses. Returns the sockets and the addresses that cannot be bound.
+    pub(crate) fn bind_new(&self, wanted: &WantedSockets) -> (BoundSockets, Vec<BindError>) {
         let (mut bound, mut errors) = (Vec::new(), Vec::new());
         for &address in wanted.keys().filter(|at| !self.open.contains_key(at)) {
-            match bind_all(address, self.workers.len()) {
+            let claimed = self.bound.claim(address, Type::DGRAM);
+            match claimed.and_then(|()| bind_all(address, self.workers.len())) {
                 Ok(sockets) => bound.push((address, sockets)),
                 Err(source) => errors.push(BindError { address, source }),
             }
         }
-        match errors.is_empty() {
-            true => Ok(BoundSockets(bound)),
-            false => Err(errors),
-        }
+        (BoundSockets(bound), errors)
     }
 
     /// Serves the bound sockets, then closes the sockets of removed addresses. Sockets of unchanged
@@ -102,6 +101,7 @@ impl DatagramSockets {
                 tracing::error!(%address, "worker thread has exited; its socket is not served");
             }
         }
+        self.bound.insert(open.bound);
         self.open.insert(address, open);
     }
 }

@@ -7,8 +7,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use socket2::Type;
 use tokio::sync::mpsc;
 
+use super::bound_addresses::BoundAddresses;
 use super::config::PortConfig;
 use super::listener::ConfigSource;
 use super::workers::{TcpAssignment, WorkerCommand, Workers};
@@ -33,8 +35,12 @@ pub struct BindError {
 pub struct Listeners {
     workers: Vec<mpsc::UnboundedSender<WorkerCommand>>,
     open: BTreeMap<SocketAddr, OpenPort>,
+    bound: BoundAddresses,
     drain: Drain,
 }
+
+/// Bound sockets that no worker serves yet.
+pub(crate) struct BoundListeners(Vec<(SocketAddr, Vec<std::net::TcpListener>)>);
 
 /// An address with open sockets.
 struct OpenPort {
@@ -50,8 +56,17 @@ impl Listeners {
         Self {
             workers: workers.senders(),
             open: BTreeMap::new(),
+            bound: BoundAddresses::default(),
             drain: workers.drain().clone(),
         }
+    }
+
+    /// Shares addresses with other processes that set `SO_REUSEPORT`, for a restart without a gap. Default: an
+    /// address on which another process listens cannot be bound.
+    #[must_use]
+    pub fn reuse_port(mut self, reuse_port: bool) -> Self {
+        self.bound = BoundAddresses::new(reuse_port);
+        self
     }
 
     /// Opens sockets for new addresses, then closes the sockets of removed addresses and drains their
@@ -62,58 +77,54 @@ impl Listeners {
     ///
     /// The addresses that could not be bound; all sockets are unchanged then.
     pub fn reconcile(&mut self, ports: &[WantedPort]) -> Result<(), Vec<BindError>> {
-        let wanted: BTreeMap<SocketAddr, &Arc<ArcSwap<PortConfig>>> = ports
-            .iter()
-            .flat_map(|(addresses, config)| {
-                let port = config.load().port;
-                addresses
-                    .iter()
-                    .map(move |ip| (SocketAddr::new(*ip, port), config))
-            })
-            .collect();
-        let new = self.bind_new(wanted.keys())?;
-
-        for (address, sockets) in new {
-            let config = wanted[&address].clone();
-            self.open(address, sockets, config);
+        let (bound, errors) = self.bind_new(ports);
+        if !errors.is_empty() {
+            return Err(errors);
         }
-        for (address, config) in &wanted {
-            let source = &self.open[address].source;
-            if !Arc::ptr_eq(&*source.load(), config) {
-                source.store((*config).clone());
+        self.install(bound, ports);
+        Ok(())
+    }
+
+    /// Binds sockets for new addresses. Returns the sockets and the addresses that cannot be bound.
+    pub(crate) fn bind_new(&self, ports: &[WantedPort]) -> (BoundListeners, Vec<BindError>) {
+        let (mut bound, mut errors) = (Vec::new(), Vec::new());
+        for &address in by_address(ports).keys() {
+            if self.open.contains_key(&address) {
+                continue;
+            }
+            let claimed = self.bound.claim(address, Type::STREAM);
+            match claimed.and_then(|()| bind_all(address, self.workers.len())) {
+                Ok(sockets) => bound.push((address, sockets)),
+                Err(source) => errors.push(BindError { address, source }),
+            }
+        }
+        (BoundListeners(bound), errors)
+    }
+
+    /// Serves the bound sockets, then closes the sockets of removed addresses. Sockets of unchanged addresses use the
+    /// given configuration cell from the next connection on.
+    pub(crate) fn install(&mut self, BoundListeners(new): BoundListeners, ports: &[WantedPort]) {
+        let wanted = by_address(ports);
+        for (address, sockets) in new {
+            if let Some(config) = wanted.get(&address) {
+                self.open(address, sockets, (*config).clone());
             }
         }
         self.open.retain(|address, port| {
-            let keep = wanted.contains_key(address);
-            if !keep {
+            let Some(config) = wanted.get(address) else {
                 port.drain.start();
+                return false;
+            };
+            if !Arc::ptr_eq(&*port.source.load(), config) {
+                port.source.store((*config).clone());
             }
-            keep
+            true
         });
-        Ok(())
     }
 
     /// The bound addresses.
     pub fn addresses(&self) -> BTreeSet<SocketAddr> {
         self.open.values().map(|port| port.bound).collect()
-    }
-
-    fn bind_new<'a>(
-        &self,
-        wanted: impl Iterator<Item = &'a SocketAddr>,
-    ) -> Result<Vec<(SocketAddr, Vec<std::net::TcpListener>)>, Vec<BindError>> {
-        let (mut bound, mut errors) = (Vec::new(), Vec::new());
-        for &address in wanted.filter(|address| !self.open.contains_key(address)) {
-            match bind_all(address, self.workers.len()) {
-                Ok(sockets) => bound.push((address, sockets)),
-                Err(source) => errors.push(BindError { address, source }),
-            }
-        }
-        if errors.is_empty() {
-            Ok(bound)
-        } else {
-            Err(errors)
-        }
     }
 
     fn open(
@@ -140,8 +151,19 @@ impl Listeners {
                 tracing::error!(%address, "worker thread has exited; its socket is not served");
             }
         }
+        self.bound.insert(port.bound);
         self.open.insert(address, port);
     }
+}
+
+/// The configuration cell of each address. An address of several ports is bound once.
+fn by_address(ports: &[WantedPort]) -> BTreeMap<SocketAddr, &Arc<ArcSwap<PortConfig>>> {
+    let each = ports.iter().flat_map(|(addresses, config)| {
+        let port = config.load().port;
+        let addresses = addresses.iter();
+        addresses.map(move |ip| (SocketAddr::new(*ip, port), config))
+    });
+    each.collect()
 }
 
 impl fmt::Debug for Listeners {

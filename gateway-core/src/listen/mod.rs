@@ -15,6 +15,7 @@
 //! configuration of a port is read once per accepted connection; changing it needs no new socket.
 
 mod accept;
+mod bound_addresses;
 mod config;
 mod datagram_sockets;
 mod listener;

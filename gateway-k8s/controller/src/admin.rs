@@ -60,7 +60,7 @@ async fn ready(State(shown): State<Shown>) -> impl IntoResponse {
 async fn page(State(shown): State<Shown>) -> impl IntoResponse {
     let kind = [(
         header::CONTENT_TYPE,
-        "text/plain; version=0.0.4; charset=utf-8",
+        towergate_core::prometheus::CONTENT_TYPE,
     )];
     let reports = Arc::clone(&shown.reports.borrow());
     (kind, shown.metrics.render(&reports))

@@ -1,19 +1,21 @@
-//! Numbers about the controller, in the text format of Prometheus.
+//! Metrics of the controller.
 
 use std::collections::BTreeMap;
-use std::fmt::{Display, Write as _};
+use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use towergate_core::prometheus::{Labels, MetricType, TextWriter};
 
 use crate::serve::{DataPlaneReport, PlaneReport, Reports};
 
 /// Counters and gauges.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
-    by_kind: Mutex<BTreeMap<&'static str, OfKind>>,
+    by_kind: Mutex<BTreeMap<&'static str, KindCounts>>,
     leads: AtomicBool,
-    told: AtomicBool,
+    published_first: AtomicBool,
     serving: AtomicBool,
     resolved: AtomicU64,
     resolving_micros: AtomicU64,
@@ -26,209 +28,214 @@ pub(crate) struct Metrics {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct OfKind {
+struct KindCounts {
     objects: usize,
     failures: u64,
 }
 
-/// How a write of a status ended.
+/// The result of writing a status.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Write {
-    /// It was taken.
+pub(crate) enum WriteResult {
+    /// The API server stored it.
     Written,
-    /// Somebody else was faster.
+    /// The object has changed in the meantime.
     Conflict,
-    /// It was not taken.
+    /// The API server rejected it or is unreachable.
     Failed,
 }
 
 impl Metrics {
-    /// A watch of a kind failed.
+    /// Counts a failed watch.
     pub(crate) fn watch_failed(&self, kind: &'static str) {
-        self.of_kind(kind, |of| of.failures += 1);
+        self.update(kind, |counts| counts.failures += 1);
     }
 
-    /// How many objects of a kind there are.
+    /// Sets the number of objects of a kind.
     pub(crate) fn count_objects(&self, kind: &'static str, objects: usize) {
-        self.of_kind(kind, |of| of.objects = objects);
+        self.update(kind, |counts| counts.objects = objects);
     }
 
-    fn of_kind(&self, kind: &'static str, change: impl FnOnce(&mut OfKind)) {
-        // Numbers are whole after a panic, too.
+    fn update(&self, kind: &'static str, change: impl FnOnce(&mut KindCounts)) {
+        // Counts are valid after a panic in another thread.
         let mut by_kind = self.by_kind.lock().unwrap_or_else(PoisonError::into_inner);
         change(by_kind.entry(kind).or_default());
     }
 
-    /// Everything was resolved, in this time, and data planes have been told, even if there are none.
+    /// Counts a resolution. Its plan has been published.
     pub(crate) fn resolved(&self, took: Duration) {
-        self.told.store(true, Ordering::Relaxed);
+        self.published_first.store(true, Ordering::Relaxed);
         self.resolved.fetch_add(1, Ordering::Relaxed);
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.resolving_micros.fetch_add(micros, Ordering::Relaxed);
     }
 
-    /// Something new went to data planes.
+    /// Counts a publication to data planes.
     pub(crate) fn published(&self) {
         self.published.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Data planes can get what is published.
+    /// Records that data planes can connect.
     pub(crate) fn set_serving(&self) {
         self.serving.store(true, Ordering::Relaxed);
     }
 
-    /// Whether data planes can get what was decided.
+    /// Whether data planes can receive a plan.
     pub(crate) fn is_ready(&self) -> bool {
-        self.told.load(Ordering::Relaxed) && self.serving.load(Ordering::Relaxed)
+        self.published_first.load(Ordering::Relaxed) && self.serving.load(Ordering::Relaxed)
     }
 
-    /// Whether we lead.
+    /// Sets whether this controller is the leader.
     pub(crate) fn set_leads(&self, leads: bool) {
         self.leads.store(leads, Ordering::Relaxed);
     }
 
-    /// How many statuses are not as they are to be.
+    /// Sets the number of statuses that differ from the desired ones.
     pub(crate) fn set_due(&self, due: usize) {
         self.due.store(due as u64, Ordering::Relaxed);
     }
 
-    /// How many Gateways have no address.
+    /// Sets the number of Gateways without an address.
     pub(crate) fn set_without_address(&self, gateways: usize) {
         self.without_address
             .store(gateways as u64, Ordering::Relaxed);
     }
 
-    /// A write of a status ended.
-    pub(crate) fn status_written(&self, how: Write) {
-        let counter = match how {
-            Write::Written => &self.written,
-            Write::Conflict => &self.conflicts,
-            Write::Failed => &self.failed,
+    /// Counts a write of a status.
+    pub(crate) fn status_written(&self, result: WriteResult) {
+        let counter = match result {
+            WriteResult::Written => &self.written,
+            WriteResult::Conflict => &self.conflicts,
+            WriteResult::Failed => &self.failed,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// All of them, and what data planes say.
+    /// All metrics, including those of the reports of data planes, in the text format of Prometheus.
     pub(crate) fn render(&self, reports: &Reports) -> String {
-        let mut page = Page(String::new());
-        page.planes(reports);
+        let mut page = Page::default();
+        page.data_planes(reports);
         let load = |value: &AtomicU64| value.load(Ordering::Relaxed);
-        page.one(
+        page.gauge(
             "leader",
-            "gauge",
-            "1 if this controller writes.",
+            "1 if this controller writes to the API server.",
             u8::from(self.leads.load(Ordering::Relaxed)),
         );
-        page.one(
+        page.gauge(
             "ready",
-            "gauge",
-            "1 once data planes can get a plan.",
+            "1 once data planes can receive a plan.",
             u8::from(self.is_ready()),
         );
-        page.one(
+        page.counter(
             "resolutions_total",
-            "counter",
-            "How often everything was resolved.",
+            "Resolutions of all objects.",
             load(&self.resolved),
         );
         let seconds = Duration::from_micros(load(&self.resolving_micros)).as_secs_f64();
-        page.one(
+        page.counter(
             "resolution_seconds_total",
-            "counter",
-            "Time spent on resolving.",
+            "Time spent on resolutions in seconds.",
             seconds,
         );
-        page.one(
+        page.counter(
             "publications_total",
-            "counter",
-            "How often something new went to data planes.",
+            "Plans and endpoints published to data planes.",
             load(&self.published),
         );
-        page.one(
+        page.gauge(
             "statuses_due",
-            "gauge",
-            "Statuses that are not as they are to be.",
+            "Statuses that differ from the desired ones.",
             load(&self.due),
         );
-        page.one(
+        page.gauge(
             "gateways_without_address",
-            "gauge",
-            "Gateways for which there is no address.",
+            "Gateways without an address.",
             load(&self.without_address),
         );
-        page.head("status_writes_total", "counter", "Writes of statuses.");
+        self.render_writes(&mut page);
+        self.render_kinds(&mut page);
+        page.0.finish()
+    }
+
+    fn render_writes(&self, page: &mut Page) {
+        let name = page.family(
+            "status_writes_total",
+            MetricType::Counter,
+            "Writes of statuses by result.",
+        );
         for (result, counter) in [
             ("written", &self.written),
             ("conflict", &self.conflicts),
             ("failed", &self.failed),
         ] {
-            page.line("status_writes_total", &[("result", result)], load(counter));
+            let value = counter.load(Ordering::Relaxed);
+            page.0.sample(&name, &Labels::new("result", result), value);
         }
+    }
+
+    fn render_kinds(&self, page: &mut Page) {
         let by_kind = self.by_kind.lock().unwrap_or_else(PoisonError::into_inner);
-        page.head("objects", "gauge", "Objects by kind.");
-        for (kind, of) in &*by_kind {
-            page.line("objects", &[("kind", kind)], of.objects);
+        let name = page.family("objects", MetricType::Gauge, "Objects by kind.");
+        for (kind, counts) in &*by_kind {
+            page.0
+                .sample(&name, &Labels::new("kind", kind), counts.objects);
         }
-        page.head("watch_failures_total", "counter", "Failures of watches.");
-        for (kind, of) in &*by_kind {
-            page.line("watch_failures_total", &[("kind", kind)], of.failures);
+        let name = page.family(
+            "watch_failures_total",
+            MetricType::Counter,
+            "Failed watches by kind.",
+        );
+        for (kind, counts) in &*by_kind {
+            page.0
+                .sample(&name, &Labels::new("kind", kind), counts.failures);
         }
-        page.0
     }
 }
 
-/// A page of metrics.
-struct Page(String);
+/// Writes metrics whose names start with `towergate_controller_`.
+#[derive(Default)]
+struct Page(TextWriter);
 
 impl Page {
-    fn head(&mut self, name: &str, kind: &str, help: &str) {
-        // Writing to a text cannot fail.
-        let _ = writeln!(self.0, "# HELP towergate_controller_{name} {help}");
-        let _ = writeln!(self.0, "# TYPE towergate_controller_{name} {kind}");
+    /// Starts a family. Returns its full name.
+    fn family(&mut self, name: &str, kind: MetricType, help: &str) -> String {
+        let name = format!("towergate_controller_{name}");
+        self.0.family(&name, kind, help);
+        name
     }
 
-    fn line(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
-        let labels: Vec<_> = labels
-            .iter()
-            .map(|(label, value)| format!("{label}=\"{value}\""))
-            .collect();
-        let labels = match labels.is_empty() {
-            true => String::new(),
-            false => format!("{{{}}}", labels.join(",")),
-        };
-        let _ = writeln!(self.0, "towergate_controller_{name}{labels} {value}");
+    fn counter(&mut self, name: &str, help: &str, value: impl Display) {
+        let name = self.family(name, MetricType::Counter, help);
+        self.0.sample(&name, &Labels::default(), value);
     }
 
-    fn planes(&mut self, reports: &Reports) {
-        type Count = fn(&PlaneReport, &DataPlaneReport) -> bool;
-        let counts: [(&str, &str, Count); 3] = [
-            ("data_planes", "Data planes that are connected.", |_, _| {
-                true
-            }),
+    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        let name = self.family(name, MetricType::Gauge, help);
+        self.0.sample(&name, &Labels::default(), value);
+    }
+
+    fn data_planes(&mut self, reports: &Reports) {
+        type Counts = fn(&PlaneReport, &DataPlaneReport) -> bool;
+        let families: [(&str, &str, Counts); 3] = [
+            ("data_planes", "Connected data planes.", |_, _| true),
             (
                 "data_planes_behind",
-                "Those of them that do not serve the newest version.",
+                "Connected data planes that do not serve the newest version.",
                 |plane, one| one.in_force < plane.published,
             ),
             (
                 "data_planes_refusing",
-                "Those of them that could not serve a version.",
+                "Connected data planes that cannot serve a version or one of its addresses.",
                 |_, one| one.refused.is_some(),
             ),
         ];
-        for (name, help, counts) in counts {
-            self.head(name, "gauge", help);
+        for (name, help, counts) in families {
+            let name = self.family(name, MetricType::Gauge, help);
             for (plane, report) in &reports.planes {
                 let all = report.data_planes.values();
                 let count = all.filter(|one| counts(report, one)).count();
-                self.line(name, &[("plane", plane)], count);
+                self.0.sample(&name, &Labels::new("plane", plane), count);
             }
         }
-    }
-
-    fn one(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
-        self.head(name, kind, help);
-        self.line(name, &[], value);
     }
 }
 
@@ -237,12 +244,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_has_each_number_with_its_labels() {
+    fn the_page_has_each_metric_with_its_labels() {
         let metrics = Metrics::default();
         metrics.set_leads(true);
         metrics.count_objects("Gateway", 3);
         metrics.watch_failed("Gateway");
-        metrics.status_written(Write::Conflict);
+        metrics.status_written(WriteResult::Conflict);
         metrics.resolved(Duration::from_millis(250));
 
         let behind = DataPlaneReport {

@@ -26,6 +26,8 @@ const MAX_DEPTH: usize = 32;
 pub struct Folder {
     strict: bool,
     memory: Memory,
+    /// Manifests that are not files, by the name that diagnostics show.
+    texts: Vec<(PathBuf, String)>,
     /// Files that need not be read again until their stamp is another.
     seen: HashMap<PathBuf, Seen>,
 }
@@ -60,6 +62,13 @@ impl Folder {
         }
     }
 
+    /// Adds a manifest that is not a file, such as standard input. Diagnostics show `name`.
+    #[must_use]
+    pub fn with_text(mut self, name: impl Into<PathBuf>, text: String) -> Self {
+        self.texts.push((name.into(), text));
+        self
+    }
+
     /// Reads all manifests (`.yaml`, `.yml`, `.json`) in `paths` and below. A path that is a file is
     /// read whatever its name. What cannot be read is a diagnostic.
     pub fn read(&mut self, paths: &[PathBuf]) -> Loaded {
@@ -74,6 +83,10 @@ impl Folder {
             decoder.note(problem);
         });
         let before = std::mem::take(&mut self.seen);
+        for (name, text) in &self.texts {
+            fingerprint.write(text.as_bytes());
+            decoder.file(&name.display().to_string(), text);
+        }
         for path in &found.files {
             fingerprint.write(path.as_os_str().as_encoded_bytes());
             match look(path, before.get(path), &mut decoder) {
@@ -89,11 +102,12 @@ impl Folder {
         }
         let (decoded, memory) = decoder.finish_with_memory();
         self.memory = memory;
+        let texts = self.texts.iter().map(|(name, _)| name.clone());
         Loaded {
             objects: decoded.objects,
             diagnostics: decoded.diagnostics,
             fingerprint: fingerprint.finish(),
-            files: found.files,
+            files: texts.chain(found.files).collect(),
         }
     }
 }

@@ -16,7 +16,7 @@ use super::due::current;
 use super::merge::{merge, patch};
 use super::{Id, Task};
 use crate::lease::Leads;
-use crate::metrics::{Metrics, Write};
+use crate::metrics::{Metrics, WriteResult};
 use crate::watch::{Pause, resource};
 use crate::world::Observed;
 
@@ -219,7 +219,7 @@ impl Writer {
             // If it is a mistake, what is kept here is written after the next renewal.
             Outcome::Deposed => self.again(task),
             Outcome::Failed(error) => {
-                self.metrics.status_written(Write::Failed);
+                self.metrics.status_written(WriteResult::Failed);
                 let pause = self.failed.remove(&task.id).map(|(_, pause)| pause);
                 let mut pause = pause.unwrap_or_else(|| Pause::up_to(PAUSE));
                 let wait = pause.next();
@@ -287,13 +287,13 @@ async fn write(
         let sent = within(api.patch_status(name, &parameters, &Patch::Merge(&body))).await;
         match sent {
             Ok(object) => {
-                metrics.status_written(Write::Written);
+                metrics.status_written(WriteResult::Written);
                 return Outcome::Done(observe(&object));
             }
             Err(error) => match code(&error) {
                 Some(404) => return Outcome::Obsolete,
                 Some(409) => {
-                    metrics.status_written(Write::Conflict);
+                    metrics.status_written(WriteResult::Conflict);
                     conflict = Some(error);
                 }
                 _ => return Outcome::Failed(error),

@@ -1,4 +1,4 @@
-//! One connection to the controller, from its beginning to its end.
+//! One connection to the controller.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,113 +22,113 @@ use towergate_k8s::wire::{
 use towergate_tls::rustls::ClientConfig;
 use towergate_tls::rustls::pki_types::ServerName;
 
-use super::credentials::Folder;
-use super::{Received, Told, wanted};
+use super::credentials::CredentialsFolder;
+use super::{ReceivedVersion, VersionOutcome, desired};
 use crate::Failure;
 use crate::flags::ControllerAddress;
 
-/// For everything up to the head of the response.
-const OPENING: Duration = Duration::from_secs(10);
-/// A connection that is silent for so long is asked whether it is alive, and has as long to answer.
-const PING: Duration = Duration::from_secs(10);
-/// What the controller may send before it is read, in bytes.
+/// Time limit up to the head of the response.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Idle time after which a ping is sent, and time limit of its answer.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// HTTP/2 flow-control window, in bytes.
 const WINDOW: u32 = 1 << 20;
-/// What is read of the reason for a refusal, in bytes.
-const REASON: usize = 4096;
+/// Length of an error response that is read, in bytes.
+const MAX_REASON: usize = 4096;
 
-/// What lasts longer than a connection.
+/// State that outlives a connection.
 pub(super) struct Session {
     pub(super) address: ControllerAddress,
     pub(super) name: String,
     pub(super) decoder: Decoder,
-    pub(super) received: mpsc::Sender<Received>,
-    pub(super) told: mpsc::UnboundedReceiver<Told>,
-    /// Of the version that was given out last.
+    pub(super) received: mpsc::Sender<ReceivedVersion>,
+    pub(super) outcomes: mpsc::UnboundedReceiver<VersionOutcome>,
+    /// Ticket of the last version.
     pub(super) ticket: u64,
 }
 
-/// How a connection has ended.
-pub(super) enum Ended {
-    /// There was none.
+/// The reason why a connection ended.
+pub(super) enum ConnectionEnd {
+    /// The connection could not be established.
     Failed(Failure),
-    /// There was one, and now there is none.
+    /// The connection was lost.
     Lost(Failure),
-    /// There are new credentials.
+    /// The credentials have changed.
     Renewed,
-    /// Nobody takes what is received.
+    /// The receiver of versions is gone.
     Unused,
 }
 
-/// A stream that the controller has taken.
+/// A stream that the controller accepted.
 struct Stream {
     /// Towards the controller.
     reports: Sender<Bytes, Infallible>,
-    /// From it.
+    /// From the controller.
     updates: Incoming,
-    /// The task that moves the bytes. Ends with this value.
+    /// The task of the HTTP/2 connection. Aborted on drop.
     _connection: JoinSet<()>,
 }
 
 impl Session {
-    /// Connects, and follows what the controller says as long as that goes.
+    /// Connects, and receives versions until the connection ends.
     pub(super) async fn connect(
         &mut self,
         config: Arc<ClientConfig>,
-        credentials: &mut Folder,
-    ) -> Ended {
+        credentials: &mut CredentialsFolder,
+    ) -> ConnectionEnd {
         let mut hello = Vec::new();
         if let Err(error) = self.decoder.hello(&self.name).write(&mut hello) {
-            return Ended::Failed(error.into());
+            return ConnectionEnd::Failed(error.into());
         }
-        let opened = timeout(OPENING, open(&self.address, config, hello)).await;
-        let stream = match opened.unwrap_or_else(|_| Err("it does not answer in time".into())) {
+        let opened = timeout(OPEN_TIMEOUT, open(&self.address, config, hello)).await;
+        let stream = match opened.unwrap_or_else(|_| Err("no response within 10 s".into())) {
             Ok(stream) => stream,
-            Err(error) => return Ended::Failed(error),
+            Err(error) => return ConnectionEnd::Failed(error),
         };
         tracing::info!(controller = %self.address, "connected to the controller");
         tokio::select! {
-            ended = self.follow(stream) => ended,
-            () = credentials.changed() => Ended::Renewed,
+            end = self.receive(stream) => end,
+            () = credentials.changed() => ConnectionEnd::Renewed,
         }
     }
 
-    async fn follow(&mut self, mut stream: Stream) -> Ended {
+    async fn receive(&mut self, mut stream: Stream) -> ConnectionEnd {
         let mut reader = FrameReader::default();
-        // The version of the controller that the last ticket stands for.
+        // The version of the last ticket.
         let mut version = None;
         loop {
             tokio::select! {
                 frame = stream.updates.frame() => {
                     let frame = match frame {
                         Some(Ok(frame)) => frame,
-                        Some(Err(error)) => return Ended::Lost(error.into()),
-                        None => return Ended::Lost("it has ended the stream".into()),
+                        Some(Err(error)) => return ConnectionEnd::Lost(error.into()),
+                        None => return ConnectionEnd::Lost("the controller closed the stream".into()),
                     };
                     let Ok(data) = frame.into_data() else { continue };
                     reader.push(&data);
-                    match self.take(&mut reader).await {
+                    match self.decode(&mut reader).await {
                         Ok(None) => {}
                         Ok(newer) => version = newer,
-                        Err(ended) => return ended,
+                        Err(end) => return end,
                     }
                 }
-                told = self.told.recv() => {
-                    let Some(Told { ticket, outcome }) = told else { return Ended::Unused };
+                outcome = self.outcomes.recv() => {
+                    let Some(VersionOutcome { ticket, outcome }) = outcome else { return ConnectionEnd::Unused };
                     let (true, Some(version)) = (ticket == self.ticket, version) else { continue };
                     let mut frame = Vec::new();
                     let written = Report { version, outcome }.write(&mut frame);
                     if let Err(error) = written {
-                        return Ended::Lost(error.into());
+                        return ConnectionEnd::Lost(error.into());
                     }
-                    // If it is gone, the response tells.
+                    // If the stream is closed, the next read returns the error.
                     let _ = stream.reports.send_data(frame.into()).await;
                 }
             }
         }
     }
 
-    /// Takes the frames that are complete; the version that they complete, if they do.
-    async fn take(&mut self, reader: &mut FrameReader) -> Result<Option<u64>, Ended> {
+    /// Decodes the complete frames. Returns the last version that they complete.
+    async fn decode(&mut self, reader: &mut FrameReader) -> Result<Option<u64>, ConnectionEnd> {
         let mut version = None;
         loop {
             let taken = reader.next_frame().and_then(|frame| match frame {
@@ -140,19 +140,19 @@ impl Session {
                 Ok(Some(None)) => continue,
                 Ok(None) => return Ok(version),
                 Err(error) => {
-                    // Whatever is wrong, it is not to be built upon.
+                    // The state of the decoder is unknown after an error.
                     self.decoder = Decoder::default();
-                    return Err(Ended::Lost(error.into()));
+                    return Err(ConnectionEnd::Lost(error.into()));
                 }
             };
             self.ticket += 1;
             version = Some(update.version);
-            let received = Received {
+            let received = ReceivedVersion {
                 ticket: self.ticket,
-                wanted: wanted(update),
+                desired: desired(update),
             };
             if self.received.send(received).await.is_err() {
-                return Err(Ended::Unused);
+                return Err(ConnectionEnd::Unused);
             }
         }
     }
@@ -165,13 +165,13 @@ async fn open(
 ) -> Result<Stream, Failure> {
     let tcp = TcpStream::connect((address.host.as_str(), address.port)).await?;
     tcp.set_nodelay(true)?;
-    // Whatever its address is, the controller is who its authority says.
+    // The certificate proves the name of the controller, not its address.
     let name = ServerName::try_from(CONTROLLER_NAME)?;
     let tls = TlsConnector::from(config).connect(name, tcp).await?;
     let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        .keep_alive_interval(PING)
-        .keep_alive_timeout(PING)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_INTERVAL)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
@@ -180,7 +180,7 @@ async fn open(
     let mut task = JoinSet::new();
     task.spawn(async move {
         if let Err(error) = connection.await {
-            tracing::debug!(%error, "the connection to the controller has ended");
+            tracing::debug!(%error, "connection to the controller closed");
         }
     });
     let (mut reports, body) = Channel::new(4);
@@ -193,12 +193,21 @@ async fn open(
     let theirs = response.headers().get(PROTOCOL_HEADER).cloned();
     if response.status() != StatusCode::OK {
         let status = response.status();
-        let reason = Limited::new(response.into_body(), REASON).collect().await;
+        let reason = Limited::new(response.into_body(), MAX_REASON)
+            .collect()
+            .await;
         let reason = reason.map(|all| String::from_utf8_lossy(&all.to_bytes()).into_owned());
-        return Err(format!("refused with {status}: {}", reason.unwrap_or_default()).into());
+        return Err(format!(
+            "the controller responded with {status}: {}",
+            reason.unwrap_or_default()
+        )
+        .into());
     }
     if theirs.as_ref().map(|theirs| theirs.as_bytes()) != Some(PROTOCOL.as_bytes()) {
-        return Err(format!("it does not speak protocol {PROTOCOL}, but {theirs:?}").into());
+        return Err(format!(
+            "protocol {theirs:?} of the controller is not supported; expected {PROTOCOL}"
+        )
+        .into());
     }
     Ok(Stream {
         reports,

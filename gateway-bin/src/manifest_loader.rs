@@ -1,4 +1,4 @@
-//! What the manifests say: read, kept where they are broken, resolved.
+//! Loads manifests: reads folders, keeps the last good version of objects that became unreadable, and resolves.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -13,69 +13,75 @@ use towergate_k8s::{Diagnostic, ObjectKey, Objects, Resolution, Scope, resolve};
 use towergate_tls::server::UnknownName;
 
 use crate::args::{ManifestArgs, ParityFlag};
-use crate::suspicions;
+use crate::preflight_checks;
 use crate::time::unix_seconds;
 
-/// Services with this annotation set to `true` are answered by a built-in echo backend.
+/// Annotation of Services that the built-in echo backend serves. Value: `true`.
 pub(crate) const ECHO_ANNOTATION: &str = "towergate.dev/echo";
 
-/// Folders of manifests, and what was last read from them.
-pub(crate) struct World {
+/// Reads folders of manifests and remembers the last objects.
+pub(crate) struct ManifestLoader {
     folder: Folder,
     paths: Vec<PathBuf>,
     scope: Scope,
-    /// Each Gateway without an address gets one of its own.
-    apart: bool,
+    /// Gives each Gateway an address of its own.
+    separate_addresses: bool,
     fingerprint: Option<u64>,
     last: Objects,
-    /// Those of `last` that could not be read.
+    /// Objects of `last` that are unreadable now.
     kept: Vec<Kept>,
 }
 
-/// What the manifests say now.
+/// The result of reading the manifests.
 pub(crate) struct Reading {
-    /// The objects, those that were kept included.
+    /// The objects, including those whose last good version is kept.
     #[cfg(test)]
     pub(crate) objects: Objects,
-    /// What they mean.
+    /// Plan, endpoints and statuses.
     pub(crate) resolution: Resolution,
-    /// What is wrong or suspicious, by file and line.
+    /// All diagnostics, by file and line.
     pub(crate) diagnostics: Vec<Diagnostic>,
-    /// Those that say why something could not be read: no status can tell them.
-    pub(crate) unread: Vec<Diagnostic>,
-    /// Objects that could not be read the last time, and are now.
-    pub(crate) mended: Vec<Kept>,
+    /// Diagnostics of objects that are unreadable, which appear in no status.
+    pub(crate) unreadable: Vec<Diagnostic>,
+    /// Objects that became readable again.
+    pub(crate) recovered: Vec<Kept>,
 }
 
-impl World {
-    /// The world that `args` describe, not read yet.
+impl ManifestLoader {
+    /// A loader for the folders of `args`. Reads nothing yet.
     pub(crate) fn new(args: &ManifestArgs) -> Self {
         Self {
             folder: Folder::new(args.strict),
             paths: args.paths.clone(),
             scope: scope(args),
-            apart: false,
+            separate_addresses: false,
             fingerprint: None,
             last: Objects::default(),
             kept: Vec::new(),
         }
     }
 
-    /// Gives each Gateway an address of its own, as a cluster does, unless `--bind` says where it is. The
-    /// addresses only stand for those of a cluster: they are of the network that nobody routes (RFC 2544).
-    pub(crate) fn apart(mut self, args: &ManifestArgs) -> Self {
-        self.apart = args.bind.is_empty();
+    /// Gives each Gateway an address of its own, as a cluster does, unless `--bind` sets addresses. The addresses are
+    /// placeholders from the benchmarking network 198.18.0.0/15 (RFC 2544).
+    pub(crate) fn with_separate_addresses(mut self, args: &ManifestArgs) -> Self {
+        self.separate_addresses = args.bind.is_empty();
         self
     }
 
-    /// Works out no statuses: nobody reads them.
+    /// Skips statuses, which `run` does not use.
     pub(crate) fn without_statuses(mut self) -> Self {
         self.scope.statuses = false;
         self
     }
 
-    /// Reads everything. `None`: nothing has changed since the last time, and `always` is not set.
-    /// `echo` gives the address of the built-in backend of a Service that asks for one.
+    /// Adds a manifest that is not a file, such as standard input.
+    pub(crate) fn with_text(mut self, name: &str, text: String) -> Self {
+        self.folder = self.folder.with_text(name, text);
+        self
+    }
+
+    /// Reads all manifests. Returns `None` if nothing has changed since the last time and `always` is not set.
+    /// `echo` returns the address of the echo backend of a Service that has [`ECHO_ANNOTATION`].
     pub(crate) fn read(
         &mut self,
         always: bool,
@@ -87,20 +93,20 @@ impl World {
         }
         self.fingerprint = Some(loaded.fingerprint);
         let kept = keep_last_good(&self.last, &mut loaded);
-        let mended = read_again(&self.kept, &kept, &loaded.objects);
+        let recovered = read_again(&self.kept, &kept, &loaded.objects);
         self.kept = kept;
         self.last = loaded.objects.clone();
 
         let mut scope = self.scope.clone();
         scope.now = Some(unix_seconds(SystemTime::now()));
-        if self.apart {
+        if self.separate_addresses {
             let addresses = (1..).map(|n| IpAddr::from(Ipv4Addr::from_bits(0xc612_0000 + n)));
             let gateways = loaded.objects.gateways.keys().map(ToString::to_string);
             scope.bind_gateway = gateways
                 .zip(addresses.map(|address| vec![address]))
                 .collect();
         }
-        for backend in echoed(&loaded.objects) {
+        for backend in echo_backends(&loaded.objects) {
             let key = ObjectKey::new(&*backend.namespace, &*backend.name);
             if let Some(address) = echo(&key) {
                 scope
@@ -110,10 +116,10 @@ impl World {
             }
         }
         let mut resolution = resolve(&loaded.objects, &scope);
-        let suspicions = suspicions::find(&self.paths, &loaded, &self.scope);
+        let findings = preflight_checks::find(&self.paths, &loaded, &self.scope);
         let mut diagnostics = loaded.diagnostics;
-        let unread = errors(&diagnostics);
-        diagnostics.extend(suspicions);
+        let unreadable = errors(&diagnostics);
+        diagnostics.extend(findings);
         diagnostics.append(&mut resolution.diagnostics);
         diagnostics.sort_by(|a, b| {
             let by_place = |d: &Diagnostic| (d.file.clone(), d.line, d.column);
@@ -125,8 +131,8 @@ impl World {
             objects: loaded.objects,
             resolution,
             diagnostics,
-            unread,
-            mended,
+            unreadable,
+            recovered,
         })
     }
 }
@@ -136,18 +142,18 @@ fn errors(diagnostics: &[Diagnostic]) -> Vec<Diagnostic> {
     errors.cloned().collect()
 }
 
-/// The ports of Services that ask for the built-in echo backend.
-fn echoed(objects: &Objects) -> impl Iterator<Item = BackendId> {
-    let asking = objects.services.iter().filter(|(_, service)| {
+/// The ports of Services that have [`ECHO_ANNOTATION`].
+fn echo_backends(objects: &Objects) -> impl Iterator<Item = BackendId> {
+    let annotated = objects.services.iter().filter(|(_, service)| {
         service
             .meta
             .annotations
             .get(ECHO_ANNOTATION)
             .is_some_and(|value| value == "true")
     });
-    asking.flat_map(|(key, service)| {
+    annotated.flat_map(|(key, service)| {
         let ports = service.spec.ports.iter();
-        // The echo speaks HTTP.
+        // The echo backend serves HTTP only.
         let ports = ports.filter(|port| port.protocol.as_deref() != Some("UDP"));
         ports.map(|port| BackendId {
             kind: "Service".to_owned(),
@@ -211,8 +217,8 @@ fn scope(args: &ManifestArgs) -> Scope {
 mod tests {
     use super::*;
 
-    fn world(folder: &std::path::Path) -> World {
-        World::new(&ManifestArgs {
+    fn loader(folder: &std::path::Path) -> ManifestLoader {
+        ManifestLoader::new(&ManifestArgs {
             paths: vec![folder.to_owned()],
             ..ManifestArgs::default()
         })
@@ -222,54 +228,57 @@ mod tests {
                            spec: {ports: [{port: 80}, {port: 81}]}\n";
 
     #[test]
-    fn nothing_is_read_again_without_a_change() {
+    fn unchanged_files_are_not_read_again() {
         let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join("a.yaml"), SERVICE).expect("it is written");
-        let mut world = world(folder.path());
+        std::fs::write(folder.path().join("a.yaml"), SERVICE).expect("the file is written");
+        let mut loader = loader(folder.path());
 
-        assert!(world.read(false, |_| None).is_some());
-        assert!(world.read(false, |_| None).is_none());
-        assert!(world.read(true, |_| None).is_some());
+        assert!(loader.read(false, |_| None).is_some());
+        assert!(loader.read(false, |_| None).is_none());
+        assert!(loader.read(true, |_| None).is_some());
         std::fs::write(folder.path().join("a.yaml"), SERVICE.replace("81", "82"))
-            .expect("it is written");
-        assert!(world.read(false, |_| None).is_some());
+            .expect("the file is written");
+        assert!(loader.read(false, |_| None).is_some());
     }
 
     #[test]
-    fn a_broken_object_stays_as_it_was_until_it_is_mended() {
+    fn an_unreadable_object_keeps_its_last_good_version_until_it_is_readable_again() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("a.yaml");
-        let mut world = world(folder.path());
-        std::fs::write(&file, SERVICE).expect("it is written");
-        world.read(false, |_| None);
+        let mut loader = loader(folder.path());
+        std::fs::write(&file, SERVICE).expect("the file is written");
+        loader.read(false, |_| None);
 
         for _ in 0..2 {
-            std::fs::write(&file, SERVICE.replace("port: 81", "port: [")).expect("it is written");
-            let reading = world.read(true, |_| None).expect("it is read");
+            std::fs::write(&file, SERVICE.replace("port: 81", "port: ["))
+                .expect("the file is written");
+            let reading = loader.read(true, |_| None).expect("a reading");
 
             assert_eq!(reading.objects.services.len(), 1);
-            assert_eq!(world.kept[0].key.to_string(), "default/a");
+            assert_eq!(loader.kept[0].key.to_string(), "default/a");
             assert_eq!(reading.diagnostics.len(), 1);
-            assert_eq!(reading.mended, []);
+            assert_eq!(reading.recovered, []);
         }
-        std::fs::write(&file, SERVICE).expect("it is written");
-        let reading = world.read(true, |_| None).expect("it is read");
-        assert_eq!(reading.mended[0].to_string(), "Service default/a");
-        std::fs::remove_file(&file).expect("it is removed");
+        std::fs::write(&file, SERVICE).expect("the file is written");
+        let reading = loader.read(true, |_| None).expect("a reading");
+        assert_eq!(reading.recovered[0].to_string(), "Service default/a");
+        std::fs::remove_file(&file).expect("the file is removed");
         assert_eq!(
-            world.read(false, |_| None).expect("it is read").objects,
+            loader.read(false, |_| None).expect("a reading").objects,
             Objects::default()
         );
     }
 
     #[test]
-    fn services_ask_for_the_echo_backend_by_annotation() {
-        let asking = towergate_k8s::decode::decode("", SERVICE).objects;
-        let not =
+    fn the_annotation_selects_the_echo_backend() {
+        let annotated = towergate_k8s::decode::decode("", SERVICE).objects;
+        let other =
             towergate_k8s::decode::decode("", &SERVICE.replace("\"true\"", "\"false\"")).objects;
 
-        let ports: Vec<u16> = echoed(&asking).map(|backend| backend.port).collect();
+        let ports: Vec<u16> = echo_backends(&annotated)
+            .map(|backend| backend.port)
+            .collect();
         assert_eq!(ports, [80, 81]);
-        assert_eq!(echoed(&not).count(), 0);
+        assert_eq!(echo_backends(&other).count(), 0);
     }
 }

@@ -1,5 +1,6 @@
-//! What is suspicious about all manifests together and about the options that name objects: each is right by
-//! itself, but nothing will be served, or an option does nothing.
+//! Checks over all manifests and flags together: nothing to serve, or a flag without effect.
+//!
+//! Each manifest is valid on its own, so no other check reports these.
 
 use std::path::PathBuf;
 
@@ -9,17 +10,17 @@ use towergate_k8s::{Diagnostic, ObjectKey, Objects, Scope};
 
 use crate::flags::name_parts;
 
-/// Warns if there is nothing to serve, and of options that name no object.
+/// Warns if there is nothing to serve, and of flags that name no object.
 pub(crate) fn find(paths: &[PathBuf], loaded: &Loaded, scope: &Scope) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     found.extend(nothing_to_serve(paths, loaded));
-    found.extend(gateways_of_others(&loaded.objects, scope));
+    found.extend(foreign_gateways(&loaded.objects, scope));
     found.extend(unknown_gateways(&loaded.objects, scope));
     found.extend(unknown_services(&loaded.objects, scope));
     found
 }
 
-/// Where something could not be read, that is the cause and told already.
+/// Warns if there is no manifest or no Gateway. An error in a manifest may be the cause and suppresses the warning.
 fn nothing_to_serve(paths: &[PathBuf], loaded: &Loaded) -> Option<Diagnostic> {
     let broken = loaded
         .diagnostics
@@ -36,20 +37,26 @@ fn nothing_to_serve(paths: &[PathBuf], loaded: &Loaded) -> Option<Diagnostic> {
     Some(if loaded.files.is_empty() {
         Diagnostic::warning(
             "no-manifest",
-            format!("There is no manifest in {paths}."),
-            "Manifests are files that end in .yaml, .yml or .json; hidden ones are skipped.",
+            match paths.is_empty() {
+                true => "no manifest on standard input".to_owned(),
+                false => format!("no manifest in {paths}"),
+            },
+            "Manifests are files that end in .yaml, .yml or .json. Hidden files are skipped.",
         )
     } else {
         Diagnostic::warning(
             "no-gateway",
-            format!("There is no Gateway in {paths}: nothing is served."),
-            "Give the folder of the Gateway, too, or add a Gateway.",
+            match paths.is_empty() {
+                true => "no Gateway on standard input: nothing is served".to_owned(),
+                false => format!("no Gateway in {paths}: nothing is served"),
+            },
+            "Pass the folder of the Gateway as well, or add a Gateway.",
         )
     })
 }
 
-/// Gateways of other controllers, if there are no others. Beside one of ours they may well stand.
-fn gateways_of_others(objects: &Objects, scope: &Scope) -> Vec<Diagnostic> {
+/// Warns of Gateways of other controllers if there are no others. Beside own ones they are expected.
+fn foreign_gateways(objects: &Objects, scope: &Scope) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for gateway in objects.gateways.values() {
         let name = &gateway.spec.gateway_class_name;
@@ -59,10 +66,10 @@ fn gateways_of_others(objects: &Objects, scope: &Scope) -> Vec<Diagnostic> {
         };
         let theirs = &class.spec.controller_name;
         let message = format!(
-            "The Gateway is not served: GatewayClass {name} is for controller {theirs}, and this is {}.",
+            "the Gateway is not served: GatewayClass {name} belongs to controller {theirs}, not to {}",
             scope.controller_name
         );
-        let help = format!("To serve it, give --controller-name {theirs}.");
+        let help = format!("To serve it, pass --controller-name {theirs}.");
         let warning = Diagnostic::warning("gateway-of-another-controller", message, help);
         found.push(warning.at("Gateway", gateway, "spec.gatewayClassName"));
     }
@@ -75,8 +82,8 @@ fn unknown_gateways(objects: &Objects, scope: &Scope) -> impl Iterator<Item = Di
         key.is_none_or(|key| !objects.gateways.contains_key(&key))
     });
     unknown.map(|name| {
-        let message = format!("`--bind {name}=` names a Gateway that is not there.");
-        let help = "Write it as NAMESPACE/NAME of a Gateway in the manifests.";
+        let message = format!("--bind {name}=: no such Gateway in the manifests");
+        let help = "Name a Gateway of the manifests as NAMESPACE/NAME.";
         Diagnostic::warning("unknown-bind", message, help)
     })
 }
@@ -86,14 +93,14 @@ fn unknown_services(objects: &Objects, scope: &Scope) -> impl Iterator<Item = Di
         let (namespace, name, port) = (&backend.namespace, &backend.name, backend.port);
         let service = objects.services.get(&ObjectKey::new(namespace, name));
         let what = match service {
-            None => "a Service that is not there",
+            None => "no such Service in the manifests",
             Some(service) if service.spec.ports.iter().all(|p| p.port != port) => {
-                "a port that the Service does not have"
+                "the Service does not have this port"
             }
             Some(_) => return None,
         };
-        let message = format!("`--endpoint {namespace}/{name}:{port}=` names {what}.");
-        let help = "Write it as NAMESPACE/SERVICE:PORT of a Service in the manifests.";
+        let message = format!("--endpoint {namespace}/{name}:{port}=: {what}");
+        let help = "Name a port of a Service of the manifests as NAMESPACE/SERVICE:PORT.";
         Some(Diagnostic::warning("unknown-endpoint", message, help))
     })
 }
@@ -101,25 +108,31 @@ fn unknown_services(objects: &Objects, scope: &Scope) -> impl Iterator<Item = Di
 #[cfg(test)]
 mod tests {
     use crate::args::ManifestArgs;
-    use crate::world::World;
+    use crate::manifest_loader::ManifestLoader;
 
     const GATEWAY: &str = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: public, namespace: edge}\n\
                            spec: {gatewayClassName: eg, listeners: [{name: http, port: 80, protocol: HTTP}]}\n";
     const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: echo, namespace: team}\nspec: {ports: [{port: 80}]}\n";
 
-    /// The codes of what is found in a folder with this file.
+    /// The codes of the findings in a folder with this file.
     fn codes(file: Option<&str>, bind: &[&str], endpoints: &[&str]) -> Vec<&'static str> {
         let folder = tempfile::tempdir().expect("a folder");
         if let Some(text) = file {
-            std::fs::write(folder.path().join("a.yaml"), text).expect("it is written");
+            std::fs::write(folder.path().join("a.yaml"), text).expect("the file is written");
         }
-        let mut world = World::new(&ManifestArgs {
+        let mut loader = ManifestLoader::new(&ManifestArgs {
             paths: vec![folder.path().to_owned()],
-            bind: bind.iter().map(|b| b.parse().expect("good")).collect(),
-            endpoints: endpoints.iter().map(|e| e.parse().expect("good")).collect(),
+            bind: bind
+                .iter()
+                .map(|b| b.parse().expect("a valid value"))
+                .collect(),
+            endpoints: endpoints
+                .iter()
+                .map(|e| e.parse().expect("a valid value"))
+                .collect(),
             ..ManifestArgs::default()
         });
-        let reading = world.read(true, |_| None).expect("it is read");
+        let reading = loader.read(true, |_| None).expect("a reading");
         let codes = reading.diagnostics.iter().map(|d| d.code);
         let ours = [
             "no-manifest",
@@ -132,14 +145,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_serve_is_suspicious() {
+    fn nothing_to_serve_is_a_warning() {
         assert_eq!(codes(None, &[], &[]), ["no-manifest"]);
         assert_eq!(codes(Some(SERVICE), &[], &[]), ["no-gateway"]);
         assert!(codes(Some(GATEWAY), &[], &[]).is_empty());
     }
 
     #[test]
-    fn gateways_that_are_all_of_others_are_suspicious() {
+    fn gateways_that_all_belong_to_other_controllers_are_a_warning() {
         let class = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: eg}\n\
                      spec: {controllerName: example.com/other}\n";
         let theirs = format!("{class}---\n{GATEWAY}");
@@ -151,12 +164,12 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_file_is_not_told_twice() {
+    fn an_unreadable_file_is_reported_once() {
         assert!(codes(Some("kind: ["), &[], &[]).is_empty());
     }
 
     #[test]
-    fn options_that_name_no_object_are_suspicious() {
+    fn flags_that_name_no_object_are_a_warning() {
         let all = format!("{GATEWAY}---\n{SERVICE}");
 
         for (bind, endpoint, expected) in [

@@ -1,4 +1,4 @@
-//! The task that speaks with the controller, over one connection after the other.
+//! The task that stays connected to the controller.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -8,69 +8,75 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use towergate_k8s::wire::Decoder;
 
-use super::connection::{Ended, Session};
-use super::credentials::Folder;
-use super::{Received, Told};
+use super::connection::{ConnectionEnd, Session};
+use super::credentials::CredentialsFolder;
+use super::{ReceivedVersion, VersionOutcome};
 use crate::flags::ControllerAddress;
 
-/// The first pause after a connection was lost, at most; each one that fails doubles it.
+/// Upper bound of the first pause after a lost connection. Each failed attempt doubles it.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// The longest pause.
+/// Upper bound of all pauses.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
-/// Starts it. Whoever has versions to report sends them; one version at a time is given out.
+/// Starts the task. Returns the versions received, one at a time, and the sender of their outcomes.
 pub(super) fn start(
     address: ControllerAddress,
     credentials: PathBuf,
     decoder: Decoder,
-) -> (mpsc::Receiver<Received>, mpsc::UnboundedSender<Told>) {
+) -> (
+    mpsc::Receiver<ReceivedVersion>,
+    mpsc::UnboundedSender<VersionOutcome>,
+) {
     let (received, versions) = mpsc::channel(1);
-    let (outcomes, told) = mpsc::unbounded_channel();
+    let (sender, outcomes) = mpsc::unbounded_channel();
     let session = Session {
         address,
         name: name(),
         decoder,
         received,
-        told,
+        outcomes,
         ticket: 0,
     };
-    tokio::spawn(run(session, Folder::new(credentials)));
-    (versions, outcomes)
+    tokio::spawn(run(session, CredentialsFolder::new(credentials)));
+    (versions, sender)
 }
 
-async fn run(mut session: Session, mut credentials: Folder) {
+async fn run(mut session: Session, mut credentials: CredentialsFolder) {
     let mut failures = 0_u32;
-    let mut said = String::new();
+    let mut last_logged = String::new();
     loop {
         let start = Instant::now();
-        let ended = match credentials.load() {
+        let end = match credentials.load() {
             Ok(config) => session.connect(config, &mut credentials).await,
-            Err(error) => Ended::Failed(error),
+            Err(error) => ConnectionEnd::Failed(error),
         };
-        match ended {
-            Ended::Renewed => {
-                tracing::info!("the credentials have changed: connects again");
+        match end {
+            ConnectionEnd::Renewed => {
+                tracing::info!("credentials changed: reconnecting");
                 failures = 0;
                 continue;
             }
-            Ended::Unused => return,
-            Ended::Lost(error) => {
-                let error = in_full(&*error);
-                said.clear();
+            ConnectionEnd::Unused => return,
+            ConnectionEnd::Lost(error) => {
+                let error = with_causes(&*error);
+                last_logged.clear();
                 if start.elapsed() > LONGEST_PAUSE {
                     failures = 0;
                 }
-                tracing::warn!(error, "the controller is away: what is in force stays");
+                tracing::warn!(
+                    error,
+                    "connection to the controller lost; the configuration in service is kept"
+                );
             }
-            Ended::Failed(error) => {
-                let error = in_full(&*error);
+            ConnectionEnd::Failed(error) => {
+                let error = with_causes(&*error);
                 let address = &session.address;
-                // The same is not said again and again.
-                if error == said {
+                // Equal errors are logged once.
+                if error == last_logged {
                     tracing::debug!(%address, error, "the controller cannot be reached");
                 } else {
-                    tracing::warn!(%address, error, "the controller cannot be reached: tries again");
-                    said = error;
+                    tracing::warn!(%address, error, "the controller cannot be reached; retrying");
+                    last_logged = error;
                 }
             }
         }
@@ -79,8 +85,8 @@ async fn run(mut session: Session, mut credentials: Folder) {
     }
 }
 
-/// How long to wait after so many failures in a row; `random` is from 0 to 1. Very many data planes lose
-/// their controller at the same moment, and must not come back at the same moment.
+/// The pause after `failures` failures in a row. `random` is from 0 to 1: data planes that lose their controller at
+/// the same moment must not reconnect at the same moment.
 fn pause(failures: u32, random: f64) -> Duration {
     let ceiling = FIRST_PAUSE
         .saturating_mul(1 << failures.min(10))
@@ -88,8 +94,8 @@ fn pause(failures: u32, random: f64) -> Duration {
     ceiling.mul_f64(0.2 + 0.8 * random)
 }
 
-/// An error and what caused it: that of HTTP alone says little.
-fn in_full(error: &(dyn Error + 'static)) -> String {
+/// An error with its causes.
+fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -99,7 +105,7 @@ fn in_full(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-/// What this data plane calls itself.
+/// The name that this data plane reports: `POD_NAME`, else the hostname.
 fn name() -> String {
     let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = std::env::var("POD_NAME").unwrap_or_else(|_| host());
@@ -111,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_to_a_limit_and_differ() {
+    fn pauses_grow_to_a_limit_and_are_random() {
         let pauses = [0, 1, 2, 6, 40, u32::MAX].map(|failures| pause(failures, 1.0).as_millis());
 
         assert_eq!(pauses, [250, 500, 1000, 15_000, 15_000, 15_000]);

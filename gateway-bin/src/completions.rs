@@ -1,4 +1,4 @@
-//! Completion scripts and the manual page, made from the command line's definition.
+//! Completion scripts and the manual page, generated from the definition of the command line.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -59,7 +59,7 @@ fn page() -> io::Result<Vec<u8>> {
     Ok(page)
 }
 
-/// The examples of a command, line by line as they are in its help.
+/// The examples of a command, with the line breaks of its help.
 fn examples(page: &mut Vec<u8>, command: &Command) -> io::Result<()> {
     let Some(text) = command.get_after_help() else {
         return Ok(());
@@ -80,8 +80,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_manual_shows_every_command_and_option() {
-        let page = String::from_utf8(page().expect("memory can be written")).expect("it is text");
+    fn the_manual_page_covers_every_command_and_option() {
+        let page = String::from_utf8(page().expect("writes to memory do not fail")).expect("UTF-8");
         let plain = page.replace("\\-", "-");
 
         for word in [

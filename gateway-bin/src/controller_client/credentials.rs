@@ -13,55 +13,55 @@ use towergate_tls::rustls::{ClientConfig, RootCertStore};
 use crate::Failure;
 use crate::watch::Watch;
 
-/// How often to look for changes that the system did not tell of.
+/// Poll interval for changes that the system does not report.
 const POLL: Duration = Duration::from_secs(30);
 
-/// A folder of credentials.
-pub(super) struct Folder {
+/// A watched folder of credentials.
+pub(super) struct CredentialsFolder {
     path: PathBuf,
     watch: Watch,
-    read: Option<Files>,
+    loaded: Option<Files>,
 }
 
 #[derive(Eq, PartialEq)]
 struct Files {
-    authorities: Vec<u8>,
+    ca: Vec<u8>,
     certificate: Vec<u8>,
     key: Vec<u8>,
 }
 
-impl Folder {
-    /// Watches it.
+impl CredentialsFolder {
+    /// Watches the folder.
     pub(super) fn new(path: PathBuf) -> Self {
         let watch = Watch::new(std::slice::from_ref(&path), POLL);
         Self {
             path,
             watch,
-            read: None,
+            loaded: None,
         }
     }
 
-    /// What it says now, for connections to the controller: TLS 1.3, HTTP/2, the controller's own authority.
+    /// Reads the client configuration: TLS 1.3, HTTP/2, the controller's own CA.
     ///
     /// # Errors
-    /// If a file cannot be read or used.
+    /// If a file cannot be read or is invalid.
     pub(super) fn load(&mut self) -> Result<Arc<ClientConfig>, Failure> {
         self.watch.arm();
         let files = Files::read(&self.path)?;
         let config = files.build()?;
-        self.read = Some(files);
+        self.loaded = Some(files);
         Ok(Arc::new(config))
     }
 
-    /// Waits until it says something else than when it was loaded.
+    /// Waits until the files are valid and differ from those loaded.
     pub(super) async fn changed(&mut self) {
         loop {
             self.watch.changed().await;
             self.watch.arm();
-            // Half of a change is none: the files must belong together.
+            // A certificate without its key is half of a change.
             let files = Files::read(&self.path).ok();
             let usable = files.filter(|files| files.build().is_ok());
-            if usable.is_some() && usable != self.read {
+            if usable.is_some() && usable != self.loaded {
                 return;
             }
         }
@@ -75,7 +75,7 @@ impl Files {
             fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))
         };
         Ok(Self {
-            authorities: read("ca.crt")?,
+            ca: read("ca.crt")?,
             certificate: read("tls.crt")?,
             key: read("tls.key")?,
         })
@@ -83,18 +83,19 @@ impl Files {
 
     fn build(&self) -> Result<ClientConfig, Failure> {
         let mut roots = RootCertStore::empty();
-        for root in CertificateDer::pem_slice_iter(&self.authorities) {
+        for root in CertificateDer::pem_slice_iter(&self.ca) {
             roots
-                .add(root.map_err(|_| "ca.crt cannot be read")?)
+                .add(root.map_err(|_| "ca.crt: invalid PEM")?)
                 .map_err(|error| format!("ca.crt: {error}"))?;
         }
         if roots.is_empty() {
-            return Err("ca.crt holds no certificate".into());
+            return Err("ca.crt: no certificate found".into());
         }
         let chain = CertificateDer::pem_slice_iter(&self.certificate)
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|_| "tls.crt cannot be read")?;
-        let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|_| "tls.key cannot be read")?;
+            .map_err(|_| "tls.crt: invalid PEM")?;
+        let key = PrivateKeyDer::from_pem_slice(&self.key)
+            .map_err(|_| "tls.key: invalid PEM or key type")?;
         let provider = towergate_tls::default_provider();
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13])?

@@ -1,7 +1,7 @@
-//! What is in force, kept on disk for a restart without a controller.
+//! The configuration in service on disk, for a restart without a controller.
 //!
-//! The file holds the messages that would bring the plan to a data plane that has nothing. It has private
-//! keys in it: only its owner can read it.
+//! The file holds the messages that would send the plan to a new data plane. It contains private keys: only its
+//! owner can read it.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -13,60 +13,60 @@ use tokio::sync::watch;
 use towergate_k8s::wire::{Decoder, FrameReader, PROTOCOL, Peer, Update, Version};
 
 use crate::Failure;
-use crate::control::Wanted;
+use crate::control::Desired;
 
-/// Changes this close to each other are written once.
+/// Minimum time between two writes.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// The file, and who writes it.
+/// The file and the task that writes it.
 pub(super) struct StateFile {
     path: PathBuf,
-    newest: watch::Sender<Option<Wanted>>,
+    newest: watch::Sender<Option<Desired>>,
 }
 
 impl StateFile {
     /// The file `plan` of a folder. Must be called within a runtime.
     pub(super) fn new(folder: &Path) -> Self {
-        let (newest, wanted) = watch::channel(None);
+        let (newest, changes) = watch::channel(None);
         let path = folder.join("plan");
-        tokio::spawn(keep(path.clone(), wanted));
+        tokio::spawn(write_changes(path.clone(), changes));
         Self { path, newest }
     }
 
-    /// What it says; `None`: nothing that can be served, which is logged. `decoder` has its parts then.
+    /// Reads the file. Returns `None` if it is missing or invalid, which is logged. `decoder` keeps the parts read.
     pub(super) fn read(&self, decoder: &mut Decoder) -> Option<Update> {
         let bytes = match fs::read(&self.path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
-                tracing::warn!(path = %self.path.display(), %error, "the state cannot be read");
+                tracing::warn!(path = %self.path.display(), %error, "state file cannot be read");
                 return None;
             }
         };
         let read = decode(&bytes, decoder);
         if let Err(error) = &read {
             *decoder = Decoder::default();
-            tracing::warn!(path = %self.path.display(), %error, "the state is of no use");
+            tracing::warn!(path = %self.path.display(), %error, "state file is invalid and ignored");
         }
         read.ok()
     }
 
-    /// Writes it soon. An older one that waits is forgotten.
-    pub(super) fn write(&self, wanted: Wanted) {
-        self.newest.send_replace(Some(wanted));
+    /// Schedules a write. Replaces one that is pending.
+    pub(super) fn write(&self, desired: Desired) {
+        self.newest.send_replace(Some(desired));
     }
 }
 
-/// Writes the newest one, again and again.
-async fn keep(path: PathBuf, mut newest: watch::Receiver<Option<Wanted>>) {
+/// Writes the newest configuration whenever it changes.
+async fn write_changes(path: PathBuf, mut newest: watch::Receiver<Option<Desired>>) {
     while newest.changed().await.is_ok() {
-        let Some(wanted) = newest.borrow_and_update().clone() else {
+        let Some(desired) = newest.borrow_and_update().clone() else {
             continue;
         };
         let target = path.clone();
-        let written = tokio::task::spawn_blocking(move || write(&target, wanted)).await;
+        let written = tokio::task::spawn_blocking(move || write(&target, desired)).await;
         if let Ok(Err(error)) = written {
-            tracing::error!(path = %path.display(), %error, "the state cannot be written");
+            tracing::error!(path = %path.display(), %error, "state file cannot be written");
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -79,7 +79,7 @@ fn first_line() -> String {
 fn decode(bytes: &[u8], decoder: &mut Decoder) -> Result<Update, Failure> {
     let frames = bytes
         .strip_prefix(first_line().as_bytes())
-        .ok_or("it is of another release")?;
+        .ok_or("it was written by another release")?;
     let mut reader = FrameReader::default();
     reader.push(frames);
     let mut update = None;
@@ -88,11 +88,11 @@ fn decode(bytes: &[u8], decoder: &mut Decoder) -> Result<Update, Failure> {
     }
     match update {
         Some(update) if reader.is_empty() => Ok(update),
-        _ => Err("it is not complete".into()),
+        _ => Err("it is incomplete".into()),
     }
 }
 
-fn write(path: &Path, wanted: Wanted) -> Result<(), Failure> {
+fn write(path: &Path, desired: Desired) -> Result<(), Failure> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
@@ -105,7 +105,7 @@ fn write(path: &Path, wanted: Wanted) -> Result<(), Failure> {
         .open(&fresh)?;
     let mut out = BufWriter::new(file);
     out.write_all(first_line().as_bytes())?;
-    let version = Version::new(0, wanted.plan, wanted.endpoints, None)?;
+    let version = Version::new(0, desired.plan, desired.endpoints, None)?;
     for piece in Peer::empty().update(&version)? {
         out.write_all(&piece?)?;
     }

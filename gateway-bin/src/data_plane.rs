@@ -1,0 +1,79 @@
+//! The interface between the control loop and the data plane.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use towergate_core::Gateway;
+use towergate_core::access_log::AccessLog;
+use towergate_core::gateway::Options;
+use towergate_core::listen::BindError;
+use towergate_core::observer::Observer;
+use towergate_core::plan::{Endpoints, Plan};
+use towergate_policy::Policy;
+
+use crate::Failure;
+
+/// The operations of a data plane that the control loop uses.
+pub(crate) trait DataPlane {
+    /// Serves `plan` from now on. On an error, including an address that cannot be bound, the previous plan stays in
+    /// service.
+    fn apply(&self, plan: &Plan<Policy>) -> Result<(), Failure>;
+
+    /// Serves `plan` from now on, except on addresses that cannot be bound, which are returned. On an error, the
+    /// previous plan stays in service.
+    fn apply_bindable(&self, plan: &Plan<Policy>) -> Result<Vec<BindError>, Failure>;
+
+    /// Replaces the addresses of all backends.
+    fn set_endpoints(&self, endpoints: &Endpoints);
+
+    /// Stops accepting connections and waits at most `timeout` for requests in flight. Returns whether all of them
+    /// completed.
+    fn drain(&self, timeout: Duration) -> impl Future<Output = bool>;
+
+    /// Number of open connections.
+    fn connections(&self) -> usize;
+}
+
+/// Starts the worker threads of a data plane without a plan.
+///
+/// # Errors
+/// If a thread cannot be started.
+pub(crate) fn start(
+    workers: usize,
+    access_log: Option<Arc<dyn AccessLog>>,
+    observer: Arc<dyn Observer>,
+    reuse_port: bool,
+) -> Result<Gateway, Failure> {
+    let mut options = Options::default().observer(observer);
+    options.access_log = access_log;
+    options.reuse_port = reuse_port;
+    let gateway = Gateway::new(options);
+    gateway.start(workers)?;
+    Ok(gateway)
+}
+
+impl DataPlane for Gateway {
+    fn apply(&self, plan: &Plan<Policy>) -> Result<(), Failure> {
+        Ok(Self::apply(self, plan)?)
+    }
+
+    fn apply_bindable(&self, plan: &Plan<Policy>) -> Result<Vec<BindError>, Failure> {
+        Ok(Self::apply_bindable(self, plan)?)
+    }
+
+    fn set_endpoints(&self, endpoints: &Endpoints) {
+        Self::set_endpoints(self, endpoints);
+    }
+
+    async fn drain(&self, timeout: Duration) -> bool {
+        // The threads are not joined: the process exits next.
+        let drain = Self::drain(self);
+        drain.start();
+        drain.drained(Instant::now() + timeout).await
+    }
+
+    fn connections(&self) -> usize {
+        Self::drain(self).running()
+    }
+}

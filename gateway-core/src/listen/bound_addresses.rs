@@ -1,0 +1,130 @@
+//! The addresses that this process has bound, and the check that no other process listens on a new one.
+//!
+//! Every worker has a socket of its own per address (`SO_REUSEPORT`). The kernel would also let another process of
+//! the same user join these sockets, and connections would be spread over both. [`BoundAddresses::claim`] therefore
+//! binds a new address without `SO_REUSEPORT` first, which fails if another process listens on it.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::SocketAddr;
+
+use socket2::{Domain, Socket, Type};
+
+/// The addresses that this process has bound so far.
+#[derive(Debug, Default)]
+pub(crate) struct BoundAddresses {
+    /// Allows other processes to listen on the same addresses.
+    reuse_port: bool,
+    bound: BTreeSet<SocketAddr>,
+}
+
+impl BoundAddresses {
+    /// No addresses yet. With `reuse_port`, addresses may be shared with other processes.
+    pub(crate) fn new(reuse_port: bool) -> Self {
+        Self {
+            reuse_port,
+            bound: BTreeSet::new(),
+        }
+    }
+
+    /// Checks that no other process has `address`. An address that overlaps one of this process is not checked: its
+    /// own sockets may still be open, for example while a listener moves from one address to all.
+    ///
+    /// # Errors
+    ///
+    /// As bind(2): the address is in use, the port is privileged, or no interface has the address.
+    pub(crate) fn claim(&self, address: SocketAddr, kind: Type) -> io::Result<()> {
+        let is_own = self.bound.iter().any(|own| overlap(*own, address));
+        // The kernel picks an unused port for port 0.
+        if self.reuse_port || is_own || address.port() == 0 {
+            return Ok(());
+        }
+        let socket = Socket::new(Domain::for_address(address), kind, None)?;
+        if kind == Type::STREAM {
+            // Connections in TIME_WAIT do not occupy the address. A listening socket does.
+            socket.set_reuse_address(true)?;
+        }
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&address.into())
+    }
+
+    /// Records that this process has bound `address`.
+    pub(crate) fn insert(&mut self, address: SocketAddr) {
+        self.bound.insert(address);
+    }
+}
+
+/// Whether sockets on `a` and `b` receive the same traffic.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let any = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && (any || a.ip() == b.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+    use crate::conn::socket::bind_all;
+
+    fn in_use(claimed: io::Result<()>) -> bool {
+        claimed.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+    }
+
+    #[test]
+    fn an_address_of_another_process_is_rejected_although_it_has_reuse_port() {
+        let theirs = bind_all("127.0.0.1:0".parse().unwrap(), 2).unwrap();
+        let address = theirs[0].local_addr().unwrap();
+        let everywhere = SocketAddr::from(([0, 0, 0, 0], address.port()));
+
+        let ours = BoundAddresses::default();
+
+        assert!(in_use(ours.claim(address, Type::STREAM)));
+        assert!(in_use(ours.claim(everywhere, Type::STREAM)));
+        assert!(ours.claim(address, Type::DGRAM).is_ok());
+        let sharing = BoundAddresses::new(true);
+        assert!(sharing.claim(address, Type::STREAM).is_ok());
+        drop(theirs);
+        assert!(ours.claim(address, Type::STREAM).is_ok());
+    }
+
+    #[test]
+    fn a_datagram_address_of_another_process_is_rejected() {
+        let theirs = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = theirs.local_addr().unwrap();
+
+        let ours = BoundAddresses::default();
+
+        assert!(in_use(ours.claim(address, Type::DGRAM)));
+    }
+
+    #[test]
+    fn an_address_that_overlaps_an_own_one_is_not_checked() {
+        let own = bind_all("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+        let address = own[0].local_addr().unwrap();
+        let mut ours = BoundAddresses::default();
+        ours.insert(address);
+
+        let everywhere = SocketAddr::from(([0, 0, 0, 0], address.port()));
+        assert!(ours.claim(address, Type::STREAM).is_ok());
+        assert!(ours.claim(everywhere, Type::STREAM).is_ok());
+    }
+
+    #[test]
+    fn addresses_overlap_by_port_family_and_address() {
+        for (a, b, expected) in [
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "0.0.0.0:80", true),
+            ("0.0.0.0:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            ("127.0.0.1:80", "127.0.0.1:81", false),
+            ("0.0.0.0:80", "[::]:80", false),
+        ] {
+            let (a, b) = (a.parse().unwrap(), b.parse().unwrap());
+
+            assert_eq!(overlap(a, b), expected, "{a} {b}");
+        }
+    }
+}
