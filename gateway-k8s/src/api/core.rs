@@ -1,4 +1,4 @@
-//! The few fields of core kinds that are read.
+//! Core kinds, with the fields that the gateway uses.
 
 use std::collections::BTreeMap;
 
@@ -7,31 +7,31 @@ use serde::{Deserialize, Serialize};
 objects! {
     /// `spec` of a Service.
     pub struct ServiceSpec {
-        /// `ClusterIP`, `ExternalName` and so on.
+        /// Type, such as `ClusterIP` or `ExternalName`.
         #[serde(rename = "type")]
         pub kind: Option<String>,
-        /// The address in the cluster; `None` in text for headless ones.
+        /// Cluster IP address; `"None"` for a headless Service.
         #[serde(rename = "clusterIP")]
         pub cluster_ip: Option<String>,
-        /// The DNS name of an `ExternalName`.
+        /// DNS name of a Service of type `ExternalName`.
         pub external_name: Option<String>,
         /// Ports.
         pub ports: Vec<ServicePort>,
-        /// Which pods are behind it.
+        /// Labels of its pods.
         pub selector: BTreeMap<String, String>,
     }
 
     /// A port of a Service.
     pub struct ServicePort {
-        /// Its name.
+        /// Name.
         pub name: Option<String>,
-        /// The number by which routes name it.
+        /// Port number in routes.
         pub port: u16,
         /// `TCP`, `UDP` or `SCTP`.
         pub protocol: Option<String>,
-        /// What is spoken, such as `kubernetes.io/h2c`.
+        /// Application protocol, such as `kubernetes.io/h2c`.
         pub app_protocol: Option<String>,
-        /// The port of the pods.
+        /// Port of the pods.
         pub target_port: Option<IntOrString>,
     }
 }
@@ -61,19 +61,19 @@ objects! {
     pub struct SliceEndpoint {
         /// Addresses.
         pub addresses: Vec<String>,
-        /// State.
+        /// Conditions.
         pub conditions: EndpointConditions,
         /// Zone.
         pub zone: Option<String>,
     }
 
-    /// State of an endpoint; missing `ready` means ready.
+    /// Conditions of an endpoint. An absent `ready` means ready.
     pub struct EndpointConditions {
-        /// May take traffic.
+        /// Whether it accepts traffic.
         pub ready: Option<bool>,
-        /// Answers, even if it is terminating.
+        /// Whether it responds, also while it terminates.
         pub serving: Option<bool>,
-        /// Is being stopped.
+        /// Whether it is terminating.
         pub terminating: Option<bool>,
     }
 
@@ -85,7 +85,7 @@ objects! {
         pub port: Option<u16>,
         /// `TCP`, `UDP` or `SCTP`.
         pub protocol: Option<String>,
-        /// What is spoken.
+        /// Application protocol.
         pub app_protocol: Option<String>,
     }
 }
@@ -94,22 +94,22 @@ objects! {
 #[derive(Clone, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Secret {
-    /// `kubernetes.io/tls` and so on.
+    /// Type, such as `kubernetes.io/tls`.
     #[serde(rename = "type")]
     pub kind: Option<String>,
     /// Values in base64.
     #[serde(deserialize_with = "crate::api::null_is_unset")]
     pub data: BTreeMap<String, String>,
-    /// Values as they are; wins over `data`.
+    /// Values as text; takes precedence over `data`.
     #[serde(deserialize_with = "crate::api::null_is_unset")]
     pub string_data: BTreeMap<String, String>,
 }
 
 impl Secret {
-    /// A value; `stringData` wins over `data`, as it does in an API server.
+    /// The value of `key`. `stringData` takes precedence over `data`, as in the API server.
     ///
     /// # Errors
-    /// A sentence, if the value is not base64.
+    /// If the value is not base64.
     pub fn value(&self, key: &str) -> Result<Option<Vec<u8>>, String> {
         if let Some(text) = self.string_data.get(key) {
             return Ok(Some(text.clone().into_bytes()));
@@ -119,10 +119,10 @@ impl Secret {
 }
 
 impl ConfigMap {
-    /// A value of `data` or `binaryData`.
+    /// The value of `key` in `data` or `binaryData`.
     ///
     /// # Errors
-    /// A sentence, if the value is not base64.
+    /// If the value is not base64.
     pub fn value(&self, key: &str) -> Result<Option<Vec<u8>>, String> {
         if let Some(text) = self.data.get(key) {
             return Ok(Some(text.clone().into_bytes()));
@@ -134,7 +134,7 @@ impl ConfigMap {
     }
 }
 
-/// Base64, in which people break lines.
+/// Decodes base64 with line breaks.
 fn base64(text: &str) -> Result<Vec<u8>, String> {
     let text: String = text.split_ascii_whitespace().collect();
     let decoded = data_encoding::BASE64.decode(text.as_bytes());
@@ -159,6 +159,6 @@ objects! {
     }
 }
 
-/// A Namespace: only its metadata counts.
+/// A Namespace. Only its metadata is used.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Namespace {}

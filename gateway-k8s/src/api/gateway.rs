@@ -8,45 +8,45 @@ use super::reference::{LocalObjectReference, ObjectReference, SecretObjectRefere
 objects! {
     /// `spec` of a GatewayClass.
     pub struct GatewayClassSpec {
-        /// Who serves Gateways of this class.
+        /// Name of the controller that serves Gateways of this class.
         pub controller_name: String,
         /// Parameters of the controller.
         pub parameters_ref: Option<ObjectReference>,
-        /// For people.
+        /// Description.
         pub description: Option<String>,
     }
 
     /// `spec` of a Gateway.
     pub struct GatewaySpec {
-        /// Its class.
+        /// Name of its GatewayClass.
         pub gateway_class_name: String,
-        /// What it listens for.
+        /// Listeners.
         pub listeners: Vec<Listener>,
-        /// Addresses that it should have.
+        /// Requested addresses.
         pub addresses: Vec<GatewaySpecAddress>,
-        /// What the objects made for it should be like.
+        /// Metadata of the objects that are created for it.
         pub infrastructure: Option<GatewayInfrastructure>,
-        /// Which ListenerSets may add listeners.
+        /// ListenerSets that may add listeners.
         pub allowed_listeners: Option<AllowedListeners>,
         /// TLS for all listeners.
         pub tls: Option<GatewayTlsConfig>,
-        /// Routes without a parent that it takes.
+        /// Scope of a default Gateway, to which routes attach without a parentRef.
         pub default_scope: Option<String>,
     }
 
     /// A listener.
     pub struct Listener {
-        /// Its name, unique in the Gateway.
+        /// Name, unique in the Gateway.
         pub name: String,
-        /// The host names that it takes; missing or empty: all.
+        /// Hostname; absent or empty: all.
         pub hostname: Option<String>,
-        /// Its port.
+        /// Port.
         pub port: i32,
         /// `HTTP`, `HTTPS`, `TLS`, `TCP` or `UDP`.
         pub protocol: String,
-        /// Its TLS settings.
+        /// TLS settings.
         pub tls: Option<ListenerTlsConfig>,
-        /// Which routes may attach.
+        /// Routes that may attach.
         pub allowed_routes: Option<AllowedRoutes>,
     }
 
@@ -56,15 +56,15 @@ objects! {
         pub mode: Option<String>,
         /// Certificates, at most 64.
         pub certificate_refs: Vec<SecretObjectReference>,
-        /// Settings of the implementation.
+        /// Implementation-specific options.
         pub options: BTreeMap<String, String>,
     }
 
-    /// Which routes may attach to a listener.
+    /// Routes that may attach to a listener.
     pub struct AllowedRoutes {
-        /// From where.
+        /// Namespaces.
         pub namespaces: Option<RouteNamespaces>,
-        /// Of which kinds; empty: those that the protocol can serve.
+        /// Kinds; empty: all kinds that the protocol supports.
         pub kinds: Vec<RouteGroupKind>,
     }
 
@@ -72,28 +72,28 @@ objects! {
     pub struct RouteNamespaces {
         /// `Same` (the default for routes), `All`, `Selector` or `None` (the default for ListenerSets).
         pub from: Option<String>,
-        /// For `Selector`: labels of the namespace.
+        /// Labels of the namespaces, for `Selector`.
         pub selector: Option<LabelSelector>,
     }
 
     /// A kind of route.
     pub struct RouteGroupKind {
-        /// Missing: Gateway API's group.
+        /// API group. Default: that of Gateway API.
         pub group: Option<String>,
-        /// Its kind.
+        /// Kind.
         pub kind: String,
     }
 
-    /// An address that a Gateway should have.
+    /// A requested address of a Gateway.
     pub struct GatewaySpecAddress {
         /// `IPAddress` (the default), `Hostname`, or a name of the implementation.
         #[serde(rename = "type")]
         pub kind: Option<String>,
-        /// The address; missing: any of the type.
+        /// Address; absent: any of the type.
         pub value: Option<String>,
     }
 
-    /// What the objects made for a Gateway should be like.
+    /// Metadata of the objects that are created for a Gateway.
     pub struct GatewayInfrastructure {
         /// Labels.
         pub labels: BTreeMap<String, String>,
@@ -103,51 +103,51 @@ objects! {
         pub parameters_ref: Option<LocalObjectReference>,
     }
 
-    /// Which ListenerSets may add listeners.
+    /// ListenerSets that may add listeners.
     pub struct AllowedListeners {
-        /// From where.
+        /// Namespaces.
         pub namespaces: Option<RouteNamespaces>,
     }
 
     /// TLS for all listeners of a Gateway.
     pub struct GatewayTlsConfig {
-        /// Towards backends.
+        /// TLS to backends.
         pub backend: Option<GatewayBackendTls>,
-        /// Towards clients.
+        /// TLS of clients.
         pub frontend: Option<FrontendTlsConfig>,
     }
 
-    /// TLS towards backends.
+    /// TLS to backends.
     pub struct GatewayBackendTls {
-        /// The certificate that the gateway shows.
+        /// Client certificate of the gateway.
         pub client_certificate_ref: Option<SecretObjectReference>,
     }
 
-    /// TLS towards clients.
+    /// TLS of clients.
     pub struct FrontendTlsConfig {
-        /// For ports without their own.
+        /// Settings of ports without their own.
         pub default: Option<FrontendTls>,
-        /// By port.
+        /// Settings of single ports.
         pub per_port: Vec<FrontendTlsOfPort>,
     }
 
-    /// TLS towards clients of one port.
+    /// TLS of clients of one port.
     pub struct FrontendTlsOfPort {
         /// The port.
         pub port: i32,
-        /// Its settings.
+        /// TLS settings of the port.
         pub tls: Option<FrontendTls>,
     }
 
-    /// TLS towards clients.
+    /// TLS of clients.
     pub struct FrontendTls {
-        /// What clients must show.
+        /// Validation of client certificates.
         pub validation: Option<FrontendTlsValidation>,
     }
 
-    /// What clients must show.
+    /// Validation of client certificates.
     pub struct FrontendTlsValidation {
-        /// Whose certificates are trusted.
+        /// ConfigMaps with CA certificates.
         #[serde(rename = "caCertificateRefs")]
         pub ca_certificate_refs: Vec<ObjectReference>,
         /// `AllowValidOnly` (the default) or `AllowInsecureFallback`.

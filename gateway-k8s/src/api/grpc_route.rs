@@ -13,19 +13,19 @@ pub type GrpcBackendRef = BackendRef<GrpcRouteFilter>;
 objects! {
     /// A rule of a GRPCRoute.
     pub struct GrpcRouteRule {
-        /// Its name, unique in the route.
+        /// Name, unique in the route.
         pub name: Option<String>,
-        /// Any of these must hold; empty: every call.
+        /// Matches, of which one must apply; empty: every call.
         pub matches: Vec<GrpcRouteMatch>,
-        /// What happens to its calls.
+        /// Filters of its calls.
         pub filters: Vec<GrpcRouteFilter>,
-        /// Where its calls go.
+        /// Backends of its calls.
         pub backend_refs: Vec<GrpcBackendRef>,
         /// Session persistence (GEP-1619).
         pub session_persistence: Option<Box<SessionPersistence>>,
     }
 
-    /// What a call must be like; all parts must hold.
+    /// A match of a call. All parts must apply.
     pub struct GrpcRouteMatch {
         /// Service and method.
         pub method: Option<GrpcMethodMatch>,
@@ -33,7 +33,7 @@ objects! {
         pub headers: Vec<HttpValueMatch>,
     }
 
-    /// Service and method of a call; at least one of both is given.
+    /// Service and method of a call; at least one is set.
     pub struct GrpcMethodMatch {
         /// `Exact` (the default) or `RegularExpression`.
         #[serde(rename = "type")]
@@ -46,7 +46,7 @@ objects! {
 
     /// A filter of a rule or a backendRef of a GRPCRoute.
     pub struct GrpcRouteFilter {
-        /// Which of the following it is.
+        /// Type: the field that is set.
         #[serde(rename = "type")]
         pub kind: String,
         /// `RequestHeaderModifier`.

@@ -1,4 +1,4 @@
-//! HTTPRoute, and what GRPCRoute has of it.
+//! HTTPRoute, and types that GRPCRoute shares with it.
 
 use super::reference::{BackendObjectReference, LocalObjectReference};
 use super::route::{BackendRef, RouteSpec};
@@ -12,15 +12,15 @@ pub type HttpBackendRef = BackendRef<HttpRouteFilter>;
 objects! {
     /// A rule of an HTTPRoute.
     pub struct HttpRouteRule {
-        /// Its name, unique in the route.
+        /// Name, unique in the route.
         pub name: Option<String>,
-        /// Any of these must hold; empty: the path prefix `/`.
+        /// Matches, of which one must apply. Default: the path prefix `/`.
         pub matches: Vec<HttpRouteMatch>,
-        /// What happens to its requests and responses.
+        /// Filters of its requests and responses.
         pub filters: Vec<HttpRouteFilter>,
-        /// Where its requests go.
+        /// Backends of its requests.
         pub backend_refs: Vec<HttpBackendRef>,
-        /// Time limits (GEP-1742).
+        /// Timeouts (GEP-1742).
         pub timeouts: Option<Box<HttpRouteTimeouts>>,
         /// Retries (GEP-1731).
         pub retry: Option<Box<HttpRouteRetry>>,
@@ -28,7 +28,7 @@ objects! {
         pub session_persistence: Option<Box<SessionPersistence>>,
     }
 
-    /// What a request must be like; all parts must hold.
+    /// A match of a request. All parts must apply.
     pub struct HttpRouteMatch {
         /// The path.
         pub path: Option<HttpPathMatch>,
@@ -40,16 +40,16 @@ objects! {
         pub method: Option<String>,
     }
 
-    /// A path and how it is compared.
+    /// A match of the path.
     pub struct HttpPathMatch {
         /// `PathPrefix` (the default), `Exact` or `RegularExpression`.
         #[serde(rename = "type")]
         pub kind: Option<String>,
-        /// Missing: `/`.
+        /// Value to compare with. Default: `/`.
         pub value: Option<String>,
     }
 
-    /// A named value and how it is compared (`HTTPHeaderMatch`, `HTTPQueryParamMatch`).
+    /// A match of a named value (`HTTPHeaderMatch`, `HTTPQueryParamMatch`).
     pub struct HttpValueMatch {
         /// `Exact` (the default) or `RegularExpression`.
         #[serde(rename = "type")]
@@ -62,7 +62,7 @@ objects! {
 
     /// A filter of a rule or a backendRef of an HTTPRoute.
     pub struct HttpRouteFilter {
-        /// Which of the following it is.
+        /// Type: the field that is set.
         #[serde(rename = "type")]
         pub kind: String,
         /// `RequestHeaderModifier`.
@@ -95,35 +95,35 @@ objects! {
 
     /// A header field.
     pub struct Header {
-        /// Its name.
+        /// Name.
         pub name: String,
-        /// Its value.
+        /// Value.
         pub value: String,
     }
 
-    /// Sends a copy elsewhere (`HTTPRequestMirrorFilter`).
+    /// Sends a copy of the request to another backend (`HTTPRequestMirrorFilter`).
     pub struct RequestMirror {
-        /// Where to.
+        /// Backend of the copies.
         pub backend_ref: BackendObjectReference,
-        /// Of a hundred requests.
+        /// Percentage of requests that are copied.
         pub percent: Option<i32>,
-        /// Another share.
+        /// Fraction of requests that are copied.
         pub fraction: Option<Fraction>,
     }
 
-    /// A share.
+    /// A fraction.
     pub struct Fraction {
-        /// Of these.
+        /// Numerator.
         pub numerator: i32,
-        /// Out of these; missing: 100.
+        /// Denominator. Default: 100.
         pub denominator: Option<i32>,
     }
 
-    /// Sends the client elsewhere (`HTTPRequestRedirectFilter`).
+    /// Redirects the client (`HTTPRequestRedirectFilter`).
     pub struct RequestRedirect {
         /// `http` or `https`.
         pub scheme: Option<String>,
-        /// The host.
+        /// Hostname of the `Location` header.
         pub hostname: Option<String>,
         /// The path.
         pub path: Option<PathModifier>,
@@ -133,7 +133,7 @@ objects! {
         pub status_code: Option<i32>,
     }
 
-    /// Changes what the backend sees (`HTTPURLRewriteFilter`).
+    /// Rewrites the request to the backend (`HTTPURLRewriteFilter`).
     pub struct UrlRewrite {
         /// The `Host`.
         pub hostname: Option<String>,
@@ -148,7 +148,7 @@ objects! {
         pub kind: String,
         /// The whole path.
         pub replace_full_path: Option<String>,
-        /// What replaces the prefix that matched.
+        /// Replacement of the matched prefix.
         pub replace_prefix_match: Option<String>,
     }
 
@@ -156,7 +156,7 @@ objects! {
     pub struct Cors {
         /// Origins.
         pub allow_origins: Vec<String>,
-        /// With credentials.
+        /// Whether credentials are allowed.
         pub allow_credentials: Option<bool>,
         /// Methods.
         pub allow_methods: Vec<String>,
@@ -164,27 +164,27 @@ objects! {
         pub allow_headers: Vec<String>,
         /// Response headers.
         pub expose_headers: Vec<String>,
-        /// How long the answer holds, in seconds.
+        /// Lifetime of a preflight response, in seconds. Default: 5.
         pub max_age: Option<i32>,
     }
 
-    /// Asks a service whether a request may pass (`HTTPExternalAuthFilter`).
+    /// Authorizes requests by an external service (`HTTPExternalAuthFilter`).
     pub struct ExternalAuth {
         /// `GRPC` or `HTTP`.
         pub protocol: String,
         /// The service.
         pub backend_ref: BackendObjectReference,
-        /// For `GRPC`.
+        /// Settings for `GRPC`.
         pub grpc: Option<GrpcAuth>,
-        /// For `HTTP`.
+        /// Settings for `HTTP`.
         pub http: Option<HttpAuth>,
-        /// Whether the body is sent along.
+        /// The part of the body that is sent to the service.
         pub forward_body: Option<ForwardBody>,
     }
 
     /// External authorization over gRPC.
     pub struct GrpcAuth {
-        /// Headers that are sent along.
+        /// Headers that are sent to the service.
         pub allowed_headers: Vec<String>,
     }
 
@@ -192,52 +192,52 @@ objects! {
     pub struct HttpAuth {
         /// Prefix of the path.
         pub path: Option<String>,
-        /// Headers that are sent along.
+        /// Headers that are sent to the service.
         pub allowed_headers: Vec<String>,
-        /// Headers of the answer that are passed on.
+        /// Headers of the response that are added to the request.
         pub allowed_response_headers: Vec<String>,
     }
 
-    /// Whether the body is sent along.
+    /// The part of the body that is sent to the service.
     pub struct ForwardBody {
-        /// Bytes at most.
+        /// Maximum length, in bytes.
         pub max_size: Option<i32>,
     }
 
-    /// Time limits of a rule (durations as in GEP-2257; `0s`: none).
+    /// Timeouts of a rule (GEP-2257 durations; `0s`: none).
     pub struct HttpRouteTimeouts {
-        /// For the whole request.
+        /// Timeout of the whole request.
         pub request: Option<String>,
-        /// For each attempt.
+        /// Timeout of each attempt.
         pub backend_request: Option<String>,
     }
 
     /// Retries of a rule.
     pub struct HttpRouteRetry {
-        /// Statuses that are worth another try.
+        /// Statuses that are retried.
         pub codes: Vec<i32>,
-        /// Tries after the first.
+        /// Number of retries.
         pub attempts: Option<i32>,
-        /// Time between tries (GEP-2257).
+        /// Backoff between retries (GEP-2257).
         pub backoff: Option<String>,
     }
 
-    /// Keeps a client on one endpoint.
+    /// Session persistence: requests of a client go to one endpoint.
     pub struct SessionPersistence {
         /// Name of the cookie or header.
         pub session_name: Option<String>,
-        /// Age at which a session ends.
+        /// Maximum age of a session.
         pub absolute_timeout: Option<String>,
-        /// Idle time after which a session ends.
+        /// Idle timeout of a session.
         pub idle_timeout: Option<String>,
         /// `Cookie` (the default) or `Header`.
         #[serde(rename = "type")]
         pub kind: Option<String>,
-        /// For `Cookie`.
+        /// Settings for `Cookie`.
         pub cookie_config: Option<CookieConfig>,
     }
 
-    /// How a session's cookie lives.
+    /// Lifetime of a session cookie.
     pub struct CookieConfig {
         /// `Session` (the default) or `Permanent`.
         pub lifetime_type: Option<String>,

@@ -5,21 +5,21 @@ use super::gateway::Listener;
 objects! {
     /// `spec` of a ListenerSet.
     pub struct ListenerSetSpec {
-        /// The Gateway that it adds listeners to.
+        /// Gateway of its listeners.
         pub parent_ref: ParentGatewayReference,
-        /// What it adds.
+        /// Listeners.
         pub listeners: Vec<Listener>,
     }
 
     /// A Gateway (`ParentGatewayReference`).
     pub struct ParentGatewayReference {
-        /// Missing: Gateway API's group.
+        /// API group. Default: that of Gateway API.
         pub group: Option<String>,
-        /// Missing: `Gateway`.
+        /// Kind. Default: `Gateway`.
         pub kind: Option<String>,
-        /// Missing: the namespace of the ListenerSet.
+        /// Namespace. Default: that of the ListenerSet.
         pub namespace: Option<String>,
-        /// Its name.
+        /// Name.
         pub name: String,
     }
 }

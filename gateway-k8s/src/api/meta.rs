@@ -7,35 +7,35 @@ objects! {
     pub struct ObjectMeta {
         /// Name, unique in its namespace and kind.
         pub name: String,
-        /// Namespace; empty for kinds of the cluster.
+        /// Namespace; empty for cluster-scoped kinds.
         pub namespace: String,
         /// Labels.
         pub labels: BTreeMap<String, String>,
         /// Annotations.
         pub annotations: BTreeMap<String, String>,
-        /// Version of `spec`, which a status names; 1 where a manifest has none.
+        /// Generation of `spec`, to which a status refers. Default: 1.
         pub generation: i64,
-        /// RFC 3339; empty in manifests.
+        /// Creation time (RFC 3339); empty in manifests.
         pub creation_timestamp: Option<String>,
         /// Set by the API server.
         pub uid: Option<String>,
         /// Set by the API server.
         pub resource_version: Option<String>,
-        /// The object is being deleted.
+        /// Deletion time, if the object is being deleted.
         pub deletion_timestamp: Option<String>,
     }
 
-    /// Picks objects by label; all parts must hold, and an empty selector takes everything.
+    /// A label selector. All parts must match; an empty selector matches every object.
     pub struct LabelSelector {
         /// Labels with exactly these values.
         pub match_labels: BTreeMap<String, String>,
-        /// Further conditions.
+        /// Label expressions.
         pub match_expressions: Vec<LabelSelectorRequirement>,
     }
 
-    /// A condition on a label.
+    /// A label expression.
     pub struct LabelSelectorRequirement {
-        /// The label.
+        /// Label key.
         pub key: String,
         /// `In`, `NotIn`, `Exists` or `DoesNotExist`.
         pub operator: String,

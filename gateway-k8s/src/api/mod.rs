@@ -1,13 +1,13 @@
-//! The objects as users write them: own serde types, field by field as in Gateway API v1.6.1.
+//! The objects as written: serde types with the fields of Gateway API v1.6.
 //!
-//! Types are lenient where admission would be strict: what a schema would refuse is refused by `resolve`
-//! or the decoder, with a place, not by a panic later. So a value of an enumeration is text here, every
-//! field may be missing or `null`, and the fields of channels that are not served yet are there, too.
+//! The types are lenient: each field may be absent or `null`, and enumerations are text. The decoder
+//! validates an object against the schema of its kind and reports violations with their place. Fields that
+//! are not supported are present too, so that `resolve` can reject them.
 
 use serde::{Deserialize, Deserializer};
 
-/// Declares objects of the API: every field may be missing or `null`, and only fields that are set are
-/// written.
+/// Declares types of the API: each field may be absent or `null`, and only fields that are set are
+/// serialised.
 macro_rules! objects {
     ($($(#[$attribute:meta])* pub struct $name:ident $(<$of:ident>)? {
         $($(#[$of_field:meta])* pub $field:ident: $type:ty,)*
@@ -38,13 +38,13 @@ pub mod reference_grant;
 pub mod route;
 pub mod stream_route;
 
-/// The group of Gateway API.
+/// API group of Gateway API.
 pub const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
 
-/// The group of Envoy Gateway's own kinds.
+/// API group of Envoy Gateway.
 pub const ENVOY_GROUP: &str = "gateway.envoyproxy.io";
 
-/// Kubernetes takes `null` for a field that is not there.
+/// Deserialises `null` as absent, as Kubernetes does.
 fn null_is_unset<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,

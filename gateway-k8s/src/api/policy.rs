@@ -1,4 +1,4 @@
-//! BackendTLSPolicy: how the gateway speaks TLS to a Service.
+//! BackendTLSPolicy: TLS to a Service.
 
 use std::collections::BTreeMap;
 
@@ -7,36 +7,36 @@ use super::reference::{LocalObjectReference, PolicyTarget};
 objects! {
     /// `spec` of a BackendTLSPolicy.
     pub struct BackendTlsPolicySpec {
-        /// Services; `sectionName` is a port's name.
+        /// Services. `sectionName` is the name of a port.
         pub target_refs: Vec<PolicyTarget>,
-        /// Whom to trust, and whom to expect.
+        /// Trusted CAs and expected names.
         pub validation: BackendTlsPolicyValidation,
-        /// Settings of the implementation.
+        /// Implementation-specific options.
         pub options: BTreeMap<String, String>,
     }
 
-    /// Whom to trust, and whom to expect.
+    /// Trusted CAs and expected names.
     pub struct BackendTlsPolicyValidation {
-        /// ConfigMaps with trusted certificates under `ca.crt`.
+        /// ConfigMaps with CA certificates under `ca.crt`.
         #[serde(rename = "caCertificateRefs")]
         pub ca_certificate_refs: Vec<LocalObjectReference>,
-        /// `System` instead.
+        /// `System`: the CA certificates of the system.
         #[serde(rename = "wellKnownCACertificates")]
         pub well_known_ca_certificates: Option<String>,
-        /// Sent as SNI, and expected in the certificate unless `subjectAltNames` are given.
+        /// Server name (SNI). The certificate must have it unless `subjectAltNames` are set.
         pub hostname: String,
-        /// Names of which the certificate must have one.
+        /// Alternative names; the certificate must have one of them.
         pub subject_alt_names: Vec<SubjectAltName>,
     }
 
-    /// A name in a certificate.
+    /// A subject alternative name.
     pub struct SubjectAltName {
         /// `Hostname` or `URI`.
         #[serde(rename = "type")]
         pub kind: String,
-        /// For `Hostname`.
+        /// DNS name, for type `Hostname`.
         pub hostname: Option<String>,
-        /// For `URI`.
+        /// URI, for type `URI`.
         pub uri: Option<String>,
     }
 }

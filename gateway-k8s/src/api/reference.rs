@@ -1,79 +1,79 @@
-//! How objects name each other.
+//! References between objects.
 
 objects! {
-    /// Where a route wants to attach (`ParentReference`).
+    /// A parent of a route (`ParentReference`).
     pub struct ParentReference {
-        /// Missing: Gateway API's group.
+        /// API group. Default: that of Gateway API.
         pub group: Option<String>,
-        /// Missing: `Gateway`.
+        /// Kind. Default: `Gateway`.
         pub kind: Option<String>,
-        /// Missing: the route's namespace.
+        /// Namespace. Default: that of the route.
         pub namespace: Option<String>,
-        /// Its name.
+        /// Name.
         pub name: String,
-        /// One listener; missing: all.
+        /// Name of a listener; absent: all listeners.
         pub section_name: Option<String>,
-        /// Listeners of this port; missing: all.
+        /// Port of the listeners; absent: all ports.
         pub port: Option<i32>,
     }
 
     /// A backend (`BackendObjectReference`).
     pub struct BackendObjectReference {
-        /// Missing: the core group.
+        /// API group. Default: the core group.
         pub group: Option<String>,
-        /// Missing: `Service`.
+        /// Kind. Default: `Service`.
         pub kind: Option<String>,
-        /// Its name.
+        /// Name.
         pub name: String,
-        /// Missing: the route's namespace.
+        /// Namespace. Default: that of the route.
         pub namespace: Option<String>,
-        /// The port of the Service, not of its pods.
+        /// Port of the Service, not of its pods.
         pub port: Option<i32>,
     }
 
     /// A Secret, or another kind with certificates (`SecretObjectReference`).
     pub struct SecretObjectReference {
-        /// Missing: the core group.
+        /// API group. Default: the core group.
         pub group: Option<String>,
-        /// Missing: `Secret`.
+        /// Kind. Default: `Secret`.
         pub kind: Option<String>,
-        /// Its name.
+        /// Name.
         pub name: String,
-        /// Missing: the namespace of the object that refers.
+        /// Namespace. Default: that of the referring object.
         pub namespace: Option<String>,
     }
 
     /// An object of any namespace (`ObjectReference`, `ParametersReference`).
     pub struct ObjectReference {
-        /// Empty: the core group.
+        /// API group; empty: the core group.
         pub group: String,
-        /// Its kind.
+        /// Kind.
         pub kind: String,
-        /// Its name.
+        /// Name.
         pub name: String,
-        /// Missing: the namespace of the object that refers.
+        /// Namespace. Default: that of the referring object.
         pub namespace: Option<String>,
     }
 
     /// An object of the same namespace (`LocalObjectReference`, `LocalParametersReference`).
     pub struct LocalObjectReference {
-        /// Empty: the core group.
+        /// API group; empty: the core group.
         pub group: String,
-        /// Its kind.
+        /// Kind.
         pub kind: String,
-        /// Its name.
+        /// Name.
         pub name: String,
     }
 
-    /// The object that a policy is for (`LocalPolicyTargetReferenceWithSectionName`).
+    /// The target of a policy (`LocalPolicyTargetReferenceWithSectionName`).
     pub struct PolicyTarget {
-        /// Its group.
+        /// API group.
         pub group: String,
-        /// Its kind.
+        /// Kind.
         pub kind: String,
-        /// Its name.
+        /// Name.
         pub name: String,
-        /// A part of it: listener, rule or port.
+        /// Name of a listener, rule or port of the target.
         pub section_name: Option<String>,
     }
 }

@@ -1,17 +1,17 @@
-//! ReferenceGrant: lets objects of one namespace refer to objects of another.
+//! ReferenceGrant: permits references from one namespace to another.
 
 objects! {
-    /// `spec` of a ReferenceGrant. It is for targets in its own namespace.
+    /// `spec` of a ReferenceGrant, which covers targets in its own namespace.
     pub struct ReferenceGrantSpec {
-        /// Who may refer; any of these.
+        /// Objects that may refer; any of these.
         pub from: Vec<ReferenceGrantFrom>,
-        /// What may be referred to; any of these.
+        /// Objects that may be referred to; any of these.
         pub to: Vec<ReferenceGrantTo>,
     }
 
-    /// Who may refer.
+    /// Objects that may refer.
     pub struct ReferenceGrantFrom {
-        /// Empty: the core group.
+        /// API group; empty: the core group.
         pub group: String,
         /// The kind.
         pub kind: String,
@@ -19,13 +19,13 @@ objects! {
         pub namespace: String,
     }
 
-    /// What may be referred to.
+    /// Objects that may be referred to.
     pub struct ReferenceGrantTo {
-        /// Empty: the core group.
+        /// API group; empty: the core group.
         pub group: String,
         /// The kind.
         pub kind: String,
-        /// Missing or empty: every object of the kind.
+        /// Name; absent or empty: every object of the kind.
         pub name: Option<String>,
     }
 }

@@ -1,51 +1,51 @@
-//! What the kinds of routes have in common.
+//! Types shared by all kinds of routes.
 
 use serde::{Deserialize, Serialize};
 
 use super::reference::{BackendObjectReference, ParentReference};
 
 objects! {
-    /// `spec` of a route with rules of this kind.
+    /// `spec` of a route with rules of type `R`.
     #[serde(bound(
         deserialize = "Rule: Default + Deserialize<'de>",
         serialize = "Rule: PartialEq + Serialize"
     ))]
     pub struct RouteSpec<Rule> {
-        /// Where it attaches.
+        /// Gateways and ListenerSets to attach to.
         pub parent_refs: Vec<ParentReference>,
         /// Whether it attaches to default Gateways (`All`, `None`).
         pub use_default_gateways: Option<String>,
-        /// Host names; empty: those of the listener.
+        /// Hostnames; empty: those of the listener.
         pub hostnames: Vec<String>,
         /// Rules.
         pub rules: Vec<Rule>,
     }
 
-    /// A backend with its weight, and filters of this kind.
+    /// A backend with its weight and filters of type `F`.
     #[serde(bound(
         deserialize = "Filter: Default + Deserialize<'de>",
         serialize = "Filter: PartialEq + Serialize"
     ))]
     pub struct BackendRef<Filter> {
-        /// Missing: the core group.
+        /// API group. Default: the core group.
         pub group: Option<String>,
-        /// Missing: `Service`.
+        /// Kind. Default: `Service`.
         pub kind: Option<String>,
-        /// Its name.
+        /// Name.
         pub name: String,
-        /// Missing: the route's namespace.
+        /// Namespace. Default: that of the route.
         pub namespace: Option<String>,
-        /// The port of the Service.
+        /// Port of the Service.
         pub port: Option<i32>,
-        /// Its share; missing: 1.
+        /// Share of the traffic. Default: 1.
         pub weight: Option<i32>,
-        /// For what goes to this backend.
+        /// Filters for the requests to this backend.
         pub filters: Vec<Filter>,
     }
 }
 
 impl<Filter> BackendRef<Filter> {
-    /// The object that it names.
+    /// The referenced object.
     pub fn object(&self) -> BackendObjectReference {
         BackendObjectReference {
             group: self.group.clone(),

@@ -3,47 +3,47 @@
 use super::reference::{BackendObjectReference, ParentReference};
 use super::route::RouteSpec;
 
-/// `spec` of a TLSRoute. Its host names are server names (SNI).
+/// `spec` of a TLSRoute. Its hostnames are server names (SNI).
 pub type TlsRouteSpec = RouteSpec<StreamRouteRule>;
 
 objects! {
     /// `spec` of a TCPRoute or UDPRoute.
     pub struct PortRouteSpec {
-        /// Where it attaches.
+        /// Gateways and ListenerSets to attach to.
         pub parent_refs: Vec<ParentReference>,
         /// Whether it attaches to default Gateways (`All`, `None`).
         pub use_default_gateways: Option<String>,
-        /// Rules, of which there is one.
+        /// Rules. Only the first is supported.
         pub rules: Vec<StreamRouteRule>,
     }
 
     /// A rule of a TLSRoute, TCPRoute or UDPRoute.
     pub struct StreamRouteRule {
-        /// Its name.
+        /// Name.
         pub name: Option<String>,
-        /// Where connections or datagrams go.
+        /// Backends of its connections or datagrams.
         pub backend_refs: Vec<StreamBackendRef>,
     }
 
     /// A backend with its weight (`BackendRef`).
     pub struct StreamBackendRef {
-        /// Missing: the core group.
+        /// API group. Default: the core group.
         pub group: Option<String>,
-        /// Missing: `Service`.
+        /// Kind. Default: `Service`.
         pub kind: Option<String>,
-        /// Its name.
+        /// Name.
         pub name: String,
-        /// Missing: the route's namespace.
+        /// Namespace. Default: that of the route.
         pub namespace: Option<String>,
-        /// The port of the Service.
+        /// Port of the Service.
         pub port: Option<i32>,
-        /// Its share; missing: 1.
+        /// Share of the traffic. Default: 1.
         pub weight: Option<i32>,
     }
 }
 
 impl StreamBackendRef {
-    /// The object that it names.
+    /// The referenced object.
     pub fn object(&self) -> BackendObjectReference {
         BackendObjectReference {
             group: self.group.clone(),
