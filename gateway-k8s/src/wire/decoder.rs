@@ -1,4 +1,4 @@
-//! Frames of updates in, plans out.
+//! Decoding of update frames into plans and endpoints.
 
 use std::mem::take;
 use std::sync::Arc;
@@ -13,14 +13,15 @@ use super::parts::{Entry, Part, Skeleton};
 use super::table::{Step, assemble};
 use super::{Digest, Hello, Kind, WireError};
 
-/// Keeps the parts of the last version, and makes the next one of them and of what is sent.
+/// Decoder of one stream. It holds the parts of the last version and builds the next version from them and
+/// from the parts that an update adds.
 #[derive(Default)]
 pub struct Decoder {
-    /// As of the last update that was complete.
+    /// The table after the last complete update.
     entries: Vec<Entry>,
     plan: Arc<Plan<Policy>>,
     endpoints: Option<Arc<Endpoints>>,
-    /// The update that is under way.
+    /// The update that is being received.
     pending: Pending,
     interner: Interner,
 }
@@ -33,19 +34,19 @@ struct Pending {
     endpoints: Option<Endpoints>,
 }
 
-/// A version, whole.
+/// A complete version.
 #[derive(Clone, Debug)]
 pub struct Update {
-    /// Its number, by which it is reported.
+    /// The number that a report about it refers to.
     pub version: u64,
-    /// The plan: the same value as before if nothing of it was sent.
+    /// The plan; the same allocation as in the previous version if the update did not change it.
     pub plan: Arc<Plan<Policy>>,
-    /// The endpoints.
+    /// The endpoints of all backends.
     pub endpoints: Arc<Endpoints>,
 }
 
 impl Decoder {
-    /// What it has. What is left of an update that is not complete is forgotten: a new stream begins.
+    /// The parts that it holds, to start a new stream. An incomplete update is discarded.
     pub fn hello(&mut self, name: &str) -> Hello {
         self.pending = Pending::default();
         let endpoints = self.endpoints.as_deref();
@@ -56,10 +57,10 @@ impl Decoder {
         }
     }
 
-    /// Takes a frame; the version that it completes.
+    /// Applies a frame. Returns the version if the frame completes one.
     ///
     /// # Errors
-    /// If it does not fit what came before. The stream is of no use then.
+    /// If the frame is not valid at this point of the stream. The stream must then be closed.
     pub fn take(&mut self, kind: Kind, payload: &[u8]) -> Result<Option<Update>, WireError> {
         let malformed = |error| WireError::malformed(kind, &error);
         match kind {

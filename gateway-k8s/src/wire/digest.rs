@@ -1,4 +1,4 @@
-//! What parts are known by.
+//! Digests that identify parts.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,13 +11,12 @@ use super::Kind;
 
 /// The SHA-256 of a frame: its kind and its payload. Written as base64.
 ///
-/// Routes of tenants who do not trust each other are known by it, so it must not be possible to make two
-/// that have the same.
+/// It identifies routes of tenants that do not trust each other, so it must resist collisions.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// Of a frame with this kind and payload.
+    /// The digest of a frame with this kind and payload.
     pub(super) fn of(kind: Kind, payload: &[u8]) -> Self {
         let hash = Sha256::new()
             .chain_update([kind.byte()])
@@ -25,7 +24,7 @@ impl Digest {
         Self(hash.finalize().into())
     }
 
-    /// Of a whole frame.
+    /// The digest of a complete frame.
     pub(super) fn of_frame(kind: Kind, frame: &[u8]) -> Self {
         Self::of(kind, frame.get(super::frame::HEADER..).unwrap_or_default())
     }

@@ -1,8 +1,7 @@
-//! Versions of a plan as frames for those who have others.
+//! Encoding of a plan version into frames for receivers of other versions.
 //!
-//! What does not depend on who gets it is done once for a version ([`Version::new`]). What an update holds
-//! beyond that is written piece by piece while it is sent ([`Sending`]), so that a slow receiver costs
-//! little memory.
+//! Work that is the same for every receiver is done once for a version ([`Version::new`]). The rest of an
+//! update is written piece by piece while it is sent ([`Sending`]), so a slow receiver costs little memory.
 
 use std::sync::Arc;
 
@@ -16,10 +15,10 @@ use super::parts::{Entry, take_apart};
 use super::table::{Step, difference};
 use super::{Digest, Hello, Kind, WireError, write_frame};
 
-/// Pieces of an update are about so long, in bytes; longer if a single frame is.
+/// Approximate length of a piece of an update, in bytes. A single longer frame is sent as one piece.
 const PIECE: usize = 64 << 10;
 
-/// A plan and endpoints, ready to be sent.
+/// A plan and endpoints, prepared for sending.
 #[derive(Clone, Debug)]
 pub struct Version {
     number: u64,
@@ -27,21 +26,21 @@ pub struct Version {
     endpoints: Arc<Endpoints>,
 }
 
-/// A plan, taken apart.
+/// A plan, split into parts.
 struct Picture {
     plan: Arc<Plan<Policy>>,
     entries: Vec<Entry>,
-    /// JSON.
+    /// The JSON of what remains of the plan without its parts.
     skeleton: Vec<u8>,
 }
 
 impl Version {
-    /// A version called `number`. If `before` is given, what both have in common is not written again.
+    /// The version `number`. Parts that `before` holds too are not encoded again.
     ///
-    /// Takes time that grows with the plan: some milliseconds for ten thousand routes.
+    /// The time grows with the plan: some milliseconds for 10 000 routes.
     ///
     /// # Errors
-    /// If the plan holds what cannot be sent.
+    /// If the plan has a value that cannot be encoded.
     pub fn new(
         number: u64,
         plan: Arc<Plan<Policy>>,
@@ -84,18 +83,19 @@ impl Version {
         })
     }
 
-    /// Its number.
+    /// The number of the version.
     pub fn number(&self) -> u64 {
         self.number
     }
 
-    /// Whether both hold the same plan and endpoints. `other` must have been made with this as `before`.
+    /// Whether both versions hold the same plan and endpoints. `other` must have been built with this version
+    /// as `before`.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.picture, &other.picture) && self.endpoints == other.endpoints
     }
 }
 
-/// Says nothing of the plan beyond its size: it holds private keys.
+/// Shows only the size of the plan, which holds private keys.
 impl std::fmt::Debug for Picture {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let parts = self.entries.len();
@@ -105,7 +105,7 @@ impl std::fmt::Debug for Picture {
     }
 }
 
-/// What a receiver has.
+/// The state of a receiver.
 #[derive(Debug)]
 pub struct Peer {
     plan: Has,
@@ -114,14 +114,14 @@ pub struct Peer {
 
 #[derive(Debug)]
 enum Has {
-    /// As it says.
+    /// As the receiver reported it.
     Told(Vec<Digest>),
-    /// As it was sent.
+    /// As it was sent to the receiver.
     Sent(Arc<Picture>),
 }
 
 impl Peer {
-    /// A receiver that has nothing.
+    /// A receiver without a plan.
     pub fn empty() -> Self {
         Self {
             plan: Has::Told(Vec::new()),
@@ -129,7 +129,7 @@ impl Peer {
         }
     }
 
-    /// A receiver that said what it has, which may be what `current` holds in part.
+    /// A receiver that reported its parts, some of which `current` may hold.
     pub fn new(hello: Hello, current: &Version) -> Self {
         let same = |told| digest(&current.endpoints).is_ok_and(|ours| ours == told);
         Self {
@@ -141,10 +141,10 @@ impl Peer {
         }
     }
 
-    /// What it must be sent to have `version`. From now on it counts as having it.
+    /// The update from the receiver's state to `version`, which becomes its state.
     ///
     /// # Errors
-    /// If something cannot be written.
+    /// If a part cannot be encoded.
     pub fn update(&mut self, version: &Version) -> Result<Sending, WireError> {
         let picture = &version.picture;
         let endpoints = self.endpoints.replace(version.endpoints.clone());
@@ -194,7 +194,7 @@ pub(super) struct Commit {
     pub(super) version: u64,
 }
 
-/// An update, piece by piece. All pieces must be sent, in order.
+/// The pieces of an update. All must be sent, in order.
 #[derive(Debug)]
 pub struct Sending {
     picture: Arc<Picture>,

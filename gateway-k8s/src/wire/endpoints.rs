@@ -8,23 +8,23 @@ use towergate_core::plan::{BackendId, Endpoint, Endpoints};
 use super::frame::write_json;
 use super::{Digest, Kind, WireError};
 
-/// So many backends go into one frame.
+/// The most backends of one frame.
 const BACKENDS: usize = 500;
 
-/// A part of the differences.
+/// One frame of differences.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Changes {
-    /// Forget all backends first.
+    /// Whether all backends are removed first.
     afresh: bool,
-    /// Backends that are gone.
+    /// Backends that are removed.
     gone: Vec<BackendId>,
-    /// Backends with all of their addresses.
+    /// Backends that are added or changed, with all their addresses.
     set: Vec<(BackendId, Vec<(SocketAddr, u32)>)>,
 }
 
 impl Changes {
-    /// What makes `after` out of `before` (`None`: of anything), in frames of bounded length. Nothing if
-    /// they are equal.
+    /// The differences from `before` to `after`, in frames of bounded length; `None`: the receiver's
+    /// endpoints are unknown. Empty if both are equal.
     pub(super) fn between(before: Option<&Endpoints>, after: &Endpoints) -> Vec<Self> {
         let none = Endpoints::new();
         let known = before.unwrap_or(&none);
@@ -53,7 +53,7 @@ impl Changes {
         changes
     }
 
-    /// Makes the changes.
+    /// Applies the differences.
     pub(super) fn apply(self, endpoints: &mut Endpoints) {
         if self.afresh {
             endpoints.clear();
@@ -75,14 +75,14 @@ impl Changes {
     }
 }
 
-/// What all of `endpoints` are known by.
+/// The digest of all `endpoints`.
 pub(super) fn digest(endpoints: &Endpoints) -> Result<Digest, WireError> {
     let all: Vec<_> = endpoints.iter().map(|(id, all)| (id, plain(all))).collect();
     let text = serde_json::to_vec(&all).map_err(WireError::Unwritable)?;
     Ok(Digest::of(Kind::Endpoints, &text))
 }
 
-/// Without names of fields: there are very many.
+/// Serialised without field names, since there may be very many.
 fn plain(all: &[Endpoint]) -> Vec<(SocketAddr, u32)> {
     let plain = |Endpoint { address, weight }: &Endpoint| (*address, *weight);
     all.iter().map(plain).collect()

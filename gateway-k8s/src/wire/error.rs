@@ -1,22 +1,22 @@
-//! Why bytes are no messages.
+//! Errors of the wire protocol.
 
 use std::fmt;
 
 use super::Kind;
 
-/// Why something cannot be sent or understood. The texts show nothing of a plan.
+/// An error in encoding or decoding a message. Its text shows no content of a plan.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum WireError {
-    /// A frame of a kind that nobody knows.
+    /// A frame of an unknown kind.
     UnknownKind(u8),
-    /// A frame of a kind that does not belong here.
+    /// A frame of a kind that is not allowed at this point.
     Unexpected(Kind),
-    /// A frame is longer than any may be, in bytes.
+    /// A frame exceeds the maximum length; its length in bytes.
     TooLong(usize),
-    /// The text of a frame is not what its kind says; line and column.
+    /// The payload of a frame does not match its kind; line and column.
     Malformed(Kind, usize, usize),
-    /// A place in a table that is not there, or holds something else.
+    /// A table index that is out of range, or refers to a part of another kind.
     NoSuchPart(usize),
     /// A value of the plan has no JSON form.
     Unwritable(serde_json::Error),
@@ -25,14 +25,14 @@ pub enum WireError {
 impl fmt::Display for WireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnknownKind(kind) => write!(f, "a message of the unknown kind {kind}"),
-            Self::Unexpected(kind) => write!(f, "an unexpected message: {kind:?}"),
-            Self::TooLong(length) => write!(f, "a message of {length} bytes is too long"),
+            Self::UnknownKind(kind) => write!(f, "unknown message kind {kind}"),
+            Self::Unexpected(kind) => write!(f, "unexpected message {kind:?}"),
+            Self::TooLong(length) => write!(f, "message of {length} bytes is too long"),
             Self::Malformed(kind, line, column) => {
-                write!(f, "a message ({kind:?}) cannot be read, at {line}:{column}")
+                write!(f, "message {kind:?} is malformed at {line}:{column}")
             }
-            Self::NoSuchPart(place) => write!(f, "there is no such part of the plan: {place}"),
-            Self::Unwritable(_) => f.write_str("the plan cannot be written"),
+            Self::NoSuchPart(place) => write!(f, "the plan has no part {place}"),
+            Self::Unwritable(_) => f.write_str("the plan cannot be encoded"),
         }
     }
 }
@@ -40,7 +40,7 @@ impl fmt::Display for WireError {
 impl std::error::Error for WireError {}
 
 impl WireError {
-    /// Of the error, only the place is kept: its text may quote a private key.
+    /// Keeps only the position of the error: its text may quote a private key.
     pub(super) fn malformed(kind: Kind, error: &serde_json::Error) -> Self {
         Self::Malformed(kind, error.line(), error.column())
     }

@@ -1,4 +1,4 @@
-//! Frames: a length, a kind, a payload of JSON.
+//! Frames: length, kind, and a JSON payload.
 //!
 //! ```text
 //! length of the payload, 4 bytes, big endian │ kind, 1 byte │ payload
@@ -12,26 +12,26 @@ pub const MAX_FRAME: usize = 64 << 20;
 /// Bytes before the payload.
 pub(super) const HEADER: usize = 5;
 
-/// What a frame holds.
+/// The content of a frame.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Kind {
-    /// A part that the receiver lacks: a listener without routes.
+    /// A listener without its routes that the receiver does not have.
     Head,
-    /// A part that the receiver lacks: a route of requests.
+    /// A route of requests that the receiver does not have.
     Route,
-    /// A part that the receiver lacks: a route of connections.
+    /// A route of connections that the receiver does not have.
     Stream,
-    /// How the new table is made of the old one and of the parts that came before this frame.
+    /// The steps from the old table to the new one, which use the parts of earlier frames.
     Table,
-    /// The plan, with places of the table for its parts.
+    /// The plan, with table indices in place of its parts.
     Plan,
     /// Differences of endpoints.
     Endpoints,
-    /// The end of an update: its version.
+    /// The end of an update, with its version.
     Commit,
-    /// What a data plane is and has: its first frame.
+    /// The first frame of a data plane: its name and the parts that it holds.
     Hello,
-    /// What became of a version.
+    /// Whether a version is served.
     Report,
 }
 
@@ -48,7 +48,7 @@ impl Kind {
         Self::Report,
     ];
 
-    /// The byte that stands for it.
+    /// The byte that encodes it.
     pub(super) const fn byte(self) -> u8 {
         match self {
             Self::Head => b'h',
@@ -69,10 +69,10 @@ impl Kind {
     }
 }
 
-/// Appends a frame with what `payload` writes.
+/// Appends a frame with the payload that `payload` writes.
 ///
 /// # Errors
-/// [`WireError::TooLong`], or what `payload` fails with; `out` is as before then.
+/// [`WireError::TooLong`], or the error of `payload`; `out` is then unchanged.
 pub fn write_frame(
     out: &mut Vec<u8>,
     kind: Kind,
@@ -105,26 +105,26 @@ pub(super) fn write_json(
     })
 }
 
-/// Finds frames in a stream of bytes that comes in pieces of any size.
+/// Splits a stream of bytes, received in chunks of any size, into frames.
 #[derive(Debug, Default)]
 pub struct FrameReader {
     bytes: Vec<u8>,
-    /// So many of `bytes` have been given out.
+    /// How many of `bytes` have been returned in frames.
     done: usize,
 }
 
 impl FrameReader {
-    /// More bytes.
+    /// Adds received bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.drain(..self.done);
         self.done = 0;
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next frame; `None`: it is not complete yet.
+    /// The next frame; `None`: more bytes are needed.
     ///
     /// # Errors
-    /// If it is none that this protocol has.
+    /// If its kind is unknown or its length exceeds the maximum.
     pub fn next_frame(&mut self) -> Result<Option<(Kind, &[u8])>, WireError> {
         let Some((header, rest)) = self.bytes[self.done..].split_first_chunk::<HEADER>() else {
             return Ok(None);
@@ -143,7 +143,7 @@ impl FrameReader {
         Ok(Some((kind, &self.bytes[start..self.done])))
     }
 
-    /// Whether all bytes have been given out.
+    /// Whether all bytes have been returned in frames.
     pub fn is_empty(&self) -> bool {
         self.done == self.bytes.len()
     }
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused_before_it_is_kept() {
+    fn an_invalid_header_is_rejected_before_its_payload_is_buffered() {
         let read = |bytes: &[u8]| {
             let mut reader = FrameReader::default();
             reader.push(bytes);
@@ -202,14 +202,14 @@ mod tests {
 
         assert_eq!(
             read(&[0, 0, 0, 1, b'?']),
-            Err("a message of the unknown kind 63".to_owned())
+            Err("unknown message kind 63".to_owned())
         );
         assert!(read(&[255, 0, 0, 0, b'r']).is_err_and(|error| error.contains("too long")));
         assert_eq!(read(&[0, 0, 0, 1, b'r']), Ok(()));
     }
 
     #[test]
-    fn a_frame_that_cannot_be_written_leaves_nothing_behind() {
+    fn a_frame_that_cannot_be_encoded_leaves_the_output_unchanged() {
         let mut out = b"before".to_vec();
 
         let written = write_frame(&mut out, Kind::Route, |out| {

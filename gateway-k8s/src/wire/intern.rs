@@ -1,6 +1,7 @@
-//! Equal values of routes are kept once.
+//! Sharing of equal values between routes.
 //!
-//! In the plan that was sent, very many rules refer to the same few settings. In JSON each has its own.
+//! Many rules of a plan share a few settings. Decoding JSON gives each rule its own copy; interning
+//! restores the sharing.
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use towergate_core::plan::{Backend, Destination, Route, Traffic};
 use towergate_policy::Policy;
 
-/// Values that were seen.
+/// The values that decoded routes share.
 #[derive(Default)]
 pub(super) struct Interner {
     traffic: HashSet<Arc<Traffic>>,
@@ -17,7 +18,7 @@ pub(super) struct Interner {
 }
 
 impl Interner {
-    /// Replaces what is known in a route that was just made.
+    /// Replaces values of a decoded route with shared ones.
     pub(super) fn route(&mut self, route: &mut Arc<Route<Policy>>) {
         let Some(route) = Arc::get_mut(route) else {
             return;
@@ -35,7 +36,7 @@ impl Interner {
         }
     }
 
-    /// Forgets what no plan has any more.
+    /// Removes values that no plan uses any more.
     pub(super) fn forget_unused(&mut self) {
         self.traffic.retain(|value| Arc::strong_count(value) > 1);
         self.backends.retain(|value| Arc::strong_count(value) > 1);

@@ -1,4 +1,4 @@
-//! What a data plane says.
+//! Messages of a data plane.
 
 use std::net::SocketAddr;
 
@@ -7,39 +7,39 @@ use serde::{Deserialize, Serialize};
 use super::frame::write_json;
 use super::{Digest, Kind, WireError};
 
-/// The first message: who speaks, and what it has.
+/// The first message: the name of the data plane and the parts that it holds.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Hello {
-    /// What the data plane calls itself: its pod or host.
+    /// Name of the data plane: its pod or host.
     pub name: String,
-    /// Its parts, in the order of its table.
+    /// Digests of its parts, in the order of its table.
     pub parts: Vec<Digest>,
-    /// Its endpoints, if it has any.
+    /// Digest of its endpoints, if it has any.
     pub endpoints: Option<Digest>,
 }
 
-/// What became of a version.
+/// A report about a version.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// The version.
     pub version: u64,
-    /// What became of it.
+    /// Whether it is served.
     pub outcome: Outcome,
 }
 
 /// Whether a version is served.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// It is.
+    /// The version is served.
     InForce,
-    /// It is not; the one before it still is.
+    /// The version is not served; the previous one remains in service.
     Refused(Problem),
 }
 
 /// Why a version is not served.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Problem {
-    /// The reason, for people.
+    /// The reason, as text.
     pub message: String,
     /// Addresses that could not be bound.
     pub sockets: Vec<SocketAddr>,
@@ -49,7 +49,7 @@ impl Hello {
     /// Appends the frame.
     ///
     /// # Errors
-    /// If it is too long.
+    /// If the frame exceeds the maximum length.
     pub fn write(&self, out: &mut Vec<u8>) -> Result<(), WireError> {
         write_json(out, Kind::Hello, self)
     }
@@ -57,7 +57,7 @@ impl Hello {
     /// Reads a frame.
     ///
     /// # Errors
-    /// If it is another one.
+    /// If the frame has another kind or is malformed.
     pub fn read(kind: Kind, payload: &[u8]) -> Result<Self, WireError> {
         read(Kind::Hello, kind, payload)
     }
@@ -67,7 +67,7 @@ impl Report {
     /// Appends the frame.
     ///
     /// # Errors
-    /// If it is too long.
+    /// If the frame exceeds the maximum length.
     pub fn write(&self, out: &mut Vec<u8>) -> Result<(), WireError> {
         write_json(out, Kind::Report, self)
     }
@@ -75,7 +75,7 @@ impl Report {
     /// Reads a frame.
     ///
     /// # Errors
-    /// If it is another one.
+    /// If the frame has another kind or is malformed.
     pub fn read(kind: Kind, payload: &[u8]) -> Result<Self, WireError> {
         read(Kind::Report, kind, payload)
     }

@@ -1,4 +1,4 @@
-//! How a plan travels from a controller to data planes: messages and their encoding. No I/O.
+//! The protocol that sends plans from a controller to data planes: messages and their encoding. No I/O.
 //!
 //! ```text
 //! controller                                         data plane
@@ -6,17 +6,17 @@
 //!                                   <──frames── Hello, Report
 //! ```
 //!
-//! A plan is taken apart into parts: each listener's head, each route. Both sides keep a table
-//! of the parts of the last version, in order. An update brings the parts that the other side lacks, says
-//! how the new table is made of the old one and of these, and how listeners are made of the table. So the
-//! change of one route among ten thousand costs the route and a few lines, and routes that listeners
-//! share are sent once. Endpoints travel as differences, too.
+//! A plan is split into parts: each listener without its routes, and each route. Both sides keep a table of
+//! the parts of the last version, in order. An update contains the parts that the receiver does not have,
+//! the steps from the old table to the new one, and the plan with table indices in place of its parts. So a
+//! change of one route among ten thousand costs that route and a few lines, and a route that several
+//! listeners share is sent once. Endpoints are sent as differences, too.
 //!
-//! Parts are known by the SHA-256 of their text. A data plane that comes back tells the digests of what it
-//! has, so a new server process sends only what is new.
+//! Parts are identified by the SHA-256 of their text. A data plane that reconnects sends the digests of its
+//! parts, so a restarted controller sends only what differs.
 //!
-//! What a controller of another release means by a plan is not known: [`PROTOCOL`] names the release, and
-//! other releases are refused. A field that one side did not know could be a rule that it does not enforce.
+//! [`PROTOCOL`] names the release, and a peer of another release is rejected: a field that one side does not
+//! know could be a rule that it would not enforce.
 
 mod decoder;
 mod digest;
@@ -41,11 +41,12 @@ pub use frame::{FrameReader, Kind, MAX_FRAME, write_frame};
 pub use message::{Hello, Outcome, Problem, Report};
 pub use name::{CONTROLLER_NAME, SHARED, plane_of_uri, plane_uri};
 
-/// Version of the messages, and the release whose plans they carry. Both sides must have the same.
+/// Version of the protocol and release of the plans. Both sides must use the same.
 pub const PROTOCOL: &str = concat!("1+", env!("CARGO_PKG_VERSION"));
 
-/// The header in which both sides say which protocol they speak.
+/// The header that carries [`PROTOCOL`], in both directions.
 pub const PROTOCOL_HEADER: &str = "towergate-protocol";
 
-/// Where a controller serves plans: `POST`, the request's body towards it, the response's body back.
+/// The path of the controller's endpoint: a `POST` whose request body carries messages of the data plane
+/// and whose response body carries updates.
 pub const PATH: &str = "/v1/plan";

@@ -1,28 +1,29 @@
-//! Names of planes, and how certificates name them.
+//! Names of planes, and their URIs in certificates.
 //!
-//! A plane is what a data plane serves: a Gateway (`NAMESPACE/NAME`), or [`SHARED`], all of them. The
-//! certificate of a data plane names its plane in a URI, and it is served that plan and no other.
+//! A plane is the set of Gateways that a data plane serves: one Gateway (`NAMESPACE/NAME`), or all of them
+//! ([`SHARED`]). The certificate of a data plane names its plane in a URI; the controller sends it no other
+//! plan.
 
-/// The plane of all Gateways together.
+/// The plane of all Gateways.
 pub const SHARED: &str = "shared";
 
-/// The DNS name in a controller's certificate. Data planes expect it, whatever address they connect to:
-/// the authority that signs it signs for nobody else.
+/// The DNS name in a controller's certificate. Data planes verify it whatever address they connect to: the
+/// CA that signs it signs no other certificates with that name.
 pub const CONTROLLER_NAME: &str = "controller.towergate.internal";
 
 const SCHEME: &str = "towergate://plane/";
 
-/// The URI that stands for a plane in a certificate; `None`: no plane is called so.
+/// The URI of a plane in a certificate; `None`: not the name of a plane.
 pub fn plane_uri(plane: &str) -> Option<String> {
     is_plane(plane).then(|| format!("{SCHEME}{plane}"))
 }
 
-/// The plane that a URI of a certificate stands for.
+/// The plane of a URI in a certificate.
 pub fn plane_of_uri(uri: &str) -> Option<&str> {
     uri.strip_prefix(SCHEME).filter(|plane| is_plane(plane))
 }
 
-/// [`SHARED`], or a namespace and a name as Kubernetes has them (RFC 1123).
+/// Whether this is [`SHARED`], or a namespace and a name (RFC 1123).
 fn is_plane(plane: &str) -> bool {
     let part = |part: &str| {
         let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);

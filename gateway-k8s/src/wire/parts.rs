@@ -1,4 +1,4 @@
-//! A plan in parts, and whole again.
+//! Splitting of a plan into parts, and joining of parts into a plan.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,23 +22,23 @@ pub(super) enum Part {
     Stream(Arc<StreamRoute>),
 }
 
-/// A part, and what it is known by.
+/// A part with its digest.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) digest: Digest,
     pub(super) part: Part,
 }
 
-/// A plan with places of a table for its parts.
+/// A plan with table indices in place of its parts.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Skeleton {
-    /// Ports without listeners, and everything else.
+    /// The plan with ports that have no listeners.
     plan: Plan<Policy>,
-    /// Listeners, by port.
+    /// The listeners of each port.
     listeners: Vec<Vec<Shape>>,
 }
 
-/// A listener, by places of the table.
+/// A listener as table indices.
 #[derive(Serialize, Deserialize)]
 struct Shape {
     head: usize,
@@ -56,7 +56,7 @@ impl Part {
         }
     }
 
-    /// Appends its frame.
+    /// Appends the frame of the part.
     pub(super) fn write(&self, out: &mut Vec<u8>) -> Result<(), WireError> {
         match self {
             Self::Head(head) => write_json(out, self.kind(), head),
@@ -77,7 +77,7 @@ impl Part {
         .map_err(malformed)
     }
 
-    /// Equal for parts that are the same value in memory. Heads are made for the table, so they never are.
+    /// The address of the shared value. Listeners without routes are built for the table, so theirs is unique.
     fn address(&self) -> Option<usize> {
         match self {
             Self::Head(_) => None,
@@ -87,18 +87,18 @@ impl Part {
     }
 }
 
-/// Finds the parts of a plan, each once, in order.
+/// Collector of the parts of a plan: each once, in order.
 struct Taking {
-    /// What parts of the version before are known by: they need not be written to find out.
+    /// Digests of parts of the previous version, by address, so that they need not be computed again.
     before: HashMap<usize, Digest>,
-    /// Parts of this plan, by address: listeners share routes.
+    /// Indices of parts of this plan, by address, since listeners share routes.
     seen: HashMap<usize, usize>,
     by_digest: HashMap<Digest, usize>,
     entries: Vec<Entry>,
     scratch: Vec<u8>,
 }
 
-/// Takes `plan` apart: its parts, and what is left. `before` are parts of an earlier version.
+/// Splits `plan` into its parts and the rest. `before` are parts of an earlier version.
 pub(super) fn take_apart(
     plan: &Plan<Policy>,
     before: &[Entry],
@@ -159,7 +159,7 @@ impl Taking {
         })
     }
 
-    /// The place of a part in the table.
+    /// The index of a part in the table.
     fn place(&mut self, part: Part) -> Result<usize, WireError> {
         let address = part.address();
         if let Some(place) = address.and_then(|address| self.seen.get(&address)) {
@@ -188,7 +188,7 @@ impl Taking {
 }
 
 impl Skeleton {
-    /// The plan, with its parts from `table`.
+    /// The plan with its parts taken from `table`.
     pub(super) fn join(self, table: &[Entry]) -> Result<Plan<Policy>, WireError> {
         let Self {
             mut plan,

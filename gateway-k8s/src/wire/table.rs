@@ -1,4 +1,4 @@
-//! Tables of parts: how one is made of another, and places in it.
+//! Tables of parts: ranges of indices, and the steps from one table to another.
 
 use std::collections::HashMap;
 
@@ -7,21 +7,21 @@ use serde::{Deserialize, Serialize};
 use super::parts::Entry;
 use super::{Digest, WireError};
 
-/// Neighbours in a table: the first place, and how many.
+/// A range of a table: the first index, and the number of parts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub(super) struct Run(usize, usize);
 
-/// A step in making a table.
+/// A step in building a table.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub(super) enum Step {
-    /// Parts of the table before.
+    /// Copy a range of the previous table.
     Keep(Run),
-    /// So many of the parts that were sent, in order.
+    /// Take this many of the parts that were sent, in order.
     Add(usize),
 }
 
 impl Run {
-    /// What it stands for in `table`, with places.
+    /// The items of `table` in this range, with their indices.
     pub(super) fn of<T>(self, table: &[T]) -> Result<impl Iterator<Item = (&T, usize)>, WireError> {
         let Self(first, count) = self;
         let end = first.checked_add(count);
@@ -31,7 +31,7 @@ impl Run {
     }
 }
 
-/// Joins neighbours.
+/// Joins adjacent indices into ranges.
 pub(super) fn runs(
     places: impl Iterator<Item = Result<usize, WireError>>,
 ) -> Result<Vec<Run>, WireError> {
@@ -46,7 +46,8 @@ pub(super) fn runs(
     Ok(runs)
 }
 
-/// How `wanted` is made of a table with the parts `have`, and the places in `wanted` of what is missing.
+/// The steps that build `wanted` from a table with the parts `have`, and the indices in `wanted` of missing
+/// parts.
 pub(super) fn difference(wanted: &[Entry], have: &[Digest]) -> (Vec<Step>, Vec<usize>) {
     let have: HashMap<&Digest, usize> = have.iter().zip(0..).collect();
     let (mut steps, mut missing) = (Vec::new(), Vec::new());
@@ -67,7 +68,7 @@ pub(super) fn difference(wanted: &[Entry], have: &[Digest]) -> (Vec<Step>, Vec<u
     (steps, missing)
 }
 
-/// Makes the new table.
+/// Builds the new table.
 pub(super) fn assemble(
     steps: &[Step],
     before: &[Entry],
