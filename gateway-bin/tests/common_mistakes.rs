@@ -13,7 +13,7 @@
 //! | 8 | proxy mode without a policy | cannot tell | `client-address-unknown` | the proxy counts as the client |
 //! | 9 | no proxy in front | cannot tell | `forwarded-for-trusted` | the peer counts as the client |
 //! | 10 | too many trusted hops | cannot tell | `trusted-hops` | what the client wrote counts |
-//! | 11 | two ways to find the client | `Accepted=False`, `Invalid` | `client-ip-ambiguous` | 500 |
+//! | 11 | two ways to find the client | `Accepted=False`, `Invalid` | `schema-violation` | 500 |
 //!
 //! Where Gateway API has no condition that could tell, everything stays accepted, and that is asserted.
 
@@ -516,7 +516,7 @@ fn mistake_11_two_ways_to_find_the_client() {
         ),
         check: (
             "error",
-            "client-ip-ambiguous",
+            "schema-violation",
             "client-traffic-policy.yaml",
             "clientIPDetection:",
         ),

@@ -12,6 +12,7 @@ pub mod objects;
 pub mod resolve;
 pub mod source;
 pub mod status;
+mod validate;
 pub mod wire;
 mod wording;
 pub mod yaml;

@@ -130,7 +130,7 @@ fn a_broken_object_spoils_no_other() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/guide-direct");
     let text = fs::read_to_string(folder.join("in.yaml")).unwrap();
     let whole = resolve(&objects(&text).0, &scope(&folder));
-    let broken = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: broken, namespace: team-a}\nspec: {parentRefs: [{name: shared, namespace: gateway, port: nonsense}]}";
+    let broken = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: broken, namespace: team-a}\nspec: nonsense";
 
     let (objects, decoded) = objects(&format!("{text}\n---\n{broken}\n"));
     let resolution = resolve(&objects, &scope(&folder));

@@ -51,16 +51,15 @@ impl Kind {
         self.group == GATEWAY || self.group == ENVOY
     }
 
-    /// Whether it protects or limits what it targets, so that a broken one must not be left out.
-    pub(crate) fn is_policy(&self) -> bool {
-        use KindId as K;
-        matches!(
-            self.id,
-            K::ClientTrafficPolicy
-                | K::BackendTrafficPolicy
-                | K::SecurityPolicy
-                | K::BackendTlsPolicy
-        )
+    /// Whether an object that is not valid is read as far as possible, so that what has the fault can fail
+    /// closed. Objects of other kinds are not in force then.
+    pub(crate) fn may_be_read_partly(&self) -> bool {
+        self.strict_fields() && self.id != KindId::GatewayClass
+    }
+
+    /// Whether it is a policy of Envoy Gateway.
+    pub(crate) fn is_envoy(&self) -> bool {
+        self.group == ENVOY
     }
 
     /// The versions that are read, as users write them.

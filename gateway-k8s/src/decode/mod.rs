@@ -27,6 +27,7 @@ mod mirror;
 mod nearest;
 mod piece;
 mod ports;
+mod readable;
 mod split;
 mod store;
 mod tree;
@@ -36,9 +37,16 @@ mod unknown;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use towergate_policy::SchemaViolation;
+
 pub use diagnostic::{Diagnostic, Severity};
 pub(crate) use locate::locate;
 pub(crate) use nearest::nearest;
+#[cfg(test)]
+pub(crate) use tree::parse as parse_tree;
+pub(crate) use tree::{Node, Value as NodeValue};
+pub(crate) use typed::scalar;
+pub(crate) use unknown::is_of_every_rule;
 
 pub use self::mirror::Mirror;
 pub use self::piece::Memory;
@@ -46,7 +54,7 @@ pub use self::piece::Memory;
 use self::kind::{Kind, Verdict};
 use self::piece::{Item, Piece};
 use self::split::Document;
-use self::tree::{Node, Place, Value};
+use self::tree::{Place, Value};
 use self::typed::{TypeError, UnknownField};
 use self::unknown::Closed;
 use crate::api::meta::ObjectMeta;
@@ -73,7 +81,28 @@ pub struct Decoder {
 /// Reads one document.
 struct Reader {
     strict: bool,
+    admission: Admission,
     items: Vec<Item>,
+}
+
+/// Who has validated the objects before they are read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Admission {
+    /// Nobody: they come from files.
+    None,
+    /// An API server, by the CustomResourceDefinitions that it has. They may be newer than ours, so only
+    /// kinds whose definitions Towergate installs itself, without their CEL rules, are validated again.
+    ApiServer,
+}
+
+impl Admission {
+    /// Whether objects of `kind` are validated here.
+    fn leaves_validation_of(self, kind: &Kind) -> bool {
+        match self {
+            Self::None => kind.strict_fields(),
+            Self::ApiServer => kind.is_envoy(),
+        }
+    }
 }
 
 /// Decodes one text, not strictly. `file` is for diagnostics.
@@ -207,6 +236,7 @@ impl Reader {
     fn read_document(strict: bool, document: Origin) -> Piece {
         let mut reader = Self {
             strict,
+            admission: Admission::None,
             items: Vec::new(),
         };
         match tree::parse(&document.text) {
@@ -230,6 +260,7 @@ impl Reader {
     fn read_json(value: &serde_json::Value) -> Vec<Item> {
         let mut reader = Self {
             strict: false,
+            admission: Admission::ApiServer,
             items: Vec::new(),
         };
         let document = Origin::default();
@@ -421,7 +452,7 @@ impl Reader {
         } else {
             node
         };
-        store::insert(self, head, body);
+        store::insert(self, head, node, body);
     }
 
     /// Fields beside `metadata` and `spec`.
@@ -460,6 +491,25 @@ impl Reader {
         }
     }
 
+    /// Reports a field that an API server would refuse.
+    fn violation(&mut self, head: &Head<'_>, violation: &SchemaViolation) {
+        let example = violation
+            .example()
+            .map(|example| format!(" (such as \"{example}\")"));
+        let effect = effect(&head.kind, &violation.field);
+        let help = format!(
+            "Correct{} or remove the field: until then {effect}.",
+            example.unwrap_or_default()
+        );
+        let mut diagnostic = Diagnostic::error("schema-violation", violation.to_string(), help);
+        violation.field.clone_into(&mut diagnostic.field);
+        head.origin.file.as_ref().clone_into(&mut diagnostic.file);
+        if let Some((line, column)) = head.origin.locate(&violation.field) {
+            (diagnostic.line, diagnostic.column) = (line, column);
+        }
+        self.refuse(head.name(diagnostic));
+    }
+
     fn refuse(&mut self, diagnostic: Diagnostic) {
         self.items.push(Item::Diagnostic(Box::new(diagnostic)));
     }
@@ -491,6 +541,11 @@ fn issued(certificate: &Node) -> Option<Item> {
     Some(Item::Issued(secret, by))
 }
 
+/// What becomes of an object of `kind` because of its field at `path`.
+fn effect(kind: &Kind, path: &str) -> &'static str {
+    unknown::closed(kind.id, path).map_or("the object is not in force", Closed::effect)
+}
+
 /// An object that does not fit its type.
 fn misfit(kind: &Kind, object: Option<ObjectKey>, origin: &Origin, error: TypeError) -> Diagnostic {
     // Messages may quote the value that does not fit; those of a Secret are nobody's business.
@@ -500,10 +555,7 @@ fn misfit(kind: &Kind, object: Option<ObjectKey>, origin: &Origin, error: TypeEr
             "Values of a Secret are texts.".to_owned(),
         )
     } else {
-        let effect = match kind.is_policy() {
-            true => "what the policy covers answers 500",
-            false => "the object is not in force",
-        };
+        let effect = effect(kind, &error.path);
         let correct = || format!("Correct or remove the field: until then {effect}.");
         let help = Some(error.help).filter(|help| !help.is_empty());
         (error.message, help.unwrap_or_else(correct))

@@ -14,7 +14,7 @@ pub(crate) struct BadPort {
 
 /// The first `port` in the object that is a whole number, but none from 1 to 65535.
 pub(crate) fn check(kind: &Kind, object: &Node) -> Option<BadPort> {
-    if !kind.strict_fields() && kind.id != KindId::Service {
+    if kind.id != KindId::Service {
         return None;
     }
     find(object.field("spec")?, "spec")
@@ -65,19 +65,16 @@ mod tests {
 
     #[test]
     fn ports_are_numbers_from_1_to_65535() {
-        let gateway = |text| bad("gateway.networking.k8s.io/v1", "Gateway", text);
+        let service = |text| bad("v1", "Service", text);
 
+        assert_eq!(service("spec: {ports: [{port: 1}, {port: 65535}]}"), None);
         assert_eq!(
-            gateway("spec: {listeners: [{port: 1}, {port: 65535}]}"),
-            None
+            service("spec: {ports: [{port: 80}, {port: 0}]}").as_deref(),
+            Some("spec.ports[1].port")
         );
-        assert_eq!(
-            gateway("spec: {listeners: [{port: 80}, {port: 0}]}").as_deref(),
-            Some("spec.listeners[1].port")
-        );
-        assert!(gateway("spec: {listeners: [{port: 65536}]}").is_some());
-        assert!(gateway("spec: {listeners: [{port: -1}]}").is_some());
-        assert_eq!(gateway("spec: {selector: {port: \"0\"}}"), None);
+        assert!(service("spec: {ports: [{port: 65536}]}").is_some());
+        assert!(service("spec: {ports: [{port: -1}]}").is_some());
+        assert_eq!(service("spec: {selector: {port: \"0\"}}"), None);
         assert_eq!(bad("v1", "ConfigMap", "spec: {port: 0}"), None);
     }
 }

@@ -7,16 +7,18 @@ use towergate_policy::SchemaViolation;
 
 use super::kind::KindId;
 use super::piece::{Found, Item};
-use super::tree::{Node, Place, Value};
+use super::tree::{Node, Place};
 use super::typed::UnknownField;
-use super::{Head, Reader, misfit, typed, unknown};
+use super::{Head, Reader, misfit, readable, unknown};
 use crate::objects::Object;
+use crate::validate;
 
-/// Reads `body` as its kind and notes the object, or says why there is none.
-pub(super) fn insert(reader: &mut Reader, head: Head<'_>, body: &Node) {
+/// Reads `body`, the part of `node` that the kind describes, and adds the object, or reports why there is
+/// none.
+pub(super) fn insert(reader: &mut Reader, head: Head<'_>, node: &Node, body: &Node) {
     macro_rules! read {
         ($kind:ident) => {
-            object(reader, head, body).map(|(object, place)| (Found::$kind(object), place))
+            object(reader, head, node, body).map(|(object, place)| (Found::$kind(object), place))
         };
     }
     let found = match head.kind.id {
@@ -49,61 +51,57 @@ type Read<S> = (Arc<Object<S>>, Place);
 fn object<S: DeserializeOwned>(
     reader: &mut Reader,
     head: Head<'_>,
+    node: &Node,
     body: &Node,
 ) -> Option<Read<S>> {
     let path = if head.kind.spec { "spec" } else { "" };
-    let (spec, unknown) = typed::read::<S>(body, path);
-    let closing = unknown
-        .iter()
-        .filter(|field| unknown::closed(head.kind.id, &field.path).is_some());
-    let not_known: Vec<SchemaViolation> = closing.map(misread).collect();
+    let readable = readable::read::<S>(body, path);
+    let mut misread: Vec<SchemaViolation> = Vec::new();
+    let closing = readable.unknown.iter();
+    let closing = closing.filter(|field| unknown::closed(head.kind.id, &field.path).is_some());
+    misread.extend(closing.map(unknown_field));
     if head.kind.strict_fields() {
-        reader.unknown_fields(&head, unknown.into_iter());
+        reader.unknown_fields(&head, readable.unknown.into_iter());
     }
-    let (spec, misread) = match spec {
-        Ok(spec) => (spec, not_known),
-        Err(error) => {
-            let fault = SchemaViolation {
-                field: error.path.clone(),
-                message: error.message.clone(),
-            };
-            reader.refuse(misfit(&head.kind, Some(head.key()), &head.origin, error));
-            (targets_only(&head, body)?, vec![fault])
+    let partly = head.kind.may_be_read_partly() || readable.errors.is_empty();
+    for error in readable.errors {
+        misread.push(SchemaViolation {
+            field: error.path.clone(),
+            message: error.message.clone(),
+        });
+        reader.refuse(misfit(&head.kind, Some(head.key()), &head.origin, error));
+    }
+    let mut spec = readable.spec.filter(|_| partly);
+    if reader.admission.leaves_validation_of(&head.kind) {
+        let violations = validate::violations(head.kind.name, head.api_version, node);
+        for violation in violations {
+            // A type error has been reported in more detail.
+            if misread.iter().any(|known| known.field == violation.field) {
+                continue;
+            }
+            reader.violation(&head, &violation);
+            misread.push(violation);
         }
-    };
+        if !misread.is_empty() && !head.kind.may_be_read_partly() {
+            spec = None;
+        }
+    }
     let object = Object {
         api_version: head.api_version.to_owned(),
         meta: head.meta,
-        spec,
+        spec: spec?,
         misread,
         origin: head.origin,
     };
     Some((Arc::new(object), head.place))
 }
 
-/// A field that is not known, as what is told of its object.
-fn misread(field: &UnknownField) -> SchemaViolation {
+/// A field that is not known, as the status of its object reports it.
+fn unknown_field(field: &UnknownField) -> SchemaViolation {
     let meant = field.nearest.as_ref();
     let meant = meant.map(|meant| format!(" (did you mean {meant}?)"));
     SchemaViolation {
         field: field.path.clone(),
         message: format!("the field is not known{}", meant.unwrap_or_default()),
     }
-}
-
-/// A policy that cannot be read, with no more than its targets: they must not be left unprotected.
-fn targets_only<S: DeserializeOwned>(head: &Head<'_>, body: &Node) -> Option<S> {
-    const TARGETS: [&str; 3] = ["targetRef", "targetRefs", "targetSelectors"];
-    let Value::Map(fields) = &body.value else {
-        return None;
-    };
-    if !head.kind.is_policy() {
-        return None;
-    }
-    let targets = fields
-        .iter()
-        .filter(|(key, _)| TARGETS.contains(&key.text.as_str()));
-    let mut node = Node::empty_map(body.place);
-    node.value = Value::Map(targets.cloned().collect());
-    typed::read::<S>(&node, "spec").0.ok()
 }

@@ -93,6 +93,16 @@ impl Node {
         }
     }
 
+    /// The same place with another value.
+    pub(crate) fn with_value(&self, value: Value) -> Self {
+        Self {
+            place: self.place,
+            value,
+            size: self.size,
+            height: self.height,
+        }
+    }
+
     /// The value of `key`, if this is a map that has it with a value other than null.
     pub(crate) fn field(&self, key: &str) -> Option<&Rc<Node>> {
         let Value::Map(entries) = &self.value else {

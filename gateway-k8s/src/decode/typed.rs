@@ -268,7 +268,9 @@ impl<'de> de::Deserializer<'de> for Typed<'de, '_> {
     ) -> Result<V::Value, TypeError> {
         match &self.node.value {
             Value::Map(entries) => self.map(entries, Some(fields), visitor),
-            Value::List(_) | Value::Scalar(..) => self.deserialize_any(visitor),
+            // A derived type would take the items for its fields.
+            Value::List(_) => Err(de::Error::invalid_type(de::Unexpected::Seq, &visitor)),
+            Value::Scalar(..) => self.deserialize_any(visitor),
         }
     }
 
@@ -421,6 +423,21 @@ impl Plain {
             Self::Unsigned(_) | Self::Signed(_) | Self::Float(_) => format!("the number `{text}`"),
             Self::Null | Self::Text => format!("`{text}`"),
         }
+    }
+}
+
+/// The JSON of a scalar; `plain`: it is unquoted.
+pub(crate) fn scalar(text: &str, plain: bool) -> serde_json::Value {
+    if !plain {
+        return text.into();
+    }
+    match Plain::of(text) {
+        Plain::Null => serde_json::Value::Null,
+        Plain::Bool(value) => value.into(),
+        Plain::Unsigned(value) => value.into(),
+        Plain::Signed(value) => value.into(),
+        Plain::Float(value) => value.into(),
+        Plain::Text => text.into(),
     }
 }
 

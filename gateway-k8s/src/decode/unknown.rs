@@ -16,6 +16,8 @@ pub(crate) enum Closed {
     Rule,
     /// The rule of a route of connections or datagrams.
     Stream,
+    /// Every rule of a route.
+    Rules,
     /// A route.
     Route,
     /// A route, for one parent.
@@ -35,6 +37,7 @@ impl Closed {
             Self::Policy => "what the policy covers answers 500",
             Self::Rule => "the rule answers 500",
             Self::Stream => "what the route takes is closed or dropped",
+            Self::Rules => "every rule of the route answers 500",
             Self::Route => "the route is not attached",
             Self::Parent => "the route is not attached to this parent",
             Self::Listener => "the listener is not served",
@@ -47,8 +50,12 @@ impl Closed {
 /// What the field at `path`, which is not known, makes fail closed. `None`: it has no effect.
 pub(crate) fn closed(kind: KindId, path: &str) -> Option<Closed> {
     use KindId as K;
-    let field = path.strip_prefix("spec.")?;
+    let Some(field) = path.strip_prefix("spec.") else {
+        return (path == "spec").then(|| whole(kind)).flatten();
+    };
     match kind {
+        K::HttpRoute | K::GrpcRoute if is_of_every_rule(path) => Some(Closed::Rules),
+        K::TlsRoute | K::TcpRoute | K::UdpRoute if is_of_every_rule(path) => Some(Closed::Stream),
         K::ClientTrafficPolicy
         | K::BackendTrafficPolicy
         | K::SecurityPolicy
@@ -77,6 +84,36 @@ pub(crate) fn closed(kind: KindId, path: &str) -> Option<Closed> {
         | K::ConfigMap
         | K::Namespace => None,
     }
+}
+
+/// What a fault of the whole `spec` makes fail closed.
+fn whole(kind: KindId) -> Option<Closed> {
+    use KindId as K;
+    match kind {
+        K::ClientTrafficPolicy
+        | K::BackendTrafficPolicy
+        | K::SecurityPolicy
+        | K::BackendTlsPolicy => Some(Closed::Policy),
+        K::HttpRoute | K::GrpcRoute => Some(Closed::Rules),
+        K::TlsRoute | K::TcpRoute | K::UdpRoute => Some(Closed::Stream),
+        K::Gateway | K::ListenerSet => Some(Closed::Gateway),
+        K::ReferenceGrant => Some(Closed::Grant),
+        K::GatewayClass
+        | K::Service
+        | K::EndpointSlice
+        | K::Secret
+        | K::ConfigMap
+        | K::Namespace => None,
+    }
+}
+
+/// Whether an invalid field of a route concerns each of its rules: where the route is attached is known,
+/// so requests for it must not reach a less specific route.
+pub(crate) fn is_of_every_rule(path: &str) -> bool {
+    matches!(
+        path,
+        "spec" | "spec.rules" | "spec.parentRefs" | "spec.hostnames"
+    ) || path.starts_with("spec.hostnames[")
 }
 
 /// The most names that are listed.
@@ -117,7 +154,7 @@ mod tests {
                 "spec.parentRefs[0].sectionNmae",
                 Some(Closed::Parent),
             ),
-            (K::TcpRoute, "spec.hostnames", Some(Closed::Route)),
+            (K::TcpRoute, "spec.hostnames", Some(Closed::Stream)),
             (
                 K::TlsRoute,
                 "spec.rules[0].backendRefs[0].prot",

@@ -228,7 +228,7 @@ mod tests {
         let policy = |limit: &str| {
             format!(
                 "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: ClientTrafficPolicy\n\
-                 metadata: {{name: x, namespace: n}}\nspec: {{connection: {{connectionLimit: {{value: {limit}}}}}}}\n"
+                 metadata: {{name: x, namespace: n}}\nspec:\n  targetRefs: [{{group: gateway.networking.k8s.io, kind: Gateway, name: g}}]\n  connection: {{connectionLimit: {{value: {limit}}}}}\n"
             )
         };
         let last = decode("a", &policy("3")).objects;

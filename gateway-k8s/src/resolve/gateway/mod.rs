@@ -137,6 +137,7 @@ impl<'a> GatewayState<'a> {
         state.check_listeners(world);
         state.check_names();
         conflict::check(&mut state.listeners);
+        state.check_misread();
         for listener in &mut state.listeners {
             frontend.check(listener);
             listener.finish();
@@ -152,24 +153,36 @@ impl<'a> GatewayState<'a> {
         let object = self.object;
         let owner = Owner::new("Gateway", &object.meta);
         for (at, spec) in object.spec.listeners.iter().enumerate() {
-            let mut state = ListenerState::check(world, owner, None, at, spec);
-            unsupported::check_misread(&object.misread, &mut state);
+            let state = ListenerState::check(world, owner, None, at, spec);
             self.listeners.push(state);
         }
-        let shared = object.misread.iter();
-        let shared: Vec<SchemaViolation> = shared
-            .filter(|fault| !fault.field.starts_with("spec.listeners["))
-            .cloned()
-            .collect();
         for (set, state) in self.sets.iter().enumerate() {
             let object = state.object;
             let owner = Owner::new("ListenerSet", &object.meta);
             let specs = object.spec.listeners.iter().enumerate();
             for (at, spec) in specs.filter(|_| state.attached()) {
-                let mut state = ListenerState::check(world, owner, Some(set), at, spec);
-                unsupported::check_misread(&object.misread, &mut state);
-                unsupported::check_misread(&shared, &mut state);
+                let state = ListenerState::check(world, owner, Some(set), at, spec);
                 self.listeners.push(state);
+            }
+        }
+    }
+
+    /// Rejects the listeners that an invalid field concerns, unless they are rejected for another reason.
+    fn check_misread(&mut self) {
+        let own = &self.object.misread;
+        let shared = own.iter();
+        let shared: Vec<SchemaViolation> = shared
+            .filter(|fault| !fault.field.starts_with("spec.listeners"))
+            .cloned()
+            .collect();
+        let valid = self.listeners.iter_mut();
+        for listener in valid.filter(|listener| listener.is_valid()) {
+            match listener.set {
+                None => unsupported::check_misread(own, listener),
+                Some(set) => {
+                    unsupported::check_misread(&self.sets[set].object.misread, listener);
+                    unsupported::check_misread(&shared, listener);
+                }
             }
         }
     }

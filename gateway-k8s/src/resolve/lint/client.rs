@@ -24,7 +24,7 @@ pub(super) fn check(
     for policy in world.objects.client_traffic_policies.values() {
         // What is wrong with one that is not in force is told elsewhere.
         let targeted = targeted(policy, gateways);
-        if policy.misread.is_empty() && policy.spec.validate().is_empty() && !targeted.is_empty() {
+        if policy.misread.is_empty() && !targeted.is_empty() {
             proxy_protocol(policy, report);
             forwarded_for(policy, report);
             tcp_idle(policy, &targeted, report);

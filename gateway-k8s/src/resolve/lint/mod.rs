@@ -14,8 +14,6 @@
 //! | `forwarded-for-trusted` | `X-Forwarded-For` counts, so a proxy must be in front | `client` |
 //! | `timeout-without-effect` | a time for connections of TLS and TCP, where there are none | `client` |
 //! | `trusted-hops` | more hops than one are trusted | `client` |
-//! | `client-ip-ambiguous` | more than one way to find clients' addresses | `schema` |
-//! | `policy-field` | a field that an API server would refuse | `schema` |
 //! | `policy-target-missing` | a policy names what is not there | `target` |
 //! | `redirect-loop` | a redirect leads to where it came from | `redirect` |
 //! | `rule-without-backends` | a rule has nothing to send requests to | `redirect` |
@@ -25,7 +23,6 @@ mod attach;
 mod certificate;
 mod client;
 mod redirect;
-mod schema;
 mod stream;
 mod target;
 
@@ -51,7 +48,6 @@ pub(super) fn check(
     certificate::check(world, gateways, routes, report);
     client::check(world, gateways, policies, report);
     redirect::check(gateways, routes, report);
-    schema::check(world, report);
     stream::check(world, report);
     target::check(world, report);
 }

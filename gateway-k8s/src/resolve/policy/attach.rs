@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
 
-use towergate_policy::SchemaViolation;
 use towergate_policy::common::{Deprecated, Targets};
 
 use super::super::report::{Report, Subject};
@@ -28,8 +27,6 @@ pub(crate) trait RouteSpec: Debug + Clone {
 
     /// What the policy is attached to.
     fn targets(&self) -> Targets<'_>;
-    /// What an API server would refuse.
-    fn faults(&self) -> Vec<SchemaViolation>;
     /// Deprecated fields that are given.
     fn old_fields(&self) -> Vec<Deprecated>;
     /// Whether the policy is merged into its parent.
@@ -78,11 +75,11 @@ impl<S: RouteSpec> InForce<'_, S> {
     /// What is in force.
     pub(crate) fn effect(&self, headers: bool) -> Result<S::Effect, Unusable> {
         let spec = &self.policy.spec;
-        admitted(&faults(self.policy))?;
+        admitted(&self.policy.misread)?;
         let name = self.policy.key().to_string();
         match self.parent {
             Some(parent) => {
-                admitted(&faults(parent))?;
+                admitted(&parent.misread)?;
                 spec.merged(&parent.spec).effect(&name, headers)
             }
             None => spec.effect(&name, headers),
@@ -491,11 +488,4 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
         }
         self.attached
     }
-}
-
-/// What could not be read of a policy, and what an API server would refuse.
-fn faults<S: RouteSpec>(policy: &Object<S>) -> Vec<SchemaViolation> {
-    let mut faults = policy.misread.clone();
-    faults.extend(policy.spec.faults());
-    faults
 }

@@ -1,9 +1,9 @@
 //! BackendTrafficPolicy: how requests of a rule travel.
 
 use towergate_core::plan::Traffic;
+use towergate_policy::Policy;
 use towergate_policy::backend_traffic::{self, BackendTrafficPolicySpec, RouteContext};
 use towergate_policy::common::{Deprecated, Targets};
-use towergate_policy::{Policy, SchemaViolation};
 
 use super::Unusable;
 use super::attach::RouteSpec;
@@ -23,10 +23,6 @@ impl RouteSpec for BackendTrafficPolicySpec {
 
     fn targets(&self) -> Targets<'_> {
         self.targets()
-    }
-
-    fn faults(&self) -> Vec<SchemaViolation> {
-        self.validate()
     }
 
     fn old_fields(&self) -> Vec<Deprecated> {

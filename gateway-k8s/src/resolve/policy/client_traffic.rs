@@ -241,7 +241,6 @@ impl<'a> Run<'_, '_, 'a> {
         let policy = self.policies[at];
         admitted(&policy.misread)?;
         let spec = &policy.spec;
-        admitted(&spec.validate())?;
         let hostname = only(self.hosts.get(&place));
         let mut refused = match spec.listener_settings(ListenerContext { hostname }) {
             Ok(mut converted) => {

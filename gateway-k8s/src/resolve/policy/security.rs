@@ -1,7 +1,7 @@
 //! SecurityPolicy: who may send requests.
 
 use towergate_policy::common::{Deprecated, Targets};
-use towergate_policy::{Policy, SchemaViolation, SecurityPolicySpec};
+use towergate_policy::{Policy, SecurityPolicySpec};
 
 use super::Unusable;
 use super::attach::RouteSpec;
@@ -12,10 +12,6 @@ impl RouteSpec for SecurityPolicySpec {
 
     fn targets(&self) -> Targets<'_> {
         self.targets()
-    }
-
-    fn faults(&self) -> Vec<SchemaViolation> {
-        self.validate()
     }
 
     fn old_fields(&self) -> Vec<Deprecated> {

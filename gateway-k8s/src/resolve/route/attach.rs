@@ -12,6 +12,7 @@ use super::super::world::World;
 use super::{Faults, RouteRef};
 use crate::api::GATEWAY_GROUP;
 use crate::api::reference::ParentReference;
+use crate::decode::is_of_every_rule;
 use crate::objects::ObjectKey;
 use crate::status::Conditions;
 
@@ -195,7 +196,7 @@ fn misread(route: RouteRef<'_>, at: usize) -> Option<&SchemaViolation> {
         let field = fault.field.as_str();
         let of_rule = field.starts_with("spec.rules[");
         let of_parent = field.starts_with("spec.parentRefs[");
-        !of_rule && (!of_parent || field.starts_with(&own))
+        !of_rule && !is_of_every_rule(field) && (!of_parent || field.starts_with(&own))
     };
     route.misread().iter().find(concerns)
 }

@@ -41,6 +41,7 @@ use crate::api::http_route::HttpRouteSpec;
 use crate::api::meta::ObjectMeta;
 use crate::api::reference::ParentReference;
 use crate::api::stream_route::{PortRouteSpec, StreamRouteRule, TlsRouteSpec};
+use crate::decode::is_of_every_rule;
 use crate::objects::{Object, ObjectKey, Objects};
 use crate::status::{Conditions, RouteStatus};
 
@@ -94,6 +95,14 @@ impl<'a> RouteRef<'a> {
     /// Fields that could not be read, so that what has them fails closed.
     pub(super) fn misread(self) -> &'a [SchemaViolation] {
         of_any!(self, route => &route.misread)
+    }
+
+    /// Those of the rule at this place, and those that concern every rule.
+    fn misread_of_rule(self, rule: usize) -> impl Iterator<Item = &'a SchemaViolation> {
+        let within = format!("spec.rules[{rule}]");
+        self.misread()
+            .iter()
+            .filter(move |fault| fault.field.starts_with(&within) || is_of_every_rule(&fault.field))
     }
 
     pub(super) fn key(self) -> ObjectKey {

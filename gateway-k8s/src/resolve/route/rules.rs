@@ -273,9 +273,7 @@ impl Resolver<'_, '_, '_> {
     /// of the rule, as far as it could be read, may pass. The decoder has reported them.
     fn misread(&mut self) {
         let rule = self.index;
-        let within = format!("spec.rules[{rule}]");
-        let misread = self.route.misread().iter();
-        for fault in misread.filter(|fault| fault.field.starts_with(&within)) {
+        for fault in self.route.misread_of_rule(rule) {
             self.faults.add(Fault {
                 condition: "Accepted",
                 reason: "UnsupportedValue",

@@ -124,12 +124,8 @@ impl Resolver<'_, '_, '_> {
     /// Whether the rule has no fields that are not known. The decoder has reported them.
     fn misread(&mut self) -> bool {
         let rule = self.index;
-        let within = format!("spec.rules[{rule}]");
-        let misread = self.route.misread().iter();
-        let misread: Vec<_> = misread
-            .filter(|fault| fault.field.starts_with(&within))
-            .map(|fault| format!("{fault}."))
-            .collect();
+        let misread = self.route.misread_of_rule(rule);
+        let misread: Vec<_> = misread.map(|fault| format!("{fault}.")).collect();
         let readable = misread.is_empty();
         for message in misread {
             self.faults.add(Fault {

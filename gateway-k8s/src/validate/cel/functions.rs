@@ -1,0 +1,156 @@
+//! Functions of CEL and of Kubernetes' extensions.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use super::eval::EvaluationError;
+use super::value::Value;
+
+/// A function; as a method, its first argument stands before the dot.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Function {
+    Contains,
+    Duration,
+    EndsWith,
+    IsIp,
+    LowerAscii,
+    Size,
+    Split,
+    StartsWith,
+    Substring,
+    UpperAscii,
+}
+
+impl Function {
+    /// The function of this name for so many arguments.
+    pub(super) fn find(name: &str, arguments: usize) -> Option<Self> {
+        Some(match (name, arguments) {
+            ("contains", 2) => Self::Contains,
+            ("duration", 1) => Self::Duration,
+            ("endsWith", 2) => Self::EndsWith,
+            ("isIP", 1) => Self::IsIp,
+            ("lowerAscii", 1) => Self::LowerAscii,
+            ("size", 1) => Self::Size,
+            ("split", 2) => Self::Split,
+            ("startsWith", 2) => Self::StartsWith,
+            ("substring", 2 | 3) => Self::Substring,
+            ("upperAscii", 1) => Self::UpperAscii,
+            _ => return None,
+        })
+    }
+
+    /// Calls it.
+    ///
+    /// # Errors
+    /// If an argument has another type than the function takes, or is out of range.
+    pub(super) fn call<'a>(self, arguments: &[Value<'a>]) -> Result<Value<'a>, EvaluationError> {
+        let wrong = || EvaluationError::new(format!("no such overload of {self:?}"));
+        if self == Self::Size {
+            let size = arguments.first().and_then(Value::size);
+            let size = size.and_then(|size| i64::try_from(size).ok());
+            return size.map(Value::Int).ok_or_else(wrong);
+        }
+        let Some((Value::Text(text), more)) = arguments.split_first() else {
+            return Err(wrong());
+        };
+        match (self, more) {
+            (Self::Contains, [Value::Text(part)]) => Ok(Value::Bool(text.contains(&**part))),
+            (Self::StartsWith, [Value::Text(part)]) => Ok(Value::Bool(text.starts_with(&**part))),
+            (Self::EndsWith, [Value::Text(part)]) => Ok(Value::Bool(text.ends_with(&**part))),
+            (Self::IsIp, []) => Ok(Value::Bool(text.parse::<IpAddr>().is_ok())),
+            (Self::LowerAscii, []) => Ok(Value::Text(Cow::Owned(text.to_ascii_lowercase()))),
+            (Self::UpperAscii, []) => Ok(Value::Text(Cow::Owned(text.to_ascii_uppercase()))),
+            (Self::Duration, []) => duration(text)
+                .map(Value::Duration)
+                .ok_or_else(|| EvaluationError::new(format!("{text:?} is not a duration"))),
+            (Self::Split, [Value::Text(separator)]) => {
+                let parts = text.split(&**separator).map(str::to_owned);
+                Ok(Value::List(
+                    parts.map(|part| Value::Text(part.into())).collect(),
+                ))
+            }
+            (Self::Substring, [Value::Int(from)]) => substring(text, *from, None),
+            (Self::Substring, [Value::Int(from), Value::Int(to)]) => {
+                substring(text, *from, Some(*to))
+            }
+            _ => Err(wrong()),
+        }
+    }
+}
+
+/// The characters from `from` up to `to`, or to the end.
+fn substring<'a>(text: &str, from: i64, to: Option<i64>) -> Result<Value<'a>, EvaluationError> {
+    let characters: Vec<char> = text.chars().collect();
+    let to = to.map_or(Some(characters.len()), |to| usize::try_from(to).ok());
+    let part = usize::try_from(from)
+        .ok()
+        .zip(to)
+        .and_then(|(from, to)| characters.get(from..to));
+    part.map(|part| Value::Text(part.iter().collect::<String>().into()))
+        .ok_or_else(|| EvaluationError::new("substring out of range"))
+}
+
+/// The nanoseconds of a duration in Go's syntax, such as `1h30m` or `-1.5s`.
+fn duration(text: &str) -> Option<i64> {
+    let (sign, mut rest) = match text.strip_prefix('-') {
+        Some(rest) => (-1.0, rest),
+        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if rest == "0" {
+        return Some(0);
+    }
+    let mut nanoseconds = 0.0;
+    while {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.');
+        let (unit, next) = rest.split_at(end.unwrap_or(rest.len()));
+        nanoseconds += number * unit_nanoseconds(unit)?;
+        rest = next;
+        !rest.is_empty()
+    } {}
+    // Beyond about 292 years the range of a Go duration ends.
+    let in_range = nanoseconds < 9.2e18;
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "the range has been checked"
+    )]
+    in_range.then_some((sign * nanoseconds) as i64)
+}
+
+fn unit_nanoseconds(unit: &str) -> Option<f64> {
+    Some(match unit {
+        "ns" => 1.0,
+        "us" | "µs" | "μs" => 1e3,
+        "ms" => 1e6,
+        "s" => 1e9,
+        "m" => 6e10,
+        "h" => 3.6e12,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::duration;
+
+    #[test]
+    fn durations_are_those_of_go() {
+        for (text, expected) in [
+            ("0s", Some(0)),
+            ("0", Some(0)),
+            ("1h30m", Some(5_400_000_000_000)),
+            ("1.5s", Some(1_500_000_000)),
+            ("-10ms", Some(-10_000_000)),
+            ("5", None),
+            ("s", None),
+            ("", None),
+            ("1d", None),
+            ("1 s", None),
+            ("9999999h", None),
+        ] {
+            assert_eq!(duration(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Expressions against values, each with the result that CEL defines.
+
+use serde_json::{Value, json};
+
+use super::Expression;
+
+fn holds(text: &str, value: &Value) -> Result<bool, String> {
+    let expression = Expression::compile(text).map_err(|error| error.to_string())?;
+    expression.holds(value).map_err(|error| error.to_string())
+}
+
+#[test]
+fn expressions_have_the_values_that_cel_defines() {
+    let object = json!({
+        "type": "Exact",
+        "value": "/a//b",
+        "count": 3,
+        "list": ["a", "b"],
+        "refs": [{"name": "x", "port": 1}, {"name": "y"}],
+        "labels": {"a.b/c": "d"},
+        "namespace": "n",
+        "timeout": "1m",
+    });
+    for text in [
+        "self.type in ['Exact', 'PathPrefix'] ? self.value.contains('//') : true",
+        "has(self.type) && !has(self.missing)",
+        "self.count >= 3 && self.count + 1 * 2 == 5 && -self.count < 0",
+        "1 + 2 * 3 - 4 / 2 % 2 == 7",
+        "size(self.list) == 2 && self.list.size() == 2 && self.type.size() == 5",
+        "self.list.all(x, x.matches('^[a-z]$')) && self.list[1] == 'b'",
+        "self.refs.exists_one(r, has(r.port) && r.port == 1)",
+        "self.refs.filter(r, r.name != 'x').size() == 1",
+        "self.refs.all(a, self.refs.exists_one(b, a.name == b.name))",
+        "self.labels.all(key, key.split('/')[0].size() == 3)",
+        "'a.b/c' in self.labels && !('x' in self.labels)",
+        "self.__namespace__ == 'n'",
+        "duration(self.timeout) == duration('60s')",
+        "{'a': 1, 'b': 2}['b'] == 2 && {'x': {'y': 1}}.x.y == 1",
+        r#"self.value.matches(r"""^/a//b$""") && self.type.lowerAscii() == "exact""#,
+        r"'a\\.b'.matches('^a\\\\\\.b$') && 'it\'s'.endsWith('s')",
+        "self.value.substring(1).startsWith('a//') && self.value.substring(1, 2) == 'a'",
+        "'*' in ['*'] && !isIP('example.com') && isIP('::1')",
+        "self.list == ['a', 'b'] && self.count != 'three' && 1 == 1.0 && 2.5 > 2",
+        "[true, false].filter(x, x).size() == 1 && 'POST' == 'post'.upperAscii()",
+    ] {
+        assert_eq!(holds(text, &object), Ok(true), "{text}");
+    }
+}
+
+#[test]
+fn an_operand_that_decides_hides_the_error_of_the_other() {
+    let object = json!({"list": [{"a": 1}, {}]});
+    for (text, expected) in [
+        ("self.x == 1 && false", Ok(false)),
+        ("self.x == 1 || true", Ok(true)),
+        ("false && self.x", Ok(false)),
+        ("self.x == 1 && true", Err("no such field: x")),
+        ("self.list.exists(i, i.a == 1)", Ok(true)),
+        ("self.list.all(i, i.a == 2)", Ok(false)),
+        ("self.list.all(i, i.a == 1)", Err("no such field: a")),
+        ("self.list.exists_one(i, i.a == 1)", Err("no such field: a")),
+        ("self.list[2] == 1", Err("no such key or index")),
+        ("self.list < 1", Err("values that have no order")),
+        (
+            "9223372036854775807 + 1 > 0",
+            Err("integer overflow or division by zero"),
+        ),
+        ("1 / 0 == 1", Err("integer overflow or division by zero")),
+        (
+            "has(self.list.x)",
+            Err("field x of a value that is not an object"),
+        ),
+        ("self.list", Err("expected a boolean")),
+    ] {
+        let expected = expected.map_err(str::to_owned);
+        assert_eq!(holds(text, &object), expected, "{text}");
+    }
+}
+
+#[test]
+fn what_is_not_supported_does_not_compile() {
+    for (text, expected) in [
+        (
+            "oldSelf == self",
+            "the variable `oldSelf` is not supported at byte 8",
+        ),
+        (
+            "self.x.foo()",
+            "the function `foo` with 1 arguments is not supported at byte 12",
+        ),
+        (
+            "self.matches(self)",
+            "`matches` takes a literal pattern at byte 18",
+        ),
+        ("has(self)", "`has` takes a field at byte 9"),
+        ("self.", "expected a name at byte 5"),
+        ("(self", "expected `)` at byte 5"),
+        ("self self", "unexpected token at byte 5"),
+        ("'abc", "string without end at byte 0"),
+        ("99999999999999999999", "number out of range at byte 0"),
+        ("self # 1", "unexpected character at byte 5"),
+        ("", "expected a value at byte 0"),
+    ] {
+        assert_eq!(holds(text, &json!({})), Err(expected.to_owned()), "{text}");
+    }
+    let deep = format!("{}self{}", "(".repeat(2_000), ")".repeat(2_000));
+    assert!(Expression::compile(&deep).is_err());
+    assert!(Expression::compile(&"!".repeat(2_000)).is_err());
+}

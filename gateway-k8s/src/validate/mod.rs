@@ -1,0 +1,95 @@
+//! Validation as the API server does it: the schemas and CEL rules of the CustomResourceDefinitions.
+//!
+//! A file has no API server in front of it, so an object of Gateway API, or a policy of Envoy Gateway,
+//! is held against the same definitions here. [`schemas.json`](catalog) is generated from them.
+//!
+//! ```text
+//! Node ──prepare──> JSON with defaults ──structure──> violations of single fields
+//!                        │                                  │ none that hides a value
+//!                        └──────────────cel─────────────────┴──> violations of rules between fields
+//! ```
+//!
+//! The result depends on the object alone, so the decoder remembers it with the document. What a
+//! violation means for the traffic is decided later: the part of the object that has it fails closed.
+
+mod catalog;
+mod cel;
+mod pattern;
+mod prepare;
+mod rules;
+mod structure;
+
+use towergate_policy::SchemaViolation;
+
+use crate::decode::Node;
+
+/// The violations of an object of `kind`, by field, as the API server would report them. Empty for kinds
+/// without a CustomResourceDefinition.
+///
+/// An `api_version` that the definitions no longer serve is held against the newest one.
+pub(crate) fn violations(kind: &str, api_version: &str, object: &Node) -> Vec<SchemaViolation> {
+    let Some((catalog, root)) = catalog::find(kind, api_version) else {
+        return Vec::new();
+    };
+    let value = prepare::object(catalog, root, object);
+    let found = structure::check(catalog, root, &value);
+    let mut violations = found.violations;
+    if !found.hides_values {
+        violations.extend(rules::check(catalog, root, &value));
+    }
+    violations
+}
+
+/// A path within an object, such as `spec.rules[0].matches`, that grows and shrinks with the walk.
+#[derive(Debug, Default)]
+struct Path(String);
+
+/// The length of a [`Path`] before a step, to return to.
+#[derive(Clone, Copy, Debug)]
+struct Mark(usize);
+
+impl Path {
+    /// Steps down to the property `name`.
+    fn enter_property(&mut self, name: &str) -> Mark {
+        let mark = Mark(self.0.len());
+        if !self.0.is_empty() {
+            self.0.push('.');
+        }
+        self.0.push_str(name);
+        mark
+    }
+
+    /// Steps down to the entry `key` of a map of any keys.
+    fn enter_entry(&mut self, key: &str) -> Mark {
+        let mark = Mark(self.0.len());
+        self.0.push_str("[\"");
+        self.0.push_str(key);
+        self.0.push_str("\"]");
+        mark
+    }
+
+    /// Steps down to the item `index` of a list.
+    fn enter_item(&mut self, index: usize) -> Mark {
+        let mark = Mark(self.0.len());
+        self.0.push('[');
+        self.0.push_str(&index.to_string());
+        self.0.push(']');
+        mark
+    }
+
+    /// Steps back up.
+    fn leave(&mut self, mark: Mark) {
+        self.0.truncate(mark.0);
+    }
+
+    /// A violation of the value at this path.
+    fn violation(&self, message: impl Into<String>) -> SchemaViolation {
+        SchemaViolation {
+            field: self.0.clone(),
+            message: message.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
