@@ -18,7 +18,6 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::serve::{IncomingStream, Listener};
 use axum::{Router, ServiceExt};
-use http::request::Parts;
 use http::{Extensions, StatusCode};
 use tokio::net::{TcpListener, TcpStream};
 use tower::{ServiceExt as _, service_fn};
@@ -31,7 +30,7 @@ use towergate_core::filter::{PathEdit, Redirect, RedirectLayer};
 use towergate_core::http::client_ip::{ClientIp, ClientIpLayer, ClientIpRule};
 use towergate_core::http::{Authority, SanitizeLayer, Sanitized};
 use towergate_core::plan::{Match, PathMatch};
-use towergate_core::policy::{Guard, GuardLayer, ResponseEdits};
+use towergate_core::policy::{HeadPolicy, HeadPolicyLayer, RequestHead};
 use towergate_core::route::{Query, RouteTable};
 
 #[tokio::main(flavor = "current_thread")]
@@ -138,16 +137,16 @@ fn find<'t, T>(table: &'t RouteTable<T>, request: &Request) -> Option<&'t T> {
 fn guard() -> Router {
     Router::new()
         .fallback(async || "hello\n")
-        .layer(GuardLayer::new(ReadOnly))
+        .layer(HeadPolicyLayer::new(ReadOnly))
 }
 
 #[derive(Debug)]
 struct ReadOnly;
 
-impl Guard for ReadOnly {
-    fn check(&self, head: &mut Parts) -> Result<ResponseEdits, LocalReply> {
-        if head.method.is_safe() {
-            Ok(Vec::new())
+impl HeadPolicy for ReadOnly {
+    fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply> {
+        if request.head.method.is_safe() {
+            Ok(())
         } else {
             Err(LocalReply::new(StatusCode::METHOD_NOT_ALLOWED, "read_only"))
         }
@@ -171,7 +170,7 @@ async fn all(socket: TcpListener) -> Result<(), Box<dyn Error>> {
         SanitizeLayer::default(),
         client_ip,
         RedirectLayer::new(moved).below("/old"),
-        GuardLayer::new(ReadOnly),
+        HeadPolicyLayer::new(ReadOnly),
     );
     let app = parts.layer(Router::new().route("/", get(welcome)));
     let service = ServiceExt::<Request>::into_make_service_with_connect_info::<Client>(app);

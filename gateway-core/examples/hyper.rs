@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::sync::Arc;
 
-use http::{Request, Response, StatusCode, request};
+use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
@@ -29,7 +29,7 @@ use towergate_core::filter::{PathEdit, Redirect, RedirectLayer};
 use towergate_core::http::client_ip::{ClientIp, ClientIpLayer, ClientIpRule};
 use towergate_core::http::{Authority, SanitizeLayer, Sanitized};
 use towergate_core::plan::{Match, PathMatch};
-use towergate_core::policy::{Guard, GuardLayer, ResponseEdits};
+use towergate_core::policy::{HeadPolicy, HeadPolicyLayer, RequestHead};
 use towergate_core::route::{Query, RouteTable};
 
 /// Any service for hyper.
@@ -50,7 +50,7 @@ pub(crate) async fn serve(part: &str, socket: TcpListener) -> Result<(), Box<dyn
             .boxed_clone(),
         "redirect" => redirect(),
         "routes" => routes()?,
-        "guard" => GuardLayer::new(ReadOnly)
+        "guard" => HeadPolicyLayer::new(ReadOnly)
             .layer(service_fn(answer))
             .boxed_clone(),
         "all" => return proxied(socket, all()?).await,
@@ -158,10 +158,10 @@ fn find<'t, T>(table: &'t RouteTable<T>, request: &Request<Incoming>) -> Option<
 #[derive(Debug)]
 struct ReadOnly;
 
-impl Guard for ReadOnly {
-    fn check(&self, head: &mut request::Parts) -> Result<ResponseEdits, LocalReply> {
-        if head.method.is_safe() {
-            Ok(Vec::new())
+impl HeadPolicy for ReadOnly {
+    fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply> {
+        if request.head.method.is_safe() {
+            Ok(())
         } else {
             Err(LocalReply::new(StatusCode::METHOD_NOT_ALLOWED, "read_only"))
         }
@@ -181,7 +181,7 @@ fn all() -> Result<App, Box<dyn Error>> {
         SanitizeLayer::default(),
         ClientIpLayer::new(ClientIpRule::Peer),
         RedirectLayer::new(moved).below("/old"),
-        GuardLayer::new(ReadOnly),
+        HeadPolicyLayer::new(ReadOnly),
     );
     Ok(parts.layer(routes()?).boxed_clone())
 }

@@ -15,7 +15,6 @@ use std::task::{Context, Poll};
 
 use futures_util::Stream;
 use futures_util::stream::{Pending, unfold};
-use http::request::Parts;
 use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -36,7 +35,7 @@ use towergate_core::filter::{Redirect, RedirectLayer};
 use towergate_core::http::client_ip::{ClientIp, ClientIpLayer, ClientIpRule};
 use towergate_core::http::{Authority, SanitizeLayer, Sanitized};
 use towergate_core::plan::Match;
-use towergate_core::policy::{Guard, GuardLayer, ResponseEdits};
+use towergate_core::policy::{HeadPolicy, HeadPolicyLayer, RequestHead};
 use towergate_core::route::{Query, RouteTable};
 
 #[tokio::main(flavor = "current_thread")]
@@ -158,7 +157,7 @@ fn find<'t, T, B>(table: &'t RouteTable<T>, request: &http::Request<B>) -> Optio
 /// A rule of our own: calls need a key.
 async fn guard(socket: TcpListener) -> Served {
     Server::builder()
-        .layer(GuardLayer::new(Keyed))
+        .layer(HeadPolicyLayer::new(Keyed))
         .layer(MapResponseLayer::new(body))
         .add_service(HealthServer::new(Healthy("one")))
         .serve_with_incoming(TcpIncoming::from(socket))
@@ -168,10 +167,10 @@ async fn guard(socket: TcpListener) -> Served {
 #[derive(Debug)]
 struct Keyed;
 
-impl Guard for Keyed {
-    fn check(&self, head: &mut Parts) -> Result<ResponseEdits, LocalReply> {
-        match head.headers.get("x-key") {
-            Some(key) if key == "sesame" => Ok(Vec::new()),
+impl HeadPolicy for Keyed {
+    fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply> {
+        match request.head.headers.get("x-key") {
+            Some(key) if key == "sesame" => Ok(()),
             _ => Err(LocalReply::forbidden("no_key")),
         }
     }
@@ -184,7 +183,7 @@ async fn all(socket: TcpListener) -> Served {
         .layer(SanitizeLayer::default())
         .layer(ClientIpLayer::new(ClientIpRule::Peer))
         .layer(to_the_pages())
-        .layer(GuardLayer::new(Inside(inside)))
+        .layer(HeadPolicyLayer::new(Inside(inside)))
         .layer(MapResponseLayer::new(body))
         .add_service(HealthServer::new(Healthy("one")))
         .serve_with_incoming(proxied(socket))
@@ -194,10 +193,10 @@ async fn all(socket: TcpListener) -> Served {
 #[derive(Debug)]
 struct Inside(IpNet);
 
-impl Guard for Inside {
-    fn check(&self, head: &mut Parts) -> Result<ResponseEdits, LocalReply> {
-        match head.extensions.get::<ClientIp>() {
-            Some(client) if self.0.contains(&client.canonical()) => Ok(Vec::new()),
+impl HeadPolicy for Inside {
+    fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply> {
+        match request.facts.client {
+            Some(client) if self.0.contains(&client.to_canonical()) => Ok(()),
             _ => Err(LocalReply::forbidden("ip_not_allowed")),
         }
     }

@@ -9,7 +9,7 @@
 //! | HTTP codec, timers, limits | `serve` | |
 //! | sanitize, client address, early header edits | [`http`] | [`SanitizeLayer`](http::SanitizeLayer), [`ClientIpLayer`](http::client_ip::ClientIpLayer) |
 //! | route | [`route`] | |
-//! | policies | [`policy`] | [`GuardLayer`](policy::GuardLayer) |
+//! | policies | [`policy`] | [`HeadPolicyLayer`](policy::HeadPolicyLayer) |
 //! | filters | [`filter`] | [`CorsLayer`](filter::CorsLayer), [`RedirectLayer`](filter::RedirectLayer) |
 //! | deadline, retry, breaker | `traffic` | |
 //! | weighted backend, endpoint | `balance` | |
@@ -80,7 +80,6 @@ mod datagram;
 #[cfg(feature = "gateway")]
 pub mod error;
 pub mod filter;
-pub mod gate;
 #[cfg(feature = "gateway")]
 pub mod gateway;
 pub mod http;

@@ -23,7 +23,10 @@ pub use crate::http::{SanitizeLayer, SanitizeService};
 pub use crate::local_reply::LocalReply;
 #[cfg(feature = "gateway")]
 pub use crate::plan::{BackendId, Endpoints, Plan, Route, Rule};
-pub use crate::policy::{Guard, GuardLayer, ResponseEdits};
+pub use crate::policy::{
+    BodyPolicy, BuiltPolicy, HeadPolicy, HeadPolicyLayer, PolicyLayer, PolicyRequest, RequestHead,
+    WaitingPolicy,
+};
 pub use crate::route::matches::{Match, PathMatch};
 pub use crate::route::{Query, RouteTable};
 pub use crate::text::{Text, TextMatch};

@@ -20,23 +20,32 @@ use towergate_core::plan::{
     Backend as PlanBackend, BackendId, BackendProtocol, Endpoints, Filter, Fraction, Listener,
     Mirror, PathMatch, Plan, Port, Route, Rule,
 };
-use towergate_core::policy::{Guard, ResponseEdits, RoutePolicy};
-use towergate_core::snapshot::Live;
+use towergate_core::policy::{
+    BuildContext, BuiltPolicy, HeadPolicy, PolicyError, RequestHead, RoutePolicy, Stage,
+};
 
 const PORT: u16 = 80;
 
-/// A policy that lets nobody pass.
+/// A policy that rejects every request.
 #[derive(Clone, Debug, PartialEq)]
 struct Closed;
 
 impl RoutePolicy for Closed {
-    fn guard(&self, _rule: &Rule<Self>, _live: &Live) -> Arc<dyn Guard> {
-        Arc::new(Self)
+    fn stage(&self) -> Stage {
+        Stage::Authorization
+    }
+
+    fn build(
+        &self,
+        _rule: &Rule<Self>,
+        _context: &BuildContext<'_>,
+    ) -> Result<BuiltPolicy, PolicyError> {
+        Ok(BuiltPolicy::head(Self))
     }
 }
 
-impl Guard for Closed {
-    fn check(&self, _head: &mut request::Parts) -> Result<ResponseEdits, LocalReply> {
+impl HeadPolicy for Closed {
+    fn check(&self, _request: &mut RequestHead<'_>) -> Result<(), LocalReply> {
         Err(LocalReply::new(StatusCode::UNAUTHORIZED, "closed"))
     }
 }

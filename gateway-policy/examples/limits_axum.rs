@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tower::Layer;
 use towergate_core::http::SanitizeLayer;
 use towergate_core::http::client_ip::{ClientIp, ClientIpLayer, ClientIpRule};
-use towergate_core::policy::GuardLayer;
+use towergate_core::policy::HeadPolicyLayer;
 
 mod limits;
 
@@ -45,7 +45,7 @@ pub(crate) async fn serve(part: &str, socket: TcpListener) -> Result<(), Box<dyn
 fn rate_limit() -> Router {
     Router::new()
         .route("/", get(hello))
-        .layer(GuardLayer::new(limits::from_values().limiter()))
+        .layer(HeadPolicyLayer::new(limits::from_values().limiter()))
         .layer(ClientIpLayer::with_peer(ClientIpRule::Peer, peer))
 }
 
@@ -55,7 +55,7 @@ fn policies() -> Result<Router, Box<dyn Error>> {
     let parts = (
         ClientIpLayer::with_peer(settings.client_ip.clone(), peer),
         SanitizeLayer::new(settings),
-        GuardLayer::new(limit.limiter()),
+        HeadPolicyLayer::new(limit.limiter()),
     );
     let app = Router::new().route("/", get(hello));
     Ok(Router::new().fallback_service(parts.layer(app)))

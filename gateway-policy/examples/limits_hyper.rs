@@ -24,7 +24,7 @@ use tower_layer::Layer;
 use towergate_core::conn::{ConnectionAddrs, ConnectionAddrsLayer};
 use towergate_core::http::SanitizeLayer;
 use towergate_core::http::client_ip::{ClientIp, ClientIpLayer, ClientIpRule};
-use towergate_core::policy::GuardLayer;
+use towergate_core::policy::HeadPolicyLayer;
 
 mod limits;
 
@@ -62,7 +62,7 @@ pub(crate) async fn serve(part: &str, socket: TcpListener) -> Result<(), Box<dyn
 fn rate_limit() -> App {
     let parts = (
         ClientIpLayer::new(ClientIpRule::Peer),
-        GuardLayer::new(limits::from_values().limiter()),
+        HeadPolicyLayer::new(limits::from_values().limiter()),
     );
     parts.layer(service_fn(hello)).boxed_clone()
 }
@@ -73,7 +73,7 @@ fn policies() -> Result<App, Box<dyn Error>> {
     let parts = (
         ClientIpLayer::new(settings.client_ip.clone()),
         SanitizeLayer::new(settings),
-        GuardLayer::new(limit.limiter()),
+        HeadPolicyLayer::new(limit.limiter()),
     );
     Ok(parts.layer(service_fn(hello)).boxed_clone())
 }

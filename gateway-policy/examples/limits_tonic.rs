@@ -19,7 +19,7 @@ use tower::util::MapResponseLayer;
 use towergate_core::Body;
 use towergate_core::http::SanitizeLayer;
 use towergate_core::http::client_ip::{ClientIpLayer, ClientIpRule};
-use towergate_core::policy::GuardLayer;
+use towergate_core::policy::HeadPolicyLayer;
 
 mod limits;
 
@@ -44,7 +44,7 @@ async fn rate_limit(socket: TcpListener) -> Result<(), Box<dyn Error>> {
     let (_reporter, health) = health_reporter();
     Server::builder()
         .layer(ClientIpLayer::with_peer(ClientIpRule::Peer, peer))
-        .layer(GuardLayer::new(limits::from_values().limiter()))
+        .layer(HeadPolicyLayer::new(limits::from_values().limiter()))
         .layer(MapResponseLayer::new(body))
         .add_service(health)
         .serve_with_incoming(TcpIncoming::from(socket))
@@ -59,7 +59,7 @@ async fn policies(socket: TcpListener) -> Result<(), Box<dyn Error>> {
     Server::builder()
         .layer(ClientIpLayer::with_peer(settings.client_ip.clone(), peer))
         .layer(SanitizeLayer::new(settings))
-        .layer(GuardLayer::new(limit.limiter()))
+        .layer(HeadPolicyLayer::new(limit.limiter()))
         .layer(MapResponseLayer::new(body))
         .add_service(health)
         .serve_with_incoming(TcpIncoming::from(socket))

@@ -16,12 +16,9 @@
 //! What always holds: every field of the three kinds is known; each is carried out, or its policy is
 //! refused and says which field it was. Unknown fields are left to the caller.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 use towergate_core::plan::Rule;
-use towergate_core::policy::{Guard, RoutePolicy};
-use towergate_core::snapshot::Live;
+use towergate_core::policy::{BuildContext, BuiltPolicy, PolicyError, RoutePolicy, Stage};
 
 mod api_struct;
 pub mod backend_traffic;
@@ -49,9 +46,19 @@ pub enum Policy {
 }
 
 impl RoutePolicy for Policy {
-    fn guard(&self, rule: &Rule<Self>, live: &Live) -> Arc<dyn Guard> {
+    fn stage(&self) -> Stage {
         match self {
-            Self::LocalRateLimit(limit) => limit.guard(rule, live),
+            Self::LocalRateLimit(_) => Stage::LocalRateLimit,
+        }
+    }
+
+    fn build(
+        &self,
+        _rule: &Rule<Self>,
+        context: &BuildContext<'_>,
+    ) -> Result<BuiltPolicy, PolicyError> {
+        match self {
+            Self::LocalRateLimit(limit) => Ok(limit.build(context)),
         }
     }
 }

@@ -1,8 +1,9 @@
-//! Cross-origin requests (Gateway API `HTTPCORSFilter`, GEP-1767; the CORS protocol of the Fetch standard).
+//! Cross-origin resource sharing (Gateway API `HTTPCORSFilter`, GEP-1767; the CORS protocol of the Fetch
+//! standard).
 //!
-//! A browser asks first whether a page of one origin may send a request to another (a preflight), and
-//! looks at the answer of the request itself. The filter answers preflights; every other request goes on,
-//! whatever its origin is, and its response is marked: it is the browser that keeps it from the page.
+//! A browser sends a preflight before a cross-origin request, and checks the response of the request itself.
+//! The gateway replies to preflights. It forwards every other request, whatever its origin, and adds the
+//! CORS fields to the response; the browser enforces them.
 //!
 //! ```
 //! use http::{HeaderMap, HeaderValue, Method};
@@ -21,7 +22,7 @@
 //! assert!(decision.preflight);
 //!
 //! let mut response = HeaderMap::new();
-//! decision.marks.apply(&mut response);
+//! decision.headers.apply(&mut response);
 //! assert_eq!(response["access-control-allow-origin"], "https://shop.example.com");
 //! assert_eq!(response["access-control-allow-methods"], "GET, PUT");
 //! assert_eq!(response["vary"], "Origin");
@@ -34,65 +35,70 @@ use http::header::{
     ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, InvalidHeaderValue, ORIGIN,
     VARY,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::OriginPattern;
+use crate::LocalReply;
+use crate::policy::{HeadPolicy, HeadPolicyLayer, RequestHead};
 use crate::text::Text;
+
+/// Applies [`Cors`] in front of any HTTP service: `CorsLayer::new(cors)`.
+pub type CorsLayer = HeadPolicyLayer<Cors>;
 
 const ANY: HeaderValue = HeaderValue::from_static("*");
 
-/// What pages of other origins may do. The default allows nothing.
+/// Permissions of pages of other origins. The default permits nothing.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Cors {
-    /// Origins whose pages may.
+    /// Allowed origins.
     pub origins: Vec<OriginPattern>,
-    /// Whether with cookies and other credentials.
+    /// Whether cookies and other credentials are allowed.
     pub credentials: bool,
-    /// With which methods, beside `GET`, `HEAD` and `POST`, which need no permission.
+    /// Allowed methods besides `GET`, `HEAD` and `POST`, which need no permission.
     pub methods: Allowed,
-    /// With which header fields.
+    /// Allowed request header fields.
     pub headers: Allowed,
-    /// Which fields of the response the page gets to see.
+    /// Response header fields that pages may read.
     pub expose: Allowed,
-    /// How long the answer to a preflight holds, in seconds; `None`: as the browser likes.
+    /// Lifetime of a preflight response in seconds. Default: that of the browser.
     pub max_age: Option<u32>,
 }
 
 /// A list of names in a CORS field.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum Allowed {
-    /// The field is not sent.
+    /// The field is omitted.
     #[default]
     Nothing,
-    /// These, as the value of the field.
+    /// The value of the field.
     Names(Text<HeaderValue>),
-    /// All: `*`.
+    /// `*`.
     Any,
 }
 
-/// What is to be done with a request.
+/// Decision about a request.
 #[derive(Clone, Debug, Default)]
 pub struct Decision {
-    /// It is a preflight: it is answered at once, 200 without a body, and goes nowhere.
+    /// The request is a preflight: the gateway replies 200 without a body.
     pub preflight: bool,
-    /// What its response gets, whoever gives it.
-    pub marks: Marks,
+    /// CORS fields of the response.
+    pub headers: CorsHeaders,
 }
 
-/// Fields for a response.
+/// CORS fields of a response.
 #[derive(Clone, Debug, Default)]
-pub struct Marks {
+pub struct CorsHeaders {
     fields: Vec<(HeaderName, HeaderValue)>,
-    /// The response depends on the origin.
+    /// The response depends on the origin, so `vary` is added.
     varies: bool,
 }
 
 impl Allowed {
-    /// These names; `*` among them means all.
+    /// The given names; `*` among them allows all.
     ///
     /// # Errors
-    /// A name that cannot be part of a field's value.
+    /// A name contains a character that is invalid in a field value.
     pub fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, InvalidHeaderValue> {
         let names: Vec<_> = names.into_iter().collect();
         match &names[..] {
@@ -102,8 +108,8 @@ impl Allowed {
         }
     }
 
-    /// The field's value. For browsers `*` is a name like others once credentials are allowed: all is then
-    /// what was `asked` for.
+    /// The value of the field. With credentials, browsers treat `*` as a plain name, so `asked` (the
+    /// requested names) is returned instead.
     fn value(&self, credentials: bool, asked: Option<HeaderValue>) -> Option<HeaderValue> {
         match self {
             Self::Nothing => None,
@@ -115,26 +121,29 @@ impl Allowed {
 }
 
 impl Cors {
-    /// Looks at the head of a request.
+    /// Decides on the head of a request.
     pub fn decide(&self, method: &Method, headers: &HeaderMap) -> Decision {
         let origin = headers.get(ORIGIN).filter(|origin| !origin.is_empty());
         let asked = headers.get(ACCESS_CONTROL_REQUEST_METHOD);
         let asked = asked.filter(|asked| *method == Method::OPTIONS && !asked.is_empty());
         let preflight = origin.is_some() && asked.is_some();
-        let mut marks = Marks {
+        let mut fields = CorsHeaders {
             fields: Vec::new(),
             varies: !self.same_for_all(),
         };
         if let Some(origin) = origin.filter(|origin| self.allows(origin)) {
-            self.grant(origin, &mut marks);
+            self.grant(origin, &mut fields);
             if preflight {
-                self.permit(headers, &mut marks);
+                self.permit(headers, &mut fields);
             }
         }
-        Decision { preflight, marks }
+        Decision {
+            preflight,
+            headers: fields,
+        }
     }
 
-    /// Whether all origins get the same answer.
+    /// Whether the response is the same for all origins.
     fn same_for_all(&self) -> bool {
         !self.credentials && self.origins.contains(&OriginPattern::Any)
     }
@@ -144,51 +153,66 @@ impl Cors {
         self.origins.iter().any(|pattern| pattern.matches(origin))
     }
 
-    /// What every response to this origin says.
-    fn grant(&self, origin: &HeaderValue, marks: &mut Marks) {
-        let told = match self.same_for_all() {
+    /// Adds the fields of every response to this origin.
+    fn grant(&self, origin: &HeaderValue, fields: &mut CorsHeaders) {
+        let allowed = match self.same_for_all() {
             true => ANY,
             false => origin.clone(),
         };
-        marks.add(ACCESS_CONTROL_ALLOW_ORIGIN, Some(told));
+        fields.add(ACCESS_CONTROL_ALLOW_ORIGIN, Some(allowed));
         let credentials = HeaderValue::from_static("true");
-        marks.add(
+        fields.add(
             ACCESS_CONTROL_ALLOW_CREDENTIALS,
             self.credentials.then_some(credentials),
         );
         let expose = self.expose.value(self.credentials, None);
-        marks.add(ACCESS_CONTROL_EXPOSE_HEADERS, expose);
+        fields.add(ACCESS_CONTROL_EXPOSE_HEADERS, expose);
     }
 
-    /// What the answer to a preflight says beside.
-    fn permit(&self, headers: &HeaderMap, marks: &mut Marks) {
+    /// Adds the fields of a preflight response.
+    fn permit(&self, headers: &HeaderMap, fields: &mut CorsHeaders) {
         let method = headers.get(ACCESS_CONTROL_REQUEST_METHOD).cloned();
-        let fields = headers.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned();
+        let names = headers.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned();
         let credentials = self.credentials;
-        marks.add(
+        fields.add(
             ACCESS_CONTROL_ALLOW_METHODS,
             self.methods.value(credentials, method),
         );
-        marks.add(
+        fields.add(
             ACCESS_CONTROL_ALLOW_HEADERS,
-            self.headers.value(credentials, fields),
+            self.headers.value(credentials, names),
         );
-        marks.add(ACCESS_CONTROL_MAX_AGE, self.max_age.map(HeaderValue::from));
+        fields.add(ACCESS_CONTROL_MAX_AGE, self.max_age.map(HeaderValue::from));
     }
 }
 
-impl Marks {
+impl HeadPolicy for Cors {
+    /// Replies to preflights; the fields are added to every response, local replies included.
+    fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply> {
+        let head = &request.head;
+        let Decision { preflight, headers } = self.decide(&head.method, &head.headers);
+        if !headers.is_empty() {
+            request.on_response_headers(|response| headers.apply(response));
+        }
+        if preflight {
+            return Err(LocalReply::new(StatusCode::OK, "cors_response"));
+        }
+        Ok(())
+    }
+}
+
+impl CorsHeaders {
     fn add(&mut self, name: HeaderName, value: Option<HeaderValue>) {
         self.fields.extend(value.map(|value| (name, value)));
     }
 
-    /// Whether a response stays as it is.
+    /// Whether a response is not changed.
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty() && !self.varies
     }
 
-    /// Marks a response. What the backend says in these fields is replaced; to an origin that is not
-    /// allowed, and to a request without one, its own words stay, as in Envoy.
+    /// Adds the fields to a response, replacing those of the backend. As in Envoy, the backend's fields are
+    /// kept if the origin is not allowed or absent.
     pub fn apply(self, response: &mut HeaderMap) {
         for (name, value) in self.fields {
             response.insert(name, value);
@@ -199,7 +223,7 @@ impl Marks {
     }
 }
 
-/// Whether caches are told already that the response depends on the origin (RFC 9110, section 12.5.5).
+/// Whether `vary` contains `origin` already (RFC 9110, section 12.5.5).
 fn varies_by_origin(response: &HeaderMap) -> bool {
     let lines = response.get_all(VARY).iter();
     lines

@@ -4,7 +4,6 @@
 //! what authorization saw.
 
 pub mod cors;
-mod cors_layer;
 pub mod header;
 mod origin;
 mod path;
@@ -12,8 +11,7 @@ pub mod redirect;
 mod redirect_layer;
 pub mod rewrite;
 
-pub use cors::{Allowed, Cors};
-pub use cors_layer::{CorsLayer, CorsService};
+pub use cors::{Allowed, Cors, CorsLayer};
 pub use header::{HeaderEdit, HeaderEdits};
 pub use origin::{HostPattern, InvalidOrigin, OriginPattern, WebScheme};
 pub use redirect::{Redirect, RedirectFacts};

@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::header::LOCATION;
-use http::{Response, StatusCode, request};
+use http::{StatusCode, request};
 use tower_layer::Layer;
 
 use super::{FilterError, Redirect, RedirectFacts};
-use crate::gate::{Gate, Gated};
+use crate::LocalReply;
 use crate::http::host::Authority;
 use crate::http::sanitize::Sanitized;
+use crate::policy::{HeadPolicy, HeadPolicyService, RequestHead};
 
 /// Redirects requests below a path prefix; others go on to the service.
 ///
@@ -90,16 +89,11 @@ impl RedirectLayer {
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    fn answer<R: From<Bytes>>(&self, head: &request::Parts) -> Response<R> {
-        let mut response = Response::new(R::from(Bytes::new()));
+    fn reply(&self, head: &request::Parts) -> LocalReply {
         match self.location(head) {
-            Ok((status, location)) => {
-                *response.status_mut() = status;
-                response.headers_mut().insert(LOCATION, location);
-            }
-            Err(status) => *response.status_mut() = status,
+            Ok((status, location)) => LocalReply::redirect(status, location, "direct_response"),
+            Err(status) => LocalReply::new(status, "direct_response"),
         }
-        response
     }
 
     fn location(
@@ -129,19 +123,18 @@ impl<S> Layer<S> for RedirectLayer {
     type Service = RedirectService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Gated::new(self.clone(), inner)
+        HeadPolicyService::new(self.clone(), inner)
     }
 }
 
-/// What [`RedirectLayer`] makes of a service.
-pub type RedirectService<S> = Gated<S, RedirectLayer>;
+/// Service of [`RedirectLayer`].
+pub type RedirectService<S> = HeadPolicyService<S, RedirectLayer>;
 
-impl Gate for RedirectLayer {
-    fn pass<R: From<Bytes>>(&self, head: &mut request::Parts) -> Result<(), Response<R>> {
-        if self.takes(head.uri.path()) {
-            Err(self.answer(head))
-        } else {
-            Ok(())
+impl HeadPolicy for RedirectLayer {
+    fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply> {
+        match self.takes(request.head.uri.path()) {
+            true => Err(self.reply(request.head)),
+            false => Ok(()),
         }
     }
 }
@@ -150,8 +143,9 @@ impl Gate for RedirectLayer {
 mod tests {
     use std::convert::Infallible;
 
-    use http::header::HOST;
-    use http::{HeaderValue, Request};
+    use bytes::Bytes;
+    use http::header::{HOST, LOCATION};
+    use http::{HeaderValue, Request, Response};
     use tower::{ServiceExt, service_fn};
 
     use super::*;

@@ -41,8 +41,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Response, request};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tower_layer::Layer;
@@ -51,7 +50,7 @@ use crate::LocalReply;
 #[cfg(feature = "gateway")]
 use crate::conn::ConnInfo;
 use crate::conn::ConnectionAddrs;
-use crate::gate::{Gate, Gated};
+use crate::policy::{HeadPolicy, HeadPolicyService, RequestHead};
 use crate::text::Text;
 
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -229,19 +228,23 @@ impl<S, F: Clone> Layer<S> for ClientIpLayer<F> {
     type Service = ClientIpService<S, F>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Gated::new(self.clone(), inner)
+        HeadPolicyService::new(self.clone(), inner)
     }
 }
 
-/// What [`ClientIpLayer`] makes of a service.
-pub type ClientIpService<S, F = fn(&Extensions) -> Option<IpAddr>> = Gated<S, ClientIpLayer<F>>;
+/// Service of [`ClientIpLayer`].
+pub type ClientIpService<S, F = fn(&Extensions) -> Option<IpAddr>> =
+    HeadPolicyService<S, ClientIpLayer<F>>;
 
-impl<F: Fn(&Extensions) -> Option<IpAddr>> Gate for ClientIpLayer<F> {
-    fn pass<R: From<Bytes>>(&self, head: &mut request::Parts) -> Result<(), Response<R>> {
+impl<F> HeadPolicy for ClientIpLayer<F>
+where
+    F: Fn(&Extensions) -> Option<IpAddr> + Send + Sync + 'static,
+{
+    fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply> {
+        let head = &mut *request.head;
         head.extensions.remove::<ClientIp>();
         if let Some(peer) = (self.peer)(&head.extensions) {
-            let found = find(peer, &head.headers, &self.rule)
-                .map_err(|reply| reply.into_response_to(&head.headers))?;
+            let found = find(peer, &head.headers, &self.rule)?;
             head.extensions.insert(ClientIp(found.ip));
         }
         Ok(())

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{Response, StatusCode, request};
+use http::{StatusCode, request};
 use tower_layer::Layer;
 
 use super::{Sanitized, sanitize};
 use crate::LocalReply;
-use crate::gate::{Gate, Gated};
 use crate::http::settings::ListenerSettings;
+use crate::policy::{HeadPolicy, HeadPolicyService, RequestHead};
 
 /// Cleans every request, or answers it in place of the service.
 ///
@@ -93,19 +92,17 @@ impl<S> Layer<S> for SanitizeLayer {
     type Service = SanitizeService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Gated::new(self.clone(), inner)
+        HeadPolicyService::new(self.clone(), inner)
     }
 }
 
-/// What [`SanitizeLayer`] makes of a service.
-pub type SanitizeService<S> = Gated<S, SanitizeLayer>;
+/// Service of [`SanitizeLayer`].
+pub type SanitizeService<S> = HeadPolicyService<S, SanitizeLayer>;
 
-impl Gate for SanitizeLayer {
-    fn pass<R: From<Bytes>>(&self, head: &mut request::Parts) -> Result<(), Response<R>> {
-        let sanitized = self
-            .apply(head)
-            .map_err(|reply| reply.into_response_to(&head.headers))?;
-        head.extensions.insert(sanitized);
+impl HeadPolicy for SanitizeLayer {
+    fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply> {
+        let sanitized = self.apply(request.head)?;
+        request.head.extensions.insert(sanitized);
         Ok(())
     }
 }
@@ -114,8 +111,9 @@ impl Gate for SanitizeLayer {
 mod tests {
     use std::convert::Infallible;
 
-    use http::Request;
+    use bytes::Bytes;
     use http::header::{CONNECTION, UPGRADE};
+    use http::{Request, Response};
     use tower::{ServiceExt, service_fn};
 
     use super::*;

@@ -1,12 +1,12 @@
-//! Bodies on their way through the gateway: what is counted, timed and left out of them.
+//! Bodies that pass through the gateway: bytes are counted, idle time is limited, trailers are filtered.
 //!
 //! ```text
-//! client ──RequestBody──> endpoint        Progress: bytes and frames so far, and whether all came
-//! client <──ResponseBody── endpoint       ends the exchange; cut off when nothing moves for too long
+//! client ──RequestBody──> endpoint        Progress: bytes, frames, completeness
+//! client <──ResponseBody── endpoint       ends the exchange; ends early when idle
 //! ```
 //!
-//! Trailers pass if the client's side is HTTP/2 or the listener enables them for HTTP/1, without the
-//! fields that must not come after a body. HTTP/1 carries only those that `Trailer` announces (RFC 9110,
+//! Trailers are forwarded if the client's side is HTTP/2 or the listener enables them for HTTP/1, without
+//! the fields that are forbidden in trailers. HTTP/1 carries only those that `Trailer` announces (RFC 9110,
 //! section 6.6.2).
 
 use std::error::Error as StdError;
@@ -25,35 +25,35 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, Sleep};
 
 use super::exchange::Exchange;
-use super::timers::Patience;
+use super::timers::StreamTimeouts;
 use crate::Body;
 use crate::body::BoxError;
 use crate::http::trailers;
 use crate::upstream::StreamExpired;
 
-/// How many bytes of a request that nobody wants are read, so that its connection may live on.
+/// Limit of bytes that are read of an abandoned request body to keep its connection open.
 const REST: usize = 64 * 1024;
-/// How often the connection is given the chance to hand over what it has of them.
+/// Number of times that the connection may yield without a frame while the body is drained.
 const TURNS: usize = 4;
 
-/// How far a request's body has come.
+/// Progress of a request body.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     bytes: AtomicU64,
     frames: AtomicU64,
     complete: AtomicBool,
-    /// What was dropped unread, until there is an answer.
+    /// Rest of a body that was dropped unread, until there is a response.
     rest: Mutex<Option<Body>>,
     unwanted: AtomicBool,
 }
 
 impl Progress {
-    /// Whether its end has been read.
+    /// Whether the body has been read to its end.
     pub(crate) fn complete(&self) -> bool {
         self.complete.load(Ordering::Relaxed)
     }
 
-    /// Frames read; grows as long as the client sends and the backend takes.
+    /// Number of frames read: it grows while the client sends and the backend receives.
     pub(crate) fn frames(&self) -> u64 {
         self.frames.load(Ordering::Relaxed)
     }
@@ -63,9 +63,9 @@ impl Progress {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Reads what has arrived of a body that was dropped unread, without waiting for more: a small
-    /// request is complete then, and its connection can be used again.
-    pub(crate) async fn take_rest(self: &Arc<Self>) {
+    /// Reads the received part of a body that was dropped unread, without waiting for more. A small request
+    /// is then complete, and its connection can be reused.
+    pub(crate) async fn drain_body(self: &Arc<Self>) {
         let rest = self.rest.lock().ok().and_then(|mut rest| rest.take());
         let Some(body) = rest else { return };
         let mut body = RequestBody {
@@ -86,7 +86,7 @@ impl Progress {
         }
     }
 
-    /// There is an answer: what is left of the request is not needed.
+    /// Drops the rest of the request body, as there is a response.
     pub(crate) fn drop_rest(&self) {
         self.unwanted.store(true, Ordering::Relaxed);
         if let Ok(mut rest) = self.rest.lock() {
@@ -101,25 +101,25 @@ impl Progress {
                 let bytes = frame.data_ref().map_or(0, Bytes::len);
                 self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
             }
-            // Nothing can be read after an error.
+            // No frame follows an error.
             Some(Err(_)) => self.unwanted.store(true, Ordering::Relaxed),
             None => self.complete.store(true, Ordering::Relaxed),
         }
     }
 }
 
-/// What becomes of trailers.
+/// Handling of trailers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Trailers {
-    /// They end here.
+    /// Trailers are dropped.
     Drop,
-    /// They pass without the fields that must not come after a body.
+    /// Trailers are forwarded without the fields that are forbidden in trailers.
     Pass,
 }
 
 impl Trailers {
-    /// The frame as it goes on; `None` for trailers that end here.
-    fn sift(self, mut frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
+    /// The frame to forward; `None`: dropped trailers.
+    fn filter(self, mut frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
         if let Some(fields) = frame.trailers_mut() {
             if self == Self::Drop {
                 return None;
@@ -130,7 +130,7 @@ impl Trailers {
     }
 }
 
-/// A request's body that notes its progress.
+/// A request body that records its progress.
 pub(crate) struct RequestBody {
     body: Body,
     progress: Arc<Progress>,
@@ -164,7 +164,7 @@ impl http_body::Body for RequestBody {
             }
             match frame {
                 Some(Ok(frame)) => {
-                    if let Some(frame) = self.trailers.sift(frame) {
+                    if let Some(frame) = self.trailers.filter(frame) {
                         return Poll::Ready(Some(Ok(frame)));
                     }
                 }
@@ -183,7 +183,7 @@ impl http_body::Body for RequestBody {
 }
 
 impl Drop for RequestBody {
-    /// Leaves what was not read where [`Progress::take_rest`] finds it.
+    /// Keeps the unread rest for [`Progress::drain_body`].
     fn drop(&mut self) {
         if !self.progress.complete()
             && !self.progress.unwanted.load(Ordering::Relaxed)
@@ -194,41 +194,41 @@ impl Drop for RequestBody {
     }
 }
 
-/// A response's body that ends its exchange.
+/// A response body that ends its exchange.
 pub(crate) struct ResponseBody {
     body: Body,
     exchange: Option<Box<Exchange>>,
     trailers: Trailers,
-    /// An error that is told with the next poll.
+    /// Error that the next poll returns.
     broken: Option<BoxError>,
-    silence: Silence,
-    /// The end of the client's stream.
-    ends: Option<Pin<Box<Sleep>>>,
+    idle: IdleTimer,
+    /// Latest end of the client's stream.
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl ResponseBody {
-    /// The body of `exchange`'s answer, which is cut off when nothing moves for too long, and when the
-    /// stream has come to its end.
+    /// The response body of `exchange`. It ends with an error when it is idle for too long, and at the
+    /// deadline of the stream.
     pub(crate) fn new(body: Body, exchange: Box<Exchange>, trailers: Trailers) -> Self {
-        let Patience { idle, ends } = exchange.patience;
-        // Of most, nothing is to come. The answer to a stream that has ended goes out.
-        let ends = ends.filter(|end| !body.is_end_stream() && *end > Instant::now());
+        let StreamTimeouts { idle, deadline } = exchange.timeouts;
+        // A complete body needs no timer, and the reply to an expired stream is sent in full.
+        let deadline = deadline.filter(|end| !body.is_end_stream() && *end > Instant::now());
         Self {
-            ends: ends.map(|end| Box::pin(tokio::time::sleep_until(end))),
+            deadline: deadline.map(|end| Box::pin(tokio::time::sleep_until(end))),
             body,
             exchange: Some(exchange),
             trailers,
             broken: None,
-            silence: Silence::new(idle),
+            idle: IdleTimer::new(idle),
         }
     }
 
-    /// The exchange ends as it was noted.
+    /// Ends the exchange.
     fn end(&mut self) {
         self.exchange = None;
     }
 
-    /// The exchange ends early, for this reason.
+    /// Ends the exchange early.
     fn fail(&mut self, (flags, details): (&'static str, &'static str)) {
         if let Some(mut exchange) = self.exchange.take() {
             exchange.entry.flags = flags.into();
@@ -236,13 +236,13 @@ impl ResponseBody {
         }
     }
 
-    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let uploaded = self
             .exchange
             .as_ref()
             .and_then(|exchange| exchange.progress());
         let moved = uploaded.map_or(0, |progress| progress.frames());
-        self.silence.poll(cx, moved)
+        self.idle.poll(cx, moved)
     }
 }
 
@@ -257,21 +257,25 @@ impl http_body::Body for ResponseBody {
         if let Some(error) = self.broken.take() {
             return Poll::Ready(Some(Err(error)));
         }
-        if let Some(ends) = &mut self.ends
-            && ends.as_mut().poll(cx).is_ready()
+        if let Some(deadline) = &mut self.deadline
+            && deadline.as_mut().poll(cx).is_ready()
         {
-            self.ends = None;
+            self.deadline = None;
             self.fail(("", "max_duration_timeout"));
             self.body = Body::empty();
-            return Poll::Ready(Some(Err("the stream took too long".into())));
+            return Poll::Ready(Some(Err(
+                "the maximum duration of the stream has been reached".into(),
+            )));
         }
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
-            ready!(self.poll_silence(cx));
+            ready!(self.poll_idle(cx));
             self.fail(("SI", "stream_idle_timeout"));
             self.body = Body::empty();
-            return Poll::Ready(Some(Err("nothing moved for too long".into())));
+            return Poll::Ready(Some(Err(
+                "the idle timeout of the stream has expired".into()
+            )));
         };
-        self.silence.since = None;
+        self.idle.since = None;
         match frame {
             Some(Ok(frame)) => {
                 if let Some(exchange) = &mut self.exchange {
@@ -280,11 +284,11 @@ impl http_body::Body for ResponseBody {
                 if !frame.is_data() || self.body.is_end_stream() {
                     self.end();
                 }
-                Poll::Ready(self.trailers.sift(frame).map(Ok))
+                Poll::Ready(self.trailers.filter(frame).map(Ok))
             }
             Some(Err(error)) => {
                 self.fail(reason(&*error));
-                // What came before the error is sent first: the connection ends with the error.
+                // Earlier frames are sent first: the connection ends with the error.
                 self.broken = Some(error);
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -306,7 +310,7 @@ impl http_body::Body for ResponseBody {
 }
 
 impl Drop for ResponseBody {
-    /// A body that was never read to its end: the client left, unless there was nothing to read.
+    /// Records that the client has disconnected if the body was not read to its end.
     fn drop(&mut self) {
         if let Some(exchange) = &mut self.exchange
             && !self.body.is_end_stream()
@@ -318,7 +322,7 @@ impl Drop for ResponseBody {
     }
 }
 
-/// Flags and details, in Envoy's words, for a body that the endpoint did not finish.
+/// Envoy's flags and details for a body that the endpoint did not complete.
 fn reason(error: &(dyn StdError + 'static)) -> (&'static str, &'static str) {
     if error.is::<StreamExpired>() {
         ("UMSDR", "upstream_max_stream_duration_reached")
@@ -335,7 +339,7 @@ fn reason(error: &(dyn StdError + 'static)) -> (&'static str, &'static str) {
     }
 }
 
-/// Whether a message ended before its end: its sender closed the connection in its midst.
+/// Whether the sender closed the connection in the middle of a message.
 pub(crate) fn ended_early(error: &(dyn StdError + 'static)) -> bool {
     causes(error).any(|cause| {
         let hyper = cause.downcast_ref::<hyper::Error>();
@@ -345,7 +349,7 @@ pub(crate) fn ended_early(error: &(dyn StdError + 'static)) -> bool {
     })
 }
 
-/// An error and what it comes from.
+/// An error and its sources.
 fn causes<'e>(
     error: &'e (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
@@ -354,17 +358,17 @@ fn causes<'e>(
     })
 }
 
-/// Notices that nothing moves. Costs nothing as long as there is something to send.
-struct Silence {
+/// Timer of idle time. It is armed only while there is nothing to send.
+struct IdleTimer {
     limit: Option<Duration>,
-    /// Since when; `None` if the last poll found something.
+    /// Begin of the idle time. `None`: the last poll returned a frame.
     since: Option<Instant>,
-    /// Frames of the request by then: a client that sends is not silent.
+    /// Frames of the request at that time: a client that sends is not idle.
     uploaded: u64,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
-impl Silence {
+impl IdleTimer {
     fn new(limit: Option<Duration>) -> Self {
         Self {
             limit,
@@ -374,7 +378,7 @@ impl Silence {
         }
     }
 
-    /// To be called when there is nothing to send. Ready when that is so for too long.
+    /// Called when there is nothing to send. Ready when the idle time exceeds the limit.
     fn poll(&mut self, cx: &mut Context<'_>, uploaded: u64) -> Poll<()> {
         let Some(limit) = self.limit else {
             return Poll::Pending;
@@ -387,7 +391,7 @@ impl Silence {
         let sleep = self
             .sleep
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
-        // The timer is set once per limit, not once per frame.
+        // The timer is armed once per limit, not once per frame.
         while sleep.as_mut().poll(cx).is_ready() {
             if end <= Instant::now() {
                 return Poll::Ready(());

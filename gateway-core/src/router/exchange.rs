@@ -1,7 +1,7 @@
-//! What is noted of a request on its way, and told when it is over.
+//! The record of a request, which is written when its response ends.
 //!
-//! An [`Exchange`] is made when a request's head has arrived and ends with the response's body. It tells
-//! the access log and the observer exactly once, also when the client leaves early.
+//! An [`Exchange`] begins with the request head and ends with the response body. It writes to the access
+//! log and to the observer exactly once, also when the client disconnects early.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -15,42 +15,40 @@ use hyper::upgrade::OnUpgrade;
 
 use super::Shared;
 use super::bodies::{Progress, RequestBody, ResponseBody, Trailers};
-use super::timers::Patience;
+use super::timers::StreamTimeouts;
 use crate::Error::{RequestDuration, StreamDuration};
 use crate::access_log::Entry;
 use crate::conn::ConnInfo;
-use crate::filter::cors::Marks;
 use crate::http::client_ip::X_FORWARDED_FOR;
 use crate::http::forwarded::X_REQUEST_ID;
 use crate::http::settings::ListenerSettings;
 use crate::observer::Event;
 use crate::plan::ListenerId;
+use crate::policy::ResponseLog;
 use crate::serve::upgrade::{CloseReason, tunnel_until};
 use crate::traffic::{ForwardError, Forwarded, Tunnel};
 use crate::{Body, Error, LocalReply};
 
-/// A request under way.
+/// A request and its response.
 pub(crate) struct Exchange {
     shared: Arc<Shared>,
     listener: Arc<ListenerId>,
     started: Instant,
-    /// Whether texts are worth keeping: somebody keeps an access log.
+    /// Whether an access log is written, so that texts are copied.
     pub(crate) logged: bool,
-    /// What the log will say.
+    /// Entry for the access log.
     pub(crate) entry: Entry,
-    /// How long it may be silent, and when it ends.
-    pub(crate) patience: Patience,
-    /// What the answer tells browsers, whoever gives it.
-    pub(crate) cors: Option<Box<Marks>>,
+    /// Time limits of the stream.
+    pub(crate) timeouts: StreamTimeouts,
     progress: Option<Arc<Progress>>,
     joined: Option<Joined>,
-    /// Nobody is told of it: somebody else answers the request.
+    /// Not recorded: another service responds to the request.
     forgotten: bool,
     switching: bool,
     left: bool,
 }
 
-/// Both sides of a granted upgrade.
+/// The two connections of a granted upgrade.
 struct Joined {
     client: OnUpgrade,
     backend: Tunnel,
@@ -63,7 +61,7 @@ impl Exchange {
         conn: &ConnInfo,
         head: &request::Parts,
     ) -> Box<Self> {
-        // Boxed once, as it goes from step to step and then with the response's body.
+        // Boxed once: it moves from step to step, and then into the response body.
         let mut this = Box::new(Self::begin(shared, listener, conn));
         let entry = &mut this.entry;
         entry.method = Some(head.method.clone());
@@ -93,7 +91,7 @@ impl Exchange {
         this.note_reply(reply);
     }
 
-    /// Nothing is known yet but the connection.
+    /// The record of a connection, without a request.
     fn begin(shared: &Arc<Shared>, listener: &Arc<ListenerId>, conn: &ConnInfo) -> Self {
         let logged = shared.access_log.is_some();
         let server_name = conn.tls.as_ref().and_then(|tls| tls.server_name.as_ref());
@@ -112,8 +110,7 @@ impl Exchange {
             started: Instant::now(),
             logged,
             entry,
-            patience: Patience::default(),
-            cors: None,
+            timeouts: StreamTimeouts::default(),
             progress: None,
             joined: None,
             forgotten: false,
@@ -122,14 +119,14 @@ impl Exchange {
         }
     }
 
-    /// Ends without a word: somebody else answers the request.
+    /// Ends without a record: another service responds to the request.
     pub(crate) fn forget(mut self: Box<Self>) {
         self.forgotten = true;
     }
 
-    /// Wraps the request's body so that its bytes are counted, unless there are none to come.
+    /// Wraps the request body to count its bytes, unless it is empty.
     pub(crate) fn count_request(&mut self, body: Body, settings: &ListenerSettings) -> Body {
-        self.patience = Patience::new(settings);
+        self.timeouts = StreamTimeouts::new(settings);
         if body.is_end_stream() {
             return body;
         }
@@ -138,7 +135,7 @@ impl Exchange {
         Body::boxed(RequestBody::new(body, progress, self.trailers(settings)))
     }
 
-    /// What becomes of trailers, to and from this client.
+    /// Whether trailers are forwarded to and from this client.
     fn trailers(&self, settings: &ListenerSettings) -> Trailers {
         let http2 = self.entry.protocol >= Some(Version::HTTP_2);
         if http2 || settings.http1.trailers {
@@ -148,13 +145,13 @@ impl Exchange {
         }
     }
 
-    /// How far the request's body has come; `None` if it had none.
+    /// Progress of the request body. `None`: no body.
     pub(crate) fn progress(&self) -> Option<&Arc<Progress>> {
         self.progress.as_ref()
     }
 
-    /// Whether the whole request has arrived. One that asks for another protocol never has: what
-    /// follows it may be meant for that.
+    /// Whether the whole request has been received. A request for an upgrade is never complete: further
+    /// bytes may belong to the new protocol.
     pub(crate) fn request_complete(&self) -> bool {
         !self.switching && self.body_complete()
     }
@@ -165,27 +162,27 @@ impl Exchange {
         progress.is_none_or(|progress| progress.complete())
     }
 
-    /// Reads what is at hand of a request that nobody wants any more.
-    pub(crate) async fn finish_request(&self) {
+    /// Reads the available rest of a request that is not forwarded.
+    pub(crate) async fn drain_request(&self) {
         if let Some(progress) = &self.progress {
-            progress.take_rest().await;
+            progress.drain_body().await;
         }
     }
 
-    /// Notes that the client asks for another protocol.
+    /// Records that the client requests an upgrade.
     pub(crate) fn note_switching(&mut self) {
         self.switching = true;
     }
 
-    /// Notes that the client is gone.
+    /// Records that the client has disconnected.
     pub(crate) fn note_left(&mut self) {
         self.left = true;
         self.entry.flags = Cow::Borrowed("DC");
         self.entry.details = Cow::Borrowed("downstream_remote_disconnect");
     }
 
-    /// Notes what the request says of its client and itself: first when its head is clean, so that also
-    /// what the gateway answers by itself can be found by its id, then as it goes to the backend.
+    /// Records the client and the id of a request: first after sanitizing, so that local replies have an
+    /// id in the log, then as the backend receives them.
     pub(crate) fn note_forwarded(&mut self, head: &request::Parts) {
         if self.logged {
             self.entry.forwarded_for = head.headers.get(X_FORWARDED_FOR).cloned();
@@ -193,7 +190,7 @@ impl Exchange {
         }
     }
 
-    /// Notes that a backend has answered.
+    /// Records that a backend has responded.
     pub(crate) fn note_answered(&mut self, forwarded: &Forwarded) {
         self.entry.upstream_host = Some(without_zone(forwarded.endpoint));
         self.entry.upstream_local = forwarded.local.map(without_zone);
@@ -209,27 +206,37 @@ impl Exchange {
         }
     }
 
-    /// Notes that none has.
+    /// Records the flag and the details that policies have set.
+    pub(crate) fn note_policies(&mut self, log: ResponseLog) {
+        if let Some(flag) = log.flag {
+            self.entry.flags = Cow::Borrowed(flag);
+        }
+        if let Some(details) = log.details {
+            self.entry.details = details;
+        }
+    }
+
+    /// Records that no backend has responded.
     pub(crate) fn note_failed(&mut self, failure: ForwardError) -> Error {
         self.entry.upstream_host = failure.endpoint.map(without_zone);
         failure.error
     }
 
-    /// Goes on as a tunnel once the response is out.
+    /// Continues as a tunnel after the response.
     pub(crate) fn join(&mut self, client: OnUpgrade, backend: Tunnel) {
         self.joined = Some(Joined { client, backend });
     }
 
-    /// Copies both ways; the exchange ends with the tunnel.
+    /// Copies bytes in both directions until the tunnel ends.
     async fn run_tunnel(mut self: Box<Self>, joined: Joined) {
         let Joined { client, backend } = joined;
-        let Patience { idle, ends } = self.patience;
-        let (ends, reason) = match (ends, backend.deadline) {
+        let StreamTimeouts { idle, deadline } = self.timeouts;
+        let (deadline, reason) = match (deadline, backend.deadline) {
             (Some(ours), Some(theirs)) if ours < theirs => (Some(ours), RequestDuration(true)),
             (_, Some(theirs)) => (Some(theirs), StreamDuration(true)),
             (ours, None) => (ours, RequestDuration(true)),
         };
-        let told = tunnel_until(client, backend.io, idle, ends).await;
+        let told = tunnel_until(client, backend.io, idle, deadline).await;
         self.entry.bytes_received = told.received;
         self.entry.bytes_sent = told.sent;
         match told.reason {
@@ -246,14 +253,13 @@ impl Exchange {
         drop(backend.guard);
     }
 
-    /// Ends with the response's body.
+    /// Completes the response; the record ends with its body.
     pub(crate) fn finish(
         mut self: Box<Self>,
         response: Response<Body>,
         settings: &ListenerSettings,
     ) -> Response<Body> {
         if self.left {
-            // Nobody is there to get it.
             return response;
         }
         self.entry.status = Some(response.status());
@@ -293,7 +299,7 @@ impl Drop for Exchange {
     }
 }
 
-/// The zone of an address means something on this machine only (RFC 4007, section 6).
+/// The address without its zone, which has a meaning on this host only (RFC 4007, section 6).
 fn without_zone(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip(), address.port())
 }

@@ -1,14 +1,13 @@
-//! The gateway inside somebody else's service.
+//! The gateway inside another HTTP server.
 //!
 //! ```text
-//! request ──GatewayService──> a rule of the port takes it ──> proxied
-//!                         └─> none does ──> the inner service (GatewayLayer), or 404 (PortService)
+//! request ──GatewayService──> a rule of the port matches ──> proxied
+//!                         └─> no rule matches ──> the inner service (GatewayLayer), or 404 (PortService)
 //! ```
 //!
-//! The host program accepts connections and speaks HTTP; of them the gateway knows what the
-//! extensions of a request say. Everything else (routes, policies, retries, access log, metrics) works
-//! as it does behind sockets of the gateway's own. What belongs to sockets does not: PROXY headers, TLS,
-//! and the timers and limits of connections are the host program's.
+//! The host program accepts connections and serves HTTP; the gateway reads facts about a connection from
+//! the extensions of its requests. Routes, policies, retries, access log and metrics work as behind sockets
+//! of the gateway. PROXY headers, TLS, and the timers and limits of connections are the host program's.
 //!
 //! ```
 //! use axum::{Router, body::Body, routing::get};
@@ -41,7 +40,7 @@ use http::{Extensions, Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::arrival::Arrival;
+use super::inbound::InboundRequest;
 use super::{Router, Shared};
 use crate::body::BoxError;
 use crate::conn::ConnInfo;
@@ -49,10 +48,10 @@ use crate::conn::ConnectionAddrs;
 use crate::snapshot::Snapshot;
 use crate::{Body, Error};
 
-/// How the connection of a request is found in its extensions.
+/// Function that finds the connection of a request in its extensions.
 type Find = fn(&Extensions) -> Option<Arc<ConnInfo>>;
 
-/// The connection of a request, as the gateway or a server around it leaves it in the extensions:
+/// The connection of a request, from the extensions that the gateway or a server around it sets:
 /// [`ConnInfo`], alone or in an [`Arc`], [`ConnectionAddrs`], or the peer as a [`SocketAddr`].
 pub fn known_connection(extensions: &Extensions) -> Option<Arc<ConnInfo>> {
     let shared = || extensions.get::<Arc<ConnInfo>>().cloned();
@@ -67,7 +66,7 @@ pub fn known_connection(extensions: &Extensions) -> Option<Arc<ConnInfo>> {
     shared().or_else(|| conn().or_else(ends).or_else(peer).map(Arc::new))
 }
 
-/// One port of the plan, for requests that somebody else received.
+/// One port of the plan, for requests that another server has received.
 #[derive(Clone)]
 struct Embedded<F> {
     router: Router,
@@ -76,7 +75,7 @@ struct Embedded<F> {
 }
 
 impl<F: Fn(&Extensions) -> Option<Arc<ConnInfo>>> Embedded<F> {
-    /// The request's connection; without one the client is `0.0.0.0`, which no rule should trust.
+    /// The connection of the request. Without one the client is `0.0.0.0`, which no rule should trust.
     fn connection(&self, extensions: &Extensions) -> Arc<ConnInfo> {
         let unknown = || ConnInfo::from(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
         (self.find)(extensions).unwrap_or_else(|| unknown().into())
@@ -91,16 +90,15 @@ impl<F> fmt::Debug for Embedded<F> {
     }
 }
 
-/// Proxies what the rules of one port of the plan take; the rest goes to the inner service.
+/// Proxies requests that match a rule of one port of the plan; others go to the inner service.
 ///
-/// Made by [`Gateway::layer`](crate::Gateway::layer). What goes to the inner service is clean: early
-/// header edits and `x-forwarded-*` are done, and the extensions hold
+/// Made by [`Gateway::layer`](crate::Gateway::layer). A request to the inner service is
+/// sanitized: early header edits and `x-forwarded-*` are done, and its extensions contain
 /// [`Sanitized`](crate::http::Sanitized) and [`ClientIp`](crate::http::client_ip::ClientIp). A request
-/// that cannot be cleaned is refused: nobody could say whose it is. Nothing is logged of what goes to
-/// the inner service.
+/// that cannot be sanitized is rejected. Requests to the inner service are not logged.
 ///
-/// The port is looked up for each request, so it may come and go with plans; without it, everything
-/// goes to the inner service. Of two ports with one number, the first that was ever applied counts.
+/// The port is looked up for each request, so a plan may add or remove it; without it, every request goes
+/// to the inner service. Of two ports with the same number, the one that was applied first is used.
 #[derive(Clone, Debug)]
 pub struct GatewayLayer<F = Find>(Embedded<F>);
 
@@ -137,7 +135,7 @@ impl<S, F: Clone> Layer<S> for GatewayLayer<F> {
     }
 }
 
-/// What [`GatewayLayer`] makes of a service.
+/// Service of [`GatewayLayer`].
 #[derive(Clone, Debug)]
 pub struct GatewayService<S, F = Find> {
     embedded: Embedded<F>,
@@ -179,7 +177,7 @@ where
     }
 }
 
-/// Answers what a rule of the port takes, and gives the rest back.
+/// Responds to a request that matches a rule of the port, and returns others.
 async fn proxy<B>(
     shared: &Arc<Shared>,
     conn: &ConnInfo,
@@ -194,16 +192,16 @@ where
         return Err(request);
     };
     let (head, body) = request.into_parts();
-    match Arrival::new(shared, conn, port, head).pass_on() {
+    match InboundRequest::new(shared, conn, port, head).into_unrouted() {
         Ok(head) => Err(Request::from_parts(head, body)),
-        Err(mut arrival) => {
-            let answer = arrival.answer(Body::new(body)).await;
-            Ok(arrival.finish(answer))
+        Err(mut inbound) => {
+            let result = inbound.respond(Body::new(body)).await;
+            Ok(inbound.finish(result))
         }
     }
 }
 
-/// Proxies what the rules of one port of the plan take, and answers the rest with 404.
+/// Proxies requests that match a rule of one port of the plan; the response to others is 404.
 ///
 /// Made by [`Gateway::service`](crate::Gateway::service).
 #[derive(Clone, Debug)]
@@ -247,9 +245,9 @@ where
             let (head, body) = request.into_parts();
             Ok(match snapshot.port(port) {
                 Some(port) => {
-                    let mut arrival = Arrival::new(&shared, &conn, port, head);
-                    let answer = arrival.answer(Body::new(body)).await;
-                    arrival.finish(answer)
+                    let mut inbound = InboundRequest::new(&shared, &conn, port, head);
+                    let result = inbound.respond(Body::new(body)).await;
+                    inbound.finish(result)
                 }
                 None => Error::NoRoute.reply().into_response_to(&head.headers),
             })
@@ -258,21 +256,21 @@ where
 }
 
 impl Snapshot {
-    /// The port of this number. There are few, so they are looked through.
+    /// The port with this number. A linear search, as there are few ports.
     fn port(&self, port: u16) -> Option<&crate::snapshot::PortSnapshot> {
         self.ports.iter().flatten().find(|found| found.port == port)
     }
 }
 
 impl From<ConnectionAddrs> for ConnInfo {
-    /// A plain connection with these ends, which no socket of the gateway has accepted.
+    /// A plain connection with these addresses, which the gateway has not accepted itself.
     fn from(ends: ConnectionAddrs) -> Self {
         Self::new(ends, usize::MAX, ends.local.port(), None)
     }
 }
 
 impl From<SocketAddr> for ConnInfo {
-    /// A plain connection from this peer; our end is not known.
+    /// A plain connection from this peer; the local address is unknown.
     fn from(peer: SocketAddr) -> Self {
         let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         ConnectionAddrs::of_tcp(peer, unknown).into()

@@ -1,29 +1,30 @@
 //! The request path, in one place.
 //!
-//! | step | what | may answer |
+//! | step | work | local reply |
 //! |---|---|---|
 //! | 1 | listener: by SNI, or by `Host` on a plain port | |
-//! | 2 | sanitize: one Host, one framing, a normal path | 4xx, redirect to the unescaped path |
-//! | 3 | early header edits, of a head that is clean: no client can undo them by `Connection` | |
+//! | 2 | sanitize: one `Host`, one framing, a normalized path | 4xx, redirect to the unescaped path |
+//! | 3 | early header edits; after step 2, so that no client can undo them with `Connection` | |
 //! | 4 | client address, then `x-forwarded-*` | 403, 404 |
 //! | 5 | health check of the listener | 200, 503 |
-//! | 6 | the authority must belong to the listener that TLS chose | 421 |
-//! | 7 | rule: host, then Gateway API's precedence | 404, 500 |
-//! | 8 | CORS; guards: policies see the request before any filter changes it | 200 to preflights; as they say |
-//! | 9 | redirect | 3xx |
-//! | 10 | upgrade allowed by the rule | 403 |
-//! | 11 | backend by weight, its redirect; request edits, the backendRef's before the rule's; rewrite; copies | 3xx, 500 |
+//! | 6 | authority: it must belong to the listener that TLS selected | 421 |
+//! | 7 | rule: host, then the precedence of Gateway API | 404, 500 |
+//! | 8 | policies, in the order of [`Stage`](crate::policy::Stage), before any filter changes the request | theirs |
+//! | 9 | invalid rule; redirect | 500; 3xx |
+//! | 10 | upgrade, if the rule allows it | 403 |
+//! | 11 | backendRef by weight, its redirect; request edits, those of the backendRef first; rewrite; mirrors | 3xx, 500 |
 //! | 12 | forward: deadline, retries, breaker, balancing, connection | 5xx |
-//! | 13 | back: response edits in reverse, what CORS says, then the listener's late edits | |
+//! | 13 | response: filters in reverse, policies in reverse, late edits of the listener | |
 //!
-//! Whoever answers, the answer passes step 13's late edits and the access log. So do the codec's answers
-//! to malformed requests ([`Handler::handle_codec_reply`]).
+//! Local replies pass step 13 as well, from the policies on: the response halves of policies that have run,
+//! late edits and the access log. The codec's replies to malformed requests
+//! ([`Handler::handle_codec_reply`]) pass late edits and the access log.
 
-mod arrival;
 mod bodies;
 mod exchange;
+mod inbound;
 pub mod layer;
-mod step;
+mod request_context;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -35,8 +36,8 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
 
-use arrival::Arrival;
 use exchange::Exchange;
+use inbound::InboundRequest;
 
 use crate::access_log::{AccessLog, Entry};
 use crate::conn::{ConnInfo, Drain};
@@ -51,13 +52,13 @@ use crate::{Body, Error, LocalReply};
 
 const HEALTHCHECKED: HeaderName = HeaderName::from_static("x-envoy-upstream-healthchecked-cluster");
 
-/// Answers requests by the current snapshot.
+/// Responds to requests as the current snapshot configures.
 #[derive(Clone)]
 pub struct Router {
     shared: Arc<Shared>,
 }
 
-/// What all requests share.
+/// State that all requests share.
 pub(crate) struct Shared {
     pub(crate) handle: Arc<SnapshotHandle>,
     pub(crate) observer: Arc<dyn Observer>,
@@ -96,7 +97,7 @@ impl Handler for Router {
         let Some(port) = snapshot.ports.get(conn.slot).and_then(Option::as_ref) else {
             return reply.into_response(false);
         };
-        // Without a head there is no host: a plain port's first listener stands for all.
+        // Without a head there is no host, so the first listener of a plain port applies.
         let listener = listener_of(port, conn, None);
         if !recorded {
             Exchange::record_reply(&self.shared, &listener.id, conn, &reply);
@@ -118,7 +119,7 @@ impl StreamLog for Router {
     }
 }
 
-/// Answers one request, whatever happens.
+/// Responds to one request. There is always a response.
 async fn respond(
     shared: Arc<Shared>,
     conn: Arc<ConnInfo>,
@@ -127,15 +128,15 @@ async fn respond(
     let snapshot = shared.handle.current();
     let (head, body) = request.into_parts();
     let Some(port) = snapshot.ports.get(conn.slot).and_then(Option::as_ref) else {
-        // The port is gone; the connection drains.
+        // The port has been removed, and the connection drains.
         return Error::NoRoute.reply().into_response_to(&head.headers);
     };
-    let mut arrival = Arrival::new(&shared, &conn, port, head);
-    let answer = arrival.answer(body).await;
-    arrival.finish(answer)
+    let mut inbound = InboundRequest::new(&shared, &conn, port, head);
+    let result = inbound.respond(body).await;
+    inbound.finish(result)
 }
 
-/// The listener that TLS chose; on a plain port the one that takes the host, else the first.
+/// The listener that TLS selected; on a plain port the one that matches the host, else the first.
 fn listener_of<'a>(
     port: &'a PortSnapshot,
     conn: &ConnInfo,
@@ -152,7 +153,7 @@ fn listener_of<'a>(
     &port.listeners[index.unwrap_or(0)]
 }
 
-/// The authority, before anything is known to be right about it.
+/// The authority of a head that is not sanitized yet.
 fn host_of(head: &request::Parts) -> Option<Authority> {
     let target = head
         .uri

@@ -14,10 +14,10 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 
 use super::Shared;
-use super::arrival::asks_keep_alive;
 use super::bodies::{Progress, RequestBody, Trailers};
 use super::exchange::Exchange;
-use super::timers::Patience;
+use super::inbound::asks_keep_alive;
+use super::timers::StreamTimeouts;
 use crate::Body;
 use crate::access_log::{AccessLog, Entry};
 use crate::body::BoxError;
@@ -90,7 +90,7 @@ async fn a_backend_that_stalls_in_mid_body_is_cut_off_after_the_idle_time() {
     });
     let stalls = slow.chain(stream::pending());
     let mut exchange = exchange(&log);
-    exchange.patience = Patience::new(&settings());
+    exchange.timeouts = StreamTimeouts::new(&settings());
     let response = exchange.finish(Response::new(body(stalls)), &settings());
     let started = tokio::time::Instant::now();
 
@@ -116,7 +116,7 @@ async fn a_body_is_cut_off_at_the_end_of_its_stream_although_it_moves() {
     let mut settings = settings();
     settings.limits.max_stream_duration = Some(Duration::from_secs(5));
     let mut exchange = exchange(&log);
-    exchange.patience = Patience::new(&settings);
+    exchange.timeouts = StreamTimeouts::new(&settings);
     let started = tokio::time::Instant::now();
 
     let mut body = exchange
@@ -136,7 +136,7 @@ async fn a_body_is_cut_off_at_the_end_of_its_stream_although_it_moves() {
 async fn the_answer_to_a_stream_that_took_too_long_goes_out() {
     let log = Arc::default();
     let mut exchange = exchange(&log);
-    exchange.patience.ends = Some(tokio::time::Instant::now());
+    exchange.timeouts.deadline = Some(tokio::time::Instant::now());
     tokio::time::advance(Duration::from_secs(1)).await;
 
     let response = exchange.finish(Response::new("late".into()), &settings());
@@ -210,7 +210,7 @@ async fn a_small_request_that_nobody_read_is_read_after_all() {
 
     for progress in [&whole, &waits, &broken, &large] {
         assert!(!progress.complete());
-        progress.take_rest().await;
+        progress.drain_body().await;
     }
 
     assert!(whole.complete());
@@ -244,7 +244,7 @@ async fn a_request_for_another_protocol_is_never_complete() {
 
     assert!(exchange.request_complete());
     exchange.note_switching();
-    assert!(poll_immediate(exchange.finish_request()).await.is_some());
+    assert!(poll_immediate(exchange.drain_request()).await.is_some());
 
     assert!(!exchange.request_complete());
 }

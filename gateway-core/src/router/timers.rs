@@ -1,4 +1,4 @@
-//! The listener's timers around a request that is being answered.
+//! The listener's timers around a request.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,22 +10,22 @@ use super::bodies::Progress;
 use crate::Error;
 use crate::http::settings::{ListenerSettings, Timeouts};
 
-/// How long one request may be silent, and when it ends whatever it does.
+/// Time limits of one request and its response.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Patience {
-    /// Without progress; a rule may say otherwise than its listener.
+pub(crate) struct StreamTimeouts {
+    /// Longest time without progress. A rule may override the value of its listener.
     pub(crate) idle: Option<Duration>,
-    /// The end of the client's stream.
-    pub(crate) ends: Option<Instant>,
+    /// Latest end of the client's stream.
+    pub(crate) deadline: Option<Instant>,
 }
 
-impl Patience {
-    /// That of a listener, from now on.
+impl StreamTimeouts {
+    /// The limits of a listener, starting now.
     pub(crate) fn new(settings: &ListenerSettings) -> Self {
         let life = settings.limits.max_stream_duration;
         Self {
             idle: settings.timeouts.stream_idle,
-            ends: life.map(|life| Instant::now() + life),
+            deadline: life.map(|life| Instant::now() + life),
         }
     }
 }
@@ -42,21 +42,21 @@ impl Patience {
 pub(crate) async fn run<F: Future>(
     mut answer: Pin<&mut F>,
     timeouts: &Timeouts,
-    patience: Patience,
+    limits: StreamTimeouts,
     progress: Option<&Arc<Progress>>,
     bounded: Option<Duration>,
 ) -> Result<F::Output, Error> {
-    let Patience { idle, ends } = patience;
+    let StreamTimeouts { idle, deadline } = limits;
     let idle = idle.filter(|idle| progress.is_some() || bounded.is_none_or(|by| by > *idle));
     let request = timeouts
         .request
         .filter(|_| progress.is_some_and(|progress| !progress.complete()));
-    if idle.is_none() && request.is_none() && ends.is_none() {
+    if idle.is_none() && request.is_none() && deadline.is_none() {
         return Ok(answer.await);
     }
     // Boxed: most requests need no timer but that of their rule.
-    let patience = Patience { idle, ends };
-    let mut watch = Box::pin(watch(Instant::now(), patience, request, progress));
+    let limits = StreamTimeouts { idle, deadline };
+    let mut watch = Box::pin(watch(Instant::now(), limits, request, progress));
     tokio::select! {
         biased;
         result = &mut answer => Ok(result),
@@ -67,7 +67,7 @@ pub(crate) async fn run<F: Future>(
 /// Resolves when a timer has run out.
 async fn watch(
     started: Instant,
-    Patience { idle, ends }: Patience,
+    StreamTimeouts { idle, deadline }: StreamTimeouts,
     request: Option<Duration>,
     progress: Option<&Arc<Progress>>,
 ) -> Error {
@@ -77,7 +77,7 @@ async fn watch(
     loop {
         let request_end = request.filter(|_| !complete()).map(|limit| started + limit);
         let idle_end = idle.map(|limit| active + limit);
-        let all = [request_end, idle_end, ends];
+        let all = [request_end, idle_end, deadline];
         let Some(next) = all.into_iter().flatten().min() else {
             return std::future::pending().await;
         };
@@ -88,7 +88,7 @@ async fn watch(
         {
             return Error::RequestTimeout;
         }
-        if ends.is_some_and(|end| end <= next) {
+        if deadline.is_some_and(|end| end <= next) {
             return Error::RequestDuration(complete());
         }
         let seen = progress.map_or(0, |progress| progress.frames());
@@ -108,10 +108,10 @@ mod tests {
 
     use super::*;
 
-    fn idle(seconds: u64) -> Patience {
-        Patience {
+    fn idle(seconds: u64) -> StreamTimeouts {
+        StreamTimeouts {
             idle: Some(Duration::from_secs(seconds)),
-            ends: None,
+            deadline: None,
         }
     }
 
@@ -150,18 +150,24 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_ends_at_its_time_although_it_moves() {
-        let ends = Some(Instant::now() + Duration::from_secs(5));
+        let deadline = Some(Instant::now() + Duration::from_secs(5));
         for (progress, whole) in [(None, true), (Some(Arc::new(Progress::default())), false)] {
             let never = pin!(std::future::pending::<()>());
-            let (timeouts, patience) = (timeouts(None), Patience { idle: None, ends });
+            let (timeouts, limits) = (
+                timeouts(None),
+                StreamTimeouts {
+                    idle: None,
+                    deadline,
+                },
+            );
 
-            let result = run(never, &timeouts, patience, progress.as_ref(), None).await;
+            let result = run(never, &timeouts, limits, progress.as_ref(), None).await;
 
             let Err(Error::RequestDuration(complete)) = result else {
-                panic!("it ends");
+                panic!("it deadline");
             };
             assert_eq!(complete, whole);
-            assert!(Some(Instant::now()) >= ends);
+            assert!(Some(Instant::now()) >= deadline);
         }
     }
 

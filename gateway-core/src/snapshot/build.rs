@@ -15,8 +15,9 @@ use crate::datagram::DatagramConfig;
 use crate::filter::Rewrite;
 use crate::listen::PortConfig;
 use crate::plan::Filter;
-use crate::plan::{Listener, ListenerId, Plan, Port, Route, Rule, WeightedBackend};
-use crate::policy::RoutePolicy;
+use crate::plan::{Listener, ListenerId, Plan, Port, Route, RouteId, Rule, WeightedBackend};
+use crate::policy::chain::PolicyChain;
+use crate::policy::{BuildContext, BuiltPolicy, RoutePolicy, Stage};
 use crate::route::HostTable;
 use crate::traffic::Forwarder;
 use crate::traffic::mirror::Mirrors;
@@ -195,21 +196,59 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
                 Filter::ResponseHeaders(edits) => response_edits.push(edits.clone()),
                 Filter::Redirect(found) => steps.redirect = Some(Box::new(found.clone())),
                 Filter::Rewrite(found) => steps.rewrite = Some(Box::new(found.clone())),
-                Filter::Cors(found) => steps.cors = Some(Box::new(found.clone())),
-                Filter::Mirror(_) => {}
+                // `policies` builds the CORS filter, `Mirrors` the mirrors.
+                Filter::Cors(_) | Filter::Mirror(_) => {}
             }
         }
-        let (key, guards) = ((rule.route.clone(), rule.index), rule.policies.iter());
+        let key = (rule.route.clone(), rule.index);
+        let respond = rule.respond;
+        let mut respond = respond.and_then(|status| StatusCode::from_u16(status).ok());
+        let policies = self.policies(rule).unwrap_or_else(|status| {
+            respond = Some(status);
+            PolicyChain::default()
+        });
         Arc::new(Steps {
-            respond: rule
-                .respond
-                .and_then(|status| StatusCode::from_u16(status).ok()),
-            guards: guards.map(|policy| policy.guard(rule, self.live)).collect(),
+            respond,
+            policies,
             request_edits: request_edits.into(),
             mirrors: Mirrors::new(&key, &rule.filters, &rule.traffic, self.live, self.provider),
             response_edits: response_edits.into(),
             ..steps
         })
+    }
+
+    /// The policies of a rule, in order. The CORS filter of a route takes precedence over a policy for CORS.
+    ///
+    /// # Errors
+    /// The status of the rule, if one of its policies cannot be built: without that policy the rule would
+    /// forward requests that it must not forward.
+    fn policies(&self, rule: &Rule<P>) -> Result<PolicyChain, StatusCode> {
+        let mut chain: Vec<(Stage, BuiltPolicy)> = Vec::new();
+        for filter in &rule.filters {
+            if let Filter::Cors(cors) = filter {
+                chain.push((Stage::Cors, BuiltPolicy::head(cors.clone())));
+            }
+        }
+        let has_cors = !chain.is_empty();
+        let context = BuildContext::new(self.live, self.provider, &rule.route, rule.index);
+        for policy in &rule.policies {
+            let stage = policy.stage();
+            if stage == Stage::Cors && has_cors {
+                continue;
+            }
+            let built = policy.build(rule, &context).map_err(|error| {
+                let RouteId {
+                    namespace, name, ..
+                } = &*rule.route;
+                let rule = rule.index;
+                tracing::error!(
+                    "rule {rule} of {namespace}/{name} returns 500: {stage:?}: {error}"
+                );
+                StatusCode::INTERNAL_SERVER_ERROR
+            })?;
+            chain.push((stage, built));
+        }
+        Ok(PolicyChain::new(chain))
     }
 }
 

@@ -27,10 +27,10 @@ use towergate_tls::NameMap;
 use towergate_tls::server::ResumptionState;
 
 use crate::access_log::RuleName;
-use crate::filter::{Cors, HeaderEdits, Redirect, Rewrite};
+use crate::filter::{HeaderEdits, Redirect, Rewrite};
 use crate::http::settings::ListenerSettings;
 use crate::plan::{ListenerId, Traffic};
-use crate::policy::Guard;
+use crate::policy::chain::PolicyChain;
 use crate::route::RouteTable;
 use crate::traffic::Forwarder;
 use crate::traffic::mirror::Mirrors;
@@ -89,13 +89,12 @@ pub(crate) struct RuleSnapshot {
     pub(crate) forwarder: Forwarder,
 }
 
-/// What is done with a request beside forwarding it. Most rules say nothing of the kind, and share it.
+/// What is done with a request besides forwarding it. Most rules have no steps, and share one instance.
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
-    /// Answer this and nothing else: something about the rule is invalid.
+    /// Status of every response that policies do not replace: the rule is invalid.
     pub(crate) respond: Option<StatusCode>,
-    pub(crate) cors: Option<Box<Cors>>,
-    pub(crate) guards: Box<[Arc<dyn Guard>]>,
+    pub(crate) policies: PolicyChain,
     pub(crate) redirect: Option<Box<Redirect>>,
     pub(crate) request_edits: Box<[HeaderEdits]>,
     pub(crate) rewrite: Option<Box<Rewrite>>,

@@ -1,12 +1,13 @@
 //! A rate limit at work.
 
 use std::hash::{BuildHasher, DefaultHasher, Hasher};
+use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use http::{HeaderName, HeaderValue, StatusCode, request};
-use towergate_core::LocalReply;
-use towergate_core::policy::{Guard, ResponseEdits};
+use towergate_core::policy::{HeadPolicy, RequestHead};
+use towergate_core::{HeaderList, LocalReply};
 
 use super::Limit;
 use super::bucket::{Bucket, Level};
@@ -66,11 +67,17 @@ impl Limiter {
         }
     }
 
-    /// Decides about a request that comes at `now`, in nanoseconds since any fixed moment.
-    fn check_at(&self, head: &request::Parts, now: u64) -> Result<ResponseEdits, LocalReply> {
+    /// Counts a request at `now`, in nanoseconds since any fixed moment. Returns the header fields of its
+    /// response.
+    fn check_at(
+        &self,
+        head: &request::Parts,
+        client: Option<IpAddr>,
+        now: u64,
+    ) -> Result<HeaderList, LocalReply> {
         let mut strictest = None;
         for rule in &self.rules {
-            let Some(taken) = rule.take(head, now) else {
+            let Some(taken) = rule.take(head, client, now) else {
                 continue;
             };
             let level = taken.map_err(|level| reject(level, rule.headers))?;
@@ -78,7 +85,7 @@ impl Limiter {
         }
         let (level, headers) = match (strictest, &self.default) {
             (Some(found), _) => found,
-            (None, Some(default)) => match default.take(head, now) {
+            (None, Some(default)) => match default.take(head, client, now) {
                 Some(Ok(level)) => (level, default.headers),
                 Some(Err(level)) => return Err(reject(level, default.headers)),
                 None => return Ok(Vec::new()),
@@ -89,23 +96,34 @@ impl Limiter {
     }
 }
 
-impl Guard for Limiter {
-    fn check(&self, head: &mut request::Parts) -> Result<ResponseEdits, LocalReply> {
-        /// The moment from which time is counted, the same for all limiters: counters outlive them.
+impl HeadPolicy for Limiter {
+    fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply> {
+        /// Begin of time for all limiters, as counters outlive a limiter.
         static START: LazyLock<Instant> = LazyLock::new(Instant::now);
         let now = u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.check_at(head, now)
+        let headers = self.check_at(request.head, request.facts.client, now)?;
+        request.add_response_headers(headers);
+        Ok(())
     }
 }
 
 impl Counted {
-    /// Counts the request; `None`: it is not one of those that are counted here.
-    fn take(&self, head: &request::Parts, now: u64) -> Option<Result<Level, Level>> {
+    /// Counts the request; `None`: no selector matches it.
+    fn take(
+        &self,
+        head: &request::Parts,
+        client: Option<IpAddr>,
+        now: u64,
+    ) -> Option<Result<Level, Level>> {
         let mut hasher = match &self.counter {
             Counter::One(_) => DefaultHasher::new(),
             Counter::Each(buckets) => buckets.state.build_hasher(),
         };
-        if !self.selectors.iter().all(|s| s.matches(head, &mut hasher)) {
+        if !self
+            .selectors
+            .iter()
+            .all(|s| s.matches(head, client, &mut hasher))
+        {
             return None;
         }
         Some(match &self.counter {
@@ -125,7 +143,7 @@ fn reject(level: Level, headers: bool) -> LocalReply {
 }
 
 /// The header fields that tell about a limit (draft 3 of the RateLimit header fields).
-fn tell(level: Level, headers: bool) -> ResponseEdits {
+fn tell(level: Level, headers: bool) -> HeaderList {
     if !headers {
         return Vec::new();
     }
@@ -201,9 +219,18 @@ mod tests {
         }
     }
 
-    /// Status, and the three header fields if they are there.
+    fn check_at(
+        limiter: &Limiter,
+        head: &request::Parts,
+        now: u64,
+    ) -> Result<HeaderList, LocalReply> {
+        let client = head.extensions.get::<ClientIp>().map(|client| client.0);
+        limiter.check_at(head, client, now)
+    }
+
+    /// Status and the rate limit header fields.
     fn answer(limiter: &Limiter, head: &request::Parts, now: u64) -> (u16, Vec<String>) {
-        let (status, headers) = match limiter.check_at(head, now) {
+        let (status, headers) = match check_at(limiter, head, now) {
             Ok(headers) => (200, headers),
             Err(rejection) => (rejection.status.as_u16(), rejection.headers),
         };
@@ -234,7 +261,7 @@ mod tests {
     fn a_refusal_reads_like_envoys() {
         let limiter = LocalRateLimit::of(Limit::new(0, HOUR)).limiter();
 
-        let rejection = limiter.check_at(&get(), 0).unwrap_err();
+        let rejection = check_at(&limiter, &get(), 0).unwrap_err();
 
         assert_eq!(rejection.status, StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(rejection.body, "local_rate_limited");

@@ -15,15 +15,17 @@
 //! ```
 //! use std::time::Duration;
 //!
-//! use towergate_core::policy::{Guard, GuardLayer};
+//! use towergate_core::policy::{HeadPolicy, HeadPolicyLayer, RequestHead, ResponseEffects};
 //! use towergate_policy::rate_limit::{Limit, LocalRateLimit};
 //!
 //! let limiter = LocalRateLimit::of(Limit::new(1, Duration::from_secs(60))).limiter();
 //! let (mut head, ()) = http::Request::new(()).into_parts();
+//! let mut effects = ResponseEffects::default();
+//! let mut request = RequestHead::outside_gateway(&mut head, &mut effects);
 //!
-//! assert!(limiter.check(&mut head).is_ok());
-//! assert_eq!(limiter.check(&mut head).unwrap_err().status, 429);
-//! let _layer = GuardLayer::new(limiter); // in front of any HTTP service
+//! assert!(limiter.check(&mut request).is_ok());
+//! assert_eq!(limiter.check(&mut request).unwrap_err().status, 429);
+//! let _layer = HeadPolicyLayer::new(limiter); // in front of any HTTP service
 //! ```
 
 mod bucket;
@@ -40,14 +42,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use towergate_core::plan::{RouteId, Rule};
-use towergate_core::policy::Guard;
+use towergate_core::plan::RouteId;
+use towergate_core::policy::{BuildContext, BuiltPolicy};
 use towergate_core::snapshot::Live;
 
 use self::bucket::Bucket;
 use self::distinct::DistinctBuckets;
 use self::limiter::{Counted, Counter};
-use crate::Policy;
 
 /// A local rate limit (BackendTrafficPolicy `rateLimit.local`).
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
@@ -109,15 +110,15 @@ impl LocalRateLimit {
         }
     }
 
-    /// The guard of this limit for `rule`. Equal limits of one rule share their counters, before and
-    /// after a change of the configuration.
-    pub fn guard(&self, rule: &Rule<Policy>, live: &Live) -> Arc<dyn Guard> {
+    /// The policy of this limit for a rule. Equal limits of one rule share their counters, before and after
+    /// a change of the configuration.
+    pub(crate) fn build(&self, context: &BuildContext<'_>) -> BuiltPolicy {
         let mut seen: Vec<CounterKey> = Vec::new();
-        let limiter = self.build(|selectors, limit| {
+        let limiter = self.limiter_with(|selectors, limit| {
             let owner = if limit.shared {
                 Owner::Policy(self.policy.clone())
             } else {
-                Owner::Rule(rule.route.clone(), rule.index)
+                Owner::Rule(context.route.clone(), context.rule)
             };
             let mut key = CounterKey {
                 owner,
@@ -131,14 +132,14 @@ impl LocalRateLimit {
                 key.twin += 1;
             }
             seen.push(key.clone());
-            live_counter(live, key)
+            live_counter(context.live, key)
         });
-        Arc::new(limiter)
+        BuiltPolicy::head(limiter)
     }
 
-    /// A guard with counters of its own, for use without a plan.
+    /// A limiter with counters of its own, for use without a plan.
     pub fn limiter(&self) -> Limiter {
-        self.build(|selectors, limit| {
+        self.limiter_with(|selectors, limit| {
             if selectors.iter().any(Selector::is_distinct) {
                 Counter::Each(Arc::new(DistinctBuckets::new(limit.requests, limit.period)))
             } else {
@@ -147,7 +148,7 @@ impl LocalRateLimit {
         })
     }
 
-    fn build(&self, mut find: impl FnMut(&[Selector], &Limit) -> Counter) -> Limiter {
+    fn limiter_with(&self, mut find: impl FnMut(&[Selector], &Limit) -> Counter) -> Limiter {
         let mut count = |selectors: &[Selector], limit: &Limit| Counted {
             selectors: selectors.to_vec(),
             counter: find(selectors, limit),
@@ -193,26 +194,23 @@ fn live_counter(live: &Live, key: CounterKey) -> Counter {
 #[cfg(test)]
 mod tests {
     use http::Request;
-    use towergate_core::plan::{Match, RouteKind};
+    use towergate_core::plan::RouteKind;
+    use towergate_core::policy::{HeadPolicy, RequestHead, ResponseEffects};
 
     use super::*;
 
-    fn route(name: &str) -> Rule<Policy> {
-        Rule {
-            route: Arc::new(RouteId {
-                kind: RouteKind::Http,
-                namespace: "default".to_owned(),
-                name: name.to_owned(),
-            }),
-            index: 0,
-            name: None,
-            matches: vec![Match::default()],
-            policies: Vec::new(),
-            filters: Vec::new(),
-            traffic: Arc::default(),
-            backends: Vec::new(),
-            respond: None,
-        }
+    fn route(name: &str) -> Arc<RouteId> {
+        Arc::new(RouteId {
+            kind: RouteKind::Http,
+            namespace: "default".to_owned(),
+            name: name.to_owned(),
+        })
+    }
+
+    /// The limit as the policy of a rule.
+    fn built(limit: &LocalRateLimit, route: &Arc<RouteId>, live: &Live) -> BuiltPolicy {
+        let provider = towergate_tls::default_provider();
+        limit.build(&BuildContext::new(live, &provider, route, 0))
     }
 
     fn limit(requests: u32, shared: bool) -> LocalRateLimit {
@@ -225,23 +223,28 @@ mod tests {
         }
     }
 
-    fn passes(guard: &Arc<dyn Guard>) -> bool {
+    fn passes(policy: &BuiltPolicy) -> bool {
+        let BuiltPolicy::Head(policy) = policy else {
+            panic!("a limit needs the head only");
+        };
         let (mut head, ()) = Request::new(()).into_parts();
-        guard.check(&mut head).is_ok()
+        let mut effects = ResponseEffects::default();
+        let mut request = RequestHead::outside_gateway(&mut head, &mut effects);
+        policy.check(&mut request).is_ok()
     }
 
     #[test]
     fn a_counter_outlives_a_change_that_leaves_its_limit_alone() {
         let live = Live::default();
-        let before = limit(1, false).guard(&route("a"), &live);
+        let before = built(&limit(1, false), &route("a"), &live);
         assert!(passes(&before));
 
         let quieter = LocalRateLimit {
             headers: false,
             ..limit(1, false)
         };
-        let after = quieter.guard(&route("a"), &live);
-        let changed = limit(2, false).guard(&route("a"), &live);
+        let after = built(&quieter, &route("a"), &live);
+        let changed = built(&limit(2, false), &route("a"), &live);
 
         assert!(!passes(&after));
         assert!(passes(&changed));
@@ -251,8 +254,8 @@ mod tests {
     fn routes_count_apart_unless_the_limit_is_shared() {
         for (shared, second) in [(false, true), (true, false)] {
             let live = Live::default();
-            let a = limit(1, shared).guard(&route("a"), &live);
-            let b = limit(1, shared).guard(&route("b"), &live);
+            let a = built(&limit(1, shared), &route("a"), &live);
+            let b = built(&limit(1, shared), &route("b"), &live);
 
             assert!(passes(&a));
             assert_eq!(passes(&b), second, "shared: {shared}");
@@ -275,7 +278,7 @@ mod tests {
             rules: vec![rule.clone(), rule],
             ..Default::default()
         };
-        let guard = limit.guard(&route("a"), &Live::default());
+        let guard = built(&limit, &route("a"), &Live::default());
 
         assert!(passes(&guard));
         assert!(passes(&guard));

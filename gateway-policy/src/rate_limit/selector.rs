@@ -6,11 +6,11 @@
 
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
 
 use http::{HeaderName, HeaderValue, Method, request};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use towergate_core::http::client_ip::ClientIp;
 use towergate_core::plan::{Text, TextMatch};
 
 /// What a request must be like; all parts must hold.
@@ -107,12 +107,17 @@ impl Selector {
             || self.query.iter().any(|param| distinct(&param.test))
     }
 
-    /// Whether `head` is like this. What counts apart goes into `key`.
-    pub(super) fn matches(&self, head: &request::Parts, key: &mut impl Hasher) -> bool {
+    /// Whether a request with this head and client matches. Distinct values are added to `key`.
+    pub(super) fn matches(
+        &self,
+        head: &request::Parts,
+        client: Option<IpAddr>,
+        key: &mut impl Hasher,
+    ) -> bool {
         let method = |rule: &MethodRule| (*rule.method == head.method) != rule.invert;
         (self.methods.is_empty() || self.methods.iter().any(method))
             && (self.path.as_ref()).is_none_or(|path| path.matches(head.uri.path()))
-            && (self.source.as_ref()).is_none_or(|source| source.matches(head, key))
+            && (self.source.as_ref()).is_none_or(|source| source.matches(client, key))
             && self.headers.iter().all(|header| header.matches(head, key))
             && self.query.iter().all(|param| param.matches(head, key))
     }
@@ -173,12 +178,11 @@ impl PathRule {
 }
 
 impl SourceRule {
-    fn matches(&self, head: &request::Parts, key: &mut impl Hasher) -> bool {
-        let client = head.extensions.get::<ClientIp>();
+    fn matches(&self, client: Option<IpAddr>, key: &mut impl Hasher) -> bool {
         if self.distinct {
             client.hash(key);
         }
-        client.is_none_or(|client| self.network.contains(&client.0) != self.invert)
+        client.is_none_or(|client| self.network.contains(&client) != self.invert)
     }
 }
 
@@ -187,6 +191,7 @@ mod tests {
     use std::hash::DefaultHasher;
 
     use http::Request;
+    use towergate_core::http::client_ip::ClientIp;
 
     use super::*;
 
@@ -207,7 +212,8 @@ mod tests {
     /// The key of a match.
     fn key(selector: &Selector, head: &request::Parts) -> Option<u64> {
         let mut hasher = DefaultHasher::new();
-        let matches = selector.matches(head, &mut hasher);
+        let client = head.extensions.get::<ClientIp>().map(|client| client.0);
+        let matches = selector.matches(head, client, &mut hasher);
         matches.then(|| hasher.finish())
     }
 

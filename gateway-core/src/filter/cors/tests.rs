@@ -25,7 +25,7 @@ fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
 fn told(cors: &Cors, method: &str, lines: &[(&'static str, &'static str)]) -> String {
     let decision = cors.decide(&method.parse().unwrap(), &headers(lines));
     let mut response = HeaderMap::new();
-    decision.marks.apply(&mut response);
+    decision.headers.apply(&mut response);
     let mut fields: Vec<String> = response
         .iter()
         .map(|(name, value)| {
@@ -217,7 +217,7 @@ fn a_list_of_origins_is_none_and_neither_are_bytes() {
 
     let decision = several.decide(&Method::GET, &odd);
 
-    assert!(decision.marks.fields.is_empty());
+    assert!(decision.headers.fields.is_empty());
     let joined = [("origin", "https://www.foo.com, https://www.bar.com")];
     assert_eq!(told(several, "GET", &joined), "forwarded; vary=Origin");
 }
@@ -235,7 +235,7 @@ fn what_the_backend_says_is_replaced_for_origins_that_are_allowed() {
         ]);
         let decision = several.decide(&Method::GET, &headers(&[("origin", origin)]));
 
-        decision.marks.apply(&mut response);
+        decision.headers.apply(&mut response);
 
         let said: Vec<_> = response
             .get_all(ACCESS_CONTROL_ALLOW_ORIGIN)
@@ -260,7 +260,7 @@ fn caches_are_told_once_that_the_origin_matters() {
         }
 
         let decision = several.decide(&Method::GET, &HeaderMap::new());
-        decision.marks.apply(&mut response);
+        decision.headers.apply(&mut response);
 
         assert_eq!(response.get_all(VARY).iter().collect::<Vec<_>>(), after);
     }

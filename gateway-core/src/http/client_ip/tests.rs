@@ -10,6 +10,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use tower::{ServiceExt, service_fn};
 
+use bytes::Bytes;
+use http::Response;
+
 use super::*;
 
 /// The peer of Envoy's recorded answers.

@@ -1,4 +1,4 @@
-//! Steps 2 to 13 of the request path: see [`super`].
+//! Steps 2 to 13 of the request path, as numbered in [`super`].
 
 use std::pin::pin;
 
@@ -9,99 +9,115 @@ use hyper::upgrade::OnUpgrade;
 use super::exchange::Exchange;
 use super::{Shared, bodies, health_reply, timers};
 use crate::conn::ConnInfo;
-use crate::filter::{Cors, Redirect, RedirectFacts};
+use crate::filter::{Redirect, RedirectFacts};
 use crate::http::client_ip::ClientIp;
 use crate::http::forwarded::X_FORWARDED_PROTO;
 use crate::http::names::Names;
 use crate::http::sanitize::{self, Sanitized};
 use crate::http::{Upgrade, client_ip, forwarded};
 use crate::plan::Filter;
-use crate::policy::ResponseEdits;
+use crate::policy::chain::{ChainCursor, ChainStop};
+use crate::policy::{PolicyRequest, RequestFacts, RequestHead, ResponseEffects, Stage};
 use crate::route::{Found, Query};
 use crate::snapshot::{ListenerSnapshot, PortSnapshot, Target};
 use crate::traffic::{ForwardContext, Forwarded, SelectedBackend};
 use crate::{Body, Error, LocalReply};
 
-/// Where a request arrived.
-pub(super) struct Step<'a> {
+/// The configuration that applies to a request.
+pub(super) struct RequestContext<'a> {
     pub(super) shared: &'a Shared,
     pub(super) conn: &'a ConnInfo,
     pub(super) port: &'a PortSnapshot,
     pub(super) listener: &'a ListenerSnapshot,
 }
 
-/// A request whose head is clean.
-pub(super) struct Clean {
-    pub(super) asked: Sanitized,
+/// A request whose head is sanitized and whose client is known.
+pub(super) struct SanitizedRequest {
+    pub(super) sanitized: Sanitized,
     pub(super) client: ClientIp,
 }
 
-/// A request that a rule takes.
-pub(super) struct Taken<'a> {
-    pub(super) clean: Clean,
+/// A request that matches a rule.
+pub(super) struct RoutedRequest<'a> {
+    pub(super) clean: SanitizedRequest,
     pub(super) found: Found<'a, Target>,
 }
 
-/// What came of a request besides its name. The head is borrowed, as moving it costs more than its edits.
-pub(super) struct Came<'h> {
+/// The parts of a request. The head is borrowed: a move costs more than all edits.
+pub(super) struct RequestParts<'h> {
     pub(super) head: &'h mut request::Parts,
     pub(super) body: Body,
-    /// The client's connection, if it wants to switch protocols.
+    /// Connection of a client that requests an upgrade.
     pub(super) connection: Option<OnUpgrade>,
 }
 
-impl<'a> Step<'a> {
-    /// Steps 2 to 4, of a head that has these `names`.
-    pub(super) fn clean(
+/// State of a request that the response needs.
+pub(super) struct ResponseState<'e> {
+    pub(super) exchange: &'e mut Exchange,
+    pub(super) effects: &'e mut ResponseEffects,
+}
+
+impl<'a> RequestContext<'a> {
+    /// Steps 2 to 4. `names` are the names of the fields in `head`.
+    pub(super) fn sanitize(
         &self,
         head: &mut request::Parts,
         names: Names,
         exchange: &mut Exchange,
-    ) -> Result<Clean, LocalReply> {
+    ) -> Result<SanitizedRequest, LocalReply> {
         let settings = &self.listener.settings;
-        let asked = sanitize::named(head, names, settings, self.conn.tls.is_some())?;
-        if asked.upgrade.is_some() {
+        let sanitized = sanitize::named(head, names, settings, self.conn.tls.is_some())?;
+        if sanitized.upgrade.is_some() {
             exchange.note_switching();
         }
         settings.headers.early.apply(&mut head.headers);
-        let client = self.find_client(head, exchange)?;
-        Ok(Clean { asked, client })
+        let client = self.detect_client(head, exchange)?;
+        Ok(SanitizedRequest { sanitized, client })
     }
 
     /// Steps 6 and 7.
-    pub(super) fn find(
+    pub(super) fn match_route(
         &self,
         head: &request::Parts,
-        clean: &Clean,
+        clean: &SanitizedRequest,
         exchange: &mut Exchange,
     ) -> Result<Found<'a, Target>, Error> {
-        let host = clean.asked.authority.host();
+        let host = clean.sanitized.authority.host();
         self.check_authority(host)?;
         self.find_rule(head, host, exchange)
     }
 
-    /// Steps 8 to 13. `edits` gets what guards add to the response, whoever gives it.
-    pub(super) async fn answer(
+    /// Steps 8 to 13. The response halves of policies are added to `state`.
+    pub(super) async fn respond(
         &self,
-        taken: &Taken<'_>,
-        mut came: Came<'_>,
-        exchange: &mut Exchange,
-        edits: &mut ResponseEdits,
+        routed: &mut RoutedRequest<'a>,
+        mut parts: RequestParts<'_>,
+        mut state: ResponseState<'_>,
     ) -> Result<Response<Body>, LocalReply> {
-        let Taken { clean, found } = taken;
-        let (picked, upgrade) = self.ready(taken, &mut came, exchange, edits)?;
-        let switch = upgrade.zip(came.connection);
+        let chain = &routed.found.payload.rule.steps.policies;
+        if !chain.is_empty() {
+            let mut cursor = ChainCursor::default();
+            if self.run_policies(&mut cursor, routed, &mut parts, &mut state)? {
+                // Boxed: only rules with a policy that waits pay for it.
+                Box::pin(self.wait_for_policies(cursor, routed, &mut parts, &mut state)).await?;
+            }
+        }
+        let RoutedRequest { clean, found } = &*routed;
+        let exchange = state.exchange;
+        let (picked, upgrade) = self.prepare(routed, &mut parts, exchange)?;
+        let switch = upgrade.zip(parts.connection);
         let context = self.context(clean, switch.as_ref().map(|(upgrade, _)| *upgrade));
-        let mut run = picked.start(context, Request::from_parts(take(came.head), came.body));
+        let request = Request::from_parts(take_head(parts.head), parts.body);
+        let mut run = picked.start(context, request);
         let (rule, timeouts) = (&found.payload.rule, &self.listener.settings.timeouts);
-        exchange.patience.idle = rule
+        exchange.timeouts.idle = rule
             .traffic
             .stream_idle
             .limit(timeouts.stream_idle, rule.traffic.request_timeout);
         let result = timers::run(
             pin!(run.forward()),
             timeouts,
-            exchange.patience,
+            exchange.timeouts,
             exchange.progress(),
             rule.traffic.request_timeout,
         )
@@ -122,50 +138,125 @@ impl<'a> Step<'a> {
                 error
             }
             Err(error) => {
-                // What it has of the request's body is to be found by who reads the rest.
+                // Its drop makes the rest of the request body available to `drain_request`.
                 drop(run);
                 error
             }
         };
-        if !clean.asked.expects_continue {
-            // Boxed, as are other ways that few requests go.
-            Box::pin(exchange.finish_request()).await;
+        if !clean.sanitized.expects_continue {
+            // Boxed, like other paths of few requests.
+            Box::pin(exchange.drain_request()).await;
         }
         Err(error.into())
     }
 
-    /// Steps 8 to 11: the request as it goes on, its backendRef, and the upgrade that is granted.
-    fn ready<'t>(
+    /// Step 8, up to the first policy that waits; `true` if there is one. If a policy requires the route to
+    /// be matched again, the chain of the new rule continues behind the stage of that policy. Stages only
+    /// increase, so this ends.
+    fn run_policies(
         &self,
-        taken: &'t Taken<'_>,
-        came: &mut Came<'_>,
+        cursor: &mut ChainCursor,
+        routed: &mut RoutedRequest<'a>,
+        parts: &mut RequestParts<'_>,
+        state: &mut ResponseState<'_>,
+    ) -> Result<bool, LocalReply> {
+        loop {
+            let target = routed.found.payload;
+            let facts = self.facts(&routed.clean, target);
+            let head = RequestHead::new(parts.head, facts, state.effects);
+            let mut request = PolicyRequest::new(head, &mut parts.body);
+            match target.rule.steps.policies.run(cursor, &mut request)? {
+                ChainStop::End => return Ok(false),
+                ChainStop::Waits => return Ok(true),
+                ChainStop::RecomputeRoute(stage) => {
+                    *cursor = self.recompute_route(stage, routed, parts.head, state.exchange)?;
+                }
+            }
+        }
+    }
+
+    /// Step 8, from a policy that waits to the last one. The timers of the client's side apply, as a policy
+    /// may wait for the request body.
+    async fn wait_for_policies(
+        &self,
+        mut cursor: ChainCursor,
+        routed: &mut RoutedRequest<'a>,
+        parts: &mut RequestParts<'_>,
+        state: &mut ResponseState<'_>,
+    ) -> Result<(), LocalReply> {
+        let timeouts = &self.listener.settings.timeouts;
+        loop {
+            let target = routed.found.payload;
+            let chain = &target.rule.steps.policies;
+            if let Some(policy) = chain.waiting(cursor) {
+                let facts = self.facts(&routed.clean, target);
+                let head = RequestHead::new(parts.head, facts, state.effects);
+                let mut request = PolicyRequest::new(head, &mut parts.body);
+                let exchange = &*state.exchange;
+                timers::run(
+                    pin!(policy.run(&mut request)),
+                    timeouts,
+                    exchange.timeouts,
+                    exchange.progress(),
+                    None,
+                )
+                .await??;
+                let stop = chain.complete(&mut cursor, &mut request);
+                if let Some(ChainStop::RecomputeRoute(stage)) = stop {
+                    cursor = self.recompute_route(stage, routed, parts.head, state.exchange)?;
+                }
+            }
+            if !self.run_policies(&mut cursor, routed, parts, state)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Matches the request again; the result continues in the chain of the new rule.
+    fn recompute_route(
+        &self,
+        stage: Stage,
+        routed: &mut RoutedRequest<'a>,
+        head: &request::Parts,
         exchange: &mut Exchange,
-        edits: &mut ResponseEdits,
+    ) -> Result<ChainCursor, Error> {
+        routed.found = self.match_route(head, &routed.clean, exchange)?;
+        Ok(routed.found.payload.rule.steps.policies.after(stage))
+    }
+
+    fn facts<'f>(&'f self, clean: &SanitizedRequest, target: &'f Target) -> RequestFacts<'f> {
+        RequestFacts {
+            client: Some(clean.client.0),
+            connection: Some(self.conn),
+            route: Some(&target.name),
+            ..RequestFacts::default()
+        }
+    }
+
+    /// Steps 9 to 11: edits the request, selects its backendRef, and returns the upgrade that is granted.
+    fn prepare<'t>(
+        &self,
+        routed: &'t RoutedRequest<'_>,
+        parts: &mut RequestParts<'_>,
+        exchange: &mut Exchange,
     ) -> Result<(SelectedBackend<'t>, Option<&'t Upgrade>), LocalReply> {
-        let Taken { clean, found } = taken;
-        let Came { head, body, .. } = came;
+        let RoutedRequest { clean, found } = routed;
+        let RequestParts { head, body, .. } = parts;
         let rule = &found.payload.rule;
-        if let Some(cors) = &rule.steps.cors {
-            check_origin(cors, head, exchange)?;
-        }
-        if !rule.steps.guards.is_empty() {
-            // Only they look for it there.
-            head.extensions.insert(clean.client);
-        }
-        for guard in &rule.steps.guards {
-            edits.extend(guard.check(head)?);
+        if let Some(status) = rule.steps.respond {
+            return Err(Error::Failed(status).into());
         }
         if let Some(redirect) = &rule.steps.redirect {
-            return Err(self.redirect(redirect, found, head, &clean.asked)?);
+            return Err(self.redirect(redirect, found, head, &clean.sanitized)?);
         }
-        let upgrade = check_upgrade(found, &clean.asked)?;
+        let upgrade = check_upgrade(found, &clean.sanitized)?;
         let picked = rule.forwarder.pick()?;
         for filter in picked.filters() {
             if let Filter::Redirect(redirect) = filter {
-                return Err(self.redirect(redirect, found, head, &clean.asked)?);
+                return Err(self.redirect(redirect, found, head, &clean.sanitized)?);
             }
         }
-        self.edit(found, &picked, head, &clean.asked)?;
+        self.edit_request(found, &picked, head, &clean.sanitized)?;
         exchange.note_forwarded(head);
         if upgrade.is_none() {
             for mirrors in [&rule.steps.mirrors, picked.mirrors()] {
@@ -179,7 +270,7 @@ impl<'a> Step<'a> {
     }
 
     /// Step 4.
-    fn find_client(
+    fn detect_client(
         &self,
         head: &mut request::Parts,
         exchange: &mut Exchange,
@@ -196,23 +287,23 @@ impl<'a> Step<'a> {
         Ok(ClientIp(found.ip))
     }
 
-    /// Step 5: whether the listener itself is asked.
+    /// Step 5: whether the request is a health check of the listener.
     pub(super) fn is_health_check(&self, head: &request::Parts) -> bool {
         self.listener.settings.health_check_path.as_deref() == Some(head.uri.path())
     }
 
-    /// Step 5: the answer.
-    pub(super) async fn health(&self, asked: &Sanitized, exchange: &Exchange) -> LocalReply {
-        // Reads what is at hand of a request that no backend takes, unless the client waits to be asked.
-        if !asked.expects_continue {
-            exchange.finish_request().await;
+    /// Step 5: the reply to a health check.
+    pub(super) async fn health(&self, sanitized: &Sanitized, exchange: &Exchange) -> LocalReply {
+        // A client that waits for `100 Continue` has sent no body.
+        if !sanitized.expects_continue {
+            exchange.drain_request().await;
         }
         let leaving = self.shared.drain.is_leaving();
         health_reply(leaving, &self.listener.id.gateway)
     }
 
-    /// Step 6: one connection serves one listener, or a client could reach past another's policies
-    /// (Gateway API, `Listener.hostname`).
+    /// Step 6. A connection serves one listener: otherwise a client could use it to bypass the policies of
+    /// another (Gateway API, `Listener.hostname`).
     fn check_authority(&self, host: &str) -> Result<(), Error> {
         if self.port.listeners.len() == 1 {
             return Ok(());
@@ -248,19 +339,16 @@ impl<'a> Step<'a> {
         if self.listener.failed {
             return Err(Error::Failed(StatusCode::INTERNAL_SERVER_ERROR));
         }
-        match target.rule.steps.respond {
-            Some(status) => Err(Error::Failed(status)),
-            None => Ok(found),
-        }
+        Ok(found)
     }
 
-    /// Step 9: the answer.
+    /// Step 9: the redirect.
     fn redirect(
         &self,
         redirect: &Redirect,
         found: &Found<'_, Target>,
         head: &request::Parts,
-        asked: &Sanitized,
+        sanitized: &Sanitized,
     ) -> Result<LocalReply, LocalReply> {
         let rule = &found.payload.rule;
         let scheme = head
@@ -269,12 +357,12 @@ impl<'a> Step<'a> {
             .and_then(|scheme| scheme.to_str().ok());
         let facts = RedirectFacts {
             scheme: scheme.unwrap_or_default(),
-            authority: &asked.authority,
+            authority: &sanitized.authority,
             listener_port: self.listener.port,
-            path: head.uri.path_and_query().ok_or_else(broken)?,
+            path: head.uri.path_and_query().ok_or_else(filter_failed)?,
             matched_prefix: matched_prefix(found, head),
         };
-        let (status, location) = redirect.location(facts).map_err(|_| broken())?;
+        let (status, location) = redirect.location(facts).map_err(|_| filter_failed())?;
         let mut headers = HeaderMap::new();
         headers.insert(LOCATION, location);
         for edit in rule.steps.response_edits.iter().rev() {
@@ -284,12 +372,12 @@ impl<'a> Step<'a> {
     }
 
     /// Step 11.
-    fn edit(
+    fn edit_request(
         &self,
         found: &Found<'_, Target>,
         picked: &SelectedBackend<'_>,
         head: &mut request::Parts,
-        asked: &Sanitized,
+        sanitized: &Sanitized,
     ) -> Result<(), Error> {
         let rule = &found.payload.rule;
         let mut rewrite = rule.steps.rewrite.as_deref();
@@ -307,13 +395,17 @@ impl<'a> Step<'a> {
             let prefix = matched_prefix(found, head).map(str::to_owned);
             let envoy_headers = self.listener.settings.headers.envoy_headers;
             rewrite
-                .apply(head, &asked.authority, prefix.as_deref(), envoy_headers)
-                .map_err(|_| broken())?;
+                .apply(head, &sanitized.authority, prefix.as_deref(), envoy_headers)
+                .map_err(|_| filter_failed())?;
         }
         Ok(())
     }
 
-    fn context<'c>(&'c self, clean: &Clean, upgrade: Option<&'c Upgrade>) -> ForwardContext<'c> {
+    fn context<'c>(
+        &'c self,
+        clean: &SanitizedRequest,
+        upgrade: Option<&'c Upgrade>,
+    ) -> ForwardContext<'c> {
         let settings = &self.listener.settings;
         ForwardContext {
             client: clean.client.0,
@@ -324,7 +416,7 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// The backend's response, and the tunnel if it grants one to `client`.
+    /// Takes the response of the backend, and starts the tunnel if an upgrade was granted to `client`.
     fn take_response(
         &self,
         forwarded: Forwarded,
@@ -342,7 +434,7 @@ impl<'a> Step<'a> {
         response
     }
 
-    /// The rule's part of step 13.
+    /// Step 13, the filters of the rule.
     fn edit_response(
         &self,
         found: &Found<'_, Target>,
@@ -361,27 +453,12 @@ impl<'a> Step<'a> {
     }
 }
 
-/// Step 8, before the guards, as in Envoy: a preflight carries no credentials. What the rule says to
-/// browsers goes with the answer, also if a guard gives it.
-fn check_origin(
-    cors: &Cors,
-    head: &request::Parts,
-    exchange: &mut Exchange,
-) -> Result<(), LocalReply> {
-    let decision = cors.decide(&head.method, &head.headers);
-    exchange.cors = Some(Box::new(decision.marks));
-    if decision.preflight {
-        return Err(LocalReply::new(StatusCode::OK, "cors_response"));
-    }
-    Ok(())
-}
-
 /// Step 10.
 fn check_upgrade<'a>(
     found: &Found<'_, Target>,
-    asked: &'a Sanitized,
+    sanitized: &'a Sanitized,
 ) -> Result<Option<&'a Upgrade>, Error> {
-    match &asked.upgrade {
+    match &sanitized.upgrade {
         Some(upgrade) if !upgrade.is_one_of(&found.payload.rule.traffic.upgrades) => {
             Err(Error::UpgradeRefused)
         }
@@ -389,18 +466,18 @@ fn check_upgrade<'a>(
     }
 }
 
-/// The part of the path that a rule with a prefix matched.
+/// The part of the path that the prefix of the rule matched.
 fn matched_prefix<'h>(found: &Found<'_, Target>, head: &'h request::Parts) -> Option<&'h str> {
     head.uri.path().get(..found.prefix?)
 }
 
-/// Takes a head from where it is borrowed.
-fn take(head: &mut request::Parts) -> request::Parts {
+/// Moves a head out of its place.
+fn take_head(head: &mut request::Parts) -> request::Parts {
     let (empty, ()) = Request::new(()).into_parts();
     std::mem::replace(head, empty)
 }
 
-/// A filter that cannot be applied fails closed.
-fn broken() -> Error {
+/// The error of a filter that cannot be applied: the request fails.
+fn filter_failed() -> Error {
     Error::Failed(StatusCode::INTERNAL_SERVER_ERROR)
 }

@@ -1,0 +1,189 @@
+//! The response halves of policies.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use http::{HeaderMap, Response};
+
+use crate::{Body, HeaderList, LocalReply};
+
+/// What the request halves of policies have left to be done with the response.
+///
+/// The list is empty and unallocated unless a policy adds to it. It is applied in reverse order, to
+/// responses of backends and to local replies alike. A policy that has not run has added nothing, so it does
+/// not see the local replies of earlier policies.
+#[derive(Default)]
+pub struct ResponseEffects(Vec<Effect>);
+
+/// One response half.
+enum Effect {
+    /// Appends header fields.
+    Append(HeaderList),
+    /// Edits header fields.
+    Headers(Box<dyn FnOnce(&mut HeaderMap) + Send>),
+    /// Edits, wraps or replaces the whole response.
+    Response(Box<dyn FnOnce(&mut PolicyResponse<'_>) + Send>),
+}
+
+/// A response as a policy sees it.
+#[derive(Debug)]
+pub struct PolicyResponse<'a> {
+    /// Response; its body may be wrapped or replaced.
+    pub response: &'a mut Response<Body>,
+    /// Whether the gateway has made the response itself.
+    pub local: bool,
+    /// Whether the client speaks gRPC.
+    pub grpc: bool,
+    log: &'a mut ResponseLog,
+}
+
+/// Changes that policies make to the access log.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ResponseLog {
+    /// Envoy's response flags. `None`: unchanged.
+    pub flag: Option<&'static str>,
+    /// Envoy's response code details. `None`: unchanged.
+    pub details: Option<Cow<'static, str>>,
+}
+
+impl PolicyResponse<'_> {
+    /// Replaces the response by a local reply, flag and details included.
+    pub fn replace(&mut self, reply: LocalReply) {
+        self.set_flag(reply.flag);
+        self.set_details(reply.details.clone());
+        self.local = true;
+        *self.response = reply.into_response(self.grpc);
+    }
+
+    /// Sets Envoy's response flags in the access log.
+    pub fn set_flag(&mut self, flag: &'static str) {
+        self.log.flag = Some(flag);
+    }
+
+    /// Sets Envoy's response code details in the access log.
+    pub fn set_details(&mut self, details: impl Into<Cow<'static, str>>) {
+        self.log.details = Some(details.into());
+    }
+}
+
+impl ResponseEffects {
+    /// Whether no policy has added anything.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn append(&mut self, headers: HeaderList) {
+        if !headers.is_empty() {
+            self.0.push(Effect::Append(headers));
+        }
+    }
+
+    pub(super) fn edit_headers(&mut self, edit: impl FnOnce(&mut HeaderMap) + Send + 'static) {
+        self.0.push(Effect::Headers(Box::new(edit)));
+    }
+
+    pub(super) fn edit(&mut self, edit: impl FnOnce(&mut PolicyResponse<'_>) + Send + 'static) {
+        self.0.push(Effect::Response(Box::new(edit)));
+    }
+
+    /// Applies all effects, the last one first.
+    pub(crate) fn apply(
+        self,
+        response: &mut Response<Body>,
+        local: bool,
+        grpc: bool,
+    ) -> ResponseLog {
+        let mut log = ResponseLog::default();
+        let mut response = PolicyResponse {
+            response,
+            local,
+            grpc,
+            log: &mut log,
+        };
+        for effect in self.0.into_iter().rev() {
+            match effect {
+                Effect::Append(headers) => append(response.response.headers_mut(), headers),
+                Effect::Headers(edit) => edit(response.response.headers_mut()),
+                Effect::Response(edit) => edit(&mut response),
+            }
+        }
+        log
+    }
+
+    /// Applies the effects on header fields, the last one first. Policies over the head have no others.
+    pub(super) fn apply_to_headers(self, headers: &mut HeaderMap) {
+        for effect in self.0.into_iter().rev() {
+            match effect {
+                Effect::Append(added) => append(headers, added),
+                Effect::Headers(edit) => edit(headers),
+                Effect::Response(_) => {}
+            }
+        }
+    }
+}
+
+fn append(headers: &mut HeaderMap, added: HeaderList) {
+    for (name, value) in added {
+        headers.append(name, value);
+    }
+}
+
+impl fmt::Debug for ResponseEffects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ResponseEffects")
+            .field(&self.0.len())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue, StatusCode};
+
+    use super::*;
+
+    fn field(value: &'static str) -> HeaderList {
+        let name = HeaderName::from_static("x-order");
+        vec![(name, HeaderValue::from_static(value))]
+    }
+
+    #[test]
+    fn effects_run_in_reverse_order() {
+        let mut effects = ResponseEffects::default();
+        effects.append(field("first"));
+        effects.edit_headers(|headers| append(headers, field("second")));
+        effects.edit(|response| append(response.response.headers_mut(), field("third")));
+        let mut response = Response::new(Body::empty());
+
+        effects.apply(&mut response, false, false);
+
+        let order: Vec<_> = response.headers().get_all("x-order").iter().collect();
+        assert_eq!(order, ["third", "second", "first"]);
+    }
+
+    #[test]
+    fn a_replaced_response_sets_flag_and_details() {
+        let mut effects = ResponseEffects::default();
+        effects.edit(|response| {
+            let reply = LocalReply::new(StatusCode::IM_A_TEAPOT, "replaced").with_flag("RL");
+            response.replace(reply);
+        });
+        let mut response = Response::new(Body::from("backend"));
+
+        let log = effects.apply(&mut response, false, false);
+
+        assert_eq!(response.status(), 418);
+        assert_eq!(log.flag, Some("RL"));
+        assert_eq!(log.details.as_deref(), Some("replaced"));
+    }
+
+    #[test]
+    fn nothing_is_allocated_without_an_effect() {
+        let mut effects = ResponseEffects::default();
+
+        effects.append(HeaderList::new());
+
+        assert!(effects.is_empty());
+        assert_eq!(effects.0.capacity(), 0);
+    }
+}

@@ -1,0 +1,159 @@
+//! Policies of routes: the pipeline between routing and filters.
+//!
+//! A policy has one of three forms:
+//!
+//! | form | sees | may |
+//! |---|---|---|
+//! | [`HeadPolicy`] | the request head | edit the head, reply |
+//! | [`BodyPolicy`] | head and body | also wrap the request body and the response body |
+//! | [`WaitingPolicy`] | head and body | also wait: call a service, read the body |
+//!
+//! Its request half is the method of the trait. Its response half is a closure that the request half
+//! registers, so it has the state of its request without a table of requests:
+//!
+//! ```text
+//!            ResponseOverride  Cors   Jwt   LocalRateLimit
+//! request ──────────>───────────>──────>──────────>────────> filters ──> backend
+//!                                      └─ Err(LocalReply)                  │
+//! response <─────────<───────────<──────<──────────<───────────────────────┘
+//!             effects in reverse order, of the policies that have run
+//! ```
+//!
+//! [`Stage`] is the one order of all policies. A plan holds policies as plain data (`RoutePolicy`); the
+//! snapshot builds them, sorts them by stage, and a request runs them in one loop. A future is made only
+//! for a policy that waits, and a rule without policies costs one comparison.
+//!
+//! Outside a gateway each policy is a tower Layer: [`HeadPolicyLayer`], or [`PolicyLayer`] for all forms.
+//!
+//! ```
+//! use http::{Request, Response, StatusCode};
+//! use tower::{Layer, ServiceExt, service_fn};
+//! use towergate_core::LocalReply;
+//! use towergate_core::policy::{HeadPolicy, HeadPolicyLayer, RequestHead};
+//!
+//! /// Allows safe methods only.
+//! struct ReadOnly;
+//!
+//! impl HeadPolicy for ReadOnly {
+//!     fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply> {
+//!         if request.head.method.is_safe() {
+//!             Ok(())
+//!         } else {
+//!             Err(LocalReply::new(StatusCode::METHOD_NOT_ALLOWED, "read_only"))
+//!         }
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let service = HeadPolicyLayer::new(ReadOnly).layer(service_fn(|_: Request<()>| async {
+//!     Ok::<_, std::io::Error>(Response::new(bytes::Bytes::from("hello")))
+//! }));
+//!
+//! let read = Request::get("/").body(())?;
+//! assert_eq!(service.clone().oneshot(read).await?.status(), 200);
+//! let write = Request::delete("/").body(())?;
+//! assert_eq!(service.oneshot(write).await?.status(), 405);
+//! # Ok(())
+//! # }
+//! ```
+
+#[cfg(feature = "gateway")]
+mod build;
+pub(crate) mod chain;
+mod effects;
+mod head_layer;
+mod layer;
+mod request;
+mod stage;
+
+#[cfg(feature = "gateway")]
+pub use build::{BuildContext, NoPolicy, PolicyError, RoutePolicy};
+pub use effects::{PolicyResponse, ResponseEffects, ResponseLog};
+pub use head_layer::{HeadPolicyLayer, HeadPolicyService};
+pub use layer::{PolicyLayer, PolicyService};
+pub use request::{PolicyRequest, RequestFacts, RequestHead};
+pub use stage::Stage;
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::LocalReply;
+
+/// Decides on the head of a request. Neither waits nor sees the body.
+pub trait HeadPolicy: Send + Sync + 'static {
+    /// Request half. May edit the head of a request that passes, and register a response half.
+    ///
+    /// # Errors
+    /// The reply in place of a response of the backend.
+    fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply>;
+}
+
+/// Wraps the body of a request or of its response.
+pub trait BodyPolicy: Send + Sync + 'static {
+    /// Request half. May replace [`PolicyRequest::body`], and register a response half that wraps the body
+    /// of the response. If the length changes, `content-length` must be removed.
+    ///
+    /// # Errors
+    /// The reply in place of a response of the backend.
+    fn wrap(&self, request: &mut PolicyRequest<'_>) -> Result<(), LocalReply>;
+}
+
+/// Result of a policy that waits.
+pub type PolicyFuture<'a> = Pin<Box<dyn Future<Output = Result<(), LocalReply>> + Send + 'a>>;
+
+/// Decides on a request after waiting for a service or for the body. The most general form: it may do all
+/// that the other forms do.
+pub trait WaitingPolicy: Send + Sync + 'static {
+    /// Request half, usually `Box::pin(async move { … })`. The timers of the listener apply while it waits
+    /// for the client; it limits the time of its own calls.
+    ///
+    /// # Errors
+    /// The future returns the reply in place of a response of the backend.
+    fn run<'a>(&'a self, request: &'a mut PolicyRequest<'_>) -> PolicyFuture<'a>;
+}
+
+/// A policy that is ready to run.
+#[derive(Clone)]
+pub enum BuiltPolicy {
+    /// Needs the head only.
+    Head(Arc<dyn HeadPolicy>),
+    /// Wraps bodies.
+    Body(Arc<dyn BodyPolicy>),
+    /// Waits.
+    Waiting(Arc<dyn WaitingPolicy>),
+}
+
+impl BuiltPolicy {
+    /// A policy over the head.
+    pub fn head(policy: impl HeadPolicy) -> Self {
+        Self::Head(Arc::new(policy))
+    }
+
+    /// A policy over bodies.
+    pub fn body(policy: impl BodyPolicy) -> Self {
+        Self::Body(Arc::new(policy))
+    }
+
+    /// A policy that waits.
+    pub fn waiting(policy: impl WaitingPolicy) -> Self {
+        Self::Waiting(Arc::new(policy))
+    }
+}
+
+impl fmt::Debug for BuiltPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Head(_) => "Head(..)",
+            Self::Body(_) => "Body(..)",
+            Self::Waiting(_) => "Waiting(..)",
+        })
+    }
+}
+
+impl<P: HeadPolicy + ?Sized> HeadPolicy for Arc<P> {
+    fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply> {
+        (**self).check(request)
+    }
+}

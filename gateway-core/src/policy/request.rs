@@ -1,0 +1,145 @@
+//! Requests as policies see them.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::net::IpAddr;
+use std::ops::{Deref, DerefMut};
+
+use http::{Extensions, HeaderMap, request};
+
+use super::effects::{PolicyResponse, ResponseEffects};
+#[cfg(feature = "gateway")]
+use crate::access_log::RuleName;
+#[cfg(feature = "gateway")]
+use crate::conn::ConnInfo;
+use crate::http::client_ip::ClientIp;
+use crate::http::grpc::is_grpc;
+use crate::{Body, HeaderList};
+
+/// Facts about a request that its head does not contain.
+///
+/// Facts that one policy leaves for another (claims of a token, the identity of a user) are in the
+/// extensions of the head, by their type.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RequestFacts<'a> {
+    /// Client address, as detected. `None`: unknown; a policy that needs it fails closed.
+    pub client: Option<IpAddr>,
+    /// Connection: addresses, SNI, client certificate. `None`: unknown, in another server.
+    #[cfg(feature = "gateway")]
+    pub connection: Option<&'a ConnInfo>,
+    /// Route, rule and match. `None`: outside a gateway.
+    #[cfg(feature = "gateway")]
+    pub route: Option<&'a RuleName>,
+    pub(crate) lifetime: PhantomData<&'a ()>,
+}
+
+impl RequestFacts<'_> {
+    /// The facts of a request in another server: the client is the [`ClientIp`] in its extensions.
+    pub fn outside_gateway(extensions: &Extensions) -> Self {
+        Self {
+            client: extensions.get().map(|ClientIp(ip)| *ip),
+            ..Self::default()
+        }
+    }
+}
+
+/// The head of a request, for a policy that needs no body.
+#[derive(Debug)]
+pub struct RequestHead<'a> {
+    /// Head; a policy may edit it if the request passes.
+    pub head: &'a mut request::Parts,
+    /// Further facts.
+    pub facts: RequestFacts<'a>,
+    effects: &'a mut ResponseEffects,
+    recompute_route: bool,
+}
+
+impl<'a> RequestHead<'a> {
+    /// The head of a request, with the list that receives response halves.
+    pub fn new(
+        head: &'a mut request::Parts,
+        facts: RequestFacts<'a>,
+        effects: &'a mut ResponseEffects,
+    ) -> Self {
+        Self {
+            head,
+            facts,
+            effects,
+            recompute_route: false,
+        }
+    }
+
+    /// The head of a request in another server, with [`RequestFacts::outside_gateway`].
+    pub fn outside_gateway(head: &'a mut request::Parts, effects: &'a mut ResponseEffects) -> Self {
+        let facts = RequestFacts::outside_gateway(&head.extensions);
+        Self::new(head, facts, effects)
+    }
+
+    /// Whether the client speaks gRPC.
+    pub fn is_grpc(&self) -> bool {
+        is_grpc(&self.head.headers)
+    }
+
+    /// Appends header fields to the response. Nothing is allocated for an empty list.
+    pub fn add_response_headers(&mut self, headers: HeaderList) {
+        self.effects.append(headers);
+    }
+
+    /// Edits the header fields of the response.
+    pub fn on_response_headers(&mut self, edit: impl FnOnce(&mut HeaderMap) + Send + 'static) {
+        self.effects.edit_headers(edit);
+    }
+
+    /// Matches the request to a route again once this policy has passed, because header fields that routes
+    /// match have changed. The request continues with the policies of the new rule whose stages are later.
+    /// Outside a gateway this has no effect.
+    pub fn recompute_route(&mut self) {
+        self.recompute_route = true;
+    }
+
+    /// Whether a policy has called [`recompute_route`](Self::recompute_route) since the last call.
+    pub(crate) fn take_recompute_route(&mut self) -> bool {
+        std::mem::take(&mut self.recompute_route)
+    }
+}
+
+/// A whole request, for a policy that waits or needs the body.
+pub struct PolicyRequest<'a> {
+    /// Body; a policy may wrap, read or replace it.
+    pub body: &'a mut Body,
+    request: RequestHead<'a>,
+}
+
+impl<'a> PolicyRequest<'a> {
+    /// A request with this head and body.
+    pub fn new(request: RequestHead<'a>, body: &'a mut Body) -> Self {
+        Self { body, request }
+    }
+
+    /// Edits, wraps or replaces the response.
+    pub fn on_response(&mut self, edit: impl FnOnce(&mut PolicyResponse<'_>) + Send + 'static) {
+        self.request.effects.edit(edit);
+    }
+}
+
+impl<'a> Deref for PolicyRequest<'a> {
+    type Target = RequestHead<'a>;
+
+    fn deref(&self) -> &RequestHead<'a> {
+        &self.request
+    }
+}
+
+impl<'a> DerefMut for PolicyRequest<'a> {
+    fn deref_mut(&mut self) -> &mut RequestHead<'a> {
+        &mut self.request
+    }
+}
+
+impl fmt::Debug for PolicyRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PolicyRequest")
+            .field("request", &self.request)
+            .finish_non_exhaustive()
+    }
+}

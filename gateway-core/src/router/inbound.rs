@@ -1,0 +1,193 @@
+//! A request from its head to its response, in two parts: route matching, and what the rule does.
+//!
+//! Route matching uses the head only and does not wait. A program that embeds the gateway can therefore
+//! take back a request that no rule matches, with its body untouched.
+
+use std::sync::Arc;
+
+use http::header::CONNECTION;
+use http::{HeaderMap, HeaderValue, Response, Version, request};
+use hyper::upgrade::OnUpgrade;
+
+use super::exchange::Exchange;
+use super::request_context::{
+    RequestContext, RequestParts, ResponseState, RoutedRequest, SanitizedRequest,
+};
+use super::{Shared, listener_of};
+use crate::conn::ConnInfo;
+use crate::http::Sanitized;
+use crate::http::grpc::is_grpc;
+use crate::http::names::Names;
+use crate::policy::ResponseEffects;
+use crate::snapshot::PortSnapshot;
+use crate::{Body, Error, LocalReply};
+
+/// A request after route matching.
+pub(super) struct InboundRequest<'a> {
+    context: RequestContext<'a>,
+    head: request::Parts,
+    version: Version,
+    /// Connection of a client that requests an upgrade.
+    connection: Option<OnUpgrade>,
+    grpc: bool,
+    /// The connection of an HTTP/1.0 client closes after this request.
+    last: bool,
+    exchange: Box<Exchange>,
+    outcome: RouteOutcome<'a>,
+    effects: ResponseEffects,
+}
+
+/// Result of route matching.
+enum RouteOutcome<'a> {
+    /// A rule matches.
+    Routed(RoutedRequest<'a>),
+    /// No rule matches.
+    Unrouted(SanitizedRequest),
+    /// The request is a health check of the listener.
+    HealthCheck(Sanitized),
+    /// The reply does not depend on a rule. `None`: taken.
+    Replied(Option<LocalReply>),
+}
+
+impl<'a> InboundRequest<'a> {
+    /// Steps 1 to 7.
+    pub(super) fn new(
+        shared: &'a Arc<Shared>,
+        conn: &'a ConnInfo,
+        port: &'a PortSnapshot,
+        mut head: request::Parts,
+    ) -> Self {
+        // hyper stores the connection of an upgrade in the extensions.
+        let connection = head.extensions.remove();
+        let names = Names::of(&head.headers);
+        let grpc = names.has(Names::CONTENT_TYPE) && is_grpc(&head.headers);
+        let last = head.version < Version::HTTP_11 && !asks_keep_alive(&head.headers);
+        let listener = listener_of(port, conn, Some(&head));
+        let mut exchange = Exchange::new(shared, &listener.id, conn, &head);
+        let context = RequestContext {
+            shared,
+            conn,
+            port,
+            listener,
+        };
+        let outcome = match_route(&context, &mut head, names, &mut exchange);
+        Self {
+            context,
+            version: head.version,
+            head,
+            connection,
+            grpc,
+            last,
+            exchange,
+            outcome,
+            effects: ResponseEffects::default(),
+        }
+    }
+
+    /// Returns the head if no rule matches: sanitized, with the client address in its extensions. Such a
+    /// request is not logged.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the error is the path of nearly all requests"
+    )]
+    pub(super) fn into_unrouted(self) -> Result<request::Parts, Self> {
+        let RouteOutcome::Unrouted(SanitizedRequest { sanitized, client }) = self.outcome else {
+            return Err(self);
+        };
+        let mut head = self.head;
+        if let Some(upgrade) = &sanitized.upgrade {
+            upgrade.restore(&mut head.headers);
+        }
+        head.extensions.insert(sanitized);
+        head.extensions.insert(client);
+        if let Some(connection) = self.connection {
+            head.extensions.insert(connection);
+        }
+        self.exchange.forget();
+        Ok(head)
+    }
+
+    /// Steps 8 to 13; [`Self::finish`] completes the result. Borrows, so that the head is not stored twice
+    /// while the backend responds.
+    pub(super) async fn respond(&mut self, body: Body) -> Result<Response<Body>, LocalReply> {
+        let settings = &self.context.listener.settings;
+        let body = self.exchange.count_request(body, settings);
+        match &mut self.outcome {
+            RouteOutcome::Routed(routed) => {
+                let parts = RequestParts {
+                    head: &mut self.head,
+                    body,
+                    connection: self.connection.take(),
+                };
+                let state = ResponseState {
+                    exchange: &mut self.exchange,
+                    effects: &mut self.effects,
+                };
+                self.context.respond(routed, parts, state).await
+            }
+            RouteOutcome::HealthCheck(sanitized) => {
+                drop(body);
+                // Boxed: few requests are health checks.
+                Err(Box::pin(self.context.health(sanitized, &self.exchange)).await)
+            }
+            RouteOutcome::Unrouted(_) => Err(Error::NoRoute.into()),
+            RouteOutcome::Replied(reply) => {
+                Err(reply.take().unwrap_or_else(|| Error::NoRoute.into()))
+            }
+        }
+    }
+
+    /// Step 13 for every response: response halves of policies, late edits, access log.
+    pub(super) fn finish(mut self, result: Result<Response<Body>, LocalReply>) -> Response<Body> {
+        let settings = &self.context.listener.settings;
+        // The rest of a request that is answered early would have to be read to keep the connection.
+        let unread = self.version < Version::HTTP_2
+            && match &result {
+                Ok(_) => !self.exchange.body_complete(),
+                Err(_) => !self.exchange.request_complete(),
+            };
+        let local = result.is_err();
+        let mut response = result.unwrap_or_else(|reply| {
+            self.exchange.note_reply(&reply);
+            reply.into_response(self.grpc)
+        });
+        if !self.effects.is_empty() {
+            let log = self.effects.apply(&mut response, local, self.grpc);
+            self.exchange.note_policies(log);
+        }
+        settings.headers.late.apply(response.headers_mut());
+        if self.last || unread {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
+        self.exchange.finish(response, settings)
+    }
+}
+
+/// Whether an HTTP/1.0 client requests a persistent connection (RFC 9112, appendix C.2.2).
+pub(super) fn asks_keep_alive(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(CONNECTION).iter();
+    lines
+        .flat_map(|line| line.as_bytes().split(|b| *b == b','))
+        .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"keep-alive"))
+}
+
+fn match_route<'a>(
+    context: &RequestContext<'a>,
+    head: &mut request::Parts,
+    names: Names,
+    exchange: &mut Exchange,
+) -> RouteOutcome<'a> {
+    let clean = match context.sanitize(head, names, exchange) {
+        Ok(clean) => clean,
+        Err(reply) => return RouteOutcome::Replied(Some(reply)),
+    };
+    if context.is_health_check(head) {
+        return RouteOutcome::HealthCheck(clean.sanitized);
+    }
+    match context.match_route(head, &clean, exchange) {
+        Ok(found) => RouteOutcome::Routed(RoutedRequest { clean, found }),
+        Err(Error::NoRoute) => RouteOutcome::Unrouted(clean),
+        Err(error) => RouteOutcome::Replied(Some(error.into())),
+    }
+}
