@@ -28,18 +28,6 @@ fn without_drawings(text: &str) -> String {
     out + rest
 }
 
-/// A clause as a sentence. A field's name in front, such as `statusCode` or `matches[0].path`, stays as
-/// it is written.
-pub(crate) fn sentence(clause: &str) -> String {
-    let clause = clause.trim_end_matches('.');
-    let first = clause.split(' ').next().unwrap_or_default();
-    if !first.bytes().all(|letter| letter.is_ascii_lowercase()) {
-        return format!("{clause}.");
-    }
-    let (letter, rest) = clause.split_at(clause.len().min(1));
-    format!("{}{rest}.", letter.to_ascii_uppercase())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,21 +56,6 @@ mod tests {
                 one_line(&message),
                 format!("x is none: {fault}; y is none: {fault}.")
             );
-        }
-    }
-
-    #[test]
-    fn a_sentence_begins_with_a_capital_unless_it_begins_with_a_field() {
-        for (clause, written) in [
-            ("there is no Service a/b", "There is no Service a/b."),
-            ("statusCode 999 is none", "statusCode 999 is none."),
-            (
-                "matches[0].path.value is none.",
-                "matches[0].path.value is none.",
-            ),
-            ("", "."),
-        ] {
-            assert_eq!(sentence(clause), written);
         }
     }
 }

@@ -194,7 +194,7 @@ fn misread(route: RouteRef<'_>, at: usize) -> Option<&SchemaViolation> {
     let own = format!("spec.parentRefs[{at}]");
     let concerns = |fault: &&SchemaViolation| {
         let field = fault.field.as_str();
-        let of_rule = field.starts_with("spec.rules[");
+        let of_rule = field == "spec.rules" || field.starts_with("spec.rules[");
         let of_parent = field.starts_with("spec.parentRefs[");
         !of_rule && !is_of_every_rule(field) && (!of_parent || field.starts_with(&own))
     };

@@ -257,7 +257,11 @@ impl<'a> RouteState<'a> {
 
 /// What is wrong with rules, by the condition that it makes false.
 #[derive(Debug, Default)]
-pub(super) struct Faults(Vec<Fault>);
+pub(super) struct Faults {
+    all: Vec<Fault>,
+    /// A fault of one rule keeps all rules from being served.
+    closed: bool,
+}
 
 /// Something wrong with a rule.
 #[derive(Debug)]
@@ -266,20 +270,27 @@ pub(super) struct Fault {
     pub(super) condition: &'static str,
     /// The word of the API.
     pub(super) reason: &'static str,
-    /// A sentence.
+    /// The path of the invalid field, from `spec` on.
+    pub(super) field: String,
+    /// What is wrong with it.
     pub(super) message: String,
-    /// The rule's place in the route.
+    /// Place of the rule in the route.
     pub(super) rule: usize,
 }
 
 impl Faults {
     pub(super) fn add(&mut self, fault: Fault) {
-        self.0.push(fault);
+        self.all.push(fault);
+    }
+
+    /// Notes that no rule is served.
+    fn close(&mut self) {
+        self.closed = true;
     }
 
     /// How many faults there are that keep a rule from doing what it should.
     fn refusals(&self) -> usize {
-        self.0.len()
+        self.all.len()
     }
 
     /// Rules with a fault that keeps them from being accepted.
@@ -291,12 +302,13 @@ impl Faults {
     }
 
     fn of(&self, condition: &str) -> impl Iterator<Item = &Fault> {
-        self.0
+        self.all
             .iter()
             .filter(move |fault| fault.condition == condition)
     }
 
-    /// States what is wrong. A route of which some rules are right is accepted (GEP-1364).
+    /// States the faults. A route some of whose rules are valid is accepted (GEP-1364), and its message
+    /// begins as Gateway API prescribes for `PartiallyInvalid`.
     fn state(&self, conditions: &mut Conditions, total: usize) {
         for kind in ["ResolvedRefs", "BackendsAvailable"] {
             if let Some((reason, message)) = self.summary(kind) {
@@ -306,9 +318,12 @@ impl Faults {
         let Some((reason, message)) = self.summary("Accepted") else {
             return;
         };
-        if self.refused().len() >= total {
+        let refused = self.refused();
+        if self.closed || refused.len() >= total {
             conditions.set("Accepted", false, reason, message);
         } else {
+            let rules: Vec<_> = refused.iter().map(ToString::to_string).collect();
+            let message = format!("Dropped Rule(s) {}: {message}", rules.join(", "));
             conditions.set("PartiallyInvalid", true, reason, message);
         }
     }
@@ -320,8 +335,8 @@ impl Faults {
         reasons.dedup();
         let messages: Vec<_> = self
             .of(condition)
-            .map(|fault| format!("Rule {}: {}", fault.rule, fault.message))
+            .map(|fault| format!("{}: {}", fault.field, fault.message))
             .collect();
-        (!reasons.is_empty()).then(|| (reasons.join(","), messages.join(" ")))
+        (!reasons.is_empty()).then(|| (reasons.join(","), messages.join("; ")))
     }
 }

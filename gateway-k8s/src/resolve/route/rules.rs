@@ -2,20 +2,20 @@
 
 use std::collections::HashMap;
 
-use towergate_core::plan::{Destination, Match, PathMatch, WeightedBackend};
-use towergate_core::plan::{Filter, Mirror};
+use towergate_core::plan::{Destination, Filter, Match, Mirror, PathMatch, WeightedBackend};
+use towergate_policy::SchemaViolation;
 
 use super::super::report::Report;
 use super::super::world::World;
 use super::backend::{Backends, advice};
 use super::cors;
 use super::filters::{self, Filters};
+use super::matches::RuleMatches;
 use super::traffic::RuleTraffic;
-use super::{Fault, Faults, RouteRef, matches};
+use super::{Fault, Faults, RouteRef};
 use crate::api::grpc_route::GrpcRouteRule;
 use crate::api::http_route::HttpRouteRule;
 use crate::api::reference::BackendObjectReference;
-use crate::wording::sentence;
 
 /// Where a filter names the backend of a mirror.
 const MIRROR: &str = ".requestMirror";
@@ -47,7 +47,7 @@ pub(super) struct Outcome {
 /// The parts of a rule that both kinds of routes have.
 struct Parts {
     name: Option<String>,
-    matches: Result<Vec<Match>, String>,
+    matches: RuleMatches,
     filters: Filters,
     traffic: Result<RuleTraffic, String>,
     backends: Vec<Part>,
@@ -71,10 +71,16 @@ pub(super) fn resolve(
     let parts: Vec<Parts> = match route {
         // Admission gives a route without rules one that takes everything.
         RouteRef::Http(http) if http.spec.rules.is_empty() => {
-            vec![http_parts(&HttpRouteRule::default())]
+            vec![http_parts((0, &HttpRouteRule::default()), &http.misread)]
         }
-        RouteRef::Http(http) => http.spec.rules.iter().map(http_parts).collect(),
-        RouteRef::Grpc(grpc) => grpc.spec.rules.iter().map(grpc_parts).collect(),
+        RouteRef::Http(http) => {
+            let rules = http.spec.rules.iter().enumerate();
+            rules.map(|rule| http_parts(rule, &http.misread)).collect()
+        }
+        RouteRef::Grpc(grpc) => {
+            let rules = grpc.spec.rules.iter().enumerate();
+            rules.map(|rule| grpc_parts(rule, &grpc.misread)).collect()
+        }
         RouteRef::Tls(_) | RouteRef::Tcp(_) | RouteRef::Udp(_) => Vec::new(),
     };
     let mut resolver = Resolver {
@@ -87,10 +93,16 @@ pub(super) fn resolve(
     };
     resolver.check_names(&parts);
     let total = parts.len();
+    let unbounded = parts.iter().any(|parts| parts.matches.unbounded);
     let mut rules = Vec::with_capacity(total);
     for (index, parts) in parts.into_iter().enumerate() {
         resolver.index = index;
-        rules.extend(resolver.rule(parts));
+        rules.push(resolver.rule(parts));
+    }
+    if unbounded {
+        // A request of any rule could be one of the rule whose match is lost.
+        rules.iter_mut().for_each(|rule| rule.respond = Some(500));
+        resolver.faults.close();
     }
     Outcome {
         rules,
@@ -99,10 +111,10 @@ pub(super) fn resolve(
     }
 }
 
-fn http_parts(rule: &HttpRouteRule) -> Parts {
+fn http_parts((index, rule): (usize, &HttpRouteRule), unread: &[SchemaViolation]) -> Parts {
     Parts {
         name: rule.name.clone(),
-        matches: matches::http(&rule.matches),
+        matches: RuleMatches::http(&rule.matches, index, unread),
         filters: Filters::http(&rule.filters),
         traffic: RuleTraffic::resolve(rule.timeouts.as_deref(), rule.retry.as_deref()),
         backends: rule
@@ -118,10 +130,10 @@ fn http_parts(rule: &HttpRouteRule) -> Parts {
     }
 }
 
-fn grpc_parts(rule: &GrpcRouteRule) -> Parts {
+fn grpc_parts((index, rule): (usize, &GrpcRouteRule), unread: &[SchemaViolation]) -> Parts {
     Parts {
         name: rule.name.clone(),
-        matches: matches::grpc(&rule.matches),
+        matches: RuleMatches::grpc(&rule.matches, index, unread),
         filters: Filters::grpc(&rule.filters),
         traffic: Ok(RuleTraffic::default()),
         backends: rule
@@ -181,29 +193,27 @@ impl Resolver<'_, '_, '_> {
                 "rule-invalid",
                 "Correct the reference: until then its share of the requests is answered 500.",
             ),
-            _ if field == ".matches" => (
+            _ if field.starts_with(".matches") => (
                 "rule-invalid",
-                "Correct the match: until then the rule is left out, and takes no requests.",
+                "correct the match; until then the rule returns 500 for every request that it may be for",
             ),
             _ => (
                 "rule-invalid",
                 "Correct or remove the field: until then the rule answers 500.",
             ),
         });
-        let text = sentence(&message);
+        let subject = self.route.subject();
         if condition == "BackendsAvailable" {
-            self.report
-                .warn(code, &self.route.subject(), place, &*text, mend);
+            self.report.warn(code, &subject, &*place, &*message, mend);
         } else {
-            self.report
-                .error(code, &self.route.subject(), place, &*text, mend);
+            self.report.error(code, &subject, &*place, &*message, mend);
         }
-        let rule = self.index;
         self.faults.add(Fault {
             condition,
             reason,
-            message: text,
-            rule,
+            field: place,
+            message,
+            rule: self.index,
         });
     }
 
@@ -217,20 +227,18 @@ impl Resolver<'_, '_, '_> {
         }
     }
 
-    /// One rule; `None`: nobody can say what it matches, so it is left out as in Envoy Gateway.
-    fn rule(&mut self, mut parts: Parts) -> Option<RuleDraft> {
+    /// One rule.
+    fn rule(&mut self, mut parts: Parts) -> RuleDraft {
         let before = self.faults.refusals();
         self.misread();
         self.check_filters(&parts.filters);
-        let mut matches = match parts.matches {
-            Ok(matches) => matches,
-            Err(fault) => {
-                self.fault("Accepted", "UnsupportedValue", ".matches", fault);
-                return None;
-            }
-        };
+        let readable = parts.matches.faults.is_empty() && !parts.matches.unbounded;
+        for fault in parts.matches.faults {
+            self.fault("Accepted", "UnsupportedValue", &fault.field, fault.message);
+        }
+        let mut matches = parts.matches.matches;
         let prefixes = |found: &Match| matches!(found.path, PathMatch::Prefix(_));
-        let all_prefixes = matches.iter().all(prefixes);
+        let all_prefixes = !readable || matches.iter().all(prefixes);
         Self::check_prefixes(&mut parts.backends, all_prefixes);
         if parts.filters.replaces_prefix() && !all_prefixes {
             let message = "ReplacePrefixMatch needs matches of type PathPrefix".to_owned();
@@ -258,7 +266,7 @@ impl Resolver<'_, '_, '_> {
         }
         let mirrors = self.mirrors(&parts.filters, "");
         let backends = self.weighted(parts.backends, redirects);
-        Some(RuleDraft {
+        RuleDraft {
             index: self.index,
             name: parts.name,
             matches,
@@ -266,7 +274,7 @@ impl Resolver<'_, '_, '_> {
             traffic,
             backends,
             respond,
-        })
+        }
     }
 
     /// Fields that are not known. One of them may be a match or a filter, so nobody can say that a request
@@ -277,7 +285,8 @@ impl Resolver<'_, '_, '_> {
             self.faults.add(Fault {
                 condition: "Accepted",
                 reason: "UnsupportedValue",
-                message: format!("{fault}."),
+                field: fault.field.clone(),
+                message: fault.message.clone(),
                 rule,
             });
         }

@@ -13,7 +13,6 @@ use super::rules::Outcome;
 use super::{Attachment, Fault, Faults, RouteRef};
 use crate::api::reference::BackendObjectReference;
 use crate::api::stream_route::{StreamBackendRef, StreamRouteRule};
-use crate::wording::sentence;
 
 /// The rule of a route of connections or datagrams, before policies.
 #[derive(Clone, Debug)]
@@ -124,14 +123,14 @@ impl Resolver<'_, '_, '_> {
     /// Whether the rule has no fields that are not known. The decoder has reported them.
     fn misread(&mut self) -> bool {
         let rule = self.index;
-        let misread = self.route.misread_of_rule(rule);
-        let misread: Vec<_> = misread.map(|fault| format!("{fault}.")).collect();
-        let readable = misread.is_empty();
-        for message in misread {
+        let mut readable = true;
+        for fault in self.route.misread_of_rule(rule) {
+            readable = false;
             self.faults.add(Fault {
                 condition: "Accepted",
                 reason: "UnsupportedValue",
-                message,
+                field: fault.field.clone(),
+                message: fault.message.clone(),
                 rule,
             });
         }
@@ -222,16 +221,16 @@ impl Resolver<'_, '_, '_> {
             "InvalidRule" => "spec.rules".to_owned(),
             _ => format!("spec.rules[{}]{field}", self.index),
         };
-        let text = sentence(&message);
         let subject = self.route.subject();
         match condition {
-            "BackendsAvailable" => self.report.warn(code, &subject, place, &*text, mend),
-            _ => self.report.error(code, &subject, place, &*text, mend),
+            "BackendsAvailable" => self.report.warn(code, &subject, &*place, &*message, mend),
+            _ => self.report.error(code, &subject, &*place, &*message, mend),
         }
         self.faults.add(Fault {
             condition,
             reason,
-            message: text,
+            field: place,
+            message,
             rule: self.index,
         });
     }

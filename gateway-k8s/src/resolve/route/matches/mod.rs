@@ -1,0 +1,275 @@
+//! Matches of rules, as far as they can be read.
+//!
+//! A rule whose match is wrong must not let its requests through to a less specific rule. So a match that
+//! is invalid is read as everything that it may have been meant to be, and the rule returns 500 for all of
+//! it:
+//!
+//! | invalid part | what is kept of it |
+//! |---|---|
+//! | path type | the value as exact path, as prefix and as expression |
+//! | path value | its normal spelling; of a broken expression the literal text at its start |
+//! | method | the method of that name in upper case, or every method |
+//! | type or value of a header or query parameter | the presence of the name |
+//! | name of a header or query parameter | nothing: the other parts of the match decide |
+//! | gRPC service or method | the literal text at its start |
+//!
+//! If nothing is kept of a path, the match could be for any request of the route, so the whole route
+//! returns 500 ([`RuleMatches::unbounded`]).
+//!
+//! What is kept has at least the precedence of the match that was meant.
+
+mod grpc;
+mod path;
+mod reading;
+mod value;
+
+use http::Method;
+use towergate_core::plan::{Match, Text};
+use towergate_policy::SchemaViolation;
+
+use self::reading::{Readings, product};
+use crate::api::grpc_route::GrpcRouteMatch;
+use crate::api::http_route::HttpRouteMatch;
+
+/// The methods that Gateway API has (`HTTPMethod`).
+const METHODS: [Method; 9] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::DELETE,
+    Method::CONNECT,
+    Method::OPTIONS,
+    Method::TRACE,
+    Method::PATCH,
+];
+
+/// The matches of a rule.
+#[derive(Debug, Default)]
+pub(super) struct RuleMatches {
+    /// Never empty.
+    pub(super) matches: Vec<Match>,
+    /// Invalid values; if there are any, `matches` is what the rule may have been meant for.
+    pub(super) faults: Vec<MatchFault>,
+    /// A match of the rule could be for any request.
+    pub(super) unbounded: bool,
+}
+
+/// An invalid value in a match.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) struct MatchFault {
+    /// Its path below the rule, such as `.matches[0].path.type`.
+    pub(super) field: String,
+    /// What is wrong with it.
+    pub(super) message: String,
+}
+
+impl RuleMatches {
+    /// The matches of a rule of an HTTPRoute; without any, every request. `unread` are the fields of the
+    /// rule, which is at `rule`, that the decoder could not read.
+    pub(super) fn http(
+        matches: &[HttpRouteMatch],
+        rule: usize,
+        unread: &[SchemaViolation],
+    ) -> Self {
+        Self::read(matches, rule, unread, |reader, one| reader.http(one))
+    }
+
+    /// The matches of a rule of a GRPCRoute; without any, every call. `unread` as for [`Self::http`].
+    pub(super) fn grpc(
+        matches: &[GrpcRouteMatch],
+        rule: usize,
+        unread: &[SchemaViolation],
+    ) -> Self {
+        Self::read(matches, rule, unread, |reader, one| reader.grpc(one))
+    }
+
+    fn read<M>(
+        matches: &[M],
+        rule: usize,
+        unread: &[SchemaViolation],
+        one: fn(&mut MatchReader<'_>, &M) -> bool,
+    ) -> Self {
+        let unread = unread_of(rule, unread);
+        let mut found = Self {
+            // Not grown: that makes room for four, where nearly all rules have one, of thousands of rules.
+            matches: Vec::with_capacity(matches.len().max(1)),
+            unbounded: hides_matches(matches.len(), &unread),
+            ..Self::default()
+        };
+        for (at, written) in matches.iter().enumerate() {
+            let mut reader = MatchReader {
+                at,
+                unread: &unread,
+                found: &mut found,
+            };
+            let bounded = one(&mut reader, written);
+            found.unbounded |= !bounded;
+        }
+        if found.matches.is_empty() || found.unbounded {
+            found.matches = vec![Match::default()];
+        }
+        found
+    }
+}
+
+/// The paths, below the rule at `rule`, of the fields that the decoder could not read.
+fn unread_of(rule: usize, unread: &[SchemaViolation]) -> Vec<String> {
+    if unread.is_empty() {
+        return Vec::new();
+    }
+    let within = format!("spec.rules[{rule}]");
+    let below = |fault: &SchemaViolation| match &*fault.field {
+        // None of the rules could be read.
+        "spec.rules" => Some(".matches".to_owned()),
+        field => field.strip_prefix(&within).map(str::to_owned),
+    };
+    unread.iter().filter_map(below).collect()
+}
+
+/// Whether a rule without matches may have them in a field that could not be read.
+fn hides_matches(count: usize, unread: &[String]) -> bool {
+    const OTHERS: [&str; 6] = [
+        ".name",
+        ".filters",
+        ".backendRefs",
+        ".timeouts",
+        ".retry",
+        ".sessionPersistence",
+    ];
+    let hides = |field: &String| match field.strip_prefix(".matches") {
+        Some(rest) => rest.is_empty(),
+        None => !OTHERS.iter().any(|other| field.starts_with(other)),
+    };
+    count == 0 && unread.iter().any(hides)
+}
+
+/// Reads one match of a rule.
+struct MatchReader<'r> {
+    /// Its place among the matches of the rule.
+    at: usize,
+    unread: &'r [String],
+    found: &'r mut RuleMatches,
+}
+
+impl MatchReader<'_> {
+    /// Adds what a match of an HTTPRoute may be for; `false`: any request.
+    fn http(&mut self, written: &HttpRouteMatch) -> bool {
+        let path = match &written.path {
+            Some(path) => self.path(path),
+            None if self.hides_path() => None,
+            None => Some(Readings::One(Match::default().path)),
+        };
+        let method = self.method(written.method.as_deref());
+        let headers = self.headers(&written.headers);
+        let query = self.query(&written.query_params);
+        let Some(path) = path else {
+            return false;
+        };
+        product(
+            (path, method, headers, query),
+            |path, method, headers, query| {
+                self.found.matches.push(Match {
+                    path,
+                    method,
+                    headers,
+                    query,
+                });
+            },
+        );
+        true
+    }
+
+    /// Adds what a match of a GRPCRoute may be for; `false`: any call.
+    fn grpc(&mut self, written: &GrpcRouteMatch) -> bool {
+        let path = match &written.method {
+            Some(method) => self.grpc_method(method),
+            None if self.hides_path() || self.is_unread(".method") => None,
+            None => Some(Readings::One(Match::default().path)),
+        };
+        let headers = self.headers(&written.headers);
+        let Some(path) = path else {
+            return false;
+        };
+        let (method, query) = (Readings::One(None), Readings::One(Vec::new()));
+        product(
+            (path, method, headers, query),
+            |path, method, headers, query| {
+                self.found.matches.push(Match {
+                    path,
+                    method,
+                    headers,
+                    query,
+                });
+            },
+        );
+        true
+    }
+
+    fn method(&mut self, written: Option<&str>) -> Readings<Option<Text<Method>>> {
+        let Some(written) = written else {
+            return match self.is_unread(".method") {
+                true => any_method(),
+                false => Readings::One(None),
+            };
+        };
+        let named = |name: &str| METHODS.iter().find(|method| method.as_str() == name);
+        if let Some(method) = named(written) {
+            return Readings::One(Some(method.clone().into()));
+        }
+        let names: Vec<_> = METHODS.iter().map(Method::as_str).collect();
+        let message = format!(
+            "unknown method {written:?}; use one of {}",
+            names.join(", ")
+        );
+        self.fault(".method", message);
+        match named(&written.to_ascii_uppercase()) {
+            Some(method) => Readings::One(Some(method.clone().into())),
+            None => any_method(),
+        }
+    }
+
+    /// Adds an error at `field` of the match, unless the decoder has reported one there.
+    fn fault(&mut self, field: impl AsRef<str>, message: String) {
+        let field = field.as_ref();
+        let parent = field.rsplit_once('.').map_or("", |(parent, _)| parent);
+        if self.is_unread(field) || !parent.is_empty() && self.is_unread(parent) {
+            return;
+        }
+        let field = format!(".matches[{}]{field}", self.at);
+        self.found.faults.push(MatchFault { field, message });
+    }
+
+    /// Whether the path may be in a field of the match that the decoder could not read.
+    fn hides_path(&self) -> bool {
+        const OTHERS: [&str; 3] = [".headers", ".queryParams", ".method"];
+        let within = format!(".matches[{}]", self.at);
+        let hides = |field: &String| {
+            let rest = field.strip_prefix(&within);
+            rest.is_some_and(|rest| !OTHERS.iter().any(|other| rest.starts_with(other)))
+        };
+        self.unread.iter().any(hides)
+    }
+
+    /// Whether the decoder has reported an error at `field` of the match, or in it.
+    fn is_unread(&self, field: &str) -> bool {
+        if self.unread.is_empty() {
+            return false;
+        }
+        let within = format!(".matches[{}]{field}", self.at);
+        let in_field = |unread: &String| {
+            let rest = unread.strip_prefix(&within);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        self.unread.iter().any(in_field)
+    }
+}
+
+/// Every method, each by itself too: a match with a method takes precedence over one without.
+fn any_method() -> Readings<Option<Text<Method>>> {
+    let each = METHODS.iter().map(|method| Some(method.clone().into()));
+    Readings::Several(each.chain([None]).collect())
+}
+
+#[cfg(test)]
+mod tests;
