@@ -4,8 +4,8 @@ use std::io::{IsTerminal, Read};
 use std::path::Path;
 use std::process::ExitCode;
 
-use towergate_k8s::Diagnostic;
 use towergate_k8s::decode::Severity;
+use towergate_k8s::{Diagnostic, FindingCode};
 
 use crate::args::{CheckArgs, FindingsFormat, ManifestArgs};
 use crate::manifest_loader::ManifestLoader;
@@ -81,7 +81,7 @@ pub(crate) fn loader(args: &ManifestArgs, input: Option<String>) -> ManifestLoad
 fn exit_status(found: &[Diagnostic], strict: bool) -> u8 {
     if found
         .iter()
-        .any(|d| matches!(d.code, "unreadable" | "no-manifest"))
+        .any(|d| matches!(d.code, FindingCode::Unreadable | FindingCode::NoManifest))
     {
         return crate::USAGE;
     }
@@ -95,10 +95,10 @@ mod tests {
 
     #[test]
     fn the_exit_status_is_that_of_the_worst_finding() {
-        let error = Diagnostic::error("x", "", "y");
-        let warning = Diagnostic::warning("x", "", "y");
-        let note = Diagnostic::note("x", "");
-        let unreadable = Diagnostic::error("unreadable", "", "y");
+        let error = Diagnostic::error(FindingCode::Syntax, "", "y");
+        let warning = Diagnostic::warning(FindingCode::UnknownField, "", "y");
+        let note = Diagnostic::note(FindingCode::PassedOver, "");
+        let unreadable = Diagnostic::error(FindingCode::Unreadable, "", "y");
 
         for (found, strict, status) in [
             (vec![], true, 0),
@@ -107,7 +107,11 @@ mod tests {
             (vec![warning.clone()], true, 1),
             (vec![note, warning, error.clone()], false, 1),
             (vec![error, unreadable], false, 2),
-            (vec![Diagnostic::warning("no-manifest", "", "y")], false, 2),
+            (
+                vec![Diagnostic::warning(FindingCode::NoManifest, "", "y")],
+                false,
+                2,
+            ),
         ] {
             assert_eq!(exit_status(&found, strict), status, "{found:?}");
         }

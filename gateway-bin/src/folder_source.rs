@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use towergate_k8s::Diagnostic;
-use towergate_k8s::Resolution;
 use towergate_k8s::decode::Severity;
+use towergate_k8s::{FindingCode, Resolution};
 
 use crate::Failure;
 use crate::args::RunArgs;
@@ -71,7 +71,7 @@ impl FolderSource {
             .iter()
             .filter(|d| !self.logged.contains(d))
         {
-            let (code, text) = (diagnostic.code, brief(diagnostic));
+            let (code, text) = (diagnostic.code.as_str(), brief(diagnostic));
             match diagnostic.severity {
                 Severity::Error => tracing::error!(code, "{text}"),
                 Severity::Warning => tracing::warn!(code, "{text}"),
@@ -98,7 +98,7 @@ impl Source for FolderSource {
         let unreadable = reading
             .diagnostics
             .iter()
-            .filter(|d| d.code == "unreadable");
+            .filter(|d| d.code == FindingCode::Unreadable);
         let unreadable: Vec<String> = unreadable.map(brief).collect();
         if !unreadable.is_empty() {
             return Err(unreadable.join("; ").into());

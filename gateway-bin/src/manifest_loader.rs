@@ -9,7 +9,7 @@ use towergate_core::plan::{BackendId, Endpoint};
 use towergate_k8s::decode::Severity;
 use towergate_k8s::resolve::Parity;
 use towergate_k8s::source::{Folder, Kept, keep_last_good, read_again};
-use towergate_k8s::{Diagnostic, ObjectKey, Objects, Resolution, Scope, resolve};
+use towergate_k8s::{Diagnostic, ObjectKey, Objects, Resolution, ResolveOptions, resolve};
 use towergate_tls::server::UnknownName;
 
 use crate::args::{ManifestArgs, ParityFlag};
@@ -23,7 +23,7 @@ pub(crate) const ECHO_ANNOTATION: &str = "towergate.dev/echo";
 pub(crate) struct ManifestLoader {
     folder: Folder,
     paths: Vec<PathBuf>,
-    scope: Scope,
+    scope: ResolveOptions,
     /// Gives each Gateway an address of its own.
     separate_addresses: bool,
     fingerprint: Option<u64>,
@@ -164,7 +164,7 @@ fn echo_backends(objects: &Objects) -> impl Iterator<Item = BackendId> {
     })
 }
 
-fn scope(args: &ManifestArgs) -> Scope {
+fn scope(args: &ManifestArgs) -> ResolveOptions {
     let mut bind = Vec::new();
     let mut bind_gateway: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
     for given in &args.bind {
@@ -190,7 +190,7 @@ fn scope(args: &ManifestArgs) -> Scope {
             .or_default()
             .push(endpoint);
     }
-    Scope {
+    ResolveOptions {
         controller_name: args.controller_name.clone(),
         serve_unclassed: true,
         ports: args.ports.iter().map(|map| (map.port, map.bound)).collect(),

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 
 use towergate_k8s::decode::Severity;
 use towergate_k8s::source::Loaded;
-use towergate_k8s::{Diagnostic, ObjectKey, Objects, Scope};
+use towergate_k8s::{Diagnostic, FindingCode, ObjectKey, Objects, ResolveOptions};
 
 use crate::flags::name_parts;
 
 /// Warns if there is nothing to serve, and of flags that name no object.
-pub(crate) fn find(paths: &[PathBuf], loaded: &Loaded, scope: &Scope) -> Vec<Diagnostic> {
+pub(crate) fn find(paths: &[PathBuf], loaded: &Loaded, scope: &ResolveOptions) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     found.extend(nothing_to_serve(paths, loaded));
     found.extend(foreign_gateways(&loaded.objects, scope));
@@ -36,7 +36,7 @@ fn nothing_to_serve(paths: &[PathBuf], loaded: &Loaded) -> Option<Diagnostic> {
     let paths = paths.join(", ");
     Some(if loaded.files.is_empty() {
         Diagnostic::warning(
-            "no-manifest",
+            FindingCode::NoManifest,
             match paths.is_empty() {
                 true => "no manifest on standard input".to_owned(),
                 false => format!("no manifest in {paths}"),
@@ -45,7 +45,7 @@ fn nothing_to_serve(paths: &[PathBuf], loaded: &Loaded) -> Option<Diagnostic> {
         )
     } else {
         Diagnostic::warning(
-            "no-gateway",
+            FindingCode::NoGateway,
             match paths.is_empty() {
                 true => "no Gateway on standard input: nothing is served".to_owned(),
                 false => format!("no Gateway in {paths}: nothing is served"),
@@ -56,7 +56,7 @@ fn nothing_to_serve(paths: &[PathBuf], loaded: &Loaded) -> Option<Diagnostic> {
 }
 
 /// Warns of Gateways of other controllers if there are no others. Beside own ones they are expected.
-fn foreign_gateways(objects: &Objects, scope: &Scope) -> Vec<Diagnostic> {
+fn foreign_gateways(objects: &Objects, scope: &ResolveOptions) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for gateway in objects.gateways.values() {
         let name = &gateway.spec.gateway_class_name;
@@ -70,13 +70,13 @@ fn foreign_gateways(objects: &Objects, scope: &Scope) -> Vec<Diagnostic> {
             scope.controller_name
         );
         let help = format!("To serve it, pass --controller-name {theirs}.");
-        let warning = Diagnostic::warning("gateway-of-another-controller", message, help);
+        let warning = Diagnostic::warning(FindingCode::GatewayOfAnotherController, message, help);
         found.push(warning.at("Gateway", gateway, "spec.gatewayClassName"));
     }
     found
 }
 
-fn unknown_gateways(objects: &Objects, scope: &Scope) -> impl Iterator<Item = Diagnostic> {
+fn unknown_gateways(objects: &Objects, scope: &ResolveOptions) -> impl Iterator<Item = Diagnostic> {
     let unknown = scope.bind_gateway.keys().filter(|name| {
         let key = name_parts(name).map(|(namespace, name)| ObjectKey::new(namespace, name));
         key.is_none_or(|key| !objects.gateways.contains_key(&key))
@@ -84,11 +84,11 @@ fn unknown_gateways(objects: &Objects, scope: &Scope) -> impl Iterator<Item = Di
     unknown.map(|name| {
         let message = format!("--bind {name}=: no such Gateway in the manifests");
         let help = "Name a Gateway of the manifests as NAMESPACE/NAME.";
-        Diagnostic::warning("unknown-bind", message, help)
+        Diagnostic::warning(FindingCode::UnknownBind, message, help)
     })
 }
 
-fn unknown_services(objects: &Objects, scope: &Scope) -> impl Iterator<Item = Diagnostic> {
+fn unknown_services(objects: &Objects, scope: &ResolveOptions) -> impl Iterator<Item = Diagnostic> {
     scope.endpoints.keys().filter_map(|backend| {
         let (namespace, name, port) = (&backend.namespace, &backend.name, backend.port);
         let service = objects.services.get(&ObjectKey::new(namespace, name));
@@ -101,12 +101,18 @@ fn unknown_services(objects: &Objects, scope: &Scope) -> impl Iterator<Item = Di
         };
         let message = format!("--endpoint {namespace}/{name}:{port}=: {what}");
         let help = "Name a port of a Service of the manifests as NAMESPACE/SERVICE:PORT.";
-        Some(Diagnostic::warning("unknown-endpoint", message, help))
+        Some(Diagnostic::warning(
+            FindingCode::UnknownEndpoint,
+            message,
+            help,
+        ))
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use towergate_k8s::FindingCode;
+
     use crate::args::ManifestArgs;
     use crate::manifest_loader::ManifestLoader;
 
@@ -115,7 +121,7 @@ mod tests {
     const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: echo, namespace: team}\nspec: {ports: [{port: 80}]}\n";
 
     /// The codes of the findings in a folder with this file.
-    fn codes(file: Option<&str>, bind: &[&str], endpoints: &[&str]) -> Vec<&'static str> {
+    fn codes(file: Option<&str>, bind: &[&str], endpoints: &[&str]) -> Vec<FindingCode> {
         let folder = tempfile::tempdir().expect("a folder");
         if let Some(text) = file {
             std::fs::write(folder.path().join("a.yaml"), text).expect("the file is written");
@@ -135,19 +141,19 @@ mod tests {
         let reading = loader.read(true, |_| None).expect("a reading");
         let codes = reading.diagnostics.iter().map(|d| d.code);
         let ours = [
-            "no-manifest",
-            "no-gateway",
-            "unknown-bind",
-            "unknown-endpoint",
-            "gateway-of-another-controller",
+            FindingCode::NoManifest,
+            FindingCode::NoGateway,
+            FindingCode::UnknownBind,
+            FindingCode::UnknownEndpoint,
+            FindingCode::GatewayOfAnotherController,
         ];
         codes.filter(|code| ours.contains(code)).collect()
     }
 
     #[test]
     fn nothing_to_serve_is_a_warning() {
-        assert_eq!(codes(None, &[], &[]), ["no-manifest"]);
-        assert_eq!(codes(Some(SERVICE), &[], &[]), ["no-gateway"]);
+        assert_eq!(codes(None, &[], &[]), [FindingCode::NoManifest]);
+        assert_eq!(codes(Some(SERVICE), &[], &[]), [FindingCode::NoGateway]);
         assert!(codes(Some(GATEWAY), &[], &[]).is_empty());
     }
 
@@ -158,7 +164,7 @@ mod tests {
         let theirs = format!("{class}---\n{GATEWAY}");
         let ours = GATEWAY.replace("public", "ours").replace(": eg", ": us");
 
-        let code = "gateway-of-another-controller";
+        let code = FindingCode::GatewayOfAnotherController;
         assert_eq!(codes(Some(&theirs), &[], &[]), [code]);
         assert!(codes(Some(&format!("{theirs}---\n{ours}")), &[], &[]).is_empty());
     }
@@ -177,17 +183,17 @@ mod tests {
             (
                 "edge/other=127.0.0.1",
                 "team/echo:80=127.0.0.1:1",
-                &["unknown-bind"],
+                &[FindingCode::UnknownBind],
             ),
             (
                 "127.0.0.1",
                 "team/other:80=127.0.0.1:1",
-                &["unknown-endpoint"],
+                &[FindingCode::UnknownEndpoint],
             ),
             (
                 "127.0.0.1",
                 "team/echo:81=127.0.0.1:1",
-                &["unknown-endpoint"],
+                &[FindingCode::UnknownEndpoint],
             ),
         ] {
             assert_eq!(

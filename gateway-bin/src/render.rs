@@ -171,6 +171,7 @@ fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use towergate_k8s::FindingCode;
     use towergate_k8s::decode::decode;
 
     use super::*;
@@ -249,7 +250,7 @@ note[passed-over]: 1 object of kind Deployment (apps/v1) passed over: not for th
 
     #[test]
     fn positions_outside_the_file_and_control_characters_are_harmless() {
-        let mut diagnostic = Diagnostic::error("x", "a\u{1b}[2Jb", "y");
+        let mut diagnostic = Diagnostic::error(FindingCode::Syntax, "a\u{1b}[2Jb", "y");
         diagnostic.file = "f".to_owned();
         diagnostic.line = 99;
         diagnostic.column = 99;
@@ -261,7 +262,7 @@ note[passed-over]: 1 object of kind Deployment (apps/v1) passed over: not for th
         );
 
         assert!(
-            text.starts_with("error[x]: a\u{fffd}[2Jb\n --> f:99:99\n"),
+            text.starts_with("error[syntax]: a\u{fffd}[2Jb\n --> f:99:99\n"),
             "{text}"
         );
         diagnostic.line = 1;

@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use towergate_k8s::yaml;
+use towergate_k8s::{FindingCode, yaml};
 
 use crate::args::ManifestArgs;
 use crate::check::{NO_ECHO, loader, read_stdin};
@@ -29,7 +29,11 @@ pub(crate) fn status(args: &ManifestArgs) -> Outcome {
 
 /// 2 if a file is unreadable, 1 if an object is, which has no status to show it.
 fn exit_status(reading: &Reading) -> u8 {
-    if reading.unreadable.iter().any(|d| d.code == "unreadable") {
+    if reading
+        .unreadable
+        .iter()
+        .any(|d| d.code == FindingCode::Unreadable)
+    {
         return crate::USAGE;
     }
     u8::from(!reading.unreadable.is_empty())

@@ -10,7 +10,7 @@ use std::error::Error;
 
 use towergate_core::gateway::{Gateway, Options};
 use towergate_k8s::decode::decode;
-use towergate_k8s::{Scope, resolve};
+use towergate_k8s::{ResolveOptions, resolve};
 
 const MANIFESTS: &str = "
 apiVersion: gateway.networking.k8s.io/v1
@@ -36,9 +36,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// Serves `manifests` with their port 80 bound as `port`, for as long as the gateway lives.
 pub(crate) fn serve(manifests: &str, port: u16) -> Result<Gateway, Box<dyn Error>> {
     let decoded = decode("manifests.yaml", manifests);
-    let scope = Scope {
+    let scope = ResolveOptions {
         ports: BTreeMap::from([(80, port)]),
-        ..Scope::default()
+        ..ResolveOptions::default()
     };
     let resolution = resolve(&decoded.objects, &scope);
     for diagnostic in decoded.diagnostics.iter().chain(&resolution.diagnostics) {

@@ -5,14 +5,14 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use towergate_k8s::resolve::{Scope, resolve};
+use towergate_k8s::resolve::{ResolveOptions, resolve};
 use towergate_k8s::source::Folder;
 
 fn main() {
     let paths: Vec<PathBuf> = std::env::args().skip(1).map(PathBuf::from).collect();
     let loaded = Folder::new(false).read(&paths);
     let gateways = loaded.objects.gateways.keys().zip(1..);
-    let scope = Scope {
+    let scope = ResolveOptions {
         bind_gateway: gateways
             .map(|(key, at)| {
                 (
@@ -21,7 +21,7 @@ fn main() {
                 )
             })
             .collect(),
-        ..Scope::default()
+        ..ResolveOptions::default()
     };
     let resolution = resolve(&loaded.objects, &scope);
     for status in resolution.statuses.objects() {

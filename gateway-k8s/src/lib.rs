@@ -8,6 +8,7 @@
 
 pub mod api;
 pub mod decode;
+pub mod finding;
 pub mod objects;
 pub mod resolve;
 pub mod source;
@@ -18,6 +19,7 @@ mod wording;
 pub mod yaml;
 
 pub use decode::Diagnostic;
+pub use finding::FindingCode;
 pub use objects::{Object, ObjectKey, Objects};
-pub use resolve::{Resolution, Scope, resolve};
+pub use resolve::{Resolution, ResolveOptions, resolve};
 pub use status::Statuses;

@@ -1,6 +1,5 @@
-//! What holds of every finding and every condition, whatever is wrong: it is one line, it has a place, and
-//! errors and warnings say how to mend it. Held against all cases, and against cases with a slip of the hand
-//! in each line: a key misspelt, a value that does not fit, a line left out.
+//! Properties of every finding and condition: each is one line, and findings have a place and advice. Checked
+//! for all cases, and for cases with one error per line: a misspelt key, an invalid value, a missing line.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -10,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use towergate_k8s::Diagnostic;
 use towergate_k8s::decode::{Severity, decode};
-use towergate_k8s::resolve::{Scope, resolve};
+use towergate_k8s::resolve::{ResolveOptions, resolve};
 
 /// Files below a folder of this package, by name.
 fn files(folder: &str) -> Vec<PathBuf> {
@@ -23,10 +22,10 @@ fn files(folder: &str) -> Vec<PathBuf> {
     files
 }
 
-/// All findings about a text, and the text of the statuses' conditions.
+/// All findings about a text, and the messages of all conditions.
 fn findings(text: &str) -> (Vec<Diagnostic>, Vec<String>) {
     let decoded = decode("in.yaml", text);
-    let resolution = resolve(&decoded.objects, &Scope::default());
+    let resolution = resolve(&decoded.objects, &ResolveOptions::default());
     let mut found = decoded.diagnostics;
     found.extend(resolution.diagnostics);
     let mut messages = Vec::new();
@@ -49,12 +48,12 @@ fn collect(value: &Value, messages: &mut Vec<String>) {
     }
 }
 
-/// What is wrong with what is said of a text.
+/// The findings and messages of a text that violate a property.
 fn faults(text: &str) -> Vec<String> {
     faults_of(findings(text)).0
 }
 
-/// What is wrong with what is said, and the codes of the findings.
+/// The findings and messages that violate a property, and the codes of all findings.
 fn faults_of(
     (found, messages): (Vec<Diagnostic>, Vec<String>),
 ) -> (Vec<String>, Vec<&'static str>) {
@@ -68,18 +67,21 @@ fn faults_of(
         .map(|d| format!("{d:?}"))
         .collect();
     faults.extend(messages.into_iter().filter(|message| broken(message)));
-    (faults, found.iter().map(|found| found.code).collect())
+    (
+        faults,
+        found.iter().map(|found| found.code.as_str()).collect(),
+    )
 }
 
-/// The text with one slip in each line, the three sorts in turn.
-fn slips(text: &str) -> impl Iterator<Item = String> {
+/// Variants of the text with one error each, one for each line, of the three kinds in turn.
+fn variants(text: &str) -> impl Iterator<Item = String> {
     let lines: Vec<&str> = text.lines().collect();
     (0..lines.len()).map(move |at| {
         let mut lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
         match at % 3 {
             0 => drop(lines.remove(at)),
             1 => lines[at] = misspelt(&lines[at]),
-            _ => lines[at] = unfit(&lines[at]),
+            _ => lines[at] = with_invalid_value(&lines[at]),
         }
         lines.join("\n")
     })
@@ -95,8 +97,8 @@ fn misspelt(line: &str) -> String {
     String::from_utf8(bytes).unwrap_or_else(|_| line.to_owned())
 }
 
-/// A line with something else as its value.
-fn unfit(line: &str) -> String {
+/// A line with an invalid value.
+fn with_invalid_value(line: &str) -> String {
     match line.rfind(": ") {
         Some(at) => format!("{}: \"(\"", &line[..at]),
         None => format!("{line} x"),
@@ -104,7 +106,7 @@ fn unfit(line: &str) -> String {
 }
 
 #[test]
-fn every_finding_of_the_cases_is_one_line_and_says_how_to_mend_it() {
+fn every_finding_of_the_cases_is_one_line_with_advice() {
     for case in files("tests/cases") {
         let text = fs::read_to_string(case.join("in.yaml")).unwrap();
 
@@ -118,11 +120,11 @@ fn every_finding_of_the_cases_is_one_line_and_says_how_to_mend_it() {
 }
 
 #[test]
-fn so_is_every_finding_about_a_slip_of_the_hand() {
+fn every_finding_about_a_typing_error_is_one_line_with_advice() {
     let cases = [
         "backend-tls",
         "certificates",
-        "fields-not-known",
+        "unknown-fields",
         "frontend-validation",
         "grpc",
         "guide-direct",
@@ -130,18 +132,18 @@ fn so_is_every_finding_about_a_slip_of_the_hand() {
         "policies-merged",
         "reference-grants",
         "rules",
-        "rules-refused",
+        "rules-rejected",
     ];
     let mut codes = std::collections::BTreeSet::new();
     for case in cases {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
         let text = fs::read_to_string(folder.join(case).join("in.yaml")).unwrap();
-        for slip in slips(&text) {
-            let (faults, found) = faults_of(findings(&slip));
+        for variant in variants(&text) {
+            let (faults, found) = faults_of(findings(&variant));
 
-            assert_eq!(faults, [""; 0], "{case}:\n{slip}");
+            assert_eq!(faults, [""; 0], "{case}:\n{variant}");
             codes.extend(found);
         }
     }
-    assert!(codes.len() > 25, "the slips are of many sorts: {codes:?}");
+    assert!(codes.len() > 25, "the errors are of many kinds: {codes:?}");
 }

@@ -1,12 +1,12 @@
-//! What manifests mean: each folder of `cases` has manifests (`in.yaml`) and what is made of them, the
-//! plan (`plan.json`), the statuses (`status.json`) and the diagnostics (`diagnostics.txt`).
+//! Golden tests of `resolve`. Each folder of `cases` has manifests (`in.yaml`) and the expected plan
+//! (`plan.json`), statuses (`status.json`) and diagnostics (`diagnostics.txt`).
 //!
-//! `UPDATE=1` writes what is made of them now. Look at the difference before it is committed.
+//! `UPDATE=1` writes the actual results. Review the difference before you commit it.
 //!
-//! A folder may have `assigned.json`, the addresses that its Gateways have (`Scope::assigned`).
+//! A folder may have `assigned.json`, the addresses of its Gateways (`ResolveOptions::assigned`).
 //!
-//! What has its default value is left out of the plan, and so are certificates but for their names. A
-//! Secret whose `tls.crt` reads `certificate for a.example.com` gets one, and the key that belongs to it.
+//! The plan omits default values, and shows only the names of certificates. A Secret whose `tls.crt` is
+//! `certificate for a.example.com` gets a generated certificate and key.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -19,14 +19,14 @@ use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 use towergate_core::plan::{ListenerSettings, TcpSettings, Traffic};
 use towergate_k8s::decode::{Diagnostic, decode};
-use towergate_k8s::resolve::{Parity, Resolution, Scope, resolve};
+use towergate_k8s::resolve::{Parity, Resolution, ResolveOptions, resolve};
 use towergate_k8s::wire::{Decoder, FrameReader, Peer, Version};
 use towergate_k8s::{ObjectKey, Objects};
 use towergate_tls::ServerTls;
 
-fn scope(folder: &Path) -> Scope {
+fn scope(folder: &Path) -> ResolveOptions {
     let assigned = fs::read_to_string(folder.join("assigned.json")).ok();
-    Scope {
+    ResolveOptions {
         controller_name: "gateway.envoyproxy.io/gatewayclass-controller".to_owned(),
         serve_unclassed: true,
         ports: [(80, 8080), (443, 8443)].into(),
@@ -44,7 +44,7 @@ fn scope(folder: &Path) -> Scope {
 }
 
 #[test]
-fn every_case_means_what_its_folder_says() {
+fn every_case_resolves_as_recorded() {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
     let mut folders: Vec<_> = fs::read_dir(cases)
         .unwrap()
@@ -79,9 +79,9 @@ fn every_case_means_what_its_folder_says() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Whatever manifests mean, a data plane is told the same.
+/// A data plane receives the plan that was resolved.
 #[test]
-fn a_plan_that_is_sent_is_the_plan_that_arrives() {
+fn a_plan_is_received_as_it_was_sent() {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
     for folder in fs::read_dir(cases).unwrap() {
         let path = folder.unwrap().path();
@@ -108,7 +108,7 @@ fn a_plan_that_is_sent_is_the_plan_that_arrives() {
 }
 
 #[test]
-fn the_order_of_documents_does_not_matter() {
+fn the_order_of_documents_does_not_change_the_result() {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
     for folder in fs::read_dir(cases).unwrap() {
         let folder = folder.unwrap().path();
@@ -126,7 +126,7 @@ fn the_order_of_documents_does_not_matter() {
 }
 
 #[test]
-fn a_broken_object_spoils_no_other() {
+fn an_invalid_object_does_not_affect_others() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/guide-direct");
     let text = fs::read_to_string(folder.join("in.yaml")).unwrap();
     let whole = resolve(&objects(&text).0, &scope(&folder));

@@ -39,6 +39,7 @@ fn say(diagnostic: &Diagnostic) {
         help,
         ..
     } = diagnostic;
+    let code = code.as_str();
     let object = diagnostic.object.as_ref();
     let object = object.map(ToString::to_string).unwrap_or_default();
     match diagnostic.severity {

@@ -15,7 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
-use towergate_k8s::{Resolution, Scope, resolve};
+use towergate_k8s::{Resolution, ResolveOptions, resolve};
 
 use crate::metrics::Metrics;
 use crate::notes::Notes;
@@ -216,12 +216,12 @@ impl Reconciler {
         tracing::debug!(took = ?began.elapsed(), leads, "decided");
     }
 
-    fn scope(&self, placement: &Placement) -> Scope {
+    fn scope(&self, placement: &Placement) -> ResolveOptions {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = since
             .ok()
             .and_then(|since| i64::try_from(since.as_secs()).ok());
-        Scope {
+        ResolveOptions {
             controller_name: self.controller.clone(),
             serve_unclassed: false,
             bind_gateway: placement.bind.clone(),
@@ -229,7 +229,7 @@ impl Reconciler {
             ports: placement.ports.clone(),
             reserved: placement.reserved.clone(),
             now,
-            ..Scope::default()
+            ..ResolveOptions::default()
         }
     }
 

@@ -5,6 +5,7 @@
 use serde::{Serialize, Serializer};
 
 use super::tree::Place;
+use crate::finding::FindingCode;
 use crate::objects::{Object, ObjectKey, Origin};
 use crate::wording::one_line;
 
@@ -15,8 +16,8 @@ use crate::wording::one_line;
 pub struct Diagnostic {
     /// How bad it is.
     pub severity: Severity,
-    /// A stable name, such as `unknown-field`.
-    pub code: &'static str,
+    /// Code, such as `unknown-field`.
+    pub code: FindingCode,
     /// The file; empty: unknown, `null` when it is serialised.
     #[serde(serialize_with = "unless_default")]
     pub file: String,
@@ -61,25 +62,21 @@ where
 
 impl Diagnostic {
     /// An error without a place: what is wrong, and how to mend it.
-    pub fn error(code: &'static str, message: impl Into<String>, help: impl Into<String>) -> Self {
+    pub fn error(code: FindingCode, message: impl Into<String>, help: impl Into<String>) -> Self {
         Self::new(Severity::Error, code, message.into(), help.into())
     }
 
     /// A warning without a place: what is suspicious, and how to mend it.
-    pub fn warning(
-        code: &'static str,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) -> Self {
+    pub fn warning(code: FindingCode, message: impl Into<String>, help: impl Into<String>) -> Self {
         Self::new(Severity::Warning, code, message.into(), help.into())
     }
 
     /// A note without a place. It need not ask for anything.
-    pub fn note(code: &'static str, message: impl Into<String>) -> Self {
+    pub fn note(code: FindingCode, message: impl Into<String>) -> Self {
         Self::new(Severity::Note, code, message.into(), String::new())
     }
 
-    fn new(severity: Severity, code: &'static str, message: String, help: String) -> Self {
+    fn new(severity: Severity, code: FindingCode, message: String, help: String) -> Self {
         debug_assert!(
             severity == Severity::Note || !help.is_empty(),
             "{code}: nobody says how to mend it"
@@ -117,7 +114,7 @@ impl Diagnostic {
     pub(crate) fn outlive(&mut self, objects: &[String]) {
         /// The most names that are listed.
         const LISTED: usize = 5;
-        if self.code == "unknown-field"
+        if self.code == FindingCode::UnknownField
             && let Some((fault, _)) = self.message.rsplit_once(": ")
         {
             self.message.truncate(fault.len());
@@ -162,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_place_that_is_not_known_is_null() {
-        let mut found = Diagnostic::note("x", "y");
+        let mut found = Diagnostic::note(FindingCode::PassedOver, "y");
         let value = serde_json::to_value(&found).unwrap();
         for field in ["file", "line", "column", "object"] {
             assert!(value[field].is_null(), "{field}: {value}");

@@ -2,6 +2,7 @@
 
 use super::kind::{Kind, KindId};
 use crate::api::meta::ObjectMeta;
+use crate::finding::FindingCode;
 
 /// Fields of `metadata` that exist and are not read.
 pub(crate) const UNREAD: [&str; 6] = [
@@ -17,7 +18,7 @@ pub(crate) const UNREAD: [&str; 6] = [
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Breach {
     /// The diagnostic's name.
-    pub(crate) code: &'static str,
+    pub(crate) code: FindingCode,
     /// The field.
     pub(crate) field: &'static str,
     /// What is wrong.
@@ -34,7 +35,7 @@ pub(crate) struct Breach {
 pub(crate) fn check(kind: &Kind, meta: &mut ObjectMeta) -> Result<(), Breach> {
     if meta.name.is_empty() {
         return Err(Breach {
-            code: "missing-name",
+            code: FindingCode::MissingName,
             field: "metadata",
             message: "the object has no name".to_owned(),
             help: "Give it a `metadata.name`.",
@@ -47,7 +48,7 @@ pub(crate) fn check(kind: &Kind, meta: &mut ObjectMeta) -> Result<(), Breach> {
         is_subdomain(&meta.name)
     }) {
         return Err(Breach {
-            code: "invalid-name",
+            code: FindingCode::InvalidName,
             field: "metadata.name",
             message: format!("`{}` is not a name that Kubernetes takes", meta.name),
             help: "Use lower-case letters, digits and `-`; begin and end with a letter or digit.",
@@ -65,7 +66,7 @@ pub(crate) fn check(kind: &Kind, meta: &mut ObjectMeta) -> Result<(), Breach> {
     }
     if !is_label(&meta.namespace) {
         return Err(Breach {
-            code: "invalid-name",
+            code: FindingCode::InvalidName,
             field: "metadata.namespace",
             message: format!(
                 "`{}` is not a namespace that Kubernetes takes",
@@ -119,12 +120,12 @@ mod tests {
         for (kind, name, code) in [
             (secret, "a", None),
             (secret, "a.b-c.9", None),
-            (secret, "", Some("missing-name")),
-            (secret, "A", Some("invalid-name")),
-            (secret, "a..b", Some("invalid-name")),
-            (secret, "-a", Some("invalid-name")),
-            (secret, "a_b", Some("invalid-name")),
-            (service, "a.b", Some("invalid-name")),
+            (secret, "", Some(FindingCode::MissingName)),
+            (secret, "A", Some(FindingCode::InvalidName)),
+            (secret, "a..b", Some(FindingCode::InvalidName)),
+            (secret, "-a", Some(FindingCode::InvalidName)),
+            (secret, "a_b", Some(FindingCode::InvalidName)),
+            (service, "a.b", Some(FindingCode::InvalidName)),
             (service, "a-b", None),
         ] {
             let result = check(&kind, &mut meta("ns", name));

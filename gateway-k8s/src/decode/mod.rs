@@ -58,6 +58,7 @@ use self::tree::{Place, Value};
 use self::typed::{TypeError, UnknownField};
 use self::unknown::Closed;
 use crate::api::meta::ObjectMeta;
+use crate::finding::FindingCode;
 use crate::objects::{ObjectKey, Objects, Origin};
 
 /// What a text or many texts gave.
@@ -249,7 +250,7 @@ impl Reader {
             }
             Err(error) => {
                 let help = "Correct it: until then nothing of this document is read; others in the file are.";
-                let diagnostic = Diagnostic::error("syntax", error.message, help);
+                let diagnostic = Diagnostic::error(FindingCode::Syntax, error.message, help);
                 reader.refuse(diagnostic.placed(&document, error.place));
             }
         }
@@ -274,7 +275,7 @@ impl Reader {
             }
             Err(error) => {
                 let help = "Make it smaller: until then it is not in force.";
-                let diagnostic = Diagnostic::error("syntax", error.message, help);
+                let diagnostic = Diagnostic::error(FindingCode::Syntax, error.message, help);
                 reader.refuse(diagnostic.placed(&document, error.place));
             }
         }
@@ -290,7 +291,7 @@ impl Reader {
             let message = "a list or text stands where an object is expected";
             let help =
                 "Write a map with `apiVersion`, `kind` and `metadata`, or remove the document.";
-            let diagnostic = Diagnostic::error("not-an-object", message, help);
+            let diagnostic = Diagnostic::error(FindingCode::NotAnObject, message, help);
             return self.refuse(diagnostic.placed(&origin, node.place));
         }
         let inherited = source.inherited.unwrap_or_default();
@@ -315,13 +316,13 @@ impl Reader {
         let diagnostic = if both {
             let message = "this is no Kubernetes object: it has neither `apiVersion` nor `kind`";
             let help = "Move the file out of the folder if it is no manifest.";
-            Diagnostic::warning("not-an-object", message, help)
+            Diagnostic::warning(FindingCode::NotAnObject, message, help)
         } else {
             let (message, help) = (
                 "an object needs both `apiVersion` and `kind`",
                 "Add the one that is missing: until then the object is not in force.",
             );
-            Diagnostic::error("missing-kind", message, help)
+            Diagnostic::error(FindingCode::MissingKind, message, help)
         };
         self.refuse(diagnostic.placed(origin, node.place));
     }
@@ -372,12 +373,12 @@ impl Reader {
             Verdict::WrongVersion(kind) => {
                 let message = format!("{name} of `{api_version}` is not read");
                 let help = format!("Use {}.", kind.api_versions());
-                Diagnostic::error("wrong-version", message, help)
+                Diagnostic::error(FindingCode::WrongVersion, message, help)
             }
             Verdict::Unsupported => {
                 let message = format!("{name} is not supported: this object is not in force");
                 let help = "Remove it, or do without what it asks for: docs/differences.md says what is served.";
-                Diagnostic::warning("unsupported-kind", message, help)
+                Diagnostic::warning(FindingCode::UnsupportedKind, message, help)
             }
             Verdict::Unknown(meant) => {
                 let message =
@@ -386,10 +387,10 @@ impl Reader {
                     Some(meant) => format!("Did you mean `{meant}`?"),
                     None => "Correct `apiVersion` or `kind`, or remove the object.".to_owned(),
                 };
-                Diagnostic::warning("unknown-kind", message, help)
+                Diagnostic::warning(FindingCode::UnknownKind, message, help)
             }
             Verdict::Read(_) | Verdict::List | Verdict::PassedOver => {
-                let mut note = Diagnostic::note("passed-over", "").placed(origin, place);
+                let mut note = Diagnostic::note(FindingCode::PassedOver, "").placed(origin, place);
                 name.clone_into(&mut note.kind);
                 let kind = format!("{name} ({api_version})");
                 if name == "Certificate" && api_version.starts_with("cert-manager.io/") {
@@ -443,7 +444,7 @@ impl Reader {
                 "a port is a number from 1 to 65535",
                 "Correct the number: until then the object is not in force.",
             );
-            let mut diagnostic = Diagnostic::error("port-out-of-range", message, help);
+            let mut diagnostic = Diagnostic::error(FindingCode::PortOutOfRange, message, help);
             diagnostic.field = port.path;
             return self.refuse(head.name(diagnostic.placed(&head.origin, port.place)));
         }
@@ -481,7 +482,7 @@ impl Reader {
             let effect = closed.map_or("it has no effect", Closed::effect);
             let message = format!("the field `{}` is not known: {effect}", field.path);
             let mut diagnostic =
-                Diagnostic::warning("unknown-field", message, unknown::mend(&field))
+                Diagnostic::warning(FindingCode::UnknownField, message, unknown::mend(&field))
                     .placed(&head.origin, field.place);
             if self.strict || closed.is_some() {
                 diagnostic.severity = Severity::Error;
@@ -501,7 +502,8 @@ impl Reader {
             "Correct{} or remove the field: until then {effect}.",
             example.unwrap_or_default()
         );
-        let mut diagnostic = Diagnostic::error("schema-violation", violation.to_string(), help);
+        let mut diagnostic =
+            Diagnostic::error(FindingCode::SchemaViolation, violation.to_string(), help);
         violation.field.clone_into(&mut diagnostic.field);
         head.origin.file.as_ref().clone_into(&mut diagnostic.file);
         if let Some((line, column)) = head.origin.locate(&violation.field) {
@@ -561,7 +563,8 @@ fn misfit(kind: &Kind, object: Option<ObjectKey>, origin: &Origin, error: TypeEr
         (error.message, help.unwrap_or_else(correct))
     };
     let place = error.place.unwrap_or(Place { line: 1, column: 1 });
-    let mut diagnostic = Diagnostic::error("invalid-object", message, help).placed(origin, place);
+    let mut diagnostic =
+        Diagnostic::error(FindingCode::InvalidObject, message, help).placed(origin, place);
     kind.name.clone_into(&mut diagnostic.kind);
     diagnostic.object = object;
     diagnostic.field = error.path;

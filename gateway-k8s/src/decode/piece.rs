@@ -19,6 +19,7 @@ use crate::api::listener_set::ListenerSetSpec;
 use crate::api::policy::BackendTlsPolicySpec;
 use crate::api::reference_grant::ReferenceGrantSpec;
 use crate::api::stream_route::{PortRouteSpec, TlsRouteSpec};
+use crate::finding::FindingCode;
 use crate::objects::{Object, ObjectKey, Objects, Origin, Store};
 
 /// What a document gives.
@@ -123,8 +124,8 @@ fn add<S>(
         first.origin.file, first.origin.line
     );
     let help = "Remove one of the two, or give it another name.";
-    let mut diagnostic =
-        Diagnostic::error("duplicate-object", message, help).placed(&object.origin, place);
+    let mut diagnostic = Diagnostic::error(FindingCode::DuplicateObject, message, help)
+        .placed(&object.origin, place);
     kind.clone_into(&mut diagnostic.kind);
     diagnostic.object = Some(key);
     Err(Box::new(diagnostic))

@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::finding::FindingCode;
 
-fn codes(decoded: &Decoded) -> Vec<(&'static str, usize, usize)> {
+fn codes(decoded: &Decoded) -> Vec<(FindingCode, usize, usize)> {
     decoded
         .diagnostics
         .iter()
@@ -56,7 +57,7 @@ fn a_broken_document_spoils_nothing_else() {
     let decoded = decode("a.yaml", &text);
 
     assert_eq!(decoded.objects.services.len(), 2);
-    assert_eq!(decoded.diagnostics[0].code, "syntax");
+    assert_eq!(decoded.diagnostics[0].code, FindingCode::Syntax);
     assert!((11..=12).contains(&decoded.diagnostics[0].line));
 }
 
@@ -76,7 +77,7 @@ fn json_and_lists_are_read_alike() {
             .within,
         "items[0]"
     );
-    assert_eq!(codes(&decoded), [("port-out-of-range", 3, 97)]);
+    assert_eq!(codes(&decoded), [(FindingCode::PortOutOfRange, 3, 97)]);
 }
 
 #[test]
@@ -94,57 +95,57 @@ fn mistakes_are_diagnosed_at_their_place() {
     for (text, code, line, column) in [
         (
             "apiVersion: v1\nkind: Service\nmetadata: {}\n",
-            "missing-name",
+            FindingCode::MissingName,
             1,
             1,
         ),
         (
             "apiVersion: v1\nkind: Service\nmetadata: {name: A_b}\n",
-            "invalid-name",
+            FindingCode::InvalidName,
             3,
             18,
         ),
         (
             "apiVersion: v1\nkind: Service\nmetadata: {name: 5}\n",
-            "invalid-object",
+            FindingCode::InvalidObject,
             3,
             18,
         ),
         (
             "apiVersion: v1\nmetadata: {name: a}\n",
-            "missing-kind",
+            FindingCode::MissingKind,
             1,
             1,
         ),
-        ("- a\n- b\n", "not-an-object", 1, 1),
-        ("replicas: 3\n", "not-an-object", 1, 1),
+        ("- a\n- b\n", FindingCode::NotAnObject, 1, 1),
+        ("replicas: 3\n", FindingCode::NotAnObject, 1, 1),
         (
             "apiVersion: v2\nkind: Service\nmetadata: {name: a}\n",
-            "wrong-version",
+            FindingCode::WrongVersion,
             2,
             7,
         ),
         (
             "apiVersion: v1\nkind: Service\nmetadata: {name: a, lables: {}}\n",
-            "unknown-field",
+            FindingCode::UnknownField,
             3,
             21,
         ),
         (
             "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec:\n  ports:\n  - port: x\n",
-            "invalid-object",
+            FindingCode::InvalidObject,
             6,
             11,
         ),
         (
             "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyProxy\nmetadata: {name: a}\n",
-            "unsupported-kind",
+            FindingCode::UnsupportedKind,
             2,
             7,
         ),
         (
             "apiVersion: gateway.networking.k8s.io/v1\nkind: Gatway\nmetadata: {name: a}\n",
-            "unknown-kind",
+            FindingCode::UnknownKind,
             2,
             7,
         ),
@@ -183,7 +184,7 @@ fn of_two_objects_of_one_name_the_first_counts() {
 
     let decoded = decode("a.yaml", &text);
 
-    assert_eq!(codes(&decoded), [("duplicate-object", 11, 1)]);
+    assert_eq!(codes(&decoded), [(FindingCode::DuplicateObject, 11, 1)]);
     assert!(decoded.diagnostics[0].message.contains("a.yaml:1"));
     let service = &decoded.objects.services[&ObjectKey::new("team-a", "echo")];
     assert_eq!(service.spec.ports[0].port, 80);
@@ -238,7 +239,7 @@ fn an_unknown_field_of_a_security_policy_is_always_an_error() {
 
     assert_eq!(
         (found[0].severity, found[0].code),
-        (Severity::Error, "unknown-field")
+        (Severity::Error, FindingCode::UnknownField)
     );
 }
 

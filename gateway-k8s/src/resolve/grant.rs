@@ -1,11 +1,11 @@
-//! ReferenceGrants: which references into another namespace are permitted.
+//! ReferenceGrants: permitted references into other namespaces.
 
 use std::collections::HashMap;
 
 use crate::api::reference_grant::ReferenceGrantSpec;
 use crate::objects::Store;
 
-/// An object that refers to another.
+/// The referencing object.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct From<'a> {
     pub(super) group: &'a str,
@@ -13,7 +13,7 @@ pub(super) struct From<'a> {
     pub(super) namespace: &'a str,
 }
 
-/// An object that is referred to.
+/// The referenced object.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct To<'a> {
     pub(super) group: &'a str,
@@ -22,7 +22,7 @@ pub(super) struct To<'a> {
     pub(super) name: &'a str,
 }
 
-/// All grants, by the namespace that they are for.
+/// All grants, by namespace.
 #[derive(Debug)]
 pub(super) struct Grants<'a>(HashMap<&'a str, Vec<&'a ReferenceGrantSpec>>);
 
@@ -30,7 +30,7 @@ impl<'a> Grants<'a> {
     /// Indexes grants.
     pub(super) fn new(grants: &'a Store<ReferenceGrantSpec>) -> Self {
         let mut by_namespace: HashMap<_, Vec<_>> = HashMap::new();
-        // A field that is not known may be the name that narrows a grant.
+        // An unknown field may be a name that restricts the grant.
         for grant in grants.values().filter(|grant| grant.misread.is_empty()) {
             let namespace = grant.meta.namespace.as_str();
             by_namespace.entry(namespace).or_default().push(&grant.spec);
@@ -38,8 +38,8 @@ impl<'a> Grants<'a> {
         Self(by_namespace)
     }
 
-    /// Whether a reference is permitted: within a namespace always, else by a grant of the target's
-    /// namespace that names both sides.
+    /// Whether a reference is permitted: within one namespace always, otherwise if a grant in the namespace
+    /// of the target names both sides.
     pub(super) fn permit(&self, from: From<'_>, to: To<'_>) -> bool {
         if from.namespace == to.namespace {
             return true;
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_counts_only_if_both_sides_fit() {
+    fn a_grant_applies_only_if_both_sides_match() {
         let store = grants(json!({
             "from": [{ "group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": "apps" }],
             "to": [{ "group": "", "kind": "Service", "name": "web" }],
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_without_a_name_is_for_every_object_of_the_kind() {
+    fn a_grant_without_a_name_covers_every_object_of_the_kind() {
         let store = grants(json!({
             "from": [{ "group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": "apps" }],
             "to": [{ "group": "", "kind": "Service" }, { "group": "", "kind": "Secret", "name": "x" }],
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_with_a_field_that_is_not_known_permits_nothing() {
+    fn a_grant_with_an_unknown_field_permits_nothing() {
         let mut store = grants(json!({
             "from": [{ "group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": "apps" }],
             "to": [{ "group": "", "kind": "Service" }],
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn within_a_namespace_nothing_is_needed() {
+    fn references_within_a_namespace_need_no_grant() {
         assert!(permitted(&Store::new(), "HTTPRoute", "backends", "web"));
     }
 }

@@ -1,50 +1,52 @@
-//! The decision: objects in, plan, endpoints, statuses and diagnostics out. Reads no clock, file or
-//! environment; shuffled input gives the same output; one broken object spoils nothing else.
+//! Resolution of objects into a plan, endpoints, statuses and diagnostics.
+//!
+//! [`resolve`] reads no clock, file or environment. The order of the input does not change the output, and
+//! an invalid object does not affect others.
 //!
 //! | step | module |
 //! |---|---|
-//! | which Gateways are ours, which listeners (also of ListenerSets) can serve | `gateway` |
-//! | which listener has which socket | `port` |
-//! | where routes attach, what their rules mean | `route` |
-//! | which policies are in force where | `policy` |
-//! | what is suspicious | `lint` |
+//! | Gateways of this controller, validity of their listeners | `gateway` |
+//! | assignment of sockets to listeners | `port` |
+//! | attachment of routes, resolution of their rules | `route` |
+//! | attachment and merging of policies | `policy` |
+//! | suspicious configuration | `lint` |
 //! | the plan | `plan` |
 
-mod authority;
+mod ca_bundle;
 mod gateway;
 mod grant;
 mod lint;
+mod object_index;
+mod options;
 mod plan;
 mod policy;
 mod port;
 mod report;
 mod route;
-mod scope;
 mod selector;
-mod world;
 
-pub use scope::{Parity, Resolution, Scope};
+pub use options::{Parity, Resolution, ResolveOptions};
 
 use crate::objects::Objects;
 use crate::status::{StatusKey, Statuses};
 
-/// Decides what `objects` mean.
-pub fn resolve(objects: &Objects, scope: &Scope) -> Resolution {
-    let world = world::World::new(objects, scope);
+/// Resolves `objects`.
+pub fn resolve(objects: &Objects, options: &ResolveOptions) -> Resolution {
+    let index = object_index::ObjectIndex::new(objects, options);
     let mut report = report::Report::default();
     let mut statuses = Statuses::default();
 
-    gateway::class_statuses(&world, &mut statuses, &mut report);
-    let mut gateways = gateway::Gateways::resolve(&world, &mut report);
-    port::claim(&world, &mut gateways, &mut report);
-    let mut backends = route::Backends::new(&world);
-    let routes = route::resolve(&world, &mut gateways, &mut backends, &mut report);
-    let policies = policy::resolve(&world, &gateways, &routes, &mut report, &mut statuses);
-    lint::check(&world, &gateways, &routes, &policies, &mut report);
-    let plan = plan::build(&world, &gateways, &routes, &policies);
+    gateway::class_statuses(&index, &mut statuses, &mut report);
+    let mut gateways = gateway::Gateways::resolve(&index, &mut report);
+    port::claim(&index, &mut gateways, &mut report);
+    let mut backends = route::Backends::new(&index);
+    let routes = route::resolve(&index, &mut gateways, &mut backends, &mut report);
+    let policies = policy::resolve(&index, &gateways, &routes, &mut report, &mut statuses);
+    lint::check(&index, &gateways, &routes, &policies, &mut report);
+    let plan = plan::build(&index, &gateways, &routes, &policies);
 
-    match scope.statuses {
-        true => tell(&world, &gateways, &routes, backends.tls, &mut statuses),
+    match options.statuses {
+        true => add_statuses(&index, &gateways, &routes, backends.tls, &mut statuses),
         false => statuses.0.clear(),
     }
     Resolution {
@@ -55,9 +57,9 @@ pub fn resolve(objects: &Objects, scope: &Scope) -> Resolution {
     }
 }
 
-/// What to say of Gateways, ListenerSets, routes and how backends are spoken to.
-fn tell(
-    world: &world::World<'_>,
+/// Adds the statuses of Gateways, ListenerSets, routes and BackendTLSPolicies.
+fn add_statuses(
+    index: &object_index::ObjectIndex<'_>,
     gateways: &gateway::Gateways<'_>,
     routes: &[route::RouteState<'_>],
     backend_tls: policy::backend_tls::BackendTls<'_>,
@@ -79,7 +81,7 @@ fn tell(
         }
     }
     for state in routes {
-        let (route, controller) = (state.route, &world.scope.controller_name);
+        let (route, controller) = (state.route, &index.options.controller_name);
         let status = state.status().to_value(route.meta().generation, controller);
         statuses
             .0
@@ -87,8 +89,8 @@ fn tell(
     }
     for (key, mut status) in backend_tls.statuses() {
         status.truncate();
-        let generation = world.objects.backend_tls_policies[&key].meta.generation;
-        let status = status.to_value(generation, &world.scope.controller_name);
+        let generation = index.objects.backend_tls_policies[&key].meta.generation;
+        let status = status.to_value(generation, &index.options.controller_name);
         statuses
             .0
             .insert(StatusKey::new("BackendTLSPolicy", key), status);

@@ -1,8 +1,8 @@
-//! The plan: sockets, their listeners, the routes of each, and the policies in force.
+//! The plan: sockets, their listeners, the routes of each, and their policies.
 //!
-//! What belongs to a socket (PROXY protocol, keep-alive, buffers, the time for inspection) is decided
-//! before anybody knows which listener a connection is for. So the first listener of the port decides,
-//! and PROXY protocol is expected if any listener of the port wants it, as the first that wants it says.
+//! Settings of a socket (PROXY protocol, keep-alive, buffers, inspection timeout) apply before the listener
+//! of a connection is known. So the first listener of a port sets them. A PROXY header is expected if any
+//! listener of the port expects one, with the settings of the first of these.
 
 mod stream;
 
@@ -18,22 +18,22 @@ use towergate_policy::Policy;
 use towergate_policy::client_traffic::ListenerConfig;
 use towergate_tls::ServerTls;
 
-use super::gateway::{GatewayState, Gateways, ListenerState};
-use super::policy::{Attached, ClientEffect, On, Policies, RouteSpec, TrafficEffect};
+use super::gateway::{GatewayState, Gateways, ListenerProtocol, ListenerState};
+use super::object_index::ObjectIndex;
+use super::policy::{Attached, ClientEffect, On, Policies, RoutePolicySpec, TrafficEffect};
 use super::port::bound;
 use super::route::{RouteState, RuleDraft, RuleTraffic};
-use super::world::World;
 use crate::objects::ObjectKey;
 
-/// What is served.
+/// Builds the plan.
 pub(super) fn build(
-    world: &World<'_>,
+    index: &ObjectIndex<'_>,
     gateways: &Gateways<'_>,
     routes: &[RouteState<'_>],
     policies: &Policies<'_>,
 ) -> Plan<Policy> {
     let mut builder = Builder {
-        world,
+        index,
         gateways,
         policies,
         plain: Arc::default(),
@@ -50,15 +50,15 @@ pub(super) fn build(
             if !state.ready() {
                 continue;
             }
-            let number = bound(world, state.spec.port);
+            let number = bound(index, state.spec.port);
             let effect = policies.client.find(g, l);
             let id = builder.id(gateway, state);
             let mut streams = streams.remove(&(g, l)).unwrap_or_default();
             if effect.is_some_and(Result::is_err) {
-                // The listener fails closed, and there is nothing to answer with.
+                // The listener fails closed; connections cannot be answered.
                 streams.clear();
             }
-            if state.spec.protocol == "UDP" {
+            if state.protocol == Some(ListenerProtocol::Udp) {
                 let bind = gateway.bind.clone();
                 datagrams.push(stream::datagrams(id, bind, number, streams));
                 continue;
@@ -85,28 +85,29 @@ pub(super) fn build(
     }
 }
 
-/// The first listener that wants a PROXY header decides for the port.
+/// Uses the PROXY protocol settings of the first listener that has any.
 fn join(port: &mut TcpSettings, listener: TcpSettings) {
     if port.proxy_protocol.is_none() {
         port.proxy_protocol = listener.proxy_protocol;
     }
 }
 
-/// The policy and the one that it is merged into.
+/// A policy, and the one into which it is merged.
 type InForceKey = (ObjectKey, Option<ObjectKey>);
 
 struct Builder<'b, 'a> {
-    world: &'b World<'a>,
+    index: &'b ObjectIndex<'a>,
     gateways: &'b Gateways<'a>,
     policies: &'b Policies<'a>,
-    /// Of rules of which nothing else is said.
+    /// Default settings, shared by all rules without their own.
     plain: Arc<Traffic>,
     traffic: HashMap<Traffic, Arc<Traffic>>,
     effects: HashMap<(InForceKey, bool), Option<Arc<TrafficEffect>>>,
     guards: HashMap<InForceKey, Option<Arc<Vec<Policy>>>>,
 }
 
-/// What is in force for a rule on a listener. Inner `None`: nothing that can be, so it fails closed.
+/// Policies effective for a rule on a listener. An inner `None` is a policy that cannot be enforced, so the
+/// rule fails closed.
 #[derive(Default)]
 struct RuleEffect {
     key: (Option<InForceKey>, Option<InForceKey>, bool),
@@ -122,16 +123,17 @@ impl<'a> Builder<'_, 'a> {
         effect: Option<&ClientEffect>,
     ) -> Listener<Policy> {
         let converted = effect.and_then(|effect| effect.as_ref().ok());
-        let protocol = match state.spec.protocol.as_str() {
-            "HTTPS" => Protocol::Https(self.server_tls(state, converted)),
-            "TLS" if state.passes_through() => Protocol::Tls(None),
-            "TLS" => Protocol::Tls(Some(self.server_tls(state, converted))),
-            "TCP" => Protocol::Tcp,
-            _ => Protocol::Http,
+        let protocol = match state.protocol {
+            Some(ListenerProtocol::Https) => Protocol::Https(self.server_tls(state, converted)),
+            Some(ListenerProtocol::Tls) if state.passes_through() => Protocol::Tls(None),
+            Some(ListenerProtocol::Tls) => Protocol::Tls(Some(self.server_tls(state, converted))),
+            Some(ListenerProtocol::Tcp) => Protocol::Tcp,
+            // UDP listeners and those without a protocol never get here.
+            Some(ListenerProtocol::Http | ListenerProtocol::Udp) | None => Protocol::Http,
         };
         let mut settings = ListenerSettings {
-            strict_host: self.world.scope.parity.strict_host,
-            keep_external_address: self.world.scope.parity.keep_external_address,
+            strict_host: self.index.options.parity.strict_host,
+            keep_external_address: self.index.options.parity.keep_external_address,
             ..converted
                 .map(|converted| converted.settings.clone())
                 .unwrap_or_default()
@@ -152,7 +154,7 @@ impl<'a> Builder<'_, 'a> {
         }
     }
 
-    /// How a listener ends TLS.
+    /// Settings for TLS termination on a listener.
     fn server_tls(
         &self,
         state: &ListenerState<'_>,
@@ -160,11 +162,11 @@ impl<'a> Builder<'_, 'a> {
     ) -> Arc<ServerTls> {
         let mut tls = ServerTls {
             certificates: state.certificates.clone(),
-            unknown_name: self.world.scope.unknown_name,
+            unknown_name: self.index.options.unknown_name,
             ..ServerTls::default()
         };
-        if state.spec.protocol == "TLS" {
-            // Nobody knows what connections carry.
+        if state.protocol == Some(ListenerProtocol::Tls) {
+            // The protocol inside the connection is unknown.
             tls.alpn.clear();
         }
         if let Some(wanted) = policy.map(|converted| &converted.tls) {
@@ -189,15 +191,15 @@ impl<'a> Builder<'_, 'a> {
             namespace: gateway.object.meta.namespace.clone(),
             gateway: gateway.object.meta.name.clone(),
             listener: match state.set {
-                // No name of a listener has a slash, so these are nobody else's.
+                // Names of listeners contain no slash, so these are unique.
                 Some(set) => format!("{}/{}", gateway.sets[set].object.key(), state.spec.name),
                 None => state.spec.name.clone(),
             },
         }
     }
 
-    /// The routes of each listener (Gateway, listener), in their order. Listeners on which the same
-    /// policies are in force share the rules of a route.
+    /// The routes of each listener, in order of precedence. Listeners with the same policies share the
+    /// rules of a route.
     fn by_listener(
         &mut self,
         routes: &[RouteState<'a>],
@@ -220,18 +222,19 @@ impl<'a> Builder<'_, 'a> {
                     }
                     let rules = state.rules.iter().map(|draft| {
                         let effect = self.effect(at, draft, place);
-                        let identity = &self.gateways.list[attachment.gateway].identity;
-                        let own = (!identity.is_none()).then_some(attachment.gateway);
+                        let client_cert =
+                            &self.gateways.list[attachment.gateway].backend_client_cert;
+                        let own = (!client_cert.is_none()).then_some(attachment.gateway);
                         let key = (draft.index, effect.key.clone(), own);
                         let make = || {
                             let mut rule = self.rule(&id, draft, effect, host);
-                            identity.show(&mut rule.filters, &mut rule.backends);
+                            client_cert.show(&mut rule.filters, &mut rule.backends);
                             Arc::new(rule)
                         };
                         built.entry(key).or_insert_with(make).clone()
                     });
                     let rules: Vec<_> = rules.collect();
-                    // Listeners that take all of it in the same way share the route, too.
+                    // Listeners with equal hostnames and rules share the route.
                     let same = whole.iter().find(|route| {
                         let mut pairs = route.rules.iter().zip(&rules);
                         route.hostnames == *hostnames && pairs.all(|(a, b)| Arc::ptr_eq(a, b))
@@ -303,7 +306,7 @@ impl<'a> Builder<'_, 'a> {
         let closed = matches!(effect.traffic, Some(None)) || matches!(effect.guards, Some(None));
         let of_traffic = effect.traffic.flatten();
         let traffic = self.traffic(draft, of_traffic.as_deref(), host);
-        // Who may pass comes before how often.
+        // Access control takes precedence over rate limits.
         let guards = effect.guards.flatten();
         let guards = guards.iter().flat_map(|guards| guards.iter().cloned());
         let limits = of_traffic
@@ -322,7 +325,7 @@ impl<'a> Builder<'_, 'a> {
         }
     }
 
-    /// How requests of a rule travel. Most rules say nothing about it.
+    /// Traffic settings of a rule. Most rules have the defaults.
     fn traffic(
         &mut self,
         draft: &RuleDraft,
@@ -347,7 +350,7 @@ impl<'a> Builder<'_, 'a> {
     }
 }
 
-/// A probe asks for the route's host unless its policy names one.
+/// Sets the hostname of the route as the host of probes without one.
 fn name_host(check: &mut ActiveCheck, host: Option<&str>) {
     if let Probe::Http(probe) = &mut check.probe
         && probe.host.is_none()
@@ -356,7 +359,7 @@ fn name_host(check: &mut ActiveCheck, host: Option<&str>) {
     }
 }
 
-fn find<'a, S: RouteSpec>(
+fn find<'a, S: RoutePolicySpec>(
     attached: &Attached<'a, S>,
     route: usize,
     rule: Option<&str>,

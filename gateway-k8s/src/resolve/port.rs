@@ -1,27 +1,29 @@
-//! Sockets: which listener has which, across all Gateways. Those of UDP are a world of their own.
+//! Assignment of sockets to listeners, across all Gateways.
 //!
-//! In a cluster each Gateway has addresses of its own. Elsewhere several may be bound to the same, and
-//! then their listeners must get along as those of one Gateway do. The older Gateway's has the socket.
+//! In a cluster, each Gateway has its own addresses. Elsewhere, several Gateways may share addresses; then
+//! their listeners share sockets as those of one Gateway do, and the older Gateway takes precedence.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use towergate_tls::NamePattern;
 
-use super::gateway::{Gateways, ListenerState};
+use super::gateway::{Gateways, ListenerProtocol, ListenerState, ProtocolFamily};
+use super::object_index::ObjectIndex;
 use super::report::Report;
-use super::world::World;
+use crate::finding::FindingCode;
+use crate::status::{ConditionType, ListenerReason};
 
-const HELP: &str = "Give each Gateway addresses of its own (--bind NAMESPACE/NAME=ADDR), or its listeners host names of their own.";
+const HELP: &str = "bind each Gateway to its own addresses (--bind NAMESPACE/NAME=ADDR), or give the listeners different hostnames";
 
 /// The port to bind for a port of a Gateway.
-pub(super) fn bound(world: &World<'_>, port: i32) -> u16 {
+pub(super) fn bound(index: &ObjectIndex<'_>, port: i32) -> u16 {
     let port = u16::try_from(port).unwrap_or_default();
-    world.scope.ports.get(&port).copied().unwrap_or(port)
+    index.options.ports.get(&port).copied().unwrap_or(port)
 }
 
-/// Gives each socket to the first listener of each host name. The others are not programmed.
-pub(super) fn claim(world: &World<'_>, gateways: &mut Gateways<'_>, report: &mut Report) {
+/// Assigns each socket to the first listener of each hostname. The other listeners are not programmed.
+pub(super) fn claim(index: &ObjectIndex<'_>, gateways: &mut Gateways<'_>, report: &mut Report) {
     let mut sockets = Sockets::default();
     for gateway in &mut gateways.list {
         for at in 0..gateway.listeners.len() {
@@ -30,63 +32,59 @@ pub(super) fn claim(world: &World<'_>, gateways: &mut Gateways<'_>, report: &mut
             if !listener.ready() {
                 continue;
             }
-            let port = bound(world, listener.spec.port);
-            let taken = match is_reserved(world, port, listener) {
+            let port = bound(index, listener.spec.port);
+            let taken = match is_reserved(index, port, listener) {
                 true => Err(Taken::Reserved),
                 false => sockets.take(&gateway.bind, port, listener),
             };
             if let Err(taken) = taken {
                 let message = taken.message(port);
                 let field = format!("spec.listeners[{}].port", listener.at);
-                report.error("port-taken", &subject, field, &*message, taken.help());
+                report.error(
+                    FindingCode::PortTaken,
+                    &subject,
+                    field,
+                    &*message,
+                    taken.help(),
+                );
                 taken.state(listener, &message);
             }
         }
     }
 }
 
-/// Whether the data plane itself needs the socket of a listener. A plan that has it could not be bound
-/// at all, and so would stop every change for all of its listeners.
-fn is_reserved(world: &World<'_>, port: u16, listener: &ListenerState<'_>) -> bool {
-    family(&listener.spec.protocol) != "UDP" && world.scope.reserved.contains(&port)
+/// Whether the data plane itself uses the socket of a listener. A plan with this socket could not be bound,
+/// which would block every update.
+fn is_reserved(index: &ObjectIndex<'_>, port: u16, listener: &ListenerState<'_>) -> bool {
+    listener.protocol != Some(ListenerProtocol::Udp) && index.options.reserved.contains(&port)
 }
 
-/// Sockets that are taken.
+/// Assigned sockets.
 #[derive(Default)]
 struct Sockets {
     claims: HashMap<(Vec<IpAddr>, Number), Claim>,
-    /// With which addresses together an address is bound. Two groups of sockets for one address would
+    /// The group of addresses that each address is bound with. Two groups of sockets on one address would
     /// share its connections at random.
     groups: HashMap<(IpAddr, Number), Vec<IpAddr>>,
 }
 
-/// A port, and whether it is one of UDP.
+/// A port, and whether it is a UDP port.
 type Number = (u16, bool);
 
-/// What a socket is taken for.
+/// Protocol and hostnames of a socket.
 struct Claim {
-    family: &'static str,
+    family: ProtocolFamily,
     hostnames: HashSet<NamePattern>,
 }
 
-/// What all listeners of a socket speak.
-pub(super) fn family(protocol: &str) -> &'static str {
-    match protocol {
-        "HTTPS" | "TLS" => "TLS",
-        "TCP" => "TCP",
-        "UDP" => "UDP",
-        _ => "HTTP",
-    }
-}
-
-/// Why a listener does not get its socket.
+/// Reason that a listener does not get its socket.
 #[derive(Clone, Copy, Debug)]
 enum Taken {
     Protocol,
     Hostname,
     Whole,
     Address,
-    /// By the data plane itself.
+    /// The data plane itself uses it.
     Reserved,
 }
 
@@ -97,8 +95,10 @@ impl Sockets {
         port: u16,
         listener: &ListenerState<'_>,
     ) -> Result<(), Taken> {
-        let family = family(&listener.spec.protocol);
-        let port = (port, family == "UDP");
+        let Some(family) = listener.protocol.map(ListenerProtocol::family) else {
+            return Ok(());
+        };
+        let port = (port, family == ProtocolFamily::Udp);
         let groups = bind
             .iter()
             .filter_map(|address| self.groups.get(&(*address, port)));
@@ -117,9 +117,9 @@ impl Sockets {
         }
         if !claim.hostnames.insert(listener.hostname.clone()) {
             return Err(match family {
-                // Nothing tells apart what comes to two listeners.
-                "TCP" | "UDP" => Taken::Whole,
-                _ => Taken::Hostname,
+                // Connections to two such listeners cannot be distinguished.
+                ProtocolFamily::Tcp | ProtocolFamily::Udp => Taken::Whole,
+                ProtocolFamily::Http | ProtocolFamily::Tls => Taken::Hostname,
             });
         }
         for address in bind {
@@ -134,39 +134,49 @@ impl Sockets {
 impl Taken {
     fn message(self, port: u16) -> String {
         let what = match self {
-            Self::Protocol => "another protocol on",
-            Self::Hostname => "this host name on",
-            Self::Whole => "the whole of",
-            Self::Address => "some, but not all, of the addresses on",
+            Self::Protocol => "uses it for another protocol",
+            Self::Hostname => "uses it for the same hostname",
+            Self::Whole => "uses it",
+            Self::Address => "uses it with some, but not all, of the addresses",
             Self::Reserved => {
-                return format!("The data plane itself has port {port}: no listener may use it.");
+                return format!("port {port} is used by the data plane itself");
             }
         };
         format!(
-            "Another Gateway, or another port that is bound as the same, has {what} port {port}."
+            "port {port} is taken: a listener of another Gateway, or one bound to the same port, {what}"
         )
     }
 
     fn help(self) -> &'static str {
         match self {
-            Self::Reserved => "Give the listener another port.",
+            Self::Reserved => "set another port",
             _ => HELP,
         }
     }
 
-    /// States that a listener does not have its socket.
+    /// Sets the conditions of a listener without a socket.
     fn state(self, listener: &mut ListenerState<'_>, message: &str) {
         let conflict = match self {
-            Self::Protocol | Self::Whole => Some("ProtocolConflict"),
-            Self::Hostname => Some("HostnameConflict"),
+            Self::Protocol | Self::Whole => Some(ListenerReason::ProtocolConflict),
+            Self::Hostname => Some(ListenerReason::HostnameConflict),
             Self::Address | Self::Reserved => None,
         };
         let conditions = &mut listener.conditions;
         if let Some(reason) = conflict {
-            conditions.set("Conflicted", true, reason, message);
+            conditions.set(ConditionType::Conflicted, true, reason, message);
         }
-        conditions.set("Accepted", false, "PortUnavailable", message);
-        conditions.set("Programmed", false, "Invalid", message);
+        conditions.set(
+            ConditionType::Accepted,
+            false,
+            ListenerReason::PortUnavailable,
+            message,
+        );
+        conditions.set(
+            ConditionType::Programmed,
+            false,
+            ListenerReason::Invalid,
+            message,
+        );
     }
 }
 
@@ -175,9 +185,9 @@ mod tests {
     use serde_json::json;
 
     use crate::decode::decode;
-    use crate::resolve::{Scope, resolve};
+    use crate::resolve::{ResolveOptions, resolve};
 
-    /// Which of two Gateways with one plain listener each have their socket.
+    /// Whether each of two Gateways with one HTTP listener gets its socket.
     fn programmed(bind: [&[&str]; 2], hostnames: [&str; 2], ports: [u16; 2]) -> [bool; 2] {
         let gateway = |at: usize| {
             json!({
@@ -191,16 +201,16 @@ mod tests {
         };
         let text = format!("{}\n---\n{}", gateway(0), gateway(1));
         let addresses = |at: usize| bind[at].iter().map(|text| text.parse().unwrap()).collect();
-        let scope = Scope {
+        let options = ResolveOptions {
             controller_name: String::new(),
             serve_unclassed: true,
             ports: [(81, 80), (82, 19001)].into(),
             reserved: [19001].into(),
             bind: Vec::new(),
             bind_gateway: [("d/g0".into(), addresses(0)), ("d/g1".into(), addresses(1))].into(),
-            ..Scope::default()
+            ..ResolveOptions::default()
         };
-        let resolution = resolve(&decode("in.yaml", &text).objects, &scope);
+        let resolution = resolve(&decode("in.yaml", &text).objects, &options);
         let listeners = resolution
             .plan
             .ports
@@ -217,7 +227,7 @@ mod tests {
     const THERE: &[&str] = &["192.0.2.2"];
 
     #[test]
-    fn gateways_share_a_socket_by_host_name() {
+    fn gateways_share_a_socket_by_hostname() {
         assert_eq!(
             programmed([HERE, HERE], ["a.test", "b.test"], [80, 80]),
             [true, true]
@@ -233,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_that_are_bound_as_the_same_are_the_same() {
+    fn ports_bound_as_one_port_conflict() {
         assert_eq!(
             programmed([HERE, HERE], ["a.test", "a.test"], [80, 81]),
             [true, false]
@@ -244,9 +254,9 @@ mod tests {
         );
     }
 
-    /// Nor does a listener that is bound as one, or has addresses or a host name of its own.
+    /// The address and hostname of the listener do not matter.
     #[test]
-    fn a_port_of_the_data_plane_itself_is_nobodys() {
+    fn a_port_of_the_data_plane_itself_is_assigned_to_no_listener() {
         for port in [19001, 82] {
             assert_eq!(
                 programmed([HERE, THERE], ["a.test", "b.test"], [port, 80]),
@@ -256,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_port_is_reserved_is_told_so() {
+    fn a_listener_on_a_reserved_port_reports_it() {
         let status = |protocol: &str| {
             let gateway = json!({
                 "apiVersion": "gateway.networking.k8s.io/v1",
@@ -266,26 +276,26 @@ mod tests {
                     { "name": "l", "port": 19001, "protocol": protocol },
                 ] },
             });
-            let scope = Scope {
+            let options = ResolveOptions {
                 reserved: [19001].into(),
-                ..Scope::default()
+                ..ResolveOptions::default()
             };
             let objects = decode("in.yaml", &gateway.to_string()).objects;
-            let statuses = resolve(&objects, &scope).statuses;
+            let statuses = resolve(&objects, &options).statuses;
             let objects: Vec<String> = statuses.objects().map(|o| o.to_string()).collect();
             objects.concat()
         };
         for protocol in ["HTTP", "TCP"] {
             let status = status(protocol);
             assert!(status.contains("PortUnavailable"), "{status}");
-            assert!(status.contains("has port 19001"), "{status}");
+            assert!(status.contains("port 19001 is used"), "{status}");
             assert!(!status.contains("Conflict"), "{status}");
         }
         assert!(!status("UDP").contains("PortUnavailable"));
     }
 
     #[test]
-    fn an_address_is_bound_with_the_same_others_only() {
+    fn an_address_belongs_to_one_group_of_addresses() {
         assert_eq!(
             programmed([HERE, BOTH], ["a.test", "b.test"], [80, 80]),
             [true, false]

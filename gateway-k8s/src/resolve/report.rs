@@ -1,9 +1,10 @@
-//! Collects what is wrong or suspicious, with its place.
+//! Collects diagnostics with their places.
 
 use crate::decode::Diagnostic;
+use crate::finding::FindingCode;
 use crate::objects::{Object, ObjectKey, Origin};
 
-/// What a diagnostic is about.
+/// The object of a diagnostic.
 #[derive(Clone, Debug)]
 pub(super) struct Subject<'a> {
     kind: &'static str,
@@ -22,15 +23,15 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// Diagnostics as they are found.
+/// Diagnostics in the order in which they are found.
 #[derive(Debug, Default)]
 pub(super) struct Report(Vec<Diagnostic>);
 
 impl Report {
-    /// Part of the configuration is not in force.
+    /// Adds an error: part of the configuration is not in force.
     pub(super) fn error(
         &mut self,
-        code: &'static str,
+        code: FindingCode,
         subject: &Subject<'_>,
         field: impl Into<String>,
         message: impl Into<String>,
@@ -43,10 +44,10 @@ impl Report {
         );
     }
 
-    /// It is in force, but hardly what was meant.
+    /// Adds a warning: the configuration is in force, but probably not as intended.
     pub(super) fn warn(
         &mut self,
-        code: &'static str,
+        code: FindingCode,
         subject: &Subject<'_>,
         field: impl Into<String>,
         message: impl Into<String>,
@@ -59,10 +60,10 @@ impl Report {
         );
     }
 
-    /// Worth knowing.
+    /// Adds a note.
     pub(super) fn note(
         &mut self,
-        code: &'static str,
+        code: FindingCode,
         subject: &Subject<'_>,
         field: impl Into<String>,
         message: impl Into<String>,
@@ -73,7 +74,7 @@ impl Report {
     }
 
     fn add(&mut self, mut found: Diagnostic, subject: &Subject<'_>, field: String) {
-        // Where nothing smaller is at fault, the object's name tells more than its first line.
+        // The name of an object identifies it better than its first line.
         let place = match field.as_str() {
             "" | "spec" => "metadata.name",
             field => field,
@@ -87,7 +88,7 @@ impl Report {
         self.0.push(found);
     }
 
-    /// All of them, in order of place, without repetitions.
+    /// All diagnostics, sorted by place, without duplicates.
     pub(super) fn finish(mut self) -> Vec<Diagnostic> {
         self.0.sort_by(|a, b| {
             let order = |d: &Diagnostic| (d.file.clone(), d.line, d.kind.clone(), d.object.clone());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::api::meta::{LabelSelector, LabelSelectorRequirement};
 
-/// A selector whose operators are known.
+/// A valid selector.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Selector(Vec<Requirement>);
 
@@ -17,10 +17,11 @@ enum Requirement {
 }
 
 impl Selector {
-    /// Checks a selector as it is written.
+    /// Parses a selector.
     ///
     /// # Errors
-    /// What is wrong with it, as a sentence.
+    ///
+    /// If an operator is unknown, or does not fit its values.
     pub(super) fn parse(written: &LabelSelector) -> Result<Self, String> {
         let exact = written
             .match_labels
@@ -48,12 +49,16 @@ fn requirement(written: &LabelSelectorRequirement) -> Result<Requirement, String
         ("NotIn", false) => Ok(Requirement::NotIn(key, values)),
         ("Exists", true) => Ok(Requirement::Exists(key)),
         ("DoesNotExist", true) => Ok(Requirement::DoesNotExist(key)),
-        ("In" | "NotIn", true) => Err(format!("{} of {key:?} needs values", written.operator)),
-        ("Exists" | "DoesNotExist", false) => {
-            Err(format!("{} of {key:?} takes no values", written.operator))
-        }
+        ("In" | "NotIn", true) => Err(format!(
+            "operator {} for label {key:?} requires values",
+            written.operator
+        )),
+        ("Exists" | "DoesNotExist", false) => Err(format!(
+            "operator {} for label {key:?} must not have values",
+            written.operator
+        )),
         (other, _) => Err(format!(
-            "{other:?} is no operator: In, NotIn, Exists and DoesNotExist are"
+            "unknown operator {other:?}; use In, NotIn, Exists or DoesNotExist"
         )),
     }
 }
@@ -106,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_selector_takes_everything() {
+    fn an_empty_selector_matches_everything() {
         assert!(takes(json!({}), json!({})));
     }
 

@@ -13,6 +13,7 @@ use std::time::SystemTime;
 
 use super::stamp::Stamp;
 use crate::decode::{Decoder, Diagnostic, Memory};
+use crate::finding::FindingCode;
 use crate::objects::Objects;
 
 /// The largest file that is read, in bytes.
@@ -237,7 +238,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
             "Make it readable, or leave it out.",
         ),
     };
-    let mut diagnostic = Diagnostic::error("unreadable", message, help);
+    let mut diagnostic = Diagnostic::error(FindingCode::Unreadable, message, help);
     diagnostic.file = path.display().to_string();
     diagnostic
 }
@@ -345,7 +346,7 @@ mod tests {
         assert_eq!(names(&loaded), ["good"]);
         let codes: Vec<_> = loaded.diagnostics.iter().map(|d| d.code).collect();
         assert!(
-            codes.len() >= 3 && codes.iter().all(|code| *code == "unreadable"),
+            codes.len() >= 3 && codes.iter().all(|code| *code == FindingCode::Unreadable),
             "{codes:?}"
         );
     }

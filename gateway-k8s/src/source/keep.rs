@@ -8,6 +8,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use crate::decode::{Diagnostic, Severity};
+use crate::finding::FindingCode;
 use crate::objects::{ObjectKey, Objects};
 
 use super::Loaded;
@@ -87,7 +88,8 @@ fn is_about(diagnostic: &Diagnostic, kind: &str, key: &ObjectKey, origin: &str) 
     let file = &*diagnostic.file;
     // A folder that cannot be read speaks for all files below it.
     let same_file = file == origin
-        || diagnostic.code == "unreadable" && std::path::Path::new(origin).starts_with(file);
+        || diagnostic.code == FindingCode::Unreadable
+            && std::path::Path::new(origin).starts_with(file);
     if !same_file {
         return false;
     }
@@ -196,7 +198,8 @@ mod tests {
         ])
         .objects;
         let mut now = Loaded::default();
-        let mut diagnostic = Diagnostic::error("unreadable", "cannot be read", "Let it be read.");
+        let mut diagnostic =
+            Diagnostic::error(FindingCode::Unreadable, "cannot be read", "Let it be read.");
         diagnostic.file = "dir".to_owned();
         now.diagnostics.push(diagnostic);
 

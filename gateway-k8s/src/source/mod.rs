@@ -5,7 +5,7 @@
 //!
 //! let nowhere = Folder::new(false).read(&["no/such/folder".into()]);
 //!
-//! assert_eq!(nowhere.diagnostics[0].code, "unreadable");
+//! assert_eq!(nowhere.diagnostics[0].code.as_str(), "unreadable");
 //! ```
 
 mod folder;

@@ -1,88 +1,160 @@
-//! Conditions: what is true of an object, why, and since which version of it.
-
-use std::borrow::Cow;
+//! Conditions of statuses.
 
 use serde_json::{Value, json};
 
+use super::Reason;
 use crate::wording::one_line;
 
-/// The longest message that an API server takes, in bytes.
+/// Maximum length of a message in a CRD, in bytes.
 const MAX_MESSAGE: usize = 32_768;
 
-/// One statement about an object.
+/// Type of a condition.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
+pub enum ConditionType {
+    /// The object is accepted.
+    Accepted,
+    /// Not all ancestors fit into the status of a policy.
+    Aggregated,
+    /// Every backend of a route has ready endpoints.
+    BackendsAvailable,
+    /// A listener conflicts with another one.
+    Conflicted,
+    /// A Gateway accepts clients without a valid certificate.
+    InsecureFrontendValidationMode,
+    /// A policy is merged with another one.
+    Merged,
+    /// Names of a listener overlap with those of another one.
+    OverlappingTlsConfig,
+    /// More specific policies replace a policy in some places.
+    Overridden,
+    /// Some rules of a route are invalid.
+    PartiallyInvalid,
+    /// The object is in the configuration of the data plane.
+    Programmed,
+    /// Every reference is resolved.
+    ResolvedRefs,
+    /// An older route has the same match.
+    RouteRulesOverlap,
+    /// A policy uses deprecated fields.
+    Warning,
+}
+
+impl ConditionType {
+    /// The text in a status.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "Accepted",
+            Self::Aggregated => "Aggregated",
+            Self::BackendsAvailable => "BackendsAvailable",
+            Self::Conflicted => "Conflicted",
+            Self::InsecureFrontendValidationMode => "InsecureFrontendValidationMode",
+            Self::Merged => "Merged",
+            Self::OverlappingTlsConfig => "OverlappingTLSConfig",
+            Self::Overridden => "Overridden",
+            Self::PartiallyInvalid => "PartiallyInvalid",
+            Self::Programmed => "Programmed",
+            Self::ResolvedRefs => "ResolvedRefs",
+            Self::RouteRulesOverlap => "RouteRulesOverlap",
+            Self::Warning => "Warning",
+        }
+    }
+}
+
+/// A condition of a status, with reasons of kind `R`.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Condition {
-    /// What is stated, such as `Accepted`.
-    pub kind: &'static str,
-    /// Whether it holds.
+pub struct Condition<R> {
+    /// Type of the condition.
+    pub kind: ConditionType,
+    /// Whether the condition is true.
     pub status: bool,
-    /// Why, in one word of the API.
-    pub reason: Cow<'static, str>,
-    /// Why, in a sentence on one line.
+    /// Reason.
+    pub reason: R,
+    /// Further reasons, which follow the first one in the status, separated by commas.
+    pub more_reasons: Vec<R>,
+    /// Message, on one line.
     pub message: String,
 }
 
-/// Statements about an object, one of each kind.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Conditions(Vec<Condition>);
+/// Conditions of an object, at most one of each type.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Conditions<R>(Vec<Condition<R>>);
 
-impl Conditions {
-    /// States something, in place of what was stated of the kind before.
+impl<R> Default for Conditions<R> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<R: Reason> Conditions<R> {
+    /// Sets a condition. Replaces one of the same type.
     pub fn set(
         &mut self,
-        kind: &'static str,
+        kind: ConditionType,
         status: bool,
-        reason: impl Into<Cow<'static, str>>,
+        reason: R,
         message: impl Into<String>,
     ) {
-        let condition = Condition {
+        self.insert(Condition {
             kind,
             status,
-            reason: reason.into(),
-            message: one_line(&message.into()),
-        };
+            reason,
+            more_reasons: Vec::new(),
+            message: message.into(),
+        });
+    }
+
+    /// Sets `condition`. Replaces one of the same type.
+    pub fn insert(&mut self, mut condition: Condition<R>) {
+        condition.message = one_line(&condition.message);
+        let kind = condition.kind;
         match self.0.iter_mut().find(|held| held.kind == kind) {
             Some(held) => *held = condition,
             None => self.0.push(condition),
         }
     }
 
-    /// The same statements, first those of `kinds` in this order, then the others.
+    /// The same conditions, first those of `kinds` in this order, then the others.
     #[must_use]
-    pub fn in_order(mut self, kinds: &[&str]) -> Self {
-        let place = |held: &Condition| kinds.iter().position(|kind| *kind == held.kind);
+    pub fn in_order(mut self, kinds: &[ConditionType]) -> Self {
+        let place = |held: &Condition<R>| kinds.iter().position(|kind| *kind == held.kind);
         self.0
             .sort_by_key(|held| place(held).unwrap_or(kinds.len()));
         self
     }
 
-    /// The statement of a kind.
-    pub fn find(&self, kind: &str) -> Option<&Condition> {
+    /// The condition of a type.
+    pub fn find(&self, kind: ConditionType) -> Option<&Condition<R>> {
         self.0.iter().find(|held| held.kind == kind)
     }
 
-    /// Whether something is stated to be so (`true`) or not so (`false`).
-    pub fn says(&self, kind: &str, status: bool) -> bool {
-        self.find(kind).is_some_and(|held| held.status == status)
+    /// Whether the condition is present and true.
+    pub fn is_true(&self, kind: ConditionType) -> bool {
+        self.find(kind).is_some_and(|held| held.status)
     }
 
-    /// Whether nothing is stated.
+    /// Whether the condition is present and false.
+    pub fn is_false(&self, kind: ConditionType) -> bool {
+        self.find(kind).is_some_and(|held| !held.status)
+    }
+
+    /// Whether there are no conditions.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// All statements, in the order in which they were first made.
-    pub fn iter(&self) -> impl Iterator<Item = &Condition> {
+    /// All conditions, in the order in which they were first set.
+    pub fn iter(&self) -> impl Iterator<Item = &Condition<R>> {
         self.0.iter()
     }
 
-    /// The `conditions` of an object of this generation.
+    /// The `conditions` field of a status for a generation.
     pub fn to_value(&self, generation: i64) -> Value {
         let conditions = self.0.iter().map(|condition| {
             json!({
-                "type": condition.kind,
+                "type": condition.kind.as_str(),
                 "status": if condition.status { "True" } else { "False" },
-                "reason": condition.reason,
+                "reason": condition.reasons(),
                 "message": shortened(&condition.message),
                 "observedGeneration": generation,
             })
@@ -91,7 +163,19 @@ impl Conditions {
     }
 }
 
-/// As much of a message as an API server takes.
+impl<R: Reason> Condition<R> {
+    /// The reasons as in a status.
+    fn reasons(&self) -> String {
+        let mut reasons = self.reason.as_str().to_owned();
+        for more in &self.more_reasons {
+            reasons.push(',');
+            reasons.push_str(more.as_str());
+        }
+        reasons
+    }
+}
+
+/// The part of a message that fits into a status.
 fn shortened(message: &str) -> &str {
     let mut end = message.len().min(MAX_MESSAGE);
     while !message.is_char_boundary(end) {
@@ -102,47 +186,80 @@ fn shortened(message: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::RouteReason;
     use super::*;
 
     #[test]
-    fn the_last_statement_of_a_kind_counts() {
+    fn a_condition_replaces_one_of_the_same_type() {
         let mut conditions = Conditions::default();
 
-        conditions.set("Accepted", true, "Accepted", "fine");
-        conditions.set("ResolvedRefs", true, "ResolvedRefs", "");
-        conditions.set("Accepted", false, "Invalid", "not fine");
+        conditions.set(ConditionType::Accepted, true, RouteReason::Accepted, "fine");
+        conditions.set(
+            ConditionType::ResolvedRefs,
+            true,
+            RouteReason::ResolvedRefs,
+            "",
+        );
+        conditions.set(ConditionType::Accepted, false, RouteReason::InvalidRule, "");
 
-        assert!(conditions.says("Accepted", false));
+        assert!(conditions.is_false(ConditionType::Accepted));
         assert_eq!(conditions.iter().count(), 2);
         assert_eq!(conditions.to_value(3)[0]["observedGeneration"], 3);
     }
 
     #[test]
-    fn the_order_can_be_chosen() {
+    fn conditions_can_be_sorted_by_type() {
         let mut conditions = Conditions::default();
-        for kind in ["Other", "ResolvedRefs", "Accepted"] {
-            conditions.set(kind, true, "Fine", "");
+        for kind in [
+            ConditionType::Warning,
+            ConditionType::ResolvedRefs,
+            ConditionType::Accepted,
+        ] {
+            conditions.set(kind, true, RouteReason::Accepted, "");
         }
 
-        let sorted = conditions.in_order(&["Accepted", "Missing", "ResolvedRefs"]);
+        let sorted = conditions.in_order(&[
+            ConditionType::Accepted,
+            ConditionType::Conflicted,
+            ConditionType::ResolvedRefs,
+        ]);
 
-        let kinds: Vec<_> = sorted.iter().map(|held| held.kind).collect();
-        assert_eq!(kinds, ["Accepted", "ResolvedRefs", "Other"]);
+        let kinds: Vec<_> = sorted.iter().map(|held| held.kind.as_str()).collect();
+        assert_eq!(kinds, ["Accepted", "ResolvedRefs", "Warning"]);
+    }
+
+    #[test]
+    fn several_reasons_are_separated_by_commas() {
+        let mut conditions = Conditions::default();
+
+        conditions.insert(Condition {
+            kind: ConditionType::ResolvedRefs,
+            status: false,
+            reason: RouteReason::BackendNotFound,
+            more_reasons: vec![RouteReason::RefNotPermitted],
+            message: String::new(),
+        });
+
+        assert_eq!(
+            conditions.to_value(1)[0]["reason"],
+            "BackendNotFound,RefNotPermitted"
+        );
     }
 
     #[test]
     fn a_message_is_one_line() {
         let mut conditions = Conditions::default();
+        let message = "it reads:\n    (\n    ^\nnot good";
 
         conditions.set(
-            "Accepted",
+            ConditionType::Accepted,
             false,
-            "Invalid",
-            "it reads:\n    (\n    ^\nnot good",
+            RouteReason::InvalidRule,
+            message,
         );
 
         let message = conditions
-            .find("Accepted")
+            .find(ConditionType::Accepted)
             .map(|held| held.message.as_str());
         assert_eq!(message, Some("it reads: ( ^ not good"));
     }

@@ -1,22 +1,24 @@
-//! The status of GatewayClasses and Gateways.
+//! Statuses of GatewayClasses and Gateways.
 
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
+use towergate_core::plan::RouteKind;
 
-use super::Conditions;
+use super::{Conditions, GatewayClassReason, GatewayReason, ListenerReason};
+use crate::api::GATEWAY_GROUP;
 
-/// The status of a GatewayClass.
+/// Status of a GatewayClass.
 #[derive(Clone, Debug, Default)]
 pub struct GatewayClassStatus {
-    /// What is true of it.
-    pub conditions: Conditions,
-    /// Features of Gateway API that are served, in order of name, at most 64.
+    /// Conditions.
+    pub conditions: Conditions<GatewayClassReason>,
+    /// Supported features of Gateway API, in alphabetical order, at most 64.
     pub supported_features: &'static [&'static str],
 }
 
 impl GatewayClassStatus {
-    /// The stanza.
+    /// The `status` field.
     pub fn to_value(&self, generation: i64) -> Value {
         let features = self.supported_features.iter();
         json!({
@@ -26,43 +28,57 @@ impl GatewayClassStatus {
     }
 }
 
-/// The status of a Gateway.
+/// Status of a Gateway.
 #[derive(Clone, Debug, Default)]
 pub struct GatewayStatus {
-    /// What is true of it.
-    pub conditions: Conditions,
-    /// Where it can be reached: IP addresses or host names.
+    /// Conditions.
+    pub conditions: Conditions<GatewayReason>,
+    /// IP addresses or hostnames.
     pub addresses: Vec<String>,
-    /// Its listeners, in its order.
+    /// Statuses of the listeners, in order.
     pub listeners: Vec<ListenerStatus>,
-    /// How many ListenerSets add listeners to it.
+    /// Number of attached ListenerSets.
     pub attached_listener_sets: usize,
 }
 
-/// The status of a listener.
+/// Status of a listener.
 #[derive(Clone, Debug, Default)]
 pub struct ListenerStatus {
-    /// Its name.
+    /// Name of the listener.
     pub name: String,
     /// Kinds of routes that may attach.
-    pub supported_kinds: Vec<RouteKindRef>,
-    /// How many routes are attached.
+    pub supported_kinds: Vec<RouteKind>,
+    /// Number of attached routes.
     pub attached_routes: usize,
-    /// What is true of it.
-    pub conditions: Conditions,
+    /// Conditions.
+    pub conditions: Conditions<ListenerReason>,
 }
 
-/// A kind of route.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct RouteKindRef {
-    /// Its group.
-    pub group: String,
-    /// Its name.
-    pub kind: String,
+/// Kind of a route, as in Kubernetes.
+pub(crate) const fn kind_name(kind: RouteKind) -> &'static str {
+    match kind {
+        RouteKind::Http => "HTTPRoute",
+        RouteKind::Grpc => "GRPCRoute",
+        RouteKind::Tls => "TLSRoute",
+        RouteKind::Tcp => "TCPRoute",
+        RouteKind::Udp => "UDPRoute",
+    }
+}
+
+/// The kind of route with a name; `None` if there is none.
+pub(crate) fn parse_kind(name: &str) -> Option<RouteKind> {
+    const KINDS: [RouteKind; 5] = [
+        RouteKind::Http,
+        RouteKind::Grpc,
+        RouteKind::Tls,
+        RouteKind::Tcp,
+        RouteKind::Udp,
+    ];
+    KINDS.into_iter().find(|kind| kind_name(*kind) == name)
 }
 
 impl GatewayStatus {
-    /// The stanza.
+    /// The `status` field.
     pub fn to_value(&self, generation: i64) -> Value {
         let addresses = self.addresses.iter();
         let listeners = self.listeners.iter();
@@ -82,7 +98,7 @@ impl GatewayStatus {
     }
 }
 
-/// The API's word for what an address is.
+/// The `type` of an address.
 fn address_type(address: &str) -> &'static str {
     match address.parse::<IpAddr>() {
         Ok(_) => "IPAddress",
@@ -96,7 +112,7 @@ impl ListenerStatus {
         json!({
             "name": self.name,
             "supportedKinds": kinds
-                .map(|kind| json!({ "group": kind.group, "kind": kind.kind }))
+                .map(|kind| json!({ "group": GATEWAY_GROUP, "kind": kind_name(*kind) }))
                 .collect::<Vec<_>>(),
             "attachedRoutes": self.attached_routes,
             "conditions": self.conditions.to_value(generation),

@@ -1,20 +1,20 @@
-//! The status of ListenerSets.
+//! Statuses of ListenerSets.
 
 use serde_json::{Value, json};
 
-use super::{Conditions, ListenerStatus};
+use super::{Conditions, ListenerSetReason, ListenerStatus};
 
-/// The status of a ListenerSet.
+/// Status of a ListenerSet.
 #[derive(Clone, Debug, Default)]
 pub struct ListenerSetStatus {
-    /// What is true of it.
-    pub conditions: Conditions,
-    /// Its listeners, in its order; none if its Gateway does not take it.
+    /// Conditions.
+    pub conditions: Conditions<ListenerSetReason>,
+    /// Statuses of the listeners, in order; empty if the Gateway does not accept the ListenerSet.
     pub listeners: Vec<ListenerStatus>,
 }
 
 impl ListenerSetStatus {
-    /// The stanza.
+    /// The `status` field.
     pub fn to_value(&self, generation: i64) -> Value {
         let listeners = self.listeners.iter();
         json!({

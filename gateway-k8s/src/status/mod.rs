@@ -1,18 +1,18 @@
-//! What users are told about their objects: values only.
+//! Statuses of objects, as plain values.
 //!
-//! `resolve` fills small typed statuses ([`GatewayStatus`], [`RouteStatus`], [`PolicyStatus`]); what leaves
-//! it is the `status` stanza of each object as a value, without `lastTransitionTime`, which only whoever
-//! writes it can know. Every condition carries `observedGeneration`.
+//! `resolve` fills typed statuses ([`GatewayStatus`], [`RouteStatus`], [`PolicyStatus`]) and returns the
+//! `status` field of each object as a JSON value. Every condition has `observedGeneration`.
+//! `lastTransitionTime` is omitted: objects carry no history, so the writer of a status sets it.
 //!
 //! ```
-//! use towergate_k8s::{Scope, decode::decode, resolve};
+//! use towergate_k8s::{ResolveOptions, decode::decode, resolve};
 //!
 //! let decoded = decode(
 //!     "gateway.yaml",
 //!     "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: edge}\n\
 //!      spec: {gatewayClassName: eg, listeners: [{name: http, port: 80, protocol: HTTP}]}\n",
 //! );
-//! let statuses = resolve(&decoded.objects, &Scope::default()).statuses;
+//! let statuses = resolve(&decoded.objects, &ResolveOptions::default()).statuses;
 //!
 //! let gateway = statuses.objects().next().expect("the Gateway has a status");
 //! assert_eq!(gateway["metadata"]["name"], "edge");
@@ -23,12 +23,18 @@ mod condition;
 mod gateway;
 mod listener_set;
 mod policy;
+mod reason;
 mod route;
 
-pub use condition::{Condition, Conditions};
-pub use gateway::{GatewayClassStatus, GatewayStatus, ListenerStatus, RouteKindRef};
+pub use condition::{Condition, ConditionType, Conditions};
+pub use gateway::{GatewayClassStatus, GatewayStatus, ListenerStatus};
+pub(crate) use gateway::{kind_name, parse_kind};
 pub use listener_set::ListenerSetStatus;
 pub use policy::{Ancestor, PolicyStatus};
+pub use reason::{
+    GatewayClassReason, GatewayReason, ListenerReason, ListenerSetReason, PolicyReason, Reason,
+    RouteReason,
+};
 pub use route::{Parent, RouteStatus};
 
 use std::collections::BTreeMap;
@@ -41,19 +47,19 @@ use crate::objects::ObjectKey;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Statuses(pub BTreeMap<StatusKey, Value>);
 
-/// Which object a status is for.
+/// The object of a status.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct StatusKey {
-    /// Its `apiVersion`.
+    /// `apiVersion` of the object.
     pub api_version: &'static str,
-    /// The kind.
+    /// Kind of the object.
     pub kind: &'static str,
-    /// The object.
+    /// Name of the object.
     pub object: ObjectKey,
 }
 
 impl StatusKey {
-    /// The key of an object of a kind that has statuses.
+    /// The key of an object of a kind that has a status.
     pub fn new(kind: &'static str, object: ObjectKey) -> Self {
         let api_version = match kind {
             "ClientTrafficPolicy" | "BackendTrafficPolicy" | "SecurityPolicy" => {
@@ -70,7 +76,7 @@ impl StatusKey {
 }
 
 impl Statuses {
-    /// Every status as an object of its own, as `kubectl get -o yaml` would show it.
+    /// Every status as an object, as `kubectl get -o yaml` shows it.
     pub fn objects(&self) -> impl Iterator<Item = Value> {
         self.0.iter().map(|(key, status)| {
             let mut metadata = json!({ "name": key.object.name });

@@ -1,32 +1,32 @@
-//! The status of policies: one entry for each Gateway (or listener) through which a policy is in force.
+//! Statuses of policies: one entry for each Gateway or listener to which a policy applies.
 
 use serde_json::{Value, json};
 
-use super::Conditions;
+use super::{ConditionType, Conditions, PolicyReason};
 use crate::api::reference::ParentReference;
 
-/// The most ancestors that an API server takes.
+/// Maximum number of ancestors in a CRD.
 const MAX_ANCESTORS: usize = 16;
 
-/// The status of a policy.
+/// Status of a policy.
 #[derive(Clone, Debug, Default)]
 pub struct PolicyStatus {
-    /// Entries, one for each ancestor.
+    /// One entry for each ancestor.
     pub ancestors: Vec<Ancestor>,
 }
 
-/// How a policy stands with one ancestor.
+/// Status of a policy for one ancestor.
 #[derive(Clone, Debug, Default)]
 pub struct Ancestor {
-    /// A Gateway, or one of its listeners.
+    /// A Gateway, ListenerSet or listener.
     pub ancestor_ref: ParentReference,
-    /// What is true of the policy there.
-    pub conditions: Conditions,
+    /// Conditions of the policy there.
+    pub conditions: Conditions<PolicyReason>,
 }
 
 impl PolicyStatus {
-    /// What is stated about an ancestor; a new entry if there is none.
-    pub fn conditions(&mut self, ancestor: &ParentReference) -> &mut Conditions {
+    /// The conditions of an ancestor. Adds an entry if there is none.
+    pub fn conditions(&mut self, ancestor: &ParentReference) -> &mut Conditions<PolicyReason> {
         let found = self
             .ancestors
             .iter()
@@ -41,8 +41,8 @@ impl PolicyStatus {
         &mut self.ancestors[at].conditions
     }
 
-    /// Keeps as many entries as an API server takes: those with bad news first, and the last one says
-    /// that there are more.
+    /// Keeps as many entries as the CRD permits, those with errors first. The last one gets the condition
+    /// `Aggregated`.
     pub fn truncate(&mut self) {
         if self.ancestors.len() <= MAX_ANCESTORS {
             return;
@@ -56,14 +56,14 @@ impl PolicyStatus {
         });
         self.ancestors.truncate(MAX_ANCESTORS);
         self.ancestors[MAX_ANCESTORS - 1].conditions.set(
-            "Aggregated",
+            ConditionType::Aggregated,
             true,
-            "Aggregated",
-            "There are more ancestors than the status can hold (16); the others are left out.",
+            PolicyReason::Aggregated,
+            format!("the policy has more ancestors than a status can list ({MAX_ANCESTORS}); the others are omitted"),
         );
     }
 
-    /// The stanza.
+    /// The `status` field.
     pub fn to_value(&self, generation: i64, controller_name: &str) -> Value {
         let ancestors = self.ancestors.iter().map(|entry| {
             json!({
@@ -77,11 +77,11 @@ impl PolicyStatus {
 }
 
 impl Ancestor {
-    /// Bad news first.
+    /// Sort key: errors first.
     fn rank(&self) -> u8 {
         match (
-            self.conditions.says("Accepted", false),
-            self.conditions.says("Overridden", true),
+            self.conditions.is_false(ConditionType::Accepted),
+            self.conditions.is_true(ConditionType::Overridden),
         ) {
             (true, _) => 0,
             (false, true) => 1,
@@ -102,18 +102,27 @@ mod tests {
     }
 
     #[test]
-    fn the_seventeenth_ancestor_is_left_out_and_bad_news_stay() {
+    fn the_seventeenth_ancestor_is_omitted_and_errors_are_kept() {
         let mut status = PolicyStatus::default();
         for i in 0..20 {
             let conditions = status.conditions(&gateway(format!("gateway-{i:02}")));
-            conditions.set("Accepted", i != 19, "Accepted", "");
+            conditions.set(ConditionType::Accepted, i != 19, PolicyReason::Accepted, "");
         }
 
         status.truncate();
 
         assert_eq!(status.ancestors.len(), 16);
         assert_eq!(status.ancestors[0].ancestor_ref.name, "gateway-19");
-        assert!(status.ancestors[15].conditions.says("Aggregated", true));
-        assert!(status.ancestors[14].conditions.find("Aggregated").is_none());
+        assert!(
+            status.ancestors[15]
+                .conditions
+                .is_true(ConditionType::Aggregated)
+        );
+        assert!(
+            status.ancestors[14]
+                .conditions
+                .find(ConditionType::Aggregated)
+                .is_none()
+        );
     }
 }

@@ -1,31 +1,31 @@
-//! The status of routes: one entry for each parentRef that names a Gateway of ours.
+//! Statuses of routes: one entry for each parentRef to a Gateway of this controller.
 
 use serde_json::{Value, json};
 
-use super::Conditions;
+use super::{Conditions, RouteReason};
 use crate::api::reference::ParentReference;
 
-/// The most parents that an API server takes.
+/// Maximum number of parents in a CRD.
 const MAX_PARENTS: usize = 32;
 
-/// The status of a route.
+/// Status of a route.
 #[derive(Clone, Debug, Default)]
 pub struct RouteStatus {
-    /// One entry for each parentRef, in the order of the route.
+    /// One entry for each parentRef, in order.
     pub parents: Vec<Parent>,
 }
 
-/// How a route stands with one parent.
+/// Status of a route for one parent.
 #[derive(Clone, Debug, Default)]
 pub struct Parent {
-    /// As the route has it; an API server has filled in group and kind.
+    /// The parentRef as written. An API server has set group and kind.
     pub parent_ref: ParentReference,
-    /// What is true of the route there.
-    pub conditions: Conditions,
+    /// Conditions of the route there.
+    pub conditions: Conditions<RouteReason>,
 }
 
 impl RouteStatus {
-    /// The stanza.
+    /// The `status` field.
     pub fn to_value(&self, generation: i64, controller_name: &str) -> Value {
         let parents = self.parents.iter().take(MAX_PARENTS).map(|parent| {
             json!({

@@ -60,7 +60,7 @@ fn of_filters<'a>(filters: &'a [Filter], found: &mut HashSet<&'a BackendId>) {
 #[cfg(test)]
 mod tests {
     use towergate_k8s::decode::decode;
-    use towergate_k8s::{Scope, resolve};
+    use towergate_k8s::{ResolveOptions, resolve};
 
     use super::*;
 
@@ -109,7 +109,11 @@ items:
 
     #[test]
     fn every_backend_of_a_plan_is_found_and_no_other() {
-        let plan = resolve(&decode("a.yaml", MANIFEST).objects, &Scope::default()).plan;
+        let plan = resolve(
+            &decode("a.yaml", MANIFEST).objects,
+            &ResolveOptions::default(),
+        )
+        .plan;
 
         let mut names: Vec<_> = backends(&plan).into_iter().map(|id| &*id.name).collect();
 

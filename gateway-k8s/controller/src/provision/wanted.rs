@@ -174,7 +174,7 @@ fn holds(status: &Value, kind: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use towergate_k8s::decode::decode;
-    use towergate_k8s::{Scope, resolve};
+    use towergate_k8s::{ResolveOptions, resolve};
 
     use super::*;
 
@@ -191,10 +191,10 @@ mod tests {
         let text = class("ours", CONTROLLER) + &class("theirs", "example.com/other") + manifests;
         let decoded = decode("in.yaml", &text);
         assert!(decoded.diagnostics.is_empty(), "{:?}", decoded.diagnostics);
-        let scope = Scope {
+        let scope = ResolveOptions {
             controller_name: CONTROLLER.to_owned(),
             serve_unclassed: false,
-            ..Scope::default()
+            ..ResolveOptions::default()
         };
         let statuses = resolve(&decoded.objects, &scope).statuses;
         gateways(&decoded.objects, &statuses, CONTROLLER)

@@ -1,36 +1,36 @@
-//! Addresses of Gateways: those to bind, those that a Gateway asks for, those by which it is reached.
+//! Addresses of Gateways: those to bind, those requested in `spec.addresses`, and those in the status.
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::super::world::World;
+use super::super::object_index::ObjectIndex;
 use crate::api::gateway::GatewaySpec;
 use crate::objects::Object;
+use crate::status::GatewayReason;
 
-/// The most addresses that an API server takes in a status.
+/// Maximum number of addresses in a status (CRD of Gateway).
 const MAX_ADDRESSES: usize = 16;
 
-/// By which addresses a Gateway is reached.
+/// The addresses of a Gateway, for its status.
 #[derive(Debug)]
 pub(super) struct Addresses {
-    /// IP addresses or host names, for the status.
+    /// IP addresses or hostnames.
     pub(super) reported: Vec<String>,
-    /// Why the Gateway cannot be reached as it should.
-    pub(super) fault: Option<Fault>,
+    /// Error that makes the Gateway not programmed.
+    pub(super) error: Option<AddressError>,
 }
 
-/// Why a Gateway cannot be reached as it should.
+/// Addresses that are missing or not usable.
 #[derive(Debug)]
-pub(super) struct Fault {
-    /// The word of the API.
-    pub(super) reason: &'static str,
-    /// A sentence.
+pub(super) struct AddressError {
+    /// Reason of `Programmed`.
+    pub(super) reason: GatewayReason,
     pub(super) message: String,
 }
 
 /// The addresses to bind for a Gateway.
-pub(super) fn bind(world: &World<'_>, object: &Object<GatewaySpec>) -> Vec<IpAddr> {
-    let own = world.scope.bind_gateway.get(&object.key().to_string());
-    let mut addresses = own.unwrap_or(&world.scope.bind).clone();
+pub(super) fn bind(index: &ObjectIndex<'_>, object: &Object<GatewaySpec>) -> Vec<IpAddr> {
+    let own = index.options.bind_gateway.get(&object.key().to_string());
+    let mut addresses = own.unwrap_or(&index.options.bind).clone();
     if addresses.is_empty() {
         addresses.push(Ipv4Addr::UNSPECIFIED.into());
     }
@@ -40,21 +40,26 @@ pub(super) fn bind(world: &World<'_>, object: &Object<GatewaySpec>) -> Vec<IpAdd
 }
 
 impl Addresses {
-    /// Holds what a Gateway asks for against what it has: the addresses that the scope assigns to it, or
-    /// else those that are bound.
+    /// Compares the addresses that a Gateway requests with those that it has: the addresses that
+    /// `ResolveOptions` assigns to it, or else those that are bound.
     pub(super) fn resolve(
-        world: &World<'_>,
+        index: &ObjectIndex<'_>,
         object: &Object<GatewaySpec>,
         bound: &[IpAddr],
     ) -> Self {
-        let Some(assigned) = &world.scope.assigned else {
+        let Some(assigned) = &index.options.assigned else {
             let holds = |wanted: &str| {
                 let wanted = wanted.parse::<IpAddr>();
                 wanted
                     .is_ok_and(|wanted| bound.iter().any(|ip| ip.is_unspecified() || *ip == wanted))
             };
             let own = bound.iter().map(IpAddr::to_string).collect();
-            return Self::of(&object.spec, own, holds, "not among those that are bound");
+            return Self::of(
+                &object.spec,
+                own,
+                holds,
+                "is not bound; use an address of this machine, or set --bind",
+            );
         };
         let own = assigned.get(&object.key().to_string());
         let own = own.cloned().unwrap_or_default();
@@ -63,35 +68,33 @@ impl Addresses {
             &object.spec,
             own.clone(),
             holds,
-            "not assigned to the Gateway",
+            "is not assigned to the Gateway",
         )
     }
 
-    /// `own` are the addresses that there are, `holds` says whether one that is wanted is usable, `why`
-    /// what is wrong with those that are not.
+    /// Compares the requested addresses with `own`, those that the Gateway has. `holds` returns whether a
+    /// requested address is usable; `why` describes the others.
     fn of(spec: &GatewaySpec, own: Vec<String>, holds: impl Fn(&str) -> bool, why: &str) -> Self {
         let given = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
         let wanted = spec.addresses.iter().map(|address| given(&address.value));
         let wanted: Vec<Option<String>> = wanted.collect();
         let unusable: Vec<&str> = wanted.iter().flatten().map(String::as_str).collect();
         let unusable: Vec<&str> = unusable.into_iter().filter(|one| !holds(one)).collect();
-        let fault = match (unusable.as_slice(), own.is_empty()) {
+        let error = match (unusable.as_slice(), own.is_empty()) {
             ([], false) => None,
-            ([], true) => Some(Fault {
-                reason: "AddressNotAssigned",
-                message: "No address is assigned to the Gateway yet.".to_owned(),
+            ([], true) => Some(AddressError {
+                reason: GatewayReason::AddressNotAssigned,
+                message: "no address is assigned to the Gateway yet".to_owned(),
             }),
-            (unusable, _) => Some(Fault {
-                reason: "AddressNotUsable",
-                message: format!(
-                    "These of spec.addresses are {why}: {}.",
-                    unusable.join(", ")
-                ),
+            (unusable, _) => Some(AddressError {
+                reason: GatewayReason::AddressNotUsable,
+                message: format!("spec.addresses: {} {why}", unusable.join(", ")),
             }),
         };
-        // Who names all addresses has no others. One without a value is any.
+        // If every requested address has a value, only those are reported. An address without a value is
+        // any address.
         let named: Option<Vec<String>> = wanted.iter().cloned().collect();
-        let named = named.filter(|named| !named.is_empty() && fault.is_none());
+        let named = named.filter(|named| !named.is_empty() && error.is_none());
         let mut reported: Vec<String> = Vec::new();
         for address in named.unwrap_or(own) {
             if !reported.iter().any(|held| is_same(held, &address)) {
@@ -99,11 +102,11 @@ impl Addresses {
             }
         }
         reported.truncate(MAX_ADDRESSES);
-        Self { reported, fault }
+        Self { reported, error }
     }
 }
 
-/// Whether two texts are the same IP address or host name.
+/// Whether two texts are the same IP address or hostname.
 fn is_same(a: &str, b: &str) -> bool {
     match (a.parse::<IpAddr>(), b.parse::<IpAddr>()) {
         (Ok(a), Ok(b)) => a == b,
@@ -117,13 +120,13 @@ mod tests {
 
     use super::*;
 
-    /// What is reported, and the reason of the fault.
-    fn addresses(wanted: serde_json::Value, own: &[&str]) -> (Vec<String>, Option<&'static str>) {
+    /// The reported addresses, and the reason of the error.
+    fn addresses(wanted: serde_json::Value, own: &[&str]) -> (Vec<String>, Option<GatewayReason>) {
         let spec: GatewaySpec = serde_json::from_value(json!({ "addresses": wanted })).unwrap();
         let own: Vec<String> = own.iter().map(|text| (*text).to_owned()).collect();
         let holds = |wanted: &str| own.iter().any(|held| is_same(held, wanted));
         let found = Addresses::of(&spec, own.clone(), holds, "elsewhere");
-        (found.reported, found.fault.map(|fault| fault.reason))
+        (found.reported, found.error.map(|error| error.reason))
     }
 
     fn texts(texts: &[&str]) -> Vec<String> {
@@ -131,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_has_the_addresses_that_it_names_and_no_others() {
+    fn a_gateway_reports_the_requested_addresses_only() {
         let wanted = json!([{ "value": "192.0.2.2" }]);
 
         let found = addresses(wanted, &["192.0.2.1", "192.0.2.2"]);
@@ -140,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_without_a_value_is_any() {
+    fn an_address_without_a_value_is_any_address() {
         let any = json!([{ "type": "IPAddress" }]);
         let both = json!([{ "type": "IPAddress" }, { "value": "192.0.2.2" }]);
         let own = ["192.0.2.1", "192.0.2.2"];
@@ -150,28 +153,31 @@ mod tests {
     }
 
     #[test]
-    fn one_address_that_cannot_be_had_is_a_fault() {
+    fn an_unusable_address_is_an_error() {
         let wanted = json!([{ "value": "192.0.2.9" }, { "value": "192.0.2.2" }]);
 
         let found = addresses(wanted.clone(), &["192.0.2.2"]);
 
-        assert_eq!(found, (texts(&["192.0.2.2"]), Some("AddressNotUsable")));
+        assert_eq!(
+            found,
+            (texts(&["192.0.2.2"]), Some(GatewayReason::AddressNotUsable))
+        );
         assert_eq!(
             addresses(wanted, &[]),
-            (texts(&[]), Some("AddressNotUsable"))
+            (texts(&[]), Some(GatewayReason::AddressNotUsable))
         );
     }
 
     #[test]
-    fn a_gateway_without_any_address_is_told_so() {
+    fn a_gateway_without_addresses_has_an_error() {
         assert_eq!(
             addresses(json!([]), &[]),
-            (texts(&[]), Some("AddressNotAssigned"))
+            (texts(&[]), Some(GatewayReason::AddressNotAssigned))
         );
     }
 
     #[test]
-    fn host_names_are_addresses_and_none_is_told_twice() {
+    fn hostnames_are_addresses_and_duplicates_are_omitted() {
         let own = [
             "lb.example.com",
             "LB.example.com",

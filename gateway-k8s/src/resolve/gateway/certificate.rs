@@ -1,4 +1,4 @@
-//! The certificates that a listener names.
+//! Certificates of listeners.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,40 +7,50 @@ use towergate_tls::certificate::KeyAlgorithm;
 use towergate_tls::{Certificate, NamePattern};
 
 use super::super::grant::{From, To};
-use super::super::world::World;
+use super::super::object_index::ObjectIndex;
 use super::listener::Owner;
 use crate::api::GATEWAY_GROUP;
 use crate::api::reference::SecretObjectReference;
 use crate::objects::ObjectKey;
+use crate::status::ListenerReason;
 
-/// What the references of a listener led to.
+/// Result of the certificate references of a listener.
 #[derive(Debug)]
 pub(super) enum Certificates {
     /// There are no references.
     None,
-    /// None can be used.
+    /// No certificate is usable.
     Unusable {
-        reason: &'static str,
+        reason: ListenerReason,
         message: String,
     },
-    /// These can be used; the others have faults.
+    /// Some certificates are usable; `faults` describes the others.
     Some {
         usable: Vec<Arc<Certificate>>,
         faults: String,
     },
 }
 
-/// Why a reference led to nothing.
+/// A reference without a usable certificate.
 #[derive(Debug)]
-pub(super) struct Fault {
-    /// `RefNotPermitted` or `InvalidCertificateRef`.
-    pub(super) reason: &'static str,
+pub(super) struct InvalidReference {
+    pub(super) cause: ReferenceError,
     pub(super) message: String,
 }
 
-/// Resolves the references of a listener, in their order: of equal names the first wins.
+/// Cause of an unusable reference.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum ReferenceError {
+    /// No ReferenceGrant permits it.
+    NotGranted,
+    /// The Secret is missing, or its certificate is not usable.
+    Unusable,
+}
+
+/// Resolves the references of a listener in their order. Of certificates for the same name, the first is
+/// used.
 pub(super) fn resolve(
-    world: &World<'_>,
+    index: &ObjectIndex<'_>,
     owner: Owner<'_>,
     refs: &[SecretObjectReference],
 ) -> Certificates {
@@ -51,7 +61,7 @@ pub(super) fn resolve(
     let mut faults = Vec::new();
     let mut taken = HashSet::new();
     for (at, reference) in refs.iter().enumerate() {
-        let found = find(world, owner, reference).and_then(|certificate| {
+        let found = find(index, owner, reference).and_then(|certificate| {
             claim(&mut taken, &certificate)?;
             Ok(certificate)
         });
@@ -64,7 +74,7 @@ pub(super) fn resolve(
         .iter()
         .map(|(at, fault)| format!("certificateRefs[{at}]: {}", fault.message))
         .collect::<Vec<_>>()
-        .join(" ");
+        .join("; ");
     if !usable.is_empty() {
         return Certificates::Some {
             usable,
@@ -73,27 +83,27 @@ pub(super) fn resolve(
     }
     let ungranted = faults
         .iter()
-        .all(|(_, fault)| fault.reason == "RefNotPermitted");
+        .all(|(_, fault)| fault.cause == ReferenceError::NotGranted);
     Certificates::Unusable {
         reason: if ungranted {
-            "RefNotPermitted"
+            ListenerReason::RefNotPermitted
         } else {
-            "InvalidCertificateRef"
+            ListenerReason::InvalidCertificateRef
         },
-        message: format!("No certificate can be used: {message}"),
+        message: format!("no certificate is usable: {message}"),
     }
 }
 
-/// A second certificate for the same name with a key of the same kind would never be shown.
+/// Rejects a certificate whose names and key algorithm an earlier one has: it would never be selected.
 fn claim(
     taken: &mut HashSet<(NamePattern, KeyAlgorithm)>,
     certificate: &Certificate,
-) -> Result<(), Fault> {
+) -> Result<(), InvalidReference> {
     let mut names = certificate.names.iter();
     let double = names.find(|name| taken.contains(&((*name).clone(), certificate.algorithm)));
     if let Some(name) = double {
         return Err(invalid(format!(
-            "an earlier certificate is for {name} too, with a key of the same kind."
+            "an earlier certificate covers {name} with the same key algorithm"
         )));
     }
     let names = certificate.names.iter().cloned();
@@ -104,17 +114,18 @@ fn claim(
 /// The certificate that `reference` names.
 ///
 /// # Errors
-/// Why there is none.
+///
+/// If the reference is not permitted, or the Secret is missing or invalid.
 pub(super) fn find(
-    world: &World<'_>,
+    index: &ObjectIndex<'_>,
     owner: Owner<'_>,
     reference: &SecretObjectReference,
-) -> Result<Certificate, Fault> {
+) -> Result<Certificate, InvalidReference> {
     let group = reference.group.as_deref().unwrap_or_default();
     let kind = reference.kind.as_deref().unwrap_or("Secret");
     if (group, kind) != ("", "Secret") {
         return Err(invalid(format!(
-            "{kind} of group {group:?} is no Secret of the core group."
+            "{kind} of group {group:?} is not supported; reference a Secret"
         )));
     }
     let own = owner.namespace;
@@ -135,50 +146,50 @@ pub(super) fn find(
         namespace,
         name,
     };
-    if !world.grants.permit(from, to) {
-        return Err(Fault {
-            reason: "RefNotPermitted",
+    if !index.grants.permit(from, to) {
+        return Err(InvalidReference {
+            cause: ReferenceError::NotGranted,
             message: format!(
-                "no ReferenceGrant permits the reference to Secret {namespace}/{name}."
+                "no ReferenceGrant permits the reference to Secret {namespace}/{name}"
             ),
         });
     }
-    read(world, &ObjectKey::new(namespace, name))
+    read(index, &ObjectKey::new(namespace, name))
 }
 
 /// The certificate of a Secret.
-fn read(world: &World<'_>, key: &ObjectKey) -> Result<Certificate, Fault> {
-    let Some(secret) = world.objects.secrets.get(key) else {
-        let by = world.objects.issued.get(key);
+fn read(index: &ObjectIndex<'_>, key: &ObjectKey) -> Result<Certificate, InvalidReference> {
+    let Some(secret) = index.objects.secrets.get(key) else {
+        let by = index.objects.issued.get(key);
         let by = by.map(|by| {
             format!(
-                "; in a cluster cert-manager makes it for Certificate {by}, here write it to a file"
+                "; in a cluster, cert-manager creates it for Certificate {by}; here, write it to a file"
             )
         });
         return Err(invalid(format!(
-            "there is no Secret {key}{}.",
+            "Secret {key} not found{}",
             by.unwrap_or_default()
         )));
     };
     let kind = secret.spec.kind.as_deref().unwrap_or("Opaque");
     if kind != "kubernetes.io/tls" {
         return Err(invalid(format!(
-            "Secret {key} is of type {kind}, not kubernetes.io/tls."
+            "Secret {key} has type {kind}, not kubernetes.io/tls"
         )));
     }
     let value = |name: &str| match secret.spec.value(name) {
         Ok(Some(value)) if !value.is_empty() => Ok(value),
-        Ok(_) => Err(invalid(format!("Secret {key} has no {name}."))),
-        Err(fault) => Err(invalid(format!("{name} of Secret {key}: {fault}."))),
+        Ok(_) => Err(invalid(format!("Secret {key} has no {name}"))),
+        Err(fault) => Err(invalid(format!("{name} of Secret {key}: {fault}"))),
     };
     let (chain, private) = (value("tls.crt")?, value("tls.key")?);
-    Certificate::from_pem_by(world.scope.provider.as_ref(), &chain, &private)
-        .map_err(|fault| invalid(format!("Secret {key}: {fault}.")))
+    Certificate::from_pem_by(index.options.provider.as_ref(), &chain, &private)
+        .map_err(|fault| invalid(format!("Secret {key}: {fault}")))
 }
 
-fn invalid(message: String) -> Fault {
-    Fault {
-        reason: "InvalidCertificateRef",
+fn invalid(message: String) -> InvalidReference {
+    InvalidReference {
+        cause: ReferenceError::Unusable,
         message,
     }
 }

@@ -1,11 +1,12 @@
-//! GatewayClasses: which are ours.
+//! GatewayClasses of this controller.
 
+use super::super::object_index::ObjectIndex;
 use super::super::report::{Report, Subject};
-use super::super::world::World;
+use crate::finding::FindingCode;
 use crate::objects::ObjectKey;
-use crate::status::{GatewayClassStatus, StatusKey, Statuses};
+use crate::status::{ConditionType, GatewayClassReason, GatewayClassStatus, StatusKey, Statuses};
 
-/// Features of Gateway API that are served, by the names of its conformance suite, in order.
+/// Supported features of Gateway API, by the names of its conformance suite, in alphabetical order.
 const FEATURES: &[&str] = &[
     "BackendTLSPolicy",
     "BackendTLSPolicySANValidation",
@@ -58,20 +59,24 @@ const FEATURES: &[&str] = &[
     "UDPRoute",
 ];
 
-/// Whether Gateways of this class are served: the class names our controller, or it is not among the
-/// objects and the scope says that such Gateways are ours.
-pub(crate) fn is_ours(world: &World<'_>, class: &str) -> bool {
+/// Whether Gateways of this class are served: the class names this controller, or it does not exist and the
+/// options allow that.
+pub(crate) fn is_ours(index: &ObjectIndex<'_>, class: &str) -> bool {
     let key = ObjectKey::new("", class);
-    match world.objects.gateway_classes.get(&key) {
-        Some(class) => class.spec.controller_name == world.scope.controller_name,
-        None => world.scope.serve_unclassed,
+    match index.objects.gateway_classes.get(&key) {
+        Some(class) => class.spec.controller_name == index.options.controller_name,
+        None => index.options.serve_unclassed,
     }
 }
 
-/// The statuses of our GatewayClasses.
-pub(crate) fn class_statuses(world: &World<'_>, statuses: &mut Statuses, report: &mut Report) {
-    for class in world.objects.gateway_classes.values() {
-        if class.spec.controller_name != world.scope.controller_name {
+/// Adds the statuses of the GatewayClasses of this controller.
+pub(crate) fn class_statuses(
+    index: &ObjectIndex<'_>,
+    statuses: &mut Statuses,
+    report: &mut Report,
+) {
+    for class in index.objects.gateway_classes.values() {
+        if class.spec.controller_name != index.options.controller_name {
             continue;
         }
         let mut status = GatewayClassStatus {
@@ -79,18 +84,18 @@ pub(crate) fn class_statuses(world: &World<'_>, statuses: &mut Statuses, report:
             ..Default::default()
         };
         status.conditions.set(
-            "Accepted",
+            ConditionType::Accepted,
             true,
-            "Accepted",
-            "Gateways of this class are served.",
+            GatewayClassReason::Accepted,
+            "Gateways of this class are served",
         );
         if class.spec.parameters_ref.is_some() {
             report.warn(
-                "parameters-ignored",
+                FindingCode::ParametersIgnored,
                 &Subject::new("GatewayClass", class),
                 "spec.parametersRef",
-                "Towergate takes no parameters from a GatewayClass: what they set is not in force.",
-                "Remove the reference, or move what it sets to the policies and to Towergate's options.",
+                "parameters of a GatewayClass are not supported; their settings are ignored",
+                "set the same with policies or options of Towergate, and remove the reference",
             );
         }
         let value = status.to_value(class.meta.generation);
@@ -105,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_features_are_in_order_and_fit_into_a_status() {
+    fn the_features_are_sorted_and_fit_into_a_status() {
         assert!(FEATURES.is_sorted());
         assert!(FEATURES.len() <= 64);
     }

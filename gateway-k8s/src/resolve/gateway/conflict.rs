@@ -1,16 +1,17 @@
-//! Listeners of one Gateway and its ListenerSets that contradict each other.
+//! Conflicts between listeners of a Gateway and its ListenerSets.
 //!
-//! Listeners share a port if they all speak the same protocol (HTTPS and TLS do, by SNI) and no two
-//! take exactly the same host names. Of listeners that contradict each other none is served, since
-//! nobody knows which was meant (Gateway API, `Listener`); but the Gateway's own go before those of
-//! ListenerSets, and an older ListenerSet before a younger one (GEP-1713). A listener that is wrong by
-//! itself conflicts with nobody.
+//! Listeners can share a port if they have the same protocol (HTTPS and TLS count as one) and no two have
+//! the same hostname. None of the listeners in conflict is served, as it is ambiguous which one is meant
+//! (Gateway API, `Listener`). But listeners of the Gateway take precedence over those of ListenerSets, and
+//! an older ListenerSet over a younger one (GEP-1713). An invalid listener conflicts with none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::listener::ListenerState;
+use super::protocol::{ListenerProtocol, ProtocolFamily};
+use crate::status::{ConditionType, ListenerReason};
 
-/// States the conflicts among listeners of a Gateway.
+/// Sets the conditions of listeners in conflict.
 pub(super) fn check(listeners: &mut [ListenerState<'_>]) {
     let mut ports: BTreeMap<i32, Vec<usize>> = BTreeMap::new();
     for (at, listener) in listeners.iter().enumerate() {
@@ -21,62 +22,59 @@ pub(super) fn check(listeners: &mut [ListenerState<'_>]) {
     for at in ports.values() {
         protocols(listeners, at);
         hostnames(listeners, at);
-        single(listeners, at, "TCP");
-        single(listeners, at, "UDP");
+        single(listeners, at, ListenerProtocol::Tcp);
+        single(listeners, at, ListenerProtocol::Udp);
     }
 }
 
-/// What a port's listeners must have in common. UDP is a world of its own.
-fn family(protocol: &str) -> Option<&str> {
-    match protocol {
-        "UDP" => None,
-        "TLS" => Some("HTTPS"),
-        other => Some(other),
-    }
+/// Protocol family of a listener on a TCP socket. UDP listeners never conflict with others.
+fn family(listener: &ListenerState<'_>) -> Option<ProtocolFamily> {
+    let family = listener.protocol?.family();
+    (family != ProtocolFamily::Udp).then_some(family)
 }
 
 fn protocols(listeners: &mut [ListenerState<'_>], at: &[usize]) {
-    // What is spoken by the Gateway's own listeners, and by those of each ListenerSet.
-    let mut families: BTreeMap<Option<usize>, BTreeSet<&str>> = BTreeMap::new();
+    // Protocol families of the listeners of the Gateway (`None`) and of each ListenerSet.
+    let mut families: BTreeMap<Option<usize>, BTreeSet<ProtocolFamily>> = BTreeMap::new();
     for i in at {
         let listener = &listeners[*i];
-        let (set, spec) = (listener.set, listener.spec);
-        let family = family(&spec.protocol);
-        families.entry(set).or_default().extend(family);
+        let families = families.entry(listener.set).or_default();
+        families.extend(family(listener));
     }
     let all: BTreeSet<_> = families.values().flatten().copied().collect();
     if all.len() < 2 {
         return;
     }
+    let names: Vec<_> = all.iter().map(ToString::to_string).collect();
     let message = format!(
-        "Listeners of one port must speak one protocol, not {}.",
-        all.into_iter().collect::<Vec<_>>().join(", ")
+        "listeners of one port must have one protocol; found {}",
+        names.join(", ")
     );
     let torn = |owner| families.get(&owner).is_some_and(|spoken| spoken.len() > 1);
     let own = families.get(&None).filter(|own| !own.is_empty());
-    // The first has its way, unless the Gateway, or else the ListenerSet, contradicts itself.
+    // The first one wins, unless the Gateway, or else the ListenerSet, conflicts with itself.
     let mut winner = own.and_then(|own| own.first().copied());
     for i in at {
-        let (set, spec) = (listeners[*i].set, listeners[*i].spec);
-        let Some(family) = family(&spec.protocol) else {
+        let set = listeners[*i].set;
+        let Some(family) = family(&listeners[*i]) else {
             continue;
         };
         let lost = torn(None) || (own.is_none() && torn(set));
         if lost || *winner.get_or_insert(family) != family {
-            listeners[*i].conflict("ProtocolConflict", &message);
+            listeners[*i].conflict(ListenerReason::ProtocolConflict, &message);
         }
     }
 }
 
 fn hostnames(listeners: &mut [ListenerState<'_>], at: &[usize]) {
-    let mut same: BTreeMap<(bool, String), Vec<usize>> = BTreeMap::new();
+    let mut same: BTreeMap<(Option<ProtocolFamily>, String), Vec<usize>> = BTreeMap::new();
     for i in at {
         let listener = &listeners[*i];
-        let protocol = listener.spec.protocol.as_str();
-        if matches!(protocol, "HTTP" | "HTTPS" | "TLS")
-            && !listener.conditions.says("Conflicted", true)
+        let family = family(listener);
+        if matches!(family, Some(ProtocolFamily::Http | ProtocolFamily::Tls))
+            && !listener.conditions.is_true(ConditionType::Conflicted)
         {
-            let key = (protocol == "HTTP", listener.hostname.to_string());
+            let key = (family, listener.hostname.to_string());
             same.entry(key).or_default().push(*i);
         }
     }
@@ -86,16 +84,18 @@ fn hostnames(listeners: &mut [ListenerState<'_>], at: &[usize]) {
             .map(|i| listeners[*i].spec.name.as_str())
             .collect();
         let names = names.join(", ");
-        let message = format!("Listeners of one port must differ in hostname: {names} do not.");
+        let message = format!(
+            "listeners of one port must have different hostnames; listeners {names} have the same"
+        );
         let winner = winner(listeners, group);
         for i in group.iter().filter(|i| Some(**i) != winner) {
-            listeners[*i].conflict("HostnameConflict", &message);
+            listeners[*i].conflict(ListenerReason::HostnameConflict, &message);
         }
     }
 }
 
-/// Which of the listeners that want the same host names has them: the Gateway's own, or else the first
-/// of the oldest ListenerSet. Nobody, if the Gateway or one of the ListenerSets contradicts itself.
+/// The listener that gets a hostname: that of the Gateway, or else the first of the oldest ListenerSet.
+/// `None` if the Gateway or a ListenerSet conflicts with itself.
 fn winner(listeners: &[ListenerState<'_>], group: &[usize]) -> Option<usize> {
     let first = *group.first()?;
     let mut owners = BTreeSet::new();
@@ -110,13 +110,13 @@ fn winner(listeners: &[ListenerState<'_>], group: &[usize]) -> Option<usize> {
     }
 }
 
-/// TCP and UDP have no host names, so the first listener has the port for itself.
-fn single(listeners: &mut [ListenerState<'_>], at: &[usize], protocol: &str) {
+/// TCP and UDP have no hostnames, so the first listener gets the port.
+fn single(listeners: &mut [ListenerState<'_>], at: &[usize], protocol: ListenerProtocol) {
     let same = at
         .iter()
-        .filter(|i| listeners[**i].spec.protocol == protocol);
+        .filter(|i| listeners[**i].protocol == Some(protocol));
     for i in same.copied().skip(1).collect::<Vec<_>>() {
-        let message = format!("A port has one {protocol} listener at most.");
-        listeners[i].conflict("ProtocolConflict", &message);
+        let message = format!("a port can have only one {protocol} listener");
+        listeners[i].conflict(ListenerReason::ProtocolConflict, &message);
     }
 }

@@ -1,52 +1,53 @@
-//! `spec.tls.frontend`: what clients of the HTTPS listeners of a Gateway must show (GEP-91).
+//! `spec.tls.frontend`: validation of client certificates on HTTPS listeners (GEP-91).
 //!
-//! What a port has of its own takes the place of the default, also if it asks for nothing. Listeners of
-//! other protocols are not concerned. Of several references those that are good count; without any, the
-//! listeners are not served at all.
+//! The settings of a port replace the default, also if they are empty. Of several CA references the valid
+//! ones are used; without any, the listeners are not served.
 
 use std::collections::BTreeMap;
 
 use towergate_tls::{ClientAuth, ClientAuthMode};
 
-use super::super::authority::{self, Bundle, Why};
+use super::super::ca_bundle::{self, CaBundle, CaErrorCause};
 use super::super::grant::{From, To};
+use super::super::object_index::ObjectIndex;
 use super::super::report::{Report, Subject};
-use super::super::world::World;
 use super::listener::ListenerState;
+use super::protocol::ListenerProtocol;
 use crate::api::GATEWAY_GROUP;
 use crate::api::gateway::{FrontendTls, FrontendTlsValidation, GatewaySpec};
+use crate::finding::FindingCode;
 use crate::objects::Object;
-use crate::status::Conditions;
+use crate::status::{ConditionType, Conditions, GatewayReason, ListenerReason};
 
-/// What clients must show, by port.
+/// Validation of client certificates, by port.
 #[derive(Debug, Default)]
 pub(super) struct Frontend {
     default: Option<Validation>,
     per_port: BTreeMap<i32, Option<Validation>>,
 }
 
-/// What clients must show.
+/// Validation of client certificates.
 #[derive(Debug)]
 enum Validation {
-    /// They are asked.
+    /// Clients are asked for a certificate.
     Asked {
         auth: ClientAuth,
-        /// Some of the references are wrong: a reason and a message.
-        faults: Option<(&'static str, String)>,
+        /// Reason and message if some CA references are invalid.
+        faults: Option<(ListenerReason, String)>,
     },
-    /// Nobody can say what is good.
+    /// No CA certificate is usable.
     Unusable {
-        accepted: &'static str,
-        /// The reason of `ResolvedRefs`.
-        resolved: Option<&'static str>,
+        accepted: ListenerReason,
+        /// Reason of `ResolvedRefs`.
+        resolved: Option<ListenerReason>,
         message: String,
     },
 }
 
 impl Frontend {
-    /// Reads what a Gateway asks for.
+    /// Resolves the settings of a Gateway.
     pub(super) fn read(
-        world: &World<'_>,
+        index: &ObjectIndex<'_>,
         gateway: &Object<GatewaySpec>,
         report: &mut Report,
         subject: &Subject<'_>,
@@ -57,23 +58,23 @@ impl Frontend {
         };
         let mut read = |tls: &Option<FrontendTls>, field: String| {
             let validation = tls.as_ref().and_then(|tls| tls.validation.as_ref())?;
-            let bundle = bundle(world, gateway, validation);
-            tell(&bundle, &field, report, subject);
+            let bundle = bundle(index, gateway, validation);
+            report_invalid(&bundle, &field, report, subject);
             Some(Validation::new(validation, bundle))
         };
         let default = read(&frontend.default, "default".to_owned());
         let mut per_port = BTreeMap::new();
         for (at, of_port) in frontend.per_port.iter().enumerate() {
-            // An API server takes each port once only.
+            // The CRD allows each port once.
             let known = per_port.entry(of_port.port);
             known.or_insert_with(|| read(&of_port.tls, format!("perPort[{at}].tls")));
         }
         Self { default, per_port }
     }
 
-    /// Tells a listener what its clients must show.
+    /// Applies the settings to a listener.
     pub(super) fn check(&self, listener: &mut ListenerState<'_>) {
-        if listener.spec.protocol != "HTTPS" {
+        if listener.protocol != Some(ListenerProtocol::Https) {
             return;
         }
         let own = self.per_port.get(&listener.spec.port);
@@ -85,9 +86,9 @@ impl Frontend {
             Validation::Asked { auth, faults } => {
                 listener.clients = Some(auth.clone());
                 if let Some((reason, message)) = faults
-                    && conditions.find("ResolvedRefs").is_none()
+                    && conditions.find(ConditionType::ResolvedRefs).is_none()
                 {
-                    conditions.set("ResolvedRefs", false, *reason, &**message);
+                    conditions.set(ConditionType::ResolvedRefs, false, *reason, &**message);
                 }
             }
             Validation::Unusable {
@@ -95,18 +96,18 @@ impl Frontend {
                 resolved,
                 message,
             } => {
-                conditions.set("Accepted", false, *accepted, &**message);
+                conditions.set(ConditionType::Accepted, false, *accepted, &**message);
                 if let Some(reason) = resolved {
-                    conditions.set("ResolvedRefs", false, *reason, &**message);
+                    conditions.set(ConditionType::ResolvedRefs, false, *reason, &**message);
                 }
             }
         }
     }
 
-    /// States that clients without a good certificate may come in, if they may.
+    /// Sets the condition of an insecure mode.
     pub(super) fn warn(
         &self,
-        conditions: &mut Conditions,
+        conditions: &mut Conditions<GatewayReason>,
         report: &mut Report,
         subject: &Subject<'_>,
     ) {
@@ -118,52 +119,52 @@ impl Frontend {
         if !all.flatten().any(|validation| insecure(&validation)) {
             return;
         }
-        let message = "Mode AllowInsecureFallback lets clients in without a valid certificate.";
+        let message = "mode AllowInsecureFallback accepts clients without a valid certificate";
         conditions.set(
-            "InsecureFrontendValidationMode",
+            ConditionType::InsecureFrontendValidationMode,
             true,
-            "ConfigurationChanged",
+            GatewayReason::ConfigurationChanged,
             message,
         );
         report.warn(
-            "clients-not-validated",
+            FindingCode::ClientsNotValidated,
             subject,
             "spec.tls.frontend",
             message,
-            "Use mode AllowValidOnly, unless backends decide about clients themselves.",
+            "set mode AllowValidOnly, unless the backends authenticate clients",
         );
     }
 }
 
 impl Validation {
-    fn new(written: &FrontendTlsValidation, bundle: Bundle) -> Self {
+    fn new(written: &FrontendTlsValidation, bundle: CaBundle) -> Self {
         let mode = match written.mode.as_deref() {
             None | Some("" | "AllowValidOnly") => ClientAuthMode::Required,
             Some("AllowInsecureFallback") => ClientAuthMode::Requested,
             Some(other) => {
                 return Self::Unusable {
-                    accepted: "UnsupportedValue",
+                    accepted: ListenerReason::UnsupportedValue,
                     resolved: None,
                     message: format!(
-                        "spec.tls.frontend: mode {other:?} is not known: AllowValidOnly and AllowInsecureFallback are."
+                        "spec.tls.frontend: unknown mode {other:?}; use AllowValidOnly or AllowInsecureFallback"
                     ),
                 };
             }
         };
         let reason = match bundle.why() {
-            Some(Why::Kind) => "InvalidCACertificateKind",
-            Some(Why::NotGranted) => "RefNotPermitted",
-            Some(Why::Content) | None => "InvalidCACertificateRef",
+            Some(CaErrorCause::Kind) => ListenerReason::InvalidCaCertificateKind,
+            Some(CaErrorCause::NotGranted) => ListenerReason::RefNotPermitted,
+            Some(CaErrorCause::Content) | None => ListenerReason::InvalidCaCertificateRef,
         };
         let mut faults = bundle.message("caCertificateRefs");
         if written.ca_certificate_refs.is_empty() {
-            "caCertificateRefs names none.".clone_into(&mut faults);
+            "caCertificateRefs is empty".clone_into(&mut faults);
         }
         if bundle.pem.is_empty() {
             return Self::Unusable {
-                accepted: "NoValidCACertificate",
+                accepted: ListenerReason::NoValidCaCertificate,
                 resolved: Some(reason),
-                message: format!("No client can be validated: {faults}"),
+                message: format!("clients cannot be validated: {faults}"),
             };
         }
         Self::Asked {
@@ -171,52 +172,74 @@ impl Validation {
                 roots_pem: bundle.pem,
                 mode,
             },
-            faults: (!faults.is_empty())
-                .then(|| (reason, format!("Some authorities cannot be used: {faults}"))),
+            faults: (!faults.is_empty()).then(|| {
+                (
+                    reason,
+                    format!("some CA certificates are not usable: {faults}"),
+                )
+            }),
         }
     }
 }
 
-/// Whether a reason of a listener is about references that were reported once for the Gateway.
-pub(super) fn is_told(listener: &ListenerState<'_>, reason: &str) -> bool {
+/// Whether a reason concerns references that were reported once for the Gateway.
+pub(super) fn is_reported(listener: &ListenerState<'_>, reason: ListenerReason) -> bool {
     match reason {
-        "NoValidCACertificate" | "InvalidCACertificateRef" | "InvalidCACertificateKind" => true,
-        // Without certificates, it is about those.
-        "RefNotPermitted" => !listener.certificates.is_empty(),
-        _ => false,
+        ListenerReason::NoValidCaCertificate
+        | ListenerReason::InvalidCaCertificateRef
+        | ListenerReason::InvalidCaCertificateKind => true,
+        // Without certificates, the reason concerns those.
+        ListenerReason::RefNotPermitted => !listener.certificates.is_empty(),
+        ListenerReason::Accepted
+        | ListenerReason::HostnameConflict
+        | ListenerReason::Invalid
+        | ListenerReason::InvalidCertificateRef
+        | ListenerReason::InvalidRouteKinds
+        | ListenerReason::ListenersNotValid
+        | ListenerReason::NoConflicts
+        | ListenerReason::OverlappingCertificates
+        | ListenerReason::OverlappingHostnames
+        | ListenerReason::PartiallyInvalidCertificateRef
+        | ListenerReason::PortUnavailable
+        | ListenerReason::Programmed
+        | ListenerReason::ProtocolConflict
+        | ListenerReason::ResolvedRefs
+        | ListenerReason::UnsupportedProtocol
+        | ListenerReason::UnsupportedTlsMode
+        | ListenerReason::UnsupportedValue => false,
     }
 }
 
-/// Reports references that lead to nothing.
-fn tell(bundle: &Bundle, field: &str, report: &mut Report, subject: &Subject<'_>) {
+/// Reports invalid CA references.
+fn report_invalid(bundle: &CaBundle, field: &str, report: &mut Report, subject: &Subject<'_>) {
     for (at, fault) in &bundle.faults {
         let (code, help) = match fault.why {
-            Why::NotGranted => (
-                "reference-not-granted",
-                "Add a ReferenceGrant for it in the namespace of the object that is named.",
+            CaErrorCause::NotGranted => (
+                FindingCode::ReferenceNotGranted,
+                "add a ReferenceGrant in the namespace of the referenced object",
             ),
-            Why::Kind | Why::Content => (
-                "authority-not-usable",
-                "Name a ConfigMap with certificates under ca.crt: without any, HTTPS listeners are not served.",
+            CaErrorCause::Kind | CaErrorCause::Content => (
+                FindingCode::CaNotUsable,
+                "reference a ConfigMap with certificates under ca.crt; without any, HTTPS listeners are not served",
             ),
         };
         let field = format!("spec.tls.frontend.{field}.validation.caCertificateRefs[{at}]");
-        report.error(code, subject, field, format!("{}.", fault.message), help);
+        report.error(code, subject, field, &*fault.message, help);
     }
 }
 
 fn bundle(
-    world: &World<'_>,
+    index: &ObjectIndex<'_>,
     gateway: &Object<GatewaySpec>,
     written: &FrontendTlsValidation,
-) -> Bundle {
+) -> CaBundle {
     let own = gateway.meta.namespace.as_str();
     let from = From {
         group: GATEWAY_GROUP,
         kind: "Gateway",
         namespace: own,
     };
-    let mut bundle = Bundle::default();
+    let mut bundle = CaBundle::default();
     for (at, reference) in written.ca_certificate_refs.iter().enumerate() {
         let namespace = reference.namespace.as_deref();
         let to = To {
@@ -225,7 +248,7 @@ fn bundle(
             namespace: namespace.filter(|name| !name.is_empty()).unwrap_or(own),
             name: &reference.name,
         };
-        bundle.add(at, authority::find(world, from, to));
+        bundle.add(at, ca_bundle::find(index, from, to));
     }
     bundle
 }

@@ -1,50 +1,54 @@
-//! One listener: whether it can serve, and what it takes.
+//! Validity of one listener, and the routes that it accepts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use towergate_core::plan::RouteKind;
 use towergate_tls::{Certificate, ClientAuth, NamePattern};
 
+use super::super::object_index::ObjectIndex;
 use super::super::selector::Selector;
-use super::super::world::World;
 use super::certificate::{self, Certificates};
+use super::protocol::{ListenerProtocol, TlsMode};
 use crate::api::GATEWAY_GROUP;
 use crate::api::gateway::Listener;
 use crate::api::meta::ObjectMeta;
-use crate::status::{Conditions, RouteKindRef};
+use crate::status::{ConditionType, Conditions, ListenerReason, kind_name, parse_kind};
 
-/// A listener and what is known of it.
+/// A listener and its resolved settings.
 #[derive(Debug)]
 pub(crate) struct ListenerState<'a> {
     pub(crate) spec: &'a Listener,
-    /// The ListenerSet that it is written in, among those of the Gateway; `None`: in the Gateway itself.
+    /// ListenerSet that contains the listener; `None`: the Gateway itself.
     pub(crate) set: Option<usize>,
-    /// Its place in the object that it is written in.
+    /// Index in the object that contains the listener.
     pub(crate) at: usize,
-    pub(crate) conditions: Conditions,
+    /// `None`: not supported.
+    pub(crate) protocol: Option<ListenerProtocol>,
+    pub(crate) conditions: Conditions<ListenerReason>,
     /// Kinds of routes that may attach.
-    pub(crate) kinds: Vec<RouteKindRef>,
-    /// Namespaces of routes that may attach.
-    pub(crate) allowed: Allowed,
-    /// The host names that it takes.
+    pub(crate) kinds: Vec<RouteKind>,
+    /// Namespaces whose routes may attach.
+    pub(crate) allowed: AllowedNamespaces,
+    /// Hostnames that the listener serves.
     pub(crate) hostname: NamePattern,
-    /// The certificates that can be used.
+    /// Usable certificates.
     pub(crate) certificates: Vec<Arc<Certificate>>,
-    /// What its clients must show, as the Gateway says.
+    /// Validation of client certificates, from `spec.tls.frontend` of the Gateway.
     pub(crate) clients: Option<ClientAuth>,
-    /// Host names of other listeners of the port.
+    /// Hostnames of other listeners of the port.
     pub(crate) neighbours: Vec<NamePattern>,
-    /// How many routes are attached.
+    /// Number of attached routes.
     pub(crate) attached: usize,
-    /// It takes part in the search for conflicts.
+    /// Whether the listener is checked for conflicts.
     pub(super) valid: bool,
-    /// Nothing of its own is wrong; what it refers to may be.
+    /// Whether the listener itself is valid; objects that it references may not be.
     sound: bool,
-    /// What is wrong was reported when it was read.
-    pub(super) told: bool,
+    /// Whether the decoder reported the error already.
+    pub(super) reported: bool,
 }
 
-/// The object that a listener is written in.
+/// The object that contains a listener.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Owner<'a> {
     /// `Gateway` or `ListenerSet`.
@@ -61,20 +65,20 @@ impl<'a> Owner<'a> {
     }
 }
 
-/// Namespaces of routes that may attach.
+/// Namespaces whose routes may attach.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Allowed {
-    /// The Gateway's.
+pub(crate) enum AllowedNamespaces {
+    /// This namespace.
     Same(String),
     /// Every namespace.
     All,
-    /// Those with these labels.
+    /// Namespaces with matching labels.
     Selector(Selector),
-    /// None: what is written cannot be understood.
+    /// No namespace; also if the setting is invalid.
     None,
 }
 
-impl Allowed {
+impl AllowedNamespaces {
     /// Whether routes of a namespace with these labels may attach.
     pub(crate) fn takes(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
         match self {
@@ -89,7 +93,7 @@ impl Allowed {
 impl<'a> ListenerState<'a> {
     /// Checks a listener by itself.
     pub(super) fn check(
-        world: &World<'_>,
+        index: &ObjectIndex<'_>,
         owner: Owner<'_>,
         set: Option<usize>,
         at: usize,
@@ -99,9 +103,10 @@ impl<'a> ListenerState<'a> {
             spec,
             set,
             at,
+            protocol: ListenerProtocol::parse(&spec.protocol),
             conditions: Conditions::default(),
             kinds: Vec::new(),
-            allowed: Allowed::None,
+            allowed: AllowedNamespaces::None,
             hostname: NamePattern::Any,
             certificates: Vec::new(),
             clients: None,
@@ -109,67 +114,72 @@ impl<'a> ListenerState<'a> {
             attached: 0,
             valid: true,
             sound: true,
-            told: false,
+            reported: false,
         };
         state.check_namespaces(owner.namespace);
         state.check_kinds();
-        state.check_tls(world, owner);
+        state.check_tls(index, owner);
         state.check_hostname();
         state.check_port();
         state
     }
 
-    /// Whether it can be served.
+    /// Whether the listener is served.
     pub(crate) fn ready(&self) -> bool {
-        self.conditions.says("Programmed", true)
+        self.conditions.is_true(ConditionType::Programmed)
     }
 
-    /// Whether it is right by itself and among the others, whatever becomes of what it refers to.
+    /// Whether the listener is valid by itself and has no conflict; objects that it references may be
+    /// missing.
     pub(super) fn is_valid(&self) -> bool {
         let conditions = &self.conditions;
-        let refused = conditions.says("Accepted", false) || conditions.says("Conflicted", true);
+        let refused = conditions.is_false(ConditionType::Accepted)
+            || conditions.is_true(ConditionType::Conflicted);
         self.sound && !refused
     }
 
-    /// Whether it leaves TLS to the backend.
+    /// Whether TLS is passed through to the backend.
     pub(crate) fn passes_through(&self) -> bool {
-        self.spec.protocol == "TLS" && self.mode() == Some("Passthrough")
+        self.protocol == Some(ListenerProtocol::Tls) && self.mode() == Some(TlsMode::Passthrough)
     }
 
-    /// Whether a kind of route may attach.
-    pub(crate) fn takes_kind(&self, kind: &str) -> bool {
-        let mut kinds = self.kinds.iter();
-        kinds.any(|taken| taken.group == GATEWAY_GROUP && taken.kind == kind)
+    /// Whether routes of a kind may attach.
+    pub(crate) fn takes_kind(&self, kind: RouteKind) -> bool {
+        self.kinds.contains(&kind)
     }
 
-    /// Whether nothing is wrong but that it is not programmed.
+    /// Whether `Programmed` is the only negative condition.
     pub(super) fn only_programmed(&self) -> bool {
         let mut bad = self.conditions.iter().filter(|condition| !condition.status);
-        !self.conditions.says("Conflicted", true)
-            && bad.all(|condition| condition.kind == "Programmed")
+        !self.conditions.is_true(ConditionType::Conflicted)
+            && bad.all(|condition| condition.kind == ConditionType::Programmed)
     }
 
-    /// It cannot be served.
+    /// Marks the listener as invalid.
     pub(super) fn refuse(&mut self, message: impl Into<String>) {
         let reason = self.invalid();
-        self.conditions.set("Programmed", false, reason, message);
+        self.conditions
+            .set(ConditionType::Programmed, false, reason, message);
         (self.valid, self.sound) = (false, false);
     }
 
-    /// It contradicts another one. In a ListenerSet every condition says so.
-    pub(super) fn conflict(&mut self, reason: &'static str, message: &str) {
-        self.conditions.set("Conflicted", true, reason, message);
+    /// Marks a conflict with another listener. In a ListenerSet, all conditions report it.
+    pub(super) fn conflict(&mut self, reason: ListenerReason, message: &str) {
+        self.conditions
+            .set(ConditionType::Conflicted, true, reason, message);
         if self.set.is_some() {
-            self.conditions.set("Accepted", false, reason, message);
-            self.conditions.set("Programmed", false, reason, message);
+            self.conditions
+                .set(ConditionType::Accepted, false, reason, message);
+            self.conditions
+                .set(ConditionType::Programmed, false, reason, message);
         }
     }
 
-    /// The API's word for a listener that cannot be served.
-    fn invalid(&self) -> &'static str {
+    /// Reason of a listener that is not programmed.
+    fn invalid(&self) -> ListenerReason {
         match self.set {
-            Some(_) => "ListenersNotValid",
-            None => "Invalid",
+            Some(_) => ListenerReason::ListenersNotValid,
+            None => ListenerReason::Invalid,
         }
     }
 
@@ -179,125 +189,149 @@ impl<'a> ListenerState<'a> {
         let from = namespaces.and_then(|namespaces| namespaces.from.as_deref());
         let selector = namespaces.and_then(|namespaces| namespaces.selector.as_ref());
         self.allowed = match (from.unwrap_or("Same"), selector.map(Selector::parse)) {
-            ("Same", _) => Allowed::Same(own.to_owned()),
-            ("All", _) => Allowed::All,
-            ("Selector", Some(Ok(selector))) => Allowed::Selector(selector),
-            ("None", _) => Allowed::None,
+            ("Same", _) => AllowedNamespaces::Same(own.to_owned()),
+            ("All", _) => AllowedNamespaces::All,
+            ("Selector", Some(Ok(selector))) => AllowedNamespaces::Selector(selector),
+            ("None", _) => AllowedNamespaces::None,
             ("Selector", None) => {
-                self.refuse("allowedRoutes.namespaces.from is Selector, and there is no selector.");
-                Allowed::None
+                self.refuse("allowedRoutes.namespaces: from is Selector, but selector is missing");
+                AllowedNamespaces::None
             }
             ("Selector", Some(Err(fault))) => {
                 self.refuse(format!(
-                    "allowedRoutes.namespaces.selector is not valid: {fault}."
+                    "allowedRoutes.namespaces.selector is invalid: {fault}"
                 ));
-                Allowed::None
+                AllowedNamespaces::None
             }
             (other, _) => {
                 self.refuse(format!(
-                    "allowedRoutes.namespaces.from is {other:?}: Same, All and Selector are known."
+                    "allowedRoutes.namespaces.from: unknown value {other:?}; use Same, All or Selector"
                 ));
-                Allowed::None
+                AllowedNamespaces::None
             }
         };
     }
 
     fn check_kinds(&mut self) {
-        let Some(possible) = kinds_of(&self.spec.protocol, self.mode()) else {
+        let Some(protocol) = self.protocol else {
             self.conditions.set(
-                "Accepted",
+                ConditionType::Accepted,
                 false,
-                "UnsupportedProtocol",
+                ListenerReason::UnsupportedProtocol,
                 format!(
-                    "Protocol {:?} is not supported: HTTP, HTTPS, TLS, TCP and UDP are.",
+                    "protocol {:?} is not supported; use HTTP, HTTPS, TLS, TCP or UDP",
                     self.spec.protocol
                 ),
             );
             self.valid = false;
             return;
         };
+        let possible = protocol.route_kinds(self.mode());
         let wanted = match &self.spec.allowed_routes {
             Some(routes) if !routes.kinds.is_empty() => &routes.kinds,
             _ => {
-                self.kinds = possible.iter().copied().map(kind_ref).collect();
+                self.kinds = possible.to_vec();
                 return;
             }
         };
-        for kind in wanted {
-            let group = kind.group.as_deref().unwrap_or(GATEWAY_GROUP);
-            if group == GATEWAY_GROUP && possible.contains(&kind.kind.as_str()) {
-                self.kinds.push(kind_ref(&kind.kind));
+        for written in wanted {
+            let group = written.group.as_deref().unwrap_or(GATEWAY_GROUP);
+            let kind = parse_kind(&written.kind).filter(|kind| possible.contains(kind));
+            if let Some(kind) = kind
+                && group == GATEWAY_GROUP
+            {
+                self.kinds.push(kind);
                 continue;
             }
+            let names: Vec<_> = possible.iter().map(|kind| kind_name(*kind)).collect();
             let message = format!(
-                "Routes of kind {}/{} cannot attach: this protocol takes {}.",
-                group,
-                kind.kind,
-                possible.join(", ")
+                "routes of kind {group}/{} cannot attach; protocol {protocol} supports {}",
+                written.kind,
+                names.join(", ")
             );
-            self.conditions
-                .set("ResolvedRefs", false, "InvalidRouteKinds", message);
+            self.conditions.set(
+                ConditionType::ResolvedRefs,
+                false,
+                ListenerReason::InvalidRouteKinds,
+                message,
+            );
             self.valid = false;
         }
         self.sound &= !self.kinds.is_empty();
     }
 
-    fn mode(&self) -> Option<&'a str> {
-        let spec: &'a Listener = self.spec;
-        spec.tls.as_ref().and_then(|tls| tls.mode.as_deref())
+    /// `None`: not supported.
+    fn mode(&self) -> Option<TlsMode> {
+        let tls = self.spec.tls.as_ref();
+        TlsMode::parse(tls.and_then(|tls| tls.mode.as_deref()))
     }
 
-    fn check_tls(&mut self, world: &World<'_>, owner: Owner<'_>) {
-        let protocol = self.spec.protocol.as_str();
-        match (protocol, &self.spec.tls) {
-            ("HTTP" | "TCP" | "UDP", Some(_)) => {
-                self.refuse(format!("A listener of protocol {protocol} takes no tls."));
+    fn check_tls(&mut self, index: &ObjectIndex<'_>, owner: Owner<'_>) {
+        use ListenerProtocol as P;
+        let Some(protocol) = self.protocol else {
+            return;
+        };
+        let spec: &'a Listener = self.spec;
+        match (protocol, &spec.tls) {
+            (P::Http | P::Tcp | P::Udp, None) => {}
+            (P::Http | P::Tcp | P::Udp, Some(_)) => {
+                self.refuse(format!("tls must not be set with protocol {protocol}"));
             }
-            ("HTTPS" | "TLS", None) => {
-                self.refuse(format!("A listener of protocol {protocol} needs tls."));
+            (P::Https | P::Tls, None) => {
+                self.refuse(format!("tls must be set with protocol {protocol}"));
             }
-            ("HTTPS" | "TLS", Some(tls)) => match (protocol, self.mode()) {
-                (_, None | Some("Terminate")) => {
+            (P::Https | P::Tls, Some(tls)) => match (protocol, self.mode()) {
+                (_, Some(TlsMode::Terminate)) => {
                     let refs = &tls.certificate_refs;
-                    let certificates = certificate::resolve(world, owner, refs);
+                    let certificates = certificate::resolve(index, owner, refs);
                     self.take_certificates(certificates);
                 }
-                ("TLS", Some("Passthrough")) => {
+                (P::Tls, Some(TlsMode::Passthrough)) => {
                     if !tls.certificate_refs.is_empty() {
-                        self.refuse("tls.mode Passthrough takes no certificateRefs.");
+                        self.refuse("tls.certificateRefs must be empty with tls.mode Passthrough");
                     }
                 }
-                (_, Some(mode)) => self.refuse_mode(mode),
+                (_, Some(TlsMode::Passthrough) | None) => {
+                    self.refuse_mode(tls.mode.as_deref().unwrap_or_default());
+                }
             },
-            _ => {}
         }
     }
 
     fn refuse_mode(&mut self, mode: &str) {
-        let message = match self.spec.protocol.as_str() {
-            "HTTPS" => format!("tls.mode {mode:?} does not fit HTTPS: Terminate does."),
-            _ => format!("tls.mode {mode:?} is not known: Terminate and Passthrough are."),
+        let message = match self.protocol {
+            Some(ListenerProtocol::Https) => {
+                format!("tls.mode {mode:?} is not supported with protocol HTTPS; use Terminate")
+            }
+            _ => format!("tls.mode {mode:?} is not supported; use Terminate or Passthrough"),
         };
-        self.conditions
-            .set("Programmed", false, "UnsupportedTLSMode", message);
+        self.conditions.set(
+            ConditionType::Programmed,
+            false,
+            ListenerReason::UnsupportedTlsMode,
+            message,
+        );
         (self.valid, self.sound) = (false, false);
     }
 
     fn take_certificates(&mut self, found: Certificates) {
         match found {
-            Certificates::None => self.refuse("The listener needs at least one certificateRef."),
+            Certificates::None => {
+                self.refuse("tls.certificateRefs is empty; add at least one certificate")
+            }
             Certificates::Unusable { reason, message } => {
-                self.conditions.set("ResolvedRefs", false, reason, message);
+                self.conditions
+                    .set(ConditionType::ResolvedRefs, false, reason, message);
                 self.valid = false;
             }
             Certificates::Some { usable, faults } => {
                 self.certificates = usable;
                 if !faults.is_empty() {
                     self.conditions.set(
-                        "ResolvedRefs",
+                        ConditionType::ResolvedRefs,
                         false,
-                        "PartiallyInvalidCertificateRef",
-                        format!("Some certificates cannot be used: {faults}"),
+                        ListenerReason::PartiallyInvalidCertificateRef,
+                        format!("some certificates are not usable: {faults}"),
                     );
                 }
             }
@@ -313,9 +347,12 @@ impl<'a> ListenerState<'a> {
         else {
             return;
         };
-        if matches!(&*self.spec.protocol, "TCP" | "UDP") {
+        if matches!(
+            self.protocol,
+            Some(ListenerProtocol::Tcp | ListenerProtocol::Udp)
+        ) {
             self.refuse(format!(
-                "A listener of protocol {} takes no hostname.",
+                "hostname must not be set with protocol {}",
                 self.spec.protocol
             ));
             return;
@@ -323,9 +360,13 @@ impl<'a> ListenerState<'a> {
         match hostname.parse() {
             Ok(pattern) => self.hostname = pattern,
             Err(fault) => {
-                let message = format!("{fault}.");
-                self.conditions
-                    .set("Accepted", false, "UnsupportedValue", &*message);
+                let message = fault.to_string();
+                self.conditions.set(
+                    ConditionType::Accepted,
+                    false,
+                    ListenerReason::UnsupportedValue,
+                    &*message,
+                );
                 self.refuse(message);
             }
         }
@@ -333,110 +374,120 @@ impl<'a> ListenerState<'a> {
 
     fn check_port(&mut self) {
         if !(1..=65535).contains(&self.spec.port) {
-            let message = format!("Port {} is not between 1 and 65535.", self.spec.port);
-            self.conditions
-                .set("Accepted", false, "UnsupportedValue", &*message);
+            let message = format!("port {} is not between 1 and 65535", self.spec.port);
+            self.conditions.set(
+                ConditionType::Accepted,
+                false,
+                ListenerReason::UnsupportedValue,
+                &*message,
+            );
             self.refuse(message);
         }
     }
 
-    /// States what follows from what was found.
+    /// Sets the remaining conditions.
     pub(super) fn finish(&mut self) {
-        let bad = |conditions: &Conditions| !conditions.is_empty();
-        if !bad(&self.conditions) {
+        if self.conditions.is_empty() {
             self.programmed();
-            self.conditions
-                .set("Accepted", true, "Accepted", "The listener is served.");
             self.conditions.set(
-                "ResolvedRefs",
+                ConditionType::Accepted,
                 true,
-                "ResolvedRefs",
-                "Every reference is resolved.",
+                ListenerReason::Accepted,
+                "the listener is valid",
+            );
+            self.conditions.set(
+                ConditionType::ResolvedRefs,
+                true,
+                ListenerReason::ResolvedRefs,
+                "every reference is resolved",
             );
             if self.set.is_some() {
-                let message = "No other listener contradicts it.";
-                self.conditions
-                    .set("Conflicted", false, "NoConflicts", message);
+                let message = "no other listener conflicts";
+                self.conditions.set(
+                    ConditionType::Conflicted,
+                    false,
+                    ListenerReason::NoConflicts,
+                    message,
+                );
             }
             return;
         }
         let only = self.conditions.iter().count() == 1;
         let refs = self
             .conditions
-            .find("ResolvedRefs")
-            .map(|held| held.reason.clone());
-        // Where some authorities are good, clients are validated by those.
-        let some_authorities = self.clients.is_some();
-        match (only, refs.as_deref()) {
-            (true, Some("InvalidCACertificateRef" | "InvalidCACertificateKind"))
-                if some_authorities =>
+            .find(ConditionType::ResolvedRefs)
+            .map(|held| held.reason);
+        // If some CA certificates are valid, clients are validated with those.
+        let some_valid_cas = self.clients.is_some();
+        match (only, refs) {
+            (
+                true,
+                Some(
+                    ListenerReason::InvalidCaCertificateRef
+                    | ListenerReason::InvalidCaCertificateKind,
+                ),
+            ) if some_valid_cas => {
+                self.served();
+            }
+            (true, Some(ListenerReason::RefNotPermitted))
+                if some_valid_cas && !self.certificates.is_empty() =>
             {
                 self.served();
             }
-            (true, Some("RefNotPermitted"))
-                if some_authorities && !self.certificates.is_empty() =>
-            {
+            (true, Some(ListenerReason::PartiallyInvalidCertificateRef)) => {
                 self.served();
             }
-            (true, Some("PartiallyInvalidCertificateRef")) => {
-                self.served();
-            }
-            (true, Some("InvalidCertificateRef")) => {
-                let message = "The listener is right, and waits for a certificate.";
-                self.conditions.set("Accepted", true, "Accepted", message);
+            (true, Some(ListenerReason::InvalidCertificateRef)) => {
+                let message = "the listener is valid; its TLS certificate is not available yet";
+                self.conditions.set(
+                    ConditionType::Accepted,
+                    true,
+                    ListenerReason::Accepted,
+                    message,
+                );
                 self.not_programmed();
             }
             _ => {
                 self.not_programmed();
-                if self.conditions.find("ResolvedRefs").is_none() {
-                    let message = "Every reference is resolved.";
-                    self.conditions
-                        .set("ResolvedRefs", true, "ResolvedRefs", message);
+                if self.conditions.find(ConditionType::ResolvedRefs).is_none() {
+                    let message = "every reference is resolved";
+                    self.conditions.set(
+                        ConditionType::ResolvedRefs,
+                        true,
+                        ListenerReason::ResolvedRefs,
+                        message,
+                    );
                 }
             }
         }
     }
 
-    /// It is served, although something is wrong.
+    /// Marks the listener as served despite an error.
     fn served(&mut self) {
-        self.conditions
-            .set("Accepted", true, "Accepted", "The listener is served.");
+        self.conditions.set(
+            ConditionType::Accepted,
+            true,
+            ListenerReason::Accepted,
+            "the listener is valid",
+        );
         self.programmed();
     }
 
     fn programmed(&mut self) {
         self.conditions.set(
-            "Programmed",
+            ConditionType::Programmed,
             true,
-            "Programmed",
-            "The listener is in the data plane.",
+            ListenerReason::Programmed,
+            "the listener is in the configuration of the data plane",
         );
     }
 
     fn not_programmed(&mut self) {
-        if self.conditions.find("Programmed").is_none() {
-            let message = "The listener cannot be served: see its other conditions.";
+        if self.conditions.find(ConditionType::Programmed).is_none() {
+            let message = "the listener is not served; see its other conditions";
             let reason = self.invalid();
-            self.conditions.set("Programmed", false, reason, message);
+            self.conditions
+                .set(ConditionType::Programmed, false, reason, message);
         }
-    }
-}
-
-fn kind_ref(kind: &str) -> RouteKindRef {
-    RouteKindRef {
-        group: GATEWAY_GROUP.to_owned(),
-        kind: kind.to_owned(),
-    }
-}
-
-/// The kinds of routes that a protocol can take; `None`: nobody knows the protocol.
-fn kinds_of(protocol: &str, mode: Option<&str>) -> Option<&'static [&'static str]> {
-    match (protocol, mode) {
-        ("HTTP" | "HTTPS", _) => Some(&["HTTPRoute", "GRPCRoute"]),
-        ("TLS", Some("Passthrough")) => Some(&["TLSRoute"]),
-        ("TLS", _) => Some(&["TCPRoute", "TLSRoute"]),
-        ("TCP", _) => Some(&["TCPRoute"]),
-        ("UDP", _) => Some(&["UDPRoute"]),
-        _ => None,
     }
 }

@@ -1,28 +1,31 @@
-//! Gateways: which are ours, and which of their listeners can serve.
+//! Gateways of this controller, and the validity of their listeners.
 //!
 //! ```text
-//! GatewayClasses ─> is it ours?
-//! listener: spec ─> certificates ─> conflicts with its neighbours ─> ready or not
+//! GatewayClass ──> is_ours
+//! listener ──> spec ──> certificates ──> conflicts with other listeners ──> conditions
 //! ```
 //!
-//! Listeners of ListenerSets (`set`) stand behind the Gateway's own and are treated as these are.
-//! One bad listener leaves the others alone. A listener that waits for its certificate still counts its
-//! routes, so that everything is in place when the Secret arrives.
+//! Listeners of ListenerSets (`set`) follow those of the Gateway and are checked in the same way. An
+//! invalid listener does not affect others. Routes attach also to a listener whose certificate is missing,
+//! so that they are served as soon as the Secret exists.
 
 mod address;
+mod backend_client_cert;
 mod certificate;
 mod class;
 mod conflict;
+mod finding;
 mod frontend;
-mod identity;
 mod listener;
 mod overlap;
+mod protocol;
 mod set;
 mod unsupported;
 
 pub(super) use class::{class_statuses, is_ours};
-pub(super) use listener::{Allowed, ListenerState};
-pub(super) use set::SetState;
+pub(super) use listener::{AllowedNamespaces, ListenerState};
+pub(super) use protocol::{ListenerProtocol, ProtocolFamily};
+pub(super) use set::ListenerSetState;
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -31,33 +34,34 @@ use towergate_policy::SchemaViolation;
 use towergate_tls::NamePattern;
 
 use self::address::Addresses;
+use self::backend_client_cert::BackendClientCert;
+use self::finding::report_listener;
 use self::frontend::Frontend;
-use self::identity::Identity;
 use self::listener::Owner;
+use super::object_index::{ObjectIndex, by_age};
 use super::report::{Report, Subject};
-use super::world::{World, by_age};
 use crate::api::gateway::GatewaySpec;
 use crate::api::listener_set::ListenerSetSpec;
 use crate::objects::{Object, ObjectKey};
-use crate::status::{Conditions, GatewayStatus, ListenerStatus};
+use crate::status::{ConditionType, Conditions, GatewayReason, GatewayStatus, ListenerStatus};
 
-/// A Gateway of ours.
+/// A Gateway of this controller.
 #[derive(Debug)]
 pub(super) struct GatewayState<'a> {
     pub(super) object: &'a Object<GatewaySpec>,
-    /// Its own, then those of its ListenerSets.
+    /// Its own listeners, then those of its ListenerSets.
     pub(super) listeners: Vec<ListenerState<'a>>,
-    /// ListenerSets that name it, the oldest first.
-    pub(super) sets: Vec<SetState<'a>>,
-    /// The addresses to bind.
+    /// ListenerSets with this Gateway as parent, the oldest first.
+    pub(super) sets: Vec<ListenerSetState<'a>>,
+    /// Addresses to bind.
     pub(super) bind: Vec<IpAddr>,
     addresses: Addresses,
-    /// The certificate that backends are shown.
-    pub(super) identity: Identity,
-    conditions: Conditions,
+    /// Client certificate for backends.
+    pub(super) backend_client_cert: BackendClientCert,
+    conditions: Conditions<GatewayReason>,
 }
 
-/// The Gateways of ours, the oldest first, and where each is.
+/// The Gateways of this controller, the oldest first, with an index by name.
 #[derive(Debug)]
 pub(super) struct Gateways<'a> {
     pub(super) list: Vec<GatewayState<'a>>,
@@ -66,19 +70,19 @@ pub(super) struct Gateways<'a> {
 }
 
 impl<'a> Gateways<'a> {
-    /// Decides about every Gateway and its listeners.
-    pub(super) fn resolve(world: &World<'a>, report: &mut Report) -> Self {
-        let ours = by_age(world.objects.gateways.values())
+    /// Resolves every Gateway and its listeners.
+    pub(super) fn resolve(index: &ObjectIndex<'a>, report: &mut Report) -> Self {
+        let ours = by_age(index.objects.gateways.values())
             .into_iter()
-            .filter(|gateway| is_ours(world, &gateway.spec.gateway_class_name));
-        let mut sets = set::by_gateway(world);
+            .filter(|gateway| is_ours(index, &gateway.spec.gateway_class_name));
+        let mut sets = set::by_gateway(index);
         let list: Vec<_> = ours
             .map(|gateway| {
                 let sets = sets.remove(&gateway.key()).unwrap_or_default();
-                GatewayState::resolve(world, gateway, sets, report)
+                GatewayState::resolve(index, gateway, sets, report)
             })
             .collect();
-        set::orphans(world, report);
+        set::orphans(index, report);
         let places = list.iter().enumerate();
         let places = places.map(|(at, state)| (state.object.key(), at)).collect();
         let set_places = list.iter().enumerate().flat_map(|(gateway, state)| {
@@ -93,12 +97,12 @@ impl<'a> Gateways<'a> {
         }
     }
 
-    /// The Gateway of a ListenerSet, and where the ListenerSet is among those of the Gateway.
+    /// The Gateway of a ListenerSet, and the index of the ListenerSet in that Gateway.
     pub(super) fn find_set(&self, key: &ObjectKey) -> Option<(usize, usize)> {
         self.set_places.get(key).copied()
     }
 
-    /// Where a Gateway is in the list.
+    /// Index of a Gateway.
     pub(super) fn find(&self, key: &ObjectKey) -> Option<usize> {
         self.places.get(key).copied()
     }
@@ -106,35 +110,40 @@ impl<'a> Gateways<'a> {
 
 impl<'a> GatewayState<'a> {
     fn resolve(
-        world: &World<'a>,
+        index: &ObjectIndex<'a>,
         object: &'a Object<GatewaySpec>,
         sets: Vec<&'a Object<ListenerSetSpec>>,
         report: &mut Report,
     ) -> Self {
         let subject = Subject::new("Gateway", object);
-        let bind = address::bind(world, object);
+        let bind = address::bind(index, object);
         let mut state = Self {
             object,
             listeners: Vec::new(),
             sets: Vec::new(),
-            addresses: Addresses::resolve(world, object, &bind),
+            addresses: Addresses::resolve(index, object, &bind),
             bind,
-            identity: Identity::None,
+            backend_client_cert: BackendClientCert::None,
             conditions: Conditions::default(),
         };
         if !unsupported::check_gateway(&mut state.conditions, object, report, &subject) {
             let sets = sets.into_iter();
-            state.sets = sets.map(|set| SetState::of_refused(object, set)).collect();
+            state.sets = sets
+                .map(|set| ListenerSetState::of_refused(object, set))
+                .collect();
             state.report(report, &subject);
             return state;
         }
         let conditions = &mut state.conditions;
-        state.identity = Identity::find(world, object, conditions, report, &subject);
-        let frontend = Frontend::read(world, object, report, &subject);
+        state.backend_client_cert =
+            BackendClientCert::find(index, object, conditions, report, &subject);
+        let frontend = Frontend::read(index, object, report, &subject);
         frontend.warn(conditions, report, &subject);
         let sets = sets.into_iter();
-        state.sets = sets.map(|set| SetState::new(world, object, set)).collect();
-        state.check_listeners(world);
+        state.sets = sets
+            .map(|set| ListenerSetState::new(index, object, set))
+            .collect();
+        state.check_listeners(index);
         state.check_names();
         conflict::check(&mut state.listeners);
         state.check_misread();
@@ -149,11 +158,11 @@ impl<'a> GatewayState<'a> {
     }
 
     /// Checks each listener by itself.
-    fn check_listeners(&mut self, world: &World<'_>) {
+    fn check_listeners(&mut self, index: &ObjectIndex<'_>) {
         let object = self.object;
         let owner = Owner::new("Gateway", &object.meta);
         for (at, spec) in object.spec.listeners.iter().enumerate() {
-            let state = ListenerState::check(world, owner, None, at, spec);
+            let state = ListenerState::check(index, owner, None, at, spec);
             self.listeners.push(state);
         }
         for (set, state) in self.sets.iter().enumerate() {
@@ -161,7 +170,7 @@ impl<'a> GatewayState<'a> {
             let owner = Owner::new("ListenerSet", &object.meta);
             let specs = object.spec.listeners.iter().enumerate();
             for (at, spec) in specs.filter(|_| state.attached()) {
-                let state = ListenerState::check(world, owner, Some(set), at, spec);
+                let state = ListenerState::check(index, owner, Some(set), at, spec);
                 self.listeners.push(state);
             }
         }
@@ -193,7 +202,7 @@ impl<'a> GatewayState<'a> {
         listeners.filter(|listener| listener.set == set).collect()
     }
 
-    /// The object that a listener is written in.
+    /// The object that contains a listener.
     pub(super) fn subject(&self, set: Option<usize>) -> Subject<'a> {
         match set {
             Some(set) => Subject::new("ListenerSet", self.sets[set].object),
@@ -201,7 +210,7 @@ impl<'a> GatewayState<'a> {
         }
     }
 
-    /// Its name, or that of one of its ListenerSets, for people.
+    /// Kind and name of the Gateway, or of one of its ListenerSets, for messages.
     pub(super) fn name_of(&self, set: Option<usize>) -> String {
         match set {
             Some(set) => format!("ListenerSet {}", self.sets[set].object.key()),
@@ -209,7 +218,7 @@ impl<'a> GatewayState<'a> {
         }
     }
 
-    /// Its kind and name, or those of one of its ListenerSets.
+    /// Kind and name of the Gateway, or of one of its ListenerSets.
     pub(super) fn target_of(&self, set: Option<usize>) -> (&'static str, &'a str) {
         match set {
             Some(set) => ("ListenerSet", &self.sets[set].object.meta.name),
@@ -217,19 +226,19 @@ impl<'a> GatewayState<'a> {
         }
     }
 
-    /// That it, or one of its ListenerSets, has no listener of this name, and which ones there are.
+    /// Message and advice for a listener that does not exist.
     pub(super) fn no_listener(&self, set: Option<usize>, name: &str) -> (String, String) {
-        let message = format!("{} has no listener {name}.", self.name_of(set));
+        let message = format!("{} has no listener {name:?}", self.name_of(set));
         let listeners = match set {
             Some(set) => &self.sets[set].object.spec.listeners,
             None => &self.object.spec.listeners,
         };
         let names: Vec<_> = listeners.iter().map(|one| &*one.name).collect();
-        let help = format!("Name one of its listeners: {}.", names.join(", "));
+        let help = format!("use one of its listeners: {}", names.join(", "));
         (message, help)
     }
 
-    /// Whether it, or one of its ListenerSets, has a listener of this name.
+    /// Whether the Gateway, or one of its ListenerSets, has a listener of this name.
     pub(super) fn has_listener(&self, set: Option<usize>, name: &str) -> bool {
         let listeners = match set {
             Some(set) => &self.sets[set].object.spec.listeners,
@@ -238,7 +247,7 @@ impl<'a> GatewayState<'a> {
         listeners.iter().any(|listener| listener.name == name)
     }
 
-    /// Diagnostics for each listener that does not serve, or not with all certificates.
+    /// Reports every listener with an error.
     fn report(&self, report: &mut Report, subject: &Subject<'_>) {
         for listener in self.listeners_of(None) {
             report_listener(listener, report, subject);
@@ -248,20 +257,18 @@ impl<'a> GatewayState<'a> {
         }
     }
 
-    /// Routes and policies find listeners by name, so of two with the same name the first counts.
+    /// Rejects listeners whose name an earlier one has: routes and policies refer to listeners by name.
     fn check_names(&mut self) {
         let mut names = HashSet::new();
         for listener in &mut self.listeners {
             if !names.insert((listener.set, listener.spec.name.as_str())) {
                 let owner = listener.set.map_or("Gateway", |_| "ListenerSet");
-                listener.refuse(format!(
-                    "Another listener of the {owner} has the same name."
-                ));
+                listener.refuse(format!("another listener of the {owner} has the same name"));
             }
         }
     }
 
-    /// Tells each listener which host names of its port are another's own.
+    /// Sets the hostnames of the other listeners on each port.
     fn meet_neighbours(&mut self) {
         let named = self.listeners.iter().enumerate();
         let named = named.filter(|(_, listener)| listener.hostname != NamePattern::Any);
@@ -277,10 +284,10 @@ impl<'a> GatewayState<'a> {
         }
     }
 
-    /// Its status, once its routes are attached.
+    /// The status, after routes are attached.
     pub(super) fn status(&self) -> GatewayStatus {
         let mut conditions = self.conditions.clone();
-        if !conditions.says("Accepted", false) {
+        if !conditions.is_false(ConditionType::Accepted) {
             accept(&mut conditions, &self.listeners_of(None));
         }
         program(&mut conditions, &self.listeners, &self.addresses);
@@ -296,61 +303,64 @@ impl<'a> GatewayState<'a> {
     }
 }
 
-/// A Gateway is accepted if one of its listeners is valid.
-fn accept(conditions: &mut Conditions, listeners: &[&ListenerState<'_>]) {
-    let refused: Vec<_> = listeners
+/// Sets `Accepted`: true if at least one listener is valid.
+fn accept(conditions: &mut Conditions<GatewayReason>, listeners: &[&ListenerState<'_>]) {
+    let invalid: Vec<_> = listeners
         .iter()
         .filter(|listener| !listener.is_valid())
         .map(|listener| listener.spec.name.as_str())
         .collect();
-    let names = refused.join(", ");
-    match refused.len() {
-        0 => conditions.set(
-            "Accepted",
+    let (accepted, reason, message) = match invalid.len() {
+        0 => (
             true,
-            "Accepted",
-            "The Gateway is served by Towergate.",
+            GatewayReason::Accepted,
+            "the Gateway is served by Towergate".to_owned(),
         ),
-        n if n < listeners.len() => conditions.set(
-            "Accepted",
+        n if n < listeners.len() => (
             true,
-            "ListenersNotValid",
-            format!("These listeners are not valid: {names}."),
+            GatewayReason::ListenersNotValid,
+            format!("invalid listeners: {}", invalid.join(", ")),
         ),
-        _ => conditions.set(
-            "Accepted",
+        _ => (
             false,
-            "ListenersNotValid",
-            format!("No listener is valid: {names}."),
+            GatewayReason::ListenersNotValid,
+            format!("no listener is valid: {}", invalid.join(", ")),
         ),
-    }
-}
-
-/// A Gateway is programmed if it is accepted and has the addresses that it asks for. Its listeners may still
-/// wait for what they refer to, each of which says so itself.
-fn program(conditions: &mut Conditions, listeners: &[ListenerState<'_>], addresses: &Addresses) {
-    let ready = listeners.iter().filter(|listener| listener.ready()).count();
-    let (state, reason, message) = match &addresses.fault {
-        _ if conditions.says("Accepted", false) => {
-            (false, "Invalid", "The Gateway is not accepted.".to_owned())
-        }
-        Some(fault) => (false, fault.reason, fault.message.clone()),
-        None => {
-            let message = format!("{ready} of {} listeners are programmed.", listeners.len());
-            (true, "Programmed", message)
-        }
     };
-    conditions.set("Programmed", state, reason, message);
+    conditions.set(ConditionType::Accepted, accepted, reason, message);
 }
 
-/// The order of a listener's conditions, whatever was found first: that in which Envoy Gateway lists those of
-/// a listener that serves, then what is stated only where it is so.
-const ORDER: [&str; 5] = [
-    "Programmed",
-    "Accepted",
-    "ResolvedRefs",
-    "Conflicted",
-    "OverlappingTLSConfig",
+/// Sets `Programmed`: true if the Gateway is accepted and has the addresses that it requests. Listeners may
+/// lack referenced objects; their own conditions report that.
+fn program(
+    conditions: &mut Conditions<GatewayReason>,
+    listeners: &[ListenerState<'_>],
+    addresses: &Addresses,
+) {
+    let ready = listeners.iter().filter(|listener| listener.ready()).count();
+    let (programmed, reason, message) = match &addresses.error {
+        _ if conditions.is_false(ConditionType::Accepted) => (
+            false,
+            GatewayReason::Invalid,
+            "the Gateway is not accepted".to_owned(),
+        ),
+        Some(error) => (false, error.reason, error.message.clone()),
+        None => (
+            true,
+            GatewayReason::Programmed,
+            format!("{ready} of {} listeners are programmed", listeners.len()),
+        ),
+    };
+    conditions.set(ConditionType::Programmed, programmed, reason, message);
+}
+
+/// Order of the conditions of a listener, as in Envoy Gateway.
+const ORDER: [ConditionType; 5] = [
+    ConditionType::Programmed,
+    ConditionType::Accepted,
+    ConditionType::ResolvedRefs,
+    ConditionType::Conflicted,
+    ConditionType::OverlappingTlsConfig,
 ];
 
 fn listener_status(listener: &ListenerState<'_>) -> ListenerStatus {
@@ -359,69 +369,5 @@ fn listener_status(listener: &ListenerState<'_>) -> ListenerStatus {
         supported_kinds: listener.kinds.clone(),
         attached_routes: listener.attached,
         conditions: listener.conditions.clone().in_order(&ORDER),
-    }
-}
-
-/// Diagnostics for a listener that does not serve, or not with all certificates.
-fn report_listener(listener: &ListenerState<'_>, report: &mut Report, subject: &Subject<'_>) {
-    if listener.told {
-        return;
-    }
-    let bad = listener.conditions.iter().filter(|condition| {
-        let good = condition.kind != "Conflicted";
-        condition.status != good
-            && condition.kind != "OverlappingTLSConfig"
-            && !frontend::is_told(listener, &condition.reason)
-    });
-    // That it is not programmed follows from the others, if there are any.
-    let own = listener.only_programmed();
-    for condition in bad.filter(|condition| condition.kind != "Programmed" || own) {
-        let field = format!(
-            "spec.listeners[{}]{}",
-            listener.at,
-            field_of(&condition.reason)
-        );
-        let message = format!("Listener {}: {}", listener.spec.name, condition.message);
-        let code = code_of(&condition.reason);
-        report.error(code, subject, field, message, mend_of(code));
-    }
-}
-
-fn field_of(reason: &str) -> &'static str {
-    match reason {
-        "InvalidCertificateRef" | "PartiallyInvalidCertificateRef" | "RefNotPermitted" => {
-            ".tls.certificateRefs"
-        }
-        "InvalidRouteKinds" => ".allowedRoutes.kinds",
-        "UnsupportedProtocol" => ".protocol",
-        "HostnameConflict" => ".hostname",
-        "ProtocolConflict" => ".port",
-        _ => "",
-    }
-}
-
-fn code_of(reason: &str) -> &'static str {
-    match reason {
-        "InvalidCertificateRef" | "PartiallyInvalidCertificateRef" => "certificate-not-usable",
-        "RefNotPermitted" => "reference-not-granted",
-        "HostnameConflict" | "ProtocolConflict" => "listener-conflict",
-        "UnsupportedProtocol" | "UnsupportedTLSMode" => "unsupported",
-        _ => "listener-invalid",
-    }
-}
-
-fn mend_of(code: &str) -> &'static str {
-    match code {
-        "certificate-not-usable" => {
-            "Name a Secret of type kubernetes.io/tls whose tls.crt and tls.key belong together."
-        }
-        "reference-not-granted" => {
-            "Add a ReferenceGrant for it in the namespace of the object that is named."
-        }
-        "listener-conflict" => "Give one of the two listeners another port or hostname.",
-        "unsupported" => {
-            "Use protocol HTTP, HTTPS, TLS, TCP or UDP, and with HTTPS the TLS mode Terminate."
-        }
-        _ => "Correct the field, or remove the listener.",
     }
 }

@@ -1,24 +1,27 @@
-//! HTTPS listeners whose names overlap, so that a client may reuse a connection of one for the other
-//! (GEP-3567). Towergate answers such requests with 421, so nothing is lost but a connection; the
-//! condition tells the user.
+//! HTTPS listeners with overlapping names, for which clients may reuse each other's connections (GEP-3567).
+//! Towergate returns 421 for such requests, so clients open another connection.
 
 use std::collections::HashSet;
 
 use towergate_tls::NamePattern;
 
 use super::listener::ListenerState;
+use super::protocol::ListenerProtocol;
+use crate::status::{ConditionType, ListenerReason};
 
-/// States which listeners overlap.
+/// Sets the condition of overlapping listeners.
 pub(super) fn check(listeners: &mut [ListenerState<'_>]) {
     let https: Vec<usize> = (0..listeners.len())
-        .filter(|i| listeners[*i].spec.protocol == "HTTPS" && listeners[*i].ready())
+        .filter(|i| {
+            listeners[*i].protocol == Some(ListenerProtocol::Https) && listeners[*i].ready()
+        })
         .collect();
     for (reason, overlap) in [
         (
-            "OverlappingHostnames",
+            ListenerReason::OverlappingHostnames,
             hostnames as fn(&ListenerState<'_>, &ListenerState<'_>) -> bool,
         ),
-        ("OverlappingCertificates", certificates),
+        (ListenerReason::OverlappingCertificates, certificates),
     ] {
         for i in &https {
             let other = https.iter().find(|j| {
@@ -27,10 +30,14 @@ pub(super) fn check(listeners: &mut [ListenerState<'_>]) {
             });
             if let Some(other) = other {
                 let other = listeners[*other].spec.name.clone();
-                let message = format!("Names of this listener belong to listener {other}, too.");
-                listeners[*i]
-                    .conditions
-                    .set("OverlappingTLSConfig", true, reason, message);
+                let message =
+                    format!("names of the listener overlap with those of listener {other}");
+                listeners[*i].conditions.set(
+                    ConditionType::OverlappingTlsConfig,
+                    true,
+                    reason,
+                    message,
+                );
             }
         }
     }

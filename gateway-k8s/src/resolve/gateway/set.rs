@@ -1,42 +1,44 @@
-//! ListenerSets: listeners that others add to a Gateway (GEP-1713).
+//! ListenerSets: listeners that other namespaces add to a Gateway (GEP-1713).
 //!
-//! The Gateway says from which namespaces it takes them. Their listeners stand behind its own, the
-//! oldest ListenerSet first, and lose against those before them.
+//! `spec.allowedListeners` of the Gateway selects the namespaces. The listeners follow those of the
+//! Gateway, the oldest ListenerSet first; the earlier one wins a conflict.
 
 use std::collections::HashMap;
 
+use super::super::object_index::{ObjectIndex, by_age};
 use super::super::report::{Report, Subject};
 use super::super::selector::Selector;
-use super::super::world::{World, by_age};
-use super::listener::{Allowed, ListenerState};
-use super::{listener_status, report_listener};
+use super::finding::report_listener;
+use super::listener::{AllowedNamespaces, ListenerState};
+use super::listener_status;
 use crate::api::GATEWAY_GROUP;
 use crate::api::gateway::GatewaySpec;
 use crate::api::listener_set::ListenerSetSpec;
+use crate::finding::FindingCode;
 use crate::objects::{Object, ObjectKey};
-use crate::status::ListenerSetStatus;
+use crate::status::{ConditionType, ListenerSetReason, ListenerSetStatus};
 
-/// A ListenerSet of one of our Gateways.
+/// A ListenerSet of a Gateway of this controller.
 #[derive(Debug)]
-pub(crate) struct SetState<'a> {
+pub(crate) struct ListenerSetState<'a> {
     pub(crate) object: &'a Object<ListenerSetSpec>,
-    /// Why the Gateway does not take it.
-    refused: Option<Refused>,
+    /// Set if the Gateway does not accept the ListenerSet.
+    refused: Option<NotAccepted>,
 }
 
-/// Why a Gateway does not take a ListenerSet.
+/// Reason and message for a ListenerSet that is not accepted.
 #[derive(Debug)]
-struct Refused {
-    reason: &'static str,
+struct NotAccepted {
+    reason: ListenerSetReason,
     message: String,
 }
 
 /// The ListenerSets of each Gateway, the oldest first.
 pub(super) fn by_gateway<'a>(
-    world: &World<'a>,
+    index: &ObjectIndex<'a>,
 ) -> HashMap<ObjectKey, Vec<&'a Object<ListenerSetSpec>>> {
     let mut sets: HashMap<_, Vec<_>> = HashMap::new();
-    for set in by_age(world.objects.listener_sets.values()) {
+    for set in by_age(index.objects.listener_sets.values()) {
         if let Some(gateway) = parent(set) {
             sets.entry(gateway).or_default().push(set);
         }
@@ -56,33 +58,33 @@ pub(crate) fn parent(set: &Object<ListenerSetSpec>) -> Option<ObjectKey> {
     })
 }
 
-impl<'a> SetState<'a> {
-    /// Decides whether a Gateway takes the ListenerSet.
+impl<'a> ListenerSetState<'a> {
+    /// Decides whether the Gateway accepts the ListenerSet.
     pub(super) fn new(
-        world: &World<'_>,
+        index: &ObjectIndex<'_>,
         gateway: &Object<GatewaySpec>,
         object: &'a Object<ListenerSetSpec>,
     ) -> Self {
         let namespace = &object.meta.namespace;
-        let takes = allowed(gateway).takes(namespace, &world.labels(namespace));
-        let refused = (!takes).then(|| Refused {
-            reason: "NotAllowed",
+        let takes = allowed(gateway).takes(namespace, &index.labels(namespace));
+        let refused = (!takes).then(|| NotAccepted {
+            reason: ListenerSetReason::NotAllowed,
             message: format!(
-                "Gateway {} takes no ListenerSets from namespace {namespace}.",
+                "Gateway {} does not accept ListenerSets from namespace {namespace}",
                 gateway.key()
             ),
         });
         Self { object, refused }
     }
 
-    /// A ListenerSet of a Gateway that cannot be served at all.
+    /// A ListenerSet of a Gateway that is not accepted.
     pub(super) fn of_refused(
         gateway: &Object<GatewaySpec>,
         object: &'a Object<ListenerSetSpec>,
     ) -> Self {
-        let refused = Refused {
-            reason: "ParentNotAccepted",
-            message: format!("Gateway {} is not accepted.", gateway.key()),
+        let refused = NotAccepted {
+            reason: ListenerSetReason::ParentNotAccepted,
+            message: format!("Gateway {} is not accepted", gateway.key()),
         };
         Self {
             object,
@@ -90,55 +92,81 @@ impl<'a> SetState<'a> {
         }
     }
 
-    /// Whether the Gateway takes it.
+    /// Whether the Gateway accepts the ListenerSet.
     pub(crate) fn attached(&self) -> bool {
         self.refused.is_none()
     }
 
-    /// Its status. `listeners` are its own.
+    /// The status. `listeners` are those of the ListenerSet.
     pub(crate) fn status(&self, listeners: &[&ListenerState<'_>]) -> ListenerSetStatus {
         let mut status = ListenerSetStatus {
             listeners: listeners.iter().map(|one| listener_status(one)).collect(),
             ..ListenerSetStatus::default()
         };
-        if let Some(Refused { reason, message }) = &self.refused {
-            for kind in ["Accepted", "Programmed"] {
+        if let Some(NotAccepted { reason, message }) = &self.refused {
+            for kind in [ConditionType::Accepted, ConditionType::Programmed] {
                 status.conditions.set(kind, false, *reason, &**message);
             }
             return status;
         }
         let accepted = accepted(listeners);
         let (state, reason, message) = match accepted {
-            0 => (false, "ListenersNotValid", "No listener is valid."),
-            n if n < listeners.len() => {
-                (true, "ListenersNotValid", "Some listeners are not valid.")
-            }
-            _ => (true, "Accepted", "Every listener is accepted."),
+            0 => (
+                false,
+                ListenerSetReason::ListenersNotValid,
+                "no listener is valid",
+            ),
+            n if n < listeners.len() => (
+                true,
+                ListenerSetReason::ListenersNotValid,
+                "some listeners are invalid",
+            ),
+            _ => (
+                true,
+                ListenerSetReason::Accepted,
+                "every listener is accepted",
+            ),
         };
-        status.conditions.set("Accepted", state, reason, message);
-        let ready = listeners.iter().filter(|listener| listener.ready()).count();
-        let message = format!("{ready} of {} listeners are programmed.", listeners.len());
-        let reason = ["ListenersNotValid", "Programmed"][usize::from(ready > 0)];
         status
             .conditions
-            .set("Programmed", ready > 0, reason, message);
+            .set(ConditionType::Accepted, state, reason, message);
+        let ready = listeners.iter().filter(|listener| listener.ready()).count();
+        let message = format!("{ready} of {} listeners are programmed", listeners.len());
+        let reason = match ready {
+            0 => ListenerSetReason::ListenersNotValid,
+            _ => ListenerSetReason::Programmed,
+        };
+        status
+            .conditions
+            .set(ConditionType::Programmed, ready > 0, reason, message);
         status
     }
 
-    /// Whether one of its listeners can be served.
+    /// Whether at least one of its listeners is served.
     pub(super) fn counts(&self, listeners: &[&ListenerState<'_>]) -> bool {
         self.attached() && accepted(listeners) > 0
     }
 
-    /// Diagnostics for what is not served.
+    /// Reports why the ListenerSet or its listeners are not served.
     pub(super) fn report(&self, listeners: &[&ListenerState<'_>], report: &mut Report) {
         let subject = Subject::new("ListenerSet", self.object);
-        if let Some(Refused { reason, message }) = &self.refused {
-            let help = match *reason {
-                "NotAllowed" => "Let allowedListeners of the Gateway take this namespace.",
-                _ => "Correct the Gateway first.",
+        if let Some(NotAccepted { reason, message }) = &self.refused {
+            let help = match reason {
+                ListenerSetReason::NotAllowed => {
+                    "allow the namespace in spec.allowedListeners of the Gateway"
+                }
+                ListenerSetReason::Accepted
+                | ListenerSetReason::ListenersNotValid
+                | ListenerSetReason::ParentNotAccepted
+                | ListenerSetReason::Programmed => "correct the Gateway first",
             };
-            report.error("listener-set", &subject, "spec.parentRef", &**message, help);
+            report.error(
+                FindingCode::ListenerSet,
+                &subject,
+                "spec.parentRef",
+                &**message,
+                help,
+            );
         }
         for listener in listeners {
             report_listener(listener, report, &subject);
@@ -149,43 +177,43 @@ impl<'a> SetState<'a> {
 fn accepted(listeners: &[&ListenerState<'_>]) -> usize {
     let accepted = listeners.iter();
     accepted
-        .filter(|listener| listener.conditions.says("Accepted", true))
+        .filter(|listener| listener.conditions.is_true(ConditionType::Accepted))
         .count()
 }
 
-/// The namespaces from which a Gateway takes ListenerSets: none, unless it says so. What cannot be
-/// understood lets nobody in.
-fn allowed(gateway: &Object<GatewaySpec>) -> Allowed {
+/// The namespaces whose ListenerSets a Gateway accepts: none by default, and none if the setting is
+/// invalid.
+fn allowed(gateway: &Object<GatewaySpec>) -> AllowedNamespaces {
     let listeners = gateway.spec.allowed_listeners.as_ref();
     let Some(namespaces) = listeners.and_then(|allowed| allowed.namespaces.as_ref()) else {
-        return Allowed::None;
+        return AllowedNamespaces::None;
     };
     let selector = namespaces.selector.as_ref().map(Selector::parse);
     match (namespaces.from.as_deref(), selector) {
-        (Some("Same"), _) => Allowed::Same(gateway.meta.namespace.clone()),
-        (Some("All"), _) => Allowed::All,
-        (Some("Selector"), Some(Ok(selector))) => Allowed::Selector(selector),
-        _ => Allowed::None,
+        (Some("Same"), _) => AllowedNamespaces::Same(gateway.meta.namespace.clone()),
+        (Some("All"), _) => AllowedNamespaces::All,
+        (Some("Selector"), Some(Ok(selector))) => AllowedNamespaces::Selector(selector),
+        _ => AllowedNamespaces::None,
     }
 }
 
-/// Reports ListenerSets whose Gateway is not there.
-pub(super) fn orphans(world: &World<'_>, report: &mut Report) {
-    for set in world.objects.listener_sets.values() {
+/// Reports ListenerSets whose Gateway does not exist.
+pub(super) fn orphans(index: &ObjectIndex<'_>, report: &mut Report) {
+    for set in index.objects.listener_sets.values() {
         let (message, help) = match parent(set) {
-            Some(gateway) if world.objects.gateways.contains_key(&gateway) => continue,
+            Some(gateway) if index.objects.gateways.contains_key(&gateway) => continue,
             Some(gateway) => (
-                format!("There is no Gateway {gateway}: the listeners are not served."),
-                "Name a Gateway that is there, with its namespace.",
+                format!("Gateway {gateway} not found; the listeners are not served"),
+                "correct the name and namespace of the Gateway",
             ),
             None => (
-                "ListenerSets add listeners to Gateways only.".to_owned(),
-                "Name a Gateway.",
+                "the parent of a ListenerSet must be a Gateway".to_owned(),
+                "reference a Gateway",
             ),
         };
         let subject = Subject::new("ListenerSet", set);
         report.error(
-            "parent-not-found",
+            FindingCode::ParentNotFound,
             &subject,
             "spec.parentRef",
             message,

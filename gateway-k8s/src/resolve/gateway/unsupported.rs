@@ -1,17 +1,19 @@
-//! Parts of Gateways that Towergate does not serve: said in a condition, never passed over in silence.
+//! Fields of Gateways that are not supported: each is reported in a condition or a finding.
 
 use towergate_policy::SchemaViolation;
 
 use super::super::report::{Report, Subject};
 use super::listener::ListenerState;
+use super::protocol::ListenerProtocol;
 use crate::api::ENVOY_GROUP;
 use crate::api::gateway::GatewaySpec;
+use crate::finding::FindingCode;
 use crate::objects::Object;
-use crate::status::Conditions;
+use crate::status::{ConditionType, Conditions, GatewayReason, ListenerReason};
 
-/// Checks a Gateway apart from its listeners. `false`: it cannot be served at all.
+/// Checks a Gateway apart from its listeners. Returns `false` if it cannot be served.
 pub(super) fn check_gateway(
-    conditions: &mut Conditions,
+    conditions: &mut Conditions<GatewayReason>,
     gateway: &Object<GatewaySpec>,
     report: &mut Report,
     subject: &Subject<'_>,
@@ -25,26 +27,29 @@ pub(super) fn check_gateway(
         .iter()
         .filter_map(|address| address.kind.as_deref());
     if let Some(kind) = addresses.into_iter().find(|kind| !known(kind)) {
-        let message =
-            format!("Addresses of type {kind:?} are not supported: IPAddress and Hostname are.");
-        conditions.set("Accepted", false, "UnsupportedAddress", &*message);
+        let message = format!("address type {kind:?} is not supported");
+        conditions.set(
+            ConditionType::Accepted,
+            false,
+            GatewayReason::UnsupportedAddress,
+            &*message,
+        );
         report.error(
-            "unsupported",
+            FindingCode::Unsupported,
             subject,
             "spec.addresses",
             message,
-            "Use type IPAddress or Hostname.",
+            "use type IPAddress or Hostname",
         );
         return false;
     }
     parameters
 }
 
-/// Whether the Gateway can be served as far as its parameters go. What an EnvoyProxy sets is about Envoy,
-/// and whoever comes from Envoy Gateway has one; of parameters of any other kind nobody knows what they ask
-/// for.
+/// Whether the parameters of a Gateway permit to serve it. Parameters of kind EnvoyProxy are ignored with a
+/// warning, as they configure Envoy; the effect of any other kind is unknown.
 fn parameters(
-    conditions: &mut Conditions,
+    conditions: &mut Conditions<GatewayReason>,
     gateway: &Object<GatewaySpec>,
     report: &mut Report,
     subject: &Subject<'_>,
@@ -57,69 +62,85 @@ fn parameters(
     let (group, kind, name) = (&*reference.group, &*reference.kind, &*reference.name);
     if (group, kind) == (ENVOY_GROUP, "EnvoyProxy") {
         report.warn(
-            "parameters-ignored",
+            FindingCode::ParametersIgnored,
             subject,
             field,
-            format!(
-                "Towergate takes no parameters from {kind} {name}: what they set is not in force."
-            ),
-            "Remove the reference, or move what it sets to the policies and to Towergate's options.",
+            format!("parameters of {kind} {name} are not supported; their settings are ignored"),
+            "set the same with policies or options of Towergate, and remove the reference",
         );
         return true;
     }
-    let message = format!("{kind} {name} of group {group:?} is no object with parameters.");
-    conditions.set("Accepted", false, "InvalidParameters", &*message);
-    let help = "Remove the reference: until then the Gateway is not served.";
-    report.error("parameters-invalid", subject, field, message, help);
+    let message =
+        format!("parameters of kind {kind} in group {group:?} are not supported ({name})");
+    conditions.set(
+        ConditionType::Accepted,
+        false,
+        GatewayReason::InvalidParameters,
+        &*message,
+    );
+    let help = "remove the reference; until then the Gateway is not served";
+    report.error(
+        FindingCode::ParametersInvalid,
+        subject,
+        field,
+        message,
+        help,
+    );
     false
 }
 
 fn options(gateway: &Object<GatewaySpec>, report: &mut Report, subject: &Subject<'_>) {
     if gateway.spec.default_scope.is_some() {
-        let message = "Routes without a parentRef are not taken by default.";
+        let message =
+            "default Gateways are not supported; routes without parentRefs are not attached";
         report.warn(
-            "unsupported",
+            FindingCode::Unsupported,
             subject,
             "spec.defaultScope",
             message,
-            "Name the parent in the routes.",
+            "name the Gateway in parentRefs of the routes",
         );
     }
     for (at, listener) in gateway.spec.listeners.iter().enumerate() {
         let options = listener.tls.iter().flat_map(|tls| tls.options.keys());
         for option in options {
             let field = format!("spec.listeners[{at}].tls.options");
-            let message = format!("Option {option} is not known and not in force.");
+            let message = format!("TLS option {option} is not supported and is ignored");
             report.warn(
-                "unsupported",
+                FindingCode::Unsupported,
                 subject,
                 field,
                 message,
-                "Use a ClientTrafficPolicy.",
+                "use a ClientTrafficPolicy",
             );
         }
     }
 }
 
-/// Refuses a listener of which a field is not known, or to which such a field of its object may apply: it
-/// may be the one that narrows whom the listener takes, or that asks for client certificates. `misread`
-/// are the faults of the object that the listener is written in.
+/// Rejects a listener that has an unknown field, or to which an unknown field of its object may apply: the
+/// field may restrict the accepted routes or require client certificates. `misread` are the unreadable
+/// fields of the object.
 pub(super) fn check_misread(misread: &[SchemaViolation], listener: &mut ListenerState<'_>) {
     let own = format!("spec.listeners[{}]", listener.at);
     let fault = misread.iter().find(|fault| {
         let field = fault.field.as_str();
         match field.starts_with("spec.listeners[") {
             true => field.starts_with(&own),
-            false if field.starts_with("spec.tls.") => listener.spec.protocol == "HTTPS",
+            false if field.starts_with("spec.tls.") => {
+                listener.protocol == Some(ListenerProtocol::Https)
+            }
             false => true,
         }
     });
     if let Some(fault) = fault {
-        let message = format!("{fault}.");
-        listener
-            .conditions
-            .set("Accepted", false, "UnsupportedValue", message);
-        listener.told = true;
+        let message = fault.to_string();
+        listener.conditions.set(
+            ConditionType::Accepted,
+            false,
+            ListenerReason::UnsupportedValue,
+            message,
+        );
+        listener.reported = true;
         listener.valid = false;
     }
 }

@@ -1,72 +1,73 @@
-//! Routes that do not attach, and why.
+//! Routes that do not attach to a parent.
 
 use std::collections::BTreeMap;
 
 use towergate_tls::NamePattern;
 
-use super::super::gateway::{Allowed, GatewayState, Gateways};
+use super::super::gateway::{AllowedNamespaces, GatewayState, Gateways};
+use super::super::object_index::ObjectIndex;
 use super::super::report::Report;
 use super::super::route::{RouteRef, RouteState};
-use super::super::world::World;
 use crate::api::GATEWAY_GROUP;
 use crate::api::gateway::Listener;
 use crate::api::reference::ParentReference;
+use crate::finding::FindingCode;
 use crate::objects::ObjectKey;
+use crate::status::RouteReason;
 
-/// The diagnostic for a parent that does not take a route of this namespace, and how to mend it.
-/// The parent is a ListenerSet or the Gateway itself; `named` are the listeners that the parentRef is for;
-/// `known` says whether there is a Namespace object of the name.
+/// Code and advice for a route that does not attach. The parent is a ListenerSet (`set`) or the Gateway;
+/// `named` are the listeners that the parentRef selects; `known` is whether a Namespace object exists.
 pub(crate) fn unattached(
-    reason: &str,
+    reason: RouteReason,
     gateway: &GatewayState<'_>,
     (set, named): (Option<usize>, &[usize]),
     (namespace, known): (&str, bool),
-) -> (&'static str, String) {
+) -> (FindingCode, String) {
     match reason {
-        "NoMatchingParent" => {
+        RouteReason::NoMatchingParent => {
             let listeners = gateway.listeners_of(set);
             let names: Vec<_> = listeners
                 .iter()
                 .map(|listener| listener.spec.name.as_str())
                 .collect();
             (
-                "no-such-listener",
-                format!("Name one of its listeners: {}.", names.join(", ")),
+                FindingCode::NoSuchListener,
+                format!("use one of its listeners: {}", names.join(", ")),
             )
         }
-        "NotAllowedByListeners" => {
+        RouteReason::NotAllowedByListeners => {
             let mut listeners = named.iter().map(|at| &gateway.listeners[*at]);
-            let selecting =
-                listeners.find(|listener| matches!(listener.allowed, Allowed::Selector(_)));
+            let selecting = listeners
+                .find(|listener| matches!(listener.allowed, AllowedNamespaces::Selector(_)));
             match selecting {
                 Some(listener) => (
-                    "namespace-not-allowed",
+                    FindingCode::NamespaceNotAllowed,
                     format!(
-                        "Listener {} takes namespaces with {}: {}.",
+                        "listener {:?} selects namespaces with {}; {}",
                         listener.spec.name,
                         wanted(listener.spec),
                         match known {
-                            true => format!("give namespace {namespace} these labels"),
+                            true => format!("add these labels to namespace {namespace}"),
                             false => format!(
-                                "there is no Namespace object {namespace} among the manifests, so add one with these labels"
+                                "add a Namespace object {namespace} with these labels to the manifests"
                             ),
                         }
                     ),
                 ),
                 None => (
-                    "route-not-allowed",
-                    "Let allowedRoutes of the listener take this namespace and kind.".to_owned(),
+                    FindingCode::RouteNotAllowed,
+                    "allow the namespace and kind in allowedRoutes of the listener".to_owned(),
                 ),
             }
         }
         _ => (
-            "no-common-hostname",
-            "Use a host name that the listener takes, or name another listener.".to_owned(),
+            FindingCode::NoCommonHostname,
+            "use a hostname that the listener accepts, or another listener".to_owned(),
         ),
     }
 }
 
-/// The labels that a listener wants of namespaces, for people.
+/// The labels that a listener requires of namespaces.
 fn wanted(listener: &Listener) -> String {
     let routes = listener.allowed_routes.as_ref();
     let selector = routes.and_then(|routes| routes.namespaces.as_ref()?.selector.as_ref());
@@ -90,8 +91,8 @@ fn wanted(listener: &Listener) -> String {
     labels.chain(expressions).collect::<Vec<_>>().join(", ")
 }
 
-/// Reports parentRefs that name no Gateway, above all those that lack the namespace.
-pub(super) fn parents(world: &World<'_>, gateways: &Gateways<'_>, report: &mut Report) {
+/// Reports parentRefs that name no Gateway, in particular those without a namespace.
+pub(super) fn parents(index: &ObjectIndex<'_>, gateways: &Gateways<'_>, report: &mut Report) {
     let mut by_name: BTreeMap<&str, Vec<ObjectKey>> = BTreeMap::new();
     for gateway in &gateways.list {
         by_name
@@ -99,11 +100,11 @@ pub(super) fn parents(world: &World<'_>, gateways: &Gateways<'_>, report: &mut R
             .or_default()
             .push(gateway.object.key());
     }
-    for route in RouteRef::all(world.objects) {
+    for route in RouteRef::all(index.objects) {
         let (subject, own) = (route.subject(), &*route.meta().namespace);
         for (at, parent) in route.parent_refs().iter().enumerate() {
             let field = format!("spec.parentRefs[{at}]");
-            missing(world, &by_name, own, parent, |code, message, help| {
+            missing(index, &by_name, own, parent, |code, message, help| {
                 report.error(code, &subject, &*field, message, help);
             });
         }
@@ -111,82 +112,88 @@ pub(super) fn parents(world: &World<'_>, gateways: &Gateways<'_>, report: &mut R
 }
 
 fn missing(
-    world: &World<'_>,
+    index: &ObjectIndex<'_>,
     by_name: &BTreeMap<&str, Vec<ObjectKey>>,
     own: &str,
     parent: &ParentReference,
-    mut tell: impl FnMut(&'static str, String, String),
+    mut found: impl FnMut(FindingCode, String, String),
 ) {
     let group = parent.group.as_deref().unwrap_or(GATEWAY_GROUP);
     let kind = parent.kind.as_deref().unwrap_or("Gateway");
     let key = ObjectKey::new(parent.namespace.as_deref().unwrap_or(own), &*parent.name);
     if (group, kind) == (GATEWAY_GROUP, "ListenerSet") {
-        if !world.objects.listener_sets.contains_key(&key) {
-            tell(
-                "parent-not-found",
-                format!("There is no ListenerSet {key}. The route is not attached."),
-                "Name a ListenerSet that is there, with its namespace.".to_owned(),
+        if !index.objects.listener_sets.contains_key(&key) {
+            found(
+                FindingCode::ParentNotFound,
+                format!("ListenerSet {key} not found; the route is not attached"),
+                "correct the name and namespace of the ListenerSet".to_owned(),
             );
         }
         return;
     }
     if (group, kind) != (GATEWAY_GROUP, "Gateway") {
         let message = format!(
-            "Routes attach to Gateways and ListenerSets, not to {kind} {}.",
+            "routes attach to Gateways and ListenerSets, not to {kind} {}",
             parent.name
         );
-        return tell("parent-kind", message, "Name a Gateway.".to_owned());
+        return found(
+            FindingCode::ParentKind,
+            message,
+            "reference a Gateway or ListenerSet".to_owned(),
+        );
     }
-    if world.objects.gateways.contains_key(&key) {
+    if index.objects.gateways.contains_key(&key) {
         return;
     }
     match by_name.get(parent.name.as_str()).map(Vec::as_slice) {
-        Some([elsewhere, ..]) => tell(
+        Some([elsewhere, ..]) => found(
             if parent.namespace.is_none() {
-                "parent-namespace-missing"
+                FindingCode::ParentNamespaceMissing
             } else {
-                "parent-not-found"
+                FindingCode::ParentNotFound
             },
-            format!(
-                "There is no Gateway {key}, but there is {elsewhere}. The route is not attached."
-            ),
-            format!("Write namespace: {}.", elsewhere.namespace),
+            format!("Gateway {key} not found, but {elsewhere} exists; the route is not attached"),
+            format!("set namespace: {}", elsewhere.namespace),
         ),
-        _ => tell(
-            "parent-not-found",
-            format!("There is no Gateway {key}. The route is not attached."),
-            "Name a Gateway that is there.".to_owned(),
+        _ => found(
+            FindingCode::ParentNotFound,
+            format!("Gateway {key} not found; the route is not attached"),
+            "correct the name of the Gateway".to_owned(),
         ),
     }
 }
 
-/// Reports host names that are none: nothing is served for them.
+/// Reports invalid hostnames.
 pub(super) fn hostnames(routes: &[RouteState<'_>], report: &mut Report) {
     for state in routes {
         for (at, name) in state.route.hostnames().iter().enumerate() {
             if let Err(fault) = name.parse::<NamePattern>() {
                 report.error(
-                    "hostname-invalid",
+                    FindingCode::HostnameInvalid,
                     &state.route.subject(),
                     format!("spec.hostnames[{at}]"),
-                    format!("{fault}."),
-                    "Write it in lower case and without a port.",
+                    fault.to_string(),
+                    "use lower case, without a port",
                 );
             }
         }
     }
 }
 
-/// Reports routes that count on default Gateways.
-pub(super) fn defaults(world: &World<'_>, report: &mut Report) {
-    for route in RouteRef::all(world.objects) {
-        if route.default_gateways().is_none_or(|scope| scope == "None") {
+/// Reports routes that rely on default Gateways.
+pub(super) fn defaults(index: &ObjectIndex<'_>, report: &mut Report) {
+    for route in RouteRef::all(index.objects) {
+        if route
+            .default_gateways()
+            .is_none_or(|options| options == "None")
+        {
             continue;
         }
-        let message = "There are no default Gateways: the route attaches to its parentRefs only.";
-        let help = "Name the Gateway in parentRefs.";
+        let message =
+            "default Gateways are not supported; the route attaches to its parentRefs only";
+        let help = "name the Gateway in parentRefs";
         report.warn(
-            "unsupported",
+            FindingCode::Unsupported,
             &route.subject(),
             "spec.useDefaultGateways",
             message,

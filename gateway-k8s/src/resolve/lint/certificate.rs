@@ -1,45 +1,48 @@
-//! Certificates that clients will not take.
+//! Certificates that clients reject.
 
 use std::collections::BTreeSet;
 
 use towergate_tls::{Certificate, NamePattern};
 
-use super::super::gateway::{GatewayState, Gateways, ListenerState};
+use super::super::gateway::{GatewayState, Gateways, ListenerProtocol, ListenerState};
+use super::super::object_index::ObjectIndex;
 use super::super::report::Report;
 use super::super::route::RouteState;
-use super::super::world::World;
+use crate::finding::FindingCode;
 
-/// Certificates that end within this time are worth a warning, in seconds.
+/// Remaining validity below which a certificate is reported, in seconds.
 const SOON: i64 = 7 * 24 * 3600;
 
-/// Reports certificates out of their time, and host names without one.
+/// Reports expired certificates, and hostnames without a certificate.
 pub(super) fn check(
-    world: &World<'_>,
+    index: &ObjectIndex<'_>,
     gateways: &Gateways<'_>,
     routes: &[RouteState<'_>],
     report: &mut Report,
 ) {
     for gateway in &gateways.list {
         for listener in &gateway.listeners {
-            if let Some(now) = world.scope.now {
+            if let Some(now) = index.options.now {
                 validity(gateway, listener, now, report);
             }
         }
     }
     for state in routes {
-        let mut told = BTreeSet::new();
+        let mut reported = BTreeSet::new();
         for attachment in &state.attachments {
             let gateway = &gateways.list[attachment.gateway];
             for (listener, hosts) in &attachment.listeners {
                 let listener = &gateway.listeners[*listener];
-                if listener.spec.protocol != "HTTPS" || listener.certificates.is_empty() {
+                if listener.protocol != Some(ListenerProtocol::Https)
+                    || listener.certificates.is_empty()
+                {
                     continue;
                 }
                 let uncovered = hosts
                     .iter()
                     .filter(|host| !covered(host, &listener.certificates));
                 for host in uncovered {
-                    if told.insert((host.to_string(), &*listener.spec.name)) {
+                    if reported.insert((host.to_string(), &*listener.spec.name)) {
                         uncovered_host(state, gateway, listener, host, report);
                     }
                 }
@@ -61,15 +64,15 @@ fn uncovered_host(
         None => "spec".to_owned(),
     };
     report.warn(
-        "hostname-without-certificate",
+        FindingCode::HostnameWithoutCertificate,
         &state.route.subject(),
         field,
         format!(
-            "No certificate of listener {} of Gateway {} is for {host}: clients will refuse the first one.",
+            "no certificate of listener {:?} of Gateway {} covers {host}; clients will reject the first one",
             listener.spec.name,
             gateway.object.key()
         ),
-        "Add a Secret with a certificate for the name to the listener's certificateRefs.",
+        "add a certificate for the hostname to certificateRefs of the listener",
     );
 }
 
@@ -84,35 +87,44 @@ fn validity(
         let field = format!("spec.listeners[{}].tls.certificateRefs", listener.at);
         let names: Vec<_> = certificate.names.iter().map(ToString::to_string).collect();
         let what = format!(
-            "The certificate for {} of listener {}",
+            "the certificate for {} of listener {:?}",
             names.join(", "),
             listener.spec.name
         );
         if certificate.not_after < now {
-            let message = format!("{what} expired on {}.", day(certificate.not_after));
-            report.error("certificate-expired", &subject, field, message, "Renew it.");
-        } else if certificate.not_before > now {
-            let message = format!(
-                "{what} is not valid before {}.",
-                day(certificate.not_before)
-            );
-            let help = "Look at the clocks of this machine and of the issuer.";
-            report.error("certificate-not-yet-valid", &subject, field, message, help);
-        } else if certificate.not_after - now < SOON {
-            let message = format!("{what} expires on {}.", day(certificate.not_after));
-            report.warn(
-                "certificate-expires-soon",
+            let message = format!("{what} expired on {}", day(certificate.not_after));
+            report.error(
+                FindingCode::CertificateExpired,
                 &subject,
                 field,
                 message,
-                "Renew it.",
+                "renew the certificate",
+            );
+        } else if certificate.not_before > now {
+            let message = format!("{what} is not valid before {}", day(certificate.not_before));
+            let help = "check the clocks of this machine and of the issuer";
+            report.error(
+                FindingCode::CertificateNotYetValid,
+                &subject,
+                field,
+                message,
+                help,
+            );
+        } else if certificate.not_after - now < SOON {
+            let message = format!("{what} expires on {}", day(certificate.not_after));
+            report.warn(
+                FindingCode::CertificateExpiresSoon,
+                &subject,
+                field,
+                message,
+                "renew the certificate",
             );
         }
     }
 }
 
-/// The day of a time in seconds since the epoch, in UTC, such as `2027-01-15` (Gregorian calendar, in years
-/// that begin with March, so that the leap day is a year's last).
+/// The day of a time in seconds since the epoch, in UTC, such as `2027-01-15`. Computed in years that begin
+/// in March, so that a leap day is the last day of its year.
 fn day(seconds: i64) -> String {
     let days = seconds.div_euclid(86_400) + 719_468;
     let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
@@ -125,8 +137,8 @@ fn day(seconds: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
-/// Whether a certificate is for a host name. A wildcard of a certificate stands for one label
-/// (RFC 9525, section 6.3).
+/// Whether a certificate covers a hostname. A wildcard in a certificate stands for one label (RFC 9525,
+/// section 6.3).
 fn covered(host: &NamePattern, certificates: &[std::sync::Arc<Certificate>]) -> bool {
     let mut names = certificates
         .iter()

@@ -1,19 +1,20 @@
-//! How clients' addresses are found: what follows from the choice, for people who made it by accident.
+//! How the client address is determined, and consequences that are easily overlooked.
 
 use towergate_policy::ClientTrafficPolicySpec;
 
-use super::super::gateway::{GatewayState, Gateways};
+use super::super::gateway::{GatewayState, Gateways, ListenerProtocol};
+use super::super::object_index::ObjectIndex;
 use super::super::policy::Policies;
 use super::super::report::{Report, Subject};
-use super::super::world::World;
+use crate::finding::FindingCode;
 use crate::objects::Object;
 
-/// What to do where nothing says how clients' addresses are found.
-const SAY_IT: &str = "Behind a load balancer that sends PROXY headers set proxyProtocol in a ClientTrafficPolicy: without it every request is answered 400. Behind an HTTP proxy set clientIPDetection. Where clients connect directly, say so with clientIPDetection.directSourceIP: {}.";
+/// Advice if no policy sets how the client address is determined.
+const SET_DETECTION: &str = "behind a load balancer that sends PROXY headers, set proxyProtocol in a ClientTrafficPolicy, otherwise every request gets 400; behind an HTTP proxy, set clientIPDetection; if clients connect directly, set clientIPDetection.directSourceIP: {}";
 
-/// Reports what a ClientTrafficPolicy, or none at all, means for clients' addresses.
+/// Reports consequences of ClientTrafficPolicies, or of their absence, for client addresses.
 pub(super) fn check(
-    world: &World<'_>,
+    index: &ObjectIndex<'_>,
     gateways: &Gateways<'_>,
     policies: &Policies<'_>,
     report: &mut Report,
@@ -21,8 +22,8 @@ pub(super) fn check(
     for (at, gateway) in gateways.list.iter().enumerate() {
         unknown(at, gateway, policies, report);
     }
-    for policy in world.objects.client_traffic_policies.values() {
-        // What is wrong with one that is not in force is told elsewhere.
+    for policy in index.objects.client_traffic_policies.values() {
+        // Errors of policies are reported elsewhere.
         let targeted = targeted(policy, gateways);
         if policy.misread.is_empty() && !targeted.is_empty() {
             proxy_protocol(policy, report);
@@ -32,12 +33,12 @@ pub(super) fn check(
     }
 }
 
-/// Reports listeners for which nothing says how clients' addresses are found.
+/// Reports listeners without a policy that sets how the client address is determined.
 fn unknown(at: usize, gateway: &GatewayState<'_>, policies: &Policies<'_>, report: &mut Report) {
     let subject = Subject::new("Gateway", gateway.object);
     let of_requests = |listener: &usize| {
-        let protocol = gateway.listeners[*listener].spec.protocol.as_str();
-        !matches!(protocol, "TLS" | "TCP" | "UDP")
+        let protocol = gateway.listeners[*listener].protocol;
+        protocol.is_none_or(ListenerProtocol::is_http)
     };
     let all: Vec<_> = (0..gateway.listeners.len()).collect();
     let all: Vec<_> = all.into_iter().filter(of_requests).collect();
@@ -47,20 +48,32 @@ fn unknown(at: usize, gateway: &GatewayState<'_>, policies: &Policies<'_>, repor
     let bare = |listener: &&usize| policies.client.find(at, **listener).is_none();
     let bare: Vec<_> = all.iter().filter(bare).copied().collect();
     if bare.len() == all.len() {
-        let message = "No ClientTrafficPolicy is for this Gateway: the other end of the connection counts as the client.";
-        return report.note("client-address-unknown", &subject, "spec", message, SAY_IT);
+        let message = "no ClientTrafficPolicy targets the Gateway; the client address is the peer address of the connection";
+        return report.note(
+            FindingCode::ClientAddressUnknown,
+            &subject,
+            "spec",
+            message,
+            SET_DETECTION,
+        );
     }
     for listener in bare {
         let message = format!(
-            "No ClientTrafficPolicy is for listener {}: the other end of the connection counts as the client.",
+            "no ClientTrafficPolicy targets listener {:?}; the client address is the peer address of the connection",
             gateway.listeners[listener].spec.name
         );
         let field = format!("spec.listeners[{listener}].name");
-        report.note("client-address-unknown", &subject, field, message, SAY_IT);
+        report.note(
+            FindingCode::ClientAddressUnknown,
+            &subject,
+            field,
+            message,
+            SET_DETECTION,
+        );
     }
 }
 
-/// The Gateways of ours that a policy names, which are of its own namespace.
+/// The Gateways in the namespace of a policy that it targets.
 fn targeted<'g, 'a>(
     policy: &Object<ClientTrafficPolicySpec>,
     gateways: &'g Gateways<'a>,
@@ -82,19 +95,19 @@ fn proxy_protocol(policy: &Object<ClientTrafficPolicySpec>, report: &mut Report)
     };
     if settings.optional == Some(true) {
         report.warn(
-            "proxy-protocol-optional",
+            FindingCode::ProxyProtocolOptional,
             &subject,
             "spec.proxyProtocol.optional",
-            "Connections without a PROXY header are served, too: whoever reaches the port directly is not seen as who they are.",
-            "Set optional to false once every client comes through the load balancer.",
+            "connections without a PROXY header are accepted; their client address is the peer address",
+            "set optional to false once every client connects through the load balancer",
         );
     } else {
         report.note(
-            "proxy-protocol-required",
+            FindingCode::ProxyProtocolRequired,
             &subject,
             "spec.proxyProtocol",
-            "Connections without a PROXY header are closed: also health checks of the load balancer, and curl to the address of a pod or node.",
-            "Connect by way of the load balancer, and let its health checks send the header, too.",
+            "connections without a PROXY header are closed, including health checks of the load balancer and curl to a pod or node",
+            "connect through the load balancer, and let its health checks send the header",
         );
     }
 }
@@ -107,14 +120,19 @@ fn tcp_idle(
     let timeout = policy.spec.timeout.as_ref();
     let tcp = timeout.and_then(|timeout| timeout.tcp.as_ref());
     let mut listeners = targeted.iter().flat_map(|gateway| &gateway.listeners);
-    let proxied = listeners.any(|one| matches!(&*one.spec.protocol, "TLS" | "TCP"));
+    let proxied = listeners.any(|one| {
+        matches!(
+            one.protocol,
+            Some(ListenerProtocol::Tls | ListenerProtocol::Tcp)
+        )
+    });
     if !proxied && tcp.is_some_and(|tcp| tcp.idle_timeout.is_some()) {
         report.warn(
-            "timeout-without-effect",
+            FindingCode::TimeoutWithoutEffect,
             &Subject::new("ClientTrafficPolicy", policy),
             "spec.timeout.tcp.idleTimeout",
-            "This time is for listeners of TLS and TCP, of which the Gateway has none: it has no effect.",
-            "For connections without a request set timeout.http.idleTimeout, or remove the field.",
+            "the timeout has no effect: it applies to TLS and TCP listeners, and the Gateway has none",
+            "set timeout.http.idleTimeout for connections without a request, or remove the field",
         );
     }
 }
@@ -127,21 +145,21 @@ fn forwarded_for(policy: &Object<ClientTrafficPolicySpec>, report: &mut Report) 
     };
     let hops = settings.num_trusted_hops.unwrap_or_default();
     report.note(
-        "forwarded-for-trusted",
+        FindingCode::ForwardedForTrusted,
         &subject,
         "spec.clientIPDetection.xForwardedFor",
-        "X-Forwarded-For tells who the client is: who reaches the port without the proxy in front can write it, and without any such header the other end of the connection counts.",
-        "Let nobody but the proxy reach the port.",
+        "the client address is taken from X-Forwarded-For, which clients that reach the port without the proxy can forge; without the header, it is the peer address",
+        "allow connections to the port only from the proxy",
     );
     if hops > 1 {
         report.note(
-            "trusted-hops",
+            FindingCode::TrustedHops,
             &subject,
             "spec.clientIPDetection.xForwardedFor.numTrustedHops",
             format!(
-                "The entry at place {hops} from the right of X-Forwarded-For is the client: with fewer proxies in front, it is what the caller wrote; with more, it is one of the proxies."
+                "the client address is entry {hops} of X-Forwarded-For, counted from the right; with fewer proxies in front, clients can forge it, and with more, it is the address of a proxy"
             ),
-            "Count the proxies in front of the gateway that add to the header.",
+            "count the proxies in front of the gateway that append to the header",
         );
     }
 }

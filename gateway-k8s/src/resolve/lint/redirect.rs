@@ -1,13 +1,14 @@
-//! Rules that lead nowhere.
+//! Redirect loops, and rules without backends.
 
 use towergate_core::filter::Redirect;
 use towergate_core::plan::Filter;
 
-use super::super::gateway::{Gateways, ListenerState};
+use super::super::gateway::{Gateways, ListenerProtocol, ListenerState};
 use super::super::report::Report;
 use super::super::route::{RouteState, RuleDraft};
+use crate::finding::FindingCode;
 
-/// Reports redirects that lead to where they came from, and rules without backends.
+/// Reports redirects back to their own listener, and rules without backends.
 pub(super) fn check(gateways: &Gateways<'_>, routes: &[RouteState<'_>], report: &mut Report) {
     for state in routes {
         let subject = state.route.subject();
@@ -15,11 +16,11 @@ pub(super) fn check(gateways: &Gateways<'_>, routes: &[RouteState<'_>], report: 
             let Some(redirect) = redirect(rule) else {
                 if rule.backends.is_empty() && rule.respond.is_none() {
                     report.warn(
-                        "rule-without-backends",
+                        FindingCode::RuleWithoutBackends,
                         &subject,
                         format!("spec.rules[{}]", rule.index),
-                        "The rule has no backendRefs: its requests are answered 500.",
-                        "Name a backend, or remove the rule.",
+                        "the rule has no backendRefs; its requests get 500",
+                        "add a backendRef, or remove the rule",
                     );
                 }
                 continue;
@@ -33,14 +34,14 @@ pub(super) fn check(gateways: &Gateways<'_>, routes: &[RouteState<'_>], report: 
             });
             if let Some(listener) = listeners.find(|listener| loops(redirect, listener)) {
                 report.warn(
-                    "redirect-loop",
+                    FindingCode::RedirectLoop,
                     &subject,
                     format!("spec.rules[{}].filters", rule.index),
                     format!(
-                        "On listener {} the redirect leads to where the request came from, for ever.",
+                        "the redirect leads back to listener {:?}, in an endless loop",
                         listener.spec.name
                     ),
-                    "Name the listener that the redirect is for with sectionName in parentRefs.",
+                    "set sectionName in the parentRef to the listener that redirects",
                 );
             }
         }
@@ -60,7 +61,7 @@ fn redirect(rule: &RuleDraft) -> Option<&Redirect> {
 
 /// Whether a redirect changes nothing for requests of a listener.
 fn loops(redirect: &Redirect, listener: &ListenerState<'_>) -> bool {
-    let own = if listener.spec.protocol == "HTTPS" {
+    let own = if listener.protocol == Some(ListenerProtocol::Https) {
         "https"
     } else {
         "http"

@@ -1,13 +1,14 @@
-//! Policies of routes that carry connections or datagrams, with settings for requests.
+//! Policies with settings for requests on routes that carry connections or datagrams.
 
 use towergate_policy::BackendTrafficPolicySpec;
 
+use super::super::object_index::ObjectIndex;
 use super::super::report::{Report, Subject};
-use super::super::world::World;
+use crate::finding::FindingCode;
 
 /// Reports settings for requests in policies of TLSRoutes, TCPRoutes and UDPRoutes.
-pub(super) fn check(world: &World<'_>, report: &mut Report) {
-    for policy in world.objects.backend_traffic_policies.values() {
+pub(super) fn check(index: &ObjectIndex<'_>, report: &mut Report) {
+    for policy in index.objects.backend_traffic_policies.values() {
         let targets = policy.spec.targets();
         let mut kinds = targets.refs().filter_map(|target| target.kind.as_deref());
         let Some(kind) = kinds.find(|kind| matches!(*kind, "TLSRoute" | "TCPRoute" | "UDPRoute"))
@@ -17,18 +18,18 @@ pub(super) fn check(world: &World<'_>, report: &mut Report) {
         for (field, given) in of_requests(&policy.spec) {
             if given {
                 report.warn(
-                    "setting-without-effect",
+                    FindingCode::SettingWithoutEffect,
                     &Subject::new("BackendTrafficPolicy", policy),
                     field,
-                    format!("This is about requests: it has no effect on a {kind}."),
-                    "Remove the field.",
+                    format!("the field applies to requests and has no effect on a {kind}"),
+                    "remove the field",
                 );
             }
         }
     }
 }
 
-/// Settings that are about requests, and whether they are given.
+/// Settings for requests, and whether each is present.
 fn of_requests(spec: &BackendTrafficPolicySpec) -> [(&'static str, bool); 5] {
     let timeout = spec.timeout.as_ref();
     [

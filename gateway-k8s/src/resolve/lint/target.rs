@@ -1,20 +1,21 @@
-//! Policies that name what is not there. Nothing is said in their status, since the target may be
-//! somebody else's; so it is said here.
+//! Policies whose targets do not exist. They have no status, since the target may belong to another
+//! controller.
 
 use towergate_policy::common::Targets;
 
+use super::super::object_index::ObjectIndex;
 use super::super::policy::target_field;
 use super::super::report::{Report, Subject};
-use super::super::world::World;
 use crate::decode::nearest;
+use crate::finding::FindingCode;
 use crate::objects::{Object, ObjectKey};
 
 /// Reports policies without a target.
-pub(super) fn check(world: &World<'_>, report: &mut Report) {
-    let objects = world.objects;
+pub(super) fn check(index: &ObjectIndex<'_>, report: &mut Report) {
+    let objects = index.objects;
     for policy in objects.client_traffic_policies.values() {
         targets(
-            world,
+            index,
             "ClientTrafficPolicy",
             policy,
             policy.spec.targets(),
@@ -23,7 +24,7 @@ pub(super) fn check(world: &World<'_>, report: &mut Report) {
     }
     for policy in objects.backend_traffic_policies.values() {
         targets(
-            world,
+            index,
             "BackendTrafficPolicy",
             policy,
             policy.spec.targets(),
@@ -32,7 +33,7 @@ pub(super) fn check(world: &World<'_>, report: &mut Report) {
     }
     for policy in objects.security_policies.values() {
         targets(
-            world,
+            index,
             "SecurityPolicy",
             policy,
             policy.spec.targets(),
@@ -53,7 +54,7 @@ pub(super) fn check(world: &World<'_>, report: &mut Report) {
 }
 
 fn targets<S>(
-    world: &World<'_>,
+    index: &ObjectIndex<'_>,
     kind: &'static str,
     policy: &Object<S>,
     targets: Targets<'_>,
@@ -65,17 +66,17 @@ fn targets<S>(
         let target_kind = target.kind.as_deref().unwrap_or_default();
         let key = ObjectKey::new(&*policy.meta.namespace, name);
         let field = target_field(targets, at);
-        if names(world, target_kind).is_none() {
+        if names(index, target_kind).is_none() {
             report.error(
-                "policy-target-missing",
+                FindingCode::PolicyTargetMissing,
                 &subject,
                 field,
-                format!("The policy is not in force: {target_kind} {key} is of a kind that is not served."),
-                "Target a Gateway, a ListenerSet or a route.",
+                format!("policies cannot target {target_kind} {key}; the policy is not in force"),
+                "target a Gateway, a ListenerSet or a route",
             );
             continue;
         }
-        let names = || names(world, target_kind).into_iter().flatten();
+        let names = || names(index, target_kind).into_iter().flatten();
         if names().any(|other| *other == key) {
             continue;
         }
@@ -85,13 +86,13 @@ fn targets<S>(
             continue;
         };
         report.error(
-            "policy-namespace",
+            FindingCode::PolicyNamespace,
             &subject,
             field,
             format!(
-                "The policy is not in force: it looks for {target_kind} {key}, and {elsewhere} is in another namespace."
+                "{target_kind} {key} not found, but {elsewhere} exists in another namespace; the policy is not in force"
             ),
-            format!("Move the policy to namespace {}.", elsewhere.namespace),
+            format!("move the policy to namespace {}", elsewhere.namespace),
         );
     }
 }
@@ -103,23 +104,29 @@ fn missing(
     (kind, key): (&str, &ObjectKey),
     near: Option<&str>,
 ) {
-    let message = format!("The policy is not in force: there is no {kind} {key}.");
+    let message = format!("{kind} {key} not found; the policy is not in force");
     let help = match near {
-        Some(near) => format!("Did you mean `{near}`?"),
-        None => "Name an object that is there.".to_owned(),
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "correct the name of the target".to_owned(),
     };
-    report.error("policy-target-missing", subject, field, message, help);
+    report.error(
+        FindingCode::PolicyTargetMissing,
+        subject,
+        field,
+        message,
+        help,
+    );
 }
 
-/// The name in the namespace of `key` that may have been meant.
+/// The most similar name in the namespace of `key`.
 fn near<'k>(keys: impl Iterator<Item = &'k ObjectKey>, key: &ObjectKey) -> Option<&'k str> {
     let names = keys.filter(|other| other.namespace == key.namespace);
     nearest(&key.name, names.map(|other| other.name.as_str()))
 }
 
-/// The names of all objects of a kind that policies are for; `None`: it is none.
-fn names<'a>(world: &World<'a>, kind: &str) -> Option<Vec<&'a ObjectKey>> {
-    let objects = world.objects;
+/// The names of all objects of a kind; `None` if policies cannot target the kind.
+fn names<'a>(index: &ObjectIndex<'a>, kind: &str) -> Option<Vec<&'a ObjectKey>> {
+    let objects = index.objects;
     Some(match kind {
         "Gateway" => objects.gateways.keys().collect(),
         "ListenerSet" => objects.listener_sets.keys().collect(),

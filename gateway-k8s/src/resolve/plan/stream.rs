@@ -1,4 +1,4 @@
-//! Routes of connections and datagrams, as part of the plan.
+//! Routes of connections and datagrams in the plan.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,14 +12,14 @@ use super::super::policy::On;
 use super::super::route::{RouteState, StreamDraft};
 use super::{Builder, find};
 
-/// After so long without a datagram a client's session ends (Envoy's default, which Envoy Gateway keeps).
+/// Idle timeout of a client's UDP session, as in Envoy Gateway.
 const SESSION_IDLE: Duration = Duration::from_secs(60);
 
-/// Routes by listener (Gateway, listener), in the order in which they get their way.
+/// Routes by listener, in order of precedence.
 pub(super) type Streams = BTreeMap<(usize, usize), Vec<Arc<StreamRoute>>>;
 
 impl Builder<'_, '_> {
-    /// The routes of connections and datagrams of each listener, in their order.
+    /// The routes of connections and datagrams of each listener, in order of precedence.
     pub(super) fn streams(&mut self, routes: &[RouteState<'_>]) -> Streams {
         let mut streams = Streams::new();
         for (at, state) in routes.iter().enumerate() {
@@ -51,16 +51,16 @@ impl Builder<'_, '_> {
         let state = &self.gateways.list[place.0].listeners[place.1];
         let mut backends = match state.passes_through() {
             true => draft.passed.clone(),
-            false => draft.ended.clone(),
+            false => draft.terminated.clone(),
         };
-        let identity = &self.gateways.list[place.0].identity;
-        identity.show(&mut Vec::new(), &mut backends);
+        let client_cert = &self.gateways.list[place.0].backend_client_cert;
+        client_cert.show(&mut Vec::new(), &mut backends);
         let traffic = self.stream_traffic(route, draft, place);
         StreamRoute {
             id: id.clone(),
             rule: draft.name.clone(),
             hostnames: hostnames.to_vec(),
-            // Without what guards it a route must not be open to anybody.
+            // A route whose policies cannot be enforced must not be open.
             backends: match traffic {
                 Some(_) => backends,
                 None => Vec::new(),
@@ -69,7 +69,7 @@ impl Builder<'_, '_> {
         }
     }
 
-    /// How connections of a route travel; `None`: a policy for it cannot be in force.
+    /// Traffic settings of connections of a route; `None` if a policy for it cannot be enforced.
     fn stream_traffic(
         &mut self,
         route: usize,
@@ -84,7 +84,7 @@ impl Builder<'_, '_> {
         };
         let rule = draft.name.as_deref();
         if let Some(guards) = find(&self.policies.security, route, rule, on) {
-            // What a SecurityPolicy asks of requests cannot be asked of connections.
+            // A SecurityPolicy concerns requests and cannot be enforced on connections.
             let unguarded = guards.effect(false).is_ok_and(|guards| guards.is_empty());
             unguarded.then_some(())?;
         }
@@ -101,7 +101,7 @@ impl Builder<'_, '_> {
     }
 }
 
-/// The socket of a listener of UDP.
+/// The socket of a UDP listener.
 pub(super) fn datagrams(
     id: ListenerId,
     addresses: Vec<IpAddr>,

@@ -1,13 +1,13 @@
-//! What the status of a policy says about each ancestor.
+//! Status of a policy for each ancestor.
 
 use towergate_policy::common::Deprecated;
 
 use super::super::gateway::GatewayState;
 use crate::api::GATEWAY_GROUP;
 use crate::api::reference::ParentReference;
-use crate::status::PolicyStatus;
+use crate::status::{ConditionType, PolicyReason, PolicyStatus};
 
-/// A Gateway or one of its ListenerSets, or a listener of it, as the status of a policy names it.
+/// Reference to a Gateway, one of its ListenerSets, or one of their listeners as ancestor.
 pub(super) fn ancestor(
     gateway: &GatewayState<'_>,
     set: Option<usize>,
@@ -27,31 +27,36 @@ pub(super) fn ancestor(
     }
 }
 
-/// The policy is not in force.
+/// Sets `Accepted` to false.
 pub(super) fn refuse(
     status: &mut PolicyStatus,
     ancestors: &[ParentReference],
-    reason: &'static str,
+    reason: PolicyReason,
     message: &str,
 ) {
     for ancestor in ancestors {
         status
             .conditions(ancestor)
-            .set("Accepted", false, reason, message);
+            .set(ConditionType::Accepted, false, reason, message);
     }
 }
 
-/// The policy is in force, where nothing else is stated yet.
+/// Sets `Accepted` to true, unless it is set.
 pub(super) fn accept(status: &mut PolicyStatus, ancestors: &[ParentReference]) {
     for ancestor in ancestors {
         let conditions = status.conditions(ancestor);
-        if conditions.find("Accepted").is_none() {
-            conditions.set("Accepted", true, "Accepted", "The policy is in force.");
+        if conditions.find(ConditionType::Accepted).is_none() {
+            conditions.set(
+                ConditionType::Accepted,
+                true,
+                PolicyReason::Accepted,
+                "the policy is in force",
+            );
         }
     }
 }
 
-/// The policy uses fields that will go away.
+/// Sets `Warning` if the policy uses deprecated fields.
 pub(super) fn warn(
     status: &mut PolicyStatus,
     ancestors: &[ParentReference],
@@ -62,12 +67,15 @@ pub(super) fn warn(
     }
     let fields = deprecated.iter();
     let fields: Vec<_> = fields
-        .map(|old| format!("{} is deprecated, use {}", old.field, old.instead))
+        .map(|old| format!("{} is deprecated; use {}", old.field, old.instead))
         .collect();
     for ancestor in ancestors {
-        let message = format!("{}.", fields.join("; "));
-        status
-            .conditions(ancestor)
-            .set("Warning", true, "DeprecatedField", message);
+        let message = fields.join("; ");
+        status.conditions(ancestor).set(
+            ConditionType::Warning,
+            true,
+            PolicyReason::DeprecatedField,
+            message,
+        );
     }
 }

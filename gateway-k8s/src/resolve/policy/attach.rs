@@ -1,46 +1,48 @@
-//! Policies of routes (BackendTrafficPolicy, SecurityPolicy): who is first at each place, and what is in
-//! force for a rule on a listener.
+//! Policies of routes (BackendTrafficPolicy, SecurityPolicy): the policy of each target, and the one
+//! effective for a rule on a listener.
 //!
-//! From the most to the least specific: rule, route, listener, ListenerSet, Gateway. A policy of a rule
-//! or route that has a `mergeType` is merged into the most specific of those below the route.
+//! From the most to the least specific: rule, route, listener, ListenerSet, Gateway. A policy of a rule or
+//! route with a `mergeType` is merged into the most specific policy of the listener, ListenerSet or
+//! Gateway.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
 
 use towergate_policy::common::{Deprecated, Targets};
 
+use super::super::object_index::{ObjectIndex, by_age};
 use super::super::report::{Report, Subject};
-use super::super::world::{World, by_age};
 use super::ancestors::{accept, ancestor, refuse, warn};
-use super::target::{Places, Target, section_field};
-use super::{Unusable, admitted, note, tell};
+use super::target::{PolicyTarget, TargetIndex, section_field};
+use super::{Unusable, admitted, note, report_unusable};
 use crate::api::reference::ParentReference;
 use crate::objects::{Object, ObjectKey, Store};
-use crate::status::{PolicyStatus, StatusKey, Statuses};
+use crate::status::{ConditionType, PolicyReason, PolicyStatus, StatusKey, Statuses};
 
-/// A policy that is attached to routes.
-pub(crate) trait RouteSpec: Debug + Clone {
-    /// The kind of the policy.
+/// Spec of a policy that can target routes.
+pub(crate) trait RoutePolicySpec: Debug + Clone {
+    /// Kind of the policy.
     const KIND: &'static str;
-    /// What is in force.
+    /// The enforced settings.
     type Effect;
 
-    /// What the policy is attached to.
+    /// Targets of the policy.
     fn targets(&self) -> Targets<'_>;
-    /// Deprecated fields that are given.
+    /// Deprecated fields that are present.
     fn old_fields(&self) -> Vec<Deprecated>;
     /// Whether the policy is merged into its parent.
     fn merges(&self) -> bool;
-    /// The policy put over its parent.
+    /// The policy merged over its parent.
     fn merged(&self, parent: &Self) -> Self;
-    /// What is in force. `policy` is its name, `headers` whether `x-ratelimit-*` are sent.
+    /// The enforced settings. `policy` is the name of the policy; `headers` is whether `x-ratelimit-*`
+    /// headers are sent.
     fn effect(&self, policy: &str, headers: bool) -> Result<Self::Effect, Unusable>;
 }
 
-/// Policies of one kind, by place.
+/// Policies of one kind, by target.
 #[derive(Debug)]
 pub(crate) struct Attached<'a, S> {
-    places: HashMap<Target, &'a Object<S>>,
+    places: HashMap<PolicyTarget, &'a Object<S>>,
 }
 
 impl<S> Default for Attached<'_, S> {
@@ -51,7 +53,7 @@ impl<S> Default for Attached<'_, S> {
     }
 }
 
-/// A policy that is in force, with the one that it is merged into.
+/// An effective policy, with the one into which it is merged.
 #[derive(Debug)]
 pub(crate) struct InForce<'a, S> {
     pub(crate) policy: &'a Object<S>,
@@ -66,13 +68,13 @@ impl<S> Clone for InForce<'_, S> {
 
 impl<S> Copy for InForce<'_, S> {}
 
-impl<S: RouteSpec> InForce<'_, S> {
+impl<S: RoutePolicySpec> InForce<'_, S> {
     /// Names of the policies, for comparison.
     pub(crate) fn key(&self) -> (ObjectKey, Option<ObjectKey>) {
         (self.policy.key(), self.parent.map(Object::key))
     }
 
-    /// What is in force.
+    /// The enforced settings.
     pub(crate) fn effect(&self, headers: bool) -> Result<S::Effect, Unusable> {
         let spec = &self.policy.spec;
         admitted(&self.policy.misread)?;
@@ -87,7 +89,7 @@ impl<S: RouteSpec> InForce<'_, S> {
     }
 }
 
-/// A listener: its Gateway, its ListenerSet if it has one, and its name.
+/// A listener: its Gateway, its ListenerSet if any, and its name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct On<'n> {
     pub(crate) gateway: usize,
@@ -96,27 +98,28 @@ pub(crate) struct On<'n> {
 }
 
 impl On<'_> {
-    /// The places of policies that count there, the most specific first.
-    fn places(self) -> impl Iterator<Item = Target> {
+    /// Targets of policies that apply to the listener, the most specific first.
+    fn places(self) -> impl Iterator<Item = PolicyTarget> {
         let Self { gateway, set, .. } = self;
-        let listener = Target::Listener(gateway, set, self.listener.to_owned());
-        let set = set.map(|set| Target::Set(gateway, set));
-        [Some(listener), set, Some(Target::Gateway(gateway))]
+        let listener = PolicyTarget::Listener(gateway, set, self.listener.to_owned());
+        let set = set.map(|set| PolicyTarget::Set(gateway, set));
+        [Some(listener), set, Some(PolicyTarget::Gateway(gateway))]
             .into_iter()
             .flatten()
     }
 }
 
-impl<'a, S: RouteSpec> Attached<'a, S> {
-    /// What is in force for a rule of a route on a listener.
+impl<'a, S: RoutePolicySpec> Attached<'a, S> {
+    /// The policy effective for a rule of a route on a listener.
     pub(crate) fn find(
         &self,
         route: usize,
         rule: Option<&str>,
         on: On<'_>,
     ) -> Option<InForce<'a, S>> {
-        let of_rule = rule.and_then(|name| self.places.get(&Target::Rule(route, name.to_owned())));
-        let own = of_rule.or_else(|| self.places.get(&Target::Route(route)));
+        let of_rule =
+            rule.and_then(|name| self.places.get(&PolicyTarget::Rule(route, name.to_owned())));
+        let own = of_rule.or_else(|| self.places.get(&PolicyTarget::Route(route)));
         let parent = || self.parent(on).map(|(policy, _)| policy);
         match own.copied() {
             Some(policy) => Some(InForce {
@@ -130,8 +133,8 @@ impl<'a, S: RouteSpec> Attached<'a, S> {
         }
     }
 
-    /// The policy of a listener into which one of a route is merged, and its place.
-    fn parent(&self, on: On<'_>) -> Option<(&'a Object<S>, Target)> {
+    /// The policy of a listener into which policies of routes are merged, and its target.
+    fn parent(&self, on: On<'_>) -> Option<(&'a Object<S>, PolicyTarget)> {
         on.places()
             .find_map(|place| Some((*self.places.get(&place)?, place)))
     }
@@ -142,29 +145,29 @@ impl<'a, S: RouteSpec> Attached<'a, S> {
     }
 }
 
-/// Attaches all policies of a kind and states how they stand.
-pub(super) fn attach<'a, S: RouteSpec>(
-    places: &Places<'_, 'a>,
+/// Attaches all policies of a kind and sets their statuses.
+pub(super) fn attach<'a, S: RoutePolicySpec>(
+    places: &TargetIndex<'_, 'a>,
     store: &'a Store<S>,
     report: &mut Report,
     statuses: &mut Statuses,
 ) -> Attached<'a, S> {
     let policies = by_age(store.values());
-    let mut stages: [Vec<(usize, Target)>; 6] = Default::default();
+    let mut stages: [Vec<(usize, PolicyTarget)>; 6] = Default::default();
     for (at, policy) in policies.iter().enumerate() {
         for target in places.find(S::KIND, &policy.meta, policy.spec.targets()) {
             let stage = match target {
-                Target::Rule(..) => 0,
-                Target::Route(_) => 1,
-                Target::Listener(_, Some(_), _) => 2,
-                Target::Set(..) => 3,
-                Target::Listener(_, None, _) => 4,
-                Target::Gateway(_) => 5,
+                PolicyTarget::Rule(..) => 0,
+                PolicyTarget::Route(_) => 1,
+                PolicyTarget::Listener(_, Some(_), _) => 2,
+                PolicyTarget::Set(..) => 3,
+                PolicyTarget::Listener(_, None, _) => 4,
+                PolicyTarget::Gateway(_) => 5,
             };
             stages[stage].push((at, target));
         }
     }
-    let mut run = Run {
+    let mut run = RouteAttacher {
         places,
         policies,
         attached: Attached::default(),
@@ -181,10 +184,10 @@ pub(super) fn attach<'a, S: RouteSpec>(
     for (at, target) in of_listeners.iter().flatten() {
         run.state_gateway(*at, target);
     }
-    run.finish(places.world, statuses)
+    run.finish(places.index, statuses)
 }
 
-/// What may be attached below a place.
+/// A target below another.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Child {
     Route(usize),
@@ -192,21 +195,21 @@ enum Child {
     Listener(usize, Option<usize>, String),
 }
 
-struct Run<'r, 'p, 'a, S> {
-    places: &'r Places<'p, 'a>,
+struct RouteAttacher<'r, 'p, 'a, S> {
+    places: &'r TargetIndex<'p, 'a>,
     policies: Vec<&'a Object<S>>,
     attached: Attached<'a, S>,
     statuses: BTreeMap<usize, PolicyStatus>,
-    /// Below a Gateway, ListenerSet or listener: what has a policy of its own.
-    overrides: HashMap<Target, BTreeSet<Child>>,
-    /// Below a place: what is merged into its policy.
-    merged: HashMap<Target, BTreeSet<Child>>,
+    /// Below a Gateway, ListenerSet or listener: targets with their own policy.
+    overrides: HashMap<PolicyTarget, BTreeSet<Child>>,
+    /// Below a target: routes whose policies are merged into its policy.
+    merged: HashMap<PolicyTarget, BTreeSet<Child>>,
     report: &'r mut Report,
 }
 
-impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
-    /// The first at each place that exists has it.
-    fn claim<'t>(&mut self, targets: impl Iterator<Item = &'t (usize, Target)>) {
+impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
+    /// Assigns each existing target to its first policy.
+    fn claim<'t>(&mut self, targets: impl Iterator<Item = &'t (usize, PolicyTarget)>) {
         for (at, target) in targets {
             if self.exists(target) {
                 self.attached
@@ -217,28 +220,28 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
         }
     }
 
-    fn exists(&self, target: &Target) -> bool {
+    fn exists(&self, target: &PolicyTarget) -> bool {
         match target {
-            Target::Gateway(_) | Target::Set(..) | Target::Route(_) => true,
-            Target::Listener(gateway, set, name) => {
+            PolicyTarget::Gateway(_) | PolicyTarget::Set(..) | PolicyTarget::Route(_) => true,
+            PolicyTarget::Listener(gateway, set, name) => {
                 self.places.gateways.list[*gateway].has_listener(*set, name)
             }
-            Target::Rule(route, name) => {
+            PolicyTarget::Rule(route, name) => {
                 let names = self.places.routes[*route].route.rule_names();
                 names.contains(&Some(name.as_str()))
             }
         }
     }
 
-    /// Whether the policy has the place; if not, why.
-    fn holds(&self, at: usize, target: &Target) -> Result<(), (&'static str, Unusable)> {
+    /// Returns an error unless the policy has the target.
+    fn holds(&self, at: usize, target: &PolicyTarget) -> Result<(), (PolicyReason, Unusable)> {
         match self.attached.places.get(target) {
-            None => Err(("TargetNotFound", self.no_section(at, target))),
+            None => Err((PolicyReason::TargetNotFound, self.no_section(at, target))),
             Some(policy) if policy.key() == self.policies[at].key() => Ok(()),
             Some(policy) => Err((
-                "Conflicted",
+                PolicyReason::Conflicted,
                 Unusable::target(format!(
-                    "{} {} is older and has the target.",
+                    "{} {} is older and has the same target",
                     S::KIND,
                     policy.key()
                 )),
@@ -246,28 +249,32 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
         }
     }
 
-    /// That the listener or rule that a policy names is not there.
-    fn no_section(&self, at: usize, target: &Target) -> Unusable {
+    /// Error of a policy that names a missing listener or rule.
+    fn no_section(&self, at: usize, target: &PolicyTarget) -> Unusable {
         let targets = self.policies[at].spec.targets();
         match target {
-            Target::Listener(gateway, set, name) => {
+            PolicyTarget::Listener(gateway, set, name) => {
                 let state = &self.places.gateways.list[*gateway];
                 let field = section_field(targets, state.target_of(*set), name);
                 Unusable::section(field, state.no_listener(*set, name))
             }
-            Target::Rule(route, name) => {
+            PolicyTarget::Rule(route, name) => {
                 let route = self.places.routes[*route].route;
                 let field = section_field(targets, (route.kind(), &route.meta().name), name);
-                let message = format!("{} {} has no rule named {name}.", route.kind(), route.key());
+                let message = format!(
+                    "{} {} has no rule named {name:?}",
+                    route.kind(),
+                    route.key()
+                );
                 let names: Vec<_> = route.rule_names().into_iter().flatten().collect();
                 let help = match names.as_slice() {
-                    [] => format!("Give one of its rules the name {name}."),
-                    names => format!("Name one of its rules: {}.", names.join(", ")),
+                    [] => format!("name one of its rules {name:?}"),
+                    names => format!("use one of its rules: {}", names.join(", ")),
                 };
                 Unusable::section(field, (message, help))
             }
-            Target::Gateway(_) | Target::Set(..) | Target::Route(_) => {
-                Unusable::target("The target is not there.".to_owned())
+            PolicyTarget::Gateway(_) | PolicyTarget::Set(..) | PolicyTarget::Route(_) => {
+                Unusable::target("the target does not exist".to_owned())
             }
         }
     }
@@ -276,17 +283,17 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
         &mut self,
         at: usize,
         ancestors: &[ParentReference],
-        reason: &'static str,
+        reason: PolicyReason,
         fault: &Unusable,
     ) {
         let subject = Subject::new(S::KIND, self.policies[at]);
-        tell(self.report, &subject, reason, fault);
+        report_unusable(self.report, &subject, reason, fault);
         let status = self.statuses.entry(at).or_default();
         refuse(status, ancestors, reason, &fault.message);
     }
 
-    fn state_route(&mut self, at: usize, target: &Target) {
-        let (Target::Route(route) | Target::Rule(route, _)) = *target else {
+    fn state_route(&mut self, at: usize, target: &PolicyTarget) {
+        let (PolicyTarget::Route(route) | PolicyTarget::Rule(route, _)) = *target else {
             return;
         };
         let state = &self.places.routes[route];
@@ -296,9 +303,9 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
             let section = attachment.parent.section_name.as_deref();
             ancestors.push(ancestor(&self.places.gateways.list[at], set, section));
             let below = match (section, set) {
-                (Some(name), set) => Target::Listener(at, set, name.to_owned()),
-                (None, Some(set)) => Target::Set(at, set),
-                (None, None) => Target::Gateway(at),
+                (Some(name), set) => PolicyTarget::Listener(at, set, name.to_owned()),
+                (None, Some(set)) => PolicyTarget::Set(at, set),
+                (None, None) => PolicyTarget::Gateway(at),
             };
             self.overrides
                 .entry(below)
@@ -317,17 +324,17 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
         })
         .effect(true)
         {
-            self.refuse(at, &ancestors, "Invalid", &fault);
+            self.refuse(at, &ancestors, PolicyReason::Invalid, &fault);
         }
         let status = self.statuses.entry(at).or_default();
         accept(status, &ancestors);
         warn(status, &ancestors, &policy.spec.old_fields());
-        if matches!(target, Target::Route(_)) {
+        if matches!(target, PolicyTarget::Route(_)) {
             self.state_overridden_rules(at, route, &ancestors);
         }
     }
 
-    /// Merges the policy of a route into that of each listener which takes the route.
+    /// Merges the policy of a route into that of each listener to which the route attaches.
     fn merge(&mut self, at: usize, route: usize) {
         let policy = self.policies[at];
         for attachment in &self.places.routes[route].attachments {
@@ -346,7 +353,7 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
                     parent: parent.as_ref().map(|(parent, _)| *parent),
                 };
                 if let Err(fault) = in_force.effect(true) {
-                    self.refuse(at, &ancestors, "Invalid", &fault);
+                    self.refuse(at, &ancestors, PolicyReason::Invalid, &fault);
                     continue;
                 }
                 let Some((parent, place)) = parent else {
@@ -356,11 +363,14 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
                     .entry(place)
                     .or_default()
                     .insert(Child::Route(route));
-                let message = format!("Merged with policy {}.", parent.key());
+                let message = format!("merged with policy {}", parent.key());
                 let status = self.statuses.entry(at).or_default();
-                status
-                    .conditions(&ancestors[0])
-                    .set("Merged", true, "Merged", message);
+                status.conditions(&ancestors[0]).set(
+                    ConditionType::Merged,
+                    true,
+                    PolicyReason::Merged,
+                    message,
+                );
             }
         }
     }
@@ -373,7 +383,7 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
             .flatten();
         let mut rules: Vec<_> = names
             .filter(|name| {
-                let place = Target::Rule(route, (*name).to_owned());
+                let place = PolicyTarget::Rule(route, (*name).to_owned());
                 self.attached.places.contains_key(&place)
             })
             .collect();
@@ -381,32 +391,34 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
         if rules.is_empty() {
             return;
         }
-        let message = format!(
-            "These rules have a policy of their own: {}.",
-            rules.join(", ")
-        );
+        let message = format!("rules with their own policy: {}", rules.join(", "));
         let status = self.statuses.entry(at).or_default();
         for ancestor in ancestors {
-            status
-                .conditions(ancestor)
-                .set("Overridden", true, "Overridden", &*message);
+            status.conditions(ancestor).set(
+                ConditionType::Overridden,
+                true,
+                PolicyReason::Overridden,
+                &*message,
+            );
         }
     }
 
-    fn state_gateway(&mut self, at: usize, target: &Target) {
-        // The place, the one that it is part of, and what it is there.
+    fn state_gateway(&mut self, at: usize, target: &PolicyTarget) {
+        // The target, the one that contains it, and its place there.
         let (gateway, set, section, part) = match target {
-            Target::Gateway(gateway) => (*gateway, None, None, None),
-            Target::Set(gateway, set) => {
-                let part = (Target::Gateway(*gateway), Child::Set(*gateway, *set));
+            PolicyTarget::Gateway(gateway) => (*gateway, None, None, None),
+            PolicyTarget::Set(gateway, set) => {
+                let part = (PolicyTarget::Gateway(*gateway), Child::Set(*gateway, *set));
                 (*gateway, Some(*set), None, Some(part))
             }
-            Target::Listener(gateway, set, name) => {
-                let whole = set.map_or(Target::Gateway(*gateway), |set| Target::Set(*gateway, set));
+            PolicyTarget::Listener(gateway, set, name) => {
+                let whole = set.map_or(PolicyTarget::Gateway(*gateway), |set| {
+                    PolicyTarget::Set(*gateway, set)
+                });
                 let part = (whole, Child::Listener(*gateway, *set, name.clone()));
                 (*gateway, *set, Some(name.as_str()), Some(part))
             }
-            Target::Route(_) | Target::Rule(..) => return,
+            PolicyTarget::Route(_) | PolicyTarget::Rule(..) => return,
         };
         let ancestors = [ancestor(&self.places.gateways.list[gateway], set, section)];
         if let Err((reason, fault)) = self.holds(at, target) {
@@ -422,7 +434,7 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
         })
         .effect(true)
         {
-            self.refuse(at, &ancestors, "Invalid", &fault);
+            self.refuse(at, &ancestors, PolicyReason::Invalid, &fault);
         }
         let merged = self.merged.get(target).cloned().unwrap_or_default();
         let overridden: BTreeSet<_> = self.below(target).difference(&merged).cloned().collect();
@@ -432,29 +444,34 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
         warn(status, &ancestors, &policy.spec.old_fields());
         let conditions = status.conditions(&ancestors[0]);
         if !merged.is_empty() {
-            let message = format!("These are merged into the policy: {merged}.");
-            conditions.set("Merged", true, "Merged", message);
+            let message = format!("merged into the policy: {merged}");
+            conditions.set(ConditionType::Merged, true, PolicyReason::Merged, message);
         }
         if !overridden.is_empty() {
-            let message = format!("These have a policy of their own: {overridden}.");
-            conditions.set("Overridden", true, "Overridden", message);
+            let message = format!("replaced by more specific policies: {overridden}");
+            conditions.set(
+                ConditionType::Overridden,
+                true,
+                PolicyReason::Overridden,
+                message,
+            );
         }
     }
 
-    /// What has a policy of its own below a place: of a Gateway or ListenerSet also what is below its
-    /// parts, of a listener also the routes that name the whole.
-    fn below(&self, target: &Target) -> BTreeSet<Child> {
+    /// Targets with their own policy below a target. For a Gateway or ListenerSet these include what is
+    /// below its parts, for a listener the routes attached to the whole.
+    fn below(&self, target: &PolicyTarget) -> BTreeSet<Child> {
         let mut below = self.overrides.get(target).cloned().unwrap_or_default();
         let whole = match target {
-            Target::Gateway(_) | Target::Set(..) => {
+            PolicyTarget::Gateway(_) | PolicyTarget::Set(..) => {
                 let parts = self.overrides.iter();
                 let parts = parts.filter(|(place, _)| place.is_part_of(target));
                 below.extend(parts.flat_map(|(_, children)| children.iter().cloned()));
                 return below;
             }
-            Target::Listener(gateway, None, _) => Target::Gateway(*gateway),
-            Target::Listener(gateway, Some(set), _) => Target::Set(*gateway, *set),
-            Target::Route(_) | Target::Rule(..) => return below,
+            PolicyTarget::Listener(gateway, None, _) => PolicyTarget::Gateway(*gateway),
+            PolicyTarget::Listener(gateway, Some(set), _) => PolicyTarget::Set(*gateway, *set),
+            PolicyTarget::Route(_) | PolicyTarget::Rule(..) => return below,
         };
         let of_whole = self.overrides.get(&whole).into_iter().flatten();
         let routes = of_whole.filter(|child| matches!(child, Child::Route(_)));
@@ -480,11 +497,11 @@ impl<'a, S: RouteSpec> Run<'_, '_, 'a, S> {
         names.join(", ")
     }
 
-    fn finish(self, world: &World<'_>, statuses: &mut Statuses) -> Attached<'a, S> {
+    fn finish(self, index: &ObjectIndex<'_>, statuses: &mut Statuses) -> Attached<'a, S> {
         for (at, status) in self.statuses {
             let policy = self.policies[at];
             let key = StatusKey::new(S::KIND, policy.key());
-            note(world, statuses, key, policy.meta.generation, status);
+            note(index, statuses, key, policy.meta.generation, status);
         }
         self.attached
     }

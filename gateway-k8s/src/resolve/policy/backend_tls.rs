@@ -1,58 +1,58 @@
-//! BackendTLSPolicies: TLS towards the ports of Services.
+//! BackendTLSPolicies: TLS towards ports of Services.
 //!
-//! A policy for a port wins over one for the whole Service, the older over the younger. A backend whose
-//! policy cannot be used is not spoken to at all: plain text instead of TLS, or TLS to just anybody,
-//! would be worse than no answer.
+//! A policy for a port takes precedence over one for the whole Service, and an older policy over a younger
+//! one. A backend whose policy cannot be enforced gets no connection: plain text, or TLS without
+//! verification, would be less secure than configured.
 
 use std::collections::{BTreeMap, HashMap};
 
 use towergate_core::plan::BackendProtocol;
 use towergate_tls::client::{ClientTls, SubjectAltName};
 
-use super::super::authority::{self, Bundle, Why};
+use super::super::ca_bundle::{self, CaBundle, CaErrorCause};
 use super::super::grant::{From, To};
-use super::super::world::{World, by_age};
+use super::super::object_index::{ObjectIndex, by_age};
 use crate::api::GATEWAY_GROUP;
 use crate::api::policy::{BackendTlsPolicySpec, BackendTlsPolicyValidation};
 use crate::api::reference::{LocalObjectReference, ParentReference};
 use crate::objects::{Object, ObjectKey};
-use crate::status::PolicyStatus;
+use crate::status::{ConditionType, PolicyReason, PolicyStatus};
 
 /// Namespace, Service and port name (empty: every port).
-type Target<'a> = (&'a str, &'a str, &'a str);
+type ServicePort<'a> = (&'a str, &'a str, &'a str);
 
 /// All BackendTLSPolicies.
 #[derive(Debug)]
 pub(crate) struct BackendTls<'a> {
-    winners: HashMap<Target<'a>, &'a Object<BackendTlsPolicySpec>>,
-    /// Policies with a target that an older policy has. They are in force for their other targets.
-    conflicts: Vec<(&'a Object<BackendTlsPolicySpec>, Target<'a>)>,
-    /// The Gateways through which a target, a Service with a port name as in [`Target`], is reached.
+    winners: HashMap<ServicePort<'a>, &'a Object<BackendTlsPolicySpec>>,
+    /// Policies with a target that an older policy has. They apply to their other targets.
+    conflicts: Vec<(&'a Object<BackendTlsPolicySpec>, ServicePort<'a>)>,
+    /// Gateways through which a Service and port name as in [`ServicePort`] is reached.
     reached: HashMap<(ObjectKey, String), Vec<ParentReference>>,
-    settings: HashMap<ObjectKey, Result<Settings, Unusable>>,
+    settings: HashMap<ObjectKey, Result<Settings, InvalidBackendTls>>,
     statuses: BTreeMap<ObjectKey, PolicyStatus>,
 }
 
-/// What a policy sets.
+/// The settings of a policy.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     server_name: String,
     subject_alt_names: Vec<SubjectAltName>,
     roots_pem: Option<String>,
-    /// Some of the references are wrong: a reason and a message.
-    faults: Option<(&'static str, String)>,
+    /// Reason and message if some CA references are invalid.
+    faults: Option<(PolicyReason, String)>,
 }
 
-/// Why a policy cannot be used.
+/// Reasons and message of a policy that cannot be enforced.
 #[derive(Clone, Debug)]
-struct Unusable {
-    accepted: &'static str,
-    resolved: Option<&'static str>,
+struct InvalidBackendTls {
+    accepted: PolicyReason,
+    resolved: Option<PolicyReason>,
     message: String,
 }
 
 impl Settings {
-    /// How a backend that speaks `protocol` is spoken to.
+    /// Client TLS settings for a backend with `protocol`.
     pub(crate) fn client(&self, protocol: BackendProtocol) -> ClientTls {
         let alpn = match protocol {
             BackendProtocol::Http1 => "http/1.1",
@@ -69,12 +69,13 @@ impl Settings {
 }
 
 impl<'a> BackendTls<'a> {
-    /// Settles which policy has which target.
-    pub(crate) fn new(world: &World<'a>) -> Self {
-        let mut winners: HashMap<Target<'a>, &'a Object<BackendTlsPolicySpec>> = HashMap::new();
+    /// Assigns each target to its policy.
+    pub(crate) fn new(index: &ObjectIndex<'a>) -> Self {
+        let mut winners: HashMap<ServicePort<'a>, &'a Object<BackendTlsPolicySpec>> =
+            HashMap::new();
         let mut conflicts = Vec::new();
         let mut statuses = BTreeMap::new();
-        for policy in by_age(world.objects.backend_tls_policies.values()) {
+        for policy in by_age(index.objects.backend_tls_policies.values()) {
             statuses.insert(policy.key(), PolicyStatus::default());
             for target in policy
                 .spec
@@ -104,14 +105,15 @@ impl<'a> BackendTls<'a> {
         }
     }
 
-    /// What the policy of a port of a Service sets; `None`: it has no policy. `ancestors` are the
-    /// Gateways through which the Service is reached.
+    /// The settings for a port of a Service; `None` without a policy. `ancestors` are the Gateways through
+    /// which the Service is reached.
     ///
     /// # Errors
-    /// What is wrong with the policy: the backend must not be spoken to.
+    ///
+    /// If the policy cannot be enforced. The gateway must not connect to the backend.
     pub(crate) fn find(
         &mut self,
-        world: &World<'_>,
+        index: &ObjectIndex<'_>,
         service: &ObjectKey,
         port: &str,
         ancestors: &[ParentReference],
@@ -136,7 +138,7 @@ impl<'a> BackendTls<'a> {
         let settings = self
             .settings
             .entry(policy.key())
-            .or_insert_with(|| read(world, policy));
+            .or_insert_with(|| read(index, policy));
         let status = self.statuses.entry(policy.key()).or_default();
         for ancestor in ancestors {
             state(status, ancestor, settings);
@@ -151,18 +153,24 @@ impl<'a> BackendTls<'a> {
         }
     }
 
-    /// The statuses, once every route is resolved.
+    /// The statuses, after all routes are resolved.
     pub(crate) fn statuses(mut self) -> BTreeMap<ObjectKey, PolicyStatus> {
         for (policy, target) in &self.conflicts {
             let (namespace, name, section) = *target;
             let winner = self.winners[target].key();
-            let message =
-                format!("BackendTLSPolicy {winner} is older and has the target Service {name}.");
+            let message = format!(
+                "BackendTLSPolicy {winner} is older and has the same target, Service {name}"
+            );
             let reached = (ObjectKey::new(namespace, name), section.to_owned());
             let status = self.statuses.entry(policy.key()).or_default();
             for ancestor in self.reached.get(&reached).into_iter().flatten() {
                 let conditions = status.conditions(ancestor);
-                conditions.set("Accepted", false, "Conflicted", &*message);
+                conditions.set(
+                    ConditionType::Accepted,
+                    false,
+                    PolicyReason::Conflicted,
+                    &*message,
+                );
             }
         }
         self.statuses
@@ -172,38 +180,48 @@ impl<'a> BackendTls<'a> {
 fn state(
     status: &mut PolicyStatus,
     ancestor: &ParentReference,
-    settings: &Result<Settings, Unusable>,
+    settings: &Result<Settings, InvalidBackendTls>,
 ) {
     let conditions = status.conditions(ancestor);
     let unresolved = match settings {
         Ok(settings) => {
-            conditions.set("Accepted", true, "Accepted", "The policy is in force.");
+            conditions.set(
+                ConditionType::Accepted,
+                true,
+                PolicyReason::Accepted,
+                "the policy is in force",
+            );
             settings.faults.clone()
         }
         Err(fault) => {
-            let message = format!("{}.", fault.message);
-            conditions.set("Accepted", false, fault.accepted, &*message);
+            let message = fault.message.clone();
+            conditions.set(ConditionType::Accepted, false, fault.accepted, &*message);
             fault.resolved.map(|reason| (reason, message))
         }
     };
     match unresolved {
-        Some((reason, message)) => conditions.set("ResolvedRefs", false, reason, message),
+        Some((reason, message)) => {
+            conditions.set(ConditionType::ResolvedRefs, false, reason, message)
+        }
         None => conditions.set(
-            "ResolvedRefs",
+            ConditionType::ResolvedRefs,
             true,
-            "ResolvedRefs",
-            "Every reference is resolved.",
+            PolicyReason::ResolvedRefs,
+            "every reference is resolved",
         ),
     }
 }
 
-/// What a policy sets.
-fn read(world: &World<'_>, policy: &Object<BackendTlsPolicySpec>) -> Result<Settings, Unusable> {
+/// The settings of a policy.
+fn read(
+    index: &ObjectIndex<'_>,
+    policy: &Object<BackendTlsPolicySpec>,
+) -> Result<Settings, InvalidBackendTls> {
     if let Some(fault) = policy.misread.first() {
         return Err(invalid(fault.to_string()));
     }
     let validation = &policy.spec.validation;
-    let (roots_pem, faults) = match roots(world, &policy.meta.namespace, validation)? {
+    let (roots_pem, faults) = match roots(index, &policy.meta.namespace, validation)? {
         Some((roots, faults)) => (Some(roots), faults),
         None => (None, None),
     };
@@ -219,15 +237,17 @@ fn read(world: &World<'_>, policy: &Object<BackendTlsPolicySpec>) -> Result<Sett
     })
 }
 
-fn invalid(message: String) -> Unusable {
-    Unusable {
-        accepted: "Invalid",
+fn invalid(message: String) -> InvalidBackendTls {
+    InvalidBackendTls {
+        accepted: PolicyReason::Invalid,
         resolved: None,
         message,
     }
 }
 
-fn names(validation: &BackendTlsPolicyValidation) -> Result<Vec<SubjectAltName>, Unusable> {
+fn names(
+    validation: &BackendTlsPolicyValidation,
+) -> Result<Vec<SubjectAltName>, InvalidBackendTls> {
     if validation
         .hostname
         .parse()
@@ -236,7 +256,7 @@ fn names(validation: &BackendTlsPolicyValidation) -> Result<Vec<SubjectAltName>,
         .is_none()
     {
         return Err(invalid(format!(
-            "validation.hostname {:?} is no host name",
+            "validation.hostname {:?} is not a valid hostname",
             validation.hostname
         )));
     }
@@ -249,22 +269,22 @@ fn names(validation: &BackendTlsPolicyValidation) -> Result<Vec<SubjectAltName>,
                 }
                 ("URI", None, Some(uri)) => Ok(SubjectAltName::Uri(uri.clone())),
                 (kind, ..) => Err(invalid(format!(
-                    "subjectAltNames: {kind:?} needs its own field only"
+                    "subjectAltNames: type {kind:?} requires exactly its own field"
                 ))),
             },
         )
         .collect()
 }
 
-/// Trusted certificates as PEM, with what is wrong with some of the references.
-type Roots = (String, Option<(&'static str, String)>);
+/// CA certificates as PEM, with reason and message if some references are invalid.
+type Roots = (String, Option<(PolicyReason, String)>);
 
-/// The trusted certificates; `None`: those of the system.
+/// The CA certificates; `None`: those of the system.
 fn roots(
-    world: &World<'_>,
+    index: &ObjectIndex<'_>,
     namespace: &str,
     validation: &BackendTlsPolicyValidation,
-) -> Result<Option<Roots>, Unusable> {
+) -> Result<Option<Roots>, InvalidBackendTls> {
     let refs = &validation.ca_certificate_refs;
     match (
         validation.well_known_ca_certificates.as_deref(),
@@ -279,7 +299,7 @@ fn roots(
         }
         (None | Some(""), true) => {
             return Err(unresolved(
-                "InvalidCACertificateRef",
+                PolicyReason::InvalidCaCertificateRef,
                 "no CA certificate is named".to_owned(),
             ));
         }
@@ -289,27 +309,29 @@ fn roots(
             )));
         }
     }
-    let bundle = bundle(world, namespace, refs);
+    let bundle = bundle(index, namespace, refs);
     let reason = match bundle.why() {
-        Some(Why::Kind) => "InvalidKind",
-        Some(Why::Content | Why::NotGranted) => "InvalidCACertificateRef",
+        Some(CaErrorCause::Kind) => PolicyReason::InvalidKind,
+        Some(CaErrorCause::Content | CaErrorCause::NotGranted) => {
+            PolicyReason::InvalidCaCertificateRef
+        }
         None => return Ok(Some((bundle.pem, None))),
     };
     let message = bundle.message("caCertificateRefs");
     match bundle.pem.is_empty() {
-        true => Err(unresolved(reason, message.trim_end_matches('.').to_owned())),
-        // Whoever trusts fewer than was meant is no less safe.
+        true => Err(unresolved(reason, message)),
+        // Fewer trusted CAs are no less secure.
         false => Ok(Some((bundle.pem, Some((reason, message))))),
     }
 }
 
-fn bundle(world: &World<'_>, namespace: &str, refs: &[LocalObjectReference]) -> Bundle {
+fn bundle(index: &ObjectIndex<'_>, namespace: &str, refs: &[LocalObjectReference]) -> CaBundle {
     let from = From {
         group: GATEWAY_GROUP,
         kind: "BackendTLSPolicy",
         namespace,
     };
-    let mut bundle = Bundle::default();
+    let mut bundle = CaBundle::default();
     for (at, reference) in refs.iter().enumerate() {
         let to = To {
             group: &reference.group,
@@ -317,14 +339,14 @@ fn bundle(world: &World<'_>, namespace: &str, refs: &[LocalObjectReference]) -> 
             namespace,
             name: &reference.name,
         };
-        bundle.add(at, authority::find(world, from, to));
+        bundle.add(at, ca_bundle::find(index, from, to));
     }
     bundle
 }
 
-fn unresolved(reason: &'static str, message: String) -> Unusable {
-    Unusable {
-        accepted: "NoValidCACertificate",
+fn unresolved(reason: PolicyReason, message: String) -> InvalidBackendTls {
+    InvalidBackendTls {
+        accepted: PolicyReason::NoValidCaCertificate,
         resolved: Some(reason),
         message,
     }

@@ -1,4 +1,4 @@
-//! BackendTrafficPolicy: how requests of a rule travel.
+//! BackendTrafficPolicy: traffic settings of rules.
 
 use towergate_core::plan::Traffic;
 use towergate_policy::Policy;
@@ -6,18 +6,18 @@ use towergate_policy::backend_traffic::{self, BackendTrafficPolicySpec, RouteCon
 use towergate_policy::common::{Deprecated, Targets};
 
 use super::Unusable;
-use super::attach::RouteSpec;
+use super::attach::RoutePolicySpec;
 
-/// What a BackendTrafficPolicy sets.
+/// Enforced settings of a BackendTrafficPolicy.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TrafficEffect {
-    /// How requests travel.
+    /// Traffic settings.
     pub(crate) traffic: Traffic,
-    /// What guards them.
+    /// Policies in the request path.
     pub(crate) policies: Vec<Policy>,
 }
 
-impl RouteSpec for BackendTrafficPolicySpec {
+impl RoutePolicySpec for BackendTrafficPolicySpec {
     const KIND: &'static str = "BackendTrafficPolicy";
     type Effect = TrafficEffect;
 

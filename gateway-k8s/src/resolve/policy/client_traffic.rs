@@ -1,8 +1,7 @@
-//! ClientTrafficPolicy: how listeners treat their clients.
+//! ClientTrafficPolicy: connections and requests of clients on listeners.
 //!
-//! A policy of a listener replaces that of its ListenerSet whole, and this that of the Gateway. Plain
-//! listeners that share a port differ
-//! by `Host` only, so they share a connection: none of them can have a policy for itself.
+//! The policy of a listener replaces that of its ListenerSet, which replaces that of the Gateway. HTTP
+//! listeners on one port share connections, so none of them can have its own policy.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,29 +10,29 @@ use towergate_policy::ClientTrafficPolicySpec;
 use towergate_policy::client_traffic::{ListenerConfig, ListenerContext, ValidationRefs};
 use towergate_tls::{ClientAuth, NamePattern};
 
-use super::super::authority::{self, Bundle};
-use super::super::gateway::ListenerState;
+use super::super::ca_bundle::{self, CaBundle};
+use super::super::gateway::{ListenerProtocol, ListenerState};
 use super::super::grant::{From, To};
+use super::super::object_index::by_age;
 use super::super::port::bound;
 use super::super::report::{Report, Subject};
-use super::super::world::by_age;
 use super::ancestors::{accept, ancestor, refuse, warn};
-use super::target::{Places, Target, section_field};
-use super::{Unusable, admitted, note, tell};
+use super::target::{PolicyTarget, TargetIndex, section_field};
+use super::{Unusable, admitted, note, report_unusable};
 use crate::api::ENVOY_GROUP;
 use crate::api::reference::ParentReference;
 use crate::objects::Object;
-use crate::status::{PolicyStatus, StatusKey, Statuses};
+use crate::status::{ConditionType, PolicyReason, PolicyStatus, StatusKey, Statuses};
 
 const KIND: &str = "ClientTrafficPolicy";
 
-/// The field that needs to know the one host name of a listener.
+/// Field that requires a single hostname.
 const DEFAULT_HOST: &str = "spec.http1.http10.useDefaultHost";
 
-/// What is in force on a listener: settings, or nothing that can be, so that it fails closed.
+/// Settings of a listener, or the error because of which it fails closed.
 pub(crate) type ClientEffect = Result<ListenerConfig, Unusable>;
 
-/// ClientTrafficPolicies by listener (Gateway, listener).
+/// ClientTrafficPolicies by listener.
 #[derive(Debug, Default)]
 pub(crate) struct ClientTraffic<'a> {
     listeners: HashMap<(usize, usize), Held<'a>>,
@@ -44,46 +43,48 @@ pub(crate) struct ClientTraffic<'a> {
 struct Held<'a> {
     policy: &'a Object<ClientTrafficPolicySpec>,
     effect: ClientEffect,
-    /// Of the port. Also of a policy that cannot be in force: whether a PROXY header comes first is
-    /// known all the same, and clients should get the answer that says what is wrong.
+    /// Settings of the port. An invalid policy has them too: whether a PROXY header is expected can be
+    /// read, and clients should get an HTTP response.
     tcp: TcpSettings,
 }
 
 impl ClientTraffic<'_> {
-    /// What is in force on a listener; `None`: no policy.
+    /// The settings of a listener; `None` without a policy.
     pub(crate) fn find(&self, gateway: usize, listener: usize) -> Option<&ClientEffect> {
         let held = self.listeners.get(&(gateway, listener));
         held.map(|held| &held.effect)
     }
 
-    /// What is in force on the port of a listener.
+    /// The settings of the port of a listener.
     pub(crate) fn tcp(&self, gateway: usize, listener: usize) -> TcpSettings {
         let held = self.listeners.get(&(gateway, listener));
         held.map(|held| held.tcp.clone()).unwrap_or_default()
     }
 }
 
-/// Attaches all policies and states how they stand.
+/// Attaches all policies and sets their statuses.
 pub(super) fn attach<'a>(
-    places: &Places<'_, 'a>,
+    places: &TargetIndex<'_, 'a>,
     report: &mut Report,
     statuses: &mut Statuses,
 ) -> ClientTraffic<'a> {
-    let policies = by_age(places.world.objects.client_traffic_policies.values());
+    let policies = by_age(places.index.objects.client_traffic_policies.values());
     let mut sections = Vec::new();
     let mut sets = Vec::new();
     let mut gateways = Vec::new();
     for (at, policy) in policies.iter().enumerate() {
         for target in places.find(KIND, &policy.meta, policy.spec.targets()) {
             match target {
-                Target::Listener(gateway, set, name) => sections.push((at, gateway, set, name)),
-                Target::Set(gateway, set) => sets.push((at, gateway, Some(set))),
-                Target::Gateway(gateway) => gateways.push((at, gateway, None)),
-                Target::Route(_) | Target::Rule(..) => {}
+                PolicyTarget::Listener(gateway, set, name) => {
+                    sections.push((at, gateway, set, name))
+                }
+                PolicyTarget::Set(gateway, set) => sets.push((at, gateway, Some(set))),
+                PolicyTarget::Gateway(gateway) => gateways.push((at, gateway, None)),
+                PolicyTarget::Route(_) | PolicyTarget::Rule(..) => {}
             }
         }
     }
-    let mut run = Run {
+    let mut run = ListenerAttacher {
         hosts: hosts(places),
         places,
         policies,
@@ -101,24 +102,24 @@ pub(super) fn attach<'a>(
     for (at, status) in run.statuses {
         let policy = run.policies[at];
         let key = StatusKey::new(KIND, policy.key());
-        note(places.world, statuses, key, policy.meta.generation, status);
+        note(places.index, statuses, key, policy.meta.generation, status);
     }
     run.claims
 }
 
-struct Run<'r, 'p, 'a> {
-    places: &'r Places<'p, 'a>,
+struct ListenerAttacher<'r, 'p, 'a> {
+    places: &'r TargetIndex<'p, 'a>,
     policies: Vec<&'a Object<ClientTrafficPolicySpec>>,
     claims: ClientTraffic<'a>,
-    /// Which policy has a whole Gateway, or a whole ListenerSet of it.
+    /// The policy of each whole Gateway or ListenerSet.
     whole: HashMap<(usize, Option<usize>), usize>,
-    /// By listener: its host name, or else those of its routes, in order.
+    /// By listener: its hostname, or else those of its routes, in order.
     hosts: HashMap<(usize, usize), BTreeSet<String>>,
     statuses: BTreeMap<usize, PolicyStatus>,
     report: &'r mut Report,
 }
 
-impl<'a> Run<'_, '_, 'a> {
+impl<'a> ListenerAttacher<'_, '_, 'a> {
     fn section(&mut self, at: usize, gateway: usize, set: Option<usize>, name: &str) {
         let state = &self.places.gateways.list[gateway];
         let ancestors = [ancestor(state, set, Some(name))];
@@ -126,25 +127,33 @@ impl<'a> Run<'_, '_, 'a> {
             let field = section_field(self.policies[at].spec.targets(), state.target_of(set), name);
             let fault = state.no_listener(set, name);
             let fault = Unusable::section(field, fault);
-            return self.refuse(at, &ancestors, "TargetNotFound", &fault);
+            return self.refuse(at, &ancestors, PolicyReason::TargetNotFound, &fault);
         }
         let mut listeners = state.listeners.iter();
         let named =
             |listener: &ListenerState<'_>| listener.set == set && listener.spec.name == name;
         let Some(listener) = listeners.position(named) else {
-            // The Gateway does not take the ListenerSet, whose own status says so.
+            // The Gateway does not accept the ListenerSet; its own status reports that.
             return self.conclude(at, &ancestors);
         };
         if let Some(held) = self.claims.listeners.get(&(gateway, listener)) {
             let holder = held.policy;
             if holder.key() != self.policies[at].key() {
-                let message = format!("{KIND} {} is older and has the listener.", holder.key());
-                self.refuse(at, &ancestors, "Conflicted", &Unusable::target(message));
+                let message = format!(
+                    "{KIND} {} is older and targets the same listener",
+                    holder.key()
+                );
+                self.refuse(
+                    at,
+                    &ancestors,
+                    PolicyReason::Conflicted,
+                    &Unusable::target(message),
+                );
             }
             return;
         }
         let shared = self.sharing(gateway, listener);
-        // What ListenerSets add must not undo a policy of the Gateway's own listener.
+        // Listeners of ListenerSets must not invalidate a policy of a listener of the Gateway.
         let shared = shared
             .iter()
             .filter(|other| set.is_some() || other.set.is_none());
@@ -154,7 +163,7 @@ impl<'a> Run<'_, '_, 'a> {
         self.conclude(at, &ancestors);
     }
 
-    /// A policy of a whole Gateway, ListenerSets included, or of a whole ListenerSet.
+    /// Attaches a policy to a whole Gateway, with its ListenerSets, or to a whole ListenerSet.
     fn whole(&mut self, at: usize, gateway: usize, set: Option<usize>) {
         let state = &self.places.gateways.list[gateway];
         let ancestors = [ancestor(state, set, None)];
@@ -162,8 +171,13 @@ impl<'a> Run<'_, '_, 'a> {
             let holder = self.policies[*holder].key();
             if holder != self.policies[at].key() {
                 let what = set.map_or("Gateway", |_| "ListenerSet");
-                let message = format!("{KIND} {holder} is older and has the {what}.");
-                self.refuse(at, &ancestors, "Conflicted", &Unusable::target(message));
+                let message = format!("{KIND} {holder} is older and targets the same {what}");
+                self.refuse(
+                    at,
+                    &ancestors,
+                    PolicyReason::Conflicted,
+                    &Unusable::target(message),
+                );
             }
             return;
         }
@@ -184,20 +198,20 @@ impl<'a> Run<'_, '_, 'a> {
         }
         if !own.is_empty() {
             own.sort_unstable();
-            let message = format!(
-                "These listeners have a policy of their own: {}.",
-                own.join(", ")
-            );
+            let message = format!("listeners with their own policy: {}", own.join(", "));
             let status = self.statuses.entry(at).or_default();
-            status
-                .conditions(&ancestors[0])
-                .set("Overridden", true, "Overridden", message);
+            status.conditions(&ancestors[0]).set(
+                ConditionType::Overridden,
+                true,
+                PolicyReason::Overridden,
+                message,
+            );
         }
         self.conclude(at, &ancestors);
     }
 
-    /// What is in force on a listener. `set` is the ListenerSet that the policy is for; `others` share
-    /// connections with the listener, and are not the policy's.
+    /// The settings of a listener. `set` is the ListenerSet that the policy targets; `others` share
+    /// connections with the listener but not the policy.
     fn effect_unless_shared(
         &self,
         at: usize,
@@ -208,7 +222,7 @@ impl<'a> Run<'_, '_, 'a> {
         if self.imposes(at, place, set) {
             return Err(Unusable {
                 field: "spec.proxyProtocol".to_owned(),
-                message: "A PROXY header is expected on a whole port, and others had this one before the ListenerSet.".to_owned(),
+                message: "a PROXY header applies to the whole port, which other listeners had before the ListenerSet".to_owned(),
                 inadmissible: false,
                 help: None,
             });
@@ -216,18 +230,18 @@ impl<'a> Run<'_, '_, 'a> {
         if others.is_empty() {
             return self.effect(at, place);
         }
-        // Envoy Gateway's own words, since people search for them.
+        // The message of Envoy Gateway, which users search for.
         Err(Unusable::target(format!(
             "ClientTrafficPolicy is being applied to multiple http (non https) listeners ({}) on the same port, which is not allowed",
             others.join(", ")
         )))
     }
 
-    /// Whether the policy of a ListenerSet expects a PROXY header on a port that others had first. Who may
-    /// add listeners to a Gateway must not decide that for everybody.
+    /// Whether the policy of a ListenerSet expects a PROXY header on a port that others had first. A
+    /// ListenerSet must not change connections of other listeners.
     fn imposes(&self, at: usize, (gateway, listener): (usize, usize), set: Option<usize>) -> bool {
         let listeners = &self.places.gateways.list[gateway].listeners;
-        let socket = |listener: &ListenerState<'_>| bound(self.places.world, listener.spec.port);
+        let socket = |listener: &ListenerState<'_>| bound(self.places.index, listener.spec.port);
         let port = socket(&listeners[listener]);
         let mut ready = listeners.iter().filter(|other| other.ready());
         let first = ready.find(|other| socket(other) == port);
@@ -255,15 +269,15 @@ impl<'a> Run<'_, '_, 'a> {
             let found = self.hosts.get(&place).into_iter().flatten();
             let found: Vec<_> = found.map(String::as_str).collect();
             refused.message += &match found.as_slice() {
-                [] => "; there is none".to_owned(),
+                [] => "; none found".to_owned(),
                 found => format!("; found: {}", found.join(", ")),
             };
         }
         Err(refused.into())
     }
 
-    /// What clients of a listener must show. All authorities must be found: a policy has no condition
-    /// for some of them.
+    /// Validation of client certificates on a listener. All CA references must be valid, as policies have
+    /// no condition for partial validity.
     fn clients(
         &self,
         at: usize,
@@ -280,7 +294,7 @@ impl<'a> Run<'_, '_, 'a> {
         let state = &self.places.gateways.list[gateway].listeners[listener];
         if state.clients.is_some() {
             let message =
-                "clientValidation and spec.tls.frontend of the Gateway exclude each other";
+                "clientValidation and spec.tls.frontend of the Gateway must not be used together";
             return Err(unusable(FIELD.to_owned(), message.to_owned()));
         }
         let own = self.policies[at].meta.namespace.as_str();
@@ -289,7 +303,7 @@ impl<'a> Run<'_, '_, 'a> {
             kind: KIND,
             namespace: own,
         };
-        let mut bundle = Bundle::default();
+        let mut bundle = CaBundle::default();
         for (at, reference) in refs.authorities.iter().enumerate() {
             let namespace = reference.namespace.as_deref();
             let to = To {
@@ -298,7 +312,7 @@ impl<'a> Run<'_, '_, 'a> {
                 namespace: namespace.filter(|name| !name.is_empty()).unwrap_or(own),
                 name: reference.name.as_deref().unwrap_or_default(),
             };
-            bundle.add(at, authority::find(self.places.world, from, to));
+            bundle.add(at, ca_bundle::find(self.places.index, from, to));
         }
         match bundle.faults.first() {
             None => Ok(ClientAuth {
@@ -322,7 +336,7 @@ impl<'a> Run<'_, '_, 'a> {
     ) {
         if let Err(fault) = &effect {
             let fault = fault.clone();
-            self.refuse(at, ancestors, "Invalid", &fault);
+            self.refuse(at, ancestors, PolicyReason::Invalid, &fault);
         }
         let policy = self.policies[at];
         let tcp = match &effect {
@@ -342,11 +356,11 @@ impl<'a> Run<'_, '_, 'a> {
         &mut self,
         at: usize,
         ancestors: &[ParentReference],
-        reason: &'static str,
+        reason: PolicyReason,
         fault: &Unusable,
     ) {
         let subject = Subject::new(KIND, self.policies[at]);
-        tell(self.report, &subject, reason, fault);
+        report_unusable(self.report, &subject, reason, fault);
         let status = self.statuses.entry(at).or_default();
         refuse(status, ancestors, reason, &fault.message);
     }
@@ -357,24 +371,24 @@ impl<'a> Run<'_, '_, 'a> {
         warn(status, ancestors, &self.policies[at].spec.deprecated());
     }
 
-    /// Other plain listeners of the same port, if this one is plain.
+    /// Other HTTP listeners of the same port, if this is an HTTP listener.
     fn sharing(&self, gateway: usize, listener: usize) -> Vec<&ListenerState<'a>> {
         let listeners = &self.places.gateways.list[gateway].listeners;
         let this = &listeners[listener];
-        if this.spec.protocol != "HTTP" || !this.ready() {
+        if this.protocol != Some(ListenerProtocol::Http) || !this.ready() {
             return Vec::new();
         }
         let others = listeners.iter().enumerate().filter(|(at, other)| {
             *at != listener
                 && other.ready()
-                && other.spec.protocol == "HTTP"
+                && other.protocol == Some(ListenerProtocol::Http)
                 && other.spec.port == this.spec.port
         });
         others.map(|(_, other)| other).collect()
     }
 }
 
-/// Whether a policy expects a PROXY header, whatever else is in it.
+/// Whether a policy expects a PROXY header, whatever else it sets.
 fn expected_header(spec: &ClientTrafficPolicySpec) -> TcpSettings {
     let only = ClientTrafficPolicySpec {
         proxy_protocol: spec.proxy_protocol.clone(),
@@ -385,9 +399,8 @@ fn expected_header(spec: &ClientTrafficPolicySpec) -> TcpSettings {
     converted.map(|converted| converted.tcp).unwrap_or_default()
 }
 
-/// By listener the host names that requests without one may be meant for: its own, or else those of its
-/// routes.
-fn hosts(places: &Places<'_, '_>) -> HashMap<(usize, usize), BTreeSet<String>> {
+/// By listener the hostnames for requests without a host: its own, or else those of its routes.
+fn hosts(places: &TargetIndex<'_, '_>) -> HashMap<(usize, usize), BTreeSet<String>> {
     let mut names: HashMap<(usize, usize), BTreeSet<String>> = HashMap::new();
     for state in places.routes {
         for attachment in &state.attachments {
@@ -409,7 +422,7 @@ fn hosts(places: &Places<'_, '_>) -> HashMap<(usize, usize), BTreeSet<String>> {
     names
 }
 
-/// The host name, if there is only one and it is no wildcard.
+/// The hostname, if it is the only one and not a wildcard.
 fn only(names: Option<&BTreeSet<String>>) -> Option<&str> {
     let names = names.filter(|names| names.len() == 1)?;
     names

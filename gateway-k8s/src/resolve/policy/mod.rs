@@ -1,18 +1,18 @@
-//! Policies: what they are attached to, which of them win, and what they set.
+//! Policies: their targets, precedence and enforced settings.
 //!
 //! ```text
-//! targets: what a policy names ──> attach: who comes first at each place ──> in force where
-//!                                                                            └─> status of each ancestor
+//! target: targets of a policy ──> attach: first policy of each target ──┬─> effective settings
+//!                                                                       └─> status of each ancestor
 //! ```
 //!
-//! | kind | places | the most specific wins |
+//! | kind | targets | the most specific policy applies |
 //! |---|---|---|
 //! | ClientTrafficPolicy | Gateways, ListenerSets, listeners | whole |
 //! | BackendTrafficPolicy, SecurityPolicy | Gateways, ListenerSets, listeners, routes, rules | whole, or merged into its parent |
 //! | BackendTLSPolicy | Services, their ports | whole |
 //!
-//! At one place the oldest policy counts, then the first by namespace and name. A policy that asks for
-//! what cannot be done fails closed: what it covers answers 500.
+//! Of several policies with one target the oldest applies, then the first by namespace and name. A policy
+//! that cannot be enforced fails closed: its targets return 500.
 
 mod ancestors;
 mod attach;
@@ -22,7 +22,7 @@ mod client_traffic;
 mod security;
 mod target;
 
-pub(super) use attach::{Attached, InForce, On, RouteSpec};
+pub(super) use attach::{Attached, InForce, On, RoutePolicySpec};
 pub(super) use backend_traffic::TrafficEffect;
 pub(super) use client_traffic::{ClientEffect, ClientTraffic};
 pub(super) use target::target_field;
@@ -30,13 +30,14 @@ pub(super) use target::target_field;
 use towergate_policy::{BackendTrafficPolicySpec, FieldError, SchemaViolation, SecurityPolicySpec};
 
 use super::gateway::Gateways;
+use super::object_index::ObjectIndex;
 use super::report::{Report, Subject};
 use super::route::RouteState;
-use super::world::World;
-use crate::status::{StatusKey, Statuses};
-use target::Places;
+use crate::finding::FindingCode;
+use crate::status::{PolicyReason, StatusKey, Statuses};
+use target::TargetIndex;
 
-/// All policies of Envoy Gateway, and where they are in force.
+/// All policies of Envoy Gateway, with their targets.
 #[derive(Debug)]
 pub(super) struct Policies<'a> {
     pub(super) client: ClientTraffic<'a>,
@@ -46,14 +47,14 @@ pub(super) struct Policies<'a> {
 
 /// Attaches all policies.
 pub(super) fn resolve<'a>(
-    world: &World<'a>,
+    index: &ObjectIndex<'a>,
     gateways: &Gateways<'a>,
     routes: &[RouteState<'a>],
     report: &mut Report,
     statuses: &mut Statuses,
 ) -> Policies<'a> {
-    let places = Places::new(world, gateways, routes);
-    let objects = world.objects;
+    let places = TargetIndex::new(index, gateways, routes);
+    let objects = index.objects;
     let client = client_traffic::attach(&places, report, statuses);
     let traffic = attach::attach(&places, &objects.backend_traffic_policies, report, statuses);
     let security = attach::attach(&places, &objects.security_policies, report, statuses);
@@ -64,9 +65,9 @@ pub(super) fn resolve<'a>(
     }
 }
 
-/// Notes the status of a policy that has one.
+/// Adds the status of a policy, unless it is empty.
 fn note(
-    world: &World<'_>,
+    index: &ObjectIndex<'_>,
     statuses: &mut Statuses,
     key: StatusKey,
     generation: i64,
@@ -74,24 +75,24 @@ fn note(
 ) {
     status.truncate();
     if !status.ancestors.is_empty() {
-        let value = status.to_value(generation, &world.scope.controller_name);
+        let value = status.to_value(generation, &index.options.controller_name);
         statuses.0.insert(key, value);
     }
 }
 
-/// Why a policy cannot be in force, with the field at fault.
+/// Error of a policy that cannot be enforced, with the field.
 #[derive(Clone, Debug)]
 pub(super) struct Unusable {
     field: String,
     message: String,
-    /// An API server would refuse the policy, which `lint` reports field by field.
+    /// Whether the error is a schema violation, which `lint` reports by field.
     inadmissible: bool,
-    /// How to mend it, where more is known than the reason tells.
+    /// More specific advice than that of the reason.
     help: Option<String>,
 }
 
 impl Unusable {
-    /// The target cannot be had.
+    /// The target is missing or belongs to another policy.
     fn target(message: String) -> Self {
         Self {
             field: "spec.targetRefs".to_owned(),
@@ -101,7 +102,7 @@ impl Unusable {
         }
     }
 
-    /// The section that `field` names is not there; `fault` says so, and how to mend it.
+    /// The section that `field` names does not exist.
     fn section(field: String, (message, help): (String, String)) -> Self {
         Self {
             field,
@@ -123,7 +124,7 @@ impl From<FieldError> for Unusable {
     }
 }
 
-/// Fails if an API server would refuse the policy.
+/// Returns an error if there are schema violations.
 fn admitted(faults: &[SchemaViolation]) -> Result<(), Unusable> {
     let Some(first) = faults.first() else {
         return Ok(());
@@ -137,18 +138,34 @@ fn admitted(faults: &[SchemaViolation]) -> Result<(), Unusable> {
     })
 }
 
-/// Reports why a policy is not in force.
-fn tell(report: &mut Report, subject: &Subject<'_>, reason: &str, fault: &Unusable) {
+/// Reports why a policy is not enforced.
+fn report_unusable(
+    report: &mut Report,
+    subject: &Subject<'_>,
+    reason: PolicyReason,
+    fault: &Unusable,
+) {
+    if fault.inadmissible {
+        return;
+    }
     let (code, help) = match reason {
-        _ if fault.inadmissible => return,
-        "TargetNotFound" => (
-            "policy-target-section",
-            "Name a listener of the Gateway, or a rule of the route.",
+        PolicyReason::TargetNotFound => (
+            FindingCode::PolicyTargetSection,
+            "name a listener of the Gateway, or a rule of the route",
         ),
-        "Conflicted" => ("policy-conflict", "Remove one of the two policies."),
-        _ => (
-            "policy-invalid",
-            "Correct or remove the field: until then what the policy covers answers 500.",
+        PolicyReason::Conflicted => (FindingCode::PolicyConflict, "remove one of the policies"),
+        PolicyReason::Accepted
+        | PolicyReason::Aggregated
+        | PolicyReason::DeprecatedField
+        | PolicyReason::Invalid
+        | PolicyReason::InvalidCaCertificateRef
+        | PolicyReason::InvalidKind
+        | PolicyReason::Merged
+        | PolicyReason::NoValidCaCertificate
+        | PolicyReason::Overridden
+        | PolicyReason::ResolvedRefs => (
+            FindingCode::PolicyInvalid,
+            "correct or remove the field; until then the targets of the policy return 500",
         ),
     };
     let help = fault.help.as_deref().unwrap_or(help);

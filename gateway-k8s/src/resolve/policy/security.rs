@@ -1,12 +1,12 @@
-//! SecurityPolicy: who may send requests.
+//! SecurityPolicy: access control.
 
 use towergate_policy::common::{Deprecated, Targets};
 use towergate_policy::{Policy, SecurityPolicySpec};
 
 use super::Unusable;
-use super::attach::RouteSpec;
+use super::attach::RoutePolicySpec;
 
-impl RouteSpec for SecurityPolicySpec {
+impl RoutePolicySpec for SecurityPolicySpec {
     const KIND: &'static str = "SecurityPolicy";
     type Effect = Vec<Policy>;
 
@@ -22,7 +22,7 @@ impl RouteSpec for SecurityPolicySpec {
         self.merge_type.is_some()
     }
 
-    /// Never in force: a SecurityPolicy that is merged is refused.
+    /// Never used: a SecurityPolicy with a `mergeType` is rejected.
     fn merged(&self, _parent: &Self) -> Self {
         self.clone()
     }

@@ -1,35 +1,35 @@
-//! What policies name: Gateways, ListenerSets, listeners, routes, rules.
+//! Targets of policies: Gateways, ListenerSets, listeners, routes, rules.
 
 use std::collections::{HashMap, HashSet};
 
+use towergate_core::plan::RouteKind;
 use towergate_policy::common::{LabelExpression, NamespaceFrom, TargetSelector, Targets};
 
 use super::super::gateway::Gateways;
 use super::super::grant::{From, To};
+use super::super::object_index::ObjectIndex;
 use super::super::route::RouteState;
 use super::super::selector::Selector;
-use super::super::world::World;
 use crate::api::meta::{LabelSelector, LabelSelectorRequirement, ObjectMeta};
 use crate::api::{ENVOY_GROUP, GATEWAY_GROUP};
 use crate::objects::ObjectKey;
+use crate::status::parse_kind;
 
-/// A place that a policy can have, or would have if it were there.
+/// A target of a policy. Listeners and rules may not exist.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(super) enum Target {
-    /// A Gateway.
+pub(super) enum PolicyTarget {
     Gateway(usize),
     /// A ListenerSet of a Gateway.
     Set(usize, usize),
-    /// A listener of a Gateway, or of one of its ListenerSets, by name.
+    /// A listener of a Gateway or ListenerSet, by name.
     Listener(usize, Option<usize>, String),
-    /// A route.
     Route(usize),
     /// A rule of a route, by name.
     Rule(usize, String),
 }
 
-impl Target {
-    /// Whether it is a part of a Gateway or ListenerSet.
+impl PolicyTarget {
+    /// Whether the target is part of a Gateway or ListenerSet.
     pub(super) fn is_part_of(&self, whole: &Self) -> bool {
         match (self, whole) {
             (Self::Set(of, _) | Self::Listener(of, ..), Self::Gateway(gateway)) => of == gateway,
@@ -41,39 +41,40 @@ impl Target {
     }
 }
 
-/// All places.
+/// All possible targets.
 #[derive(Debug)]
-pub(super) struct Places<'p, 'a> {
-    pub(super) world: &'p World<'a>,
+pub(super) struct TargetIndex<'p, 'a> {
+    pub(super) index: &'p ObjectIndex<'a>,
     pub(super) gateways: &'p Gateways<'a>,
     pub(super) routes: &'p [RouteState<'a>],
-    route_at: HashMap<(&'static str, ObjectKey), usize>,
+    route_at: HashMap<(RouteKind, ObjectKey), usize>,
 }
 
-impl<'p, 'a> Places<'p, 'a> {
+impl<'p, 'a> TargetIndex<'p, 'a> {
     pub(super) fn new(
-        world: &'p World<'a>,
+        index: &'p ObjectIndex<'a>,
         gateways: &'p Gateways<'a>,
         routes: &'p [RouteState<'a>],
     ) -> Self {
         let routes_at = routes.iter().enumerate();
-        let route_at = routes_at.map(|(at, state)| ((state.route.kind(), state.route.key()), at));
+        let route_at =
+            routes_at.map(|(at, state)| ((state.route.route_kind(), state.route.key()), at));
         Self {
-            world,
+            index,
             gateways,
             routes,
             route_at: route_at.collect(),
         }
     }
 
-    /// The places that a policy names and that are ours: those that its selectors find, the oldest
-    /// first, then those that it names.
+    /// The targets of a policy that belong to this controller: those of its selectors, the oldest first,
+    /// then those of its references.
     pub(super) fn find(
         &self,
         kind: &'static str,
         policy: &ObjectMeta,
         targets: Targets<'_>,
-    ) -> Vec<Target> {
+    ) -> Vec<PolicyTarget> {
         let mut found = Vec::new();
         for selector in targets.selectors {
             self.select(kind, policy, selector, &mut found);
@@ -94,39 +95,34 @@ impl<'p, 'a> Places<'p, 'a> {
         places.filter(|place| seen.insert(place.clone())).collect()
     }
 
-    fn place(&self, kind: &str, key: &ObjectKey, section: Option<&str>) -> Option<Target> {
+    fn place(&self, kind: &str, key: &ObjectKey, section: Option<&str>) -> Option<PolicyTarget> {
         let section = section.map(str::to_owned);
         let kind = match kind {
             "Gateway" => {
                 let at = self.gateways.find(key)?;
-                return Some(
-                    section.map_or(Target::Gateway(at), |name| Target::Listener(at, None, name)),
-                );
+                return Some(section.map_or(PolicyTarget::Gateway(at), |name| {
+                    PolicyTarget::Listener(at, None, name)
+                }));
             }
             "ListenerSet" => {
                 let (at, set) = self.gateways.find_set(key)?;
-                return Some(section.map_or(Target::Set(at, set), |name| {
-                    Target::Listener(at, Some(set), name)
+                return Some(section.map_or(PolicyTarget::Set(at, set), |name| {
+                    PolicyTarget::Listener(at, Some(set), name)
                 }));
             }
-            "HTTPRoute" => "HTTPRoute",
-            "GRPCRoute" => "GRPCRoute",
-            "TLSRoute" => "TLSRoute",
-            "TCPRoute" => "TCPRoute",
-            "UDPRoute" => "UDPRoute",
-            _ => return None,
+            other => parse_kind(other)?,
         };
         let at = *self.route_at.get(&(kind, key.clone()))?;
-        Some(section.map_or(Target::Route(at), |name| Target::Rule(at, name)))
+        Some(section.map_or(PolicyTarget::Route(at), |name| PolicyTarget::Rule(at, name)))
     }
 
-    /// Adds what a selector finds, with its age.
+    /// Adds the targets of a selector, with their age.
     fn select(
         &self,
         kind: &'static str,
         policy: &ObjectMeta,
         selector: &TargetSelector,
-        found: &mut Vec<(Option<String>, Target)>,
+        found: &mut Vec<(Option<String>, PolicyTarget)>,
     ) {
         let group = selector.group.as_deref().unwrap_or(GATEWAY_GROUP);
         let labels = label_selector(
@@ -139,15 +135,26 @@ impl<'p, 'a> Places<'p, 'a> {
         let wanted = selector.kind.as_deref().unwrap_or_default();
         let gateways = self.gateways.list.iter().enumerate();
         let gateways =
-            gateways.map(|(at, state)| ("Gateway", &state.object.meta, Target::Gateway(at)));
+            gateways.map(|(at, state)| ("Gateway", &state.object.meta, PolicyTarget::Gateway(at)));
         let sets = self.gateways.list.iter().enumerate();
         let sets = sets.flat_map(|(at, state)| {
             let sets = state.sets.iter().enumerate();
-            sets.map(move |(set, state)| ("ListenerSet", &state.object.meta, Target::Set(at, set)))
+            sets.map(move |(set, state)| {
+                (
+                    "ListenerSet",
+                    &state.object.meta,
+                    PolicyTarget::Set(at, set),
+                )
+            })
         });
         let routes = self.routes.iter().enumerate();
-        let routes =
-            routes.map(|(at, state)| (state.route.kind(), state.route.meta(), Target::Route(at)));
+        let routes = routes.map(|(at, state)| {
+            (
+                state.route.kind(),
+                state.route.meta(),
+                PolicyTarget::Route(at),
+            )
+        });
         for (target_kind, meta, place) in gateways.chain(sets).chain(routes) {
             if target_kind != wanted || !labels.takes(&meta.labels) {
                 continue;
@@ -164,14 +171,14 @@ impl<'p, 'a> Places<'p, 'a> {
                 name: &meta.name,
             };
             if self.in_scope(selector, policy, &meta.namespace)
-                && self.world.grants.permit(from, to)
+                && self.index.grants.permit(from, to)
             {
                 found.push((meta.creation_timestamp.clone(), place));
             }
         }
     }
 
-    /// Whether a selector looks into a namespace.
+    /// Whether a selector includes a namespace.
     fn in_scope(&self, selector: &TargetSelector, policy: &ObjectMeta, namespace: &str) -> bool {
         let namespaces = selector.namespaces.as_ref();
         match namespaces.and_then(|namespaces| namespaces.from.as_ref()) {
@@ -184,7 +191,7 @@ impl<'p, 'a> Places<'p, 'a> {
                     label_selector(written.match_labels.clone(), expressions)
                 });
                 let selector = written.and_then(|written| Selector::parse(&written).ok());
-                selector.is_some_and(|selector| selector.takes(&self.world.labels(namespace)))
+                selector.is_some_and(|selector| selector.takes(&self.index.labels(namespace)))
             }
             Some(NamespaceFrom::Other(_)) => false,
         }
@@ -205,7 +212,7 @@ pub(super) fn section_field(targets: Targets<'_>, target: (&str, &str), name: &s
     }
 }
 
-/// The field of the target at a place among all.
+/// The field of the target reference at index `at`.
 pub(crate) fn target_field(targets: Targets<'_>, at: usize) -> String {
     match targets.single {
         Some(_) if at == 0 => "spec.targetRef".to_owned(),

@@ -1,4 +1,4 @@
-//! Where a route attaches: its parentRefs, the listeners that take it, the host names they share.
+//! Attachment of routes: their parentRefs, the listeners that accept them, and the hostnames in common.
 
 use std::collections::BTreeSet;
 
@@ -7,35 +7,33 @@ use towergate_tls::NamePattern;
 
 use super::super::gateway::{GatewayState, Gateways, ListenerState};
 use super::super::lint;
+use super::super::object_index::ObjectIndex;
 use super::super::report::Report;
-use super::super::world::World;
-use super::{Faults, RouteRef};
+use super::{RouteRef, RuleErrors};
 use crate::api::GATEWAY_GROUP;
 use crate::api::reference::ParentReference;
 use crate::decode::is_of_every_rule;
 use crate::objects::ObjectKey;
-use crate::status::Conditions;
+use crate::status::{ConditionType, Conditions, RouteReason};
 
-/// How a route stands with one parent of ours.
+/// Attachment of a route to one parent.
 #[derive(Debug)]
 pub(crate) struct Attachment {
-    /// The Gateway, in the list of ours.
+    /// Index of the Gateway.
     pub(crate) gateway: usize,
-    /// The ListenerSet that the parentRef names, among those of the Gateway; `None`: it names the
-    /// Gateway itself.
+    /// Index of the ListenerSet that the parentRef names; `None`: it names the Gateway.
     pub(crate) set: Option<usize>,
-    /// Listeners that take the route, with the host names that both take.
+    /// Listeners that accept the route, with the hostnames in common.
     pub(crate) listeners: Vec<(usize, Vec<NamePattern>)>,
-    /// As the route has it; an API server has filled in group and kind.
+    /// The parentRef as written. An API server has set group and kind.
     pub(crate) parent: ParentReference,
-    /// What is true of the route there.
-    pub(crate) conditions: Conditions,
+    /// Conditions of the route for this parent.
+    pub(crate) conditions: Conditions<RouteReason>,
 }
 
-/// The parents of ours that a route names. A parent that nobody knows gets no entry: it may be
-/// somebody else's.
+/// Attaches a route to its parents. Unknown parents are skipped: they may belong to another controller.
 pub(super) fn find(
-    world: &World<'_>,
+    index: &ObjectIndex<'_>,
     gateways: &Gateways<'_>,
     route: RouteRef<'_>,
     report: &mut Report,
@@ -50,15 +48,15 @@ pub(super) fn find(
         if seen.insert((gateway, set, section, parent.port)) {
             let state = &gateways.list[gateway];
             let mut attachment = Attachment::new(gateway, set, parent);
-            attachment.choose(world, state, route, at, report);
+            attachment.choose(index, state, route, at, report);
             attachments.push(attachment);
         }
     }
     attachments
 }
 
-/// The Gateway of ours that a parentRef names, or that of the ListenerSet which it names. A ListenerSet
-/// that its Gateway does not take is nobody's.
+/// The Gateway and the ListenerSet that a parentRef names. `None` for a ListenerSet that its Gateway does
+/// not accept.
 fn named(
     gateways: &Gateways<'_>,
     route: RouteRef<'_>,
@@ -89,33 +87,38 @@ impl Attachment {
         }
     }
 
-    /// Finds the listeners that take the route. A field that is not known may be the one that narrows where
-    /// a route attaches, so with one nobody can say where that is: nowhere.
+    /// Finds the listeners that accept the route. An unknown field may restrict where the route attaches,
+    /// so a route that has one attaches nowhere.
     fn choose(
         &mut self,
-        world: &World<'_>,
+        index: &ObjectIndex<'_>,
         gateway: &GatewayState<'_>,
         route: RouteRef<'_>,
         at: usize,
         report: &mut Report,
     ) {
         if let Some(fault) = misread(route, at) {
-            let message = format!("{fault}.");
-            self.conditions
-                .set("Accepted", false, "UnsupportedValue", message);
+            let message = fault.to_string();
+            self.conditions.set(
+                ConditionType::Accepted,
+                false,
+                RouteReason::UnsupportedValue,
+                message,
+            );
             return;
         }
         let named: Vec<usize> = (0..gateway.listeners.len())
             .filter(|i| self.names(&gateway.listeners[*i]))
             .collect();
         let namespace = &route.meta().namespace;
-        let labels = world.labels(namespace);
+        let labels = index.labels(namespace);
         let allowed: Vec<usize> = named
             .iter()
             .copied()
             .filter(|i| {
                 let listener = &gateway.listeners[*i];
-                listener.takes_kind(route.kind()) && listener.allowed.takes(namespace, &labels)
+                listener.takes_kind(route.route_kind())
+                    && listener.allowed.takes(namespace, &labels)
             })
             .collect();
         let listeners = allowed
@@ -128,36 +131,41 @@ impl Attachment {
             self.listeners.is_empty(),
         ) {
             (true, ..) => (
-                "NoMatchingParent",
+                RouteReason::NoMatchingParent,
                 match self.set {
-                    Some(_) => "The ListenerSet has no such listener.",
-                    None => "The Gateway has no such listener.",
+                    Some(_) => "the ListenerSet has no listener with this name and port",
+                    None => "the Gateway has no listener with this name and port",
                 },
             ),
             (_, true, _) => (
-                "NotAllowedByListeners",
-                "No listener takes routes of this kind from this namespace.",
+                RouteReason::NotAllowedByListeners,
+                "no listener accepts routes of this kind from this namespace",
             ),
             (.., true) => (
-                "NoMatchingListenerHostname",
-                "The route and the listeners have no host name in common.",
+                RouteReason::NoMatchingListenerHostname,
+                "the route and the listeners have no hostname in common",
             ),
             _ => {
-                self.conditions
-                    .set("Accepted", true, "Accepted", "The route is accepted.");
+                self.conditions.set(
+                    ConditionType::Accepted,
+                    true,
+                    RouteReason::Accepted,
+                    "the route is accepted",
+                );
                 return;
             }
         };
-        self.conditions.set("Accepted", false, reason, message);
+        self.conditions
+            .set(ConditionType::Accepted, false, reason, message);
         let field = format!("spec.parentRefs[{at}]");
-        let namespaces = &world.objects.namespaces;
+        let namespaces = &index.objects.namespaces;
         let known = namespaces.contains_key(&ObjectKey::new("", &**namespace));
         let place = (self.set, &*named);
         let (code, help) = lint::unattached(reason, gateway, place, (namespace, known));
         report.error(code, &route.subject(), field, message, help);
     }
 
-    /// Whether the parentRef is for this listener.
+    /// Whether the parentRef selects this listener.
     fn names(&self, listener: &ListenerState<'_>) -> bool {
         let section = self
             .parent
@@ -169,27 +177,30 @@ impl Attachment {
             && (self.parent.port).is_none_or(|port| port == listener.spec.port)
     }
 
-    /// States what the rules mean for this parent.
-    pub(super) fn state(&mut self, faults: &Faults, total: usize) {
+    /// Sets the conditions that follow from the rules.
+    pub(super) fn state(&mut self, faults: &RuleErrors, total: usize) {
         let refused = self
             .conditions
-            .find("Accepted")
+            .find(ConditionType::Accepted)
             .filter(|held| !held.status)
             .cloned();
         faults.state(&mut self.conditions, total);
         if let Some(refused) = refused {
-            self.conditions
-                .set("Accepted", false, refused.reason, refused.message);
+            self.conditions.insert(refused);
         }
-        if self.conditions.find("ResolvedRefs").is_none() {
-            let message = "Every reference is resolved.";
-            self.conditions
-                .set("ResolvedRefs", true, "ResolvedRefs", message);
+        if self.conditions.find(ConditionType::ResolvedRefs).is_none() {
+            let message = "every reference is resolved";
+            self.conditions.set(
+                ConditionType::ResolvedRefs,
+                true,
+                RouteReason::ResolvedRefs,
+                message,
+            );
         }
     }
 }
 
-/// The first field of a route that is not known, and that has to do with this parentRef or with all.
+/// The first unknown field that concerns this parentRef or all of them.
 fn misread(route: RouteRef<'_>, at: usize) -> Option<&SchemaViolation> {
     let own = format!("spec.parentRefs[{at}]");
     let concerns = |fault: &&SchemaViolation| {
@@ -201,10 +212,10 @@ fn misread(route: RouteRef<'_>, at: usize) -> Option<&SchemaViolation> {
     route.misread().iter().find(concerns)
 }
 
-/// Counts the route with its listeners. As in Envoy Gateway an HTTPRoute counts even if all its rules
-/// are wrong, since they answer 500 there; no other kind does.
+/// Counts the route for its listeners. As in Envoy Gateway, an HTTPRoute counts even if all its rules are
+/// invalid, since they return 500; routes of other kinds do not.
 pub(super) fn join(gateways: &mut Gateways<'_>, attachment: &Attachment, route: RouteRef<'_>) {
-    let refused = attachment.conditions.says("Accepted", false);
+    let refused = attachment.conditions.is_false(ConditionType::Accepted);
     if refused && !matches!(route, RouteRef::Http(_)) {
         return;
     }
@@ -213,8 +224,7 @@ pub(super) fn join(gateways: &mut Gateways<'_>, attachment: &Attachment, route: 
     }
 }
 
-/// The host names of a route that reach this listener. Those that are another listener's own name on
-/// the same port go there.
+/// The hostnames of a route on a listener, without those that another listener of the port has.
 fn hosts(gateway: &GatewayState<'_>, at: usize, hostnames: &[String]) -> Vec<NamePattern> {
     let listener = &gateway.listeners[at];
     if hostnames.is_empty() {

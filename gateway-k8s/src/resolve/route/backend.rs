@@ -1,4 +1,4 @@
-//! Backends: from a backendRef to a Service's port, its endpoints, and how to speak to them.
+//! Backends: from a backendRef to the port of a Service, its endpoints, and its protocol.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -8,61 +8,61 @@ use towergate_core::plan::{Backend, BackendId, BackendProtocol, Endpoint, Endpoi
 use towergate_tls::client::ClientTls;
 
 use super::super::grant::{From, To};
+use super::super::object_index::ObjectIndex;
 use super::super::policy::backend_tls::BackendTls;
-use super::super::world::World;
 use super::RouteRef;
 use crate::api::core::{EndpointConditions, EndpointSlice, ServicePort};
 use crate::api::gateway::GatewaySpec;
 use crate::api::reference::{BackendObjectReference, ParentReference};
 use crate::api::{ENVOY_GROUP, GATEWAY_GROUP};
 use crate::objects::{Object, ObjectKey};
+use crate::status::RouteReason;
 
-/// Backends that rules name, each resolved once.
+/// Backends of all rules, each resolved once.
 #[derive(Debug)]
 pub(crate) struct Backends<'a> {
-    /// Addresses of the backends that were named.
+    /// Endpoints of the backends.
     pub(crate) endpoints: Endpoints,
-    /// Those that were named, each once.
+    /// Every backend once, so that rules share instances.
     known: HashSet<Arc<Backend>>,
     /// TLS towards backends.
     pub(crate) tls: BackendTls<'a>,
-    /// The Gateways that take the route whose rules are being resolved.
+    /// Gateways of the route that is being resolved.
     gateways: Vec<ParentReference>,
 }
 
-/// A backend that can be named.
+/// A resolved backend.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) backend: Arc<Backend>,
-    /// It has endpoints that take requests.
+    /// Whether the backend has ready endpoints.
     pub(super) available: bool,
 }
 
-/// Why a backendRef leads to nothing.
+/// Error of a backendRef.
 #[derive(Debug)]
-pub(crate) struct BackendFault {
-    /// The word of the API.
-    pub(super) reason: &'static str,
-    /// A sentence, without a full stop.
+pub(crate) struct BackendError {
+    pub(super) reason: RouteReason,
+    /// A clause without full stop.
     pub(super) message: String,
 }
 
-fn fault<T>(reason: &'static str, message: String) -> Result<T, BackendFault> {
-    Err(BackendFault { reason, message })
+fn fault<T>(reason: RouteReason, message: String) -> Result<T, BackendError> {
+    Err(BackendError { reason, message })
 }
 
 impl<'a> Backends<'a> {
     /// No backends yet.
-    pub(crate) fn new(world: &World<'a>) -> Self {
+    pub(crate) fn new(index: &ObjectIndex<'a>) -> Self {
         Self {
             endpoints: Endpoints::new(),
             known: HashSet::new(),
-            tls: BackendTls::new(world),
+            tls: BackendTls::new(index),
             gateways: Vec::new(),
         }
     }
 
-    /// The rules of another route come next, which these Gateways take.
+    /// Sets the Gateways of the route that is resolved next.
     pub(super) fn reached_through<'g>(
         &mut self,
         gateways: impl Iterator<Item = &'g Object<GatewaySpec>>,
@@ -83,48 +83,48 @@ impl<'a> Backends<'a> {
         }
     }
 
-    /// The backend that a rule of `route` names.
+    /// The backend that a rule of `route` references.
     pub(super) fn resolve(
         &mut self,
-        world: &World<'_>,
+        index: &ObjectIndex<'_>,
         route: RouteRef<'_>,
         written: &BackendObjectReference,
-    ) -> Result<Found, BackendFault> {
-        let (key, port) = find(world, route, written)?;
+    ) -> Result<Found, BackendError> {
+        let (key, port) = find(index, route, written)?;
         // There is no TLS over datagrams.
         let tls = match route {
             RouteRef::Udp(_) => None,
-            _ => self.client_tls(world, route, &key, port)?,
+            _ => self.client_tls(index, route, &key, port)?,
         };
-        Ok(self.found(world, route, (key, port), tls))
+        Ok(self.found(index, route, (key, port), tls))
     }
 
-    /// The backend that a rule of `route` names, for connections that are the client's TLS already.
+    /// The backend that a rule of `route` references, for connections with TLS of the client.
     pub(super) fn resolve_passed(
         &mut self,
-        world: &World<'_>,
+        index: &ObjectIndex<'_>,
         route: RouteRef<'_>,
         written: &BackendObjectReference,
-    ) -> Result<Found, BackendFault> {
-        let named = find(world, route, written)?;
-        Ok(self.found(world, route, named, None))
+    ) -> Result<Found, BackendError> {
+        let named = find(index, route, written)?;
+        Ok(self.found(index, route, named, None))
     }
 
-    /// How a port of a Service is spoken to over TLS; `None`: plain.
+    /// TLS settings for a port of a Service; `None`: plain text.
     fn client_tls(
         &mut self,
-        world: &World<'_>,
+        index: &ObjectIndex<'_>,
         route: RouteRef<'_>,
         service: &ObjectKey,
         port: &ServicePort,
-    ) -> Result<Option<Arc<ClientTls>>, BackendFault> {
+    ) -> Result<Option<Arc<ClientTls>>, BackendError> {
         let name = port.name.as_deref().unwrap_or_default();
-        let tls = match self.tls.find(world, service, name, &self.gateways) {
+        let tls = match self.tls.find(index, service, name, &self.gateways) {
             Ok(tls) => tls.map(|tls| tls.client(protocol(route, port))),
-            Err(message) => return fault("InvalidBackendTLS", message),
+            Err(message) => return fault(RouteReason::InvalidBackendTls, message),
         };
         Ok(tls.map(|mut tls| {
-            // Nobody knows what connections carry.
+            // The protocol inside the connection is unknown.
             if route.carries_streams() {
                 tls.alpn.clear();
             }
@@ -134,13 +134,13 @@ impl<'a> Backends<'a> {
 
     fn found(
         &mut self,
-        world: &World<'_>,
+        index: &ObjectIndex<'_>,
         route: RouteRef<'_>,
         (key, port): (ObjectKey, &ServicePort),
         tls: Option<Arc<ClientTls>>,
     ) -> Found {
         let id = BackendId {
-            // A port of TCP and one of UDP may have the same number.
+            // A TCP port and a UDP port may have the same number.
             kind: match route.transport() {
                 "UDP" => "Service/UDP".to_owned(),
                 _ => "Service".to_owned(),
@@ -149,7 +149,7 @@ impl<'a> Backends<'a> {
             name: key.name.clone(),
             port: port.port,
         };
-        let available = self.fill(world, &id, &key, port);
+        let available = self.fill(index, &id, &key, port);
         let protocol = protocol(route, port);
         Found {
             backend: self.once(Backend { id, protocol, tls }),
@@ -157,7 +157,7 @@ impl<'a> Backends<'a> {
         }
     }
 
-    /// The one instance of a backend, which all rules that name it share.
+    /// The shared instance of a backend.
     fn once(&mut self, backend: Backend) -> Arc<Backend> {
         if let Some(known) = self.known.get(&backend) {
             return known.clone();
@@ -167,23 +167,28 @@ impl<'a> Backends<'a> {
         backend
     }
 
-    /// Notes the endpoints; whether there are any.
+    /// Adds the endpoints of a backend. Returns whether there are any.
     fn fill(
         &mut self,
-        world: &World<'_>,
+        index: &ObjectIndex<'_>,
         id: &BackendId,
         service: &ObjectKey,
         port: &ServicePort,
     ) -> bool {
         if !self.endpoints.contains_key(id) {
-            let slices = world.slices(service);
+            let slices = index.slices(service);
             let mut found = endpoints(slices, port);
             if slices.is_empty() {
                 let id = BackendId {
                     kind: "Service".to_owned(),
                     ..id.clone()
                 };
-                found = world.scope.endpoints.get(&id).cloned().unwrap_or_default();
+                found = index
+                    .options
+                    .endpoints
+                    .get(&id)
+                    .cloned()
+                    .unwrap_or_default();
                 found.sort();
                 found.dedup();
             }
@@ -193,12 +198,12 @@ impl<'a> Backends<'a> {
     }
 }
 
-/// The Service and its port that a rule of `route` names.
+/// The Service and port that a rule of `route` references.
 fn find<'w>(
-    world: &World<'w>,
+    index: &ObjectIndex<'w>,
     route: RouteRef<'_>,
     written: &BackendObjectReference,
-) -> Result<(ObjectKey, &'w ServicePort), BackendFault> {
+) -> Result<(ObjectKey, &'w ServicePort), BackendError> {
     check_kind(written)?;
     let own = route.meta().namespace.as_str();
     let namespace = written
@@ -218,57 +223,60 @@ fn find<'w>(
         namespace,
         name: &written.name,
     };
-    if !world.grants.permit(from, to) {
+    if !index.grants.permit(from, to) {
         let message = format!("no ReferenceGrant permits the reference to Service {key}");
-        return fault("RefNotPermitted", message);
+        return fault(RouteReason::RefNotPermitted, message);
     }
     let Some(number) = written.port else {
         return fault(
-            "PortNotSpecified",
+            RouteReason::PortNotSpecified,
             format!("the reference to Service {key} has no port"),
         );
     };
-    let port = service_port(world, &key, number, route.transport())?;
+    let port = service_port(index, &key, number, route.transport())?;
     Ok((key, port))
 }
 
-/// Only Services are backends.
-fn check_kind(written: &BackendObjectReference) -> Result<(), BackendFault> {
+/// Rejects references to other kinds than Service.
+fn check_kind(written: &BackendObjectReference) -> Result<(), BackendError> {
     let group = written.group.as_deref().unwrap_or_default();
     let kind = written.kind.as_deref().unwrap_or("Service");
     match (group, kind) {
         ("", "Service") => Ok(()),
-        // As Envoy Gateway says it while its Backends are switched off.
+        // The message of Envoy Gateway without the Backend API.
         (ENVOY_GROUP, "Backend") => {
             let message = format!("Backend {} is not supported, Services are", written.name);
-            fault("UnsupportedValue", message)
+            fault(RouteReason::UnsupportedValue, message)
         }
         _ => {
-            let message = format!("{kind} of group {group:?} is no backend: Services are");
-            fault("InvalidKind", message)
+            let message = format!("{kind} of group {group:?} cannot be a backend; use a Service");
+            fault(RouteReason::InvalidKind, message)
         }
     }
 }
 
 fn service_port<'w>(
-    world: &World<'w>,
+    index: &ObjectIndex<'w>,
     key: &ObjectKey,
     number: i32,
     transport: &str,
-) -> Result<&'w ServicePort, BackendFault> {
-    let Some(service) = world.objects.services.get(key) else {
-        return fault("BackendNotFound", format!("there is no Service {key}"));
+) -> Result<&'w ServicePort, BackendError> {
+    let Some(service) = index.objects.services.get(key) else {
+        return fault(
+            RouteReason::BackendNotFound,
+            format!("Service {key} not found"),
+        );
     };
     if service.spec.kind.as_deref() == Some("ExternalName") {
-        let message = format!("Service {key} is an ExternalName, which has no endpoints");
-        return fault("UnsupportedValue", message);
+        let message = format!("Service {key} has type ExternalName, which is not supported");
+        return fault(RouteReason::UnsupportedValue, message);
     }
     let mut ports = service.spec.ports.iter();
     let port = ports.find(|port| i32::from(port.port) == number && transport_of(port) == transport);
     match port {
         Some(port) => Ok(port),
         None => fault(
-            "PortNotFound",
+            RouteReason::PortNotFound,
             format!("Service {key} has no {transport} port {number}"),
         ),
     }
@@ -279,7 +287,7 @@ fn transport_of(port: &ServicePort) -> &str {
     port.protocol.as_deref().unwrap_or("TCP")
 }
 
-/// What a port speaks to a route, by what it says. Values that nobody knows are ignored (Gateway API).
+/// Protocol of a port for a route. Unknown values of `appProtocol` are ignored (Gateway API).
 fn protocol(route: RouteRef<'_>, port: &ServicePort) -> BackendProtocol {
     match route {
         RouteRef::Grpc(_) => BackendProtocol::Http2,
@@ -295,8 +303,8 @@ fn app_protocol(port: &ServicePort) -> BackendProtocol {
     }
 }
 
-/// The endpoints of a port of a Service, by the port's name: those that are ready, or if there are none
-/// those that still serve while they are being stopped.
+/// The endpoints of a port of a Service, by port name: those that are ready, or else those that are
+/// terminating and still serve.
 fn endpoints(slices: &[&EndpointSlice], port: &ServicePort) -> Vec<Endpoint> {
     let mut by_state: BTreeMap<bool, Vec<Endpoint>> = BTreeMap::new();
     for slice in slices {
@@ -331,7 +339,7 @@ fn endpoints(slices: &[&EndpointSlice], port: &ServicePort) -> Vec<Endpoint> {
     found
 }
 
-/// `Some(true)`: takes requests; `Some(false)`: is being stopped, but still answers; `None`: does not.
+/// `Some(true)`: ready; `Some(false)`: terminating but serving; `None`: neither.
 fn ready(conditions: &EndpointConditions) -> Option<bool> {
     let ready = conditions.ready.unwrap_or(true);
     let terminating = conditions.terminating.unwrap_or(false);
@@ -341,29 +349,6 @@ fn ready(conditions: &EndpointConditions) -> Option<bool> {
         (false, true) => Some(false),
         (false, false) => None,
     }
-}
-
-/// The code of a diagnostic and what to do about it, for what is wrong with a reference to a backend whatever
-/// the route; `None`: the reason is another.
-pub(super) fn advice(reason: &str) -> Option<(&'static str, &'static str)> {
-    Some(match reason {
-        "RefNotPermitted" => (
-            "reference-not-granted",
-            "Add a ReferenceGrant for it in the namespace of the object that is named.",
-        ),
-        "BackendNotFound" => (
-            "backend-not-found",
-            "Add the Service, or correct its name and namespace.",
-        ),
-        "PortNotFound" | "PortNotSpecified" => {
-            ("backend-port", "Name a port that the Service has.")
-        }
-        "EndpointsNotFound" => (
-            "no-endpoints",
-            "Add an EndpointSlice with ready endpoints, or give addresses with --endpoint.",
-        ),
-        _ => return None,
-    })
 }
 
 #[cfg(test)]
@@ -415,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_that_are_being_stopped_serve_only_if_no_other_does() {
+    fn terminating_endpoints_serve_only_if_none_is_ready() {
         let ready = json!({ "addresses": ["192.0.2.1"], "conditions": { "ready": true } });
         let stopping = json!({
             "addresses": ["192.0.2.2"],

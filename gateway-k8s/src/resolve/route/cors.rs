@@ -1,4 +1,4 @@
-//! The CORS filter, and the matches that preflights need.
+//! The CORS filter, and the matches for preflight requests.
 
 use http::{HeaderName, Method};
 use towergate_core::filter::{Allowed, Cors};
@@ -6,10 +6,10 @@ use towergate_core::plan::{Match, NameMatch, TextMatch};
 
 use crate::api::http_route;
 
-/// How long the answer to a preflight holds where nothing is written, in seconds (Gateway API).
+/// Default of `maxAge`, in seconds (Gateway API).
 const MAX_AGE: u32 = 5;
 
-/// What a filter means.
+/// Resolves a CORS filter.
 pub(super) fn resolve(written: &http_route::Cors) -> Result<Cors, String> {
     let origins = written.allow_origins.iter().map(|text| {
         let parsed = text.parse();
@@ -40,15 +40,14 @@ fn is_field(name: &str) -> bool {
 
 fn names(field: &str, written: &[String], valid: fn(&str) -> bool) -> Result<Allowed, String> {
     if let Some(wrong) = written.iter().find(|name| *name != "*" && !valid(name)) {
-        return Err(format!("cors.{field}: {wrong:?} is no name"));
+        return Err(format!("cors.{field}: invalid name {wrong:?}"));
     }
     let names = written.iter().map(String::as_str);
     Allowed::of(names).map_err(|error| format!("cors.{field}: {error}"))
 }
 
-/// For matches with a method, those that take the preflights for it, as in Envoy Gateway: else a rule for
-/// `PUT` would never see the browser's question. A preflight has the URL of the request to come, but none
-/// of its header fields.
+/// For matches with a method, the matches of their preflight requests, as in Envoy Gateway. A preflight
+/// request has method `OPTIONS` and the URL of the actual request, but none of its headers.
 pub(super) fn preflights(matches: &[Match]) -> Vec<Match> {
     let preflight = |found: &Match| {
         let method = found.method.as_deref().filter(|m| **m != Method::OPTIONS)?;

@@ -1,9 +1,8 @@
-//! Filters of rules and of backendRefs, checked as Envoy Gateway checks them.
+//! Filters of rules and backendRefs, validated as in Envoy Gateway.
 //!
-//! What comes out is in a fixed order, since Gateway API gives none: CORS, header edits, then the redirect
-//! or the rewrite, then mirrors. What Towergate does not have (external authorization, filters of
-//! extensions) is a fault of the rule, which then answers 500: a filter that is left out could be the
-//! one that keeps people out. Only a mirror that leads nowhere is left out, as the API wants it.
+//! Gateway API sets no order, so filters run in a fixed one: CORS, header edits, redirect or rewrite,
+//! mirrors. An unsupported filter (external authorization, extensions) makes the rule return 500, since it
+//! may restrict access. Only a mirror without a backend is left out, as Gateway API requires.
 
 use towergate_core::filter::{Cors, PathEdit, Redirect, Rewrite};
 use towergate_core::plan::{Filter, Fraction, Mirror};
@@ -16,11 +15,12 @@ use crate::api::http_route::{
     HttpRouteFilter, PathModifier, RequestMirror, RequestRedirect, UrlRewrite,
 };
 use crate::api::reference::BackendObjectReference;
+use crate::status::{ConditionType, RouteReason};
 
-/// The statuses that a redirect can have.
+/// Status codes of redirects.
 const REDIRECTS: [i32; 5] = [301, 302, 303, 307, 308];
 
-/// What filters mean.
+/// Filters of a rule or backendRef.
 #[derive(Debug, Default)]
 pub(super) struct Filters {
     request: Modifiers,
@@ -28,33 +28,32 @@ pub(super) struct Filters {
     redirect: Option<Redirect>,
     rewrite: Option<Rewrite>,
     cors: Option<Cors>,
-    /// Where copies should go.
+    /// Mirrors whose backends are not resolved yet.
     pub(super) mirrors: Vec<WantedMirror>,
-    /// Faults, by the condition that they make false.
-    pub(super) faults: Vec<FilterFault>,
+    /// Invalid filters.
+    pub(super) faults: Vec<FilterError>,
 }
 
-/// A mirror whose backend was not looked for yet.
+/// A mirror whose backend is not resolved yet.
 #[derive(Debug)]
 pub(super) struct WantedMirror {
-    /// The filter's place.
+    /// Index of the filter.
     pub(super) at: usize,
-    /// Where copies should go.
+    /// Backend of the copies.
     pub(super) backend: BackendObjectReference,
-    /// Of which requests.
+    /// Fraction of the requests that are copied.
     pub(super) fraction: Fraction,
 }
 
-/// Something wrong with a filter.
+/// An invalid filter.
 #[derive(Debug)]
-pub(super) struct FilterFault {
-    /// `Accepted` or `ResolvedRefs`.
-    pub(super) condition: &'static str,
-    /// The word of the API.
-    pub(super) reason: &'static str,
-    /// The filter's place.
+pub(super) struct FilterError {
+    /// Condition that becomes false.
+    pub(super) condition: ConditionType,
+    pub(super) reason: RouteReason,
+    /// Index of the filter.
     pub(super) at: usize,
-    /// A sentence.
+    /// A clause without full stop.
     pub(super) message: String,
 }
 
@@ -66,8 +65,13 @@ impl Filters {
             filters.add_http(at, filter);
         }
         if filters.redirect.is_some() && filters.rewrite.is_some() {
-            let message = "a rule cannot both redirect and rewrite".to_owned();
-            filters.fault("Accepted", "IncompatibleFilters", 0, message);
+            let message = "RequestRedirect and URLRewrite must not be used together".to_owned();
+            filters.fault(
+                ConditionType::Accepted,
+                RouteReason::IncompatibleFilters,
+                0,
+                message,
+            );
         }
         filters
     }
@@ -81,12 +85,12 @@ impl Filters {
         filters
     }
 
-    /// Whether requests are answered with a redirect.
+    /// Whether requests get a redirect.
     pub(super) fn redirects(&self) -> bool {
         self.redirect.is_some()
     }
 
-    /// Whether the prefix that a rule matched is replaced.
+    /// Whether the matched prefix is replaced.
     pub(super) fn replaces_prefix(&self) -> bool {
         let redirect = self
             .redirect
@@ -103,12 +107,12 @@ impl Filters {
             .any(|path| matches!(path, PathEdit::Prefix(_)))
     }
 
-    /// Whether browsers are answered.
+    /// Whether preflight requests are answered.
     pub(super) fn answers_preflights(&self) -> bool {
         self.cors.is_some()
     }
 
-    /// The filters, in the order in which they run, with those mirrors whose backend was found.
+    /// The filters in the order in which they run, with the resolved mirrors.
     pub(super) fn finish(self, mirrors: Vec<Mirror>) -> Vec<Filter> {
         let cors = self.cors.map(Filter::Cors);
         let request = self.request.finish().map(Filter::RequestHeaders);
@@ -122,8 +126,8 @@ impl Filters {
             .collect()
     }
 
-    fn fault(&mut self, condition: &'static str, reason: &'static str, at: usize, message: String) {
-        self.faults.push(FilterFault {
+    fn fault(&mut self, condition: ConditionType, reason: RouteReason, at: usize, message: String) {
+        self.faults.push(FilterError {
             condition,
             reason,
             at,
@@ -134,7 +138,7 @@ impl Filters {
     fn add_http(&mut self, at: usize, filter: &HttpRouteFilter) {
         let missing = || {
             Err(format!(
-                "a filter of type {} needs its settings",
+                "the settings of the {} filter are missing",
                 filter.kind
             ))
         };
@@ -168,31 +172,41 @@ impl Filters {
                     .extension_ref
                     .as_ref()
                     .map_or("", |reference| &*reference.name);
-                let message = format!("filters of extensions are not supported ({name})");
-                return self.fault("ResolvedRefs", "UnsupportedValue", at, message);
+                let message = format!("ExtensionRef filters are not supported ({name})");
+                return self.fault(
+                    ConditionType::ResolvedRefs,
+                    RouteReason::UnsupportedValue,
+                    at,
+                    message,
+                );
             }
-            other => Err(format!("filters of type {other} are not supported")),
+            other => Err(format!("filter type {other:?} is not supported")),
         };
         if let Err(message) = outcome {
-            self.fault("Accepted", "UnsupportedValue", at, message);
+            self.fault(
+                ConditionType::Accepted,
+                RouteReason::UnsupportedValue,
+                at,
+                message,
+            );
         }
     }
 
     fn redirect(&mut self, written: &RequestRedirect) -> Result<(), String> {
         if self.redirect.is_some() {
-            return Err("a rule has one RequestRedirect at most".to_owned());
+            return Err("RequestRedirect must not be repeated".to_owned());
         }
         if let Some(scheme) = written.scheme.as_deref()
             && !matches!(scheme, "http" | "https")
         {
             return Err(format!(
-                "scheme {scheme:?} is not supported: http and https are"
+                "scheme {scheme:?} is not supported; use http or https"
             ));
         }
         let status = written.status_code.unwrap_or(302);
         if !REDIRECTS.contains(&status) {
             return Err(format!(
-                "statusCode {status} is none of 301, 302, 303, 307, 308"
+                "statusCode {status} is not supported; use 301, 302, 303, 307 or 308"
             ));
         }
         self.redirect = Some(Redirect {
@@ -207,7 +221,7 @@ impl Filters {
 
     fn rewrite(&mut self, written: &UrlRewrite) -> Result<(), String> {
         if self.rewrite.is_some() {
-            return Err("a rule has one URLRewrite at most".to_owned());
+            return Err("URLRewrite must not be repeated".to_owned());
         }
         self.rewrite = Some(Rewrite {
             hostname: written.hostname.as_deref().map(hostname).transpose()?,
@@ -229,20 +243,22 @@ impl Filters {
 
     fn cors(&mut self, written: &crate::api::http_route::Cors) -> Result<(), String> {
         if self.cors.is_some() {
-            return Err("a rule has one CORS filter at most".to_owned());
+            return Err("CORS must not be repeated".to_owned());
         }
         self.cors = Some(cors::resolve(written)?);
         Ok(())
     }
 }
 
-/// Which requests are copied.
+/// Fraction of the requests that are copied.
 fn fraction(written: &RequestMirror) -> Result<Fraction, String> {
     let (numerator, denominator) = match (written.percent, &written.fraction) {
         (None, None) => return Ok(Fraction::ALL),
         (Some(percent), None) => (percent, 100),
         (None, Some(fraction)) => (fraction.numerator, fraction.denominator.unwrap_or(100)),
-        (Some(_), Some(_)) => return Err("a mirror has percent or fraction, not both".to_owned()),
+        (Some(_), Some(_)) => {
+            return Err("percent and fraction must not be used together".to_owned());
+        }
     };
     match (u32::try_from(numerator), u32::try_from(denominator)) {
         (Ok(numerator), Ok(denominator)) if denominator > 0 && numerator <= denominator => {
@@ -252,16 +268,16 @@ fn fraction(written: &RequestMirror) -> Result<Fraction, String> {
             })
         }
         _ => Err(format!(
-            "{numerator} of {denominator} is no share of the requests"
+            "fraction {numerator}/{denominator} is not between 0 and 1"
         )),
     }
 }
 
-/// An exact host name, and no IP address.
+/// An exact hostname; not an IP address.
 fn hostname(written: &str) -> Result<String, String> {
     match written.parse() {
         Ok(NamePattern::Exact(name)) if name.parse::<std::net::IpAddr>().is_err() => Ok(name),
-        _ => Err(format!("hostname {written:?} is not an exact host name")),
+        _ => Err(format!("hostname {written:?} is not an exact hostname")),
     }
 }
 
@@ -279,13 +295,13 @@ fn path(written: &PathModifier) -> Result<PathEdit, String> {
         ("ReplaceFullPath", Some(path), None) => Ok(PathEdit::Full(path.clone())),
         ("ReplacePrefixMatch", None, Some(prefix)) => Ok(PathEdit::Prefix(prefix.clone())),
         ("ReplaceFullPath", ..) => {
-            Err("path.type ReplaceFullPath needs replaceFullPath and nothing else".to_owned())
+            Err("path.type ReplaceFullPath requires replaceFullPath only".to_owned())
         }
         ("ReplacePrefixMatch", ..) => {
-            Err("path.type ReplacePrefixMatch needs replacePrefixMatch and nothing else".to_owned())
+            Err("path.type ReplacePrefixMatch requires replacePrefixMatch only".to_owned())
         }
         (other, ..) => Err(format!(
-            "path.type {other:?} is not known: ReplaceFullPath and ReplacePrefixMatch are"
+            "unknown path.type {other:?}; use ReplaceFullPath or ReplacePrefixMatch"
         )),
     }
 }
@@ -301,11 +317,13 @@ fn as_http(filter: &GrpcRouteFilter) -> HttpRouteFilter {
     }
 }
 
-/// The filters of a backendRef: all but CORS, as a preflight is answered before a backend is drawn.
+/// The filters of a backendRef: all but CORS, since preflight requests are answered before a backend is
+/// picked.
 ///
 /// # Errors
-/// The reason of the API and a sentence, if there is another or one that is wrong.
-pub(super) fn of_backend(written: &[HttpRouteFilter]) -> Result<Filters, (&'static str, String)> {
+///
+/// Reason and message if a filter is unsupported or invalid.
+pub(super) fn of_backend(written: &[HttpRouteFilter]) -> Result<Filters, (RouteReason, String)> {
     for filter in written {
         let supported = matches!(
             filter.kind.as_str(),
@@ -316,13 +334,16 @@ pub(super) fn of_backend(written: &[HttpRouteFilter]) -> Result<Filters, (&'stat
                 | "RequestMirror"
         );
         if !supported {
-            let message = format!("{} is not supported in a backendRef", filter.kind);
-            return Err(("UnsupportedRefValue", message));
+            let message = format!(
+                "filter type {:?} is not supported in a backendRef",
+                filter.kind
+            );
+            return Err((RouteReason::UnsupportedRefValue, message));
         }
     }
     let filters = Filters::http(written);
     match filters.faults.first() {
-        Some(fault) => Err(("InvalidBackendFilters", fault.message.clone())),
+        Some(fault) => Err((RouteReason::InvalidBackendFilters, fault.message.clone())),
         None => Ok(filters),
     }
 }
@@ -330,9 +351,10 @@ pub(super) fn of_backend(written: &[HttpRouteFilter]) -> Result<Filters, (&'stat
 /// As [`of_backend`], for a GRPCRoute.
 ///
 /// # Errors
+///
 /// As [`of_backend`].
 pub(super) fn of_grpc_backend(
     written: &[GrpcRouteFilter],
-) -> Result<Filters, (&'static str, String)> {
+) -> Result<Filters, (RouteReason, String)> {
     of_backend(&written.iter().map(as_http).collect::<Vec<_>>())
 }

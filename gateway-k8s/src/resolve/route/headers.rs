@@ -1,4 +1,4 @@
-//! Header modifiers, checked as Envoy Gateway checks them.
+//! Header modifiers, validated as in Envoy Gateway.
 
 use http::{HeaderName, HeaderValue};
 use towergate_core::filter::{HeaderEdit, HeaderEdits};
@@ -6,8 +6,8 @@ use towergate_core::plan::Text;
 
 use crate::api::http_route::{Header, HeaderModifier};
 
-/// All modifiers of a rule for one direction, as one. Envoy removes first, then adds and sets; of
-/// several edits of a name the first counts.
+/// All modifiers of a rule for one direction. Envoy removes first, then adds and sets; of several edits of
+/// one name, the first is used.
 #[derive(Debug, Default)]
 pub(super) struct Modifiers {
     removed: Vec<Text<HeaderName>>,
@@ -18,7 +18,8 @@ impl Modifiers {
     /// Adds a modifier.
     ///
     /// # Errors
-    /// What is wrong with its headers, as sentences; those that are right are taken all the same.
+    ///
+    /// Messages of the invalid edits. The valid ones are added nevertheless.
     pub(super) fn add(&mut self, modifier: &HeaderModifier) -> Result<(), String> {
         let mut faults = Vec::new();
         for header in &modifier.add {
@@ -43,7 +44,7 @@ impl Modifiers {
         if faults.is_empty() {
             return Ok(());
         }
-        Err(faults.join(" "))
+        Err(faults.join("; "))
     }
 
     fn take(&mut self, edit: Result<(HeaderName, HeaderEdit), String>, faults: &mut Vec<String>) {
@@ -54,7 +55,7 @@ impl Modifiers {
         }
     }
 
-    /// The edits in the order in which they are applied; `None`: there are none.
+    /// The edits in the order in which they run; `None` if there are none.
     pub(super) fn finish(self) -> Option<HeaderEdits> {
         let removed = self.removed.into_iter().map(HeaderEdit::Remove);
         let edits: Vec<_> = removed
@@ -64,18 +65,16 @@ impl Modifiers {
     }
 }
 
-/// A name that may be edited. `Host` and pseudo headers have filters of their own.
+/// Parses a header name that may be edited. `Host` and pseudo-headers are excluded.
 fn name(written: &str) -> Result<HeaderName, String> {
     match written.parse::<HeaderName>() {
         Ok(name) if name != http::header::HOST => Ok(name),
-        Ok(_) => Err("The header Host is changed by a URLRewrite only.".to_owned()),
-        Err(_) => Err(format!(
-            "{written:?} is not a header name that can be edited."
-        )),
+        Ok(_) => Err("header Host cannot be edited; use a URLRewrite".to_owned()),
+        Err(_) => Err(format!("invalid header name {written:?}")),
     }
 }
 
-/// A name with a value of visible characters, with single spaces or tabs between them.
+/// Parses a name, and a value of visible characters separated by single spaces or tabs.
 fn field(header: &Header) -> Result<(HeaderName, HeaderValue), String> {
     let name = name(&header.name)?;
     let value = header.value.as_str();
@@ -90,7 +89,7 @@ fn field(header: &Header) -> Result<(HeaderName, HeaderValue), String> {
             .any(|pair| space(pair[0]) && space(pair[1]));
     match HeaderValue::from_str(value) {
         Ok(value) if right => Ok((name, value)),
-        _ => Err(format!("{value:?} is not a value for the header {name}.")),
+        _ => Err(format!("invalid value {value:?} for header {name}")),
     }
 }
 
@@ -111,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn removals_come_first_and_the_first_edit_of_a_name_counts() {
+    fn removals_run_first_and_the_first_edit_of_a_name_is_used() {
         let (edits, right) = modifiers(json!([
             { "set": [{ "name": "x-b", "value": "1" }], "add": [{ "name": "X-A", "value": "2" }], "remove": ["x-a"] },
             { "set": [{ "name": "x-a", "value": "3" }], "remove": ["X-A"] },
@@ -131,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_envoy_gateway_refuses_is_refused() {
+    fn edits_that_envoy_gateway_rejects_are_rejected() {
         for (name, value) in [
             ("", "x"),
             ("Host", "x"),

@@ -1,4 +1,4 @@
-//! Routes: where they attach, and what their rules mean.
+//! Routes: their attachment, and the resolution of their rules.
 //!
 //! ```text
 //! HTTPRoute ─┐            ┌─ attach: parentRefs ─> listeners, hostnames ─┐
@@ -9,12 +9,13 @@
 //! UDPRoute ──┘
 //! ```
 //!
-//! Rules are worked out once per route and shared by all listeners.
+//! Rules are resolved once per route and shared by all listeners.
 
 mod attach;
 mod backend;
 mod cors;
 mod filters;
+mod finding;
 mod headers;
 mod matches;
 mod overlap;
@@ -34,8 +35,8 @@ use towergate_core::plan::{RouteId, RouteKind};
 use towergate_policy::SchemaViolation;
 
 use super::gateway::Gateways;
+use super::object_index::{ObjectIndex, age};
 use super::report::{Report, Subject};
-use super::world::{World, age};
 use crate::api::grpc_route::GrpcRouteSpec;
 use crate::api::http_route::HttpRouteSpec;
 use crate::api::meta::ObjectMeta;
@@ -43,7 +44,9 @@ use crate::api::reference::ParentReference;
 use crate::api::stream_route::{PortRouteSpec, StreamRouteRule, TlsRouteSpec};
 use crate::decode::is_of_every_rule;
 use crate::objects::{Object, ObjectKey, Objects};
-use crate::status::{Conditions, RouteStatus};
+use crate::status::{
+    Condition, ConditionType, Conditions, Reason, RouteReason, RouteStatus, kind_name,
+};
 
 /// A route of any kind.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +58,7 @@ pub(super) enum RouteRef<'a> {
     Udp(&'a Object<PortRouteSpec>),
 }
 
-/// The same of the object of each kind.
+/// Evaluates an expression for the object of any kind.
 macro_rules! of_any {
     ($route:expr, $object:ident => $what:expr) => {
         match $route {
@@ -78,13 +81,19 @@ impl<'a> RouteRef<'a> {
         http.chain(grpc).chain(tls).chain(tcp).chain(udp)
     }
 
+    /// Kind of the route, as in Kubernetes.
     pub(super) fn kind(self) -> &'static str {
+        kind_name(self.route_kind())
+    }
+
+    /// Kind of the route.
+    pub(super) fn route_kind(self) -> RouteKind {
         match self {
-            Self::Http(_) => "HTTPRoute",
-            Self::Grpc(_) => "GRPCRoute",
-            Self::Tls(_) => "TLSRoute",
-            Self::Tcp(_) => "TCPRoute",
-            Self::Udp(_) => "UDPRoute",
+            Self::Http(_) => RouteKind::Http,
+            Self::Grpc(_) => RouteKind::Grpc,
+            Self::Tls(_) => RouteKind::Tls,
+            Self::Tcp(_) => RouteKind::Tcp,
+            Self::Udp(_) => RouteKind::Udp,
         }
     }
 
@@ -92,7 +101,7 @@ impl<'a> RouteRef<'a> {
         of_any!(self, route => &route.meta)
     }
 
-    /// Fields that could not be read, so that what has them fails closed.
+    /// Unreadable fields; the parts that have them fail closed.
     pub(super) fn misread(self) -> &'a [SchemaViolation] {
         of_any!(self, route => &route.misread)
     }
@@ -111,13 +120,7 @@ impl<'a> RouteRef<'a> {
 
     pub(super) fn id(self) -> Arc<RouteId> {
         Arc::new(RouteId {
-            kind: match self {
-                Self::Http(_) => RouteKind::Http,
-                Self::Grpc(_) => RouteKind::Grpc,
-                Self::Tls(_) => RouteKind::Tls,
-                Self::Tcp(_) => RouteKind::Tcp,
-                Self::Udp(_) => RouteKind::Udp,
-            },
+            kind: self.route_kind(),
             namespace: self.meta().namespace.clone(),
             name: self.meta().name.clone(),
         })
@@ -127,7 +130,7 @@ impl<'a> RouteRef<'a> {
         of_any!(self, route => &route.spec.parent_refs)
     }
 
-    /// Whether it attaches to default Gateways, as it says.
+    /// Value of `useDefaultGateways`.
     pub(super) fn default_gateways(self) -> Option<&'a str> {
         of_any!(self, route => route.spec.use_default_gateways.as_deref())
     }
@@ -141,7 +144,7 @@ impl<'a> RouteRef<'a> {
         }
     }
 
-    /// The names of its rules.
+    /// Names of the rules.
     pub(super) fn rule_names(self) -> Vec<Option<&'a str>> {
         of_any!(self, route => route.spec.rules.iter().map(|rule| rule.name.as_deref()).collect())
     }
@@ -150,7 +153,7 @@ impl<'a> RouteRef<'a> {
         of_any!(self, route => Subject::new(self.kind(), route))
     }
 
-    /// What its Services' ports are of: `TCP` or `UDP`.
+    /// Transport protocol of its Service ports.
     fn transport(self) -> &'static str {
         match self {
             Self::Udp(_) => "UDP",
@@ -158,12 +161,12 @@ impl<'a> RouteRef<'a> {
         }
     }
 
-    /// Whether it is a route of connections or datagrams, not of requests.
+    /// Whether it is a route of connections or datagrams.
     pub(super) fn carries_streams(self) -> bool {
         self.stream_rules().is_some()
     }
 
-    /// The rules of a route of connections or datagrams; `None`: it is one of requests.
+    /// The rules of a route of connections or datagrams; `None` for HTTPRoutes and GRPCRoutes.
     fn stream_rules(self) -> Option<&'a [StreamRouteRule]> {
         match self {
             Self::Http(_) | Self::Grpc(_) => None,
@@ -173,32 +176,32 @@ impl<'a> RouteRef<'a> {
     }
 }
 
-/// A route with a parent of ours, and what became of it.
+/// A route with at least one parent of this controller.
 #[derive(Debug)]
 pub(super) struct RouteState<'a> {
     pub(super) route: RouteRef<'a>,
-    /// One for each parentRef that names a Gateway of ours.
+    /// One for each parentRef to a Gateway of this controller.
     pub(super) attachments: Vec<Attachment>,
-    /// Of a route of requests.
+    /// Rules of an HTTPRoute or GRPCRoute.
     pub(super) rules: Vec<RuleDraft>,
-    /// Of a route of connections or datagrams, unless nobody can say where they should go.
+    /// The rule of a route of connections or datagrams, if there is exactly one.
     pub(super) stream: Option<StreamDraft>,
 }
 
-/// Every route that has a parent of ours, in the order in which equal matches get their way: the
-/// oldest first, then by namespace and name.
+/// Every route with a parent of this controller, in order of precedence: the oldest first, then by
+/// namespace and name.
 pub(super) fn resolve<'a>(
-    world: &World<'a>,
+    index: &ObjectIndex<'a>,
     gateways: &mut Gateways<'a>,
     backends: &mut Backends<'a>,
     report: &mut Report,
 ) -> Vec<RouteState<'a>> {
-    // Of routes of the same age and name those of a kind that comes first do so.
-    let mut routes: Vec<_> = RouteRef::all(world.objects).collect();
+    // The sort is stable: routes of equal age and name stay in order of kind.
+    let mut routes: Vec<_> = RouteRef::all(index.objects).collect();
     routes.sort_by(|a, b| age(a.meta()).cmp(&age(b.meta())));
     let states = routes
         .into_iter()
-        .filter_map(|route| RouteState::resolve(world, gateways, backends, report, route));
+        .filter_map(|route| RouteState::resolve(index, gateways, backends, report, route));
     let mut states: Vec<_> = states.collect();
     overlap::check(&mut states);
     states
@@ -206,13 +209,13 @@ pub(super) fn resolve<'a>(
 
 impl<'a> RouteState<'a> {
     fn resolve(
-        world: &World<'a>,
+        index: &ObjectIndex<'a>,
         gateways: &mut Gateways<'a>,
         backends: &mut Backends<'a>,
         report: &mut Report,
         route: RouteRef<'a>,
     ) -> Option<Self> {
-        let mut attachments = attach::find(world, gateways, route, report);
+        let mut attachments = attach::find(index, gateways, route, report);
         if attachments.is_empty() {
             return None;
         }
@@ -222,10 +225,10 @@ impl<'a> RouteState<'a> {
             .map(|attachment| gateways.list[attachment.gateway].object);
         backends.reached_through(through);
         let (outcome, stream) = match route.stream_rules() {
-            None => (rules::resolve(world, backends, route, report), None),
+            None => (rules::resolve(index, backends, route, report), None),
             Some(rules) => {
-                let ends = stream::Ends::of(gateways, &attachments);
-                stream::resolve(world, backends, (route, rules), ends, report)
+                let tls = stream::TlsHandling::of(gateways, &attachments);
+                stream::resolve(index, backends, (route, rules), tls, report)
             }
         };
         for attachment in &mut attachments {
@@ -240,7 +243,7 @@ impl<'a> RouteState<'a> {
         })
     }
 
-    /// Its status.
+    /// The status of the route.
     pub(super) fn status(&self) -> RouteStatus {
         let parents = self
             .attachments
@@ -255,88 +258,104 @@ impl<'a> RouteState<'a> {
     }
 }
 
-/// What is wrong with rules, by the condition that it makes false.
+/// Errors of the rules of a route.
 #[derive(Debug, Default)]
-pub(super) struct Faults {
-    all: Vec<Fault>,
-    /// A fault of one rule keeps all rules from being served.
+pub(super) struct RuleErrors {
+    all: Vec<RuleError>,
+    /// Whether the error of one rule keeps all rules from being served.
     closed: bool,
 }
 
-/// Something wrong with a rule.
+/// An error of a rule.
 #[derive(Debug)]
-pub(super) struct Fault {
-    /// `Accepted`, `ResolvedRefs` or `BackendsAvailable`.
-    pub(super) condition: &'static str,
-    /// The word of the API.
-    pub(super) reason: &'static str,
-    /// The path of the invalid field, from `spec` on.
+pub(super) struct RuleError {
+    /// Condition that becomes false.
+    pub(super) condition: ConditionType,
+    pub(super) reason: RouteReason,
+    /// Path of the invalid field, from `spec` on.
     pub(super) field: String,
-    /// What is wrong with it.
+    /// A clause without full stop.
     pub(super) message: String,
-    /// Place of the rule in the route.
+    /// Index of the rule.
     pub(super) rule: usize,
 }
 
-impl Faults {
-    pub(super) fn add(&mut self, fault: Fault) {
+impl RuleErrors {
+    pub(super) fn add(&mut self, fault: RuleError) {
         self.all.push(fault);
     }
 
-    /// Notes that no rule is served.
+    /// Marks all rules as not served.
     fn close(&mut self) {
         self.closed = true;
     }
 
-    /// How many faults there are that keep a rule from doing what it should.
+    /// Number of errors.
     fn refusals(&self) -> usize {
         self.all.len()
     }
 
-    /// Rules with a fault that keeps them from being accepted.
+    /// Rules that are not accepted.
     fn refused(&self) -> Vec<usize> {
-        let mut rules: Vec<_> = self.of("Accepted").map(|fault| fault.rule).collect();
+        let mut rules: Vec<_> = self
+            .of(ConditionType::Accepted)
+            .map(|fault| fault.rule)
+            .collect();
         rules.sort_unstable();
         rules.dedup();
         rules
     }
 
-    fn of(&self, condition: &str) -> impl Iterator<Item = &Fault> {
+    fn of(&self, condition: ConditionType) -> impl Iterator<Item = &RuleError> {
         self.all
             .iter()
             .filter(move |fault| fault.condition == condition)
     }
 
-    /// States the faults. A route some of whose rules are valid is accepted (GEP-1364), and its message
-    /// begins as Gateway API prescribes for `PartiallyInvalid`.
-    fn state(&self, conditions: &mut Conditions, total: usize) {
-        for kind in ["ResolvedRefs", "BackendsAvailable"] {
-            if let Some((reason, message)) = self.summary(kind) {
-                conditions.set(kind, false, reason, message);
+    /// Sets the conditions. A route some of whose rules are valid is accepted (GEP-1364); the message of
+    /// `PartiallyInvalid` begins as Gateway API prescribes.
+    fn state(&self, conditions: &mut Conditions<RouteReason>, total: usize) {
+        for kind in [
+            ConditionType::ResolvedRefs,
+            ConditionType::BackendsAvailable,
+        ] {
+            if let Some(condition) = self.summary(kind) {
+                conditions.insert(condition);
             }
         }
-        let Some((reason, message)) = self.summary("Accepted") else {
+        let Some(mut condition) = self.summary(ConditionType::Accepted) else {
             return;
         };
         let refused = self.refused();
-        if self.closed || refused.len() >= total {
-            conditions.set("Accepted", false, reason, message);
-        } else {
+        if !self.closed && refused.len() < total {
             let rules: Vec<_> = refused.iter().map(ToString::to_string).collect();
-            let message = format!("Dropped Rule(s) {}: {message}", rules.join(", "));
-            conditions.set("PartiallyInvalid", true, reason, message);
+            condition.kind = ConditionType::PartiallyInvalid;
+            condition.status = true;
+            condition.message = format!(
+                "Dropped Rule(s) {}: {}",
+                rules.join(", "),
+                condition.message
+            );
         }
+        conditions.insert(condition);
     }
 
-    /// All reasons and messages of a condition.
-    fn summary(&self, condition: &str) -> Option<(String, String)> {
-        let mut reasons: Vec<_> = self.of(condition).map(|fault| fault.reason).collect();
-        reasons.sort_unstable();
+    /// A condition that is false for all reasons of its errors; `None` without errors.
+    fn summary(&self, kind: ConditionType) -> Option<Condition<RouteReason>> {
+        let mut reasons: Vec<_> = self.of(kind).map(|fault| fault.reason).collect();
+        reasons.sort_unstable_by_key(|reason| reason.as_str());
         reasons.dedup();
         let messages: Vec<_> = self
-            .of(condition)
+            .of(kind)
             .map(|fault| format!("{}: {}", fault.field, fault.message))
             .collect();
-        (!reasons.is_empty()).then(|| (reasons.join(","), messages.join("; ")))
+        let reason = *reasons.first()?;
+        Some(Condition {
+            kind,
+            status: false,
+            reason,
+            more_reasons: reasons.split_off(1),
+            message: messages.join("; "),
+        })
     }
 }

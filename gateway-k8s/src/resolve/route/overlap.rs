@@ -1,4 +1,4 @@
-//! Routes that match the same requests: one of them never gets them.
+//! Routes with equal matches, of which only the oldest gets the requests.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -7,11 +7,12 @@ use towergate_core::plan::Match;
 use towergate_tls::NamePattern;
 
 use super::RouteState;
+use crate::status::{ConditionType, RouteReason};
 
-/// The listener and the host name.
+/// Gateway, listener and hostname.
 type Place<'a> = (usize, usize, &'a NamePattern);
 
-/// States which routes have matches that another route has, too, for the same hosts of a listener.
+/// Sets the condition of routes whose matches another route has, for the same hostname of a listener.
 pub(super) fn check(routes: &mut [RouteState<'_>]) {
     let mut places: HashMap<Place<'_>, BTreeSet<usize>> = HashMap::new();
     for (at, state) in routes.iter().enumerate() {
@@ -24,7 +25,7 @@ pub(super) fn check(routes: &mut [RouteState<'_>]) {
             }
         }
     }
-    // Most hosts have one route: what it matches need not be looked at.
+    // Most hostnames have one route; its matches need no comparison.
     let shared = places.iter().filter(|(_, here)| here.len() > 1);
     let shared = shared.flat_map(|((gateway, listener, _), here)| {
         let same = equal_matches(routes, here);
@@ -58,18 +59,21 @@ pub(super) fn check(routes: &mut [RouteState<'_>]) {
             .map(|other| names[other].as_str())
             .collect();
         let message = format!(
-            "These routes match the same requests, of which the oldest gets them: {}.",
+            "these routes have an equal match, and the oldest route gets its requests: {}",
             others.join(", ")
         );
         for attachment in attachments {
-            attachment
-                .conditions
-                .set("RouteRulesOverlap", true, "RouteRulesOverlap", &*message);
+            attachment.conditions.set(
+                ConditionType::RouteRulesOverlap,
+                true,
+                RouteReason::RouteRulesOverlap,
+                &*message,
+            );
         }
     }
 }
 
-/// Of `some` routes those that have a match in common, for each such match.
+/// The routes of `some` that have a match in common, for each match.
 #[expect(
     clippy::mutable_key_type,
     reason = "a `Text` is compared and hashed by its source"
@@ -84,7 +88,7 @@ fn equal_matches(routes: &[RouteState<'_>], some: &BTreeSet<usize>) -> Vec<BTree
     found.into_values().filter(|r| r.len() > 1).collect()
 }
 
-/// The order of headers and parameters does not matter.
+/// A match in its canonical order of headers and parameters.
 fn canonical(found: &Match) -> Cow<'_, Match> {
     let mut found = Cow::Borrowed(found);
     if found.headers.len() > 1 || found.query.len() > 1 {

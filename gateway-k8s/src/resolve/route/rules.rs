@@ -1,75 +1,78 @@
-//! Rules: what one matches, what happens then, where requests go.
+//! Rules: their matches, filters, traffic settings and backends.
 
 use std::collections::HashMap;
 
 use towergate_core::plan::{Destination, Filter, Match, Mirror, PathMatch, WeightedBackend};
 use towergate_policy::SchemaViolation;
 
+use super::super::object_index::ObjectIndex;
 use super::super::report::Report;
-use super::super::world::World;
-use super::backend::{Backends, advice};
+use super::backend::Backends;
 use super::cors;
 use super::filters::{self, Filters};
+use super::finding::{self, RulePart};
 use super::matches::RuleMatches;
 use super::traffic::RuleTraffic;
-use super::{Fault, Faults, RouteRef};
+use super::{RouteRef, RuleError, RuleErrors};
 use crate::api::grpc_route::GrpcRouteRule;
 use crate::api::http_route::HttpRouteRule;
 use crate::api::reference::BackendObjectReference;
+use crate::finding::FindingCode;
+use crate::status::{ConditionType, RouteReason};
 
-/// Where a filter names the backend of a mirror.
+/// Field of the mirror in a filter.
 const MIRROR: &str = ".requestMirror";
 
-/// A rule before policies.
+/// A rule without policies.
 #[derive(Clone, Debug)]
 pub(crate) struct RuleDraft {
-    /// Its place in the route.
+    /// Index in the route.
     pub(crate) index: usize,
-    /// Its name.
+    /// Name of the rule.
     pub(crate) name: Option<String>,
     pub(crate) matches: Vec<Match>,
     pub(crate) filters: Vec<Filter>,
     pub(crate) traffic: RuleTraffic,
     pub(crate) backends: Vec<WeightedBackend>,
-    /// Something is wrong: answer this status.
+    /// Status to return because the rule is invalid.
     pub(crate) respond: Option<u16>,
 }
 
-/// What the rules of a route mean.
+/// The resolved rules of a route.
 #[derive(Debug, Default)]
-pub(super) struct Outcome {
+pub(super) struct ResolvedRules {
     pub(super) rules: Vec<RuleDraft>,
-    pub(super) faults: Faults,
-    /// How many rules there are, those included that are left out.
+    pub(super) faults: RuleErrors,
+    /// Number of rules.
     pub(super) total: usize,
 }
 
 /// The parts of a rule that both kinds of routes have.
-struct Parts {
+struct RuleParts {
     name: Option<String>,
     matches: RuleMatches,
     filters: Filters,
     traffic: Result<RuleTraffic, String>,
-    backends: Vec<Part>,
+    backends: Vec<BackendParts>,
     persistent: bool,
 }
 
 /// A backendRef.
-struct Part {
+struct BackendParts {
     object: BackendObjectReference,
     weight: Option<i32>,
-    filters: Result<Filters, (&'static str, String)>,
+    filters: Result<Filters, (RouteReason, String)>,
 }
 
-/// Works out all rules of a route.
+/// Resolves all rules of a route.
 pub(super) fn resolve(
-    world: &World<'_>,
+    index: &ObjectIndex<'_>,
     backends: &mut Backends<'_>,
     route: RouteRef<'_>,
     report: &mut Report,
-) -> Outcome {
-    let parts: Vec<Parts> = match route {
-        // Admission gives a route without rules one that takes everything.
+) -> ResolvedRules {
+    let parts: Vec<RuleParts> = match route {
+        // The CRD default of a route without rules is one that matches every request.
         RouteRef::Http(http) if http.spec.rules.is_empty() => {
             vec![http_parts((0, &HttpRouteRule::default()), &http.misread)]
         }
@@ -83,44 +86,44 @@ pub(super) fn resolve(
         }
         RouteRef::Tls(_) | RouteRef::Tcp(_) | RouteRef::Udp(_) => Vec::new(),
     };
-    let mut resolver = Resolver {
-        world,
+    let mut resolver = RuleResolver {
+        index,
         backends,
         route,
         report,
-        faults: Faults::default(),
-        index: 0,
+        faults: RuleErrors::default(),
+        rule_index: 0,
     };
     resolver.check_names(&parts);
     let total = parts.len();
     let unbounded = parts.iter().any(|parts| parts.matches.unbounded);
     let mut rules = Vec::with_capacity(total);
-    for (index, parts) in parts.into_iter().enumerate() {
-        resolver.index = index;
+    for (at, parts) in parts.into_iter().enumerate() {
+        resolver.rule_index = at;
         rules.push(resolver.rule(parts));
     }
     if unbounded {
-        // A request of any rule could be one of the rule whose match is lost.
+        // A request of any rule may belong to the rule whose match is lost.
         rules.iter_mut().for_each(|rule| rule.respond = Some(500));
         resolver.faults.close();
     }
-    Outcome {
+    ResolvedRules {
         rules,
         faults: resolver.faults,
         total,
     }
 }
 
-fn http_parts((index, rule): (usize, &HttpRouteRule), unread: &[SchemaViolation]) -> Parts {
-    Parts {
+fn http_parts((at, rule): (usize, &HttpRouteRule), unread: &[SchemaViolation]) -> RuleParts {
+    RuleParts {
         name: rule.name.clone(),
-        matches: RuleMatches::http(&rule.matches, index, unread),
+        matches: RuleMatches::http(&rule.matches, at, unread),
         filters: Filters::http(&rule.filters),
         traffic: RuleTraffic::resolve(rule.timeouts.as_deref(), rule.retry.as_deref()),
         backends: rule
             .backend_refs
             .iter()
-            .map(|backend| Part {
+            .map(|backend| BackendParts {
                 object: backend.object(),
                 weight: backend.weight,
                 filters: filters::of_backend(&backend.filters),
@@ -130,16 +133,16 @@ fn http_parts((index, rule): (usize, &HttpRouteRule), unread: &[SchemaViolation]
     }
 }
 
-fn grpc_parts((index, rule): (usize, &GrpcRouteRule), unread: &[SchemaViolation]) -> Parts {
-    Parts {
+fn grpc_parts((at, rule): (usize, &GrpcRouteRule), unread: &[SchemaViolation]) -> RuleParts {
+    RuleParts {
         name: rule.name.clone(),
-        matches: RuleMatches::grpc(&rule.matches, index, unread),
+        matches: RuleMatches::grpc(&rule.matches, at, unread),
         filters: Filters::grpc(&rule.filters),
         traffic: Ok(RuleTraffic::default()),
         backends: rule
             .backend_refs
             .iter()
-            .map(|backend| Part {
+            .map(|backend| BackendParts {
                 object: backend.object(),
                 weight: backend.weight,
                 filters: filters::of_grpc_backend(&backend.filters),
@@ -149,28 +152,28 @@ fn grpc_parts((index, rule): (usize, &GrpcRouteRule), unread: &[SchemaViolation]
     }
 }
 
-struct Resolver<'r, 'a, 'w> {
-    world: &'r World<'w>,
+struct RuleResolver<'r, 'a, 'w> {
+    index: &'r ObjectIndex<'w>,
     backends: &'r mut Backends<'a>,
     route: RouteRef<'r>,
     report: &'r mut Report,
-    faults: Faults,
-    index: usize,
+    faults: RuleErrors,
+    rule_index: usize,
 }
 
-impl Resolver<'_, '_, '_> {
-    /// Names of rules are what policies and people find them by.
-    fn check_names(&mut self, parts: &[Parts]) {
+impl RuleResolver<'_, '_, '_> {
+    /// Reports duplicate names of rules, which policies refer to.
+    fn check_names(&mut self, parts: &[RuleParts]) {
         let mut seen = HashMap::new();
-        for (index, part) in parts.iter().enumerate() {
+        for (at, part) in parts.iter().enumerate() {
             let Some(name) = &part.name else { continue };
-            if let Some(first) = seen.insert(name, index) {
+            if let Some(first) = seen.insert(name, at) {
                 self.report.warn(
-                    "rule-name-twice",
+                    FindingCode::RuleNameTwice,
                     &self.route.subject(),
-                    format!("spec.rules[{index}].name"),
-                    format!("Rules {first} and {index} have the same name {name:?}."),
-                    "Give each rule a name of its own.",
+                    format!("spec.rules[{at}].name"),
+                    format!("rules {first} and {at} have the same name {name:?}"),
+                    "give each rule a unique name",
                 );
             }
         }
@@ -178,87 +181,91 @@ impl Resolver<'_, '_, '_> {
 
     fn fault(
         &mut self,
-        condition: &'static str,
-        reason: &'static str,
+        part: RulePart,
+        condition: ConditionType,
+        reason: RouteReason,
         field: &str,
         message: String,
     ) {
-        let place = format!("spec.rules[{}]{field}", self.index);
-        let (code, mend) = advice(reason).unwrap_or_else(|| match reason {
-            _ if field.ends_with(MIRROR) => (
-                "rule-invalid",
-                "Correct the reference: until then nothing is mirrored to it.",
-            ),
-            _ if condition == "ResolvedRefs" && field.starts_with(".backendRefs") => (
-                "rule-invalid",
-                "Correct the reference: until then its share of the requests is answered 500.",
-            ),
-            _ if field.starts_with(".matches") => (
-                "rule-invalid",
-                "correct the match; until then the rule returns 500 for every request that it may be for",
-            ),
-            _ => (
-                "rule-invalid",
-                "Correct or remove the field: until then the rule answers 500.",
-            ),
-        });
+        let place = format!("spec.rules[{}]{field}", self.rule_index);
+        let (code, advice) = finding::of_rule(reason, part);
         let subject = self.route.subject();
-        if condition == "BackendsAvailable" {
-            self.report.warn(code, &subject, &*place, &*message, mend);
+        if condition == ConditionType::BackendsAvailable {
+            self.report.warn(code, &subject, &*place, &*message, advice);
         } else {
-            self.report.error(code, &subject, &*place, &*message, mend);
+            self.report
+                .error(code, &subject, &*place, &*message, advice);
         }
-        self.faults.add(Fault {
+        self.faults.add(RuleError {
             condition,
             reason,
             field: place,
             message,
-            rule: self.index,
+            rule: self.rule_index,
         });
     }
 
-    /// A backendRef's rewrite of a prefix needs one too.
-    fn check_prefixes(parts: &mut [Part], all_prefixes: bool) {
+    /// Rejects a prefix rewrite in a backendRef unless all matches are prefixes.
+    fn check_prefixes(parts: &mut [BackendParts], all_prefixes: bool) {
         for part in parts {
             if !all_prefixes && part.filters.as_ref().is_ok_and(Filters::replaces_prefix) {
-                let message = "ReplacePrefixMatch needs matches of type PathPrefix".to_owned();
-                part.filters = Err(("InvalidBackendFilters", message));
+                let message = "ReplacePrefixMatch requires matches of type PathPrefix".to_owned();
+                part.filters = Err((RouteReason::InvalidBackendFilters, message));
             }
         }
     }
 
-    /// One rule.
-    fn rule(&mut self, mut parts: Parts) -> RuleDraft {
+    /// Resolves one rule.
+    fn rule(&mut self, mut parts: RuleParts) -> RuleDraft {
         let before = self.faults.refusals();
         self.misread();
         self.check_filters(&parts.filters);
         let readable = parts.matches.faults.is_empty() && !parts.matches.unbounded;
         for fault in parts.matches.faults {
-            self.fault("Accepted", "UnsupportedValue", &fault.field, fault.message);
+            self.fault(
+                RulePart::Match,
+                ConditionType::Accepted,
+                RouteReason::UnsupportedValue,
+                &fault.field,
+                fault.message,
+            );
         }
         let mut matches = parts.matches.matches;
         let prefixes = |found: &Match| matches!(found.path, PathMatch::Prefix(_));
         let all_prefixes = !readable || matches.iter().all(prefixes);
         Self::check_prefixes(&mut parts.backends, all_prefixes);
         if parts.filters.replaces_prefix() && !all_prefixes {
-            let message = "ReplacePrefixMatch needs matches of type PathPrefix".to_owned();
-            self.fault("Accepted", "UnsupportedValue", ".filters", message);
+            let message = "ReplacePrefixMatch requires matches of type PathPrefix".to_owned();
+            self.fault(
+                RulePart::Rule,
+                ConditionType::Accepted,
+                RouteReason::UnsupportedValue,
+                ".filters",
+                message,
+            );
         }
         if parts.persistent {
             let message = "sessionPersistence is not supported".to_owned();
             self.fault(
-                "Accepted",
-                "UnsupportedValue",
+                RulePart::Rule,
+                ConditionType::Accepted,
+                RouteReason::UnsupportedValue,
                 ".sessionPersistence",
                 message,
             );
         }
         let traffic = parts.traffic.unwrap_or_else(|fault| {
-            self.fault("Accepted", "UnsupportedValue", "", fault);
+            self.fault(
+                RulePart::Rule,
+                ConditionType::Accepted,
+                RouteReason::UnsupportedValue,
+                "",
+                fault,
+            );
             RuleTraffic::default()
         });
-        // Up to here a fault means that the rule cannot do what it should: it answers 500. A fault of
-        // a backend costs that backend's share only.
+        // An error up to here makes the rule return 500. An error of a backend affects its share of
+        // requests only.
         let respond = (self.faults.refusals() > before).then_some(500);
         let redirects = parts.filters.redirects();
         if parts.filters.answers_preflights() {
@@ -267,7 +274,7 @@ impl Resolver<'_, '_, '_> {
         let mirrors = self.mirrors(&parts.filters, "");
         let backends = self.weighted(parts.backends, redirects);
         RuleDraft {
-            index: self.index,
+            index: self.rule_index,
             name: parts.name,
             matches,
             filters: parts.filters.finish(mirrors),
@@ -277,14 +284,13 @@ impl Resolver<'_, '_, '_> {
         }
     }
 
-    /// Fields that are not known. One of them may be a match or a filter, so nobody can say that a request
-    /// of the rule, as far as it could be read, may pass. The decoder has reported them.
+    /// Adds unreadable fields of the rule, which may be matches or filters. The decoder has reported them.
     fn misread(&mut self) {
-        let rule = self.index;
+        let rule = self.rule_index;
         for fault in self.route.misread_of_rule(rule) {
-            self.faults.add(Fault {
-                condition: "Accepted",
-                reason: "UnsupportedValue",
+            self.faults.add(RuleError {
+                condition: ConditionType::Accepted,
+                reason: RouteReason::UnsupportedValue,
                 field: fault.field.clone(),
                 message: fault.message.clone(),
                 rule,
@@ -295,24 +301,36 @@ impl Resolver<'_, '_, '_> {
     fn check_filters(&mut self, filters: &Filters) {
         for fault in &filters.faults {
             let field = format!(".filters[{}]", fault.at);
-            self.fault(fault.condition, fault.reason, &field, fault.message.clone());
+            self.fault(
+                RulePart::Rule,
+                fault.condition,
+                fault.reason,
+                &field,
+                fault.message.clone(),
+            );
         }
     }
 
-    /// Those mirrors whose backend can be named; others are left out, and the rule serves without them
-    /// (Gateway API, `HTTPRequestMirrorFilter.backendRef`).
+    /// The mirrors whose backends are valid. The others are left out and the rule is served (Gateway API,
+    /// `HTTPRequestMirrorFilter.backendRef`).
     fn mirrors(&mut self, filters: &Filters, within: &str) -> Vec<Mirror> {
         let mut mirrors = Vec::new();
         for wanted in &filters.mirrors {
             let field = format!("{within}.filters[{}]{MIRROR}", wanted.at);
             match self
                 .backends
-                .resolve(self.world, self.route, &wanted.backend)
+                .resolve(self.index, self.route, &wanted.backend)
             {
                 Ok(found) => {
                     if !found.available {
                         let message = format!("{} has no ready endpoints", found.backend.id);
-                        self.fault("BackendsAvailable", "EndpointsNotFound", &field, message);
+                        self.fault(
+                            RulePart::Mirror,
+                            ConditionType::BackendsAvailable,
+                            RouteReason::EndpointsNotFound,
+                            &field,
+                            message,
+                        );
                     }
                     mirrors.push(Mirror {
                         backend: found.backend,
@@ -320,14 +338,20 @@ impl Resolver<'_, '_, '_> {
                     });
                 }
                 Err(fault) => {
-                    self.fault("ResolvedRefs", fault.reason, &field, fault.message);
+                    self.fault(
+                        RulePart::Mirror,
+                        ConditionType::ResolvedRefs,
+                        fault.reason,
+                        &field,
+                        fault.message,
+                    );
                 }
             }
         }
         mirrors
     }
 
-    fn weighted(&mut self, parts: Vec<Part>, redirects: bool) -> Vec<WeightedBackend> {
+    fn weighted(&mut self, parts: Vec<BackendParts>, redirects: bool) -> Vec<WeightedBackend> {
         let mut weighted = Vec::with_capacity(parts.len());
         for (at, part) in parts.into_iter().enumerate() {
             let field = format!(".backendRefs[{at}]");
@@ -335,27 +359,45 @@ impl Resolver<'_, '_, '_> {
             let resolved = match part.filters {
                 Ok(filters) => self
                     .backends
-                    .resolve(self.world, self.route, &part.object)
+                    .resolve(self.index, self.route, &part.object)
                     .map(|found| (found, filters)),
-                Err((reason, message)) => Err(super::backend::BackendFault { reason, message }),
+                Err((reason, message)) => Err(super::backend::BackendError { reason, message }),
             };
             let (destination, filters) = match resolved {
                 Ok((found, filters)) => {
                     if !found.available && weight > 0 {
                         let message = format!("{} has no ready endpoints", found.backend.id);
-                        self.fault("BackendsAvailable", "EndpointsNotFound", &field, message);
+                        self.fault(
+                            RulePart::Requests,
+                            ConditionType::BackendsAvailable,
+                            RouteReason::EndpointsNotFound,
+                            &field,
+                            message,
+                        );
                     }
                     let mirrors = self.mirrors(&filters, &field);
                     (Destination::Backend(found.backend), filters.finish(mirrors))
                 }
                 Err(fault) => {
-                    self.fault("ResolvedRefs", fault.reason, &field, fault.message);
+                    self.fault(
+                        RulePart::Requests,
+                        ConditionType::ResolvedRefs,
+                        fault.reason,
+                        &field,
+                        fault.message,
+                    );
                     (Destination::Invalid, Vec::new())
                 }
             };
             let Ok(weight) = u32::try_from(weight) else {
                 let message = format!("weight {weight} is negative");
-                self.fault("ResolvedRefs", "UnsupportedRefValue", &field, message);
+                self.fault(
+                    RulePart::Requests,
+                    ConditionType::ResolvedRefs,
+                    RouteReason::UnsupportedRefValue,
+                    &field,
+                    message,
+                );
                 continue;
             };
             weighted.push(WeightedBackend {

@@ -1,39 +1,42 @@
-//! Rules of TLSRoutes, TCPRoutes and UDPRoutes: where connections and datagrams go.
+//! Rules of TLSRoutes, TCPRoutes and UDPRoutes.
 //!
-//! Such a route has one rule. What a listener passes through is TLS of the client already, so
-//! BackendTLSPolicies are for what the other listeners take.
+//! Each route has one rule. Passed-through connections carry TLS of the client, so BackendTLSPolicies apply
+//! to other listeners only.
 
 use towergate_core::plan::{Destination, WeightedBackend};
 
 use super::super::gateway::Gateways;
+use super::super::object_index::ObjectIndex;
 use super::super::report::Report;
-use super::super::world::World;
-use super::backend::{BackendFault, Backends, Found, advice};
-use super::rules::Outcome;
-use super::{Attachment, Fault, Faults, RouteRef};
+use super::backend::{BackendError, Backends, Found};
+use super::finding::{self, RulePart};
+use super::rules::ResolvedRules;
+use super::{Attachment, RouteRef, RuleError, RuleErrors};
 use crate::api::reference::BackendObjectReference;
 use crate::api::stream_route::{StreamBackendRef, StreamRouteRule};
+use crate::finding::FindingCode;
+use crate::status::{ConditionType, RouteReason};
 
-/// The rule of a route of connections or datagrams, before policies.
+/// The rule of a route of connections or datagrams, without policies.
 #[derive(Clone, Debug)]
 pub(crate) struct StreamDraft {
-    /// Its name.
+    /// Name of the rule.
     pub(crate) name: Option<String>,
-    /// Where goes what comes in plain, or what the listener has decrypted.
-    pub(crate) ended: Vec<WeightedBackend>,
-    /// Where goes what the listener passes through.
+    /// Backends of plain and of decrypted connections.
+    pub(crate) terminated: Vec<WeightedBackend>,
+    /// Backends of passed-through connections.
     pub(crate) passed: Vec<WeightedBackend>,
 }
 
-/// What the listeners of a route do with TLS.
+/// TLS modes of the listeners of a route.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Ends {
-    /// One takes plain connections, or ends TLS.
-    ended: bool,
+pub(super) struct TlsHandling {
+    /// Whether a listener takes plain connections or terminates TLS.
+    terminated: bool,
 }
 
-impl Ends {
-    /// What the listeners do that take a route.
+impl TlsHandling {
+    /// The TLS modes of the listeners of a route.
     pub(super) fn of(gateways: &Gateways<'_>, attachments: &[Attachment]) -> Self {
         let mut listeners = attachments.iter().flat_map(|attachment| {
             let gateway = &gateways.list[attachment.gateway];
@@ -41,40 +44,39 @@ impl Ends {
             listeners.map(|(at, _)| &gateway.listeners[*at])
         });
         Self {
-            ended: listeners.any(|listener| !listener.passes_through()),
+            terminated: listeners.any(|listener| !listener.passes_through()),
         }
     }
 }
 
-/// Works out the rule of a route. `None`: there is not exactly one, so that nobody can say where the
-/// route leads; it is in nobody's way then.
+/// Resolves the rule of a route. `None` unless there is exactly one; then connections go to no backend.
 pub(super) fn resolve(
-    world: &World<'_>,
+    index: &ObjectIndex<'_>,
     backends: &mut Backends<'_>,
     (route, rules): (RouteRef<'_>, &[StreamRouteRule]),
-    ends: Ends,
+    tls: TlsHandling,
     report: &mut Report,
-) -> (Outcome, Option<StreamDraft>) {
-    let mut resolver = Resolver {
-        world,
+) -> (ResolvedRules, Option<StreamDraft>) {
+    let mut resolver = StreamResolver {
+        index,
         backends,
         route,
-        ends,
+        tls,
         report,
-        faults: Faults::default(),
-        index: 0,
+        faults: RuleErrors::default(),
+        rule_index: 0,
     };
     let mut drafts = Vec::new();
-    for (index, rule) in rules.iter().enumerate() {
-        resolver.index = index;
+    for (at, rule) in rules.iter().enumerate() {
+        resolver.rule_index = at;
         drafts.push(resolver.rule(rule));
     }
     if drafts.len() != 1 {
         drafts.clear();
-        resolver.index = 0;
+        resolver.rule_index = 0;
         resolver.not_one(rules.len());
     }
-    let outcome = Outcome {
+    let outcome = ResolvedRules {
         rules: Vec::new(),
         faults: resolver.faults,
         total: 1,
@@ -82,53 +84,53 @@ pub(super) fn resolve(
     (outcome, drafts.pop())
 }
 
-struct Resolver<'r, 'a, 'w> {
-    world: &'r World<'w>,
+struct StreamResolver<'r, 'a, 'w> {
+    index: &'r ObjectIndex<'w>,
     backends: &'r mut Backends<'a>,
     route: RouteRef<'r>,
-    ends: Ends,
+    tls: TlsHandling,
     report: &'r mut Report,
-    faults: Faults,
-    index: usize,
+    faults: RuleErrors,
+    rule_index: usize,
 }
 
-impl Resolver<'_, '_, '_> {
+impl StreamResolver<'_, '_, '_> {
     fn rule(&mut self, rule: &StreamRouteRule) -> StreamDraft {
         let readable = self.misread();
         let passed = self.weighted(&rule.backend_refs, true);
-        let ended = match self.ends.ended {
+        let terminated = match self.tls.terminated {
             true => self.weighted(&rule.backend_refs, false),
             false => passed.clone(),
         };
         if rule.backend_refs.is_empty() {
             self.report.warn(
-                "rule-without-backends",
+                FindingCode::RuleWithoutBackends,
                 &self.route.subject(),
-                format!("spec.rules[{}]", self.index),
+                format!("spec.rules[{}]", self.rule_index),
                 match self.route {
-                    RouteRef::Udp(_) => "The rule has no backendRefs: its datagrams are dropped.",
-                    _ => "The rule has no backendRefs: its connections are closed.",
+                    RouteRef::Udp(_) => "the rule has no backendRefs; its datagrams are dropped",
+                    _ => "the rule has no backendRefs; its connections are closed",
                 },
-                "Name a backend, or remove the route.",
+                "add a backendRef, or remove the route",
             );
         }
         let keep = |backends: Vec<_>| if readable { backends } else { Vec::new() };
         StreamDraft {
             name: rule.name.clone(),
-            ended: keep(ended),
+            terminated: keep(terminated),
             passed: keep(passed),
         }
     }
 
-    /// Whether the rule has no fields that are not known. The decoder has reported them.
+    /// Whether all fields of the rule are readable. The decoder has reported the others.
     fn misread(&mut self) -> bool {
-        let rule = self.index;
+        let rule = self.rule_index;
         let mut readable = true;
         for fault in self.route.misread_of_rule(rule) {
             readable = false;
-            self.faults.add(Fault {
-                condition: "Accepted",
-                reason: "UnsupportedValue",
+            self.faults.add(RuleError {
+                condition: ConditionType::Accepted,
+                reason: RouteReason::UnsupportedValue,
                 field: fault.field.clone(),
                 message: fault.message.clone(),
                 rule,
@@ -137,10 +139,10 @@ impl Resolver<'_, '_, '_> {
         readable
     }
 
-    /// The backends of a rule; `passed`: BackendTLSPolicies are not looked at.
+    /// The backends of a rule. `passed`: without BackendTLSPolicies.
     fn weighted(&mut self, refs: &[StreamBackendRef], passed: bool) -> Vec<WeightedBackend> {
-        // A fault that has nothing to do with TLS is found both times, and told once.
-        let quiet = passed && self.ends.ended;
+        // Errors that do not concern TLS occur for both modes and are reported once.
+        let quiet = passed && self.tls.terminated;
         let mut weighted = Vec::new();
         for (at, written) in refs.iter().enumerate() {
             let field = format!(".backendRefs[{at}]");
@@ -149,13 +151,23 @@ impl Resolver<'_, '_, '_> {
                 Ok(found) => {
                     if !found.available && weight > 0 && !quiet {
                         let message = format!("{} has no ready endpoints", found.backend.id);
-                        self.fault("BackendsAvailable", "EndpointsNotFound", &field, message);
+                        self.fault(
+                            ConditionType::BackendsAvailable,
+                            RouteReason::EndpointsNotFound,
+                            &field,
+                            message,
+                        );
                     }
                     Destination::Backend(found.backend)
                 }
                 Err(fault) => {
                     if !quiet {
-                        self.fault("ResolvedRefs", fault.reason, &field, fault.message);
+                        self.fault(
+                            ConditionType::ResolvedRefs,
+                            fault.reason,
+                            &field,
+                            fault.message,
+                        );
                     }
                     Destination::Invalid
                 }
@@ -163,7 +175,12 @@ impl Resolver<'_, '_, '_> {
             let Ok(weight) = u32::try_from(weight) else {
                 if !quiet {
                     let message = format!("weight {weight} is negative");
-                    self.fault("ResolvedRefs", "UnsupportedRefValue", &field, message);
+                    self.fault(
+                        ConditionType::ResolvedRefs,
+                        RouteReason::UnsupportedRefValue,
+                        &field,
+                        message,
+                    );
                 }
                 continue;
             };
@@ -180,58 +197,55 @@ impl Resolver<'_, '_, '_> {
         &mut self,
         written: &BackendObjectReference,
         passed: bool,
-    ) -> Result<Found, BackendFault> {
+    ) -> Result<Found, BackendError> {
         match passed {
             true => self
                 .backends
-                .resolve_passed(self.world, self.route, written),
-            false => self.backends.resolve(self.world, self.route, written),
+                .resolve_passed(self.index, self.route, written),
+            false => self.backends.resolve(self.index, self.route, written),
         }
     }
 
     fn not_one(&mut self, count: usize) {
-        let message = format!("the route has {count} rules, and needs exactly one");
-        self.fault("Accepted", "InvalidRule", "", message);
+        let message = format!("the route must have exactly one rule, not {count}");
+        self.fault(
+            ConditionType::Accepted,
+            RouteReason::InvalidRule,
+            "",
+            message,
+        );
     }
 
     fn fault(
         &mut self,
-        condition: &'static str,
-        reason: &'static str,
+        condition: ConditionType,
+        reason: RouteReason,
         field: &str,
         message: String,
     ) {
-        let (code, mend) = advice(reason).unwrap_or(match reason {
-            "InvalidRule" => (
-                "rule-invalid",
-                "Leave one rule, and move the others to routes of their own.",
-            ),
-            _ => match self.route {
-                RouteRef::Udp(_) => (
-                    "rule-invalid",
-                    "Correct the reference: until then its share of the datagrams is dropped.",
-                ),
-                _ => (
-                    "rule-invalid",
-                    "Correct the reference: until then its share of the connections is closed.",
-                ),
-            },
-        });
-        let place = match reason {
-            "InvalidRule" => "spec.rules".to_owned(),
-            _ => format!("spec.rules[{}]{field}", self.index),
+        let part = match (reason, self.route) {
+            (RouteReason::InvalidRule, _) => RulePart::Rules,
+            (_, RouteRef::Udp(_)) => RulePart::Datagrams,
+            (_, _) => RulePart::Connections,
+        };
+        let (code, advice) = finding::of_rule(reason, part);
+        let place = match part {
+            RulePart::Rules => "spec.rules".to_owned(),
+            _ => format!("spec.rules[{}]{field}", self.rule_index),
         };
         let subject = self.route.subject();
-        match condition {
-            "BackendsAvailable" => self.report.warn(code, &subject, &*place, &*message, mend),
-            _ => self.report.error(code, &subject, &*place, &*message, mend),
+        if condition == ConditionType::BackendsAvailable {
+            self.report.warn(code, &subject, &*place, &*message, advice);
+        } else {
+            self.report
+                .error(code, &subject, &*place, &*message, advice);
         }
-        self.faults.add(Fault {
+        self.faults.add(RuleError {
             condition,
             reason,
             field: place,
             message,
-            rule: self.index,
+            rule: self.rule_index,
         });
     }
 }

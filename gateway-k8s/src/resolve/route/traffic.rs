@@ -1,4 +1,4 @@
-//! Time limits and retries that a rule itself sets. They win over a BackendTrafficPolicy's.
+//! Timeouts and retries of a rule. They take precedence over a BackendTrafficPolicy.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use towergate_policy::common::DurationText;
 
 use crate::api::http_route::{HttpRouteRetry, HttpRouteTimeouts};
 
-/// What a rule sets. Outer `None`: it does not say; inner `None`: no limit.
+/// Settings of a rule. Outer `None`: not set; inner `None`: no limit.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct RuleTraffic {
     request: Option<Option<Duration>>,
@@ -16,10 +16,11 @@ pub(crate) struct RuleTraffic {
 }
 
 impl RuleTraffic {
-    /// Checks what a rule sets.
+    /// Resolves the settings of a rule.
     ///
     /// # Errors
-    /// What is wrong, as a sentence.
+    ///
+    /// If a value is invalid.
     pub(super) fn resolve(
         timeouts: Option<&HttpRouteTimeouts>,
         retry: Option<&HttpRouteRetry>,
@@ -43,7 +44,9 @@ impl RuleTraffic {
         if let (Some(Some(request)), Some(Some(attempt))) = (request, attempt)
             && attempt > request
         {
-            return Err("timeouts.backendRequest is longer than timeouts.request".to_owned());
+            return Err(
+                "timeouts.backendRequest must not be longer than timeouts.request".to_owned(),
+            );
         }
         Ok(Self {
             request,
@@ -52,7 +55,7 @@ impl RuleTraffic {
         })
     }
 
-    /// Puts what the rule sets over `traffic`.
+    /// Applies the settings to `traffic`.
     pub(crate) fn apply(&self, traffic: &mut Traffic) {
         if let Some(retry) = &self.retry {
             traffic.retry = Some(retry.clone());
@@ -60,7 +63,7 @@ impl RuleTraffic {
         let before = traffic.request_timeout.take();
         let own = match (self.request, self.attempt) {
             (Some(request), _) => Some(request),
-            // Without a limit for the whole request, that of the only attempt is the limit.
+            // Without a request timeout, that of the only attempt is the limit.
             (None, Some(attempt)) if self.retry.is_none() => Some(attempt),
             _ => None,
         };
@@ -153,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn retries_without_codes_are_for_failures_on_the_way() {
+    fn retries_without_codes_are_for_connection_errors() {
         let any = traffic(json!(null), json!({})).unwrap().retry.unwrap();
         let codes = traffic(json!(null), json!({ "codes": [500], "attempts": 1 }));
         let codes = codes.unwrap().retry.unwrap();
@@ -170,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn values_out_of_range_are_faults() {
+    fn values_out_of_range_are_errors() {
         assert!(traffic(json!({ "request": "1" }), json!(null)).is_err());
         assert!(
             traffic(

@@ -50,14 +50,14 @@ pub(super) struct RuleMatches {
     /// Never empty.
     pub(super) matches: Vec<Match>,
     /// Invalid values; if there are any, `matches` is what the rule may have been meant for.
-    pub(super) faults: Vec<MatchFault>,
+    pub(super) faults: Vec<MatchError>,
     /// A match of the rule could be for any request.
     pub(super) unbounded: bool,
 }
 
 /// An invalid value in a match.
 #[derive(Debug, Eq, PartialEq)]
-pub(super) struct MatchFault {
+pub(super) struct MatchError {
     /// Its path below the rule, such as `.matches[0].path.type`.
     pub(super) field: String,
     /// What is wrong with it.
@@ -237,7 +237,7 @@ impl MatchReader<'_> {
             return;
         }
         let field = format!(".matches[{}]{field}", self.at);
-        self.found.faults.push(MatchFault { field, message });
+        self.found.faults.push(MatchError { field, message });
     }
 
     /// Whether the path may be in a field of the match that the decoder could not read.

@@ -1,0 +1,226 @@
+//! Codes of findings: the stable names of what `towergate check` reports.
+//!
+//! `docs/findings.md` is generated from this table; a test compares the two.
+
+use std::fmt::{self, Display, Formatter};
+
+use serde::{Serialize, Serializer};
+
+/// Declares the codes, each with its text, its meaning and general advice.
+macro_rules! finding_codes {
+    ($($(#[$attribute:meta])* $code:ident = $text:literal: $meaning:literal, $advice:literal;)*) => {
+        /// Name of a kind of finding.
+        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        #[non_exhaustive]
+        pub enum FindingCode {$(
+            #[doc = concat!("`", $text, "`: ", $meaning, ".")]
+            $code,
+        )*}
+
+        impl FindingCode {
+            /// Every code, in alphabetical order.
+            pub const ALL: &[Self] = &[$(Self::$code),*];
+
+            /// The code as it is printed.
+            pub const fn as_str(self) -> &'static str {
+                match self {$(Self::$code => $text,)*}
+            }
+
+            /// Meaning of the code, as a clause.
+            pub const fn meaning(self) -> &'static str {
+                match self {$(Self::$code => $meaning,)*}
+            }
+
+            /// General advice, as a clause. A finding may have more specific advice.
+            pub const fn advice(self) -> &'static str {
+                match self {$(Self::$code => $advice,)*}
+            }
+        }
+    };
+}
+
+finding_codes! {
+    BackendNotFound = "backend-not-found": "a backendRef names a Service that does not exist",
+        "create the Service, or correct its name and namespace";
+    BackendPort = "backend-port": "a backendRef names no port, or a port that the Service does not have",
+        "set `port` to a port of the Service";
+    CaNotUsable = "ca-not-usable": "a reference leads to no CA certificates",
+        "reference a ConfigMap or Secret with PEM certificates under `ca.crt`";
+    CertificateExpired = "certificate-expired": "a certificate of a listener has expired",
+        "renew the certificate";
+    CertificateExpiresSoon = "certificate-expires-soon": "a certificate of a listener expires within 7 days",
+        "renew the certificate";
+    CertificateNotUsable = "certificate-not-usable": "a reference leads to no usable certificate and key",
+        "reference a Secret of type `kubernetes.io/tls` whose `tls.crt` and `tls.key` belong together";
+    CertificateNotYetValid = "certificate-not-yet-valid": "a certificate of a listener is not valid yet",
+        "check the clocks of this machine and of the issuer";
+    ClientAddressUnknown = "client-address-unknown": "no ClientTrafficPolicy sets how the client address is determined",
+        "set `proxyProtocol` or `clientIPDetection` in a ClientTrafficPolicy";
+    ClientsNotValidated = "clients-not-validated": "clients without a valid certificate are accepted",
+        "set mode `AllowValidOnly`";
+    DuplicateObject = "duplicate-object": "two documents define the same object",
+        "remove or rename one of them";
+    ForwardedForTrusted = "forwarded-for-trusted": "the client address is taken from `X-Forwarded-For`",
+        "allow connections to the port only from the proxy in front";
+    GatewayOfAnotherController = "gateway-of-another-controller": "the GatewayClass of a Gateway belongs to another controller",
+        "set `--controller-name` to that controller to serve the Gateway";
+    HostnameInvalid = "hostname-invalid": "a hostname of a route is invalid",
+        "use lower case, without port, with `*` only as the first label";
+    HostnameWithoutCertificate = "hostname-without-certificate": "no certificate of the listener covers a hostname of the route",
+        "add a certificate for the hostname to the listener";
+    InvalidName = "invalid-name": "a name or namespace is not valid in Kubernetes",
+        "use lower-case letters, digits and `-`";
+    InvalidObject = "invalid-object": "a value has the wrong type",
+        "correct or remove the value";
+    ListenerConflict = "listener-conflict": "two listeners of a port conflict in protocol or hostname",
+        "set another port or hostname for one of them";
+    ListenerInvalid = "listener-invalid": "a listener has an invalid field",
+        "correct the field, or remove the listener";
+    ListenerSet = "listener-set": "the Gateway does not accept a ListenerSet",
+        "allow the namespace in `spec.allowedListeners` of the Gateway";
+    MissingKind = "missing-kind": "a document has only one of `apiVersion` and `kind`",
+        "add the other one";
+    MissingName = "missing-name": "an object has no name",
+        "set `metadata.name`";
+    NamespaceNotAllowed = "namespace-not-allowed": "the listener does not accept routes from the namespace of the route",
+        "add the labels that the listener selects to the Namespace";
+    NoCommonHostname = "no-common-hostname": "the route and the listeners have no hostname in common",
+        "use a hostname that the listener accepts, or another listener";
+    NoEndpoints = "no-endpoints": "a backend has no ready endpoints",
+        "add an EndpointSlice with ready endpoints, or set `--endpoint`";
+    NoGateway = "no-gateway": "there are manifests, but none is a Gateway",
+        "add a Gateway, or the folder that has it";
+    NoManifest = "no-manifest": "there are no manifests",
+        "give a folder with files that end in `.yaml`, `.yml` or `.json`";
+    NoSuchListener = "no-such-listener": "a parentRef names a listener that does not exist",
+        "name one of the listeners of the parent";
+    NotAnObject = "not-an-object": "a document is not a Kubernetes object",
+        "move the file out of the folder";
+    ParametersIgnored = "parameters-ignored": "a GatewayClass or Gateway references parameters that Towergate does not read",
+        "set the same with policies or options of Towergate, and remove the reference";
+    ParametersInvalid = "parameters-invalid": "a Gateway references parameters of an unsupported kind",
+        "remove the reference";
+    ParentKind = "parent-kind": "a parentRef names a kind that routes cannot attach to",
+        "reference a Gateway or ListenerSet";
+    ParentNamespaceMissing = "parent-namespace-missing": "a parentRef lacks the namespace of its Gateway",
+        "set `namespace` in the parentRef";
+    ParentNotFound = "parent-not-found": "a parentRef names a Gateway or ListenerSet that does not exist",
+        "correct the name and namespace";
+    PassedOver = "passed-over": "objects of kinds that are not for a gateway are skipped",
+        "none is needed";
+    PolicyConflict = "policy-conflict": "an older policy has the same target",
+        "remove one of the policies";
+    PolicyInvalid = "policy-invalid": "a policy cannot be enforced",
+        "correct or remove the field";
+    PolicyNamespace = "policy-namespace": "a policy is not in the namespace of its target",
+        "move the policy to that namespace";
+    PolicyTargetMissing = "policy-target-missing": "a policy targets an object that does not exist, or a kind that is not supported",
+        "correct the target";
+    PolicyTargetSection = "policy-target-section": "a policy targets a listener or rule that does not exist",
+        "name a listener of the Gateway, or a rule of the route";
+    PortOutOfRange = "port-out-of-range": "a port is not between 1 and 65535",
+        "correct the port";
+    PortTaken = "port-taken": "another listener, or the data plane itself, uses the port",
+        "use another port, address or hostname";
+    ProxyProtocolOptional = "proxy-protocol-optional": "connections without a PROXY header are accepted",
+        "set `optional: false` once all clients come through the load balancer";
+    ProxyProtocolRequired = "proxy-protocol-required": "connections without a PROXY header are closed",
+        "connect through the load balancer, and let its health checks send the header";
+    RedirectLoop = "redirect-loop": "a redirect leads back to its own listener",
+        "set `sectionName` in the parentRef to the listener that redirects";
+    ReferenceNotGranted = "reference-not-granted": "no ReferenceGrant permits a reference into another namespace",
+        "add a ReferenceGrant in the namespace of the referenced object";
+    RouteNotAllowed = "route-not-allowed": "the listener does not accept the namespace or kind of the route",
+        "allow them in `allowedRoutes` of the listener";
+    RuleInvalid = "rule-invalid": "a rule of a route has an invalid field",
+        "correct or remove the field";
+    RuleNameTwice = "rule-name-twice": "two rules of a route have the same name",
+        "give each rule a unique name";
+    RuleWithoutBackends = "rule-without-backends": "a rule has no backends and no redirect",
+        "add a backendRef, or remove the rule";
+    SchemaViolation = "schema-violation": "a value violates the schema of its kind",
+        "correct or remove the field";
+    SettingWithoutEffect = "setting-without-effect": "a setting for requests applies to a route of connections or datagrams",
+        "remove the field";
+    Syntax = "syntax": "a document is not valid YAML or JSON, or too large",
+        "correct the document";
+    TimeoutWithoutEffect = "timeout-without-effect": "a timeout for TLS and TCP listeners applies to a Gateway that has none",
+        "set `timeout.http.idleTimeout`, or remove the field";
+    TrustedHops = "trusted-hops": "more than one proxy in front is trusted",
+        "count the proxies that append to `X-Forwarded-For`";
+    UnknownBind = "unknown-bind": "`--bind` names a Gateway that does not exist",
+        "write it as `NAMESPACE/NAME=ADDRESS`";
+    UnknownEndpoint = "unknown-endpoint": "`--endpoint` names a Service or port that does not exist",
+        "write it as `NAMESPACE/SERVICE:PORT=ADDRESS`";
+    UnknownField = "unknown-field": "a field does not exist",
+        "correct the name, or remove the field";
+    UnknownKind = "unknown-kind": "a kind does not exist in its API group",
+        "correct `apiVersion` or `kind`";
+    Unreadable = "unreadable": "a file or folder cannot be read",
+        "correct its permissions, encoding or size";
+    Unsupported = "unsupported": "a field asks for something that is not supported",
+        "remove the field, or use what the finding suggests";
+    UnsupportedKind = "unsupported-kind": "a kind of Gateway API or Envoy Gateway is not supported",
+        "remove the object";
+    WrongVersion = "wrong-version": "a kind is not supported in this version",
+        "use a supported `apiVersion`";
+}
+
+impl Display for FindingCode {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl Serialize for FindingCode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    fn page() -> String {
+        let mut page = "\
+# Findings
+
+What `towergate check` reports, by code. The severity and the exact advice depend on the finding.
+
+<!-- Generated from gateway-k8s/src/finding.rs: UPDATE=1 cargo test -p towergate-k8s --lib finding -->
+
+| code | meaning | advice |
+|---|---|---|
+"
+        .to_owned();
+        for code in FindingCode::ALL {
+            let (meaning, advice) = (code.meaning(), code.advice());
+            writeln!(page, "| `{code}` | {meaning} | {advice} |").unwrap();
+        }
+        page
+    }
+
+    #[test]
+    fn the_page_of_findings_is_generated_from_the_codes() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/findings.md");
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(&path, page()).unwrap();
+        }
+        // A packaged crate comes without the page.
+        if let Ok(written) = fs::read_to_string(path) {
+            assert_eq!(written, page());
+        }
+    }
+
+    #[test]
+    fn codes_are_unique_and_in_alphabetical_order() {
+        let codes = FindingCode::ALL.iter().map(|code| code.as_str());
+
+        assert!(codes.is_sorted_by(|a, b| a < b));
+    }
+}

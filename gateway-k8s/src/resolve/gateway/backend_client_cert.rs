@@ -1,0 +1,140 @@
+//! `spec.tls.backend`: the client certificate that a Gateway presents to TLS backends.
+//!
+//! If the certificate is not usable, the Gateway does not connect to TLS backends: a backend with optional
+//! client certificates would take the Gateway for an anonymous client.
+
+use std::sync::Arc;
+
+use towergate_core::plan::Filter;
+use towergate_core::plan::{Backend, Destination, WeightedBackend};
+use towergate_tls::Certificate;
+use towergate_tls::client::ClientTls;
+
+use super::super::object_index::ObjectIndex;
+use super::super::report::{Report, Subject};
+use super::certificate::{self, ReferenceError};
+use super::listener::Owner;
+use crate::api::gateway::GatewaySpec;
+use crate::finding::FindingCode;
+use crate::objects::Object;
+use crate::status::{ConditionType, Conditions, GatewayReason};
+
+/// Client certificate that a Gateway presents to backends.
+#[derive(Clone, Debug, Default)]
+pub(in super::super) enum BackendClientCert {
+    /// None is configured.
+    #[default]
+    None,
+    /// The certificate.
+    Certificate(Arc<Certificate>),
+    /// The configured certificate is not usable.
+    Unusable,
+}
+
+impl BackendClientCert {
+    /// Resolves the certificate, and sets `ResolvedRefs` of the Gateway.
+    pub(super) fn find(
+        index: &ObjectIndex<'_>,
+        gateway: &Object<GatewaySpec>,
+        conditions: &mut Conditions<GatewayReason>,
+        report: &mut Report,
+        subject: &Subject<'_>,
+    ) -> Self {
+        let Some(tls) = &gateway.spec.tls else {
+            return Self::None;
+        };
+        let backend = tls.backend.as_ref();
+        let reference = backend.and_then(|tls| tls.client_certificate_ref.as_ref());
+        let owner = Owner::new("Gateway", &gateway.meta);
+        let found = reference.map(|reference| certificate::find(index, owner, reference));
+        let fault = match found {
+            Some(Err(fault)) => fault,
+            found => {
+                let message = "every reference is resolved";
+                conditions.set(
+                    ConditionType::ResolvedRefs,
+                    true,
+                    GatewayReason::ResolvedRefs,
+                    message,
+                );
+                let certificate = found.and_then(Result::ok);
+                return certificate.map_or(Self::None, |found| Self::Certificate(Arc::new(found)));
+            }
+        };
+        let (reason, code) = match fault.cause {
+            ReferenceError::NotGranted => (
+                GatewayReason::RefNotPermitted,
+                FindingCode::ReferenceNotGranted,
+            ),
+            ReferenceError::Unusable => (
+                GatewayReason::InvalidClientCertificateRef,
+                FindingCode::CertificateNotUsable,
+            ),
+        };
+        let message = format!("client certificate not usable: {}", fault.message);
+        conditions.set(ConditionType::ResolvedRefs, false, reason, &*message);
+        report.error(
+            code,
+            subject,
+            "spec.tls.backend.clientCertificateRef",
+            message,
+            "correct the reference; until then requests to TLS backends get 500",
+        );
+        Self::Unusable
+    }
+
+    /// Whether no certificate is configured.
+    pub(in super::super) fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    /// Sets the certificate on TLS backends of `backends` and of mirrors in `filters`.
+    pub(in super::super) fn show(
+        &self,
+        filters: &mut Vec<Filter>,
+        backends: &mut [WeightedBackend],
+    ) {
+        if self.is_none() {
+            return;
+        }
+        self.show_to_mirrors(filters);
+        for weighted in backends {
+            self.show_to_mirrors(&mut weighted.filters);
+            if let Destination::Backend(backend) = &weighted.destination {
+                let shown = self.of(backend);
+                weighted.destination = shown.map_or(Destination::Invalid, Destination::Backend);
+            }
+        }
+    }
+
+    fn show_to_mirrors(&self, filters: &mut Vec<Filter>) {
+        filters.retain_mut(|filter| {
+            let Filter::Mirror(mirror) = filter else {
+                return true;
+            };
+            let shown = self.of(&mirror.backend);
+            shown.map(|backend| mirror.backend = backend).is_some()
+        });
+    }
+
+    /// The backend with this certificate if it uses TLS; `None` if the Gateway must not connect to it.
+    fn of(&self, backend: &Arc<Backend>) -> Option<Arc<Backend>> {
+        let Some(tls) = &backend.tls else {
+            return Some(backend.clone());
+        };
+        match self {
+            Self::None => Some(backend.clone()),
+            Self::Unusable => None,
+            Self::Certificate(certificate) => {
+                let tls = ClientTls {
+                    identity: Some(certificate.clone()),
+                    ..ClientTls::clone(tls)
+                };
+                Some(Arc::new(Backend {
+                    tls: Some(Arc::new(tls)),
+                    ..Backend::clone(backend)
+                }))
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Options and result of [`resolve`](super::resolve).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use towergate_core::plan::{BackendId, Endpoint, Endpoints, Plan};
+use towergate_policy::Policy;
+use towergate_tls::Provider;
+use towergate_tls::server::UnknownName;
+
+use crate::{Diagnostic, Statuses};
+
+/// Options of [`resolve`](super::resolve).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ResolveOptions {
+    /// `controllerName` of the GatewayClasses of this controller.
+    pub controller_name: String,
+    /// Whether Gateways whose GatewayClass does not exist are served.
+    pub serve_unclassed: bool,
+    /// Ports of Gateways that are bound as other ports, such as 80 as 8080.
+    pub ports: BTreeMap<u16, u16>,
+    /// Bound TCP ports that the data plane itself uses. No listener gets them.
+    pub reserved: BTreeSet<u16>,
+    /// Default addresses to bind.
+    pub bind: Vec<IpAddr>,
+    /// Addresses to bind, by Gateway (`namespace/name`).
+    pub bind_gateway: BTreeMap<String, Vec<IpAddr>>,
+    /// Addresses in the status, by Gateway (`namespace/name`): IP addresses or hostnames. `None`: the bound
+    /// addresses. A Gateway without an entry is not programmed.
+    pub assigned: Option<BTreeMap<String, Vec<String>>>,
+    /// Endpoints of Services that have no EndpointSlice.
+    pub endpoints: BTreeMap<BackendId, Vec<Endpoint>>,
+    /// Time for checks of certificates, in seconds since the epoch. `None`: no checks.
+    pub now: Option<i64>,
+    /// Response to a TLS server name that no certificate of the listener covers.
+    pub unknown_name: UnknownName,
+    /// Crypto provider that checks private keys. Default: aws-lc-rs, with the feature of this name.
+    pub provider: Option<Provider>,
+    /// Switches for behaviour of Envoy.
+    pub parity: Parity,
+    /// Whether to produce statuses. They take a good part of the time with many routes.
+    pub statuses: bool,
+}
+
+impl Default for ResolveOptions {
+    /// The controller name of Envoy Gateway, Gateways without a class included, ports unchanged, on all
+    /// IPv4 addresses.
+    fn default() -> Self {
+        Self {
+            controller_name: "gateway.envoyproxy.io/gatewayclass-controller".to_owned(),
+            serve_unclassed: true,
+            ports: BTreeMap::new(),
+            reserved: BTreeSet::new(),
+            bind: vec![Ipv4Addr::UNSPECIFIED.into()],
+            bind_gateway: BTreeMap::new(),
+            assigned: None,
+            endpoints: BTreeMap::new(),
+            now: None,
+            unknown_name: UnknownName::default(),
+            provider: None,
+            parity: Parity::default(),
+            statuses: true,
+        }
+    }
+}
+
+/// Switches for behaviour of Envoy from which Towergate differs on purpose.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Parity {
+    /// See [`ListenerSettings::strict_host`](towergate_core::plan::ListenerSettings).
+    pub strict_host: bool,
+    /// See [`ListenerSettings::keep_external_address`](towergate_core::plan::ListenerSettings).
+    pub keep_external_address: bool,
+}
+
+/// Result of [`resolve`](super::resolve).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Resolution {
+    /// The plan of the data plane.
+    pub plan: Plan<Policy>,
+    /// Endpoints of the backends.
+    pub endpoints: Endpoints,
+    /// Statuses by object; empty unless [`ResolveOptions::statuses`] is set.
+    pub statuses: Statuses,
+    /// Findings with their places.
+    pub diagnostics: Vec<Diagnostic>,
+}
