@@ -1,4 +1,4 @@
-//! Changes while serving: nothing fails, nothing is closed, bad changes change nothing.
+//! Configuration changes while serving: no request fails, no connection is closed, invalid changes have no effect.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -216,7 +216,7 @@ fn a_terminated_gateway_finishes_what_is_under_way() {
 }
 
 #[test]
-fn a_hangup_reads_again_what_no_watch_tells_of_and_says_when_nothing_is_new() {
+fn sighup_reads_all_files_and_logs_if_nothing_has_changed() {
     let backend = Backend::start();
     let (folder, outside) = (Folder::new(), Folder::new());
     outside.write("app.yaml", &manifests(backend.address, 1));

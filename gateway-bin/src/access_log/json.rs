@@ -1,4 +1,4 @@
-//! Envoy Gateway's default access log: one JSON object per line, 24 fields in this order.
+//! Envoy Gateway's default access log format: one JSON object per line with 24 fields in this order.
 
 use std::io::Write;
 
@@ -33,7 +33,7 @@ pub(super) fn write(entry: &Entry, out: &mut Vec<u8>) {
         }),
     );
     let details = Some(&*entry.details).filter(|details| !details.is_empty());
-    // A connection without requests has no response, but an end.
+    // TLS and TCP connections have a termination instead of a response.
     let stream = entry.rule.as_deref().is_some_and(names::is_stream);
     object.text("response_code_details", details.filter(|_| !stream));
     object.text("connection_termination_details", details.filter(|_| stream));
@@ -53,7 +53,7 @@ pub(super) fn write(entry: &Entry, out: &mut Vec<u8>) {
     object.header("x-request-id", entry.request_id.as_ref());
     object.text(":authority", entry.authority.as_deref());
     object.shown("upstream_host", entry.upstream_host);
-    // What the gateway answers by the route itself has a route, but no cluster.
+    // A direct response has a route but no cluster.
     let direct = entry.details == "direct_response";
     object.rule(
         "upstream_cluster",
@@ -70,7 +70,7 @@ pub(super) fn write(entry: &Entry, out: &mut Vec<u8>) {
     object.end();
 }
 
-/// Writes a JSON object without building it first.
+/// Serializes a JSON object field by field.
 struct Object<'a> {
     out: &'a mut Vec<u8>,
     separator: u8,
@@ -99,7 +99,7 @@ impl<'a> Object<'a> {
 
     fn text(&mut self, name: &str, value: Option<&str>) {
         self.raw(name, |out| {
-            // Writing text into memory cannot fail, and `None` is `null`.
+            // Writing to memory cannot fail; `None` becomes `null`.
             let _ = serde_json::to_writer(out, &value);
         });
     }
@@ -115,7 +115,7 @@ impl<'a> Object<'a> {
         });
     }
 
-    /// A value whose text needs no escapes.
+    /// A value whose text needs no escaping.
     fn shown(&mut self, name: &str, value: Option<impl std::fmt::Display>) {
         self.raw(name, |out| {
             let _ = match value {
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fields_are_those_of_envoy_gateway_in_its_order() {
+    fn fields_and_order_match_envoy_gateway() {
         assert_eq!(
             line(&entry()),
             concat!(
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_null() {
+    fn missing_values_are_null() {
         let value: serde_json::Value =
             serde_json::from_str(&line(&unrouted())).expect("it is JSON");
 
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_has_an_end_and_a_cluster_but_no_route() {
+    fn a_tcp_connection_has_a_termination_and_a_cluster_but_no_route() {
         let value: serde_json::Value = serde_json::from_str(&line(&stream())).expect("it is JSON");
 
         assert_eq!(value["upstream_cluster"], "tcproute/team-a/app/rule/-1");
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_path_stays_within_its_line() {
+    fn control_characters_of_a_path_are_escaped() {
         let mut entry = entry();
         entry.path = "/\n\"}{\u{2028}\u{0}".to_owned();
 

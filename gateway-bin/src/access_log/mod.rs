@@ -1,7 +1,7 @@
-//! The access log: Envoy's fields, written by a thread of its own.
+//! The access log with Envoy's fields, written by a thread of its own.
 //!
-//! A worker writes an entry's line into memory and hands it over. If the writer cannot follow, lines are
-//! dropped and counted; requests never wait for the log.
+//! A worker formats the line of an entry and puts it into a queue. If the queue is full, lines are dropped and counted;
+//! requests never wait for the log.
 
 mod json;
 pub(crate) mod names;
@@ -19,17 +19,17 @@ use towergate_core::access_log::{AccessLog, Entry};
 use crate::args::LogFormat;
 use writer::{Message, Writer};
 
-/// Lines on their way to the writer.
+/// Capacity of the queue in lines.
 const QUEUE: usize = 16 * 1024;
 
-/// Takes entries and hands them to the writer.
+/// Formats entries and queues them for the writer.
 pub(crate) struct Log {
     format: fn(&Entry, &mut Vec<u8>),
     queue: SyncSender<Message>,
     dropped: Arc<AtomicU64>,
 }
 
-/// Speaks with the writer of a [`Log`].
+/// Controls the writer of a [`Log`].
 pub(crate) struct LogHandle {
     queue: SyncSender<Message>,
     dropped: Arc<AtomicU64>,
@@ -37,12 +37,12 @@ pub(crate) struct LogHandle {
     thread: JoinHandle<()>,
 }
 
-/// Where an access log goes.
+/// The destination of an access log.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Target {
     /// Standard output.
     Stdout,
-    /// A file, opened again when asked.
+    /// A file, which can be reopened.
     File(PathBuf),
 }
 
@@ -91,19 +91,19 @@ impl AccessLog for Log {
 }
 
 impl LogHandle {
-    /// Counts lines that were dropped.
+    /// The counter of dropped lines.
     pub(crate) fn dropped(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.dropped)
     }
 
-    /// Opens the file again before the next line is written: it may have been moved away.
+    /// Reopens the file before the next line is written, for log rotation.
     pub(crate) fn reopen(&self) {
         self.reopen.store(true, Ordering::Release);
-        // Wakes a writer that has nothing to do; a full queue means that it is awake.
+        // Wakes an idle writer. If the queue is full, the writer is awake.
         let _ = self.queue.try_send(Message::Wake);
     }
 
-    /// Writes what is queued, and ends the writer.
+    /// Writes the queued lines and stops the writer.
     pub(crate) fn finish(self) {
         if self.queue.send(Message::End).is_ok() {
             let _ = self.thread.join();
@@ -117,15 +117,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moved_file_is_opened_again() {
+    fn a_rotated_file_is_reopened() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("access.log");
-        let (log, handle) = start(Target::File(path.clone()), LogFormat::Json).expect("it opens");
+        let (log, handle) = start(Target::File(path.clone()), LogFormat::Json).expect("a log");
 
         log.write(&entry());
         handle.reopen();
-        // Whether the line is before or after the move does not matter: nothing is lost.
-        std::fs::rename(&path, folder.path().join("old.log")).expect("it is moved");
+        // The line may be written before or after the rename. It must not be lost.
+        std::fs::rename(&path, folder.path().join("old.log")).expect("the file is renamed");
         handle.reopen();
         log.write(&entry());
         handle.finish();
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_find_no_room_are_counted() {
+    fn lines_dropped_from_a_full_queue_are_counted() {
         let (queue, _lines) = sync_channel(1);
         let dropped = Arc::<AtomicU64>::default();
         let log = Log {

@@ -1,4 +1,4 @@
-//! Names and numbers of an entry, as Envoy Gateway's configuration of Envoy gives them.
+//! Values of an entry in the form of Envoy Gateway's access log.
 
 use std::io::Write;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use http::Version;
 use towergate_core::access_log::{Entry, RuleName};
 use towergate_core::plan::{RouteId, RouteKind};
 
-/// `httproute/namespace/name/rule/0`: Envoy's cluster of a rule. Routes of connections have but one, which
-/// is called -1.
+/// Writes Envoy's cluster name of a rule: `httproute/namespace/name/rule/0`. The single rule of TLS, TCP and UDP routes
+/// is -1.
 pub(crate) fn cluster(out: &mut Vec<u8>, rule: &RuleName) {
     let RouteId {
         kind,
@@ -22,7 +22,7 @@ pub(crate) fn cluster(out: &mut Vec<u8>, rule: &RuleName) {
     };
 }
 
-/// Whether it is a route of connections or datagrams, which has no matches that Envoy would name.
+/// Whether the route is a TLS, TCP or UDP route, whose matches have no names in Envoy.
 pub(super) fn is_stream(rule: &RuleName) -> bool {
     match rule.route.kind {
         RouteKind::Tls | RouteKind::Tcp | RouteKind::Udp => true,
@@ -30,7 +30,7 @@ pub(super) fn is_stream(rule: &RuleName) -> bool {
     }
 }
 
-/// `httproute/namespace/name/rule/0/match/0/app_example_com`: Envoy's route of a match.
+/// Writes Envoy's route name of a match: `httproute/namespace/name/rule/0/match/0/app_example_com`.
 pub(super) fn route(out: &mut Vec<u8>, rule: &RuleName) {
     cluster(out, rule);
     let _ = write!(out, "/match/{}/", rule.matched);
@@ -41,7 +41,7 @@ pub(super) fn route(out: &mut Vec<u8>, rule: &RuleName) {
     );
 }
 
-/// `HTTP/1.1`, `HTTP/2`.
+/// Protocol name such as `HTTP/1.1` or `HTTP/2`.
 pub(super) fn protocol(version: Version) -> &'static str {
     match version {
         Version::HTTP_09 => "HTTP/0.9",
@@ -52,12 +52,12 @@ pub(super) fn protocol(version: Version) -> &'static str {
     }
 }
 
-/// Whole milliseconds.
+/// Milliseconds, rounded down.
 pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The status, 0 if there was none.
+/// The response status, 0 if none was sent.
 pub(super) fn status(entry: &Entry) -> u16 {
     entry.status.map_or(0, |status| status.as_u16())
 }
@@ -70,7 +70,7 @@ pub(crate) mod tests {
     use super::*;
     use http::{HeaderValue, Method, StatusCode};
 
-    /// A request that went well.
+    /// A successful request.
     pub(crate) fn entry() -> Entry {
         Entry {
             start: UNIX_EPOCH + Duration::from_millis(1_709_251_199_042),
@@ -108,7 +108,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// A request that no rule took, over a connection that ended before an answer.
+    /// A request without a matching rule, whose client closed the connection before the response.
     pub(crate) fn unrouted() -> Entry {
         Entry {
             status: None,

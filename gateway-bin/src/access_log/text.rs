@@ -1,4 +1,4 @@
-//! Envoy's default access log as a line of text.
+//! Envoy's default access log format: one line of text.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -62,7 +62,7 @@ fn quoted(out: &mut Vec<u8>, value: Option<&[u8]>) {
     out.push(b'"');
 }
 
-/// Writes what a client sent so that it can end neither its quotes nor its line.
+/// Escapes bytes of a client that would end the quotes or the line.
 fn escaped(out: &mut Vec<u8>, value: &[u8]) {
     for &byte in value {
         match byte {
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_is_envoys() {
+    fn the_line_has_the_format_of_envoy() {
         assert_eq!(
             line(&entry()),
             concat!(
@@ -99,12 +99,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_a_dash() {
+    fn missing_values_are_dashes() {
         assert!(line(&unrouted()).ends_with("0 NR,DC 3 14 12 - \"-\" \"-\" \"-\" \"-\" \"-\"\n"));
     }
 
     #[test]
-    fn a_connection_without_requests_has_dashes_for_them() {
+    fn a_tcp_connection_has_dashes_in_place_of_request_values() {
         let line = line(&stream());
 
         assert!(line.contains("] \"- - -\" 0 - 3 14 12 - \"-\""), "{line}");
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_path_stays_within_its_line() {
+    fn control_characters_of_a_path_are_escaped() {
         let mut entry = entry();
         entry.path = "/\n\"\u{0}".to_owned();
 

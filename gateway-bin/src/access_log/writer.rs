@@ -1,4 +1,4 @@
-//! Writes lines of the access log, on a thread of its own.
+//! The writer thread of the access log.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -8,23 +8,23 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 
 use super::Target;
 
-/// What the writer is asked.
+/// A message to the writer.
 pub(super) enum Message {
     /// Write this line.
     Line(Vec<u8>),
-    /// See whether the file is to be opened again.
+    /// Check the reopen flag.
     Wake,
-    /// Write what there is, and end.
+    /// Write the buffered lines and stop.
     End,
 }
 
-/// The writer's end of an access log.
+/// Writes lines to the target.
 pub(super) struct Writer {
     target: Target,
-    /// The file is to be opened again.
+    /// Set to reopen the file.
     reopen: Arc<AtomicBool>,
     out: BufWriter<Box<dyn Write + Send>>,
-    /// The last write failed: said once, until one succeeds.
+    /// The last write failed. Failures are logged once until a write succeeds.
     failing: bool,
 }
 
@@ -39,8 +39,7 @@ impl Writer {
         })
     }
 
-    /// Writes until it is told to end or nobody is left to write for. What is buffered goes out as soon
-    /// as no line is waiting.
+    /// Writes until a stop message arrives or all senders are dropped. Flushes as soon as the queue is empty.
     pub(super) fn run(mut self, messages: &Receiver<Message>) {
         loop {
             let message = match messages.try_recv() {
@@ -48,7 +47,7 @@ impl Writer {
                 Err(TryRecvError::Disconnected) => break,
                 Err(TryRecvError::Empty) => {
                     let flushed = self.out.flush();
-                    self.note(flushed);
+                    self.log_result(flushed);
                     match messages.recv() {
                         Ok(message) => message,
                         Err(_) => break,
@@ -61,33 +60,33 @@ impl Writer {
             match message {
                 Message::Line(line) => {
                     let written = self.out.write_all(&line);
-                    self.note(written);
+                    self.log_result(written);
                 }
                 Message::Wake => {}
                 Message::End => break,
             }
         }
         let flushed = self.out.flush();
-        self.note(flushed);
+        self.log_result(flushed);
     }
 
     fn reopen(&mut self) {
         let flushed = self.out.flush();
-        self.note(flushed);
+        self.log_result(flushed);
         match open(&self.target) {
             Ok(out) => self.out = BufWriter::with_capacity(64 * 1024, out),
             Err(error) => {
-                tracing::error!(%error, "the access log cannot be opened again; the old file is kept")
+                tracing::error!(%error, "access log cannot be reopened; the old file stays open")
             }
         }
     }
 
-    fn note(&mut self, result: io::Result<()>) {
+    fn log_result(&mut self, result: io::Result<()>) {
         match result {
             Ok(()) => self.failing = false,
             Err(error) if !self.failing => {
                 self.failing = true;
-                tracing::error!(%error, "the access log cannot be written");
+                tracing::error!(%error, "access log cannot be written");
             }
             Err(_) => {}
         }

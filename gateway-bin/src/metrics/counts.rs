@@ -1,4 +1,4 @@
-//! What is counted: plain numbers, by port, listener, rule and backend.
+//! Counters by port, listener, rule and backend.
 
 use std::collections::BTreeMap;
 use std::hash::Hash;
@@ -11,22 +11,22 @@ use towergate_core::plan::{BackendId, ListenerId, RouteId, RouteKind};
 
 use super::rules::Rules;
 
-/// Counts of one worker, or of all.
+/// The counts of one worker, or the totals.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) ports: HashMap<u16, PortCounts>,
     pub(super) listeners: HashMap<ListenerId, ListenerCounts>,
     pub(super) rules: Rules,
     pub(super) backends: HashMap<BackendId, BackendCounts>,
-    /// Connections of TCP and TLS that were passed on as bytes.
+    /// Proxied TCP and TLS passthrough connections.
     pub(super) streams: HashMap<ListenerId, StreamCounts>,
-    /// Sessions of datagrams.
+    /// UDP sessions.
     pub(super) sessions: HashMap<ListenerId, StreamCounts>,
-    /// Both.
+    /// Connections and sessions by route.
     pub(super) stream_routes: HashMap<RouteId, StreamCounts>,
 }
 
-/// Counts by a word that says why.
+/// Counts by reason.
 pub(super) type Reasons = BTreeMap<&'static str, u64>;
 
 #[derive(Debug, Default)]
@@ -37,12 +37,12 @@ pub(super) struct PortCounts {
     pub(super) unexpected_proxy: u64,
     pub(super) proxy_rejected: Reasons,
     pub(super) tls_failed: Reasons,
-    /// By version.
+    /// By TLS version.
     pub(super) handshakes: Reasons,
     pub(super) resumed: u64,
     pub(super) codec_errors: Reasons,
     pub(super) abuse: Reasons,
-    /// Sessions of datagrams.
+    /// UDP sessions.
     pub(super) sessions_opened: u64,
     pub(super) sessions_closed: u64,
     pub(super) datagrams_dropped: Reasons,
@@ -51,18 +51,18 @@ pub(super) struct PortCounts {
 #[derive(Debug, Default)]
 pub(super) struct ListenerCounts {
     pub(super) requests: u64,
-    /// By the first digit of the status; 0: none was sent.
+    /// By status class. 0: no response was sent.
     pub(super) classes: [u64; 10],
     pub(super) time: Histogram,
     pub(super) received: u64,
     pub(super) sent: u64,
 }
 
-/// Of connections or sessions that are over.
+/// Counts of closed connections or sessions.
 #[derive(Debug, Default)]
 pub(super) struct StreamCounts {
     pub(super) ended: u64,
-    /// Those that came to no backend.
+    /// Without a connection to a backend.
     pub(super) failed: u64,
     pub(super) received: u64,
     pub(super) sent: u64,
@@ -80,7 +80,7 @@ pub(super) struct BackendCounts {
     pub(super) connect_time: Histogram,
 }
 
-/// Upper bounds of a histogram's buckets in milliseconds, as in Envoy.
+/// Upper bounds of histogram buckets in milliseconds, as in Envoy.
 pub(super) const BOUNDS: [f64; 19] = [
     0.5,
     1.0,
@@ -103,13 +103,13 @@ pub(super) const BOUNDS: [f64; 19] = [
     3_600_000.0,
 ];
 
-/// How long things took.
+/// A histogram of durations.
 #[derive(Clone, Debug, Default)]
 #[repr(C)]
 pub(super) struct Histogram {
-    /// The sum, in milliseconds. Beside the buckets for short times, which are most.
+    /// The sum in milliseconds. In the same cache line as the buckets of short durations, which are the most frequent.
     pub(super) sum: f64,
-    /// By bucket; the last one has no bound. Not cumulative.
+    /// Counts per bucket, not cumulative. The last bucket has no bound.
     pub(super) buckets: [u64; BOUNDS.len() + 1],
 }
 
@@ -161,7 +161,7 @@ impl Counts {
                     counts.mirrors_failed += 1;
                 });
             }
-            // Events of later versions of the core that nobody has given a name yet.
+            // Events added to the core later have no metric yet.
             _ => {}
         }
     }
@@ -204,7 +204,7 @@ impl Counts {
         self.ports.entry(port).or_default()
     }
 
-    /// Adds what another worker counted.
+    /// Adds the counts of another worker.
     pub(super) fn add(&mut self, other: Self) {
         for (port, counts) in other.ports {
             self.port(port).add(counts);
@@ -265,7 +265,7 @@ impl ListenerCounts {
 impl StreamCounts {
     fn count(&mut self, entry: &Entry) {
         self.ended += 1;
-        // What went wrong later is no flag of these.
+        // Flags of connections that failed before they reached a backend.
         let failed = ["NR", "NC", "UH", "UO", "UF"];
         self.failed += u64::from(failed.iter().any(|flag| entry.flags.starts_with(flag)));
         self.received += entry.bytes_received;
@@ -310,7 +310,7 @@ impl Histogram {
     }
 }
 
-/// Gives `count` the counts of `key`, which is looked for once, and copied only when it is new.
+/// Applies `count` to the counts of `key`. The key is cloned only if it is new.
 pub(super) fn at<K, V>(map: &mut HashMap<K, V>, key: &K, count: impl FnOnce(&mut V))
 where
     K: Clone + Eq + Hash,

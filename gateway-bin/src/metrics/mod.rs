@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_of_all_workers_are_added_up_and_never_twice() {
+    fn counts_of_all_workers_are_added_once() {
         let metrics = Arc::new(Metrics::default());
         let threads: Vec<_> = (0..3)
             .map(|_| {
@@ -162,7 +162,7 @@ mod tests {
             })
             .collect();
         for thread in threads {
-            thread.join().expect("it counts");
+            thread.join().expect("the thread succeeds");
         }
 
         for _ in 0..2 {

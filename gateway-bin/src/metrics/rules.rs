@@ -1,9 +1,8 @@
-//! Counts of rules, found by the address of their route's name.
+//! Counts of rules, keyed by the memory address of the route name.
 //!
-//! Each request writes the counts of its rule, and of thousands of rules nearly none is in the processor's
-//! cache. To look for one by name reads the name here and there, and its copy in the map; its address is at
-//! hand. What was counted goes under the name itself when somebody looks, or when changes of the configuration
-//! have left many addresses behind.
+//! Each request writes the counts of its rule. With thousands of rules hardly any is in the CPU cache, and a lookup by
+//! name reads both the name and its copy in the map. The address of the name is available without reading either. Counts
+//! move to the name itself at a scrape, or when configuration changes have left many unused addresses.
 
 use std::mem::take;
 use std::sync::Arc;
@@ -14,27 +13,27 @@ use towergate_core::plan::RouteId;
 
 use super::counts::{Histogram, add_each, at};
 
-/// Addresses that are kept in any case.
+/// Number of addresses that are always kept.
 const FEW: usize = 1024;
 
-/// Counts of rules, by their routes' names and their places there.
+/// Counts of rules, by route name and rule index.
 #[derive(Debug, Default)]
 pub(super) struct Rules {
-    /// With the name, so that nothing else comes to have its address.
+    /// With the name, which keeps its address from being reused.
     by_address: HashMap<(usize, usize), (Arc<RouteId>, Box<RuleCounts>)>,
     by_name: HashMap<RouteId, Vec<RuleCounts>>,
-    /// Rules in `by_name`.
+    /// Number of rules in `by_name`.
     named: usize,
 }
 
-/// What a request writes lies in two lines of the processor's cache.
+/// The counts of a rule. A request writes two cache lines.
 #[derive(Clone, Debug, Default)]
 #[repr(C, align(64))]
 pub(super) struct RuleCounts {
     pub(super) requests: u64,
-    /// By the first digit of the status.
+    /// By status class.
     pub(super) classes: [u64; 10],
-    /// Of the backend.
+    /// Time to the response head of the backend.
     pub(super) time: Histogram,
 }
 
@@ -42,7 +41,7 @@ impl Rules {
     /// The counts of a rule.
     pub(super) fn at(&mut self, rule: &RuleName) -> &mut RuleCounts {
         if self.by_address.len() > FEW.max(2 * self.named) {
-            self.settle();
+            self.move_to_names();
         }
         let key = (Arc::as_ptr(&rule.route).addr(), rule.rule);
         let new = || (Arc::clone(&rule.route), Box::default());
@@ -50,9 +49,9 @@ impl Rules {
         counts
     }
 
-    /// Adds what another worker counted.
+    /// Adds the counts of another worker.
     pub(super) fn add(&mut self, mut other: Self) {
-        other.settle();
+        other.move_to_names();
         for (route, rules) in other.by_name {
             for (place, counts) in rules.iter().enumerate() {
                 self.add_rule(&route, place, counts);
@@ -60,15 +59,15 @@ impl Rules {
         }
     }
 
-    /// All that was added, by route.
+    /// All added counts, by route.
     pub(super) fn added(&self) -> impl Iterator<Item = (&RouteId, &[RuleCounts])> {
         self.by_name
             .iter()
             .map(|(route, rules)| (route, &rules[..]))
     }
 
-    /// Forgets addresses.
-    fn settle(&mut self) {
+    /// Moves all counts from addresses to names.
+    fn move_to_names(&mut self) {
         for ((_, place), (route, counts)) in take(&mut self.by_address) {
             self.add_rule(&route, place, &counts);
         }
@@ -120,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_of_one_name_are_added_up_wherever_the_name_lay() {
+    fn counts_of_equal_names_at_different_addresses_are_added() {
         let (mut one, mut other, mut totals) = Default::default();
         for rules in [&mut one, &mut other] {
             let rules: &mut Rules = rules;
@@ -136,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_leave_behind_is_bounded_and_nothing_is_lost() {
+    fn unused_addresses_are_bounded_and_no_count_is_lost() {
         let mut rules = Rules::default();
 
         for at in 0..10 * FEW {
@@ -150,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_that_are_all_in_use_are_not_forgotten_again_and_again() {
+    fn addresses_in_use_are_kept() {
         let names: Vec<_> = (0..4 * FEW).map(|at| name("r", at)).collect();
         let mut rules = Rules::default();
 

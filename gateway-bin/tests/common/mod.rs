@@ -1,6 +1,6 @@
-//! What the end-to-end tests share: the real binary, real peers, a backend that shows what it got.
+//! Shared code of the end-to-end tests: the real program, real peers, and a backend that records requests.
 //!
-//! Everything listens on loopback on ports that the system gave, and ends with its value.
+//! Everything listens on loopback and stops when its value is dropped.
 
 #![allow(
     dead_code,
@@ -21,13 +21,12 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-/// The ports that tests listen on: below those that the system gives to whoever connects, so that no
-/// client has one of them by chance.
+/// The ports that tests listen on. Below the range of ephemeral ports, so that no client occupies one of them.
 const PORTS: std::ops::Range<u16> = 10_000..30_000;
-/// How many of them one test process has for itself.
+/// Number of ports per test process.
 const BLOCK: u16 = 200;
 
-/// A port that nobody listens on and that no other test gets, though nothing holds it yet.
+/// A port on which no process listens and that no other test gets.
 pub fn free_port() -> u16 {
     static OURS: LazyLock<(u16, fs::File)> = LazyLock::new(lock_block);
     static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -39,7 +38,7 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// The first port of a block that no other process has, and the lock that keeps it ours to the end.
+/// The first port of a block that no other test process uses, and the lock file that reserves it.
 fn lock_block() -> (u16, fs::File) {
     let lock = |first: u16| {
         let path = std::env::temp_dir().join(format!("towergate-test-ports-{first}"));
@@ -59,12 +58,12 @@ pub fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
         if let Some(value) = check() {
             return value;
         }
-        assert!(Instant::now() < end, "waited in vain: {what}");
+        assert!(Instant::now() < end, "timed out: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// Runs a program to its end and gives back what it printed on standard output.
+/// Runs a program to completion.
 pub fn run(program: &str, args: &[&str]) -> Output {
     Command::new(program)
         .args(args)
@@ -74,7 +73,7 @@ pub fn run(program: &str, args: &[&str]) -> Output {
         })
 }
 
-/// `curl` with a time limit; what it printed, headers included, and its exit status.
+/// Runs `curl` with a time limit. Returns its output with response headers, and its exit status.
 pub fn curl(args: &[&str]) -> (String, i32) {
     let mut all = vec!["-sS", "-i", "--max-time", "10"];
     all.extend(args);
@@ -83,7 +82,7 @@ pub fn curl(args: &[&str]) -> (String, i32) {
     (text.into_owned(), output.status.code().unwrap_or(-1))
 }
 
-/// A process that is ended with its value.
+/// A process that is killed on drop.
 pub struct Process(pub Child);
 
 impl Drop for Process {
@@ -93,7 +92,7 @@ impl Drop for Process {
     }
 }
 
-/// A folder that is removed with its value.
+/// A folder that is removed on drop.
 pub struct Folder(PathBuf);
 
 impl Folder {
@@ -112,7 +111,7 @@ impl Folder {
         &self.0
     }
 
-    /// Writes a file, whole or not at all.
+    /// Writes a file atomically.
     pub fn write(&self, name: &str, text: &str) {
         let path = self.0.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -148,12 +147,12 @@ impl Drop for Folder {
     }
 }
 
-/// The real binary, serving a folder.
+/// The real program, serving a folder.
 pub struct Towergate {
     process: Process,
-    /// Where port 80 of the manifests is bound.
+    /// The address of port 80 of the manifests.
     pub http: SocketAddr,
-    /// Where port 443 of the manifests is bound.
+    /// The address of port 443 of the manifests.
     pub https: SocketAddr,
     /// The admin address.
     pub admin: SocketAddr,
@@ -194,7 +193,7 @@ impl Towergate {
         this
     }
 
-    /// Whether `/ready` says so.
+    /// Whether `/ready` returns 200.
     pub fn ready(&self) -> bool {
         curl(&[&format!("http://{}/ready", self.admin)])
             .0
@@ -211,19 +210,19 @@ impl Towergate {
         run("kill", &[&format!("-{name}"), &self.pid().to_string()]);
     }
 
-    /// Waits for its end; the exit status.
+    /// Waits until it exits. Returns the exit status.
     pub fn wait(&mut self) -> Option<i32> {
         let process = &mut self.process.0;
-        eventually("the gateway ends", || process.try_wait().unwrap()).code()
+        eventually("the gateway exits", || process.try_wait().unwrap()).code()
     }
 
-    /// What it wrote to standard output, where the access log goes, and to standard error.
+    /// Standard output, which has the access log, and standard error.
     pub fn output(&self) -> String {
         let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
         read(&self.log) + &read(&self.log.with_extension("err"))
     }
 
-    /// Lines of the access log for `path`.
+    /// Access log entries of `path`.
     pub fn access_log(&self, path: &str) -> Vec<serde_json::Value> {
         self.output()
             .lines()
@@ -232,7 +231,7 @@ impl Towergate {
             .collect()
     }
 
-    /// Values of `--connect-to` that send `host` to this gateway.
+    /// Values of `--connect-to` that direct `host` to this gateway.
     pub fn connect_to(&self, host: &str) -> [String; 2] {
         let to = |outside: u16, inside: SocketAddr| {
             format!("{host}:{outside}:127.0.0.1:{}", inside.port())
@@ -265,7 +264,7 @@ pub fn tls_secret(namespace: &str, name: &str, host: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// `curl` of `url`, sent where `connect_to` says, with any certificate taken.
+/// Runs `curl` on `url` with `connect_to`, without verifying certificates.
 pub fn fetch(connect_to: &[String; 2], args: &[&str], url: &str) -> (String, i32) {
     let mut all = vec![
         "-k",

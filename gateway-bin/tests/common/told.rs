@@ -1,23 +1,23 @@
-//! What the other commands say of a folder: findings of `check`, conditions of `status`.
+//! Output of the other commands for a folder: findings of `check`, conditions of `status`.
 
 use super::{Folder, run};
 
 /// A finding of `check`.
 #[derive(Debug)]
 pub struct Finding {
-    /// Its name.
+    /// Its code.
     pub code: String,
     /// `error`, `warning` or `note`.
     pub severity: String,
     /// The file's name, without the folder.
     pub file: String,
-    /// The text of the line that it points at, without blanks around it.
+    /// The trimmed text of its line.
     pub line: String,
     /// The field.
     pub field: String,
-    /// What is wrong.
+    /// The message.
     pub message: String,
-    /// How to mend it.
+    /// The advice.
     pub help: String,
 }
 
@@ -28,13 +28,13 @@ pub struct Condition {
     pub kind: String,
     /// `True` or `False`.
     pub status: String,
-    /// The word of the API.
+    /// The reason.
     pub reason: String,
-    /// The generation that it is about.
+    /// `observedGeneration`.
     pub generation: String,
 }
 
-/// Runs a command on a folder of which team-a's Service has an endpoint; its output and exit status.
+/// Runs a command on a folder with an endpoint for the Service of team-a. Returns its output and exit status.
 pub fn command(folder: &Folder, command: &str, args: &[&str]) -> (String, Option<i32>) {
     let mut all = vec![command, folder.path().to_str().unwrap()];
     all.extend(["--endpoint", "team-a/echo:80=127.0.0.1:9"]);
@@ -44,7 +44,7 @@ pub fn command(folder: &Folder, command: &str, args: &[&str]) -> (String, Option
     (text, output.status.code())
 }
 
-/// What `check` finds in a folder.
+/// The findings of `check` in a folder.
 pub fn findings(folder: &Folder) -> Vec<Finding> {
     let (text, _) = command(folder, "check", &["--format", "json"]);
     let found: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -68,7 +68,7 @@ fn finding(found: &serde_json::Value) -> Finding {
     }
 }
 
-/// The conditions in the status of an object; `None` if it has no status.
+/// The conditions in the status of an object. `None` if it has no status.
 pub fn conditions(folder: &Folder, kind: &str, name: &str) -> Option<Vec<Condition>> {
     let (all, _) = command(folder, "status", &[]);
     let document = all.split("---\n").find(|document| {

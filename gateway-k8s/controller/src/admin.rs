@@ -15,14 +15,14 @@ use tokio::sync::watch;
 use crate::metrics::Metrics;
 use crate::serve::{Publisher, Reports};
 
-/// What the pages show.
+/// The state that the pages show.
 #[derive(Clone)]
-struct Shown {
+struct PageState {
     metrics: Arc<Metrics>,
     reports: watch::Receiver<Arc<Reports>>,
 }
 
-/// Serves `/healthz`, `/readyz` and `/metrics` at `address`; gives back the address that is bound.
+/// Serves `/healthz`, `/readyz` and `/metrics` on `address`. Returns the bound address.
 ///
 /// # Errors
 /// If the address cannot be bound.
@@ -37,27 +37,27 @@ pub(crate) async fn serve(
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(page))
-        .with_state(Shown {
+        .with_state(PageState {
             metrics,
             reports: publisher.reports(),
         });
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
-            tracing::error!(%error, "the admin page ended");
+            tracing::error!(%error, "admin page stopped");
         }
     });
     Ok(bound)
 }
 
-/// Ready is who knows everything and has published it.
-async fn ready(State(shown): State<Shown>) -> impl IntoResponse {
+/// 200 once all kinds are listed and the first plans are published.
+async fn ready(State(shown): State<PageState>) -> impl IntoResponse {
     match shown.metrics.is_ready() {
         true => (StatusCode::OK, "ready\n"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
     }
 }
 
-async fn page(State(shown): State<Shown>) -> impl IntoResponse {
+async fn page(State(shown): State<PageState>) -> impl IntoResponse {
     let kind = [(
         header::CONTENT_TYPE,
         towergate_core::prometheus::CONTENT_TYPE,

@@ -6,80 +6,79 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
 
-use crate::pool::parse_network;
+use crate::address_pool::parse_network;
 
-/// Makes Towergate serve the Gateways of a Kubernetes cluster.
+/// Serves the Gateways of a Kubernetes cluster with Towergate.
 #[derive(Debug, Parser)]
 #[command(name = "towergate-controller", version)]
 pub(crate) struct Args {
-    /// GatewayClasses with this `spec.controllerName` are ours.
+    /// `spec.controllerName` of the GatewayClasses that this controller serves.
     #[arg(
         long,
         value_name = "NAME",
         default_value = "towergate.dev/gateway-controller"
     )]
     pub(crate) controller_name: String,
-    /// Who serves Gateways.
+    /// Which data planes serve Gateways.
     #[arg(long, value_enum, default_value_t = Mode::Shared)]
     pub(crate) mode: Mode,
-    /// With --mode shared: a network with addresses for Gateways, all of which the data plane can bind.
-    /// Can be given several times.
+    /// With --mode shared: network of the addresses for Gateways. The data plane must be able to bind all of them.
+    /// Can be repeated.
     #[arg(long, value_name = "CIDR", value_parser = parse_network)]
     pub(crate) address_pool: Vec<IpNet>,
-    /// An address of the pool that only Gateways get that name it in `spec.addresses`. Can be given
-    /// several times.
+    /// Address of the pool that is assigned only to Gateways that name it in `spec.addresses`. Can be repeated.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) address_exclude: Vec<IpAddr>,
-    /// Where data planes get their plans.
+    /// Address on which data planes connect.
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:18000")]
     pub(crate) listen: SocketAddr,
-    /// With --mode shared: the folder for the credentials of the data plane, for its option --credentials.
+    /// With --mode shared: folder to write the credentials of the data plane to, for its flag --credentials.
     #[arg(long, value_name = "DIR")]
     pub(crate) plane_credentials: Option<PathBuf>,
-    /// With --mode provisioned: a file of JSON that says what data planes are to be like.
+    /// With --mode provisioned: JSON file with the options of data planes.
     #[arg(long, value_name = "FILE")]
     pub(crate) data_plane: Option<PathBuf>,
-    /// Name of the Secret with the authority of controllers and data planes, in the namespace of the
-    /// Lease. It is made if it is not there.
+    /// Name of the Secret with the CA of controllers and data planes, in the namespace of the Lease. Created if it
+    /// does not exist.
     #[arg(long, value_name = "NAME", default_value = "towergate-authority")]
     pub(crate) authority_secret: String,
-    /// Namespace of the Lease by which controllers agree who writes; by default that of the pod.
+    /// Namespace of the Lease for leader election. Default: the namespace of the pod.
     #[arg(long, value_name = "NAMESPACE")]
     pub(crate) lease_namespace: Option<String>,
-    /// Name of that Lease.
+    /// Name of the Lease.
     #[arg(long, value_name = "NAME", default_value = "towergate-controller")]
     pub(crate) lease_name: String,
-    /// Name of this controller among others; by default a random one.
+    /// Identity of this controller in the Lease. Default: a random one.
     #[arg(long, value_name = "NAME")]
     pub(crate) identity: Option<String>,
     /// Address for /healthz, /readyz and /metrics.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9901")]
     pub(crate) admin: SocketAddr,
-    /// What is logged: a level, or directives such as `info,towergate_controller=debug`.
+    /// Log level, or directives such as `info,towergate_controller=debug`.
     ///
-    /// What fails is said once by the controller itself; the client of the API server would say it twice.
+    /// The default turns off the log of the API client, which repeats errors that the controller logs.
     #[arg(long, value_name = "FILTER", default_value = "info,kube_client=off")]
     pub(crate) log: String,
-    /// How it is logged.
+    /// Format of the log.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
 }
 
-/// Who serves Gateways.
+/// Which data planes serve Gateways.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Mode {
-    /// One data plane, which runs elsewhere, serves all of them, each at an address of the pool.
+    /// One data plane that the user runs serves all Gateways, each on an address of the pool.
     Shared,
-    /// Each Gateway has data planes of its own, which the controller makes.
+    /// The controller provisions data planes for each Gateway.
     Provisioned,
 }
 
-/// How it is logged.
+/// A log format.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// For people.
+    /// One line of text.
     Text,
-    /// One JSON object for each line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -90,19 +89,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_line_definition_is_valid() {
         Args::command().debug_assert();
     }
 
     #[test]
-    fn networks_and_addresses_are_read() {
+    fn networks_and_addresses_are_parsed() {
         let args = Args::try_parse_from([
             "towergate-controller",
             "--address-pool=10.0.0.0/24",
             "--address-exclude=10.0.0.9",
         ]);
 
-        let args = args.expect("these are right");
+        let args = args.expect("valid arguments");
         assert_eq!(args.address_pool.len(), 1);
         assert_eq!(args.address_exclude.len(), 1);
     }

@@ -1,51 +1,51 @@
-//! The kinds that are watched: names, versions by preference, and whose their status is.
+//! The watched kinds: names, versions by preference, and the part of the status that this controller owns.
 
 /// The API group of Gateway API.
 const GATEWAY: &str = "gateway.networking.k8s.io";
 /// The API group of Envoy Gateway.
 const ENVOY: &str = "gateway.envoyproxy.io";
 
-/// The groups of which an API server may lack kinds or versions.
+/// API groups whose kinds and versions the API server may lack.
 pub(crate) const OPTIONAL_GROUPS: [&str; 2] = [GATEWAY, ENVOY];
 
-/// A kind that is watched.
+/// A watched kind.
 #[derive(Debug)]
 pub(crate) struct Kind {
-    /// Its name; no two kinds have the same.
+    /// Its name, unique among all kinds.
     pub(crate) name: &'static str,
     /// Its API group.
     pub(crate) group: &'static str,
-    /// Its name in addresses of the API.
+    /// Its plural name, as in URLs of the API.
     pub(crate) plural: &'static str,
-    /// The versions that are read, the preferred one first.
+    /// The supported versions, preferred one first.
     pub(crate) versions: &'static [&'static str],
-    /// Whether its objects live in namespaces.
+    /// Whether its objects have a namespace.
     pub(crate) namespaced: bool,
-    /// What of its status is ours.
+    /// The part of the status that this controller owns.
     pub(crate) status: StatusShape,
 }
 
-/// What of an object's status is ours.
+/// The part of the status of an object that this controller owns.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum StatusShape {
     /// Nothing.
     None,
-    /// All of it, if the object is ours.
+    /// The whole status, if the object belongs to this controller.
     Whole,
-    /// The entries of `parents` with our controller's name.
+    /// The entries of `parents` with the name of this controller.
     Parents,
-    /// The entries of `ancestors` with our controller's name.
+    /// The entries of `ancestors` with the name of this controller.
     Ancestors,
 }
 
 impl Kind {
-    /// Whether an API server may lack it.
+    /// Whether the API server may lack the kind.
     pub(crate) fn optional(&self) -> bool {
         OPTIONAL_GROUPS.contains(&self.group)
     }
 
-    /// Whether it only adds to what is served. Without the objects of another kind everything would go, or
-    /// what they protect would be open.
+    /// Whether objects of the kind only add to what is served. Resolving without another kind would take everything
+    /// out of service, or would drop a protection.
     pub(crate) fn adds(&self) -> bool {
         self.name.ends_with("Route") || self.name == "ListenerSet"
     }
@@ -57,7 +57,7 @@ pub(crate) fn find(name: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| kind.name == name)
 }
 
-/// The preferred one among the versions of `kind` that are `served`.
+/// The preferred version of `kind` among those that the API server serves.
 pub(crate) fn choose(kind: &Kind, served: &[String]) -> Option<&'static str> {
     let mut versions = kind.versions.iter().copied();
     versions.find(|version| served.iter().any(|served| served == version))
@@ -89,7 +89,7 @@ const fn of_cluster(kind: Kind) -> Kind {
 
 use StatusShape as S;
 
-/// All of them.
+/// All watched kinds.
 pub(crate) static KINDS: [Kind; 18] = [
     of_cluster(kind(
         "GatewayClass",
@@ -190,14 +190,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_tell_kinds_apart() {
+    fn names_of_kinds_are_unique() {
         let names: HashSet<_> = KINDS.iter().map(|kind| kind.name).collect();
 
         assert_eq!(names.len(), KINDS.len());
     }
 
     #[test]
-    fn a_kind_that_protects_adds_nothing() {
+    fn only_routes_and_listener_sets_are_additive() {
         let adds = KINDS.iter().filter(|kind| kind.adds());
         let adds: Vec<_> = adds.map(|kind| kind.name).collect();
 
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_version_that_is_served_is_watched() {
+    fn the_preferred_served_version_is_watched() {
         let route = find("TLSRoute").expect("it is a kind");
         let served = |versions: &[&str]| -> Vec<String> {
             versions.iter().map(|&version| version.into()).collect()

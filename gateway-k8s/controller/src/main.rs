@@ -1,31 +1,31 @@
-//! `towergate-controller`: makes Towergate serve the Gateways of a Kubernetes cluster.
+//! The `towergate-controller` program: serves the Gateways of a Kubernetes cluster with Towergate.
 //!
 //! ```text
 //! watch/ ──events──> reconcile ──plans──> data planes
-//!    ▲                   └──statuses that differ──> status/ ──> API server
+//!    ▲                   └──changed statuses──> status/ ──> API server
 //!    └──────────────────────────────────────────────────────────┘
-//! lease/: who writes statuses, if several controllers run.
+//! lease/: leader election; only the leader writes to the API server.
 //! ```
 
+mod address_pool;
 mod admin;
 mod args;
+mod ca;
+mod debounce;
+mod diagnostics_log;
 mod kinds;
 mod lease;
 mod metrics;
-mod notes;
-mod ours;
+mod object_cache;
+mod ownership;
 mod planes;
-mod pool;
 mod provision;
 mod reconcile;
 mod serve;
-mod settle;
 mod start;
 mod status;
 mod telemetry;
-mod trust;
 mod watch;
-mod world;
 
 use std::process::ExitCode;
 
@@ -37,7 +37,7 @@ use crate::args::Args;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What ends the program without a result: shown to the user as it is.
+/// An error that ends the program, printed to the user as is.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
@@ -61,7 +61,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Runs until a signal ends it.
+/// Runs until SIGTERM or SIGINT.
 async fn control(args: &Args) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -69,9 +69,9 @@ async fn control(args: &Args) -> Result<(), Failure> {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        error = running.broke_off() => return Err(error),
+        error = running.failed() => return Err(error),
     }
-    tracing::info!("ends");
-    running.end().await;
+    tracing::info!("shutting down");
+    running.shut_down().await;
     Ok(())
 }

@@ -1,13 +1,12 @@
-//! The control loop: when a burst of changes is over, everything is decided anew.
+//! The control loop: resolves all objects after each burst of changes.
 //!
 //! ```text
-//! events ──> World ──(burst over)──> addresses ──> resolve ──┬──> data planes
-//!                                                            └──> statuses that differ (leader only)
+//! events ──> ObjectCache ──(burst over)──> addresses ──> resolve ──┬──> data planes
+//!                                                            └──> changed statuses (leader only)
 //! ```
 //!
-//! Nothing here waits for the API server, so what data planes serve does not depend on whether statuses
-//! can be written. Nothing is published before every kind was listed once: a route whose policy is not
-//! known yet must not be served without it.
+//! The loop never waits for the API server, so data planes receive plans even if statuses cannot be written. Nothing is
+//! published before every kind has been listed once: a route must not be served without its policy.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -17,63 +16,63 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use towergate_k8s::{Resolution, ResolveOptions, resolve};
 
+use crate::address_pool::Role;
+use crate::debounce::Debounce;
+use crate::diagnostics_log::DiagnosticsLog;
 use crate::metrics::Metrics;
-use crate::notes::Notes;
-use crate::ours;
+use crate::object_cache::{Change, ObjectCache};
+use crate::ownership;
 use crate::planes::{Placement, Planes, Published, Verdicts};
-use crate::pool::Role;
 use crate::provision::GatewayToRun;
 use crate::serve::Publisher;
-use crate::settle::Burst;
-use crate::status::{Answer, Said, Settled, Task, due, now};
+use crate::status::{Answer, DesiredStatuses, LastWritten, Task, due, now};
 use crate::watch::Event;
-use crate::world::{Change, World};
 
-/// Events that are taken in at a time.
+/// Maximum number of events per batch.
 const BATCH: usize = 256;
 
-/// What the loop listens to, and whom it tells.
+/// The inputs and outputs of the loop.
 pub(crate) struct Channels {
-    /// What the API server has.
+    /// Events of the watches.
     pub(crate) events: mpsc::Receiver<Event>,
-    /// Whether we lead.
+    /// Whether this controller is the leader.
     pub(crate) leads: watch::Receiver<bool>,
     /// Statuses to write.
     pub(crate) due: watch::Sender<Vec<Task>>,
     /// Statuses that were written.
     pub(crate) answers: mpsc::UnboundedReceiver<Answer>,
-    /// Whether what was made for Gateways is known.
+    /// Whether the provisioned objects are known.
     pub(crate) known: watch::Receiver<bool>,
-    /// Counts the changes of what was made for Gateways.
+    /// Number of changes of provisioned objects.
     pub(crate) made: watch::Receiver<u64>,
-    /// Gateways of which objects are to be made.
+    /// Gateways to provision.
     pub(crate) to_run: watch::Sender<Option<Vec<GatewayToRun>>>,
 }
 
 /// The control loop.
 pub(crate) struct Reconciler {
     controller: String,
-    world: World,
+    world: ObjectCache,
     planes: Planes,
     published: Published,
-    /// What was known of data planes when everything was decided.
+    /// The reports of data planes at the last resolution.
     verdicts: Verdicts,
     metrics: Arc<Metrics>,
-    notes: Notes,
-    said: Said,
-    settled: Settled,
-    /// Everything was decided once.
+    diagnostics_log: DiagnosticsLog,
+    desired: DesiredStatuses,
+    last_written: LastWritten,
+    /// Whether there has been a resolution.
     decided: bool,
 }
 
-/// What is to be done when a burst is over.
+/// The work to do at the end of a burst.
 struct Pending {
-    burst: Burst,
+    burst: Debounce,
     change: Change,
 }
 
 impl Reconciler {
-    /// A loop that has not seen anything yet.
+    /// A loop without events so far.
     pub(crate) fn new(
         controller: String,
         planes: Planes,
@@ -82,25 +81,25 @@ impl Reconciler {
     ) -> Self {
         Self {
             controller,
-            world: World::default(),
+            world: ObjectCache::default(),
             planes,
             published: Published::new(publisher),
             verdicts: Verdicts::default(),
             metrics,
-            notes: Notes::default(),
-            said: Said::default(),
-            settled: Settled::default(),
+            diagnostics_log: DiagnosticsLog::default(),
+            desired: DesiredStatuses::default(),
+            last_written: LastWritten::default(),
             decided: false,
         }
     }
 
-    /// Runs until the watches end, which they do not.
+    /// Runs until the watches end, which they do only with the process.
     pub(crate) async fn run(mut self, mut channels: Channels) {
         let mut pending: Option<Pending> = None;
         let mut events = Vec::with_capacity(BATCH);
         let mut reports = self.published.reports();
         loop {
-            let over = pending.as_ref().map(|pending| pending.burst.ends());
+            let over = pending.as_ref().map(|pending| pending.burst.deadline());
             let change = tokio::select! {
                 biased;
                 () = until(over) => {
@@ -119,7 +118,7 @@ impl Reconciler {
                     }
                 }
                 Some(answer) = channels.answers.recv() => {
-                    self.settled.note(answer.id, answer.print, answer.status);
+                    self.last_written.note(answer.id, answer.print, answer.status);
                     continue;
                 }
                 taken = channels.events.recv_many(&mut events, BATCH) => {
@@ -136,10 +135,10 @@ impl Reconciler {
             }
             let now = Instant::now();
             let pending = pending.get_or_insert_with(|| Pending {
-                burst: Burst::begin(now),
+                burst: Debounce::begin(now),
                 change,
             });
-            pending.burst.goes_on(now);
+            pending.burst.add_change(now);
             pending.change = pending.change.max(change);
         }
     }
@@ -147,13 +146,13 @@ impl Reconciler {
     fn take(&mut self, event: Event, leads: bool) -> Change {
         let gateway = event.kind.name == "Gateway";
         match self.world.take(event) {
-            // Who does not lead learns the addresses of Gateways from their statuses.
+            // Followers take the addresses of Gateways from their statuses.
             Change::Status if gateway && !leads => Change::Objects,
             change => change,
         }
     }
 
-    /// Decides and tells. This may take a while at a time, so that it is not for a thread of many tasks.
+    /// Resolves and publishes. Blocks the thread while it resolves.
     fn decide(&mut self, change: Change, channels: &Channels) {
         let leads = *channels.leads.borrow();
         self.metrics.set_leads(leads);
@@ -161,10 +160,10 @@ impl Reconciler {
             self.metrics.count_objects(kind, objects);
         }
         let mut missing: Vec<_> = self.world.missing().collect();
-        // Otherwise Gateways would lose the addresses that they have, for a moment.
-        missing.extend((!*channels.known.borrow()).then_some("what was made for Gateways"));
+        // Without the provisioned objects, Gateways would lose their addresses for a moment.
+        missing.extend((!*channels.known.borrow()).then_some("provisioned objects"));
         if !missing.is_empty() {
-            tracing::info!(?missing, "waiting for what the API server has");
+            tracing::info!(?missing, "waiting for the first lists of the API server");
             return;
         }
         tokio::task::block_in_place(|| {
@@ -178,17 +177,17 @@ impl Reconciler {
     fn resolve(&mut self, leads: bool, to_run: &watch::Sender<Option<Vec<GatewayToRun>>>) {
         let began = Instant::now();
         let role = if leads { Role::Leader } else { Role::Follower };
-        let claims = ours::claims(&self.world, &self.controller);
+        let claims = ownership::claims(&self.world, &self.controller);
         self.verdicts = Verdicts::of(&self.published.reports().borrow());
         let placement = self.planes.place(&claims, role, &self.verdicts);
         self.metrics
             .set_without_address(claims.len() - placement.assigned.len());
         let scope = self.scope(&placement);
-        // A fault in deciding must not end what works: it is as if nothing had changed.
+        // A panic while resolving keeps the last plans.
         let resolved = catch_unwind(AssertUnwindSafe(|| resolve(self.world.objects(), &scope)));
         let Ok(resolution) = resolved else {
             tracing::error!(
-                "deciding broke off: what was decided before stays until something changes"
+                "resolution panicked; the last plans stay in service until the next change"
             );
             return;
         };
@@ -198,8 +197,8 @@ impl Reconciler {
             mut statuses,
             diagnostics,
         } = resolution;
-        self.notes
-            .tell(self.world.diagnostics().chain(&diagnostics));
+        self.diagnostics_log
+            .log_new(self.world.diagnostics().chain(&diagnostics));
         placement.mark(&mut statuses);
         let gateways = placement.to_run(self.world.objects(), &statuses, &self.controller);
         to_run.send_if_modified(|known| {
@@ -207,13 +206,14 @@ impl Reconciler {
             *known = Some(gateways);
             new
         });
-        self.said = statuses.into();
+        self.desired = statuses.into();
         let plans = self.planes.split(plan, &placement);
-        let kept = ours::classless(&self.world);
-        self.published.tell(plans, &endpoints, &kept, &self.metrics);
+        let kept = ownership::classless(&self.world);
+        self.published
+            .publish(plans, &endpoints, &kept, &self.metrics);
         self.decided = true;
         self.metrics.resolved(began.elapsed());
-        tracing::debug!(took = ?began.elapsed(), leads, "decided");
+        tracing::debug!(took = ?began.elapsed(), leads, "resolved");
     }
 
     fn scope(&self, placement: &Placement) -> ResolveOptions {
@@ -237,9 +237,9 @@ impl Reconciler {
         let tasks = match leads {
             true => due(
                 &self.world,
-                &self.said,
+                &self.desired,
                 &self.controller,
-                &mut self.settled,
+                &mut self.last_written,
                 &now(),
             ),
             false => Vec::new(),

@@ -1,4 +1,4 @@
-//! Puts the parts together.
+//! Starts all parts of the controller and connects them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,28 +8,28 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::address_pool::Pool;
 use crate::args::{Args, Mode};
+use crate::ca::{PlaneFolder, Trust};
 use crate::lease::{Keeper, Place, Told};
 use crate::metrics::Metrics;
 use crate::planes::{self, Inputs, Planes, SHARED};
-use crate::pool::Pool;
 use crate::provision::{self, PlaneOptions, Provisioner};
 use crate::reconcile::{Channels, Reconciler};
 use crate::serve::{self, Authority, Publisher};
 use crate::status::Writer;
-use crate::trust::{PlaneFolder, Trust};
 use crate::{Failure, admin};
 
-/// How long a connection to the API server may take.
+/// Connect timeout of the API server.
 const CONNECT: Duration = Duration::from_secs(5);
-/// A connection with a request that is silent for so long is given up.
+/// Read timeout of requests.
 const SILENT: Duration = Duration::from_secs(30);
-/// The same for watches: longer than any of them lasts (the runtime of kube lets them last for 290 s).
+/// Read timeout of watches. Longer than a watch, which kube ends after 290 s.
 const SILENT_WATCH: Duration = Duration::from_secs(330);
-/// How long giving back the Lease may take at the end.
+/// Time limit for releasing the Lease at shutdown.
 const GOODBYE: Duration = Duration::from_secs(5);
 
-/// A controller that runs.
+/// A running controller.
 pub(crate) struct Running {
     control: JoinHandle<()>,
     serving: JoinHandle<Failure>,
@@ -40,30 +40,30 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Over when something ended that should not, with the reason.
-    pub(crate) async fn broke_off(&mut self) -> Failure {
+    /// Waits until a part stops unexpectedly. Returns the reason.
+    pub(crate) async fn failed(&mut self) -> Failure {
         let (what, ended) = tokio::select! {
             ended = &mut self.serving => return ended.unwrap_or_else(Into::into),
             ended = &mut self.control => ("the control loop", ended),
-            ended = &mut self.keeper => ("the keeper of the lease", ended),
-            ended = &mut self.writer => ("the writer of statuses", ended),
-            ended = &mut self.runner => ("what makes objects of Gateways", ended),
+            ended = &mut self.keeper => ("leader election", ended),
+            ended = &mut self.writer => ("the status writer", ended),
+            ended = &mut self.runner => ("the provisioner", ended),
         };
         match ended {
-            Ok(()) => format!("{what} ended").into(),
+            Ok(()) => format!("{what} stopped").into(),
             Err(error) => format!("{what}: {error}").into(),
         }
     }
 
-    /// Ends it, so that another can take over at once.
-    pub(crate) async fn end(self) {
-        // Nothing may be written any more when another one leads.
+    /// Shuts down and releases the Lease, so that another controller takes over at once.
+    pub(crate) async fn shut_down(self) {
+        // Nothing may be written once another controller leads.
         for writes in [self.control, self.writer, self.runner] {
             writes.abort();
             let _ = writes.await;
         }
         drop(self.end);
-        // If it takes longer, the others wait until the Lease is over.
+        // On a timeout, other controllers wait until the Lease expires.
         let _ = tokio::time::timeout(GOODBYE, self.keeper).await;
     }
 }
@@ -71,7 +71,7 @@ impl Running {
 /// Starts a controller.
 ///
 /// # Errors
-/// If an option is not usable, or an address cannot be bound. That the API server is away is no error.
+/// If a flag is invalid or an address cannot be bound. An unreachable API server is not an error.
 pub(crate) async fn start(args: &Args) -> Result<Running, Failure> {
     let mode = provision_mode(args)?;
     let config = Config::infer().await?;
@@ -83,16 +83,26 @@ pub(crate) async fn start(args: &Args) -> Result<Running, Failure> {
     let (client, watching) = clients(config)?;
     let metrics = Arc::<Metrics>::default();
     let listener = TcpListener::bind(args.listen).await;
-    let listener = listener.map_err(|error| format!("--listen {}: {error}", args.listen))?;
+    let listener = listener.map_err(|error| {
+        format!(
+            "--listen {}: cannot listen: {error}; choose another address with --listen",
+            args.listen
+        )
+    })?;
     let publisher = Publisher::default();
     let admin = admin::serve(args.admin, Arc::clone(&metrics), &publisher).await;
-    let admin = admin.map_err(|error| format!("--admin {}: {error}", args.admin))?;
-    tracing::info!(%admin, listen = %args.listen, controller = args.controller_name, "begins");
+    let admin = admin.map_err(|error| {
+        format!(
+            "--admin {}: cannot listen: {error}; choose another address with --admin",
+            args.admin
+        )
+    })?;
+    tracing::info!(%admin, listen = %args.listen, controller = args.controller_name, "started");
 
     let (keeper, told) = Keeper::new(client.clone(), &lease, identity(args));
     let (end, ended) = oneshot::channel::<()>();
     let keeper = tokio::spawn(keeper.run(async move {
-        // Dropped or sent: both mean the end.
+        // The sender is dropped at shutdown.
         let _ = ended.await;
     }));
     let (tell_authority, authority) = watch::channel(None);
@@ -126,7 +136,7 @@ pub(crate) async fn start(args: &Args) -> Result<Running, Failure> {
     })
 }
 
-/// Starts everything that the control loop listens to and tells.
+/// Starts the tasks around the control loop. Returns its channels.
 fn channels(
     args: &Args,
     (client, watching): (&Client, &Client),
@@ -164,7 +174,7 @@ fn channels(
     (channels, [writer, runner])
 }
 
-/// A client for requests, and one for watches: those are silent for long.
+/// A client for requests and one for watches, which have a longer read timeout.
 fn clients(mut config: Config) -> Result<(Client, Client), Failure> {
     config.connect_timeout = Some(CONNECT);
     config.read_timeout = Some(SILENT);
@@ -173,7 +183,7 @@ fn clients(mut config: Config) -> Result<(Client, Client), Failure> {
     Ok((client, Client::try_from(config)?))
 }
 
-/// Hands plans to data planes, as soon as there is an authority.
+/// Serves plans to data planes once the CA is available.
 fn serve_planes(
     args: &Args,
     client: &Client,
@@ -205,7 +215,7 @@ fn serve_planes(
         let served = serve::run(listener, tls, publisher, std::future::pending());
         let served = tokio::select! {
             served = served => served,
-            () = trust.keep() => return "the authority is kept no longer".into(),
+            () = trust.keep() => return "the CA task stopped".into(),
         };
         match served {
             Ok(()) => "data planes are served no longer".into(),

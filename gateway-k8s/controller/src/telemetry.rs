@@ -1,14 +1,14 @@
-//! The log, on standard error.
+//! The log on standard error.
 
 use tracing_subscriber::EnvFilter;
 
 use crate::Failure;
 use crate::args::LogFormat;
 
-/// Begins to log. `directives` are a level or those of [`EnvFilter`].
+/// Starts logging. `directives` is a level or directives of [`EnvFilter`].
 ///
 /// # Errors
-/// If the directives are malformed.
+/// If the directives are invalid.
 pub(crate) fn init(format: LogFormat, directives: &str) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(directives)
         .map_err(|error| format!("--log: `{directives}` is not a level or directive: {error}"))?;

@@ -1,4 +1,4 @@
-//! Keeps a Lease: looks, decides, writes, and tells who leads.
+//! Takes part in leader election: reads the Lease, decides, writes it, and reports who leads.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use tokio::time::Instant;
 
 use super::{Election, HOLDS, Leads, RETRY, Record, Step};
 
-/// The longest time that a request may take.
+/// Time limit of a request.
 const REQUEST: Duration = Duration::from_secs(3);
 
-/// Where the Lease is.
+/// Namespace and name of an object.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     /// Its namespace.
@@ -24,16 +24,16 @@ pub(crate) struct Place {
     pub(crate) name: String,
 }
 
-/// What a keeper tells.
+/// The outputs of leader election.
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
-    /// Changes when we begin or cease to lead.
+    /// Whether this controller leads.
     pub(crate) leads: watch::Receiver<bool>,
-    /// For whoever writes: until when.
+    /// How long it leads, for the tasks that write.
     pub(crate) until: Leads,
 }
 
-/// Keeps a Lease, or waits for it.
+/// Holds a Lease or waits for it.
 pub(crate) struct Keeper {
     api: Api<Lease>,
     name: String,
@@ -43,7 +43,7 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// A keeper that calls itself `me`, and what tells whether it leads.
+    /// A keeper with the identity `me`, and its outputs.
     pub(crate) fn new(client: Client, place: &Place, me: String) -> (Self, Told) {
         let (leads, receiver) = watch::channel(false);
         let (until, known) = watch::channel(None);
@@ -61,7 +61,7 @@ impl Keeper {
         (keeper, told)
     }
 
-    /// Keeps the Lease until `end` is over, then gives it back.
+    /// Runs until `end` completes, then releases the Lease.
     pub(crate) async fn run(mut self, end: impl Future<Output = ()>) {
         let mut end = std::pin::pin!(end);
         loop {
@@ -83,17 +83,17 @@ impl Keeper {
         }
     }
 
-    /// One look, and what follows from it. What takes too long is given up, in time to stop leading.
+    /// Reads the Lease once and acts on it. A slow request is cancelled in time to stop leading.
     async fn turn(&mut self) {
         let turn = tokio::time::timeout(REQUEST, self.look());
         match turn.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(%error, lease = self.name, "the lease could not be kept")
+                tracing::warn!(%error, lease = self.name, "lease could not be renewed")
             }
             Err(_) => tracing::warn!(
                 lease = self.name,
-                "the API server is too slow for the lease"
+                "lease could not be renewed in time: the API server is too slow"
             ),
         }
         self.tell();
@@ -130,7 +130,7 @@ impl Keeper {
                 self.election.wrote(began);
                 Ok(())
             }
-            // Somebody was faster: the next look shows who.
+            // Conflict: the next reading shows the new holder.
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
             Err(error) => Err(error),
         }
@@ -148,7 +148,7 @@ impl Keeper {
         }
     }
 
-    /// Writes the Lease if it still is as it was.
+    /// Writes the Lease if it is unchanged.
     async fn replace(&self, before: &Record, mut next: Lease) -> kube::Result<Lease> {
         next.metadata = ObjectMeta {
             name: Some(self.name.clone()),
@@ -161,7 +161,7 @@ impl Keeper {
             .await
     }
 
-    /// Over when we lead no longer without a renewal.
+    /// Waits until the leadership expires without a renewal.
     async fn expires(&self) {
         match self.election.leads_until() {
             Some(at) if *self.leads.borrow() => tokio::time::sleep_until(at).await,
@@ -188,7 +188,7 @@ impl Keeper {
         });
     }
 
-    /// Says that nobody has the Lease, so that another need not wait.
+    /// Releases the Lease, so that another controller does not have to wait.
     async fn release(&self) {
         let Some((before, _)) = &self.election.seen else {
             return;
@@ -205,9 +205,9 @@ impl Keeper {
             ..Lease::default()
         };
         match tokio::time::timeout(REQUEST, self.replace(before, lease)).await {
-            Ok(Ok(_)) => tracing::info!(lease = self.name, "the lease is given back"),
-            Ok(Err(error)) => tracing::warn!(%error, "the lease could not be given back"),
-            Err(_) => tracing::warn!("the lease could not be given back in time"),
+            Ok(Ok(_)) => tracing::info!(lease = self.name, "lease released"),
+            Ok(Err(error)) => tracing::warn!(%error, "lease could not be released"),
+            Err(_) => tracing::warn!("lease could not be released in time"),
         }
     }
 }

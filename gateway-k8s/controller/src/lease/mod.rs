@@ -1,8 +1,8 @@
-//! Who of several controllers writes: the one that holds a Lease of the API server.
+//! Leader election with a Lease of the API server. Only the leader writes.
 //!
-//! A holder renews the Lease every [`RETRY`]. Whoever sees the same content for as long as the Lease says
-//! may take it. Only the time between two looks at the own clock counts, never the clock of another
-//! machine. A holder that could not renew for [`DEADLINE`] stops to lead, before anybody may take over.
+//! A leader renews the Lease every [`RETRY`]. A controller that sees an unchanged Lease for the duration that the Lease
+//! names may take it. Each controller measures this with its own clock and ignores the clocks of others. A leader that
+//! could not renew for [`DEADLINE`] stops leading before another controller may take over.
 
 mod keeper;
 
@@ -13,40 +13,40 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// How long a Lease holds without being renewed.
+/// Validity of a Lease without a renewal.
 const HOLDS: Duration = Duration::from_secs(10);
-/// How long a holder leads without having renewed.
+/// Time after the last renewal at which a leader stops leading.
 const DEADLINE: Duration = Duration::from_secs(7);
-/// The time between two looks.
+/// Interval of reading and renewing the Lease.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Until when we lead. Unlike a notice that we lead, it cannot be late: a process that stood still
-/// does not believe what was true before.
+/// The time until which this controller leads. Unlike a notification it cannot be stale: a process that was suspended
+/// compares it with the clock.
 #[derive(Clone, Debug)]
 pub(crate) struct Leads(watch::Receiver<Option<Instant>>);
 
 impl Leads {
-    /// Whether we lead at this very moment.
+    /// Whether this controller leads now.
     pub(crate) fn now(&self) -> bool {
         self.0.borrow().is_some_and(|until| Instant::now() < until)
     }
 
-    /// Over when more is known: the Lease was renewed, or is lost. For ever pending when nobody keeps it.
+    /// Waits until the Lease is renewed or lost. Never completes without a keeper.
     pub(crate) async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending().await
         }
     }
 
-    /// What becomes of `work` if we lead until it is over; `None`: it was dropped where it waited, because
-    /// we lead no longer.
+    /// Runs `work` as long as this controller leads. Returns `None` if the leadership ended first; `work` is dropped
+    /// then.
     pub(crate) async fn during<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = std::pin::pin!(work);
         loop {
             let leads = self.clone();
             let until = *self.0.borrow_and_update();
             let until = until.filter(|until| Instant::now() < *until)?;
-            // Looked at again whenever the work goes on.
+            // Checked at each poll of the work.
             let lost = std::future::poll_fn(|_| match leads.now() {
                 true => std::task::Poll::Pending,
                 false => std::task::Poll::Ready(()),
@@ -61,46 +61,46 @@ impl Leads {
         }
     }
 
-    /// As the keeper would tell.
+    /// As set by the keeper.
     #[cfg(test)]
     pub(crate) fn of(until: watch::Receiver<Option<Instant>>) -> Self {
         Self(until)
     }
 }
 
-/// What a Lease says.
+/// The content of a Lease.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct Record {
-    /// Its version, as the API server counts.
+    /// Its `resourceVersion`.
     version: String,
-    /// Who has it; empty: nobody.
+    /// The identity of the holder. Empty: none.
     holder: String,
-    /// How long it holds.
+    /// Its validity.
     holds: Duration,
-    /// How often it went to another.
+    /// Number of changes of the holder.
     transitions: i32,
 }
 
-/// What is to be done.
+/// The next action.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Step {
-    /// There is no Lease: make one.
+    /// Create the Lease.
     Create,
-    /// Write ourselves into it, in place of this version.
+    /// Take the Lease, replacing this version.
     Take(Record),
-    /// Write that we still have it, in place of this version.
+    /// Renew the Lease, replacing this version.
     Renew(Record),
-    /// Somebody else has it.
+    /// Wait: another controller holds it.
     Wait,
 }
 
-/// Decides.
+/// The decision logic.
 #[derive(Debug)]
 struct Election {
     me: String,
-    /// What the Lease says, and when this was first seen.
+    /// The content of the Lease, and when it was first seen.
     seen: Option<(Record, Instant)>,
-    /// When we began to write what the Lease says now.
+    /// When the write of the current content started.
     renewed: Option<Instant>,
 }
 
@@ -113,7 +113,7 @@ impl Election {
         }
     }
 
-    /// What is to be done, if the Lease says `record` now.
+    /// The next action for the content `record`.
     fn decide(&mut self, record: Option<Record>, now: Instant) -> Step {
         let Some(record) = record else {
             self.seen = None;
@@ -135,12 +135,12 @@ impl Election {
         Step::Wait
     }
 
-    /// A write that began at `began` was taken.
+    /// Records a successful write that started at `began`.
     fn wrote(&mut self, began: Instant) {
         self.renewed = Some(began);
     }
 
-    /// Until when we lead; `None`: we do not.
+    /// The time until which this controller leads. `None`: it does not.
     fn leads_until(&self) -> Option<Instant> {
         self.renewed.map(|renewed| renewed + DEADLINE)
     }

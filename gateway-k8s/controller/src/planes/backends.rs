@@ -1,4 +1,4 @@
-//! Which backends a plan speaks of: a data plane is told the addresses of those and of no others.
+//! The backends of a plan: a data plane receives the endpoints of these backends only.
 
 use std::collections::HashSet;
 
@@ -6,7 +6,7 @@ use towergate_core::plan::Filter;
 use towergate_core::plan::{BackendId, Destination, Endpoints, Plan, WeightedBackend};
 use towergate_policy::Policy;
 
-/// The addresses that the data planes of `plan` need.
+/// The endpoints that the data planes of `plan` need.
 pub(super) fn needed(plan: &Plan<Policy>, all: &Endpoints) -> Endpoints {
     let backends = backends(plan);
     let needed = all.iter().filter(|(id, _)| backends.contains(id));

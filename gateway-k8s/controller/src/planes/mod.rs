@@ -1,19 +1,19 @@
-//! Where Gateways are served: at which addresses, and by which data plane.
+//! Assigns Gateways to addresses and data planes.
 //!
 //! ```text
 //! claims ──place──> Placement ──resolve──> Plan of all ──split──> plan of each data plane ──> Publisher
 //! ```
 
 mod backends;
-mod proof;
 mod provisioned;
 mod publish;
+mod readiness;
 mod runner;
 mod shared;
 mod waiting;
 
-pub(crate) use proof::Verdicts;
 pub(crate) use publish::Published;
+pub(crate) use readiness::Verdicts;
 pub(crate) use runner::{Inputs, run};
 pub(crate) use shared::SHARED;
 
@@ -26,41 +26,41 @@ use towergate_k8s::{ObjectKey, Objects, Statuses};
 use towergate_policy::Policy;
 
 use self::shared::Shared;
-use crate::pool::{Claim, Pool, Role};
+use crate::address_pool::{Claim, Pool, Role};
 use crate::provision::{Fate, GatewayToRun, Provisioner, gateways};
 
-/// Where Gateways are served.
+/// The data planes of Gateways.
 pub(crate) enum Planes {
-    /// By one data plane, each at an address of a pool.
+    /// One data plane for all Gateways, each on an address of a pool.
     Shared(Shared),
-    /// By data planes of its own, which are made by this one.
+    /// Data planes per Gateway, created by this provisioner.
     Provisioned(Arc<Provisioner>),
 }
 
-/// What `resolve` is to know of it.
+/// The placement of Gateways, an input of `resolve`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Placement {
-    /// The addresses to bind, by `namespace/name`: every Gateway of ours has some.
+    /// The addresses to bind, by `namespace/name`. Every Gateway of this controller has an entry.
     pub(crate) bind: BTreeMap<String, Vec<IpAddr>>,
-    /// The addresses by which Gateways are reached; those that are not are missing.
+    /// The addresses at which clients reach Gateways. Gateways without one are missing.
     pub(crate) assigned: BTreeMap<String, Vec<String>>,
-    /// Ports that are bound as others.
+    /// Ports that are bound as other ports.
     pub(crate) ports: BTreeMap<u16, u16>,
-    /// TCP ports, as they are bound, that data planes need themselves.
+    /// Bound TCP ports that data planes use themselves.
     pub(crate) reserved: BTreeSet<u16>,
-    /// Gateways that no data plane serves yet, with what is in the way.
+    /// Gateways that no data plane serves yet, with the cause if known.
     pub(crate) waiting: BTreeMap<String, Option<String>>,
-    /// Gateways whose data planes cannot serve what they are told, with the reason.
+    /// Gateways that their data planes cannot serve, with the reason.
     pub(crate) refused: BTreeMap<String, String>,
 }
 
 impl Planes {
-    /// One data plane for all, at addresses of `pool`.
+    /// One data plane for all Gateways, on addresses of `pool`.
     pub(crate) fn shared(pool: Pool) -> Self {
         Self::Shared(Shared::new(pool))
     }
 
-    /// Gives each Gateway its place. `claims` are those of all Gateways of ours, the oldest first.
+    /// Places all Gateways. `claims` are those of all Gateways of this controller, oldest first.
     pub(crate) fn place(&mut self, claims: &[Claim], role: Role, verdicts: &Verdicts) -> Placement {
         match self {
             Self::Shared(shared) => shared.place(claims, role, verdicts),
@@ -70,7 +70,7 @@ impl Planes {
         }
     }
 
-    /// The plan of each data plane, by its name.
+    /// The plan of each data plane by its name.
     pub(crate) fn split(
         &self,
         plan: Plan<Policy>,
@@ -84,12 +84,12 @@ impl Planes {
 }
 
 impl Placement {
-    /// Says in the statuses what is known of places only.
+    /// Marks Gateways in statuses as not programmed, where the placement requires it.
     pub(crate) fn mark(&self, statuses: &mut Statuses) {
         waiting::mark(statuses, &self.waiting, &self.refused);
     }
 
-    /// The Gateways of which objects are to be made.
+    /// The Gateways to provision.
     pub(crate) fn to_run(
         &self,
         objects: &Objects,
@@ -109,8 +109,8 @@ impl Placement {
     }
 }
 
-/// Whether a Gateway or its namespace is being deleted: nothing new can be made there, and what there is
-/// goes with it.
+/// Whether a Gateway or its namespace is being deleted. No object can be created there, and existing ones are deleted with
+/// it.
 fn ends(objects: &Objects, gateway: &ObjectKey) -> bool {
     let namespace = ObjectKey::new("", &*gateway.namespace);
     let namespace = objects.namespaces.get(&namespace).map(|found| &found.meta);
@@ -119,7 +119,7 @@ fn ends(objects: &Objects, gateway: &ObjectKey) -> bool {
     metas.any(|meta| meta.deletion_timestamp.is_some())
 }
 
-/// An address of which there is no network (RFC 1112, section 4: class E), another one for each number.
+/// A distinct unreachable address for each number, from class E (RFC 1112, section 4).
 fn nowhere(at: u32) -> IpAddr {
     const CLASS_E: u32 = 0xF000_0000;
     Ipv4Addr::from(CLASS_E + at % 0x0FFF_FFFF).into()

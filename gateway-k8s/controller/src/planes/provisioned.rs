@@ -1,8 +1,7 @@
-//! Data planes of its own for each Gateway, which the controller makes.
+//! Data planes per Gateway, created by the controller.
 //!
-//! Where a Gateway is reached is what the cluster says of its Service. To `resolve` each Gateway is bound
-//! to an address that no other has, so that Gateways do not meet on a port; its data planes bind all
-//! addresses of their pod.
+//! Clients reach a Gateway at the addresses of its Service. For `resolve`, each Gateway is bound to a unique placeholder
+//! address, so that ports of Gateways do not conflict; its data planes bind all addresses of their pod.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
@@ -10,14 +9,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use towergate_core::plan::Plan;
 use towergate_policy::Policy;
 
-use super::proof::Verdicts;
+use super::readiness::Verdicts;
 use super::{Placement, nowhere};
-use crate::pool::Claim;
+use crate::address_pool::Claim;
 use crate::provision::{Fate, GatewayToRun, OWN_PORTS, Observed, bound_ports};
 
-/// Places Gateways by what the cluster says of their objects. That a Gateway was served once is proven by
-/// a pod that is ready, since it is not before it serves what it was told; of several controllers each is
-/// connected with some data planes only, so what these say to this one would not do.
+/// Places Gateways by the state of their objects. A ready pod proves that a Gateway is served: a pod is ready once it serves
+/// a configuration. Reports are not sufficient, because each replica of the controller is connected to some data planes
+/// only.
 pub(super) fn place(
     claims: &[Claim],
     verdicts: &Verdicts,
@@ -43,7 +42,7 @@ pub(super) fn place(
     placement
 }
 
-/// A Gateway as far as it is needed to find its objects.
+/// A Gateway with the fields that identify its objects.
 fn bare(claim: &Claim) -> GatewayToRun {
     GatewayToRun {
         key: claim.key.clone(),
@@ -58,7 +57,7 @@ fn bare(claim: &Claim) -> GatewayToRun {
     }
 }
 
-/// The plan of each Gateway, by its name.
+/// The plan of each Gateway by its name.
 pub(super) fn split(plan: Plan<Policy>, placement: &Placement) -> BTreeMap<String, Plan<Policy>> {
     let names: HashMap<&[IpAddr], &String> = placement
         .bind

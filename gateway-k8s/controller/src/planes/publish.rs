@@ -1,4 +1,4 @@
-//! What each data plane was told last, so that only news are told.
+//! The last plan of each data plane. Only changes are published.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,21 +11,21 @@ use super::backends::needed;
 use crate::metrics::Metrics;
 use crate::serve::{Publisher, Reports};
 
-/// What was told to data planes, by their names.
+/// The published plans by the names of data planes.
 #[derive(Debug)]
 pub(crate) struct Published {
     publisher: Publisher,
-    planes: BTreeMap<String, Told>,
+    planes: BTreeMap<String, PublishedPlan>,
 }
 
 #[derive(Debug, Default)]
-struct Told {
+struct PublishedPlan {
     plan: Arc<Plan<Policy>>,
     endpoints: Arc<Endpoints>,
 }
 
 impl Published {
-    /// Nothing was told yet.
+    /// Nothing published yet.
     pub(crate) fn new(publisher: Publisher) -> Self {
         Self {
             publisher,
@@ -33,14 +33,14 @@ impl Published {
         }
     }
 
-    /// What data planes say.
+    /// The reports of data planes.
     pub(crate) fn reports(&self) -> watch::Receiver<Arc<Reports>> {
         self.publisher.reports()
     }
 
-    /// Tells each data plane what it is to serve, if this is new to it; those that are not named any
-    /// longer are to serve nothing, but for those of `kept`: they go on with what they have.
-    pub(crate) fn tell(
+    /// Publishes changed plans. Data planes that are no longer in `plans` receive an empty plan, except those of
+    /// `kept`, which keep their last one.
+    pub(crate) fn publish(
         &mut self,
         plans: BTreeMap<String, Plan<Policy>>,
         endpoints: &Endpoints,
@@ -58,11 +58,11 @@ impl Published {
             self.publisher.remove(&name);
         }
         for (name, plan) in plans {
-            self.tell_one(name, plan, endpoints, metrics);
+            self.publish_one(name, plan, endpoints, metrics);
         }
     }
 
-    fn tell_one(
+    fn publish_one(
         &mut self,
         name: String,
         mut plan: Plan<Policy>,
@@ -72,13 +72,13 @@ impl Published {
         let endpoints = needed(&plan, all);
         let known = self.planes.get(&name);
         if let Some(told) = known {
-            // What is equal stays what it was, so that comparing and sending it costs nothing.
+            // Equal parts share memory with the last plan, which makes comparing and sending them free.
             plan.share(&told.plan);
             if plan == *told.plan && endpoints == *told.endpoints {
                 return;
             }
         }
-        // What is equal to what was told is the same in memory: comparing it again costs nothing.
+        // An equal plan keeps its address in memory, which makes the next comparison free.
         let plan = match known {
             Some(told) if plan == *told.plan => Arc::clone(&told.plan),
             _ => Arc::new(plan),
@@ -87,7 +87,7 @@ impl Published {
             Some(told) if endpoints == *told.endpoints => Arc::clone(&told.endpoints),
             _ => Arc::new(endpoints),
         };
-        let (ports, told) = (plan.ports.len(), Told { plan, endpoints });
+        let (ports, told) = (plan.ports.len(), PublishedPlan { plan, endpoints });
         let (plan, endpoints) = (Arc::clone(&told.plan), Arc::clone(&told.endpoints));
         match self.publisher.publish(&name, plan, endpoints) {
             Ok(version) => {
@@ -96,7 +96,7 @@ impl Published {
                 self.planes.insert(name, told);
             }
             Err(error) => {
-                tracing::error!(plane = name, %error, "the plan cannot be sent; the one before it stays");
+                tracing::error!(plane = name, %error, "plan cannot be encoded; the previous one stays in service");
             }
         }
     }
@@ -107,16 +107,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_is_not_named_serves_nothing_unless_it_is_kept() {
+    fn a_data_plane_without_a_plan_serves_nothing_unless_it_is_kept() {
         let publisher = Publisher::default();
         let mut published = Published::new(publisher.clone());
         let plans = ["d/a", "d/b", "d/c"].map(|name| (name.to_owned(), Plan::default()));
         let (endpoints, metrics) = (Endpoints::default(), Metrics::default());
-        published.tell(plans.clone().into(), &endpoints, &BTreeSet::new(), &metrics);
+        published.publish(plans.clone().into(), &endpoints, &BTreeSet::new(), &metrics);
 
         let [first, ..] = plans;
         let kept = ["d/b".to_owned()].into();
-        published.tell([first].into(), &endpoints, &kept, &metrics);
+        published.publish([first].into(), &endpoints, &kept, &metrics);
 
         let reports = publisher.reports();
         let known: Vec<String> = reports.borrow().planes.keys().cloned().collect();

@@ -1,5 +1,5 @@
-//! Has the objects of Gateways made, beside the control loop: it waits for the API server, and the loop
-//! does not.
+//! Provisions the objects of Gateways in a task of its own, because provisioning waits for the API server and the control
+//! loop does not.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -12,26 +12,26 @@ use crate::provision::{GatewayToRun, Provisioner};
 use crate::serve::Authority;
 use crate::watch::Pause;
 
-/// Changes within this time are one.
+/// Debounce time of changes.
 const QUIET: Duration = Duration::from_millis(100);
-/// The longest pause after a failure.
+/// Upper bound of the pause after a failure.
 const PAUSE: Duration = Duration::from_secs(30);
-/// Even if nothing happens: credentials come of age.
+/// Interval without changes, at which credentials are renewed.
 const PERIOD: Duration = Duration::from_secs(600);
 
-/// What the runner listens to.
+/// The inputs of the runner.
 pub(crate) struct Inputs {
-    /// What there should be; `None`: nothing was decided yet.
+    /// The Gateways to provision. `None`: no resolution yet.
     pub(crate) gateways: watch::Receiver<Option<Vec<GatewayToRun>>>,
-    /// Who signs credentials; `None`: not known yet.
+    /// The CA that signs credentials. `None`: not available yet.
     pub(crate) authority: watch::Receiver<Option<Arc<Authority>>>,
-    /// Whether we lead: others make nothing.
+    /// Whether this controller is the leader. Followers provision nothing.
     pub(crate) leads: watch::Receiver<bool>,
-    /// Until when we lead.
+    /// How long this controller leads.
     pub(crate) until: Leads,
 }
 
-/// Runs for ever. `known` becomes true when everything that was made before is known.
+/// Runs as long as the process. `known` becomes true once all existing objects are listed.
 pub(crate) async fn run(
     provisioner: Arc<Provisioner>,
     mut inputs: Inputs,
@@ -68,10 +68,10 @@ pub(crate) async fn run(
         else {
             continue;
         };
-        // It is a long way: whoever loses the Lease stops where it is.
+        // Provisioning takes several requests. It stops when the Lease is lost.
         let made = provisioner.reconcile(&gateways, &authority, SystemTime::now());
         let Some(report) = inputs.until.during(made).await else {
-            tracing::info!("what is made for Gateways is left to another leader");
+            tracing::info!("provisioning stopped: another controller is the leader");
             next = Instant::now() + pause.next();
             continue;
         };
@@ -85,7 +85,7 @@ pub(crate) async fn run(
             .iter()
             .filter(|problem| !said.contains(*problem))
         {
-            tracing::warn!(%gateway, problem, "not all objects of a Gateway are as they should be");
+            tracing::warn!(%gateway, problem, "objects of the Gateway cannot be provisioned completely");
         }
         said = report.problems;
     }

@@ -1,4 +1,4 @@
-//! One data plane for all Gateways, each at an address of a pool.
+//! One data plane for all Gateways, each on an address of a pool.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -6,14 +6,14 @@ use std::net::IpAddr;
 use towergate_core::plan::Plan;
 use towergate_policy::Policy;
 
-use super::proof::{Proven, Verdicts};
+use super::readiness::{Proven, Verdicts};
 use super::{Placement, nowhere};
-use crate::pool::{Claim, Pool, Role};
+use crate::address_pool::{Claim, Pool, Role};
 
 /// The name of the data plane.
 pub(crate) const SHARED: &str = "shared";
 
-/// The addresses, and who has which.
+/// The addresses and their assignment.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pool: Pool,
@@ -35,7 +35,7 @@ impl Shared {
         let assigned = assigned
             .map(|(name, addresses)| (name.clone(), text(addresses)))
             .collect();
-        // A Gateway without an address must not be served at that of another, nor at all of them.
+        // A Gateway without an address must not be served on that of another or on all addresses.
         for (at, claim) in (0..).zip(claims) {
             let bound = bind.entry(claim.gateway.clone());
             bound.or_insert_with(|| vec![nowhere(at)]);
@@ -53,7 +53,7 @@ impl Shared {
     }
 }
 
-/// What of the plan is at addresses that somebody has.
+/// The part of the plan on assigned addresses.
 pub(super) fn reached(mut plan: Plan<Policy>, placement: &Placement) -> Plan<Policy> {
     let addresses = placement.assigned.values().flatten();
     let addresses: HashSet<IpAddr> = addresses.filter_map(|text| text.parse().ok()).collect();
@@ -69,7 +69,7 @@ mod tests {
     use towergate_core::plan::Port;
 
     use super::*;
-    use crate::pool::parse_network;
+    use crate::address_pool::parse_network;
 
     fn claim(name: &str) -> Claim {
         Claim {

@@ -1,13 +1,12 @@
-//! Gateways that no data plane serves yet, or can serve, are not programmed, whatever else is right with
-//! them.
+//! Marks Gateways as not programmed if no data plane serves them yet or can serve them.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 use towergate_k8s::Statuses;
 
-/// Says so in the statuses of Gateways. `waiting` has those that are not served yet by `namespace/name`,
-/// with what is in the way, and `refused` those that cannot be.
+/// Sets `Programmed` to `False`. `waiting` has the Gateways that are not served yet by `namespace/name`, with the
+/// cause if known; `refused` has those that cannot be served, with the reason.
 pub(super) fn mark(
     statuses: &mut Statuses,
     waiting: &BTreeMap<String, Option<String>>,
@@ -21,7 +20,7 @@ pub(super) fn mark(
         let (reason, message) = match (refused.get(&name), waiting.get(&name)) {
             (Some(why), _) => (
                 "Invalid",
-                format!("A data plane cannot serve what it is told: {why}"),
+                format!("A data plane cannot serve the Gateway: {why}"),
             ),
             (None, Some(Some(trouble))) => {
                 ("Pending", format!("No data plane is ready: {trouble}"))
@@ -48,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_gateway_that_waits_and_would_be_programmed_is_marked() {
+    fn only_gateways_that_would_be_programmed_are_marked() {
         let status = |status: &str| {
             json!({"conditions": [
                 {"type": "Accepted", "status": "True", "reason": "Accepted"},

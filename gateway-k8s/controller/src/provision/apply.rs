@@ -1,4 +1,4 @@
-//! Makes the API server's objects what they should be, and tells how they are.
+//! Applies the objects of Gateways to the API server and observes their state.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,43 +15,43 @@ use towergate_k8s::ObjectKey;
 
 use super::cache::{Cache, Id};
 use super::credentials;
-use super::differ::{self, Step};
+use super::desired::{Fate, GatewayToRun};
+use super::diff::{self, Step};
 use super::kind::Kind;
 use super::metadata::Manifest;
 use super::name;
 use super::observe::Observed;
 use super::options::Mode;
 use super::render;
-use super::wanted::{Fate, GatewayToRun};
 use crate::serve::{Authority, CredentialsError};
 
-/// The name under which the API server keeps what we say of an object.
+/// Field manager of server-side apply.
 const FIELD_MANAGER: &str = "towergate-controller";
 
-/// Keeps the objects of Gateways.
+/// Applies and deletes the objects of Gateways.
 pub(crate) struct Provisioner {
     client: Client,
     mode: Mode,
-    /// The `controllerName` of our GatewayClasses: what others have made is theirs.
+    /// The `controllerName` of this controller. Objects of other controllers are never changed.
     controller: String,
     cache: Cache,
 }
 
-/// How a reconciliation went.
+/// The result of a reconciliation.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Report {
-    /// How many objects were written or deleted.
+    /// Number of objects written or deleted.
     pub(crate) changed: usize,
-    /// What could not be done, by Gateway. All of it should be tried again later.
+    /// Errors by Gateway, to be retried later.
     pub(crate) problems: Vec<(ObjectKey, String)>,
 }
 
-/// What there should be.
+/// The desired objects.
 #[derive(Default)]
 struct Wanted {
-    /// Identities of the Gateways whose objects are all known: what else they own is too much.
+    /// Uids of the Gateways whose desired objects are all known: any other object that they own is deleted.
     gateways: BTreeSet<String>,
-    /// All their objects.
+    /// All objects of these Gateways.
     objects: BTreeSet<Id>,
 }
 
@@ -66,24 +66,24 @@ impl Provisioner {
         }
     }
 
-    /// Follows our objects, for ever. Every replica does; nothing is written.
+    /// Watches the objects of this controller, for as long as the process runs. Every replica does; nothing is written.
     pub(crate) async fn follow(&self) {
         let kinds = self.kinds().iter();
         let kinds = kinds.map(|kind| self.cache.follow(self.client.clone(), *kind));
         join_all(kinds).await;
     }
 
-    /// Waits until all our objects are known.
+    /// Waits until all objects are listed.
     pub(crate) async fn known(&self) {
         self.cache.listed(self.kinds()).await;
     }
 
-    /// Tells when our objects have changed: a Service has got its address, a pod is ready.
+    /// Notifies of changes: a Service received its address, a pod became ready.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.cache.changes()
     }
 
-    /// Takes over objects as if the API server had told of them.
+    /// Adds objects to the cache as if the API server had sent them.
     #[cfg(test)]
     pub(super) fn learn(&self, objects: impl IntoIterator<Item = Value>) {
         for object in objects {
@@ -94,7 +94,7 @@ impl Provisioner {
         }
     }
 
-    /// How the objects of a Gateway are.
+    /// The state of the objects of a Gateway.
     pub(crate) fn observe(&self, gateway: &GatewayToRun) -> Observed {
         let name = name::of_objects(&gateway.key.name, &gateway.class);
         let find = |kind: Kind| {
@@ -105,8 +105,8 @@ impl Provisioner {
         Observed::of(service.as_deref(), deployment.as_deref())
     }
 
-    /// Makes what is missing, changes what differs, deletes what is too much. For the leader only, and
-    /// not before [`known`](Self::known). `authority` makes the credentials of data planes.
+    /// Creates missing objects, updates those that differ, and deletes surplus ones. Only the leader may call it, after
+    /// [`known`](Self::known). `authority` signs the credentials of data planes.
     pub(crate) async fn reconcile(
         &self,
         gateways: &[GatewayToRun],
@@ -123,7 +123,7 @@ impl Provisioner {
             };
             match manifests {
                 Ok(manifests) => self.run(gateway, manifests, &mut wanted, &mut report).await,
-                // What there is of the Gateway stays.
+                // The existing objects are kept.
                 Err(error) => report
                     .problems
                     .push((gateway.key.clone(), error.to_string())),
@@ -133,7 +133,7 @@ impl Provisioner {
         report
     }
 
-    /// Makes the objects of one Gateway what they should be.
+    /// Applies the objects of one Gateway.
     async fn run(
         &self,
         gateway: &GatewayToRun,
@@ -143,7 +143,7 @@ impl Provisioner {
     ) {
         wanted.gateways.insert(gateway.uid.clone());
         for manifest in manifests {
-            let manifest = differ::stamp(manifest, &self.controller);
+            let manifest = diff::stamp(manifest, &self.controller);
             wanted.objects.insert(id(&manifest));
             match self.settle(&manifest).await {
                 Ok(changed) => report.changed += usize::from(changed),
@@ -171,7 +171,7 @@ impl Provisioner {
         Ok(render::provisioned(gateway, options, &credentials))
     }
 
-    /// Makes one object what it should be; whether something was written.
+    /// Applies one object. Returns whether anything was written.
     async fn settle(&self, manifest: &Manifest) -> Result<bool, String> {
         let what = format!("{} {}", manifest.kind.name(), manifest.name);
         let told = |error: kube::Error| format!("{what}: {error}");
@@ -179,13 +179,13 @@ impl Provisioner {
         let (kind, name) = (manifest.kind, &*manifest.name);
         let mut live = self.cache.find(kind, &manifest.namespace, name);
         if live.is_none() {
-            // Perhaps somebody else has an object of this name. It would not be in the cache.
+            // An object of another owner may have this name. It is not in the cache.
             let found = api.get_opt(name).await.map_err(told)?;
             live = found
                 .and_then(|found| serde_json::to_value(&found).ok())
                 .map(Arc::new);
         }
-        match live.as_deref().map(|live| differ::step(live, manifest)) {
+        match live.as_deref().map(|live| diff::step(live, manifest)) {
             Some(Step::Keep) => return Ok(false),
             Some(Step::LeaveToOthers) => {
                 return Err(format!(
@@ -212,15 +212,15 @@ impl Provisioner {
         Ok(true)
     }
 
-    /// Deletes objects that their Gateway does not want: of Gateways that have gone to another controller,
-    /// and what the present mode does not make. Those of Gateways that are deleted go by themselves.
+    /// Deletes surplus objects: of Gateways that moved to another controller, and of kinds that the current mode does not
+    /// create. Objects of deleted Gateways are garbage collected.
     async fn prune(&self, gateways: &[GatewayToRun], wanted: &Wanted, report: &mut Report) {
         for (id, object) in self.cache.all() {
-            let owner = differ::owner(&object);
+            let owner = diff::owner(&object);
             let Some(uid) = owner.filter(|uid| wanted.gateways.contains(*uid)) else {
                 continue;
             };
-            let is_ours = differ::maker(&object) == Some(&*self.controller);
+            let is_ours = diff::maker(&object) == Some(&*self.controller);
             if !is_ours || wanted.objects.contains(&id) {
                 continue;
             }
@@ -237,7 +237,7 @@ impl Provisioner {
         }
     }
 
-    /// Deletes exactly this object, not one that was made since under its name.
+    /// Deletes exactly this object, not a newer one of the same name.
     async fn delete(&self, id: &Id, live: &Value) -> Result<(), kube::Error> {
         let params = DeleteParams {
             preconditions: live["metadata"]["uid"].as_str().map(|uid| Preconditions {
@@ -256,17 +256,16 @@ impl Provisioner {
         Ok(())
     }
 
-    /// Whether we have made an object for a Gateway.
+    /// Whether this controller created an object for a Gateway.
     fn is_own(&self, object: &Value, gateway: &GatewayToRun) -> bool {
-        differ::owner(object) == Some(&*gateway.uid)
-            && differ::maker(object) == Some(&*self.controller)
+        diff::owner(object) == Some(&*gateway.uid) && diff::maker(object) == Some(&*self.controller)
     }
 
     fn api(&self, kind: Kind, namespace: &str) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), namespace, &kind.resource())
     }
 
-    /// The kinds that the mode makes. Of others we know nothing and need no rights.
+    /// The kinds that the mode creates. Other kinds are not watched and require no permissions.
     fn kinds(&self) -> &'static [Kind] {
         match self.mode {
             Mode::Shared => &[Kind::Service, Kind::EndpointSlice],

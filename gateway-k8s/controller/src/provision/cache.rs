@@ -1,4 +1,4 @@
-//! Our objects as the API server has them.
+//! A cache of the objects that this controller created.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,13 +17,13 @@ use super::metadata::MANAGED_BY;
 /// Kind, namespace and name.
 pub(super) type Id = (Kind, String, String);
 
-/// Objects with our label, kept up to date by [`follow`](Self::follow).
+/// Objects with the label of this program, kept up to date by [`follow`](Self::follow).
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     objects: Mutex<BTreeMap<Id, Arc<Value>>>,
-    /// Which kinds have been listed once.
+    /// The kinds that have been listed once.
     listed: watch::Sender<BTreeSet<Kind>>,
-    /// Counts changes.
+    /// Number of changes.
     changes: watch::Sender<u64>,
 }
 
@@ -43,8 +43,7 @@ impl Cache {
             .collect()
     }
 
-    /// Takes over an object that the API server has answered with. What it tells of it by the watch may
-    /// have come before the answer, and may be newer.
+    /// Stores an object from a response of the API server. The watch may have delivered a newer version before.
     pub(super) fn put(&self, kind: Kind, object: Value) {
         let Some(id) = id(kind, &object) else { return };
         let mut objects = self.lock();
@@ -54,12 +53,12 @@ impl Cache {
         }
     }
 
-    /// Forgets an object.
+    /// Removes an object.
     pub(super) fn forget(&self, id: &Id) {
         self.lock().remove(id);
     }
 
-    /// Tells of every change.
+    /// Notifies of every change.
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
@@ -68,11 +67,11 @@ impl Cache {
     pub(super) async fn listed(&self, kinds: &[Kind]) {
         let mut listed = self.listed.subscribe();
         let all = |listed: &BTreeSet<Kind>| kinds.iter().all(|kind| listed.contains(kind));
-        // It cannot be closed: its sender is in `self`.
+        // The channel stays open: `self` has its sender.
         let _ = listed.wait_for(all).await;
     }
 
-    /// Follows the objects of a kind, for ever.
+    /// Watches the objects of a kind, for as long as the process runs.
     pub(super) async fn follow(&self, client: Client, kind: Kind) {
         let api = Api::<DynamicObject>::all_with(client, &kind.resource());
         let label = format!("{}={}", MANAGED_BY.0, MANAGED_BY.1);
@@ -83,13 +82,13 @@ impl Cache {
             match event {
                 Ok(event) => self.take(kind, &mut listing, event),
                 Err(error) => {
-                    tracing::warn!(kind = kind.name(), %error, "cannot follow what is made for Gateways")
+                    tracing::warn!(kind = kind.name(), %error, "watch of provisioned objects failed; retrying")
                 }
             }
         }
     }
 
-    /// Takes up what the API server tells. `listing` holds a list that is not complete yet.
+    /// Applies an event. `listing` holds an incomplete list.
     fn take(
         &self,
         kind: Kind,
@@ -134,8 +133,8 @@ fn id(kind: Kind, object: &Value) -> Option<Id> {
     Some((kind, text("namespace")?, text("name")?))
 }
 
-/// Whether an object is newer than another version of it. Versions are numbers that grow; what has none is
-/// not known to be newer.
+/// Whether an object is newer than another version of it. Resource versions are growing numbers; an object without one
+/// does not count as newer.
 fn is_newer(object: &Value, than: &Value) -> bool {
     let version = |object: &Value| {
         let text = object["metadata"]["resourceVersion"].as_str()?;
@@ -144,7 +143,7 @@ fn is_newer(object: &Value, than: &Value) -> bool {
     version(object).is_some_and(|own| version(than).is_none_or(|other| own > other))
 }
 
-/// Leaves out what nobody reads here and what is long.
+/// Drops large fields that are not used.
 fn trim(mut object: Value) -> Value {
     if let Some(metadata) = object["metadata"].as_object_mut() {
         metadata.remove("managedFields");

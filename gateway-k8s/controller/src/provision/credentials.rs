@@ -1,22 +1,22 @@
-//! The Secret by which a Gateway's data planes and the controller know each other.
+//! The Secret with the credentials of the data planes of a Gateway.
 //!
-//! What is in it is made once, and kept until it is to be renewed or until the authority that signed it is
-//! another one. Pods that mount it see the new content without a restart.
+//! The credentials are kept until they are due for renewal or the CA changes. Pods that mount the Secret receive new
+//! content without a restart.
 
 use std::time::SystemTime;
 
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 
+use super::desired::GatewayToRun;
 use super::kind::Kind;
 use super::metadata::Manifest;
-use super::wanted::GatewayToRun;
 use crate::serve::{Authority, Credentials, CredentialsError};
 
-/// What the Secret `live` holds if it will do, or else something new.
+/// The credentials of the Secret `live` if they are valid, else new ones.
 ///
 /// # Errors
-/// If it cannot be made.
+/// If they cannot be created.
 pub(super) fn of(
     gateway: &GatewayToRun,
     live: Option<&Value>,
@@ -30,7 +30,7 @@ pub(super) fn of(
     }
 }
 
-/// Reads a Secret; `None`: something is missing.
+/// Reads a Secret. `None` if a key is missing.
 fn read(secret: &Value) -> Option<Credentials> {
     let text = |key: &str| {
         let bytes = BASE64

@@ -1,27 +1,25 @@
-//! The Deployment that keeps a Gateway's data planes running, and what surrounds it.
+//! The Deployment of the data planes of a Gateway, its ServiceAccount and its PodDisruptionBudget.
 //!
-//! An update loses no request: a new pod is ready before an old one is asked to go (`maxUnavailable` 0),
-//! and that one goes on taking connections until everybody knows that it leaves (`preStop`), then lets
-//! requests finish.
+//! An update loses no request: a new pod is ready before an old one is stopped (`maxUnavailable` 0). The old pod accepts
+//! connections until it is removed from all load balancers (`preStop`), then drains.
 //!
-//! Pods are as Kubernetes' "restricted" profile wants them, hold no token of the API server, and write
-//! nowhere but into memory: what they keep for a restart has private keys in it. They name no ports of
-//! listeners, so that a new listener does not restart them.
+//! Pods conform to the "restricted" Pod Security Standard, have no API token, and write only to memory, because the state
+//! for a restart contains private keys. The pod template lists no listener ports, so a new listener restarts no pod.
 
 use serde_json::{Value, json};
 
+use super::desired::GatewayToRun;
 use super::kind::Kind;
 use super::metadata::{Manifest, labels, selector};
 use super::options::PlaneOptions;
-use super::wanted::GatewayToRun;
 
-/// Where metrics and readiness are.
+/// Port of metrics and readiness.
 const HEALTH_PORT: u16 = 19001;
-/// Where `towergate run` has its admin page unless [`PlaneOptions::args`] say otherwise.
+/// Port of the admin page of `towergate run` unless [`PlaneOptions::args`] change it.
 const ADMIN_PORT: u16 = 19000;
-/// TCP ports that a data plane itself binds, and so no listener can.
+/// TCP ports that a data plane binds itself, which listeners cannot use.
 pub(crate) const OWN_PORTS: [u16; 2] = [ADMIN_PORT, HEALTH_PORT];
-/// Time for a pod to end by itself after its requests had theirs.
+/// Time for a pod to exit after its drain timeout.
 const LAST_SECONDS: u32 = 10;
 const CREDENTIALS: &str = "/etc/towergate/credentials";
 const STATE: &str = "/var/lib/towergate";
@@ -60,14 +58,13 @@ pub(super) fn render(
     )
 }
 
-/// Who the pods are.
+/// The ServiceAccount of the pods.
 pub(super) fn account(gateway: &GatewayToRun, name: &str) -> Manifest {
     let rest = json!({ "automountServiceAccountToken": false });
     Manifest::new(Kind::ServiceAccount, gateway, name.to_owned(), rest)
 }
 
-/// Maintenance of nodes takes one pod at a time. With one pod alone this allows what it must: that the
-/// pod goes.
+/// The PodDisruptionBudget: a node drain evicts one pod at a time. A single pod can be evicted.
 pub(super) fn budget(gateway: &GatewayToRun, name: &str) -> Manifest {
     let rest = json!({ "spec": {
         "maxUnavailable": 1,
@@ -103,7 +100,7 @@ fn pod(gateway: &GatewayToRun, name: &str, credentials: &str, options: &PlaneOpt
     pod
 }
 
-/// Where pods may run, and what they are pulled with.
+/// Scheduling and image pull settings of pods.
 fn placement(pod: &mut Value, options: &PlaneOptions) {
     if !options.image_pull_secrets.is_empty() {
         let secrets = options.image_pull_secrets.iter();
@@ -154,7 +151,7 @@ fn container(options: &PlaneOptions) -> Value {
     container
 }
 
-/// The command line; the image knows the program.
+/// The arguments of the container; the image sets the program.
 fn arguments(options: &PlaneOptions) -> Vec<String> {
     let own = [
         "run",

@@ -1,27 +1,27 @@
-//! The kinds of objects that are made.
+//! The kinds of provisioned objects.
 
 use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
 
-/// A kind of object that is made for Gateways.
+/// A kind of provisioned object.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Kind {
-    /// Who the pods are; it may do nothing.
+    /// The identity of the pods, without permissions.
     ServiceAccount,
-    /// What pods show to the controller, and trust.
+    /// The credentials of the pods for the controller.
     Secret,
-    /// Where clients go.
+    /// The address for clients.
     Service,
-    /// Where a Service without a selector leads.
+    /// The endpoints of a Service without a selector.
     EndpointSlice,
-    /// What keeps pods running.
+    /// The pods.
     Deployment,
-    /// What keeps maintenance of nodes from ending all pods at a time.
+    /// The limit of pods that a node drain evicts at a time.
     PodDisruptionBudget,
 }
 
 impl Kind {
-    /// All kinds, in the order in which they are made.
+    /// All kinds in the order of creation.
     pub(crate) const ALL: [Self; 6] = [
         Self::ServiceAccount,
         Self::Secret,
@@ -61,7 +61,7 @@ impl Kind {
         }
     }
 
-    /// Where the API server has it.
+    /// The API resource.
     pub(crate) fn resource(self) -> ApiResource {
         let (group, version) = self.group_version();
         let plural = format!("{}s", self.name().to_ascii_lowercase());

@@ -1,35 +1,35 @@
-//! Labels, annotations and owner of what is made for a Gateway.
+//! Labels, annotations and owner reference of provisioned objects.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::desired::GatewayToRun;
 use super::kind::Kind;
 use super::name;
-use super::wanted::GatewayToRun;
 
-/// The label by which our objects are found, and its value.
+/// The label of all provisioned objects, and its value.
 pub(super) const MANAGED_BY: (&str, &str) =
     ("app.kubernetes.io/managed-by", "towergate-controller");
 /// The label that names the Gateway (GEP-1762).
 pub(super) const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 /// The label that names the GatewayClass.
 const CLASS_NAME: &str = "gateway.networking.k8s.io/gateway-class-name";
-/// The annotation with a hash of what was applied.
+/// The annotation with the hash of the applied object.
 pub(super) const APPLIED: &str = "towergate.dev/applied";
-/// The annotation with the `controllerName` of the controller that has made the object.
+/// The annotation with the `controllerName` of the controller that created the object.
 pub(super) const CONTROLLER: &str = "towergate.dev/controller";
 
-/// An object as it should be.
+/// A desired object.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Manifest {
-    /// What it is.
+    /// Its kind.
     pub(crate) kind: Kind,
-    /// Where it lies.
+    /// Its namespace.
     pub(crate) namespace: String,
     /// Its name.
     pub(crate) name: String,
-    /// All of it.
+    /// The whole object.
     pub(crate) body: Value,
 }
 
@@ -67,7 +67,7 @@ impl Manifest {
         self
     }
 
-    /// Adds annotations; those of the Gateway count before them.
+    /// Adds annotations. Those of the Gateway take precedence.
     pub(super) fn annotate(mut self, annotations: &BTreeMap<String, String>) -> Self {
         if annotations.is_empty() {
             return self;
@@ -85,8 +85,7 @@ impl Manifest {
     }
 }
 
-/// What pods of a Gateway have and others have not. A Deployment's selector cannot be changed, so
-/// nothing may be added here.
+/// The labels that select the pods of a Gateway. The selector of a Deployment is immutable: no label may be added here.
 pub(super) fn selector(gateway: &GatewayToRun) -> BTreeMap<String, String> {
     [
         (MANAGED_BY.0, MANAGED_BY.1.to_owned()),
@@ -96,8 +95,7 @@ pub(super) fn selector(gateway: &GatewayToRun) -> BTreeMap<String, String> {
     .into()
 }
 
-/// Labels of every object, and of pods: those that the Gateway asks for, then ours, which nobody
-/// overrides.
+/// Labels of every object and of pods: those of the Gateway, then those of this program, which take precedence.
 pub(super) fn labels(gateway: &GatewayToRun) -> BTreeMap<String, String> {
     let mut labels = gateway.labels.clone();
     labels.extend(selector(gateway));
@@ -112,8 +110,8 @@ pub(super) fn labels(gateway: &GatewayToRun) -> BTreeMap<String, String> {
     labels
 }
 
-/// The Gateway as owner. It does not wait for its objects to be gone (`blockOwnerDeletion`): that would
-/// take the right to change Gateways' finalizers.
+/// The owner reference to the Gateway. Without `blockOwnerDeletion`, which would require permission to change finalizers
+/// of Gateways.
 fn owner(gateway: &GatewayToRun) -> Value {
     json!({
         "apiVersion": "gateway.networking.k8s.io/v1",

@@ -1,4 +1,4 @@
-//! What runs Gateways: the Kubernetes objects made for each of them.
+//! Provisions the Kubernetes objects of each Gateway.
 //!
 //! ```text
 //! Objects, Statuses ──gateways──> GatewayToRun ──render──> Manifests ──Provisioner──> API server
@@ -6,20 +6,20 @@
 //!                        addresses and availability of each Gateway <──Observed
 //! ```
 //!
-//! Two modes. *Provisioned*: each Gateway has data planes of its own, which are a Deployment, and a
-//! Service that leads to them. *Shared*: the data plane runs elsewhere, the Gateway has an address of
-//! a pool, and what is made is a Service without a selector that gives this address a name.
+//! Two modes. *Provisioned*: each Gateway has a Deployment of data planes and a Service in front of them. *Shared*: the
+//! user runs the data plane, the Gateway has an address of a pool, and a Service without a selector gives this address a
+//! name.
 //!
-//! What always holds: every object lies in the namespace of its Gateway, is owned by it (so that the
-//! cluster deletes it with the Gateway), and carries our label. Objects that others made are never
-//! touched, whatever their name. What there is of a Gateway that cannot be run right now stays as it is:
-//! a mistake must not cost a public address.
+//! Invariants: every object is in the namespace of its Gateway, is owned by it (so that the cluster deletes it with the
+//! Gateway), and has the label of this program. Objects of other owners are never changed. The objects of a Gateway that
+//! cannot be run at the moment are kept: an error in a manifest must not cost a public address.
 
 mod apply;
 mod cache;
 mod credentials;
 mod deployment;
-mod differ;
+mod desired;
+mod diff;
 mod kind;
 mod metadata;
 mod name;
@@ -31,11 +31,10 @@ mod service;
 mod shared;
 #[cfg(test)]
 mod tests;
-mod wanted;
 
 pub(crate) use apply::Provisioner;
 pub(crate) use deployment::OWN_PORTS;
+pub(crate) use desired::{Fate, GatewayToRun, gateways};
 pub(crate) use observe::Observed;
 pub(crate) use options::{Mode, PlaneOptions};
 pub(crate) use service::bound_ports;
-pub(crate) use wanted::{Fate, GatewayToRun, gateways};

@@ -1,8 +1,8 @@
 //! All objects of a Gateway: pure.
 
+use super::desired::GatewayToRun;
 use super::metadata::Manifest;
 use super::options::PlaneOptions;
-use super::wanted::GatewayToRun;
 use super::{credentials, deployment, name, service, shared};
 use crate::serve::Credentials;
 

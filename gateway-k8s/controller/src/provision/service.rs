@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
+use super::desired::{GatewayToRun, Port};
 use super::kind::Kind;
 use super::metadata::{Manifest, selector};
 use super::options::{ServiceOptions, ServiceType};
-use super::wanted::{GatewayToRun, Port};
 
 /// Ports below this one take a right that data planes do not have.
 const PRIVILEGED: u16 = 1024;
@@ -92,7 +92,7 @@ pub(super) fn port_name(port: Port) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::wanted::Transport;
+    use super::super::desired::Transport;
     use super::*;
 
     #[test]

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use serde_json::json;
 
+use super::desired::GatewayToRun;
 use super::kind::Kind;
 use super::metadata::{MANAGED_BY, Manifest};
 use super::service::port_name;
-use super::wanted::GatewayToRun;
 
 /// A Service without a selector, and where it leads: one EndpointSlice for each family of addresses.
 pub(super) fn render(gateway: &GatewayToRun, name: &str) -> Vec<Manifest> {

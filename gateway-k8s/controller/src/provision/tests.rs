@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use towergate_k8s::ObjectKey;
 
-use super::wanted::{Fate, GatewayToRun, Port, Transport};
+use super::desired::{Fate, GatewayToRun, Port, Transport};
 
 /// A Gateway of class `eg` in namespace `gateway`, with port 80.
 pub(super) fn gateway(name: &str) -> GatewayToRun {

@@ -89,7 +89,7 @@ pub(crate) async fn run(
 
 type TlsStream = tokio_rustls::server::TlsStream<TcpStream>;
 
-/// The handshake, and who it was with.
+/// The TLS handshake. Returns the client and its plane.
 async fn open(stream: TcpStream, tls: &Tls) -> io::Result<(TlsStream, Identity)> {
     stream.set_nodelay(true)?;
     let stream = TlsAcceptor::from(tls.current()).accept(stream).await?;
@@ -99,7 +99,7 @@ async fn open(stream: TcpStream, tls: &Tls) -> io::Result<(TlsStream, Identity)>
     Ok((stream, identity))
 }
 
-/// Answers the requests of a connection until its certificate expires.
+/// Serves the requests of a connection until the client certificate expires.
 async fn serve(stream: TlsStream, identity: Identity, address: SocketAddr, publisher: Publisher) {
     let left = identity.until.duration_since(SystemTime::now());
     let plane: Arc<str> = identity.plane.into();
@@ -111,13 +111,15 @@ async fn serve(stream: TlsStream, identity: Identity, address: SocketAddr, publi
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
-        // A data plane has one stream; a second one is for when it has given up the first.
+        // A data plane uses one stream. A second one replaces a stream that it gave up.
         .max_concurrent_streams(4)
         .serve_connection(TokioIo::new(stream), service);
     match timeout(left.unwrap_or_default(), connection).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%plane, %address, %error, "a connection has ended"),
-        Err(_) => tracing::info!(%plane, %address, "a data plane's certificate has expired"),
+        Ok(Err(error)) => tracing::debug!(%plane, %address, %error, "connection closed"),
+        Err(_) => {
+            tracing::info!(%plane, %address, "client certificate of the data plane has expired")
+        }
     }
 }
 
@@ -137,7 +139,7 @@ fn answer(
     let protocol = head.headers.get(PROTOCOL_HEADER).map(HeaderValue::as_bytes);
     if protocol != Some(PROTOCOL.as_bytes()) {
         let theirs = protocol.map_or("none".into(), String::from_utf8_lossy);
-        tracing::warn!(%plane, %address, protocol = %theirs, "a data plane of another release is refused");
+        tracing::warn!(%plane, %address, protocol = %theirs, "data plane of another release rejected");
         let why = format!(
             "this controller speaks protocol {PROTOCOL}, the data plane {theirs}: run the same release of both"
         );
@@ -155,8 +157,10 @@ fn answer(
         };
         let (plane, address) = (Arc::clone(&stream.plane), stream.address);
         match stream.follow().await {
-            Ok(()) => tracing::info!(%plane, %address, "a data plane has gone"),
-            Err(error) => tracing::warn!(%plane, %address, %error, "a data plane was lost"),
+            Ok(()) => tracing::info!(%plane, %address, "data plane disconnected"),
+            Err(error) => {
+                tracing::warn!(%plane, %address, %error, "connection to the data plane lost")
+            }
         }
     });
     respond(StatusCode::OK, Either::Left(channel))
@@ -174,18 +178,18 @@ fn respond(status: StatusCode, body: Body) -> Response<Body> {
     response
 }
 
-/// Why a stream has ended before its time.
+/// The reason why a stream ended early.
 #[derive(Debug)]
 enum Lost {
-    /// No first message.
+    /// The first message is missing.
     Silent,
-    /// It takes nothing of what is sent.
+    /// The data plane does not read.
     Stalled,
-    /// It does not say what became of what it got.
+    /// The data plane does not report an outcome.
     Unreported,
-    /// The connection.
+    /// The connection failed.
     Connection(hyper::Error),
-    /// What it says is not understood, or what it should get cannot be written.
+    /// A message cannot be decoded or encoded.
     Wire(WireError),
 }
 
@@ -218,7 +222,7 @@ struct Stream {
 }
 
 impl Stream {
-    /// Brings what is published to the data plane, and what it says to the publisher, to the end of both.
+    /// Sends versions to the data plane and its reports to the publisher until the stream ends.
     async fn follow(mut self) -> Result<(), Lost> {
         let hello = timeout(OPENING, self.hello())
             .await
@@ -228,11 +232,11 @@ impl Stream {
         };
         let mut versions = self.publisher.subscribe(&self.plane);
         let name = hello.name.clone();
-        tracing::info!(plane = %self.plane, address = %self.address, %name, "a data plane is connected");
+        tracing::info!(plane = %self.plane, address = %self.address, %name, "data plane connected");
         let connected = self.publisher.connect(&self.plane, name, self.address);
         let mut hello = Some(hello);
         let mut peer = Peer::empty();
-        // The version that was sent and not reported yet, and until when it must be.
+        // The version in flight, and the deadline of its report.
         let mut under_way: Option<u64> = None;
         let mut report_until = Instant::now();
         versions.mark_changed();
@@ -264,7 +268,7 @@ impl Stream {
         }
     }
 
-    /// The first message; `None`: it went away.
+    /// The first message. `None`: the client closed the stream.
     async fn hello(&mut self) -> Result<Option<Hello>, Lost> {
         loop {
             if let Some((kind, payload)) = self.reader.next_frame()? {
@@ -294,7 +298,7 @@ impl Stream {
         for piece in sending {
             let piece = Bytes::from(piece?);
             let sent = timeout(STALLED, self.sender.send_data(piece)).await;
-            // The receiver is gone with the connection, which the body tells of.
+            // The receiver is dropped with the connection; the body returns the error.
             let _ = sent.map_err(|_| Lost::Stalled)?;
         }
         Ok(())

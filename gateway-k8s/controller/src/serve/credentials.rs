@@ -1,13 +1,12 @@
-//! The controller's own authority, and the certificates that it signs.
+//! The CA of controllers and data planes, and the certificates that it signs.
 //!
 //! ```text
 //! Authority (10 years) ─┬─> the controller's certificate (90 days): a DNS name, for servers
 //!                       └─> a plane's certificate (90 days): a URI that names the plane, for clients
 //! ```
 //!
-//! Everything is renewed when a third of its time is left. A new authority is trusted beside the one before
-//! it as long as that is valid. Nobody but data planes and controllers trusts it, and it signs for nobody
-//! else.
+//! Certificates are renewed when a third of their validity is left. A new CA is trusted beside the previous one until that
+//! one expires. Only data planes and controllers trust this CA, and it signs only their certificates.
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
@@ -27,21 +26,21 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 const DAY: Duration = Duration::from_secs(86_400);
-/// An authority is valid for so long.
+/// Validity of a CA.
 const AUTHORITY_TIME: Duration = DAY.saturating_mul(3650);
-/// What it signs is valid for so long.
+/// Validity of a signed certificate.
 const LEAF_TIME: Duration = DAY.saturating_mul(90);
-/// A clock that is a little behind must not refuse it.
+/// Backdating of certificates, for clients whose clock is behind.
 const SLACK: Duration = Duration::from_secs(3600);
 
-/// Why there are no credentials. The texts show nothing of keys.
+/// An error of credentials. The messages contain no keys.
 #[derive(Debug)]
 pub(crate) enum CredentialsError {
-    /// No plane can be called so.
+    /// Invalid name of a plane.
     PlaneName(String),
-    /// What was stored is not usable.
+    /// Stored credentials are invalid.
     Unusable(String),
-    /// They cannot be made.
+    /// Credentials cannot be created.
     Make(rcgen::Error),
     /// A file cannot be read or written.
     File(String, io::Error),
@@ -74,23 +73,23 @@ impl From<rcgen::Error> for CredentialsError {
 /// Signs the certificates of controllers and data planes.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    /// Its certificate, then those of authorities before it that are still trusted.
+    /// Its certificate, then those of previous CAs that are still trusted.
     trusted: Vec<String>,
 }
 
-/// An authority as text, to be kept in a Secret or in files.
+/// A CA in PEM format, as stored in a Secret or in files.
 #[derive(Clone, Eq, PartialEq)]
 pub(crate) struct AuthorityPem {
-    /// `ca.crt`: its certificate, and those before it that are still trusted.
+    /// `ca.crt`: its certificate and those of previous CAs that are still trusted.
     pub(crate) certificates: String,
     /// `ca.key`: its private key.
     pub(crate) key: String,
 }
 
-/// What one side of a connection shows, and whom it trusts. As text, to be kept in a Secret or in files.
+/// Certificate, key and trusted CAs of one side of a connection in PEM format.
 #[derive(Clone, Eq, PartialEq)]
 pub(crate) struct Credentials {
-    /// `ca.crt`: the authorities that it trusts.
+    /// `ca.crt`: the trusted CAs.
     pub(crate) authorities: String,
     /// `tls.crt`: its certificate.
     pub(crate) certificate: String,
@@ -117,18 +116,18 @@ impl fmt::Debug for Credentials {
 }
 
 impl Authority {
-    /// A new one.
+    /// Creates a CA.
     ///
     /// # Errors
-    /// If it cannot be made.
+    /// If it cannot be created.
     pub(crate) fn create(now: SystemTime) -> Result<Self, CredentialsError> {
         Self::after(Vec::new(), now)
     }
 
-    /// The one that was kept.
+    /// Reads a stored CA.
     ///
     /// # Errors
-    /// If it is not usable.
+    /// If it is invalid.
     pub(crate) fn from_pem(pem: &AuthorityPem) -> Result<Self, CredentialsError> {
         let trusted = sections(&pem.certificates);
         let unusable = |what: &str| CredentialsError::Unusable(what.to_owned());
@@ -143,7 +142,7 @@ impl Authority {
         })
     }
 
-    /// To be kept.
+    /// The form to store.
     pub(crate) fn to_pem(&self) -> AuthorityPem {
         AuthorityPem {
             certificates: self.trusted.concat(),
@@ -151,17 +150,16 @@ impl Authority {
         }
     }
 
-    /// Whether it is time for a [successor](Self::renew).
+    /// Whether the CA is due for [renewal](Self::renew).
     pub(crate) fn is_due(&self, now: SystemTime) -> bool {
         let current = self.trusted.first();
         current.and_then(|pem| is_due(pem, now)).unwrap_or(true)
     }
 
-    /// Its successor. Who was told to trust only this one must be told anew, but what this one signed is
-    /// trusted on.
+    /// Creates the next CA. Peers must receive its certificate. Certificates of this CA stay trusted.
     ///
     /// # Errors
-    /// If it cannot be made.
+    /// If it cannot be created.
     pub(crate) fn renew(&self, now: SystemTime) -> Result<Self, CredentialsError> {
         let valid = |pem: &&String| validity(pem).is_some_and(|(_, end)| end > now);
         Self::after(self.trusted.iter().filter(valid).cloned().collect(), now)
@@ -179,7 +177,7 @@ impl Authority {
     /// Credentials of the controller's server.
     ///
     /// # Errors
-    /// If they cannot be made.
+    /// If they cannot be created.
     pub(crate) fn controller(&self, now: SystemTime) -> Result<Credentials, CredentialsError> {
         let name = SanType::DnsName(CONTROLLER_NAME.try_into()?);
         self.sign(name, ExtendedKeyUsagePurpose::ServerAuth, now)
@@ -188,7 +186,7 @@ impl Authority {
     /// Credentials of the data planes of `plane`: `shared`, or `NAMESPACE/NAME` of a Gateway.
     ///
     /// # Errors
-    /// If no plane can be called so, or they cannot be made.
+    /// If the name is invalid or they cannot be created.
     pub(crate) fn plane(
         &self,
         plane: &str,
@@ -200,16 +198,16 @@ impl Authority {
         self.sign(name, ExtendedKeyUsagePurpose::ClientAuth, now)
     }
 
-    /// Whether `credentials` need not be made anew: they trust whom this authority trusts, it signed them,
-    /// and more than a third of their time is left.
+    /// Whether `credentials` are up to date: they trust the same CAs, this CA signed them, and more than a third of their
+    /// validity is left.
     pub(crate) fn is_good(&self, credentials: &Credentials, now: SystemTime) -> bool {
         sections(&credentials.authorities) == self.trusted
             && is_due(&credentials.certificate, now) == Some(false)
             && is_signed(&credentials.certificate, self.trusted.first())
     }
 
-    /// Whether whoever trusts this authority trusts `credentials`, too: it or one before it has signed them,
-    /// and more than a third of their time is left.
+    /// Whether peers that trust this CA trust `credentials`: it or a previous one signed them, and more than a third of
+    /// their validity is left.
     pub(crate) fn trusts(&self, credentials: &Credentials, now: SystemTime) -> bool {
         let signed = |by| is_signed(&credentials.certificate, Some(by));
         is_due(&credentials.certificate, now) == Some(false) && self.trusted.iter().any(signed)
@@ -236,7 +234,7 @@ impl Authority {
 }
 
 impl Credentials {
-    /// Reads `ca.crt`, `tls.crt` and `tls.key` of a folder; `None`: one of them is not there.
+    /// Reads `ca.crt`, `tls.crt` and `tls.key` of a folder. `None` if one is missing.
     ///
     /// # Errors
     /// If one cannot be read.
@@ -260,8 +258,8 @@ impl Credentials {
         }))
     }
 
-    /// Writes them to a folder, which is made if it is not there. Each file is replaced whole, the certificate
-    /// last: a reader that finds a key that does not belong to it looks again.
+    /// Writes them to a folder, which is created if missing. Each file is replaced atomically, the certificate last: a
+    /// reader that finds a key of another certificate reads again.
     ///
     /// # Errors
     /// If a file cannot be written.
@@ -283,7 +281,7 @@ impl Credentials {
     }
 }
 
-/// Replaces a file that only its owner can read, from the first byte on.
+/// Replaces a file. Only its owner can read it, from the first byte on.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     let fresh = path.with_extension("new");
     let _ = fs::remove_file(&fresh);
@@ -297,7 +295,7 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     fs::rename(fresh, path)
 }
 
-/// What an authority says of itself. All have the same name: they are told apart by their keys.
+/// The parameters of a CA certificate. All CAs have the same name; the key identifier distinguishes them.
 fn authority_params(now: SystemTime) -> CertificateParams {
     let mut params = params("towergate authority", now, AUTHORITY_TIME);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -327,7 +325,7 @@ fn sections(pem: &str) -> Vec<String> {
     sections.filter_map(whole).collect()
 }
 
-/// Looks at the first certificate of a text.
+/// Parses the first certificate of a text.
 fn look<T>(pem: &str, see: impl FnOnce(&X509Certificate<'_>) -> Option<T>) -> Option<T> {
     let der = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
     let (_, certificate) = X509Certificate::from_der(&der).ok()?;
@@ -346,7 +344,7 @@ fn validity(pem: &str) -> Option<(SystemTime, SystemTime)> {
     })
 }
 
-/// Whether less than a third of its time is left; `None`: it is no certificate.
+/// Whether less than a third of its validity is left. `None` if it is not a certificate.
 fn is_due(pem: &str, now: SystemTime) -> Option<bool> {
     let (start, end) = validity(pem)?;
     let whole = end.duration_since(start).unwrap_or_default();
@@ -361,7 +359,7 @@ fn has_key(pem: &str, key: &KeyPair) -> bool {
     look(pem, same).unwrap_or(false)
 }
 
-/// Whether the authority's key is the one that the certificate names as its issuer's.
+/// Whether the key of the CA is the issuer key that the certificate names.
 fn is_signed(pem: &str, authority: Option<&String>) -> bool {
     use x509_parser::extensions::ParsedExtension;
     let names = look(pem, |leaf| {

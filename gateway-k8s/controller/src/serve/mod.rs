@@ -1,4 +1,4 @@
-//! Plans for data planes, over mutual TLS.
+//! Sends plans to data planes over mutual TLS.
 //!
 //! ```text
 //! Publisher::publish(plane, plan, endpoints)
@@ -7,11 +7,11 @@
 //! Publisher::reports() <─────┘
 //! ```
 //!
-//! A data plane opens one stream and keeps it. Its certificate names its plane, and it gets that plan and
-//! no other. One version at a time is under way to it: what was published meanwhile is skipped but for
-//! the newest, so a slow data plane holds up nobody and costs no memory.
+//! A data plane opens one stream and keeps it. Its certificate names its plane, and it receives only the plan of that plane.
+//! One version at a time is in flight. Versions published in the meantime are skipped except the newest, so a slow data
+//! plane delays no other and needs no queue.
 //!
-//! The messages are those of [`towergate_k8s::wire`].
+//! [`towergate_k8s::wire`] defines the messages.
 
 mod connection;
 mod credentials;

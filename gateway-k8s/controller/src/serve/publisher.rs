@@ -1,4 +1,4 @@
-//! What each plane serves, and what its data planes say of it.
+//! The newest plan of each plane, and the reports of its data planes.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use towergate_core::plan::{Endpoints, Plan};
 use towergate_k8s::wire::{Outcome, Problem, Report, Version, WireError};
 use towergate_policy::Policy;
 
-/// Takes plans, and hands them to whoever is connected. Clones are the same publisher.
+/// Publishes plans to connected data planes. Clones share their state.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Publisher(Arc<Shared>);
 
@@ -18,56 +18,56 @@ pub(crate) struct Publisher(Arc<Shared>);
 struct Shared {
     planes: Mutex<BTreeMap<String, Arc<Plane>>>,
     reports: watch::Sender<Arc<Reports>>,
-    /// Of the newest version. Never used again, also not for a plane that was removed and made again.
+    /// The last version number. Never reused, also not for a plane that is created again.
     last_version: AtomicU64,
     next_id: AtomicU64,
 }
 
-/// A plane: one at a time makes a new version; whoever waits for it does not hold that up.
+/// A plane. One caller at a time encodes a new version, without blocking receivers.
 #[derive(Debug, Default)]
 struct Plane {
     publishing: Mutex<()>,
     newest: watch::Sender<Option<Version>>,
 }
 
-/// What is known of all planes.
+/// The reports of all planes.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Reports {
-    /// By plane: those that are published or have a data plane.
+    /// By plane. Planes with a plan or a connected data plane.
     pub(crate) planes: BTreeMap<String, PlaneReport>,
 }
 
-/// What is known of a plane.
+/// The report of a plane.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct PlaneReport {
-    /// The newest version; `None`: nothing was published yet, or it was removed.
+    /// The newest version. `None`: nothing published yet, or the plane was removed.
     pub(crate) published: Option<u64>,
-    /// The data planes that are connected, by a number that is not used again.
+    /// The connected data planes, by a unique number.
     pub(crate) data_planes: BTreeMap<u64, DataPlaneReport>,
 }
 
-/// What a data plane that is connected says.
+/// The report of a connected data plane.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct DataPlaneReport {
-    /// What it calls itself: its pod or host.
+    /// The name that it reports: its pod or host.
     pub(crate) name: String,
-    /// Where it connects from.
+    /// The address that it connects from.
     pub(crate) address: SocketAddr,
-    /// The version that it serves; `None`: none of this publisher so far.
+    /// The version that it serves. `None`: none of this publisher so far.
     pub(crate) in_force: Option<u64>,
-    /// The version that it could not serve, and why, if that was the last one that it got.
+    /// The last version and its problem, if it cannot be served or an address cannot be bound.
     pub(crate) refused: Option<(u64, Problem)>,
 }
 
 impl PlaneReport {
-    /// Whether a data plane is connected and all that are serve `version` or a newer one.
+    /// Whether a data plane is connected and all connected ones serve `version` or a newer one.
     #[cfg(test)]
     pub(crate) fn is_in_force(&self, version: u64) -> bool {
         let serves = |plane: &DataPlaneReport| plane.in_force.is_some_and(|it| it >= version);
         !self.data_planes.is_empty() && self.data_planes.values().all(serves)
     }
 
-    /// Why the last version is not served by one of them.
+    /// The problem of the first data plane that has one.
     pub(crate) fn problem(&self) -> Option<&Problem> {
         let refused = |plane: &'_ DataPlaneReport| plane.refused.is_some();
         let first = self.data_planes.values().find(|plane| refused(plane))?;
@@ -76,11 +76,11 @@ impl PlaneReport {
 }
 
 impl Publisher {
-    /// Serves this to the data planes of `plane` from now on. The number of the version, which is that of
-    /// the one before if nothing has changed. Takes some milliseconds if the plan is large.
+    /// Publishes a plan to the data planes of `plane`. Returns the version, which is the previous one if nothing has
+    /// changed. Takes some milliseconds for a large plan.
     ///
     /// # Errors
-    /// If the plan holds what cannot be sent; the version before stays.
+    /// If the plan cannot be encoded. The previous version is kept.
     pub(crate) fn publish(
         &self,
         plane: &str,
@@ -105,7 +105,7 @@ impl Publisher {
         Ok(number)
     }
 
-    /// Serves nothing to the data planes of `plane` from now on: those that are connected get an empty plan.
+    /// Removes a plane. Its connected data planes receive an empty plan.
     pub(crate) fn remove(&self, plane: &str) {
         let Some(removed) = self.planes().remove(plane) else {
             return;
@@ -120,12 +120,12 @@ impl Publisher {
         self.note(plane, |report| report.published = None);
     }
 
-    /// What data planes say. The newest value is the whole truth: values between may be missed.
+    /// The reports of data planes. Each value is complete; intermediate values may be skipped.
     pub(crate) fn reports(&self) -> watch::Receiver<Arc<Reports>> {
         self.0.reports.subscribe()
     }
 
-    /// The versions of a plane: `None` until something is published. Ends after the plane was removed.
+    /// The versions of a plane. `None` until something is published. Closed when the plane is removed.
     pub(super) fn subscribe(&self, plane: &str) -> watch::Receiver<Option<Version>> {
         self.plane(plane).newest.subscribe()
     }
@@ -161,7 +161,7 @@ impl Publisher {
         self.0.planes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes what is known of a plane, and tells who waits for that.
+    /// Changes the report of a plane and notifies receivers.
     fn note(&self, plane: &str, change: impl FnOnce(&mut PlaneReport)) {
         self.0.reports.send_if_modified(|reports| {
             let mut now = Reports::clone(reports);
@@ -177,7 +177,7 @@ impl Publisher {
     }
 }
 
-/// A data plane that is connected.
+/// A connected data plane.
 #[derive(Debug)]
 pub(super) struct Connected {
     publisher: Publisher,
@@ -186,7 +186,7 @@ pub(super) struct Connected {
 }
 
 impl Connected {
-    /// Takes down what it says.
+    /// Records a report.
     pub(super) fn report(&self, said: Report) {
         self.publisher.note(&self.plane, |report| {
             let Some(plane) = report.data_planes.get_mut(&self.id) else {

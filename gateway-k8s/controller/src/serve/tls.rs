@@ -1,4 +1,4 @@
-//! TLS of the server: the controller's own authority on both sides, TLS 1.3 only.
+//! TLS of the server: certificates of the controller's CA on both sides, TLS 1.3 only.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,23 +16,23 @@ use x509_parser::prelude::FromDer;
 
 use super::credentials::{Credentials, CredentialsError};
 
-/// What the server shows and whom it trusts; may be replaced while it runs. Clones are the same.
+/// Certificate and trusted CAs of the server, replaceable at run time. Clones share their state.
 #[derive(Clone, Debug)]
 pub(crate) struct Tls(Arc<watch::Sender<Arc<ServerConfig>>>);
 
 impl Tls {
-    /// From the server's credentials.
+    /// The TLS configuration of the credentials of the server.
     ///
     /// # Errors
-    /// If they are not usable.
+    /// If they are invalid.
     pub(crate) fn new(credentials: &Credentials) -> Result<Self, CredentialsError> {
         Ok(Self(Arc::new(watch::Sender::new(build(credentials)?))))
     }
 
-    /// New connections get these.
+    /// Replaces the credentials for new connections.
     ///
     /// # Errors
-    /// If they are not usable; those before stay.
+    /// If they are invalid. The previous ones are kept.
     pub(crate) fn replace(&self, credentials: &Credentials) -> Result<(), CredentialsError> {
         self.0.send_replace(build(credentials)?);
         Ok(())
@@ -70,22 +70,22 @@ fn build(credentials: &Credentials) -> Result<Arc<ServerConfig>, CredentialsErro
         })
         .map_err(|error| CredentialsError::Unusable(error.to_string()))?;
     config.alpn_protocols = vec![b"h2".to_vec()];
-    // A session that is resumed would outlive the certificate that it began with.
+    // A resumed session would outlive the certificate of its first handshake.
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
 }
 
-/// Who a client's certificate, which was verified, says it is.
+/// The identity in a verified client certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Identity {
-    /// The plane that it may have.
+    /// The plane whose plan it may receive.
     pub(super) plane: String,
-    /// Until when.
+    /// The expiry of the certificate.
     pub(super) until: SystemTime,
 }
 
 impl Identity {
-    /// `None`: it names no plane, or more than one.
+    /// `None` if it names no plane or more than one.
     pub(super) fn read(certificate: &CertificateDer<'_>) -> Option<Self> {
         let (_, leaf) = X509Certificate::from_der(certificate).ok()?;
         let names = leaf.subject_alternative_name().ok().flatten()?;

@@ -1,4 +1,4 @@
-//! Which statuses are to be written.
+//! Determines which statuses to write.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hasher};
@@ -11,17 +11,17 @@ use towergate_k8s::Statuses;
 use super::merge::merge;
 use super::{Id, Task};
 use crate::kinds::{KINDS, Kind, StatusShape};
-use crate::world::{Observed, World};
+use crate::object_cache::{ObjectCache, Observed};
 
-/// Statuses that are known to say what is to be said: by object, what this was and what is there.
+/// The last written statuses by object: the desired status and the stored one.
 ///
-/// What the API server makes of a status, which may drop a field that its version does not know, counts
-/// as said: otherwise it would be written again for ever.
+/// The API server may drop fields that its version does not know. The stored status counts as written, otherwise it would
+/// be written again and again.
 #[derive(Debug, Default)]
-pub(crate) struct Settled(HashMap<Id, (u64, Option<Arc<str>>)>);
+pub(crate) struct LastWritten(HashMap<Id, (u64, Option<Arc<str>>)>);
 
-impl Settled {
-    /// Notes that `status` is there after something with the print `print` was to be said.
+impl LastWritten {
+    /// Records that `status` is stored after writing a desired status with the hash `print`.
     pub(crate) fn note(&mut self, id: Id, print: u64, status: Option<Arc<str>>) {
         self.0.insert(id, (print, status));
     }
@@ -32,11 +32,11 @@ impl Settled {
     }
 }
 
-/// What is to be said, by object, each with what stands for it in comparisons.
+/// The desired statuses by object, each with its hash.
 #[derive(Debug, Default)]
-pub(crate) struct Said(BTreeMap<Id, (Value, u64)>);
+pub(crate) struct DesiredStatuses(BTreeMap<Id, (Value, u64)>);
 
-impl From<Statuses> for Said {
+impl From<Statuses> for DesiredStatuses {
     fn from(statuses: Statuses) -> Self {
         let said = statuses.0.into_iter().filter_map(|(key, status)| {
             let print = print(Some(&status));
@@ -46,12 +46,12 @@ impl From<Statuses> for Said {
     }
 }
 
-/// The statuses that are not as they are to be. `now` is in RFC 3339.
+/// The statuses that differ from the desired ones. `now` is in RFC 3339.
 pub(crate) fn due(
-    world: &World,
-    said: &Said,
+    world: &ObjectCache,
+    said: &DesiredStatuses,
     controller: &str,
-    settled: &mut Settled,
+    last_written: &mut LastWritten,
     now: &str,
 ) -> Vec<Task> {
     let mut due = Vec::new();
@@ -60,14 +60,14 @@ pub(crate) fn due(
         let Some(version) = world.version(id.kind()) else {
             return;
         };
-        if settled.holds(&id, print, observed) {
+        if last_written.holds(&id, print, observed) {
             alive.insert(id);
             return;
         }
         let current = current(observed);
         let shape = id.kind().status;
         if merge(shape, controller, current.as_ref(), desired, now).is_none() {
-            settled.note(id.clone(), print, observed.status.clone());
+            last_written.note(id.clone(), print, observed.status.clone());
             alive.insert(id);
             return;
         }
@@ -84,7 +84,7 @@ pub(crate) fn due(
             consider(id.clone(), Some(status), *print, observed);
         }
     }
-    // Objects of which there is nothing to be said any longer.
+    // Objects without a desired status.
     let nothing = print(None);
     for kind in KINDS.iter().filter(|kind| is_shared(kind)) {
         for (object, observed) in world.all_observed(kind) {
@@ -98,7 +98,7 @@ pub(crate) fn due(
             }
         }
     }
-    settled.0.retain(|id, _| alive.contains(id));
+    last_written.0.retain(|id, _| alive.contains(id));
     due
 }
 
@@ -107,16 +107,16 @@ fn is_shared(kind: &Kind) -> bool {
     matches!(kind.status, StatusShape::Parents | StatusShape::Ancestors)
 }
 
-/// The status that an object has.
+/// The current status of an object.
 pub(super) fn current(observed: &Observed) -> Option<Value> {
-    // It was written by us from a value: it is one.
+    // The text was serialized from a value.
     observed
         .status
         .as_deref()
         .and_then(|text| serde_json::from_str(text).ok())
 }
 
-/// Stands for what is to be said.
+/// The hash of a status.
 fn print(desired: Option<&Value>) -> u64 {
     struct Sink(DefaultHasher);
     impl io::Write for Sink {
@@ -129,7 +129,7 @@ fn print(desired: Option<&Value>) -> u64 {
         }
     }
     let mut sink = Sink(DefaultHasher::new());
-    // Neither values nor this sink can fail.
+    // Serializing a value into a hasher cannot fail.
     let _ = serde_json::to_writer(&mut sink, &desired);
     sink.0.finish()
 }
@@ -147,19 +147,19 @@ mod tests {
     const OURS: &str = "example.test/ours";
     const NOW: &str = "2026-02-02T00:00:00Z";
 
-    fn world(status: Value) -> World {
-        let mut world = World::default();
+    fn world(status: Value) -> ObjectCache {
+        let mut world = ObjectCache::default();
         tell(&mut world, News::Listing("v1"));
         apply(&mut world, "1", status);
         world
     }
 
-    fn tell(world: &mut World, news: News) {
+    fn tell(world: &mut ObjectCache, news: News) {
         let kind = kinds::find("HTTPRoute").expect("it is a kind");
         world.take(Event { kind, news });
     }
 
-    fn apply(world: &mut World, version: &str, status: Value) {
+    fn apply(world: &mut ObjectCache, version: &str, status: Value) {
         let route = json!({
             "apiVersion": "gateway.networking.k8s.io/v1",
             "kind": "HTTPRoute",
@@ -174,7 +174,7 @@ mod tests {
         ObjectKey::new("d", "r")
     }
 
-    fn says(entries: Value) -> Said {
+    fn says(entries: Value) -> DesiredStatuses {
         let status = json!({ "parents": entries });
         Statuses([(StatusKey::new("HTTPRoute", key()), status)].into()).into()
     }
@@ -186,50 +186,68 @@ mod tests {
     #[test]
     fn a_status_is_due_until_it_is_there() {
         let mut world = world(json!({}));
-        let mut settled = Settled::default();
+        let mut last_written = LastWritten::default();
         let statuses = says(json!([entry()]));
 
-        let tasks = due(&world, &statuses, OURS, &mut settled, NOW);
+        let tasks = due(&world, &statuses, OURS, &mut last_written, NOW);
         assert_eq!(tasks.len(), 1);
         assert_eq!(tasks[0].observed.version, "1");
 
         apply(&mut world, "2", json!({"parents": [entry()]}));
-        assert!(due(&world, &statuses, OURS, &mut settled, NOW).is_empty());
-        assert_eq!(settled.0.len(), 1);
+        assert!(due(&world, &statuses, OURS, &mut last_written, NOW).is_empty());
+        assert_eq!(last_written.0.len(), 1);
         apply(&mut world, "3", json!({"parents": []}));
-        assert_eq!(due(&world, &statuses, OURS, &mut settled, NOW).len(), 1);
+        assert_eq!(
+            due(&world, &statuses, OURS, &mut last_written, NOW).len(),
+            1
+        );
     }
 
     #[test]
     fn what_the_server_made_of_a_status_is_not_written_again() {
         let mut world = world(json!({}));
-        let mut settled = Settled::default();
+        let mut last_written = LastWritten::default();
         let statuses = says(json!([entry()]));
-        let task = due(&world, &statuses, OURS, &mut settled, NOW).remove(0);
+        let task = due(&world, &statuses, OURS, &mut last_written, NOW).remove(0);
         let made = json!({"parents": [], "note": 1});
         let text: Arc<str> = made.to_string().into();
 
-        settled.note(task.id, task.print, Some(text));
+        last_written.note(task.id, task.print, Some(text));
         apply(&mut world, "2", made);
 
-        assert!(due(&world, &statuses, OURS, &mut settled, NOW).is_empty());
-        // Something else is to be said: it is written.
+        assert!(due(&world, &statuses, OURS, &mut last_written, NOW).is_empty());
+        // A different desired status is written.
         let mut other = entry();
         other["parentRef"]["name"] = "b".into();
         let statuses = says(json!([entry(), other]));
-        assert_eq!(due(&world, &statuses, OURS, &mut settled, NOW).len(), 1);
+        assert_eq!(
+            due(&world, &statuses, OURS, &mut last_written, NOW).len(),
+            1
+        );
     }
 
     #[test]
     fn entries_of_a_route_that_left_us_are_taken_away() {
         let world = world(json!({"parents": [entry()]}));
-        let mut settled = Settled::default();
+        let mut last_written = LastWritten::default();
 
-        let tasks = due(&world, &Said::default(), OURS, &mut settled, NOW);
+        let tasks = due(
+            &world,
+            &DesiredStatuses::default(),
+            OURS,
+            &mut last_written,
+            NOW,
+        );
 
         assert_eq!(tasks.len(), 1);
         assert_eq!(tasks[0].desired, None);
-        let others = due(&world, &Said::default(), "example.test", &mut settled, NOW);
+        let others = due(
+            &world,
+            &DesiredStatuses::default(),
+            "example.test",
+            &mut last_written,
+            NOW,
+        );
         assert!(others.is_empty(), "a name within a name is another name");
     }
 }

@@ -1,20 +1,20 @@
-//! What an object's status is to become, from what it is and from what we have to say.
+//! Merges the desired status into the current one.
 //!
-//! A condition whose status stays keeps its `lastTransitionTime`. Entries of other controllers stay where
-//! they are, as they are; entries of ours that nothing stands for any longer go. On objects that are all
-//! ours, others may state conditions with types of their own domains (`example.com/Checked`), which stay.
+//! A condition whose status is unchanged keeps its `lastTransitionTime`. Entries of other controllers keep their content
+//! and position; outdated entries of this controller are removed. On objects that belong to this controller, conditions
+//! with domain-prefixed types (`example.com/Checked`) belong to others and are kept.
 
 use serde_json::{Map, Value, json};
 
 use crate::kinds::StatusShape;
 
-/// Most conditions that the API server takes of a Gateway or a listener.
+/// Maximum number of conditions of a Gateway or listener.
 const MAX_CONDITIONS: usize = 8;
-/// Most entries that the API server takes in `status.parents` and `status.ancestors`.
+/// Maximum number of entries of `status.parents` and `status.ancestors`.
 const MAX_PARENTS: usize = 32;
 const MAX_ANCESTORS: usize = 16;
 
-/// The status to write over `current`; `None`: what is there says it already. `now` is in RFC 3339.
+/// The status to replace `current`. `None`: they are equal. `now` is in RFC 3339.
 pub(super) fn merge(
     shape: StatusShape,
     controller: &str,
@@ -47,7 +47,7 @@ pub(super) fn merge(
     (merged != *current).then_some(merged)
 }
 
-/// A JSON merge patch (RFC 7386) that makes `merged` of `current`: fields that go are named.
+/// The JSON merge patch (RFC 7386) from `current` to `merged`. Removed fields are `null`.
 pub(super) fn patch(current: Option<&Value>, merged: &Value) -> Value {
     let mut fields = merged.as_object().cloned().unwrap_or_default();
     for field in current.and_then(Value::as_object).into_iter().flatten() {
@@ -56,7 +56,7 @@ pub(super) fn patch(current: Option<&Value>, merged: &Value) -> Value {
     Value::Object(fields)
 }
 
-/// A status that is all ours.
+/// Merges a status that belongs to this controller as a whole.
 fn whole(current: &Value, desired: &Value, now: &str) -> Value {
     let mut merged = desired.clone();
     since(&mut merged["conditions"], &current["conditions"], now);
@@ -76,7 +76,7 @@ fn whole(current: &Value, desired: &Value, now: &str) -> Value {
     merged
 }
 
-/// Says since when conditions are so.
+/// Sets `lastTransitionTime`.
 fn since(conditions: &mut Value, before: &Value, now: &str) {
     let before = before.as_array().map_or(&[][..], Vec::as_slice);
     for condition in conditions.as_array_mut().into_iter().flatten() {
@@ -92,7 +92,7 @@ fn since(conditions: &mut Value, before: &Value, now: &str) {
     }
 }
 
-/// Adds the conditions of `before` that are not for us to state: ours have no domain in their types.
+/// Adds the conditions of `before` that belong to others: their types have a domain prefix.
 fn keep_foreign(conditions: &mut Value, before: &Value) {
     let Value::Array(conditions) = conditions else {
         return;
@@ -106,7 +106,7 @@ fn keep_foreign(conditions: &mut Value, before: &Value) {
     conditions.extend(foreign.take(room).cloned());
 }
 
-/// A list with an entry for each parent or ancestor and controller.
+/// Merges a list with one entry per parent or ancestor and controller.
 struct List {
     field: &'static str,
     reference: &'static str,
@@ -114,7 +114,7 @@ struct List {
 }
 
 impl List {
-    /// `None`: there is no list, and nothing to put into one.
+    /// `None`: there is no list and no entry to add.
     fn merge(
         &self,
         controller: &str,
@@ -158,7 +158,7 @@ impl List {
     }
 }
 
-/// What a reference names: the API server fills in what was left out.
+/// The fields of a reference, with the defaults of the API server.
 fn identity(reference: &Value) -> [&Value; 6] {
     const FIELDS: [&str; 6] = ["group", "kind", "namespace", "name", "sectionName", "port"];
     FIELDS.map(|field| &reference[field])
@@ -320,7 +320,7 @@ mod tests {
         );
         assert_eq!(parents(current(), None), Some(json!([foreign()])));
         assert_eq!(parents(json!([foreign()]), None), None);
-        // Whoever sorts them otherwise is not contradicted.
+        // The order of another writer is kept.
         let sorted = json!([ours("b", THEN), foreign(), ours("a", THEN)]);
         assert_eq!(
             parents(sorted, Some(json!([wanted("a"), wanted("b")]))),

@@ -1,39 +1,39 @@
-//! Statuses: from what `resolve` states to what the API server has.
+//! Writes the statuses that `resolve` returns to the API server.
 //!
 //! ```text
 //! Statuses ─┐
-//!           ├─ due ──> tasks: objects whose status says something else ──> Writer ──> API server
-//! World ────┘                                                                │
-//!    ▲                                 the answer, so that it is not told again
+//!           ├─ due ──> tasks: objects whose status differs ──> Writer ──> API server
+//! ObjectCache ────┘                                                                │
+//!    ▲                                 the answer, so that it is not written again
 //!    └──────────────────────────── watch ◄───────────────────────────────────┘
 //! ```
 //!
-//! Only what differs is written, only the status, and only our part of it. Each write names the version
-//! of the object that it was made for; another writer in between makes it start again from a fresh read.
+//! Only differences are written, only in the status, and only in the part of this controller. Each write names the
+//! `resourceVersion` that it is based on; a conflict starts again from a fresh read.
 
 mod due;
 mod merge;
 mod writer;
 
-pub(crate) use due::{Said, Settled, due};
+pub(crate) use due::{DesiredStatuses, LastWritten, due};
 pub(crate) use writer::{Answer, Writer, now};
 
 use towergate_k8s::ObjectKey;
 
 use crate::kinds::{KINDS, Kind};
-use crate::world::Observed;
+use crate::object_cache::Observed;
 
-/// An object with a status, in the order in which statuses are written: classes and Gateways first.
+/// An object with a status, in the order of writing: GatewayClasses and Gateways first.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Id {
-    /// Its kind's place in [`KINDS`].
+    /// Index of its kind in [`KINDS`].
     kind: usize,
     /// The object.
     pub(crate) object: ObjectKey,
 }
 
 impl Id {
-    /// The object of this name; `None`: its kind is not watched.
+    /// The object of this name. `None`: its kind is not watched.
     pub(crate) fn new(kind: &str, object: ObjectKey) -> Option<Self> {
         let kind = KINDS.iter().position(|known| known.name == kind)?;
         Some(Self { kind, object })
@@ -45,17 +45,17 @@ impl Id {
     }
 }
 
-/// A status that is to be written.
+/// A status to write.
 #[derive(Clone, Debug)]
 pub(crate) struct Task {
-    /// Of which object.
+    /// The object.
     pub(crate) id: Id,
-    /// The version of the API in which the object is watched.
+    /// The API version in which the object is watched.
     pub(crate) version: &'static str,
-    /// What is to be said; `None`: nothing, and what we said before is to go.
+    /// The desired status. `None`: the entries of this controller are removed.
     pub(crate) desired: Option<serde_json::Value>,
-    /// Stands for `desired` when it is compared.
+    /// Hash of `desired`.
     pub(crate) print: u64,
-    /// The object as it was when this was decided.
+    /// The object on which the decision is based.
     pub(crate) observed: Observed,
 }

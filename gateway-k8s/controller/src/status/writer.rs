@@ -1,5 +1,4 @@
-//! Writes statuses: several at a time, each object by one writer, again after an error, never in
-//! anybody's way.
+//! Writes statuses: several objects in parallel, one write per object at a time, with retries.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,32 +16,32 @@ use super::merge::{merge, patch};
 use super::{Id, Task};
 use crate::lease::Leads;
 use crate::metrics::{Metrics, WriteResult};
+use crate::object_cache::Observed;
 use crate::watch::{Pause, resource};
-use crate::world::Observed;
 
-/// Requests at the same time.
+/// Maximum number of parallel requests.
 const AT_ONCE: usize = 16;
-/// Writes of one task that meet another writer, before it waits.
+/// Conflicts of one task after which it waits.
 const CONFLICTS: usize = 4;
-/// The longest time that a request may take.
+/// Time limit of a request.
 const REQUEST: Duration = Duration::from_secs(10);
-/// The longest pause between two attempts: what is refused is hardly taken a second later.
+/// Upper bound of the pause between two attempts. A rejected status is rarely accepted a second later.
 const PAUSE: Duration = Duration::from_secs(30);
-/// The name under which fields are written.
+/// Field manager of writes.
 const MANAGER: &str = "towergate-controller";
 
-/// A status is there, and says what was to be said.
+/// A desired status is stored.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    /// Of which object.
+    /// The object.
     pub(crate) id: Id,
-    /// [`Task::print`] of what was to be said.
+    /// [`Task::print`] of the desired status.
     pub(crate) print: u64,
-    /// The status as the API server has it.
+    /// The stored status.
     pub(crate) status: Option<Arc<str>>,
 }
 
-/// Writes what is due.
+/// Writes due statuses.
 pub(crate) struct Writer {
     client: Client,
     controller: String,
@@ -52,14 +51,14 @@ pub(crate) struct Writer {
     pending: BTreeMap<Id, Task>,
     wanted: Wanted,
     running: HashSet<Id>,
-    /// Objects of which the last write failed, and when to try again.
+    /// Objects whose last write failed, and the time of the next attempt.
     failed: HashMap<Id, (Instant, Pause)>,
-    /// What a write has made of an object of some version: the watch may tell of it later.
+    /// The stored object after a write, until the watch delivers it.
     made: HashMap<Id, (String, Observed)>,
     writes: JoinSet<(Task, Outcome)>,
 }
 
-/// What is due, by what it says: not only what is pending, but what is being written, too.
+/// The hashes of all due statuses, pending or being written.
 #[derive(Clone, Debug, Default)]
 struct Wanted(Arc<Mutex<HashMap<Id, u64>>>);
 
@@ -73,20 +72,20 @@ impl Wanted {
     }
 }
 
-/// How a write ended.
+/// The result of a task.
 enum Outcome {
-    /// The object is as it is to be.
+    /// The status is stored.
     Done(Observed),
-    /// The object is gone or has changed: somebody decides anew.
+    /// The object was deleted or has changed. The next resolution decides.
     Obsolete,
-    /// We do not lead, as far as we know.
+    /// This controller is not the leader.
     Deposed,
-    /// It did not work.
+    /// The write failed.
     Failed(kube::Error),
 }
 
 impl Writer {
-    /// Starts a writer. It takes all that is due at a time, in place of what was due before.
+    /// Starts a writer. Each list of due statuses replaces the previous one.
     pub(crate) fn start(
         client: Client,
         controller: String,
@@ -130,10 +129,10 @@ impl Writer {
                 }
                 Some(ended) = self.writes.join_next() => match ended {
                     Ok((task, outcome)) => self.ended(task, outcome),
-                    Err(error) => tracing::error!(%error, "a write of a status broke off"),
+                    Err(error) => tracing::error!(%error, "a status write panicked"),
                 },
                 () = self.leads.changed() => {
-                    // Whoever leads now says what is to be said.
+                    // The new leader writes the statuses.
                     if !self.leads.now() {
                         self.take(Vec::new());
                     }
@@ -143,7 +142,7 @@ impl Writer {
         }
     }
 
-    /// What is due now is all that is due.
+    /// Replaces the list of due statuses.
     fn take(&mut self, tasks: Vec<Task>) {
         let wanted = tasks.iter().map(|task| (task.id.clone(), task.print));
         *self.wanted.lock() = wanted.collect();
@@ -179,7 +178,7 @@ impl Writer {
             {
                 task.observed = made.clone();
             }
-            // A wait that is over must not be waited for again.
+            // A completed wait must not be polled again.
             if let Some((at, _)) = self.failed.get_mut(&id) {
                 *at = now + REQUEST * 2;
             }
@@ -209,14 +208,14 @@ impl Writer {
                     print: task.print,
                     status: observed.status.clone(),
                 };
-                // Nobody listens: the process ends.
+                // The receiver is dropped at shutdown.
                 let _ = self.answers.send(answer);
                 self.made.insert(task.id, (task.observed.version, observed));
             }
             Outcome::Obsolete => {
                 self.failed.remove(&task.id);
             }
-            // If it is a mistake, what is kept here is written after the next renewal.
+            // After a transient loss of leadership, the kept task is written after the next renewal.
             Outcome::Deposed => self.again(task),
             Outcome::Failed(error) => {
                 self.metrics.status_written(WriteResult::Failed);
@@ -224,7 +223,7 @@ impl Writer {
                 let mut pause = pause.unwrap_or_else(|| Pause::up_to(PAUSE));
                 let wait = pause.next();
                 let (kind, object) = (task.id.kind().name, &task.id.object);
-                tracing::warn!(kind, %object, %error, again_in = ?wait, "a status could not be written");
+                tracing::warn!(kind, %object, %error, again_in = ?wait, "status could not be written");
                 self.failed
                     .insert(task.id.clone(), (Instant::now() + wait, pause));
                 self.again(task);
@@ -232,7 +231,7 @@ impl Writer {
         }
     }
 
-    /// Has another attempt made, if it is still wanted.
+    /// Schedules another attempt if the status is still due.
     fn again(&mut self, task: Task) {
         if self.wanted.has(&task) {
             self.pending.entry(task.id.clone()).or_insert(task);
@@ -249,7 +248,7 @@ async fn sleep_until(at: Option<Instant>) {
     }
 }
 
-/// Brings one status to the API server. `may` is asked before each request.
+/// Writes one status to the API server. `may` is checked before each request.
 async fn write(
     client: &Client,
     controller: &str,
@@ -305,7 +304,7 @@ async fn write(
         match within(api.get(name)).await {
             Ok(fresh) => {
                 let fresh = observe(&fresh);
-                // Whoever sees the new object decides what is to be said of it.
+                // The next resolution decides about the new object.
                 if fresh.uid != observed.uid || fresh.generation != observed.generation {
                     return Outcome::Obsolete;
                 }
@@ -318,7 +317,7 @@ async fn write(
     conflict.map_or(Outcome::Obsolete, Outcome::Failed)
 }
 
-/// The answer to a request, or that it took too long.
+/// The response to a request, or a timeout.
 async fn within<T>(request: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
     match tokio::time::timeout(REQUEST, request).await {
         Ok(answer) => answer,
@@ -346,7 +345,7 @@ fn observe(object: &DynamicObject) -> Observed {
     }
 }
 
-/// The time in RFC 3339, in whole seconds, as the API server keeps it.
+/// The current time in RFC 3339 with whole seconds, as the API server stores it.
 pub(crate) fn now() -> String {
     let now = k8s_openapi::jiff::Timestamp::now();
     now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()

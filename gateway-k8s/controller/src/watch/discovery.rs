@@ -1,12 +1,11 @@
-//! Which kinds the API server has, and in which versions: asked again and again, because they come and
-//! go with their CRDs. Everybody who may speak to an API server may ask this.
+//! Discovery of the kinds and versions of the API server. It is polled, because kinds change with their CRDs. It requires
+//! no permission beyond access to the API server.
 //!
-//! A kind that comes is believed at once. That one is missing is believed when it was said [`TIMES`] times
-//! in a row: an API server that has just begun does not know its CRDs yet, and to believe it would take
-//! all Gateways out of service.
+//! A new kind counts at once. A missing kind counts after [`TIMES`] responses in a row: an API server that has just
+//! started does not have its CRDs yet, and taking its response for granted would take all Gateways out of service.
 //!
-//! A kind that is there in versions only that cannot be read is not missing: if it is a policy, what it
-//! protects would be open. What was read of it stays; if that is nothing, nothing is known of the kind.
+//! A kind that exists only in unsupported versions is not missing: without a policy, the routes that it protects would
+//! be open. Its last objects are kept; if there are none, the kind counts as not listed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,53 +16,53 @@ use tokio::sync::watch;
 use super::Pause;
 use crate::kinds::{self, KINDS, Kind, OPTIONAL_GROUPS};
 
-/// Time between two questions.
+/// Poll interval.
 const PERIOD: Duration = Duration::from_secs(5);
-/// Time between two questions while something is not believed yet.
+/// Poll interval while a missing kind is unconfirmed.
 const DOUBT: Duration = Duration::from_secs(1);
-/// The longest time that an answer may take.
+/// Time limit of a response.
 const ANSWER: Duration = Duration::from_secs(10);
-/// How often in a row a kind must be missing to be believed so.
+/// Number of responses in a row after which a missing kind counts as missing.
 const TIMES: u32 = 5;
 
-/// The version in which each kind is to be watched; `None`: it is not there. Kinds of which nothing is
-/// known yet are missing.
+/// The version in which to watch each kind. `None`: the kind does not exist. Kinds without a response yet have no
+/// entry.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Served(BTreeMap<&'static str, Option<&'static str>>);
 
 impl Served {
-    /// The version in which to watch `kind`, if something is known of it.
+    /// The version in which to watch `kind`, if known.
     pub(super) fn version(&self, kind: &Kind) -> Option<Option<&'static str>> {
         self.0.get(kind.name).copied()
     }
 }
 
-/// What the API server has said.
+/// The state of discovery.
 #[derive(Debug, Default)]
 struct Belief {
     served: Served,
-    /// How often in a row something else was said of a kind than is believed.
+    /// Number of responses in a row that contradict the current state of a kind.
     doubts: BTreeMap<&'static str, u32>,
-    /// Kinds that are there, but cannot be read.
+    /// Kinds that exist only in unsupported versions.
     unreadable: BTreeSet<&'static str>,
 }
 
-/// What the API server says.
+/// A response of the API server.
 #[derive(Debug, Default)]
 struct Answer {
-    /// The version of each kind that can be read.
+    /// The supported version of each kind.
     versions: BTreeMap<&'static str, &'static str>,
-    /// Kinds that are there, but in no version that can be read.
+    /// Kinds that exist only in unsupported versions.
     unreadable: BTreeSet<&'static str>,
 }
 
 impl Belief {
-    /// Takes in an answer.
+    /// Applies a response.
     fn hear(&mut self, answer: &Answer) {
         for kind in answer.unreadable.difference(&self.unreadable) {
             tracing::error!(
                 kind,
-                "the API server has this kind in versions only that cannot be read"
+                "the API server has this kind only in unsupported versions"
             );
         }
         self.unreadable.clone_from(&answer.unreadable);
@@ -92,7 +91,7 @@ impl Belief {
     }
 }
 
-/// Keeps `served` up to date until nobody reads it.
+/// Keeps `served` up to date until its receiver is dropped.
 pub(super) async fn run(client: Client, served: watch::Sender<Served>) {
     let mut pause = Pause::default();
     let mut belief = Belief::default();
@@ -111,7 +110,7 @@ pub(super) async fn run(client: Client, served: watch::Sender<Served>) {
             }
             Err(error) => {
                 let wait = pause.next();
-                tracing::warn!(%error, again_in = ?wait, "the API server does not say which kinds it has");
+                tracing::warn!(%error, again_in = ?wait, "discovery failed");
                 wait
             }
         };
@@ -123,7 +122,7 @@ fn tell(found: &Served, served: &watch::Sender<Served>) {
     served.send_if_modified(|known| {
         let new = known != found;
         if new {
-            tracing::info!(kinds = ?found.0, "the API server has these kinds");
+            tracing::info!(kinds = ?found.0, "discovered kinds");
             known.clone_from(found);
         }
         new
@@ -152,7 +151,7 @@ async fn ask(client: &Client) -> kube::Result<Answer> {
     Ok(answer)
 }
 
-/// The versions of a group, read or not; none if there is no such group.
+/// The versions of a group, supported or not. Empty if the group does not exist.
 async fn versions(client: &Client, group: &str) -> kube::Result<Vec<String>> {
     let request = http::Request::get(format!("/apis/{group}")).body(Vec::new());
     let request = request.map_err(kube::Error::HttpError)?;
@@ -173,7 +172,7 @@ async fn kinds_of(client: &Client, group: &str, version: &str) -> kube::Result<V
         Err(error) if is_missing(&error) => return Ok(Vec::new()),
         found => found?.resources,
     };
-    // Names with a slash are parts of objects, such as their status.
+    // Names with a slash are subresources, such as the status.
     let whole = found.into_iter().filter(|found| !found.name.contains('/'));
     Ok(whole.map(|found| found.kind).collect())
 }

@@ -1,14 +1,13 @@
-//! What the API server has, as events: one watch for each kind, which never ends.
+//! The objects of the API server as events: one watch per kind, for as long as the process runs.
 //!
 //! ```text
-//! discovery ──which version of each kind──┐
+//! discovery ──version of each kind──┐
 //!                                         ▼
-//! API server ──list, then changes──> a task for each kind ──Event──> the world
+//! API server ──list, then changes──> a task for each kind ──Event──> ObjectCache
 //! ```
 //!
-//! A kind that the server lacks is watched as soon as it is there. Whatever goes wrong is tried again
-//! with growing pauses of at most [`pause::LONGEST`]; what was listed before stays until a new list is
-//! complete.
+//! A kind that the server lacks is watched as soon as it is installed. Errors are retried with exponential backoff of
+//! at most [`pause::LONGEST`]. Listed objects are kept until a new list is complete.
 
 mod discovery;
 mod pause;
@@ -29,41 +28,39 @@ use self::discovery::Served;
 use crate::kinds::{KINDS, Kind};
 use crate::metrics::Metrics;
 
-/// Something about the objects of a kind.
+/// A change of the objects of a kind.
 #[derive(Debug)]
 pub(crate) struct Event {
     /// The kind.
     pub(crate) kind: &'static Kind,
-    /// What is new.
+    /// The change.
     pub(crate) news: News,
 }
 
-/// What is new.
+/// A change.
 #[derive(Debug)]
 pub(crate) enum News {
-    /// All objects follow, in this version of the API.
+    /// A list starts, in this version of the API.
     Listing(&'static str),
     /// An object, with `apiVersion` and `kind`.
     Applied(Value),
-    /// An object is gone.
+    /// An object was deleted.
     Deleted(Value),
-    /// All objects were told since [`News::Listing`]: others are gone.
+    /// The list is complete. Objects that it lacks are deleted.
     Listed,
-    /// What was told before does not hold, and there is nothing better: the API server has the kind, in
-    /// versions that cannot be read.
+    /// The objects are unknown: the API server has the kind only in unsupported versions.
     Unknown,
     /// The API server does not have the kind.
     Absent,
 }
 
-/// How long a server lets a watch run, seconds. A connection that died without a word is noticed after
-/// this time at the latest.
+/// Duration of a watch in seconds. A dead connection is noticed after this time at the latest.
 const WATCH_SECONDS: u32 = 40;
 
-/// Objects of one answer to a list.
+/// Objects per page of a list.
 const PAGE: u32 = 500;
 
-/// Watches all kinds until the receiver is gone.
+/// Watches all kinds until the receiver is dropped.
 pub(crate) fn start(client: &kube::Client, metrics: &Arc<Metrics>) -> mpsc::Receiver<Event> {
     let (sender, receiver) = mpsc::channel(1024);
     let (served, known) = watch::channel(Served::default());
@@ -71,7 +68,7 @@ pub(crate) fn start(client: &kube::Client, metrics: &Arc<Metrics>) -> mpsc::Rece
     for (at, kind) in (0..).zip(&KINDS) {
         let source = Source {
             kind,
-            // Not all at the same time.
+            // Spreads the lists over time.
             seconds: WATCH_SECONDS + at,
             client: client.clone(),
             events: sender.clone(),
@@ -91,7 +88,7 @@ struct Source {
     metrics: Arc<Metrics>,
 }
 
-/// Nobody listens any longer.
+/// The receiver is dropped.
 struct Closed;
 
 impl Source {
@@ -151,20 +148,20 @@ impl Source {
                 Err(error) => {
                     self.metrics.watch_failed(self.kind.name);
                     let wait = pause.next();
-                    // Once for each time that it fails: the server may be away for long.
+                    // Logged once per outage, which may be long.
                     if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!(kind = self.kind.name, %error, "watching failed, and is tried again");
+                        tracing::warn!(kind = self.kind.name, %error, "watch failed; retrying");
                     }
-                    tracing::debug!(kind = self.kind.name, %error, again_in = ?wait, "watching failed");
+                    tracing::debug!(kind = self.kind.name, %error, again_in = ?wait, "watch failed");
                     tokio::time::sleep(wait).await;
                     continue;
                 }
             };
-            // That a list begins says nothing about the server yet.
+            // The start of a list is not a response of the server.
             if !matches!(news, News::Listing(_)) {
                 pause = Pause::default();
                 if std::mem::take(&mut failing) {
-                    tracing::info!(kind = self.kind.name, "watching works again");
+                    tracing::info!(kind = self.kind.name, "watch restored");
                 }
             }
             if let Err(closed) = self.tell(news).await {
@@ -181,7 +178,7 @@ impl Source {
     }
 }
 
-/// Waits until another version of the kind is to be watched.
+/// Waits until the version to watch changes.
 async fn another(
     served: &mut watch::Receiver<Served>,
     kind: &'static Kind,
@@ -194,7 +191,7 @@ async fn another(
     served.wait_for(other).await.map(drop).map_err(|_| Closed)
 }
 
-/// How the API names a kind in one of its versions.
+/// The API resource of a kind in one of its versions.
 pub(crate) fn resource(kind: &Kind, version: &str) -> ApiResource {
     ApiResource {
         group: kind.group.to_owned(),
@@ -208,7 +205,7 @@ pub(crate) fn resource(kind: &Kind, version: &str) -> ApiResource {
     }
 }
 
-/// The object as the API server sent it; those of a list come without `apiVersion` and `kind`.
+/// The object with `apiVersion` and `kind`, which items of a list lack.
 fn value(mut object: DynamicObject, kind: &str, api_version: &str) -> Value {
     object.metadata.managed_fields = None;
     let mut value = std::mem::take(&mut object.data);

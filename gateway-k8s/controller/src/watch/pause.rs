@@ -1,14 +1,13 @@
-//! Pauses between attempts: growing, never equal for all who wait, and never long.
+//! Pauses between attempts: exponential backoff with jitter.
 
 use std::time::Duration;
 
-/// The first pause.
+/// Upper bound of the first pause.
 const SHORTEST: Duration = Duration::from_millis(200);
-/// No pause is longer, if nothing else is said: what changed while the API server was away is known soon
-/// after.
+/// Default upper bound of all pauses. Changes during an outage of the API server are noticed soon after it.
 pub(super) const LONGEST: Duration = Duration::from_secs(3);
 
-/// How long to wait before the next attempt.
+/// The backoff of one operation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pause {
     next: Duration,
@@ -30,7 +29,7 @@ impl Pause {
         }
     }
 
-    /// The next pause: up to a half of it is left to chance.
+    /// The next pause, of which up to a half is random.
     pub(crate) fn next(&mut self) -> Duration {
         let base = self.next;
         self.next = (base * 2).min(self.longest);
@@ -43,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_to_the_longest_and_differ() {
+    fn pauses_grow_to_the_upper_bound_and_are_random() {
         let mut pause = Pause::default();
 
         let pauses: Vec<_> = (0..8).map(|_| pause.next()).collect();

@@ -17,7 +17,7 @@ use towergate_k8s::ObjectKey;
 
 use super::*;
 use crate::kinds;
-use crate::world::World;
+use crate::object_cache::ObjectCache;
 
 /// So long it may take until the world is as the server has it.
 const SOON: Duration = Duration::from_secs(5);
@@ -135,7 +135,7 @@ fn namespace(name: &str) -> Value {
 }
 
 struct Follower {
-    world: World,
+    world: ObjectCache,
     events: mpsc::Receiver<Event>,
 }
 
@@ -151,7 +151,7 @@ impl Follower {
         };
         tokio::spawn(source.run(watch::channel(Served::default()).1));
         Self {
-            world: World::default(),
+            world: ObjectCache::default(),
             events,
         }
     }

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use serde_json::json;
 
 use super::super::apply::Provisioner;
+use super::super::desired::Fate;
 use super::super::options::{Mode, PlaneOptions};
-use super::super::wanted::Fate;
 use super::api::ApiServer;
 use super::{gateway, tcp};
 use crate::serve::Authority;

@@ -1,36 +1,36 @@
-//! What is wrong or suspicious, said once in the log when it comes up.
+//! Logs each diagnostic once, when it appears.
 
 use std::collections::BTreeSet;
 
 use towergate_k8s::Diagnostic;
 use towergate_k8s::decode::Severity;
 
-/// Most lines at a time.
-const LINES: usize = 50;
+/// Maximum number of lines per resolution.
+const MAX_LINES: usize = 50;
 
-/// What was said already.
+/// The diagnostics that were logged.
 #[derive(Debug, Default)]
-pub(crate) struct Notes(BTreeSet<Diagnostic>);
+pub(crate) struct DiagnosticsLog(BTreeSet<Diagnostic>);
 
-impl Notes {
-    /// Says what is new among `diagnostics`, which are all that there are now.
-    pub(crate) fn tell<'a>(&mut self, diagnostics: impl Iterator<Item = &'a Diagnostic>) {
+impl DiagnosticsLog {
+    /// Logs those of `diagnostics`, which are all current ones, that are new.
+    pub(crate) fn log_new<'a>(&mut self, diagnostics: impl Iterator<Item = &'a Diagnostic>) {
         let now: BTreeSet<Diagnostic> = diagnostics.cloned().collect();
         let new: Vec<_> = now.difference(&self.0).collect();
-        for diagnostic in new.iter().take(LINES) {
-            say(diagnostic);
+        for diagnostic in new.iter().take(MAX_LINES) {
+            log(diagnostic);
         }
-        if new.len() > LINES {
+        if new.len() > MAX_LINES {
             tracing::warn!(
-                left_out = new.len() - LINES,
-                "more is wrong than is said here"
+                suppressed = new.len() - MAX_LINES,
+                "further diagnostics suppressed"
             );
         }
         self.0 = now;
     }
 }
 
-fn say(diagnostic: &Diagnostic) {
+fn log(diagnostic: &Diagnostic) {
     let Diagnostic {
         code,
         kind,

@@ -1,8 +1,8 @@
-//! Addresses for Gateways that share one data plane: each Gateway has one of its own as long as it lives.
+//! Assigns addresses of a pool to Gateways that share one data plane.
 //!
-//! A Gateway keeps the address that it has, or that an earlier controller has written in its status,
-//! unless it asks for another one by `spec.addresses`. Nobody gets an address that another Gateway has by
-//! asking for it. The address of a Gateway that is gone is free at once.
+//! A Gateway keeps its address, or the one that an earlier controller wrote to its status, unless it requests another
+//! one in `spec.addresses`. A request cannot take the address of another Gateway. The address of a deleted Gateway is
+//! free at once.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,10 +10,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use towergate_k8s::ObjectKey;
 
-/// Addresses that a Gateway might have.
+/// Candidate addresses of a Gateway.
 type Choice<'a> = &'a dyn Fn(&Claim) -> Vec<IpAddr>;
 
-/// What a Gateway asks for.
+/// The addresses that a Gateway requests and has.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Claim {
     /// `namespace/name`.
@@ -22,26 +22,26 @@ pub(crate) struct Claim {
     pub(crate) key: ObjectKey,
     /// Its GatewayClass.
     pub(crate) class: String,
-    /// Tells Gateways of the same name apart.
+    /// Distinguishes Gateways of the same name.
     pub(crate) uid: String,
-    /// The addresses that its spec names; `None`: something that is no address.
+    /// The addresses of `spec.addresses`. `None`: a value that is not an IP address.
     pub(crate) wanted: Vec<Option<IpAddr>>,
     /// The addresses in its status.
     pub(crate) reported: Vec<IpAddr>,
-    /// Its status says that its present spec is programmed.
+    /// Whether its status reports the current generation as programmed.
     pub(crate) programmed: bool,
 }
 
-/// Who decides about addresses.
+/// The role of this controller in the assignment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Role {
-    /// We do.
+    /// It assigns addresses.
     Leader,
-    /// Somebody else does, and writes it into statuses: what they say counts, and nothing is given out.
+    /// Another controller assigns addresses and writes them to statuses, which are followed.
     Follower,
 }
 
-/// The addresses, and who has which.
+/// The addresses and their assignment.
 #[derive(Debug)]
 pub(crate) struct Pool {
     networks: Vec<IpNet>,
@@ -51,7 +51,7 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// The addresses of `networks`; those of `exclude` are only given to Gateways that name them.
+    /// The addresses of `networks`. Those of `exclude` are assigned only to Gateways that name them.
     pub(crate) fn new(networks: Vec<IpNet>, exclude: impl IntoIterator<Item = IpAddr>) -> Self {
         Self {
             networks,
@@ -60,8 +60,8 @@ impl Pool {
         }
     }
 
-    /// The addresses to bind, by `namespace/name`, for all Gateways that there are, the oldest first.
-    /// Gateways for which there is none are missing.
+    /// Assigns addresses to all Gateways, oldest first. Returns them by `namespace/name`; Gateways without an address
+    /// are missing.
     pub(crate) fn assign(&mut self, claims: &[Claim], role: Role) -> BTreeMap<String, Vec<IpAddr>> {
         let before = std::mem::take(&mut self.given);
         let mut taken = HashSet::new();
@@ -69,7 +69,7 @@ impl Pool {
         let held = |claim: &Claim| before.get(&claim.uid).cloned().unwrap_or_default();
         let reported = |claim: &Claim| claim.reported.clone();
         let wanted = |claim: &Claim| claim.wanted.iter().copied().flatten().collect();
-        // A leader's word is what it has given, and after its start what statuses say.
+        // A leader trusts its own assignment; after a start it trusts statuses.
         let mut holders: HashMap<IpAddr, &str> = HashMap::new();
         if role == Role::Leader {
             let known = claims.iter().map(|claim| (claim, held(claim)));
@@ -88,7 +88,7 @@ impl Pool {
             Role::Follower => &[&reported, &held],
         };
         for step in steps {
-            // Who gets what it asks for leaves what it had, perhaps to another one that asks for that.
+            // A Gateway that gets its requested address frees its old one, which another one may have requested.
             let mut goes_on = true;
             while std::mem::take(&mut goes_on) {
                 for claim in claims {
@@ -100,7 +100,7 @@ impl Pool {
                         holder.is_some_and(|uid| !given.contains_key(*uid))
                     };
                     let mut usable = step(claim);
-                    // An address that is held on to must still be one that may be given out.
+                    // The pool may have changed: an address must still be usable.
                     usable.retain(|address| {
                         self.usable(*address, claim)
                             && !taken.contains(address)
@@ -141,15 +141,15 @@ impl Pool {
         inside && (!self.exclude.contains(&address) || claim.wanted.contains(&Some(address)))
     }
 
-    /// Addresses that nobody has, the lowest first.
+    /// Unassigned addresses, lowest first.
     fn free(&self, taken: &HashSet<IpAddr>) -> impl Iterator<Item = IpAddr> {
         let hosts = self.networks.iter().flat_map(hosts);
         hosts.filter(move |address| !taken.contains(address) && !self.exclude.contains(address))
     }
 }
 
-/// The addresses of a network without those of the network itself and of everybody in it. (Those of
-/// `IpNet::hosts` begin with the network's own for IPv6.)
+/// The addresses of a network without its network and broadcast addresses. (For IPv6, `IpNet::hosts` includes the
+/// network address.)
 fn hosts(network: &IpNet) -> Box<dyn Iterator<Item = IpAddr>> {
     match network {
         IpNet::V4(v4) => Box::new(v4.hosts().map(IpAddr::V4)),
@@ -161,7 +161,7 @@ fn hosts(network: &IpNet) -> Box<dyn Iterator<Item = IpAddr>> {
     }
 }
 
-/// An address or a network in which addresses for Gateways are: a whole network, or one address.
+/// Parses a network, or an address as a network of one.
 ///
 /// # Errors
 /// If it is neither.
@@ -170,13 +170,13 @@ pub(crate) fn parse_network(text: &str) -> Result<IpNet, String> {
         Ok(address) => Ok(IpNet::from(address)),
         Err(_) => text.parse::<IpNet>(),
     };
-    let network = network.map_err(|_| "write a network such as 10.242.0.0/24".to_owned())?;
+    let network = network.map_err(|_| "expected a network such as 10.242.0.0/24".to_owned())?;
     let anywhere = [
         IpAddr::from(Ipv4Addr::UNSPECIFIED),
         Ipv6Addr::UNSPECIFIED.into(),
     ];
     match anywhere.contains(&network.addr()) {
-        true => Err("this network has the address of all interfaces in it".to_owned()),
+        true => Err("the network contains the unspecified address".to_owned()),
         false => Ok(network.trunc()),
     }
 }
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn each_gateway_keeps_its_address_and_a_free_one_is_given_again() {
+    fn each_gateway_keeps_its_address_and_free_addresses_are_reused() {
         let mut pool = pool();
         let mut assign = |claims: &[Claim]| pool.assign(claims, Role::Leader);
 
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_of_the_same_name_is_another_one() {
+    fn a_recreated_gateway_is_a_new_one() {
         let mut pool = pool();
         pool.assign(&[claim("a"), claim("b")], Role::Leader);
         let new = Claim {
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_that_are_asked_for_come_first_also_excluded_ones() {
+    fn requested_addresses_take_precedence_including_excluded_ones() {
         let mut pool = pool();
         let assigned = pool.assign(&[claim("a"), wants("b", &[ip(2)])], Role::Leader);
         assert_eq!(assigned, table(&[("a", 1), ("b", 2)]));
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_controller_takes_over_what_statuses_say() {
+    fn a_new_controller_takes_over_addresses_from_statuses() {
         let claims = [claim("new"), reports("old", ip(1)), reports("moved", ip(2))];
 
         let assigned = pool().assign(&claims, Role::Leader);
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_gets_the_address_of_another_one_by_asking_for_it() {
+    fn a_request_cannot_take_the_address_of_another_gateway() {
         let mut held = pool();
         held.assign(&[claim("b")], Role::Leader);
 
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_its_holder_leaves_is_to_be_had_and_two_may_not_swap() {
+    fn a_released_address_is_available_and_two_gateways_cannot_swap() {
         let mut pool = pool();
         pool.assign(&[claim("a"), claim("b")], Role::Leader);
 
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_follower_gives_nothing_out_and_believes_the_leader() {
+    fn a_follower_assigns_nothing_and_follows_statuses() {
         let mut pool = pool();
         pool.assign(&[claim("a"), claim("b")], Role::Leader);
 
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exhausted_pool_leaves_the_youngest_without() {
+    fn an_exhausted_pool_leaves_the_youngest_without_an_address() {
         let claims: Vec<_> = ["a", "b", "c", "d", "e", "f"].map(claim).into();
 
         let assigned = pool().assign(&claims, Role::Leader);
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_are_read_and_everywhere_is_refused() {
+    fn networks_are_parsed_and_the_unspecified_address_is_rejected() {
         assert_eq!(parse_network("10.0.0.7/29"), parse_network("10.0.0.0/29"));
         assert!(parse_network("fd00::1").is_ok());
         for wrong in ["", "10.0.0.0/33", "0.0.0.0/0", "::/0", "host"] {

@@ -1,9 +1,8 @@
-//! Whom controllers and data planes trust: an authority of their own, kept in a Secret that all replicas
-//! of the controller share.
+//! The CA of controllers and data planes, stored in a Secret that all replicas of the controller share.
 //!
-//! The first controller makes it; the leader makes its successor when it is time. What it signs for the
-//! controller's own server never leaves the process. A data plane that no Gateway has made, such as the
-//! shared one, gets its credentials by a folder.
+//! The first controller creates it; the leader renews it before it expires. The key of the controller's own server
+//! certificate never leaves the process. A data plane that is not provisioned, such as the shared one, reads its
+//! credentials from a folder.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,27 +19,27 @@ use crate::lease::Place;
 use crate::serve::{Authority, AuthorityPem, Credentials, Tls};
 use crate::watch::Pause;
 
-/// Time between two looks at the Secret.
+/// Interval of reading the Secret.
 const PERIOD: Duration = Duration::from_secs(30);
-/// The longest time that a look may take.
+/// Time limit of reading the Secret.
 const LOOK: Duration = Duration::from_secs(10);
-/// How long after a change of the authority our server shows what the one before has signed: until then all
-/// data planes have learned to trust the new one.
+/// Time for which the server presents a certificate of the previous CA after a renewal. By then all data planes trust
+/// the new CA.
 const SPREAD: Duration = Duration::from_secs(600);
-/// The keys of the Secret.
+/// Keys of the data of the Secret.
 const CERTIFICATES: &str = "ca.crt";
 const KEY: &str = "ca.key";
 
-/// A folder for the credentials of a plane.
+/// The folder for the credentials of a data plane.
 #[derive(Clone, Debug)]
 pub(crate) struct PlaneFolder {
-    /// The plane's name.
+    /// The name of the data plane.
     pub(crate) plane: &'static str,
-    /// Where.
+    /// The folder.
     pub(crate) path: PathBuf,
 }
 
-/// Keeps the authority, and what it signs for us.
+/// Maintains the CA and the certificates that it signs for this controller.
 pub(crate) struct Trust {
     api: Api<Secret>,
     name: String,
@@ -50,14 +49,14 @@ pub(crate) struct Trust {
     own: Credentials,
     tls: Tls,
     authority: Arc<Authority>,
-    /// When the authority has changed.
+    /// Time of the last change of the CA.
     changed: Option<SystemTime>,
     tell: watch::Sender<Option<Arc<Authority>>>,
 }
 
 impl Trust {
-    /// Reads the authority, or makes it: tries until it works, because without it nobody can be served.
-    /// `tell` is told of it, now and later.
+    /// Reads or creates the CA. Retries until it succeeds, because data planes cannot connect without it. `tell` receives
+    /// the CA now and after each change.
     pub(crate) async fn begin(
         client: &Client,
         place: &Place,
@@ -74,7 +73,7 @@ impl Trust {
                 Err(error) => {
                     let wait = pause.next();
                     let secret = format!("{}/{}", place.namespace, place.name);
-                    tracing::warn!(secret, %error, again_in = ?wait, "there is no authority for data planes yet");
+                    tracing::warn!(secret, %error, again_in = ?wait, "the CA of data planes is not available yet");
                     tokio::time::sleep(wait).await;
                 }
             }
@@ -98,18 +97,18 @@ impl Trust {
         Ok(trust)
     }
 
-    /// What the server shows; it follows.
+    /// The TLS configuration of the server, which is updated in place.
     pub(crate) fn tls(&self) -> Tls {
         self.tls.clone()
     }
 
-    /// Keeps all of it up to date, for ever.
+    /// Keeps CA and certificates up to date, for as long as the process runs.
     pub(crate) async fn keep(mut self) {
         loop {
             tokio::time::sleep(PERIOD.mul_f64(0.8 + fastrand::f64() * 0.4)).await;
             let looked = tokio::time::timeout(LOOK, self.look()).await;
             if let Err(error) = looked.unwrap_or_else(|late| Err(late.into())) {
-                tracing::warn!(%error, secret = self.name, "the authority for data planes could not be looked at");
+                tracing::warn!(%error, secret = self.name, "the CA of data planes could not be read");
             }
         }
     }
@@ -122,11 +121,11 @@ impl Trust {
             let successor = authority.renew(now)?;
             let kept = successor.to_pem();
             put(&mut secret, &kept);
-            // Somebody else in between: the next look shows what it has written.
+            // On a conflict, the next reading shows what another controller wrote.
             self.api
                 .replace(&self.name, &PostParams::default(), &secret)
                 .await?;
-            tracing::info!("the authority for data planes has a successor");
+            tracing::info!("the CA of data planes is renewed");
             return self.take(kept, now);
         }
         self.take(pem(&secret), now)
@@ -138,7 +137,7 @@ impl Trust {
             self.kept = kept;
             self.changed = Some(now);
             if self.authority.trusts(&self.own, now) {
-                // Whom the new one has signed may come, and whoever does not know it yet finds what it knows.
+                // Accepts clients of both CAs, and presents a certificate that clients of the old CA trust.
                 self.own.authorities.clone_from(&self.kept.certificates);
                 self.tls.replace(&self.own)?;
             }
@@ -153,7 +152,7 @@ impl Trust {
         self.write_folder()
     }
 
-    /// Writes new credentials if those of the folder will not do.
+    /// Writes new credentials if those of the folder are missing or expire soon.
     fn write_folder(&self) -> Result<(), Failure> {
         let Some(folder) = &self.folder else {
             return Ok(());
@@ -170,7 +169,7 @@ impl Trust {
 async fn find_or_make(api: &Api<Secret>, name: &str) -> Result<AuthorityPem, Failure> {
     if let Some(secret) = api.get_opt(name).await? {
         let kept = pem(&secret);
-        // Better no service than one that nobody can trust to be the same tomorrow.
+        // An invalid Secret is not overwritten: data planes trust the CA that it held.
         Authority::from_pem(&kept)?;
         return Ok(kept);
     }
@@ -184,10 +183,7 @@ async fn find_or_make(api: &Api<Secret>, name: &str) -> Result<AuthorityPem, Fai
     };
     put(&mut secret, &made);
     let created = api.create(&PostParams::default(), &secret).await?;
-    tracing::info!(
-        secret = created.name_any(),
-        "made an authority for data planes"
-    );
+    tracing::info!(secret = created.name_any(), "created the CA of data planes");
     Ok(pem(&created))
 }
 
@@ -214,7 +210,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_server_shows_what_is_known_until_everybody_knows_the_new_authority() {
+    async fn the_server_presents_the_old_certificate_until_data_planes_trust_the_new_ca() {
         let now = SystemTime::now();
         let first = Authority::create(now).expect("it can be made");
         let own = first.controller(now).expect("it can be signed");
@@ -253,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_holds_the_authority() {
+    fn a_secret_stores_the_ca() {
         let made = Authority::create(SystemTime::now())
             .expect("it can be made")
             .to_pem();

@@ -1,7 +1,7 @@
-//! Whether an object is as it should be: pure.
+//! Compares an object with its desired state. Pure functions.
 //!
-//! The API server adds fields of its own, so an object is as it should be if it has all that we say. What
-//! we said before and say no longer shows in a hash of what was applied.
+//! The API server adds fields, so an object is up to date if it has all desired fields. Fields that are no longer desired
+//! change the hash of the applied object.
 
 use serde_json::Value;
 
@@ -9,21 +9,21 @@ use super::kind::Kind;
 use super::metadata::{APPLIED, CONTROLLER, Manifest};
 use super::{name, quantity};
 
-/// What is to be done about an object.
+/// The next step for an object.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Step {
-    /// Nothing: it is as it should be.
+    /// None: it is up to date.
     Keep,
     /// Apply it.
     Apply,
-    /// It cannot be changed into what it should be: it must go first.
+    /// Delete it first: an immutable field differs.
     Replace,
-    /// Nothing: it is not ours.
+    /// None: it belongs to another owner.
     LeaveToOthers,
 }
 
-/// Adds who makes the object, and the hash by which a later version of it is told from this one. No
-/// annotation that the Gateway asks for comes before these.
+/// Adds the annotations with the controller and the hash of the object. They take precedence over annotations of the
+/// Gateway.
 pub(super) fn stamp(mut manifest: Manifest, controller: &str) -> Manifest {
     let annotations = &mut manifest.body["metadata"]["annotations"];
     if let Some(annotations) = annotations.as_object_mut() {
@@ -39,7 +39,7 @@ pub(super) fn stamp(mut manifest: Manifest, controller: &str) -> Manifest {
     manifest
 }
 
-/// What is to be done for `wanted`, a stamped object, where `live` is.
+/// The next step from `live` to `wanted`, a stamped object.
 pub(super) fn step(live: &Value, wanted: &Manifest) -> Step {
     if owner(live) != owner(&wanted.body) || maker(live) != maker(&wanted.body) {
         return Step::LeaveToOthers;
@@ -53,20 +53,20 @@ pub(super) fn step(live: &Value, wanted: &Manifest) -> Step {
     Step::Apply
 }
 
-/// The identity of the Gateway that an object says to be owned by.
+/// The uid of the Gateway that owns an object.
 pub(super) fn owner(object: &Value) -> Option<&str> {
     let owners = object["metadata"]["ownerReferences"].as_array()?;
     let owner = owners.iter().find(|owner| owner["kind"] == "Gateway")?;
     owner["uid"].as_str()
 }
 
-/// The controller that has made an object. Others of the same program may run in the cluster.
+/// The controller that created an object. Several controllers of this program may run in a cluster.
 pub(super) fn maker(object: &Value) -> Option<&str> {
     object["metadata"]["annotations"][CONTROLLER].as_str()
 }
 
-/// Whether fields differ that cannot be changed, or that leave something behind: EndpointSlices of a
-/// Service that loses its selector would stay and go stale.
+/// Whether fields differ that are immutable or leave stale objects behind: the EndpointSlices of a Service that loses its
+/// selector would be kept.
 fn is_fixed(kind: Kind, live: &Value, wanted: &Value) -> bool {
     let selector = |object: &Value| object["spec"]["selector"].clone();
     match kind {
@@ -76,16 +76,16 @@ fn is_fixed(kind: Kind, live: &Value, wanted: &Value) -> bool {
     }
 }
 
-/// Whether `live` has everything that `wanted` says.
+/// Whether `live` has all fields of `wanted`.
 fn has(live: &Value, wanted: &Value) -> bool {
     has_by(live, wanted, Value::eq)
 }
 
-/// The same, where `same` says whether single values are what they should be.
+/// Compares recursively, with `same` as the comparison of single values.
 fn has_by(live: &Value, wanted: &Value, same: fn(&Value, &Value) -> bool) -> bool {
     match (live, wanted) {
         (Value::Object(live), Value::Object(wanted)) => wanted.iter().all(|(key, wanted)| {
-            // The API server writes quantities in its own way: "1000m" becomes "1".
+            // The API server normalizes quantities: "1000m" becomes "1".
             let same = match key == "resources" && wanted.is_object() {
                 true => quantity::same,
                 false => same,

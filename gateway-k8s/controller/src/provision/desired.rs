@@ -1,4 +1,4 @@
-//! Which Gateways are to be run, and with which ports: pure.
+//! The Gateways to run and their ports. Pure functions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -8,12 +8,12 @@ use towergate_k8s::api::gateway::{GatewaySpec, Listener};
 use towergate_k8s::status::StatusKey;
 use towergate_k8s::{Object, ObjectKey, Objects, Statuses};
 
-/// A Gateway, and what its objects depend on.
+/// A Gateway with all inputs of its objects.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct GatewayToRun {
     /// Its namespace and name.
     pub(crate) key: ObjectKey,
-    /// Its identity: a Gateway that is made again under the same name is another one.
+    /// Its uid: a Gateway that is created again under the same name is another one.
     pub(crate) uid: String,
     /// Its GatewayClass.
     pub(crate) class: String,
@@ -21,47 +21,47 @@ pub(crate) struct GatewayToRun {
     pub(crate) labels: BTreeMap<String, String>,
     /// `spec.infrastructure.annotations`.
     pub(crate) annotations: BTreeMap<String, String>,
-    /// Ports of the listeners that can serve, also those of ListenerSets.
+    /// Ports of accepted listeners, including those of ListenerSets.
     pub(crate) ports: BTreeSet<Port>,
     /// IP addresses of `spec.addresses`.
     pub(crate) addresses: Vec<IpAddr>,
-    /// In shared mode: the addresses of the pool that it has, for the caller to fill in.
+    /// In shared mode: its addresses of the pool. Set by the caller.
     pub(crate) pool: Vec<IpAddr>,
-    /// What is to be done.
+    /// What happens to its objects.
     pub(crate) fate: Fate,
 }
 
-/// What is to be done with the objects of a Gateway.
+/// What happens to the objects of a Gateway.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Fate {
-    /// They are made as they should be.
+    /// They are created and updated.
     Run,
-    /// They stay as they are: the Gateway cannot be run right now.
+    /// They are kept unchanged: the Gateway cannot be run at the moment.
     Keep,
-    /// They go: the Gateway is somebody else's now.
+    /// They are deleted: the Gateway belongs to another controller.
     Remove,
 }
 
 /// A port of a Gateway.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Port {
-    /// What clients connect to.
+    /// The port number.
     pub(crate) number: u16,
-    /// How.
+    /// Its transport protocol.
     pub(crate) transport: Transport,
 }
 
-/// How a port is talked to.
+/// The transport protocol of a port.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Transport {
-    /// Connections.
+    /// TCP.
     Tcp,
-    /// Datagrams.
+    /// UDP.
     Udp,
 }
 
 impl Transport {
-    /// The API's word.
+    /// The name in the API.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Tcp => "TCP",
@@ -70,11 +70,11 @@ impl Transport {
     }
 }
 
-/// The Gateways that are ours, or were: those that `statuses` tells of, and those whose GatewayClass
-/// names another controller than `controller`.
+/// The Gateways of this controller, which have an entry in `statuses`, and those whose GatewayClass names a controller
+/// other than `controller`.
 ///
-/// A Gateway whose class is missing is in neither group: its objects are left alone, since a class that
-/// is deleted and made again must not cost the Gateways their addresses.
+/// A Gateway whose GatewayClass is missing is in neither group. Its objects are kept: a GatewayClass that is deleted and
+/// created again must not cost Gateways their addresses.
 pub(crate) fn gateways(
     objects: &Objects,
     statuses: &Statuses,
@@ -140,7 +140,7 @@ fn ports(
     ports
 }
 
-/// The ports of those listeners that their status calls accepted.
+/// The ports of the listeners whose status is accepted.
 fn accepted(listeners: &[Listener], status: &Value) -> BTreeSet<Port> {
     let told = status["listeners"]
         .as_array()
@@ -162,7 +162,7 @@ fn accepted(listeners: &[Listener], status: &Value) -> BTreeSet<Port> {
         .collect()
 }
 
-/// Whether a status says that a condition holds.
+/// Whether a condition of a status is true.
 fn holds(status: &Value, kind: &str) -> bool {
     let conditions = status["conditions"].as_array();
     conditions.is_some_and(|all| {

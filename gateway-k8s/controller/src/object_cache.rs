@@ -1,4 +1,4 @@
-//! The objects of the API server as far as the watches have told, and what is written in their statuses.
+//! A cache of the objects that the watches deliver, and of their statuses.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -10,51 +10,51 @@ use towergate_k8s::{Diagnostic, ObjectKey, Objects};
 use crate::kinds::{KINDS, Kind, StatusShape};
 use crate::watch::{Event, News};
 
-/// The objects, and how far each kind is known.
+/// The objects and the state of each kind.
 #[derive(Debug, Default)]
-pub(crate) struct World {
+pub(crate) struct ObjectCache {
     mirror: Mirror,
     kinds: BTreeMap<&'static str, Known>,
 }
 
-/// What an event may have changed.
+/// The effect of an event.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Change {
-    /// Nothing that matters.
+    /// None.
     Nothing,
-    /// What is written in a status.
+    /// A status has changed.
     Status,
-    /// What the objects mean.
+    /// The resolution may change.
     Objects,
 }
 
-/// What is known of a kind.
+/// The state of a kind.
 #[derive(Debug, Default)]
 struct Known {
-    /// Every object was told once, or the kind is not there.
+    /// All objects were listed once, or the kind does not exist.
     complete: bool,
     /// The version of the API that is watched.
     version: Option<&'static str>,
     objects: HashMap<ObjectKey, Observed>,
-    /// Objects told since a list began.
+    /// Objects received since the list started.
     listing: Option<HashSet<ObjectKey>>,
 }
 
-/// What the API server last said of an object, apart from what the mirror has.
+/// Metadata and status of an object, as last received.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Observed {
-    /// Tells objects of the same name apart.
+    /// Distinguishes objects of the same name.
     pub(crate) uid: String,
-    /// Its version, as the API server counts.
+    /// Its `resourceVersion`.
     pub(crate) version: String,
-    /// The version of its spec.
+    /// Its `generation`.
     pub(crate) generation: i64,
-    /// Its status as text; `None`: it has none, or it is not ours to write.
+    /// Its status as JSON text. `None`: it has none, or this controller does not write it.
     pub(crate) status: Option<Arc<str>>,
 }
 
-impl World {
-    /// Takes in an event.
+impl ObjectCache {
+    /// Applies an event.
     pub(crate) fn take(&mut self, event: Event) -> Change {
         let kind = event.kind;
         let known = self.kinds.entry(kind.name).or_default();
@@ -86,13 +86,13 @@ impl World {
         }
     }
 
-    /// Whether each kind was listed once, or is not there.
+    /// Whether each kind was listed once or does not exist.
     #[cfg(test)]
     pub(crate) fn complete(&self) -> bool {
         self.missing().next().is_none()
     }
 
-    /// Kinds that were not listed yet.
+    /// Kinds that have not been listed yet.
     pub(crate) fn missing(&self) -> impl Iterator<Item = &'static str> {
         let complete = |kind: &&Kind| {
             self.kinds
@@ -110,7 +110,7 @@ impl World {
         self.mirror.objects()
     }
 
-    /// What is wrong with single objects.
+    /// Diagnostics of single objects.
     pub(crate) fn diagnostics(&self) -> impl Iterator<Item = &Diagnostic> {
         self.mirror.diagnostics()
     }
@@ -120,12 +120,12 @@ impl World {
         self.kinds.get(kind.name)?.version
     }
 
-    /// What the API server said of an object.
+    /// Metadata and status of an object.
     pub(crate) fn observed(&self, kind: &str, key: &ObjectKey) -> Option<&Observed> {
         self.kinds.get(kind)?.objects.get(key)
     }
 
-    /// What the API server said of all objects of a kind.
+    /// Metadata and statuses of all objects of a kind.
     pub(crate) fn all_observed(
         &self,
         kind: &Kind,
@@ -134,7 +134,7 @@ impl World {
         known.flat_map(|known| &known.objects)
     }
 
-    /// How many objects of each kind there are.
+    /// Number of objects by kind.
     pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, usize)> {
         let kinds = self.kinds.iter();
         kinds.map(|(name, known)| (*name, known.objects.len()))
@@ -163,7 +163,7 @@ impl Known {
         }
     }
 
-    /// A list is complete: what it does not have is gone.
+    /// Removes the objects that a complete list lacks.
     fn listed(&mut self, kind: &Kind, mirror: &mut Mirror) -> Change {
         let told = self.listing.take().unwrap_or_default();
         let gone: Vec<ObjectKey> = self
@@ -184,7 +184,7 @@ impl Known {
     }
 }
 
-/// Namespace and name as the mirror counts them.
+/// Namespace and name in the form of object keys.
 fn key(kind: &Kind, object: &Value) -> ObjectKey {
     let metadata = &object["metadata"];
     let namespace = match kind.namespaced {
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn the_world_is_complete_when_each_kind_was_listed_or_is_absent() {
-        let mut world = World::default();
+        let mut world = ObjectCache::default();
         for kind in &KINDS {
             assert!(!world.complete(), "{} is missing", kind.name);
             let event = |news| Event { kind, news };
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_kind_of_which_nothing_is_known_any_longer_is_missing_until_it_is_listed() {
-        let mut world = World::default();
+        let mut world = ObjectCache::default();
         for kind in &KINDS {
             let news = News::Absent;
             world.take(Event { kind, news });
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_status_alone_is_no_change_of_objects() {
-        let mut world = World::default();
+        let mut world = ObjectCache::default();
         let mut take = |news| world.take(event("GatewayClass", news));
 
         assert_eq!(take(class("1", "a", "x")), Change::Objects);
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn what_a_new_list_lacks_is_gone_when_the_list_is_complete() {
-        let mut world = World::default();
+        let mut world = ObjectCache::default();
         let mut take = |news| world.take(event("GatewayClass", news));
         take(News::Listing("v1"));
         take(class("1", "a", "x"));
@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_kind_that_goes_takes_its_objects_along() {
-        let mut world = World::default();
+        let mut world = ObjectCache::default();
         let mut take = |news| world.take(event("GatewayClass", news));
         take(News::Listing("v1"));
         take(class("1", "a", "x"));

@@ -1,31 +1,31 @@
-//! What data planes prove: that they serve what they are told, or that they cannot.
+//! Readiness of Gateways, derived from the reports of data planes.
 //!
-//! A data plane that is connected tells which version it serves. One that has lost its connection goes on
-//! serving, so what was proven once stays proven. What a data plane refuses counts as long as it says so,
-//! also while a newer version is under way to it: otherwise statuses would change to and fro.
+//! A connected data plane reports the version that it serves. A disconnected one goes on serving, so a Gateway that was
+//! served once counts as served. A problem that a data plane reports holds until it reports another outcome, also while
+//! a newer version is being sent: otherwise statuses would flap.
 
 use std::collections::{BTreeMap, HashSet};
 
 use towergate_k8s::wire::Problem;
 
 use super::Placement;
-use crate::pool::Claim;
+use crate::address_pool::Claim;
 use crate::serve::Reports;
 
-/// What is known of the data planes of each plane, as far as statuses depend on it.
+/// The reports of data planes by plane, reduced to the parts that statuses depend on.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Verdicts(BTreeMap<String, Verdict>);
 
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct Verdict {
-    /// A data plane that is connected serves some version.
+    /// A connected data plane serves a version.
     serves: bool,
-    /// What one of them cannot serve.
+    /// The problem that one of them reports.
     refused: Option<Problem>,
 }
 
 impl Verdicts {
-    /// What the reports come to.
+    /// Derives verdicts from reports.
     pub(crate) fn of(reports: &Reports) -> Self {
         let planes = reports.planes.iter().map(|(name, report)| {
             let mut data_planes = report.data_planes.values();
@@ -39,8 +39,8 @@ impl Verdicts {
         Self(planes.collect())
     }
 
-    /// Takes down what `plane` refuses as what its Gateways suffer from: those at an address that cannot
-    /// be bound, or all of them if it is nothing of this kind.
+    /// Records the problem of `plane` for its Gateways: for those on an address that cannot be bound, or for all of
+    /// them if the problem names no address.
     pub(super) fn note_refused(&self, plane: &str, gateways: &[&Claim], placement: &mut Placement) {
         let problem = self.0.get(plane).and_then(|one| one.refused.as_ref());
         let Some(problem) = problem else { return };
@@ -49,11 +49,11 @@ impl Verdicts {
             let mut sockets = problem.sockets.iter();
             bound.is_some_and(|bound| sockets.any(|socket| bound.contains(&socket.ip())))
         };
-        let mut suffering: Vec<&Claim> = gateways.iter().filter(is_bound).copied().collect();
-        if suffering.is_empty() {
-            suffering = gateways.to_vec();
+        let mut affected: Vec<&Claim> = gateways.iter().filter(is_bound).copied().collect();
+        if affected.is_empty() {
+            affected = gateways.to_vec();
         }
-        for claim in suffering {
+        for claim in affected {
             let message = problem.message.clone();
             placement.refused.insert(claim.gateway.clone(), message);
         }
@@ -64,13 +64,13 @@ impl Verdicts {
     }
 }
 
-/// The Gateways that were served once, by uid.
+/// The uids of Gateways that have been served.
 #[derive(Debug, Default)]
 pub(super) struct Proven(HashSet<String>);
 
 impl Proven {
-    /// Lets those Gateways wait that `plane` has never served. What a status says was proven to the
-    /// controller that wrote it: data planes need some seconds to find a new one.
+    /// Marks Gateways that `plane` has never served as waiting. A status that reports a Gateway as programmed counts:
+    /// data planes take some seconds to connect to a new controller.
     pub(super) fn note_waiting(
         &mut self,
         plane: &str,
@@ -106,7 +106,7 @@ mod tests {
         names.iter().map(claim).collect()
     }
 
-    /// What one data plane comes to.
+    /// The verdicts of one data plane.
     fn verdicts(in_force: Option<u64>, refused: Option<Problem>) -> Verdicts {
         let data_plane = DataPlaneReport {
             name: "a".to_owned(),
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_waits_until_it_was_served_once() {
+    fn a_gateway_waits_until_it_has_been_served() {
         let (mut proven, none) = (Proven::default(), Verdicts::default());
 
         let at_first = waiting(&mut proven, &none, &claims(&["a"]));
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_controller_believes_statuses() {
+    fn a_new_controller_trusts_statuses() {
         let (mut proven, none) = (Proven::default(), Verdicts::default());
         let mut gateways = claims(&["a", "b"]);
         gateways[0].programmed = true;
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_bound_is_the_trouble_of_who_is_there_and_other_things_of_all() {
+    fn an_unbound_address_affects_its_gateways_and_other_problems_affect_all() {
         let claims = claims(&["a", "b"]);
         let all: Vec<&Claim> = claims.iter().collect();
         let (first, second) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));

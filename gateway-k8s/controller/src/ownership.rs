@@ -1,4 +1,4 @@
-//! Which Gateways are ours, and what they ask for.
+//! The Gateways of this controller and the addresses they request.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -7,11 +7,14 @@ use serde_json::Value;
 use towergate_k8s::api::gateway::GatewaySpec;
 use towergate_k8s::{Object, ObjectKey};
 
-use crate::pool::Claim;
-use crate::world::World;
+use crate::address_pool::Claim;
+use crate::object_cache::ObjectCache;
 
-/// The Gateways of our classes, the oldest first.
-pub(crate) fn gateways<'a>(world: &'a World, controller: &str) -> Vec<&'a Object<GatewaySpec>> {
+/// The Gateways of the GatewayClasses of this controller, oldest first.
+pub(crate) fn gateways<'a>(
+    world: &'a ObjectCache,
+    controller: &str,
+) -> Vec<&'a Object<GatewaySpec>> {
     let objects = world.objects();
     let is_ours = |gateway: &&Object<GatewaySpec>| {
         let class = ObjectKey::new("", &*gateway.spec.gateway_class_name);
@@ -19,13 +22,14 @@ pub(crate) fn gateways<'a>(world: &'a World, controller: &str) -> Vec<&'a Object
         class.is_some_and(|class| class.spec.controller_name == controller)
     };
     let mut ours: Vec<_> = objects.gateways.values().filter(is_ours).collect();
-    // They are in order of name: this keeps it among those of the same second.
+    // A stable sort: Gateways of the same second stay sorted by name.
     ours.sort_by(|a, b| a.meta.creation_timestamp.cmp(&b.meta.creation_timestamp));
     ours
 }
 
-/// Gateways whose class is missing, by `namespace/name`. What there is of them stays, whosever they are.
-pub(crate) fn classless(world: &World) -> BTreeSet<String> {
+/// Gateways whose GatewayClass does not exist, by `namespace/name`. Their objects are kept: they may belong to any
+/// controller.
+pub(crate) fn classless(world: &ObjectCache) -> BTreeSet<String> {
     let objects = world.objects();
     let is_classless = |gateway: &&Object<GatewaySpec>| {
         let class = ObjectKey::new("", &*gateway.spec.gateway_class_name);
@@ -35,8 +39,8 @@ pub(crate) fn classless(world: &World) -> BTreeSet<String> {
     classless.map(|gateway| gateway.key().to_string()).collect()
 }
 
-/// The addresses that our Gateways ask for and have.
-pub(crate) fn claims(world: &World, controller: &str) -> Vec<Claim> {
+/// The addresses that the Gateways of this controller request and have.
+pub(crate) fn claims(world: &ObjectCache, controller: &str) -> Vec<Claim> {
     let ours = gateways(world, controller).into_iter();
     ours.map(|gateway| {
         let wanted = gateway.spec.addresses.iter();
@@ -58,7 +62,7 @@ pub(crate) fn claims(world: &World, controller: &str) -> Vec<Claim> {
 }
 
 /// The status of a Gateway.
-fn status(world: &World, gateway: &ObjectKey) -> Value {
+fn status(world: &ObjectCache, gateway: &ObjectKey) -> Value {
     let status = world.observed("Gateway", gateway);
     let status = status.and_then(|observed| observed.status.as_deref());
     status
@@ -66,8 +70,8 @@ fn status(world: &World, gateway: &ObjectKey) -> Value {
         .unwrap_or_default()
 }
 
-/// Whether a status says that the present spec of its Gateway is programmed.
-fn programmed(world: &World, gateway: &ObjectKey, status: &Value) -> bool {
+/// Whether the status reports the current generation of the Gateway as programmed.
+fn programmed(world: &ObjectCache, gateway: &ObjectKey, status: &Value) -> bool {
     let generation = world.observed("Gateway", gateway).map(|it| it.generation);
     let mut conditions = status["conditions"].as_array().into_iter().flatten();
     conditions.any(|one| {
