@@ -1,4 +1,4 @@
-//! What the access log says of requests that the gateway answers by itself.
+//! Access log entries of local replies.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -47,7 +47,7 @@ fn entry(gateway: &Towergate, which: impl Fn(&Value) -> bool) -> Value {
 }
 
 #[test]
-fn an_answer_of_the_gateway_itself_can_be_found_by_its_request_id() {
+fn a_local_reply_is_logged_with_its_request_id() {
     let (_folder, gateway) = start();
 
     for (path, code) in [("/none", 404), ("/old", 302), ("/nobody", 500)] {
@@ -67,7 +67,7 @@ fn an_answer_of_the_gateway_itself_can_be_found_by_its_request_id() {
 }
 
 #[test]
-fn what_is_no_request_has_no_request_id() {
+fn invalid_requests_have_no_request_id() {
     let (_folder, gateway) = start();
     let mut stream = TcpStream::connect(gateway.http).unwrap();
 
@@ -81,7 +81,7 @@ fn what_is_no_request_has_no_request_id() {
     assert_eq!(entry["x-forwarded-for"], Value::Null, "{entry}");
 }
 
-/// A route to a backend that nobody is.
+/// A route to a backend without endpoints.
 const ROUTE: &str = "\
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute

@@ -1,5 +1,5 @@
-//! Certificates of clients on both sides: curl and openssl as the clients of the gateway, nginx as a
-//! backend that asks the gateway for one.
+//! Client certificates on both sides: curl and openssl as clients of the gateway, nginx as a backend that requests a
+//! client certificate.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod common;
@@ -16,7 +16,7 @@ use rcgen::{
     Issuer, KeyPair, SanType, SerialNumber,
 };
 
-/// An authority. All have the same subject and serial number, as if each were the renewed one of another.
+/// A CA. All CAs have the same subject and serial number, as after a renewal.
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
@@ -45,7 +45,7 @@ impl Authority {
         }
     }
 
-    /// A certificate for clients, without alternative names.
+    /// A client certificate without subject alternative names.
     fn client(&self, name: &str) -> Pair {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name = DistinguishedName::new();
@@ -69,7 +69,7 @@ impl Authority {
     }
 }
 
-/// A certificate and its key as PEM.
+/// A certificate and its key in PEM format.
 struct Pair {
     certificate: String,
     key: String,
@@ -83,7 +83,7 @@ impl Pair {
         )
     }
 
-    /// Writes both into one file, and gives its path.
+    /// Writes both into one file. Returns its path.
     fn save(&self, folder: &Folder, name: &str) -> String {
         folder.write(name, &format!("{}{}", self.certificate, self.key));
         folder.path().join(name).display().to_string()
@@ -144,7 +144,7 @@ spec:
   rules: [{backendRefs: [{name: app, port: 443}]}]
 "#;
 
-/// The gateway with what its clients may show.
+/// The gateway and the certificates of its clients.
 struct Front {
     gateway: Towergate,
     manifests: Folder,
@@ -175,7 +175,7 @@ impl Front {
         }
     }
 
-    /// The answer to a request with a forged field, or curl's word and exit status.
+    /// The response to a request with a forged header, or the error and exit status of curl.
     fn ask(&self, port: u16, scheme: &str, client: Option<&Pair>) -> (String, i32) {
         let url = format!("{scheme}://a.test:{port}/");
         let to = format!("a.test:{port}:127.0.0.1");
@@ -194,7 +194,7 @@ impl Front {
         curl(&args)
     }
 
-    /// What the backend was told of a client that gets an answer.
+    /// The client certificate header that the backend receives.
     fn told(&self, port: u16, client: Option<&Pair>) -> Option<String> {
         let (answer, status) = self.ask(port, "https", client);
         assert_eq!(status, 0, "{answer}");
@@ -205,7 +205,7 @@ impl Front {
         fields.next().map(|(_, value)| value.trim().to_owned())
     }
 
-    /// Whether the client gets nothing, not even an answer that says no.
+    /// Whether the client gets no response at all.
     fn refused(&self, port: u16, client: Option<&Pair>) -> bool {
         let (answer, status) = self.ask(port, "https", client);
         assert!(!answer.contains("HTTP/"), "{answer}");
@@ -214,7 +214,7 @@ impl Front {
 }
 
 #[test]
-fn clients_show_a_certificate_or_get_no_answer() {
+fn clients_without_a_valid_certificate_get_no_response() {
     let [default, own] = [(); 2].map(|()| Authority::new());
     let front = Front::start(&default, &own);
     let https = front.gateway.https.port();
@@ -233,7 +233,7 @@ fn clients_show_a_certificate_or_get_no_answer() {
 }
 
 #[test]
-fn a_port_has_its_own_authorities_and_may_let_everybody_in_without_knowing_them() {
+fn each_port_has_its_own_cas_and_can_accept_unverified_clients() {
     let [default, own] = [(); 2].map(|()| Authority::new());
     let front = Front::start(&default, &own);
     let (known, unknown) = (own.client("known"), default.client("unknown"));
@@ -246,7 +246,7 @@ fn a_port_has_its_own_authorities_and_may_let_everybody_in_without_knowing_them(
 }
 
 #[test]
-fn a_session_is_resumed_with_its_certificate_until_nobody_trusts_that_any_more() {
+fn a_session_is_resumed_until_its_certificate_is_no_longer_trusted() {
     let [default, own] = [(); 2].map(|()| Authority::new());
     let front = Front::start(&default, &own);
     let client = default.client("good").save(&front.files, "resuming.pem");
@@ -263,7 +263,7 @@ fn a_session_is_resumed_with_its_certificate_until_nobody_trusts_that_any_more()
             .spawn()
             .unwrap();
         let request = "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
-        // Whom the gateway refuses may be gone already.
+        // A rejected connection may already be closed.
         let _ = openssl.stdin.take().unwrap().write_all(request.as_bytes());
         let output = openssl.wait_with_output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
@@ -291,7 +291,7 @@ fn a_session_is_resumed_with_its_certificate_until_nobody_trusts_that_any_more()
     assert!(!resumed.contains("HTTP/1.1"), "{resumed}");
 }
 
-/// nginx over TLS, which tells the certificate that it was shown, and the server name.
+/// nginx over TLS, which returns the client certificate and the server name.
 struct Nginx {
     address: SocketAddr,
     _process: Process,
@@ -299,7 +299,7 @@ struct Nginx {
 }
 
 impl Nginx {
-    /// `verify` is what nginx asks of clients: `on` or `off`.
+    /// `verify` is `ssl_verify_client` of nginx: `on` or `off`.
     fn start(server: &Pair, clients: &Authority, verify: &str) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let folder = Folder::new();
@@ -339,7 +339,7 @@ impl Nginx {
     }
 }
 
-/// Gateways that show a certificate to backends, none, and one that is not there.
+/// Gateways with a client certificate for backends, without one, and with a missing one.
 fn back(policy: &str) -> String {
     let mut all = String::new();
     for (name, port, tls) in [
@@ -390,7 +390,7 @@ spec:
     all
 }
 
-/// What a request at `port` gets: its status, and the body.
+/// Status and body of the response to a request on `port`.
 fn get(port: u16) -> (String, String) {
     let (answer, _) = curl(&[&format!("http://127.0.0.1:{port}/")]);
     let status = answer.split(' ').nth(1).unwrap_or_default().to_owned();
@@ -404,7 +404,7 @@ const POLICY: &str =
     "hostname: app.internal, caCertificateRefs: [{group: \"\", kind: ConfigMap, name: ca}]";
 
 #[test]
-fn a_backend_sees_the_certificate_of_the_gateway_that_is_asked() {
+fn a_backend_receives_the_client_certificate_of_the_gateway() {
     let [servers, clients] = [(); 2].map(|()| Authority::new());
     let server = servers.server("app.internal", "spiffe://app");
     let client = clients.client("gateway");
@@ -428,12 +428,12 @@ fn a_backend_sees_the_certificate_of_the_gateway_that_is_asked() {
         .replace("%3D", "=");
     let plain = |pem: &str| pem.replace(['\r', '\n', '.'], "");
     assert_eq!(plain(&shown), plain(&client.certificate));
-    // nginx itself says that it wants one.
+    // The response of nginx itself.
     assert_eq!(get(silent).0, "400");
-    // Nothing is sent at all, so it is the gateway that answers.
+    // No request is sent: the gateway replies.
     assert_eq!(get(broken).0, "500");
 
-    // Another certificate is shown on new connections as soon as it is there.
+    // New connections use a new certificate at once.
     let next = clients.client("next");
     folder.write("client.yaml", &next.secret("client"));
     let part = next
@@ -449,7 +449,7 @@ fn a_backend_sees_the_certificate_of_the_gateway_that_is_asked() {
 }
 
 #[test]
-fn a_backend_that_is_not_who_it_should_be_is_never_answered_for() {
+fn an_unverified_backend_receives_no_request() {
     let [servers, strangers] = [(); 2].map(|()| Authority::new());
     let server = servers.server("app.internal", "spiffe://app");
     let nginx = Nginx::start(&server, &servers, "off");
@@ -505,7 +505,7 @@ fn a_backend_that_is_not_who_it_should_be_is_never_answered_for() {
             let (got, body) = get(gateway.http.port());
             (got == status && (name.is_empty() || body.starts_with(&expected))).then_some(())
         });
-        // It does not come and go.
+        // The result is stable.
         for _ in 0..5 {
             assert_eq!(get(gateway.http.port()).0, status, "{policy}");
         }

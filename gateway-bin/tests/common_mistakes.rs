@@ -1,21 +1,20 @@
-//! Each of the eleven 'common mistakes' of the guide, three times: what `status` says, what `check` finds and
-//! where, and what a request gets through the real binary.
+//! The eleven common mistakes of the guide: the status, the findings of `check`, and the response of the real program.
 //!
-//! | # | the mistake | `status` | `check` | a request |
+//! | # | mistake | `status` | `check` | request |
 //! |---|---|---|---|---|
-//! | 1 | the team's namespace is not labelled | `Accepted=False`, `NotAllowedByListeners` | `namespace-not-allowed` | 404 |
-//! | 2 | `namespace` is missing in parentRefs | nothing is written | `parent-namespace-missing` | 404 |
-//! | 3 | no certificate for the hostname | cannot tell | `hostname-without-certificate` | the client refuses the first one |
-//! | 4 | direct mode without a policy | cannot tell | `client-address-unknown` | 400; TLS fails |
-//! | 5 | the policy is in another namespace | nothing is written | `policy-namespace` | as 4 or 8 |
-//! | 6 | the PROXY header is optional | cannot tell | `proxy-protocol-optional` | served without one |
-//! | 7 | the load balancer is bypassed | cannot tell | `proxy-protocol-required` | closed without an answer |
-//! | 8 | proxy mode without a policy | cannot tell | `client-address-unknown` | the proxy counts as the client |
-//! | 9 | no proxy in front | cannot tell | `forwarded-for-trusted` | the peer counts as the client |
-//! | 10 | too many trusted hops | cannot tell | `trusted-hops` | what the client wrote counts |
-//! | 11 | two ways to find the client | `Accepted=False`, `Invalid` | `schema-violation` | 500 |
+//! | 1 | the namespace of the team has no label | `Accepted=False`, `NotAllowedByListeners` | `namespace-not-allowed` | 404 |
+//! | 2 | `namespace` is missing in parentRefs | no status | `parent-namespace-missing` | 404 |
+//! | 3 | no certificate for the hostname | no condition | `hostname-without-certificate` | the client rejects the first certificate |
+//! | 4 | direct mode without a policy | no condition | `client-address-unknown` | 400; TLS fails |
+//! | 5 | the policy is in another namespace | no status | `policy-namespace` | as 4 or 8 |
+//! | 6 | the PROXY header is optional | no condition | `proxy-protocol-optional` | served without a header |
+//! | 7 | the load balancer is bypassed | no condition | `proxy-protocol-required` | closed without a response |
+//! | 8 | proxy mode without a policy | no condition | `client-address-unknown` | the proxy counts as the client |
+//! | 9 | no proxy in front | no condition | `forwarded-for-trusted` | the peer counts as the client |
+//! | 10 | too many trusted hops | no condition | `trusted-hops` | the value of the client counts |
+//! | 11 | two client address sources | `Accepted=False`, `Invalid` | `schema-violation` | 500 |
 //!
-//! Where Gateway API has no condition that could tell, everything stays accepted, and that is asserted.
+//! Where Gateway API has no condition for the mistake, all objects are accepted, which is asserted.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -28,9 +27,9 @@ use common::{Folder, Towergate, eventually, fetch, tls_secret};
 
 const HOST: &str = "team-a.example.com";
 
-/// What `status` says of one object.
+/// The expected status of an object.
 enum Status {
-    /// Among its conditions is this one: type, status, reason.
+    /// It has this condition: type, status, reason.
     Says(
         &'static str,
         &'static str,
@@ -38,16 +37,16 @@ enum Status {
         &'static str,
         &'static str,
     ),
-    /// It has none.
+    /// It has no status.
     Nothing(&'static str, &'static str),
-    /// Nothing is wrong with any object.
+    /// All objects are accepted.
     AllAccepted,
 }
 
-/// What is told of a mistake by the commands that serve nothing.
+/// The expected output of `check` and `status`.
 struct Told {
     status: Status,
-    /// A finding: severity, code, file, and what is in the line that it points at.
+    /// A finding: severity, code, file, and the text of its line.
     check: (&'static str, &'static str, &'static str, &'static str),
 }
 
@@ -92,7 +91,7 @@ impl Told {
     }
 }
 
-/// A folder that works in a mode.
+/// A valid folder of a mode.
 fn working(mode: &str) -> Folder {
     let folder = Folder::new();
     folder.copy("guide/app");
@@ -104,14 +103,14 @@ fn working(mode: &str) -> Folder {
     folder
 }
 
-/// A folder that works in a mode but for a text of the policy.
+/// A folder of a mode with a changed policy.
 fn with_policy(mode: &str, from: &str, to: &str) -> Folder {
     let folder = working(mode);
     edit(&folder, "client-traffic-policy.yaml", from, to);
     folder
 }
 
-/// Replaces text that must be there.
+/// Replaces text that must exist.
 fn edit(folder: &Folder, file: &str, from: &str, to: &str) {
     let text = std::fs::read_to_string(folder.path().join(file)).unwrap();
     assert!(text.contains(from), "{file} has no {from:?}");
@@ -125,13 +124,13 @@ fn start(folder: &Folder) -> (Towergate, Backend) {
     (gateway, backend)
 }
 
-/// Asks the gateway itself, without anybody in front.
+/// Sends a request directly to the gateway.
 fn ask(gateway: &Towergate, args: &[&str], path: &str) -> (String, i32) {
     let url = format!("https://{HOST}{path}");
     fetch(&gateway.connect_to(HOST), args, &url)
 }
 
-/// The client of a request in the access log.
+/// The client address of a request in the access log.
 fn client(gateway: &Towergate, path: &str) -> String {
     let entry = eventually("the access log tells of it", || {
         gateway.access_log(path).pop()
@@ -237,8 +236,7 @@ fn mistake_2_the_parent_has_no_namespace() {
     assert_eq!(backend.requests(), 0);
 }
 
-/// No condition says that a certificate is for another name than a route's: the listener does not have to
-/// know the names of the routes.
+/// No condition reports a certificate that covers no hostname of a route: the listener does not depend on routes.
 #[test]
 fn mistake_3_no_certificate_covers_the_hostname() {
     let folder = working("proxy");
@@ -295,8 +293,7 @@ fn mistake_3_the_certificate_is_missing_altogether() {
     assert_eq!(backend.requests(), 0);
 }
 
-/// No condition says that a policy is not there: a Gateway without one is right, where clients connect
-/// directly.
+/// No condition reports a missing policy: a Gateway without one is valid if clients connect directly.
 #[test]
 fn mistake_4_the_policy_is_forgotten_in_direct_mode() {
     let folder = working("direct");
@@ -315,7 +312,7 @@ fn mistake_4_the_policy_is_forgotten_in_direct_mode() {
     direct_mode_without_policy(&folder);
 }
 
-/// What a load balancer that sends PROXY headers gets where none is expected.
+/// Responses to a load balancer that sends PROXY headers to a port that does not expect them.
 fn direct_mode_without_policy(folder: &Folder) {
     let (gateway, backend) = start(folder);
     let front = Front::haproxy(&gateway, "send-proxy-v2");
@@ -331,8 +328,7 @@ fn direct_mode_without_policy(folder: &Folder) {
     });
 }
 
-/// Envoy Gateway writes no status for a policy whose target is not there, and no condition of the Gateway
-/// says that a policy misses it.
+/// Envoy Gateway writes no status for a policy whose target does not exist, and no condition of the Gateway reports it.
 #[test]
 fn mistake_5_the_policy_is_in_another_namespace() {
     let told = Told {
@@ -356,7 +352,7 @@ fn mistake_5_the_policy_is_in_another_namespace() {
     proxy_mode_without_policy(&proxy);
 }
 
-/// The policy is what was asked for, so it is accepted.
+/// The policy is valid, so it is accepted.
 #[test]
 fn mistake_6_the_proxy_header_is_optional() {
     let folder = with_policy("direct", "optional: false", "optional: true");
@@ -382,7 +378,7 @@ fn mistake_6_the_proxy_header_is_optional() {
     assert!(client(&gateway, "/m6").starts_with("127.0.0.1:"));
 }
 
-/// The manifests are right; who goes past the load balancer is not.
+/// The manifests are valid; a client bypasses the load balancer.
 #[test]
 fn mistake_7_the_load_balancer_is_bypassed() {
     let folder = working("direct");
@@ -405,7 +401,7 @@ fn mistake_7_the_load_balancer_is_bypassed() {
     assert_ne!(tls_status, 0, "{tls}");
     assert!(
         matches!(plain_status, 52 | 56),
-        "closed without an answer: {plain_status} {plain}"
+        "closed without a response: {plain_status} {plain}"
     );
     assert_eq!(backend.requests(), 0);
     eventually("the log names the cause", || {
@@ -415,7 +411,7 @@ fn mistake_7_the_load_balancer_is_bypassed() {
     });
 }
 
-/// As for mistake 4: no condition could tell.
+/// As for mistake 4, there is no condition.
 #[test]
 fn mistake_8_the_policy_is_forgotten_in_proxy_mode() {
     let folder = working("proxy");
@@ -434,7 +430,7 @@ fn mistake_8_the_policy_is_forgotten_in_proxy_mode() {
     proxy_mode_without_policy(&folder);
 }
 
-/// What comes of the header that names the client where nothing says that it counts.
+/// Effect of the client address header without a policy.
 fn proxy_mode_without_policy(folder: &Folder) {
     let (gateway, _backend) = start(folder);
 
@@ -448,7 +444,7 @@ fn proxy_mode_without_policy(folder: &Folder) {
     assert!(client(&gateway, "/m8").starts_with("127.0.0.1:"));
 }
 
-/// The manifests are right; the proxy that they count on is not there.
+/// The manifests are valid; the proxy that they require is missing.
 #[test]
 fn mistake_9_no_proxy_stands_in_front() {
     let folder = working("proxy");
@@ -476,7 +472,7 @@ fn mistake_9_no_proxy_stands_in_front() {
     assert_eq!(client(&gateway, "/m9-forged"), "198.51.100.66:0");
 }
 
-/// Nobody but their owner knows how many proxies there are.
+/// The number of proxies is known only to their operator.
 #[test]
 fn mistake_10_the_number_of_hops_is_wrong() {
     let folder = with_policy("proxy", "numTrustedHops: 1", "numTrustedHops: 2");
@@ -495,7 +491,7 @@ fn mistake_10_the_number_of_hops_is_wrong() {
     let args = ["-H", "X-Forwarded-For: 198.51.100.66, 203.0.113.7"];
     ask(&gateway, &args, "/m10");
 
-    // The first entry is what the client wrote itself.
+    // The first entry is a value of the client.
     assert_eq!(client(&gateway, "/m10"), "198.51.100.66:0");
 }
 

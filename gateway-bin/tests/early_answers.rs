@@ -1,4 +1,4 @@
-//! Backends that answer before they have read the request.
+//! Backends that respond before they have read the request.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -37,7 +37,7 @@ ports: [{port: PORT}]
 endpoints: [{addresses: [127.0.0.1]}]
 ";
 
-/// Answers when a request's head is there; gives its port.
+/// A backend that responds after the request head. Returns its port.
 fn hasty() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -58,7 +58,7 @@ fn hasty() -> u16 {
 }
 
 #[test]
-fn a_client_that_still_sends_is_told_that_its_connection_ends() {
+fn an_early_response_to_an_unfinished_request_has_connection_close() {
     let folder = Folder::new();
     folder.write("a.yaml", &MANIFESTS.replace("PORT", &hasty().to_string()));
     let gateway = Towergate::start(&folder, &[]);

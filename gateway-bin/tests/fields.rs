@@ -1,4 +1,4 @@
-//! Timers, limits and health of policies, through the real binary.
+//! Timeouts, limits and health checks of policies, with the real program.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 
 use common::{Folder, Towergate, curl, eventually};
 
-/// A backend that does what the path says, and counts its requests.
+/// A backend whose behaviour depends on the path. Counts its requests.
 struct Toy {
     address: SocketAddr,
     requests: Arc<AtomicU64>,
 }
 
 impl Toy {
-    /// Answers other paths with `status`.
+    /// Status of all other paths.
     fn start(status: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -131,7 +131,7 @@ endpoints: [{{addresses: [{}]}}]
     (folder, gateway)
 }
 
-/// What `curl` gets of a path, and how it ended.
+/// Output and exit status of `curl`.
 fn fetch(gateway: &Towergate, path: &str) -> (String, i32) {
     curl(&[&format!("http://{}{path}", gateway.http)])
 }
@@ -143,7 +143,7 @@ fn logged(gateway: &Towergate, path: &str) -> (String, String) {
     (text("response_flags"), text("response_code_details"))
 }
 
-/// The answer begins and is cut off: what the client sees, and what the log says.
+/// Asserts a truncated response, with its flags and details in the access log.
 fn is_cut_off(gateway: &Towergate, path: &str, flags: &str, details: &str) {
     let started = Instant::now();
     let (text, code) = fetch(gateway, path);
@@ -163,7 +163,7 @@ fn is_cut_off(gateway: &Towergate, path: &str, flags: &str, details: &str) {
 }
 
 #[test]
-fn a_rule_has_an_idle_time_of_its_own() {
+fn a_rule_has_its_own_idle_timeout() {
     let backend = Toy::start(200);
     let spec = "  timeout: {http: {streamIdleTimeout: 400ms}}";
     let (_folder, gateway) = start("BackendTrafficPolicy", spec, &[&backend]);
@@ -173,14 +173,14 @@ fn a_rule_has_an_idle_time_of_its_own() {
     assert!(never.starts_with("HTTP/1.1 504"), "{never}");
     assert!(never.ends_with("stream timeout"), "{never}");
     is_cut_off(&gateway, "/stalls", "SI", "stream_idle_timeout");
-    // What moves is not silent: only curl's own time ends it.
+    // A stream with traffic is not idle: only the time limit of curl ends it.
     let url = format!("http://{}/drips", gateway.http);
     let (drips, _) = curl(&["--max-time", "1.5", &url]);
     assert!(drips.matches('.').count() > 10, "{drips}");
 }
 
 #[test]
-fn a_stream_to_a_backend_ends_at_its_time() {
+fn the_stream_duration_of_a_backend_is_limited() {
     let backend = Toy::start(200);
     let spec = "  timeout: {http: {maxStreamDuration: 700ms}}";
     let (_folder, gateway) = start("BackendTrafficPolicy", spec, &[&backend]);
@@ -197,7 +197,7 @@ fn a_stream_to_a_backend_ends_at_its_time() {
 }
 
 #[test]
-fn a_stream_of_a_client_ends_at_its_time() {
+fn the_stream_duration_of_a_client_is_limited() {
     let backend = Toy::start(200);
     let spec = "  connection: {connectionLimit: {maxStreamDuration: 700ms}}";
     let (_folder, gateway) = start("ClientTrafficPolicy", spec, &[&backend]);
@@ -211,7 +211,7 @@ fn a_stream_of_a_client_ends_at_its_time() {
 }
 
 #[test]
-fn an_endpoint_that_fails_gets_no_requests() {
+fn an_ejected_endpoint_receives_no_requests() {
     let (fine, broken) = (Toy::start(200), Toy::start(500));
     let spec = "  loadBalancer: {type: RoundRobin}
   healthCheck: {passive: {consecutive5XxErrors: 2, maxEjectionPercent: 50}}";
@@ -226,7 +226,7 @@ fn an_endpoint_that_fails_gets_no_requests() {
 }
 
 #[test]
-fn an_endpoint_that_says_that_it_is_ill_gets_no_requests() {
+fn an_unhealthy_endpoint_receives_no_requests() {
     let (fine, ill) = (Toy::start(200), Toy::start(500));
     let spec = "  loadBalancer: {type: RoundRobin}
   healthCheck: {active: {type: HTTP, interval: 100ms, http: {path: /up}}, panicThreshold: 10}";
@@ -244,7 +244,7 @@ fn an_endpoint_that_says_that_it_is_ill_gets_no_requests() {
 }
 
 #[test]
-fn retries_keep_to_their_budget() {
+fn retries_stay_within_their_budget() {
     let backend = Toy::start(503);
     let spec = "  retry: {numRetries: 3}
   circuitBreaker: {retryBudget: {percent: {numerator: 0}, minRetryConcurrency: 0}}";
@@ -257,7 +257,7 @@ fn retries_keep_to_their_budget() {
 }
 
 #[test]
-fn a_rule_may_limit_whole_requests_and_set_up_its_connections() {
+fn a_rule_can_limit_requests_and_configure_its_connections() {
     let backend = Toy::start(200);
     let spec = "  timeout: {http: {requestTimeout: 600ms, connectionIdleTimeout: 1s}}
   tcpKeepalive: {idleTime: 77s, interval: 11s, probes: 4}

@@ -1,5 +1,5 @@
-//! The guide that users follow, step by step with its own manifests, through the real binary and real
-//! load balancers: direct mode behind HAProxy with PROXY protocol, proxy mode behind nginx.
+//! The steps of the user guide with its own manifests, the real program and real load balancers: direct mode behind
+//! HAProxy with PROXY protocol, proxy mode behind nginx.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -11,7 +11,7 @@ use common::{Folder, Towergate, curl, eventually, fetch, tls_secret};
 
 const HOST: &str = "team-a.example.com";
 
-/// The gateway owner's and the team's manifests of a mode, without the certificate's Secret.
+/// The manifests of gateway owner and team for a mode, without the Secret of the certificate.
 fn mode(name: &str) -> Folder {
     let folder = Folder::new();
     folder.copy("guide/app");
@@ -23,7 +23,7 @@ fn endpoint(backend: &Backend) -> String {
     format!("team-a/echo:80={}", backend.address)
 }
 
-/// A header's value in what the backend got, or in a response.
+/// The value of a header in the echoed request or in a response.
 fn header<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| {
         let (key, value) = line.split_once(':')?;
@@ -31,7 +31,7 @@ fn header<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-/// The body of a response printed by `curl -i`: what the backend got.
+/// The body of a response printed by `curl -i`: the echoed request.
 fn body(response: &str) -> &str {
     response.split_once("\r\n\r\n").map_or("", |(_, body)| body)
 }
@@ -47,7 +47,7 @@ fn direct_mode_works_step_by_step() {
     let front = Front::haproxy(&gateway, "send-proxy-v2");
     let at = front.connect_to(HOST);
 
-    // Without the policy every request is a bad one.
+    // Without the policy every request is malformed.
     let (response, _) = fetch(&at, &[], &format!("http://{HOST}/"));
     assert!(
         response.starts_with("HTTP/1.1 400 Bad Request"),
@@ -57,7 +57,7 @@ fn direct_mode_works_step_by_step() {
         gateway.output().contains("PROXY").then_some(())
     });
 
-    // With it, the http listener works while the https listener still waits for its certificate.
+    // With it, the http listener serves; the certificate of the https listener is not available yet.
     folder.copy("guide/direct/client-traffic-policy.yaml");
     folder.copy("guide/direct/https-redirect.yaml");
     folder.copy("guide/app/route.yaml");
@@ -72,7 +72,7 @@ fn direct_mode_works_step_by_step() {
     let (_, status) = fetch(&at, &[], &format!("https://{HOST}/"));
     assert_ne!(status, 0, "there is no certificate yet");
 
-    // The solver's route for the challenge wins over the redirect; everything else still redirects.
+    // The route of the ACME solver takes precedence over the redirect.
     folder.write("solver.yaml", &solver(&backend));
     eventually("the challenge is served over plain HTTP", || {
         let url = format!("http://{HOST}/.well-known/acme-challenge/token-1");
@@ -85,7 +85,7 @@ fn direct_mode_works_step_by_step() {
     assert!(response.starts_with("HTTP/1.1 301"), "{response}");
     folder.remove("solver.yaml");
 
-    // The certificate arrives, and is served without a restart.
+    // A new certificate is served without a restart.
     folder.write("secret.yaml", &tls_secret("gateway", "team-a-tls", HOST));
     let served = eventually("the https listener serves", || {
         let (response, _) = fetch(&at, &["--http1.1"], &format!("https://{HOST}/hello"));
@@ -122,7 +122,7 @@ fn direct_mode_works_step_by_step() {
 }
 
 #[test]
-fn direct_mode_closes_what_has_no_proxy_header() {
+fn direct_mode_closes_connections_without_a_proxy_header() {
     let backend = Backend::start();
     let folder = mode("direct");
     folder.write("secret.yaml", &tls_secret("gateway", "team-a-tls", HOST));
@@ -139,7 +139,7 @@ fn direct_mode_closes_what_has_no_proxy_header() {
 }
 
 #[test]
-fn direct_mode_takes_version_1_as_well() {
+fn direct_mode_accepts_proxy_protocol_version_1() {
     let backend = Backend::start();
     let folder = mode("direct");
     folder.write("secret.yaml", &tls_secret("gateway", "team-a-tls", HOST));
@@ -156,7 +156,7 @@ fn direct_mode_takes_version_1_as_well() {
 }
 
 #[test]
-fn direct_mode_takes_the_tlvs_of_a_load_balancer() {
+fn direct_mode_accepts_tlvs() {
     let backend = Backend::start();
     let folder = mode("direct");
     folder.write("secret.yaml", &tls_secret("gateway", "team-a-tls", HOST));
@@ -191,8 +191,8 @@ fn proxy_mode_finds_the_client_in_x_forwarded_for() {
         &format!("https://{HOST}/proxied"),
     );
 
-    // nginx appended its peer, 127.0.0.1: with one trusted hop that is the client, and what the client
-    // itself claimed is not believed, but passed on.
+    // nginx appends its peer, 127.0.0.1: with one trusted hop that is the client. Values of the client itself are passed on
+    // but not trusted.
     assert!(response.starts_with("HTTP/1.1 200"), "{response}");
     let forwarded = header(body(&response), "x-forwarded-for").unwrap();
     assert!(
@@ -264,7 +264,7 @@ fn the_right_certificate_is_chosen_by_sni() {
     assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
 }
 
-/// What cert-manager creates while it solves a challenge.
+/// The objects that cert-manager creates while it solves a challenge.
 fn solver(backend: &Backend) -> String {
     let address = backend.address;
     format!(
@@ -300,7 +300,7 @@ endpoints: [{{addresses: [{}], conditions: {{ready: true}}}}]
 }
 
 #[test]
-fn an_unknown_server_name_is_refused_where_that_is_asked_for() {
+fn refuse_unknown_sni_rejects_unknown_server_names() {
     let folder = mode("proxy");
     folder.remove("client-traffic-policy.custom-header.yaml");
     folder.write("a.yaml", &tls_secret("gateway", "team-a-tls", HOST));

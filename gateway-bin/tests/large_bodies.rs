@@ -1,5 +1,5 @@
-//! Bodies far larger than the memory that they may take: they stream both ways, and whoever is slow slows
-//! the other side down instead of filling the gateway.
+//! Bodies far larger than the memory limit: they stream in both directions, and backpressure slows the sender down
+//! instead of filling the memory of the gateway.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -20,24 +20,24 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
 const MIB: u64 = 1 << 20;
-/// How many bodies are under way at a time.
+/// Number of concurrent bodies.
 const PARALLEL: u64 = 8;
-/// The length of each.
+/// Length of a body in bytes.
 const BODY: u64 = 256 * MIB;
-/// How much the gateway may grow meanwhile. One body alone is larger.
+/// Limit of the memory growth of the gateway in bytes. Less than one body.
 const GROWTH: u64 = 48 * MIB;
-/// How much of a body may be under way between two sides of which one does not read: the socket buffers
-/// of two connections, which Linux lets grow to some ten MiB, and what the gateway holds.
+/// Limit of the bytes in flight if one side does not read: the socket buffers of two connections, which Linux grows to
+/// some ten MiB, and the buffers of the gateway.
 const IN_FLIGHT: u64 = 96 * MIB;
 
 static PIECE: [u8; 64 << 10] = [b'x'; 64 << 10];
 
-/// Answers `GET` with a body of [`BODY`] bytes, and any other request with how many bytes came.
+/// A backend that responds to `GET` with [`BODY`] bytes, and to other requests with the number of bytes received.
 struct Store {
     address: SocketAddr,
-    /// Bytes of bodies that were sent.
+    /// Bytes of response bodies sent.
     sent: Arc<AtomicU64>,
-    /// Bodies are read only when this is set.
+    /// Whether request bodies are read.
     reads: Arc<AtomicBool>,
 }
 
@@ -166,7 +166,7 @@ endpoints: [{{addresses: [{}]}}]
     )
 }
 
-/// A gateway in front of a backend, and its memory before any body came.
+/// A gateway in front of a backend, and its initial memory.
 struct Bench {
     store: Store,
     gateway: Towergate,
@@ -189,7 +189,7 @@ impl Bench {
         }
     }
 
-    /// Panics if the gateway ever had more memory than it may grow by.
+    /// Asserts the limit of the memory growth.
     fn check_memory(&self) {
         let grown = status(&self.gateway, "VmHWM").saturating_sub(self.before);
         assert!(grown < GROWTH, "grown by {} MiB", grown / MIB);
@@ -200,7 +200,7 @@ impl Bench {
     }
 }
 
-/// Waits until nothing more is sent; how many bytes were.
+/// Waits until no more bytes are sent. Returns their number.
 fn until_it_stops(sent: &AtomicU64) -> u64 {
     let (mut last, mut since) = (0, Instant::now());
     eventually("the slow side stops the other", || {
@@ -229,7 +229,7 @@ fn download(mut stream: TcpStream) -> u64 {
     take(&mut reader, length)
 }
 
-/// What the backend says that it got.
+/// The number of bytes that the backend reports.
 fn upload(mut stream: TcpStream, sent: &AtomicU64) -> u64 {
     write!(
         stream,
@@ -245,7 +245,7 @@ fn upload(mut stream: TcpStream, sent: &AtomicU64) -> u64 {
 }
 
 #[test]
-fn large_bodies_up_and_down_at_a_time_arrive_whole_and_take_little_memory() {
+fn concurrent_large_bodies_arrive_complete_within_the_memory_limit() {
     let bench = Bench::start(true);
 
     thread::scope(|scope| {

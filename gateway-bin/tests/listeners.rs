@@ -1,5 +1,5 @@
-//! Which listener a request is for, and that it reaches the routes of no other: what Gateway API's suite
-//! asks of listeners that share a port, asked with curl.
+//! Listener isolation: a request reaches only routes of its own listener. The cases of the Gateway API conformance suite
+//! for listeners that share a port, with curl.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
@@ -51,7 +51,7 @@ fn start(manifests: &str) -> (Folder, Towergate) {
     (folder, gateway)
 }
 
-/// The status of an answer.
+/// The status of a response.
 fn status(answer: &str) -> u16 {
     let word = answer.split(' ').nth(1);
     word.and_then(|word| word.parse().ok())
@@ -102,9 +102,9 @@ fn plain_listeners_of_one_port_are_isolated() {
     }
 }
 
-/// All pairs of the suite's table, over HTTP/2.
+/// All pairs of the table of the suite, over HTTP/2.
 #[test]
-fn a_request_for_another_listener_than_tls_chose_is_misdirected() {
+fn a_request_for_a_listener_other_than_that_of_tls_is_misdirected() {
     let listeners = [
         ("https", ""),
         ("https-with-hostname", "second-example.org"),

@@ -1,4 +1,4 @@
-//! Protocols beyond plain requests, through the real binary with real clients: WebSocket and gRPC.
+//! WebSocket and gRPC, with the real program and real clients.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -67,7 +67,7 @@ async fn websocket_echo(stream: TcpStream) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_websocket_passes_messages_both_ways() {
+async fn a_websocket_passes_messages_in_both_directions() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let backend = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -113,7 +113,7 @@ async fn grpc_client(gateway: &Towergate) -> HealthClient<tonic::transport::Chan
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_grpc_call_gets_its_answer_and_its_trailers() {
+async fn a_grpc_call_receives_response_and_trailers() {
     let rules = "{matches: [{method: {service: grpc.health.v1.Health, method: Check}}], \
          backendRefs: [{name: app, port: 80}]}";
     let (_folder, gateway) = start(&manifests("GRPCRoute", rules, grpc_server().await));
@@ -141,7 +141,7 @@ async fn a_grpc_call_gets_its_answer_and_its_trailers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_grpc_stream_delivers_what_comes_when_it_comes() {
+async fn a_grpc_stream_delivers_messages_without_delay() {
     let (_folder, gateway) = start(&manifests("GRPCRoute", ALL, grpc_server().await));
     let mut client = grpc_client(&gateway).await;
 

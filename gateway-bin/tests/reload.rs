@@ -60,7 +60,7 @@ fn revision(gateway: &Towergate) -> Option<u32> {
     line.trim().parse().ok()
 }
 
-/// Sends requests over one connection until told to stop; counts them. Panics if one fails.
+/// Sends requests over one connection until `stop` is set. Counts them and panics if one fails.
 fn load(
     gateway: SocketAddr,
     stop: Arc<AtomicBool>,
@@ -132,7 +132,7 @@ fn thirty_changes_under_load_fail_no_request_and_close_no_connection() {
 }
 
 #[test]
-fn a_broken_file_keeps_the_last_good_configuration_and_says_why() {
+fn an_invalid_file_keeps_the_last_good_configuration_and_is_logged() {
     let backend = Backend::start();
     let folder = Folder::new();
     folder.write("app.yaml", &manifests(backend.address, 1));
@@ -170,7 +170,7 @@ fn endpoints_change_while_serving() {
 }
 
 #[test]
-fn a_symlink_swap_as_of_a_mounted_config_map_is_noticed() {
+fn a_swapped_symlink_of_a_mounted_config_map_is_noticed() {
     use std::os::unix::fs::symlink;
     let backend = Backend::start();
     let folder = Folder::new();
@@ -194,7 +194,7 @@ fn a_symlink_swap_as_of_a_mounted_config_map_is_noticed() {
 }
 
 #[test]
-fn a_terminated_gateway_finishes_what_is_under_way() {
+fn sigterm_lets_requests_in_flight_finish() {
     let backend = Backend::start();
     let folder = Folder::new();
     folder.write("app.yaml", &manifests(backend.address, 1));

@@ -1,5 +1,5 @@
-//! Retries and time limits of rules: what Gateway API's suite asks of them, against backends that fail as
-//! its backends do.
+//! Retries and timeouts of rules: the cases of the Gateway API conformance suite, with backends that fail as those of the
+//! suite.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 
 use common::{Folder, Towergate, curl, free_port};
 
-/// How often each request came, by its `id`.
+/// Number of requests by `id`.
 type Seen = Arc<Mutex<HashMap<String, u32>>>;
 
-/// A backend that does what the query says: `code` so often as `fail` says, each time after `delay`
-/// milliseconds; with `code=reset` it resets the connection.
+/// A backend whose behaviour depends on the query: it returns `code` for the first `fail` requests, each after `delay`
+/// milliseconds. `code=reset` resets the connection.
 fn backend() -> (SocketAddr, Seen) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -58,7 +58,7 @@ fn serve(mut stream: TcpStream, seen: &Mutex<HashMap<String, u32>>) -> Option<()
             .filter(|_| before < number("fail"))
             .unwrap_or("200");
         if code == "reset" {
-            // A socket that is closed with bytes unread sends a reset.
+            // Closing a socket with unread bytes sends a reset.
             return None;
         }
         while !read_line(&mut stream)?.is_empty() {}
@@ -67,7 +67,7 @@ fn serve(mut stream: TcpStream, seen: &Mutex<HashMap<String, u32>>) -> Option<()
     }
 }
 
-/// A line, byte by byte: what comes after it stays unread.
+/// Reads a line byte by byte, so that the following bytes stay unread.
 fn read_line(stream: &mut TcpStream) -> Option<String> {
     let mut line = Vec::new();
     while !line.ends_with(b"\r\n") {
@@ -130,7 +130,7 @@ endpoints: [{{addresses: [127.0.0.1]}}]\n"
 
 const CODES: &str = "codes: [500, 502, 503, 504]";
 
-/// A running gateway, and what its backend has seen.
+/// A running gateway and the requests of its backend.
 struct Rig {
     gateway: Towergate,
     seen: Seen,
@@ -173,7 +173,7 @@ impl Rig {
         }
     }
 
-    /// The status of the answer, and how often the backend was asked.
+    /// The response status and the number of requests to the backend.
     fn ask(&self, path: &str) -> (u16, u32) {
         let id = path.replace(['/', '?', '&', '='], "-");
         let mark = if path.contains('?') { '&' } else { '?' };
@@ -186,10 +186,10 @@ impl Rig {
 }
 
 #[test]
-fn a_rule_tries_again_as_the_suite_asks() {
+fn retries_match_the_conformance_suite() {
     let rig = &Rig::start();
     let table = [
-        // Only the codes that are listed, and so often as it says after the first try.
+        // Only the listed codes, at most `attempts` times after the first try.
         ("500-3?code=500&fail=2", (200, 3)),
         ("500-3?code=500&fail=4", (500, 4)),
         ("500-3?code=503&fail=2", (503, 1)),
@@ -205,25 +205,25 @@ fn a_rule_tries_again_as_the_suite_asks() {
         ("all-0?code=502&fail=1", (502, 1)),
         ("all-0?code=503&fail=1", (503, 1)),
         ("all-0?code=504&fail=1", (504, 1)),
-        // Connections that fail, where no codes are listed.
+        // Failed connections, without listed codes.
         ("any-2?code=reset&fail=2", (200, 3)),
         ("any-2?code=reset&fail=3", (503, 3)),
         ("any-2?code=500&fail=1", (500, 1)),
         ("500-3?code=reset&fail=1", (503, 1)),
         ("none", (503, 0)),
-        // The time of each try, and of all together.
+        // Timeouts per try and in total.
         ("each?code=200&fail=0&delay=0", (200, 1)),
         ("each?code=200&fail=0&delay=3000", (504, 3)),
         ("budget?code=500&fail=1", (200, 2)),
         ("budget?code=500&fail=9&delay=1200", (504, 2)),
-        // Limits without retries.
+        // Timeouts without retries.
         ("request?delay=0", (200, 1)),
         ("request?delay=3000", (504, 1)),
         ("backend?delay=3000", (504, 1)),
         ("forever?delay=1000", (200, 1)),
         ("forever-backend?delay=1000", (200, 1)),
     ];
-    // At the same time, as much of it is waiting.
+    // In parallel: the cases mostly wait.
     std::thread::scope(|scope| {
         for (path, expected) in table {
             scope.spawn(move || assert_eq!(rig.ask(path), expected, "{path}"));

@@ -1,4 +1,4 @@
-//! Which listener and certificate a client gets by its server name and its `Host`, asked with openssl.
+//! Selection of listener and certificate by server name and `Host`, with openssl.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod common;
@@ -32,7 +32,7 @@ spec:
   rules: [{backendRefs: [{name: echo, port: 80}]}]
 "#;
 
-/// The name in the certificate and the status of the answer; what openssl says if there is no handshake.
+/// The name in the certificate and the response status, or the error of openssl without a handshake.
 fn ask(gateway: &Towergate, server_name: Option<&str>, host: &str) -> String {
     let address = gateway.https.to_string();
     let name = server_name.map_or(vec!["-noservername"], |name| vec!["-servername", name]);
@@ -47,7 +47,7 @@ fn ask(gateway: &Towergate, server_name: Option<&str>, host: &str) -> String {
         .spawn()
         .unwrap();
     let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-    // Without a handshake openssl ends before it reads.
+    // Without a handshake, openssl exits before it reads.
     let _ = client.stdin.take().unwrap().write_all(request.as_bytes());
     let output = client.wait_with_output().unwrap();
     let output = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -72,22 +72,22 @@ fn server_name_and_host_choose_the_listener_and_may_not_disagree() {
     let gateway = Towergate::start(&folder, &[]);
 
     for (server_name, host, expected) in [
-        // Case and the dot of the root change nothing.
+        // Case and a trailing dot are ignored.
         (Some("a.test"), "a.test", "a.test 200"),
         (Some("A.TeSt"), "a.test", "a.test 200"),
         (Some("a.test."), "a.test", "a.test 200"),
         (Some("a.test"), "A.TEST:443", "a.test 200"),
-        // A listener's wildcard takes more than one label; the exact name comes first.
+        // A wildcard of a listener covers several labels; an exact name takes precedence.
         (Some("y.w.test"), "y.w.test", "*.w.test 200"),
         (Some("b.y.w.test"), "b.y.w.test", "*.w.test 200"),
         (Some("x.w.test"), "x.w.test", "x.w.test 200"),
         (Some("w.test"), "w.test", "none"),
-        // No listener takes every name, so a name is needed, and no address is one.
+        // No listener covers all names, so a server name is required. An IP address is not a server name.
         (None, "a.test", "none"),
         (Some("unknown.test"), "a.test", "none"),
         (Some("127.0.0.1"), "a.test", "none"),
         (Some("*.w.test"), "y.w.test", "none"),
-        // The same listener, or one that fits the Host better: 421; none at all: 404.
+        // 421 if another listener matches the Host better, 404 if none matches.
         (Some("y.w.test"), "z.w.test", "*.w.test 200"),
         (Some("a.test"), "y.w.test", "a.test 421"),
         (Some("y.w.test"), "x.w.test", "*.w.test 421"),

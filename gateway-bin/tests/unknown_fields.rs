@@ -1,4 +1,4 @@
-//! A field that nobody knows: found by `check`, never served less protected than it was meant.
+//! Unknown fields: `check` reports them, and they never weaken a protection.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -48,7 +48,7 @@ fn status(gateway: &Towergate, path: &str) -> String {
 }
 
 #[test]
-fn a_misspelt_match_is_an_error_that_names_its_place_and_what_was_meant() {
+fn a_misspelt_match_is_an_error_with_position_and_suggestion() {
     let folder = folder(&ROUTE.replace("headers:", "heders:"));
 
     let all = findings(&folder);
@@ -79,7 +79,7 @@ fn its_rule_answers_500_and_other_rules_serve() {
 }
 
 #[test]
-fn a_slip_in_a_route_that_is_served_leaves_it_as_it_was() {
+fn a_misspelt_field_in_a_served_route_keeps_its_last_good_version() {
     let folder = folder(ROUTE);
     let backend = Backend::start();
     let endpoint = format!("team-a/echo:80={}", backend.address);

@@ -1,19 +1,19 @@
-//! A backend that answers with the request as it came over the wire.
+//! A backend that returns the request as received.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A backend on loopback. Its answer's body is the request's head and body, byte for byte.
+/// A backend on loopback. The response body is the request head and body, byte for byte.
 pub struct Backend {
-    /// Where it listens.
+    /// Its address.
     pub address: SocketAddr,
     requests: Arc<AtomicU64>,
 }
 
 impl Backend {
-    /// Starts one; it serves until the process ends.
+    /// Starts a backend, which serves until the process exits.
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -28,7 +28,7 @@ impl Backend {
         Self { address, requests }
     }
 
-    /// Requests that arrived so far.
+    /// Number of requests received.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
@@ -58,7 +58,7 @@ fn serve(stream: TcpStream, count: &AtomicU64) {
     }
 }
 
-/// One request with a `content-length` body, or `None` at the end.
+/// Reads a request with a `content-length` body. `None` at the end of the connection.
 fn read_request(reader: &mut impl BufRead) -> Option<Vec<u8>> {
     let mut request = Vec::new();
     let mut length = 0;

@@ -9,9 +9,9 @@ use super::{Folder, Process, Towergate, eventually, free_port};
 pub struct Front {
     _process: Process,
     _folder: Folder,
-    /// Where it takes what is meant for port 80.
+    /// Its address for port 80.
     pub http: SocketAddr,
-    /// Where it takes what is meant for port 443.
+    /// Its address for port 443.
     pub https: SocketAddr,
 }
 
@@ -98,7 +98,7 @@ impl Front {
         }
     }
 
-    /// Values of `--connect-to` that send `host` to this peer.
+    /// Values of `--connect-to` that direct `host` to this peer.
     pub fn connect_to(&self, host: &str) -> [String; 2] {
         let to = |outside: u16, inside: SocketAddr| {
             format!("{host}:{outside}:127.0.0.1:{}", inside.port())
