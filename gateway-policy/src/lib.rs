@@ -1,5 +1,5 @@
-//! The policies of Envoy Gateway (`gateway.envoyproxy.io/v1alpha1`): as users write them, checked, turned
-//! into settings of the plan, and enforced.
+//! The policies of Envoy Gateway (`gateway.envoyproxy.io/v1alpha1`): models of their specs, validation,
+//! conversion to values of the plan, and enforcement.
 //!
 //! | kind | module | becomes |
 //! |---|---|---|
@@ -8,13 +8,13 @@
 //! | SecurityPolicy | [`security`] | [`Policy`] values |
 //!
 //! ```text
-//! spec ──validate──> Vec<SchemaViolation>: what the API server would refuse      (check)
-//!   └────convert───> values of the plan, or a FieldError: what we cannot do
-//!                      └──guard──> what enforces it                      (rate_limit)
+//! spec ──validate──> Vec<SchemaViolation>: what the API server rejects           (check)
+//!   └────convert───> values of the plan, or a FieldError: unsupported or invalid
+//!                      └──build──> a policy of the request path          (rate_limit)
 //! ```
 //!
-//! What always holds: every field of the three kinds is known; each is carried out, or its policy is
-//! refused and says which field it was. Unknown fields are left to the caller.
+//! Invariant: every field of the three kinds is either applied, or makes its policy invalid with an error that
+//! names the field. Unknown fields are left to the caller.
 
 use serde::{Deserialize, Serialize};
 use towergate_core::plan::Rule;
@@ -38,7 +38,7 @@ pub use client_traffic::ClientTrafficPolicySpec;
 pub use field_error::FieldError;
 pub use security::SecurityPolicySpec;
 
-/// A policy of a route: one variant per rule that the gateway enforces.
+/// A policy of a route: one variant for each policy that the gateway enforces.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum Policy {
     /// A local rate limit.

@@ -1,32 +1,31 @@
 //! Origins of web pages, and patterns of them (RFC 6454, section 6.1; Gateway API `CORSOrigin`).
 //!
-//! A pattern without a port means the usual one of its scheme, as an origin does. `*` in place of a host
-//! is every host, `*.` in front of one any number of labels before it, and `*` alone every origin, also
-//! `null`.
+//! A pattern or an origin without a port has the default port of its scheme. `*` as host matches every host,
+//! `*.` before a host matches one or more labels, and `*` alone matches every origin, `null` included.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Which origins are meant.
+/// A pattern of origins.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum OriginPattern {
-    /// All of them.
+    /// Matches all.
     Any,
-    /// Those of one scheme and port.
+    /// Matches origins of one scheme and port.
     Of {
         /// `http` or `https`.
         scheme: WebScheme,
-        /// Their hosts.
+        /// Hosts.
         host: HostPattern,
-        /// Their port.
+        /// Port.
         port: u16,
     },
 }
 
-/// The scheme of an origin.
+/// Scheme of an origin.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum WebScheme {
     /// `http`.
@@ -35,24 +34,24 @@ pub enum WebScheme {
     Https,
 }
 
-/// Which hosts are meant; in lower case.
+/// A pattern of hosts, in lower case.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum HostPattern {
-    /// All of them.
+    /// Matches all.
     Any,
-    /// This one.
+    /// Matches this host.
     Exact(String),
-    /// Those with one label or more before this suffix, which begins with a dot.
+    /// Matches hosts with one or more labels before this suffix, which begins with a dot.
     Below(String),
 }
 
-/// A text that is no pattern of origins.
+/// The error of a text that is not a pattern of origins.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0:?} is no origin: scheme://host, scheme://*.host, each with or without :port, or * is")]
 pub struct InvalidOrigin(String);
 
 impl OriginPattern {
-    /// Whether `origin`, the value of the field `Origin`, is one of these.
+    /// Whether `origin`, the value of the `origin` header, matches.
     pub fn matches(&self, origin: &str) -> bool {
         match self {
             Self::Any => true,
@@ -101,7 +100,7 @@ fn split(origin: &str) -> Option<(WebScheme, &str, u16)> {
     let scheme = [WebScheme::Http, WebScheme::Https]
         .into_iter()
         .find(|known| scheme.eq_ignore_ascii_case(known.word()))?;
-    // The colons of an IPv6 address are in brackets.
+    // An IPv6 address has its colons in brackets.
     let end = rest.rfind(']').map_or(0, |bracket| bracket + 1);
     let (host, port) = match rest.get(end..)?.find(':') {
         None => (rest, scheme.default_port()),
@@ -118,7 +117,7 @@ fn decode_port(digits: &str) -> Option<u16> {
     digits.parse().ok().filter(|port| all && *port > 0)
 }
 
-/// Whether the text can be a host: nothing of a path, a user or a header field is in it.
+/// Whether the text can be a host: it has no characters of a path, a user name or a header field.
 fn is_host(text: &str) -> bool {
     let plain = |text: &str| {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'*');
@@ -281,7 +280,7 @@ mod tests {
     }
 
     proptest! {
-        /// A pattern is written as it was read, and takes itself if it has no wildcard.
+        /// A pattern is written as it was parsed, and matches itself if it has no wildcard.
         #[test]
         fn patterns_read_back(
             text in "https?://(\\*\\.)?[a-z]{1,3}(\\.[a-z]{1,3}){0,2}(:[1-9][0-9]{0,3})?"

@@ -32,13 +32,13 @@ impl StreamTimeouts {
 
 /// Runs `answer` under the timers of the client's side.
 ///
-/// `progress` is that of the request's body; `None` means that the request is complete, so that the time
-/// for receiving it cannot run out. `bounded` is how long `answer` takes at most by itself: a longer idle
-/// timer need not be armed. `answer` is pinned by the caller, as it is large and would be moved here.
+/// `progress` is that of the request body; `None`: the request is complete, so its timeout does not apply.
+/// `bounded` is the longest duration of `answer` itself: a longer idle timer is not armed. The caller pins
+/// `answer`, because it is large and would be moved here.
 ///
 /// # Errors
 /// [`Error::RequestTimeout`] if the request is not complete in time, [`Error::StreamIdle`] if neither side
-/// makes progress in time, [`Error::RequestDuration`] if the stream has come to its end.
+/// makes progress in time, [`Error::RequestDuration`] at the deadline of the stream.
 pub(crate) async fn run<F: Future>(
     mut answer: Pin<&mut F>,
     timeouts: &Timeouts,
@@ -54,7 +54,7 @@ pub(crate) async fn run<F: Future>(
     if idle.is_none() && request.is_none() && deadline.is_none() {
         return Ok(answer.await);
     }
-    // Boxed: most requests need no timer but that of their rule.
+    // Boxed: most requests need only the timer of their rule.
     let limits = StreamTimeouts { idle, deadline };
     let mut watch = Box::pin(watch(Instant::now(), limits, request, progress));
     tokio::select! {
@@ -64,7 +64,7 @@ pub(crate) async fn run<F: Future>(
     }
 }
 
-/// Resolves when a timer has run out.
+/// Resolves when a timer fires.
 async fn watch(
     started: Instant,
     StreamTimeouts { idle, deadline }: StreamTimeouts,
@@ -93,7 +93,7 @@ async fn watch(
         }
         let seen = progress.map_or(0, |progress| progress.frames());
         if seen != frames {
-            // Something moved since the last look: at the latest now.
+            // A frame was read since the last check, at the latest now.
             frames = seen;
             active = Instant::now();
         } else if idle_end.is_some_and(|end| end <= next) {

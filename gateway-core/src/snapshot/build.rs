@@ -1,4 +1,4 @@
-//! From a plan to what runs.
+//! Builds a snapshot from a plan.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -22,19 +22,19 @@ use crate::route::HostTable;
 use crate::traffic::Forwarder;
 use crate::traffic::mirror::Mirrors;
 
-/// Why a plan cannot run. The last good snapshot stays.
+/// The reason why a plan cannot be served. The previous snapshot stays in service.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
     /// The TLS settings of a listener cannot be served.
     #[error("listener {} of Gateway {}/{}: {source}", listener.listener, listener.namespace, listener.gateway)]
     Tls {
-        /// The listener.
+        /// Listener.
         listener: Box<ListenerId>,
-        /// Why.
+        /// Cause.
         source: TlsError,
     },
-    /// A port has listeners that cannot share it: plain ones beside others with TLS, or several of TCP.
+    /// The listeners of a port cannot share it: some are plain and some have TLS, or several are TCP.
     #[error("port {0} has listeners that cannot share it")]
     MixedPort(u16),
     /// A port has no listener.
@@ -42,24 +42,24 @@ pub enum BuildError {
     EmptyPort(u16),
 }
 
-/// What is built from a plan.
+/// Result of a build.
 pub(crate) struct Built<P> {
     pub(crate) snapshot: Snapshot,
-    /// What connections need to know, in the order of the plan's ports.
+    /// Settings of connections, in the order of the plan's ports.
     pub(crate) ports: Vec<PortConfig>,
-    /// What sockets for datagrams need to know, in the same order.
+    /// Settings of UDP sockets, in the same order.
     pub(crate) datagrams: Vec<DatagramConfig>,
-    /// What the next plan may have in common with this one.
+    /// Parts that the build of the next plan may reuse.
     pub(crate) parts: Parts<P>,
 }
 
-/// What building needs beside the plan.
+/// State of a build.
 pub(crate) struct Builder<'a, P> {
     pub(super) live: &'a Live,
     pub(super) provider: &'a Arc<CryptoProvider>,
-    /// What was built for the plan before.
+    /// Parts of the previous plan.
     pub(super) before: &'a Parts<P>,
-    /// What is built for this one.
+    /// Parts of this plan.
     pub(super) now: Parts<P>,
 }
 
@@ -77,7 +77,7 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
         }
     }
 
-    /// Builds `plan`; its ports get the `slots` of the same index.
+    /// Builds `plan`. `slots` holds the slot of each of its ports.
     pub(crate) fn build(mut self, plan: &Plan<P>, slots: &[usize]) -> Result<Built<P>, BuildError> {
         let size = slots.iter().max().map_or(0, |max| max + 1);
         let mut snapshot = Snapshot {
@@ -136,7 +136,7 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
         }
     }
 
-    /// The table of a hostname; an older one if it was built from the same routes.
+    /// The table of a hostname. An earlier table is reused if it was built from the same routes.
     fn host(
         &mut self,
         hostname: &NamePattern,
@@ -155,7 +155,7 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
         table
     }
 
-    /// A rule as it runs; the one that the plan before had, if it is the same.
+    /// Builds a rule, or reuses that of the previous plan if the rule is unchanged.
     fn rule(&mut self, rule: &Arc<Rule<P>>) -> Arc<RuleSnapshot> {
         if let Some(built) = self.now.rule(rule) {
             return built.clone();
@@ -252,8 +252,7 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
     }
 }
 
-/// The backends of a rule, whose own rewrites say all that is rewritten: what they leave open is as the
-/// rule says.
+/// The backends of a rule. Fields that the rewrite of a backend leaves unset are those of the rule.
 fn with_rewrite<'a>(
     backends: &'a [WeightedBackend],
     rule: Option<&Rewrite>,
@@ -275,7 +274,7 @@ fn with_rewrite<'a>(
     backends
 }
 
-/// The table of a hostname, from all rules that its routes have, in their order.
+/// The table of a hostname, from all rules of its routes, in their order.
 fn table<P>(
     hostname: &NamePattern,
     rules: &[(&Arc<Rule<P>>, Arc<RuleSnapshot>)],
@@ -346,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn what_did_not_change_is_not_built_again() {
+    fn unchanged_rules_are_reused() {
         let (live, provider) = (Live::default(), towergate_tls::default_provider());
         let build = |plan: &Plan, before: &Parts<_>| {
             Builder::new(&live, &provider, before)
@@ -367,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn what_thousands_of_rules_have_of_their_own_is_small() {
+    fn the_memory_of_each_rule_is_small() {
         let counts = 2 * size_of::<usize>();
 
         assert_eq!(

@@ -1,9 +1,8 @@
-//! What was built for one plan and serves the next one, too.
+//! Built parts of a plan, which the build of the next plan reuses.
 //!
-//! Plans share what did not change between them ([`Plan::share`](crate::Plan::share)), so a rule at the
-//! same address is the same rule. What is kept here keeps its part of the plan alive, so that nothing
-//! else can come to have that address. Listeners of one plan share in the same way: what two of them
-//! have in common is built once.
+//! Plans share unchanged parts ([`Plan::share`](crate::Plan::share)), so a rule at the same address is the
+//! same rule. Each entry holds a reference to its part of the plan, so its address is not reused. Listeners of
+//! one plan share parts in the same way: a common part is built once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,15 +14,15 @@ use crate::plan::{Route, RouteId, Rule, StreamRoute};
 use crate::route::HostTable;
 use crate::stream::StreamRule;
 
-/// Built rules and tables of hosts, with the parts of the plan that they were built from.
+/// Built rules and tables of hostnames, with the parts of the plan from which they were built.
 #[derive(Debug)]
 pub(crate) struct Parts<P> {
-    /// By the address of the plan's rule.
+    /// Rules, by the address of the plan's rule.
     rules: HashMap<usize, (Arc<Rule<P>>, Arc<RuleSnapshot>)>,
-    /// One for each list of routes that a hostname has on some listener.
+    /// Tables, one for each list of routes that a hostname has on a listener.
     hosts: HashMap<NamePattern, Vec<BuiltHost<P>>>,
-    /// Routes of connections, by their names and by whether TLS is passed on. They are few, so that they
-    /// are compared.
+    /// TCP, TLS and UDP routes, by name and by whether TLS is passed through. They are compared by value, as
+    /// there are few.
     streams: HashMap<(Arc<RouteId>, bool), Vec<BuiltStream>>,
 }
 
@@ -50,7 +49,7 @@ impl<P> Default for Parts<P> {
 }
 
 impl<P> Parts<P> {
-    /// What was built from this very rule.
+    /// The result for this instance of a rule.
     pub(super) fn rule(&self, rule: &Arc<Rule<P>>) -> Option<&Arc<RuleSnapshot>> {
         self.rules.get(&address(rule)).map(|(_, built)| built)
     }
@@ -59,7 +58,7 @@ impl<P> Parts<P> {
         self.rules.insert(address(rule), (rule.clone(), built));
     }
 
-    /// The table of `hostname` that was built from these very routes, in this order.
+    /// The table of `hostname` for these instances of routes, in this order.
     pub(super) fn host(
         &self,
         hostname: &NamePattern,
@@ -81,7 +80,7 @@ impl<P> Parts<P> {
 }
 
 impl<P> Parts<P> {
-    /// What was built from a route that says the same of its backends.
+    /// The result for an equal route.
     pub(super) fn stream(&self, route: &StreamRoute, passes: bool) -> Option<&Arc<StreamRule>> {
         let built = self.streams.get(&(route.id.clone(), passes))?.iter();
         let same = |known: &StreamRoute| {

@@ -1,4 +1,4 @@
-//! The current snapshot, read by every worker without writing anything that another worker reads.
+//! The current snapshot. A worker reads it without writing to memory that other workers read.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use arc_swap::ArcSwap;
 
 use super::Snapshot;
 
-/// Where the current [`Snapshot`] is published.
+/// Publishes the current [`Snapshot`].
 ///
-/// Every worker keeps a reference of its own to the snapshot that it saw last. A request counts its
-/// reference on the worker's, so that workers share no cache line that is written.
+/// Each worker caches a reference to the latest snapshot. A request counts its reference on that of its
+/// worker, so workers write to no shared cache line.
 #[derive(Debug)]
 pub struct SnapshotHandle {
     id: u64,
@@ -44,14 +44,14 @@ impl Default for SnapshotHandle {
 }
 
 impl SnapshotHandle {
-    /// Makes `snapshot` the current one; gives back the one before.
+    /// Makes `snapshot` the current one and returns the previous one.
     pub fn publish(&self, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
         let before = self.snapshot.swap(snapshot);
         self.version.fetch_add(1, Ordering::Release);
         before
     }
 
-    /// How often a snapshot was published.
+    /// Number of snapshots that have been published.
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }

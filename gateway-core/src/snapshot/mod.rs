@@ -1,14 +1,14 @@
-//! What the data plane reads: one unchanging picture of the whole configuration.
+//! The data plane's configuration at one point in time.
 //!
-//! A [`Snapshot`] is built from a [`Plan`](crate::Plan) and never altered. A request takes the current
-//! one when it is routed and keeps it to its end, so no request sees two versions.
+//! A [`Snapshot`] is built from a [`Plan`](crate::Plan) and is immutable. A request loads the current
+//! snapshot when it is routed and keeps it until the response ends, so it never sees two versions.
 //!
 //! ```text
 //! Objects --resolve--> Plan --build--> Snapshot --publish--> SnapshotHandle --current--> router
 //! ```
 //!
-//! What must survive a change (pools, breakers, rate-limit counters) is not part of the picture. It is in
-//! [`Live`], found by its parameters: equal parameters, same instance.
+//! State that must survive a configuration change (connection pools, breakers, rate limit counters) lives in
+//! [`Live`], keyed by its parameters: equal parameters, same instance.
 
 mod build;
 mod built;
@@ -37,23 +37,23 @@ use crate::traffic::mirror::Mirrors;
 
 pub use crate::live::Live;
 
-/// The whole configuration as it runs.
+/// The whole configuration.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    /// By the slot of the port: a number that a socket keeps for its life.
+    /// Ports by slot: an index that a socket keeps for its lifetime.
     pub(crate) ports: Vec<Option<PortSnapshot>>,
 }
 
 /// The listeners of one socket.
 #[derive(Debug)]
 pub(crate) struct PortSnapshot {
-    /// The port of the plan.
+    /// Port number in the plan.
     pub(crate) port: u16,
-    /// In the order of the plan.
+    /// Listeners, in the order of the plan.
     pub(crate) listeners: Vec<ListenerSnapshot>,
     /// Indices of `listeners` by hostname.
     pub(crate) by_host: NameMap<usize>,
-    /// What clients may resume, for the next snapshot to find.
+    /// TLS sessions that clients may resume, kept alive for the next snapshot.
     pub(crate) _sessions: Vec<Arc<ResumptionState>>,
 }
 
@@ -61,30 +61,30 @@ pub(crate) struct PortSnapshot {
 #[derive(Debug)]
 pub(crate) struct ListenerSnapshot {
     pub(crate) id: Arc<ListenerId>,
-    /// The port that the Gateway names.
+    /// Port number in the Gateway.
     pub(crate) port: u16,
     pub(crate) settings: Arc<ListenerSettings>,
-    /// Every route answers 500: the listener's policy is invalid.
+    /// The policy of the listener is invalid, so every route returns 500.
     pub(crate) failed: bool,
     pub(crate) table: RouteTable<Target>,
 }
 
-/// What a match leads to.
+/// Result of a route match.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) rule: Arc<RuleSnapshot>,
-    /// For logs and metrics. Each request counts its reference, so it is one.
+    /// Name for logs and metrics, behind one reference count.
     pub(crate) name: Arc<RuleName>,
 }
 
-/// A rule, ready to run: its parts in the order in which a request meets them.
+/// A built rule, its parts in the order of the request path.
 ///
-/// Each request looks at all of it, and of thousands of rules each has its own. So here is only what
-/// differs from rule to rule; the rest is shared by those that have it in common.
+/// There may be thousands of rules, and every request reads one. A rule holds only what differs from other
+/// rules; equal parts are shared.
 #[derive(Debug)]
 pub(crate) struct RuleSnapshot {
     pub(crate) steps: Arc<Steps>,
-    /// How requests travel.
+    /// Settings of requests to backends.
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) forwarder: Forwarder,
 }

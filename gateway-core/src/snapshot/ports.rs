@@ -1,4 +1,4 @@
-//! What connections and sockets need to know of their ports, from the plan.
+//! Settings of connections and sockets.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -16,7 +16,7 @@ use crate::policy::RoutePolicy;
 use crate::stream::{StreamRule, StreamTable, StreamTarget};
 
 impl<P: RoutePolicy> Builder<'_, P> {
-    /// What connections to a port need to know.
+    /// Settings of the connections to a port.
     pub(super) fn port_config(
         &mut self,
         port: &Port<P>,
@@ -78,8 +78,7 @@ impl<P: RoutePolicy> Builder<'_, P> {
         })
     }
 
-    /// Where the connections of a listener go, if they are no HTTP. A listener that failed lets none go
-    /// anywhere.
+    /// Routes of a listener that is not HTTP. A failed listener has none.
     fn streams(&mut self, listener: &Listener<P>) -> Option<Arc<StreamTable>> {
         let passes = match &listener.protocol {
             Protocol::Http | Protocol::Https(_) => return None,
@@ -92,10 +91,10 @@ impl<P: RoutePolicy> Builder<'_, P> {
         Some(Arc::new(StreamTable::new(listener.id.clone(), built)))
     }
 
-    /// What a socket for datagrams needs to know.
+    /// Settings of a UDP socket.
     pub(super) fn datagram_config(&mut self, port: &DatagramPort) -> DatagramConfig {
         let target = port.routes.first().map(|route| StreamTarget {
-            // Datagrams are no stream that TLS could go over.
+            // There is no TLS over datagrams.
             rule: self.stream_rule(route, true),
             hostname: "*".into(),
         });
@@ -107,7 +106,7 @@ impl<P: RoutePolicy> Builder<'_, P> {
         }
     }
 
-    /// A route as it runs; the one that the plan before had, if it is the same.
+    /// Builds a route, or reuses that of the previous plan if the route is unchanged.
     fn stream_rule(&mut self, route: &Arc<StreamRoute>, passes: bool) -> Arc<StreamRule> {
         if let Some(built) = self.now.stream(route, passes) {
             return built.clone();
@@ -123,7 +122,7 @@ impl<P: RoutePolicy> Builder<'_, P> {
         built
     }
 
-    /// `sharers` are the listeners that requests of its connections may be for.
+    /// Settings of a listener. `sharers` are all listeners that its connections may carry requests for.
     fn listener_config(
         &mut self,
         listener: &Listener<P>,
@@ -142,10 +141,10 @@ impl<P: RoutePolicy> Builder<'_, P> {
         }
     }
 
-    /// What verifies certificates of clients.
+    /// The verifier of client certificates.
     fn clients(&self, listener: &Listener<P>) -> Option<Arc<ClientVerifier>> {
         match &listener.protocol {
-            // They were built with the rest of TLS before, and it worked. Without it nobody is known.
+            // The TLS settings contain the same verifier and have been built, so this does not fail.
             Protocol::Https(tls) | Protocol::Tls(Some(tls)) => {
                 tls.client_verifier(self.provider).ok().flatten()
             }
@@ -153,8 +152,7 @@ impl<P: RoutePolicy> Builder<'_, P> {
         }
     }
 
-    /// Equal settings of the same listener give the same configuration. Sessions outlive a change of
-    /// certificates, and two listeners never share any.
+    /// TLS settings of a listener. Sessions survive a change of certificates; listeners do not share them.
     fn tls(
         &self,
         tls: &ServerTls,
@@ -174,8 +172,8 @@ impl<P: RoutePolicy> Builder<'_, P> {
     }
 }
 
-/// The settings of connections. Where a rule lets its requests be silent for longer than the listener
-/// does, the connection is no less patient: the request's own timer decides.
+/// The settings of connections. If the idle timeout of a rule exceeds that of its listener, it is used for
+/// the connection, and the timer of each request applies the exact value.
 fn patient<P>(settings: &Arc<ListenerSettings>, sharers: &[Listener<P>]) -> Arc<ListenerSettings> {
     let own = settings.timeouts.stream_idle;
     let routes = sharers.iter().flat_map(|listener| &listener.routes);
@@ -192,6 +190,6 @@ fn patient<P>(settings: &Arc<ListenerSettings>, sharers: &[Listener<P>]) -> Arc<
     Arc::new(settings)
 }
 
-/// The key of a listener's connection count.
+/// Key of a listener's connection count.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct Connections(ListenerId);

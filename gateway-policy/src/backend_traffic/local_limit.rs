@@ -20,7 +20,7 @@ use crate::rate_limit::{
 
 const RULES: &str = "spec.rateLimit.local.rules";
 
-/// The limit that each gateway counts itself; `None`: there is none.
+/// The local rate limit. `None`: the policy has none.
 pub(super) fn rate_limit(
     limit: Option<&RateLimit>,
     context: RouteContext<'_>,
@@ -134,7 +134,7 @@ fn rule(field: &str, rule: &RateLimitRule) -> Result<LimitRule, FieldError> {
     })
 }
 
-/// Months have 30 days and years 365, as Envoy Gateway counts.
+/// As in Envoy Gateway, a month has 30 days and a year 365.
 fn period(field: &str, unit: Option<&RateLimitUnit>) -> Result<Duration, FieldError> {
     const DAY: u64 = 86_400;
     let seconds = match unit {

@@ -1,27 +1,27 @@
-//! A bucket of tokens that fills with time.
+//! A token bucket.
 //!
-//! All that a bucket remembers is the moment at which it will be full again. A token is a span of
-//! time; to take one is to move that moment on by the span, as long as it stays near enough. So a
-//! bucket is one number, and taking is one compare-and-swap.
+//! A bucket stores only the time at which it is full again. A token is a span of time; taking one moves that
+//! time by the span, up to the size of the bucket. A bucket is therefore one number, and taking a token is
+//! one compare-and-swap.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// What may be taken, and how fast it comes back. Times are nanoseconds since any fixed moment.
+/// Size and fill rate of a bucket. Times are nanoseconds since a fixed moment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rate {
     /// Tokens of a full bucket.
     tokens: u64,
-    /// Time for one token. Rounded up, so that never more comes back than the limit says.
+    /// Time for one token, rounded up, so that the rate never exceeds the limit.
     token: u64,
 }
 
-/// What was found in a bucket, after taking.
+/// Level of a bucket after a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Level {
     /// Tokens of a full bucket.
     pub(super) limit: u64,
-    /// Whole tokens that are left.
+    /// Remaining whole tokens.
     pub(super) remaining: u64,
     /// Seconds until the bucket is full, rounded up.
     pub(super) reset: u64,
@@ -37,8 +37,8 @@ impl Rate {
         }
     }
 
-    /// Takes `cost` tokens from a bucket that is full at `full_at`: the moment at which it is full
-    /// again, or `None` if there are too few. A cost of 0 asks for one token and leaves it there.
+    /// Takes `cost` tokens from a bucket that is full at `full_at`. Returns the new `full_at`, or `None` if
+    /// there are too few tokens. A cost of 0 requires one token and does not take it.
     pub(super) fn take(&self, full_at: u64, now: u64, cost: u32) -> Option<u64> {
         let wanted = u64::from(cost.max(1));
         if wanted > self.tokens {
@@ -52,7 +52,7 @@ impl Rate {
         Some(if cost == 0 { full_at } else { after })
     }
 
-    /// What is in a bucket that is full at `full_at`.
+    /// Level of a bucket that is full at `full_at`.
     pub(super) fn level(&self, full_at: u64, now: u64) -> Level {
         let missing = full_at.saturating_sub(now);
         Level {
@@ -79,7 +79,7 @@ impl Bucket {
         }
     }
 
-    /// Takes `cost` tokens; the error is the level that does not suffice.
+    /// Takes `cost` tokens. The error is the level, which is too low.
     pub(super) fn take(&self, now: u64, cost: u32) -> Result<Level, Level> {
         let taken = self
             .full_at
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_level_tells_what_is_left_and_when_the_bucket_is_full() {
+    fn the_level_contains_remaining_tokens_and_the_time_until_full() {
         let bucket = bucket(2, 3600);
         let level = |remaining, reset| Level {
             limit: 2,
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cost_of_nothing_only_asks() {
+    fn a_cost_of_zero_takes_no_token() {
         let bucket = bucket(1, 60);
 
         assert!(bucket.take(0, 0).is_ok());
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_nothing_and_a_cost_above_the_limit_are_refused() {
+    fn a_limit_of_zero_and_a_cost_above_the_limit_are_rejected() {
         assert!(bucket(0, 1).take(0, 1).is_err());
         assert!(bucket(0, 1).take(0, 0).is_err());
         assert!(bucket(2, 1).take(0, 3).is_err());
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_goes_back_gives_nothing() {
+    fn a_clock_that_goes_back_adds_no_tokens() {
         let bucket = bucket(1, 1);
         assert!(bucket.take(10 * SECOND, 1).is_ok());
 
@@ -169,7 +169,7 @@ mod tests {
     }
 
     proptest! {
-        /// In any window, no more is given than a full bucket and what comes back meanwhile.
+        /// In any window, at most a full bucket plus the tokens of the window are taken.
         #[test]
         fn never_more_than_the_limit_and_the_refill_of_a_window(
             requests in 1_u32..50,
@@ -197,13 +197,13 @@ mod tests {
             }
         }
 
-        /// The one number agrees with a bucket that is kept as a count of tokens.
+        /// The bucket agrees with a model that counts tokens.
         #[test]
         fn a_bucket_agrees_with_a_count_of_tokens(
             requests in 1_u32..20,
             steps in proptest::collection::vec((0_u64..3 * SECOND, 1_u32..4), 1..100),
         ) {
-            // A token takes a whole second, so that the count needs no fractions.
+            // A token takes a whole second, so the model needs no fractions.
             let bucket = bucket(requests, u64::from(requests));
             let full = u64::from(requests) * SECOND;
             let (mut now, mut held) = (0, full);

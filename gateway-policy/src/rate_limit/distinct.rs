@@ -1,9 +1,8 @@
-//! Buckets of their own for each value of something, such as the client's address.
+//! A bucket for each distinct value, for example for each client address.
 //!
-//! Values come from clients, so their number is bounded, as in Envoy at 10000. When a new one finds no
-//! room, the bucket goes that is fullest: forgetting it gives the least away. (Envoy forgets the one
-//! that was not asked for the longest time, which lets a client with many values wash out its own
-//! empty bucket.)
+//! Clients choose the values, so their number is limited: 10,000, as in Envoy. If there is no room for a new
+//! value, the fullest bucket is removed, because its removal grants the fewest tokens. (Envoy removes the
+//! least recently used bucket, so a client with many values can evict its own empty bucket.)
 
 use std::collections::HashMap;
 use std::hash::RandomState;
@@ -12,24 +11,24 @@ use std::time::Duration;
 
 use super::bucket::{Level, Rate};
 
-/// Parts that are locked apart.
+/// Number of shards, each with its own lock.
 const SHARDS: usize = 16;
 
-/// Values per part.
+/// Values per shard.
 const PER_SHARD: usize = 10_000 / SHARDS;
 
-/// Buckets by the hash of a value. The hash is keyed, so nobody can aim at the bucket of another.
+/// Buckets by the hash of a value. The hash is keyed, so a client cannot target the bucket of another.
 #[derive(Debug)]
 pub(super) struct DistinctBuckets {
     rate: Rate,
-    /// Makes the hashes.
+    /// Key of the hash.
     pub(super) state: RandomState,
-    /// When the bucket of a value is full. A value that is not there has a full bucket.
+    /// Time at which the bucket of a value is full. The bucket of an absent value is full.
     shards: [Mutex<HashMap<u64, u64>>; SHARDS],
 }
 
 impl DistinctBuckets {
-    /// No value has been seen.
+    /// A set without values.
     pub(super) fn new(requests: u32, period: Duration) -> Self {
         Self {
             rate: Rate::new(requests, period),
@@ -38,10 +37,10 @@ impl DistinctBuckets {
         }
     }
 
-    /// Takes `cost` tokens from the bucket of the value with this hash; the error is the level that
-    /// does not suffice.
+    /// Takes `cost` tokens from the bucket of the value with this hash. The error is the level, which is too
+    /// low.
     pub(super) fn take(&self, hash: u64, now: u64, cost: u32) -> Result<Level, Level> {
-        // The map uses the low bits of its own hash of the key, so the parts may use them here.
+        // The map hashes the key again, so the shard index may use the low bits.
         let shard = &self.shards[usize::try_from(hash % SHARDS as u64).unwrap_or(0)];
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         let full_at = shard.get(&hash).copied().unwrap_or(0);
@@ -96,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_leaves_no_trace() {
+    fn a_cost_of_zero_adds_no_value() {
         let buckets = DistinctBuckets::new(1, Duration::from_secs(60));
 
         assert!(buckets.take(1, 0, 0).is_ok());

@@ -1,4 +1,4 @@
-//! A rate limit at work.
+//! Enforces a local rate limit.
 
 use std::hash::{BuildHasher, DefaultHasher, Hasher};
 use std::net::IpAddr;
@@ -18,7 +18,7 @@ const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// What Envoy says of the limit that it has when a policy names none.
+/// Level that Envoy reports for its built-in limit, if no limit of the policy applies.
 const UNLIMITED: Level = Level {
     limit: u32::MAX as u64,
     remaining: u32::MAX as u64,
@@ -28,7 +28,7 @@ const UNLIMITED: Level = Level {
 /// A [`LocalRateLimit`](super::LocalRateLimit) with its counters.
 #[derive(Debug)]
 pub struct Limiter {
-    /// The strictest first.
+    /// Limits with selectors, the strictest first.
     rules: Vec<Counted>,
     default: Option<Counted>,
     headers: bool,
@@ -40,21 +40,21 @@ pub(super) struct Counted {
     pub(super) selectors: Vec<Selector>,
     pub(super) limit: Limit,
     pub(super) counter: Counter,
-    /// Whether responses tell about it.
+    /// Whether responses have the rate limit header fields.
     pub(super) headers: bool,
 }
 
-/// Where requests are counted.
+/// Counter of requests.
 #[derive(Debug)]
 pub(super) enum Counter {
-    /// All together.
+    /// One bucket for all requests.
     One(Arc<Bucket>),
-    /// Each value apart.
+    /// A bucket for each distinct value.
     Each(Arc<DistinctBuckets>),
 }
 
 impl Limiter {
-    /// The limiter of these rules, in any order.
+    /// A limiter with these rules, in any order.
     pub(super) fn new(mut rules: Vec<Counted>, default: Option<Counted>, headers: bool) -> Self {
         rules.sort_by(|a, b| {
             let rate = |a: &Limit, b: &Limit| u128::from(a.requests) * b.period.as_nanos();
@@ -142,7 +142,7 @@ fn reject(level: Level, headers: bool) -> LocalReply {
     }
 }
 
-/// The header fields that tell about a limit (draft 3 of the RateLimit header fields).
+/// The rate limit header fields (draft 3 of the RateLimit header fields).
 fn tell(level: Level, headers: bool) -> HeaderList {
     if !headers {
         return Vec::new();
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_one_lets_one_request_pass_and_tells_so() {
+    fn a_limit_of_one_allows_one_request_and_reports_the_level() {
         let limiter = LocalRateLimit::of(Limit::new(1, HOUR)).limiter();
 
         assert_eq!(
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_reads_like_envoys() {
+    fn the_local_reply_is_that_of_envoy() {
         let limiter = LocalRateLimit::of(Limit::new(0, HOUR)).limiter();
 
         let rejection = check_at(&limiter, &get(), 0).unwrap_err();
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_and_a_rule_can_silence_the_header_fields() {
+    fn a_listener_and_a_rule_can_disable_the_header_fields() {
         let quiet = LocalRateLimit {
             headers: false,
             ..LocalRateLimit::of(Limit::new(1, HOUR))
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_that_matches_spares_the_default_limit() {
+    fn a_request_that_matches_a_rule_is_not_counted_by_the_default_limit() {
         let limit = rules(
             vec![rule(network("203.0.113.0/24", false), Limit::new(3, HOUR))],
             Some(Limit::new(1, HOUR)),
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_count_apart_where_the_rule_says_so() {
+    fn each_client_has_its_own_bucket_if_the_rule_is_distinct() {
         let apart = rule(network("0.0.0.0/0", true), Limit::new(1, HOUR));
         let limiter = rules(vec![apart], None).limiter();
 

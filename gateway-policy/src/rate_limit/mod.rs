@@ -1,16 +1,16 @@
-//! A limit of requests per time, counted by each gateway itself.
+//! Local rate limit: a limit of requests per time, counted by each gateway.
 //!
 //! ```text
 //! request ─> rules whose selectors match, the strictest first ─> each takes its cost from its bucket
-//!       └──> none matches: the default limit                      a bucket that lacks it: 429
+//!       └──> no match: the default limit                          too few tokens: 429
 //! ```
 //!
-//! The rules are Envoy's. A bucket is full at first, holds as many requests as the limit names, and
-//! fills evenly over the period. A request that is refused costs nothing in the bucket that refused
-//! it. A rule that matches keeps a request away from the default limit.
+//! The semantics are Envoy's. A bucket is full at first, holds the number of requests of the limit, and fills
+//! evenly over the period. A rejected request takes nothing from the bucket that rejected it. The default
+//! limit applies only if no rule matches.
 //!
-//! Counters are shared by all workers and outlive a change of the configuration as long as the limit
-//! stays the same. Addresses count whole: a client with many IPv6 addresses has as many buckets.
+//! All workers share the counters, which survive a change of the configuration if the limit is unchanged.
+//! Addresses are compared whole: a client with many IPv6 addresses has as many buckets.
 //!
 //! ```
 //! use std::time::Duration;
@@ -53,42 +53,42 @@ use self::limiter::{Counted, Counter};
 /// A local rate limit (BackendTrafficPolicy `rateLimit.local`).
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct LocalRateLimit {
-    /// `namespace/name` of the policy: its shared limits count for all its routes together.
+    /// `namespace/name` of the policy, whose routes have its shared limits in common.
     pub policy: String,
-    /// Whether responses tell about the limit in `x-ratelimit-*`, where the limit does not say itself.
+    /// Whether responses have the `x-ratelimit-*` fields, unless the limit overrides it.
     pub headers: bool,
-    /// The limit of requests that no rule matches; `None`: none.
+    /// Limit of requests that no rule matches. `None`: unlimited.
     pub default: Option<Limit>,
-    /// The rules.
+    /// Limits with selectors.
     pub rules: Vec<LimitRule>,
 }
 
-/// A limit for some requests.
+/// A limit of the requests that selectors match.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct LimitRule {
-    /// Which requests: all of these must hold. Never empty.
+    /// Selectors, of which all must match. Never empty.
     pub selectors: Vec<Selector>,
-    /// The limit.
+    /// Limit.
     pub limit: Limit,
 }
 
-/// How many requests.
+/// A number of requests per time.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Limit {
-    /// So many; 0 refuses all.
+    /// Number of requests. 0 rejects all.
     pub requests: u32,
-    /// In this time.
+    /// Period in which the bucket fills.
     pub period: Duration,
-    /// What each of them counts; 0: it only asks whether the bucket is empty.
+    /// Tokens that a request takes. 0: the bucket must not be empty, and nothing is taken.
     pub cost: u32,
-    /// All routes of the policy count together.
+    /// Whether all routes of the policy share the bucket.
     pub shared: bool,
-    /// Whether responses tell about it; `None`: as the whole [`LocalRateLimit`] says.
+    /// Whether responses have the `x-ratelimit-*` fields. `None`: as [`LocalRateLimit::headers`].
     pub headers: Option<bool>,
 }
 
 impl Limit {
-    /// So many requests in this time, each of which counts 1.
+    /// A limit of `requests` in `period`, with a cost of 1.
     pub fn new(requests: u32, period: Duration) -> Self {
         Self {
             requests,
@@ -101,7 +101,7 @@ impl Limit {
 }
 
 impl LocalRateLimit {
-    /// The same limit for all requests.
+    /// One limit for all requests.
     pub fn of(limit: Limit) -> Self {
         Self {
             headers: true,
@@ -127,7 +127,7 @@ impl LocalRateLimit {
                 period: limit.period,
                 twin: 0,
             };
-            // Two equal rules count apart.
+            // Two equal rules have a bucket each.
             while seen.contains(&key) {
                 key.twin += 1;
             }
@@ -164,7 +164,7 @@ impl LocalRateLimit {
     }
 }
 
-/// By what a counter is found again.
+/// Key of a counter in [`Live`].
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct CounterKey {
     owner: Owner,
@@ -174,7 +174,7 @@ struct CounterKey {
     twin: usize,
 }
 
-/// Whose requests are counted together.
+/// Scope of a counter.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 enum Owner {
     Rule(Arc<RouteId>, usize),
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_outlives_a_change_that_leaves_its_limit_alone() {
+    fn a_counter_survives_a_change_that_does_not_concern_its_limit() {
         let live = Live::default();
         let before = built(&limit(1, false), &route("a"), &live);
         assert!(passes(&before));
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn routes_count_apart_unless_the_limit_is_shared() {
+    fn each_route_has_its_own_bucket_unless_the_limit_is_shared() {
         for (shared, second) in [(false, true), (true, false)] {
             let live = Live::default();
             let a = built(&limit(1, shared), &route("a"), &live);

@@ -1,8 +1,7 @@
-//! Which requests a limit counts.
+//! Selects the requests that a limit counts.
 //!
-//! In doubt a request is counted: a limit that can be avoided by leaving something out is none. So a
-//! header that must not have a value matches when it is missing, and a request whose client is not
-//! known is in every network.
+//! In doubt a request is counted, so that a client cannot avoid a limit by omitting a field: an inverted
+//! header match also matches an absent header, and an unknown client address is in every network.
 
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
@@ -13,93 +12,93 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use towergate_core::plan::{Text, TextMatch};
 
-/// What a request must be like; all parts must hold.
+/// Conditions on a request, of which all must match.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Selector {
-    /// Its headers.
+    /// Conditions on header fields.
     pub headers: Vec<HeaderRule>,
-    /// Its method: any of these; empty: any at all.
+    /// Methods, of which one must match. Empty: every method.
     pub methods: Vec<MethodRule>,
-    /// Its path, normalised and without the query.
+    /// Condition on the normalized path without the query.
     pub path: Option<PathRule>,
-    /// Its client's address.
+    /// Condition on the client address.
     pub source: Option<SourceRule>,
-    /// Its query parameters, undecoded; the first of a name counts.
+    /// Conditions on query parameters, which are not decoded. The first of a name is used.
     pub query: Vec<QueryRule>,
 }
 
-/// A header and what it must be like.
+/// A condition on a header field.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct HeaderRule {
     /// Its name.
     pub name: Text<HeaderName>,
-    /// What any one of its lines must be like.
+    /// Condition that one of its lines must match.
     pub test: ValueTest,
 }
 
-/// A query parameter and what it must be like.
+/// A condition on a query parameter.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct QueryRule {
     /// Its name.
     pub name: String,
-    /// What it must be like.
+    /// Condition on its value.
     pub test: ValueTest,
 }
 
-/// What a value must be like.
+/// A condition on a value.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum ValueTest {
-    /// It matches.
+    /// The value matches.
     Is {
-        /// This.
+        /// Match.
         value: TextMatch,
-        /// Or rather not.
+        /// Whether the result is inverted.
         invert: bool,
     },
-    /// It is there, and each value counts apart.
+    /// The value is present; each distinct value has its own bucket.
     Distinct,
 }
 
-/// A method.
+/// A condition on the method.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct MethodRule {
-    /// The method.
+    /// Method.
     pub method: Text<Method>,
-    /// Any but this.
+    /// Whether the result is inverted.
     pub invert: bool,
 }
 
-/// A path and how it is compared.
+/// A condition on the path.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct PathRule {
-    /// How.
+    /// Comparison.
     pub test: PathTest,
-    /// Any but these.
+    /// Whether the result is inverted.
     pub invert: bool,
 }
 
-/// How a path is compared.
+/// Comparison of a path.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum PathTest {
-    /// By its first elements; without a slash at the end. Empty: every path.
+    /// By a prefix of whole elements, without a trailing slash. Empty: every path.
     Prefix(String),
-    /// As a text.
+    /// As text.
     Text(TextMatch),
 }
 
-/// A network of clients.
+/// A condition on the client address.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct SourceRule {
-    /// The network.
+    /// Network.
     pub network: IpNet,
-    /// Each address counts apart.
+    /// Whether each address has its own bucket.
     pub distinct: bool,
-    /// Clients outside the network.
+    /// Whether clients outside the network match instead.
     pub invert: bool,
 }
 
 impl Selector {
-    /// Whether some values count apart.
+    /// Whether distinct values have their own buckets.
     pub(super) fn is_distinct(&self) -> bool {
         let distinct = |test: &ValueTest| matches!(test, ValueTest::Distinct);
         self.source.as_ref().is_some_and(|source| source.distinct)
@@ -142,7 +141,7 @@ impl HeaderRule {
     }
 }
 
-/// The text of a value; bytes that are no UTF-8 become U+FFFD.
+/// The text of a value. Bytes that are not UTF-8 become U+FFFD.
 fn text(value: &HeaderValue) -> Cow<'_, str> {
     String::from_utf8_lossy(value.as_bytes())
 }
@@ -254,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_header_is_like_any_other_value() {
+    fn an_absent_header_matches_an_inverted_condition() {
         let head = head("GET", "/", &[]);
 
         assert!(key(&header(is("one", false)), &head).is_none());
@@ -277,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_take_their_clients_and_those_who_are_not_known() {
+    fn networks_match_their_clients_and_unknown_clients() {
         let inside = source("203.0.113.0/24", false, false);
         let outside = source("203.0.113.0/24", false, true);
 
@@ -290,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_count_apart_only_if_they_should() {
+    fn addresses_have_their_own_keys_only_if_distinct() {
         let together = source("::/0", false, false);
         let apart = source("::/0", true, false);
         let (one, two) = (from("2001:db8::1"), from("2001:db8::2"));
@@ -318,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_query_parameter_of_a_name_counts_as_it_is_written() {
+    fn the_first_query_parameter_of_a_name_is_compared_undecoded() {
         let selector = Selector {
             query: vec![QueryRule {
                 name: "k".to_owned(),
