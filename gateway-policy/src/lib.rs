@@ -29,6 +29,7 @@ mod field_error;
 mod field_path;
 mod parse;
 pub mod rate_limit;
+pub mod references;
 pub mod schema;
 pub mod security;
 
@@ -36,6 +37,7 @@ pub use backend_traffic::BackendTrafficPolicySpec;
 pub use check::SchemaViolation;
 pub use client_traffic::ClientTrafficPolicySpec;
 pub use field_error::FieldError;
+pub use references::References;
 pub use security::SecurityPolicySpec;
 
 /// A policy of a route: one variant for each policy that the gateway enforces.

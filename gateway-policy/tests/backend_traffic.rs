@@ -17,6 +17,7 @@ use towergate_policy::{BackendTrafficPolicySpec, FieldError, Policy};
 const CONTEXT: RouteContext<'_> = RouteContext {
     policy: "default/policy",
     rate_limit_headers: true,
+    references: &towergate_policy::references::NoReferences,
 };
 
 fn convert(fields: Value) -> Result<TrafficConfig, FieldError> {

@@ -110,7 +110,9 @@ fn every_field_of_a_security_policy_is_rejected_by_name() {
     for path in fields.keys().filter(|path| !path.starts_with("target")) {
         let read: SecurityPolicySpec = serde_json::from_value(spec(&fields, path)).unwrap();
 
-        let error = read.policies().unwrap_err();
+        let error = read
+            .policies(&towergate_policy::references::NoReferences)
+            .unwrap_err();
 
         let first = path.split('.').next().unwrap();
         assert_eq!(error.field, format!("spec.{first}"), "{path}");
@@ -257,6 +259,7 @@ fn no_field_of_a_backend_traffic_policy_is_ignored() {
             spec.traffic(RouteContext {
                 policy: "a/b",
                 rate_limit_headers: true,
+                references: &towergate_policy::references::NoReferences,
             })
         },
     );

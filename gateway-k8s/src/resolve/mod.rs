@@ -27,6 +27,8 @@ mod selector;
 
 pub use options::{Parity, Resolution, ResolveOptions};
 
+use std::cell::RefCell;
+
 use crate::objects::Objects;
 use crate::status::{StatusKey, Statuses};
 
@@ -41,9 +43,22 @@ pub fn resolve(objects: &Objects, options: &ResolveOptions) -> Resolution {
     port::claim(&index, &mut gateways, &mut report);
     let mut backends = route::Backends::new(&index);
     let routes = route::resolve(&index, &mut gateways, &mut backends, &mut report);
-    let policies = policy::resolve(&index, &gateways, &routes, &mut report, &mut statuses);
+    let backends = RefCell::new(backends);
+    let policies = policy::resolve(
+        &index,
+        &backends,
+        &gateways,
+        &routes,
+        &mut report,
+        &mut statuses,
+    );
     lint::check(&index, &gateways, &routes, &policies, &mut report);
-    let plan = plan::build(&index, &gateways, &routes, &policies);
+    let objects = policy::context::PolicyObjects {
+        index: &index,
+        backends: &backends,
+    };
+    let plan = plan::build(objects, &gateways, &routes, &policies);
+    let backends = backends.into_inner();
 
     match options.statuses {
         true => add_statuses(&index, &gateways, &routes, backends.tls, &mut statuses),

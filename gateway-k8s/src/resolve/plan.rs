@@ -20,19 +20,22 @@ use towergate_tls::ServerTls;
 
 use super::gateway::{GatewayState, Gateways, ListenerProtocol, ListenerState};
 use super::object_index::ObjectIndex;
+use super::policy::context::PolicyObjects;
 use super::policy::{Attached, ClientEffect, On, Policies, RoutePolicySpec, TrafficEffect};
 use super::port::bound;
 use super::route::{RouteState, RuleDraft, RuleTraffic};
 use crate::objects::ObjectKey;
 
 /// Builds the plan.
-pub(super) fn build(
-    index: &ObjectIndex<'_>,
-    gateways: &Gateways<'_>,
-    routes: &[RouteState<'_>],
-    policies: &Policies<'_>,
+pub(super) fn build<'a>(
+    objects: PolicyObjects<'_, 'a>,
+    gateways: &Gateways<'a>,
+    routes: &[RouteState<'a>],
+    policies: &Policies<'a>,
 ) -> Plan<Policy> {
+    let index = objects.index;
     let mut builder = Builder {
+        objects,
         index,
         gateways,
         policies,
@@ -96,6 +99,7 @@ fn join(port: &mut TcpSettings, listener: TcpSettings) {
 type InForceKey = (ObjectKey, Option<ObjectKey>);
 
 struct Builder<'b, 'a> {
+    objects: PolicyObjects<'b, 'a>,
     index: &'b ObjectIndex<'a>,
     gateways: &'b Gateways<'a>,
     policies: &'b Policies<'a>,
@@ -271,6 +275,7 @@ impl<'a> Builder<'_, 'a> {
             .map(|effect| &effect.settings);
         let headers = settings.is_none_or(|settings| settings.headers.rate_limit_headers);
         let rule = draft.name.as_deref();
+        let objects = self.objects;
         let traffic = find(&self.policies.traffic, route, rule, on);
         let guards = find(&self.policies.security, route, rule, on);
         RuleEffect {
@@ -280,14 +285,14 @@ impl<'a> Builder<'_, 'a> {
                 headers,
             ),
             traffic: traffic.map(|in_force| {
-                let make = || in_force.effect(headers).ok().map(Arc::new);
+                let make = || in_force.effect(objects, headers).ok().map(Arc::new);
                 self.effects
                     .entry((in_force.key(), headers))
                     .or_insert_with(make)
                     .clone()
             }),
             guards: guards.map(|in_force| {
-                let make = || in_force.effect(headers).ok().map(Arc::new);
+                let make = || in_force.effect(objects, headers).ok().map(Arc::new);
                 self.guards
                     .entry(in_force.key())
                     .or_insert_with(make)

@@ -20,6 +20,7 @@
 //! let context = RouteContext {
 //!     policy: "default/route",
 //!     rate_limit_headers: true,
+//!     references: &towergate_policy::references::NoReferences,
 //! };
 //! let config = merge(&gateway, &route).traffic(context)?;
 //! assert_eq!(config.traffic.retry.map(|retry| retry.retries), Some(5));

@@ -13,7 +13,7 @@ use crate::api_struct::{api_struct, string_enum};
 use crate::check::Report;
 use crate::common::{Http2, Quantity, TargetRef, TargetSelector, TcpKeepalive, impl_targets};
 use crate::field_path::FieldPath;
-use crate::{FieldError, Policy};
+use crate::{FieldError, Policy, References};
 
 string_enum! {
     /// How a policy is merged with its parent.
@@ -116,6 +116,8 @@ pub struct RouteContext<'a> {
     pub policy: &'a str,
     /// Whether the listener sends `x-ratelimit-*` (`HeaderSettings::rate_limit_headers`).
     pub rate_limit_headers: bool,
+    /// Objects that the policy refers to.
+    pub references: &'a dyn References,
 }
 
 /// Values of the plan that a policy sets.

@@ -11,7 +11,7 @@
 //!         "basicAuth": {"users": {"name": "users"}}}"#,
 //! )?;
 //! assert!(spec.validate().is_empty());
-//! let error = spec.policies().unwrap_err();
+//! let error = spec.policies(&towergate_policy::references::NoReferences).unwrap_err();
 //! assert_eq!(error.to_string(), "spec.basicAuth is not supported");
 //! # Ok::<(), serde_json::Error>(())
 //! ```

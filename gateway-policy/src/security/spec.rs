@@ -5,7 +5,7 @@ use crate::api_struct::api_struct;
 use crate::backend_traffic::MergeType;
 use crate::check::{Report, count};
 use crate::common::{TargetRef, TargetSelector, impl_targets};
-use crate::{FieldError, Policy};
+use crate::{FieldError, Policy, References};
 
 api_struct! {
     /// Authentication and authorization of requests.
@@ -83,7 +83,7 @@ impl SecurityPolicySpec {
     ///
     /// # Errors
     /// The first field that is not supported.
-    pub fn policies(&self) -> Result<Vec<Policy>, FieldError> {
+    pub fn policies(&self, _references: &dyn References) -> Result<Vec<Policy>, FieldError> {
         Report::of(self).require_supported()?;
         Ok(Vec::new())
     }

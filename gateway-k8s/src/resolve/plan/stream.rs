@@ -83,15 +83,18 @@ impl Builder<'_, '_> {
             listener: &state.spec.name,
         };
         let rule = draft.name.as_deref();
+        let objects = self.objects;
         if let Some(guards) = find(&self.policies.security, route, rule, on) {
             // A SecurityPolicy concerns requests and cannot be enforced on connections.
-            let unguarded = guards.effect(false).is_ok_and(|guards| guards.is_empty());
+            let unguarded = guards
+                .effect(objects, false)
+                .is_ok_and(|guards| guards.is_empty());
             unguarded.then_some(())?;
         }
         let Some(in_force) = find(&self.policies.traffic, route, rule, on) else {
             return Some(self.plain.clone());
         };
-        let make = || in_force.effect(false).ok().map(Arc::new);
+        let make = || in_force.effect(objects, false).ok().map(Arc::new);
         let effect = self.effects.entry((in_force.key(), false));
         let effect = effect.or_insert_with(make).clone()?;
         let traffic = &effect.traffic;

@@ -13,6 +13,7 @@ use towergate_policy::common::{Deprecated, Targets};
 use super::super::object_index::{ObjectIndex, by_age};
 use super::super::report::{Report, Subject};
 use super::ancestors::{accept, ancestor, refuse, warn};
+use super::context::{PolicyContext, PolicyObjects};
 use super::target::{PolicyTarget, TargetIndex, section_field};
 use super::{Unusable, admitted, note, report_unusable};
 use crate::api::reference::ParentReference;
@@ -34,9 +35,8 @@ pub(crate) trait RoutePolicySpec: Debug + Clone {
     fn merges(&self) -> bool;
     /// The policy merged over its parent.
     fn merged(&self, parent: &Self) -> Self;
-    /// The enforced settings. `policy` is the name of the policy; `headers` is whether `x-ratelimit-*`
-    /// headers are sent.
-    fn effect(&self, policy: &str, headers: bool) -> Result<Self::Effect, Unusable>;
+    /// Values of the plan that the policy sets.
+    fn effect(&self, context: &PolicyContext<'_, '_>) -> Result<Self::Effect, Unusable>;
 }
 
 /// Policies of one kind, by target.
@@ -74,17 +74,28 @@ impl<S: RoutePolicySpec> InForce<'_, S> {
         (self.policy.key(), self.parent.map(Object::key))
     }
 
-    /// The enforced settings.
-    pub(crate) fn effect(&self, headers: bool) -> Result<S::Effect, Unusable> {
+    /// The enforced settings. `rate_limit_headers`: the listener sends `x-ratelimit-*`.
+    pub(crate) fn effect(
+        &self,
+        objects: PolicyObjects<'_, '_>,
+        rate_limit_headers: bool,
+    ) -> Result<S::Effect, Unusable> {
         let spec = &self.policy.spec;
         admitted(&self.policy.misread)?;
         let name = self.policy.key().to_string();
+        let context = PolicyContext {
+            objects,
+            kind: S::KIND,
+            namespace: &self.policy.meta.namespace,
+            policy: &name,
+            rate_limit_headers,
+        };
         match self.parent {
             Some(parent) => {
                 admitted(&parent.misread)?;
-                spec.merged(&parent.spec).effect(&name, headers)
+                spec.merged(&parent.spec).effect(&context)
             }
-            None => spec.effect(&name, headers),
+            None => spec.effect(&context),
         }
     }
 }
@@ -322,7 +333,7 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
             policy,
             parent: None,
         })
-        .effect(true)
+        .effect(self.places.objects(), true)
         {
             self.refuse(at, &ancestors, PolicyReason::Invalid, &fault);
         }
@@ -352,7 +363,7 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
                     policy,
                     parent: parent.as_ref().map(|(parent, _)| *parent),
                 };
-                if let Err(fault) = in_force.effect(true) {
+                if let Err(fault) = in_force.effect(self.places.objects(), true) {
                     self.refuse(at, &ancestors, PolicyReason::Invalid, &fault);
                     continue;
                 }
@@ -432,7 +443,7 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
             policy,
             parent: None,
         })
-        .effect(true)
+        .effect(self.places.objects(), true)
         {
             self.refuse(at, &ancestors, PolicyReason::Invalid, &fault);
         }

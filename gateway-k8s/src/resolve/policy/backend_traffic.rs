@@ -7,6 +7,7 @@ use towergate_policy::common::{Deprecated, Targets};
 
 use super::Unusable;
 use super::attach::RoutePolicySpec;
+use super::context::PolicyContext;
 
 /// Enforced settings of a BackendTrafficPolicy.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,10 +38,11 @@ impl RoutePolicySpec for BackendTrafficPolicySpec {
         backend_traffic::merge(parent, self)
     }
 
-    fn effect(&self, policy: &str, headers: bool) -> Result<TrafficEffect, Unusable> {
+    fn effect(&self, context: &PolicyContext<'_, '_>) -> Result<TrafficEffect, Unusable> {
         let converted = self.traffic(RouteContext {
-            policy,
-            rate_limit_headers: headers,
+            policy: context.policy,
+            rate_limit_headers: context.rate_limit_headers,
+            references: context,
         })?;
         Ok(TrafficEffect {
             traffic: converted.traffic,

@@ -19,6 +19,7 @@ mod attach;
 pub(crate) mod backend_tls;
 mod backend_traffic;
 mod client_traffic;
+pub(super) mod context;
 mod security;
 mod target;
 
@@ -27,12 +28,14 @@ pub(super) use backend_traffic::TrafficEffect;
 pub(super) use client_traffic::{ClientEffect, ClientTraffic};
 pub(super) use target::target_field;
 
+use std::cell::RefCell;
+
 use towergate_policy::{BackendTrafficPolicySpec, FieldError, SchemaViolation, SecurityPolicySpec};
 
 use super::gateway::Gateways;
 use super::object_index::ObjectIndex;
 use super::report::{Report, Subject};
-use super::route::RouteState;
+use super::route::{Backends, RouteState};
 use crate::finding::FindingCode;
 use crate::status::{PolicyReason, StatusKey, Statuses};
 use target::TargetIndex;
@@ -48,12 +51,13 @@ pub(super) struct Policies<'a> {
 /// Attaches all policies.
 pub(super) fn resolve<'a>(
     index: &ObjectIndex<'a>,
+    backends: &RefCell<Backends<'a>>,
     gateways: &Gateways<'a>,
     routes: &[RouteState<'a>],
     report: &mut Report,
     statuses: &mut Statuses,
 ) -> Policies<'a> {
-    let places = TargetIndex::new(index, gateways, routes);
+    let places = TargetIndex::new(index, backends, gateways, routes);
     let objects = index.objects;
     let client = client_traffic::attach(&places, report, statuses);
     let traffic = attach::attach(&places, &objects.backend_traffic_policies, report, statuses);

@@ -5,6 +5,7 @@ use towergate_policy::{Policy, SecurityPolicySpec};
 
 use super::Unusable;
 use super::attach::RoutePolicySpec;
+use super::context::PolicyContext;
 
 impl RoutePolicySpec for SecurityPolicySpec {
     const KIND: &'static str = "SecurityPolicy";
@@ -27,7 +28,7 @@ impl RoutePolicySpec for SecurityPolicySpec {
         self.clone()
     }
 
-    fn effect(&self, _policy: &str, _headers: bool) -> Result<Vec<Policy>, Unusable> {
-        Ok(self.policies()?)
+    fn effect(&self, context: &PolicyContext<'_, '_>) -> Result<Vec<Policy>, Unusable> {
+        Ok(self.policies(context)?)
     }
 }

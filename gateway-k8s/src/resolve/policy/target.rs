@@ -1,5 +1,6 @@
 //! Targets of policies: Gateways, ListenerSets, listeners, routes, rules.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
 use towergate_core::plan::RouteKind;
@@ -8,8 +9,9 @@ use towergate_policy::common::{LabelExpression, NamespaceFrom, TargetSelector, T
 use super::super::gateway::Gateways;
 use super::super::grant::{From, To};
 use super::super::object_index::ObjectIndex;
-use super::super::route::RouteState;
+use super::super::route::{Backends, RouteState};
 use super::super::selector::Selector;
+use super::context::PolicyObjects;
 use crate::api::meta::{LabelSelector, LabelSelectorRequirement, ObjectMeta};
 use crate::api::{ENVOY_GROUP, GATEWAY_GROUP};
 use crate::objects::ObjectKey;
@@ -45,6 +47,7 @@ impl PolicyTarget {
 #[derive(Debug)]
 pub(super) struct TargetIndex<'p, 'a> {
     pub(super) index: &'p ObjectIndex<'a>,
+    backends: &'p RefCell<Backends<'a>>,
     pub(super) gateways: &'p Gateways<'a>,
     pub(super) routes: &'p [RouteState<'a>],
     route_at: HashMap<(RouteKind, ObjectKey), usize>,
@@ -53,6 +56,7 @@ pub(super) struct TargetIndex<'p, 'a> {
 impl<'p, 'a> TargetIndex<'p, 'a> {
     pub(super) fn new(
         index: &'p ObjectIndex<'a>,
+        backends: &'p RefCell<Backends<'a>>,
         gateways: &'p Gateways<'a>,
         routes: &'p [RouteState<'a>],
     ) -> Self {
@@ -61,9 +65,18 @@ impl<'p, 'a> TargetIndex<'p, 'a> {
             routes_at.map(|(at, state)| ((state.route.route_kind(), state.route.key()), at));
         Self {
             index,
+            backends,
             gateways,
             routes,
             route_at: route_at.collect(),
+        }
+    }
+
+    /// Objects that policies may refer to.
+    pub(super) fn objects(&self) -> PolicyObjects<'p, 'a> {
+        PolicyObjects {
+            index: self.index,
+            backends: self.backends,
         }
     }
 

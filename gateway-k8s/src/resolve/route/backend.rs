@@ -110,6 +110,31 @@ impl<'a> Backends<'a> {
         Ok(self.found(index, route, named, None))
     }
 
+    /// The backend of a service that a policy calls.
+    ///
+    /// # Errors
+    /// The reason, as a sentence without a full stop.
+    pub(crate) fn resolve_of_policy(
+        &mut self,
+        index: &ObjectIndex<'_>,
+        from: From<'_>,
+        written: &BackendObjectReference,
+    ) -> Result<Arc<Backend>, String> {
+        let (key, port) = find_from(index, from, "TCP", written).map_err(|fault| fault.message)?;
+        let name = port.name.as_deref().unwrap_or_default();
+        let protocol = app_protocol(port);
+        let tls = self.tls.find(index, &key, name, &[])?;
+        let id = BackendId {
+            kind: "Service".to_owned(),
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            port: port.port,
+        };
+        self.fill(index, &id, &key, port);
+        let tls = tls.map(|tls| Arc::new(tls.client(protocol)));
+        Ok(self.once(Backend { id, protocol, tls }))
+    }
+
     /// TLS settings for a port of a Service; `None`: plain text.
     fn client_tls(
         &mut self,
@@ -204,19 +229,28 @@ fn find<'w>(
     route: RouteRef<'_>,
     written: &BackendObjectReference,
 ) -> Result<(ObjectKey, &'w ServicePort), BackendError> {
+    let from = From {
+        group: GATEWAY_GROUP,
+        kind: route.kind(),
+        namespace: &route.meta().namespace,
+    };
+    find_from(index, from, route.transport(), written)
+}
+
+/// The Service and its port that an object names.
+fn find_from<'w>(
+    index: &ObjectIndex<'w>,
+    from: From<'_>,
+    transport: &str,
+    written: &BackendObjectReference,
+) -> Result<(ObjectKey, &'w ServicePort), BackendError> {
     check_kind(written)?;
-    let own = route.meta().namespace.as_str();
     let namespace = written
         .namespace
         .as_deref()
         .filter(|name| !name.is_empty())
-        .unwrap_or(own);
+        .unwrap_or(from.namespace);
     let key = ObjectKey::new(namespace, &*written.name);
-    let from = From {
-        group: GATEWAY_GROUP,
-        kind: route.kind(),
-        namespace: own,
-    };
     let to = To {
         group: "",
         kind: "Service",
@@ -233,7 +267,7 @@ fn find<'w>(
             format!("the reference to Service {key} has no port"),
         );
     };
-    let port = service_port(index, &key, number, route.transport())?;
+    let port = service_port(index, &key, number, transport)?;
     Ok((key, port))
 }
 

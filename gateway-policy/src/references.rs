@@ -1,0 +1,74 @@
+//! The objects that a policy refers to.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use towergate_core::plan::WeightedBackend;
+
+use crate::FieldError;
+use crate::common::{BackendRef, ConfigMapRef, ObjectRef};
+
+/// Decoded values of a Secret or ConfigMap, by key.
+pub type ObjectData = BTreeMap<String, Vec<u8>>;
+
+/// Resolves the references of one policy, for its conversion to values of the plan.
+///
+/// Implementations apply ReferenceGrants. `field` is the path of the reference; it is the field of the error,
+/// whose message names the object.
+pub trait References: Debug {
+    /// The values of a Secret.
+    ///
+    /// # Errors
+    /// The Secret does not exist, may not be referred to, or has a value that is not base64.
+    fn secret(&self, field: &str, reference: &ObjectRef) -> Result<ObjectData, FieldError>;
+
+    /// The values of a ConfigMap in the namespace of the policy.
+    ///
+    /// # Errors
+    /// The ConfigMap does not exist, or has a value that is not base64.
+    fn config_map(&self, field: &str, reference: &ConfigMapRef) -> Result<ObjectData, FieldError>;
+
+    /// The backends of a service that the policy calls, for
+    /// [`BuildContext::http_client`](towergate_core::policy::BuildContext::http_client).
+    ///
+    /// # Errors
+    /// A backend does not exist, may not be referred to, or is not supported.
+    fn backends(
+        &self,
+        field: &str,
+        references: &[BackendRef],
+    ) -> Result<Vec<WeightedBackend>, FieldError>;
+}
+
+/// An empty set of objects: every reference is an error.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoReferences;
+
+impl References for NoReferences {
+    fn secret(&self, field: &str, reference: &ObjectRef) -> Result<ObjectData, FieldError> {
+        not_found(field, "Secret", reference.name.as_deref())
+    }
+
+    fn config_map(&self, field: &str, reference: &ConfigMapRef) -> Result<ObjectData, FieldError> {
+        not_found(field, "ConfigMap", reference.name.as_deref())
+    }
+
+    fn backends(
+        &self,
+        field: &str,
+        references: &[BackendRef],
+    ) -> Result<Vec<WeightedBackend>, FieldError> {
+        match references.first() {
+            None => Ok(Vec::new()),
+            Some(first) => not_found(field, "Service", first.name.as_deref()),
+        }
+    }
+}
+
+fn not_found<T>(field: &str, kind: &str, name: Option<&str>) -> Result<T, FieldError> {
+    let name = name.unwrap_or_default();
+    Err(FieldError::invalid(
+        field,
+        format_args!("{kind} {name} not found"),
+    ))
+}
