@@ -25,7 +25,7 @@ use crate::api::reference_grant::ReferenceGrantSpec;
 use crate::api::stream_route::{PortRouteSpec, TlsRouteSpec};
 use crate::decode::locate;
 
-/// Namespace and name. The namespace is empty for kinds of the cluster.
+/// Namespace and name. The namespace is empty for cluster-scoped kinds.
 #[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct ObjectKey {
     /// The namespace.
@@ -53,7 +53,7 @@ impl fmt::Display for ObjectKey {
     }
 }
 
-/// An object with the place that it came from.
+/// An object with its origin.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Object<S> {
     /// `apiVersion` as written.
@@ -62,38 +62,37 @@ pub struct Object<S> {
     pub meta: ObjectMeta,
     /// `spec`; for kinds without one (Secret, ConfigMap, EndpointSlice, Namespace) the object itself.
     pub spec: S,
-    /// Fields that could not be read or are not known, and that may be there to keep somebody out. What
-    /// they ask for cannot be in force, so what has them fails closed: a policy by the targets that could
-    /// be read, a rule of a route, a route, a listener, a grant. Other fields that are not known are left
-    /// out.
+    /// Invalid and unknown fields that may restrict access. The parts of the object that have them fail
+    /// closed: a rule of a route, a route, a listener, a grant, the targets of a policy. Other unknown
+    /// fields are ignored.
     pub misread: Vec<SchemaViolation>,
-    /// Where it was read.
+    /// Origin.
     pub origin: Origin,
 }
 
 impl<S> Object<S> {
-    /// Its namespace and name.
+    /// Namespace and name.
     pub fn key(&self) -> ObjectKey {
         ObjectKey::new(&*self.meta.namespace, &*self.meta.name)
     }
 }
 
-/// Where an object was read, with its text so that a field's place can be found when it is needed.
+/// The origin of an object, with the text in which fields can be located.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Origin {
-    /// The file; empty for objects of an API server.
+    /// File; empty for objects of an API server.
     pub file: Arc<str>,
-    /// Line of the document's first line in the file, counted from 1; 0: unknown.
+    /// First line of the document in the file, from 1; 0 if unknown.
     pub line: usize,
-    /// The document's text; empty: unknown.
+    /// Text of the document; empty if unknown.
     pub text: Arc<str>,
-    /// Where in the document the object is, such as `items[2]` of a `List`; empty: it is the document.
+    /// Path of the object in the document, such as `items[2]` of a `List`; empty for the whole document.
     pub within: Arc<str>,
 }
 
 impl Origin {
-    /// Line and column in the file, from 1, of `field` (such as `spec.listeners[0].tls`) or of its
-    /// nearest parent that is there; the empty field is the whole object. `None`: the text is unknown.
+    /// Line and column in the file, from 1, of `field` (such as `spec.listeners[0].tls`; empty for the whole
+    /// object) or of its nearest parent that is present. `None`: the text is unknown.
     pub fn locate(&self, field: &str) -> Option<(usize, usize)> {
         if self.text.is_empty() {
             return None;
@@ -103,7 +102,7 @@ impl Origin {
     }
 }
 
-/// The whole world as written. A copy shares the objects.
+/// All objects as written. A copy shares them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Objects {
     /// `gateway.networking.k8s.io` GatewayClass.
@@ -142,13 +141,13 @@ pub struct Objects {
     pub config_maps: Store<ConfigMap>,
     /// Namespace.
     pub namespaces: Store<Namespace>,
-    /// Secrets that a Certificate of cert-manager would make in a cluster, with that Certificate.
+    /// Secrets that a Certificate of cert-manager would create in a cluster, with the name of that Certificate.
     pub issued: BTreeMap<ObjectKey, ObjectKey>,
 }
 
 impl Objects {
-    /// Takes over those objects of `other` that are missing or misread here and that `keep` wants, given
-    /// their kind, name and origin.
+    /// Adds the objects of `other` that are missing or invalid here and for which `keep` returns `true`, given
+    /// kind, name and origin.
     pub fn fill_from(
         &mut self,
         other: &Self,

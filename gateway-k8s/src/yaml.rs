@@ -1,4 +1,4 @@
-//! Writes JSON values as YAML, in the form that `kubectl get -o yaml` prints.
+//! Serialisation of JSON values as YAML in the format of `kubectl get -o yaml`.
 
 use serde_json::Value;
 
@@ -9,8 +9,7 @@ pub fn write(value: &Value) -> String {
     out
 }
 
-/// Writes a value. `fresh`: the line is empty up to the indentation, which is not written yet for
-/// the first line of a list's item.
+/// Writes a value. `fresh`: the first line needs no indentation, such as that of a list item.
 fn block(out: &mut String, value: &Value, indent: usize, fresh: bool) {
     match value {
         Value::Object(map) if !map.is_empty() => {
@@ -53,7 +52,7 @@ fn below(out: &mut String, value: &Value, indent: usize) {
         return;
     }
     out.push('\n');
-    // Lists stand at the level of their key, as kubectl writes them.
+    // Lists are not indented below their key, as in the output of kubectl.
     let deeper = if value.is_array() { indent } else { indent + 2 };
     block(out, value, deeper, false);
 }
@@ -71,7 +70,7 @@ fn inline(value: &Value) -> String {
     }
 }
 
-/// A text, in quotes unless it can be nothing else than text.
+/// A string, in quotes unless it can only be read as a string.
 fn scalar(text: &str) -> String {
     let first = text.chars().next().unwrap_or(' ');
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./ ,()".contains(c);
@@ -95,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_form_is_that_of_kubectl() {
+    fn the_format_is_that_of_kubectl() {
         let value = json!({
             "kind": "Gateway",
             "metadata": {"name": "shared"},
@@ -131,9 +130,9 @@ status:
         );
     }
 
-    /// What is written is read again as it was, by the reader of manifests.
+    /// The decoder of manifests reads back what is written.
     #[test]
-    fn texts_that_look_like_something_else_are_quoted() {
+    fn strings_that_look_like_other_values_are_quoted() {
         for text in [
             "", "true", "No", "80", "1e3", "- a", "a: b", "a #b", "~", "*x", "a\nb", "é", "'",
             " a", "a ", "0x1",

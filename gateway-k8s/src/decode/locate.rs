@@ -1,11 +1,11 @@
-//! The place of a field in a document's text, found again when a diagnostic needs it.
+//! Position of a field in the text of a document, for diagnostics.
 
 use std::rc::Rc;
 
 use super::tree::{Key, Node, Place, Value, parse};
 
-/// The place of `field` (such as `spec.listeners[0].tls`) below `within` in `text`, or of the nearest
-/// parent that is there. A scalar is pointed at itself, a list or map at its key.
+/// Position of `field` (such as `spec.listeners[0].tls`) below `within` in `text`, or of its nearest parent
+/// that is present: of the value if it is a scalar, otherwise of the key.
 pub(crate) fn locate(text: &str, within: &str, field: &str) -> Option<Place> {
     let root = parse(text).ok()?;
     let start = descend(&root, root.place, within);
@@ -13,7 +13,7 @@ pub(crate) fn locate(text: &str, within: &str, field: &str) -> Option<Place> {
     Some(end.1)
 }
 
-/// Follows `path` as far as it goes: the last node, and the place to point at.
+/// Follows `path` as far as possible. Returns the last node and its position.
 fn descend(node: &Rc<Node>, place: Place, path: &str) -> (Rc<Node>, Place) {
     let mut current = (Rc::clone(node), place);
     let mut rest = path.trim_start_matches('.');
@@ -48,7 +48,7 @@ fn step<'p>(node: &Node, path: &'p str) -> Option<(Found, &'p str)> {
     }
 }
 
-/// The entry that `path` begins with. Keys may hold dots themselves: the longest that fits is meant.
+/// The entry that `path` begins with. Keys may contain dots: the longest matching key is taken.
 fn entry<'n, 'p>(
     entries: &'n [(Key, Rc<Node>)],
     path: &'p str,
@@ -198,7 +198,7 @@ spec:
             for text in [yaml, pretty, tree.to_string()] {
                 for (path, leaf) in &all {
                     let place = locate(&text, "", path).expect("the text is well-formed");
-                    let line = text.lines().nth(place.line - 1).expect("the line is there");
+                    let line = text.lines().nth(place.line - 1).expect("the line exists");
 
                     prop_assert!(line[place.column - 1..].starts_with(leaf.as_str()), "{path} in {text}");
                 }

@@ -1,7 +1,7 @@
-//! What an API server holds of the kinds that are read, kept up to date object by object.
+//! Objects of an API server, updated one by one.
 //!
-//! An object takes the same path as a document of a file. What comes again unchanged, or with another
-//! status only, stays what it was, by address too: whoever compares or remembers by `Arc` sees no change.
+//! An object is decoded like a document of a file. An object that is received again without a change, or with
+//! a change of its status only, keeps its `Arc`, so caches keyed by address remain valid.
 //!
 //! ```
 //! use serde_json::json;
@@ -26,7 +26,7 @@ use crate::objects::{ObjectKey, Objects};
 /// `kubectl apply` keeps a second copy of the object in this annotation.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// Objects of an API server, and what is wrong with them.
+/// Objects of an API server, with their diagnostics.
 #[derive(Clone, Debug, Default)]
 pub struct Mirror {
     objects: Objects,
@@ -34,8 +34,8 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// Takes an object as the API server has it now, with `apiVersion` and `kind`. Whether this may
-    /// change what the objects mean. An object that cannot be read is taken away: the diagnostics say so.
+    /// Adds or replaces an object, which has `apiVersion` and `kind`. Returns whether objects or diagnostics
+    /// changed. An object that cannot be decoded is removed, with a diagnostic.
     pub fn apply(&mut self, mut object: Value) -> bool {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let kind = text(&object["kind"]);
@@ -61,7 +61,7 @@ impl Mirror {
         changed | self.note(kind, key, diagnostics)
     }
 
-    /// Takes an object away. Whether it was there.
+    /// Removes an object. Returns whether it was present.
     pub fn remove(&mut self, kind: &str, key: &ObjectKey) -> bool {
         let noted = self.note(kind.to_owned(), key.clone(), Vec::new());
         take_from(&mut self.objects, kind, key) | noted
@@ -72,12 +72,12 @@ impl Mirror {
         &self.objects
     }
 
-    /// What is wrong with single objects, by kind and name.
+    /// Diagnostics of single objects, by kind and name.
     pub fn diagnostics(&self) -> impl Iterator<Item = &Diagnostic> {
         self.diagnostics.values().flatten()
     }
 
-    /// Whether something else was said before.
+    /// Replaces the diagnostics of an object. Returns whether they changed.
     fn note(&mut self, kind: String, key: ObjectKey, diagnostics: Vec<Diagnostic>) -> bool {
         if diagnostics.is_empty() {
             return self.diagnostics.remove(&(kind, key)).is_some();
@@ -87,7 +87,7 @@ impl Mirror {
     }
 }
 
-/// Takes away what changes without a meaning, and what only needs memory.
+/// Removes fields that are not used: some change often, others are large.
 fn leave_out(object: &mut Value) {
     let Some(fields) = object.as_object_mut() else {
         return;
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_taken_away_and_said() {
+    fn an_object_that_cannot_be_decoded_is_removed_with_a_diagnostic() {
         let mut mirror = Mirror::default();
         mirror.apply(service(json!(80), "1"));
 
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_is_gone_is_gone_once() {
+    fn an_object_is_removed_once() {
         let mut mirror = Mirror::default();
         mirror.apply(service(json!(80), "1"));
 

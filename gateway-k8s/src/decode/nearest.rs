@@ -1,8 +1,8 @@
-//! "Did you mean": the known name nearest to a mistyped one.
+//! Suggestions for misspelled names.
 
-/// The nearest of `known`, if it is near enough to be what was meant.
+/// The name in `known` that is most similar to `name`, if any is similar enough.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // A third of the letters may differ; beyond that a guess is more confusing than none.
+    // More differences than a third of the letters make the suggestion misleading.
     let bound = (name.chars().count() / 3).max(1);
     known
         .into_iter()
@@ -12,7 +12,7 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(_, candidate)| candidate)
 }
 
-/// Insertions, deletions, changes and swaps of neighbours between both, ignoring case.
+/// Number of insertions, deletions, substitutions and transpositions between both, ignoring case.
 fn distance(a: &str, b: &str) -> usize {
     let a: Vec<char> = a.chars().flat_map(char::to_lowercase).take(64).collect();
     let b: Vec<char> = b.chars().flat_map(char::to_lowercase).take(64).collect();
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_finds_its_name() {
+    fn a_misspelled_name_has_a_suggestion() {
         let known = ["hostname", "hostnames", "port", "protocol", "tls"];
 
         for (typed, meant) in [

@@ -1,4 +1,4 @@
-//! Port numbers that cannot be: refused wherever a kind has a `port`, as its schema would.
+//! Validation of the port numbers of a Service. Other kinds are validated against their schema.
 
 use super::kind::{Kind, KindId};
 use super::tree::{Node, Place, Value};
@@ -8,11 +8,11 @@ use super::tree::{Node, Place, Value};
 pub(crate) struct BadPort {
     /// The path of the field.
     pub(crate) path: String,
-    /// Where the number stands.
+    /// Position of the number.
     pub(crate) place: Place,
 }
 
-/// The first `port` in the object that is a whole number, but none from 1 to 65535.
+/// The first `port` of a Service that is an integer outside 1 to 65535.
 pub(crate) fn check(kind: &Kind, object: &Node) -> Option<BadPort> {
     if kind.id != KindId::Service {
         return None;

@@ -1,18 +1,18 @@
-//! Cuts a file into its YAML documents, each with the line on which it begins.
+//! Splits a file into its YAML documents, each with its first line.
 //!
-//! A line `---` (YAML 1.2.2, section 9.1.2) cannot be part of any value, so the cut needs no parser and
-//! a broken document does not hide the next one. JSON has no such lines and stays one document.
+//! A `---` line (YAML 1.2.2, section 9.1.2) cannot be part of a value, so splitting needs no parser and a
+//! malformed document does not hide the next one. JSON has no `---` lines and is one document.
 
 /// A document of a file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Document<'a> {
-    /// The line of its first line, counted from 1.
+    /// Number of its first line, from 1.
     pub(crate) line: usize,
-    /// Its text.
+    /// Text.
     pub(crate) text: &'a str,
 }
 
-/// The documents of `text` that hold something beside comments and directives.
+/// The documents of `text`, without those that have only comments and directives.
 pub(crate) fn split(text: &str) -> Vec<Document<'_>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut documents = Vec::new();
@@ -39,7 +39,7 @@ pub(crate) fn split(text: &str) -> Vec<Document<'_>> {
     documents
 }
 
-/// Where a document begins.
+/// The start of a document.
 #[derive(Clone, Copy)]
 struct Cut {
     line: usize,
@@ -59,7 +59,7 @@ impl Cut {
     }
 }
 
-/// What follows a marker, without blanks and comments; `None`: the line is not a marker.
+/// The text after a marker, without blanks and comments; `None`: the line is not a marker.
 fn marker<'a>(line: &'a str, marker: &str) -> Option<&'a str> {
     let rest = line.strip_prefix(marker)?;
     if !rest.is_empty() && !rest.starts_with([' ', '\t', '\r', '\n']) {
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_know_their_first_line() {
+    fn documents_have_the_number_of_their_first_line() {
         assert_eq!(cut("a: 1\n"), [(1, "a: 1\n")]);
         assert_eq!(cut("---\na: 1\n---\nb: 2"), [(2, "a: 1\n"), (4, "b: 2")]);
         assert_eq!(cut("a: 1\r\n---\r\nb: 2"), [(1, "a: 1\r\n"), (3, "b: 2")]);
@@ -116,9 +116,9 @@ mod tests {
     }
 
     proptest! {
-        /// What is cut out is text of the file, at the line that is claimed.
+        /// The text of a document begins at its line in the file.
         #[test]
-        fn documents_are_found_again_at_their_line(text in "([a-z%#.{}: -]{0,5}\n|---\n|--- a\n|\\.\\.\\.\n){0,12}") {
+        fn documents_begin_at_their_line(text in "([a-z%#.{}: -]{0,5}\n|---\n|--- a\n|\\.\\.\\.\n){0,12}") {
             for document in split(&text) {
                 let tail: String = text.split_inclusive('\n').skip(document.line - 1).collect();
 

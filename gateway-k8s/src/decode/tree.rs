@@ -1,53 +1,53 @@
-//! A document as a tree of nodes, each with its place in the text.
+//! A document as a tree of nodes with positions.
 //!
-//! Decoding and locating both walk this tree, so what a diagnostic points at is what was read. YAML
-//! and JSON make the same tree. Aliases are shared, merge keys (`<<`) are applied, a key that is given
-//! twice is refused.
+//! Decoding and locating walk the same tree, so a diagnostic points at the value that was decoded. YAML and
+//! JSON give the same tree. Aliases are shared, merge keys (`<<`) are applied, and a duplicate key is an
+//! error.
 //!
-//! The size of the tree *after* aliases is bounded ([`MAX_NODES`], [`MAX_DEPTH`]), so neither an alias
-//! bomb nor deep nesting costs anything.
+//! The size of the tree with aliases expanded is limited ([`MAX_NODES`], [`MAX_DEPTH`]), so alias bombs and
+//! deep nesting are rejected early.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use serde_saphyr::granit_parser::{Event, Options, Parser, ScalarStyle, Span, StrInput, Tag};
 
-/// The largest document, in bytes. The API server takes 3 MiB at most.
+/// Maximum length of a document, in bytes. That of the API server is 3 MiB.
 pub(crate) const MAX_BYTES: usize = 10 * 1024 * 1024;
-/// Nodes of a document, aliases counted as often as they are used, long texts as several.
+/// Maximum number of nodes of a document. An alias counts each time it is used, a long string as several.
 pub(crate) const MAX_NODES: usize = 500_000;
-/// Levels of a document, aliases included.
+/// Maximum depth of a document, aliases included.
 pub(crate) const MAX_DEPTH: usize = 100;
 
-/// A place in a text; line and column count from 1.
+/// A position in a text.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Place {
-    /// The line.
+    /// Line, from 1.
     pub(crate) line: usize,
-    /// The column, in characters.
+    /// Column, from 1, in characters.
     pub(crate) column: usize,
 }
 
-/// The place of what has no text.
+/// The position of a value without text.
 const NOWHERE: Place = Place { line: 0, column: 0 };
 
-/// A value with its place.
+/// A value with its position.
 #[derive(Debug)]
 pub(crate) struct Node {
-    /// Where it begins.
+    /// Position of its start.
     pub(crate) place: Place,
-    /// What it is.
+    /// Value.
     pub(crate) value: Value,
-    /// Nodes in it, itself included.
+    /// Number of nodes, including itself.
     size: usize,
-    /// Levels in it.
+    /// Number of levels, including its own.
     height: usize,
 }
 
-/// What a node is.
+/// The value of a node.
 #[derive(Debug)]
 pub(crate) enum Value {
-    /// Text; `true`: unquoted, so it may be a number, a truth value or nothing.
+    /// A string; `true`: unquoted, so it may be a number, a boolean or null.
     Scalar(String, bool),
     /// A list.
     List(Vec<Rc<Node>>),
@@ -58,18 +58,18 @@ pub(crate) enum Value {
 /// A key of a map.
 #[derive(Clone, Debug)]
 pub(crate) struct Key {
-    /// Its text.
+    /// Text.
     pub(crate) text: String,
-    /// Where it begins.
+    /// Position.
     pub(crate) place: Place,
 }
 
-/// Why a text is not a document.
+/// A syntax error.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct SyntaxError {
-    /// Where.
+    /// Position.
     pub(crate) place: Place,
-    /// What is wrong.
+    /// Message.
     pub(crate) message: String,
 }
 
@@ -93,7 +93,7 @@ impl Node {
         }
     }
 
-    /// The same place with another value.
+    /// A node with another value at the same position.
     pub(crate) fn with_value(&self, value: Value) -> Self {
         Self {
             place: self.place,
@@ -103,7 +103,7 @@ impl Node {
         }
     }
 
-    /// The value of `key`, if this is a map that has it with a value other than null.
+    /// The value of `key`, unless it is absent or null.
     pub(crate) fn field(&self, key: &str) -> Option<&Rc<Node>> {
         let Value::Map(entries) = &self.value else {
             return None;
@@ -112,7 +112,7 @@ impl Node {
         (!node.is_null()).then_some(node)
     }
 
-    /// Its text, if it is a scalar.
+    /// The text of a scalar.
     pub(crate) fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Scalar(text, _) => Some(text),
@@ -120,25 +120,25 @@ impl Node {
         }
     }
 
-    /// Whether it stands for no value.
+    /// Whether it is null.
     pub(crate) fn is_null(&self) -> bool {
         matches!(&self.value, Value::Scalar(text, true) if is_null(text))
     }
 }
 
-/// Whether unquoted `text` stands for no value (YAML 1.2.2, section 10.3.2).
+/// Whether unquoted `text` is null (YAML 1.2.2, section 10.3.2).
 pub(crate) fn is_null(text: &str) -> bool {
     matches!(text, "" | "~" | "null" | "Null" | "NULL")
 }
 
-/// Reads a document.
+/// Parses a document.
 ///
 /// # Errors
-/// If it is malformed or beyond the bounds of this module.
+/// If it is malformed or exceeds a limit of this module.
 pub(crate) fn parse(text: &str) -> Result<Rc<Node>, SyntaxError> {
     if text.len() > MAX_BYTES {
         let message = format!(
-            "the document has {} bytes, {MAX_BYTES} is the limit",
+            "the document has {} bytes; the maximum is {MAX_BYTES}",
             text.len()
         );
         return Err(SyntaxError::new(Place { line: 1, column: 1 }, message));
@@ -146,7 +146,7 @@ pub(crate) fn parse(text: &str) -> Result<Rc<Node>, SyntaxError> {
     let mut options = Options::default();
     options.flow_nesting_limit = MAX_DEPTH;
     options.block_nesting_limit = MAX_DEPTH;
-    // Where somebody else in the build wants comments, the parser gives them to all who do not object.
+    // Another crate of the build may enable the feature that makes comments the default.
     options.emit_comments = false;
     let mut builder = Builder {
         parser: Parser::new_from_str_with_options(text, options),
@@ -156,16 +156,16 @@ pub(crate) fn parse(text: &str) -> Result<Rc<Node>, SyntaxError> {
     builder.document()
 }
 
-/// A value that an API server sent, as the tree that its text would give. It has no places.
+/// The tree of a JSON value from an API server, without positions.
 ///
 /// # Errors
-/// If it is beyond the bounds of this module.
+/// If it exceeds a limit of this module.
 pub(crate) fn of_json(value: &serde_json::Value) -> Result<Rc<Node>, SyntaxError> {
     let node = json_node(value, 1).filter(|node| node.size <= MAX_NODES);
     node.map(Rc::new).ok_or_else(|| too_large(NOWHERE))
 }
 
-/// `None`: nested too deeply.
+/// `None`: it is nested too deeply.
 fn json_node(value: &serde_json::Value, depth: usize) -> Option<Node> {
     use serde_json::Value as Json;
     if depth > MAX_DEPTH {
@@ -223,7 +223,7 @@ impl<'a> Builder<'a> {
                 _ if root.is_some() => {
                     return Err(SyntaxError::new(
                         place(&span),
-                        "a second document begins here without a `---` line",
+                        "a second document starts here without a `---` line",
                     ));
                 }
                 event => root = Some(self.node(event, &span, 1)?),
@@ -259,11 +259,11 @@ impl<'a> Builder<'a> {
         let (node, anchor) = match event {
             Event::Alias(id) => {
                 let node = self.anchors.get(&id).cloned();
-                return node.ok_or_else(|| SyntaxError::new(at, "an alias within its own anchor"));
+                return node.ok_or_else(|| SyntaxError::new(at, "alias within its own anchor"));
             }
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = unquoted(tag.as_deref(), style == ScalarStyle::Plain, at)?;
-                // Long texts count for more, so that aliases cannot multiply them either.
+                // A long string counts as several nodes, so aliases cannot multiply it without limit.
                 let size = 1 + text.len() / 32;
                 let value = Value::Scalar(text.into_owned(), plain);
                 let node = Node {
@@ -282,7 +282,7 @@ impl<'a> Builder<'a> {
                 unquoted(tag.as_deref(), true, at)?;
                 (self.map(at, depth)?, anchor)
             }
-            _ => return Err(SyntaxError::new(at, "a value is missing here")),
+            _ => return Err(SyntaxError::new(at, "expected a value")),
         };
         if node.size > MAX_NODES || node.height > MAX_DEPTH {
             return Err(too_large(at));
@@ -335,7 +335,7 @@ impl<'a> Builder<'a> {
                 continue;
             }
             if !seen.insert(key.text.clone()) {
-                let message = format!("the key `{}` is given twice", key.text);
+                let message = format!("duplicate key `{}`", key.text);
                 return Err(SyntaxError::new(key.place, message));
             }
             entries.push((key, value));
@@ -356,7 +356,7 @@ impl<'a> Builder<'a> {
             .max()
             .unwrap_or(0);
         let value = Value::Map(entries);
-        // An empty block map has no key; its own place is all there is.
+        // An empty map has no key whose position could be used.
         let place = begin.map_or(place, |key| key.min(place));
         Ok(Node {
             place,
@@ -366,7 +366,7 @@ impl<'a> Builder<'a> {
         })
     }
 
-    /// A key, and whether it is the merge key.
+    /// Parses a key. Returns whether it is the merge key.
     fn key(
         &mut self,
         event: Event<'a>,
@@ -384,13 +384,13 @@ impl<'a> Builder<'a> {
             }
             Value::List(_) | Value::Map(_) => Err(SyntaxError::new(
                 place(span),
-                "a key must be text, not a list or a map",
+                "a key must be a string, not a list or map",
             )),
         }
     }
 }
 
-/// Adds the entries of `source` that are not there yet (YAML merge keys).
+/// Adds the entries of `source` whose keys are not present (YAML merge keys).
 fn merge(
     source: &Node,
     seen: &mut HashSet<String>,
@@ -410,19 +410,19 @@ fn merge(
             .try_for_each(|source| merge(source, seen, entries)),
         Value::List(_) | Value::Scalar(..) => Err(SyntaxError::new(
             source.place,
-            "`<<` takes a map or a list of maps",
+            "`<<` requires a map or a list of maps",
         )),
     }
 }
 
-/// Whether a node counts as unquoted, given its tag.
+/// Whether a scalar counts as unquoted, given its tag.
 fn unquoted(tag: Option<&Tag>, plain: bool, at: Place) -> Result<bool, SyntaxError> {
     match tag.map(|tag| (tag.core_suffix(), tag)) {
         None => Ok(plain),
         Some((Some("str"), _)) => Ok(false),
         Some((Some("int" | "float" | "bool" | "null" | "seq" | "map"), _)) => Ok(true),
         Some((_, tag)) => {
-            let message = format!("the tag `{}` means nothing in a manifest", tag.original());
+            let message = format!("the tag `{}` is not supported", tag.original());
             Err(SyntaxError::new(at, message))
         }
     }
@@ -430,7 +430,7 @@ fn unquoted(tag: Option<&Tag>, plain: bool, at: Place) -> Result<bool, SyntaxErr
 
 fn too_large(at: Place) -> SyntaxError {
     let message = format!(
-        "the document is too large: at most {MAX_NODES} values, {MAX_DEPTH} levels deep, aliases included"
+        "the document is too large; the maximum is {MAX_NODES} values and {MAX_DEPTH} levels, aliases included"
     );
     SyntaxError::new(at, message)
 }
@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn every_value_knows_its_place() {
+    fn every_value_has_its_position() {
         let yaml = "a:\n  b: 1\n  c:\n  - x\n  - {d: \"é\", e: [7]}\n";
         let json = "{\n\t\"a\": {\"b\": 1,\n \"c\":[\"x\"]}}";
 
@@ -478,9 +478,9 @@ mod tests {
 
     #[test]
     fn what_is_malformed_is_refused_with_a_reason() {
-        assert!(error("a: 1\na: 2").contains("`a` is given twice"));
+        assert!(error("a: 1\na: 2").contains("duplicate key `a`"));
         assert!(error("a: !secret x").contains("!secret"));
-        assert!(error("[a, b]: c").contains("must be text"));
+        assert!(error("[a, b]: c").contains("must be a string"));
         assert!(error("a: &x [*x]").contains("alias"));
         assert!(error("a: *unknown").contains("unknown"));
         assert_eq!(parse("a:\n\tb: 1").expect_err("a tab").place.line, 2);

@@ -1,9 +1,8 @@
-//! From a tree to a typed value, as the API server would read it.
+//! Decoding of a tree into a typed value, with the rules of the API server.
 //!
-//! Every error carries the place and the path of the value that it is about. A field that the type does
-//! not have is noted, with the nearest one that it has; the type's own names come from serde. A field
-//! whose value is null counts as absent. Unquoted numbers and truth values are no text: the API server
-//! refuses them too.
+//! An error has the position and the path of its value. An unknown field is recorded with a suggestion from
+//! the field names that serde provides. A field whose value is null counts as absent. An unquoted number or
+//! boolean is not a string; the API server rejects it too.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -21,11 +20,11 @@ use super::tree::{Key, Node, Place, Value, is_null};
 pub(crate) struct UnknownField {
     /// The path, such as `spec.hostnamez`.
     pub(crate) path: String,
-    /// Where its name stands.
+    /// Position of its name.
     pub(crate) place: Place,
-    /// The field that may have been meant.
+    /// Suggestion.
     pub(crate) nearest: Option<String>,
-    /// The fields that there are.
+    /// Known fields.
     pub(crate) known: Vec<&'static str>,
 }
 
@@ -36,16 +35,16 @@ impl UnknownField {
     }
 }
 
-/// Why a value does not fit its type.
+/// A value that does not match its type.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct TypeError {
     /// The path of the value.
     pub(crate) path: String,
-    /// Where it is; `None` only while the error travels to the value it belongs to.
+    /// Position; `None` until the error reaches its value.
     pub(crate) place: Option<Place>,
-    /// What is wrong.
+    /// Message.
     pub(crate) message: String,
-    /// How to mend it.
+    /// Advice; empty if there is none.
     pub(crate) help: String,
 }
 
@@ -60,7 +59,7 @@ impl std::error::Error for TypeError {}
 impl de::Error for TypeError {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self {
-            message: plain_words(&message.to_string()),
+            message: without_rust_terms(&message.to_string()),
             ..Self::default()
         }
     }
@@ -73,10 +72,10 @@ impl de::Error for TypeError {
     }
 }
 
-/// Reads `node`, which is at `path`, as a `T`.
+/// Decodes `node`, which is at `path`, as a `T`, and returns the unknown fields.
 ///
 /// # Errors
-/// If it does not fit.
+/// If a value does not match its type.
 pub(crate) fn read<'de, T: Deserialize<'de>>(
     node: &'de Node,
     path: &str,
@@ -91,7 +90,7 @@ pub(crate) fn read<'de, T: Deserialize<'de>>(
     (result, report.unknown.into_inner())
 }
 
-/// What is noted on the way.
+/// State of one decoding.
 #[derive(Default)]
 struct Report {
     path: RefCell<String>,
@@ -99,7 +98,7 @@ struct Report {
 }
 
 impl Report {
-    /// Runs `read` for the value at `step` below the current path.
+    /// Runs `read` with `step` appended to the path.
     fn below<T>(
         &self,
         step: fmt::Arguments<'_>,
@@ -127,7 +126,7 @@ impl Report {
         error
     }
 
-    /// Whether the current path is of a field of Gateway API that holds a duration (GEP-2257).
+    /// Whether the current field of Gateway API is a duration (GEP-2257).
     fn at_duration(&self) -> bool {
         let path = self.path.borrow();
         let (above, field) = path.rsplit_once('.').unwrap_or_default();
@@ -149,9 +148,9 @@ impl Report {
     }
 }
 
-/// How to mend a number where a duration is expected.
+/// Advice on a number in place of a duration.
 const DURATION: &str = "Write a time with its unit, such as \"5s\" or \"1m30s\".";
-/// How to mend a number where text is expected.
+/// Advice on a number in place of a string.
 const QUOTE: &str = "Put it in quotes:";
 
 #[derive(Clone, Copy)]
@@ -337,7 +336,7 @@ impl<'de> SeqAccess<'de> for Items<'de, '_> {
 struct Entries<'de, 'r> {
     entries: std::slice::Iter<'de, (Key, Rc<Node>)>,
     current: Option<&'de (Key, Rc<Node>)>,
-    /// The fields of a struct; `None` for maps, which have any.
+    /// Fields of a struct; `None` for a map of any keys.
     known: Option<&'static [&'static str]>,
     report: &'r Report,
 }
@@ -372,14 +371,14 @@ impl<'de> MapAccess<'de> for Entries<'de, '_> {
         let (key, node) = self
             .current
             .take()
-            .ok_or_else(|| de::Error::custom("a value without its key"))?;
+            .ok_or_else(|| de::Error::custom("value without key"))?;
         let report = self.report;
         let read = || seed.deserialize(Typed { node, report });
         report.below(format_args!(".{}", key.text), node.place, read)
     }
 }
 
-/// What unquoted text is (YAML 1.2.2, section 10.3.2).
+/// The value of an unquoted scalar (YAML 1.2.2, section 10.3.2).
 enum Plain {
     Null,
     Bool(bool),
@@ -413,7 +412,7 @@ impl Plain {
         if let Ok(value) = text.parse() {
             return Self::Signed(value);
         }
-        // Rust's grammar of numbers is YAML's, but for words such as `inf`, which never get here.
+        // Rust parses numbers as YAML does. Words such as `inf` have been handled above.
         text.parse().map_or(Self::Text, Self::Float)
     }
 
@@ -441,8 +440,8 @@ pub(crate) fn scalar(text: &str, plain: bool) -> serde_json::Value {
     }
 }
 
-/// serde's message without Rust's names of types.
-fn plain_words(message: &str) -> String {
+/// serde's message without terms of Rust.
+fn without_rust_terms(message: &str) -> String {
     let mut message = message.to_owned();
     for (rust, plain) in [
         ("invalid type: ", "found "),

@@ -1,37 +1,37 @@
-//! Fields that are not known: what leaving one out would mean for its object.
+//! Effects of unknown and invalid fields.
 //!
-//! Most say nothing that matters. But a match that is left out lets a rule take more than was meant, a
-//! filter or host name that is left out lets in who should stay out, and so does a field of a policy or a
-//! grant. There the part that has the field fails closed, in the way that [`Closed`] tells.
+//! Ignoring an unknown match makes a rule match more requests than intended; ignoring an unknown filter,
+//! hostname, or field of a policy or grant admits requests that should be rejected. The part of the object
+//! that has an unknown or invalid field therefore fails closed, as [`Closed`] defines.
 
 use super::kind::KindId;
 use super::typed::UnknownField;
 
-/// What fails closed because of a field that is not known.
+/// The part of an object that fails closed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Closed {
-    /// What a policy is for.
+    /// The targets of a policy.
     Policy,
     /// A rule of a route.
     Rule,
-    /// The rule of a route of connections or datagrams.
+    /// A rule of a TLSRoute, TCPRoute or UDPRoute.
     Stream,
     /// Every rule of a route.
     Rules,
     /// A route.
     Route,
-    /// A route, for one parent.
+    /// The attachment of a route to one parent.
     Parent,
     /// A listener.
     Listener,
-    /// All listeners of a Gateway or ListenerSet that it may concern.
+    /// All listeners of a Gateway or ListenerSet that the field may affect.
     Gateway,
-    /// What a ReferenceGrant permits.
+    /// A ReferenceGrant.
     Grant,
 }
 
 impl Closed {
-    /// What becomes of it.
+    /// The effect, as a clause of a message.
     pub(crate) fn effect(self) -> &'static str {
         match self {
             Self::Policy => "what the policy covers answers 500",
@@ -47,7 +47,7 @@ impl Closed {
     }
 }
 
-/// What the field at `path`, which is not known, makes fail closed. `None`: it has no effect.
+/// The part that fails closed because of the field at `path`. `None`: the field has no effect.
 pub(crate) fn closed(kind: KindId, path: &str) -> Option<Closed> {
     use KindId as K;
     let Some(field) = path.strip_prefix("spec.") else {
@@ -70,7 +70,7 @@ pub(crate) fn closed(kind: KindId, path: &str) -> Option<Closed> {
                 false => Some(Closed::Route),
             }
         }
-        // Neither labels of what a cluster makes for a Gateway nor addresses let anybody in.
+        // Neither labels of generated objects nor addresses admit requests.
         K::Gateway if field.starts_with("infrastructure.") || field.starts_with("addresses[") => {
             None
         }
@@ -86,7 +86,7 @@ pub(crate) fn closed(kind: KindId, path: &str) -> Option<Closed> {
     }
 }
 
-/// What a fault of the whole `spec` makes fail closed.
+/// The part that fails closed because `spec` is missing or invalid as a whole.
 fn whole(kind: KindId) -> Option<Closed> {
     use KindId as K;
     match kind {
@@ -116,10 +116,10 @@ pub(crate) fn is_of_every_rule(path: &str) -> bool {
     ) || path.starts_with("spec.hostnames[")
 }
 
-/// The most names that are listed.
+/// Maximum number of names in an advice.
 const LISTED: usize = 16;
 
-/// How to mend it: the name that may have been meant, or those that there are.
+/// Advice on an unknown field: a suggestion, or the known names.
 pub(crate) fn mend(field: &UnknownField) -> String {
     if let Some(meant) = &field.nearest {
         return format!("Did you mean `{meant}`?");
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_could_let_somebody_in_fails_closed() {
+    fn fields_that_restrict_access_fail_closed() {
         use KindId as K;
         for (kind, path, expected) in [
             (
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mend_names_what_was_meant_or_what_there_is() {
+    fn the_advice_has_a_suggestion_or_the_known_names() {
         let field = |nearest: Option<&str>, known: &[&'static str]| UnknownField {
             path: "spec.x".to_owned(),
             place: crate::decode::tree::Place { line: 1, column: 1 },

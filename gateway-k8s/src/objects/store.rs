@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Object, ObjectKey};
 
-/// Objects of one kind. A copy shares them, so that it costs little.
+/// Objects of one kind. A copy shares them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Store<S>(BTreeMap<ObjectKey, Arc<Object<S>>>);
 
@@ -17,17 +17,17 @@ impl<S> Default for Store<S> {
 }
 
 impl<S> Store<S> {
-    /// No objects.
+    /// An empty store.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How many there are.
+    /// The number of objects.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether it has no objects.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -37,7 +37,7 @@ impl<S> Store<S> {
         self.0.get(key).map(|object| &**object)
     }
 
-    /// Whether there is one of this name.
+    /// Whether it has an object of this name.
     pub fn contains_key(&self, key: &ObjectKey) -> bool {
         self.0.contains_key(key)
     }
@@ -57,7 +57,7 @@ impl<S> Store<S> {
         self.0.iter().map(|(key, object)| (key, &**object))
     }
 
-    /// The objects, to be changed. What copies share is copied now.
+    /// Mutable references to the objects. Shared objects are cloned.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut Object<S>>
     where
         S: Clone,
@@ -65,7 +65,7 @@ impl<S> Store<S> {
         self.0.values_mut().map(Arc::make_mut)
     }
 
-    /// Adds an object; gives back the one that had its name before.
+    /// Adds an object. Returns the previous object of this name.
     pub fn insert(
         &mut self,
         key: ObjectKey,
@@ -74,12 +74,12 @@ impl<S> Store<S> {
         self.0.insert(key, object.into())
     }
 
-    /// Takes an object away.
+    /// Removes an object.
     pub fn remove(&mut self, key: &ObjectKey) -> Option<Arc<Object<S>>> {
         self.0.remove(key)
     }
 
-    /// Takes over those objects of `other` that are missing or misread here and that `keep` wants.
+    /// Adds the objects of `other` that are missing or invalid here and for which `keep` returns `true`.
     pub(super) fn fill_from(
         &mut self,
         other: &Self,
@@ -98,7 +98,7 @@ impl<S> Index<&ObjectKey> for Store<S> {
     type Output = Object<S>;
 
     /// # Panics
-    /// If there is none of this name.
+    /// If it has no object of this name.
     fn index(&self, key: &ObjectKey) -> &Object<S> {
         &self.0[key]
     }

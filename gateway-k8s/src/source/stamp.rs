@@ -1,15 +1,14 @@
-//! What tells that a file is still the one that was read, without reading it.
+//! Detection of unchanged files by their metadata.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The coarsest clock of a file system, that of FAT. A file that changed so short a time before it was
-/// read may change again without a sign of it.
+/// The coarsest file system clock, that of FAT. A file that changed within one tick before it was read may
+/// change again without a change of its time.
 const TICK: Duration = Duration::from_secs(2);
 
-/// The state of a file. The time of its last change, of its content or of anything else about it, is the
-/// system's: nobody can set it back.
+/// The state of a file. The change time (`ctime`) is set by the system and cannot be set back.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stamp {
     file: (u64, u64),
@@ -40,7 +39,7 @@ impl Stamp {
         }
     }
 
-    /// Whether the file had been as it was for so long when it was read that any later change shows.
+    /// Whether the file was unchanged long enough when it was read that any later change is detected.
     pub(super) fn is_settled(&self) -> bool {
         self.settled
     }
