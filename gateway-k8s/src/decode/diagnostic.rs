@@ -1,6 +1,6 @@
-//! What is wrong or suspicious, where, and how to mend it.
+//! Diagnostics: message, position, and advice.
 //!
-//! Whoever finds an error or a warning must say how to mend it: there is no way to make one without.
+//! Each error and warning has an advice; the constructors require one.
 
 use serde::{Serialize, Serializer};
 
@@ -9,45 +9,45 @@ use crate::finding::FindingCode;
 use crate::objects::{Object, ObjectKey, Origin};
 use crate::wording::one_line;
 
-/// Something wrong or suspicious in the manifests.
+/// An error, warning or note about the manifests.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Diagnostic {
-    /// How bad it is.
+    /// Severity.
     pub severity: Severity,
     /// Code, such as `unknown-field`.
     pub code: FindingCode,
-    /// The file; empty: unknown, `null` when it is serialised.
+    /// File; empty if unknown, which is serialised as `null`.
     #[serde(serialize_with = "unless_default")]
     pub file: String,
-    /// Line in the file, from 1; 0: unknown, `null` when it is serialised.
+    /// Line in the file, from 1; 0 if unknown, which is serialised as `null`.
     #[serde(serialize_with = "unless_default")]
     pub line: usize,
-    /// Column in the line, from 1; 0: unknown, `null` when it is serialised.
+    /// Column in the line, from 1; 0 if unknown, which is serialised as `null`.
     #[serde(serialize_with = "unless_default")]
     pub column: usize,
-    /// Kind of the object; empty: unknown.
+    /// Kind of the object; empty if unknown.
     pub kind: String,
     /// Name of the object.
     pub object: Option<ObjectKey>,
-    /// The field, such as `spec.listeners[0].port`; empty: the whole object.
+    /// Path of the field, such as `spec.listeners[0].port`; empty for the whole object.
     pub field: String,
-    /// What is wrong, one sentence on one line.
+    /// What failed and why, on one line.
     pub message: String,
-    /// How to mend it, one sentence; empty only for a [`Severity::Note`] that asks for nothing.
+    /// Advice, one sentence; empty only for a [`Severity::Note`].
     pub help: String,
 }
 
-/// How bad a [`Diagnostic`] is.
+/// Severity of a [`Diagnostic`].
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Severity {
     /// Part of the configuration is not in force.
     Error,
-    /// It is in force, but hardly what was meant.
+    /// The configuration is in force, but is probably not what was intended.
     Warning,
-    /// Worth knowing.
+    /// Information.
     Note,
 }
 
@@ -61,17 +61,17 @@ where
 }
 
 impl Diagnostic {
-    /// An error without a place: what is wrong, and how to mend it.
+    /// An error without a position.
     pub fn error(code: FindingCode, message: impl Into<String>, help: impl Into<String>) -> Self {
         Self::new(Severity::Error, code, message.into(), help.into())
     }
 
-    /// A warning without a place: what is suspicious, and how to mend it.
+    /// A warning without a position.
     pub fn warning(code: FindingCode, message: impl Into<String>, help: impl Into<String>) -> Self {
         Self::new(Severity::Warning, code, message.into(), help.into())
     }
 
-    /// A note without a place. It need not ask for anything.
+    /// A note without a position and advice.
     pub fn note(code: FindingCode, message: impl Into<String>) -> Self {
         Self::new(Severity::Note, code, message.into(), String::new())
     }
@@ -95,8 +95,8 @@ impl Diagnostic {
         }
     }
 
-    /// Says that it is about `field` (such as `spec.listeners[0].port`; empty: the whole) of `object`.
-    /// A field that is not there is shown at its nearest parent.
+    /// Sets the object, and the position of `field` (such as `spec.listeners[0].port`; empty for the whole
+    /// object) or of its nearest parent that is present.
     #[must_use]
     pub fn at<S>(mut self, kind: &str, object: &Object<S>, field: impl Into<String>) -> Self {
         kind.clone_into(&mut self.kind);
@@ -110,9 +110,9 @@ impl Diagnostic {
         self
     }
 
-    /// Says that the last good version of `objects` stays in service, in place of what would be without it.
+    /// Replaces the effect in the message: the last valid version of `objects` remains in service.
     pub(crate) fn outlive(&mut self, objects: &[String]) {
-        /// The most names that are listed.
+        /// Maximum number of names in the message.
         const LISTED: usize = 5;
         if self.code == FindingCode::UnknownField
             && let Some((fault, _)) = self.message.rsplit_once(": ")
@@ -136,14 +136,14 @@ impl Diagnostic {
         self.message = format!("{fault}: {what} in service");
     }
 
-    /// Says how to mend it, in one sentence.
+    /// Sets the advice, one sentence.
     #[must_use]
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = help.into();
         self
     }
 
-    /// Says where it is: `place` is one in the text of `origin`.
+    /// Sets the position: `place` in the text of `origin`.
     #[must_use]
     pub(crate) fn placed(mut self, origin: &Origin, place: Place) -> Self {
         origin.file.as_ref().clone_into(&mut self.file);
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_that_is_not_known_is_null() {
+    fn an_unknown_position_is_null() {
         let mut found = Diagnostic::note(FindingCode::PassedOver, "y");
         let value = serde_json::to_value(&found).unwrap();
         for field in ["file", "line", "column", "object"] {

@@ -1,4 +1,4 @@
-//! Which kinds are read, in which versions, and what is said about the others.
+//! Kinds and versions that are decoded, and the classification of others.
 
 use super::nearest::nearest;
 
@@ -7,22 +7,22 @@ const GATEWAY: &str = "gateway.networking.k8s.io";
 /// The API group of Envoy Gateway.
 const ENVOY: &str = "gateway.envoyproxy.io";
 
-/// A kind that is read.
+/// A kind that is decoded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Kind {
-    /// Which one.
+    /// Identifier.
     pub(crate) id: KindId,
-    /// Its name.
+    /// Name.
     pub(crate) name: &'static str,
     group: &'static str,
     versions: &'static [&'static str],
-    /// Whether its objects live in namespaces.
+    /// Whether its objects have a namespace.
     pub(crate) namespaced: bool,
-    /// Whether what is read is its `spec`; if not, it is the object itself.
+    /// Whether its content is in `spec`; otherwise it is in the object itself.
     pub(crate) spec: bool,
 }
 
-/// The kinds that are read.
+/// The kinds that are decoded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum KindId {
     GatewayClass,
@@ -46,7 +46,7 @@ pub(crate) enum KindId {
 }
 
 impl Kind {
-    /// Whether the whole kind is modelled, so that a field that is not known is a mistake.
+    /// Whether the types have every field of the kind, so that an unknown field is an error.
     pub(crate) fn strict_fields(&self) -> bool {
         self.group == GATEWAY || self.group == ENVOY
     }
@@ -62,7 +62,7 @@ impl Kind {
         self.group == ENVOY
     }
 
-    /// The versions that are read, as users write them.
+    /// The supported values of `apiVersion`.
     pub(crate) fn api_versions(&self) -> String {
         let prefix = if self.group.is_empty() {
             String::new()
@@ -160,7 +160,7 @@ const KINDS: [Kind; 18] = [
     kind(KindId::Namespace, "Namespace", "", &["v1"]),
 ];
 
-/// Kinds of the two APIs that exist and are not served.
+/// Kinds of both APIs that are not supported.
 const UNSUPPORTED: [&str; 6] = [
     "BackendLBPolicy",
     "Backend",
@@ -170,24 +170,24 @@ const UNSUPPORTED: [&str; 6] = [
     "HTTPRouteFilter",
 ];
 
-/// What is to be done with an object, by its `apiVersion` and `kind`.
+/// Classification of an object by `apiVersion` and `kind`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Verdict {
-    /// It is read.
+    /// A kind that is decoded.
     Read(Kind),
-    /// A kind that is read, in another version.
+    /// A supported kind in an unsupported version.
     WrongVersion(Kind),
-    /// A kind of the same APIs that is not served.
+    /// A kind of the same APIs that is not supported.
     Unsupported,
-    /// No kind of its API; perhaps this one was meant.
+    /// A kind that its API does not have, with a suggestion.
     Unknown(Option<&'static str>),
-    /// Not ours.
+    /// A kind of another API, which is ignored.
     PassedOver,
     /// A list of objects.
     List,
 }
 
-/// Decides by `apiVersion` and `kind`.
+/// Classifies an object by `apiVersion` and `kind`.
 pub(crate) fn find(api_version: &str, name: &str) -> Verdict {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let item = name.strip_suffix("List");
@@ -210,7 +210,7 @@ pub(crate) fn find(api_version: &str, name: &str) -> Verdict {
     if UNSUPPORTED.contains(&name) || name.starts_with('X') {
         return Verdict::Unsupported;
     }
-    // The right kind in the other of both groups is the commonest slip.
+    // A common error is the right kind with the group of the other API.
     let known = KINDS.iter().filter(|k| k.strict_fields()).map(|k| k.name);
     Verdict::Unknown(nearest(name, known))
 }
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistyped_kind_is_answered_with_the_nearest() {
+    fn a_misspelled_kind_has_a_suggestion() {
         let found = find("gateway.networking.k8s.io/v1", "HttpRoute");
 
         assert_eq!(found, Verdict::Unknown(Some("HTTPRoute")));

@@ -1,10 +1,10 @@
-//! What every object must have: a name, and a namespace where its kind has one.
+//! Validation of `metadata`: name and namespace.
 
 use super::kind::{Kind, KindId};
 use crate::api::meta::ObjectMeta;
 use crate::finding::FindingCode;
 
-/// Fields of `metadata` that exist and are not read.
+/// Known fields of `metadata` that are not used.
 pub(crate) const UNREAD: [&str; 6] = [
     "deletionGracePeriodSeconds",
     "finalizers",
@@ -14,24 +14,24 @@ pub(crate) const UNREAD: [&str; 6] = [
     "selfLink",
 ];
 
-/// A rule of `metadata` that an object breaks.
+/// A violation in `metadata`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Breach {
-    /// The diagnostic's name.
+    /// Code of the diagnostic.
     pub(crate) code: FindingCode,
-    /// The field.
+    /// Path of the field.
     pub(crate) field: &'static str,
-    /// What is wrong.
+    /// Message.
     pub(crate) message: String,
-    /// How to mend it.
+    /// Advice.
     pub(crate) help: &'static str,
 }
 
-/// Puts objects without a namespace into `default`, and those of the cluster into none. What was never
-/// written to an API server is of the first generation, as if it were written now.
+/// Validates `meta` and sets defaults: the namespace `default` for namespaced kinds, none for cluster-scoped
+/// kinds, and generation 1.
 ///
 /// # Errors
-/// If the name is missing, or the name or namespace is none that Kubernetes takes.
+/// If the name is missing, or the name or namespace is invalid.
 pub(crate) fn check(kind: &Kind, meta: &mut ObjectMeta) -> Result<(), Breach> {
     if meta.name.is_empty() {
         return Err(Breach {
@@ -83,7 +83,7 @@ fn is_label(name: &str) -> bool {
     name.len() <= 63 && is_part(name)
 }
 
-/// RFC 1123 subdomain. Kubernetes bounds the whole, not each label.
+/// RFC 1123 subdomain. Kubernetes limits the length of the name, not of each label.
 fn is_subdomain(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(is_part)
 }
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_those_that_kubernetes_takes() {
+    fn names_are_those_that_kubernetes_accepts() {
         let secret = kind("v1", "Secret");
         let service = kind("v1", "Service");
         for (kind, name, code) in [
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_namespace_is_default_and_the_cluster_has_none() {
+    fn the_namespace_defaults_to_default_and_is_empty_for_cluster_scoped_kinds() {
         let mut secret = meta("", "a");
         let mut namespace = meta("x", "a");
 

@@ -1,12 +1,13 @@
-//! From text to typed objects: one document at a time, so that a bad one spoils nothing else.
+//! Decoding of manifests into typed objects, one document at a time: an invalid one affects no other.
 //!
 //! ```text
 //! text ──split──> documents ──tree──> nodes with places ──kind, metadata──> typed ──> Objects
 //!                                           └────────── what is wrong ──────────────> Diagnostics
 //! ```
 //!
-//! YAML and JSON take the same path, and so do objects of an API server. A document gives one object
-//! (or those of its `List`) or one error; warnings come beside an object, never in place of it.
+//! YAML, JSON and objects of an API server are decoded in the same way. Objects from files are validated
+//! against the schema of their kind. An object that is not valid is decoded as far as possible and lists its
+//! invalid fields, so that the parts that have them can fail closed.
 //!
 //! ```
 //! use towergate_k8s::decode::Decoder;
@@ -61,16 +62,16 @@ use crate::api::meta::ObjectMeta;
 use crate::finding::FindingCode;
 use crate::objects::{ObjectKey, Objects, Origin};
 
-/// What a text or many texts gave.
+/// The result of decoding.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Decoded {
     /// The objects.
     pub objects: Objects,
-    /// What is wrong or suspicious, in the order of the texts.
+    /// Diagnostics, in the order of the texts.
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Reads texts, one after the other, into one set of objects.
+/// Decodes texts, one after the other, into one set of objects.
 #[derive(Clone, Debug, Default)]
 pub struct Decoder {
     strict: bool,
@@ -79,7 +80,7 @@ pub struct Decoder {
     passed_over: BTreeMap<String, (usize, Diagnostic)>,
 }
 
-/// Reads one document.
+/// Decoder of one document.
 struct Reader {
     strict: bool,
     admission: Admission,
@@ -106,27 +107,27 @@ impl Admission {
     }
 }
 
-/// Decodes one text, not strictly. `file` is for diagnostics.
+/// Decodes one text without `strict`. `file` is the name in diagnostics.
 pub fn decode(file: &str, text: &str) -> Decoded {
     let mut decoder = Decoder::new(false);
     decoder.file(file, text);
     decoder.finish()
 }
 
-/// A document on its way to its objects.
+/// The document that an object is part of.
 struct Source<'a> {
     document: Origin,
-    /// `apiVersion` and `kind` for items that have none, from the kind of their list.
+    /// `apiVersion` and `kind` of items that have none, from the kind of their list.
     inherited: Option<(&'a str, &'a str)>,
 }
 
-/// An object of which kind and name are known.
+/// The kind and metadata of an object.
 struct Head<'a> {
     kind: Kind,
     api_version: &'a str,
     meta: ObjectMeta,
     origin: Origin,
-    /// Where the object begins in the text of `origin`.
+    /// Position of the object in the text of `origin`.
     place: Place,
 }
 
@@ -139,7 +140,7 @@ impl Decoder {
         }
     }
 
-    /// A decoder that takes what it remembers of documents that have not changed.
+    /// A decoder that reuses the results of unchanged documents.
     pub fn with_memory(strict: bool, memory: Memory) -> Self {
         Self {
             memory: Some(memory),
@@ -171,15 +172,15 @@ impl Decoder {
         }
     }
 
-    /// Takes what is remembered of `file`, whose content is what it was the last time; `false`: nothing
-    /// is.
+    /// Reuses the result of `file`, whose content is unchanged. Returns `false` if the cache does not have
+    /// it.
     pub fn unchanged(&mut self, file: &str) -> bool {
         let pieces = self.memory.as_mut().and_then(|memory| memory.again(file));
         let pieces = pieces.inspect(|pieces| pieces.iter().for_each(|piece| self.take(piece)));
         pieces.is_some()
     }
 
-    /// Notes something that is wrong with a source, such as a file that cannot be read.
+    /// Adds a diagnostic about a source, such as a file that cannot be read.
     pub fn note(&mut self, diagnostic: Diagnostic) {
         self.decoded.diagnostics.push(diagnostic);
     }
@@ -189,7 +190,7 @@ impl Decoder {
         self.finish_with_memory().0
     }
 
-    /// The objects and diagnostics, and what to remember for the next time.
+    /// The objects and diagnostics, and the cache for the next decoder.
     pub fn finish_with_memory(mut self) -> (Decoded, Memory) {
         for (kind, (count, mut note)) in self.passed_over {
             let objects = if count == 1 {
@@ -204,7 +205,7 @@ impl Decoder {
         (self.decoded, memory)
     }
 
-    /// Adds what a document gives to what others gave.
+    /// Adds the result of a document.
     fn take(&mut self, piece: &Piece) {
         for item in &piece.items {
             match item {
@@ -257,7 +258,7 @@ impl Reader {
         Piece::new(document, reader.items)
     }
 
-    /// Reads an object of an API server: what a document with the same content would give.
+    /// Decodes an object of an API server like a document with the same content.
     fn read_json(value: &serde_json::Value) -> Vec<Item> {
         let mut reader = Self {
             strict: false,
@@ -355,7 +356,7 @@ impl Reader {
         }
     }
 
-    /// Says what becomes of an object that is not read.
+    /// Reports an object that is not decoded.
     fn not_read(
         &mut self,
         verdict: Verdict,
@@ -522,7 +523,7 @@ impl Head<'_> {
         ObjectKey::new(&*self.meta.namespace, &*self.meta.name)
     }
 
-    /// Says of which object a diagnostic speaks.
+    /// Sets the object of a diagnostic.
     fn name(&self, mut diagnostic: Diagnostic) -> Diagnostic {
         self.kind.name.clone_into(&mut diagnostic.kind);
         diagnostic.object = Some(self.key());
@@ -530,7 +531,7 @@ impl Head<'_> {
     }
 }
 
-/// The Secret that a Certificate of cert-manager makes.
+/// The Secret that a Certificate of cert-manager creates.
 fn issued(certificate: &Node) -> Option<Item> {
     let meta = certificate.field("metadata")?;
     let namespace = meta.field("namespace").and_then(|n| n.text());
@@ -543,14 +544,14 @@ fn issued(certificate: &Node) -> Option<Item> {
     Some(Item::Issued(secret, by))
 }
 
-/// What becomes of an object of `kind` because of its field at `path`.
+/// The effect of an invalid field at `path` of an object of `kind`.
 fn effect(kind: &Kind, path: &str) -> &'static str {
     unknown::closed(kind.id, path).map_or("the object is not in force", Closed::effect)
 }
 
-/// An object that does not fit its type.
+/// The diagnostic of a value that does not match its type.
 fn misfit(kind: &Kind, object: Option<ObjectKey>, origin: &Origin, error: TypeError) -> Diagnostic {
-    // Messages may quote the value that does not fit; those of a Secret are nobody's business.
+    // Messages may quote the value, which must not happen for a Secret.
     let (message, help) = if kind.id == kind::KindId::Secret {
         (
             "a value has the wrong type".to_owned(),

@@ -1,5 +1,5 @@
-//! What one document gives, whatever others say. It is remembered, and used again as long as the
-//! document's text is the same: of a large file with one change, one document is decoded.
+//! Cache of decoded documents. The result of a document depends on its text alone, so it is reused while the
+//! text is unchanged: after one change in a large file, one document is decoded.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,24 +22,24 @@ use crate::api::stream_route::{PortRouteSpec, TlsRouteSpec};
 use crate::finding::FindingCode;
 use crate::objects::{Object, ObjectKey, Objects, Origin, Store};
 
-/// What a document gives.
+/// The result of a document.
 #[derive(Clone, Debug)]
 pub(super) struct Piece {
     document: Origin,
-    /// In the order of the document.
+    /// Items in the order of the document.
     pub(super) items: Box<[Item]>,
 }
 
-/// Something that a document gives.
+/// A part of the result of a document.
 #[derive(Clone, Debug)]
 pub(super) enum Item {
-    /// An object, with the place where it begins.
+    /// An object and the position of its start.
     Object(Found, Place),
-    /// Something is wrong or suspicious.
+    /// A diagnostic.
     Diagnostic(Box<Diagnostic>),
-    /// An object of this kind is not for us; the note is for the first of them.
+    /// An object of a kind that is ignored, with a note for the first of its kind.
     PassedOver(String, Box<Diagnostic>),
-    /// A Secret that something which is not for us would make, and what this is.
+    /// A Secret that an ignored object would create, and the name of that object.
     Issued(ObjectKey, ObjectKey),
 }
 
@@ -51,7 +51,7 @@ macro_rules! found {
             $($kind(Arc<Object<$spec>>),)*
         }
 
-        /// Takes the object of a kind and name away, if there is one.
+        /// Removes the object of this kind and name. Returns whether it was present.
         pub(super) fn take_from(all: &mut Objects, kind: &str, key: &ObjectKey) -> bool {
             match kind {
                 $($name => all.$field.remove(key).is_some(),)*
@@ -60,18 +60,18 @@ macro_rules! found {
         }
 
         impl Found {
-            /// Puts the object to those of its kind.
+            /// Adds the object to those of its kind.
             ///
             /// # Errors
-            /// If one of its name is there already.
+            /// If an object of this name is present.
             pub(super) fn add_to(&self, all: &mut Objects, place: Place) -> Result<(), Box<Diagnostic>> {
                 match self {
                     $(Self::$kind(object) => add(&mut all.$field, object, $name, place),)*
                 }
             }
 
-            /// Puts the object in the place of the one of its name. One that is equal stays. Whether it
-            /// is new or another.
+            /// Adds the object, or replaces the one of its name unless both are equal. Returns whether
+            /// anything changed.
             pub(super) fn put_into(self, all: &mut Objects) -> bool {
                 match self {
                     $(Self::$kind(object) => put(&mut all.$field, object),)*
@@ -152,7 +152,7 @@ impl Piece {
         Self { document, items }
     }
 
-    /// The same document, beginning on another line of its file.
+    /// The same document at another line of its file.
     fn moved(&self, line: usize) -> Self {
         let before = self.document.line;
         let place = |diagnostic: &Diagnostic| {
@@ -177,25 +177,25 @@ impl Piece {
     }
 }
 
-/// What files gave the last time that they were decoded.
+/// Results of the documents of each file, from the last time they were decoded.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     before: HashMap<Arc<str>, Pieces>,
     now: HashMap<Arc<str>, Pieces>,
 }
 
-/// What the documents of a file gave, in their order.
+/// Results of the documents of a file, in order.
 type Pieces = Arc<[Arc<Piece>]>;
 
 impl Memory {
-    /// What `file` gave the last time, and now gives again; `None`: it was not decoded then.
+    /// The cached results of `file`, which is unchanged; `None`: it is not in the cache.
     pub(super) fn again(&mut self, file: &str) -> Option<Pieces> {
         let (name, pieces) = self.before.get_key_value(file)?;
         self.now.insert(name.clone(), pieces.clone());
         Some(pieces.clone())
     }
 
-    /// What the `documents` of `file` give; `read` says it of one that is not known.
+    /// The results of the `documents` of `file`. `read` decodes those that are not in the cache.
     pub(super) fn recall(
         &mut self,
         file: &Arc<str>,
@@ -221,7 +221,7 @@ impl Memory {
         pieces
     }
 
-    /// Only what was decoded this time is remembered.
+    /// Removes results that were not used since the last call.
     pub(super) fn forget(self) -> Self {
         Self {
             before: self.now,
@@ -239,7 +239,7 @@ mod tests {
     use crate::decode::{Decoded, Decoder, decode};
     use crate::objects::ObjectKey;
 
-    /// Documents that are right, wrong, equal, of the same object, and not for us.
+    /// Documents that are valid, invalid, equal, of the same object, and of ignored kinds.
     const DOCUMENTS: [&str; 7] = [
         "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80}]}\n",
         "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n\nspec: {ports: [{port: 81}]}\n",
@@ -262,23 +262,22 @@ mod tests {
     }
 
     #[test]
-    fn a_document_that_stays_gives_the_same_object() {
+    fn an_unchanged_document_gives_the_same_object() {
         let (before, memory) = read(Memory::default(), &file(&[0, 3, 2]));
         let (after, _) = read(memory, &file(&[0, 4, 2]));
 
         let (a, n) = (ObjectKey::new("default", "a"), ObjectKey::new("", "n"));
         let services = [&before, &after].map(|decoded| &decoded.objects.services[&a]);
         assert!(std::ptr::eq(services[0], services[1]));
-        // It begins on another line now.
+        // The document has moved to another line.
         let namespaces = [&before, &after].map(|decoded| &decoded.objects.namespaces[&n]);
         assert_eq!(namespaces.map(|n| n.origin.line), [11, 8]);
     }
 
     proptest! {
-        /// Whoever remembers says what somebody would say who reads for the first time, also if it is
-        /// not told the text again.
+        /// A decoder with a cache gives the same result as one without.
         #[test]
-        fn memory_changes_nothing(files in vec(vec(0..DOCUMENTS.len(), 0..6), 1..4)) {
+        fn the_cache_changes_no_result(files in vec(vec(0..DOCUMENTS.len(), 0..6), 1..4)) {
             let mut memory = Memory::default();
             for documents in files {
                 let text = file(&documents);

@@ -1,8 +1,8 @@
 //! Objects from folders and files of manifests.
 //!
-//! Files are read in the order of their paths, so of two objects of one name always the same one counts.
-//! Hidden entries are skipped: a mounted ConfigMap keeps its files in a hidden folder (`..data`) and
-//! shows them through links, which are followed. A file that is reached twice is read once.
+//! Files are read in the order of their paths, so of two objects with one name the same one is always used.
+//! Hidden entries are skipped: a mounted ConfigMap keeps its files in a hidden folder (`..data`) and links to
+//! them. Links are followed. A file that is reached twice is read once.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
@@ -16,20 +16,20 @@ use crate::decode::{Decoder, Diagnostic, Memory};
 use crate::finding::FindingCode;
 use crate::objects::Objects;
 
-/// The largest file that is read, in bytes.
+/// Maximum size of a file, in bytes.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
-/// Folders within folders; more of them is a loop of links.
+/// Maximum depth of folders, against loops of links.
 const MAX_DEPTH: usize = 32;
 
-/// Folders and files of manifests, with what they gave the last time that they were read: only documents
-/// that have changed since then are decoded.
+/// Reader of folders and files of manifests. It caches results: only documents that have changed since the
+/// last reading are decoded.
 #[derive(Clone, Debug, Default)]
 pub struct Folder {
     strict: bool,
     memory: Memory,
     /// Manifests that are not files, by the name that diagnostics show.
     texts: Vec<(PathBuf, String)>,
-    /// Files that need not be read again until their stamp is another.
+    /// State of each file that was read.
     seen: HashMap<PathBuf, Seen>,
 }
 
@@ -37,20 +37,20 @@ pub struct Folder {
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     stamp: Stamp,
-    /// Of its content.
+    /// Fingerprint of its content.
     fingerprint: u64,
 }
 
-/// What folders and files gave.
+/// The result of a reading.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Loaded {
     /// The objects.
     pub objects: Objects,
-    /// What is wrong or suspicious.
+    /// Diagnostics.
     pub diagnostics: Vec<Diagnostic>,
-    /// Changes when a name or content of a file does.
+    /// Fingerprint of the names and contents of all files.
     pub fingerprint: u64,
-    /// The files, in the order in which they were read.
+    /// Files in the order of reading.
     pub files: Vec<PathBuf>,
 }
 
@@ -70,8 +70,8 @@ impl Folder {
         self
     }
 
-    /// Reads all manifests (`.yaml`, `.yml`, `.json`) in `paths` and below. A path that is a file is
-    /// read whatever its name. What cannot be read is a diagnostic.
+    /// Reads all manifests (`.yaml`, `.yml`, `.json`) in `paths` and below. A path of a file is read whatever
+    /// its extension. A file that cannot be read is reported as a diagnostic.
     pub fn read(&mut self, paths: &[PathBuf]) -> Loaded {
         let mut found = Found::default();
         for path in paths {
@@ -113,10 +113,10 @@ impl Folder {
     }
 }
 
-/// Decodes a file, without reading it if it is as it was `before`.
+/// Decodes a file, without reading it if its state is the same as `before`.
 fn look(path: &Path, before: Option<&Seen>, decoder: &mut Decoder) -> io::Result<Seen> {
     let name = path.display().to_string();
-    // Two names that are no text may look the same.
+    // Two paths that are not UTF-8 may have the same display name.
     if path.to_str().is_some()
         && let Some(before) = before
         && before.stamp.is_settled()
@@ -135,11 +135,11 @@ fn look(path: &Path, before: Option<&Seen>, decoder: &mut Decoder) -> io::Result
     })
 }
 
-/// The files in the order in which they are read.
+/// The files to read, in order.
 #[derive(Default)]
 struct Found {
     files: Vec<PathBuf>,
-    /// Where the files really are.
+    /// Canonical paths of the files.
     seen: HashSet<PathBuf>,
     problems: Vec<Diagnostic>,
 }
@@ -166,7 +166,7 @@ impl Found {
             if name.as_encoded_bytes().starts_with(b".") {
                 continue;
             }
-            // What is no link is what it seems, and where it seems to be: no need to ask.
+            // A regular file that is not a link needs no further system call.
             if is_manifest(&path) && entry.file_type().is_ok_and(|kind| kind.is_file()) {
                 self.file(&path, here.join(name));
                 continue;
@@ -188,7 +188,7 @@ impl Found {
     }
 }
 
-/// Where a file or folder really is.
+/// The canonical path of a file or folder.
 fn real(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
@@ -198,7 +198,7 @@ fn is_manifest(path: &Path) -> bool {
     matches!(extension, Some("yaml" | "yml" | "json"))
 }
 
-/// The text of a file, and what it will be known by as long as it is the same.
+/// The state and the text of a file.
 fn read(path: &Path) -> io::Result<(Stamp, String)> {
     let now = SystemTime::now();
     let mut file = File::open(path)?;
@@ -249,7 +249,7 @@ mod tests {
 
     use super::*;
 
-    /// A folder that goes when the test ends.
+    /// A folder that is removed when the test ends.
     struct Temp(PathBuf);
 
     impl Temp {
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_a_diagnostic() {
+    fn a_file_that_cannot_be_read_is_a_diagnostic() {
         let temp = Temp::new("unreadable");
         temp.write("good.yaml", &namespace("good"));
         fs::write(temp.0.join("latin.yaml"), b"a: \xe9").expect("the file is written");
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_read_again_and_again_is_read_when_it_changes() {
+    fn a_cached_file_is_read_again_when_it_changes() {
         let temp = Temp::new("again");
         let mut folder = Folder::default();
         let mut read = || {
@@ -366,7 +366,7 @@ mod tests {
         let first = read();
         assert_eq!(first.0, "one two");
         for text in ["six", "ten", "one"] {
-            // Of one size, and within the same tick of the clock of files.
+            // The same size, within one tick of the file system clock.
             temp.write("a.yaml", &namespace(text));
             let (found, fingerprint) = read();
             assert!(found.contains(text), "{found}");
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_may_be_named_itself() {
+    fn a_path_may_be_a_file() {
         let temp = Temp::new("file");
         temp.write("manifest.txt", &namespace("a"));
 

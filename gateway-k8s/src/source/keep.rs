@@ -1,9 +1,8 @@
-//! What a mistake in a file must not take away: the last good version of its objects.
+//! The last valid version of objects whose files have errors.
 //!
-//! An object that is refused where it was accepted before stays as it was. If a document is so broken
-//! that its object cannot be told, everything of that file that is missing now stays: nothing is taken
-//! out of service by a syntax error. An object that was deleted in the same edit stays with it until the
-//! file is mended.
+//! An object that becomes invalid keeps its last valid version. If the object of a malformed document is
+//! unknown, all objects of that file that are now missing are kept: a syntax error takes nothing out of
+//! service. An object that was deleted in the same edit is kept until the file is corrected.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -13,14 +12,14 @@ use crate::objects::{ObjectKey, Objects};
 
 use super::Loaded;
 
-/// An object that is served as it was.
+/// An object whose last valid version is served.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Kept {
-    /// Its kind.
+    /// Kind.
     pub kind: &'static str,
-    /// Its name.
+    /// Name.
     pub key: ObjectKey,
-    /// Where it was read.
+    /// File that it was read from.
     pub file: String,
 }
 
@@ -30,8 +29,8 @@ impl Display for Kept {
     }
 }
 
-/// Puts objects of `last` that `loaded` failed to read into `loaded`, and says which. Diagnostics about them
-/// say so in place of what would be without.
+/// Adds to `loaded` the objects of `last` that it failed to read, and returns them. The effects in their
+/// diagnostics are replaced accordingly.
 pub fn keep_last_good(last: &Objects, loaded: &mut Loaded) -> Vec<Kept> {
     let broken: Vec<&Diagnostic> = loaded.diagnostics.iter().filter(|d| refuses(d)).collect();
     if broken.is_empty() {
@@ -61,14 +60,14 @@ pub fn keep_last_good(last: &Objects, loaded: &mut Loaded) -> Vec<Kept> {
     kept
 }
 
-/// The objects of `before`, which were kept, that are read again: neither kept any more nor removed.
+/// The objects of `before` that are valid again: neither kept any more nor removed.
 pub fn read_again(before: &[Kept], kept: &[Kept], objects: &Objects) -> Vec<Kept> {
     let mut again = Vec::new();
     if before.is_empty() {
         return again;
     }
     let same = |one: &Kept, kind: &str, key: &ObjectKey| one.kind == kind && one.key == *key;
-    // It is asked about each object that is there.
+    // The closure runs for every object.
     Objects::default().fill_from(objects, |kind, key, _| {
         if !kept.iter().any(|one| same(one, kind, key)) {
             again.extend(before.iter().find(|one| same(one, kind, key)).cloned());
@@ -83,10 +82,10 @@ fn refuses(diagnostic: &Diagnostic) -> bool {
     diagnostic.severity == Severity::Error
 }
 
-/// Whether a diagnostic speaks of an object that was read from the file `origin`, or of a whole that it is in.
+/// Whether a diagnostic concerns an object from the file `origin`, or its file or folder.
 fn is_about(diagnostic: &Diagnostic, kind: &str, key: &ObjectKey, origin: &str) -> bool {
     let file = &*diagnostic.file;
-    // A folder that cannot be read speaks for all files below it.
+    // A folder that cannot be read concerns all files below it.
     let same_file = file == origin
         || diagnostic.code == FindingCode::Unreadable
             && std::path::Path::new(origin).starts_with(file);
@@ -131,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_no_longer_fits_stays_as_it_was() {
+    fn an_object_that_becomes_invalid_is_kept() {
         let last = decode(
             "a",
             &format!("{}---\n{}", service("x", "80"), service("y", "80")),
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_syntax_error_takes_nothing_of_its_file_away() {
+    fn a_syntax_error_keeps_the_objects_of_its_file() {
         let last = load(&[("a", &service("x", "80")), ("b", &service("y", "80"))]).objects;
         let mut now = load(&[("a", "kind: [")]);
 
@@ -169,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_again_wins_over_what_was() {
+    fn a_valid_object_replaces_its_last_version() {
         let last = decode("a", &service("x", "80")).objects;
         let mut now = load(&[("a", &format!("{}---\nkind: [", service("x", "81")))]);
 
@@ -179,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_kept_is_read_again_once_it_is_mended_but_not_if_it_is_removed() {
+    fn a_kept_object_is_read_again_when_corrected_but_not_when_removed() {
         let last = decode("a", &(service("x", "80") + "---\n" + &service("y", "80"))).objects;
         let kept = keep_last_good(&last, &mut load(&[("a", "kind: [")]));
         assert_eq!(names(&kept), ["x", "y"]);
@@ -207,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_route_with_a_misspelt_match_stays_as_it_was() {
+    fn a_route_with_a_misspelled_match_is_kept() {
         let route = |field: &str| {
             format!(
                 "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: x, namespace: n}}\n\
@@ -227,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_that_can_no_longer_be_read_stays_as_it_was() {
+    fn a_policy_that_becomes_invalid_is_kept() {
         let policy = |limit: &str| {
             format!(
                 "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: ClientTrafficPolicy\n\

@@ -1,4 +1,4 @@
-//! Where objects come from. Watching for changes belongs to the binary.
+//! Reading of manifests from folders and files. Watching for changes belongs to the binary.
 //!
 //! ```
 //! use towergate_k8s::source::Folder;
