@@ -15,7 +15,7 @@ use crate::plan;
 /// has its own breaker.
 #[derive(Debug)]
 #[repr(C)]
-pub struct CircuitBreaker {
+pub(crate) struct CircuitBreaker {
     counts: [AtomicU32; 4],
     waiting: AtomicU32,
     requests: u32,
@@ -34,7 +34,7 @@ type Endpoints = Mutex<HashMap<SocketAddr, Arc<AtomicU32>>>;
 
 /// A resource with a limit.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Resource {
+pub(crate) enum Resource {
     /// Connections to endpoints.
     Connection,
     /// Requests that wait for a connection.
@@ -47,14 +47,14 @@ pub enum Resource {
 
 /// One unit of a [`Resource`], released when dropped.
 #[derive(Debug)]
-pub struct Permit {
+pub(crate) struct Permit {
     breaker: Arc<CircuitBreaker>,
     resource: Resource,
 }
 
 /// One connection to an endpoint, released when dropped.
 #[derive(Debug)]
-pub struct Slot {
+pub(crate) struct Slot {
     // Dropped first: the request that the permit wakes must find both counts released.
     _endpoint: Option<EndpointCount>,
     permit: Permit,
@@ -65,7 +65,7 @@ struct EndpointCount(Arc<AtomicU32>);
 
 impl CircuitBreaker {
     /// Creates a breaker.
-    pub fn new(limits: &plan::Breaker) -> Arc<Self> {
+    pub(crate) fn new(limits: &plan::Breaker) -> Arc<Self> {
         let per_endpoint = limits.connections_per_endpoint;
         Arc::new(Self {
             counts: Default::default(),
@@ -82,7 +82,7 @@ impl CircuitBreaker {
     }
 
     /// Takes one unit, or `None` if the limit is reached.
-    pub fn acquire(self: &Arc<Self>, resource: Resource) -> Option<Permit> {
+    pub(crate) fn acquire(self: &Arc<Self>, resource: Resource) -> Option<Permit> {
         let limit = match resource {
             Resource::Connection => self.connections,
             Resource::Pending => self.pending,
@@ -110,7 +110,7 @@ impl CircuitBreaker {
     }
 
     /// Takes a connection to `address`, or `None` if a limit is reached.
-    pub fn connect(self: &Arc<Self>, address: SocketAddr) -> Option<Slot> {
+    pub(crate) fn connect(self: &Arc<Self>, address: SocketAddr) -> Option<Slot> {
         let endpoint = match (&self.endpoints, self.connections_per_endpoint) {
             (Some(endpoints), Some(limit)) => Some(count_endpoint(endpoints, address, limit)?),
             _ => None,
@@ -128,7 +128,7 @@ impl CircuitBreaker {
     }
 
     /// Units in use.
-    pub fn in_use(&self, resource: Resource) -> u32 {
+    pub(crate) fn in_use(&self, resource: Resource) -> u32 {
         self.counts[resource as usize].load(Ordering::Relaxed)
     }
 
@@ -180,7 +180,7 @@ impl Drop for Waiting<'_> {
 
 impl Slot {
     /// The breaker that counts the connection.
-    pub fn breaker(&self) -> &Arc<CircuitBreaker> {
+    pub(crate) fn breaker(&self) -> &Arc<CircuitBreaker> {
         &self.permit.breaker
     }
 }

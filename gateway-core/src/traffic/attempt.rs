@@ -9,12 +9,13 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::deadline::Deadline;
-use super::forward::{ForwardContext, Forwarded, SelectedBackend, Tunnel, TunnelGuard};
-use crate::breaker::{Permit, Resource};
-
-use super::{ForwardError, outlier, retry};
+use super::forward::{
+    ForwardContext, ForwardError, Forwarded, SelectedBackend, Tunnel, TunnelGuard,
+};
+use super::{outlier, retry};
 use crate::Body;
 use crate::balance::{InFlightGuard, LiveEndpoint, Pick, hash_key};
+use crate::breaker::{Permit, Resource};
 use crate::error::Error;
 use crate::http::upgrade::Upgrade;
 use crate::observer::Event;
@@ -51,6 +52,31 @@ struct AttemptResponse {
     response: UpstreamResponse,
     in_flight: InFlightGuard,
     time: Duration,
+}
+
+impl<'a> SelectedBackend<'a> {
+    /// Forwards a request.
+    ///
+    /// # Errors
+    /// Why there is no response.
+    pub async fn forward(
+        self,
+        context: &ForwardContext<'a>,
+        request: Request<Body>,
+    ) -> Result<Forwarded, ForwardError> {
+        let mut forwarding = self.start(*context, request);
+        let result = forwarding.forward().await;
+        result.map_err(|error| forwarding.into_failure(error))
+    }
+
+    /// Starts to forward a request.
+    pub(crate) fn start(
+        self,
+        context: ForwardContext<'a>,
+        request: Request<Body>,
+    ) -> Forwarding<'a> {
+        Forwarding::new(self, context, request)
+    }
 }
 
 impl<'a> Forwarding<'a> {

@@ -11,7 +11,6 @@ use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 use towergate_tls::connector::CryptoProvider;
 
-use super::attempt::Forwarding;
 use super::backends::{BackendRef, BackendRoute, Backends};
 use super::mirror::Mirrors;
 use crate::Body;
@@ -197,28 +196,5 @@ impl<'a> SelectedBackend<'a> {
     /// Mirrors among the filters.
     pub fn mirrors(&self) -> &'a Mirrors {
         self.backend_ref.mirrors()
-    }
-
-    /// Forwards a request.
-    ///
-    /// # Errors
-    /// Why there is no response.
-    pub async fn forward(
-        self,
-        context: &ForwardContext<'a>,
-        request: Request<Body>,
-    ) -> Result<Forwarded, ForwardError> {
-        let mut forwarding = self.start(*context, request);
-        let result = forwarding.forward().await;
-        result.map_err(|error| forwarding.into_failure(error))
-    }
-
-    /// Starts to forward a request.
-    pub(crate) fn start(
-        self,
-        context: ForwardContext<'a>,
-        request: Request<Body>,
-    ) -> Forwarding<'a> {
-        Forwarding::new(self, context, request)
     }
 }

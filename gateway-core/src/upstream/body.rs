@@ -5,14 +5,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
+use http::Request;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
+use super::connection_guard::{ConnectionTask, UpstreamConnectionGuard};
 use super::detached::DetachedConnection;
-use super::http1::{ConnectionTask, Http1, UpstreamConnectionGuard};
+use super::http1::Http1;
 use super::http2::Http2Stream;
-use super::upload::StopUpload;
+use super::take_request;
+use super::upload::{StopUpload, Upload};
 use crate::balance::InFlightGuard;
 use crate::body::BoxError;
 use crate::breaker::Permit;
@@ -37,6 +40,26 @@ pub(crate) enum ResponseSource {
 }
 
 impl ResponseSource {
+    /// The source of a response on `connection`. If the request has been sent, the reader of the body drives the
+    /// connection. Otherwise it gets a task, because the upload must continue while the client reads slowly.
+    pub(super) fn new(
+        connection: Box<Http1>,
+        request: &mut Request<Upload>,
+        upload_done: bool,
+    ) -> Self {
+        if connection.is_sent().unwrap_or(upload_done) {
+            return Self::Http1(connection);
+        }
+        match connection.into_task() {
+            Ok((Some(incoming), task)) => Self::ConnectionTask(incoming, task),
+            Ok((None, _)) => Self::Ended,
+            Err(connection) => {
+                let upload = take_request(request).into_body();
+                Self::Detached(DetachedConnection::spawn(connection, upload))
+            }
+        }
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self {
             Self::Http1(connection) => connection.poll_frame(cx),

@@ -63,9 +63,9 @@ impl Checkout {
         let (mut head, source) = match self {
             Self::Http1(connection) if upgrade.is_some() => {
                 let switching = Box::pin(connection.switch(request));
-                let (mut head, incoming, driven) = switching.await.map_err(attribute_error)?;
+                let (mut head, incoming, task) = switching.await.map_err(attribute_error)?;
                 clean(&mut head)?;
-                (head, ResponseSource::ConnectionTask(incoming, driven))
+                (head, ResponseSource::ConnectionTask(incoming, task))
             }
             Self::Http1(mut connection) => {
                 let head = connection
@@ -73,7 +73,7 @@ impl Checkout {
                     .await
                     .map_err(attribute_error)?;
                 let sent = progress.as_ref().is_none_or(|progress| progress.is_done());
-                (head, connection.receive(request, sent))
+                (head, ResponseSource::new(connection, request, sent))
             }
             Self::Http2(stream) => {
                 let mut stop = StopUpload(progress.clone());

@@ -10,22 +10,19 @@ use bytes::Bytes;
 use http::{Request, response};
 use http_body::Frame;
 use hyper::body::Incoming;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::body::ResponseSource;
 use super::codec::Codec;
 use super::connect::EndpointStream;
-use super::detached::DetachedConnection;
+use super::connection_guard::{CloseNotifier, ConnectionTask};
 use super::hyper_connection::HyperConnection;
 use super::pool::{ConnectTarget, Pool};
 use super::{SendFailure, Upload, take_request};
-use crate::balance::{Cluster, LiveEndpoint};
+use crate::balance::LiveEndpoint;
 use crate::body::BoxError;
 use crate::breaker::{CircuitBreaker, Slot};
 use crate::error::Error;
 use crate::http::hop_by_hop;
-use crate::observer::{Event, Observer};
 use crate::reusable_timer::ReusableTimer;
 
 /// A connection with the state that the pool needs.
@@ -53,19 +50,6 @@ enum Driver {
     Codec(Codec),
     /// hyper.
     Hyper(Box<HyperConnection>),
-}
-
-/// Reports the end of a connection when dropped.
-pub(super) struct CloseNotifier {
-    pub(super) observer: Arc<dyn Observer>,
-    pub(super) cluster: Arc<Cluster>,
-}
-
-impl Drop for CloseNotifier {
-    fn drop(&mut self) {
-        self.observer
-            .observe(&Event::UpstreamClosed(self.cluster.id()));
-    }
 }
 
 impl Http1 {
@@ -227,21 +211,21 @@ impl Http1 {
         }
     }
 
-    /// Returns the source of the response body. If the request has been sent, the reader of the body drives
-    /// the connection; otherwise it gets a task, because the upload must continue while the client reads
-    /// slowly.
-    pub(super) fn receive(
-        self: Box<Self>,
-        request: &mut Request<Upload>,
-        sent: bool,
-    ) -> ResponseSource {
-        let sent = match &self.driver {
-            Driver::Codec(codec) => codec.is_sent(),
-            Driver::Hyper(_) => sent,
-        };
-        if sent {
-            return ResponseSource::Http1(self);
+    /// Returns whether the whole request has been written to the socket; `None` if hyper drives the connection.
+    pub(super) fn is_sent(&self) -> Option<bool> {
+        match &self.driver {
+            Driver::Codec(codec) => Some(codec.is_sent()),
+            Driver::Hyper(_) => None,
         }
+    }
+
+    /// Moves a connection of hyper to a task of its own.
+    ///
+    /// # Errors
+    /// The connection, if our codec drives it.
+    pub(super) fn into_task(
+        self: Box<Self>,
+    ) -> Result<(Option<Incoming>, ConnectionTask), Box<Self>> {
         match *self {
             Self {
                 driver: Driver::Hyper(hyper),
@@ -250,15 +234,9 @@ impl Http1 {
                 ..
             } => {
                 let (incoming, task) = hyper.spawn();
-                let driven = ConnectionTask::new(task, slot, close_notifier);
-                incoming.map_or(ResponseSource::Ended, |incoming| {
-                    ResponseSource::ConnectionTask(incoming, driven)
-                })
+                Ok((incoming, ConnectionTask::new(task, slot, close_notifier)))
             }
-            own => ResponseSource::Detached(DetachedConnection::spawn(
-                Box::new(own),
-                take_request(request).into_body(),
-            )),
+            other => Err(Box::new(other)),
         }
     }
 
@@ -299,49 +277,5 @@ impl Http1 {
 pub(super) fn restore(request: &mut Request<Upload>, unsent: Option<Request<Upload>>) {
     if let Some(unsent) = unsent {
         *request = unsent;
-    }
-}
-
-/// The task of a connection; aborted when dropped.
-pub(crate) struct ConnectionTask {
-    task: JoinHandle<()>,
-    open: Option<UpstreamConnectionGuard>,
-}
-
-/// Counts an open connection until dropped.
-pub(crate) struct UpstreamConnectionGuard {
-    _slot: Slot,
-    _told: CloseNotifier,
-}
-
-impl UpstreamConnectionGuard {
-    pub(super) fn new(slot: Slot, close_notifier: CloseNotifier) -> Self {
-        Self {
-            _slot: slot,
-            _told: close_notifier,
-        }
-    }
-}
-
-impl ConnectionTask {
-    fn new(task: JoinHandle<()>, slot: Slot, close_notifier: CloseNotifier) -> Self {
-        Self {
-            task,
-            open: Some(UpstreamConnectionGuard::new(slot, close_notifier)),
-        }
-    }
-
-    /// Lets the task continue for an upgraded connection, which is counted until the returned guard is
-    /// dropped.
-    pub(super) fn detach(mut self) -> Option<UpstreamConnectionGuard> {
-        self.open.take()
-    }
-}
-
-impl Drop for ConnectionTask {
-    fn drop(&mut self) {
-        if self.open.is_some() {
-            self.task.abort();
-        }
     }
 }

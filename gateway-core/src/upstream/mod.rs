@@ -41,6 +41,7 @@ mod body;
 mod checkout;
 mod codec;
 mod connect;
+mod connection_guard;
 mod detached;
 mod failure;
 mod http1;
@@ -52,16 +53,18 @@ mod pool;
 mod probe;
 mod replay;
 mod request;
+mod transport;
 mod upload;
 
 pub use body::ResponseBody;
-pub use pool::{Pool, Transport};
+pub use pool::Pool;
+pub use transport::Transport;
 
 pub(crate) use body::{RequestPermits, StreamExpired};
 pub(crate) use checkout::{Checkout, UpstreamResponse};
 pub(crate) use connect::EndpointStream;
+pub(crate) use connection_guard::UpstreamConnectionGuard;
 pub(crate) use failure::{ClientBodyError, SendFailure};
-pub(crate) use http1::UpstreamConnectionGuard;
 pub(crate) use pool::ConnectTarget;
 pub(crate) use probe::{ProbeResult, probe};
 pub(crate) use replay::{LIMIT, Replay};

@@ -8,63 +8,23 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::time::Instant;
-use towergate_tls::client::ClientTls;
 use towergate_tls::connector::CryptoProvider;
 
-use super::Checkout;
 use super::connect::{EndpointStream, Tls, connect};
-use super::http1::{CloseNotifier, Http1, UpstreamConnectionGuard};
+use super::connection_guard::{CloseNotifier, UpstreamConnectionGuard};
+use super::http1::Http1;
 use super::http2::{Http2, Http2Stream};
 use super::idle::Connections;
+use super::{Checkout, Transport};
 use crate::balance::{Cluster, LiveEndpoint, shard};
 use crate::breaker::{CircuitBreaker, Resource, Slot};
 use crate::error::Error;
-use crate::http::settings::Http2Settings;
 use crate::live::Live;
 use crate::observer::{Event, Observer};
-use crate::plan::{Backend, BackendConnection, BackendProtocol, Traffic};
+use crate::plan::BackendProtocol;
 
 /// Number of shards. Additional workers share them.
 const SHARDS: usize = 64;
-
-/// Settings that must be equal for connections to be shared.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct Transport {
-    /// HTTP version.
-    pub protocol: BackendProtocol,
-    /// TLS settings; `None`: plain text.
-    pub tls: Option<Arc<ClientTls>>,
-    /// Timeout for a new connection, including its TLS handshake.
-    pub connect_timeout: Duration,
-    /// Timeout for a connection without requests.
-    pub idle_timeout: Option<Duration>,
-    /// Age after which a connection accepts no more requests.
-    pub max_connection_duration: Option<Duration>,
-    /// Maximum number of requests per connection.
-    pub max_requests_per_connection: Option<u32>,
-    /// Socket options, buffer sizes and HTTP/2 settings.
-    pub connection: BackendConnection,
-}
-
-impl Transport {
-    /// Transport to `backend` with these traffic settings.
-    pub fn new(backend: &Backend, traffic: &Traffic) -> Self {
-        let mut connection = traffic.connection.clone();
-        if backend.protocol == BackendProtocol::Http1 {
-            // HTTP/2 settings have no effect on HTTP/1 and must not prevent sharing.
-            connection.http2 = Http2Settings::default();
-        }
-        Self {
-            protocol: backend.protocol,
-            tls: backend.tls.clone(),
-            connect_timeout: traffic.connect_timeout,
-            idle_timeout: traffic.idle_timeout,
-            max_connection_duration: traffic.max_connection_duration,
-            max_requests_per_connection: traffic.max_requests_per_connection,
-            connection,
-        }
-    }
-}
 
 /// Connections of one [`Transport`].
 pub struct Pool {
