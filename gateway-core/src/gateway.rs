@@ -1,9 +1,25 @@
-//! The whole gateway: a plan in, requests answered.
+//! The complete gateway: it serves a plan.
 //!
 //! ```text
-//! Gateway::apply(plan) ──build──> Snapshot ──publish──> every request from now on
+//! Gateway::apply(plan) ──build──> Snapshot ──publish──> all later requests
 //!                      └─reconcile──> sockets
 //! Gateway::set_endpoints ──> live clusters, without a new snapshot
+//! ```
+//!
+//! ```
+//! use towergate_core::prelude::*;
+//!
+//! let users = BackendId::service("shop", "users", 80);
+//! let rule = Rule::new(PathMatch::Prefix("/users".to_owned())).to(&users);
+//! let route = Route::new("shop", "users", vec![rule]);
+//! let plan: Plan = Plan::http("shop", "edge", 80, vec![route]);
+//!
+//! let gateway = Gateway::new(Options::default());
+//! gateway.set_endpoints(&Endpoints::from([(users, vec!["10.0.0.7:8080".parse()?])]));
+//! gateway.apply(&plan)?;
+//!
+//! assert_eq!(gateway.version(), 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 use std::any::Any;
@@ -18,19 +34,21 @@ use towergate_tls::rustls::crypto::CryptoProvider;
 
 use crate::access_log::AccessLog;
 use crate::balance::Clusters;
-use crate::conn::Drain;
 use crate::datagram::DatagramConfig;
-use crate::listen::{
-    BindError, DatagramSockets, Listeners, PortConfig, Server, WantedSockets, Workers,
-};
+use crate::listen::{DatagramSockets, Listeners, PortConfig, Server, WantedSockets, Workers};
 use crate::observer::Observer;
 use crate::plan::{Endpoints, Plan};
 use crate::policy::RoutePolicy;
-use crate::router::layer::{GatewayLayer, PortService};
 use crate::router::{Router, Shared};
-use crate::snapshot::{BuildError, Builder, Live, Parts, SnapshotHandle};
+use crate::snapshot::{Builder, Live, Parts, SnapshotHandle};
 
-/// How a [`Gateway`] runs.
+pub use crate::conn::Drain;
+pub use crate::listen::BindError;
+pub use crate::router::layer::{GatewayLayer, GatewayService, PortService, known_connection};
+pub use crate::snapshot::BuildError;
+pub use crate::traffic::InternalClient;
+
+/// Settings of a [`Gateway`] that do not depend on the plan.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Options {
@@ -79,14 +97,14 @@ impl Default for Options {
     }
 }
 
-/// Why a plan is not in force. The one before it still is.
+/// Error of [`Gateway::apply`]. The previous plan stays in force.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApplyError {
-    /// It cannot run.
+    /// The plan cannot be built.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// Sockets could not be opened.
+    /// Sockets cannot be opened.
     #[error("{}", .0.iter().map(|error| format!("{error}: {}", error.source)).collect::<Vec<_>>().join("; "))]
     Listen(Vec<BindError>),
 }
@@ -100,7 +118,7 @@ enum UnboundAddress {
     Skip,
 }
 
-/// The data plane: serves plans on worker threads of its own, or inside somebody's service.
+/// The data plane. It serves plans on worker threads of its own, or inside a service of another program.
 pub struct Gateway {
     options: Options,
     handle: Arc<SnapshotHandle>,
@@ -110,16 +128,16 @@ pub struct Gateway {
     state: Mutex<State>,
 }
 
-/// What changes with the plan, beside the snapshot.
+/// State that changes with the plan, besides the snapshot.
 #[derive(Default)]
 struct State {
     slots: Vec<Slot>,
     sockets: Option<(Workers, Listeners, DatagramSockets)>,
-    /// The [`Parts`] of the plan in force.
+    /// [`Parts`] of the plan in force.
     parts: Option<Box<dyn Any + Send>>,
 }
 
-/// A place in the snapshot that belongs to the same addresses and port for good.
+/// An index in snapshots that is permanently assigned to addresses and a port.
 struct Slot {
     addresses: Vec<IpAddr>,
     port: u16,
@@ -127,7 +145,7 @@ struct Slot {
 }
 
 impl Gateway {
-    /// A gateway that serves nothing yet and has no threads.
+    /// Creates a gateway without a plan and without threads.
     pub fn new(options: Options) -> Self {
         let live = Live::default();
         Self {
@@ -140,11 +158,11 @@ impl Gateway {
         }
     }
 
-    /// Starts `workers` threads, at least one, that will serve the sockets of plans. Without them
+    /// Starts `workers` threads, at least one, that serve the sockets of plans. Without them
     /// [`Self::apply`] opens no sockets.
     ///
     /// # Errors
-    /// If a thread or its runtime cannot be made.
+    /// A thread or its runtime cannot be created.
     pub fn start(&self, workers: usize) -> io::Result<()> {
         let server = |_| Server {
             handler: self.router(),
@@ -159,10 +177,10 @@ impl Gateway {
         Ok(())
     }
 
-    /// Serves `plan` from now on. Sockets that the plan before it has as well stay open.
+    /// Puts `plan` in force. Sockets that it shares with the previous plan stay open.
     ///
     /// # Errors
-    /// [`ApplyError`], also if one address cannot be bound. The plan before it stays in force.
+    /// [`ApplyError`], also if one address cannot be bound. The previous plan stays in force.
     pub fn apply<P: RoutePolicy>(&self, plan: &Plan<P>) -> Result<(), ApplyError> {
         self.apply_with(plan, UnboundAddress::RejectPlan)?;
         Ok(())
@@ -195,7 +213,7 @@ impl Gateway {
         let before: Box<Parts<P>> = before.unwrap_or_default();
         let builder = Builder::new(&self.live, &self.options.provider, &before);
         let built = builder.build(plan, &slots);
-        // If this plan does not come into force, the next one still has more in common with the old one.
+        // If this plan fails, the next one is compared with the plan in force.
         state.parts = Some(before);
         let built = built?;
 
@@ -206,7 +224,7 @@ impl Gateway {
                 .get_or_insert_with(|| Arc::new(ArcSwap::from_pointee(config.clone())));
             wanted.push((port.addresses.clone(), cell.clone()));
         }
-        // New sockets must find their routes: publish first, and take it back if one cannot be opened.
+        // Routes must exist before their sockets: publish first, and roll back if a socket cannot be opened.
         let before = self.handle.publish(Arc::new(built.snapshot));
         let datagrams = wanted_datagrams(plan, built.datagrams);
         let mut errors = Vec::new();
@@ -228,13 +246,13 @@ impl Gateway {
         Ok(errors)
     }
 
-    /// Replaces the addresses of all backends; takes effect at once, without a new plan.
+    /// Replaces the endpoints of all backends. Takes effect at once, without a new plan.
     pub fn set_endpoints(&self, endpoints: &Endpoints) {
         self.directory.update(endpoints);
     }
 
-    /// What answers requests: a [`Handler`](crate::serve::Handler) for connections that somebody else
-    /// accepts.
+    /// The request handler, for connections that another program accepts.
+    #[doc(hidden)]
     pub fn router(&self) -> Router {
         Router::new(Shared {
             handle: self.handle.clone(),
@@ -244,19 +262,19 @@ impl Gateway {
         })
     }
 
-    /// A Layer that proxies what the routes of `port` of the plan take, in front of any service, which
-    /// gets the rest.
+    /// A Layer that proxies requests that match a route of `port` of the plan. Other requests reach the
+    /// service inside the Layer.
     pub fn layer(&self, port: u16) -> GatewayLayer {
         GatewayLayer::new(self.router(), port)
     }
 
-    /// A service that proxies what the routes of `port` of the plan take, and answers the rest
-    /// with 404.
+    /// A service that proxies requests that match a route of `port` of the plan, and replies 404 to
+    /// others.
     pub fn service(&self, port: u16) -> PortService {
         PortService::new(self.router(), port)
     }
 
-    /// The addresses that are listened on for connections.
+    /// The local addresses of TCP listeners.
     pub fn listening(&self) -> BTreeSet<SocketAddr> {
         self.state()
             .sockets
@@ -265,7 +283,7 @@ impl Gateway {
             .unwrap_or_default()
     }
 
-    /// The addresses that are listened on for datagrams.
+    /// The local addresses of UDP sockets.
     pub fn listening_datagrams(&self) -> BTreeSet<SocketAddr> {
         self.state()
             .sockets
@@ -274,29 +292,29 @@ impl Gateway {
             .unwrap_or_default()
     }
 
-    /// How often a plan was put in force.
+    /// The number of plans that have been put in force.
     pub fn version(&self) -> u64 {
         self.handle.version()
     }
 
-    /// The signal and the state of draining.
+    /// The drain signal and its state.
     pub fn drain(&self) -> &Drain {
         &self.drain
     }
 
-    /// Stops accepting, lets requests finish until `deadline`, and ends the threads. `true` if nothing
-    /// was cut off.
+    /// Stops accepting connections, waits for running requests until `deadline`, and stops the threads.
+    /// Returns whether all requests completed.
     pub async fn stop(&self, deadline: Instant) -> bool {
         self.drain.start();
         let finished = self.drain.drained(deadline).await;
         let sockets = self.state().sockets.take();
         if let Some((workers, listeners, datagrams)) = sockets {
             drop((listeners, datagrams));
-            // Threads end by themselves when their work is gone; one that is stuck must not hold us.
+            // A thread stops when its connections are closed. A blocked thread must not delay the shutdown.
             if finished {
                 let joined = tokio::task::spawn_blocking(|| workers.stop());
                 if tokio::time::timeout_at(deadline, joined).await.is_err() {
-                    tracing::error!("a worker thread does not end");
+                    tracing::error!("a worker thread did not stop before the deadline");
                 }
             }
         }
@@ -326,7 +344,7 @@ fn wanted_datagrams<P>(plan: &Plan<P>, configs: Vec<DatagramConfig>) -> WantedSo
 }
 
 impl State {
-    /// The slot of a port, new if it has none yet.
+    /// The slot of a port; a new one for a new port.
     fn slot(&mut self, addresses: &[IpAddr], port: u16) -> usize {
         let same = |slot: &Slot| slot.port == port && slot.addresses == addresses;
         self.slots.iter().position(same).unwrap_or_else(|| {

@@ -18,6 +18,10 @@
 //!
 //! TCP and TLS connections are proxied by `stream`, UDP datagrams by `datagram`.
 //!
+//! The modules `balance`, `listen`, `router`, `serve`, `snapshot`, `stream`, `traffic` and `upstream` are
+//! internal: they are public for benchmarks and tests alone, and change without notice. The module `gateway`
+//! re-exports those of their types that are part of the interface.
+//!
 //! # Features
 //!
 //! | feature | default | adds |
@@ -68,6 +72,7 @@
 #[cfg(feature = "gateway")]
 pub mod access_log;
 #[cfg(feature = "gateway")]
+#[doc(hidden)]
 pub mod balance;
 pub mod body;
 #[cfg(feature = "gateway")]
@@ -86,6 +91,7 @@ pub mod http;
 #[cfg(feature = "gateway")]
 mod keepalive;
 #[cfg(feature = "gateway")]
+#[doc(hidden)]
 pub mod listen;
 #[cfg(feature = "gateway")]
 mod live;
@@ -104,17 +110,23 @@ pub mod proxy_protocol;
 mod reusable_timer;
 pub mod route;
 #[cfg(feature = "gateway")]
+#[doc(hidden)]
 pub mod router;
 #[cfg(feature = "gateway")]
+#[doc(hidden)]
 pub mod serve;
 #[cfg(feature = "gateway")]
+#[doc(hidden)]
 pub mod snapshot;
 #[cfg(feature = "gateway")]
+#[doc(hidden)]
 pub mod stream;
 pub mod text;
 #[cfg(feature = "gateway")]
+#[doc(hidden)]
 pub mod traffic;
 #[cfg(feature = "gateway")]
+#[doc(hidden)]
 pub mod upstream;
 
 pub use body::Body;

@@ -49,6 +49,7 @@ pub struct Certificate {
 
 /// The algorithm of a certificate's key.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum KeyAlgorithm {
     /// ECDSA on P-256, P-384 or P-521.
     Ecdsa,

@@ -17,6 +17,7 @@ use rustls::{CipherSuite, NamedGroup, SupportedCipherSuite};
 
 /// Error in the name of a cipher suite.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CipherError {
     /// Not the name of a TLS 1.2 suite. The suites of TLS 1.3 are fixed.
     #[error("{0:?} is not a TLS 1.2 cipher suite")]
@@ -28,6 +29,7 @@ pub enum CipherError {
 
 /// Error in the name of a key-exchange group.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum GroupError {
     /// Not the name of a group.
     #[error("{0:?} is not a key-exchange group")]

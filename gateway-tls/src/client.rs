@@ -47,6 +47,7 @@ pub struct ClientTls {
 
 /// A name in the SAN extension of a certificate.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum SubjectAltName {
     /// A DNS name.
     Hostname(String),

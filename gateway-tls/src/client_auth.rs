@@ -43,6 +43,7 @@ pub struct ClientAuth {
 
 /// Treatment of clients without a valid certificate.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum ClientAuthMode {
     /// Clients without a valid certificate are rejected (Gateway API `AllowValidOnly`, Envoy Gateway
     /// `RequireAndVerify`).

@@ -82,6 +82,7 @@ pub enum TlsVersion {
 
 /// Answer to a server name that no certificate covers.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum UnknownName {
     /// Serve the first certificate, as Envoy does; the client decides.
     #[default]

@@ -15,6 +15,7 @@ pub struct HeaderEdits(pub Vec<HeaderEdit>);
 
 /// One edit.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum HeaderEdit {
     /// Replaces all values of the name.
     Set(Text<HeaderName>, Text<HeaderValue>),

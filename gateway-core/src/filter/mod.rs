@@ -31,6 +31,7 @@ pub enum PathEdit {
 
 /// A filter cannot be applied to this request, so the rule fails closed (500).
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum FilterError {
     /// The rule replaces a prefix, but did not match by one.
     #[error("no prefix to replace")]

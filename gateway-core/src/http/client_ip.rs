@@ -68,6 +68,7 @@ impl ClientIp {
 
 /// Where the client's address is found (ClientTrafficPolicy `clientIPDetection`).
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum ClientIpRule {
     /// The peer: the TCP connection's source, or the one of the PROXY header.
     #[default]

@@ -23,6 +23,7 @@ pub(crate) fn has_connection_fields(headers: &HeaderMap) -> bool {
 
 /// A client's `Connection` names a field that is not the client's to remove.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BadNomination {
     /// `Host`.
     #[error("Connection names Host")]

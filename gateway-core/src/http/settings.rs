@@ -78,6 +78,7 @@ impl Default for HeaderSettings {
 
 /// What becomes of `x-request-id` (ClientTrafficPolicy `headers.requestID`).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum RequestIdMode {
     /// A fresh one at the edge; behind a trusted proxy only a missing one is made.
     #[default]
@@ -92,6 +93,7 @@ pub enum RequestIdMode {
 
 /// What becomes of a request with `_` in a header name.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Underscores {
     /// Forwarded.
     Allow,
@@ -154,6 +156,7 @@ impl Default for PathSettings {
 
 /// What an escaped slash or backslash in a path does.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum EscapedSlashes {
     /// Nothing.
     KeepUnchanged,

@@ -28,6 +28,7 @@ pub struct ActiveCheck {
 
 /// What a probe speaks, and what it wants to hear.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Probe {
     /// A request in the protocol of the backend.
     Http(HttpProbe),

@@ -241,6 +241,7 @@ impl Default for Breaker {
 
 /// How an endpoint is chosen.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum LoadBalancer {
     /// The less busy of two picked at random.
     #[default]
@@ -260,6 +261,7 @@ pub enum LoadBalancer {
 
 /// What a consistent hash looks at.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum HashKey {
     /// The client's address.
     SourceIp,

@@ -11,6 +11,7 @@ const LONG_IDLE: Duration = Duration::from_secs(3600);
 
 /// How long a request of a rule may go without progress.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum StreamIdle {
     /// As the listener says.
     #[default]
