@@ -1,4 +1,4 @@
-//! The parts of the gateway in axum services: each alone, and all around one service.
+//! The Layers in axum services: each alone, and all around one service.
 //!
 //! ```text
 //! cargo run -p towergate-core --example axum -- client-ip
@@ -65,7 +65,7 @@ async fn who(ConnectInfo(Client(ends)): ConnectInfo<Client>) -> String {
     format!("you are {}, by way of {}\n", ends.peer, ends.tcp_peer)
 }
 
-/// Behind a proxy that writes `X-Forwarded-For`. axum keeps the peer in a type of its own.
+/// Behind a proxy that appends to `X-Forwarded-For`. axum stores the peer address in its own type.
 fn client_ip() -> Router {
     let rule = ClientIpRule::TrustedHops {
         hops: 1,
@@ -80,8 +80,8 @@ fn client_ip() -> Router {
     Router::new().route("/", get(answer)).layer(layer)
 }
 
-/// Only requests with one host, one framing, one spelling of the path. In front of the routing of
-/// axum, which would otherwise see the path as the client spelled it.
+/// Accepts only requests with one host, one framing and one spelling of the path. Outside axum's routing,
+/// so that routes match the sanitized path.
 fn sanitize() -> Router {
     let answer = async |Extension(clean): Extension<Sanitized>| {
         format!("you asked {}\n", clean.authority.host())
@@ -90,7 +90,7 @@ fn sanitize() -> Router {
     Router::new().fallback_service(SanitizeLayer::default().layer(app))
 }
 
-/// What was below `/old` is elsewhere now.
+/// Redirects everything below `/old`.
 fn redirect() -> Router {
     let moved = Redirect {
         scheme: Some("https".to_owned()),
@@ -104,7 +104,7 @@ fn redirect() -> Router {
         .layer(RedirectLayer::new(moved).below("/old"))
 }
 
-/// Routing by host, path, method and header fields, in the order of Gateway API.
+/// Routes by host, path, method and headers, in the order of Gateway API.
 fn routes() -> Result<Router, Box<dyn Error>> {
     let api = Match {
         path: PathMatch::Prefix("/api".to_owned()),
@@ -133,7 +133,7 @@ fn find<'t, T>(table: &'t RouteTable<T>, request: &Request) -> Option<&'t T> {
     table.find(&query, false).map(|found| found.payload)
 }
 
-/// A rule of our own.
+/// A custom rule.
 fn guard() -> Router {
     Router::new()
         .fallback(async || "hello\n")
@@ -153,7 +153,7 @@ impl HeadPolicy for ReadOnly {
     }
 }
 
-/// All of them, from the outside in.
+/// All Layers, from the outside in.
 async fn all(socket: TcpListener) -> Result<(), Box<dyn Error>> {
     let client_ip = ClientIpLayer::with_peer(ClientIpRule::Peer, |extensions: &Extensions| {
         let ConnectInfo(Client(ends)) = extensions.get()?;
@@ -209,7 +209,7 @@ impl Listener for Proxied {
     }
 }
 
-/// Both ends of the connection, for axum's `ConnectInfo`.
+/// The addresses of the connection, for axum's `ConnectInfo`.
 #[derive(Clone, Copy)]
 struct Client(ConnectionAddrs);
 

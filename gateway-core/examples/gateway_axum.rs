@@ -1,4 +1,5 @@
-//! A gateway inside an axum service: `/users` goes to another service, everything else is our own.
+//! A gateway inside an axum service: requests for `/users` go to another server, the service handles the
+//! others.
 //!
 //! ```text
 //! cargo run -p towergate-core --example gateway_axum -- 127.0.0.1:9000
@@ -44,7 +45,7 @@ pub(crate) async fn serve_on(
     };
     let own = Router::new().route("/", get(|| async { "our own\n" }));
     let both = gateway.layer(80).with_connection(connection).layer(own);
-    // In front of the routing of axum, which would see paths as clients spell them.
+    // Outside axum's routing, so that routes match sanitized paths.
     let app = Router::new().fallback_service(both);
     let service = app.into_make_service_with_connect_info::<SocketAddr>();
     Ok(axum::serve(listener, service).await?)

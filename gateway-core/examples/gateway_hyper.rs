@@ -1,4 +1,5 @@
-//! A gateway inside a hyper service: `/users` goes to another service, everything else is our own.
+//! A gateway inside a hyper service: requests for `/users` go to another server, the service handles the
+//! others.
 //!
 //! ```text
 //! cargo run -p towergate-core --example gateway_hyper -- 127.0.0.1:9000

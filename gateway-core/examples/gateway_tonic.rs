@@ -1,4 +1,4 @@
-//! A gateway inside a tonic server: it answers health checks itself, and proxies all other gRPC.
+//! A gateway inside a tonic server, which answers health checks; other gRPC calls are proxied.
 //!
 //! ```text
 //! cargo run -p towergate-core --example gateway_tonic -- 127.0.0.1:9000

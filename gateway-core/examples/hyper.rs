@@ -1,4 +1,4 @@
-//! The parts of the gateway in plain hyper services: each alone, and all around one service.
+//! The Layers in hyper services: each alone, and all around one service.
 //!
 //! ```text
 //! cargo run -p towergate-core --example hyper -- proxy-protocol
@@ -32,7 +32,7 @@ use towergate_core::plan::{Match, PathMatch};
 use towergate_core::policy::{HeadPolicy, HeadPolicyLayer, RequestHead};
 use towergate_core::route::{Query, RouteTable};
 
-/// Any service for hyper.
+/// A type-erased service for hyper.
 type App = BoxCloneService<Request<Incoming>, Response<Full<Bytes>>, Infallible>;
 
 #[tokio::main(flavor = "current_thread")]
@@ -73,7 +73,7 @@ async fn proxied(socket: TcpListener, app: App) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Serves a connection. hyper knows nothing of addresses: `ConnectionAddrsLayer` tells them to the requests.
+/// Serves a connection. `ConnectionAddrsLayer` adds its addresses to requests, which hyper does not.
 fn spawn<Io>(stream: Io, ends: ConnectionAddrs, app: App)
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -87,7 +87,7 @@ where
     });
 }
 
-/// Says what the parts in front of it have found.
+/// Reports what the Layers found.
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let mut text = String::new();
     if let Some(ConnectionAddrs { peer, tcp_peer, .. }) = request.extensions().get() {
@@ -102,7 +102,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
     Ok(Response::new(text.into()))
 }
 
-/// Behind a proxy that writes `X-Forwarded-For`.
+/// Behind a proxy that appends to `X-Forwarded-For`.
 fn client_ip() -> App {
     let rule = ClientIpRule::TrustedHops {
         hops: 1,
@@ -113,7 +113,7 @@ fn client_ip() -> App {
         .boxed_clone()
 }
 
-/// What was below `/old` is elsewhere now.
+/// Redirects everything below `/old`.
 fn redirect() -> App {
     let moved = Redirect {
         scheme: Some("https".to_owned()),
@@ -126,8 +126,8 @@ fn redirect() -> App {
     layer.layer(service_fn(answer)).boxed_clone()
 }
 
-/// Routing by host, path, method and header fields, in the order of Gateway API. What belongs to an
-/// entry is ours to say; here a name.
+/// Routes by host, path, method and headers, in the order of Gateway API. An entry carries any value;
+/// here a name.
 fn routes() -> Result<App, Box<dyn Error>> {
     let api = Match {
         path: PathMatch::Prefix("/api".to_owned()),
@@ -154,7 +154,7 @@ fn find<'t, T>(table: &'t RouteTable<T>, request: &Request<Incoming>) -> Option<
     table.find(&query, false).map(|found| found.payload)
 }
 
-/// A rule of our own.
+/// A custom rule.
 #[derive(Debug)]
 struct ReadOnly;
 
@@ -168,7 +168,7 @@ impl HeadPolicy for ReadOnly {
     }
 }
 
-/// All of them, from the outside in.
+/// All Layers, from the outside in.
 fn all() -> Result<App, Box<dyn Error>> {
     let moved = Redirect {
         scheme: None,

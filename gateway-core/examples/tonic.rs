@@ -1,11 +1,11 @@
-//! The parts of the gateway in tonic services: each alone, and all around one service.
+//! The Layers in tonic services: each alone, and all around one service.
 //!
 //! ```text
 //! cargo run -p towergate-core --example tonic -- client-ip
 //! ```
 //!
-//! The parts are `proxy-protocol`, `client-ip`, `sanitize`, `redirect`, `routes`, `guard` and `all`.
-//! The service is the one for health checks, which says in its metadata what the parts have found.
+//! The parts are `proxy-protocol`, `client-ip`, `sanitize`, `redirect`, `routes`, `guard` and `all`. The
+//! service is gRPC health checking; it reports in its metadata what the Layers found.
 
 use std::error::Error;
 use std::io;
@@ -60,7 +60,7 @@ pub(crate) async fn serve(part: &str, socket: TcpListener) -> Result<(), Box<dyn
 
 type Served = Result<(), tonic::transport::Error>;
 
-/// The parts that answer by themselves need a body that can be made of bytes; tonic's cannot.
+/// Layers that reply by themselves need a body that can be made of bytes, which tonic's body cannot.
 fn body(response: http::Response<tonic::body::Body>) -> http::Response<Body> {
     response.map(Body::new)
 }
@@ -73,7 +73,7 @@ async fn proxy_protocol(socket: TcpListener) -> Served {
         .await
 }
 
-/// Behind a proxy that writes `X-Forwarded-For`. tonic keeps the peer in a type of its own.
+/// Behind a proxy that appends to `X-Forwarded-For`. tonic stores the peer address in its own type.
 async fn client_ip(socket: TcpListener) -> Served {
     let rule = ClientIpRule::TrustedHops {
         hops: 1,
@@ -91,7 +91,7 @@ async fn client_ip(socket: TcpListener) -> Served {
         .await
 }
 
-/// Only requests with one host and one framing.
+/// Accepts only requests with one host and one framing.
 async fn sanitize(socket: TcpListener) -> Served {
     Server::builder()
         .layer(SanitizeLayer::default())
@@ -101,7 +101,7 @@ async fn sanitize(socket: TcpListener) -> Served {
         .await
 }
 
-/// Whoever comes with a browser is sent to the pages about the service.
+/// Redirects browsers to the documentation of the service.
 fn to_the_pages() -> RedirectLayer {
     RedirectLayer::new(Redirect {
         scheme: Some("https".to_owned()),
@@ -122,8 +122,8 @@ async fn redirect(socket: TcpListener) -> Served {
         .await
 }
 
-/// Two services of one name, told apart by the host; also path, method and header fields could, in
-/// the order of Gateway API.
+/// Two services of one name, selected by host. The table also matches paths, methods and headers, in the
+/// order of Gateway API.
 async fn routes(socket: TcpListener) -> Served {
     let any = Match::default();
     let table = Arc::new(RouteTable::build(["one.test", "two.test"].map(|host| {
@@ -154,7 +154,7 @@ fn find<'t, T, B>(table: &'t RouteTable<T>, request: &http::Request<B>) -> Optio
     table.find(&query, false).map(|found| found.payload)
 }
 
-/// A rule of our own: calls need a key.
+/// A custom rule: calls need a key.
 async fn guard(socket: TcpListener) -> Served {
     Server::builder()
         .layer(HeadPolicyLayer::new(Keyed))
@@ -176,7 +176,7 @@ impl HeadPolicy for Keyed {
     }
 }
 
-/// All of them, from the outside in, and a guard that asks for the client.
+/// All Layers, from the outside in, and a guard that needs the client address.
 async fn all(socket: TcpListener) -> Served {
     let inside = "203.0.113.0/24".parse().expect("this is a network");
     Server::builder()
@@ -202,7 +202,7 @@ impl HeadPolicy for Inside {
     }
 }
 
-/// A service that is always healthy, and says whose it is and what the parts have found.
+/// A service that is always healthy, and reports its name and what the Layers found.
 #[derive(Clone, Debug)]
 struct Healthy(&'static str);
 
@@ -241,7 +241,7 @@ impl Health for Healthy {
     }
 }
 
-/// Connections whose PROXY headers are read.
+/// Accepts connections with a PROXY header.
 fn proxied(socket: TcpListener) -> impl Stream<Item = io::Result<Proxied>> {
     let balancers = vec!["127.0.0.0/8".parse().expect("this is a network")];
     let listener = ProxyListener::new(socket, ProxyAcceptor::required(balancers));
@@ -251,7 +251,7 @@ fn proxied(socket: TcpListener) -> impl Stream<Item = io::Result<Proxied>> {
     })
 }
 
-/// A connection whose ends tonic puts into the extensions of its requests.
+/// A connection whose addresses tonic adds to the extensions of its requests.
 struct Proxied {
     stream: Prefixed<TcpStream>,
     ends: ConnectionAddrs,

@@ -1,6 +1,6 @@
-//! The examples do what they say: each serves on a socket of its own and is asked something.
+//! Runs each example on a socket of its own and sends requests to it.
 //!
-//! A server ends with the test's runtime.
+//! A server stops with the runtime of its test.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -15,7 +15,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tower::{ServiceExt, service_fn};
 
-/// What a load balancer says of a client.
+/// A PROXY header with the address of a client.
 const CLIENT: &str = "PROXY TCP4 203.0.113.9 192.0.2.1 4711 80\r\n";
 const STRANGER: &str = "PROXY TCP4 198.51.100.9 192.0.2.1 4711 80\r\n";
 
@@ -34,7 +34,7 @@ example!(gateway_tonic, "../examples/gateway_tonic.rs");
 example!(hyper_parts, "../examples/hyper.rs");
 example!(tonic_parts, "../examples/tonic.rs");
 
-/// Serves a part of an example in the background; gives its address.
+/// Serves a part of an example in the background; returns its address.
 macro_rules! serving {
     ($example:ident, $part:expr) => {{
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -46,7 +46,7 @@ macro_rules! serving {
     }};
 }
 
-/// Serves an example with a gateway in the background; gives its address.
+/// Serves an example with a gateway in the background; returns its address.
 macro_rules! gateway {
     ($example:ident, $users:expr) => {{
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -58,17 +58,17 @@ macro_rules! gateway {
     }};
 }
 
-/// Runs a test where futures need not be `Send`.
+/// Runs a test whose futures are not `Send`.
 async fn local(test: impl Future<Output = ()>) {
     tokio::task::LocalSet::new().run_until(test).await;
 }
 
-/// Sends `request`, whose connection ends with the answer, and reads the answer.
+/// Sends `request` on a connection that ends with the response; returns the response.
 async fn ask(address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    // A connection that is reset was refused.
+    // A reset connection was rejected.
     let _ = stream.read_to_string(&mut answer).await;
     answer
 }
@@ -87,7 +87,7 @@ fn assert_answer(answer: &str, status: &str, part: &str) {
 }
 
 #[tokio::test]
-async fn proxy_protocol_alone() {
+async fn the_proxy_protocol_works_alone() {
     local(async {
         let at = serving!(axum_parts, "proxy-protocol");
         let request = CLIENT.to_owned() + &get("/", "a.test", "");
@@ -116,7 +116,7 @@ async fn proxy_protocol_alone() {
 }
 
 #[tokio::test]
-async fn client_ip_alone() {
+async fn the_client_ip_layer_works_alone() {
     local(async {
         let request = get("/", "a.test", "x-forwarded-for: 6.6.6.6, 203.0.113.7\r\n");
 
@@ -135,7 +135,7 @@ async fn client_ip_alone() {
 }
 
 #[tokio::test]
-async fn sanitizing_alone() {
+async fn the_sanitize_layer_works_alone() {
     local(async {
         let request = get("/a/../hello", "A.test:80", "");
         let two_hosts = get("/hello", "a.test", "host: b.test\r\n");
@@ -158,7 +158,7 @@ async fn sanitizing_alone() {
 }
 
 #[tokio::test]
-async fn redirects_alone() {
+async fn the_redirect_layer_works_alone() {
     local(async {
         let moved = "location: https://new.example.org/archive/page?q=1\r\n";
         for at in [
@@ -180,7 +180,7 @@ async fn redirects_alone() {
 }
 
 #[tokio::test]
-async fn the_route_table_alone() {
+async fn the_route_table_works_alone() {
     local(async {
         for at in [
             serving!(axum_parts, "routes"),
@@ -206,7 +206,7 @@ async fn the_route_table_alone() {
 }
 
 #[tokio::test]
-async fn a_guard_alone() {
+async fn a_guard_works_alone() {
     local(async {
         let read = get("/", "a.test", "");
         for at in [
@@ -227,7 +227,7 @@ async fn a_guard_alone() {
 }
 
 #[tokio::test]
-async fn all_parts_in_axum() {
+async fn all_layers_work_in_one_axum_service() {
     local(async {
         let at = serving!(axum_parts, "all");
         let request =
@@ -244,7 +244,7 @@ async fn all_parts_in_axum() {
 }
 
 #[tokio::test]
-async fn all_parts_in_hyper() {
+async fn all_layers_work_in_one_hyper_service() {
     local(async {
         let at = serving!(hyper_parts, "all");
         let request = |path, host| CLIENT.to_owned() + &get(path, host, "");
@@ -260,7 +260,7 @@ async fn all_parts_in_hyper() {
 }
 
 #[tokio::test]
-async fn all_parts_in_tonic() {
+async fn all_layers_work_in_one_tonic_service() {
     local(async {
         let at = serving!(tonic_parts, "all");
 
@@ -274,7 +274,7 @@ async fn all_parts_in_tonic() {
     .await;
 }
 
-/// What a gRPC client gets that asks `host`, behind a load balancer that writes `header`.
+/// The response to a gRPC client that calls `host`, behind a load balancer that sends `header`.
 async fn call(
     at: SocketAddr,
     header: &'static str,
@@ -298,7 +298,7 @@ async fn call(
     HealthClient::new(channel).check(request).await
 }
 
-/// What the service of the tonic example says in its metadata.
+/// The report in the metadata of the tonic example.
 fn told(answer: Result<tonic::Response<HealthCheckResponse>, Status>, name: &str) -> String {
     let answer = answer.unwrap();
     assert_eq!(answer.get_ref().status, 1);
@@ -306,7 +306,7 @@ fn told(answer: Result<tonic::Response<HealthCheckResponse>, Status>, name: &str
     value.unwrap().to_str().unwrap().to_owned()
 }
 
-/// The status and the `location` that a gRPC server answers to a `GET`.
+/// The status and the `location` of a gRPC server's response to a `GET`.
 async fn browse(at: SocketAddr, path: &str) -> (u16, Option<String>) {
     let uri = format!("http://{at}{path}");
     let channel = Endpoint::from_shared(uri.clone()).unwrap().connect_lazy();
@@ -318,9 +318,9 @@ async fn browse(at: SocketAddr, path: &str) -> (u16, Option<String>) {
 }
 
 #[tokio::test]
-async fn the_gateway_in_axum_and_in_hyper() {
+async fn the_gateway_works_in_axum_and_hyper_services() {
     local(async {
-        // Another example plays the users' service.
+        // Another example serves `/users`.
         let users = serving!(axum_parts, "redirect");
         let (axum, hyper) = (
             gateway!(gateway_axum, users),
@@ -340,7 +340,7 @@ async fn the_gateway_in_axum_and_in_hyper() {
 }
 
 #[tokio::test]
-async fn the_gateway_in_tonic() {
+async fn the_gateway_works_in_a_tonic_server() {
     local(async {
         let at = gateway!(gateway_tonic, users().await);
 
@@ -361,7 +361,7 @@ async fn the_gateway_in_tonic() {
     .await;
 }
 
-/// A gRPC service that fails every call in its own words.
+/// A gRPC service that fails every call with a message.
 async fn users() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
