@@ -186,11 +186,11 @@ impl Gateway {
         Ok(())
     }
 
-    /// Serves `plan` from now on, except on addresses that cannot be bound, which are returned. The next call binds
-    /// them if it can.
+    /// Puts `plan` in force, except on addresses that cannot be bound, which it returns. The next call
+    /// tries to bind them again.
     ///
     /// # Errors
-    /// [`ApplyError::Build`]. The plan before it stays in force.
+    /// [`ApplyError::Build`]; the previous plan stays in force.
     pub fn apply_bindable<P: RoutePolicy>(
         &self,
         plan: &Plan<P>,

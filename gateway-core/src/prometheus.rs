@@ -14,7 +14,7 @@
 //! assert_eq!(
 //!     writer.finish(),
 //!     "# HELP requests Requests received.\n\
-//!      # TYPE requests counter\n\
+//!      ## TYPE requests counter\n\
 //!      requests{listener=\"edge/\\\"http\\\"\"} 3\n"
 //! );
 //! ```
