@@ -73,7 +73,7 @@ async fn a_plan_is_served_changed_and_kept_while_the_controller_is_away() {
     let away = async || {
         data_plane
             .log()
-            .contains("the controller is away")
+            .contains("connection to the controller lost")
             .then_some(())
     };
     eventually("it is noticed", away).await;
