@@ -1,4 +1,4 @@
-"""Holds the score of the statuses, from standard input, against the cases that must be whole.
+"""Compares the score of the statuses, from standard input, with the cases of the floor.
 
 golden_report.py CASES FLOOR [--raise]
 """
@@ -14,15 +14,15 @@ parts = dict(block.split(" ", 1) for block in score.split("\n- ")[1:])
 whole = cases - parts.keys()
 print("\n".join(score.splitlines()[:2]))
 if not score.startswith("cases ") or len(whole) != int(score.split()[1].split("/")[0]):
-    sys.exit("this is no score")
+    sys.exit("standard input is not a score")
 
 if sys.argv[3:] == ["--raise"]:
     floor.write_text("".join(f"{case}\n" for case in sorted(whole)))
 wanted = set(floor.read_text().split())
 lost = sorted(wanted - whole)
 for case in lost:
-    print(f"- {case} {parts.get(case, 'is not there any more')}")
+    print(f"- {case} {parts.get(case, 'no longer exists')}")
 if fresh := sorted(whole - wanted):
-    print(f"{len(fresh)} more are whole (.ci/golden --raise keeps them so):", *fresh)
-print(f"{len(wanted) - len(lost)} cases as Envoy Gateway's, {len(lost)} lost")
+    print(f"{len(fresh)} more agree (.ci/golden --raise adds them to the floor):", *fresh)
+print(f"{len(wanted) - len(lost)} cases agree with Envoy Gateway, {len(lost)} lost")
 sys.exit(bool(lost))
