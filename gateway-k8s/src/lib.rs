@@ -23,3 +23,8 @@ pub use finding::FindingCode;
 pub use objects::{Object, ObjectKey, Objects};
 pub use resolve::{Resolution, ResolveOptions, resolve};
 pub use status::Statuses;
+
+/// The programs of `docs/embedding.md`, compiled as documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/embedding.md")]
+mod embedding {}
