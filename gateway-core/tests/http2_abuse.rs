@@ -1,5 +1,5 @@
-//! Floods and bombs of HTTP/2 frames: the connection is cut or held back, memory stays bounded, and
-//! others are served.
+//! HTTP/2 floods and decompression bombs: the connection is closed or throttled, memory stays bounded, and
+//! other clients are served.
 #![cfg(target_os = "linux")] // Memory is read from /proc.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
@@ -23,19 +23,19 @@ const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
-/// RFC 9113, section 7.
+/// Error code (RFC 9113, section 7).
 const ENHANCE_YOUR_CALM: u32 = 11;
 
-/// `GET http://a/` and `POST http://a/`, of indexed fields and one literal (RFC 7541).
+/// Header blocks of `GET http://a/` and `POST http://a/`: indexed fields and one literal (RFC 7541).
 const GET: &[u8] = b"\x82\x86\x84\x01\x01a";
 const POST: &[u8] = b"\x83\x86\x84\x01\x01a";
 
-/// An attack may not cost more memory than this.
+/// Maximum memory growth caused by an attack, in bytes.
 const MEMORY: usize = 32 << 20;
-/// A flood ends after so much.
+/// Size of a flood, in bytes.
 const FLOOD: usize = 64 << 20;
 
-/// Memory belongs to the process, so attacks go one after the other.
+/// Serializes the attacks, as memory is measured per process.
 static TURN: Mutex<()> = Mutex::const_new(());
 
 /// A frame (RFC 9113, section 4.1).
@@ -45,7 +45,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&head, &stream.to_be_bytes()[..], payload].concat()
 }
 
-/// `GET` of a path on a stream.
+/// HEADERS frame of `GET` of a path.
 fn get(stream: u32, path: &str) -> Vec<u8> {
     let mut block = b"\x82\x86\x01\x01a\x04".to_vec();
     block.push(path.len() as u8);
@@ -57,7 +57,7 @@ fn client_streams() -> impl Iterator<Item = u32> {
     (1..).step_by(2)
 }
 
-/// One client that attacks, and one that only wants an answer.
+/// An attacking client and an ordinary one.
 struct Attack {
     lab: Lab,
     io: DuplexStream,
@@ -69,7 +69,7 @@ struct Attack {
 }
 
 impl Attack {
-    /// Both are connected; the attacker has sent its settings.
+    /// Connects both; the attacker has sent its SETTINGS.
     async fn new(settings: &[u8]) -> Self {
         let turn = TURN.lock().await;
         let lab = Lab::new().await;
@@ -93,14 +93,14 @@ impl Attack {
         attack
     }
 
-    /// Sends, and takes what has come; `false` if the connection is closed or takes nothing more.
+    /// Sends, and reads available bytes; `false` if the connection is closed or blocked.
     async fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         let sent = timeout(QUIET, self.io.write_all(bytes.as_ref())).await;
         self.take(Duration::ZERO).await;
         matches!(sent, Ok(Ok(()))) && !self.closed
     }
 
-    /// Sends again and again, 64 KiB and more at once; `false` if it was stopped before [`FLOOD`].
+    /// Sends repeatedly, at least 64 KiB at a time; `false` if it was stopped before [`FLOOD`].
     async fn flood(&mut self, frame: &[u8]) -> bool {
         let burst = frame.repeat((1 << 16) / frame.len() + 1);
         for _ in 0..FLOOD / burst.len() {
@@ -121,7 +121,7 @@ impl Attack {
         }
     }
 
-    /// The codes of the GOAWAY frames.
+    /// Error codes of the received GOAWAY frames.
     fn goodbyes(&self) -> Vec<u32> {
         let mut codes = Vec::new();
         let mut bytes = &self.received[..];
@@ -135,14 +135,14 @@ impl Attack {
         codes
     }
 
-    /// Panics unless the attacker was told so and cut off.
+    /// Panics unless the attacker received a GOAWAY and was closed.
     async fn is_cut(&mut self, code: u32) {
         self.take(QUIET).await;
         assert_eq!(self.goodbyes().last(), Some(&code));
         assert!(self.closed, "still open");
     }
 
-    /// Panics if it cost much, or somebody else is not served.
+    /// Panics if memory grew beyond the limit or the other client is not served.
     async fn harms_nobody(mut self) {
         let grown = resident_memory().saturating_sub(self.before);
         assert!(grown < MEMORY, "{} MiB more", grown >> 20);
@@ -164,7 +164,7 @@ fn resident_memory() -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn streams_reset_at_once_are_cut_off() {
+async fn streams_reset_at_once_close_the_connection() {
     let mut attack = Attack::new(&[]).await;
 
     for stream in client_streams().take(10_000) {
@@ -184,7 +184,7 @@ async fn streams_reset_at_once_are_cut_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn streams_reset_after_they_were_forwarded_are_cut_off() {
+async fn streams_reset_after_forwarding_close_the_connection() {
     let mut attack = Attack::new(&[]).await;
 
     for stream in client_streams().take(1000) {
@@ -208,12 +208,12 @@ async fn streams_reset_after_they_were_forwarded_are_cut_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn making_the_gateway_reset_streams_is_cut_off() {
+async fn provoked_stream_resets_close_the_connection() {
     let mut attack = Attack::new(&[]).await;
     let most = (i32::MAX as u32).to_be_bytes();
 
     for stream in client_streams().take(1000) {
-        // The window becomes too large, which is an error of the stream.
+        // A window overflow is a stream error.
         let overflow = frame(WINDOW_UPDATE, 0, stream, &most);
         if !attack.send([get(stream, "/wait"), overflow].concat()).await {
             break;
@@ -228,10 +228,10 @@ async fn making_the_gateway_reset_streams_is_cut_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_without_end_is_cut_off() {
+async fn an_infinite_head_closes_the_connection() {
     let mut attack = Attack::new(&[]).await;
     attack.send(frame(HEADERS, END_STREAM, 1, GET)).await;
-    // A literal that is not indexed: the name `x` and 15 KiB of value.
+    // A literal without indexing: the name `x` and a value of 15 KiB.
     let mut field = b"\x00\x01x\x7f\x81\x77".to_vec();
     field.resize(6 + 127 + 0x3b81, b'a');
 
@@ -244,7 +244,7 @@ async fn a_head_without_end_is_cut_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn empty_continuations_are_cut_off() {
+async fn empty_continuation_frames_close_the_connection() {
     let mut attack = Attack::new(&[]).await;
     attack.send(frame(HEADERS, END_STREAM, 1, GET)).await;
 
@@ -256,9 +256,9 @@ async fn empty_continuations_are_cut_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn small_heads_that_unpack_to_large_ones_are_refused() {
+async fn heads_that_decompress_to_large_ones_are_rejected() {
     let mut attack = Attack::new(&[]).await;
-    // A literal to be indexed, with 3000 bytes of value, then 12,000 references of one byte to it.
+    // A literal with indexing and a value of 3000 bytes, then 12,000 one-byte references to it.
     let mut block = [GET, b"\x40\x01x\x7f\xb9\x16"].concat();
     block.resize(block.len() + 3000, b'a');
     block.resize(block.len() + 12_000, 0xbe);
@@ -278,7 +278,7 @@ async fn small_heads_that_unpack_to_large_ones_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn empty_data_is_cut_off() {
+async fn empty_data_frames_close_the_connection() {
     let mut attack = Attack::new(&[]).await;
     attack.send(frame(HEADERS, END_HEADERS, 1, POST)).await;
 
@@ -290,13 +290,13 @@ async fn empty_data_is_cut_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn floods_that_want_answers_cost_no_memory() {
+async fn floods_that_require_replies_use_bounded_memory() {
     let pings = frame(PING, 0, 0, &[0; 8]).repeat(100_000);
     let settings = frame(SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0]).repeat(100_000);
     for burst in [pings, settings] {
         let mut attack = Attack::new(&[]).await;
 
-        // First unread, so that the answers pile up where they can; then read.
+        // First without reading, so that replies accumulate; then with reading.
         let _ = timeout(QUIET, attack.io.write_all(&burst)).await;
         let grown = resident_memory().saturating_sub(attack.before);
         attack.take(QUIET).await;
@@ -307,7 +307,7 @@ async fn floods_that_want_answers_cost_no_memory() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn frames_that_change_nothing_harm_nobody() {
+async fn frames_without_effect_do_not_affect_others() {
     for burst in [
         frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 1]).repeat(100_000),
         frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]).repeat(100_000),
@@ -323,8 +323,8 @@ async fn frames_that_change_nothing_harm_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_that_nobody_takes_are_not_kept() {
-    // SETTINGS_INITIAL_WINDOW_SIZE of 0: no answer's body may be sent.
+async fn unread_responses_use_bounded_memory() {
+    // SETTINGS_INITIAL_WINDOW_SIZE of 0: no response body may be sent.
     let mut attack = Attack::new(&[0, 4, 0, 0, 0, 0]).await;
 
     for stream in client_streams().take(200) {
@@ -336,9 +336,6 @@ async fn answers_that_nobody_takes_are_not_kept() {
         .received
         .windows(5)
         .filter(|head| head[3..] == [HEADERS, END_HEADERS]);
-    assert!(
-        heads.count() > 50,
-        "the answers are there, but for their bodies"
-    );
+    assert!(heads.count() > 50, "heads are received without bodies");
     attack.harms_nobody().await;
 }

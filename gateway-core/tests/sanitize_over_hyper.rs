@@ -1,4 +1,4 @@
-//! What hyper and the sanitizer make together of bytes on a socket.
+//! hyper and the sanitizer together, over a socket.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 use std::convert::Infallible;
@@ -15,7 +15,7 @@ use tower::ServiceExt;
 use tower_layer::Layer;
 use towergate_core::http::SanitizeLayer;
 
-/// Answers with what it is asked: method, target, and the fields by name.
+/// Responds with the request: method, target, and fields sorted by name.
 async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let mut fields: Vec<String> = request
         .headers()
@@ -33,7 +33,7 @@ async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infal
     Ok(Response::new(text.into()))
 }
 
-/// A connection to the echo behind the sanitizer.
+/// A connection to the echo service behind the sanitizer.
 async fn connect(http2: bool) -> TcpStream {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -53,7 +53,7 @@ async fn connect(http2: bool) -> TcpStream {
     TcpStream::connect(address).await.unwrap()
 }
 
-/// The status of the first answer, or its body if it is 200.
+/// Status of the first response, or its body if it is 200.
 async fn ask(request: &str) -> String {
     let mut socket = connect(false).await;
     socket.write_all(request.as_bytes()).await.unwrap();
@@ -73,7 +73,7 @@ async fn ask(request: &str) -> String {
 
 #[rustfmt::skip]
 #[tokio::test]
-async fn heads_are_clean_or_refused() {
+async fn heads_are_sanitized_or_rejected() {
     for (request, expected) in [
         ("GET /a/../b HTTP/1.1\r\nHost: a.test\r\nConnection: x-a\r\nX-A: 1\r\n\r\n", "GET /b host=a.test <>"),
         ("GET http://b.test/x HTTP/1.1\r\nHost: a.test\r\n\r\n", "GET /x host=b.test <>"),
@@ -107,7 +107,7 @@ async fn bodies_have_one_framing() {
         ("Transfer-Encoding: identity", "ok", "400"),
         ("Content-Length: 2, 2", "ok", "400"),
         ("Content-Length: 2\r\nContent-Length: 3", "ok!", "400"),
-        // hyper leaves one framing of two, and closes.
+        // hyper keeps one of two framings and closes the connection.
         ("Content-Length: 5\r\nTransfer-Encoding: chunked", chunks, "POST / host=a.test <ok>"),
         ("Content-Length: 2\r\nContent-Length: 2", "ok", "POST / content-length=2 host=a.test <ok>"),
     ] {
@@ -118,7 +118,7 @@ async fn bodies_have_one_framing() {
 }
 
 #[tokio::test]
-async fn a_refusal_ends_the_connection() {
+async fn a_rejection_closes_the_connection() {
     let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n";
     let refused = "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: gzip, chunked\r\n\r\n";
     let request = format!("{refused}0\r\n\r\n{smuggled}");
@@ -135,7 +135,7 @@ async fn a_refusal_ends_the_connection() {
 
 #[rustfmt::skip]
 #[tokio::test]
-async fn http2_has_the_same_rules() {
+async fn the_same_rules_apply_to_http2() {
     let io = TokioIo::new(connect(true).await);
     let executor = TokioExecutor::new();
     let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();

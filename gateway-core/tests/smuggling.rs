@@ -1,31 +1,31 @@
-//! Requests by formula that servers read in different ways, through the whole gateway.
+//! Generated requests that servers interpret differently, through a whole gateway.
 //!
-//! [`lab`] says what must hold for each. What is refused by rule is listed, too: no part of such a
-//! connection may reach the backend.
+//! [`lab`] defines the invariants. Requests that must be rejected are listed as well: no part of these
+//! connections may reach the backend.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod lab;
 
 use lab::Lab;
 
-/// A second request, hidden in what one reading takes for a body.
+/// A second request, hidden in bytes that one interpretation treats as a body.
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: a.test\r\n\r\n";
-/// The end of chunks, which is five bytes long.
+/// The last chunk and the end of trailers, five bytes.
 const END: &str = "0\r\n\r\n";
 
-/// `POST /` with these field lines, each with its line end, and this body.
+/// `POST /` with these field lines, including line ends, and this body.
 fn post(fields: impl AsRef<[u8]>, body: impl AsRef<[u8]>) -> Vec<u8> {
     let head = b"POST /first HTTP/1.1\r\nHost: a.test\r\n";
     [head, fields.as_ref(), b"\r\n", body.as_ref()].concat()
 }
 
-/// Puts `byte` where `@` is.
+/// Replaces `@` by `byte`.
 fn put(formula: &str, byte: u8) -> Vec<u8> {
     let parts = formula.as_bytes().split(|at| *at == b'@');
     parts.collect::<Vec<_>>().join(&byte)
 }
 
-/// Checks what holds for all bytes; the number of connections from which something was forwarded.
+/// Checks the invariants; returns the number of connections with a forwarded request.
 async fn hold(cases: impl IntoIterator<Item = Vec<u8>>) -> usize {
     let lab = Lab::new().await;
     let mut forwarded = 0;
@@ -41,7 +41,7 @@ async fn hold(cases: impl IntoIterator<Item = Vec<u8>>) -> usize {
     forwarded
 }
 
-/// Checks that nothing is forwarded, and that the client is told so and the connection ended.
+/// Checks that nothing is forwarded, and that the client receives an error and the connection closes.
 async fn refuse(cases: impl IntoIterator<Item = Vec<u8>>) {
     let lab = Lab::new().await;
     for bytes in cases {
@@ -63,7 +63,7 @@ async fn refuse(cases: impl IntoIterator<Item = Vec<u8>>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn any_byte_around_transfer_encoding_is_read_in_one_way() {
+async fn any_byte_around_transfer_encoding_is_unambiguous() {
     let formulas = [
         "Transfer-Encoding:@chunked\r\n",
         "Transfer-Encoding: chunked@\r\n",
@@ -91,12 +91,12 @@ async fn any_byte_around_transfer_encoding_is_read_in_one_way() {
 
     let forwarded = hold(cases).await;
 
-    // Chunks where the byte is white space, the length where the name became another.
+    // Chunked if the byte is white space; the length if the byte changes the field name.
     assert!((20..7680).contains(&forwarded), "{forwarded}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn any_byte_in_a_length_is_read_in_one_way() {
+async fn any_byte_in_a_length_is_unambiguous() {
     let formulas = [
         "Content-Length:@5\r\n",
         "Content-Length: 5@\r\n",
@@ -115,7 +115,7 @@ async fn any_byte_in_a_length_is_read_in_one_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn any_byte_in_the_first_line_or_a_host_is_read_in_one_way() {
+async fn any_byte_in_the_request_line_or_host_is_unambiguous() {
     let formulas = [
         "GET@/ HTTP/1.1\r\nHost: a.test\r\n\r\n",
         "GET /@ HTTP/1.1\r\nHost: a.test\r\n\r\n",
@@ -140,7 +140,7 @@ async fn any_byte_in_the_first_line_or_a_host_is_read_in_one_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn any_byte_in_chunks_is_read_in_one_way() {
+async fn any_byte_in_chunks_is_unambiguous() {
     let formulas = [
         "@5\r\nhello\r\n0\r\n\r\n",
         "5@\r\nhello\r\n0\r\n\r\n",
@@ -164,7 +164,7 @@ async fn any_byte_in_chunks_is_read_in_one_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pairs_of_framings_are_read_in_one_way() {
+async fn pairs_of_framings_are_unambiguous() {
     let lines = [
         "Transfer-Encoding: chunked\r\n",
         "Transfer-Encoding: identity\r\n",
@@ -216,7 +216,7 @@ async fn pairs_of_framings_are_read_in_one_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_two_readings_is_refused() {
+async fn ambiguous_requests_are_rejected() {
     let chunked = "Transfer-Encoding: chunked\r\n";
     let fields = [
         "Content-Length: 5\r\nContent-Length: 6\r\n",
@@ -272,7 +272,7 @@ async fn what_has_two_readings_is_refused() {
     cases.push(format!("GET / HTTP/1.1\r\n\r\n{HIDDEN}").into());
 
     refuse(cases).await;
-    // A whole request with bad chunks: its head may be gone already, the request never is.
+    // A request with malformed chunks: its head may be forwarded before the error, never all of it.
     let lab = Lab::new().await;
     for chunks in [
         "5_0\r\nhello",
@@ -291,7 +291,7 @@ async fn what_has_two_readings_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pipelined_requests_are_answered_each_until_one_is_bad() {
+async fn pipelined_requests_get_responses_up_to_a_malformed_one() {
     let lab = Lab::new().await;
     let bad = "GET /bad HTTP/1.1\r\nHost: a.test\r\nX : y\r\n\r\n";
     let whole = post("Content-Length: 5\r\n", "hello");
@@ -315,7 +315,7 @@ async fn pipelined_requests_are_answered_each_until_one_is_bad() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_cut_of_a_connection_harms_nobody() {
+async fn a_connection_cut_at_any_position_does_not_affect_others() {
     let chunks = "3;x=y\r\nabc\r\n0\r\nX-T: u\r\n\r\n";
     let bytes = post(
         "Transfer-Encoding: chunked\r\nTE: trailers\r\n",

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use towergate_core::conn::Drain;
 use towergate_core::gateway::{Gateway, Options};
-use towergate_core::listen::{ListenerConfig, PortConfig, Server, Transport, serve_listener};
+use towergate_core::listen::{ListenerConfig, PortConfig, PortProtocol, Server, serve_listener};
 use towergate_core::plan::{
     BackendId, Endpoints, PathMatch, Plan, ProxyProtocol, Route, Rule, TcpSettings,
 };
@@ -79,7 +79,7 @@ fn start(proxy_protocol: Option<ProxyProtocol>) -> (Runtime, SocketAddr) {
                 proxy_protocol,
                 ..TcpSettings::default()
             },
-            transport: Transport::Plain(Arc::new(ListenerConfig {
+            protocol: PortProtocol::Plain(Arc::new(ListenerConfig {
                 id: Default::default(),
                 settings: Default::default(),
                 tls: None,

@@ -1,4 +1,4 @@
-//! Tests with real sockets: a whole gateway between clients and backends that speak in datagrams.
+//! Tests over real sockets: a gateway between UDP clients and backends.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -43,13 +43,13 @@ impl Rig {
         *self.gateway.listening_datagrams().first().unwrap()
     }
 
-    /// A new client of the only socket.
+    /// Creates a client of the only socket.
     async fn client(&self) -> Client {
         Client::of(self.udp()).await
     }
 }
 
-/// A client that takes answers only from where it sends to.
+/// A client with a connected socket: it accepts replies only from the address it sends to.
 struct Client(UdpSocket);
 
 impl Client {
@@ -79,7 +79,7 @@ impl Client {
     }
 }
 
-/// Gives each datagram back, after its name and the port that it came from.
+/// Backend that echoes each datagram, prefixed by its name and the source port.
 async fn echo(name: &'static str) -> SocketAddr {
     let socket = UdpSocket::bind((LOCALHOST, 0)).await.unwrap();
     let address = socket.local_addr().unwrap();
@@ -95,7 +95,7 @@ async fn echo(name: &'static str) -> SocketAddr {
     address
 }
 
-/// Name, port of the session, and text of an answer.
+/// Backend name, session port and text of a reply.
 fn parts(answer: &str) -> (&str, &str, &str) {
     let (name, rest) = answer.split_once(' ').unwrap();
     let (port, text) = rest.split_once(' ').unwrap();
@@ -103,7 +103,7 @@ fn parts(answer: &str) -> (&str, &str, &str) {
 }
 
 #[tokio::test]
-async fn each_client_has_a_session_of_its_own_and_gets_its_own_answers() {
+async fn each_client_has_its_own_session_and_replies() {
     let backend = echo("a").await;
     let rig = Rig::new(&plan(vec![simple("a")]), &endpoints(&[("a", &[backend])]));
     let (one, two) = (rig.client().await, rig.client().await);
@@ -121,12 +121,12 @@ async fn each_client_has_a_session_of_its_own_and_gets_its_own_answers() {
     assert_eq!(
         one.ask("").await.len(),
         of_one.len() - 1,
-        "an empty one is one, too"
+        "empty datagrams are forwarded"
     );
 }
 
 #[tokio::test]
-async fn the_largest_datagram_goes_both_ways() {
+async fn the_largest_datagram_is_forwarded_in_both_directions() {
     const LARGEST: usize = 65_507;
     let socket = UdpSocket::bind((LOCALHOST, 0)).await.unwrap();
     let backend = socket.local_addr().unwrap();
@@ -144,7 +144,7 @@ async fn the_largest_datagram_goes_both_ways() {
 }
 
 #[tokio::test]
-async fn answers_come_from_the_address_that_was_asked() {
+async fn replies_come_from_the_address_that_the_client_sent_to() {
     let backend = echo("a").await;
     let all = endpoints(&[("a", &[backend])]);
     let any: [(IpAddr, IpAddr); 2] = [
@@ -155,7 +155,7 @@ async fn answers_come_from_the_address_that_was_asked() {
         let rig = Rig::new(&plan_of(vec![port(bound, 0, vec![simple("a")])]), &all);
         let number = rig.udp().port();
 
-        // It is connected: what comes from elsewhere is not shown to it.
+        // A connected socket receives no datagrams from other addresses.
         let client = Client::of(SocketAddr::new(asked, number)).await;
         assert_eq!(parts(&client.ask("x").await).2, "x", "{asked}");
         rig.gateway.apply(&Plan::<NoPolicy>::default()).unwrap();
@@ -167,7 +167,7 @@ async fn answers_come_from_the_address_that_was_asked() {
 }
 
 #[tokio::test]
-async fn one_client_has_a_session_for_each_address_of_ours() {
+async fn a_client_has_a_session_for_each_local_address() {
     let backend = echo("a").await;
     let any = "0.0.0.0".parse().unwrap();
     let plan = plan_of(vec![port(any, 0, vec![simple("a")])]);
@@ -184,7 +184,7 @@ async fn one_client_has_a_session_for_each_address_of_ours() {
 }
 
 #[tokio::test]
-async fn each_backend_gets_its_share_of_sessions_and_the_invalid_one_answers_nothing() {
+async fn sessions_are_distributed_by_weight_and_those_of_an_invalid_backend_are_dropped() {
     let all = [
         ("a", echo("a").await),
         ("b", echo("b").await),
@@ -207,7 +207,7 @@ async fn each_backend_gets_its_share_of_sessions_and_the_invalid_one_answers_not
 
     let (mut counts, n) = (BTreeMap::new(), 400);
     let mut answered = 0;
-    // All are kept, or the system would give a port twice, whose session is there already.
+    // All clients stay open, so that the system does not reuse a port with a session.
     let mut clients = Vec::new();
     for sent in 1..=n {
         let client = rig.client().await;
@@ -230,7 +230,7 @@ async fn each_backend_gets_its_share_of_sessions_and_the_invalid_one_answers_not
 }
 
 #[tokio::test]
-async fn a_silent_session_ends_and_a_new_one_begins_with_the_next_datagram() {
+async fn an_idle_session_ends_and_the_next_datagram_begins_a_new_one() {
     let backend = echo("a").await;
     let mut plan = plan(vec![simple("a")]);
     plan.datagrams[0].idle_timeout = Duration::from_millis(100);
@@ -250,7 +250,7 @@ async fn a_silent_session_ends_and_a_new_one_begins_with_the_next_datagram() {
 }
 
 #[tokio::test]
-async fn over_the_limit_the_session_that_was_silent_longest_makes_room() {
+async fn at_the_limit_the_least_recently_used_session_is_evicted() {
     let backend = echo("a").await;
     let route = with_traffic(simple("a"), |traffic| {
         traffic.breaker = Breaker {
@@ -275,7 +275,7 @@ async fn over_the_limit_the_session_that_was_silent_longest_makes_room() {
 }
 
 #[tokio::test]
-async fn a_limit_of_zero_lets_nobody_through() {
+async fn a_limit_of_zero_drops_all_datagrams() {
     let backend = echo("a").await;
     let route = with_traffic(simple("a"), |traffic| traffic.breaker.connections = 0);
     let rig = Rig::new(&plan(vec![route]), &endpoints(&[("a", &[backend])]));
@@ -288,7 +288,7 @@ async fn a_limit_of_zero_lets_nobody_through() {
 }
 
 #[tokio::test]
-async fn what_can_go_nowhere_is_dropped_and_counted() {
+async fn datagrams_without_a_route_or_endpoint_are_dropped_and_counted() {
     let cases = [
         (plan(Vec::new()), "no_route"),
         (plan(vec![simple("empty")]), "no_endpoint"),
@@ -302,14 +302,14 @@ async fn what_can_go_nowhere_is_dropped_and_counted() {
 }
 
 #[tokio::test]
-async fn sessions_outlive_a_reload_and_new_ones_go_by_the_new_route() {
+async fn sessions_survive_a_route_change_and_new_ones_use_the_new_route() {
     let (old, new) = (echo("old").await, echo("new").await);
     let all = endpoints(&[("old", &[old]), ("new", &[new])]);
     let rig = Rig::new(&plan(vec![simple("old"), simple("new")]), &all);
     let address = rig.udp();
     let before = rig.client().await;
     let first = before.ask("x").await;
-    assert_eq!(parts(&first).0, "old", "the oldest route has everything");
+    assert_eq!(parts(&first).0, "old", "the oldest route takes precedence");
 
     rig.gateway.apply(&plan(vec![simple("new")])).unwrap();
 
@@ -320,14 +320,14 @@ async fn sessions_outlive_a_reload_and_new_ones_go_by_the_new_route() {
     assert_eq!(
         parts(&before.ask("x").await).0,
         "new",
-        "its endpoint is gone"
+        "its endpoint was removed"
     );
     let port = before.0.local_addr().unwrap().port();
     assert_eq!(&*rig.log.entry_of(port).await.details, "upstream_gone");
 }
 
 #[tokio::test]
-async fn an_endpoint_that_refuses_is_left_for_another() {
+async fn an_endpoint_that_rejects_datagrams_is_replaced() {
     let dead = std::net::UdpSocket::bind((LOCALHOST, 0)).unwrap();
     let refusing = dead.local_addr().unwrap();
     drop(dead);
@@ -338,7 +338,7 @@ async fn an_endpoint_that_refuses_is_left_for_another() {
     for _ in 0..10 {
         let client = rig.client().await;
         let mut answer = [0; 99];
-        // UDP may lose the first ones; the system's refusal has to come back to us.
+        // Repeated until the ICMP error has arrived.
         let asking = async {
             loop {
                 client.send("x").await;
@@ -354,7 +354,7 @@ async fn an_endpoint_that_refuses_is_left_for_another() {
 }
 
 #[tokio::test]
-async fn sockets_come_and_go_with_the_plan_and_a_taken_address_changes_nothing() {
+async fn sockets_follow_the_plan_and_an_address_in_use_leaves_them_unchanged() {
     let backend = echo("a").await;
     let rig = Rig::new(&plan(vec![simple("a")]), &endpoints(&[("a", &[backend])]));
     let kept = rig.udp();
@@ -385,7 +385,7 @@ async fn sockets_come_and_go_with_the_plan_and_a_taken_address_changes_nothing()
 }
 
 #[tokio::test]
-async fn several_workers_share_the_clients_of_an_address() {
+async fn workers_share_the_clients_of_an_address() {
     let backend = echo("a").await;
     let gateway = Gateway::new(Options::default());
     gateway.start(3).unwrap();

@@ -9,7 +9,7 @@ pub(crate) mod grpc;
 pub mod hop_by_hop;
 pub mod host;
 mod layer;
-pub(crate) mod mended;
+pub(crate) mod lenient;
 pub(crate) mod names;
 pub mod path;
 pub mod sanitize;

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use towergate_tls::NameMap;
 use towergate_tls::acceptor::{Negotiated, TlsStream};
 
-use super::config::{ListenerConfig, PortConfig, Transport};
+use super::config::{ListenerConfig, PortConfig, PortProtocol};
 use super::server::Server;
 use super::tls;
 use crate::conn::preamble::{Preamble, report_unexpected_proxy};
@@ -147,13 +147,13 @@ async fn establish<H: Handler>(
         server,
         drain,
     };
-    match &config.transport {
-        Transport::Plain(listener) => connection.establish_plain(stream, listener).await,
+    match &config.protocol {
+        PortProtocol::Plain(listener) => connection.establish_plain(stream, listener).await,
         // Boxed: these futures are large, and a connection would otherwise keep their room for life.
-        Transport::Tls(_) | Transport::Mixed(_) => {
+        PortProtocol::Tls(_) | PortProtocol::Mixed(_) => {
             pin_boxed_with(|| connection.establish_tls(stream)).await
         }
-        Transport::Tcp(listener) => Box::pin(connection.establish_tcp(stream, listener)).await,
+        PortProtocol::Tcp(listener) => Box::pin(connection.establish_tcp(stream, listener)).await,
     }
 }
 
@@ -401,13 +401,13 @@ impl<H: Handler> PendingConnection<H> {
             _ => return Err("no_tls"),
         }
         let stream = preamble.put_back(stream);
-        match &self.config.transport {
-            Transport::Tls(listeners) => {
+        match &self.config.protocol {
+            PortProtocol::Tls(listeners) => {
                 let hello = tls::read_hello(stream, listeners, self.deadline).await?;
                 Ok(ClientHello::Terminate(Box::new(hello)))
             }
-            Transport::Mixed(listeners) => self.peek_hello(stream, listeners).await,
-            Transport::Plain(_) | Transport::Tcp(_) => Err("no_tls_settings"),
+            PortProtocol::Mixed(listeners) => self.peek_hello(stream, listeners).await,
+            PortProtocol::Plain(_) | PortProtocol::Tcp(_) => Err("no_tls_settings"),
         }
     }
 

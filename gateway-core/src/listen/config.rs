@@ -22,12 +22,12 @@ pub struct PortConfig {
     /// Settings that apply before a listener is selected.
     pub tcp: TcpSettings,
     /// Protocol of the port, with the listeners that share it.
-    pub transport: Transport,
+    pub protocol: PortProtocol,
 }
 
 /// Protocol of a port, with its listeners.
 #[derive(Clone, Debug)]
-pub enum Transport {
+pub enum PortProtocol {
     /// Plain HTTP. The listener of a request is selected by `Host`; connection settings are those of
     /// the port's first listener.
     Plain(Arc<ListenerConfig>),

@@ -11,7 +11,7 @@
 //! use hyper::body::Incoming;
 //! use towergate_core::Body;
 //! use towergate_core::conn::{ConnInfo, Drain};
-//! use towergate_core::listen::{ListenerConfig, PortConfig, Server, Transport, serve_listener};
+//! use towergate_core::listen::{ListenerConfig, PortConfig, Server, PortProtocol, serve_listener};
 //! use towergate_core::serve::Handler;
 //!
 //! #[derive(Clone)]
@@ -40,7 +40,7 @@
 //!     slot: 0,
 //!     port: socket.local_addr()?.port(),
 //!     tcp: Default::default(),
-//!     transport: Transport::Plain(Arc::new(listener)),
+//!     protocol: PortProtocol::Plain(Arc::new(listener)),
 //! };
 //! let server = Server {
 //!     handler: Hello,

@@ -26,7 +26,7 @@ mod tests;
 mod tls;
 mod workers;
 
-pub use config::{ListenerConfig, PortConfig, Transport};
+pub use config::{ListenerConfig, PortConfig, PortProtocol};
 pub(crate) use datagram_sockets::{DatagramSockets, WantedSockets};
 pub use listener::serve_listener;
 pub use listeners::{BindError, Listeners, WantedPort};

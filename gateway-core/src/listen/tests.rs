@@ -23,7 +23,7 @@ fn config(port: u16, listener: &Arc<ListenerConfig>) -> Arc<ArcSwap<PortConfig>>
         slot: 0,
         port,
         tcp: TcpSettings::default(),
-        transport: Transport::Plain(listener.clone()),
+        protocol: PortProtocol::Plain(listener.clone()),
     }))
 }
 

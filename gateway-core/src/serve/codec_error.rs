@@ -1,9 +1,9 @@
-//! What a client is told that does not speak HTTP/1, or does not speak in time.
+//! Responses to malformed and incomplete HTTP/1 requests.
 //!
-//! hyper answers by itself what it cannot parse, without a body. No hook tells of it, but such an
-//! answer can be known: it is written while no answer of ours is on its way. The bytes are kept
-//! back there ([`status_of`]), and when hyper has given the connection back, [`reply`] finds what
-//! Envoy says in its place.
+//! hyper responds to requests that it cannot parse by itself, without a body and without a hook. Its
+//! response is recognizable because it is written while no response of the gateway is in progress. The
+//! stream withholds it ([`status_of`]), and after hyper has returned the connection, [`reply`] determines
+//! Envoy's response to the same error.
 
 use std::time::SystemTime;
 
@@ -13,8 +13,8 @@ use http::{Response, StatusCode};
 
 use crate::LocalReply;
 
-/// Headers that end the message or the connection: nobody may change them.
-const FIXED: [HeaderName; 4] = [CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING];
+/// Header fields that frame the message or close the connection. They cannot be edited.
+const FRAMING: [HeaderName; 4] = [CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING];
 
 /// The bytes of a response after which the connection closes. Header fields that frame the message are
 /// replaced.
@@ -22,11 +22,11 @@ pub(crate) fn to_bytes(response: Response<Bytes>) -> Vec<u8> {
     let (head, body) = response.into_parts();
     let reason = head.status.canonical_reason().unwrap_or_default();
     let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", head.status.as_str()).into_bytes();
-    let free = head
+    let editable = head
         .headers
         .iter()
-        .filter(|(name, _)| !FIXED.contains(name));
-    for (name, value) in free {
+        .filter(|(name, _)| !FRAMING.contains(name));
+    for (name, value) in editable {
         for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
             bytes.extend_from_slice(part);
         }
@@ -39,16 +39,16 @@ pub(crate) fn to_bytes(response: Response<Bytes>) -> Vec<u8> {
     bytes
 }
 
-/// One row of the table of answers.
+/// An entry of the table of responses.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Reply {
+pub(crate) struct CodecReply {
     status: StatusCode,
     body: &'static str,
     flag: &'static str,
     details: &'static str,
 }
 
-impl Reply {
+impl CodecReply {
     /// Envoy's response code details.
     pub(crate) fn details(self) -> &'static str {
         self.details
@@ -60,73 +60,73 @@ impl Reply {
     }
 }
 
-impl From<Reply> for LocalReply {
-    fn from(reply: Reply) -> Self {
+impl From<CodecReply> for LocalReply {
+    fn from(reply: CodecReply) -> Self {
         Self::new(reply.status, reply.details)
             .with_body(reply.body)
             .with_flag(reply.flag)
     }
 }
 
-const BAD_REQUEST: Reply = Reply {
+const BAD_REQUEST: CodecReply = CodecReply {
     status: StatusCode::BAD_REQUEST,
     body: "Bad Request",
     flag: "DPE",
     details: "http1.codec_error",
 };
-const TOO_LARGE: Reply = Reply {
+const TOO_LARGE: CodecReply = CodecReply {
     status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
     body: "Request Header Fields Too Large",
     flag: "DPE",
     details: "http1.headers_too_large",
 };
-const TOO_MANY: Reply = Reply {
+const TOO_MANY: CodecReply = CodecReply {
     details: "http1.too_many_headers",
     ..TOO_LARGE
 };
-const BAD_CHARACTERS: Reply = Reply {
+const BAD_CHARACTERS: CodecReply = CodecReply {
     details: "http1.invalid_characters",
     ..BAD_REQUEST
 };
-const BAD_URL: Reply = Reply {
+const BAD_URL: CodecReply = CodecReply {
     details: "http1.invalid_url",
     ..BAD_REQUEST
 };
-const LOW_VERSION: Reply = Reply {
+const LOW_VERSION: CodecReply = CodecReply {
     status: StatusCode::UPGRADE_REQUIRED,
     body: "Upgrade Required",
     flag: "DPE",
     details: "low_version",
 };
-const UNKNOWN_CODING: Reply = Reply {
+const UNKNOWN_CODING: CodecReply = CodecReply {
     status: StatusCode::NOT_IMPLEMENTED,
     body: "Not Implemented",
     flag: "DPE",
     details: "http1.invalid_transfer_encoding",
 };
-/// The head was not complete in time.
-pub(crate) const HEAD_TIMEOUT: Reply = Reply {
+/// The request head was not complete in time.
+pub(crate) const HEAD_TIMEOUT: CodecReply = CodecReply {
     status: StatusCode::REQUEST_TIMEOUT,
     body: "request header timeout",
     flag: "",
     details: "request_header_timeout",
 };
-/// The request was not complete in time, and not even its head was.
-pub(crate) const REQUEST_TIMEOUT: Reply = Reply {
+/// The request head was not complete within the timeout of the request.
+pub(crate) const REQUEST_TIMEOUT: CodecReply = CodecReply {
     status: StatusCode::REQUEST_TIMEOUT,
     body: "request timeout",
     flag: "",
     details: "request_overall_timeout",
 };
-/// The body of a request did not go on.
-pub(crate) const BODY_TIMEOUT: Reply = Reply {
+/// The request body was idle for too long.
+pub(crate) const BODY_TIMEOUT: CodecReply = CodecReply {
     status: StatusCode::REQUEST_TIMEOUT,
     body: "stream timeout",
     flag: "SI",
     details: "stream_idle_timeout",
 };
 
-/// The status, if `bytes` begin an answer with a 4xx status.
+/// Status of the response that `bytes` begin, if it is 4xx.
 pub(crate) fn status_of(bytes: &[u8]) -> Option<u16> {
     let status = bytes.strip_prefix(b"HTTP/1.")?.get(1..5)?;
     match status {
@@ -137,30 +137,30 @@ pub(crate) fn status_of(bytes: &[u8]) -> Option<u16> {
     }
 }
 
-/// What to answer in place of hyper's `status`. `error` is hyper's text for it, `rest` what hyper
-/// had not consumed: the whole head, unless the error is in the meaning of a header.
-pub(crate) fn reply(status: u16, error: &str, rest: &[u8], max_head: usize) -> Reply {
+/// The response that replaces hyper's `status`. `error` is hyper's error message. `unread` are the bytes
+/// that hyper has not consumed: the whole head, unless it is well-formed and a field value is invalid.
+pub(crate) fn reply(status: u16, error: &str, unread: &[u8], max_head: usize) -> CodecReply {
     match status {
-        431 if rest.len() < max_head => TOO_MANY,
+        431 if unread.len() < max_head => TOO_MANY,
         414 | 431 => TOO_LARGE,
         _ if error.contains("unexpected transfer-encoding") => LOW_VERSION,
         _ if error.contains("transfer-encoding") => UNKNOWN_CODING,
-        _ if has_other_version(rest) => LOW_VERSION,
-        // The head was consumed: it is well-formed, but for the meaning of the target.
-        _ if error.contains("invalid URI") && rest.is_empty() => BAD_URL,
-        _ if has_bad_url(rest) => BAD_URL,
-        _ if has_bad_characters(rest) => BAD_CHARACTERS,
+        _ if has_other_version(unread) => LOW_VERSION,
+        // hyper has consumed the head: it is well-formed except for the target.
+        _ if error.contains("invalid URI") && unread.is_empty() => BAD_URL,
+        _ if has_bad_url(unread) => BAD_URL,
+        _ if has_bad_characters(unread) => BAD_CHARACTERS,
         _ => BAD_REQUEST,
     }
 }
 
-/// Whether the target has a scheme, which is all that is known of what is wrong with it.
+/// Whether the target has a scheme. The error of such a target is not known more precisely.
 fn has_bad_url(head: &[u8]) -> bool {
     let target = head.split(|b| *b == b' ').nth(1).unwrap_or_default();
     target.starts_with(b"http://") || target.starts_with(b"https://")
 }
 
-/// Whether the first field that is no good is so because of a control character in its value.
+/// Whether the first invalid field has a control character in its value.
 fn has_bad_characters(head: &[u8]) -> bool {
     let is_control = |b: &u8| b.is_ascii_control() && *b != b'\t';
     let is_token = |b: &u8| b.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]{}".contains(b);
@@ -180,8 +180,8 @@ fn has_bad_characters(head: &[u8]) -> bool {
     false
 }
 
-/// Whether the first line is that of a request of another version than 1.x: `HTTP/`, digit, dot,
-/// digit, or nothing at all, as in HTTP/0.9.
+/// Whether the first line is a request line of a version other than 1.1: `HTTP/`, digit, dot, digit; or
+/// without a version, as in HTTP/0.9.
 fn has_other_version(head: &[u8]) -> bool {
     let line = head.split(|b| *b == b'\n').next().unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_line_tells_an_old_or_new_version_from_nonsense() {
+    fn another_http_version_is_distinguished_from_other_bytes() {
         let table: [(&[u8], bool); 14] = [
             (b"GET /\r\n", true),
             (b"GET /\r\nHost: a.test\r\n\r\n", true),
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_by_the_head() {
+    fn the_head_determines_the_details() {
         let table: [(&[u8], &str); 7] = [
             (
                 b"GET / HTTP/1.1\r\nA: 1\x012\r\n\r\n",
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn only_answers_with_4xx_are_recognised() {
+    fn only_4xx_responses_are_recognized() {
         assert_eq!(status_of(b"HTTP/1.1 431 Request Header"), Some(431));
         assert_eq!(status_of(b"HTTP/1.0 400 Bad Request"), Some(400));
         assert_eq!(status_of(b"HTTP/1.1 100 Continue\r\n\r\n"), None);

@@ -1,4 +1,4 @@
-//! HTTP/1 on one connection: hyper's codec, our timers and error answers.
+//! HTTP/1 on one connection: hyper's codec with the gateway's timers and error responses.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -13,101 +13,107 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::Handler;
 use super::activity::Activity;
-use super::codec_error::{self, Reply};
-use super::parked::{Kept, Parked};
-use super::service::Answering;
+use super::codec_error::{self, CodecReply};
+use super::idle::{IdleConnection, PersistentState};
+use super::instrumented_io::{HttpProtocol, InstrumentedIo};
+use super::service::TrackedService;
 use super::timers::{Expiry, Signal};
-use super::watched::{Spoken, Watched};
 use crate::http::settings::ListenerSettings;
 use crate::observer::Event;
 
-/// hyper's lower bound for its buffers.
+/// Minimum buffer size of hyper, in bytes.
 const MIN_BUFFER: usize = 8 * 1024;
-/// Bytes buffered in each direction unless a policy says otherwise.
+/// Default buffer size per direction, in bytes.
 const BUFFER: usize = 64 * 1024;
-/// How long a closed connection is read on, so that the client gets our last answer and not a
-/// reset. Envoy's delayed close takes as long.
+/// Time that a connection is read after its last response, so that the client receives the response
+/// instead of a reset. As Envoy's delayed close.
 const LINGER: Duration = Duration::from_secs(1);
-/// How much is read in that time.
+/// Maximum number of bytes read in that time.
 const LINGER_BYTES: usize = 256 * 1024;
 
-/// How serving ended.
+/// Why the codec was stopped.
 enum End {
-    /// By the codec: nothing more is expected, or its error.
+    /// The codec completed or failed.
     Codec(Result<(), hyper::Error>),
-    /// By us.
+    /// A time limit was reached.
     Expired(Expiry),
-    /// For now: nothing was said for a moment.
-    Rest,
+    /// The connection is idle, and the codec was released.
+    Released,
 }
 
-/// hyper's codec with what it works on.
-type Connection<Io, H> = UpgradeableConnection<TokioIo<Watched<Io>>, Answering<H>>;
+/// hyper's codec with its stream and service.
+type Connection<Io, H> = UpgradeableConnection<TokioIo<InstrumentedIo<Io>>, TrackedService<H>>;
 
-/// Serves HTTP/1 until the connection ends or is upgraded: `None`, or falls silent: then it is given back.
-pub(crate) async fn serve<Io, H>(parked: Parked<Io, H>) -> Option<Parked<Io, H>>
+/// Serves HTTP/1. Returns the connection once it is idle; `None` if it was closed or upgraded.
+pub(super) async fn serve<Io, H>(idle: IdleConnection<Io, H>) -> Option<IdleConnection<Io, H>>
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    let Parked {
+    let IdleConnection {
         io,
-        early,
+        received,
         handler,
-        mut kept,
+        mut state,
         ..
-    } = parked;
-    let mut connection = connect(io, early.freeze(), handler, &kept);
-    let (end, was_idle) = run(&mut connection, &mut kept).await;
+    } = idle;
+    let mut connection = create_codec(io, received.freeze(), handler, &state);
+    let (end, was_idle) = run(&mut connection, &mut state).await;
 
-    // Who has said its last has read what we sent, or will not.
-    let ended = matches!(end, End::Codec(Ok(())));
-    if ended && (was_idle || kept.activity.has_ended()) {
+    // A client that was idle or has closed its side does not need a lingering close.
+    let completed = matches!(end, End::Codec(Ok(())));
+    if completed && (was_idle || state.activity.is_client_closed()) {
         return None;
     }
-    // Upgraded: the bytes are somebody else's now.
+    // `None` if upgraded: the stream belongs to the tunnel.
     let parts = connection.into_parts()?;
     let io = parts.io.into_inner().into_inner();
-    if matches!(end, End::Rest) {
-        kept.activity.forget_read(parts.read_buf.len());
-        return Some(Parked {
+    if matches!(end, End::Released) {
+        let unread = parts.read_buf.len() as u64;
+        state.activity.state().on_unread(unread);
+        return Some(IdleConnection {
             io,
-            early: parts.read_buf.as_ref().into(),
+            received: parts.read_buf.as_ref().into(),
             is_http1: true,
             handler: parts.service.handler,
-            kept,
+            state,
         });
     }
-    let response = codec_reply(&end, &parts.read_buf, &parts.service.handler, &kept);
-    if response.is_some() || ended {
-        say_goodbye(io, response, &kept.activity).await;
+    let response = codec_reply(&end, &parts.read_buf, &parts.service.handler, &state);
+    if response.is_some() || completed {
+        linger_close(io, response, &state.activity).await;
     }
     None
 }
 
-fn connect<Io, H>(io: Io, early: Bytes, handler: H, kept: &Kept) -> Connection<Io, H>
+fn create_codec<Io, H>(
+    io: Io,
+    received: Bytes,
+    handler: H,
+    state: &PersistentState,
+) -> Connection<Io, H>
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    let service = Answering {
+    let service = TrackedService {
         handler,
-        info: kept.info.clone(),
-        activity: kept.activity.clone(),
+        info: state.info.clone(),
+        activity: state.activity.clone(),
         http1: true,
     };
-    let spoken = Spoken::Http1 {
-        plain: kept.info.tls.is_none(),
+    let protocol = HttpProtocol::Http1 {
+        plain: state.info.tls.is_none(),
     };
-    let io = Watched::new(io, early, kept.activity.clone(), spoken);
-    builder(&kept.settings)
+    let io = InstrumentedIo::new(io, received, state.activity.clone(), protocol);
+    builder(&state.settings)
         .serve_connection(TokioIo::new(io), service)
         .with_upgrades()
 }
 
-/// Lets the codec work until it ends or a timer has it end. Also says whether the connection was idle
-/// when the codec was asked to end.
-async fn run<Io, H>(connection: &mut Connection<Io, H>, kept: &mut Kept) -> (End, bool)
+/// Drives the codec until it completes or a timer stops it. Also returns whether the connection was idle
+/// when its shutdown began.
+async fn run<Io, H>(connection: &mut Connection<Io, H>, state: &mut PersistentState) -> (End, bool)
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
@@ -118,19 +124,21 @@ where
             if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
                 return Poll::Ready(End::Codec(result));
             }
-            let activity = &kept.activity;
-            match std::task::ready!(kept.timers.poll(cx)) {
-                Signal::Aged if !kept.settings.http1.close_at_max_duration => activity.make_last(),
-                Signal::Drain | Signal::Aged => {
-                    kept.timers.note_closing();
+            let activity = &state.activity;
+            match std::task::ready!(state.timers.poll(cx)) {
+                Signal::MaxDuration if !state.settings.http1.close_at_max_duration => {
+                    activity.make_last();
+                }
+                Signal::Drain | Signal::MaxDuration => {
+                    state.timers.set_closing();
                     was_idle = activity.is_idle();
                     activity.make_last();
                     Pin::new(&mut *connection).graceful_shutdown();
                 }
-                Signal::Rest => {
-                    if let Poll::Ready(result) = take_off(connection, activity, cx) {
+                Signal::ReleaseBuffers => {
+                    if let Poll::Ready(result) = release_codec(connection, activity, cx) {
                         return Poll::Ready(
-                            result.map_or_else(|e| End::Codec(Err(e)), |()| End::Rest),
+                            result.map_or_else(|e| End::Codec(Err(e)), |()| End::Released),
                         );
                     }
                 }
@@ -142,25 +150,25 @@ where
     (end, was_idle)
 }
 
-/// The response to a malformed or incomplete request, if there is one.
+/// The response to a malformed or incomplete request, if any.
 fn codec_reply<H: Handler>(
     end: &End,
-    rest: &[u8],
+    unread: &[u8],
     handler: &H,
-    kept: &Kept,
+    state: &PersistentState,
 ) -> Option<Response<Bytes>> {
-    let max_head = kept.settings.headers.max_request_head;
-    let reply = find_reply(end, &kept.activity, rest, max_head)?;
-    let response = handler.handle_codec_reply(&kept.info, reply.into(), reply.is_recorded());
-    let event = Event::CodecError(kept.info.port, reply.details());
-    kept.observer.observe(&event);
+    let max_head = state.settings.headers.max_request_head;
+    let reply = find_reply(end, &state.activity, unread, max_head)?;
+    let response = handler.handle_codec_reply(&state.info, reply.into(), reply.is_recorded());
+    let event = Event::CodecError(state.info.port, reply.details());
+    state.observer.observe(&event);
     Some(response)
 }
 
-/// Asks the codec to end while the stream below stays open. It ends at once if it is idle, as it should be.
-/// If it is not (it still reads the body of a request that was answered early), it ends after that: then
-/// the connection does, too, as in Envoy.
-fn take_off<Io, H>(
+/// Shuts the codec down while the stream stays open. An idle codec completes at once. A codec that still
+/// reads the body of a request that was answered early completes after that, and the connection is closed
+/// then, as in Envoy.
+fn release_codec<Io, H>(
     connection: &mut Connection<Io, H>,
     activity: &Activity,
     cx: &mut Context<'_>,
@@ -169,11 +177,11 @@ where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    activity.set_parting(true);
+    activity.state().begin_release();
     Pin::new(&mut *connection).graceful_shutdown();
-    let ended = Pin::new(connection).poll(cx);
-    activity.set_parting(false);
-    ended
+    let completed = Pin::new(connection).poll(cx);
+    activity.state().end_release();
+    completed
 }
 
 fn builder(settings: &ListenerSettings) -> Builder {
@@ -189,44 +197,53 @@ fn builder(settings: &ListenerSettings) -> Builder {
     builder
 }
 
-/// What is to be said before the connection is closed.
-fn find_reply(end: &End, activity: &Activity, rest: &[u8], max_head: usize) -> Option<Reply> {
+/// The response to send before the connection is closed, if any.
+fn find_reply(
+    end: &End,
+    activity: &Activity,
+    unread: &[u8],
+    max_head: usize,
+) -> Option<CodecReply> {
     match (end, activity.withheld()) {
         (End::Codec(Err(error)), Some(status)) => Some(codec_error::reply(
             status,
             &error.to_string(),
-            rest,
+            unread,
             max_head,
         )),
-        (End::Expired(Expiry::Head), _) if activity.is_quiet() => Some(codec_error::HEAD_TIMEOUT),
-        (End::Expired(Expiry::Request), _) if activity.is_quiet() => {
+        (End::Expired(Expiry::Head), _) if activity.is_output_flushed() => {
+            Some(codec_error::HEAD_TIMEOUT)
+        }
+        (End::Expired(Expiry::Request), _) if activity.is_output_flushed() => {
             Some(codec_error::REQUEST_TIMEOUT)
         }
-        (End::Expired(Expiry::Body), _) if activity.is_quiet() => Some(codec_error::BODY_TIMEOUT),
+        (End::Expired(Expiry::Body), _) if activity.is_output_flushed() => {
+            Some(codec_error::BODY_TIMEOUT)
+        }
         _ => None,
     }
 }
 
-/// Writes the last answer, if there is one, and reads on for a while.
-async fn say_goodbye<Io>(mut io: Io, response: Option<Response<Bytes>>, activity: &Activity)
+/// Writes the last response, if any, then reads and discards bytes for up to [`LINGER`].
+async fn linger_close<Io>(mut io: Io, response: Option<Response<Bytes>>, activity: &Activity)
 where
     Io: AsyncRead + AsyncWrite + Unpin,
 {
-    let goodbye = async {
+    let close = async {
         if let Some(response) = response {
             io.write_all(&codec_error::to_bytes(response)).await?;
             io.shutdown().await?;
         }
         let mut sink = [0; 1024];
-        let mut left = LINGER_BYTES;
-        while !activity.has_ended() && left > 0 {
+        let mut remaining = LINGER_BYTES;
+        while !activity.is_client_closed() && remaining > 0 {
             match io.read(&mut sink).await? {
                 0 => break,
-                n => left = left.saturating_sub(n),
+                n => remaining = remaining.saturating_sub(n),
             }
         }
         std::io::Result::Ok(())
     };
-    // Whatever goes wrong here, the connection is over.
-    let _ = tokio::time::timeout(LINGER, goodbye).await;
+    // Errors and timeouts have no consequence: the connection is closed next.
+    let _ = tokio::time::timeout(LINGER, close).await;
 }

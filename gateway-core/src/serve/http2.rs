@@ -1,4 +1,4 @@
-//! HTTP/2 on one connection: hyper's codec with our limits, timers and watch for abuse.
+//! HTTP/2 on one connection: hyper's codec with the gateway's limits, timers and abuse detection.
 
 use std::error::Error;
 use std::future::poll_fn;
@@ -11,62 +11,65 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Handler;
-use super::parked::{Kept, Parked};
-use super::service::Answering;
-use super::timers::{Expiry, Limits, Signal};
-use super::watched::{Spoken, Watched};
+use super::idle::{IdleConnection, PersistentState};
+use super::instrumented_io::{HttpProtocol, InstrumentedIo};
+use super::service::TrackedService;
+use super::state::CloseCause;
+use super::timers::{ConnectionTimeouts, Expiry, Signal};
 use crate::http::settings::ListenerSettings;
 use crate::observer::Event;
 
-/// Streams that a client may reset before we have seen them (CVE-2023-44487).
+/// Maximum number of streams that a client may reset before they are accepted (CVE-2023-44487).
 const MAX_UNSEEN_RESETS: usize = 20;
-/// Streams that we may have to reset because of a client's mistakes (CVE-2025-8671).
+/// Maximum number of streams reset because of a client's protocol errors (CVE-2025-8671).
 const MAX_LOCAL_RESETS: usize = 128;
-/// Bytes buffered for sending per stream.
+/// Default send buffer per stream, in bytes.
 const SEND_BUFFER: usize = 64 * 1024;
-/// Time for the answer to a PING unless a policy says otherwise.
+/// Default timeout of a PING.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The largest window (RFC 9113, section 6.9.1).
+/// Maximum window size (RFC 9113, section 6.9.1).
 const MAX_WINDOW: u32 = (1 << 31) - 1;
 
-/// How serving ended.
+/// Why the codec was stopped.
 enum End {
+    /// The codec completed or failed.
     Codec(Result<(), hyper::Error>),
+    /// A time limit was reached.
     Expired,
-    Abused,
+    /// The client resets too many requests.
+    Abuse,
 }
 
-/// Serves HTTP/2 until the connection ends.
-pub(crate) async fn serve<Io, H>(parked: Parked<Io, H>)
+/// Serves HTTP/2 until the connection is closed.
+pub(super) async fn serve<Io, H>(idle: IdleConnection<Io, H>)
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    let Parked {
+    let IdleConnection {
         io,
-        early,
+        received,
         handler,
-        kept,
+        state,
         ..
-    } = parked;
-    let Kept {
+    } = idle;
+    let PersistentState {
         info,
         settings,
         observer,
         activity,
         mut timers,
         ..
-    } = kept;
-    let service = Answering {
+    } = state;
+    let service = TrackedService {
         handler,
         info: info.clone(),
         activity: activity.clone(),
         http1: false,
     };
-    let io = Watched::new(io, early.freeze(), activity.clone(), Spoken::Http2);
+    let io = InstrumentedIo::new(io, received.freeze(), activity.clone(), HttpProtocol::Http2);
     let io = TokioIo::new(io);
-    timers.set_limits(Limits::http2(&settings));
+    timers.set_timeouts(ConnectionTimeouts::http2(&settings));
     let mut connection = pin!(builder(&settings).serve_connection(io, service));
     let mut closing = false;
 
@@ -75,21 +78,25 @@ where
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
                 return Poll::Ready(End::Codec(result));
             }
-            if activity.is_abused() {
-                // One more poll sends the GOAWAY.
-                connection.as_mut().graceful_shutdown();
-                let _ = connection.as_mut().poll(cx);
-                return Poll::Ready(End::Abused);
-            }
-            if !closing && activity.is_last() {
-                closing = true;
-                timers.note_closing();
-                connection.as_mut().graceful_shutdown();
-                continue;
+            let close_cause = activity.state().close_cause();
+            match close_cause {
+                Some(CloseCause::Abuse) => {
+                    // One more poll sends the GOAWAY.
+                    connection.as_mut().graceful_shutdown();
+                    let _ = connection.as_mut().poll(cx);
+                    return Poll::Ready(End::Abuse);
+                }
+                Some(CloseCause::LastResponse) if !closing => {
+                    closing = true;
+                    timers.set_closing();
+                    connection.as_mut().graceful_shutdown();
+                    continue;
+                }
+                Some(CloseCause::LastResponse) | None => {}
             }
             match ready!(timers.poll(cx)) {
-                Signal::Drain | Signal::Aged => activity.make_last(),
-                Signal::Rest => {}
+                Signal::Drain | Signal::MaxDuration => activity.make_last(),
+                Signal::ReleaseBuffers => {}
                 Signal::Expired(Expiry::Idle) if !closing => activity.make_last(),
                 Signal::Expired(_) => return Poll::Ready(End::Expired),
             }
@@ -99,7 +106,7 @@ where
 
     match end {
         End::Codec(Err(error)) => report(&error, info.port, &*observer),
-        End::Abused => observer.observe(&Event::Abuse(info.port, "premature_resets")),
+        End::Abuse => observer.observe(&Event::Abuse(info.port, "premature_resets")),
         End::Codec(Ok(())) | End::Expired => {}
     }
 }
@@ -112,7 +119,7 @@ fn builder(settings: &ListenerSettings) -> Builder<TokioExecutor> {
         true => 0,
         false => MAX_LOCAL_RESETS,
     };
-    // PINGs go out while nothing is received.
+    // PINGs are sent while no frame is received.
     let interval = http2.draw_interval();
     let mut builder = Builder::new(TokioExecutor::new());
     builder
@@ -129,9 +136,10 @@ fn builder(settings: &ListenerSettings) -> Builder<TokioExecutor> {
     builder
 }
 
-/// Tells apart abuse that the codec noticed, mistakes of the client, and mere ends.
+/// Reports abuse detected by the codec and protocol errors of the client. Other errors are ends of the
+/// connection.
 fn report(error: &hyper::Error, port: u16, observer: &dyn crate::observer::Observer) {
-    // The codec's error type is not public; its texts are those of RFC 9113, section 7.
+    // The codec's error type is private. Its messages are those of RFC 9113, section 7.
     let Some(cause) = error.source().filter(|_| !error.is_timeout()) else {
         return;
     };

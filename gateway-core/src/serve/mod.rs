@@ -1,31 +1,34 @@
-//! Serving HTTP on a connection whose listener is known.
+//! HTTP on a connection of a known listener.
 //!
 //! ```text
-//! bytes ──Watched──> hyper's codec ──Answering──> Handler
-//!            │            │              │
-//!            └────────────┴─ Activity ───┘<── Timers, Drain
+//! bytes ──InstrumentedIo──> hyper's codec ──TrackedService──> Handler
+//!               │                │                │
+//!               └────────────────┴─── Activity ───┘<── Timers, Drain
 //! ```
 //!
-//! One task drives one connection ([`serve_connection`]): it polls the codec, then the timers. The
-//! codec is chosen by ALPN, else by the first bytes, and made when they come; an HTTP/1 connection that
-//! falls silent gives it back, with its buffers (`parked`). What hyper does not do is added around it: the
-//! timers, Envoy's answers to what is no HTTP, limits on requests and resets, the drain.
+//! One task drives one connection ([`serve_connection`]): it polls the codec, then the timers. The codec is
+//! selected by ALPN, else by the first bytes, and is created when they arrive. An HTTP/1 connection that
+//! becomes idle releases the codec with its buffers (`idle`). This module adds what hyper lacks: timers,
+//! Envoy's responses to malformed requests, limits on requests and resets, and the drain.
 //!
-//! Of bodies, only the handler knows for certain whether they are complete, and why they wait. The
-//! timers here are a net beneath its own: they end what can only be the client's fault.
+//! Whether a body is complete, and why it stalls, is only known to the handler. The timers here are a
+//! fallback: they only end connections whose client is certainly at fault.
 
 mod activity;
 mod codec_error;
+mod head_scan;
 mod http1;
 mod http2;
-mod mended;
-mod parked;
+mod idle;
+mod instrumented_io;
+mod resets;
 mod service;
+mod state;
 #[cfg(test)]
 pub(crate) mod tests;
+mod time;
 mod timers;
 pub mod upgrade;
-mod watched;
 
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
@@ -40,14 +43,14 @@ use crate::http::settings::ListenerSettings;
 use crate::observer::Observer;
 use crate::pin_boxed::pin_boxed_with;
 use crate::{Body, LocalReply};
-use parked::{Parked, Woken};
+use idle::{IdleConnection, WakeReason};
 
-/// What answers the requests of connections.
+/// Handler of the requests of HTTP connections.
 pub trait Handler: Clone + Send + Sync + 'static {
-    /// Resolves to the answer; there always is one.
+    /// Resolves to the response. Cannot fail.
     type Future: Future<Output = Response<Body>> + Send + 'static;
 
-    /// Answers one request.
+    /// Handles one request.
     fn handle(&self, conn: &Arc<ConnInfo>, request: Request<Incoming>) -> Self::Future;
 
     /// Turns the codec's reply to a malformed or incomplete request into a response. As in Envoy, the
@@ -83,8 +86,8 @@ pub struct ConnectionContext<H> {
     pub expects_proxy: bool,
 }
 
-/// Serves HTTP/1 or HTTP/2 on `io` until it ends, on the current task (HTTP/2 adds a task for each
-/// stream). Returns when the connection is closed, or handed to an upgrade.
+/// Serves HTTP/1 or HTTP/2 on `io` on the current task; HTTP/2 adds a task for each stream. Returns when the
+/// connection is closed, or handed over to an upgrade.
 pub fn serve_connection<Io, H>(
     io: Io,
     context: ConnectionContext<H>,
@@ -93,23 +96,23 @@ where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    // As an `async fn` it would keep the room of its arguments for life, beside that of `parked`.
-    let mut parked = Parked::new(io, context);
+    // Not an `async fn`, whose future would hold the arguments in addition to `idle`.
+    let mut idle = IdleConnection::new(io, context);
     async move {
-        // Codecs are boxed, so that a connection that waits has no room for one.
-        if parked.kept.info.alpn() == Some(b"h2") {
-            return Box::pin(http2::serve(parked)).await;
+        // Codecs are boxed, so that the future of an idle connection has no room for one.
+        if idle.state.info.alpn() == Some(b"h2") {
+            return Box::pin(http2::serve(idle)).await;
         }
-        while poll_fn(|cx| parked.poll(cx)).await == Woken::Spoken {
-            parked.look();
-            if parked.is_http2() {
-                return Box::pin(http2::serve(parked)).await;
+        while poll_fn(|cx| idle.poll(cx)).await == WakeReason::Bytes {
+            idle.check_proxy_header();
+            if idle.is_http2() {
+                return Box::pin(http2::serve(idle)).await;
             }
-            match pin_boxed_with(|| http1::serve(parked)).await {
-                Some(silent) => parked = silent,
+            match pin_boxed_with(|| http1::serve(idle)).await {
+                Some(released) => idle = released,
                 None => return,
             }
         }
-        parked.close().await;
+        idle.close().await;
     }
 }

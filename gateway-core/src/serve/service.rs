@@ -1,4 +1,4 @@
-//! Puts the requests of a connection to a [`Handler`], and notes how they go.
+//! hyper service that passes the requests of a connection to a [`Handler`] and tracks them.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -13,35 +13,35 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::Handler;
-use super::activity::{Activity, Exchange};
+use super::activity::{Activity, TrackedRequest};
 use crate::Body;
 use crate::body::BoxError;
 use crate::conn::ConnInfo;
 
-/// What hyper calls for each request of one connection.
+/// The hyper service of one connection.
 #[derive(Debug)]
-pub(crate) struct Answering<H> {
-    pub(crate) handler: H,
-    pub(crate) info: Arc<ConnInfo>,
-    pub(crate) activity: Arc<Activity>,
-    pub(crate) http1: bool,
+pub(super) struct TrackedService<H> {
+    pub(super) handler: H,
+    pub(super) info: Arc<ConnInfo>,
+    pub(super) activity: Arc<Activity>,
+    pub(super) http1: bool,
 }
 
-impl<H: Handler> hyper::service::Service<Request<Incoming>> for Answering<H> {
-    type Response = Response<AnswerBody>;
+impl<H: Handler> hyper::service::Service<Request<Incoming>> for TrackedService<H> {
+    type Response = Response<TrackedBody>;
     type Error = Infallible;
-    type Future = Call<H::Future>;
+    type Future = ResponseFuture<H::Future>;
 
-    fn call(&self, mut request: Request<Incoming>) -> Call<H::Future> {
-        if let Some(mended) = self.activity.take_mended() {
-            request.extensions_mut().insert(mended);
+    fn call(&self, mut request: Request<Incoming>) -> ResponseFuture<H::Future> {
+        let length = self.http1.then(|| request.body().size_hint().exact());
+        let (tracked, lenient) = TrackedRequest::begin(&self.activity, length.flatten());
+        if let Some(lenient) = lenient {
+            request.extensions_mut().insert(lenient);
         }
-        let body = self.http1.then(|| request.body().size_hint().exact());
-        let exchange = Exchange::begin(&self.activity, body.flatten());
         let connect = *request.method() == Method::CONNECT;
-        Call {
+        ResponseFuture {
             future: self.handler.handle(&self.info, request),
-            exchange: Some(exchange),
+            tracked: Some(tracked),
             connect,
             http1: self.http1,
         }
@@ -49,50 +49,50 @@ impl<H: Handler> hyper::service::Service<Request<Incoming>> for Answering<H> {
 }
 
 pin_project_lite::pin_project! {
-    /// Waits for the answer to one request.
-    pub(crate) struct Call<F> {
+    /// Future of the response to one request.
+    pub(super) struct ResponseFuture<F> {
         #[pin]
         future: F,
-        exchange: Option<Exchange>,
+        tracked: Option<TrackedRequest>,
         connect: bool,
         http1: bool,
     }
 }
 
-impl<F: Future<Output = Response<Body>>> Future for Call<F> {
-    type Output = Result<Response<AnswerBody>, Infallible>;
+impl<F: Future<Output = Response<Body>>> Future for ResponseFuture<F> {
+    type Output = Result<Response<TrackedBody>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = ready!(this.future.poll(cx));
-        let mut exchange = this.exchange.take().expect("not polled after the answer");
+        let mut tracked = this.tracked.take().expect("not polled after the response");
 
-        let activity = exchange.answer();
         let status = response.status();
-        if status == StatusCode::SWITCHING_PROTOCOLS || (*this.connect && status.is_success()) {
-            activity.note_tunnel();
-        } else if *this.http1 && activity.closes() {
+        let tunnel =
+            status == StatusCode::SWITCHING_PROTOCOLS || (*this.connect && status.is_success());
+        let closes = tracked.on_response(tunnel);
+        if *this.http1 && closes && !tunnel {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
         }
         let http1 = *this.http1;
-        Poll::Ready(Ok(response.map(|body| AnswerBody {
+        Poll::Ready(Ok(response.map(|body| TrackedBody {
             body,
-            exchange,
+            tracked,
             http1,
         })))
     }
 }
 
-/// The body of an answer, which ends the exchange when it is dropped.
+/// Response body. Its request ends when it is dropped.
 #[derive(Debug)]
-pub(crate) struct AnswerBody {
+pub(super) struct TrackedBody {
     body: Body,
-    exchange: Exchange,
+    tracked: TrackedRequest,
     http1: bool,
 }
 
-impl http_body::Body for AnswerBody {
+impl http_body::Body for TrackedBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -102,13 +102,13 @@ impl http_body::Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         if this.http1 {
-            // A client that takes nothing blocks the connection, which is noted there.
+            // An HTTP/1 client that does not read blocks the writes of the connection.
             return Pin::new(&mut this.body).poll_frame(cx);
         }
-        this.exchange.note_held(false);
+        this.tracked.set_unread(false);
         let frame = Pin::new(&mut this.body).poll_frame(cx);
-        this.exchange
-            .note_held(matches!(frame, Poll::Ready(Some(_))));
+        this.tracked
+            .set_unread(matches!(frame, Poll::Ready(Some(_))));
         frame
     }
 

@@ -1,290 +1,289 @@
-//! The timers of a connection that the codec does not have.
+//! Time limits of a connection that the codec does not implement.
 //!
-//! [`expiry`] is the rule: from what was [seen](Seen) on a connection and its [`Limits`] it tells
-//! when the connection has to end, and why. [`Timers`] waits: it has one timer, which is only set
-//! anew when it fires or when a deadline comes to lie before it ([`ReusableTimer`]). A request that goes well
-//! touches no timer.
+//! [`next_expiry`] is the rule: from the [`ConnectionState`] and the [`ConnectionTimeouts`] it computes when
+//! the connection must end, and why. [`Timers`] waits for that time with a single timer, which is only
+//! reset when it fires or when a deadline moves before it ([`ReusableTimer`]). Requests within their limits do not
+//! touch the timer.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::activity::Activity;
+use super::state::{ConnectionState, Output, Phase};
+use super::time::{Micros, micros};
 use crate::conn::drain::{Drain, DrainWatch, GRACE};
 use crate::conn::preamble::PREFACE;
 use crate::http::settings::ListenerSettings;
 use crate::reusable_timer::ReusableTimer;
 
-/// The shortest time for the first byte, since clients open connections ahead of need.
-const FIRST_BYTE: Duration = Duration::from_secs(10);
-/// How long a client may take nothing of what is to be sent.
+/// Minimum time for the first byte: clients open connections before they need them.
+const MIN_FIRST_BYTE: Duration = Duration::from_secs(10);
+/// Time that a write may wait for the client.
 const WRITE: Duration = Duration::from_secs(30);
-/// How long an idle connection may take to end after it was asked to.
+/// Time for an idle connection to close after it was asked to.
 const CLOSING: Duration = Duration::from_secs(5);
-/// How much longer than the handler we wait for a body: its answer is better than ours.
+/// Added to the handler's time limit of a request body. The handler's response is more specific, so it
+/// takes precedence.
 const AFTER_HANDLER: Duration = Duration::from_secs(1);
-/// How long a connection is idle before it gives its buffers back. Making them anew costs less than a
-/// hundredth of what a request costs on a connection that speaks so rarely.
-const REST: Duration = Duration::from_secs(1);
+/// Idle time after which an HTTP/1 connection releases its buffers. Allocating them again costs less than
+/// 1 % of a request on a connection with fewer than one request per second.
+const BUFFER_RELEASE: Duration = Duration::from_secs(1);
 
-/// How long a connection may be in which state, in microseconds; `None`: no limit.
+/// Time limits of a connection in its states, in microseconds; `None`: no limit.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Limits {
-    /// Bytes after which the opening is over: 1, or 24 for HTTP/2.
-    opening: u64,
-    /// Time for the opening.
-    first_byte: Option<u64>,
-    head: Option<(u64, Expiry)>,
-    body: Option<u64>,
-    held: Option<u64>,
-    idle: Option<u64>,
-    age: Option<u64>,
-    rest: Option<u64>,
+pub(super) struct ConnectionTimeouts {
+    /// Number of first bytes that `first_bytes` limits: 1, or the 24 of the HTTP/2 preface.
+    preamble_len: u64,
+    first_bytes: Option<Micros>,
+    head: Option<(Micros, Expiry)>,
+    request_body: Option<Micros>,
+    response_body: Option<Micros>,
+    idle: Option<Micros>,
+    max_duration: Option<Micros>,
+    buffer_release: Option<Micros>,
 }
 
-impl Limits {
-    /// Those of a listener for HTTP/1, and before it is known what is spoken.
-    pub(crate) fn http1(settings: &ListenerSettings) -> Self {
+impl ConnectionTimeouts {
+    /// Limits of an HTTP/1 connection, and of one whose protocol is not known yet.
+    pub(super) fn http1(settings: &ListenerSettings) -> Self {
         Self {
-            rest: Some(micros(REST)),
+            buffer_release: Some(micros(BUFFER_RELEASE)),
             ..Self::new(settings, 1)
         }
     }
 
-    /// Those of a listener for HTTP/2.
-    pub(crate) fn http2(settings: &ListenerSettings) -> Self {
+    /// Limits of an HTTP/2 connection.
+    pub(super) fn http2(settings: &ListenerSettings) -> Self {
         Self::new(settings, PREFACE.len() as u64)
     }
 
-    fn new(settings: &ListenerSettings, opening: u64) -> Self {
+    fn new(settings: &ListenerSettings, preamble_len: u64) -> Self {
         let timeouts = &settings.timeouts;
         let head = timeouts.request_headers.map(micros);
         let stream_idle = timeouts.stream_idle.map(micros);
         let idle = timeouts.idle.map(micros);
         Self {
-            opening,
-            first_byte: earlier(head.map(|head| head.max(micros(FIRST_BYTE))), idle),
-            head: sooner(
+            preamble_len,
+            first_bytes: min_deadline(head.map(|head| head.max(micros(MIN_FIRST_BYTE))), idle),
+            head: first_expiry(
                 head.map(|head| (head, Expiry::Head)),
                 timeouts.request.map(|t| (micros(t), Expiry::Request)),
             ),
-            body: stream_idle.map(|limit| limit.saturating_add(micros(AFTER_HANDLER))),
-            held: stream_idle,
+            request_body: stream_idle.map(|limit| limit.saturating_add(micros(AFTER_HANDLER))),
+            response_body: stream_idle,
             idle,
-            age: settings.limits.max_duration.map(micros),
-            rest: None,
+            max_duration: settings.limits.max_duration.map(micros),
+            buffer_release: None,
         }
     }
 }
 
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
-}
-
-fn earlier(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+/// The earlier of two optional deadlines.
+fn min_deadline(a: Option<Micros>, b: Option<Micros>) -> Option<Micros> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
     }
 }
 
-/// Of two, the one that is over first; of equals the former.
-fn sooner(a: Option<(u64, Expiry)>, b: Option<(u64, Expiry)>) -> Option<(u64, Expiry)> {
+/// The earlier of two optional expiries; `a` if they are equal.
+fn first_expiry(
+    a: Option<(Micros, Expiry)>,
+    b: Option<(Micros, Expiry)>,
+) -> Option<(Micros, Expiry)> {
     match (a, b) {
         (Some(a), Some(b)) if b.0 < a.0 => Some(b),
         (a, b) => a.or(b),
     }
 }
 
-/// What was seen on a connection; times in microseconds since it was opened.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Seen {
-    /// Bytes received.
-    pub(crate) received: u64,
-    /// A request is being answered.
-    pub(crate) in_flight: bool,
-    /// If not: since when.
-    pub(crate) idle_since: u64,
-    /// All of the answers is with the system.
-    pub(crate) flushed: bool,
-    /// Since when the head of a request has been incomplete.
-    pub(crate) head_since: Option<u64>,
-    /// If the client does not take what is there of an answer's body: since when.
-    pub(crate) held_since: Option<u64>,
-    /// If the request's body is incomplete for certain: when its last byte came.
-    pub(crate) body_since: Option<u64>,
-    /// Since when a write has been waiting.
-    pub(crate) blocked_since: Option<u64>,
-}
-
-/// Why a connection has to end.
+/// Why a connection must end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Expiry {
-    /// Nothing, or not even the preface, came.
-    Opening,
-    /// The head of a request is not complete.
+pub(super) enum Expiry {
+    /// The first bytes were not received in time.
+    FirstBytes,
+    /// A request head was not complete in time.
     Head,
-    /// The same, by the limit for whole requests.
+    /// As [`Self::Head`], by the limit for whole requests.
     Request,
-    /// A request's body does not go on.
+    /// No bytes of an incomplete request body were received in time.
     Body,
-    /// No request came.
+    /// No request was received in time.
     Idle,
-    /// The client takes nothing of what is sent.
+    /// The client did not accept bytes in time.
     Write,
-    /// It was asked to end and does not.
+    /// The connection did not close in time after it was asked to.
     Closing,
-    /// It has reached its maximum age.
-    Age,
+    /// The maximum duration is reached.
+    MaxDuration,
 }
 
-/// When an idle connection may give its buffers back.
-fn rest_at(seen: &Seen, limits: &Limits, told: Told) -> Option<u64> {
-    let rest = limits.rest?;
-    let idle = !seen.in_flight && seen.flushed && seen.head_since.is_none();
-    let at_ease = idle && seen.blocked_since.is_none() && told.closing.is_none();
-    let anew = seen.received > 0 && seen.idle_since != told.rested_since;
-    (at_ease && anew).then(|| seen.idle_since.saturating_add(rest))
+/// What a driver must do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Signal {
+    /// Close the connection when its requests have ended. Sent once.
+    Drain,
+    /// The maximum duration is reached. Sent once.
+    MaxDuration,
+    /// The connection is idle: release its buffers. Sent once per idle period.
+    ReleaseBuffers,
+    /// Close the connection now.
+    Expired(Expiry),
 }
 
-/// What was already told about the end of a connection.
+/// Signals that have been sent already, and the start of closing.
 #[derive(Clone, Copy, Debug, Default)]
-struct Told {
-    /// [`Signal::Aged`].
-    aged: bool,
+struct SentSignals {
+    /// [`Signal::MaxDuration`] was sent.
+    max_duration: bool,
     /// Since when the connection has been closing.
-    closing: Option<u64>,
-    /// The idle time for which [`Signal::Rest`] was given began then.
-    rested_since: u64,
+    closing_since: Option<Micros>,
+    /// Start of the idle period for which [`Signal::ReleaseBuffers`] was sent.
+    released_for: Option<Micros>,
 }
 
-/// When a connection has to end, in microseconds since it was opened, and why.
-fn expiry(seen: &Seen, limits: &Limits, told: Told) -> Option<(u64, Expiry)> {
-    let after =
-        |since: u64, limit: Option<u64>, why| limit.map(|limit| (since.saturating_add(limit), why));
-    let state = if seen.received < limits.opening && !seen.in_flight {
-        after(0, limits.first_byte, Expiry::Opening)
-    } else if let Some(since) = seen.head_since {
-        let (limit, why) = limits.head.unzip();
-        after(since, limit, why.unwrap_or(Expiry::Head))
-    } else if seen.in_flight {
-        seen.body_since
-            .and_then(|since| after(since, limits.body, Expiry::Body))
-    } else {
-        after(seen.idle_since, limits.idle, Expiry::Idle)
+/// When a connection must end, and why.
+fn next_expiry(
+    state: &ConnectionState,
+    timeouts: &ConnectionTimeouts,
+    sent: SentSignals,
+) -> Option<(Micros, Expiry)> {
+    let after = |since: Micros, limit: Option<Micros>, why| {
+        limit.map(|limit| (since.saturating_add(limit), why))
     };
-    let write = seen
+    let phase = match state.phase {
+        Phase::Idle | Phase::ReadingHead { .. } if state.received < timeouts.preamble_len => {
+            after(0, timeouts.first_bytes, Expiry::FirstBytes)
+        }
+        Phase::Idle => after(state.idle_since, timeouts.idle, Expiry::Idle),
+        Phase::ReadingHead { since, .. } => {
+            let (limit, why) = timeouts.head.unzip();
+            after(since, limit, why.unwrap_or(Expiry::Head))
+        }
+        Phase::Serving { .. } => state
+            .body_incomplete_since()
+            .and_then(|since| after(since, timeouts.request_body, Expiry::Body)),
+    };
+    let write = state
         .blocked_since
         .and_then(|since| after(since, Some(micros(WRITE)), Expiry::Write));
-    let held = seen
-        .held_since
-        .and_then(|since| after(since, limits.held, Expiry::Write));
-    let age = match told.closing {
-        Some(since) if !seen.in_flight => after(
-            since.max(seen.idle_since),
+    let unread = state
+        .body_unread_since()
+        .and_then(|since| after(since, timeouts.response_body, Expiry::Write));
+    let duration = match sent.closing_since {
+        Some(since) if !state.is_serving() => after(
+            since.max(state.idle_since),
             Some(micros(CLOSING)),
             Expiry::Closing,
         ),
-        None if !told.aged => after(0, limits.age, Expiry::Age),
+        None if !sent.max_duration => after(0, timeouts.max_duration, Expiry::MaxDuration),
         _ => None,
     };
-    sooner(sooner(state, write), sooner(held, age))
+    first_expiry(first_expiry(phase, write), first_expiry(unread, duration))
 }
 
-/// What the driver of a connection has to do.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Signal {
-    /// End when the running requests have. Given once.
-    Drain,
-    /// [`Expiry::Age`] has come. Given once.
-    Aged,
-    /// Nothing has been said for a moment: buffers may be given back. Given once for each idle time.
-    Rest,
-    /// End now.
-    Expired(Expiry),
+/// When an idle connection may release its buffers.
+fn buffer_release_at(
+    state: &ConnectionState,
+    timeouts: &ConnectionTimeouts,
+    sent: SentSignals,
+) -> Option<Micros> {
+    let limit = timeouts.buffer_release?;
+    let idle = state.phase == Phase::Idle && state.output == Output::Flushed;
+    let releasable = idle && state.blocked_since.is_none() && sent.closing_since.is_none();
+    let holds_buffers = state.received > 0 && sent.released_for != Some(state.idle_since);
+    (releasable && holds_buffers).then(|| state.idle_since.saturating_add(limit))
 }
 
 /// Waits for the deadlines and the drain of one connection.
 #[derive(Debug)]
-pub(crate) struct Timers {
+pub(super) struct Timers {
     activity: Arc<Activity>,
-    limits: Limits,
-    alarm: Option<ReusableTimer>,
+    timeouts: ConnectionTimeouts,
+    timer: Option<ReusableTimer>,
     drain: Option<DrainWatch>,
-    /// When to tell of the drain that has started.
-    drain_at: Option<u64>,
-    told: Told,
+    /// When to send [`Signal::Drain`] for a drain that has started.
+    drain_at: Option<Micros>,
+    sent: SentSignals,
 }
 
 impl Timers {
-    /// Starts with the connection.
-    pub(crate) fn new(activity: Arc<Activity>, limits: Limits, drain: &Drain) -> Self {
+    /// Timers of a new connection.
+    pub(super) fn new(
+        activity: Arc<Activity>,
+        timeouts: ConnectionTimeouts,
+        drain: &Drain,
+    ) -> Self {
         Self {
-            alarm: None,
+            timer: None,
             drain: Some(drain.watch()),
             drain_at: None,
-            told: Told::default(),
+            sent: SentSignals::default(),
             activity,
-            limits,
+            timeouts,
         }
     }
 
-    /// From here on HTTP/2 is spoken.
-    pub(crate) fn set_limits(&mut self, limits: Limits) {
-        self.limits = limits;
+    /// Replaces the limits, once the protocol is known.
+    pub(super) fn set_timeouts(&mut self, timeouts: ConnectionTimeouts) {
+        self.timeouts = timeouts;
     }
 
-    /// To be polled after the codec, as the codec's work moves the deadlines.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Signal> {
+    /// Waits for the next signal. Must be polled after the codec, which moves the deadlines.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Signal> {
         if self.drain.as_mut().is_some_and(|d| d.poll(cx).is_ready()) {
             self.drain = None;
-            self.drain_at = Some(self.activity.now() + GRACE.as_micros() as u64);
+            self.drain_at = Some(self.activity.now() + micros(GRACE));
         }
         loop {
-            let seen = self.activity.seen();
-            if self.drain_at.is_some() && (seen.received > 0 || self.is_over(self.drain_at)) {
+            let state = self.activity.state();
+            let has_received = state.received > 0;
+            let idle_since = state.idle_since;
+            let expiry = next_expiry(&state, &self.timeouts, self.sent);
+            let release = buffer_release_at(&state, &self.timeouts, self.sent);
+            drop(state);
+            if self.drain_at.is_some() && (has_received || self.has_passed(self.drain_at)) {
                 self.drain_at = None;
-                self.note_closing();
+                self.set_closing();
                 return Poll::Ready(Signal::Drain);
             }
-            let next = expiry(&seen, &self.limits, self.told);
-            let rest = rest_at(&seen, &self.limits, self.told);
-            let at = earlier(earlier(next.map(|(at, _)| at), self.drain_at), rest);
-            ready!(self.poll_alarm(at, cx));
-            match next {
-                Some((at, Expiry::Age)) if self.is_over(Some(at)) => {
-                    self.told.aged = true;
-                    return Poll::Ready(Signal::Aged);
+            let deadline = min_deadline(expiry.map(|(at, _)| at), self.drain_at);
+            ready!(self.poll_timer(min_deadline(deadline, release), cx));
+            match expiry {
+                Some((at, Expiry::MaxDuration)) if self.has_passed(Some(at)) => {
+                    self.sent.max_duration = true;
+                    return Poll::Ready(Signal::MaxDuration);
                 }
-                Some((at, why)) if self.is_over(Some(at)) => {
+                Some((at, why)) if self.has_passed(Some(at)) => {
                     return Poll::Ready(Signal::Expired(why));
                 }
-                _ if self.is_over(rest) => {
-                    self.told.rested_since = seen.idle_since;
-                    return Poll::Ready(Signal::Rest);
+                _ if self.has_passed(release) => {
+                    self.sent.released_for = Some(idle_since);
+                    return Poll::Ready(Signal::ReleaseBuffers);
                 }
-                // It was the drain's.
+                // The timer was set for `drain_at`, which the next iteration handles.
                 _ => {}
             }
         }
     }
 
-    fn poll_alarm(&mut self, at: Option<u64>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_timer(&mut self, at: Option<Micros>, cx: &mut Context<'_>) -> Poll<()> {
         let Some(at) = at.map(|at| self.activity.instant(at)) else {
             return Poll::Pending;
         };
-        let alarm = self.alarm.get_or_insert_with(|| ReusableTimer::new(at));
-        alarm.poll(at, cx)
+        let timer = self.timer.get_or_insert_with(|| ReusableTimer::new(at));
+        timer.poll(at, cx)
     }
 
-    /// The connection has been asked to end.
-    pub(crate) fn note_closing(&mut self) {
-        if self.told.closing.is_none() {
-            self.told.closing = Some(self.activity.now());
+    /// Records that the connection has been asked to close.
+    pub(super) fn set_closing(&mut self) {
+        if self.sent.closing_since.is_none() {
+            self.sent.closing_since = Some(self.activity.now());
         }
     }
 
-    fn is_over(&self, at: Option<u64>) -> bool {
+    fn has_passed(&self, at: Option<Micros>) -> bool {
         at.is_some_and(|at| at <= self.activity.now())
     }
 }
@@ -297,139 +296,155 @@ mod tests {
     use super::*;
     use crate::conn::ConnectionGuard;
 
-    const SECOND: u64 = 1_000_000;
+    const SECOND: Micros = 1_000_000;
 
-    fn limits() -> Limits {
-        Limits::http1(&ListenerSettings::default())
+    fn timeouts() -> ConnectionTimeouts {
+        ConnectionTimeouts::http1(&ListenerSettings::default())
     }
 
-    #[test]
-    fn each_state_has_its_deadline() {
-        let seen = Seen {
-            received: 1,
-            idle_since: 7 * SECOND,
-            ..Seen::default()
+    /// State of a connection that received a byte and was last used after 7 s, edited by `edit`.
+    fn state(edit: impl FnOnce(&mut ConnectionState)) -> ConnectionState {
+        let mut state = ConnectionState::new(None);
+        state.received = 1;
+        state.idle_since = 7 * SECOND;
+        edit(&mut state);
+        state
+    }
+
+    fn reading_head(state: &mut ConnectionState) {
+        state.phase = Phase::ReadingHead {
+            since: 8 * SECOND,
+            last_read: 8 * SECOND,
+            offset: 0,
         };
-        let table = [
-            (Seen::default(), None, Some((10 * SECOND, Expiry::Opening))),
-            (seen, None, Some((3607 * SECOND, Expiry::Idle))),
-            (
-                Seen {
-                    head_since: Some(8 * SECOND),
-                    ..seen
-                },
-                None,
-                Some((18 * SECOND, Expiry::Head)),
-            ),
-            (
-                Seen {
-                    in_flight: true,
-                    ..seen
-                },
-                None,
-                None,
-            ),
-            (
-                Seen {
-                    in_flight: true,
-                    blocked_since: Some(SECOND),
-                    ..seen
-                },
-                None,
-                Some((31 * SECOND, Expiry::Write)),
-            ),
-            (seen, Some(9 * SECOND), Some((14 * SECOND, Expiry::Closing))),
-            (seen, Some(2 * SECOND), Some((12 * SECOND, Expiry::Closing))),
-            (
-                Seen {
-                    in_flight: true,
-                    ..seen
-                },
-                Some(SECOND),
-                None,
-            ),
-        ];
-        for (seen, closing, expected) in table {
-            let told = Told {
-                closing,
-                ..Told::default()
-            };
-            assert_eq!(expiry(&seen, &limits(), told), expected, "{seen:?}");
+    }
+
+    fn serving(state: &mut ConnectionState) {
+        state.phase = Phase::Serving {
+            requests: 1,
+            body: None,
+        };
+    }
+
+    fn closing(at: Micros) -> SentSignals {
+        SentSignals {
+            closing_since: Some(at),
+            ..SentSignals::default()
         }
     }
 
     #[test]
-    fn the_earlier_of_head_and_request_limit_counts() {
-        let mut settings = ListenerSettings::default();
-        settings.timeouts.request = Some(Duration::from_secs(2));
-        let seen = Seen {
-            received: 1,
-            head_since: Some(SECOND),
-            ..Seen::default()
-        };
-
-        let short = expiry(&seen, &Limits::http1(&settings), Told::default());
-        settings.timeouts.request = Some(Duration::from_secs(60));
-        let long = expiry(&seen, &Limits::http1(&settings), Told::default());
-        settings.timeouts.request = None;
-        settings.timeouts.request_headers = None;
-        let none = expiry(&seen, &Limits::http1(&settings), Told::default());
-
-        assert_eq!(short, Some((3 * SECOND, Expiry::Request)));
-        assert_eq!(long, Some((11 * SECOND, Expiry::Head)));
-        assert_eq!(none, None);
+    fn each_state_has_its_deadline() {
+        let none = SentSignals::default();
+        let blocked = state(|state| {
+            serving(state);
+            state.blocked_since = Some(SECOND);
+        });
+        let table = [
+            (
+                ConnectionState::new(None),
+                none,
+                Some((10, Expiry::FirstBytes)),
+            ),
+            (state(|_| {}), none, Some((3607, Expiry::Idle))),
+            (state(reading_head), none, Some((18, Expiry::Head))),
+            (state(serving), none, None),
+            (blocked, none, Some((31, Expiry::Write))),
+            (
+                state(|_| {}),
+                closing(9 * SECOND),
+                Some((14, Expiry::Closing)),
+            ),
+            (
+                state(|_| {}),
+                closing(2 * SECOND),
+                Some((12, Expiry::Closing)),
+            ),
+            (state(serving), closing(SECOND), None),
+        ];
+        for (state, sent, expected) in table {
+            let expected = expected.map(|(seconds, why)| (seconds * SECOND, why));
+            assert_eq!(
+                next_expiry(&state, &timeouts(), sent),
+                expected,
+                "{state:?}"
+            );
+        }
     }
 
     #[test]
-    fn an_age_limit_holds_during_requests_and_once() {
+    fn the_earlier_of_head_and_request_timeout_applies() {
         let mut settings = ListenerSettings::default();
-        settings.limits.max_duration = Some(Duration::from_secs(5));
-        let limits = Limits::http1(&settings);
-        let seen = Seen {
-            received: 1,
-            in_flight: true,
-            ..Seen::default()
+        let expiry = |settings: &ListenerSettings| {
+            let timeouts = ConnectionTimeouts::http1(settings);
+            next_expiry(&state(reading_head), &timeouts, SentSignals::default())
         };
 
-        let aged = Told {
-            aged: true,
-            ..Told::default()
+        settings.timeouts.request = Some(Duration::from_secs(2));
+        assert_eq!(expiry(&settings), Some((10 * SECOND, Expiry::Request)));
+        settings.timeouts.request = Some(Duration::from_secs(60));
+        assert_eq!(expiry(&settings), Some((18 * SECOND, Expiry::Head)));
+        settings.timeouts.request = None;
+        settings.timeouts.request_headers = None;
+        assert_eq!(expiry(&settings), None);
+    }
+
+    #[test]
+    fn the_maximum_duration_applies_during_requests_and_is_signalled_once() {
+        let mut settings = ListenerSettings::default();
+        settings.limits.max_duration = Some(Duration::from_secs(5));
+        let timeouts = ConnectionTimeouts::http1(&settings);
+        let signalled = SentSignals {
+            max_duration: true,
+            ..SentSignals::default()
         };
-        let first = expiry(&seen, &limits, Told::default());
-        assert_eq!(first, Some((5 * SECOND, Expiry::Age)));
-        assert_eq!(expiry(&seen, &limits, aged), None);
+
+        let first = next_expiry(&state(serving), &timeouts, SentSignals::default());
+        assert_eq!(first, Some((5 * SECOND, Expiry::MaxDuration)));
+        assert_eq!(next_expiry(&state(serving), &timeouts, signalled), None);
+    }
+
+    #[test]
+    fn buffers_are_released_once_per_idle_period() {
+        let released = SentSignals {
+            released_for: Some(7 * SECOND),
+            ..SentSignals::default()
+        };
+        let at = |state: &ConnectionState, sent| buffer_release_at(state, &timeouts(), sent);
+
+        let idle = state(|_| {});
+        assert_eq!(at(&idle, SentSignals::default()), Some(8 * SECOND));
+        assert_eq!(at(&idle, released), None);
+        let later = state(|state| state.idle_since = 9 * SECOND);
+        assert_eq!(at(&later, released), Some(10 * SECOND));
+        let unflushed = state(|state| state.output = Output::Response);
+        assert_eq!(at(&unflushed, SentSignals::default()), None);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_deadline_that_moved_away_is_met_later() {
-        let activity = Arc::new(Activity::new(
-            ConnectionGuard::for_tests(),
-            Drain::new(),
-            None,
-        ));
-        let mut timers = Timers::new(activity.clone(), limits(), &Drain::new());
+    async fn a_deadline_that_moves_back_expires_later() {
+        let activity = Activity::new(ConnectionGuard::for_tests(), Drain::new(), None);
+        let activity = Arc::new(activity);
+        let mut timers = Timers::new(activity.clone(), timeouts(), &Drain::new());
         let start = Instant::now();
-        let touch = async {
+        let read = async {
             tokio::time::sleep(Duration::from_secs(9)).await;
-            activity.note_read(100, true);
+            activity.on_read(100, true, None);
         };
 
-        let (signal, ()) = tokio::join!(std::future::poll_fn(|cx| timers.poll(cx)), touch);
+        let (signal, ()) = tokio::join!(std::future::poll_fn(|cx| timers.poll(cx)), read);
 
         assert_eq!(signal, Signal::Expired(Expiry::Head));
         assert_eq!(start.elapsed().as_secs(), 19);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_drain_is_told_once_and_then_bounded() {
+    async fn a_drain_is_signalled_once_and_bounds_the_connection() {
         let drain = Drain::new();
-        let activity = Arc::new(Activity::new(
-            ConnectionGuard::for_tests(),
-            Drain::new(),
-            None,
-        ));
-        let mut timers = Timers::new(activity.clone(), limits(), &drain);
-        activity.note_read(1, false);
+        let activity = Activity::new(ConnectionGuard::for_tests(), Drain::new(), None);
+        let activity = Arc::new(activity);
+        let mut timers = Timers::new(activity.clone(), timeouts(), &drain);
+        activity.on_read(1, false, None);
         drain.start();
 
         let first = std::future::poll_fn(|cx| timers.poll(cx)).now_or_never();
@@ -440,14 +455,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_has_said_nothing_yet_is_given_a_moment_to_drain() {
+    async fn a_connection_without_a_received_byte_drains_after_the_grace_period() {
         let drain = Drain::new();
-        let activity = Arc::new(Activity::new(
-            ConnectionGuard::for_tests(),
-            Drain::new(),
-            None,
-        ));
-        let mut timers = Timers::new(activity.clone(), limits(), &drain);
+        let activity = Activity::new(ConnectionGuard::for_tests(), Drain::new(), None);
+        let mut timers = Timers::new(Arc::new(activity), timeouts(), &drain);
         drain.start();
         let start = Instant::now();
 

@@ -10,7 +10,7 @@ use towergate_tls::{NameMap, ServerTls};
 use super::build::{BuildError, Builder};
 use crate::datagram::DatagramConfig;
 use crate::http::settings::ListenerSettings;
-use crate::listen::{ListenerConfig, PortConfig, Transport};
+use crate::listen::{ListenerConfig, PortConfig, PortProtocol};
 use crate::plan::{DatagramPort, Listener, ListenerId, Port, Protocol, StreamRoute};
 use crate::policy::RoutePolicy;
 use crate::stream::{StreamRule, StreamTable, StreamTarget};
@@ -36,11 +36,11 @@ impl<P: RoutePolicy> Builder<'_, P> {
                 {
                     return Err(BuildError::MixedPort(port.port));
                 }
-                Transport::Plain(Arc::new(self.listener_config(first, &port.listeners, None)))
+                PortProtocol::Plain(Arc::new(self.listener_config(first, &port.listeners, None)))
             }
             Protocol::Tcp if port.listeners.len() == 1 => {
                 let config = self.listener_config(first, &port.listeners, None);
-                Transport::Tcp(Arc::new(config))
+                PortProtocol::Tcp(Arc::new(config))
             }
             Protocol::Tcp => return Err(BuildError::MixedPort(port.port)),
             Protocol::Https(_) | Protocol::Tls(_) => self.tls_transport(port, sessions)?,
@@ -49,7 +49,7 @@ impl<P: RoutePolicy> Builder<'_, P> {
             slot,
             port: port.port,
             tcp: port.tcp.clone(),
-            transport,
+            protocol: transport,
         })
     }
 
@@ -57,7 +57,7 @@ impl<P: RoutePolicy> Builder<'_, P> {
         &mut self,
         port: &Port<P>,
         sessions: &mut Vec<Arc<ResumptionState>>,
-    ) -> Result<Transport, BuildError> {
+    ) -> Result<PortProtocol, BuildError> {
         let mut by_name = NameMap::default();
         let mut mixed = false;
         for listener in &port.listeners {
@@ -73,8 +73,8 @@ impl<P: RoutePolicy> Builder<'_, P> {
             by_name.insert(listener.hostname.clone(), Arc::new(config));
         }
         Ok(match mixed {
-            true => Transport::Mixed(by_name),
-            false => Transport::Tls(by_name),
+            true => PortProtocol::Mixed(by_name),
+            false => PortProtocol::Tls(by_name),
         })
     }
 

@@ -1,14 +1,14 @@
-//! A whole gateway in this process, between a client that speaks in bytes and a backend that takes
-//! nothing but strict HTTP/1.1.
+//! A whole gateway in the test process, between a client that sends bytes and a backend that accepts only
+//! strict HTTP/1.1.
 //!
-//! Everything runs on one thread, so with a paused clock time passes only when nothing else can happen:
-//! a client that has waited for [`QUIET`] has got all that there will be.
+//! Everything runs on one thread. With a paused clock, time advances only when all tasks are idle, so a
+//! client that has waited for [`QUIET`] has received everything.
 //!
-//! What must hold, whatever the client sends ([`Talk::check`], [`Lab::serves`]):
+//! Invariants for all input ([`Talk::check`], [`Lab::serves`]):
 //!
-//! 1. each request that the backend sees is strictly valid, so that nobody can read it otherwise;
-//! 2. the backend sees no more requests than the client gets answers;
-//! 3. the gateway still serves others.
+//! 1. each request that the backend receives is strictly valid, so it has a single interpretation;
+//! 2. the backend receives at most as many requests as the client receives responses;
+//! 3. the gateway still serves other clients.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(unreachable_pub, reason = "shared by test files, and by a fuzz target")]
@@ -32,46 +32,46 @@ use towergate_core::plan::{
 use towergate_core::serve::{ConnectionContext, serve_connection};
 use towergate_tls::NamePattern;
 
-/// When a client has waited so long, nothing more will come.
+/// Time after which no more bytes arrive.
 pub const QUIET: Duration = Duration::from_millis(200);
 
-/// The length of the body of `/big`.
+/// Length of the body of `/big`, in bytes.
 pub const BIG: usize = 4 << 20;
-/// What it consists of.
+/// A chunk of the body of `/big`.
 const PIECE: [u8; 16 << 10] = [b'x'; 16 << 10];
 
-/// The gateway and its backend.
+/// A gateway with a backend.
 pub struct Lab {
     gateway: Gateway,
     settings: Arc<ListenerSettings>,
     seen: Arc<Mutex<Seen>>,
 }
 
-/// What the backend got.
+/// Requests and errors of the backend.
 #[derive(Debug, Default)]
 struct Seen {
     requests: Vec<Vec<u8>>,
     faults: Vec<String>,
 }
 
-/// What became of the bytes of one connection.
+/// Result of one connection.
 #[derive(Debug)]
 pub struct Talk {
-    /// What the client got.
+    /// Bytes that the client received.
     pub received: Vec<u8>,
-    /// The complete requests that the backend saw.
+    /// Complete requests that the backend received.
     pub requests: Vec<Vec<u8>>,
-    /// What the backend saw that is no strict HTTP/1.1.
+    /// Bytes that the backend received and that are not strict HTTP/1.1.
     pub faults: Vec<String>,
 }
 
 impl Lab {
-    /// A gateway with one plain port, the default settings, and one rule for everything.
+    /// A gateway with one plain HTTP port, default settings, and one rule for all requests.
     pub async fn new() -> Self {
         Self::with(ListenerSettings::default()).await
     }
 
-    /// The same with other settings.
+    /// As [`Self::new`], with other settings.
     pub async fn with(settings: ListenerSettings) -> Self {
         let settings = Arc::new(settings);
         let socket = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -91,7 +91,7 @@ impl Lab {
         }
     }
 
-    /// A new connection to the gateway.
+    /// Opens a connection to the gateway.
     pub fn connect(&self) -> DuplexStream {
         let (client, io) = tokio::io::duplex(1 << 20);
         let observer: Arc<dyn towergate_core::observer::Observer> = Arc::new(());
@@ -113,11 +113,11 @@ impl Lab {
         client
     }
 
-    /// Sends `bytes` on a new connection, and takes what comes until nothing more does.
+    /// Sends `bytes` on a new connection and reads until no more bytes arrive.
     pub async fn talk(&self, bytes: &[u8]) -> Talk {
         *self.seen() = Seen::default();
         let mut client = self.connect();
-        // The gateway may close before it has read everything.
+        // The gateway may close the connection before it has read all bytes.
         let _ = tokio::time::timeout(QUIET, client.write_all(bytes)).await;
         let received = rest(&mut client).await;
         drop(client);
@@ -130,12 +130,12 @@ impl Lab {
         }
     }
 
-    /// How many requests the backend has seen since the last [`Self::talk`].
+    /// Number of requests that the backend has received since the last [`Self::talk`].
     pub fn forwarded(&self) -> usize {
         self.seen().requests.len()
     }
 
-    /// Whether somebody else's request is answered.
+    /// Whether the request of another client is served.
     pub async fn serves(&self) -> bool {
         let talk = self
             .talk(b"GET /bystander HTTP/1.1\r\nHost: b.test\r\n\r\n")
@@ -149,7 +149,7 @@ impl Lab {
 }
 
 impl Talk {
-    /// The statuses of the final answers. Bodies here never look like one.
+    /// Statuses of the final responses. No body looks like a status line.
     pub fn statuses(&self) -> Vec<u16> {
         let heads = self
             .received
@@ -160,7 +160,8 @@ impl Talk {
         statuses.filter(|status| *status >= 200).collect()
     }
 
-    /// Panics unless the backend saw strict requests only, and no more than were answered.
+    /// Panics if the backend received an invalid request, or more requests than the client received
+    /// responses.
     pub fn check(&self, sent: &[u8]) {
         let sent = sent.escape_ascii();
         assert!(
@@ -177,7 +178,7 @@ impl Talk {
     }
 }
 
-/// What comes until nothing more does.
+/// Reads until no more bytes arrive.
 pub async fn rest(client: &mut DuplexStream) -> Vec<u8> {
     let mut received = Vec::new();
     while let Ok(Ok(1..)) = tokio::time::timeout(QUIET, client.read_buf(&mut received)).await {}
@@ -190,8 +191,8 @@ async fn serve_backend(socket: TcpListener, seen: Arc<Mutex<Seen>>) {
     }
 }
 
-/// Answers each complete request with 200, `/big` with [`BIG`] bytes, and nothing on a connection that
-/// asked for `/wait`; ends the connection at the first fault.
+/// Responds to each complete request with 200, to `/big` with [`BIG`] bytes, and to `/wait` not at all.
+/// Closes the connection at the first invalid request.
 async fn answer_requests(mut stream: TcpStream, seen: Arc<Mutex<Seen>>) {
     let mut bytes = Vec::new();
     loop {

@@ -1,25 +1,25 @@
-//! The strictest reading of an HTTP/1.1 request: what two servers cannot read in two ways.
+//! Strict parser of HTTP/1.1 requests: accepts only requests with a single interpretation.
 
 use std::ops::Range;
 
-/// What bytes are, read from their beginning.
+/// Result of parsing the start of a byte string.
 #[derive(Debug, Eq, PartialEq)]
 pub enum Reading {
-    /// A request of so many bytes.
+    /// A request of this length, in bytes.
     Request(usize),
-    /// The beginning of one, so far without fault.
+    /// An incomplete request without an error so far.
     Partial,
-    /// No request that everybody reads alike.
+    /// Not a strictly valid request.
     Fault(&'static str),
 }
 
-/// How a body ends.
+/// Framing of a body.
 enum Framing {
     Length(usize),
     Chunked,
 }
 
-/// Reads one request (RFC 9112, without anything that it only lets pass for old times' sake).
+/// Parses one request (RFC 9112, without obsolete syntax).
 pub fn read(bytes: &[u8]) -> Reading {
     match read_request(bytes) {
         Ok(Some(length)) => Reading::Request(length),
@@ -51,7 +51,7 @@ fn read_request(bytes: &[u8]) -> Result<Option<usize>, &'static str> {
     }
 }
 
-/// The place of the next line, without its end; `None`: it is not there yet.
+/// Range of the next line, without its line end; `None`: the line is incomplete.
 fn next_line(bytes: &[u8], at: usize) -> Result<Option<Range<usize>>, &'static str> {
     let Some(length) = bytes[at..].iter().position(|byte| *byte == b'\n') else {
         return Ok(None);

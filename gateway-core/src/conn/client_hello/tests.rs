@@ -1,4 +1,4 @@
-//! ClientHellos: of rustls, of a naive writer, and broken ones.
+//! ClientHellos of rustls, of a minimal encoder, and malformed ones.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use super::*;
 
-/// What a client of rustls says first.
+/// ClientHello of rustls.
 fn hello_of_rustls(name: &str) -> Vec<u8> {
     let config = ClientConfig::builder_with_provider(towergate_tls::default_provider())
         .with_safe_default_protocol_versions()
@@ -33,7 +33,7 @@ fn server_name_extension(name: &[u8]) -> Vec<u8> {
     [&[0, 0][..], &with_length(&with_length(&name))].concat()
 }
 
-/// The handshake message with these extensions.
+/// Handshake message with these extensions.
 fn message_with(session: &[u8], suites: &[u8], extensions: Option<&[u8]>) -> Vec<u8> {
     let mut body = [&[3, 3][..], &[7; 32], &[session.len() as u8], session].concat();
     body.extend(with_length(suites));
@@ -45,7 +45,7 @@ fn message_with(session: &[u8], suites: &[u8], extensions: Option<&[u8]>) -> Vec
     [&[CLIENT_HELLO][..], &length[1..], &body].concat()
 }
 
-/// The message in records that end at the given places.
+/// Splits the message into records at the given offsets.
 fn in_records(message: &[u8], cuts: &[usize]) -> Vec<u8> {
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| 1 + cut % message.len()).collect();
     cuts.push(message.len());
@@ -66,7 +66,7 @@ fn simple(extensions: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn the_name_that_rustls_sends_is_found() {
+fn the_server_name_of_rustls_is_found() {
     let hello = hello_of_rustls("a.Example.com");
 
     assert_eq!(server_name(&hello), Ok(Some("a.example.com".to_owned())));
@@ -77,7 +77,7 @@ fn the_name_that_rustls_sends_is_found() {
 }
 
 #[test]
-fn an_old_hello_without_extensions_has_no_name() {
+fn a_client_hello_without_extensions_has_no_name() {
     let hello = in_records(&message_with(&[1; 32], &[0, 5], None), &[]);
 
     assert_eq!(server_name(&hello), Ok(None));
@@ -85,7 +85,7 @@ fn an_old_hello_without_extensions_has_no_name() {
 }
 
 #[test]
-fn what_could_be_read_in_two_ways_is_refused() {
+fn ambiguous_encodings_are_rejected() {
     let one = server_name_extension(b"one.test");
     let two = server_name_extension(b"two.test");
     let list = [
@@ -119,7 +119,7 @@ fn what_could_be_read_in_two_ways_is_refused() {
 }
 
 #[test]
-fn what_is_no_client_hello_is_told_at_once() {
+fn other_messages_are_rejected_at_once() {
     let huge = [HANDSHAKE, 3, 1, 0x40, 0, CLIENT_HELLO, 1, 0, 0];
     let cases: [&[u8]; 6] = [
         b"GET / HTTP/1.1",
@@ -135,7 +135,7 @@ fn what_is_no_client_hello_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn bytes_behind_the_hello_are_kept() {
+async fn bytes_after_the_client_hello_are_kept() {
     let mut sent = hello_of_rustls("a.test");
     sent.extend_from_slice(b"early data");
 
@@ -146,7 +146,7 @@ async fn bytes_behind_the_hello_are_kept() {
 }
 
 #[tokio::test]
-async fn an_endless_hello_is_cut_off() {
+async fn an_oversized_client_hello_is_rejected() {
     let record = [&[HANDSHAKE, 3, 1, 0, 1][..], &[CLIENT_HELLO]].concat();
     let more = [HANDSHAKE, 3, 1, 0, 1, 0].repeat(MAX_HELLO);
     let sent = [record, more].concat();

@@ -1,4 +1,4 @@
-//! Over pipes with the clock stopped, and over real sockets.
+//! Tests over in-memory pipes with the clock paused, and over real sockets.
 
 use http::Request;
 use proptest::prelude::*;
@@ -39,7 +39,7 @@ fn soon() -> Instant {
     Instant::now() + Duration::from_secs(15)
 }
 
-/// A pipe that gives `pieces`, a millisecond apart, and then ends or stays silent.
+/// A pipe that yields `pieces` one millisecond apart, then ends or stays open.
 fn sending(pieces: Vec<Vec<u8>>, ends: bool) -> DuplexStream {
     let (mut client, server) = duplex(64 * 1024);
     tokio::spawn(async move {
@@ -60,7 +60,7 @@ async fn reason(bytes: &[u8], mode: &ProxyProtocol, ends: bool) -> &'static str 
 }
 
 #[tokio::test(start_paused = true)]
-async fn pp_03_a_header_is_cut_off_and_the_rest_is_kept() {
+async fn pp_03_a_header_is_removed_and_the_rest_is_kept() {
     for mode in [REQUIRED, OPTIONAL] {
         for (header, addresses) in [(V1, usual()), (V2, usual()), (LOCAL, None)] {
             let mut io = sending(vec![[header, REQUEST].concat()], false);
@@ -75,7 +75,7 @@ async fn pp_03_a_header_is_cut_off_and_the_rest_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_fields_of_a_header_can_be_read_afterwards() {
+async fn the_tlvs_of_a_header_are_available() {
     let mut io = sending(vec![V2.to_vec()], false);
 
     let preamble = read(&mut io, &REQUIRED, soon()).await.unwrap();
@@ -85,7 +85,7 @@ async fn the_fields_of_a_header_can_be_read_afterwards() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pp_05_a_header_may_come_byte_by_byte() {
+async fn pp_05_a_header_may_arrive_byte_by_byte() {
     for header in [V1, V2, LOCAL] {
         let bytes = [header, REQUEST].concat();
         let mut io = sending(bytes.iter().map(|byte| vec![*byte]).collect(), false);
@@ -111,7 +111,7 @@ async fn the_largest_header_is_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pp_05_an_end_within_the_header_closes() {
+async fn pp_05_a_close_within_the_header_is_an_error() {
     for mode in [REQUIRED, OPTIONAL] {
         for cut in [&b""[..], b"P", b"\r\n\r\n", &V1[..20], &V2[..20]] {
             assert_eq!(reason(cut, &mode, true).await, "closed");
@@ -120,7 +120,7 @@ async fn pp_05_an_end_within_the_header_closes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pp_04_silence_closes_when_the_time_is_over() {
+async fn pp_04_an_incomplete_header_times_out() {
     for mode in [REQUIRED, OPTIONAL] {
         for begun in [&b""[..], b"P", b"\r\n\r\n", &V1[..20], &V2[..20]] {
             let before = Instant::now();
@@ -131,7 +131,7 @@ async fn pp_04_silence_closes_when_the_time_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_header_passes_only_where_it_is_optional() {
+async fn a_missing_header_is_accepted_only_in_optional_mode() {
     for bytes in [
         REQUEST,
         b"GET",
@@ -149,7 +149,7 @@ async fn what_is_no_header_passes_only_where_it_is_optional() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broken_header_closes_also_where_it_is_optional() {
+async fn a_malformed_header_is_an_error_in_both_modes() {
     for mode in [REQUIRED, OPTIONAL] {
         for (bytes, word) in [
             (&b"PROXY UDP4 203.0.113.7 192.0.2.1 1 2\r\n"[..], "protocol"),
@@ -196,7 +196,7 @@ proptest! {
 }
 
 #[test]
-fn pp_02_only_known_senders_are_trusted() {
+fn pp_02_only_configured_senders_are_trusted() {
     let acceptor = ProxyAcceptor::required(nets(&["10.0.0.0/8", "2001:db8::/32"]));
 
     assert!(acceptor.trusts("10.1.2.3".parse().unwrap()));
@@ -209,7 +209,7 @@ fn pp_02_only_known_senders_are_trusted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pp_02_an_unknown_sender_is_closed_unread() {
+async fn pp_02_nothing_is_read_from_an_untrusted_sender() {
     let acceptor = ProxyAcceptor::optional(nets(&["10.0.0.0/8"]));
     let (mut client, server) = duplex(1);
 
@@ -222,7 +222,7 @@ async fn pp_02_an_unknown_sender_is_closed_unread() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pp_04_no_time_limit_is_below_three_seconds() {
+async fn pp_04_the_minimum_time_limit_is_three_seconds() {
     let acceptor = ProxyAcceptor::required_from_anyone().timeout(Duration::ZERO);
     let before = Instant::now();
 
@@ -236,7 +236,7 @@ async fn pp_04_no_time_limit_is_below_three_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pp_24_the_source_becomes_the_peer_and_the_sender_stays_known() {
+async fn pp_24_the_source_becomes_the_peer_and_the_sender_is_kept_as_tcp_peer() {
     let acceptor = ProxyAcceptor::required(nets(&["10.0.0.0/8"]));
     let (sender, local) = (at("[::ffff:10.0.0.1]:4000"), at("10.0.0.2:80"));
 
@@ -254,7 +254,7 @@ async fn pp_24_the_source_becomes_the_peer_and_the_sender_stays_known() {
 }
 
 #[tokio::test]
-async fn a_slow_sender_keeps_nobody_waiting() {
+async fn a_slow_sender_does_not_delay_others() {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let acceptor = ProxyAcceptor::required(nets(&["127.0.0.0/8"]));
     let mut listener = ProxyListener::new(socket, acceptor);
@@ -279,7 +279,7 @@ async fn a_slow_sender_keeps_nobody_waiting() {
 }
 
 #[tokio::test]
-async fn the_layer_hands_the_ends_to_every_request() {
+async fn the_layer_inserts_the_addresses_into_every_request() {
     let ends = ConnectionAddrs::of_tcp(at("10.0.0.1:1"), at("10.0.0.2:80")).replaced_by(usual());
     let service = ConnectionAddrsLayer(ends).layer(service_fn(|req: Request<()>| {
         std::future::ready(Ok::<_, ()>(

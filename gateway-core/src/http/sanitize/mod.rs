@@ -27,7 +27,7 @@
 //! versions, malformed fields and lengths, a `<`, `>` or backtick in the target. Some it mends: it cuts
 //! off a fragment, joins equal lengths, and reads a body with both framings as chunked and ends the
 //! connection afterwards. Where the gateway itself serves, most of these are refused (see
-//! `serve::mended`).
+//! `serve::head_scan`).
 
 mod fields;
 mod target;
@@ -38,7 +38,7 @@ use super::client_ip::ClientIpRule;
 use super::framing::{self, BadCoding, BadLength};
 use super::hop_by_hop::{self, BadNomination};
 use super::host::Authority;
-use super::mended;
+use super::lenient;
 use super::names::Names;
 use super::upgrade::Upgrade;
 use crate::LocalReply;
@@ -102,7 +102,7 @@ fn clean(
     tls: bool,
 ) -> Result<Sanitized, LocalReply> {
     let version = head.version;
-    mended::check(head)?;
+    lenient::check(head)?;
     if names.has(Names::UNDERSCORE) {
         fields::check_underscores(&mut head.headers, version, settings.headers.underscores)?;
     }

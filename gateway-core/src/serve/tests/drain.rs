@@ -1,11 +1,11 @@
-//! The end of serving.
+//! Graceful shutdown.
 
 use tokio::time::Instant;
 
 use super::*;
 
 #[tokio::test]
-async fn idle_connections_close_at_once_and_running_requests_finish() {
+async fn a_drain_closes_idle_connections_at_once_and_completes_running_requests() {
     let rig = Rig::plain(|_| {}).await;
     let mut idle = rig.connect().await;
     idle.send(GET).await;
@@ -31,7 +31,7 @@ async fn idle_connections_close_at_once_and_running_requests_finish() {
 }
 
 #[tokio::test]
-async fn a_request_that_does_not_end_is_waited_for_until_the_deadline() {
+async fn a_drain_waits_for_running_requests_until_the_deadline() {
     let rig = Rig::plain(|_| {}).await;
     let mut client = rig.connect().await;
     client.send("GET /never HTTP/1.1\r\nHost: a\r\n\r\n").await;
@@ -49,7 +49,7 @@ async fn a_request_that_does_not_end_is_waited_for_until_the_deadline() {
 }
 
 #[tokio::test]
-async fn leaving_goes_on_serving() {
+async fn a_leaving_gateway_still_serves() {
     let rig = Rig::plain(|_| {}).await;
 
     rig.drain.leave();
@@ -63,7 +63,7 @@ async fn leaving_goes_on_serving() {
 }
 
 #[tokio::test]
-async fn a_tunnel_is_waited_for() {
+async fn a_drain_waits_for_tunnels() {
     let (rig, backend) = (Rig::plain(|_| {}).await, Rig::plain(|_| {}).await);
     let mut client = rig.connect().await;
     let port = backend.address.port();
@@ -93,7 +93,7 @@ async fn a_tunnel_is_waited_for() {
 }
 
 #[tokio::test]
-async fn connections_that_the_system_has_made_already_are_served_once() {
+async fn connections_in_the_accept_queue_are_served_during_a_drain() {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     let mut clients = Vec::new();
@@ -107,7 +107,7 @@ async fn connections_that_the_system_has_made_already_are_served_once() {
         slot: 0,
         port: address.port(),
         tcp: TcpSettings::default(),
-        transport: Transport::Plain(listener),
+        protocol: PortProtocol::Plain(listener),
     };
     let server = Server {
         handler: TestHandler,

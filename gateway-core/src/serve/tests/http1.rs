@@ -1,9 +1,9 @@
-//! HTTP/1: what clients get for good and bad requests.
+//! HTTP/1: responses to valid and invalid requests.
 
 use super::*;
 
 #[tokio::test]
-async fn a_connection_serves_one_request_after_the_other() {
+async fn a_connection_serves_requests_in_sequence() {
     let rig = Rig::plain(|_| {}).await;
     let mut client = rig.connect().await;
 
@@ -26,7 +26,7 @@ async fn a_connection_serves_one_request_after_the_other() {
 }
 
 #[tokio::test]
-async fn pipelined_requests_are_answered_in_order() {
+async fn pipelined_requests_get_responses_in_order() {
     let rig = Rig::plain(|_| {}).await;
 
     let all = rig
@@ -43,7 +43,7 @@ async fn pipelined_requests_are_answered_in_order() {
     assert_eq!(bodies[2], "ok");
 }
 
-/// Requests and the answer to expect, from Envoy's recorded answers.
+/// Requests and their expected responses, from responses recorded from Envoy.
 const MALFORMED: &[(&[u8], &str, &str, &str)] = &[
     (
         b"garbage\r\n\r\n",
@@ -143,7 +143,7 @@ fn assert_is_reply(answer: &str, status: &str, body: &str) {
 }
 
 #[tokio::test]
-async fn malformed_requests_get_envoys_answers_and_are_counted() {
+async fn malformed_requests_get_envoys_responses_and_are_counted() {
     for (request, status, body, details) in MALFORMED {
         let rig = Rig::plain(|_| {}).await;
 
@@ -155,7 +155,7 @@ async fn malformed_requests_get_envoys_answers_and_are_counted() {
 }
 
 #[tokio::test]
-async fn a_malformed_request_after_a_good_one_is_answered_like_the_first() {
+async fn a_malformed_request_after_a_valid_one_gets_the_same_response() {
     let rig = Rig::plain(|_| {}).await;
     let mut client = rig.connect().await;
 
@@ -168,21 +168,21 @@ async fn a_malformed_request_after_a_good_one_is_answered_like_the_first() {
 }
 
 #[tokio::test]
-async fn the_handler_is_told_what_was_mended_in_a_request_and_only_in_that() {
+async fn a_leniently_parsed_request_is_marked_and_others_are_not() {
     let rig = Rig::plain(|_| {}).await;
     let mut client = rig.connect().await;
     let table = [
-        ("GET /mended HTTP/1.1\r\nHost: a\r\n\r\n", "none"),
+        ("GET /lenient HTTP/1.1\r\nHost: a\r\n\r\n", "none"),
         (
-            "GET /mended#a-fragment-beyond-the-first-bytes HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /lenient#a-fragment-beyond-the-first-bytes HTTP/1.1\r\nHost: a\r\n\r\n",
             "some(fragment)",
         ),
         (
-            "POST /mended HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx",
+            "POST /lenient HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx",
             "some(samelengths)",
         ),
         (
-            "GET /mended HTTP/1.1\r\nHost: a\r\nReferer: /#x\r\n\r\n",
+            "GET /lenient HTTP/1.1\r\nHost: a\r\nReferer: /#x\r\n\r\n",
             "none",
         ),
     ];
@@ -196,7 +196,7 @@ async fn the_handler_is_told_what_was_mended_in_a_request_and_only_in_that() {
 }
 
 #[tokio::test]
-async fn answers_of_the_handler_are_never_taken_for_the_codecs() {
+async fn responses_of_the_handler_are_not_withheld() {
     let rig = Rig::plain(|_| {}).await;
     let mut client = rig.connect().await;
 
@@ -254,7 +254,7 @@ async fn http_1_0_reaches_the_handler() {
 }
 
 #[tokio::test]
-async fn the_last_of_the_allowed_requests_closes_the_connection() {
+async fn the_maximum_number_of_requests_closes_the_connection() {
     let rig = Rig::plain(|s| s.limits.max_requests = Some(2)).await;
     let mut client = rig.connect().await;
 
@@ -269,7 +269,7 @@ async fn the_last_of_the_allowed_requests_closes_the_connection() {
 }
 
 #[tokio::test]
-async fn proxy_bytes_on_a_plain_port_get_400_and_name_their_cause() {
+async fn a_proxy_header_on_a_port_without_proxy_protocol_gets_400_and_is_reported() {
     let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\0\0\x01\x7f\0\0\x02\0\x01\0\x02";
     let headers: [&[u8]; 2] = [v2, b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n"];
     for header in headers {
@@ -284,13 +284,13 @@ async fn proxy_bytes_on_a_plain_port_get_400_and_name_their_cause() {
 }
 
 #[tokio::test]
-async fn a_proxy_header_names_the_client_and_a_second_one_is_no_http() {
+async fn a_proxy_header_sets_the_client_and_a_second_one_is_malformed_http() {
     let listener = listener_config(|_| {});
     let tcp = TcpSettings {
         proxy_protocol: Some(crate::plan::ProxyProtocol::default()),
         ..TcpSettings::default()
     };
-    let rig = Rig::with(tcp, listener.clone(), Transport::Plain(listener)).await;
+    let rig = Rig::with(tcp, listener.clone(), PortProtocol::Plain(listener)).await;
     let header = "PROXY TCP4 203.0.113.7 192.0.2.1 56324 443\r\n";
 
     let good = rig
@@ -309,7 +309,7 @@ async fn a_proxy_header_names_the_client_and_a_second_one_is_no_http() {
 }
 
 #[tokio::test]
-async fn after_an_upgrade_bytes_pass_whatever_they_look_like() {
+async fn a_tunnel_forwards_any_bytes() {
     let rig = Rig::plain(|s| {
         s.timeouts.idle = Some(Duration::from_millis(100));
         s.limits.connections = Some(1);
@@ -341,7 +341,7 @@ async fn after_an_upgrade_bytes_pass_whatever_they_look_like() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_ends_its_request() {
+async fn a_client_that_disconnects_cancels_its_request() {
     let rig = Rig::plain(|_| {}).await;
     let mut client = rig.connect().await;
 

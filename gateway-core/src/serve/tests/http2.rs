@@ -30,7 +30,7 @@ async fn text(response: Response<Incoming>) -> String {
 }
 
 #[tokio::test]
-async fn streams_are_answered_side_by_side() {
+async fn streams_are_served_concurrently() {
     let rig = Rig::plain(|_| {}).await;
     let (mut sender, _) = connect(&rig).await;
 
@@ -45,7 +45,7 @@ async fn streams_are_answered_side_by_side() {
 }
 
 #[tokio::test]
-async fn a_drain_ends_idle_connections_and_lets_streams_finish() {
+async fn a_drain_closes_idle_connections_and_completes_streams() {
     let rig = Rig::plain(|_| {}).await;
     let (mut sender, connection) = connect(&rig).await;
     let (mut idle_sender, idle) = connect(&rig).await;
@@ -72,13 +72,17 @@ async fn an_idle_connection_is_closed() {
         .await
         .unwrap();
 
-    assert_eq!(text(slow).await, "slow", "a stream is no idleness");
+    assert_eq!(
+        text(slow).await,
+        "slow",
+        "a connection with a stream is not idle"
+    );
     let _ = soon(connection).await.unwrap();
     rig.events.expect("ConnectionClosed").await;
 }
 
 #[tokio::test]
-async fn an_idle_client_is_told_that_the_connection_ends() {
+async fn an_idle_connection_ends_with_a_goaway() {
     let rig = Rig::plain(|s| s.timeouts.idle = Some(Duration::from_millis(200))).await;
     let mut client = rig.connect().await;
 
@@ -105,7 +109,7 @@ fn frame_types(mut bytes: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn the_last_of_the_allowed_requests_ends_the_connection() {
+async fn the_maximum_number_of_requests_ends_the_connection() {
     let rig = Rig::plain(|s| s.limits.max_requests = Some(2)).await;
     let (mut sender, connection) = connect(&rig).await;
 
@@ -119,25 +123,25 @@ async fn the_last_of_the_allowed_requests_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn paced_resets_are_cut_off() {
+async fn paced_resets_are_detected() {
     let rig = Rig::plain(|_| {}).await;
     let (mut sender, connection) = connect(&rig).await;
     let mut resets = 0;
 
     while !connection.is_finished() && resets < 1000 {
         let never = sender.send_request(request("/never", ""));
-        // Long enough for the stream to be accepted and put to the handler.
+        // Long enough for the stream to reach the handler.
         let _ = tokio::time::timeout(Duration::from_millis(3), never).await;
         resets += 1;
     }
 
-    assert!((100..1000).contains(&resets), "cut off after {resets}");
+    assert!((100..1000).contains(&resets), "closed after {resets}");
     rig.events.expect("premature_resets").await;
     rig.events.expect("ConnectionClosed").await;
 }
 
 #[tokio::test]
-async fn streams_reset_before_they_are_seen_are_cut_off() {
+async fn streams_reset_before_they_are_accepted_are_detected() {
     let rig = Rig::plain(|_| {}).await;
     let mut client = rig.connect().await;
     let mut bytes = crate::conn::preamble::PREFACE.to_vec();
@@ -158,7 +162,7 @@ async fn streams_reset_before_they_are_seen_are_cut_off() {
 }
 
 #[tokio::test]
-async fn an_http2_mistake_is_a_codec_error() {
+async fn an_http2_protocol_error_is_reported_as_a_codec_error() {
     let rig = Rig::plain(|_| {}).await;
     let mut client = rig.connect().await;
     client.send(crate::conn::preamble::PREFACE).await;
@@ -171,7 +175,7 @@ async fn an_http2_mistake_is_a_codec_error() {
 }
 
 #[tokio::test]
-async fn a_head_beyond_the_limit_is_refused() {
+async fn a_head_over_the_limit_is_rejected() {
     let rig = Rig::plain(|s| s.headers.max_request_head = 1024).await;
     let (mut sender, _) = connect(&rig).await;
     let mut long = request("/", "");
@@ -186,15 +190,15 @@ async fn a_head_beyond_the_limit_is_refused() {
     }
 }
 
-/// HEADERS of a GET of `/` on stream 1 with `te: x`: malformed (RFC 9113, section 8.2.2), but a sound
-/// frame.
+/// HEADERS of `GET /` on stream 1 with `te: x`: a valid frame with a malformed message (RFC 9113, section
+/// 8.2.2).
 const MALFORMED: &[u8] = &[
     0, 0, 9, 1, 5, 0, 0, 0, 1, 0x82, 0x86, 0x84, 0, 2, b't', b'e', 1, b'x',
 ];
 const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
 const PING: [u8; 17] = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
 
-/// The types of the frames so far, once they are `done` or the connection has ended.
+/// Types of the frames received until they are `done` or the connection is closed.
 async fn frames_until(
     client: &mut Client,
     bytes: &mut Vec<u8>,
@@ -209,7 +213,7 @@ async fn frames_until(
 }
 
 #[tokio::test]
-async fn a_malformed_message_ends_its_stream_or_the_connection_as_the_listener_says() {
+async fn a_malformed_message_ends_its_stream_or_the_connection_as_configured() {
     for (end_on_invalid, ends) in [(false, false), (true, true)] {
         let rig = Rig::plain(|s| s.http2.end_on_invalid = end_on_invalid).await;
         let (mut client, mut bytes) = (rig.connect().await, Vec::new());
@@ -228,7 +232,7 @@ async fn a_malformed_message_ends_its_stream_or_the_connection_as_the_listener_s
 }
 
 #[tokio::test]
-async fn a_client_that_answers_no_ping_is_cut_off() {
+async fn a_client_that_does_not_acknowledge_a_ping_is_closed() {
     let edits: [fn(&mut crate::plan::Http2Settings); 2] = [
         |h2| h2.keepalive_interval = Some(Duration::from_millis(100)),
         |h2| h2.keepalive_idle = Some(Duration::from_millis(100)),

@@ -3,7 +3,7 @@
 mod drain;
 mod http1;
 mod http2;
-mod parked;
+mod idle;
 mod stalls;
 mod timeouts;
 mod tls;
@@ -25,7 +25,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::{ConnectionContext, Handler};
 use crate::conn::{ConnInfo, ConnectionAddrs, ConnectionGuard, Drain};
 use crate::http::settings::ListenerSettings;
-use crate::listen::{ListenerConfig, PortConfig, Server, Transport, serve_listener};
+use crate::listen::{ListenerConfig, PortConfig, PortProtocol, Server, serve_listener};
 use crate::observer::{Event, Observer};
 use crate::plan::{ListenerId, TcpSettings};
 use crate::{Body, LocalReply};
@@ -84,9 +84,11 @@ async fn respond(conn: &ConnInfo, request: Request<Incoming>) -> Response<Body> 
         "/big" => Response::new(bytes::Bytes::from(vec![b'x'; 64 << 20]).into()),
         "/endless" => Response::new(Body::new(Endless)),
         "/peer" => Response::new(conn.peer.to_string().into()),
-        "/mended" => {
-            let mended = request.extensions().get::<crate::http::mended::Mended>();
-            Response::new(format!("{mended:?}").into())
+        "/lenient" => {
+            let lenient = request
+                .extensions()
+                .get::<crate::http::lenient::LenientParse>();
+            Response::new(format!("{lenient:?}").into())
         }
         "/tls" => Response::new(format!("{:?}", conn.tls).into()),
         "/upgrade" => upgrade(request),
@@ -189,12 +191,12 @@ impl Rig {
         Self::with(
             TcpSettings::default(),
             listener.clone(),
-            Transport::Plain(listener),
+            PortProtocol::Plain(listener),
         )
         .await
     }
 
-    async fn with(tcp: TcpSettings, listener: Arc<ListenerConfig>, transport: Transport) -> Self {
+    async fn with(tcp: TcpSettings, listener: Arc<ListenerConfig>, protocol: PortProtocol) -> Self {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let port = address.port();
@@ -202,7 +204,7 @@ impl Rig {
             slot: 0,
             port,
             tcp,
-            transport,
+            protocol,
         }));
         let events = Arc::new(Recorder::default());
         let drain = Drain::new();

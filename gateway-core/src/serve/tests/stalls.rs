@@ -1,4 +1,4 @@
-//! Clients that stop in the middle, in paused time: the bytes go through memory.
+//! Clients that stall, over in-memory connections with the clock paused.
 
 use tokio::io::{DuplexStream, duplex};
 use tokio::time::Instant;
@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::serve::serve_connection;
 
-/// A served connection; the receiver is told when it was let go.
+/// A served connection, and the recorder of its events.
 fn serve(drain: &Drain) -> (DuplexStream, Arc<Recorder>) {
     let (context, events) = context(drain, |_| {});
     let (client, server) = duplex(4096);
@@ -14,7 +14,7 @@ fn serve(drain: &Drain) -> (DuplexStream, Arc<Recorder>) {
     (client, events)
 }
 
-/// Seconds from now until the connection is gone.
+/// Seconds from now until the connection is closed.
 pub(super) async fn lifetime(events: &Recorder) -> u64 {
     let start = Instant::now();
     while events.count("ConnectionClosed") == 0 {
@@ -25,7 +25,7 @@ pub(super) async fn lifetime(events: &Recorder) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_does_not_take_its_answer_is_closed() {
+async fn a_client_that_does_not_read_its_response_is_closed() {
     let (mut client, events) = serve(&Drain::new());
 
     client
@@ -37,7 +37,7 @@ async fn a_client_that_does_not_take_its_answer_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_takes_its_answer_slowly_is_not_closed() {
+async fn a_client_that_reads_its_response_slowly_is_not_closed() {
     let (mut client, events) = serve(&Drain::new());
     client
         .write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -53,7 +53,7 @@ async fn a_client_that_takes_its_answer_slowly_is_not_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_stops_is_answered_408_and_closed() {
+async fn a_stalled_request_body_gets_408_and_closes() {
     let (mut client, events) = serve(&Drain::new());
     let start = Instant::now();
 
@@ -71,7 +71,7 @@ async fn a_body_that_stops_is_answered_408_and_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_is_complete_may_wait_for_its_answer() {
+async fn a_complete_request_waits_for_its_response() {
     let (mut client, events) = serve(&Drain::new());
 
     client
@@ -84,14 +84,14 @@ async fn a_request_that_is_complete_may_wait_for_its_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn silence_after_connecting_is_allowed_for_ten_seconds() {
+async fn the_first_byte_may_take_ten_seconds() {
     let (_client, events) = serve(&Drain::new());
 
     assert_eq!(lifetime(&events).await, 10);
 }
 
 #[tokio::test(start_paused = true)]
-async fn idleness_is_allowed_for_an_hour() {
+async fn a_connection_may_be_idle_for_an_hour() {
     let (mut client, events) = serve(&Drain::new());
     client.write_all(GET.as_bytes()).await.unwrap();
 
@@ -99,7 +99,7 @@ async fn idleness_is_allowed_for_an_hour() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_first_request_that_comes_just_after_the_drain_began_is_answered() {
+async fn a_first_request_within_the_grace_period_of_a_drain_is_served() {
     let drain = Drain::new();
     let (mut client, _) = serve(&drain);
     drain.start();
@@ -142,7 +142,7 @@ async fn an_http2_client_that_opens_no_window_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_an_early_answer_the_body_is_read_for_a_while() {
+async fn after_an_early_response_the_body_is_read_for_the_linger_time() {
     let (mut client, events) = serve(&Drain::new());
     client
         .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n")

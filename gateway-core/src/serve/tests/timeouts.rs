@@ -1,12 +1,12 @@
-//! Timers, with short limits. Upper bounds are generous; what must not happen early is checked by
-//! what happened before.
+//! Time limits over real sockets, with short limits and generous upper bounds. Lower bounds are checked by
+//! earlier events.
 
 use super::*;
 
 const SHORT: Duration = Duration::from_millis(200);
 
 #[tokio::test]
-async fn a_connection_without_a_byte_is_closed_without_a_word() {
+async fn a_connection_without_a_byte_is_closed_without_a_response() {
     let rig = Rig::plain(|s| s.timeouts.idle = Some(SHORT)).await;
 
     let answer = rig.talk("").await;
@@ -17,7 +17,7 @@ async fn a_connection_without_a_byte_is_closed_without_a_word() {
 }
 
 #[tokio::test]
-async fn a_head_that_does_not_end_is_answered_408() {
+async fn an_incomplete_head_gets_408() {
     let rig = Rig::plain(|s| s.timeouts.request_headers = Some(SHORT)).await;
 
     let answer = rig.talk("GET / HTTP/1.1\r\nHost: a.test\r\n").await;
@@ -35,7 +35,7 @@ async fn a_head_that_does_not_end_is_answered_408() {
 }
 
 #[tokio::test]
-async fn a_dripping_head_is_not_given_more_time() {
+async fn further_bytes_do_not_extend_the_time_of_a_head() {
     let rig = Rig::plain(|s| s.timeouts.request_headers = Some(SHORT)).await;
     let client = rig.connect().await;
     let (mut read, mut write) = client.0.into_split();
@@ -53,7 +53,7 @@ async fn a_dripping_head_is_not_given_more_time() {
 }
 
 #[tokio::test]
-async fn the_limit_for_requests_holds_for_their_heads() {
+async fn the_request_timeout_applies_to_the_head() {
     let rig = Rig::plain(|s| s.timeouts.request = Some(SHORT)).await;
 
     let answer = rig.talk("GET / HTTP/1.1\r\nHost: a.test\r\n").await;
@@ -80,7 +80,7 @@ async fn an_idle_connection_is_closed_but_a_slow_request_is_not() {
 }
 
 #[tokio::test]
-async fn the_head_of_a_later_request_has_its_own_time() {
+async fn the_head_of_a_later_request_has_its_own_timeout() {
     let rig = Rig::plain(|s| s.timeouts.request_headers = Some(SHORT)).await;
     let mut client = rig.connect().await;
 
@@ -93,13 +93,13 @@ async fn the_head_of_a_later_request_has_its_own_time() {
 
     assert!(
         head.starts_with("http/1.1 200"),
-        "idle time is no head time"
+        "idle time does not count towards the head"
     );
     assert!(client.rest().await.starts_with("HTTP/1.1 408"));
 }
 
 #[tokio::test]
-async fn an_old_connection_ends_with_its_next_answer() {
+async fn a_connection_at_its_maximum_duration_closes_after_the_next_response() {
     let rig = Rig::plain(|s| s.limits.max_duration = Some(SHORT)).await;
     let mut client = rig.connect().await;
 
@@ -115,7 +115,7 @@ async fn an_old_connection_ends_with_its_next_answer() {
 }
 
 #[tokio::test]
-async fn an_old_connection_ends_at_once_if_so_configured() {
+async fn a_connection_at_its_maximum_duration_closes_at_once_if_configured() {
     let rig = Rig::plain(|s| {
         s.limits.max_duration = Some(SHORT);
         s.http1.close_at_max_duration = true;
@@ -130,7 +130,7 @@ async fn an_old_connection_ends_at_once_if_so_configured() {
 }
 
 #[tokio::test]
-async fn half_a_preface_is_not_waited_for_longer_than_a_head() {
+async fn an_incomplete_preface_has_the_time_of_a_head() {
     let rig = Rig::plain(|s| {
         s.timeouts.idle = Some(SHORT);
         s.timeouts.request_headers = Some(SHORT);
@@ -143,7 +143,7 @@ async fn half_a_preface_is_not_waited_for_longer_than_a_head() {
 }
 
 #[tokio::test]
-async fn surplus_connections_are_kept_a_while_and_closed() {
+async fn connections_over_the_limit_are_closed_after_the_delay() {
     let rig = Rig::plain(|s| {
         s.limits.connections = Some(1);
         s.limits.close_delay = Some(SHORT);

@@ -1,4 +1,4 @@
-//! TLS ports: which listener answers whom.
+//! TLS ports: selection of the listener.
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -11,7 +11,7 @@ use towergate_tls::{Certificate, ClientAuth, ClientAuthMode, NameMap, ServerTls}
 
 use super::*;
 
-/// A TLS port with the listeners of these patterns, each with a certificate for `name`.
+/// A TLS port with one listener per pattern, each with a certificate for the given name.
 async fn rig(listeners: &[(&str, &str)], edit: fn(&mut ListenerSettings)) -> (Rig, RootCertStore) {
     let mut map = NameMap::default();
     let mut roots = RootCertStore::empty();
@@ -34,7 +34,7 @@ async fn rig(listeners: &[(&str, &str)], edit: fn(&mut ListenerSettings)) -> (Ri
         inspection_timeout: Duration::from_millis(500),
         ..TcpSettings::default()
     };
-    let rig = Rig::with(tcp, last.unwrap(), Transport::Tls(map)).await;
+    let rig = Rig::with(tcp, last.unwrap(), PortProtocol::Tls(map)).await;
     (rig, roots)
 }
 
@@ -49,7 +49,7 @@ fn server(certificate: CertificateDer<'static>, key: PrivateKeyDer<'static>) -> 
     Arc::new(config)
 }
 
-/// The answer to a request for `/tls`, from a client that says `name`.
+/// The response to a request for `/tls` from a client with SNI `name`.
 async fn ask(
     rig: &Rig,
     roots: &RootCertStore,
@@ -74,7 +74,7 @@ async fn ask(
 }
 
 #[tokio::test]
-async fn the_listener_is_chosen_by_the_server_name() {
+async fn the_listener_is_selected_by_server_name() {
     let listeners = [
         ("one.test", "one.test"),
         ("*.wild.test", "a.wild.test"),
@@ -102,7 +102,7 @@ async fn the_listener_is_chosen_by_the_server_name() {
 }
 
 #[tokio::test]
-async fn without_alpn_the_first_bytes_decide() {
+async fn without_alpn_the_first_bytes_identify_the_protocol() {
     let (rig, roots) = rig(&[("*", "a.test")], |_| {}).await;
 
     let answer = ask(&rig, &roots, "a.test", &[]).await.unwrap();
@@ -112,7 +112,7 @@ async fn without_alpn_the_first_bytes_decide() {
 }
 
 #[tokio::test]
-async fn a_name_without_a_listener_is_closed_without_an_alert() {
+async fn a_server_name_without_a_listener_closes_without_an_alert() {
     let (rig, roots) = rig(&[("one.test", "one.test")], |_| {}).await;
 
     let unknown = ask(&rig, &roots, "two.test", &[]).await.unwrap_err();
@@ -131,7 +131,7 @@ async fn a_name_without_a_listener_is_closed_without_an_alert() {
 }
 
 #[tokio::test]
-async fn a_name_without_a_certificate_is_refused_by_its_alert() {
+async fn a_server_name_without_a_certificate_gets_an_alert() {
     let provider = Arc::new(default_provider());
     let none = CertificateResolver::build(&[], UnknownName::Refuse, &provider).unwrap();
     let mut config = (*listener_config(|_| {})).clone();
@@ -144,7 +144,7 @@ async fn a_name_without_a_certificate_is_refused_by_its_alert() {
     let config = Arc::new(config);
     let mut map = NameMap::default();
     map.insert("*".parse().unwrap(), config.clone());
-    let rig = Rig::with(TcpSettings::default(), config, Transport::Tls(map)).await;
+    let rig = Rig::with(TcpSettings::default(), config, PortProtocol::Tls(map)).await;
 
     let error = ask(&rig, &RootCertStore::empty(), "a.test", &[])
         .await
@@ -160,7 +160,7 @@ async fn a_name_without_a_certificate_is_refused_by_its_alert() {
     rig.events.expect("unknown_server_name").await;
 }
 
-/// A port that asks clients for certificates of its own authority.
+/// A port that requests client certificates of its CA.
 async fn asking(mode: ClientAuthMode) -> (Rig, RootCertStore) {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["a.test".to_owned()]).unwrap();
@@ -180,14 +180,14 @@ async fn asking(mode: ClientAuthMode) -> (Rig, RootCertStore) {
     let config = Arc::new(config);
     let mut map = NameMap::default();
     map.insert("*".parse().unwrap(), config.clone());
-    let rig = Rig::with(TcpSettings::default(), config, Transport::Tls(map)).await;
+    let rig = Rig::with(TcpSettings::default(), config, PortProtocol::Tls(map)).await;
     let mut roots = RootCertStore::empty();
     roots.add(cert.der().clone()).unwrap();
     (rig, roots)
 }
 
 #[tokio::test]
-async fn a_client_without_the_certificate_that_is_asked_for_gets_no_answer() {
+async fn a_client_without_a_required_certificate_gets_no_response() {
     let (rig, roots) = asking(ClientAuthMode::Required).await;
 
     let error = ask(&rig, &roots, "a.test", &[]).await.unwrap_err();
@@ -203,7 +203,7 @@ async fn a_client_without_the_certificate_that_is_asked_for_gets_no_answer() {
 }
 
 #[tokio::test]
-async fn where_a_certificate_is_optional_a_client_without_one_is_answered() {
+async fn a_client_without_an_optional_certificate_is_served() {
     for mode in [ClientAuthMode::Optional, ClientAuthMode::Requested] {
         let (rig, roots) = asking(mode).await;
 
@@ -214,7 +214,7 @@ async fn where_a_certificate_is_optional_a_client_without_one_is_answered() {
 }
 
 #[tokio::test]
-async fn an_address_in_place_of_a_name_goes_to_the_listener_for_every_name() {
+async fn an_ip_address_as_server_name_selects_the_listener_without_hostname() {
     let (rig, roots) = rig(&[("*", "127.0.0.1"), ("one.test", "one.test")], |_| {}).await;
 
     let answer = ask(&rig, &roots, "127.0.0.1", &[]).await.unwrap();
@@ -223,7 +223,7 @@ async fn an_address_in_place_of_a_name_goes_to_the_listener_for_every_name() {
 }
 
 #[tokio::test]
-async fn what_is_no_tls_is_closed_and_told_apart() {
+async fn connections_without_tls_are_closed_and_reported_by_kind() {
     let cases: [(&[u8], &str); 4] = [
         (GET.as_bytes(), "plain_http"),
         (b"\0\x01\x02 nonsense", "no_tls"),
@@ -245,7 +245,7 @@ async fn what_is_no_tls_is_closed_and_told_apart() {
 }
 
 #[tokio::test]
-async fn a_surplus_connection_is_refused_after_its_listener_is_known() {
+async fn a_connection_over_the_limit_is_closed_once_its_listener_is_known() {
     let (rig, roots) = rig(&[("*", "a.test")], |s| s.limits.connections = Some(0)).await;
 
     let error = ask(&rig, &roots, "a.test", &[]).await.unwrap_err();
@@ -255,7 +255,7 @@ async fn a_surplus_connection_is_refused_after_its_listener_is_known() {
 }
 
 #[tokio::test]
-async fn surplus_connections_are_kept_a_while_too() {
+async fn tls_connections_over_the_limit_are_closed_after_the_delay() {
     const DELAY: Duration = Duration::from_millis(300);
     let edit = |settings: &mut ListenerSettings| {
         settings.limits.connections = Some(0);

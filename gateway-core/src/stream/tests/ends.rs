@@ -1,10 +1,10 @@
-//! TCP: how connections end, and what does not end them.
+//! TCP: how connections are closed.
 
 use tokio::time::Instant;
 
 use super::*;
 
-/// Reads until the end and tells how that was.
+/// Reads once; returns the length, or the kind of error.
 async fn end_of(mut stream: TcpStream) -> Result<usize, std::io::ErrorKind> {
     let mut byte = [0; 16];
     soon(stream.read(&mut byte))
@@ -21,7 +21,7 @@ fn abort(stream: TcpStream) {
 const RESET: Result<usize, std::io::ErrorKind> = Err(std::io::ErrorKind::ConnectionReset);
 
 #[tokio::test]
-async fn a_reset_of_the_client_is_one_for_the_backend() {
+async fn a_reset_by_the_client_is_forwarded_to_the_backend() {
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let backend = backend(move |stream| {
         let tell = tell.clone();
@@ -42,12 +42,12 @@ async fn a_reset_of_the_client_is_one_for_the_backend() {
     assert_eq!(
         soon(told.recv()).await,
         Some(Ok(0)),
-        "an orderly end stays one"
+        "an orderly close is forwarded as one"
     );
 }
 
 #[tokio::test]
-async fn a_reset_of_the_backend_is_one_for_the_client() {
+async fn a_reset_by_the_backend_is_forwarded_to_the_client() {
     let backend = backend(|mut stream| async move {
         let _ = stream.read_u8().await;
         abort(stream);
@@ -64,7 +64,7 @@ async fn a_reset_of_the_backend_is_one_for_the_client() {
 }
 
 #[tokio::test]
-async fn a_silent_connection_is_closed_after_its_time() {
+async fn an_idle_connection_is_closed_after_the_timeout() {
     let backend = echo("hello").await;
     let mut plan = tcp(vec![simple("a")]);
     let settings = &mut plan.ports[0].listeners[0].settings;
@@ -76,7 +76,7 @@ async fn a_silent_connection_is_closed_after_its_time() {
 }
 
 #[tokio::test]
-async fn a_connection_is_closed_at_its_age() {
+async fn a_connection_is_closed_at_its_maximum_duration() {
     let backend = echo("hello").await;
     let mut plan = tcp(vec![simple("a")]);
     let settings = &mut plan.ports[0].listeners[0].settings;
@@ -88,7 +88,7 @@ async fn a_connection_is_closed_at_its_age() {
 }
 
 #[tokio::test]
-async fn a_connection_goes_on_when_its_route_changes_and_new_ones_go_elsewhere() {
+async fn open_connections_survive_a_route_change_and_new_ones_use_the_new_route() {
     let (old, new) = (echo("old").await, echo("new").await);
     let all = endpoints(&[("old", &[old]), ("new", &[new])]);
     let rig = Rig::new(&tcp(vec![simple("old")]), &all);
@@ -124,7 +124,7 @@ async fn no_connection_is_lost_while_plans_change() {
 }
 
 #[tokio::test]
-async fn a_drain_takes_nobody_new_and_lets_connections_go_on_until_the_deadline() {
+async fn a_drain_accepts_no_connections_and_closes_open_ones_at_the_deadline() {
     let backend = echo("in").await;
     let rig = Rig::new(&tcp(vec![simple("a")]), &endpoints(&[("a", &[backend])]));
     let address = rig.address();
@@ -132,7 +132,7 @@ async fn a_drain_takes_nobody_new_and_lets_connections_go_on_until_the_deadline(
     assert_eq!(read(&mut client, 2).await, "in");
 
     rig.gateway.drain().start();
-    // The socket is closed by its worker, which may take a moment.
+    // The worker closes the socket asynchronously.
     let refused = async { while TcpStream::connect(address).await.is_ok() {} };
     soon(refused).await;
     client.write_all(b"more").await.unwrap();
@@ -142,7 +142,7 @@ async fn a_drain_takes_nobody_new_and_lets_connections_go_on_until_the_deadline(
         .stop(Instant::now() + Duration::from_millis(50))
         .await;
 
-    assert!(!whole, "it was cut off");
+    assert!(!whole, "a connection was closed at the deadline");
     assert_eq!(rest(&mut client).await, "");
     let port = client.local_addr().unwrap().port();
     let entry = rig.log.entry_of(port).await;

@@ -1,4 +1,4 @@
-//! Tests with real sockets: a whole gateway between clients and backends that speak in bytes.
+//! Tests over real sockets: a gateway between clients and backends that exchange bytes.
 
 mod ends;
 mod plain;
@@ -22,26 +22,26 @@ use crate::plan::{
 };
 use crate::policy::NoPolicy;
 
-/// No test waits longer for anything that must happen.
+/// Time limit of every wait in tests.
 const SOON: Duration = Duration::from_secs(20);
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// `future`'s output, which must come within [`SOON`].
+/// Awaits `future` for at most [`SOON`].
 pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(SOON, future).await.expect("in time")
 }
 
-/// Waits until `is_so`, but not longer than [`SOON`].
-pub(crate) async fn eventually(mut is_so: impl FnMut() -> bool) {
+/// Waits until `condition` holds, at most [`SOON`].
+pub(crate) async fn eventually(mut condition: impl FnMut() -> bool) {
     let wait = async {
-        while !is_so() {
+        while !condition() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     soon(wait).await;
 }
 
-/// Remembers what was told.
+/// Records log entries and events.
 #[derive(Default)]
 pub(crate) struct Log {
     entries: Mutex<Vec<Entry>>,
@@ -61,7 +61,7 @@ impl Observer for Log {
 }
 
 impl Log {
-    /// The only entry, which has to come.
+    /// Waits for the only entry.
     pub(crate) async fn entry(&self) -> Entry {
         eventually(|| !self.entries.lock().unwrap().is_empty()).await;
         let mut entries = self.entries.lock().unwrap();
@@ -69,7 +69,7 @@ impl Log {
         entries.remove(0)
     }
 
-    /// That of the client with this port.
+    /// Waits for the entry of the client with this port.
     pub(crate) async fn entry_of(&self, port: u16) -> Entry {
         let find = || {
             let entries = self.entries.lock().unwrap();
@@ -105,7 +105,7 @@ impl Rig {
         Self { gateway, log }
     }
 
-    /// The only address that is listened on.
+    /// The only listening address.
     fn address(&self) -> SocketAddr {
         *self.gateway.listening().first().unwrap()
     }
@@ -124,7 +124,7 @@ fn listener(name: &str, protocol: Protocol, streams: Vec<StreamRoute>) -> Listen
     listener
 }
 
-/// One port on the local host, which the system chooses.
+/// A plan with one port on localhost, selected by the system.
 fn plan(listeners: Vec<Listener<NoPolicy>>) -> Plan {
     let mut port = Port::new(0, listeners);
     port.addresses = vec![LOCALHOST];
@@ -138,7 +138,7 @@ fn tcp(routes: Vec<StreamRoute>) -> Plan {
     plan(vec![listener("tcp", Protocol::Tcp, routes)])
 }
 
-/// A route for these server names to these backends.
+/// A route with these hostnames and backends.
 pub(crate) fn route(name: &str, hostnames: &[&str], backends: Vec<WeightedBackend>) -> StreamRoute {
     StreamRoute {
         id: Arc::new(RouteId {
@@ -178,7 +178,7 @@ pub(crate) fn to(name: &str) -> Destination {
     }))
 }
 
-/// A route for everything to one backend.
+/// A route for all hostnames to one backend.
 pub(crate) fn simple(name: &str) -> StreamRoute {
     route(name, &["*"], vec![weighted(1, to(name))])
 }
@@ -191,7 +191,7 @@ pub(crate) fn endpoints(all: &[(&str, &[SocketAddr])]) -> Endpoints {
     each.collect()
 }
 
-/// Accepts connections and does the same with each.
+/// Accepts connections and calls `serve` with each.
 async fn backend<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> SocketAddr
 where
     F: Future<Output = ()> + Send + 'static,
@@ -206,7 +206,7 @@ where
     address
 }
 
-/// Says its name at once, then gives every byte back, and ends when the client does.
+/// Backend that sends its name, then echoes every byte until the client closes.
 async fn echo(name: &'static str) -> SocketAddr {
     backend(move |mut stream| async move {
         stream.write_all(name.as_bytes()).await.unwrap();
@@ -217,13 +217,13 @@ async fn echo(name: &'static str) -> SocketAddr {
     .await
 }
 
-/// An address at which nobody listens.
+/// An address without a listener.
 fn closed() -> SocketAddr {
     let socket = std::net::TcpListener::bind((LOCALHOST, 0)).unwrap();
     socket.local_addr().unwrap()
 }
 
-/// All bytes until the connection ends; a reset is an end, too.
+/// Reads until the connection is closed or reset.
 async fn rest(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
     let mut bytes = Vec::new();
     let _ = soon(stream.read_to_end(&mut bytes)).await;

@@ -1,13 +1,13 @@
-//! TCP: where connections go.
+//! TCP: routing of connections.
 
 use super::*;
 use crate::plan::Breaker;
 use crate::proxy_protocol::ProxyProtocol;
 
 #[tokio::test]
-async fn bytes_go_both_ways_and_ends_are_passed_on_one_by_one() {
+async fn bytes_are_copied_in_both_directions_and_half_closes_are_forwarded() {
     let backend = backend(|mut stream| async move {
-        // All of it, to its end, before the first byte of the answer.
+        // Reads to the end before it sends.
         let mut all = Vec::new();
         stream.read_to_end(&mut all).await.unwrap();
         all.reverse();
@@ -35,7 +35,7 @@ async fn bytes_go_both_ways_and_ends_are_passed_on_one_by_one() {
 }
 
 #[tokio::test]
-async fn the_backend_may_speak_first() {
+async fn the_backend_may_send_first() {
     let backend = echo("hello").await;
     let rig = Rig::new(&tcp(vec![simple("a")]), &endpoints(&[("a", &[backend])]));
     let mut client = rig.connect().await;
@@ -46,7 +46,7 @@ async fn the_backend_may_speak_first() {
 }
 
 #[tokio::test]
-async fn much_is_copied_whole_although_each_side_is_slow_to_read() {
+async fn large_transfers_are_complete_with_slow_readers() {
     const SIZE: usize = 8 << 20;
     let backend = backend(|mut stream| async move {
         let mut all = Vec::new();
@@ -67,7 +67,7 @@ async fn much_is_copied_whole_although_each_side_is_slow_to_read() {
 }
 
 #[tokio::test]
-async fn each_backend_gets_its_share_of_connections_and_the_invalid_one_is_closed() {
+async fn connections_are_distributed_by_weight_and_those_of_an_invalid_backend_are_closed() {
     let all = [
         ("a", echo("a").await),
         ("b", echo("b").await),
@@ -110,7 +110,7 @@ async fn each_backend_gets_its_share_of_connections_and_the_invalid_one_is_close
 }
 
 #[tokio::test]
-async fn an_endpoint_that_takes_no_connection_is_passed_over() {
+async fn an_endpoint_that_refuses_connections_is_skipped() {
     let (dead, live) = (closed(), echo("live").await);
     let rig = Rig::new(&tcp(vec![simple("a")]), &endpoints(&[("a", &[dead, live])]));
 
@@ -127,7 +127,7 @@ async fn an_endpoint_that_takes_no_connection_is_passed_over() {
 }
 
 #[tokio::test]
-async fn a_connection_that_can_go_nowhere_is_closed_at_once() {
+async fn a_connection_without_a_route_or_endpoint_is_closed_at_once() {
     let no_backends = route("none", &["*"], Vec::new());
     let cases = [
         (tcp(Vec::new()), "NR"),
@@ -145,7 +145,7 @@ async fn a_connection_that_can_go_nowhere_is_closed_at_once() {
 }
 
 #[tokio::test]
-async fn a_listener_that_failed_lets_nobody_through() {
+async fn a_failed_listener_closes_all_connections() {
     let backend = echo("open").await;
     let mut plan = tcp(vec![simple("a")]);
     plan.ports[0].listeners[0].failed = true;
@@ -155,7 +155,7 @@ async fn a_listener_that_failed_lets_nobody_through() {
 }
 
 #[tokio::test]
-async fn of_several_routes_the_oldest_has_everything() {
+async fn the_oldest_of_several_routes_takes_precedence() {
     let (old, new) = (echo("old").await, echo("new").await);
     let all = endpoints(&[("old", &[old]), ("new", &[new])]);
     let rig = Rig::new(&tcp(vec![simple("old"), simple("new")]), &all);
@@ -166,7 +166,7 @@ async fn of_several_routes_the_oldest_has_everything() {
 }
 
 #[tokio::test]
-async fn no_more_connections_than_the_listener_allows() {
+async fn the_connection_limit_of_the_listener_applies() {
     let backend = echo("in").await;
     let mut plan = tcp(vec![simple("a")]);
     let settings = &mut plan.ports[0].listeners[0].settings;
@@ -184,7 +184,7 @@ async fn no_more_connections_than_the_listener_allows() {
 }
 
 #[tokio::test]
-async fn no_more_connections_than_the_breaker_allows() {
+async fn the_connection_limit_of_the_breaker_applies() {
     let backend = echo("in").await;
     let route = with_traffic(simple("a"), |traffic| {
         traffic.breaker = Breaker {
@@ -206,7 +206,7 @@ async fn no_more_connections_than_the_breaker_allows() {
 }
 
 #[tokio::test]
-async fn the_client_of_a_proxy_header_is_the_client_and_its_bytes_go_on() {
+async fn a_proxy_header_sets_the_client_and_the_bytes_after_it_are_forwarded() {
     let backend = echo("-").await;
     let mut plan = tcp(vec![simple("a")]);
     plan.ports[0].tcp.proxy_protocol = Some(ProxyProtocol::default());

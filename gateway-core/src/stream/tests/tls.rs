@@ -1,4 +1,4 @@
-//! TLS: by server name to backends that end it, or ended here; beside HTTPS on one port.
+//! TLS passthrough by server name, and TLS termination, next to HTTPS on one port.
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -12,7 +12,7 @@ use super::*;
 use crate::plan::{Route, Rule};
 use crate::route::matches::PathMatch;
 
-/// A name with its certificate.
+/// A server name with its certificate.
 struct Identity {
     certificate: CertificateDer<'static>,
     certificate_pem: String,
@@ -32,7 +32,7 @@ fn identity(names: &[&str]) -> Identity {
 }
 
 impl Identity {
-    /// The settings of a backend with this name.
+    /// TLS settings of a backend with this name.
     fn backend(&self) -> TlsAcceptor {
         let key = PrivateKeyDer::Pkcs8(self.key.clone().into());
         let config = ServerConfig::builder_with_provider(towergate_tls::default_provider())
@@ -44,7 +44,7 @@ impl Identity {
         TlsAcceptor::from(Arc::new(config))
     }
 
-    /// The settings of a listener with this name, without ALPN.
+    /// TLS settings of a listener with this name, without ALPN.
     fn listener(&self) -> Arc<ServerTls> {
         let pem = (self.certificate_pem.clone(), self.key_pem.clone());
         let certificate = Certificate::from_pem(pem.0, pem.1).unwrap();
@@ -55,7 +55,7 @@ impl Identity {
         })
     }
 
-    /// The settings towards a backend with this name.
+    /// TLS settings for connections to a backend with this name.
     fn policy(&self, name: &str) -> Arc<ClientTls> {
         Arc::new(ClientTls {
             identity: None,
@@ -67,7 +67,7 @@ impl Identity {
     }
 }
 
-/// Ends TLS as `identity`, says hello to the server name, and gives everything back.
+/// Backend that terminates TLS as `identity`, greets with the server name, and echoes.
 async fn tls_echo(identity: &Identity) -> SocketAddr {
     let acceptor = identity.backend();
     backend(move |stream| {
@@ -88,7 +88,7 @@ async fn tls_echo(identity: &Identity) -> SocketAddr {
     .await
 }
 
-/// What a client that trusts these says first when it wants to speak to `name`.
+/// ClientHello for `name`.
 fn client(name: &str, trusted: &[&Identity]) -> (Arc<ClientConfig>, ServerName<'static>) {
     let mut roots = RootCertStore::empty();
     for identity in trusted {
@@ -106,7 +106,7 @@ fn client(name: &str, trusted: &[&Identity]) -> (Arc<ClientConfig>, ServerName<'
 }
 
 impl Rig {
-    /// Speaks TLS to `name`, which must show that very certificate.
+    /// Connects with TLS to `name`, which must present exactly this certificate.
     async fn secure(&self, name: &str, identity: &Identity) -> TlsStream<TcpStream> {
         let (config, server) = client(name, &[identity]);
         let stream = self.connect().await;
@@ -117,7 +117,7 @@ impl Rig {
         stream
     }
 
-    /// What comes back after a ClientHello for `name`, until the connection ends.
+    /// Sends a ClientHello for `name` and reads until the connection is closed.
     async fn answer_to_hello(&self, name: &str) -> String {
         let (config, server) = client(name, &[]);
         let mut hello = Vec::new();
@@ -134,7 +134,7 @@ fn passing(pattern: &str, streams: Vec<StreamRoute>) -> Listener {
 }
 
 #[tokio::test]
-async fn tls_goes_by_server_name_to_backends_that_end_it() {
+async fn tls_passthrough_routes_by_server_name() {
     let (one, two) = (identity(&["one.test"]), identity(&["a.two.test"]));
     let all = [tls_echo(&one).await, tls_echo(&two).await];
     let routes = vec![
@@ -162,14 +162,18 @@ async fn tls_goes_by_server_name_to_backends_that_end_it() {
         assert_eq!(entry.server_name, Some(name.to_lowercase()));
         assert!(
             entry.bytes_received > 100 && entry.bytes_sent > 100,
-            "as they were on the wire"
+            "the backend receives the bytes unchanged"
         );
     }
-    assert_eq!(rig.log.count("TlsHandshake"), 0, "none of ours");
+    assert_eq!(
+        rig.log.count("TlsHandshake"),
+        0,
+        "the gateway does no handshake"
+    );
 }
 
 #[tokio::test]
-async fn a_hello_in_many_small_pieces_is_passed_on_whole() {
+async fn a_client_hello_in_many_segments_is_forwarded_completely() {
     let one = identity(&["one.test"]);
     let backend = tls_echo(&one).await;
     let mut plan = plan(vec![passing(
@@ -203,7 +207,7 @@ async fn a_hello_in_many_small_pieces_is_passed_on_whole() {
 }
 
 #[tokio::test]
-async fn tls_may_end_here_and_bytes_go_on_in_plain() {
+async fn tls_is_terminated_and_plain_bytes_are_forwarded() {
     let own = identity(&["a.test"]);
     let backend = echo("plain").await;
     let listener = listener("*", Protocol::Tls(Some(own.listener())), vec![simple("a")]);
@@ -222,7 +226,7 @@ async fn tls_may_end_here_and_bytes_go_on_in_plain() {
 }
 
 #[tokio::test]
-async fn a_client_that_names_nobody_gets_the_listener_and_the_route_for_everybody() {
+async fn a_client_without_sni_gets_the_listener_and_route_without_hostname() {
     let own = identity(&["127.0.0.1"]);
     let backend = tls_echo(&own).await;
     let all = endpoints(&[("a", &[backend])]);
@@ -246,7 +250,7 @@ async fn a_client_that_names_nobody_gets_the_listener_and_the_route_for_everybod
 }
 
 #[tokio::test]
-async fn https_and_both_kinds_of_tls_share_a_port() {
+async fn https_passthrough_and_terminated_tls_share_a_port() {
     let names = ["web.test", "ends.test", "passes.test"];
     let [web, ends, passes] = names.map(|name| identity(&[name]));
     let backends = [echo("plain").await, tls_echo(&passes).await];
@@ -287,7 +291,7 @@ async fn https_and_both_kinds_of_tls_share_a_port() {
 }
 
 #[tokio::test]
-async fn who_can_go_nowhere_gets_not_one_byte() {
+async fn nothing_is_written_to_a_connection_without_a_route() {
     let own = identity(&["*.test"]);
     let streams = || {
         let one =
@@ -318,7 +322,7 @@ async fn who_can_go_nowhere_gets_not_one_byte() {
 }
 
 #[tokio::test]
-async fn what_is_no_hello_gets_not_one_byte() {
+async fn nothing_is_written_to_a_connection_without_a_client_hello() {
     let rig = Rig::new(
         &plan(vec![passing("*", vec![simple("a")])]),
         &endpoints(&[]),
@@ -334,7 +338,7 @@ async fn what_is_no_hello_gets_not_one_byte() {
         assert_eq!(rest(&mut stream).await, "", "{bytes:?}");
     }
     for word in ["plain_http", "malformed_client_hello", "no_tls"] {
-        // It is told just after the connection is closed.
+        // The event follows the close of the connection.
         eventually(|| rig.log.count(word) == 1).await;
     }
 }
@@ -351,7 +355,7 @@ fn over_tls(name: &str, tls: Arc<ClientTls>) -> StreamRoute {
 }
 
 #[tokio::test]
-async fn a_backend_with_a_policy_is_spoken_to_over_tls() {
+async fn a_backend_with_a_tls_policy_is_connected_over_tls() {
     let (own, theirs) = (identity(&["a.test"]), identity(&["inside.test"]));
     let all = endpoints(&[("a", &[tls_echo(&theirs).await])]);
     let streams = || vec![over_tls("a", theirs.policy("inside.test"))];
@@ -370,7 +374,7 @@ async fn a_backend_with_a_policy_is_spoken_to_over_tls() {
 }
 
 #[tokio::test]
-async fn a_backend_that_is_not_who_it_should_be_gets_nothing() {
+async fn a_backend_with_the_wrong_certificate_receives_nothing() {
     let (expected, other) = (identity(&["inside.test"]), identity(&["inside.test"]));
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let acceptor = other.backend();
@@ -397,7 +401,7 @@ async fn a_backend_that_is_not_who_it_should_be_gets_nothing() {
 }
 
 #[tokio::test]
-async fn the_policy_of_a_backend_means_nothing_to_tls_that_is_passed_on() {
+async fn a_backend_tls_policy_does_not_apply_to_passthrough() {
     let theirs = identity(&["inside.test"]);
     let all = endpoints(&[("a", &[tls_echo(&theirs).await])]);
     let streams = vec![over_tls("a", theirs.policy("inside.test"))];

@@ -1,4 +1,4 @@
-//! Connections that give their codec back while they are silent, in paused time: nobody may notice.
+//! Release of the codec of idle connections, with the clock paused: clients must not observe it.
 
 use std::future::poll_fn;
 
@@ -8,10 +8,10 @@ use tokio::time::{Instant, sleep};
 
 use super::stalls::lifetime;
 use super::*;
-use crate::serve::parked::{Parked, Woken};
+use crate::serve::idle::{IdleConnection, WakeReason};
 use crate::serve::{http1, serve_connection};
 
-const REST: Duration = Duration::from_secs(1);
+const RELEASE: Duration = Duration::from_secs(1);
 const LONG: Duration = Duration::from_secs(20);
 
 fn serve(drain: &Drain, edit: impl FnOnce(&mut ListenerSettings)) -> (DuplexStream, Arc<Recorder>) {
@@ -21,18 +21,18 @@ fn serve(drain: &Drain, edit: impl FnOnce(&mut ListenerSettings)) -> (DuplexStre
     (client, events)
 }
 
-/// A connection that is to be driven by hand.
-fn parked() -> (DuplexStream, Parked<DuplexStream, TestHandler>) {
+/// A connection that the test drives.
+fn connection() -> (DuplexStream, IdleConnection<DuplexStream, TestHandler>) {
     let (context, _) = context(&Drain::new(), |_| {});
     let (client, server) = duplex(4096);
-    (client, Parked::new(server, context))
+    (client, IdleConnection::new(server, context))
 }
 
-/// The head of the next answer, and its body, which must be so long.
-async fn answer(client: &mut DuplexStream, body: usize) -> String {
+/// Reads the head of the next response and a body of `body` bytes.
+async fn response(client: &mut DuplexStream, body: usize) -> String {
     let mut bytes = Vec::new();
     while !bytes.ends_with(b"\r\n\r\n") {
-        bytes.push(client.read_u8().await.expect("an answer"));
+        bytes.push(client.read_u8().await.expect("a response"));
     }
     let head = bytes.len();
     bytes.resize(head + body, 0);
@@ -42,111 +42,118 @@ async fn answer(client: &mut DuplexStream, body: usize) -> String {
 
 async fn get(client: &mut DuplexStream) -> String {
     client.write_all(GET.as_bytes()).await.unwrap();
-    answer(client, 2).await
+    response(client, 2).await
 }
 
-/// Serves until there is no codec any more; gives the time that took.
-async fn serve_until_silent(
-    parked: &mut Option<Parked<DuplexStream, TestHandler>>,
+/// Serves until the codec is released; returns the time until then.
+async fn serve_until_idle(
+    connection: &mut Option<IdleConnection<DuplexStream, TestHandler>>,
 ) -> Option<Duration> {
-    let mut this = parked.take()?;
-    assert_eq!(poll_fn(|cx| this.poll(cx)).await, Woken::Spoken);
+    let mut idle = connection.take()?;
+    assert_eq!(poll_fn(|cx| idle.poll(cx)).await, WakeReason::Bytes);
     let start = Instant::now();
-    *parked = http1::serve(this).await;
-    parked.as_ref().map(|_| start.elapsed())
+    *connection = http1::serve(idle).await;
+    connection.as_ref().map(|_| start.elapsed())
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_second_of_silence_there_is_no_codec_and_the_next_byte_makes_one() {
-    let (mut client, first) = parked();
-    let mut parked = Some(first);
+async fn the_codec_is_released_after_a_second_and_created_by_the_next_byte() {
+    let (mut client, first) = connection();
+    let mut connection = Some(first);
 
     for _ in 0..3 {
-        let speak = async { get(&mut client).await };
-        let (silent, answer) = tokio::join!(serve_until_silent(&mut parked), speak);
+        let request = async { get(&mut client).await };
+        let (after, response) = tokio::join!(serve_until_idle(&mut connection), request);
 
-        assert!(answer.ends_with("ok"), "{answer}");
-        let silent = silent.expect("it goes on");
-        assert!(silent >= REST && silent < REST * 2, "{silent:?}");
+        assert!(response.ends_with("ok"), "{response}");
+        let after = after.expect("the connection stays open");
+        assert!(after >= RELEASE && after < RELEASE * 2, "{after:?}");
     }
-    assert!(parked.expect("it goes on").early.is_empty());
+    let idle = connection.expect("the connection stays open");
+    assert!(idle.received.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_asks_every_moment_keeps_the_codec() {
-    let (mut client, parked) = parked();
-    let mut parked = Some(parked);
-    let speak = async {
+async fn frequent_requests_keep_the_codec() {
+    let (mut client, idle) = connection();
+    let mut connection = Some(idle);
+    let requests = async {
         for _ in 0..30 {
             get(&mut client).await;
-            sleep(REST - Duration::from_millis(100)).await;
+            sleep(RELEASE - Duration::from_millis(100)).await;
         }
     };
 
-    let (silent, ()) = tokio::join!(serve_until_silent(&mut parked), speak);
+    let (after, ()) = tokio::join!(serve_until_idle(&mut connection), requests);
 
-    assert!(silent.is_some_and(|after| after >= REST * 27), "{silent:?}");
+    assert!(
+        after.is_some_and(|after| after >= RELEASE * 27),
+        "{after:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_with_a_body_is_followed_by_silence_like_any_other() {
+async fn the_codec_is_released_after_a_request_with_a_body() {
     for head in [
         "Content-Length: 2\r\n\r\nhi",
         "Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
     ] {
-        let (mut client, parked) = parked();
-        let mut parked = Some(parked);
-        let speak = async {
+        let (mut client, idle) = connection();
+        let mut connection = Some(idle);
+        let requests = async {
             let request = format!("POST /echo HTTP/1.1\r\nHost: a\r\n{head}");
             client.write_all(request.as_bytes()).await.unwrap();
         };
 
-        let (silent, ()) = tokio::join!(serve_until_silent(&mut parked), speak);
+        let (after, ()) = tokio::join!(serve_until_idle(&mut connection), requests);
 
-        assert!(silent.is_some(), "{head:?}");
+        assert!(after.is_some(), "{head:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn part_of_a_pipelined_request_survives_the_silence() {
-    let (mut client, parked) = parked();
-    let mut parked = Some(parked);
+async fn part_of_a_pipelined_request_survives_the_release() {
+    let (mut client, idle) = connection();
+    let mut connection = Some(idle);
     let two = format!("{GET}GET /slow HTTP/1.1\r\nHo");
-    let speak = async { client.write_all(two.as_bytes()).await.unwrap() };
-    let (silent, ()) = tokio::join!(serve_until_silent(&mut parked), speak);
-    assert!(silent.is_some());
-    let left = parked.as_ref().map(|parked| parked.early.to_vec());
-    assert_eq!(left.as_deref(), Some(&b"GET /slow HTTP/1.1\r\nHo"[..]));
+    let requests = async { client.write_all(two.as_bytes()).await.unwrap() };
+    let (after, ()) = tokio::join!(serve_until_idle(&mut connection), requests);
+    assert!(after.is_some());
+    let unread = connection.as_ref().map(|idle| idle.received.to_vec());
+    assert_eq!(unread.as_deref(), Some(&b"GET /slow HTTP/1.1\r\nHo"[..]));
 
-    let speak = async {
+    let requests = async {
         sleep(LONG).await;
         client.write_all(b"st: a\r\n\r\n").await.unwrap();
-        (answer(&mut client, 2).await, answer(&mut client, 4).await)
+        (
+            response(&mut client, 2).await,
+            response(&mut client, 4).await,
+        )
     };
-    let (_, (_, second)) = tokio::join!(serve_until_silent(&mut parked), speak);
+    let (_, (_, second)) = tokio::join!(serve_until_idle(&mut connection), requests);
 
     assert!(second.ends_with("\r\n\r\nslow"), "{second}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_are_counted_across_silences() {
+async fn requests_are_counted_across_releases() {
     let (mut client, _) = serve(&Drain::new(), |s| s.limits.max_requests = Some(3));
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
 
     for _ in 0..3 {
-        answers.push(get(&mut client).await);
+        responses.push(get(&mut client).await);
         sleep(LONG).await;
     }
 
-    let closes = |answer: &String| answer.contains("connection: close");
+    let closes = |response: &String| response.contains("connection: close");
     assert_eq!(
-        answers.iter().map(closes).collect::<Vec<_>>(),
+        responses.iter().map(closes).collect::<Vec<_>>(),
         [false, false, true]
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn idleness_is_counted_from_the_last_answer_on() {
+async fn the_idle_timeout_starts_with_the_last_response() {
     let (mut client, events) = serve(&Drain::new(), |s| s.timeouts.idle = Some(LONG));
     get(&mut client).await;
     sleep(LONG / 2).await;
@@ -156,7 +163,7 @@ async fn idleness_is_counted_from_the_last_answer_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_head_after_a_silence_has_its_time_from_its_first_byte_on() {
+async fn the_head_timeout_after_a_release_starts_with_the_first_byte() {
     let (mut client, events) = serve(&Drain::new(), |_| {});
     get(&mut client).await;
     sleep(LONG).await;
@@ -175,7 +182,7 @@ async fn the_head_after_a_silence_has_its_time_from_its_first_byte_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nonsense_after_a_silence_is_answered_as_ever() {
+async fn malformed_requests_after_a_release_get_400() {
     let (mut client, _) = serve(&Drain::new(), |_| {});
     get(&mut client).await;
     sleep(LONG).await;
@@ -189,7 +196,7 @@ async fn nonsense_after_a_silence_is_answered_as_ever() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_ends_silent_connections_at_once() {
+async fn a_drain_closes_idle_connections_at_once() {
     let drain = Drain::new();
     let (mut client, _) = serve(&drain, |_| {});
     get(&mut client).await;
@@ -199,21 +206,21 @@ async fn a_drain_ends_silent_connections_at_once() {
     drain.start();
 
     assert!(drain.drained(start + LONG).await);
-    assert!(start.elapsed() < REST);
+    assert!(start.elapsed() < RELEASE);
     assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn age_is_counted_from_the_beginning_on() {
+async fn the_maximum_duration_starts_with_the_connection() {
     for at_once in [false, true] {
         let (mut client, events) = serve(&Drain::new(), |s| {
             s.limits.max_duration = Some(LONG);
             s.http1.close_at_max_duration = at_once;
         });
         get(&mut client).await;
-        sleep(LONG - REST).await;
+        sleep(LONG - RELEASE).await;
         let before = events.count("ConnectionClosed");
-        sleep(REST * 2).await;
+        sleep(RELEASE * 2).await;
 
         assert_eq!(
             (before, events.count("ConnectionClosed")),
@@ -226,7 +233,7 @@ async fn age_is_counted_from_the_beginning_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_client_may_leave() {
+async fn a_client_can_close_an_idle_connection() {
     let (mut client, events) = serve(&Drain::new(), |_| {});
     get(&mut client).await;
     sleep(LONG).await;
@@ -237,7 +244,7 @@ async fn a_silent_client_may_leave() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tunnel_is_never_silent() {
+async fn a_tunnel_is_not_released() {
     let (mut client, _) = serve(&Drain::new(), |_| {});
     client
         .write_all(
@@ -245,7 +252,7 @@ async fn a_tunnel_is_never_silent() {
         )
         .await
         .unwrap();
-    answer(&mut client, 0).await;
+    response(&mut client, 0).await;
 
     for _ in 0..3 {
         sleep(LONG).await;
@@ -257,30 +264,30 @@ async fn a_tunnel_is_never_silent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_goes_on_after_its_answer_is_read_to_its_end() {
+async fn a_request_body_that_continues_after_the_response_is_read_completely() {
     let (mut client, events) = serve(&Drain::new(), |_| {});
     client
         .write_all(b"POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 25\r\n\r\n")
         .await
         .unwrap();
-    answer(&mut client, 5).await;
+    response(&mut client, 5).await;
 
     for _ in 0..5 {
-        sleep(REST * 2).await;
+        sleep(RELEASE * 2).await;
         assert_eq!(events.count("ConnectionClosed"), 0);
         client.write_all(b"12345").await.unwrap();
     }
 
-    // Nobody asked for the connection to be kept once the body had outlived its answer.
+    // The connection is closed once such a body is complete.
     assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Wherever a client pauses, it gets as many answers as it put questions, in their order.
+    /// A client that pauses at any position receives one response per request, in order.
     #[test]
-    fn pauses_change_nothing(
+    fn pauses_do_not_change_responses(
         kinds in proptest::collection::vec(0usize..4, 1..6),
         cuts in proptest::collection::vec((0usize..400, 0u64..3), 0..6),
     ) {
@@ -313,10 +320,10 @@ proptest! {
                 sleep(LONG).await;
                 write.shutdown().await.unwrap();
             };
-            let mut answers = String::new();
-            let (_, read) = tokio::join!(send, read.read_to_string(&mut answers));
+            let mut responses = String::new();
+            let (_, read) = tokio::join!(send, read.read_to_string(&mut responses));
             read.unwrap();
-            let bodies = answers.split("HTTP/1.1 200 OK\r\n").skip(1);
+            let bodies = responses.split("HTTP/1.1 200 OK\r\n").skip(1);
             let bodies = bodies.map(|a| a.split_once("\r\n\r\n").unwrap().1.to_owned());
             let expected: Vec<_> = kinds.iter().map(|kind| all[*kind].1.to_owned()).collect();
             prop_assert_eq!(bodies.collect::<Vec<_>>(), expected);

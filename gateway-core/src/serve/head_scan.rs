@@ -1,44 +1,46 @@
-//! What hyper mends in a request's head without a word: it cuts off a fragment, and picks one of several
-//! framings. What it makes of them is safe, but Envoy refuses such requests, and so do we where a look at
-//! the bytes tells.
+//! Detection of invalid request heads that hyper accepts: it removes a fragment from the target, and selects
+//! one of several framings. The result is safe, but Envoy rejects these requests, and so does the gateway
+//! where the bytes show it.
 //!
-//! The look must cost next to nothing. So it is not a parser: it sees heads that begin with a read, as
-//! those of clients do that wait for their answers, and no line that two reads share. A read in the midst
-//! of a pipelined head does not look like the beginning of one and is left alone. Fields are looked at only
-//! where a body is expected.
+//! The scan must cost almost nothing, so it is not a parser. It covers heads that begin with a read, as
+//! those of clients that wait for responses do, and skips lines that span two reads. A read in the middle of
+//! a pipelined head does not look like a request line and is skipped. Header fields are scanned only if the
+//! method may have a body.
 
 use memchr::memchr;
 
-use crate::http::mended::Mended;
+use crate::http::lenient::LenientParse;
 
-/// Looks at one head, read by read.
+/// Scan of one head, over one or more reads.
 #[derive(Debug, Default)]
-pub(crate) struct HeadScan {
-    /// The request line was recognised.
-    began: bool,
-    /// The request line is over.
+pub(super) struct HeadScan {
+    /// The request line was recognized.
+    recognized: bool,
+    /// The request line is complete.
     in_fields: bool,
-    /// The last read ended in the midst of a line.
+    /// The last read ended within a line.
     in_line: bool,
-    /// There is nothing to be seen any more.
+    /// The rest of the head needs no scan.
     done: bool,
+    /// Number of `Content-Length` fields.
     lengths: u8,
+    /// `Transfer-Encoding` is present.
     coded: bool,
 }
 
 impl HeadScan {
-    /// Looks at the next bytes of the head. What follows the head is not looked at.
-    pub(crate) fn look(&mut self, mut bytes: &[u8]) -> Option<Mended> {
+    /// Scans the next bytes of the head. Bytes after the head are skipped.
+    pub(super) fn scan(&mut self, mut bytes: &[u8]) -> Option<LenientParse> {
         if !self.in_fields && !self.done {
             let (line, rest) = split_line(bytes);
-            if !self.began && !begins_request(line) {
+            if !self.recognized && !begins_request(line) {
                 self.done = true;
                 return None;
             }
-            self.began = true;
+            self.recognized = true;
             if memchr(b'#', line).is_some() {
                 self.done = true;
-                return Some(Mended::Fragment);
+                return Some(LenientParse::Fragment);
             }
             bytes = rest?;
             self.in_fields = true;
@@ -53,17 +55,17 @@ impl HeadScan {
                 self.in_line = !line.is_empty();
                 break;
             };
-            self.note_field(line);
+            self.count_field(line);
             bytes = rest;
         }
         match (self.lengths, self.coded) {
-            (1.., true) => Some(Mended::BothFramings),
-            (2.., false) => Some(Mended::SameLengths),
+            (1.., true) => Some(LenientParse::BothFramings),
+            (2.., false) => Some(LenientParse::SameLengths),
             _ => None,
         }
     }
 
-    fn note_field(&mut self, line: &[u8]) {
+    fn count_field(&mut self, line: &[u8]) {
         match line.first() {
             Some(b'c' | b'C') if has_name(line, b"content-length:") => {
                 self.lengths = self.lengths.saturating_add(1);
@@ -75,7 +77,7 @@ impl HeadScan {
     }
 }
 
-/// The first line, and what follows it; `None` if the line does not end here.
+/// The first line, and the bytes after it; `None` if the line is incomplete.
 fn split_line(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
     match memchr(b'\n', bytes) {
         Some(end) => (&bytes[..end], Some(&bytes[end + 1..])),
@@ -83,7 +85,7 @@ fn split_line(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
-/// Whether the line begins like that of a request: a method, a blank, a path or `http`.
+/// Whether `line` begins like a request line: a method, a space, and a path or `http`.
 fn begins_request(line: &[u8]) -> bool {
     let method = line.iter().take_while(|b| b.is_ascii_uppercase()).count();
     let target = line.get(method + 1..).unwrap_or_default();
@@ -102,15 +104,15 @@ mod tests {
 
     use super::*;
 
-    fn look(reads: &[&str]) -> Option<Mended> {
+    fn scan(reads: &[&str]) -> Option<LenientParse> {
         let mut scan = HeadScan::default();
-        let mut seen = reads.iter().map(|read| scan.look(read.as_bytes()));
+        let mut seen = reads.iter().map(|read| scan.scan(read.as_bytes()));
         seen.find_map(|found| found)
     }
 
     #[test]
-    fn what_hyper_would_mend_is_seen() {
-        use Mended::*;
+    fn invalid_heads_that_hyper_accepts_are_detected() {
+        use LenientParse::*;
         let table = [
             ("GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", Some(Fragment)),
             ("GET /a HTTP/1.1\r\nReferer: /#b\r\n\r\n", None),
@@ -145,25 +147,25 @@ mod tests {
             ),
         ];
         for (head, expected) in table {
-            assert_eq!(look(&[head]), expected, "{head:?}");
+            assert_eq!(scan(&[head]), expected, "{head:?}");
         }
     }
 
     proptest! {
-        /// Reads may be cut anywhere: nothing is seen that is not there, and a cut that no field of
-        /// interest shares hides nothing.
+        /// A split at any position causes no false detection, and a split outside the framing fields
+        /// prevents no detection.
         #[test]
-        fn cuts_invent_nothing(cut in 0usize..70, double in any::<bool>()) {
+        fn splits_do_not_change_the_result(cut in 0usize..70, double in any::<bool>()) {
             let more = if double { "Content-Length: 2\r\n" } else { "" };
             let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n{more}\r\n#");
             let cut = cut.min(head.len());
 
-            let found = look(&[&head[..cut], &head[cut..]]);
+            let found = scan(&[&head[..cut], &head[cut..]]);
 
-            prop_assert!(found.is_none() || (double && found == Some(Mended::SameLengths)));
+            prop_assert!(found.is_none() || (double && found == Some(LenientParse::SameLengths)));
             let fields = "POST / HTTP/1.1\r\nHost: a\r\n".len();
             if double && (7..=fields).contains(&cut) {
-                prop_assert_eq!(found, Some(Mended::SameLengths));
+                prop_assert_eq!(found, Some(LenientParse::SameLengths));
             }
         }
     }

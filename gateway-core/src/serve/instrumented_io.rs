@@ -1,0 +1,265 @@
+//! The byte stream of a served connection, with its events recorded in the [`Activity`].
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::activity::Activity;
+use super::codec_error;
+use super::head_scan::HeadScan;
+use super::state::{HeadPosition, Shutdown};
+use crate::coalesced_write;
+use crate::http::lenient::LenientParse;
+
+/// Stream that records reads and writes, and withholds hyper's own error responses.
+#[derive(Debug)]
+pub(super) struct InstrumentedIo<Io> {
+    io: Io,
+    /// Bytes received before the codec was created; empty once it has read them.
+    prefix: Bytes,
+    activity: Arc<Activity>,
+    protocol: HttpProtocol,
+    scan: HeadScan,
+}
+
+/// HttpProtocol of a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum HttpProtocol {
+    /// HTTP/1. `plain`: without TLS.
+    Http1 {
+        /// Without TLS, closing the socket is the whole shutdown.
+        plain: bool,
+    },
+    /// HTTP/2.
+    Http2,
+}
+
+impl<Io> InstrumentedIo<Io> {
+    /// Instruments `io`, from which `prefix` has been read already.
+    pub(super) fn new(
+        io: Io,
+        prefix: Bytes,
+        activity: Arc<Activity>,
+        protocol: HttpProtocol,
+    ) -> Self {
+        Self {
+            io,
+            prefix,
+            activity,
+            protocol,
+            scan: HeadScan::default(),
+        }
+    }
+
+    /// The underlying stream.
+    pub(super) fn into_inner(self) -> Io {
+        self.io
+    }
+
+    fn is_http1(&self) -> bool {
+        self.protocol != HttpProtocol::Http2
+    }
+
+    fn read_prefix(&mut self, buf: &mut ReadBuf<'_>) {
+        let len = self.prefix.len().min(buf.remaining());
+        buf.put_slice(&self.prefix[..len]);
+        self.prefix.advance(len);
+        if self.prefix.is_empty() {
+            // Frees the buffer.
+            self.prefix = Bytes::new();
+        }
+    }
+
+    /// Scans received bytes for invalid heads that hyper accepts. Must be called before they are recorded.
+    fn scan(&mut self, bytes: &[u8]) -> Option<LenientParse> {
+        if !self.is_http1() {
+            return None;
+        }
+        if self.activity.head_position()? == HeadPosition::Start {
+            self.scan = HeadScan::default();
+        }
+        self.scan.scan(bytes)
+    }
+
+    /// Status of the codec's own error response, if `bytes` begin one.
+    fn own_error(&self, bytes: &[u8]) -> Option<u16> {
+        if !self.is_http1() {
+            return None;
+        }
+        let status = codec_error::status_of(bytes)?;
+        self.activity.is_output_flushed().then_some(status)
+    }
+}
+
+impl<Io: AsyncRead + Unpin> AsyncRead for InstrumentedIo<Io> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let http1 = this.is_http1();
+        let before = buf.filled().len();
+        if this.prefix.is_empty() {
+            let read = ready!(Pin::new(&mut this.io).poll_read(cx, buf));
+            read.inspect_err(|_| this.activity.on_read(0, http1, None))?;
+        } else {
+            this.read_prefix(buf);
+        }
+        let lenient = this.scan(&buf.filled()[before..]);
+        let received = buf.filled().len() - before;
+        this.activity.on_read(received, http1, lenient);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<Io: AsyncWrite + Unpin> AsyncWrite for InstrumentedIo<Io> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if let Some(status) = this.own_error(buf) {
+            this.activity.on_withheld(status);
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let result = Pin::new(&mut this.io).poll_write(cx, buf);
+        this.activity.on_write(result.is_pending());
+        result
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if let Some(status) = bufs.first().and_then(|buf| this.own_error(buf)) {
+            this.activity.on_withheld(status);
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
+        let result = coalesced_write::poll_write(Pin::new(&mut this.io), cx, bufs);
+        this.activity.on_write(result.is_pending());
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.io).poll_flush(cx);
+        // With TLS, writes fill a buffer, and only the flush waits for the client.
+        this.activity.on_flush(result.is_pending());
+        result
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let client_closed = {
+            let state = this.activity.state();
+            if state.shutdown != Shutdown::Forward {
+                // The stream stays open for the response that replaces the withheld one, or for the next
+                // codec.
+                return Poll::Ready(Ok(()));
+            }
+            state.client_closed
+        };
+        if client_closed && this.protocol == (HttpProtocol::Http1 { plain: true }) {
+            // The socket is closed next, which has the same effect.
+            return Poll::Ready(Ok(()));
+        }
+        let result = Pin::new(&mut this.io).poll_shutdown(cx);
+        this.activity.on_write(result.is_pending());
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use futures_util::FutureExt;
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+    use crate::conn::{ConnectionGuard, Drain};
+
+    /// Accepts all bytes, and flushes them if `flushes`, as a TLS stream may.
+    struct BufferedStream {
+        flushes: bool,
+    }
+
+    impl AsyncWrite for BufferedStream {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if self.flushes {
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
+            }
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.poll_flush(cx)
+        }
+    }
+
+    fn instrumented(flushes: bool) -> (InstrumentedIo<BufferedStream>, Arc<Activity>) {
+        let activity = Arc::new(Activity::new(
+            ConnectionGuard::for_tests(),
+            Drain::new(),
+            None,
+        ));
+        let protocol = HttpProtocol::Http1 { plain: true };
+        let stream = BufferedStream { flushes };
+        let io = InstrumentedIo::new(stream, Bytes::new(), activity.clone(), protocol);
+        (io, activity)
+    }
+
+    #[tokio::test]
+    async fn a_pending_flush_blocks_the_connection() {
+        let (mut io, activity) = instrumented(false);
+
+        io.write_all(b"x").await.unwrap();
+        assert_eq!(activity.state().blocked_since, None);
+        assert!(io.flush().now_or_never().is_none());
+        assert!(activity.state().blocked_since.is_some());
+        io.io.flushes = true;
+        io.flush().await.unwrap();
+        assert_eq!(activity.state().blocked_since, None);
+        io.io.flushes = false;
+        assert!(io.shutdown().now_or_never().is_none());
+        assert!(activity.state().blocked_since.is_some());
+    }
+
+    #[tokio::test]
+    async fn an_error_response_of_the_codec_is_withheld_and_the_stream_stays_open() {
+        let (mut io, activity) = instrumented(false);
+        let own = [b"HTTP/1.1 400 Bad Request\r\n".as_slice(), b"\r\n"];
+        let slices = own.map(io::IoSlice::new);
+
+        let n = poll_fn(|cx| Pin::new(&mut io).poll_write_vectored(cx, &slices)).await;
+        let shut = io.shutdown().now_or_never();
+
+        assert_eq!(n.unwrap(), 28);
+        assert_eq!(activity.withheld(), Some(400));
+        assert!(
+            matches!(shut, Some(Ok(()))),
+            "the shutdown does not reach the stream"
+        );
+    }
+}

@@ -1,0 +1,534 @@
+//! The state of an HTTP connection, as a state machine without I/O.
+//!
+//! ```text
+//!            first bytes                head complete
+//! Phase:  Idle ─────────> ReadingHead ─────────────────> Serving ──last request ends──> Idle
+//!           └───────────────────── head complete ──────────┘ (HTTP/2, pipelined HTTP/1)
+//!
+//! Output: Flushed ──response──> Response ──flush, no request──> Flushed
+//!            └────── upgrade ──────┴───────────> Tunnel
+//! ```
+//!
+//! Events are methods of [`ConnectionState`]; timers and the codec driver read its fields. Times are
+//! microseconds since the connection was opened and are passed in, so nothing here reads a clock.
+
+use super::resets::ResetMonitor;
+use super::time::Micros;
+use crate::http::lenient::LenientParse;
+
+/// State of an HTTP connection.
+#[derive(Debug)]
+pub(super) struct ConnectionState {
+    /// Bytes received.
+    pub(super) received: u64,
+    /// What the connection is doing.
+    pub(super) phase: Phase,
+    /// When the last request ended, or the tunnel transferred a byte; 0 before the first request.
+    pub(super) idle_since: Micros,
+    /// What the codec's writes consist of.
+    pub(super) output: Output,
+    /// Since when a write or flush has been waiting for the client.
+    pub(super) blocked_since: Option<Micros>,
+    /// How shutdown of the stream below the codec is handled.
+    pub(super) shutdown: Shutdown,
+    /// The client has closed its side of the connection.
+    pub(super) client_closed: bool,
+    unread_bodies: UnreadBodies,
+    /// Leniency of the codec in parsing the current head.
+    lenient: Option<LenientParse>,
+    /// Requests so far.
+    requests: u64,
+    max_requests: Option<u64>,
+    /// The current response is the last one, regardless of `max_requests`.
+    last: bool,
+    resets: ResetMonitor,
+}
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Phase {
+    /// No request is being received or answered.
+    Idle,
+    /// A part of a request head has been received (HTTP/1 only).
+    ReadingHead {
+        /// When its first byte was received.
+        since: Micros,
+        /// When its most recent bytes were received.
+        last_read: Micros,
+        /// `received` before its first byte.
+        offset: u64,
+    },
+    /// Requests are being answered.
+    Serving {
+        /// Number of requests.
+        requests: u32,
+        /// The request body, while it is certainly incomplete.
+        body: Option<IncompleteBody>,
+    },
+}
+
+/// A request body of which bytes are certainly missing (HTTP/1 only).
+///
+/// The length of the head is unknown, so the body is only certainly incomplete while less than its
+/// length has been received since the head began.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct IncompleteBody {
+    /// The body may be complete once `received` is this.
+    until: u64,
+    /// When its most recent bytes were received.
+    last_read: Micros,
+}
+
+/// What the codec's writes consist of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Output {
+    /// All responses are flushed: further bytes are the codec's own, such as its error responses.
+    Flushed,
+    /// Bytes of a response may not be flushed yet.
+    Response,
+    /// The connection has been upgraded, or carries a tunnel. Final.
+    Tunnel,
+}
+
+/// How shutdown of the stream below the codec is handled.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Shutdown {
+    /// The stream is shut down.
+    Forward,
+    /// The codec is being released; the stream stays open.
+    Releasing,
+    /// The codec's error response with this status was withheld. The stream stays open for the response
+    /// that replaces it. Final.
+    Withheld(u16),
+}
+
+/// Position of received bytes relative to request heads.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum HeadPosition {
+    /// The next bytes begin a head.
+    Start,
+    /// The next bytes continue a head.
+    Within,
+}
+
+/// Why a connection should be closed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum CloseCause {
+    /// The client resets too many requests.
+    Abuse,
+    /// The current response is the last one.
+    LastResponse,
+}
+
+/// Response bodies of which the client has not accepted the current part (HTTP/2 only).
+#[derive(Clone, Copy, Debug, Default)]
+struct UnreadBodies {
+    count: u32,
+    /// When the codec last received or finished a part.
+    since: Micros,
+}
+
+impl ConnectionState {
+    /// State of a new connection.
+    pub(super) fn new(max_requests: Option<u64>) -> Self {
+        Self {
+            received: 0,
+            phase: Phase::Idle,
+            idle_since: 0,
+            output: Output::Flushed,
+            blocked_since: None,
+            shutdown: Shutdown::Forward,
+            client_closed: false,
+            unread_bodies: UnreadBodies::default(),
+            lenient: None,
+            requests: 0,
+            max_requests,
+            last: false,
+            resets: ResetMonitor::default(),
+        }
+    }
+
+    /// Bytes were received. `http1`: outside a request they belong to a head. `lenient`: the codec will
+    /// accept the head although it is invalid.
+    pub(super) fn on_read(
+        &mut self,
+        bytes: u64,
+        http1: bool,
+        lenient: Option<LenientParse>,
+        now: impl FnOnce() -> Micros,
+    ) {
+        let before = self.received;
+        self.received += bytes;
+        self.lenient = lenient.or(self.lenient);
+        match &mut self.phase {
+            _ if self.output == Output::Tunnel => self.idle_since = now(),
+            Phase::Idle if http1 => {
+                let now = now();
+                self.phase = Phase::ReadingHead {
+                    since: now,
+                    last_read: now,
+                    offset: before,
+                };
+            }
+            Phase::ReadingHead { last_read, .. } => *last_read = now(),
+            Phase::Serving { body, .. } => match body {
+                Some(body) if before < body.until => body.last_read = now(),
+                _ => {}
+            },
+            Phase::Idle => {}
+        }
+    }
+
+    /// The codec returned `bytes` unread. They will be received again.
+    pub(super) fn on_unread(&mut self, bytes: u64) {
+        self.received -= bytes;
+    }
+
+    /// A write or flush succeeded, or has to wait for the client.
+    pub(super) fn on_write(&mut self, pending: bool, now: impl FnOnce() -> Micros) {
+        match (pending, self.blocked_since) {
+            (true, None) => self.blocked_since = Some(now()),
+            (true, Some(_)) => {}
+            (false, _) => {
+                self.blocked_since = None;
+                if self.output == Output::Tunnel {
+                    self.idle_since = now();
+                }
+            }
+        }
+    }
+
+    /// All bytes that the codec wrote are flushed.
+    pub(super) fn on_flushed(&mut self) {
+        if self.output == Output::Response && !self.is_serving() {
+            self.output = Output::Flushed;
+        }
+    }
+
+    /// A request head is complete. `length`: length of its body, if known. Returns when the request began,
+    /// and how its head was parsed.
+    pub(super) fn on_request(
+        &mut self,
+        length: Option<u64>,
+        now: impl FnOnce() -> Micros,
+    ) -> (Micros, Option<LenientParse>) {
+        // The most recent bytes completed the head, unless the client sent it during another request.
+        let (started, offset, others) = match self.phase {
+            Phase::ReadingHead {
+                last_read, offset, ..
+            } => (last_read, Some(offset), 0),
+            Phase::Serving { requests, .. } => (now(), None, requests),
+            Phase::Idle => (now(), None, 0),
+        };
+        let until = offset
+            .zip(length)
+            .map(|(offset, length)| offset.saturating_add(length));
+        self.phase = Phase::Serving {
+            requests: others + 1,
+            body: until.map(|until| IncompleteBody {
+                until,
+                last_read: started,
+            }),
+        };
+        self.requests += 1;
+        (started, self.lenient.take())
+    }
+
+    /// The head of a response is available.
+    pub(super) fn on_response(&mut self) {
+        if let Phase::Serving { body, .. } = &mut self.phase {
+            *body = None;
+        }
+        if self.output == Output::Flushed {
+            self.output = Output::Response;
+        }
+    }
+
+    /// The connection has been upgraded, or a `CONNECT` was accepted.
+    pub(super) fn on_tunnel(&mut self) {
+        self.output = Output::Tunnel;
+    }
+
+    /// A request has ended. `reset_since`: it was dropped before its response, and began at that time.
+    pub(super) fn on_request_end(&mut self, reset_since: Option<Micros>, now: Micros) {
+        self.idle_since = now;
+        self.phase = match self.phase {
+            Phase::Serving { requests, .. } if requests > 1 => Phase::Serving {
+                requests: requests - 1,
+                body: None,
+            },
+            _ => Phase::Idle,
+        };
+        if let Some(started) = reset_since {
+            self.resets.on_reset(started, now, self.requests);
+        }
+    }
+
+    /// The codec received a part of a response body, or requests the next one.
+    pub(super) fn on_body_part(&mut self, unread: bool, now: Micros) {
+        self.unread_bodies.since = now;
+        if unread {
+            self.unread_bodies.count += 1;
+        } else {
+            self.unread_bodies.count -= 1;
+        }
+    }
+
+    /// The codec's error response with `status` was withheld.
+    pub(super) fn on_withheld(&mut self, status: u16) {
+        self.shutdown = Shutdown::Withheld(status);
+    }
+
+    /// The codec is being released; its shutdown does not reach the stream.
+    pub(super) fn begin_release(&mut self) {
+        if self.shutdown == Shutdown::Forward {
+            self.shutdown = Shutdown::Releasing;
+        }
+    }
+
+    /// The codec was released, or has not completed its release.
+    pub(super) fn end_release(&mut self) {
+        if self.shutdown == Shutdown::Releasing {
+            self.shutdown = Shutdown::Forward;
+        }
+    }
+
+    /// Makes the next response the last one.
+    pub(super) fn make_last(&mut self) {
+        self.last = true;
+    }
+
+    /// Whether the current response is the last one.
+    pub(super) fn is_last(&self) -> bool {
+        self.last || self.max_requests.is_some_and(|max| self.requests >= max)
+    }
+
+    /// Why the connection should be closed, if it should.
+    pub(super) fn close_cause(&self) -> Option<CloseCause> {
+        if self.resets.is_abusive() {
+            Some(CloseCause::Abuse)
+        } else {
+            self.is_last().then_some(CloseCause::LastResponse)
+        }
+    }
+
+    /// Whether requests are being answered.
+    pub(super) fn is_serving(&self) -> bool {
+        matches!(self.phase, Phase::Serving { .. })
+    }
+
+    /// Position of the next received bytes relative to a request head; `None` during a request.
+    pub(super) fn head_position(&self) -> Option<HeadPosition> {
+        match self.phase {
+            Phase::Idle => Some(HeadPosition::Start),
+            Phase::ReadingHead { .. } => Some(HeadPosition::Within),
+            Phase::Serving { .. } => None,
+        }
+    }
+
+    /// When the most recent bytes of a certainly incomplete request body were received.
+    pub(super) fn body_incomplete_since(&self) -> Option<Micros> {
+        match self.phase {
+            Phase::Serving {
+                body: Some(body), ..
+            } => (self.received < body.until).then_some(body.last_read),
+            _ => None,
+        }
+    }
+
+    /// Since when the client has not accepted available parts of response bodies.
+    pub(super) fn body_unread_since(&self) -> Option<Micros> {
+        (self.unread_bodies.count > 0).then_some(self.unread_bodies.since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::resets::{PREMATURE, WINDOW};
+    use super::super::time::micros;
+    use super::*;
+
+    const SECOND: Micros = 1_000_000;
+
+    fn state() -> ConnectionState {
+        ConnectionState::new(None)
+    }
+
+    fn read(state: &mut ConnectionState, bytes: u64, now: Micros) {
+        state.on_read(bytes, true, None, || now);
+    }
+
+    /// Begins a request and drops it before its response.
+    fn reset(state: &mut ConnectionState, now: Micros) {
+        let (started, _) = state.on_request(None, || now);
+        state.on_request_end(Some(started), now);
+    }
+
+    #[test]
+    fn a_head_begins_with_the_first_byte_outside_a_request() {
+        let mut state = state();
+
+        read(&mut state, 1, 1);
+        read(&mut state, 1, SECOND);
+        let head = Phase::ReadingHead {
+            since: 1,
+            last_read: SECOND,
+            offset: 0,
+        };
+        assert_eq!(state.phase, head, "later bytes do not restart it");
+        let (started, _) = state.on_request(None, || 2 * SECOND);
+        read(&mut state, 1, 3 * SECOND);
+
+        assert_eq!(started, SECOND, "the last bytes completed the head");
+        assert!(state.is_serving());
+        state.on_request_end(None, 4 * SECOND);
+        assert_eq!(state.phase, Phase::Idle);
+        assert_eq!(state.idle_since, 4 * SECOND);
+    }
+
+    #[test]
+    fn bytes_of_http2_do_not_begin_a_head() {
+        let mut state = state();
+
+        state.on_read(24, false, None, || 1);
+
+        assert_eq!((state.phase, state.received), (Phase::Idle, 24));
+    }
+
+    #[test]
+    fn a_body_is_incomplete_only_when_that_is_certain() {
+        let mut state = state();
+        read(&mut state, 100, 1);
+        state.on_request(Some(150), || 1);
+        assert_eq!(state.body_incomplete_since(), Some(1));
+        read(&mut state, 49, SECOND);
+        assert_eq!(state.body_incomplete_since(), Some(SECOND));
+        read(&mut state, 1, 2 * SECOND);
+        assert_eq!(state.body_incomplete_since(), None, "it may be complete");
+        state.on_request_end(None, 2 * SECOND);
+
+        read(&mut state, 100, 3 * SECOND);
+        state.on_request(Some(1000), || 3 * SECOND);
+        assert!(state.body_incomplete_since().is_some());
+        state.on_response();
+        assert_eq!(state.body_incomplete_since(), None, "it was answered");
+        state.on_request_end(None, 4 * SECOND);
+
+        state.on_request(Some(1000), || 5 * SECOND);
+        assert_eq!(state.body_incomplete_since(), None, "it was pipelined");
+    }
+
+    #[test]
+    fn bytes_are_the_codecs_own_only_while_no_response_is_unflushed() {
+        let mut state = state();
+
+        state.on_request(None, || 1);
+        assert_eq!(state.output, Output::Flushed, "100 Continue, or nothing");
+        state.on_response();
+        state.on_flushed();
+        assert_eq!(state.output, Output::Response);
+        state.on_request_end(None, 2);
+        assert_eq!(state.output, Output::Response, "its end may be buffered");
+        state.on_flushed();
+        assert_eq!(state.output, Output::Flushed);
+        state.on_tunnel();
+        state.on_response();
+        state.on_flushed();
+        assert_eq!(state.output, Output::Tunnel);
+    }
+
+    #[test]
+    fn transfer_in_a_tunnel_restarts_the_idle_time() {
+        let mut state = state();
+        state.on_tunnel();
+
+        state.on_read(1, false, None, || SECOND);
+        assert_eq!(state.idle_since, SECOND);
+        state.on_write(true, || 2 * SECOND);
+        assert_eq!(
+            state.idle_since, SECOND,
+            "a blocked write transfers nothing"
+        );
+        state.on_write(false, || 3 * SECOND);
+        assert_eq!(state.idle_since, 3 * SECOND);
+    }
+
+    #[test]
+    fn a_blocked_write_lasts_from_its_first_poll_until_it_succeeds() {
+        let mut state = state();
+
+        state.on_write(true, || 1);
+        state.on_write(true, || 2);
+        assert_eq!(state.blocked_since, Some(1));
+        state.on_write(false, || 3);
+        assert_eq!(state.blocked_since, None);
+    }
+
+    #[test]
+    fn a_release_ends_unless_an_error_response_was_withheld() {
+        let mut released = state();
+        released.begin_release();
+        released.end_release();
+        let mut failed = state();
+        failed.begin_release();
+        failed.on_withheld(400);
+        failed.end_release();
+
+        assert_eq!(released.shutdown, Shutdown::Forward);
+        assert_eq!(failed.shutdown, Shutdown::Withheld(400));
+    }
+
+    #[test]
+    fn the_last_response_is_determined_by_the_number_of_requests() {
+        let mut state = ConnectionState::new(Some(2));
+
+        state.on_request(None, || 1);
+        assert_eq!(state.close_cause(), None);
+        state.on_request(None, || 1);
+        assert_eq!(state.close_cause(), Some(CloseCause::LastResponse));
+    }
+
+    #[test]
+    fn premature_resets_accumulate_within_a_window() {
+        let mut state = state();
+        let later = micros(WINDOW + PREMATURE);
+
+        (0..100).for_each(|_| reset(&mut state, 1));
+        assert_eq!(state.close_cause(), None);
+        (0..100).for_each(|_| reset(&mut state, later));
+        assert_eq!(state.close_cause(), None);
+        reset(&mut state, later);
+        assert_eq!(state.close_cause(), Some(CloseCause::Abuse));
+        reset(&mut state, 2 * later);
+        assert_eq!(state.close_cause(), Some(CloseCause::Abuse), "it is final");
+    }
+
+    #[test]
+    fn resets_are_no_abuse_while_most_requests_get_a_response() {
+        let mut state = state();
+
+        for _ in 0..1000 {
+            state.on_request(None, || 1);
+            state.on_response();
+            state.on_request_end(None, 1);
+            reset(&mut state, 1);
+        }
+
+        assert_eq!(state.close_cause(), None);
+        (0..3).for_each(|_| reset(&mut state, 1));
+        assert_eq!(state.close_cause(), Some(CloseCause::Abuse));
+    }
+
+    #[test]
+    fn late_resets_are_not_premature() {
+        let mut state = state();
+        let second = micros(PREMATURE);
+
+        for n in 0..200 {
+            let (started, _) = state.on_request(None, || n * second);
+            state.on_request_end(Some(started), (n + 1) * second);
+        }
+
+        assert_eq!(state.close_cause(), None);
+    }
+}

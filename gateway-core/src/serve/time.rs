@@ -1,0 +1,11 @@
+//! Times of a connection.
+
+use std::time::Duration;
+
+/// Time since the connection was opened, or a time span, in microseconds.
+pub(super) type Micros = u64;
+
+/// Converts a time span; saturates.
+pub(super) fn micros(time: Duration) -> Micros {
+    Micros::try_from(time.as_micros()).unwrap_or(Micros::MAX)
+}
