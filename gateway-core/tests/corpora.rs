@@ -6,7 +6,9 @@ mod properties;
 
 use std::path::Path;
 
-use properties::{client_hello, client_ip, h1_e2e, host, path, proxy_protocol, router};
+use properties::{
+    client_hello, client_ip, h1_e2e, host, path, proxy_protocol, router, upstream_response,
+};
 
 /// Checks each input of a target.
 fn replay(target: &str, check: fn(&[u8])) {
@@ -52,6 +54,11 @@ fn paths() {
 #[test]
 fn proxy_headers() {
     replay("proxy_protocol", proxy_protocol::check);
+}
+
+#[test]
+fn responses_of_backends() {
+    replay("upstream_response", upstream_response::check);
 }
 
 #[test]

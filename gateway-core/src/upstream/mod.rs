@@ -71,6 +71,12 @@ pub(crate) use replay::{LIMIT, Replay};
 pub(crate) use request::{WireFormat, prepare};
 pub(crate) use upload::{Upload, UploadProgress, UploadSource};
 
+/// Entry points for fuzz targets and property tests. Not part of the public API.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use super::codec::fuzzing::{DecodedResponse, decode_response};
+}
+
 /// Moves a request out of `request`.
 pub(crate) fn take_request(request: &mut http::Request<Upload>) -> http::Request<Upload> {
     std::mem::replace(request, http::Request::new(Upload::empty()))

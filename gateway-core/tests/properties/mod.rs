@@ -9,3 +9,4 @@ pub mod host;
 pub mod path;
 pub mod proxy_protocol;
 pub mod router;
+pub mod upstream_response;

@@ -10,6 +10,7 @@
 //! bodies are read directly into their own memory. Ambiguous framing is rejected (RFC 9112, section 6.3).
 
 mod chunked;
+pub(super) mod fuzzing;
 mod head;
 mod write_buffer;
 
@@ -94,6 +95,47 @@ enum Receiving {
     Chunked(Decoder),
     Close,
     Ended,
+}
+
+impl Receiving {
+    /// State after a head with `framing`.
+    fn new(framing: Framing) -> Self {
+        match framing {
+            Framing::Length(0) => Self::Ended,
+            Framing::Length(length) => Self::Length(length),
+            Framing::Chunked => Self::Chunked(Decoder::default()),
+            Framing::Close => Self::Close,
+        }
+    }
+
+    /// Decodes the next frame of the body from `read`. `None`: more bytes are required, or the body has
+    /// ended.
+    fn decode(&mut self, read: &mut BytesMut) -> Result<Option<Frame<Bytes>>, Malformed> {
+        match self {
+            Self::Head | Self::Ended => Ok(None),
+            Self::Length(_) | Self::Close if read.is_empty() => Ok(None),
+            Self::Close => Ok(Some(Frame::data(read.split().freeze()))),
+            Self::Length(left) => {
+                let available = read.len();
+                let len = usize::try_from(*left).map_or(available, |left| left.min(available));
+                *left -= len as u64;
+                if *left == 0 {
+                    *self = Self::Ended;
+                }
+                Ok(Some(Frame::data(read.split_to(len).freeze())))
+            }
+            Self::Chunked(decoder) => {
+                let chunk = decoder.decode(read)?;
+                if decoder.has_ended() {
+                    *self = Self::Ended;
+                }
+                match chunk {
+                    DecodedChunk::Frame(frame) => Ok(Some(frame)),
+                    DecodedChunk::More | DecodedChunk::End => Ok(None),
+                }
+            }
+        }
+    }
 }
 
 impl Codec {
@@ -331,15 +373,8 @@ impl Codec {
             let length = usize::try_from(length).unwrap_or(LARGE);
             self.room = (length.saturating_add(HEAD)).clamp(SMALL, LARGE);
         }
-        self.receiving = match framing {
-            Framing::Length(0) => Receiving::Ended,
-            Framing::Length(length) => Receiving::Length(length),
-            Framing::Chunked => Receiving::Chunked(Decoder::default()),
-            Framing::Close => {
-                self.keep_alive = false;
-                Receiving::Close
-            }
-        };
+        self.keep_alive &= framing != Framing::Close;
+        self.receiving = Receiving::new(framing);
     }
 
     /// Polls the next frame of the response body; an error ends the body.
@@ -348,7 +383,7 @@ impl Codec {
         cx: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         loop {
-            match self.take_frame() {
+            match self.receiving.decode(&mut self.read) {
                 Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
                 Ok(None) if self.is_received() => return Poll::Ready(None),
                 Ok(None) => {}
@@ -365,34 +400,6 @@ impl Codec {
                 }
                 Ok(_) => {}
                 Err(error) => return Poll::Ready(Some(Err(self.fail(error)))),
-            }
-        }
-    }
-
-    /// Takes the next frame from the bytes that were read.
-    fn take_frame(&mut self) -> Result<Option<Frame<Bytes>>, Malformed> {
-        match &mut self.receiving {
-            Receiving::Head | Receiving::Ended => Ok(None),
-            Receiving::Length(_) | Receiving::Close if self.read.is_empty() => Ok(None),
-            Receiving::Close => Ok(Some(Frame::data(self.read.split().freeze()))),
-            Receiving::Length(left) => {
-                let available = self.read.len();
-                let len = usize::try_from(*left).map_or(available, |left| left.min(available));
-                *left -= len as u64;
-                if *left == 0 {
-                    self.receiving = Receiving::Ended;
-                }
-                Ok(Some(Frame::data(self.read.split_to(len).freeze())))
-            }
-            Receiving::Chunked(decoder) => {
-                let chunk = decoder.decode(&mut self.read)?;
-                if decoder.has_ended() {
-                    self.receiving = Receiving::Ended;
-                }
-                match chunk {
-                    DecodedChunk::Frame(frame) => Ok(Some(frame)),
-                    DecodedChunk::More | DecodedChunk::End => Ok(None),
-                }
             }
         }
     }
