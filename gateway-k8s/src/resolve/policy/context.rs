@@ -154,3 +154,110 @@ impl References for PolicyContext<'_, '_> {
         Ok(weighted)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::decode::decode;
+    use crate::resolve::ResolveOptions;
+
+    const OBJECTS: &str = "
+apiVersion: v1
+kind: Secret
+metadata: {name: own, namespace: apps}
+stringData: {key: value}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: shared, namespace: secrets}
+data: {key: dmFsdWU=}
+---
+apiVersion: gateway.networking.k8s.io/v1beta1
+kind: ReferenceGrant
+metadata: {name: grant, namespace: secrets}
+spec:
+  from: [{group: gateway.envoyproxy.io, kind: SecurityPolicy, namespace: apps}]
+  to: [{group: '', kind: Secret}]
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: keys, namespace: apps}
+data: {jwks: '{}'}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: auth, namespace: apps}
+spec: {ports: [{port: 9000}]}
+";
+
+    /// Runs `test` with the references of a policy of this kind in the namespace `apps`.
+    fn with_context(kind: &'static str, test: impl FnOnce(&dyn References)) {
+        let objects = decode("test.yaml", OBJECTS).objects;
+        let options = ResolveOptions::default();
+        let index = ObjectIndex::new(&objects, &options);
+        let backends = RefCell::new(Backends::new(&index));
+        test(&PolicyContext {
+            objects: PolicyObjects {
+                index: &index,
+                backends: &backends,
+            },
+            kind,
+            namespace: "apps",
+            policy: "apps/policy",
+            rate_limit_headers: false,
+        });
+    }
+
+    fn secret(name: &str, namespace: Option<&str>) -> ObjectRef {
+        serde_json::from_value(json!({ "name": name, "namespace": namespace })).unwrap()
+    }
+
+    #[test]
+    fn a_secret_of_another_namespace_needs_a_grant_for_the_kind_of_the_policy() {
+        let value = || Ok(ObjectData::from([("key".to_owned(), b"value".to_vec())]));
+        let shared = secret("shared", Some("secrets"));
+
+        with_context("SecurityPolicy", |references| {
+            assert_eq!(references.secret("spec.x", &secret("own", None)), value());
+            assert_eq!(references.secret("spec.x", &shared), value());
+        });
+        with_context("BackendTrafficPolicy", |references| {
+            let error = references.secret("spec.x", &shared).unwrap_err();
+            let message =
+                "spec.x: no ReferenceGrant permits the reference to Secret secrets/shared";
+            assert_eq!((&*error.field, &*error.message), ("spec.x", message));
+        });
+    }
+
+    #[test]
+    fn an_error_names_the_field_and_the_object() {
+        with_context("SecurityPolicy", |references| {
+            let error = references.secret("spec.x", &secret("none", None));
+            let message = "spec.x: Secret apps/none not found";
+            assert_eq!(error.unwrap_err().message, message);
+
+            let map = json!({ "kind": "ConfigMap", "name": "keys" });
+            let map = references.config_map("spec.x", &serde_json::from_value(map).unwrap());
+            assert_eq!(map.unwrap()["jwks"], b"{}");
+
+            let backend = json!([{ "name": "auth", "port": 1 }]);
+            let backend: Vec<BackendRef> = serde_json::from_value(backend).unwrap();
+            let error = references.backends("spec.x.backendRefs", &backend);
+            assert_eq!(error.unwrap_err().field, "spec.x.backendRefs[0]");
+        });
+    }
+
+    #[test]
+    fn a_backend_of_a_policy_is_a_weighted_backend() {
+        with_context("SecurityPolicy", |references| {
+            let backend = json!([{ "name": "auth", "port": 9000, "weight": 3 }]);
+            let backend: Vec<BackendRef> = serde_json::from_value(backend).unwrap();
+
+            let found = references.backends("spec.x", &backend).unwrap();
+
+            assert_eq!((found.len(), found[0].weight), (1, 3));
+        });
+    }
+}
