@@ -307,10 +307,8 @@ impl Check for String {
             FieldLimit::Length(_, high) if self.chars().count() > *high => {
                 report.violation(format!("Too long: may not be more than {high} bytes"));
             }
-            FieldLimit::Pattern(pattern) => {
-                if !matches(pattern, self) {
-                    report.violation(format!("should match '{pattern}'"));
-                }
+            FieldLimit::Pattern(pattern) if !matches(pattern, self) => {
+                report.violation(format!("should match '{pattern}'"));
             }
             FieldLimit::Token if HeaderName::from_bytes(self.as_bytes()).is_err() => {
                 report.violation(format!("should match '{TOKEN}'"));

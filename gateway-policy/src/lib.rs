@@ -17,20 +17,28 @@
 //! names the field. Unknown fields are left to the caller.
 
 use serde::{Deserialize, Serialize};
+use towergate_core::filter::Cors;
 use towergate_core::plan::Rule;
 use towergate_core::policy::{BuildContext, BuiltPolicy, PolicyError, RoutePolicy, Stage};
 
+pub mod api_key;
 mod api_struct;
+pub mod authorization;
 pub mod backend_traffic;
+pub mod basic_auth;
+mod challenge;
 pub mod check;
 pub mod client_traffic;
 pub mod common;
+pub mod csrf;
 mod field_error;
 mod field_path;
+pub mod jwt;
 mod parse;
 pub mod rate_limit;
 pub mod references;
 pub mod schema;
+pub mod secret;
 pub mod security;
 
 pub use backend_traffic::BackendTrafficPolicySpec;
@@ -41,8 +49,20 @@ pub use references::References;
 pub use security::SecurityPolicySpec;
 
 /// A policy of a route: one variant for each policy that the gateway enforces.
-#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Policy {
+    /// Cross-origin requests.
+    Cors(Cors),
+    /// Protection against cross-site request forgery.
+    Csrf(csrf::CsrfProtection),
+    /// Authentication by API key.
+    ApiKey(api_key::ApiKeyAuthentication),
+    /// HTTP Basic authentication.
+    BasicAuth(basic_auth::BasicAuthentication),
+    /// Authentication by JSON Web Token.
+    Jwt(jwt::JwtAuthentication),
+    /// Authorization by client address, header fields and claims.
+    Authorization(authorization::AuthorizationRules),
     /// A local rate limit.
     LocalRateLimit(rate_limit::LocalRateLimit),
 }
@@ -50,6 +70,12 @@ pub enum Policy {
 impl RoutePolicy for Policy {
     fn stage(&self) -> Stage {
         match self {
+            Self::Cors(_) => Stage::Cors,
+            Self::Csrf(_) => Stage::Csrf,
+            Self::ApiKey(_) => Stage::ApiKey,
+            Self::BasicAuth(_) => Stage::BasicAuth,
+            Self::Jwt(_) => Stage::Jwt,
+            Self::Authorization(_) => Stage::Authorization,
             Self::LocalRateLimit(_) => Stage::LocalRateLimit,
         }
     }
@@ -59,8 +85,14 @@ impl RoutePolicy for Policy {
         _rule: &Rule<Self>,
         context: &BuildContext<'_>,
     ) -> Result<BuiltPolicy, PolicyError> {
-        match self {
-            Self::LocalRateLimit(limit) => Ok(limit.build(context)),
-        }
+        Ok(match self {
+            Self::Cors(cors) => BuiltPolicy::head(cors.clone()),
+            Self::Csrf(csrf) => BuiltPolicy::head(csrf.clone()),
+            Self::ApiKey(keys) => BuiltPolicy::head(api_key::ApiKeyPolicy::new(keys)?),
+            Self::BasicAuth(users) => basic_auth::BasicAuthPolicy::built(users)?,
+            Self::Jwt(jwt) => jwt::JwtPolicy::built(jwt, context)?,
+            Self::Authorization(rules) => BuiltPolicy::head(rules.clone()),
+            Self::LocalRateLimit(limit) => limit.build(context),
+        })
     }
 }

@@ -58,6 +58,6 @@ pub(crate) fn from_specs() -> Result<(Arc<ListenerSettings>, LocalRateLimit), Bo
     })?;
     match limit.policies.into_iter().next() {
         Some(Policy::LocalRateLimit(limit)) => Ok((settings.into(), limit)),
-        None => Err("the policy sets no rate limit".into()),
+        Some(_) | None => Err("the policy sets no rate limit".into()),
     }
 }

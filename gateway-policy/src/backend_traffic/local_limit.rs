@@ -96,7 +96,7 @@ fn rule(field: &str, rule: &RateLimitRule) -> Result<LimitRule, FieldError> {
         shadow_mode,
         x_rate_limit_headers,
     } = rule;
-    FieldError::require(*shadow_mode != Some(true), &format!("{field}.shadowMode"))?;
+    FieldError::require(*shadow_mode != Some(true), format!("{field}.shadowMode"))?;
     let limit = limit.clone().unwrap_or_default();
     if limit.from_metadata.is_some() {
         return Err(FieldError::invalid(
@@ -113,7 +113,7 @@ fn rule(field: &str, rule: &RateLimitRule) -> Result<LimitRule, FieldError> {
             "response cost is not supported for Local Rate Limits",
         ));
     }
-    let requests = number(&format!("{field}.limit.requests"), limit.requests)?;
+    let requests = number(format!("{field}.limit.requests"), limit.requests)?;
     let selectors = client_selectors.as_deref().unwrap_or_default();
     Ok(LimitRule {
         selectors: selectors
@@ -162,12 +162,12 @@ fn request_cost(field: &str, cost: Option<&CostSpecifier>) -> Result<u32, FieldE
     };
     FieldError::require(
         metadata.is_none() && from != &Some(CostSource::Metadata),
-        &format!("{field}.metadata"),
+        format!("{field}.metadata"),
     )?;
     if let Some(CostSource::Other(word)) = from {
-        return Err(FieldError::unknown_value(&format!("{field}.from"), word));
+        return Err(FieldError::unknown_value(format!("{field}.from"), word));
     }
-    Ok(number(&format!("{field}.number"), *cost)?.unwrap_or(1))
+    Ok(number(format!("{field}.number"), *cost)?.unwrap_or(1))
 }
 
 fn shown(field: &str, headers: Option<&XRateLimitHeaders>) -> Result<Option<bool>, FieldError> {

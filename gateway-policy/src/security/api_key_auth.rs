@@ -1,8 +1,13 @@
 //! `apiKeyAuth`: authentication by API key.
 
+use crate::api_key::{ApiKeyAuthentication, ApiKeyCredential, ApiKeyPlace, ApiKeys};
 use crate::api_struct::api_struct;
 use crate::check::{Report, count};
 use crate::common::ObjectRef;
+use crate::field_path::FieldPath;
+use crate::parse::header_name;
+use crate::secret::SecretText;
+use crate::{FieldError, References};
 
 api_struct! {
     /// Authentication by API key. Requests without a valid key are answered 401.
@@ -40,5 +45,62 @@ impl ApiKeySource {
             count(&set) == 1,
             "exactly one of headers, params, or cookies must be specified",
         );
+    }
+}
+
+impl ApiKeyAuth {
+    /// Converts the section at `path`.
+    pub(super) fn policy(
+        &self,
+        path: FieldPath<'_>,
+        references: &dyn References,
+    ) -> Result<ApiKeyAuthentication, FieldError> {
+        let at = path.field("credentialRefs");
+        let mut credentials = Vec::new();
+        for (index, reference) in self.credential_refs.iter().flatten().enumerate() {
+            let data = references.secret(&at.item(index).to_string(), reference)?;
+            credentials.extend(data.into_iter().map(|(client, key)| ApiKeyCredential {
+                client,
+                key: SecretText::new(String::from_utf8_lossy(&key)),
+            }));
+        }
+        let forward = path.field("forwardClientIDHeader");
+        let header = self.forward_client_id_header.as_deref();
+        let keys = ApiKeyAuthentication {
+            credentials,
+            sources: self.places(path)?,
+            forward_client: header.map(|name| header_name(forward, name)).transpose()?,
+            sanitize: self.sanitize.unwrap_or(false),
+        };
+        ApiKeys::new(&keys).map_err(|error| FieldError::invalid(at.to_string(), error))?;
+        Ok(keys)
+    }
+
+    fn places(&self, path: FieldPath<'_>) -> Result<Vec<ApiKeyPlace>, FieldError> {
+        let at = path.field("extractFrom");
+        let mut places = Vec::new();
+        for (index, source) in self.extract_from.iter().flatten().enumerate() {
+            let at = at.item(index);
+            for name in source.headers.iter().flatten() {
+                places.push(ApiKeyPlace::Header(header_name(at.field("headers"), name)?));
+            }
+            places.extend(
+                source
+                    .params
+                    .iter()
+                    .flatten()
+                    .cloned()
+                    .map(ApiKeyPlace::Param),
+            );
+            places.extend(
+                source
+                    .cookies
+                    .iter()
+                    .flatten()
+                    .cloned()
+                    .map(ApiKeyPlace::Cookie),
+            );
+        }
+        Ok(places)
     }
 }

@@ -1,8 +1,17 @@
 //! `authorization`: rules that allow or deny requests.
 
+use towergate_core::plan::{Text, TextMatch};
+
+use crate::FieldError;
 use crate::api_struct::{api_struct, string_enum};
+use crate::authorization::{
+    Access, AccessRule, AuthorizationRules, ClaimMatch, ClaimTest, HeaderMatch, OperationMatch,
+    OperationPath, PathComparison, PrincipalMatch, TokenMatch,
+};
 use crate::check::{Report, count};
-use crate::common::{CIDR, Method, PathMatch};
+use crate::common::{CIDR, Method, PathMatch, PathMatchKind};
+use crate::field_path::FieldPath;
+use crate::parse::{header_name, network};
 
 string_enum! {
     /// The effect of a rule.
@@ -38,7 +47,7 @@ api_struct! {
         /// Condition on the client.
         principal: Principal = "principal",
         /// CEL expression over Envoy's attributes that must be true, too.
-        cel: String = "cel" [Length(1, 4096)],
+        cel: String = "cel" [Length(1, 4096)] Unsupported,
     }
 
     /// A condition on the method and path of a request.
@@ -58,7 +67,7 @@ api_struct! {
         /// Conditions on request headers. All of them must match.
         headers: Vec<HeaderPrincipal> = "headers" [Items(1, 256)],
         /// Locations. One of them must contain the client address.
-        client_ip_geo_locations: Vec<GeoLocation> = "clientIPGeoLocations" [Items(1, 65536)],
+        client_ip_geo_locations: Vec<GeoLocation> = "clientIPGeoLocations" [Items(1, 65536)] Unsupported,
     }
 
     /// A condition on a JWT that the policy's `jwt` section has verified.
@@ -201,5 +210,148 @@ impl Anonymous {
             count(&set) > 0,
             "at least one of isAnonymous, isVPN, isHosting, isTor, or isProxy must be specified",
         );
+    }
+}
+
+impl Authorization {
+    /// Converts the section at `path`. `providers` are the names of the policy's JWT providers.
+    pub(super) fn policy(
+        &self,
+        path: FieldPath<'_>,
+        providers: &[&str],
+    ) -> Result<AuthorizationRules, FieldError> {
+        let at = path.field("rules");
+        let rules = self.rules.iter().flatten().enumerate();
+        let rules = rules.map(|(index, rule)| rule.convert(at.item(index), index, providers));
+        Ok(AuthorizationRules {
+            rules: rules.collect::<Result<_, _>>()?,
+            default: access(path.field("defaultAction"), self.default_action.as_ref())?,
+        })
+    }
+}
+
+fn access(path: FieldPath<'_>, action: Option<&Action>) -> Result<Access, FieldError> {
+    match action {
+        Some(Action::Allow) => Ok(Access::Allow),
+        Some(Action::Deny) | None => Ok(Access::Deny),
+        Some(Action::Other(word)) => Err(FieldError::unknown_value(path.to_string(), word)),
+    }
+}
+
+impl AuthorizationRule {
+    fn convert(
+        &self,
+        path: FieldPath<'_>,
+        index: usize,
+        providers: &[&str],
+    ) -> Result<AccessRule, FieldError> {
+        let principal = self.principal.as_ref();
+        let principal = principal.map(|p| p.convert(path.field("principal"), providers));
+        let operation = self.operation.as_ref();
+        let operation = operation.map(|operation| operation.convert(path.field("operation")));
+        Ok(AccessRule {
+            name: self.name.clone().unwrap_or_else(|| format!("rule/{index}")),
+            access: access(path.field("action"), self.action.as_ref())?,
+            principal: principal.transpose()?.unwrap_or_default(),
+            operation: operation.transpose()?.unwrap_or_default(),
+        })
+    }
+}
+
+impl Operation {
+    fn convert(&self, path: FieldPath<'_>) -> Result<OperationMatch, FieldError> {
+        let at = path.field("methods");
+        let methods = self.methods.iter().flatten().enumerate();
+        let methods = methods.map(|(index, method)| {
+            let parsed = method.as_str().parse::<Text<http::Method>>();
+            parsed.map_err(|e| FieldError::invalid(at.item(index).to_string(), e))
+        });
+        let at = path.field("path");
+        let compared = self.path.as_ref().map(|path| {
+            let value = path.value.clone().unwrap_or_else(|| "/".to_owned());
+            let test = match &path.kind {
+                None | Some(PathMatchKind::PathPrefix) => PathComparison::Prefix(value),
+                Some(PathMatchKind::Exact) => PathComparison::Whole(TextMatch::Exact(value)),
+                Some(PathMatchKind::RegularExpression) => {
+                    let expression = TextMatch::regex(&value);
+                    let at = at.field("value");
+                    let invalid = |error| FieldError::invalid(at.to_string(), error);
+                    PathComparison::Whole(expression.map_err(invalid)?)
+                }
+                Some(PathMatchKind::Other(word)) => {
+                    return Err(FieldError::unknown_value(at.to_string(), word));
+                }
+            };
+            let invert = path.invert.unwrap_or(false);
+            Ok(OperationPath { test, invert })
+        });
+        Ok(OperationMatch {
+            methods: methods.collect::<Result<_, _>>()?,
+            path: compared.transpose()?,
+        })
+    }
+}
+
+impl Principal {
+    fn convert(
+        &self,
+        path: FieldPath<'_>,
+        providers: &[&str],
+    ) -> Result<PrincipalMatch, FieldError> {
+        let at = path.field("clientCIDRs");
+        let networks = self.client_cidrs.as_ref().map(|list| {
+            let list = list.iter().enumerate();
+            list.map(|(index, text)| network(at.item(index), text))
+                .collect()
+        });
+        let at = path.field("headers");
+        let headers = self.headers.iter().flatten().enumerate();
+        let headers = headers.map(|(index, header)| {
+            let at = at.item(index);
+            Ok(HeaderMatch {
+                name: header_name(at.field("name"), header.name.as_deref().unwrap_or(""))?,
+                values: header.values.clone().unwrap_or_default(),
+            })
+        });
+        let token = self
+            .jwt
+            .as_ref()
+            .map(|jwt| jwt.convert(path.field("jwt"), providers));
+        Ok(PrincipalMatch {
+            networks: networks.transpose()?,
+            headers: headers.collect::<Result<_, FieldError>>()?,
+            token: token.transpose()?,
+        })
+    }
+}
+
+impl JwtPrincipal {
+    fn convert(&self, path: FieldPath<'_>, providers: &[&str]) -> Result<TokenMatch, FieldError> {
+        let provider = self.provider.clone().unwrap_or_default();
+        if !providers.contains(&provider.as_str()) {
+            let at = path.field("provider").to_string();
+            let reason = format!("{provider:?} is not a provider of this policy");
+            return Err(FieldError::invalid(at, reason));
+        }
+        let claims = self.claims.iter().flatten().map(|claim| {
+            let test = match &claim.value_type {
+                None | Some(ValueType::String) => ClaimTest::String,
+                Some(ValueType::StringArray) => ClaimTest::StringArray,
+                Some(ValueType::Other(word)) => {
+                    let at = path.field("claims").to_string();
+                    return Err(FieldError::unknown_value(&at, word));
+                }
+            };
+            Ok(ClaimMatch {
+                name: claim.name.clone().unwrap_or_default(),
+                test,
+                values: claim.values.clone().unwrap_or_default(),
+            })
+        });
+        Ok(TokenMatch {
+            claims: claims.collect::<Result<_, FieldError>>()?,
+            scopes: self.scopes.clone().unwrap_or_default(),
+            provider,
+        })
     }
 }

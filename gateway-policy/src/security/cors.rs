@@ -1,7 +1,12 @@
 //! `cors`: cross-origin requests (Fetch standard, CORS protocol).
 
+use towergate_core::filter::{self, Allowed, OriginPattern};
+
+use crate::FieldError;
 use crate::api_struct::api_struct;
 use crate::common::DurationText;
+use crate::field_path::FieldPath;
+use crate::parse::duration;
 
 /// `*`, an origin, or an origin whose host has a wildcard.
 pub(crate) const ORIGIN: &str = r"^(\*|https?:\/\/(\*|(\*\.)?(([\w-]+\.?)+)?[\w-]+)(:\d{1,5})?)$";
@@ -21,5 +26,31 @@ api_struct! {
         max_age: DurationText = "maxAge",
         /// Whether requests may carry credentials. Default: `false`.
         allow_credentials: bool = "allowCredentials",
+    }
+}
+
+impl Cors {
+    /// Converts the section at `path`.
+    pub(super) fn policy(&self, path: FieldPath<'_>) -> Result<filter::Cors, FieldError> {
+        let at = path.field("allowOrigins");
+        let origins = self.allow_origins.iter().flatten().enumerate();
+        let origins = origins.map(|(index, text)| {
+            let origin = text.parse::<OriginPattern>();
+            origin.map_err(|error| FieldError::invalid(at.item(index).to_string(), error))
+        });
+        let names = |field, names: &Option<Vec<String>>| {
+            let names = names.iter().flatten().map(String::as_str);
+            Allowed::of(names).map_err(|e| FieldError::invalid(path.field(field).to_string(), e))
+        };
+        let age = duration(path.field("maxAge"), self.max_age.as_ref())?;
+        let seconds = age.map(|age| u32::try_from(age.as_secs()).unwrap_or(u32::MAX));
+        Ok(filter::Cors {
+            origins: origins.collect::<Result<_, _>>()?,
+            credentials: self.allow_credentials.unwrap_or(false),
+            methods: names("allowMethods", &self.allow_methods)?,
+            headers: names("allowHeaders", &self.allow_headers)?,
+            expose: names("exposeHeaders", &self.expose_headers)?,
+            max_age: seconds,
+        })
     }
 }

@@ -1,9 +1,23 @@
 //! `jwt`: authentication by JSON Web Token (RFC 7519).
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Uri;
+use towergate_core::plan::{Destination, WeightedBackend};
+
 use crate::api_struct::{api_struct, string_enum};
 use crate::backend_traffic::ClusterSettings;
 use crate::check::Report;
 use crate::common::{BackendRef, Backends, ConfigMapRef, DurationText, SingleBackendRef};
+use crate::field_path::FieldPath;
+use crate::jwt::{
+    ClaimHeader, JwtAuthentication, KeySet, KeySource, RemoteKeys, TokenHeader, TokenProvider,
+    TokenRequirement, TokenSources,
+};
+use crate::parse::{duration, header_name};
+use crate::secret::SecretText;
+use crate::{FieldError, References};
 
 string_enum! {
     /// The source of a key set.
@@ -142,5 +156,167 @@ impl LocalJwks {
             self.value_ref.is_some() == by_reference && self.inline.is_some() != by_reference,
             "Exactly one of inline or valueRef must be set with correct type.",
         );
+    }
+}
+
+impl Jwt {
+    /// Converts the section at `path`.
+    pub(super) fn policy(
+        &self,
+        path: FieldPath<'_>,
+        references: &dyn References,
+    ) -> Result<JwtAuthentication, FieldError> {
+        let at = path.field("providers");
+        let mut providers: Vec<TokenProvider> = Vec::new();
+        for (index, provider) in self.providers.iter().flatten().enumerate() {
+            let at = at.item(index);
+            let provider = provider.convert(at, references)?;
+            if providers.iter().any(|known| known.name == provider.name) {
+                let at = at.field("name").to_string();
+                return Err(FieldError::invalid(at, "the name is not unique"));
+            }
+            providers.push(provider);
+        }
+        let requirement = match (self.optional, self.fail_open) {
+            (_, Some(true)) => TokenRequirement::FailOpen,
+            (Some(true), _) => TokenRequirement::Optional,
+            _ => TokenRequirement::Required,
+        };
+        Ok(JwtAuthentication {
+            providers,
+            requirement,
+        })
+    }
+}
+
+impl JwtProvider {
+    fn convert(
+        &self,
+        path: FieldPath<'_>,
+        references: &dyn References,
+    ) -> Result<TokenProvider, FieldError> {
+        let keys = match (&self.local_jwks, &self.remote_jwks) {
+            (Some(local), _) => local.keys(path.field("localJWKS"), references)?,
+            (None, Some(remote)) => remote.keys(path.field("remoteJWKS"), references)?,
+            (None, None) => {
+                let reason = "either remoteJWKS or localJWKS must be specified";
+                return Err(FieldError::invalid(path.to_string(), reason));
+            }
+        };
+        let sources = self.extract_from.as_ref();
+        let sources = sources.map(|from| from.convert(path.field("extractFrom")));
+        let at = path.field("claimToHeaders");
+        let claims = self.claim_to_headers.iter().flatten().enumerate();
+        let claims = claims.map(|(index, claim)| {
+            let at = at.item(index);
+            Ok(ClaimHeader {
+                name: header_name(at.field("header"), claim.header.as_deref().unwrap_or(""))?,
+                claim: claim.claim.clone().unwrap_or_default(),
+            })
+        });
+        Ok(TokenProvider {
+            name: self.name.clone().unwrap_or_default(),
+            issuer: self.issuer.clone().filter(|issuer| !issuer.is_empty()),
+            audiences: self.audiences.clone().unwrap_or_default(),
+            keys,
+            sources: sources.transpose()?.unwrap_or_default(),
+            claim_headers: claims.collect::<Result<_, FieldError>>()?,
+            recompute_route: self.recompute_route.unwrap_or(false),
+        })
+    }
+}
+
+/// Key of a ConfigMap under which a key set is looked for first.
+const JWKS: &str = "jwks";
+
+impl LocalJwks {
+    fn keys(
+        &self,
+        path: FieldPath<'_>,
+        references: &dyn References,
+    ) -> Result<KeySource, FieldError> {
+        let (at, text) = match &self.value_ref {
+            Some(reference) => {
+                let at = path.field("valueRef").to_string();
+                let mut data = references.config_map(&at, reference)?;
+                let found = data.remove(JWKS);
+                let found = found.or_else(|| data.pop_first().map(|(_, value)| value));
+                let Some(found) = found else {
+                    let name = reference.name.as_deref().unwrap_or_default();
+                    let message = format!("ConfigMap {name} has no data");
+                    return Err(FieldError::invalid(at, message));
+                };
+                (at, String::from_utf8_lossy(&found).into_owned())
+            }
+            None => {
+                let at = path.field("inline").to_string();
+                (at, self.inline.clone().unwrap_or_default())
+            }
+        };
+        KeySet::parse(text.as_bytes()).map_err(|error| FieldError::invalid(at, error))?;
+        Ok(KeySource::Local(SecretText::new(text)))
+    }
+}
+
+impl RemoteJwks {
+    fn keys(
+        &self,
+        path: FieldPath<'_>,
+        references: &dyn References,
+    ) -> Result<KeySource, FieldError> {
+        let at = path.field("uri").to_string();
+        let text = self.uri.clone().unwrap_or_default();
+        let uri: Result<Uri, _> = text.parse();
+        let uri = uri.map_err(|error| FieldError::invalid(&*at, error))?;
+        let tls = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err(FieldError::invalid(at, "must be an http or https URL")),
+        };
+        let refs = self.backend_refs.as_deref().unwrap_or_default();
+        let field = path.field("backendRefs").to_string();
+        if refs.is_empty() {
+            let reason = "is required: resolving the host of `uri` is not supported yet";
+            return Err(FieldError::invalid(field, reason));
+        }
+        let backends = references.backends(&field, refs)?;
+        let plain = |backend: &WeightedBackend| match &backend.destination {
+            Destination::Backend(backend) => backend.tls.is_none(),
+            _ => true,
+        };
+        if tls && backends.iter().any(plain) {
+            let reason = "a backend of an https URL requires a BackendTLSPolicy";
+            return Err(FieldError::invalid(field, reason));
+        }
+        let settings = self.backend_settings.clone().unwrap_or_default();
+        let cache = duration(path.field("cacheDuration"), self.cache_duration.as_ref())?;
+        let failed = self.failed_refetch_duration.as_ref();
+        let retry = duration(path.field("failedRefetchDuration"), failed)?;
+        Ok(KeySource::Remote(RemoteKeys {
+            uri: text,
+            backends,
+            traffic: Arc::new(settings.traffic(path.field("backendSettings"))?),
+            cache: cache.unwrap_or(Duration::from_secs(300)),
+            retry: retry.unwrap_or(Duration::from_secs(1)),
+        }))
+    }
+}
+
+impl JwtExtractFrom {
+    fn convert(&self, path: FieldPath<'_>) -> Result<TokenSources, FieldError> {
+        let at = path.field("headers");
+        let headers = self.headers.iter().flatten().enumerate();
+        let headers = headers.map(|(index, header)| {
+            let at = at.item(index);
+            Ok(TokenHeader {
+                name: header_name(at.field("name"), header.name.as_deref().unwrap_or(""))?,
+                prefix: header.value_prefix.clone().unwrap_or_default(),
+            })
+        });
+        Ok(TokenSources {
+            headers: headers.collect::<Result<_, FieldError>>()?,
+            params: self.params.clone().unwrap_or_default(),
+            cookies: self.cookies.clone().unwrap_or_default(),
+        })
     }
 }

@@ -8,11 +8,10 @@
 //!
 //! let spec: SecurityPolicySpec = serde_json::from_str(
 //!     r#"{"targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "a"}],
-//!         "basicAuth": {"users": {"name": "users"}}}"#,
+//!         "oidc": {"clientID": "a"}}"#,
 //! )?;
-//! assert!(spec.validate().is_empty());
 //! let error = spec.policies(&towergate_policy::references::NoReferences).unwrap_err();
-//! assert_eq!(error.to_string(), "spec.basicAuth is not supported");
+//! assert_eq!(error.to_string(), "spec.oidc is not supported");
 //! # Ok::<(), serde_json::Error>(())
 //! ```
 

@@ -5,6 +5,7 @@ use crate::api_struct::api_struct;
 use crate::backend_traffic::MergeType;
 use crate::check::{Report, count};
 use crate::common::{TargetRef, TargetSelector, impl_targets};
+use crate::field_path::FieldPath;
 use crate::{FieldError, Policy, References};
 
 api_struct! {
@@ -20,21 +21,21 @@ api_struct! {
         /// the parent's policy.
         merge_type: MergeType = "mergeType" Unsupported,
         /// Authentication by API key.
-        api_key_auth: ApiKeyAuth = "apiKeyAuth" Unsupported,
+        api_key_auth: ApiKeyAuth = "apiKeyAuth",
         /// Cross-origin requests.
-        cors: Cors = "cors" Unsupported,
+        cors: Cors = "cors",
         /// Protection against cross-site request forgery.
-        csrf: Csrf = "csrf" Unsupported,
+        csrf: Csrf = "csrf",
         /// HTTP Basic authentication.
-        basic_auth: BasicAuth = "basicAuth" Unsupported,
+        basic_auth: BasicAuth = "basicAuth",
         /// Authentication by JSON Web Token.
-        jwt: Jwt = "jwt" Unsupported,
+        jwt: Jwt = "jwt",
         /// Authentication by OpenID Connect.
         oidc: Oidc = "oidc" Unsupported,
         /// Authorization by an external service.
         ext_auth: ExtAuth = "extAuth" Unsupported,
         /// Rules that allow or deny requests.
-        authorization: Authorization = "authorization" Unsupported,
+        authorization: Authorization = "authorization",
     }
 }
 
@@ -78,13 +79,46 @@ impl SecurityPolicySpec {
         );
     }
 
-    /// Converts the policy to values of the plan. No section is supported yet, so a valid result is
-    /// empty.
+    /// Converts the policy to values of the plan. The order of the values has no meaning: each has its
+    /// place in the request path.
     ///
     /// # Errors
-    /// The first field that is not supported.
-    pub fn policies(&self, _references: &dyn References) -> Result<Vec<Policy>, FieldError> {
+    /// The first field that is not supported, or whose value or reference is invalid.
+    pub fn policies(&self, references: &dyn References) -> Result<Vec<Policy>, FieldError> {
         Report::of(self).require_supported()?;
-        Ok(Vec::new())
+        if self
+            .targets()
+            .refs()
+            .any(|target| target.kind.as_deref() == Some("TCPRoute"))
+        {
+            return Err(FieldError::unsupported("spec.targetRefs: TCPRoute"));
+        }
+        let mut policies = Vec::new();
+        let path = FieldPath::SPEC;
+        if let Some(cors) = &self.cors {
+            policies.push(Policy::Cors(cors.policy(path.field("cors"))?));
+        }
+        if let Some(csrf) = &self.csrf {
+            policies.push(Policy::Csrf(csrf.policy(path.field("csrf"))?));
+        }
+        if let Some(keys) = &self.api_key_auth {
+            let keys = keys.policy(path.field("apiKeyAuth"), references)?;
+            policies.push(Policy::ApiKey(keys));
+        }
+        if let Some(users) = &self.basic_auth {
+            let users = users.policy(path.field("basicAuth"), references)?;
+            policies.push(Policy::BasicAuth(users));
+        }
+        let mut providers: Vec<&str> = Vec::new();
+        if let Some(jwt) = &self.jwt {
+            let names = jwt.providers.iter().flatten();
+            providers.extend(names.filter_map(|provider| provider.name.as_deref()));
+            policies.push(Policy::Jwt(jwt.policy(path.field("jwt"), references)?));
+        }
+        if let Some(rules) = &self.authorization {
+            let rules = rules.policy(path.field("authorization"), &providers)?;
+            policies.push(Policy::Authorization(rules));
+        }
+        Ok(policies)
     }
 }

@@ -1,0 +1,99 @@
+//! Authorization (SecurityPolicy `authorization`): rules in order, the first that matches decides.
+//!
+//! All parts of a rule that are given must match. A request that no rule matches gets the default action,
+//! which is `Deny` unless the policy says otherwise. Refusals read as Envoy's RBAC filter writes them.
+
+mod operation;
+mod principal;
+
+pub use operation::{OperationMatch, OperationPath, PathComparison};
+pub use principal::{ClaimMatch, ClaimTest, HeaderMatch, PrincipalMatch, TokenMatch};
+
+use std::net::IpAddr;
+
+use http::{StatusCode, request};
+use serde::{Deserialize, Serialize};
+use towergate_core::LocalReply;
+use towergate_core::policy::{HeadPolicy, RequestHead};
+
+use crate::jwt::VerifiedTokens;
+
+/// Who may do what.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct AuthorizationRules {
+    /// The rules, in order.
+    pub rules: Vec<AccessRule>,
+    /// The action for requests that no rule matches.
+    pub default: Access,
+}
+
+/// A rule.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct AccessRule {
+    /// The rule's name, for the access log.
+    pub name: String,
+    /// What happens to requests that match.
+    pub access: Access,
+    /// Who sends the request.
+    pub principal: PrincipalMatch,
+    /// What the request asks for.
+    pub operation: OperationMatch,
+}
+
+/// What happens to a request.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub enum Access {
+    /// It passes.
+    Allow,
+    /// It is refused with 403.
+    #[default]
+    Deny,
+}
+
+/// What authorization looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'r> {
+    /// The request's head.
+    pub head: &'r request::Parts,
+    /// The client's address; `None`: unknown, which no network contains.
+    pub client: Option<IpAddr>,
+    /// The tokens that were verified.
+    pub tokens: &'r VerifiedTokens,
+}
+
+impl AuthorizationRules {
+    /// Decides on a request.
+    pub fn decide(&self, subject: &Subject<'_>) -> Access {
+        let mut rules = self.rules.iter();
+        let matched = rules.find(|rule| rule.matches(subject));
+        matched.map_or(self.default, |rule| rule.access)
+    }
+}
+
+impl HeadPolicy for AuthorizationRules {
+    fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply> {
+        let none = VerifiedTokens::default();
+        let subject = Subject {
+            head: request.head,
+            client: request.facts.client,
+            tokens: request.head.extensions.get().unwrap_or(&none),
+        };
+        match self.decide(&subject) {
+            Access::Allow => Ok(()),
+            Access::Deny => {
+                let details = "rbac_access_denied_matched_policy[DENY]";
+                let reply = LocalReply::new(StatusCode::FORBIDDEN, details);
+                Err(reply.with_body("RBAC: access denied"))
+            }
+        }
+    }
+}
+
+impl AccessRule {
+    fn matches(&self, subject: &Subject<'_>) -> bool {
+        self.operation.matches(subject.head) && self.principal.matches(subject, self.access)
+    }
+}
+
+#[cfg(test)]
+mod tests;

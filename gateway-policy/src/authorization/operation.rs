@@ -1,0 +1,53 @@
+//! What a request asks for.
+
+use http::{Method, request};
+use serde::{Deserialize, Serialize};
+use towergate_core::plan::{Text, TextMatch};
+
+/// Methods and paths; both must match.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct OperationMatch {
+    /// Methods, one of which is enough; empty: any.
+    pub methods: Vec<Text<Method>>,
+    /// The path; `None`: any.
+    pub path: Option<OperationPath>,
+}
+
+/// A test of the path, without the query.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct OperationPath {
+    /// The test.
+    pub test: PathComparison,
+    /// Whether paths match that fail the test.
+    pub invert: bool,
+}
+
+/// How a path is compared. The path is normalised, and compared with regard to case.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub enum PathComparison {
+    /// The beginning of the path as text: `/admin` matches `/administrator` too, as in Envoy.
+    Prefix(String),
+    /// The whole path.
+    Whole(TextMatch),
+}
+
+impl OperationMatch {
+    pub(super) fn matches(&self, head: &request::Parts) -> bool {
+        let method = self.methods.is_empty() || self.methods.iter().any(|own| **own == head.method);
+        method
+            && self
+                .path
+                .as_ref()
+                .is_none_or(|path| path.matches(head.uri.path()))
+    }
+}
+
+impl OperationPath {
+    fn matches(&self, path: &str) -> bool {
+        let holds = match &self.test {
+            PathComparison::Prefix(own) => path.starts_with(own.as_str()),
+            PathComparison::Whole(text) => text.matches(path),
+        };
+        holds != self.invert
+    }
+}

@@ -1,0 +1,133 @@
+//! Who sends a request.
+
+use http::{HeaderMap, HeaderName};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use towergate_core::plan::Text;
+
+use super::{Access, Subject};
+use crate::jwt::{Claims, find_claim};
+
+/// Who sends the request; all parts that are given must match.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct PrincipalMatch {
+    /// Networks, one of which has the client's address; `None`: any address.
+    pub networks: Option<Vec<IpNet>>,
+    /// Header fields, all of which must match.
+    pub headers: Vec<HeaderMatch>,
+    /// A token; `None`: with or without one.
+    pub token: Option<TokenMatch>,
+}
+
+/// A header field and the values that match.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct HeaderMatch {
+    /// The field.
+    pub name: Text<HeaderName>,
+    /// The values, one of which is enough.
+    pub values: Vec<String>,
+}
+
+/// A token of a provider.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct TokenMatch {
+    /// The provider's name.
+    pub provider: String,
+    /// Claims, all of which must match.
+    pub claims: Vec<ClaimMatch>,
+    /// Scopes, all of which the token must have.
+    pub scopes: Vec<String>,
+}
+
+/// A claim and the values that match.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct ClaimMatch {
+    /// The claim's path, with dots between the members of nested objects.
+    pub name: String,
+    /// How the claim is compared.
+    pub test: ClaimTest,
+    /// The values, one of which is enough.
+    pub values: Vec<String>,
+}
+
+/// How a claim is compared.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub enum ClaimTest {
+    /// It is a string, equal to one of the values.
+    #[default]
+    String,
+    /// It is a list of which one string is equal to one of the values.
+    StringArray,
+}
+
+impl PrincipalMatch {
+    /// Whether the rule is about the sender of this request.
+    pub(super) fn matches(&self, subject: &Subject<'_>, access: Access) -> bool {
+        self.matches_address(subject)
+            && self
+                .headers
+                .iter()
+                .all(|own| own.matches(&subject.head.headers, access))
+            && self.token.as_ref().is_none_or(|own| own.matches(subject))
+    }
+
+    fn matches_address(&self, subject: &Subject<'_>) -> bool {
+        let Some(networks) = &self.networks else {
+            return true;
+        };
+        let client = subject.client.map(|address| address.to_canonical());
+        client.is_some_and(|client| networks.iter().any(|network| network.contains(&client)))
+    }
+}
+
+impl HeaderMatch {
+    /// A rule that allows compares the field as a whole: of several lines none is enough by itself, as in
+    /// Envoy. A rule that denies matches if any line does, or a client could hide one line behind another.
+    fn matches(&self, headers: &HeaderMap, access: Access) -> bool {
+        let mut lines = headers.get_all(&*self.name).iter();
+        let fits = |line: &http::HeaderValue| {
+            let mut values = self.values.iter();
+            values.any(|value| value.as_bytes() == line.as_bytes())
+        };
+        match access {
+            Access::Allow => lines.next().is_some_and(fits) && lines.next().is_none(),
+            Access::Deny => lines.any(fits),
+        }
+    }
+}
+
+impl TokenMatch {
+    fn matches(&self, subject: &Subject<'_>) -> bool {
+        let mut tokens = subject.tokens.of(&self.provider);
+        tokens.any(|claims| {
+            self.claims.iter().all(|own| own.matches(claims))
+                && self.scopes.iter().all(|scope| has_scope(claims, scope))
+        })
+    }
+}
+
+impl ClaimMatch {
+    fn matches(&self, claims: &Claims) -> bool {
+        let fits = |value: &Value| {
+            let text = value.as_str();
+            text.is_some_and(|text| self.values.iter().any(|own| own == text))
+        };
+        match (self.test, find_claim(claims, &self.name)) {
+            (ClaimTest::String, Some(value)) => fits(value),
+            (ClaimTest::StringArray, Some(Value::Array(list))) => list.iter().any(fits),
+            (ClaimTest::StringArray, Some(_)) | (_, None) => false,
+        }
+    }
+}
+
+/// Whether a token has a scope in `scope` or `scp`: words of a text (RFC 8693, section 4.2), or a list.
+fn has_scope(claims: &Claims, scope: &str) -> bool {
+    ["scope", "scp"]
+        .into_iter()
+        .any(|name| match claims.get(name) {
+            Some(Value::String(text)) => text.split(' ').any(|word| word == scope),
+            Some(Value::Array(list)) => list.iter().any(|word| word == scope),
+            _ => false,
+        })
+}

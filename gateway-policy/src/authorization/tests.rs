@@ -1,0 +1,305 @@
+use http::{HeaderName, Method, Request};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use towergate_core::plan::TextMatch;
+
+use super::*;
+
+/// A request under test.
+#[derive(Default)]
+struct Sample {
+    client: Option<&'static str>,
+    headers: Vec<(&'static str, &'static str)>,
+    claims: Option<Value>,
+}
+
+impl Sample {
+    fn decide(&self, rules: &AuthorizationRules, method: &str, path: &str) -> Access {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in &self.headers {
+            request = request.header(*name, *value);
+        }
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        let mut tokens = VerifiedTokens::default();
+        if let Some(Value::Object(claims)) = self.claims.clone() {
+            tokens.add("main".into(), claims.into());
+        }
+        rules.decide(&Subject {
+            head: &head,
+            client: self.client.map(|address| address.parse().unwrap()),
+            tokens: &tokens,
+        })
+    }
+}
+
+fn only(principal: PrincipalMatch, operation: OperationMatch) -> AuthorizationRules {
+    AuthorizationRules {
+        rules: vec![AccessRule {
+            name: "rule".to_owned(),
+            access: Access::Allow,
+            principal,
+            operation,
+        }],
+        default: Access::Deny,
+    }
+}
+
+fn networks(texts: &[&str]) -> PrincipalMatch {
+    PrincipalMatch {
+        networks: Some(texts.iter().map(|text| text.parse().unwrap()).collect()),
+        ..PrincipalMatch::default()
+    }
+}
+
+#[test]
+fn addresses_are_compared_in_canonical_form() {
+    let rules = only(
+        networks(&["10.0.0.0/8", "2001:db8::/32"]),
+        OperationMatch::default(),
+    );
+    for (client, expected) in [
+        (Some("10.9.9.9"), Access::Allow),
+        (Some("11.0.0.1"), Access::Deny),
+        (Some("2001:db8::1"), Access::Allow),
+        (Some("::ffff:10.9.9.9"), Access::Allow),
+        (None, Access::Deny),
+    ] {
+        let sample = Sample {
+            client,
+            ..Sample::default()
+        };
+        assert_eq!(sample.decide(&rules, "GET", "/"), expected, "{client:?}");
+    }
+}
+
+#[test]
+fn the_first_rule_that_matches_decides() {
+    let rule = |access, network| AccessRule {
+        access,
+        ..only(networks(&[network]), OperationMatch::default())
+            .rules
+            .remove(0)
+    };
+    let rules = AuthorizationRules {
+        rules: vec![
+            rule(Access::Deny, "10.1.0.0/16"),
+            rule(Access::Allow, "10.0.0.0/8"),
+            rule(Access::Deny, "10.2.0.0/16"),
+        ],
+        default: Access::Deny,
+    };
+    for (client, expected) in [
+        ("10.1.2.3", Access::Deny),
+        ("10.2.2.3", Access::Allow),
+        ("10.3.2.3", Access::Allow),
+        ("192.0.2.1", Access::Deny),
+    ] {
+        let sample = Sample {
+            client: Some(client),
+            ..Sample::default()
+        };
+        assert_eq!(sample.decide(&rules, "GET", "/"), expected, "{client}");
+    }
+}
+
+#[test]
+fn of_two_header_lines_none_allows_and_any_denies() {
+    let header = HeaderMatch {
+        name: HeaderName::from_static("x-team").into(),
+        values: vec!["red".to_owned(), "blue".to_owned()],
+    };
+    let principal = PrincipalMatch {
+        headers: vec![header],
+        ..PrincipalMatch::default()
+    };
+    let allow = only(principal, OperationMatch::default());
+    let mut deny = allow.clone();
+    deny.rules[0].access = Access::Deny;
+    deny.default = Access::Allow;
+    for (values, allowed, passes_deny) in [
+        (vec!["red"], Access::Allow, Access::Deny),
+        (vec!["blue"], Access::Allow, Access::Deny),
+        (vec!["Red"], Access::Deny, Access::Allow),
+        (vec![""], Access::Deny, Access::Allow),
+        (vec![], Access::Deny, Access::Allow),
+        (vec!["green", "red"], Access::Deny, Access::Deny),
+    ] {
+        let headers = values.iter().map(|value| ("x-team", *value)).collect();
+        let sample = Sample {
+            headers,
+            ..Sample::default()
+        };
+        assert_eq!(sample.decide(&allow, "GET", "/"), allowed, "{values:?}");
+        assert_eq!(sample.decide(&deny, "GET", "/"), passes_deny, "{values:?}");
+    }
+}
+
+#[test]
+fn operations_are_methods_and_paths() {
+    let path = |test, invert| Some(OperationPath { test, invert });
+    let prefix = || PathComparison::Prefix("/admin".to_owned());
+    for (operation, method, target, expected) in [
+        (vec![Method::GET], "GET", "/", Access::Allow),
+        (vec![Method::GET], "HEAD", "/", Access::Deny),
+        (vec![], "PUT", "/", Access::Allow),
+    ] {
+        let operation = OperationMatch {
+            methods: operation.into_iter().map(Into::into).collect(),
+            path: None,
+        };
+        let rules = only(PrincipalMatch::default(), operation);
+        assert_eq!(
+            Sample::default().decide(&rules, method, target),
+            expected,
+            "{method} {target}"
+        );
+    }
+    for (path, target, expected) in [
+        (
+            path(
+                PathComparison::Whole(TextMatch::Exact("/exact".to_owned())),
+                false,
+            ),
+            "/exact",
+            Access::Allow,
+        ),
+        (
+            path(
+                PathComparison::Whole(TextMatch::Exact("/exact".to_owned())),
+                false,
+            ),
+            "/exact?a=b",
+            Access::Allow,
+        ),
+        (
+            path(
+                PathComparison::Whole(TextMatch::Exact("/exact".to_owned())),
+                false,
+            ),
+            "/exact/",
+            Access::Deny,
+        ),
+        (path(prefix(), false), "/administrator", Access::Allow),
+        (path(prefix(), false), "/x/admin", Access::Deny),
+        (path(prefix(), true), "/admin/x", Access::Deny),
+        (path(prefix(), true), "/public", Access::Allow),
+    ] {
+        let rules = only(
+            PrincipalMatch::default(),
+            OperationMatch {
+                methods: Vec::new(),
+                path,
+            },
+        );
+        assert_eq!(
+            Sample::default().decide(&rules, "GET", target),
+            expected,
+            "{target}"
+        );
+    }
+}
+
+#[test]
+fn claims_and_scopes_of_the_named_provider_count() {
+    let claim = |name: &str, test, values: &[&str]| ClaimMatch {
+        name: name.to_owned(),
+        test,
+        values: values.iter().map(|value| (*value).to_owned()).collect(),
+    };
+    let token = |claims, scopes: &[&str]| PrincipalMatch {
+        token: Some(TokenMatch {
+            provider: "main".to_owned(),
+            claims,
+            scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+        }),
+        ..PrincipalMatch::default()
+    };
+    let nested = token(
+        vec![
+            claim("org.team", ClaimTest::String, &["red"]),
+            claim("groups", ClaimTest::StringArray, &["dev", "ops"]),
+        ],
+        &[],
+    );
+    let scopes = token(Vec::new(), &["read", "write"]);
+    for (principal, claims, expected) in [
+        (
+            &nested,
+            Some(json!({"org": {"team": "red"}, "groups": ["x", "ops"]})),
+            Access::Allow,
+        ),
+        (&nested, Some(json!({"org": {"team": "red"}})), Access::Deny),
+        (
+            &nested,
+            Some(json!({"org": {"team": "red"}, "groups": "ops"})),
+            Access::Deny,
+        ),
+        (
+            &nested,
+            Some(json!({"org.team": "red", "groups": ["ops"]})),
+            Access::Deny,
+        ),
+        (&nested, None, Access::Deny),
+        (
+            &scopes,
+            Some(json!({"scope": "write extra read"})),
+            Access::Allow,
+        ),
+        (
+            &scopes,
+            Some(json!({"scp": ["read", "write"]})),
+            Access::Allow,
+        ),
+        (&scopes, Some(json!({"scope": "read"})), Access::Deny),
+        (&scopes, Some(json!({"scope": "readwrite"})), Access::Deny),
+    ] {
+        let rules = only(principal.clone(), OperationMatch::default());
+        let sample = Sample {
+            claims: claims.clone(),
+            ..Sample::default()
+        };
+        assert_eq!(sample.decide(&rules, "GET", "/"), expected, "{claims:?}");
+    }
+    let mut other = only(scopes, OperationMatch::default());
+    if let Some(token) = &mut other.rules[0].principal.token {
+        token.provider = "other".to_owned();
+    }
+    let sample = Sample {
+        claims: Some(json!({"scope": "read write"})),
+        ..Sample::default()
+    };
+    assert_eq!(sample.decide(&other, "GET", "/"), Access::Deny);
+}
+
+proptest! {
+    /// The first rule that matches decides; without one, the default.
+    #[test]
+    fn decisions_agree_with_a_plain_loop(
+        rules in prop::collection::vec((0_u8..4, any::<bool>()), 0..6),
+        client in 0_u8..4,
+        allow in any::<bool>(),
+    ) {
+        let access = |allow| if allow { Access::Allow } else { Access::Deny };
+        let network = |n: u8| networks(&[&format!("10.{n}.0.0/16")]);
+        let built = AuthorizationRules {
+            rules: rules.iter().map(|(n, allow)| AccessRule {
+                name: String::new(),
+                access: access(*allow),
+                principal: network(*n),
+                operation: OperationMatch::default(),
+            }).collect(),
+            default: access(allow),
+        };
+        let address = format!("10.{client}.0.1").leak();
+
+        let mut expected = access(allow);
+        for (n, allow) in rules.iter().rev() {
+            if *n == client {
+                expected = access(*allow);
+            }
+        }
+
+        let sample = Sample { client: Some(address), ..Sample::default() };
+        prop_assert_eq!(sample.decide(&built, "GET", "/"), expected);
+    }
+}

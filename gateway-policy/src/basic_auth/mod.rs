@@ -1,0 +1,230 @@
+//! Basic authentication (SecurityPolicy `basicAuth`; RFC 7617).
+//!
+//! ```text
+//! Authorization: Basic BASE64(user ":" password) ──> user of the `.htpasswd` file? ──> its hash verifies?
+//! ```
+//!
+//! The texts of refusals are Envoy's. The scheme is case-insensitive (RFC 9110, section 11.1). A client's
+//! own field of the name under which the user's name is forwarded is always removed.
+//!
+//! ```
+//! use towergate_policy::basic_auth::{BasicAuthentication, Users};
+//! use towergate_policy::secret::SecretText;
+//!
+//! let rule = BasicAuthentication {
+//!     users: SecretText::new("ada:{SHA}nU4eI71bcnBGqeO0t9tXvY1u5oQ="),
+//!     forward_user_name: None,
+//! };
+//! let users = Users::parse(rule.users.expose())?;
+//! let (head, ()) = http::Request::get("/")
+//!     .header("authorization", "Basic YWRhOnBhc3M=")
+//!     .body(())?
+//!     .into_parts();
+//!
+//! assert_eq!(users.authenticate(&head.headers)?.name(), "ada");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod password;
+mod policy;
+mod users;
+
+pub use policy::BasicAuthPolicy;
+pub use users::{Users, UsersError};
+
+use std::fmt;
+
+use data_encoding::{BASE64, BASE64_NOPAD};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName};
+use serde::{Deserialize, Serialize};
+use towergate_core::plan::Text;
+
+use self::password::PasswordHash;
+use crate::secret::SecretText;
+
+/// The users whose requests pass.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct BasicAuthentication {
+    /// The text of an `.htpasswd` file.
+    pub users: SecretText,
+    /// The header field that tells the backend the user's name.
+    pub forward_user_name: Option<Text<HeaderName>>,
+}
+
+/// Why a request is refused, in Envoy's words.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum BasicAuthError {
+    /// No `Authorization` field.
+    #[error("User authentication failed. Missing username and password.")]
+    Missing,
+    /// Another scheme.
+    #[error("User authentication failed. Expected 'Basic' authentication scheme.")]
+    OtherScheme,
+    /// The credentials are not base64 of `user:password`.
+    #[error("User authentication failed. Invalid basic credential format.")]
+    BadFormat,
+    /// No such user, or another password.
+    #[error("User authentication failed. Invalid username/password combination.")]
+    Rejected,
+}
+
+impl BasicAuthError {
+    /// Envoy's response code details.
+    pub const fn details(self) -> &'static str {
+        match self {
+            Self::Missing => "no_credential_for_basic_auth",
+            Self::OtherScheme => "invalid_scheme_for_basic_auth",
+            Self::BadFormat => "invalid_format_for_basic_auth",
+            Self::Rejected => "invalid_credential_for_basic_auth",
+        }
+    }
+}
+
+/// A name and a password that a client sent.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Credentials {
+    decoded: Vec<u8>,
+    colon: usize,
+}
+
+impl Credentials {
+    /// The credentials in `Authorization`.
+    ///
+    /// # Errors
+    /// If the field is missing, occurs twice, or has no Basic credentials.
+    pub fn of(headers: &HeaderMap) -> Result<Self, BasicAuthError> {
+        let mut lines = headers.get_all(AUTHORIZATION).iter();
+        let line = lines.next().ok_or(BasicAuthError::Missing)?;
+        if lines.next().is_some() {
+            return Err(BasicAuthError::BadFormat);
+        }
+        let line = line.as_bytes();
+        let (scheme, encoded) = line
+            .split_at_checked(6)
+            .ok_or(BasicAuthError::OtherScheme)?;
+        if !scheme.eq_ignore_ascii_case(b"basic ") {
+            return Err(BasicAuthError::OtherScheme);
+        }
+        let decoded = BASE64
+            .decode(encoded)
+            .or_else(|_| BASE64_NOPAD.decode(encoded));
+        let decoded = decoded.map_err(|_| BasicAuthError::BadFormat)?;
+        let colon = decoded.iter().position(|byte| *byte == b':');
+        let colon = colon.ok_or(BasicAuthError::BadFormat)?;
+        Ok(Self { decoded, colon })
+    }
+
+    fn user(&self) -> &[u8] {
+        &self.decoded[..self.colon]
+    }
+
+    fn password(&self) -> &[u8] {
+        &self.decoded[self.colon + 1..]
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials")
+    }
+}
+
+/// The name of a user whose password was verified.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AuthenticatedUser(String);
+
+impl AuthenticatedUser {
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Users {
+    /// The user of a request with these header fields. Bcrypt and `$apr1$` take milliseconds: on a thread
+    /// that serves others, look at [`is_slow`](Self::is_slow) first.
+    ///
+    /// # Errors
+    /// The reason why the request is refused.
+    pub fn authenticate(&self, headers: &HeaderMap) -> Result<AuthenticatedUser, BasicAuthError> {
+        self.verify(&Credentials::of(headers)?)
+    }
+
+    /// The user with these credentials. A name that does not exist takes as long as a wrong password of
+    /// the file's slowest kind would, but for its cost.
+    ///
+    /// # Errors
+    /// [`BasicAuthError::Rejected`] if there is no such user or the password is another.
+    pub fn verify(&self, credentials: &Credentials) -> Result<AuthenticatedUser, BasicAuthError> {
+        let hash = self.hash(credentials.user());
+        let password = credentials.password();
+        let verified = match hash {
+            Some(hash) => hash.verify(password),
+            None => {
+                PasswordHash::Sha1([0; 20]).verify(password);
+                false
+            }
+        };
+        let name = std::str::from_utf8(credentials.user())
+            .ok()
+            .filter(|_| verified);
+        let name = name.ok_or(BasicAuthError::Rejected)?;
+        Ok(AuthenticatedUser(name.to_owned()))
+    }
+
+    /// Whether [`verify`](Self::verify) takes milliseconds for these credentials.
+    pub fn is_slow(&self, credentials: &Credentials) -> bool {
+        self.hash(credentials.user())
+            .is_some_and(PasswordHash::is_slow)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn authenticate(values: &[&str]) -> Result<String, BasicAuthError> {
+        let users = Users::parse(
+            "ada:{SHA}nU4eI71bcnBGqeO0t9tXvY1u5oQ=\ncarl:{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk=",
+        );
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(AUTHORIZATION, value.parse().unwrap());
+        }
+        let user = users.unwrap().authenticate(&headers)?;
+        Ok(user.name().to_owned())
+    }
+
+    #[test]
+    fn requests_are_answered_as_recorded() {
+        use BasicAuthError::{BadFormat, Missing, OtherScheme, Rejected};
+        for (values, expected) in [
+            (vec![], Err(Missing)),
+            (vec!["Basic YWRhOnBhc3M="], Ok("ada")),
+            (vec!["basic YWRhOnBhc3M="], Ok("ada")),
+            (vec!["Basic YWRhOnBhc3M"], Ok("ada")),
+            (vec!["Basic Y2FybDo="], Ok("carl")),
+            (vec!["Basic QWRhOnBhc3M="], Err(Rejected)),
+            (vec!["Basic YWRhADpwYXNz"], Err(Rejected)),
+            (vec!["Basic "], Err(OtherScheme)),
+            (vec!["Basic"], Err(OtherScheme)),
+            (vec!["Bearer YWRhOnBhc3M="], Err(OtherScheme)),
+            (vec!["Basic\tYWRhOnBhc3M="], Err(OtherScheme)),
+            (vec!["Basic  YWRhOnBhc3M="], Err(BadFormat)),
+            (vec!["Basic YWRh"], Err(BadFormat)),
+            (
+                vec!["Basic YWRhOnBhc3M=", "Basic YWRhOnBhc3M="],
+                Err(BadFormat),
+            ),
+        ] {
+            // A field value has no blanks at its ends: `Basic ` arrives as `Basic`.
+            let values: Vec<_> = values.iter().map(|value| value.trim()).collect();
+            assert_eq!(
+                authenticate(&values),
+                expected.map(str::to_owned),
+                "{values:?}"
+            );
+        }
+    }
+}

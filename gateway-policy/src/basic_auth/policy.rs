@@ -1,0 +1,144 @@
+//! Basic authentication as a policy.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use http::{HeaderName, HeaderValue, StatusCode, request};
+use towergate_core::LocalReply;
+use towergate_core::policy::{
+    BuiltPolicy, HeadPolicy, PolicyError, PolicyFuture, PolicyRequest, RequestHead, WaitingPolicy,
+};
+
+use super::{AuthenticatedUser, BasicAuthError, BasicAuthentication, Credentials, Users};
+use crate::challenge::challenge;
+
+/// The most slow verifications whose result is kept.
+const CACHE_SIZE: usize = 1024;
+/// The most slow verifications of a policy at the same time, so that guessing passwords does not use up the
+/// machine.
+const MAX_SLOW: usize = 4;
+
+/// Admits requests with the name and password of a user.
+pub struct BasicAuthPolicy {
+    users: Arc<Users>,
+    forward: Option<HeaderName>,
+    slow: tokio::sync::Semaphore,
+    /// Digests of credentials whose slow verification has succeeded.
+    verified: Mutex<HashMap<[u8; 32], Arc<str>>>,
+}
+
+impl BasicAuthPolicy {
+    /// A policy for `rule`.
+    ///
+    /// # Errors
+    /// If the file of users cannot be used.
+    pub fn new(rule: &BasicAuthentication) -> Result<Self, PolicyError> {
+        let users = Users::parse(rule.users.expose());
+        let users = users.map_err(|error| PolicyError::new(format!(".htpasswd: {error}")))?;
+        Ok(Self {
+            users: Arc::new(users),
+            forward: rule.forward_user_name.as_deref().cloned(),
+            slow: tokio::sync::Semaphore::new(MAX_SLOW),
+            verified: Mutex::default(),
+        })
+    }
+
+    /// The form that the file of users requires: bcrypt and `$apr1$` are verified on other threads.
+    pub(crate) fn built(rule: &BasicAuthentication) -> Result<BuiltPolicy, PolicyError> {
+        let policy = Self::new(rule)?;
+        Ok(if policy.users.has_slow_hashes() {
+            BuiltPolicy::waiting(policy)
+        } else {
+            BuiltPolicy::head(policy)
+        })
+    }
+
+    fn admit(
+        &self,
+        head: &mut request::Parts,
+        user: Result<AuthenticatedUser, BasicAuthError>,
+    ) -> Result<(), LocalReply> {
+        if let Some(name) = &self.forward {
+            head.headers.remove(name);
+        }
+        match user {
+            Ok(user) => {
+                if let Some(name) = &self.forward {
+                    let value = HeaderValue::from_str(user.name());
+                    let value = value.map_err(|_| refuse(head, BasicAuthError::BadFormat))?;
+                    head.headers.insert(name, value);
+                }
+                Ok(())
+            }
+            Err(error) => Err(refuse(head, error)),
+        }
+    }
+
+    async fn verify(&self, credentials: Credentials) -> Result<AuthenticatedUser, BasicAuthError> {
+        if !self.users.is_slow(&credentials) {
+            return self.users.verify(&credentials);
+        }
+        let digest = credentials.digest();
+        let known = self.cache(|verified| verified.get(&digest).cloned());
+        if let Some(name) = known {
+            return Ok(AuthenticatedUser(name.as_ref().to_owned()));
+        }
+        let _permit = self
+            .slow
+            .acquire()
+            .await
+            .map_err(|_| BasicAuthError::Rejected)?;
+        let users = self.users.clone();
+        let task = tokio::task::spawn_blocking(move || users.verify(&credentials));
+        let user = task.await.map_err(|_| BasicAuthError::Rejected)??;
+        self.cache(|verified| {
+            if verified.len() >= CACHE_SIZE {
+                verified.clear();
+            }
+            verified.insert(digest, user.name().into());
+        });
+        Ok(user)
+    }
+
+    fn cache<T>(&self, act: impl FnOnce(&mut HashMap<[u8; 32], Arc<str>>) -> T) -> T {
+        act(&mut self.verified.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Credentials {
+    /// A digest by which verified credentials are found again without keeping the password.
+    fn digest(&self) -> [u8; 32] {
+        let mut context = Context::new(&SHA256);
+        context.update(&self.decoded);
+        let mut digest = [0; 32];
+        digest.copy_from_slice(context.finish().as_ref());
+        digest
+    }
+}
+
+fn refuse(head: &request::Parts, error: BasicAuthError) -> LocalReply {
+    let (name, value) = challenge("Basic", head, "");
+    LocalReply::new(StatusCode::UNAUTHORIZED, error.details())
+        .with_body(error.to_string())
+        .with_header(name, value)
+}
+
+impl HeadPolicy for BasicAuthPolicy {
+    fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply> {
+        let user = self.users.authenticate(&request.head.headers);
+        self.admit(request.head, user)
+    }
+}
+
+impl WaitingPolicy for BasicAuthPolicy {
+    fn run<'a>(&'a self, request: &'a mut PolicyRequest<'_>) -> PolicyFuture<'a> {
+        Box::pin(async move {
+            let user = match Credentials::of(&request.head.headers) {
+                Ok(credentials) => self.verify(credentials).await,
+                Err(error) => Err(error),
+            };
+            self.admit(request.head, user)
+        })
+    }
+}

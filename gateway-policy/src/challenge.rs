@@ -1,0 +1,54 @@
+//! The `WWW-Authenticate` fields of refusals (RFC 9110, section 11.6.1).
+
+use http::header::{HOST, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, request};
+
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// A challenge of `scheme` with the URL of the request as realm, as Envoy sends it, but without the query:
+/// that may have a token in it. `extra` is added behind the realm.
+pub(crate) fn challenge(
+    scheme: &str,
+    head: &request::Parts,
+    extra: &str,
+) -> (HeaderName, HeaderValue) {
+    let text = |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
+    let proto = text(X_FORWARDED_PROTO)
+        .or(head.uri.scheme_str())
+        .unwrap_or("http");
+    let host = match head.uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => text(HOST).unwrap_or_default(),
+    };
+    let realm = format!("{proto}://{host}{}", head.uri.path()).replace(['"', '\\'], "");
+    let value = HeaderValue::try_from(format!("{scheme} realm=\"{realm}\"{extra}"));
+    (
+        WWW_AUTHENTICATE,
+        value.unwrap_or_else(|_| HeaderValue::from_static("Bearer")),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    #[test]
+    fn the_realm_is_the_url_without_its_query() {
+        let (head, ()) = Request::get("/a/b?access_token=secret")
+            .header("host", "api.test")
+            .header("x-forwarded-proto", "https")
+            .body(())
+            .unwrap()
+            .into_parts();
+
+        let (name, value) = challenge("Bearer", &head, ", error=\"invalid_token\"");
+
+        assert_eq!(name, "www-authenticate");
+        assert_eq!(
+            value,
+            r#"Bearer realm="https://api.test/a/b", error="invalid_token""#
+        );
+    }
+}

@@ -1,0 +1,217 @@
+//! Requests that pages of other origins forge (SecurityPolicy `csrf`).
+//!
+//! A request that changes something must come from a page of the host that it goes to, or of one of the
+//! origins that the policy adds. The page is named by `Origin`, or by `Referer` where there is no `Origin`.
+//! Host and port are compared, the scheme is not.
+
+use http::header::{HOST, ORIGIN, REFERER};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, request};
+use serde::{Deserialize, Serialize};
+use towergate_core::LocalReply;
+use towergate_core::policy::{HeadPolicy, RequestHead};
+
+/// The origins whose pages may send requests that change something.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct CsrfProtection {
+    /// Origins besides the host of the request.
+    pub additional: Vec<SourceOrigin>,
+    /// Share of requests that are not refused, as numerator and denominator. Default: none.
+    pub shadow: Option<(u32, u32)>,
+}
+
+/// The host and port of an origin.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub enum SourceOrigin {
+    /// Any that is named.
+    Any,
+    /// One host, with its port if it is not the scheme's default.
+    Exact(String),
+    /// Hosts below this one (`example.com` for `https://*.example.com`), with any number of labels.
+    Below(String),
+}
+
+impl SourceOrigin {
+    /// Reads an origin of the policy: `*`, `SCHEME://HOST[:PORT]`, or `SCHEME://*.HOST[:PORT]`.
+    pub fn parse(text: &str) -> Self {
+        let host = text.split_once("://").map_or(text, |(_, host)| host);
+        let host = host.to_ascii_lowercase();
+        match host.strip_prefix("*.") {
+            _ if host == "*" => Self::Any,
+            Some(parent) => Self::Below(parent.to_owned()),
+            None => Self::Exact(host),
+        }
+    }
+
+    /// Whether this is the origin `host`, in lower case. A wildcard stands for whole labels.
+    fn matches(&self, host: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact(own) => own == host,
+            Self::Below(parent) => {
+                let labels = host.strip_suffix(parent.as_str());
+                let labels = labels.and_then(|labels| labels.strip_suffix('.'));
+                labels.is_some_and(|labels| !labels.is_empty() && !labels.contains(['/', ':', '@']))
+            }
+        }
+    }
+}
+
+impl CsrfProtection {
+    /// Refuses a request of another origin's page.
+    ///
+    /// # Errors
+    /// 403, as Envoy replies.
+    pub fn decide(&self, head: &request::Parts) -> Result<(), LocalReply> {
+        if !changes_something(&head.method) || self.is_allowed(head) || self.is_shadowed() {
+            return Ok(());
+        }
+        Err(
+            LocalReply::new(StatusCode::FORBIDDEN, "csrf_origin_mismatch")
+                .with_body("Invalid origin"),
+        )
+    }
+
+    fn is_allowed(&self, head: &request::Parts) -> bool {
+        let Some(source) = source_host(&head.headers) else {
+            return false;
+        };
+        let target = match head.uri.authority() {
+            Some(authority) => Some(authority.as_str()),
+            None => head.headers.get(HOST).and_then(|host| host.to_str().ok()),
+        };
+        target.is_some_and(|target| target.eq_ignore_ascii_case(&source))
+            || self.additional.iter().any(|origin| origin.matches(&source))
+    }
+
+    fn is_shadowed(&self) -> bool {
+        self.shadow.is_some_and(|(numerator, denominator)| {
+            denominator > 0 && fastrand::u32(0..denominator) < numerator
+        })
+    }
+}
+
+impl HeadPolicy for CsrfProtection {
+    fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply> {
+        self.decide(request.head)
+    }
+}
+
+/// The methods that Envoy takes to change something.
+fn changes_something(method: &Method) -> bool {
+    [Method::POST, Method::PUT, Method::DELETE, Method::PATCH].contains(method)
+}
+
+/// Host and port of the page that sent the request, in lower case. `Origin: null` names none.
+fn source_host(headers: &HeaderMap) -> Option<String> {
+    let value: &HeaderValue = headers.get(ORIGIN).or_else(|| headers.get(REFERER))?;
+    let uri: Uri = value.to_str().ok()?.parse().ok()?;
+    uri.scheme()?;
+    let authority = uri.authority()?.as_str();
+    (!authority.contains('@')).then(|| authority.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn passes(rule: &CsrfProtection, method: &str, headers: &[(&str, &str)]) -> bool {
+        let mut request = Request::builder()
+            .method(method)
+            .uri("/")
+            .header("host", "shop.test");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        rule.decide(&head).is_ok()
+    }
+
+    #[test]
+    fn a_request_that_changes_something_comes_from_its_own_host() {
+        let rule = CsrfProtection::default();
+        for (method, headers, expected) in [
+            ("GET", vec![("origin", "http://evil.test")], true),
+            ("OPTIONS", vec![("origin", "http://evil.test")], true),
+            ("POST", vec![], false),
+            ("POST", vec![("origin", "http://shop.test")], true),
+            ("POST", vec![("origin", "https://SHOP.test")], true),
+            ("POST", vec![("origin", "http://shop.test:8080")], false),
+            ("POST", vec![("origin", "null")], false),
+            (
+                "POST",
+                vec![("origin", "null"), ("referer", "http://shop.test/form")],
+                false,
+            ),
+            ("PUT", vec![("referer", "http://shop.test/form")], true),
+            ("PATCH", vec![("referer", "/form")], false),
+            ("DELETE", vec![("origin", "http://evil.test")], false),
+            (
+                "POST",
+                vec![("origin", "http://evil.test@shop.test")],
+                false,
+            ),
+            ("POST", vec![("origin", "shop.test")], false),
+        ] {
+            assert_eq!(
+                passes(&rule, method, &headers),
+                expected,
+                "{method} {headers:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn additional_origins_are_compared_by_host_and_port() {
+        let origins = [
+            "https://*.example.com",
+            "https://exact.test",
+            "http://partner.test:8080",
+        ];
+        let rule = CsrfProtection {
+            additional: origins.into_iter().map(SourceOrigin::parse).collect(),
+            shadow: None,
+        };
+        for (origin, expected) in [
+            ("https://a.example.com", true),
+            ("http://a.b.example.com", true),
+            ("https://example.com", false),
+            ("https://.example.com", false),
+            ("https://evilexample.com", false),
+            ("https://a.example.com:444", false),
+            ("http://exact.test", true),
+            ("http://partner.test:8080", true),
+            ("http://partner.test", false),
+            ("https://evil.test", false),
+        ] {
+            assert_eq!(
+                passes(&rule, "POST", &[("origin", origin)]),
+                expected,
+                "{origin}"
+            );
+        }
+    }
+
+    #[test]
+    fn any_origin_must_still_be_named() {
+        let rule = CsrfProtection {
+            additional: vec![SourceOrigin::parse("*")],
+            shadow: None,
+        };
+
+        assert!(passes(&rule, "POST", &[("origin", "http://evil.test")]));
+        assert!(!passes(&rule, "POST", &[]));
+    }
+
+    #[test]
+    fn a_shadow_of_everything_refuses_nothing() {
+        let rule = |shadow| CsrfProtection {
+            additional: Vec::new(),
+            shadow,
+        };
+
+        assert!(passes(&rule(Some((100, 100))), "POST", &[]));
+        assert!(!passes(&rule(Some((0, 100))), "POST", &[]));
+    }
+}

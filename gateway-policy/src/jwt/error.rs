@@ -1,0 +1,98 @@
+//! Why a request's token is refused, in the words of Envoy's JWT filter.
+
+use http::StatusCode;
+
+/// Why a token is refused. The texts are those that Envoy sends.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JwtError {
+    /// No token was found where the policy says.
+    #[error("Jwt is missing")]
+    Missing,
+    /// Not three parts with dots between them.
+    #[error("Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections")]
+    BadFormat,
+    /// The header is not base64url.
+    #[error("Jwt header is an invalid Base64url encoded")]
+    BadHeaderEncoding,
+    /// The header is not a JSON object, or a member name occurs twice.
+    #[error("Jwt header is an invalid JSON")]
+    BadHeader,
+    /// The header has no `alg`.
+    #[error("Jwt header [alg] field is required and must be a string")]
+    NoAlgorithm,
+    /// The algorithm is not supported. `none` never is.
+    #[error("Jwt header [alg] is not supported")]
+    UnsupportedAlgorithm,
+    /// `kid` is not a string.
+    #[error("Jwt header [kid] field is not a string")]
+    BadKeyId,
+    /// The header has critical parameters, none of which is understood (RFC 7515, section 4.1.11).
+    #[error("Jwt header [crit] names extensions that are not supported")]
+    CriticalHeader,
+    /// The claims are not base64url.
+    #[error("Jwt payload is an invalid Base64url encoded")]
+    BadClaimsEncoding,
+    /// The claims are not a JSON object, or a member name occurs twice.
+    #[error("Jwt payload is an invalid JSON")]
+    BadClaims,
+    /// A registered claim is not a string.
+    #[error("Jwt payload [{0}] field is not a string")]
+    ClaimNotString(&'static str),
+    /// A time is not a number.
+    #[error("Jwt payload [{0}] field is not an integer")]
+    ClaimNotInteger(&'static str),
+    /// A time is negative or too large.
+    #[error("Jwt payload [{0}] field is not a positive 64 bit integer")]
+    ClaimOutOfRange(&'static str),
+    /// `aud` is neither a string nor a list of strings.
+    #[error("Jwt payload [aud] field is not a string or string list")]
+    BadAudience,
+    /// The signature is not base64url.
+    #[error("Jwt signature is an invalid Base64url encoded")]
+    BadSignatureEncoding,
+    /// The issuer is not the provider's.
+    #[error("Jwt issuer is not configured")]
+    UnknownIssuer,
+    /// The token has expired.
+    #[error("Jwt is expired")]
+    Expired,
+    /// The token is not valid yet.
+    #[error("Jwt not yet valid")]
+    NotYetValid,
+    /// The token is meant for others.
+    #[error("Audiences in Jwt are not allowed")]
+    WrongAudience,
+    /// The token is longer than [`MAX_TOKEN_LENGTH`](super::MAX_TOKEN_LENGTH).
+    #[error("Jwt is too long")]
+    TooLong,
+    /// The keys could not be fetched.
+    #[error("Jwks remote fetch is failed")]
+    KeysUnavailable,
+    /// No key of the set fits `kid` and `alg`.
+    #[error("Jwks doesn't have key to match kid or alg from Jwt")]
+    NoKey,
+    /// No key that fits verifies the signature.
+    #[error("Jwt verification fails")]
+    BadSignature,
+}
+
+impl JwtError {
+    /// The status of the response.
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::WrongAudience => StatusCode::FORBIDDEN,
+            _ => StatusCode::UNAUTHORIZED,
+        }
+    }
+
+    /// Of the errors of several providers, the one with the highest rank is sent: a token that is wrong
+    /// says more than a token of another issuer, and that more than no token.
+    pub(super) const fn rank(self) -> u8 {
+        match self {
+            Self::Missing => 0,
+            Self::UnknownIssuer => 1,
+            _ => 2,
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! JSON Web Tokens (SecurityPolicy `jwt`): which requests carry a token that one of the providers issued.
+//!
+//! ```text
+//! head ──source──> tokens ──decode──> claims ──check_claims──> ──KeySet::verify──> VerifiedToken
+//! ```
+//!
+//! Every token that is found in a provider's places must be valid. With several providers it is enough
+//! that one of them accepts the request. What others see of a token are the claims that
+//! [`TokenProvider::claim_headers`] names, and [`VerifiedTokens`] for policies that run later.
+//!
+//! [`JwtVerifier`] is a pure function of the head, the keys and the clock; where the keys come from is the
+//! caller's concern.
+//!
+//! ```
+//! use std::time::SystemTime;
+//!
+//! use towergate_policy::jwt::{JwtAuthentication, JwtError, JwtVerifier, KeySet, TokenProvider};
+//!
+//! let provider = TokenProvider::new("main", r#"{"keys": []}"#);
+//! let rule = JwtAuthentication::of(provider);
+//! let (head, ()) = http::Request::get("/").body(())?.into_parts();
+//!
+//! let keys = [None::<std::sync::Arc<KeySet>>];
+//! let result = JwtVerifier::new(&rule).verify(&head, &keys, SystemTime::now());
+//! assert_eq!(result.unwrap_err(), JwtError::Missing);
+//! # Ok::<(), http::Error>(())
+//! ```
+
+mod claims;
+mod error;
+mod keys;
+mod policy;
+mod remote;
+mod source;
+mod token;
+mod verify;
+
+pub use claims::{ClaimHeader, InvalidClaim, find_claim};
+pub use error::JwtError;
+pub use keys::{Algorithm, KeySet, KeySetError, MAX_KEY_SET_LENGTH};
+pub use policy::JwtPolicy;
+pub use source::{TokenHeader, TokenSources};
+pub use token::{Claims, UnverifiedToken};
+pub use verify::{CLOCK_SKEW, check_claims};
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::request;
+use serde::{Deserialize, Serialize};
+use towergate_core::plan::{Traffic, WeightedBackend};
+
+use crate::secret::SecretText;
+
+/// The longest token that is decoded, in bytes. Envoy's limit is that of the header section.
+pub const MAX_TOKEN_LENGTH: usize = 64 * 1024;
+
+/// The tokens that requests must carry.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JwtAuthentication {
+    /// Issuers of tokens. Never empty.
+    pub providers: Vec<TokenProvider>,
+    /// What happens to requests without a valid token.
+    pub requirement: TokenRequirement,
+}
+
+/// What happens to requests without a valid token.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub enum TokenRequirement {
+    /// They are refused.
+    #[default]
+    Required,
+    /// Those without a token pass; those with an invalid one are refused.
+    Optional,
+    /// They pass. The token stays as it is, and no claim is taken from it.
+    FailOpen,
+}
+
+/// An issuer of tokens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TokenProvider {
+    /// The provider's name, by which `authorization` refers to it.
+    pub name: String,
+    /// The value of `iss`; `None`: not checked.
+    pub issuer: Option<String>,
+    /// Values of `aud`, one of which is enough; empty: not checked.
+    pub audiences: Vec<String>,
+    /// The keys.
+    pub keys: KeySource,
+    /// Where tokens are looked for.
+    pub sources: TokenSources,
+    /// Claims that the backend receives.
+    pub claim_headers: Vec<ClaimHeader>,
+    /// Whether the route is matched again once the claims are in the head.
+    pub recompute_route: bool,
+}
+
+/// Where a provider's keys come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum KeySource {
+    /// The text of a key set, which may contain shared secrets.
+    Local(SecretText),
+    /// The URL of a key set, which is fetched and cached.
+    Remote(RemoteKeys),
+}
+
+/// A key set that is fetched.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RemoteKeys {
+    /// The URL.
+    pub uri: String,
+    /// Backends that serve the URL.
+    pub backends: Vec<WeightedBackend>,
+    /// Timeouts, retries and connection settings of a fetch.
+    pub traffic: Arc<Traffic>,
+    /// Time that a key set is used before it is fetched again. Default: 5 minutes.
+    pub cache: Duration,
+    /// Time between a failed fetch and the next. Default: 1 second.
+    pub retry: Duration,
+}
+
+impl JwtAuthentication {
+    /// A token of `provider` is required.
+    pub fn of(provider: TokenProvider) -> Self {
+        Self {
+            providers: vec![provider],
+            requirement: TokenRequirement::Required,
+        }
+    }
+}
+
+impl TokenProvider {
+    /// A provider with a key set of its own that checks neither issuer nor audience.
+    pub fn new(name: impl Into<String>, key_set: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            issuer: None,
+            audiences: Vec::new(),
+            keys: KeySource::Local(SecretText::new(key_set)),
+            sources: TokenSources::default(),
+            claim_headers: Vec::new(),
+            recompute_route: false,
+        }
+    }
+}
+
+/// A token whose signature and claims were verified.
+#[derive(Clone, Debug)]
+pub struct VerifiedToken {
+    /// Index of the provider in [`JwtAuthentication::providers`].
+    pub provider: usize,
+    /// The claims.
+    pub claims: Arc<Claims>,
+}
+
+/// The verified tokens of a request, for policies that run later.
+#[derive(Clone, Debug, Default)]
+pub struct VerifiedTokens(Vec<(Arc<str>, Arc<Claims>)>);
+
+impl VerifiedTokens {
+    /// Adds the claims of a token of `provider`.
+    pub fn add(&mut self, provider: Arc<str>, claims: Arc<Claims>) {
+        self.0.push((provider, claims));
+    }
+
+    /// The claims of the tokens of `provider`.
+    pub fn of<'t>(&'t self, provider: &'t str) -> impl Iterator<Item = &'t Claims> {
+        let own = self.0.iter().filter(move |(name, _)| **name == *provider);
+        own.map(|(_, claims)| &**claims)
+    }
+}
+
+/// Verifies the tokens of requests.
+#[derive(Clone, Copy, Debug)]
+pub struct JwtVerifier<'r> {
+    rule: &'r JwtAuthentication,
+}
+
+impl<'r> JwtVerifier<'r> {
+    /// A verifier for `rule`.
+    pub fn new(rule: &'r JwtAuthentication) -> Self {
+        Self { rule }
+    }
+
+    /// The verified tokens of a request; none if it passes without one. `keys` has the keys of each
+    /// provider, in the order of the providers; `None`: they are not available.
+    ///
+    /// # Errors
+    /// The reason why the request is refused.
+    pub fn verify(
+        &self,
+        head: &request::Parts,
+        keys: &[Option<Arc<KeySet>>],
+        now: SystemTime,
+    ) -> Result<Vec<VerifiedToken>, JwtError> {
+        let mut worst = JwtError::Missing;
+        for (index, provider) in self.rule.providers.iter().enumerate() {
+            let keys = keys.get(index).and_then(Option::as_deref);
+            match provider.verify(head, keys, now) {
+                Ok(tokens) => {
+                    let verified = tokens.into_iter().map(|claims| VerifiedToken {
+                        provider: index,
+                        claims: claims.into(),
+                    });
+                    return Ok(verified.collect());
+                }
+                Err(error) if error.rank() >= worst.rank() => worst = error,
+                Err(_) => {}
+            }
+        }
+        match self.rule.requirement {
+            TokenRequirement::FailOpen => Ok(Vec::new()),
+            TokenRequirement::Optional if worst == JwtError::Missing => Ok(Vec::new()),
+            TokenRequirement::Optional | TokenRequirement::Required => Err(worst),
+        }
+    }
+}
+
+impl TokenProvider {
+    /// The claims of all tokens in the provider's places, each of which must be valid.
+    fn verify(
+        &self,
+        head: &request::Parts,
+        keys: Option<&KeySet>,
+        now: SystemTime,
+    ) -> Result<Vec<Claims>, JwtError> {
+        let found = self.sources.find(head);
+        if found.is_empty() {
+            return Err(JwtError::Missing);
+        }
+        let tokens = found.iter().map(|text| self.verify_token(text, keys, now));
+        tokens.collect()
+    }
+
+    fn verify_token(
+        &self,
+        text: &str,
+        keys: Option<&KeySet>,
+        now: SystemTime,
+    ) -> Result<Claims, JwtError> {
+        if text.len() > MAX_TOKEN_LENGTH {
+            return Err(JwtError::TooLong);
+        }
+        let token = UnverifiedToken::decode(text)?;
+        check_claims(&token.claims, self.issuer.as_deref(), &self.audiences, now)?;
+        keys.ok_or(JwtError::KeysUnavailable)?.verify(&token)?;
+        Ok(token.claims)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+//! JWT authentication as a policy.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::{StatusCode, request};
+use towergate_core::LocalReply;
+use towergate_core::policy::{
+    BuildContext, BuiltPolicy, HeadPolicy, PolicyError, PolicyFuture, PolicyRequest, RequestHead,
+    WaitingPolicy,
+};
+
+use super::remote::RemoteKeySet;
+use super::{
+    JwtAuthentication, JwtError, JwtVerifier, KeySet, KeySource, VerifiedToken, VerifiedTokens,
+};
+use crate::challenge::challenge;
+
+/// Admits requests with a valid token of one of the providers.
+#[derive(Debug)]
+pub struct JwtPolicy {
+    rule: JwtAuthentication,
+    names: Vec<Arc<str>>,
+    keys: Vec<ProviderKeys>,
+}
+
+/// The keys of a provider.
+#[derive(Debug)]
+enum ProviderKeys {
+    Local(Arc<KeySet>),
+    Remote(Arc<RemoteKeySet>),
+}
+
+impl JwtPolicy {
+    /// A policy for `rule`, whose key sets are all local.
+    ///
+    /// # Errors
+    /// If a key set cannot be used, or is remote.
+    pub fn new(rule: &JwtAuthentication) -> Result<Self, PolicyError> {
+        Self::with(rule, |_| {
+            Err(PolicyError::new(
+                "a remote key set requires a client for it",
+            ))
+        })
+    }
+
+    /// The form that the key sets require: a policy that waits for remote ones, or one over the head.
+    pub(crate) fn built(
+        rule: &JwtAuthentication,
+        context: &BuildContext<'_>,
+    ) -> Result<BuiltPolicy, PolicyError> {
+        let policy = Self::with(rule, |source| Ok(RemoteKeySet::shared(source, context)))?;
+        let remote = |keys: &ProviderKeys| matches!(keys, ProviderKeys::Remote(_));
+        Ok(if policy.keys.iter().any(remote) {
+            BuiltPolicy::waiting(policy)
+        } else {
+            BuiltPolicy::head(policy)
+        })
+    }
+
+    fn with(
+        rule: &JwtAuthentication,
+        mut remote: impl FnMut(&super::RemoteKeys) -> Result<Arc<RemoteKeySet>, PolicyError>,
+    ) -> Result<Self, PolicyError> {
+        let keys = rule.providers.iter().map(|provider| match &provider.keys {
+            KeySource::Local(text) => {
+                let keys = KeySet::parse(text.expose().as_bytes());
+                let name = &provider.name;
+                let keys = keys.map_err(|e| PolicyError::new(format!("provider {name}: {e}")))?;
+                Ok(ProviderKeys::Local(Arc::new(keys)))
+            }
+            KeySource::Remote(source) => remote(source).map(ProviderKeys::Remote),
+        });
+        let names = rule.providers.iter().map(|provider| provider.name.as_str());
+        Ok(Self {
+            keys: keys.collect::<Result<_, _>>()?,
+            names: names.map(Arc::from).collect(),
+            rule: rule.clone(),
+        })
+    }
+
+    /// Key sets that are available without waiting.
+    fn local_keys(&self) -> Vec<Option<Arc<KeySet>>> {
+        let keys = self.keys.iter().map(|keys| match keys {
+            ProviderKeys::Local(keys) => Some(keys.clone()),
+            ProviderKeys::Remote(_) => None,
+        });
+        keys.collect()
+    }
+
+    async fn all_keys(&self) -> Vec<Option<Arc<KeySet>>> {
+        let mut all = Vec::with_capacity(self.keys.len());
+        for keys in &self.keys {
+            all.push(match keys {
+                ProviderKeys::Local(keys) => Some(keys.clone()),
+                ProviderKeys::Remote(remote) => remote.keys().await,
+            });
+        }
+        all
+    }
+
+    fn admit(
+        &self,
+        request: &mut RequestHead<'_>,
+        keys: &[Option<Arc<KeySet>>],
+    ) -> Result<(), LocalReply> {
+        let verifier = JwtVerifier::new(&self.rule);
+        let result = verifier.verify(request.head, keys, SystemTime::now());
+        // Removed whether there is a token or not, and after tokens were looked for: a client's own field
+        // never reaches the backend as a claim.
+        for header in self
+            .rule
+            .providers
+            .iter()
+            .flat_map(|provider| &provider.claim_headers)
+        {
+            request.head.headers.remove(&*header.name);
+        }
+        let tokens = result.map_err(|error| refuse(request.head, error))?;
+        self.forward_claims(request, tokens)
+    }
+
+    /// Adds the claim headers, and leaves the claims for later policies.
+    fn forward_claims(
+        &self,
+        request: &mut RequestHead<'_>,
+        tokens: Vec<VerifiedToken>,
+    ) -> Result<(), LocalReply> {
+        let mut recompute = self
+            .rule
+            .providers
+            .iter()
+            .any(|provider| provider.recompute_route);
+        recompute &= !tokens.is_empty();
+        let mut verified = VerifiedTokens::default();
+        for token in tokens {
+            for header in &self.rule.providers[token.provider].claim_headers {
+                let value = header.value(&token.claims);
+                let value = value.map_err(|_| invalid_claim(header.name.as_str()))?;
+                if let Some(value) = value {
+                    request.head.headers.insert(&*header.name, value);
+                }
+            }
+            verified.add(self.names[token.provider].clone(), token.claims);
+        }
+        request.head.extensions.insert(verified);
+        if recompute {
+            request.recompute_route();
+        }
+        Ok(())
+    }
+}
+
+fn refuse(head: &request::Parts, error: JwtError) -> LocalReply {
+    let text = error.to_string();
+    let extra = match error {
+        JwtError::Missing => "",
+        _ => ", error=\"invalid_token\"",
+    };
+    let (name, value) = challenge("Bearer", head, extra);
+    let details = format!("jwt_authn_access_denied{{{}}}", text.replace(' ', "_"));
+    LocalReply::new(error.status(), Cow::Owned(details))
+        .with_body(text)
+        .with_header(name, value)
+}
+
+/// A claim that a header field cannot carry, as Envoy replies to it.
+fn invalid_claim(name: &str) -> LocalReply {
+    let text = format!("invalid header value for: {name}");
+    let word = text.replace(' ', "_");
+    let details = format!("filter_removed_required_request_headers{{{word}}}");
+    LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, Cow::Owned(details))
+        .with_body(text)
+        .with_flag("DPE")
+}
+
+impl HeadPolicy for JwtPolicy {
+    fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply> {
+        self.admit(request, &self.local_keys())
+    }
+}
+
+impl WaitingPolicy for JwtPolicy {
+    fn run<'a>(&'a self, request: &'a mut PolicyRequest<'_>) -> PolicyFuture<'a> {
+        Box::pin(async move {
+            let keys = self.all_keys().await;
+            self.admit(request, &keys)
+        })
+    }
+}

@@ -1,0 +1,119 @@
+//! Key sets that are fetched: cached, refreshed in the background, kept when a refresh fails.
+//!
+//! ```text
+//! no keys yet ──> one request fetches, the others wait for it ──> keys
+//! keys older than the cache duration ──> used, while one task fetches new ones
+//! fetch fails ──> the last good keys stay in use; the next try is after the retry duration
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwapOption;
+use http::Request;
+use http::header::ACCEPT;
+use tokio::sync::Mutex;
+use towergate_core::Body;
+use towergate_core::policy::BuildContext;
+use towergate_core::traffic::InternalClient;
+
+use super::{KeySet, MAX_KEY_SET_LENGTH, RemoteKeys};
+
+/// A key set that is fetched from a server. Policies with equal settings share one.
+#[derive(Debug)]
+pub(super) struct RemoteKeySet {
+    source: RemoteKeys,
+    client: InternalClient,
+    current: ArcSwapOption<KeySet>,
+    /// Held while keys are fetched.
+    fetching: Mutex<()>,
+    started: Instant,
+    /// Milliseconds since `started` after which keys are fetched again.
+    due: AtomicU64,
+}
+
+impl RemoteKeySet {
+    /// The key set for `source`, which survives a change of the configuration.
+    pub(super) fn shared(source: &RemoteKeys, context: &BuildContext<'_>) -> Arc<Self> {
+        // Backends have no hash; their text has.
+        let key = ("jwks", serde_json::to_string(source).unwrap_or_default());
+        context.live.share(key, |_| {
+            let client = context.http_client("jwks", &source.backends, source.traffic.clone());
+            Arc::new(Self {
+                source: source.clone(),
+                client,
+                current: ArcSwapOption::empty(),
+                fetching: Mutex::new(()),
+                started: Instant::now(),
+                due: AtomicU64::new(0),
+            })
+        })
+    }
+
+    /// The keys; `None` if they could not be fetched yet.
+    pub(super) async fn keys(self: &Arc<Self>) -> Option<Arc<KeySet>> {
+        let known = self.current.load_full();
+        if !self.is_due() {
+            return known;
+        }
+        if known.is_some() {
+            let this = self.clone();
+            if self.fetching.try_lock().is_ok() {
+                tokio::spawn(async move { this.refresh().await });
+            }
+            return known;
+        }
+        self.refresh().await;
+        self.current.load_full()
+    }
+
+    fn is_due(&self) -> bool {
+        self.elapsed() >= self.due.load(Ordering::Acquire)
+    }
+
+    fn elapsed(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Fetches the keys unless another task has just done so.
+    async fn refresh(&self) {
+        let _guard = self.fetching.lock().await;
+        if !self.is_due() {
+            return;
+        }
+        let wait = match self.fetch().await {
+            Ok(keys) => {
+                self.current.store(Some(Arc::new(keys)));
+                self.source.cache
+            }
+            Err(error) => {
+                tracing::warn!(
+                    uri = self.source.uri,
+                    error,
+                    "the key set could not be fetched"
+                );
+                self.source.retry
+            }
+        };
+        let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        self.due
+            .store(self.elapsed().saturating_add(wait), Ordering::Release);
+    }
+
+    async fn fetch(&self) -> Result<KeySet, String> {
+        let request = Request::get(&self.source.uri).header(ACCEPT, "application/json");
+        let request = request
+            .body(Body::empty())
+            .map_err(|error| error.to_string())?;
+        let response = self
+            .client
+            .send_collected(request, MAX_KEY_SET_LENGTH)
+            .await;
+        let response = response.map_err(|error| error.to_string())?;
+        if response.status() != http::StatusCode::OK {
+            return Err(format!("the server returned {}", response.status()));
+        }
+        KeySet::parse(&response.body().data).map_err(|error| error.to_string())
+    }
+}
