@@ -406,7 +406,7 @@ fn mistake_7_the_load_balancer_is_bypassed() {
     assert_eq!(backend.requests(), 0);
     eventually("the log names the cause", || {
         let said = gateway.output();
-        said.contains("does not begin with the PROXY protocol header")
+        said.contains("the PROXY protocol header that the ClientTrafficPolicy requires is missing")
             .then_some(())
     });
 }

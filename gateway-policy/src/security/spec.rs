@@ -86,13 +86,6 @@ impl SecurityPolicySpec {
     /// The first field that is not supported, or whose value or reference is invalid.
     pub fn policies(&self, references: &dyn References) -> Result<Vec<Policy>, FieldError> {
         Report::of(self).require_supported()?;
-        if self
-            .targets()
-            .refs()
-            .any(|target| target.kind.as_deref() == Some("TCPRoute"))
-        {
-            return Err(FieldError::unsupported("spec.targetRefs: TCPRoute"));
-        }
         let mut policies = Vec::new();
         let path = FieldPath::SPEC;
         if let Some(cors) = &self.cors {
@@ -118,6 +111,11 @@ impl SecurityPolicySpec {
         if let Some(rules) = &self.authorization {
             let rules = rules.policy(path.field("authorization"), &providers)?;
             policies.push(Policy::Authorization(rules));
+        }
+        let tcp = |target: &TargetRef| target.kind.as_deref() == Some("TCPRoute");
+        if !policies.is_empty() && self.targets().refs().any(tcp) {
+            // Connections of its routes are closed; the status must not say that the policy is in force.
+            return Err(FieldError::unsupported("spec.targetRefs: TCPRoute"));
         }
         Ok(policies)
     }
