@@ -65,12 +65,20 @@ const NAMES: [(&str, &str); 4] = [
     ("abc-foo-example-com", "abc.foo.example.com"),
 ];
 
+/// The field `hostname` of a listener, which a listener for all hosts lacks.
+fn hostname_field(hostname: &str) -> String {
+    match hostname {
+        "" => String::new(),
+        hostname => format!(", hostname: \"{hostname}\""),
+    }
+}
+
 #[test]
 fn plain_listeners_of_one_port_are_isolated() {
     let listeners = NAMES.map(|(name, hostname)| {
         (
             name,
-            format!("port: 80, protocol: HTTP, hostname: \"{hostname}\""),
+            format!("port: 80, protocol: HTTP{}", hostname_field(hostname)),
         )
     });
     let intersecting = [
@@ -118,7 +126,10 @@ fn a_request_for_a_listener_other_than_that_of_tls_is_misdirected() {
         let tls = "tls: {certificateRefs: [{name: tls}]}";
         (
             name,
-            format!("port: 443, protocol: HTTPS, hostname: \"{hostname}\", {tls}"),
+            format!(
+                "port: 443, protocol: HTTPS{}, {tls}",
+                hostname_field(hostname)
+            ),
         )
     });
     let text = manifests(&listeners, &[]).replacen("hostnames: []", "hostnames: [example.org]", 1);

@@ -145,7 +145,6 @@ impl Rig {
         let rules = [
             ("500-3", "app", "retry: {codes: [500], attempts: 3}"),
             ("all-2", "app", &all(2)),
-            ("all-0", "app", &all(0)),
             ("any-2", "app", "retry: {attempts: 2}"),
             ("half", "half", "retry: {attempts: 100}"),
             ("none", "none", "retry: {attempts: 2}"),
@@ -201,10 +200,6 @@ fn retries_match_the_conformance_suite() {
         ("all-2?code=503&fail=3", (503, 3)),
         ("all-2?code=504&fail=1", (200, 2)),
         ("all-2?code=504&fail=3", (504, 3)),
-        ("all-0?code=500&fail=1", (500, 1)),
-        ("all-0?code=502&fail=1", (502, 1)),
-        ("all-0?code=503&fail=1", (503, 1)),
-        ("all-0?code=504&fail=1", (504, 1)),
         // Failed connections, without listed codes.
         ("any-2?code=reset&fail=2", (200, 3)),
         ("any-2?code=reset&fail=3", (503, 3)),
