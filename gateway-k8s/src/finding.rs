@@ -97,7 +97,7 @@ finding_codes! {
     NotAnObject = "not-an-object": "a document is not a Kubernetes object",
         "move the file out of the folder";
     ParametersIgnored = "parameters-ignored": "a GatewayClass or Gateway references parameters that Towergate does not read",
-        "set the same with policies or options of Towergate, and remove the reference";
+        "configure the equivalent policy or Towergate option, and remove the reference";
     ParametersInvalid = "parameters-invalid": "a Gateway references parameters of an unsupported kind",
         "remove the reference";
     ParentKind = "parent-kind": "a parentRef names a kind that routes cannot attach to",
@@ -158,7 +158,7 @@ finding_codes! {
         "correct `apiVersion` or `kind`";
     Unreadable = "unreadable": "a file or folder cannot be read",
         "correct its permissions, encoding or size";
-    Unsupported = "unsupported": "a field asks for something that is not supported",
+    Unsupported = "unsupported": "a field or value is not supported",
         "remove the field, or use what the finding suggests";
     UnsupportedKind = "unsupported-kind": "a kind of Gateway API or Envoy Gateway is not supported",
         "remove the object";

@@ -37,7 +37,7 @@ pub(crate) struct ConfigCounts {
     pub(crate) applied: AtomicU64,
     /// Rejected configurations.
     pub(crate) rejected: AtomicU64,
-    /// Errors in the manifests as last read.
+    /// Errors in the manifests at the last read.
     pub(crate) errors: AtomicU64,
     /// Addresses that could not be bound.
     pub(crate) unbound: AtomicU64,

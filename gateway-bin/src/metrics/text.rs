@@ -333,7 +333,7 @@ fn process(page: &mut Families, config: &ConfigCounts, dropped_log_lines: u64) {
         (
             "towergate_config_errors",
             MetricType::Gauge,
-            "Errors in the manifests as last read.",
+            "Errors in the manifests at the last read.",
             config.errors.load(Ordering::Relaxed),
         ),
         (

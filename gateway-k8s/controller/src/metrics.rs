@@ -224,7 +224,7 @@ impl Page {
             ),
             (
                 "data_planes_refusing",
-                "Connected data planes that cannot serve a version or one of its addresses.",
+                "Connected data planes that rejected a version, or cannot bind one of its addresses.",
                 |_, one| one.refused.is_some(),
             ),
         ];

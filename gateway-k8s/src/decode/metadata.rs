@@ -50,7 +50,7 @@ pub(crate) fn check(kind: &Kind, meta: &mut ObjectMeta) -> Result<(), Breach> {
         return Err(Breach {
             code: FindingCode::InvalidName,
             field: "metadata.name",
-            message: format!("`{}` is not a name that Kubernetes takes", meta.name),
+            message: format!("`{}` is not a valid name of a Kubernetes object", meta.name),
             help: "Use lower-case letters, digits and `-`; begin and end with a letter or digit.",
         });
     }

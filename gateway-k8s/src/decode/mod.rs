@@ -315,7 +315,7 @@ impl Reader {
 
     fn no_object(&mut self, node: &Node, origin: &Origin, both: bool) {
         let diagnostic = if both {
-            let message = "this is no Kubernetes object: it has neither `apiVersion` nor `kind`";
+            let message = "not a Kubernetes object: `apiVersion` and `kind` are missing";
             let help = "Move the file out of the folder if it is no manifest.";
             Diagnostic::warning(FindingCode::NotAnObject, message, help)
         } else {
@@ -378,7 +378,7 @@ impl Reader {
             }
             Verdict::Unsupported => {
                 let message = format!("{name} is not supported: this object is not in force");
-                let help = "Remove it, or do without what it asks for: docs/differences.md says what is served.";
+                let help = "Remove the object; docs/differences.md lists what is supported.";
                 Diagnostic::warning(FindingCode::UnsupportedKind, message, help)
             }
             Verdict::Unknown(meant) => {

@@ -120,7 +120,7 @@ fn add<S>(
         return Ok(());
     };
     let message = format!(
-        "{kind} {key} is there already, in {}:{}; the first one counts",
+        "{kind} {key} is already defined in {}:{}; the first is used",
         first.origin.file, first.origin.line
     );
     let help = "Remove one of the two, or give it another name.";

@@ -205,7 +205,7 @@ fn read(path: &Path) -> io::Result<(Stamp, String)> {
     let meta = file.metadata()?;
     let size = meta.len();
     if size > MAX_FILE {
-        let message = format!("it has {size} bytes, {MAX_FILE} is the limit");
+        let message = format!("the file has {size} bytes; the limit is {MAX_FILE} bytes");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
     }
     let mut text = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);

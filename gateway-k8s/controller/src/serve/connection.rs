@@ -95,7 +95,8 @@ async fn open(stream: TcpStream, tls: &Tls) -> io::Result<(TlsStream, Identity)>
     let stream = TlsAcceptor::from(tls.current()).accept(stream).await?;
     let shown = stream.get_ref().1.peer_certificates();
     let identity = shown.and_then(|chain| Identity::read(chain.first()?));
-    let identity = identity.ok_or_else(|| io::Error::other("its certificate names no plane"))?;
+    let identity = identity
+        .ok_or_else(|| io::Error::other("the client certificate identifies no data plane"))?;
     Ok((stream, identity))
 }
 
@@ -196,9 +197,11 @@ enum Lost {
 impl std::fmt::Display for Lost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Silent => f.write_str("it does not say what it has"),
-            Self::Stalled => f.write_str("it takes nothing of what is sent"),
-            Self::Unreported => f.write_str("it does not say what became of what it got"),
+            Self::Silent => f.write_str("the data plane sent no initial message in time"),
+            Self::Stalled => f.write_str("the data plane reads no data"),
+            Self::Unreported => {
+                f.write_str("the data plane did not report the result of an update in time")
+            }
             Self::Connection(error) => error.fmt(f),
             Self::Wire(error) => error.fmt(f),
         }

@@ -95,7 +95,7 @@ pub(crate) fn class_statuses(
                 &Subject::new("GatewayClass", class),
                 "spec.parametersRef",
                 "parameters of a GatewayClass are not supported; their settings are ignored",
-                "set the same with policies or options of Towergate, and remove the reference",
+                "configure the equivalent policy or Towergate option, and remove the reference",
             );
         }
         let value = status.to_value(class.meta.generation);

@@ -66,7 +66,7 @@ fn parameters(
             subject,
             field,
             format!("parameters of {kind} {name} are not supported; their settings are ignored"),
-            "set the same with policies or options of Towergate, and remove the reference",
+            "configure the equivalent policy or Towergate option, and remove the reference",
         );
         return true;
     }

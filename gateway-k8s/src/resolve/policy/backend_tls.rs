@@ -305,7 +305,7 @@ fn roots(
         }
         (Some(other), _) => {
             return Err(invalid(format!(
-                "wellKnownCACertificates {other:?} is not known: System is"
+                "wellKnownCACertificates {other:?} is not supported; use System"
             )));
         }
     }
