@@ -24,7 +24,10 @@ pub(crate) fn challenge(
     let value = HeaderValue::try_from(format!("{scheme} realm=\"{realm}\"{extra}"));
     (
         WWW_AUTHENTICATE,
-        value.unwrap_or_else(|_| HeaderValue::from_static("Bearer")),
+        value.unwrap_or_else(|_| match scheme {
+            "Basic" => HeaderValue::from_static("Basic"),
+            _ => HeaderValue::from_static("Bearer"),
+        }),
     )
 }
 

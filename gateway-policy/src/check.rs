@@ -98,7 +98,7 @@ pub enum FieldLimit {
 
 /// How the gateway treats a policy that sets a field, if not by applying the field alone.
 ///
-/// A new class is one variant here and one arm in [`Report::field`] and [`Report::value`].
+/// A new class is one variant here and one arm in `Report::field` and `Report::value`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FieldClass {
     /// The gateway does not support the field: the policy is rejected and fails closed.

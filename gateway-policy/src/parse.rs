@@ -4,8 +4,8 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use http::HeaderName;
-use ipnet::IpNet;
+use http::{HeaderName, header};
+use ipnet::{IpNet, Ipv4Net};
 use towergate_core::plan::Text;
 
 use crate::FieldError;
@@ -102,15 +102,46 @@ pub(crate) fn buffer_size(
     Ok(bytes.and_then(|bytes| usize::try_from(bytes).ok()))
 }
 
-/// Parses a network in CIDR notation. Host bits are cleared.
+/// Parses a network in CIDR notation. Host bits are cleared. A network of IPv4-mapped addresses is the IPv4
+/// network, because client addresses are canonical.
 pub(crate) fn network(field: impl Display, text: &str) -> Result<IpNet, FieldError> {
-    let network: Result<IpNet, _> = text.parse();
-    network.map(|network| network.trunc()).map_err(|_| {
-        FieldError::invalid(
-            field,
-            format_args!("{text:?} is not a network in CIDR notation"),
-        )
-    })
+    let invalid = |_| {
+        let message = format_args!("{text:?} is not a network in CIDR notation").to_string();
+        FieldError::invalid(field, message)
+    };
+    let network = text.parse::<IpNet>().map_err(invalid)?.trunc();
+    if let IpNet::V6(mapped) = network
+        && let Some(address) = mapped.addr().to_ipv4_mapped()
+        && let Some(length) = mapped.prefix_len().checked_sub(96)
+        && let Ok(network) = Ipv4Net::new(address, length)
+    {
+        return Ok(network.into());
+    }
+    Ok(network)
+}
+
+/// Parses the name of a header field that a policy sets for the backend. Fields that frame the message or
+/// select the route, and hop-by-hop fields, are not allowed.
+pub(crate) fn forwarded_header_name(
+    field: impl Display,
+    text: &str,
+) -> Result<Text<HeaderName>, FieldError> {
+    const RESERVED: [HeaderName; 8] = [
+        header::HOST,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::CONNECTION,
+        header::UPGRADE,
+        header::TE,
+        header::TRAILER,
+        HeaderName::from_static("keep-alive"),
+    ];
+    let name = header_name(&field, text)?;
+    if RESERVED.contains(&name) {
+        let message = format_args!("a policy must not set {text}").to_string();
+        return Err(FieldError::invalid(field, message));
+    }
+    Ok(name)
 }
 
 /// Parses the name of a header field.

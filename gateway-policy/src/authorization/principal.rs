@@ -32,7 +32,7 @@ pub struct HeaderMatch {
 /// A token of a provider.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct TokenMatch {
-    /// The provider's name.
+    /// The provider's [identity](crate::jwt::TokenProvider::identity).
     pub provider: String,
     /// Claims, all of which must match.
     pub claims: Vec<ClaimMatch>,
@@ -64,7 +64,7 @@ pub enum ClaimTest {
 impl PrincipalMatch {
     /// Whether the rule is about the sender of this request.
     pub(super) fn matches(&self, subject: &Subject<'_>, access: Access) -> bool {
-        self.matches_address(subject)
+        self.matches_address(subject, access)
             && self
                 .headers
                 .iter()
@@ -72,12 +72,15 @@ impl PrincipalMatch {
             && self.token.as_ref().is_none_or(|own| own.matches(subject))
     }
 
-    fn matches_address(&self, subject: &Subject<'_>) -> bool {
+    /// An unknown client matches a rule that denies and none that allows.
+    fn matches_address(&self, subject: &Subject<'_>, access: Access) -> bool {
         let Some(networks) = &self.networks else {
             return true;
         };
-        let client = subject.client.map(|address| address.to_canonical());
-        client.is_some_and(|client| networks.iter().any(|network| network.contains(&client)))
+        match subject.client.map(|address| address.to_canonical()) {
+            Some(client) => networks.iter().any(|network| network.contains(&client)),
+            None => access == Access::Deny,
+        }
     }
 }
 

@@ -73,6 +73,15 @@ fn addresses_are_compared_in_canonical_form() {
 }
 
 #[test]
+fn an_unknown_client_is_denied_by_a_rule_that_denies_networks() {
+    let mut rules = only(networks(&["10.0.0.0/8"]), OperationMatch::default());
+    rules.rules[0].access = Access::Deny;
+    rules.default = Access::Allow;
+
+    assert_eq!(Sample::default().decide(&rules, "GET", "/"), Access::Deny);
+}
+
+#[test]
 fn the_first_rule_that_matches_decides() {
     let rule = |access, network| AccessRule {
         access,

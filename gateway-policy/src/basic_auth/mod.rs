@@ -151,32 +151,25 @@ impl Users {
         self.verify(&Credentials::of(headers)?)
     }
 
-    /// The user with these credentials. A name that does not exist takes as long as a wrong password of
-    /// the file's slowest kind would, but for its cost.
+    /// The user with these credentials. A name that does not exist takes as long as a wrong password for
+    /// the slowest hash of the file, so that the time says nothing about the names.
     ///
     /// # Errors
     /// [`BasicAuthError::Rejected`] if there is no such user or the password is another.
     pub fn verify(&self, credentials: &Credentials) -> Result<AuthenticatedUser, BasicAuthError> {
-        let hash = self.hash(credentials.user());
-        let password = credentials.password();
-        let verified = match hash {
-            Some(hash) => hash.verify(password),
-            None => {
-                PasswordHash::Sha1([0; 20]).verify(password);
-                false
-            }
-        };
-        let name = std::str::from_utf8(credentials.user())
-            .ok()
-            .filter(|_| verified);
+        let known = self.hash(credentials.user());
+        let hash = known.or(self.slowest());
+        let verified = hash.is_some_and(|hash| hash.verify(credentials.password()));
+        let name = std::str::from_utf8(credentials.user()).ok();
+        let name = name.filter(|_| verified && known.is_some());
         let name = name.ok_or(BasicAuthError::Rejected)?;
         Ok(AuthenticatedUser(name.to_owned()))
     }
 
     /// Whether [`verify`](Self::verify) takes milliseconds for these credentials.
     pub fn is_slow(&self, credentials: &Credentials) -> bool {
-        self.hash(credentials.user())
-            .is_some_and(PasswordHash::is_slow)
+        let hash = self.hash(credentials.user()).or(self.slowest());
+        hash.is_some_and(PasswordHash::is_slow)
     }
 }
 

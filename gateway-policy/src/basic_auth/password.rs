@@ -63,6 +63,18 @@ impl PasswordHash {
         !matches!(self, Self::Sha1(_))
     }
 
+    /// Relative cost of a verification.
+    pub(super) fn cost(&self) -> u32 {
+        match self {
+            Self::Sha1(_) => 0,
+            Self::Apr1 { .. } => 1,
+            Self::Bcrypt(hash) => {
+                let parts: Result<bcrypt::HashParts, _> = hash.parse();
+                parts.map_or(2, |parts| 2 + parts.get_cost())
+            }
+        }
+    }
+
     /// Whether `password` has this hash. Compares in constant time.
     pub(super) fn verify(&self, password: &[u8]) -> bool {
         match self {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use http::{HeaderName, HeaderValue, StatusCode, request};
+use tokio::sync::Semaphore;
 use towergate_core::LocalReply;
 use towergate_core::policy::{
     BuiltPolicy, HeadPolicy, PolicyError, PolicyFuture, PolicyRequest, RequestHead, WaitingPolicy,
@@ -18,12 +19,15 @@ const CACHE_SIZE: usize = 1024;
 /// The most slow verifications of a policy at the same time, so that guessing passwords does not use up the
 /// machine.
 const MAX_SLOW: usize = 4;
+/// The most requests of a policy that wait for a slow verification. Further requests are refused.
+const MAX_WAITING: usize = 64;
 
 /// Admits requests with the name and password of a user.
 pub struct BasicAuthPolicy {
     users: Arc<Users>,
     forward: Option<HeaderName>,
-    slow: tokio::sync::Semaphore,
+    slow: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
     /// Digests of credentials whose slow verification has succeeded.
     verified: Mutex<HashMap<[u8; 32], Arc<str>>>,
 }
@@ -39,7 +43,8 @@ impl BasicAuthPolicy {
         Ok(Self {
             users: Arc::new(users),
             forward: rule.forward_user_name.as_deref().cloned(),
-            slow: tokio::sync::Semaphore::new(MAX_SLOW),
+            slow: Arc::new(Semaphore::new(MAX_SLOW)),
+            waiting: Arc::new(Semaphore::new(MAX_WAITING)),
             verified: Mutex::default(),
         })
     }
@@ -84,13 +89,19 @@ impl BasicAuthPolicy {
         if let Some(name) = known {
             return Ok(AuthenticatedUser(name.as_ref().to_owned()));
         }
-        let _permit = self
-            .slow
-            .acquire()
-            .await
+        let _place = self
+            .waiting
+            .try_acquire()
             .map_err(|_| BasicAuthError::Rejected)?;
+        let permit = self.slow.clone().acquire_owned().await;
+        let permit = permit.map_err(|_| BasicAuthError::Rejected)?;
         let users = self.users.clone();
-        let task = tokio::task::spawn_blocking(move || users.verify(&credentials));
+        // The permit ends with the verification, not with the request: a client that resets its request
+        // cannot start another verification.
+        let task = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            users.verify(&credentials)
+        });
         let user = task.await.map_err(|_| BasicAuthError::Rejected)??;
         self.cache(|verified| {
             if verified.len() >= CACHE_SIZE {

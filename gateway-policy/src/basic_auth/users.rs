@@ -69,6 +69,11 @@ impl Users {
         self.hashes.values().any(PasswordHash::is_slow)
     }
 
+    /// The hash that takes longest to verify; `None` if there are no users.
+    pub(super) fn slowest(&self) -> Option<&PasswordHash> {
+        self.hashes.values().max_by_key(|hash| hash.cost())
+    }
+
     /// The hash of a user's password.
     pub(super) fn hash(&self, name: &[u8]) -> Option<&PasswordHash> {
         self.hashes.get(name)

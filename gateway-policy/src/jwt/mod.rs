@@ -46,6 +46,7 @@ pub use verify::{CLOCK_SKEW, check_claims};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use data_encoding::HEXLOWER;
 use http::request;
 use serde::{Deserialize, Serialize};
 use towergate_core::plan::{Traffic, WeightedBackend};
@@ -158,12 +159,12 @@ pub struct VerifiedToken {
 pub struct VerifiedTokens(Vec<(Arc<str>, Arc<Claims>)>);
 
 impl VerifiedTokens {
-    /// Adds the claims of a token of `provider`.
+    /// Adds the claims of a token of the provider with this [identity](TokenProvider::identity).
     pub fn add(&mut self, provider: Arc<str>, claims: Arc<Claims>) {
         self.0.push((provider, claims));
     }
 
-    /// The claims of the tokens of `provider`.
+    /// The claims of the tokens of the provider with this [identity](TokenProvider::identity).
     pub fn of<'t>(&'t self, provider: &'t str) -> impl Iterator<Item = &'t Claims> {
         let own = self.0.iter().filter(move |(name, _)| **name == *provider);
         own.map(|(_, claims)| &**claims)
@@ -217,6 +218,23 @@ impl<'r> JwtVerifier<'r> {
 }
 
 impl TokenProvider {
+    /// Identifies the provider with all its settings. Tokens are kept for `authorization` by this text, so a
+    /// provider of the same name in another policy does not vouch for them.
+    pub fn identity(&self) -> Result<String, serde_json::Error> {
+        let settings = serde_json::to_vec(self)?;
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &settings);
+        Ok(format!(
+            "{}#{}",
+            self.name,
+            HEXLOWER.encode(digest.as_ref())
+        ))
+    }
+
+    /// Whether a request has a token in one of the provider's places.
+    fn has_token(&self, head: &request::Parts) -> bool {
+        !self.sources.find(head).is_empty()
+    }
+
     /// The claims of all tokens in the provider's places, each of which must be valid.
     fn verify(
         &self,

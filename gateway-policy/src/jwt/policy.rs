@@ -50,7 +50,7 @@ impl JwtPolicy {
         rule: &JwtAuthentication,
         context: &BuildContext<'_>,
     ) -> Result<BuiltPolicy, PolicyError> {
-        let policy = Self::with(rule, |source| Ok(RemoteKeySet::shared(source, context)))?;
+        let policy = Self::with(rule, |source| RemoteKeySet::shared(source, context))?;
         let remote = |keys: &ProviderKeys| matches!(keys, ProviderKeys::Remote(_));
         Ok(if policy.keys.iter().any(remote) {
             BuiltPolicy::waiting(policy)
@@ -72,10 +72,14 @@ impl JwtPolicy {
             }
             KeySource::Remote(source) => remote(source).map(ProviderKeys::Remote),
         });
-        let names = rule.providers.iter().map(|provider| provider.name.as_str());
+        let names = rule.providers.iter().map(|provider| {
+            let identity = provider.identity();
+            let identity = identity.map_err(|error| PolicyError::new(error.to_string()))?;
+            Ok(Arc::from(identity))
+        });
         Ok(Self {
             keys: keys.collect::<Result<_, _>>()?,
-            names: names.map(Arc::from).collect(),
+            names: names.collect::<Result<_, PolicyError>>()?,
             rule: rule.clone(),
         })
     }
@@ -127,12 +131,11 @@ impl JwtPolicy {
         request: &mut RequestHead<'_>,
         tokens: Vec<VerifiedToken>,
     ) -> Result<(), LocalReply> {
-        let mut recompute = self
+        let recompute = self
             .rule
             .providers
             .iter()
             .any(|provider| provider.recompute_route);
-        recompute &= !tokens.is_empty();
         let mut verified = VerifiedTokens::default();
         for token in tokens {
             for header in &self.rule.providers[token.provider].claim_headers {
@@ -184,7 +187,13 @@ impl HeadPolicy for JwtPolicy {
 impl WaitingPolicy for JwtPolicy {
     fn run<'a>(&'a self, request: &'a mut PolicyRequest<'_>) -> PolicyFuture<'a> {
         Box::pin(async move {
-            let keys = self.all_keys().await;
+            let mut providers = self.rule.providers.iter();
+            // A request without a token does not wait for a key server.
+            let keys = if providers.any(|provider| provider.has_token(request.head)) {
+                self.all_keys().await
+            } else {
+                self.local_keys()
+            };
             self.admit(request, &keys)
         })
     }

@@ -15,7 +15,7 @@ use http::Request;
 use http::header::ACCEPT;
 use tokio::sync::Mutex;
 use towergate_core::Body;
-use towergate_core::policy::BuildContext;
+use towergate_core::policy::{BuildContext, PolicyError};
 use towergate_core::traffic::InternalClient;
 
 use super::{KeySet, MAX_KEY_SET_LENGTH, RemoteKeys};
@@ -27,7 +27,7 @@ pub(super) struct RemoteKeySet {
     client: InternalClient,
     current: ArcSwapOption<KeySet>,
     /// Held while keys are fetched.
-    fetching: Mutex<()>,
+    fetching: Arc<Mutex<()>>,
     started: Instant,
     /// Milliseconds since `started` after which keys are fetched again.
     due: AtomicU64,
@@ -35,20 +35,30 @@ pub(super) struct RemoteKeySet {
 
 impl RemoteKeySet {
     /// The key set for `source`, which survives a change of the configuration.
-    pub(super) fn shared(source: &RemoteKeys, context: &BuildContext<'_>) -> Arc<Self> {
+    ///
+    /// # Errors
+    /// If the settings cannot be written, by which the key set is found again.
+    pub(super) fn shared(
+        source: &RemoteKeys,
+        context: &BuildContext<'_>,
+    ) -> Result<Arc<Self>, PolicyError> {
         // Backends have no hash; their text has.
-        let key = ("jwks", serde_json::to_string(source).unwrap_or_default());
-        context.live.share(key, |_| {
+        let key = serde_json::to_string(source);
+        let key = (
+            "jwks",
+            key.map_err(|error| PolicyError::new(error.to_string()))?,
+        );
+        Ok(context.live.share(key, |_| {
             let client = context.http_client("jwks", &source.backends, source.traffic.clone());
             Arc::new(Self {
                 source: source.clone(),
                 client,
                 current: ArcSwapOption::empty(),
-                fetching: Mutex::new(()),
+                fetching: Arc::default(),
                 started: Instant::now(),
                 due: AtomicU64::new(0),
             })
-        })
+        }))
     }
 
     /// The keys; `None` if they could not be fetched yet.
@@ -58,9 +68,12 @@ impl RemoteKeySet {
             return known;
         }
         if known.is_some() {
-            let this = self.clone();
-            if self.fetching.try_lock().is_ok() {
-                tokio::spawn(async move { this.refresh().await });
+            if let Ok(guard) = self.fetching.clone().try_lock_owned() {
+                let this = self.clone();
+                tokio::spawn(async move {
+                    this.fetch_and_store().await;
+                    drop(guard);
+                });
             }
             return known;
         }
@@ -79,9 +92,12 @@ impl RemoteKeySet {
     /// Fetches the keys unless another task has just done so.
     async fn refresh(&self) {
         let _guard = self.fetching.lock().await;
-        if !self.is_due() {
-            return;
+        if self.is_due() {
+            self.fetch_and_store().await;
         }
+    }
+
+    async fn fetch_and_store(&self) {
         let wait = match self.fetch().await {
             Ok(keys) => {
                 self.current.store(Some(Arc::new(keys)));

@@ -5,7 +5,7 @@ use crate::api_struct::api_struct;
 use crate::check::{Report, count};
 use crate::common::ObjectRef;
 use crate::field_path::FieldPath;
-use crate::parse::header_name;
+use crate::parse::{forwarded_header_name, header_name};
 use crate::secret::SecretText;
 use crate::{FieldError, References};
 
@@ -59,17 +59,23 @@ impl ApiKeyAuth {
         let mut credentials = Vec::new();
         for (index, reference) in self.credential_refs.iter().flatten().enumerate() {
             let data = references.secret(&at.item(index).to_string(), reference)?;
-            credentials.extend(data.into_iter().map(|(client, key)| ApiKeyCredential {
-                client,
-                key: SecretText::new(String::from_utf8_lossy(&key)),
-            }));
+            for (client, key) in data {
+                let Ok(key) = String::from_utf8(key) else {
+                    let message = format!("the key of {client} is not UTF-8");
+                    return Err(FieldError::invalid(at.item(index).to_string(), message));
+                };
+                let key = SecretText::new(key);
+                credentials.push(ApiKeyCredential { client, key });
+            }
         }
         let forward = path.field("forwardClientIDHeader");
         let header = self.forward_client_id_header.as_deref();
         let keys = ApiKeyAuthentication {
             credentials,
             sources: self.places(path)?,
-            forward_client: header.map(|name| header_name(forward, name)).transpose()?,
+            forward_client: header
+                .map(|name| forwarded_header_name(forward, name))
+                .transpose()?,
             sanitize: self.sanitize.unwrap_or(false),
         };
         ApiKeys::new(&keys).map_err(|error| FieldError::invalid(at.to_string(), error))?;

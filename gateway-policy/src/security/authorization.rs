@@ -214,11 +214,11 @@ impl Anonymous {
 }
 
 impl Authorization {
-    /// Converts the section at `path`. `providers` are the names of the policy's JWT providers.
+    /// Converts the section at `path`. `providers` are the policy's JWT providers: names and identities.
     pub(super) fn policy(
         &self,
         path: FieldPath<'_>,
-        providers: &[&str],
+        providers: &[(String, String)],
     ) -> Result<AuthorizationRules, FieldError> {
         let at = path.field("rules");
         let rules = self.rules.iter().flatten().enumerate();
@@ -243,7 +243,7 @@ impl AuthorizationRule {
         &self,
         path: FieldPath<'_>,
         index: usize,
-        providers: &[&str],
+        providers: &[(String, String)],
     ) -> Result<AccessRule, FieldError> {
         let principal = self.principal.as_ref();
         let principal = principal.map(|p| p.convert(path.field("principal"), providers));
@@ -296,7 +296,7 @@ impl Principal {
     fn convert(
         &self,
         path: FieldPath<'_>,
-        providers: &[&str],
+        providers: &[(String, String)],
     ) -> Result<PrincipalMatch, FieldError> {
         let at = path.field("clientCIDRs");
         let networks = self.client_cidrs.as_ref().map(|list| {
@@ -326,13 +326,17 @@ impl Principal {
 }
 
 impl JwtPrincipal {
-    fn convert(&self, path: FieldPath<'_>, providers: &[&str]) -> Result<TokenMatch, FieldError> {
-        let provider = self.provider.clone().unwrap_or_default();
-        if !providers.contains(&provider.as_str()) {
+    fn convert(
+        &self,
+        path: FieldPath<'_>,
+        providers: &[(String, String)],
+    ) -> Result<TokenMatch, FieldError> {
+        let name = self.provider.as_deref().unwrap_or_default();
+        let Some((_, provider)) = providers.iter().find(|(known, _)| known == name) else {
             let at = path.field("provider").to_string();
-            let reason = format!("{provider:?} is not a provider of this policy");
+            let reason = format!("{name:?} is not a provider of this policy");
             return Err(FieldError::invalid(at, reason));
-        }
+        };
         let claims = self.claims.iter().flatten().map(|claim| {
             let test = match &claim.value_type {
                 None | Some(ValueType::String) => ClaimTest::String,
@@ -351,7 +355,7 @@ impl JwtPrincipal {
         Ok(TokenMatch {
             claims: claims.collect::<Result<_, FieldError>>()?,
             scopes: self.scopes.clone().unwrap_or_default(),
-            provider,
+            provider: provider.clone(),
         })
     }
 }

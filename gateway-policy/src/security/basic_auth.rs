@@ -4,7 +4,7 @@ use crate::api_struct::api_struct;
 use crate::basic_auth::{BasicAuthentication, Users};
 use crate::common::ObjectRef;
 use crate::field_path::FieldPath;
-use crate::parse::header_name;
+use crate::parse::forwarded_header_name;
 use crate::secret::SecretText;
 use crate::{FieldError, References};
 
@@ -45,7 +45,9 @@ impl BasicAuth {
         let header = self.forward_username_header.as_deref();
         Ok(BasicAuthentication {
             users: SecretText::new(users),
-            forward_user_name: header.map(|name| header_name(forward, name)).transpose()?,
+            forward_user_name: header
+                .map(|name| forwarded_header_name(forward, name))
+                .transpose()?,
         })
     }
 }

@@ -15,7 +15,7 @@ use crate::jwt::{
     ClaimHeader, JwtAuthentication, KeySet, KeySource, RemoteKeys, TokenHeader, TokenProvider,
     TokenRequirement, TokenSources,
 };
-use crate::parse::{duration, header_name};
+use crate::parse::{duration, forwarded_header_name, header_name};
 use crate::secret::SecretText;
 use crate::{FieldError, References};
 
@@ -210,7 +210,10 @@ impl JwtProvider {
         let claims = claims.map(|(index, claim)| {
             let at = at.item(index);
             Ok(ClaimHeader {
-                name: header_name(at.field("header"), claim.header.as_deref().unwrap_or(""))?,
+                name: forwarded_header_name(
+                    at.field("header"),
+                    claim.header.as_deref().unwrap_or(""),
+                )?,
                 claim: claim.claim.clone().unwrap_or_default(),
             })
         });
@@ -226,6 +229,8 @@ impl JwtProvider {
     }
 }
 
+/// Shortest time between two fetches of a key set.
+const SHORTEST: Duration = Duration::from_secs(1);
 /// Key of a ConfigMap under which a key set is looked for first.
 const JWKS: &str = "jwks";
 
@@ -296,8 +301,8 @@ impl RemoteJwks {
             uri: text,
             backends,
             traffic: Arc::new(settings.traffic(path.field("backendSettings"))?),
-            cache: cache.unwrap_or(Duration::from_secs(300)),
-            retry: retry.unwrap_or(Duration::from_secs(1)),
+            cache: cache.unwrap_or(Duration::from_secs(300)).max(SHORTEST),
+            retry: retry.unwrap_or(Duration::from_secs(1)).max(SHORTEST),
         }))
     }
 }

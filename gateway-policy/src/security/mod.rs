@@ -1,7 +1,7 @@
 //! SecurityPolicy: authentication and authorization of requests.
 //!
-//! Each section of the spec has one file. No section is enforced yet: a policy that sets one is
-//! rejected and names the field, and the routes that it covers fail closed.
+//! Each section of the spec has one file with its declaration and its conversion. A policy that sets an
+//! unsupported section or field is rejected and names the field, and the routes that it covers fail closed.
 //!
 //! ```
 //! use towergate_policy::SecurityPolicySpec;

@@ -102,11 +102,15 @@ impl SecurityPolicySpec {
             let users = users.policy(path.field("basicAuth"), references)?;
             policies.push(Policy::BasicAuth(users));
         }
-        let mut providers: Vec<&str> = Vec::new();
+        let mut providers = Vec::new();
         if let Some(jwt) = &self.jwt {
-            let names = jwt.providers.iter().flatten();
-            providers.extend(names.filter_map(|provider| provider.name.as_deref()));
-            policies.push(Policy::Jwt(jwt.policy(path.field("jwt"), references)?));
+            let jwt = jwt.policy(path.field("jwt"), references)?;
+            for provider in &jwt.providers {
+                let identity = provider.identity();
+                let identity = identity.map_err(|e| FieldError::invalid("spec.jwt", e))?;
+                providers.push((provider.name.clone(), identity));
+            }
+            policies.push(Policy::Jwt(jwt));
         }
         if let Some(rules) = &self.authorization {
             let rules = rules.policy(path.field("authorization"), &providers)?;
