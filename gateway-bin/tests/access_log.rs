@@ -81,7 +81,7 @@ fn invalid_requests_have_no_request_id() {
     assert_eq!(entry["x-forwarded-for"], Value::Null, "{entry}");
 }
 
-/// A route to a backend without endpoints.
+/// Manifests of a route to a backend without endpoints.
 const ROUTE: &str = "\
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute

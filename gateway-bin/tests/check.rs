@@ -1,4 +1,4 @@
-//! `towergate check` with files, folders and standard input.
+//! `towergate check` on files, folders and standard input.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -83,7 +83,7 @@ fn a_folder_without_manifests_is_not_a_success() {
     assert_eq!(code, Some(2));
 }
 
-/// Runs a command with standard input.
+/// Runs a command with `input` as standard input. Returns its output and exit status.
 fn pipe(args: &[&str], input: &str) -> (String, Option<i32>) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_towergate"))
         .args(args)

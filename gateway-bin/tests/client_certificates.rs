@@ -1,5 +1,5 @@
-//! Client certificates on both sides: curl and openssl as clients of the gateway, nginx as a backend that requests a
-//! client certificate.
+//! Client certificates on both sides: curl and openssl as clients of the gateway, nginx as a backend that
+//! requests a client certificate.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod common;
@@ -45,7 +45,7 @@ impl Authority {
         }
     }
 
-    /// A client certificate without subject alternative names.
+    /// Issues a client certificate without subject alternative names.
     fn client(&self, name: &str) -> Pair {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name = DistinguishedName::new();
@@ -83,7 +83,7 @@ impl Pair {
         )
     }
 
-    /// Writes both into one file. Returns its path.
+    /// Writes certificate and key into one file. Returns its path.
     fn save(&self, folder: &Folder, name: &str) -> String {
         folder.write(name, &format!("{}{}", self.certificate, self.key));
         folder.path().join(name).display().to_string()
@@ -144,7 +144,7 @@ spec:
   rules: [{backendRefs: [{name: app, port: 443}]}]
 "#;
 
-/// The gateway and the certificates of its clients.
+/// A gateway that verifies client certificates.
 struct Front {
     gateway: Towergate,
     manifests: Folder,
@@ -175,7 +175,8 @@ impl Front {
         }
     }
 
-    /// The response to a request with a forged header, or the error and exit status of curl.
+    /// Sends a request with a forged client certificate header. Returns the response, or the error of
+    /// curl, and its exit status.
     fn ask(&self, port: u16, scheme: &str, client: Option<&Pair>) -> (String, i32) {
         let url = format!("{scheme}://a.test:{port}/");
         let to = format!("a.test:{port}:127.0.0.1");
@@ -194,7 +195,7 @@ impl Front {
         curl(&args)
     }
 
-    /// The client certificate header that the backend receives.
+    /// Returns the client certificate header that the backend receives.
     fn told(&self, port: u16, client: Option<&Pair>) -> Option<String> {
         let (answer, status) = self.ask(port, "https", client);
         assert_eq!(status, 0, "{answer}");
@@ -205,7 +206,7 @@ impl Front {
         fields.next().map(|(_, value)| value.trim().to_owned())
     }
 
-    /// Whether the client gets no response at all.
+    /// Whether the client receives no response.
     fn refused(&self, port: u16, client: Option<&Pair>) -> bool {
         let (answer, status) = self.ask(port, "https", client);
         assert!(!answer.contains("HTTP/"), "{answer}");
@@ -291,7 +292,7 @@ fn a_session_is_resumed_until_its_certificate_is_no_longer_trusted() {
     assert!(!resumed.contains("HTTP/1.1"), "{resumed}");
 }
 
-/// nginx over TLS, which returns the client certificate and the server name.
+/// nginx as a TLS backend that returns the client certificate and the server name.
 struct Nginx {
     address: SocketAddr,
     _process: Process,
@@ -299,7 +300,7 @@ struct Nginx {
 }
 
 impl Nginx {
-    /// `verify` is `ssl_verify_client` of nginx: `on` or `off`.
+    /// Starts nginx. `verify` is the value of `ssl_verify_client`: `on` or `off`.
     fn start(server: &Pair, clients: &Authority, verify: &str) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let folder = Folder::new();
@@ -339,7 +340,7 @@ impl Nginx {
     }
 }
 
-/// Gateways with a client certificate for backends, without one, and with a missing one.
+/// Manifests of Gateways with a client certificate for backends, without one, and with a missing one.
 fn back(policy: &str) -> String {
     let mut all = String::new();
     for (name, port, tls) in [
@@ -390,7 +391,7 @@ spec:
     all
 }
 
-/// Status and body of the response to a request on `port`.
+/// Sends a request on `port`. Returns status and body of the response.
 fn get(port: u16) -> (String, String) {
     let (answer, _) = curl(&[&format!("http://127.0.0.1:{port}/")]);
     let status = answer.split(' ').nth(1).unwrap_or_default().to_owned();
@@ -428,12 +429,12 @@ fn a_backend_receives_the_client_certificate_of_the_gateway() {
         .replace("%3D", "=");
     let plain = |pem: &str| pem.replace(['\r', '\n', '.'], "");
     assert_eq!(plain(&shown), plain(&client.certificate));
-    // The response of nginx itself.
+    // nginx itself rejects the request.
     assert_eq!(get(silent).0, "400");
-    // No request is sent: the gateway replies.
+    // The gateway sends a local reply and no request.
     assert_eq!(get(broken).0, "500");
 
-    // New connections use a new certificate at once.
+    // New connections use the new certificate.
     let next = clients.client("next");
     folder.write("client.yaml", &next.secret("client"));
     let part = next
@@ -466,7 +467,7 @@ fn an_unverified_backend_receives_no_request() {
     folder.write("back.yaml", &back(POLICY));
     let gateway = Towergate::start(&folder, &[]);
     let (status, _) = get(gateway.http.port());
-    // The gateway's own certificate is not there, which this backend would not ask for.
+    // The client certificate of the gateway is missing, although this backend does not request one.
     assert_eq!(status, "500");
     folder.write("client.yaml", &servers.client("gateway").secret("client"));
     for (policy, status, name) in [
@@ -505,7 +506,7 @@ fn an_unverified_backend_receives_no_request() {
             let (got, body) = get(gateway.http.port());
             (got == status && (name.is_empty() || body.starts_with(&expected))).then_some(())
         });
-        // The result is stable.
+        // The result does not change afterwards.
         for _ in 0..5 {
             assert_eq!(get(gateway.http.port()).0, status, "{policy}");
         }

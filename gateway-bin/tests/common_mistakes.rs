@@ -1,4 +1,4 @@
-//! The eleven common mistakes of the guide: the status, the findings of `check`, and the response of the real program.
+//! The eleven common mistakes of the guide: status, findings of `check`, and response of the gateway.
 //!
 //! | # | mistake | `status` | `check` | request |
 //! |---|---|---|---|---|
@@ -14,7 +14,7 @@
 //! | 10 | too many trusted hops | no condition | `trusted-hops` | the value of the client counts |
 //! | 11 | two client address sources | `Accepted=False`, `Invalid` | `schema-violation` | 500 |
 //!
-//! Where Gateway API has no condition for the mistake, all objects are accepted, which is asserted.
+//! Where Gateway API has no condition for a mistake, all objects are accepted, which is asserted.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -29,7 +29,7 @@ const HOST: &str = "team-a.example.com";
 
 /// The expected status of an object.
 enum Status {
-    /// It has this condition: type, status, reason.
+    /// The object of this kind and name has this condition: type, status, reason.
     Says(
         &'static str,
         &'static str,
@@ -37,16 +37,16 @@ enum Status {
         &'static str,
         &'static str,
     ),
-    /// It has no status.
+    /// The object of this kind and name has no status.
     Nothing(&'static str, &'static str),
     /// All objects are accepted.
     AllAccepted,
 }
 
-/// The expected output of `check` and `status`.
+/// Expected output of `check` and `status`.
 struct Told {
     status: Status,
-    /// A finding: severity, code, file, and the text of its line.
+    /// Finding: severity, code, file, and the text of the line.
     check: (&'static str, &'static str, &'static str, &'static str),
 }
 
@@ -91,7 +91,7 @@ impl Told {
     }
 }
 
-/// A valid folder of a mode.
+/// Creates a folder with the valid manifests of a mode.
 fn working(mode: &str) -> Folder {
     let folder = Folder::new();
     folder.copy("guide/app");
@@ -103,14 +103,14 @@ fn working(mode: &str) -> Folder {
     folder
 }
 
-/// A folder of a mode with a changed policy.
+/// Creates a folder with the manifests of a mode and a changed policy.
 fn with_policy(mode: &str, from: &str, to: &str) -> Folder {
     let folder = working(mode);
     edit(&folder, "client-traffic-policy.yaml", from, to);
     folder
 }
 
-/// Replaces text that must exist.
+/// Replaces text that must be present.
 fn edit(folder: &Folder, file: &str, from: &str, to: &str) {
     let text = std::fs::read_to_string(folder.path().join(file)).unwrap();
     assert!(text.contains(from), "{file} has no {from:?}");
@@ -124,13 +124,13 @@ fn start(folder: &Folder) -> (Towergate, Backend) {
     (gateway, backend)
 }
 
-/// Sends a request directly to the gateway.
+/// Sends a request directly to the gateway. Returns the output and exit status of `curl`.
 fn ask(gateway: &Towergate, args: &[&str], path: &str) -> (String, i32) {
     let url = format!("https://{HOST}{path}");
     fetch(&gateway.connect_to(HOST), args, &url)
 }
 
-/// The client address of a request in the access log.
+/// Returns the client address of a request in the access log.
 fn client(gateway: &Towergate, path: &str) -> String {
     let entry = eventually("the access log tells of it", || {
         gateway.access_log(path).pop()
@@ -236,7 +236,8 @@ fn mistake_2_the_parent_has_no_namespace() {
     assert_eq!(backend.requests(), 0);
 }
 
-/// No condition reports a certificate that covers no hostname of a route: the listener does not depend on routes.
+/// No condition reports that no certificate covers a hostname of a route: a listener does not depend on
+/// its routes.
 #[test]
 fn mistake_3_no_certificate_covers_the_hostname() {
     let folder = working("proxy");
@@ -312,7 +313,7 @@ fn mistake_4_the_policy_is_forgotten_in_direct_mode() {
     direct_mode_without_policy(&folder);
 }
 
-/// Responses to a load balancer that sends PROXY headers to a port that does not expect them.
+/// Asserts the responses to a load balancer that sends PROXY headers to ports that do not expect them.
 fn direct_mode_without_policy(folder: &Folder) {
     let (gateway, backend) = start(folder);
     let front = Front::haproxy(&gateway, "send-proxy-v2");
@@ -328,7 +329,8 @@ fn direct_mode_without_policy(folder: &Folder) {
     });
 }
 
-/// Envoy Gateway writes no status for a policy whose target does not exist, and no condition of the Gateway reports it.
+/// Envoy Gateway writes no status for a policy whose target does not exist, and no condition of the
+/// Gateway reports it.
 #[test]
 fn mistake_5_the_policy_is_in_another_namespace() {
     let told = Told {
@@ -352,7 +354,7 @@ fn mistake_5_the_policy_is_in_another_namespace() {
     proxy_mode_without_policy(&proxy);
 }
 
-/// The policy is valid, so it is accepted.
+/// The policy is valid and therefore accepted.
 #[test]
 fn mistake_6_the_proxy_header_is_optional() {
     let folder = with_policy("direct", "optional: false", "optional: true");
@@ -411,7 +413,7 @@ fn mistake_7_the_load_balancer_is_bypassed() {
     });
 }
 
-/// As for mistake 4, there is no condition.
+/// No condition reports a missing policy, as for mistake 4.
 #[test]
 fn mistake_8_the_policy_is_forgotten_in_proxy_mode() {
     let folder = working("proxy");
@@ -430,7 +432,7 @@ fn mistake_8_the_policy_is_forgotten_in_proxy_mode() {
     proxy_mode_without_policy(&folder);
 }
 
-/// Effect of the client address header without a policy.
+/// Asserts that the client address header has no effect without a policy.
 fn proxy_mode_without_policy(folder: &Folder) {
     let (gateway, _backend) = start(folder);
 
@@ -472,7 +474,7 @@ fn mistake_9_no_proxy_stands_in_front() {
     assert_eq!(client(&gateway, "/m9-forged"), "198.51.100.66:0");
 }
 
-/// The number of proxies is known only to their operator.
+/// The manifests are valid: they do not contain the number of proxies.
 #[test]
 fn mistake_10_the_number_of_hops_is_wrong() {
     let folder = with_policy("proxy", "numTrustedHops: 1", "numTrustedHops: 2");
@@ -491,7 +493,7 @@ fn mistake_10_the_number_of_hops_is_wrong() {
     let args = ["-H", "X-Forwarded-For: 198.51.100.66, 203.0.113.7"];
     ask(&gateway, &args, "/m10");
 
-    // The first entry is a value of the client.
+    // The first entry is set by the client.
     assert_eq!(client(&gateway, "/m10"), "198.51.100.66:0");
 }
 

@@ -37,7 +37,7 @@ ports: [{port: PORT}]
 endpoints: [{addresses: [127.0.0.1]}]
 ";
 
-/// A backend that responds after the request head. Returns its port.
+/// Starts a backend that responds as soon as it has read the request head. Returns its port.
 fn hasty() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -50,7 +50,7 @@ fn hasty() -> u16 {
                 head.extend(byte);
             }
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
-            // Kept open until the gateway closes it.
+            // The connection stays open until the gateway closes it.
             std::thread::spawn(move || stream.read_to_end(&mut Vec::new()));
         }
     });

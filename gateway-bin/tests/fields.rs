@@ -1,4 +1,4 @@
-//! Timeouts, limits and health checks of policies, with the real program.
+//! Timeouts, limits and health checks of policies, with the `towergate` program.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 
 use common::{Folder, Towergate, curl, eventually};
 
-/// A backend whose behaviour depends on the path. Counts its requests.
+/// A backend whose behaviour depends on the path and that counts its requests.
 struct Toy {
     address: SocketAddr,
     requests: Arc<AtomicU64>,
 }
 
 impl Toy {
-    /// Status of all other paths.
+    /// Starts a backend. `status` is the response status for all other paths.
     fn start(status: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -65,7 +65,7 @@ fn serve(mut stream: TcpStream, status: u16, count: &AtomicU64) {
     }
 }
 
-/// The path of a request without a body.
+/// Reads a request without a body. Returns its path, or `None` at the end of the connection.
 fn read_head(reader: &mut impl BufRead) -> Option<String> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -76,7 +76,7 @@ fn read_head(reader: &mut impl BufRead) -> Option<String> {
     head.split(' ').nth(1).map(str::to_owned)
 }
 
-/// A Gateway, a route to these backends, and a policy of `kind` with `spec`.
+/// Starts a gateway with a route to `backends` and a policy of `kind` with `spec`.
 fn start(kind: &str, spec: &str, backends: &[&Toy]) -> (Folder, Towergate) {
     let target = match kind {
         "ClientTrafficPolicy" => "{group: gateway.networking.k8s.io, kind: Gateway, name: shared}",
@@ -131,19 +131,19 @@ endpoints: [{{addresses: [{}]}}]
     (folder, gateway)
 }
 
-/// Output and exit status of `curl`.
+/// Returns the output and exit status of `curl`.
 fn fetch(gateway: &Towergate, path: &str) -> (String, i32) {
     curl(&[&format!("http://{}{path}", gateway.http)])
 }
 
-/// Flags and details of the only request for a path.
+/// Returns response flags and details of the only access log entry of a path.
 fn logged(gateway: &Towergate, path: &str) -> (String, String) {
     let entry = eventually("it is logged", || gateway.access_log(path).pop());
     let text = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
     (text("response_flags"), text("response_code_details"))
 }
 
-/// Asserts a truncated response, with its flags and details in the access log.
+/// Asserts that a response is truncated, and its flags and details in the access log.
 fn is_cut_off(gateway: &Towergate, path: &str, flags: &str, details: &str) {
     let started = Instant::now();
     let (text, code) = fetch(gateway, path);

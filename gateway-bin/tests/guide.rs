@@ -1,5 +1,5 @@
-//! The steps of the user guide with its own manifests, the real program and real load balancers: direct mode behind
-//! HAProxy with PROXY protocol, proxy mode behind nginx.
+//! The steps of the user guide, with its manifests, the `towergate` program and real load balancers:
+//! direct mode behind HAProxy with PROXY protocol, proxy mode behind nginx.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -11,7 +11,8 @@ use common::{Folder, Towergate, curl, eventually, fetch, tls_secret};
 
 const HOST: &str = "team-a.example.com";
 
-/// The manifests of gateway owner and team for a mode, without the Secret of the certificate.
+/// Creates a folder with the manifests of gateway owner and team for a mode, without the Secret of the
+/// certificate.
 fn mode(name: &str) -> Folder {
     let folder = Folder::new();
     folder.copy("guide/app");
@@ -23,7 +24,7 @@ fn endpoint(backend: &Backend) -> String {
     format!("team-a/echo:80={}", backend.address)
 }
 
-/// The value of a header in the echoed request or in a response.
+/// Returns the value of a header in the echoed request or in a response.
 fn header<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| {
         let (key, value) = line.split_once(':')?;
@@ -31,7 +32,7 @@ fn header<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-/// The body of a response printed by `curl -i`: the echoed request.
+/// Returns the body of a response printed by `curl -i`: the echoed request.
 fn body(response: &str) -> &str {
     response.split_once("\r\n\r\n").map_or("", |(_, body)| body)
 }
@@ -47,7 +48,7 @@ fn direct_mode_works_step_by_step() {
     let front = Front::haproxy(&gateway, "send-proxy-v2");
     let at = front.connect_to(HOST);
 
-    // Without the policy every request is malformed.
+    // Without the policy, every request is malformed.
     let (response, _) = fetch(&at, &[], &format!("http://{HOST}/"));
     assert!(
         response.starts_with("HTTP/1.1 400 Bad Request"),
@@ -57,7 +58,7 @@ fn direct_mode_works_step_by_step() {
         gateway.output().contains("PROXY").then_some(())
     });
 
-    // With it, the http listener serves; the certificate of the https listener is not available yet.
+    // With the policy, listener `http` serves; the certificate of listener `https` is not available yet.
     folder.copy("guide/direct/client-traffic-policy.yaml");
     folder.copy("guide/direct/https-redirect.yaml");
     folder.copy("guide/app/route.yaml");
@@ -92,7 +93,7 @@ fn direct_mode_works_step_by_step() {
         response.starts_with("HTTP/1.1 200").then_some(response)
     });
 
-    // The backend and the access log see the client, not the load balancer.
+    // The backend and the access log have the address of the client, not of the load balancer.
     let request = body(&served);
     assert!(request.starts_with("GET /hello HTTP/1.1"), "{request}");
     assert_eq!(header(request, "host"), Some(HOST));
@@ -116,7 +117,7 @@ fn direct_mode_works_step_by_step() {
     );
     assert_eq!(entry["requested_server_name"], HOST);
 
-    // HTTP/2 by ALPN.
+    // HTTP/2, negotiated by ALPN.
     let (response, _) = fetch(&at, &["--http2"], &format!("https://{HOST}/h2"));
     assert!(response.starts_with("HTTP/2 200"), "{response}");
 }
@@ -191,8 +192,8 @@ fn proxy_mode_finds_the_client_in_x_forwarded_for() {
         &format!("https://{HOST}/proxied"),
     );
 
-    // nginx appends its peer, 127.0.0.1: with one trusted hop that is the client. Values of the client itself are passed on
-    // but not trusted.
+    // nginx appends the address of its peer, 127.0.0.1, which is the client with one trusted hop. Values
+    // set by the client are forwarded, but not trusted.
     assert!(response.starts_with("HTTP/1.1 200"), "{response}");
     let forwarded = header(body(&response), "x-forwarded-for").unwrap();
     assert!(
@@ -264,7 +265,7 @@ fn the_right_certificate_is_chosen_by_sni() {
     assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
 }
 
-/// The objects that cert-manager creates while it solves a challenge.
+/// Manifests of the objects that cert-manager creates while it solves a challenge.
 fn solver(backend: &Backend) -> String {
     let address = backend.address;
     format!(

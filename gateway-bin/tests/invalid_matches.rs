@@ -1,4 +1,4 @@
-//! An invalid match: found by `check`, and never a way around the rule that has it.
+//! Invalid matches: `check` reports them, and their requests never reach another rule.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -22,7 +22,8 @@ metadata: {name: echo, namespace: team-a}
 spec: {ports: [{port: 80}]}
 ";
 
-/// A route whose first rule redirects what `matched` matches, and whose second rule serves everything.
+/// Manifest of a route. Its first rule redirects requests that match `matched`; its second rule serves
+/// all others.
 fn route(name: &str, host: &str, matched: &str) -> String {
     format!(
         "\
@@ -44,9 +45,9 @@ spec:
 /// An invalid match for requests below `/admin`.
 struct Case {
     matched: &'static str,
-    /// Where the finding is, below the match.
+    /// Path of the field that the finding reports, relative to the match.
     field: &'static str,
-    /// Status of a request that the rule is not for.
+    /// Status of a request outside `/admin`.
     elsewhere: &'static str,
 }
 
@@ -58,7 +59,7 @@ const fn case(matched: &'static str, field: &'static str) -> Case {
     }
 }
 
-/// A match that could be for any request.
+/// A case whose match may apply to any request.
 const fn unbounded(matched: &'static str, field: &'static str) -> Case {
     Case {
         elsewhere: "500",

@@ -1,5 +1,5 @@
-//! Bodies far larger than the memory limit: they stream in both directions, and backpressure slows the sender down
-//! instead of filling the memory of the gateway.
+//! Bodies larger than the memory limit of the gateway. They are streamed in both directions; backpressure
+//! slows down the sender, and the memory of the gateway does not grow.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -22,20 +22,21 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 const MIB: u64 = 1 << 20;
 /// Number of concurrent bodies.
 const PARALLEL: u64 = 8;
-/// Length of a body in bytes.
+/// Length of a body, in bytes.
 const BODY: u64 = 256 * MIB;
-/// Limit of the memory growth of the gateway in bytes. Less than one body.
+/// Maximum memory growth of the gateway, in bytes. Less than one body.
 const GROWTH: u64 = 48 * MIB;
-/// Limit of the bytes in flight if one side does not read: the socket buffers of two connections, which Linux grows to
-/// some ten MiB, and the buffers of the gateway.
+/// Maximum number of bytes in flight if one side does not read: the socket buffers of two connections,
+/// which Linux grows to about 10 MiB, and the buffers of the gateway.
 const IN_FLIGHT: u64 = 96 * MIB;
 
 static PIECE: [u8; 64 << 10] = [b'x'; 64 << 10];
 
-/// A backend that responds to `GET` with [`BODY`] bytes, and to other requests with the number of bytes received.
+/// A backend that responds to `GET` with [`BODY`] bytes, and to other requests with the number of bytes
+/// received.
 struct Store {
     address: SocketAddr,
-    /// Bytes of response bodies sent.
+    /// Number of response body bytes sent.
     sent: Arc<AtomicU64>,
     /// Whether request bodies are read.
     reads: Arc<AtomicBool>,
@@ -62,7 +63,7 @@ impl Store {
     }
 }
 
-/// Serves the requests of one connection; `None` at its end.
+/// Serves the requests of one connection. Returns `None` at its end.
 fn answer(stream: TcpStream, sent: &AtomicU64, reads: &AtomicBool) -> Option<()> {
     let mut writer = stream.try_clone().ok()?;
     let mut reader = BufReader::new(stream);
@@ -86,7 +87,8 @@ fn answer(stream: TcpStream, sent: &AtomicU64, reads: &AtomicBool) -> Option<()>
     }
 }
 
-/// The first word of a request or response and the `content-length`; `None` at the connection's end.
+/// Returns the first word of a request or response and its `content-length`. `None` at the end of the
+/// connection.
 fn read_head(reader: &mut impl BufRead) -> Option<(String, u64)> {
     let (mut first, mut length) = (String::new(), 0);
     loop {
@@ -117,7 +119,7 @@ fn send(writer: &mut impl Write, length: u64, sent: &AtomicU64) -> std::io::Resu
     Ok(())
 }
 
-/// Reads `length` bytes, less only at the connection's end; how many.
+/// Reads `length` bytes, or fewer if the connection ends. Returns their number.
 fn take(reader: &mut impl Read, length: u64) -> u64 {
     let (mut came, mut piece) = (0, [0; PIECE.len()]);
     while came < length {
@@ -200,7 +202,7 @@ impl Bench {
     }
 }
 
-/// Waits until no more bytes are sent. Returns their number.
+/// Waits until `sent` stops growing. Returns its value.
 fn until_it_stops(sent: &AtomicU64) -> u64 {
     let (mut last, mut since) = (0, Instant::now());
     eventually("the slow side stops the other", || {
@@ -212,7 +214,7 @@ fn until_it_stops(sent: &AtomicU64) -> u64 {
     })
 }
 
-/// A size in `/proc/PID/status`, in bytes.
+/// Returns a size in `/proc/PID/status`, in bytes.
 fn status(gateway: &Towergate, name: &str) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
     let line = text.lines().find(|line| line.starts_with(name)).unwrap();
@@ -229,7 +231,7 @@ fn download(mut stream: TcpStream) -> u64 {
     take(&mut reader, length)
 }
 
-/// The number of bytes that the backend reports.
+/// Sends a body. Returns the number of bytes that the backend received.
 fn upload(mut stream: TcpStream, sent: &AtomicU64) -> u64 {
     write!(
         stream,

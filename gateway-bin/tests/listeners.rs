@@ -1,5 +1,5 @@
-//! Listener isolation: a request reaches only routes of its own listener. The cases of the Gateway API conformance suite
-//! for listeners that share a port, with curl.
+//! Listener isolation: a request reaches only routes of its own listener. The cases of the Gateway API
+//! conformance suite for listeners that share a port, with curl.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
@@ -7,7 +7,7 @@ mod common;
 
 use common::{Folder, Towergate, fetch, tls_secret};
 
-/// A Gateway with these listeners, and a route for each, with these hostnames.
+/// Manifests of a Gateway with `listeners`, and of one route per listener, each with all `hostnames`.
 fn manifests(listeners: &[(&str, String)], hostnames: &[&str]) -> String {
     let mut text = "apiVersion: v1
 kind: Service
@@ -51,7 +51,7 @@ fn start(manifests: &str) -> (Folder, Towergate) {
     (folder, gateway)
 }
 
-/// The status of a response.
+/// Returns the status of a response.
 fn status(answer: &str) -> u16 {
     let word = answer.split(' ').nth(1);
     word.and_then(|word| word.parse().ok())
@@ -65,7 +65,7 @@ const NAMES: [(&str, &str); 4] = [
     ("abc-foo-example-com", "abc.foo.example.com"),
 ];
 
-/// The field `hostname` of a listener, which a listener for all hosts lacks.
+/// Returns the field `hostname` of a listener, or an empty string for a listener that accepts all hosts.
 fn hostname_field(hostname: &str) -> String {
     match hostname {
         "" => String::new(),
@@ -110,7 +110,7 @@ fn plain_listeners_of_one_port_are_isolated() {
     }
 }
 
-/// All pairs of the table of the suite, over HTTP/2.
+/// Covers all pairs of the table of the suite, over HTTP/2.
 #[test]
 fn a_request_for_a_listener_other_than_that_of_tls_is_misdirected() {
     let listeners = [

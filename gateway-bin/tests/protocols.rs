@@ -1,4 +1,4 @@
-//! WebSocket and gRPC, with the real program and real clients.
+//! WebSocket and gRPC, with the `towergate` program and real clients.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-/// A Gateway on port 80 and a route of `kind` to the Service `app` with these endpoints.
+/// Manifests of a Gateway on port 80, and of a route of `kind` to the Service `app` with one endpoint.
 fn manifests(kind: &str, rules: &str, backend: SocketAddr) -> String {
     format!(
         "apiVersion: gateway.networking.k8s.io/v1
@@ -90,7 +90,7 @@ async fn a_websocket_passes_messages_in_both_directions() {
     socket.close(None).await.unwrap();
 }
 
-/// A gRPC server with the standard health service.
+/// Starts a gRPC server with the standard health service. Returns its address.
 async fn grpc_server() -> SocketAddr {
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter

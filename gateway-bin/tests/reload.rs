@@ -1,4 +1,5 @@
-//! Configuration changes while serving: no request fails, no connection is closed, invalid changes have no effect.
+//! Configuration changes under load: no request fails, no connection is closed, invalid changes have no
+//! effect.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 use common::backend::Backend;
 use common::{Folder, Towergate, curl, eventually};
 
-/// A Gateway on port 80 and a route to a Service with endpoints; `revision` shows in a response header.
+/// Manifests of a Gateway on port 80, and of a route to a Service. A response header carries `revision`.
 fn manifests(backend: SocketAddr, revision: u32) -> String {
     format!(
         "apiVersion: gateway.networking.k8s.io/v1
@@ -60,7 +61,8 @@ fn revision(gateway: &Towergate) -> Option<u32> {
     line.trim().parse().ok()
 }
 
-/// Sends requests over one connection until `stop` is set. Counts them and panics if one fails.
+/// Sends requests over one connection until `stop` is set, and counts them in `served`. Panics if one
+/// fails.
 fn load(
     gateway: SocketAddr,
     stop: Arc<AtomicBool>,

@@ -1,6 +1,6 @@
-//! Everything changes ten times a second under mixed load: HTTP/1.1 and HTTP/2, plain and over TLS, on
-//! connections that stay and on new ones. No request fails or gets another route's answer, no connection
-//! is closed, no handshake is refused.
+//! All configuration changes ten times per second under mixed load: HTTP/1.1 and HTTP/2, plain and over
+//! TLS, on persistent and on new connections. No request fails or is served by another route, no
+//! connection is closed, no handshake fails.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -29,17 +29,17 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// How many times everything changes.
+/// Number of configuration changes.
 const CHANGES: usize = 60;
-/// Between two changes.
+/// Interval between two changes.
 const PERIOD: Duration = Duration::from_millis(100);
-/// Certificates that take turns, per host.
+/// Number of certificates per host, used in rotation.
 const CERTIFICATES: usize = 4;
-/// The hosts that are asked for; each has its own route and certificate.
+/// Hosts of the requests. Each has its own route and certificate.
 const HOSTS: [&str; 2] = ["a.test", "b.test"];
 
-/// All of the configuration but the certificates. Each revision has other headers, another number of
-/// other routes, another policy of each kind, and other endpoints.
+/// Manifests of all objects except certificates. Each revision changes the response headers, the number
+/// of additional routes, one policy of each kind, and the endpoints.
 fn manifests(revision: usize, backends: &[Backend; 2]) -> String {
     let endpoint = &backends[revision % 2].address;
     let mut all = format!(
@@ -95,7 +95,7 @@ endpoints: [{{addresses: [{ip}]}}]
     all
 }
 
-/// A route for `host` that says which it is and of which revision.
+/// Manifest of a route for `host`. Response headers carry its name and revision.
 fn route(name: &str, host: &str, revision: usize) -> String {
     let mut text = String::new();
     write!(
@@ -119,7 +119,7 @@ spec:
     text
 }
 
-/// The Secrets that take turns, and what trusts all of their certificates.
+/// The Secrets used in rotation, and a root store that trusts all of their certificates.
 struct Certificates {
     secrets: Vec<String>,
     roots: RootCertStore,
@@ -145,7 +145,8 @@ impl Certificates {
         Self { secrets, roots }
     }
 
-    /// What opens TLS connections with `protocol`, and resumes none, so that each sees a certificate.
+    /// Returns a TLS connector for `protocol`. Session resumption is off: every handshake presents a
+    /// certificate.
     fn connector(&self, protocol: Protocol) -> TlsConnector {
         let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
@@ -167,7 +168,7 @@ enum Protocol {
     Http2,
 }
 
-/// A connection that requests can be sent on.
+/// An HTTP client connection.
 enum Sender {
     Http1(http1::SendRequest<Empty<Bytes>>),
     Http2(http2::SendRequest<Empty<Bytes>>),
@@ -194,7 +195,7 @@ impl Sender {
         }
     }
 
-    /// Asks `host` for `/` and takes the whole answer.
+    /// Sends a request for `/` on `host` and reads the whole response.
     async fn ask(&mut self, host: &str) -> Result<(StatusCode, HeaderMap), hyper::Error> {
         let request = |uri: String| Request::get(uri).body(Empty::new()).unwrap();
         let response = match self {
@@ -217,7 +218,7 @@ impl Sender {
     }
 }
 
-/// What all clients share.
+/// State shared by all clients.
 struct Load {
     http: SocketAddr,
     https: SocketAddr,
@@ -236,7 +237,7 @@ impl Load {
         stream
     }
 
-    /// Panics unless the answer is that of the host's own route.
+    /// Sends a request. Panics unless the route of `host` serves it.
     async fn ask(&self, sender: &mut Sender, host: &str) {
         let (status, headers) = sender.ask(host).await.expect("no connection is closed");
         assert_eq!(status, 200, "{headers:?}");
@@ -245,7 +246,7 @@ impl Load {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 
-    /// Asks over one connection until told to stop.
+    /// Sends requests over one connection until `stop` is set.
     async fn stay(self: Arc<Self>, protocol: Protocol, secure: bool, host: &'static str) {
         let mut sender = if secure {
             let stream = self.tls(&self.certificates.connector(protocol), host).await;
@@ -259,7 +260,7 @@ impl Load {
         }
     }
 
-    /// Asks once on each of many connections until told to stop.
+    /// Opens connections, with one request on each, until `stop` is set.
     async fn come_and_go(self: Arc<Self>, protocol: Protocol, host: &'static str) {
         let connector = self.certificates.connector(protocol);
         while !self.stop.load(Ordering::Relaxed) {
@@ -269,7 +270,7 @@ impl Load {
         }
     }
 
-    /// The certificate and the revision that a new connection gets.
+    /// Opens a connection. Returns its server certificate and the revision of the response.
     async fn newest(&self, host: &'static str) -> (Vec<u8>, usize) {
         let connector = self.certificates.connector(Protocol::Http1);
         let stream = self.tls(&connector, host).await;

@@ -1,5 +1,5 @@
-//! Retries and timeouts of rules: the cases of the Gateway API conformance suite, with backends that fail as those of the
-//! suite.
+//! Retries and timeouts of rules: the cases of the Gateway API conformance suite, with backends that fail
+//! like those of the suite.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 
 use common::{Folder, Towergate, curl, free_port};
 
-/// Number of requests by `id`.
+/// Number of requests per `id`.
 type Seen = Arc<Mutex<HashMap<String, u32>>>;
 
-/// A backend whose behaviour depends on the query: it returns `code` for the first `fail` requests, each after `delay`
-/// milliseconds. `code=reset` resets the connection.
+/// Starts a backend whose behaviour depends on the query: it returns `code` for the first `fail`
+/// requests, each after `delay` milliseconds. `code=reset` resets the connection.
 fn backend() -> (SocketAddr, Seen) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -67,7 +67,7 @@ fn serve(mut stream: TcpStream, seen: &Mutex<HashMap<String, u32>>) -> Option<()
     }
 }
 
-/// Reads a line byte by byte, so that the following bytes stay unread.
+/// Reads a line byte by byte; the bytes after it stay unread.
 fn read_line(stream: &mut TcpStream) -> Option<String> {
     let mut line = Vec::new();
     while !line.ends_with(b"\r\n") {
@@ -78,8 +78,8 @@ fn read_line(stream: &mut TcpStream) -> Option<String> {
     Some(String::from_utf8_lossy(&line).trim_end().to_owned())
 }
 
-/// A Gateway, a route with one rule for each name, and the Services `app` and `half`, which has an endpoint
-/// that refuses connections beside the one that works.
+/// Manifests of a Gateway, of a route with one rule per name, and of three Services: `app` has a working
+/// endpoint, `half` has also one that refuses connections, and `none` has only that one.
 fn manifests(rules: &[(&str, &str, &str)], backend: SocketAddr) -> String {
     let mut text = "apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
@@ -130,7 +130,7 @@ endpoints: [{{addresses: [127.0.0.1]}}]\n"
 
 const CODES: &str = "codes: [500, 502, 503, 504]";
 
-/// A running gateway and the requests of its backend.
+/// A running gateway and the request counts of its backend.
 struct Rig {
     gateway: Towergate,
     seen: Seen,
@@ -172,7 +172,7 @@ impl Rig {
         }
     }
 
-    /// The response status and the number of requests to the backend.
+    /// Sends a request. Returns the response status and the number of requests to the backend.
     fn ask(&self, path: &str) -> (u16, u32) {
         let id = path.replace(['/', '?', '&', '='], "-");
         let mark = if path.contains('?') { '&' } else { '?' };
@@ -188,7 +188,7 @@ impl Rig {
 fn retries_match_the_conformance_suite() {
     let rig = &Rig::start();
     let table = [
-        // Only the listed codes, at most `attempts` times after the first try.
+        // Only listed codes are retried, at most `attempts` times after the first try.
         ("500-3?code=500&fail=2", (200, 3)),
         ("500-3?code=500&fail=4", (500, 4)),
         ("500-3?code=503&fail=2", (503, 1)),
@@ -200,7 +200,7 @@ fn retries_match_the_conformance_suite() {
         ("all-2?code=503&fail=3", (503, 3)),
         ("all-2?code=504&fail=1", (200, 2)),
         ("all-2?code=504&fail=3", (504, 3)),
-        // Failed connections, without listed codes.
+        // Failed connections are retried without listed codes.
         ("any-2?code=reset&fail=2", (200, 3)),
         ("any-2?code=reset&fail=3", (503, 3)),
         ("any-2?code=500&fail=1", (500, 1)),
@@ -218,7 +218,7 @@ fn retries_match_the_conformance_suite() {
         ("forever?delay=1000", (200, 1)),
         ("forever-backend?delay=1000", (200, 1)),
     ];
-    // In parallel: the cases mostly wait.
+    // In parallel, because the cases mostly wait for timeouts.
     std::thread::scope(|scope| {
         for (path, expected) in table {
             scope.spawn(move || assert_eq!(rig.ask(path), expected, "{path}"));

@@ -1,4 +1,4 @@
-//! Failures at the start of `towergate run`: each names the cause and what to do, before anything is served.
+//! Errors at the start of `towergate run`: each states cause and remedy, and no traffic is served.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
@@ -31,7 +31,7 @@ fn folder(manifests: &str) -> Folder {
     folder
 }
 
-/// Runs a program that is expected to fail.
+/// Runs a program that must fail.
 fn run(command: &mut Command) -> Output {
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
@@ -105,7 +105,7 @@ fn a_privileged_port_without_the_capability_is_reported() {
     let start = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
     let start: u16 = start.map_or(1024, |text| text.trim().parse().unwrap());
     if start <= 80 {
-        // Every user can bind port 80 here.
+        // On this system, every user can bind port 80.
         return;
     }
     let folder = folder(&gateway("public", "HTTP", 80));

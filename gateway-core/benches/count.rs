@@ -1,17 +1,18 @@
-//! The same in instructions, which no neighbour on the machine changes: `.ci/counts`.
+//! Instruction counts of the benchmark cases, which do not depend on the load of the machine:
+//! `.ci/counts`.
 //!
 //! ```text
-//! count          names the cases
-//! count CASE     takes the case's step, inside `measured` and nowhere else
+//! count          prints the names of the cases
+//! count CASE     runs the step of the case inside `measured`
 //! ```
 //!
-//! It runs under Callgrind, which counts only inside `measured` (`--toggle-collect`).
+//! The program runs under Callgrind, which counts only inside `measured` (`--toggle-collect`).
 
 mod cases;
 
 use std::process::ExitCode;
 
-/// Steps that are counted together, so that one more probe of a hash table does not show.
+/// Number of steps per measurement, which makes one more probe of a hash table negligible.
 const STEPS: u32 = 20;
 
 fn main() -> ExitCode {
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let mut step = prepare();
-    // What is made at the first use is not counted.
+    // Initialisation at the first use is not counted.
     step();
     for _ in 0..STEPS {
         measured(&mut step);
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Callgrind finds it by its name.
+/// Callgrind identifies this function by its name.
 #[inline(never)]
 fn measured(step: &mut cases::Step) {
     step();

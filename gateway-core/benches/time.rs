@@ -1,4 +1,4 @@
-//! Micro-benchmarks with the clock: `cargo bench -p towergate-core --bench time`.
+//! Clock-based micro-benchmarks: `cargo bench -p towergate-core --bench time`.
 
 mod cases;
 
@@ -8,7 +8,7 @@ fn main() {
     divan::main();
 }
 
-/// Each case by its name.
+/// Measures one case.
 #[divan::bench(args = cases::CASES.map(|(name, _)| name))]
 fn case(bencher: Bencher<'_, '_>, name: &str) {
     let found = cases::CASES.iter().find(|(known, _)| *known == name);

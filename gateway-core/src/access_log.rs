@@ -1,5 +1,6 @@
-//! What happened to a request, told once its response has ended; or to a connection that was passed on as
-//! bytes, or to a session of datagrams, once it has.
+//! Access log: one [`Entry`] per request, proxied TCP connection or datagram session.
+//!
+//! The entry is written when the response, the connection or the session has ended.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -7,7 +8,7 @@
 //! use towergate_core::access_log::{AccessLog, Entry};
 //! use towergate_core::gateway::{Gateway, Options};
 //!
-//! /// One short line for each request.
+//! /// Prints one line per request.
 //! struct Lines;
 //!
 //! impl AccessLog for Lines {
@@ -29,66 +30,68 @@ use http::{HeaderValue, Method, StatusCode, Version};
 
 use crate::plan::RouteId;
 
-/// Takes an [`Entry`] for each request, on the worker that served it: it must not wait.
+/// Receives each [`Entry`] on the worker that served the request. Must not block.
 pub trait AccessLog: Send + Sync + 'static {
-    /// Writes, or hands over, one entry.
+    /// Writes or queues an entry.
     fn write(&self, entry: &Entry);
 }
 
-/// One request, or one connection without any. `None` where there is nothing to say. Fields as in Envoy's access log.
+/// A request, or a connection or datagram session without requests. `None`: the value is not available.
+/// Fields as in Envoy's access log.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// When the head was read.
+    /// Time when the request head was read, or when the connection or session started. The Unix epoch for a
+    /// request if no access log is configured.
     pub start: SystemTime,
-    /// From then until the response ended.
+    /// Time from `start` to the end of the response, connection or session.
     pub duration: Duration,
-    /// The method; `None` if what came was no request.
+    /// Method. `None` without a valid request head.
     pub method: Option<Method>,
-    /// Path and query as the client sent them; empty when nobody keeps a log.
+    /// Path and query as sent by the client. Empty if no access log is configured.
     pub path: String,
-    /// Version of the client's side; `None` if what came was no request.
+    /// HTTP version of the request. `None` without a valid request head.
     pub protocol: Option<Version>,
-    /// The status; `None` if the connection ended before one was sent.
+    /// Status of the response. `None` if the connection ended before a response, or carries no HTTP.
     pub status: Option<StatusCode>,
-    /// Envoy's response flags, joined by commas.
+    /// Envoy's response flags, separated by commas.
     pub flags: Cow<'static, str>,
     /// Envoy's response code details.
     pub details: Cow<'static, str>,
-    /// Why a TLS handshake with the endpoint, or the connection to it, failed.
+    /// Reason why the TLS handshake with the endpoint failed.
     pub upstream_failure: Option<Cow<'static, str>>,
-    /// Bytes of the request's body, or of the client.
+    /// Bytes of the request body, or bytes received from the client.
     pub bytes_received: u64,
-    /// Bytes of the response's body, or to the client.
+    /// Bytes of the response body, or bytes sent to the client.
     pub bytes_sent: u64,
-    /// From sending the request until the response's head.
+    /// Time from the start of the last attempt to the response head.
     pub upstream_time: Option<Duration>,
-    /// `x-forwarded-for` as sent to the backend, or as it would have been; `None` if the head was refused
-    /// before its client was found.
+    /// `x-forwarded-for` as forwarded to the backend; for a local reply, as it would be forwarded. `None` if
+    /// the request was rejected before client address detection.
     pub forwarded_for: Option<HeaderValue>,
     /// `user-agent`.
     pub user_agent: Option<HeaderValue>,
-    /// `x-request-id`, as [`forwarded_for`](Self::forwarded_for).
+    /// `x-request-id`, under the same conditions as [`forwarded_for`](Self::forwarded_for).
     pub request_id: Option<HeaderValue>,
-    /// The authority as the client sent it.
+    /// Authority as sent by the client.
     pub authority: Option<String>,
-    /// The endpoint.
+    /// Address of the endpoint.
     pub upstream_host: Option<SocketAddr>,
-    /// This side of the connection to the endpoint.
+    /// Local address of the connection to the endpoint.
     pub upstream_local: Option<SocketAddr>,
-    /// This side of the client's connection.
+    /// Local address of the client connection.
     pub downstream_local: SocketAddr,
-    /// The detected client, with the peer's port if it is the peer.
+    /// Detected client address. Default: the address of the peer.
     pub client: IpAddr,
-    /// The port that belongs to `client`; 0 if a header named the client.
+    /// Port of the client. 0 if `client` comes from a header field.
     pub client_port: u16,
-    /// The SNI.
+    /// SNI of the TLS handshake.
     pub server_name: Option<String>,
-    /// The rule: route, index of the rule, index of the match, and the hostname in the route.
+    /// Matched rule.
     pub rule: Option<Arc<RuleName>>,
 }
 
 impl Entry {
-    /// Nothing is known yet but when it began, this end of the client's connection, and the other.
+    /// Creates an entry with start time and addresses only.
     pub(crate) fn begun(start: SystemTime, local: SocketAddr, client: SocketAddr) -> Self {
         Self {
             start,
@@ -121,12 +124,12 @@ impl Entry {
 /// The name of a matched rule.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RuleName {
-    /// The route.
+    /// Route.
     pub route: Arc<RouteId>,
     /// Index of the rule in the route.
     pub rule: usize,
     /// Index of the match in the rule.
     pub matched: usize,
-    /// The route's hostname that took the request, `*` for all.
+    /// Hostname of the route that the request matched. `*`: every host.
     pub hostname: Arc<str>,
 }

@@ -11,8 +11,8 @@ use crate::plan;
 
 /// Counters and limits of one rule, shared by all workers and kept over configuration changes.
 ///
-/// The fields that every request reads come first, beside the counts of the `Arc`: each of thousands of rules
-/// has its own breaker.
+/// The fields that every request reads come first, next to the reference counts of the `Arc`, to use few
+/// cache lines: thousands of rules have a breaker each.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct CircuitBreaker {

@@ -8,7 +8,7 @@
 //! assert_eq!(reply.flag, "NR");
 //! ```
 //!
-//! [`Error::reply`] is the table for HTTP, [`Error::stream_outcome`] the one for TCP, TLS passthrough and
+//! [`Error::reply`] is the table for HTTP, [`Error::stream_outcome`] the table for TCP, TLS passthrough and
 //! UDP. Both are exhaustive: a new variant does not compile until both have a row for it.
 
 use std::net::SocketAddr;
@@ -17,14 +17,14 @@ use http::StatusCode;
 
 use crate::LocalReply;
 
-/// A failure to obtain a response from a backend. The texts are those of Envoy's local replies.
+/// A failure to obtain a response from a backend. Messages are as in Envoy's local replies.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// No rule of the listener matches.
     #[error("no route")]
     NoRoute,
-    /// The authority belongs to another listener than the one that TLS selected.
+    /// The authority belongs to a listener other than the one that the TLS handshake selected.
     #[error("misdirected")]
     Misdirected,
     /// The rule or its policy is invalid: it fails closed with this status.
@@ -33,16 +33,16 @@ pub enum Error {
     /// The selected backendRef cannot be resolved.
     #[error("the backend reference is invalid")]
     InvalidBackend,
-    /// As `InvalidBackend`, in a rule with a further backend that is usable.
+    /// As `InvalidBackend`, in a rule with another, usable backend.
     #[error("the backend reference is invalid")]
     InvalidShare,
     /// The backend has no endpoint.
     #[error("the backend has no endpoint")]
     NoEndpoint,
-    /// As `NoEndpoint`, in a rule with a further backend that is usable.
+    /// As `NoEndpoint`, in a rule with another, usable backend.
     #[error("the backend has no endpoint")]
     EmptyShare,
-    /// All endpoints are unhealthy, and the policy forbids to use them.
+    /// All endpoints are unhealthy, and the policy does not allow their use.
     #[error("no healthy upstream")]
     NoHealthyEndpoint,
     /// A limit of the circuit breaker is reached.
@@ -66,7 +66,7 @@ pub enum Error {
     /// The backend refused the stream; a retry is safe.
     #[error("remote refused stream reset")]
     Refused(#[source] Option<hyper::Error>),
-    /// The backend's bytes are not valid HTTP.
+    /// The response of the backend is not valid HTTP.
     #[error("protocol error")]
     Protocol(#[source] Option<hyper::Error>),
     /// The response did not arrive within the request timeout.
@@ -75,7 +75,7 @@ pub enum Error {
     /// The response did not arrive within the timeout of one attempt.
     #[error("upstream per try timeout")]
     AttemptTimeout,
-    /// The client's body is malformed or ended early.
+    /// The request body is malformed or incomplete.
     #[error("the request's body is malformed")]
     RequestBody(#[source] crate::body::BoxError),
     /// The client did not send the whole request within the request timeout.
@@ -107,7 +107,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The local reply: what the client receives and what the access log records.
+    /// The local reply: the response to the client, and flag and details for the access log.
     pub fn reply(&self) -> LocalReply {
         use StatusCode as S;
         let local = |status, body: &'static str, flag, details: &'static str| {
@@ -183,8 +183,7 @@ impl Error {
         }
     }
 
-    /// Response flags and details that the access log records of a TCP, TLS or UDP session that reached
-    /// no backend.
+    /// Response flags and details in the access log for a TCP, TLS or UDP session that reached no backend.
     pub fn stream_outcome(&self) -> (&'static str, &'static str) {
         match self {
             Self::NoRoute => ("NR", "no_route"),
@@ -223,7 +222,7 @@ impl Error {
     }
 }
 
-/// 504 if the request was complete, so that the backend is late, else 408.
+/// 504 if the request was complete, because the backend is late; else 408.
 fn timeout_status(complete: bool) -> StatusCode {
     if complete {
         StatusCode::GATEWAY_TIMEOUT

@@ -56,10 +56,11 @@ pub struct Options {
     pub provider: Arc<CryptoProvider>,
     /// Receives one entry per request. Default: no access log.
     pub access_log: Option<Arc<dyn AccessLog>>,
-    /// Receives events for metrics. Default: none.
+    /// Receives events for metrics. Default: no observer.
     pub observer: Option<Arc<dyn Observer>>,
-    /// Listens on addresses on which another process listens with `SO_REUSEPORT`, too; the kernel spreads
-    /// connections over both. For a restart without a gap. Default: `false`, an address in use cannot be bound.
+    /// Shares addresses with other processes that listen with `SO_REUSEPORT`; the kernel distributes
+    /// connections among them. Allows a restart without downtime. Default: `false`, an address in use
+    /// cannot be bound.
     pub reuse_port: bool,
 }
 
@@ -97,7 +98,7 @@ impl Default for Options {
     }
 }
 
-/// Error of [`Gateway::apply`]. The previous plan stays in force.
+/// Error of [`Gateway::apply`]. The previous plan stays in service.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApplyError {
@@ -118,7 +119,7 @@ enum UnboundAddress {
     Skip,
 }
 
-/// The data plane. It serves plans on worker threads of its own, or inside a service of another program.
+/// The data plane. Serves plans on its own worker threads, or inside a service of another program.
 pub struct Gateway {
     options: Options,
     handle: Arc<SnapshotHandle>,
@@ -133,7 +134,7 @@ pub struct Gateway {
 struct State {
     slots: Vec<Slot>,
     sockets: Option<(Workers, Listeners, DatagramSockets)>,
-    /// [`Parts`] of the plan in force.
+    /// [`Parts`] of the plan in service.
     parts: Option<Box<dyn Any + Send>>,
 }
 
@@ -177,20 +178,21 @@ impl Gateway {
         Ok(())
     }
 
-    /// Puts `plan` in force. Sockets that it shares with the previous plan stay open.
+    /// Puts `plan` into service. Sockets that it shares with the previous plan stay open.
     ///
     /// # Errors
-    /// [`ApplyError`], also if one address cannot be bound. The previous plan stays in force.
+    /// [`ApplyError`] if the plan cannot be built or an address cannot be bound. The previous plan stays in
+    /// service.
     pub fn apply<P: RoutePolicy>(&self, plan: &Plan<P>) -> Result<(), ApplyError> {
         self.apply_with(plan, UnboundAddress::RejectPlan)?;
         Ok(())
     }
 
-    /// Puts `plan` in force, except on addresses that cannot be bound, which it returns. The next call
-    /// tries to bind them again.
+    /// Puts `plan` into service, except on addresses that cannot be bound. Returns an error for each of these
+    /// addresses. The next call tries to bind them again.
     ///
     /// # Errors
-    /// [`ApplyError::Build`]; the previous plan stays in force.
+    /// [`ApplyError::Build`]. The previous plan stays in service.
     pub fn apply_bindable<P: RoutePolicy>(
         &self,
         plan: &Plan<P>,
@@ -213,7 +215,7 @@ impl Gateway {
         let before: Box<Parts<P>> = before.unwrap_or_default();
         let builder = Builder::new(&self.live, &self.options.provider, &before);
         let built = builder.build(plan, &slots);
-        // If this plan fails, the next one is compared with the plan in force.
+        // If this plan fails, the next one is compared with the plan in service.
         state.parts = Some(before);
         let built = built?;
 
@@ -262,19 +264,19 @@ impl Gateway {
         })
     }
 
-    /// A Layer that proxies requests that match a route of `port` of the plan. Other requests reach the
-    /// service inside the Layer.
+    /// A Layer that proxies requests that match a route of the plan's port `port`, and passes others to the
+    /// inner service.
     pub fn layer(&self, port: u16) -> GatewayLayer {
         GatewayLayer::new(self.router(), port)
     }
 
-    /// A service that proxies requests that match a route of `port` of the plan, and replies 404 to
+    /// A service that proxies requests that match a route of the plan's port `port`, and replies 404 to
     /// others.
     pub fn service(&self, port: u16) -> PortService {
         PortService::new(self.router(), port)
     }
 
-    /// The local addresses of TCP listeners.
+    /// Local addresses of TCP listeners.
     pub fn listening(&self) -> BTreeSet<SocketAddr> {
         self.state()
             .sockets
@@ -283,7 +285,7 @@ impl Gateway {
             .unwrap_or_default()
     }
 
-    /// The local addresses of UDP sockets.
+    /// Local addresses of UDP sockets.
     pub fn listening_datagrams(&self) -> BTreeSet<SocketAddr> {
         self.state()
             .sockets
@@ -292,7 +294,7 @@ impl Gateway {
             .unwrap_or_default()
     }
 
-    /// The number of plans that have been put in force.
+    /// Number of plans that have been put into service.
     pub fn version(&self) -> u64 {
         self.handle.version()
     }
@@ -302,7 +304,7 @@ impl Gateway {
         &self.drain
     }
 
-    /// Stops accepting connections, waits for running requests until `deadline`, and stops the threads.
+    /// Stops accepting connections, waits for requests in flight until `deadline`, and stops the threads.
     /// Returns whether all requests completed.
     pub async fn stop(&self, deadline: Instant) -> bool {
         self.drain.start();
@@ -344,7 +346,7 @@ fn wanted_datagrams<P>(plan: &Plan<P>, configs: Vec<DatagramConfig>) -> WantedSo
 }
 
 impl State {
-    /// The slot of a port; a new one for a new port.
+    /// Returns the slot of a port. Allocates one for a new port.
     fn slot(&mut self, addresses: &[IpAddr], port: u16) -> usize {
         let same = |slot: &Slot| slot.port == port && slot.addresses == addresses;
         self.slots.iter().position(same).unwrap_or_else(|| {

@@ -4,7 +4,7 @@ use socket2::TcpKeepalive;
 
 use crate::plan::Keepalive;
 
-/// The socket options for `settings`; options that are `None` keep the default of the system.
+/// Socket options for `settings`. An option that is `None` keeps the default of the operating system.
 pub(crate) fn tcp_keepalive(settings: &Keepalive) -> TcpKeepalive {
     let mut keepalive = TcpKeepalive::new();
     if let Some(idle) = settings.idle {

@@ -1,7 +1,7 @@
 //! The data plane of the Towergate gateway, and its parts as tower Layers.
 //!
-//! Each step in the life of a request is a module. Most steps are also Layers that work alone in an
-//! axum, hyper or tonic service:
+//! Each step of the request path is a module. Most steps are also Layers for any axum, hyper or tonic
+//! service:
 //!
 //! | step | module | Layers |
 //! |---|---|---|
@@ -19,22 +19,22 @@
 //! TCP and TLS connections are proxied by `stream`, UDP datagrams by `datagram`.
 //!
 //! The modules `balance`, `listen`, `router`, `serve`, `snapshot`, `stream`, `traffic` and `upstream` are
-//! internal: they are public for benchmarks and tests alone, and change without notice. The module `gateway`
-//! re-exports those of their types that are part of the interface.
+//! internal: they are public only for benchmarks and tests, and change without notice. The module `gateway`
+//! re-exports their types that are part of the public API.
 //!
 //! # Features
 //!
 //! | feature | default | adds |
 //! |---|---|---|
-//! | `gateway` | yes | plans, serving, balancing, connections to backends, TLS: all modules named without a link above |
+//! | `gateway` | yes | plans, serving, balancing, connections to backends, TLS: all modules without a link in the table above |
 //! | `aws-lc-rs` | yes | `Options::default()` with aws-lc-rs as crypto provider; implies `gateway` |
 //!
-//! Without `gateway` the crate is the Layers and parsers alone: no TLS crate, no C compiler, fewer than
-//! 40 dependencies. Without `aws-lc-rs`, `Options::new` takes any `rustls::crypto::CryptoProvider`.
+//! Without `gateway` the crate contains only the Layers and parsers: no TLS crate, no C compiler, fewer
+//! than 40 dependencies. Without `aws-lc-rs`, `Options::new` accepts any `rustls::crypto::CryptoProvider`.
 //!
 //! # Example
 //!
-//! Redirects plain HTTP below `/old`, in front of any service:
+//! A redirect of plain HTTP requests below `/old`, in front of any service:
 //!
 //! ```
 //! use bytes::Bytes;
@@ -65,7 +65,7 @@
 //! # }
 //! ```
 
-// The sanitizer has parts that only the gateway uses.
+// Only the gateway uses some parts of the sanitizer.
 #![cfg_attr(not(feature = "gateway"), allow(dead_code))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use foldhash::HashMap;
 
-/// Shared state keyed by parameters: equal parameters, same instance. An instance is freed when its last user
-/// drops it. Used when a snapshot is built, never by a request.
+/// Shared state keyed by parameters: equal parameters return the same instance. An instance is freed when its
+/// last user drops it. Used when a snapshot is built, never by a request.
 #[derive(Default)]
 pub struct Live {
     maps: Mutex<HashMap<TypeId, Box<dyn Any + Send>>>,

@@ -1,9 +1,9 @@
 //! Responses that the gateway makes itself.
 //!
-//! Every such response is a [`LocalReply`]: the sanitizer's 400, a policy's 403, a redirect, the 503 of a
+//! Each of them is a [`LocalReply`]: the sanitizer's 400, a policy's 403, a redirect, the 503 of a
 //! failed backend ([`Error`](crate::Error) converts into one). [`LocalReply::into_response`] is the only
-//! place that turns it into a response, so a gRPC client always receives `grpc-status`, and the access log
-//! always receives the flag and the details.
+//! conversion into a response, so a gRPC client always receives `grpc-status`, and the access log always
+//! contains the flag and the details.
 //!
 //! ```
 //! use http::{Response, StatusCode};
@@ -29,10 +29,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::http::grpc;
 
-/// Header fields in the order in which they are appended.
+/// Header fields in order.
 pub type HeaderList = Vec<(HeaderName, HeaderValue)>;
 
-/// A response that the gateway makes itself, and what the access log records of it.
+/// A response that the gateway makes itself, with its flag and details for the access log.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[must_use]
 pub struct LocalReply {
@@ -70,7 +70,7 @@ impl LocalReply {
     }
 
     /// The reply of Envoy's codec to a malformed request: the reason phrase as body, the flag `DPE`, and
-    /// the end of the connection.
+    /// `connection: close`.
     pub fn codec_error(status: StatusCode, reason: &'static str, details: &'static str) -> Self {
         Self::new(status, details)
             .with_body(reason)
@@ -127,7 +127,7 @@ impl LocalReply {
         self
     }
 
-    /// The value of a header field; the first if there are several.
+    /// First value of a header field.
     pub fn header(&self, name: &HeaderName) -> Option<&HeaderValue> {
         let mut headers = self.headers.iter();
         headers
@@ -135,13 +135,13 @@ impl LocalReply {
             .map(|(_, value)| value)
     }
 
-    /// The response to a request with these header fields.
+    /// Converts the reply into the response to a request with the header fields `request`.
     pub fn into_response_to<B: From<Bytes>>(self, request: &HeaderMap) -> Response<B> {
         self.into_response(grpc::is_grpc(request))
     }
 
-    /// The response. A gRPC client receives 200, `grpc-status`, the body as `grpc-message`, and no body
-    /// (gRPC over HTTP/2, "Trailers-Only").
+    /// Converts the reply into a response. A gRPC client receives 200, `grpc-status`, the body as
+    /// `grpc-message`, and no body (gRPC over HTTP/2, "Trailers-Only").
     pub fn into_response<B: From<Bytes>>(self, grpc: bool) -> Response<B> {
         let body = if grpc {
             Bytes::new()

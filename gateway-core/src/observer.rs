@@ -43,7 +43,7 @@ impl Observer for () {
     fn observe(&self, _event: &Event<'_>) {}
 }
 
-/// An event of the data plane. Ports are those of the plan.
+/// An event of the data plane. Ports are listener ports of the plan.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
@@ -55,7 +55,7 @@ pub enum Event<'a> {
     ConnectionRefused(u16),
     /// A client connection was closed because its PROXY header is missing or invalid, with the reason.
     ProxyRejected(u16, &'static str),
-    /// A PROXY header arrived on a port that does not expect one, from this address.
+    /// A PROXY header arrived on a port without PROXY protocol, from this address.
     UnexpectedProxyHeader(u16, SocketAddr),
     /// A TLS handshake succeeded: port, listener, TLS version, whether a session was resumed.
     TlsHandshake(u16, &'a ListenerId, &'static str, bool),
@@ -86,7 +86,7 @@ pub enum Event<'a> {
     Retried(&'a BackendId),
     /// A mirror responded to a copy of a request.
     Mirrored(&'a BackendId),
-    /// A copy of a request failed: no response, or the mirror fell behind.
+    /// A copy of a request failed, for example because the mirror was unreachable or too slow.
     MirrorFailed(&'a BackendId),
     /// A limit of the circuit breaker was reached.
     Overflowed(&'a BackendId),

@@ -1,8 +1,8 @@
 //! Writes metrics in the text format of Prometheus (version 0.0.4).
 //!
-//! Both programs write their metrics with [`TextWriter`]. It is not `prometheus-client`, because that crate writes
-//! OpenMetrics, which appends `_total` to the name of every counter. Envoy's names lack that suffix, and dashboards
-//! for Envoy must keep working.
+//! The data plane and the controller write their metrics with [`TextWriter`]. The crate `prometheus-client`
+//! writes OpenMetrics, which appends `_total` to the name of every counter. Envoy's names lack this suffix,
+//! and dashboards for Envoy must keep working.
 //!
 //! ```
 //! use towergate_core::prometheus::{Labels, MetricType, TextWriter};
@@ -27,9 +27,9 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The type of a metric family.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum MetricType {
-    /// A value that only grows.
+    /// A value that only increases.
     Counter,
-    /// A value that grows and falls.
+    /// A value that increases and decreases.
     Gauge,
     /// Counts by bucket.
     Histogram,
@@ -50,7 +50,7 @@ impl Display for MetricType {
 pub struct Labels(String);
 
 impl Labels {
-    /// One label. [`Self::default`] has none.
+    /// Creates labels with one label. [`Self::default`] has none.
     pub fn new(name: &str, value: &str) -> Self {
         Self::default().with(name, value)
     }
@@ -91,7 +91,8 @@ impl TextWriter {
         };
     }
 
-    /// Writes the samples of a histogram. `buckets` are not cumulative; the last one has no bound in `bounds`.
+    /// Writes the samples of a histogram. `buckets` are not cumulative. The last bucket has no upper bound in
+    /// `bounds`.
     pub fn histogram(
         &mut self,
         name: &str,
@@ -113,7 +114,7 @@ impl TextWriter {
         self.sample(&format!("{name}_count"), labels, count);
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn finish(self) -> String {
         self.text
     }

@@ -8,9 +8,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Timer whose deadline may change with each poll, as for consecutive requests on a connection.
 ///
-/// Resetting a timer costs more than polling one. It is reset only for an earlier deadline; for a later one it is
-/// left as it is and reset when it fires early. A thousand requests with a timeout of 15 s on one connection
-/// thus need one timer.
+/// A reset of a timer costs more than a poll. An earlier deadline resets the timer immediately; a later
+/// deadline resets it only when it fires early. A thousand requests with a timeout of 15 s on one connection
+/// therefore need one timer.
 #[derive(Debug)]
 pub(crate) struct ReusableTimer {
     sleep: Pin<Box<Sleep>>,
@@ -52,7 +52,7 @@ impl ReusableTimer {
         if registered && !self.sleep.is_elapsed() {
             return Poll::Pending;
         }
-        // Unconstrained: without budget the timer would not register the waker.
+        // Unconstrained: the timer does not register the waker of a task without cooperative budget.
         let sleep = pin!(tokio::task::unconstrained(self.sleep.as_mut()));
         let fired = sleep.poll(cx);
         self.waker = fired.is_pending().then(|| cx.waker().clone());

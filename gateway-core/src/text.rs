@@ -1,4 +1,4 @@
-//! Parsed values that compare, hash and travel as the text they were parsed from.
+//! Parsed values that are compared, hashed and serialized as their source text.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -10,15 +10,15 @@ use http::{HeaderName, HeaderValue, Method};
 use regex::Regex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-/// A parsed value that is equal to another if their texts are, and is written as its text.
+/// A parsed value that is compared, hashed and serialized as its source text.
 ///
-/// For types such as [`Regex`] and [`HeaderName`] that lack `Eq` or serde.
+/// Adds `Eq`, `Ord`, `Hash` and serde to types that lack them, for example [`Regex`] and [`HeaderName`].
 #[derive(Clone)]
 pub struct Text<T>(T);
 
-/// A value that can show the text it was parsed from.
+/// A value that keeps its source text.
 pub trait Source {
-    /// The text.
+    /// Source text.
     fn source(&self) -> &str;
 }
 
@@ -35,7 +35,7 @@ impl Source for HeaderName {
 }
 
 impl Source for HeaderValue {
-    /// Values of a plan are visible ASCII; others show as empty.
+    /// Values in a plan are visible ASCII. Any other value has an empty source text.
     fn source(&self) -> &str {
         self.to_str().unwrap_or_default()
     }
@@ -124,26 +124,27 @@ where
     }
 }
 
-/// How a text is compared (`StringMatch` of Envoy Gateway; `Exact` and `RegularExpression` of Gateway API).
+/// Match of a text (Envoy Gateway `StringMatch`; Gateway API `Exact` and `RegularExpression`).
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum TextMatch {
-    /// Byte for byte.
+    /// The text equals this value, case-sensitively.
     Exact(String),
-    /// Starts with.
+    /// The text starts with this value.
     Prefix(String),
-    /// Ends in.
+    /// The text ends with this value.
     Suffix(String),
-    /// The whole text, so the expression is anchored (`^(?:…)$`) when it is parsed.
+    /// The whole text matches this expression, which is anchored (`^(?:…)$`) when it is parsed.
     Regex(Text<Regex>),
 }
 
 impl TextMatch {
-    /// An anchored regular expression, at most 1 MiB when compiled.
+    /// Compiles an expression with anchors. Maximum compiled size: 1 MiB.
     ///
     /// # Errors
-    /// The expression's own error if it does not parse or is too large.
+    /// The expression is invalid or exceeds the maximum size.
     pub fn regex(expression: &str) -> Result<Self, regex::Error> {
-        // Parsed alone first: `a)|(b` must not pass for being anchored.
+        // Parsed without anchors first: `a)|(b` is invalid, but the anchors would make it valid and match
+        // parts of a text.
         regex::Regex::new(expression)?;
         let anchored = regex::RegexBuilder::new(&format!("^(?:{expression})$"))
             .size_limit(1 << 20)

@@ -1,4 +1,4 @@
-//! The corpus of the fuzz target for manifests, as an ordinary test.
+//! Runs the corpus of the manifest fuzz target as an ordinary test.
 #![allow(
     clippy::unwrap_used,
     unreachable_pub,

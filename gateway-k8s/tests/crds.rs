@@ -1,8 +1,8 @@
-//! The CRDs of the policies, for clusters without Envoy Gateway: the files are what the types say, and
-//! every field is one of Envoy Gateway's, with its type.
+//! CRDs of the policies, for clusters without Envoy Gateway. The files match the Rust types, and every
+//! field exists in Envoy Gateway with the same type.
 //!
-//! `UPDATE_GOLDEN=1` writes the files. With `ENVOY_GATEWAY_CRDS` as the folder of Envoy Gateway's CRDs
-//! it also writes down the types that its fields have.
+//! `UPDATE_GOLDEN=1` writes the files. If `ENVOY_GATEWAY_CRDS` is also set to the folder of Envoy
+//! Gateway's CRDs, the recorded field types are updated, too.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use towergate_policy::schema::custom_resource_definitions;
 
-/// Where the files are: for `kubectl apply`, and for the chart.
+/// Folders of the CRD files: for `kubectl apply`, and for the Helm chart.
 const FOLDERS: [&str; 2] = ["deploy/crds", "chart/towergate/files/crds"];
-/// Fields of Envoy Gateway v1.9.1 and their types, one a line.
+/// Fields of Envoy Gateway v1.9.1 and their types, one per line.
 const ENVOY_GATEWAY: &str = "tests/envoy_gateway_fields.txt";
-/// Fields that came after that version.
+/// Fields that a later version of Envoy Gateway added.
 const NEWER: [&str; 1] = ["ClientTrafficPolicy.spec.headers.maxRequestHeaderLimit"];
 
 fn path(relative: &str) -> PathBuf {
@@ -74,7 +74,7 @@ fn every_field_is_one_of_envoy_gateways_with_its_type() {
     assert!(ours.len() > 900, "{}", ours.len());
 }
 
-/// Writes down the types of those fields of Envoy Gateway that we have, too.
+/// Records the types of Envoy Gateway's fields that are also in `ours`.
 fn write_down(folder: &Path, ours: &BTreeMap<String, String>) {
     let mut lines = String::new();
     for crd in custom_resource_definitions() {
@@ -92,7 +92,7 @@ fn write_down(folder: &Path, ours: &BTreeMap<String, String>) {
     }
 }
 
-/// The fields of a CRD's spec, by path, and the type of each.
+/// Returns path and type of each field in the spec of a CRD.
 fn fields(crd: &Value) -> Vec<(String, String)> {
     let kind = crd["spec"]["names"]["kind"]
         .as_str()

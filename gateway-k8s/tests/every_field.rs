@@ -1,5 +1,5 @@
-//! The types know every field of Gateway API v1.6.1, in both channels: what has every field, by the
-//! schemas of that version, is read and written again without a loss.
+//! The types have every field of Gateway API v1.6.1, in both channels: a manifest with every field of the
+//! schemas of that version is deserialised and serialised without loss.
 
 use std::fmt::Debug;
 

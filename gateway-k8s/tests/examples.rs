@@ -1,4 +1,4 @@
-//! The examples do what they say.
+//! The examples work as documented.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -29,7 +29,7 @@ spec:
       filters: [{type: RequestRedirect, requestRedirect: {hostname: new.test, statusCode: 301}}]
 ";
 
-/// A port that was free a moment ago.
+/// Returns a port that is free at the time of the call.
 fn free_port() -> u16 {
     let socket = std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
     socket.local_addr().unwrap().port()

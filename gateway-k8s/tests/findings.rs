@@ -1,5 +1,6 @@
-//! Properties of every finding and condition: each is one line, and findings have a place and advice. Checked
-//! for all cases, and for cases with one error per line: a misspelt key, an invalid value, a missing line.
+//! Properties of every finding and condition: each is one line, and findings have a position and advice.
+//! They are checked for all golden cases, for the fuzz corpus, and for variants with one error each: a
+//! misspelt key, an invalid value, or a missing line.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -11,7 +12,7 @@ use towergate_k8s::Diagnostic;
 use towergate_k8s::decode::{Severity, decode};
 use towergate_k8s::resolve::{ResolveOptions, resolve};
 
-/// Files below a folder of this package, by name.
+/// Returns the files below a folder of this package, sorted by name.
 fn files(folder: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut files: Vec<_> = fs::read_dir(folder)
@@ -22,7 +23,7 @@ fn files(folder: &str) -> Vec<PathBuf> {
     files
 }
 
-/// All findings about a text, and the messages of all conditions.
+/// Returns all findings for a text, and the messages of all conditions.
 fn findings(text: &str) -> (Vec<Diagnostic>, Vec<String>) {
     let decoded = decode("in.yaml", text);
     let resolution = resolve(&decoded.objects, &ResolveOptions::default());
@@ -48,12 +49,12 @@ fn collect(value: &Value, messages: &mut Vec<String>) {
     }
 }
 
-/// The findings and messages of a text that violate a property.
+/// Returns the findings and messages for a text that violate a property.
 fn faults(text: &str) -> Vec<String> {
     faults_of(findings(text)).0
 }
 
-/// The findings and messages that violate a property, and the codes of all findings.
+/// Returns the findings and messages that violate a property, and the codes of all findings.
 fn faults_of(
     (found, messages): (Vec<Diagnostic>, Vec<String>),
 ) -> (Vec<String>, Vec<&'static str>) {
@@ -73,7 +74,7 @@ fn faults_of(
     )
 }
 
-/// Variants of the text with one error each, one for each line, of the three kinds in turn.
+/// Returns variants of the text, one per line, with one error each; the three kinds of error alternate.
 fn variants(text: &str) -> impl Iterator<Item = String> {
     let lines: Vec<&str> = text.lines().collect();
     (0..lines.len()).map(move |at| {
@@ -87,7 +88,7 @@ fn variants(text: &str) -> impl Iterator<Item = String> {
     })
 }
 
-/// The last key of a line with two letters swapped.
+/// Swaps two letters in the last key of a line.
 fn misspelt(line: &str) -> String {
     let Some(end) = line.rfind(':').filter(|end| *end > 3) else {
         return line.to_owned();
@@ -97,7 +98,7 @@ fn misspelt(line: &str) -> String {
     String::from_utf8(bytes).unwrap_or_else(|_| line.to_owned())
 }
 
-/// A line with an invalid value.
+/// Replaces the value of a line with an invalid one.
 fn with_invalid_value(line: &str) -> String {
     match line.rfind(": ") {
         Some(at) => format!("{}: \"(\"", &line[..at]),

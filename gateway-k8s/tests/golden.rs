@@ -1,11 +1,11 @@
-//! Golden tests of `resolve`. Each folder of `cases` has manifests (`in.yaml`) and the expected plan
+//! Golden tests of `resolve`. Each folder of `cases` contains manifests (`in.yaml`) and the expected plan
 //! (`plan.json`), statuses (`status.json`) and diagnostics (`diagnostics.txt`).
 //!
 //! `UPDATE=1` writes the actual results. Review the difference before you commit it.
 //!
-//! A folder may have `assigned.json`, the addresses of its Gateways (`ResolveOptions::assigned`).
+//! A folder may contain `assigned.json`, the addresses of its Gateways (`ResolveOptions::assigned`).
 //!
-//! The plan omits default values, and shows only the names of certificates. A Secret whose `tls.crt` is
+//! The plan omits default values and shows only the names of certificates. A Secret whose `tls.crt` is
 //! `certificate for a.example.com` gets a generated certificate and key.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
@@ -79,7 +79,7 @@ fn every_case_resolves_as_recorded() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A data plane receives the plan that was resolved.
+/// Encoding and decoding a plan returns the resolved plan.
 #[test]
 fn a_plan_is_received_as_it_was_sent() {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
@@ -142,7 +142,7 @@ fn an_invalid_object_does_not_affect_others() {
     }
 }
 
-/// The objects of manifests, with certificates where they are asked for.
+/// Decodes manifests and replaces the placeholders of certificates with generated ones.
 fn objects(text: &str) -> (Objects, Vec<Diagnostic>) {
     let mut decoded = decode("in.yaml", text);
     for secret in decoded.objects.secrets.values_mut() {
@@ -185,7 +185,7 @@ fn pretty(value: &Value) -> String {
 
 fn statuses(resolution: &Resolution) -> String {
     let mut text = pretty(&resolution.statuses.objects().collect());
-    // A list of features is no matter of any case.
+    // The list of supported features is not part of any case.
     const FEATURES: &str = "\"supportedFeatures\": [";
     while let Some(at) = text.find(FEATURES) {
         let end = at + text[at..].find(']').unwrap();
@@ -220,7 +220,7 @@ fn diagnostics<'d>(diagnostics: impl Iterator<Item = &'d Diagnostic>) -> String 
     text
 }
 
-/// The plan without what has its default value.
+/// Returns the plan without default values.
 fn plan(resolution: &Resolution) -> String {
     let mut value = serde_json::to_value(&resolution.plan).unwrap();
     without(&mut value, &json!({ "datagrams": [] }));
@@ -283,7 +283,7 @@ fn filters(filters: &mut Value) {
     }
 }
 
-/// Certificates are other ones each time.
+/// Replaces generated values, which differ in each run.
 fn tls(tls: Option<&mut Value>) {
     let Some(tls) = tls else { return };
     if let Some(pem) = tls.get_mut("roots_pem").filter(|pem| pem.is_string()) {
@@ -301,7 +301,7 @@ fn list(value: &mut Value) -> &mut [Value] {
         .unwrap_or_default()
 }
 
-/// Removes fields that are as in `default`.
+/// Removes fields whose value is that of `default`.
 fn without(value: &mut Value, default: &Value) {
     let (Value::Object(fields), Value::Object(defaults)) = (value, default) else {
         return;

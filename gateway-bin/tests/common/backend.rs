@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A backend on loopback. The response body is the request head and body, byte for byte.
 pub struct Backend {
-    /// Its address.
+    /// Address of the backend.
     pub address: SocketAddr,
     requests: Arc<AtomicU64>,
 }
 
 impl Backend {
-    /// Starts a backend, which serves until the process exits.
+    /// Starts a backend that serves until the process exits.
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -28,7 +28,7 @@ impl Backend {
         Self { address, requests }
     }
 
-    /// Number of requests received.
+    /// Returns the number of requests received.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
@@ -58,7 +58,7 @@ fn serve(stream: TcpStream, count: &AtomicU64) {
     }
 }
 
-/// Reads a request with a `content-length` body. `None` at the end of the connection.
+/// Reads a request with a `content-length` body. Returns `None` at the end of the connection.
 fn read_request(reader: &mut impl BufRead) -> Option<Vec<u8>> {
     let mut request = Vec::new();
     let mut length = 0;

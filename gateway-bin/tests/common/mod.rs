@@ -1,6 +1,7 @@
-//! Shared code of the end-to-end tests: the real program, real peers, and a backend that records requests.
+//! Shared code of the end-to-end tests: the `towergate` program, real clients and proxies, and a backend
+//! that records requests.
 //!
-//! Everything listens on loopback and stops when its value is dropped.
+//! Every process and socket uses loopback and stops when its value is dropped.
 
 #![allow(
     dead_code,
@@ -21,12 +22,12 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-/// The ports that tests listen on. Below the range of ephemeral ports, so that no client occupies one of them.
+/// Ports of the tests. They are below the range of ephemeral ports, from which clients take theirs.
 const PORTS: std::ops::Range<u16> = 10_000..30_000;
 /// Number of ports per test process.
 const BLOCK: u16 = 200;
 
-/// A port on which no process listens and that no other test gets.
+/// Returns a port that is free and that no other test gets.
 pub fn free_port() -> u16 {
     static OURS: LazyLock<(u16, fs::File)> = LazyLock::new(lock_block);
     static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -38,7 +39,7 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// The first port of a block that no other test process uses, and the lock file that reserves it.
+/// Reserves a block of ports. Returns its first port, and the lock file that reserves it.
 fn lock_block() -> (u16, fs::File) {
     let lock = |first: u16| {
         let path = std::env::temp_dir().join(format!("towergate-test-ports-{first}"));
@@ -51,7 +52,7 @@ fn lock_block() -> (u16, fs::File) {
         .expect("fewer than a hundred test processes")
 }
 
-/// Waits until `check` gives a value; panics with `what` after 15 s.
+/// Waits until `check` returns a value. Panics with `what` after 15 s.
 pub fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + Duration::from_secs(15);
     loop {
@@ -73,7 +74,7 @@ pub fn run(program: &str, args: &[&str]) -> Output {
         })
 }
 
-/// Runs `curl` with a time limit. Returns its output with response headers, and its exit status.
+/// Runs `curl` with a time limit. Returns its output, including response headers, and its exit status.
 pub fn curl(args: &[&str]) -> (String, i32) {
     let mut all = vec!["-sS", "-i", "--max-time", "10"];
     all.extend(args);
@@ -96,7 +97,7 @@ impl Drop for Process {
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// An empty folder.
+    /// Creates an empty folder.
     pub fn new() -> Self {
         static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -106,7 +107,7 @@ impl Folder {
         Self(path)
     }
 
-    /// Its path.
+    /// Returns the path of the folder.
     pub fn path(&self) -> &Path {
         &self.0
     }
@@ -120,7 +121,7 @@ impl Folder {
         fs::rename(fresh, path).unwrap();
     }
 
-    /// Copies a file or the files of a folder of `tests/`.
+    /// Copies a file, or the files of a folder, from `tests/`.
     pub fn copy(&self, from: &str) {
         let source = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests")
@@ -147,20 +148,20 @@ impl Drop for Folder {
     }
 }
 
-/// The real program, serving a folder.
+/// The `towergate` program, serving the manifests of a folder.
 pub struct Towergate {
     process: Process,
-    /// The address of port 80 of the manifests.
+    /// Address that serves port 80 of the manifests.
     pub http: SocketAddr,
-    /// The address of port 443 of the manifests.
+    /// Address that serves port 443 of the manifests.
     pub https: SocketAddr,
-    /// The admin address.
+    /// Address of the admin endpoints.
     pub admin: SocketAddr,
     log: PathBuf,
 }
 
 impl Towergate {
-    /// Starts it on `folder` and waits until it is ready.
+    /// Starts the program on `folder` and waits until it is ready.
     pub fn start(folder: &Folder, args: &[&str]) -> Self {
         let [http, https, admin] =
             [(); 3].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
@@ -200,29 +201,29 @@ impl Towergate {
             .starts_with("HTTP/1.1 200")
     }
 
-    /// Its process id.
+    /// Returns the process ID.
     pub fn pid(&self) -> u32 {
         self.process.0.id()
     }
 
-    /// Sends it a signal such as `TERM`.
+    /// Sends a signal, such as `TERM`, to the process.
     pub fn signal(&self, name: &str) {
         run("kill", &[&format!("-{name}"), &self.pid().to_string()]);
     }
 
-    /// Waits until it exits. Returns the exit status.
+    /// Waits until the process exits. Returns its exit status.
     pub fn wait(&mut self) -> Option<i32> {
         let process = &mut self.process.0;
         eventually("the gateway exits", || process.try_wait().unwrap()).code()
     }
 
-    /// Standard output, which has the access log, and standard error.
+    /// Returns standard output, which contains the access log, and standard error.
     pub fn output(&self) -> String {
         let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
         read(&self.log) + &read(&self.log.with_extension("err"))
     }
 
-    /// Access log entries of `path`.
+    /// Returns the access log entries of `path`.
     pub fn access_log(&self, path: &str) -> Vec<serde_json::Value> {
         self.output()
             .lines()
@@ -231,7 +232,7 @@ impl Towergate {
             .collect()
     }
 
-    /// Values of `--connect-to` that direct `host` to this gateway.
+    /// Returns values of `--connect-to` that direct `host` to this gateway.
     pub fn connect_to(&self, host: &str) -> [String; 2] {
         let to = |outside: u16, inside: SocketAddr| {
             format!("{host}:{outside}:127.0.0.1:{}", inside.port())
@@ -250,7 +251,7 @@ impl Drop for Towergate {
     }
 }
 
-/// A TLS Secret manifest with a fresh self-signed certificate.
+/// Returns the manifest of a TLS Secret with a new self-signed certificate.
 pub fn tls_secret(namespace: &str, name: &str, host: &str) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_towergate"))
         .args(["dev-cert", host, "--secret", &format!("{namespace}/{name}")])
@@ -264,7 +265,7 @@ pub fn tls_secret(namespace: &str, name: &str, host: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Runs `curl` on `url` with `connect_to`, without verifying certificates.
+/// Runs `curl` on `url` with `connect_to`, without certificate verification.
 pub fn fetch(connect_to: &[String; 2], args: &[&str], url: &str) -> (String, i32) {
     let mut all = vec![
         "-k",

@@ -1,4 +1,4 @@
-//! HAProxy as the load balancer of direct mode, nginx as the proxy of proxy mode.
+//! HAProxy as the load balancer of direct mode, and nginx as the proxy of proxy mode.
 
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
@@ -9,14 +9,15 @@ use super::{Folder, Process, Towergate, eventually, free_port};
 pub struct Front {
     _process: Process,
     _folder: Folder,
-    /// Its address for port 80.
+    /// Address for port 80.
     pub http: SocketAddr,
-    /// Its address for port 443.
+    /// Address for port 443.
     pub https: SocketAddr,
 }
 
 impl Front {
-    /// HAProxy in TCP mode, which puts `option` (such as `send-proxy-v2`) in front of each connection.
+    /// Starts HAProxy in TCP mode. `option`, such as `send-proxy-v2`, selects the PROXY header of each
+    /// connection.
     pub fn haproxy(gateway: &Towergate, option: &str) -> Self {
         let [http, https] = ports();
         let section = |name: &str, from: SocketAddr, to: SocketAddr| {
@@ -37,8 +38,8 @@ impl Front {
         Self::start(command, folder, http, https)
     }
 
-    /// nginx, which terminates TLS with a certificate of its own for `host`, sets `X-Forwarded-For` and
-    /// `X-Real-IP`, and speaks TLS to the gateway with the SNI of the request.
+    /// Starts nginx, which terminates TLS with its own certificate for `host`, sets `X-Forwarded-For` and
+    /// `X-Real-IP`, and connects to the gateway over TLS with the SNI of the request.
     pub fn nginx(gateway: &Towergate, host: &str) -> Self {
         let [http, https] = ports();
         let folder = Folder::new();
@@ -98,7 +99,7 @@ impl Front {
         }
     }
 
-    /// Values of `--connect-to` that direct `host` to this peer.
+    /// Returns values of `--connect-to` that direct `host` to this proxy.
     pub fn connect_to(&self, host: &str) -> [String; 2] {
         let to = |outside: u16, inside: SocketAddr| {
             format!("{host}:{outside}:127.0.0.1:{}", inside.port())

@@ -1,40 +1,41 @@
-//! Output of the other commands for a folder: findings of `check`, conditions of `status`.
+//! Findings of `towergate check` and conditions of `towergate status` for a folder.
 
 use super::{Folder, run};
 
 /// A finding of `check`.
 #[derive(Debug)]
 pub struct Finding {
-    /// Its code.
+    /// Finding code.
     pub code: String,
-    /// `error`, `warning` or `note`.
+    /// Severity: `error`, `warning` or `note`.
     pub severity: String,
-    /// The file's name, without the folder.
+    /// Name of the file, without the folder.
     pub file: String,
-    /// The trimmed text of its line.
+    /// Trimmed text of the line.
     pub line: String,
-    /// The field.
+    /// Path of the field.
     pub field: String,
-    /// The message.
+    /// Message.
     pub message: String,
-    /// The advice.
+    /// Advice.
     pub help: String,
 }
 
-/// A condition of an object's status, of one of its listeners, parents or ancestors.
+/// A condition in the status of an object, or of one of its listeners, parents or ancestors.
 #[derive(Debug, Eq, PartialEq)]
 pub struct Condition {
-    /// Such as `Accepted`.
+    /// Type, such as `Accepted`.
     pub kind: String,
-    /// `True` or `False`.
+    /// Status: `True` or `False`.
     pub status: String,
-    /// The reason.
+    /// Reason.
     pub reason: String,
     /// `observedGeneration`.
     pub generation: String,
 }
 
-/// Runs a command on a folder with an endpoint for the Service of team-a. Returns its output and exit status.
+/// Runs a command on a folder, with an endpoint for the Service of team-a. Returns its output and exit
+/// status.
 pub fn command(folder: &Folder, command: &str, args: &[&str]) -> (String, Option<i32>) {
     let mut all = vec![command, folder.path().to_str().unwrap()];
     all.extend(["--endpoint", "team-a/echo:80=127.0.0.1:9"]);
@@ -44,7 +45,7 @@ pub fn command(folder: &Folder, command: &str, args: &[&str]) -> (String, Option
     (text, output.status.code())
 }
 
-/// The findings of `check` in a folder.
+/// Returns the findings of `check` for a folder.
 pub fn findings(folder: &Folder) -> Vec<Finding> {
     let (text, _) = command(folder, "check", &["--format", "json"]);
     let found: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -68,7 +69,7 @@ fn finding(found: &serde_json::Value) -> Finding {
     }
 }
 
-/// The conditions in the status of an object. `None` if it has no status.
+/// Returns the conditions in the status of an object. `None` if it has no status.
 pub fn conditions(folder: &Folder, kind: &str, name: &str) -> Option<Vec<Condition>> {
     let (all, _) = command(folder, "status", &[]);
     let document = all.split("---\n").find(|document| {
@@ -76,7 +77,7 @@ pub fn conditions(folder: &Folder, kind: &str, name: &str) -> Option<Vec<Conditi
             && document.contains(&format!("\n  name: {name}\n"))
     })?;
     let (_, status) = document.split_once("\nstatus:")?;
-    // The fields of a condition are in order of name: the message is the first.
+    // The fields of a condition are sorted by name: `message` is the first.
     let each = status.split("- message:").skip(1);
     Some(each.map(condition).collect())
 }

@@ -1,5 +1,5 @@
-//! What the benchmarks measure: small things that every connection or request pays for, all of one, and the
-//! building of plans. `time` measures them with the clock, `count` in instructions.
+//! Benchmark cases: small steps of every connection or request, whole requests and connections, and
+//! building plans. `time` measures them by the clock, `count` in instructions.
 
 mod wire;
 
@@ -19,16 +19,16 @@ use towergate_core::proxy_protocol::{self, Addresses, DEFAULT_LIMIT, Tlv, Transp
 use towergate_core::route::{Query, RouteTable};
 use towergate_core::{Gateway, gateway::Options};
 
-/// Rules of a route, and so paths of a host.
+/// Number of rules per route, and thus of paths per host.
 const PATHS: usize = 10;
 
-/// One measured step, ready to be taken again and again.
+/// A measured step, which can be run repeatedly.
 pub(crate) type Step = Box<dyn FnMut()>;
 
-/// Makes ready what a step needs.
+/// Creates a step with the state that it needs.
 pub(crate) type Prepare = fn() -> Step;
 
-/// All steps by name; those that are too large for instruction counts come last.
+/// All cases by name. Cases that are too large for instruction counts are last.
 pub(crate) const CASES: [(&str, Prepare); 18] = [
     ("proxy_v1", || {
         proxy(&b"PROXY TCP4 203.0.113.7 192.0.2.1 56324 443\r\n"[..])
@@ -62,7 +62,7 @@ pub(crate) const CASES: [(&str, Prepare); 18] = [
     ("plan_rebuild_10000", || rebuild(10_000)),
 ];
 
-/// How many of [`CASES`] are counted.
+/// Number of cases, from the start of [`CASES`], that `count` measures.
 #[allow(dead_code, reason = "only one of both benchmarks counts")]
 pub(crate) const COUNTED: usize = 15;
 
@@ -109,7 +109,7 @@ fn client_ip(rule: ClientIpRule) -> Step {
     })
 }
 
-/// With the copy of the fields that are edited.
+/// Includes the copy of the header fields that the step edits.
 fn forwarded(rule: ClientIpRule) -> Step {
     let ends = ConnectionAddrs::of_tcp(([10, 1, 2, 3], 4000).into(), ([192, 0, 2, 1], 80).into());
     let conn = ConnInfo::new(ends, 0, 80, None);
@@ -127,7 +127,7 @@ fn forwarded(rule: ClientIpRule) -> Step {
     })
 }
 
-/// The head of a request as browsers send it.
+/// A typical request head of a browser.
 fn browser() -> request::Parts {
     let request = Request::get("/shop/./items%2f7?page=2")
         .header("host", "shop.example.com")
@@ -141,7 +141,7 @@ fn browser() -> request::Parts {
     request.into_parts().0
 }
 
-/// With the copy of the head that is cleaned.
+/// Includes the copy of the request head that the step sanitizes.
 fn sanitize() -> Step {
     let head = browser();
     let settings = ListenerSettings::default();
@@ -152,7 +152,7 @@ fn sanitize() -> Step {
     })
 }
 
-/// Finds one of so many routes; which one changes each time.
+/// Matches a request against `routes` routes. Each run matches another one.
 fn find(routes: usize) -> Step {
     let matches: Vec<Match> = (0..routes).map(|at| matched(at % PATHS)).collect();
     let entries = matches.iter().enumerate();
@@ -161,7 +161,7 @@ fn find(routes: usize) -> Step {
         let name = host(at).parse().expect("it is a name");
         (name, entry, at)
     }));
-    // The texts are made before, a thousand of them.
+    // Hosts and paths are formatted in advance, for 1000 requests.
     let asked: Vec<_> = (0..1000_usize)
         .map(|n| (n * 7919) % routes)
         .map(|at| (host(at), format!("/p{}/item", at % PATHS), at))
@@ -183,7 +183,7 @@ fn find(routes: usize) -> Step {
     })
 }
 
-/// Builds what runs from a plan of so many rules, of which nothing was there before.
+/// Builds a snapshot from a plan of `rules` rules, without a previous snapshot.
 fn build(rules: usize) -> Step {
     let plan = plan(rules, None);
     Box::new(move || {
@@ -192,7 +192,7 @@ fn build(rules: usize) -> Step {
     })
 }
 
-/// Builds what runs from a plan in which one rule of so many changes each time.
+/// Rebuilds the snapshot from a plan of `rules` rules, one of which changes in each run.
 fn rebuild(rules: usize) -> Step {
     let gateway = Gateway::new(Options::default());
     let mut before = plan(rules, None);
@@ -216,7 +216,8 @@ fn matched(path: usize) -> Match {
     }
 }
 
-/// Hosts of ten paths each, all to one backend. `changed`: this rule has another path.
+/// A plan with ten paths per host, all to one backend. `changed`: index and variant of the rule whose
+/// path differs.
 fn plan(rules: usize, changed: Option<(usize, usize)>) -> Plan {
     let backend = BackendId::service("shop", "web", 80);
     let traffic = Arc::default();

@@ -1,6 +1,6 @@
-//! Requests and connections through the whole gateway, over sockets of this machine. Client, gateway and
-//! backend take turns on one thread, so that each run does the same; what client and backend need, which
-//! is little, is counted with the rest.
+//! Requests and connections through the whole gateway, over loopback sockets. Client, gateway and backend
+//! share one thread, which makes runs repeatable. The cost of client and backend is included; it is
+//! small.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nServer:
     Content-Length: 12\r\n\r\nhello, world";
 const END: &[u8] = b"hello, world";
 
-/// One more request on a connection.
+/// A request on an existing connection.
 pub(super) fn request() -> Step {
     let (runtime, gateway) = start(None);
     let mut client = runtime
@@ -34,7 +34,7 @@ pub(super) fn request() -> Step {
     Box::new(move || runtime.block_on(ask(&mut client, REQUEST)))
 }
 
-/// A connection with a PROXY header, one request, and its end.
+/// A connection with a PROXY header: open, one request, close.
 pub(super) fn connection() -> Step {
     let (runtime, gateway) = start(Some(ProxyProtocol { optional: false }));
     let request = [&proxy_v2(&[]), REQUEST].concat();
@@ -62,7 +62,7 @@ async fn ask(client: &mut TcpStream, request: &[u8]) {
     assert!(answer.starts_with(b"HTTP/1.1 200 OK"));
 }
 
-/// A gateway in front of a backend.
+/// Starts a gateway in front of a backend. Returns the runtime and the address of the gateway.
 fn start(proxy_protocol: Option<ProxyProtocol>) -> (Runtime, SocketAddr) {
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -117,7 +117,7 @@ fn gateway(backend: SocketAddr) -> Gateway {
     gateway
 }
 
-/// Answers each request the same.
+/// Serves the same response to every request.
 async fn be_backend(listener: TcpListener) {
     while let Ok((mut stream, _)) = listener.accept().await {
         tokio::spawn(async move {

@@ -1,9 +1,9 @@
 //! Cross-origin resource sharing (Gateway API `HTTPCORSFilter`, GEP-1767; the CORS protocol of the Fetch
 //! standard).
 //!
-//! A browser sends a preflight before a cross-origin request, and checks the response of the request itself.
-//! The gateway replies to preflights. It forwards every other request, whatever its origin, and adds the
-//! CORS fields to the response; the browser enforces them.
+//! A browser sends a preflight before a cross-origin request, and checks the response to the request itself.
+//! The gateway replies to preflights. It forwards all other requests, regardless of their origin, and adds
+//! the CORS fields to the response. The browser enforces them.
 //!
 //! ```
 //! use http::{HeaderMap, HeaderValue, Method};
@@ -48,36 +48,36 @@ pub type CorsLayer = HeadPolicyLayer<Cors>;
 
 const ANY: HeaderValue = HeaderValue::from_static("*");
 
-/// Permissions of pages of other origins. The default permits nothing.
+/// CORS permissions of other origins. Default: none.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Cors {
     /// Allowed origins.
     pub origins: Vec<OriginPattern>,
-    /// Whether cookies and other credentials are allowed.
+    /// Whether cookies and other credentials are allowed. Default: `false`.
     pub credentials: bool,
     /// Allowed methods besides `GET`, `HEAD` and `POST`, which need no permission.
     pub methods: Allowed,
     /// Allowed request header fields.
     pub headers: Allowed,
-    /// Response header fields that pages may read.
+    /// Response header fields that scripts can read.
     pub expose: Allowed,
-    /// Lifetime of a preflight response in seconds. Default: that of the browser.
+    /// Cache lifetime of a preflight response in seconds. Default: the default of the browser.
     pub max_age: Option<u32>,
 }
 
-/// A list of names in a CORS field.
+/// Names in a CORS field.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum Allowed {
     /// The field is omitted.
     #[default]
     Nothing,
-    /// The value of the field.
+    /// Comma-separated list of names.
     Names(Text<HeaderValue>),
-    /// `*`.
+    /// All names: `*`.
     Any,
 }
 
-/// Decision about a request.
+/// CORS decision about a request.
 #[derive(Clone, Debug, Default)]
 pub struct Decision {
     /// The request is a preflight: the gateway replies 200 without a body.
@@ -95,7 +95,7 @@ pub struct CorsHeaders {
 }
 
 impl Allowed {
-    /// The given names; `*` among them allows all.
+    /// Allows the given names, or all names if `*` is one of them.
     ///
     /// # Errors
     /// A name contains a character that is invalid in a field value.
@@ -108,8 +108,8 @@ impl Allowed {
         }
     }
 
-    /// The value of the field. With credentials, browsers treat `*` as a plain name, so `asked` (the
-    /// requested names) is returned instead.
+    /// Value of the field. With credentials, browsers treat `*` as a literal name, so the value is `asked`,
+    /// the requested names.
     fn value(&self, credentials: bool, asked: Option<HeaderValue>) -> Option<HeaderValue> {
         match self {
             Self::Nothing => None,
@@ -187,7 +187,7 @@ impl Cors {
 }
 
 impl HeadPolicy for Cors {
-    /// Replies to preflights; the fields are added to every response, local replies included.
+    /// Replies to preflights. Adds the CORS fields to every response, local replies included.
     fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply> {
         let head = &request.head;
         let Decision { preflight, headers } = self.decide(&head.method, &head.headers);
@@ -206,13 +206,13 @@ impl CorsHeaders {
         self.fields.extend(value.map(|value| (name, value)));
     }
 
-    /// Whether a response is not changed.
+    /// Whether [`Self::apply`] leaves every response unchanged.
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty() && !self.varies
     }
 
-    /// Adds the fields to a response, replacing those of the backend. As in Envoy, the backend's fields are
-    /// kept if the origin is not allowed or absent.
+    /// Adds the fields to a response and replaces those of the backend. As in Envoy, the fields of the
+    /// backend are kept if the origin is absent or not allowed.
     pub fn apply(self, response: &mut HeaderMap) {
         for (name, value) in self.fields {
             response.insert(name, value);
@@ -223,7 +223,7 @@ impl CorsHeaders {
     }
 }
 
-/// Whether `vary` contains `origin` already (RFC 9110, section 12.5.5).
+/// Whether `vary` contains `origin` or `*` (RFC 9110, section 12.5.5).
 fn varies_by_origin(response: &HeaderMap) -> bool {
     let lines = response.get_all(VARY).iter();
     lines

@@ -1,40 +1,40 @@
-//! Edits of header fields (Gateway API `HTTPHeaderFilter`, Envoy Gateway's early and late edits).
+//! Edits of header fields (Gateway API `HTTPHeaderFilter`; Envoy Gateway `earlyRequestHeaders` and
+//! `lateResponseHeaders`).
 //!
-//! Edits never touch what is not a rule's to decide: `Host`, which is rewritten by
-//! [`Rewrite`](super::Rewrite), and the fields of framing and of the connection. An edit that names
-//! one of these does nothing.
+//! An edit of `Host`, of a framing field or of a connection field has no effect.
+//! [`Rewrite`](super::Rewrite) sets `Host`.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 use crate::text::{Text, TextMatch};
 
-/// Edits in the order in which they are applied.
+/// Edits in order of application.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct HeaderEdits(pub Vec<HeaderEdit>);
 
-/// One edit.
+/// An edit of header fields.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum HeaderEdit {
-    /// Replaces all values of the name.
+    /// Replaces all values of the field.
     Set(Text<HeaderName>, Text<HeaderValue>),
-    /// Adds a value.
+    /// Appends a value.
     Add(Text<HeaderName>, Text<HeaderValue>),
-    /// Adds a value if the name is missing.
+    /// Adds a value if the field is absent.
     AddIfAbsent(Text<HeaderName>, Text<HeaderValue>),
-    /// Removes all values of the name.
+    /// Removes all values of the field.
     Remove(Text<HeaderName>),
     /// Removes every field whose name matches.
     RemoveMatching(TextMatch),
 }
 
-/// A name and a value to write.
+/// Name and value of a header field.
 pub type Field = (Text<HeaderName>, Text<HeaderValue>);
 
 impl HeaderEdits {
-    /// The edits of a `RequestHeaderModifier` or `ResponseHeaderModifier`. What is removed is removed
-    /// first, so a name that is removed and added has the added value, as in Envoy.
+    /// Edits of a `RequestHeaderModifier` or `ResponseHeaderModifier`. Removals are applied first: a field
+    /// that is removed and added has the added value, as in Envoy.
     pub fn modifier(
         set: impl IntoIterator<Item = Field>,
         add: impl IntoIterator<Item = Field>,
@@ -50,8 +50,8 @@ impl HeaderEdits {
         Self(remove.chain(set).chain(add).collect())
     }
 
-    /// The edits of `earlyRequestHeaders` or `lateResponseHeaders`. What is removed is removed last,
-    /// so a name that is removed and added is gone, as in Envoy.
+    /// Edits of `earlyRequestHeaders` or `lateResponseHeaders`. Removals are applied last: a field that is
+    /// removed and added is absent, as in Envoy.
     pub fn listener(
         set: impl IntoIterator<Item = Field>,
         add: impl IntoIterator<Item = Field>,
@@ -78,12 +78,12 @@ impl HeaderEdits {
         )
     }
 
-    /// Whether there is nothing to do.
+    /// Whether there are no edits.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Applies all edits, first to last.
+    /// Applies all edits in order.
     pub fn apply(&self, headers: &mut HeaderMap) {
         for edit in &self.0 {
             edit.apply(headers);
@@ -120,7 +120,7 @@ fn remove_matching(headers: &mut HeaderMap, rule: &TextMatch) {
     }
 }
 
-/// Whether a rule may write or remove the field.
+/// Whether edits of the field take effect.
 fn may_edit(name: &HeaderName) -> bool {
     !matches!(
         name.as_str(),
@@ -147,7 +147,7 @@ mod tests {
         (name.parse().unwrap(), value.parse().unwrap())
     }
 
-    /// `edits` applied to `lines`, as sorted `name: value` lines; values of one name keep their order.
+    /// Result of `edits` on `lines` as sorted `name=value` items. Values of one field keep their order.
     fn edited(edits: &HeaderEdits, lines: &[(&'static str, &'static str)]) -> String {
         let mut headers: HeaderMap = lines
             .iter()
@@ -179,7 +179,7 @@ mod tests {
         ("user-agent", "me"),
     ];
 
-    /// Envoy's recorded answers.
+    /// Recorded results of Envoy.
     #[test]
     fn modifiers_do_what_envoy_does() {
         let set = HeaderEdits::modifier([field("x-a", "rule")], [], []);
@@ -222,7 +222,7 @@ mod tests {
         )
     }
 
-    /// Envoy's recorded answers.
+    /// Recorded results of Envoy.
     #[test]
     fn a_listeners_edits_remove_last() {
         let untouched = "x-absent=default x-add=added x-set=set";

@@ -1,7 +1,7 @@
-//! Filters of routes: what changes a request on its way, or answers it.
+//! Route filters: they modify a request or a response, or reply to the request.
 //!
-//! A filter is a value with a pure function. Filters run after policies, so that no rewrite changes
-//! what authorization saw.
+//! A filter is a value with a pure function. Filters run after policies, so authorization checks the
+//! request before a rewrite.
 
 pub mod cors;
 pub mod header;
@@ -20,26 +20,26 @@ pub use rewrite::Rewrite;
 
 use serde::{Deserialize, Serialize};
 
-/// A change of a path (Gateway API `HTTPPathModifier`).
+/// Replacement of a path (Gateway API `HTTPPathModifier`).
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum PathEdit {
-    /// The whole path.
+    /// Replaces the whole path.
     Full(String),
-    /// The prefix that the rule matched.
+    /// Replaces the prefix that the rule matched.
     Prefix(String),
 }
 
-/// A filter cannot be applied to this request, so the rule fails closed (500).
+/// Error of a filter that cannot be applied to a request. The rule fails closed with 500.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FilterError {
-    /// The rule replaces a prefix, but did not match by one.
+    /// The filter replaces a prefix, but the rule has no prefix match or the path does not match it.
     #[error("no prefix to replace")]
     NoPrefix,
-    /// A configured text cannot stand where it is put.
+    /// A configured value is invalid in the URL or the header field.
     #[error("a text of the filter is invalid")]
     InvalidText,
-    /// The status is not one of a redirect.
+    /// The status is not 301, 302, 303, 307 or 308.
     #[error("not the status of a redirect")]
     InvalidStatus,
 }

@@ -1,26 +1,26 @@
-//! Origins of web pages, and patterns of them (RFC 6454, section 6.1; Gateway API `CORSOrigin`).
+//! Web origins and origin patterns (RFC 6454, section 6.1; Gateway API `CORSOrigin`).
 //!
-//! A pattern or an origin without a port has the default port of its scheme. `*` as host matches every host,
-//! `*.` before a host matches one or more labels, and `*` alone matches every origin, `null` included.
+//! An origin or pattern without a port has the default port of its scheme. The host `*` matches every host,
+//! `*.` before a host matches one or more labels, and the pattern `*` matches every origin, `null` included.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A pattern of origins.
+/// Origin pattern.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum OriginPattern {
-    /// Matches all.
+    /// Matches every origin.
     Any,
     /// Matches origins of one scheme and port.
     Of {
         /// `http` or `https`.
         scheme: WebScheme,
-        /// Hosts.
+        /// Host pattern.
         host: HostPattern,
-        /// Port.
+        /// Port. Default: 80 for `http`, 443 for `https`.
         port: u16,
     },
 }
@@ -34,10 +34,10 @@ pub enum WebScheme {
     Https,
 }
 
-/// A pattern of hosts, in lower case.
+/// Host pattern in lower case.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum HostPattern {
-    /// Matches all.
+    /// Matches every host.
     Any,
     /// Matches this host.
     Exact(String),
@@ -45,7 +45,7 @@ pub enum HostPattern {
     Below(String),
 }
 
-/// The error of a text that is not a pattern of origins.
+/// Error of a text that is not an origin pattern.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0:?} is no origin: scheme://host, scheme://*.host, each with or without :port, or * is")]
 pub struct InvalidOrigin(String);
@@ -94,13 +94,13 @@ impl WebScheme {
     }
 }
 
-/// Scheme, host and port of an origin or of a pattern; `None` if it is neither.
+/// Splits an origin or pattern into scheme, host and port. `None` if the text is neither.
 fn split(origin: &str) -> Option<(WebScheme, &str, u16)> {
     let (scheme, rest) = origin.split_once("://")?;
     let scheme = [WebScheme::Http, WebScheme::Https]
         .into_iter()
         .find(|known| scheme.eq_ignore_ascii_case(known.word()))?;
-    // An IPv6 address has its colons in brackets.
+    // The colons of an IPv6 address are in brackets.
     let end = rest.rfind(']').map_or(0, |bracket| bracket + 1);
     let (host, port) = match rest.get(end..)?.find(':') {
         None => (rest, scheme.default_port()),
@@ -117,7 +117,7 @@ fn decode_port(digits: &str) -> Option<u16> {
     digits.parse().ok().filter(|port| all && *port > 0)
 }
 
-/// Whether the text can be a host: it has no characters of a path, a user name or a header field.
+/// Whether the text is an IPv6 address in brackets or consists of host characters and wildcards.
 fn is_host(text: &str) -> bool {
     let plain = |text: &str| {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'*');
@@ -280,7 +280,7 @@ mod tests {
     }
 
     proptest! {
-        /// A pattern is written as it was parsed, and matches itself if it has no wildcard.
+        /// A pattern survives formatting and parsing. It matches its own text if it has no wildcard.
         #[test]
         fn patterns_read_back(
             text in "https?://(\\*\\.)?[a-z]{1,3}(\\.[a-z]{1,3}){0,2}(:[1-9][0-9]{0,3})?"

@@ -1,25 +1,24 @@
-//! Replacing the prefix of a path (Gateway API `ReplacePrefixMatch`).
+//! Replacement of a path prefix (Gateway API `ReplacePrefixMatch`).
 //!
-//! A prefix is a number of whole path elements: `/a/` is `/a`, and neither takes `/ab`. Rewrites and
-//! redirects differ in one thing, as in Envoy Gateway: a rewrite forgets a slash at the end of the new
-//! prefix, a redirect keeps it, so that `/a/` with `/b/` for `/a` is rewritten to `/b/` and redirected
-//! to `/b//`.
+//! A prefix consists of whole path elements: `/a/` equals `/a`, and neither matches `/ab`. A trailing slash
+//! of the replacement is handled as in Envoy Gateway: a rewrite drops it, a redirect keeps it. If `/b/`
+//! replaces `/a` in the path `/a/`, the rewrite is `/b/` and the redirect `/b//`.
 //!
-//! In place of the prefix `/`, Envoy Gateway puts the new one without a slash in between: with `/app`,
-//! `/x` becomes `/appx`. So the client can leave the tree that the rule meant to confine it to. Here
-//! it becomes `/app/x`, for rewrites and redirects alike.
+//! For the prefix `/`, Envoy Gateway inserts no slash after the replacement: with `/app`, `/x` becomes
+//! `/appx`, so a client can leave the intended subtree. This module returns `/app/x` for rewrites and
+//! redirects.
 
-/// What stands at the end of the new prefix.
+/// Handling of a trailing slash of the replacement.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum TrailingSlash {
-    /// Is forgotten.
+    /// Drops the slash, for rewrites.
     Drop,
-    /// Is kept.
+    /// Keeps the slash, for redirects.
     Keep,
 }
 
-/// `path`, which begins with `prefix`, with `replacement` in its place. `None` if it does not begin
-/// with it.
+/// Replaces `prefix` at the start of `path` with `replacement`. `None` if `path` does not start with
+/// `prefix`.
 pub(super) fn replace_prefix(
     path: &str,
     prefix: &str,
@@ -86,7 +85,7 @@ mod tests {
     }
 
     proptest! {
-        /// A rewrite stays below the new prefix, and adds no empty element.
+        /// A rewritten path stays below the replacement and contains no empty element.
         #[test]
         fn a_rewrite_stays_below_the_new_prefix(
             prefix in "(/[ab]{1,2}){0,2}/?",

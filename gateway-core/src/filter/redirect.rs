@@ -1,16 +1,17 @@
 //! Redirects (Gateway API `HTTPRequestRedirectFilter`).
 //!
-//! The new location is the old one but for what the filter changes. The query stays byte for byte,
-//! unless the filter gives a whole path that has one. The port is, as in Envoy Gateway:
+//! `Location` has the parts that the filter sets. All other parts are copied from the request.
+//! The query is unchanged, unless the filter sets a full path with a query. The port is, as in Envoy
+//! Gateway:
 //!
-//! | the filter has | port |
+//! | filter sets | port |
 //! |---|---|
-//! | a port | that one |
-//! | a scheme, no hostname | that of `Host` |
-//! | a scheme and a hostname | none |
-//! | no scheme | the listener's |
+//! | port | port of the filter |
+//! | scheme, no hostname | port of `Host` |
+//! | scheme and hostname | none |
+//! | no scheme | port of the listener |
 //!
-//! Ports 80 and 443 are never written.
+//! Ports 80 and 443 are omitted.
 
 use http::uri::PathAndQuery;
 use http::{HeaderValue, StatusCode};
@@ -20,43 +21,42 @@ use super::path::{TrailingSlash, replace_prefix};
 use super::{FilterError, PathEdit};
 use crate::http::host::Authority;
 
-/// Sends the client elsewhere. What is `None` stays as the request has it.
+/// Redirect of a request to another URL.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Redirect {
-    /// `http` or `https`.
+    /// Scheme: `http` or `https`. Default: the scheme of the request.
     pub scheme: Option<String>,
-    /// The host.
+    /// Host. Default: the host of the request.
     pub hostname: Option<String>,
-    /// The port.
+    /// Port. Default: see the table of the [module](self).
     pub port: Option<u16>,
-    /// The path.
+    /// Path replacement. Default: the path of the request.
     pub path: Option<PathEdit>,
-    /// 301, 302, 303, 307 or 308.
+    /// Status: 301, 302, 303, 307 or 308.
     pub status: u16,
 }
 
-/// What a redirect needs to know of the request.
+/// Properties of the request that determine `Location`.
 #[derive(Clone, Copy, Debug)]
 pub struct RedirectFacts<'a> {
-    /// The scheme that the client used. Anything but `https` counts as `http`.
+    /// Scheme of the request. Any value other than `https` counts as `http`.
     pub scheme: &'a str,
-    /// Whom the request is for.
+    /// Authority of the request.
     pub authority: &'a Authority,
-    /// The port that the Gateway's listener names.
+    /// Port of the Gateway listener.
     pub listener_port: u16,
-    /// The normalised path with the query.
+    /// Normalised path and query.
     pub path: &'a PathAndQuery,
-    /// The prefix that the rule matched by, if it did.
+    /// Prefix that the rule matched. `None`: the rule has no prefix match.
     pub matched_prefix: Option<&'a str>,
 }
 
 impl Redirect {
-    /// The status, and the value of `Location`, always an absolute URL.
+    /// Returns the status and the value of `Location`, an absolute URL.
     ///
     /// # Errors
-    /// [`FilterError`] if the status is not one of a redirect, if a prefix is to be replaced that the
-    /// rule did not match by, or if a text would not make a header field or begin another part of the
-    /// URL.
+    /// [`FilterError`] if the status is not a redirect status, the filter replaces a prefix that the rule
+    /// did not match, or a configured value is invalid in a header field or in its part of the URL.
     pub fn location(
         &self,
         facts: RedirectFacts<'_>,
@@ -103,7 +103,7 @@ impl Redirect {
         }
     }
 
-    /// The port to write.
+    /// Port of `Location`. `None`: omitted.
     fn port(&self, facts: &RedirectFacts<'_>) -> Option<u16> {
         let port = match (self.port, &self.scheme, &self.hostname) {
             (Some(port), ..) => Some(port),
@@ -183,7 +183,7 @@ mod tests {
         Ok(location.to_str().unwrap().to_owned())
     }
 
-    /// Envoy's recorded answers.
+    /// Recorded results of Envoy.
     #[rustfmt::skip]
     #[test]
     fn ports_are_written_as_envoy_writes_them() {
@@ -227,7 +227,7 @@ mod tests {
         );
     }
 
-    /// Envoy's recorded answers, but for the last two.
+    /// Recorded results of Envoy, except the last two rows.
     #[test]
     fn prefixes_are_replaced_as_envoy_replaces_them() {
         for (prefix, new, path, expected) in [
@@ -237,7 +237,7 @@ mod tests {
             ("/preslash/", "/post/", "/preslash/", "/post//"),
             ("/root", "/", "/root/", "/"),
             ("/empty/", "", "/empty/", "/"),
-            // Envoy leaves this one alone, and `/x` as `/appx`.
+            // Envoy does not change the first of these paths and returns `/appx` for the second.
             ("/empty/", "", "/empty", "/"),
             ("/", "/app", "/x", "/app/x"),
         ] {
@@ -319,7 +319,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the path, the client is sent to the host that the filter names.
+        /// The path of the request does not change the host of `Location`.
         #[test]
         fn no_path_leads_to_another_host(
             path in "/[a-z/.@:%2f\\\\]{0,12}",

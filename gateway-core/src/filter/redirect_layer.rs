@@ -1,4 +1,4 @@
-//! Puts a [`Redirect`] in front of any HTTP service.
+//! Layer that applies a [`Redirect`] in front of any HTTP service.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use crate::http::host::Authority;
 use crate::http::sanitize::Sanitized;
 use crate::policy::{HeadPolicy, HeadPolicyService, RequestHead};
 
-/// Redirects requests below a path prefix; others go on to the service.
+/// Redirects requests below a path prefix and passes all others to the inner service.
 ///
-/// Whom a request is for is known from [`SanitizeLayer`](crate::http::SanitizeLayer) if that is in
-/// front, else read from `:authority` or `Host`.
+/// [`SanitizeLayer`](crate::http::SanitizeLayer), if it is in front, determines the authority of a request.
+/// Otherwise the authority is read from `:authority` or `Host`.
 ///
 /// ```
 /// use axum::{Router, body::Body, routing::get};
@@ -51,7 +51,7 @@ pub struct RedirectLayer {
 }
 
 impl RedirectLayer {
-    /// Redirects everything, at a listener for `http` on port 80.
+    /// Redirects all requests. Default listener: scheme `http`, port 80.
     pub fn new(redirect: Redirect) -> Self {
         Self {
             redirect: Arc::new(redirect),
@@ -61,13 +61,14 @@ impl RedirectLayer {
         }
     }
 
-    /// Redirects only what is below this path, in whole elements.
+    /// Redirects only requests whose path is `prefix` or below it, by whole path elements. Default: `/`.
     pub fn below(mut self, prefix: &str) -> Self {
         self.prefix = prefix.trim_end_matches('/').into();
         self
     }
 
-    /// The requests come over TLS, on port 443 unless [`port`](Self::port) says otherwise.
+    /// Sets the scheme of requests to `https`. Changes a listener port of 80 to 443; [`port`](Self::port)
+    /// sets any other port.
     pub fn https(mut self) -> Self {
         self.scheme = "https";
         if self.port == 80 {
@@ -76,13 +77,13 @@ impl RedirectLayer {
         self
     }
 
-    /// The port that clients see.
+    /// Sets the listener port, as clients see it. Default: 80.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
     }
 
-    /// Whether the path is below the prefix.
+    /// Whether the path is the prefix or below it.
     fn takes(&self, path: &str) -> bool {
         let prefix = self.prefix.trim_end_matches('/');
         path.strip_prefix(prefix)

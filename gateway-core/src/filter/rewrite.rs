@@ -1,4 +1,4 @@
-//! Rewrites (Gateway API `HTTPURLRewriteFilter`).
+//! URL rewrites (Gateway API `HTTPURLRewriteFilter`).
 
 use http::header::HOST;
 use http::uri::PathAndQuery;
@@ -12,25 +12,25 @@ use crate::http::host::Authority;
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_ENVOY_ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 
-/// Changes what the backend sees.
+/// Rewrite of host and path of the request to the backend.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Rewrite {
-    /// The `Host`.
+    /// `Host`. Default: unchanged.
     pub hostname: Option<String>,
-    /// The path.
+    /// Path replacement. Default: unchanged.
     pub path: Option<PathEdit>,
 }
 
 impl Rewrite {
-    /// Changes the head of a request that was for `authority`, and was matched by `matched_prefix` if
-    /// the rule matches by one. The query stays byte for byte.
+    /// Rewrites the head of a request. `authority` is the authority of the request, `matched_prefix` the
+    /// prefix that the rule matched. The query is unchanged.
     ///
-    /// With a new host, the old authority is appended to `X-Forwarded-Host`. With a new path and
-    /// `envoy_headers`, the old one is in `x-envoy-original-path`.
+    /// If the host is rewritten, the original authority is appended to `X-Forwarded-Host`. If the path is
+    /// rewritten and `envoy_headers` is set, `x-envoy-original-path` contains the original path and query.
     ///
     /// # Errors
-    /// [`FilterError`] if a prefix is to be replaced that the rule did not match by, or a text of the
-    /// filter is no host or path. The head may be changed in part then.
+    /// [`FilterError`] if the filter replaces a prefix that the rule did not match, or a configured value
+    /// is not a valid host or path. On error the head can be partially rewritten.
     pub fn apply(
         &self,
         head: &mut request::Parts,
@@ -58,7 +58,7 @@ impl Rewrite {
 }
 
 impl Rewrite {
-    /// Takes over from `other` what this one leaves as it is.
+    /// Copies from `other` the fields that are `None` in `self`.
     pub(crate) fn fill(&mut self, other: &Self) {
         if self.hostname.is_none() {
             self.hostname.clone_from(&other.hostname);
@@ -69,7 +69,7 @@ impl Rewrite {
     }
 }
 
-/// The path of `uri` as changed by `edit`, with the query.
+/// Path of `uri` after `edit`, with the original query.
 fn rewritten(
     edit: &PathEdit,
     uri: &Uri,
@@ -92,7 +92,7 @@ fn rewritten(
     PathAndQuery::try_from(path).map_err(|_| FilterError::InvalidText)
 }
 
-/// Appends to the one line, or makes one line of all, as Envoy does.
+/// Joins the values of `X-Forwarded-Host` and the authority into one field line, as Envoy does.
 fn append_forwarded_host(headers: &mut HeaderMap, authority: &Authority) {
     if !headers.contains_key(X_FORWARDED_HOST) {
         headers.insert(X_FORWARDED_HOST, authority.as_header().clone());
@@ -144,7 +144,7 @@ mod tests {
         rewrite(edit, request, Some(matched)).map(|head| head.uri.to_string())
     }
 
-    /// Envoy's recorded answers, but for the prefix `/`: see the page on prefixes.
+    /// Recorded results of Envoy, except for the prefix `/`: see the module `path`.
     #[test]
     fn prefixes_are_replaced_as_envoy_replaces_them() {
         for (matched, new, path, expected) in [
@@ -172,7 +172,7 @@ mod tests {
         }
     }
 
-    /// Envoy's recorded answers.
+    /// Recorded results of Envoy.
     #[test]
     fn a_whole_path_keeps_the_query() {
         let full = |text: &str| Rewrite {
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(path_of(&full(""), "/x", "/").as_deref(), Ok("/"));
     }
 
-    /// Envoy's recorded answers.
+    /// Recorded results of Envoy.
     #[test]
     fn the_old_host_is_appended_to_x_forwarded_host() {
         for (sent, expected) in [

@@ -1,29 +1,31 @@
-//! Who the client is.
+//! Detection of the client's address.
 //!
-//! [`find`] looks at the peer and at the header fields of a request, and at nothing else. Everything
-//! that asks for the client (logs, rate limits, allow lists) takes its result.
+//! [`find`] reads the peer's address and the header fields of a request only. Access logs, rate limits and
+//! allow lists all use its result.
 //!
-//! | rule | answer | when there is none |
+//! | rule | client | fallback |
 //! |---|---|---|
-//! | [`Peer`](ClientIpRule::Peer) | the peer, whatever the fields say | |
-//! | [`TrustedHops`](ClientIpRule::TrustedHops) | the nth entry of `X-Forwarded-For` from the right | the peer |
-//! | [`TrustedNetworks`](ClientIpRule::TrustedNetworks) | if the peer is in the networks, the rightmost entry that is not, else the leftmost | the peer |
+//! | [`Peer`](ClientIpRule::Peer) | the peer; header fields are ignored | |
+//! | [`TrustedHops`](ClientIpRule::TrustedHops) | the nth `X-Forwarded-For` entry from the right | the peer |
+//! | [`TrustedNetworks`](ClientIpRule::TrustedNetworks) | the rightmost untrusted entry (1) | the peer |
 //! | [`Header`](ClientIpRule::Header) | the first line of the field | the peer, or 403 |
 //!
-//! All lines of `X-Forwarded-For` are one list. Its entries are bare addresses with blanks around
-//! them: no port, brackets, quotes or prefix length. An empty entry is an entry. The leftmost entries
-//! are whatever the client wrote, so the walk starts at the right, and stops at the first entry that
-//! is no address. Networks are walked for at most 20 entries, as in Envoy.
+//! (1) If the peer is in the trusted networks. If all entries are trusted, the client is the leftmost entry.
 //!
-//! Two of Envoy's ways that surprise are kept, since users' rules may count on them:
+//! All lines of `X-Forwarded-For` form one list. An entry is an IP address with optional whitespace around
+//! it, without port, brackets, quotes or prefix length. An empty entry counts. Clients control the leftmost
+//! entries; the search therefore starts at the right and stops at the first invalid entry.
+//! `TrustedNetworks` examines at most 20 entries, as in Envoy.
 //!
-//! - An IPv4-mapped address is in no IPv4 network, and is the client as it stands. Who compares it
-//!   with networks of addresses to *refuse* should compare [`ClientIp::canonical`].
-//! - Of several lines of a custom header the first counts. So the trusted proxy must replace the
-//!   header, not add a line.
+//! Two Envoy behaviours are kept for compatibility:
 //!
-//! One is not: an address with a zone (`fe80::1%eth0`) is no address here. The zone means something
-//! only on the host that wrote it.
+//! - An IPv4-mapped address matches no IPv4 network and is returned unchanged. Deny lists must compare
+//!   [`ClientIp::canonical`].
+//! - Only the first line of a custom header counts. The trusted proxy must replace the header, not append
+//!   a line.
+//!
+//! Unlike Envoy, an address with a zone (`fe80::1%eth0`) is invalid: a zone has a meaning only on the host
+//! that wrote it.
 //!
 //! ```
 //! use http::HeaderMap;
@@ -55,66 +57,67 @@ use crate::text::Text;
 
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The client's address as detected, in the extensions of a request.
+/// Detected address of the client, an extension of the request.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct ClientIp(pub IpAddr);
 
 impl ClientIp {
-    /// The address with IPv4-mapped ones as IPv4, for comparing with networks.
+    /// The address with IPv4-mapped addresses converted to IPv4, for comparison with networks.
     pub fn canonical(self) -> IpAddr {
         self.0.to_canonical()
     }
 }
 
-/// Where the client's address is found (ClientTrafficPolicy `clientIPDetection`).
+/// Source of the client's address (ClientTrafficPolicy `clientIPDetection`).
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ClientIpRule {
-    /// The peer: the TCP connection's source, or the one of the PROXY header.
+    /// The peer: the source of the TCP connection or of the PROXY protocol header.
     #[default]
     Peer,
-    /// The entry of `X-Forwarded-For` at this place from the right, counted from 1; 0 is 1.
+    /// The nth entry of `X-Forwarded-For` from the right.
     TrustedHops {
-        /// Entries written by trusted proxies.
+        /// Number of trusted proxies: the position of the entry, from 1. 0 is equal to 1.
         hops: u32,
         /// Append the peer to `X-Forwarded-For`.
         append: bool,
     },
-    /// The rightmost entry of `X-Forwarded-For` that is in none of these networks.
+    /// The rightmost entry of `X-Forwarded-For` outside these networks.
     TrustedNetworks {
-        /// The networks of trusted proxies.
+        /// Networks of the trusted proxies.
         networks: Vec<IpNet>,
         /// Append the peer to `X-Forwarded-For`.
         append: bool,
     },
     /// The value of this header.
     Header {
-        /// Its name.
+        /// Name of the header.
         name: Text<HeaderName>,
-        /// Refuse (403) what has no usable value, instead of taking the peer.
+        /// Reject a request without a valid value with 403, instead of a fallback to the peer.
         fail_closed: bool,
     },
 }
 
-/// Entries of `X-Forwarded-For` that are looked at in search of one outside the trusted networks.
+/// Maximum number of `X-Forwarded-For` entries to search, as in Envoy.
 const WALKED: usize = 20;
 
-/// The longest text of an address, in bytes.
+/// Maximum length of an address, in bytes.
 const LONGEST: usize = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255".len();
 
-/// The client, and how it was found.
+/// Result of [`find`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Found {
-    /// Its address.
+    /// Address of the client.
     pub ip: IpAddr,
-    /// A header field named it, so its port is unknown. Else it is the peer.
+    /// Whether a header field supplied the address. If so, the client's port is unknown; otherwise the client
+    /// is the peer.
     pub named: bool,
 }
 
-/// Finds the client of a request that came from `peer`.
+/// Finds the client of a request from `peer`.
 ///
 /// # Errors
-/// The rule is a header that fails closed, and the header has no usable value: 403.
+/// [`LocalReply`] with 403 if the rule is a header that fails closed, and the header has no valid value.
 pub fn find(peer: IpAddr, headers: &HeaderMap, rule: &ClientIpRule) -> Result<Found, LocalReply> {
     let named = match rule {
         ClientIpRule::Peer => None,
@@ -139,8 +142,8 @@ pub fn find(peer: IpAddr, headers: &HeaderMap, rule: &ClientIpRule) -> Result<Fo
     })
 }
 
-/// The rightmost entry outside `networks`, else the leftmost. `None`: the peer is not trusted, an
-/// entry on the way is no address, or there are too many.
+/// The rightmost entry outside `networks`, or else the leftmost entry. `None` if the peer is not trusted,
+/// an entry is invalid, or there are more than [`WALKED`] trusted entries.
 fn walk(peer: IpAddr, headers: &HeaderMap, networks: &[IpNet]) -> Option<IpAddr> {
     let trusted = |ip: IpAddr| networks.iter().any(|net| net.contains(&ip));
     if !trusted(peer) {
@@ -161,13 +164,13 @@ fn walk(peer: IpAddr, headers: &HeaderMap, networks: &[IpNet]) -> Option<IpAddr>
     }
 }
 
-/// The entries of all lines of `X-Forwarded-For`, the last first. Looks only at what is taken.
+/// The entries of all lines of `X-Forwarded-For`, lazily, from the right.
 fn from_the_right(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
     lines.flat_map(|line: &HeaderValue| line.as_bytes().rsplit(|&byte| byte == b','))
 }
 
-/// A bare address with blanks around it.
+/// Parses an address with optional whitespace around it.
 fn address(entry: &[u8]) -> Option<IpAddr> {
     let entry = entry.trim_ascii();
     if entry.len() > LONGEST {
@@ -176,8 +179,8 @@ fn address(entry: &[u8]) -> Option<IpAddr> {
     std::str::from_utf8(entry).ok()?.parse().ok()
 }
 
-/// The address of the peer, as the gateway or a server around it leaves it in a request's extensions:
-/// `ConnInfo`, [`ConnectionAddrs`] or a [`SocketAddr`].
+/// The peer's address from a request's extensions: `ConnInfo`, [`ConnectionAddrs`] or a [`SocketAddr`], in
+/// this order.
 pub fn known_peer(extensions: &Extensions) -> Option<IpAddr> {
     let addrs = || extensions.get::<ConnectionAddrs>().map(|addrs| addrs.peer);
     let plain = || extensions.get::<SocketAddr>().copied();
@@ -185,7 +188,7 @@ pub fn known_peer(extensions: &Extensions) -> Option<IpAddr> {
     Some(peer.ip().to_canonical())
 }
 
-/// The peer of a connection that the gateway, or its embedder, describes.
+/// The peer from the [`ConnInfo`] of a request.
 #[cfg(feature = "gateway")]
 fn of_gateway(extensions: &Extensions) -> Option<SocketAddr> {
     let shared = || extensions.get::<Arc<ConnInfo>>().map(|conn| conn.peer);
@@ -193,15 +196,15 @@ fn of_gateway(extensions: &Extensions) -> Option<SocketAddr> {
     shared().or_else(owned)
 }
 
-/// Without the gateway no request carries a description of its connection.
+/// `None`: `ConnInfo` requires the feature `gateway`.
 #[cfg(not(feature = "gateway"))]
 fn of_gateway(_extensions: &Extensions) -> Option<SocketAddr> {
     None
 }
 
-/// Inserts [`ClientIp`] into the extensions of requests, or refuses them as [`find`] does.
+/// Inserts [`ClientIp`] into the extensions of a request, or rejects the request as [`find`] does.
 ///
-/// A request whose peer is unknown gets no [`ClientIp`]: a guard that needs one then refuses it.
+/// A request with an unknown peer gets no [`ClientIp`]. A policy that requires one rejects the request.
 #[derive(Clone, Debug)]
 pub struct ClientIpLayer<F = fn(&Extensions) -> Option<IpAddr>> {
     rule: Arc<ClientIpRule>,
@@ -209,14 +212,14 @@ pub struct ClientIpLayer<F = fn(&Extensions) -> Option<IpAddr>> {
 }
 
 impl ClientIpLayer {
-    /// Finds by `rule`, with the peer from [`known_peer`].
+    /// Creates a layer with the peer from [`known_peer`].
     pub fn new(rule: ClientIpRule) -> Self {
         Self::with_peer(rule, known_peer)
     }
 }
 
 impl<F: Fn(&Extensions) -> Option<IpAddr>> ClientIpLayer<F> {
-    /// Finds by `rule`, with the peer that `peer` finds, such as axum's `ConnectInfo`.
+    /// Creates a layer with the peer from a function, for example from axum's `ConnectInfo`.
     pub fn with_peer(rule: ClientIpRule, peer: F) -> Self {
         Self {
             rule: Arc::new(rule),

@@ -1,22 +1,21 @@
-//! What a backend is told of the client: `X-Forwarded-*`, `x-envoy-*`, `X-Request-Id`.
+//! Fields about the client for backends: `X-Forwarded-*`, `x-envoy-*`, `X-Request-Id`.
 //!
-//! A listener is at the *edge* if its rule is to take the peer: then nobody in front is trusted, and
-//! what the client says of itself is overwritten. Behind a trusted proxy its fields are kept.
+//! A listener is at the *edge* if its client IP rule is [`ClientIpRule::Peer`]: no proxy in front of it is
+//! trusted, and the client's fields are overwritten. Behind a trusted proxy they are kept.
 //!
-//! | field | at the edge | behind a proxy |
+//! | field | at the edge | behind a trusted proxy |
 //! |---|---|---|
-//! | `X-Forwarded-For` | the peer is appended | appended, unless the rule says not to or is a header |
+//! | `X-Forwarded-For` | the peer is appended | the peer is appended if the rule has `append` |
 //! | `X-Forwarded-Proto` | set | set if missing; empty: 404 |
-//! | `X-Envoy-External-Address` | the peer | removed, unless the listener keeps it |
-//! | `X-Request-Id` | by [`RequestIdMode`] | a missing one is made, by [`RequestIdMode`] |
+//! | `X-Envoy-External-Address` | set to the peer | removed, unless `keep_external_address` is set |
+//! | `X-Request-Id` | by [`RequestIdMode`] | by [`RequestIdMode`] |
 //! | `X-Forwarded-Client-Cert` | by `client_cert` | by `client_cert` |
-//! | `x-envoy-*` with a meaning inside | removed | removed |
+//! | `x-envoy-*` that control an Envoy | removed | removed |
 //! | `x-envoy-*` of tracing and rewrites | removed | kept |
 //!
-//! Envoy passes a forged `X-Envoy-External-Address` on behind a proxy; a backend that believes it can
-//! be lied to, so it is removed here unless the listener says otherwise. An empty `X-Request-Id` counts
-//! as missing. `X-Forwarded-Host`, `X-Forwarded-Port`, `Forwarded` and `X-Real-IP` are the client's
-//! words and pass, as in Envoy.
+//! Behind a proxy, Envoy forwards a forged `X-Envoy-External-Address`; the gateway removes it by default. An
+//! empty `X-Request-Id` counts as missing. `X-Forwarded-Host`, `X-Forwarded-Port`, `Forwarded` and
+//! `X-Real-IP` carry unverified values of the client and are forwarded as received, as in Envoy.
 
 mod client_cert;
 
@@ -36,7 +35,7 @@ pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forw
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_ENVOY_EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
 
-/// Fields that steer an Envoy; no client is one of its own.
+/// Fields that control an Envoy, removed from every request: the gateway treats no client as internal.
 const ALWAYS_REMOVED: [&str; 15] = [
     "x-envoy-internal",
     "x-envoy-retriable-status-codes",
@@ -55,7 +54,7 @@ const ALWAYS_REMOVED: [&str; 15] = [
     "x-envoy-hedge-on-per-try-timeout",
 ];
 
-/// Fields that a trusted proxy may have set.
+/// Fields that only a trusted proxy may set.
 const REMOVED_AT_THE_EDGE: [&str; 5] = [
     "x-envoy-decorator-operation",
     "x-envoy-downstream-service-cluster",
@@ -64,20 +63,20 @@ const REMOVED_AT_THE_EDGE: [&str; 5] = [
     "x-envoy-original-host",
 ];
 
-/// Fields that a request usually gains.
+/// Typical number of fields added to a request.
 const ADDED: usize = 6;
 
-/// Edits the fields of a request that came over `conn`, after its client was found.
+/// Edits the fields of a request that arrived over `conn`.
 ///
 /// # Errors
-/// [`Error::NoRoute`] if `X-Forwarded-Proto` is empty where it is believed: without a scheme no route
-/// is looked up. The other fields are edited all the same.
+/// [`Error::NoRoute`] if `X-Forwarded-Proto` is empty behind a trusted proxy: routing requires a scheme. The
+/// other fields are edited nevertheless.
 pub fn apply(
     headers: &mut HeaderMap,
     conn: &ConnInfo,
     settings: &ListenerSettings,
 ) -> Result<(), Error> {
-    // One growth at most, for what is added here and before the request is sent.
+    // At most one reallocation for the fields added here and before the request is sent.
     headers.reserve(ADDED);
     let rule = &settings.client_ip;
     let edge = *rule == ClientIpRule::Peer;
@@ -118,8 +117,8 @@ fn appended(rule: &ClientIpRule) -> bool {
     }
 }
 
-/// The client's address for other hosts: this host's address instead of the loopback address, if the
-/// local address is known. An embedder may not know it.
+/// The client's address for backends on other hosts: the local address, if known, replaces 127.0.0.1. An
+/// embedder may leave the local address unspecified.
 fn seen_by_backend(conn: &ConnInfo) -> IpAddr {
     match (conn.peer.ip(), conn.local.ip()) {
         (IpAddr::V4(Ipv4Addr::LOCALHOST), local) if !local.is_unspecified() => local,
@@ -151,7 +150,7 @@ fn clean(headers: &mut HeaderMap, edge: bool) {
     }
 }
 
-/// Makes one line of all of `X-Forwarded-For`, with `peer` at its end.
+/// Joins all lines of `X-Forwarded-For` and appends `peer`.
 fn append(headers: &mut HeaderMap, peer: &HeaderValue) {
     let mut line = joined(headers, &X_FORWARDED_FOR, peer.len() + 1).unwrap_or_default();
     if !line.is_empty() {
@@ -162,10 +161,10 @@ fn append(headers: &mut HeaderMap, peer: &HeaderValue) {
     headers.insert(X_FORWARDED_FOR, value.expect(VALID));
 }
 
-/// Why building a header value cannot fail.
+/// Invariant that makes the built header values valid.
 const VALID: &str = "valid values, commas and an address make a valid value";
 
-/// Makes one line of several.
+/// Joins the lines of a field into one.
 fn join(headers: &mut HeaderMap, name: &HeaderName) {
     if headers.get_all(name).iter().nth(1).is_some()
         && let Some(line) = joined(headers, name, 0)
@@ -175,8 +174,8 @@ fn join(headers: &mut HeaderMap, name: &HeaderName) {
     }
 }
 
-/// All lines of a field as one (RFC 9110, section 5.2), with room for `more` bytes; `None` without a
-/// line.
+/// All lines of a field, joined by commas (RFC 9110, section 5.2), with capacity for `more` bytes. `None`
+/// if the field is absent.
 fn joined(headers: &HeaderMap, name: &HeaderName, more: usize) -> Option<Vec<u8>> {
     let lines = headers.get_all(name);
     let len: usize = lines.iter().map(|line| line.len() + 1).sum();
@@ -193,7 +192,7 @@ fn joined(headers: &HeaderMap, name: &HeaderName, more: usize) -> Option<Vec<u8>
     Some(all)
 }
 
-/// Envoy never sends the id back to the client, so only the backend and the logs see it.
+/// Sets the request ID. As in Envoy, the response does not carry it.
 fn request_id(headers: &mut HeaderMap, mode: RequestIdMode, edge: bool) {
     let fresh = match mode {
         RequestIdMode::Generate => edge || !has_id(headers),
@@ -217,7 +216,7 @@ fn has_id(headers: &HeaderMap) -> bool {
 /// A random UUID (RFC 9562, section 5.4).
 fn uuid(random: u128) -> HeaderValue {
     const DIGITS: [u8; 16] = *b"0123456789abcdef";
-    /// Where the bytes' digits begin.
+    /// Offset of each byte's hex digits.
     const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
     let bits = random & !(0xF << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
     let mut text = [b'-'; 36];
@@ -228,7 +227,7 @@ fn uuid(random: u128) -> HeaderValue {
     HeaderValue::from_bytes(&text).expect("hexadecimal digits and dashes are valid")
 }
 
-/// Room for the text of an address, in bytes.
+/// Buffer size for the text of an address, in bytes.
 const IP_TEXT: usize = 48;
 
 fn write_ip(ip: IpAddr, buffer: &mut [u8; IP_TEXT]) -> &[u8] {
@@ -241,8 +240,8 @@ fn write_ip(ip: IpAddr, buffer: &mut [u8; IP_TEXT]) -> &[u8] {
     &buffer[..IP_TEXT - unused]
 }
 
-/// Nearly all clients have such an address, and the formatting of the standard library is four times as
-/// much work.
+/// Writes an IPv4 address. Most clients have one, and the standard library's formatting costs four times as
+/// much.
 fn write_ipv4(ip: Ipv4Addr, buffer: &mut [u8; IP_TEXT]) -> &[u8] {
     let mut len = 0;
     let mut push = |byte: u8| {
@@ -264,7 +263,7 @@ fn write_ipv4(ip: Ipv4Addr, buffer: &mut [u8; IP_TEXT]) -> &[u8] {
     &buffer[..len]
 }
 
-/// The text of an address; the first one is kept with the connection.
+/// The text of an address as a header value. The first address of a connection is cached.
 fn text(conn: &ConnInfo, ip: IpAddr) -> HeaderValue {
     let write = || {
         let value = HeaderValue::from_bytes(write_ip(ip, &mut [0; IP_TEXT]));

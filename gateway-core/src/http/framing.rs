@@ -1,16 +1,16 @@
-//! How long a message's body is, by its head (RFC 9112, section 6).
+//! Body framing of a message, as declared in its head (RFC 9112, section 6).
 //!
-//! hyper reads bodies and knows better; this is about heads that others might read in another way.
+//! hyper decodes the body. This module rejects heads that another parser could frame differently.
 
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 
-/// A transfer coding other than exactly one `chunked`.
+/// `Transfer-Encoding` is not exactly one `chunked`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct BadCoding;
 
-/// Whether the message is chunked. Anything but one `chunked` is an error: what hyper would take for
-/// a body still has the other codings in it.
+/// Whether the message is chunked. Other codings are an error: hyper would pass on a body that is still
+/// encoded.
 pub(crate) fn is_chunked(headers: &HeaderMap) -> Result<bool, BadCoding> {
     let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
     match (lines.next(), lines.next()) {
@@ -20,11 +20,11 @@ pub(crate) fn is_chunked(headers: &HeaderMap) -> Result<bool, BadCoding> {
     }
 }
 
-/// A length that is no number, or is given more than once.
+/// `Content-Length` is not a decimal number, or is repeated.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct BadLength;
 
-/// Reads `Content-Length` and rewrites it as a plain number: `0003` is `3`.
+/// Parses `Content-Length` and removes leading zeros: `0003` becomes `3`.
 pub(crate) fn canonical_length(headers: &mut HeaderMap) -> Result<Option<u64>, BadLength> {
     let mut lines = headers.get_all(CONTENT_LENGTH).iter();
     let line = match (lines.next(), lines.next()) {

@@ -1,10 +1,9 @@
-//! What belongs to one connection and must not cross the gateway (RFC 9110, section 7.6.1), and what
-//! a backend's answer must be like to cross it.
+//! Removal of the fields of one connection (RFC 9110, section 7.6.1), and validation of backend responses.
 //!
-//! As in Envoy, requests lose `Connection` and what it names, `Keep-Alive`, `Proxy-Connection`,
-//! `Transfer-Encoding` and all of `TE` but `trailers`; responses lose the same fields, but what their
-//! `Connection` names stays, and so does `TE`. Framing is never copied: hyper writes it anew on the
-//! other side. `Content-Length` stays, as one plain number, since it says how long a body will be.
+//! As in Envoy, requests lose `Connection` and the fields that it names, `Keep-Alive`, `Proxy-Connection`,
+//! `Transfer-Encoding`, and every value of `TE` other than `trailers`. Responses lose the same fields, but
+//! keep `TE` and the fields that `Connection` names. Framing is not copied: hyper writes it anew on the
+//! other connection. `Content-Length` is kept as one decimal number.
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, response};
@@ -16,34 +15,32 @@ use super::upgrade::{Upgrade, has_token};
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
-/// Whether any field belongs to the connection.
+/// Whether the head has a field of the connection.
 pub(crate) fn has_connection_fields(headers: &HeaderMap) -> bool {
     Names::of(headers).has(Names::HOP_BY_HOP)
 }
 
-/// A client's `Connection` names a field that is not the client's to remove.
+/// `Connection` names a field that clients must not remove.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BadNomination {
     /// `Host`.
     #[error("Connection names Host")]
     Host,
-    /// A field by which the gateway or the backend knows the client.
+    /// A field that identifies the client to the gateway or the backend.
     #[error("Connection names a field of the gateway")]
     Protected,
 }
 
-/// What a backend sent is no answer that could be passed on; the word says why.
+/// A backend's response is invalid and not forwarded. The text names the defect.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("protocol error: {0}")]
 pub struct ProtocolError(pub &'static str);
 
-/// Removes what belongs to the client's connection. `Upgrade` is taken before, see
-/// [`Upgrade::take`]. Of `protected`, and of fields that proxies set, none can be removed by
-/// naming it in `Connection`.
+/// Removes the fields of the client's connection. [`Upgrade::take`] must run before.
 ///
 /// # Errors
-/// [`BadNomination`] if one of these is named, which no client has a reason to do.
+/// [`BadNomination`] if `Connection` names `Host`, the `protected` field or a field that proxies set.
 pub fn strip_request(
     headers: &mut HeaderMap,
     protected: Option<&HeaderName>,
@@ -94,14 +91,14 @@ fn remove_nominated(
     Ok(())
 }
 
-/// The options that nearly every `Connection` consists of.
+/// Whether the token is a common connection option, not a field name.
 fn is_option(token: &[u8]) -> bool {
     token.eq_ignore_ascii_case(b"keep-alive")
         || token.eq_ignore_ascii_case(b"close")
         || token.eq_ignore_ascii_case(b"upgrade")
 }
 
-/// Fields by which proxies say who the client is.
+/// Whether proxies identify the client by this field.
 pub(super) fn is_protected(name: &HeaderName) -> bool {
     let name = name.as_str();
     name.starts_with("x-forwarded-")
@@ -109,7 +106,7 @@ pub(super) fn is_protected(name: &HeaderName) -> bool {
         || matches!(name, "forwarded" | "x-real-ip")
 }
 
-/// Leaves `TE: trailers` if that is among the values, else nothing. An empty `TE` stays, as in Envoy.
+/// Reduces `TE` to `trailers` if present, otherwise removes it. An empty `TE` is kept, as in Envoy.
 fn reduce_te(headers: &mut HeaderMap) {
     let mut lines = headers.get_all(TE).iter();
     let Some(first) = lines.next() else { return };
@@ -123,13 +120,13 @@ fn reduce_te(headers: &mut HeaderMap) {
     }
 }
 
-/// Checks a backend's response and removes what belongs to the backend's connection. `asked` is the
-/// upgrade that the backend was asked for.
+/// Validates a backend's response and removes the fields of the backend's connection. `asked` is the
+/// upgrade requested from the backend.
 ///
 /// # Errors
-/// [`ProtocolError`] if the status is not between 200 and 599, or a 101 that was not asked for or
-/// names another protocol; if the transfer coding is not exactly `chunked`; or if the length is given
-/// twice, or is no number, or stands beside a transfer coding.
+/// [`ProtocolError`] if the status is not in 200 to 599, except a 101 to the requested protocol; if the
+/// transfer coding is not exactly `chunked`; or if `Content-Length` is repeated, is not a decimal number, or
+/// is combined with a transfer coding.
 pub fn response(head: &mut response::Parts, asked: Option<&Upgrade>) -> Result<(), ProtocolError> {
     let headers = &mut head.headers;
     let names = Names::of(headers);
@@ -156,7 +153,7 @@ pub fn response(head: &mut response::Parts, asked: Option<&Upgrade>) -> Result<(
     Ok(())
 }
 
-/// A 101 must name the protocol that was asked for. What is left is the switch in one spelling.
+/// Validates that a 101 names the requested protocol, and sets `Connection` to `Upgrade`.
 fn check_switch(headers: &mut HeaderMap, asked: Option<&Upgrade>) -> Result<(), ProtocolError> {
     let asked = asked.ok_or(ProtocolError("101 unasked"))?;
     match headers.get(UPGRADE) {

@@ -1,8 +1,8 @@
-//! The host and port that a request is for.
+//! Host and port of a request.
 //!
-//! [`Authority`] is parsed once, from `Host`, `:authority` or an absolute request target. It keeps the
-//! text as the client sent it, for the backend and the access log, beside the host in the one spelling
-//! that routes are matched by: lower case, without port, IPv6 addresses in brackets.
+//! An [`Authority`] is parsed once, from `Host`, `:authority` or an absolute request target. It keeps the
+//! text as received, for the backend and the access log, and the host as routes match it: lower case,
+//! without a port, IPv6 addresses in brackets.
 //!
 //! ```
 //! use towergate_core::http::Authority;
@@ -22,29 +22,29 @@ use std::str::FromStr;
 use http::header::HOST;
 use http::{HeaderMap, HeaderValue, Uri};
 
-/// A valid host, with a port if one was given (RFC 3986, section 3.2, without user information).
+/// A valid host with an optional port (RFC 3986, section 3.2), without user information.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Authority {
-    /// As the client sent it.
+    /// Host and port as received.
     text: HeaderValue,
-    /// Bytes of `text` that are the host.
+    /// Length of the host in `text`, in bytes.
     host: usize,
-    /// The host in lower case, if that is not how it was sent.
+    /// The host in lower case. `None`: `text` has no upper-case letters.
     lower: Option<Box<str>>,
     port: Option<u16>,
 }
 
-/// A text that names no host.
+/// The text is not a valid authority.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("invalid authority")]
 pub struct BadAuthority;
 
 impl Authority {
-    /// Parses a `Host` field's value. Copies nothing unless it has upper-case letters.
+    /// Parses the value of a `Host` field. Copies the host only if it has upper-case letters.
     ///
     /// # Errors
-    /// [`BadAuthority`] if it is empty, has user information, a comma, a blank or another character
-    /// that no host has, a broken escape or IPv6 address, or a port that is no number up to 65535.
+    /// [`BadAuthority`] if the value is empty, has user information, a comma, whitespace or another invalid
+    /// character, an invalid escape or IPv6 address, or a port that is not a number up to 65535.
     pub fn parse(text: &HeaderValue) -> Result<Self, BadAuthority> {
         let (host, port) = split(text.as_bytes())?;
         let this = Self {
@@ -58,11 +58,11 @@ impl Authority {
         Ok(Self { lower, ..this })
     }
 
-    /// Whom a request is for that was not sanitized: the authority of its target, which is
-    /// `:authority` in HTTP/2, else its `Host` (RFC 9112, section 3.2.2; RFC 9113, section 8.3.1).
+    /// The authority of a request that was not sanitized: that of its target (`:authority` in HTTP/2), or
+    /// else its `Host` (RFC 9112, section 3.2.2; RFC 9113, section 8.3.1).
     ///
     /// # Errors
-    /// [`BadAuthority`] if there is none, or as [`parse`](Self::parse).
+    /// [`BadAuthority`] if the request has neither, or as [`parse`](Self::parse).
     pub fn of(uri: &Uri, headers: &HeaderMap) -> Result<Self, BadAuthority> {
         match uri.authority() {
             Some(authority) => {
@@ -73,7 +73,7 @@ impl Authority {
         }
     }
 
-    /// The host to match by: lower case, no port; an IPv6 address has its brackets.
+    /// The host for matching: lower case, without the port, IPv6 addresses in brackets.
     pub fn host(&self) -> &str {
         match &self.lower {
             Some(lower) => lower,
@@ -81,32 +81,32 @@ impl Authority {
         }
     }
 
-    /// The host in the spelling of the client, without the port.
+    /// The host as received, without the port.
     pub fn host_as_sent(&self) -> &str {
         &self.as_str()[..self.host]
     }
 
-    /// The port, if there is one.
+    /// The port, if present.
     pub fn port(&self) -> Option<u16> {
         self.port
     }
 
-    /// Host and port as the client sent them.
+    /// Host and port as received.
     pub fn as_str(&self) -> &str {
         self.text
             .to_str()
             .expect("an authority is parsed from visible ASCII")
     }
 
-    /// Host and port as the client sent them.
+    /// Host and port as received.
     pub fn as_header(&self) -> &HeaderValue {
         &self.text
     }
 
-    /// The same without one trailing dot of the host; itself if there is none.
+    /// Removes one trailing dot of the host, if present.
     ///
     /// # Errors
-    /// [`BadAuthority`] if nothing is left.
+    /// [`BadAuthority`] if the remaining host is empty.
     pub fn without_trailing_dot(self) -> Result<Self, BadAuthority> {
         let Some(host) = self.host_as_sent().strip_suffix('.') else {
             return Ok(self);
@@ -115,7 +115,7 @@ impl Authority {
         Self::parse(&HeaderValue::try_from(text).map_err(|_| BadAuthority)?)
     }
 
-    /// Whether both name the same host, and the same port where both name one.
+    /// Whether the hosts are equal, and the ports are equal if both are present.
     pub fn agrees_with(&self, other: &Self) -> bool {
         let ports = self.port.zip(other.port);
         self.host() == other.host() && ports.is_none_or(|(one, two)| one == two)
@@ -130,7 +130,7 @@ impl FromStr for Authority {
     }
 }
 
-/// Splits and checks host and port.
+/// Splits and validates host and port.
 fn split(text: &[u8]) -> Result<(&[u8], Option<u16>), BadAuthority> {
     let find = |text: &[u8], end: u8| text.iter().position(|byte| *byte == end);
     let end = match text.strip_prefix(b"[") {
@@ -150,8 +150,8 @@ fn split(text: &[u8]) -> Result<(&[u8], Option<u16>), BadAuthority> {
     Ok((host, parse_port(rest)?))
 }
 
-/// The bytes that stand for themselves in a name: unreserved characters, and the `sub-delims` of RFC 3986
-/// except `,`, which joins two fields, and `*`, which is how routes write wildcards.
+/// Bytes that are valid in a name without an escape: unreserved characters and the `sub-delims` of
+/// RFC 3986, except `,`, which joins field lines, and `*`, which denotes wildcards in routes.
 const PLAIN: [bool; 256] = {
     let mut plain = [false; 256];
     let mut byte = 0;
@@ -166,7 +166,7 @@ const PLAIN: [bool; 256] = {
     plain
 };
 
-/// A name or an IPv4 address: plain bytes and escapes.
+/// Validates a name or an IPv4 address: plain bytes and escapes.
 fn check_name(name: &[u8]) -> Result<(), BadAuthority> {
     let mut rest = name;
     while let Some(at) = rest.iter().position(|byte| !PLAIN[usize::from(*byte)]) {
@@ -184,7 +184,7 @@ fn check_name(name: &[u8]) -> Result<(), BadAuthority> {
     }
 }
 
-/// Parses nothing, `:`, or `:` and a number.
+/// Parses an empty text, `:`, or `:` and a number.
 fn parse_port(text: &[u8]) -> Result<Option<u16>, BadAuthority> {
     match text {
         b"" | b":" => Ok(None),
@@ -295,7 +295,7 @@ mod tests {
     }
 
     proptest! {
-        /// Split and joined again, nothing is lost but the case.
+        /// Host and port together reproduce the text, except for its case.
         #[test]
         fn host_and_port_are_all_there_is(text in "[a-zA-Z0-9.:\\[\\]%@_,-]{0,20}") {
             if let Ok(authority) = parse(text.as_bytes()) {

@@ -1,4 +1,4 @@
-//! Puts [`sanitize::request()`] in front of any HTTP service.
+//! Layer that applies [`sanitize::request()`] to every request.
 
 use std::sync::Arc;
 
@@ -10,10 +10,11 @@ use crate::LocalReply;
 use crate::http::settings::ListenerSettings;
 use crate::policy::{HeadPolicy, HeadPolicyService, RequestHead};
 
-/// Cleans every request, or answers it in place of the service.
+/// Sanitizes every request: passes it to the inner service or returns a local reply.
 ///
-/// The service finds a [`Sanitized`](super::Sanitized) in the extensions of the request, and the request
-/// to switch to another protocol only if that protocol is allowed; others are answered 403.
+/// The layer inserts a [`Sanitized`](super::Sanitized) into the extensions of the request. It forwards an
+/// upgrade to an allowed protocol, removes an upgrade to `h2c` or an ignored protocol, and rejects any other
+/// upgrade with 403.
 ///
 /// ```
 /// use axum::{Extension, Router, body::Body, routing::get};
@@ -40,7 +41,7 @@ use crate::policy::{HeadPolicy, HeadPolicyService, RequestHead};
 /// # }
 /// ```
 ///
-/// It has to stand in front of axum's `Router`, not inside, since axum routes before its layers run.
+/// Wrap axum's `Router` in this layer. `Router::layer` does not suffice: axum routes before its layers run.
 #[derive(Clone, Debug)]
 pub struct SanitizeLayer {
     settings: Arc<ListenerSettings>,
@@ -55,7 +56,7 @@ impl Default for SanitizeLayer {
 }
 
 impl SanitizeLayer {
-    /// A layer with these settings, for requests that come in plain text and may ask for `websocket`.
+    /// Creates a layer for plaintext requests that allows upgrades to `websocket`.
     pub fn new(settings: Arc<ListenerSettings>) -> Self {
         Self {
             settings,
@@ -64,13 +65,13 @@ impl SanitizeLayer {
         }
     }
 
-    /// The protocols that clients may switch to, in any case.
+    /// Sets the allowed upgrade protocols, compared without case. Default: `websocket`.
     pub fn upgrades(mut self, protocols: impl IntoIterator<Item = String>) -> Self {
         self.upgrades = protocols.into_iter().collect();
         self
     }
 
-    /// Whether the requests come over TLS, so that `https` URLs as request targets are right.
+    /// Sets whether requests arrive over TLS. If false, `https` request targets are rejected. Default: false.
     pub fn tls(mut self, tls: bool) -> Self {
         self.tls = tls;
         self
@@ -118,7 +119,7 @@ mod tests {
 
     use super::*;
 
-    /// What the service behind the layer is asked to switch to, or how the layer answers.
+    /// Returns the `Upgrade` value that the inner service receives, or the status of the local reply.
     async fn switch_to(layer: SanitizeLayer, protocol: &str) -> Result<String, StatusCode> {
         let inner = service_fn(|request: Request<()>| async move {
             let upgrade = request.headers().get(UPGRADE).cloned();

@@ -5,7 +5,7 @@ use http::request;
 
 use crate::LocalReply;
 
-/// How a request was invalid as received. An extension of its head, set where its bytes were scanned.
+/// Defect of a request that hyper has accepted: an extension of its head, set by the scan of its bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum LenientParse {
     /// The target has a fragment (RFC 9112, section 3.2).

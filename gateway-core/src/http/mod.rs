@@ -1,5 +1,6 @@
-//! What HTTP demands of an intermediary, and what Envoy does beyond: pure functions over a request's
-//! head, each with a thin Layer around it.
+//! HTTP requirements on an intermediary (RFC 9110, RFC 9112), and Envoy's additions to them.
+//!
+//! Each concern is a pure function over a message's head; some have a thin Layer around it.
 
 pub mod client_ip;
 #[cfg(feature = "gateway")]

@@ -1,21 +1,20 @@
-//! Which of the fields that the gateway looks for a head has.
+//! Set of the well-known field names in a head.
 //!
-//! A search in a head costs as much as a look at several names, and most of what is searched for is not
-//! there. So a look at all names goes before many searches. It tells of a head as it was then: whoever edits
-//! it looks anew.
+//! One lookup in a head costs as much as a check of several names, and most lookups find nothing. One pass
+//! over all names therefore replaces many lookups. The set is not updated when the head is edited.
 
 use std::ops::{BitOr, BitOrAssign};
 
 use http::{HeaderMap, HeaderName};
 
-/// A set of names, or of kinds of names.
+/// A set of field names and name patterns.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Names(u16);
 
 impl Names {
     pub(crate) const CONNECTION: Self = Self(1);
     pub(crate) const UPGRADE: Self = Self(1 << 1);
-    /// What belongs to one connection besides `Connection` and `Upgrade`.
+    /// Other fields of one connection: `TE`, `Keep-Alive`, `Proxy-Connection`, `HTTP2-Settings`.
     const OTHER_HOP: Self = Self(1 << 2);
     pub(crate) const TRANSFER_ENCODING: Self = Self(1 << 3);
     pub(crate) const CONTENT_LENGTH: Self = Self(1 << 4);
@@ -25,18 +24,18 @@ impl Names {
     pub(crate) const REFERER: Self = Self(1 << 8);
     pub(crate) const X_FORWARDED_FOR: Self = Self(1 << 9);
     pub(crate) const X_FORWARDED_CLIENT_CERT: Self = Self(1 << 10);
-    /// Any that begins with `x-envoy-`.
+    /// Names that begin with `x-envoy-`.
     pub(crate) const X_ENVOY: Self = Self(1 << 11);
-    /// Any with an underscore in it.
+    /// Names with an underscore.
     pub(crate) const UNDERSCORE: Self = Self(1 << 12);
 
-    /// What belongs to one connection (RFC 9110, section 7.6.1).
+    /// Fields of one connection (RFC 9110, section 7.6.1).
     pub(crate) const HOP_BY_HOP: Self =
         Self(Self::CONNECTION.0 | Self::UPGRADE.0 | Self::OTHER_HOP.0 | Self::TRANSFER_ENCODING.0);
-    /// What a message's length is told by.
+    /// Fields that define the length of a message.
     pub(crate) const FRAMING: Self = Self(Self::TRANSFER_ENCODING.0 | Self::CONTENT_LENGTH.0);
 
-    /// Those of a head.
+    /// The names in a head.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut names = Self::default();
         for name in headers.keys() {
@@ -45,7 +44,7 @@ impl Names {
         names
     }
 
-    /// Whether any of `others` is there.
+    /// Whether the set contains any of `others`.
     pub(crate) fn has(self, others: Self) -> bool {
         self.0 & others.0 != 0
     }

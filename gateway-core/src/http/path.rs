@@ -1,23 +1,21 @@
-//! One spelling for each path, so that what is matched, authorised and forwarded are the same bytes.
+//! Path normalisation: the same bytes are matched, authorised and forwarded.
 //!
-//! [`normalize`] works on the path and query of a request target, in Envoy's order:
+//! [`normalize`] processes the path and query of a request target, in Envoy's order:
 //!
-//! 1. `%2F` and `%5C` do what [`EscapedSlashes`] says;
-//! 2. escapes of unreserved characters are decoded, characters that do not belong into a path are
-//!    encoded, `\` becomes `/`, broken escapes stay, `%00` is refused;
+//! 1. `%2F` and `%5C` are handled by [`EscapedSlashes`];
+//! 2. escapes of unreserved characters are decoded, characters that are invalid in a path are encoded, `\`
+//!    becomes `/`, invalid escapes are kept, `%00` is rejected;
 //! 3. `.` and `..` segments are resolved (RFC 3986, section 5.2.4);
-//! 4. slashes are merged. A path of nothing but slashes becomes `//`, as in Envoy.
+//! 4. consecutive slashes are merged. A path that consists of slashes only becomes `//`, as in Envoy.
 //!
-//! The query is never touched. Whatever comes out is a fixed point: normalising it again changes
-//! nothing. For that, two rules are stricter than Envoy's:
+//! The query is unchanged. Normalisation is idempotent. Two rules are stricter than Envoy's:
 //!
-//! - An escaped hex digit right after a broken escape stays escaped. Envoy makes `%41` of `%%34%31`,
-//!   which the next reader would decode once more.
-//! - A redirect that would begin with `//` and a name begins with `/.//` instead, since
-//!   `Location: //evil.example` leads to another host. It can only happen when slashes are not merged.
+//! - An escaped hex digit directly after an invalid escape is not decoded. Envoy decodes `%%34%31` to
+//!   `%41`, which the next decoder would decode again.
+//! - A redirect to a path that begins with `//` and a name begins with `/.//` instead, because
+//!   `Location: //evil.example` refers to another host. The case requires `merge_slashes: false`.
 //!
-//! A path that needs no change, which is nearly every one, is recognised in one pass without an
-//! allocation.
+//! A path that needs no change, the common case, is detected in one pass without allocation.
 //!
 //! ```
 //! use towergate_core::http::path::{Normalized, normalize};
@@ -32,28 +30,28 @@
 
 use crate::http::settings::{EscapedSlashes, PathSettings};
 
-/// What becomes of a path.
+/// Result of normalisation.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Normalized {
-    /// It was normal already.
+    /// The path is normal.
     Unchanged,
-    /// The normal path, with the query as it was.
+    /// The normalised path, with the unchanged query.
     Changed(String),
-    /// The client has to ask for this relative reference (307), since its path had escaped slashes.
+    /// Relative reference for a redirect (307): the path had escaped slashes.
     Redirect(String),
 }
 
-/// The path cannot be made normal: an escaped NUL, a fragment, an escaped slash where none may be, or
-/// bytes that no request target has.
+/// The path cannot be normalised: it has an escaped NUL, a fragment, a rejected escaped slash, or bytes
+/// that are invalid in a request target.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the path cannot be normalised")]
 pub struct BadPath;
 
-/// Normalises the path of `target`, which is a path, and a query if it has a `?`.
+/// Normalises the path of `target`, which consists of a path and an optional query.
 ///
 /// # Errors
-/// [`BadPath`] if the target does not begin with `/`, has a fragment, `%00`, or a byte that is not
-/// visible ASCII, or has an escaped slash and the settings refuse it.
+/// [`BadPath`] if the target does not begin with `/`, has a fragment, `%00` or a byte other than visible
+/// ASCII, or has an escaped slash and the settings reject it.
 pub fn normalize(target: &str, settings: &PathSettings) -> Result<Normalized, BadPath> {
     if !target.starts_with('/') || target.bytes().any(|b| !is_target_byte(b)) {
         return Err(BadPath);
@@ -79,22 +77,22 @@ pub fn normalize(target: &str, settings: &PathSettings) -> Result<Normalized, Ba
     })
 }
 
-/// Whether `byte` may be in a request target: visible ASCII other than `#`.
+/// Whether `byte` is valid in a request target: visible ASCII other than `#`.
 fn is_target_byte(byte: u8) -> bool {
     byte.is_ascii_graphic() && byte != b'#'
 }
 
-/// Whether `byte` has one spelling only, itself (RFC 3986, section 2.3).
+/// Whether `byte` is unreserved (RFC 3986, section 2.3).
 fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
-/// Whether `byte` is encoded in paths.
+/// Whether `byte` is percent-encoded in paths.
 fn is_encoded(byte: u8) -> bool {
     matches!(byte, b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}')
 }
 
-/// A quick look: `true` only if nothing is to be done. May be `false` for a path that stays.
+/// Fast check. `true`: the path is normal. `false`: the path may be normal.
 fn is_normal(path: &[u8], settings: &PathSettings) -> bool {
     let mut before = 0;
     path.iter().all(|&byte| {
@@ -109,7 +107,7 @@ fn is_normal(path: &[u8], settings: &PathSettings) -> bool {
     })
 }
 
-/// Undoes `%2F` and `%5C`, unless they are kept; says whether there were any.
+/// Decodes `%2F` and `%5C`, unless they are kept. Returns whether the path had any.
 fn unescape_slashes(path: &str, action: EscapedSlashes) -> Result<(String, bool), BadPath> {
     let mut out = String::with_capacity(path.len());
     let mut rest = path;
@@ -133,10 +131,10 @@ fn unescape_slashes(path: &str, action: EscapedSlashes) -> Result<(String, bool)
     Ok((out, found))
 }
 
-/// Gives every character its one spelling.
+/// Decodes unreserved characters, encodes invalid ones, and replaces `\` by `/`.
 fn recode(path: &[u8]) -> Result<String, BadPath> {
     let mut out = String::with_capacity(path.len());
-    // Bytes written since a `%` that begins no escape; two of them could make it one.
+    // Bytes since the last `%` that begins no escape: two hex digits after it would form an escape.
     let mut since_broken = 2;
     let mut at = 0;
     while let Some(&byte) = path.get(at) {
@@ -174,7 +172,7 @@ fn recode(path: &[u8]) -> Result<String, BadPath> {
     Ok(out)
 }
 
-/// The byte that the two hex digits at the start of `digits` stand for.
+/// The byte encoded by the two hex digits at the start of `digits`.
 fn escaped(digits: &[u8]) -> Option<u8> {
     let digit = |at: usize| char::from(*digits.get(at)?).to_digit(16);
     u8::try_from(digit(0)? * 16 + digit(1)?).ok()
@@ -187,7 +185,7 @@ fn push_escape(out: &mut String, byte: u8) {
     out.push(char::from(HEX[usize::from(byte & 15)]));
 }
 
-/// Resolves `.` and `..`; an empty segment is a segment like any other.
+/// Resolves `.` and `..` segments. An empty segment counts as a segment.
 fn resolve_dots(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     let mut segments = path.split('/').skip(1).peekable();
@@ -209,7 +207,7 @@ fn resolve_dots(path: &str) -> String {
     out
 }
 
-/// Makes one slash of several; a path of slashes alone becomes `//`.
+/// Merges consecutive slashes. A path that consists of slashes only becomes `//`.
 fn merge_slashes(path: &mut String) {
     if path.len() > 1 && path.bytes().all(|b| b == b'/') {
         path.truncate(2);
@@ -223,7 +221,7 @@ fn merge_slashes(path: &mut String) {
     });
 }
 
-/// A reference to `path` on the same host: one that begins with `//` and a name would be another host.
+/// Relative reference to `path` on the same host: `//` and a name would refer to another host.
 fn relative(path: String, query: &str) -> String {
     let guard = if path.starts_with("//") && path != "//" {
         "/."
@@ -255,7 +253,7 @@ mod tests {
         }
     }
 
-    /// `307 /x` for a redirect, `400` for a refusal, else the path that is forwarded.
+    /// `307 /x` for a redirect, `400` for a rejection, otherwise the forwarded path.
     fn outcome(target: &str, settings: &PathSettings) -> String {
         match normalize(target, settings) {
             Ok(Normalized::Unchanged) => target.to_owned(),
@@ -265,7 +263,7 @@ mod tests {
         }
     }
 
-    /// Envoy's recorded answers.
+    /// Recorded results of Envoy.
     #[rustfmt::skip]
     const RECORDED: &[(&PathSettings, &str, &str)] = &[
         (&DEFAULT, "/", "/"),
@@ -363,18 +361,18 @@ mod tests {
     #[test]
     fn what_envoy_leaves_open_is_closed() {
         for (settings, target, expected) in [
-            // A second decoding would make an escaped slash or a dot of these.
+            // A second decoder would produce an escaped slash or a dot.
             (&REJECT, "/a%%32fb", "/a%%32fb"),
             (&DEFAULT, "/%%32%65%%32%65/x", "/%%32e%%32e/x"),
             (&DEFAULT, "/a%%34%31", "/a%%341"),
             (&DEFAULT, "/a%4%31", "/a%4%31"),
             (&DEFAULT, "/a%{%41", "/a%%7BA"),
-            // These would lead to another host.
+            // These would refer to another host.
             (&NO_MERGE, "/%2fevil.test", "307 /.//evil.test"),
             (&NO_MERGE, "/%5cevil.test", "307 /.//evil.test"),
             (&NO_MERGE, "//evil.test/a%2fb", "307 /.//evil.test/a/b"),
             (&NO_MERGE, "/a/..//evil.test%2f", "307 /.//evil.test/"),
-            // No target has these bytes.
+            // These bytes are invalid in a request target.
             (&DEFAULT, "/é", "400"),
             (&DEFAULT, "/a?é", "400"),
             (&DEFAULT, "/a b", "400"),
@@ -396,7 +394,7 @@ mod tests {
         }
     }
 
-    /// The same by other means: segments in a list, characters by their meaning.
+    /// Reference implementation with a list of segments.
     fn model(path: &str, merge: bool) -> Option<String> {
         let mut text = String::new();
         let mut rest = path;
@@ -449,7 +447,7 @@ mod tests {
         Some(format!("/{}{end}", words.join("/")))
     }
 
-    /// Paths full of what matters.
+    /// Paths in which slashes, dots and escapes are frequent.
     fn any_path() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
             4 => "[a-zA-Z0-9]",
@@ -478,14 +476,14 @@ mod tests {
         })
     }
 
-    /// Whether a `%` begins no escape, where we differ from the model on purpose.
+    /// Whether a `%` begins no escape. There, [`normalize`] differs from the model intentionally.
     fn has_broken_escape(path: &str) -> bool {
         path.match_indices('%')
             .any(|(at, _)| escaped(&path.as_bytes()[at + 1..]).is_none())
     }
 
     proptest! {
-        /// Whoever normalises once more sees the same path.
+        /// A normalised path does not change when it is normalised again.
         #[test]
         fn normalising_twice_is_normalising_once(path in any_path(), settings in any_settings()) {
             let (Ok(Normalized::Changed(once)) | Ok(Normalized::Redirect(once))) =

@@ -11,51 +11,51 @@ use crate::text::TextMatch;
 /// Effective settings of a listener. The defaults are those of Envoy Gateway without a policy.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Hash, Serialize, Deserialize)]
 pub struct ListenerSettings {
-    /// How the client's address is found.
+    /// Source of the client's address. Default: the peer.
     pub client_ip: ClientIpRule,
     /// Header handling.
     pub headers: HeaderSettings,
     /// Path normalisation.
     pub path: PathSettings,
-    /// Timers of the client's side.
+    /// Timeouts of client connections.
     pub timeouts: Timeouts,
-    /// HTTP/1 switches.
+    /// HTTP/1 settings.
     pub http1: Http1Settings,
     /// HTTP/2 settings.
     pub http2: Http2Settings,
-    /// Limits of connections.
+    /// Connection limits.
     pub limits: ConnectionLimits,
-    /// This path is answered 200 (503 while draining) before routing.
+    /// Health check path: the gateway returns 200, or 503 while it drains, before routing. Default: none.
     pub health_check_path: Option<String>,
-    /// Rules of a more specific hostname that do not match end the search with 404, as in Envoy.
-    /// Off: the rules of the next less specific hostname are tried (Gateway API).
+    /// Return 404 if no rule of the most specific matching hostname matches, as in Envoy. Default: false, the
+    /// rules of less specific hostnames are tried (Gateway API).
     pub strict_host: bool,
-    /// A forged `x-envoy-external-address` passes in the modes in which Envoy lets it pass.
+    /// Forward a client's `x-envoy-external-address` where Envoy does. Default: false, the field is removed.
     pub keep_external_address: bool,
 }
 
 /// Header handling (ClientTrafficPolicy `headers`).
 #[derive(Clone, Debug, Eq, PartialEq, Hash, Serialize, Deserialize)]
 pub struct HeaderSettings {
-    /// Add `x-envoy-*` headers to requests and responses.
+    /// Add `x-envoy-*` headers to requests and responses. Default: false.
     pub envoy_headers: bool,
-    /// What becomes of `x-request-id`.
+    /// Handling of `x-request-id`. Default: generate.
     pub request_id: RequestIdMode,
-    /// What becomes of a name with an underscore.
+    /// Handling of header names with an underscore. Default: reject.
     pub underscores: Underscores,
-    /// What becomes of `x-forwarded-client-cert`.
+    /// Handling of `x-forwarded-client-cert`. Default: sanitize.
     pub xfcc: XfccMode,
-    /// What `x-forwarded-client-cert` says beside `By` and `Hash`.
+    /// Keys of `x-forwarded-client-cert` in addition to `By` and `Hash`. Default: none.
     pub xfcc_details: XfccDetails,
-    /// Edits of requests before everything else.
+    /// Edits of request headers, applied after sanitizing and before client IP detection.
     pub early: HeaderEdits,
-    /// Edits of responses after everything else.
+    /// Edits of response headers, applied last.
     pub late: HeaderEdits,
-    /// `example.com.` is `example.com`.
+    /// Remove one trailing dot from the host. Default: false.
     pub strip_trailing_host_dot: bool,
-    /// The largest request head, in bytes.
+    /// Maximum size of a request head, in bytes. Default: 61,440.
     pub max_request_head: usize,
-    /// Send `x-ratelimit-*`.
+    /// Add `x-ratelimit-*` headers to responses. Default: true.
     pub rate_limit_headers: bool,
 }
 
@@ -76,72 +76,72 @@ impl Default for HeaderSettings {
     }
 }
 
-/// What becomes of `x-request-id` (ClientTrafficPolicy `headers.requestID`).
+/// Handling of `x-request-id` (ClientTrafficPolicy `headers.requestID`).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum RequestIdMode {
-    /// A fresh one at the edge; behind a trusted proxy only a missing one is made.
+    /// Replace the ID at the edge. Behind a trusted proxy, generate a missing ID.
     #[default]
     Generate,
-    /// Keep the client's, or make one.
+    /// Keep the client's ID. Generate a missing ID.
     PreserveOrGenerate,
-    /// Keep the client's, never make one.
+    /// Keep the client's ID. Never generate an ID.
     Preserve,
-    /// Leave the header alone.
+    /// Do not generate an ID. Equivalent to `Preserve`.
     Disable,
 }
 
-/// What becomes of a request with `_` in a header name.
+/// Handling of header names with an underscore.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Underscores {
-    /// Forwarded.
+    /// Forward the header.
     Allow,
-    /// The request is refused.
+    /// Reject the request with 400.
     #[default]
     Reject,
-    /// The header is dropped.
+    /// Remove the header.
     Drop,
 }
 
-/// What becomes of `x-forwarded-client-cert`. A client *is known* if it showed a certificate that was
-/// verified.
+/// Handling of `x-forwarded-client-cert`. The modes depend on whether the client presented a certificate
+/// that was verified.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Hash, Serialize, Deserialize)]
 pub enum XfccMode {
-    /// Dropped.
+    /// Remove the field.
     #[default]
     Sanitize,
-    /// Forwarded if the client is known, else dropped.
+    /// Forward the field from a verified client; otherwise remove it.
     ForwardOnly,
-    /// Appended to if the client is known, else dropped.
+    /// Append to the field of a verified client; otherwise remove it.
     AppendForward,
-    /// Replaced if the client is known, else dropped.
+    /// Replace the field of a verified client; otherwise remove it.
     SanitizeSet,
-    /// Always forwarded.
+    /// Forward the field from every client.
     AlwaysForwardOnly,
 }
 
-/// What `x-forwarded-client-cert` says of a client beside `By` and `Hash`.
+/// Keys of an `x-forwarded-client-cert` element in addition to `By` and `Hash`. Default of each: false.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Hash, Serialize, Deserialize)]
 pub struct XfccDetails {
-    /// The certificate.
+    /// `Cert`: the client certificate in PEM.
     pub cert: bool,
-    /// The whole chain, the certificate included.
+    /// `Chain`: the client's certificate chain in PEM, with the client certificate.
     pub chain: bool,
-    /// Its subject.
+    /// `Subject`: the subject of the client certificate.
     pub subject: bool,
-    /// Its URIs.
+    /// `URI`: the URI subject alternative names.
     pub uri: bool,
-    /// Its DNS names.
+    /// `DNS`: the DNS subject alternative names.
     pub dns: bool,
 }
 
 /// Path normalisation (ClientTrafficPolicy `path`).
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Hash, Serialize, Deserialize)]
 pub struct PathSettings {
-    /// `//` becomes `/`.
+    /// Replace consecutive slashes by one slash. Default: true.
     pub merge_slashes: bool,
-    /// What `%2F` and `%5C` do.
+    /// Handling of `%2F` and `%5C`. Default: unescape and redirect.
     pub escaped_slashes: EscapedSlashes,
 }
 
@@ -154,33 +154,34 @@ impl Default for PathSettings {
     }
 }
 
-/// What an escaped slash or backslash in a path does.
+/// Handling of escaped slashes (`%2F`) and backslashes (`%5C`) in a path.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum EscapedSlashes {
-    /// Nothing.
+    /// Keep the escapes.
     KeepUnchanged,
-    /// The request is refused (400).
+    /// Reject the request with 400.
     RejectRequest,
-    /// Unescaped, then the request goes on.
+    /// Unescape, then forward the request.
     UnescapeAndForward,
-    /// The client is sent to the unescaped path (307).
+    /// Redirect the client to the unescaped path with 307.
     #[default]
     UnescapeAndRedirect,
 }
 
-/// Timers of the client's side; `None`: no limit.
+/// Timeouts of client connections. `None`: no limit.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Hash, Serialize, Deserialize)]
 pub struct Timeouts {
-    /// A connection without an active request; of TLS and TCP: without a byte either way. Envoy: 1 h.
+    /// Idle timeout of a client connection: no active HTTP request; for TLS and TCP, no byte in either
+    /// direction. Default: 1 hour, as in Envoy.
     pub idle: Option<Duration>,
-    /// From the first byte of a request until its head is complete. Ours: 10 s where Envoy has none.
+    /// Timeout from the first byte of a request to the end of its head. Default: 10 seconds; Envoy: no limit.
     pub request_headers: Option<Duration>,
-    /// Until the whole request is received.
+    /// Timeout for the complete request. Default: no limit.
     pub request: Option<Duration>,
-    /// A request without any progress. Envoy: 5 min.
+    /// Idle timeout of a stream: a request without progress. Default: 5 minutes, as in Envoy.
     pub stream_idle: Option<Duration>,
-    /// For the TLS handshake.
+    /// Timeout of the TLS handshake. Default: 15 seconds.
     pub tls_handshake: Option<Duration>,
 }
 
@@ -196,46 +197,47 @@ impl Default for Timeouts {
     }
 }
 
-/// HTTP/1 switches (ClientTrafficPolicy `http1`).
+/// HTTP/1 settings (ClientTrafficPolicy `http1`).
 #[derive(Clone, Debug, Default, Eq, PartialEq, Hash, Serialize, Deserialize)]
 pub struct Http1Settings {
-    /// Forward trailers.
+    /// Forward trailers to and from HTTP/1 clients. Default: false.
     pub trailers: bool,
-    /// Keep the case of header names.
+    /// Preserve the case of header names. Default: false.
     pub preserve_header_case: bool,
-    /// Accept HTTP/1.0.
+    /// HTTP/1.0 settings. Default: none, HTTP/1.0 is rejected.
     pub http10: Option<Http10>,
-    /// `Upgrade` values that are treated as if they were not there.
+    /// `Upgrade` protocols to ignore. Default: none.
     pub ignored_upgrades: Vec<TextMatch>,
-    /// Close as soon as the maximum duration is over, not with the next response.
+    /// Close a connection when `ConnectionLimits::max_duration` ends, not after the next response.
+    /// Default: false.
     pub close_at_max_duration: bool,
 }
 
-/// HTTP/1.0 is accepted.
+/// HTTP/1.0 settings.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Hash, Serialize, Deserialize)]
 pub struct Http10 {
-    /// The host of requests without `Host`.
+    /// Host of a request without `Host`. Default: none, the request is rejected.
     pub default_host: Option<String>,
 }
 
 /// HTTP/2 settings (ClientTrafficPolicy `http2`); sizes in bytes.
 #[derive(Clone, Debug, Eq, PartialEq, Hash, Serialize, Deserialize)]
 pub struct Http2Settings {
-    /// SETTINGS_MAX_CONCURRENT_STREAMS.
+    /// SETTINGS_MAX_CONCURRENT_STREAMS. Default: 100.
     pub max_concurrent_streams: u32,
-    /// Window of a stream.
+    /// Initial flow-control window of a stream. Default: 64 KiB.
     pub stream_window: u32,
-    /// Window of a connection.
+    /// Initial flow-control window of a connection. Default: 1 MiB.
     pub connection_window: u32,
-    /// Time between PINGs.
+    /// Interval between PINGs, without jitter. Default: none.
     pub keepalive_interval: Option<Duration>,
-    /// Time for the answer to a PING.
+    /// Timeout of a PING acknowledgement. `None`, the default: 10 seconds.
     pub keepalive_timeout: Option<Duration>,
-    /// The random part that is added to the time between PINGs, in per cent of it. Envoy: 15.
+    /// Maximum jitter added to the PING interval, in percent of the interval. Default: 15, as in Envoy.
     pub keepalive_jitter: u32,
-    /// A PING goes out when a connection was silent for so long.
+    /// Idle time of a connection after which a PING is sent. Default: none.
     pub keepalive_idle: Option<Duration>,
-    /// A malformed message ends its connection, not only its stream.
+    /// Close the connection, instead of the stream, on a malformed message. Default: false.
     pub end_on_invalid: bool,
 }
 
@@ -256,7 +258,7 @@ impl Default for Http2Settings {
 
 #[cfg(feature = "gateway")]
 impl Http2Settings {
-    /// The time between two PINGs of one connection, drawn with its jitter.
+    /// The PING interval of one connection, with random jitter.
     pub(crate) fn draw_interval(&self) -> Option<Duration> {
         let interval = self.keepalive_interval?;
         let most = interval.saturating_mul(self.keepalive_jitter) / 100;
@@ -265,19 +267,20 @@ impl Http2Settings {
     }
 }
 
-/// Limits of connections (ClientTrafficPolicy `connection`); `None`: no limit.
+/// Connection limits (ClientTrafficPolicy `connection`). Default: `None`, no limit if not stated.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Hash, Serialize, Deserialize)]
 pub struct ConnectionLimits {
-    /// Connections at the same time, of the whole process.
+    /// Maximum number of concurrent connections of the listener, over all threads of the process.
     pub connections: Option<u64>,
-    /// How long a surplus connection is kept before it is closed.
+    /// Delay before a connection over the limit is closed. `None`: no delay.
     pub close_delay: Option<Duration>,
-    /// A connection's age, after which it is drained.
+    /// Maximum age of a connection. An older connection is drained.
     pub max_duration: Option<Duration>,
-    /// Requests per connection.
+    /// Maximum number of requests per connection.
     pub max_requests: Option<u64>,
-    /// A request's age, after which it is answered 408 or 504, or reset if its response has begun.
+    /// Maximum duration of a request. On expiry the gateway returns 408 or 504, or resets the stream if the
+    /// response has begun.
     pub max_stream_duration: Option<Duration>,
-    /// Bytes buffered per connection and direction (soft).
+    /// Soft limit of buffered data per connection and direction, in bytes. `None`: 64 KiB.
     pub buffer: Option<usize>,
 }

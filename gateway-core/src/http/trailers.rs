@@ -1,11 +1,11 @@
-//! Fields that come after a body.
+//! Sanitizing of trailers.
 
 use http::{HeaderMap, HeaderName};
 
 use super::hop_by_hop::is_protected;
 
-/// Removes from trailers what must not come after a body: framing, routing, authentication, cookies,
-/// and what says who the client is (RFC 9110, section 6.5.1).
+/// Removes the fields that are forbidden in trailers: framing, routing, authentication, cookies, and the
+/// fields that identify the client (RFC 9110, section 6.5.1).
 pub fn strip(trailers: &mut HeaderMap) {
     let bad: Vec<HeaderName> = trailers
         .keys()

@@ -1,9 +1,8 @@
-//! Requests to switch the protocol (RFC 9110, section 7.8).
+//! Upgrade requests (RFC 9110, section 7.8).
 //!
-//! [`Upgrade::take`] removes the request from a head. Whether it is granted is up to the rule that the
-//! request is routed to; a granted one is put back by [`Upgrade::restore`], in one spelling. So no
-//! upgrade reaches a backend that was not looked at, in particular no `h2c`, by which a client could
-//! speak to the backend past all rules.
+//! [`Upgrade::take`] removes the upgrade request from a head. The matched rule accepts or rejects it;
+//! [`Upgrade::restore`] adds an accepted one in canonical form. No unchecked upgrade reaches a backend. An
+//! upgrade to `h2c` is always removed: with it, a client could bypass all rules.
 
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -13,15 +12,15 @@ use crate::text::TextMatch;
 
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
-/// The protocol that a client wants to switch to.
+/// Protocol of an upgrade request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Upgrade(HeaderValue);
 
 impl Upgrade {
-    /// Removes `Upgrade` and `HTTP2-Settings`, and gives the protocol if `Connection` asks for the
-    /// switch. `h2c` and what is `ignored` counts as not sent. Call it before `Connection` is removed.
+    /// Removes `Upgrade` and `HTTP2-Settings`. Returns the protocol if `Connection` has the `upgrade` option.
+    /// `h2c` and `ignored` protocols are disregarded. Must run before `Connection` is removed.
     ///
-    /// A list of several protocols is given as one text, which no rule allows.
+    /// Several protocols or several `Upgrade` lines yield `,`, which no rule allows.
     pub fn take(headers: &mut HeaderMap, ignored: &[TextMatch]) -> Option<Self> {
         if !hop_by_hop::has_connection_fields(headers) {
             return None;
@@ -51,12 +50,12 @@ impl Upgrade {
                 HeaderValue::from_str(protocol).ok().map(Self)
             }
             [_] if alone => Some(Self(value)),
-            // Several at once. The text has to be one that no rule can allow by accident.
+            // Several protocols: the value must be one that no rule can allow.
             _ => Some(Self(HeaderValue::from_static(","))),
         }
     }
 
-    /// Whether the protocol is one of these, whatever its case.
+    /// Whether `allowed` contains the protocol, compared without case.
     pub fn is_one_of<T: AsRef<str>>(&self, allowed: &[T]) -> bool {
         allowed.iter().any(|protocol| {
             self.0
@@ -65,12 +64,12 @@ impl Upgrade {
         })
     }
 
-    /// The protocol, in the client's spelling.
+    /// The protocol as received.
     pub fn protocol(&self) -> &HeaderValue {
         &self.0
     }
 
-    /// Puts the request for the switch into a head again, for the backend.
+    /// Adds the upgrade request to a head for the backend.
     pub fn restore(&self, headers: &mut HeaderMap) {
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, self.0.clone());
@@ -81,7 +80,7 @@ fn is_ignored(protocol: &str, ignored: &[TextMatch]) -> bool {
     protocol.eq_ignore_ascii_case("h2c") || ignored.iter().any(|rule| rule.matches(protocol))
 }
 
-/// Whether a field that lists tokens lists `token`, whatever its case.
+/// Whether a list-based field contains `token`, compared without case.
 pub(crate) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     headers.get_all(name).iter().any(|line| {
         line.as_bytes()

@@ -1,4 +1,4 @@
-//! Backends of rules, and the addresses behind them.
+//! Backends of rules and their endpoints.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,38 +10,38 @@ use towergate_tls::client::ClientTls;
 
 use super::Filter;
 
-/// A backend with its share of a rule's requests.
+/// A backend of a rule with its weight and filters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WeightedBackend {
-    /// Its share, relative to the sum; 0: none.
+    /// Weight relative to the sum of the rule's weights; 0: no requests.
     pub weight: u32,
     /// Filters of the backendRef.
     pub filters: Vec<Filter>,
-    /// Where the share goes.
+    /// Target of the requests.
     pub destination: Destination,
 }
 
-/// Where a share of requests goes.
+/// Target of a backendRef.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Destination {
-    /// The reference cannot be resolved: answered with 500.
+    /// The reference cannot be resolved: requests return 500.
     Invalid,
-    /// A backend.
+    /// The resolved backend.
     Backend(Arc<Backend>),
 }
 
-/// A backend as a rule uses it.
+/// A backend with its protocol and TLS settings.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Backend {
-    /// Its name, by which its endpoints are found.
+    /// Key of its entry in [`Endpoints`].
     pub id: BackendId,
-    /// What it speaks.
+    /// Protocol of the requests.
     pub protocol: BackendProtocol,
-    /// How it is spoken to over TLS; `None`: plain.
+    /// TLS settings of connections to the backend; `None`: plain text.
     pub tls: Option<Arc<ClientTls>>,
 }
 
-/// What a backend speaks.
+/// Protocol of a backend.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum BackendProtocol {
     /// HTTP/1.1.
@@ -51,16 +51,16 @@ pub enum BackendProtocol {
     Http2,
 }
 
-/// The name of a backend: a port of a Service.
+/// Name of a backend: a Service port.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct BackendId {
-    /// `Service`, `Service/UDP` for its ports of UDP, or another kind that has endpoints.
+    /// `Service`, `Service/UDP` for the UDP ports of a Service, or another kind that has endpoints.
     pub kind: String,
-    /// Its namespace.
+    /// Namespace.
     pub namespace: String,
-    /// Its name.
+    /// Name in the namespace.
     pub name: String,
-    /// The port that the route names.
+    /// Port in the backendRef.
     pub port: u16,
 }
 
@@ -74,14 +74,14 @@ impl fmt::Display for BackendId {
     }
 }
 
-/// An address that serves a backend.
+/// An address of a backend.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct Endpoint {
-    /// Where to connect to.
+    /// IP address and port.
     pub address: SocketAddr,
-    /// Its share relative to the other endpoints.
+    /// Weight relative to the other endpoints of the backend.
     pub weight: u32,
 }
 
-/// The addresses of all backends, sorted and without duplicates. Changes apart from the plan.
+/// Endpoints of all backends, sorted and without duplicates. Updated independently of the plan.
 pub type Endpoints = BTreeMap<BackendId, Vec<Endpoint>>;

@@ -1,4 +1,4 @@
-//! Plans without manifests: short ways to say what a program serves.
+//! Constructors of plans for programs that do not use Kubernetes manifests.
 //!
 //! ```
 //! use towergate_core::Plan;
@@ -15,7 +15,7 @@
 //! # Ok::<(), std::net::AddrParseError>(())
 //! ```
 //!
-//! All fields of the plan are public: what these do not say is set afterwards.
+//! The constructors use the default settings. All fields of a plan are public and can be changed afterwards.
 
 use std::net::{AddrParseError, SocketAddr};
 use std::str::FromStr;
@@ -30,7 +30,7 @@ use super::{
 };
 
 impl<P> Plan<P> {
-    /// One port with one listener, as [`Listener::http`] and [`Port::new`] make them.
+    /// Creates a plan of one port with one listener: see [`Listener::http`] and [`Port::new`].
     pub fn http(namespace: &str, gateway: &str, port: u16, routes: Vec<Route<P>>) -> Self {
         let listener = Listener::http(namespace, gateway, port, routes);
         Self {
@@ -41,7 +41,7 @@ impl<P> Plan<P> {
 }
 
 impl<P> Port<P> {
-    /// A port without addresses to bind: requests come from a service that embeds the gateway.
+    /// Creates a port without addresses to bind, for a service that embeds the gateway.
     pub fn new(port: u16, listeners: Vec<Listener<P>>) -> Self {
         Self {
             addresses: Vec::new(),
@@ -53,7 +53,7 @@ impl<P> Port<P> {
 }
 
 impl<P> Listener<P> {
-    /// A plain listener called `http` for every hostname, with the default settings.
+    /// Creates a plain HTTP listener named `http` for all hostnames, with the default settings.
     pub fn http(namespace: &str, gateway: &str, port: u16, routes: Vec<Route<P>>) -> Self {
         Self {
             id: ListenerId {
@@ -73,7 +73,7 @@ impl<P> Listener<P> {
 }
 
 impl<P> Route<P> {
-    /// An HTTPRoute for every hostname of its listener; its rules get its name and their places.
+    /// Creates an HTTPRoute for all hostnames of its listener. Sets the route and index of each rule.
     pub fn new(namespace: &str, name: &str, rules: Vec<Rule<P>>) -> Self {
         let id = Arc::new(RouteId {
             kind: RouteKind::Http,
@@ -97,7 +97,7 @@ impl<P> Route<P> {
 }
 
 impl<P> Rule<P> {
-    /// A rule for this path, without policies and filters, and with the default traffic settings.
+    /// Creates a rule for `path` without policies, filters and backends, with the default traffic settings.
     pub fn new(path: PathMatch) -> Self {
         Self {
             route: Arc::new(RouteId {
@@ -119,7 +119,7 @@ impl<P> Rule<P> {
         }
     }
 
-    /// Sends requests to `backend`, too, over plain HTTP/1.1; each backend gets an equal share.
+    /// Adds a backend with plain HTTP/1.1 and weight 1: all backends receive equal shares of the requests.
     #[must_use]
     pub fn to(mut self, backend: &BackendId) -> Self {
         let backend = Backend {
@@ -137,7 +137,7 @@ impl<P> Rule<P> {
 }
 
 impl BackendId {
-    /// A port of a Service.
+    /// The port `port` of a Service.
     pub fn service(namespace: &str, name: &str, port: u16) -> Self {
         Self {
             kind: "Service".to_owned(),
@@ -149,7 +149,7 @@ impl BackendId {
 }
 
 impl From<SocketAddr> for Endpoint {
-    /// An endpoint with the share of any other.
+    /// Creates an endpoint with weight 1.
     fn from(address: SocketAddr) -> Self {
         Self { address, weight: 1 }
     }
@@ -158,7 +158,7 @@ impl From<SocketAddr> for Endpoint {
 impl FromStr for Endpoint {
     type Err = AddrParseError;
 
-    /// An address and a port.
+    /// Parses an IP address and port. The weight is 1.
     fn from_str(text: &str) -> Result<Self, AddrParseError> {
         Ok(text.parse::<SocketAddr>()?.into())
     }

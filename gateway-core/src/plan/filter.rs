@@ -38,12 +38,12 @@ pub struct Mirror {
     pub fraction: Fraction,
 }
 
-/// A random part of all requests (Gateway API `Fraction`): `numerator` out of `denominator`.
+/// A fraction of all requests (Gateway API `Fraction`): `numerator` divided by `denominator`.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Fraction {
-    /// Part that is selected.
+    /// Numerator. The fraction is 1 if it is not less than the denominator.
     pub numerator: u32,
-    /// Whole; 0 counts as 1.
+    /// Denominator; 0 counts as 1.
     pub denominator: u32,
 }
 

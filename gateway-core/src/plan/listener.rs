@@ -1,4 +1,4 @@
-//! Ports, their listeners, and what a ClientTrafficPolicy sets on them.
+//! Ports, listeners, and the TCP settings of a ClientTrafficPolicy.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,32 +12,33 @@ use crate::http::settings::ListenerSettings;
 use crate::policy::NoPolicy;
 use crate::proxy_protocol::ProxyProtocol;
 
-/// One socket, shared by all listeners of its address and port.
+/// A TCP socket, shared by all listeners with its addresses and port.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Port<P = NoPolicy> {
-    /// The addresses to bind.
+    /// Addresses to bind.
     pub addresses: Vec<IpAddr>,
-    /// The port to bind. May differ from what the Gateway says: see `Listener::port`.
+    /// Port to bind. Differs from `Listener::port` if the port is mapped.
     pub port: u16,
-    /// What happens before a listener is chosen.
+    /// Settings that apply before a listener is selected.
     pub tcp: TcpSettings,
-    /// By hostname; no two have the same. All have the same transport: all plain HTTP, all TLS (HTTPS
-    /// and TLS listeners may be mixed), or one of TCP.
+    /// Listeners, selected by hostname. Hostnames are unique. All listeners use the same transport: plain
+    /// HTTP, TLS (HTTPS and TLS listeners can be mixed), or a single TCP listener.
     pub listeners: Vec<Listener<P>>,
 }
 
-/// What applies to a connection before it is known which listener it is for.
+/// Settings of a connection that apply before its listener is selected.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct TcpSettings {
-    /// Whether connections begin with a PROXY protocol header.
+    /// PROXY protocol settings; `None`: connections have no PROXY protocol header. Default: `None`.
     pub proxy_protocol: Option<ProxyProtocol>,
-    /// Time for the PROXY header and the ClientHello together. Envoy Gateway: 15 s.
+    /// Timeout for the PROXY protocol header and the ClientHello together. Default: 15 s, as in Envoy
+    /// Gateway.
     pub inspection_timeout: Duration,
-    /// TCP keep-alive of accepted sockets.
+    /// TCP keep-alive of accepted sockets. Default: `None`.
     pub keepalive: Option<Keepalive>,
-    /// Size of the socket's buffers, in bytes.
+    /// Size of the socket buffers in bytes; `None`: the system default. Default: `None`.
     pub socket_buffer: Option<usize>,
-    /// Connections accepted in a row before others get their turn; 0: no bound.
+    /// Connections accepted before the accept loop yields to other tasks; 0: no limit. Default: 1.
     pub accepts_per_event: u32,
 }
 
@@ -53,50 +54,53 @@ impl Default for TcpSettings {
     }
 }
 
-/// TCP keep-alive; `None`: the system's value.
+/// TCP keep-alive settings. `None` in a field: the system default.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Keepalive {
     /// Idle time before the first probe.
     pub idle: Option<Duration>,
-    /// Time between probes.
+    /// Interval between probes.
     pub interval: Option<Duration>,
-    /// Unanswered probes before the connection is given up.
+    /// Unanswered probes after which the connection is closed.
     pub probes: Option<u32>,
 }
 
-/// The name of a listener.
+/// Name of a listener.
 #[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct ListenerId {
     /// Namespace of the Gateway.
     pub namespace: String,
     /// Name of the Gateway.
     pub gateway: String,
-    /// Name of the listener within it.
+    /// Name of the listener in the Gateway.
     pub listener: String,
 }
 
-/// A listener of a Gateway and everything attached to it.
+/// A listener of a Gateway with its attached routes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Listener<P = NoPolicy> {
-    /// Its name.
+    /// Name.
     pub id: ListenerId,
-    /// The port that the Gateway names, which redirects use; the socket's may be mapped.
+    /// Port in the Gateway, which redirects use. Differs from [`Port::port`] if the port is mapped.
     pub port: u16,
-    /// The host names that it takes.
+    /// Hostnames that the listener accepts.
     pub hostname: NamePattern,
-    /// What it speaks.
+    /// Protocol, with the TLS settings.
     pub protocol: Protocol,
-    /// What its ClientTrafficPolicy says, or the defaults.
+    /// Settings of the ClientTrafficPolicy, or the defaults.
     pub settings: Arc<ListenerSettings>,
-    /// Attached routes, oldest first, then by namespace and name: of equal matches the first wins.
+    /// Attached HTTPRoutes and GRPCRoutes, oldest first, then by namespace and name. Of equal matches, the
+    /// first wins.
     pub routes: Vec<Arc<Route<P>>>,
-    /// Attached routes of connections, in the same order; of a listener of TLS or TCP.
+    /// Attached TLSRoutes and TCPRoutes, in the same order. Empty for HTTP and HTTPS listeners.
     pub streams: Vec<Arc<StreamRoute>>,
-    /// The policy is invalid: every request is answered 500 (fail closed).
+    /// The ClientTrafficPolicy is invalid (fail closed): requests that match a route return 500, and
+    /// TLSRoutes and TCPRoutes are ignored.
     pub failed: bool,
 }
 
-/// As derived, but routes that both share are not compared: there may be very many.
+/// Returns the same as the derived implementation. Shared routes are compared by pointer, because a listener
+/// can have thousands of routes.
 impl<P: PartialEq> PartialEq for Listener<P> {
     fn eq(&self, other: &Self) -> bool {
         let Self {
@@ -118,15 +122,15 @@ impl<P: PartialEq> PartialEq for Listener<P> {
     }
 }
 
-/// What a listener speaks.
+/// Protocol of a listener.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub enum Protocol {
     /// HTTP/1.1, and HTTP/2 with prior knowledge.
     Http,
-    /// The same over TLS, by ALPN.
+    /// HTTP over TLS; ALPN selects HTTP/1.1 or HTTP/2.
     Https(Arc<ServerTls>),
-    /// Bytes over TLS, by server name; `None`: the backend ends TLS (passthrough).
+    /// TLS, routed by server name. `None`: passthrough; the backend terminates TLS.
     Tls(Option<Arc<ServerTls>>),
-    /// Bytes.
+    /// TCP.
     Tcp,
 }

@@ -1,21 +1,20 @@
-//! What to serve, as plain data: every reference resolved, every text parsed, every precedence settled.
+//! The configuration of a data plane as plain data: references resolved, values parsed, rules in order.
 //!
-//! A [`Plan`] is what `resolve` makes of Kubernetes objects, what golden tests compare, what
-//! `towergate check` explains and what a controller sends to a data plane. It holds values only, so it
-//! can be compared, printed and sent; what runs is the [`Snapshot`](crate::snapshot::Snapshot) built
-//! from it.
+//! `resolve` builds a [`Plan`] from Kubernetes objects, and a controller sends it to its data planes. A plan
+//! contains values only: it can be compared, printed and serialized. A data plane builds a
+//! [`Snapshot`](crate::snapshot::Snapshot) from it and serves traffic with that snapshot.
 //!
 //! ```text
 //! Plan
-//! └─ ports: one socket each (PROXY protocol, inspection time-out, TCP settings)
+//! └─ ports: TCP sockets (PROXY protocol, inspection timeout, TCP settings)
 //!    └─ listeners: by hostname (TLS, client address, sanitizing, limits)
-//!       ├─ routes: attached, oldest first
+//!       ├─ routes: HTTPRoute and GRPCRoute, oldest first
 //!       │  └─ rules: matches, policies, filters, traffic settings, backends
-//!       └─ streams: routes of connections (TLS, TCP)
-//! └─ datagrams: UDP sockets and their routes
+//!       └─ streams: TLSRoute and TCPRoute
+//! └─ datagrams: UDP sockets and their UDPRoutes
 //! ```
 //!
-//! Addresses of backends are not part of it: see [`Endpoints`].
+//! The plan excludes the addresses of backends: see [`Endpoints`].
 //!
 //! `P` is the type of a route's policies ([`RoutePolicy`](crate::policy::RoutePolicy)).
 
@@ -54,12 +53,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::policy::NoPolicy;
 
-/// Everything that a data plane serves, except the addresses of backends.
+/// Configuration of a data plane, except the addresses of backends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan<P = NoPolicy> {
-    /// The TCP sockets to listen on.
+    /// TCP sockets.
     pub ports: Vec<Port<P>>,
-    /// The UDP sockets to listen on.
+    /// UDP sockets.
     pub datagrams: Vec<DatagramPort>,
 }
 

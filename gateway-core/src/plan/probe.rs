@@ -1,4 +1,4 @@
-//! How endpoints are asked whether they are well.
+//! Active health checks of endpoints.
 
 use std::time::Duration;
 
@@ -7,57 +7,57 @@ use serde::{Deserialize, Serialize};
 
 use super::Text;
 
-/// Probes of a backend's endpoints (Envoy: active health checking).
+/// Active health check of a backend's endpoints. The first result of an endpoint takes effect at once.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct ActiveCheck {
-    /// How long one probe may take. Envoy Gateway: 1 s.
+    /// Timeout of a probe. Envoy Gateway default: 1 s.
     pub timeout: Duration,
-    /// Time between two probes of an endpoint. Envoy Gateway: 3 s.
+    /// Interval between probes of an endpoint. Envoy Gateway default: 3 s.
     pub interval: Duration,
-    /// Up to so long passes before the first.
+    /// Maximum of the random delay before the first probe.
     pub initial_jitter: Duration,
-    /// Failures in a row after which an endpoint gets no requests. Envoy Gateway: 3.
+    /// Consecutive failures after which an endpoint is unhealthy. Envoy Gateway default: 3.
     pub unhealthy: u32,
-    /// Successes in a row after which it gets them again. Envoy Gateway: 1.
+    /// Consecutive successes after which an endpoint is healthy. Envoy Gateway default: 1.
     pub healthy: u32,
-    /// Another port than that of requests.
+    /// Port to probe; `None`: the port of the endpoint.
     pub port: Option<u16>,
-    /// What is spoken.
+    /// Protocol and expected response.
     pub probe: Probe,
 }
 
-/// What a probe speaks, and what it wants to hear.
+/// Protocol and expected response of a probe.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Probe {
-    /// A request in the protocol of the backend.
+    /// An HTTP request in the protocol of the backend.
     Http(HttpProbe),
-    /// A connection, and bytes if both sides are to say something.
+    /// A TCP connection, with an optional exchange of bytes.
     Tcp {
-        /// What is sent.
+        /// Bytes to send; empty: none.
         send: Vec<u8>,
-        /// What must come; empty: the connection is enough.
+        /// Bytes that the endpoint must send; empty: a connection suffices.
         receive: Vec<u8>,
     },
-    /// `grpc.health.v1.Health/Check` of this service; the empty one is the whole server.
+    /// `grpc.health.v1.Health/Check` for this service; empty: the whole server.
     Grpc(String),
 }
 
-/// A request that asks an endpoint how it is.
+/// The HTTP request of a probe and its expected response.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct HttpProbe {
-    /// `Host`; `None`: the endpoint's address.
+    /// Value of `Host` or `:authority`; `None`: the address of the endpoint.
     pub host: Option<String>,
-    /// The path.
+    /// Request path.
     pub path: String,
-    /// The method.
+    /// Request method.
     pub method: Text<Method>,
-    /// Statuses of a success; any other fails at once.
+    /// Statuses of a healthy endpoint. Other statuses, except `retriable`, make it unhealthy at once.
     pub expected: Vec<u16>,
-    /// Statuses of a failure that only counts.
+    /// Statuses that count as one failure (see [`ActiveCheck::unhealthy`]).
     pub retriable: Vec<u16>,
-    /// What must be in the body.
+    /// Bytes that the response body must contain; empty: any body.
     pub wanted: Vec<u8>,
-    /// The body that is sent.
+    /// Request body.
     pub body: Vec<u8>,
 }

@@ -1,4 +1,4 @@
-//! Routes and rules: what matches, and what happens then.
+//! HTTP and gRPC routes: matches, policies, filters, traffic settings and backends of their rules.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,29 +15,29 @@ use crate::policy::NoPolicy;
 use crate::route::matches::Match;
 use crate::text::Text;
 
-/// A route as attached to one listener.
+/// An HTTPRoute or GRPCRoute, attached to one listener.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Route<P = NoPolicy> {
-    /// Its name.
+    /// Kind, namespace and name.
     pub id: Arc<RouteId>,
-    /// Hostnames of the route that the listener takes too. Never empty.
+    /// Intersection of the hostnames of the route and the listener. Never empty.
     pub hostnames: Vec<NamePattern>,
-    /// The rules, in the order of the route.
+    /// Rules, in the order of the route.
     pub rules: Vec<Arc<Rule<P>>>,
 }
 
-/// The name of a route.
+/// Name of a route.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct RouteId {
-    /// What kind of route.
+    /// Kind.
     pub kind: RouteKind,
-    /// Its namespace.
+    /// Namespace.
     pub namespace: String,
-    /// Its name.
+    /// Name in the namespace.
     pub name: String,
 }
 
-/// The kind of a route.
+/// Kind of a route.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub enum RouteKind {
     /// `HTTPRoute`.
@@ -53,7 +53,7 @@ pub enum RouteKind {
 }
 
 impl RouteKind {
-    /// In lower case, as Envoy Gateway has it in the names of clusters.
+    /// The kind in lower case, as in Envoy Gateway's cluster names.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Http => "httproute",
@@ -65,63 +65,67 @@ impl RouteKind {
     }
 }
 
-/// A rule of a route.
+/// A rule of an HTTPRoute or GRPCRoute.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rule<P = NoPolicy> {
-    /// The route that it belongs to.
+    /// Route of the rule.
     pub route: Arc<RouteId>,
-    /// Its place in the route.
+    /// Index of the rule in the route.
     pub index: usize,
-    /// Its name, if it has one.
+    /// Name of the rule (`name`), if set.
     pub name: Option<String>,
-    /// Any of these must hold. Never empty: a rule without matches takes the path prefix `/`.
+    /// Alternative matches: the rule applies if at least one holds. Never empty: a rule without matches has
+    /// the path prefix `/`.
     pub matches: Vec<Match>,
-    /// Policies effective for this rule, in the order in which they run.
+    /// Effective policies, in the order of execution.
     pub policies: Vec<P>,
     /// Filters, in the order of the route.
     pub filters: Vec<Filter>,
-    /// Timeouts, retries, limits, balancing.
+    /// Timeouts, retries, limits and load balancing.
     pub traffic: Arc<Traffic>,
-    /// Where requests go. Empty and no redirect among the filters: 500.
+    /// Backends with their weights. If there are none and no filter redirects, the rule returns 500.
     pub backends: Vec<WeightedBackend>,
-    /// Something about the rule is invalid: answer this status, with an empty body (fail closed).
+    /// Status of the local reply of an invalid rule, which has an empty body (fail closed). `None`: the rule
+    /// is valid.
     pub respond: Option<u16>,
 }
 
-/// How requests of a rule travel. The defaults are Envoy's.
+/// Traffic settings between the gateway and the backends of a rule. The defaults are Envoy's.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Traffic {
-    /// From the end of the request to the end of the response's head; `None`: no limit. Envoy: 15 s.
+    /// Time from the end of the request to the end of the response head; `None`: no limit. Default: 15 s, as
+    /// in Envoy.
     pub request_timeout: Option<Duration>,
-    /// For each attempt.
+    /// Timeout of each attempt; `None`: no limit. Default: `None`.
     pub attempt_timeout: Option<Duration>,
-    /// For a new connection. Envoy Gateway: 10 s.
+    /// Timeout for connecting to an endpoint. Default: 10 s, as in Envoy Gateway.
     pub connect_timeout: Duration,
-    /// Idle time of pooled connections. Envoy: 1 h.
+    /// Idle timeout of pooled connections; `None`: no limit. Default: 1 h, as in Envoy.
     pub idle_timeout: Option<Duration>,
-    /// Age of pooled connections, after which they take no more requests.
+    /// Maximum age of a pooled connection for new requests; `None`: no limit. Default: `None`.
     pub max_connection_duration: Option<Duration>,
-    /// Requests per pooled connection.
+    /// Maximum number of requests per pooled connection; `None`: no limit. Default: `None`.
     pub max_requests_per_connection: Option<u32>,
-    /// A request's age, after which it is reset, whether the response has begun or not.
+    /// Maximum duration of a request, before and during the response; then it is reset. `None`: no limit.
+    /// Default: `None`.
     pub max_stream_duration: Option<Duration>,
-    /// How long a request may go without progress.
+    /// Idle timeout of a request. Default: that of the listener.
     pub stream_idle: StreamIdle,
-    /// Retries; `None`: none.
+    /// Retries; `None`: disabled. Default: `None`.
     pub retry: Option<Retry>,
-    /// Circuit breaker.
+    /// Circuit breaker limits.
     pub breaker: Breaker,
-    /// How an endpoint is chosen.
+    /// Load balancing algorithm. Default: least request.
     pub load_balancer: LoadBalancer,
-    /// Protocols that `Upgrade` may name, in lower case.
+    /// Protocols that `Upgrade` may contain, in lower case. Default: `websocket`.
     pub upgrades: Vec<String>,
-    /// Sockets, buffers and HTTP/2 of connections.
+    /// Socket, buffer and HTTP/2 settings of connections to endpoints.
     pub connection: BackendConnection,
-    /// Endpoints that fail get no requests for a while; `None`: they do.
+    /// Outlier detection; `None`: disabled. Default: `None`.
     pub outlier: Option<OutlierDetection>,
-    /// Endpoints are asked whether they are well; `None`: they are not.
+    /// Active health checks; `None`: disabled. Default: `None`.
     pub probe: Option<ActiveCheck>,
-    /// With fewer than so many per cent of the endpoints healthy, health does not count. Envoy: 50.
+    /// Percentage of healthy endpoints below which health is ignored. Default: 50, as in Envoy.
     pub panic_threshold: u32,
 }
 
@@ -148,27 +152,27 @@ impl Default for Traffic {
     }
 }
 
-/// When and how often to try again.
+/// Retry settings of a rule.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Retry {
-    /// Tries after the first. Envoy Gateway: 2.
+    /// Maximum number of retries after the first attempt. Default: 2, as in Envoy Gateway.
     pub retries: u32,
-    /// What is worth another try.
+    /// Conditions for a retry.
     pub on: RetryOn,
-    /// Base of the back-off. Envoy: 25 ms.
+    /// Base interval of the exponential back-off. Default: 25 ms, as in Envoy.
     pub base_interval: Duration,
-    /// Ceiling of the back-off; `None`: ten times the base.
+    /// Maximum back-off; `None`: ten times the base interval. Default: `None`.
     pub max_interval: Option<Duration>,
-    /// No pause is shorter: then only what comes on top of it is left to chance. Zero: any may be, as in
-    /// Envoy.
+    /// Minimum back-off. If it is not 0, a random part of up to half of the maximum is added. Default: 0
+    /// (full jitter), as in Envoy.
     #[serde(default, skip_serializing_if = "Duration::is_zero")]
     pub min_interval: Duration,
-    /// For each attempt; `None`: the rule's `attempt_timeout`.
+    /// Timeout of each attempt; `None`: the rule's `attempt_timeout`. Default: `None`.
     pub attempt_timeout: Option<Duration>,
 }
 
 impl Default for Retry {
-    /// The defaults of Envoy Gateway, which also apply to an HTTPRoute's own retries.
+    /// The defaults of Envoy Gateway, which also apply to `retry` in an HTTPRoute.
     fn default() -> Self {
         Self {
             retries: 2,
@@ -188,41 +192,42 @@ impl Default for Retry {
     }
 }
 
-/// Events that are worth another try (Envoy `retry_on`).
+/// Conditions for a retry (Envoy `retry_on`).
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct RetryOn {
-    /// No connection.
+    /// Connecting to the endpoint fails: TCP, TLS or the connect timeout.
     pub connect_failure: bool,
-    /// The backend refused the stream (HTTP/2 REFUSED_STREAM).
+    /// The backend refuses the stream (HTTP/2 `REFUSED_STREAM`).
     pub refused_stream: bool,
-    /// The connection ended before a response, or the attempt timed out.
+    /// No response head is received: connect failure, refused stream, reset, protocol error or attempt
+    /// timeout.
     pub reset: bool,
-    /// Any of the above, any 5xx, attempt time-outs.
+    /// The failures of `reset`, and any 5xx status.
     pub server_error: bool,
-    /// 502, 503, 504 and the same failures as `server_error`.
+    /// The failures of `reset`, and the statuses 502, 503 and 504.
     pub gateway_error: bool,
-    /// 409.
+    /// The status 409.
     pub conflict: bool,
-    /// These statuses.
+    /// Further statuses.
     pub statuses: Vec<u16>,
-    /// These `grpc-status` values in the response head.
+    /// Values of `grpc-status` in the response head.
     pub grpc_statuses: Vec<u32>,
 }
 
-/// Limits of a rule's traffic (Envoy: 1024 each); 0 refuses everything.
+/// Circuit breaker limits of a rule. Default: 1024 each, as in Envoy. A limit of 0 rejects all traffic.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Breaker {
-    /// Connections.
+    /// Connections to endpoints.
     pub connections: u32,
-    /// Requests that wait for a connection.
+    /// Pending requests, which wait for a connection.
     pub pending: u32,
-    /// Requests under way.
+    /// Requests in flight.
     pub requests: u32,
-    /// Retries under way.
+    /// Retries in flight. Ignored if `retry_budget` is set.
     pub retries: u32,
-    /// Retries as a share of the requests; wins over `retries`.
+    /// Limit of retries relative to the requests in flight; replaces `retries`. Default: `None`.
     pub retry_budget: Option<RetryBudget>,
-    /// Connections per endpoint; `None`: no own limit.
+    /// Connections per endpoint; `None`: no limit. Default: `None`.
     pub connections_per_endpoint: Option<u32>,
 }
 
@@ -239,47 +244,47 @@ impl Default for Breaker {
     }
 }
 
-/// How an endpoint is chosen.
+/// Load balancing algorithm.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum LoadBalancer {
-    /// The less busy of two picked at random.
+    /// Of two random endpoints, the less loaded one.
     #[default]
     LeastRequest,
-    /// One after the other.
+    /// Endpoints in turn.
     RoundRobin,
-    /// At random.
+    /// A random endpoint.
     Random,
-    /// By Maglev (table size, a prime) over a key; without a key at random.
+    /// Maglev consistent hashing. A request without the key goes to a random endpoint.
     ConsistentHash {
-        /// What is hashed.
+        /// Part of the request that is hashed.
         key: HashKey,
-        /// Entries of the table. Envoy: 65537.
+        /// Number of entries of the Maglev table, a prime. Envoy default: 65537.
         table_size: usize,
     },
 }
 
-/// What a consistent hash looks at.
+/// Part of a request that a consistent hash uses as its key.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum HashKey {
-    /// The client's address.
+    /// Client IP address.
     SourceIp,
-    /// Values of these headers, those that are there.
+    /// Values of these headers. Absent headers are skipped.
     Headers(Vec<Text<HeaderName>>),
-    /// A cookie, made when it is missing and has a lifetime.
+    /// A cookie. If it is absent and `ttl` is set, the gateway generates it.
     Cookie(CookieHash),
-    /// Values of these query parameters, those that are there.
+    /// Values of these query parameters. Absent parameters are skipped.
     Query(Vec<String>),
 }
 
-/// A cookie for consistent hashing.
+/// The cookie of a consistent hash.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct CookieHash {
-    /// Its name.
+    /// Cookie name.
     pub name: String,
-    /// `Max-Age` of a cookie that is made; `None`: none is made.
+    /// `Max-Age` of a generated cookie; 0: a session cookie; `None`: no cookie is generated.
     pub ttl: Option<Duration>,
-    /// Further attributes of a cookie that is made, in order of name.
+    /// Further attributes of a generated cookie, sorted by name.
     pub attributes: Vec<(String, String)>,
 }

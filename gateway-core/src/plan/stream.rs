@@ -1,4 +1,4 @@
-//! Routes of connections and datagrams: TLSRoute, TCPRoute, UDPRoute.
+//! Routes of TLS and TCP connections and UDP datagrams: TLSRoute, TCPRoute and UDPRoute.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,32 +9,34 @@ use towergate_tls::NamePattern;
 
 use super::{ListenerId, RouteId, Traffic, WeightedBackend};
 
-/// A route that looks at nothing beyond the server name of TLS.
+/// A TLSRoute, TCPRoute or UDPRoute, attached to one listener.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StreamRoute {
-    /// Its name.
+    /// Kind, namespace and name.
     pub id: Arc<RouteId>,
-    /// The name of its rule, if it has one.
+    /// Name of its rule (`name`), if set.
     pub rule: Option<String>,
-    /// Server names of a TLSRoute that the listener takes too; any, for other kinds. Never empty.
+    /// Intersection of the server names of a TLSRoute and the listener; any name for other kinds. Never
+    /// empty.
     pub hostnames: Vec<NamePattern>,
-    /// Time to connect, limits, balancing. What it says of requests means nothing here.
+    /// Connect timeout, limits and load balancing. The settings of requests are ignored.
     pub traffic: Arc<Traffic>,
-    /// Where connections go, without filters. Empty: they are closed at once.
+    /// Backends with their weights, without filters. If there are none, connections are closed at once.
     pub backends: Vec<WeightedBackend>,
 }
 
-/// A UDP socket and what becomes of its datagrams.
+/// A UDP socket with the routes of its datagrams.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DatagramPort {
-    /// The addresses to bind.
+    /// Addresses to bind.
     pub addresses: Vec<IpAddr>,
-    /// The port to bind. May differ from what the Gateway says.
+    /// Port to bind. Differs from the port in the Gateway if the port is mapped.
     pub port: u16,
-    /// Its listener.
+    /// Name of the listener.
     pub id: ListenerId,
-    /// A client's session ends after so long without a datagram. Envoy: 60 s.
+    /// Idle timeout of a client session. Envoy default: 60 s.
     pub idle_timeout: Duration,
-    /// Attached routes, oldest first. The first one has all datagrams; without any they are dropped.
+    /// Attached UDPRoutes, oldest first. The first route receives all datagrams; without a route, datagrams
+    /// are dropped.
     pub routes: Vec<Arc<StreamRoute>>,
 }

@@ -1,17 +1,17 @@
-//! What two plans have in common is kept once.
+//! Reuse of equal routes and rules of the previous plan.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Plan, Route, RouteId, Rule};
 
-/// By the address of a route: the route itself, and what stands for it.
+/// Processed routes by address: the route and its replacement.
 type Done<P> = HashMap<usize, (Arc<Route<P>>, Arc<Route<P>>)>;
 
 impl<P: PartialEq> Plan<P> {
-    /// Takes over the routes and rules of `before` that are equal to those of this plan. It means the
-    /// same as it did, needs less memory, and what was built from a part of `before` that is shared is
-    /// not built again.
+    /// Replaces routes and rules with the equal ones of `before`. The plan stays equal to its previous value.
+    /// Sharing saves memory, and a new snapshot reuses the parts that were built from shared routes and
+    /// rules.
     pub fn share(&mut self, before: &Self) {
         let mut known: HashMap<&RouteId, Vec<&Arc<Route<P>>>> = HashMap::new();
         for route in before.routes() {
@@ -20,8 +20,8 @@ impl<P: PartialEq> Plan<P> {
                 same.push(route);
             }
         }
-        // Listeners share routes, and still do so afterwards. The old route is kept until the end, so
-        // that its address stays its own.
+        // A route that several listeners share stays shared. `done` holds the original route, which keeps its
+        // address from being reused.
         let mut done: Done<P> = HashMap::new();
         let listeners = self.ports.iter_mut().flat_map(|port| &mut port.listeners);
         for route in listeners.flat_map(|listener| &mut listener.routes) {
@@ -33,14 +33,14 @@ impl<P: PartialEq> Plan<P> {
         }
     }
 
-    /// The routes of all listeners.
     fn routes(&self) -> impl Iterator<Item = &Arc<Route<P>>> {
         let listeners = self.ports.iter().flat_map(|port| &port.listeners);
         listeners.flat_map(|listener| &listener.routes)
     }
 }
 
-/// The one of `known` that is equal; without one, the route with those of its rules that are known.
+/// The route of `known` that equals `route`; otherwise a copy of `route` that reuses the equal rules of
+/// `known`.
 fn shared<P: PartialEq>(route: &Arc<Route<P>>, known: &[&Arc<Route<P>>]) -> Arc<Route<P>> {
     let equal = |known: &&&Arc<Route<P>>| Arc::ptr_eq(known, route) || ***known == *route;
     if let Some(same) = known.iter().find(equal) {

@@ -1,4 +1,4 @@
-//! What a BackendTrafficPolicy says of connections to backends and of endpoints that fail.
+//! Settings of connections to backends, retry budgets and outlier detection (BackendTrafficPolicy).
 
 use std::time::Duration;
 
@@ -6,27 +6,26 @@ use serde::{Deserialize, Serialize};
 
 use super::{Http2Settings, Keepalive};
 
-/// The shortest idle time of streams whose rule limits the whole request, as in Envoy Gateway.
+/// Minimum idle timeout of a request whose rule sets a request timeout, as in Envoy Gateway.
 const LONG_IDLE: Duration = Duration::from_secs(3600);
 
-/// How long a request of a rule may go without progress.
+/// Idle timeout of the requests of a rule.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum StreamIdle {
-    /// As the listener says.
+    /// The idle timeout of the listener.
     #[default]
     Listener,
-    /// The rule sets the time of whole requests: an hour, or that time if it is longer; without a limit
-    /// if that has none.
+    /// The request timeout of the rule, but at least 1 h; no limit if the rule has no request timeout.
     Request,
-    /// Without a limit.
+    /// No limit.
     Never,
-    /// So long.
+    /// A fixed idle timeout.
     After(Duration),
 }
 
 impl StreamIdle {
-    /// The limit, given that of the listener and the rule's time of whole requests.
+    /// The idle timeout, given that of the listener and the request timeout of the rule; `None`: no limit.
     pub fn limit(self, listener: Option<Duration>, request: Option<Duration>) -> Option<Duration> {
         match self {
             Self::Listener => listener,
@@ -37,19 +36,19 @@ impl StreamIdle {
     }
 }
 
-/// Retries as a share of the requests that are under way.
+/// Limit of retries relative to the requests in flight: `numerator` divided by `denominator`.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct RetryBudget {
-    /// The share: so many out of `denominator`.
+    /// Numerator of the ratio.
     pub numerator: u32,
-    /// Never 0.
+    /// Denominator of the ratio. Never 0.
     pub denominator: u32,
-    /// Retries that are always allowed. Envoy: 3.
+    /// Number of retries that are always allowed. Envoy default: 3.
     pub min_retries: u32,
 }
 
 impl RetryBudget {
-    /// How many retries may be under way beside so many requests.
+    /// Maximum number of retries in flight if `requests` requests are in flight.
     pub fn limit(&self, requests: u32) -> u32 {
         let share = u64::from(requests) * u64::from(self.numerator) / u64::from(self.denominator);
         u32::try_from(share)
@@ -58,44 +57,47 @@ impl RetryBudget {
     }
 }
 
-/// Connections to backends.
+/// Settings of connections to a backend.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct BackendConnection {
-    /// TCP keep-alive; `None`: as the gateway does by itself.
+    /// TCP keep-alive; `None`: the first probe after 60 s, further probes every 10 s. Default: `None`.
     pub keepalive: Option<Keepalive>,
-    /// Size of the socket's buffers, in bytes.
+    /// Size of the socket buffers in bytes; `None`: the system default. Default: `None`.
     pub socket_buffer: Option<usize>,
-    /// Bytes buffered per connection and direction (soft).
+    /// Soft limit of the bytes buffered per connection and direction. Default: `None`.
     pub buffer: Option<usize>,
-    /// HTTP/2, for backends that speak it.
+    /// HTTP/2 settings, for HTTP/2 backends.
     pub http2: Http2Settings,
 }
 
-/// When endpoints that fail get no requests for a while (Envoy: outlier detection).
+/// Outlier detection as in Envoy: failing endpoints are ejected for a limited time.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct OutlierDetection {
-    /// Failures to connect and time-outs count apart from the answers of endpoints.
+    /// Whether connection failures and timeouts are counted separately from responses (Envoy
+    /// `split_external_local_origin_errors`). If not, they count as 503 and 504. Default: false.
     pub split_local: bool,
-    /// Time between two looks at who comes back.
+    /// Interval between reviews, which end ejections and evaluate failure rates. Default: 3 s.
     pub interval: Duration,
-    /// Failures to connect in a row, with `split_local`; 0: not looked at.
+    /// Consecutive connection failures and timeouts before ejection, with `split_local`; 0: disabled.
+    /// Default: 5.
     pub consecutive_local: u32,
-    /// 502, 503 and 504 in a row; 0: not looked at.
+    /// Consecutive responses with 502, 503 or 504 before ejection; 0: disabled. Default: 0.
     pub consecutive_gateway: u32,
-    /// 5xx in a row; 0: not looked at.
+    /// Consecutive 5xx responses before ejection; 0: disabled. Default: 5.
     pub consecutive_5xx: u32,
-    /// How long an endpoint is out, times how often it was.
+    /// Base ejection time, multiplied by the number of ejections of the endpoint. Default: 30 s.
     pub base_time: Duration,
-    /// The largest share of the endpoints that may be out, in per cent.
+    /// Maximum percentage of ejected endpoints. Default: 10.
     pub max_percent: u32,
-    /// Out is who fails for so many per cent of an interval's requests.
+    /// Percentage of failed requests in an interval at which an endpoint is ejected; `None`: disabled.
+    /// Default: `None`.
     pub failure_percent: Option<u32>,
-    /// One may be out in any case.
+    /// Whether one endpoint can be ejected regardless of `max_percent`. Default: false.
     pub always_one: bool,
 }
 
 impl OutlierDetection {
-    /// Nobody is ever out.
+    /// Ejects no endpoint.
     pub(crate) const NONE: Self = Self {
         split_local: false,
         interval: Duration::from_secs(3600),

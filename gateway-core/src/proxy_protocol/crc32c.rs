@@ -1,9 +1,10 @@
-//! CRC-32C (Castagnoli), byte by byte from a table: headers are short and rare.
+//! CRC-32C (Castagnoli) with a table of 256 entries. A faster algorithm is unnecessary: headers are short
+//! and sent once per connection.
 
-/// The polynomial, bits reversed.
+/// Polynomial, bits reversed.
 const POLYNOMIAL: u32 = 0x82F6_3B78;
 
-/// What a byte in the low end of the register turns into.
+/// Register value after eight shifts, by the low byte of the register.
 const TABLE: [u32; 256] = table();
 
 const fn table() -> [u32; 256] {
@@ -26,17 +27,17 @@ const fn table() -> [u32; 256] {
     table
 }
 
-/// The register before the first byte.
+/// Initial value of the register.
 pub(super) const START: u32 = !0;
 
-/// Feeds `bytes`.
+/// Updates the register with `bytes`.
 pub(super) fn update(register: u32, bytes: &[u8]) -> u32 {
     bytes.iter().fold(register, |register, &byte| {
         register >> 8 ^ TABLE[usize::from(register as u8 ^ byte)]
     })
 }
 
-/// The checksum.
+/// The checksum for the final register.
 pub(super) fn finish(register: u32) -> u32 {
     !register
 }
@@ -45,7 +46,7 @@ pub(super) fn finish(register: u32) -> u32 {
 mod tests {
     use super::*;
 
-    /// The vectors of RFC 3720, appendix B.4, and the usual check value.
+    /// Test vectors of RFC 3720, appendix B.4, and the check value of `123456789`.
     #[test]
     fn sums_are_those_of_the_rfc() {
         let ascending: Vec<u8> = (0..32).collect();

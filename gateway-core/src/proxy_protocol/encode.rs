@@ -1,19 +1,18 @@
-//! Writes headers, for the side that speaks to a backend.
+//! Encoder of PROXY headers for connections to backends.
 //!
-//! Without addresses the header says that the sender's own are the right ones, so that a missing
-//! address never stops a connection.
+//! Without addresses the header is `UNKNOWN` or `LOCAL`, so an unknown address does not fail the connection.
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::{Addresses, Tlv, Transport, crc32c, tlv, v2};
 
-/// Something does not fit the 16 bits of its length.
+/// Error of a value that exceeds its maximum length, such as a TLV or header above 65,535 bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("too long for a PROXY header")]
 pub struct TooLong;
 
-/// Appends a version 1 header to `out`; without addresses it says `UNKNOWN`.
+/// Appends a version 1 header to `out`. Without addresses the protocol is `UNKNOWN`.
 pub fn encode_v1(addresses: Option<Addresses>, out: &mut Vec<u8>) {
     const INFALLIBLE: &str = "a Vec takes every write";
     let Some(addresses) = addresses else {
@@ -34,11 +33,11 @@ pub fn encode_v1(addresses: Option<Addresses>, out: &mut Vec<u8>) {
     .expect(INFALLIBLE);
 }
 
-/// Appends a version 2 header to `out`; without addresses it is `LOCAL`. With `checksum` it ends with
-/// a CRC32c; a [`Tlv::Crc32c`] in `tlvs` is left out, whatever its value.
+/// Appends a version 2 header to `out`. Without addresses the command is `LOCAL`. With `checksum` the last
+/// TLV is a CRC32c. A [`Tlv::Crc32c`] in `tlvs` is ignored.
 ///
 /// # Errors
-/// The fields do not fit a header; then `out` is as it was.
+/// A TLV or the header is too long. `out` is unchanged.
 pub fn encode_v2(
     addresses: Option<(Transport, Addresses)>,
     tlvs: &[Tlv<'_>],
@@ -88,7 +87,7 @@ fn write_v2(
     Ok(())
 }
 
-/// Appends addresses and ports, and gives the bits of the family.
+/// Appends addresses and ports. Returns the address family bits.
 fn write_addresses(addresses: Addresses, out: &mut Vec<u8>) -> u8 {
     let family = match same_family(addresses) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
@@ -108,7 +107,7 @@ fn write_addresses(addresses: Addresses, out: &mut Vec<u8>) -> u8 {
     family
 }
 
-/// Both addresses as IPv4, or both as IPv6: the format has no room for one of each.
+/// Both addresses as IPv4, or both as IPv6: a header has a single address family.
 fn same_family(addresses: Addresses) -> (IpAddr, IpAddr) {
     let canonical = |at: SocketAddr| at.ip().to_canonical();
     let (source, destination) = (

@@ -1,18 +1,19 @@
-//! The PROXY protocol, versions 1 and 2: who the client is, told by the load balancer in front.
+//! Codec of the PROXY protocol, versions 1 and 2. A load balancer sends a PROXY header with the address
+//! of the client at the start of a connection.
 //!
-//! Bytes in, values out: nothing here reads a socket, waits or allocates. [`decode`] looks at the
-//! bytes that have arrived so far and says one of four things:
+//! [`decode`] is a pure function of the bytes received so far. It reads no socket and does not allocate:
 //!
 //! | result | meaning |
 //! |---|---|
-//! | `Ok(`[`Decoded`]`)` | a whole, valid header, and how many bytes it takes |
-//! | [`Error::Incomplete`] | a beginning of a valid header; at least so many bytes are missing |
-//! | [`Error::Absent`] | fits neither signature: no PROXY header at all |
-//! | [`Error::Invalid`] | a signature, but what follows is broken |
+//! | `Ok(`[`Decoded`]`)` | a complete, valid header and its length in bytes |
+//! | [`Error::Incomplete`] | a prefix of a valid header, and the minimum number of missing bytes |
+//! | [`Error::Absent`] | the bytes match neither signature: no PROXY header |
+//! | [`Error::Invalid`] | the bytes match a signature, but the header is invalid |
 //!
-//! A beginning that no further byte can make valid is an error at once, so nobody waits in vain. The
-//! one exception is the body of a version 2 header: its length is known and bounded, and the
-//! specification forbids to look at an address before the whole block is there.
+//! A prefix that no further byte can complete to a valid header returns [`Error::Invalid`] immediately, so
+//! the caller does not wait for a timeout. The body of a version 2 header is the exception: its length is
+//! known and bounded, and the specification forbids a receiver to parse addresses before the whole block
+//! is received.
 //!
 //! ```
 //! use towergate_core::proxy_protocol::{DEFAULT_LIMIT, Error, decode};
@@ -25,24 +26,25 @@
 //! assert_eq!(decode(b"GET / HTTP/1.1", DEFAULT_LIMIT), Err(Error::Absent));
 //! ```
 //!
-//! The source is HAProxy's `proxy-protocol.txt`. What differs from Envoy, each time on the safe side:
+//! The specification is HAProxy's `proxy-protocol.txt`. The decoder is stricter than Envoy, except for
+//! IPv4-mapped addresses, which it converts:
 //!
-//! | input | Envoy | here | why |
+//! | input | Envoy | this module | reason |
 //! |---|---|---|---|
 //! | v1 line of 108 bytes | accepted | invalid | section 2.1: at most 107 with CRLF |
-//! | v1 port with leading zeros | accepted | invalid | section 2.1: one canonical form, so no two readings |
-//! | v1 blank before CRLF | accepted | invalid | section 2.1: exactly one blank between fields, none after |
+//! | v1 port with leading zeros | accepted | invalid | section 2.1: one canonical form |
+//! | v1 space before CRLF | accepted | invalid | section 2.1: exactly one space between fields, none after the last |
 //! | v2 wrong CRC32c | accepted | invalid | section 2.2.3: a mismatch is an invalid header |
-//! | v2 CRC32c not of 4 bytes, or twice; unique id above 128 bytes; broken SSL fields | accepted | invalid | section 2.2: these lengths are the format |
-//! | v2 `len` above the caller's limit | accepted | invalid | who decodes may not want to hold 64 KiB; the gateway takes all, as its memory grows only with what was sent |
-//! | v2 IPv4-mapped addresses | kept as IPv6 | IPv4 | else rules for IPv4 networks would not see them |
+//! | v2 CRC32c not of 4 bytes, or repeated; unique id above 128 bytes; truncated SSL fields | accepted | invalid | section 2.2: the format fixes these lengths |
+//! | v2 `len` above the caller's limit | accepted | invalid | bounds the caller's buffer; the gateway sets the maximum of 65,535 bytes, because its buffer grows only with received bytes |
+//! | v2 IPv4-mapped addresses | kept as IPv6 | IPv4 | rules for IPv4 networks match them |
 //!
-//! And where the specification leaves a choice, Envoy's is taken: `PROXY` with an unspecified family
-//! or protocol, or with Unix addresses, is invalid; datagram protocols count like streams; addresses
-//! that are unspecified, multicast or broadcast are invalid.
+//! Where the specification leaves a choice, the decoder follows Envoy: `PROXY` with an unspecified family
+//! or protocol, or with Unix addresses, is invalid; datagram and stream protocols are both accepted;
+//! unspecified, multicast and broadcast addresses are invalid.
 //!
-//! What a TLV holds is as true as its sender. A value that goes into a header field must pass
-//! [`http::HeaderValue::from_bytes`].
+//! TLV values are unauthenticated input. Validate a value with [`http::HeaderValue::from_bytes`] before
+//! copying it into a header field.
 
 mod crc32c;
 mod encode;
@@ -62,21 +64,21 @@ use serde::{Deserialize, Serialize};
 pub use encode::{TooLong, encode_v1, encode_v2};
 pub use tlv::{Ssl, SslField, SslFields, Tlv, TlvIter, Tlvs, encode_tlv};
 
-/// The largest `len` of a version 2 header that is taken, in bytes, unless the caller says otherwise.
+/// Recommended limit of `len` of a version 2 header: 4,096 bytes.
 pub const DEFAULT_LIMIT: u16 = 4096;
 
-/// Whether connections begin with a PROXY protocol header, version 1 or 2.
+/// PROXY protocol of client connections, version 1 or 2.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct ProxyProtocol {
-    /// Connections without a header are served too. Default: they are closed.
+    /// Serve connections without a PROXY header, too. Default: `false`, they are closed.
     pub optional: bool,
 }
 
-/// Decodes the PROXY header at the start of `bytes`, with at most `limit` bytes after the fixed part
-/// of version 2.
+/// Decodes the PROXY header at the start of `bytes`. `limit` is the maximum length of a version 2 header
+/// after its fixed part, in bytes.
 ///
 /// # Errors
-/// See [`Error`]. [`Error::Incomplete`] asks to be called again with the same bytes and more.
+/// See [`Error`]. After [`Error::Incomplete`], call again with the same bytes and at least `needed` more.
 pub fn decode(bytes: &[u8], limit: u16) -> Result<Decoded<'_>, Error> {
     if begins(bytes, v1::SIGNATURE) {
         v1::decode(bytes)
@@ -87,34 +89,34 @@ pub fn decode(bytes: &[u8], limit: u16) -> Result<Decoded<'_>, Error> {
     }
 }
 
-/// Whether `bytes` begin with `signature`, as far as there are bytes.
+/// Whether `bytes` start with `signature` or are a prefix of it.
 fn begins(bytes: &[u8], signature: &[u8]) -> bool {
     let seen = bytes.len().min(signature.len());
     bytes[..seen] == signature[..seen]
 }
 
-/// A whole header.
+/// A decoded header and its length.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Decoded<'a> {
-    /// What it says.
+    /// The header.
     pub header: Header<'a>,
-    /// The bytes that it takes; what follows belongs to the client.
+    /// Length of the header in bytes. The client's data follows.
     pub len: usize,
 }
 
-/// What a header says.
+/// A PROXY header.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Header<'a> {
-    /// The version of the format.
+    /// Version of the protocol.
     pub version: Version,
-    /// Whose connection it is.
+    /// Command, with the addresses of a proxied connection.
     pub command: Command,
-    /// Further fields; none in version 1 and in [`Command::Local`].
+    /// TLVs. Empty in version 1 and with [`Command::Local`].
     pub tlvs: Tlvs<'a>,
 }
 
 impl Header<'_> {
-    /// The addresses that replace those of the TCP connection; `None`: keep them.
+    /// Addresses of the proxied connection. `None`: the addresses of the TCP connection apply.
     pub fn addresses(&self) -> Option<Addresses> {
         match self.command {
             Command::Local => None,
@@ -123,26 +125,26 @@ impl Header<'_> {
     }
 }
 
-/// The version of the format.
+/// Version of the PROXY protocol.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Version {
-    /// A line of text.
+    /// Version 1, a line of text.
     V1,
-    /// Binary.
+    /// Version 2, binary.
     V2,
 }
 
-/// Whose connection it is.
+/// Command of a header.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Command {
-    /// The sender's own, such as a health check (`LOCAL`), or one that it cannot describe
-    /// (`UNKNOWN`): the addresses of the TCP connection are the right ones.
+    /// `LOCAL` (version 2): a connection of the sender itself, such as a health check. `UNKNOWN`
+    /// (version 1): a connection without known addresses. The addresses of the TCP connection apply.
     Local,
-    /// A client's.
+    /// A proxied connection of a client.
     Proxy(Transport, Addresses),
 }
 
-/// How the client came to the sender.
+/// Transport protocol between client and sender.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Transport {
     /// TCP.
@@ -151,43 +153,43 @@ pub enum Transport {
     Datagram,
 }
 
-/// The two ends of the client's connection. Unicast; IPv4-mapped addresses are IPv4 here.
+/// Addresses of the client's connection: unicast, with IPv4-mapped addresses converted to IPv4.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Addresses {
-    /// The client.
+    /// Address of the client.
     pub source: SocketAddr,
-    /// What the client connected to.
+    /// Address that the client connected to.
     pub destination: SocketAddr,
 }
 
-/// Why there is no header (yet).
+/// Error of [`decode`].
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
 pub enum Error {
     /// At least `needed` more bytes are missing; never 0.
     #[error("at least {needed} bytes are missing")]
     Incomplete {
-        /// A lower bound, in bytes.
+        /// Minimum number of missing bytes.
         needed: usize,
     },
-    /// The bytes fit neither signature.
+    /// The bytes match neither signature.
     #[error("no PROXY header")]
     Absent,
-    /// The bytes start like a header and are none.
+    /// The bytes match a signature, but the header is invalid.
     #[error("invalid PROXY header: {0}")]
     Invalid(#[from] Invalid),
 }
 
-/// What is broken in a header.
+/// The invalid part of a header.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Invalid {
-    /// Version 2's signature with another version.
+    /// The binary signature with a version other than 2.
     #[error("version")]
     Version,
-    /// A command other than LOCAL and PROXY.
+    /// A command other than `LOCAL` and `PROXY`.
     #[error("command")]
     Command,
-    /// An unknown or unusable address family or protocol.
+    /// An unknown or unsupported address family or protocol.
     #[error("protocol")]
     Protocol,
     /// An address that is malformed, of the wrong family or not unicast.
@@ -196,25 +198,25 @@ pub enum Invalid {
     /// A port that is malformed or out of range.
     #[error("port")]
     Port,
-    /// Longer than the line of version 1 may be, or than the caller's limit.
+    /// The version 1 line exceeds 107 bytes, or `len` of version 2 exceeds the caller's limit.
     #[error("too long")]
     TooLong,
     /// `len` is too small for the addresses.
     #[error("too short")]
     TooShort,
-    /// The line of version 1 does not end where it should.
+    /// The version 1 line does not end with CRLF after its last field.
     #[error("line end")]
     LineEnd,
-    /// A TLV is cut or has an impossible length.
+    /// A TLV is truncated, repeated or of an invalid length.
     #[error("TLV")]
     Tlv,
-    /// The checksum differs.
+    /// The CRC32c checksum does not match.
     #[error("checksum")]
     Checksum,
 }
 
 impl Invalid {
-    /// The word for logs and metrics, which never changes.
+    /// Stable identifier for logs and metrics.
     pub fn reason(self) -> &'static str {
         match self {
             Self::Version => "version",
@@ -231,7 +233,7 @@ impl Invalid {
     }
 }
 
-/// The address as the rest of the gateway sees it, if a connection can have such an end.
+/// Converts an IPv4-mapped address to IPv4. `None` for an unspecified, multicast or broadcast address.
 fn unicast(ip: IpAddr) -> Option<IpAddr> {
     let ip = ip.to_canonical();
     let other = ip.is_unspecified() || ip.is_multicast() || ip == Ipv4Addr::BROADCAST;

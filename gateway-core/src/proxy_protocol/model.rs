@@ -1,4 +1,4 @@
-//! The specification read aloud, slowly, over what is whole; and that [`decode`] agrees.
+//! A slow reference decoder for complete headers, and property tests that compare [`decode`] with it.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -6,13 +6,13 @@ use proptest::sample::select;
 
 use super::*;
 
-/// What the bytes are, without a reason.
+/// Result of the reference decoder, without the reason of an error.
 #[derive(Debug, PartialEq)]
 enum Reading {
     Header(Command, Vec<(u8, Vec<u8>)>, usize),
     Broken,
     Absent,
-    /// Not whole yet. Whether it can become valid is not asked here.
+    /// Incomplete. The reference decoder does not check whether further bytes can complete the header.
     Unfinished,
 }
 
@@ -166,7 +166,7 @@ fn fields(mut bytes: &[u8]) -> Option<Fields> {
     Some(all)
 }
 
-/// Bit by bit, over a copy with the checksum's bytes as zeros.
+/// Bitwise CRC-32C of a copy of the header in which the checksum is zeroed.
 fn slow_crc32c(bytes: &[u8], body: &[u8], mut at: usize) -> u32 {
     let mut copy = bytes[..16 + body.len()].to_vec();
     while body[at] != 3 {
@@ -183,7 +183,7 @@ fn slow_crc32c(bytes: &[u8], body: &[u8], mut at: usize) -> u32 {
     !register
 }
 
-/// Valid headers whose ends can end other headers.
+/// Valid headers whose suffixes can complete other headers.
 fn templates(begun: &[u8]) -> Vec<Vec<u8>> {
     let mut all: Vec<Vec<u8>> = vec![b"PROXY UNKNOWN\r\n".to_vec()];
     all.push(b"PROXY TCP4 1.1.1.1 1.1.1.1 1 1\r\n".to_vec());
@@ -211,11 +211,11 @@ fn templates(begun: &[u8]) -> Vec<Vec<u8>> {
     all
 }
 
-/// The fewest bytes that make `begun` a valid header, as far as the templates can tell.
+/// Minimum number of bytes that complete `begun` to a valid header, among the suffixes of the templates.
 fn completion(begun: &[u8], limit: u16) -> Option<usize> {
     let mut ends: Vec<Vec<u8>> = Vec::new();
     for whole in templates(begun) {
-        // Lines can be ended at any place; of binary headers what counts is how long they are.
+        // Any suffix can complete a line. A binary header is completed by position.
         let line = whole.starts_with(b"P") && begun.starts_with(b"P");
         let cuts = if line {
             0..whole.len()
@@ -265,7 +265,7 @@ fn check(bytes: &[u8], limit: u16) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Lines of version 1 with mistakes.
+/// Version 1 lines, valid and invalid.
 fn any_line() -> impl Strategy<Value = Vec<u8>> {
     let ip = prop_oneof![
         3 => any::<[u8; 4]>().prop_map(|octets| IpAddr::from(octets).to_string()),
@@ -296,7 +296,7 @@ fn any_line() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Headers of version 2 with mistakes.
+/// Version 2 headers, valid and invalid.
 fn any_binary() -> impl Strategy<Value = Vec<u8>> {
     let command = select(vec![0x20, 0x21, 0x21, 0x21, 0x21, 0x22, 0x31]);
     let family = select(vec![0x00, 0x11, 0x11, 0x12, 0x21, 0x21, 0x22, 0x31, 0x13]);
@@ -321,7 +321,7 @@ fn any_binary() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
-/// One byte of `bytes` replaced, and only a part of them there.
+/// `bytes` with at most one byte replaced, and possibly truncated.
 fn damaged(bytes: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
     let part = prop_oneof![Just(1.0), 0.0..1.0];
     (bytes, any::<Option<(prop::sample::Index, u8)>>(), part).prop_map(
@@ -420,7 +420,7 @@ proptest! {
         prop_assert_eq!(found, tlvs);
     }
 
-    /// Whatever the cut: either the first part decides, or the answer is that of the whole.
+    /// A prefix of a header is incomplete, or has the same kind of result as the whole header.
     #[test]
     fn no_cut_changes_the_answer(
         bytes in prop_oneof![damaged(any_line()), damaged(any_binary())],

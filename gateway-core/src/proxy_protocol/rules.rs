@@ -1,5 +1,5 @@
-//! The rules of the specification and ours, each with the inputs that show it. Envoy's recorded
-//! answers are among them.
+//! Tests of the rules of the specification and of the stricter rules of this module. Includes recorded
+//! results of Envoy.
 
 mod tlvs;
 
@@ -40,7 +40,7 @@ fn usual() -> Addresses {
     addresses("203.0.113.7:56324", "192.0.2.1:443")
 }
 
-/// Decodes `bytes` with a request behind them, which must be left over.
+/// Decodes `bytes` followed by a request. Asserts that the header ends before the request.
 fn command(bytes: &[u8]) -> Result<Command, Error> {
     let all = [bytes, REQUEST].concat();
     let decoded = decode(&all, DEFAULT_LIMIT)?;
@@ -322,7 +322,7 @@ fn pp_12_to_14_only_internet_addresses_are_taken() {
         let header = v2(0x21, family, &[&body[..216]]);
         match family {
             0x11 | 0x12 | 0x21 | 0x22 => {
-                // The rest of the body is read as TLVs, which it is not.
+                // The body after the addresses contains no valid TLVs.
                 invalid(&header, I::Tlv);
             }
             _ => invalid(&header, I::Protocol),

@@ -1,4 +1,4 @@
-//! The fields after the addresses of version 2: type (1 byte), length (2), value.
+//! TLVs after the addresses of version 2: type (1 byte), length (2 bytes), value.
 
 use nom::IResult;
 use nom::Parser;
@@ -8,26 +8,26 @@ use nom::number::complete::{be_u8, be_u16, be_u32};
 
 use super::{Invalid, TooLong};
 
-/// Bytes of type and length.
+/// Length of type and length fields in bytes.
 pub(super) const HEAD: usize = 3;
-/// The type of the checksum.
+/// Type of the checksum (`PP2_TYPE_CRC32C`).
 pub(super) const CRC32C: u8 = 0x03;
 
-/// The longest unique id, in bytes.
+/// Maximum length of a unique id in bytes.
 const LONGEST_ID: usize = 128;
 
-/// The fields of a header, all of them well-formed.
+/// Well-formed TLVs of a header.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Tlvs<'a>(&'a [u8]);
 
 impl<'a> Tlvs<'a> {
-    /// None.
+    /// No TLVs.
     pub const EMPTY: Tlvs<'static> = Tlvs(&[]);
 
-    /// Checks all of them.
+    /// Validates all TLVs in `bytes`.
     ///
     /// # Errors
-    /// A field is cut, or of a length that its type cannot have.
+    /// A TLV is truncated, or its length is invalid for its type.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, Invalid> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -38,17 +38,17 @@ impl<'a> Tlvs<'a> {
         Ok(Self(bytes))
     }
 
-    /// The bytes as sent.
+    /// Encoded TLVs as received.
     pub fn as_bytes(self) -> &'a [u8] {
         self.0
     }
 
-    /// The fields in the order in which they were sent.
+    /// Iterates over the TLVs in the order of the header.
     pub fn iter(self) -> TlvIter<'a> {
         TlvIter(self.raw())
     }
 
-    /// Types and values.
+    /// Iterates over types and undecoded values.
     pub(super) fn raw(self) -> Raw<'a> {
         Raw(self.0)
     }
@@ -63,7 +63,7 @@ impl<'a> IntoIterator for Tlvs<'a> {
     }
 }
 
-/// Iterates over [`Tlvs`].
+/// Iterator over [`Tlvs`].
 #[derive(Clone, Debug)]
 pub struct TlvIter<'a>(Raw<'a>);
 
@@ -76,7 +76,7 @@ impl<'a> Iterator for TlvIter<'a> {
     }
 }
 
-/// Iterates over types and values, and ends at the first that is cut.
+/// Iterator over types and undecoded values. Ends at the first truncated TLV.
 #[derive(Clone, Debug)]
 pub(super) struct Raw<'a>(&'a [u8]);
 
@@ -94,40 +94,40 @@ fn raw(input: &[u8]) -> IResult<&[u8], (u8, &[u8]), ()> {
     (be_u8, length_data(be_u16)).parse(input)
 }
 
-/// One field. Values are as sent, so text may be anything.
+/// A TLV. Byte values are unvalidated and may be invalid UTF-8.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Tlv<'a> {
-    /// The application protocol (`PP2_TYPE_ALPN`).
+    /// Application protocol (`PP2_TYPE_ALPN`).
     Alpn(&'a [u8]),
-    /// The host name that the client asked for, such as SNI (`PP2_TYPE_AUTHORITY`).
+    /// Host name that the client requested, such as the SNI (`PP2_TYPE_AUTHORITY`).
     Authority(&'a [u8]),
-    /// The checksum, already verified (`PP2_TYPE_CRC32C`).
+    /// CRC32c checksum of the header, verified by the decoder (`PP2_TYPE_CRC32C`).
     Crc32c(u32),
     /// Padding (`PP2_TYPE_NOOP`).
     Noop(&'a [u8]),
-    /// The sender's id of the connection, at most 128 bytes (`PP2_TYPE_UNIQUE_ID`).
+    /// Connection id of the sender, at most 128 bytes (`PP2_TYPE_UNIQUE_ID`).
     UniqueId(&'a [u8]),
-    /// The client's TLS (`PP2_TYPE_SSL`).
+    /// TLS session of the client (`PP2_TYPE_SSL`).
     Ssl(Ssl<'a>),
-    /// The sender's network namespace (`PP2_TYPE_NETNS`).
+    /// Network namespace of the sender (`PP2_TYPE_NETNS`).
     Netns(&'a [u8]),
-    /// AWS: the VPC endpoint (`PP2_SUBTYPE_AWS_VPCE_ID`).
+    /// AWS: id of the VPC endpoint (`PP2_SUBTYPE_AWS_VPCE_ID`).
     AwsVpcEndpoint(&'a [u8]),
-    /// Azure: the id of the private endpoint (`PP2_SUBTYPE_AZURE_PRIVATEENDPOINT_LINKID`).
+    /// Azure: id of the private endpoint (`PP2_SUBTYPE_AZURE_PRIVATEENDPOINT_LINKID`).
     AzureLinkId(u32),
-    /// Google Cloud: the id of the Private Service Connect connection.
+    /// Google Cloud: id of the Private Service Connect connection.
     GcpConnectionId(u64),
-    /// Any other type, or a cloud's type with a value that does not look like the cloud's: the types
-    /// are free for others to use.
+    /// Any other type, with its value. Includes the types of cloud providers if the value does not have
+    /// the provider's format, because other senders may use these types.
     Other(u8, &'a [u8]),
 }
 
 impl<'a> Tlv<'a> {
-    /// Gives a value its meaning.
+    /// Decodes a value by its type.
     ///
     /// # Errors
-    /// The length is one that the type cannot have.
+    /// The length is invalid for the type.
     fn decode(kind: u8, value: &'a [u8]) -> Result<Self, Invalid> {
         Ok(match (kind, value) {
             (0x01, _) => Self::Alpn(value),
@@ -149,10 +149,10 @@ impl<'a> Tlv<'a> {
         })
     }
 
-    /// Appends the field to `out`.
+    /// Appends the TLV to `out`.
     ///
     /// # Errors
-    /// The value is too long.
+    /// The value is longer than 65,535 bytes, or a unique id longer than 128 bytes.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), TooLong> {
         match *self {
             Self::Alpn(value) => encode_tlv(0x01, &[value], out),
@@ -175,7 +175,8 @@ impl<'a> Tlv<'a> {
     }
 }
 
-/// Appends a field of any type, its value in parts, to `out`. Nothing is appended on error.
+/// Appends a TLV of any type to `out`. Its value is the concatenation of the parts `value`. On error `out`
+/// is unchanged.
 ///
 /// # Errors
 /// The value is longer than 65,535 bytes.
@@ -190,15 +191,15 @@ pub fn encode_tlv(kind: u8, value: &[&[u8]], out: &mut Vec<u8>) -> Result<(), To
     Ok(())
 }
 
-/// The client's TLS, as the sender saw it.
+/// TLS session of the client, as reported by the sender.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Ssl<'a> {
-    /// Bit 0: the client connected over TLS. Bit 1: it showed a certificate on this connection. Bit
-    /// 2: it did so in this TLS session.
+    /// Bit 0: the client connected over TLS. Bit 1: the client presented a certificate on this connection.
+    /// Bit 2: the client presented a certificate in this TLS session.
     pub client: u8,
-    /// 0: the client showed a certificate and it was verified.
+    /// Result of the verification. 0: the client presented a certificate, and it was verified.
     pub verify: u32,
-    /// What else is known.
+    /// TLVs nested in the value.
     pub fields: SslFields<'a>,
 }
 
@@ -219,22 +220,22 @@ impl<'a> Ssl<'a> {
         self.client & 0x01 != 0
     }
 
-    /// Whether it showed a certificate, on this connection or earlier in the session, that was
-    /// verified.
+    /// Whether the client presented a certificate, on this connection or earlier in the TLS session, and
+    /// the sender verified it.
     pub fn is_verified(&self) -> bool {
         self.client & 0x06 != 0 && self.verify == 0
     }
 }
 
-/// The fields within [`Ssl`], none of them cut.
+/// TLVs nested in [`Ssl`], none truncated.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SslFields<'a>(&'a [u8]);
 
 impl<'a> SslFields<'a> {
-    /// Checks them. [`encode_tlv`] with the types 0x21 to 0x28 writes such bytes.
+    /// Validates the TLVs in `bytes`. [`encode_tlv`] with a type from 0x21 to 0x28 encodes them.
     ///
     /// # Errors
-    /// A field is cut.
+    /// A TLV is truncated.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, Invalid> {
         let len: usize = Raw(bytes).map(|(_, value)| HEAD + value.len()).sum();
         if len == bytes.len() {
@@ -244,7 +245,7 @@ impl<'a> SslFields<'a> {
         }
     }
 
-    /// The fields in the order in which they were sent.
+    /// Iterates over the TLVs in the order of the header.
     pub fn iter(self) -> impl Iterator<Item = SslField<'a>> {
         Raw(self.0).map(|(kind, value)| match kind {
             0x21 => SslField::Version(value),
@@ -260,26 +261,26 @@ impl<'a> SslFields<'a> {
     }
 }
 
-/// One field within [`Ssl`].
+/// A TLV nested in [`Ssl`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum SslField<'a> {
-    /// Such as `TLSv1.3` (0x21).
+    /// TLS version, such as `TLSv1.3` (0x21).
     Version(&'a [u8]),
-    /// The common name of the client certificate's subject (0x22).
+    /// Common name of the subject of the client certificate (0x22).
     CommonName(&'a [u8]),
-    /// The cipher suite (0x23).
+    /// Cipher suite (0x23).
     Cipher(&'a [u8]),
-    /// What signed the sender's certificate (0x24).
+    /// Signature algorithm of the sender's certificate (0x24).
     SignatureAlgorithm(&'a [u8]),
-    /// The key of the sender's certificate (0x25).
+    /// Key algorithm of the sender's certificate (0x25).
     KeyAlgorithm(&'a [u8]),
-    /// The group of the key exchange (0x26).
+    /// Key exchange group (0x26).
     Group(&'a [u8]),
-    /// What signed the handshake (0x27).
+    /// Signature scheme of the handshake (0x27).
     SignatureScheme(&'a [u8]),
-    /// The client's certificate, DER (0x28).
+    /// Client certificate in DER (0x28).
     ClientCertificate(&'a [u8]),
-    /// Any other type.
+    /// Any other type, with its value.
     Other(u8, &'a [u8]),
 }

@@ -1,7 +1,7 @@
-//! Version 1: `PROXY TCP4 203.0.113.7 192.0.2.1 56324 443` and CRLF.
+//! Version 1: a line such as `PROXY TCP4 203.0.113.7 192.0.2.1 56324 443`, ended by CRLF.
 //!
-//! The line is read field by field. A field that is not complete yet is held against the shortest
-//! texts that could end it: if none gives a valid field, no further byte will.
+//! The line is decoded field by field. An incomplete field is completed with each of the shortest possible
+//! suffixes: if none yields a valid field, the line is invalid.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -9,29 +9,29 @@ use super::{
     Addresses, Command, Decoded, Error, Header, Invalid, Tlvs, Transport, Version, unicast,
 };
 
-/// What tells version 1 from everything else.
+/// Signature of version 1.
 pub(super) const SIGNATURE: &[u8] = b"PROXY ";
 
-/// The longest line, with CRLF.
+/// Maximum length of a line in bytes, including CRLF.
 pub(super) const LONGEST: usize = 107;
 
-/// What follows the signature at least, by protocol, the shortest first.
+/// Minimum length in bytes of the rest of the line after the signature, by protocol. Shortest first.
 const SHORTEST: [(&[u8], usize); 3] = [
     (b"UNKNOWN", "UNKNOWN\r\n".len()),
     (b"TCP6 ", "TCP6 ::1 ::1 1 1\r\n".len()),
     (b"TCP4 ", "TCP4 1.1.1.1 1.1.1.1 1 1\r\n".len()),
 ];
 
-/// Why a line cannot be read.
+/// Error of a decoding step.
 enum Stop {
-    /// At least so many bytes are missing.
+    /// Minimum number of missing bytes.
     Missing(usize),
     Invalid(Invalid),
 }
 
 type Step<'a, T> = Result<(T, &'a [u8]), Stop>;
 
-/// Decodes `bytes`, which fit the signature as far as they go.
+/// Decodes `bytes`, which start with the signature or are a prefix of it.
 pub(super) fn decode(bytes: &[u8]) -> Result<Decoded<'static>, Error> {
     let window = &bytes[..bytes.len().min(LONGEST)];
     match line(window) {
@@ -72,7 +72,7 @@ fn line(window: &[u8]) -> Step<'_, Command> {
     }
 }
 
-/// Everything up to CRLF is ignored, also a lone CR or LF.
+/// Decodes the rest of an `UNKNOWN` line. Ignores all bytes before CRLF, a lone CR or LF included.
 fn unknown(rest: &[u8]) -> Step<'_, Command> {
     match rest {
         [] | [b' ', ..] => {}
@@ -87,13 +87,14 @@ fn unknown(rest: &[u8]) -> Step<'_, Command> {
     }
 }
 
-/// How the texts of an address family look.
+/// Textual form of an address family.
 struct Family {
     decode: fn(&str) -> Option<IpAddr>,
-    /// Bytes of the longest and of the shortest text.
+    /// Maximum length of an address in bytes.
     longest: usize,
+    /// Minimum length of an address in bytes.
     shortest: usize,
-    /// The texts that can end a beginning of an address, the shortest first.
+    /// Suffixes that can complete the prefix of an address. Shortest first.
     ends: &'static [&'static str],
 }
 
@@ -123,7 +124,7 @@ const V6: Family = Family {
 
 fn endpoints<'a>(rest: &'a [u8], family: &Family) -> Step<'a, Command> {
     let (ip, port) = (address_field(family), port_field());
-    // The bytes that must follow each field and the byte that ends it.
+    // The last argument is the minimum number of bytes after the field and its delimiter.
     let (source, rest) = ip.decode(rest, b' ', family.shortest + " 1 1\r\n".len())?;
     let (destination, rest) = ip.decode(rest, b' ', "1 1\r\n".len())?;
     let (source_port, rest) = port.decode(rest, b' ', "1\r\n".len())?;
@@ -140,7 +141,7 @@ fn endpoints<'a>(rest: &'a [u8], family: &Family) -> Step<'a, Command> {
     Ok((Command::Proxy(Transport::Stream, addresses), rest))
 }
 
-/// A kind of field.
+/// Format of a field.
 struct Field<T> {
     decode: fn(&str) -> Option<T>,
     longest: usize,
@@ -167,7 +168,7 @@ fn port_field() -> Field<u16> {
 }
 
 impl<T> Field<T> {
-    /// Decodes the field up to the byte `end`, after which at least `after` bytes follow.
+    /// Decodes the field up to the delimiter `end`. At least `after` bytes follow the delimiter.
     fn decode<'a>(&self, rest: &'a [u8], end: u8, after: usize) -> Step<'a, T> {
         let window = &rest[..rest.len().min(self.longest + 1)];
         let decoded = match window.iter().position(|&byte| byte == end) {
@@ -183,7 +184,7 @@ impl<T> Field<T> {
         decoded.ok_or(Stop::Invalid(self.invalid))
     }
 
-    /// The bytes that a beginning of the field lacks at least; `None` if nothing can complete it.
+    /// Minimum number of bytes that complete the field `begun`. `None` if no suffix completes it.
     fn shortest_end(&self, begun: &[u8]) -> Option<usize> {
         let mut buffer = [0; 64];
         if begun.len() > self.longest {
@@ -199,7 +200,7 @@ impl<T> Field<T> {
     }
 }
 
-/// Decimal, without sign and leading zeros. The parser of the standard library takes `+80` and `080`.
+/// Decodes a decimal port without sign and leading zeros. `u16::from_str` accepts `+80` and `080`.
 fn port(text: &str) -> Option<u16> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let leading_zero = text.len() > 1 && text.starts_with('0');

@@ -1,4 +1,4 @@
-//! Version 2: twelve bytes of signature, four that say what follows, addresses, TLVs.
+//! Version 2: a signature of 12 bytes, 4 bytes for version, command, family and length, addresses, TLVs.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -10,27 +10,27 @@ use super::{
     unicast,
 };
 
-/// What tells version 2 from everything else. Contains a NUL, which no text protocol sends.
+/// Signature of version 2. Contains a NUL byte, which text protocols do not send.
 pub(super) const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 
-/// Bytes before the addresses.
+/// Length of the fixed part, before the addresses, in bytes.
 pub(super) const FIXED: usize = 16;
 
-/// The address families whose addresses we can use.
+/// Supported address families.
 #[derive(Clone, Copy)]
 enum Family {
     V4,
     V6,
 }
 
-/// What the fixed part says.
+/// Kind of the body, from the fixed part.
 enum Body {
-    /// Skipped, whatever it holds.
+    /// Body of `LOCAL`, skipped without decoding.
     Local,
     Proxy(Family, Transport),
 }
 
-/// Decodes `bytes`, which fit the signature as far as they go.
+/// Decodes `bytes`, which start with the signature or are a prefix of it.
 pub(super) fn decode(bytes: &[u8], limit: u16) -> Result<Decoded<'_>, Error> {
     let Some((body, len)) = fixed(bytes, limit)? else {
         let needed = FIXED - bytes.len();
@@ -56,8 +56,8 @@ pub(super) fn decode(bytes: &[u8], limit: u16) -> Result<Decoded<'_>, Error> {
     Ok(Decoded { header, len })
 }
 
-/// What follows the fixed part, and in how many bytes. Checks each byte as soon as it is there; `None`
-/// until they all are.
+/// Decodes the fixed part: the kind of the body and its length in bytes. Checks each byte on arrival.
+/// `None` if the fixed part is incomplete.
 fn fixed(bytes: &[u8], limit: u16) -> Result<Option<(Body, usize)>, Invalid> {
     let [limit_high, _] = limit.to_be_bytes();
     let (high, low) = (bytes.get(14), bytes.get(15));
@@ -77,7 +77,7 @@ fn fixed(bytes: &[u8], limit: u16) -> Result<Option<(Body, usize)>, Invalid> {
     }
 }
 
-/// Version, command, family and protocol.
+/// Decodes version, command, family and protocol. `None` if these bytes are incomplete.
 fn body(bytes: &[u8]) -> Result<Option<Body>, Invalid> {
     let local = match bytes.get(12) {
         None => return Ok(None),
@@ -98,7 +98,7 @@ fn body(bytes: &[u8]) -> Result<Option<Body>, Invalid> {
 }
 
 impl Family {
-    /// Bytes of two addresses and two ports.
+    /// Length of two addresses and two ports in bytes.
     fn len(self) -> usize {
         match self {
             Self::V4 => 12,
@@ -107,7 +107,7 @@ impl Family {
     }
 }
 
-/// The addresses and TLVs of a whole header.
+/// Decodes addresses and TLVs of a complete header and verifies its checksum.
 fn proxied(block: &[u8], family: Family) -> Result<(Addresses, Tlvs<'_>), Invalid> {
     let body = &block[FIXED..];
     let pair = match family {
@@ -136,7 +136,7 @@ fn proxied(block: &[u8], family: Family) -> Result<(Addresses, Tlvs<'_>), Invali
     Ok((addresses, tlvs))
 }
 
-/// Two addresses, then their ports.
+/// Decodes two addresses, then their ports.
 fn pair<'a>(
     input: &'a [u8],
     ip: impl Fn(&'a [u8]) -> IResult<&'a [u8], IpAddr, ()> + Copy,
@@ -146,7 +146,7 @@ fn pair<'a>(
         .parse(input)
 }
 
-/// Verifies the checksum, if there is one.
+/// Verifies the CRC32c checksum if it is present.
 fn check(block: &[u8], tlvs: Tlvs<'_>) -> Result<(), Invalid> {
     let mut at = block.len() - tlvs.as_bytes().len();
     let mut checked = false;

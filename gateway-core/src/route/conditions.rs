@@ -1,4 +1,4 @@
-//! What a match asks of a request beside its host and path.
+//! Conditions of a match other than hostname and path.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
@@ -15,7 +15,7 @@ pub(super) struct Conditions {
 }
 
 impl Conditions {
-    /// The conditions of `entry`; `None` if it has none. Boxed, since most entries have none.
+    /// The conditions of `entry`; `None` if there are none. Boxed because most entries have none.
     pub(super) fn new(entry: &Match) -> Option<Box<Self>> {
         if entry.method.is_none() && entry.headers.is_empty() && entry.query.is_empty() {
             return None;
@@ -27,7 +27,7 @@ impl Conditions {
         }))
     }
 
-    /// Whether all of them hold.
+    /// Returns whether all conditions hold.
     pub(super) fn hold(&self, query: &Query<'_>) -> bool {
         self.method.as_ref().is_none_or(|m| m == query.method)
             && self.headers.iter().all(|h| header_holds(h, query.headers))
@@ -35,7 +35,7 @@ impl Conditions {
     }
 }
 
-/// Any one line of the name suffices, as in Envoy; a line is not split at commas.
+/// At least one field line with the name must match, as in Envoy. Field lines are not split at commas.
 fn header_holds(expected: &NameMatch<Text<HeaderName>>, headers: &HeaderMap) -> bool {
     headers
         .get_all(&*expected.name)
@@ -43,12 +43,12 @@ fn header_holds(expected: &NameMatch<Text<HeaderName>>, headers: &HeaderMap) -> 
         .any(|line| line_fits(&expected.value, line))
 }
 
-/// A line that is not UTF-8 fits nothing.
+/// A field line that is not UTF-8 matches nothing.
 fn line_fits(expected: &TextMatch, line: &HeaderValue) -> bool {
     std::str::from_utf8(line.as_bytes()).is_ok_and(|line| expected.matches(line))
 }
 
-/// Names and values are compared as they came, and only the first of a name counts, as in Envoy.
+/// Compares without percent-decoding. Only the first parameter of a name counts, as in Envoy.
 fn parameter_holds(expected: &NameMatch<String>, query: Option<&str>) -> bool {
     query
         .unwrap_or_default()

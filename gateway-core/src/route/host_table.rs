@@ -1,9 +1,8 @@
-//! The entries of one hostname, found by path.
+//! The entries of one hostname, looked up by path.
 //!
-//! All entries lie in one list, those of one path beside each other, the highest precedence first. The
-//! rest holds no more than where they begin and end. Kinds of paths are looked up from the most to the
-//! least specific, prefixes from the longest to the shortest, and the first entry whose other conditions
-//! hold is the one.
+//! All entries are in one slice, grouped by path, with the highest precedence first in each group. The other
+//! fields hold ranges of that slice. A lookup tries path types from the most to the least specific, and
+//! prefixes from the longest to the shortest. The first entry whose other conditions hold is the result.
 
 use std::cmp::Reverse;
 use std::ops::Range;
@@ -18,7 +17,7 @@ use super::rank::{PathKey, PathKind, Rank};
 use super::{Found, Query};
 use crate::route::matches::Match;
 
-/// The entries of one hostname. Built once and shared by all tables in which the host is the same.
+/// Entries of one hostname. Built once and shared by all tables with the same entries for that hostname.
 #[derive(Clone, Debug)]
 pub struct HostTable<T> {
     paths: Paths,
@@ -27,7 +26,7 @@ pub struct HostTable<T> {
     hostname: NamePattern,
 }
 
-/// Kinds of paths that most hosts have none of, and where their entries are.
+/// Ranges of the entries with path types that few hosts use.
 #[derive(Clone, Debug, Default)]
 struct Rare {
     services: HashMap<Box<str>, Range<usize>>,
@@ -42,10 +41,10 @@ struct Entry<T> {
 }
 
 impl<T> HostTable<T> {
-    /// A table of the entries of `hostname`. Of equal ones the first wins.
+    /// Builds the table of `hostname`. Of equal entries, the first wins.
     ///
     /// # Panics
-    /// With more than `u32::MAX` entries, or bytes of paths.
+    /// If there are more than `u32::MAX` entries or bytes of paths.
     pub fn build<'m>(
         hostname: NamePattern,
         entries: impl IntoIterator<Item = (&'m Match, T)>,
@@ -54,8 +53,8 @@ impl<T> HostTable<T> {
             .into_iter()
             .map(|(entry, payload)| Draft::new(entry, payload))
             .collect();
-        // The sort is stable: of equals the first stays first. Two texts that are looked up in one way
-        // never match the same request, so their order is free, and it brings those of one path together.
+        // Groups entries by text, in the byte order that `Paths::build` requires, with the highest rank
+        // first. The sort is stable: entries of equal rank keep their order.
         drafts.sort_by(|a, b| {
             let way = a.way().cmp(&b.way());
             way.then_with(|| a.key.text.cmp(&b.key.text))
@@ -75,12 +74,12 @@ impl<T> HostTable<T> {
         }
     }
 
-    /// The hostname that all entries have.
+    /// Hostname of all entries.
     pub fn hostname(&self) -> &NamePattern {
         &self.hostname
     }
 
-    /// The entry with the highest precedence of those that hold for `query`, whatever its host.
+    /// The entry with the highest precedence that matches `query`. The host of `query` is ignored.
     pub fn find(&self, query: &Query<'_>) -> Option<Found<'_, T>> {
         let last = self.paths.last(query.path);
         let exact = self.paths.exact(last, query.path);
@@ -96,7 +95,7 @@ impl<T> HostTable<T> {
         })
     }
 
-    /// A path that does not begin with a slash (`*`, or none) has no first elements.
+    /// A path that does not start with a slash (`*` or empty) matches no prefix.
     fn find_prefix(&self, last: Option<Known>, query: &Query<'_>) -> Option<(&T, Option<usize>)> {
         if !query.path.starts_with('/') {
             return None;
@@ -130,7 +129,7 @@ impl<T> HostTable<T> {
 }
 
 impl Rare {
-    /// Notes where the entries of the rare kinds are, which begin at `start`; `None`: there are none.
+    /// Collects the ranges of the rare path types, whose entries begin at `start`; `None` if there are none.
     fn build<T>(drafts: &[Draft<'_, T>], mut start: usize) -> Option<Box<Self>> {
         let mut rare = None::<Box<Self>>;
         for group in drafts[start..].chunk_by(Draft::is_neighbour) {
@@ -158,7 +157,7 @@ impl<T> Entry<T> {
     }
 }
 
-/// How an entry is looked up.
+/// Lookup structure of an entry.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Way {
     Path,
@@ -167,7 +166,7 @@ enum Way {
     Pattern,
 }
 
-/// An entry that has no place yet.
+/// An entry before it is sorted.
 struct Draft<'m, T> {
     rank: Rank,
     key: PathKey<'m>,
@@ -200,7 +199,7 @@ impl<'m, T> Draft<'m, T> {
         }
     }
 
-    /// Whether both are found in one step: they have the same path, or both are patterns.
+    /// Returns whether both belong to one group: they have the same path text, or both are patterns.
     fn is_neighbour(&self, other: &Self) -> bool {
         self.way() == other.way() && self.key.text == other.key.text
     }

@@ -1,20 +1,21 @@
-//! The conditions of a route's rules, as plain data.
+//! Matches of a route's rules, as plain data.
 
 use http::{HeaderName, Method};
 use serde::{Deserialize, Serialize};
 
 use crate::text::{Text, TextMatch};
 
-/// What a request must be like; all parts must hold.
+/// Conditions on a request. All of them must hold.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Match {
-    /// The path.
+    /// Path condition. Default: the prefix `/`.
     pub path: PathMatch,
-    /// The method.
+    /// Method; `None`: any.
     pub method: Option<Text<Method>>,
-    /// Header lines; a match holds if any one line of the name fits.
+    /// Header conditions. A condition holds if at least one field line with the name matches.
     pub headers: Vec<NameMatch<Text<HeaderName>>>,
-    /// Query parameters, undecoded; the first of a name counts.
+    /// Query parameter conditions, compared without percent-decoding. Only the first parameter of a name
+    /// counts.
     pub query: Vec<NameMatch<String>>,
 }
 
@@ -29,33 +30,33 @@ impl Default for Match {
     }
 }
 
-/// How a path is compared (without the query, case-sensitive, normalised).
+/// Path condition. Compares the normalised path, case-sensitively and without the query.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum PathMatch {
     /// The whole path.
     Exact(String),
-    /// The path's first elements. `/a/` is `/a`; `/` takes everything.
+    /// The first path segments. `/a/` equals `/a`; `/` matches every path.
     Prefix(String),
-    /// The whole path matches; anchored as in [`TextMatch::regex`].
+    /// The whole path, by regular expression; anchored as in [`TextMatch::regex`].
     Regex(Text<regex::Regex>),
-    /// A gRPC service and method.
+    /// A gRPC service or method, or both.
     Grpc(GrpcMethodMatch),
 }
 
-/// `GRPCMethodMatch`: at least one of both is given.
+/// Gateway API `GRPCMethodMatch`. At least one field is set.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct GrpcMethodMatch {
-    /// The first element of the path.
+    /// Service: the first path segment. `None`: any.
     pub service: Option<TextMatch>,
-    /// The second element of the path.
+    /// Method: the second path segment. `None`: any.
     pub method: Option<TextMatch>,
 }
 
-/// A named value and what it must be like.
+/// Condition on a named value.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct NameMatch<N> {
-    /// The name.
+    /// Name of the header or query parameter.
     pub name: N,
-    /// What the value must be like.
+    /// Condition on the value.
     pub value: TextMatch,
 }

@@ -1,28 +1,27 @@
-//! Finds the rule for a request, in the order of precedence of Gateway API.
+//! Matches requests to rules, in the order of precedence of Gateway API.
 //!
 //! ```text
 //! (hostname, match, payload) ... ──build──> RouteTable
 //!                                           └─ by hostname: HostTable, shared by Arc
-//!                                              ├─ exact paths and prefixes: sorted, in one piece
-//!                                              ├─ gRPC services, gRPC methods: hashed
-//!                                              └─ regular expressions: a list, from nine on a set
+//!                                              ├─ exact paths and prefixes: sorted, contiguous
+//!                                              ├─ gRPC services, gRPC methods: hash maps
+//!                                              └─ regular expressions: a list; a set if more than 8
 //! ```
 //!
-//! Which entry wins, over all rules of all routes together (GEP-1722, `HTTPRouteRule` and
-//! `GRPCRouteRule` of Gateway API, with the order of path types from Envoy Gateway):
+//! Precedence of the entries of all rules of all routes (GEP-1722, `HTTPRouteRule` and `GRPCRouteRule` of
+//! Gateway API; the order of path types is that of Envoy Gateway):
 //!
-//! 1. the hostname: exact, then the longer wildcard, then the shorter, then any;
-//! 2. the path: exact, gRPC service, gRPC method, regular expression, prefix;
-//! 3. the longer path, in characters, a prefix without its last slash;
-//! 4. a match on the method before none;
-//! 5. more header matches, of as many those with more exact ones;
-//! 6. more query parameters;
-//! 7. the entry that was given first.
+//! 1. hostname: exact, then wildcards from the longest to the shortest, then any;
+//! 2. path type: exact, gRPC service, gRPC method, regular expression, prefix;
+//! 3. path length in characters, without the trailing slash of a prefix;
+//! 4. presence of a method match;
+//! 5. number of header matches, then number of exact header matches;
+//! 6. number of query parameter matches;
+//! 7. position: the first entry wins.
 //!
-//! A look-up allocates nothing (but for a host with more than eight regular expressions) and costs the
-//! same however many hosts there are: one hash per label of the host. Of its paths it compares as many as
-//! it takes to halve their number down to one, then those that begin that one, and then it tries the few
-//! entries of that path.
+//! A lookup does not allocate, unless the host has more than 8 regular expressions. Its cost does not depend
+//! on the number of hosts: it hashes once per label of the host. Paths are found by binary search; only
+//! the paths that are prefixes of the result, and their entries, are examined.
 //!
 //! ```
 //! use http::Request;
@@ -63,24 +62,23 @@ use self::matches::Match;
 pub use host_table::HostTable;
 pub use matches::{GrpcMethodMatch, NameMatch, PathMatch};
 
-/// What a look-up wants to know of a request.
+/// Parts of a request that matches examine.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
-    /// The host: lower case, without port and trailing dot; empty if there is none.
+    /// Host in lower case, without port and trailing dot; empty if absent.
     pub host: &'a str,
-    /// The normalised path, without the query.
+    /// Normalised path, without the query.
     pub path: &'a str,
-    /// What follows the question mark, as it came.
+    /// Query as received, without the question mark.
     pub query: Option<&'a str>,
-    /// The method.
+    /// Method.
     pub method: &'a Method,
-    /// The header.
+    /// Header fields.
     pub headers: &'a HeaderMap,
 }
 
 impl<'a> Query<'a> {
-    /// What `request` says, which is for `host`, as [`Authority::host`](crate::http::Authority::host)
-    /// gives it.
+    /// The query for `request`, with `host` as returned by [`Authority::host`](crate::http::Authority::host).
     pub fn of<B>(host: &'a str, request: &'a Request<B>) -> Self {
         Self {
             host,
@@ -92,19 +90,19 @@ impl<'a> Query<'a> {
     }
 }
 
-/// The entry that a request is for.
+/// The entry that a lookup found.
 #[derive(Debug)]
 pub struct Found<'a, T> {
-    /// What belongs to the entry.
+    /// Payload of the entry.
     pub payload: &'a T,
-    /// The hostname of the entry.
+    /// Hostname of the entry.
     pub hostname: &'a NamePattern,
-    /// How many bytes of the path a prefix match took, without a slash at its end (0 for `/`);
-    /// `None` if the entry matches the path in another way. What `ReplacePrefixMatch` replaces.
+    /// Length in bytes of the path prefix that matched, without a trailing slash (0 for `/`).
+    /// `ReplacePrefixMatch` replaces it. `None`: the entry has another path type.
     pub prefix: Option<usize>,
 }
 
-/// Entries of many hostnames, with what belongs to them.
+/// Entries of many hostnames, with their payloads.
 #[derive(Clone, Debug)]
 pub struct RouteTable<T> {
     hosts: NameMap<Arc<HostTable<T>>>,
@@ -119,8 +117,8 @@ impl<T> Default for RouteTable<T> {
 }
 
 impl<T> RouteTable<T> {
-    /// A table of `entries`. Of equal ones the first wins, so the caller gives them by age of their
-    /// route, then its name, then the place of the rule and of the match.
+    /// Builds a table of `entries`. Of equal entries, the first wins: the caller sorts them by age of the
+    /// route, name of the route, index of the rule and index of the match.
     pub fn build<'m>(entries: impl IntoIterator<Item = (NamePattern, &'m Match, T)>) -> Self {
         let mut hosts: HashMap<NamePattern, Vec<(&Match, T)>> = HashMap::new();
         for (hostname, entry, payload) in entries {
@@ -132,10 +130,10 @@ impl<T> RouteTable<T> {
             .collect()
     }
 
-    /// The entry with the highest precedence of those that hold for `query`.
+    /// The entry with the highest precedence that matches `query`.
     ///
-    /// If none of the most specific hostname holds, those of the next less specific are tried, unless
-    /// `strict_host`: then there is none, as in Envoy.
+    /// If no entry of the most specific hostname matches, less specific hostnames are searched, except with
+    /// `strict_host`. Envoy searches the most specific hostname only.
     pub fn find(&self, query: &Query<'_>, strict_host: bool) -> Option<Found<'_, T>> {
         let most = if strict_host { 1 } else { usize::MAX };
         self.hosts
@@ -144,14 +142,14 @@ impl<T> RouteTable<T> {
             .find_map(|host| host.find(query))
     }
 
-    /// Puts the table of a hostname in place of the one that it had.
+    /// Inserts the table of a hostname; returns the previous table of that hostname.
     pub fn insert(&mut self, host: Arc<HostTable<T>>) -> Option<Arc<HostTable<T>>> {
         self.hosts.insert(host.hostname().clone(), host)
     }
 }
 
-/// Puts tables together that were built alone, so that those of unchanged hosts are shared. Of two of
-/// one hostname the later stays.
+/// Combines tables of single hosts, which allows unchanged hosts to be shared. Of two tables with one
+/// hostname, the later is kept.
 impl<T> FromIterator<Arc<HostTable<T>>> for RouteTable<T> {
     fn from_iter<I: IntoIterator<Item = Arc<HostTable<T>>>>(hosts: I) -> Self {
         let mut table = Self::default();

@@ -1,5 +1,4 @@
-//! The table against a model so plain that it needs no test itself: all entries are looked at, each
-//! step of the precedence is one line.
+//! Compares the table with a model that scans all entries, with one line per step of the precedence.
 
 use std::cmp::Ordering;
 use std::sync::LazyLock;
@@ -14,7 +13,7 @@ use super::{Query, RouteTable};
 use crate::route::matches::{GrpcMethodMatch, Match, NameMatch, PathMatch};
 use crate::text::{Text, TextMatch};
 
-/// Times [`REQUESTS`] is 100,000 look-ups.
+/// Tables with [`REQUESTS`] lookups each: 100,000 lookups.
 const TABLES: u32 = 500;
 const REQUESTS: usize = 200;
 
@@ -30,8 +29,8 @@ struct Request {
 proptest! {
     #![proptest_config(ProptestConfig { cases: TABLES, ..ProptestConfig::default() })]
 
-    /// The table is only a faster way to say: of the entries that match, the one with the highest
-    /// precedence, and of equals the first.
+    /// The table is an optimisation of: of the matching entries, the one with the highest precedence; of
+    /// equals, the first.
     #[test]
     fn find_agrees_with_a_plain_scan(
         entries in vec((any_hostname(), any_match()), 0..24),
@@ -121,7 +120,7 @@ fn kind(path: &PathMatch) -> u8 {
     }
 }
 
-/// The longer path; of gRPC first the longer service, then the longer method.
+/// Length of the path; for gRPC, the length of the service, then of the method.
 fn lengths(path: &PathMatch) -> (usize, usize) {
     let text = |text: &Option<TextMatch>| match text {
         None => 0,
@@ -134,7 +133,7 @@ fn lengths(path: &PathMatch) -> (usize, usize) {
         PathMatch::Exact(path) => (path.chars().count(), 0),
         PathMatch::Prefix(path) => (path.trim_end_matches('/').chars().count(), 0),
         PathMatch::Regex(regex) => (regex.as_str().chars().count(), 0),
-        // Both exact is one whole path, which an exact path may say too.
+        // An exact service with an exact method is one whole path, like an exact path match.
         PathMatch::Grpc(_) if kind(path) == 5 => (usize::MAX, 0),
         PathMatch::Grpc(grpc) => (text(&grpc.service), text(&grpc.method)),
     }
@@ -247,7 +246,7 @@ fn any_path() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A prefix as Gateway API allows it: from the root, with no empty elements but the last.
+/// A path prefix that Gateway API allows: absolute, with no empty segment except the last.
 fn any_prefix() -> impl Strategy<Value = String> {
     let element = select(vec!["a", "b", "ab", "é"]);
     (vec(element, 0..3), any::<bool>()).prop_map(|(elements, slash)| {

@@ -1,41 +1,41 @@
-//! Paths of a host, found by halving.
+//! Exact paths and path prefixes of a host, found by binary search.
 //!
-//! The texts lie one after the other, in the order of their bytes. Whatever begins a path stands before
-//! it in that order, and all that stands between the two begins with the same text. So the last text that
-//! is not after a path is the path itself if it is there, and all texts that begin the path are among
-//! those that begin that last one. Each text knows the longest other one that it begins with.
+//! The texts are contiguous and sorted by bytes. A prefix of a path sorts before the path, and every text
+//! between the two starts with the same prefix. The last text that is not greater than a path therefore is
+//! the path itself, if the table contains it, and every text that is a prefix of the path is also a prefix
+//! of that last text. Each text links to the longest other text that is its prefix.
 //!
-//! A host with few paths, as most hosts are, is a few cache lines; one with many costs a few more steps.
+//! The texts of a host with few paths, the usual case, fit in a few cache lines.
 
 use std::ops::Range;
 
-/// What is known of the paths of a host: where the entries of each are.
+/// Paths of a host, with the ranges of their entries.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Paths {
     texts: Box<[u8]>,
-    /// In the order of their texts, and one more, at which the last one ends.
+    /// One per text, in the order of the texts, and a final one that marks the end.
     places: Box<[Place]>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    /// Where the text begins.
+    /// Start of the text in `texts`.
     text: u32,
-    /// The longest other text that begins this one; itself: there is none.
+    /// Index of the longest other text that is a prefix of this one; its own index if there is none.
     shorter: u32,
-    /// Where the entries begin that want this text as the whole path.
+    /// Start of the entries that match this text as the whole path; they end at `prefix`.
     exact: u32,
-    /// Where the entries begin that want it as the first elements, up to the next place.
+    /// Start of the entries that match this text as a prefix; they end at `exact` of the next place.
     prefix: u32,
 }
 
-/// A path that is known.
+/// Index of a text in [`Paths`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Known(usize);
 
 impl Paths {
-    /// Adds paths, given in the order of their bytes, each once: its text, and how many entries want it
-    /// as the whole path, then how many as its first elements.
+    /// Builds the table from distinct paths, sorted by bytes. Each has a text, the number of entries that
+    /// match it as the whole path, and the number of entries that match it as a prefix.
     pub(super) fn build<'t>(paths: impl IntoIterator<Item = (&'t str, usize, usize)>) -> Self {
         let (mut texts, mut places, mut end) = (Vec::new(), Vec::new(), 0);
         for (text, exact, prefix) in paths {
@@ -66,14 +66,15 @@ impl Paths {
         built
     }
 
-    /// The longest text that begins the one at `at`, of which those before it know theirs.
+    /// The longest other text that is a prefix of the one at `at`. All texts before `at` must have their
+    /// links.
     fn shorter(&self, at: usize) -> Option<Known> {
         let text = self.text(Known(at));
         self.and_shorter(Known(at - 1))
             .find(|known| text.starts_with(self.text(*known)))
     }
 
-    /// The last text that is not after `path`.
+    /// The last text that is not greater than `path`.
     pub(super) fn last(&self, path: &str) -> Option<Known> {
         let (mut low, mut high) = (0, self.len());
         while low < high {
@@ -86,15 +87,15 @@ impl Paths {
         low.checked_sub(1).map(Known)
     }
 
-    /// Where the entries are that want `path` as the whole path; `last` is what was found for it.
+    /// The range of the entries that match `path` as the whole path. `last` is the result of [`Self::last`].
     pub(super) fn exact(&self, last: Option<Known>, path: &str) -> Option<Range<usize>> {
         let known = last.filter(|known| self.text(*known) == path.as_bytes())?;
         let place = self.places[known.0];
         Some(place.exact as usize..place.prefix as usize)
     }
 
-    /// Where the entries are that want some first elements of `path`, with the length of these in bytes,
-    /// the longest first; `last` is what was found for `path`.
+    /// The ranges of the entries that match a prefix of `path`, each with the length of the prefix in bytes,
+    /// longest first. `last` is the result of [`Self::last`].
     pub(super) fn prefixes<'p>(
         &'p self,
         last: Option<Known>,
@@ -111,7 +112,7 @@ impl Paths {
         })
     }
 
-    /// A text and all that begin it, the longest first.
+    /// A text and all texts that are its prefixes, longest first.
     fn and_shorter(&self, known: Known) -> impl Iterator<Item = Known> + use<'_> {
         std::iter::successors(Some(known), |known| {
             let shorter = self.places[known.0].shorter as usize;

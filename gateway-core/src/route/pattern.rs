@@ -1,4 +1,4 @@
-//! Paths that are found by trying: regular expressions, of a path or of a gRPC service or method.
+//! Path matches that cannot be looked up by text: regular expressions of a path, gRPC service or method.
 
 use std::collections::HashMap;
 
@@ -6,28 +6,28 @@ use regex::{Regex, RegexSet, SetMatches};
 
 use crate::route::matches::GrpcMethodMatch;
 
-/// From more distinct expressions than this on, they are tried all at once.
+/// Maximum number of distinct expressions that are matched one by one; more are matched as a set.
 const FEW: usize = 8;
 
-/// A path match that has to be tried.
+/// A path match that is evaluated against each path.
 #[derive(Clone, Debug)]
 pub(super) enum PathPattern {
-    /// The whole path; the expression is anchored.
+    /// Matches the whole path; the expression is anchored.
     Regex(Regex),
-    /// The path is that of a gRPC call, and its parts match.
+    /// Matches the service and method of a gRPC path.
     Grpc(GrpcMethodMatch),
 }
 
 /// Patterns in order of precedence.
 #[derive(Clone, Debug)]
 pub(super) struct Patterns {
-    /// Each with the place of its expression in `set`, if it is there.
+    /// Each with the index of its expression in `set`; unused for gRPC and without a set.
     patterns: Box<[(PathPattern, usize)]>,
     set: Option<RegexSet>,
 }
 
 impl Patterns {
-    /// Prepares `patterns`.
+    /// Builds the set of expressions, if there are more than [`FEW`].
     pub(super) fn new(patterns: Vec<PathPattern>) -> Self {
         let mut places: HashMap<Box<str>, usize> = HashMap::new();
         let mut texts: Vec<Box<str>> = Vec::new();
@@ -46,14 +46,14 @@ impl Patterns {
                 (pattern, place)
             })
             .collect();
-        // A set that would be too large is done without: each expression is then tried alone.
+        // If the set exceeds its size limit, each expression is matched alone.
         let set = (texts.len() > FEW)
             .then(|| RegexSet::new(&texts).ok())
             .flatten();
         Self { patterns, set }
     }
 
-    /// The first pattern that matches `path`, of those whose place `is_wanted` approves.
+    /// Index of the first pattern that matches `path`, among the indexes for which `is_wanted` returns true.
     pub(super) fn find(
         &self,
         path: &str,
@@ -81,7 +81,7 @@ fn grpc_matches(wanted: &GrpcMethodMatch, service: &str, method: &str) -> bool {
         && wanted.method.as_ref().is_none_or(|m| m.matches(method))
 }
 
-/// The service and the method of a gRPC call: a path of exactly two elements, neither empty.
+/// Service and method of a gRPC path. The path has exactly two segments, neither of which is empty.
 pub(super) fn grpc_parts(path: &str) -> Option<(&str, &str)> {
     let (service, method) = path.strip_prefix('/')?.split_once('/')?;
     let one_element = !service.is_empty() && !method.is_empty() && !method.contains('/');

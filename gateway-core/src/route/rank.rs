@@ -1,4 +1,4 @@
-//! The precedence of a match: what is more specific is greater.
+//! Precedence of matches: a more specific match has a greater rank.
 
 use std::borrow::Cow;
 
@@ -6,10 +6,10 @@ use super::pattern::PathPattern;
 use crate::route::matches::{GrpcMethodMatch, Match, PathMatch};
 use crate::text::TextMatch;
 
-/// The place of a match among those of its hostname. Fields are compared from the first to the last.
+/// Rank of a match among the matches of its hostname. Fields are compared in order of declaration.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) struct Rank {
-    /// The path.
+    /// Rank of the path.
     pub(super) path: PathRank,
     method: bool,
     headers: usize,
@@ -17,45 +17,45 @@ pub(super) struct Rank {
     query: usize,
 }
 
-/// The place of a path match.
+/// Rank of a path match.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) struct PathRank {
-    /// How the path is found.
+    /// Path type.
     pub(super) kind: PathKind,
-    /// Characters of the path, of the expression, or of the gRPC service.
+    /// Length in characters of the path, the expression or the gRPC service.
     length: usize,
-    /// Characters of the gRPC method.
+    /// Length in characters of the gRPC method; 0 unless `kind` is `Pattern`.
     method_length: usize,
 }
 
-/// How a path is found, the least specific first.
+/// Path type of an entry, the least specific first.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum PathKind {
-    /// By its first elements.
+    /// Path prefix.
     Prefix,
-    /// By trying: regular expressions, of a path or of a gRPC service or method.
+    /// Regular expression of a path, or a gRPC match that no other kind covers.
     Pattern,
-    /// By the gRPC method alone.
+    /// Exact gRPC method without a service.
     GrpcMethod,
-    /// By the gRPC service alone.
+    /// Exact gRPC service without a method.
     GrpcService,
-    /// By the whole path; a gRPC service and method are one too.
+    /// Whole path, or exact gRPC service and method.
     Exact,
 }
 
-/// A path match as a table stores it: its rank, and the text to hash or the pattern to try.
+/// A path match as stored in a table: its rank, with the text to look up or the pattern to evaluate.
 #[derive(Debug)]
 pub(super) struct PathKey<'m> {
-    /// Its place.
+    /// Rank of the path match.
     pub(super) rank: PathRank,
-    /// What is hashed; empty for a pattern.
+    /// Text to look up; empty for a pattern.
     pub(super) text: Cow<'m, str>,
-    /// What is tried.
+    /// Pattern to evaluate; `None` if the path match is looked up by `text`.
     pub(super) pattern: Option<PathPattern>,
 }
 
 impl<'m> PathKey<'m> {
-    /// The key of a path match.
+    /// Creates the key of a path match.
     pub(super) fn new(path: &'m PathMatch) -> Self {
         match path {
             PathMatch::Exact(path) => Self::hashed(PathKind::Exact, path.as_str()),
@@ -120,7 +120,7 @@ impl<'m> PathKey<'m> {
 }
 
 impl Rank {
-    /// The place of `entry`, whose path has the place `path`.
+    /// The rank of `entry`, whose path has the rank `path`.
     pub(super) fn new(path: PathRank, entry: &Match) -> Self {
         Self {
             path,
@@ -136,7 +136,8 @@ impl Rank {
     }
 }
 
-/// Others match no call, and put together they must not become a path that is one.
+/// Returns whether `part` can be a gRPC service or method. Joining other parts could form the path of
+/// another call.
 fn is_name(part: &str) -> bool {
     !part.is_empty() && !part.contains('/')
 }

@@ -1,4 +1,4 @@
-//! What a table finds, as tables: Envoy's recorded answers, and the cases of Gateway API.
+//! Lookup cases: recorded results of Envoy, and cases of Gateway API.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use towergate_tls::NamePattern;
@@ -7,10 +7,10 @@ use super::{Query, RouteTable};
 use crate::route::matches::{GrpcMethodMatch, Match, NameMatch, PathMatch};
 use crate::text::{Text, TextMatch};
 
-/// Header lines.
+/// Header field lines.
 type Lines<'a> = &'a [(&'a str, &'a str)];
 
-/// A request line, a host and header lines, in few words.
+/// Looks up `request`, which has the form `METHOD host target`.
 fn find<'t>(
     table: &'t RouteTable<&'static str>,
     request: &str,
@@ -84,7 +84,7 @@ fn grpc(service: Option<&str>, method: Option<&str>) -> Match {
     }))
 }
 
-/// Further conditions of a match.
+/// Adds conditions to a match.
 trait With: Sized {
     fn method(self, method: Method) -> Self;
     fn header(self, name: &str, value: TextMatch) -> Self;
@@ -164,9 +164,9 @@ fn paths_are_found_as_envoy_finds_them() {
     assert_eq!(find(&table, "OPTIONS a.test *", &[], true), None);
 }
 
-/// One answer differs on purpose: a POST with `x-env: canary` goes to `c`, since Gateway API puts a
-/// match on the method before any number of headers. Envoy Gateway counts it as one more header, and
-/// so gives `b`, the earlier rule.
+/// One result differs from Envoy Gateway: a POST with `x-env: canary` matches `c`, since a method match takes
+/// precedence over any number of header matches in Gateway API. Envoy Gateway counts the method as one more
+/// header match, and selects the earlier rule `b`.
 #[test]
 fn headers_and_parameters_are_matched_as_envoy_matches_them() {
     let canary = || prefix("/").header_is("x-env", "canary");
@@ -249,7 +249,7 @@ fn hosts_are_found_as_envoy_finds_them() {
     }
 }
 
-/// The redirect of all hosts to https, beside a route that answers an ACME challenge.
+/// A redirect of all hosts to HTTPS, and routes that answer ACME challenges.
 fn redirect_and_solver() -> RouteTable<&'static str> {
     table(&[
         ("*", prefix("/"), "redirect"),

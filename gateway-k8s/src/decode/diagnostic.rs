@@ -1,6 +1,6 @@
 //! Diagnostics: message, position, and advice.
 //!
-//! Each error and warning has an advice; the constructors require one.
+//! Errors and warnings always carry advice; the constructors require it.
 
 use serde::{Serialize, Serializer};
 
@@ -9,33 +9,33 @@ use crate::finding::FindingCode;
 use crate::objects::{Object, ObjectKey, Origin};
 use crate::wording::one_line;
 
-/// An error, warning or note about the manifests.
+/// An error, warning or note about a manifest.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Diagnostic {
     /// Severity.
     pub severity: Severity,
-    /// Code, such as `unknown-field`.
+    /// Finding code, such as `unknown-field`.
     pub code: FindingCode,
-    /// File; empty if unknown, which is serialised as `null`.
+    /// File name. Empty if unknown; serialised as `null`.
     #[serde(serialize_with = "unless_default")]
     pub file: String,
-    /// Line in the file, from 1; 0 if unknown, which is serialised as `null`.
+    /// Line in the file, from 1. 0 if unknown; serialised as `null`.
     #[serde(serialize_with = "unless_default")]
     pub line: usize,
-    /// Column in the line, from 1; 0 if unknown, which is serialised as `null`.
+    /// Column in the line, from 1, in characters. 0 if unknown; serialised as `null`.
     #[serde(serialize_with = "unless_default")]
     pub column: usize,
-    /// Kind of the object; empty if unknown.
+    /// Kind of the object. Empty if unknown.
     pub kind: String,
-    /// Name of the object.
+    /// Namespace and name of the object.
     pub object: Option<ObjectKey>,
-    /// Path of the field, such as `spec.listeners[0].port`; empty for the whole object.
+    /// Path of the field, such as `spec.listeners[0].port`. Empty for the whole object.
     pub field: String,
-    /// What failed and why, on one line.
+    /// Failure and cause, on one line.
     pub message: String,
-    /// Advice, one sentence; empty only for a [`Severity::Note`].
+    /// Advice, one sentence. Empty only for a [`Severity::Note`].
     pub help: String,
 }
 
@@ -43,9 +43,9 @@ pub struct Diagnostic {
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Severity {
-    /// Part of the configuration is not in force.
+    /// Part of the configuration is not in service.
     Error,
-    /// The configuration is in force, but is probably not what was intended.
+    /// The configuration is in service, but is probably not the intended one.
     Warning,
     /// Information.
     Note,
@@ -61,17 +61,17 @@ where
 }
 
 impl Diagnostic {
-    /// An error without a position.
+    /// Returns an error without a position.
     pub fn error(code: FindingCode, message: impl Into<String>, help: impl Into<String>) -> Self {
         Self::new(Severity::Error, code, message.into(), help.into())
     }
 
-    /// A warning without a position.
+    /// Returns a warning without a position.
     pub fn warning(code: FindingCode, message: impl Into<String>, help: impl Into<String>) -> Self {
         Self::new(Severity::Warning, code, message.into(), help.into())
     }
 
-    /// A note without a position and advice.
+    /// Returns a note without position and advice.
     pub fn note(code: FindingCode, message: impl Into<String>) -> Self {
         Self::new(Severity::Note, code, message.into(), String::new())
     }
@@ -95,8 +95,8 @@ impl Diagnostic {
         }
     }
 
-    /// Sets the object, and the position of `field` (such as `spec.listeners[0].port`; empty for the whole
-    /// object) or of its nearest parent that is present.
+    /// Sets the object and the position of `field`, such as `spec.listeners[0].port`. An empty `field` is
+    /// the whole object. If the field is absent, the position is that of its nearest present parent.
     #[must_use]
     pub fn at<S>(mut self, kind: &str, object: &Object<S>, field: impl Into<String>) -> Self {
         kind.clone_into(&mut self.kind);
@@ -110,9 +110,9 @@ impl Diagnostic {
         self
     }
 
-    /// Replaces the effect in the message: the last valid version of `objects` remains in service.
+    /// Replaces the effect in the message: the last valid version of `objects` stays in service.
     pub(crate) fn outlive(&mut self, objects: &[String]) {
-        /// Maximum number of names in the message.
+        /// Maximum number of object names in the message.
         const LISTED: usize = 5;
         if self.code == FindingCode::UnknownField
             && let Some((fault, _)) = self.message.rsplit_once(": ")
@@ -136,14 +136,14 @@ impl Diagnostic {
         self.message = format!("{fault}: {what} in service");
     }
 
-    /// Sets the advice, one sentence.
+    /// Replaces the advice, one sentence.
     #[must_use]
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = help.into();
         self
     }
 
-    /// Sets the position: `place` in the text of `origin`.
+    /// Sets the position to `place` in the text of `origin`.
     #[must_use]
     pub(crate) fn placed(mut self, origin: &Origin, place: Place) -> Self {
         origin.file.as_ref().clone_into(&mut self.file);

@@ -1,28 +1,28 @@
-//! Kinds and versions that are decoded, and the classification of others.
+//! Kinds and versions that are decoded, and the classification of all others.
 
 use super::nearest::nearest;
 
-/// The API group of Gateway API.
+/// API group of Gateway API.
 const GATEWAY: &str = "gateway.networking.k8s.io";
-/// The API group of Envoy Gateway.
+/// API group of Envoy Gateway.
 const ENVOY: &str = "gateway.envoyproxy.io";
 
-/// A kind that is decoded.
+/// A kind that is decoded, with its group and versions.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Kind {
-    /// Identifier.
+    /// Identifier of the kind.
     pub(crate) id: KindId,
-    /// Name.
+    /// Name of the kind, as in `kind`.
     pub(crate) name: &'static str,
     group: &'static str,
     versions: &'static [&'static str],
     /// Whether its objects have a namespace.
     pub(crate) namespaced: bool,
-    /// Whether its content is in `spec`; otherwise it is in the object itself.
+    /// Whether the content of an object is in `spec`; otherwise it is at the top level.
     pub(crate) spec: bool,
 }
 
-/// The kinds that are decoded.
+/// Identifiers of the kinds that are decoded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum KindId {
     GatewayClass,
@@ -46,23 +46,23 @@ pub(crate) enum KindId {
 }
 
 impl Kind {
-    /// Whether the types have every field of the kind, so that an unknown field is an error.
+    /// Whether the Rust types define every field of the kind, which makes an unknown field an error.
     pub(crate) fn strict_fields(&self) -> bool {
         self.group == GATEWAY || self.group == ENVOY
     }
 
-    /// Whether an object that is not valid is read as far as possible, so that what has the fault can fail
-    /// closed. Objects of other kinds are not in force then.
+    /// Whether the valid part of an invalid object is decoded and its invalid parts fail closed. An
+    /// invalid object of any other kind is not in service.
     pub(crate) fn may_be_read_partly(&self) -> bool {
         self.strict_fields() && self.id != KindId::GatewayClass
     }
 
-    /// Whether it is a policy of Envoy Gateway.
+    /// Whether the kind belongs to the API group of Envoy Gateway.
     pub(crate) fn is_envoy(&self) -> bool {
         self.group == ENVOY
     }
 
-    /// The supported values of `apiVersion`.
+    /// Supported values of `apiVersion`, for messages.
     pub(crate) fn api_versions(&self) -> String {
         let prefix = if self.group.is_empty() {
             String::new()
@@ -160,7 +160,7 @@ const KINDS: [Kind; 18] = [
     kind(KindId::Namespace, "Namespace", "", &["v1"]),
 ];
 
-/// Kinds of both APIs that are not supported.
+/// Unsupported kinds of Gateway API and Envoy Gateway.
 const UNSUPPORTED: [&str; 6] = [
     "BackendLBPolicy",
     "Backend",
@@ -177,13 +177,13 @@ pub(crate) enum Verdict {
     Read(Kind),
     /// A supported kind in an unsupported version.
     WrongVersion(Kind),
-    /// A kind of the same APIs that is not supported.
+    /// An unsupported kind of Gateway API or Envoy Gateway.
     Unsupported,
-    /// A kind that its API does not have, with a suggestion.
+    /// A kind that its API does not define, with the most similar supported kind.
     Unknown(Option<&'static str>),
     /// A kind of another API, which is ignored.
     PassedOver,
-    /// A list of objects.
+    /// A list of objects, such as `List` of `v1`.
     List,
 }
 
@@ -210,7 +210,7 @@ pub(crate) fn find(api_version: &str, name: &str) -> Verdict {
     if UNSUPPORTED.contains(&name) || name.starts_with('X') {
         return Verdict::Unsupported;
     }
-    // A common error is the right kind with the group of the other API.
+    // A common mistake is the right kind with the group of the other API.
     let known = KINDS.iter().filter(|k| k.strict_fields()).map(|k| k.name);
     Verdict::Unknown(nearest(name, known))
 }

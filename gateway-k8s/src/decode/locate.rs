@@ -1,11 +1,12 @@
-//! Position of a field in the text of a document, for diagnostics.
+//! Position of a field in the text of a document.
 
 use std::rc::Rc;
 
 use super::tree::{Key, Node, Place, Value, parse};
 
-/// Position of `field` (such as `spec.listeners[0].tls`) below `within` in `text`, or of its nearest parent
-/// that is present: of the value if it is a scalar, otherwise of the key.
+/// Returns the position of `field` (such as `spec.listeners[0].tls`) below `within` in `text`: of the
+/// value if it is a scalar, otherwise of the key. If the field is absent, the position is that of its
+/// nearest present parent.
 pub(crate) fn locate(text: &str, within: &str, field: &str) -> Option<Place> {
     let root = parse(text).ok()?;
     let start = descend(&root, root.place, within);
@@ -13,7 +14,7 @@ pub(crate) fn locate(text: &str, within: &str, field: &str) -> Option<Place> {
     Some(end.1)
 }
 
-/// Follows `path` as far as possible. Returns the last node and its position.
+/// Follows `path` as far as it exists. Returns the last node and its position.
 fn descend(node: &Rc<Node>, place: Place, path: &str) -> (Rc<Node>, Place) {
     let mut current = (Rc::clone(node), place);
     let mut rest = path.trim_start_matches('.');
@@ -48,7 +49,7 @@ fn step<'p>(node: &Node, path: &'p str) -> Option<(Found, &'p str)> {
     }
 }
 
-/// The entry that `path` begins with. Keys may contain dots: the longest matching key is taken.
+/// Returns the entry that `path` begins with. Keys may contain dots: the longest matching key is used.
 fn entry<'n, 'p>(
     entries: &'n [(Key, Rc<Node>)],
     path: &'p str,
@@ -125,7 +126,7 @@ spec:
         assert_eq!(locate("a: [", "", "a"), None);
     }
 
-    /// Trees of maps, lists and numbers that are all different, so that a number tells its place.
+    /// Trees of maps, lists and distinct numbers: each number identifies its position.
     fn any_tree() -> impl Strategy<Value = Json> {
         let leaf = Just(Json::Null);
         let tree = leaf.prop_recursive(4, 24, 4, |inner| {

@@ -4,7 +4,7 @@ use super::kind::{Kind, KindId};
 use crate::api::meta::ObjectMeta;
 use crate::finding::FindingCode;
 
-/// Known fields of `metadata` that are not used.
+/// Known fields of `metadata` that the gateway does not use.
 pub(crate) const UNREAD: [&str; 6] = [
     "deletionGracePeriodSeconds",
     "finalizers",
@@ -14,10 +14,10 @@ pub(crate) const UNREAD: [&str; 6] = [
     "selfLink",
 ];
 
-/// A violation in `metadata`.
+/// A violation of the rules for `metadata`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Breach {
-    /// Code of the diagnostic.
+    /// Finding code.
     pub(crate) code: FindingCode,
     /// Path of the field.
     pub(crate) field: &'static str,
@@ -27,11 +27,11 @@ pub(crate) struct Breach {
     pub(crate) help: &'static str,
 }
 
-/// Validates `meta` and sets defaults: the namespace `default` for namespaced kinds, none for cluster-scoped
-/// kinds, and generation 1.
+/// Validates `meta` and sets defaults: namespace `default` for namespaced kinds, no namespace for
+/// cluster-scoped kinds, generation 1.
 ///
 /// # Errors
-/// If the name is missing, or the name or namespace is invalid.
+/// If the name is missing, or if the name or namespace is invalid.
 pub(crate) fn check(kind: &Kind, meta: &mut ObjectMeta) -> Result<(), Breach> {
     if meta.name.is_empty() {
         return Err(Breach {
@@ -78,12 +78,12 @@ pub(crate) fn check(kind: &Kind, meta: &mut ObjectMeta) -> Result<(), Breach> {
     Ok(())
 }
 
-/// RFC 1123 label.
+/// Whether `name` is an RFC 1123 label.
 fn is_label(name: &str) -> bool {
     name.len() <= 63 && is_part(name)
 }
 
-/// RFC 1123 subdomain. Kubernetes limits the length of the name, not of each label.
+/// Whether `name` is an RFC 1123 subdomain. Kubernetes limits the length of the name, not of each label.
 fn is_subdomain(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(is_part)
 }

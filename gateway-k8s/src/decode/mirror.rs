@@ -1,7 +1,7 @@
-//! Objects of an API server, updated one by one.
+//! The objects of an API server, updated one at a time.
 //!
-//! An object is decoded like a document of a file. An object that is received again without a change, or with
-//! a change of its status only, keeps its `Arc`, so caches keyed by address remain valid.
+//! An object is decoded like a document of a file. If an object is received again and at most its status
+//! has changed, its `Arc` is kept, which keeps caches keyed by address valid.
 //!
 //! ```
 //! use serde_json::json;
@@ -23,10 +23,10 @@ use super::piece::{Item, take_from};
 use super::{Diagnostic, Reader};
 use crate::objects::{ObjectKey, Objects};
 
-/// `kubectl apply` keeps a second copy of the object in this annotation.
+/// Annotation in which `kubectl apply` keeps a second copy of the object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// Objects of an API server, with their diagnostics.
+/// The objects of an API server and their diagnostics.
 #[derive(Clone, Debug, Default)]
 pub struct Mirror {
     objects: Objects,
@@ -34,8 +34,8 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// Adds or replaces an object, which has `apiVersion` and `kind`. Returns whether objects or diagnostics
-    /// changed. An object that cannot be decoded is removed, with a diagnostic.
+    /// Adds or replaces an object. `object` includes `apiVersion` and `kind`. Returns whether objects or
+    /// diagnostics changed. An object that cannot be decoded is removed, with a diagnostic.
     pub fn apply(&mut self, mut object: Value) -> bool {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let kind = text(&object["kind"]);
@@ -61,18 +61,18 @@ impl Mirror {
         changed | self.note(kind, key, diagnostics)
     }
 
-    /// Removes an object. Returns whether it was present.
+    /// Removes an object and its diagnostics. Returns whether either was present.
     pub fn remove(&mut self, kind: &str, key: &ObjectKey) -> bool {
         let noted = self.note(kind.to_owned(), key.clone(), Vec::new());
         take_from(&mut self.objects, kind, key) | noted
     }
 
-    /// The objects.
+    /// Returns the objects.
     pub fn objects(&self) -> &Objects {
         &self.objects
     }
 
-    /// Diagnostics of single objects, by kind and name.
+    /// Returns the diagnostics of all objects, ordered by kind and name.
     pub fn diagnostics(&self) -> impl Iterator<Item = &Diagnostic> {
         self.diagnostics.values().flatten()
     }
@@ -87,7 +87,7 @@ impl Mirror {
     }
 }
 
-/// Removes fields that are not used: some change often, others are large.
+/// Removes unused fields that change often or are large.
 fn leave_out(object: &mut Value) {
     let Some(fields) = object.as_object_mut() else {
         return;

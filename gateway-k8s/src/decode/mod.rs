@@ -1,13 +1,13 @@
-//! Decoding of manifests into typed objects, one document at a time: an invalid one affects no other.
+//! Decodes manifests into typed objects, one document at a time: an invalid document affects no other.
 //!
 //! ```text
 //! text ──split──> documents ──tree──> nodes with places ──kind, metadata──> typed ──> Objects
-//!                                           └────────── what is wrong ──────────────> Diagnostics
+//!                                           └───────────── errors ─────────────────> Diagnostics
 //! ```
 //!
 //! YAML, JSON and objects of an API server are decoded in the same way. Objects from files are validated
-//! against the schema of their kind. An object that is not valid is decoded as far as possible and lists its
-//! invalid fields, so that the parts that have them can fail closed.
+//! against the schema of their kind. An invalid object is decoded as far as possible and lists its
+//! invalid fields; the parts with invalid fields fail closed.
 //!
 //! ```
 //! use towergate_k8s::decode::Decoder;
@@ -62,16 +62,16 @@ use crate::api::meta::ObjectMeta;
 use crate::finding::FindingCode;
 use crate::objects::{ObjectKey, Objects, Origin};
 
-/// The result of decoding.
+/// Objects and diagnostics of the decoded texts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Decoded {
-    /// The objects.
+    /// Decoded objects.
     pub objects: Objects,
     /// Diagnostics, in the order of the texts.
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Decodes texts, one after the other, into one set of objects.
+/// Decodes any number of texts into one set of objects.
 #[derive(Clone, Debug, Default)]
 pub struct Decoder {
     strict: bool,
@@ -87,18 +87,19 @@ struct Reader {
     items: Vec<Item>,
 }
 
-/// Who has validated the objects before they are read.
+/// Validation that objects have passed before they are decoded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Admission {
-    /// Nobody: they come from files.
+    /// No validation: the objects come from files.
     None,
-    /// An API server, by the CustomResourceDefinitions that it has. They may be newer than ours, so only
-    /// kinds whose definitions Towergate installs itself, without their CEL rules, are validated again.
+    /// Validation by an API server against its installed CustomResourceDefinitions, which may be newer
+    /// than this version. Only kinds with CustomResourceDefinitions of Towergate, which have no CEL
+    /// rules, are validated again.
     ApiServer,
 }
 
 impl Admission {
-    /// Whether objects of `kind` are validated here.
+    /// Whether the decoder validates objects of `kind` itself.
     fn leaves_validation_of(self, kind: &Kind) -> bool {
         match self {
             Self::None => kind.strict_fields(),
@@ -107,21 +108,21 @@ impl Admission {
     }
 }
 
-/// Decodes one text without `strict`. `file` is the name in diagnostics.
+/// Decodes one text without `strict`. Diagnostics show `file` as its name.
 pub fn decode(file: &str, text: &str) -> Decoded {
     let mut decoder = Decoder::new(false);
     decoder.file(file, text);
     decoder.finish()
 }
 
-/// The document that an object is part of.
+/// The document that contains an object.
 struct Source<'a> {
     document: Origin,
-    /// `apiVersion` and `kind` of items that have none, from the kind of their list.
+    /// `apiVersion` and `kind` of items that have neither, derived from the kind of their list.
     inherited: Option<(&'a str, &'a str)>,
 }
 
-/// The kind and metadata of an object.
+/// Kind and metadata of an object.
 struct Head<'a> {
     kind: Kind,
     api_version: &'a str,
@@ -132,7 +133,7 @@ struct Head<'a> {
 }
 
 impl Decoder {
-    /// A decoder. `strict` makes unknown fields and kinds errors.
+    /// Creates a decoder. `strict` makes unknown fields and kinds errors.
     pub fn new(strict: bool) -> Self {
         Self {
             strict,
@@ -140,7 +141,7 @@ impl Decoder {
         }
     }
 
-    /// A decoder that reuses the results of unchanged documents.
+    /// Creates a decoder that reuses the results of unchanged documents.
     pub fn with_memory(strict: bool, memory: Memory) -> Self {
         Self {
             memory: Some(memory),
@@ -172,25 +173,25 @@ impl Decoder {
         }
     }
 
-    /// Reuses the result of `file`, whose content is unchanged. Returns `false` if the cache does not have
-    /// it.
+    /// Reuses the cached result of `file`, whose content is unchanged. Returns `false` if it is not
+    /// cached.
     pub fn unchanged(&mut self, file: &str) -> bool {
         let pieces = self.memory.as_mut().and_then(|memory| memory.again(file));
         let pieces = pieces.inspect(|pieces| pieces.iter().for_each(|piece| self.take(piece)));
         pieces.is_some()
     }
 
-    /// Adds a diagnostic about a source, such as a file that cannot be read.
+    /// Adds a diagnostic about a source, such as an unreadable file.
     pub fn note(&mut self, diagnostic: Diagnostic) {
         self.decoded.diagnostics.push(diagnostic);
     }
 
-    /// The objects and diagnostics.
+    /// Returns the objects and diagnostics.
     pub fn finish(self) -> Decoded {
         self.finish_with_memory().0
     }
 
-    /// The objects and diagnostics, and the cache for the next decoder.
+    /// Returns the objects and diagnostics, and the cache for the next decoder.
     pub fn finish_with_memory(mut self) -> (Decoded, Memory) {
         for (kind, (count, mut note)) in self.passed_over {
             let objects = if count == 1 {
@@ -457,7 +458,7 @@ impl Reader {
         store::insert(self, head, node, body);
     }
 
-    /// Fields beside `metadata` and `spec`.
+    /// Reports unknown fields beside `metadata` and `spec`.
     fn root_fields(&mut self, head: &Head<'_>, node: &Node) {
         const KNOWN: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
         let Value::Map(entries) = &node.value else {
@@ -493,7 +494,7 @@ impl Reader {
         }
     }
 
-    /// Reports a field that an API server would refuse.
+    /// Reports a field that an API server rejects.
     fn violation(&mut self, head: &Head<'_>, violation: &SchemaViolation) {
         let example = violation
             .example()
@@ -523,7 +524,7 @@ impl Head<'_> {
         ObjectKey::new(&*self.meta.namespace, &*self.meta.name)
     }
 
-    /// Sets the object of a diagnostic.
+    /// Sets kind and object of a diagnostic.
     fn name(&self, mut diagnostic: Diagnostic) -> Diagnostic {
         self.kind.name.clone_into(&mut diagnostic.kind);
         diagnostic.object = Some(self.key());
@@ -531,7 +532,7 @@ impl Head<'_> {
     }
 }
 
-/// The Secret that a Certificate of cert-manager creates.
+/// Returns the Secret that cert-manager creates for a Certificate.
 fn issued(certificate: &Node) -> Option<Item> {
     let meta = certificate.field("metadata")?;
     let namespace = meta.field("namespace").and_then(|n| n.text());
@@ -544,14 +545,14 @@ fn issued(certificate: &Node) -> Option<Item> {
     Some(Item::Issued(secret, by))
 }
 
-/// The effect of an invalid field at `path` of an object of `kind`.
+/// Returns the effect of an invalid field at `path` in an object of `kind`.
 fn effect(kind: &Kind, path: &str) -> &'static str {
     unknown::closed(kind.id, path).map_or("the object is not in force", Closed::effect)
 }
 
-/// The diagnostic of a value that does not match its type.
+/// Returns the diagnostic for a value that does not match its type.
 fn misfit(kind: &Kind, object: Option<ObjectKey>, origin: &Origin, error: TypeError) -> Diagnostic {
-    // Messages may quote the value, which must not happen for a Secret.
+    // A type error may quote the value; the value of a Secret must not appear in a message.
     let (message, help) = if kind.id == kind::KindId::Secret {
         (
             "a value has the wrong type".to_owned(),

@@ -1,8 +1,8 @@
 //! Suggestions for misspelled names.
 
-/// The name in `known` that is most similar to `name`, if any is similar enough.
+/// Returns the name in `known` that is most similar to `name`, if one is similar enough.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // More differences than a third of the letters make the suggestion misleading.
+    // A suggestion that differs in more than a third of the characters is misleading.
     let bound = (name.chars().count() / 3).max(1);
     known
         .into_iter()
@@ -12,7 +12,7 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(_, candidate)| candidate)
 }
 
-/// Number of insertions, deletions, substitutions and transpositions between both, ignoring case.
+/// Number of insertions, deletions, substitutions and transpositions between `a` and `b`, ignoring case.
 fn distance(a: &str, b: &str) -> usize {
     let a: Vec<char> = a.chars().flat_map(char::to_lowercase).take(64).collect();
     let b: Vec<char> = b.chars().flat_map(char::to_lowercase).take(64).collect();

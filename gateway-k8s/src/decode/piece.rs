@@ -1,5 +1,7 @@
-//! Cache of decoded documents. The result of a document depends on its text alone, so it is reused while the
-//! text is unchanged: after one change in a large file, one document is decoded.
+//! Cache of decoded documents.
+//!
+//! The result of a document depends on its text alone and is reused while the text is unchanged: after
+//! one change in a large file, one document is decoded.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,22 +24,22 @@ use crate::api::stream_route::{PortRouteSpec, TlsRouteSpec};
 use crate::finding::FindingCode;
 use crate::objects::{Object, ObjectKey, Objects, Origin, Store};
 
-/// The result of a document.
+/// The result of decoding a document.
 #[derive(Clone, Debug)]
 pub(super) struct Piece {
     document: Origin,
-    /// Items in the order of the document.
+    /// Items in document order.
     pub(super) items: Box<[Item]>,
 }
 
-/// A part of the result of a document.
+/// One object or diagnostic of a document.
 #[derive(Clone, Debug)]
 pub(super) enum Item {
     /// An object and the position of its start.
     Object(Found, Place),
     /// A diagnostic.
     Diagnostic(Box<Diagnostic>),
-    /// An object of a kind that is ignored, with a note for the first of its kind.
+    /// The kind of an ignored object, with the note that is reported once per kind.
     PassedOver(String, Box<Diagnostic>),
     /// A Secret that an ignored object would create, and the name of that object.
     Issued(ObjectKey, ObjectKey),
@@ -45,13 +47,13 @@ pub(super) enum Item {
 
 macro_rules! found {
     ($($kind:ident: $spec:ty, $field:ident, $name:literal;)*) => {
-        /// An object of any kind.
+        /// An object of any decoded kind.
         #[derive(Clone, Debug)]
         pub(super) enum Found {
             $($kind(Arc<Object<$spec>>),)*
         }
 
-        /// Removes the object of this kind and name. Returns whether it was present.
+        /// Removes an object by kind and name. Returns whether it was present.
         pub(super) fn take_from(all: &mut Objects, kind: &str, key: &ObjectKey) -> bool {
             match kind {
                 $($name => all.$field.remove(key).is_some(),)*
@@ -60,18 +62,18 @@ macro_rules! found {
         }
 
         impl Found {
-            /// Adds the object to those of its kind.
+            /// Adds the object to the store of its kind.
             ///
             /// # Errors
-            /// If an object of this name is present.
+            /// If the store already contains an object of this name.
             pub(super) fn add_to(&self, all: &mut Objects, place: Place) -> Result<(), Box<Diagnostic>> {
                 match self {
                     $(Self::$kind(object) => add(&mut all.$field, object, $name, place),)*
                 }
             }
 
-            /// Adds the object, or replaces the one of its name unless both are equal. Returns whether
-            /// anything changed.
+            /// Adds the object, or replaces the object of the same name if they differ. Returns whether
+            /// the store changed.
             pub(super) fn put_into(self, all: &mut Objects) -> bool {
                 match self {
                     $(Self::$kind(object) => put(&mut all.$field, object),)*
@@ -152,7 +154,7 @@ impl Piece {
         Self { document, items }
     }
 
-    /// The same document at another line of its file.
+    /// Returns the result of the same document at another line of its file.
     fn moved(&self, line: usize) -> Self {
         let before = self.document.line;
         let place = |diagnostic: &Diagnostic| {
@@ -177,25 +179,26 @@ impl Piece {
     }
 }
 
-/// Results of the documents of each file, from the last time they were decoded.
+/// Cached results of the documents of each file.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     before: HashMap<Arc<str>, Pieces>,
     now: HashMap<Arc<str>, Pieces>,
 }
 
-/// Results of the documents of a file, in order.
+/// Results of the documents of a file, in file order.
 type Pieces = Arc<[Arc<Piece>]>;
 
 impl Memory {
-    /// The cached results of `file`, which is unchanged; `None`: it is not in the cache.
+    /// Returns the cached results of the unchanged `file`, or `None` if it is not cached.
     pub(super) fn again(&mut self, file: &str) -> Option<Pieces> {
         let (name, pieces) = self.before.get_key_value(file)?;
         self.now.insert(name.clone(), pieces.clone());
         Some(pieces.clone())
     }
 
-    /// The results of the `documents` of `file`. `read` decodes those that are not in the cache.
+    /// Returns the results of the `documents` of `file`; `read` decodes the documents that are not
+    /// cached.
     pub(super) fn recall(
         &mut self,
         file: &Arc<str>,
@@ -221,7 +224,7 @@ impl Memory {
         pieces
     }
 
-    /// Removes results that were not used since the last call.
+    /// Removes results that have not been used since the last call.
     pub(super) fn forget(self) -> Self {
         Self {
             before: self.now,
@@ -239,7 +242,8 @@ mod tests {
     use crate::decode::{Decoded, Decoder, decode};
     use crate::objects::ObjectKey;
 
-    /// Documents that are valid, invalid, equal, of the same object, and of ignored kinds.
+    /// Valid and invalid documents, equal documents, documents of one object, and documents of ignored
+    /// kinds.
     const DOCUMENTS: [&str; 7] = [
         "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80}]}\n",
         "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n\nspec: {ports: [{port: 81}]}\n",
@@ -275,7 +279,7 @@ mod tests {
     }
 
     proptest! {
-        /// A decoder with a cache gives the same result as one without.
+        /// A decoder with a cache returns the same result as one without.
         #[test]
         fn the_cache_changes_no_result(files in vec(vec(0..DOCUMENTS.len(), 0..6), 1..4)) {
             let mut memory = Memory::default();

@@ -6,13 +6,13 @@ use super::tree::{Node, Place, Value};
 /// A port number out of range.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct BadPort {
-    /// The path of the field.
+    /// Path of the field.
     pub(crate) path: String,
     /// Position of the number.
     pub(crate) place: Place,
 }
 
-/// The first `port` of a Service that is an integer outside 1 to 65535.
+/// Returns the first `port` of a Service that is an integer outside 1 to 65535.
 pub(crate) fn check(kind: &Kind, object: &Node) -> Option<BadPort> {
     if kind.id != KindId::Service {
         return None;

@@ -1,8 +1,8 @@
-//! What can be read of an object that does not fit its type: the parts that cannot are left out.
+//! Partial decoding of an object with type errors.
 //!
-//! The object must not disappear: a route that is missing leaves its requests to a less specific one.
-//! So each value that does not fit is replaced by one that asks for nothing, and noted; what has it
-//! fails closed.
+//! Without the object, a less specific route would match its requests. The object is therefore kept: each
+//! value that does not match its type is replaced by an absent or empty value and recorded as an error,
+//! and the part of the object that contains it fails closed.
 
 use std::rc::Rc;
 
@@ -11,21 +11,21 @@ use serde::de::DeserializeOwned;
 use super::tree::{Node, Value};
 use super::typed::{self, TypeError, UnknownField};
 
-/// The most values of one object that are left out.
+/// Maximum number of invalid values per object that are removed.
 const MAX_ERRORS: usize = 64;
 
-/// An object as far as it could be read.
+/// The valid part of an object.
 #[derive(Debug)]
 pub(super) struct Readable<S> {
-    /// The object; `None`: nothing of it could be read.
+    /// The decoded object; `None` if no part of it can be decoded.
     pub(super) spec: Option<S>,
-    /// Values that were left out.
+    /// Type errors of the removed values.
     pub(super) errors: Vec<TypeError>,
     /// Fields that the type does not have.
     pub(super) unknown: Vec<UnknownField>,
 }
 
-/// Reads `body`, which is at `path`, without the values that do not fit.
+/// Decodes `body`, which is at `path`, without the values that do not match their types.
 pub(super) fn read<S: DeserializeOwned>(body: &Node, path: &str) -> Readable<S> {
     let mut errors: Vec<TypeError> = Vec::new();
     let (mut result, mut unknown) = typed::read::<S>(body, path);
@@ -58,7 +58,7 @@ pub(super) fn read<S: DeserializeOwned>(body: &Node, path: &str) -> Readable<S> 
     }
 }
 
-/// The first error of each value.
+/// Keeps the first error of each path.
 fn distinct(errors: Vec<TypeError>) -> Vec<TypeError> {
     let mut kept: Vec<TypeError> = Vec::new();
     for error in errors {
@@ -69,8 +69,9 @@ fn distinct(errors: Vec<TypeError>) -> Vec<TypeError> {
     kept
 }
 
-/// `body` with the value at `wrong` replaced. A field becomes absent. An item of a list must keep its
-/// place: it becomes an empty map, then an empty text, and in the end the whole list is left out.
+/// Returns `body` with the value at `wrong` replaced. A field becomes null, which counts as absent. An
+/// item of a list must keep its index: it becomes an empty map at the first attempt and an empty string
+/// at the second; at the third, the whole list becomes null.
 fn without(body: &Node, path: &str, wrong: &str, attempts: usize) -> Option<Node> {
     let within = wrong.strip_prefix(path)?.trim_start_matches('.');
     if within.is_empty() {
@@ -90,7 +91,7 @@ fn without(body: &Node, path: &str, wrong: &str, attempts: usize) -> Option<Node
     replaced(body, within, replacement)
 }
 
-/// A copy of `node` with another value at `path`.
+/// Returns a copy of `node` with another value at `path`.
 fn replaced(node: &Node, path: &str, value: Value) -> Option<Node> {
     if path.is_empty() {
         return Some(node.with_value(value));
@@ -105,7 +106,7 @@ fn replaced(node: &Node, path: &str, value: Value) -> Option<Node> {
             Value::List(items)
         }
         Value::Map(entries) => {
-            // Keys may hold dots themselves: the longest that fits is meant.
+            // Keys may contain dots: the longest matching key is used.
             let fits = |key: &str| {
                 let rest = path.strip_prefix(key)?;
                 (rest.is_empty() || rest.starts_with(['.', '['])).then_some(rest)

@@ -1,18 +1,19 @@
 //! Splits a file into its YAML documents, each with its first line.
 //!
-//! A `---` line (YAML 1.2.2, section 9.1.2) cannot be part of a value, so splitting needs no parser and a
-//! malformed document does not hide the next one. JSON has no `---` lines and is one document.
+//! A `---` line (YAML 1.2.2, section 9.1.2) cannot be part of a value. Splitting therefore needs no
+//! parser, and a malformed document does not hide the next one. JSON has no `---` lines and is one
+//! document.
 
 /// A document of a file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Document<'a> {
-    /// Number of its first line, from 1.
+    /// Number of the first line in the file, from 1.
     pub(crate) line: usize,
-    /// Text.
+    /// Text of the document.
     pub(crate) text: &'a str,
 }
 
-/// The documents of `text`, without those that have only comments and directives.
+/// Returns the documents of `text`, except those that contain only comments and directives.
 pub(crate) fn split(text: &str) -> Vec<Document<'_>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut documents = Vec::new();
@@ -59,7 +60,7 @@ impl Cut {
     }
 }
 
-/// The text after a marker, without blanks and comments; `None`: the line is not a marker.
+/// Text after a marker, without blanks and comments. `None` if the line is not a marker.
 fn marker<'a>(line: &'a str, marker: &str) -> Option<&'a str> {
     let rest = line.strip_prefix(marker)?;
     if !rest.is_empty() && !rest.starts_with([' ', '\t', '\r', '\n']) {

@@ -1,4 +1,4 @@
-//! From a document of which the kind is known to an object.
+//! Decoding of a document of a known kind into a typed object.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use super::{Head, Reader, misfit, readable, unknown};
 use crate::objects::Object;
 use crate::validate;
 
-/// Reads `body`, the part of `node` that the kind describes, and adds the object, or reports why there is
-/// none.
+/// Decodes `body`, the content of the object `node`, and adds the object. If the object cannot be
+/// decoded, only diagnostics are added.
 pub(super) fn insert(reader: &mut Reader, head: Head<'_>, node: &Node, body: &Node) {
     macro_rules! read {
         ($kind:ident) => {
@@ -75,7 +75,7 @@ fn object<S: DeserializeOwned>(
     if reader.admission.leaves_validation_of(&head.kind) {
         let violations = validate::violations(head.kind.name, head.api_version, node);
         for violation in violations {
-            // A type error has been reported in more detail.
+            // A type error for this field has already been reported, in more detail.
             if misread.iter().any(|known| known.field == violation.field) {
                 continue;
             }
@@ -96,7 +96,7 @@ fn object<S: DeserializeOwned>(
     Some((Arc::new(object), head.place))
 }
 
-/// A field that is not known, as the status of its object reports it.
+/// Converts an unknown field into the violation that the status of its object reports.
 fn unknown_field(field: &UnknownField) -> SchemaViolation {
     let meant = field.nearest.as_ref();
     let meant = meant.map(|meant| format!(" (did you mean {meant}?)"));

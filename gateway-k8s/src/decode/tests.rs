@@ -1,4 +1,4 @@
-//! What a user meets: texts in, objects and diagnostics out.
+//! End-to-end tests of the decoder: texts in, objects and diagnostics out.
 
 use proptest::prelude::*;
 
@@ -264,7 +264,7 @@ proptest! {
         decode("a", &String::from_utf8_lossy(&bytes));
     }
 
-    /// Mutated manifests: near enough to real ones to reach every step.
+    /// Manifests with small mutations, which reach every decoding step.
     #[test]
     fn a_mutated_manifest_never_panics(at in 0..SERVICE.len(), cut in 0..8_usize, insert in "[-:{}\\[\\]a&*! \n]{0,4}") {
         let end = (at + cut).min(SERVICE.len());

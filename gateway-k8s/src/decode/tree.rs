@@ -1,22 +1,22 @@
 //! A document as a tree of nodes with positions.
 //!
-//! Decoding and locating walk the same tree, so a diagnostic points at the value that was decoded. YAML and
-//! JSON give the same tree. Aliases are shared, merge keys (`<<`) are applied, and a duplicate key is an
-//! error.
+//! Decoding and locating walk the same tree: the position in a diagnostic is that of the decoded value.
+//! YAML and JSON produce the same tree. Aliases are shared, merge keys (`<<`) are applied, and a
+//! duplicate key is an error.
 //!
-//! The size of the tree with aliases expanded is limited ([`MAX_NODES`], [`MAX_DEPTH`]), so alias bombs and
-//! deep nesting are rejected early.
+//! The size of the tree with aliases expanded is limited ([`MAX_NODES`], [`MAX_DEPTH`]), which rejects
+//! alias bombs and deep nesting early.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use serde_saphyr::granit_parser::{Event, Options, Parser, ScalarStyle, Span, StrInput, Tag};
 
-/// Maximum length of a document, in bytes. That of the API server is 3 MiB.
+/// Maximum length of a document, in bytes. The limit of the API server is 3 MiB.
 pub(crate) const MAX_BYTES: usize = 10 * 1024 * 1024;
-/// Maximum number of nodes of a document. An alias counts each time it is used, a long string as several.
+/// Maximum number of nodes of a document. An alias counts on each use; a long string counts as several.
 pub(crate) const MAX_NODES: usize = 500_000;
-/// Maximum depth of a document, aliases included.
+/// Maximum depth of a document, with aliases expanded.
 pub(crate) const MAX_DEPTH: usize = 100;
 
 /// A position in a text.
@@ -28,30 +28,30 @@ pub(crate) struct Place {
     pub(crate) column: usize,
 }
 
-/// The position of a value without text.
+/// Position of a value that has no text.
 const NOWHERE: Place = Place { line: 0, column: 0 };
 
-/// A value with its position.
+/// A value and its position.
 #[derive(Debug)]
 pub(crate) struct Node {
-    /// Position of its start.
+    /// Position of the start of the value.
     pub(crate) place: Place,
     /// Value.
     pub(crate) value: Value,
-    /// Number of nodes, including itself.
+    /// Number of nodes, including this one.
     size: usize,
-    /// Number of levels, including its own.
+    /// Number of levels, including that of this node.
     height: usize,
 }
 
 /// The value of a node.
 #[derive(Debug)]
 pub(crate) enum Value {
-    /// A string; `true`: unquoted, so it may be a number, a boolean or null.
+    /// A string. `true` if unquoted: it may then be a number, a boolean or null.
     Scalar(String, bool),
     /// A list.
     List(Vec<Rc<Node>>),
-    /// A map, in the order of the text.
+    /// A map, in document order.
     Map(Vec<(Key, Rc<Node>)>),
 }
 
@@ -83,7 +83,7 @@ impl SyntaxError {
 }
 
 impl Node {
-    /// An empty map at `place`.
+    /// Returns an empty map at `place`.
     pub(crate) fn empty_map(place: Place) -> Self {
         Self {
             place,
@@ -93,7 +93,7 @@ impl Node {
         }
     }
 
-    /// A node with another value at the same position.
+    /// Returns a node with another value at the same position.
     pub(crate) fn with_value(&self, value: Value) -> Self {
         Self {
             place: self.place,
@@ -103,7 +103,7 @@ impl Node {
         }
     }
 
-    /// The value of `key`, unless it is absent or null.
+    /// Returns the value of `key`, unless it is absent or null.
     pub(crate) fn field(&self, key: &str) -> Option<&Rc<Node>> {
         let Value::Map(entries) = &self.value else {
             return None;
@@ -112,7 +112,7 @@ impl Node {
         (!node.is_null()).then_some(node)
     }
 
-    /// The text of a scalar.
+    /// Returns the text of a scalar.
     pub(crate) fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Scalar(text, _) => Some(text),
@@ -120,7 +120,7 @@ impl Node {
         }
     }
 
-    /// Whether it is null.
+    /// Whether the value is null.
     pub(crate) fn is_null(&self) -> bool {
         matches!(&self.value, Value::Scalar(text, true) if is_null(text))
     }
@@ -146,7 +146,7 @@ pub(crate) fn parse(text: &str) -> Result<Rc<Node>, SyntaxError> {
     let mut options = Options::default();
     options.flow_nesting_limit = MAX_DEPTH;
     options.block_nesting_limit = MAX_DEPTH;
-    // Another crate of the build may enable the feature that makes comments the default.
+    // Another crate in the build may enable the feature that makes comments the default.
     options.emit_comments = false;
     let mut builder = Builder {
         parser: Parser::new_from_str_with_options(text, options),
@@ -156,7 +156,7 @@ pub(crate) fn parse(text: &str) -> Result<Rc<Node>, SyntaxError> {
     builder.document()
 }
 
-/// The tree of a JSON value from an API server, without positions.
+/// Converts a JSON value from an API server into a tree without positions.
 ///
 /// # Errors
 /// If it exceeds a limit of this module.
@@ -165,7 +165,7 @@ pub(crate) fn of_json(value: &serde_json::Value) -> Result<Rc<Node>, SyntaxError
     node.map(Rc::new).ok_or_else(|| too_large(NOWHERE))
 }
 
-/// `None`: it is nested too deeply.
+/// Converts a JSON value. Returns `None` if it is nested too deeply.
 fn json_node(value: &serde_json::Value, depth: usize) -> Option<Node> {
     use serde_json::Value as Json;
     if depth > MAX_DEPTH {
@@ -263,7 +263,7 @@ impl<'a> Builder<'a> {
             }
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = unquoted(tag.as_deref(), style == ScalarStyle::Plain, at)?;
-                // A long string counts as several nodes, so aliases cannot multiply it without limit.
+                // A long string counts as several nodes, which limits the text that aliases can multiply.
                 let size = 1 + text.len() / 32;
                 let value = Value::Scalar(text.into_owned(), plain);
                 let node = Node {
@@ -356,7 +356,7 @@ impl<'a> Builder<'a> {
             .max()
             .unwrap_or(0);
         let value = Value::Map(entries);
-        // An empty map has no key whose position could be used.
+        // An empty map has no key to take the position from.
         let place = begin.map_or(place, |key| key.min(place));
         Ok(Node {
             place,
@@ -390,7 +390,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// Adds the entries of `source` whose keys are not present (YAML merge keys).
+/// Adds the entries of `source` whose keys are absent (YAML merge keys).
 fn merge(
     source: &Node,
     seen: &mut HashSet<String>,

@@ -1,8 +1,8 @@
-//! Decoding of a tree into a typed value, with the rules of the API server.
+//! Decodes a tree into a typed value, with the rules of the API server.
 //!
-//! An error has the position and the path of its value. An unknown field is recorded with a suggestion from
-//! the field names that serde provides. A field whose value is null counts as absent. An unquoted number or
-//! boolean is not a string; the API server rejects it too.
+//! An error carries the position and the path of its value. An unknown field is recorded with a
+//! suggestion from the field names that serde provides. A field whose value is null counts as absent. An
+//! unquoted number or boolean is not a string; the API server rejects it too.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -15,21 +15,21 @@ use serde::{Deserialize, forward_to_deserialize_any};
 use super::nearest::nearest;
 use super::tree::{Key, Node, Place, Value, is_null};
 
-/// A field that the type does not have.
+/// A field that the type does not define.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct UnknownField {
-    /// The path, such as `spec.hostnamez`.
+    /// Path, such as `spec.hostnamez`.
     pub(crate) path: String,
-    /// Position of its name.
+    /// Position of the key.
     pub(crate) place: Place,
-    /// Suggestion.
+    /// Most similar known field, if one is similar enough.
     pub(crate) nearest: Option<String>,
-    /// Known fields.
+    /// Names of the fields that the type defines.
     pub(crate) known: Vec<&'static str>,
 }
 
 impl UnknownField {
-    /// The last element of the path.
+    /// Returns the last element of the path.
     pub(crate) fn last(&self) -> &str {
         self.path.rsplit('.').next().unwrap_or_default()
     }
@@ -38,13 +38,13 @@ impl UnknownField {
 /// A value that does not match its type.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct TypeError {
-    /// The path of the value.
+    /// Path of the value.
     pub(crate) path: String,
-    /// Position; `None` until the error reaches its value.
+    /// Position. `None` until the error reaches the node of its value.
     pub(crate) place: Option<Place>,
     /// Message.
     pub(crate) message: String,
-    /// Advice; empty if there is none.
+    /// Advice. Empty if there is none.
     pub(crate) help: String,
 }
 
@@ -72,7 +72,7 @@ impl de::Error for TypeError {
     }
 }
 
-/// Decodes `node`, which is at `path`, as a `T`, and returns the unknown fields.
+/// Decodes `node`, which is at `path`, as a `T`. Also returns the unknown fields.
 ///
 /// # Errors
 /// If a value does not match its type.
@@ -98,7 +98,7 @@ struct Report {
 }
 
 impl Report {
-    /// Runs `read` with `step` appended to the path.
+    /// Calls `read` with `step` appended to the path.
     fn below<T>(
         &self,
         step: fmt::Arguments<'_>,
@@ -148,9 +148,9 @@ impl Report {
     }
 }
 
-/// Advice on a number in place of a duration.
+/// Advice for a number in place of a duration.
 const DURATION: &str = "Write a time with its unit, such as \"5s\" or \"1m30s\".";
-/// Advice on a number in place of a string.
+/// Advice for a number in place of a string.
 const QUOTE: &str = "Put it in quotes:";
 
 #[derive(Clone, Copy)]
@@ -267,7 +267,7 @@ impl<'de> de::Deserializer<'de> for Typed<'de, '_> {
     ) -> Result<V::Value, TypeError> {
         match &self.node.value {
             Value::Map(entries) => self.map(entries, Some(fields), visitor),
-            // A derived type would take the items for its fields.
+            // A derived `Deserialize` would decode the items as fields.
             Value::List(_) => Err(de::Error::invalid_type(de::Unexpected::Seq, &visitor)),
             Value::Scalar(..) => self.deserialize_any(visitor),
         }
@@ -336,7 +336,7 @@ impl<'de> SeqAccess<'de> for Items<'de, '_> {
 struct Entries<'de, 'r> {
     entries: std::slice::Iter<'de, (Key, Rc<Node>)>,
     current: Option<&'de (Key, Rc<Node>)>,
-    /// Fields of a struct; `None` for a map of any keys.
+    /// Field names of a struct; `None` for a map with arbitrary keys.
     known: Option<&'static [&'static str]>,
     report: &'r Report,
 }
@@ -412,7 +412,7 @@ impl Plain {
         if let Ok(value) = text.parse() {
             return Self::Signed(value);
         }
-        // Rust parses numbers as YAML does. Words such as `inf` have been handled above.
+        // Rust parses numbers like YAML. Words such as `inf` are handled above.
         text.parse().map_or(Self::Text, Self::Float)
     }
 
@@ -425,7 +425,7 @@ impl Plain {
     }
 }
 
-/// The JSON of a scalar; `plain`: it is unquoted.
+/// Converts a scalar to JSON. `plain`: the scalar is unquoted.
 pub(crate) fn scalar(text: &str, plain: bool) -> serde_json::Value {
     if !plain {
         return text.into();
@@ -440,7 +440,7 @@ pub(crate) fn scalar(text: &str, plain: bool) -> serde_json::Value {
     }
 }
 
-/// serde's message without terms of Rust.
+/// Rewrites serde's message without terms of Rust.
 fn without_rust_terms(message: &str) -> String {
     let mut message = message.to_owned();
     for (rust, plain) in [

@@ -1,8 +1,9 @@
 //! Effects of unknown and invalid fields.
 //!
-//! Ignoring an unknown match makes a rule match more requests than intended; ignoring an unknown filter,
-//! hostname, or field of a policy or grant admits requests that should be rejected. The part of the object
-//! that has an unknown or invalid field therefore fails closed, as [`Closed`] defines.
+//! If an unknown match were ignored, its rule would match more requests than intended. If an unknown
+//! filter, hostname, or field of a policy or grant were ignored, requests that should be rejected would
+//! be admitted. The part of the object that contains an unknown or invalid field therefore fails closed,
+//! as [`Closed`] defines.
 
 use super::kind::KindId;
 use super::typed::UnknownField;
@@ -31,7 +32,7 @@ pub(crate) enum Closed {
 }
 
 impl Closed {
-    /// The effect, as a clause of a message.
+    /// Effect, as a clause of a message.
     pub(crate) fn effect(self) -> &'static str {
         match self {
             Self::Policy => "what the policy covers answers 500",
@@ -47,7 +48,7 @@ impl Closed {
     }
 }
 
-/// The part that fails closed because of the field at `path`. `None`: the field has no effect.
+/// Returns the part that fails closed because of the field at `path`; `None` if the field has no effect.
 pub(crate) fn closed(kind: KindId, path: &str) -> Option<Closed> {
     use KindId as K;
     let Some(field) = path.strip_prefix("spec.") else {
@@ -70,7 +71,7 @@ pub(crate) fn closed(kind: KindId, path: &str) -> Option<Closed> {
                 false => Some(Closed::Route),
             }
         }
-        // Neither labels of generated objects nor addresses admit requests.
+        // Labels of generated objects and addresses do not admit requests.
         K::Gateway if field.starts_with("infrastructure.") || field.starts_with("addresses[") => {
             None
         }
@@ -86,7 +87,7 @@ pub(crate) fn closed(kind: KindId, path: &str) -> Option<Closed> {
     }
 }
 
-/// The part that fails closed because `spec` is missing or invalid as a whole.
+/// Returns the part that fails closed because `spec` is missing or invalid as a whole.
 fn whole(kind: KindId) -> Option<Closed> {
     use KindId as K;
     match kind {
@@ -107,8 +108,8 @@ fn whole(kind: KindId) -> Option<Closed> {
     }
 }
 
-/// Whether an invalid field of a route concerns each of its rules: where the route is attached is known,
-/// so requests for it must not reach a less specific route.
+/// Whether an invalid field affects every rule of its route. The attachment of the route is known, so its
+/// requests must not reach a less specific route.
 pub(crate) fn is_of_every_rule(path: &str) -> bool {
     matches!(
         path,
@@ -116,10 +117,10 @@ pub(crate) fn is_of_every_rule(path: &str) -> bool {
     ) || path.starts_with("spec.hostnames[")
 }
 
-/// Maximum number of names in an advice.
+/// Maximum number of field names in the advice.
 const LISTED: usize = 16;
 
-/// Advice on an unknown field: a suggestion, or the known names.
+/// Advice for an unknown field: a suggestion, or the known field names.
 pub(crate) fn mend(field: &UnknownField) -> String {
     if let Some(meant) = &field.nearest {
         return format!("Did you mean `{meant}`?");

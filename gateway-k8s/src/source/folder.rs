@@ -1,8 +1,8 @@
 //! Objects from folders and files of manifests.
 //!
-//! Files are read in the order of their paths, so of two objects with one name the same one is always used.
-//! Hidden entries are skipped: a mounted ConfigMap keeps its files in a hidden folder (`..data`) and links to
-//! them. Links are followed. A file that is reached twice is read once.
+//! Files are read in path order: of two objects with the same name, the same one is always used. Hidden
+//! entries are skipped: a mounted ConfigMap keeps its files in a hidden folder (`..data`) and links to
+//! them. Symbolic links are followed. A file with several paths is read once.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
@@ -18,44 +18,44 @@ use crate::objects::Objects;
 
 /// Maximum size of a file, in bytes.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
-/// Maximum depth of folders, against loops of links.
+/// Maximum depth of folders, which ends loops of symbolic links.
 const MAX_DEPTH: usize = 32;
 
-/// Reader of folders and files of manifests. It caches results: only documents that have changed since the
-/// last reading are decoded.
+/// Reader of folders and files of manifests. Results are cached: only documents that have changed since
+/// the last reading are decoded.
 #[derive(Clone, Debug, Default)]
 pub struct Folder {
     strict: bool,
     memory: Memory,
-    /// Manifests that are not files, by the name that diagnostics show.
+    /// Manifests that are not files, by their name in diagnostics.
     texts: Vec<(PathBuf, String)>,
-    /// State of each file that was read.
+    /// State of each file at the last reading.
     seen: HashMap<PathBuf, Seen>,
 }
 
-/// A file that was read.
+/// State of a file that was read.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     stamp: Stamp,
-    /// Fingerprint of its content.
+    /// Fingerprint of the content.
     fingerprint: u64,
 }
 
-/// The result of a reading.
+/// Result of a reading.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Loaded {
-    /// The objects.
+    /// Decoded objects.
     pub objects: Objects,
     /// Diagnostics.
     pub diagnostics: Vec<Diagnostic>,
     /// Fingerprint of the names and contents of all files.
     pub fingerprint: u64,
-    /// Files in the order of reading.
+    /// Files in reading order.
     pub files: Vec<PathBuf>,
 }
 
 impl Folder {
-    /// A reader. `strict` makes unknown fields and kinds errors.
+    /// Creates a reader. `strict` makes unknown fields and kinds errors.
     pub fn new(strict: bool) -> Self {
         Self {
             strict,
@@ -70,8 +70,8 @@ impl Folder {
         self
     }
 
-    /// Reads all manifests (`.yaml`, `.yml`, `.json`) in `paths` and below. A path of a file is read whatever
-    /// its extension. A file that cannot be read is reported as a diagnostic.
+    /// Reads all manifests (`.yaml`, `.yml`, `.json`) in and below `paths`. If a path is a file, it is
+    /// read whatever its extension. A file that cannot be read is reported as a diagnostic.
     pub fn read(&mut self, paths: &[PathBuf]) -> Loaded {
         let mut found = Found::default();
         for path in paths {
@@ -113,7 +113,7 @@ impl Folder {
     }
 }
 
-/// Decodes a file, without reading it if its state is the same as `before`.
+/// Decodes a file. If its state equals `before`, its cached result is used and the file is not read.
 fn look(path: &Path, before: Option<&Seen>, decoder: &mut Decoder) -> io::Result<Seen> {
     let name = path.display().to_string();
     // Two paths that are not UTF-8 may have the same display name.
@@ -135,7 +135,7 @@ fn look(path: &Path, before: Option<&Seen>, decoder: &mut Decoder) -> io::Result
     })
 }
 
-/// The files to read, in order.
+/// Files to read, in order.
 #[derive(Default)]
 struct Found {
     files: Vec<PathBuf>,
@@ -166,7 +166,7 @@ impl Found {
             if name.as_encoded_bytes().starts_with(b".") {
                 continue;
             }
-            // A regular file that is not a link needs no further system call.
+            // A regular file needs no further system call.
             if is_manifest(&path) && entry.file_type().is_ok_and(|kind| kind.is_file()) {
                 self.file(&path, here.join(name));
                 continue;
@@ -188,7 +188,7 @@ impl Found {
     }
 }
 
-/// The canonical path of a file or folder.
+/// Returns the canonical path of a file or folder.
 fn real(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
@@ -198,7 +198,7 @@ fn is_manifest(path: &Path) -> bool {
     matches!(extension, Some("yaml" | "yml" | "json"))
 }
 
-/// The state and the text of a file.
+/// Reads a file. Returns its state and text.
 fn read(path: &Path) -> io::Result<(Stamp, String)> {
     let now = SystemTime::now();
     let mut file = File::open(path)?;
@@ -249,7 +249,7 @@ mod tests {
 
     use super::*;
 
-    /// A folder that is removed when the test ends.
+    /// A folder that is removed on drop.
     struct Temp(PathBuf);
 
     impl Temp {
@@ -366,7 +366,7 @@ mod tests {
         let first = read();
         assert_eq!(first.0, "one two");
         for text in ["six", "ten", "one"] {
-            // The same size, within one tick of the file system clock.
+            // The size is the same, and both writes are within one tick of the file system clock.
             temp.write("a.yaml", &namespace(text));
             let (found, fingerprint) = read();
             assert!(found.contains(text), "{found}");

@@ -1,8 +1,9 @@
 //! The last valid version of objects whose files have errors.
 //!
-//! An object that becomes invalid keeps its last valid version. If the object of a malformed document is
-//! unknown, all objects of that file that are now missing are kept: a syntax error takes nothing out of
-//! service. An object that was deleted in the same edit is kept until the file is corrected.
+//! An object that becomes invalid keeps its last valid version. If the object of a malformed document
+//! cannot be identified, all objects of that file that are now missing are kept: a syntax error takes no
+//! object out of service. An object that was deleted in the same edit is kept until the file is
+//! corrected.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -12,14 +13,14 @@ use crate::objects::{ObjectKey, Objects};
 
 use super::Loaded;
 
-/// An object whose last valid version is served.
+/// An object whose last valid version is in service.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Kept {
     /// Kind.
     pub kind: &'static str,
     /// Name.
     pub key: ObjectKey,
-    /// File that it was read from.
+    /// File of the object.
     pub file: String,
 }
 
@@ -29,8 +30,8 @@ impl Display for Kept {
     }
 }
 
-/// Adds to `loaded` the objects of `last` that it failed to read, and returns them. The effects in their
-/// diagnostics are replaced accordingly.
+/// Adds to `loaded` the objects of `last` that could not be decoded, and returns them. The effects in
+/// their diagnostics are replaced accordingly.
 pub fn keep_last_good(last: &Objects, loaded: &mut Loaded) -> Vec<Kept> {
     let broken: Vec<&Diagnostic> = loaded.diagnostics.iter().filter(|d| refuses(d)).collect();
     if broken.is_empty() {
@@ -60,7 +61,7 @@ pub fn keep_last_good(last: &Objects, loaded: &mut Loaded) -> Vec<Kept> {
     kept
 }
 
-/// The objects of `before` that are valid again: neither kept any more nor removed.
+/// Returns the objects of `before` that are valid again: present and no longer in `kept`.
 pub fn read_again(before: &[Kept], kept: &[Kept], objects: &Objects) -> Vec<Kept> {
     let mut again = Vec::new();
     if before.is_empty() {
@@ -77,15 +78,15 @@ pub fn read_again(before: &[Kept], kept: &[Kept], objects: &Objects) -> Vec<Kept
     again
 }
 
-/// Whether the object of a diagnostic was not read, or not as it was meant.
+/// Whether a diagnostic reports an object that was not decoded, or only in part.
 fn refuses(diagnostic: &Diagnostic) -> bool {
     diagnostic.severity == Severity::Error
 }
 
-/// Whether a diagnostic concerns an object from the file `origin`, or its file or folder.
+/// Whether a diagnostic applies to an object of the file `origin`, to that file, or to a folder above it.
 fn is_about(diagnostic: &Diagnostic, kind: &str, key: &ObjectKey, origin: &str) -> bool {
     let file = &*diagnostic.file;
-    // A folder that cannot be read concerns all files below it.
+    // A folder that cannot be read affects all files below it.
     let same_file = file == origin
         || diagnostic.code == FindingCode::Unreadable
             && std::path::Path::new(origin).starts_with(file);

@@ -1,4 +1,4 @@
-//! Reading of manifests from folders and files. Watching for changes belongs to the binary.
+//! Reads manifests from folders and files. Watching for changes is part of the binary.
 //!
 //! ```
 //! use towergate_k8s::source::Folder;

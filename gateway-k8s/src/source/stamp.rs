@@ -4,11 +4,11 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The coarsest file system clock, that of FAT. A file that changed within one tick before it was read may
-/// change again without a change of its time.
+/// Resolution of the coarsest file system clock, that of FAT. A file that changed within one tick before
+/// it was read can change again without a new change time.
 const TICK: Duration = Duration::from_secs(2);
 
-/// The state of a file. The change time (`ctime`) is set by the system and cannot be set back.
+/// State of a file. The system sets the change time (`ctime`); it cannot be set back.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stamp {
     file: (u64, u64),
@@ -18,7 +18,7 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    /// The state of a file that is read `now`.
+    /// Returns the state of a file that is read at `now`.
     pub(super) fn read(meta: &Metadata, now: SystemTime) -> Self {
         let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         let changed = u64::try_from(meta.ctime()).map(Duration::from_secs);
@@ -29,7 +29,7 @@ impl Stamp {
         }
     }
 
-    /// The state of a file.
+    /// Returns the state of a file.
     pub(super) fn of(meta: &Metadata) -> Self {
         Self {
             file: (meta.dev(), meta.ino()),
@@ -39,7 +39,7 @@ impl Stamp {
         }
     }
 
-    /// Whether the file was unchanged long enough when it was read that any later change is detected.
+    /// Whether the last change was long enough before the reading that any later change is detected.
     pub(super) fn is_settled(&self) -> bool {
         self.settled
     }

@@ -1,15 +1,15 @@
-//! Any text gives objects and diagnostics: nothing panics, every place is in the text, and what was read
-//! can be resolved.
+//! Any text decodes to objects and diagnostics: nothing panics, every position is within the text, and
+//! the fields of decoded objects can be located.
 
 use towergate_k8s::decode::decode;
 
-/// Input: a file.
+/// Checks one input: the content of a file.
 pub fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
     let decoded = decode("fuzz.yaml", text);
-    // YAML ends a line at CR, too (YAML 1.2.2, section 5.4).
+    // YAML also ends a line at CR (YAML 1.2.2, section 5.4).
     let lines = text.split(['\n', '\r']).count();
     for diagnostic in &decoded.diagnostics {
         assert!(diagnostic.line <= lines + 1, "{diagnostic:?}");

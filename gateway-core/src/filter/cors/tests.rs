@@ -1,4 +1,4 @@
-//! Held against what Gateway API's suite asks for, and against Envoy.
+//! Tests of CORS against the Gateway API conformance suite and Envoy.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
     fields.collect()
 }
 
-/// `preflight` or `forwarded`, then the fields of the response, without the prefix that all have.
+/// `preflight` or `forwarded`, then the response fields without the prefix `access-control-`.
 fn told(cors: &Cors, method: &str, lines: &[(&'static str, &'static str)]) -> String {
     let decision = cors.decide(&method.parse().unwrap(), &headers(lines));
     let mut response = HeaderMap::new();
@@ -42,7 +42,7 @@ fn told(cors: &Cors, method: &str, lines: &[(&'static str, &'static str)]) -> St
     [&[kind.to_owned()], &fields[..]].concat().join("; ")
 }
 
-/// The rules of the suite's HTTPRoutes.
+/// Rules of the HTTPRoutes of the conformance suite.
 fn rules() -> [Cors; 5] {
     let several = Cors {
         expose: Allowed::of(["x-header-3", "x-header-4"]).unwrap(),
@@ -69,7 +69,7 @@ const fn ask(method: &'static str) -> (&'static str, &'static str) {
     ("access-control-request-method", method)
 }
 
-/// With the next test every row of the suite's table.
+/// This test and the next one cover every row of the suite's table.
 #[test]
 fn each_origin_that_is_allowed_is_named() {
     let [several, ..] = &rules();

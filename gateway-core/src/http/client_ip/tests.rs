@@ -1,4 +1,4 @@
-//! Envoy's recorded answers, then what always holds.
+//! Client IP detection against Envoy's recorded results, then invariants.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -15,7 +15,7 @@ use http::Response;
 
 use super::*;
 
-/// The peer of Envoy's recorded answers.
+/// The peer in Envoy's recorded results.
 const PEER: &str = "127.9.8.7";
 
 fn ip(text: &str) -> IpAddr {
@@ -63,7 +63,7 @@ fn numbered(prefix: &str, count: usize) -> String {
     all.join(", ")
 }
 
-/// The answer as text: `peer`, or what a header named.
+/// The detected address, or `peer` if no header field supplied it.
 fn answer(headers: &HeaderMap, rule: &ClientIpRule) -> String {
     let found = find(ip(PEER), headers, rule).unwrap();
     if found.named {
@@ -120,7 +120,7 @@ fn hops_reach_as_far_as_there_are_entries() {
     }
 }
 
-/// Each is the only entry, with one hop.
+/// Each case is the only entry, with one trusted hop.
 #[test]
 fn an_entry_is_a_bare_address_or_nothing() {
     let long = "1".repeat(256);
@@ -297,7 +297,7 @@ fn no_other_field_is_a_way_around_the_rule() {
     }
 }
 
-/// Addresses of both families, some of them trusted, and things that are none.
+/// Trusted, untrusted and invalid entries of both address families.
 fn any_entry() -> impl Strategy<Value = String> {
     let known = select(vec![
         "10.0.0.1",
@@ -330,7 +330,7 @@ fn any_rule() -> impl Strategy<Value = ClientIpRule> {
     ]
 }
 
-/// The rules as they are told: over the whole list, from the left.
+/// Reference implementation over the whole list, from the left.
 fn model(peer: IpAddr, list: &[String], rule: &ClientIpRule) -> IpAddr {
     let parsed = |entry: &String| entry.trim().parse::<IpAddr>().ok();
     let found = match rule {
@@ -370,7 +370,7 @@ proptest! {
         prop_assert_eq!(found.ip, model(ip(peer), &list, &rule));
     }
 
-    /// P1: what a client writes before the part that trusted proxies append decides nothing.
+    /// Text to the left of the entries that trusted proxies append has no effect.
     #[test]
     fn attacker_text_on_the_left_changes_nothing(
         forged in vec("[ -~]{0,40}", 0..6),
@@ -394,7 +394,6 @@ proptest! {
         }
     }
 
-    /// P2.
     #[test]
     fn splitting_the_list_over_lines_changes_nothing(
         list in any_list(30),
@@ -415,7 +414,6 @@ proptest! {
         prop_assert_eq!(split, find(ip(PEER), &xff(&[list.join(",")]), &rule).unwrap());
     }
 
-    /// P3.
     #[test]
     fn an_untrusted_peer_is_the_client(value in "[ -~]{0,60}") {
         let peer = ip("192.0.2.1");
@@ -425,7 +423,6 @@ proptest! {
         prop_assert_eq!(found, Found { ip: peer, named: false });
     }
 
-    /// P4.
     #[test]
     fn the_client_is_the_peer_or_an_entry(list in any_list(30), rule in any_rule()) {
         let found = find(ip(PEER), &xff(&[list.join(",")]), &rule).unwrap();
@@ -434,7 +431,8 @@ proptest! {
         prop_assert!(found.ip == ip(PEER) || entry);
     }
 
-    /// P5: more trust looks further to the left, or, past garbage or twenty entries, gives up.
+    /// A larger set of trusted networks moves the result to the left, or, after an invalid entry or more than
+    /// 20 entries, to the peer.
     #[test]
     fn more_trust_never_moves_the_client_to_the_right(mut list in any_list(30)) {
         let mut seen = HashSet::new();

@@ -1,24 +1,23 @@
-//! `X-Forwarded-Client-Cert`: what a backend is told of the client's certificate, in Envoy's format.
+//! `X-Forwarded-Client-Cert`: the client certificate for backends, in Envoy's format.
 //!
 //! ```text
 //! By=<URI of our certificate>;Hash=<SHA-256>;Cert="…";Chain="…";Subject="…";URI=…;DNS=…
 //! ```
 //!
-//! `By` comes once for each URI, `URI` and `DNS` once for each name; `URI` also if there is none. Each
-//! proxy on the way appends an element, after a comma.
+//! `By` is repeated for each URI of the server certificate, `URI` and `DNS` for each name of the client
+//! certificate. Without a URI, one empty `URI` is written. Each proxy appends an element after a comma.
 //!
-//! | mode | the client is known | it is not |
+//! | mode | verified client certificate | none |
 //! |---|---|---|
-//! | `Sanitize` | dropped | dropped |
-//! | `ForwardOnly` | kept | dropped |
-//! | `AppendForward` | appended to | dropped |
-//! | `SanitizeSet` | replaced | dropped |
+//! | `Sanitize` | removed | removed |
+//! | `ForwardOnly` | kept | removed |
+//! | `AppendForward` | appended to | removed |
+//! | `SanitizeSet` | replaced | removed |
 //! | `AlwaysForwardOnly` | kept | kept |
 //!
-//! Known is who showed a certificate that was verified. Envoy takes any that was shown, so where clients
-//! may show what they like (`AllowInsecureFallback`), its backends are told of names that nobody vouched
-//! for. And it writes names as they are, so that one with a semicolon in it may pose as another part: such
-//! a name is put in quotes here, as Envoy's documentation of the format asks for.
+//! Only verified certificates count. Envoy accepts every presented certificate; with `AllowInsecureFallback`
+//! its backends receive unverified names. Envoy also writes names without quotes, so a name with a semicolon
+//! can forge another key. The gateway quotes these names, as Envoy's documentation of the format requires.
 
 use std::fmt::Write;
 
@@ -31,7 +30,7 @@ use crate::http::settings::{HeaderSettings, XfccDetails, XfccMode};
 
 const NAME: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 
-/// Edits the field of a request of `client`, if that is known.
+/// Edits the field of a request. `client` is the verified client certificate, if any.
 pub(super) fn apply(
     headers: &mut HeaderMap,
     client: Option<&ClientCertificate>,
@@ -62,7 +61,7 @@ fn set(headers: &mut HeaderMap, line: Vec<u8>) {
     headers.insert(NAME, value.expect("valid values and visible ASCII"));
 }
 
-/// What is said of one client, in visible ASCII and blanks.
+/// The element of one client, in visible ASCII and spaces.
 fn element(client: &ClientCertificate, details: XfccDetails) -> String {
     let mut text = String::with_capacity(128);
     for uri in client.server_uris() {
@@ -80,7 +79,7 @@ fn element(client: &ClientCertificate, details: XfccDetails) -> String {
         write_pem(&mut text, &client.chain_pem());
     }
     if details.subject {
-        // It is escaped already, quotes included.
+        // The subject is already escaped, including quotes.
         part(&mut text, "Subject");
         write!(text, "\"{}\"", client.subject()).expect("a string takes all text");
     }
@@ -102,7 +101,7 @@ fn element(client: &ClientCertificate, details: XfccDetails) -> String {
     text
 }
 
-/// Begins a part.
+/// Writes the separator, if required, and a key.
 fn part(text: &mut String, key: &str) {
     if !text.is_empty() {
         text.push(';');
@@ -111,8 +110,8 @@ fn part(text: &mut String, key: &str) {
     text.push('=');
 }
 
-/// Writes a name, in quotes if it has characters with a meaning. What is not visible is escaped as in a
-/// URI, which a valid name never needs.
+/// Writes a name, in quotes if it has delimiters. Percent-encodes bytes outside visible ASCII, which a valid
+/// name does not have.
 fn write_name(text: &mut String, name: &str) {
     let quoted = name.contains([',', ';', '=', '"', '\\']);
     if quoted {
@@ -133,7 +132,7 @@ fn write_name(text: &mut String, name: &str) {
     }
 }
 
-/// Writes PEM with the characters escaped that Envoy escapes.
+/// Writes PEM in quotes, with Envoy's set of escaped characters.
 fn write_pem(text: &mut String, pem: &str) {
     text.push('"');
     for character in pem.chars() {

@@ -1,4 +1,4 @@
-//! Envoy's recorded answers.
+//! Forwarded fields against Envoy's recorded results.
 
 use std::net::SocketAddr;
 
@@ -309,7 +309,7 @@ fn the_clients_other_words_pass() {
     }
 }
 
-/// For each mode: the id without one, with one, and with two, at the edge and behind a proxy.
+/// Request IDs per mode, for no ID, one, two and an empty one, at the edge and behind a proxy.
 #[test]
 fn request_ids_are_kept_or_made_by_mode() {
     use RequestIdMode::{Disable, Generate, Preserve, PreserveOrGenerate};

@@ -1,4 +1,4 @@
-//! Fields that a request must not have, or not like that.
+//! Checks and normalisation of single request fields.
 
 use http::header::{COOKIE, EXPECT, REFERER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
@@ -7,7 +7,7 @@ use super::is_multiplexed;
 use crate::LocalReply;
 use crate::http::settings::Underscores;
 
-/// Refuses or drops fields with an underscore in their name.
+/// Rejects, removes or allows fields with an underscore in the name.
 pub(super) fn check_underscores(
     headers: &mut HeaderMap,
     version: Version,
@@ -32,7 +32,8 @@ pub(super) fn check_underscores(
     Ok(())
 }
 
-/// Refuses blanks around values: HTTP/2 has no parser that would strip them (RFC 9113, section 8.2.1).
+/// Rejects values with leading or trailing whitespace (RFC 9113, section 8.2.1). In HTTP/1 the parser
+/// removes it.
 pub(super) fn check_padding(headers: &HeaderMap) -> Result<(), LocalReply> {
     let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     let padded = |value: &HeaderValue| {
@@ -48,7 +49,7 @@ fn has_underscore(name: &HeaderName) -> bool {
     name.as_str().contains('_')
 }
 
-/// Takes `Expect: 100-continue` out, and refuses any other expectation (RFC 9110, section 10.1.1).
+/// Removes `Expect: 100-continue` and rejects any other expectation (RFC 9110, section 10.1.1).
 pub(super) fn take_expect(headers: &mut HeaderMap) -> Result<bool, LocalReply> {
     let known = |line: &HeaderValue| line.as_bytes().eq_ignore_ascii_case(b"100-continue");
     if !headers.get_all(EXPECT).iter().all(known) {
@@ -62,7 +63,7 @@ pub(super) fn take_expect(headers: &mut HeaderMap) -> Result<bool, LocalReply> {
     Ok(headers.remove(EXPECT).is_some())
 }
 
-/// Drops a `Referer` that is no URI reference, or has user information or a fragment (RFC 9110,
+/// Removes a `Referer` that is not a URI reference, or has user information or a fragment (RFC 9110,
 /// section 10.1.3).
 pub(super) fn drop_bad_referer(headers: &mut HeaderMap) {
     join_lines(headers, &REFERER, b",");
@@ -90,12 +91,12 @@ fn is_good_referer(value: &HeaderValue) -> bool {
     relative || (named && !authority.is_empty() && !authority.contains('@'))
 }
 
-/// Makes one line of a cookie that came in crumbs (RFC 9113, section 8.2.3).
+/// Joins the `Cookie` lines of an HTTP/2 request into one (RFC 9113, section 8.2.3).
 pub(super) fn join_cookies(headers: &mut HeaderMap) {
     join_lines(headers, &COOKIE, b"; ");
 }
 
-/// Makes one line of all lines of a name.
+/// Joins the lines of a field into one.
 fn join_lines(headers: &mut HeaderMap, name: &HeaderName, separator: &[u8]) {
     if headers.get_all(name).iter().nth(1).is_none() {
         return;

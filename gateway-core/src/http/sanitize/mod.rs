@@ -1,33 +1,32 @@
-//! Makes of a request's head what the rest of the gateway can rely on, or refuses it.
+//! Sanitizing of request heads: ambiguous requests are rejected, all others are normalised.
 //!
-//! [`request()`] does what hyper leaves to its user. Afterwards there is, whatever the HTTP version:
+//! [`request()`] performs the checks that hyper leaves to its user. A sanitized request has, in every HTTP
+//! version:
 //!
-//! - a method of the registered ones, a target of path and query only, with the path in its one
-//!   spelling (see [`path`](mod@super::path));
-//! - exactly one valid `Host`; the same as a [`Authority`] to match by;
-//! - no field that belongs to the client's connection (see [`hop_by_hop`]), no
-//!   `Upgrade` and no `Expect`. `Content-Length` is one plain number, and only says how long the body
-//!   will be: framing is written anew.
+//! - a known method, and a target of path and query only, with a normalised path (see
+//!   [`path`](mod@super::path));
+//! - exactly one valid `Host`, also available as an [`Authority`] for route matching;
+//! - no field of the client's connection (see [`hop_by_hop`]), no `Upgrade` and no `Expect`.
+//!   `Content-Length` is one decimal number and does not frame the message: hyper writes the framing anew.
 //!
-//! What Envoy does is kept, by its recorded answers, but for these:
+//! The behaviour is Envoy's, as recorded, with these exceptions:
 //!
-//! | request | Envoy | here |
+//! | request | Envoy | gateway |
 //! |---|---|---|
 //! | two `Host` lines | joined by a comma and forwarded | 400 |
-//! | `Host` empty, with user information, a comma, `*` or a bad port | forwarded | 400 |
-//! | HTTP/1.1 with an absolute target and no `Host` at all | forwarded | 400 (RFC 9112, section 3.2) |
+//! | `Host` empty, with user information, a comma, `*` or an invalid port | forwarded | 400 |
+//! | HTTP/1.1 with an absolute target and without `Host` | forwarded | 400 (RFC 9112, section 3.2) |
 //! | `Expect` other than `100-continue` | forwarded | 417 |
-//! | `Connection` that names `Forwarded`, `X-Real-IP`, `X-Envoy-*` or the header of the client's address | the field is dropped | 400 |
-//! | an `Upgrade` that is granted | `Connection` as the client wrote it | `Connection: Upgrade` |
-//! | HTTP/2 with `:authority` and another `host` | `:authority` wins | 400 |
-//! | HTTP/2 with an underscore in a field's name | the stream is reset | 400 |
-//! | HTTP/2 with a method that HTTP/1 does not let pass | forwarded | 400 |
+//! | `Connection` names `Forwarded`, `X-Real-IP`, `X-Envoy-*` or the client IP header | field removed | 400 |
+//! | an accepted `Upgrade` | the client's `Connection` is forwarded | `Connection: Upgrade` |
+//! | HTTP/2 with different `:authority` and `host` | `:authority` takes precedence | 400 |
+//! | HTTP/2 with an underscore in a field name | the stream is reset | 400 |
+//! | HTTP/2 with a method that is rejected in HTTP/1 | forwarded | 400 |
 //!
-//! Some requests hyper refuses before this sees them, with 400 and the end of the connection: other
-//! versions, malformed fields and lengths, a `<`, `>` or backtick in the target. Some it mends: it cuts
-//! off a fragment, joins equal lengths, and reads a body with both framings as chunked and ends the
-//! connection afterwards. Where the gateway itself serves, most of these are refused (see
-//! `serve::head_scan`).
+//! hyper itself rejects some requests with 400 and closes the connection: other HTTP versions, malformed
+//! fields and lengths, and targets with `<`, `>` or a backtick. hyper corrects others: it removes a
+//! fragment, merges equal lengths, and decodes a body with both framings as chunked, then closes the
+//! connection. The gateway's server rejects most of the latter (see `serve::head_scan`).
 
 mod fields;
 mod target;
@@ -44,28 +43,27 @@ use super::upgrade::Upgrade;
 use crate::LocalReply;
 use crate::http::settings::ListenerSettings;
 
-/// What a clean request is for, and what was taken out of it.
+/// Properties of a sanitized request, and the fields removed from it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Sanitized {
-    /// Whom the request is for; `Host` says the same.
+    /// Host and port of the request, equal to its `Host`.
     pub authority: Authority,
-    /// The protocol that the client wants to switch to. The rule that the request is routed to decides.
+    /// Protocol of the upgrade request, if any. The matched rule accepts or rejects it.
     pub upgrade: Option<Upgrade>,
-    /// The client waits for `100 Continue` before it sends the body. hyper sends one as soon as the
-    /// body is read, so nothing needs to be done.
+    /// Whether the request had `Expect: 100-continue`. hyper sends `100 Continue` when the body is read.
     pub expects_continue: bool,
-    /// The version that the request came in.
+    /// HTTP version of the request as received.
     pub version: Version,
 }
 
-/// Cleans the head of a request that came over TLS or not.
+/// Sanitizes the head of a request. `tls`: the request arrived over TLS.
 ///
-/// Runs before early header edits, so that a client cannot have a field removed that an edit has set,
-/// and the rule on underscores is about what clients send.
+/// Runs before early header edits: a client's `Connection` cannot remove a field that an edit sets, and the
+/// underscore rule applies to the client's fields only.
 ///
 /// # Errors
-/// [`LocalReply`], which is the answer for the client: a refusal, or a redirect to the normal spelling of
-/// the path. The request target is still as it was then; fields may be missing.
+/// [`LocalReply`]: a rejection, or a redirect to the normalised path. The request target is unchanged;
+/// fields may have been removed.
 pub fn request(
     head: &mut request::Parts,
     settings: &ListenerSettings,
@@ -75,10 +73,10 @@ pub fn request(
     named(head, names, settings, tls)
 }
 
-/// The same for a head that has these `names`.
+/// Sanitizes a head whose field names are `names`; see [`request()`].
 ///
 /// # Errors
-/// As [`request`].
+/// As [`request()`].
 pub(crate) fn named(
     head: &mut request::Parts,
     names: Names,
@@ -140,18 +138,18 @@ fn clean(
     })
 }
 
-/// Whether requests share the connection, so that a bad one need not end it.
+/// Whether a connection carries concurrent requests. If so, a rejected request does not close it.
 fn is_multiplexed(version: Version) -> bool {
     version >= Version::HTTP_2
 }
 
-/// Removes what belongs to the client's connection; gives the upgrade that it asks for.
+/// Removes the fields of the client's connection. Returns the upgrade request, if any.
 fn strip_connection(
     head: &mut request::Parts,
     settings: &ListenerSettings,
 ) -> Result<Option<Upgrade>, LocalReply> {
     let upgrade = Upgrade::take(&mut head.headers, &settings.http1.ignored_upgrades)
-        // HTTP/1.0 has no upgrades (RFC 9110, section 7.8), HTTP/2 has not these.
+        // HTTP/1.0 has no upgrades (RFC 9110, section 7.8); HTTP/2 has no `Upgrade` (RFC 9113, section 8.6).
         .filter(|_| head.version == Version::HTTP_11);
     let protected = match &settings.client_ip {
         ClientIpRule::Header { name, .. } => Some(&**name),
@@ -166,8 +164,7 @@ fn strip_connection(
     Ok(upgrade)
 }
 
-/// The methods that Envoy's HTTP/1 parser knows. CONNECT is none of them: it needs a rule for CONNECT,
-/// which Gateway API does not have.
+/// Accepts the methods of Envoy's HTTP/1 parser, except CONNECT: Gateway API has no CONNECT rules.
 fn check_method(head: &request::Parts) -> Result<(), LocalReply> {
     const OTHERS: [&str; 25] = [
         "ACL",
@@ -209,7 +206,7 @@ fn check_method(head: &request::Parts) -> Result<(), LocalReply> {
             flag: "NR",
             ..LocalReply::new(StatusCode::NOT_FOUND, "route_not_found").closing()
         }),
-        // The content type says what the query is written in (draft-ietf-httpbis-safe-method-w-body).
+        // `Content-Type` is required: it defines the query format (draft-ietf-httpbis-safe-method-w-body).
         method if method.as_str() == "QUERY" && head.headers.contains_key("content-type") => Ok(()),
         method if OTHERS.contains(&method.as_str()) => Ok(()),
         _ => Err(LocalReply::malformed("http1.codec_error")),
@@ -230,7 +227,7 @@ fn check_framing(headers: &mut HeaderMap) -> Result<(), LocalReply> {
     Ok(())
 }
 
-/// HTTP/1.0 has to be switched on.
+/// Rejects HTTP/1.0 unless `http1.http10` is set.
 fn check_version(version: Version, settings: &ListenerSettings) -> Result<(), LocalReply> {
     if version < Version::HTTP_11 && settings.http1.http10.is_none() {
         let status = StatusCode::UPGRADE_REQUIRED;

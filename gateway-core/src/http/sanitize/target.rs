@@ -1,4 +1,4 @@
-//! Whom and what a request is for: its target and `Host`.
+//! Sanitizing of the request target and `Host`.
 
 use http::header::HOST;
 use http::uri::{PathAndQuery, Scheme};
@@ -11,14 +11,14 @@ use crate::http::host::{Authority, BadAuthority};
 use crate::http::path::{self, Normalized};
 use crate::http::settings::{HeaderSettings, ListenerSettings};
 
-/// What a request target consists of.
+/// Components of a request target.
 pub(super) struct Target {
-    /// From an absolute target, or `:authority`.
+    /// Authority of an absolute target, or `:authority`.
     pub(super) authority: Option<HeaderValue>,
     pub(super) path: PathAndQuery,
 }
 
-/// Splits the target, unless it is one that only a forward proxy could serve.
+/// Splits the request target. Rejects targets that only a forward proxy serves.
 pub(super) fn split_target(head: &request::Parts, tls: bool) -> Result<Target, LocalReply> {
     let parts = head.uri.clone().into_parts();
     if !is_multiplexed(head.version) {
@@ -34,7 +34,7 @@ pub(super) fn split_target(head: &request::Parts, tls: bool) -> Result<Target, L
             Some(scheme) if *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS => {
                 return Err(LocalReply::malformed("http1.invalid_url"));
             }
-            // `GET a.test:80`, which only CONNECT may have.
+            // `GET a.test:80`: the authority form is valid for CONNECT only.
             None if parts.authority.is_some() => {
                 return Err(LocalReply::malformed("http1.codec_error"));
             }
@@ -60,7 +60,7 @@ pub(super) fn split_target(head: &request::Parts, tls: bool) -> Result<Target, L
     Ok(Target { authority, path })
 }
 
-/// `*` is the server as a whole, of which there are many behind a gateway.
+/// Rejects the asterisk form: it addresses the server as a whole, not a route.
 fn bad_asterisk(method: &Method) -> LocalReply {
     if method == Method::OPTIONS {
         LocalReply::new(StatusCode::NOT_FOUND, "absolute_path_rejected")
@@ -69,8 +69,8 @@ fn bad_asterisk(method: &Method) -> LocalReply {
     }
 }
 
-/// Leaves exactly one `Host`, and parses it. What the target says goes before `Host` (RFC 9112,
-/// section 3.2.2); in HTTP/2 both have to agree.
+/// Leaves exactly one `Host` and parses it. In HTTP/1 the authority of the target takes precedence over
+/// `Host` (RFC 9112, section 3.2.2); in HTTP/2 the two must agree.
 pub(super) fn settle_authority(
     headers: &mut HeaderMap,
     target: Option<HeaderValue>,
@@ -113,7 +113,7 @@ fn strip_dot(authority: Authority, settings: &HeaderSettings) -> Result<Authorit
     }
 }
 
-/// The host of HTTP/1.0 requests that name none.
+/// Host of an HTTP/1.0 request without `Host`.
 fn default_host(settings: &ListenerSettings) -> Result<HeaderValue, LocalReply> {
     let http10 = settings.http1.http10.as_ref();
     http10
@@ -122,7 +122,7 @@ fn default_host(settings: &ListenerSettings) -> Result<HeaderValue, LocalReply> 
         .ok_or_else(missing_host)
 }
 
-/// Puts the normal spelling of the path into the head.
+/// Replaces the target of the head by the normalised path and query.
 pub(super) fn settle_path(
     head: &mut request::Parts,
     sent: PathAndQuery,
@@ -147,7 +147,7 @@ pub(super) fn settle_path(
     Ok(())
 }
 
-/// The request is for nobody.
+/// Local reply to a request without a host.
 pub(super) fn missing_host() -> LocalReply {
     LocalReply::new(StatusCode::BAD_REQUEST, "missing_host_header").closing()
 }

@@ -1,4 +1,4 @@
-//! Envoy's recorded answers to whole request heads, and where we differ.
+//! Sanitizing of whole request heads, against Envoy's recorded results.
 
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, LOCATION};
 use http::{HeaderName, HeaderValue, Uri};
@@ -8,7 +8,7 @@ use super::*;
 use crate::http::settings::{Http10, Underscores};
 use crate::text::TextMatch;
 
-/// The settings of a row: plain, or one thing changed.
+/// Settings of a test case: the default, or one value changed.
 fn settings(name: &str) -> ListenerSettings {
     let mut settings = ListenerSettings::default();
     match name {
@@ -33,7 +33,7 @@ fn settings(name: &str) -> ListenerSettings {
     settings
 }
 
-/// A head as hyper would hand it over.
+/// Decodes a request head as hyper does.
 fn decode(text: &str) -> request::Parts {
     let mut lines = text.lines();
     let words: Vec<&str> = lines.next().unwrap().split(' ').collect();
@@ -49,7 +49,7 @@ fn decode(text: &str) -> request::Parts {
         .version(version);
     for line in lines {
         let (name, value) = line.split_once(':').unwrap();
-        // HTTP/1 parsers trim values, HTTP/2 has none.
+        // An HTTP/1 parser trims values; HTTP/2 does not.
         let value = if version == Version::HTTP_2 {
             &value[1..]
         } else {
@@ -64,7 +64,7 @@ fn decode(text: &str) -> request::Parts {
     request.body(()).unwrap().into_parts().0
 }
 
-/// What is forwarded as text, or `status details`, ` close` and the new location.
+/// The forwarded head as text, or the local reply: `status details`, ` close` and the redirect location.
 fn outcome(text: &str, settings: &ListenerSettings, tls: bool) -> String {
     let mut head = decode(text);
     let sanitized = match request(&mut head, settings, tls) {
@@ -208,7 +208,7 @@ fn requests_become_what_envoy_makes_of_them() {
     }
 }
 
-/// The table of differences in the module's page.
+/// The exceptions in the table of the module documentation.
 #[rustfmt::skip]
 const STRICTER: &[(&str, &str, &str)] = &[
     ("plain", "GET / HTTP/1.1\nHost: a.test\nHost: b.test", "400 http.invalid_authority close"),
@@ -235,7 +235,7 @@ fn what_envoy_lets_pass_unsafely_is_refused() {
     }
 }
 
-/// What the recorded answers leave out.
+/// Requests without a recorded result of Envoy.
 #[rustfmt::skip]
 const OTHERS: &[(&str, &str, &str)] = &[
     ("plain", "GET / HTTP/1.1\nAccept: x", "400 missing_host_header close"),
@@ -256,7 +256,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("default-host", "GET / HTTP/1.0\nAccept: x", "GET /\naccept: x\nhost: old.test"),
     ("default-host", "GET / HTTP/1.1\nAccept: x", "400 missing_host_header close"),
     ("http10", "GET / HTTP/1.0\nHost: a.test\nConnection: upgrade\nUpgrade: websocket", "GET /\nhost: a.test"),
-    // HTTP/2: the authority is in the target.
+    // HTTP/2: the target contains the authority.
     ("plain", "GET http://a.test/ HTTP/2", "GET /\nhost: a.test"),
     ("plain", "GET https://A.test:80/ HTTP/2\nhost: a.test", "GET /\nhost: A.test:80"),
     ("plain", "GET http://a.test/ HTTP/2\nhost: b.test", "400 http.invalid_authority"),
@@ -359,7 +359,7 @@ fn the_texts_of_refusals_are_those_of_envoy() {
 }
 
 proptest! {
-    /// Whatever a client sends, what passes is canonical, and passes again unchanged.
+    /// Every accepted request is canonical and does not change when it is sanitized again.
     #[test]
     fn a_clean_head_stays_as_it_is(
         path in "/[a-z./%2\\?-]{0,12}",

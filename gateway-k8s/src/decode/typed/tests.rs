@@ -1,4 +1,4 @@
-//! What is read as a type, and what is said of what does not fit.
+//! Tests of typed decoding and of its error messages.
 
 use std::collections::BTreeMap;
 

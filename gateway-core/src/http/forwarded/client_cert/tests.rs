@@ -1,4 +1,4 @@
-//! The field by mode, for clients of real handshakes.
+//! The field per mode, with client certificates from real handshakes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,7 +54,7 @@ fn dns(text: &str) -> SanType {
     SanType::DnsName(text.try_into().unwrap())
 }
 
-/// What is known of a client that shows a certificate with these names, and its certificate.
+/// The verified client certificate after a handshake, if any, and the presented certificate in PEM.
 async fn known(names: Vec<SanType>, trusted: bool) -> (Option<Arc<ClientCertificate>>, String) {
     let (ours, theirs) = (Authority::new(), Authority::new());
     let (cert, key) = ours.sign(&[], vec![dns("a.test"), uri("spiffe://gateway")]);
