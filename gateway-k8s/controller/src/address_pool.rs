@@ -1,8 +1,8 @@
 //! Assigns addresses of a pool to Gateways that share one data plane.
 //!
-//! A Gateway keeps its address, or the one that an earlier controller wrote to its status, unless it requests another
-//! one in `spec.addresses`. A request cannot take the address of another Gateway. The address of a deleted Gateway is
-//! free at once.
+//! A Gateway keeps its address, or the address that an earlier controller wrote to its status, unless it
+//! requests another one in `spec.addresses`. A request cannot take the address of another Gateway. The
+//! address of a deleted Gateway is free at once.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -13,45 +13,46 @@ use towergate_k8s::ObjectKey;
 /// Candidate addresses of a Gateway.
 type Choice<'a> = &'a dyn Fn(&Claim) -> Vec<IpAddr>;
 
-/// The addresses that a Gateway requests and has.
+/// A Gateway with its requested and its reported addresses.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Claim {
     /// `namespace/name`.
     pub(crate) gateway: String,
-    /// The same.
+    /// Namespace and name.
     pub(crate) key: ObjectKey,
-    /// Its GatewayClass.
+    /// Name of its GatewayClass.
     pub(crate) class: String,
-    /// Distinguishes Gateways of the same name.
+    /// `metadata.uid`, which distinguishes a Gateway from a deleted one of the same name.
     pub(crate) uid: String,
-    /// The addresses of `spec.addresses`. `None`: a value that is not an IP address.
+    /// Addresses in `spec.addresses`. `None`: not an IP address.
     pub(crate) wanted: Vec<Option<IpAddr>>,
-    /// The addresses in its status.
+    /// IP addresses in `status.addresses`.
     pub(crate) reported: Vec<IpAddr>,
-    /// Whether its status reports the current generation as programmed.
+    /// Whether its `Programmed` condition is true for the current generation.
     pub(crate) programmed: bool,
 }
 
 /// The role of this controller in the assignment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Role {
-    /// It assigns addresses.
+    /// The controller assigns addresses.
     Leader,
-    /// Another controller assigns addresses and writes them to statuses, which are followed.
+    /// Another controller assigns addresses and writes them to statuses, from which this one reads them.
     Follower,
 }
 
-/// The addresses and their assignment.
+/// The addresses of the pool and their assignment.
 #[derive(Debug)]
 pub(crate) struct Pool {
     networks: Vec<IpNet>,
     exclude: HashSet<IpAddr>,
-    /// By uid.
+    /// Assigned addresses by uid of the Gateway.
     given: HashMap<String, Vec<IpAddr>>,
 }
 
 impl Pool {
-    /// The addresses of `networks`. Those of `exclude` are assigned only to Gateways that name them.
+    /// Creates a pool of the addresses of `networks`. Addresses in `exclude` are assigned only to Gateways
+    /// that request them.
     pub(crate) fn new(networks: Vec<IpNet>, exclude: impl IntoIterator<Item = IpAddr>) -> Self {
         Self {
             networks,
@@ -60,8 +61,8 @@ impl Pool {
         }
     }
 
-    /// Assigns addresses to all Gateways, oldest first. Returns them by `namespace/name`; Gateways without an address
-    /// are missing.
+    /// Assigns addresses to all Gateways, oldest first. Returns the addresses by `namespace/name`, without an
+    /// entry for Gateways that have none.
     pub(crate) fn assign(&mut self, claims: &[Claim], role: Role) -> BTreeMap<String, Vec<IpAddr>> {
         let before = std::mem::take(&mut self.given);
         let mut taken = HashSet::new();
@@ -69,7 +70,7 @@ impl Pool {
         let held = |claim: &Claim| before.get(&claim.uid).cloned().unwrap_or_default();
         let reported = |claim: &Claim| claim.reported.clone();
         let wanted = |claim: &Claim| claim.wanted.iter().copied().flatten().collect();
-        // A leader trusts its own assignment; after a start it trusts statuses.
+        // A leader uses its own assignment, and statuses after a start.
         let mut holders: HashMap<IpAddr, &str> = HashMap::new();
         if role == Role::Leader {
             let known = claims.iter().map(|claim| (claim, held(claim)));
@@ -88,7 +89,8 @@ impl Pool {
             Role::Follower => &[&reported, &held],
         };
         for step in steps {
-            // A Gateway that gets its requested address frees its old one, which another one may have requested.
+            // A Gateway that receives its requested address releases its previous one, which another Gateway
+            // may request.
             let mut goes_on = true;
             while std::mem::take(&mut goes_on) {
                 for claim in claims {
@@ -100,7 +102,7 @@ impl Pool {
                         holder.is_some_and(|uid| !given.contains_key(*uid))
                     };
                     let mut usable = step(claim);
-                    // The pool may have changed: an address must still be usable.
+                    // An address is usable only if it is still in the pool.
                     usable.retain(|address| {
                         self.usable(*address, claim)
                             && !taken.contains(address)
@@ -148,8 +150,8 @@ impl Pool {
     }
 }
 
-/// The addresses of a network without its network and broadcast addresses. (For IPv6, `IpNet::hosts` includes the
-/// network address.)
+/// The addresses of a network without its network and broadcast addresses. For IPv6, `IpNet::hosts` includes
+/// the network address.
 fn hosts(network: &IpNet) -> Box<dyn Iterator<Item = IpAddr>> {
     match network {
         IpNet::V4(v4) => Box::new(v4.hosts().map(IpAddr::V4)),
@@ -164,7 +166,7 @@ fn hosts(network: &IpNet) -> Box<dyn Iterator<Item = IpAddr>> {
 /// Parses a network, or an address as a network of one.
 ///
 /// # Errors
-/// If it is neither.
+/// If the text is neither.
 pub(crate) fn parse_network(text: &str) -> Result<IpNet, String> {
     let network = match text.parse::<IpAddr>() {
         Ok(address) => Ok(IpNet::from(address)),
@@ -229,7 +231,7 @@ mod tests {
         let mut pool = pool();
         let mut assign = |claims: &[Claim]| pool.assign(claims, Role::Leader);
 
-        // 10.0.0.2 is left out.
+        // 10.0.0.2 is excluded.
         assert_eq!(
             assign(&[claim("a"), claim("b")]),
             table(&[("a", 1), ("b", 3)])
@@ -261,7 +263,8 @@ mod tests {
         let assigned = pool.assign(&[claim("a"), wants("b", &[ip(2)])], Role::Leader);
         assert_eq!(assigned, table(&[("a", 1), ("b", 2)]));
 
-        // The older one has it; outside of the pool there is nothing to be had: any address will do.
+        // The older Gateway keeps the address. A requested address outside the pool is replaced by any free
+        // one.
         let claims = [
             wants("b", &[ip(2)]),
             wants("c", &[ip(2)]),
@@ -296,7 +299,7 @@ mod tests {
         let mut held = pool();
         held.assign(&[claim("b")], Role::Leader);
 
-        // "a" is the older Gateway: it does not help.
+        // "a" is older than "b", but has no precedence over the holder of an address.
         let of_held = held.assign(&[wants("a", &[ip(1)]), claim("b")], Role::Leader);
         let of_reported = pool().assign(
             &[wants("a", &[ip(4)]), reports("b", ip(4)), claim("c")],
@@ -305,7 +308,7 @@ mod tests {
 
         assert_eq!(of_held, table(&[("a", 3), ("b", 1)]));
         assert_eq!(of_reported, table(&[("a", 1), ("b", 4), ("c", 3)]));
-        // It is free as soon as its holder is gone.
+        // The address is free after the deletion of its holder.
         let later = held.assign(&[wants("a", &[ip(1)])], Role::Leader);
         assert_eq!(later, table(&[("a", 1)]));
     }

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::metrics::Metrics;
 use crate::serve::{Publisher, Reports};
 
-/// The state that the pages show.
+/// The state of the handlers.
 #[derive(Clone)]
 struct PageState {
     metrics: Arc<Metrics>,
@@ -49,7 +49,7 @@ pub(crate) async fn serve(
     Ok(bound)
 }
 
-/// 200 once all kinds are listed and the first plans are published.
+/// Returns 200 once all kinds are listed and the first plans are published.
 async fn ready(State(shown): State<PageState>) -> impl IntoResponse {
     match shown.metrics.is_ready() {
         true => (StatusCode::OK, "ready\n"),

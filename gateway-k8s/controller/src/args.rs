@@ -22,11 +22,12 @@ pub(crate) struct Args {
     /// Which data planes serve Gateways.
     #[arg(long, value_enum, default_value_t = Mode::Shared)]
     pub(crate) mode: Mode,
-    /// With --mode shared: network of the addresses for Gateways. The data plane must be able to bind all of them.
-    /// Can be repeated.
+    /// With --mode shared: network of the addresses for Gateways. The data plane must be able to bind all of
+    /// them. Can be repeated.
     #[arg(long, value_name = "CIDR", value_parser = parse_network)]
     pub(crate) address_pool: Vec<IpNet>,
-    /// Address of the pool that is assigned only to Gateways that name it in `spec.addresses`. Can be repeated.
+    /// Address of the pool that is assigned only to Gateways that name it in `spec.addresses`. Can be
+    /// repeated.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) address_exclude: Vec<IpAddr>,
     /// Address on which data planes connect.
@@ -38,8 +39,8 @@ pub(crate) struct Args {
     /// With --mode provisioned: JSON file with the options of data planes.
     #[arg(long, value_name = "FILE")]
     pub(crate) data_plane: Option<PathBuf>,
-    /// Name of the Secret with the CA of controllers and data planes, in the namespace of the Lease. Created if it
-    /// does not exist.
+    /// Name of the Secret with the CA of controllers and data planes, in the namespace of the Lease. Created
+    /// if it does not exist.
     #[arg(long, value_name = "NAME", default_value = "towergate-authority")]
     pub(crate) authority_secret: String,
     /// Namespace of the Lease for leader election. Default: the namespace of the pod.

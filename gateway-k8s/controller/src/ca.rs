@@ -1,7 +1,7 @@
 //! The CA of controllers and data planes, stored in a Secret that all replicas of the controller share.
 //!
-//! The first controller creates it; the leader renews it before it expires. The key of the controller's own server
-//! certificate never leaves the process. A data plane that is not provisioned, such as the shared one, reads its
+//! The first controller creates the CA; the leader renews it before it expires. The key of the controller's
+//! server certificate never leaves the process. The shared data plane, which is not provisioned, reads its
 //! credentials from a folder.
 
 use std::path::PathBuf;
@@ -19,12 +19,12 @@ use crate::lease::Place;
 use crate::serve::{Authority, AuthorityPem, Credentials, Tls};
 use crate::watch::Pause;
 
-/// Interval of reading the Secret.
+/// Interval at which the Secret is read.
 const PERIOD: Duration = Duration::from_secs(30);
-/// Time limit of reading the Secret.
+/// Time limit of reading the Secret and, if necessary, writing it.
 const LOOK: Duration = Duration::from_secs(10);
-/// Time for which the server presents a certificate of the previous CA after a renewal. By then all data planes trust
-/// the new CA.
+/// Time for which the server presents a certificate of the previous CA after a renewal. After this time, all
+/// data planes trust the new CA.
 const SPREAD: Duration = Duration::from_secs(600);
 /// Keys of the data of the Secret.
 const CERTIFICATES: &str = "ca.crt";
@@ -33,9 +33,9 @@ const KEY: &str = "ca.key";
 /// The folder for the credentials of a data plane.
 #[derive(Clone, Debug)]
 pub(crate) struct PlaneFolder {
-    /// The name of the data plane.
+    /// Name of the data plane.
     pub(crate) plane: &'static str,
-    /// The folder.
+    /// Path of the folder.
     pub(crate) path: PathBuf,
 }
 
@@ -55,8 +55,8 @@ pub(crate) struct Trust {
 }
 
 impl Trust {
-    /// Reads or creates the CA. Retries until it succeeds, because data planes cannot connect without it. `tell` receives
-    /// the CA now and after each change.
+    /// Reads or creates the CA, and retries until it succeeds, because data planes cannot connect without the
+    /// CA. Sends the CA to `tell` now and after each change.
     pub(crate) async fn begin(
         client: &Client,
         place: &Place,
@@ -97,12 +97,12 @@ impl Trust {
         Ok(trust)
     }
 
-    /// The TLS configuration of the server, which is updated in place.
+    /// The TLS configuration of the server. [`keep`](Self::keep) updates it in place.
     pub(crate) fn tls(&self) -> Tls {
         self.tls.clone()
     }
 
-    /// Keeps CA and certificates up to date, for as long as the process runs.
+    /// Keeps CA and certificates up to date until the process exits.
     pub(crate) async fn keep(mut self) {
         loop {
             tokio::time::sleep(PERIOD.mul_f64(0.8 + fastrand::f64() * 0.4)).await;
@@ -121,7 +121,7 @@ impl Trust {
             let successor = authority.renew(now)?;
             let kept = successor.to_pem();
             put(&mut secret, &kept);
-            // On a conflict, the next reading shows what another controller wrote.
+            // After a conflict, the next read returns the CA that another controller wrote.
             self.api
                 .replace(&self.name, &PostParams::default(), &secret)
                 .await?;
@@ -137,7 +137,8 @@ impl Trust {
             self.kept = kept;
             self.changed = Some(now);
             if self.authority.trusts(&self.own, now) {
-                // Accepts clients of both CAs, and presents a certificate that clients of the old CA trust.
+                // The server accepts clients of both CAs, and presents a certificate that clients of the
+                // previous CA trust.
                 self.own.authorities.clone_from(&self.kept.certificates);
                 self.tls.replace(&self.own)?;
             }
@@ -152,7 +153,7 @@ impl Trust {
         self.write_folder()
     }
 
-    /// Writes new credentials if those of the folder are missing or expire soon.
+    /// Writes new credentials to the folder if its credentials are missing or not up to date.
     fn write_folder(&self) -> Result<(), Failure> {
         let Some(folder) = &self.folder else {
             return Ok(());
@@ -169,7 +170,7 @@ impl Trust {
 async fn find_or_make(api: &Api<Secret>, name: &str) -> Result<AuthorityPem, Failure> {
     if let Some(secret) = api.get_opt(name).await? {
         let kept = pem(&secret);
-        // An invalid Secret is not overwritten: data planes trust the CA that it held.
+        // An invalid Secret is an error and is not overwritten: data planes trust the CA that it contained.
         Authority::from_pem(&kept)?;
         return Ok(kept);
     }
@@ -242,7 +243,7 @@ mod tests {
         trust.take(second.to_pem(), later).expect("it is taken");
         assert!(second.is_good(&trust.own, later));
 
-        // One that has nothing to do with the one before is no successor.
+        // An unrelated CA takes effect at once.
         let other = Authority::create(now).expect("it can be made");
         trust.take(other.to_pem(), later).expect("it is taken");
         assert!(other.is_good(&trust.own, later));

@@ -1,10 +1,10 @@
-//! Debouncing of changes: a burst ends soon after its last change, at the latest a fixed time after its first.
+//! Debounces changes: a burst ends after a quiet time, and at the latest a fixed time after its first change.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Quiet time that ends a burst.
+/// Time without changes that ends a burst.
 const QUIET: Duration = Duration::from_millis(60);
 /// Maximum length of a burst.
 const MAX_LENGTH: Duration = Duration::from_secs(1);
@@ -17,7 +17,7 @@ pub(crate) struct Debounce {
 }
 
 impl Debounce {
-    /// A burst with its first change at `now`.
+    /// Starts a burst with its first change at `now`.
     pub(crate) fn begin(now: Instant) -> Self {
         Self {
             first: now,
@@ -30,7 +30,7 @@ impl Debounce {
         self.last = now;
     }
 
-    /// When the burst ends if there are no further changes.
+    /// The end of the burst if there are no further changes.
     pub(crate) fn deadline(&self) -> Instant {
         (self.last + QUIET).min(self.first + MAX_LENGTH)
     }

@@ -8,12 +8,12 @@ use towergate_k8s::decode::Severity;
 /// Maximum number of lines per resolution.
 const MAX_LINES: usize = 50;
 
-/// The diagnostics that were logged.
+/// The diagnostics of the last call, which are already logged.
 #[derive(Debug, Default)]
 pub(crate) struct DiagnosticsLog(BTreeSet<Diagnostic>);
 
 impl DiagnosticsLog {
-    /// Logs those of `diagnostics`, which are all current ones, that are new.
+    /// Logs new diagnostics. `diagnostics` are all current ones.
     pub(crate) fn log_new<'a>(&mut self, diagnostics: impl Iterator<Item = &'a Diagnostic>) {
         let now: BTreeSet<Diagnostic> = diagnostics.cloned().collect();
         let new: Vec<_> = now.difference(&self.0).collect();

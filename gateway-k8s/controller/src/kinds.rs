@@ -1,27 +1,28 @@
-//! The watched kinds: names, versions by preference, and the part of the status that this controller owns.
+//! The watched kinds: names, versions in order of preference, and the part of the status that this controller
+//! owns.
 
 /// The API group of Gateway API.
 const GATEWAY: &str = "gateway.networking.k8s.io";
 /// The API group of Envoy Gateway.
 const ENVOY: &str = "gateway.envoyproxy.io";
 
-/// API groups whose kinds and versions the API server may lack.
+/// API groups that are installed as CRDs: the API server may lack their kinds and versions.
 pub(crate) const OPTIONAL_GROUPS: [&str; 2] = [GATEWAY, ENVOY];
 
 /// A watched kind.
 #[derive(Debug)]
 pub(crate) struct Kind {
-    /// Its name, unique among all kinds.
+    /// Name, unique among all kinds.
     pub(crate) name: &'static str,
-    /// Its API group.
+    /// API group.
     pub(crate) group: &'static str,
-    /// Its plural name, as in URLs of the API.
+    /// Plural name, as in URLs of the API.
     pub(crate) plural: &'static str,
-    /// The supported versions, preferred one first.
+    /// Supported versions in order of preference.
     pub(crate) versions: &'static [&'static str],
-    /// Whether its objects have a namespace.
+    /// Whether the objects have a namespace.
     pub(crate) namespaced: bool,
-    /// The part of the status that this controller owns.
+    /// Part of the status that this controller owns.
     pub(crate) status: StatusShape,
 }
 
@@ -44,8 +45,8 @@ impl Kind {
         OPTIONAL_GROUPS.contains(&self.group)
     }
 
-    /// Whether objects of the kind only add to what is served. Resolving without another kind would take everything
-    /// out of service, or would drop a protection.
+    /// Whether objects of the kind only add routes or listeners. Resolving without the objects of another
+    /// kind would take everything out of service, or would serve routes without a policy.
     pub(crate) fn adds(&self) -> bool {
         self.name.ends_with("Route") || self.name == "ListenerSet"
     }

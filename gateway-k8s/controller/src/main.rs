@@ -37,7 +37,7 @@ use crate::args::Args;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// An error that ends the program, printed to the user as is.
+/// An error that ends the program. The program prints it unchanged.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {

@@ -36,11 +36,11 @@ struct KindCounts {
 /// The result of writing a status.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum WriteResult {
-    /// The API server stored it.
+    /// The API server stored the status.
     Written,
-    /// The object has changed in the meantime.
+    /// The object changed since it was read.
     Conflict,
-    /// The API server rejected it or is unreachable.
+    /// The API server rejected the status or is unreachable.
     Failed,
 }
 
@@ -56,12 +56,12 @@ impl Metrics {
     }
 
     fn update(&self, kind: &'static str, change: impl FnOnce(&mut KindCounts)) {
-        // Counts are valid after a panic in another thread.
+        // A panic in another thread leaves the counts valid.
         let mut by_kind = self.by_kind.lock().unwrap_or_else(PoisonError::into_inner);
         change(by_kind.entry(kind).or_default());
     }
 
-    /// Counts a resolution. Its plan has been published.
+    /// Counts a resolution whose plans are published.
     pub(crate) fn resolved(&self, took: Duration) {
         self.published_first.store(true, Ordering::Relaxed);
         self.resolved.fetch_add(1, Ordering::Relaxed);
@@ -110,7 +110,7 @@ impl Metrics {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// All metrics, including those of the reports of data planes, in the text format of Prometheus.
+    /// Renders all metrics, including metrics of the reports of data planes, in the Prometheus text format.
     pub(crate) fn render(&self, reports: &Reports) -> String {
         let mut page = Page::default();
         page.data_planes(reports);
@@ -191,12 +191,12 @@ impl Metrics {
     }
 }
 
-/// Writes metrics whose names start with `towergate_controller_`.
+/// The text of metrics whose names start with `towergate_controller_`.
 #[derive(Default)]
 struct Page(TextWriter);
 
 impl Page {
-    /// Starts a family. Returns its full name.
+    /// Starts a metric family. Returns its full name.
     fn family(&mut self, name: &str, kind: MetricType, help: &str) -> String {
         let name = format!("towergate_controller_{name}");
         self.0.family(&name, kind, help);

@@ -1,4 +1,4 @@
-//! A cache of the objects that the watches deliver, and of their statuses.
+//! A cache of the watched objects and their statuses.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -20,36 +20,36 @@ pub(crate) struct ObjectCache {
 /// The effect of an event.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Change {
-    /// None.
+    /// No effect.
     Nothing,
-    /// A status has changed.
+    /// A status changed.
     Status,
-    /// The resolution may change.
+    /// The result of `resolve` may change.
     Objects,
 }
 
 /// The state of a kind.
 #[derive(Debug, Default)]
 struct Known {
-    /// All objects were listed once, or the kind does not exist.
+    /// Whether all objects were listed once, or the kind does not exist.
     complete: bool,
-    /// The version of the API that is watched.
+    /// Watched API version.
     version: Option<&'static str>,
     objects: HashMap<ObjectKey, Observed>,
-    /// Objects received since the list started.
+    /// Objects of the current list. `None`: no list is in progress.
     listing: Option<HashSet<ObjectKey>>,
 }
 
-/// Metadata and status of an object, as last received.
+/// Metadata and status of an object in its last received version.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Observed {
-    /// Distinguishes objects of the same name.
+    /// `metadata.uid`, which distinguishes an object from a deleted one of the same name.
     pub(crate) uid: String,
-    /// Its `resourceVersion`.
+    /// `metadata.resourceVersion`.
     pub(crate) version: String,
-    /// Its `generation`.
+    /// `metadata.generation`.
     pub(crate) generation: i64,
-    /// Its status as JSON text. `None`: it has none, or this controller does not write it.
+    /// Status as JSON text. `None`: no status, or this controller does not write it.
     pub(crate) status: Option<Arc<str>>,
 }
 
@@ -92,7 +92,7 @@ impl ObjectCache {
         self.missing().next().is_none()
     }
 
-    /// Kinds that have not been listed yet.
+    /// Kinds whose objects have not been listed yet.
     pub(crate) fn missing(&self) -> impl Iterator<Item = &'static str> {
         let complete = |kind: &&Kind| {
             self.kinds
@@ -110,12 +110,12 @@ impl ObjectCache {
         self.mirror.objects()
     }
 
-    /// Diagnostics of single objects.
+    /// Diagnostics of individual objects.
     pub(crate) fn diagnostics(&self) -> impl Iterator<Item = &Diagnostic> {
         self.mirror.diagnostics()
     }
 
-    /// The version of the API in which a kind is watched.
+    /// The API version in which a kind is watched.
     pub(crate) fn version(&self, kind: &Kind) -> Option<&'static str> {
         self.kinds.get(kind.name)?.version
     }
@@ -163,7 +163,7 @@ impl Known {
         }
     }
 
-    /// Removes the objects that a complete list lacks.
+    /// Removes the objects that the complete list does not contain.
     fn listed(&mut self, kind: &Kind, mirror: &mut Mirror) -> Change {
         let told = self.listing.take().unwrap_or_default();
         let gone: Vec<ObjectKey> = self
@@ -184,7 +184,7 @@ impl Known {
     }
 }
 
-/// Namespace and name in the form of object keys.
+/// The key of an object.
 fn key(kind: &Kind, object: &Value) -> ObjectKey {
     let metadata = &object["metadata"];
     let namespace = match kind.namespaced {

@@ -22,13 +22,13 @@ pub(crate) fn gateways<'a>(
         class.is_some_and(|class| class.spec.controller_name == controller)
     };
     let mut ours: Vec<_> = objects.gateways.values().filter(is_ours).collect();
-    // A stable sort: Gateways of the same second stay sorted by name.
+    // The sort is stable: Gateways with the same creation timestamp stay sorted by name.
     ours.sort_by(|a, b| a.meta.creation_timestamp.cmp(&b.meta.creation_timestamp));
     ours
 }
 
-/// Gateways whose GatewayClass does not exist, by `namespace/name`. Their objects are kept: they may belong to any
-/// controller.
+/// Gateways whose GatewayClass does not exist, as `namespace/name`. Their objects are kept: they may belong
+/// to any controller.
 pub(crate) fn classless(world: &ObjectCache) -> BTreeSet<String> {
     let objects = world.objects();
     let is_classless = |gateway: &&Object<GatewaySpec>| {
@@ -39,7 +39,7 @@ pub(crate) fn classless(world: &ObjectCache) -> BTreeSet<String> {
     classless.map(|gateway| gateway.key().to_string()).collect()
 }
 
-/// The addresses that the Gateways of this controller request and have.
+/// The requested and the reported addresses of each Gateway of this controller.
 pub(crate) fn claims(world: &ObjectCache, controller: &str) -> Vec<Claim> {
     let ours = gateways(world, controller).into_iter();
     ours.map(|gateway| {
@@ -70,7 +70,7 @@ fn status(world: &ObjectCache, gateway: &ObjectKey) -> Value {
         .unwrap_or_default()
 }
 
-/// Whether the status reports the current generation of the Gateway as programmed.
+/// Whether the status has a true `Programmed` condition for the current generation of the Gateway.
 fn programmed(world: &ObjectCache, gateway: &ObjectKey, status: &Value) -> bool {
     let generation = world.observed("Gateway", gateway).map(|it| it.generation);
     let mut conditions = status["conditions"].as_array().into_iter().flatten();
@@ -81,7 +81,7 @@ fn programmed(world: &ObjectCache, gateway: &ObjectKey, status: &Value) -> bool 
     })
 }
 
-/// The addresses in a status.
+/// The IP addresses in a status.
 fn reported(status: &Value) -> Vec<IpAddr> {
     let addresses = status["addresses"].as_array().into_iter().flatten();
     let values = addresses.filter_map(|address| address["value"].as_str());

@@ -5,8 +5,9 @@
 //!                                                            └──> changed statuses (leader only)
 //! ```
 //!
-//! The loop never waits for the API server, so data planes receive plans even if statuses cannot be written. Nothing is
-//! published before every kind has been listed once: a route must not be served without its policy.
+//! The loop does not block on the API server, so data planes receive plans even if statuses cannot be
+//! written. Nothing is published before every kind has been listed once: a route must not be served without
+//! its policy.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -41,7 +42,7 @@ pub(crate) struct Channels {
     pub(crate) due: watch::Sender<Vec<Task>>,
     /// Statuses that were written.
     pub(crate) answers: mpsc::UnboundedReceiver<Answer>,
-    /// Whether the provisioned objects are known.
+    /// Whether the provisioned objects are listed.
     pub(crate) known: watch::Receiver<bool>,
     /// Number of changes of provisioned objects.
     pub(crate) made: watch::Receiver<u64>,
@@ -55,24 +56,24 @@ pub(crate) struct Reconciler {
     world: ObjectCache,
     planes: Planes,
     published: Published,
-    /// The reports of data planes at the last resolution.
+    /// Verdicts of data planes at the last resolution.
     verdicts: Verdicts,
     metrics: Arc<Metrics>,
     diagnostics_log: DiagnosticsLog,
     desired: DesiredStatuses,
     last_written: LastWritten,
-    /// Whether there has been a resolution.
+    /// Whether a resolution has completed.
     decided: bool,
 }
 
-/// The work to do at the end of a burst.
+/// The work at the end of a burst.
 struct Pending {
     burst: Debounce,
     change: Change,
 }
 
 impl Reconciler {
-    /// A loop without events so far.
+    /// Creates a loop that has received no events.
     pub(crate) fn new(
         controller: String,
         planes: Planes,
@@ -93,7 +94,7 @@ impl Reconciler {
         }
     }
 
-    /// Runs until the watches end, which they do only with the process.
+    /// Runs until the watches end. They end with the process.
     pub(crate) async fn run(mut self, mut channels: Channels) {
         let mut pending: Option<Pending> = None;
         let mut events = Vec::with_capacity(BATCH);
@@ -146,7 +147,7 @@ impl Reconciler {
     fn take(&mut self, event: Event, leads: bool) -> Change {
         let gateway = event.kind.name == "Gateway";
         match self.world.take(event) {
-            // Followers take the addresses of Gateways from their statuses.
+            // Followers read the addresses of Gateways from their statuses.
             Change::Status if gateway && !leads => Change::Objects,
             change => change,
         }
@@ -160,7 +161,7 @@ impl Reconciler {
             self.metrics.count_objects(kind, objects);
         }
         let mut missing: Vec<_> = self.world.missing().collect();
-        // Without the provisioned objects, Gateways would lose their addresses for a moment.
+        // Until the provisioned objects are listed, Gateways would have no address.
         missing.extend((!*channels.known.borrow()).then_some("provisioned objects"));
         if !missing.is_empty() {
             tracing::info!(?missing, "waiting for the first lists of the API server");
@@ -183,7 +184,7 @@ impl Reconciler {
         self.metrics
             .set_without_address(claims.len() - placement.assigned.len());
         let scope = self.scope(&placement);
-        // A panic while resolving keeps the last plans.
+        // After a panic in `resolve`, the last plans stay published.
         let resolved = catch_unwind(AssertUnwindSafe(|| resolve(self.world.objects(), &scope)));
         let Ok(resolution) = resolved else {
             tracing::error!(

@@ -1,4 +1,4 @@
-//! Starts all parts of the controller and connects them.
+//! Starts all tasks of the controller and connects them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,11 +20,11 @@ use crate::serve::{self, Authority, Publisher};
 use crate::status::Writer;
 use crate::{Failure, admin};
 
-/// Connect timeout of the API server.
+/// Connect timeout of requests to the API server.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Read timeout of requests.
+/// Read timeout of requests to the API server.
 const SILENT: Duration = Duration::from_secs(30);
-/// Read timeout of watches. Longer than a watch, which kube ends after 290 s.
+/// Read timeout of watches. It exceeds the maximum duration of a watch, which kube ends after 290 s.
 const SILENT_WATCH: Duration = Duration::from_secs(330);
 /// Time limit for releasing the Lease at shutdown.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -40,7 +40,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Waits until a part stops unexpectedly. Returns the reason.
+    /// Waits until a task stops unexpectedly. Returns the cause.
     pub(crate) async fn failed(&mut self) -> Failure {
         let (what, ended) = tokio::select! {
             ended = &mut self.serving => return ended.unwrap_or_else(Into::into),
@@ -55,15 +55,15 @@ impl Running {
         }
     }
 
-    /// Shuts down and releases the Lease, so that another controller takes over at once.
+    /// Shuts down, then releases the Lease. Another controller can take over at once.
     pub(crate) async fn shut_down(self) {
-        // Nothing may be written once another controller leads.
+        // Tasks that write must end before another controller leads.
         for writes in [self.control, self.writer, self.runner] {
             writes.abort();
             let _ = writes.await;
         }
         drop(self.end);
-        // On a timeout, other controllers wait until the Lease expires.
+        // After a timeout, other controllers wait until the Lease expires.
         let _ = tokio::time::timeout(GOODBYE, self.keeper).await;
     }
 }
@@ -174,7 +174,7 @@ fn channels(
     (channels, [writer, runner])
 }
 
-/// A client for requests and one for watches, which have a longer read timeout.
+/// Creates a client for requests and a client for watches, which has a longer read timeout.
 fn clients(mut config: Config) -> Result<(Client, Client), Failure> {
     config.connect_timeout = Some(CONNECT);
     config.read_timeout = Some(SILENT);
@@ -224,7 +224,7 @@ fn serve_planes(
     })
 }
 
-/// What is made for Gateways.
+/// The provisioning mode of the flags `--mode` and `--data-plane`.
 fn provision_mode(args: &Args) -> Result<provision::Mode, Failure> {
     match (args.mode, &args.data_plane) {
         (Mode::Shared, _) if args.address_pool.is_empty() => {
@@ -247,7 +247,7 @@ fn pool(args: &Args) -> Pool {
     Pool::new(networks, args.address_exclude.iter().copied())
 }
 
-/// What this controller is called in the Lease.
+/// The identity of this controller in the Lease. Default: its host name with a random suffix.
 fn identity(args: &Args) -> String {
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "controller".to_owned());
     let random = || format!("{host}_{:08x}", fastrand::u32(..));

@@ -1,4 +1,4 @@
-//! Takes part in leader election: reads the Lease, decides, writes it, and reports who leads.
+//! Leader election at run time: reads and writes the Lease, and publishes whether this controller leads.
 
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ use tokio::time::Instant;
 
 use super::{Election, HOLDS, Leads, RETRY, Record, Step};
 
-/// Time limit of a request.
+/// Time limit of reading and writing the Lease once.
 const REQUEST: Duration = Duration::from_secs(3);
 
 /// Namespace and name of an object.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
-    /// Its namespace.
+    /// Namespace.
     pub(crate) namespace: String,
-    /// Its name.
+    /// Name.
     pub(crate) name: String,
 }
 
@@ -29,11 +29,11 @@ pub(crate) struct Place {
 pub(crate) struct Told {
     /// Whether this controller leads.
     pub(crate) leads: watch::Receiver<bool>,
-    /// How long it leads, for the tasks that write.
+    /// Time until which it leads, for tasks that write.
     pub(crate) until: Leads,
 }
 
-/// Holds a Lease or waits for it.
+/// Acquires and renews a Lease.
 pub(crate) struct Keeper {
     api: Api<Lease>,
     name: String,
@@ -43,7 +43,7 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// A keeper with the identity `me`, and its outputs.
+    /// Creates a keeper with the identity `me`, and its outputs.
     pub(crate) fn new(client: Client, place: &Place, me: String) -> (Self, Told) {
         let (leads, receiver) = watch::channel(false);
         let (until, known) = watch::channel(None);
@@ -83,7 +83,7 @@ impl Keeper {
         }
     }
 
-    /// Reads the Lease once and acts on it. A slow request is cancelled in time to stop leading.
+    /// Reads the Lease once and acts on it. The time limit is [`REQUEST`].
     async fn turn(&mut self) {
         let turn = tokio::time::timeout(REQUEST, self.look());
         match turn.await {
@@ -130,7 +130,7 @@ impl Keeper {
                 self.election.wrote(began);
                 Ok(())
             }
-            // Conflict: the next reading shows the new holder.
+            // After a conflict, the next read returns the new holder.
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
             Err(error) => Err(error),
         }
@@ -188,7 +188,7 @@ impl Keeper {
         });
     }
 
-    /// Releases the Lease, so that another controller does not have to wait.
+    /// Releases the Lease: another controller can take it without waiting for its expiry.
     async fn release(&self) {
         let Some((before, _)) = &self.election.seen else {
             return;

@@ -1,8 +1,9 @@
 //! Leader election with a Lease of the API server. Only the leader writes.
 //!
-//! A leader renews the Lease every [`RETRY`]. A controller that sees an unchanged Lease for the duration that the Lease
-//! names may take it. Each controller measures this with its own clock and ignores the clocks of others. A leader that
-//! could not renew for [`DEADLINE`] stops leading before another controller may take over.
+//! A leader renews the Lease every [`RETRY`]. A controller may take a Lease that is unchanged for the
+//! duration in the Lease. Each controller measures this duration with its own clock and ignores the clocks of
+//! others. A leader that cannot renew the Lease for [`DEADLINE`] stops leading before another controller may
+//! take over.
 
 mod keeper;
 
@@ -20,8 +21,8 @@ const DEADLINE: Duration = Duration::from_secs(7);
 /// Interval of reading and renewing the Lease.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// The time until which this controller leads. Unlike a notification it cannot be stale: a process that was suspended
-/// compares it with the clock.
+/// The time until which this controller leads. Unlike a notification, it cannot be stale: a process that was
+/// suspended compares it with the clock.
 #[derive(Clone, Debug)]
 pub(crate) struct Leads(watch::Receiver<Option<Instant>>);
 
@@ -31,22 +32,21 @@ impl Leads {
         self.0.borrow().is_some_and(|until| Instant::now() < until)
     }
 
-    /// Waits until the Lease is renewed or lost. Never completes without a keeper.
+    /// Waits until the Lease is renewed or lost. Never completes after the keeper is dropped.
     pub(crate) async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending().await
         }
     }
 
-    /// Runs `work` as long as this controller leads. Returns `None` if the leadership ended first; `work` is dropped
-    /// then.
+    /// Runs `work` while this controller leads. `None`: the leadership ended first, and `work` was dropped.
     pub(crate) async fn during<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = std::pin::pin!(work);
         loop {
             let leads = self.clone();
             let until = *self.0.borrow_and_update();
             let until = until.filter(|until| Instant::now() < *until)?;
-            // Checked at each poll of the work.
+            // The leadership is checked before each poll of `work`.
             let lost = std::future::poll_fn(|_| match leads.now() {
                 true => std::task::Poll::Pending,
                 false => std::task::Poll::Ready(()),
@@ -61,7 +61,7 @@ impl Leads {
         }
     }
 
-    /// As set by the keeper.
+    /// Creates a value from the channel of a keeper.
     #[cfg(test)]
     pub(crate) fn of(until: watch::Receiver<Option<Instant>>) -> Self {
         Self(until)
@@ -71,11 +71,11 @@ impl Leads {
 /// The content of a Lease.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct Record {
-    /// Its `resourceVersion`.
+    /// `metadata.resourceVersion`.
     version: String,
-    /// The identity of the holder. Empty: none.
+    /// Identity of the holder. Empty: none.
     holder: String,
-    /// Its validity.
+    /// Validity without a renewal.
     holds: Duration,
     /// Number of changes of the holder.
     transitions: i32,
@@ -94,13 +94,13 @@ enum Step {
     Wait,
 }
 
-/// The decision logic.
+/// The decisions of leader election, without requests to the API server.
 #[derive(Debug)]
 struct Election {
     me: String,
-    /// The content of the Lease, and when it was first seen.
+    /// Content of the Lease, and the time when it was first read.
     seen: Option<(Record, Instant)>,
-    /// When the write of the current content started.
+    /// Start of the write of the current content. `None`: this controller did not write it.
     renewed: Option<Instant>,
 }
 
@@ -140,7 +140,7 @@ impl Election {
         self.renewed = Some(began);
     }
 
-    /// The time until which this controller leads. `None`: it does not.
+    /// The time until which this controller leads. `None`: it does not lead.
     fn leads_until(&self) -> Option<Instant> {
         self.renewed.map(|renewed| renewed + DEADLINE)
     }
@@ -234,7 +234,7 @@ mod tests {
 
         assert_eq!(leads.during(std::future::ready(1)).await, Some(1));
         let began = Instant::now();
-        // Renewed once, then no longer.
+        // The leadership is renewed once.
         let renew = async {
             tokio::time::sleep(SOON / 2).await;
             tell.send_replace(soon());

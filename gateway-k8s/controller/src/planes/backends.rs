@@ -1,4 +1,4 @@
-//! The backends of a plan: a data plane receives the endpoints of these backends only.
+//! Selects the endpoints of the backends in a plan. A data plane receives no others.
 
 use std::collections::HashSet;
 
@@ -6,7 +6,7 @@ use towergate_core::plan::Filter;
 use towergate_core::plan::{BackendId, Destination, Endpoints, Plan, WeightedBackend};
 use towergate_policy::Policy;
 
-/// The endpoints that the data planes of `plan` need.
+/// The endpoints of the backends that `plan` references.
 pub(super) fn needed(plan: &Plan<Policy>, all: &Endpoints) -> Endpoints {
     let backends = backends(plan);
     let needed = all.iter().filter(|(id, _)| backends.contains(id));

@@ -37,18 +37,19 @@ pub(crate) enum Planes {
     Provisioned(Arc<Provisioner>),
 }
 
-/// The placement of Gateways, an input of `resolve`.
+/// The placement of Gateways. It is an input of `resolve`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Placement {
-    /// The addresses to bind, by `namespace/name`. Every Gateway of this controller has an entry.
+    /// Addresses to bind, by `namespace/name`. Every Gateway of this controller has an entry.
     pub(crate) bind: BTreeMap<String, Vec<IpAddr>>,
-    /// The addresses at which clients reach Gateways. Gateways without one are missing.
+    /// Addresses at which clients reach Gateways, by `namespace/name`. Gateways without an address have no
+    /// entry.
     pub(crate) assigned: BTreeMap<String, Vec<String>>,
-    /// Ports that are bound as other ports.
+    /// Bound ports that differ from the port of the Gateway, by port of the Gateway.
     pub(crate) ports: BTreeMap<u16, u16>,
-    /// Bound TCP ports that data planes use themselves.
+    /// TCP ports that data planes bind for themselves.
     pub(crate) reserved: BTreeSet<u16>,
-    /// Gateways that no data plane serves yet, with the cause if known.
+    /// Gateways that no data plane serves yet, with the cause. `None`: unknown cause.
     pub(crate) waiting: BTreeMap<String, Option<String>>,
     /// Gateways that their data planes cannot serve, with the reason.
     pub(crate) refused: BTreeMap<String, String>,
@@ -60,7 +61,7 @@ impl Planes {
         Self::Shared(Shared::new(pool))
     }
 
-    /// Places all Gateways. `claims` are those of all Gateways of this controller, oldest first.
+    /// Places all Gateways. `claims` contains every Gateway of this controller, oldest first.
     pub(crate) fn place(&mut self, claims: &[Claim], role: Role, verdicts: &Verdicts) -> Placement {
         match self {
             Self::Shared(shared) => shared.place(claims, role, verdicts),
@@ -84,7 +85,7 @@ impl Planes {
 }
 
 impl Placement {
-    /// Marks Gateways in statuses as not programmed, where the placement requires it.
+    /// Sets `Programmed` to `False` for Gateways that are not served yet or cannot be served.
     pub(crate) fn mark(&self, statuses: &mut Statuses) {
         waiting::mark(statuses, &self.waiting, &self.refused);
     }
@@ -109,8 +110,8 @@ impl Placement {
     }
 }
 
-/// Whether a Gateway or its namespace is being deleted. No object can be created there, and existing ones are deleted with
-/// it.
+/// Whether a Gateway or its namespace is being deleted. No object can be created in the namespace, and
+/// existing objects are deleted with it.
 fn ends(objects: &Objects, gateway: &ObjectKey) -> bool {
     let namespace = ObjectKey::new("", &*gateway.namespace);
     let namespace = objects.namespaces.get(&namespace).map(|found| &found.meta);
@@ -119,7 +120,7 @@ fn ends(objects: &Objects, gateway: &ObjectKey) -> bool {
     metas.any(|meta| meta.deletion_timestamp.is_some())
 }
 
-/// A distinct unreachable address for each number, from class E (RFC 1112, section 4).
+/// A distinct unreachable address for each index, from class E (RFC 1112, section 4).
 fn nowhere(at: u32) -> IpAddr {
     const CLASS_E: u32 = 0xF000_0000;
     Ipv4Addr::from(CLASS_E + at % 0x0FFF_FFFF).into()

@@ -1,7 +1,8 @@
 //! Data planes per Gateway, created by the controller.
 //!
-//! Clients reach a Gateway at the addresses of its Service. For `resolve`, each Gateway is bound to a unique placeholder
-//! address, so that ports of Gateways do not conflict; its data planes bind all addresses of their pod.
+//! Clients reach a Gateway at the addresses of its Service. For `resolve`, each Gateway is bound to a unique
+//! placeholder address, so that ports of Gateways do not conflict; its data planes bind all addresses of
+//! their pod.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
@@ -14,9 +15,9 @@ use super::{Placement, nowhere};
 use crate::address_pool::Claim;
 use crate::provision::{Fate, GatewayToRun, OWN_PORTS, Observed, bound_ports};
 
-/// Places Gateways by the state of their objects. A ready pod proves that a Gateway is served: a pod is ready once it serves
-/// a configuration. Reports are not sufficient, because each replica of the controller is connected to some data planes
-/// only.
+/// Places Gateways by the state of their objects. A ready pod proves that a Gateway is served: a pod becomes
+/// ready when it serves a configuration. Reports are not sufficient, because only some of the data planes are
+/// connected to each replica of the controller.
 pub(super) fn place(
     claims: &[Claim],
     verdicts: &Verdicts,

@@ -1,4 +1,4 @@
-//! The last plan of each data plane. Only changes are published.
+//! Publishes changed plans, by comparison with the last plan of each data plane.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ struct PublishedPlan {
 }
 
 impl Published {
-    /// Nothing published yet.
+    /// Creates an empty set: no plan is published yet.
     pub(crate) fn new(publisher: Publisher) -> Self {
         Self {
             publisher,
@@ -33,13 +33,13 @@ impl Published {
         }
     }
 
-    /// The reports of data planes.
+    /// A receiver of the reports of data planes.
     pub(crate) fn reports(&self) -> watch::Receiver<Arc<Reports>> {
         self.publisher.reports()
     }
 
-    /// Publishes changed plans. Data planes that are no longer in `plans` receive an empty plan, except those of
-    /// `kept`, which keep their last one.
+    /// Publishes changed plans. Data planes that are no longer in `plans` receive an empty plan, unless they
+    /// are in `kept`: these keep their last plan.
     pub(crate) fn publish(
         &mut self,
         plans: BTreeMap<String, Plan<Policy>>,
@@ -72,13 +72,14 @@ impl Published {
         let endpoints = needed(&plan, all);
         let known = self.planes.get(&name);
         if let Some(told) = known {
-            // Equal parts share memory with the last plan, which makes comparing and sending them free.
+            // Equal parts share memory with the last plan, which avoids the cost of comparing and sending
+            // them.
             plan.share(&told.plan);
             if plan == *told.plan && endpoints == *told.endpoints {
                 return;
             }
         }
-        // An equal plan keeps its address in memory, which makes the next comparison free.
+        // An equal plan keeps its allocation, which avoids the cost of the next comparison.
         let plan = match known {
             Some(told) if plan == *told.plan => Arc::clone(&told.plan),
             _ => Arc::new(plan),

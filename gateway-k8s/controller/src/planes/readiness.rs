@@ -1,8 +1,8 @@
 //! Readiness of Gateways, derived from the reports of data planes.
 //!
-//! A connected data plane reports the version that it serves. A disconnected one goes on serving, so a Gateway that was
-//! served once counts as served. A problem that a data plane reports holds until it reports another outcome, also while
-//! a newer version is being sent: otherwise statuses would flap.
+//! A connected data plane reports the version that it serves. A disconnected data plane continues to serve,
+//! so a Gateway that was served once counts as served. A reported problem persists until the data plane
+//! reports another outcome, also while a newer version is being sent: otherwise statuses would flap.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -12,15 +12,15 @@ use super::Placement;
 use crate::address_pool::Claim;
 use crate::serve::Reports;
 
-/// The reports of data planes by plane, reduced to the parts that statuses depend on.
+/// Verdicts by plane: the parts of the reports of data planes that statuses depend on.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Verdicts(BTreeMap<String, Verdict>);
 
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct Verdict {
-    /// A connected data plane serves a version.
+    /// Whether a connected data plane serves a version.
     serves: bool,
-    /// The problem that one of them reports.
+    /// Problem that a connected data plane reports.
     refused: Option<Problem>,
 }
 
@@ -39,8 +39,8 @@ impl Verdicts {
         Self(planes.collect())
     }
 
-    /// Records the problem of `plane` for its Gateways: for those on an address that cannot be bound, or for all of
-    /// them if the problem names no address.
+    /// Records the problem of `plane` for its Gateways on an address that cannot be bound, or for all its
+    /// Gateways if the problem contains no address.
     pub(super) fn note_refused(&self, plane: &str, gateways: &[&Claim], placement: &mut Placement) {
         let problem = self.0.get(plane).and_then(|one| one.refused.as_ref());
         let Some(problem) = problem else { return };
@@ -69,8 +69,8 @@ impl Verdicts {
 pub(super) struct Proven(HashSet<String>);
 
 impl Proven {
-    /// Marks Gateways that `plane` has never served as waiting. A status that reports a Gateway as programmed counts:
-    /// data planes take some seconds to connect to a new controller.
+    /// Marks Gateways that `plane` has never served as waiting. A Gateway whose status is programmed counts
+    /// as served: data planes take some seconds to connect to a new controller.
     pub(super) fn note_waiting(
         &mut self,
         plane: &str,
@@ -106,7 +106,7 @@ mod tests {
         names.iter().map(claim).collect()
     }
 
-    /// The verdicts of one data plane.
+    /// Verdicts with the report of one data plane.
     fn verdicts(in_force: Option<u64>, refused: Option<Problem>) -> Verdicts {
         let data_plane = DataPlaneReport {
             name: "a".to_owned(),
@@ -153,7 +153,7 @@ mod tests {
         let mut gateways = claims(&["a", "b"]);
         gateways[0].programmed = true;
         let begun = waiting(&mut proven, &none, &gateways);
-        // Its spec changes before a data plane has come back.
+        // The spec of "a" changes before a data plane reconnects.
         gateways[0].programmed = false;
 
         assert_eq!(begun, ["d/b"]);

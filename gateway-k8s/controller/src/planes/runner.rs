@@ -1,5 +1,5 @@
-//! Provisions the objects of Gateways in a task of its own, because provisioning waits for the API server and the control
-//! loop does not.
+//! Provisions the objects of Gateways in a separate task, because provisioning blocks on the API server and
+//! the control loop must not.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,22 +16,22 @@ use crate::watch::Pause;
 const QUIET: Duration = Duration::from_millis(100);
 /// Upper bound of the pause after a failure.
 const PAUSE: Duration = Duration::from_secs(30);
-/// Interval without changes, at which credentials are renewed.
+/// Interval of provisioning without changes, which renews credentials.
 const PERIOD: Duration = Duration::from_secs(600);
 
 /// The inputs of the runner.
 pub(crate) struct Inputs {
-    /// The Gateways to provision. `None`: no resolution yet.
+    /// Gateways to provision. `None`: no resolution yet.
     pub(crate) gateways: watch::Receiver<Option<Vec<GatewayToRun>>>,
-    /// The CA that signs credentials. `None`: not available yet.
+    /// CA that signs credentials. `None`: not available yet.
     pub(crate) authority: watch::Receiver<Option<Arc<Authority>>>,
     /// Whether this controller is the leader. Followers provision nothing.
     pub(crate) leads: watch::Receiver<bool>,
-    /// How long this controller leads.
+    /// Time until which this controller leads.
     pub(crate) until: Leads,
 }
 
-/// Runs as long as the process. `known` becomes true once all existing objects are listed.
+/// Runs until the process exits. `known` becomes true once all existing objects are listed.
 pub(crate) async fn run(
     provisioner: Arc<Provisioner>,
     mut inputs: Inputs,
@@ -68,7 +68,7 @@ pub(crate) async fn run(
         else {
             continue;
         };
-        // Provisioning takes several requests. It stops when the Lease is lost.
+        // Provisioning takes several requests. It is cancelled when the Lease is lost.
         let made = provisioner.reconcile(&gateways, &authority, SystemTime::now());
         let Some(report) = inputs.until.during(made).await else {
             tracing::info!("provisioning stopped: another controller is the leader");

@@ -13,7 +13,7 @@ use crate::address_pool::{Claim, Pool, Role};
 /// The name of the data plane.
 pub(crate) const SHARED: &str = "shared";
 
-/// The addresses and their assignment.
+/// The shared data plane: its address pool and the readiness of its Gateways.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pool: Pool,
@@ -35,7 +35,8 @@ impl Shared {
         let assigned = assigned
             .map(|(name, addresses)| (name.clone(), text(addresses)))
             .collect();
-        // A Gateway without an address must not be served on that of another or on all addresses.
+        // A Gateway without an address must not be served on the address of another Gateway or on all
+        // addresses.
         for (at, claim) in (0..).zip(claims) {
             let bound = bind.entry(claim.gateway.clone());
             bound.or_insert_with(|| vec![nowhere(at)]);
@@ -53,7 +54,7 @@ impl Shared {
     }
 }
 
-/// The part of the plan on assigned addresses.
+/// Removes the parts of the plan that are not on an assigned address.
 pub(super) fn reached(mut plan: Plan<Policy>, placement: &Placement) -> Plan<Policy> {
     let addresses = placement.assigned.values().flatten();
     let addresses: HashSet<IpAddr> = addresses.filter_map(|text| text.parse().ok()).collect();

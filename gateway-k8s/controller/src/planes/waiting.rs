@@ -1,12 +1,13 @@
-//! Marks Gateways as not programmed if no data plane serves them yet or can serve them.
+//! Marks Gateways as not programmed if no data plane serves them yet, or if their data plane cannot serve
+//! them.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 use towergate_k8s::Statuses;
 
-/// Sets `Programmed` to `False`. `waiting` has the Gateways that are not served yet by `namespace/name`, with the
-/// cause if known; `refused` has those that cannot be served, with the reason.
+/// Sets `Programmed` to `False`. `waiting` contains Gateways that are not served yet, by `namespace/name`,
+/// with the cause if known. `refused` contains Gateways that cannot be served, with the reason.
 pub(super) fn mark(
     statuses: &mut Statuses,
     waiting: &BTreeMap<String, Option<String>>,

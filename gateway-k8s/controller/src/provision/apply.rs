@@ -32,7 +32,7 @@ const FIELD_MANAGER: &str = "towergate-controller";
 pub(crate) struct Provisioner {
     client: Client,
     mode: Mode,
-    /// The `controllerName` of this controller. Objects of other controllers are never changed.
+    /// `controllerName` of this controller. Objects of other controllers are never changed.
     controller: String,
     cache: Cache,
 }
@@ -42,21 +42,22 @@ pub(crate) struct Provisioner {
 pub(crate) struct Report {
     /// Number of objects written or deleted.
     pub(crate) changed: usize,
-    /// Errors by Gateway, to be retried later.
+    /// Errors by Gateway. The caller retries.
     pub(crate) problems: Vec<(ObjectKey, String)>,
 }
 
 /// The desired objects.
 #[derive(Default)]
 struct Wanted {
-    /// Uids of the Gateways whose desired objects are all known: any other object that they own is deleted.
+    /// Uids of the Gateways whose desired objects are complete. Any other object with one of these owners is
+    /// deleted.
     gateways: BTreeSet<String>,
-    /// All objects of these Gateways.
+    /// All desired objects of these Gateways.
     objects: BTreeSet<Id>,
 }
 
 impl Provisioner {
-    /// A provisioner for the Gateways of `controller`.
+    /// Creates a provisioner for the Gateways of `controller`.
     pub(crate) fn new(client: Client, mode: Mode, controller: &str) -> Self {
         Self {
             client,
@@ -66,7 +67,7 @@ impl Provisioner {
         }
     }
 
-    /// Watches the objects of this controller, for as long as the process runs. Every replica does; nothing is written.
+    /// Watches the provisioned objects until the process exits. Followers do the same; nothing is written.
     pub(crate) async fn follow(&self) {
         let kinds = self.kinds().iter();
         let kinds = kinds.map(|kind| self.cache.follow(self.client.clone(), *kind));
@@ -78,7 +79,7 @@ impl Provisioner {
         self.cache.listed(self.kinds()).await;
     }
 
-    /// Notifies of changes: a Service received its address, a pod became ready.
+    /// A receiver that is notified of changes: a Service received its address, a pod became ready.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.cache.changes()
     }
@@ -105,8 +106,8 @@ impl Provisioner {
         Observed::of(service.as_deref(), deployment.as_deref())
     }
 
-    /// Creates missing objects, updates those that differ, and deletes surplus ones. Only the leader may call it, after
-    /// [`known`](Self::known). `authority` signs the credentials of data planes.
+    /// Creates missing objects, updates objects that differ, and deletes surplus objects. Only the leader may
+    /// call it, after [`known`](Self::known). `authority` signs the credentials of data planes.
     pub(crate) async fn reconcile(
         &self,
         gateways: &[GatewayToRun],
@@ -152,7 +153,7 @@ impl Provisioner {
         }
     }
 
-    /// All objects of a Gateway.
+    /// All desired objects of a Gateway.
     fn manifests(
         &self,
         gateway: &GatewayToRun,
@@ -171,7 +172,7 @@ impl Provisioner {
         Ok(render::provisioned(gateway, options, &credentials))
     }
 
-    /// Applies one object. Returns whether anything was written.
+    /// Applies one object. Returns whether it was written.
     async fn settle(&self, manifest: &Manifest) -> Result<bool, String> {
         let what = format!("{} {}", manifest.kind.name(), manifest.name);
         let told = |error: kube::Error| format!("{what}: {error}");
@@ -179,7 +180,7 @@ impl Provisioner {
         let (kind, name) = (manifest.kind, &*manifest.name);
         let mut live = self.cache.find(kind, &manifest.namespace, name);
         if live.is_none() {
-            // An object of another owner may have this name. It is not in the cache.
+            // The cache does not contain objects of other owners, which may have this name.
             let found = api.get_opt(name).await.map_err(told)?;
             live = found
                 .and_then(|found| serde_json::to_value(&found).ok())
@@ -212,8 +213,8 @@ impl Provisioner {
         Ok(true)
     }
 
-    /// Deletes surplus objects: of Gateways that moved to another controller, and of kinds that the current mode does not
-    /// create. Objects of deleted Gateways are garbage collected.
+    /// Deletes surplus objects: objects of Gateways that moved to another controller, and objects that the
+    /// current mode does not create. The cluster garbage-collects the objects of deleted Gateways.
     async fn prune(&self, gateways: &[GatewayToRun], wanted: &Wanted, report: &mut Report) {
         for (id, object) in self.cache.all() {
             let owner = diff::owner(&object);
@@ -237,7 +238,7 @@ impl Provisioner {
         }
     }
 
-    /// Deletes exactly this object, not a newer one of the same name.
+    /// Deletes this object, but not a newer one of the same name: the precondition is its uid.
     async fn delete(&self, id: &Id, live: &Value) -> Result<(), kube::Error> {
         let params = DeleteParams {
             preconditions: live["metadata"]["uid"].as_str().map(|uid| Preconditions {

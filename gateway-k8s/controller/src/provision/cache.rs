@@ -1,4 +1,4 @@
-//! A cache of the objects that this controller created.
+//! A cache of the provisioned objects.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,20 +21,20 @@ pub(super) type Id = (Kind, String, String);
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     objects: Mutex<BTreeMap<Id, Arc<Value>>>,
-    /// The kinds that have been listed once.
+    /// Kinds that have been listed once.
     listed: watch::Sender<BTreeSet<Kind>>,
     /// Number of changes.
     changes: watch::Sender<u64>,
 }
 
 impl Cache {
-    /// An object.
+    /// The cached object of this name.
     pub(super) fn find(&self, kind: Kind, namespace: &str, name: &str) -> Option<Arc<Value>> {
         let id = (kind, namespace.to_owned(), name.to_owned());
         self.lock().get(&id).cloned()
     }
 
-    /// All objects.
+    /// All cached objects.
     pub(super) fn all(&self) -> Vec<(Id, Arc<Value>)> {
         let objects = self.lock();
         objects
@@ -43,7 +43,8 @@ impl Cache {
             .collect()
     }
 
-    /// Stores an object from a response of the API server. The watch may have delivered a newer version before.
+    /// Stores an object from a response of the API server, unless the watch has already delivered a newer
+    /// version.
     pub(super) fn put(&self, kind: Kind, object: Value) {
         let Some(id) = id(kind, &object) else { return };
         let mut objects = self.lock();
@@ -58,7 +59,7 @@ impl Cache {
         self.lock().remove(id);
     }
 
-    /// Notifies of every change.
+    /// A receiver that is notified of every change.
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
@@ -67,11 +68,11 @@ impl Cache {
     pub(super) async fn listed(&self, kinds: &[Kind]) {
         let mut listed = self.listed.subscribe();
         let all = |listed: &BTreeSet<Kind>| kinds.iter().all(|kind| listed.contains(kind));
-        // The channel stays open: `self` has its sender.
+        // The channel stays open: `self` owns its sender.
         let _ = listed.wait_for(all).await;
     }
 
-    /// Watches the objects of a kind, for as long as the process runs.
+    /// Watches the objects of a kind until the process exits.
     pub(super) async fn follow(&self, client: Client, kind: Kind) {
         let api = Api::<DynamicObject>::all_with(client, &kind.resource());
         let label = format!("{}={}", MANAGED_BY.0, MANAGED_BY.1);
@@ -88,7 +89,7 @@ impl Cache {
         }
     }
 
-    /// Applies an event. `listing` holds an incomplete list.
+    /// Applies an event. `listing` contains the objects of a list that is not complete yet.
     fn take(
         &self,
         kind: Kind,
@@ -127,14 +128,14 @@ impl Cache {
     }
 }
 
-/// The name of an object.
+/// The identity of an object. `None`: its metadata is incomplete.
 fn id(kind: Kind, object: &Value) -> Option<Id> {
     let text = |key: &str| Some(object["metadata"][key].as_str()?.to_owned());
     Some((kind, text("namespace")?, text("name")?))
 }
 
-/// Whether an object is newer than another version of it. Resource versions are growing numbers; an object without one
-/// does not count as newer.
+/// Whether an object is newer than another version of it. Resource versions are increasing numbers; an object
+/// without one does not count as newer.
 fn is_newer(object: &Value, than: &Value) -> bool {
     let version = |object: &Value| {
         let text = object["metadata"]["resourceVersion"].as_str()?;
@@ -143,7 +144,7 @@ fn is_newer(object: &Value, than: &Value) -> bool {
     version(object).is_some_and(|own| version(than).is_none_or(|other| own > other))
 }
 
-/// Drops large fields that are not used.
+/// Removes large fields that are not used.
 fn trim(mut object: Value) -> Value {
     if let Some(metadata) = object["metadata"].as_object_mut() {
         metadata.remove("managedFields");

@@ -1,7 +1,7 @@
 //! The Secret with the credentials of the data planes of a Gateway.
 //!
-//! The credentials are kept until they are due for renewal or the CA changes. Pods that mount the Secret receive new
-//! content without a restart.
+//! The credentials are kept until they are due for renewal or the CA changes. A pod that mounts the Secret
+//! receives new content without a restart.
 
 use std::time::SystemTime;
 
@@ -13,10 +13,10 @@ use super::kind::Kind;
 use super::metadata::Manifest;
 use crate::serve::{Authority, Credentials, CredentialsError};
 
-/// The credentials of the Secret `live` if they are valid, else new ones.
+/// Returns the credentials of the Secret `live` if they are up to date, else creates new credentials.
 ///
 /// # Errors
-/// If they cannot be created.
+/// If the credentials cannot be created.
 pub(super) fn of(
     gateway: &GatewayToRun,
     live: Option<&Value>,
@@ -30,7 +30,7 @@ pub(super) fn of(
     }
 }
 
-/// Reads a Secret. `None` if a key is missing.
+/// Reads the credentials of a Secret. `None`: a key is missing or invalid.
 fn read(secret: &Value) -> Option<Credentials> {
     let text = |key: &str| {
         let bytes = BASE64
@@ -45,7 +45,7 @@ fn read(secret: &Value) -> Option<Credentials> {
     })
 }
 
-/// The Secret.
+/// Renders the Secret.
 pub(super) fn render(gateway: &GatewayToRun, name: String, credentials: &Credentials) -> Manifest {
     let encode = |text: &str| BASE64.encode(text.as_bytes());
     let rest = json!({

@@ -1,10 +1,11 @@
 //! The Deployment of the data planes of a Gateway, its ServiceAccount and its PodDisruptionBudget.
 //!
-//! An update loses no request: a new pod is ready before an old one is stopped (`maxUnavailable` 0). The old pod accepts
-//! connections until it is removed from all load balancers (`preStop`), then drains.
+//! An update loses no request: a new pod is ready before an old pod is stopped (`maxUnavailable` 0). The old
+//! pod accepts connections until load balancers have removed it (`preStop`), then drains.
 //!
-//! Pods conform to the "restricted" Pod Security Standard, have no API token, and write only to memory, because the state
-//! for a restart contains private keys. The pod template lists no listener ports, so a new listener restarts no pod.
+//! Pods conform to the "restricted" Pod Security Standard, have no API token, and write only to memory,
+//! because the state for a restart contains private keys. The pod template contains no listener ports, so a
+//! new listener restarts no pod.
 
 use serde_json::{Value, json};
 
@@ -13,18 +14,18 @@ use super::kind::Kind;
 use super::metadata::{Manifest, labels, selector};
 use super::options::PlaneOptions;
 
-/// Port of metrics and readiness.
+/// Port of the metrics and readiness endpoints.
 const HEALTH_PORT: u16 = 19001;
-/// Port of the admin page of `towergate run` unless [`PlaneOptions::args`] change it.
+/// Port of the admin endpoints of `towergate run`, unless [`PlaneOptions::args`] changes it.
 const ADMIN_PORT: u16 = 19000;
-/// TCP ports that a data plane binds itself, which listeners cannot use.
+/// TCP ports that a data plane binds for itself. Listeners cannot use them.
 pub(crate) const OWN_PORTS: [u16; 2] = [ADMIN_PORT, HEALTH_PORT];
-/// Time for a pod to exit after its drain timeout.
+/// Time for a pod to exit after its drain timeout, in seconds.
 const LAST_SECONDS: u32 = 10;
 const CREDENTIALS: &str = "/etc/towergate/credentials";
 const STATE: &str = "/var/lib/towergate";
 
-/// The Deployment. `credentials` is the Secret that its pods mount.
+/// Renders the Deployment. `credentials` is the name of the Secret that its pods mount.
 pub(super) fn render(
     gateway: &GatewayToRun,
     name: &str,
@@ -58,13 +59,13 @@ pub(super) fn render(
     )
 }
 
-/// The ServiceAccount of the pods.
+/// Renders the ServiceAccount of the pods.
 pub(super) fn account(gateway: &GatewayToRun, name: &str) -> Manifest {
     let rest = json!({ "automountServiceAccountToken": false });
     Manifest::new(Kind::ServiceAccount, gateway, name.to_owned(), rest)
 }
 
-/// The PodDisruptionBudget: a node drain evicts one pod at a time. A single pod can be evicted.
+/// Renders the PodDisruptionBudget: a node drain evicts one pod at a time. A single pod can be evicted.
 pub(super) fn budget(gateway: &GatewayToRun, name: &str) -> Manifest {
     let rest = json!({ "spec": {
         "maxUnavailable": 1,
@@ -100,7 +101,7 @@ fn pod(gateway: &GatewayToRun, name: &str, credentials: &str, options: &PlaneOpt
     pod
 }
 
-/// Scheduling and image pull settings of pods.
+/// Sets the scheduling and image pull settings of pods.
 fn placement(pod: &mut Value, options: &PlaneOptions) {
     if !options.image_pull_secrets.is_empty() {
         let secrets = options.image_pull_secrets.iter();
@@ -151,7 +152,7 @@ fn container(options: &PlaneOptions) -> Value {
     container
 }
 
-/// The arguments of the container; the image sets the program.
+/// The arguments of the container. The image sets the program.
 fn arguments(options: &PlaneOptions) -> Vec<String> {
     let own = [
         "run",

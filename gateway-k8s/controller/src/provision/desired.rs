@@ -8,14 +8,14 @@ use towergate_k8s::api::gateway::{GatewaySpec, Listener};
 use towergate_k8s::status::StatusKey;
 use towergate_k8s::{Object, ObjectKey, Objects, Statuses};
 
-/// A Gateway with all inputs of its objects.
+/// A Gateway with all inputs of its provisioned objects.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct GatewayToRun {
-    /// Its namespace and name.
+    /// Namespace and name.
     pub(crate) key: ObjectKey,
-    /// Its uid: a Gateway that is created again under the same name is another one.
+    /// `metadata.uid`, which distinguishes a Gateway from a deleted one of the same name.
     pub(crate) uid: String,
-    /// Its GatewayClass.
+    /// Name of its GatewayClass.
     pub(crate) class: String,
     /// `spec.infrastructure.labels`.
     pub(crate) labels: BTreeMap<String, String>,
@@ -23,31 +23,31 @@ pub(crate) struct GatewayToRun {
     pub(crate) annotations: BTreeMap<String, String>,
     /// Ports of accepted listeners, including those of ListenerSets.
     pub(crate) ports: BTreeSet<Port>,
-    /// IP addresses of `spec.addresses`.
+    /// IP addresses in `spec.addresses`.
     pub(crate) addresses: Vec<IpAddr>,
-    /// In shared mode: its addresses of the pool. Set by the caller.
+    /// Assigned addresses of the pool, in shared mode. Set by the caller.
     pub(crate) pool: Vec<IpAddr>,
-    /// What happens to its objects.
+    /// Action on its objects.
     pub(crate) fate: Fate,
 }
 
-/// What happens to the objects of a Gateway.
+/// The action on the objects of a Gateway.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Fate {
-    /// They are created and updated.
+    /// Create and update the objects.
     Run,
-    /// They are kept unchanged: the Gateway cannot be run at the moment.
+    /// Keep the objects unchanged: the Gateway cannot be run at the moment.
     Keep,
-    /// They are deleted: the Gateway belongs to another controller.
+    /// Delete the objects: the Gateway belongs to another controller.
     Remove,
 }
 
 /// A port of a Gateway.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Port {
-    /// The port number.
+    /// Port number.
     pub(crate) number: u16,
-    /// Its transport protocol.
+    /// Transport protocol.
     pub(crate) transport: Transport,
 }
 
@@ -61,7 +61,7 @@ pub(crate) enum Transport {
 }
 
 impl Transport {
-    /// The name in the API.
+    /// The name in the Kubernetes API.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Tcp => "TCP",
@@ -70,11 +70,11 @@ impl Transport {
     }
 }
 
-/// The Gateways of this controller, which have an entry in `statuses`, and those whose GatewayClass names a controller
-/// other than `controller`.
+/// The Gateways of this controller that have an entry in `statuses`, and the Gateways whose GatewayClass
+/// names a controller other than `controller`.
 ///
-/// A Gateway whose GatewayClass is missing is in neither group. Its objects are kept: a GatewayClass that is deleted and
-/// created again must not cost Gateways their addresses.
+/// A Gateway whose GatewayClass is missing is in neither group. Its objects are kept: deleting and recreating
+/// a GatewayClass must not change the addresses of Gateways.
 pub(crate) fn gateways(
     objects: &Objects,
     statuses: &Statuses,
@@ -140,7 +140,7 @@ fn ports(
     ports
 }
 
-/// The ports of the listeners whose status is accepted.
+/// The ports of the listeners whose `Accepted` condition is true.
 fn accepted(listeners: &[Listener], status: &Value) -> BTreeSet<Port> {
     let told = status["listeners"]
         .as_array()
@@ -162,7 +162,7 @@ fn accepted(listeners: &[Listener], status: &Value) -> BTreeSet<Port> {
         .collect()
 }
 
-/// Whether a condition of a status is true.
+/// Whether the condition of type `kind` is true.
 fn holds(status: &Value, kind: &str) -> bool {
     let conditions = status["conditions"].as_array();
     conditions.is_some_and(|all| {
@@ -180,7 +180,7 @@ mod tests {
 
     const CONTROLLER: &str = "towergate.dev/gateway-controller";
 
-    /// What there is with these manifests, besides a class `ours` and a class `theirs`.
+    /// The result of [`gateways`] for these manifests, with GatewayClasses `ours` and `theirs`.
     fn found(manifests: &str) -> Vec<GatewayToRun> {
         let class = |name: &str, controller: &str| {
             format!(

@@ -1,7 +1,7 @@
 //! Compares an object with its desired state. Pure functions.
 //!
-//! The API server adds fields, so an object is up to date if it has all desired fields. Fields that are no longer desired
-//! change the hash of the applied object.
+//! The API server adds fields, so an object is up to date if it contains all desired fields. Removing a
+//! desired field changes the hash in the annotation of the object.
 
 use serde_json::Value;
 
@@ -12,18 +12,18 @@ use super::{name, quantity};
 /// The next step for an object.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Step {
-    /// None: it is up to date.
+    /// Keep the object: it is up to date.
     Keep,
-    /// Apply it.
+    /// Apply the desired object.
     Apply,
-    /// Delete it first: an immutable field differs.
+    /// Delete the object and apply the desired one: an immutable field differs.
     Replace,
-    /// None: it belongs to another owner.
+    /// Leave the object unchanged: it belongs to another owner.
     LeaveToOthers,
 }
 
-/// Adds the annotations with the controller and the hash of the object. They take precedence over annotations of the
-/// Gateway.
+/// Adds the annotations with the controller and the hash of the object, which take precedence over
+/// annotations of the Gateway.
 pub(super) fn stamp(mut manifest: Manifest, controller: &str) -> Manifest {
     let annotations = &mut manifest.body["metadata"]["annotations"];
     if let Some(annotations) = annotations.as_object_mut() {
@@ -32,7 +32,7 @@ pub(super) fn stamp(mut manifest: Manifest, controller: &str) -> Manifest {
     annotations[CONTROLLER] = controller.into();
     let mut hashed = manifest.body.clone();
     if let Some(body) = hashed.as_object_mut() {
-        body.remove("data"); // Nothing of a key leaves a Secret, not even a hash.
+        body.remove("data"); // The hash must not depend on a private key.
     }
     let hash = name::hash(&hashed.to_string());
     manifest.body["metadata"]["annotations"][APPLIED] = format!("{hash:016x}").into();
@@ -60,13 +60,14 @@ pub(super) fn owner(object: &Value) -> Option<&str> {
     owner["uid"].as_str()
 }
 
-/// The controller that created an object. Several controllers of this program may run in a cluster.
+/// The `controllerName` of the controller that created an object. A cluster may run several Towergate
+/// controllers.
 pub(super) fn maker(object: &Value) -> Option<&str> {
     object["metadata"]["annotations"][CONTROLLER].as_str()
 }
 
-/// Whether fields differ that are immutable or leave stale objects behind: the EndpointSlices of a Service that loses its
-/// selector would be kept.
+/// Whether a differing field requires deletion of the object: it is immutable, or its change leaves stale
+/// objects. The cluster keeps the EndpointSlices of a Service that loses its selector.
 fn is_fixed(kind: Kind, live: &Value, wanted: &Value) -> bool {
     let selector = |object: &Value| object["spec"]["selector"].clone();
     match kind {
@@ -76,12 +77,12 @@ fn is_fixed(kind: Kind, live: &Value, wanted: &Value) -> bool {
     }
 }
 
-/// Whether `live` has all fields of `wanted`.
+/// Whether `live` contains all fields of `wanted`.
 fn has(live: &Value, wanted: &Value) -> bool {
     has_by(live, wanted, Value::eq)
 }
 
-/// Compares recursively, with `same` as the comparison of single values.
+/// Compares recursively. `same` compares scalar values.
 fn has_by(live: &Value, wanted: &Value, same: fn(&Value, &Value) -> bool) -> bool {
     match (live, wanted) {
         (Value::Object(live), Value::Object(wanted)) => wanted.iter().all(|(key, wanted)| {

@@ -16,7 +16,7 @@ pub(crate) enum Kind {
     EndpointSlice,
     /// The pods.
     Deployment,
-    /// The limit of pods that a node drain evicts at a time.
+    /// The limit on the pods that a node drain evicts at a time.
     PodDisruptionBudget,
 }
 
@@ -31,7 +31,7 @@ impl Kind {
         Self::PodDisruptionBudget,
     ];
 
-    /// The kind's name.
+    /// The name of the kind.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::ServiceAccount => "ServiceAccount",
@@ -43,7 +43,7 @@ impl Kind {
         }
     }
 
-    /// Its group, empty for the core, and version.
+    /// API group (empty: the core group) and version.
     fn group_version(self) -> (&'static str, &'static str) {
         match self {
             Self::ServiceAccount | Self::Secret | Self::Service => ("", "v1"),
@@ -53,7 +53,7 @@ impl Kind {
         }
     }
 
-    /// `apiVersion` of its objects.
+    /// `apiVersion` of the objects.
     pub(crate) fn api_version(self) -> String {
         match self.group_version() {
             ("", version) => version.to_owned(),
@@ -61,7 +61,7 @@ impl Kind {
         }
     }
 
-    /// The API resource.
+    /// The API resource of the kind.
     pub(crate) fn resource(self) -> ApiResource {
         let (group, version) = self.group_version();
         let plural = format!("{}s", self.name().to_ascii_lowercase());

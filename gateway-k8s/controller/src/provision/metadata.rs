@@ -8,7 +8,7 @@ use super::desired::GatewayToRun;
 use super::kind::Kind;
 use super::name;
 
-/// The label of all provisioned objects, and its value.
+/// Key and value of the label of all provisioned objects.
 pub(super) const MANAGED_BY: (&str, &str) =
     ("app.kubernetes.io/managed-by", "towergate-controller");
 /// The label that names the Gateway (GEP-1762).
@@ -23,18 +23,18 @@ pub(super) const CONTROLLER: &str = "towergate.dev/controller";
 /// A desired object.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Manifest {
-    /// Its kind.
+    /// Kind of the object.
     pub(crate) kind: Kind,
-    /// Its namespace.
+    /// Namespace of the object.
     pub(crate) namespace: String,
-    /// Its name.
+    /// Name of the object.
     pub(crate) name: String,
-    /// The whole object.
+    /// The complete object as JSON.
     pub(crate) body: Value,
 }
 
 impl Manifest {
-    /// An object of `gateway` with the fields of `rest` beside its metadata.
+    /// An object of `gateway` with the fields of `rest` in addition to its metadata.
     pub(super) fn new(kind: Kind, gateway: &GatewayToRun, name: String, rest: Value) -> Self {
         let mut metadata = json!({
             "name": name,
@@ -67,7 +67,7 @@ impl Manifest {
         self
     }
 
-    /// Adds annotations. Those of the Gateway take precedence.
+    /// Adds annotations. Existing annotations take precedence.
     pub(super) fn annotate(mut self, annotations: &BTreeMap<String, String>) -> Self {
         if annotations.is_empty() {
             return self;
@@ -85,7 +85,8 @@ impl Manifest {
     }
 }
 
-/// The labels that select the pods of a Gateway. The selector of a Deployment is immutable: no label may be added here.
+/// The labels that select the pods of a Gateway. The selector of a Deployment is immutable: adding a label
+/// here would force every Deployment to be replaced.
 pub(super) fn selector(gateway: &GatewayToRun) -> BTreeMap<String, String> {
     [
         (MANAGED_BY.0, MANAGED_BY.1.to_owned()),
@@ -95,7 +96,8 @@ pub(super) fn selector(gateway: &GatewayToRun) -> BTreeMap<String, String> {
     .into()
 }
 
-/// Labels of every object and of pods: those of the Gateway, then those of this program, which take precedence.
+/// Labels of every object and of pods: the labels of the Gateway and the labels of this program, which take
+/// precedence.
 pub(super) fn labels(gateway: &GatewayToRun) -> BTreeMap<String, String> {
     let mut labels = gateway.labels.clone();
     labels.extend(selector(gateway));
@@ -110,8 +112,8 @@ pub(super) fn labels(gateway: &GatewayToRun) -> BTreeMap<String, String> {
     labels
 }
 
-/// The owner reference to the Gateway. Without `blockOwnerDeletion`, which would require permission to change finalizers
-/// of Gateways.
+/// The owner reference to the Gateway. `blockOwnerDeletion` is not set: it would require permission to change
+/// finalizers of Gateways.
 fn owner(gateway: &GatewayToRun) -> Value {
     json!({
         "apiVersion": "gateway.networking.k8s.io/v1",

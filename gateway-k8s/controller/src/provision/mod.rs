@@ -6,13 +6,14 @@
 //!                        addresses and availability of each Gateway <──Observed
 //! ```
 //!
-//! Two modes. *Provisioned*: each Gateway has a Deployment of data planes and a Service in front of them. *Shared*: the
-//! user runs the data plane, the Gateway has an address of a pool, and a Service without a selector gives this address a
-//! name.
+//! There are two modes. *Provisioned*: each Gateway has a Deployment of data planes and a Service in front of
+//! them. *Shared*: the user runs the data plane, the Gateway has an address of a pool, and a Service without
+//! a selector gives this address a DNS name in the cluster.
 //!
-//! Invariants: every object is in the namespace of its Gateway, is owned by it (so that the cluster deletes it with the
-//! Gateway), and has the label of this program. Objects of other owners are never changed. The objects of a Gateway that
-//! cannot be run at the moment are kept: an error in a manifest must not cost a public address.
+//! Invariants: every object is in the namespace of its Gateway, has an owner reference to it (the cluster
+//! deletes the object with the Gateway), and has the label of this program. Objects of other owners are never
+//! changed. If a Gateway cannot be run at the moment, its objects are kept: an error in a manifest must not
+//! release a public address.
 
 mod apply;
 mod cache;

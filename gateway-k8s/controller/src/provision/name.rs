@@ -1,15 +1,15 @@
-//! Names of what is made for a Gateway.
+//! Names of the provisioned objects of a Gateway.
 //!
-//! A Gateway's name may have 253 characters and dots; a Service's has 63 at most, no dots, and starts
-//! with a letter, and a label's value has 63 at most. Where a name does not fit, its end is replaced by
-//! a hash of all of it.
+//! The name of a Gateway has at most 253 characters and may contain dots. The name of a Service has at most
+//! 63 characters, contains no dots, and starts with a letter. The value of a label has at most 63 characters.
+//! If a name does not conform, a hash of the whole name replaces its end.
 
-/// The most characters of a name of a Service, and of a label's value.
+/// Maximum length of the name of a Service and of the value of a label, in characters.
 const MOST: usize = 63;
-/// Room for the longest ending that is added to the name of the Gateway's objects.
+/// Length of the longest suffix that is appended to the name of the objects, in characters.
 const ENDING: usize = "-credentials".len();
 
-/// The name of a Gateway's objects: `<Gateway>-<GatewayClass>` (GEP-1762).
+/// The name of the objects of a Gateway: `<Gateway>-<GatewayClass>` (GEP-1762).
 pub(super) fn of_objects(gateway: &str, class: &str) -> String {
     let plain = format!("{gateway}-{class}");
     let starts_well = plain.starts_with(|c: char| c.is_ascii_lowercase());
@@ -25,7 +25,7 @@ pub(super) fn of_objects(gateway: &str, class: &str) -> String {
     shortened(&clean, &plain, MOST - ENDING)
 }
 
-/// A name as a value of a label.
+/// The value of a label for `name`, shortened if it is too long.
 pub(super) fn of_label(name: &str) -> String {
     if name.len() <= MOST {
         return name.to_owned();
@@ -33,8 +33,8 @@ pub(super) fn of_label(name: &str) -> String {
     shortened(name, name, MOST)
 }
 
-/// At most `most` characters: the start of `text`, then a hash of `whole`. Both are ASCII, as all names
-/// of Kubernetes' objects are.
+/// The start of `text`, then a hash of `whole`, with at most `most` characters in total. Both arguments are
+/// ASCII, like all names of Kubernetes objects.
 fn shortened(text: &str, whole: &str, most: usize) -> String {
     let hash = format!("{:08x}", folded(hash(whole)));
     let room = most - hash.len() - 1;
@@ -42,14 +42,14 @@ fn shortened(text: &str, whole: &str, most: usize) -> String {
     format!("{}-{hash}", start.trim_end_matches(['-', '.', '_']))
 }
 
-/// FNV-1a with 64 bits: it must be the same in every version of this program.
+/// The 64-bit FNV-1a hash of `text`. The function must not change: names of existing objects contain it.
 pub(super) fn hash(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
 
-/// The same with 32 bits.
+/// The hash, folded to 32 bits.
 fn folded(hash: u64) -> u32 {
     let folded = (hash >> 32) ^ (hash & u64::from(u32::MAX));
     u32::try_from(folded).expect("the upper half is empty")

@@ -1,20 +1,20 @@
-//! What the cluster says of the objects of a Gateway: pure.
+//! Reads the observed state of a Gateway from its Service and Deployment. Pure functions.
 
 use serde_json::Value;
 
-/// How the objects of a Gateway are.
+/// The observed state of the objects of a Gateway.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Observed {
-    /// Addresses by which its Service is reached: IP addresses or host names.
+    /// Addresses of its Service: IP addresses or host names.
     pub(crate) addresses: Vec<String>,
-    /// A data plane of it is ready.
+    /// Whether at least one data plane is available.
     pub(crate) available: bool,
-    /// What keeps it from being ready, in the cluster's words.
+    /// Message of the Deployment condition that explains why no data plane is available.
     pub(crate) trouble: Option<String>,
 }
 
 impl Observed {
-    /// Reads it from a Gateway's Service and Deployment.
+    /// Reads the state from the Service and the Deployment of a Gateway.
     pub(super) fn of(service: Option<&Value>, deployment: Option<&Value>) -> Self {
         let available = deployment
             .and_then(|deployment| deployment["status"]["availableReplicas"].as_u64())
@@ -27,7 +27,7 @@ impl Observed {
     }
 }
 
-/// The addresses of a Service: what its load balancer says, or for those without one its own.
+/// The addresses of a Service: of its load balancer for type `LoadBalancer`, else its cluster IPs.
 fn addresses(service: &Value) -> Vec<String> {
     let texts = |list: &Value, key: fn(&Value) -> Option<&str>| -> Vec<String> {
         let list = list.as_array().map_or(&[][..], Vec::as_slice);
@@ -43,7 +43,7 @@ fn addresses(service: &Value) -> Vec<String> {
     })
 }
 
-/// Why a Deployment has no pods that are ready.
+/// The message of the most specific condition that explains why a Deployment has no available pods.
 fn trouble(deployment: &Value) -> Option<String> {
     let conditions = deployment["status"]["conditions"].as_array()?;
     let of = |kind: &str, status: &str| {

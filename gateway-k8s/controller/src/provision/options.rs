@@ -1,107 +1,108 @@
-//! What data planes are to be like: read from a file that the installation writes.
+//! Options of provisioned data planes, read from the JSON file of `--data-plane`.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// How Gateways are run.
+/// The mode of running Gateways.
 #[derive(Clone, Debug)]
 pub(crate) enum Mode {
-    /// By a data plane for all of them, on addresses of a pool.
+    /// One data plane serves all Gateways, on addresses of a pool.
     Shared,
-    /// By data planes of their own.
+    /// Each Gateway has its own data planes.
     Provisioned(Box<PlaneOptions>),
 }
 
-/// What data planes are to be like.
+/// Options of the data planes of every Gateway.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct PlaneOptions {
-    /// The image of `towergate`.
+    /// Container image of `towergate`.
     pub(crate) image: String,
-    /// `Always`, `IfNotPresent` or `Never`; the cluster's default if missing.
+    /// `Always`, `IfNotPresent` or `Never`. Default: the default of the cluster.
     #[serde(default)]
     pub(crate) image_pull_policy: Option<String>,
-    /// Names of Secrets to pull the image with; they must be in the namespaces of the Gateways.
+    /// Names of the image pull Secrets, which must exist in the namespaces of the Gateways. Default: none.
     #[serde(default)]
     pub(crate) image_pull_secrets: Vec<String>,
-    /// Where data planes get their configuration from: the URL of the controller.
+    /// URL of the controller that data planes connect to.
     pub(crate) from: String,
-    /// How many pods a Gateway has. Missing: as many as somebody else says, such as an autoscaler.
+    /// Number of pods per Gateway. Default: not set, which leaves the number to an autoscaler.
     #[serde(default)]
     pub(crate) replicas: Option<u32>,
-    /// How long a pod that is to end still takes connections, until everybody knows of it, in seconds.
+    /// Time for which a terminating pod accepts connections while load balancers remove it, in seconds.
+    /// Default: 10.
     #[serde(default = "leave_seconds")]
     pub(crate) leave_seconds: u32,
-    /// How long requests may take to finish after that, in seconds.
+    /// Drain timeout of the requests in flight after that time, in seconds. Default: 60.
     #[serde(default = "drain_seconds")]
     pub(crate) drain_seconds: u32,
-    /// Further arguments of `towergate run`.
+    /// Additional arguments of `towergate run`. Default: none.
     #[serde(default)]
     pub(crate) args: Vec<String>,
-    /// Resources of the container, as in a Pod.
+    /// `resources` of the container. Default: requests of 100m CPU and 64Mi memory, no limits.
     #[serde(default = "resources")]
     pub(crate) resources: Value,
-    /// Labels of the nodes that pods may run on.
+    /// `nodeSelector` of the pods. Default: empty.
     #[serde(default)]
     pub(crate) node_selector: BTreeMap<String, String>,
-    /// Tolerations of the pods.
+    /// `tolerations` of the pods. Default: none.
     #[serde(default)]
     pub(crate) tolerations: Vec<Value>,
-    /// Affinity of the pods.
+    /// `affinity` of the pods. Default: none.
     #[serde(default)]
     pub(crate) affinity: Option<Value>,
-    /// Priority class of the pods.
+    /// `priorityClassName` of the pods. Default: none.
     #[serde(default)]
     pub(crate) priority_class_name: Option<String>,
-    /// What Services are to be like.
+    /// Options of the Services.
     #[serde(default)]
     pub(crate) service: ServiceOptions,
 }
 
-/// What Services of Gateways are to be like.
+/// Options of the Service of every Gateway.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ServiceOptions {
-    /// `LoadBalancer`, `NodePort` or `ClusterIP`.
+    /// Type of the Service. Default: `LoadBalancer`.
     #[serde(default, rename = "type")]
     pub(crate) kind: ServiceType,
-    /// Which of several load balancers of the cluster.
+    /// `spec.loadBalancerClass` of the Service. Default: the default load balancer of the cluster.
     #[serde(default)]
     pub(crate) load_balancer_class: Option<String>,
-    /// `Local` (as in Envoy Gateway: pods see the clients' addresses) or `Cluster`.
+    /// `spec.externalTrafficPolicy` of the Service. Default: `Local`, as in Envoy Gateway.
     #[serde(default)]
     pub(crate) external_traffic_policy: TrafficPolicy,
-    /// Annotations, which most load balancers take settings from.
+    /// Annotations of the Service, which configure most load balancers. Default: none.
     #[serde(default)]
     pub(crate) annotations: BTreeMap<String, String>,
 }
 
-/// The type of Services.
+/// The type of a Service.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 pub(crate) enum ServiceType {
-    /// A load balancer of the cluster.
+    /// Reachable at the address of a load balancer.
     #[default]
     LoadBalancer,
-    /// A port of each node.
+    /// Reachable at a port of each node.
     NodePort,
-    /// Within the cluster only.
+    /// Reachable within the cluster only.
     ClusterIP,
 }
 
-/// Which pods a node leads to.
+/// The pods to which a node forwards external traffic.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 pub(crate) enum TrafficPolicy {
-    /// Those on the node.
+    /// The pods on the same node. They receive the client address.
     #[default]
     Local,
-    /// All of them; they see the node's address as the client's.
+    /// All pods. They receive the address of the node as client address.
     Cluster,
 }
 
 impl ServiceType {
-    /// The API's word.
+    /// The name in the Kubernetes API.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::LoadBalancer => "LoadBalancer",
@@ -112,7 +113,7 @@ impl ServiceType {
 }
 
 impl TrafficPolicy {
-    /// The API's word.
+    /// The name in the Kubernetes API.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Local => "Local",
@@ -125,14 +126,15 @@ impl PlaneOptions {
     /// Reads the options from JSON.
     ///
     /// # Errors
-    /// If a field is missing, not known or of another type: what is asked for and not done would be
-    /// found out too late.
+    /// If a required field is missing, or a field is unknown or has another type. An unknown field is an
+    /// error, because ignoring it would go unnoticed.
     pub(crate) fn read(json: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(json)
     }
 }
 
-/// Load balancers look every few seconds, and kube-proxy needs one or two.
+/// Covers a load balancer with a health check interval of a few seconds, and the 1 to 2 s of a kube-proxy
+/// update.
 fn leave_seconds() -> u32 {
     10
 }
@@ -141,7 +143,7 @@ fn drain_seconds() -> u32 {
     60
 }
 
-/// Enough to be scheduled sensibly. There is no limit: a gateway that is throttled is slow for everybody.
+/// The requests let the scheduler place pods. There are no limits: CPU throttling would delay all requests.
 fn resources() -> Value {
     json!({ "requests": { "cpu": "100m", "memory": "64Mi" } })
 }

@@ -1,13 +1,13 @@
-//! Quantities of resources, as Kubernetes writes them.
+//! Comparison of Kubernetes resource quantities.
 
 use serde_json::Value;
 
-/// Whether two values are the same, or quantities of the same size.
+/// Whether two values are equal, or are quantities of the same size.
 pub(super) fn same(one: &Value, other: &Value) -> bool {
     one == other || read(one).is_some_and(|size| read(other) == Some(size))
 }
 
-/// A quantity, in billionths; `None`: it is none, or too large or fine to be compared.
+/// The size of a quantity in billionths. `None`: the value is not a quantity, or is out of range.
 fn read(value: &Value) -> Option<i128> {
     match value {
         Value::Number(number) => parse(&number.to_string()),
@@ -16,7 +16,7 @@ fn read(value: &Value) -> Option<i128> {
     }
 }
 
-/// Reads `[+-]digits[.digits][suffix]`, where the suffix is a unit or an exponent of ten.
+/// Parses `[+-]digits[.digits][suffix]`. The suffix is a unit or a decimal exponent.
 fn parse(text: &str) -> Option<i128> {
     let (sign, text) = match text.strip_prefix('-') {
         Some(rest) => (-1, rest),
@@ -39,7 +39,7 @@ fn parse(text: &str) -> Option<i128> {
     Some(sign * size)
 }
 
-/// What a suffix multiplies by: a number, and a power of ten.
+/// The multiplier of a suffix: a factor and a power of ten.
 fn unit(suffix: &str) -> Option<(i128, i32)> {
     let tens = match suffix {
         "n" => -9,

@@ -1,4 +1,4 @@
-//! All objects of a Gateway: pure.
+//! Renders all objects of a Gateway. Pure functions.
 
 use super::desired::GatewayToRun;
 use super::metadata::Manifest;
@@ -6,7 +6,7 @@ use super::options::PlaneOptions;
 use super::{credentials, deployment, name, service, shared};
 use crate::serve::Credentials;
 
-/// The name of a Gateway's Secret.
+/// The name of the credentials Secret of a Gateway.
 pub(super) fn secret_name(gateway: &GatewayToRun) -> String {
     format!(
         "{}-credentials",
@@ -14,13 +14,13 @@ pub(super) fn secret_name(gateway: &GatewayToRun) -> String {
     )
 }
 
-/// The objects of a Gateway whose data plane runs elsewhere.
+/// Renders the objects of a Gateway that the shared data plane serves.
 pub(super) fn shared(gateway: &GatewayToRun) -> Vec<Manifest> {
     let name = name::of_objects(&gateway.key.name, &gateway.class);
     shared::render(gateway, &name)
 }
 
-/// The objects of a Gateway that has data planes of its own, in the order in which they are made.
+/// Renders the objects of a Gateway with its own data planes, in the order of creation.
 pub(super) fn provisioned(
     gateway: &GatewayToRun,
     options: &PlaneOptions,

@@ -1,4 +1,4 @@
-//! The Service in front of a Gateway's data planes.
+//! The Service in front of the data planes of a Gateway.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -10,9 +10,9 @@ use super::kind::Kind;
 use super::metadata::{Manifest, selector};
 use super::options::{ServiceOptions, ServiceType};
 
-/// Ports below this one take a right that data planes do not have.
+/// First unprivileged port. Lower ports require `CAP_NET_BIND_SERVICE`, which data planes do not have.
 const PRIVILEGED: u16 = 1024;
-/// What is added to them, as in Envoy Gateway.
+/// Offset of the bound port for privileged ports, as in Envoy Gateway.
 const SHIFT: u16 = 10_000;
 
 /// The port that a data plane binds for a port of its Gateway.
@@ -24,18 +24,18 @@ pub(crate) fn bound_port(port: u16) -> u16 {
     }
 }
 
-/// All ports that are bound as another one, by the Gateway's port.
+/// Bound ports that differ from the port of the Gateway, by port of the Gateway.
 pub(crate) fn bound_ports() -> BTreeMap<u16, u16> {
     (1..PRIVILEGED)
         .map(|port| (port, bound_port(port)))
         .collect()
 }
 
-/// The Service of a Gateway that has data planes of its own.
+/// Renders the Service of a Gateway with its own data planes.
 ///
-/// Of `spec.addresses` the first IP address becomes `loadBalancerIP`: a wish that the cluster's load
-/// balancer may refuse. `externalIPs` are never set: with them whoever may write Gateways could draw the
-/// traffic of any address (CVE-2020-8554).
+/// With type `LoadBalancer`, the first IP address in `spec.addresses` becomes `loadBalancerIP`, which the
+/// load balancer may reject. `externalIPs` is never set: it would allow any author of a Gateway to intercept
+/// traffic to any address (CVE-2020-8554).
 pub(super) fn render(gateway: &GatewayToRun, name: &str, options: &ServiceOptions) -> Manifest {
     let mut spec = json!({
         "type": options.kind.as_str(),
@@ -59,15 +59,15 @@ pub(super) fn render(gateway: &GatewayToRun, name: &str, options: &ServiceOption
         .annotate(&options.annotations)
 }
 
-/// An address of a family is only reached by a Service of the family.
+/// Requests a dual-stack Service if an address is IPv6: a Service serves only its own address families.
 fn families(spec: &mut Value, addresses: &[IpAddr]) {
     if addresses.iter().any(IpAddr::is_ipv6) {
         spec["ipFamilyPolicy"] = "PreferDualStack".into();
     }
 }
 
-/// The ports. Of two that are bound as the same, the second has no listener (the first has the socket),
-/// and would lead its clients to the other one's: it is left out.
+/// The ports of the Service. If two ports of one transport have the same bound port, the higher one is
+/// omitted: the lower one has the socket, so clients of the higher one would reach the wrong listener.
 fn ports(ports: &BTreeSet<Port>) -> Vec<Value> {
     let mut bound = BTreeSet::new();
     let ports = ports.iter();
@@ -84,7 +84,7 @@ fn ports(ports: &BTreeSet<Port>) -> Vec<Value> {
         .collect()
 }
 
-/// The name of a port: it stays the same when listeners of the port come and go.
+/// The name of a port. It depends only on transport and number, so a change of listeners does not change it.
 pub(super) fn port_name(port: Port) -> String {
     let transport = port.transport.as_str().to_ascii_lowercase();
     format!("{transport}-{}", port.number)

@@ -1,4 +1,5 @@
-//! A name in the cluster for a Gateway whose data plane runs elsewhere.
+//! The Service of a Gateway that the shared data plane serves. It gives the Gateway a DNS name in the
+//! cluster.
 
 use std::net::IpAddr;
 
@@ -9,7 +10,7 @@ use super::kind::Kind;
 use super::metadata::{MANAGED_BY, Manifest};
 use super::service::port_name;
 
-/// A Service without a selector, and where it leads: one EndpointSlice for each family of addresses.
+/// Renders a Service without a selector, and an EndpointSlice for each address family with an address.
 pub(super) fn render(gateway: &GatewayToRun, name: &str) -> Vec<Manifest> {
     let ports = gateway.ports.iter().map(|port| {
         json!({
@@ -33,7 +34,7 @@ pub(super) fn render(gateway: &GatewayToRun, name: &str) -> Vec<Manifest> {
     std::iter::once(service).chain(slices).collect()
 }
 
-/// The EndpointSlice for the addresses of a family; `None`: there is none that may stand in one.
+/// Renders the EndpointSlice of an address family. `None`: the family has no valid endpoint address.
 fn slice(gateway: &GatewayToRun, name: &str, family: &str, six: bool) -> Option<Manifest> {
     let addresses = gateway.pool.iter();
     let addresses =
@@ -63,7 +64,7 @@ fn slice(gateway: &GatewayToRun, name: &str, family: &str, six: bool) -> Option<
     Some(slice)
 }
 
-/// Whether the API server takes the address for an endpoint.
+/// Whether the API server accepts the address in an EndpointSlice.
 fn may_be_endpoint(address: IpAddr) -> bool {
     let link_local = match address {
         IpAddr::V4(address) => address.is_link_local(),

@@ -1,4 +1,4 @@
-//! What is rendered, as YAML beside this file, and what is done with it, at an API server of our own.
+//! Tests of rendering, against golden YAML files, and of the provisioner, against an in-memory API server.
 
 mod api;
 mod golden;

@@ -1,4 +1,5 @@
-//! The server: takes connections, finds out whose they are, and keeps them in step.
+//! The server for data planes: accepts connections, authenticates the peers, and sends each the versions of
+//! its plan.
 
 use std::convert::Infallible;
 use std::io;
@@ -25,27 +26,28 @@ use towergate_k8s::wire::{
 use super::publisher::{Connected, Publisher};
 use super::tls::{Identity, Tls};
 
-/// Handshakes at a time: what comes beyond is dropped at once, and data planes try again. Nobody waits for
-/// those that say nothing.
+/// Maximum number of concurrent TLS handshakes. Connections above the limit are closed at once; data planes
+/// reconnect.
 const HANDSHAKES: usize = 256;
-/// For a handshake, and for the first message after it.
+/// Time limit of the TLS handshake, and of the first message after it.
 const OPENING: Duration = Duration::from_secs(5);
-/// A peer that does not say for so long what became of what it got is given up: it connects anew.
+/// Time limit of the report on a version that was sent. After it, the stream ends and the data plane
+/// reconnects.
 const REPORT: Duration = Duration::from_secs(60);
-/// A peer that takes nothing of what is sent for so long is given up.
+/// Time limit for queueing a piece of an update. After it, the stream ends.
 const STALLED: Duration = Duration::from_secs(60);
-/// A connection that is silent for so long is asked whether it is alive.
+/// Interval of HTTP/2 keep-alive pings, and time limit of their acknowledgement.
 const PING: Duration = Duration::from_secs(10);
-/// Pieces of an update that wait to be sent.
+/// Maximum number of queued pieces of an update.
 const PIECES: usize = 4;
 
-/// What a response holds.
+/// A response body: a stream of updates, or the text of an error.
 type Body = Either<Channel<Bytes, Infallible>, Full<Bytes>>;
 
-/// Serves what is published until `shutdown` ends; connections end with it.
+/// Serves published versions until `shutdown` completes, then closes all connections.
 ///
 /// # Errors
-/// If the listener fails for good.
+/// Never at present: a failed `accept` is logged and retried after 100 ms.
 pub(crate) async fn run(
     listener: TcpListener,
     tls: Tls,
@@ -64,7 +66,7 @@ pub(crate) async fn run(
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Of one connection, or for want of something that others will give back.
+                // The connection was aborted, or a resource (file descriptors) is exhausted temporarily.
                 tracing::warn!(%error, "a connection of a data plane cannot be accepted");
                 sleep(Duration::from_millis(100)).await;
                 continue;
@@ -89,7 +91,7 @@ pub(crate) async fn run(
 
 type TlsStream = tokio_rustls::server::TlsStream<TcpStream>;
 
-/// The TLS handshake. Returns the client and its plane.
+/// Performs the TLS handshake. Returns the stream and the identity in the client certificate.
 async fn open(stream: TcpStream, tls: &Tls) -> io::Result<(TlsStream, Identity)> {
     stream.set_nodelay(true)?;
     let stream = TlsAcceptor::from(tls.current()).accept(stream).await?;
@@ -112,7 +114,7 @@ async fn serve(stream: TlsStream, identity: Identity, address: SocketAddr, publi
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
-        // A data plane uses one stream. A second one replaces a stream that it gave up.
+        // A data plane uses one stream. It opens another one after it abandons the first.
         .max_concurrent_streams(4)
         .serve_connection(TokioIo::new(stream), service);
     match timeout(left.unwrap_or_default(), connection).await {
@@ -179,14 +181,14 @@ fn respond(status: StatusCode, body: Body) -> Response<Body> {
     response
 }
 
-/// The reason why a stream ended early.
+/// The cause of the early end of a stream.
 #[derive(Debug)]
 enum Lost {
-    /// The first message is missing.
+    /// The data plane sent no first message within the time limit.
     Silent,
-    /// The data plane does not read.
+    /// The data plane does not read the response body.
     Stalled,
-    /// The data plane does not report an outcome.
+    /// The data plane reported no outcome within the time limit.
     Unreported,
     /// The connection failed.
     Connection(hyper::Error),
@@ -214,7 +216,7 @@ impl From<WireError> for Lost {
     }
 }
 
-/// The stream of a data plane.
+/// The stream between the server and a data plane.
 struct Stream {
     plane: Arc<str>,
     address: SocketAddr,
@@ -271,7 +273,7 @@ impl Stream {
         }
     }
 
-    /// The first message. `None`: the client closed the stream.
+    /// Reads the first message. `None`: the client closed the stream.
     async fn hello(&mut self) -> Result<Option<Hello>, Lost> {
         loop {
             if let Some((kind, payload)) = self.reader.next_frame()? {

@@ -5,8 +5,9 @@
 //!                       └─> a plane's certificate (90 days): a URI that names the plane, for clients
 //! ```
 //!
-//! Certificates are renewed when a third of their validity is left. A new CA is trusted beside the previous one until that
-//! one expires. Only data planes and controllers trust this CA, and it signs only their certificates.
+//! Certificates are renewed when a third of their validity is left. After the renewal of a CA, the previous
+//! CA stays trusted until it expires. Only data planes and controllers trust this CA, and it signs only their
+//! certificates.
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
@@ -26,11 +27,11 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 const DAY: Duration = Duration::from_secs(86_400);
-/// Validity of a CA.
+/// Validity of a CA certificate.
 const AUTHORITY_TIME: Duration = DAY.saturating_mul(3650);
 /// Validity of a signed certificate.
 const LEAF_TIME: Duration = DAY.saturating_mul(90);
-/// Backdating of certificates, for clients whose clock is behind.
+/// Backdating of certificates, for peers whose clock is behind.
 const SLACK: Duration = Duration::from_secs(3600);
 
 /// An error of credentials. The messages contain no keys.
@@ -73,27 +74,27 @@ impl From<rcgen::Error> for CredentialsError {
 /// Signs the certificates of controllers and data planes.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    /// Its certificate, then those of previous CAs that are still trusted.
+    /// Certificate of this CA, then the certificates of previous CAs that are still trusted.
     trusted: Vec<String>,
 }
 
 /// A CA in PEM format, as stored in a Secret or in files.
 #[derive(Clone, Eq, PartialEq)]
 pub(crate) struct AuthorityPem {
-    /// `ca.crt`: its certificate and those of previous CAs that are still trusted.
+    /// `ca.crt`: certificate of the CA, then the certificates of previous CAs that are still trusted.
     pub(crate) certificates: String,
-    /// `ca.key`: its private key.
+    /// `ca.key`: private key of the CA.
     pub(crate) key: String,
 }
 
 /// Certificate, key and trusted CAs of one side of a connection in PEM format.
 #[derive(Clone, Eq, PartialEq)]
 pub(crate) struct Credentials {
-    /// `ca.crt`: the trusted CAs.
+    /// `ca.crt`: certificates of the trusted CAs.
     pub(crate) authorities: String,
-    /// `tls.crt`: its certificate.
+    /// `tls.crt`: certificate.
     pub(crate) certificate: String,
-    /// `tls.key`: its private key.
+    /// `tls.key`: private key.
     pub(crate) key: String,
 }
 
@@ -119,7 +120,7 @@ impl Authority {
     /// Creates a CA.
     ///
     /// # Errors
-    /// If it cannot be created.
+    /// If the CA cannot be created.
     pub(crate) fn create(now: SystemTime) -> Result<Self, CredentialsError> {
         Self::after(Vec::new(), now)
     }
@@ -127,7 +128,7 @@ impl Authority {
     /// Reads a stored CA.
     ///
     /// # Errors
-    /// If it is invalid.
+    /// If the stored CA is invalid.
     pub(crate) fn from_pem(pem: &AuthorityPem) -> Result<Self, CredentialsError> {
         let trusted = sections(&pem.certificates);
         let unusable = |what: &str| CredentialsError::Unusable(what.to_owned());
@@ -142,7 +143,7 @@ impl Authority {
         })
     }
 
-    /// The form to store.
+    /// The CA in PEM format, to be stored.
     pub(crate) fn to_pem(&self) -> AuthorityPem {
         AuthorityPem {
             certificates: self.trusted.concat(),
@@ -156,10 +157,10 @@ impl Authority {
         current.and_then(|pem| is_due(pem, now)).unwrap_or(true)
     }
 
-    /// Creates the next CA. Peers must receive its certificate. Certificates of this CA stay trusted.
+    /// Creates the next CA, which keeps trusting this one. Peers must receive the certificate of the next CA.
     ///
     /// # Errors
-    /// If it cannot be created.
+    /// If the CA cannot be created.
     pub(crate) fn renew(&self, now: SystemTime) -> Result<Self, CredentialsError> {
         let valid = |pem: &&String| validity(pem).is_some_and(|(_, end)| end > now);
         Self::after(self.trusted.iter().filter(valid).cloned().collect(), now)
@@ -174,19 +175,19 @@ impl Authority {
         Ok(Self { issuer, trusted })
     }
 
-    /// Credentials of the controller's server.
+    /// Creates credentials of the controller's server.
     ///
     /// # Errors
-    /// If they cannot be created.
+    /// If the credentials cannot be created.
     pub(crate) fn controller(&self, now: SystemTime) -> Result<Credentials, CredentialsError> {
         let name = SanType::DnsName(CONTROLLER_NAME.try_into()?);
         self.sign(name, ExtendedKeyUsagePurpose::ServerAuth, now)
     }
 
-    /// Credentials of the data planes of `plane`: `shared`, or `NAMESPACE/NAME` of a Gateway.
+    /// Creates credentials of the data planes of `plane`: `shared`, or `NAMESPACE/NAME` of a Gateway.
     ///
     /// # Errors
-    /// If the name is invalid or they cannot be created.
+    /// If the name is invalid, or the credentials cannot be created.
     pub(crate) fn plane(
         &self,
         plane: &str,
@@ -198,16 +199,16 @@ impl Authority {
         self.sign(name, ExtendedKeyUsagePurpose::ClientAuth, now)
     }
 
-    /// Whether `credentials` are up to date: they trust the same CAs, this CA signed them, and more than a third of their
-    /// validity is left.
+    /// Whether `credentials` are up to date: they contain the same trusted CAs, this CA signed them, and at
+    /// least a third of their validity is left.
     pub(crate) fn is_good(&self, credentials: &Credentials, now: SystemTime) -> bool {
         sections(&credentials.authorities) == self.trusted
             && is_due(&credentials.certificate, now) == Some(false)
             && is_signed(&credentials.certificate, self.trusted.first())
     }
 
-    /// Whether peers that trust this CA trust `credentials`: it or a previous one signed them, and more than a third of
-    /// their validity is left.
+    /// Whether peers of this CA accept `credentials`: this CA or a previous one that is still trusted signed
+    /// them, and at least a third of their validity is left.
     pub(crate) fn trusts(&self, credentials: &Credentials, now: SystemTime) -> bool {
         let signed = |by| is_signed(&credentials.certificate, Some(by));
         is_due(&credentials.certificate, now) == Some(false) && self.trusted.iter().any(signed)
@@ -234,10 +235,10 @@ impl Authority {
 }
 
 impl Credentials {
-    /// Reads `ca.crt`, `tls.crt` and `tls.key` of a folder. `None` if one is missing.
+    /// Reads `ca.crt`, `tls.crt` and `tls.key` of a folder. `None`: a file is missing.
     ///
     /// # Errors
-    /// If one cannot be read.
+    /// If a file cannot be read.
     pub(crate) fn read(folder: &Path) -> Result<Option<Self>, CredentialsError> {
         let read = |name: &str| {
             let path = folder.join(name);
@@ -258,8 +259,8 @@ impl Credentials {
         }))
     }
 
-    /// Writes them to a folder, which is created if missing. Each file is replaced atomically, the certificate last: a
-    /// reader that finds a key of another certificate reads again.
+    /// Writes the credentials to a folder, which is created if missing. Each file is replaced atomically, the
+    /// certificate last. A reader must retry if key and certificate do not match.
     ///
     /// # Errors
     /// If a file cannot be written.
@@ -281,7 +282,7 @@ impl Credentials {
     }
 }
 
-/// Replaces a file. Only its owner can read it, from the first byte on.
+/// Replaces a file atomically. The new file has mode 0600 from its creation.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     let fresh = path.with_extension("new");
     let _ = fs::remove_file(&fresh);
@@ -314,7 +315,7 @@ fn params(name: &str, now: SystemTime, time: Duration) -> CertificateParams {
     params
 }
 
-/// The certificates of a text, one by one.
+/// Splits a text into its PEM certificates.
 fn sections(pem: &str) -> Vec<String> {
     const END: &str = "-----END CERTIFICATE-----";
     let whole = |section: &str| {
@@ -325,7 +326,7 @@ fn sections(pem: &str) -> Vec<String> {
     sections.filter_map(whole).collect()
 }
 
-/// Parses the first certificate of a text.
+/// Parses the first certificate of a text and applies `see` to it.
 fn look<T>(pem: &str, see: impl FnOnce(&X509Certificate<'_>) -> Option<T>) -> Option<T> {
     let der = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
     let (_, certificate) = X509Certificate::from_der(&der).ok()?;
@@ -344,7 +345,7 @@ fn validity(pem: &str) -> Option<(SystemTime, SystemTime)> {
     })
 }
 
-/// Whether less than a third of its validity is left. `None` if it is not a certificate.
+/// Whether less than a third of the validity of a certificate is left. `None`: `pem` is not a certificate.
 fn is_due(pem: &str, now: SystemTime) -> Option<bool> {
     let (start, end) = validity(pem)?;
     let whole = end.duration_since(start).unwrap_or_default();
@@ -359,7 +360,7 @@ fn has_key(pem: &str, key: &KeyPair) -> bool {
     look(pem, same).unwrap_or(false)
 }
 
-/// Whether the key of the CA is the issuer key that the certificate names.
+/// Whether the authority key identifier of the certificate is the subject key identifier of the CA.
 fn is_signed(pem: &str, authority: Option<&String>) -> bool {
     use x509_parser::extensions::ParsedExtension;
     let names = look(pem, |leaf| {

@@ -7,9 +7,9 @@
 //! Publisher::reports() <─────┘
 //! ```
 //!
-//! A data plane opens one stream and keeps it. Its certificate names its plane, and it receives only the plan of that plane.
-//! One version at a time is in flight. Versions published in the meantime are skipped except the newest, so a slow data
-//! plane delays no other and needs no queue.
+//! A data plane keeps one stream open. Its certificate names its plane, and it receives only the plan of that
+//! plane. One version at a time is in flight. Of the versions published in the meantime, only the newest is
+//! sent, so a slow data plane delays no other and needs no queue.
 //!
 //! [`towergate_k8s::wire`] defines the messages.
 

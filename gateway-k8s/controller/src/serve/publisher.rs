@@ -18,12 +18,12 @@ pub(crate) struct Publisher(Arc<Shared>);
 struct Shared {
     planes: Mutex<BTreeMap<String, Arc<Plane>>>,
     reports: watch::Sender<Arc<Reports>>,
-    /// The last version number. Never reused, also not for a plane that is created again.
+    /// The last version number. Never reused, not even for a plane that is created again.
     last_version: AtomicU64,
     next_id: AtomicU64,
 }
 
-/// A plane. One caller at a time encodes a new version, without blocking receivers.
+/// A plane. One caller at a time encodes a new version; receivers are not blocked.
 #[derive(Debug, Default)]
 struct Plane {
     publishing: Mutex<()>,
@@ -33,34 +33,35 @@ struct Plane {
 /// The reports of all planes.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Reports {
-    /// By plane. Planes with a plan or a connected data plane.
+    /// Reports by plane, for planes that have a plan or a connected data plane.
     pub(crate) planes: BTreeMap<String, PlaneReport>,
 }
 
 /// The report of a plane.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct PlaneReport {
-    /// The newest version. `None`: nothing published yet, or the plane was removed.
+    /// Newest version. `None`: nothing published yet, or the plane was removed.
     pub(crate) published: Option<u64>,
-    /// The connected data planes, by a unique number.
+    /// Connected data planes by a unique number.
     pub(crate) data_planes: BTreeMap<u64, DataPlaneReport>,
 }
 
 /// The report of a connected data plane.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct DataPlaneReport {
-    /// The name that it reports: its pod or host.
+    /// Name in its first message: the name of its pod or host.
     pub(crate) name: String,
-    /// The address that it connects from.
+    /// Source address of its connection.
     pub(crate) address: SocketAddr,
-    /// The version that it serves. `None`: none of this publisher so far.
+    /// Version that it serves. `None`: no version of this publisher yet.
     pub(crate) in_force: Option<u64>,
-    /// The last version and its problem, if it cannot be served or an address cannot be bound.
+    /// Last version and its problem, if the version cannot be served or an address cannot be bound.
     pub(crate) refused: Option<(u64, Problem)>,
 }
 
 impl PlaneReport {
-    /// Whether a data plane is connected and all connected ones serve `version` or a newer one.
+    /// Whether at least one data plane is connected and each connected one serves `version` or a newer
+    /// version.
     #[cfg(test)]
     pub(crate) fn is_in_force(&self, version: u64) -> bool {
         let serves = |plane: &DataPlaneReport| plane.in_force.is_some_and(|it| it >= version);
@@ -76,8 +77,8 @@ impl PlaneReport {
 }
 
 impl Publisher {
-    /// Publishes a plan to the data planes of `plane`. Returns the version, which is the previous one if nothing has
-    /// changed. Takes some milliseconds for a large plan.
+    /// Publishes a plan to the data planes of `plane`. Returns the version, which is the previous one if
+    /// nothing has changed. Encoding a large plan takes some milliseconds.
     ///
     /// # Errors
     /// If the plan cannot be encoded. The previous version is kept.
@@ -120,17 +121,18 @@ impl Publisher {
         self.note(plane, |report| report.published = None);
     }
 
-    /// The reports of data planes. Each value is complete; intermediate values may be skipped.
+    /// A receiver of the reports of data planes. Each value is complete; intermediate values may be skipped.
     pub(crate) fn reports(&self) -> watch::Receiver<Arc<Reports>> {
         self.0.reports.subscribe()
     }
 
-    /// The versions of a plane. `None` until something is published. Closed when the plane is removed.
+    /// A receiver of the versions of a plane. `None`: nothing published yet. It closes when the plane is
+    /// removed.
     pub(super) fn subscribe(&self, plane: &str) -> watch::Receiver<Option<Version>> {
         self.plane(plane).newest.subscribe()
     }
 
-    /// Counts a data plane as connected until the value is dropped.
+    /// Records a data plane as connected until the returned value is dropped.
     pub(super) fn connect(&self, plane: &str, name: String, address: SocketAddr) -> Connected {
         let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
         let connected = DataPlaneReport {

@@ -1,4 +1,4 @@
-//! The server and the real data plane, over real sockets.
+//! Tests of the server with the `towergate` program and with a scripted peer, over loopback sockets.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

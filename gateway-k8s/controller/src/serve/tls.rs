@@ -1,4 +1,4 @@
-//! TLS of the server: certificates of the controller's CA on both sides, TLS 1.3 only.
+//! TLS of the server: TLS 1.3 only, with certificates of the controller's CA on both sides.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,15 +16,15 @@ use x509_parser::prelude::FromDer;
 
 use super::credentials::{Credentials, CredentialsError};
 
-/// Certificate and trusted CAs of the server, replaceable at run time. Clones share their state.
+/// Certificate and trusted CAs of the server, which can be replaced at run time. Clones share their state.
 #[derive(Clone, Debug)]
 pub(crate) struct Tls(Arc<watch::Sender<Arc<ServerConfig>>>);
 
 impl Tls {
-    /// The TLS configuration of the credentials of the server.
+    /// Builds the TLS configuration from the credentials of the server.
     ///
     /// # Errors
-    /// If they are invalid.
+    /// If the credentials are invalid.
     pub(crate) fn new(credentials: &Credentials) -> Result<Self, CredentialsError> {
         Ok(Self(Arc::new(watch::Sender::new(build(credentials)?))))
     }
@@ -32,7 +32,7 @@ impl Tls {
     /// Replaces the credentials for new connections.
     ///
     /// # Errors
-    /// If they are invalid. The previous ones are kept.
+    /// If the credentials are invalid. The previous credentials are kept.
     pub(crate) fn replace(&self, credentials: &Credentials) -> Result<(), CredentialsError> {
         self.0.send_replace(build(credentials)?);
         Ok(())
@@ -78,14 +78,14 @@ fn build(credentials: &Credentials) -> Result<Arc<ServerConfig>, CredentialsErro
 /// The identity in a verified client certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Identity {
-    /// The plane whose plan it may receive.
+    /// Plane whose plan the client may receive.
     pub(super) plane: String,
-    /// The expiry of the certificate.
+    /// Expiry of the certificate.
     pub(super) until: SystemTime,
 }
 
 impl Identity {
-    /// `None` if it names no plane or more than one.
+    /// Reads the identity from a certificate. `None`: it names no plane, or more than one.
     pub(super) fn read(certificate: &CertificateDer<'_>) -> Option<Self> {
         let (_, leaf) = X509Certificate::from_der(certificate).ok()?;
         let names = leaf.subject_alternative_name().ok().flatten()?;

@@ -1,4 +1,4 @@
-//! Determines which statuses to write.
+//! Determines the statuses to write.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hasher};
@@ -15,13 +15,13 @@ use crate::object_cache::{ObjectCache, Observed};
 
 /// The last written statuses by object: the desired status and the stored one.
 ///
-/// The API server may drop fields that its version does not know. The stored status counts as written, otherwise it would
-/// be written again and again.
+/// The API server may drop fields that its version does not support. The stored status counts as written;
+/// otherwise every resolution would write it again.
 #[derive(Debug, Default)]
 pub(crate) struct LastWritten(HashMap<Id, (u64, Option<Arc<str>>)>);
 
 impl LastWritten {
-    /// Records that `status` is stored after writing a desired status with the hash `print`.
+    /// Records `status`, which the API server stored for the desired status with the hash `print`.
     pub(crate) fn note(&mut self, id: Id, print: u64, status: Option<Arc<str>>) {
         self.0.insert(id, (print, status));
     }
@@ -32,7 +32,7 @@ impl LastWritten {
     }
 }
 
-/// The desired statuses by object, each with its hash.
+/// The desired statuses by object, with their hashes.
 #[derive(Debug, Default)]
 pub(crate) struct DesiredStatuses(BTreeMap<Id, (Value, u64)>);
 
@@ -84,7 +84,7 @@ pub(crate) fn due(
             consider(id.clone(), Some(status), *print, observed);
         }
     }
-    // Objects without a desired status.
+    // Objects without a desired status: entries of this controller are removed.
     let nothing = print(None);
     for kind in KINDS.iter().filter(|kind| is_shared(kind)) {
         for (object, observed) in world.all_observed(kind) {
@@ -102,7 +102,7 @@ pub(crate) fn due(
     due
 }
 
-/// Whether several controllers have entries in statuses of this kind.
+/// Whether several controllers write entries to the status of this kind.
 fn is_shared(kind: &Kind) -> bool {
     matches!(kind.status, StatusShape::Parents | StatusShape::Ancestors)
 }

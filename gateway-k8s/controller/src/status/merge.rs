@@ -1,8 +1,9 @@
 //! Merges the desired status into the current one.
 //!
-//! A condition whose status is unchanged keeps its `lastTransitionTime`. Entries of other controllers keep their content
-//! and position; outdated entries of this controller are removed. On objects that belong to this controller, conditions
-//! with domain-prefixed types (`example.com/Checked`) belong to others and are kept.
+//! A condition whose status is unchanged keeps its `lastTransitionTime`. Entries of other controllers keep
+//! their content and position; outdated entries of this controller are removed. On objects of this
+//! controller, conditions with domain-prefixed types (`example.com/Checked`) belong to other writers and are
+//! kept.
 
 use serde_json::{Map, Value, json};
 
@@ -14,7 +15,7 @@ const MAX_CONDITIONS: usize = 8;
 const MAX_PARENTS: usize = 32;
 const MAX_ANCESTORS: usize = 16;
 
-/// The status to replace `current`. `None`: they are equal. `now` is in RFC 3339.
+/// Merges `desired` into `current`. `None`: the result equals `current`. `now` is in RFC 3339.
 pub(super) fn merge(
     shape: StatusShape,
     controller: &str,
@@ -56,7 +57,7 @@ pub(super) fn patch(current: Option<&Value>, merged: &Value) -> Value {
     Value::Object(fields)
 }
 
-/// Merges a status that belongs to this controller as a whole.
+/// Merges a status that this controller owns as a whole.
 fn whole(current: &Value, desired: &Value, now: &str) -> Value {
     let mut merged = desired.clone();
     since(&mut merged["conditions"], &current["conditions"], now);
@@ -92,7 +93,7 @@ fn since(conditions: &mut Value, before: &Value, now: &str) {
     }
 }
 
-/// Adds the conditions of `before` that belong to others: their types have a domain prefix.
+/// Adds the conditions of `before` that belong to other writers: their types have a domain prefix.
 fn keep_foreign(conditions: &mut Value, before: &Value) {
     let Value::Array(conditions) = conditions else {
         return;
@@ -106,7 +107,7 @@ fn keep_foreign(conditions: &mut Value, before: &Value) {
     conditions.extend(foreign.take(room).cloned());
 }
 
-/// Merges a list with one entry per parent or ancestor and controller.
+/// A list with one entry per parent or ancestor and controller.
 struct List {
     field: &'static str,
     reference: &'static str,
@@ -114,7 +115,7 @@ struct List {
 }
 
 impl List {
-    /// `None`: there is no list and no entry to add.
+    /// Merges the desired entries. `None`: there is no list and no entry to add.
     fn merge(
         &self,
         controller: &str,

@@ -21,23 +21,23 @@ use crate::watch::{Pause, resource};
 
 /// Maximum number of parallel requests.
 const AT_ONCE: usize = 16;
-/// Conflicts of one task after which it waits.
+/// Number of conflicts of one task after which the task fails and is retried later.
 const CONFLICTS: usize = 4;
 /// Time limit of a request.
 const REQUEST: Duration = Duration::from_secs(10);
-/// Upper bound of the pause between two attempts. A rejected status is rarely accepted a second later.
+/// Upper bound of the pause between two attempts. A rejected status is rarely accepted after a second.
 const PAUSE: Duration = Duration::from_secs(30);
 /// Field manager of writes.
 const MANAGER: &str = "towergate-controller";
 
-/// A desired status is stored.
+/// The notification of a stored status.
 #[derive(Debug)]
 pub(crate) struct Answer {
     /// The object.
     pub(crate) id: Id,
     /// [`Task::print`] of the desired status.
     pub(crate) print: u64,
-    /// The stored status.
+    /// Stored status.
     pub(crate) status: Option<Arc<str>>,
 }
 
@@ -51,14 +51,14 @@ pub(crate) struct Writer {
     pending: BTreeMap<Id, Task>,
     wanted: Wanted,
     running: HashSet<Id>,
-    /// Objects whose last write failed, and the time of the next attempt.
+    /// Time of the next attempt and backoff of objects whose last write failed.
     failed: HashMap<Id, (Instant, Pause)>,
-    /// The stored object after a write, until the watch delivers it.
+    /// Objects stored by a write, until the watch delivers them.
     made: HashMap<Id, (String, Observed)>,
     writes: JoinSet<(Task, Outcome)>,
 }
 
-/// The hashes of all due statuses, pending or being written.
+/// The hashes of all due statuses, whether pending or in progress.
 #[derive(Clone, Debug, Default)]
 struct Wanted(Arc<Mutex<HashMap<Id, u64>>>);
 
@@ -78,7 +78,7 @@ enum Outcome {
     Done(Observed),
     /// The object was deleted or has changed. The next resolution decides.
     Obsolete,
-    /// This controller is not the leader.
+    /// This controller is no longer the leader.
     Deposed,
     /// The write failed.
     Failed(kube::Error),
@@ -178,7 +178,7 @@ impl Writer {
             {
                 task.observed = made.clone();
             }
-            // A completed wait must not be polled again.
+            // A completed sleep must not be polled again.
             if let Some((at, _)) = self.failed.get_mut(&id) {
                 *at = now + REQUEST * 2;
             }
@@ -215,7 +215,8 @@ impl Writer {
             Outcome::Obsolete => {
                 self.failed.remove(&task.id);
             }
-            // After a transient loss of leadership, the kept task is written after the next renewal.
+            // The task is kept: if the loss of leadership is transient, the status is written after the next
+            // renewal.
             Outcome::Deposed => self.again(task),
             Outcome::Failed(error) => {
                 self.metrics.status_written(WriteResult::Failed);
@@ -304,7 +305,7 @@ async fn write(
         match within(api.get(name)).await {
             Ok(fresh) => {
                 let fresh = observe(&fresh);
-                // The next resolution decides about the new object.
+                // The next resolution determines the status of the new object.
                 if fresh.uid != observed.uid || fresh.generation != observed.generation {
                     return Outcome::Obsolete;
                 }
@@ -317,7 +318,7 @@ async fn write(
     conflict.map_or(Outcome::Obsolete, Outcome::Failed)
 }
 
-/// The response to a request, or a timeout.
+/// Awaits the response to a request, with a time limit.
 async fn within<T>(request: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
     match tokio::time::timeout(REQUEST, request).await {
         Ok(answer) => answer,
@@ -364,7 +365,7 @@ mod tests {
 
     use super::*;
 
-    /// A server that tells of each request, and answers when the test lets it.
+    /// An API server that passes each request to the test, which determines when it responds.
     struct Server {
         requests: mpsc::UnboundedReceiver<(Method, oneshot::Sender<u16>)>,
         until: watch::Sender<Option<Instant>>,
@@ -395,17 +396,17 @@ mod tests {
             }
         }
 
-        /// The next request must be this one; it is answered with this code after `meanwhile`.
+        /// Expects a request with `method`, calls `meanwhile`, then responds with `code`.
         async fn next(&mut self, method: Method, meanwhile: impl FnOnce(&Self), code: u16) {
             let (told, answer) = self.requests.recv().await.unwrap();
             assert_eq!(told, method);
             meanwhile(self);
-            // The writer takes it in.
+            // The writer handles the effect of `meanwhile`.
             tokio::time::sleep(Duration::from_millis(10)).await;
             answer.send(code).unwrap();
         }
 
-        /// Whether there is no request for longer than the first pauses last.
+        /// Whether no request arrives within 1 second, which exceeds the first pauses.
         async fn is_quiet(&mut self) -> bool {
             let next = self.requests.recv();
             tokio::time::timeout(Duration::from_secs(1), next)
@@ -499,7 +500,7 @@ mod tests {
         server.due.send_replace(vec![task(1)]);
 
         let late = |server: &Server| {
-            // No notice: the time is over.
+            // The leadership expires without a notification.
             let over = Some(Instant::now());
             server.until.send_if_modified(|until| {
                 *until = over;

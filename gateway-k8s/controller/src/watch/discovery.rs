@@ -1,11 +1,13 @@
-//! Discovery of the kinds and versions of the API server. It is polled, because kinds change with their CRDs. It requires
-//! no permission beyond access to the API server.
+//! Discovers the kinds and versions of the API server. Discovery is polled, because kinds change with their
+//! CRDs. It requires no permission beyond access to the API server.
 //!
-//! A new kind counts at once. A missing kind counts after [`TIMES`] responses in a row: an API server that has just
-//! started does not have its CRDs yet, and taking its response for granted would take all Gateways out of service.
+//! A new kind counts as served at once. A missing kind counts as missing after [`TIMES`] responses in a row:
+//! an API server that has just started does not serve its CRDs yet, and acting on its first response would
+//! take all Gateways out of service.
 //!
-//! A kind that exists only in unsupported versions is not missing: without a policy, the routes that it protects would
-//! be open. Its last objects are kept; if there are none, the kind counts as not listed.
+//! A kind that is served only in unsupported versions does not count as missing, except for routes and
+//! ListenerSets: without a policy, the routes that it protects would be open. Its last objects are kept; if
+//! it was never listed, it counts as not listed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -22,16 +24,16 @@ const PERIOD: Duration = Duration::from_secs(5);
 const DOUBT: Duration = Duration::from_secs(1);
 /// Time limit of a response.
 const ANSWER: Duration = Duration::from_secs(10);
-/// Number of responses in a row after which a missing kind counts as missing.
+/// Number of responses in a row that confirm a missing kind.
 const TIMES: u32 = 5;
 
-/// The version in which to watch each kind. `None`: the kind does not exist. Kinds without a response yet have no
-/// entry.
+/// The version in which each kind is watched. `None`: the API server does not serve the kind. A kind without
+/// a confirmed response has no entry.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Served(BTreeMap<&'static str, Option<&'static str>>);
 
 impl Served {
-    /// The version in which to watch `kind`, if known.
+    /// The version in which `kind` is watched. `None`: not known yet. `Some(None)`: not served.
     pub(super) fn version(&self, kind: &Kind) -> Option<Option<&'static str>> {
         self.0.get(kind.name).copied()
     }
@@ -43,16 +45,16 @@ struct Belief {
     served: Served,
     /// Number of responses in a row that contradict the current state of a kind.
     doubts: BTreeMap<&'static str, u32>,
-    /// Kinds that exist only in unsupported versions.
+    /// Kinds that are served only in unsupported versions.
     unreadable: BTreeSet<&'static str>,
 }
 
 /// A response of the API server.
 #[derive(Debug, Default)]
 struct Answer {
-    /// The supported version of each kind.
+    /// Preferred supported version of each kind.
     versions: BTreeMap<&'static str, &'static str>,
-    /// Kinds that exist only in unsupported versions.
+    /// Kinds that are served only in unsupported versions.
     unreadable: BTreeSet<&'static str>,
 }
 
@@ -91,7 +93,7 @@ impl Belief {
     }
 }
 
-/// Keeps `served` up to date until its receiver is dropped.
+/// Keeps `served` up to date until its receivers are dropped.
 pub(super) async fn run(client: Client, served: watch::Sender<Served>) {
     let mut pause = Pause::default();
     let mut belief = Belief::default();
@@ -151,7 +153,7 @@ async fn ask(client: &Client) -> kube::Result<Answer> {
     Ok(answer)
 }
 
-/// The versions of a group, supported or not. Empty if the group does not exist.
+/// All versions of a group, including unsupported ones. Empty: the group does not exist.
 async fn versions(client: &Client, group: &str) -> kube::Result<Vec<String>> {
     let request = http::Request::get(format!("/apis/{group}")).body(Vec::new());
     let request = request.map_err(kube::Error::HttpError)?;
@@ -164,7 +166,7 @@ async fn versions(client: &Client, group: &str) -> kube::Result<Vec<String>> {
     Ok(versions.map(str::to_owned).collect())
 }
 
-/// The kinds of a version of a group.
+/// The kinds in a version of a group.
 async fn kinds_of(client: &Client, group: &str, version: &str) -> kube::Result<Vec<String>> {
     let name = format!("{group}/{version}");
     let found = client.list_api_group_resources(&name);
@@ -172,7 +174,7 @@ async fn kinds_of(client: &Client, group: &str, version: &str) -> kube::Result<V
         Err(error) if is_missing(&error) => return Ok(Vec::new()),
         found => found?.resources,
     };
-    // Names with a slash are subresources, such as the status.
+    // Names with a slash are subresources, for example `gateways/status`.
     let whole = found.into_iter().filter(|found| !found.name.contains('/'));
     Ok(whole.map(|found| found.kind).collect())
 }
@@ -268,7 +270,7 @@ mod tests {
             belief.hear(&nothing());
             assert_eq!(belief.served.version(gateway()), Some(Some("v1")));
         }
-        // It was there all the time: counting begins anew.
+        // A response with the kind resets the count.
         belief.hear(&said("v1"));
         for _ in 1..TIMES {
             belief.hear(&nothing());

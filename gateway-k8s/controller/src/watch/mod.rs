@@ -1,4 +1,4 @@
-//! The objects of the API server as events: one watch per kind, for as long as the process runs.
+//! Watches the objects of the API server: one watch per kind, until the process exits.
 //!
 //! ```text
 //! discovery ──version of each kind──┐
@@ -6,8 +6,8 @@
 //! API server ──list, then changes──> a task for each kind ──Event──> ObjectCache
 //! ```
 //!
-//! A kind that the server lacks is watched as soon as it is installed. Errors are retried with exponential backoff of
-//! at most [`pause::LONGEST`]. Listed objects are kept until a new list is complete.
+//! A kind that the server does not serve is watched as soon as its CRD is installed. Errors are retried with
+//! exponential backoff of at most [`pause::LONGEST`]. Listed objects are kept until a new list is complete.
 
 mod discovery;
 mod pause;
@@ -31,30 +31,31 @@ use crate::metrics::Metrics;
 /// A change of the objects of a kind.
 #[derive(Debug)]
 pub(crate) struct Event {
-    /// The kind.
+    /// Kind of the objects.
     pub(crate) kind: &'static Kind,
-    /// The change.
+    /// Change of the objects.
     pub(crate) news: News,
 }
 
 /// A change.
 #[derive(Debug)]
 pub(crate) enum News {
-    /// A list starts, in this version of the API.
+    /// A list starts. The value is the API version.
     Listing(&'static str),
-    /// An object, with `apiVersion` and `kind`.
+    /// An object was listed, created or changed. It has `apiVersion` and `kind`.
     Applied(Value),
     /// An object was deleted.
     Deleted(Value),
-    /// The list is complete. Objects that it lacks are deleted.
+    /// The list is complete. Objects that it does not contain are deleted.
     Listed,
-    /// The objects are unknown: the API server has the kind only in unsupported versions.
+    /// The objects are unknown: the API server has not been discovered yet, or serves the kind only in
+    /// unsupported versions.
     Unknown,
-    /// The API server does not have the kind.
+    /// The API server does not serve the kind.
     Absent,
 }
 
-/// Duration of a watch in seconds. A dead connection is noticed after this time at the latest.
+/// Minimum duration of a watch in seconds. A dead connection is detected when the watch ends, at the latest.
 const WATCH_SECONDS: u32 = 40;
 
 /// Objects per page of a list.
@@ -79,7 +80,7 @@ pub(crate) fn start(client: &kube::Client, metrics: &Arc<Metrics>) -> mpsc::Rece
     receiver
 }
 
-/// Watches one kind.
+/// The watch of one kind.
 struct Source {
     kind: &'static Kind,
     seconds: u32,
@@ -88,7 +89,7 @@ struct Source {
     metrics: Arc<Metrics>,
 }
 
-/// The receiver is dropped.
+/// The error of a dropped receiver.
 struct Closed;
 
 impl Source {
@@ -148,7 +149,7 @@ impl Source {
                 Err(error) => {
                     self.metrics.watch_failed(self.kind.name);
                     let wait = pause.next();
-                    // Logged once per outage, which may be long.
+                    // An outage may be long, so it is logged once.
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!(kind = self.kind.name, %error, "watch failed; retrying");
                     }
@@ -191,7 +192,7 @@ async fn another(
     served.wait_for(other).await.map(drop).map_err(|_| Closed)
 }
 
-/// The API resource of a kind in one of its versions.
+/// The API resource of a kind in `version`.
 pub(crate) fn resource(kind: &Kind, version: &str) -> ApiResource {
     ApiResource {
         group: kind.group.to_owned(),
@@ -205,7 +206,7 @@ pub(crate) fn resource(kind: &Kind, version: &str) -> ApiResource {
     }
 }
 
-/// The object with `apiVersion` and `kind`, which items of a list lack.
+/// The object as JSON with `apiVersion` and `kind`, which the items of a list lack.
 fn value(mut object: DynamicObject, kind: &str, api_version: &str) -> Value {
     object.metadata.managed_fields = None;
     let mut value = std::mem::take(&mut object.data);

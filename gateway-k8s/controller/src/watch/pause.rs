@@ -1,10 +1,10 @@
-//! Pauses between attempts: exponential backoff with jitter.
+//! Exponential backoff with jitter.
 
 use std::time::Duration;
 
 /// Upper bound of the first pause.
 const SHORTEST: Duration = Duration::from_millis(200);
-/// Default upper bound of all pauses. Changes during an outage of the API server are noticed soon after it.
+/// Default upper bound of all pauses. It limits the delay of changes after an outage of the API server.
 pub(super) const LONGEST: Duration = Duration::from_secs(3);
 
 /// The backoff of one operation.
@@ -21,7 +21,7 @@ impl Default for Pause {
 }
 
 impl Pause {
-    /// Pauses of at most `longest`.
+    /// A backoff with pauses of at most `longest`.
     pub(crate) fn up_to(longest: Duration) -> Self {
         Self {
             next: SHORTEST,
@@ -29,7 +29,7 @@ impl Pause {
         }
     }
 
-    /// The next pause, of which up to a half is random.
+    /// The next pause. Up to half of it is random.
     pub(crate) fn next(&mut self) -> Duration {
         let base = self.next;
         self.next = (base * 2).min(self.longest);

@@ -1,4 +1,4 @@
-//! The watch of a kind while the API server misbehaves.
+//! Tests of the watch of a kind with a faulty API server.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -19,27 +19,27 @@ use super::*;
 use crate::kinds;
 use crate::object_cache::ObjectCache;
 
-/// So long it may take until the world is as the server has it.
+/// Time limit for the cache to equal the state of the server.
 const SOON: Duration = Duration::from_secs(5);
 
-/// What the server does with watches.
+/// A fault of the server's response to a watch.
 #[derive(Debug)]
 enum Fault {
-    /// It ends each at once.
+    /// The response ends at once.
     Closes,
-    /// It says that it has forgotten the version.
+    /// The response contains an `ERROR` event with code 410: the resource version has expired.
     Gone,
-    /// It sends what cannot be read.
+    /// The response contains an event that cannot be decoded.
     Rubbish,
 }
 
 #[derive(Default)]
 struct State {
     namespaces: Vec<&'static str>,
-    /// The answers to what is asked next, in place of good ones.
+    /// Number of next requests that receive 500.
     broken: u32,
     faults: VecDeque<Fault>,
-    /// Watches that are open.
+    /// Open watches.
     open: Vec<Sender<Bytes, Infallible>>,
     lists: u32,
 }
@@ -96,11 +96,11 @@ impl Server {
             Some(Fault::Gone) => format!("{}\n", json!({"type": "ERROR", "object": status(410)})),
             Some(Fault::Rubbish) => "{\"type\": \"ADDED\", \"object\": 7}\n".to_owned(),
         };
-        // Its end is the end of the watch.
+        // The end of the body ends the watch.
         Response::new(Either::Right(Full::new(line.into())))
     }
 
-    /// Changes what it has without telling of it, and cuts all watches.
+    /// Changes the objects and faults without sending events, and closes all watches.
     fn change(&self, namespaces: &[&'static str], broken: u32, faults: Vec<Fault>) {
         let mut state = self.0.lock().unwrap();
         state.namespaces = namespaces.to_vec();
@@ -109,7 +109,7 @@ impl Server {
         state.open.clear();
     }
 
-    /// Tells of an object on all watches.
+    /// Sends an `ADDED` event on all open watches.
     async fn tell(&self, name: &'static str) {
         let mut open = std::mem::take(&mut self.0.lock().unwrap().open);
         let line = format!("{}\n", json!({"type": "ADDED", "object": namespace(name)}));
@@ -161,7 +161,7 @@ impl Follower {
         self.world.observed("Namespace", &key).is_some()
     }
 
-    /// Waits until the world has `name`; what it has of `stay` must stay meanwhile.
+    /// Waits until the cache contains `name`. The objects in `stay` must be present after each event.
     async fn until(&mut self, name: &str, stay: &[&str], what: &str) {
         let began = Instant::now();
         while !self.has(name) {
@@ -200,7 +200,7 @@ async fn whatever_the_server_does_the_world_catches_up_and_loses_nothing() {
         server.change(&all[..at + 2], broken, faults);
         follower.until(name, &all[..=at], name).await;
     }
-    // A watch that works again tells of changes.
+    // A restored watch delivers changes.
     loop {
         let listed = follower.events.recv().await.expect("it goes on").news;
         if matches!(listed, News::Listed) {

@@ -1,4 +1,4 @@
-//! As much of an API server as the provisioner needs: objects by path, applying, deleting.
+//! An in-memory API server for the provisioner: get, apply and delete objects by path.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -11,7 +11,7 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
 
-/// The server: objects by the path that they have.
+/// The server. It stores objects by path.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ApiServer {
     state: Arc<Mutex<State>>,
@@ -20,7 +20,7 @@ pub(super) struct ApiServer {
 #[derive(Debug, Default)]
 struct State {
     objects: BTreeMap<String, Value>,
-    /// What was written: "PATCH path" or "DELETE path".
+    /// Write requests, as "PATCH path" or "DELETE path".
     writes: Vec<String>,
     made: u64,
 }
@@ -36,7 +36,7 @@ impl ApiServer {
         Client::new(service, "default")
     }
 
-    /// An object.
+    /// The object at `path`.
     pub(super) fn find(&self, path: &str) -> Option<Value> {
         self.state.lock().unwrap().objects.get(path).cloned()
     }
@@ -46,7 +46,7 @@ impl ApiServer {
         self.state.lock().unwrap().objects.keys().cloned().collect()
     }
 
-    /// Puts an object where `path` says.
+    /// Stores an object at `path`.
     pub(super) fn put(&self, path: &str, object: Value) {
         self.state
             .lock()
@@ -55,7 +55,7 @@ impl ApiServer {
             .insert(path.to_owned(), object);
     }
 
-    /// What has been written since the last call.
+    /// The write requests since the last call.
     pub(super) fn writes(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().unwrap().writes)
     }

@@ -1,4 +1,4 @@
-//! Rendered objects, compared with files. `UPDATE_GOLDEN=1` writes them.
+//! Compares rendered objects with golden files. `UPDATE_GOLDEN=1` writes the files.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use super::super::render;
 use super::{gateway, tcp, udp};
 use crate::serve::Credentials;
 
-/// Compares with `golden/<name>.yaml`.
+/// Compares `manifests` with `golden/<name>.yaml`.
 fn expect(name: &str, manifests: &[Manifest]) {
     let documents = manifests
         .iter()

@@ -1,4 +1,4 @@
-//! What the provisioner does at an API server.
+//! Tests of the provisioner with an in-memory API server.
 
 use std::time::{Duration, SystemTime};
 
@@ -31,7 +31,7 @@ fn provisioned_by(server: &ApiServer, controller: &str) -> Provisioner {
     )
 }
 
-/// An authority, and now.
+/// A CA, and the time of its creation.
 fn authority() -> (Authority, SystemTime) {
     let now = SystemTime::now();
     (Authority::create(now).unwrap(), now)

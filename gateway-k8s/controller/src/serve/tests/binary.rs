@@ -1,4 +1,4 @@
-//! The program of data planes, and a controller's server for it.
+//! Runs the `towergate` program as a data plane, and a server for it.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -15,7 +15,7 @@ use towergate_policy::Policy;
 
 use crate::serve::{Authority, PlaneReport, Publisher, Tls, run};
 
-/// Waits until `check` gives a value; panics with `what` after a minute.
+/// Polls `check` until it returns a value. Panics with `what` after 60 seconds.
 pub(super) async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
     let end = Instant::now() + Duration::from_secs(60);
     loop {
@@ -27,13 +27,13 @@ pub(super) async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Op
     }
 }
 
-/// A port that nobody listens on now.
+/// A TCP port of the loopback address that was free at the time of the call.
 pub(super) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.local_addr().unwrap().port()
 }
 
-/// The path of the data plane's program, built if need be: it is of another package.
+/// The path of the `towergate` program. Cargo builds it, because it belongs to another package.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
@@ -55,7 +55,7 @@ fn program() -> &'static Path {
     })
 }
 
-/// A data plane, which ends with its value.
+/// A data plane process. It is killed on drop.
 pub(super) struct DataPlane {
     child: Child,
     pub(super) admin: SocketAddr,
@@ -63,7 +63,7 @@ pub(super) struct DataPlane {
 }
 
 impl DataPlane {
-    /// Starts one that speaks with `server`; credentials and state are in `folder`.
+    /// Starts a data plane that connects to `server`, with credentials and state in `folder`.
     pub(super) fn start(server: SocketAddr, folder: &Path) -> Self {
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let log = folder.join(format!("log-{}", admin.port()));
@@ -84,12 +84,12 @@ impl DataPlane {
         Self { child, admin, log }
     }
 
-    /// What it logged.
+    /// The log of the process.
     pub(super) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
-    /// Whether it says that it is ready.
+    /// Whether `/ready` returns 200.
     pub(super) async fn is_ready(&self) -> bool {
         status(self.admin, "/ready").await == Some(200)
     }
@@ -105,7 +105,7 @@ impl Drop for DataPlane {
     }
 }
 
-/// A server for data planes, which ends with its value.
+/// A server for data planes. It is aborted on drop.
 pub(super) struct Server {
     pub(super) publisher: Publisher,
     pub(super) address: SocketAddr,
@@ -114,7 +114,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Starts it on `port`; 0: on any.
+    /// Starts a server on `port`. 0: any free port.
     pub(super) async fn start(authority: &Authority, port: u16) -> Self {
         let bind = || async {
             tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port))
@@ -141,7 +141,7 @@ impl Server {
         }
     }
 
-    /// What is known of a plane now.
+    /// The current report of a plane. Default: empty.
     pub(super) fn report(&self, plane: &str) -> PlaneReport {
         let reports = self.publisher.reports();
         let reports = reports.borrow();
@@ -155,7 +155,7 @@ impl Drop for Server {
     }
 }
 
-/// A plan of one port, whose routes answer by themselves: each path with a status.
+/// A plan with one port. Each route is a path prefix whose rule replies locally with a status.
 pub(super) fn plan(port: u16, routes: &[(&str, u16)]) -> Arc<Plan<Policy>> {
     let routes = routes.iter().map(|(path, status)| {
         let mut rule = Rule::new(PathMatch::Prefix((*path).to_owned()));
@@ -171,7 +171,7 @@ pub(super) fn plan(port: u16, routes: &[(&str, u16)]) -> Arc<Plan<Policy>> {
     Arc::new(plan)
 }
 
-/// The status of the answer to a request; `None`: there is none.
+/// The status of the response to a GET request. `None`: no response.
 pub(super) async fn status(address: SocketAddr, path: &str) -> Option<u16> {
     let mut stream = TcpStream::connect(address).await.ok()?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");

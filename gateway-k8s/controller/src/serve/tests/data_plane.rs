@@ -1,4 +1,4 @@
-//! What a real data plane does with what a real server sends.
+//! Tests of the `towergate` program as a data plane of the server.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +14,7 @@ use crate::serve::Authority;
 
 const PLANE: &str = "team/edge";
 
-/// An authority, and a folder with the credentials of a plane.
+/// A CA, and a folder with the credentials of a plane.
 fn scene() -> (Authority, tempfile::TempDir) {
     let authority = Authority::create(SystemTime::now()).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -34,7 +34,7 @@ impl Server {
     }
 }
 
-/// Waits until the gateway answers with this status.
+/// Waits until the gateway responds to `path` with the status `expected`.
 async fn answers(port: u16, path: &str, expected: u16) {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let what = format!("{path} is answered {expected}");
@@ -155,7 +155,7 @@ async fn an_address_that_cannot_be_bound_is_reported_and_tried_again() {
     eventually("no problem is reported", solved).await;
 }
 
-/// A backend that answers everything with this status.
+/// Starts a backend that responds to every request with `status`.
 async fn backend(status: u16) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .await

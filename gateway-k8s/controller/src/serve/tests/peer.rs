@@ -1,4 +1,4 @@
-//! A data plane as bare as can be: what it sends and reads is up to the test.
+//! A scripted data plane: the test determines the messages that it sends and reads.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -25,10 +25,10 @@ use crate::serve::Credentials;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// For anything to happen.
+/// Time limit of each operation.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A stream to a server.
+/// A stream of a data plane to a server.
 pub(super) struct Peer {
     sender: Sender<Bytes, Infallible>,
     body: Incoming,
@@ -37,7 +37,7 @@ pub(super) struct Peer {
     _requests: hyper::client::conn::http2::SendRequest<Channel<Bytes, Infallible>>,
 }
 
-/// A client with a certificate, or without one.
+/// The TLS configuration of a client, with or without a client certificate.
 fn client(credentials: &Credentials, with_certificate: bool) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for root in CertificateDer::pem_slice_iter(credentials.authorities.as_bytes()) {
@@ -60,7 +60,7 @@ fn client(credentials: &Credentials, with_certificate: bool) -> Arc<ClientConfig
 }
 
 impl Peer {
-    /// Opens a stream, and says that it has nothing. What the server answers otherwise is the error.
+    /// Opens a stream and sends a `Hello` without a version. An unsuccessful response becomes the error.
     pub(super) async fn open(
         server: &Server,
         credentials: &Credentials,
@@ -70,7 +70,7 @@ impl Peer {
         timeout(PATIENCE, Self::open_with(server, config, protocol)).await?
     }
 
-    /// The same without a certificate.
+    /// Opens a stream without a client certificate.
     pub(super) async fn open_without(
         server: &Server,
         credentials: &Credentials,
@@ -115,7 +115,7 @@ impl Peer {
         })
     }
 
-    /// The next version; `None`: the server has ended the stream.
+    /// Reads the next version. `None`: the server has ended the stream.
     pub(super) async fn next(&mut self) -> Option<Update> {
         timeout(PATIENCE, self.update())
             .await
@@ -134,7 +134,7 @@ impl Peer {
         }
     }
 
-    /// Says what became of a version.
+    /// Reports the outcome of a version.
     pub(super) async fn report(&mut self, version: u64, outcome: Outcome) {
         let mut frame = Vec::new();
         Report { version, outcome }.write(&mut frame).unwrap();

@@ -1,4 +1,4 @@
-//! Who gets which plan, and when.
+//! Tests of the stream: authentication, order of versions, reports, and removal of planes.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -44,7 +44,7 @@ async fn a_data_plane_gets_the_plan_of_the_plane_that_its_certificate_names() {
         let mut peer = Peer::open(&server, &credentials, PROTOCOL).await.unwrap();
         assert_eq!(&peer.next().await.unwrap().plan, expected);
     }
-    // A plane of which nothing was published: nothing comes, not somebody else's plan.
+    // A plane without a plan receives nothing, in particular not the plan of another plane.
     let credentials = credentials(&authority, "team/unknown");
     let mut peer = Peer::open(&server, &credentials, PROTOCOL).await.unwrap();
     server
@@ -201,7 +201,7 @@ async fn renewed_credentials_of_the_server_are_shown_to_new_connections() {
     let credentials = successor.controller(SystemTime::now()).unwrap();
     server.tls.replace(&credentials).unwrap();
 
-    // Who was told of the successor trusts it, and is trusted, also with what the predecessor signed.
+    // A data plane that trusts the new CA connects, also with a certificate of the previous CA.
     assert!(Peer::open(&server, &new, PROTOCOL).await.is_ok());
     let both = Credentials {
         authorities: new.authorities.clone(),
