@@ -144,7 +144,14 @@ func (c *catalog) addDefinition(document []byte) error {
 // add writes a schema down, and those below it before it, and gives its index.
 func (c *catalog) add(from schema) (int, error) {
 	to := schema{}
-	for key, value := range from {
+	// In a fixed order, because the schemas below get their indices on the way.
+	keys := make([]string, 0, len(from))
+	for key := range from {
+		keys = append(keys, key)
+	}
+	sort.Strings(keys)
+	for _, key := range keys {
+		value := from[key]
 		var err error
 		switch key {
 		case "properties":
