@@ -1,0 +1,157 @@
+//! SecurityPolicies through the real program and curl: who reaches the backend, and who does not.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
+use common::backend::Backend;
+use common::{Folder, Towergate, curl, eventually};
+
+const GATEWAY: &str = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: team-a}
+spec:
+  gatewayClassName: eg
+  listeners: [{name: http, port: 80, protocol: HTTP}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: echo, namespace: team-a}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: keys, namespace: team-a}
+stringData: {bob: key-bob}
+";
+
+/// User `ada` with the password `pass`.
+const USERS: &str = "\
+apiVersion: v1
+kind: Secret
+metadata: {name: users, namespace: team-a}
+stringData: {.htpasswd: 'ada:{SHA}nU4eI71bcnBGqeO0t9tXvY1u5oQ='}
+";
+
+/// A route for `NAME.test`, and its policy.
+fn guarded(name: &str, policy: &str) -> String {
+    format!(
+        "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: {name}, namespace: team-a}}
+spec:
+  parentRefs: [{{name: edge}}]
+  hostnames: [{name}.test]
+  rules: [{{backendRefs: [{{name: echo, port: 80}}]}}]
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: SecurityPolicy
+metadata: {{name: {name}, namespace: team-a}}
+spec:
+  targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: {name}}}]
+  {policy}
+"
+    )
+}
+
+/// A key set with one shared secret of 32 zero bytes.
+const JWT: &str = r#"jwt: {providers: [{name: main, localJWKS: {type: Inline, inline: '{"keys": [{"kty": "oct", "k": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}]}'}}]}"#;
+
+fn policies() -> Folder {
+    let folder = Folder::new();
+    folder.write("gateway.yaml", GATEWAY);
+    folder.write("users.yaml", USERS);
+    for (name, policy) in [
+        ("basic", "basicAuth: {users: {name: users}}"),
+        (
+            "key",
+            "apiKeyAuth: {credentialRefs: [{name: keys}], extractFrom: [{headers: [x-key]}]}",
+        ),
+        ("csrf", "csrf: {}"),
+        ("cors", "cors: {allowOrigins: ['https://app.test']}"),
+        ("jwt", JWT),
+        (
+            "team",
+            "authorization: {defaultAction: Deny, rules: [{action: Allow, principal: {headers: \
+             [{name: x-team, values: [red]}]}}]}",
+        ),
+    ] {
+        folder.write(&format!("{name}.yaml"), &guarded(name, policy));
+    }
+    folder
+}
+
+#[test]
+fn only_requests_that_the_policy_admits_reach_the_backend() {
+    let folder = policies();
+    let backend = Backend::start();
+    let endpoint = format!("team-a/echo:80={}", backend.address);
+    let gateway = Towergate::start(&folder, &["--endpoint", &endpoint]);
+    let status = |host: &str, args: &[&str]| {
+        let (host, url) = (
+            format!("host: {host}.test"),
+            format!("http://{}", gateway.http),
+        );
+        let mut all = vec!["--header", &*host];
+        all.extend(args);
+        all.push(&url);
+        let (response, _) = curl(&all);
+        response.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+
+    let mut admitted = 0;
+    for (host, args, expected) in [
+        ("basic", &[][..], "401"),
+        ("basic", &["--user", "ada:wrong"], "401"),
+        ("basic", &["--user", "bob:pass"], "401"),
+        ("basic", &["--user", "ada:pass"], "200"),
+        ("key", &[], "401"),
+        ("key", &["--header", "x-key: nope"], "401"),
+        ("key", &["--header", "x-key: key-bob"], "200"),
+        ("csrf", &["--request", "POST"], "403"),
+        (
+            "csrf",
+            &["--request", "POST", "--header", "origin: http://evil.test"],
+            "403",
+        ),
+        (
+            "csrf",
+            &["--request", "POST", "--header", "origin: http://csrf.test"],
+            "200",
+        ),
+        ("cors", &[], "200"),
+        ("jwt", &[], "401"),
+        ("jwt", &["--header", "authorization: Bearer a.b.c"], "401"),
+        ("team", &[], "403"),
+        ("team", &["--header", "x-team: blue"], "403"),
+        ("team", &["--header", "x-team: red"], "200"),
+    ] {
+        assert_eq!(status(host, args), expected, "{host} {args:?}");
+        admitted += u64::from(expected == "200");
+    }
+    assert_eq!(backend.requests(), admitted);
+}
+
+#[test]
+fn a_missing_secret_closes_the_route_until_it_exists() {
+    let folder = policies();
+    folder.remove("users.yaml");
+    let backend = Backend::start();
+    let endpoint = format!("team-a/echo:80={}", backend.address);
+    let gateway = Towergate::start(&folder, &["--endpoint", &endpoint]);
+    let status = || {
+        let url = format!("http://{}", gateway.http);
+        let args = ["--header", "host: basic.test", "--user", "ada:pass", &url];
+        let (response, _) = curl(&args);
+        response.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+
+    assert_eq!(status(), "500");
+    folder.write("users.yaml", USERS);
+
+    eventually("the policy is in force", || {
+        (status() == "200").then_some(())
+    });
+}
