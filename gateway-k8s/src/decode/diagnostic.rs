@@ -79,7 +79,7 @@ impl Diagnostic {
     fn new(severity: Severity, code: FindingCode, message: String, help: String) -> Self {
         debug_assert!(
             severity == Severity::Note || !help.is_empty(),
-            "{code}: nobody says how to mend it"
+            "{code}: an error or warning needs advice"
         );
         Self {
             severity,
@@ -119,8 +119,8 @@ impl Diagnostic {
         {
             self.message.truncate(fault.len());
         }
-        if let Some((mend, _)) = self.help.split_once(": until then ") {
-            self.help = format!("{mend}.");
+        if let Some((advice, _)) = self.help.split_once(": until then ") {
+            self.help = format!("{advice}.");
         }
         let what = match (&self.object, objects) {
             (Some(_), _) => "its last good version stays".to_owned(),

@@ -484,7 +484,7 @@ impl Reader {
             let effect = closed.map_or("it has no effect", Closed::effect);
             let message = format!("the field `{}` is not known: {effect}", field.path);
             let mut diagnostic =
-                Diagnostic::warning(FindingCode::UnknownField, message, unknown::mend(&field))
+                Diagnostic::warning(FindingCode::UnknownField, message, unknown::advice(&field))
                     .placed(&head.origin, field.place);
             if self.strict || closed.is_some() {
                 diagnostic.severity = Severity::Error;

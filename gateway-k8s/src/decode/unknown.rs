@@ -121,7 +121,7 @@ pub(crate) fn is_of_every_rule(path: &str) -> bool {
 const LISTED: usize = 16;
 
 /// Advice for an unknown field: a suggestion, or the known field names.
-pub(crate) fn mend(field: &UnknownField) -> String {
+pub(crate) fn advice(field: &UnknownField) -> String {
     if let Some(meant) = &field.nearest {
         return format!("Did you mean `{meant}`?");
     }
@@ -207,14 +207,14 @@ mod tests {
         };
 
         assert_eq!(
-            mend(&field(Some("path"), &["path"])),
+            advice(&field(Some("path"), &["path"])),
             "Did you mean `path`?"
         );
         assert_eq!(
-            mend(&field(None, &["path", "method"])),
+            advice(&field(None, &["path", "method"])),
             "Remove it, or use one of: `path`, `method`."
         );
-        assert_eq!(mend(&field(None, &[])), "Remove it.");
-        assert!(mend(&field(None, &["a"; 17])).contains("reference"));
+        assert_eq!(advice(&field(None, &[])), "Remove it.");
+        assert!(advice(&field(None, &["a"; 17])).contains("reference"));
     }
 }

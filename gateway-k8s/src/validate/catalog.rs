@@ -104,7 +104,7 @@ pub(super) enum Format {
     Ipv6,
 }
 
-/// How items of a list are told apart.
+/// How items of a list are identified.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum ListType {

@@ -22,7 +22,7 @@ pub type Claims = Map<String, Value>;
 /// How deep arrays and objects of a token may be nested.
 const MAX_DEPTH: usize = 32;
 
-/// A decoded token, whose signature nobody has verified yet.
+/// A decoded token with an unverified signature.
 #[derive(Debug)]
 pub struct UnverifiedToken<'t> {
     /// The algorithm that the header names.
