@@ -26,6 +26,7 @@ mod api_struct;
 pub mod authorization;
 pub mod backend_traffic;
 pub mod basic_auth;
+pub mod cel;
 mod challenge;
 pub mod check;
 pub mod client_traffic;

@@ -35,7 +35,7 @@ pub use crate::http::settings::{
 };
 pub use crate::proxy_protocol::ProxyProtocol;
 pub use crate::route::matches::{GrpcMethodMatch, Match, NameMatch, PathMatch};
-pub use crate::text::{Text, TextMatch};
+pub use crate::text::{Source, Text, TextMatch};
 pub use backend::{
     Backend, BackendId, BackendProtocol, Destination, Endpoint, Endpoints, WeightedBackend,
 };

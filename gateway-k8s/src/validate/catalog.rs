@@ -5,9 +5,10 @@ use std::sync::{LazyLock, OnceLock};
 
 use serde::Deserialize;
 use serde_json::Value;
+use towergate_policy::cel::{Environment, Expression, ExpressionError, Pattern};
 
-use super::cel::{Expression, ExpressionError};
-use super::pattern::Pattern;
+/// The variables of rules: the value at which a rule is declared.
+const OBJECT: Environment = Environment::new(&[("self", &[])]);
 
 /// All schemas; see `README.md` beside the file for its origin and licence.
 const SCHEMAS: &str = include_str!("schemas.json");
@@ -130,11 +131,11 @@ impl Rule {
     /// The rule as an expression over `self`, compiled when it is first needed.
     ///
     /// # Errors
-    /// If it uses what [`cel`](super::cel) does not support. A test compiles every rule.
+    /// If it uses what [`cel`](towergate_policy::cel) does not support. A test compiles every rule.
     pub(super) fn expression(&self) -> Result<&Expression, &ExpressionError> {
         let compiled = self
             .compiled
-            .get_or_init(|| Expression::compile(&self.rule));
+            .get_or_init(|| Expression::compile(&self.rule, &OBJECT));
         compiled.as_ref()
     }
 }

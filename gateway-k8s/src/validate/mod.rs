@@ -13,8 +13,6 @@
 //! violation means for the traffic is decided later: the part of the object that has it fails closed.
 
 mod catalog;
-mod cel;
-mod pattern;
 mod prepare;
 mod rules;
 mod structure;

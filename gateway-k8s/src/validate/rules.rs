@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use towergate_policy::SchemaViolation;
+use towergate_policy::cel::Value as CelValue;
 
 use super::Path;
 use super::catalog::{Catalog, Schema, SchemaIndex};
@@ -28,7 +29,9 @@ impl Checker<'_> {
     fn value(&mut self, schema: &Schema, value: &Value) {
         for rule in &schema.rules {
             let holds = match rule.expression() {
-                Ok(expression) => expression.holds(value).map_err(|error| error.to_string()),
+                Ok(expression) => expression
+                    .holds(&[CelValue::from(value)])
+                    .map_err(|error| error.to_string()),
                 Err(error) => Err(error.to_string()),
             };
             let message = match holds {

@@ -3,9 +3,11 @@
 //! All parts of a rule that are given must match. A request that no rule matches gets the default action,
 //! which is `Deny` unless the policy says otherwise. Refusals read as Envoy's RBAC filter writes them.
 
+mod condition;
 mod operation;
 mod principal;
 
+pub use condition::{AccessExpression, Condition};
 pub use operation::{OperationMatch, OperationPath, PathComparison};
 pub use principal::{ClaimMatch, ClaimTest, HeaderMatch, PrincipalMatch, TokenMatch};
 
@@ -14,6 +16,7 @@ use std::net::IpAddr;
 use http::{StatusCode, request};
 use serde::{Deserialize, Serialize};
 use towergate_core::LocalReply;
+use towergate_core::conn::ConnInfo;
 use towergate_core::policy::{HeadPolicy, RequestHead};
 
 use crate::jwt::VerifiedTokens;
@@ -38,6 +41,8 @@ pub struct AccessRule {
     pub principal: PrincipalMatch,
     /// What the request asks for.
     pub operation: OperationMatch,
+    /// A further condition. `None`: there is none.
+    pub condition: Option<Condition>,
 }
 
 /// What happens to a request.
@@ -57,6 +62,8 @@ pub struct Subject<'r> {
     pub head: &'r request::Parts,
     /// The client's address; `None`: unknown, which no network contains.
     pub client: Option<IpAddr>,
+    /// The connection; `None`: unknown.
+    pub connection: Option<&'r ConnInfo>,
     /// The tokens that were verified.
     pub tokens: &'r VerifiedTokens,
 }
@@ -76,6 +83,7 @@ impl HeadPolicy for AuthorizationRules {
         let subject = Subject {
             head: request.head,
             client: request.facts.client,
+            connection: request.facts.connection,
             tokens: request.head.extensions.get().unwrap_or(&none),
         };
         match self.decide(&subject) {
@@ -91,7 +99,12 @@ impl HeadPolicy for AuthorizationRules {
 
 impl AccessRule {
     fn matches(&self, subject: &Subject<'_>) -> bool {
-        self.operation.matches(subject.head) && self.principal.matches(subject, self.access)
+        self.operation.matches(subject.head)
+            && self.principal.matches(subject, self.access)
+            && self
+                .condition
+                .as_ref()
+                .is_none_or(|own| own.matches(subject, self.access))
     }
 }
 

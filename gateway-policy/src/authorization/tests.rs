@@ -27,6 +27,7 @@ impl Sample {
         rules.decide(&Subject {
             head: &head,
             client: self.client.map(|address| address.parse().unwrap()),
+            connection: None,
             tokens: &tokens,
         })
     }
@@ -39,6 +40,7 @@ fn only(principal: PrincipalMatch, operation: OperationMatch) -> AuthorizationRu
             access: Access::Allow,
             principal,
             operation,
+            condition: None,
         }],
         default: Access::Deny,
     }
@@ -280,6 +282,88 @@ fn claims_and_scopes_of_the_named_provider_count() {
     assert_eq!(sample.decide(&other, "GET", "/"), Access::Deny);
 }
 
+fn condition(text: &str, access: Access) -> AuthorizationRules {
+    let mut rules = only(PrincipalMatch::default(), OperationMatch::default());
+    rules.rules[0].access = access;
+    rules.rules[0].condition = Some(Condition {
+        expression: text.parse().unwrap(),
+        providers: vec![("corp".to_owned(), "main".to_owned())],
+    });
+    rules.default = match access {
+        Access::Allow => Access::Deny,
+        Access::Deny => Access::Allow,
+    };
+    rules
+}
+
+#[test]
+fn conditions_see_the_attributes_of_the_request_and_the_client() {
+    let sample = Sample {
+        client: Some("10.9.9.9"),
+        headers: vec![
+            ("host", "shop.example.com"),
+            ("x-tenant", "team-a"),
+            ("x-role", "a"),
+            ("x-role", "b"),
+            ("user-agent", "curl/8"),
+        ],
+        claims: Some(json!({"groups": ["dev", "ops"], "realm": {"level": 3}})),
+    };
+    for text in [
+        "request.path == '/admin/x?a=1' && request.url_path == '/admin/x' && request.query == 'a=1'",
+        "request.method in ['GET', 'HEAD'] && request.protocol == 'HTTP/1.1' && request.scheme == 'http'",
+        "request.host.endsWith('.example.com') && request.headers[':authority'] == request.host",
+        "request.headers['X-Tenant'] == 'team-a' && request.headers['x-role'] == 'a,b'",
+        "'x-tenant' in request.headers && !('x-missing' in request.headers)",
+        "request.useragent.matches('^curl/') && !has(request.referer)",
+        "source.address.startsWith('10.9.9.9:') && source.port == 0",
+        "!connection.mtls && !has(connection.tls_version) && !has(destination.address)",
+        "'ops' in metadata.filter_metadata['envoy.filters.http.jwt_authn']['corp']['groups']",
+        "metadata.filter_metadata['envoy.filters.http.jwt_authn'].corp.realm.level > 2",
+    ] {
+        let rules = condition(text, Access::Allow);
+        let decision = sample.decide(&rules, "GET", "/admin/x?a=1");
+        assert_eq!(decision, Access::Allow, "{text}");
+    }
+}
+
+#[test]
+fn a_condition_without_a_value_denies() {
+    for text in [
+        "request.headers['x-missing'] == 'a'",
+        "source.address == '10.9.9.9:0'",
+        "metadata.filter_metadata['envoy.filters.http.jwt_authn']['corp']['sub'] == 'a'",
+        "request.method",
+    ] {
+        for access in [Access::Allow, Access::Deny] {
+            let rules = condition(text, access);
+            assert_eq!(
+                Sample::default().decide(&rules, "GET", "/"),
+                Access::Deny,
+                "{text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn attributes_that_are_not_supported_are_named() {
+    for (text, expected) in [
+        (
+            "request.size > 10",
+            "the attribute `request.size` is not supported at byte 13",
+        ),
+        (
+            "upstream.address == ''",
+            "the variable `upstream` is not supported at byte 8",
+        ),
+        ("request.(", "expected a name at byte 9"),
+    ] {
+        let error = text.parse::<AccessExpression>().unwrap_err();
+        assert_eq!(error.to_string(), expected);
+    }
+}
+
 proptest! {
     /// The first rule that matches decides; without one, the default.
     #[test]
@@ -296,6 +380,7 @@ proptest! {
                 access: access(*allow),
                 principal: network(*n),
                 operation: OperationMatch::default(),
+                condition: None,
             }).collect(),
             default: access(allow),
         };

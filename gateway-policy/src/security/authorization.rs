@@ -5,8 +5,8 @@ use towergate_core::plan::{Text, TextMatch};
 use crate::FieldError;
 use crate::api_struct::{api_struct, string_enum};
 use crate::authorization::{
-    Access, AccessRule, AuthorizationRules, ClaimMatch, ClaimTest, HeaderMatch, OperationMatch,
-    OperationPath, PathComparison, PrincipalMatch, TokenMatch,
+    Access, AccessExpression, AccessRule, AuthorizationRules, ClaimMatch, ClaimTest, Condition,
+    HeaderMatch, OperationMatch, OperationPath, PathComparison, PrincipalMatch, TokenMatch,
 };
 use crate::check::{Report, count};
 use crate::common::{CIDR, Method, PathMatch, PathMatchKind};
@@ -46,8 +46,8 @@ api_struct! {
         operation: Operation = "operation",
         /// Condition on the client.
         principal: Principal = "principal",
-        /// CEL expression over Envoy's attributes that must be true, too.
-        cel: String = "cel" [Length(1, 4096)] Unsupported,
+        /// CEL expression over Envoy's attributes that must be true, too. Unknown attributes invalidate the policy.
+        cel: String = "cel" [Length(1, 4096)],
     }
 
     /// A condition on the method and path of a request.
@@ -249,11 +249,20 @@ impl AuthorizationRule {
         let principal = principal.map(|p| p.convert(path.field("principal"), providers));
         let operation = self.operation.as_ref();
         let operation = operation.map(|operation| operation.convert(path.field("operation")));
+        let condition = self.cel.as_deref().map(|text| {
+            let expression = text.parse::<Text<AccessExpression>>();
+            let invalid = |error| FieldError::invalid(path.field("cel").to_string(), error);
+            Ok::<_, FieldError>(Condition {
+                expression: expression.map_err(invalid)?,
+                providers: providers.to_vec(),
+            })
+        });
         Ok(AccessRule {
             name: self.name.clone().unwrap_or_else(|| format!("rule/{index}")),
             access: access(path.field("action"), self.action.as_ref())?,
             principal: principal.transpose()?.unwrap_or_default(),
             operation: operation.transpose()?.unwrap_or_default(),
+            condition: condition.transpose()?,
         })
     }
 }

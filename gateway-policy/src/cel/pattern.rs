@@ -1,4 +1,4 @@
-//! Regular expressions of schemas and CEL rules.
+//! Regular expressions of schemas and CEL expressions.
 
 use std::sync::OnceLock;
 
@@ -10,7 +10,7 @@ use serde::Deserialize;
 /// Classes such as `\w` and case folding are those of ASCII, as in Go.
 #[derive(Debug, Deserialize)]
 #[serde(from = "String")]
-pub(super) struct Pattern {
+pub struct Pattern {
     text: String,
     compiled: OnceLock<Result<Regex, regex::Error>>,
 }
@@ -26,19 +26,18 @@ impl From<String> for Pattern {
 
 impl Pattern {
     /// The pattern as written.
-    pub(super) fn text(&self) -> &str {
+    pub fn text(&self) -> &str {
         &self.text
     }
 
     /// Whether it matches somewhere in `text`. A pattern that does not compile matches nothing: fail closed.
-    pub(super) fn is_match(&self, text: &str) -> bool {
+    pub fn is_match(&self, text: &str) -> bool {
         let compiled = self.compiled().as_ref();
         compiled.is_ok_and(|regex| regex.is_match(text.as_bytes()))
     }
 
-    /// Why it does not compile.
-    #[cfg(test)]
-    pub(super) fn error(&self) -> Option<&regex::Error> {
+    /// The error of a pattern that does not compile.
+    pub fn error(&self) -> Option<&regex::Error> {
         self.compiled().as_ref().err()
     }
 

@@ -2,11 +2,15 @@
 
 use serde_json::{Value, json};
 
-use super::Expression;
+use super::{AttributeSet, Environment, Expression, Value as CelValue};
+
+const OBJECT: Environment = Environment::new(&[("self", &[])]);
 
 fn holds(text: &str, value: &Value) -> Result<bool, String> {
-    let expression = Expression::compile(text).map_err(|error| error.to_string())?;
-    expression.holds(value).map_err(|error| error.to_string())
+    let expression = Expression::compile(text, &OBJECT).map_err(|error| error.to_string())?;
+    expression
+        .holds(&[CelValue::from(value)])
+        .map_err(|error| error.to_string())
 }
 
 #[test]
@@ -41,6 +45,9 @@ fn expressions_have_the_values_that_cel_defines() {
         "self.value.substring(1).startsWith('a//') && self.value.substring(1, 2) == 'a'",
         "'*' in ['*'] && !isIP('example.com') && isIP('::1')",
         "self.list == ['a', 'b'] && self.count != 'three' && 1 == 1.0 && 2.5 > 2",
+        "self.list.map(x, x + '!') == ['a!', 'b!'] && self.refs.map(r, r.name)[1] == 'y'",
+        "int('12') == 12 && int(3) == 3 && string(3) == '3' && string(true) == 'true'",
+        "null == null && self.type != null",
         "[true, false].filter(x, x).size() == 1 && 'POST' == 'post'.upperAscii()",
     ] {
         assert_eq!(holds(text, &object), Ok(true), "{text}");
@@ -104,6 +111,54 @@ fn what_is_not_supported_does_not_compile() {
         assert_eq!(holds(text, &json!({})), Err(expected.to_owned()), "{text}");
     }
     let deep = format!("{}self{}", "(".repeat(2_000), ")".repeat(2_000));
-    assert!(Expression::compile(&deep).is_err());
-    assert!(Expression::compile(&"!".repeat(2_000)).is_err());
+    assert!(Expression::compile(&deep, &OBJECT).is_err());
+    assert!(Expression::compile(&"!".repeat(2_000), &OBJECT).is_err());
+}
+
+#[derive(Debug)]
+struct Request;
+
+impl AttributeSet for Request {
+    fn attribute(&self, name: &str) -> Option<CelValue<'_>> {
+        (name == "path").then(|| CelValue::Text("/a".into()))
+    }
+}
+
+#[test]
+fn attributes_are_those_that_the_environment_declares() {
+    const REQUEST: Environment = Environment::new(&[("request", &["path", "host"])]);
+    let holds = |text: &str| {
+        let expression = Expression::compile(text, &REQUEST).map_err(|error| error.to_string())?;
+        let result = expression.holds(&[CelValue::Attributes(&Request)]);
+        result.map_err(|error| error.to_string())
+    };
+
+    assert_eq!(holds("request.path == '/a'"), Ok(true));
+    assert_eq!(holds("has(request.host) || !has(request.path)"), Ok(false));
+    assert_eq!(holds("['/a'].exists(request, request == '/a')"), Ok(true));
+    for (text, expected) in [
+        ("request.host == ''", "no such field: host"),
+        (
+            "request.paht == '/a'",
+            "the attribute `request.paht` is not supported at byte 13",
+        ),
+        (
+            "has(request.x)",
+            "the attribute `request.x` is not supported at byte 13",
+        ),
+        (
+            "request == null",
+            "the variable `request` stands before an attribute only at byte 8",
+        ),
+        (
+            "request['path'] == '/a'",
+            "the variable `request` stands before an attribute only at byte 7",
+        ),
+        (
+            "source.address == ''",
+            "the variable `source` is not supported at byte 6",
+        ),
+    ] {
+        assert_eq!(holds(text), Err(expected.to_owned()), "{text}");
+    }
 }

@@ -1,5 +1,6 @@
 //! From tokens to a syntax tree, by recursive descent over the grammar of CEL.
 
+use super::environment::Environment;
 use super::expression::{ExpressionError, Macro, Node, Operator};
 use super::functions::Function;
 use super::lexer::{Token, tokens};
@@ -7,13 +8,14 @@ use super::lexer::{Token, tokens};
 /// The deepest nesting of an expression, so that parsing and evaluation stay within the stack.
 const MAX_DEPTH: usize = 100;
 
-/// Parses `text`, an expression over `self`.
-pub(super) fn parse(text: &str) -> Result<Node, ExpressionError> {
+/// Parses `text`, an expression over the variables of `environment`.
+pub(super) fn parse(text: &str, environment: &Environment) -> Result<Node, ExpressionError> {
     let mut parser = Parser {
         tokens: tokens(text)?,
         next: 0,
         depth: 0,
-        variables: vec!["self".to_owned()],
+        environment: *environment,
+        variables: environment.names().map(str::to_owned).collect(),
     };
     let node = parser.conditional()?;
     match parser.peek() {
@@ -26,6 +28,7 @@ struct Parser {
     tokens: Vec<(usize, Token)>,
     next: usize,
     depth: usize,
+    environment: Environment,
     variables: Vec<String>,
 }
 
@@ -176,7 +179,10 @@ impl Parser {
                 };
                 node = match self.take("(") {
                     true => self.method(node, &name)?,
-                    false => Node::Field(Box::new(node), property(&name)),
+                    false => {
+                        self.check_attribute(&node, &name)?;
+                        Node::Field(Box::new(node), property(&name))
+                    }
                 };
             } else {
                 return Ok(node);
@@ -197,6 +203,7 @@ impl Parser {
             Token::Symbol("[") => Ok(Node::List(self.list("]")?)),
             Token::Symbol("{") => self.map(),
             Token::Name(name) => match name.as_str() {
+                "null" => Ok(Node::Null),
                 "true" => Ok(Node::Bool(true)),
                 "false" => Ok(Node::Bool(false)),
                 _ if self.take("(") => self.call(&name),
@@ -210,7 +217,29 @@ impl Parser {
     fn variable(&self, name: &str) -> Parsed {
         let place = self.variables.iter().rposition(|known| known == name);
         let unknown = || self.error(format!("the variable `{name}` is not supported"));
-        place.map(Node::Variable).ok_or_else(unknown)
+        let place = place.ok_or_else(unknown)?;
+        if self.environment.attributes(place).is_some() && *self.peek() != Token::Symbol(".") {
+            return Err(self.error(format!(
+                "the variable `{name}` stands before an attribute only"
+            )));
+        }
+        Ok(Node::Variable(place))
+    }
+
+    /// Refuses a field of a variable that the environment does not declare.
+    fn check_attribute(&self, object: &Node, name: &str) -> Result<(), ExpressionError> {
+        let Node::Variable(place) = object else {
+            return Ok(());
+        };
+        match self.environment.attributes(*place) {
+            Some(known) if !known.contains(&name) => {
+                let variable = &self.variables[*place];
+                Err(self.error(format!(
+                    "the attribute `{variable}.{name}` is not supported"
+                )))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Expressions up to `end`, separated by commas; one may follow the last.
@@ -260,6 +289,7 @@ impl Parser {
             "exists" => Some(Macro::Exists),
             "exists_one" => Some(Macro::ExistsOne),
             "filter" => Some(Macro::Filter),
+            "map" => Some(Macro::Map),
             _ => None,
         };
         if let Some(found) = found {

@@ -4,20 +4,20 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 
-use serde_json::Value as Json;
-
 use super::expression::{Expression, Macro, Node, Operator};
 use super::value::Value;
 
-/// Why an expression has no value, such as a field that is not present.
+/// The error of an evaluation, such as a field that is not present.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(in crate::validate) struct EvaluationError(String);
+pub struct EvaluationError(String);
 
 impl EvaluationError {
     pub(super) fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }
 }
+
+impl std::error::Error for EvaluationError {}
 
 impl fmt::Display for EvaluationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -28,18 +28,25 @@ impl fmt::Display for EvaluationError {
 type Evaluated<'a> = Result<Value<'a>, EvaluationError>;
 
 impl Expression {
-    /// Whether the expression is true of `object`.
+    /// Whether the expression is true, given the values of the environment's variables, in order.
     ///
     /// # Errors
-    /// If it has no value, or one that is not a boolean.
-    pub(in crate::validate) fn holds(&self, object: &Json) -> Result<bool, EvaluationError> {
-        let mut variables = Variables(vec![Value::from(object)]);
+    /// If the expression has no value, or one that is not a boolean.
+    pub fn holds<'a>(&'a self, values: &[Value<'a>]) -> Result<bool, EvaluationError> {
+        let mut variables = Variables(values.to_vec());
         boolean(self.root.evaluate(&mut variables)?)
     }
 }
 
-/// The values of variables: `self`, then those of the macros, outermost first.
+/// The values of variables: those of the environment, then those of the macros, outermost first.
 struct Variables<'a>(Vec<Value<'a>>);
+
+impl<'a> Variables<'a> {
+    fn value(&self, place: usize) -> Evaluated<'a> {
+        let value = self.0.get(place).cloned();
+        value.ok_or_else(|| EvaluationError::new("a variable without a value"))
+    }
+}
 
 fn boolean(value: Value<'_>) -> Result<bool, EvaluationError> {
     match value {
@@ -51,11 +58,12 @@ fn boolean(value: Value<'_>) -> Result<bool, EvaluationError> {
 impl Node {
     fn evaluate<'a>(&'a self, variables: &mut Variables<'a>) -> Evaluated<'a> {
         match self {
+            Self::Null => Ok(Value::Null),
             Self::Bool(value) => Ok(Value::Bool(*value)),
             Self::Int(value) => Ok(Value::Int(*value)),
             Self::Double(value) => Ok(Value::Double(*value)),
             Self::Text(text) => Ok(Value::Text(Cow::Borrowed(text))),
-            Self::Variable(place) => Ok(variables.0[*place].clone()),
+            Self::Variable(place) => variables.value(*place),
             Self::Field(object, field) => {
                 let object = object.evaluate(variables)?;
                 let found = entry(&object, field)?;
@@ -145,6 +153,9 @@ impl Macro {
         body: &'a Node,
         variables: &mut Variables<'a>,
     ) -> Evaluated<'a> {
+        if self == Self::Map {
+            return map(range, body, variables);
+        }
         let mut first_error = None;
         let mut found = Vec::new();
         for item in range {
@@ -160,7 +171,7 @@ impl Macro {
                 (Self::All | Self::Exists, Err(error)) => {
                     first_error.get_or_insert(error);
                 }
-                (Self::ExistsOne | Self::Filter, Err(error)) => return Err(error),
+                (Self::ExistsOne | Self::Filter | Self::Map, Err(error)) => return Err(error),
             }
         }
         if let Some(error) = first_error {
@@ -170,9 +181,20 @@ impl Macro {
             Self::All => Value::Bool(true),
             Self::Exists => Value::Bool(false),
             Self::ExistsOne => Value::Bool(found.len() == 1),
-            Self::Filter => Value::List(found.into()),
+            Self::Filter | Self::Map => Value::List(found.into()),
         })
     }
+}
+
+/// The values of `body` for the items of `range`.
+fn map<'a>(range: Vec<Value<'a>>, body: &'a Node, variables: &mut Variables<'a>) -> Evaluated<'a> {
+    let values = range.into_iter().map(|item| {
+        variables.0.push(item);
+        let value = body.evaluate(variables);
+        variables.0.pop();
+        value
+    });
+    Ok(Value::List(values.collect::<Result<Vec<_>, _>>()?.into()))
 }
 
 impl Operator {
@@ -235,6 +257,7 @@ fn overflow() -> EvaluationError {
 fn entry<'a>(object: &Value<'a>, field: &str) -> Result<Option<Value<'a>>, EvaluationError> {
     match object {
         Value::Object(object) => Ok(object.get(field).map(Value::from)),
+        Value::Attributes(set) => Ok(set.attribute(field)),
         Value::Map(entries) => {
             let wanted = Value::Text(Cow::Borrowed(field));
             let mut entries = entries.iter();

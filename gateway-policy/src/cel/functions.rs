@@ -12,11 +12,13 @@ pub(super) enum Function {
     Contains,
     Duration,
     EndsWith,
+    Int,
     IsIp,
     LowerAscii,
     Size,
     Split,
     StartsWith,
+    String,
     Substring,
     UpperAscii,
 }
@@ -28,11 +30,13 @@ impl Function {
             ("contains", 2) => Self::Contains,
             ("duration", 1) => Self::Duration,
             ("endsWith", 2) => Self::EndsWith,
+            ("int", 1) => Self::Int,
             ("isIP", 1) => Self::IsIp,
             ("lowerAscii", 1) => Self::LowerAscii,
             ("size", 1) => Self::Size,
             ("split", 2) => Self::Split,
             ("startsWith", 2) => Self::StartsWith,
+            ("string", 1) => Self::String,
             ("substring", 2 | 3) => Self::Substring,
             ("upperAscii", 1) => Self::UpperAscii,
             _ => return None,
@@ -50,6 +54,13 @@ impl Function {
             let size = size.and_then(|size| i64::try_from(size).ok());
             return size.map(Value::Int).ok_or_else(wrong);
         }
+        if self == Self::String {
+            let text = arguments.first().and_then(string);
+            return text.map(Value::Text).ok_or_else(wrong);
+        }
+        if let (Self::Int, [Value::Int(value)]) = (self, arguments) {
+            return Ok(Value::Int(*value));
+        }
         let Some((Value::Text(text), more)) = arguments.split_first() else {
             return Err(wrong());
         };
@@ -57,6 +68,10 @@ impl Function {
             (Self::Contains, [Value::Text(part)]) => Ok(Value::Bool(text.contains(&**part))),
             (Self::StartsWith, [Value::Text(part)]) => Ok(Value::Bool(text.starts_with(&**part))),
             (Self::EndsWith, [Value::Text(part)]) => Ok(Value::Bool(text.ends_with(&**part))),
+            (Self::Int, []) => text
+                .parse()
+                .map(Value::Int)
+                .map_err(|_| EvaluationError::new(format!("{text:?} is not an integer"))),
             (Self::IsIp, []) => Ok(Value::Bool(text.parse::<IpAddr>().is_ok())),
             (Self::LowerAscii, []) => Ok(Value::Text(Cow::Owned(text.to_ascii_lowercase()))),
             (Self::UpperAscii, []) => Ok(Value::Text(Cow::Owned(text.to_ascii_uppercase()))),
@@ -75,6 +90,17 @@ impl Function {
             }
             _ => Err(wrong()),
         }
+    }
+}
+
+/// A value as text; `None`: it has no text form.
+fn string<'a>(value: &Value<'a>) -> Option<Cow<'a, str>> {
+    match value {
+        Value::Text(text) => Some(text.clone()),
+        Value::Bool(value) => Some(Cow::Owned(value.to_string())),
+        Value::Int(value) => Some(Cow::Owned(value.to_string())),
+        Value::Double(value) => Some(Cow::Owned(value.to_string())),
+        _ => None,
     }
 }
 

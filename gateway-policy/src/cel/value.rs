@@ -2,28 +2,43 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::fmt;
 use std::rc::Rc;
 
 use serde_json::Value as Json;
 
-/// A value that borrows from the object and the expression where it can.
+/// A value that borrows from its source and the expression where it can.
 #[derive(Clone, Debug)]
-pub(super) enum Value<'a> {
+#[non_exhaustive]
+pub enum Value<'a> {
+    /// `null`.
     Null,
+    /// A boolean.
     Bool(bool),
+    /// A signed integer.
     Int(i64),
+    /// A floating-point number.
     Double(f64),
+    /// A string.
     Text(Cow<'a, str>),
-    /// Nanoseconds.
+    /// A duration in nanoseconds.
     Duration(i64),
-    /// A list of the object.
+    /// Attributes that are computed when they are used.
+    Attributes(&'a dyn AttributeSet),
+    /// A list of a JSON document.
     Items(&'a [Json]),
-    /// A map of the object.
+    /// A map of a JSON document.
     Object(&'a serde_json::Map<String, Json>),
     /// A list that the expression makes.
     List(Rc<[Value<'a>]>),
     /// A map that the expression makes.
     Map(Rc<[(Value<'a>, Value<'a>)]>),
+}
+
+/// A map whose values are computed when an expression uses them, such as the header fields of a request.
+pub trait AttributeSet: fmt::Debug {
+    /// The value of an attribute; `None`: it is not present.
+    fn attribute(&self, name: &str) -> Option<Value<'_>>;
 }
 
 impl<'a> From<&'a Json> for Value<'a> {
@@ -42,6 +57,18 @@ impl<'a> From<&'a Json> for Value<'a> {
     }
 }
 
+impl<'a> From<&'a str> for Value<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for Value<'_> {
+    fn from(text: String) -> Self {
+        Self::Text(Cow::Owned(text))
+    }
+}
+
 impl<'a> Value<'a> {
     /// The number of items, entries or characters; `None`: it has no size.
     pub(super) fn size(&self) -> Option<usize> {
@@ -51,7 +78,12 @@ impl<'a> Value<'a> {
             Self::Object(object) => Some(object.len()),
             Self::List(items) => Some(items.len()),
             Self::Map(entries) => Some(entries.len()),
-            Self::Null | Self::Bool(_) | Self::Int(_) | Self::Double(_) | Self::Duration(_) => None,
+            Self::Null
+            | Self::Bool(_)
+            | Self::Int(_)
+            | Self::Double(_)
+            | Self::Duration(_)
+            | Self::Attributes(_) => None,
         }
     }
 
@@ -74,6 +106,7 @@ impl<'a> Value<'a> {
         match (self, item) {
             (Self::Object(object), Value::Text(key)) => Some(object.contains_key(&**key)),
             (Self::Object(_), _) => Some(false),
+            (Self::Attributes(set), Value::Text(key)) => Some(set.attribute(key).is_some()),
             (Self::Items(items), _) => Some(items.iter().any(|own| Value::from(own).equals(item))),
             (Self::List(items), _) => Some(items.iter().any(|own| own.equals(item))),
             (Self::Map(entries), _) => Some(entries.iter().any(|(key, _)| key.equals(item))),

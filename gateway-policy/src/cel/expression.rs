@@ -2,23 +2,26 @@
 
 use std::fmt;
 
+use super::environment::Environment;
 use super::functions::Function;
 use super::parser;
-use crate::validate::pattern::Pattern;
+use super::pattern::Pattern;
 
-/// A compiled expression over one variable, `self`.
+/// A compiled expression over the variables of an [`Environment`].
 #[derive(Debug)]
-pub(in crate::validate) struct Expression {
+pub struct Expression {
     pub(super) root: Node,
 }
 
-/// Why an expression cannot be compiled.
+/// The error of an expression that cannot be compiled.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(in crate::validate) struct ExpressionError {
+pub struct ExpressionError {
     /// The offset in the text, in bytes.
     pub(super) offset: usize,
     pub(super) message: String,
 }
+
+impl std::error::Error for ExpressionError {}
 
 impl fmt::Display for ExpressionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -27,23 +30,24 @@ impl fmt::Display for ExpressionError {
 }
 
 impl Expression {
-    /// Compiles `text`.
+    /// Compiles `text`, which may use the variables of `environment`.
     ///
     /// # Errors
-    /// If it is malformed, or uses what is not supported.
-    pub(in crate::validate) fn compile(text: &str) -> Result<Self, ExpressionError> {
-        parser::parse(text).map(|root| Self { root })
+    /// If the text is malformed, or uses a variable, attribute or function that is not supported.
+    pub fn compile(text: &str, environment: &Environment) -> Result<Self, ExpressionError> {
+        parser::parse(text, environment).map(|root| Self { root })
     }
 }
 
 /// A node of the tree.
 #[derive(Debug)]
 pub(super) enum Node {
+    Null,
     Bool(bool),
     Int(i64),
     Double(f64),
     Text(String),
-    /// A variable, by its place: `self` is the first, then those of the macros, outermost first.
+    /// A variable, by its place: those of the environment, then those of the macros, outermost first.
     Variable(usize),
     Field(Box<Node>, String),
     /// Whether the field is present.
@@ -87,4 +91,5 @@ pub(super) enum Macro {
     Exists,
     ExistsOne,
     Filter,
+    Map,
 }

@@ -1,0 +1,41 @@
+//! The Common Expression Language, as CustomResourceDefinitions and authorization rules use it.
+//!
+//! ```text
+//! text ──lexer──> tokens ──parser──> Expression ──eval (variables)──> true, false or an error
+//! ```
+//!
+//! Supported are literals, lists, maps, field access, indexing, the operators of CEL, `has`, the macros
+//! `all`, `exists`, `exists_one`, `filter` and `map`, and the functions of [`functions`]. Anything else is an
+//! error when the expression is compiled, and so is a variable or attribute that the [`Environment`] does not
+//! declare.
+//!
+//! An expression borrows the values that it is evaluated on and copies no strings.
+//!
+//! ```
+//! use towergate_policy::cel::{Environment, Expression, Value};
+//!
+//! const OBJECT: Environment = Environment::new(&[("self", &[])]);
+//! let expression = Expression::compile("self.replicas > 1", &OBJECT)?;
+//! let object = serde_json::json!({"replicas": 3});
+//!
+//! assert_eq!(expression.holds(&[Value::from(&object)]), Ok(true));
+//! # Ok::<(), towergate_policy::cel::ExpressionError>(())
+//! ```
+
+mod environment;
+mod eval;
+mod expression;
+mod functions;
+mod lexer;
+mod parser;
+mod pattern;
+mod value;
+
+pub use environment::Environment;
+pub use eval::EvaluationError;
+pub use expression::{Expression, ExpressionError};
+pub use pattern::Pattern;
+pub use value::{AttributeSet, Value};
+
+#[cfg(test)]
+mod tests;
