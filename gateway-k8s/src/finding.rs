@@ -60,6 +60,8 @@ finding_codes! {
         "set mode `AllowValidOnly`";
     DuplicateObject = "duplicate-object": "two documents define the same object",
         "remove or rename one of them";
+    FieldIgnored = "field-ignored": "a field is not supported, and the policy is applied without it",
+        "remove the field, or keep it for another gateway";
     ForwardedForTrusted = "forwarded-for-trusted": "the client address is taken from `X-Forwarded-For`",
         "allow connections to the port only from the proxy in front";
     GatewayOfAnotherController = "gateway-of-another-controller": "the GatewayClass of a Gateway belongs to another controller",

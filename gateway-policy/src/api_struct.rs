@@ -23,7 +23,7 @@
 //! | `, rules` | the type has a method `rules` with the rules between its fields |
 //! | `= "…"` | name in YAML; the doc comment is the description in the CRD |
 //! | `[…]` | limits of the value: [`FieldLimit`](crate::check::FieldLimit) |
-//! | `Unsupported`, `Deprecated("…")` | support classes: [`FieldClass`](crate::check::FieldClass); none: the field is applied |
+//! | `Unsupported`, `Ignored`, `Deprecated("…")` | support classes: [`FieldClass`](crate::check::FieldClass); none: the field is applied |
 //!
 //! Invariants: every field is an `Option` ([`Required`](crate::check::FieldLimit::Required) is a limit
 //! like any other), fields that are not declared are left to the caller (`serde_ignored` lists them),
@@ -96,7 +96,7 @@ macro_rules! api_struct {
 /// Declares enumerations of strings. An unknown string is kept in `Other` and invalidates the policy;
 /// if it failed deserialization instead, the object would be lost together with its status.
 ///
-/// A variant may have the class [`Unsupported`](crate::check::FieldClass::Unsupported).
+/// A variant may have a [`FieldClass`](crate::check::FieldClass) without a sibling.
 macro_rules! string_enum {
     ($(
         $(#[$meta:meta])*

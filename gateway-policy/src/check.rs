@@ -3,8 +3,8 @@
 //! Files do not pass through an API server, so the same checks run here. They report every violation
 //! with its path and the API server's message.
 //!
-//! The same walk lists the fields that are set although the gateway does not support them, and those
-//! that are deprecated: see [`FieldClass`].
+//! The same walk lists the fields that are set although the gateway does not support them, by whether
+//! that is a risk, and those that are deprecated: see [`FieldClass`].
 //!
 //! ```
 //! use towergate_policy::BackendTrafficPolicySpec;
@@ -12,7 +12,7 @@
 //!
 //! let spec: BackendTrafficPolicySpec = serde_json::from_str(
 //!     r#"{"targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "a"}],
-//!         "retry": {"numRetries": -1}, "telemetry": {}}"#,
+//!         "retry": {"numRetries": -1}, "telemetry": {}, "proxyProtocol": {"version": "V2"}}"#,
 //! )?;
 //! let report = Report::of(&spec);
 //! assert_eq!(
@@ -21,8 +21,9 @@
 //! );
 //! assert_eq!(
 //!     report.unsupported[0].to_string(),
-//!     "spec.telemetry is not supported"
+//!     "spec.proxyProtocol is not supported"
 //! );
+//! assert_eq!(report.ignored, ["spec.telemetry"]);
 //! # Ok::<(), serde_json::Error>(())
 //! ```
 
@@ -103,6 +104,10 @@ pub enum FieldLimit {
 pub enum FieldClass {
     /// The gateway does not support the field: the policy is rejected and fails closed.
     Unsupported,
+    /// The gateway does not support the field, and its absence makes nothing less protected, discloses
+    /// nothing and loses no data: the policy is applied without it, with a warning. Fields of access
+    /// control, limits and TLS validation never have this class.
+    Ignored,
     /// The sibling of this name replaces the field. The policy is applied, with a warning.
     Deprecated(&'static str),
 }
@@ -114,6 +119,15 @@ pub struct Deprecated {
     pub field: String,
     /// Path of the field that replaces it.
     pub instead: String,
+}
+
+/// Fields that a policy sets and that its status and `towergate check` warn of.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct FieldRemarks {
+    /// Deprecated fields.
+    pub deprecated: Vec<Deprecated>,
+    /// Paths of the fields without which the policy is applied: [`FieldClass::Ignored`].
+    pub ignored: Vec<String>,
 }
 
 /// A value that can be checked.
@@ -140,6 +154,8 @@ pub struct Report {
     pub violations: Vec<SchemaViolation>,
     /// Fields and values that are set and not supported.
     pub unsupported: Vec<FieldError>,
+    /// Paths of the fields, and values, that are set and without which the policy is applied.
+    pub ignored: Vec<String>,
     /// Deprecated fields that are set.
     pub deprecated: Vec<Deprecated>,
 }
@@ -156,10 +172,19 @@ impl Report {
             path: path.to_string(),
             violations: Vec::new(),
             unsupported: Vec::new(),
+            ignored: Vec::new(),
             deprecated: Vec::new(),
         };
         check(&mut report);
         report
+    }
+
+    /// The fields to warn of.
+    pub fn into_remarks(self) -> FieldRemarks {
+        FieldRemarks {
+            deprecated: self.deprecated,
+            ignored: self.ignored,
+        }
     }
 
     /// Fails with the first unsupported field or value.
@@ -185,7 +210,8 @@ impl Report {
             Some(value) => {
                 for class in classes {
                     match class {
-                        FieldClass::Unsupported if value.is_noop() => {}
+                        FieldClass::Unsupported | FieldClass::Ignored if value.is_noop() => {}
+                        FieldClass::Ignored => report.ignored.push(report.path.clone()),
                         FieldClass::Unsupported => {
                             let error = FieldError::unsupported(&report.path);
                             report.unsupported.push(error);
@@ -213,6 +239,7 @@ impl Report {
                     let error = FieldError::unsupported_value(&self.path, text);
                     self.unsupported.push(error);
                 }
+                FieldClass::Ignored => self.ignored.push(format!("{}: {text}", self.path)),
                 FieldClass::Deprecated(other) => self.deprecated.push(Deprecated {
                     field: format!("{}: {text}", self.path),
                     instead: (*other).to_owned(),

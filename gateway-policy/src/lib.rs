@@ -13,8 +13,8 @@
 //!                      └──build──> a policy of the request path          (rate_limit)
 //! ```
 //!
-//! Invariant: every field of the three kinds is either applied, or makes its policy invalid with an error that
-//! names the field. Unknown fields are left to the caller.
+//! Invariant: every field of the three kinds is applied, or makes its policy invalid with an error that names
+//! the field, or, if it protects nothing, has a warning. Unknown fields are left to the caller.
 
 use serde::{Deserialize, Serialize};
 use towergate_core::filter::Cors;

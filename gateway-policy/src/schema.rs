@@ -255,6 +255,7 @@ fn description(lines: &[&str], classes: &[FieldClass]) -> String {
             FieldClass::Unsupported => {
                 "Not supported: a policy that sets it is rejected.".to_owned()
             }
+            FieldClass::Ignored => "Not supported: has no effect.".to_owned(),
             FieldClass::Deprecated(sibling) => format!("Deprecated: use `{sibling}`."),
         });
     }

@@ -20,9 +20,12 @@ const CONTEXT: RouteContext<'_> = RouteContext {
     references: &towergate_policy::references::NoReferences,
 };
 
+fn spec(fields: Value) -> BackendTrafficPolicySpec {
+    serde_json::from_value(fields).unwrap()
+}
+
 fn convert(fields: Value) -> Result<TrafficConfig, FieldError> {
-    let spec: BackendTrafficPolicySpec = serde_json::from_value(fields).unwrap();
-    spec.traffic(CONTEXT)
+    spec(fields).traffic(CONTEXT)
 }
 
 fn traffic(fields: Value) -> Traffic {
@@ -561,10 +564,6 @@ fn unsupported_fields_and_invalid_values_are_rejected_by_name() {
             "spec.healthCheck.active.type",
         ),
         (
-            json!({"healthCheck": {"active": {"type": "TCP", "healthCheckLog": {}}}}),
-            "spec.healthCheck.active.healthCheckLog",
-        ),
-        (
             json!({"healthCheck": {"active": {"type": "HTTP", "http": {"path": "x"}}}}),
             "spec.healthCheck.active.http.path",
         ),
@@ -581,15 +580,6 @@ fn unsupported_fields_and_invalid_values_are_rejected_by_name() {
             "spec.connection.bufferLimit",
         ),
         (
-            json!({"connection": {"preconnect": {"perEndpointPercent": 150}}}),
-            "spec.connection.preconnect.perEndpointPercent",
-        ),
-        (
-            json!({"connection": {"preconnect": {"predictivePercent": 101}}}),
-            "spec.connection.preconnect.predictivePercent",
-        ),
-        (json!({"dns": {}}), "spec.dns"),
-        (
             json!({"http2": {"initialStreamWindowSize": 65534}}),
             "spec.http2.initialStreamWindowSize",
         ),
@@ -604,7 +594,6 @@ fn unsupported_fields_and_invalid_values_are_rejected_by_name() {
         (json!({"compressor": [{"type": "Gzip"}]}), "spec.compressor"),
         (json!({"responseOverride": [{}]}), "spec.responseOverride"),
         (json!({"requestBuffer": {"limit": 1}}), "spec.requestBuffer"),
-        (json!({"telemetry": {}}), "spec.telemetry"),
         (json!({"routingType": "Service"}), "spec.routingType"),
         (
             json!({"rateLimit": {"type": "Global"}}),
@@ -628,10 +617,6 @@ fn unsupported_fields_and_invalid_values_are_rejected_by_name() {
             "spec.circuitBreaker.maxParallelRetries",
         ),
         (
-            json!({"retry": {"numAttemptsPerPriority": 1}}),
-            "spec.retry.numAttemptsPerPriority",
-        ),
-        (
             json!({"retry": {"retryOn": {"triggers": ["sometimes"]}}}),
             "spec.retry.retryOn.triggers[0]",
         ),
@@ -648,16 +633,8 @@ fn unsupported_fields_and_invalid_values_are_rejected_by_name() {
             "spec.timeout.tcp.connectTimeout",
         ),
         (
-            balancer(json!({"slowStart": {}})),
-            "spec.loadBalancer.slowStart",
-        ),
-        (
             balancer(json!({"endpointOverride": {}})),
             "spec.loadBalancer.endpointOverride",
-        ),
-        (
-            balancer(json!({"zoneAware": {"preferLocal": {}}})),
-            "spec.loadBalancer.zoneAware.preferLocal",
         ),
         (
             balancer(json!({"type": "BackendUtilization"})),
@@ -668,5 +645,42 @@ fn unsupported_fields_and_invalid_values_are_rejected_by_name() {
 
         assert_eq!(error.field, field, "{fields}");
         assert!(error.message.contains(field), "{error}");
+    }
+}
+
+#[test]
+fn fields_that_protect_nothing_are_ignored_with_a_remark() {
+    let preconnect = |percent: Value| json!({"connection": {"preconnect": percent}});
+    for (fields, remark) in [
+        (
+            json!({"healthCheck": {"active": {"type": "TCP", "tcp": {}, "healthCheckLog": {}}}}),
+            "spec.healthCheck.active.healthCheckLog",
+        ),
+        (
+            preconnect(json!({"perEndpointPercent": 150})),
+            "spec.connection.preconnect.perEndpointPercent",
+        ),
+        (
+            preconnect(json!({"predictivePercent": 101})),
+            "spec.connection.preconnect.predictivePercent",
+        ),
+        (json!({"dns": {}}), "spec.dns"),
+        (json!({"telemetry": {}}), "spec.telemetry"),
+        (
+            json!({"retry": {"numAttemptsPerPriority": 1}}),
+            "spec.retry.numAttemptsPerPriority",
+        ),
+        (
+            json!({"loadBalancer": {"type": "RoundRobin", "slowStart": {}}}),
+            "spec.loadBalancer.slowStart",
+        ),
+        (
+            json!({"loadBalancer": {"type": "Random", "zoneAware": {"preferLocal": {}}}}),
+            "spec.loadBalancer.zoneAware.preferLocal",
+        ),
+    ] {
+        convert(fields.clone()).unwrap();
+
+        assert_eq!(spec(fields).remarks().ignored, [remark]);
     }
 }

@@ -69,7 +69,12 @@ fn deprecated_fields_are_reported_even_if_the_policy_is_rejected() {
         "tls": {"clientValidation": {"optional": true}},
     }));
 
-    let fields: Vec<_> = spec.deprecated().into_iter().map(|d| d.field).collect();
+    let fields: Vec<_> = spec
+        .remarks()
+        .deprecated
+        .into_iter()
+        .map(|d| d.field)
+        .collect();
 
     assert!(spec.listener_settings(ListenerContext::default()).is_err());
     assert_eq!(
@@ -281,16 +286,9 @@ fn a_default_host_needs_a_host_name() {
 #[test]
 fn unsupported_fields_are_rejected_by_name() {
     for (fields, field) in [
-        (json!({"http3": {}}), "spec.http3"),
-        (json!({"grpc": {"enableWeb": true}}), "spec.grpc.enableWeb"),
-        (json!({"scheme": "MatchBackend"}), "spec.scheme"),
         (
             json!({"tls": {"clientValidation": {}}}),
             "spec.tls.clientValidation.caCertificateRefs",
-        ),
-        (
-            json!({"tls": {"fingerprints": ["JA3"]}}),
-            "spec.tls.fingerprints",
         ),
         (
             json!({"tls": {"signatureAlgorithms": ["x"]}}),
@@ -309,6 +307,25 @@ fn unsupported_fields_are_rejected_by_name() {
 
         assert_eq!(error.field, field, "{fields}");
         assert!(error.message.contains(field), "{error}");
+    }
+}
+
+#[test]
+fn fields_that_protect_nothing_are_ignored_with_a_remark() {
+    for (fields, remark) in [
+        (json!({"http3": {}}), "spec.http3"),
+        (json!({"grpc": {"enableWeb": true}}), "spec.grpc.enableWeb"),
+        (
+            json!({"scheme": "MatchBackend"}),
+            "spec.scheme: MatchBackend",
+        ),
+        (
+            json!({"tls": {"fingerprints": ["JA3"]}}),
+            "spec.tls.fingerprints",
+        ),
+    ] {
+        assert_eq!(convert(fields.clone()), convert(json!({})), "{fields}");
+        assert_eq!(spec(fields).remarks().ignored, [remark]);
     }
 }
 

@@ -124,5 +124,6 @@ reasons! {
         Overridden = "Overridden",
         ResolvedRefs = "ResolvedRefs",
         TargetNotFound = "TargetNotFound",
+        UnsupportedField = "UnsupportedField",
     }
 }

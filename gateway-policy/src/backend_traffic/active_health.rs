@@ -64,7 +64,7 @@ api_struct! {
         /// Differences between probes and requests.
         overrides: Overrides = "overrides",
         /// Log of health-check events.
-        health_check_log: CheckLog = "healthCheckLog" Unsupported,
+        health_check_log: CheckLog = "healthCheckLog" Ignored,
     }
 
     /// Settings of HTTP probes.

@@ -45,7 +45,7 @@ api_struct! {
         /// Buffers of connections.
         connection: ClusterConnection = "connection",
         /// DNS resolution of backends.
-        dns: Dns = "dns" Unsupported,
+        dns: Dns = "dns" Ignored,
         /// Settings of HTTP/2.
         http2: Http2 = "http2",
     }

@@ -19,12 +19,12 @@ api_struct! {
         preconnect: Preconnect = "preconnect",
     }
 
-    /// Connections that are opened in advance. Only 100, which opens none, is supported.
+    /// Connections that are opened in advance.
     pub struct Preconnect {
         /// Connections per endpoint, in percent of those needed. Default: 100.
-        per_endpoint_percent: i64 = "perEndpointPercent" [Range(100, 300)],
+        per_endpoint_percent: i64 = "perEndpointPercent" [Range(100, 300)] Ignored,
         /// Connections to the endpoints that are next in turn, in percent of those needed. Default: 100.
-        predictive_percent: i64 = "predictivePercent" [Range(100, 4294967295)],
+        predictive_percent: i64 = "predictivePercent" [Range(100, 4294967295)] Ignored,
     }
 }
 
@@ -43,20 +43,8 @@ impl ClusterConnection {
         let Self {
             buffer_limit,
             socket_buffer_limit,
-            preconnect,
+            preconnect: _,
         } = self;
-        let Preconnect {
-            per_endpoint_percent,
-            predictive_percent,
-        } = preconnect.clone().unwrap_or_default();
-        let advance = at.field("preconnect");
-        for (name, percent) in [
-            ("perEndpointPercent", per_endpoint_percent),
-            ("predictivePercent", predictive_percent),
-        ] {
-            let none = percent.is_none_or(|percent| percent == 100);
-            FieldError::require(none, advance.field(name))?;
-        }
         let socket_buffer = at.field("socketBufferLimit");
         Ok(plan::BackendConnection {
             socket_buffer: buffer_size(socket_buffer, socket_buffer_limit.as_ref())?,

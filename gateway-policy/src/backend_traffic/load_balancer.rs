@@ -37,7 +37,7 @@ api_struct! {
         /// Selection of the endpoint by a header of the request.
         endpoint_override: EndpointOverride = "endpointOverride" Unsupported,
         /// Gradual increase of the requests to a new endpoint.
-        slow_start: SlowStart = "slowStart" Unsupported,
+        slow_start: SlowStart = "slowStart" Ignored,
         /// Selection of endpoints by zone.
         zone_aware: ZoneAware = "zoneAware",
     }
@@ -101,7 +101,7 @@ api_struct! {
     /// Selection of endpoints by zone.
     pub struct ZoneAware {
         /// Preference of the gateway's own zone.
-        prefer_local: PreferLocal = "preferLocal" Unsupported,
+        prefer_local: PreferLocal = "preferLocal" Ignored,
         /// Weights of zones.
         weighted_zones: Vec<WeightedZone> = "weightedZones" Unsupported,
     }

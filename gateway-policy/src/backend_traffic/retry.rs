@@ -35,7 +35,7 @@ api_struct! {
         /// Maximum number of retries of a request. Default: 2.
         num_retries: i64 = "numRetries" [Range(0, 2147483647)],
         /// Number of attempts before endpoints of the next priority are selected.
-        num_attempts_per_priority: i64 = "numAttemptsPerPriority" Unsupported,
+        num_attempts_per_priority: i64 = "numAttemptsPerPriority" Ignored,
         /// Conditions on which a request is retried.
         retry_on: RetryOn = "retryOn",
         /// Timeout of attempts and pauses between them.

@@ -59,7 +59,7 @@ api_struct! {
         /// Buffers of connections to backends.
         connection: ClusterConnection = "connection",
         /// DNS resolution of backends.
-        dns: Dns = "dns" Unsupported,
+        dns: Dns = "dns" Ignored,
         /// Settings of HTTP/2 with backends.
         http2: Http2 = "http2",
         /// Rate limits.
@@ -83,7 +83,7 @@ api_struct! {
         /// Buffering of request bodies. Default: off.
         request_buffer: RequestBuffer = "requestBuffer" Unsupported,
         /// Tracing and metrics.
-        telemetry: Telemetry = "telemetry" Unsupported,
+        telemetry: Telemetry = "telemetry" Ignored,
         /// Destination of requests. Default: `Endpoint`.
         routing_type: RoutingType = "routingType",
     }

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Each section of the spec has one file with its declaration and its conversion. A policy with a field
-//! that is not supported is rejected as a whole and names the field; no field is ignored.
+//! that is not supported is rejected as a whole and names the field, unless the field protects nothing:
+//! see [`FieldClass`](crate::check::FieldClass).
 //!
 //! ```
 //! use towergate_policy::ClientTrafficPolicySpec;
@@ -18,9 +19,9 @@
 //! let config = spec.listener_settings(ListenerContext::default())?;
 //! assert!(config.tcp.proxy_protocol.is_some());
 //!
-//! let spec: ClientTrafficPolicySpec = serde_json::from_str(r#"{"http3": {}}"#)?;
+//! let spec: ClientTrafficPolicySpec = serde_json::from_str(r#"{"tls": {"signatureAlgorithms": ["x"]}}"#)?;
 //! let error = spec.listener_settings(ListenerContext::default()).unwrap_err();
-//! assert_eq!(error.to_string(), "spec.http3 is not supported");
+//! assert_eq!(error.to_string(), "spec.tls.signatureAlgorithms is not supported");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

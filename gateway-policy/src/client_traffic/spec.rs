@@ -21,7 +21,7 @@ string_enum! {
     /// The scheme of requests to backends.
     pub enum BackendScheme {
         Preserve = "Preserve",
-        MatchBackend = "MatchBackend" Unsupported,
+        MatchBackend = "MatchBackend" Ignored,
     }
 }
 
@@ -58,7 +58,7 @@ api_struct! {
         /// Settings of HTTP/2.
         http2: Http2 = "http2",
         /// HTTP/3. If present, it is enabled.
-        http3: Http3 = "http3" Unsupported,
+        http3: Http3 = "http3" Ignored,
         /// A path on which the listener reports its own health.
         health_check: HealthCheckPath = "healthCheck",
         /// Scheme of requests to backends. Default: `Preserve`.
@@ -85,7 +85,7 @@ api_struct! {
     /// Settings of gRPC.
     pub struct EnableWeb {
         /// Whether gRPC-Web is translated to gRPC. Default: `false`.
-        enable_web: bool = "enableWeb" Unsupported,
+        enable_web: bool = "enableWeb" Ignored,
     }
 }
 

@@ -50,7 +50,7 @@ api_struct! {
         /// Session resumption. Default: off.
         session: Session = "session",
         /// Fingerprints of the ClientHello to compute.
-        fingerprints: Vec<Fingerprint> = "fingerprints" Unsupported,
+        fingerprints: Vec<Fingerprint> = "fingerprints" Ignored,
     }
 
     /// Settings of TLS sessions.

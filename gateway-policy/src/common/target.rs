@@ -117,9 +117,9 @@ macro_rules! impl_targets {
                 $crate::check::Report::of(self).violations
             }
 
-            /// Deprecated fields that are set, whether or not the policy is valid.
-            pub fn deprecated(&self) -> Vec<$crate::common::Deprecated> {
-                $crate::check::Report::of(self).deprecated
+            /// The fields to warn of, whether or not the policy is valid.
+            pub fn remarks(&self) -> $crate::check::FieldRemarks {
+                $crate::check::Report::of(self).into_remarks()
             }
         }
     };

@@ -5,6 +5,7 @@
 //! | `attach` | parentRefs, hostnames, namespaces |
 //! | `certificate` | validity and names of certificates |
 //! | `client` | client addresses, PROXY protocol |
+//! | `ignored` | fields without which policies are applied |
 //! | `redirect` | redirect loops, rules without backends |
 //! | `stream` | settings for requests on routes of connections |
 //! | `target` | missing targets of policies |
@@ -12,6 +13,7 @@
 mod attach;
 mod certificate;
 mod client;
+mod ignored;
 mod redirect;
 mod stream;
 mod target;
@@ -37,6 +39,7 @@ pub(super) fn check(
     attach::defaults(index, report);
     certificate::check(index, gateways, routes, report);
     client::check(index, gateways, policies, report);
+    ignored::check(index, report);
     redirect::check(gateways, routes, report);
     stream::check(index, report);
     target::check(index, report);

@@ -1,11 +1,11 @@
 //! Status of a policy for each ancestor.
 
-use towergate_policy::common::Deprecated;
+use towergate_policy::check::FieldRemarks;
 
 use super::super::gateway::GatewayState;
 use crate::api::GATEWAY_GROUP;
 use crate::api::reference::ParentReference;
-use crate::status::{ConditionType, PolicyReason, PolicyStatus};
+use crate::status::{Condition, ConditionType, PolicyReason, PolicyStatus};
 
 /// Reference to a Gateway, one of its ListenerSets, or one of their listeners as ancestor.
 pub(super) fn ancestor(
@@ -56,26 +56,43 @@ pub(super) fn accept(status: &mut PolicyStatus, ancestors: &[ParentReference]) {
     }
 }
 
-/// Sets `Warning` if the policy uses deprecated fields.
+/// Sets `Warning` if the policy uses deprecated fields or is applied without fields that are not supported.
 pub(super) fn warn(
     status: &mut PolicyStatus,
     ancestors: &[ParentReference],
-    deprecated: &[Deprecated],
+    remarks: &FieldRemarks,
 ) {
-    if deprecated.is_empty() {
+    let FieldRemarks {
+        deprecated,
+        ignored,
+    } = remarks;
+    let mut reasons = Vec::new();
+    if !deprecated.is_empty() {
+        reasons.push(PolicyReason::DeprecatedField);
+    }
+    if !ignored.is_empty() {
+        reasons.push(PolicyReason::UnsupportedField);
+    }
+    let Some((reason, more_reasons)) = reasons.split_first() else {
         return;
-    }
-    let fields = deprecated.iter();
-    let fields: Vec<_> = fields
-        .map(|old| format!("{} is deprecated; use {}", old.field, old.instead))
-        .collect();
+    };
+    let deprecated = deprecated
+        .iter()
+        .map(|old| format!("{} is deprecated; use {}", old.field, old.instead));
+    let ignored = ignored.iter().map(|field| without_effect(field));
+    let message = deprecated.chain(ignored).collect::<Vec<_>>().join("; ");
     for ancestor in ancestors {
-        let message = fields.join("; ");
-        status.conditions(ancestor).set(
-            ConditionType::Warning,
-            true,
-            PolicyReason::DeprecatedField,
-            message,
-        );
+        status.conditions(ancestor).insert(Condition {
+            kind: ConditionType::Warning,
+            status: true,
+            reason: *reason,
+            more_reasons: more_reasons.to_vec(),
+            message: message.clone(),
+        });
     }
+}
+
+/// Message about a field without which a policy is applied.
+pub(crate) fn without_effect(field: &str) -> String {
+    format!("{field} is not supported; the policy is applied without it")
 }

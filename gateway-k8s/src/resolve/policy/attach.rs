@@ -8,7 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
 
-use towergate_policy::common::{Deprecated, Targets};
+use towergate_policy::check::FieldRemarks;
+use towergate_policy::common::Targets;
 
 use super::super::object_index::{ObjectIndex, by_age};
 use super::super::report::{Report, Subject};
@@ -29,8 +30,8 @@ pub(crate) trait RoutePolicySpec: Debug + Clone {
 
     /// Targets of the policy.
     fn targets(&self) -> Targets<'_>;
-    /// Deprecated fields that are present.
-    fn old_fields(&self) -> Vec<Deprecated>;
+    /// Fields that are present and to warn of.
+    fn remarks(&self) -> FieldRemarks;
     /// Whether the policy is merged into its parent.
     fn merges(&self) -> bool;
     /// The policy merged over its parent.
@@ -339,7 +340,7 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
         }
         let status = self.statuses.entry(at).or_default();
         accept(status, &ancestors);
-        warn(status, &ancestors, &policy.spec.old_fields());
+        warn(status, &ancestors, &policy.spec.remarks());
         if matches!(target, PolicyTarget::Route(_)) {
             self.state_overridden_rules(at, route, &ancestors);
         }
@@ -452,7 +453,7 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
         let (merged, overridden) = (self.names(&merged), self.names(&overridden));
         let status = self.statuses.entry(at).or_default();
         accept(status, &ancestors);
-        warn(status, &ancestors, &policy.spec.old_fields());
+        warn(status, &ancestors, &policy.spec.remarks());
         let conditions = status.conditions(&ancestors[0]);
         if !merged.is_empty() {
             let message = format!("merged into the policy: {merged}");

@@ -3,7 +3,8 @@
 use towergate_core::plan::Traffic;
 use towergate_policy::Policy;
 use towergate_policy::backend_traffic::{self, BackendTrafficPolicySpec, RouteContext};
-use towergate_policy::common::{Deprecated, Targets};
+use towergate_policy::check::FieldRemarks;
+use towergate_policy::common::Targets;
 
 use super::Unusable;
 use super::attach::RoutePolicySpec;
@@ -26,8 +27,8 @@ impl RoutePolicySpec for BackendTrafficPolicySpec {
         self.targets()
     }
 
-    fn old_fields(&self) -> Vec<Deprecated> {
-        self.deprecated()
+    fn remarks(&self) -> FieldRemarks {
+        self.remarks()
     }
 
     fn merges(&self) -> bool {

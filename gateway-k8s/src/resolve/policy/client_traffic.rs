@@ -368,7 +368,7 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
     fn conclude(&mut self, at: usize, ancestors: &[ParentReference]) {
         let status = self.statuses.entry(at).or_default();
         accept(status, ancestors);
-        warn(status, ancestors, &self.policies[at].spec.deprecated());
+        warn(status, ancestors, &self.policies[at].spec.remarks());
     }
 
     /// Other HTTP listeners of the same port, if this is an HTTP listener.

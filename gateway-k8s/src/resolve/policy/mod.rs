@@ -23,6 +23,7 @@ pub(super) mod context;
 mod security;
 mod target;
 
+pub(super) use ancestors::without_effect;
 pub(super) use attach::{Attached, InForce, On, RoutePolicySpec};
 pub(super) use backend_traffic::TrafficEffect;
 pub(super) use client_traffic::{ClientEffect, ClientTraffic};
@@ -167,7 +168,8 @@ fn report_unusable(
         | PolicyReason::Merged
         | PolicyReason::NoValidCaCertificate
         | PolicyReason::Overridden
-        | PolicyReason::ResolvedRefs => (
+        | PolicyReason::ResolvedRefs
+        | PolicyReason::UnsupportedField => (
             FindingCode::PolicyInvalid,
             "correct or remove the field; until then the targets of the policy return 500",
         ),

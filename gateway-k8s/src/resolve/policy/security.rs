@@ -1,6 +1,7 @@
 //! SecurityPolicy: access control.
 
-use towergate_policy::common::{Deprecated, Targets};
+use towergate_policy::check::FieldRemarks;
+use towergate_policy::common::Targets;
 use towergate_policy::{Policy, SecurityPolicySpec};
 
 use super::Unusable;
@@ -15,8 +16,8 @@ impl RoutePolicySpec for SecurityPolicySpec {
         self.targets()
     }
 
-    fn old_fields(&self) -> Vec<Deprecated> {
-        self.deprecated()
+    fn remarks(&self) -> FieldRemarks {
+        self.remarks()
     }
 
     fn merges(&self) -> bool {
