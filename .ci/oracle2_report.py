@@ -1,0 +1,200 @@
+"""Compares a gateway with the recordings of Envoy under Envoy Gateway, and with a floor.
+
+oracle2_report.py BINARY RECORDINGS FLOOR DIFFERENCES [--raise]
+
+Compared are the answers to requests, the statuses of all objects of a world (type, status and reason of each
+condition), and which single objects the API refuses. The floor names what agreed before: cases by their id,
+statuses as `status WORLD KIND/NAMESPACE/NAME`, single objects as `object N`.
+"""
+
+import collections
+import concurrent.futures
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+import yaml
+
+binary = pathlib.Path(sys.argv[1]).resolve()
+recordings, floor, differences = (pathlib.Path(path).resolve() for path in sys.argv[2:5])
+COMMAND = (f"{binary} run {{world}} --access-log {{log}} --quiet --parity strict-host,external-address,cors"
+           " --rate-limit-service 127.0.0.1:19515 --dynamic-resolver")
+
+
+def supported_command():
+    """The command without the options that this build does not have."""
+    usage = subprocess.run([binary, "run", "--help"], capture_output=True, text=True).stdout
+    command = COMMAND
+    for option in (" --rate-limit-service 127.0.0.1:19515", " --dynamic-resolver"):
+        if option.split()[0] not in usage:
+            command = command.replace(option, "")
+    return command if re.search(r"\bcors\b", usage) else command.replace(",cors", "")
+
+
+def replay(*options):
+    """The ids of the cases that differ, with the report of each, and the number of cases by world."""
+    command = [sys.executable, "oracle.py", "replay", "--cases", "given", "--command", supported_command(), *options]
+    done = subprocess.run(command, cwd=recordings, capture_output=True, text=True)
+    reports, current = {}, None
+    for line in done.stdout.splitlines():
+        if found := re.match(r"([a-z0-9-]+-\d+) \(", line):
+            current = found[1]
+            reports[current] = [line]
+        elif line.startswith("    ") and current:
+            reports[current].append(line)
+        else:
+            current = None
+    return reports
+
+
+def given():
+    for path in sorted((recordings / "given").glob("*.jsonl")):
+        for line in path.read_text().splitlines():
+            case = json.loads(line)
+            yield case["id"], case["world"]
+
+
+def conditions(listed):
+    return sorted((c.get("type"), c.get("status"), c.get("reason")) for c in listed or [])
+
+
+def shape(status):
+    """The comparable part of a status, by its parts."""
+    parts = {"": conditions(status.get("conditions"))}
+    for listener in status.get("listeners") or []:
+        kinds = sorted(kind["kind"] for kind in listener.get("supportedKinds") or [])
+        parts["listener " + listener["name"]] = (conditions(listener.get("conditions")),
+                                                 listener.get("attachedRoutes", 0), kinds)
+    for group, reference in (("parents", "parentRef"), ("ancestors", "ancestorRef")):
+        for entry in status.get(group) or []:
+            ref = entry.get(reference) or {}
+            key = "/".join((ref.get("kind") or "Gateway", ref.get("name") or "", ref.get("sectionName") or "",
+                            str(ref.get("port") or "")))
+            parts.setdefault(f"{group} {key}", []).append(conditions(entry.get("conditions")))
+    return parts
+
+
+def statuses(world):
+    """Whether the status of each object of a world is the recorded one."""
+    recorded = recordings / "statuses" / f"{world}.yaml"
+    written = subprocess.run([binary, "status", recordings / "worlds" / f"{world}.yaml"], capture_output=True, text=True)
+    ours = {}
+    for document in yaml.safe_load_all(written.stdout):
+        if isinstance(document, dict) and document.get("kind"):
+            meta = document.get("metadata") or {}
+            key = (document["kind"], meta.get("namespace") or "", meta.get("name") or "")
+            ours[key] = shape(document.get("status") or {})
+    for document in yaml.safe_load_all(recorded.read_text()):
+        if document and document.get("status"):
+            key = (document["kind"], document.get("namespace") or "", document.get("name") or "")
+            want, have = shape(document["status"]), ours.get(key, {})
+            # The recorder ran without a data plane, which is what decides the conditions of a Gateway itself.
+            if document["kind"] == "Gateway":
+                want.pop(""), have.pop("", None)
+            yield "status " + world + " " + "/".join(key), want, have
+
+
+WORLD = """apiVersion: v1
+kind: Namespace
+metadata: {name: try}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: eg}
+spec: {controllerName: gateway.envoyproxy.io/gatewayclass-controller}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: gateway, namespace: try}
+spec:
+  gatewayClassName: eg
+  listeners:
+  - {name: http, port: 21000, protocol: HTTP}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: route, namespace: try}
+spec:
+  parentRefs: [{name: gateway}]
+  rules: [{backendRefs: [{name: echo, port: 80}]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: echo, namespace: try}
+spec: {ports: [{port: 80}]}
+---
+"""
+VERSIONS = {"BackendTLSPolicy": "gateway.networking.k8s.io/v1"}
+
+
+def refused(number, entry):
+    """Whether the definitions of the API are held against a single object as the API server does."""
+    manifest = {"apiVersion": VERSIONS.get(entry["kind"], "gateway.envoyproxy.io/v1alpha1"), "kind": entry["kind"],
+                "metadata": {"name": "try", "namespace": "try"}, "spec": entry["spec"]}
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "world.yaml")
+        path.write_text(WORLD + yaml.safe_dump(manifest))
+        done = subprocess.run([binary, "check", path, "--format", "json"], capture_output=True, text=True)
+    invalid = "schema-violation" in done.stdout
+    return invalid == entry["refused"]
+
+
+def main():
+    cases = dict(given())
+    reports = replay()
+    wanted = set(floor.read_text().splitlines()) if floor.exists() else set()
+    for case in sorted(wanted & reports.keys()):
+        # A difference of timing does not occur twice.
+        if case not in replay("--only", case):
+            print(f"{case}: as Envoy's on a second look")
+            del reports[case]
+    agree = {case for case in cases if case not in reports}
+    by_world = collections.Counter(cases.values())
+    same = collections.Counter(cases[case] for case in agree)
+    documented = differences.read_text()
+    for world, total in sorted(by_world.items()):
+        print(f"{world:24} {same[world]:4} of {total:4}")
+    unnamed = sorted(case for case in reports if not re.search(rf"\b{case}\b", documented))
+    print(f"answers: {len(agree)} of {len(cases)} as recorded; {len(unnamed)} of the others are not in docs/differences.md")
+
+    right, total = set(), 0
+    details = {}
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for found in pool.map(lambda path: list(statuses(path.stem)), sorted((recordings / "statuses").glob("*.yaml"))):
+            for name, want, have in found:
+                total += 1
+                if want == have:
+                    right.add(name)
+                else:
+                    details[name] = (want, have)
+    print(f"statuses: {len(right)} of {total} objects as recorded")
+    entries = [json.loads(line) for line in (recordings / "refused-by-api.jsonl").read_text().splitlines()]
+    objects = {f"object {number}" for number, entry in enumerate(entries) if refused(number, entry)}
+    print(f"single objects: {len(objects)} of {len(entries)} refused or accepted as by the API")
+
+    agree |= right | objects
+    if sys.argv[5:] == ["--raise"]:
+        floor.write_text("".join(f"{name}\n" for name in sorted(agree)))
+        wanted = agree
+    if sys.argv[5:] == ["--show"]:
+        for name, (want, have) in sorted(details.items()):
+            parts = sorted(part for part in want.keys() | have.keys() if want.get(part) != have.get(part))
+            for part in parts:
+                print(f"- {name} [{part}]\n    recorded {want.get(part)}\n    ours     {have.get(part)}")
+        for number, entry in enumerate(entries):
+            if f"object {number}" not in objects:
+                print(f"- object {number}: {entry['kind']} refused={entry['refused']} {json.dumps(entry['spec'])[:200]}")
+    lost = sorted(wanted - agree)
+    for name in lost:
+        print("\n".join(reports.get(name, [f"{name}: no longer as recorded"])))
+    fresh = len(agree - wanted)
+    if fresh:
+        print(f"{fresh} more agree (.ci/oracle2 --raise adds them to the floor)")
+    print(f"{len(wanted) - len(lost)} agree with the recordings, {len(lost)} lost")
+    sys.exit(bool(lost))
+
+
+main()
