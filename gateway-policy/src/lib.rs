@@ -32,6 +32,7 @@ pub mod check;
 pub mod client_traffic;
 pub mod common;
 pub mod csrf;
+pub mod ext_auth;
 mod field_error;
 mod field_path;
 pub mod jwt;
@@ -56,6 +57,8 @@ pub enum Policy {
     Cors(Cors),
     /// Protection against cross-site request forgery.
     Csrf(csrf::CsrfProtection),
+    /// Authorization by an external service.
+    ExternalAuth(ext_auth::ExternalAuth),
     /// Authentication by API key.
     ApiKey(api_key::ApiKeyAuthentication),
     /// HTTP Basic authentication.
@@ -73,6 +76,7 @@ impl RoutePolicy for Policy {
         match self {
             Self::Cors(_) => Stage::Cors,
             Self::Csrf(_) => Stage::Csrf,
+            Self::ExternalAuth(_) => Stage::ExternalAuth,
             Self::ApiKey(_) => Stage::ApiKey,
             Self::BasicAuth(_) => Stage::BasicAuth,
             Self::Jwt(_) => Stage::Jwt,
@@ -83,12 +87,15 @@ impl RoutePolicy for Policy {
 
     fn build(
         &self,
-        _rule: &Rule<Self>,
+        rule: &Rule<Self>,
         context: &BuildContext<'_>,
     ) -> Result<BuiltPolicy, PolicyError> {
         Ok(match self {
             Self::Cors(cors) => BuiltPolicy::head(cors.clone()),
             Self::Csrf(csrf) => BuiltPolicy::head(csrf.clone()),
+            Self::ExternalAuth(settings) => {
+                ext_auth::ExternalAuthPolicy::built(settings, rule, context)?
+            }
             Self::ApiKey(keys) => BuiltPolicy::head(api_key::ApiKeyPolicy::new(keys)?),
             Self::BasicAuth(users) => basic_auth::BasicAuthPolicy::built(users)?,
             Self::Jwt(jwt) => jwt::JwtPolicy::built(jwt, context)?,

@@ -108,7 +108,6 @@ fn unknown_fields_are_left_to_the_caller() {
 fn every_unsupported_field_of_a_security_policy_is_rejected_by_name() {
     let fields = fields(include_str!("fields/security.txt"));
     let unsupported = [
-        "extAuth",
         "mergeType",
         "oidc",
         "authorization.rules.cel",

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Allows one log line per interval.
-pub(crate) struct LogThrottle {
+#[derive(Debug)]
+pub struct LogThrottle {
     interval: Duration,
     /// Milliseconds since the first call of any throttle, plus one; 0: never.
     last: AtomicU64,
@@ -13,7 +14,7 @@ pub(crate) struct LogThrottle {
 
 impl LogThrottle {
     /// One line per `interval`.
-    pub(crate) const fn new(interval: Duration) -> Self {
+    pub const fn new(interval: Duration) -> Self {
         Self {
             interval,
             last: AtomicU64::new(0),
@@ -21,7 +22,7 @@ impl LogThrottle {
     }
 
     /// Whether a line may be logged now.
-    pub(crate) fn allows(&self) -> bool {
+    pub fn allows(&self) -> bool {
         static START: OnceLock<Instant> = OnceLock::new();
         let now = START.get_or_init(Instant::now).elapsed().as_millis() as u64 + 1;
         let last = self.last.load(Ordering::Relaxed);

@@ -14,7 +14,7 @@ mod guard;
 #[cfg(feature = "gateway")]
 mod info;
 #[cfg(feature = "gateway")]
-pub(crate) mod log_throttle;
+mod log_throttle;
 #[cfg(feature = "gateway")]
 pub(crate) mod preamble;
 pub mod prefixed;
@@ -29,5 +29,7 @@ pub use drain::Drain;
 pub use guard::ConnectionGuard;
 #[cfg(feature = "gateway")]
 pub use info::ConnInfo;
+#[cfg(feature = "gateway")]
+pub use log_throttle::LogThrottle;
 #[cfg(feature = "gateway")]
 pub use towergate_tls::acceptor::Negotiated;

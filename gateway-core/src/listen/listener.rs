@@ -70,7 +70,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::accept;
 use super::config::PortConfig;
 use super::server::Server;
-use crate::conn::log_throttle::LogThrottle;
+use crate::conn::LogThrottle;
 use crate::conn::{Drain, socket};
 use crate::pin_boxed::pin_boxed_with;
 use crate::serve::Handler;

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 
-use http::{Extensions, HeaderMap, request};
+use http::{Extensions, HeaderMap, Version, request};
 
 use super::effects::{PolicyResponse, ResponseEffects};
 #[cfg(feature = "gateway")]
@@ -24,6 +24,8 @@ use crate::{Body, HeaderList};
 pub struct RequestFacts<'a> {
     /// Client address, as detected. `None`: unknown; a policy that needs it fails closed.
     pub client: Option<IpAddr>,
+    /// HTTP version of the request as received. `None`: that of the head.
+    pub version: Option<Version>,
     /// Connection: addresses, SNI, client certificate. `None`: unknown, in another server.
     #[cfg(feature = "gateway")]
     pub connection: Option<&'a ConnInfo>,

@@ -99,7 +99,18 @@ impl<'a> RequestContext<'a> {
             let mut cursor = ChainCursor::default();
             if self.run_policies(&mut cursor, routed, &mut parts, &mut state)? {
                 // Boxed: only rules with a policy that waits pay for it.
-                Box::pin(self.wait_for_policies(cursor, routed, &mut parts, &mut state)).await?;
+                let waited =
+                    Box::pin(self.wait_for_policies(cursor, routed, &mut parts, &mut state)).await;
+                if let Err(reply) = waited {
+                    drop(parts.body);
+                    // A small body has arrived meanwhile; the rest of one that is too long is not read.
+                    if !routed.clean.sanitized.expects_continue
+                        && reply.status != StatusCode::PAYLOAD_TOO_LARGE
+                    {
+                        Box::pin(state.exchange.drain_request()).await;
+                    }
+                    return Err(reply);
+                }
             }
         }
         let RoutedRequest { clean, found } = &*routed;
@@ -227,6 +238,7 @@ impl<'a> RequestContext<'a> {
     fn facts<'f>(&'f self, clean: &SanitizedRequest, target: &'f Target) -> RequestFacts<'f> {
         RequestFacts {
             client: Some(clean.client.0),
+            version: Some(clean.sanitized.version),
             connection: Some(self.conn),
             route: Some(&target.name),
             ..RequestFacts::default()

@@ -314,6 +314,7 @@ impl<'a> Builder<'_, 'a> {
         // Access control takes precedence over rate limits.
         let guards = effect.guards.flatten();
         let guards = guards.iter().flat_map(|guards| guards.iter().cloned());
+        let own = draft.policies.iter().cloned();
         let limits = of_traffic
             .iter()
             .flat_map(|effect| effect.policies.iter().cloned());
@@ -322,7 +323,7 @@ impl<'a> Builder<'_, 'a> {
             index: draft.index,
             name: draft.name.clone(),
             matches: draft.matches.clone(),
-            policies: guards.chain(limits).collect(),
+            policies: own.chain(guards).chain(limits).collect(),
             filters: draft.filters.clone(),
             traffic,
             backends: draft.backends.clone(),

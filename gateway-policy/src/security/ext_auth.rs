@@ -1,9 +1,24 @@
 //! `extAuth`: authorization by an external service.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use towergate_core::plan::{Traffic, WeightedBackend};
+
 use crate::api_struct::{api_struct, string_enum};
 use crate::backend_traffic::ClusterSettings;
 use crate::check::Report;
-use crate::common::{BackendRef, Backends, ConfigRef, DurationText, SingleBackendRef};
+use crate::common::{
+    BackendRef, Backends, ConfigMapRef, ConfigRef, DurationText, ObjectRef, SingleBackendRef,
+};
+use crate::ext_auth::{
+    AnswerFields, AuthService, DEFAULT_TIMEOUT, ExternalAuth, GrpcAuthService, HttpAuthService,
+    LongerBody, SentBody, ServiceFailure, ServicePath,
+};
+use crate::field_path::FieldPath;
+use crate::parse::{forwarded_header_name, header_name, number, positive_duration, status};
+use crate::secret::SecretText;
+use crate::{FieldError, References};
 
 string_enum! {
     /// The source of a context value.
@@ -85,6 +100,76 @@ api_struct! {
 }
 
 impl ExtAuth {
+    /// Converts the section at `path`.
+    pub(super) fn policy(
+        &self,
+        path: FieldPath<'_>,
+        references: &dyn References,
+    ) -> Result<ExternalAuth, FieldError> {
+        let context = self.context(path.field("contextExtensions"), references)?;
+        let (service, backends, traffic) = match (&self.grpc, &self.http) {
+            (Some(grpc), _) => {
+                let backends = grpc.backends().resolve(path.field("grpc"), references)?;
+                let service = GrpcAuthService {
+                    context,
+                    route_metadata: self.include_route_metadata.unwrap_or(false),
+                    ..GrpcAuthService::default()
+                };
+                let traffic = grpc.backends().traffic(path.field("grpc"))?;
+                (AuthService::Grpc(service), backends, traffic)
+            }
+            (None, Some(http)) => {
+                let backends = http.backends().resolve(path.field("http"), references)?;
+                let service = http.service(path.field("http"))?;
+                let traffic = http.backends().traffic(path.field("http"))?;
+                (AuthService::Http(service), backends, traffic)
+            }
+            (None, None) => {
+                let reason = "one of grpc or http must be specified";
+                return Err(FieldError::invalid(path, reason));
+            }
+        };
+        let at = path.field("headersToExtAuth");
+        let sent = self.headers_to_ext_auth.as_ref().map(|names| {
+            let names = names.iter().enumerate();
+            let names = names.map(|(index, name)| header_name(at.item(index), name));
+            names.collect::<Result<Vec<_>, _>>()
+        });
+        let body = self.body_to_ext_auth.as_ref();
+        let body = body.map(|body| body.sent(path.field("bodyToExtAuth")));
+        let on_error = self.status_on_error;
+        let on_error = on_error.map(|code| status(path.field("statusOnError"), code));
+        let timeout = positive_duration(path.field("timeout"), self.timeout.as_ref())?;
+        Ok(ExternalAuth {
+            // An empty list is no list, as for Envoy Gateway.
+            sent_headers: sent.transpose()?.filter(|names| !names.is_empty()),
+            body: body.transpose()?,
+            on_failure: match on_error.transpose()? {
+                _ if self.fail_open == Some(true) => ServiceFailure::Allow,
+                Some(status) => ServiceFailure::Deny(status),
+                None => ServiceFailure::default(),
+            },
+            timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
+            recompute_route: self.recompute_route.unwrap_or(false),
+            traffic: Arc::new(traffic),
+            ..ExternalAuth::new(service, backends)
+        })
+    }
+
+    fn context(
+        &self,
+        path: FieldPath<'_>,
+        references: &dyn References,
+    ) -> Result<BTreeMap<String, SecretText>, FieldError> {
+        let all = self.context_extensions.iter().flatten().enumerate();
+        all.map(|(index, extension)| {
+            let value = extension.text(path.item(index), references)?;
+            let name = extension.name.clone().unwrap_or_default();
+            Ok((name, SecretText::new(value)))
+        })
+        .collect()
+    }
+
     fn rules(&self, report: &mut Report) {
         report.rule(
             self.grpc.is_some() || self.http.is_some(),
@@ -97,25 +182,103 @@ impl ExtAuth {
     }
 }
 
+impl Backends<'_> {
+    /// The backends of the section at `path`.
+    fn resolve(
+        &self,
+        path: FieldPath<'_>,
+        references: &dyn References,
+    ) -> Result<Vec<WeightedBackend>, FieldError> {
+        if let Some(list) = self.list.filter(|list| !list.is_empty()) {
+            return references.backends(&path.field("backendRefs").to_string(), list);
+        }
+        let single = self.single.cloned().unwrap_or_default();
+        let single = BackendRef {
+            group: single.group,
+            kind: single.kind,
+            name: single.name,
+            namespace: single.namespace,
+            port: single.port,
+            ..BackendRef::default()
+        };
+        let field = path.field("backendRef").to_string();
+        let found = references.backends(&field, &[single]);
+        found.map_err(|error| FieldError {
+            // The reference is not in a list.
+            field: error.field.replacen("[0]", "", 1),
+            message: error.message.replacen("[0]", "", 1),
+        })
+    }
+
+    /// Settings of calls. Their time is limited by `timeout` of the section `extAuth`, unless the settings
+    /// have a time of their own.
+    fn traffic(&self, path: FieldPath<'_>) -> Result<Traffic, FieldError> {
+        let settings = self.settings.cloned().unwrap_or_default();
+        let http = settings
+            .timeout
+            .as_ref()
+            .and_then(|timeout| timeout.http.as_ref());
+        let own = http.is_some_and(|http| http.request_timeout.is_some());
+        let mut traffic = settings.traffic(path.field("backendSettings"))?;
+        if !own {
+            traffic.request_timeout = None;
+        }
+        Ok(traffic)
+    }
+}
+
+impl BodyToExtAuth {
+    fn sent(&self, path: FieldPath<'_>) -> Result<SentBody, FieldError> {
+        let max = number(path.field("maxRequestBytes"), self.max_request_bytes)?;
+        Ok(SentBody {
+            max_bytes: max.unwrap_or_default(),
+            longer: LongerBody::Reject,
+        })
+    }
+}
+
 impl GrpcExtAuth {
-    fn rules(&self, report: &mut Report) {
+    fn backends(&self) -> Backends<'_> {
         Backends {
             single: self.backend_ref.as_ref(),
             list: self.backend_refs.as_ref(),
             settings: self.backend_settings.as_ref(),
         }
-        .check_required(report);
+    }
+
+    fn rules(&self, report: &mut Report) {
+        self.backends().check_required(report);
     }
 }
 
 impl HttpExtAuth {
-    fn rules(&self, report: &mut Report) {
+    fn service(&self, path: FieldPath<'_>) -> Result<HttpAuthService, FieldError> {
+        let at = path.field("headersToBackend");
+        let names = self.headers_to_backend.iter().flatten().enumerate();
+        let names = names.map(|(index, name)| forwarded_header_name(at.item(index), name));
+        let own = match (&self.path, &self.path_override) {
+            (_, Some(fixed)) => ServicePath::fixed(fixed)
+                .map_err(|error| FieldError::invalid(path.field("pathOverride"), error))?,
+            (Some(prefix), None) => ServicePath::prefix(prefix)
+                .map_err(|error| FieldError::invalid(path.field("path"), error))?,
+            (None, None) => ServicePath::default(),
+        };
+        Ok(HttpAuthService {
+            path: own,
+            headers_to_backend: AnswerFields::Listed(names.collect::<Result<_, _>>()?),
+        })
+    }
+
+    fn backends(&self) -> Backends<'_> {
         Backends {
             single: self.backend_ref.as_ref(),
             list: self.backend_refs.as_ref(),
             settings: self.backend_settings.as_ref(),
         }
-        .check_required(report);
+    }
+
+    fn rules(&self, report: &mut Report) {
+        self.backends().check_required(report);
         report.rule(
             self.path.is_none() || self.path_override.is_none(),
             "only one of path or pathOverride can be specified",
@@ -124,6 +287,42 @@ impl HttpExtAuth {
 }
 
 impl ContextExtension {
+    /// The value.
+    fn text(&self, path: FieldPath<'_>, references: &dyn References) -> Result<String, FieldError> {
+        let Some(reference) = &self.value_ref else {
+            return Ok(self.value.clone().unwrap_or_default());
+        };
+        let field = path.field("valueRef").to_string();
+        let kind = reference.kind.clone().unwrap_or_default();
+        let name = reference.name.clone().unwrap_or_default();
+        let mut data = if kind == "Secret" {
+            let secret = ObjectRef {
+                group: reference.group.clone(),
+                kind: Some(kind.clone()),
+                name: Some(name.clone()),
+                ..ObjectRef::default()
+            };
+            references.secret(&field, &secret)?
+        } else {
+            let map = ConfigMapRef {
+                group: reference.group.clone(),
+                kind: Some(kind.clone()),
+                name: Some(name.clone()),
+            };
+            references.config_map(&field, &map)?
+        };
+        let key = reference.key.as_deref().unwrap_or_default();
+        let Some(value) = data.remove(key) else {
+            return Err(FieldError::invalid(
+                field,
+                format_args!("{kind} {name} has no key {key}"),
+            ));
+        };
+        String::from_utf8(value).map_err(|_| {
+            FieldError::invalid(field, format_args!("{key} of {kind} {name} is not UTF-8"))
+        })
+    }
+
     fn rules(&self, report: &mut Report) {
         let by_reference = self.kind == Some(ContextType::ValueRef);
         report.rule(

@@ -33,7 +33,7 @@ api_struct! {
         /// Authentication by OpenID Connect.
         oidc: Oidc = "oidc" Unsupported,
         /// Authorization by an external service.
-        ext_auth: ExtAuth = "extAuth" Unsupported,
+        ext_auth: ExtAuth = "extAuth",
         /// Rules that allow or deny requests.
         authorization: Authorization = "authorization",
     }
@@ -93,6 +93,10 @@ impl SecurityPolicySpec {
         }
         if let Some(csrf) = &self.csrf {
             policies.push(Policy::Csrf(csrf.policy(path.field("csrf"))?));
+        }
+        if let Some(service) = &self.ext_auth {
+            let service = service.policy(path.field("extAuth"), references)?;
+            policies.push(Policy::ExternalAuth(service));
         }
         if let Some(keys) = &self.api_key_auth {
             let keys = keys.policy(path.field("apiKeyAuth"), references)?;

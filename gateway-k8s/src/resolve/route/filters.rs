@@ -1,7 +1,7 @@
 //! Filters of rules and backendRefs, validated as in Envoy Gateway.
 //!
 //! Gateway API sets no order, so filters run in a fixed one: CORS, header edits, redirect or rewrite,
-//! mirrors. An unsupported filter (external authorization, extensions) makes the rule return 500, since it
+//! mirrors. External authorization is a policy, which runs before them. An unsupported filter (extensions) makes the rule return 500, since it
 //! may restrict access. Only a mirror without a backend is left out, as Gateway API requires.
 
 use towergate_core::filter::{Cors, PathEdit, Redirect, Rewrite};
@@ -9,10 +9,11 @@ use towergate_core::plan::{Filter, Fraction, Mirror};
 use towergate_tls::NamePattern;
 
 use super::cors;
+use super::external_auth;
 use super::headers::Modifiers;
 use crate::api::grpc_route::GrpcRouteFilter;
 use crate::api::http_route::{
-    HttpRouteFilter, PathModifier, RequestMirror, RequestRedirect, UrlRewrite,
+    ExternalAuth, HttpRouteFilter, PathModifier, RequestMirror, RequestRedirect, UrlRewrite,
 };
 use crate::api::reference::BackendObjectReference;
 use crate::status::{ConditionType, RouteReason};
@@ -28,6 +29,8 @@ pub(super) struct Filters {
     redirect: Option<Redirect>,
     rewrite: Option<Rewrite>,
     cors: Option<Cors>,
+    /// Services that decide on requests, whose backends are not resolved yet.
+    pub(super) external_auth: Vec<WantedExternalAuth>,
     /// Mirrors whose backends are not resolved yet.
     pub(super) mirrors: Vec<WantedMirror>,
     /// Invalid filters.
@@ -43,6 +46,15 @@ pub(super) struct WantedMirror {
     pub(super) backend: BackendObjectReference,
     /// Fraction of the requests that are copied.
     pub(super) fraction: Fraction,
+}
+
+/// An external authorization whose backend is not resolved yet.
+#[derive(Debug)]
+pub(super) struct WantedExternalAuth {
+    /// Index of the filter.
+    pub(super) at: usize,
+    /// The filter, which is valid apart from its backend.
+    pub(super) settings: ExternalAuth,
 }
 
 /// An invalid filter.
@@ -167,6 +179,10 @@ impl Filters {
                 let settings = filter.cors.as_ref();
                 settings.map_or_else(missing, |settings| self.cors(settings))
             }
+            "ExternalAuth" => {
+                let settings = filter.external_auth.as_ref();
+                settings.map_or_else(missing, |settings| self.external_auth(at, settings))
+            }
             "ExtensionRef" => {
                 let name = filter
                     .extension_ref
@@ -237,6 +253,15 @@ impl Filters {
             at,
             backend: written.backend_ref.clone(),
             fraction: fraction(written)?,
+        });
+        Ok(())
+    }
+
+    fn external_auth(&mut self, at: usize, written: &ExternalAuth) -> Result<(), String> {
+        external_auth::check(written)?;
+        self.external_auth.push(WantedExternalAuth {
+            at,
+            settings: written.clone(),
         });
         Ok(())
     }

@@ -14,6 +14,7 @@
 mod attach;
 mod backend;
 mod cors;
+mod external_auth;
 mod filters;
 mod finding;
 mod headers;

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use towergate_core::plan::{Destination, Filter, Match, Mirror, PathMatch, WeightedBackend};
-use towergate_policy::SchemaViolation;
+use towergate_policy::{Policy, SchemaViolation};
 
 use super::super::object_index::ObjectIndex;
 use super::super::report::Report;
 use super::backend::Backends;
 use super::cors;
+use super::external_auth;
 use super::filters::{self, Filters};
 use super::finding::{self, RulePart};
 use super::matches::RuleMatches;
@@ -32,6 +33,8 @@ pub(crate) struct RuleDraft {
     pub(crate) name: Option<String>,
     pub(crate) matches: Vec<Match>,
     pub(crate) filters: Vec<Filter>,
+    /// Filters that are enforced as policies.
+    pub(crate) policies: Vec<Policy>,
     pub(crate) traffic: RuleTraffic,
     pub(crate) backends: Vec<WeightedBackend>,
     /// Status to return because the rule is invalid.
@@ -266,7 +269,11 @@ impl RuleResolver<'_, '_, '_> {
         });
         // An error up to here makes the rule return 500. An error of a backend affects its share of
         // requests only.
-        let respond = (self.faults.refusals() > before).then_some(500);
+        let refused = self.faults.refusals() > before;
+        let policies = self.external_auth(&parts.filters);
+        // A service that cannot be asked allows no request.
+        let unguarded = policies.len() < parts.filters.external_auth.len();
+        let respond = (refused || unguarded).then_some(500);
         let redirects = parts.filters.redirects();
         if parts.filters.answers_preflights() {
             matches.extend(cors::preflights(&matches));
@@ -278,6 +285,7 @@ impl RuleResolver<'_, '_, '_> {
             name: parts.name,
             matches,
             filters: parts.filters.finish(mirrors),
+            policies,
             traffic,
             backends,
             respond,
@@ -309,6 +317,34 @@ impl RuleResolver<'_, '_, '_> {
                 fault.message.clone(),
             );
         }
+    }
+
+    /// The external authorizations whose services are valid.
+    fn external_auth(&mut self, filters: &Filters) -> Vec<Policy> {
+        let mut policies = Vec::new();
+        for wanted in &filters.external_auth {
+            let field = format!(".filters[{}].externalAuth.backendRef", wanted.at);
+            let written = &wanted.settings.backend_ref;
+            let resolved = self.backends.resolve(self.index, self.route, written);
+            let (reason, message) = match resolved {
+                Ok(found) => match external_auth::resolve(&wanted.settings, found.backend) {
+                    Ok(policy) => {
+                        policies.push(Policy::ExternalAuth(policy));
+                        continue;
+                    }
+                    Err(message) => (RouteReason::UnsupportedValue, message),
+                },
+                Err(fault) => (fault.reason, fault.message),
+            };
+            self.fault(
+                RulePart::Rule,
+                ConditionType::ResolvedRefs,
+                reason,
+                &field,
+                message,
+            );
+        }
+        policies
     }
 
     /// The mirrors whose backends are valid. The others are left out and the rule is served (Gateway API,

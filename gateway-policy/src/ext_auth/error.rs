@@ -1,0 +1,34 @@
+//! Why a service did not decide on a request.
+
+use http::StatusCode;
+use towergate_core::traffic::CallError;
+
+/// The reason why a service did not decide on a request.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServiceError {
+    /// There is no complete response.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The service returned this status, which is neither permission nor denial.
+    #[error("the service returned {0}")]
+    Status(StatusCode),
+    /// The gRPC call failed with this `grpc-status`.
+    #[error("the gRPC call failed with status {0}")]
+    Grpc(u16),
+    /// The response is not a gRPC message.
+    #[error("the response is not a gRPC message: {0}")]
+    Framing(&'static str),
+    /// The message cannot be decoded.
+    #[error("the response cannot be decoded")]
+    Message(#[from] prost::DecodeError),
+    /// The service reported an error in place of a decision.
+    #[error("the service reported an error")]
+    Reported,
+    /// The service changes the request in a way that is invalid.
+    #[error("the service sets an invalid {0}")]
+    Change(&'static str),
+    /// The request cannot be described to the service.
+    #[error("the request cannot be sent to the service: {0}")]
+    Question(http::Error),
+}

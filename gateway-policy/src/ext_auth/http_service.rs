@@ -1,0 +1,221 @@
+//! Questions and answers over HTTP.
+//!
+//! The service receives the method, path and `Host` of the request, `Content-Length`, `Authorization`, and the
+//! fields that the policy lists. 200 allows. A status from 500 on is a failed call. Every other response is passed
+//! to the client.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, DATE, ETAG, HOST, LAST_MODIFIED, SERVER, VARY,
+};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, request};
+use serde::{Deserialize, Serialize};
+use towergate_core::plan::Text;
+use towergate_core::{Body, LocalReply};
+
+use super::body::SentPart;
+use super::changes::{is_editable, joined};
+use super::{HeaderEdit, RequestChanges, ServiceError, Verdict};
+
+/// Whether the service received the beginning of the body only.
+pub(super) const PARTIAL_BODY: HeaderName = HeaderName::from_static("x-envoy-auth-partial-body");
+/// Time that the caller waits, in milliseconds.
+pub(super) const EXPECTED_TIME: HeaderName =
+    HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+/// Marks a request that the gateway makes itself.
+const INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
+/// Names of fields that are removed from the request, separated by commas.
+const TO_REMOVE: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
+
+/// A service that is asked over HTTP.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct HttpAuthService {
+    /// Path of the question.
+    pub path: ServicePath,
+    /// Fields of an answer that allows, which the backend receives.
+    pub headers_to_backend: AnswerFields,
+}
+
+/// Fields of an answer that allows, which the backend receives.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub enum AnswerFields {
+    /// These fields. The client's own are removed, also if the answer lacks them.
+    Listed(Vec<Text<HeaderName>>),
+    /// All but those that describe the answer itself. They replace the client's own.
+    All,
+}
+
+impl Default for AnswerFields {
+    /// None.
+    fn default() -> Self {
+        Self::Listed(Vec::new())
+    }
+}
+
+/// Path of a question.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub enum ServicePath {
+    /// Text in front of path and query of the request.
+    Prefix(String),
+    /// Path and query of every question.
+    Fixed(String),
+}
+
+impl Default for ServicePath {
+    /// Path and query of the request.
+    fn default() -> Self {
+        Self::Prefix(String::new())
+    }
+}
+
+/// A path of a service that does not begin with `/`, or has a character that a path cannot have.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{0:?} is not a path; it must begin with /")]
+pub struct InvalidServicePath(String);
+
+impl ServicePath {
+    /// `text` in front of path and query of the request; empty: nothing.
+    ///
+    /// # Errors
+    /// `text` is not a path.
+    pub fn prefix(text: impl Into<String>) -> Result<Self, InvalidServicePath> {
+        let text = text.into();
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        check(text).map(Self::Prefix)
+    }
+
+    /// The same path and query for every question.
+    ///
+    /// # Errors
+    /// `text` is not a path.
+    pub fn fixed(text: impl Into<String>) -> Result<Self, InvalidServicePath> {
+        check(text.into()).map(Self::Fixed)
+    }
+}
+
+fn check(path: String) -> Result<String, InvalidServicePath> {
+    if path.starts_with('/') && path.parse::<PathAndQuery>().is_ok() {
+        Ok(path)
+    } else {
+        Err(InvalidServicePath(path))
+    }
+}
+
+impl HttpAuthService {
+    /// The request that asks the service about the request with this head.
+    pub(super) fn question(
+        &self,
+        head: &request::Parts,
+        sent: Option<&[Text<HeaderName>]>,
+        body: Option<&SentPart>,
+        timeout: Duration,
+    ) -> Result<Request<Body>, http::Error> {
+        let own = head.uri.path_and_query().map_or("/", |path| path.as_str());
+        let mut question = Request::new(Body::empty());
+        *question.method_mut() = head.method.clone();
+        *question.uri_mut() = match &self.path {
+            ServicePath::Prefix(prefix) if prefix.is_empty() => own.parse()?,
+            ServicePath::Prefix(prefix) => format!("{prefix}{own}").parse()?,
+            ServicePath::Fixed(path) => path.parse()?,
+        };
+        let headers = question.headers_mut();
+        let mut copy = |name: &HeaderName| {
+            if let Some(value) = joined(&head.headers, name) {
+                headers.insert(name, value);
+            }
+        };
+        for name in sent.into_iter().flatten() {
+            if is_editable(name) && **name != PARTIAL_BODY {
+                copy(name);
+            }
+        }
+        copy(&AUTHORIZATION);
+        match head.uri.authority() {
+            Some(authority) => {
+                let host = HeaderValue::from_str(authority.as_str())?;
+                headers.insert(HOST, host);
+            }
+            None => copy(&HOST),
+        }
+        headers.insert(INTERNAL, HeaderValue::from_static("true"));
+        headers.insert(EXPECTED_TIME, milliseconds(timeout));
+        let mut length = 0;
+        if let Some(part) = body {
+            length = part.data.len();
+            headers.insert(PARTIAL_BODY, part.is_partial());
+        }
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        if let Some(part) = body {
+            *question.body_mut() = part.data.clone().into();
+        }
+        Ok(question)
+    }
+
+    /// The decision in a response of the service.
+    ///
+    /// # Errors
+    /// [`ServiceError::Status`] for a status from 500 on.
+    pub fn read_answer(
+        &self,
+        status: StatusCode,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Verdict, ServiceError> {
+        if status == StatusCode::OK {
+            return Ok(Verdict::Allow(self.changes(&headers)));
+        }
+        if status.as_u16() >= 500 || status.is_informational() {
+            return Err(ServiceError::Status(status));
+        }
+        let empty = body.is_empty();
+        let mut reply = LocalReply::new(status, "ext_authz_denied")
+            .with_flag("UAEX")
+            .with_body(body)
+            .with_headers(headers);
+        // As in Envoy, an empty body has no type.
+        reply
+            .headers
+            .retain(|(name, _)| is_editable(name) && !(empty && *name == CONTENT_TYPE));
+        Ok(Verdict::Deny(reply))
+    }
+
+    /// The changes in an answer that allows. Of several values of a field the last one is used.
+    fn changes(&self, headers: &HeaderMap) -> RequestChanges {
+        let mut changes = RequestChanges::default();
+        let mut copy = |name: &HeaderName| {
+            if let Some(value) = headers.get_all(name).iter().next_back() {
+                let edit = HeaderEdit::overwrite(name.clone(), value.clone());
+                changes.edits.push(edit);
+            }
+        };
+        match &self.headers_to_backend {
+            AnswerFields::Listed(names) => names.iter().for_each(|name| copy(name)),
+            AnswerFields::All => {
+                let names = headers.keys().filter(|name| !describes_answer(name));
+                names.for_each(&mut copy);
+            }
+        }
+        for line in headers.get_all(TO_REMOVE) {
+            let names = line.as_bytes().split(|byte| *byte == b',');
+            let names = names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
+            changes.removed.extend(names);
+        }
+        changes
+    }
+}
+
+/// Whether a field describes the answer itself, and would be wrong in a request.
+fn describes_answer(name: &HeaderName) -> bool {
+    let own = [DATE, ETAG, LAST_MODIFIED, SERVER, VARY, TO_REMOVE];
+    name.as_str().starts_with("content-") || own.contains(name)
+}
+
+/// A time in milliseconds.
+pub(super) fn milliseconds(time: Duration) -> HeaderValue {
+    HeaderValue::from(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}

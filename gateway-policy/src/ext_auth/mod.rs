@@ -1,0 +1,153 @@
+//! External authorization (SecurityPolicy `extAuth`, HTTPRoute filter `ExternalAuth`): a service decides on
+//! each request.
+//!
+//! ```text
+//! head, body ──question──> InternalClient ──> service
+//!                                               │
+//! RequestChanges / LocalReply <──read_answer────┘
+//! ```
+//!
+//! One engine has two transports. Over HTTP the service receives a request of its own with selected header
+//! fields; status 200 allows. Over gRPC it receives a `CheckRequest` of `envoy.service.auth.v3`. Questions and
+//! answers are pure functions; [`ExternalAuthPolicy`] waits between them.
+//!
+//! Invariants:
+//!
+//! - A request reaches the backend only after an answer that allows it, or with [`ServiceFailure::Allow`] after
+//!   a call that failed. An answer that denies is never a failed call.
+//! - Header fields in [`HttpAuthService::headers_to_backend`] come from the service or are absent.
+//! - A service cannot set fields that frame a message, and the body reaches the backend unchanged.
+//!
+//! ```
+//! use http::{HeaderMap, StatusCode};
+//! use towergate_policy::ext_auth::{HttpAuthService, Verdict};
+//!
+//! let service = HttpAuthService::default();
+//!
+//! let verdict = service.read_answer(StatusCode::UNAUTHORIZED, HeaderMap::new(), "log in".into())?;
+//!
+//! let Verdict::Deny(reply) = verdict else { panic!("only 200 allows") };
+//! assert_eq!((reply.status.as_u16(), &reply.body[..]), (401, &b"log in"[..]));
+//! # Ok::<(), towergate_policy::ext_auth::ServiceError>(())
+//! ```
+
+mod body;
+mod changes;
+mod error;
+mod grpc_service;
+mod http_service;
+mod message;
+mod policy;
+mod query;
+
+pub use changes::{EditAction, HeaderEdit, RequestChanges, Verdict, is_editable};
+pub use error::ServiceError;
+pub use grpc_service::GrpcAuthService;
+pub use http_service::{AnswerFields, HttpAuthService, InvalidServicePath, ServicePath};
+pub use policy::ExternalAuthPolicy;
+pub use query::QueryEdits;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, StatusCode};
+use serde::{Deserialize, Serialize};
+use towergate_core::plan::{Text, Traffic, WeightedBackend};
+
+/// Longest answer of a service that is read, in bytes.
+pub const MAX_ANSWER_LENGTH: usize = 1024 * 1024;
+
+/// The service that decides on requests.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExternalAuth {
+    /// Protocol of the service, with its settings.
+    pub service: AuthService,
+    /// Backends of the service.
+    pub backends: Vec<WeightedBackend>,
+    /// Retries, limits and connection settings of calls.
+    pub traffic: Arc<Traffic>,
+    /// Fields of the request that the service receives. `None`: all (gRPC), or `Host`, `Content-Length` and
+    /// `Authorization` (HTTP), which the service always receives.
+    pub sent_headers: Option<Vec<Text<HeaderName>>>,
+    /// Body that the service receives; `None`: none.
+    pub body: Option<SentBody>,
+    /// What happens to a request on which the service did not decide.
+    pub on_failure: ServiceFailure,
+    /// Time for a call, retries included.
+    pub timeout: Duration,
+    /// Whether the route is matched again after the service has changed the request.
+    pub recompute_route: bool,
+}
+
+/// Protocol of a service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum AuthService {
+    /// HTTP.
+    Http(HttpAuthService),
+    /// `envoy.service.auth.v3.Authorization` over gRPC.
+    Grpc(GrpcAuthService),
+}
+
+/// The body that a service receives.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct SentBody {
+    /// Maximum length in bytes.
+    pub max_bytes: usize,
+    /// What happens to longer bodies.
+    pub longer: LongerBody,
+}
+
+/// What happens to a body that is longer than the service may receive.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub enum LongerBody {
+    /// The request is answered 413.
+    Reject,
+    /// The service receives the beginning; the backend receives the whole body.
+    Truncate,
+}
+
+/// What happens to a request on which the service did not decide.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub enum ServiceFailure {
+    /// It is answered with this status.
+    Deny(u16),
+    /// It passes.
+    Allow,
+}
+
+impl Default for ServiceFailure {
+    /// 403.
+    fn default() -> Self {
+        Self::Deny(StatusCode::FORBIDDEN.as_u16())
+    }
+}
+
+/// Default time for a call, as in Envoy Gateway.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl ExternalAuth {
+    /// Requests are decided by `service`, which `backends` serve: over HTTP/2 if it is gRPC. All other settings
+    /// have their defaults.
+    pub fn new(mut service: AuthService, mut backends: Vec<WeightedBackend>) -> Self {
+        if let AuthService::Grpc(grpc) = &mut service {
+            grpc.prepare(&mut backends);
+        }
+        Self {
+            service,
+            backends,
+            traffic: Arc::new(Traffic {
+                // `timeout` limits the whole call.
+                request_timeout: None,
+                ..Traffic::default()
+            }),
+            sent_headers: None,
+            body: None,
+            on_failure: ServiceFailure::default(),
+            timeout: DEFAULT_TIMEOUT,
+            recompute_route: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

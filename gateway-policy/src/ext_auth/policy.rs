@@ -1,0 +1,201 @@
+//! External authorization as a policy: asks, and acts on the answer.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use http::{HeaderName, HeaderValue, StatusCode};
+use towergate_core::LocalReply;
+use towergate_core::conn::LogThrottle;
+use towergate_core::plan::{RouteKind, Rule};
+use towergate_core::policy::{
+    BuildContext, BuiltPolicy, PolicyError, PolicyFuture, PolicyRequest, WaitingPolicy,
+};
+use towergate_core::traffic::InternalClient;
+
+use super::body::{SentPart, announced_length};
+use super::grpc_service::{self, GrpcFacts};
+use super::message::{Metadata, Struct, Value};
+use super::{
+    AnswerFields, AuthService, ExternalAuth, MAX_ANSWER_LENGTH, ServiceError, ServiceFailure,
+    Verdict, is_editable,
+};
+
+const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
+
+/// Asks a service about each request.
+#[derive(Debug)]
+pub struct ExternalAuthPolicy {
+    settings: ExternalAuth,
+    client: InternalClient,
+    route: Option<Metadata>,
+}
+
+impl ExternalAuthPolicy {
+    /// A policy that calls the service by `client`. The backends of `settings` are those of the client.
+    pub fn new(settings: ExternalAuth, client: InternalClient) -> Self {
+        Self {
+            client: client.with_timeout(settings.timeout),
+            settings,
+            route: None,
+        }
+    }
+
+    /// The policy of a rule.
+    pub(crate) fn built<P>(
+        settings: &ExternalAuth,
+        rule: &Rule<P>,
+        context: &BuildContext<'_>,
+    ) -> Result<BuiltPolicy, PolicyError> {
+        let settings = settings.clone();
+        let client = context.http_client("ext_auth", &settings.backends, settings.traffic.clone());
+        let metadata = match &settings.service {
+            AuthService::Grpc(service) if service.route_metadata => Some(route_metadata(rule)?),
+            AuthService::Grpc(_) | AuthService::Http(_) => None,
+        };
+        Ok(BuiltPolicy::waiting(Self {
+            route: metadata,
+            ..Self::new(settings, client)
+        }))
+    }
+
+    /// The decision of the service.
+    async fn ask(
+        &self,
+        request: &mut PolicyRequest<'_>,
+        body: Option<SentPart>,
+    ) -> Result<Verdict, ServiceError> {
+        let Self {
+            settings,
+            client,
+            route,
+        } = self;
+        let sent = settings.sent_headers.as_deref();
+        match &settings.service {
+            AuthService::Http(service) => {
+                let question =
+                    service.question(request.head, sent, body.as_ref(), settings.timeout);
+                let question = question.map_err(ServiceError::Question)?;
+                let started = Instant::now();
+                let answer = client.send_collected(question, MAX_ANSWER_LENGTH).await?;
+                let time = started.elapsed();
+                let (head, body) = answer.into_parts();
+                let verdict = service.read_answer(head.status, head.headers, body.data)?;
+                Ok(with_service_time(verdict, time))
+            }
+            AuthService::Grpc(service) => {
+                let facts = GrpcFacts {
+                    head: request.head,
+                    facts: request.facts,
+                    sent,
+                    body: body.as_ref(),
+                    route: route.as_ref(),
+                };
+                let question = service.question(&facts, settings.timeout);
+                let question = question.map_err(ServiceError::Question)?;
+                let answer = client.send_collected(question, MAX_ANSWER_LENGTH).await?;
+                let (head, body) = answer.into_parts();
+                let trailers = body.trailers.as_ref();
+                let message =
+                    grpc_service::read_message(head.status, &head.headers, &body.data, trailers)?;
+                grpc_service::read_answer(message)
+            }
+        }
+    }
+
+    /// Removes the fields that the service fills, whether it has set them or not.
+    fn remove_filled(&self, request: &mut PolicyRequest<'_>) {
+        if let AuthService::Http(service) = &self.settings.service {
+            let AnswerFields::Listed(names) = &service.headers_to_backend else {
+                return;
+            };
+            for name in names.iter().filter(|name| is_editable(name)) {
+                request.head.headers.remove(&**name);
+            }
+        }
+    }
+
+    /// What happens to a request on which the service did not decide.
+    fn fail(&self, error: &ServiceError) -> Result<(), LocalReply> {
+        static THROTTLE: LogThrottle = LogThrottle::new(Duration::from_secs(10));
+        let open = self.settings.on_failure == ServiceFailure::Allow;
+        if THROTTLE.allows() {
+            let error = error as &dyn std::error::Error;
+            tracing::warn!(error, allowed = open, "external authorization failed");
+        }
+        match self.settings.on_failure {
+            ServiceFailure::Allow => Ok(()),
+            ServiceFailure::Deny(status) => {
+                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
+                Err(LocalReply::new(status, "ext_authz_error").with_flag("UAEX"))
+            }
+        }
+    }
+}
+
+impl WaitingPolicy for ExternalAuthPolicy {
+    fn run<'a>(&'a self, request: &'a mut PolicyRequest<'_>) -> PolicyFuture<'a> {
+        Box::pin(async move {
+            let body = match self.settings.body {
+                Some(sent) => {
+                    let announced = announced_length(&request.head.headers);
+                    Some(sent.read(announced, request.body).await?)
+                }
+                None => None,
+            };
+            let verdict = self.ask(request, body).await;
+            self.remove_filled(request);
+            let outcome = match verdict {
+                Ok(Verdict::Allow(changes)) => changes.apply(request),
+                Ok(Verdict::Deny(reply)) => return Err(reply),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = outcome {
+                self.fail(&error)?;
+            }
+            if self.settings.recompute_route {
+                request.recompute_route();
+            }
+            Ok(())
+        })
+    }
+}
+
+/// The time of the call in a reply that the service has made.
+fn with_service_time(verdict: Verdict, time: Duration) -> Verdict {
+    match verdict {
+        Verdict::Deny(mut reply) => {
+            let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            reply.headers.retain(|(name, _)| *name != SERVICE_TIME);
+            reply
+                .headers
+                .push((SERVICE_TIME, HeaderValue::from(millis)));
+            Verdict::Deny(reply)
+        }
+        allow => allow,
+    }
+}
+
+/// Kind, namespace and name of a route, and the name of the rule, as in Envoy Gateway.
+fn route_metadata<P>(rule: &Rule<P>) -> Result<Metadata, PolicyError> {
+    let kind = match rule.route.kind {
+        RouteKind::Http => "HTTPRoute",
+        RouteKind::Grpc => "GRPCRoute",
+        other => {
+            let message = format!("external authorization of a {}", other.word());
+            return Err(PolicyError::new(message));
+        }
+    };
+    let mut resource = BTreeMap::from([
+        ("kind".to_owned(), Value::from(kind)),
+        ("name".to_owned(), Value::from(&*rule.route.name)),
+        ("namespace".to_owned(), Value::from(&*rule.route.namespace)),
+    ]);
+    if let Some(name) = &rule.name {
+        resource.insert("sectionName".to_owned(), Value::from(&**name));
+    }
+    let resources = Value::from(vec![Value::from(resource)]);
+    let fields = BTreeMap::from([("resources".to_owned(), resources)]);
+    Ok(Metadata {
+        filter_metadata: BTreeMap::from([("envoy-gateway".to_owned(), Struct { fields })]),
+    })
+}

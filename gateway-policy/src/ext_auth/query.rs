@@ -1,0 +1,101 @@
+//! Changes of a query string, parameter by parameter.
+
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+/// Characters that cannot be in a value of a query string, or end it. `%` is kept: a service may send encoded
+/// text.
+const VALUE: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'&')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+/// The same for a name, which `=` ends.
+const NAME: &AsciiSet = &VALUE.add(b'=');
+
+/// Changes of the parameters of a query string.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct QueryEdits {
+    /// Parameters that replace all of their name.
+    pub set: Vec<(String, String)>,
+    /// Names of parameters that are removed, also if they are in `set`.
+    pub remove: Vec<String>,
+}
+
+impl QueryEdits {
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.remove.is_empty()
+    }
+
+    /// The query with the changes. Other parameters keep their text and order; a parameter that is replaced
+    /// keeps its place. `None`: no parameter is left.
+    pub fn apply(&self, query: Option<&str>) -> Option<String> {
+        let old = query.unwrap_or_default().split('&');
+        let mut pairs: Vec<(&str, String)> = old
+            .filter(|pair| !pair.is_empty())
+            .map(|pair| (pair.split('=').next().unwrap_or(pair), pair.to_owned()))
+            .collect();
+        for (name, value) in &self.set {
+            let name_text = utf8_percent_encode(name, NAME);
+            let pair = format!("{name_text}={}", utf8_percent_encode(value, VALUE));
+            let place = pairs.iter().position(|(known, _)| known == name);
+            pairs.retain(|(known, _)| known != name);
+            pairs.insert(place.unwrap_or(pairs.len()).min(pairs.len()), (name, pair));
+        }
+        pairs.retain(|(name, _)| !self.remove.iter().any(|gone| gone == name));
+        let texts: Vec<String> = pairs.into_iter().map(|(_, pair)| pair).collect();
+        (!texts.is_empty()).then(|| texts.join("&"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edits(set: &[(&str, &str)], remove: &[&str]) -> QueryEdits {
+        let owned = |text: &&str| (*text).to_owned();
+        QueryEdits {
+            set: set.iter().map(|(k, v)| (owned(k), owned(v))).collect(),
+            remove: remove.iter().map(owned).collect(),
+        }
+    }
+
+    #[test]
+    fn a_parameter_is_replaced_in_its_place() {
+        let query = edits(&[("x", "9")], &[]).apply(Some("x=1&y=2&x=3"));
+
+        assert_eq!(query.as_deref(), Some("x=9&y=2"));
+    }
+
+    #[test]
+    fn a_new_parameter_is_appended() {
+        assert_eq!(
+            edits(&[("x", "9")], &[]).apply(None).as_deref(),
+            Some("x=9")
+        );
+        let query = edits(&[("x", "9")], &[]).apply(Some("y"));
+        assert_eq!(query.as_deref(), Some("y&x=9"));
+    }
+
+    #[test]
+    fn a_removed_parameter_leaves_no_separator() {
+        let query = edits(&[], &["x"]).apply(Some("x=1&y=2&x=3&&x"));
+        assert_eq!(query.as_deref(), Some("y=2"));
+        assert_eq!(edits(&[], &["x"]).apply(Some("x=1")), None);
+    }
+
+    #[test]
+    fn a_value_cannot_add_another_parameter() {
+        let query = edits(&[("a=b", "1&admin=true#x")], &[]).apply(None);
+
+        assert_eq!(query.as_deref(), Some("a%3Db=1%26admin=true%23x"));
+    }
+}
