@@ -4,14 +4,34 @@
 #[derive(Clone, Copy, Debug)]
 pub struct Environment {
     variables: &'static [(&'static str, &'static [&'static str])],
+    max_steps: u32,
 }
+
+/// The default of [`Environment::max_steps`].
+const MAX_STEPS: u32 = 10_000;
 
 impl Environment {
     /// Variables by name, in the order in which their values are passed to
     /// [`Expression::holds`](super::Expression::holds). A variable with an empty list of attributes has any
     /// field, and may be used whole; the others stand only before one of their attributes.
     pub const fn new(variables: &'static [(&'static str, &'static [&'static str])]) -> Self {
-        Self { variables }
+        Self {
+            variables,
+            max_steps: MAX_STEPS,
+        }
+    }
+
+    /// Limits an evaluation to so many nodes of the syntax tree, those of a macro's body counted for each
+    /// item. Nested macros multiply, and an expression may be written by somebody who may not stop a worker.
+    /// Default: 10 000.
+    #[must_use]
+    pub const fn max_steps(self, max_steps: u32) -> Self {
+        Self { max_steps, ..self }
+    }
+
+    /// The limit of an evaluation.
+    pub(super) fn steps(&self) -> u32 {
+        self.max_steps
     }
 
     /// The names of the variables, in order.

@@ -33,17 +33,24 @@ impl Expression {
     /// # Errors
     /// If the expression has no value, or one that is not a boolean.
     pub fn holds<'a>(&'a self, values: &[Value<'a>]) -> Result<bool, EvaluationError> {
-        let mut variables = Variables(values.to_vec());
+        let mut variables = Variables {
+            values: values.to_vec(),
+            steps: self.max_steps,
+        };
         boolean(self.root.evaluate(&mut variables)?)
     }
 }
 
 /// The values of variables: those of the environment, then those of the macros, outermost first.
-struct Variables<'a>(Vec<Value<'a>>);
+struct Variables<'a> {
+    values: Vec<Value<'a>>,
+    /// Nodes that may still be evaluated.
+    steps: u32,
+}
 
 impl<'a> Variables<'a> {
     fn value(&self, place: usize) -> Evaluated<'a> {
-        let value = self.0.get(place).cloned();
+        let value = self.values.get(place).cloned();
         value.ok_or_else(|| EvaluationError::new("a variable without a value"))
     }
 }
@@ -57,6 +64,8 @@ fn boolean(value: Value<'_>) -> Result<bool, EvaluationError> {
 
 impl Node {
     fn evaluate<'a>(&'a self, variables: &mut Variables<'a>) -> Evaluated<'a> {
+        let steps = variables.steps.checked_sub(1);
+        variables.steps = steps.ok_or_else(|| EvaluationError::new("too many steps"))?;
         match self {
             Self::Null => Ok(Value::Null),
             Self::Bool(value) => Ok(Value::Bool(*value)),
@@ -159,9 +168,9 @@ impl Macro {
         let mut first_error = None;
         let mut found = Vec::new();
         for item in range {
-            variables.0.push(item);
+            variables.values.push(item);
             let holds = body.evaluate(variables).and_then(boolean);
-            let item = variables.0.pop();
+            let item = variables.values.pop();
             match (self, holds) {
                 (Self::All, Ok(false)) => return Ok(Value::Bool(false)),
                 (Self::Exists, Ok(true)) => return Ok(Value::Bool(true)),
@@ -189,9 +198,9 @@ impl Macro {
 /// The values of `body` for the items of `range`.
 fn map<'a>(range: Vec<Value<'a>>, body: &'a Node, variables: &mut Variables<'a>) -> Evaluated<'a> {
     let values = range.into_iter().map(|item| {
-        variables.0.push(item);
+        variables.values.push(item);
         let value = body.evaluate(variables);
-        variables.0.pop();
+        variables.values.pop();
         value
     });
     Ok(Value::List(values.collect::<Result<Vec<_>, _>>()?.into()))

@@ -11,6 +11,7 @@ use super::pattern::Pattern;
 #[derive(Debug)]
 pub struct Expression {
     pub(super) root: Node,
+    pub(super) max_steps: u32,
 }
 
 /// The error of an expression that cannot be compiled.
@@ -35,7 +36,10 @@ impl Expression {
     /// # Errors
     /// If the text is malformed, or uses a variable, attribute or function that is not supported.
     pub fn compile(text: &str, environment: &Environment) -> Result<Self, ExpressionError> {
-        parser::parse(text, environment).map(|root| Self { root })
+        parser::parse(text, environment).map(|root| Self {
+            root,
+            max_steps: environment.steps(),
+        })
     }
 }
 

@@ -162,3 +162,18 @@ fn attributes_are_those_that_the_environment_declares() {
         assert_eq!(holds(text), Err(expected.to_owned()), "{text}");
     }
 }
+
+#[test]
+fn an_evaluation_has_a_limit_of_steps() {
+    let mut text = "true".to_owned();
+    for depth in 0..20 {
+        text = format!("self.all(x{depth}, {text})");
+    }
+    let list = json!(["a", "b", "c", "d", "e", "f", "g", "h"]);
+
+    assert_eq!(holds(&text, &list), Err("too many steps".to_owned()));
+    assert_eq!(
+        holds("self.all(x, self.all(y, x != '' && y != ''))", &list),
+        Ok(true)
+    );
+}

@@ -1,0 +1,9 @@
+//! A condition compiles or is refused, has the same result each time, and ends.
+//!
+//! Input: the expression.
+#![no_main]
+
+#[path = "../../gateway-policy/tests/properties/condition.rs"]
+mod property;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| property::check(bytes));

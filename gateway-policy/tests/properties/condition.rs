@@ -1,0 +1,48 @@
+//! A condition compiles or is refused, has the same result each time, and ends.
+//!
+//! Input: the expression.
+
+use http::Request;
+use towergate_policy::authorization::{
+    Access, AccessExpression, AccessRule, AuthorizationRules, Condition, OperationMatch,
+    PrincipalMatch, Subject,
+};
+use towergate_policy::jwt::VerifiedTokens;
+
+/// Input: as above.
+pub fn check(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let Ok(expression) = text.parse::<AccessExpression>() else {
+        return;
+    };
+    let request = Request::get("/a/b?c=d").header("host", "a.test").body(());
+    let (head, ()) = request.expect("the request is valid").into_parts();
+    let subject = Subject {
+        head: &head,
+        client: Some([192, 0, 2, 1].into()),
+        connection: None,
+        tokens: &VerifiedTokens::default(),
+    };
+    let rules = |access, default| AuthorizationRules {
+        rules: vec![AccessRule {
+            name: String::new(),
+            access,
+            principal: PrincipalMatch::default(),
+            operation: OperationMatch::default(),
+            condition: Some(Condition {
+                expression: expression.clone().into(),
+                providers: Vec::new(),
+            }),
+        }],
+        default,
+    };
+    let allow = rules(Access::Allow, Access::Deny);
+    let deny = rules(Access::Deny, Access::Allow);
+    assert_eq!(allow.decide(&subject), allow.decide(&subject));
+    // An expression that allows has a value, and the rule that denies matches, too.
+    if allow.decide(&subject) == Access::Allow {
+        assert_eq!(deny.decide(&subject), Access::Deny);
+    }
+}

@@ -1,0 +1,46 @@
+//! An `.htpasswd` file is read whole or refused, and no error quotes a hash.
+//!
+//! Input: the file.
+
+use std::hint::black_box;
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
+use towergate_policy::basic_auth::{Credentials, Users, UsersError};
+
+/// Input: as above.
+pub fn check(bytes: &[u8]) {
+    credentials(bytes);
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let user = |line: &&str| !line.trim().is_empty() && !line.trim().starts_with('#');
+    match Users::parse(text) {
+        Ok(users) => {
+            black_box(users);
+            if let Some(line) = text.lines().find(user) {
+                let twice = Users::parse(&format!("{text}\n{line}"));
+                let duplicate =
+                    matches!(twice, Err(UsersError::Duplicate(_) | UsersError::TooLong));
+                assert!(duplicate, "{twice:?}");
+            }
+        }
+        Err(error) => {
+            let message = error.to_string();
+            let mut hashes = text.lines().filter_map(|line| line.split_once(':'));
+            let quoted = hashes.any(|(_, hash)| hash.len() > 12 && message.contains(hash));
+            assert!(!quoted, "{message}");
+        }
+    }
+}
+
+/// Any bytes as the value of `Authorization`.
+fn credentials(bytes: &[u8]) {
+    let Ok(value) = HeaderValue::from_bytes(bytes) else {
+        return;
+    };
+    let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
+    if let Ok(credentials) = Credentials::of(&headers) {
+        assert_eq!(format!("{credentials:?}"), "Credentials");
+    }
+}
