@@ -120,6 +120,8 @@ finding_codes! {
         "correct the target";
     PolicyTargetSection = "policy-target-section": "a policy targets a listener or rule that does not exist",
         "name a listener of the Gateway, or a rule of the route";
+    PolicyTargetsUnreadable = "policy-targets-unreadable": "the targets of a policy cannot be read, so all that it may cover fails closed",
+        "name group, kind and name of each target in `spec.targetRefs`";
     PortOutOfRange = "port-out-of-range": "a port is not between 1 and 65535",
         "correct the port";
     PortTaken = "port-taken": "another listener, or the data plane itself, uses the port",

@@ -20,10 +20,10 @@ use crate::api::grpc_route::GrpcRouteSpec;
 use crate::api::http_route::HttpRouteSpec;
 use crate::api::listener_set::ListenerSetSpec;
 use crate::api::meta::ObjectMeta;
-use crate::api::policy::BackendTlsPolicySpec;
+use crate::api::policy::{BackendTlsPolicySpec, EnvoyExtensionPolicySpec, EnvoyPatchPolicySpec};
 use crate::api::reference_grant::ReferenceGrantSpec;
 use crate::api::stream_route::{PortRouteSpec, TlsRouteSpec};
-use crate::decode::locate;
+use crate::decode::{is_subdomain, locate};
 
 /// Namespace and name. The namespace is empty for cluster-scoped kinds.
 #[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -52,6 +52,10 @@ impl fmt::Display for ObjectKey {
         write!(f, "{}/{}", self.namespace, self.name)
     }
 }
+
+/// Namespace of a policy from a file whose namespace cannot be read: its targets fail closed in every
+/// namespace. It is never the name of a namespace.
+pub const EVERY_NAMESPACE: &str = "*";
 
 /// An object with its origin.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,6 +135,10 @@ pub struct Objects {
     pub backend_traffic_policies: Store<BackendTrafficPolicySpec>,
     /// `gateway.envoyproxy.io` SecurityPolicy.
     pub security_policies: Store<SecurityPolicySpec>,
+    /// `gateway.envoyproxy.io` EnvoyExtensionPolicy. Not supported: the targets fail closed.
+    pub extension_policies: Store<EnvoyExtensionPolicySpec>,
+    /// `gateway.envoyproxy.io` EnvoyPatchPolicy. Not supported: the targets fail closed.
+    pub patch_policies: Store<EnvoyPatchPolicySpec>,
     /// Service.
     pub services: Store<ServiceSpec>,
     /// EndpointSlice.
@@ -146,6 +154,28 @@ pub struct Objects {
 }
 
 impl Objects {
+    /// Removes the policies of a file whose names no valid object can have: their last good versions are in
+    /// service. An empty `kind` stands for every kind.
+    pub(crate) fn remove_nameless_policies(&mut self, kind: &str, file: &str) {
+        macro_rules! remove {
+            ($($field:ident: $kind:literal),*) => {$(
+                if kind.is_empty() || kind == $kind {
+                    self.$field.retain(|object| {
+                        *object.origin.file != *file || is_subdomain(&object.meta.name)
+                    });
+                }
+            )*};
+        }
+        remove!(
+            backend_tls_policies: "BackendTLSPolicy",
+            client_traffic_policies: "ClientTrafficPolicy",
+            backend_traffic_policies: "BackendTrafficPolicy",
+            security_policies: "SecurityPolicy",
+            extension_policies: "EnvoyExtensionPolicy",
+            patch_policies: "EnvoyPatchPolicy"
+        );
+    }
+
     /// Adds the objects of `other` that are missing or invalid here and for which `keep` returns `true`, given
     /// kind, name and origin.
     pub fn fill_from(
@@ -172,6 +202,8 @@ impl Objects {
             client_traffic_policies: "ClientTrafficPolicy",
             backend_traffic_policies: "BackendTrafficPolicy",
             security_policies: "SecurityPolicy",
+            extension_policies: "EnvoyExtensionPolicy",
+            patch_policies: "EnvoyPatchPolicy",
             services: "Service",
             endpoint_slices: "EndpointSlice",
             secrets: "Secret",

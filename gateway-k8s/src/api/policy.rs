@@ -1,6 +1,9 @@
-//! BackendTLSPolicy: TLS to a Service.
+//! BackendTLSPolicy: TLS to a Service. Targets of policies that are not supported.
 
 use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use towergate_policy::common::{TargetRef, TargetSelector, Targets};
 
 use super::reference::{LocalObjectReference, PolicyTarget};
 
@@ -38,5 +41,47 @@ objects! {
         pub hostname: Option<String>,
         /// URI, for type `URI`.
         pub uri: Option<String>,
+    }
+}
+
+/// Targets of an EnvoyExtensionPolicy.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EnvoyExtensionPolicySpec {
+    /// Target of the policy.
+    pub target_ref: Option<TargetRef>,
+    /// Targets of the policy.
+    pub target_refs: Option<Vec<TargetRef>>,
+    /// Further targets, selected by labels.
+    pub target_selectors: Option<Vec<TargetSelector>>,
+}
+
+/// Target of an EnvoyPatchPolicy.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EnvoyPatchPolicySpec {
+    /// Target of the policy: a Gateway, or the GatewayClass of merged Gateways.
+    pub target_ref: Option<TargetRef>,
+}
+
+impl EnvoyExtensionPolicySpec {
+    /// The targets of the policy.
+    pub fn targets(&self) -> Targets<'_> {
+        Targets {
+            single: self.target_ref.as_ref(),
+            list: self.target_refs.as_deref().unwrap_or_default(),
+            selectors: self.target_selectors.as_deref().unwrap_or_default(),
+        }
+    }
+}
+
+impl EnvoyPatchPolicySpec {
+    /// The targets of the policy.
+    pub fn targets(&self) -> Targets<'_> {
+        Targets {
+            single: self.target_ref.as_ref(),
+            list: &[],
+            selectors: &[],
+        }
     }
 }

@@ -38,6 +38,8 @@ pub(crate) enum KindId {
     ClientTrafficPolicy,
     BackendTrafficPolicy,
     SecurityPolicy,
+    ExtensionPolicy,
+    PatchPolicy,
     Service,
     EndpointSlice,
     Secret,
@@ -48,13 +50,23 @@ pub(crate) enum KindId {
 impl Kind {
     /// Whether the Rust types define every field of the kind, which makes an unknown field an error.
     pub(crate) fn strict_fields(&self) -> bool {
-        self.group == GATEWAY || self.group == ENVOY
+        (self.group == GATEWAY || self.group == ENVOY) && !self.is_unsupported_policy()
     }
 
     /// Whether the valid part of an invalid object is decoded and its invalid parts fail closed. An
     /// invalid object of any other kind is not in service.
     pub(crate) fn may_be_read_partly(&self) -> bool {
-        self.strict_fields() && self.id != KindId::GatewayClass
+        self.is_policy() || self.strict_fields() && self.id != KindId::GatewayClass
+    }
+
+    /// Whether the kind is a policy. Its targets fail closed if the object cannot be read.
+    pub(crate) fn is_policy(&self) -> bool {
+        is_policy(self.name)
+    }
+
+    /// Whether the kind is a policy of which only the targets are read, so that they fail closed.
+    pub(crate) fn is_unsupported_policy(&self) -> bool {
+        matches!(self.id, KindId::ExtensionPolicy | KindId::PatchPolicy)
     }
 
     /// Whether the kind belongs to the API group of Envoy Gateway.
@@ -161,14 +173,46 @@ const KINDS: [Kind; 18] = [
 ];
 
 /// Unsupported kinds of Gateway API and Envoy Gateway.
-const UNSUPPORTED: [&str; 6] = [
+const UNSUPPORTED: [&str; 4] = [
     "BackendLBPolicy",
     "Backend",
     "EnvoyProxy",
-    "EnvoyPatchPolicy",
-    "EnvoyExtensionPolicy",
     "HTTPRouteFilter",
 ];
+
+/// Policies of Envoy Gateway of which only the targets are read.
+const UNSUPPORTED_POLICIES: [Kind; 2] = [
+    kind(
+        KindId::ExtensionPolicy,
+        "EnvoyExtensionPolicy",
+        ENVOY,
+        &["v1alpha1"],
+    ),
+    kind(
+        KindId::PatchPolicy,
+        "EnvoyPatchPolicy",
+        ENVOY,
+        &["v1alpha1"],
+    ),
+];
+
+/// Whether a kind of this name is a policy.
+pub(crate) fn is_policy(name: &str) -> bool {
+    policy(name).is_some()
+}
+
+/// The policy of this name.
+pub(crate) fn policy(name: &str) -> Option<Kind> {
+    let mut policies = KINDS.iter().chain(&UNSUPPORTED_POLICIES);
+    let found = policies.find(|kind| kind.name == name && name.ends_with("Policy"));
+    found.copied()
+}
+
+/// Whether `api_version` has the API group of Envoy Gateway, or one that is similar to it.
+pub(crate) fn is_like_envoy(api_version: &str) -> bool {
+    let group = api_version.split('/').next().unwrap_or_default();
+    nearest(group, [ENVOY]).is_some()
+}
 
 /// Classification of an object by `apiVersion` and `kind`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -179,6 +223,8 @@ pub(crate) enum Verdict {
     WrongVersion(Kind),
     /// An unsupported kind of Gateway API or Envoy Gateway.
     Unsupported,
+    /// An unsupported policy, whose targets fail closed.
+    UnsupportedPolicy(Kind),
     /// A kind that its API does not define, with the most similar supported kind.
     Unknown(Option<&'static str>),
     /// A kind of another API, which is ignored.
@@ -203,15 +249,20 @@ pub(crate) fn find(api_version: &str, name: &str) -> Verdict {
             Verdict::WrongVersion(*kind)
         };
     }
+    let unsupported = UNSUPPORTED_POLICIES.iter().find(|k| k.name == name);
+    if let Some(kind) = unsupported.filter(|k| k.group == group) {
+        return Verdict::UnsupportedPolicy(*kind);
+    }
     let ours = group == GATEWAY || group == ENVOY || group == "gateway.networking.x-k8s.io";
-    if !ours {
+    if !ours && !(is_policy(name) && is_like_envoy(api_version)) {
         return Verdict::PassedOver;
     }
     if UNSUPPORTED.contains(&name) || name.starts_with('X') {
         return Verdict::Unsupported;
     }
     // A common mistake is the right kind with the group of the other API.
-    let known = KINDS.iter().filter(|k| k.strict_fields()).map(|k| k.name);
+    let known = KINDS.iter().filter(|k| k.strict_fields());
+    let known = known.chain(&UNSUPPORTED_POLICIES).map(|k| k.name);
     Verdict::Unknown(nearest(name, known))
 }
 
@@ -224,6 +275,7 @@ mod tests {
             Verdict::Read(kind) => kind.name,
             Verdict::WrongVersion(_) => "wrong version",
             Verdict::Unsupported => "unsupported",
+            Verdict::UnsupportedPolicy(_) => "unsupported policy",
             Verdict::Unknown(_) => "unknown",
             Verdict::PassedOver => "passed over",
             Verdict::List => "list",
@@ -278,6 +330,13 @@ mod tests {
                 "EnvoyProxy",
                 "unsupported",
             ),
+            (
+                "gateway.envoyproxy.io/v1alpha1",
+                "EnvoyExtensionPolicy",
+                "unsupported policy",
+            ),
+            ("gateway.envoyprxy.io/v1alpha1", "SecurityPolicy", "unknown"),
+            ("nsx.vmware.com/v1", "SecurityPolicy", "passed over"),
             ("networking.istio.io/v1", "Gateway", "passed over"),
             ("apps/v1", "Deployment", "passed over"),
             ("v1", "Service", "Service"),

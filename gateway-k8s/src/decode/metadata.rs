@@ -79,12 +79,12 @@ pub(crate) fn check(kind: &Kind, meta: &mut ObjectMeta) -> Result<(), Breach> {
 }
 
 /// Whether `name` is an RFC 1123 label.
-fn is_label(name: &str) -> bool {
+pub(crate) fn is_label(name: &str) -> bool {
     name.len() <= 63 && is_part(name)
 }
 
 /// Whether `name` is an RFC 1123 subdomain. Kubernetes limits the length of the name, not of each label.
-fn is_subdomain(name: &str) -> bool {
+pub(crate) fn is_subdomain(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(is_part)
 }
 

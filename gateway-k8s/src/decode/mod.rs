@@ -29,6 +29,7 @@ mod nearest;
 mod piece;
 mod ports;
 mod readable;
+mod remains;
 mod split;
 mod store;
 mod tree;
@@ -42,6 +43,7 @@ use towergate_policy::SchemaViolation;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub(crate) use locate::locate;
+pub(crate) use metadata::is_subdomain;
 pub(crate) use nearest::nearest;
 #[cfg(test)]
 pub(crate) use tree::parse as parse_tree;
@@ -130,6 +132,8 @@ struct Head<'a> {
     origin: Origin,
     /// Position of the object in the text of `origin`.
     place: Place,
+    /// Violations outside of `spec`, because of which a policy fails closed.
+    faults: Vec<SchemaViolation>,
 }
 
 impl Decoder {
@@ -252,6 +256,7 @@ impl Reader {
             }
             Err(error) => {
                 let help = "Correct it: until then nothing of this document is read; others in the file are.";
+                reader.keep_policies_of_text(&document, &error.message);
                 let diagnostic = Diagnostic::error(FindingCode::Syntax, error.message, help);
                 reader.refuse(diagnostic.placed(&document, error.place));
             }
@@ -305,7 +310,7 @@ impl Reader {
         let api_version = text("apiVersion", inherited.0);
         let name = text("kind", inherited.1);
         if api_version.is_empty() || name.is_empty() {
-            return self.no_object(node, &origin, api_version.is_empty() && name.is_empty());
+            return self.no_object(node, &origin, api_version, name);
         }
         match kind::find(api_version, name) {
             Verdict::Read(kind) => self.read(kind, api_version, node, origin),
@@ -314,8 +319,17 @@ impl Reader {
         }
     }
 
-    fn no_object(&mut self, node: &Node, origin: &Origin, both: bool) {
-        let diagnostic = if both {
+    fn no_object(&mut self, node: &Node, origin: &Origin, api_version: &str, name: &str) {
+        if let Some(kind) = remains::probable_policy(api_version, name, node) {
+            let field = if name.is_empty() {
+                "kind"
+            } else {
+                "apiVersion"
+            };
+            let fault = head_fault(field, format!("{field} is missing"));
+            self.keep_targets(kind, api_version, node, origin, fault);
+        }
+        let diagnostic = if api_version.is_empty() && name.is_empty() {
             let message = "not a Kubernetes object: `apiVersion` and `kind` are missing";
             let help = "Move the file out of the folder if it is no manifest.";
             Diagnostic::warning(FindingCode::NotAnObject, message, help)
@@ -374,22 +388,36 @@ impl Reader {
         let mut diagnostic = match verdict {
             Verdict::WrongVersion(kind) => {
                 let message = format!("{name} of `{api_version}` is not read");
-                let help = format!("Use {}.", kind.api_versions());
+                let fault = head_fault("apiVersion", message.clone());
+                self.keep_targets(kind, api_version, node, origin, fault);
+                let help = remains::advice(&kind, &format!("Use {}.", kind.api_versions()));
                 Diagnostic::error(FindingCode::WrongVersion, message, help)
             }
+            Verdict::UnsupportedPolicy(kind) => self.unsupported_policy(kind, node, origin),
             Verdict::Unsupported => {
                 let message = format!("{name} is not supported: this object is not in force");
                 let help = "Remove the object; docs/differences.md lists what is supported.";
                 Diagnostic::warning(FindingCode::UnsupportedKind, message, help)
             }
             Verdict::Unknown(meant) => {
-                let message =
-                    format!("`{api_version}` has no kind {name}: this object is not in force");
-                let help = match meant {
-                    Some(meant) => format!("Did you mean `{meant}`?"),
-                    None => "Correct `apiVersion` or `kind`, or remove the object.".to_owned(),
-                };
-                Diagnostic::warning(FindingCode::UnknownKind, message, help)
+                let message = format!("`{api_version}` has no kind {name}");
+                if let Some(policy) = meant.and_then(kind::policy) {
+                    let fault = head_fault("kind", message.clone());
+                    self.keep_targets(policy, api_version, node, origin, fault);
+                    let help = format!(
+                        "Did you mean {} of {}? Until then what the policy covers answers 500.",
+                        policy.name,
+                        policy.api_versions()
+                    );
+                    Diagnostic::error(FindingCode::UnknownKind, message, help)
+                } else {
+                    let message = format!("{message}: this object is not in force");
+                    let help = match meant {
+                        Some(meant) => format!("Did you mean `{meant}`?"),
+                        None => "Correct `apiVersion` or `kind`, or remove the object.".to_owned(),
+                    };
+                    Diagnostic::warning(FindingCode::UnknownKind, message, help)
+                }
             }
             Verdict::Read(_) | Verdict::List | Verdict::PassedOver => {
                 let mut note = Diagnostic::note(FindingCode::PassedOver, "").placed(origin, place);
@@ -409,21 +437,52 @@ impl Reader {
         self.refuse(diagnostic.placed(origin, place));
     }
 
+    /// Adds the targets of a policy that is not supported. It is an error unless the policy itself lets
+    /// requests pass without it.
+    fn unsupported_policy(&mut self, kind: Kind, node: &Node, origin: &Origin) -> Diagnostic {
+        let name = kind.name;
+        if remains::may_be_left_out(node) {
+            self.keep_targets(kind, "", node, origin, None);
+            let message =
+                format!("{name} is not supported: requests pass without it, as failOpen permits");
+            let help = "Remove the object; docs/differences.md lists what is supported.";
+            return Diagnostic::warning(FindingCode::UnsupportedKind, message, help);
+        }
+        let message = format!("{name} is not supported");
+        self.keep_targets(kind, "", node, origin, head_fault("kind", message.clone()));
+        let help = match kind.id {
+            kind::KindId::ExtensionPolicy => {
+                "Remove the object, or set failOpen: true in all of its extProc and wasm"
+            }
+            _ => "Remove the object",
+        };
+        let help = remains::advice(&kind, help);
+        Diagnostic::error(FindingCode::UnsupportedKind, message, help)
+    }
+
     fn read(&mut self, kind: Kind, api_version: &str, node: &Node, origin: Origin) {
         let empty = Node::empty_map(node.place);
         let meta_node = node.field("metadata").map_or(&empty, |n| &**n);
         let (meta, unknown) = typed::read::<ObjectMeta>(meta_node, "metadata");
         let mut meta = match meta {
             Ok(meta) => meta,
-            Err(error) => return self.refuse(misfit(&kind, None, &origin, error)),
+            Err(error) => {
+                let fault = head_fault(&error.path, error.message.clone());
+                self.keep_targets(kind, api_version, node, &origin, fault);
+                let key = remains::readable_key(&kind, node);
+                return self.refuse(misfit(&kind, key, &origin, error));
+            }
         };
         if let Err(breach) = metadata::check(&kind, &mut meta) {
             let place = node
                 .field("metadata")
                 .and_then(|m| m.field("name"))
                 .map_or(node.place, |n| n.place);
+            let fault = head_fault(breach.field, breach.message.clone());
+            self.keep_targets(kind, api_version, node, &origin, fault);
+            let help = remains::advice(&kind, breach.help);
             let mut diagnostic =
-                Diagnostic::error(breach.code, breach.message, breach.help).placed(&origin, place);
+                Diagnostic::error(breach.code, breach.message, help).placed(&origin, place);
             kind.name.clone_into(&mut diagnostic.kind);
             breach.field.clone_into(&mut diagnostic.field);
             return self.refuse(diagnostic);
@@ -435,6 +494,7 @@ impl Reader {
             meta,
             origin,
             place,
+            faults: Vec::new(),
         };
         let unknown = unknown
             .into_iter()
@@ -532,6 +592,14 @@ impl Head<'_> {
     }
 }
 
+/// A violation outside of `spec`.
+fn head_fault(field: &str, message: String) -> Option<SchemaViolation> {
+    Some(SchemaViolation {
+        field: field.to_owned(),
+        message,
+    })
+}
+
 /// Returns the Secret that cert-manager creates for a Certificate.
 fn issued(certificate: &Node) -> Option<Item> {
     let meta = certificate.field("metadata")?;
@@ -547,6 +615,9 @@ fn issued(certificate: &Node) -> Option<Item> {
 
 /// Returns the effect of an invalid field at `path` in an object of `kind`.
 fn effect(kind: &Kind, path: &str) -> &'static str {
+    if kind.is_policy() {
+        return unknown::POLICY;
+    }
     unknown::closed(kind.id, path).map_or("the object is not in force", Closed::effect)
 }
 

@@ -6,19 +6,22 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use towergate_policy::SchemaViolation;
 use towergate_policy::backend_traffic::BackendTrafficPolicySpec;
 use towergate_policy::client_traffic::ClientTrafficPolicySpec;
 use towergate_policy::security::SecurityPolicySpec;
 
 use super::Diagnostic;
+use super::kind::is_policy;
 use super::split::Document;
 use super::tree::Place;
+use super::unknown::POLICY;
 use crate::api::core::{ConfigMap, EndpointSlice, Namespace, Secret, ServiceSpec};
 use crate::api::gateway::{GatewayClassSpec, GatewaySpec};
 use crate::api::grpc_route::GrpcRouteSpec;
 use crate::api::http_route::HttpRouteSpec;
 use crate::api::listener_set::ListenerSetSpec;
-use crate::api::policy::BackendTlsPolicySpec;
+use crate::api::policy::{BackendTlsPolicySpec, EnvoyExtensionPolicySpec, EnvoyPatchPolicySpec};
 use crate::api::reference_grant::ReferenceGrantSpec;
 use crate::api::stream_route::{PortRouteSpec, TlsRouteSpec};
 use crate::finding::FindingCode;
@@ -103,6 +106,8 @@ found! {
     ClientTrafficPolicy: ClientTrafficPolicySpec, client_traffic_policies, "ClientTrafficPolicy";
     BackendTrafficPolicy: BackendTrafficPolicySpec, backend_traffic_policies, "BackendTrafficPolicy";
     SecurityPolicy: SecurityPolicySpec, security_policies, "SecurityPolicy";
+    ExtensionPolicy: EnvoyExtensionPolicySpec, extension_policies, "EnvoyExtensionPolicy";
+    PatchPolicy: EnvoyPatchPolicySpec, patch_policies, "EnvoyPatchPolicy";
     Service: ServiceSpec, services, "Service";
     EndpointSlice: EndpointSlice, endpoint_slices, "EndpointSlice";
     Secret: Secret, secrets, "Secret";
@@ -110,27 +115,65 @@ found! {
     Namespace: Namespace, namespaces, "Namespace";
 }
 
-fn add<S>(
+fn add<S: Clone>(
     store: &mut Store<S>,
     object: &Arc<Object<S>>,
     kind: &str,
     place: Place,
 ) -> Result<(), Box<Diagnostic>> {
     let key = object.key();
-    let Some(first) = store.get(&key) else {
-        store.insert(key, object.clone());
+    let Some(first) = store.get(&key).filter(|_| !key.name.is_empty()) else {
+        match key.name.is_empty() {
+            true => add_apart(store, object, "unnamed", None),
+            false => drop(store.insert(key, object.clone())),
+        }
         return Ok(());
     };
-    let message = format!(
-        "{kind} {key} is already defined in {}:{}; the first is used",
+    let fault = format!(
+        "{kind} {key} is already defined in {}:{}",
         first.origin.file, first.origin.line
     );
-    let help = "Remove one of the two, or give it another name.";
+    let help = "Remove one of the two, or give it another name";
+    let (effect, help) = match is_policy(kind) {
+        true => (
+            "what the second covers and the first does not answers 500",
+            format!("{help}: until then {POLICY}."),
+        ),
+        false => ("the first is used", format!("{help}.")),
+    };
+    let message = format!("{fault}; {effect}");
     let mut diagnostic = Diagnostic::error(FindingCode::DuplicateObject, message, help)
         .placed(&object.origin, place);
     kind.clone_into(&mut diagnostic.kind);
+    if is_policy(kind) {
+        add_apart(store, object, &key.name, Some(fault));
+    }
     diagnostic.object = Some(key);
     Err(Box::new(diagnostic))
+}
+
+/// Adds a policy that has no name of its own, under a name that no valid object has. Its targets fail
+/// closed.
+fn add_apart<S: Clone>(
+    store: &mut Store<S>,
+    object: &Arc<Object<S>>,
+    name: &str,
+    fault: Option<String>,
+) {
+    let mut object = Object::clone(object);
+    let Origin {
+        file, line, within, ..
+    } = &object.origin;
+    let within = match within.is_empty() {
+        true => String::new(),
+        false => format!(" {within}"),
+    };
+    object.meta.name = format!("{name} ({file}:{line}{within})");
+    object.misread.extend(fault.map(|message| SchemaViolation {
+        field: "metadata.name".to_owned(),
+        message,
+    }));
+    store.insert(object.key(), object);
 }
 
 fn put<S: PartialEq>(store: &mut Store<S>, object: Arc<Object<S>>) -> bool {

@@ -7,7 +7,7 @@ use towergate_policy::SchemaViolation;
 
 use super::kind::KindId;
 use super::piece::{Found, Item};
-use super::tree::{Node, Place};
+use super::tree::{Node, Place, Value};
 use super::typed::UnknownField;
 use super::{Head, Reader, misfit, readable, unknown};
 use crate::objects::Object;
@@ -35,6 +35,8 @@ pub(super) fn insert(reader: &mut Reader, head: Head<'_>, node: &Node, body: &No
         KindId::ClientTrafficPolicy => read!(ClientTrafficPolicy),
         KindId::BackendTrafficPolicy => read!(BackendTrafficPolicy),
         KindId::SecurityPolicy => read!(SecurityPolicy),
+        KindId::ExtensionPolicy => read!(ExtensionPolicy),
+        KindId::PatchPolicy => read!(PatchPolicy),
         KindId::Service => read!(Service),
         KindId::EndpointSlice => read!(EndpointSlice),
         KindId::Secret => read!(Secret),
@@ -56,7 +58,7 @@ fn object<S: DeserializeOwned>(
 ) -> Option<Read<S>> {
     let path = if head.kind.spec { "spec" } else { "" };
     let readable = readable::read::<S>(body, path);
-    let mut misread: Vec<SchemaViolation> = Vec::new();
+    let mut misread: Vec<SchemaViolation> = head.faults.clone();
     let closing = readable.unknown.iter();
     let closing = closing.filter(|field| unknown::closed(head.kind.id, &field.path).is_some());
     misread.extend(closing.map(unknown_field));
@@ -72,7 +74,9 @@ fn object<S: DeserializeOwned>(
         reader.refuse(misfit(&head.kind, Some(head.key()), &head.origin, error));
     }
     let mut spec = readable.spec.filter(|_| partly);
-    if reader.admission.leaves_validation_of(&head.kind) {
+    // A document that is not valid YAML has no content that can be validated.
+    let has_content = !matches!(&node.value, Value::Map(fields) if fields.is_empty());
+    if has_content && reader.admission.leaves_validation_of(&head.kind) {
         let violations = validate::violations(head.kind.name, head.api_version, node);
         for violation in violations {
             // A type error for this field has already been reported, in more detail.
@@ -85,6 +89,10 @@ fn object<S: DeserializeOwned>(
         if !misread.is_empty() && !head.kind.may_be_read_partly() {
             spec = None;
         }
+    }
+    if spec.is_none() && head.kind.is_policy() {
+        // Without an object, what the policy covers would be open.
+        spec = readable::read::<S>(&Node::empty_map(node.place), path).spec;
     }
     let object = Object {
         api_version: head.api_version.to_owned(),

@@ -8,6 +8,9 @@
 use super::kind::KindId;
 use super::typed::UnknownField;
 
+/// Effect of an invalid policy, as a clause of a message.
+pub(crate) const POLICY: &str = "what the policy covers answers 500";
+
 /// The part of an object that fails closed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Closed {
@@ -35,7 +38,7 @@ impl Closed {
     /// Effect, as a clause of a message.
     pub(crate) fn effect(self) -> &'static str {
         match self {
-            Self::Policy => "what the policy covers answers 500",
+            Self::Policy => POLICY,
             Self::Rule => "the rule answers 500",
             Self::Stream => "what the route takes is closed or dropped",
             Self::Rules => "every rule of the route answers 500",
@@ -78,6 +81,8 @@ pub(crate) fn closed(kind: KindId, path: &str) -> Option<Closed> {
         K::Gateway | K::ListenerSet if field.starts_with("listeners[") => Some(Closed::Listener),
         K::Gateway | K::ListenerSet => Some(Closed::Gateway),
         K::ReferenceGrant => Some(Closed::Grant),
+        // Their objects are not in force as a whole.
+        K::ExtensionPolicy | K::PatchPolicy => None,
         K::GatewayClass
         | K::Service
         | K::EndpointSlice
@@ -99,6 +104,8 @@ fn whole(kind: KindId) -> Option<Closed> {
         K::TlsRoute | K::TcpRoute | K::UdpRoute => Some(Closed::Stream),
         K::Gateway | K::ListenerSet => Some(Closed::Gateway),
         K::ReferenceGrant => Some(Closed::Grant),
+        // Their objects are not in force as a whole.
+        K::ExtensionPolicy | K::PatchPolicy => None,
         K::GatewayClass
         | K::Service
         | K::EndpointSlice

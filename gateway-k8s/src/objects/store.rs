@@ -79,6 +79,11 @@ impl<S> Store<S> {
         self.0.remove(key)
     }
 
+    /// Keeps the objects for which `keep` returns `true`.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&Object<S>) -> bool) {
+        self.0.retain(|_, object| keep(object));
+    }
+
     /// Adds the objects of `other` that are missing or invalid here and for which `keep` returns `true`.
     pub(super) fn fill_from(
         &mut self,

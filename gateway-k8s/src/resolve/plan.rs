@@ -96,7 +96,7 @@ fn join(port: &mut TcpSettings, listener: TcpSettings) {
 }
 
 /// A policy, and the one into which it is merged.
-type InForceKey = (ObjectKey, Option<ObjectKey>);
+type InForceKey = (ObjectKey, Option<ObjectKey>, bool);
 
 struct Builder<'b, 'a> {
     objects: PolicyObjects<'b, 'a>,
@@ -114,7 +114,9 @@ struct Builder<'b, 'a> {
 /// rule fails closed.
 #[derive(Default)]
 struct RuleEffect {
-    key: (Option<InForceKey>, Option<InForceKey>, bool),
+    key: (Option<InForceKey>, Option<InForceKey>, bool, bool),
+    /// Whether an unsupported policy closes the rule.
+    closed: bool,
     traffic: Option<Option<Arc<TrafficEffect>>>,
     guards: Option<Option<Arc<Vec<Policy>>>>,
 }
@@ -259,7 +261,7 @@ impl<'a> Builder<'_, 'a> {
     }
 
     fn effect(&mut self, route: usize, draft: &RuleDraft, place: (usize, usize)) -> RuleEffect {
-        if self.policies.traffic.is_empty() && self.policies.security.is_empty() {
+        if self.policies.are_none_of_routes() {
             return RuleEffect::default();
         }
         let (gateway, listener) = place;
@@ -278,11 +280,14 @@ impl<'a> Builder<'_, 'a> {
         let objects = self.objects;
         let traffic = find(&self.policies.traffic, route, rule, on);
         let guards = find(&self.policies.security, route, rule, on);
+        let closed = self.policies.close(objects, route, rule, on);
         RuleEffect {
+            closed,
             key: (
                 traffic.as_ref().map(|in_force| in_force.key()),
                 guards.as_ref().map(|in_force| in_force.key()),
                 headers,
+                closed,
             ),
             traffic: traffic.map(|in_force| {
                 let make = || in_force.effect(objects, headers).ok().map(Arc::new);
@@ -308,7 +313,9 @@ impl<'a> Builder<'_, 'a> {
         effect: RuleEffect,
         host: Option<&str>,
     ) -> Rule<Policy> {
-        let closed = matches!(effect.traffic, Some(None)) || matches!(effect.guards, Some(None));
+        let closed = effect.closed
+            || matches!(effect.traffic, Some(None))
+            || matches!(effect.guards, Some(None));
         let of_traffic = effect.traffic.flatten();
         let traffic = self.traffic(draft, of_traffic.as_deref(), host);
         // Access control takes precedence over rate limits.

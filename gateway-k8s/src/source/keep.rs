@@ -56,6 +56,9 @@ pub fn keep_last_good(last: &Objects, loaded: &mut Loaded) -> Vec<Kept> {
         let about: Vec<String> = kept.iter().filter(about).map(Kept::to_string).collect();
         if !about.is_empty() {
             diagnostic.outlive(&about);
+            loaded
+                .objects
+                .remove_nameless_policies(&diagnostic.kind, &diagnostic.file);
         }
     }
     kept

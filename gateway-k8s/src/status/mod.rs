@@ -62,9 +62,11 @@ impl StatusKey {
     /// The key of an object of a kind that has a status.
     pub fn new(kind: &'static str, object: ObjectKey) -> Self {
         let api_version = match kind {
-            "ClientTrafficPolicy" | "BackendTrafficPolicy" | "SecurityPolicy" => {
-                "gateway.envoyproxy.io/v1alpha1"
-            }
+            "ClientTrafficPolicy"
+            | "BackendTrafficPolicy"
+            | "SecurityPolicy"
+            | "EnvoyExtensionPolicy"
+            | "EnvoyPatchPolicy" => "gateway.envoyproxy.io/v1alpha1",
             _ => "gateway.networking.k8s.io/v1",
         };
         Self {

@@ -8,7 +8,18 @@ use super::super::policy::target_field;
 use super::super::report::{Report, Subject};
 use crate::decode::nearest;
 use crate::finding::FindingCode;
-use crate::objects::{Object, ObjectKey};
+use crate::objects::{EVERY_NAMESPACE, Object, ObjectKey};
+
+/// Kinds that policies of Envoy Gateway can target.
+const KINDS: [&str; 7] = [
+    "Gateway",
+    "ListenerSet",
+    "HTTPRoute",
+    "GRPCRoute",
+    "TLSRoute",
+    "TCPRoute",
+    "UDPRoute",
+];
 
 /// Reports policies without a target.
 pub(super) fn check(index: &ObjectIndex<'_>, report: &mut Report) {
@@ -40,6 +51,10 @@ pub(super) fn check(index: &ObjectIndex<'_>, report: &mut Report) {
             report,
         );
     }
+    for policy in objects.extension_policies.values() {
+        let (kind, spec) = ("EnvoyExtensionPolicy", &policy.spec);
+        targets(index, kind, policy, spec.targets(), report);
+    }
     for policy in objects.backend_tls_policies.values() {
         let subject = Subject::new("BackendTLSPolicy", policy);
         for (at, target) in policy.spec.target_refs.iter().enumerate() {
@@ -60,6 +75,9 @@ fn targets<S>(
     targets: Targets<'_>,
     report: &mut Report,
 ) {
+    if policy.meta.namespace == EVERY_NAMESPACE {
+        return;
+    }
     let subject = Subject::new(kind, policy);
     for (at, target) in targets.refs().enumerate() {
         let name = target.name.as_deref().unwrap_or_default();
@@ -71,8 +89,13 @@ fn targets<S>(
                 FindingCode::PolicyTargetMissing,
                 &subject,
                 field,
-                format!("policies cannot target {target_kind} {key}; the policy is not in force"),
-                "target a Gateway, a ListenerSet or a route",
+                format!(
+                    "policies cannot target {target_kind} {key}; objects of this name fail closed"
+                ),
+                match nearest(target_kind, KINDS) {
+                    Some(meant) => format!("did you mean {meant}?"),
+                    None => "target a Gateway, a ListenerSet or a route".to_owned(),
+                },
             );
             continue;
         }

@@ -84,6 +84,9 @@ impl Builder<'_, '_> {
         };
         let rule = draft.name.as_deref();
         let objects = self.objects;
+        if self.policies.close(objects, route, rule, on) {
+            return None;
+        }
         if let Some(guards) = find(&self.policies.security, route, rule, on) {
             // A SecurityPolicy concerns requests and cannot be enforced on connections.
             let unguarded = guards

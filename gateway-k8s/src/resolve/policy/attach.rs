@@ -16,7 +16,7 @@ use super::super::report::{Report, Subject};
 use super::ancestors::{accept, ancestor, refuse, warn};
 use super::context::{PolicyContext, PolicyObjects};
 use super::target::{PolicyTarget, TargetIndex, section_field};
-use super::{Unusable, admitted, note, report_unusable};
+use super::{TARGETS_UNREADABLE, Unusable, admitted, note, report_unreadable, report_unusable};
 use crate::api::reference::ParentReference;
 use crate::objects::{Object, ObjectKey, Store};
 use crate::status::{ConditionType, PolicyReason, PolicyStatus, StatusKey, Statuses};
@@ -36,6 +36,10 @@ pub(crate) trait RoutePolicySpec: Debug + Clone {
     fn merges(&self) -> bool;
     /// The policy merged over its parent.
     fn merged(&self, parent: &Self) -> Self;
+    /// Why valid policies of the kind have no effect; `None` if they have.
+    fn without_effect() -> Option<&'static str> {
+        None
+    }
     /// Values of the plan that the policy sets.
     fn effect(&self, context: &PolicyContext<'_, '_>) -> Result<Self::Effect, Unusable>;
 }
@@ -44,12 +48,15 @@ pub(crate) trait RoutePolicySpec: Debug + Clone {
 #[derive(Debug)]
 pub(crate) struct Attached<'a, S> {
     places: HashMap<PolicyTarget, &'a Object<S>>,
+    /// Targets that fail closed because of a policy whose targets cannot be read.
+    closed: HashMap<PolicyTarget, &'a Object<S>>,
 }
 
 impl<S> Default for Attached<'_, S> {
     fn default() -> Self {
         Self {
             places: HashMap::new(),
+            closed: HashMap::new(),
         }
     }
 }
@@ -59,6 +66,8 @@ impl<S> Default for Attached<'_, S> {
 pub(crate) struct InForce<'a, S> {
     pub(crate) policy: &'a Object<S>,
     pub(crate) parent: Option<&'a Object<S>>,
+    /// Whether the policy applies because its targets cannot be read.
+    closed: bool,
 }
 
 impl<S> Clone for InForce<'_, S> {
@@ -69,10 +78,28 @@ impl<S> Clone for InForce<'_, S> {
 
 impl<S> Copy for InForce<'_, S> {}
 
-impl<S: RoutePolicySpec> InForce<'_, S> {
+impl<'a, S: RoutePolicySpec> InForce<'a, S> {
+    /// A policy that is not merged.
+    fn alone(policy: &'a Object<S>) -> Self {
+        Self {
+            policy,
+            parent: None,
+            closed: false,
+        }
+    }
+
+    /// A policy whose targets cannot be read.
+    fn closing(policy: &'a Object<S>) -> Self {
+        Self {
+            policy,
+            parent: None,
+            closed: true,
+        }
+    }
+
     /// Names of the policies, for comparison.
-    pub(crate) fn key(&self) -> (ObjectKey, Option<ObjectKey>) {
-        (self.policy.key(), self.parent.map(Object::key))
+    pub(crate) fn key(&self) -> (ObjectKey, Option<ObjectKey>, bool) {
+        (self.policy.key(), self.parent.map(Object::key), self.closed)
     }
 
     /// The enforced settings. `rate_limit_headers`: the listener sends `x-ratelimit-*`.
@@ -83,6 +110,9 @@ impl<S: RoutePolicySpec> InForce<'_, S> {
     ) -> Result<S::Effect, Unusable> {
         let spec = &self.policy.spec;
         admitted(&self.policy.misread)?;
+        if self.closed {
+            return Err(Unusable::target(TARGETS_UNREADABLE.to_owned()));
+        }
         let name = self.policy.key().to_string();
         let context = PolicyContext {
             objects,
@@ -132,16 +162,24 @@ impl<'a, S: RoutePolicySpec> Attached<'a, S> {
         let of_rule =
             rule.and_then(|name| self.places.get(&PolicyTarget::Rule(route, name.to_owned())));
         let own = of_rule.or_else(|| self.places.get(&PolicyTarget::Route(route)));
+        let closing = || {
+            let route = self.closed.get(&PolicyTarget::Route(route));
+            let inherits = own.is_none_or(|policy| policy.spec.merges());
+            let above = || on.places().find_map(|place| self.closed.get(&place));
+            route.or_else(|| inherits.then(above).flatten())
+        };
+        if !self.closed.is_empty()
+            && let Some(policy) = closing()
+        {
+            return Some(InForce::closing(policy));
+        }
         let parent = || self.parent(on).map(|(policy, _)| policy);
         match own.copied() {
             Some(policy) => Some(InForce {
-                policy,
                 parent: policy.spec.merges().then(parent).flatten(),
+                ..InForce::alone(policy)
             }),
-            None => parent().map(|policy| InForce {
-                policy,
-                parent: None,
-            }),
+            None => parent().map(InForce::alone),
         }
     }
 
@@ -153,7 +191,7 @@ impl<'a, S: RoutePolicySpec> Attached<'a, S> {
 
     /// Whether there are no policies.
     pub(crate) fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.places.is_empty() && self.closed.is_empty()
     }
 }
 
@@ -166,8 +204,13 @@ pub(super) fn attach<'a, S: RoutePolicySpec>(
 ) -> Attached<'a, S> {
     let policies = by_age(store.values());
     let mut stages: [Vec<(usize, PolicyTarget)>; 6] = Default::default();
+    let mut unreadable = Vec::new();
     for (at, policy) in policies.iter().enumerate() {
-        for target in places.find(S::KIND, &policy.meta, policy.spec.targets()) {
+        let found = places.find(S::KIND, policy, policy.spec.targets());
+        if found.whole_namespace || !found.closes.is_empty() {
+            unreadable.push((at, found.closes, found.whole_namespace));
+        }
+        for target in found.places {
             let stage = match target {
                 PolicyTarget::Rule(..) => 0,
                 PolicyTarget::Route(_) => 1,
@@ -189,6 +232,9 @@ pub(super) fn attach<'a, S: RoutePolicySpec>(
         report,
     };
     run.claim(stages.iter().flatten());
+    for (at, closed, whole_namespace) in unreadable {
+        run.close(at, closed, whole_namespace);
+    }
     let (of_routes, of_listeners) = stages.split_at(2);
     for (at, target) in of_routes.iter().flatten() {
         run.state_route(*at, target);
@@ -230,6 +276,43 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
                     .or_insert(self.policies[*at]);
             }
         }
+    }
+
+    /// Closes what a policy whose targets cannot be read may cover.
+    fn close(&mut self, at: usize, closed: Vec<PolicyTarget>, whole_namespace: bool) {
+        let policy = self.policies[at];
+        for target in &closed {
+            self.attached.closed.entry(target.clone()).or_insert(policy);
+        }
+        let subject = Subject::new(S::KIND, policy);
+        let namespace = whole_namespace.then_some(&*policy.meta.namespace);
+        report_unreadable(self.report, &subject, namespace);
+        let mut ancestors = Vec::new();
+        for target in closed {
+            match target {
+                PolicyTarget::Gateway(gateway) => {
+                    ancestors.push(ancestor(&self.places.gateways.list[gateway], None, None));
+                }
+                PolicyTarget::Set(gateway, set) => {
+                    let gateway = &self.places.gateways.list[gateway];
+                    ancestors.push(ancestor(gateway, Some(set), None));
+                }
+                PolicyTarget::Route(route) => {
+                    for attachment in &self.places.routes[route].attachments {
+                        let section = attachment.parent.section_name.as_deref();
+                        let gateway = &self.places.gateways.list[attachment.gateway];
+                        ancestors.push(ancestor(gateway, attachment.set, section));
+                    }
+                }
+                PolicyTarget::Listener(..) | PolicyTarget::Rule(..) => {}
+            }
+        }
+        let message = match admitted(&policy.misread) {
+            Ok(()) => TARGETS_UNREADABLE.to_owned(),
+            Err(fault) => format!("{TARGETS_UNREADABLE}: {}", fault.message),
+        };
+        let status = self.statuses.entry(at).or_default();
+        refuse(status, &ancestors, PolicyReason::Invalid, &message);
     }
 
     fn exists(&self, target: &PolicyTarget) -> bool {
@@ -328,14 +411,10 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
             return self.refuse(at, &ancestors, reason, &fault);
         }
         let policy = self.policies[at];
+        self.state_effect(at, &ancestors);
         if policy.spec.merges() {
             self.merge(at, route);
-        } else if let Err(fault) = (InForce {
-            policy,
-            parent: None,
-        })
-        .effect(self.places.objects(), true)
-        {
+        } else if let Err(fault) = InForce::alone(policy).effect(self.places.objects(), true) {
             self.refuse(at, &ancestors, PolicyReason::Invalid, &fault);
         }
         let status = self.statuses.entry(at).or_default();
@@ -361,8 +440,8 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
                 let ancestors = [ancestor(gateway, on.set, Some(on.listener))];
                 let parent = self.attached.parent(on);
                 let in_force = InForce {
-                    policy,
                     parent: parent.as_ref().map(|(parent, _)| *parent),
+                    ..InForce::alone(policy)
                 };
                 if let Err(fault) = in_force.effect(self.places.objects(), true) {
                     self.refuse(at, &ancestors, PolicyReason::Invalid, &fault);
@@ -384,6 +463,16 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
                     message,
                 );
             }
+        }
+    }
+
+    /// Sets `Accepted` to false for a valid policy without effect.
+    fn state_effect(&mut self, at: usize, ancestors: &[ParentReference]) {
+        if self.policies[at].misread.is_empty()
+            && let Some(message) = S::without_effect()
+        {
+            let status = self.statuses.entry(at).or_default();
+            refuse(status, ancestors, PolicyReason::Invalid, message);
         }
     }
 
@@ -436,16 +525,12 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
         if let Err((reason, fault)) = self.holds(at, target) {
             return self.refuse(at, &ancestors, reason, &fault);
         }
+        self.state_effect(at, &ancestors);
         if let Some((whole, part)) = part {
             self.overrides.entry(whole).or_default().insert(part);
         }
         let policy = self.policies[at];
-        if let Err(fault) = (InForce {
-            policy,
-            parent: None,
-        })
-        .effect(self.places.objects(), true)
-        {
+        if let Err(fault) = InForce::alone(policy).effect(self.places.objects(), true) {
             self.refuse(at, &ancestors, PolicyReason::Invalid, &fault);
         }
         let merged = self.merged.get(target).cloned().unwrap_or_default();

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use towergate_core::plan::BackendProtocol;
+use towergate_policy::SchemaViolation;
 use towergate_tls::client::{ClientTls, SubjectAltName};
 
 use super::super::ca_bundle::{self, CaBundle, CaErrorCause};
@@ -14,8 +15,9 @@ use super::super::grant::{From, To};
 use super::super::object_index::{ObjectIndex, by_age};
 use crate::api::GATEWAY_GROUP;
 use crate::api::policy::{BackendTlsPolicySpec, BackendTlsPolicyValidation};
-use crate::api::reference::{LocalObjectReference, ParentReference};
-use crate::objects::{Object, ObjectKey};
+use crate::api::reference::{LocalObjectReference, ParentReference, PolicyTarget};
+use crate::decode::nearest;
+use crate::objects::{EVERY_NAMESPACE, Object, ObjectKey};
 use crate::status::{ConditionType, PolicyReason, PolicyStatus};
 
 /// Namespace, Service and port name (empty: every port).
@@ -27,11 +29,59 @@ pub(crate) struct BackendTls<'a> {
     winners: HashMap<ServicePort<'a>, &'a Object<BackendTlsPolicySpec>>,
     /// Policies with a target that an older policy has. They apply to their other targets.
     conflicts: Vec<(&'a Object<BackendTlsPolicySpec>, ServicePort<'a>)>,
+    /// Policies with a target that cannot be read.
+    closing: Vec<Closing<'a>>,
     /// Gateways through which a Service and port name as in [`ServicePort`] is reached.
     reached: HashMap<(ObjectKey, String), Vec<ParentReference>>,
     settings: HashMap<ObjectKey, Result<Settings, InvalidBackendTls>>,
     statuses: BTreeMap<ObjectKey, PolicyStatus>,
 }
+
+/// Services that get no connection, because a policy may target them.
+#[derive(Debug)]
+struct Closing<'a> {
+    policy: &'a Object<BackendTlsPolicySpec>,
+    /// Name of the Services; `None`: all in the namespace of the policy.
+    name: Option<&'a str>,
+}
+
+impl<'a> Closing<'a> {
+    /// The Services that `policy` may target beside those that it names as such.
+    fn of(policy: &'a Object<BackendTlsPolicySpec>) -> Vec<Self> {
+        let targets = &policy.spec.target_refs;
+        let misread = |target: &PolicyTarget| {
+            target.name.is_empty()
+                || policy.meta.namespace == EVERY_NAMESPACE
+                || !OTHER_KINDS.contains(&&*target.kind) && target.kind != SERVICE
+        };
+        let misread = targets.iter().filter(|target| misread(target));
+        let mut closing: Vec<_> = misread
+            .map(|target| Self {
+                policy,
+                name: Some(&*target.name).filter(|name| !name.is_empty()),
+            })
+            .collect();
+        let list = |fault: &SchemaViolation| {
+            let field = fault.field.strip_prefix("spec.").unwrap_or_default();
+            !field.contains(['.', '[']) && nearest(field, ["targetRefs"]).is_some()
+        };
+        if !policy.misread.is_empty() && (targets.is_empty() || policy.misread.iter().any(list)) {
+            closing.push(Self { policy, name: None });
+        }
+        closing
+    }
+
+    fn covers(&self, service: &ObjectKey) -> bool {
+        let namespace = &*self.policy.meta.namespace;
+        (namespace == EVERY_NAMESPACE || namespace == service.namespace)
+            && self.name.is_none_or(|name| name == service.name)
+    }
+}
+
+/// Kind of the targets.
+const SERVICE: &str = "Service";
+/// Kinds that a policy may target, but that are no Services.
+const OTHER_KINDS: [&str; 2] = ["Backend", "ServiceImport"];
 
 /// The settings of a policy.
 #[derive(Clone, Debug)]
@@ -75,13 +125,15 @@ impl<'a> BackendTls<'a> {
             HashMap::new();
         let mut conflicts = Vec::new();
         let mut statuses = BTreeMap::new();
+        let mut closing = Vec::new();
         for policy in by_age(index.objects.backend_tls_policies.values()) {
             statuses.insert(policy.key(), PolicyStatus::default());
+            closing.extend(Closing::of(policy));
             for target in policy
                 .spec
                 .target_refs
                 .iter()
-                .filter(|target| target.kind == "Service")
+                .filter(|target| target.kind == SERVICE)
             {
                 let section = target.section_name.as_deref().unwrap_or_default();
                 let key = (
@@ -99,6 +151,7 @@ impl<'a> BackendTls<'a> {
         Self {
             winners,
             conflicts,
+            closing,
             reached: HashMap::new(),
             settings: HashMap::new(),
             statuses,
@@ -118,6 +171,18 @@ impl<'a> BackendTls<'a> {
         port: &str,
         ancestors: &[ParentReference],
     ) -> Result<Option<Settings>, String> {
+        if let Some(closing) = self.closing.iter().find(|one| one.covers(service)) {
+            let policy = closing.policy;
+            let cause = policy.misread.first().map(ToString::to_string);
+            let cause = cause.unwrap_or_else(|| "the kind of a target is unknown".to_owned());
+            let message = format!("a target of the policy cannot be read: {cause}");
+            let settings = Err(invalid(message.clone()));
+            let status = self.statuses.entry(policy.key()).or_default();
+            for ancestor in ancestors {
+                state(status, ancestor, &settings);
+            }
+            return Err(format!("BackendTLSPolicy {}: {message}", policy.key()));
+        }
         let (namespace, name) = (service.namespace.as_str(), service.name.as_str());
         let of_port = self.winners.get(&(namespace, name, port));
         let of_all = || self.winners.get(&(namespace, name, ""));

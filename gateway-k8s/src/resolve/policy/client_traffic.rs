@@ -18,7 +18,7 @@ use super::super::port::bound;
 use super::super::report::{Report, Subject};
 use super::ancestors::{accept, ancestor, refuse, warn};
 use super::target::{PolicyTarget, TargetIndex, section_field};
-use super::{Unusable, admitted, note, report_unusable};
+use super::{TARGETS_UNREADABLE, Unusable, admitted, note, report_unreadable, report_unusable};
 use crate::api::ENVOY_GROUP;
 use crate::api::reference::ParentReference;
 use crate::objects::Object;
@@ -72,8 +72,13 @@ pub(super) fn attach<'a>(
     let mut sections = Vec::new();
     let mut sets = Vec::new();
     let mut gateways = Vec::new();
+    let mut unreadable = Vec::new();
     for (at, policy) in policies.iter().enumerate() {
-        for target in places.find(KIND, &policy.meta, policy.spec.targets()) {
+        let found = places.find(KIND, policy, policy.spec.targets());
+        if found.whole_namespace || !found.closes.is_empty() {
+            unreadable.push((at, found.closes, found.whole_namespace));
+        }
+        for target in found.places {
             match target {
                 PolicyTarget::Listener(gateway, set, name) => {
                     sections.push((at, gateway, set, name))
@@ -98,6 +103,9 @@ pub(super) fn attach<'a>(
     }
     for (at, gateway, set) in sets.into_iter().chain(gateways) {
         run.whole(at, gateway, set);
+    }
+    for (at, closed, whole_namespace) in unreadable {
+        run.close(at, closed, whole_namespace);
     }
     for (at, status) in run.statuses {
         let policy = run.policies[at];
@@ -208,6 +216,39 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
             );
         }
         self.conclude(at, &ancestors);
+    }
+
+    /// Closes the listeners that a policy whose targets cannot be read may cover.
+    fn close(&mut self, at: usize, closed: Vec<PolicyTarget>, whole_namespace: bool) {
+        let policy = self.policies[at];
+        let subject = Subject::new(KIND, policy);
+        let namespace = whole_namespace.then_some(&*policy.meta.namespace);
+        report_unreadable(self.report, &subject, namespace);
+        for target in closed {
+            let (gateway, set) = match target {
+                PolicyTarget::Gateway(gateway) => (gateway, None),
+                PolicyTarget::Set(gateway, set) => (gateway, Some(set)),
+                _ => continue,
+            };
+            let state = &self.places.gateways.list[gateway];
+            let status = self.statuses.entry(at).or_default();
+            refuse(
+                status,
+                &[ancestor(state, set, None)],
+                PolicyReason::Invalid,
+                TARGETS_UNREADABLE,
+            );
+            let listeners = state.listeners.iter().enumerate();
+            for (listener, _) in listeners.filter(|(_, one)| set.is_none() || one.set == set) {
+                let tcp = self.claims.tcp(gateway, listener);
+                let held = Held {
+                    policy,
+                    effect: Err(Unusable::target(TARGETS_UNREADABLE.to_owned())),
+                    tcp,
+                };
+                self.claims.listeners.insert((gateway, listener), held);
+            }
+        }
     }
 
     /// The settings of a listener. `set` is the ListenerSet that the policy targets; `others` share

@@ -20,6 +20,7 @@ pub(crate) mod backend_tls;
 mod backend_traffic;
 mod client_traffic;
 pub(super) mod context;
+mod extension;
 mod security;
 mod target;
 
@@ -37,7 +38,9 @@ use super::gateway::Gateways;
 use super::object_index::ObjectIndex;
 use super::report::{Report, Subject};
 use super::route::{Backends, RouteState};
+use crate::api::policy::{EnvoyExtensionPolicySpec, EnvoyPatchPolicySpec};
 use crate::finding::FindingCode;
+use crate::objects::EVERY_NAMESPACE;
 use crate::status::{PolicyReason, StatusKey, Statuses};
 use target::TargetIndex;
 
@@ -47,6 +50,40 @@ pub(super) struct Policies<'a> {
     pub(super) client: ClientTraffic<'a>,
     pub(super) traffic: Attached<'a, BackendTrafficPolicySpec>,
     pub(super) security: Attached<'a, SecurityPolicySpec>,
+    pub(super) extension: Attached<'a, EnvoyExtensionPolicySpec>,
+    pub(super) patch: Attached<'a, EnvoyPatchPolicySpec>,
+}
+
+impl Policies<'_> {
+    /// Whether there are no policies of routes.
+    pub(super) fn are_none_of_routes(&self) -> bool {
+        self.traffic.is_empty()
+            && self.security.is_empty()
+            && self.extension.is_empty()
+            && self.patch.is_empty()
+    }
+
+    /// Whether an unsupported policy covers a rule of a route on a listener.
+    pub(super) fn close(
+        &self,
+        objects: context::PolicyObjects<'_, '_>,
+        route: usize,
+        rule: Option<&str>,
+        on: On<'_>,
+    ) -> bool {
+        fn closes<S: RoutePolicySpec>(
+            attached: &Attached<'_, S>,
+            objects: context::PolicyObjects<'_, '_>,
+            (route, rule, on): (usize, Option<&str>, On<'_>),
+        ) -> bool {
+            !attached.is_empty()
+                && attached
+                    .find(route, rule, on)
+                    .is_some_and(|policy| policy.effect(objects, false).is_err())
+        }
+        closes(&self.extension, objects, (route, rule, on))
+            || closes(&self.patch, objects, (route, rule, on))
+    }
 }
 
 /// Attaches all policies.
@@ -63,10 +100,14 @@ pub(super) fn resolve<'a>(
     let client = client_traffic::attach(&places, report, statuses);
     let traffic = attach::attach(&places, &objects.backend_traffic_policies, report, statuses);
     let security = attach::attach(&places, &objects.security_policies, report, statuses);
+    let extension = attach::attach(&places, &objects.extension_policies, report, statuses);
+    let patch = attach::attach(&places, &objects.patch_policies, report, statuses);
     Policies {
         client,
         traffic,
         security,
+        extension,
+        patch,
     }
 }
 
@@ -127,6 +168,30 @@ impl From<FieldError> for Unusable {
             help: None,
         }
     }
+}
+
+/// Reason of a policy that closes its namespace.
+const TARGETS_UNREADABLE: &str = "the targets of the policy cannot be read";
+
+/// Reports a policy that closes what it may cover: everything in `namespace`, or what the readable parts of
+/// its selectors select.
+fn report_unreadable(report: &mut Report, subject: &Subject<'_>, namespace: Option<&str>) {
+    let scope = match namespace {
+        None => "everything that the readable part of its selectors selects".to_owned(),
+        Some(EVERY_NAMESPACE) => "everything that it may cover in any namespace".to_owned(),
+        Some(name) => {
+            format!(
+                "everything in namespace {name} that it may cover, with routes on its Gateways,"
+            )
+        }
+    };
+    report.error(
+        FindingCode::PolicyTargetsUnreadable,
+        subject,
+        "spec.targetRefs",
+        format!("{TARGETS_UNREADABLE}; {scope} fails closed"),
+        "name group, kind and name of each target in spec.targetRefs",
+    );
 }
 
 /// Returns an error if there are schema violations.

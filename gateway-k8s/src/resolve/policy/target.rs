@@ -1,10 +1,18 @@
 //! Targets of policies: Gateways, ListenerSets, listeners, routes, rules.
+//!
+//! A target that cannot be read must not be open. A reference with an unknown kind or group is a reference
+//! to every object of its name, and a selector selects everything that its readable parts select. If a
+//! reference cannot be read, or has an unknown kind and no object has its name, the policy closes its
+//! namespace.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
 use towergate_core::plan::RouteKind;
-use towergate_policy::common::{LabelExpression, NamespaceFrom, TargetSelector, Targets};
+use towergate_policy::SchemaViolation;
+use towergate_policy::common::{
+    LabelExpression, NamespaceFrom, TargetRef, TargetSelector, Targets,
+};
 
 use super::super::gateway::Gateways;
 use super::super::grant::{From, To};
@@ -14,7 +22,8 @@ use super::super::selector::Selector;
 use super::context::PolicyObjects;
 use crate::api::meta::{LabelSelector, LabelSelectorRequirement, ObjectMeta};
 use crate::api::{ENVOY_GROUP, GATEWAY_GROUP};
-use crate::objects::ObjectKey;
+use crate::decode::nearest;
+use crate::objects::{EVERY_NAMESPACE, Object, ObjectKey};
 use crate::status::parse_kind;
 
 /// A target of a policy. Listeners and rules may not exist.
@@ -31,6 +40,19 @@ pub(super) enum PolicyTarget {
 }
 
 impl PolicyTarget {
+    /// The section of this name of a whole object.
+    fn within(self, section: Option<&str>) -> Self {
+        let Some(name) = section.map(str::to_owned) else {
+            return self;
+        };
+        match self {
+            Self::Gateway(at) => Self::Listener(at, None, name),
+            Self::Set(at, set) => Self::Listener(at, Some(set), name),
+            Self::Route(at) => Self::Rule(at, name),
+            section @ (Self::Listener(..) | Self::Rule(..)) => section,
+        }
+    }
+
     /// Whether the target is part of a Gateway or ListenerSet.
     pub(super) fn is_part_of(&self, whole: &Self) -> bool {
         match (self, whole) {
@@ -41,6 +63,26 @@ impl PolicyTarget {
             _ => false,
         }
     }
+}
+
+/// The targets of a policy.
+#[derive(Debug)]
+pub(super) struct FoundTargets {
+    /// Targets, in order of precedence.
+    pub(super) places: Vec<PolicyTarget>,
+    /// What the policy may cover beside its targets, because some of them cannot be read.
+    pub(super) closes: Vec<PolicyTarget>,
+    /// Whether this is everything in the namespace of the policy.
+    pub(super) whole_namespace: bool,
+}
+
+/// An object that can be a target.
+struct Candidate<'t> {
+    kind: &'static str,
+    meta: &'t ObjectMeta,
+    place: PolicyTarget,
+    /// Class of a Gateway.
+    class: Option<&'t str>,
 }
 
 /// All possible targets.
@@ -82,94 +124,143 @@ impl<'p, 'a> TargetIndex<'p, 'a> {
 
     /// The targets of a policy that belong to this controller: those of its selectors, the oldest first,
     /// then those of its references.
-    pub(super) fn find(
+    pub(super) fn find<S>(
         &self,
         kind: &'static str,
-        policy: &ObjectMeta,
+        policy: &Object<S>,
         targets: Targets<'_>,
-    ) -> Vec<PolicyTarget> {
-        let mut found = Vec::new();
+    ) -> FoundTargets {
+        let mut selected = Vec::new();
+        let mut closes = Vec::new();
+        let mut whole_namespace = has_unreadable_targets(&policy.misread, targets);
         for selector in targets.selectors {
-            self.select(kind, policy, selector, &mut found);
+            let mut found = Vec::new();
+            match self.select(kind, &policy.meta, selector, &mut found) {
+                true => selected.extend(found),
+                false => closes.extend(found.into_iter().map(|(_, place)| place)),
+            }
         }
-        found.sort();
+        selected.sort();
+        let mut places: Vec<_> = selected.into_iter().map(|(_, place)| place).collect();
+        for target in targets.refs() {
+            let named = self.named(policy, target);
+            whole_namespace |= named.is_none();
+            places.extend(named.into_iter().flatten());
+        }
+        if whole_namespace {
+            closes.extend(self.of_namespace(&policy.meta.namespace));
+        }
         let mut seen = HashSet::new();
-        let named = targets.refs().filter_map(|target| {
-            let group = target.group.as_deref().unwrap_or(GATEWAY_GROUP);
-            let key = ObjectKey::new(&*policy.namespace, target.name.as_deref()?);
-            let section = target
-                .section_name
-                .as_deref()
-                .filter(|name| !name.is_empty());
-            (group == GATEWAY_GROUP).then_some(())?;
-            self.place(target.kind.as_deref()?, &key, section)
+        places.retain(|place| seen.insert(place.clone()));
+        FoundTargets {
+            places,
+            closes,
+            whole_namespace,
+        }
+    }
+
+    /// The objects that a reference names; `None` if it cannot be read.
+    fn named<S>(&self, policy: &Object<S>, target: &TargetRef) -> Option<Vec<PolicyTarget>> {
+        let group = target.group.as_deref().unwrap_or(GATEWAY_GROUP);
+        let kind = target.kind.as_deref().unwrap_or_default();
+        let name = target.name.as_deref().unwrap_or_default();
+        let namespace = policy.meta.namespace.as_str();
+        let section = target
+            .section_name
+            .as_deref()
+            .filter(|name| !name.is_empty());
+        let supported = is_target_kind(group, kind);
+        if supported && !name.is_empty() && namespace != EVERY_NAMESPACE {
+            let key = ObjectKey::new(namespace, name);
+            return Some(self.place(kind, &key, section).into_iter().collect());
+        }
+        let same_name = self.all().filter(|object| {
+            let same_kind = !supported || object.kind == kind;
+            let same = object.meta.name == name && same_kind && is_in(object.meta, namespace);
+            // An EnvoyPatchPolicy may target all Gateways of a class.
+            same || kind == "GatewayClass" && object.class == Some(name)
         });
-        let places = found.into_iter().map(|(_, place)| place).chain(named);
-        places.filter(|place| seen.insert(place.clone())).collect()
+        let places: Vec<_> = same_name
+            .map(|object| object.place.within(section))
+            .collect();
+        (!places.is_empty()).then_some(places)
+    }
+
+    /// Every object in a namespace that can be a target.
+    fn of_namespace(&self, namespace: &str) -> Vec<PolicyTarget> {
+        let all = self.all().filter(|object| is_in(object.meta, namespace));
+        all.map(|object| object.place).collect()
+    }
+
+    /// Every Gateway, ListenerSet and route.
+    fn all(&self) -> impl Iterator<Item = Candidate<'_>> {
+        let gateways = self.gateways.list.iter().enumerate();
+        let gateways = gateways.map(|(at, state)| Candidate {
+            kind: "Gateway",
+            meta: &state.object.meta,
+            place: PolicyTarget::Gateway(at),
+            class: Some(&state.object.spec.gateway_class_name),
+        });
+        let sets = self.gateways.list.iter().enumerate();
+        let sets = sets.flat_map(|(at, state)| {
+            let sets = state.sets.iter().enumerate();
+            sets.map(move |(set, state)| Candidate {
+                kind: "ListenerSet",
+                meta: &state.object.meta,
+                place: PolicyTarget::Set(at, set),
+                class: None,
+            })
+        });
+        let routes = self.routes.iter().enumerate();
+        let routes = routes.map(|(at, state)| Candidate {
+            kind: state.route.kind(),
+            meta: state.route.meta(),
+            place: PolicyTarget::Route(at),
+            class: None,
+        });
+        gateways.chain(sets).chain(routes)
     }
 
     fn place(&self, kind: &str, key: &ObjectKey, section: Option<&str>) -> Option<PolicyTarget> {
-        let section = section.map(str::to_owned);
-        let kind = match kind {
-            "Gateway" => {
-                let at = self.gateways.find(key)?;
-                return Some(section.map_or(PolicyTarget::Gateway(at), |name| {
-                    PolicyTarget::Listener(at, None, name)
-                }));
-            }
+        let whole = match kind {
+            "Gateway" => PolicyTarget::Gateway(self.gateways.find(key)?),
             "ListenerSet" => {
                 let (at, set) = self.gateways.find_set(key)?;
-                return Some(section.map_or(PolicyTarget::Set(at, set), |name| {
-                    PolicyTarget::Listener(at, Some(set), name)
-                }));
+                PolicyTarget::Set(at, set)
             }
-            other => parse_kind(other)?,
+            other => PolicyTarget::Route(*self.route_at.get(&(parse_kind(other)?, key.clone()))?),
         };
-        let at = *self.route_at.get(&(kind, key.clone()))?;
-        Some(section.map_or(PolicyTarget::Route(at), |name| PolicyTarget::Rule(at, name)))
+        Some(whole.within(section))
     }
 
-    /// Adds the targets of a selector, with their age.
+    /// Adds the targets of a selector, with their age. Returns whether the selector can be read; if not,
+    /// everything that its readable parts select is added.
     fn select(
         &self,
         kind: &'static str,
         policy: &ObjectMeta,
         selector: &TargetSelector,
         found: &mut Vec<(Option<String>, PolicyTarget)>,
-    ) {
+    ) -> bool {
         let group = selector.group.as_deref().unwrap_or(GATEWAY_GROUP);
         let labels = label_selector(
             selector.match_labels.clone(),
             selector.match_expressions.as_deref(),
         );
-        let (Ok(labels), true) = (Selector::parse(&labels), group == GATEWAY_GROUP) else {
-            return;
-        };
+        let labels = Selector::parse(&labels);
         let wanted = selector.kind.as_deref().unwrap_or_default();
-        let gateways = self.gateways.list.iter().enumerate();
-        let gateways =
-            gateways.map(|(at, state)| ("Gateway", &state.object.meta, PolicyTarget::Gateway(at)));
-        let sets = self.gateways.list.iter().enumerate();
-        let sets = sets.flat_map(|(at, state)| {
-            let sets = state.sets.iter().enumerate();
-            sets.map(move |(set, state)| {
-                (
-                    "ListenerSet",
-                    &state.object.meta,
-                    PolicyTarget::Set(at, set),
-                )
-            })
-        });
-        let routes = self.routes.iter().enumerate();
-        let routes = routes.map(|(at, state)| {
-            (
-                state.route.kind(),
-                state.route.meta(),
-                PolicyTarget::Route(at),
-            )
-        });
-        for (target_kind, meta, place) in gateways.chain(sets).chain(routes) {
-            if target_kind != wanted || !labels.takes(&meta.labels) {
+        let known = is_target_kind(group, wanted);
+        for Candidate {
+            kind: target_kind,
+            meta,
+            place,
+            ..
+        } in self.all()
+        {
+            let matches = labels
+                .as_ref()
+                .map_or(true, |labels| labels.takes(&meta.labels));
+            if known && target_kind != wanted || !matches {
                 continue;
             }
             let from = From {
@@ -183,20 +274,24 @@ impl<'p, 'a> TargetIndex<'p, 'a> {
                 namespace: &meta.namespace,
                 name: &meta.name,
             };
-            if self.in_scope(selector, policy, &meta.namespace)
-                && self.index.grants.permit(from, to)
-            {
+            let permitted =
+                policy.namespace == EVERY_NAMESPACE || self.index.grants.permit(from, to);
+            if self.in_scope(selector, policy, &meta.namespace) && permitted {
                 found.push((meta.creation_timestamp.clone(), place));
             }
         }
+        known && labels.is_ok()
     }
 
     /// Whether a selector includes a namespace.
     fn in_scope(&self, selector: &TargetSelector, policy: &ObjectMeta, namespace: &str) -> bool {
         let namespaces = selector.namespaces.as_ref();
         match namespaces.and_then(|namespaces| namespaces.from.as_ref()) {
-            None | Some(NamespaceFrom::Same) => policy.namespace == namespace,
-            Some(NamespaceFrom::All) => true,
+            None | Some(NamespaceFrom::Same) => {
+                policy.namespace == namespace || policy.namespace == EVERY_NAMESPACE
+            }
+            // An unknown value makes the policy invalid.
+            Some(NamespaceFrom::All | NamespaceFrom::Other(_)) => true,
             Some(NamespaceFrom::Selector) => {
                 let written = namespaces.and_then(|namespaces| namespaces.selector.as_ref());
                 let written = written.map(|written| {
@@ -204,9 +299,8 @@ impl<'p, 'a> TargetIndex<'p, 'a> {
                     label_selector(written.match_labels.clone(), expressions)
                 });
                 let selector = written.and_then(|written| Selector::parse(&written).ok());
-                selector.is_some_and(|selector| selector.takes(&self.index.labels(namespace)))
+                selector.is_none_or(|selector| selector.takes(&self.index.labels(namespace)))
             }
-            Some(NamespaceFrom::Other(_)) => false,
         }
     }
 }
@@ -232,6 +326,36 @@ pub(crate) fn target_field(targets: Targets<'_>, at: usize) -> String {
         Some(_) => format!("spec.targetRefs[{}]", at - 1),
         None => format!("spec.targetRefs[{at}]"),
     }
+}
+
+/// Whether policies can target a kind.
+fn is_target_kind(group: &str, kind: &str) -> bool {
+    let known = matches!(kind, "Gateway" | "ListenerSet") || parse_kind(kind).is_some();
+    known && group == GATEWAY_GROUP
+}
+
+/// Whether an object is in the namespace of a policy.
+fn is_in(meta: &ObjectMeta, namespace: &str) -> bool {
+    namespace == EVERY_NAMESPACE || meta.namespace == namespace
+}
+
+/// Whether an invalid policy may have targets beside those that could be read.
+pub(super) fn has_unreadable_targets(misread: &[SchemaViolation], targets: Targets<'_>) -> bool {
+    const FIELDS: [&str; 3] = ["targetRef", "targetRefs", "targetSelectors"];
+    if misread.is_empty() {
+        return false;
+    }
+    let none = targets.refs().next().is_none() && targets.selectors.is_empty();
+    none || misread.iter().any(|fault| {
+        let field = fault.field.strip_prefix("spec.").unwrap_or_default();
+        match field {
+            "targetRef" => targets.single.is_none(),
+            "targetRefs" => targets.list.is_empty(),
+            "targetSelectors" => targets.selectors.is_empty(),
+            // A misspelt field may be meant as one of these.
+            other => !other.contains(['.', '[']) && nearest(other, FIELDS).is_some(),
+        }
+    })
 }
 
 fn label_selector(

@@ -1,0 +1,50 @@
+//! EnvoyExtensionPolicy and EnvoyPatchPolicy: not supported, so that their targets fail closed.
+//!
+//! The decoder marks an object as invalid unless all that it adds may fail open; such an object has no
+//! effect, but replaces a less specific one.
+
+use towergate_policy::common::{Deprecated, Targets};
+
+use super::Unusable;
+use super::attach::RoutePolicySpec;
+use super::context::PolicyContext;
+use crate::api::policy::{EnvoyExtensionPolicySpec, EnvoyPatchPolicySpec};
+
+macro_rules! unsupported {
+    ($spec:ident = $kind:literal) => {
+        impl RoutePolicySpec for $spec {
+            const KIND: &'static str = $kind;
+            type Effect = ();
+
+            fn targets(&self) -> Targets<'_> {
+                self.targets()
+            }
+
+            fn old_fields(&self) -> Vec<Deprecated> {
+                Vec::new()
+            }
+
+            fn merges(&self) -> bool {
+                false
+            }
+
+            fn merged(&self, _parent: &Self) -> Self {
+                self.clone()
+            }
+
+            fn without_effect() -> Option<&'static str> {
+                Some(concat!(
+                    $kind,
+                    " is not supported; requests pass without it, as failOpen permits"
+                ))
+            }
+
+            fn effect(&self, _context: &PolicyContext<'_, '_>) -> Result<(), Unusable> {
+                Ok(())
+            }
+        }
+    };
+}
+
+unsupported!(EnvoyExtensionPolicySpec = "EnvoyExtensionPolicy");
+unsupported!(EnvoyPatchPolicySpec = "EnvoyPatchPolicy");
