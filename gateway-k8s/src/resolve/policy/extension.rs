@@ -3,7 +3,8 @@
 //! The decoder marks an object as invalid unless all that it adds may fail open; such an object has no
 //! effect, but replaces a less specific one.
 
-use towergate_policy::common::{Deprecated, Targets};
+use towergate_policy::check::FieldRemarks;
+use towergate_policy::common::Targets;
 
 use super::Unusable;
 use super::attach::RoutePolicySpec;
@@ -20,8 +21,8 @@ macro_rules! unsupported {
                 self.targets()
             }
 
-            fn old_fields(&self) -> Vec<Deprecated> {
-                Vec::new()
+            fn remarks(&self) -> FieldRemarks {
+                FieldRemarks::default()
             }
 
             fn merges(&self) -> bool {
