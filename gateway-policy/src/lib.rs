@@ -36,6 +36,7 @@ pub mod ext_auth;
 mod field_error;
 mod field_path;
 pub mod jwt;
+pub mod oidc;
 mod parse;
 pub mod rate_limit;
 pub mod references;
@@ -63,6 +64,8 @@ pub enum Policy {
     ApiKey(api_key::ApiKeyAuthentication),
     /// HTTP Basic authentication.
     BasicAuth(basic_auth::BasicAuthentication),
+    /// Authentication by OpenID Connect.
+    Oidc(oidc::OidcAuthentication),
     /// Authentication by JSON Web Token.
     Jwt(jwt::JwtAuthentication),
     /// Authorization by client address, header fields and claims.
@@ -79,6 +82,7 @@ impl RoutePolicy for Policy {
             Self::ExternalAuth(_) => Stage::ExternalAuth,
             Self::ApiKey(_) => Stage::ApiKey,
             Self::BasicAuth(_) => Stage::BasicAuth,
+            Self::Oidc(_) => Stage::Oidc,
             Self::Jwt(_) => Stage::Jwt,
             Self::Authorization(_) => Stage::Authorization,
             Self::LocalRateLimit(_) => Stage::LocalRateLimit,
@@ -98,6 +102,7 @@ impl RoutePolicy for Policy {
             }
             Self::ApiKey(keys) => BuiltPolicy::head(api_key::ApiKeyPolicy::new(keys)?),
             Self::BasicAuth(users) => basic_auth::BasicAuthPolicy::built(users)?,
+            Self::Oidc(oidc) => oidc::OidcPolicy::built(oidc, context)?,
             Self::Jwt(jwt) => jwt::JwtPolicy::built(jwt, context)?,
             Self::Authorization(rules) => BuiltPolicy::head(rules.clone()),
             Self::LocalRateLimit(limit) => limit.build(context),

@@ -7,6 +7,7 @@ use towergate_core::plan::WeightedBackend;
 
 use crate::FieldError;
 use crate::common::{BackendRef, ConfigMapRef, ObjectRef};
+use crate::secret::SecretText;
 
 /// Decoded values of a Secret or ConfigMap, by key.
 pub type ObjectData = BTreeMap<String, Vec<u8>>;
@@ -38,6 +39,20 @@ pub trait References: Debug {
         field: &str,
         references: &[BackendRef],
     ) -> Result<Vec<WeightedBackend>, FieldError>;
+
+    /// `namespace/name` of the policy. Tells the sessions of policies apart.
+    fn policy_name(&self) -> &str {
+        ""
+    }
+
+    /// Keys that seal sessions in cookies: the first one seals, all of them open. Empty: the operator has supplied
+    /// none.
+    ///
+    /// # Errors
+    /// The operator has named a Secret that does not exist, or whose keys are too short.
+    fn session_keys(&self) -> Result<Vec<SecretText>, FieldError> {
+        Ok(Vec::new())
+    }
 }
 
 /// An empty set of objects: every reference is an error.

@@ -109,7 +109,6 @@ fn every_unsupported_field_of_a_security_policy_is_rejected_by_name() {
     let fields = fields(include_str!("fields/security.txt"));
     let unsupported = [
         "mergeType",
-        "oidc",
         "authorization.rules.cel",
         "authorization.rules.principal.clientIPGeoLocations",
     ];

@@ -97,7 +97,7 @@ fn literal(at: FieldPath<'_>, text: &str) -> Result<Text<HeaderValue>, FieldErro
 }
 
 /// Converts a condition on a text.
-pub(super) fn text_match(
+pub(crate) fn text_match(
     at: FieldPath<'_>,
     matching: &StringMatch,
 ) -> Result<TextMatch, FieldError> {

@@ -41,6 +41,7 @@ pub use client_validation::{
     ClientValidation, ClientValidationMode, Crl, OtherName, SubjectAltNames, ValidationRefs,
 };
 pub use connection::{Connection, ConnectionLimit};
+pub(crate) use header_edits::text_match;
 pub use headers::{
     EnvoyHeaders, HostSettings, RequestId, UnderscoresAction, XForwardedClientCert, XfccDetail,
     XfccMode,

@@ -39,6 +39,7 @@ pub use claims::{ClaimHeader, InvalidClaim, find_claim};
 pub use error::JwtError;
 pub use keys::{Algorithm, KeySet, KeySetError, MAX_KEY_SET_LENGTH};
 pub use policy::JwtPolicy;
+pub(crate) use source::query_pairs;
 pub use source::{TokenHeader, TokenSources};
 pub use token::{Claims, UnverifiedToken};
 pub use verify::{CLOCK_SKEW, check_claims};

@@ -8,10 +8,10 @@
 //!
 //! let spec: SecurityPolicySpec = serde_json::from_str(
 //!     r#"{"targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "a"}],
-//!         "oidc": {"clientID": "a"}}"#,
+//!         "basicAuth": {"users": {"name": "a"}}}"#,
 //! )?;
 //! let error = spec.policies(&towergate_policy::references::NoReferences).unwrap_err();
-//! assert_eq!(error.to_string(), "spec.oidc is not supported");
+//! assert_eq!(error.to_string(), "spec.basicAuth.users: Secret a not found");
 //! # Ok::<(), serde_json::Error>(())
 //! ```
 

@@ -1,11 +1,30 @@
 //! `oidc`: authentication by OpenID Connect (authorization code flow).
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use data_encoding::HEXLOWER;
+use http::Uri;
+use http::header::COOKIE;
+use towergate_core::plan::{Destination, WeightedBackend};
+
 use crate::api_struct::{api_struct, string_enum};
 use crate::backend_traffic::ClusterSettings;
 use crate::check::Report;
+use crate::client_traffic::text_match;
 use crate::common::{
-    BackendRef, Backends, DNS_NAME, DurationText, ObjectRef, SingleBackendRef, StringMatchKind,
+    BackendRef, Backends, DNS_NAME, DurationText, ObjectRef, SingleBackendRef, StringMatch,
+    StringMatchKind,
 };
+use crate::field_path::FieldPath;
+use crate::jwt::{JwtAuthentication, TokenRequirement, TokenSources};
+use crate::oidc::{
+    HeaderCondition, OidcAuthentication, OidcProviderSettings, RedirectUrl, SessionCookies,
+};
+use crate::parse::{duration, forwarded_header_name, header_name, positive_duration};
+use crate::secret::SecretText;
+use crate::{FieldError, References};
 
 string_enum! {
     /// The attribute `SameSite` of a cookie.
@@ -143,5 +162,283 @@ impl OidcProvider {
             settings: self.backend_settings.as_ref(),
         }
         .check_fetched(report);
+    }
+}
+
+/// Key of the Secret under which the client ID is.
+const CLIENT_ID: &str = "client-id";
+/// Key of the Secret under which the client secret is.
+const CLIENT_SECRET: &str = "client-secret";
+/// Scope that makes a request one of OpenID Connect.
+const OPENID: &str = "openid";
+/// Path that ends a session, by default.
+const LOGOUT: &str = "/logout";
+
+impl Oidc {
+    /// Converts the section at `path`. `jwt` is the section of the same policy.
+    pub(super) fn policy(
+        &self,
+        path: FieldPath<'_>,
+        references: &dyn References,
+        jwt: Option<&JwtAuthentication>,
+    ) -> Result<OidcAuthentication, FieldError> {
+        let client_secret = self.client_secret.clone().unwrap_or_default();
+        let at = path.field("clientSecret");
+        let client_secret = secret_value(at, &client_secret, CLIENT_SECRET, references)?;
+        let at = path.field("clientIDRef");
+        let client_id = match (&self.client_id, &self.client_id_ref) {
+            (Some(id), _) => id.clone(),
+            (None, Some(reference)) => secret_value(at, reference, CLIENT_ID, references)?,
+            (None, None) => {
+                let reason = "either clientID or clientIDRef must be set";
+                return Err(FieldError::invalid(path, reason));
+            }
+        };
+        let provider = self.provider.clone().unwrap_or_default();
+        let converted = OidcAuthentication {
+            provider: provider.convert(path.field("provider"), references)?,
+            client_id,
+            client_secret: SecretText::new(client_secret),
+            session_keys: references.session_keys()?,
+            cookies: self.cookies(path, references.policy_name())?,
+            redirect_url: self.redirect_url(path.field("redirectURL"))?,
+            logout_path: self
+                .logout_path
+                .clone()
+                .unwrap_or_else(|| LOGOUT.to_owned()),
+            scopes: self.scopes(),
+            resources: self.resources.clone().unwrap_or_default(),
+            deny_redirect: self.conditions(path.field("denyRedirect"))?,
+            forward_access_token: self.forward_access_token.unwrap_or(false),
+            forward_id_token: match &self.forward_id_token {
+                Some(forward) => Some(forward.convert(path.field("forwardIDToken"))?),
+                None => None,
+            },
+            pass_through: self.pass_through(path.field("passThroughAuthHeader"), jwt)?,
+            default_token_ttl: self.default_token_ttl(path)?,
+            refresh_token_ttl: self.refresh_token_ttl(path)?,
+            login_ttl: positive_duration(path.field("csrfTokenTTL"), self.csrf_token_ttl.as_ref())?
+                .unwrap_or(Duration::from_secs(600)),
+            encrypt_tokens: self.disable_token_encryption != Some(true),
+        };
+        self.check_logout_path(path, &converted)?;
+        converted
+            .keys()
+            .map_err(|error| FieldError::invalid(path, error))?;
+        Ok(converted)
+    }
+
+    fn cookies(&self, path: FieldPath<'_>, policy: &str) -> Result<SessionCookies, FieldError> {
+        let suffix = digest(&SHA256, policy.as_bytes());
+        let mut cookies = SessionCookies::new(HEXLOWER.encode(&suffix.as_ref()[..4]));
+        cookies.domain.clone_from(&self.cookie_domain);
+        let config = self.cookie_config.as_ref();
+        cookies.same_site = config.and_then(|config| config.same_site.clone());
+        if let Some(SameSite::Other(word)) = &cookies.same_site {
+            let at = path.field("cookieConfig");
+            return Err(FieldError::unknown_value(at.field("sameSite"), word));
+        }
+        let at = path.field("cookieNames");
+        let names = self.cookie_names.clone().unwrap_or_default();
+        let given = [
+            ("accessToken", names.access_token, &mut cookies.access_token),
+            ("idToken", names.id_token, &mut cookies.id_token),
+        ];
+        for (field, name, own) in given {
+            let Some(name) = name.filter(|name| !name.is_empty()) else {
+                continue;
+            };
+            let at = at.field(field);
+            // A cookie's name has the same characters as a field's (RFC 6265, section 4.1.1).
+            if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
+                return Err(FieldError::invalid(at, "is not a name of a cookie"));
+            }
+            if name.starts_with("__Host-") && self.cookie_domain.is_some() {
+                let reason = "a cookie with the prefix __Host- cannot have a cookieDomain";
+                return Err(FieldError::invalid(at, reason));
+            }
+            *own = name;
+        }
+        if cookies.access_token == cookies.id_token {
+            return Err(FieldError::invalid(at, "the names must differ"));
+        }
+        Ok(cookies)
+    }
+
+    fn redirect_url(&self, path: FieldPath<'_>) -> Result<RedirectUrl, FieldError> {
+        let text = self.redirect_url.as_deref().unwrap_or(RedirectUrl::DEFAULT);
+        RedirectUrl::parse(text).map_err(|error| FieldError::invalid(path, error))
+    }
+
+    fn check_logout_path(
+        &self,
+        path: FieldPath<'_>,
+        converted: &OidcAuthentication,
+    ) -> Result<(), FieldError> {
+        let at = path.field("logoutPath");
+        let logout = &converted.logout_path;
+        if !logout.starts_with('/') || logout.contains(['?', '#']) {
+            let reason = "must be a path that starts with / and has no query";
+            return Err(FieldError::invalid(at, reason));
+        }
+        if logout == converted.redirect_url.path() {
+            let reason = "must differ from the path of redirectURL";
+            return Err(FieldError::invalid(at, reason));
+        }
+        Ok(())
+    }
+
+    fn scopes(&self) -> Vec<String> {
+        let mut scopes = self.scopes.clone().unwrap_or_default();
+        if !scopes.iter().any(|scope| scope == OPENID) {
+            scopes.push(OPENID.to_owned());
+        }
+        scopes
+    }
+
+    fn conditions(&self, path: FieldPath<'_>) -> Result<Vec<HeaderCondition>, FieldError> {
+        let at = path.field("headers");
+        let headers = self.deny_redirect.iter().flat_map(|deny| &deny.headers);
+        let headers = headers.flatten().enumerate().map(|(index, header)| {
+            let at = at.item(index);
+            let condition = StringMatch {
+                kind: header.kind.clone(),
+                value: header.value.clone(),
+            };
+            Ok(HeaderCondition {
+                name: header_name(at.field("name"), header.name.as_deref().unwrap_or(""))?,
+                value: text_match(at.field("value"), &condition)?,
+            })
+        });
+        headers.collect()
+    }
+
+    /// Tokens that pass are verified by `jwt`, so there must be one that refuses invalid tokens.
+    fn pass_through(
+        &self,
+        path: FieldPath<'_>,
+        jwt: Option<&JwtAuthentication>,
+    ) -> Result<Vec<TokenSources>, FieldError> {
+        if self.pass_through_auth_header != Some(true) {
+            return Ok(Vec::new());
+        }
+        let verifying = jwt.filter(|jwt| jwt.requirement != TokenRequirement::FailOpen);
+        let Some(jwt) = verifying else {
+            let reason = "requires spec.jwt without failOpen, which verifies the token";
+            return Err(FieldError::invalid(path, reason));
+        };
+        let sources = jwt.providers.iter().map(|provider| TokenSources {
+            headers: provider.sources.headers.clone(),
+            params: Vec::new(),
+            cookies: Vec::new(),
+        });
+        Ok(sources
+            .filter(|source| !source.headers.is_empty())
+            .collect())
+    }
+
+    fn default_token_ttl(&self, path: FieldPath<'_>) -> Result<Duration, FieldError> {
+        let at = path.field("defaultTokenTTL");
+        Ok(duration(at, self.default_token_ttl.as_ref())?.unwrap_or_default())
+    }
+
+    fn refresh_token_ttl(&self, path: FieldPath<'_>) -> Result<Option<Duration>, FieldError> {
+        let at = path.field("defaultRefreshTokenTTL");
+        let ttl = positive_duration(at, self.default_refresh_token_ttl.as_ref())?;
+        let week = Duration::from_secs(7 * 24 * 3600);
+        Ok((self.refresh_token != Some(false)).then_some(ttl.unwrap_or(week)))
+    }
+}
+
+/// The text under `key` of a Secret, without a line end.
+fn secret_value(
+    path: FieldPath<'_>,
+    reference: &ObjectRef,
+    key: &str,
+    references: &dyn References,
+) -> Result<String, FieldError> {
+    let at = path.to_string();
+    let mut data = references.secret(&at, reference)?;
+    let value = data.remove(key).map(String::from_utf8);
+    let value = value.and_then(Result::ok).unwrap_or_default();
+    let value = value.trim_end_matches(['\r', '\n']);
+    if value.is_empty() {
+        let name = reference.name.as_deref().unwrap_or_default();
+        let message = format!("Secret {name} has no text under {key}");
+        return Err(FieldError::invalid(at, message));
+    }
+    Ok(value.to_owned())
+}
+
+impl ForwardIdToken {
+    fn convert(
+        &self,
+        path: FieldPath<'_>,
+    ) -> Result<towergate_core::plan::Text<http::HeaderName>, FieldError> {
+        let at = path.field("header");
+        let name = forwarded_header_name(at, self.header.as_deref().unwrap_or(""))?;
+        if *name == COOKIE {
+            let reason = "must not be Cookie, in which the backend receives the token anyway";
+            return Err(FieldError::invalid(at, reason));
+        }
+        Ok(name)
+    }
+}
+
+impl OidcProvider {
+    fn convert(
+        &self,
+        path: FieldPath<'_>,
+        references: &dyn References,
+    ) -> Result<OidcProviderSettings, FieldError> {
+        let issuer = self.issuer.clone().unwrap_or_default();
+        let mut tls = is_https(path.field("issuer"), &issuer)?;
+        let endpoints = [
+            ("authorizationEndpoint", &self.authorization_endpoint),
+            ("endSessionEndpoint", &self.end_session_endpoint),
+        ];
+        for (field, url) in endpoints {
+            if let Some(url) = url {
+                is_https(path.field(field), url)?;
+            }
+        }
+        if let Some(url) = &self.token_endpoint {
+            tls = is_https(path.field("tokenEndpoint"), url)?;
+        }
+        let refs = self.backend_refs.as_deref().unwrap_or_default();
+        let field = path.field("backendRefs").to_string();
+        if refs.is_empty() {
+            let reason = "is required: resolving the host of the provider is not supported yet";
+            return Err(FieldError::invalid(field, reason));
+        }
+        let backends = references.backends(&field, refs)?;
+        let plain = |backend: &WeightedBackend| match &backend.destination {
+            Destination::Backend(backend) => backend.tls.is_none(),
+            _ => true,
+        };
+        if tls && backends.iter().any(plain) {
+            let reason = "a backend of an https URL requires a BackendTLSPolicy";
+            return Err(FieldError::invalid(field, reason));
+        }
+        let settings = self.backend_settings.clone().unwrap_or_default();
+        Ok(OidcProviderSettings {
+            authorization: self.authorization_endpoint.clone(),
+            token: self.token_endpoint.clone(),
+            end_session: self.end_session_endpoint.clone(),
+            traffic: Arc::new(settings.traffic(path.field("backendSettings"))?),
+            backends,
+            issuer,
+        })
+    }
+}
+
+/// Whether a URL has TLS.
+fn is_https(path: FieldPath<'_>, url: &str) -> Result<bool, FieldError> {
+    let uri: Result<Uri, _> = url.parse();
+    let uri = uri.map_err(|error| FieldError::invalid(path, error))?;
+    match (uri.scheme_str(), uri.host()) {
+        (Some("https"), Some(_)) => Ok(true),
+        (Some("http"), Some(_)) => Ok(false),
+        _ => Err(FieldError::invalid(path, "must be an http or https URL")),
     }
 }

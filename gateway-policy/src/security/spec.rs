@@ -31,7 +31,7 @@ api_struct! {
         /// Authentication by JSON Web Token.
         jwt: Jwt = "jwt",
         /// Authentication by OpenID Connect.
-        oidc: Oidc = "oidc" Unsupported,
+        oidc: Oidc = "oidc",
         /// Authorization by an external service.
         ext_auth: ExtAuth = "extAuth",
         /// Rules that allow or deny requests.
@@ -114,7 +114,14 @@ impl SecurityPolicySpec {
                 let identity = identity.map_err(|e| FieldError::invalid("spec.jwt", e))?;
                 providers.push((provider.name.clone(), identity));
             }
+            if let Some(oidc) = &self.oidc {
+                let oidc = oidc.policy(path.field("oidc"), references, Some(&jwt))?;
+                policies.push(Policy::Oidc(oidc));
+            }
             policies.push(Policy::Jwt(jwt));
+        } else if let Some(oidc) = &self.oidc {
+            let oidc = oidc.policy(path.field("oidc"), references, None)?;
+            policies.push(Policy::Oidc(oidc));
         }
         if let Some(rules) = &self.authorization {
             let rules = rules.policy(path.field("authorization"), &providers)?;

@@ -1,0 +1,122 @@
+//! A document that is fetched, and kept while it is new enough.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use std::sync::Arc;
+use tokio::sync::Mutex;
+
+/// Time for which a document is used before it is fetched again.
+const LIFETIME: Duration = Duration::from_secs(3600);
+/// Time between a failed fetch and the next.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// A document that is fetched when it is needed. If a later fetch fails, the last good document stays in use.
+#[derive(Debug)]
+pub(super) struct Fetched<T> {
+    current: ArcSwapOption<T>,
+    /// Held while the document is fetched.
+    fetching: Mutex<()>,
+    started: Instant,
+    /// Milliseconds since `started` of the last fetch.
+    last: AtomicU64,
+    /// Milliseconds since `started` after which the document is fetched again.
+    due: AtomicU64,
+}
+
+impl<T> Fetched<T> {
+    /// A document that has not been fetched.
+    pub(super) fn new() -> Self {
+        Self {
+            current: ArcSwapOption::empty(),
+            fetching: Mutex::new(()),
+            started: Instant::now(),
+            last: AtomicU64::new(0),
+            due: AtomicU64::new(0),
+        }
+    }
+
+    /// The document; `fetch` is awaited if it is due. Of several callers one fetches: the others wait for it if there
+    /// is no document yet, and else use the last one. `None` if it could not be fetched.
+    pub(super) async fn load(
+        &self,
+        what: &str,
+        fetch: impl Future<Output = Result<T, String>>,
+    ) -> Option<Arc<T>> {
+        let known = self.current.load_full();
+        if !self.is_due() {
+            return known;
+        }
+        let _guard = match known {
+            Some(known) => match self.fetching.try_lock() {
+                Ok(guard) => guard,
+                Err(_) => return Some(known),
+            },
+            None => self.fetching.lock().await,
+        };
+        if self.is_due() {
+            let wait = match fetch.await {
+                Ok(value) => {
+                    self.current.store(Some(Arc::new(value)));
+                    LIFETIME
+                }
+                Err(error) => {
+                    tracing::warn!(error, "{what} could not be fetched");
+                    RETRY
+                }
+            };
+            let now = self.elapsed();
+            let due = now.saturating_add(milliseconds(wait));
+            self.last.store(now, Ordering::Release);
+            self.due.store(due, Ordering::Release);
+        }
+        self.current.load_full()
+    }
+
+    /// Makes the document due if the last fetch was more than `age` ago. Returns whether it is due.
+    pub(super) fn expire(&self, age: Duration) -> bool {
+        let last = self.last.load(Ordering::Acquire);
+        if self.elapsed().saturating_sub(last) > milliseconds(age) {
+            self.due.store(0, Ordering::Release);
+        }
+        self.is_due()
+    }
+
+    fn is_due(&self) -> bool {
+        self.elapsed() >= self.due.load(Ordering::Acquire)
+    }
+
+    fn elapsed(&self) -> u64 {
+        milliseconds(self.started.elapsed())
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn callers_share_one_fetch_and_keep_the_last_good_document() {
+        let (document, fetches) = (Fetched::new(), AtomicUsize::new(0));
+        let fetch = || async {
+            fetches.fetch_add(1, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+            Ok("first")
+        };
+
+        let (one, two) = tokio::join!(document.load("x", fetch()), document.load("x", fetch()));
+        assert_eq!((*one.unwrap(), *two.unwrap()), ("first", "first"));
+        assert_eq!(fetches.load(Ordering::Relaxed), 1);
+        document.due.store(0, Ordering::Relaxed);
+        let failed = document.load("x", async { Err("down".to_owned()) }).await;
+
+        assert_eq!(*failed.unwrap(), "first");
+    }
+}

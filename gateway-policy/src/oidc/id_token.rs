@@ -1,0 +1,153 @@
+//! Validation of ID tokens (OpenID Connect Core 1.0, section 3.1.3.7).
+
+use std::time::SystemTime;
+
+use serde_json::Value;
+
+use super::SessionKeys;
+use crate::jwt::{Claims, JwtError, KeySet, UnverifiedToken, check_claims};
+
+/// Why an ID token is not accepted.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdTokenError {
+    /// The provider must issue one, and has not.
+    #[error("it is missing")]
+    Missing,
+    /// It is not a valid JSON Web Token, or a registered claim does not hold.
+    #[error("{0}")]
+    Token(#[from] JwtError),
+    /// It was issued to another client.
+    #[error("it was issued to another client")]
+    Audience,
+    /// It has no end.
+    #[error("it has no exp")]
+    NoExpiry,
+    /// It was issued for another login.
+    #[error("it was issued for another login")]
+    Nonce,
+    /// It is about another user than that of the session.
+    #[error("it is about another user")]
+    Subject,
+    /// The keys of the provider are not available.
+    #[error("the keys of the provider are not available")]
+    NoKeys,
+}
+
+/// What an ID token must say.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct IdTokenRules<'r> {
+    /// Client ID.
+    pub(super) client_id: &'r str,
+    /// Value of `iss`; `None`: not checked.
+    pub(super) issuer: Option<&'r str>,
+    /// Token of the login to which the nonce belongs; `None`: not checked.
+    pub(super) login: Option<(&'r SessionKeys, &'r str)>,
+    /// Value of `sub`; `None`: any.
+    pub(super) subject: Option<&'r str>,
+    /// Time.
+    pub(super) now: SystemTime,
+}
+
+impl IdTokenRules<'_> {
+    /// Checks the claims of a token. The signature is not checked.
+    pub(super) fn check(&self, claims: &Claims) -> Result<(), IdTokenError> {
+        check_claims(claims, self.issuer, &[], self.now)?;
+        if claims.get("exp").is_none() {
+            return Err(IdTokenError::NoExpiry);
+        }
+        let is_client = |value: &Value| value.as_str() == Some(self.client_id);
+        let audience = match claims.get("aud") {
+            Some(Value::Array(list)) => list.iter().any(is_client),
+            Some(value) => is_client(value),
+            None => false,
+        };
+        if !audience || !claims.get("azp").is_none_or(is_client) {
+            return Err(IdTokenError::Audience);
+        }
+        if let Some((keys, login)) = self.login {
+            let nonce = claims.get("nonce").and_then(Value::as_str);
+            if !nonce.is_some_and(|nonce| keys.verify("nonce", login, nonce)) {
+                return Err(IdTokenError::Nonce);
+            }
+        }
+        let subject = claims.get("sub").and_then(Value::as_str);
+        if self.subject.is_some() && self.subject != subject {
+            return Err(IdTokenError::Subject);
+        }
+        Ok(())
+    }
+}
+
+/// Checks the signature of a decoded token.
+pub(super) fn check_signature(
+    token: &UnverifiedToken<'_>,
+    keys: Option<&KeySet>,
+) -> Result<(), IdTokenError> {
+    let keys = keys.ok_or(IdTokenError::NoKeys)?;
+    keys.verify(token).map_err(IdTokenError::Token)
+}
+
+/// The claim `sub` of a token that is known to be valid.
+pub(super) fn subject_of(token: &str) -> Option<String> {
+    let token = UnverifiedToken::decode(token).ok()?;
+    token.claims.get("sub")?.as_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn keys() -> SessionKeys {
+        SessionKeys::derive(&["a secret of at least 32 bytes ..."], "policy").unwrap()
+    }
+
+    #[test]
+    fn each_claim_that_does_not_hold_is_named() {
+        let keys = keys();
+        let rules = IdTokenRules {
+            client_id: "client",
+            issuer: Some("https://op.test"),
+            login: Some((&keys, "login")),
+            subject: Some("ada"),
+            now: SystemTime::UNIX_EPOCH + Duration::from_secs(1_000),
+        };
+        let good = json!({
+            "iss": "https://op.test", "aud": ["client", "other"], "azp": "client", "sub": "ada",
+            "exp": 2_000, "nonce": keys.sign("nonce", "login").unwrap(),
+        });
+        let check = |name: &str, value: Value| {
+            let mut claims = good.as_object().unwrap().clone();
+            if value.is_null() {
+                claims.remove(name);
+            } else {
+                claims.insert(name.to_owned(), value);
+            }
+            rules.check(&claims)
+        };
+
+        assert_eq!(check("x", json!(1)), Ok(()));
+        assert_eq!(check("aud", json!("client")), Ok(()));
+        for (name, value, expected) in [
+            (
+                "iss",
+                json!("https://evil.test"),
+                IdTokenError::Token(JwtError::UnknownIssuer),
+            ),
+            ("exp", json!(900), IdTokenError::Token(JwtError::Expired)),
+            ("exp", Value::Null, IdTokenError::NoExpiry),
+            ("aud", json!("https://client"), IdTokenError::Audience),
+            ("aud", Value::Null, IdTokenError::Audience),
+            ("azp", json!("other"), IdTokenError::Audience),
+            ("nonce", json!("other"), IdTokenError::Nonce),
+            ("nonce", Value::Null, IdTokenError::Nonce),
+            ("sub", json!("eve"), IdTokenError::Subject),
+        ] {
+            assert_eq!(check(name, value.clone()), Err(expected), "{name}: {value}");
+        }
+    }
+}

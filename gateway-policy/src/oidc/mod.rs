@@ -1,0 +1,92 @@
+//! OpenID Connect (SecurityPolicy `oidc`): browsers log in at a provider, and keep the session in cookies.
+//!
+//! ```text
+//! no session ──LoginContext::begin──> 302 to the provider ──browser──> callback ──> token endpoint
+//!                                                                                        │
+//! cookies ──SessionSeal::read──> UserSession ──> backend      <──302 with cookies────────┘
+//!                 └─ expired ──refresh──> UserSession with new cookies
+//! ```
+//!
+//! The authorization code flow with PKCE (RFC 7636) of OpenID Connect Core 1.0. The gateway keeps no session: all
+//! of it is in cookies that are sealed by [`SessionKeys`], so every replica with the same keys accepts them.
+//!
+//! Invariants:
+//! - A request passes only with cookies that these keys have signed, or with a token that `jwt` verifies.
+//! - A login ends at the URL where it began, on the host of the callback or within the cookie domain.
+//! - Each login has its own cookies, so logins in several tabs do not affect each other.
+//! - Client secret, tokens and keys are in no log and in no `Debug` output.
+//!
+//! [`OidcPolicy`] also works outside a gateway, as a Layer: [`ProviderClient`] is its only connection.
+
+mod chunks;
+mod cookies;
+mod endpoints;
+mod error;
+mod fetched;
+mod id_token;
+mod jar;
+mod login;
+mod policy;
+mod provider;
+mod redirect_url;
+mod refresh;
+mod seal;
+mod session;
+mod settings;
+mod state;
+mod token_endpoint;
+
+#[cfg(test)]
+mod tests;
+
+pub use cookies::SessionCookies;
+pub use endpoints::ProviderEndpoints;
+pub use error::OidcError;
+pub use id_token::IdTokenError;
+pub use policy::OidcPolicy;
+pub use provider::{ProviderClient, ProviderFuture};
+pub use redirect_url::{RedirectUrl, RedirectUrlError};
+pub use seal::{SHORTEST_SESSION_KEY, SessionKeyError, SessionKeys};
+pub use settings::{HeaderCondition, OidcAuthentication, OidcProviderSettings};
+
+/// Reads cookies as a fuzzer supplies them, and checks that none of them is a session.
+#[doc(hidden)]
+pub mod fuzzing {
+    use std::time::{Duration, SystemTime};
+
+    use http::HeaderMap;
+    use http::header::COOKIE;
+
+    use super::jar::CookieJar;
+    use super::session::{SessionSeal, SessionState};
+    use super::state::LoginState;
+    use super::{SessionCookies, SessionKeys};
+
+    /// Reads `line` as cookies, and its parts as state and sealed texts.
+    pub fn cookies(line: &[u8]) {
+        let mut headers = HeaderMap::new();
+        if let Ok(value) = http::HeaderValue::from_bytes(line) {
+            headers.insert(COOKIE, value);
+        }
+        let keys = SessionKeys::derive(&["a key of the fuzzer, of 32 bytes"], "fuzz");
+        let Ok(keys) = keys else { return };
+        let jar = CookieJar::of(&headers);
+        let cookies = SessionCookies::new("0");
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+        for encrypted in [true, false] {
+            let seal = SessionSeal {
+                cookies: &cookies,
+                keys: &keys,
+                site: "a.test",
+                encrypted,
+            };
+            let state = seal.read(&jar, now);
+            assert_eq!(state, SessionState::None, "a forged session");
+        }
+        if let Ok(text) = std::str::from_utf8(line) {
+            assert!(keys.open("state", text).is_none(), "a forged seal");
+            let state = LoginState::decode(text);
+            assert!(!state.is_ok_and(|state| state.is_signed(&keys, now)));
+        }
+    }
+}

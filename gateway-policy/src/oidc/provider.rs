@@ -1,0 +1,194 @@
+//! A provider at run time: its endpoints, its keys, and calls to it.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::header::ACCEPT;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use towergate_core::Body;
+use towergate_core::traffic::InternalClient;
+
+use super::fetched::Fetched;
+use super::id_token::{IdTokenRules, check_signature};
+use super::refresh::RefreshFlights;
+use super::token_endpoint::{IssuedTokens, TokenGrant, read_tokens};
+use super::{IdTokenError, OidcAuthentication, OidcError, ProviderEndpoints};
+use crate::jwt::{KeySet, UnverifiedToken};
+
+/// The longest response of a provider, in bytes.
+const LONGEST_RESPONSE: usize = 256 * 1024;
+/// Age from which keys are fetched again for a token that they do not verify.
+const KEY_AGE: Duration = Duration::from_secs(10);
+
+/// Result of a call.
+pub type ProviderFuture<'a> =
+    Pin<Box<dyn Future<Output = Result<Response<Bytes>, String>> + Send + 'a>>;
+
+/// Calls the endpoints of a provider: discovery document, key set and token endpoint.
+pub trait ProviderClient: Send + Sync + 'static {
+    /// Sends a request with an absolute URL, and reads the response to its end. Limits its time and length, and
+    /// follows no redirect.
+    fn call(&self, request: Request<Bytes>) -> ProviderFuture<'_>;
+}
+
+impl ProviderClient for InternalClient {
+    fn call(&self, request: Request<Bytes>) -> ProviderFuture<'_> {
+        Box::pin(async move {
+            let request = request.map(Body::from);
+            let response = self.send_collected(request, LONGEST_RESPONSE).await;
+            let response = response.map_err(|error| error.to_string())?;
+            Ok(response.map(|body| body.data))
+        })
+    }
+}
+
+/// A provider. Rules with equal settings share one.
+pub(super) struct ProviderState {
+    rule: OidcAuthentication,
+    client: Arc<dyn ProviderClient>,
+    /// The endpoints, unless they are discovered.
+    configured: Option<Arc<ProviderEndpoints>>,
+    endpoints: Fetched<ProviderEndpoints>,
+    keys: Fetched<KeySet>,
+    /// Marks calls as the gateway's own, as Envoy does.
+    marks: Vec<(HeaderName, HeaderValue)>,
+    pub(super) refreshes: RefreshFlights,
+}
+
+impl ProviderState {
+    /// The provider of `rule`, which is called through `client`.
+    pub(super) fn new(rule: OidcAuthentication, client: Arc<dyn ProviderClient>) -> Self {
+        Self {
+            configured: rule.provider.configured().map(Arc::new),
+            rule,
+            client,
+            endpoints: Fetched::new(),
+            keys: Fetched::new(),
+            marks: marks(),
+            refreshes: RefreshFlights::default(),
+        }
+    }
+
+    /// The endpoints, configured or discovered.
+    pub(super) async fn endpoints(&self) -> Result<Arc<ProviderEndpoints>, OidcError> {
+        let provider = &self.rule.provider;
+        if let Some(endpoints) = &self.configured {
+            return Ok(endpoints.clone());
+        }
+        let issuer = &provider.issuer;
+        let fetch = async {
+            let document = self
+                .fetch(&ProviderEndpoints::discovery_url(issuer))
+                .await?;
+            let mut endpoints = ProviderEndpoints::discovered(issuer, &document)?;
+            provider.override_in(&mut endpoints);
+            Ok(endpoints)
+        };
+        let what = format!("the discovery document of {issuer}");
+        let endpoints = self.endpoints.load(&what, fetch).await;
+        endpoints.ok_or(OidcError::Unavailable)
+    }
+
+    /// Requests tokens.
+    pub(super) async fn tokens(&self, grant: TokenGrant<'_>) -> Result<IssuedTokens, OidcError> {
+        let endpoints = self.endpoints().await?;
+        let request = grant.request(&self.rule, &endpoints.token);
+        let mut request = request.ok_or(OidcError::Unavailable)?;
+        request.headers_mut().extend(self.marks.iter().cloned());
+        let response = self.client.call(request).await.map_err(|error| {
+            let issuer = &self.rule.provider.issuer;
+            tracing::warn!(issuer, error, "the token endpoint could not be called");
+            OidcError::Unavailable
+        })?;
+        read_tokens(&response)
+    }
+
+    /// Checks an ID token: the claims, and the signature if the provider has a key set.
+    pub(super) async fn check_id_token(
+        &self,
+        text: &str,
+        rules: &IdTokenRules<'_>,
+    ) -> Result<(), IdTokenError> {
+        let token = UnverifiedToken::decode(text)?;
+        rules.check(&token.claims)?;
+        let endpoints = self.endpoints().await.map_err(|_| IdTokenError::NoKeys)?;
+        let Some(url) = &endpoints.keys else {
+            return Ok(());
+        };
+        let first = check_signature(&token, self.keys(url).await.as_deref());
+        if first.is_ok() || !self.keys.expire(KEY_AGE) {
+            return first;
+        }
+        check_signature(&token, self.keys(url).await.as_deref())
+    }
+
+    async fn keys(&self, url: &str) -> Option<Arc<KeySet>> {
+        let fetch = async {
+            let text = self.fetch(url).await?;
+            KeySet::parse(&text).map_err(|error| error.to_string())
+        };
+        self.keys.load("the key set of the provider", fetch).await
+    }
+
+    async fn fetch(&self, url: &str) -> Result<Bytes, String> {
+        let request = Request::get(url).header(ACCEPT, "application/json");
+        let request = request.body(Bytes::new()).map_err(|e| e.to_string())?;
+        let response = self.client.call(request).await?;
+        match response.status() {
+            StatusCode::OK => Ok(response.into_body()),
+            status => Err(format!("the provider returned {status}")),
+        }
+    }
+
+    /// The rule whose provider this is.
+    pub(super) fn rule(&self) -> &OidcAuthentication {
+        &self.rule
+    }
+
+    /// `iss` of ID tokens, if it is checked.
+    pub(super) fn issuer(&self) -> Option<&str> {
+        let provider = &self.rule.provider;
+        provider.is_strict().then_some(provider.issuer.as_str())
+    }
+}
+
+impl fmt::Debug for ProviderState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProviderState")
+            .field("issuer", &self.rule.provider.issuer)
+            .finish_non_exhaustive()
+    }
+}
+
+fn marks() -> Vec<(HeaderName, HeaderValue)> {
+    let mut marks = vec![
+        (
+            HeaderName::from_static("x-envoy-internal"),
+            HeaderValue::from_static("true"),
+        ),
+        (
+            HeaderName::from_static("x-envoy-expected-rq-timeout-ms"),
+            HeaderValue::from_static("10000"),
+        ),
+    ];
+    let address = own_address().and_then(|ip| HeaderValue::try_from(ip.to_string()).ok());
+    marks.extend(address.map(|ip| (HeaderName::from_static("x-forwarded-for"), ip)));
+    marks
+}
+
+/// The address of this host towards other hosts. No packet is sent.
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    // An address of the documentation range (RFC 5737): only the route to it is looked up.
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+/// Time at which a call is made. Calls last too long for the time of the request to be exact.
+pub(super) fn now() -> SystemTime {
+    SystemTime::now()
+}

@@ -1,0 +1,223 @@
+//! The URL to which a provider sends the browser back.
+//!
+//! Scheme and host may have operators for header fields of the request, such as
+//! `%REQ(x-forwarded-proto)%://%REQ(:authority)%/oauth2/callback`. The path has none, because the gateway
+//! recognizes the callback by it.
+
+use http::{HeaderName, request};
+use serde::{Deserialize, Serialize};
+
+use super::login::RequestUrl;
+
+/// A redirect URL, parsed.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RedirectUrl {
+    text: String,
+    /// Scheme and authority.
+    origin: Vec<UrlPart>,
+    path: String,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum UrlPart {
+    Text(String),
+    Scheme,
+    Authority,
+    Header(HeaderName),
+}
+
+/// Why a text is no redirect URL.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum RedirectUrlError {
+    /// The scheme is missing, or is neither `http` nor `https`.
+    #[error("the scheme must be http, https or %REQ(x-forwarded-proto)%")]
+    Scheme,
+    /// The host is missing.
+    #[error("the host is missing")]
+    Host,
+    /// The path is missing, or is the root.
+    #[error("a path other than / is required, for example /oauth2/callback")]
+    Path,
+    /// The path has an operator, a query or a fragment.
+    #[error("the path cannot have operators, a query or a fragment")]
+    PathNotFixed,
+    /// An operator is not known.
+    #[error("the operator %{0}% is not supported, %REQ(header-name)% is")]
+    Operator(String),
+    /// An operator has no end.
+    #[error("an operator has no closing %")]
+    Unfinished,
+}
+
+impl RedirectUrl {
+    /// The redirect URL of policies without one.
+    pub const DEFAULT: &'static str =
+        "%REQ(x-forwarded-proto)%://%REQ(:authority)%/oauth2/callback";
+
+    /// Parses a URL with operators.
+    ///
+    /// # Errors
+    /// The first part that is not a part of a redirect URL.
+    pub fn parse(text: &str) -> Result<Self, RedirectUrlError> {
+        let (scheme, rest) = text.split_once("://").ok_or(RedirectUrlError::Scheme)?;
+        let (host, path) = rest.split_once('/').ok_or(RedirectUrlError::Path)?;
+        if path.is_empty() {
+            return Err(RedirectUrlError::Path);
+        }
+        if path.contains(['%', '?', '#']) || !path.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(RedirectUrlError::PathNotFixed);
+        }
+        let mut origin = parts(scheme)?;
+        let known = |part: &UrlPart| match part {
+            UrlPart::Text(text) => matches!(text.as_str(), "http" | "https"),
+            UrlPart::Scheme | UrlPart::Header(_) => true,
+            UrlPart::Authority => false,
+        };
+        if origin.len() != 1 || !origin.iter().all(known) {
+            return Err(RedirectUrlError::Scheme);
+        }
+        origin.push(UrlPart::Text("://".to_owned()));
+        let host = parts(host)?;
+        if host.is_empty() {
+            return Err(RedirectUrlError::Host);
+        }
+        origin.extend(host);
+        Ok(Self {
+            text: text.to_owned(),
+            origin,
+            path: format!("/{path}"),
+        })
+    }
+
+    /// The path at which the browser comes back.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The URL for a request.
+    pub(super) fn of(&self, head: &request::Parts, request: &RequestUrl<'_>) -> String {
+        let mut url = String::with_capacity(64);
+        for part in &self.origin {
+            match part {
+                UrlPart::Text(text) => url.push_str(text),
+                UrlPart::Scheme => url.push_str(request.scheme),
+                UrlPart::Authority => url.push_str(request.authority),
+                UrlPart::Header(name) => {
+                    let value = head.headers.get(name).and_then(|v| v.to_str().ok());
+                    url.push_str(value.unwrap_or_default());
+                }
+            }
+        }
+        url.push_str(&self.path);
+        url
+    }
+}
+
+fn parts(mut text: &str) -> Result<Vec<UrlPart>, RedirectUrlError> {
+    let mut parts = Vec::new();
+    while !text.is_empty() {
+        let (plain, rest) = text.split_once('%').unwrap_or((text, ""));
+        if !plain.is_empty() {
+            if !plain.bytes().all(|b| b.is_ascii_graphic()) {
+                return Err(RedirectUrlError::Host);
+            }
+            parts.push(UrlPart::Text(plain.to_owned()));
+        }
+        if plain.len() == text.len() {
+            break;
+        }
+        let (operator, rest) = rest.split_once('%').ok_or(RedirectUrlError::Unfinished)?;
+        parts.push(parse_operator(operator)?);
+        text = rest;
+    }
+    Ok(parts)
+}
+
+fn parse_operator(operator: &str) -> Result<UrlPart, RedirectUrlError> {
+    let unknown = || RedirectUrlError::Operator(operator.to_owned());
+    let name = operator.strip_prefix("REQ(");
+    let name = name
+        .and_then(|name| name.strip_suffix(')'))
+        .ok_or_else(unknown)?;
+    match name.to_ascii_lowercase().as_str() {
+        "x-forwarded-proto" | ":scheme" => Ok(UrlPart::Scheme),
+        ":authority" | "host" => Ok(UrlPart::Authority),
+        name => HeaderName::try_from(name)
+            .map(UrlPart::Header)
+            .map_err(|_| unknown()),
+    }
+}
+
+impl TryFrom<String> for RedirectUrl {
+    type Error = RedirectUrlError;
+
+    fn try_from(text: String) -> Result<Self, RedirectUrlError> {
+        Self::parse(&text)
+    }
+}
+
+impl From<RedirectUrl> for String {
+    fn from(url: RedirectUrl) -> Self {
+        url.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    #[test]
+    fn operators_take_scheme_host_and_fields_of_the_request() {
+        let (head, ()) = Request::get("/a?b")
+            .header("host", "app.test:8443")
+            .header("x-forwarded-proto", "https")
+            .header("x-tenant", "one")
+            .body(())
+            .unwrap()
+            .into_parts();
+        let url = RequestUrl::of(&head).unwrap();
+        for (text, expected) in [
+            (
+                RedirectUrl::DEFAULT,
+                "https://app.test:8443/oauth2/callback",
+            ),
+            (
+                "https://login.test/back/here",
+                "https://login.test/back/here",
+            ),
+            (
+                "%REQ(:scheme)%://%REQ(Host)%/cb",
+                "https://app.test:8443/cb",
+            ),
+            ("https://%REQ(x-tenant)%.test/cb", "https://one.test/cb"),
+        ] {
+            assert_eq!(RedirectUrl::parse(text).unwrap().of(&head, &url), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_redirect_url_is_named() {
+        use RedirectUrlError as Error;
+        for (text, expected) in [
+            ("/callback", Error::Scheme),
+            ("ftp://a.test/cb", Error::Scheme),
+            ("%REQ(:authority)%://a.test/cb", Error::Scheme),
+            ("https:///cb", Error::Host),
+            ("https://a.test", Error::Path),
+            ("https://a.test/", Error::Path),
+            ("https://a.test/%REQ(x)%", Error::PathNotFixed),
+            ("https://a.test/cb?x=1", Error::PathNotFixed),
+            ("https://%REQ(x/cb", Error::Unfinished),
+            ("https://%HOST%/cb", Error::Operator("HOST".to_owned())),
+            (
+                "https://%REQ(a b)%/cb",
+                Error::Operator("REQ(a b)".to_owned()),
+            ),
+        ] {
+            assert_eq!(RedirectUrl::parse(text), Err(expected), "{text}");
+        }
+    }
+}

@@ -1,0 +1,461 @@
+//! Logins, refreshes and logouts of a browser in front of the policy, with a provider in memory.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime};
+
+use aws_lc_rs::hmac;
+use bytes::Bytes;
+use data_encoding::BASE64URL_NOPAD;
+use http::header::{COOKIE, LOCATION, SET_COOKIE};
+use http::{HeaderMap, Request, Response, StatusCode};
+use serde_json::{Value, json};
+use tower::{Layer, ServiceExt, service_fn};
+use towergate_core::Body;
+use towergate_core::plan::{TextMatch, Traffic};
+use towergate_core::policy::{BuiltPolicy, PolicyLayer};
+
+use super::*;
+use crate::jwt::query_pairs;
+use crate::secret::SecretText;
+
+const ISSUER: &str = "https://op.test";
+const KEY: &[u8] = b"the key of the provider, of 32 bytes or more";
+
+/// A provider that issues tokens as `answer` says, and keeps the requests to its token endpoint.
+#[derive(Debug, Default)]
+struct MemoryProvider {
+    forms: Mutex<Vec<String>>,
+    answer: Mutex<Answer>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Answer {
+    /// Claims that replace those of a good ID token.
+    claims: Vec<(&'static str, Value)>,
+    nonce: String,
+    refuse: bool,
+}
+
+impl ProviderClient for MemoryProvider {
+    fn call(&self, request: Request<Bytes>) -> ProviderFuture<'_> {
+        let body = match request.uri().path() {
+            "/.well-known/openid-configuration" => json!({
+                "issuer": ISSUER,
+                "authorization_endpoint": format!("{ISSUER}/auth"),
+                "token_endpoint": format!("{ISSUER}/token"),
+                "end_session_endpoint": format!("{ISSUER}/end?x=1"),
+                "jwks_uri": format!("{ISSUER}/jwks"),
+            }),
+            "/jwks" => json!({"keys": [{"kty": "oct", "k": BASE64URL_NOPAD.encode(KEY)}]}),
+            _ => {
+                let form = String::from_utf8(request.body().to_vec()).unwrap();
+                self.forms.lock().unwrap().push(form);
+                self.tokens()
+            }
+        };
+        let refuse = self.answer.lock().unwrap().refuse;
+        let status = if refuse { 400 } else { 200 };
+        let response = Response::builder().status(status);
+        let response = response.body(Bytes::from(body.to_string())).unwrap();
+        Box::pin(async move { Ok(response) })
+    }
+}
+
+impl MemoryProvider {
+    fn tokens(&self) -> Value {
+        let answer = self.answer.lock().unwrap().clone();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let end = now.unwrap().as_secs() + 300;
+        let mut claims = json!({
+            "iss": ISSUER, "sub": "ada", "aud": "client", "exp": end, "nonce": answer.nonce,
+        });
+        for (name, value) in answer.claims {
+            claims[name] = value;
+        }
+        json!({
+            "access_token": "access", "token_type": "Bearer", "expires_in": 300,
+            "id_token": signed(&claims), "refresh_token": "again",
+        })
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Answer)) {
+        change(&mut self.answer.lock().unwrap());
+    }
+}
+
+fn signed(claims: &Value) -> String {
+    let part = |value: &Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
+    let text = format!("{}.{}", part(&json!({"alg": "HS256"})), part(claims));
+    let key = hmac::Key::new(hmac::HMAC_SHA256, KEY);
+    let signature = hmac::sign(&key, text.as_bytes());
+    format!("{text}.{}", BASE64URL_NOPAD.encode(signature.as_ref()))
+}
+
+fn rule() -> OidcAuthentication {
+    OidcAuthentication {
+        provider: OidcProviderSettings {
+            issuer: ISSUER.to_owned(),
+            authorization: None,
+            token: None,
+            end_session: None,
+            backends: Vec::new(),
+            traffic: Arc::new(Traffic::default()),
+        },
+        client_id: "client".to_owned(),
+        client_secret: SecretText::new("the secret"),
+        session_keys: Vec::new(),
+        cookies: SessionCookies::new("0a"),
+        redirect_url: RedirectUrl::parse(RedirectUrl::DEFAULT).unwrap(),
+        logout_path: "/logout".to_owned(),
+        scopes: vec!["openid".to_owned()],
+        resources: Vec::new(),
+        deny_redirect: Vec::new(),
+        forward_access_token: true,
+        forward_id_token: None,
+        pass_through: Vec::new(),
+        default_token_ttl: Duration::ZERO,
+        refresh_token_ttl: Some(Duration::from_secs(3600)),
+        login_ttl: Duration::from_secs(600),
+        encrypt_tokens: true,
+    }
+}
+
+/// A browser that keeps cookies, in front of one policy.
+struct Browser {
+    policy: BuiltPolicy,
+    provider: Arc<MemoryProvider>,
+    jar: Vec<(String, String)>,
+}
+
+impl Browser {
+    fn of(rule: OidcAuthentication) -> Self {
+        let provider = Arc::new(MemoryProvider::default());
+        let policy = OidcPolicy::new(rule, provider.clone()).unwrap();
+        Self {
+            policy: BuiltPolicy::waiting(policy),
+            provider,
+            jar: Vec::new(),
+        }
+    }
+
+    /// Sends a request. The response of the backend has the fields of the request, prefixed with `x-`.
+    async fn get(&mut self, target: &str) -> Response<Body> {
+        self.get_from("app.test", target, &[]).await
+    }
+
+    async fn get_from(
+        &mut self,
+        host: &str,
+        target: &str,
+        fields: &[(&str, &str)],
+    ) -> Response<Body> {
+        let pairs: Vec<String> = self.jar.iter().map(|(n, v)| format!("{n}={v}")).collect();
+        let mut request = Request::get(target)
+            .header("host", host)
+            .header("x-forwarded-proto", "https");
+        if !pairs.is_empty() {
+            request = request.header(COOKIE, pairs.join("; "));
+        }
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let backend = service_fn(|request: Request<Body>| async move {
+            let mut response = Response::new(Body::empty());
+            for (name, value) in request.headers() {
+                let name = http::HeaderName::try_from(format!("x-{name}")).unwrap();
+                response.headers_mut().append(name, value.clone());
+            }
+            Ok::<_, Infallible>(response)
+        });
+        let service = PolicyLayer::new(self.policy.clone()).layer(backend);
+        let response = service.oneshot(request.body(Body::empty()).unwrap()).await;
+        let response = response.unwrap();
+        self.keep(response.headers());
+        response
+    }
+
+    fn keep(&mut self, headers: &HeaderMap) {
+        for line in headers.get_all(SET_COOKIE) {
+            let text = line.to_str().unwrap();
+            let (name, rest) = text.split_once('=').unwrap();
+            let value = rest.split(';').next().unwrap();
+            self.jar.retain(|(known, _)| known != name);
+            if value != "deleted" {
+                self.jar.push((name.to_owned(), value.to_owned()));
+            }
+        }
+    }
+
+    fn forget(&mut self, name: &str) {
+        self.jar.retain(|(known, _)| !known.starts_with(name));
+    }
+
+    /// Follows the redirect to the provider, which notes the nonce; the callback's target.
+    fn at_provider(&self, response: &Response<Body>) -> String {
+        let location = location(response);
+        let query = location.split_once('?').unwrap().1;
+        let value = |name: &str| {
+            let mut pairs = query_pairs(query);
+            pairs.find(|(n, _)| n == name).unwrap().1.into_owned()
+        };
+        self.provider.set(|answer| answer.nonce = value("nonce"));
+        format!("/oauth2/callback?code=the-code&state={}", value("state"))
+    }
+
+    async fn log_in(&mut self, target: &str) -> Response<Body> {
+        let response = self.get(target).await;
+        let callback = self.at_provider(&response);
+        self.get(&callback).await
+    }
+}
+
+fn location(response: &Response<Body>) -> &str {
+    response.headers()[LOCATION].to_str().unwrap()
+}
+
+#[tokio::test]
+async fn a_login_returns_to_its_page_and_the_backend_receives_the_tokens() {
+    let mut browser = Browser::of(rule());
+
+    let finished = browser.log_in("/page?x=1").await;
+    assert_eq!(finished.status(), StatusCode::FOUND);
+    assert_eq!(location(&finished), "https://app.test/page?x=1");
+    let page = browser.get("/page").await;
+
+    assert_eq!(page.status(), StatusCode::OK);
+    assert_eq!(page.headers()["x-authorization"], "Bearer access");
+    let cookie = page.headers()["x-cookie"].to_str().unwrap();
+    assert!(
+        cookie.starts_with("AccessToken-0a=access; IdToken-0a=ey"),
+        "{cookie}"
+    );
+    assert!(
+        !cookie.contains("Oauth") && !cookie.contains("Refresh"),
+        "{cookie}"
+    );
+    let forms = browser.provider.forms.lock().unwrap().clone();
+    assert!(forms[0].starts_with("grant_type=authorization_code&code=the-code&redirect_uri="));
+}
+
+#[tokio::test]
+async fn logins_in_two_tabs_do_not_affect_each_other() {
+    let mut browser = Browser::of(rule());
+    let one = browser.get("/one").await;
+    let two = browser.get("/two").await;
+
+    let two = browser.at_provider(&two);
+    let two = browser.get(&two).await;
+    let one = browser.at_provider(&one);
+    let one = browser.get(&one).await;
+
+    assert_eq!(location(&two), "https://app.test/two");
+    assert_eq!(location(&one), "https://app.test/one");
+    assert_eq!(browser.provider.forms.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_callback_without_the_cookies_of_its_login_is_refused() {
+    let mut browser = Browser::of(rule());
+    let begun = browser.get("/").await;
+    let callback = browser.at_provider(&begun);
+
+    for gone in ["OauthNonce", "CodeVerifier"] {
+        let mut other = Browser::of(rule());
+        other.jar = browser.jar.clone();
+        other.forget(gone);
+        let refused = other.get(&callback).await;
+        assert_eq!(refused.status(), StatusCode::UNAUTHORIZED, "{gone}");
+        assert!(other.provider.forms.lock().unwrap().is_empty());
+    }
+    for target in [
+        "/oauth2/callback",
+        "/oauth2/callback?code=x&state=e30",
+        "/oauth2/callback?error=access_denied&state=x",
+    ] {
+        let refused = browser.get(target).await;
+        assert_eq!(refused.status(), StatusCode::UNAUTHORIZED, "{target}");
+    }
+}
+
+#[tokio::test]
+async fn a_login_does_not_return_to_another_host() {
+    let mut browser = Browser::of(rule());
+    let begun = browser.get_from("evil.test", "/", &[]).await;
+    let callback = browser.at_provider(&begun);
+
+    let refused = browser.get_from("app.test", &callback, &[]).await;
+
+    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    assert!(!refused.headers().contains_key(LOCATION));
+}
+
+#[tokio::test]
+async fn a_login_may_return_to_another_host_within_the_domain_of_the_cookies() {
+    let mut cookies = SessionCookies::new("0a");
+    cookies.domain = Some("test".to_owned());
+    let mut browser = Browser::of(OidcAuthentication { cookies, ..rule() });
+    let begun = browser.get_from("one.test", "/x", &[]).await;
+    let callback = browser.at_provider(&begun);
+
+    let finished = browser.get_from("login.test", &callback, &[]).await;
+
+    assert_eq!(location(&finished), "https://one.test/x");
+}
+
+#[tokio::test]
+async fn an_id_token_that_is_not_valid_ends_the_login() {
+    for (name, value) in [
+        ("iss", json!("https://evil.test")),
+        ("aud", json!("other")),
+        ("exp", json!(1)),
+        ("nonce", json!("other")),
+    ] {
+        let mut browser = Browser::of(rule());
+        browser
+            .provider
+            .set(|answer| answer.claims = vec![(name, value)]);
+
+        let refused = browser.log_in("/").await;
+
+        assert_eq!(refused.status(), StatusCode::UNAUTHORIZED, "{name}");
+        assert_eq!(browser.get("/").await.status(), StatusCode::FOUND, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_has_ended_is_refreshed_and_the_new_cookies_are_set() {
+    let mut browser = Browser::of(rule());
+    browser.log_in("/").await;
+    browser.forget("OauthHMAC");
+
+    let page = browser.get("/later").await;
+
+    assert_eq!(page.status(), StatusCode::OK);
+    assert_eq!(page.headers().get_all(SET_COOKIE).iter().count(), 5);
+    let forms = browser.provider.forms.lock().unwrap().clone();
+    assert_eq!(forms[1], "grant_type=refresh_token&refresh_token=again");
+    assert_eq!(browser.get("/again").await.status(), StatusCode::OK);
+    assert_eq!(browser.provider.forms.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_refresh_that_fails_or_is_of_another_user_leads_to_a_login() {
+    for change in [
+        (|answer| answer.refuse = true) as fn(&mut Answer),
+        |answer| answer.claims = vec![("sub", json!("eve"))],
+    ] {
+        let mut browser = Browser::of(rule());
+        browser.log_in("/").await;
+        browser.forget("OauthHMAC");
+        browser.provider.set(change);
+
+        let page = browser.get("/later").await;
+
+        assert_eq!(page.status(), StatusCode::FOUND);
+        assert!(location(&page).starts_with("https://op.test/auth?"));
+    }
+}
+
+#[tokio::test]
+async fn changed_cookies_are_not_renewed() {
+    let mut browser = Browser::of(rule());
+    browser.log_in("/").await;
+    for (name, value) in &mut browser.jar {
+        if name.starts_with("OauthExpires") {
+            "4102444800".clone_into(value);
+        }
+    }
+
+    let page = browser.get("/").await;
+
+    assert_eq!(page.status(), StatusCode::FOUND);
+    assert_eq!(browser.provider.forms.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_logout_deletes_the_session_and_ends_that_of_the_provider() {
+    let mut browser = Browser::of(rule());
+    browser.log_in("/").await;
+
+    let out = browser.get("/logout").await;
+
+    let to = location(&out);
+    assert!(
+        to.starts_with("https://op.test/end?x=1&id_token_hint=ey"),
+        "{to}"
+    );
+    let end = "&client_id=client&post_logout_redirect_uri=https%3A%2F%2Fapp.test%2F";
+    assert!(to.ends_with(end), "{to}");
+    assert_eq!(browser.jar, []);
+    assert_eq!(browser.get("/").await.status(), StatusCode::FOUND);
+}
+
+#[tokio::test]
+async fn a_request_that_may_not_be_redirected_is_answered_401() {
+    let condition = HeaderCondition {
+        name: http::HeaderName::from_static("accept").into(),
+        value: TextMatch::Prefix("application/json".to_owned()),
+    };
+    let deny_redirect = vec![condition];
+    let mut browser = Browser::of(OidcAuthentication {
+        deny_redirect,
+        ..rule()
+    });
+
+    let script = [("accept", "application/json, */*")];
+    let denied = browser.get_from("app.test", "/", &script).await;
+    let page = browser.get("/").await;
+
+    assert_eq!(denied.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(page.status(), StatusCode::FOUND);
+}
+
+#[tokio::test]
+async fn a_token_that_jwt_verifies_passes_without_the_cookies_of_the_client() {
+    let pass_through = vec![crate::jwt::TokenSources::default()];
+    let mut browser = Browser::of(OidcAuthentication {
+        pass_through,
+        ..rule()
+    });
+    let own = ("AccessToken-0a".to_owned(), "forged".to_owned());
+    browser.jar = vec![own, ("mine".to_owned(), "1".to_owned())];
+
+    let token = [("authorization", "Bearer x.y.z")];
+    let passed = browser.get_from("app.test", "/", &token).await;
+    let basic = [("authorization", "Basic eA==")];
+    let other = browser.get_from("app.test", "/", &basic).await;
+
+    assert_eq!(passed.status(), StatusCode::OK);
+    assert_eq!(passed.headers()["x-cookie"], "mine=1");
+    assert_eq!(other.status(), StatusCode::FOUND);
+}
+
+#[tokio::test]
+async fn a_provider_that_is_down_is_reported_and_asked_again() {
+    let mut browser = Browser::of(rule());
+    browser.provider.set(|answer| answer.refuse = true);
+
+    let down = browser.get("/").await;
+
+    assert_eq!(down.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[test]
+fn debug_output_of_a_rule_has_no_secret() {
+    let session_keys = vec![SecretText::new("a key of 32 bytes, which is hidden")];
+    let rule = OidcAuthentication {
+        session_keys,
+        ..rule()
+    };
+
+    let text = format!("{rule:?} {:?}", Browser::of(rule.clone()).policy);
+
+    assert!(
+        !text.contains("the secret") && !text.contains("hidden"),
+        "{text}"
+    );
+    let keys = rule.keys().unwrap();
+    assert_eq!(format!("{keys:?}"), "SessionKeys(1)");
+}
