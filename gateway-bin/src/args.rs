@@ -7,7 +7,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::flags::{Bind, ControllerAddress, EndpointOverride, OffOr, PortMap, Seconds};
+use crate::flags::{
+    Bind, ControllerAddress, EndpointOverride, OffOr, PortMap, Seconds, SecretName,
+};
 
 /// A Gateway API gateway that serves a folder of manifests.
 ///
@@ -146,6 +148,10 @@ pub(crate) struct ManifestArgs {
     /// first certificate of the listener, as with Envoy.
     #[arg(long)]
     pub(crate) refuse_unknown_sni: bool,
+    /// Secret with the keys of OpenID Connect sessions. Each of its values is a key of at least 32 bytes; that with
+    /// the first name seals, all of them open. Default: each policy derives its key from its client secret.
+    #[arg(long, value_name = "NAMESPACE/SECRET")]
+    pub(crate) session_keys: Option<SecretName>,
     /// Behave as Envoy where Towergate differs on purpose.
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     pub(crate) parity: Vec<ParityFlag>,
@@ -166,7 +172,7 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) manifests: ManifestArgs,
     /// Serve the configuration of the controller at this address, such as `https://controller.example:18000`.
-    #[arg(long, value_name = "URL", requires = "credentials", conflicts_with_all = ["paths", "ports", "bind", "endpoints", "strict", "refuse_unknown_sni", "parity"])]
+    #[arg(long, value_name = "URL", requires = "credentials", conflicts_with_all = ["paths", "ports", "bind", "endpoints", "strict", "refuse_unknown_sni", "session_keys", "parity"])]
     pub(crate) from: Option<ControllerAddress>,
     /// Folder with ca.crt, tls.crt and tls.key for --from. Read again when the files change.
     #[arg(long, value_name = "DIR", requires = "from")]

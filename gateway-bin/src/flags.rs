@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use towergate_core::plan::BackendId;
+use towergate_k8s::ObjectKey;
 
 /// `80=8080`: a port of the Gateways and the port that is bound instead.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -61,6 +62,20 @@ impl FromStr for Bind {
             gateway: gateway.map(str::to_owned),
             address,
         })
+    }
+}
+
+/// `towergate-system/sessions`: a Secret.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct SecretName(pub(crate) ObjectKey);
+
+impl FromStr for SecretName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (namespace, name) = name_parts(text)
+            .ok_or_else(|| format!("`{text}` is not NAMESPACE/NAME of a Secret"))?;
+        Ok(Self(ObjectKey::new(namespace, name)))
     }
 }
 

@@ -205,6 +205,7 @@ fn scope(args: &ManifestArgs) -> ResolveOptions {
             false => UnknownName::FirstCertificate,
         },
         provider: None,
+        session_keys: args.session_keys.clone().map(|name| name.0),
         parity: Parity {
             strict_host: args.parity.contains(&ParityFlag::StrictHost),
             keep_external_address: args.parity.contains(&ParityFlag::ExternalAddress),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
+use towergate_k8s::ObjectKey;
 
 use crate::address_pool::parse_network;
 
@@ -43,6 +44,10 @@ pub(crate) struct Args {
     /// if it does not exist.
     #[arg(long, value_name = "NAME", default_value = "towergate-authority")]
     pub(crate) authority_secret: String,
+    /// Secret with the keys of OpenID Connect sessions. Each of its values is a key of at least 32 bytes; that with
+    /// the first name seals, all of them open. Default: each policy derives its key from its client secret.
+    #[arg(long, value_name = "NAMESPACE/SECRET", value_parser = parse_secret_name)]
+    pub(crate) session_keys: Option<ObjectKey>,
     /// Namespace of the Lease for leader election. Default: the namespace of the pod.
     #[arg(long, value_name = "NAMESPACE")]
     pub(crate) lease_namespace: Option<String>,
@@ -63,6 +68,15 @@ pub(crate) struct Args {
     /// Format of the log.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
+}
+
+fn parse_secret_name(text: &str) -> Result<ObjectKey, String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => {
+            Ok(ObjectKey::new(namespace, name))
+        }
+        _ => Err(format!("`{text}` is not NAMESPACE/NAME of a Secret")),
+    }
 }
 
 /// Which data planes serve Gateways.

@@ -15,7 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
-use towergate_k8s::{Resolution, ResolveOptions, resolve};
+use towergate_k8s::{ObjectKey, Resolution, ResolveOptions, resolve};
 
 use crate::address_pool::Role;
 use crate::debounce::Debounce;
@@ -53,6 +53,8 @@ pub(crate) struct Channels {
 /// The control loop.
 pub(crate) struct Reconciler {
     controller: String,
+    /// Secret with the keys of OpenID Connect sessions.
+    session_keys: Option<ObjectKey>,
     world: ObjectCache,
     planes: Planes,
     published: Published,
@@ -75,13 +77,14 @@ struct Pending {
 impl Reconciler {
     /// Creates a loop that has received no events.
     pub(crate) fn new(
-        controller: String,
+        (controller, session_keys): (String, Option<ObjectKey>),
         planes: Planes,
         publisher: Publisher,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             controller,
+            session_keys,
             world: ObjectCache::default(),
             planes,
             published: Published::new(publisher),
@@ -230,6 +233,7 @@ impl Reconciler {
             ports: placement.ports.clone(),
             reserved: placement.reserved.clone(),
             now,
+            session_keys: self.session_keys.clone(),
             ..ResolveOptions::default()
         }
     }

@@ -124,7 +124,7 @@ pub(crate) async fn start(args: &Args) -> Result<Running, Failure> {
     };
     let inputs = (provisioner, told, authority);
     let (channels, [writer, runner]) = channels(args, (&client, &watching), &metrics, inputs);
-    let controller = args.controller_name.clone();
+    let controller = (args.controller_name.clone(), args.session_keys.clone());
     let reconciler = Reconciler::new(controller, planes, publisher, metrics);
     Ok(Running {
         control: tokio::spawn(reconciler.run(channels)),

@@ -8,7 +8,7 @@ use towergate_policy::Policy;
 use towergate_tls::Provider;
 use towergate_tls::server::UnknownName;
 
-use crate::{Diagnostic, Statuses};
+use crate::{Diagnostic, ObjectKey, Statuses};
 
 /// Options of [`resolve`](super::resolve).
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -36,6 +36,9 @@ pub struct ResolveOptions {
     pub unknown_name: UnknownName,
     /// Crypto provider that checks private keys. Default: aws-lc-rs, with the feature of this name.
     pub provider: Option<Provider>,
+    /// Secret with the keys of OpenID Connect sessions. Each of its values is a key; that with the first name
+    /// seals, all of them open. `None`: each policy derives its key from its client secret.
+    pub session_keys: Option<ObjectKey>,
     /// Switches for behaviour of Envoy.
     pub parity: Parity,
     /// Whether to produce statuses. They take a good part of the time with many routes.
@@ -58,6 +61,7 @@ impl Default for ResolveOptions {
             now: None,
             unknown_name: UnknownName::default(),
             provider: None,
+            session_keys: None,
             parity: Parity::default(),
             statuses: true,
         }

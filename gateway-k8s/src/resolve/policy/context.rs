@@ -2,9 +2,12 @@
 
 use std::cell::RefCell;
 
+use data_encoding::BASE64;
 use towergate_core::plan::{Destination, WeightedBackend};
 use towergate_policy::common::{BackendRef, ConfigMapRef, ObjectRef};
+use towergate_policy::oidc::SHORTEST_SESSION_KEY;
 use towergate_policy::references::ObjectData;
+use towergate_policy::secret::SecretText;
 use towergate_policy::{FieldError, References};
 
 use super::super::grant::{From, To};
@@ -153,6 +156,42 @@ impl References for PolicyContext<'_, '_> {
         }
         Ok(weighted)
     }
+
+    fn policy_name(&self) -> &str {
+        self.policy
+    }
+
+    fn session_keys(&self) -> Result<Vec<SecretText>, FieldError> {
+        const FIELD: &str = "spec.oidc";
+        let index = self.objects.index;
+        let Some(key) = &index.options.session_keys else {
+            return Ok(Vec::new());
+        };
+        let Some(secret) = index.objects.secrets.get(key) else {
+            let message = format!("Secret {key} with the session keys not found");
+            return error(FIELD, message);
+        };
+        let spec = &secret.spec;
+        let names = spec.data.keys().chain(spec.string_data.keys());
+        let values = read(FIELD, &format!("Secret {key}"), names, |name| {
+            spec.value(name)
+        })?;
+        let keys = values.into_iter().map(|(name, value)| match value.len() {
+            SHORTEST_SESSION_KEY.. => Ok(SecretText::new(BASE64.encode(&value))),
+            _ => {
+                let message = format!(
+                    "{name} of Secret {key} has less than {SHORTEST_SESSION_KEY} bytes, \
+                     which is too short for a session key"
+                );
+                error(FIELD, message)
+            }
+        });
+        let keys: Vec<SecretText> = keys.collect::<Result<_, FieldError>>()?;
+        if keys.is_empty() {
+            return error(FIELD, format_args!("Secret {key} has no session key"));
+        }
+        Ok(keys)
+    }
 }
 
 #[cfg(test)]
@@ -247,6 +286,47 @@ spec: {ports: [{port: 9000}]}
             let error = references.backends("spec.x.backendRefs", &backend);
             assert_eq!(error.unwrap_err().field, "spec.x.backendRefs[0]");
         });
+    }
+
+    #[test]
+    fn session_keys_come_from_the_secret_of_the_operator_in_the_order_of_their_names() {
+        let keys = |secret: &str| {
+            let objects = decode("test.yaml", secret).objects;
+            let options = ResolveOptions {
+                session_keys: Some(ObjectKey::new("system", "sessions")),
+                ..ResolveOptions::default()
+            };
+            let index = ObjectIndex::new(&objects, &options);
+            let backends = RefCell::new(Backends::new(&index));
+            let context = PolicyContext {
+                objects: PolicyObjects {
+                    index: &index,
+                    backends: &backends,
+                },
+                kind: "SecurityPolicy",
+                namespace: "apps",
+                policy: "apps/policy",
+                rate_limit_headers: false,
+            };
+            context.session_keys()
+        };
+        let (one, two) = ("1".repeat(32), "2".repeat(32));
+        let head = "apiVersion: v1\nkind: Secret\nmetadata: {name: sessions, namespace: system}\n";
+
+        let both = keys(&format!("{head}stringData: {{b: '{two}', a: '{one}'}}"));
+        let short = keys(&format!("{head}stringData: {{a: '{one}', b: short}}"));
+        let missing = keys("");
+
+        let expected = [&one, &two].map(|key| SecretText::new(BASE64.encode(key.as_bytes())));
+        assert_eq!(both.unwrap(), expected);
+        assert!(
+            short
+                .unwrap_err()
+                .message
+                .contains("b of Secret system/sessions")
+        );
+        let message = "spec.oidc: Secret system/sessions with the session keys not found";
+        assert_eq!(missing.unwrap_err().message, message);
     }
 
     #[test]
