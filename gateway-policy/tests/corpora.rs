@@ -6,7 +6,7 @@ mod properties;
 
 use std::path::Path;
 
-use properties::{condition, htpasswd, token};
+use properties::{condition, ext_auth_answer, htpasswd, token};
 
 /// Checks each input of a target.
 fn replay(target: &str, check: fn(&[u8])) {
@@ -37,4 +37,9 @@ fn password_files() {
 #[test]
 fn conditions_of_authorization_rules() {
     replay("cel", condition::check);
+}
+
+#[test]
+fn answers_of_authorization_services() {
+    replay("ext_auth_answer", ext_auth_answer::check);
 }

@@ -14,7 +14,7 @@
 
 use std::fmt;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,11 +27,14 @@ use towergate_tls::connector::CryptoProvider;
 
 use super::{ForwardContext, Forwarder};
 use crate::Body;
+use crate::balance::Clusters;
 use crate::body::BoxError;
 use crate::error::Error;
 use crate::live::Live;
 use crate::observer::Observer;
-use crate::plan::{Traffic, WeightedBackend};
+use crate::plan::{
+    Backend, BackendId, BackendProtocol, Destination, Endpoint, Endpoints, Traffic, WeightedBackend,
+};
 
 /// Time for a call unless [`InternalClient::with_timeout`] sets another.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -128,6 +131,35 @@ impl InternalClient {
             observer: Arc::new(()),
             timeout: DEFAULT_TIMEOUT,
         }
+    }
+
+    /// A client for fixed addresses, with default settings and without TLS: for programs that use a policy without
+    /// a gateway.
+    pub fn of_addresses(
+        addresses: &[SocketAddr],
+        protocol: BackendProtocol,
+        provider: &Arc<CryptoProvider>,
+    ) -> Self {
+        let id = BackendId::service("", "addresses", 0);
+        let backend = WeightedBackend {
+            weight: 1,
+            filters: Vec::new(),
+            destination: Destination::Backend(Arc::new(Backend {
+                id: id.clone(),
+                protocol,
+                tls: None,
+            })),
+        };
+        let live = Live::default();
+        let clusters = Clusters::of(&live);
+        let client = Self::new((), Arc::default(), &[backend], &live, provider);
+        let endpoints = addresses.iter().map(|address| Endpoint {
+            address: *address,
+            weight: 1,
+        });
+        // The client holds its cluster, which keeps its endpoints.
+        clusters.update(&Endpoints::from([(id, endpoints.collect())]));
+        client
     }
 
     /// Sets the time for a whole call, retries included: until the response head for [`Self::send`], until

@@ -102,6 +102,24 @@ impl GrpcAuthService {
             .body(framed.freeze().into())
     }
 
+    /// The decision in a `CheckResponse`.
+    ///
+    /// A response whose status is OK but which describes a denial denies.
+    ///
+    /// # Errors
+    /// The message cannot be decoded, reports an error, or allows the request with invalid changes. A denial
+    /// with invalid fields is a denial without these fields.
+    pub fn read_answer(message: Bytes) -> Result<Verdict, ServiceError> {
+        let answer = CheckResponse::decode(message)?;
+        let allowed = answer.status.is_none_or(|status| status.code == 0);
+        match (allowed, answer.denied_response) {
+            (_, Some(denied)) => Ok(deny(denied)),
+            (_, None) if answer.error_response.is_some() => Err(ServiceError::Reported),
+            (false, None) => Ok(deny(DeniedResponse::default())),
+            (true, None) => allow(answer.ok_response.unwrap_or_default()).map(Verdict::Allow),
+        }
+    }
+
     fn attributes(&self, facts: &GrpcFacts<'_>) -> AttributeContext {
         let connection = facts.facts.connection;
         let peer = connection.map(|connection| connection.peer);
@@ -293,24 +311,6 @@ pub(super) fn read_message(
         return Err(ServiceError::Framing("not exactly one message"));
     }
     Ok(data.slice(PREFIX..))
-}
-
-/// The decision in a `CheckResponse`.
-///
-/// A response whose status is OK but which describes a denial denies.
-///
-/// # Errors
-/// The message cannot be decoded, reports an error, or allows the request with invalid changes. A denial with
-/// invalid fields is a denial without these fields.
-pub(super) fn read_answer(message: Bytes) -> Result<Verdict, ServiceError> {
-    let answer = CheckResponse::decode(message)?;
-    let allowed = answer.status.is_none_or(|status| status.code == 0);
-    match (allowed, answer.denied_response) {
-        (_, Some(denied)) => Ok(deny(denied)),
-        (_, None) if answer.error_response.is_some() => Err(ServiceError::Reported),
-        (false, None) => Ok(deny(DeniedResponse::default())),
-        (true, None) => allow(answer.ok_response.unwrap_or_default()).map(Verdict::Allow),
-    }
 }
 
 fn deny(denied: DeniedResponse) -> Verdict {

@@ -104,12 +104,12 @@ pub(super) struct Metadata {
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Struct {
     #[prost(btree_map = "string, message", tag = "1")]
-    pub(super) fields: BTreeMap<String, Value>,
+    pub(super) fields: BTreeMap<String, MetadataValue>,
 }
 
 /// `google.protobuf.Value`.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Value {
+pub(super) struct MetadataValue {
     #[prost(oneof = "ValueKind", tags = "3, 5, 6")]
     pub(super) kind: Option<ValueKind>,
 }
@@ -128,7 +128,7 @@ pub(super) enum ValueKind {
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ListValue {
     #[prost(message, repeated, tag = "1")]
-    pub(super) values: Vec<Value>,
+    pub(super) values: Vec<MetadataValue>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -216,7 +216,7 @@ pub(super) struct BoolValue {
     pub(super) value: bool,
 }
 
-impl From<&str> for Value {
+impl From<&str> for MetadataValue {
     fn from(text: &str) -> Self {
         Self {
             kind: Some(ValueKind::Text(text.to_owned())),
@@ -224,16 +224,16 @@ impl From<&str> for Value {
     }
 }
 
-impl From<BTreeMap<String, Value>> for Value {
-    fn from(fields: BTreeMap<String, Value>) -> Self {
+impl From<BTreeMap<String, MetadataValue>> for MetadataValue {
+    fn from(fields: BTreeMap<String, MetadataValue>) -> Self {
         Self {
             kind: Some(ValueKind::Struct(Struct { fields })),
         }
     }
 }
 
-impl From<Vec<Value>> for Value {
-    fn from(values: Vec<Value>) -> Self {
+impl From<Vec<MetadataValue>> for MetadataValue {
+    fn from(values: Vec<MetadataValue>) -> Self {
         Self {
             kind: Some(ValueKind::List(ListValue { values })),
         }

@@ -14,10 +14,10 @@ use towergate_core::traffic::InternalClient;
 
 use super::body::{SentPart, announced_length};
 use super::grpc_service::{self, GrpcFacts};
-use super::message::{Metadata, Struct, Value};
+use super::message::{Metadata, MetadataValue, Struct};
 use super::{
-    AnswerFields, AuthService, ExternalAuth, MAX_ANSWER_LENGTH, ServiceError, ServiceFailure,
-    Verdict, is_editable,
+    AnswerFields, AuthService, ExternalAuth, GrpcAuthService, MAX_ANSWER_LENGTH, ServiceError,
+    ServiceFailure, Verdict, is_editable,
 };
 
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
@@ -97,7 +97,7 @@ impl ExternalAuthPolicy {
                 let trailers = body.trailers.as_ref();
                 let message =
                     grpc_service::read_message(head.status, &head.headers, &body.data, trailers)?;
-                grpc_service::read_answer(message)
+                GrpcAuthService::read_answer(message)
             }
         }
     }
@@ -186,14 +186,17 @@ fn route_metadata<P>(rule: &Rule<P>) -> Result<Metadata, PolicyError> {
         }
     };
     let mut resource = BTreeMap::from([
-        ("kind".to_owned(), Value::from(kind)),
-        ("name".to_owned(), Value::from(&*rule.route.name)),
-        ("namespace".to_owned(), Value::from(&*rule.route.namespace)),
+        ("kind".to_owned(), MetadataValue::from(kind)),
+        ("name".to_owned(), MetadataValue::from(&*rule.route.name)),
+        (
+            "namespace".to_owned(),
+            MetadataValue::from(&*rule.route.namespace),
+        ),
     ]);
     if let Some(name) = &rule.name {
-        resource.insert("sectionName".to_owned(), Value::from(&**name));
+        resource.insert("sectionName".to_owned(), MetadataValue::from(&**name));
     }
-    let resources = Value::from(vec![Value::from(resource)]);
+    let resources = MetadataValue::from(vec![MetadataValue::from(resource)]);
     let fields = BTreeMap::from([("resources".to_owned(), resources)]);
     Ok(Metadata {
         filter_metadata: BTreeMap::from([("envoy-gateway".to_owned(), Struct { fields })]),

@@ -390,7 +390,7 @@ mod over_grpc {
     }
 
     fn read(answer: &CheckResponse) -> Result<Verdict, ServiceError> {
-        grpc_service::read_answer(answer.encode_to_vec().into())
+        GrpcAuthService::read_answer(answer.encode_to_vec().into())
     }
 
     fn ok(ok: OkResponse) -> CheckResponse {

@@ -21,6 +21,8 @@ mod basic_auth;
 mod cors;
 mod csrf;
 mod ext_auth;
+#[cfg(test)]
+mod ext_auth_tests;
 mod jwt;
 mod oidc;
 mod spec;

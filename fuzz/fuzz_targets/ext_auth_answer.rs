@@ -1,0 +1,8 @@
+//! An answer of an authorization service of any bytes is a decision or an error, and changes neither host nor
+//! framing of a request.
+#![no_main]
+
+#[path = "../../gateway-policy/tests/properties/ext_auth_answer.rs"]
+mod property;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| property::check(bytes));

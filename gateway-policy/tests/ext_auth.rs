@@ -1,0 +1,239 @@
+//! External authorization as a Layer, with a service over real connections.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::response::IntoResponse;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use tokio::net::TcpListener;
+use tower::{Layer, ServiceExt, service_fn};
+use towergate_core::Body;
+use towergate_core::gateway::InternalClient;
+use towergate_core::plan::BackendProtocol;
+use towergate_core::policy::{BuiltPolicy, PolicyLayer};
+use towergate_policy::ext_auth::{
+    AnswerFields, AuthService, ExternalAuth, ExternalAuthPolicy, GrpcAuthService, HttpAuthService,
+    LongerBody, SentBody, ServiceFailure,
+};
+
+#[allow(dead_code)]
+#[path = "../examples/ext_auth_axum.rs"]
+mod example;
+
+/// Allows requests with the token `good`, is slow for `slow`, and returns the length of the body as `x-length`.
+async fn decide(headers: HeaderMap, body: Bytes) -> impl IntoResponse {
+    let token = headers
+        .get("authorization")
+        .map(|token| token.as_bytes().to_vec());
+    match token.as_deref() {
+        Some(b"good") => {
+            let length = body.len().to_string();
+            (
+                StatusCode::OK,
+                [("x-user", "ada".to_owned()), ("x-length", length)],
+                "",
+            )
+                .into_response()
+        }
+        Some(b"slow") => {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            StatusCode::OK.into_response()
+        }
+        _ => (StatusCode::UNAUTHORIZED, [("set-cookie", "a=b")], "log in").into_response(),
+    }
+}
+
+/// Starts the service; returns its address.
+async fn start_service() -> SocketAddr {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(socket, Router::new().fallback(decide)).await });
+    address
+}
+
+/// An address on which nothing listens.
+async fn closed_address() -> SocketAddr {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    socket.local_addr().unwrap()
+}
+
+fn settings() -> ExternalAuth {
+    let service = HttpAuthService {
+        headers_to_backend: AnswerFields::Listed(vec![
+            http::HeaderName::from_static("x-user").into(),
+        ]),
+        ..HttpAuthService::default()
+    };
+    ExternalAuth::new(AuthService::Http(service), Vec::new())
+}
+
+/// Sends a request through the Layer. The service behind it replies with `x-user` and the body.
+async fn send(
+    service: SocketAddr,
+    settings: ExternalAuth,
+    request: Request<&'static str>,
+) -> Response<String> {
+    let protocol = match settings.service {
+        AuthService::Http(_) => BackendProtocol::Http1,
+        AuthService::Grpc(_) => BackendProtocol::Http2,
+    };
+    let provider = towergate_tls::default_provider();
+    let client = InternalClient::of_addresses(&[service], protocol, &provider);
+    let policy = BuiltPolicy::waiting(ExternalAuthPolicy::new(settings, client));
+    let echo = service_fn(|request: Request<Body>| async {
+        let (head, body) = request.into_parts();
+        let mut response = Response::new(Body::from(body.collect().await.unwrap().to_bytes()));
+        for (name, value) in head.headers.iter().filter(|(name, _)| *name == "x-user") {
+            response.headers_mut().append(name, value.clone());
+        }
+        Ok::<_, Infallible>(response)
+    });
+    let answer = PolicyLayer::new(policy).layer(echo);
+    let answer = answer.oneshot(request.map(Body::from)).await.unwrap();
+    let (head, body) = answer.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    Response::from_parts(head, String::from_utf8(body.to_vec()).unwrap())
+}
+
+fn request(token: &str, body: &'static str) -> Request<&'static str> {
+    let request = Request::post("http://app.test/a?b=c").header("authorization", token);
+    request.header("x-user", "root").body(body).unwrap()
+}
+
+#[tokio::test]
+async fn an_allowed_request_reaches_the_service_behind_with_the_user_and_its_body() {
+    let service = start_service().await;
+
+    let response = send(service, settings(), request("good", "text")).await;
+
+    assert_eq!(
+        (response.status(), response.body().as_str()),
+        (StatusCode::OK, "text")
+    );
+    let users: Vec<_> = response.headers().get_all("x-user").iter().collect();
+    assert_eq!(users, ["ada"]);
+}
+
+#[tokio::test]
+async fn a_denied_request_gets_the_response_of_the_service() {
+    let service = start_service().await;
+
+    let response = send(service, settings(), request("bad", "")).await;
+
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(response.headers()["set-cookie"], "a=b");
+    assert_eq!(response.body(), "log in");
+}
+
+#[tokio::test]
+async fn a_service_that_cannot_be_reached_or_is_slow_denies_or_opens_as_configured() {
+    let (down, up) = (closed_address().await, start_service().await);
+    let closed = ExternalAuth {
+        timeout: Duration::from_millis(100),
+        ..settings()
+    };
+    let teapot = ExternalAuth {
+        on_failure: ServiceFailure::Deny(503),
+        ..closed.clone()
+    };
+    let open = ExternalAuth {
+        on_failure: ServiceFailure::Allow,
+        ..closed.clone()
+    };
+
+    for service in [down, up] {
+        let status = send(service, closed.clone(), request("slow", ""))
+            .await
+            .status();
+        assert_eq!(status, StatusCode::FORBIDDEN);
+        let status = send(service, teapot.clone(), request("slow", ""))
+            .await
+            .status();
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        let response = send(service, open.clone(), request("slow", "text")).await;
+        assert_eq!(
+            (response.status(), response.body().as_str()),
+            (StatusCode::OK, "text")
+        );
+        assert!(
+            !response.headers().contains_key("x-user"),
+            "a forged user does not pass"
+        );
+    }
+    let denied = send(up, open, request("bad", "")).await;
+    assert_eq!(
+        denied.status(),
+        StatusCode::UNAUTHORIZED,
+        "a denial is no failure"
+    );
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_rejected_also_if_failures_open() {
+    let service = start_service().await;
+    let sent = |max_bytes| ExternalAuth {
+        body: Some(SentBody {
+            max_bytes,
+            longer: LongerBody::Reject,
+        }),
+        on_failure: ServiceFailure::Allow,
+        ..settings()
+    };
+
+    let fits = send(service, sent(4), request("good", "text")).await;
+    let too_long = send(service, sent(3), request("good", "text")).await;
+
+    assert_eq!(
+        (fits.status(), fits.body().as_str()),
+        (StatusCode::OK, "text")
+    );
+    assert_eq!(too_long.status(), StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_speak_grpc_denies() {
+    let service = AuthService::Grpc(GrpcAuthService {
+        authority: "checker.test".to_owned(),
+        ..GrpcAuthService::default()
+    });
+    let settings = ExternalAuth::new(service, Vec::new());
+
+    let response = send(start_service().await, settings, request("good", "")).await;
+
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn the_example_greets_the_user_that_the_service_names() {
+    let service = start_service().await;
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let provider = towergate_tls::default_provider();
+    let client = InternalClient::of_addresses(&[address], BackendProtocol::Http1, &provider);
+    let ask = async |token: &str| {
+        let request = Request::get("/")
+            .header("host", "a.test")
+            .header("authorization", token);
+        let request = request
+            .header("x-user", "root")
+            .body(Body::empty())
+            .unwrap();
+        let response = client.send_collected(request, 1024).await.unwrap();
+        (response.status().as_u16(), response.into_body().data)
+    };
+    let test = async {
+        assert_eq!(ask("good").await, (200, "hello ada".into()));
+        assert_eq!(ask("bad").await, (401, "log in".into()));
+    };
+
+    tokio::select! {
+        result = example::serve(service, socket) => panic!("{result:?}"),
+        () = test => {}
+    }
+}
