@@ -155,6 +155,9 @@ pub(crate) struct ManifestArgs {
     /// Behave as Envoy where Towergate differs on purpose.
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     pub(crate) parity: Vec<ParityFlag>,
+    /// Do not use objects of kind Backend: requests to them are answered 500.
+    #[arg(long)]
+    pub(crate) no_backends: bool,
 }
 
 /// A deliberate difference from Envoy that can be turned off.
@@ -172,7 +175,7 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) manifests: ManifestArgs,
     /// Serve the configuration of the controller at this address, such as `https://controller.example:18000`.
-    #[arg(long, value_name = "URL", requires = "credentials", conflicts_with_all = ["paths", "ports", "bind", "endpoints", "strict", "refuse_unknown_sni", "session_keys", "parity"])]
+    #[arg(long, value_name = "URL", requires = "credentials", conflicts_with_all = ["paths", "ports", "bind", "endpoints", "strict", "refuse_unknown_sni", "session_keys", "parity", "no_backends"])]
     pub(crate) from: Option<ControllerAddress>,
     /// Folder with ca.crt, tls.crt and tls.key for --from. Read again when the files change.
     #[arg(long, value_name = "DIR", requires = "from")]
@@ -187,6 +190,9 @@ pub(crate) struct RunArgs {
     /// restart without a gap. Default: a port in use is an error.
     #[arg(long)]
     pub(crate) reuse_port: bool,
+    /// Name server for the host names of Backends. Can be repeated. Default: the name servers of the system.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) dns_server: Vec<SocketAddr>,
     /// Address of the admin page (/ready, /stats/prometheus, /config, /version), or `off`.
     #[arg(long, value_name = "ADDR|off", default_value = "127.0.0.1:19000")]
     pub(crate) admin: OffOr<SocketAddr>,

@@ -1,5 +1,6 @@
 //! The interface between the control loop and the data plane.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,17 @@ pub(crate) trait DataPlane {
     fn connections(&self) -> usize;
 }
 
+/// How the data plane uses the network.
+#[derive(Clone, Debug)]
+pub(crate) struct SocketSettings {
+    /// Whether ports are shared with other processes.
+    pub(crate) reuse_port: bool,
+    /// Name servers; empty: those of the system.
+    pub(crate) name_servers: Vec<SocketAddr>,
+    /// Whether host names may have loopback and link-local addresses.
+    pub(crate) local_names: bool,
+}
+
 /// Starts the worker threads of a data plane without a plan.
 ///
 /// # Errors
@@ -43,11 +55,13 @@ pub(crate) fn start(
     workers: usize,
     access_log: Option<Arc<dyn AccessLog>>,
     observer: Arc<dyn Observer>,
-    reuse_port: bool,
+    settings: &SocketSettings,
 ) -> Result<Gateway, Failure> {
     let mut options = Options::default().observer(observer);
     options.access_log = access_log;
-    options.reuse_port = reuse_port;
+    options.reuse_port = settings.reuse_port;
+    options.name_servers.clone_from(&settings.name_servers);
+    options.local_names = settings.local_names;
     let gateway = Gateway::new(options);
     gateway.start(workers)?;
     Ok(gateway)

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use towergate_core::plan::{BackendId, Endpoint};
 use towergate_k8s::decode::Severity;
-use towergate_k8s::resolve::Parity;
+use towergate_k8s::resolve::{BackendUse, Parity};
 use towergate_k8s::source::{Folder, Kept, keep_last_good, read_again};
 use towergate_k8s::{Diagnostic, ObjectKey, Objects, Resolution, ResolveOptions, resolve};
 use towergate_tls::server::UnknownName;
@@ -209,6 +209,10 @@ fn scope(args: &ManifestArgs) -> ResolveOptions {
         parity: Parity {
             strict_host: args.parity.contains(&ParityFlag::StrictHost),
             keep_external_address: args.parity.contains(&ParityFlag::ExternalAddress),
+        },
+        backends: BackendUse {
+            enabled: !args.no_backends,
+            loopback: true,
         },
         statuses: true,
     }

@@ -18,7 +18,7 @@ use crate::admin::Admin;
 use crate::args::RunArgs;
 use crate::control::{Control, Source};
 use crate::controller_client::ControllerClient;
-use crate::data_plane::DataPlane;
+use crate::data_plane::{DataPlane, SocketSettings};
 use crate::flags::OffOr;
 use crate::folder_source::FolderSource;
 use crate::listen_error::describe_flag;
@@ -60,7 +60,13 @@ async fn serve(args: &RunArgs, mut source: impl Source, metrics: Arc<Metrics>) -
     let (log, log_handle) = start_access_log(args, &metrics)?;
     let workers = args.workers.map_or_else(cpus, usize::from);
     let observer = Arc::new(LogThrottle::new(Arc::clone(&metrics)));
-    let data_plane = data_plane::start(workers, log, observer, args.reuse_port)?;
+    let settings = SocketSettings {
+        reuse_port: args.reuse_port,
+        name_servers: args.dns_server.clone(),
+        // In a cluster, those who may create Backends must not reach the data plane and its node by a name.
+        local_names: args.from.is_none(),
+    };
+    let data_plane = data_plane::start(workers, log, observer, &settings)?;
     let mut control = Control::new(data_plane, Arc::clone(&admin), metrics);
 
     // Before the Gateways: a process that cannot start must not have served requests.

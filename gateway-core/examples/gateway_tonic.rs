@@ -59,6 +59,8 @@ fn users_route(id: &BackendId) -> Route {
         id: id.clone(),
         protocol: BackendProtocol::Http2,
         tls: None,
+        hosts: Vec::new(),
+        fallback: false,
     };
     let mut rule = Rule::new(PathMatch::Grpc(service));
     rule.backends.push(WeightedBackend {

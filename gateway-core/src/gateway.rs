@@ -35,6 +35,7 @@ use towergate_tls::rustls::crypto::CryptoProvider;
 use crate::access_log::AccessLog;
 use crate::balance::Clusters;
 use crate::datagram::DatagramConfig;
+use crate::dns::Resolver;
 use crate::listen::{DatagramSockets, Listeners, PortConfig, Server, WantedSockets, Workers};
 use crate::observer::Observer;
 use crate::plan::{Endpoints, Plan};
@@ -62,6 +63,11 @@ pub struct Options {
     /// connections among them. Allows a restart without downtime. Default: `false`, an address in use
     /// cannot be bound.
     pub reuse_port: bool,
+    /// Name servers for backends that are named by host. Default: none, those of the system.
+    pub name_servers: Vec<SocketAddr>,
+    /// Whether backends that are named by host may have loopback, link-local and unspecified addresses. Default:
+    /// `true`. Otherwise these addresses are left out.
+    pub local_names: bool,
 }
 
 impl Options {
@@ -72,6 +78,8 @@ impl Options {
             access_log: None,
             observer: None,
             reuse_port: false,
+            name_servers: Vec::new(),
+            local_names: true,
         }
     }
 
@@ -126,6 +134,8 @@ pub struct Gateway {
     drain: Drain,
     live: Live,
     directory: Arc<Clusters>,
+    /// Held so that all plans use the name servers of the options.
+    _resolver: Arc<Resolver>,
     state: Mutex<State>,
 }
 
@@ -151,6 +161,9 @@ impl Gateway {
         let live = Live::default();
         Self {
             directory: Clusters::of(&live),
+            _resolver: Resolver::new(options.name_servers.clone())
+                .local_names(options.local_names)
+                .install(&live),
             options,
             handle: Arc::default(),
             drain: Drain::new(),

@@ -83,6 +83,8 @@ pub mod conn;
 #[cfg(feature = "gateway")]
 mod datagram;
 #[cfg(feature = "gateway")]
+pub mod dns;
+#[cfg(feature = "gateway")]
 pub mod error;
 pub mod filter;
 #[cfg(feature = "gateway")]

@@ -248,6 +248,8 @@ fn mirror() -> Filter {
         id: BackendId::service("a", "copy", 80),
         protocol: BackendProtocol::Http1,
         tls: None,
+        hosts: Vec::new(),
+        fallback: false,
     });
     let fraction = Fraction::ALL;
     Filter::Mirror(Mirror { backend, fraction })

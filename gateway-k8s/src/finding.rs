@@ -40,8 +40,12 @@ macro_rules! finding_codes {
 }
 
 finding_codes! {
-    BackendNotFound = "backend-not-found": "a backendRef names a Service that does not exist",
-        "create the Service, or correct its name and namespace";
+    BackendInvalid = "backend-invalid": "a Backend has an invalid or unsupported field",
+        "correct or remove the field; until then requests to the Backend get 500";
+    BackendNotFound = "backend-not-found": "a backendRef names an object that does not exist",
+        "create the object, or correct its name and namespace";
+    BackendNotVerified = "backend-not-verified": "the certificate of a Backend is not verified",
+        "set `caCertificateRefs` or `wellKnownCACertificates` in place of `insecureSkipVerify`";
     BackendPort = "backend-port": "a backendRef names no port, or a port that the Service does not have",
         "set `port` to a port of the Service";
     CaNotUsable = "ca-not-usable": "a reference leads to no CA certificates",

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use towergate_policy::SchemaViolation;
+use towergate_policy::backend::BackendSpec;
 use towergate_policy::backend_traffic::BackendTrafficPolicySpec;
 use towergate_policy::client_traffic::ClientTrafficPolicySpec;
 use towergate_policy::security::SecurityPolicySpec;
@@ -139,6 +140,8 @@ pub struct Objects {
     pub extension_policies: Store<EnvoyExtensionPolicySpec>,
     /// `gateway.envoyproxy.io` EnvoyPatchPolicy. Not supported: the targets fail closed.
     pub patch_policies: Store<EnvoyPatchPolicySpec>,
+    /// `gateway.envoyproxy.io` Backend.
+    pub backends: Store<BackendSpec>,
     /// Service.
     pub services: Store<ServiceSpec>,
     /// EndpointSlice.
@@ -204,6 +207,7 @@ impl Objects {
             security_policies: "SecurityPolicy",
             extension_policies: "EnvoyExtensionPolicy",
             patch_policies: "EnvoyPatchPolicy",
+            backends: "Backend",
             services: "Service",
             endpoint_slices: "EndpointSlice",
             secrets: "Secret",

@@ -39,6 +39,7 @@ fn scope(folder: &Path) -> ResolveOptions {
         unknown_name: Default::default(),
         provider: None,
         parity: Parity::default(),
+        backends: Default::default(),
         statuses: true,
     }
 }

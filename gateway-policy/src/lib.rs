@@ -24,6 +24,7 @@ use towergate_core::policy::{BuildContext, BuiltPolicy, PolicyError, RoutePolicy
 pub mod api_key;
 mod api_struct;
 pub mod authorization;
+pub mod backend;
 pub mod backend_traffic;
 pub mod basic_auth;
 pub mod cel;

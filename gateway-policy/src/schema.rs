@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use crate::backend::BackendSpec;
 use crate::check::{FieldClass, FieldLimit};
 use crate::common::{DURATION, DurationText, QUANTITY, Quantity};
 use crate::{BackendTrafficPolicySpec, ClientTrafficPolicySpec, SecurityPolicySpec};
@@ -25,9 +26,9 @@ pub trait Schema {
     fn schema() -> Value;
 }
 
-/// The CustomResourceDefinitions of the three policies. They hold less than those of Envoy Gateway and
+/// The CustomResourceDefinitions of the policies and of Backend. They hold less than those of Envoy Gateway and
 /// must not replace them.
-pub fn custom_resource_definitions() -> [Value; 3] {
+pub fn custom_resource_definitions() -> [Value; 4] {
     [
         definition(
             [
@@ -38,6 +39,7 @@ pub fn custom_resource_definitions() -> [Value; 3] {
             ],
             "Settings of connections between clients and Gateways.",
             ClientTrafficPolicySpec::schema(),
+            policy_status(),
         ),
         definition(
             [
@@ -48,17 +50,25 @@ pub fn custom_resource_definitions() -> [Value; 3] {
             ],
             "Settings of requests between Gateways and backends.",
             BackendTrafficPolicySpec::schema(),
+            policy_status(),
         ),
         definition(
             ["SecurityPolicy", "securitypolicy", "securitypolicies", "sp"],
             "Authentication and authorization of requests.",
             SecurityPolicySpec::schema(),
+            policy_status(),
+        ),
+        definition(
+            ["Backend", "backend", "backends", "be"],
+            "Endpoints outside the Services of the cluster.",
+            BackendSpec::schema(),
+            conditions_status(),
         ),
     ]
 }
 
 /// Builds a definition. `names` are kind, singular, plural and short name.
-fn definition(names: [&str; 4], description: &str, spec: Value) -> Value {
+fn definition(names: [&str; 4], description: &str, spec: Value, status: Value) -> Value {
     let [kind, singular, plural, short] = names;
     let schema = json!({
         "description": description,
@@ -68,7 +78,7 @@ fn definition(names: [&str; 4], description: &str, spec: Value) -> Value {
             "kind": { "type": "string" },
             "metadata": { "type": "object" },
             "spec": spec,
-            "status": status(),
+            "status": status,
         },
         "required": ["spec"],
     });
@@ -104,9 +114,45 @@ fn definition(names: [&str; 4], description: &str, spec: Value) -> Value {
     })
 }
 
+/// A text of limited length.
+fn text(max: usize) -> Value {
+    json!({ "type": "string", "maxLength": max })
+}
+
+/// The schema of a condition.
+fn condition() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "type": text(316),
+            "status": { "type": "string", "enum": ["True", "False", "Unknown"] },
+            "reason": { "type": "string", "minLength": 1, "maxLength": 1024 },
+            "message": text(32768),
+            "observedGeneration": { "type": "integer", "format": "int64", "minimum": 0 },
+            "lastTransitionTime": { "type": "string", "format": "date-time" },
+        },
+        "required": ["lastTransitionTime", "message", "reason", "status", "type"],
+    })
+}
+
+/// The schema of the conditions of an object.
+fn conditions() -> Value {
+    json!({
+        "type": "array",
+        "maxItems": 8,
+        "items": condition(),
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+    })
+}
+
+/// The schema of a status of conditions.
+fn conditions_status() -> Value {
+    json!({ "type": "object", "properties": { "conditions": conditions() } })
+}
+
 /// The schema of a policy's status (GEP-713).
-fn status() -> Value {
-    let text = |max: usize| json!({ "type": "string", "maxLength": max });
+fn policy_status() -> Value {
     let reference = json!({
         "type": "object",
         "properties": {
@@ -119,30 +165,12 @@ fn status() -> Value {
         },
         "required": ["name"],
     });
-    let condition = json!({
-        "type": "object",
-        "properties": {
-            "type": text(316),
-            "status": { "type": "string", "enum": ["True", "False", "Unknown"] },
-            "reason": { "type": "string", "minLength": 1, "maxLength": 1024 },
-            "message": text(32768),
-            "observedGeneration": { "type": "integer", "format": "int64", "minimum": 0 },
-            "lastTransitionTime": { "type": "string", "format": "date-time" },
-        },
-        "required": ["lastTransitionTime", "message", "reason", "status", "type"],
-    });
     let ancestor = json!({
         "type": "object",
         "properties": {
             "ancestorRef": reference,
             "controllerName": text(253),
-            "conditions": {
-                "type": "array",
-                "items": condition,
-                "maxItems": 8,
-                "x-kubernetes-list-type": "map",
-                "x-kubernetes-list-map-keys": ["type"],
-            },
+            "conditions": conditions(),
         },
         "required": ["ancestorRef", "controllerName"],
     });

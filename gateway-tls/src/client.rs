@@ -5,6 +5,7 @@
 //! for byte, after the chain has been verified.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -32,7 +33,8 @@ use crate::error::{TlsError, check_alpn};
 /// TLS settings of connections to a backend (Gateway API `BackendTLSPolicy`).
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct ClientTls {
-    /// Server name for SNI; also the expected name, unless `subject_alt_names` is given.
+    /// Server name for SNI; also the expected name, unless `subject_alt_names` is given. An IP address is expected
+    /// in the certificate, too, and is not sent.
     pub server_name: String,
     /// Names of which the certificate must contain at least one; empty: `server_name`.
     pub subject_alt_names: Vec<SubjectAltName>,
@@ -43,6 +45,9 @@ pub struct ClientTls {
     /// Client certificate for backends that request one; `None`: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Arc<Certificate>>,
+    /// Whether any certificate is accepted. The connection is encrypted, but its peer is unknown.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub accept_any_certificate: bool,
 }
 
 /// A name in the SAN extension of a certificate.
@@ -62,21 +67,7 @@ impl ClientTls {
     /// [`TlsError`] names the unusable setting.
     pub fn build(&self, provider: Arc<CryptoProvider>) -> Result<Arc<ClientConfig>, TlsError> {
         self.server_name()?;
-        let roots = match &self.roots_pem {
-            Some(pem) => Arc::new(read_roots(pem)?),
-            None => system_roots()?,
-        };
-        let verifier: Arc<dyn ServerCertVerifier> = if self.subject_alt_names.is_empty() {
-            WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
-                .build()
-                .map_err(|error| TlsError::Roots(error.to_string()))?
-        } else {
-            Arc::new(AltNameVerifier::new(
-                &self.subject_alt_names,
-                roots,
-                &provider,
-            )?)
-        };
+        let verifier = self.verifier(&provider)?;
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()?
             .dangerous()
@@ -93,12 +84,35 @@ impl ClientTls {
         Ok(Arc::new(config))
     }
 
+    fn verifier(
+        &self,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
+        let algorithms = provider.signature_verification_algorithms;
+        if self.accept_any_certificate {
+            return Ok(Arc::new(AnyCertificate { algorithms }));
+        }
+        let roots = match &self.roots_pem {
+            Some(pem) => Arc::new(read_roots(pem)?),
+            None => system_roots()?,
+        };
+        if !self.subject_alt_names.is_empty() {
+            let verifier = AltNameVerifier::new(&self.subject_alt_names, roots, provider)?;
+            return Ok(Arc::new(verifier));
+        }
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build();
+        Ok(verifier.map_err(|error| TlsError::Roots(error.to_string()))?)
+    }
+
     /// The server name to connect to.
     ///
     /// # Errors
-    /// [`TlsError::ServerName`] if it is not a DNS name.
+    /// [`TlsError::ServerName`] if it is neither a DNS name nor an IP address.
     pub fn server_name(&self) -> Result<ServerName<'static>, TlsError> {
-        dns_name(&self.server_name)
+        match self.server_name.parse::<IpAddr>() {
+            Ok(address) => Ok(ServerName::IpAddress(address.into())),
+            Err(_) => dns_name(&self.server_name),
+        }
     }
 }
 
@@ -137,6 +151,47 @@ fn system_roots() -> Result<Arc<RootCertStore>, TlsError> {
         return Err(TlsError::Roots("the system has none".to_owned()));
     }
     Ok(ROOTS.clone())
+}
+
+/// Accepts every certificate, if its key signs the handshake.
+#[derive(Debug)]
+struct AnyCertificate {
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
 }
 
 /// Accepts a certificate whose chain verifies and that contains any of the names.
@@ -257,6 +312,7 @@ mod tests {
             roots_pem: Some(TEST_CA.pem.clone()),
             alpn: vec!["h2".to_owned()],
             identity: None,
+            accept_any_certificate: false,
         }
     }
 
@@ -355,13 +411,26 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn any_certificate_is_accepted_only_if_the_settings_say_so() {
+        let other = certificate(&["other.test"], Key::P256);
+        let any = ClientTls {
+            accept_any_certificate: true,
+            roots_pem: None,
+            ..expecting(&[])
+        };
+
+        assert_eq!(connect(&any, &other).await, Ok(()));
+        assert!(connect(&expecting(&[]), &other).await.is_err());
+    }
+
     #[test]
     fn unusable_settings_are_named() {
         let error = |tls: ClientTls| tls.build(default_provider()).unwrap_err();
         let good = expecting(&[]);
 
         let address = error(ClientTls {
-            server_name: "192.0.2.1".to_owned(),
+            server_name: "192.0.2.1:80".to_owned(),
             ..good.clone()
         });
         let wildcard = error(expecting(&[hostname("*.a.test")]));
@@ -374,7 +443,7 @@ mod tests {
             ..good
         });
 
-        assert!(matches!(address, TlsError::ServerName(name) if name == "192.0.2.1"));
+        assert!(matches!(address, TlsError::ServerName(name) if name == "192.0.2.1:80"));
         assert!(matches!(wildcard, TlsError::ServerName(name) if name == "*.a.test"));
         assert!(matches!(no_roots, TlsError::Roots(_)));
         assert!(matches!(alpn, TlsError::Alpn(_)));

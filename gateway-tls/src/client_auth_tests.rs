@@ -255,6 +255,7 @@ async fn a_backend_that_requests_a_certificate_receives_it() {
         roots_pem: Some(TEST_CA.pem.clone()),
         alpn: Vec::new(),
         identity,
+        accept_any_certificate: false,
     };
     let own = good();
     let server = asking(&TEST_CA.pem, ClientAuthMode::Required);

@@ -1,19 +1,22 @@
 //! The clusters of a process by the id of their backend.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 
 use super::EndpointSet;
+use crate::dns::{self, HostFollower};
 use crate::live::Live;
-use crate::plan::{BackendId, Endpoint, Endpoints};
+use crate::plan::{Backend, BackendId, Endpoint, Endpoints};
 
 /// The current endpoints of one backend.
 #[derive(Debug)]
 pub struct Cluster {
     id: BackendId,
     endpoint_set: ArcSwap<EndpointSet>,
+    /// Looks up the endpoints of a backend that is named by hosts.
+    follower: OnceLock<HostFollower>,
 }
 
 impl Cluster {
@@ -22,6 +25,7 @@ impl Cluster {
         Self {
             id,
             endpoint_set: ArcSwap::default(),
+            follower: OnceLock::new(),
         }
     }
 
@@ -42,6 +46,31 @@ impl Cluster {
     pub fn endpoint_set(&self) -> Guard<Arc<EndpointSet>> {
         self.endpoint_set.load()
     }
+
+    /// Keeps `follower`, which sets the endpoints, as long as the cluster.
+    pub(crate) fn follow(&self, follower: HostFollower) {
+        // A cluster is given its follower by the function that creates both.
+        let _ = self.follower.set(follower);
+    }
+
+    /// Whether the endpoints are addresses of hosts.
+    pub(crate) fn is_followed(&self) -> bool {
+        self.follower.get().is_some()
+    }
+
+    /// Whether hosts are being looked up for the first time.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        self.follower
+            .get()
+            .is_some_and(|follower| !follower.has_answered())
+    }
+
+    /// Waits until all hosts have been looked up once.
+    pub(crate) async fn first_answer(&self) {
+        if let Some(follower) = self.follower.get() {
+            follower.first_answer().await;
+        }
+    }
 }
 
 /// All clusters of a process. Held by the source of endpoints and by every forwarder.
@@ -61,6 +90,14 @@ impl Clusters {
     /// endpoints that arrive before the first snapshot are lost.
     pub fn of(live: &Live) -> Arc<Self> {
         live.share((), |()| Arc::new(Self::default()))
+    }
+
+    /// The cluster of `backend`, whose endpoints are listed by [`Self::update`] or are addresses of its hosts.
+    pub(crate) fn of_backend(&self, backend: &Backend, live: &Live) -> Arc<Cluster> {
+        match backend.hosts.is_empty() {
+            true => self.cluster(&backend.id),
+            false => dns::cluster(live, backend),
+        }
     }
 
     /// The cluster of a backend; it has no endpoints until [`Self::update`] lists some.

@@ -39,6 +39,22 @@ pub struct Backend {
     pub protocol: BackendProtocol,
     /// TLS settings of connections to the backend; `None`: plain text.
     pub tls: Option<Arc<ClientTls>>,
+    /// Hosts whose addresses the data plane looks up and uses as endpoints; empty: the endpoints are those in
+    /// [`Endpoints`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<DnsHost>,
+    /// Whether the backend receives requests only while too few endpoints of the others are healthy.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fallback: bool,
+}
+
+/// A host name with a port.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct DnsHost {
+    /// DNS name.
+    pub name: String,
+    /// TCP or UDP port.
+    pub port: u16,
 }
 
 /// Protocol of a backend.
@@ -51,16 +67,16 @@ pub enum BackendProtocol {
     Http2,
 }
 
-/// Name of a backend: a Service port.
+/// Name of a backend: a Service port, or another kind.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct BackendId {
-    /// `Service`, `Service/UDP` for the UDP ports of a Service, or another kind that has endpoints.
+    /// `Service`, `Service/UDP` for the UDP ports of a Service, or another kind, such as `Backend`.
     pub kind: String,
     /// Namespace.
     pub namespace: String,
     /// Name in the namespace.
     pub name: String,
-    /// Port in the backendRef.
+    /// Port in the backendRef; 0 for a kind whose endpoints have their own ports.
     pub port: u16,
 }
 

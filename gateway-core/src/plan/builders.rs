@@ -126,6 +126,8 @@ impl<P> Rule<P> {
             id: backend.clone(),
             protocol: BackendProtocol::Http1,
             tls: None,
+            hosts: Vec::new(),
+            fallback: false,
         };
         self.backends.push(WeightedBackend {
             weight: 1,

@@ -37,7 +37,7 @@ pub use crate::proxy_protocol::ProxyProtocol;
 pub use crate::route::matches::{GrpcMethodMatch, Match, NameMatch, PathMatch};
 pub use crate::text::{Source, Text, TextMatch};
 pub use backend::{
-    Backend, BackendId, BackendProtocol, Destination, Endpoint, Endpoints, WeightedBackend,
+    Backend, BackendId, BackendProtocol, Destination, DnsHost, Endpoint, Endpoints, WeightedBackend,
 };
 pub use filter::{Filter, Fraction, Mirror};
 pub use listener::{Keepalive, Listener, ListenerId, Port, Protocol, TcpSettings};

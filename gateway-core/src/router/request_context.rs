@@ -361,6 +361,7 @@ impl<'a> RequestContext<'a> {
         found: &Found<'_, Target>,
         head: &request::Parts,
         sanitized: &Sanitized,
+        exchange: &Exchange,
     ) -> Result<LocalReply, LocalReply> {
         let rule = &found.payload.rule;
         let scheme = head

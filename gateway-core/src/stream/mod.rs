@@ -154,6 +154,8 @@ fn without_alpn(backends: &[WeightedBackend], tls: bool) -> Vec<WeightedBackend>
                 id: backend.id.clone(),
                 protocol: BackendProtocol::Http1,
                 tls,
+                hosts: backend.hosts.clone(),
+                fallback: backend.fallback,
             }))
         }
     };

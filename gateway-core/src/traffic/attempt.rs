@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::deadline::Deadline;
 use super::forward::{
@@ -273,6 +273,13 @@ impl<'a> Forwarding<'a> {
         let (route, context) = (self.picked.route, self.context);
         let forwarder = self.picked.forwarder;
         self.attempts += 1;
+        if route.cluster.is_unanswered() {
+            // Boxed: only the first requests to a host wait for its addresses.
+            let limit = forwarder.backends.traffic.connect_timeout;
+            let answered = Box::pin(timeout(limit, route.cluster.first_answer()));
+            // Without an answer in time there is no endpoint, which the pick reports.
+            let _ = answered.await;
+        }
         let in_flight = InFlightGuard::new(self.pick()?);
         let address = in_flight.endpoint().address();
         self.endpoint = Some(address);

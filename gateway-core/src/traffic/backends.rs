@@ -6,7 +6,7 @@ use std::sync::Arc;
 use towergate_tls::connector::CryptoProvider;
 
 use super::mirror::Mirrors;
-use super::outlier::OutlierDetector;
+use super::outlier::{EndpointCount, OutlierDetector};
 use super::prober::Prober;
 use crate::balance::{Balancer, Cluster, Clusters, LiveEndpoint, Pick, Weights};
 use crate::error::Error;
@@ -27,6 +27,8 @@ pub struct Backends {
     pub(super) traffic: Arc<Traffic>,
     backend_refs: Box<[BackendRef]>,
     weights: Weights,
+    /// Weights of the backends of last resort; `None`: there are none.
+    fallback: Option<Box<Weights>>,
     /// Pools of all backendRefs.
     pub(super) pools: Box<[Arc<Pool>]>,
     /// Keeps the endpoints that arrived before the rule.
@@ -52,7 +54,12 @@ pub(super) struct BackendRoute {
     pub(super) pool: Arc<Pool>,
     /// Ejects endpoints that fail.
     pub(super) outlier: Option<Arc<OutlierDetector>>,
+    /// Used only while too few endpoints of the other backends are healthy.
+    fallback: bool,
 }
+
+/// Percentage of the healthy endpoints that is compared with all endpoints (Envoy `overprovisioning_factor`).
+const OVERPROVISIONING: usize = 140;
 
 /// Parameters that must be equal for rules to share [`Backends`].
 #[derive(Debug, Eq, Hash, PartialEq)]
@@ -114,7 +121,8 @@ impl Backends {
             BackendRoute {
                 protocol: backend.protocol,
                 outlier: detector(key, backend, &pool, traffic, live),
-                cluster: clusters.cluster(&backend.id),
+                cluster: clusters.of_backend(backend, live),
+                fallback: backend.fallback,
                 balancer: Balancer::new(traffic.load_balancer.clone()),
                 pool,
             }
@@ -135,13 +143,26 @@ impl Backends {
         let routes = backend_refs
             .iter()
             .filter_map(|backend_ref| backend_ref.route.as_ref());
+        let is_fallback = |backend: &WeightedBackend| match &backend.destination {
+            Destination::Invalid => false,
+            Destination::Backend(to) => to.fallback,
+        };
+        let weights = |of: bool| {
+            let weight = |backend: &WeightedBackend| match is_fallback(backend) == of {
+                true => backend.weight,
+                false => 0,
+            };
+            Weights::new(backends.iter().map(weight))
+        };
+        let fallback = weights(true);
         let mut pools: Vec<_> = routes.map(|route| route.pool.clone()).collect();
         pools.sort_by_key(Arc::as_ptr);
         pools.dedup_by(|a, b| Arc::ptr_eq(a, b));
         Self {
             traffic: traffic.clone(),
             backend_refs,
-            weights: Weights::new(backends.iter().map(|backend| backend.weight)),
+            weights: weights(false),
+            fallback: (fallback.total() > 0).then(|| Box::new(fallback)),
             pools: pools.into(),
             _clusters: clusters,
         }
@@ -157,12 +178,35 @@ impl Backends {
     /// # Errors
     /// [`Error::InvalidBackend`] or [`Error::InvalidShare`] if there is none or it cannot be resolved.
     pub(super) fn pick(&self) -> Result<(usize, &BackendRoute), Error> {
-        let index = self.weights.pick_random().ok_or(Error::InvalidBackend)?;
+        let fallback = self.fallback.as_ref().filter(|_| self.falls_back());
+        let weights = fallback.map_or(&self.weights, |weights| &**weights);
+        let index = weights.pick_random().ok_or(Error::InvalidBackend)?;
         match &self.backend_refs[index].route {
             Some(route) => Ok((index, route)),
             None if self.has_endpoints() => Err(Error::InvalidShare),
             None => Err(Error::InvalidBackend),
         }
+    }
+
+    /// Decides whether a request goes to the backends of last resort. The other backends receive all requests
+    /// while at least 100/140 of their endpoints are healthy, and a proportional share of them below (Envoy's
+    /// overprovisioning factor).
+    fn falls_back(&self) -> bool {
+        let routes = self
+            .backend_refs
+            .iter()
+            .filter(|backend_ref| backend_ref.weight > 0);
+        let routes = routes.filter_map(|backend_ref| backend_ref.route.as_ref());
+        let mut sum = EndpointCount::default();
+        for route in routes.filter(|route| !route.fallback) {
+            let count = match &route.outlier {
+                Some(outlier) => outlier.view(&route.cluster).count,
+                None => EndpointCount::all_healthy(route.cluster.endpoint_set().endpoints().len()),
+            };
+            sum.add(count);
+        }
+        let share = sum.healthy * OVERPROVISIONING;
+        share < 100 * sum.all.max(1) && fastrand::usize(..100 * sum.all.max(1)) >= share
     }
 
     /// The route of the backendRef at a picked index.
@@ -178,13 +222,13 @@ impl Backends {
     ) -> Result<Arc<LiveEndpoint>, Error> {
         let Some(outlier) = &route.outlier else {
             let endpoint = route.balancer.pick(&route.cluster, pick);
-            return endpoint.ok_or_else(|| self.no_endpoint_error());
+            return endpoint.ok_or_else(|| self.no_endpoint_of(route));
         };
         let usable = &outlier.view(&route.cluster).usable;
         let endpoint = route.balancer.pick_from(usable, pick);
         endpoint.ok_or_else(
             || match route.cluster.endpoint_set().endpoints().is_empty() {
-                true => self.no_endpoint_error(),
+                true => self.no_endpoint_of(route),
                 false => Error::NoHealthyEndpoint,
             },
         )
@@ -199,6 +243,15 @@ impl Backends {
                 .map(|route| route.cluster.endpoint_set());
             backend_ref.weight > 0 && set.is_some_and(|set| !set.endpoints().is_empty())
         })
+    }
+
+    /// The error of a request to `route`, which has no endpoints. Envoy has a cluster for each named host, so
+    /// that a name without addresses is a cluster without healthy endpoints.
+    fn no_endpoint_of(&self, route: &BackendRoute) -> Error {
+        match route.cluster.is_followed() {
+            true => Error::NoHealthyEndpoint,
+            false => self.no_endpoint_error(),
+        }
     }
 
     /// The error of a request to a backend without endpoints.
@@ -259,6 +312,8 @@ mod tests {
             id: BackendId::service("n", "b", 80),
             protocol: BackendProtocol::Http1,
             tls: None,
+            hosts: Vec::new(),
+            fallback: false,
         };
         let backend = WeightedBackend {
             weight: 1,

@@ -65,6 +65,8 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 ///         id: BackendId::service("auth", "ext-authz", 9000),
 ///         protocol: BackendProtocol::Http1,
 ///         tls: None,
+///         hosts: Vec::new(),
+///         fallback: false,
 ///     })),
 /// };
 /// let (live, provider) = (Live::default(), towergate_tls::default_provider());

@@ -68,7 +68,28 @@ pub(super) struct EndpointView {
     base: Arc<EndpointSet>,
     /// Endpoints that receive requests.
     pub(super) usable: Arc<EndpointSet>,
+    /// Number of endpoints by health.
+    pub(super) count: EndpointCount,
     counts: HashMap<SocketAddr, Arc<Counts>>,
+}
+
+/// Number of endpoints by health.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct EndpointCount {
+    pub(super) all: usize,
+    pub(super) healthy: usize,
+}
+
+impl EndpointCount {
+    /// `all` endpoints whose health is not tracked.
+    pub(super) fn all_healthy(all: usize) -> Self {
+        Self { all, healthy: all }
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.all += other.all;
+        self.healthy += other.healthy;
+    }
 }
 
 /// Failure counters of an endpoint.
@@ -322,6 +343,7 @@ impl OutlierDetector {
         self.view.store(Arc::new(EndpointView {
             base,
             usable,
+            count: EndpointCount { all, healthy },
             counts,
         }));
     }

@@ -255,6 +255,8 @@ fn plan(settings: &Arc<ListenerSettings>) -> Plan {
         id: backend_id(),
         protocol: BackendProtocol::Http1,
         tls: None,
+        hosts: Vec::new(),
+        fallback: false,
     };
     let rule = Rule {
         route: route.clone(),

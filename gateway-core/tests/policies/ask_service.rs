@@ -32,6 +32,8 @@ impl AskService {
                 id: self.service.clone(),
                 protocol: BackendProtocol::Http1,
                 tls: None,
+                hosts: Vec::new(),
+                fallback: false,
             })),
         };
         let traffic = Arc::new(Traffic::default());

@@ -40,6 +40,9 @@ pub(crate) struct Args {
     /// With --mode provisioned: JSON file with the options of data planes.
     #[arg(long, value_name = "FILE")]
     pub(crate) data_plane: Option<PathBuf>,
+    /// Do not use objects of kind Backend: requests to them are answered 500.
+    #[arg(long)]
+    pub(crate) no_backends: bool,
     /// Name of the Secret with the CA of controllers and data planes, in the namespace of the Lease. Created
     /// if it does not exist.
     #[arg(long, value_name = "NAME", default_value = "towergate-authority")]

@@ -91,7 +91,7 @@ const fn of_cluster(kind: Kind) -> Kind {
 use StatusShape as S;
 
 /// All watched kinds.
-pub(crate) static KINDS: [Kind; 18] = [
+pub(crate) static KINDS: [Kind; 19] = [
     of_cluster(kind(
         "GatewayClass",
         GATEWAY,
@@ -171,6 +171,7 @@ pub(crate) static KINDS: [Kind; 18] = [
         &["v1alpha1"],
         S::Ancestors,
     ),
+    kind("Backend", ENVOY, "backends", &["v1alpha1"], S::Whole),
     kind("Service", "", "services", &["v1"], S::None),
     kind(
         "EndpointSlice",

@@ -15,6 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
+use towergate_k8s::resolve::BackendUse;
 use towergate_k8s::{ObjectKey, Resolution, ResolveOptions, resolve};
 
 use crate::address_pool::Role;
@@ -55,6 +56,8 @@ pub(crate) struct Reconciler {
     controller: String,
     /// Secret with the keys of OpenID Connect sessions.
     session_keys: Option<ObjectKey>,
+    /// Use of kind Backend.
+    backends: BackendUse,
     world: ObjectCache,
     planes: Planes,
     published: Published,
@@ -78,6 +81,7 @@ impl Reconciler {
     /// Creates a loop that has received no events.
     pub(crate) fn new(
         (controller, session_keys): (String, Option<ObjectKey>),
+        backends: BackendUse,
         planes: Planes,
         publisher: Publisher,
         metrics: Arc<Metrics>,
@@ -85,6 +89,7 @@ impl Reconciler {
         Self {
             controller,
             session_keys,
+            backends,
             world: ObjectCache::default(),
             planes,
             published: Published::new(publisher),
@@ -234,6 +239,7 @@ impl Reconciler {
             reserved: placement.reserved.clone(),
             now,
             session_keys: self.session_keys.clone(),
+            backends: self.backends,
             ..ResolveOptions::default()
         }
     }

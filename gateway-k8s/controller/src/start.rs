@@ -7,6 +7,7 @@ use kube::{Client, Config};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+use towergate_k8s::resolve::BackendUse;
 
 use crate::address_pool::Pool;
 use crate::args::{Args, Mode};
@@ -125,7 +126,11 @@ pub(crate) async fn start(args: &Args) -> Result<Running, Failure> {
     let inputs = (provisioner, told, authority);
     let (channels, [writer, runner]) = channels(args, (&client, &watching), &metrics, inputs);
     let controller = (args.controller_name.clone(), args.session_keys.clone());
-    let reconciler = Reconciler::new(controller, planes, publisher, metrics);
+    let backends = BackendUse {
+        enabled: !args.no_backends,
+        loopback: false,
+    };
+    let reconciler = Reconciler::new(controller, backends, planes, publisher, metrics);
     Ok(Running {
         control: tokio::spawn(reconciler.run(channels)),
         serving,

@@ -40,6 +40,7 @@ pub(crate) enum KindId {
     SecurityPolicy,
     ExtensionPolicy,
     PatchPolicy,
+    Backend,
     Service,
     EndpointSlice,
     Secret,
@@ -111,7 +112,7 @@ const fn kind(
     }
 }
 
-const KINDS: [Kind; 18] = [
+const KINDS: [Kind; 19] = [
     kind(
         KindId::GatewayClass,
         "GatewayClass",
@@ -160,6 +161,7 @@ const KINDS: [Kind; 18] = [
         ENVOY,
         &["v1alpha1"],
     ),
+    kind(KindId::Backend, "Backend", ENVOY, &["v1alpha1"]),
     kind(KindId::Service, "Service", "", &["v1"]),
     kind(
         KindId::EndpointSlice,
@@ -173,12 +175,7 @@ const KINDS: [Kind; 18] = [
 ];
 
 /// Unsupported kinds of Gateway API and Envoy Gateway.
-const UNSUPPORTED: [&str; 4] = [
-    "BackendLBPolicy",
-    "Backend",
-    "EnvoyProxy",
-    "HTTPRouteFilter",
-];
+const UNSUPPORTED: [&str; 3] = ["BackendLBPolicy", "EnvoyProxy", "HTTPRouteFilter"];
 
 /// Policies of Envoy Gateway of which only the targets are read.
 const UNSUPPORTED_POLICIES: [Kind; 2] = [

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use towergate_policy::SchemaViolation;
+use towergate_policy::backend::BackendSpec;
 use towergate_policy::backend_traffic::BackendTrafficPolicySpec;
 use towergate_policy::client_traffic::ClientTrafficPolicySpec;
 use towergate_policy::security::SecurityPolicySpec;
@@ -108,6 +109,7 @@ found! {
     SecurityPolicy: SecurityPolicySpec, security_policies, "SecurityPolicy";
     ExtensionPolicy: EnvoyExtensionPolicySpec, extension_policies, "EnvoyExtensionPolicy";
     PatchPolicy: EnvoyPatchPolicySpec, patch_policies, "EnvoyPatchPolicy";
+    Backend: BackendSpec, backends, "Backend";
     Service: ServiceSpec, services, "Service";
     EndpointSlice: EndpointSlice, endpoint_slices, "EndpointSlice";
     Secret: Secret, secrets, "Secret";

@@ -32,6 +32,8 @@ pub(crate) enum Closed {
     Gateway,
     /// A ReferenceGrant.
     Grant,
+    /// A Backend.
+    Backend,
 }
 
 impl Closed {
@@ -47,6 +49,7 @@ impl Closed {
             Self::Listener => "the listener is not served",
             Self::Gateway => "no listener that it may concern is served",
             Self::Grant => "the grant permits nothing",
+            Self::Backend => "requests to the Backend are answered 500",
         }
     }
 }
@@ -83,6 +86,7 @@ pub(crate) fn closed(kind: KindId, path: &str) -> Option<Closed> {
         K::ReferenceGrant => Some(Closed::Grant),
         // Their objects are not in force as a whole.
         K::ExtensionPolicy | K::PatchPolicy => None,
+        K::Backend => Some(Closed::Backend),
         K::GatewayClass
         | K::Service
         | K::EndpointSlice
@@ -106,6 +110,7 @@ fn whole(kind: KindId) -> Option<Closed> {
         K::ReferenceGrant => Some(Closed::Grant),
         // Their objects are not in force as a whole.
         K::ExtensionPolicy | K::PatchPolicy => None,
+        K::Backend => Some(Closed::Backend),
         K::GatewayClass
         | K::Service
         | K::EndpointSlice

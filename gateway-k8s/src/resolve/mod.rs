@@ -25,7 +25,7 @@ mod report;
 mod route;
 mod selector;
 
-pub use options::{Parity, Resolution, ResolveOptions};
+pub use options::{BackendUse, Parity, Resolution, ResolveOptions};
 
 use std::cell::RefCell;
 
@@ -58,7 +58,8 @@ pub fn resolve(objects: &Objects, options: &ResolveOptions) -> Resolution {
         backends: &backends,
     };
     let plan = plan::build(objects, &gateways, &routes, &policies);
-    let backends = backends.into_inner();
+    let mut backends = backends.into_inner();
+    backends.report(&index, &mut report, &mut statuses);
 
     match options.statuses {
         true => add_statuses(&index, &gateways, &routes, backends.tls, &mut statuses),

@@ -41,6 +41,8 @@ pub struct ResolveOptions {
     pub session_keys: Option<ObjectKey>,
     /// Switches for behaviour of Envoy.
     pub parity: Parity,
+    /// Use of kind Backend.
+    pub backends: BackendUse,
     /// Whether to produce statuses. They take a good part of the time with many routes.
     pub statuses: bool,
 }
@@ -63,6 +65,7 @@ impl Default for ResolveOptions {
             provider: None,
             session_keys: None,
             parity: Parity::default(),
+            backends: BackendUse::default(),
             statuses: true,
         }
     }
@@ -75,6 +78,26 @@ pub struct Parity {
     pub strict_host: bool,
     /// See [`ListenerSettings::keep_external_address`](towergate_core::plan::ListenerSettings).
     pub keep_external_address: bool,
+}
+
+/// Use of kind Backend of Envoy Gateway.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct BackendUse {
+    /// Whether a Backend can be a backend. Default: `true`.
+    pub enabled: bool,
+    /// Whether endpoints may be loopback addresses. Default: `true`. In a cluster these are the addresses of the
+    /// data plane itself, with its admin page.
+    pub loopback: bool,
+}
+
+impl Default for BackendUse {
+    /// Backends with any address.
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            loopback: true,
+        }
+    }
 }
 
 /// Result of [`resolve`](super::resolve).

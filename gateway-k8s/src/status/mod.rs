@@ -32,8 +32,8 @@ pub(crate) use gateway::{kind_name, parse_kind};
 pub use listener_set::ListenerSetStatus;
 pub use policy::{Ancestor, PolicyStatus};
 pub use reason::{
-    GatewayClassReason, GatewayReason, ListenerReason, ListenerSetReason, PolicyReason, Reason,
-    RouteReason,
+    BackendReason, GatewayClassReason, GatewayReason, ListenerReason, ListenerSetReason,
+    PolicyReason, Reason, RouteReason,
 };
 pub use route::{Parent, RouteStatus};
 
@@ -62,7 +62,8 @@ impl StatusKey {
     /// The key of an object of a kind that has a status.
     pub fn new(kind: &'static str, object: ObjectKey) -> Self {
         let api_version = match kind {
-            "ClientTrafficPolicy"
+            "Backend"
+            | "ClientTrafficPolicy"
             | "BackendTrafficPolicy"
             | "SecurityPolicy"
             | "EnvoyExtensionPolicy"

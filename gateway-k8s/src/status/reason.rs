@@ -95,6 +95,7 @@ reasons! {
         EndpointsNotFound = "EndpointsNotFound",
         IncompatibleFilters = "IncompatibleFilters",
         InvalidBackendFilters = "InvalidBackendFilters",
+        InvalidBackendRef = "InvalidBackendRef",
         InvalidBackendTls = "InvalidBackendTLS",
         InvalidKind = "InvalidKind",
         InvalidRule = "InvalidRule",
@@ -106,8 +107,15 @@ reasons! {
         RefNotPermitted = "RefNotPermitted",
         ResolvedRefs = "ResolvedRefs",
         RouteRulesOverlap = "RouteRulesOverlap",
+        UnsupportedAddressType = "UnsupportedAddressType",
         UnsupportedRefValue = "UnsupportedRefValue",
         UnsupportedValue = "UnsupportedValue",
+    }
+
+    /// Reasons in the status of a Backend.
+    pub enum BackendReason {
+        Accepted = "Accepted",
+        Invalid = "Invalid",
     }
 
     /// Reasons in the status of a policy.

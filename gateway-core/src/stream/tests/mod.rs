@@ -175,6 +175,8 @@ pub(crate) fn to(name: &str) -> Destination {
         id: id(name),
         protocol: BackendProtocol::Http1,
         tls: None,
+        hosts: Vec::new(),
+        fallback: false,
     }))
 }
 

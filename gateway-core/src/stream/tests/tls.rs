@@ -59,6 +59,7 @@ impl Identity {
     fn policy(&self, name: &str) -> Arc<ClientTls> {
         Arc::new(ClientTls {
             identity: None,
+            accept_any_certificate: false,
             server_name: name.to_owned(),
             subject_alt_names: Vec::new(),
             roots_pem: Some(self.certificate_pem.clone()),
@@ -349,6 +350,8 @@ fn over_tls(name: &str, tls: Arc<ClientTls>) -> StreamRoute {
         id: id(name),
         protocol: BackendProtocol::Http2,
         tls: Some(tls),
+        hosts: Vec::new(),
+        fallback: false,
     };
     let destination = Destination::Backend(Arc::new(backend));
     route(name, &["*"], vec![weighted(1, destination)])

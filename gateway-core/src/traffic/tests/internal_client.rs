@@ -25,6 +25,8 @@ fn client(
         id: id("service"),
         protocol,
         tls: tls.map(Arc::new),
+        hosts: Vec::new(),
+        fallback: false,
     }));
     let backends = [backend(1, destination)];
     let provider = towergate_tls::default_provider();

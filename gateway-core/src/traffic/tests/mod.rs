@@ -83,6 +83,8 @@ fn service(name: &str, protocol: BackendProtocol) -> Destination {
         id: id(name),
         protocol,
         tls: None,
+        hosts: Vec::new(),
+        fallback: false,
     }))
 }
 

@@ -65,6 +65,7 @@ pub(super) fn settings(name: &str, roots: String) -> ClientTls {
         roots_pem: Some(roots),
         alpn: Vec::new(),
         identity: None,
+        accept_any_certificate: false,
     }
 }
 
@@ -74,6 +75,8 @@ fn rig(protocol: BackendProtocol, name: &str, roots: String, address: SocketAddr
         id: id("a"),
         protocol,
         tls: Some(Arc::new(tls)),
+        hosts: Vec::new(),
+        fallback: false,
     }));
     let rig = Rig::with(Traffic::default(), &[backend(1, destination)]);
     rig.clusters

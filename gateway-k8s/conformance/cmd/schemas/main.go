@@ -1,4 +1,4 @@
-// Command schemas writes the validation schemas of Gateway API and of Envoy Gateway's policies, as
+// Command schemas writes the validation schemas of Gateway API and of kinds of Envoy Gateway, as
 // towergate-k8s embeds them.
 //
 // It reads the CustomResourceDefinitions that the test cluster installs and keeps what decides whether
@@ -19,10 +19,12 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// policies are the kinds of Envoy Gateway that Towergate reads.
-var policies = map[string]bool{
+// envoyKinds are the kinds of Envoy Gateway that Towergate reads.
+var envoyKinds = map[string]bool{
+	"Backend":              true,
 	"BackendTrafficPolicy": true,
 	"ClientTrafficPolicy":  true,
+	"HTTPRouteFilter":      true,
 	"SecurityPolicy":       true,
 }
 
@@ -118,7 +120,7 @@ func (c *catalog) addDefinition(document []byte) error {
 		return err
 	}
 	kind, group := crd.Spec.Names.Kind, crd.Spec.Group
-	wanted := group == "gateway.networking.k8s.io" || group == "gateway.envoyproxy.io" && policies[kind]
+	wanted := group == "gateway.networking.k8s.io" || group == "gateway.envoyproxy.io" && envoyKinds[kind]
 	if crd.Kind != "CustomResourceDefinition" || !wanted {
 		return nil
 	}

@@ -9,7 +9,6 @@ use towergate_tls::{Certificate, NamePattern};
 use super::super::grant::{From, To};
 use super::super::object_index::ObjectIndex;
 use super::listener::Owner;
-use crate::api::GATEWAY_GROUP;
 use crate::api::reference::SecretObjectReference;
 use crate::objects::ObjectKey;
 use crate::status::ListenerReason;
@@ -136,7 +135,7 @@ pub(super) fn find(
         .unwrap_or(own);
     let name = reference.name.as_str();
     let from = From {
-        group: GATEWAY_GROUP,
+        group: owner.group,
         kind: owner.kind,
         namespace: own,
     };

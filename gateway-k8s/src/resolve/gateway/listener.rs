@@ -51,7 +51,9 @@ pub(crate) struct ListenerState<'a> {
 /// The object that contains a listener.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Owner<'a> {
-    /// `Gateway` or `ListenerSet`.
+    /// API group of the object.
+    pub(super) group: &'static str,
+    /// `Gateway`, `ListenerSet` or `Backend`.
     pub(super) kind: &'static str,
     pub(super) namespace: &'a str,
 }
@@ -59,6 +61,7 @@ pub(super) struct Owner<'a> {
 impl<'a> Owner<'a> {
     pub(super) fn new(kind: &'static str, meta: &'a ObjectMeta) -> Self {
         Self {
+            group: GATEWAY_GROUP,
             kind,
             namespace: &meta.namespace,
         }

@@ -31,7 +31,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use towergate_policy::SchemaViolation;
-use towergate_tls::NamePattern;
+use towergate_tls::{Certificate, NamePattern};
 
 use self::address::Addresses;
 use self::backend_client_cert::BackendClientCert;
@@ -40,8 +40,11 @@ use self::frontend::Frontend;
 use self::listener::Owner;
 use super::object_index::{ObjectIndex, by_age};
 use super::report::{Report, Subject};
+use crate::api::ENVOY_GROUP;
 use crate::api::gateway::GatewaySpec;
 use crate::api::listener_set::ListenerSetSpec;
+use crate::api::meta::ObjectMeta;
+use crate::api::reference::SecretObjectReference;
 use crate::objects::{Object, ObjectKey};
 use crate::status::{ConditionType, Conditions, GatewayReason, GatewayStatus, ListenerStatus};
 
@@ -370,4 +373,20 @@ fn listener_status(listener: &ListenerState<'_>) -> ListenerStatus {
         attached_routes: listener.attached,
         conditions: listener.conditions.clone().in_order(&ORDER),
     }
+}
+
+/// The client certificate that the Backend with `meta` references.
+///
+/// # Errors
+/// A clause that names the object and the reason.
+pub(super) fn certificate_of_backend(
+    index: &ObjectIndex<'_>,
+    meta: &ObjectMeta,
+    reference: &SecretObjectReference,
+) -> Result<Certificate, String> {
+    let owner = Owner {
+        group: ENVOY_GROUP,
+        ..Owner::new("Backend", meta)
+    };
+    certificate::find(index, owner, reference).map_err(|error| error.message)
 }

@@ -1,4 +1,4 @@
-//! BackendTLSPolicies: TLS towards ports of Services.
+//! BackendTLSPolicies: TLS towards ports of Services and towards Backends.
 //!
 //! A policy for a port takes precedence over one for the whole Service, and an older policy over a younger
 //! one. A backend whose policy cannot be enforced gets no connection: plain text, or TLS without
@@ -20,19 +20,22 @@ use crate::decode::nearest;
 use crate::objects::{EVERY_NAMESPACE, Object, ObjectKey};
 use crate::status::{ConditionType, PolicyReason, PolicyStatus};
 
-/// Namespace, Service and port name (empty: every port).
-type ServicePort<'a> = (&'a str, &'a str, &'a str);
+/// Kind (Service or Backend), namespace, name and port name (empty: every port).
+type TlsTarget<'a> = (&'a str, &'a str, &'a str, &'a str);
+
+/// The kinds that a BackendTLSPolicy can target.
+const KINDS: [&str; 2] = ["Service", "Backend"];
 
 /// All BackendTLSPolicies.
 #[derive(Debug)]
 pub(crate) struct BackendTls<'a> {
-    winners: HashMap<ServicePort<'a>, &'a Object<BackendTlsPolicySpec>>,
+    winners: HashMap<TlsTarget<'a>, &'a Object<BackendTlsPolicySpec>>,
     /// Policies with a target that an older policy has. They apply to their other targets.
-    conflicts: Vec<(&'a Object<BackendTlsPolicySpec>, ServicePort<'a>)>,
+    conflicts: Vec<(&'a Object<BackendTlsPolicySpec>, TlsTarget<'a>)>,
     /// Policies with a target that cannot be read.
     closing: Vec<Closing<'a>>,
-    /// Gateways through which a Service and port name as in [`ServicePort`] is reached.
-    reached: HashMap<(ObjectKey, String), Vec<ParentReference>>,
+    /// Gateways through which a target is reached, by kind, name and port name.
+    reached: HashMap<(&'static str, ObjectKey, String), Vec<ParentReference>>,
     settings: HashMap<ObjectKey, Result<Settings, InvalidBackendTls>>,
     statuses: BTreeMap<ObjectKey, PolicyStatus>,
 }
@@ -52,7 +55,7 @@ impl<'a> Closing<'a> {
         let misread = |target: &PolicyTarget| {
             target.name.is_empty()
                 || policy.meta.namespace == EVERY_NAMESPACE
-                || !OTHER_KINDS.contains(&&*target.kind) && target.kind != SERVICE
+                || target.kind != OTHER_KIND && !KINDS.contains(&&*target.kind)
         };
         let misread = targets.iter().filter(|target| misread(target));
         let mut closing: Vec<_> = misread
@@ -78,10 +81,8 @@ impl<'a> Closing<'a> {
     }
 }
 
-/// Kind of the targets.
-const SERVICE: &str = "Service";
-/// Kinds that a policy may target, but that are no Services.
-const OTHER_KINDS: [&str; 2] = ["Backend", "ServiceImport"];
+/// A kind that a policy may target, and that is no backend.
+const OTHER_KIND: &str = "ServiceImport";
 
 /// The settings of a policy.
 #[derive(Clone, Debug)]
@@ -114,6 +115,7 @@ impl Settings {
             roots_pem: self.roots_pem.clone(),
             alpn: vec![alpn.to_owned()],
             identity: None,
+            accept_any_certificate: false,
         }
     }
 }
@@ -121,8 +123,7 @@ impl Settings {
 impl<'a> BackendTls<'a> {
     /// Assigns each target to its policy.
     pub(crate) fn new(index: &ObjectIndex<'a>) -> Self {
-        let mut winners: HashMap<ServicePort<'a>, &'a Object<BackendTlsPolicySpec>> =
-            HashMap::new();
+        let mut winners: HashMap<TlsTarget<'a>, &'a Object<BackendTlsPolicySpec>> = HashMap::new();
         let mut conflicts = Vec::new();
         let mut statuses = BTreeMap::new();
         let mut closing = Vec::new();
@@ -133,10 +134,11 @@ impl<'a> BackendTls<'a> {
                 .spec
                 .target_refs
                 .iter()
-                .filter(|target| target.kind == SERVICE)
+                .filter(|target| KINDS.contains(&&*target.kind))
             {
                 let section = target.section_name.as_deref().unwrap_or_default();
                 let key = (
+                    target.kind.as_str(),
                     policy.meta.namespace.as_str(),
                     target.name.as_str(),
                     section,
@@ -158,8 +160,8 @@ impl<'a> BackendTls<'a> {
         }
     }
 
-    /// The settings for a port of a Service; `None` without a policy. `ancestors` are the Gateways through
-    /// which the Service is reached.
+    /// The settings for a port of a Service, or for a Backend; `None` without a policy. `ancestors` are the
+    /// Gateways through which it is reached.
     ///
     /// # Errors
     ///
@@ -167,7 +169,7 @@ impl<'a> BackendTls<'a> {
     pub(crate) fn find(
         &mut self,
         index: &ObjectIndex<'_>,
-        service: &ObjectKey,
+        (kind, service): (&'static str, &ObjectKey),
         port: &str,
         ancestors: &[ParentReference],
     ) -> Result<Option<Settings>, String> {
@@ -184,8 +186,8 @@ impl<'a> BackendTls<'a> {
             return Err(format!("BackendTLSPolicy {}: {message}", policy.key()));
         }
         let (namespace, name) = (service.namespace.as_str(), service.name.as_str());
-        let of_port = self.winners.get(&(namespace, name, port));
-        let of_all = || self.winners.get(&(namespace, name, ""));
+        let of_port = self.winners.get(&(kind, namespace, name, port));
+        let of_all = || self.winners.get(&(kind, namespace, name, ""));
         let (section, policy) = match of_port {
             Some(policy) => (port, *policy),
             None => match of_all() {
@@ -193,7 +195,7 @@ impl<'a> BackendTls<'a> {
                 None => return Ok(None),
             },
         };
-        let reached = (service.clone(), section.to_owned());
+        let reached = (kind, service.clone(), section.to_owned());
         let reached = self.reached.entry(reached).or_default();
         for ancestor in ancestors {
             if !reached.contains(ancestor) {
@@ -221,12 +223,17 @@ impl<'a> BackendTls<'a> {
     /// The statuses, after all routes are resolved.
     pub(crate) fn statuses(mut self) -> BTreeMap<ObjectKey, PolicyStatus> {
         for (policy, target) in &self.conflicts {
-            let (namespace, name, section) = *target;
+            let (kind, namespace, name, section) = *target;
             let winner = self.winners[target].key();
             let message = format!(
-                "BackendTLSPolicy {winner} is older and has the same target, Service {name}"
+                "BackendTLSPolicy {winner} is older and has the same target, {kind} {name}"
             );
-            let reached = (ObjectKey::new(namespace, name), section.to_owned());
+            let kind = KINDS.iter().find(|known| **known == kind);
+            let reached = (
+                kind.copied().unwrap_or_default(),
+                ObjectKey::new(namespace, name),
+                section.to_owned(),
+            );
             let status = self.statuses.entry(policy.key()).or_default();
             for ancestor in self.reached.get(&reached).into_iter().flatten() {
                 let conditions = status.conditions(ancestor);
@@ -319,6 +326,7 @@ fn names(
         .ok()
         .filter(|name| matches!(name, towergate_tls::NamePattern::Exact(_)))
         .is_none()
+        || validation.hostname.parse::<std::net::IpAddr>().is_ok()
     {
         return Err(invalid(format!(
             "validation.hostname {:?} is not a valid hostname",

@@ -1,6 +1,7 @@
 //! What the conversion of a policy may use: the objects that it refers to, and facts about its place.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use data_encoding::BASE64;
 use towergate_core::plan::{Destination, WeightedBackend};
@@ -132,9 +133,6 @@ impl References for PolicyContext<'_, '_> {
         let mut weighted = Vec::with_capacity(references.len());
         for (at, reference) in references.iter().enumerate() {
             let field = format!("{field}[{at}]");
-            if reference.fallback == Some(true) {
-                return error(&format!("{field}.fallback"), "true is not supported");
-            }
             let written = BackendObjectReference {
                 group: reference.group.clone(),
                 kind: reference.kind.clone(),
@@ -144,13 +142,18 @@ impl References for PolicyContext<'_, '_> {
             };
             let found = backends.resolve_of_policy(self.objects.index, self.referrer(), &written);
             match found {
-                Ok(backend) => weighted.push(WeightedBackend {
-                    weight: reference
-                        .weight
-                        .map_or(1, |weight| weight.try_into().unwrap_or(0)),
-                    filters: Vec::new(),
-                    destination: Destination::Backend(backend),
-                }),
+                Ok(mut backend) => {
+                    if reference.fallback == Some(true) {
+                        Arc::make_mut(&mut backend).fallback = true;
+                    }
+                    weighted.push(WeightedBackend {
+                        weight: reference
+                            .weight
+                            .map_or(1, |weight| weight.try_into().unwrap_or(0)),
+                        filters: Vec::new(),
+                        destination: Destination::Backend(backend),
+                    })
+                }
                 Err(message) => return error(&field, message),
             }
         }

@@ -1,4 +1,4 @@
-//! Backends: from a backendRef to the port of a Service, its endpoints, and its protocol.
+//! Backends: from a backendRef to the port of a Service or to a Backend, its endpoints, and its protocol.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -10,13 +10,15 @@ use towergate_tls::client::ClientTls;
 use super::super::grant::{From, To};
 use super::super::object_index::ObjectIndex;
 use super::super::policy::backend_tls::BackendTls;
+use super::super::report::Report;
 use super::RouteRef;
-use crate::api::core::{EndpointConditions, EndpointSlice, ServicePort};
+use super::backend_object::{self, BackendObject, BackendObjects};
+use crate::api::GATEWAY_GROUP;
+use crate::api::core::{EndpointConditions, EndpointSlice, ServicePort, ServiceSpec};
 use crate::api::gateway::GatewaySpec;
 use crate::api::reference::{BackendObjectReference, ParentReference};
-use crate::api::{ENVOY_GROUP, GATEWAY_GROUP};
 use crate::objects::{Object, ObjectKey};
-use crate::status::RouteReason;
+use crate::status::{RouteReason, Statuses};
 
 /// Backends of all rules, each resolved once.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub(crate) struct Backends<'a> {
     known: HashSet<Arc<Backend>>,
     /// TLS towards backends.
     pub(crate) tls: BackendTls<'a>,
+    /// Objects of kind Backend.
+    objects: BackendObjects,
     /// Gateways of the route that is being resolved.
     gateways: Vec<ParentReference>,
 }
@@ -40,14 +44,14 @@ pub(super) struct Found {
 }
 
 /// Error of a backendRef.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct BackendError {
     pub(super) reason: RouteReason,
     /// A clause without full stop.
     pub(super) message: String,
 }
 
-fn fault<T>(reason: RouteReason, message: String) -> Result<T, BackendError> {
+pub(super) fn fault<T>(reason: RouteReason, message: String) -> Result<T, BackendError> {
     Err(BackendError { reason, message })
 }
 
@@ -58,6 +62,7 @@ impl<'a> Backends<'a> {
             endpoints: Endpoints::new(),
             known: HashSet::new(),
             tls: BackendTls::new(index),
+            objects: BackendObjects::default(),
             gateways: Vec::new(),
         }
     }
@@ -90,6 +95,10 @@ impl<'a> Backends<'a> {
         route: RouteRef<'_>,
         written: &BackendObjectReference,
     ) -> Result<Found, BackendError> {
+        if backend_object::is_named_by(written) {
+            let tls = !matches!(route, RouteRef::Udp(_));
+            return self.resolve_object(index, route, written, tls);
+        }
         let (key, port) = find(index, route, written)?;
         // There is no TLS over datagrams.
         let tls = match route {
@@ -106,6 +115,9 @@ impl<'a> Backends<'a> {
         route: RouteRef<'_>,
         written: &BackendObjectReference,
     ) -> Result<Found, BackendError> {
+        if backend_object::is_named_by(written) {
+            return self.resolve_object(index, route, written, false);
+        }
         let named = find(index, route, written)?;
         Ok(self.found(index, route, named, None))
     }
@@ -120,10 +132,21 @@ impl<'a> Backends<'a> {
         from: From<'_>,
         written: &BackendObjectReference,
     ) -> Result<Arc<Backend>, String> {
+        if backend_object::is_named_by(written) {
+            let found = self.objects.find(index, from, written);
+            let (key, object) = found.map_err(|fault| fault.message)?;
+            let protocol = match object.h2c {
+                true => BackendProtocol::Http2,
+                false => BackendProtocol::Http1,
+            };
+            let policy = self.tls.find(index, ("Backend", &key), "", &[])?;
+            let tls = object.client_tls(policy.as_ref(), protocol).map(Arc::new);
+            return Ok(self.of_object(&key, &object, protocol, tls).backend);
+        }
         let (key, port) = find_from(index, from, "TCP", written).map_err(|fault| fault.message)?;
         let name = port.name.as_deref().unwrap_or_default();
         let protocol = app_protocol(port);
-        let tls = self.tls.find(index, &key, name, &[])?;
+        let tls = self.tls.find(index, ("Service", &key), name, &[])?;
         let id = BackendId {
             kind: "Service".to_owned(),
             namespace: key.namespace.clone(),
@@ -132,7 +155,85 @@ impl<'a> Backends<'a> {
         };
         self.fill(index, &id, &key, port);
         let tls = tls.map(|tls| Arc::new(tls.client(protocol)));
-        Ok(self.once(Backend { id, protocol, tls }))
+        Ok(self.once(Backend {
+            id,
+            protocol,
+            tls,
+            hosts: Vec::new(),
+            fallback: false,
+        }))
+    }
+
+    /// Adds statuses and findings of objects of kind Backend.
+    pub(in super::super) fn report(
+        &mut self,
+        index: &ObjectIndex<'_>,
+        report: &mut Report,
+        statuses: &mut Statuses,
+    ) {
+        self.objects.report(index, report, statuses);
+    }
+
+    /// The object of kind Backend that a rule of `route` references. `tls`: with the TLS settings for it.
+    fn resolve_object(
+        &mut self,
+        index: &ObjectIndex<'_>,
+        route: RouteRef<'_>,
+        written: &BackendObjectReference,
+        tls: bool,
+    ) -> Result<Found, BackendError> {
+        let (key, object) = self.objects.find(index, from_route(route), written)?;
+        let protocol = match route {
+            RouteRef::Grpc(_) => BackendProtocol::Http2,
+            RouteRef::Http(_) if object.h2c => BackendProtocol::Http2,
+            _ => BackendProtocol::Http1,
+        };
+        let mut settings = None;
+        if tls {
+            let policy = self.tls.find(index, ("Backend", &key), "", &self.gateways);
+            settings = match policy {
+                Ok(policy) => object.client_tls(policy.as_ref(), protocol),
+                Err(message) => return fault(RouteReason::InvalidBackendTls, message),
+            };
+        }
+        let settings = settings.map(|mut tls| {
+            if route.carries_streams() {
+                tls.alpn.clear();
+            }
+            Arc::new(tls)
+        });
+        Ok(self.of_object(&key, &object, protocol, settings))
+    }
+
+    fn of_object(
+        &mut self,
+        key: &ObjectKey,
+        object: &BackendObject,
+        protocol: BackendProtocol,
+        tls: Option<Arc<ClientTls>>,
+    ) -> Found {
+        let id = BackendId {
+            kind: "Backend".to_owned(),
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            port: 0,
+        };
+        if object.hosts.is_empty() {
+            let endpoints = || object.endpoints.clone();
+            self.endpoints.entry(id.clone()).or_insert_with(endpoints);
+        }
+        let backend = self.once(Backend {
+            id,
+            protocol,
+            tls,
+            hosts: object.hosts.clone(),
+            fallback: object.fallback,
+        });
+        Found {
+            backend,
+            // Whether a name has addresses is known to the data plane alone.
+            available: true,
+        }
     }
 
     /// TLS settings for a port of a Service; `None`: plain text.
@@ -144,7 +245,10 @@ impl<'a> Backends<'a> {
         port: &ServicePort,
     ) -> Result<Option<Arc<ClientTls>>, BackendError> {
         let name = port.name.as_deref().unwrap_or_default();
-        let tls = match self.tls.find(index, service, name, &self.gateways) {
+        let tls = match self
+            .tls
+            .find(index, ("Service", service), name, &self.gateways)
+        {
             Ok(tls) => tls.map(|tls| tls.client(protocol(route, port))),
             Err(message) => return fault(RouteReason::InvalidBackendTls, message),
         };
@@ -177,7 +281,13 @@ impl<'a> Backends<'a> {
         let available = self.fill(index, &id, &key, port);
         let protocol = protocol(route, port);
         Found {
-            backend: self.once(Backend { id, protocol, tls }),
+            backend: self.once(Backend {
+                id,
+                protocol,
+                tls,
+                hosts: Vec::new(),
+                fallback: false,
+            }),
             available,
         }
     }
@@ -229,12 +339,15 @@ fn find<'w>(
     route: RouteRef<'_>,
     written: &BackendObjectReference,
 ) -> Result<(ObjectKey, &'w ServicePort), BackendError> {
-    let from = From {
+    find_from(index, from_route(route), route.transport(), written)
+}
+
+fn from_route(route: RouteRef<'_>) -> From<'_> {
+    From {
         group: GATEWAY_GROUP,
         kind: route.kind(),
         namespace: &route.meta().namespace,
-    };
-    find_from(index, from, route.transport(), written)
+    }
 }
 
 /// The Service and its port that an object names.
@@ -277,13 +390,10 @@ fn check_kind(written: &BackendObjectReference) -> Result<(), BackendError> {
     let kind = written.kind.as_deref().unwrap_or("Service");
     match (group, kind) {
         ("", "Service") => Ok(()),
-        // The message of Envoy Gateway without the Backend API.
-        (ENVOY_GROUP, "Backend") => {
-            let message = format!("Backend {} is not supported, Services are", written.name);
-            fault(RouteReason::UnsupportedValue, message)
-        }
         _ => {
-            let message = format!("{kind} of group {group:?} cannot be a backend; use a Service");
+            let message = format!(
+                "{kind} of group {group:?} cannot be a backend; use a Service or a Backend"
+            );
             fault(RouteReason::InvalidKind, message)
         }
     }
@@ -302,7 +412,7 @@ fn service_port<'w>(
         );
     };
     if service.spec.kind.as_deref() == Some("ExternalName") {
-        let message = format!("Service {key} has type ExternalName, which is not supported");
+        let message = external_name(key, &service.spec);
         return fault(RouteReason::UnsupportedValue, message);
     }
     let mut ports = service.spec.ports.iter();
@@ -314,6 +424,18 @@ fn service_port<'w>(
             format!("Service {key} has no {transport} port {number}"),
         ),
     }
+}
+
+/// Why a Service of type ExternalName is no backend, and what to write in its place. A Service can be made to name
+/// any host, also by those who may not create Backends.
+fn external_name(key: &ObjectKey, service: &ServiceSpec) -> String {
+    let host = service.external_name.as_deref().unwrap_or("HOST");
+    let port = service.ports.first().map_or(443, |port| port.port);
+    format!(
+        "Service {key} has type ExternalName, which is not supported; create a Backend \
+         (gateway.envoyproxy.io/v1alpha1) with \
+         spec: {{endpoints: [{{fqdn: {{hostname: {host}, port: {port}}}}}]}} and reference it with group and kind"
+    )
 }
 
 /// `TCP`, `UDP` or `SCTP`.

@@ -56,6 +56,7 @@ pub(super) const fn of_rule(reason: RouteReason, part: RulePart) -> (FindingCode
         R::Accepted
         | R::IncompatibleFilters
         | R::InvalidBackendFilters
+        | R::InvalidBackendRef
         | R::InvalidBackendTls
         | R::InvalidKind
         | R::InvalidRule
@@ -64,6 +65,7 @@ pub(super) const fn of_rule(reason: RouteReason, part: RulePart) -> (FindingCode
         | R::NotAllowedByListeners
         | R::ResolvedRefs
         | R::RouteRulesOverlap
+        | R::UnsupportedAddressType
         | R::UnsupportedRefValue
         | R::UnsupportedValue => return (FindingCode::RuleInvalid, part.advice()),
     };

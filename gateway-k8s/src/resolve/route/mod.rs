@@ -13,6 +13,7 @@
 
 mod attach;
 mod backend;
+mod backend_object;
 mod cors;
 mod external_auth;
 mod filters;

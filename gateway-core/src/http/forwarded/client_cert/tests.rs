@@ -77,6 +77,7 @@ async fn known(names: Vec<SanType>, trusted: bool) -> (Option<Arc<ClientCertific
         roots_pem: Some(ours.pem.clone()),
         alpn: vec!["h2".to_owned()],
         identity: Some(Arc::new(Certificate::from_pem(&pem, key).unwrap())),
+        accept_any_certificate: false,
     };
     let choice = Choice {
         config: settings.build(default_provider(), None).unwrap(),

@@ -1,0 +1,129 @@
+//! The known addresses of one host, and when it is looked up again.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::{Addresses, LookupError};
+use crate::plan::Endpoint;
+
+/// Longest time for which an answer is used, whatever its TTL.
+pub(super) const LONGEST_TTL: Duration = Duration::from_secs(3600);
+/// Shortest time between two lookups.
+const SHORTEST_TTL: Duration = Duration::from_secs(1);
+/// Time after which a name without an address is looked up again (Envoy Gateway `dnsRefreshRate`).
+const ABSENT: Duration = Duration::from_secs(30);
+
+/// The addresses of a host.
+#[derive(Debug, Default)]
+pub(super) struct HostAddresses {
+    addresses: Vec<IpAddr>,
+    /// Number of consecutive failures.
+    failures: u32,
+}
+
+impl HostAddresses {
+    /// Takes the result of a lookup of `name`. Returns the time until the next one.
+    pub(super) fn record(
+        &mut self,
+        name: &str,
+        answer: Result<Addresses, LookupError>,
+    ) -> Duration {
+        let failures = std::mem::take(&mut self.failures);
+        match answer {
+            Ok(Addresses { addresses, ttl }) => {
+                if failures > 0 {
+                    tracing::info!("host {name} is resolved again");
+                }
+                self.addresses = addresses;
+                ttl.clamp(SHORTEST_TTL, LONGEST_TTL)
+            }
+            Err(LookupError::Absent) => {
+                if !self.addresses.is_empty() || failures == 0 {
+                    tracing::warn!("host {name} does not exist or has no address");
+                }
+                self.failures = 1;
+                self.addresses.clear();
+                ABSENT
+            }
+            Err(LookupError::Failed(error)) => {
+                if failures == 0 {
+                    let kept = self.addresses.len();
+                    tracing::warn!(
+                        "host {name} cannot be resolved: {error}; {kept} addresses kept"
+                    );
+                }
+                self.failures = failures.saturating_add(1);
+                let pause = SHORTEST_TTL.saturating_mul(1 << failures.min(5));
+                pause.min(ABSENT)
+            }
+        }
+    }
+
+    /// The addresses as endpoints with `port`.
+    pub(super) fn endpoints(&self, port: u16) -> impl Iterator<Item = Endpoint> {
+        self.addresses.iter().map(move |address| Endpoint {
+            address: SocketAddr::new(*address, port),
+            weight: 1,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn answer(last: u8, ttl: Duration) -> Result<Addresses, LookupError> {
+        Ok(Addresses {
+            addresses: vec![[192, 0, 2, last].into()],
+            ttl,
+        })
+    }
+
+    fn failure() -> Result<Addresses, LookupError> {
+        Err(LookupError::Failed("timed out".to_owned()))
+    }
+
+    fn known(host: &HostAddresses) -> Vec<String> {
+        let endpoints = host.endpoints(80);
+        endpoints.map(|end| end.address.to_string()).collect()
+    }
+
+    #[test]
+    fn an_answer_is_used_for_its_ttl_within_bounds() {
+        let mut host = HostAddresses::default();
+
+        let pauses = [0, 7, 100_000].map(|ttl| host.record("a", answer(1, SECOND * ttl)));
+
+        assert_eq!(pauses, [SECOND, SECOND * 7, SECOND * 3600]);
+        assert_eq!(known(&host), ["192.0.2.1:80"]);
+    }
+
+    #[test]
+    fn a_failure_keeps_the_last_good_answer_and_is_repeated_with_growing_pauses() {
+        let mut host = HostAddresses::default();
+        host.record("a", answer(1, SECOND));
+
+        let pauses: Vec<u64> = (0..7)
+            .map(|_| host.record("a", failure()).as_secs())
+            .collect();
+
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
+        assert_eq!(known(&host), ["192.0.2.1:80"]);
+        host.record("a", answer(2, SECOND));
+        assert_eq!(known(&host), ["192.0.2.2:80"]);
+        assert_eq!(host.record("a", failure()), SECOND, "counted afresh");
+    }
+
+    #[test]
+    fn a_name_that_does_not_exist_has_no_addresses() {
+        let mut host = HostAddresses::default();
+        host.record("a", answer(1, SECOND));
+
+        let pause = host.record("a", Err(LookupError::Absent));
+
+        assert_eq!(pause, ABSENT);
+        assert!(known(&host).is_empty());
+    }
+}

@@ -1,0 +1,192 @@
+//! Addresses of backends that are named by host.
+//!
+//! ```text
+//! Backend::hosts ──follow──> Resolver::lookup ──HostAddresses::record──> Cluster::set
+//!                   ▲  A, AAAA, TTL                     │
+//!                   └──── next lookup when the first answer expires
+//! ```
+//!
+//! Each set of hosts has one task, which ends when no rule uses its [`Cluster`] any more. Lookups take place
+//! outside the request path: only a request that arrives before the first answer waits for it.
+//!
+//! If a lookup fails, the latest addresses are kept. An answer that the name does not exist, or has no address,
+//! removes them.
+
+mod hosts;
+mod resolver;
+
+pub use resolver::{Addresses, LookupError, Resolver};
+
+use std::sync::{Arc, LazyLock, Weak};
+use std::thread;
+
+use futures_util::future::join_all;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::sleep;
+
+use crate::balance::Cluster;
+use crate::live::Live;
+use crate::plan::{Backend, BackendId, DnsHost};
+use hosts::{HostAddresses, LONGEST_TTL};
+
+/// Keeps the addresses of a cluster up to date until dropped.
+#[derive(Debug)]
+pub(crate) struct HostFollower {
+    answered: watch::Receiver<bool>,
+    task: AbortHandle,
+}
+
+/// The cluster of a backend whose endpoints are hosts. Backends with equal hosts share it.
+pub(crate) fn cluster(live: &Live, backend: &Backend) -> Arc<Cluster> {
+    let key: (BackendId, Box<[DnsHost]>) = (backend.id.clone(), backend.hosts.as_slice().into());
+    live.share(key, |(id, hosts)| {
+        let cluster = Arc::new(Cluster::new(id.clone()));
+        let follower = HostFollower::start(&cluster, hosts.clone(), Resolver::of(live));
+        cluster.follow(follower);
+        cluster
+    })
+}
+
+impl HostFollower {
+    fn start(cluster: &Arc<Cluster>, hosts: Box<[DnsHost]>, resolver: Arc<Resolver>) -> Self {
+        let (sender, answered) = watch::channel(false);
+        let task = follow(Arc::downgrade(cluster), hosts, resolver, sender);
+        let runtime = Handle::try_current().unwrap_or_else(|_| background().clone());
+        Self {
+            answered,
+            task: runtime.spawn(task).abort_handle(),
+        }
+    }
+
+    /// Whether the first lookup has completed.
+    pub(crate) fn has_answered(&self) -> bool {
+        *self.answered.borrow()
+    }
+
+    /// Waits until the first lookup has completed.
+    pub(crate) async fn first_answer(&self) {
+        let mut answered = self.answered.clone();
+        // An error means that the task has ended, which leaves nothing to wait for.
+        let _ = answered.wait_for(|answered| *answered).await;
+    }
+}
+
+impl Drop for HostFollower {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Looks up `hosts` until `cluster` is dropped.
+async fn follow(
+    cluster: Weak<Cluster>,
+    hosts: Box<[DnsHost]>,
+    resolver: Arc<Resolver>,
+    answered: watch::Sender<bool>,
+) {
+    let mut known: Vec<HostAddresses> = hosts.iter().map(|_| HostAddresses::default()).collect();
+    loop {
+        let answers = join_all(hosts.iter().map(|host| resolver.lookup(&host.name))).await;
+        let mut pause = LONGEST_TTL;
+        for ((host, known), answer) in hosts.iter().zip(&mut known).zip(answers) {
+            pause = pause.min(known.record(&host.name, answer));
+        }
+        let endpoints: Vec<_> = hosts
+            .iter()
+            .zip(&known)
+            .flat_map(|(host, known)| known.endpoints(host.port))
+            .collect();
+        match cluster.upgrade() {
+            Some(cluster) => cluster.set(&endpoints),
+            None => return,
+        }
+        answered.send_replace(true);
+        sleep(pause).await;
+    }
+}
+
+/// A runtime for plans that are built outside one.
+fn background() -> &'static Handle {
+    static BACKGROUND: LazyLock<Handle> = LazyLock::new(|| {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("the system has resources for a runtime");
+        let handle = runtime.handle().clone();
+        thread::Builder::new()
+            .name("dns".to_owned())
+            .spawn(move || runtime.block_on(std::future::pending::<()>()))
+            .expect("the system has resources for a thread");
+        handle
+    });
+    &BACKGROUND
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::plan::BackendProtocol;
+
+    fn backend(hosts: &[(&str, u16)]) -> Backend {
+        Backend {
+            id: BackendId::service("n", "named", 0),
+            protocol: BackendProtocol::Http1,
+            tls: None,
+            hosts: hosts
+                .iter()
+                .map(|(name, port)| DnsHost {
+                    name: (*name).to_owned(),
+                    port: *port,
+                })
+                .collect(),
+            fallback: false,
+        }
+    }
+
+    fn addresses(cluster: &Cluster) -> Vec<SocketAddr> {
+        let set = cluster.endpoint_set();
+        set.endpoints().iter().map(|live| live.address()).collect()
+    }
+
+    /// The names are literal addresses, so no server is asked.
+    #[tokio::test]
+    async fn the_endpoints_of_a_backend_are_the_addresses_of_all_its_hosts() {
+        let live = Live::default();
+
+        let cluster = cluster(&live, &backend(&[("192.0.2.1", 80), ("2001:db8::1", 81)]));
+        cluster.first_answer().await;
+
+        let expected = ["192.0.2.1:80", "[2001:db8::1]:81"];
+        assert_eq!(
+            addresses(&cluster),
+            expected.map(|text| text.parse().unwrap())
+        );
+    }
+
+    #[tokio::test]
+    async fn equal_hosts_share_a_cluster_and_others_do_not() {
+        let live = Live::default();
+
+        let one = cluster(&live, &backend(&[("192.0.2.1", 80)]));
+        let same = cluster(&live, &backend(&[("192.0.2.1", 80)]));
+        let other = cluster(&live, &backend(&[("192.0.2.1", 81)]));
+
+        assert!(Arc::ptr_eq(&one, &same));
+        assert!(!Arc::ptr_eq(&one, &other));
+    }
+
+    #[test]
+    fn a_plan_built_outside_a_runtime_has_its_hosts_looked_up() {
+        let live = Live::default();
+
+        let cluster = cluster(&live, &backend(&[("192.0.2.1", 80)]));
+        let runtime = Builder::new_current_thread().build().unwrap();
+        runtime.block_on(cluster.first_answer());
+
+        assert_eq!(addresses(&cluster), ["192.0.2.1:80".parse().unwrap()]);
+    }
+}

@@ -1,0 +1,452 @@
+//! Kind Backend of Envoy Gateway: endpoints by address or host name, with TLS of their own.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use towergate_core::plan::{BackendProtocol, DnsHost, Endpoint};
+use towergate_policy::backend::{
+    BackendAppProtocol, BackendEndpoint, BackendSpec, BackendTls, BackendType,
+    WellKnownCaCertificates,
+};
+use towergate_policy::check;
+use towergate_policy::client_traffic::TlsVersionBound;
+use towergate_tls::Certificate;
+use towergate_tls::client::ClientTls;
+
+use super::super::ca_bundle::{self, CaBundle};
+use super::super::gateway::certificate_of_backend;
+use super::super::grant::{From, To};
+use super::super::object_index::ObjectIndex;
+use super::super::policy::backend_tls::Settings;
+use super::super::report::{Report, Subject};
+use super::backend::{BackendError, fault};
+use crate::api::ENVOY_GROUP;
+use crate::api::reference::{BackendObjectReference, SecretObjectReference};
+use crate::finding::FindingCode;
+use crate::objects::{Object, ObjectKey};
+use crate::status::{BackendReason, ConditionType, Conditions, RouteReason, StatusKey, Statuses};
+
+/// The Backends that have been resolved.
+#[derive(Debug, Default)]
+pub(super) struct BackendObjects(HashMap<ObjectKey, Result<Arc<BackendObject>, BackendError>>);
+
+/// A resolved Backend.
+#[derive(Debug)]
+pub(super) struct BackendObject {
+    pub(super) endpoints: Vec<Endpoint>,
+    /// Names that the data plane resolves; empty if the endpoints are addresses.
+    pub(super) hosts: Vec<DnsHost>,
+    /// Whether the endpoints speak HTTP/2 with prior knowledge.
+    pub(super) h2c: bool,
+    /// Whether it is used only while others are unhealthy.
+    pub(super) fallback: bool,
+    tls: Option<BackendObjectTls>,
+}
+
+/// TLS of connections to a Backend.
+#[derive(Clone, Debug)]
+struct BackendObjectTls {
+    server_name: String,
+    /// `None`: the CA certificates of the system.
+    roots_pem: Option<String>,
+    accept_any_certificate: bool,
+    identity: Option<Arc<Certificate>>,
+    alpn: Option<Vec<String>>,
+}
+
+/// Whether a reference names a Backend.
+pub(super) fn is_named_by(written: &BackendObjectReference) -> bool {
+    let group = written.group.as_deref().unwrap_or_default();
+    (group, written.kind.as_deref()) == (ENVOY_GROUP, Some("Backend"))
+}
+
+impl BackendObjects {
+    /// The Backend that an object references.
+    pub(super) fn find(
+        &mut self,
+        index: &ObjectIndex<'_>,
+        from: From<'_>,
+        written: &BackendObjectReference,
+    ) -> Result<(ObjectKey, Arc<BackendObject>), BackendError> {
+        let namespace = written.namespace.as_deref().filter(|name| !name.is_empty());
+        let namespace = namespace.unwrap_or(from.namespace);
+        let key = ObjectKey::new(namespace, &*written.name);
+        if !index.options.backends.enabled {
+            let message = format!("Backend {key}: the kind is turned off (--no-backends)");
+            return fault(RouteReason::UnsupportedValue, message);
+        }
+        let to = To {
+            group: ENVOY_GROUP,
+            kind: "Backend",
+            namespace,
+            name: &written.name,
+        };
+        if !index.grants.permit(from, to) {
+            let message = format!("no ReferenceGrant permits the reference to Backend {key}");
+            return fault(RouteReason::RefNotPermitted, message);
+        }
+        let Some(object) = index.objects.backends.get(&key) else {
+            return fault(
+                RouteReason::BackendNotFound,
+                format!("Backend {key} not found"),
+            );
+        };
+        match self.resolve(index, &key, object) {
+            Ok(found) => Ok((key, found.clone())),
+            Err(error) => fault(error.reason, format!("Backend {key}: {}", error.message)),
+        }
+    }
+
+    fn resolve(
+        &mut self,
+        index: &ObjectIndex<'_>,
+        key: &ObjectKey,
+        object: &Object<BackendSpec>,
+    ) -> &Result<Arc<BackendObject>, BackendError> {
+        let found = self.0.entry(key.clone());
+        found.or_insert_with(|| BackendObject::resolve(index, object).map(Arc::new))
+    }
+
+    /// Adds statuses and findings of the Backends. Those that nothing references may belong to another
+    /// controller, unless Gateways without a class are served as well.
+    pub(super) fn report(
+        &mut self,
+        index: &ObjectIndex<'_>,
+        report: &mut Report,
+        statuses: &mut Statuses,
+    ) {
+        if !index.options.backends.enabled {
+            return;
+        }
+        for (key, object) in index.objects.backends.iter() {
+            if !index.options.serve_unclassed && !self.0.contains_key(key) {
+                continue;
+            }
+            let subject = Subject::new("Backend", object);
+            let mut conditions = Conditions::default();
+            let resolved = self.resolve(index, key, object);
+            match resolved {
+                Ok(_) => conditions.set(
+                    ConditionType::Accepted,
+                    true,
+                    BackendReason::Accepted,
+                    "the Backend is accepted",
+                ),
+                Err(error) => {
+                    let message = &error.message;
+                    conditions.set(
+                        ConditionType::Accepted,
+                        false,
+                        BackendReason::Invalid,
+                        format!("the Backend is not accepted: {message}"),
+                    );
+                    // The decoder has reported invalid fields.
+                    if object.misread.is_empty() {
+                        let advice = FindingCode::BackendInvalid.advice();
+                        report.error(
+                            FindingCode::BackendInvalid,
+                            &subject,
+                            "spec",
+                            &**message,
+                            advice,
+                        );
+                    }
+                }
+            }
+            if resolved.as_ref().is_ok_and(|found| found.is_unverified()) {
+                report.warn(
+                    FindingCode::BackendNotVerified,
+                    &subject,
+                    "spec.tls.insecureSkipVerify",
+                    "any certificate is accepted, so that the endpoints can be impersonated",
+                    FindingCode::BackendNotVerified.advice(),
+                );
+            }
+            let status = serde_json::json!({
+                "conditions": conditions.to_value(object.meta.generation),
+            });
+            statuses
+                .0
+                .insert(StatusKey::new("Backend", key.clone()), status);
+        }
+    }
+}
+
+impl BackendObject {
+    fn resolve(
+        index: &ObjectIndex<'_>,
+        object: &Object<BackendSpec>,
+    ) -> Result<Self, BackendError> {
+        if let Some(violation) = object.misread.first() {
+            return invalid(violation.to_string());
+        }
+        let spec = &object.spec;
+        let checked = check::Report::of(spec);
+        if let Some(unsupported) = checked.unsupported.first() {
+            return fault(RouteReason::UnsupportedValue, unsupported.to_string());
+        }
+        if let Some(violation) = checked.violations.first() {
+            return invalid(violation.to_string());
+        }
+        if spec.kind == Some(BackendType::DynamicResolver) {
+            let message = "spec.type DynamicResolver is not supported; list the endpoints";
+            return fault(RouteReason::UnsupportedValue, message.to_owned());
+        }
+        let written = spec.endpoints.iter().flatten();
+        let mut endpoints = Vec::new();
+        let mut hosts = Vec::new();
+        for (at, endpoint) in written.clone().enumerate() {
+            match destination(index, at, endpoint)? {
+                EndpointTarget::Address(endpoint) => endpoints.push(endpoint),
+                EndpointTarget::Host(host) => hosts.push(host),
+            }
+        }
+        if endpoints.is_empty() == hosts.is_empty() {
+            return invalid(match hosts.is_empty() {
+                true => "spec.endpoints is empty".to_owned(),
+                false => "spec.endpoints mixes host names with addresses".to_owned(),
+            });
+        }
+        endpoints.sort();
+        endpoints.dedup();
+        hosts.sort();
+        hosts.dedup();
+        let names: BTreeSet<Option<String>> = written.map(name_of).collect();
+        let mut names = names.into_iter();
+        let hostname = names.next().flatten().filter(|_| names.next().is_none());
+        let tls = spec.tls.as_ref();
+        let tls = tls.map(|tls| client_tls(index, object, tls, hostname.as_deref(), &endpoints));
+        let protocols = spec.app_protocols.iter().flatten();
+        Ok(Self {
+            endpoints,
+            hosts,
+            h2c: protocols
+                .into_iter()
+                .any(|protocol| *protocol == BackendAppProtocol::H2c),
+            fallback: spec.fallback == Some(true),
+            tls: tls.transpose()?,
+        })
+    }
+
+    /// TLS settings for `protocol`; `None`: plain text. A BackendTLSPolicy takes precedence for the server name and
+    /// for the verification of the certificate.
+    pub(super) fn client_tls(
+        &self,
+        policy: Option<&Settings>,
+        protocol: BackendProtocol,
+    ) -> Option<ClientTls> {
+        let own = self.tls.as_ref();
+        let mut tls = match (policy, own) {
+            (None, None) => return None,
+            (Some(policy), _) => policy.client(protocol),
+            (None, Some(own)) => own.client(protocol),
+        };
+        if let Some(own) = own {
+            tls.identity.clone_from(&own.identity);
+            if let Some(alpn) = &own.alpn {
+                tls.alpn.clone_from(alpn);
+            }
+        }
+        Some(tls)
+    }
+
+    fn is_unverified(&self) -> bool {
+        let tls = self.tls.as_ref();
+        tls.is_some_and(|tls| tls.accept_any_certificate)
+    }
+}
+
+impl BackendObjectTls {
+    fn client(&self, protocol: BackendProtocol) -> ClientTls {
+        let alpn = match protocol {
+            BackendProtocol::Http1 => "http/1.1",
+            BackendProtocol::Http2 => "h2",
+        };
+        ClientTls {
+            server_name: self.server_name.clone(),
+            subject_alt_names: Vec::new(),
+            roots_pem: self.roots_pem.clone(),
+            alpn: vec![alpn.to_owned()],
+            identity: None,
+            accept_any_certificate: self.accept_any_certificate,
+        }
+    }
+}
+
+/// Where an endpoint is.
+enum EndpointTarget {
+    Address(Endpoint),
+    Host(DnsHost),
+}
+
+fn destination(
+    index: &ObjectIndex<'_>,
+    at: usize,
+    endpoint: &BackendEndpoint,
+) -> Result<EndpointTarget, BackendError> {
+    let field = format!("spec.endpoints[{at}]");
+    let port = |port: Option<i64>| {
+        let port = port.and_then(|port| u16::try_from(port).ok());
+        match port.filter(|port| *port > 0) {
+            Some(port) => Ok(port),
+            None => invalid(format!("{field}: the port is not between 1 and 65535")),
+        }
+    };
+    let loopback = |name: &str| {
+        invalid(format!(
+            "{field}: {name} is a loopback address, which in a cluster is that of the data plane itself"
+        ))
+    };
+    match (&endpoint.fqdn, &endpoint.ip, &endpoint.unix) {
+        (Some(fqdn), None, None) => {
+            let name = fqdn.hostname.as_deref().unwrap_or_default();
+            let name = name.trim_end_matches('.').to_ascii_lowercase();
+            if !index.options.backends.loopback
+                && (name == "localhost" || name.ends_with(".localhost"))
+            {
+                return loopback(&name);
+            }
+            let port = port(fqdn.port)?;
+            Ok(EndpointTarget::Host(DnsHost { name, port }))
+        }
+        (None, Some(ip), None) => {
+            let text = ip.address.as_deref().unwrap_or_default();
+            let Ok(address) = text.parse::<IpAddr>() else {
+                return invalid(format!("{field}.ip.address {text:?} is not an IP address"));
+            };
+            let canonical = address.to_canonical();
+            if !index.options.backends.loopback
+                && (canonical.is_loopback() || canonical.is_unspecified())
+            {
+                return loopback(text);
+            }
+            Ok(EndpointTarget::Address(Endpoint {
+                address: (address, port(ip.port)?).into(),
+                weight: 1,
+            }))
+        }
+        (None, None, Some(_)) => fault(
+            RouteReason::UnsupportedAddressType,
+            format!("{field}: unix domain sockets are not supported in backend references"),
+        ),
+        _ => invalid(format!("{field} needs exactly one of fqdn, ip and unix")),
+    }
+}
+
+/// The host name of an endpoint.
+fn name_of(endpoint: &BackendEndpoint) -> Option<String> {
+    let fqdn = endpoint
+        .fqdn
+        .as_ref()
+        .and_then(|fqdn| fqdn.hostname.as_deref());
+    let name = fqdn.or(endpoint.hostname.as_deref())?;
+    Some(name.trim_end_matches('.').to_ascii_lowercase())
+}
+
+fn client_tls(
+    index: &ObjectIndex<'_>,
+    object: &Object<BackendSpec>,
+    tls: &BackendTls,
+    hostname: Option<&str>,
+    endpoints: &[Endpoint],
+) -> Result<BackendObjectTls, BackendError> {
+    if matches!(&tls.min_version, Some(version) if !matches!(version, TlsVersionBound::Auto | TlsVersionBound::Tls12))
+        || matches!(&tls.max_version, Some(version) if !matches!(version, TlsVersionBound::Auto | TlsVersionBound::Tls13))
+    {
+        let message = "spec.tls: versions other than the default, 1.2 to 1.3, are not supported";
+        return fault(RouteReason::UnsupportedValue, message.to_owned());
+    }
+    let accept_any_certificate = tls.insecure_skip_verify == Some(true);
+    let roots_pem = match accept_any_certificate {
+        true => None,
+        false => roots(index, object, tls)?,
+    };
+    let mut addresses = endpoints.iter().map(|endpoint| endpoint.address.ip());
+    let address = addresses.next();
+    let address = address.filter(|first| addresses.all(|other| other == *first));
+    let server_name = match (&tls.sni, hostname, address) {
+        (Some(sni), ..) => sni.clone(),
+        (None, Some(hostname), _) => hostname.to_owned(),
+        (None, None, Some(address)) => address.to_string(),
+        (None, None, None) => {
+            let message =
+                "spec.tls.sni is required, because the endpoints have no common host name";
+            return invalid(message.to_owned());
+        }
+    };
+    let identity = tls.client_certificate_ref.as_ref().map(|reference| {
+        let reference = SecretObjectReference {
+            group: reference.group.clone(),
+            kind: reference.kind.clone(),
+            name: reference.name.clone().unwrap_or_default(),
+            namespace: reference.namespace.clone(),
+        };
+        certificate_of_backend(index, &object.meta, &reference)
+    });
+    let identity = match identity {
+        None => None,
+        Some(Ok(certificate)) => Some(Arc::new(certificate)),
+        Some(Err(message)) => return invalid(format!("spec.tls.clientCertificateRef: {message}")),
+    };
+    Ok(BackendObjectTls {
+        server_name,
+        roots_pem,
+        accept_any_certificate,
+        identity,
+        alpn: tls.alpn_protocols.clone(),
+    })
+}
+
+/// The CA certificates; `None`: those of the system.
+fn roots(
+    index: &ObjectIndex<'_>,
+    object: &Object<BackendSpec>,
+    tls: &BackendTls,
+) -> Result<Option<String>, BackendError> {
+    let references = tls.ca_certificate_refs.as_deref().unwrap_or_default();
+    match (&tls.well_known_ca_certificates, references.is_empty()) {
+        (Some(WellKnownCaCertificates::System), true) => return Ok(None),
+        (None, false) => {}
+        (None, true) => {
+            return invalid(
+                "must specify either CACertificateRefs or WellKnownCACertificates when \
+                 InsecureSkipVerify is unset or false"
+                    .to_owned(),
+            );
+        }
+        (Some(WellKnownCaCertificates::System), false) => {
+            let message = "caCertificateRefs and wellKnownCACertificates exclude each other";
+            return invalid(format!("spec.tls: {message}"));
+        }
+        (Some(WellKnownCaCertificates::Other(other)), _) => {
+            let message = format!("wellKnownCACertificates {other:?} is not supported; use System");
+            return fault(RouteReason::UnsupportedValue, message);
+        }
+    }
+    let namespace = &*object.meta.namespace;
+    let from = From {
+        group: ENVOY_GROUP,
+        kind: "Backend",
+        namespace,
+    };
+    let mut bundle = CaBundle::default();
+    for (at, reference) in references.iter().enumerate() {
+        let to = To {
+            group: reference.group.as_deref().unwrap_or_default(),
+            kind: reference.kind.as_deref().unwrap_or_default(),
+            namespace,
+            name: reference.name.as_deref().unwrap_or_default(),
+        };
+        bundle.add(at, ca_bundle::find(index, from, to));
+    }
+    match bundle.pem.is_empty() {
+        // Fewer trusted CAs are no less secure.
+        false => Ok(Some(bundle.pem)),
+        true => invalid(bundle.message("spec.tls.caCertificateRefs")),
+    }
+}
+
+fn invalid<T>(message: String) -> Result<T, BackendError> {
+    fault(RouteReason::InvalidBackendRef, message)
+}
