@@ -19,7 +19,7 @@ use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 use towergate_core::plan::{ListenerSettings, TcpSettings, Traffic};
 use towergate_k8s::decode::{Diagnostic, decode};
-use towergate_k8s::resolve::{Parity, Resolution, ResolveOptions, resolve};
+use towergate_k8s::resolve::{Resolution, ResolveOptions, resolve};
 use towergate_k8s::wire::{Decoder, FrameReader, Peer, Version};
 use towergate_k8s::{ObjectKey, Objects};
 use towergate_tls::ServerTls;
@@ -30,17 +30,11 @@ fn scope(folder: &Path) -> ResolveOptions {
         controller_name: "gateway.envoyproxy.io/gatewayclass-controller".to_owned(),
         serve_unclassed: true,
         ports: [(80, 8080), (443, 8443)].into(),
-        reserved: Default::default(),
         bind: vec!["192.0.2.1".parse().unwrap()],
         bind_gateway: [("other/other".to_owned(), vec!["192.0.2.2".parse().unwrap()])].into(),
         assigned: assigned.map(|text| serde_json::from_str(&text).unwrap()),
-        endpoints: Default::default(),
         now: Some(1_800_000_000),
-        unknown_name: Default::default(),
-        provider: None,
-        parity: Parity::default(),
-        backends: Default::default(),
-        statuses: true,
+        ..ResolveOptions::default()
     }
 }
 

@@ -23,6 +23,9 @@ mod in_hyper;
 #[allow(dead_code)]
 #[path = "../examples/limits_tonic.rs"]
 mod in_tonic;
+#[allow(dead_code)]
+#[path = "../examples/security_axum.rs"]
+mod security_in_axum;
 
 const A: &str = "203.0.113.7";
 const B: &str = "203.0.113.8";
@@ -74,6 +77,83 @@ async fn call(at: SocketAddr, client: &str) -> bool {
             false
         }
     }
+}
+
+/// Sends a request with these header fields; returns the status and the last line of the response.
+async fn send(at: SocketAddr, method: &str, fields: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(at).await.unwrap();
+    let request =
+        format!("{method} / HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n{fields}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    let status = response.get(9..12).and_then(|status| status.parse().ok());
+    let last = response.lines().last().unwrap_or_default();
+    (status.unwrap_or(0), last.to_owned())
+}
+
+#[tokio::test]
+async fn sections_of_a_security_policy_are_layers() {
+    local(async {
+        for (part, method, fields, status, last) in [
+            ("basic-auth", "GET", "", 401, None),
+            (
+                "basic-auth",
+                "GET",
+                "authorization: Basic YWxpY2U6d29uZGVybGFuZA==\r\n",
+                200,
+                Some("hello, alice"),
+            ),
+            ("api-key", "GET", "x-api-key: guess\r\n", 401, None),
+            (
+                "api-key",
+                "GET",
+                "x-api-key: key-of-billing\r\nx-user: root\r\n",
+                200,
+                Some("hello, billing"),
+            ),
+            ("jwt", "GET", "", 401, None),
+            ("jwt", "GET", "authorization: Bearer a.b.c\r\n", 401, None),
+            ("authorization", "GET", "", 200, Some("hello, stranger")),
+            (
+                "authorization",
+                "POST",
+                "content-length: 0\r\n",
+                403,
+                Some("RBAC: access denied"),
+            ),
+            (
+                "cors",
+                "GET",
+                "origin: https://app.example.com\r\n",
+                200,
+                None,
+            ),
+            (
+                "csrf",
+                "POST",
+                "content-length: 0\r\norigin: https://other.test\r\n",
+                403,
+                None,
+            ),
+            (
+                "csrf",
+                "POST",
+                "content-length: 0\r\norigin: http://a.test\r\n",
+                200,
+                None,
+            ),
+        ] {
+            let at = serving!(security_in_axum, part);
+            let (found, line) = send(at, method, fields).await;
+            assert_eq!(found, status, "{part} {fields}");
+            assert!(
+                last.is_none_or(|last| last == line),
+                "{part} {fields} {line}"
+            );
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

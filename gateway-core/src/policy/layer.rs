@@ -17,9 +17,10 @@ use crate::{Body, LocalReply};
 
 /// Applies a [`BuiltPolicy`] in front of any HTTP service. Bodies become [`Body`].
 ///
+/// `PolicyLayer::of_policies` applies the policies of a plan, such as those of a SecurityPolicy.
 /// [`HeadPolicyLayer`](super::HeadPolicyLayer) keeps the types of bodies, for policies over the head.
 #[derive(Clone, Debug)]
-pub struct PolicyLayer(Arc<PolicyChain>);
+pub struct PolicyLayer(pub(super) Arc<PolicyChain>);
 
 impl PolicyLayer {
     /// A layer whose services share `policy`.

@@ -64,6 +64,8 @@ pub(crate) mod chain;
 mod effects;
 mod head_layer;
 mod layer;
+#[cfg(feature = "gateway")]
+mod plan_layer;
 mod request;
 mod stage;
 

@@ -259,13 +259,13 @@ impl<'a> RequestContext<'a> {
             return Err(Error::Failed(status).into());
         }
         if let Some(redirect) = &rule.steps.redirect {
-            return Err(self.redirect(redirect, found, head, &clean.sanitized)?);
+            return Err(self.redirect(redirect, found, head, &clean.sanitized, exchange)?);
         }
         let upgrade = check_upgrade(found, &clean.sanitized)?;
         let picked = rule.forwarder.pick()?;
         for filter in picked.filters() {
             if let Filter::Redirect(redirect) = filter {
-                return Err(self.redirect(redirect, found, head, &clean.sanitized)?);
+                return Err(self.redirect(redirect, found, head, &clean.sanitized, exchange)?);
             }
         }
         self.edit_request(found, &picked, head, &clean.sanitized)?;

@@ -150,6 +150,8 @@ impl InternalClient {
                 id: id.clone(),
                 protocol,
                 tls: None,
+                hosts: Vec::new(),
+                fallback: false,
             })),
         };
         let live = Live::default();

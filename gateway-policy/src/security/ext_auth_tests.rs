@@ -50,6 +50,8 @@ impl References for Objects {
                     id: BackendId::service("apps", name, 80),
                     protocol: BackendProtocol::Http1,
                     tls: None,
+                    hosts: Vec::new(),
+                    fallback: false,
                 })),
             })
         });

@@ -120,6 +120,8 @@ mod tests {
             id: BackendId::service("auth", "checker", 9000),
             protocol: BackendProtocol::Http1,
             tls: None,
+            hosts: Vec::new(),
+            fallback: false,
         })
     }
 
