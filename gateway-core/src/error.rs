@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use http::StatusCode;
 
 use crate::LocalReply;
+use crate::policy::RejectedBody;
 
 /// A failure to obtain a response from a backend. Messages are as in Envoy's local replies.
 #[derive(Debug, thiserror::Error)]
@@ -151,9 +152,10 @@ impl Error {
                 "UT",
                 "upstream_per_try_timeout",
             ),
-            Self::RequestBody(_) => {
-                local(S::BAD_REQUEST, "Bad Request", "DPE", "http1.codec_error")
-            }
+            Self::RequestBody(cause) => match RejectedBody::reply_in(&**cause) {
+                Some(reply) => reply.clone(),
+                None => local(S::BAD_REQUEST, "Bad Request", "DPE", "http1.codec_error"),
+            },
             Self::RequestTimeout => local(
                 S::REQUEST_TIMEOUT,
                 "request timeout",

@@ -131,7 +131,7 @@ pub mod traffic;
 #[doc(hidden)]
 pub mod upstream;
 
-pub use body::Body;
+pub use body::{Body, BoxError};
 #[cfg(feature = "gateway")]
 pub use error::Error;
 #[cfg(feature = "gateway")]

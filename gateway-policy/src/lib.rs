@@ -21,19 +21,23 @@ use towergate_core::filter::Cors;
 use towergate_core::plan::Rule;
 use towergate_core::policy::{BuildContext, BuiltPolicy, PolicyError, RoutePolicy, Stage};
 
+pub mod admission;
 pub mod api_key;
 mod api_struct;
 pub mod authorization;
 pub mod backend;
 pub mod backend_traffic;
+pub mod bandwidth;
 pub mod basic_auth;
 pub mod cel;
 mod challenge;
 pub mod check;
 pub mod client_traffic;
 pub mod common;
+pub mod compression;
 pub mod csrf;
 pub mod ext_auth;
+pub mod fault;
 mod field_error;
 mod field_path;
 pub mod jwt;
@@ -41,6 +45,8 @@ pub mod oidc;
 mod parse;
 pub mod rate_limit;
 pub mod references;
+pub mod request_body_limit;
+pub mod response_override;
 pub mod schema;
 pub mod secret;
 pub mod security;
@@ -73,6 +79,20 @@ pub enum Policy {
     Authorization(authorization::AuthorizationRules),
     /// A local rate limit.
     LocalRateLimit(rate_limit::LocalRateLimit),
+    /// Replacement of responses.
+    ResponseOverride(response_override::ResponseReplacement),
+    /// Injection of faults.
+    Fault(fault::FaultRule),
+    /// Reception of the whole request before it is forwarded.
+    RequestBuffer(request_body_limit::RequestBuffering),
+    /// A limit of the size of request bodies.
+    RequestBodyLimit(request_body_limit::RequestBodyLimit),
+    /// Rejection of requests while too few succeed.
+    AdmissionControl(admission::AdmissionRule),
+    /// A limit of throughput.
+    BandwidthLimit(bandwidth::ThroughputLimit),
+    /// Compression of responses.
+    Compression(compression::ResponseCompression),
 }
 
 impl RoutePolicy for Policy {
@@ -87,6 +107,12 @@ impl RoutePolicy for Policy {
             Self::Jwt(_) => Stage::Jwt,
             Self::Authorization(_) => Stage::Authorization,
             Self::LocalRateLimit(_) => Stage::LocalRateLimit,
+            Self::ResponseOverride(_) => Stage::ResponseOverride,
+            Self::Fault(_) => Stage::Fault,
+            Self::RequestBuffer(_) | Self::RequestBodyLimit(_) => Stage::Buffer,
+            Self::AdmissionControl(_) => Stage::AdmissionControl,
+            Self::BandwidthLimit(_) => Stage::BandwidthLimit,
+            Self::Compression(_) => Stage::Compression,
         }
     }
 
@@ -107,6 +133,13 @@ impl RoutePolicy for Policy {
             Self::Jwt(jwt) => jwt::JwtPolicy::built(jwt, context)?,
             Self::Authorization(rules) => BuiltPolicy::head(rules.clone()),
             Self::LocalRateLimit(limit) => limit.build(context),
+            Self::ResponseOverride(rules) => BuiltPolicy::body(rules.clone()),
+            Self::Fault(fault) => fault.built(),
+            Self::RequestBuffer(buffering) => BuiltPolicy::waiting(*buffering),
+            Self::RequestBodyLimit(limit) => BuiltPolicy::body(*limit),
+            Self::AdmissionControl(rule) => rule.build(context),
+            Self::BandwidthLimit(limit) => limit.build(context),
+            Self::Compression(compression) => BuiltPolicy::body(compression.clone()),
         })
     }
 }

@@ -3,6 +3,7 @@
 // A test fails by a panic, also in its helpers.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -11,13 +12,18 @@ use towergate_core::plan::{
     RetryBudget, RetryOn, StreamIdle, Traffic,
 };
 use towergate_policy::backend_traffic::{RouteContext, TrafficConfig};
+use towergate_policy::bandwidth::Throughput;
+use towergate_policy::compression::{Compressor, ContentCoding, ResponseCompression};
 use towergate_policy::rate_limit::{LocalRateLimit, PathTest, ValueTest};
+use towergate_policy::request_body_limit::{RequestBodyLimit, RequestBuffering};
+use towergate_policy::response_override::Replacement;
 use towergate_policy::{BackendTrafficPolicySpec, FieldError, Policy};
 
 const CONTEXT: RouteContext<'_> = RouteContext {
     policy: "default/policy",
     rate_limit_headers: true,
     references: &towergate_policy::references::NoReferences,
+    annotations: &BTreeMap::new(),
 };
 
 fn spec(fields: Value) -> BackendTrafficPolicySpec {
@@ -521,10 +527,6 @@ fn local_rate_limits_that_envoy_gateway_rejects_are_rejected() {
             "path",
         ),
         (
-            json!([{"limit": hourly, "shadowMode": true}]),
-            "shadowMode is not supported",
-        ),
-        (
             json!([{"limit": hourly, "cost": {"request": {"from": "Metadata"}}}]),
             "cost.request.metadata is not supported",
         ),
@@ -546,6 +548,10 @@ fn local_rate_limits_that_envoy_gateway_rejects_are_rejected() {
 #[test]
 fn unsupported_fields_and_invalid_values_are_rejected_by_name() {
     let http = |fields: Value| json!({"timeout": {"http": fields}});
+    let overridden = |mut fields: Value| {
+        fields["match"] = json!({"statusCodes": [{"value": 404}]});
+        json!({"responseOverride": [fields]})
+    };
     let balancer = |fields: Value| {
         let mut balancer = json!({"type": "RoundRobin"});
         balancer
@@ -584,16 +590,44 @@ fn unsupported_fields_and_invalid_values_are_rejected_by_name() {
             "spec.http2.initialStreamWindowSize",
         ),
         (json!({"bandwidthLimit": {}}), "spec.bandwidthLimit"),
-        (json!({"faultInjection": {}}), "spec.faultInjection"),
-        (json!({"admissionControl": {}}), "spec.admissionControl"),
-        (json!({"useClientProtocol": true}), "spec.useClientProtocol"),
         (
-            json!({"compression": [{"type": "Gzip"}]}),
-            "spec.compression",
+            json!({"bandwidthLimit": {"request": {"limit": {"value": "0", "unit": "Hour"}}}}),
+            "spec.bandwidthLimit.request.limit.value",
         ),
-        (json!({"compressor": [{"type": "Gzip"}]}), "spec.compressor"),
-        (json!({"responseOverride": [{}]}), "spec.responseOverride"),
-        (json!({"requestBuffer": {"limit": 1}}), "spec.requestBuffer"),
+        (json!({"faultInjection": {}}), "spec.faultInjection"),
+        (
+            json!({"faultInjection": {"abort": {"httpStatus": 600}}}),
+            "spec.faultInjection.abort.httpStatus",
+        ),
+        (
+            json!({"faultInjection": {"delay": {"fixedDelay": "1s", "percentage": -1}}}),
+            "spec.faultInjection.delay.percentage",
+        ),
+        (
+            json!({"admissionControl": {"samplingWindow": "10ms"}}),
+            "spec.admissionControl.samplingWindow",
+        ),
+        (
+            json!({"compressor": [{"type": "Gzip", "minContentLength": "x"}]}),
+            "spec.compressor[0].minContentLength",
+        ),
+        (
+            json!({"responseOverride": [{}]}),
+            "spec.responseOverride[0]",
+        ),
+        (
+            overridden(json!({"response": {"body": {"inline": "%REQ(:path)%"}}})),
+            "spec.responseOverride[0].response.body.inline",
+        ),
+        (
+            overridden(json!({"response": {"statusCode": 101}})),
+            "spec.responseOverride[0].response.statusCode",
+        ),
+        (
+            overridden(json!({"redirect": {"path": {"type": "ReplacePrefixMatch"}}})),
+            "spec.responseOverride[0].redirect.path",
+        ),
+        (json!({"requestBuffer": {}}), "spec.requestBuffer.limit"),
         (json!({"routingType": "Service"}), "spec.routingType"),
         (
             json!({"rateLimit": {"type": "Global"}}),
@@ -683,4 +717,119 @@ fn fields_that_protect_nothing_are_ignored_with_a_remark() {
 
         assert_eq!(spec(fields).remarks().ignored, [remark]);
     }
+}
+
+/// The only policy of a conversion.
+fn policy(fields: Value) -> Policy {
+    let mut policies = convert(fields).unwrap().policies;
+    assert_eq!(policies.len(), 1);
+    policies.remove(0)
+}
+
+#[test]
+fn compressors_need_no_settings_and_each_coding_counts_once() {
+    let compressor = |coding, min_length| Compressor { coding, min_length };
+    let list = json!([
+        {"type": "Brotli", "minContentLength": "1Ki"},
+        {"type": "Gzip"},
+        {"type": "Gzip", "gzip": {}, "minContentLength": 99},
+    ]);
+    let expected = Policy::Compression(ResponseCompression {
+        compressors: vec![
+            compressor(ContentCoding::Brotli, 1024),
+            compressor(ContentCoding::Gzip, 30),
+        ],
+    });
+
+    assert_eq!(policy(json!({"compressor": list})), expected);
+    assert_eq!(policy(json!({"compression": list})), expected);
+}
+
+#[test]
+fn a_request_that_is_buffered_cannot_be_upgraded() {
+    let config = convert(json!({"requestBuffer": {"limit": "1Ki"}})).unwrap();
+
+    assert_eq!(config.traffic.upgrades, [""; 0]);
+    let buffering = RequestBuffering { bytes: 1024 };
+    assert_eq!(config.policies, [Policy::RequestBuffer(buffering)]);
+}
+
+#[test]
+fn an_annotation_limits_request_bodies() {
+    let limit = |annotations: &[(&str, &str)]| {
+        let annotations = annotations.iter();
+        let annotations = annotations
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let context = RouteContext {
+            annotations: &annotations,
+            ..CONTEXT
+        };
+        spec(json!({}))
+            .traffic(context)
+            .map(|config| config.policies)
+    };
+    let name = "towergate.dev/max-request-body";
+
+    let bytes = 8 << 20;
+    let expected = vec![Policy::RequestBodyLimit(RequestBodyLimit { bytes })];
+    assert_eq!(limit(&[("a/b", "c"), (name, "8Mi")]), Ok(expected));
+    assert_eq!(limit(&[(name, "0")]), Ok(Vec::new()));
+    for wrong in [(name, "8m"), (name, ""), ("towergate.dev/max-body", "8Mi")] {
+        let error = limit(&[wrong]).unwrap_err();
+        assert_eq!(error.field, "metadata.annotations");
+        assert!(error.message.contains(name), "{error}");
+    }
+}
+
+#[test]
+fn a_replaced_body_may_contain_percent_signs() {
+    let of = |body: &str| {
+        let response = json!({"body": {"inline": body}});
+        let Policy::ResponseOverride(replacement) = policy(json!({"responseOverride": [{
+            "match": {"statusCodes": [{"type": "Range", "range": {"start": 500, "end": 599}}]},
+            "response": response,
+        }]})) else {
+            panic!("another policy");
+        };
+        let rule = &replacement.rules[0];
+        assert_eq!(rule.statuses, [(500, 599)]);
+        match &rule.replacement {
+            Replacement::Response(response) => response.body.clone(),
+            Replacement::Redirect(_) => panic!("a redirect"),
+        }
+    };
+
+    assert_eq!(of("width: 100%; height: 50%"), "width: 100%; height: 50%");
+    assert_eq!(of("100%%"), "100%");
+}
+
+#[test]
+fn the_protocol_of_the_client_can_be_used() {
+    assert!(traffic(json!({"useClientProtocol": true})).use_client_protocol);
+    assert!(!traffic(json!({"useClientProtocol": false})).use_client_protocol);
+}
+
+#[test]
+fn admission_control_and_throughput_have_the_defaults_of_envoy() {
+    let Policy::AdmissionControl(rule) = policy(json!({"admissionControl": {}})) else {
+        panic!("another policy");
+    };
+    assert_eq!(rule.window, Duration::from_secs(30));
+    assert_eq!((rule.min_success_rate, rule.max_rejection), (95, 80));
+    let limit = json!({"value": "1Mi", "unit": "Minute"});
+    let Policy::BandwidthLimit(limit) =
+        policy(json!({"bandwidthLimit": {"response": {"limit": limit}}}))
+    else {
+        panic!("another policy");
+    };
+    let per = Duration::from_secs(60);
+    assert_eq!(
+        limit.response,
+        Some(Throughput {
+            bytes: 1 << 20,
+            per
+        })
+    );
+    assert_eq!((limit.request, limit.trailers), (None, None));
 }

@@ -279,6 +279,7 @@ fn no_field_of_a_backend_traffic_policy_is_ignored_without_a_warning() {
                 policy: "a/b",
                 rate_limit_headers: true,
                 references: &towergate_policy::references::NoReferences,
+                annotations: &BTreeMap::new(),
             })
         },
         |spec| spec.remarks().ignored,

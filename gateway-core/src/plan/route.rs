@@ -119,6 +119,9 @@ pub struct Traffic {
     pub load_balancer: LoadBalancer,
     /// Protocols that `Upgrade` may contain, in lower case. Default: `websocket`.
     pub upgrades: Vec<String>,
+    /// Whether the protocol of a request to a backend is that of the client's request, in place of the
+    /// backend's own. Default: false.
+    pub use_client_protocol: bool,
     /// Socket, buffer and HTTP/2 settings of connections to endpoints.
     pub connection: BackendConnection,
     /// Outlier detection; `None`: disabled. Default: `None`.
@@ -144,6 +147,7 @@ impl Default for Traffic {
             breaker: Breaker::default(),
             load_balancer: LoadBalancer::default(),
             upgrades: vec!["websocket".to_owned()],
+            use_client_protocol: false,
             connection: BackendConnection::default(),
             outlier: None,
             probe: None,

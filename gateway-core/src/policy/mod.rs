@@ -66,6 +66,7 @@ mod head_layer;
 mod layer;
 #[cfg(feature = "gateway")]
 mod plan_layer;
+mod rejected_body;
 mod request;
 mod stage;
 
@@ -74,6 +75,7 @@ pub use build::{BuildContext, NoPolicy, PolicyError, RoutePolicy};
 pub use effects::{PolicyResponse, ResponseEffects, ResponseLog};
 pub use head_layer::{HeadPolicyLayer, HeadPolicyService};
 pub use layer::{PolicyLayer, PolicyService};
+pub use rejected_body::RejectedBody;
 pub use request::{PolicyRequest, RequestFacts, RequestHead};
 pub use stage::Stage;
 

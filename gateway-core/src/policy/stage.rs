@@ -16,10 +16,11 @@ use serde::{Deserialize, Serialize};
 /// | `ExternalAuth` | the service receives the request before credentials are removed from it |
 /// | `ApiKey`, `BasicAuth`, `Oidc`, `Jwt` | each sets an identity that later policies use |
 /// | `SessionPersistence` | only authenticated requests choose an endpoint by their session |
-/// | `Buffer` | bodies of unauthenticated clients are not buffered |
+/// | `Buffer` | bodies of unauthenticated clients are neither buffered nor measured |
 /// | `Authorization` | needs the identity and the claims |
 /// | `Extension` | external processing, Lua and Wasm receive authorized requests only |
 /// | `LocalRateLimit`, `GlobalRateLimit` | rejected requests do not count; the cheap limit is first |
+/// | `AdmissionControl` | requests that a limit rejects say nothing about the backend |
 /// | `BandwidthLimit` | limits the bytes of requests that are forwarded |
 /// | `Compression` | innermost of the response halves: the others see the compressed body |
 /// | `CredentialInjection` | adds the gateway's own credentials, which no other policy sees |
@@ -46,7 +47,7 @@ pub enum Stage {
     Jwt,
     /// Binds a client to an endpoint.
     SessionPersistence,
-    /// Buffers the request body.
+    /// Buffers the request body, or limits its size.
     Buffer,
     /// Authorizes by client address, header fields and claims.
     Authorization,
@@ -56,6 +57,8 @@ pub enum Stage {
     LocalRateLimit,
     /// Limits requests per time, counted by a rate limit service.
     GlobalRateLimit,
+    /// Rejects requests while too few succeed.
+    AdmissionControl,
     /// Limits bytes per time.
     BandwidthLimit,
     /// Compresses the response body.

@@ -46,6 +46,8 @@ pub(crate) struct Exchange {
     forgotten: bool,
     switching: bool,
     left: bool,
+    /// A policy has set the details, possibly to none.
+    details_set: bool,
 }
 
 /// The two connections of a granted upgrade.
@@ -116,6 +118,7 @@ impl Exchange {
             forgotten: false,
             switching: false,
             left: false,
+            details_set: false,
         }
     }
 
@@ -213,6 +216,7 @@ impl Exchange {
         }
         if let Some(details) = log.details {
             self.entry.details = details;
+            self.details_set = true;
         }
     }
 
@@ -263,7 +267,7 @@ impl Exchange {
             return response;
         }
         self.entry.status = Some(response.status());
-        if self.entry.details.is_empty() {
+        if self.entry.details.is_empty() && !self.details_set {
             self.entry.details = Cow::Borrowed("via_upstream");
         }
         if let Some(progress) = &self.progress {

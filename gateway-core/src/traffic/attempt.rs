@@ -35,6 +35,8 @@ const MAX_UNSENT: u32 = 8;
 /// small.
 pub(crate) struct Forwarding<'a> {
     picked: SelectedBackend<'a>,
+    /// Connections with the protocol of the request.
+    pool: &'a Arc<Pool>,
     context: ForwardContext<'a>,
     /// The request; its head is prepared for the wire by the attempt.
     request: Request<Upload>,
@@ -88,6 +90,7 @@ impl<'a> Forwarding<'a> {
         let traffic = &picked.forwarder.backends.traffic;
         Self {
             picked,
+            pool: picked.route.pool(request.version()),
             context,
             request: request.map(|body| Upload::track(UploadSource::Once(body))),
             deadline: Deadline::new(traffic.request_timeout, traffic.max_stream_duration),
@@ -153,7 +156,7 @@ impl<'a> Forwarding<'a> {
         let upgrades = &self.picked.forwarder.backends.traffic.upgrades;
         match self.context.upgrade {
             Some(upgrade) if !upgrade.is_one_of(upgrades) => Err(Error::UpgradeRefused),
-            Some(_) if self.picked.route.protocol == BackendProtocol::Http2 => {
+            Some(_) if self.pool.transport().protocol == BackendProtocol::Http2 => {
                 Err(Error::UpgradeRefused)
             }
             _ => Ok(()),
@@ -261,8 +264,8 @@ impl<'a> Forwarding<'a> {
             self.set_expected_timeout(limit);
         }
         let format = WireFormat {
-            protocol: self.picked.route.protocol,
-            tls: self.picked.route.pool.is_tls(),
+            protocol: self.pool.transport().protocol,
+            tls: self.pool.is_tls(),
             upgrade: self.context.upgrade,
         };
         prepare(&mut self.request, format);
@@ -293,11 +296,11 @@ impl<'a> Forwarding<'a> {
         };
         let start = Instant::now();
         let progress = self.request.body().progress().cloned();
-        let mut idle = route.pool.take(&to);
+        let mut idle = self.pool.take(&to);
         let mut timer = idle.as_mut().and_then(Checkout::take_timer);
         let mut result = {
             let request = &mut self.request;
-            let work = pin!(send(&route.pool, &to, idle, request, context.upgrade));
+            let work = pin!(send(self.pool, &to, idle, request, context.upgrade));
             self.deadline
                 .run(start, progress.as_deref(), limit, &mut timer, work)
                 .await

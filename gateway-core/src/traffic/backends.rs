@@ -3,6 +3,7 @@
 use std::hash::Hash;
 use std::sync::Arc;
 
+use http::Version;
 use towergate_tls::connector::CryptoProvider;
 
 use super::mirror::Mirrors;
@@ -48,10 +49,12 @@ pub(super) struct BackendRef {
 /// What a request needs to reach a backend.
 #[derive(Debug)]
 pub(super) struct BackendRoute {
-    pub(super) protocol: BackendProtocol,
     pub(super) cluster: Arc<Cluster>,
     pub(super) balancer: Balancer,
+    /// Connections with the backend's own protocol.
     pub(super) pool: Arc<Pool>,
+    /// Connections with the other protocol, if the client's protocol is used.
+    other_pool: Option<Arc<Pool>>,
     /// Ejects endpoints that fail.
     pub(super) outlier: Option<Arc<OutlierDetector>>,
     /// Used only while too few endpoints of the other backends are healthy.
@@ -60,6 +63,25 @@ pub(super) struct BackendRoute {
 
 /// Percentage of the healthy endpoints that is compared with all endpoints (Envoy `overprovisioning_factor`).
 const OVERPROVISIONING: usize = 140;
+
+impl BackendRoute {
+    /// The connections for a request that the client has sent with `version`.
+    pub(super) fn pool(&self, version: Version) -> &Arc<Pool> {
+        match &self.other_pool {
+            Some(other) if other.transport().protocol == protocol_of(version) => other,
+            _ => &self.pool,
+        }
+    }
+}
+
+/// The protocol that corresponds to the version of a request.
+fn protocol_of(version: Version) -> BackendProtocol {
+    if version >= Version::HTTP_2 {
+        BackendProtocol::Http2
+    } else {
+        BackendProtocol::Http1
+    }
+}
 
 /// Parameters that must be equal for rules to share [`Backends`].
 #[derive(Debug, Eq, Hash, PartialEq)]
@@ -118,8 +140,19 @@ impl Backends {
         let clusters = Clusters::of(live);
         let route = |backend: &Backend| {
             let pool = Pool::shared(live, Transport::new(backend, traffic), provider);
+            let other_pool = traffic.use_client_protocol.then(|| {
+                let protocol = match backend.protocol {
+                    BackendProtocol::Http1 => BackendProtocol::Http2,
+                    BackendProtocol::Http2 => BackendProtocol::Http1,
+                };
+                Pool::shared(
+                    live,
+                    Transport::speaking(protocol, backend, traffic),
+                    provider,
+                )
+            });
             BackendRoute {
-                protocol: backend.protocol,
+                other_pool,
                 outlier: detector(key, backend, &pool, traffic, live),
                 cluster: clusters.of_backend(backend, live),
                 fallback: backend.fallback,
@@ -155,7 +188,8 @@ impl Backends {
             Weights::new(backends.iter().map(weight))
         };
         let fallback = weights(true);
-        let mut pools: Vec<_> = routes.map(|route| route.pool.clone()).collect();
+        let pools = routes.flat_map(|route| [Some(&route.pool), route.other_pool.as_ref()]);
+        let mut pools: Vec<_> = pools.flatten().cloned().collect();
         pools.sort_by_key(Arc::as_ptr);
         pools.dedup_by(|a, b| Arc::ptr_eq(a, b));
         Self {

@@ -30,13 +30,22 @@ pub struct Transport {
 impl Transport {
     /// Transport to `backend` with these traffic settings.
     pub fn new(backend: &Backend, traffic: &Traffic) -> Self {
+        Self::speaking(backend.protocol, backend, traffic)
+    }
+
+    /// Transport to `backend` over `protocol` in place of the backend's own.
+    pub(crate) fn speaking(
+        protocol: BackendProtocol,
+        backend: &Backend,
+        traffic: &Traffic,
+    ) -> Self {
         let mut connection = traffic.connection.clone();
-        if backend.protocol == BackendProtocol::Http1 {
+        if protocol == BackendProtocol::Http1 {
             // HTTP/2 settings have no effect on HTTP/1 and must not prevent sharing.
             connection.http2 = Http2Settings::default();
         }
         Self {
-            protocol: backend.protocol,
+            protocol,
             tls: backend.tls.clone(),
             connect_timeout: traffic.connect_timeout,
             idle_timeout: traffic.idle_timeout,

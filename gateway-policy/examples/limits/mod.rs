@@ -55,6 +55,7 @@ pub(crate) fn from_specs() -> Result<(Arc<ListenerSettings>, LocalRateLimit), Bo
         policy: "default/limit",
         rate_limit_headers: true,
         references: &towergate_policy::references::NoReferences,
+        annotations: &Default::default(),
     })?;
     match limit.policies.into_iter().next() {
         Some(Policy::LocalRateLimit(limit)) => Ok((settings.into(), limit)),

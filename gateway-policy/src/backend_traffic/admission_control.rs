@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use crate::FieldError;
+use crate::admission::AdmissionRule;
 use crate::api_struct::{api_struct, string_enum};
 use crate::check::Report;
 use crate::common::DurationText;
+use crate::field_path::FieldPath;
+use crate::parse::{duration, number, percent, status};
 
 string_enum! {
     /// A status of gRPC.
@@ -68,6 +72,55 @@ api_struct! {
 }
 
 impl AdmissionControl {
+    /// Converts the section.
+    pub(super) fn policy(&self, at: FieldPath<'_>) -> Result<AdmissionRule, FieldError> {
+        let window_at = at.field("samplingWindow");
+        let window = duration(window_at, self.sampling_window.as_ref())?;
+        let window = window.unwrap_or(Duration::from_secs(30));
+        if window < Duration::from_secs(1) {
+            return Err(FieldError::invalid(window_at, "must be at least 1s"));
+        }
+        let rate_at = at.field("minSuccessRate");
+        let min_success_rate = percent(rate_at, self.min_success_rate)?.unwrap_or(95);
+        if min_success_rate == 0 {
+            return Err(FieldError::invalid(rate_at, "must be between 1 and 100"));
+        }
+        let aggression = number(at.field("rejectionAggression"), self.rejection_aggression)?;
+        let request_rate = number(at.field("minRequestRate"), self.min_request_rate)?;
+        let max_rejection = percent(at.field("maxRejectionPercent"), self.max_rejection_percent)?;
+        let success = at.field("successCriteria");
+        let criteria = self.success_criteria.clone().unwrap_or_default();
+        let http = criteria.http.and_then(|http| http.status_codes);
+        let grpc = criteria.grpc.and_then(|grpc| grpc.status_codes);
+        Ok(AdmissionRule {
+            window,
+            min_success_rate,
+            aggression: aggression.unwrap_or(1).max(1),
+            min_request_rate: request_rate.unwrap_or(0),
+            max_rejection: max_rejection.unwrap_or(80),
+            http_success: http
+                .filter(|codes| !codes.is_empty())
+                .map(|codes| {
+                    let at = success.field("http");
+                    let codes = codes.into_iter();
+                    codes
+                        .map(|code| status(at.field("statusCodes"), code))
+                        .collect()
+                })
+                .transpose()?,
+            grpc_success: grpc
+                .filter(|codes| !codes.is_empty())
+                .map(|codes| {
+                    let at = success.field("grpc");
+                    let codes = codes.iter();
+                    codes
+                        .map(|code| code.number(at.field("statusCodes")))
+                        .collect()
+                })
+                .transpose()?,
+        })
+    }
+
     fn rules(&self, report: &mut Report) {
         let within = |value: Option<i64>, low| value.is_none_or(|v| (low..=100).contains(&v));
         report.rule(
@@ -83,5 +136,31 @@ impl AdmissionControl {
             window.is_none_or(|window| window >= Duration::from_secs(1)),
             "samplingWindow must be at least 1s",
         );
+    }
+}
+
+impl GrpcCode {
+    /// The number of the status.
+    fn number(&self, at: FieldPath<'_>) -> Result<u16, FieldError> {
+        Ok(match self {
+            Self::Ok => 0,
+            Self::Cancelled => 1,
+            Self::Unknown => 2,
+            Self::InvalidArgument => 3,
+            Self::DeadlineExceeded => 4,
+            Self::NotFound => 5,
+            Self::AlreadyExists => 6,
+            Self::PermissionDenied => 7,
+            Self::ResourceExhausted => 8,
+            Self::FailedPrecondition => 9,
+            Self::Aborted => 10,
+            Self::OutOfRange => 11,
+            Self::Unimplemented => 12,
+            Self::Internal => 13,
+            Self::Unavailable => 14,
+            Self::DataLoss => 15,
+            Self::Unauthenticated => 16,
+            Self::Other(value) => return Err(FieldError::unknown_value(at, value)),
+        })
     }
 }

@@ -82,7 +82,7 @@ api_struct! {
         /// Whether all routes of the policy share the limit. Default: `false`.
         shared: bool = "shared",
         /// Whether requests are counted and never rejected. Default: `false`.
-        shadow_mode: bool = "shadowMode" Unsupported,
+        shadow_mode: bool = "shadowMode",
         /// `x-ratelimit-*` fields of responses. Default: the setting of the listener.
         x_rate_limit_headers: XRateLimitHeaders = "xRateLimitHeaders",
     }

@@ -96,7 +96,6 @@ fn rule(field: &str, rule: &RateLimitRule) -> Result<LimitRule, FieldError> {
         shadow_mode,
         x_rate_limit_headers,
     } = rule;
-    FieldError::require(*shadow_mode != Some(true), format!("{field}.shadowMode"))?;
     let limit = limit.clone().unwrap_or_default();
     if limit.from_metadata.is_some() {
         return Err(FieldError::invalid(
@@ -126,6 +125,7 @@ fn rule(field: &str, rule: &RateLimitRule) -> Result<LimitRule, FieldError> {
             period: period(&format!("{field}.limit.unit"), limit.unit.as_ref())?,
             cost: request_cost(&format!("{field}.cost.request"), request.as_ref())?,
             shared: shared.unwrap_or(false),
+            shadow: shadow_mode.unwrap_or(false),
             headers: shown(
                 &format!("{field}.xRateLimitHeaders"),
                 x_rate_limit_headers.as_ref(),

@@ -21,6 +21,7 @@
 //!     policy: "default/route",
 //!     rate_limit_headers: true,
 //!     references: &towergate_policy::references::NoReferences,
+//!     annotations: &Default::default(),
 //! };
 //! let config = merge(&gateway, &route).traffic(context)?;
 //! assert_eq!(config.traffic.retry.map(|retry| retry.retries), Some(5));
@@ -30,6 +31,7 @@
 mod active_health;
 mod admission_control;
 mod bandwidth_limit;
+mod body_limit;
 mod circuit_breaker;
 mod cluster;
 mod compression;
@@ -41,6 +43,7 @@ mod load_balancer;
 mod local_limit;
 mod merge;
 mod passive_health;
+mod replacement;
 mod response_override;
 mod retry;
 mod spec;
@@ -57,6 +60,7 @@ pub use admission_control::{
 pub use bandwidth_limit::{
     Bandwidth, BandwidthLimit, BandwidthRate, BandwidthUnit, ResponseBandwidth, ResponseTrailers,
 };
+pub use body_limit::{ANNOTATION_PREFIX, MAX_REQUEST_BODY};
 pub use circuit_breaker::{CircuitBreaker, PerEndpoint, RetryBudget};
 pub use cluster::{ClusterProxyProtocol, ClusterSettings, Dns, LookupFamily, ProxyProtocolVersion};
 pub use compression::{Compression, CompressionOptions, CompressionType};

@@ -1,14 +1,18 @@
 //! The spec of a BackendTrafficPolicy, and its conversion to values of the plan.
 
+use std::collections::BTreeMap;
+
 use towergate_core::plan;
 
 use super::cluster::{ClusterProxyProtocol, ClusterSettings, Dns};
-use super::local_limit;
+use super::compression::compression;
+use super::replacement::replacement;
 use super::{
     AdmissionControl, BandwidthLimit, CircuitBreaker, ClusterConnection, ClusterTimeout,
     Compression, FaultInjection, HealthCheck, LoadBalancer, RateLimit, ResponseOverride, Retry,
     Telemetry,
 };
+use super::{body_limit, local_limit};
 use crate::api_struct::{api_struct, string_enum};
 use crate::check::Report;
 use crate::common::{Http2, Quantity, TargetRef, TargetSelector, TcpKeepalive, impl_targets};
@@ -65,23 +69,23 @@ api_struct! {
         /// Rate limits.
         rate_limit: RateLimit = "rateLimit",
         /// Limits of throughput.
-        bandwidth_limit: BandwidthLimit = "bandwidthLimit" Unsupported,
+        bandwidth_limit: BandwidthLimit = "bandwidthLimit",
         /// Injection of faults.
-        fault_injection: FaultInjection = "faultInjection" Unsupported,
+        fault_injection: FaultInjection = "faultInjection",
         /// Rejection of requests while the success rate is low.
-        admission_control: AdmissionControl = "admissionControl" Unsupported,
+        admission_control: AdmissionControl = "admissionControl",
         /// Whether the backend protocol is that of the client request. Default: `false`.
-        use_client_protocol: bool = "useClientProtocol" Unsupported,
+        use_client_protocol: bool = "useClientProtocol",
         /// Compression of responses.
-        compression: Vec<Compression> = "compression" Unsupported Deprecated("compressor"),
+        compression: Vec<Compression> = "compression" Deprecated("compressor"),
         /// Compression of responses, in order of preference.
-        compressor: Vec<Compression> = "compressor" Unsupported,
+        compressor: Vec<Compression> = "compressor",
         /// Replacement of responses. The first match is applied.
-        response_override: Vec<ResponseOverride> = "responseOverride" Unsupported,
+        response_override: Vec<ResponseOverride> = "responseOverride",
         /// Protocols that requests may upgrade to. Default: `websocket`.
         http_upgrade: Vec<HttpUpgrade> = "httpUpgrade",
         /// Buffering of request bodies. Default: off.
-        request_buffer: RequestBuffer = "requestBuffer" Unsupported,
+        request_buffer: RequestBuffer = "requestBuffer",
         /// Tracing and metrics.
         telemetry: Telemetry = "telemetry" Ignored,
         /// Destination of requests. Default: `Endpoint`.
@@ -118,6 +122,9 @@ pub struct RouteContext<'a> {
     pub rate_limit_headers: bool,
     /// Objects that the policy refers to.
     pub references: &'a dyn References,
+    /// Annotations of the policy, and, if it is merged, those of its parent that it does not set itself.
+    /// Those that begin with [`ANNOTATION_PREFIX`](super::ANNOTATION_PREFIX) have a meaning.
+    pub annotations: &'a BTreeMap<String, String>,
 }
 
 /// Values of the plan that a policy sets.
@@ -201,15 +208,15 @@ impl BackendTrafficPolicySpec {
             dns,
             http2,
             rate_limit,
-            bandwidth_limit: _,
-            fault_injection: _,
-            admission_control: _,
-            use_client_protocol: _,
-            compression: _,
-            compressor: _,
-            response_override: _,
+            bandwidth_limit,
+            fault_injection,
+            admission_control,
+            use_client_protocol,
+            compression: old_compressor,
+            compressor,
+            response_override,
             http_upgrade,
-            request_buffer: _,
+            request_buffer,
             telemetry: _,
             routing_type,
         } = self.clone();
@@ -232,11 +239,38 @@ impl BackendTrafficPolicySpec {
         if let Some(RoutingType::Other(value)) = routing_type {
             return Err(FieldError::unknown_value(at.field("routingType"), &value));
         }
+        traffic.use_client_protocol = use_client_protocol == Some(true);
+        let mut policies = Vec::new();
         let limit = local_limit::rate_limit(rate_limit.as_ref(), context)?;
-        Ok(TrafficConfig {
-            traffic,
-            policies: limit.map(Policy::LocalRateLimit).into_iter().collect(),
-        })
+        policies.extend(limit.map(Policy::LocalRateLimit));
+        let (field, list) = match compressor {
+            Some(list) => ("compressor", list),
+            None => ("compression", old_compressor.unwrap_or_default()),
+        };
+        policies.extend(compression(at.field(field), &list)?.map(Policy::Compression));
+        let replaced = response_override.unwrap_or_default();
+        let replaced = replacement(at.field("responseOverride"), &replaced, context.references)?;
+        policies.extend(replaced.map(Policy::ResponseOverride));
+        if let Some(buffer) = request_buffer {
+            // A request that is buffered cannot become a tunnel: the list of upgrades is empty by default.
+            traffic.upgrades.clear();
+            let buffer = body_limit::buffering(at.field("requestBuffer"), &buffer)?;
+            policies.push(Policy::RequestBuffer(buffer));
+        }
+        let body_limit = body_limit::body_limit(context.annotations)?;
+        policies.extend(body_limit.map(Policy::RequestBodyLimit));
+        if let Some(fault) = fault_injection {
+            policies.push(Policy::Fault(fault.policy(at.field("faultInjection"))?));
+        }
+        if let Some(limit) = bandwidth_limit {
+            let limit = limit.policy(at.field("bandwidthLimit"))?;
+            policies.push(Policy::BandwidthLimit(limit));
+        }
+        if let Some(control) = admission_control {
+            let control = control.policy(at.field("admissionControl"))?;
+            policies.push(Policy::AdmissionControl(control));
+        }
+        Ok(TrafficConfig { traffic, policies })
     }
 }
 

@@ -64,7 +64,10 @@ fn field_line(
 }
 
 /// Parses the name of a field that may be edited. Fields that frame or address a message may not.
-fn editable(at: FieldPath<'_>, name: &str) -> Result<Text<http::HeaderName>, FieldError> {
+pub(crate) fn editable(
+    at: FieldPath<'_>,
+    name: &str,
+) -> Result<Text<http::HeaderName>, FieldError> {
     let name = header_name(at, name)?;
     match name.as_str() {
         "host" | "connection" | "content-length" | "transfer-encoding" => Err(FieldError::invalid(
@@ -76,7 +79,7 @@ fn editable(at: FieldPath<'_>, name: &str) -> Result<Text<http::HeaderName>, Fie
 }
 
 /// Parses a value. `%%` is a literal `%`; command operators are not supported.
-fn literal(at: FieldPath<'_>, text: &str) -> Result<Text<HeaderValue>, FieldError> {
+pub(crate) fn literal(at: FieldPath<'_>, text: &str) -> Result<Text<HeaderValue>, FieldError> {
     let plain = text.replace("%%", "");
     if plain.contains('%') {
         return Err(FieldError::invalid(

@@ -36,12 +36,13 @@ mod spec;
 mod timeout;
 mod tls;
 
+pub(crate) use header_edits::{editable, literal, text_match};
+
 pub use client_ip::{ClientIpDetection, CustomHeader, DirectSourceIp, XForwardedFor};
 pub use client_validation::{
     ClientValidation, ClientValidationMode, Crl, OtherName, SubjectAltNames, ValidationRefs,
 };
 pub use connection::{Connection, ConnectionLimit};
-pub(crate) use header_edits::text_match;
 pub use headers::{
     EnvoyHeaders, HostSettings, RequestId, UnderscoresAction, XForwardedClientCert, XfccDetail,
     XfccMode,

@@ -80,12 +80,16 @@ impl Limiter {
             let Some(taken) = rule.take(head, client, now) else {
                 continue;
             };
+            if rule.limit.shadow {
+                continue;
+            }
             let level = taken.map_err(|level| reject(level, rule.headers))?;
             strictest.get_or_insert((level, rule.headers));
         }
         let (level, headers) = match (strictest, &self.default) {
             (Some(found), _) => found,
             (None, Some(default)) => match default.take(head, client, now) {
+                Some(_) if default.limit.shadow => return Ok(Vec::new()),
                 Some(Ok(level)) => (level, default.headers),
                 Some(Err(level)) => return Err(reject(level, default.headers)),
                 None => return Ok(Vec::new()),
@@ -240,6 +244,27 @@ mod tests {
 
     fn statuses(limiter: &Limiter, head: &request::Parts, times: usize) -> Vec<u16> {
         (0..times).map(|_| answer(limiter, head, 0).0).collect()
+    }
+
+    #[test]
+    fn a_limit_in_shadow_mode_rejects_nothing_and_stands_for_its_requests() {
+        let shadow = |requests| Limit {
+            shadow: true,
+            ..Limit::new(requests, HOUR)
+        };
+        let default = Some(Limit::new(1, HOUR));
+        let by_rule = rules(vec![rule(user(ValueTest::Distinct), shadow(1))], default);
+        let by_default = rules(Vec::new(), Some(shadow(0)));
+        let one = head(Method::GET, &[("x-user", "one")], "127.9.8.7");
+
+        let limiter = by_default.limiter();
+        assert_eq!(limiter.check_at(&get(), None, 0), Ok(Vec::new()));
+        let limiter = by_rule.limiter();
+        assert!(limiter.check_at(&one, None, 0).is_ok());
+        assert!(
+            limiter.check_at(&one, None, 0).is_err(),
+            "the default applies"
+        );
     }
 
     #[test]

@@ -85,6 +85,8 @@ pub struct Limit {
     pub shared: bool,
     /// Whether responses have the `x-ratelimit-*` fields. `None`: as [`LocalRateLimit::headers`].
     pub headers: Option<bool>,
+    /// Whether requests are counted and never rejected. Responses then have no `x-ratelimit-*` fields.
+    pub shadow: bool,
 }
 
 impl Limit {
@@ -96,6 +98,7 @@ impl Limit {
             cost: 1,
             shared: false,
             headers: None,
+            shadow: false,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use h2::server::SendResponse;
 use tokio::net::TcpListener;
 
+use super::backend::{Backend, answer};
 use super::*;
 use crate::breaker::Resource;
 
@@ -355,5 +356,30 @@ async fn a_connection_without_ping_acknowledgements_is_closed() {
         let answer = rig.failed_reply(get("/")).await;
 
         assert_eq!((answer.status.as_u16(), answer.flag), (503, "UC"));
+    }
+}
+
+#[tokio::test]
+async fn the_protocol_of_the_client_replaces_that_of_the_backend() {
+    let traffic = Traffic {
+        use_client_protocol: true,
+        ..Traffic::default()
+    };
+    let version = |version| {
+        let mut request = get("/");
+        *request.version_mut() = version;
+        request
+    };
+    let new = start(vec![Act::Answer]).await;
+    let old = Backend::start(vec![vec![answer(200, "ok")]]).await;
+    for own in [BackendProtocol::Http1, BackendProtocol::Http2] {
+        let of_http2 = Rig::speaking(own, traffic.clone(), &[new.address]);
+        let of_http1 = Rig::speaking(own, traffic.clone(), &[old.address]);
+
+        let by_http2 = of_http2.forward(version(http::Version::HTTP_2)).await;
+        let by_http1 = of_http1.forward(version(http::Version::HTTP_11)).await;
+
+        assert_eq!(read(by_http2.unwrap().response).await.1, "ok");
+        assert_eq!(read(by_http1.unwrap().response).await.1, "ok");
     }
 }

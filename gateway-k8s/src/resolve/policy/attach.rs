@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
 
+use towergate_policy::backend_traffic::ANNOTATION_PREFIX;
 use towergate_policy::check::FieldRemarks;
 use towergate_policy::common::Targets;
 
@@ -102,6 +103,16 @@ impl<'a, S: RoutePolicySpec> InForce<'a, S> {
         (self.policy.key(), self.parent.map(Object::key), self.closed)
     }
 
+    /// Annotations that have a meaning: those of the policy over those of its parent.
+    fn annotations(&self) -> BTreeMap<String, String> {
+        let policies = self.parent.into_iter().chain([self.policy]);
+        let all = policies.flat_map(|policy| &policy.meta.annotations);
+        let known = all.filter(|(name, _)| name.starts_with(ANNOTATION_PREFIX));
+        known
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
+    }
+
     /// The enforced settings. `rate_limit_headers`: the listener sends `x-ratelimit-*`.
     pub(crate) fn effect(
         &self,
@@ -120,6 +131,7 @@ impl<'a, S: RoutePolicySpec> InForce<'a, S> {
             namespace: &self.policy.meta.namespace,
             policy: &name,
             rate_limit_headers,
+            annotations: self.annotations(),
         };
         match self.parent {
             Some(parent) => {

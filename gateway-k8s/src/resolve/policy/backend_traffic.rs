@@ -44,6 +44,7 @@ impl RoutePolicySpec for BackendTrafficPolicySpec {
             policy: context.policy,
             rate_limit_headers: context.rate_limit_headers,
             references: context,
+            annotations: &context.annotations,
         })?;
         Ok(TrafficEffect {
             traffic: converted.traffic,

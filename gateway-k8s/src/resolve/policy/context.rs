@@ -1,6 +1,7 @@
 //! What the conversion of a policy may use: the objects that it refers to, and facts about its place.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use data_encoding::BASE64;
@@ -27,7 +28,7 @@ pub(crate) struct PolicyObjects<'c, 'a> {
 }
 
 /// The view of one policy: references are resolved in its namespace, with ReferenceGrants applied.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct PolicyContext<'c, 'a> {
     /// All objects.
     pub(crate) objects: PolicyObjects<'c, 'a>,
@@ -39,6 +40,8 @@ pub(crate) struct PolicyContext<'c, 'a> {
     pub(crate) policy: &'c str,
     /// Whether the listener sends `x-ratelimit-*`.
     pub(crate) rate_limit_headers: bool,
+    /// Annotations of the policy that have a meaning, over those of its parent.
+    pub(crate) annotations: BTreeMap<String, String>,
 }
 
 fn error<T>(field: &str, message: impl std::fmt::Display) -> Result<T, FieldError> {
@@ -249,6 +252,7 @@ spec: {ports: [{port: 9000}]}
             namespace: "apps",
             policy: "apps/policy",
             rate_limit_headers: false,
+            annotations: Default::default(),
         });
     }
 
@@ -310,6 +314,7 @@ spec: {ports: [{port: 9000}]}
                 namespace: "apps",
                 policy: "apps/policy",
                 rate_limit_headers: false,
+                annotations: Default::default(),
             };
             context.session_keys()
         };

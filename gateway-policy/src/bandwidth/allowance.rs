@@ -1,0 +1,62 @@
+//! A number of bytes that grows with time.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Throughput;
+
+/// Unused allowance is kept for this time.
+const BURST: Duration = Duration::from_secs(1);
+
+/// Time for which a piece of a body may be sent at once.
+const PIECES_PER_SECOND: u64 = 20;
+
+/// Largest piece in bytes.
+const MAX_PIECE: u64 = 64 * 1024;
+
+/// The bytes that may be sent, as the time at which all bytes that were sent are paid for. One atomic number, so
+/// workers share it without a lock.
+#[derive(Debug)]
+pub(super) struct Allowance {
+    limit: Throughput,
+    start: Instant,
+    /// Nanoseconds after `start`, plus [`BURST`].
+    paid: AtomicU64,
+}
+
+impl Allowance {
+    pub(super) fn new(limit: Throughput) -> Self {
+        Self {
+            limit,
+            start: Instant::now(),
+            paid: AtomicU64::new(0),
+        }
+    }
+
+    /// Number of bytes that may be taken together: 50 ms of the limit, at least one.
+    pub(super) fn piece(&self) -> usize {
+        let per_second =
+            u128::from(self.limit.bytes) * 1_000_000_000 / self.limit.per.as_nanos().max(1);
+        let piece = u64::try_from(per_second).unwrap_or(u64::MAX) / PIECES_PER_SECOND;
+        usize::try_from(piece.clamp(1, MAX_PIECE)).unwrap_or(usize::MAX)
+    }
+
+    /// Takes `bytes`; returns the time at which they may be sent. `None`: now.
+    pub(super) fn take(&self, bytes: usize) -> Option<Instant> {
+        let cost = bytes as u128 * self.limit.per.as_nanos() / u128::from(self.limit.bytes.max(1));
+        let cost = u64::try_from(cost).unwrap_or(u64::MAX);
+        let burst = nanoseconds(BURST);
+        let now = nanoseconds(self.start.elapsed());
+        let add = |paid: u64| Some(paid.max(now).saturating_add(cost));
+        let order = Ordering::Relaxed;
+        let before = self.paid.fetch_update(order, order, add).unwrap_or(0);
+        let due = before.max(now).saturating_add(cost).saturating_sub(burst);
+        (due > now).then(|| self.start + Duration::from_nanos(due))
+    }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
