@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use foldhash::HashMap;
 
 /// Shared state keyed by parameters: equal parameters return the same instance. An instance is freed when its
-/// last user drops it. Used when a snapshot is built, never by a request.
-#[derive(Default)]
+/// last user drops it. Used when a snapshot is built, never by a request. Clones share the instances.
+#[derive(Clone, Default)]
 pub struct Live {
-    maps: Mutex<HashMap<TypeId, Box<dyn Any + Send>>>,
+    maps: Arc<Mutex<HashMap<TypeId, Box<dyn Any + Send>>>>,
 }
 
 type Known<K, V> = HashMap<K, Weak<V>>;

@@ -50,6 +50,7 @@ pub mod response_override;
 pub mod schema;
 pub mod secret;
 pub mod security;
+mod url_origin;
 
 pub use backend_traffic::BackendTrafficPolicySpec;
 pub use check::SchemaViolation;

@@ -14,6 +14,8 @@
 
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
+use data_encoding::HEXLOWER;
 use http::HeaderValue;
 use http::header::SET_COOKIE;
 use serde::{Deserialize, Serialize};
@@ -43,6 +45,12 @@ pub struct SessionCookies {
 }
 
 impl SessionCookies {
+    /// Cookies of the policy `name`, with default names and attributes.
+    pub fn of_policy(name: &str) -> Self {
+        let digest = digest(&SHA256, name.as_bytes());
+        Self::new(HEXLOWER.encode(&digest.as_ref()[..4]))
+    }
+
     /// Cookies with default names and attributes.
     pub fn new(suffix: impl Into<String>) -> Self {
         let suffix = suffix.into();

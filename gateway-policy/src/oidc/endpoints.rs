@@ -39,8 +39,11 @@ impl ProviderEndpoints {
     pub fn discovered(issuer: &str, document: &[u8]) -> Result<Self, String> {
         let document: DiscoveryDocument =
             serde_json::from_slice(document).map_err(|error| format!("no JSON: {error}"))?;
-        if document.issuer.trim_end_matches('/') != issuer.trim_end_matches('/') {
-            return Err(format!("the document is of issuer {:?}", document.issuer));
+        if document.issuer != issuer {
+            return Err(format!(
+                "the document is of issuer {:?}, which the policy must name as it is",
+                document.issuer
+            ));
         }
         let secure = issuer.starts_with("https://");
         let check = |name: &str, url: String| {
@@ -81,7 +84,7 @@ mod tests {
     fn endpoints_are_those_of_the_document() {
         let document = document("https://op.test", "https://op.test/token");
 
-        let endpoints = ProviderEndpoints::discovered("https://op.test/", &document).unwrap();
+        let endpoints = ProviderEndpoints::discovered("https://op.test", &document).unwrap();
 
         assert_eq!(endpoints.authorization, "https://op.test/auth");
         assert_eq!(endpoints.keys.as_deref(), Some("https://op.test/jwks"));
@@ -95,6 +98,8 @@ mod tests {
         let plain = document(issuer, "http://op.test/token");
 
         assert!(ProviderEndpoints::discovered(issuer, &other).is_err());
+        let slash = format!("{issuer}/");
+        assert!(ProviderEndpoints::discovered(&slash, &document(issuer, issuer)).is_err());
         assert!(ProviderEndpoints::discovered(issuer, &plain).is_err());
         assert!(ProviderEndpoints::discovered(issuer, b"{nonsense").is_err());
     }

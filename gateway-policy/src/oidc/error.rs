@@ -21,6 +21,9 @@ pub enum OidcError {
     /// The provider reports an error in the callback.
     #[error("OAuth server returned an error: {0}")]
     Provider(String),
+    /// The callback names another issuer.
+    #[error("the callback is of another issuer")]
+    Issuer,
     /// The callback has no code or no state.
     #[error("Code or state query param does not exist in the callback request")]
     NoCode,
@@ -79,6 +82,7 @@ impl OidcError {
             Self::NoHost => StatusCode::BAD_REQUEST,
             Self::RedirectDenied(_)
             | Self::Provider(_)
+            | Self::Issuer
             | Self::NoCode
             | Self::StateNotJson(_)
             | Self::StateIncomplete

@@ -1,10 +1,10 @@
 //! A document that is fetched, and kept while it is new enough.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use std::sync::Arc;
 use tokio::sync::Mutex;
 
 /// Time for which a document is used before it is fetched again.

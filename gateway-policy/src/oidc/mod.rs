@@ -17,12 +17,38 @@
 //! - Client secret, tokens and keys are in no log and in no `Debug` output.
 //!
 //! [`OidcPolicy`] also works outside a gateway, as a Layer: [`ProviderClient`] is its only connection.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use bytes::Bytes;
+//! use http::Request;
+//! use towergate_core::policy::{BuiltPolicy, PolicyLayer};
+//! use towergate_policy::oidc::{OidcAuthentication, OidcPolicy, ProviderClient, ProviderFuture};
+//!
+//! /// Calls the provider with the HTTP client of the program.
+//! struct Client;
+//!
+//! impl ProviderClient for Client {
+//!     fn call(&self, request: Request<Bytes>) -> ProviderFuture<'_> {
+//!         Box::pin(async move { Err(format!("{} cannot be reached", request.uri())) })
+//!     }
+//! }
+//!
+//! let secret = "a random secret that the provider knows";
+//! let rule = OidcAuthentication::new("app", "https://login.example.com", "client", secret);
+//! let policy = OidcPolicy::new(rule, Arc::new(Client))?;
+//! let layer = PolicyLayer::new(BuiltPolicy::waiting(policy));
+//! # let _ = layer;
+//! # Ok::<(), towergate_core::policy::PolicyError>(())
+//! ```
 
 mod chunks;
 mod cookies;
 mod endpoints;
 mod error;
 mod fetched;
+mod gateway_client;
 mod id_token;
 mod jar;
 mod login;

@@ -11,6 +11,7 @@ use towergate_core::policy::{
 };
 use towergate_core::{HeaderList, LocalReply};
 
+use super::gateway_client::GatewayClient;
 use super::id_token::{IdTokenRules, subject_of};
 use super::jar::CookieJar;
 use super::login::{LoginContext, RequestUrl, redirect, with_query};
@@ -68,8 +69,7 @@ impl OidcPolicy {
             rule.refresh_token_ttl,
         );
         let provider = context.live.share(key, |_| {
-            let settings = &rule.provider;
-            let client = context.http_client("oidc", &settings.backends, settings.traffic.clone());
+            let client = GatewayClient::new(&rule.provider, context);
             Arc::new(ProviderState::new(rule.clone(), Arc::new(client)))
         });
         Self::with(rule.clone(), provider).map(BuiltPolicy::waiting)
@@ -269,6 +269,14 @@ impl OidcPolicy {
             return Err(OidcError::Provider(
                 error.chars().filter(plain).take(64).collect(),
             ));
+        }
+        if self
+            .provider
+            .issuer()
+            .is_some_and(|own| value("iss").is_some_and(|iss| iss != own))
+        {
+            // The response is of another provider (RFC 9207).
+            return Err(OidcError::Issuer);
         }
         let (Some(code), Some(state)) = (value("code"), value("state")) else {
             return Err(OidcError::NoCode);

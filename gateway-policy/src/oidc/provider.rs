@@ -9,8 +9,6 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::header::ACCEPT;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
-use towergate_core::Body;
-use towergate_core::traffic::InternalClient;
 
 use super::fetched::Fetched;
 use super::id_token::{IdTokenRules, check_signature};
@@ -19,8 +17,6 @@ use super::token_endpoint::{IssuedTokens, TokenGrant, read_tokens};
 use super::{IdTokenError, OidcAuthentication, OidcError, ProviderEndpoints};
 use crate::jwt::{KeySet, UnverifiedToken};
 
-/// The longest response of a provider, in bytes.
-const LONGEST_RESPONSE: usize = 256 * 1024;
 /// Age from which keys are fetched again for a token that they do not verify.
 const KEY_AGE: Duration = Duration::from_secs(10);
 
@@ -33,17 +29,6 @@ pub trait ProviderClient: Send + Sync + 'static {
     /// Sends a request with an absolute URL, and reads the response to its end. Limits its time and length, and
     /// follows no redirect.
     fn call(&self, request: Request<Bytes>) -> ProviderFuture<'_>;
-}
-
-impl ProviderClient for InternalClient {
-    fn call(&self, request: Request<Bytes>) -> ProviderFuture<'_> {
-        Box::pin(async move {
-            let request = request.map(Body::from);
-            let response = self.send_collected(request, LONGEST_RESPONSE).await;
-            let response = response.map_err(|error| error.to_string())?;
-            Ok(response.map(|body| body.data))
-        })
-    }
 }
 
 /// A provider. Rules with equal settings share one.

@@ -114,6 +114,18 @@ impl RedirectUrl {
     }
 }
 
+impl Default for RedirectUrl {
+    /// `/oauth2/callback` on the request's host.
+    fn default() -> Self {
+        let separator = UrlPart::Text("://".to_owned());
+        Self {
+            text: Self::DEFAULT.to_owned(),
+            origin: vec![UrlPart::Scheme, separator, UrlPart::Authority],
+            path: "/oauth2/callback".to_owned(),
+        }
+    }
+}
+
 fn parts(mut text: &str) -> Result<Vec<UrlPart>, RedirectUrlError> {
     let mut parts = Vec::new();
     while !text.is_empty() {
@@ -196,6 +208,12 @@ mod tests {
         ] {
             assert_eq!(RedirectUrl::parse(text).unwrap().of(&head, &url), expected);
         }
+    }
+
+    #[test]
+    fn the_default_is_the_default_text() {
+        let parsed = RedirectUrl::parse(RedirectUrl::DEFAULT);
+        assert_eq!(parsed, Ok(RedirectUrl::default()));
     }
 
     #[test]

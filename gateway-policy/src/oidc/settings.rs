@@ -63,7 +63,7 @@ pub struct OidcProviderSettings {
     pub token: Option<String>,
     /// URL of the endpoint for logout; `None`: discovered if one of the others is.
     pub end_session: Option<String>,
-    /// Backends that serve the provider.
+    /// Backends that serve the provider; empty: the hosts of its URLs, which the data plane looks up.
     pub backends: Vec<WeightedBackend>,
     /// Timeouts, retries and connection settings of calls.
     pub traffic: Arc<Traffic>,
@@ -71,7 +71,7 @@ pub struct OidcProviderSettings {
 
 impl OidcProviderSettings {
     /// Whether ID tokens are validated in full: signature if the keys are known, `iss` and `nonce`. The exception
-    /// is an issuer without TLS whose endpoints are configured: the connection to it is not authenticated either.
+    /// is an issuer without TLS whose endpoints are configured: it is on the same host.
     pub fn is_strict(&self) -> bool {
         self.configured().is_none() || self.issuer.starts_with("https://")
     }
@@ -120,6 +120,50 @@ impl HeaderCondition {
 }
 
 impl OidcAuthentication {
+    /// Logins of a client at an issuer whose endpoints are discovered, with the defaults of SecurityPolicy. `name`
+    /// tells the cookies of several policies apart.
+    ///
+    /// ```
+    /// use towergate_policy::oidc::OidcAuthentication;
+    ///
+    /// let secret = "a random secret that the provider knows";
+    /// let rule = OidcAuthentication::new("app", "https://login.example.com", "client", secret);
+    /// assert_eq!(rule.redirect_url.path(), "/oauth2/callback");
+    /// ```
+    pub fn new(
+        name: &str,
+        issuer: impl Into<String>,
+        client_id: impl Into<String>,
+        client_secret: impl Into<String>,
+    ) -> Self {
+        Self {
+            provider: OidcProviderSettings {
+                issuer: issuer.into(),
+                authorization: None,
+                token: None,
+                end_session: None,
+                backends: Vec::new(),
+                traffic: Arc::new(Traffic::default()),
+            },
+            client_id: client_id.into(),
+            client_secret: SecretText::new(client_secret),
+            session_keys: Vec::new(),
+            cookies: SessionCookies::of_policy(name),
+            redirect_url: RedirectUrl::default(),
+            logout_path: "/logout".to_owned(),
+            scopes: vec!["openid".to_owned()],
+            resources: Vec::new(),
+            deny_redirect: Vec::new(),
+            forward_access_token: false,
+            forward_id_token: None,
+            pass_through: Vec::new(),
+            default_token_ttl: Duration::ZERO,
+            refresh_token_ttl: Some(Duration::from_secs(7 * 24 * 3600)),
+            login_ttl: Duration::from_secs(600),
+            encrypt_tokens: true,
+        }
+    }
+
     /// The keys of the cookies. They differ between policies, providers and clients.
     ///
     /// # Errors

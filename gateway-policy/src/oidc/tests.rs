@@ -1,9 +1,8 @@
 //! Logins, refreshes and logouts of a browser in front of the policy, with a provider in memory.
 
 use std::convert::Infallible;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use aws_lc_rs::hmac;
 use bytes::Bytes;
@@ -13,7 +12,7 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt, service_fn};
 use towergate_core::Body;
-use towergate_core::plan::{TextMatch, Traffic};
+use towergate_core::plan::TextMatch;
 use towergate_core::policy::{BuiltPolicy, PolicyLayer};
 
 use super::*;
@@ -95,30 +94,9 @@ fn signed(claims: &Value) -> String {
 
 fn rule() -> OidcAuthentication {
     OidcAuthentication {
-        provider: OidcProviderSettings {
-            issuer: ISSUER.to_owned(),
-            authorization: None,
-            token: None,
-            end_session: None,
-            backends: Vec::new(),
-            traffic: Arc::new(Traffic::default()),
-        },
-        client_id: "client".to_owned(),
-        client_secret: SecretText::new("the secret"),
-        session_keys: Vec::new(),
         cookies: SessionCookies::new("0a"),
-        redirect_url: RedirectUrl::parse(RedirectUrl::DEFAULT).unwrap(),
-        logout_path: "/logout".to_owned(),
-        scopes: vec!["openid".to_owned()],
-        resources: Vec::new(),
-        deny_redirect: Vec::new(),
         forward_access_token: true,
-        forward_id_token: None,
-        pass_through: Vec::new(),
-        default_token_ttl: Duration::ZERO,
-        refresh_token_ttl: Some(Duration::from_secs(3600)),
-        login_ttl: Duration::from_secs(600),
-        encrypt_tokens: true,
+        ..OidcAuthentication::new("app", ISSUER, "client", "the secret")
     }
 }
 
@@ -269,10 +247,12 @@ async fn a_callback_without_the_cookies_of_its_login_is_refused() {
         assert_eq!(refused.status(), StatusCode::UNAUTHORIZED, "{gone}");
         assert!(other.provider.forms.lock().unwrap().is_empty());
     }
+    let other_issuer = format!("{callback}&iss=https://evil.test");
     for target in [
         "/oauth2/callback",
         "/oauth2/callback?code=x&state=e30",
         "/oauth2/callback?error=access_denied&state=x",
+        other_issuer.as_str(),
     ] {
         let refused = browser.get(target).await;
         assert_eq!(refused.status(), StatusCode::UNAUTHORIZED, "{target}");

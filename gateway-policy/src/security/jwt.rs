@@ -17,6 +17,7 @@ use crate::jwt::{
 };
 use crate::parse::{duration, forwarded_header_name, header_name};
 use crate::secret::SecretText;
+use crate::url_origin::UrlOrigin;
 use crate::{FieldError, References};
 
 string_enum! {
@@ -280,11 +281,10 @@ impl RemoteJwks {
         };
         let refs = self.backend_refs.as_deref().unwrap_or_default();
         let field = path.field("backendRefs").to_string();
-        if refs.is_empty() {
-            let reason = "is required: resolving the host of `uri` is not supported yet";
-            return Err(FieldError::invalid(field, reason));
-        }
-        let backends = references.backends(&field, refs)?;
+        let backends = match UrlOrigin::of(&uri) {
+            Some(origin) if refs.is_empty() => vec![origin.backend()],
+            _ => references.backends(&field, refs)?,
+        };
         let plain = |backend: &WeightedBackend| match &backend.destination {
             Destination::Backend(backend) => backend.tls.is_none(),
             _ => true,

@@ -1,10 +1,9 @@
 //! `oidc`: authentication by OpenID Connect (authorization code flow).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
-use data_encoding::HEXLOWER;
 use http::Uri;
 use http::header::COOKIE;
 use towergate_core::plan::{Destination, WeightedBackend};
@@ -88,7 +87,7 @@ api_struct! {
         backend_refs: Vec<BackendRef> = "backendRefs" [Items(0, 16)],
         /// Settings of the connections to the backends.
         backend_settings: ClusterSettings = "backendSettings",
-        /// Issuer: HTTPS URL of the provider.
+        /// Issuer: HTTPS URL of the provider, or an HTTP URL of the data plane's own host.
         issuer: String = "issuer" [Required, Length(1, 65536)],
         /// URL of the authorization endpoint.
         authorization_endpoint: String = "authorizationEndpoint",
@@ -229,8 +228,7 @@ impl Oidc {
     }
 
     fn cookies(&self, path: FieldPath<'_>, policy: &str) -> Result<SessionCookies, FieldError> {
-        let suffix = digest(&SHA256, policy.as_bytes());
-        let mut cookies = SessionCookies::new(HEXLOWER.encode(&suffix.as_ref()[..4]));
+        let mut cookies = SessionCookies::of_policy(policy);
         cookies.domain.clone_from(&self.cookie_domain);
         let config = self.cookie_config.as_ref();
         cookies.same_site = config.and_then(|config| config.same_site.clone());
@@ -393,6 +391,11 @@ impl OidcProvider {
     ) -> Result<OidcProviderSettings, FieldError> {
         let issuer = self.issuer.clone().unwrap_or_default();
         let mut tls = is_https(path.field("issuer"), &issuer)?;
+        if !tls && !is_loopback(&issuer) {
+            let reason =
+                "must be an https URL, or an http URL of this host, such as http://localhost:8080";
+            return Err(FieldError::invalid(path.field("issuer"), reason));
+        }
         let endpoints = [
             ("authorizationEndpoint", &self.authorization_endpoint),
             ("endSessionEndpoint", &self.end_session_endpoint),
@@ -407,10 +410,6 @@ impl OidcProvider {
         }
         let refs = self.backend_refs.as_deref().unwrap_or_default();
         let field = path.field("backendRefs").to_string();
-        if refs.is_empty() {
-            let reason = "is required: resolving the host of the provider is not supported yet";
-            return Err(FieldError::invalid(field, reason));
-        }
         let backends = references.backends(&field, refs)?;
         let plain = |backend: &WeightedBackend| match &backend.destination {
             Destination::Backend(backend) => backend.tls.is_none(),
@@ -441,4 +440,13 @@ fn is_https(path: FieldPath<'_>, url: &str) -> Result<bool, FieldError> {
         (Some("http"), Some(_)) => Ok(false),
         _ => Err(FieldError::invalid(path, "must be an http or https URL")),
     }
+}
+
+/// Whether the host of a URL is the host on which the data plane runs: what is sent to it is on no network.
+fn is_loopback(url: &str) -> bool {
+    let uri: Option<Uri> = url.parse().ok();
+    let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    let is_loopback = |address: IpAddr| address.is_loopback();
+    host.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(is_loopback)
 }
