@@ -42,6 +42,12 @@ var ignored = map[string]bool{
 	"x-kubernetes-embedded-resource": true, "x-kubernetes-map-type": true,
 }
 
+// widened patterns accept more than those of the CustomResourceDefinitions; docs/validation.md lists them.
+var widened = map[string]string{
+	// The issuer of an OpenID provider, which may be on the host itself.
+	`^https://[^/?#@]+(/[^?#]*)?$`: `^(https://[^/?#@]+|http://(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]+)?)(/[^?#]*)?$`,
+}
+
 type schema = map[string]any
 
 // definition is the part of a CustomResourceDefinition that is read.
@@ -177,6 +183,9 @@ func (c *catalog) add(from schema) (int, error) {
 			}
 			if !ignored[key] {
 				to[key] = value
+			}
+			if pattern, isText := value.(string); key == "pattern" && isText && widened[pattern] != "" {
+				to[key] = widened[pattern]
 			}
 		}
 		if err != nil {
