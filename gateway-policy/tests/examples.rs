@@ -24,6 +24,9 @@ mod in_hyper;
 #[path = "../examples/limits_tonic.rs"]
 mod in_tonic;
 #[allow(dead_code)]
+#[path = "../examples/oidc_axum.rs"]
+mod oidc_in_axum;
+#[allow(dead_code)]
 #[path = "../examples/security_axum.rs"]
 mod security_in_axum;
 
@@ -207,4 +210,84 @@ async fn rate_limits_and_policies_apply_to_tonic_services() {
         assert!(call(at, B).await);
     })
     .await;
+}
+
+/// A provider without a page: its token endpoint accepts every code. `http://127.0.0.1:PORT`.
+async fn provider() -> String {
+    use axum::routing::{get, post};
+
+    const TOKENS: &str = r#"{"access_token": "access", "token_type": "Bearer", "expires_in": 60}"#;
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let issuer = format!("http://{}", socket.local_addr().unwrap());
+    let document = format!(
+        r#"{{"issuer": "{issuer}", "authorization_endpoint": "{issuer}/auth", "token_endpoint": "{issuer}/token"}}"#
+    );
+    let app = axum::Router::new()
+        .route(
+            "/.well-known/openid-configuration",
+            get(|| async { document }),
+        )
+        .route("/token", post(|| async { TOKENS }));
+    tokio::task::spawn_local(async move {
+        axum::serve(socket, app).await.unwrap();
+    });
+    issuer
+}
+
+#[tokio::test]
+async fn a_login_in_front_of_axum_discovers_the_provider_and_admits_the_browser() {
+    use towergate_policy::oidc::OidcAuthentication;
+
+    local(async {
+        let issuer = provider().await;
+        let discovered = OidcAuthentication::new("example", &*issuer, "client", "secret");
+        let mut rule = discovered.clone();
+        let at = serving!(oidc_in_axum, discovered);
+        let (status, answer) = ask(at, "/", A).await;
+        assert_eq!(status, 302);
+        assert!(
+            answer.contains(&format!("location: {issuer}/auth?client_id=client&")),
+            "{answer}"
+        );
+
+        // Without an ID token only a provider whose endpoints are configured can log in.
+        rule.provider.authorization = Some(format!("{issuer}/auth"));
+        rule.provider.token = Some(format!("{issuer}/token"));
+        let at = serving!(oidc_in_axum, rule);
+        let (_, answer) = ask(at, "/", A).await;
+        let state = answer.split("&state=").nth(1).unwrap();
+        let state = state.split_whitespace().next().unwrap();
+        let callback = format!("/oauth2/callback?code=x&state={state}");
+        let (status, finished) = ask_with(at, &callback, &cookies(&answer)).await;
+        assert_eq!(status, 302, "{finished}");
+        assert!(
+            finished.contains("location: http://a.test/\r\n"),
+            "{finished}"
+        );
+        let (status, page) = ask_with(at, "/", &cookies(&finished)).await;
+        assert_eq!(status, 200);
+        assert!(page.ends_with("hello, you have 1 tokens\n"), "{page}");
+    })
+    .await;
+}
+
+/// The cookies that a response sets.
+fn cookies(response: &str) -> String {
+    let lines = response.lines();
+    let values = lines.filter_map(|line| line.strip_prefix("set-cookie: "));
+    let pairs = values.filter_map(|value| value.split(';').next());
+    pairs.collect::<Vec<_>>().join("; ")
+}
+
+/// Sends a request with these cookies.
+async fn ask_with(at: SocketAddr, path: &str, cookies: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(at).await.unwrap();
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\ncookie: {cookies}\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    let status = response.get(9..12).and_then(|status| status.parse().ok());
+    (status.unwrap_or(0), response)
 }

@@ -15,6 +15,7 @@ const step = (text) => console.log(`- ${text}`);
 
 // Fills the pages of the provider until the browser is back at the gateway.
 async function logIn(page, name) {
+  await page.bringToFront();
   for (let pages = 0; new URL(page.url()).origin === provider; pages += 1) {
     assert(pages < 5, `the provider does not return: ${page.url()}`);
     if (await page.$('input[name=login]')) {
@@ -52,7 +53,7 @@ try {
   assert.equal(second.url(), `${gateway}/second`);
 
   step('requests at once after the end of the access token share one refresh');
-  await sleep(3500);
+  await sleep(5500);
   const before = (await counts()).refresh_token ?? 0;
   const statuses = await page.evaluate(async () => {
     const requests = Array.from({ length: 10 }, (_, n) => fetch(`/parallel/${n}`, { redirect: 'manual' }));
@@ -62,7 +63,7 @@ try {
   assert.equal((await counts()).refresh_token, before + 1);
 
   step('a second refresh uses the token of the first');
-  await sleep(3500);
+  await sleep(5500);
   const again = await page.goto(`${gateway}/again`);
   assert.equal(again.status(), 200);
   assert.equal(page.url(), `${gateway}/again`);
@@ -83,6 +84,7 @@ try {
   assert.match(await other.page.evaluate(() => document.body.innerText), /RBAC: access denied/);
 
   step('a logout ends the session at the gateway and at the provider');
+  await page.bringToFront();
   await page.goto(`${gateway}/logout`);
   assert.equal(new URL(page.url()).origin, provider);
   await Promise.all([page.waitForNavigation(), page.click('button[value=yes]')]);

@@ -2,7 +2,7 @@
 //
 //   node provider.mjs PORT GATEWAY-ORIGIN
 //
-// Access tokens last three seconds, and each refresh token is accepted once. GET /counts returns how many grants
+// Access tokens last five seconds, and each refresh token is accepted once. GET /counts returns how many grants
 // were made, by type.
 import { createServer } from 'node:http';
 import Provider from 'oidc-provider';
@@ -23,7 +23,7 @@ const provider = new Provider(issuer, {
   pkce: { required: () => true },
   issueRefreshToken: async () => true,
   rotateRefreshToken: true,
-  ttl: { AccessToken: 3, IdToken: 3600, RefreshToken: 3600, Session: 3600, Grant: 3600, Interaction: 600 },
+  ttl: { AccessToken: 5, IdToken: 3600, RefreshToken: 3600, Session: 3600, Grant: 3600, Interaction: 600 },
 });
 const counts = {};
 provider.on('grant.success', (context) => {
