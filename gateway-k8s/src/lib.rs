@@ -9,6 +9,7 @@
 pub mod api;
 pub mod decode;
 pub mod finding;
+pub mod ingress;
 pub mod objects;
 pub mod resolve;
 pub mod source;

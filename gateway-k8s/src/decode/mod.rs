@@ -45,7 +45,7 @@ pub use diagnostic::{Diagnostic, Severity};
 pub(crate) use locate::locate;
 pub(crate) use metadata::is_subdomain;
 pub(crate) use nearest::nearest;
-#[cfg(test)]
+pub(crate) use split::split as split_documents;
 pub(crate) use tree::parse as parse_tree;
 pub(crate) use tree::{Node, Value as NodeValue};
 pub(crate) use typed::scalar;
@@ -203,7 +203,11 @@ impl Decoder {
             } else {
                 format!("{count} objects")
             };
-            note.message = format!("{objects} of kind {kind} passed over: not for this gateway");
+            note.message = if kind.starts_with("Ingress (") {
+                format!("{objects} of kind {kind} not served; `towergate migrate` translates them")
+            } else {
+                format!("{objects} of kind {kind} passed over: not for this gateway")
+            };
             self.decoded.diagnostics.push(note);
         }
         let memory = self.memory.map(Memory::forget).unwrap_or_default();

@@ -70,6 +70,14 @@ impl Folder {
         self
     }
 
+    /// Replaces the manifest `name` that is not a file, or adds it. An empty text removes it.
+    pub fn set_text(&mut self, name: &str, text: String) {
+        self.texts.retain(|(known, _)| known != Path::new(name));
+        if !text.is_empty() {
+            self.texts.push((name.into(), text));
+        }
+    }
+
     /// Reads all manifests (`.yaml`, `.yml`, `.json`) in and below `paths`. If a path is a file, it is
     /// read whatever its extension. A file that cannot be read is reported as a diagnostic.
     pub fn read(&mut self, paths: &[PathBuf]) -> Loaded {
@@ -133,6 +141,16 @@ fn look(path: &Path, before: Option<&Seen>, decoder: &mut Decoder) -> io::Result
         stamp,
         fingerprint: fingerprint.finish(),
     })
+}
+
+/// Finds the manifests in and below `paths` as [`Folder::read`] does, without reading them. Paths that
+/// cannot be read are diagnostics.
+pub fn find_manifests(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<Diagnostic>) {
+    let mut found = Found::default();
+    for path in paths {
+        found.argument(path);
+    }
+    (found.files, found.problems)
 }
 
 /// Files to read, in order.

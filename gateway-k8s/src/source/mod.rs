@@ -12,5 +12,5 @@ mod folder;
 mod keep;
 mod stamp;
 
-pub use folder::{Folder, Loaded};
+pub use folder::{Folder, Loaded, find_manifests};
 pub use keep::{Kept, keep_last_good, read_again};

@@ -1,0 +1,143 @@
+//! Source ranges, Basic authentication, and how they combine.
+
+use super::AnnotationReader;
+use crate::ingress::controller::object_key;
+use crate::ingress::settings::BasicAuth;
+use crate::ingress::verdict::{Aspect, Finding};
+
+const DENIED: &[Aspect] = &[
+    Aspect::Status,
+    Aspect::Body,
+    Aspect::ResponseHeaders,
+    Aspect::Calls,
+];
+
+pub(super) fn read(reader: &mut AnnotationReader<'_>) {
+    source_ranges(reader);
+    match reader.text("auth-type").map(str::trim) {
+        None => {}
+        Some("basic") => basic(reader),
+        Some("digest") => {
+            reader.settings.denied = Some("auth-type".to_owned());
+            reader.settings.digest_auth = true;
+            let text = "Digest authentication is not supported. The paths answer 500: choose Basic authentication over HTTPS, or external authentication";
+            reader.found("auth-type", Finding::impossible(text, DENIED));
+        }
+        Some(_) => reader.invalid("auth-type", "it is neither `basic` nor `digest`"),
+    }
+    satisfy(reader);
+}
+
+fn source_ranges(reader: &mut AnnotationReader<'_>) {
+    let new = reader.networks("allowlist-source-range");
+    let old = reader.networks("whitelist-source-range");
+    if old.is_some() && new.is_some() {
+        let text = "`allowlist-source-range` takes precedence, in ingress-nginx and here";
+        reader.found("whitelist-source-range", Finding::same(text));
+    }
+    let own = new.or(old);
+    let config = reader.config;
+    let allow = own.unwrap_or_else(|| config.networks("whitelist-source-range"));
+    let own = reader.networks("denylist-source-range");
+    let deny = own.unwrap_or_else(|| config.networks("denylist-source-range"));
+    reader.settings.allow = allow;
+    reader.settings.deny = deny;
+}
+
+fn basic(reader: &mut AnnotationReader<'_>) {
+    let by_user = match reader.text("auth-secret-type").map(str::trim) {
+        None | Some("auth-file") => false,
+        Some("auth-map") => true,
+        Some(_) => {
+            reader.invalid(
+                "auth-secret-type",
+                "it is neither `auth-file` nor `auth-map`",
+            );
+            return;
+        }
+    };
+    let realm = reader.text("auth-realm").unwrap_or_default();
+    if realm.contains(['"', '{', '}', '$', ';', '\\']) {
+        reader.invalid("auth-realm", "it has characters that ingress-nginx refuses");
+        return;
+    }
+    let realm = realm.to_owned();
+    reader.found(
+        "auth-realm",
+        Finding::differs(
+            "the realm of the gateway's challenge is not configurable",
+            &[Aspect::ResponseHeaders],
+        ),
+    );
+    let Some(name) = reader.text("auth-secret").map(str::trim) else {
+        reader.settings.denied = Some("auth-type".to_owned());
+        reader.settings.nginx_denies = true;
+        let text = "without `auth-secret`, ingress-nginx answers 503 and the translation 500";
+        reader.found("auth-type", Finding::differs(text, DENIED));
+        return;
+    };
+    let secret = object_key(name, &reader.ingress.key.namespace);
+    let foreign = secret.namespace != reader.ingress.key.namespace
+        && !reader.config.bool("allow-cross-namespace-resources", false);
+    if foreign {
+        reader.deny(
+            "auth-secret",
+            "a Secret of another namespace may not be used",
+        );
+        return;
+    }
+    let key = if by_user { None } else { Some("auth") };
+    let data = reader.manifests.secrets.get(&secret);
+    match data {
+        None if reader.is_complete() => {
+            reader.deny("auth-secret", "the Secret does not exist");
+            return;
+        }
+        None => {
+            let text = format!(
+                "Secret {secret} is not among the files. The policy refers to a Secret of the same name with `-htpasswd` at its end: create it with the users under `.htpasswd`. Until then the paths answer 500, where ingress-nginx answers 503 if the Secret does not exist"
+            );
+            reader.found("auth-secret", Finding::decision(text, DENIED));
+        }
+        Some(data) if key.is_some_and(|key| !data.values.contains_key(key)) => {
+            reader.deny("auth-secret", "the Secret has no key `auth`");
+            return;
+        }
+        Some(_) => {
+            let text = "a copy of the users under `.htpasswd` is written, which Envoy Gateway expects; the challenge has another realm";
+            reader.found(
+                "auth-secret",
+                Finding::differs(text, &[Aspect::ResponseHeaders]),
+            );
+        }
+    }
+    let order = "the challenge comes before the source range and after the rate limit is not counted: a client outside of the range without credentials gets 401 instead of 403. `Authorization` reaches the backend";
+    reader.found(
+        "auth-type",
+        Finding::differs(
+            order,
+            &[
+                Aspect::Status,
+                Aspect::ResponseHeaders,
+                Aspect::RequestHeaders,
+            ],
+        ),
+    );
+    reader.settings.basic_auth = Some(BasicAuth {
+        secret,
+        by_user,
+        realm,
+    });
+}
+
+fn satisfy(reader: &mut AnnotationReader<'_>) {
+    match reader.text("satisfy").map(str::trim) {
+        Some("any") => {
+            reader.settings.satisfy_any = true;
+            let text = "all guards must pass: a client must be in the source range and authenticate. A policy cannot accept either";
+            reader.found("satisfy", Finding::impossible(text, DENIED));
+        }
+        None | Some("all") => {}
+        Some(_) => reader.invalid("satisfy", "it is neither `any` nor `all`"),
+    }
+}

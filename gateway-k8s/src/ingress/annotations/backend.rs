@@ -1,0 +1,184 @@
+//! Protocol, TLS, name and balancing of backends.
+
+use super::AnnotationReader;
+use crate::ingress::controller::object_key;
+use crate::ingress::settings::{BackendProtocol, HashInput};
+use crate::ingress::verdict::{Aspect, Finding};
+
+const CALLS: &[Aspect] = &[
+    Aspect::Status,
+    Aspect::Calls,
+    Aspect::Body,
+    Aspect::ResponseHeaders,
+];
+
+pub(super) fn read(reader: &mut AnnotationReader<'_>) {
+    protocol(reader);
+    tls(reader);
+    let vhost = reader.text("upstream-vhost").map(str::trim);
+    match vhost {
+        Some(host) if host.contains('$') => {
+            let text = "the name has variables of nginx: write a fixed name";
+            reader.found(
+                "upstream-vhost",
+                Finding::impossible(text, &[Aspect::RequestHeaders, Aspect::Calls]),
+            );
+        }
+        Some(host) if host.contains([' ', ';', '{', '}', '"', '/']) => {
+            reader.invalid("upstream-vhost", "it is no host name");
+        }
+        Some(host) => reader.settings.backend.vhost = Some(host.to_owned()),
+        None => {}
+    }
+    balancing(reader);
+}
+
+fn protocol(reader: &mut AnnotationReader<'_>) {
+    let Some(text) = reader.text("backend-protocol").map(str::trim) else {
+        return;
+    };
+    let word = text.to_ascii_uppercase();
+    let (protocol, finding) = match word.as_str() {
+        "HTTP" | "AUTO_HTTP" => (BackendProtocol::Http, Finding::same("HTTP")),
+        "HTTPS" => (BackendProtocol::Https, https()),
+        "GRPC" => (BackendProtocol::Grpc, grpc()),
+        "GRPCS" => (BackendProtocol::Grpcs, https()),
+        "FCGI" => {
+            reader.settings.denied = Some("backend-protocol".to_owned());
+            let text = "FastCGI is not supported; the paths answer 500: run a web server with FastCGI in the pod";
+            (BackendProtocol::Fcgi, Finding::impossible(text, CALLS))
+        }
+        _ => {
+            reader.invalid("backend-protocol", "it is no protocol");
+            return;
+        }
+    };
+    reader.settings.backend.protocol = protocol;
+    reader.found("backend-protocol", finding);
+}
+
+fn https() -> Finding {
+    Finding::differs(
+        "ingress-nginx does not verify the backend's certificate. A Backend with `tls.insecureSkipVerify` does the same; better is a BackendTLSPolicy with the backend's CA. The gateway sends the server name, which ingress-nginx omits",
+        CALLS,
+    )
+}
+
+fn grpc() -> Finding {
+    Finding::differs(
+        "a Backend with `appProtocols: [gateway.envoyproxy.io/h2c]`; errors of the gateway are gRPC statuses",
+        CALLS,
+    )
+}
+
+/// `proxy-ssl-*`: without a Secret, the other annotations have no effect.
+fn tls(reader: &mut AnnotationReader<'_>) {
+    let verify = match reader.text("proxy-ssl-verify").map(str::trim) {
+        Some("on") => true,
+        Some("off") | None => false,
+        Some(_) => {
+            reader.invalid("proxy-ssl-verify", "it is neither `on` nor `off`");
+            false
+        }
+    };
+    let name = reader.text("proxy-ssl-name").map(str::trim);
+    let Some(secret) = reader.text("proxy-ssl-secret").map(str::trim) else {
+        let text = "without `proxy-ssl-secret` it has no effect in ingress-nginx, and none here";
+        for name in [
+            "proxy-ssl-verify",
+            "proxy-ssl-name",
+            "proxy-ssl-server-name",
+        ] {
+            if reader.has(name) {
+                reader.found(name, Finding::same(text));
+            }
+        }
+        return;
+    };
+    let secret = object_key(secret, &reader.ingress.key.namespace);
+    let tls = matches!(
+        reader.settings.backend.protocol,
+        BackendProtocol::Https | BackendProtocol::Grpcs
+    );
+    if !reader.manifests.secrets.contains_key(&secret) {
+        if reader.manifests.secrets.is_empty() {
+            let text = format!(
+                "Secret {secret} is not among the files; ingress-nginx answers 503 without it"
+            );
+            reader.found("proxy-ssl-secret", Finding::decision(text, CALLS));
+        } else {
+            reader.deny("proxy-ssl-secret", "the Secret does not exist");
+            return;
+        }
+    }
+    if !tls {
+        let text = "it has no effect without `backend-protocol: HTTPS`, in ingress-nginx and here";
+        reader.found("proxy-ssl-secret", Finding::same(text));
+        return;
+    }
+    if verify {
+        reader.settings.backend.ca_secret = Some(secret);
+        reader.settings.backend.server_name = name.map(str::to_owned);
+        let text = "a BackendTLSPolicy verifies the backend; a failure is answered with 503 instead of 502";
+        for name in ["proxy-ssl-verify", "backend-protocol"] {
+            reader.found(name, Finding::differs(text, CALLS));
+        }
+        let text = "the CA certificates are used. Its client certificate is not sent: refer to it in `spec.tls.backend.clientCertificateRef` of the Gateway";
+        reader.found("proxy-ssl-secret", Finding::decision(text, CALLS));
+    } else {
+        let text = "its CA has no effect without `proxy-ssl-verify: on`. Its client certificate is not sent: refer to it in `spec.tls.backend.clientCertificateRef` of the Gateway";
+        reader.found("proxy-ssl-secret", Finding::decision(text, CALLS));
+    }
+}
+
+fn balancing(reader: &mut AnnotationReader<'_>) {
+    let own = reader.text("load-balance").map(str::trim);
+    match own.or(reader.config.text("load-balance")) {
+        None | Some("round_robin") => {}
+        Some("ewma") => {
+            reader.settings.load_balance = Some("LeastRequest".to_owned());
+            let text = "`LeastRequest`: endpoints with fewer open requests are preferred, instead of those with short response times";
+            reader.found("load-balance", Finding::differs(text, &[Aspect::Calls]));
+        }
+        Some(_) => reader.invalid("load-balance", "it is neither `round_robin` nor `ewma`"),
+    }
+    let own = reader.text("upstream-hash-by").map(str::trim);
+    let Some(text) = own.or(reader.config.text("upstream-hash-by")) else {
+        return;
+    };
+    let input = match text.trim_matches('"') {
+        "$remote_addr" | "$binary_remote_addr" | "$the_real_ip" => Some(HashInput::SourceIp),
+        "$host" | "$http_host" => Some(HashInput::Header("Host".to_owned())),
+        text => variable(text),
+    };
+    match input {
+        Some(input) => {
+            reader.settings.hash_by = Some(input);
+            let text = "a Maglev table: a client may be sent to another endpoint than before";
+            reader.found("upstream-hash-by", Finding::differs(text, &[Aspect::Calls]));
+        }
+        None => {
+            let text = "only a header field, a cookie, a query parameter or the client address can be hashed; endpoints are used in turn";
+            reader.found(
+                "upstream-hash-by",
+                Finding::impossible(text, &[Aspect::Calls]),
+            );
+        }
+    }
+}
+
+fn variable(text: &str) -> Option<HashInput> {
+    let name = text.strip_prefix('$')?;
+    let whole = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if !whole {
+        return None;
+    }
+    if let Some(header) = name.strip_prefix("http_") {
+        return Some(HashInput::Header(header.replace('_', "-")));
+    }
+    if let Some(cookie) = name.strip_prefix("cookie_") {
+        return Some(HashInput::Cookie(cookie.to_owned()));
+    }
+    let query = name.strip_prefix("arg_")?;
+    Some(HashInput::Query(query.to_owned()))
+}

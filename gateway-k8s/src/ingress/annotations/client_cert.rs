@@ -1,0 +1,85 @@
+//! Client certificates, and TLS that passes through.
+
+use super::AnnotationReader;
+use crate::ingress::controller::object_key;
+use crate::ingress::settings::ClientCert;
+use crate::ingress::verdict::{Aspect, Finding};
+
+const TLS: &[Aspect] = &[
+    Aspect::Status,
+    Aspect::Tls,
+    Aspect::Body,
+    Aspect::ResponseHeaders,
+    Aspect::RequestHeaders,
+    Aspect::Calls,
+];
+
+pub(super) fn read(reader: &mut AnnotationReader<'_>) {
+    passthrough(reader);
+    let Some(secret) = reader.text("auth-tls-secret").map(str::trim) else {
+        let text = "without `auth-tls-secret` it has no effect, in ingress-nginx and here";
+        for name in [
+            "auth-tls-verify-client",
+            "auth-tls-pass-certificate-to-upstream",
+        ] {
+            reader.found(name, Finding::same(text));
+        }
+        return;
+    };
+    let unverified = reader.text("auth-tls-verify-client").map(str::trim) == Some("optional_no_ca");
+    let verify = match reader.text("auth-tls-verify-client").map(str::trim) {
+        Some("off") => {
+            reader.found(
+                "auth-tls-verify-client",
+                Finding::same("no certificate is requested"),
+            );
+            reader.found(
+                "auth-tls-secret",
+                Finding::same("no certificate is requested"),
+            );
+            return;
+        }
+        Some("optional") => {
+            reader.found("auth-tls-verify-client", Finding::same("`optional: true`"));
+            true
+        }
+        Some("optional_no_ca") => {
+            let text = "a certificate that no CA vouches for is rejected in the handshake, which is stricter";
+            reader.found("auth-tls-verify-client", Finding::differs(text, TLS));
+            true
+        }
+        Some("on") | None => false,
+        Some(_) => {
+            reader.invalid("auth-tls-verify-client", "it is no mode");
+            false
+        }
+    };
+    let text = "the host has a listener of its own with `tls.clientValidation`. A client without a valid certificate is rejected in the handshake, where ingress-nginx answers 400. Requests over plain HTTP are not affected, in ingress-nginx and here: keep `ssl-redirect` on";
+    reader.found("auth-tls-secret", Finding::differs(text, TLS));
+    let secret = object_key(secret, &reader.ingress.key.namespace);
+    if reader.is_complete() && !reader.manifests.secrets.contains_key(&secret) {
+        reader.settings.denied = Some("auth-tls-secret".to_owned());
+        let text = "the Secret does not exist; ingress-nginx answers 403 for the whole host, the translation rejects HTTPS clients in the handshake and answers 500 over HTTP";
+        reader.found("auth-tls-secret", Finding::differs(text, TLS));
+    }
+    reader.settings.match_subject = reader.text("auth-tls-match-cn").map(str::to_owned);
+    reader.settings.client_cert = Some(ClientCert {
+        secret,
+        optional: verify,
+        unverified,
+    });
+}
+
+fn passthrough(reader: &mut AnnotationReader<'_>) {
+    if reader.bool("ssl-passthrough") != Some(true) {
+        return;
+    }
+    if !reader.config.is_set("enable-ssl-passthrough") {
+        let text = "without the flag `--enable-ssl-passthrough` it has no effect, in ingress-nginx and here";
+        reader.found("ssl-passthrough", Finding::same(text));
+        return;
+    }
+    let text = "a TLSRoute and a listener of mode Passthrough for the host; plain HTTP is served by an HTTPRoute";
+    reader.found("ssl-passthrough", Finding::differs(text, TLS));
+    reader.settings.passthrough = true;
+}

@@ -1,0 +1,102 @@
+//! CORS.
+
+use super::AnnotationReader;
+use crate::ingress::settings::CorsSettings;
+use crate::ingress::value::list;
+use crate::ingress::verdict::{Aspect, Finding};
+
+/// Defaults of ingress-nginx.
+const METHODS: &str = "GET, PUT, POST, DELETE, PATCH, OPTIONS";
+const HEADERS: &str = "DNT,Keep-Alive,User-Agent,X-Requested-With,If-Modified-Since,Cache-Control,Content-Type,Range,Authorization";
+const MAX_AGE: u64 = 1_728_000;
+
+const RESPONSE: &[Aspect] = &[
+    Aspect::Status,
+    Aspect::ResponseHeaders,
+    Aspect::Calls,
+    Aspect::Body,
+];
+
+pub(super) fn read(reader: &mut AnnotationReader<'_>) {
+    if reader.bool("enable-cors") != Some(true) {
+        return;
+    }
+    let text = "SecurityPolicy `cors`. Preflights get 200 instead of 204; other responses carry the fields that browsers read there (`Access-Control-Allow-Origin`, `-Credentials`, `-Expose-Headers`), where ingress-nginx repeats methods, headers and age";
+    reader.found("enable-cors", Finding::differs(text, RESPONSE));
+    let origins = origins(reader);
+    let methods = tokens(reader, "cors-allow-methods", METHODS);
+    let headers = tokens(reader, "cors-allow-headers", HEADERS);
+    let expose = tokens(reader, "cors-expose-headers", "");
+    let mut credentials = reader.bool("cors-allow-credentials").unwrap_or(true);
+    let max_age = reader.number("cors-max-age").unwrap_or(MAX_AGE);
+    if credentials && origins.iter().any(|origin| origin == "*") {
+        // Browsers reject `*` with credentials, so nothing is lost that works.
+        credentials = false;
+        let text = "`Access-Control-Allow-Credentials` is not sent with the origin `*`: browsers reject the combination";
+        reader.found(
+            "cors-allow-credentials",
+            Finding::differs(text, &[Aspect::ResponseHeaders]),
+        );
+    }
+    reader.settings.cors = Some(CorsSettings {
+        origins,
+        methods,
+        headers,
+        expose,
+        credentials,
+        max_age,
+    });
+}
+
+fn origins(reader: &mut AnnotationReader<'_>) -> Vec<String> {
+    let Some(text) = reader.text("cors-allow-origin") else {
+        return vec!["*".to_owned()];
+    };
+    let written = list(text);
+    if written.iter().any(|origin| origin == "*") {
+        return vec!["*".to_owned()];
+    }
+    let valid = |origin: &String| {
+        let Some((scheme, host)) = origin.split_once("://") else {
+            return false;
+        };
+        let host = host.strip_prefix("*.").unwrap_or(host);
+        scheme
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+            && !host.is_empty()
+            && host
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b".-:".contains(&b))
+    };
+    let (valid, invalid): (Vec<_>, Vec<_>) = written.into_iter().partition(valid);
+    if valid.is_empty() {
+        reader.invalid(
+            "cors-allow-origin",
+            "none of its origins is valid; all origins are allowed",
+        );
+        return vec!["*".to_owned()];
+    }
+    if !invalid.is_empty() {
+        let text = format!(
+            "invalid origins are ignored, as in ingress-nginx: {}",
+            invalid.join(", ")
+        );
+        reader.found("cors-allow-origin", Finding::same(text));
+    }
+    valid
+}
+
+/// A list of tokens, or the default if it is absent or invalid.
+fn tokens(reader: &mut AnnotationReader<'_>, name: &'static str, default: &str) -> Vec<String> {
+    let Some(text) = reader.text(name) else {
+        return list(default);
+    };
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_, *".contains(&b);
+    if text.trim().bytes().all(allowed) {
+        list(text)
+    } else {
+        reader.invalid(name, "it is no list of names");
+        list(default)
+    }
+}

@@ -1,0 +1,301 @@
+//! Readers of annotations, one file per family.
+//!
+//! ```text
+//! Ingress ──read──> IngressSettings + a finding for each annotation
+//! ```
+//!
+//! A reader parses the values of its family as ingress-nginx does, including the effect of invalid
+//! ones, and says what becomes of each annotation.
+
+mod access;
+mod affinity;
+mod backend;
+mod canary;
+mod client_cert;
+mod cors;
+mod errors;
+mod external_auth;
+mod headers;
+mod limits;
+mod mirror;
+mod paths;
+mod proxy;
+mod redirects;
+mod snippets;
+
+use std::collections::BTreeMap;
+
+use super::controller::ControllerConfig;
+use super::input::{Ingress, Manifests};
+use super::settings::IngressSettings;
+use super::table::{self, Invalid, Risk};
+use super::value;
+use super::verdict::{Aspect, Finding, MigrationVerdict, SettingKind};
+use crate::decode::nearest;
+
+/// Reader of the annotations of one Ingress.
+pub(crate) struct AnnotationReader<'a> {
+    pub(crate) ingress: &'a Ingress,
+    pub(crate) config: &'a ControllerConfig,
+    pub(crate) manifests: &'a Manifests,
+    pub(crate) settings: IngressSettings,
+    /// Annotations of the controller by their name without the prefix.
+    values: BTreeMap<&'a str, (&'a str, usize)>,
+    findings: BTreeMap<String, Finding>,
+}
+
+/// Reads the annotations of `ingress`.
+pub(crate) fn read(
+    ingress: &Ingress,
+    config: &ControllerConfig,
+    manifests: &Manifests,
+) -> (IngressSettings, Vec<MigrationVerdict>) {
+    let prefix = config.prefix();
+    let values = ingress.annotations.iter().filter_map(|(name, written)| {
+        let name = name.strip_prefix(prefix)?.strip_prefix('/')?;
+        Some((name, (written.text.as_str(), written.line)))
+    });
+    let mut reader = AnnotationReader {
+        ingress,
+        config,
+        manifests,
+        settings: IngressSettings::default(),
+        values: values.collect(),
+        findings: BTreeMap::new(),
+    };
+    reader.risks();
+    reader.forbidden_values();
+    redirects::read(&mut reader);
+    paths::read(&mut reader);
+    access::read(&mut reader);
+    external_auth::read(&mut reader);
+    cors::read(&mut reader);
+    backend::read(&mut reader);
+    proxy::read(&mut reader);
+    affinity::read(&mut reader);
+    limits::read(&mut reader);
+    canary::read(&mut reader);
+    headers::read(&mut reader);
+    mirror::read(&mut reader);
+    errors::read(&mut reader);
+    client_cert::read(&mut reader);
+    snippets::read(&mut reader);
+    reader.finish()
+}
+
+impl<'a> AnnotationReader<'a> {
+    /// The text of an annotation. Empty values count as absent, as in the controller.
+    pub(crate) fn text(&self, name: &str) -> Option<&'a str> {
+        debug_assert!(table::annotation(name).is_some(), "{name}");
+        let (text, _) = *self.values.get(name)?;
+        (!text.trim().is_empty()).then_some(text)
+    }
+
+    /// Line of the value of an annotation.
+    pub(crate) fn line(&self, name: &str) -> usize {
+        self.values.get(name).map_or(0, |(_, line)| *line)
+    }
+
+    /// Whether an annotation is present.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.text(name).is_some()
+    }
+
+    /// A truth value. An invalid one has the effect that the table states.
+    pub(crate) fn bool(&mut self, name: &'static str) -> Option<bool> {
+        let text = self.text(name)?.trim();
+        let value = value::boolean(text);
+        if value.is_none() {
+            self.invalid(name, "it is no truth value: `true` or `false`");
+        }
+        value
+    }
+
+    /// A whole number, 0 or more.
+    pub(crate) fn number(&mut self, name: &'static str) -> Option<u64> {
+        let value = self.text(name)?.trim().parse().ok();
+        if value.is_none() {
+            self.invalid(name, "it is no whole number without a unit");
+        }
+        value
+    }
+
+    /// A list of networks. `None`: absent or invalid.
+    pub(crate) fn networks(&mut self, name: &'static str) -> Option<Vec<String>> {
+        match value::networks(self.text(name)?) {
+            Ok(networks) => Some(networks),
+            Err(entry) => {
+                self.invalid(name, &format!("`{entry}` is no network"));
+                None
+            }
+        }
+    }
+
+    /// States what becomes of an annotation, if it is present.
+    pub(crate) fn found(&mut self, name: &str, finding: Finding) {
+        if self.values.contains_key(name) {
+            self.findings.insert(name.to_owned(), finding);
+        }
+    }
+
+    /// Applies the effect of an invalid value.
+    pub(crate) fn invalid(&mut self, name: &'static str, why: &str) {
+        let invalid = table::annotation(name).map_or(Invalid::Ignored, |entry| entry.invalid);
+        match invalid {
+            Invalid::Ignored => {
+                let text = format!("{why}; ingress-nginx ignores it, and so does the translation");
+                self.found(name, Finding::same(text));
+            }
+            Invalid::DropsIngress => self.drop_ingress(name, why),
+            Invalid::Denies => self.deny(name, why),
+            Invalid::AuthOff => {
+                // ingress-nginx serves the path without authentication. That is never intended.
+                let text = format!(
+                    "{why}; ingress-nginx then serves the path without authentication. The translation \
+                     answers 500 until the value is corrected"
+                );
+                self.settings.denied = Some(name.to_owned());
+                self.found(
+                    name,
+                    Finding::decision(
+                        text,
+                        &[
+                            Aspect::Status,
+                            Aspect::Body,
+                            Aspect::Calls,
+                            Aspect::ResponseHeaders,
+                        ],
+                    ),
+                );
+            }
+        }
+    }
+
+    /// Ignores the whole Ingress, as ingress-nginx does.
+    pub(crate) fn drop_ingress(&mut self, name: &str, why: &str) {
+        let text = format!(
+            "{why}; ingress-nginx ignores the whole Ingress, and so does the translation: correct or remove \
+             the annotation to serve it"
+        );
+        self.settings.dropped = Some(name.to_owned());
+        self.found(name, Finding::decision(text, &[]));
+    }
+
+    /// Makes the locations of the Ingress answer with an error, as ingress-nginx does.
+    pub(crate) fn deny(&mut self, name: &str, why: &str) {
+        let text = format!(
+            "{why}; ingress-nginx answers 503 for the paths of the Ingress, the translation 500"
+        );
+        self.settings.denied = Some(name.to_owned());
+        self.settings.nginx_denies = true;
+        self.found(
+            name,
+            Finding::differs(
+                text,
+                &[Aspect::Status, Aspect::Body, Aspect::ResponseHeaders],
+            ),
+        );
+    }
+
+    /// Drops the Ingress if it has annotations above the allowed risk.
+    fn risks(&mut self) {
+        let level = self.config.risk_level();
+        // Snippets have a switch of their own, which the reader of snippets applies.
+        let over: Vec<&'static str> = self
+            .values
+            .keys()
+            .filter_map(|name| table::annotation(name))
+            .filter(|entry| entry.risk > level && entry.risk < Risk::Critical)
+            .map(|entry| entry.name)
+            .collect();
+        for name in over {
+            self.drop_ingress(name, "its risk is above `annotations-risk-level`");
+        }
+        let blocked = self.config.text("annotation-value-word-blocklist");
+        let words = blocked.map(value::list).unwrap_or_default();
+        let hits: Vec<(&str, String)> = self
+            .values
+            .iter()
+            .filter_map(|(name, (text, _))| {
+                let word = words.iter().find(|word| text.contains(word.as_str()))?;
+                Some((*name, word.clone()))
+            })
+            .collect();
+        for (name, word) in hits {
+            self.drop_ingress(
+                name,
+                &format!("it contains `{word}`, which the ConfigMap forbids"),
+            );
+        }
+    }
+
+    /// Drops the Ingress if a value that no reader parses is invalid.
+    fn forbidden_values(&mut self) {
+        if self
+            .text("client-body-buffer-size")
+            .is_some_and(|text| value::size(text).is_none())
+        {
+            self.invalid("client-body-buffer-size", "it is no size");
+        }
+        let number = |text: &str| text.trim().parse::<u64>().is_ok();
+        if self
+            .text("limit-connections")
+            .is_some_and(|text| !number(text))
+        {
+            self.invalid("limit-connections", "it is no whole number");
+        }
+        for name in [
+            "auth-tls-error-page",
+            "auth-tls-match-cn",
+            "connection-proxy-header",
+            "ssl-ciphers",
+        ] {
+            if self
+                .text(name)
+                .is_some_and(|text| text.contains([';', '{', '}']))
+            {
+                self.invalid(name, "it has characters that ingress-nginx refuses");
+            }
+        }
+    }
+
+    /// Whether the manifests are those of a whole cluster: what is not among them does not exist.
+    pub(crate) fn is_complete(&self) -> bool {
+        !self.manifests.endpoint_owners.is_empty()
+    }
+
+    fn finish(mut self) -> (IngressSettings, Vec<MigrationVerdict>) {
+        let prefix = self.config.prefix();
+        let object = format!("Ingress {}", self.ingress.key);
+        let mut verdicts = Vec::new();
+        for (name, (text, line)) in &self.values {
+            let finding = match (self.findings.remove(*name), table::annotation(name)) {
+                (Some(finding), _) => finding,
+                (None, Some(entry)) => entry.finding(),
+                (None, None) => unknown(name),
+            };
+            verdicts.push(MigrationVerdict {
+                object: object.clone(),
+                kind: SettingKind::Annotation,
+                setting: format!("{prefix}/{name}"),
+                value: (*text).to_owned(),
+                place: self.ingress.place_at(*line),
+                outcome: finding.outcome,
+                text: finding.text,
+                affects: finding.affects,
+            });
+        }
+        (self.settings, verdicts)
+    }
+}
+
+fn unknown(name: &str) -> Finding {
+    let known = match nearest(name, table::annotation_names()) {
+        Some(nearest) => format!("; the most similar one is `{nearest}`"),
+        None => String::new(),
+    };
+    let text = format!(
+        "unknown: ingress-nginx 1.15 has no such annotation{known}. It has no effect there, and none here"
+    );
+    Finding::decision(text, &[])
+}

@@ -1,0 +1,112 @@
+//! Timeouts, retries, and sizes of bodies.
+
+use super::AnnotationReader;
+use crate::ingress::value::size;
+use crate::ingress::verdict::{Aspect, Finding};
+
+const SERVED: &[Aspect] = &[
+    Aspect::Status,
+    Aspect::Body,
+    Aspect::Calls,
+    Aspect::ResponseHeaders,
+];
+
+pub(super) fn read(reader: &mut AnnotationReader<'_>) {
+    timeouts(reader);
+    retries(reader);
+    bodies(reader);
+}
+
+fn timeouts(reader: &mut AnnotationReader<'_>) {
+    reader.settings.proxy.connect_timeout = reader.number("proxy-connect-timeout");
+    let read = reader.number("proxy-read-timeout");
+    let send = reader.number("proxy-send-timeout");
+    reader.settings.proxy.idle_timeout = read.max(send);
+    let text = "`streamIdleTimeout`: the time without a byte in either direction, where nginx has one time for each. It applies to the whole request, with its retries; in ingress-nginx to each try, so that 504 comes after up to three times as long";
+    for (name, value) in [("proxy-read-timeout", read), ("proxy-send-timeout", send)] {
+        if value.is_some() {
+            reader.found(name, Finding::differs(text, SERVED));
+        }
+    }
+}
+
+fn retries(reader: &mut AnnotationReader<'_>) {
+    reader.settings.proxy.tries = reader.number("proxy-next-upstream-tries");
+    if reader.settings.proxy.tries.is_some() {
+        reader.found(
+            "proxy-next-upstream-tries",
+            Finding::same("`retry.numRetries`, one less"),
+        );
+    }
+    let Some(text) = reader.text("proxy-next-upstream") else {
+        return;
+    };
+    let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+    let known = |word: &String| {
+        matches!(
+            word.as_str(),
+            "error"
+                | "timeout"
+                | "invalid_header"
+                | "http_500"
+                | "http_502"
+                | "http_503"
+                | "http_504"
+                | "http_403"
+                | "http_404"
+                | "http_429"
+                | "non_idempotent"
+                | "off"
+        )
+    };
+    if !words.iter().all(known) {
+        reader.invalid(
+            "proxy-next-upstream",
+            "it has a word that nginx does not know",
+        );
+        return;
+    }
+    let text = "`retry.retryOn`. Requests that no endpoint has received are retried whatever their method; after that, retries by status apply to every method, where nginx retries only idempotent ones";
+    reader.found(
+        "proxy-next-upstream",
+        Finding::differs(text, &[Aspect::Status, Aspect::Calls]),
+    );
+    reader.settings.proxy.retry_on = Some(words);
+}
+
+fn bodies(reader: &mut AnnotationReader<'_>) {
+    let limit = reader.text("proxy-body-size");
+    match limit.map(size) {
+        Some(Some(limit)) => {
+            reader.settings.proxy.body_size = Some(limit);
+            let finding = if limit == 0 {
+                Finding::same("no limit")
+            } else {
+                Finding::decision(
+                    "request bodies are not limited. The limit of Envoy Gateway, `requestBuffer.limit`, holds the whole body in memory and excludes WebSocket: set it in the BackendTrafficPolicy of the route if the application does not limit bodies by itself",
+                    SERVED,
+                )
+            };
+            reader.found("proxy-body-size", finding);
+        }
+        Some(None) => reader.invalid("proxy-body-size", "it is no size"),
+        None => {}
+    }
+    match reader.text("proxy-request-buffering").map(str::trim) {
+        Some("on") => {
+            let text = "bodies are streamed to the backend, which may therefore receive requests that are incomplete";
+            reader.found(
+                "proxy-request-buffering",
+                Finding::differs(text, &[Aspect::Calls, Aspect::RequestHeaders]),
+            );
+        }
+        Some("off") => {
+            reader.found(
+                "proxy-request-buffering",
+                Finding::same("bodies are streamed to the backend"),
+            );
+        }
+        Some(_) => reader.invalid("proxy-request-buffering", "it is neither `on` nor `off`"),
+        None => {}
+    }
+}

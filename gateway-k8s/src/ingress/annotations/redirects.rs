@@ -1,0 +1,156 @@
+//! Redirects: to HTTPS, to other addresses, of the root, between a name and its `www.` name.
+
+use super::AnnotationReader;
+use crate::ingress::settings::Redirect;
+use crate::ingress::value::{list, url};
+use crate::ingress::verdict::{Aspect, Finding};
+
+pub(super) fn read(reader: &mut AnnotationReader<'_>) {
+    to_https(reader);
+    to_address(reader);
+    let root = reader.text("app-root").map(str::trim);
+    match root {
+        Some(root) if root.starts_with('/') => {
+            reader.settings.app_root = Some(root.to_owned());
+            let text = "a redirect (302) of the path `/` on every route of the host; `Location` has no port unless the listener's is unusual";
+            reader.found(
+                "app-root",
+                Finding::differs(text, &[Aspect::ResponseHeaders]),
+            );
+        }
+        Some(_) => reader.invalid("app-root", "it is no path"),
+        None => {}
+    }
+    reader.settings.from_to_www = reader.bool("from-to-www-redirect").unwrap_or(false);
+    if reader.settings.from_to_www {
+        let text = "a redirect route for the other name. `Location` names the host without a port and keeps a trailing slash; ingress-nginx writes the port (`https://example.com:443/x`)";
+        reader.found(
+            "from-to-www-redirect",
+            Finding::differs(text, &[Aspect::ResponseHeaders]),
+        );
+    }
+    if let Some(names) = reader.text("server-alias").map(list) {
+        aliases(reader, names);
+    }
+}
+
+fn to_https(reader: &mut AnnotationReader<'_>) {
+    let config = reader.config;
+    let ssl = reader.bool("ssl-redirect");
+    let force = reader.bool("force-ssl-redirect");
+    reader.settings.ssl_redirect = ssl.unwrap_or_else(|| config.bool("ssl-redirect", true));
+    reader.settings.force_ssl_redirect =
+        force.unwrap_or_else(|| config.bool("force-ssl-redirect", false));
+    reader.settings.preserve_trailing_slash =
+        reader.bool("preserve-trailing-slash").unwrap_or(false);
+    let differs = "the host is in the redirect route; `Location` keeps a trailing slash that ingress-nginx removes";
+    for (name, value) in [("ssl-redirect", ssl), ("force-ssl-redirect", force)] {
+        match value {
+            Some(true) if reader.settings.preserve_trailing_slash => {
+                reader.found(name, Finding::same("the host is in the redirect route"));
+            }
+            Some(true) => reader.found(name, Finding::differs(differs, &[Aspect::ResponseHeaders])),
+            Some(false) => reader.found(
+                name,
+                Finding::same("the routes are attached to both listeners"),
+            ),
+            None => {}
+        }
+    }
+}
+
+/// `temporal-redirect` takes precedence.
+fn to_address(reader: &mut AnnotationReader<'_>) {
+    for (name, code_name, default) in [
+        ("permanent-redirect", "permanent-redirect-code", 301),
+        ("temporal-redirect", "temporal-redirect-code", 302),
+    ] {
+        let code = reader.number(code_name);
+        let Some(to) = reader.text(name).map(str::trim) else {
+            continue;
+        };
+        let valid = code.filter(|code| (300..=308).contains(code));
+        let code = match (code, valid) {
+            (_, Some(code)) => u16::try_from(code).unwrap_or(default),
+            (None, None) => default,
+            (Some(_), None) => {
+                let text = format!(
+                    "it is no status of a redirect; {default} is used, as in ingress-nginx"
+                );
+                reader.found(code_name, Finding::same(text));
+                default
+            }
+        };
+        if to.contains('$') {
+            let why = "variables of nginx are not allowed in it";
+            reader.drop_ingress(name, why);
+            continue;
+        }
+        if url(to).is_none() && !to.starts_with('/') {
+            reader.invalid(name, "it is neither an absolute URL nor a path");
+            continue;
+        }
+        let has_query = to.contains(['?', '#']);
+        let odd = !matches!(code, 301 | 302 | 303 | 307 | 308);
+        reader.settings.redirect = Some(Redirect {
+            to: to.to_owned(),
+            code,
+            keeps_query: false,
+        });
+        let finding = if odd {
+            Finding::decision(
+                format!("Gateway API has no redirect with status {code}; 302 is written"),
+                &[Aspect::Status],
+            )
+        } else if has_query {
+            Finding::differs(
+                "the query of the address is not sent: a RequestRedirect has none",
+                &[Aspect::ResponseHeaders],
+            )
+        } else {
+            Finding::differs(
+                "a redirect of the path and of all other paths of the host if this Ingress is its oldest; the query of the request is kept, where ingress-nginx drops it, and an address without a path gets `/`",
+                &[Aspect::ResponseHeaders],
+            )
+        };
+        reader.found(name, finding);
+    }
+}
+
+fn aliases(reader: &mut AnnotationReader<'_>, names: Vec<String>) {
+    let (plain, odd): (Vec<String>, Vec<String>) = names.into_iter().partition(|name| {
+        let name = name.strip_prefix("*.").unwrap_or(name);
+        !name.is_empty()
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'))
+    });
+    reader.settings.aliases = plain.into_iter().map(|n| n.to_ascii_lowercase()).collect();
+    let patterns = odd.iter().filter_map(|name| name.strip_prefix('~'));
+    reader.settings.alias_patterns = patterns.map(str::to_owned).collect();
+    if odd.iter().any(|name| !name.starts_with('~')) {
+        reader.invalid("server-alias", "it is no host name");
+    } else if odd.is_empty() {
+        reader.found(
+            "server-alias",
+            Finding::same("further hostnames of the routes"),
+        );
+    } else {
+        let text = format!(
+            "a regular expression ({}) cannot be a hostname: list the names",
+            odd.join(", ")
+        );
+        reader.found(
+            "server-alias",
+            Finding::impossible(
+                text,
+                &[
+                    Aspect::Status,
+                    Aspect::Body,
+                    Aspect::Calls,
+                    Aspect::ResponseHeaders,
+                ],
+            ),
+        );
+    }
+}

@@ -1,0 +1,603 @@
+//! Manifests of an ingress-nginx installation: Ingresses and the objects that they refer to.
+//!
+//! Every document is decoded on its own, with the line of each annotation and key. Objects of kinds
+//! that the translation does not use are ignored.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use data_encoding::BASE64;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::verdict::SourcePlace;
+use crate::decode::{Node, NodeValue, parse_tree, scalar, split_documents};
+use crate::objects::ObjectKey;
+
+/// A text and the line where it is written.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Written {
+    /// The text.
+    pub text: String,
+    /// Line, from 1.
+    pub line: usize,
+}
+
+/// An Ingress.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ingress {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// `metadata.creationTimestamp`, in RFC 3339. Empty: none.
+    pub created: String,
+    /// Annotations.
+    pub annotations: BTreeMap<String, Written>,
+    /// Content.
+    pub spec: IngressSpec,
+    /// File.
+    pub file: Arc<str>,
+    /// Line of the object.
+    pub line: usize,
+}
+
+impl Ingress {
+    /// The place of the object.
+    pub fn place(&self) -> SourcePlace {
+        self.place_at(self.line)
+    }
+
+    /// A line of the object's file.
+    pub fn place_at(&self, line: usize) -> SourcePlace {
+        SourcePlace {
+            file: self.file.to_string(),
+            line,
+        }
+    }
+}
+
+/// `spec` of an Ingress (`networking.k8s.io/v1`).
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct IngressSpec {
+    /// Name of the IngressClass.
+    pub ingress_class_name: Option<String>,
+    /// Backend of requests that no rule matches.
+    pub default_backend: Option<IngressBackend>,
+    /// Hosts with TLS.
+    pub tls: Vec<IngressTls>,
+    /// Hosts and their paths.
+    pub rules: Vec<IngressRule>,
+}
+
+/// A section of `spec.tls`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct IngressTls {
+    /// Host names.
+    pub hosts: Vec<String>,
+    /// Secret with the certificate.
+    pub secret_name: Option<String>,
+}
+
+/// A rule: a host and its paths.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct IngressRule {
+    /// Host name. `None`: any host that no other rule names.
+    pub host: Option<String>,
+    /// Paths. `None`: the default backend.
+    pub http: Option<IngressHttp>,
+}
+
+/// Paths of a rule.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct IngressHttp {
+    /// Paths.
+    pub paths: Vec<IngressPath>,
+}
+
+/// A path and its backend.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct IngressPath {
+    /// Path. Default: `/`.
+    pub path: Option<String>,
+    /// `Exact`, `Prefix` or `ImplementationSpecific`.
+    pub path_type: Option<String>,
+    /// Backend.
+    pub backend: IngressBackend,
+}
+
+/// A backend of an Ingress.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct IngressBackend {
+    /// A port of a Service.
+    pub service: Option<IngressService>,
+    /// Another object.
+    pub resource: Option<Value>,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct IngressService {
+    /// Name of the Service.
+    pub name: String,
+    /// Port of the Service.
+    pub port: IngressPort,
+}
+
+/// A port, by number or by name.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct IngressPort {
+    /// Number.
+    pub number: Option<u16>,
+    /// Name.
+    pub name: Option<String>,
+}
+
+/// A Service, as far as the translation reads it.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+pub struct InputService {
+    /// `ExternalName` and others.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// Name of a host outside the cluster.
+    pub external_name: Option<String>,
+    /// Address in the cluster.
+    #[serde(rename = "clusterIP")]
+    pub cluster_ip: Option<String>,
+    /// Ports.
+    pub ports: Vec<InputServicePort>,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct InputServicePort {
+    /// Name.
+    pub name: Option<String>,
+    /// Number.
+    pub port: u16,
+    /// `TCP` or `UDP`.
+    pub protocol: Option<String>,
+}
+
+/// The data of a ConfigMap or the texts of Helm values, with their lines.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Data {
+    /// Values by key.
+    pub values: BTreeMap<String, Written>,
+    /// Labels of the object.
+    pub labels: BTreeMap<String, String>,
+    /// File.
+    pub file: Arc<str>,
+}
+
+/// A Secret. Values are decoded.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SecretData {
+    /// Values by key.
+    pub values: BTreeMap<String, Vec<u8>>,
+}
+
+/// An IngressClass.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct IngressClass {
+    /// `spec.controller`.
+    pub controller: String,
+    /// Whether Ingresses without a class belong to it.
+    pub is_default: bool,
+}
+
+/// Command-line arguments of a controller.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ControllerArgs {
+    /// The workload, such as `Deployment ingress-nginx/ingress-nginx-controller`.
+    pub object: String,
+    /// Namespace of the workload.
+    pub namespace: String,
+    /// Flags without dashes, with their values.
+    pub flags: BTreeMap<String, Written>,
+    /// File.
+    pub file: Arc<str>,
+}
+
+/// An object that is passed on with changes, such as an Issuer of cert-manager.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OtherObject {
+    /// Kind.
+    pub kind: String,
+    /// Namespace and name. Without a namespace: a cluster-wide object.
+    pub key: ObjectKey,
+    /// Whole object.
+    pub value: Value,
+    /// Where it is written.
+    pub place: SourcePlace,
+}
+
+/// The manifests of an installation.
+#[derive(Clone, Debug, Default)]
+pub struct Manifests {
+    /// Ingresses in the order of the files.
+    pub ingresses: Vec<Ingress>,
+    /// IngressClasses by name.
+    pub classes: BTreeMap<String, IngressClass>,
+    /// Services.
+    pub services: BTreeMap<ObjectKey, InputService>,
+    /// Services of the addresses of EndpointSlices, with the ports of the endpoints.
+    pub endpoint_owners: BTreeMap<String, ObjectKey>,
+    /// Services with an endpoint that is ready.
+    pub ready: BTreeSet<ObjectKey>,
+    /// ConfigMaps.
+    pub config_maps: BTreeMap<ObjectKey, Data>,
+    /// Secrets.
+    pub secrets: BTreeMap<ObjectKey, SecretData>,
+    /// Labels of Namespaces.
+    pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    /// Controllers.
+    pub controllers: Vec<ControllerArgs>,
+    /// `controller.config` of Helm values.
+    pub helm_config: Option<Data>,
+    /// Issuers and ClusterIssuers of cert-manager.
+    pub issuers: Vec<OtherObject>,
+    /// Certificates of cert-manager.
+    pub certificates: Vec<OtherObject>,
+    /// Documents that cannot be decoded.
+    pub errors: Vec<InputError>,
+}
+
+/// A document that cannot be decoded.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct InputError {
+    /// Where it is.
+    pub place: SourcePlace,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// Annotation that makes an IngressClass the default.
+const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
+
+impl Manifests {
+    /// Adds the objects of `text`, the content of `file`.
+    pub fn add(&mut self, file: &str, text: &str) {
+        let name: Arc<str> = Arc::from(file);
+        for document in split_documents(text) {
+            match parse_tree(document.text) {
+                Ok(node) => {
+                    let reader = Reader {
+                        file: &name,
+                        first_line: document.line,
+                    };
+                    reader.document(self, &node);
+                }
+                Err(error) => {
+                    let message = format!("this document cannot be read: {}", error.message);
+                    let line = document.line + error.place.line.max(1) - 1;
+                    let file = file.to_owned();
+                    let place = SourcePlace { file, line };
+                    self.errors.push(InputError { place, message });
+                }
+            }
+        }
+    }
+
+    /// The Service of an address: its `clusterIP`, or one of its endpoints.
+    pub(crate) fn service_of_address(&self, address: &str) -> Option<&ObjectKey> {
+        let by_ip = |(_, service): &(&ObjectKey, &InputService)| {
+            service.cluster_ip.as_deref() == Some(address)
+        };
+        self.services
+            .iter()
+            .find(by_ip)
+            .map(|(key, _)| key)
+            .or_else(|| self.endpoint_owners.get(address))
+    }
+}
+
+/// Reader of one document.
+struct Reader<'a> {
+    file: &'a Arc<str>,
+    first_line: usize,
+}
+
+impl Reader<'_> {
+    fn document(&self, into: &mut Manifests, node: &Rc<Node>) {
+        let kind = node.field("kind").and_then(|kind| kind.text());
+        let Some(kind) = kind else {
+            self.helm_values(into, node);
+            return;
+        };
+        if let (true, Some(items)) = (kind.ends_with("List"), node.field("items"))
+            && let NodeValue::List(items) = &items.value
+        {
+            items.iter().for_each(|item| self.document(into, item));
+            return;
+        }
+        let version = node.field("apiVersion").and_then(|version| version.text());
+        let (group, _) = version
+            .unwrap_or_default()
+            .split_once('/')
+            .unwrap_or_default();
+        self.object(into, node, group, kind);
+    }
+
+    fn object(&self, into: &mut Manifests, node: &Rc<Node>, group: &str, kind: &str) {
+        let value = json(node);
+        let meta = value["metadata"].clone();
+        let name = meta["name"].as_str().unwrap_or_default();
+        let namespace = meta["namespace"].as_str().unwrap_or("default");
+        let key = ObjectKey::new(namespace, name);
+        let place = SourcePlace {
+            file: self.file.to_string(),
+            line: self.line(node),
+        };
+        match (group, kind) {
+            ("networking.k8s.io", "Ingress") => match self.ingress(node, &value, key) {
+                Ok(ingress) => into.ingresses.push(ingress),
+                Err(error) => {
+                    let message = format!("Ingress {namespace}/{name}: {error}");
+                    into.errors.push(InputError { place, message });
+                }
+            },
+            ("networking.k8s.io", "IngressClass") => {
+                let class = IngressClass {
+                    controller: value["spec"]["controller"]
+                        .as_str()
+                        .unwrap_or_default()
+                        .to_owned(),
+                    is_default: texts(&meta["annotations"])
+                        .get(DEFAULT_CLASS)
+                        .is_some_and(|value| value == "true"),
+                };
+                into.classes.insert(name.to_owned(), class);
+            }
+            ("", "Service") => {
+                let spec = serde_json::from_value(value["spec"].clone()).unwrap_or_default();
+                into.services.insert(key, spec);
+            }
+            ("discovery.k8s.io", "EndpointSlice") => {
+                let labels = texts(&meta["labels"]);
+                if let Some(service) = labels.get("kubernetes.io/service-name") {
+                    let endpoints = value["endpoints"].as_array().cloned().unwrap_or_default();
+                    let owner = ObjectKey::new(namespace, service.as_str());
+                    let is_ready = |endpoint: &Value| endpoint["conditions"]["ready"] != false;
+                    if endpoints.iter().any(is_ready) {
+                        into.ready.insert(owner.clone());
+                    }
+                    for address in endpoints
+                        .iter()
+                        .flat_map(|endpoint| endpoint["addresses"].as_array().cloned())
+                        .flatten()
+                    {
+                        let address = address.as_str().unwrap_or_default().to_owned();
+                        into.endpoint_owners
+                            .entry(address)
+                            .or_insert_with(|| owner.clone());
+                    }
+                }
+            }
+            ("", "ConfigMap") => {
+                let data = Data {
+                    values: self.written(node.field("data")),
+                    labels: texts(&meta["labels"]),
+                    file: Arc::clone(self.file),
+                };
+                into.config_maps.insert(key, data);
+            }
+            ("", "Secret") => {
+                into.secrets.insert(key, secret(&value));
+            }
+            ("", "Namespace") => {
+                into.namespaces
+                    .insert(name.to_owned(), texts(&meta["labels"]));
+            }
+            ("apps", "Deployment" | "DaemonSet") => {
+                self.controller(into, node, kind, &key);
+            }
+            ("cert-manager.io", "Issuer" | "ClusterIssuer" | "Certificate") => {
+                let object = OtherObject {
+                    kind: kind.to_owned(),
+                    key,
+                    value,
+                    place,
+                };
+                match kind {
+                    "Certificate" => into.certificates.push(object),
+                    _ => into.issuers.push(object),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn ingress(
+        &self,
+        node: &Rc<Node>,
+        value: &Value,
+        key: ObjectKey,
+    ) -> Result<Ingress, serde_json::Error> {
+        let spec = match &value["spec"] {
+            Value::Null => IngressSpec::default(),
+            spec => serde_json::from_value(spec.clone())?,
+        };
+        let meta = node.field("metadata");
+        let created = value["metadata"]["creationTimestamp"].as_str();
+        Ok(Ingress {
+            key,
+            created: created.unwrap_or_default().to_owned(),
+            annotations: self.written(meta.and_then(|meta| meta.field("annotations"))),
+            spec,
+            file: Arc::clone(self.file),
+            line: self.line(node),
+        })
+    }
+
+    /// The flags of a workload whose container is the controller.
+    fn controller(&self, into: &mut Manifests, node: &Rc<Node>, kind: &str, key: &ObjectKey) {
+        let containers = ["spec", "template", "spec", "containers"]
+            .iter()
+            .try_fold(Rc::clone(node), |node, field| node.field(field).cloned());
+        let Some(NodeValue::List(containers)) = containers.as_ref().map(|node| &node.value) else {
+            return;
+        };
+        for container in containers {
+            let image = container.field("image").and_then(|image| image.text());
+            let arguments: Vec<Written> = ["command", "args"]
+                .iter()
+                .filter_map(|field| container.field(field))
+                .flat_map(|list| match &list.value {
+                    NodeValue::List(items) => items.clone(),
+                    NodeValue::Scalar(..) | NodeValue::Map(_) => Vec::new(),
+                })
+                .map(|item| Written {
+                    text: item.text().unwrap_or_default().to_owned(),
+                    line: self.line(&item),
+                })
+                .collect();
+            let ours = arguments
+                .iter()
+                .any(|argument| argument.text.ends_with("nginx-ingress-controller"))
+                || image.is_some_and(|image| image.contains("ingress-nginx/controller"));
+            if ours {
+                into.controllers.push(ControllerArgs {
+                    object: format!("{kind} {key}"),
+                    namespace: key.namespace.clone(),
+                    flags: flags(arguments),
+                    file: Arc::clone(self.file),
+                });
+            }
+        }
+    }
+
+    /// Values of the Helm chart: a document without a kind that has `controller.config` or
+    /// `controller.extraArgs`.
+    fn helm_values(&self, into: &mut Manifests, node: &Rc<Node>) {
+        let Some(controller) = node.field("controller") else {
+            return;
+        };
+        if let Some(config) = controller.field("config") {
+            into.helm_config = Some(Data {
+                values: self.written(Some(config)),
+                labels: BTreeMap::new(),
+                file: Arc::clone(self.file),
+            });
+        }
+        let mut flags = self.written(controller.field("extraArgs"));
+        let watches = controller.field("watchIngressWithoutClass");
+        if let Some(value) = watches.filter(|value| value.text() == Some("true")) {
+            let written = Written {
+                text: "true".to_owned(),
+                line: self.line(value),
+            };
+            flags.insert("watch-ingress-without-class".to_owned(), written);
+        }
+        if !flags.is_empty() {
+            into.controllers.push(ControllerArgs {
+                object: "Helm values".to_owned(),
+                namespace: "ingress-nginx".to_owned(),
+                flags,
+                file: Arc::clone(self.file),
+            });
+        }
+    }
+
+    /// The scalars of a map, with their lines.
+    fn written(&self, map: Option<&Rc<Node>>) -> BTreeMap<String, Written> {
+        let Some(NodeValue::Map(entries)) = map.map(|map| &map.value) else {
+            return BTreeMap::new();
+        };
+        let scalars = entries.iter().filter_map(|(key, value)| {
+            let written = Written {
+                text: value.text()?.to_owned(),
+                line: self.first_line + key.place.line.max(1) - 1,
+            };
+            Some((key.text.clone(), written))
+        });
+        scalars.collect()
+    }
+
+    fn line(&self, node: &Node) -> usize {
+        self.first_line + node.place.line.max(1) - 1
+    }
+}
+
+/// `--name=value`, `--name value` and `--name` as flags.
+fn flags(arguments: Vec<Written>) -> BTreeMap<String, Written> {
+    let mut flags = BTreeMap::new();
+    let mut rest = arguments.into_iter().peekable();
+    while let Some(argument) = rest.next() {
+        let Some(flag) = argument.text.strip_prefix("--") else {
+            continue;
+        };
+        let (name, text) = match flag.split_once('=') {
+            Some((name, value)) => (name.to_owned(), value.to_owned()),
+            None => {
+                let value = rest.next_if(|next| !next.text.starts_with('-'));
+                let value = value.map_or_else(|| "true".to_owned(), |value| value.text);
+                (flag.to_owned(), value)
+            }
+        };
+        let line = argument.line;
+        flags.insert(name, Written { text, line });
+    }
+    flags
+}
+
+/// A flag that is written as `--name=value` or `name=value`.
+pub(crate) fn flag(text: &str) -> (String, Written) {
+    let text = text.trim_start_matches('-');
+    let (name, value) = text.split_once('=').unwrap_or((text, "true"));
+    let written = Written {
+        text: value.to_owned(),
+        line: 0,
+    };
+    (name.to_owned(), written)
+}
+
+fn secret(value: &Value) -> SecretData {
+    let mut values: BTreeMap<String, Vec<u8>> = texts(&value["data"])
+        .into_iter()
+        .filter_map(|(key, text)| {
+            let text: String = text.split_whitespace().collect();
+            Some((key, BASE64.decode(text.as_bytes()).ok()?))
+        })
+        .collect();
+    let plain = texts(&value["stringData"]);
+    values.extend(
+        plain
+            .into_iter()
+            .map(|(key, text)| (key, text.into_bytes())),
+    );
+    SecretData { values }
+}
+
+/// The texts of a JSON object.
+fn texts(value: &Value) -> BTreeMap<String, String> {
+    let entries = value.as_object().into_iter().flatten();
+    let texts = entries.filter_map(|(key, value)| match value {
+        Value::String(text) => Some((key.clone(), text.clone())),
+        Value::Bool(_) | Value::Number(_) => Some((key.clone(), value.to_string())),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    });
+    texts.collect()
+}
+
+fn json(node: &Node) -> Value {
+    match &node.value {
+        NodeValue::Scalar(text, plain) => scalar(text, *plain),
+        NodeValue::List(items) => items.iter().map(|item| json(item)).collect(),
+        NodeValue::Map(entries) => {
+            let entries = entries
+                .iter()
+                .map(|(key, value)| (key.text.clone(), json(value)));
+            Value::Object(entries.collect::<Map<String, Value>>())
+        }
+    }
+}

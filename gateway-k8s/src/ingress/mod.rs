@@ -1,0 +1,52 @@
+//! Translates an installation of ingress-nginx into Gateway API.
+//!
+//! ```text
+//! Manifests ──translate──> objects to apply
+//!              (pure)  └──> a verdict for each annotation, ConfigMap key and flag
+//! ```
+//!
+//! - [`input`] decodes the manifests, [`annotations`] reads annotations as ingress-nginx does,
+//!   [`servers`] merges the Ingresses of a host as ingress-nginx does, and [`translate`] writes objects.
+//! - `table` lists all annotations, `config_table` all keys and flags. A name in neither is unknown.
+//! - A setting that guards a path and cannot be translated makes the path answer 500.
+//!
+//! ```
+//! use towergate_k8s::ingress::{Manifests, MigrateOptions, translate};
+//!
+//! let mut manifests = Manifests::default();
+//! manifests.add("web.yaml", "\
+//! apiVersion: networking.k8s.io/v1
+//! kind: Ingress
+//! metadata: {name: web, namespace: team-a}
+//! spec:
+//!   ingressClassName: nginx
+//!   rules:
+//!   - host: web.example.com
+//!     http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}
+//! ");
+//!
+//! let migration = translate(&manifests, &MigrateOptions::default());
+//!
+//! assert!(migration.objects.files()["team-a.yaml"].contains("kind: HTTPRoute"));
+//! ```
+
+mod annotations;
+mod config_table;
+mod controller;
+pub mod input;
+pub mod model;
+mod nginx_conf;
+mod output;
+pub mod proof;
+pub mod report;
+pub mod servers;
+pub mod settings;
+mod table;
+mod translate;
+pub mod value;
+pub mod verdict;
+
+pub use input::{InputError, Manifests};
+pub use output::{OutputObject, OutputObjects};
+pub use translate::{MigrateOptions, Migration, translate};
+pub use verdict::{MigrationOutcome, MigrationVerdict};

@@ -1,0 +1,611 @@
+//! A model of ingress-nginx: what it answers to a request.
+//!
+//! The model follows the phases of nginx: server, location, redirects, guards, backend. It decides on
+//! the request's head only. It is plain on purpose: tests hold it against recorded responses, and the
+//! translation is compared with it.
+//!
+//! Not modelled: rate limits (they depend on earlier requests), the responses of authentication servers
+//! and backends, retries, compression, and error pages.
+
+mod uri;
+
+use std::net::IpAddr;
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
+use ipnet::IpNet;
+use towergate_policy::basic_auth::{Credentials, Users};
+
+pub(crate) use self::uri::normalise;
+use super::controller::ControllerConfig;
+use super::input::{Manifests, flag};
+use super::servers::{self, BackendPort, CanaryBackend, Location, Server, Servers};
+use super::settings::{BasicAuth, CorsSettings, IngressSettings};
+use super::translate::read_all;
+use super::value::size;
+use crate::objects::ObjectKey;
+
+/// A request, as far as the model reads it.
+#[derive(Clone, Debug)]
+pub struct ModelRequest {
+    /// Whether it arrived over TLS.
+    pub https: bool,
+    /// Method.
+    pub method: String,
+    /// Request target: path and query as sent.
+    pub target: String,
+    /// Header fields.
+    pub headers: Vec<(String, String)>,
+    /// Address of the client.
+    pub client: IpAddr,
+    /// Announced length of the body.
+    pub body_len: u64,
+    /// Whether the version is HTTP/1.0, which needs no `Host`.
+    pub http10: bool,
+    /// Certificate of the client.
+    pub certificate: Option<ModelCertificate>,
+}
+
+/// A client certificate.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ModelCertificate {
+    /// Subject, such as `CN=client-a`.
+    pub subject: String,
+    /// Whether the configured CA vouches for it.
+    pub valid: bool,
+}
+
+impl ModelRequest {
+    /// The first value of a header field.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut fields = self.headers.iter();
+        let found = fields.find(|(field, _)| field.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+}
+
+/// What ingress-nginx answers.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ModelAnswer {
+    /// A response of its own.
+    Reply {
+        /// Status.
+        status: u16,
+        /// `Location`.
+        location: Option<String>,
+    },
+    /// The response of a backend.
+    Proxy {
+        /// Ports of Services, of which one receives the request.
+        backends: Vec<BackendPort>,
+        /// Request target that the backend receives.
+        target: String,
+        /// Whether an authentication server is asked first.
+        asks: bool,
+    },
+}
+
+impl ModelAnswer {
+    fn reply(status: u16) -> Self {
+        Self::Reply {
+            status,
+            location: None,
+        }
+    }
+
+    fn redirect(status: u16, location: String) -> Self {
+        Self::Reply {
+            status,
+            location: Some(location),
+        }
+    }
+}
+
+/// A controller with its Ingresses.
+#[derive(Debug)]
+pub struct IngressNginx<'a> {
+    manifests: &'a Manifests,
+    config: ControllerConfig,
+    servers: Servers<'a>,
+}
+
+impl<'a> IngressNginx<'a> {
+    /// A model of the installation of `manifests`. `flags` are further flags of the controller.
+    pub fn new(manifests: &'a Manifests, flags: &[String]) -> Self {
+        let flags: Vec<_> = flags.iter().map(|text| flag(text)).collect();
+        let config = ControllerConfig::find(manifests, &flags);
+        let servers = servers::build(read_all(manifests, &config, &mut Vec::new()), &config);
+        Self {
+            manifests,
+            config,
+            servers,
+        }
+    }
+
+    /// Its servers.
+    pub fn servers(&self) -> &[Server] {
+        &self.servers.servers
+    }
+
+    /// The settings of a location. `None`: those of no Ingress.
+    pub fn settings(&self, location: &Location) -> Option<&IngressSettings> {
+        self.servers.settings(location)
+    }
+
+    /// The settings that apply to a request.
+    pub fn settings_of(&self, request: &ModelRequest) -> Option<&IngressSettings> {
+        let path = request.target.split('?').next().unwrap_or_default();
+        let uri = uri::normalise(path)?;
+        let server = self.server(&host_name(request.header("host")?));
+        self.servers.settings(find(server, &uri).0)
+    }
+
+    /// Whether the host of a request over TLS requires a client certificate.
+    pub fn needs_certificate(&self, request: &ModelRequest) -> bool {
+        let host = request.header("host").unwrap_or_default();
+        request.https && self.server(&host_name(host)).client_cert.is_some()
+    }
+
+    /// Whether the manifests have a Service.
+    pub fn has_service(&self, service: &ObjectKey) -> bool {
+        self.manifests.services.contains_key(service)
+    }
+
+    /// Answers a request.
+    pub fn answer(&self, request: &ModelRequest) -> ModelAnswer {
+        let (authority, target) = uri::split_target(&request.target);
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (target, None),
+        };
+        let Some(uri) = uri::normalise(path) else {
+            return ModelAnswer::reply(400);
+        };
+        let hosts = request
+            .headers
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case("host"));
+        let host = match (request.header("host"), hosts.count()) {
+            (None, _) if request.http10 => "",
+            (Some(host), 1) if is_host(host) => authority.unwrap_or(host),
+            _ => return ModelAnswer::reply(400),
+        };
+        if matches!(request.method.as_str(), "TRACE" | "CONNECT") {
+            return ModelAnswer::reply(405);
+        }
+        let name = host_name(host);
+        if let Some(other) = self.redirect_of(&name) {
+            return self.other_name(request, other);
+        }
+        let server = self.server(&name);
+        if server.host.is_empty() && matches!(uri.as_str(), "/healthz" | "/nginx_status") {
+            return ModelAnswer::reply(200);
+        }
+        if let Some(status) = self.client_certificate(request, server) {
+            return ModelAnswer::reply(status);
+        }
+        if let Some(root) = server.app_root.as_ref().filter(|_| uri == "/") {
+            let scheme = if request.https { "https" } else { "http" };
+            return ModelAnswer::redirect(302, format!("{scheme}://{host}{root}"));
+        }
+        let (location, slash) = find(server, &uri);
+        if slash {
+            let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+            let scheme = if request.https { "https" } else { "http" };
+            let base = match self.config.bool("relative-redirects", false) {
+                true => String::new(),
+                false => format!("{scheme}://{name}"),
+            };
+            return ModelAnswer::redirect(301, format!("{base}{}{query}", location.path));
+        }
+        self.serve(request, server, location, &uri, &name, query)
+    }
+
+    /// The location phases: redirects, guards, backend.
+    fn serve(
+        &self,
+        request: &ModelRequest,
+        server: &Server,
+        location: &Location,
+        uri: &str,
+        name: &str,
+        query: Option<&str>,
+    ) -> ModelAnswer {
+        let default = IngressSettings::default();
+        let settings = self.servers.settings(location).unwrap_or(&default);
+        if let Some(redirect) = &settings.redirect {
+            if !(location.catch_all && server.host.is_empty()) {
+                let scheme = if request.https { "https" } else { "http" };
+                let mut to = match redirect.to.starts_with('/') {
+                    true => format!("{scheme}://{name}{}", redirect.to),
+                    false => redirect.to.clone(),
+                };
+                if let Some(query) = query.filter(|_| redirect.keeps_query) {
+                    to.push('?');
+                    to.push_str(query);
+                }
+                return ModelAnswer::redirect(redirect.code, to);
+            }
+        }
+        if settings.nginx_denies {
+            return ModelAnswer::reply(503);
+        }
+        if let Some(cors) = &settings.cors
+            && request.method == "OPTIONS"
+            && is_preflight(cors, request)
+        {
+            return ModelAnswer::reply(204);
+        }
+        if let Some(answer) = self.to_https(request, server, location, name) {
+            return answer;
+        }
+        let asks = match self.guards(request, location, settings) {
+            Ok(asks) => asks,
+            Err(status) => return ModelAnswer::reply(status),
+        };
+        let backends = self.backends(request, location);
+        let Some(main) = &location.backend else {
+            return ModelAnswer::reply(404);
+        };
+        if !self.is_alive(main) || backends.is_empty() {
+            return match asks {
+                true => ModelAnswer::Proxy {
+                    backends: Vec::new(),
+                    target: String::new(),
+                    asks,
+                },
+                false => ModelAnswer::reply(503),
+            };
+        }
+        let rewrite = settings.rewrite.as_ref();
+        let rewrite = rewrite.filter(|target| server.regex && **target != location.path);
+        let target = match rewrite {
+            Some(to) => uri::rewrite(uri, &location.path, to, query),
+            None => None,
+        };
+        ModelAnswer::Proxy {
+            backends,
+            target: target.unwrap_or_else(|| uri::split_target(&request.target).1.to_owned()),
+            asks,
+        }
+    }
+
+    /// Body size, source ranges and authentication, in the order of nginx.
+    fn guards(
+        &self,
+        request: &ModelRequest,
+        location: &Location,
+        settings: &IngressSettings,
+    ) -> Result<bool, u16> {
+        let default = self.config.text("proxy-body-size").and_then(size);
+        let limit = settings.proxy.body_size.or(default).unwrap_or(1 << 20);
+        if limit > 0 && request.body_len > limit {
+            return Err(413);
+        }
+        let open = servers::listed_paths(&self.config, "no-auth-locations", ACME);
+        let open =
+            !location.catch_all && open.iter().any(|p| location.path.starts_with(p.as_str()));
+        let in_range = in_range(request.client, settings);
+        if settings.satisfy_any && in_range && !settings.allow.is_empty() {
+            return Ok(false);
+        }
+        if !in_range && !settings.satisfy_any {
+            return Err(403);
+        }
+        if settings.digest_auth {
+            return Err(401);
+        }
+        let basic = settings.basic_auth.as_ref().filter(|_| !open);
+        if let Some(basic) = basic
+            && !self.is_user(basic, request)
+        {
+            return Err(401);
+        }
+        let asks = settings.external_auth.is_some() && !open;
+        if settings.satisfy_any && !in_range && basic.is_none() && !asks {
+            return Err(403);
+        }
+        Ok(asks)
+    }
+
+    fn is_user(&self, basic: &BasicAuth, request: &ModelRequest) -> bool {
+        let Some(given) = request.header("authorization") else {
+            return false;
+        };
+        let Ok(value) = HeaderValue::from_str(given) else {
+            return false;
+        };
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
+        let Ok(credentials) = Credentials::of(&headers) else {
+            return false;
+        };
+        let Some(secret) = self.manifests.secrets.get(&basic.secret) else {
+            return false;
+        };
+        let file = match basic.by_user {
+            true => secret
+                .values
+                .iter()
+                .map(|(user, hash)| format!("{user}:{}\n", String::from_utf8_lossy(hash)))
+                .collect(),
+            false => {
+                let file = secret.values.get("auth").cloned().unwrap_or_default();
+                String::from_utf8_lossy(&file).into_owned()
+            }
+        };
+        let users = Users::parse(&file);
+        users.is_ok_and(|users| users.verify(&credentials).is_ok())
+    }
+
+    /// `ssl-redirect` and `force-ssl-redirect`.
+    fn to_https(
+        &self,
+        request: &ModelRequest,
+        server: &Server,
+        location: &Location,
+        name: &str,
+    ) -> Option<ModelAnswer> {
+        let trusted = self.config.bool("use-forwarded-headers", false);
+        let proto = request.header("x-forwarded-proto").filter(|_| trusted);
+        let https = proto.map_or(request.https, |proto| proto == "https");
+        let open = servers::listed_paths(&self.config, "no-tls-redirect-locations", ACME);
+        let open =
+            !location.catch_all && open.iter().any(|p| location.path.starts_with(p.as_str()));
+        if https || open {
+            return None;
+        }
+        let settings = self.servers.settings(location)?;
+        let redirects = settings.force_ssl_redirect
+            || settings.ssl_redirect && self.has_certificate(server, name);
+        if !redirects {
+            return None;
+        }
+        let mut target = request.target.as_str();
+        if !settings.preserve_trailing_slash {
+            target = target.strip_suffix('/').unwrap_or(target);
+        }
+        let code = u16::try_from(self.config.redirect_code()).unwrap_or(308);
+        let host = request.header("x-forwarded-host").filter(|_| trusted);
+        let host = host.unwrap_or(name);
+        Some(ModelAnswer::redirect(
+            code,
+            format!("https://{host}{target}"),
+        ))
+    }
+
+    /// Whether a certificate is configured for the name of the request: an alias needs its own.
+    fn has_certificate(&self, server: &Server, name: &str) -> bool {
+        if server.host == name || server.host.starts_with("*.") {
+            return server.tls;
+        }
+        let wildcard = name
+            .split_once('.')
+            .map(|(_, parent)| format!("*.{parent}"));
+        self.servers.tls_hosts.contains(name)
+            || wildcard.is_some_and(|name| self.servers.tls_hosts.contains(&name))
+    }
+
+    /// The status with which a host with `auth-tls-secret` rejects the client.
+    fn client_certificate(&self, request: &ModelRequest, server: &Server) -> Option<u16> {
+        let settings = &self.servers.ingresses[server.client_cert?].settings;
+        let client = settings.client_cert.as_ref()?;
+        let complete = !self.manifests.endpoint_owners.is_empty();
+        if complete && !self.manifests.secrets.contains_key(&client.secret) {
+            return Some(403);
+        }
+        if !request.https {
+            return None;
+        }
+        match &request.certificate {
+            None if client.optional => None,
+            None => Some(400),
+            Some(certificate) if !certificate.valid && !client.unverified => Some(400),
+            Some(certificate) => {
+                let wanted = settings.match_subject.as_ref()?;
+                let regex = regex::Regex::new(wanted);
+                let matches = regex.is_ok_and(|regex| regex.is_match(&certificate.subject));
+                (!matches).then_some(403)
+            }
+        }
+    }
+
+    /// The other name of a redirect between a name and its `www.` name.
+    fn redirect_of(&self, name: &str) -> Option<&str> {
+        let mut servers = self.servers.servers.iter();
+        let server = servers.find(|server| server.redirect_from.as_deref() == Some(name))?;
+        Some(&server.host)
+    }
+
+    fn other_name(&self, request: &ModelRequest, other: &str) -> ModelAnswer {
+        let trusted = self.config.bool("use-forwarded-headers", false);
+        let proto = request.header("x-forwarded-proto").filter(|_| trusted);
+        let own = if request.https { "https" } else { "http" };
+        let port = if request.https { "443" } else { "80" };
+        let target = request.target.strip_suffix('/').unwrap_or(&request.target);
+        let code = u16::try_from(self.config.redirect_code()).unwrap_or(308);
+        let scheme = proto.unwrap_or(own);
+        ModelAnswer::redirect(code, format!("{scheme}://{other}:{port}{target}"))
+    }
+
+    fn server(&self, name: &str) -> &Server {
+        let servers = &self.servers.servers;
+        let exact = servers.iter().find(|server| {
+            !name.is_empty() && (server.host == name || server.aliases.iter().any(|a| a == name))
+        });
+        let wildcard = || {
+            servers.iter().find(|server| {
+                let label = server
+                    .host
+                    .strip_prefix('*')
+                    .and_then(|rest| name.strip_suffix(rest));
+                let one = |label: &str| {
+                    !label.is_empty()
+                        && label
+                            .bytes()
+                            .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+                };
+                let pattern = |pattern: &String| {
+                    regex::Regex::new(pattern).is_ok_and(|regex| regex.is_match(name))
+                };
+                label.is_some_and(one)
+                    || server.alias_patterns.iter().any(pattern)
+                    || server.aliases.iter().any(|alias| {
+                        let rest = alias.strip_prefix('*');
+                        rest.is_some_and(|rest| name.len() > rest.len() && name.ends_with(rest))
+                    })
+            })
+        };
+        exact.or_else(wildcard).unwrap_or(&servers[0])
+    }
+
+    /// The backends that may receive the request.
+    fn backends(&self, request: &ModelRequest, location: &Location) -> Vec<BackendPort> {
+        let Some(main) = &location.backend else {
+            return Vec::new();
+        };
+        let Some(canary) = &location.canary else {
+            return vec![main.clone()];
+        };
+        let other = &canary.backend;
+        if !self.is_alive(other) {
+            return vec![main.clone()];
+        }
+        match takes(canary, request) {
+            Some(true) => vec![other.clone()],
+            Some(false) => vec![main.clone()],
+            None => vec![main.clone(), other.clone()],
+        }
+    }
+
+    /// Whether a Service has ready endpoints. Without EndpointSlices in the manifests, every one has.
+    fn is_alive(&self, port: &BackendPort) -> bool {
+        let service = self.manifests.services.get(&port.service);
+        let external = service.and_then(|service| service.external_name.as_ref());
+        if external.is_some() {
+            return !self.config.is_set("disable-svc-external-name");
+        }
+        self.manifests.endpoint_owners.is_empty()
+            || service.is_some() && self.manifests.ready.contains(&port.service)
+    }
+}
+
+/// Paths of ACME challenges.
+const ACME: &str = "/.well-known/acme-challenge";
+
+/// Whether a `Host` field is valid for nginx.
+fn is_host(host: &str) -> bool {
+    !host.is_empty() && !host.contains(|c: char| c.is_control() || " /\\?#".contains(c))
+}
+
+/// The host of a `Host` field: lower case, without port and trailing dot.
+fn host_name(host: &str) -> String {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+}
+
+/// The location of a path, and whether the path lacks only the final slash of a location.
+fn find<'s>(server: &'s Server, uri: &str) -> (&'s Location, bool) {
+    let locations = &server.locations;
+    let fallback = &locations[locations.len() - 1];
+    if server.regex {
+        let found = locations.iter().find(|location| {
+            let path = location.path.strip_prefix('^').unwrap_or(&location.path);
+            let regex = regex::Regex::new(&format!("(?i)^{path}"));
+            regex.is_ok_and(|regex| regex.is_match(uri))
+        });
+        return (found.unwrap_or(fallback), false);
+    }
+    let exact = locations
+        .iter()
+        .find(|location| location.exact && location.path == uri);
+    let same = locations
+        .iter()
+        .find(|location| !location.exact && location.path == uri);
+    if let Some(found) = exact.or(same) {
+        return (found, false);
+    }
+    let slash = locations.iter().find(|location| {
+        location
+            .path
+            .strip_suffix('/')
+            .is_some_and(|path| path == uri && !path.is_empty())
+    });
+    if let Some(found) = slash {
+        return (found, true);
+    }
+    let below = locations.iter().find(|location| {
+        let path = location.path.strip_suffix('/').unwrap_or(&location.path);
+        !location.exact
+            && uri
+                .strip_prefix(path)
+                .is_some_and(|rest| rest.starts_with('/'))
+    });
+    (below.unwrap_or(fallback), false)
+}
+
+fn in_range(client: IpAddr, settings: &IngressSettings) -> bool {
+    let has = |networks: &[String]| {
+        let mut networks = networks.iter().filter_map(|n| n.parse::<IpNet>().ok());
+        networks.any(|network| network.contains(&client))
+    };
+    !has(&settings.deny) && (settings.allow.is_empty() || has(&settings.allow))
+}
+
+/// Whether an OPTIONS request has an allowed origin. With `*`, every one has.
+fn is_preflight(cors: &CorsSettings, request: &ModelRequest) -> bool {
+    if cors.origins.iter().any(|origin| origin == "*") {
+        return true;
+    }
+    let Some(origin) = request.header("origin") else {
+        return false;
+    };
+    let origin = &origin.to_ascii_lowercase();
+    cors.origins
+        .iter()
+        .any(|allowed| match allowed.split_once("*.") {
+            Some((scheme, parent)) => origin
+                .strip_prefix(scheme)
+                .and_then(|host| host.strip_suffix(parent))
+                .is_some_and(|label| label.len() > 1 && label.ends_with('.')),
+            None => allowed.eq_ignore_ascii_case(origin),
+        })
+}
+
+/// Whether the canary takes the request. `None`: by its weight.
+fn takes(backend: &CanaryBackend, request: &ModelRequest) -> Option<bool> {
+    let canary = &backend.canary;
+    let by_weight = match canary.weight {
+        0 => Some(false),
+        weight if weight >= canary.total => Some(true),
+        _ => None,
+    };
+    if let Some(value) = canary.header.as_ref().and_then(|name| request.header(name)) {
+        match (&canary.value, &canary.pattern) {
+            (Some(wanted), _) if wanted == value => return Some(true),
+            (None, Some(pattern)) => {
+                let regex = regex::Regex::new(pattern);
+                if regex.is_ok_and(|regex| regex.is_match(value)) {
+                    return Some(true);
+                }
+            }
+            (None, None) if value == "always" => return Some(true),
+            (None, None) if value == "never" => return Some(false),
+            _ => {}
+        }
+    }
+    if let Some(name) = &canary.cookie {
+        let cookies = request.header("cookie").unwrap_or_default();
+        let mut pairs = cookies
+            .split(';')
+            .filter_map(|pair| pair.trim().split_once('='));
+        match pairs.find(|(key, _)| key.eq_ignore_ascii_case(name)) {
+            Some((_, "always")) => return Some(true),
+            Some((_, "never")) => return Some(false),
+            _ => {}
+        }
+    }
+    by_weight
+}

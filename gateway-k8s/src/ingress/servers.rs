@@ -1,0 +1,413 @@
+//! Servers and locations: how ingress-nginx merges the Ingresses of a host.
+//!
+//! ```text
+//! Ingresses, oldest first ──> Server (one per host) ──> Locations, in the order of nginx
+//! ```
+//!
+//! The Ingress that creates a server, its oldest, gives its settings to the location of all paths that
+//! no rule names. One Ingress with a regular expression or a rewrite turns every path of the host into
+//! a regular expression.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::controller::{ControllerConfig, object_key};
+use super::input::{Ingress, IngressBackend, IngressService};
+use super::settings::{Canary, IngressSettings};
+use super::value::list;
+use crate::objects::ObjectKey;
+
+/// An Ingress of the controller and its settings.
+#[derive(Clone, Debug)]
+pub struct ReadIngress<'a> {
+    /// The Ingress.
+    pub ingress: &'a Ingress,
+    /// Its annotations.
+    pub settings: Arc<IngressSettings>,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct BackendPort {
+    /// The Service.
+    pub service: ObjectKey,
+    /// Number or name of the port. Empty: the first.
+    pub port: String,
+}
+
+/// A backend that takes a part of the requests of a location.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CanaryBackend {
+    /// Index of the Ingress.
+    pub ingress: usize,
+    /// Its port of a Service.
+    pub backend: BackendPort,
+    /// The part of the requests.
+    pub canary: Canary,
+}
+
+/// A path of a server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Location {
+    /// Path as written.
+    pub path: String,
+    /// Whether only the path itself matches. Always `false` on hosts with regular expressions.
+    pub exact: bool,
+    /// Index of the Ingress whose settings apply.
+    pub ingress: Option<usize>,
+    /// Backend. `None`: 404.
+    pub backend: Option<BackendPort>,
+    /// Whether no rule names the path: it is the location of all other paths.
+    pub catch_all: bool,
+    /// The first canary of the backend.
+    pub canary: Option<CanaryBackend>,
+}
+
+/// A host.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Server {
+    /// Host name. Empty: every host that no other server has.
+    pub host: String,
+    /// Further names.
+    pub aliases: Vec<String>,
+    /// Regular expressions of further names.
+    pub alias_patterns: Vec<String>,
+    /// Whether paths are regular expressions.
+    pub regex: bool,
+    /// Locations. Of several that match, nginx takes the longest path.
+    pub locations: Vec<Location>,
+    /// Whether a TLS section names the host or a wildcard above it.
+    pub tls: bool,
+    /// Target of a redirect of `/`.
+    pub app_root: Option<String>,
+    /// Index of the Ingress with `auth-tls-secret`.
+    pub client_cert: Option<usize>,
+    /// Index of the Ingress with `ssl-passthrough` whose path is `/`.
+    pub passthrough: Option<usize>,
+    /// Name that redirects to the host.
+    pub redirect_from: Option<String>,
+}
+
+/// The servers of a controller.
+#[derive(Clone, Debug, Default)]
+pub struct Servers<'a> {
+    /// Ingresses, oldest first, without those that are dropped.
+    pub ingresses: Vec<ReadIngress<'a>>,
+    /// Servers by host. The first has no host.
+    pub servers: Vec<Server>,
+    /// Secrets of TLS sections by host, in the order of the Ingresses.
+    pub certificates: BTreeMap<String, Vec<ObjectKey>>,
+    /// Hosts of TLS sections without a Secret.
+    pub tls_hosts: BTreeSet<String>,
+}
+
+impl Servers<'_> {
+    /// The settings of a location. `None`: those of no Ingress.
+    pub fn settings(&self, location: &Location) -> Option<&IngressSettings> {
+        location
+            .ingress
+            .map(|index| &*self.ingresses[index].settings)
+    }
+
+    /// Whether a request over plain HTTP is redirected to HTTPS.
+    pub fn redirects_to_https(&self, server: &Server, location: &Location) -> bool {
+        self.settings(location).is_some_and(|settings| {
+            settings.force_ssl_redirect || settings.ssl_redirect && server.tls
+        })
+    }
+}
+
+/// Builds the servers. `ingresses` are those of the controller, in any order.
+pub fn build<'a>(mut ingresses: Vec<ReadIngress<'a>>, config: &ControllerConfig) -> Servers<'a> {
+    ingresses.retain(|read| read.settings.dropped.is_none());
+    // Of Ingresses with one time, the last by name counts as the oldest.
+    ingresses.sort_by(|a, b| {
+        let by_age = a.ingress.created.cmp(&b.ingress.created);
+        by_age.then_with(|| b.ingress.key.cmp(&a.ingress.key))
+    });
+    let fallback = config
+        .flag("default-backend-service")
+        .map(|text| BackendPort {
+            service: object_key(text, "default"),
+            port: String::new(),
+        });
+    let mut built = Servers {
+        servers: vec![Server {
+            locations: vec![catch_all(None, fallback.clone())],
+            ..Server::default()
+        }],
+        ingresses,
+        ..Servers::default()
+    };
+    let mut index: BTreeMap<String, usize> = BTreeMap::from([(String::new(), 0)]);
+    create_servers(&mut built, &mut index, config, fallback.as_ref());
+    certificates(&mut built);
+    add_paths(&mut built, &index);
+    add_canaries(&mut built, &index);
+    host_settings(&mut built, &index);
+    let tls: Vec<bool> = built
+        .servers
+        .iter()
+        .map(|s| has_certificate(&built, &s.host))
+        .collect();
+    for (server, tls) in built.servers.iter_mut().zip(tls) {
+        server.tls = tls;
+    }
+    for server in &mut built.servers {
+        let ingresses = &built.ingresses;
+        server.regex = server.locations.iter().any(|location| {
+            location.ingress.is_some_and(|index| {
+                let settings = &ingresses[index].settings;
+                settings.use_regex && settings.rewrite.as_deref() != Some(&*location.path)
+            })
+        });
+        // nginx compares the longest path first, and equal ones in reverse order of the alphabet.
+        server.locations.sort_by(|a, b| {
+            let by_length = b.path.len().cmp(&a.path.len());
+            by_length.then_with(|| b.path.cmp(&a.path))
+        });
+        if server.regex {
+            server
+                .locations
+                .iter_mut()
+                .for_each(|location| location.exact = false);
+            server
+                .locations
+                .dedup_by(|later, first| later.path == first.path);
+        }
+    }
+    built
+}
+
+fn catch_all(ingress: Option<usize>, backend: Option<BackendPort>) -> Location {
+    Location {
+        path: "/".to_owned(),
+        exact: false,
+        ingress,
+        backend,
+        catch_all: true,
+        canary: None,
+    }
+}
+
+/// The host of a rule in lower case. Empty: none.
+fn host_of(host: Option<&str>) -> String {
+    host.unwrap_or_default().to_ascii_lowercase()
+}
+
+pub(crate) fn port_of(namespace: &str, service: &IngressService) -> BackendPort {
+    let port = match (service.port.number, &service.port.name) {
+        (Some(number), _) if number > 0 => number.to_string(),
+        (_, Some(name)) => name.clone(),
+        _ => String::new(),
+    };
+    BackendPort {
+        service: ObjectKey::new(namespace, &*service.name),
+        port,
+    }
+}
+
+fn service_port(namespace: &str, backend: &IngressBackend) -> Option<BackendPort> {
+    Some(port_of(namespace, backend.service.as_ref()?))
+}
+
+fn create_servers(
+    built: &mut Servers<'_>,
+    index: &mut BTreeMap<String, usize>,
+    config: &ControllerConfig,
+    fallback: Option<&BackendPort>,
+) {
+    let disabled = config.is_set("disable-catch-all");
+    for (number, read) in built.ingresses.iter().enumerate() {
+        if read.settings.canary.is_some() {
+            continue;
+        }
+        let ingress = read.ingress;
+        let own = ingress.spec.default_backend.as_ref();
+        let own = own.and_then(|backend| service_port(&ingress.key.namespace, backend));
+        if ingress.spec.rules.is_empty() {
+            let location = &mut built.servers[0].locations[0];
+            if own.is_some() && location.catch_all && !disabled {
+                location.catch_all = false;
+                location.backend = own;
+                location.ingress = Some(number);
+            }
+            continue;
+        }
+        for rule in &ingress.spec.rules {
+            let host = host_of(rule.host.as_deref());
+            if index.contains_key(&host) {
+                continue;
+            }
+            index.insert(host.clone(), built.servers.len());
+            let backend = own.clone().or_else(|| fallback.cloned());
+            built.servers.push(Server {
+                host,
+                locations: vec![catch_all(Some(number), backend)],
+                ..Server::default()
+            });
+        }
+    }
+}
+
+fn certificates(built: &mut Servers<'_>) {
+    for read in &built.ingresses {
+        let namespace = &read.ingress.key.namespace;
+        for tls in &read.ingress.spec.tls {
+            let hosts = tls.hosts.iter().map(|host| host.to_ascii_lowercase());
+            for host in hosts {
+                built.tls_hosts.insert(host.clone());
+                if let Some(secret) = &tls.secret_name {
+                    let secrets = built.certificates.entry(host).or_default();
+                    let secret = ObjectKey::new(&**namespace, &**secret);
+                    if !secrets.contains(&secret) {
+                        secrets.push(secret);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether a TLS section names `host` or the wildcard above it.
+fn has_certificate(built: &Servers<'_>, host: &str) -> bool {
+    let wildcard = host
+        .split_once('.')
+        .map(|(_, parent)| format!("*.{parent}"));
+    !host.is_empty()
+        && (built.tls_hosts.contains(host)
+            || wildcard.is_some_and(|wildcard| built.tls_hosts.contains(&wildcard)))
+}
+
+fn add_paths(built: &mut Servers<'_>, index: &BTreeMap<String, usize>) {
+    for (number, read) in built.ingresses.iter().enumerate() {
+        if read.settings.canary.is_some() {
+            continue;
+        }
+        let namespace = &read.ingress.key.namespace;
+        for rule in &read.ingress.spec.rules {
+            let Some(server) = index.get(&host_of(rule.host.as_deref())) else {
+                continue;
+            };
+            let server = &mut built.servers[*server];
+            for path in rule.http.iter().flat_map(|http| &http.paths) {
+                // A backend that is no Service is passed over.
+                let Some(backend) = service_port(namespace, &path.backend) else {
+                    continue;
+                };
+                let exact = path.path_type.as_deref() == Some("Exact");
+                let text = path.path.as_deref().filter(|path| !path.is_empty());
+                let location = Location {
+                    path: text.unwrap_or("/").to_owned(),
+                    exact,
+                    ingress: Some(number),
+                    backend: Some(backend),
+                    catch_all: false,
+                    canary: None,
+                };
+                let same = |known: &&mut Location| {
+                    known.path == location.path && known.exact == location.exact
+                };
+                match server.locations.iter_mut().find(same) {
+                    Some(known) if known.catch_all => *known = location,
+                    Some(_) => {}
+                    None => server.locations.push(location),
+                }
+            }
+        }
+    }
+}
+
+/// A canary belongs to the backend of the main location, wherever that is used.
+fn add_canaries(built: &mut Servers<'_>, index: &BTreeMap<String, usize>) {
+    let mut canaries: BTreeMap<BackendPort, CanaryBackend> = BTreeMap::new();
+    for (number, read) in built.ingresses.iter().enumerate() {
+        let Some(canary) = &read.settings.canary else {
+            continue;
+        };
+        for rule in &read.ingress.spec.rules {
+            let Some(server) = index.get(&host_of(rule.host.as_deref())) else {
+                continue;
+            };
+            for path in rule.http.iter().flat_map(|http| &http.paths) {
+                let Some(backend) = service_port(&read.ingress.key.namespace, &path.backend) else {
+                    continue;
+                };
+                let exact = path.path_type.as_deref() == Some("Exact");
+                let text = path.path.as_deref().unwrap_or("/");
+                let locations = &built.servers[*server].locations;
+                let main = locations
+                    .iter()
+                    .find(|known| known.path == text && known.exact == exact && !known.catch_all);
+                let main = main.and_then(|location| location.backend.clone());
+                if let Some(main) = main.filter(|main| *main != backend) {
+                    canaries.entry(main).or_insert_with(|| CanaryBackend {
+                        ingress: number,
+                        backend,
+                        canary: canary.clone(),
+                    });
+                }
+            }
+        }
+    }
+    for location in built.servers.iter_mut().flat_map(|s| &mut s.locations) {
+        let canary = location
+            .backend
+            .as_ref()
+            .and_then(|main| canaries.get(main));
+        location.canary = canary.cloned();
+    }
+}
+
+/// IngressSettings that act on the whole host, whichever of its Ingresses has them.
+fn host_settings(built: &mut Servers<'_>, index: &BTreeMap<String, usize>) {
+    let mut taken: BTreeSet<String> = index.keys().cloned().collect();
+    for (number, read) in built.ingresses.iter().enumerate() {
+        let settings = &read.settings;
+        if settings.canary.is_some() {
+            continue;
+        }
+        for rule in &read.ingress.spec.rules {
+            let host = host_of(rule.host.as_deref());
+            let Some(position) = index.get(&host) else {
+                continue;
+            };
+            let server = &mut built.servers[*position];
+            for alias in &settings.aliases {
+                if taken.insert(alias.clone()) {
+                    server.aliases.push(alias.clone());
+                }
+            }
+            server
+                .alias_patterns
+                .extend(settings.alias_patterns.iter().cloned());
+            if server.app_root.is_none() {
+                server.app_root.clone_from(&settings.app_root);
+            }
+            if server.client_cert.is_none() && settings.client_cert.is_some() {
+                server.client_cert = Some(number);
+            }
+            let paths = rule.http.iter().flat_map(|http| &http.paths);
+            let root = paths
+                .clone()
+                .any(|path| path.path.as_deref().unwrap_or("/") == "/");
+            if settings.passthrough && root && server.passthrough.is_none() {
+                server.passthrough = Some(number);
+            }
+            if settings.from_to_www && !host.is_empty() {
+                let other = match host.strip_prefix("www.") {
+                    Some(bare) => bare.to_owned(),
+                    None => format!("www.{host}"),
+                };
+                if !index.contains_key(&other) && server.redirect_from.is_none() {
+                    server.redirect_from = Some(other);
+                }
+            }
+        }
+    }
+}
+
+/// Names that a comma-separated ConfigMap key lists.
+pub(crate) fn listed_paths(config: &ControllerConfig, key: &str, default: &str) -> Vec<String> {
+    list(config.text(key).unwrap_or(default))
+}

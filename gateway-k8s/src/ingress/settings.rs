@@ -1,0 +1,275 @@
+//! The annotations of one Ingress as values.
+
+use super::value::UrlParts;
+use crate::objects::ObjectKey;
+
+/// IngressSettings that apply to every location of an Ingress.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct IngressSettings {
+    /// `ssl-redirect`, with the ConfigMap's default.
+    pub ssl_redirect: bool,
+    /// `force-ssl-redirect`, with the ConfigMap's default.
+    pub force_ssl_redirect: bool,
+    /// `preserve-trailing-slash`.
+    pub preserve_trailing_slash: bool,
+    /// `permanent-redirect` or `temporal-redirect`.
+    pub redirect: Option<Redirect>,
+    /// `app-root`.
+    pub app_root: Option<String>,
+    /// `from-to-www-redirect`.
+    pub from_to_www: bool,
+    /// `server-alias`.
+    pub aliases: Vec<String>,
+    /// `rewrite-target`.
+    pub rewrite: Option<String>,
+    /// `use-regex`. A rewrite implies it.
+    pub use_regex: bool,
+    /// `x-forwarded-prefix`.
+    pub forwarded_prefix: Option<String>,
+    /// `allowlist-source-range`, with the ConfigMap's default. Empty: all clients.
+    pub allow: Vec<String>,
+    /// `denylist-source-range`, with the ConfigMap's default.
+    pub deny: Vec<String>,
+    /// `satisfy: any`.
+    pub satisfy_any: bool,
+    /// `auth-type: basic`.
+    pub basic_auth: Option<BasicAuth>,
+    /// `auth-url`.
+    pub external_auth: Option<ExternalAuthSettings>,
+    /// `enable-cors`.
+    pub cors: Option<CorsSettings>,
+    /// `backend-protocol` and other settings of the backend.
+    pub backend: BackendSettings,
+    /// Timeouts and retries.
+    pub proxy: ProxySettings,
+    /// `affinity: cookie`.
+    pub affinity: Option<Affinity>,
+    /// `upstream-hash-by`.
+    pub hash_by: Option<HashInput>,
+    /// `load-balance`.
+    pub load_balance: Option<String>,
+    /// `limit-rps` and `limit-rpm`.
+    pub limits: Limits,
+    /// `canary`.
+    pub canary: Option<Canary>,
+    /// Header fields of responses, from `custom-headers` and snippets.
+    pub response_headers: Vec<(String, String)>,
+    /// Header fields that are removed from responses.
+    pub hidden_headers: Vec<String>,
+    /// Header fields of requests to the backend, from snippets.
+    pub request_headers: Vec<(String, String)>,
+    /// `mirror-target`.
+    pub mirror: Option<UrlParts>,
+    /// `custom-http-errors`, with the ConfigMap's default.
+    pub error_codes: Vec<u16>,
+    /// `default-backend`: a Service of the Ingress's namespace.
+    pub default_backend: Option<String>,
+    /// `auth-tls-secret`.
+    pub client_cert: Option<ClientCert>,
+    /// `ssl-passthrough`, if the controller's flag enables it.
+    pub passthrough: bool,
+    /// Header fields that are removed from requests to the backend, from snippets.
+    pub removed_request_headers: Vec<String>,
+    /// Locations that a `server-snippet` adds to the host.
+    pub locations: Vec<SnippetLocation>,
+    /// Why the locations of the Ingress answer with an error instead of their backend.
+    pub denied: Option<String>,
+    /// Whether ingress-nginx answers 503 for the locations. `denied` may be set without it: then the
+    /// translation is stricter.
+    pub nginx_denies: bool,
+    /// `auth-type: digest`.
+    pub digest_auth: bool,
+    /// Regular expressions of `server-alias`, without `~`.
+    pub alias_patterns: Vec<String>,
+    /// `auth-tls-match-cn`.
+    pub match_subject: Option<String>,
+    /// Why the Ingress is ignored as a whole.
+    pub dropped: Option<String>,
+}
+
+/// A redirect to a fixed address.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Redirect {
+    /// Address as written.
+    pub to: String,
+    /// Status.
+    pub code: u16,
+    /// Whether the query of the request is kept.
+    pub keeps_query: bool,
+}
+
+/// A location of a `server-snippet`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SnippetLocation {
+    /// Path, or regular expression.
+    pub path: String,
+    /// Whether only the path itself matches.
+    pub exact: bool,
+    /// Whether the path is a regular expression.
+    pub regex: bool,
+    /// What it does.
+    pub action: SnippetAction,
+}
+
+/// What a location of a `server-snippet` does.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SnippetAction {
+    /// Redirects.
+    Redirect(Redirect),
+    /// Rejects every request.
+    Reject,
+}
+
+/// Basic authentication.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct BasicAuth {
+    /// Secret with the users.
+    pub secret: ObjectKey,
+    /// Whether the Secret has a key for each user (`auth-map`); otherwise the users are in `auth`.
+    pub by_user: bool,
+    /// `auth-realm`.
+    pub realm: String,
+}
+
+/// External authentication.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ExternalAuthSettings {
+    /// `auth-url`.
+    pub url: UrlParts,
+    /// `auth-signin`.
+    pub signin: Option<UrlParts>,
+    /// `auth-response-headers`.
+    pub response_headers: Vec<String>,
+}
+
+/// CORS.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct CorsSettings {
+    /// `cors-allow-origin`.
+    pub origins: Vec<String>,
+    /// `cors-allow-methods`.
+    pub methods: Vec<String>,
+    /// `cors-allow-headers`.
+    pub headers: Vec<String>,
+    /// `cors-expose-headers`.
+    pub expose: Vec<String>,
+    /// `cors-allow-credentials`.
+    pub credentials: bool,
+    /// `cors-max-age`, in seconds.
+    pub max_age: u64,
+}
+
+/// Protocol of a backend.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum BackendProtocol {
+    /// HTTP without TLS.
+    #[default]
+    Http,
+    /// HTTP over TLS.
+    Https,
+    /// gRPC without TLS.
+    Grpc,
+    /// gRPC over TLS.
+    Grpcs,
+    /// FastCGI.
+    Fcgi,
+}
+
+/// IngressSettings of a backend.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct BackendSettings {
+    /// `backend-protocol`.
+    pub protocol: BackendProtocol,
+    /// `upstream-vhost`.
+    pub vhost: Option<String>,
+    /// CA certificates that verify the backend: `proxy-ssl-secret` with `proxy-ssl-verify: on`.
+    pub ca_secret: Option<ObjectKey>,
+    /// `proxy-ssl-name`.
+    pub server_name: Option<String>,
+}
+
+/// Timeouts, retries and sizes. `None`: the default of the whole gateway.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ProxySettings {
+    /// `proxy-connect-timeout`, in seconds.
+    pub connect_timeout: Option<u64>,
+    /// The longer of `proxy-read-timeout` and `proxy-send-timeout`, in seconds.
+    pub idle_timeout: Option<u64>,
+    /// `proxy-body-size`, in bytes. 0: no limit.
+    pub body_size: Option<u64>,
+    /// `proxy-next-upstream`.
+    pub retry_on: Option<Vec<String>>,
+    /// `proxy-next-upstream-tries`. 0: no limit.
+    pub tries: Option<u64>,
+}
+
+/// Session affinity by a cookie.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Affinity {
+    /// Name of the cookie.
+    pub name: String,
+    /// `Max-Age`, in seconds.
+    pub max_age: Option<u64>,
+    /// `Path`. `None`: the path of the location.
+    pub path: Option<String>,
+    /// `Domain`.
+    pub domain: Option<String>,
+    /// `SameSite`.
+    pub same_site: Option<String>,
+    /// Whether `Secure` is set on plain HTTP as well.
+    pub secure: bool,
+}
+
+/// Input of a consistent hash.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum HashInput {
+    /// Address of the client.
+    SourceIp,
+    /// A header field.
+    Header(String),
+    /// A cookie.
+    Cookie(String),
+    /// A query parameter.
+    Query(String),
+}
+
+/// Rate limits of each client.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Limits {
+    /// Requests per second. 0: no limit.
+    pub per_second: u64,
+    /// Requests per minute. 0: no limit.
+    pub per_minute: u64,
+    /// `limit-burst-multiplier`.
+    pub burst: u64,
+    /// Networks without a limit.
+    pub allow: Vec<String>,
+}
+
+/// A canary Ingress.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Canary {
+    /// `canary-weight`.
+    pub weight: u64,
+    /// `canary-weight-total`.
+    pub total: u64,
+    /// `canary-by-header`.
+    pub header: Option<String>,
+    /// `canary-by-header-value`.
+    pub value: Option<String>,
+    /// `canary-by-header-pattern`.
+    pub pattern: Option<String>,
+    /// `canary-by-cookie`.
+    pub cookie: Option<String>,
+}
+
+/// Verification of client certificates.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ClientCert {
+    /// Secret with the CA certificates.
+    pub secret: ObjectKey,
+    /// Whether a client without a certificate is accepted.
+    pub optional: bool,
+    /// Whether ingress-nginx accepts certificates for which no CA vouches.
+    pub unverified: bool,
+}

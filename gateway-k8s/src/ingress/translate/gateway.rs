@@ -1,0 +1,328 @@
+//! The shared Gateway, its settings, and the defaults of ingress-nginx for all routes.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use super::policies::retry;
+use super::{ACCESS_LABEL, Translator, slug};
+use crate::ingress::settings::ProxySettings;
+use crate::ingress::value::{duration, list, networks};
+use crate::ingress::verdict::{Aspect, Finding};
+use crate::objects::ObjectKey;
+
+/// Header fields that ingress-nginx sets for the backend, by listener. The client's address and the
+/// host are variables of the gateway.
+fn forwarded(scheme: &str, port: &str) -> Vec<Value> {
+    let fields = [
+        ("X-Forwarded-Port", port),
+        ("X-Forwarded-Scheme", scheme),
+        ("X-Scheme", scheme),
+    ];
+    fields
+        .iter()
+        .map(|(name, value)| json!({"name": name, "value": value}))
+        .collect()
+}
+
+impl Translator<'_> {
+    /// The certificates of the shared HTTPS listener.
+    pub(crate) fn collect_certificates(&mut self) {
+        let mut all: Vec<ObjectKey> = Vec::new();
+        let default = self.config.flag("default-ssl-certificate");
+        all.extend(default.map(|text| crate::ingress::controller::object_key(text, "default")));
+        let own: BTreeSet<&str> = self
+            .servers
+            .servers
+            .iter()
+            .filter(|server| server.client_cert.is_some())
+            .map(|server| server.host.as_str())
+            .collect();
+        for (host, secrets) in &self.servers.certificates {
+            if own.contains(host.as_str()) {
+                continue;
+            }
+            for secret in secrets {
+                if !all.contains(secret) {
+                    all.push(secret.clone());
+                }
+            }
+        }
+        self.certificates = all;
+    }
+
+    /// Writes the Gateway and its policies.
+    pub(crate) fn gateway(&mut self) {
+        let key = self.options.gateway.clone();
+        let access = json!({"namespaces": {
+            "from": "Selector",
+            "selector": {"matchLabels": {ACCESS_LABEL: "true"}},
+        }});
+        let mut listeners = vec![json!({
+            "name": "http", "port": 80, "protocol": "HTTP", "allowedRoutes": access,
+        })];
+        let mut sections = vec![("http".to_owned(), "http", None)];
+        let shared = self.certificates.clone();
+        if shared.is_empty() {
+            self.no_certificate();
+        } else {
+            let refs: Vec<Value> = shared
+                .iter()
+                .map(|secret| self.certificate_ref(secret))
+                .collect();
+            listeners.push(json!({
+                "name": "https", "port": 443, "protocol": "HTTPS", "allowedRoutes": access,
+                "tls": {"mode": "Terminate", "certificateRefs": refs},
+            }));
+            sections.push(("https".to_owned(), "https", None));
+        }
+        let servers = self.servers.servers.clone();
+        for server in &servers {
+            let name = slug(&server.host);
+            if let Some(ingress) = server.client_cert {
+                let secrets = self.servers.certificates.get(&server.host).cloned();
+                let secrets = secrets
+                    .filter(|s| !s.is_empty())
+                    .unwrap_or_else(|| shared.clone());
+                let refs: Vec<Value> = secrets.iter().map(|s| self.certificate_ref(s)).collect();
+                let section = format!("https-{name}");
+                listeners.push(json!({
+                    "name": section, "port": 443, "protocol": "HTTPS", "hostname": server.host,
+                    "allowedRoutes": access,
+                    "tls": {"mode": "Terminate", "certificateRefs": refs},
+                }));
+                let settings = self.servers.ingresses[ingress].settings.clone();
+                sections.push((section, "https", settings.client_cert.clone()));
+            }
+            if server.passthrough.is_some() {
+                listeners.push(json!({
+                    "name": format!("tls-{name}"), "port": 443, "protocol": "TLS",
+                    "hostname": server.host, "allowedRoutes": access,
+                    "tls": {"mode": "Passthrough"},
+                }));
+            }
+        }
+        listeners.extend(self.stream_listeners(&access));
+        let spec = json!({"gatewayClassName": self.options.class, "listeners": listeners});
+        self.output.add("Gateway", &key, spec, &BTreeSet::new());
+        for (section, scheme, client_cert) in sections {
+            self.client_traffic(&section, scheme, client_cert.as_ref());
+        }
+        self.backend_traffic();
+    }
+
+    fn no_certificate(&mut self) {
+        let text = "no Ingress has a certificate, so there is no HTTPS listener: ingress-nginx answers HTTPS with a self-signed certificate";
+        let aspects = [
+            Aspect::Status,
+            Aspect::Tls,
+            Aspect::Body,
+            Aspect::ResponseHeaders,
+            Aspect::Calls,
+        ];
+        self.default_behaviour("default certificate", Finding::decision(text, &aspects));
+    }
+
+    /// A reference of the Gateway to a Secret.
+    fn certificate_ref(&mut self, secret: &ObjectKey) -> Value {
+        let namespace = self.options.gateway.namespace.clone();
+        let mut reference = json!({"kind": "Secret", "name": secret.name});
+        if secret.namespace != namespace {
+            reference["namespace"] = secret.namespace.clone().into();
+            let from = ("gateway.networking.k8s.io", "Gateway", namespace.as_str());
+            self.permit(from, ("Secret", secret));
+        }
+        reference
+    }
+
+    /// The ClientTrafficPolicy of a listener.
+    fn client_traffic(
+        &mut self,
+        section: &str,
+        scheme: &str,
+        client_cert: Option<&crate::ingress::settings::ClientCert>,
+    ) {
+        let gateway = self.options.gateway.clone();
+        let port = if scheme == "https" { "443" } else { "80" };
+        let mut spec = json!({
+            "targetRefs": [{
+                "group": "gateway.networking.k8s.io",
+                "kind": "Gateway",
+                "name": gateway.name,
+                "sectionName": section,
+            }],
+        });
+        let mut comments = BTreeSet::new();
+        if self.config.bool("use-proxy-protocol", false) {
+            spec["proxyProtocol"] = json!({"optional": false});
+            comments.insert("ConfigMap: use-proxy-protocol".to_owned());
+        }
+        if let Some(detection) = self.client_address() {
+            spec["clientIPDetection"] = detection;
+            comments.insert("ConfigMap: use-forwarded-headers or enable-real-ip".to_owned());
+        }
+        spec["headers"] = self.header_settings(scheme, port);
+        comments.insert("Header fields as ingress-nginx sets them".to_owned());
+        // nginx compares decoded paths: `/admin%2Fx` must not escape the rules of `/admin`.
+        spec["path"] = json!({"escapedSlashesAction": "UnescapeAndForward"});
+        if let Some(versions) = self
+            .config
+            .text("ssl-protocols")
+            .filter(|_| scheme == "https")
+        {
+            let versions: Vec<&str> = versions.split_whitespace().collect();
+            if versions == ["TLSv1.3"] {
+                spec["tls"] = json!({"minVersion": "1.3"});
+            }
+        }
+        if let Some(client) = client_cert {
+            let namespace = gateway.namespace.clone();
+            let mut reference = json!({"group": "", "kind": "Secret", "name": client.secret.name});
+            if client.secret.namespace != namespace {
+                reference["namespace"] = client.secret.namespace.clone().into();
+                let from = (
+                    super::backends::ENVOY,
+                    "ClientTrafficPolicy",
+                    namespace.as_str(),
+                );
+                self.permit(from, ("Secret", &client.secret));
+            }
+            let mut tls = spec["tls"].as_object().cloned().unwrap_or_default();
+            let mut validation = json!({"caCertificateRefs": [reference]});
+            if client.optional {
+                validation["optional"] = true.into();
+            }
+            tls.insert("clientValidation".to_owned(), validation);
+            spec["tls"] = Value::Object(tls);
+            spec["headers"]["xForwardedClientCert"] = json!({"mode": "SanitizeSet"});
+            comments.insert("auth-tls-secret".to_owned());
+        }
+        let key = ObjectKey::new(&*gateway.namespace, format!("{}-{section}", gateway.name));
+        self.output
+            .add("ClientTrafficPolicy", &key, spec, &comments);
+    }
+
+    /// `use-forwarded-headers` and `enable-real-ip`.
+    fn client_address(&self) -> Option<Value> {
+        let config = self.config;
+        let proxy_protocol = config.bool("use-proxy-protocol", false);
+        if !config.bool("use-forwarded-headers", false) && !config.bool("enable-real-ip", false)
+            || proxy_protocol
+        {
+            return None;
+        }
+        let header = config
+            .text("forwarded-for-header")
+            .unwrap_or("X-Forwarded-For");
+        if !header.eq_ignore_ascii_case("X-Forwarded-For") {
+            return Some(json!({"customHeader": {"name": header}}));
+        }
+        let trusted = config
+            .text("proxy-real-ip-cidr")
+            .and_then(|text| networks(text).ok());
+        let trusted = trusted.filter(|t| !t.is_empty() && !t.iter().any(|n| n == "0.0.0.0/0"));
+        Some(match trusted {
+            Some(trusted) => json!({"xForwardedFor": {"trustedCIDRs": trusted}}),
+            None => json!({"xForwardedFor": {"numTrustedHops": 1}}),
+        })
+    }
+
+    fn header_settings(&self, scheme: &str, port: &str) -> Value {
+        let config = self.config;
+        let underscores = match config.bool("enable-underscores-in-headers", false) {
+            true => "Allow",
+            false => "DropHeader",
+        };
+        let request_id = match config.bool("generate-request-id", true) {
+            true => "PreserveOrGenerate",
+            false => "Preserve",
+        };
+        let mut headers = Map::new();
+        headers.insert("withUnderscoresAction".to_owned(), underscores.into());
+        headers.insert("requestID".to_owned(), request_id.into());
+        headers.insert("disableRateLimitHeaders".to_owned(), true.into());
+        let early = json!({"set": forwarded(scheme, port)});
+        headers.insert("earlyRequestHeaders".to_owned(), early);
+        let mut late = Map::new();
+        let mut set = Vec::new();
+        if scheme == "https" && config.bool("hsts", true) {
+            set.push(json!({"name": "Strict-Transport-Security", "value": self.hsts()}));
+        }
+        for (name, value) in self.added_headers() {
+            set.push(json!({"name": name, "value": value}));
+        }
+        if !set.is_empty() {
+            late.insert("set".to_owned(), json!(set));
+        }
+        let hidden = config.text("hide-headers").map(list).unwrap_or_default();
+        if !hidden.is_empty() {
+            late.insert("remove".to_owned(), json!(hidden));
+        }
+        if !late.is_empty() {
+            headers.insert("lateResponseHeaders".to_owned(), Value::Object(late));
+        }
+        Value::Object(headers)
+    }
+
+    fn hsts(&self) -> String {
+        let config = self.config;
+        let age = config.text("hsts-max-age").unwrap_or("31536000");
+        let mut value = format!("max-age={age}");
+        if config.bool("hsts-include-subdomains", true) {
+            value.push_str("; includeSubDomains");
+        }
+        if config.bool("hsts-preload", false) {
+            value.push_str("; preload");
+        }
+        value
+    }
+
+    /// `add-headers`: a ConfigMap with header fields of every response.
+    fn added_headers(&self) -> Vec<(String, String)> {
+        let Some(name) = self.config.text("add-headers") else {
+            return Vec::new();
+        };
+        let key = crate::ingress::controller::object_key(name, "ingress-nginx");
+        let data = self.manifests.config_maps.get(&key);
+        let fields = data.into_iter().flat_map(|data| &data.values);
+        fields
+            .map(|(name, written)| (name.clone(), written.text.clone()))
+            .collect()
+    }
+
+    /// The defaults of ingress-nginx for all routes.
+    fn backend_traffic(&mut self) {
+        let config = self.config;
+        let seconds = |key: &str, default: u64| config.number(key).unwrap_or(default);
+        let idle = seconds("proxy-read-timeout", 60).max(seconds("proxy-send-timeout", 60));
+        let words = config
+            .text("proxy-next-upstream")
+            .unwrap_or("error timeout");
+        let words = words.split_whitespace().map(str::to_owned).collect();
+        let proxy = ProxySettings {
+            retry_on: Some(words),
+            tries: Some(seconds("proxy-next-upstream-tries", 3)),
+            ..ProxySettings::default()
+        };
+        let gateway = self.options.gateway.clone();
+        let mut spec = json!({
+            "targetRefs": [{
+                "group": "gateway.networking.k8s.io",
+                "kind": "Gateway",
+                "name": gateway.name,
+            }],
+            "timeout": {
+                "tcp": {"connectTimeout": duration(seconds("proxy-connect-timeout", 5))},
+                "http": {"streamIdleTimeout": duration(idle)},
+            },
+            "loadBalancer": {"type": "RoundRobin"},
+        });
+        if let Some(retry) = retry(&proxy) {
+            spec["retry"] = retry;
+        }
+        let comments =
+            BTreeSet::from(["Defaults of ingress-nginx: timeouts, retries, balancing".to_owned()]);
+        self.output
+            .add("BackendTrafficPolicy", &gateway, spec, &comments);
+    }
+}

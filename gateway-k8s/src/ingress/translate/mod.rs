@@ -1,0 +1,339 @@
+//! Translates the servers of ingress-nginx into objects of Gateway API and Envoy Gateway.
+//!
+//! ```text
+//! Manifests ─┬─ annotations ──> IngressSettings ──> Servers ─┬─ gateway ──> Gateway, ClientTrafficPolicy, redirects
+//!            │                                        ├─ routes ───> HTTPRoute, GRPCRoute, TLSRoute
+//!            └─ controller ───> ControllerConfig ─────┤   └ policies > BackendTrafficPolicy, SecurityPolicy
+//!                                                     └─ verdicts
+//! ```
+
+mod backends;
+mod certificates;
+mod config;
+mod gateway;
+mod matches;
+mod policies;
+mod routes;
+mod streams;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::annotations;
+use super::controller::ControllerConfig;
+use super::input::{Ingress, Manifests, Written};
+use super::output::OutputObjects;
+use super::servers::{self, ReadIngress, Servers};
+use super::verdict::{Aspect, Finding, MigrationVerdict, SettingKind, SourcePlace};
+use crate::objects::ObjectKey;
+
+/// Names and flags of a translation.
+#[derive(Clone, Debug)]
+pub struct MigrateOptions {
+    /// The shared Gateway.
+    pub gateway: ObjectKey,
+    /// Its GatewayClass.
+    pub class: String,
+    /// Flags of the controller that the manifests do not contain, as `name=value`.
+    pub flags: Vec<String>,
+}
+
+impl Default for MigrateOptions {
+    fn default() -> Self {
+        Self {
+            gateway: ObjectKey::new("gateway", "shared"),
+            class: "eg".to_owned(),
+            flags: Vec::new(),
+        }
+    }
+}
+
+/// The result of a translation.
+#[derive(Clone, Debug, Default)]
+pub struct Migration {
+    /// Objects to apply.
+    pub objects: OutputObjects,
+    /// What became of each setting, by object and name.
+    pub verdicts: Vec<MigrationVerdict>,
+    /// Number of Ingresses that were translated.
+    pub ingresses: usize,
+}
+
+/// Label of namespaces whose routes the Gateway accepts.
+pub(crate) const ACCESS_LABEL: &str = "shared-gateway-access";
+
+/// A direction of references that needs a ReferenceGrant.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Grant {
+    /// API group of the object that refers.
+    group: &'static str,
+    /// Its kind.
+    kind: &'static str,
+    /// Its namespace.
+    from: String,
+    /// Namespace of the object that is referred to.
+    to: String,
+}
+
+/// State of a translation.
+pub(crate) struct Translator<'a> {
+    manifests: &'a Manifests,
+    config: &'a ControllerConfig,
+    options: &'a MigrateOptions,
+    servers: Servers<'a>,
+    output: OutputObjects,
+    verdicts: Vec<MigrationVerdict>,
+    /// Names that grants permit: kind and name of the object that is referred to.
+    grants: BTreeMap<Grant, BTreeSet<(&'static str, String)>>,
+    /// Namespaces with routes.
+    namespaces: BTreeSet<String>,
+    /// Certificates of the shared HTTPS listener.
+    certificates: Vec<ObjectKey>,
+}
+
+/// Translates `manifests`.
+pub fn translate(manifests: &Manifests, options: &MigrateOptions) -> Migration {
+    let flags: Vec<(String, Written)> = options
+        .flags
+        .iter()
+        .map(|text| super::input::flag(text))
+        .collect();
+    let config = ControllerConfig::find(manifests, &flags);
+    let mut verdicts = Vec::new();
+    let read = read_all(manifests, &config, &mut verdicts);
+    let ingresses = read.len();
+    let mut translator = Translator {
+        manifests,
+        config: &config,
+        options,
+        servers: servers::build(read, &config),
+        output: OutputObjects::default(),
+        verdicts,
+        grants: BTreeMap::new(),
+        namespaces: BTreeSet::new(),
+        certificates: Vec::new(),
+    };
+    translator.collect_certificates();
+    translator.routes();
+    translator.streams();
+    translator.gateway();
+    translator.cert_manager();
+    translator.namespaces();
+    translator.reference_grants();
+    translator.settings_of_the_controller();
+    let mut verdicts = translator.verdicts;
+    verdicts.sort();
+    verdicts.dedup();
+    Migration {
+        objects: translator.output,
+        verdicts,
+        ingresses,
+    }
+}
+
+/// Reads the Ingresses that belong to the controller, and adds what becomes of their settings.
+pub(crate) fn read_all<'a>(
+    manifests: &'a Manifests,
+    config: &ControllerConfig,
+    verdicts: &mut Vec<MigrationVerdict>,
+) -> Vec<ReadIngress<'a>> {
+    let mut read = Vec::new();
+    for ingress in &manifests.ingresses {
+        match class(ingress, manifests, config) {
+            Ok(()) => {
+                let (settings, found) = annotations::read(ingress, config, manifests);
+                verdicts.extend(found);
+                read.push(ReadIngress {
+                    ingress,
+                    settings: Arc::new(settings),
+                });
+            }
+            Err(finding) => verdicts.push(field(ingress, "spec.ingressClassName", finding)),
+        }
+    }
+    read
+}
+
+/// Whether an Ingress belongs to the controller.
+fn class(
+    ingress: &Ingress,
+    manifests: &Manifests,
+    config: &ControllerConfig,
+) -> Result<(), Finding> {
+    let annotation = ingress.annotations.get("kubernetes.io/ingress.class");
+    let annotation = annotation.map(|written| written.text.as_str());
+    let other = |name: &str| {
+        let text =
+            format!("class `{name}` belongs to another controller: the Ingress is not translated");
+        Err(Finding::same(text))
+    };
+    // The annotation takes precedence, as in the controller.
+    if let Some(name) = annotation.filter(|name| !name.is_empty()) {
+        return if name == config.class_name() {
+            Ok(())
+        } else {
+            other(name)
+        };
+    }
+    if let Some(name) = &ingress.spec.ingress_class_name {
+        return match manifests.classes.get(name) {
+            Some(class) if config.is_ours(&class.controller) => Ok(()),
+            None if name == config.class_name() => Ok(()),
+            Some(_) | None => other(name),
+        };
+    }
+    let default = manifests
+        .classes
+        .values()
+        .find(|class| class.is_default)
+        .is_some_and(|class| config.is_ours(&class.controller));
+    if default || config.is_set("watch-ingress-without-class") {
+        return Ok(());
+    }
+    let text = "no class: ingress-nginx ignores the Ingress, and so does the translation. Set `ingressClassName`, or pass --nginx-flag watch-ingress-without-class=true";
+    Err(Finding::decision(text, &[]))
+}
+
+/// A verdict on a field of an Ingress.
+fn field(ingress: &Ingress, name: &str, finding: Finding) -> MigrationVerdict {
+    MigrationVerdict {
+        object: format!("Ingress {}", ingress.key),
+        kind: SettingKind::Field,
+        setting: name.to_owned(),
+        value: String::new(),
+        place: ingress.place(),
+        outcome: finding.outcome,
+        text: finding.text,
+        affects: finding.affects,
+    }
+}
+
+impl Translator<'_> {
+    /// A verdict on behaviour that needs no setting.
+    fn default_behaviour(&mut self, name: &str, finding: Finding) {
+        self.verdicts.push(MigrationVerdict {
+            object: "ingress-nginx".to_owned(),
+            kind: SettingKind::Default,
+            setting: name.to_owned(),
+            value: String::new(),
+            place: SourcePlace::default(),
+            outcome: finding.outcome,
+            text: finding.text,
+            affects: finding.affects,
+        });
+    }
+
+    /// A verdict on a field of an Ingress.
+    fn field_of(&mut self, ingress: usize, name: &str, finding: Finding) {
+        let ingress = self.servers.ingresses[ingress].ingress;
+        self.verdicts.push(field(ingress, name, finding));
+    }
+
+    /// A reference to the shared Gateway.
+    fn parent(&self, section: Option<&str>) -> Value {
+        let gateway = &self.options.gateway;
+        let mut parent = json!({"name": gateway.name, "namespace": gateway.namespace});
+        if let Some(section) = section {
+            parent["sectionName"] = section.into();
+        }
+        parent
+    }
+
+    /// Permits a reference into another namespace.
+    fn permit(
+        &mut self,
+        (group, kind, from): (&'static str, &'static str, &str),
+        (to_kind, to): (&'static str, &ObjectKey),
+    ) {
+        if from == to.namespace {
+            return;
+        }
+        let grant = Grant {
+            group,
+            kind,
+            from: from.to_owned(),
+            to: to.namespace.clone(),
+        };
+        let names = self.grants.entry(grant).or_default();
+        names.insert((to_kind, to.name.clone()));
+    }
+
+    fn reference_grants(&mut self) {
+        for (grant, names) in std::mem::take(&mut self.grants) {
+            let to: Vec<Value> = names
+                .into_iter()
+                .map(|(kind, name)| json!({"group": "", "kind": kind, "name": name}))
+                .collect();
+            let name = format!("{}-of-{}", grant.kind.to_ascii_lowercase(), grant.from);
+            let key = ObjectKey::new(&*grant.to, name);
+            let spec = json!({
+                "from": [{"group": grant.group, "kind": grant.kind, "namespace": grant.from}],
+                "to": to,
+            });
+            let why = format!(
+                "a {} of namespace {} refers to objects of this namespace",
+                grant.kind, grant.from
+            );
+            self.output
+                .add("ReferenceGrant", &key, spec, &BTreeSet::from([why]));
+        }
+    }
+
+    /// The namespaces of routes, with the label that the Gateway selects.
+    fn namespaces(&mut self) {
+        let mut names = std::mem::take(&mut self.namespaces);
+        names.insert(self.options.gateway.namespace.clone());
+        for name in names {
+            let mut labels = self
+                .manifests
+                .namespaces
+                .get(&name)
+                .cloned()
+                .unwrap_or_default();
+            labels.insert(ACCESS_LABEL.to_owned(), "true".to_owned());
+            let value = json!({
+                "apiVersion": "v1",
+                "kind": "Namespace",
+                "metadata": {"name": name, "labels": labels},
+            });
+            let key = ObjectKey::new("", name);
+            self.output
+                .add_value("Namespace", &key, value, &BTreeSet::new());
+        }
+    }
+}
+
+/// A DNS host as the name of an object.
+pub(crate) fn slug(host: &str) -> String {
+    let host = match host.strip_prefix("*.") {
+        Some(rest) => format!("wildcard-{rest}"),
+        None => host.to_owned(),
+    };
+    let name: String = host
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '-'
+            }
+        })
+        .take(200)
+        .collect();
+    let name = name.trim_matches('-');
+    if name.is_empty() {
+        "default".to_owned()
+    } else {
+        name.to_owned()
+    }
+}
+
+/// Aspects of a response of another kind than expected.
+pub(crate) const ANSWER: &[Aspect] = &[
+    Aspect::Status,
+    Aspect::Body,
+    Aspect::ResponseHeaders,
+    Aspect::Calls,
+];

@@ -1,0 +1,324 @@
+//! Policies of routes, from the settings of an Ingress.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use data_encoding::BASE64;
+use serde_json::{Map, Value, json};
+
+use super::Translator;
+use super::backends::ENVOY;
+use crate::ingress::settings::{
+    BasicAuth, ExternalAuthSettings, HashInput, IngressSettings, Limits, ProxySettings,
+};
+use crate::ingress::value::duration;
+use crate::objects::ObjectKey;
+
+/// Header fields that the authentication server receives besides those that it always receives.
+const TO_AUTH: [&str; 9] = [
+    "Accept",
+    "Authorization",
+    "Cookie",
+    "Origin",
+    "User-Agent",
+    "X-Forwarded-For",
+    "X-Forwarded-Host",
+    "X-Forwarded-Proto",
+    "X-Requested-With",
+];
+
+/// Policies of a route, without targets.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct RoutePolicies {
+    /// `spec` of a BackendTrafficPolicy.
+    pub(crate) traffic: Option<Value>,
+    /// `spec` of a SecurityPolicy.
+    pub(crate) security: Option<Value>,
+}
+
+impl RoutePolicies {
+    /// Text that is equal for equal policies.
+    pub(crate) fn fingerprint(&self) -> String {
+        format!("{:?}{:?}", self.traffic, self.security)
+    }
+}
+
+/// What a location takes from its Ingress.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PolicyScope {
+    /// Whether authentication applies. It does not to paths of ACME challenges.
+    pub(crate) auth: bool,
+    /// Whether the backend is the Ingress's own: session affinity applies.
+    pub(crate) own_backend: bool,
+}
+
+impl Translator<'_> {
+    /// The policies of a location of an Ingress.
+    pub(crate) fn policies(
+        &mut self,
+        ingress: usize,
+        scope: PolicyScope,
+        path: &str,
+        comments: &BTreeSet<String>,
+    ) -> RoutePolicies {
+        let read = &self.servers.ingresses[ingress];
+        let (settings, key) = (read.settings.clone(), read.ingress.key.clone());
+        RoutePolicies {
+            traffic: traffic(&settings, scope, path),
+            security: self.security(&settings, &key, scope, comments),
+        }
+    }
+
+    fn security(
+        &mut self,
+        settings: &IngressSettings,
+        ingress: &ObjectKey,
+        scope: PolicyScope,
+        comments: &BTreeSet<String>,
+    ) -> Option<Value> {
+        let mut spec = Map::new();
+        if let Some(cors) = &settings.cors {
+            let mut value = json!({
+                "allowOrigins": cors.origins,
+                "allowMethods": cors.methods,
+                "allowHeaders": cors.headers,
+                "allowCredentials": cors.credentials,
+                "maxAge": duration(cors.max_age),
+            });
+            if !cors.expose.is_empty() {
+                value["exposeHeaders"] = json!(cors.expose);
+            }
+            spec.insert("cors".to_owned(), value);
+        }
+        if let Some(basic) = settings.basic_auth.as_ref().filter(|_| scope.auth) {
+            let name = self.users(basic, &ingress.namespace, comments);
+            spec.insert("basicAuth".to_owned(), json!({"users": {"name": name}}));
+        }
+        if let Some(auth) = settings.external_auth.as_ref().filter(|_| scope.auth) {
+            let value = self.ext_auth(auth, ingress, comments);
+            spec.insert("extAuth".to_owned(), value);
+        }
+        if let Some(value) = authorization(settings) {
+            spec.insert("authorization".to_owned(), value);
+        }
+        (!spec.is_empty()).then_some(Value::Object(spec))
+    }
+
+    /// A Secret with the users under the key of Envoy Gateway. Returns its name.
+    fn users(&mut self, basic: &BasicAuth, namespace: &str, comments: &BTreeSet<String>) -> String {
+        let key = ObjectKey::new(namespace, format!("{}-htpasswd", basic.secret.name));
+        if let Some(secret) = self.manifests.secrets.get(&basic.secret) {
+            let users = match basic.by_user {
+                true => by_user(&secret.values),
+                false => secret.values.get("auth").cloned().unwrap_or_default(),
+            };
+            let value = json!({
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": key.name, "namespace": key.namespace},
+                "type": "Opaque",
+                "data": {".htpasswd": BASE64.encode(&users)},
+            });
+            self.output.add_value("Secret", &key, value, comments);
+        }
+        key.name
+    }
+
+    fn ext_auth(
+        &mut self,
+        auth: &ExternalAuthSettings,
+        ingress: &ObjectKey,
+        comments: &BTreeSet<String>,
+    ) -> Value {
+        let kind = (ENVOY, "SecurityPolicy", ingress.namespace.as_str());
+        let name = format!("{}-auth", ingress.name);
+        let backend = self.url_backend(&auth.url, kind, &name, comments);
+        let mut http = json!({"backendRefs": [backend], "pathOverride": auth.url.target()});
+        let mut names = auth.response_headers.clone();
+        names.dedup();
+        if !names.is_empty() {
+            http["headersToBackend"] = json!(names);
+        }
+        json!({"http": http, "headersToExtAuth": TO_AUTH, "statusOnError": 500})
+    }
+}
+
+/// A Secret with a key for each user as lines of a password file.
+fn by_user(values: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
+    let lines = values.iter().map(|(user, hash)| {
+        let hash = String::from_utf8_lossy(hash);
+        format!("{user}:{}\n", hash.trim())
+    });
+    lines.collect::<String>().into_bytes()
+}
+
+fn authorization(settings: &IngressSettings) -> Option<Value> {
+    let mut rules = Vec::new();
+    if !settings.deny.is_empty() {
+        rules.push(json!({"action": "Deny", "principal": {"clientCIDRs": settings.deny}}));
+    }
+    if !settings.allow.is_empty() {
+        rules.push(json!({"action": "Allow", "principal": {"clientCIDRs": settings.allow}}));
+    }
+    let default = if settings.allow.is_empty() {
+        "Allow"
+    } else {
+        "Deny"
+    };
+    (!rules.is_empty()).then(|| json!({"defaultAction": default, "rules": rules}))
+}
+
+fn traffic(settings: &IngressSettings, scope: PolicyScope, path: &str) -> Option<Value> {
+    let mut spec = Map::new();
+    let proxy = &settings.proxy;
+    let mut timeout = Map::new();
+    if let Some(seconds) = proxy.connect_timeout {
+        timeout.insert(
+            "tcp".to_owned(),
+            json!({"connectTimeout": duration(seconds)}),
+        );
+    }
+    if let Some(seconds) = proxy.idle_timeout {
+        timeout.insert(
+            "http".to_owned(),
+            json!({"streamIdleTimeout": duration(seconds)}),
+        );
+    }
+    if !timeout.is_empty() {
+        spec.insert("timeout".to_owned(), Value::Object(timeout));
+    }
+    if let Some(retry) = retry(proxy) {
+        spec.insert("retry".to_owned(), retry);
+    }
+    if let Some(balancer) = balancer(settings, scope, path) {
+        spec.insert("loadBalancer".to_owned(), balancer);
+    }
+    if let Some(rules) = rate_limit(&settings.limits) {
+        spec.insert("rateLimit".to_owned(), json!({"local": {"rules": rules}}));
+    }
+    let signin = settings
+        .external_auth
+        .as_ref()
+        .and_then(|auth| auth.signin.as_ref());
+    if let Some(signin) = signin.filter(|_| scope.auth) {
+        let path = if signin.path.is_empty() {
+            "/"
+        } else {
+            &signin.path
+        };
+        let mut redirect = json!({
+            "scheme": signin.scheme,
+            "hostname": signin.host,
+            "path": {"type": "ReplaceFullPath", "replaceFullPath": path},
+            "statusCode": 302,
+        });
+        if let Some(port) = signin.port {
+            redirect["port"] = port.into();
+        }
+        let matching = json!({"statusCodes": [{"type": "Value", "value": 401}]});
+        spec.insert(
+            "responseOverride".to_owned(),
+            json!([{"match": matching, "source": "Local", "redirect": redirect}]),
+        );
+    }
+    if spec.is_empty() {
+        return None;
+    }
+    // The settings of the Gateway's policy that these do not replace stay in force.
+    spec.insert("mergeType".to_owned(), "StrategicMerge".into());
+    Some(Value::Object(spec))
+}
+
+/// `proxy-next-upstream` and its number of tries.
+pub(crate) fn retry(proxy: &ProxySettings) -> Option<Value> {
+    let default = ["error".to_owned(), "timeout".to_owned()];
+    let words = match (&proxy.retry_on, proxy.tries) {
+        (None, None) => return None,
+        (Some(words), _) => words.as_slice(),
+        (None, Some(_)) => &default,
+    };
+    let retries = match proxy.tries {
+        // No limit. A request visits each of a few endpoints.
+        Some(0) => 10,
+        Some(tries) => tries - 1,
+        None => 2,
+    };
+    if words.iter().any(|word| word == "off") || retries == 0 {
+        return Some(json!({"numRetries": 0}));
+    }
+    let statuses: Vec<u16> = words
+        .iter()
+        .filter_map(|word| word.strip_prefix("http_")?.parse().ok())
+        .collect();
+    let mut triggers = Vec::new();
+    if words.iter().any(|word| word == "error") {
+        triggers.extend(["connect-failure", "refused-stream", "reset-before-request"]);
+    }
+    if words
+        .iter()
+        .any(|word| word == "non_idempotent" || word == "invalid_header")
+    {
+        triggers.push("reset");
+    }
+    let mut on = Map::new();
+    if !statuses.is_empty() {
+        triggers.push("retriable-status-codes");
+        on.insert("httpStatusCodes".to_owned(), json!(statuses));
+    }
+    if triggers.is_empty() {
+        triggers.push("connect-failure");
+    }
+    on.insert("triggers".to_owned(), json!(triggers));
+    Some(json!({"numRetries": retries, "retryOn": on}))
+}
+
+fn balancer(settings: &IngressSettings, scope: PolicyScope, path: &str) -> Option<Value> {
+    if let Some(affinity) = settings.affinity.as_ref().filter(|_| scope.own_backend) {
+        let mut attributes = Map::new();
+        let own = affinity.path.as_deref().unwrap_or(path);
+        attributes.insert("Path".to_owned(), own.into());
+        if let Some(domain) = &affinity.domain {
+            attributes.insert("Domain".to_owned(), domain.clone().into());
+        }
+        if let Some(same_site) = &affinity.same_site {
+            attributes.insert("SameSite".to_owned(), same_site.clone().into());
+        }
+        if affinity.secure {
+            attributes.insert("Secure".to_owned(), "".into());
+        }
+        let ttl = duration(affinity.max_age.unwrap_or(0));
+        let cookie = json!({"name": affinity.name, "ttl": ttl, "attributes": attributes});
+        return Some(hash("Cookie", "cookie", cookie));
+    }
+    let hashed = settings.hash_by.as_ref().map(|input| match input {
+        HashInput::SourceIp => {
+            json!({"type": "ConsistentHash", "consistentHash": {"type": "SourceIP"}})
+        }
+        HashInput::Header(name) => hash("Headers", "headers", json!([{"name": name}])),
+        HashInput::Cookie(name) => hash("Cookie", "cookie", json!({"name": name})),
+        HashInput::Query(name) => hash("QueryParams", "queryParams", json!([{"name": name}])),
+    });
+    hashed.or_else(|| Some(json!({"type": settings.load_balance.as_ref()?})))
+}
+
+fn hash(kind: &str, field: &str, value: Value) -> Value {
+    let mut hash = Map::from_iter([("type".to_owned(), kind.into())]);
+    hash.insert(field.to_owned(), value);
+    json!({"type": "ConsistentHash", "consistentHash": hash})
+}
+
+fn rate_limit(limits: &Limits) -> Option<Vec<Value>> {
+    let mut rules = Vec::new();
+    for (requests, unit) in [(limits.per_second, "Second"), (limits.per_minute, "Minute")] {
+        if requests == 0 {
+            continue;
+        }
+        for every in ["0.0.0.0/0", "::/0"] {
+            rules.push(json!({
+                "clientSelectors": [{"sourceCIDR": {"type": "Distinct", "value": every}}],
+                "limit": {"requests": requests, "unit": unit},
+            }));
+        }
+    }
+    (!rules.is_empty()).then_some(rules)
+}

@@ -1,0 +1,828 @@
+//! Routes: the locations of each host as rules, grouped by the policies that apply to them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::backends::ENVOY;
+use super::matches::{Taker, canary_matches, path_match, pattern, rewrite};
+use super::policies::{PolicyScope, RoutePolicies};
+use super::{ANSWER, Translator, slug};
+use crate::ingress::servers::{BackendPort, Location, Server, listed_paths};
+use crate::ingress::settings::{BackendProtocol, IngressSettings, SnippetAction};
+use crate::ingress::value::url;
+use crate::ingress::verdict::Finding;
+use crate::objects::ObjectKey;
+
+/// Largest number of rules of a route (Gateway API).
+const MAX_RULES: usize = 16;
+/// Largest number of matches of a rule.
+const MAX_MATCHES: usize = 64;
+/// Paths that are exempt from redirects to HTTPS and from authentication.
+const ACME: &str = "/.well-known/acme-challenge";
+
+/// Listeners of a route.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Listeners {
+    /// HTTP and HTTPS.
+    Both,
+    /// HTTPS only: HTTP redirects.
+    Https,
+    /// HTTP only: TLS passes through.
+    Http,
+}
+
+/// A rule with one path.
+#[derive(Clone, Debug)]
+struct RuleDraft {
+    matches: Vec<Value>,
+    filters: Vec<Value>,
+    backends: Vec<Value>,
+}
+
+impl RuleDraft {
+    fn redirect(matching: Value, redirect: Value) -> Self {
+        Self {
+            matches: vec![matching],
+            filters: vec![json!({"type": "RequestRedirect", "requestRedirect": redirect})],
+            backends: Vec::new(),
+        }
+    }
+
+    fn json(&self) -> Value {
+        let mut rule = json!({"matches": self.matches});
+        if !self.filters.is_empty() {
+            rule["filters"] = json!(self.filters);
+        }
+        if !self.backends.is_empty() {
+            rule["backendRefs"] = json!(self.backends);
+        }
+        rule
+    }
+}
+
+/// Rules of a host with equal namespace, listeners and policies.
+#[derive(Debug)]
+struct RouteDraft {
+    namespace: String,
+    listeners: Listeners,
+    kind: &'static str,
+    policies: RoutePolicies,
+    /// Name of the first Ingress.
+    ingress: String,
+    /// The rules of each location, which stay together: their order decides between equal matches.
+    groups: Vec<Vec<RuleDraft>>,
+    comments: BTreeSet<String>,
+}
+
+/// A policy and its targets.
+struct PolicyDraft {
+    name: String,
+    spec: Value,
+    targets: Vec<Value>,
+    comments: BTreeSet<String>,
+}
+
+impl Translator<'_> {
+    /// Writes the routes and policies of all hosts.
+    pub(crate) fn routes(&mut self) {
+        let servers = std::mem::take(&mut self.servers.servers);
+        let mut redirects = Redirects::default();
+        let mut policies: BTreeMap<(String, &'static str, String), PolicyDraft> = BTreeMap::new();
+        for server in &servers {
+            let mut drafts = Vec::new();
+            for location in &server.locations {
+                self.location(server, location, &mut drafts);
+            }
+            self.snippet_locations(server, &mut drafts);
+            self.redirect_to_https(server, &mut redirects);
+            self.write_routes(server, drafts, &mut policies);
+            self.redirect_other_name(server, &mut redirects);
+        }
+        self.write_redirects(redirects);
+        for ((namespace, kind, _), draft) in policies {
+            let key = self.output.free_name(kind, &namespace, &draft.name);
+            let mut spec = draft.spec;
+            spec["targetRefs"] = json!(draft.targets);
+            self.output.add(kind, &key, spec, &draft.comments);
+        }
+        self.servers.servers = servers;
+    }
+
+    /// Comments of an object that comes from an Ingress.
+    fn comments(&self, ingress: usize) -> BTreeSet<String> {
+        let ingress = self.servers.ingresses[ingress].ingress;
+        let prefix = format!("{}/", self.config.prefix());
+        let names: Vec<&str> = ingress
+            .annotations
+            .keys()
+            .filter_map(|name| name.strip_prefix(&prefix))
+            .collect();
+        let of = match names.is_empty() {
+            true => String::new(),
+            false => format!(": {}", names.join(", ")),
+        };
+        let place = ingress.place();
+        BTreeSet::from([format!(
+            "Ingress {} ({}:{}){of}",
+            ingress.key, place.file, place.line
+        )])
+    }
+
+    /// The rules of a location.
+    fn location(&mut self, server: &Server, location: &Location, drafts: &mut Vec<RouteDraft>) {
+        let Some(ingress) = location.ingress else {
+            self.fallback(location, drafts);
+            return;
+        };
+        let read = self.servers.ingresses[ingress].clone();
+        let settings = &read.settings;
+        let comments = self.comments(ingress);
+        let namespace = read.ingress.key.namespace.clone();
+        if !location.path.starts_with('/') && !server.regex {
+            let text = format!(
+                "path `{}` does not begin with `/`; it is not served",
+                location.path
+            );
+            self.field_of(ingress, "spec.rules", Finding::decision(text, ANSWER));
+            return;
+        }
+        self.check_pattern(server, location, ingress);
+        let exempt = !location.catch_all && location.path.starts_with(ACME);
+        let matching = json!({"path": path_match(location, server.regex)});
+        let mut plain = Draft {
+            namespace: &namespace,
+            ingress: &read.ingress.key.name,
+            comments: &comments,
+            drafts,
+        };
+        // Redirects of nginx precede its guards, so these rules have no policies.
+        if location.path == "/"
+            && let Some(root) = &server.app_root
+        {
+            let redirect = json!({"path": {"type": "ReplaceFullPath", "replaceFullPath": root}, "statusCode": 302});
+            let exact = json!({"path": {"type": "Exact", "value": "/"}});
+            plain.add(Listeners::Both, vec![RuleDraft::redirect(exact, redirect)]);
+        }
+        let redirect = settings
+            .redirect
+            .as_ref()
+            .filter(|_| !location.catch_all || !server.host.is_empty());
+        if let Some(redirect) = redirect {
+            let target = redirect_target(&redirect.to, redirect.code);
+            plain.add(Listeners::Both, vec![RuleDraft::redirect(matching, target)]);
+            return;
+        }
+        if let Some(bare) = location.path.strip_suffix('/')
+            && !bare.is_empty()
+            && !server.regex
+            && !server.locations.iter().any(|other| other.path == bare)
+        {
+            let redirect = json!({
+                "path": {"type": "ReplaceFullPath", "replaceFullPath": location.path},
+                "statusCode": 301,
+            });
+            let exact = json!({"path": {"type": "Exact", "value": bare}});
+            plain.add(Listeners::Both, vec![RuleDraft::redirect(exact, redirect)]);
+        }
+        let Some(backend) = &location.backend else {
+            self.not_found(server, ingress, settings);
+            return;
+        };
+        let scope = PolicyScope {
+            auth: !(exempt || self.is_open(&location.path)),
+            own_backend: !location.catch_all,
+        };
+        let policies = self.policies(ingress, scope, &location.path, &comments);
+        let rules = self.backend_rules(server, location, backend, ingress, &comments);
+        let redirects = self.redirects(server, location);
+        let listeners = match (server.passthrough, redirects) {
+            (Some(_), _) => Listeners::Http,
+            (None, true) => Listeners::Https,
+            (None, false) => Listeners::Both,
+        };
+        let kind = match self.is_grpc(server, location, settings) {
+            true => "GRPCRoute",
+            false => "HTTPRoute",
+        };
+        Draft {
+            namespace: &namespace,
+            ingress: &read.ingress.key.name,
+            comments: &comments,
+            drafts,
+        }
+        .add_with(listeners, kind, policies, rules);
+        self.namespaces.insert(namespace);
+    }
+
+    /// Locations of `server-snippet`, which precede the redirect to HTTPS and have no policies.
+    fn snippet_locations(&mut self, server: &Server, drafts: &mut Vec<RouteDraft>) {
+        let mut ingresses: Vec<usize> = server.locations.iter().filter_map(|l| l.ingress).collect();
+        ingresses.sort_unstable();
+        ingresses.dedup();
+        for ingress in ingresses {
+            let read = self.servers.ingresses[ingress].clone();
+            let comments = self.comments(ingress);
+            for location in &read.settings.locations {
+                let path = match (location.regex, location.exact) {
+                    (true, _) => {
+                        json!({"type": "RegularExpression", "value": format!(".*(?:{}).*", location.path)})
+                    }
+                    (false, true) => json!({"type": "Exact", "value": location.path}),
+                    (false, false) => json!({"type": "PathPrefix", "value": location.path}),
+                };
+                let matching = json!({"path": path});
+                let rule = match &location.action {
+                    SnippetAction::Redirect(redirect) => {
+                        RuleDraft::redirect(matching, redirect_target(&redirect.to, redirect.code))
+                    }
+                    // A rule without backends answers 500.
+                    SnippetAction::Reject => RuleDraft {
+                        matches: vec![matching],
+                        filters: Vec::new(),
+                        backends: Vec::new(),
+                    },
+                };
+                Draft {
+                    namespace: &read.ingress.key.namespace,
+                    ingress: &read.ingress.key.name,
+                    comments: &comments,
+                    drafts,
+                }
+                .add(Listeners::Both, vec![rule]);
+            }
+        }
+    }
+
+    /// The default backend of the controller, for requests of no other host.
+    fn fallback(&mut self, location: &Location, drafts: &mut Vec<RouteDraft>) {
+        let Some(backend) = &location.backend else {
+            return;
+        };
+        let namespace = backend.service.namespace.clone();
+        let port = self.manifests.services.get(&backend.service);
+        let port = port
+            .and_then(|service| service.ports.first())
+            .map_or(80, |port| port.port);
+        let rule = RuleDraft {
+            matches: vec![json!({"path": {"type": "PathPrefix", "value": "/"}})],
+            filters: Vec::new(),
+            backends: vec![json!({"name": backend.service.name, "port": port})],
+        };
+        let comments = BTreeSet::from(["--default-backend-service".to_owned()]);
+        Draft {
+            namespace: &namespace,
+            ingress: "default-backend",
+            comments: &comments,
+            drafts,
+        }
+        .add(Listeners::Both, vec![rule]);
+        self.namespaces.insert(namespace);
+    }
+
+    /// What differs for paths that no rule names and that have no backend.
+    fn not_found(&mut self, server: &Server, ingress: usize, settings: &IngressSettings) {
+        let guarded = settings.basic_auth.is_some()
+            || settings.external_auth.is_some()
+            || settings.cors.is_some()
+            || !settings.allow.is_empty()
+            || !settings.deny.is_empty()
+            || settings.limits.per_second + settings.limits.per_minute > 0
+            || settings.denied.is_some()
+            || settings.affinity.is_some();
+        if guarded {
+            let text = format!(
+                "requests of host `{}` for paths that no rule names get 404 at once; ingress-nginx applies the guards of the host's oldest Ingress first (401, 403, 503)",
+                server.host
+            );
+            self.field_of(ingress, "spec.rules", Finding::differs(text, ANSWER));
+        }
+    }
+
+    /// Says if a pattern is none that the gateway reads.
+    fn check_pattern(&mut self, server: &Server, location: &Location, ingress: usize) {
+        if !server.regex {
+            return;
+        }
+        if let Err(error) = regex::Regex::new(&pattern(&location.path)) {
+            let reason = error.to_string();
+            let reason = reason.lines().last().unwrap_or_default().trim().to_owned();
+            let text = format!(
+                "path `{}` is no regular expression of Gateway API ({reason}): its requests are answered 500. Write it without look-around and back-references",
+                location.path
+            );
+            self.field_of(ingress, "spec.rules", Finding::impossible(text, ANSWER));
+        }
+    }
+
+    /// Whether requests over plain HTTP are redirected.
+    pub(crate) fn redirects(&self, server: &Server, location: &Location) -> bool {
+        let open = listed_paths(self.config, "no-tls-redirect-locations", ACME);
+        let exempt = !location.catch_all
+            && open
+                .iter()
+                .any(|prefix| location.path.starts_with(prefix.as_str()));
+        self.servers.redirects_to_https(server, location) && !exempt
+    }
+
+    /// Whether a path needs no external authentication (`no-auth-locations`).
+    fn is_open(&self, path: &str) -> bool {
+        let open = listed_paths(self.config, "no-auth-locations", ACME);
+        open.iter().any(|prefix| path.starts_with(prefix.as_str()))
+    }
+
+    /// Whether the host serves only gRPC below `/`, as a GRPCRoute does.
+    fn is_grpc(&self, server: &Server, location: &Location, settings: &IngressSettings) -> bool {
+        let own: Vec<&Location> = server.locations.iter().filter(|l| !l.catch_all).collect();
+        settings.backend.protocol == BackendProtocol::Grpc
+            && settings.denied.is_none()
+            && !server.regex
+            && location.path == "/"
+            && location.canary.is_none()
+            && own.len() == 1
+    }
+
+    /// The rules that lead to the backend of a location.
+    fn backend_rules(
+        &mut self,
+        server: &Server,
+        location: &Location,
+        backend: &BackendPort,
+        ingress: usize,
+        comments: &BTreeSet<String>,
+    ) -> Vec<RuleDraft> {
+        let settings = Arc::clone(&self.servers.ingresses[ingress].settings);
+        let path = path_match(location, server.regex);
+        if settings.denied.is_some() {
+            // A rule without backends answers 500.
+            return vec![RuleDraft {
+                matches: vec![json!({"path": path})],
+                filters: Vec::new(),
+                backends: Vec::new(),
+            }];
+        }
+        let filters = self.filters(server, location, ingress, &settings, comments);
+        let plain = IngressSettings {
+            backend: Default::default(),
+            ..(*settings).clone()
+        };
+        // The default backend of a host does not have the protocol of the Ingress.
+        let of = if location.catch_all {
+            &plain
+        } else {
+            &*settings
+        };
+        if self.is_grpc(server, location, &settings) {
+            let number = self.backend_ref(backend, ingress, &plain, comments);
+            return vec![RuleDraft {
+                matches: Vec::new(),
+                filters,
+                backends: vec![number],
+            }];
+        }
+        let main = self.backend_ref(backend, ingress, of, comments);
+        let rule = |headers: Option<Value>, backends: Vec<Value>| {
+            let mut matching = json!({"path": path});
+            if let Some(header) = headers {
+                matching["headers"] = json!([header]);
+            }
+            RuleDraft {
+                matches: vec![matching],
+                filters: filters.clone(),
+                backends,
+            }
+        };
+        let Some(canary) = &location.canary else {
+            return vec![rule(None, vec![main])];
+        };
+        let mut of_canary = (*settings).clone();
+        of_canary.backend.ca_secret = None;
+        let taken = self.backend_ref(&canary.backend, canary.ingress, &of_canary, comments);
+        let mut rules = Vec::new();
+        for (header, taker) in canary_matches(canary) {
+            let backend = match taker {
+                Taker::Canary => taken.clone(),
+                Taker::Main => main.clone(),
+            };
+            rules.push(rule(Some(header), vec![backend]));
+        }
+        let (weight, total) = (canary.canary.weight, canary.canary.total);
+        let backends = match weight {
+            0 => vec![main],
+            _ if weight >= total => vec![taken],
+            _ => {
+                let (mut main, mut taken) = (main, taken);
+                main["weight"] = (total - weight).into();
+                taken["weight"] = weight.into();
+                vec![main, taken]
+            }
+        };
+        rules.push(rule(None, backends));
+        rules
+    }
+
+    /// Filters of a rule that leads to a backend.
+    fn filters(
+        &mut self,
+        server: &Server,
+        location: &Location,
+        ingress: usize,
+        settings: &IngressSettings,
+        comments: &BTreeSet<String>,
+    ) -> Vec<Value> {
+        let mut filters = Vec::new();
+        let mut set: Vec<Value> = settings
+            .request_headers
+            .iter()
+            .map(|(name, value)| json!({"name": name, "value": value}))
+            .collect();
+        if let Some(prefix) = &settings.forwarded_prefix {
+            set.push(json!({"name": "X-Forwarded-Prefix", "value": prefix}));
+        }
+        let mut edits = serde_json::Map::new();
+        if !set.is_empty() {
+            edits.insert("set".to_owned(), json!(set));
+        }
+        if !settings.removed_request_headers.is_empty() {
+            edits.insert("remove".to_owned(), json!(settings.removed_request_headers));
+        }
+        if !edits.is_empty() {
+            filters.push(json!({"type": "RequestHeaderModifier", "requestHeaderModifier": edits}));
+        }
+        let mut change = serde_json::Map::new();
+        if !settings.response_headers.is_empty() {
+            let set: Vec<Value> = settings
+                .response_headers
+                .iter()
+                .map(|(name, value)| json!({"name": name, "value": value}))
+                .collect();
+            change.insert("set".to_owned(), json!(set));
+        }
+        if !settings.hidden_headers.is_empty() {
+            change.insert("remove".to_owned(), json!(settings.hidden_headers));
+        }
+        if !change.is_empty() {
+            filters
+                .push(json!({"type": "ResponseHeaderModifier", "responseHeaderModifier": change}));
+        }
+        let mut rewriting = serde_json::Map::new();
+        if let Some(host) = &settings.backend.vhost {
+            rewriting.insert("hostname".to_owned(), host.clone().into());
+        }
+        let target = settings
+            .rewrite
+            .as_ref()
+            .filter(|to| **to != location.path && server.regex);
+        let mut extension = None;
+        if let Some(target) = target {
+            if target.contains('$') {
+                let (pattern, substitution) = rewrite(&location.path, target);
+                extension = Some(self.rewrite_filter(ingress, &pattern, &substitution, comments));
+            } else {
+                let path = json!({"type": "ReplaceFullPath", "replaceFullPath": target});
+                rewriting.insert("path".to_owned(), path);
+            }
+        }
+        if !rewriting.is_empty() {
+            filters.push(json!({"type": "URLRewrite", "urlRewrite": rewriting}));
+        }
+        if let Some(mirror) = &settings.mirror {
+            let namespace = self.servers.ingresses[ingress].ingress.key.clone();
+            let kind = (
+                "gateway.networking.k8s.io",
+                "HTTPRoute",
+                namespace.namespace.as_str(),
+            );
+            let name = format!("{}-mirror", namespace.name);
+            let backend = self.url_backend(mirror, kind, &name, comments);
+            filters
+                .push(json!({"type": "RequestMirror", "requestMirror": {"backendRef": backend}}));
+        }
+        filters.extend(extension);
+        filters
+    }
+
+    /// An HTTPRouteFilter that rewrites by regular expression, and the reference to it.
+    fn rewrite_filter(
+        &mut self,
+        ingress: usize,
+        pattern: &str,
+        substitution: &str,
+        comments: &BTreeSet<String>,
+    ) -> Value {
+        let spec = json!({"urlRewrite": {"path": {
+            "type": "ReplaceRegexMatch",
+            "replaceRegexMatch": {"pattern": pattern, "substitution": substitution},
+        }}});
+        let ingress = self.servers.ingresses[ingress].ingress.key.clone();
+        let equal = self.output.iter().find(|object| {
+            object.kind == "HTTPRouteFilter"
+                && object.key.namespace == ingress.namespace
+                && object.value["spec"] == spec
+        });
+        let key = match equal {
+            Some(object) => object.key.clone(),
+            None => {
+                let name = format!("{}-rewrite", ingress.name);
+                let kind = "HTTPRouteFilter";
+                let key = self.output.free_name(kind, &ingress.namespace, &name);
+                self.output.add(kind, &key, spec, comments);
+                key
+            }
+        };
+        let reference = json!({"group": ENVOY, "kind": "HTTPRouteFilter", "name": key.name});
+        json!({"type": "ExtensionRef", "extensionRef": reference})
+    }
+
+    /// Writes the routes of a host and notes their policies.
+    fn write_routes(
+        &mut self,
+        server: &Server,
+        drafts: Vec<RouteDraft>,
+        policies: &mut BTreeMap<(String, &'static str, String), PolicyDraft>,
+    ) {
+        let mut hostnames = vec![server.host.clone()];
+        hostnames.extend(server.aliases.iter().cloned());
+        hostnames.retain(|host| !host.is_empty());
+        for (index, draft) in drafts.into_iter().enumerate() {
+            let base = slug(&server.host);
+            let name = match index {
+                0 => base,
+                _ => format!("{base}-{}", draft.ingress),
+            };
+            let sections = self.sections(server, draft.listeners);
+            let parents: Vec<Value> = sections
+                .iter()
+                .map(|section| self.parent(Some(section)))
+                .collect();
+            for rules in chunks(draft.groups) {
+                let key = self.output.free_name(draft.kind, &draft.namespace, &name);
+                let rules: Vec<Value> = match draft.kind {
+                    "GRPCRoute" => rules
+                        .iter()
+                        .map(|rule| json!({"backendRefs": rule.backends}))
+                        .collect(),
+                    _ => rules.iter().map(RuleDraft::json).collect(),
+                };
+                let mut spec = json!({"parentRefs": parents, "rules": rules});
+                if !hostnames.is_empty() {
+                    spec["hostnames"] = json!(hostnames);
+                }
+                self.output.add(draft.kind, &key, spec, &draft.comments);
+                let target = json!({
+                    "group": "gateway.networking.k8s.io",
+                    "kind": draft.kind,
+                    "name": key.name,
+                });
+                for (kind, policy) in [
+                    ("BackendTrafficPolicy", &draft.policies.traffic),
+                    ("SecurityPolicy", &draft.policies.security),
+                ] {
+                    let Some(spec) = policy else { continue };
+                    let at = (draft.namespace.clone(), kind, spec.to_string());
+                    let entry = policies.entry(at).or_insert_with(|| PolicyDraft {
+                        name: draft.ingress.clone(),
+                        spec: spec.clone(),
+                        targets: Vec::new(),
+                        comments: BTreeSet::new(),
+                    });
+                    entry.targets.push(target.clone());
+                    entry.comments.extend(draft.comments.iter().cloned());
+                }
+            }
+        }
+    }
+
+    /// Listeners of a route by name.
+    fn sections(&self, server: &Server, listeners: Listeners) -> Vec<String> {
+        let https = match server.client_cert {
+            Some(_) => format!("https-{}", slug(&server.host)),
+            None => "https".to_owned(),
+        };
+        let has_https = server.client_cert.is_some() || !self.certificates.is_empty();
+        let mut sections = Vec::new();
+        if listeners != Listeners::Https {
+            sections.push("http".to_owned());
+        }
+        if listeners != Listeners::Http && (has_https || sections.is_empty()) {
+            sections.push(https);
+        }
+        sections
+    }
+
+    fn redirect_to_https(&mut self, server: &Server, redirects: &mut Redirects) {
+        let mut names = vec![server.host.clone()];
+        names.extend(server.aliases.iter().cloned());
+        // A redirect of the location itself precedes the one to HTTPS.
+        let answered = |location: &Location| {
+            let settings = self.servers.settings(location);
+            settings.is_some_and(|settings| settings.redirect.is_some())
+        };
+        let whole = server.locations.iter().any(|location| {
+            location.path == "/"
+                && !location.exact
+                && self.redirects(server, location)
+                && !answered(location)
+        });
+        if whole {
+            redirects.hosts.extend(names);
+            return;
+        }
+        let paths: Vec<Value> = server
+            .locations
+            .iter()
+            .filter(|location| self.redirects(server, location) && !answered(location))
+            .map(|location| json!({"path": path_match(location, server.regex)}))
+            .collect();
+        if !paths.is_empty() {
+            redirects.paths.push((names, paths));
+        }
+    }
+
+    /// `from-to-www-redirect`.
+    fn redirect_other_name(&mut self, server: &Server, redirects: &mut Redirects) {
+        if let Some(other) = &server.redirect_from {
+            redirects.names.push((other.clone(), server.host.clone()));
+        }
+    }
+
+    /// The redirect routes, in the namespace of the Gateway.
+    fn write_redirects(&mut self, redirects: Redirects) {
+        let code = self.config.redirect_code();
+        let namespace = self.options.gateway.namespace.clone();
+        let to_https = json!({"scheme": "https", "statusCode": code});
+        let filters = json!([{"type": "RequestRedirect", "requestRedirect": to_https}]);
+        let parents = json!([self.parent(Some("http"))]);
+        let why = BTreeSet::from([
+            "Hosts of Ingresses with TLS: ssl-redirect, force-ssl-redirect".to_owned(),
+        ]);
+        let hosts: Vec<String> = redirects.hosts.into_iter().collect();
+        for hosts in hosts.chunks(MAX_RULES) {
+            let key = self
+                .output
+                .free_name("HTTPRoute", &namespace, "https-redirect");
+            let mut spec = json!({"parentRefs": parents, "rules": [{"filters": filters}]});
+            let named: Vec<&String> = hosts.iter().filter(|host| !host.is_empty()).collect();
+            if named.len() == hosts.len() {
+                spec["hostnames"] = json!(named);
+            }
+            self.output.add("HTTPRoute", &key, spec, &why);
+        }
+        for (names, paths) in redirects.paths {
+            let name = format!("https-redirect-{}", slug(&names[0]));
+            let key = self.output.free_name("HTTPRoute", &namespace, &name);
+            let rules: Vec<Value> = paths
+                .chunks(MAX_MATCHES)
+                .map(|matches| json!({"matches": matches, "filters": filters}))
+                .collect();
+            let mut spec = json!({"parentRefs": parents, "rules": rules});
+            let names: Vec<String> = names.into_iter().filter(|name| !name.is_empty()).collect();
+            if !names.is_empty() {
+                spec["hostnames"] = json!(names);
+            }
+            self.output.add("HTTPRoute", &key, spec, &why);
+        }
+        for (from, to) in redirects.names {
+            let mut sections = vec!["http"];
+            if !self.certificates.is_empty() {
+                sections.push("https");
+            }
+            let parents: Vec<Value> = sections
+                .iter()
+                .map(|section| self.parent(Some(section)))
+                .collect();
+            let key = ObjectKey::new(&*namespace, format!("redirect-{}", slug(&from)));
+            let redirect = json!({"hostname": to, "statusCode": code});
+            let spec = json!({
+                "parentRefs": parents,
+                "hostnames": [from],
+                "rules": [{"filters": [{"type": "RequestRedirect", "requestRedirect": redirect}]}],
+            });
+            let why = BTreeSet::from(["from-to-www-redirect".to_owned()]);
+            self.output.add("HTTPRoute", &key, spec, &why);
+        }
+    }
+}
+
+/// Redirects of hosts that are written together.
+#[derive(Debug, Default)]
+struct Redirects {
+    /// Hosts that redirect to HTTPS. An empty name: all others.
+    hosts: BTreeSet<String>,
+    /// Hosts of which some paths redirect to HTTPS.
+    paths: Vec<(Vec<String>, Vec<Value>)>,
+    /// Names that redirect to another name.
+    names: Vec<(String, String)>,
+}
+
+/// Where the rules of a location go.
+struct Draft<'a> {
+    namespace: &'a str,
+    ingress: &'a str,
+    comments: &'a BTreeSet<String>,
+    drafts: &'a mut Vec<RouteDraft>,
+}
+
+impl Draft<'_> {
+    /// Adds rules without policies.
+    fn add(&mut self, listeners: Listeners, rules: Vec<RuleDraft>) {
+        self.add_with(listeners, "HTTPRoute", RoutePolicies::default(), rules);
+    }
+
+    fn add_with(
+        &mut self,
+        listeners: Listeners,
+        kind: &'static str,
+        policies: RoutePolicies,
+        rules: Vec<RuleDraft>,
+    ) {
+        let fingerprint = policies.fingerprint();
+        let known = self.drafts.iter_mut().find(|draft| {
+            draft.namespace == self.namespace
+                && draft.listeners == listeners
+                && draft.kind == kind
+                && draft.policies.fingerprint() == fingerprint
+        });
+        match known {
+            Some(draft) => {
+                draft.groups.push(rules);
+                draft.comments.extend(self.comments.iter().cloned());
+            }
+            None => self.drafts.push(RouteDraft {
+                namespace: self.namespace.to_owned(),
+                listeners,
+                kind,
+                policies,
+                ingress: self.ingress.to_owned(),
+                groups: vec![rules],
+                comments: self.comments.clone(),
+            }),
+        }
+    }
+}
+
+/// Rules in portions of one route. Rules that differ in their path only become one.
+fn chunks(groups: Vec<Vec<RuleDraft>>) -> Vec<Vec<RuleDraft>> {
+    let mut merged: Vec<Vec<RuleDraft>> = Vec::new();
+    for group in groups {
+        if let [rule] = &group[..] {
+            let equal = merged.iter_mut().find_map(|known| match &mut known[..] {
+                [known]
+                    if known.filters == rule.filters
+                        && known.backends == rule.backends
+                        && known.matches.len() < MAX_MATCHES =>
+                {
+                    Some(known)
+                }
+                _ => None,
+            });
+            if let Some(known) = equal {
+                known.matches.extend(rule.matches.iter().cloned());
+                continue;
+            }
+        }
+        merged.push(group);
+    }
+    let mut routes: Vec<Vec<RuleDraft>> = vec![Vec::new()];
+    for group in merged {
+        let last = routes.last().map_or(0, Vec::len);
+        if last + group.len() > MAX_RULES && last > 0 {
+            routes.push(Vec::new());
+        }
+        if let Some(route) = routes.last_mut() {
+            route.extend(group);
+        }
+    }
+    routes
+}
+
+/// A redirect to an address or a path.
+fn redirect_target(to: &str, code: u16) -> Value {
+    let code = if matches!(code, 301 | 302 | 303 | 307 | 308) {
+        code
+    } else {
+        302
+    };
+    let (path, mut redirect) = match url(to) {
+        Some(parts) => {
+            let mut redirect = json!({"scheme": parts.scheme, "hostname": parts.host});
+            if let Some(port) = parts.port {
+                redirect["port"] = port.into();
+            }
+            (parts.path, redirect)
+        }
+        None => {
+            let path = to.split(['?', '#']).next().unwrap_or_default();
+            (path.to_owned(), json!({}))
+        }
+    };
+    let path = if path.is_empty() {
+        "/".to_owned()
+    } else {
+        path
+    };
+    redirect["path"] = json!({"type": "ReplaceFullPath", "replaceFullPath": path});
+    redirect["statusCode"] = code.into();
+    redirect
+}

@@ -1,0 +1,155 @@
+//! Verdicts: what became of each annotation, ConfigMap key, flag and field.
+
+use serde::Serialize;
+
+/// The result of translating one setting. Ordered from the best to the worst.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MigrationOutcome {
+    /// The gateway behaves as ingress-nginx does.
+    Same,
+    /// The setting is translated; some responses differ.
+    SameWithADifference,
+    /// A choice is needed; a default was taken.
+    NeedsADecision,
+    /// No object has this effect.
+    Impossible,
+}
+
+impl MigrationOutcome {
+    /// All outcomes, from the best to the worst.
+    pub const ALL: [Self; 4] = [
+        Self::Same,
+        Self::SameWithADifference,
+        Self::NeedsADecision,
+        Self::Impossible,
+    ];
+
+    /// Name in reports and options.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::SameWithADifference => "same-with-a-difference",
+            Self::NeedsADecision => "needs-a-decision",
+            Self::Impossible => "impossible",
+        }
+    }
+
+    /// Name in prose.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::SameWithADifference => "same with a difference",
+            Self::NeedsADecision => "needs a decision",
+            Self::Impossible => "impossible",
+        }
+    }
+}
+
+/// A part of an exchange that may differ.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Aspect {
+    /// Status of the response.
+    Status,
+    /// Header fields of the response.
+    ResponseHeaders,
+    /// Content of the response.
+    Body,
+    /// Backends that receive the request, their number and order.
+    Calls,
+    /// Path that the backend receives.
+    RequestPath,
+    /// Header fields that the backend receives.
+    RequestHeaders,
+    /// Handshake and certificate.
+    Tls,
+}
+
+/// The kind of a setting.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SettingKind {
+    /// Behaviour of ingress-nginx without a setting.
+    Default,
+    /// Command-line flag of the controller.
+    Flag,
+    /// Key of the controller's ConfigMap.
+    ConfigKey,
+    /// Annotation of an Ingress.
+    Annotation,
+    /// Field of an object.
+    Field,
+}
+
+/// A place in the input.
+#[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct SourcePlace {
+    /// File name. Empty: none.
+    pub file: String,
+    /// Line, from 1. 0: unknown.
+    pub line: usize,
+}
+
+/// What became of one setting of one object.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct MigrationVerdict {
+    /// Object with the setting, such as `Ingress team-a/web`.
+    pub object: String,
+    /// Kind of the setting.
+    pub kind: SettingKind,
+    /// Name of the setting.
+    pub setting: String,
+    /// Its value.
+    pub value: String,
+    /// Where it is written.
+    pub place: SourcePlace,
+    /// The result.
+    pub outcome: MigrationOutcome,
+    /// What the result means, and what to do.
+    pub text: String,
+    /// Parts of exchanges that may differ.
+    pub affects: Vec<Aspect>,
+}
+
+/// A verdict without the setting to which it belongs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Finding {
+    pub(crate) outcome: MigrationOutcome,
+    pub(crate) text: String,
+    pub(crate) affects: Vec<Aspect>,
+}
+
+impl Finding {
+    pub(crate) fn same(text: impl Into<String>) -> Self {
+        Self::new(MigrationOutcome::Same, text, &[])
+    }
+
+    pub(crate) fn differs(text: impl Into<String>, affects: &[Aspect]) -> Self {
+        Self::new(MigrationOutcome::SameWithADifference, text, affects)
+    }
+
+    pub(crate) fn decision(text: impl Into<String>, affects: &[Aspect]) -> Self {
+        Self::new(MigrationOutcome::NeedsADecision, text, affects)
+    }
+
+    pub(crate) fn impossible(text: impl Into<String>, affects: &[Aspect]) -> Self {
+        Self::new(MigrationOutcome::Impossible, text, affects)
+    }
+
+    fn new(outcome: MigrationOutcome, text: impl Into<String>, affects: &[Aspect]) -> Self {
+        Self {
+            outcome,
+            text: text.into(),
+            affects: affects.to_vec(),
+        }
+    }
+}
+
+/// Number of verdicts by outcome.
+pub fn count(verdicts: &[MigrationVerdict]) -> [(MigrationOutcome, usize); 4] {
+    MigrationOutcome::ALL.map(|outcome| {
+        let number = verdicts.iter().filter(|v| v.outcome == outcome).count();
+        (outcome, number)
+    })
+}
