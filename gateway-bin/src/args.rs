@@ -73,6 +73,14 @@ Examples:
     /// cannot be read.
     #[command(display_name = "towergate")]
     Status(ManifestArgs),
+    /// Translate Ingresses of ingress-nginx into Gateway API.
+    ///
+    /// Reads Ingresses with the IngressClasses, Services, Secrets, ConfigMaps, and the controller's Deployment or Helm
+    /// values in the given folders and below. `-` reads manifests from standard input. Writes one file per namespace
+    /// with --out, and prints what became of each annotation, ConfigMap key and flag. Exit status: 0; 1 if a verdict
+    /// is as bad as --fail-on or a manifest is invalid; 2 if a file cannot be read or written.
+    #[command(display_name = "towergate", after_help = MIGRATE_EXAMPLES)]
+    Migrate(MigrateArgs),
     /// Serve a backend that returns each request as JSON.
     ///
     /// The response contains method, path, headers, size of the body and the address of the client. Supports HTTP/1.1
@@ -102,6 +110,13 @@ Examples:
     #[command(display_name = "towergate")]
     Man,
 }
+
+const MIGRATE_EXAMPLES: &str = "\
+Examples:
+  towergate migrate cluster/ --out gateway/
+  kubectl get ingresses,ingressclasses,services,configmaps,secrets,deployments -A -o yaml | towergate migrate - --out gateway/
+  towergate migrate cluster/ --prove
+  towergate migrate cluster/ --format json --fail-on impossible > report.json";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -152,6 +167,10 @@ pub(crate) struct ManifestArgs {
     /// the first name seals, all of them open. Default: each policy derives its key from its client secret.
     #[arg(long, value_name = "NAMESPACE/SECRET")]
     pub(crate) session_keys: Option<SecretName>,
+    /// Serve the Ingresses of this class as well, translated as `towergate migrate` does, by the Gateway
+    /// `ingress-nginx/NAME`. A path whose guard cannot be translated answers 500.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) ingress_class: Option<String>,
     /// Behave as Envoy where Towergate differs on purpose.
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     pub(crate) parity: Vec<ParityFlag>,
@@ -175,7 +194,7 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) manifests: ManifestArgs,
     /// Serve the configuration of the controller at this address, such as `https://controller.example:18000`.
-    #[arg(long, value_name = "URL", requires = "credentials", conflicts_with_all = ["paths", "ports", "bind", "endpoints", "strict", "refuse_unknown_sni", "session_keys", "parity", "no_backends"])]
+    #[arg(long, value_name = "URL", requires = "credentials", conflicts_with_all = ["paths", "ports", "bind", "endpoints", "strict", "refuse_unknown_sni", "session_keys", "parity", "no_backends", "ingress_class"])]
     pub(crate) from: Option<ControllerAddress>,
     /// Folder with ca.crt, tls.crt and tls.key for --from. Read again when the files change.
     #[arg(long, value_name = "DIR", requires = "from")]
@@ -262,6 +281,58 @@ pub(crate) enum FindingsFormat {
     Json,
     /// Each finding with its line of the file, and a summary.
     Text,
+}
+
+/// Arguments of `migrate`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct MigrateArgs {
+    /// Folders or files of manifests.
+    #[arg(required = true, value_name = "DIR")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Folder to write the translated manifests to. Without it, only the report is printed.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Format of the report.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: ReportFormat,
+    /// Exit with status 1 if a verdict is this one or a worse one.
+    #[arg(long, value_name = "VERDICT")]
+    pub(crate) fail_on: Option<FailOn>,
+    /// Send generated requests through the translation, in this process, and print where a model of ingress-nginx
+    /// answers differently, the smallest request first.
+    #[arg(long)]
+    pub(crate) prove: bool,
+    /// The shared Gateway.
+    #[arg(long, value_name = "NAMESPACE/NAME", default_value = "gateway/shared")]
+    pub(crate) gateway: String,
+    /// GatewayClass of the Gateway.
+    #[arg(long, value_name = "NAME", default_value = "eg")]
+    pub(crate) gateway_class: String,
+    /// Command-line flag of the ingress-nginx controller that the manifests do not contain. Can be repeated.
+    #[arg(long = "nginx-flag", value_name = "NAME=VALUE")]
+    pub(crate) nginx_flags: Vec<String>,
+}
+
+/// A format of the report of `migrate`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// One HTML page without references to other files.
+    Html,
+    /// One JSON object, indented.
+    Json,
+    /// A summary, and what is not the same, the worst first.
+    Text,
+}
+
+/// The verdict of `--fail-on`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum FailOn {
+    /// Anything that is not the same.
+    SameWithADifference,
+    /// Anything that needs a decision or is impossible.
+    NeedsADecision,
+    /// Anything that is impossible.
+    Impossible,
 }
 
 /// Arguments of `echo`.

@@ -1,7 +1,7 @@
 //! `towergate check`: reports errors in manifests without serving them.
 
 use std::io::{IsTerminal, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use towergate_k8s::decode::Severity;
@@ -26,7 +26,7 @@ const MAX_INPUT: u64 = 64 * 1024 * 1024;
 /// # Errors
 /// If standard input cannot be read or standard output cannot be written.
 pub(crate) fn check(args: &CheckArgs) -> Outcome {
-    let input = read_stdin(&args.manifests)?;
+    let input = read_stdin(&args.manifests.paths)?;
     let reading = loader(&args.manifests, input.clone()).read(true, |_| Some(NO_ECHO));
     let found = reading
         .map(|reading| reading.diagnostics)
@@ -50,8 +50,8 @@ pub(crate) fn check(args: &CheckArgs) -> Outcome {
 ///
 /// # Errors
 /// If it cannot be read, is not UTF-8 or exceeds 64 MiB.
-pub(crate) fn read_stdin(args: &ManifestArgs) -> Result<Option<String>, Failure> {
-    if !args.paths.iter().any(|path| path == Path::new(STDIN.0)) {
+pub(crate) fn read_stdin(paths: &[PathBuf]) -> Result<Option<String>, Failure> {
+    if !paths.iter().any(|path| path == Path::new(STDIN.0)) {
         return Ok(None);
     }
     let mut text = String::new();

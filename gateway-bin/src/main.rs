@@ -14,12 +14,15 @@ mod dev_cert;
 mod echo;
 mod flags;
 mod folder_source;
+mod ingresses;
 mod listen_error;
 mod log_throttle;
 mod manifest_loader;
 mod memory;
 mod metrics;
+mod migrate;
 mod preflight_checks;
+mod prove;
 mod render;
 mod run;
 mod signals;
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(*args),
         Command::Check(args) => check::check(&args),
         Command::Status(args) => status::status(&args),
+        Command::Migrate(args) => migrate::migrate(&args),
         Command::Echo(args) => echo::run(&args),
         Command::DevCert(args) => dev_cert::run(&args),
         Command::Completions(args) => completions::completions(args.shell),

@@ -13,6 +13,7 @@ use towergate_k8s::{Diagnostic, ObjectKey, Objects, Resolution, ResolveOptions, 
 use towergate_tls::server::UnknownName;
 
 use crate::args::{ManifestArgs, ParityFlag};
+use crate::ingresses;
 use crate::preflight_checks;
 use crate::time::unix_seconds;
 
@@ -24,6 +25,8 @@ pub(crate) struct ManifestLoader {
     folder: Folder,
     paths: Vec<PathBuf>,
     scope: ResolveOptions,
+    /// Class of the Ingresses that are served as well.
+    ingress_class: Option<String>,
     /// Gives each Gateway an address of its own.
     separate_addresses: bool,
     fingerprint: Option<u64>,
@@ -54,6 +57,7 @@ impl ManifestLoader {
             folder: Folder::new(args.strict),
             paths: args.paths.clone(),
             scope: scope(args),
+            ingress_class: args.ingress_class.clone(),
             separate_addresses: false,
             fingerprint: None,
             last: Objects::default(),
@@ -88,6 +92,12 @@ impl ManifestLoader {
         mut echo: impl FnMut(&ObjectKey) -> Option<SocketAddr>,
     ) -> Option<Reading> {
         let mut loaded = self.folder.read(&self.paths);
+        if let Some(class) = &self.ingress_class {
+            // The translation is a function of the files, so it changes only if they do.
+            let text = ingresses::translate_files(&loaded.files, class);
+            self.folder.set_text(ingresses::NAME, text);
+            loaded = self.folder.read(&self.paths);
+        }
         if !always && self.fingerprint == Some(loaded.fingerprint) {
             return None;
         }

@@ -15,7 +15,7 @@ use crate::{Outcome, print};
 /// # Errors
 /// If standard input cannot be read or standard output cannot be written.
 pub(crate) fn status(args: &ManifestArgs) -> Outcome {
-    let loader = loader(args, read_stdin(args)?);
+    let loader = loader(args, read_stdin(&args.paths)?);
     let mut loader = loader.with_separate_addresses(args);
     let Some(reading) = loader.read(true, |_| Some(NO_ECHO)) else {
         return Ok(ExitCode::SUCCESS);

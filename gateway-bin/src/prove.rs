@@ -1,0 +1,237 @@
+//! `migrate --prove`: sends generated requests through the translation and compares with the model.
+//!
+//! The data plane runs in this process without sockets of its own. Its backends are one echo server on
+//! loopback, with an address for each port of a Service.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tower_service::Service;
+use towergate_core::Body;
+use towergate_core::conn::ConnectionAddrs;
+use towergate_core::gateway::{Gateway, Options, PortService};
+use towergate_core::plan::{BackendId, Endpoint};
+use towergate_k8s::decode::Decoder;
+use towergate_k8s::ingress::model::{IngressNginx, ModelRequest};
+use towergate_k8s::ingress::proof::{self, Difference, Observed};
+use towergate_k8s::ingress::{Manifests, Migration};
+use towergate_k8s::resolve::Parity;
+use towergate_k8s::{ResolveOptions, resolve};
+
+use crate::Failure;
+
+/// The result of a proof.
+pub(crate) struct Proof {
+    /// Number of requests that were compared.
+    compared: usize,
+    /// Number of requests that cannot be compared: there is no certificate, their backends do not speak
+    /// plain HTTP, or an authentication server or a client certificate decides.
+    skipped: usize,
+    /// What differs, the smallest request first.
+    differences: Vec<Difference>,
+}
+
+impl Proof {
+    /// The proof as text.
+    pub(crate) fn text(&self) -> String {
+        let mut text = format!(
+            "\nProof: {} requests compared, {} different, {} not compared\n",
+            self.compared,
+            self.differences.len(),
+            self.skipped
+        );
+        for difference in &self.differences {
+            let Difference {
+                request,
+                expected,
+                found,
+            } = difference;
+            let _ = writeln!(
+                text,
+                "  {request}\n    ingress-nginx: {expected}\n    towergate: {found}"
+            );
+        }
+        text
+    }
+}
+
+/// Compares the model of ingress-nginx with the translation. `texts` are the manifests by file name.
+///
+/// # Errors
+/// If no socket can be bound or the plan cannot be built.
+pub(crate) fn prove(
+    manifests: &Manifests,
+    texts: &[(String, String)],
+    flags: &[String],
+    migration: &Migration,
+) -> Result<Proof, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(run(manifests, texts, flags, migration))
+}
+
+async fn run(
+    manifests: &Manifests,
+    texts: &[(String, String)],
+    flags: &[String],
+    migration: &Migration,
+) -> Result<Proof, Failure> {
+    let nginx = IngressNginx::new(manifests, flags);
+    let echo = Echo::start().await?;
+    let gateway = gateway(&nginx, texts, migration, &echo)?;
+    let ports = [gateway.service(80), gateway.service(443)];
+    let https = proof::has_https(&migration.objects);
+    let mut proof = Proof {
+        compared: 0,
+        skipped: 0,
+        differences: Vec::new(),
+    };
+    for request in proof::requests(&nginx) {
+        if request.https && !https || !proof::is_plain(&nginx, &request) {
+            proof.skipped += 1;
+            continue;
+        }
+        let expected = nginx.answer(&request);
+        let found = send(&ports[usize::from(request.https)], &request, &echo).await?;
+        proof.compared += 1;
+        proof
+            .differences
+            .extend(proof::compare(&request, &expected, &found));
+    }
+    proof::sort(&mut proof.differences);
+    Ok(proof)
+}
+
+/// A gateway with the translation, whose backends are the echo server.
+fn gateway(
+    nginx: &IngressNginx<'_>,
+    texts: &[(String, String)],
+    migration: &Migration,
+    echo: &Echo,
+) -> Result<Gateway, Failure> {
+    let mut decoder = Decoder::new(false);
+    for (file, text) in texts {
+        decoder.file(file, text);
+    }
+    decoder.file("missing.yaml", &proof::missing_services(nginx));
+    decoder.file("translation.yaml", &proof::prepare(&migration.objects));
+    let objects = decoder.finish().objects;
+    let mut endpoints = BTreeMap::new();
+    let mut names = HashMap::new();
+    let mut addresses = (1_u32..).map(|n| Ipv4Addr::from_bits(0x7f40_0000 + n));
+    for (key, service) in objects.services.iter() {
+        for port in &service.spec.ports {
+            let Some(address) = addresses.next() else {
+                break;
+            };
+            names.insert(IpAddr::from(address), key.to_string());
+            let backend = BackendId::service(&key.namespace, &key.name, port.port);
+            let address = SocketAddr::new(address.into(), echo.port);
+            endpoints.insert(backend, vec![Endpoint { address, weight: 1 }]);
+        }
+    }
+    echo.names
+        .set(names)
+        .map_err(|_| "the echo server is in use")?;
+    let options = ResolveOptions {
+        endpoints,
+        parity: Parity {
+            strict_host: true,
+            keep_external_address: false,
+        },
+        serve_unclassed: true,
+        ..ResolveOptions::default()
+    };
+    let resolution = resolve(&objects, &options);
+    let gateway = Gateway::new(Options::default());
+    gateway.set_endpoints(&resolution.endpoints);
+    gateway.apply(&resolution.plan)?;
+    Ok(gateway)
+}
+
+/// Sends a request through a port of the gateway.
+async fn send(
+    port: &PortService,
+    request: &ModelRequest,
+    echo: &Echo,
+) -> Result<Observed, Failure> {
+    let mut builder = Request::builder()
+        .method(request.method.as_str())
+        .uri(request.target.as_str());
+    for (name, value) in &request.headers {
+        builder = builder.header(name, value);
+    }
+    let peer = SocketAddr::new(request.client, 50_000);
+    let port_number = if request.https { 443 } else { 80 };
+    let local = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port_number);
+    let request = builder
+        .extension(ConnectionAddrs::of_tcp(peer, local))
+        .body(Body::empty())?;
+    let Ok(response) = port.clone().call(request).await;
+    let header = |name: &str| {
+        let value = response.headers().get(name)?.to_str().ok()?;
+        Some(value.to_owned())
+    };
+    let address = header(BACKEND).and_then(|text| text.parse::<IpAddr>().ok());
+    let names = echo.names.get();
+    let backend = address.and_then(|address| names?.get(&address).cloned());
+    Ok(Observed {
+        status: response.status().as_u16(),
+        location: header("location"),
+        backend,
+        target: header(TARGET),
+    })
+}
+
+/// Header field in which the echo server reports the address that received the request.
+const BACKEND: &str = "x-proof-backend";
+/// Header field in which it reports the request target.
+const TARGET: &str = "x-proof-target";
+
+/// A server that reports what it received. It listens on all addresses of 127.0.0.0/8.
+struct Echo {
+    port: u16,
+    /// Services by address.
+    names: std::sync::OnceLock<HashMap<IpAddr, String>>,
+}
+
+impl Echo {
+    async fn start() -> Result<Self, Failure> {
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
+        let port = listener.local_addr()?.port();
+        tokio::spawn(async move {
+            while let Ok((stream, peer)) = listener.accept().await {
+                let Ok(local) = stream.local_addr() else {
+                    continue;
+                };
+                // Only this machine may use it.
+                if !peer.ip().is_loopback() {
+                    continue;
+                }
+                let address: Arc<str> = local.ip().to_string().into();
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let target = request.uri().path_and_query().map(ToString::to_string);
+                    let response = Response::builder()
+                        .header(BACKEND, &*address)
+                        .header(TARGET, target.unwrap_or_default())
+                        .body(Body::empty());
+                    async move { response }
+                });
+                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        Ok(Self {
+            port,
+            names: std::sync::OnceLock::new(),
+        })
+    }
+}
