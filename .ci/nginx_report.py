@@ -11,8 +11,8 @@ import re
 import sys
 
 # The least share of equal cases, and of cases that are equal or named, in percent.
-EQUAL_FLOOR = 45.0
-NAMED_FLOOR = 95.0
+EQUAL_FLOOR = 58.0
+NAMED_FLOOR = 100.0
 
 
 def aspect(field):
@@ -32,6 +32,22 @@ def aspect(field):
     return "status"
 
 
+def tolerated(field, expected, found):
+    """Whether two values mean the same although replay.py tells them apart."""
+    # ingress-nginx sends a page with its own responses, the gateway mostly none.
+    if field == "body.from":
+        return (expected, found) == ("gateway", "none")
+    if isinstance(found, list) and len(found) == 1:
+        found = found[0]
+    if not isinstance(expected, str) or not isinstance(found, str):
+        return False
+    # The value of an affinity cookie is opaque.
+    if "cookie" in field:
+        return expected == re.sub(r'"?[0-9a-f]{16}"?', "<affinity>", found)
+    # RFC 3986, section 6.2.3: an empty path is `/`.
+    return field == "resp:location" and re.fullmatch(r"https?://[^/]+", expected) and found == expected + "/"
+
+
 def main():
     cases, work, patterns = sys.argv[1], sys.argv[2], sys.argv[3:]
     families, total = {}, collections.Counter()
@@ -46,6 +62,9 @@ def main():
     with open(os.path.join(work, "differences.jsonl"), encoding="utf-8") as lines:
         for line in map(json.loads, lines):
             family = families[line["case"]]
+            line["diffs"] = [d for d in line["diffs"] if not tolerated(*d[1:])]
+            if not line["diffs"]:
+                continue
             differing[family] += 1
             try:
                 with open(os.path.join(work, line["world"] + ".json"), encoding="utf-8") as report:

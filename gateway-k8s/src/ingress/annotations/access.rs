@@ -111,7 +111,7 @@ fn basic(reader: &mut AnnotationReader<'_>) {
             );
         }
     }
-    let order = "the challenge comes before the source range and after the rate limit is not counted: a client outside of the range without credentials gets 401 instead of 403. `Authorization` reaches the backend";
+    let order = "the challenge precedes the source range and the rate limit: a client outside of the range without credentials gets 401 instead of 403";
     reader.found(
         "auth-type",
         Finding::differs(

@@ -140,6 +140,7 @@ impl Translator<'_> {
         let settings = &read.settings;
         let comments = self.comments(ingress);
         let namespace = read.ingress.key.namespace.clone();
+        self.namespaces.insert(namespace.clone());
         if !location.path.starts_with('/') && !server.regex {
             let text = format!(
                 "path `{}` does not begin with `/`; it is not served",
@@ -213,7 +214,6 @@ impl Translator<'_> {
             drafts,
         }
         .add_with(listeners, kind, policies, rules);
-        self.namespaces.insert(namespace);
     }
 
     /// Locations of `server-snippet`, which precede the redirect to HTTPS and have no policies.
@@ -444,8 +444,13 @@ impl Translator<'_> {
         if !set.is_empty() {
             edits.insert("set".to_owned(), json!(set));
         }
-        if !settings.removed_request_headers.is_empty() {
-            edits.insert("remove".to_owned(), json!(settings.removed_request_headers));
+        let mut removed = settings.removed_request_headers.clone();
+        if settings.basic_auth.is_some() {
+            // The backend must not learn the password.
+            removed.push("Authorization".to_owned());
+        }
+        if !removed.is_empty() {
+            edits.insert("remove".to_owned(), json!(removed));
         }
         if !edits.is_empty() {
             filters.push(json!({"type": "RequestHeaderModifier", "requestHeaderModifier": edits}));
