@@ -283,19 +283,28 @@ const KEYS: &[(&str, ConfigRow)] = &[
     ("grpc-buffer-size-kb", NGINX),
     (
         "gzip-disable",
-        Decide("compression is off", &[ResponseHeaders, Body]),
+        Differs(
+            "the gateway compresses text, JSON, JavaScript, XML and SVG at level 6",
+            &[ResponseHeaders, Body],
+        ),
     ),
     (
         "gzip-level",
-        Decide("compression is off", &[ResponseHeaders, Body]),
+        Differs(
+            "the gateway compresses text, JSON, JavaScript, XML and SVG at level 6",
+            &[ResponseHeaders, Body],
+        ),
     ),
     (
         "gzip-min-length",
-        Decide("compression is off", &[ResponseHeaders, Body]),
+        Same("BackendTrafficPolicy `compressor` of the Gateway"),
     ),
     (
         "gzip-types",
-        Decide("compression is off", &[ResponseHeaders, Body]),
+        Differs(
+            "the gateway compresses text, JSON, JavaScript, XML and SVG at level 6",
+            &[ResponseHeaders, Body],
+        ),
     ),
     (
         "hide-headers",
@@ -407,9 +416,8 @@ const KEYS: &[(&str, ConfigRow)] = &[
     ),
     (
         "proxy-body-size",
-        Decide(
-            "request bodies are not limited",
-            &[Status, Calls, Body, ResponseHeaders],
+        Same(
+            "the annotation `towergate.dev/max-request-body` of the Gateway's BackendTrafficPolicy",
         ),
     ),
     ("proxy-buffer-size", NGINX),
@@ -588,8 +596,8 @@ const KEYS: &[(&str, ConfigRow)] = &[
     ("use-geoip2", GEOIP),
     (
         "use-gzip",
-        Decide(
-            "compression is off: set `compressor` in the BackendTrafficPolicy of the Gateway",
+        Differs(
+            "BackendTrafficPolicy `compressor` of the Gateway",
             &[ResponseHeaders, Body],
         ),
     ),

@@ -106,6 +106,15 @@ impl OutputObjects {
         object.comments.extend(comments.iter().cloned());
     }
 
+    /// Sets an annotation of an object.
+    pub(crate) fn annotate(&mut self, kind: &str, key: &ObjectKey, name: &str, value: &str) {
+        let rank = ORDER.iter().position(|known| *known == kind);
+        let at = (rank.unwrap_or(ORDER.len()), key.clone());
+        if let Some(object) = self.objects.get_mut(&at) {
+            object.value["metadata"]["annotations"][name] = value.into();
+        }
+    }
+
     /// A name that no object of `kind` has: `name`, or `name` with a number.
     pub(crate) fn free_name(&self, kind: &str, namespace: &str, name: &str) -> ObjectKey {
         let rank = ORDER

@@ -79,15 +79,8 @@ fn bodies(reader: &mut AnnotationReader<'_>) {
     match limit.map(size) {
         Some(Some(limit)) => {
             reader.settings.proxy.body_size = Some(limit);
-            let finding = if limit == 0 {
-                Finding::same("no limit")
-            } else {
-                Finding::decision(
-                    "request bodies are not limited. The limit of Envoy Gateway, `requestBuffer.limit`, holds the whole body in memory and excludes WebSocket: set it in the BackendTrafficPolicy of the route if the application does not limit bodies by itself",
-                    SERVED,
-                )
-            };
-            reader.found("proxy-body-size", finding);
+            let text = "the annotation `towergate.dev/max-request-body` of the BackendTrafficPolicy, which limits bodies while they are streamed. Envoy Gateway has `requestBuffer.limit` only, which holds the whole body in memory";
+            reader.found("proxy-body-size", Finding::same(text));
         }
         Some(None) => reader.invalid("proxy-body-size", "it is no size"),
         None => {}

@@ -3,7 +3,7 @@
 use super::Translator;
 use crate::decode::nearest;
 use crate::ingress::config_table::{self, ConfigRow};
-use crate::ingress::verdict::{Aspect, Finding, MigrationVerdict, SettingKind, SourcePlace};
+use crate::ingress::verdict::{Finding, MigrationVerdict, SettingKind, SourcePlace};
 
 impl Translator<'_> {
     /// States what becomes of each key and flag, and what differs by default.
@@ -47,16 +47,6 @@ impl Translator<'_> {
         self.stream_verdicts();
         for (name, text, affects) in config_table::DEFAULTS {
             self.default_behaviour(name, Finding::differs(*text, affects));
-        }
-        if !config.values.contains_key("proxy-body-size") {
-            let text = "request bodies of more than 1 MiB are accepted; ingress-nginx answers 413";
-            let aspects = [
-                Aspect::Status,
-                Aspect::Calls,
-                Aspect::Body,
-                Aspect::ResponseHeaders,
-            ];
-            self.default_behaviour("proxy-body-size", Finding::differs(text, &aspects));
         }
     }
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::policies::retry;
+use super::policies::{MAX_BODY, quantity, retry};
 use super::{ACCESS_LABEL, Translator, slug};
 use crate::ingress::settings::ProxySettings;
-use crate::ingress::value::{duration, list, networks};
+use crate::ingress::value::{duration, list, networks, size};
 use crate::ingress::verdict::{Aspect, Finding};
 use crate::objects::ObjectKey;
 
@@ -320,9 +320,20 @@ impl Translator<'_> {
         if let Some(retry) = retry(&proxy) {
             spec["retry"] = retry;
         }
+        if config.bool("use-gzip", false) {
+            let least = config.number("gzip-min-length").unwrap_or(256);
+            spec["compressor"] =
+                json!([{"type": "Gzip", "gzip": {}, "minContentLength": least.to_string()}]);
+        }
+        let limit = config
+            .text("proxy-body-size")
+            .and_then(size)
+            .unwrap_or(1 << 20);
         let comments =
             BTreeSet::from(["Defaults of ingress-nginx: timeouts, retries, balancing".to_owned()]);
+        let kind = "BackendTrafficPolicy";
+        self.output.add(kind, &gateway, spec, &comments);
         self.output
-            .add("BackendTrafficPolicy", &gateway, spec, &comments);
+            .annotate(kind, &gateway, MAX_BODY, &quantity(limit));
     }
 }

@@ -34,12 +34,28 @@ pub(crate) struct RoutePolicies {
     pub(crate) traffic: Option<Value>,
     /// `spec` of a SecurityPolicy.
     pub(crate) security: Option<Value>,
+    /// Limit of request bodies, in bytes: an annotation of the BackendTrafficPolicy. 0: none.
+    pub(crate) max_body: Option<u64>,
+}
+
+/// Annotation of a BackendTrafficPolicy that limits request bodies while they are streamed.
+pub(crate) const MAX_BODY: &str = "towergate.dev/max-request-body";
+
+/// A number of bytes with the suffix that keeps it short.
+pub(crate) fn quantity(bytes: u64) -> String {
+    const KIB: u64 = 1024;
+    match bytes {
+        0 => "0".to_owned(),
+        _ if bytes.is_multiple_of(KIB * KIB) => format!("{}Mi", bytes / KIB / KIB),
+        _ if bytes.is_multiple_of(KIB) => format!("{}Ki", bytes / KIB),
+        _ => bytes.to_string(),
+    }
 }
 
 impl RoutePolicies {
     /// Text that is equal for equal policies.
     pub(crate) fn fingerprint(&self) -> String {
-        format!("{:?}{:?}", self.traffic, self.security)
+        format!("{:?}{:?}{:?}", self.traffic, self.security, self.max_body)
     }
 }
 
@@ -63,8 +79,11 @@ impl Translator<'_> {
     ) -> RoutePolicies {
         let read = &self.servers.ingresses[ingress];
         let (settings, key) = (read.settings.clone(), read.ingress.key.clone());
+        let max_body = settings.proxy.body_size;
+        let merge = || Some(json!({"mergeType": "StrategicMerge"}));
         RoutePolicies {
-            traffic: traffic(&settings, scope, path),
+            traffic: traffic(&settings, scope, path).or_else(|| max_body.and_then(|_| merge())),
+            max_body,
             security: self.security(&settings, &key, scope, comments),
         }
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::backends::ENVOY;
 use super::matches::{Taker, canary_matches, path_match, pattern, rewrite};
-use super::policies::{PolicyScope, RoutePolicies};
+use super::policies::{MAX_BODY, PolicyScope, RoutePolicies, quantity};
 use super::{ANSWER, Translator, slug};
 use crate::ingress::servers::{BackendPort, Location, Server, listed_paths};
 use crate::ingress::settings::{BackendProtocol, IngressSettings, SnippetAction};
@@ -79,6 +79,7 @@ struct RouteDraft {
 /// A policy and its targets.
 struct PolicyDraft {
     name: String,
+    max_body: Option<u64>,
     spec: Value,
     targets: Vec<Value>,
     comments: BTreeSet<String>,
@@ -106,6 +107,9 @@ impl Translator<'_> {
             let mut spec = draft.spec;
             spec["targetRefs"] = json!(draft.targets);
             self.output.add(kind, &key, spec, &draft.comments);
+            if let Some(bytes) = draft.max_body {
+                self.output.annotate(kind, &key, MAX_BODY, &quantity(bytes));
+            }
         }
         self.servers.servers = servers;
     }
@@ -585,9 +589,15 @@ impl Translator<'_> {
                     ("SecurityPolicy", &draft.policies.security),
                 ] {
                     let Some(spec) = policy else { continue };
-                    let at = (draft.namespace.clone(), kind, spec.to_string());
+                    let max_body = match kind {
+                        "BackendTrafficPolicy" => draft.policies.max_body,
+                        _ => None,
+                    };
+                    let text = format!("{spec}{max_body:?}");
+                    let at = (draft.namespace.clone(), kind, text);
                     let entry = policies.entry(at).or_insert_with(|| PolicyDraft {
                         name: draft.ingress.clone(),
+                        max_body,
                         spec: spec.clone(),
                         targets: Vec::new(),
                         comments: BTreeSet::new(),
