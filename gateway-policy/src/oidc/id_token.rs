@@ -39,7 +39,7 @@ pub enum IdTokenError {
 pub(super) struct IdTokenRules<'r> {
     /// Client ID.
     pub(super) client_id: &'r str,
-    /// Value of `iss`; `None`: not checked.
+    /// Value of `iss`; `None`: not checked, and `aud` may be absent.
     pub(super) issuer: Option<&'r str>,
     /// Token of the login to which the nonce belongs; `None`: not checked.
     pub(super) login: Option<(&'r SessionKeys, &'r str)>,
@@ -60,7 +60,7 @@ impl IdTokenRules<'_> {
         let audience = match claims.get("aud") {
             Some(Value::Array(list)) => list.iter().any(is_client),
             Some(value) => is_client(value),
-            None => false,
+            None => self.issuer.is_none(),
         };
         if !audience || !claims.get("azp").is_none_or(is_client) {
             return Err(IdTokenError::Audience);
@@ -149,5 +149,15 @@ mod tests {
         ] {
             assert_eq!(check(name, value.clone()), Err(expected), "{name}: {value}");
         }
+        let lenient = IdTokenRules {
+            issuer: None,
+            login: None,
+            ..rules
+        };
+        let claims = |text: &str| serde_json::from_str::<Claims>(text).unwrap();
+        let own = claims(r#"{"sub": "ada", "exp": 2000}"#);
+        let other = claims(r#"{"sub": "ada", "exp": 2000, "aud": "other"}"#);
+        assert_eq!(lenient.check(&own), Ok(()));
+        assert_eq!(lenient.check(&other), Err(IdTokenError::Audience));
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderValue, Uri, request};
+use http_body::Body as _;
 use towergate_core::policy::{
     BuildContext, BuiltPolicy, PolicyError, PolicyFuture, PolicyRequest, WaitingPolicy,
 };
@@ -462,6 +463,13 @@ fn session_of(
 
 impl WaitingPolicy for OidcPolicy {
     fn run<'a>(&'a self, request: &'a mut PolicyRequest<'_>) -> PolicyFuture<'a> {
-        Box::pin(self.admit(request))
+        Box::pin(async move {
+            let admitted = self.admit(request).await;
+            // The body of a request that is not forwarded is not read, as in Envoy.
+            admitted.map_err(|reply| match request.body.is_end_stream() {
+                true => reply,
+                false => reply.closing(),
+            })
+        })
     }
 }

@@ -423,6 +423,20 @@ async fn a_provider_that_is_down_is_reported_and_asked_again() {
 }
 
 #[test]
+fn a_rule_survives_its_transfer_to_a_data_plane() {
+    let mut rule = rule();
+    rule.cookies.same_site = Some(crate::security::SameSite::Lax);
+    rule.session_keys = vec![SecretText::new("key")];
+
+    let text = serde_json::to_string(&rule).unwrap();
+
+    assert_eq!(
+        serde_json::from_str::<OidcAuthentication>(&text).unwrap(),
+        rule
+    );
+}
+
+#[test]
 fn debug_output_of_a_rule_has_no_secret() {
     let session_keys = vec![SecretText::new("a key of 32 bytes, which is hidden")];
     let rule = OidcAuthentication {
