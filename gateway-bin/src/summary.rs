@@ -292,6 +292,7 @@ Try:
                 .collect(),
             traffic: Arc::default(),
             backends: Vec::new(),
+            access: None,
         })
     }
 

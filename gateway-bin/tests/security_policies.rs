@@ -155,3 +155,100 @@ fn a_missing_secret_closes_the_route_until_it_exists() {
         (status() == "200").then_some(())
     });
 }
+
+/// A TCP listener with a route to `echo`, which clients in `network` may use.
+fn tcp(network: &str) -> String {
+    format!(
+        "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: tcp, namespace: team-a}}
+spec:
+  gatewayClassName: eg
+  listeners: [{{name: tcp, port: 443, protocol: TCP}}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: TCPRoute
+metadata: {{name: tcp, namespace: team-a}}
+spec:
+  parentRefs: [{{name: tcp}}]
+  rules: [{{backendRefs: [{{name: echo, port: 80}}]}}]
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: SecurityPolicy
+metadata: {{name: tcp, namespace: team-a}}
+spec:
+  targetRefs: [{{group: gateway.networking.k8s.io, kind: TCPRoute, name: tcp}}]
+  authorization: {{defaultAction: Deny, rules: [{{action: Allow, principal: {{clientCIDRs: [{network}]}}}}]}}
+"
+    )
+}
+
+#[test]
+fn connections_of_a_tcp_route_are_limited_by_client_address() {
+    let folder = policies();
+    folder.write("tcp.yaml", &tcp("127.0.0.0/8"));
+    let backend = Backend::start();
+    let endpoint = format!("team-a/echo:80={}", backend.address);
+    let gateway = Towergate::start(&folder, &["--endpoint", &endpoint]);
+    let served = || {
+        let (response, _) = curl(&[&format!("http://{}", gateway.https)]);
+        response.starts_with("HTTP/1.1 200")
+    };
+
+    assert!(served());
+    folder.write("tcp.yaml", &tcp("192.0.2.0/24"));
+
+    eventually("the connection is closed", || (!served()).then_some(()));
+    let requests = backend.requests();
+    assert!(!served());
+    assert_eq!(backend.requests(), requests);
+}
+
+#[test]
+fn a_merged_policy_keeps_the_secret_of_the_gateway_and_its_own() {
+    let folder = policies();
+    folder.write(
+        "merged.yaml",
+        "\
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: SecurityPolicy
+metadata: {name: all, namespace: team-a}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: edge}]
+  basicAuth: {users: {name: users}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: merged, namespace: team-a}
+spec:
+  parentRefs: [{name: edge}]
+  hostnames: [merged.test]
+  rules: [{backendRefs: [{name: echo, port: 80}]}]
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: SecurityPolicy
+metadata: {name: merged, namespace: team-a}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: merged}]
+  mergeType: JSONMerge
+  apiKeyAuth: {credentialRefs: [{name: keys}], extractFrom: [{headers: [x-key]}]}
+",
+    );
+    let backend = Backend::start();
+    let endpoint = format!("team-a/echo:80={}", backend.address);
+    let gateway = Towergate::start(&folder, &["--endpoint", &endpoint]);
+    let status = |args: &[&str]| {
+        let url = format!("http://{}", gateway.http);
+        let mut all = vec!["--header", "host: merged.test"];
+        all.extend(args);
+        all.push(&url);
+        let (response, _) = curl(&all);
+        response.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+
+    let (password, key) = (["--user", "ada:pass"], ["--header", "x-key: key-bob"]);
+    assert_eq!(status(&password), "401");
+    assert_eq!(status(&key), "401");
+    assert_eq!(status(&[password, key].concat()), "200");
+}

@@ -158,6 +158,8 @@ pub struct Report {
     pub ignored: Vec<String>,
     /// Deprecated fields that are set.
     pub deprecated: Vec<Deprecated>,
+    /// Paths of the references to other objects.
+    pub references: Vec<String>,
 }
 
 impl Report {
@@ -174,6 +176,7 @@ impl Report {
             unsupported: Vec::new(),
             ignored: Vec::new(),
             deprecated: Vec::new(),
+            references: Vec::new(),
         };
         check(&mut report);
         report
@@ -261,6 +264,11 @@ impl Report {
         if !holds {
             self.violation(message);
         }
+    }
+
+    /// Notes that the value at the current path is a reference to another object.
+    pub(crate) fn reference(&mut self) {
+        self.references.push(self.path.clone());
     }
 
     /// Reports a text that is not one of the `known` values.

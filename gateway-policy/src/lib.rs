@@ -41,6 +41,7 @@ pub mod fault;
 mod field_error;
 mod field_path;
 pub mod jwt;
+pub mod merge;
 pub mod oidc;
 mod parse;
 pub mod rate_limit;

@@ -12,9 +12,21 @@ use crate::secret::SecretText;
 /// Decoded values of a Secret or ConfigMap, by key.
 pub type ObjectData = BTreeMap<String, Vec<u8>>;
 
+/// Ends the namespace in front of a name, in a reference that another policy wrote. No name of an object
+/// contains it.
+pub const AUTHOR_END: char = '/';
+
+/// The namespace of the policy that wrote a reference, and the name of the object. `own` is the namespace of
+/// the policy in force; a reference that it inherits by a [merge](crate::merge) has another author, whose
+/// namespace is the default one of the object and the one to which grants are given.
+pub fn author_and_name<'r>(own: &'r str, name: Option<&'r str>) -> (&'r str, &'r str) {
+    let name = name.unwrap_or_default();
+    name.split_once(AUTHOR_END).unwrap_or((own, name))
+}
+
 /// Resolves the references of one policy, for its conversion to values of the plan.
 ///
-/// Implementations apply ReferenceGrants. `field` is the path of the reference; it is the field of the error,
+/// Implementations apply ReferenceGrants, and resolve the names by [`author_and_name`]. `field` is the path of the reference; it is the field of the error,
 /// whose message names the object.
 pub trait References: Debug {
     /// The values of a Secret.

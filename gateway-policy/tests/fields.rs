@@ -11,7 +11,7 @@ use proptest::sample::Index;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use towergate_policy::backend_traffic::merge;
+use towergate_policy::merge::merge;
 use towergate_policy::schema::Schema;
 use towergate_policy::{BackendTrafficPolicySpec, ClientTrafficPolicySpec, SecurityPolicySpec};
 
@@ -108,7 +108,6 @@ fn unknown_fields_are_left_to_the_caller() {
 fn every_unsupported_field_of_a_security_policy_is_rejected_by_name() {
     let fields = fields(include_str!("fields/security.txt"));
     let unsupported = [
-        "mergeType",
         "authorization.rules.cel",
         "authorization.rules.principal.clientIPGeoLocations",
     ];
@@ -307,9 +306,9 @@ proptest! {
         let parent = read(paths[parent.index(paths.len())], kind);
         let patch = read(paths[patch.index(paths.len())], kind);
 
-        let merged = merge(&parent, &patch);
+        let merged = merge(&parent, "default", &patch);
 
-        prop_assert_eq!(&merge(&merged, &patch), &merged);
+        prop_assert_eq!(&merge(&merged, "default", &patch), &merged);
         prop_assert_eq!(merged.targets().refs().count(), patch.targets().refs().count());
         let written = serde_json::to_value(&patch).unwrap();
         let merged = serde_json::to_value(&merged).unwrap();

@@ -129,6 +129,9 @@ impl Port {
     fn open(&mut self, peer: Peer, dead: &[SocketAddr]) -> Result<ClientSession, &'static str> {
         let config = self.config.load_full();
         let target = config.target.as_ref().ok_or("no_route")?;
+        if !target.rule.admits(peer.client.ip()) {
+            return Err("denied");
+        }
         let forwarder = &target.rule.forwarder;
         let chosen = forwarder
             .select_endpoint(peer.client.ip(), dead)

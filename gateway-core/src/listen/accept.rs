@@ -282,6 +282,10 @@ impl<H: Handler> PendingConnection<H> {
         server_name: Option<&str>,
     ) -> Option<SelectedStream> {
         let client = self.addrs.peer.ip();
+        if target.is_some_and(|target| !target.rule.admits(client)) {
+            self.record(table, target, server_name).set_denied();
+            return None;
+        }
         let chosen = match target {
             Some(target) => target.rule.forwarder.select_endpoint(client, &[]),
             None => Err(Error::NoRoute),

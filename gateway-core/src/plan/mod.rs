@@ -46,7 +46,7 @@ pub use route::{
     Breaker, CookieHash, HashKey, LoadBalancer, Retry, RetryOn, Route, RouteId, RouteKind, Rule,
     Traffic,
 };
-pub use stream::{DatagramPort, StreamRoute};
+pub use stream::{DatagramPort, StreamAccess, StreamAccessRule, StreamRoute};
 pub use upstream::{BackendConnection, OutlierDetection, RetryBudget, StreamIdle};
 
 use serde::{Deserialize, Serialize};

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use towergate_tls::NamePattern;
 
@@ -23,6 +24,41 @@ pub struct StreamRoute {
     pub traffic: Arc<Traffic>,
     /// Backends with their weights, without filters. If there are none, connections are closed at once.
     pub backends: Vec<WeightedBackend>,
+    /// Clients that may connect. `None`: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<StreamAccess>,
+}
+
+/// Clients that may connect: the first rule with the address of the client decides.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct StreamAccess {
+    /// The rules, in order.
+    pub rules: Vec<StreamAccessRule>,
+    /// Whether clients that no rule contains may connect.
+    pub allow_others: bool,
+}
+
+/// Networks whose clients may, or may not, connect.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct StreamAccessRule {
+    /// Networks, without IPv4-mapped addresses.
+    pub networks: Vec<IpNet>,
+    /// Whether these clients may connect.
+    pub allow: bool,
+}
+
+impl StreamAccess {
+    /// Whether a client may connect.
+    pub fn admits(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        let contains = |rule: &&StreamAccessRule| {
+            rule.networks
+                .iter()
+                .any(|network| network.contains(&client))
+        };
+        let rule = self.rules.iter().find(contains);
+        rule.map_or(self.allow_others, |rule| rule.allow)
+    }
 }
 
 /// A UDP socket with the routes of its datagrams.
@@ -39,4 +75,32 @@ pub struct DatagramPort {
     /// Attached UDPRoutes, oldest first. The first route receives all datagrams; without a route, datagrams
     /// are dropped.
     pub routes: Vec<Arc<StreamRoute>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_rule_with_the_address_decides() {
+        let rule = |network: &str, allow| StreamAccessRule {
+            networks: vec![network.parse().unwrap()],
+            allow,
+        };
+        let access = StreamAccess {
+            rules: vec![rule("192.0.2.7/32", false), rule("192.0.2.0/24", true)],
+            allow_others: false,
+        };
+
+        for (client, admitted) in [
+            ("192.0.2.7", false),
+            ("192.0.2.8", true),
+            ("::ffff:192.0.2.8", true),
+            ("::ffff:192.0.2.7", false),
+            ("198.51.100.1", false),
+            ("2001:db8::1", false),
+        ] {
+            assert_eq!(access.admits(client.parse().unwrap()), admitted, "{client}");
+        }
+    }
 }

@@ -84,7 +84,9 @@ impl<P> Parts<P> {
     pub(super) fn stream(&self, route: &StreamRoute, passes: bool) -> Option<&Arc<StreamRule>> {
         let built = self.streams.get(&(route.id.clone(), passes))?.iter();
         let same = |known: &StreamRoute| {
-            known.traffic == route.traffic && known.backends == route.backends
+            known.traffic == route.traffic
+                && known.backends == route.backends
+                && known.access == route.access
         };
         let mut built = built.filter(|built| same(&built.route));
         built.next().map(|built| &built.rule)

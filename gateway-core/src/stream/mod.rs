@@ -19,6 +19,7 @@ pub(crate) use proxy::{ClientStream, TcpProxy, proxy};
 pub use record::StreamLog;
 pub(crate) use record::StreamRecord;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use towergate_tls::NameMap;
@@ -27,7 +28,8 @@ use towergate_tls::connector::CryptoProvider;
 use crate::access_log::RuleName;
 use crate::live::Live;
 use crate::plan::{
-    Backend, BackendProtocol, Destination, ListenerId, RouteId, StreamRoute, WeightedBackend,
+    Backend, BackendProtocol, Destination, ListenerId, RouteId, StreamAccess, StreamRoute,
+    WeightedBackend,
 };
 use crate::traffic::Forwarder;
 
@@ -54,6 +56,7 @@ pub(crate) struct StreamTarget {
 pub(crate) struct StreamRule {
     pub(crate) route: Arc<RouteId>,
     pub(crate) forwarder: Forwarder,
+    access: Option<StreamAccess>,
 }
 
 impl StreamTable {
@@ -109,6 +112,13 @@ impl StreamTarget {
 }
 
 impl StreamRule {
+    /// Whether a client may connect.
+    pub(crate) fn admits(&self, client: IpAddr) -> bool {
+        self.access
+            .as_ref()
+            .is_none_or(|access| access.admits(client))
+    }
+
     /// Builds a route for plain TCP or terminated TLS, with TLS to backends that are configured for it.
     /// Counters and endpoints are those of `live`.
     pub(crate) fn new(route: &StreamRoute, live: &Live, provider: &Arc<CryptoProvider>) -> Self {
@@ -135,6 +145,7 @@ impl StreamRule {
         let key = (route.id.clone(), 0);
         Self {
             route: route.id.clone(),
+            access: route.access.clone(),
             forwarder: Forwarder::new(key, route.traffic.clone(), backends, live, provider),
         }
     }

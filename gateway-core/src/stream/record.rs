@@ -65,6 +65,11 @@ impl StreamRecord {
         self.entry.upstream_failure = error.upstream_failure().map(Cow::from);
     }
 
+    /// Sets Envoy's details for a client that may not connect.
+    pub(crate) fn set_denied(&mut self) {
+        self.entry.details = "rbac_access_denied_matched_policy[DENY]".into();
+    }
+
     /// Sets Envoy's response flags and details for a connection that was proxied.
     pub(crate) fn set_close_reason(&mut self, reason: CloseReason) {
         let (flags, details) = match reason {

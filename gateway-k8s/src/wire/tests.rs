@@ -55,6 +55,7 @@ fn stream(number: usize) -> Arc<StreamRoute> {
         hostnames: vec![NamePattern::Any],
         traffic: Arc::default(),
         backends: Vec::new(),
+        access: None,
     })
 }
 

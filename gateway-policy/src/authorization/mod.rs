@@ -17,6 +17,7 @@ use http::{StatusCode, request};
 use serde::{Deserialize, Serialize};
 use towergate_core::LocalReply;
 use towergate_core::conn::ConnInfo;
+use towergate_core::plan::{StreamAccess, StreamAccessRule};
 use towergate_core::policy::{HeadPolicy, RequestHead};
 
 use crate::jwt::VerifiedTokens;
@@ -69,6 +70,31 @@ pub struct Subject<'r> {
 }
 
 impl AuthorizationRules {
+    /// The rules for connections, whose clients have an address and nothing else. `None`: a rule depends on
+    /// more.
+    pub fn for_streams(&self) -> Option<StreamAccess> {
+        let rules = self.rules.iter().map(|rule| {
+            let PrincipalMatch {
+                networks,
+                headers,
+                token,
+            } = &rule.principal;
+            let more = !headers.is_empty()
+                || token.is_some()
+                || rule.operation != OperationMatch::default()
+                || rule.condition.is_some();
+            (!more).then_some(())?;
+            Some(StreamAccessRule {
+                networks: networks.clone()?,
+                allow: rule.access == Access::Allow,
+            })
+        });
+        Some(StreamAccess {
+            rules: rules.collect::<Option<_>>()?,
+            allow_others: self.default == Access::Allow,
+        })
+    }
+
     /// Decides on a request.
     pub fn decide(&self, subject: &Subject<'_>) -> Access {
         let mut rules = self.rules.iter();

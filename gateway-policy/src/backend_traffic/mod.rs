@@ -11,7 +11,8 @@
 //!
 //! ```
 //! use towergate_policy::BackendTrafficPolicySpec;
-//! use towergate_policy::backend_traffic::{RouteContext, merge};
+//! use towergate_policy::backend_traffic::RouteContext;
+//! use towergate_policy::merge::merge;
 //!
 //! let gateway: BackendTrafficPolicySpec = serde_json::from_str(r#"{"retry": {}}"#)?;
 //! let route: BackendTrafficPolicySpec =
@@ -23,7 +24,7 @@
 //!     references: &towergate_policy::references::NoReferences,
 //!     annotations: &Default::default(),
 //! };
-//! let config = merge(&gateway, &route).traffic(context)?;
+//! let config = merge(&gateway, "default", &route).traffic(context)?;
 //! assert_eq!(config.traffic.retry.map(|retry| retry.retries), Some(5));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -41,7 +42,6 @@ mod fault_injection;
 mod limit;
 mod load_balancer;
 mod local_limit;
-mod merge;
 mod passive_health;
 mod replacement;
 mod response_override;
@@ -76,7 +76,6 @@ pub use load_balancer::{
     BackendUtilization, DynamicModule, EndpointOverride, ExtractFrom, Force, LoadBalancer,
     LoadBalancerType, OutOfBand, PreferLocal, SlowStart, WeightedZone, ZoneAware,
 };
-pub use merge::merge;
 pub use passive_health::{HealthCheck, PassiveHealthCheck};
 pub use response_override::{
     BodyType, CustomResponse, CustomResponseBody, CustomResponseHeaders, OverrideMatch,

@@ -184,7 +184,7 @@ impl BackendTrafficPolicySpec {
     }
 
     /// Converts the policy to values of the plan. `mergeType` has no effect here: see
-    /// [`merge`](super::merge()).
+    /// [`merge`](crate::merge::merge()).
     ///
     /// # Errors
     /// The first field that is not supported, or else whose value is invalid.

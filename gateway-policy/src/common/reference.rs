@@ -6,7 +6,7 @@ use crate::check::Report;
 
 api_struct! {
     /// A reference to a Secret, ConfigMap or ClusterTrustBundle.
-    pub struct ObjectRef {
+    pub struct ObjectRef, rules {
         /// API group of the object. Default: the core group (empty).
         group: String = "group" [Length(0, 253)],
         /// Kind of the object. Default: `Secret`.
@@ -18,7 +18,7 @@ api_struct! {
     }
 
     /// A reference to a ConfigMap in the policy's namespace.
-    pub struct ConfigMapRef {
+    pub struct ConfigMapRef, rules {
         /// API group of the object.
         group: String = "group" [Length(0, 253)],
         /// Kind of the object.
@@ -28,7 +28,7 @@ api_struct! {
     }
 
     /// A reference to a key of a ConfigMap or Secret in the policy's namespace.
-    pub struct ConfigRef {
+    pub struct ConfigRef, rules {
         /// API group of the object.
         group: String = "group" [Length(0, 253)],
         /// Kind of the object.
@@ -40,7 +40,7 @@ api_struct! {
     }
 
     /// The backend that a policy itself connects to. Replaced by a list of backends.
-    pub struct SingleBackendRef {
+    pub struct SingleBackendRef, rules {
         /// API group of the backend. Default: the core group (empty).
         group: String = "group" [Length(0, 253)],
         /// Kind of the backend. Default: `Service`.
@@ -54,7 +54,7 @@ api_struct! {
     }
 
     /// One of the backends that a policy itself connects to.
-    pub struct BackendRef {
+    pub struct BackendRef, rules {
         /// API group of the backend. Default: the core group (empty).
         group: String = "group" [Length(0, 253)],
         /// Kind of the backend. Default: `Service`.
@@ -71,6 +71,25 @@ api_struct! {
         weight: i64 = "weight" [Range(0, 1000000)],
     }
 }
+
+/// Notes each reference, so that a merge can tell which policy wrote it.
+macro_rules! impl_reference {
+    ($($name:ident),*) => {$(
+        impl $name {
+            fn rules(&self, report: &mut Report) {
+                report.reference();
+            }
+        }
+    )*};
+}
+
+impl_reference!(
+    ObjectRef,
+    ConfigMapRef,
+    ConfigRef,
+    SingleBackendRef,
+    BackendRef
+);
 
 /// The fields by which a section names the backends that the policy itself connects to.
 #[derive(Clone, Copy, Debug)]

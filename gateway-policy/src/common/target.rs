@@ -139,6 +139,11 @@ impl<'a> Targets<'a> {
         refs.chain(selectors).all(|kind| kind.is_none_or(&holds))
     }
 
+    /// Whether `holds` is true of the kind of a target.
+    pub(crate) fn any_kind(&self, holds: impl Fn(&str) -> bool) -> bool {
+        !self.all_kinds(|kind| !holds(kind))
+    }
+
     /// Checks the rules between the target fields. `kinds` are the kinds that the policy may target.
     pub(crate) fn check(&self, kinds: &[&str], report: &mut Report) {
         report.rule(

@@ -46,4 +46,4 @@ pub use oidc::{
     CookieConfig, CookieNames, DenyRedirect, DenyRedirectHeader, ForwardIdToken, Oidc,
     OidcProvider, SameSite,
 };
-pub use spec::SecurityPolicySpec;
+pub use spec::{SecurityPolicySpec, stream_access};

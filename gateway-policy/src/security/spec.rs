@@ -1,5 +1,7 @@
 //! The spec of a SecurityPolicy.
 
+use towergate_core::plan::StreamAccess;
+
 use super::{ApiKeyAuth, Authorization, BasicAuth, Cors, Csrf, ExtAuth, Jwt, Oidc};
 use crate::api_struct::api_struct;
 use crate::backend_traffic::MergeType;
@@ -19,7 +21,7 @@ api_struct! {
         target_selectors: Vec<TargetSelector> = "targetSelectors",
         /// How the policy is merged with the most specific policy of its parents. Default: it replaces
         /// the parent's policy.
-        merge_type: MergeType = "mergeType" Unsupported,
+        merge_type: MergeType = "mergeType",
         /// Authentication by API key.
         api_key_auth: ApiKeyAuth = "apiKeyAuth",
         /// Cross-origin requests.
@@ -127,11 +129,28 @@ impl SecurityPolicySpec {
             let rules = rules.policy(path.field("authorization"), &providers)?;
             policies.push(Policy::Authorization(rules));
         }
-        let tcp = |target: &TargetRef| target.kind.as_deref() == Some("TCPRoute");
-        if !policies.is_empty() && self.targets().refs().any(tcp) {
-            // Connections of its routes are closed; the status must not say that the policy is in force.
-            return Err(FieldError::unsupported("spec.targetRefs: TCPRoute"));
+        if self.targets().any_kind(|kind| kind == "TCPRoute") {
+            // Its connections are closed; the status must not say that the policy is in force.
+            stream_access(&policies)?;
         }
         Ok(policies)
+    }
+}
+
+/// The clients that may open connections of a TCPRoute, TLSRoute or UDPRoute under `policies`. `None`: all.
+///
+/// # Errors
+/// A policy depends on requests.
+pub fn stream_access(policies: &[Policy]) -> Result<Option<StreamAccess>, FieldError> {
+    let for_requests = || {
+        FieldError::invalid(
+            "spec",
+            "connections have no requests: only authorization rules with clientCIDRs apply to them",
+        )
+    };
+    match policies {
+        [] => Ok(None),
+        [Policy::Authorization(rules)] => rules.for_streams().map(Some).ok_or_else(for_requests),
+        _ => Err(for_requests()),
     }
 }

@@ -150,6 +150,7 @@ pub(crate) fn route(name: &str, hostnames: &[&str], backends: Vec<WeightedBacken
         hostnames: hostnames.iter().map(|name| name.parse().unwrap()).collect(),
         traffic: Arc::new(Traffic::default()),
         backends,
+        access: None,
     }
 }
 

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use towergate_core::plan::{DatagramPort, ListenerId, RouteId, StreamRoute, Traffic};
+use towergate_core::plan::{DatagramPort, ListenerId, RouteId, StreamAccess, StreamRoute, Traffic};
+use towergate_policy::security::stream_access;
 use towergate_tls::NamePattern;
 
 use super::super::policy::On;
@@ -55,7 +56,10 @@ impl Builder<'_, '_> {
         };
         let client_cert = &self.gateways.list[place.0].backend_client_cert;
         client_cert.show(&mut Vec::new(), &mut backends);
-        let traffic = self.stream_traffic(route, draft, place);
+        let access = self.stream_access(route, draft, place);
+        let traffic = self
+            .stream_traffic(route, draft, place)
+            .filter(|_| access.is_some());
         StreamRoute {
             id: id.clone(),
             rule: draft.name.clone(),
@@ -66,7 +70,32 @@ impl Builder<'_, '_> {
                 None => Vec::new(),
             },
             traffic: traffic.unwrap_or_else(|| self.plain.clone()),
+            access: access.flatten(),
         }
+    }
+
+    /// Clients of a route that may connect; `None` if a policy for it cannot be enforced.
+    fn stream_access(
+        &self,
+        route: usize,
+        draft: &StreamDraft,
+        (gateway, listener): (usize, usize),
+    ) -> Option<Option<StreamAccess>> {
+        let state = &self.gateways.list[gateway].listeners[listener];
+        let on = On {
+            gateway,
+            set: state.set,
+            listener: &state.spec.name,
+        };
+        let rule = draft.name.as_deref();
+        let objects = self.objects;
+        if self.policies.close(objects, route, rule, on) {
+            return None;
+        }
+        let Some(guards) = find(&self.policies.security, route, rule, on) else {
+            return Some(None);
+        };
+        stream_access(&guards.effect(objects, false).ok()?).ok()
     }
 
     /// Traffic settings of connections of a route; `None` if a policy for it cannot be enforced.
@@ -84,16 +113,6 @@ impl Builder<'_, '_> {
         };
         let rule = draft.name.as_deref();
         let objects = self.objects;
-        if self.policies.close(objects, route, rule, on) {
-            return None;
-        }
-        if let Some(guards) = find(&self.policies.security, route, rule, on) {
-            // A SecurityPolicy concerns requests and cannot be enforced on connections.
-            let unguarded = guards
-                .effect(objects, false)
-                .is_ok_and(|guards| guards.is_empty());
-            unguarded.then_some(())?;
-        }
         let Some(in_force) = find(&self.policies.traffic, route, rule, on) else {
             return Some(self.plain.clone());
         };

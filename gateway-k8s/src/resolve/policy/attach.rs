@@ -35,8 +35,8 @@ pub(crate) trait RoutePolicySpec: Debug + Clone {
     fn remarks(&self) -> FieldRemarks;
     /// Whether the policy is merged into its parent.
     fn merges(&self) -> bool;
-    /// The policy merged over its parent.
-    fn merged(&self, parent: &Self) -> Self;
+    /// The policy merged over its parent, which is in `namespace`.
+    fn merged(&self, parent: &Self, namespace: &str) -> Self;
     /// Why valid policies of the kind have no effect; `None` if they have.
     fn without_effect() -> Option<&'static str> {
         None
@@ -136,7 +136,8 @@ impl<'a, S: RoutePolicySpec> InForce<'a, S> {
         match self.parent {
             Some(parent) => {
                 admitted(&parent.misread)?;
-                spec.merged(&parent.spec).effect(&context)
+                let merged = spec.merged(&parent.spec, &parent.meta.namespace);
+                merged.effect(&context)
             }
             None => spec.effect(&context),
         }
@@ -193,6 +194,19 @@ impl<'a, S: RoutePolicySpec> Attached<'a, S> {
             }),
             None => parent().map(InForce::alone),
         }
+    }
+
+    /// The policies of all targets that contain a rule of a route on a listener, the most specific first.
+    pub(crate) fn candidates(
+        &self,
+        route: usize,
+        rule: Option<&str>,
+        on: On<'_>,
+    ) -> impl Iterator<Item = &'a Object<S>> {
+        let rule = rule.map(|name| PolicyTarget::Rule(route, name.to_owned()));
+        let own = rule.into_iter().chain([PolicyTarget::Route(route)]);
+        let places = own.chain(on.places());
+        places.filter_map(|place| self.places.get(&place).copied())
     }
 
     /// The policy of a listener into which policies of routes are merged, and its target.

@@ -2,9 +2,10 @@
 
 use towergate_core::plan::Traffic;
 use towergate_policy::Policy;
-use towergate_policy::backend_traffic::{self, BackendTrafficPolicySpec, RouteContext};
+use towergate_policy::backend_traffic::{BackendTrafficPolicySpec, RouteContext};
 use towergate_policy::check::FieldRemarks;
 use towergate_policy::common::Targets;
+use towergate_policy::merge::merge;
 
 use super::Unusable;
 use super::attach::RoutePolicySpec;
@@ -35,8 +36,8 @@ impl RoutePolicySpec for BackendTrafficPolicySpec {
         self.merge_type.is_some()
     }
 
-    fn merged(&self, parent: &Self) -> Self {
-        backend_traffic::merge(parent, self)
+    fn merged(&self, parent: &Self, namespace: &str) -> Self {
+        merge(parent, namespace, self)
     }
 
     fn effect(&self, context: &PolicyContext<'_, '_>) -> Result<TrafficEffect, Unusable> {

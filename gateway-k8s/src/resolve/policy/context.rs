@@ -8,7 +8,7 @@ use data_encoding::BASE64;
 use towergate_core::plan::{Destination, WeightedBackend};
 use towergate_policy::common::{BackendRef, ConfigMapRef, ObjectRef};
 use towergate_policy::oidc::SHORTEST_SESSION_KEY;
-use towergate_policy::references::ObjectData;
+use towergate_policy::references::{ObjectData, author_and_name};
 use towergate_policy::secret::SecretText;
 use towergate_policy::{FieldError, References};
 
@@ -51,12 +51,13 @@ fn error<T>(field: &str, message: impl std::fmt::Display) -> Result<T, FieldErro
     })
 }
 
-impl<'c> PolicyContext<'c, '_> {
-    fn referrer(&self) -> From<'c> {
+impl PolicyContext<'_, '_> {
+    /// The source of references that a policy in the namespace `author` wrote.
+    fn referrer<'n>(&self, author: &'n str) -> From<'n> {
         From {
             group: ENVOY_GROUP,
             kind: self.kind,
-            namespace: self.namespace,
+            namespace: author,
         }
     }
 }
@@ -85,8 +86,8 @@ impl References for PolicyContext<'_, '_> {
         if (group, kind) != ("", "Secret") {
             return error(field, format_args!("{kind} is not supported, Secret is"));
         }
-        let name = reference.name.as_deref().unwrap_or_default();
-        let namespace = reference.namespace.as_deref().unwrap_or(self.namespace);
+        let (author, name) = author_and_name(self.namespace, reference.name.as_deref());
+        let namespace = reference.namespace.as_deref().unwrap_or(author);
         let to = To {
             group,
             kind,
@@ -95,7 +96,7 @@ impl References for PolicyContext<'_, '_> {
         };
         let key = ObjectKey::new(namespace, name);
         let index = self.objects.index;
-        if !index.grants.permit(self.referrer(), to) {
+        if !index.grants.permit(self.referrer(author), to) {
             let message = format!("no ReferenceGrant permits the reference to Secret {key}");
             return error(field, message);
         }
@@ -117,8 +118,8 @@ impl References for PolicyContext<'_, '_> {
         if (group, kind) != ("", "ConfigMap") {
             return error(field, format_args!("{kind} is not supported, ConfigMap is"));
         }
-        let name = reference.name.as_deref().unwrap_or_default();
-        let key = ObjectKey::new(self.namespace, name);
+        let (author, name) = author_and_name(self.namespace, reference.name.as_deref());
+        let key = ObjectKey::new(author, name);
         let Some(map) = self.objects.index.objects.config_maps.get(&key) else {
             return error(field, format_args!("ConfigMap {key} not found"));
         };
@@ -136,14 +137,16 @@ impl References for PolicyContext<'_, '_> {
         let mut weighted = Vec::with_capacity(references.len());
         for (at, reference) in references.iter().enumerate() {
             let field = format!("{field}[{at}]");
+            let (author, name) = author_and_name(self.namespace, reference.name.as_deref());
             let written = BackendObjectReference {
                 group: reference.group.clone(),
                 kind: reference.kind.clone(),
                 namespace: reference.namespace.clone(),
-                name: reference.name.clone().unwrap_or_default(),
+                name: name.to_owned(),
                 port: reference.port.and_then(|port| port.try_into().ok()),
             };
-            let found = backends.resolve_of_policy(self.objects.index, self.referrer(), &written);
+            let found =
+                backends.resolve_of_policy(self.objects.index, self.referrer(author), &written);
             match found {
                 Ok(mut backend) => {
                     if reference.fallback == Some(true) {

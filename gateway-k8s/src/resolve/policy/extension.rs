@@ -29,7 +29,7 @@ macro_rules! unsupported {
                 false
             }
 
-            fn merged(&self, _parent: &Self) -> Self {
+            fn merged(&self, _parent: &Self, _namespace: &str) -> Self {
                 self.clone()
             }
 

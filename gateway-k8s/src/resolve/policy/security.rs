@@ -2,6 +2,7 @@
 
 use towergate_policy::check::FieldRemarks;
 use towergate_policy::common::Targets;
+use towergate_policy::merge::merge;
 use towergate_policy::{Policy, SecurityPolicySpec};
 
 use super::Unusable;
@@ -24,9 +25,8 @@ impl RoutePolicySpec for SecurityPolicySpec {
         self.merge_type.is_some()
     }
 
-    /// Never used: a SecurityPolicy with a `mergeType` is rejected.
-    fn merged(&self, _parent: &Self) -> Self {
-        self.clone()
+    fn merged(&self, parent: &Self, namespace: &str) -> Self {
+        merge(parent, namespace, self)
     }
 
     fn effect(&self, context: &PolicyContext<'_, '_>) -> Result<Vec<Policy>, Unusable> {

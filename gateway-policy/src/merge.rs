@@ -4,28 +4,54 @@
 //! policy takes precedence. They differ in lists. `JSONMerge` (RFC 7396) replaces a list;
 //! `StrategicMerge` replaces it too, except for lists whose items have a merge key, which are merged item
 //! by item.
+//!
+//! References of the parent are resolved in the namespace of the parent, with the grants that it has. For
+//! this purpose their names have the namespace in front, see
+//! [`author_and_name`](crate::references::author_and_name).
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{BackendTrafficPolicySpec, MergeType};
+use crate::backend_traffic::{BackendTrafficPolicySpec, MergeType};
+use crate::check::{Check, Report};
+use crate::references::AUTHOR_END;
+use crate::security::SecurityPolicySpec;
 
 /// Lists that a strategic merge merges item by item. The merge key is `type`.
 const NAMED_LISTS: [&str; 3] = ["compression", "compressor", "httpUpgrade"];
 
+/// The spec of a policy that can be merged with its parent.
+pub trait MergedSpec: Check + Clone + DeserializeOwned + Serialize {
+    /// `mergeType`.
+    fn merge_type(&self) -> Option<&MergeType>;
+}
+
+impl MergedSpec for BackendTrafficPolicySpec {
+    fn merge_type(&self) -> Option<&MergeType> {
+        self.merge_type.as_ref()
+    }
+}
+
+impl MergedSpec for SecurityPolicySpec {
+    fn merge_type(&self) -> Option<&MergeType> {
+        self.merge_type.as_ref()
+    }
+}
+
 /// Fields that are not inherited from the parent.
 const OWN: [&str; 4] = ["targetRef", "targetRefs", "targetSelectors", "mergeType"];
 
-/// Merges `patch` into `parent` by the `mergeType` of `patch`. Without one, the result is `patch`.
-pub fn merge(
-    parent: &BackendTrafficPolicySpec,
-    patch: &BackendTrafficPolicySpec,
-) -> BackendTrafficPolicySpec {
-    let strategic = match patch.merge_type {
+/// Merges `patch` into `parent`, which is in the namespace `namespace`, by the `mergeType` of `patch`.
+/// Without one, the result is `patch`.
+pub fn merge<S: MergedSpec>(parent: &S, namespace: &str, patch: &S) -> S {
+    let strategic = match patch.merge_type() {
         Some(MergeType::StrategicMerge) => true,
         Some(MergeType::JsonMerge) => false,
         None | Some(MergeType::Replace | MergeType::Other(_)) => return patch.clone(),
     };
     let mut merged = document(parent);
+    name_author(&mut merged, parent, namespace);
     for field in OWN {
         merged.remove(field);
     }
@@ -34,7 +60,34 @@ pub fn merge(
         .expect("both specs were deserialized from the same types")
 }
 
-fn document(spec: &BackendTrafficPolicySpec) -> Map<String, Value> {
+/// Puts the namespace of a policy in front of the names in its references.
+fn name_author(document: &mut Map<String, Value>, spec: &impl Check, namespace: &str) {
+    for path in Report::of(spec).references {
+        let mut steps = path.split('.').skip(1);
+        let first = steps.next().unwrap_or_default();
+        let (name, indices) = first.split_once('[').unwrap_or((first, ""));
+        let found = document.get_mut(name).and_then(|v| below(v, indices));
+        let found = steps.fold(found, |value, step| {
+            let (name, indices) = step.split_once('[').unwrap_or((step, ""));
+            below(value?.get_mut(name)?, indices)
+        });
+        if let Some(Value::String(name)) = found.and_then(|reference| reference.get_mut("name"))
+            && !name.contains(AUTHOR_END)
+        {
+            name.insert_str(0, &format!("{namespace}{AUTHOR_END}"));
+        }
+    }
+}
+
+/// The item of a list at the end of a step such as `backendRefs[0]`, of which `0]` is left.
+fn below<'v>(value: &'v mut Value, indices: &str) -> Option<&'v mut Value> {
+    match indices.strip_suffix(']') {
+        Some(index) => value.get_mut(index.parse::<usize>().ok()?),
+        None => Some(value),
+    }
+}
+
+fn document(spec: &impl Serialize) -> Map<String, Value> {
     let mut document = serde_json::to_value(spec).ok();
     let fields = document.as_mut().and_then(Value::as_object_mut);
     std::mem::take(fields.expect("a spec serializes to an object"))
@@ -75,10 +128,51 @@ mod tests {
     use super::*;
 
     fn merged(parent: Value, patch: Value) -> Value {
-        let parent = serde_json::from_value(parent).unwrap();
+        merged_specs::<BackendTrafficPolicySpec>(parent, patch)
+    }
+
+    fn merged_specs<S: MergedSpec>(parent: Value, patch: Value) -> Value {
+        let parent: S = serde_json::from_value(parent).unwrap();
         let patch = serde_json::from_value(patch).unwrap();
 
-        serde_json::to_value(merge(&parent, &patch)).unwrap()
+        serde_json::to_value(merge(&parent, "infra", &patch)).unwrap()
+    }
+
+    #[test]
+    fn every_reference_of_the_parent_names_its_namespace() {
+        let parent = json!({
+            "basicAuth": {"users": {"name": "users"}},
+            "apiKeyAuth": {"credentialRefs": [{"name": "a"}, {"name": "b", "namespace": "keys"}]},
+            "jwt": {"providers": [
+                {"name": "local", "localJWKS": {"valueRef": {"kind": "ConfigMap", "name": "keys"}}},
+                {"name": "remote", "remoteJWKS": {"uri": "http://a", "backendRefs": [{"name": "idp"}]}},
+            ]},
+            "oidc": {"clientSecret": {"name": "client"}, "provider": {"backendRef": {"name": "idp"}}},
+            "extAuth": {"http": {"backendRefs": [{"name": "auth", "port": 80}]}},
+        });
+        let patch = json!({
+            "mergeType": "JSONMerge",
+            "basicAuth": {"users": {"name": "mine"}},
+        });
+
+        let mut spec = merged_specs::<SecurityPolicySpec>(parent.clone(), patch);
+
+        let mut expected = parent;
+        expected["mergeType"] = json!("JSONMerge");
+        expected["basicAuth"]["users"]["name"] = json!("mine");
+        for path in [
+            "/apiKeyAuth/credentialRefs/0",
+            "/apiKeyAuth/credentialRefs/1",
+            "/jwt/providers/0/localJWKS/valueRef",
+            "/jwt/providers/1/remoteJWKS/backendRefs/0",
+            "/oidc/clientSecret",
+            "/oidc/provider/backendRef",
+            "/extAuth/http/backendRefs/0",
+        ] {
+            let name = &mut expected.pointer_mut(path).unwrap()["name"];
+            *name = json!(format!("infra/{}", name.as_str().unwrap()));
+        }
+        assert_eq!(spec.take(), expected);
     }
 
     #[test]
