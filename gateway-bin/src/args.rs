@@ -186,6 +186,8 @@ pub(crate) enum ParityFlag {
     StrictHost,
     /// Pass a client's own x-envoy-external-address header where Envoy passes it.
     ExternalAddress,
+    /// Answer cross-origin requests as Envoy: name the origin in place of "*", and add no Vary.
+    Cors,
 }
 
 /// Arguments of `run`.

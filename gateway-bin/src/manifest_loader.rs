@@ -219,6 +219,7 @@ fn scope(args: &ManifestArgs) -> ResolveOptions {
         parity: Parity {
             strict_host: args.parity.contains(&ParityFlag::StrictHost),
             keep_external_address: args.parity.contains(&ParityFlag::ExternalAddress),
+            cors: args.parity.contains(&ParityFlag::Cors),
         },
         backends: BackendUse {
             enabled: !args.no_backends,

@@ -25,7 +25,6 @@
 //! decision.headers.apply(&mut response);
 //! assert_eq!(response["access-control-allow-origin"], "https://shop.example.com");
 //! assert_eq!(response["access-control-allow-methods"], "GET, PUT");
-//! assert_eq!(response["vary"], "Origin");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -63,6 +62,11 @@ pub struct Cors {
     pub expose: Allowed,
     /// Cache lifetime of a preflight response in seconds. Default: the default of the browser.
     pub max_age: Option<u32>,
+    /// Respond as Envoy does. Default: `false`. The origin of the request is named where `*` would do, there is
+    /// no `Vary`, a preflight of another origin gets the methods and fields without an allowed origin, and
+    /// `Access-Control-Expose-Headers` may be `*` with credentials.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub as_envoy: bool,
 }
 
 /// Names in a CORS field.
@@ -129,13 +133,15 @@ impl Cors {
         let preflight = origin.is_some() && asked.is_some();
         let mut fields = CorsHeaders {
             fields: Vec::new(),
-            varies: !self.same_for_all(),
+            // Responses to OPTIONS are not cacheable (RFC 9110, section 9.3.7).
+            varies: !preflight && !self.as_envoy && !self.same_for_all(),
         };
-        if let Some(origin) = origin.filter(|origin| self.allows(origin)) {
+        let allowed = origin.filter(|origin| self.allows(origin));
+        if let Some(origin) = allowed {
             self.grant(origin, &mut fields);
-            if preflight {
-                self.permit(headers, &mut fields);
-            }
+        }
+        if preflight && (allowed.is_some() || self.as_envoy) {
+            self.permit(headers, &mut fields);
         }
         Decision {
             preflight,
@@ -155,7 +161,7 @@ impl Cors {
 
     /// Adds the fields of every response to this origin.
     fn grant(&self, origin: &HeaderValue, fields: &mut CorsHeaders) {
-        let allowed = match self.same_for_all() {
+        let allowed = match self.same_for_all() && !self.as_envoy {
             true => ANY,
             false => origin.clone(),
         };
@@ -165,7 +171,7 @@ impl Cors {
             ACCESS_CONTROL_ALLOW_CREDENTIALS,
             self.credentials.then_some(credentials),
         );
-        let expose = self.expose.value(self.credentials, None);
+        let expose = self.expose.value(self.credentials && !self.as_envoy, None);
         fields.add(ACCESS_CONTROL_EXPOSE_HEADERS, expose);
     }
 

@@ -78,6 +78,8 @@ pub struct Parity {
     pub strict_host: bool,
     /// See [`ListenerSettings::keep_external_address`](towergate_core::plan::ListenerSettings).
     pub keep_external_address: bool,
+    /// See [`Cors::as_envoy`](towergate_core::filter::Cors).
+    pub cors: bool,
 }
 
 /// Use of kind Backend of Envoy Gateway.

@@ -11,8 +11,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use towergate_core::plan::{
-    ActiveCheck, Listener, ListenerId, ListenerSettings, Plan, Port, Probe, Protocol, Route,
-    RouteId, Rule, TcpSettings, Timeouts, Traffic,
+    ActiveCheck, Filter, Listener, ListenerId, ListenerSettings, Plan, Port, Probe, Protocol,
+    Route, RouteId, Rule, TcpSettings, Timeouts, Traffic,
 };
 use towergate_policy::Policy;
 use towergate_policy::client_traffic::ListenerConfig;
@@ -23,7 +23,7 @@ use super::object_index::ObjectIndex;
 use super::policy::context::PolicyObjects;
 use super::policy::{Attached, ClientEffect, On, Policies, RoutePolicySpec, TrafficEffect};
 use super::port::bound;
-use super::route::{RouteState, RuleDraft, RuleTraffic};
+use super::route::{RouteState, RuleDraft, RuleTraffic, preflights};
 use crate::objects::ObjectKey;
 
 /// Builds the plan.
@@ -325,7 +325,7 @@ impl<'a> Builder<'_, 'a> {
         let limits = of_traffic
             .iter()
             .flat_map(|effect| effect.policies.iter().cloned());
-        Rule {
+        let mut rule = Rule {
             route: id.clone(),
             index: draft.index,
             name: draft.name.clone(),
@@ -335,6 +335,32 @@ impl<'a> Builder<'_, 'a> {
             traffic,
             backends: draft.backends.clone(),
             respond: if closed { Some(500) } else { draft.respond },
+        };
+        self.add_cors(&mut rule);
+        rule
+    }
+
+    /// Completes the CORS settings of a rule: the filter takes precedence over the policy, and a policy, like
+    /// the filter, also matches preflights.
+    fn add_cors(&self, rule: &mut Rule<Policy>) {
+        let filter = |filter: &Filter| matches!(filter, Filter::Cors(_));
+        let policy = |policy: &Policy| matches!(policy, Policy::Cors(_));
+        if rule.filters.iter().any(filter) {
+            rule.policies.retain(|own| !policy(own));
+        } else if rule.policies.iter().any(policy) {
+            rule.matches.extend(preflights(&rule.matches));
+        }
+        if self.index.options.parity.cors {
+            for filter in &mut rule.filters {
+                if let Filter::Cors(cors) = filter {
+                    cors.as_envoy = true;
+                }
+            }
+            for policy in &mut rule.policies {
+                if let Policy::Cors(cors) = policy {
+                    cors.as_envoy = true;
+                }
+            }
         }
     }
 

@@ -51,6 +51,7 @@ impl Cors {
             headers: names("allowHeaders", &self.allow_headers)?,
             expose: names("exposeHeaders", &self.expose_headers)?,
             max_age: seconds,
+            as_envoy: false,
         })
     }
 }

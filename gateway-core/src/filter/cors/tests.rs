@@ -82,7 +82,7 @@ fn each_origin_that_is_allowed_is_named() {
         let preflight = format!(
             "preflight; allow-credentials=true; allow-headers=x-header-1, x-header-2; \
              allow-methods=GET, OPTIONS; allow-origin={name}; \
-             expose-headers=x-header-3, x-header-4; max-age=3600; vary=Origin"
+             expose-headers=x-header-3, x-header-4; max-age=3600"
         );
         assert_eq!(told(several, "OPTIONS", &lines), preflight);
         let forwarded = format!(
@@ -97,11 +97,10 @@ fn each_origin_that_is_allowed_is_named() {
 fn the_suite_gets_what_it_asks_for() {
     const FOREIGN: &str = "https://foobar.com";
     const OTHER: &str = "https://other.foo.com";
-    const METHODS: &str =
-        "preflight; allow-methods=*; allow-origin=https://www.foo.com; max-age=5; vary=Origin";
+    const METHODS: &str = "preflight; allow-methods=*; allow-origin=https://www.foo.com; max-age=5";
     const ORIGIN: &str = "preflight; allow-methods=PUT; allow-origin=*; max-age=5";
     const WITH: &str = "preflight; allow-credentials=true; allow-headers=x-header-1, x-header-2; \
-         allow-methods=PUT; allow-origin=https://other.foo.com; max-age=5; vary=Origin";
+         allow-methods=PUT; allow-origin=https://other.foo.com; max-age=5";
     const WITHOUT: &str = "preflight; allow-headers=*; allow-methods=*; allow-origin=*; max-age=5";
     const NAMED: &str =
         "forwarded; allow-credentials=true; allow-origin=https://other.foo.com; vary=Origin";
@@ -110,13 +109,7 @@ fn the_suite_gets_what_it_asks_for() {
     let pre = |method| vec![ask(method)];
     let full = |method| vec![ask(method), FIELDS];
     for (cors, method, origin, lines, expected) in [
-        (
-            several,
-            "OPTIONS",
-            FOREIGN,
-            pre("GET"),
-            "preflight; vary=Origin",
-        ),
+        (several, "OPTIONS", FOREIGN, pre("GET"), "preflight"),
         (
             several,
             "GET",
@@ -264,4 +257,24 @@ fn caches_are_told_once_that_the_origin_matters() {
 
         assert_eq!(response.get_all(VARY).iter().collect::<Vec<_>>(), after);
     }
+}
+
+#[test]
+fn as_envoy_the_origin_is_named_and_vary_is_omitted() {
+    let [several, _, any, ..] = &rules();
+    let as_envoy = |cors: &Cors| Cors {
+        as_envoy: true,
+        ..cors.clone()
+    };
+    let lines = [("origin", "https://www.foo.com")];
+
+    assert_eq!(
+        told(&as_envoy(any), "GET", &lines),
+        "forwarded; allow-origin=https://www.foo.com"
+    );
+    assert!(!told(&as_envoy(several), "GET", &lines).contains("vary"));
+    let other = [("origin", "https://other.test"), ask("GET")];
+    assert_eq!(told(several, "OPTIONS", &other), "preflight");
+    let methods = told(&as_envoy(several), "OPTIONS", &other);
+    assert!(methods.contains("allow-methods") && !methods.contains("allow-origin"));
 }

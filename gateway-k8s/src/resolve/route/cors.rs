@@ -27,6 +27,7 @@ pub(super) fn resolve(written: &http_route::Cors) -> Result<Cors, String> {
         headers: names("allowHeaders", &written.allow_headers, is_field)?,
         expose: names("exposeHeaders", &written.expose_headers, is_field)?,
         max_age: Some(max_age),
+        as_envoy: false,
     })
 }
 
@@ -48,7 +49,7 @@ fn names(field: &str, written: &[String], valid: fn(&str) -> bool) -> Result<All
 
 /// For matches with a method, the matches of their preflight requests, as in Envoy Gateway. A preflight
 /// request has method `OPTIONS` and the URL of the actual request, but none of its headers.
-pub(super) fn preflights(matches: &[Match]) -> Vec<Match> {
+pub(in super::super) fn preflights(matches: &[Match]) -> Vec<Match> {
     let preflight = |found: &Match| {
         let method = found.method.as_deref().filter(|m| **m != Method::OPTIONS)?;
         let field = |name, value| NameMatch {

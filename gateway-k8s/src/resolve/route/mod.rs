@@ -27,6 +27,7 @@ mod traffic;
 
 pub(super) use attach::Attachment;
 pub(super) use backend::Backends;
+pub(super) use cors::preflights;
 pub(super) use rules::RuleDraft;
 pub(super) use stream::StreamDraft;
 pub(super) use traffic::RuleTraffic;
