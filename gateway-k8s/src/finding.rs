@@ -40,6 +40,8 @@ macro_rules! finding_codes {
 }
 
 finding_codes! {
+    AuthorizationByPeerAddress = "authorization-by-peer-address": "a SecurityPolicy compares client addresses on a listener that does not set how they are determined",
+        "set `proxyProtocol` or `clientIPDetection` in a ClientTrafficPolicy";
     BackendInvalid = "backend-invalid": "a Backend has an invalid or unsupported field",
         "correct or remove the field; until then requests to the Backend get 500";
     BackendNotFound = "backend-not-found": "a backendRef names an object that does not exist",
@@ -62,6 +64,8 @@ finding_codes! {
         "set `proxyProtocol` or `clientIPDetection` in a ClientTrafficPolicy";
     ClientsNotValidated = "clients-not-validated": "clients without a valid certificate are accepted",
         "set mode `AllowValidOnly`";
+    CredentialsInPlainText = "credentials-in-plain-text": "a SecurityPolicy asks for credentials on an HTTP listener",
+        "use an HTTPS listener, and redirect the HTTP listener to it";
     DuplicateObject = "duplicate-object": "two documents define the same object",
         "remove or rename one of them";
     FieldIgnored = "field-ignored": "a field is not supported, and the policy is applied without it",
@@ -102,6 +106,8 @@ finding_codes! {
         "name one of the listeners of the parent";
     NotAnObject = "not-an-object": "a document is not a Kubernetes object",
         "move the file out of the folder";
+    OidcRedirectNotServed = "oidc-redirect-not-served": "no rule under a SecurityPolicy serves the `redirectURL` of its `oidc`",
+        "use a host and path that a route under the policy matches";
     ParametersIgnored = "parameters-ignored": "a GatewayClass or Gateway references parameters that Towergate does not read",
         "configure the equivalent policy or Towergate option, and remove the reference";
     ParametersInvalid = "parameters-invalid": "a Gateway references parameters of an unsupported kind",
@@ -120,6 +126,8 @@ finding_codes! {
         "correct or remove the field";
     PolicyNamespace = "policy-namespace": "a policy is not in the namespace of its target",
         "move the policy to that namespace";
+    PolicyReplaced = "policy-replaced": "a SecurityPolicy protects nothing, because more specific policies replace it",
+        "set `mergeType` in the more specific policies, or remove the policy";
     PolicyTargetMissing = "policy-target-missing": "a policy targets an object that does not exist, or a kind that is not supported",
         "correct the target";
     PolicyTargetSection = "policy-target-section": "a policy targets a listener or rule that does not exist",

@@ -2,6 +2,7 @@
 //!
 //! | module | subject |
 //! |---|---|
+//! | `access` | SecurityPolicies that do not protect as intended |
 //! | `attach` | parentRefs, hostnames, namespaces |
 //! | `certificate` | validity and names of certificates |
 //! | `client` | client addresses, PROXY protocol |
@@ -10,6 +11,7 @@
 //! | `stream` | settings for requests on routes of connections |
 //! | `target` | missing targets of policies |
 
+mod access;
 mod attach;
 mod certificate;
 mod client;
@@ -34,6 +36,7 @@ pub(super) fn check(
     policies: &Policies<'_>,
     report: &mut Report,
 ) {
+    access::check(gateways, routes, policies, report);
     attach::parents(index, gateways, report);
     attach::hostnames(routes, report);
     attach::defaults(index, report);
