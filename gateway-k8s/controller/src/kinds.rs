@@ -91,7 +91,7 @@ const fn of_cluster(kind: Kind) -> Kind {
 use StatusShape as S;
 
 /// All watched kinds.
-pub(crate) static KINDS: [Kind; 19] = [
+pub(crate) static KINDS: [Kind; 21] = [
     of_cluster(kind(
         "GatewayClass",
         GATEWAY,
@@ -168,6 +168,20 @@ pub(crate) static KINDS: [Kind; 19] = [
         "SecurityPolicy",
         ENVOY,
         "securitypolicies",
+        &["v1alpha1"],
+        S::Ancestors,
+    ),
+    kind(
+        "EnvoyExtensionPolicy",
+        ENVOY,
+        "envoyextensionpolicies",
+        &["v1alpha1"],
+        S::Ancestors,
+    ),
+    kind(
+        "EnvoyPatchPolicy",
+        ENVOY,
+        "envoypatchpolicies",
         &["v1alpha1"],
         S::Ancestors,
     ),
