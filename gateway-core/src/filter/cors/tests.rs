@@ -10,6 +10,7 @@ fn cors(origins: &[&str], credentials: bool, methods: &[&str], headers: &[&str])
         headers: Allowed::of(headers.iter().copied()).unwrap(),
         expose: Allowed::Nothing,
         max_age: Some(5),
+        as_envoy: false,
     }
 }
 
