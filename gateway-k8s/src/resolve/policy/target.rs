@@ -183,7 +183,8 @@ impl<'p, 'a> TargetIndex<'p, 'a> {
         let places: Vec<_> = same_name
             .map(|object| object.place.within(section))
             .collect();
-        (!places.is_empty()).then_some(places)
+        // A GatewayClass without Gateways belongs to another controller.
+        (!places.is_empty() || kind == "GatewayClass").then_some(places)
     }
 
     /// Every object in a namespace that can be a target.
