@@ -52,7 +52,14 @@ pub fn resolve(objects: &Objects, options: &ResolveOptions) -> Resolution {
         &mut report,
         &mut statuses,
     );
-    lint::check(&index, &gateways, &routes, &policies, &mut report);
+    lint::check(
+        &index,
+        &gateways,
+        &routes,
+        &policies,
+        &backends.borrow().endpoints,
+        &mut report,
+    );
     let objects = policy::context::PolicyObjects {
         index: &index,
         backends: &backends,

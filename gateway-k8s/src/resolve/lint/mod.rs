@@ -7,6 +7,7 @@
 //! | `certificate` | validity and names of certificates |
 //! | `client` | client addresses, PROXY protocol |
 //! | `ignored` | fields without which policies are applied |
+//! | `policy_service` | services that SecurityPolicies call |
 //! | `redirect` | redirect loops, rules without backends |
 //! | `stream` | settings for requests on routes of connections |
 //! | `target` | missing targets of policies |
@@ -16,11 +17,14 @@ mod attach;
 mod certificate;
 mod client;
 mod ignored;
+mod policy_service;
 mod redirect;
 mod stream;
 mod target;
 
 pub(super) use attach::unattached;
+
+use towergate_core::plan::Endpoints;
 
 use super::gateway::Gateways;
 use super::object_index::ObjectIndex;
@@ -34,6 +38,7 @@ pub(super) fn check(
     gateways: &Gateways<'_>,
     routes: &[RouteState<'_>],
     policies: &Policies<'_>,
+    endpoints: &Endpoints,
     report: &mut Report,
 ) {
     access::check(gateways, routes, policies, report);
@@ -43,6 +48,7 @@ pub(super) fn check(
     certificate::check(index, gateways, routes, report);
     client::check(index, gateways, policies, report);
     ignored::check(index, report);
+    policy_service::check(index, endpoints, report);
     redirect::check(gateways, routes, report);
     stream::check(index, report);
     target::check(index, report);
