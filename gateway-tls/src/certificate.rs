@@ -18,7 +18,6 @@ use std::fmt;
 
 use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
-use rustls::{Error, InconsistentKeys};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Deserialize, Serialize};
@@ -72,7 +71,7 @@ pub enum CertificateError {
     /// The text has no `CERTIFICATE` section.
     #[error("there is no certificate in the PEM text")]
     NoCertificate,
-    /// A `CERTIFICATE` section is malformed, or is not an X.509 certificate of version 3.
+    /// A `CERTIFICATE` section is malformed, or is not an X.509 certificate.
     #[error("certificate {0} of the chain cannot be read")]
     Malformed(usize),
     /// The text has no section with a private key.
@@ -184,14 +183,16 @@ fn load(
         .key_provider
         .load_private_key(key)
         .map_err(|_| CertificateError::UnsupportedKey("the private key".to_owned()))?;
-    let loaded = CertifiedKey::new(chain, key);
-    match loaded.keys_match() {
-        // Some providers cannot derive the public key of a private key: the handshake then finds a
-        // mismatch.
-        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(loaded),
-        Err(Error::InconsistentKeys(_)) => Err(CertificateError::KeyMismatch),
-        Err(_) => Err(CertificateError::Malformed(0)),
+    // Not compared by rustls, whose parser is made for verification: it rejects version 1, which clients decide
+    // on. Some providers cannot derive the public key of a private key: the handshake then finds a mismatch.
+    if let Some(public) = key.public_key() {
+        let (_, leaf) =
+            X509Certificate::from_der(&chain[0]).map_err(|_| CertificateError::Malformed(0))?;
+        if public.as_ref() != leaf.public_key().raw {
+            return Err(CertificateError::KeyMismatch);
+        }
     }
+    Ok(CertifiedKey::new(chain, key))
 }
 
 fn read_chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
@@ -371,6 +372,17 @@ mod tests {
         }
         let pkcs1 = Certificate::from_pem(testdata!("pkcs1.pem"), testdata!("pkcs1.key"));
         assert_eq!(pkcs1.unwrap().algorithm, KeyAlgorithm::Rsa);
+    }
+
+    #[test]
+    fn a_certificate_of_version_1_is_served() {
+        let certificate =
+            Certificate::from_pem(testdata!("version1.pem"), testdata!("version1.key")).unwrap();
+
+        assert_eq!(names(&certificate.names), ["version1.test"]);
+        assert!(certificate.load(&crate::default_provider()).is_ok());
+        let other = Certificate::from_pem(testdata!("version1.pem"), testdata!("sec1.key"));
+        assert_eq!(other, Err(CertificateError::KeyMismatch));
     }
 
     #[test]

@@ -16,6 +16,8 @@
 //!
 //! Several CA certificates may have the same subject and serial number. All of them are tried until one
 //! verifies the signature.
+//!
+//! Certificates of X.509 version 1 are accepted directly below a CA (see `version_one`).
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use crate::client::read_roots;
 use crate::error::TlsError;
 use crate::peer::{ClientCertificate, Sha256};
+use crate::version_one::VersionOneVerifier;
 
 /// Requirements for client certificates.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
@@ -69,6 +72,7 @@ impl ClientAuth {
             .map_err(|error| TlsError::Roots(error.to_string()))?;
         Ok(Arc::new(ClientVerifier {
             verifier,
+            version_one: VersionOneVerifier::new(&self.roots_pem, provider),
             mode: self.mode,
             sha256: Sha256::of(provider),
         }))
@@ -79,6 +83,7 @@ impl ClientAuth {
 pub struct ClientVerifier {
     /// Verifies strictly; `mode` is applied afterwards.
     verifier: Arc<dyn ClientCertVerifier>,
+    version_one: VersionOneVerifier,
     mode: ClientAuthMode,
     sha256: Sha256,
 }
@@ -102,9 +107,7 @@ impl ClientVerifier {
             };
         };
         if resumed || self.mode == ClientAuthMode::Requested {
-            let verified = self
-                .verifier
-                .verify_client_cert(leaf, rest, UnixTime::now());
+            let verified = self.verify(leaf, rest, UnixTime::now());
             match (verified, self.mode) {
                 (Ok(_), _) => {}
                 (Err(_), ClientAuthMode::Requested) => return Ok(None),
@@ -115,6 +118,21 @@ impl ClientVerifier {
         }
         let certificate = ClientCertificate::read(leaf, rest, server, self.sha256);
         Ok(certificate.map(Arc::new))
+    }
+
+    fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        match self.verifier.verify_client_cert(leaf, rest, now) {
+            Ok(verified) => Ok(verified),
+            Err(error) => match self.version_one.verify(leaf, now) {
+                Some(result) => result.map(|()| ClientCertVerified::assertion()),
+                None => Err(error),
+            },
+        }
     }
 }
 
@@ -138,9 +156,9 @@ impl ClientCertVerifier for ClientVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         match self.mode {
-            ClientAuthMode::Required | ClientAuthMode::Optional => self
-                .verifier
-                .verify_client_cert(end_entity, intermediates, now),
+            ClientAuthMode::Required | ClientAuthMode::Optional => {
+                self.verify(end_entity, intermediates, now)
+            }
             // The certificate is verified after the handshake.
             ClientAuthMode::Requested => Ok(ClientCertVerified::assertion()),
         }
@@ -152,7 +170,10 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier.verify_tls12_signature(message, cert, dss)
+        match self.version_one.verify_tls12(message, cert, dss) {
+            Some(result) => result,
+            None => self.verifier.verify_tls12_signature(message, cert, dss),
+        }
     }
 
     fn verify_tls13_signature(
@@ -161,7 +182,10 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier.verify_tls13_signature(message, cert, dss)
+        match self.version_one.verify_tls13(message, cert, dss) {
+            Some(result) => result,
+            None => self.verifier.verify_tls13_signature(message, cert, dss),
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -133,6 +133,30 @@ async fn each_mode_accepts_and_identifies_clients_as_documented() {
 }
 
 #[tokio::test]
+async fn a_certificate_of_version_1_is_accepted_directly_below_a_ca() {
+    let pem = include_str!("../testdata/version1.pem");
+    let key = include_str!("../testdata/version1.key");
+    let ca = include_str!("../testdata/version1-ca.pem");
+    let identity = Certificate::from_pem(pem, key).unwrap();
+    // The same name, another key.
+    let forged = TestCa::new("Version 1 Test CA").pem;
+    for (roots, known) in [(ca, true), (&TEST_CA.pem, false), (&forged, false)] {
+        for (mode, accepted) in MODES.into_iter().zip([known, known, true]) {
+            for versions in [&[&TLS13], &[&TLS12]] {
+                let client = showing(client_with(&ECDSA, versions), Some(&identity));
+
+                let outcome = connect(&asking(roots, mode), &client).await;
+
+                assert_eq!(seen(&outcome), (accepted, known), "{mode:?} {versions:?}");
+                if let Ok(Some(client)) = outcome.server.map(|server| server.client) {
+                    assert_eq!(client.subject(), "CN=version1.test");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_signing_ca_is_found_among_cas_with_one_subject() {
     let authorities = [(); 3].map(|()| TestCa::new("test"));
     let roots: String = authorities.iter().map(|one| one.pem.as_str()).collect();

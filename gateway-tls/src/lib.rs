@@ -68,6 +68,8 @@ mod provider;
 pub mod server;
 #[cfg(feature = "rustls")]
 pub mod sni;
+#[cfg(feature = "rustls")]
+mod version_one;
 
 #[cfg(test)]
 #[cfg(feature = "aws-lc-rs")]
