@@ -108,6 +108,7 @@ pub mod policy;
 pub mod prelude;
 pub mod prometheus;
 pub mod proxy_protocol;
+mod re2;
 #[cfg(feature = "gateway")]
 mod reusable_timer;
 pub mod route;

@@ -10,6 +10,8 @@ use http::{HeaderName, HeaderValue, Method};
 use regex::Regex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
+use crate::re2;
+
 /// A parsed value that is compared, hashed and serialized as its source text.
 ///
 /// Adds `Eq`, `Ord`, `Hash` and serde to types that lack them, for example [`Regex`] and [`HeaderName`].
@@ -138,14 +140,16 @@ pub enum TextMatch {
 }
 
 impl TextMatch {
-    /// Compiles an expression with anchors. Maximum compiled size: 1 MiB.
+    /// Compiles an expression in RE2's syntax with anchors. Maximum compiled size: 1 MiB. Differences from RE2:
+    /// `\d`, `\w`, `\s` and `\b` are those of Unicode; `\C` and octal escapes are invalid.
     ///
     /// # Errors
     /// The expression is invalid or exceeds the maximum size.
     pub fn regex(expression: &str) -> Result<Self, regex::Error> {
         // Parsed without anchors first: `a)|(b` is invalid, but the anchors would make it valid and match
         // parts of a text.
-        regex::Regex::new(expression)?;
+        let expression = re2::translate(expression);
+        regex::Regex::new(&expression)?;
         let anchored = regex::RegexBuilder::new(&format!("^(?:{expression})$"))
             .size_limit(1 << 20)
             .build()?;

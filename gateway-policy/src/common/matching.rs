@@ -1,6 +1,6 @@
 //! Conditions on requests, and edits of header fields.
 
-use regex::Regex;
+use towergate_core::plan::TextMatch;
 
 use crate::api_struct::{api_struct, string_enum};
 use crate::check::Report;
@@ -104,7 +104,7 @@ impl StringMatch {
         if self.kind != Some(StringMatchKind::RegularExpression) {
             return;
         }
-        let parsed = self.value.as_deref().map(Regex::new);
+        let parsed = self.value.as_deref().map(TextMatch::regex);
         if let Some(Err(error)) = parsed {
             report.violation(format!("the regular expression is invalid: {error}"));
         }
