@@ -38,10 +38,39 @@ impl Weights {
     }
 }
 
+impl Weights {
+    /// Index for a hash: the same for equal hashes. Of many hashes, each index has its share.
+    pub fn pick_by(&self, hash: u64) -> Option<usize> {
+        // Mixed, because endpoints are picked by the same hash: their shares must not depend on the index.
+        let mixed = hash.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+        let mixed = (mixed ^ mixed >> 32).wrapping_mul(0xD6E8_FEB8_6659_FD93);
+        match self.total() {
+            0 => None,
+            total => Some(self.index_of((mixed ^ mixed >> 32) % total)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn equal_hashes_have_one_index_and_many_hashes_are_spread_by_weight() {
+        let weights = Weights::new([1, 0, 3]);
+        let mut picked = [0; 3];
+
+        for hash in 0..10_000 {
+            let index = weights.pick_by(hash).unwrap();
+            assert_eq!(weights.pick_by(hash), Some(index));
+            picked[index] += 1;
+        }
+
+        assert!((2_200..2_800).contains(&picked[0]), "{picked:?}");
+        assert_eq!(picked[1], 0);
+        assert_eq!(Weights::new([]).pick_by(1), None);
+    }
 
     proptest! {
         #[test]

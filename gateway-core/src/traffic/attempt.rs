@@ -62,7 +62,7 @@ impl<'a> SelectedBackend<'a> {
     /// # Errors
     /// Why there is no response.
     pub async fn forward(
-        self,
+        &self,
         context: &ForwardContext<'a>,
         request: Request<Body>,
     ) -> Result<Forwarded, ForwardError> {
@@ -73,11 +73,11 @@ impl<'a> SelectedBackend<'a> {
 
     /// Starts to forward a request.
     pub(crate) fn start(
-        self,
+        &self,
         context: ForwardContext<'a>,
         request: Request<Body>,
     ) -> Forwarding<'a> {
-        Forwarding::new(self, context, request)
+        Forwarding::new(self.clone(), context, request)
     }
 }
 
@@ -88,9 +88,10 @@ impl<'a> Forwarding<'a> {
         request: Request<Body>,
     ) -> Self {
         let traffic = &picked.forwarder.backends.traffic;
+        let pool = picked.route.pool(request.version());
         Self {
             picked,
-            pool: picked.route.pool(request.version()),
+            pool,
             context,
             request: request.map(|body| Upload::track(UploadSource::Once(body))),
             deadline: Deadline::new(traffic.request_timeout, traffic.max_stream_duration),
@@ -130,6 +131,10 @@ impl<'a> Forwarding<'a> {
     /// Computes the hash of the request if its load balancer needs one. Returns the cookie that was generated
     /// for it.
     fn compute_hash(&mut self) -> Option<HeaderValue> {
+        if let Some(hashed) = self.picked.hashed.take() {
+            self.hash = hashed.hash;
+            return hashed.set_cookie;
+        }
         let LoadBalancer::ConsistentHash { key, .. } =
             &self.picked.forwarder.backends.traffic.load_balancer
         else {
@@ -409,6 +414,10 @@ impl AttemptResponse {
 
 /// Sends a request over `idle`, another idle connection or a new one. If a connection has ended before a byte
 /// was sent, the request moves to another connection; this is not a retry.
+///
+/// An endpoint may close an idle connection at the moment at which it is reused (RFC 9112, section 9.3.1). A
+/// request that is safe to repeat is then sent once more, over a new connection: other idle connections may have
+/// been closed as well. This is part of the attempt, with and without a retry rule.
 async fn send(
     pool: &Pool,
     to: &ConnectTarget<'_>,
@@ -416,14 +425,21 @@ async fn send(
     request: &mut Request<Upload>,
     upgrade: Option<&Upgrade>,
 ) -> Result<UpstreamResponse, Error> {
+    let mut stale = false;
     for _ in 0..MAX_UNSENT {
         let connection = match idle.take() {
             Some(connection) => connection,
+            None if stale => pool.open_checkout(to).await?,
             None => pool.checkout(to).await?,
         };
         match connection.send(request, upgrade).await {
             Ok(response) => return Ok(response),
             Err(SendFailure::Sent(error)) => return Err(error),
+            Err(SendFailure::Stale) if stale => return Err(Error::Terminated(None)),
+            Err(SendFailure::Stale) => {
+                stale = true;
+                to.observer.observe(&Event::Retried(to.cluster.id()));
+            }
             Err(SendFailure::Unsent) => {}
         }
     }

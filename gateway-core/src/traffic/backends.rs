@@ -14,7 +14,8 @@ use crate::error::Error;
 use crate::live::Live;
 use crate::plan::Filter;
 use crate::plan::{
-    Backend, BackendProtocol, Destination, LoadBalancer, OutlierDetection, Traffic, WeightedBackend,
+    Backend, BackendProtocol, Destination, HashKey, LoadBalancer, OutlierDetection, Traffic,
+    WeightedBackend,
 };
 use crate::upstream::{Pool, Transport};
 
@@ -207,14 +208,26 @@ impl Backends {
         &self.backend_refs[index]
     }
 
-    /// Picks a backendRef by weight; returns its index and its route.
+    /// The key of consistent hashing, if it also decides between several backendRefs.
+    pub(super) fn shared_hash_key(&self) -> Option<&HashKey> {
+        match &self.traffic.load_balancer {
+            LoadBalancer::ConsistentHash { key, .. } if self.backend_refs.len() > 1 => Some(key),
+            _ => None,
+        }
+    }
+
+    /// Picks a backendRef by weight, always the same for a hash; returns its index and its route.
     ///
     /// # Errors
     /// [`Error::InvalidBackend`] or [`Error::InvalidShare`] if there is none or it cannot be resolved.
-    pub(super) fn pick(&self) -> Result<(usize, &BackendRoute), Error> {
+    pub(super) fn pick(&self, hash: Option<u64>) -> Result<(usize, &BackendRoute), Error> {
         let fallback = self.fallback.as_ref().filter(|_| self.falls_back());
         let weights = fallback.map_or(&self.weights, |weights| &**weights);
-        let index = weights.pick_random().ok_or(Error::InvalidBackend)?;
+        let index = match hash {
+            Some(hash) => weights.pick_by(hash),
+            None => weights.pick_random(),
+        };
+        let index = index.ok_or(Error::InvalidBackend)?;
         match &self.backend_refs[index].route {
             Some(route) => Ok((index, route)),
             None if self.has_endpoints() => Err(Error::InvalidShare),

@@ -82,7 +82,6 @@ impl Forwarder {
         client: IpAddr,
         tried: &[SocketAddr],
     ) -> Result<SelectedEndpoint, Error> {
-        let (index, route) = self.backends.pick()?;
         let hash = match &self.backends.traffic.load_balancer {
             LoadBalancer::ConsistentHash {
                 key: HashKey::SourceIp,
@@ -90,6 +89,7 @@ impl Forwarder {
             } => Some(hash_address(client)),
             _ => None,
         };
+        let (index, route) = self.backends.pick(hash)?;
         let endpoint = self.backends.endpoint(route, Pick { hash, tried })?;
         Ok(SelectedEndpoint {
             index,

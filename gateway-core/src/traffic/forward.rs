@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, request};
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 use towergate_tls::connector::CryptoProvider;
@@ -14,6 +14,7 @@ use towergate_tls::connector::CryptoProvider;
 use super::backends::{BackendRef, BackendRoute, Backends};
 use super::mirror::Mirrors;
 use crate::Body;
+use crate::balance::{HashResult, hash_key};
 use crate::breaker::CircuitBreaker;
 use crate::error::Error;
 use crate::http::upgrade::Upgrade;
@@ -47,11 +48,13 @@ pub struct ForwardContext<'a> {
 }
 
 /// The backendRef picked for a request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SelectedBackend<'a> {
     pub(super) forwarder: &'a Forwarder,
     pub(super) route: &'a BackendRoute,
     backend_ref: &'a BackendRef,
+    /// The hash of the request, if the backendRef was picked by it.
+    pub(super) hashed: Option<Box<HashResult>>,
 }
 
 /// A response and how it was obtained.
@@ -156,16 +159,25 @@ impl Forwarder {
         }
     }
 
-    /// Picks a backendRef by weight.
+    /// Picks a backendRef for the request with this head, from `client`: by weight, and with consistent hashing
+    /// always the same for a key.
     ///
     /// # Errors
     /// [`Error::InvalidBackend`] or [`Error::InvalidShare`] if there is none or it cannot be resolved.
-    pub fn pick(&self) -> Result<SelectedBackend<'_>, Error> {
-        let (index, route) = self.backends.pick()?;
+    pub fn pick(
+        &self,
+        client: IpAddr,
+        head: &request::Parts,
+    ) -> Result<SelectedBackend<'_>, Error> {
+        let key = self.backends.shared_hash_key();
+        let hashed = key.map(|key| Box::new(hash_key(key, client, head)));
+        let hash = hashed.as_ref().and_then(|hashed| hashed.hash);
+        let (index, route) = self.backends.pick(hash)?;
         Ok(SelectedBackend {
             forwarder: self,
             route,
             backend_ref: self.backends.backend_ref(index),
+            hashed,
         })
     }
 
@@ -178,12 +190,16 @@ impl Forwarder {
         context: &ForwardContext<'_>,
         request: Request<Body>,
     ) -> Result<Forwarded, ForwardError> {
-        let picked = self.pick().map_err(|error| ForwardError {
+        let (head, body) = request.into_parts();
+        let picked = self.pick(context.client, &head);
+        let picked = picked.map_err(|error| ForwardError {
             error,
             endpoint: None,
             attempts: 0,
         })?;
-        picked.forward(context, request).await
+        picked
+            .forward(context, Request::from_parts(head, body))
+            .await
     }
 }
 

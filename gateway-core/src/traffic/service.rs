@@ -84,8 +84,8 @@ impl ForwardService {
             preserve_header_case: false,
             upgrade: None,
         };
-        let picked = self.forwarder.pick()?;
         let (mut head, body) = request.into_parts();
+        let picked = self.forwarder.pick(context.client, &head)?;
         for filter in picked.filters() {
             apply_filter(filter, &mut head)?;
         }

@@ -1,6 +1,7 @@
 //! Response body of a backend.
 
 use std::fmt;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
@@ -63,8 +64,18 @@ impl ResponseSource {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self {
             Self::Http1(connection) => connection.poll_frame(cx),
-            Self::ConnectionTask(incoming, _) | Self::Http2(incoming, ..) => {
+            Self::ConnectionTask(incoming, _) => {
                 Pin::new(incoming).poll_frame(cx).map_err(Into::into)
+            }
+            Self::Http2(incoming, ..) => {
+                let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+                // hyper ends the body of a stream that was reset with NO_ERROR or CANCEL as if it were complete
+                // (RFC 9113, section 8.1).
+                if frame.is_none() && !incoming.is_end_stream() {
+                    let truncated = io::Error::from(io::ErrorKind::UnexpectedEof);
+                    return Poll::Ready(Some(Err(truncated.into())));
+                }
+                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }
             Self::Detached(detached) => detached.poll_frame(cx),
             Self::Ended => Poll::Ready(None),

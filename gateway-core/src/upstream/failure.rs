@@ -4,6 +4,10 @@ use std::error::Error as _;
 use std::fmt;
 use std::io;
 
+use http::Request;
+use http_body::Body as _;
+
+use super::Upload;
 use crate::body::BoxError;
 use crate::error::Error;
 
@@ -29,6 +33,25 @@ pub(crate) enum SendFailure {
     Sent(Error),
     /// No byte was sent because the connection had ended. The request is unchanged.
     Unsent,
+    /// A reused connection ended before a byte of the response. The request is safe to send again (see
+    /// [`is_repeatable`]) and is unchanged.
+    Stale,
+}
+
+impl SendFailure {
+    /// [`Self::Stale`] if the connection ended before a byte of the response and the request is `repeatable`.
+    pub(super) fn if_stale(self, repeatable: bool) -> Self {
+        match self {
+            Self::Sent(Error::Terminated(_)) if repeatable => Self::Stale,
+            other => other,
+        }
+    }
+}
+
+/// Whether a request may be sent again after its connection has ended: its method is idempotent (RFC 9110,
+/// section 9.2.2) and it has no body.
+pub(super) fn is_repeatable(request: &Request<Upload>) -> bool {
+    request.method().is_idempotent() && request.body().is_end_stream()
 }
 
 /// Classifies an error of hyper that occurred before the response head.

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::codec::Codec;
 use super::connect::EndpointStream;
 use super::connection_guard::{CloseNotifier, ConnectionTask};
+use super::failure::is_repeatable;
 use super::hyper_connection::HyperConnection;
 use super::pool::{ConnectTarget, Pool};
 use super::{SendFailure, Upload, take_request};
@@ -119,24 +120,30 @@ impl Http1 {
         request: &mut Request<Upload>,
     ) -> Result<response::Parts, SendFailure> {
         self.requests += 1;
+        let repeatable = self.requests > 1 && is_repeatable(request);
         match &mut self.driver {
             Driver::Codec(codec) => {
                 codec.begin(request);
-                poll_fn(|cx| codec.poll_exchange(cx, request)).await
+                let result = poll_fn(|cx| codec.poll_exchange(cx, request)).await;
+                result.map_err(|failure| failure.if_stale(repeatable))
             }
             // Boxed: few requests use hyper, and the others need no memory for this future.
-            Driver::Hyper(hyper) => match Box::pin(hyper.exchange(take_request(request))).await {
-                Ok(response) => {
-                    let mut head = response.into_parts().0;
-                    let cleaned = hop_by_hop::response(&mut head, None);
-                    cleaned.map_err(|_| SendFailure::Sent(Error::Protocol(None)))?;
-                    Ok(head)
+            Driver::Hyper(hyper) => {
+                let sent = take_request(request);
+                let copy = repeatable.then(|| copy_without_body(&sent));
+                match Box::pin(hyper.exchange(sent)).await {
+                    Ok(response) => {
+                        let mut head = response.into_parts().0;
+                        let cleaned = hop_by_hop::response(&mut head, None);
+                        cleaned.map_err(|_| SendFailure::Sent(Error::Protocol(None)))?;
+                        Ok(head)
+                    }
+                    Err((failure, unsent)) => {
+                        restore(request, unsent.or(copy));
+                        Err(failure.if_stale(repeatable))
+                    }
                 }
-                Err((error, unsent)) => {
-                    restore(request, unsent);
-                    Err(error)
-                }
-            },
+            }
         }
     }
 
@@ -273,7 +280,17 @@ impl Http1 {
     }
 }
 
-/// Restores a request that was not sent.
+/// A copy of a request that has no body.
+fn copy_without_body(request: &Request<Upload>) -> Request<Upload> {
+    let mut copy = Request::new(Upload::empty());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    *copy.extensions_mut() = request.extensions().clone();
+    copy
+}
+
+/// Restores a request that was not sent, or is to be sent again.
 pub(super) fn restore(request: &mut Request<Upload>, unsent: Option<Request<Upload>>) {
     if let Some(unsent) = unsent {
         *request = unsent;

@@ -115,9 +115,17 @@ impl Pool {
     /// [`Error::Overflow`] if no connection is available and too many requests wait for one, otherwise why
     /// none could be opened.
     pub(crate) async fn checkout(&self, to: &ConnectTarget<'_>) -> Result<Checkout, Error> {
-        if let Some(checkout) = self.take(to) {
-            return Ok(checkout);
+        match self.take(to) {
+            Some(checkout) => Ok(checkout),
+            None => self.open_checkout(to).await,
         }
+    }
+
+    /// Opens a connection to the target. At the connection limit, a connection that becomes idle is taken.
+    ///
+    /// # Errors
+    /// As [`Self::checkout`].
+    pub(crate) async fn open_checkout(&self, to: &ConnectTarget<'_>) -> Result<Checkout, Error> {
         // Boxed: most requests find a connection and need no memory for opening one.
         match self.transport.protocol {
             BackendProtocol::Http1 => Box::pin(self.open_http1(to)).await.map(Checkout::Http1),

@@ -153,6 +153,36 @@ async fn a_request_that_may_have_been_received_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn a_safe_request_is_repeated_once_if_a_reused_connection_ends() {
+    let answer = || vec![super::backend::answer(200, "ok")];
+    let backend = Backend::start(vec![answer(), vec![raw("")], answer()]).await;
+    let rig = Rig::new(Traffic::default(), &[backend.address]);
+    assert_eq!(rig.fetch().await.0, 200);
+
+    assert_eq!(rig.fetch().await.0, 200);
+
+    assert_eq!((backend.seen().len(), backend.accepts()), (3, 2));
+    assert_eq!(rig.observer.count("Retried"), 1);
+}
+
+#[tokio::test]
+async fn a_safe_request_is_not_repeated_over_a_new_connection_or_after_a_byte_of_the_response() {
+    let fresh = Backend::start(vec![vec![raw("")]]).await;
+    let answer = vec![super::backend::answer(200, "ok")];
+    let partial = Backend::start(vec![answer, vec![raw("HTTP/1.1 200")]]).await;
+    let rig = Rig::new(Traffic::default(), &[partial.address]);
+    assert_eq!(rig.fetch().await.0, 200);
+
+    let cut = rig.failed_reply(get("/")).await;
+    let closed = Rig::new(Traffic::default(), &[fresh.address]);
+    let closed = closed.failed_reply(get("/")).await;
+
+    assert_eq!((cut.status.as_u16(), cut.flag), (502, "UPE"));
+    assert_eq!((closed.status.as_u16(), closed.flag), (503, "UC"));
+    assert_eq!((partial.seen().len(), fresh.seen().len()), (2, 1));
+}
+
+#[tokio::test]
 async fn unsolicited_bytes_after_a_response_are_not_used_for_the_next() {
     let extra = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil";
     let backend = Backend::start(vec![vec![Step::Send(extra.into())]]).await;

@@ -15,8 +15,8 @@ enum Act {
     Answer,
     Refuse,
     Reset,
-    /// Sends the response head and resets the stream within the body.
-    Cut,
+    /// Sends the response head and resets the stream within the body, with this code.
+    Cut(h2::Reason),
     /// Responds and sends GOAWAY.
     AnswerAndGoAway,
     Hang,
@@ -73,11 +73,11 @@ async fn respond_to(act: Act, mut respond: SendResponse<Bytes>) {
         }
         Act::Refuse => respond.send_reset(h2::Reason::REFUSED_STREAM),
         Act::Reset => respond.send_reset(h2::Reason::INTERNAL_ERROR),
-        Act::Cut => {
+        Act::Cut(reason) => {
             let mut body = respond.send_response(head(), false).unwrap();
             body.send_data("o".into(), false).unwrap();
             tokio::time::sleep(Duration::from_millis(20)).await;
-            body.send_reset(h2::Reason::INTERNAL_ERROR);
+            body.send_reset(reason);
         }
         Act::Hang => std::future::pending().await,
     }
@@ -132,13 +132,19 @@ async fn resets_are_classified_by_their_code() {
 
 #[tokio::test]
 async fn a_reset_body_ends_in_an_error() {
-    let backend = start(vec![Act::Cut]).await;
-    let rig = rig(Traffic::default(), &backend);
+    for reason in [
+        h2::Reason::INTERNAL_ERROR,
+        h2::Reason::NO_ERROR,
+        h2::Reason::CANCEL,
+    ] {
+        let backend = start(vec![Act::Cut(reason)]).await;
+        let rig = rig(Traffic::default(), &backend);
 
-    let response = rig.forward(get("/")).await.unwrap().response;
+        let response = rig.forward(get("/")).await.unwrap().response;
 
-    assert!(response.into_body().collect().await.is_err());
-    assert_eq!(rig.forwarder.breaker.in_use(Resource::Request), 0);
+        assert!(response.into_body().collect().await.is_err(), "{reason:?}");
+        assert_eq!(rig.forwarder.breaker.in_use(Resource::Request), 0);
+    }
 }
 
 #[tokio::test]

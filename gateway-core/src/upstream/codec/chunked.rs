@@ -12,6 +12,11 @@ const MAX_SIZE_LINE: usize = 4 * 1024;
 /// Maximum size in bytes of the trailers.
 const MAX_TRAILERS: usize = 16 * 1024;
 
+/// Size in bytes below which a chunk is joined with the following ones: otherwise each costs a write.
+const SMALL: usize = 1024;
+/// Size in bytes at which a frame of joined chunks is complete.
+const JOINED: usize = 16 * 1024;
+
 /// Decoder of chunks.
 #[derive(Debug, Default)]
 pub(super) struct Decoder(State);
@@ -43,64 +48,97 @@ pub(super) enum DecodedChunk {
 }
 
 impl Decoder {
-    /// Decodes the next frame from the start of `bytes`.
+    /// Decodes the next frame from the start of `bytes`. Small chunks that arrived together are one frame.
     ///
     /// # Errors
     /// [`Malformed`] if the bytes are not chunks, or a line is too long.
     pub(super) fn decode(&mut self, bytes: &mut BytesMut) -> Result<DecodedChunk, Malformed> {
         loop {
-            match self.0 {
-                // httparse accepts an empty line as size 0.
-                State::Size if bytes.first().is_some_and(|b| !b.is_ascii_hexdigit()) => {
+            match self.step(bytes)? {
+                None => {}
+                Some(DecodedChunk::Frame(frame)) => {
+                    return Ok(DecodedChunk::Frame(self.join_chunks(frame, bytes)));
+                }
+                Some(end) => return Ok(end),
+            }
+        }
+    }
+
+    /// Adds the data of the following chunks to a small chunk. A malformed one ends the frame, and is the error
+    /// of the next call.
+    fn join_chunks(&mut self, frame: Frame<Bytes>, bytes: &mut BytesMut) -> Frame<Bytes> {
+        let data = match frame.data_ref() {
+            Some(data) if data.len() < SMALL && bytes.len() > END_OF_CHUNK.len() => data,
+            _ => return frame,
+        };
+        let mut joined = BytesMut::with_capacity(JOINED.min(data.len() + bytes.len()));
+        joined.extend_from_slice(data);
+        while joined.len() < JOINED && !matches!(self.0, State::Trailers | State::End) {
+            match self.step(bytes) {
+                Ok(None) => {}
+                Ok(Some(DecodedChunk::Frame(frame))) => {
+                    joined.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new()));
+                }
+                Ok(Some(DecodedChunk::More | DecodedChunk::End)) | Err(Malformed) => break,
+            }
+        }
+        Frame::data(joined.freeze())
+    }
+
+    /// Decodes one element: a line, data or the trailers. `None`: another step may follow.
+    fn step(&mut self, bytes: &mut BytesMut) -> Result<Option<DecodedChunk>, Malformed> {
+        match self.0 {
+            // httparse accepts an empty line as size 0.
+            State::Size if bytes.first().is_some_and(|b| !b.is_ascii_hexdigit()) => Err(Malformed),
+            State::Size => match httparse::parse_chunk_size(bytes) {
+                Ok(httparse::Status::Complete((len, size)))
+                    if len <= MAX_SIZE_LINE && is_text(&bytes[..len - 2]) =>
+                {
+                    bytes.advance(len);
+                    self.0 = if size == 0 {
+                        State::Trailers
+                    } else {
+                        State::Data(size)
+                    };
+                    Ok(None)
+                }
+                Ok(httparse::Status::Partial) if bytes.len() <= MAX_SIZE_LINE => {
+                    Ok(Some(DecodedChunk::More))
+                }
+                _ => Err(Malformed),
+            },
+            State::Data(_) if bytes.is_empty() => Ok(Some(DecodedChunk::More)),
+            State::Data(left) => {
+                let len = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
+                self.0 = match left - len as u64 {
+                    0 => State::DataEnd,
+                    left => State::Data(left),
+                };
+                let data = bytes.split_to(len).freeze();
+                Ok(Some(DecodedChunk::Frame(Frame::data(data))))
+            }
+            State::DataEnd => {
+                if !END_OF_CHUNK.starts_with(&bytes[..bytes.len().min(2)]) {
                     return Err(Malformed);
                 }
-                State::Size => match httparse::parse_chunk_size(bytes) {
-                    Ok(httparse::Status::Complete((len, size))) if len <= MAX_SIZE_LINE => {
-                        bytes.advance(len);
-                        self.0 = if size == 0 {
-                            State::Trailers
-                        } else {
-                            State::Data(size)
-                        };
-                    }
-                    Ok(httparse::Status::Partial) if bytes.len() <= MAX_SIZE_LINE => {
-                        return Ok(DecodedChunk::More);
-                    }
-                    _ => return Err(Malformed),
-                },
-                State::Data(_) if bytes.is_empty() => return Ok(DecodedChunk::More),
-                State::Data(left) => {
-                    let len =
-                        usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
-                    self.0 = match left - len as u64 {
-                        0 => State::DataEnd,
-                        left => State::Data(left),
-                    };
-                    return Ok(DecodedChunk::Frame(Frame::data(
-                        bytes.split_to(len).freeze(),
-                    )));
+                if bytes.len() < 2 {
+                    return Ok(Some(DecodedChunk::More));
                 }
-                State::DataEnd => {
-                    if !b"\r\n".starts_with(&bytes[..bytes.len().min(2)]) {
-                        return Err(Malformed);
-                    }
-                    if bytes.len() < 2 {
-                        return Ok(DecodedChunk::More);
-                    }
-                    bytes.advance(2);
-                    self.0 = State::Size;
-                }
-                State::Trailers => {
-                    let Some(trailers) = decode_trailers(bytes)? else {
-                        return Ok(DecodedChunk::More);
-                    };
-                    self.0 = State::End;
-                    if !trailers.is_empty() {
-                        return Ok(DecodedChunk::Frame(Frame::trailers(trailers)));
-                    }
-                }
-                State::End => return Ok(DecodedChunk::End),
+                bytes.advance(2);
+                self.0 = State::Size;
+                Ok(None)
             }
+            State::Trailers => {
+                let Some(trailers) = decode_trailers(bytes)? else {
+                    return Ok(Some(DecodedChunk::More));
+                };
+                self.0 = State::End;
+                Ok(match trailers.is_empty() {
+                    true => None,
+                    false => Some(DecodedChunk::Frame(Frame::trailers(trailers))),
+                })
+            }
+            State::End => Ok(Some(DecodedChunk::End)),
         }
     }
 
@@ -108,6 +146,12 @@ impl Decoder {
     pub(super) fn has_ended(&self) -> bool {
         matches!(self.0, State::End)
     }
+}
+
+/// Whether a chunk-size line, without its line end, has no control characters. httparse accepts them in
+/// extensions; another parser may take them for a line end.
+fn is_text(line: &[u8]) -> bool {
+    line.iter().all(|b| !b.is_ascii_control() || *b == b'\t')
 }
 
 fn decode_trailers(bytes: &mut BytesMut) -> Result<Option<HeaderMap>, Malformed> {
@@ -182,6 +226,31 @@ mod tests {
     }
 
     #[test]
+    fn small_chunks_that_arrived_together_are_one_frame() {
+        let text = "1\r\na\r\n".repeat(1000) + "0\r\nx-t: 1\r\n\r\n";
+        let (mut decoder, mut bytes) = (Decoder::default(), BytesMut::from(text.as_bytes()));
+
+        let mut frames = Vec::new();
+        while let DecodedChunk::Frame(frame) = decoder.decode(&mut bytes).unwrap() {
+            frames.push(frame);
+        }
+
+        assert_eq!(frames.len(), 2);
+        assert_eq!(frames[0].data_ref().unwrap().len(), 1000);
+        assert_eq!(frames[1].trailers_ref().unwrap()["x-t"], "1");
+    }
+
+    #[test]
+    fn chunks_before_a_malformed_one_are_a_frame() {
+        let (mut decoder, mut bytes) = (Decoder::default(), BytesMut::from("1\r\na\r\n2\r\nbcX"));
+
+        let frame = decoder.decode(&mut bytes).unwrap();
+
+        assert!(matches!(frame, DecodedChunk::Frame(frame) if frame.data_ref().unwrap() == "abc"));
+        assert!(decoder.decode(&mut bytes).is_err());
+    }
+
+    #[test]
     fn invalid_chunks_are_malformed() {
         let long = format!("1;{}\r\na\r\n0\r\n\r\n", "x".repeat(MAX_SIZE_LINE));
         let many = format!("0\r\n{}\r\n", "x: y\r\n".repeat(MAX_LINES + 1));
@@ -193,6 +262,9 @@ mod tests {
             "1\r\nab\r\n",
             "1\r\na\n0\r\n\r\n",
             "11111111111111111\r\n",
+            "000000000000000000001\r\na\r\n0\r\n\r\n",
+            "1;x\0y\r\na\r\n0\r\n\r\n",
+            "1;x\ny\r\na\r\n0\r\n\r\n",
             "0\r\nna me: x\r\n\r\n",
             &long,
             &many,

@@ -47,6 +47,8 @@ impl From<Malformed> for io::Error {
 const SMALL: usize = 8 * 1024;
 /// Maximum read size in bytes of a larger body.
 const LARGE: usize = 128 * 1024;
+/// Size in bytes below which a frame of a request is written together with the following ones.
+const SMALL_FRAME: usize = 512;
 /// Additional read size for a head before a body.
 const HEAD: usize = 4 * 1024;
 /// Additional read size that is not expected to be used: a read that fills its buffer must be repeated.
@@ -64,6 +66,8 @@ pub(super) struct Codec {
     read: BytesMut,
     sending: Sending,
     receiving: Receiving,
+    /// A small frame has been added to `out` since the task last yielded.
+    has_small_frame: bool,
     /// A frame of the request body has been taken, so the request cannot be sent again.
     taken: bool,
     /// Number of bytes read since the request.
@@ -146,6 +150,7 @@ impl Codec {
             read: BytesMut::new(),
             sending: Sending::Ended,
             receiving: Receiving::Ended,
+            has_small_frame: false,
             taken: false,
             received: 0,
             room: SMALL,
@@ -205,13 +210,19 @@ impl Codec {
         upload: &mut Upload,
     ) -> Poll<Result<(), UploadError>> {
         loop {
-            let ended = matches!(self.sending, Sending::Ended | Sending::Aborted);
-            if ended && self.out.is_empty() {
+            if self.has_ended() && self.out.is_empty() {
                 return Poll::Ready(Ok(()));
             }
             // A body frame is written together with the head or after the previous frame.
-            let waits =
-                !ended && !self.out.has_body() && self.poll_upload(cx, upload)?.is_pending();
+            let mut waits = false;
+            while !waits && !self.has_ended() && !self.out.has_body() && !self.out.is_full() {
+                waits = self.poll_upload(cx, upload)?.is_pending();
+            }
+            if waits && std::mem::take(&mut self.has_small_frame) {
+                // The client's codec decodes one chunk at a time: more may be available at once.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             match self.out.poll_write(&mut self.stream, cx) {
                 Poll::Ready(Ok(())) if waits => return Poll::Pending,
                 Poll::Ready(Ok(())) => {}
@@ -222,6 +233,11 @@ impl Codec {
                 Poll::Pending => return Poll::Pending,
             }
         }
+    }
+
+    /// Whether the rest of the request is in [`Self::out`].
+    fn has_ended(&self) -> bool {
+        matches!(self.sending, Sending::Ended | Sending::Aborted)
     }
 
     /// Reads the next frame of the client's body.
@@ -263,7 +279,14 @@ impl Codec {
             _ if data.is_empty() => {}
             Sending::Chunked(_) => {
                 chunked::encode_size(data.len(), self.out.lines());
-                self.out.set_body(data, END_OF_CHUNK);
+                if data.len() < SMALL_FRAME {
+                    // Small frames that arrive together are one write.
+                    self.out.lines().extend_from_slice(&data);
+                    self.out.lines().extend_from_slice(END_OF_CHUNK);
+                    self.has_small_frame = true;
+                } else {
+                    self.out.set_body(data, END_OF_CHUNK);
+                }
             }
             Sending::Length(left) => {
                 let Some(rest) = left.checked_sub(data.len() as u64) else {

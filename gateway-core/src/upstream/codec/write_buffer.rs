@@ -12,6 +12,9 @@ use crate::coalesced_write;
 /// Capacity in bytes that an idle connection keeps for lines.
 const KEPT: usize = 1024;
 
+/// Size in bytes of lines that are written at once.
+const FULL: usize = 16 * 1024;
+
 /// Bytes to be written, with at most one body frame.
 #[derive(Debug, Default)]
 pub(super) struct WriteBuffer {
@@ -36,7 +39,7 @@ impl WriteBuffer {
         self.begun
     }
 
-    /// The buffer for lines. Must not be used while a body frame is pending.
+    /// The buffer for lines, and for small frames. Must not be used while a body frame is pending.
     pub(super) fn lines(&mut self) -> &mut Vec<u8> {
         &mut self.lines
     }
@@ -50,6 +53,11 @@ impl WriteBuffer {
     /// Returns whether a body frame is pending.
     pub(super) fn has_body(&self) -> bool {
         !self.body.is_empty() || !self.end.is_empty()
+    }
+
+    /// Returns whether the lines should be written before more are added.
+    pub(super) fn is_full(&self) -> bool {
+        self.lines.len() >= FULL
     }
 
     /// Returns whether everything has been written.
