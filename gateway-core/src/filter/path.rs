@@ -1,14 +1,15 @@
 //! Replacement of a path prefix (Gateway API `ReplacePrefixMatch`).
 //!
-//! A prefix consists of whole path elements: `/a/` equals `/a`, and neither matches `/ab`. A trailing slash
-//! of the replacement is handled as in Envoy Gateway: a rewrite drops it, a redirect keeps it. If `/b/`
-//! replaces `/a` in the path `/a/`, the rewrite is `/b/` and the redirect `/b//`.
+//! A prefix consists of whole path elements: `/a/` equals `/a`, and neither matches `/ab`. The result has no
+//! empty element: if `/b/` replaces `/a`, the path `/a/x` becomes `/b/x`, for rewrites and redirects. If
+//! nothing follows the prefix, a trailing slash of the replacement is handled as in Envoy Gateway: the rewrite
+//! of `/a` is `/b`, the redirect `/b/`. For the prefix `/`, both keep the slash: `/` becomes `/b/`.
 //!
 //! For the prefix `/`, Envoy Gateway inserts no slash after the replacement: with `/app`, `/x` becomes
 //! `/appx`, so a client can leave the intended subtree. This module returns `/app/x` for rewrites and
 //! redirects.
 
-/// Handling of a trailing slash of the replacement.
+/// Handling of a trailing slash of the replacement if the path equals the prefix.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum TrailingSlash {
     /// Drops the slash, for rewrites.
@@ -36,9 +37,11 @@ pub(super) fn replace_prefix(
         format!("/{}", rest.trim_start_matches('/'))
     } else {
         let start = if kept.starts_with('/') { "" } else { "/" };
-        let new = match slash {
-            TrailingSlash::Keep if !prefix.is_empty() || rest.is_empty() => replacement,
-            _ => kept,
+        let keep = prefix.is_empty() || slash == TrailingSlash::Keep;
+        let new = if rest.is_empty() && keep {
+            replacement
+        } else {
+            kept
         };
         [start, new, rest].concat()
     })
@@ -80,6 +83,43 @@ mod tests {
 
                     assert_eq!(replaced.as_deref(), Some(expected), "{path} {replacement}");
                 }
+            }
+        }
+    }
+
+    /// Gateway API, `HTTPPathModifier.replacePrefixMatch`, and siblings of its rows.
+    #[test]
+    fn a_rewrite_and_a_redirect_replace_a_prefix_alike() {
+        for (path, prefix, replacement, expected) in [
+            ("/foo/bar", "/foo", "/xyz", "/xyz/bar"),
+            ("/foo/bar", "/foo", "/xyz/", "/xyz/bar"),
+            ("/foo/bar", "/foo/", "/xyz", "/xyz/bar"),
+            ("/foo/bar", "/foo/", "/xyz/", "/xyz/bar"),
+            ("/foo", "/foo", "/xyz", "/xyz"),
+            ("/foo/", "/foo", "/xyz", "/xyz/"),
+            ("/foo/", "/foo", "/xyz/", "/xyz/"),
+            ("/foo/bar", "/foo", "", "/bar"),
+            ("/foo/", "/foo", "", "/"),
+            ("/foo", "/foo", "", "/"),
+            ("/foo/", "/foo", "/", "/"),
+            ("/foo", "/foo", "/", "/"),
+            (
+                "/service/version",
+                "/service/",
+                "/api/service/",
+                "/api/service/version",
+            ),
+            ("/", "/", "/docs/", "/docs/"),
+            ("/x", "/", "/docs/", "/docs/x"),
+        ] {
+            for slash in [TrailingSlash::Drop, TrailingSlash::Keep] {
+                let replaced = replace_prefix(path, prefix, replacement, slash);
+
+                assert_eq!(
+                    replaced.as_deref(),
+                    Some(expected),
+                    "{path} {prefix} {replacement}"
+                );
             }
         }
     }

@@ -101,8 +101,9 @@ fn precedence(a: &Match, b: &Match) -> Ordering {
         .then(lengths(&a.path).cmp(&lengths(&b.path)))
         .then(a.method.is_some().cmp(&b.method.is_some()))
         .then(a.headers.len().cmp(&b.headers.len()))
-        .then(exact_headers(a).cmp(&exact_headers(b)))
+        .then(exact(&a.headers).cmp(&exact(&b.headers)))
         .then(a.query.len().cmp(&b.query.len()))
+        .then(exact(&a.query).cmp(&exact(&b.query)))
 }
 
 fn kind(path: &PathMatch) -> u8 {
@@ -139,9 +140,9 @@ fn lengths(path: &PathMatch) -> (usize, usize) {
     }
 }
 
-fn exact_headers(entry: &Match) -> usize {
-    let exact = |h: &&NameMatch<Text<HeaderName>>| matches!(h.value, TextMatch::Exact(_));
-    entry.headers.iter().filter(exact).count()
+fn exact<N>(conditions: &[NameMatch<N>]) -> usize {
+    let exact = |condition: &&NameMatch<N>| matches!(condition.value, TextMatch::Exact(_));
+    conditions.iter().filter(exact).count()
 }
 
 fn holds(entry: &Match, request: &Request) -> bool {

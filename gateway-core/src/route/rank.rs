@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::pattern::PathPattern;
-use crate::route::matches::{GrpcMethodMatch, Match, PathMatch};
+use crate::route::matches::{GrpcMethodMatch, Match, NameMatch, PathMatch};
 use crate::text::TextMatch;
 
 /// Rank of a match among the matches of its hostname. Fields are compared in order of declaration.
@@ -15,6 +15,7 @@ pub(super) struct Rank {
     headers: usize,
     exact_headers: usize,
     query: usize,
+    exact_query: usize,
 }
 
 /// Rank of a path match.
@@ -126,14 +127,19 @@ impl Rank {
             path,
             method: entry.method.is_some(),
             headers: entry.headers.len(),
-            exact_headers: entry
-                .headers
-                .iter()
-                .filter(|header| matches!(header.value, TextMatch::Exact(_)))
-                .count(),
+            exact_headers: exact(&entry.headers),
             query: entry.query.len(),
+            exact_query: exact(&entry.query),
         }
     }
+}
+
+/// Number of conditions on an exact value.
+fn exact<N>(conditions: &[NameMatch<N>]) -> usize {
+    conditions
+        .iter()
+        .filter(|condition| matches!(condition.value, TextMatch::Exact(_)))
+        .count()
 }
 
 /// Returns whether `part` can be a gRPC service or method. Joining other parts could form the path of

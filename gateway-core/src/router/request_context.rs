@@ -15,7 +15,7 @@ use crate::http::forwarded::X_FORWARDED_PROTO;
 use crate::http::names::Names;
 use crate::http::sanitize::{self, Sanitized};
 use crate::http::{Upgrade, client_ip, forwarded};
-use crate::plan::Filter;
+use crate::plan::{Filter, RouteKind};
 use crate::policy::chain::{ChainCursor, ChainStop};
 use crate::policy::{PolicyRequest, RequestFacts, RequestHead, ResponseEffects, Stage};
 use crate::route::{Found, Query};
@@ -262,7 +262,9 @@ impl<'a> RequestContext<'a> {
             return Err(self.redirect(redirect, found, head, &clean.sanitized, exchange)?);
         }
         let upgrade = check_upgrade(found, &clean.sanitized)?;
-        let picked = rule.forwarder.pick()?;
+        let kind = found.payload.name.route.kind;
+        let picked = rule.forwarder.pick(clean.client.0, head);
+        let picked = picked.map_err(|error| invalid_backend_reply(&error, kind))?;
         for filter in picked.filters() {
             if let Filter::Redirect(redirect) = filter {
                 return Err(self.redirect(redirect, found, head, &clean.sanitized, exchange)?);
@@ -299,9 +301,11 @@ impl<'a> RequestContext<'a> {
         Ok(ClientIp(found.ip))
     }
 
-    /// Step 5: whether the request is a health check of the listener.
+    /// Step 5: whether the request is a health check of the listener. As in Envoy, the path is compared with its
+    /// query.
     pub(super) fn is_health_check(&self, head: &request::Parts) -> bool {
         self.listener.settings.health_check_path.as_deref() == Some(head.uri.path())
+            && head.uri.query().is_none()
     }
 
     /// Step 5: the reply to a health check.
@@ -463,6 +467,16 @@ impl<'a> RequestContext<'a> {
             edit.apply(response.headers_mut());
         }
         response
+    }
+}
+
+/// The reply for a backendRef that cannot be resolved. Calls of a GRPCRoute receive `UNAVAILABLE` (Gateway API,
+/// `GRPCRouteRule.backendRefs`).
+pub(super) fn invalid_backend_reply(error: &Error, kind: RouteKind) -> LocalReply {
+    let reply = error.reply();
+    LocalReply {
+        grpc_status: (kind == RouteKind::Grpc).then_some(14),
+        ..reply
     }
 }
 

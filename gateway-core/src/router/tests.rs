@@ -17,14 +17,15 @@ use super::Shared;
 use super::bodies::{Progress, RequestBody, Trailers};
 use super::exchange::Exchange;
 use super::inbound::asks_keep_alive;
+use super::request_context::invalid_backend_reply;
 use super::timers::StreamTimeouts;
-use crate::Body;
 use crate::access_log::{AccessLog, Entry};
 use crate::body::BoxError;
 use crate::conn::ConnectionAddrs;
 use crate::conn::{ConnInfo, Drain};
 use crate::http::settings::ListenerSettings;
-use crate::plan::ListenerId;
+use crate::plan::{ListenerId, RouteKind};
+use crate::{Body, Error};
 
 type Item = Result<Frame<Bytes>, BoxError>;
 
@@ -261,4 +262,18 @@ fn a_client_of_http_1_0_asks_to_keep_the_connection() {
         assert_eq!(asks_keep_alive(&headers), expected, "{line}");
     }
     assert!(!asks_keep_alive(&HeaderMap::new()));
+}
+
+#[test]
+fn calls_of_a_grpcroute_to_an_invalid_backend_are_unavailable() {
+    for error in [Error::InvalidBackend, Error::InvalidShare] {
+        let status = |kind| {
+            let reply = invalid_backend_reply(&error, kind);
+            let response: Response<Bytes> = reply.into_response(true);
+            response.headers()["grpc-status"].clone()
+        };
+
+        assert_eq!(status(RouteKind::Grpc), "14");
+        assert_eq!(status(RouteKind::Http), "2");
+    }
 }

@@ -76,8 +76,16 @@ impl Filters {
         for (at, filter) in written.iter().enumerate() {
             filters.add_http(at, filter);
         }
-        if filters.redirect.is_some() && filters.rewrite.is_some() {
-            let message = "RequestRedirect and URLRewrite must not be used together".to_owned();
+        let others = [
+            ("URLRewrite", filters.rewrite.is_some()),
+            // A redirected request reaches no backend, and its copies would not either.
+            ("RequestMirror", !filters.mirrors.is_empty()),
+        ];
+        for (other, is_used) in others {
+            if !is_used || !filters.redirects() {
+                continue;
+            }
+            let message = format!("RequestRedirect and {other} must not be used together");
             filters.fault(
                 ConditionType::Accepted,
                 RouteReason::IncompatibleFilters,
