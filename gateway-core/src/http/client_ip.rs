@@ -13,7 +13,8 @@
 //! (1) If the peer is in the trusted networks. If all entries are trusted, the client is the leftmost entry.
 //!
 //! All lines of `X-Forwarded-For` form one list. An entry is an IP address with optional whitespace around
-//! it, without port, brackets, quotes or prefix length. An empty entry counts. Clients control the leftmost
+//! it, without port, brackets, quotes or prefix length. An empty line has no entry (RFC 9110, section 5.6.1.2);
+//! an empty entry between commas counts, as in Envoy. Clients control the leftmost
 //! entries; the search therefore starts at the right and stops at the first invalid entry.
 //! `TrustedNetworks` examines at most 20 entries, as in Envoy.
 //!
@@ -167,7 +168,8 @@ fn walk(peer: IpAddr, headers: &HeaderMap, networks: &[IpNet]) -> Option<IpAddr>
 /// The entries of all lines of `X-Forwarded-For`, lazily, from the right.
 fn from_the_right(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
-    lines.flat_map(|line: &HeaderValue| line.as_bytes().rsplit(|&byte| byte == b','))
+    let filled = lines.filter(|line| !line.as_bytes().trim_ascii().is_empty());
+    filled.flat_map(|line: &HeaderValue| line.as_bytes().rsplit(|&byte| byte == b','))
 }
 
 /// Parses an address with optional whitespace around it.

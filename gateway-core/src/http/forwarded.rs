@@ -174,8 +174,8 @@ fn join(headers: &mut HeaderMap, name: &HeaderName) {
     }
 }
 
-/// All lines of a field, joined by commas (RFC 9110, section 5.2), with capacity for `more` bytes. `None`
-/// if the field is absent.
+/// All lines of a field that are not empty, joined by commas (RFC 9110, sections 5.2 and 5.6.1.2), with
+/// capacity for `more` bytes. `None` if the field is absent.
 fn joined(headers: &HeaderMap, name: &HeaderName, more: usize) -> Option<Vec<u8>> {
     let lines = headers.get_all(name);
     let len: usize = lines.iter().map(|line| line.len() + 1).sum();
@@ -183,8 +183,8 @@ fn joined(headers: &HeaderMap, name: &HeaderName, more: usize) -> Option<Vec<u8>
         return None;
     }
     let mut all = Vec::with_capacity(len + more);
-    for (i, line) in lines.iter().enumerate() {
-        if i > 0 {
+    for line in lines.iter().filter(|line| !line.is_empty()) {
+        if !all.is_empty() {
             all.push(b',');
         }
         all.extend_from_slice(line.as_bytes());

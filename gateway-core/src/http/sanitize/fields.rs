@@ -7,6 +7,9 @@ use super::is_multiplexed;
 use crate::LocalReply;
 use crate::http::settings::Underscores;
 
+/// Maximum number of fields of a request, as in Envoy.
+const MAX_FIELDS: usize = 100;
+
 /// Rejects, removes or allows fields with an underscore in the name.
 pub(super) fn check_underscores(
     headers: &mut HeaderMap,
@@ -28,6 +31,19 @@ pub(super) fn check_underscores(
         .collect();
     for name in names {
         headers.remove(name);
+    }
+    Ok(())
+}
+
+/// Rejects more fields than the HTTP/1 codec accepts. There, it counts them while it parses.
+pub(super) fn check_count(headers: &HeaderMap) -> Result<(), LocalReply> {
+    if headers.len() > MAX_FIELDS {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Err(LocalReply::codec_error(
+            status,
+            "Request Header Fields Too Large",
+            "http2.too_many_headers",
+        ));
     }
     Ok(())
 }
@@ -63,8 +79,8 @@ pub(super) fn take_expect(headers: &mut HeaderMap) -> Result<bool, LocalReply> {
     Ok(headers.remove(EXPECT).is_some())
 }
 
-/// Removes a `Referer` that is not a URI reference, or has user information or a fragment (RFC 9110,
-/// section 10.1.3).
+/// Removes a `Referer` that is neither an absolute URI nor a relative reference, or has user information or a
+/// fragment (RFC 9110, section 10.1.3). Several lines are joined before, as in Envoy.
 pub(super) fn drop_bad_referer(headers: &mut HeaderMap) {
     join_lines(headers, &REFERER, b",");
     if !headers.get(REFERER).is_some_and(is_good_referer) {
@@ -79,16 +95,27 @@ fn is_good_referer(value: &HeaderValue) -> bool {
     if text.contains(['#', ' ', '\t']) {
         return false;
     }
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return text.starts_with('/');
+    // A colon in the first segment ends a scheme (RFC 3986, section 4.2).
+    let first = text.split(['/', '?']).next().unwrap_or_default();
+    let (scheme, rest) = match first.split_once(':') {
+        Some((scheme, _)) if !is_scheme(scheme) => return false,
+        Some((scheme, _)) => (scheme, &text[scheme.len() + 1..]),
+        None => ("", text),
+    };
+    let Some(rest) = rest.strip_prefix("//") else {
+        return true;
     };
     let authority = rest.split(['/', '?']).next().unwrap_or_default();
-    let relative = text.starts_with('/');
-    let named = !scheme.is_empty()
-        && scheme
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'+');
-    relative || (named && !authority.is_empty() && !authority.contains('@'))
+    let is_http = ["", "http", "https"]
+        .iter()
+        .any(|known| scheme.eq_ignore_ascii_case(known));
+    !(authority.contains('@') || is_http && authority.is_empty())
+}
+
+/// Whether `text` is a scheme (RFC 3986, section 3.1).
+fn is_scheme(text: &str) -> bool {
+    let is_rest = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
+    text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.bytes().all(is_rest)
 }
 
 /// Joins the `Cookie` lines of an HTTP/2 request into one (RFC 9113, section 8.2.3).

@@ -248,7 +248,16 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("plain", "QUERY / HTTP/1.1\nHost: a.test\nContent-Type: text/plain", "QUERY /\ncontent-type: text/plain\nhost: a.test"),
     ("plain", "GET / HTTP/1.1\nHost: a.test\nUpgrade: websocket", "GET /\nhost: a.test"),
     ("plain", "GET / HTTP/1.1\nHost: a.test\nConnection: upgrade\nUpgrade: WebSocket", "GET /\nconnection: Upgrade\nhost: a.test\nupgrade: WebSocket"),
-    ("plain", "GET / HTTP/1.1\nHost: a.test\nReferer: foo", "GET /\nhost: a.test"),
+    ("plain", "GET / HTTP/1.1\nHost: a.test\nReferer: foo", "GET /\nhost: a.test\nreferer: foo"),
+    ("plain", "GET / HTTP/1.1\nHost: a.test\nReferer: ?q=1", "GET /\nhost: a.test\nreferer: ?q=1"),
+    ("plain", "GET / HTTP/1.1\nHost: a.test\nReferer: //b.test/x", "GET /\nhost: a.test\nreferer: //b.test/x"),
+    ("plain", "GET / HTTP/1.1\nHost: a.test\nReferer: about:blank", "GET /\nhost: a.test\nreferer: about:blank"),
+    ("plain", "GET / HTTP/1.1\nHost: a.test\nReferer: android-app://com.example.app/", "GET /\nhost: a.test\nreferer: android-app://com.example.app/"),
+    ("plain", "GET / HTTP/1.1\nHost: a.test\nReferer: web+x.y-1://b.test/", "GET /\nhost: a.test\nreferer: web+x.y-1://b.test/"),
+    ("plain", "GET / HTTP/1.1\nHost: a.test\nReferer: /x:y@z", "GET /\nhost: a.test\nreferer: /x:y@z"),
+    ("plain", "GET / HTTP/1.1\nHost: a.test\nReferer: //u@b.test/", "GET /\nhost: a.test"),
+    ("plain", "GET / HTTP/1.1\nHost: a.test\nReferer: 1x://b.test/", "GET /\nhost: a.test"),
+    ("plain", "GET / HTTP/1.1\nHost: a.test\nReferer: https:///x", "GET /\nhost: a.test"),
     ("plain", "GET / HTTP/1.1\nHost: a.test\nReferer: ftp://a.test/x", "GET /\nhost: a.test\nreferer: ftp://a.test/x"),
     ("plain", "POST /a%2fb HTTP/1.1\nHost: a.test\nContent-Type: application/grpc+proto", "400 path_normalization_failed close"),
     ("plain", "POST /a%2fb HTTP/1.1\nHost: a.test\nContent-Type: application/grpc-web", "307 path_normalization_failed /a/b"),
@@ -279,6 +288,19 @@ fn every_other_head_has_one_outcome() {
         let got = outcome(request, &settings(name), false);
 
         assert_eq!(got, *expected, "{name}: {request}");
+    }
+}
+
+#[test]
+fn a_request_has_at_most_a_hundred_fields_over_http2() {
+    for (fields, expected) in [(99, true), (100, false)] {
+        let lines = "\nx-a: 1".repeat(fields);
+        let mut head = decode(&format!("GET http://a.test/ HTTP/2\nhost: a.test{lines}"));
+
+        let reply = request(&mut head, &settings("plain"), false);
+
+        assert_eq!(reply.is_ok(), expected);
+        assert!(reply.is_ok() || reply.unwrap_err().status == 431);
     }
 }
 
