@@ -1,5 +1,6 @@
-//! Rate-limited log lines for misconfigurations that clients only see as a closed connection or a 403: a header that
-//! a policy requires is missing. Each line names the cause and the field to change.
+//! Rate-limited log lines for misconfigurations that clients only see as a closed connection, a 403 or a 426: a
+//! header that a policy requires is missing or invalid, or a client uses HTTP/1.0. Each line names the cause and the
+//! field to change.
 //!
 //! Any client can cause these events, so each listener and reason is logged once in ten seconds. Events come from all
 //! workers; the times of the last lines are atomics, without a lock.
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use http::Version;
 use towergate_core::observer::{Event, Observer};
 use towergate_core::plan::ListenerId;
 
@@ -32,6 +34,10 @@ pub(crate) struct LogThrottle<O> {
 enum Warning<'a> {
     /// Connections to the port lack the required PROXY protocol header, for this reason.
     MissingProxyHeader(u16, &'static str),
+    /// Connections to the port have a PROXY protocol header of which this part is invalid.
+    InvalidProxyHeader(u16, &'static str),
+    /// Clients of the listener use HTTP/1.0.
+    OldVersion(&'a ListenerId),
     /// Requests of the listener lack the header with the client address.
     MissingClientAddress(&'a ListenerId),
 }
@@ -75,7 +81,15 @@ fn find<'a>(event: &Event<'a>) -> Option<Warning<'a>> {
     match *event {
         // TCP health checks of load balancers close the connection without sending anything.
         Event::ProxyRejected(_, "closed" | "io") => None,
-        Event::ProxyRejected(port, reason) => Some(Warning::MissingProxyHeader(port, reason)),
+        Event::ProxyRejected(port, reason @ ("absent" | "timeout" | "untrusted")) => {
+            Some(Warning::MissingProxyHeader(port, reason))
+        }
+        Event::ProxyRejected(port, reason) => Some(Warning::InvalidProxyHeader(port, reason)),
+        Event::Request(listener, entry)
+            if entry.details == "low_version" && entry.protocol == Some(Version::HTTP_10) =>
+        {
+            Some(Warning::OldVersion(listener))
+        }
         Event::Request(listener, entry) if entry.details == NO_CLIENT => {
             Some(Warning::MissingClientAddress(listener))
         }
@@ -91,6 +105,17 @@ fn log(warning: Warning<'_>) {
             "connection closed: the PROXY protocol header that the ClientTrafficPolicy requires is missing; \
              enable it on the load balancer, or remove `spec.proxyProtocol` \
              (`spec.proxyProtocol.optional: true` accepts connections without it)"
+        ),
+        Warning::InvalidProxyHeader(port, reason) => tracing::warn!(
+            port,
+            reason,
+            "connection closed: the PROXY protocol header is invalid; `reason` is its invalid part"
+        ),
+        Warning::OldVersion(listener) => tracing::warn!(
+            gateway = %format_args!("{}/{}", listener.namespace, listener.gateway),
+            listener = listener.listener,
+            "request rejected with 426: HTTP/1.0 is not allowed; set `spec.http1.http10: {{}}` in a \
+             ClientTrafficPolicy, or HTTP/1.1 in the client (nginx: `proxy_http_version 1.1`)"
         ),
         Warning::MissingClientAddress(listener) => tracing::warn!(
             gateway = %format_args!("{}/{}", listener.namespace, listener.gateway),
@@ -126,12 +151,26 @@ mod tests {
         assert_eq!(find(&Event::ProxyRejected(80, "closed")), None);
         assert_eq!(find(&Event::ConnectionOpened(80)), None);
 
+        let checksum = Event::ProxyRejected(80, "checksum");
+        assert_eq!(
+            find(&checksum),
+            Some(Warning::InvalidProxyHeader(80, "checksum"))
+        );
+
         let (id, mut entry) = (listener("a"), entry());
         assert_eq!(find(&Event::Request(&id, &entry)), None);
         entry.details = NO_CLIENT.into();
         assert_eq!(
             find(&Event::Request(&id, &entry)),
             Some(Warning::MissingClientAddress(&id))
+        );
+        entry.details = "low_version".into();
+        entry.protocol = Some(Version::HTTP_11);
+        assert_eq!(find(&Event::Request(&id, &entry)), None);
+        entry.protocol = Some(Version::HTTP_10);
+        assert_eq!(
+            find(&Event::Request(&id, &entry)),
+            Some(Warning::OldVersion(&id))
         );
     }
 

@@ -7,7 +7,8 @@ mod properties;
 use std::path::Path;
 
 use properties::{
-    client_hello, client_ip, h1_e2e, host, path, proxy_protocol, router, upstream_response,
+    client_hello, client_ip, h1_e2e, host, path, proxy_protocol, request_framer, router,
+    upstream_response,
 };
 
 /// Checks each input of a target.
@@ -54,6 +55,11 @@ fn paths() {
 #[test]
 fn proxy_headers() {
     replay("proxy_protocol", proxy_protocol::check);
+}
+
+#[test]
+fn requests_in_parts() {
+    replay("request_framer", request_framer::check);
 }
 
 #[test]

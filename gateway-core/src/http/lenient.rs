@@ -14,6 +14,8 @@ pub(crate) enum LenientParse {
     BothFramings,
     /// `Content-Length` is repeated with the same value (RFC 9110, section 8.6).
     SameLengths,
+    /// `Content-Length` is longer than any number.
+    LongLength,
 }
 
 /// Rejects a request that was invalid as received.
@@ -23,7 +25,7 @@ pub(crate) fn check(head: &request::Parts) -> Result<(), LocalReply> {
         Some(LenientParse::Fragment) if head.uri.scheme().is_none() => {
             LocalReply::new(StatusCode::BAD_REQUEST, "path_normalization_failed").closing()
         }
-        Some(LenientParse::Fragment | LenientParse::SameLengths) => {
+        Some(LenientParse::Fragment | LenientParse::SameLengths | LenientParse::LongLength) => {
             LocalReply::malformed("http1.codec_error")
         }
         Some(LenientParse::BothFramings) => {

@@ -29,6 +29,7 @@ use super::timers::StreamTimeouts;
 use crate::Body;
 use crate::body::BoxError;
 use crate::http::trailers;
+use crate::serve::stream_task;
 use crate::upstream::StreamExpired;
 
 /// Limit of bytes that are read of an abandoned request body to keep its connection open.
@@ -72,6 +73,7 @@ impl Progress {
             body,
             progress: self.clone(),
             trailers: Trailers::Drop,
+            http2: false,
         };
         let (mut read, mut turns) = (0, 0);
         while read <= REST && turns < TURNS && !self.complete() {
@@ -135,6 +137,8 @@ pub(crate) struct RequestBody {
     body: Body,
     progress: Arc<Progress>,
     trailers: Trailers,
+    /// The body is that of an HTTP/2 stream.
+    http2: bool,
 }
 
 impl RequestBody {
@@ -144,7 +148,15 @@ impl RequestBody {
             body,
             progress,
             trailers,
+            http2: false,
         }
+    }
+
+    /// Makes a reset of an HTTP/2 stream an error, whatever its code is: hyper ends the body at NO_ERROR and
+    /// CANCEL as if it were complete (RFC 9113, section 8.1).
+    pub(crate) fn http2(mut self, http2: bool) -> Self {
+        self.http2 = http2;
+        self
     }
 }
 
@@ -157,7 +169,10 @@ impl http_body::Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         loop {
-            let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+            let mut frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+            if self.http2 && frame.is_none() && !self.body.is_end_stream() {
+                frame = Some(Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()));
+            }
             self.progress.note(frame.as_ref());
             if self.body.is_end_stream() {
                 self.progress.complete.store(true, Ordering::Relaxed);
@@ -310,14 +325,19 @@ impl http_body::Body for ResponseBody {
 }
 
 impl Drop for ResponseBody {
-    /// Records that the client has disconnected if the body was not read to its end.
+    /// Records that the client has disconnected, or accepts nothing, if the body was not read to its end.
     fn drop(&mut self) {
         if let Some(exchange) = &mut self.exchange
             && !self.body.is_end_stream()
             && exchange.entry.flags.is_empty()
             && exchange.entry.method != Some(http::Method::HEAD)
         {
-            exchange.note_left();
+            if stream_task::is_expiring() {
+                exchange.entry.flags = "SI".into();
+                exchange.entry.details = "stream_idle_timeout".into();
+            } else {
+                exchange.note_left();
+            }
         }
     }
 }
@@ -326,17 +346,26 @@ impl Drop for ResponseBody {
 fn reason(error: &(dyn StdError + 'static)) -> (&'static str, &'static str) {
     if error.is::<StreamExpired>() {
         ("UMSDR", "upstream_max_stream_duration_reached")
-    } else if ended_early(error) {
+    } else if ended_early(error) || is_malformed(error) {
         let details = "upstream_reset_after_response_started{protocol_error}";
         ("UPE", details)
     } else if causes(error).any(|cause| cause.is::<h2::Error>()) {
         ("UR", "upstream_reset_after_response_started{remote_reset}")
-    } else if causes(error).any(|cause| cause.is::<hyper::Error>()) {
+    } else {
+        // The connection failed: reset, TLS alert, or an error of hyper.
         let details = "upstream_reset_after_response_started{connection_termination}";
         ("UC", details)
-    } else {
-        ("UT", "response_timeout")
     }
+}
+
+/// Whether the endpoint sent a malformed chunk, trailer or frame.
+fn is_malformed(error: &(dyn StdError + 'static)) -> bool {
+    causes(error).any(|cause| {
+        let hyper = cause.downcast_ref::<hyper::Error>();
+        let io = cause.downcast_ref::<io::Error>();
+        hyper.is_some_and(hyper::Error::is_parse)
+            || io.is_some_and(|error| error.kind() == io::ErrorKind::InvalidData)
+    })
 }
 
 /// Whether the sender closed the connection in the middle of a message.

@@ -93,6 +93,16 @@ impl Exchange {
         this.note_reply(reply);
     }
 
+    /// Records that the client closed the connection within a request head.
+    pub(crate) fn record_incomplete(
+        shared: &Arc<Shared>,
+        listener: &Arc<ListenerId>,
+        conn: &ConnInfo,
+    ) {
+        // Without a response, the client has disconnected.
+        drop(Self::begin(shared, listener, conn));
+    }
+
     /// The record of a connection, without a request.
     fn begin(shared: &Arc<Shared>, listener: &Arc<ListenerId>, conn: &ConnInfo) -> Self {
         let logged = shared.access_log.is_some();
@@ -135,7 +145,9 @@ impl Exchange {
         }
         let progress = Arc::<Progress>::default();
         self.progress = Some(progress.clone());
-        Body::boxed(RequestBody::new(body, progress, self.trailers(settings)))
+        let http2 = self.entry.protocol >= Some(Version::HTTP_2);
+        let body = RequestBody::new(body, progress, self.trailers(settings)).http2(http2);
+        Body::boxed(body)
     }
 
     /// Whether trailers are forwarded to and from this client.

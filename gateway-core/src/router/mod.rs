@@ -106,6 +106,14 @@ impl Handler for Router {
         listener.settings.headers.late.apply(response.headers_mut());
         response
     }
+
+    fn handle_incomplete_head(&self, conn: &Arc<ConnInfo>) {
+        let snapshot = self.shared.handle.current();
+        if let Some(port) = snapshot.ports.get(conn.slot).and_then(Option::as_ref) {
+            let listener = listener_of(port, conn, None);
+            Exchange::record_incomplete(&self.shared, &listener.id, conn);
+        }
+    }
 }
 
 impl StreamLog for Router {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::state::{ConnectionState, HeadPosition, Output, Shutdown};
+use super::state::{ConnectionState, Output, Phase, Shutdown};
 use super::time::{Micros, micros};
 use crate::conn::{ConnectionGuard, Drain};
 use crate::http::lenient::LenientParse;
@@ -52,13 +52,8 @@ impl Activity {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// See [`ConnectionState::head_position`].
-    pub(super) fn head_position(&self) -> Option<HeadPosition> {
-        self.state().head_position()
-    }
-
-    /// Records received bytes; 0: the client has closed its side.
-    pub(super) fn on_read(&self, bytes: usize, http1: bool, lenient: Option<LenientParse>) {
+    /// Records received bytes; 0: the client has closed its side. `lenient`: see [`ConnectionState::on_read`].
+    pub(super) fn on_read(&self, bytes: usize, http1: bool, lenient: Option<(u64, LenientParse)>) {
         let mut state = self.state();
         match bytes {
             0 => state.client_closed = true,
@@ -105,7 +100,7 @@ impl Activity {
 
     /// Whether the next bytes begin a request head.
     pub(super) fn is_idle(&self) -> bool {
-        self.head_position() == Some(HeadPosition::Start)
+        self.state().phase == Phase::Idle
     }
 
     /// Makes the next response the last one.
@@ -120,8 +115,6 @@ pub(super) struct TrackedRequest {
     activity: Arc<Activity>,
     started: Micros,
     has_response: bool,
-    /// The codec has received a part of the response body and has not requested the next one.
-    unread: bool,
 }
 
 impl TrackedRequest {
@@ -135,7 +128,6 @@ impl TrackedRequest {
             started,
             activity: activity.clone(),
             has_response: false,
-            unread: false,
         };
         (request, lenient)
     }
@@ -151,20 +143,10 @@ impl TrackedRequest {
         }
         state.is_last() || self.activity.drain.is_draining()
     }
-
-    /// Records whether the codec holds a part of the response body or requests one.
-    pub(super) fn set_unread(&mut self, unread: bool) {
-        if unread != self.unread {
-            self.unread = unread;
-            let now = self.activity.now();
-            self.activity.state().on_body_part(unread, now);
-        }
-    }
 }
 
 impl Drop for TrackedRequest {
     fn drop(&mut self) {
-        self.set_unread(false);
         let now = self.activity.now();
         let reset_since = (!self.has_response).then_some(self.started);
         self.activity.state().on_request_end(reset_since, now);
@@ -180,7 +162,7 @@ mod tests {
         let activity = Activity::new(ConnectionGuard::for_tests(), Drain::new(), Some(2));
         let activity = Arc::new(activity);
 
-        activity.on_read(100, true, Some(LenientParse::Fragment));
+        activity.on_read(100, true, Some((0, LenientParse::Fragment)));
         let (mut first, lenient) = TrackedRequest::begin(&activity, None);
         assert!(!activity.is_idle());
         assert_eq!(lenient, Some(LenientParse::Fragment));
@@ -190,19 +172,5 @@ mod tests {
         let (mut second, lenient) = TrackedRequest::begin(&activity, None);
         assert_eq!(lenient, None);
         assert!(second.on_response(false), "the maximum number of requests");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_response_body_is_unread_until_the_codec_requests_the_next_part() {
-        let activity = Activity::new(ConnectionGuard::for_tests(), Drain::new(), None);
-        let activity = Arc::new(activity);
-        let (mut request, _) = TrackedRequest::begin(&activity, None);
-
-        request.set_unread(true);
-        tokio::time::advance(Duration::from_secs(1)).await;
-        request.set_unread(true);
-        assert_eq!(activity.state().body_unread_since(), Some(0));
-        drop(request);
-        assert_eq!(activity.state().body_unread_since(), None);
     }
 }

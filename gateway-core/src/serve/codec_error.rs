@@ -46,6 +46,8 @@ pub(crate) struct CodecReply {
     body: &'static str,
     flag: &'static str,
     details: &'static str,
+    /// The handler has received the request, so that it records the exchange itself.
+    recorded: bool,
 }
 
 impl CodecReply {
@@ -56,7 +58,7 @@ impl CodecReply {
 
     /// Whether the handler has received the request, so that it records the exchange itself.
     pub(crate) fn is_recorded(self) -> bool {
-        self == BODY_TIMEOUT
+        self.recorded
     }
 }
 
@@ -73,12 +75,14 @@ const BAD_REQUEST: CodecReply = CodecReply {
     body: "Bad Request",
     flag: "DPE",
     details: "http1.codec_error",
+    recorded: false,
 };
 const TOO_LARGE: CodecReply = CodecReply {
     status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
     body: "Request Header Fields Too Large",
     flag: "DPE",
     details: "http1.headers_too_large",
+    recorded: false,
 };
 const TOO_MANY: CodecReply = CodecReply {
     details: "http1.too_many_headers",
@@ -97,12 +101,14 @@ const LOW_VERSION: CodecReply = CodecReply {
     body: "Upgrade Required",
     flag: "DPE",
     details: "low_version",
+    recorded: false,
 };
 const UNKNOWN_CODING: CodecReply = CodecReply {
     status: StatusCode::NOT_IMPLEMENTED,
     body: "Not Implemented",
     flag: "DPE",
     details: "http1.invalid_transfer_encoding",
+    recorded: false,
 };
 /// The request head was not complete in time.
 pub(crate) const HEAD_TIMEOUT: CodecReply = CodecReply {
@@ -110,6 +116,7 @@ pub(crate) const HEAD_TIMEOUT: CodecReply = CodecReply {
     body: "request header timeout",
     flag: "",
     details: "request_header_timeout",
+    recorded: false,
 };
 /// The request head was not complete within the timeout of the request.
 pub(crate) const REQUEST_TIMEOUT: CodecReply = CodecReply {
@@ -117,6 +124,7 @@ pub(crate) const REQUEST_TIMEOUT: CodecReply = CodecReply {
     body: "request timeout",
     flag: "",
     details: "request_overall_timeout",
+    recorded: false,
 };
 /// The request body was idle for too long.
 pub(crate) const BODY_TIMEOUT: CodecReply = CodecReply {
@@ -124,6 +132,12 @@ pub(crate) const BODY_TIMEOUT: CodecReply = CodecReply {
     body: "stream timeout",
     flag: "SI",
     details: "stream_idle_timeout",
+    recorded: true,
+};
+/// The request head was not complete within the idle timeout of streams.
+pub(crate) const HEAD_IDLE: CodecReply = CodecReply {
+    recorded: false,
+    ..BODY_TIMEOUT
 };
 
 /// Status of the response that `bytes` begin, if it is 4xx.

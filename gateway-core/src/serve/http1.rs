@@ -62,12 +62,20 @@ where
 
     // A client that was idle or has closed its side does not need a lingering close.
     let completed = matches!(end, End::Codec(Ok(())));
-    if completed && (was_idle || state.activity.is_client_closed()) {
+    if completed && was_idle {
         return None;
     }
     // `None` if upgraded: the stream belongs to the tunnel.
     let parts = connection.into_parts()?;
-    let io = parts.io.into_inner().into_inner();
+    let io = parts.io.into_inner();
+    let closed = matches!(end, End::Codec(_)) && state.activity.is_client_closed();
+    if closed && state.activity.withheld().is_none() && io.is_within_head() {
+        parts.service.handler.handle_incomplete_head(&state.info);
+    }
+    if completed && closed {
+        return None;
+    }
+    let io = io.into_inner();
     if matches!(end, End::Released) {
         let unread = parts.read_buf.len() as u64;
         state.activity.state().on_unread(unread);
@@ -216,6 +224,9 @@ fn find_reply(
         }
         (End::Expired(Expiry::Request), _) if activity.is_output_flushed() => {
             Some(codec_error::REQUEST_TIMEOUT)
+        }
+        (End::Expired(Expiry::HeadIdle), _) if activity.is_output_flushed() => {
+            Some(codec_error::HEAD_IDLE)
         }
         (End::Expired(Expiry::Body), _) if activity.is_output_flushed() => {
             Some(codec_error::BODY_TIMEOUT)

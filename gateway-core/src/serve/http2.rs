@@ -7,7 +7,7 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use hyper::server::conn::http2::Builder;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Handler;
@@ -15,6 +15,7 @@ use super::idle::{IdleConnection, PersistentState};
 use super::instrumented_io::{HttpProtocol, InstrumentedIo};
 use super::service::TrackedService;
 use super::state::CloseCause;
+use super::stream_task::StreamExecutor;
 use super::timers::{ConnectionTimeouts, Expiry, Signal};
 use crate::http::settings::ListenerSettings;
 use crate::observer::Event;
@@ -25,6 +26,8 @@ const MAX_UNSEEN_RESETS: usize = 20;
 const MAX_LOCAL_RESETS: usize = 128;
 /// Default send buffer per stream, in bytes.
 const SEND_BUFFER: usize = 64 * 1024;
+/// Maximum time that a client may accept nothing of a response if `streamIdleTimeout` is disabled.
+const STALLED: Duration = Duration::from_secs(300);
 /// Default timeout of a PING.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum window size (RFC 9113, section 6.9.1).
@@ -111,7 +114,7 @@ where
     }
 }
 
-fn builder(settings: &ListenerSettings) -> Builder<TokioExecutor> {
+fn builder(settings: &ListenerSettings) -> Builder<StreamExecutor> {
     let http2 = &settings.http2;
     let max_head = u32::try_from(settings.headers.max_request_head).unwrap_or(u32::MAX);
     let buffer = settings.limits.buffer.unwrap_or(SEND_BUFFER);
@@ -121,7 +124,8 @@ fn builder(settings: &ListenerSettings) -> Builder<TokioExecutor> {
     };
     // PINGs are sent while no frame is received.
     let interval = http2.draw_interval();
-    let mut builder = Builder::new(TokioExecutor::new());
+    let limit = settings.timeouts.stream_idle.unwrap_or(STALLED);
+    let mut builder = Builder::new(StreamExecutor { limit });
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(http2.max_concurrent_streams)

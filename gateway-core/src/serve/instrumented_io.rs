@@ -10,10 +10,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
 use super::codec_error;
-use super::head_scan::HeadScan;
-use super::state::{HeadPosition, Shutdown};
+use super::request_framer::RequestFramer;
+use super::state::{Output, Shutdown};
 use crate::coalesced_write;
-use crate::http::lenient::LenientParse;
 
 /// Stream that records reads and writes, and withholds hyper's own error responses.
 #[derive(Debug)]
@@ -21,9 +20,11 @@ pub(super) struct InstrumentedIo<Io> {
     io: Io,
     /// Bytes received before the codec was created; empty once it has read them.
     prefix: Bytes,
+    /// Bytes that the framer has changed, until the codec has read them.
+    framed: Bytes,
     activity: Arc<Activity>,
     protocol: HttpProtocol,
-    scan: HeadScan,
+    framer: RequestFramer,
 }
 
 /// HttpProtocol of a connection.
@@ -46,13 +47,20 @@ impl<Io> InstrumentedIo<Io> {
         activity: Arc<Activity>,
         protocol: HttpProtocol,
     ) -> Self {
+        let requests = activity.state().requests();
         Self {
             io,
             prefix,
+            framed: Bytes::new(),
             activity,
             protocol,
-            scan: HeadScan::default(),
+            framer: RequestFramer::new(requests),
         }
+    }
+
+    /// Whether the last bytes are those of an incomplete request head.
+    pub(super) fn is_within_head(&self) -> bool {
+        self.framer.is_within_head()
     }
 
     /// The underlying stream.
@@ -64,25 +72,40 @@ impl<Io> InstrumentedIo<Io> {
         self.protocol != HttpProtocol::Http2
     }
 
-    fn read_prefix(&mut self, buf: &mut ReadBuf<'_>) {
-        let len = self.prefix.len().min(buf.remaining());
-        buf.put_slice(&self.prefix[..len]);
-        self.prefix.advance(len);
-        if self.prefix.is_empty() {
+    fn read_from(buffered: &mut Bytes, buf: &mut ReadBuf<'_>) {
+        let len = buffered.len().min(buf.remaining());
+        buf.put_slice(&buffered[..len]);
+        buffered.advance(len);
+        if buffered.is_empty() {
             // Frees the buffer.
-            self.prefix = Bytes::new();
+            *buffered = Bytes::new();
         }
     }
 
-    /// Scans received bytes for invalid heads that hyper accepts. Must be called before they are recorded.
-    fn scan(&mut self, bytes: &[u8]) -> Option<LenientParse> {
-        if !self.is_http1() {
-            return None;
+    /// Scans the bytes received after the first `before`, and records them. Bytes that the codec must not see
+    /// are removed.
+    fn on_received(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
+        let received = buf.filled().len() - before;
+        if !self.is_http1() || received == 0 {
+            return self.activity.on_read(received, self.is_http1(), None);
         }
-        if self.activity.head_position()? == HeadPosition::Start {
-            self.scan = HeadScan::default();
+        if self.framer.is_switching() {
+            let state = self.activity.state();
+            self.framer.note_requests(state.requests());
+            if state.output == Output::Tunnel {
+                self.framer.stop();
+            }
         }
-        self.scan.scan(bytes)
+        let framed = self.framer.scan(&buf.filled()[before..]);
+        self.activity.on_read(received, true, framed.lenient);
+        match framed.replacement {
+            None => buf.set_filled(before + framed.valid),
+            Some(replacement) => {
+                buf.set_filled(before);
+                self.framed = replacement.into();
+                Self::read_from(&mut self.framed, buf);
+            }
+        }
     }
 
     /// Status of the codec's own error response, if `bytes` begin one.
@@ -102,17 +125,29 @@ impl<Io: AsyncRead + Unpin> AsyncRead for InstrumentedIo<Io> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let http1 = this.is_http1();
+        if !this.framed.is_empty() {
+            Self::read_from(&mut this.framed, buf);
+            return Poll::Ready(Ok(()));
+        }
+        if this.framer.is_malformed() {
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "malformed chunk",
+            )));
+        }
         let before = buf.filled().len();
         if this.prefix.is_empty() {
             let read = ready!(Pin::new(&mut this.io).poll_read(cx, buf));
-            read.inspect_err(|_| this.activity.on_read(0, http1, None))?;
+            read.inspect_err(|_| this.activity.on_read(0, this.is_http1(), None))?;
         } else {
-            this.read_prefix(buf);
+            Self::read_from(&mut this.prefix, buf);
         }
-        let lenient = this.scan(&buf.filled()[before..]);
         let received = buf.filled().len() - before;
-        this.activity.on_read(received, http1, lenient);
+        this.on_received(buf, before);
+        if received > 0 && buf.filled().len() == before {
+            // The received bytes begin with a defect. A read of no bytes would be the end of the stream.
+            return Pin::new(this).poll_read(cx, buf);
+        }
         Poll::Ready(Ok(()))
     }
 }

@@ -15,15 +15,19 @@
 //! fallback: they only end connections whose client is certainly at fault.
 
 mod activity;
+mod chunk_scan;
 mod codec_error;
-mod head_scan;
+#[doc(hidden)]
+pub mod fuzzing;
 mod http1;
 mod http2;
 mod idle;
 mod instrumented_io;
+mod request_framer;
 mod resets;
 mod service;
 mod state;
+pub(crate) mod stream_task;
 #[cfg(test)]
 pub(crate) mod tests;
 mod time;
@@ -65,6 +69,11 @@ pub trait Handler: Clone + Send + Sync + 'static {
     ) -> Response<Bytes> {
         let _ = (conn, recorded);
         reply.into_response(false)
+    }
+
+    /// Records that the client closed the connection within a request head.
+    fn handle_incomplete_head(&self, conn: &Arc<ConnInfo>) {
+        let _ = conn;
     }
 }
 

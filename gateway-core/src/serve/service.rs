@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 
 use super::Handler;
 use super::activity::{Activity, TrackedRequest};
+use super::stream_task;
 use crate::Body;
 use crate::body::BoxError;
 use crate::conn::ConnInfo;
@@ -75,12 +76,8 @@ impl<F: Future<Output = Response<Body>>> Future for ResponseFuture<F> {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
         }
-        let http1 = *this.http1;
-        Poll::Ready(Ok(response.map(|body| TrackedBody {
-            body,
-            tracked,
-            http1,
-        })))
+        stream_task::report_part();
+        Poll::Ready(Ok(response.map(|body| TrackedBody { body, tracked })))
     }
 }
 
@@ -88,8 +85,8 @@ impl<F: Future<Output = Response<Body>>> Future for ResponseFuture<F> {
 #[derive(Debug)]
 pub(super) struct TrackedBody {
     body: Body,
+    #[expect(dead_code, reason = "kept for its drop")]
     tracked: TrackedRequest,
-    http1: bool,
 }
 
 impl http_body::Body for TrackedBody {
@@ -100,15 +97,12 @@ impl http_body::Body for TrackedBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = self.get_mut();
-        if this.http1 {
-            // An HTTP/1 client that does not read blocks the writes of the connection.
-            return Pin::new(&mut this.body).poll_frame(cx);
+        let frame = Pin::new(&mut self.get_mut().body).poll_frame(cx);
+        // An HTTP/1 client that does not read blocks the writes of the connection.
+        match &frame {
+            Poll::Ready(_) => stream_task::report_part(),
+            Poll::Pending => stream_task::report_wait(),
         }
-        this.tracked.set_unread(false);
-        let frame = Pin::new(&mut this.body).poll_frame(cx);
-        this.tracked
-            .set_unread(matches!(frame, Poll::Ready(Some(_))));
         frame
     }
 

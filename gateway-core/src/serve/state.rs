@@ -33,9 +33,9 @@ pub(super) struct ConnectionState {
     pub(super) shutdown: Shutdown,
     /// The client has closed its side of the connection.
     pub(super) client_closed: bool,
-    unread_bodies: UnreadBodies,
-    /// Leniency of the codec in parsing the current head.
-    lenient: Option<LenientParse>,
+    /// Defect of a head that the codec accepts, with the index of its request. None follows: the connection
+    /// ends with it.
+    lenient: Option<(u64, LenientParse)>,
     /// Requests so far.
     requests: u64,
     max_requests: Option<u64>,
@@ -102,15 +102,6 @@ pub(super) enum Shutdown {
     Withheld(u16),
 }
 
-/// Position of received bytes relative to request heads.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum HeadPosition {
-    /// The next bytes begin a head.
-    Start,
-    /// The next bytes continue a head.
-    Within,
-}
-
 /// Why a connection should be closed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum CloseCause {
@@ -118,14 +109,6 @@ pub(super) enum CloseCause {
     Abuse,
     /// The current response is the last one.
     LastResponse,
-}
-
-/// Response bodies of which the client has not accepted the current part (HTTP/2 only).
-#[derive(Clone, Copy, Debug, Default)]
-struct UnreadBodies {
-    count: u32,
-    /// When the codec last received or finished a part.
-    since: Micros,
 }
 
 impl ConnectionState {
@@ -139,7 +122,6 @@ impl ConnectionState {
             blocked_since: None,
             shutdown: Shutdown::Forward,
             client_closed: false,
-            unread_bodies: UnreadBodies::default(),
             lenient: None,
             requests: 0,
             max_requests,
@@ -149,12 +131,12 @@ impl ConnectionState {
     }
 
     /// Bytes were received. `http1`: outside a request they belong to a head. `lenient`: the codec will
-    /// accept the head although it is invalid.
+    /// accept the head of the request with this index although it is invalid.
     pub(super) fn on_read(
         &mut self,
         bytes: u64,
         http1: bool,
-        lenient: Option<LenientParse>,
+        lenient: Option<(u64, LenientParse)>,
         now: impl FnOnce() -> Micros,
     ) {
         let before = self.received;
@@ -181,7 +163,8 @@ impl ConnectionState {
 
     /// The codec returned `bytes` unread. They will be received again.
     pub(super) fn on_unread(&mut self, bytes: u64) {
-        self.received -= bytes;
+        // Escaped characters of targets are returned as more bytes than were received.
+        self.received = self.received.saturating_sub(bytes);
     }
 
     /// A write or flush succeeded, or has to wait for the client.
@@ -230,8 +213,10 @@ impl ConnectionState {
                 last_read: started,
             }),
         };
+        let index = self.requests;
         self.requests += 1;
-        (started, self.lenient.take())
+        let lenient = self.lenient.filter(|(at, _)| *at == index);
+        (started, lenient.map(|(_, lenient)| lenient))
     }
 
     /// The head of a response is available.
@@ -261,16 +246,6 @@ impl ConnectionState {
         };
         if let Some(started) = reset_since {
             self.resets.on_reset(started, now, self.requests);
-        }
-    }
-
-    /// The codec received a part of a response body, or requests the next one.
-    pub(super) fn on_body_part(&mut self, unread: bool, now: Micros) {
-        self.unread_bodies.since = now;
-        if unread {
-            self.unread_bodies.count += 1;
-        } else {
-            self.unread_bodies.count -= 1;
         }
     }
 
@@ -312,18 +287,14 @@ impl ConnectionState {
         }
     }
 
+    /// Number of requests so far.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests
+    }
+
     /// Whether requests are being answered.
     pub(super) fn is_serving(&self) -> bool {
         matches!(self.phase, Phase::Serving { .. })
-    }
-
-    /// Position of the next received bytes relative to a request head; `None` during a request.
-    pub(super) fn head_position(&self) -> Option<HeadPosition> {
-        match self.phase {
-            Phase::Idle => Some(HeadPosition::Start),
-            Phase::ReadingHead { .. } => Some(HeadPosition::Within),
-            Phase::Serving { .. } => None,
-        }
     }
 
     /// When the most recent bytes of a certainly incomplete request body were received.
@@ -334,11 +305,6 @@ impl ConnectionState {
             } => (self.received < body.until).then_some(body.last_read),
             _ => None,
         }
-    }
-
-    /// Since when the client has not accepted available parts of response bodies.
-    pub(super) fn body_unread_since(&self) -> Option<Micros> {
-        (self.unread_bodies.count > 0).then_some(self.unread_bodies.since)
     }
 }
 

@@ -38,7 +38,6 @@ pub(super) struct ConnectionTimeouts {
     first_bytes: Option<Micros>,
     head: Option<(Micros, Expiry)>,
     request_body: Option<Micros>,
-    response_body: Option<Micros>,
     idle: Option<Micros>,
     max_duration: Option<Micros>,
     buffer_release: Option<Micros>,
@@ -67,11 +66,13 @@ impl ConnectionTimeouts {
             preamble_len,
             first_bytes: min_deadline(head.map(|head| head.max(micros(MIN_FIRST_BYTE))), idle),
             head: first_expiry(
-                head.map(|head| (head, Expiry::Head)),
-                timeouts.request.map(|t| (micros(t), Expiry::Request)),
+                first_expiry(
+                    head.map(|head| (head, Expiry::Head)),
+                    timeouts.request.map(|t| (micros(t), Expiry::Request)),
+                ),
+                stream_idle.map(|limit| (limit, Expiry::HeadIdle)),
             ),
             request_body: stream_idle.map(|limit| limit.saturating_add(micros(AFTER_HANDLER))),
-            response_body: stream_idle,
             idle,
             max_duration: settings.limits.max_duration.map(micros),
             buffer_release: None,
@@ -107,6 +108,8 @@ pub(super) enum Expiry {
     Head,
     /// As [`Self::Head`], by the limit for whole requests.
     Request,
+    /// As [`Self::Head`], by the idle timeout of streams. As in Envoy, bytes of the head do not restart it.
+    HeadIdle,
     /// No bytes of an incomplete request body were received in time.
     Body,
     /// No request was received in time.
@@ -168,9 +171,6 @@ fn next_expiry(
     let write = state
         .blocked_since
         .and_then(|since| after(since, Some(micros(WRITE)), Expiry::Write));
-    let unread = state
-        .body_unread_since()
-        .and_then(|since| after(since, timeouts.response_body, Expiry::Write));
     let duration = match sent.closing_since {
         Some(since) if !state.is_serving() => after(
             since.max(state.idle_since),
@@ -180,7 +180,7 @@ fn next_expiry(
         None if !sent.max_duration => after(0, timeouts.max_duration, Expiry::MaxDuration),
         _ => None,
     };
-    first_expiry(first_expiry(phase, write), first_expiry(unread, duration))
+    first_expiry(first_expiry(phase, write), duration)
 }
 
 /// When an idle connection may release its buffers.
@@ -386,6 +386,9 @@ mod tests {
         assert_eq!(expiry(&settings), Some((18 * SECOND, Expiry::Head)));
         settings.timeouts.request = None;
         settings.timeouts.request_headers = None;
+        settings.timeouts.stream_idle = Some(Duration::from_secs(3));
+        assert_eq!(expiry(&settings), Some((11 * SECOND, Expiry::HeadIdle)));
+        settings.timeouts.stream_idle = None;
         assert_eq!(expiry(&settings), None);
     }
 

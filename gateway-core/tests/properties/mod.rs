@@ -8,5 +8,6 @@ pub mod h1_e2e;
 pub mod host;
 pub mod path;
 pub mod proxy_protocol;
+pub mod request_framer;
 pub mod router;
 pub mod upstream_response;

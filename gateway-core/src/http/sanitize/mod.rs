@@ -24,9 +24,22 @@
 //! | HTTP/2 with a method that is rejected in HTTP/1 | forwarded | 400 |
 //!
 //! hyper itself rejects some requests with 400 and closes the connection: other HTTP versions, malformed
-//! fields and lengths, and targets with `<`, `>` or a backtick. hyper corrects others: it removes a
-//! fragment, merges equal lengths, and decodes a body with both framings as chunked, then closes the
-//! connection. The gateway's server rejects most of the latter (see `serve::head_scan`).
+//! fields and lengths. hyper corrects others: it removes a fragment, merges equal lengths, and decodes a body
+//! with both framings as chunked, then closes the connection. The gateway's server rejects the latter (see
+//! `serve::request_framer`).
+//!
+//! Characters of a request target:
+//!
+//! | characters | in the path | in the query |
+//! |---|---|---|
+//! | letters, digits, `-` `.` `_` `~` `!` `$` `&` `'` `(` `)` `*` `+` `,` `;` `=` `:` `@` `/` `[` `]` | unchanged | unchanged |
+//! | `"` `<` `>` | percent-encoded | percent-encoded |
+//! | `^` `` ` `` `{` `\|` `}` | percent-encoded | unchanged |
+//! | `\` | becomes `/` | unchanged |
+//! | `#`, control characters, bytes above 0x7E | 400 | 400 |
+//!
+//! Over HTTP/2, the codec resets streams whose target has `<`, `>`, a backtick in the path or `"` in the query:
+//! its type of targets cannot represent them. Clients of HTTP/2 encode these characters.
 
 mod fields;
 mod target;
@@ -105,6 +118,7 @@ fn clean(
         fields::check_underscores(&mut head.headers, version, settings.headers.underscores)?;
     }
     if is_multiplexed(version) {
+        fields::check_count(&head.headers)?;
         fields::check_padding(&head.headers)?;
     }
     check_method(head)?;

@@ -170,7 +170,6 @@ async fn a_malformed_request_after_a_valid_one_gets_the_same_response() {
 #[tokio::test]
 async fn a_leniently_parsed_request_is_marked_and_others_are_not() {
     let rig = Rig::plain(|_| {}).await;
-    let mut client = rig.connect().await;
     let table = [
         ("GET /lenient HTTP/1.1\r\nHost: a\r\n\r\n", "none"),
         (
@@ -188,10 +187,46 @@ async fn a_leniently_parsed_request_is_marked_and_others_are_not() {
     ];
 
     for (request, expected) in table {
-        client.send(request).await;
-        let (_, body) = client.response().await;
+        for parts in [1, request.len()] {
+            let mut client = rig.connect().await;
+            client.send(GET).await;
+            client.response().await;
+            for part in request.as_bytes().chunks(parts) {
+                client.send(part).await;
+            }
+            let (_, body) = client.response().await;
 
-        assert_eq!(body.to_ascii_lowercase(), expected, "{request}");
+            assert_eq!(body.to_ascii_lowercase(), expected, "{request}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn characters_that_the_codec_rejects_in_a_target_reach_the_handler() {
+    let rig = Rig::plain(|_| {}).await;
+    let mut client = rig.connect().await;
+    let request = "GET /target?a={\"b\":<c>} HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2);
+
+    client.send(request).await;
+
+    for _ in 0..2 {
+        let (_, body) = client.response().await;
+        assert_eq!(body, "/target?a={%22b%22:%3Cc%3E}");
+    }
+}
+
+#[tokio::test]
+async fn a_chunk_that_other_parsers_may_read_differently_ends_the_body_in_an_error() {
+    for chunk in [
+        "1;a\nb\r\nx\r\n0\r\n\r\n",
+        "000000000000000001\r\nx\r\n0\r\n\r\n",
+    ] {
+        let rig = Rig::plain(|_| {}).await;
+        let head = "POST /collect HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+        let answer = rig.talk(format!("{head}{chunk}")).await;
+
+        assert!(answer.contains("malformed"), "{answer}");
     }
 }
 

@@ -61,6 +61,11 @@ impl Handler for TestHandler {
 async fn respond(conn: &ConnInfo, request: Request<Incoming>) -> Response<Body> {
     match request.uri().path() {
         "/echo" => Response::new(Body::new(request.into_body())),
+        "/target" => Response::new(request.uri().to_string().into()),
+        "/collect" => match http_body_util::BodyExt::collect(request.into_body()).await {
+            Ok(_) => Response::new("complete".into()),
+            Err(error) => Response::new(format!("malformed: {error}").into()),
+        },
         "/slow" => {
             tokio::time::sleep(Duration::from_millis(300)).await;
             Response::new("slow".into())

@@ -114,7 +114,7 @@ async fn a_first_request_within_the_grace_period_of_a_drain_is_served() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_http2_client_that_opens_no_window_is_closed() {
+async fn an_http2_stream_whose_client_opens_no_window_is_reset() {
     let (client, events) = serve(&Drain::new());
     let io = TokioIo::new(client);
     let executor = hyper_util::rt::TokioExecutor::new();
@@ -135,10 +135,52 @@ async fn an_http2_client_that_opens_no_window_is_closed() {
             .unwrap();
         tokio::time::sleep(Duration::from_secs(200)).await;
     }
-    let open_until_here = events.count("ConnectionClosed") == 0;
+    tokio::time::sleep(Duration::from_secs(301)).await;
+    let mut last = http_body_util::BodyExt::frame(&mut response).await;
+    while let Some(Ok(_)) = last {
+        last = http_body_util::BodyExt::frame(&mut response).await;
+    }
 
-    assert!(open_until_here);
-    assert_eq!(lifetime(&events).await, 100);
+    assert!(
+        last.is_some_and(|frame| frame.is_err()),
+        "the stream is reset"
+    );
+    assert_eq!(events.count("ConnectionClosed"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_http2_stream_without_a_window_is_reset_while_others_continue() {
+    let (client, events) = serve(&Drain::new());
+    let (mut sender, mut connection) = h2::client::Builder::new()
+        .initial_window_size(0)
+        .handshake::<_, bytes::Bytes>(client)
+        .await
+        .unwrap();
+    let mut pings = connection.ping_pong().unwrap();
+    tokio::spawn(connection);
+    let request = |path: &str| {
+        let uri = format!("http://a.test{path}");
+        Request::builder().uri(uri).body(()).unwrap()
+    };
+    let mut bodies = Vec::new();
+    for path in ["/endless", "/big", "/slow-body"] {
+        let (response, _) = sender.send_request(request(path), true).unwrap();
+        bodies.push(response.await.unwrap().into_body());
+    }
+
+    for _ in 0..29 {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        pings.ping(h2::Ping::opaque()).await.unwrap();
+        let (response, _) = sender.send_request(request("/"), true).unwrap();
+        assert_eq!(response.await.unwrap().status(), 200);
+    }
+    tokio::time::sleep(Duration::from_secs(20)).await;
+
+    for mut body in bodies {
+        let reset = body.data().await.unwrap().unwrap_err();
+        assert_eq!(reset.reason(), Some(h2::Reason::CANCEL));
+    }
+    assert_eq!(events.count("ConnectionClosed"), 0);
 }
 
 #[tokio::test(start_paused = true)]

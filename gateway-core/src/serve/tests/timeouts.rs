@@ -63,6 +63,17 @@ async fn the_request_timeout_applies_to_the_head() {
 }
 
 #[tokio::test]
+async fn the_idle_timeout_of_streams_applies_to_the_head() {
+    let rig = Rig::plain(|s| s.timeouts.stream_idle = Some(SHORT)).await;
+
+    let answer = rig.talk("GET / HTTP/1.1\r\nHost: a.test\r\n").await;
+
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nstream timeout"), "{answer}");
+    rig.events.expect("stream_idle_timeout").await;
+}
+
+#[tokio::test]
 async fn an_idle_connection_is_closed_but_a_slow_request_is_not() {
     let rig = Rig::plain(|s| {
         s.timeouts.idle = Some(SHORT);

@@ -1,0 +1,7 @@
+//! Requests are framed the same however their bytes arrive.
+#![no_main]
+
+#[path = "../../gateway-core/tests/properties/request_framer.rs"]
+mod property;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| property::check(bytes));

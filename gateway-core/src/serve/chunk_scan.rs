@@ -1,0 +1,165 @@
+//! Position within a chunked body (RFC 9112, section 7.1), byte by byte.
+//!
+//! hyper decodes the body. This scan finds its end and rejects what hyper accepts: a chunk size with any number
+//! of leading zeros, and control characters in extensions, which other parsers may take for a line end.
+
+use memchr::memchr;
+
+/// Maximum number of digits of a chunk size, leading zeros included.
+const MAX_DIGITS: u8 = 16;
+
+/// Position within a chunked body.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum ChunkScan {
+    /// In the digits of a chunk size.
+    Size {
+        /// Number of digits so far.
+        digits: u8,
+        /// Value of the digits.
+        size: u64,
+    },
+    /// After the digits, before the line end.
+    Extension(u64),
+    /// After the CR of a size line.
+    SizeEnd(u64),
+    /// Remaining bytes of the chunk.
+    Data(u64),
+    /// Before the CR after a chunk.
+    DataCr,
+    /// After that CR.
+    DataLf,
+    /// In a line of the trailers. Whether the line has a byte other than CR.
+    Trailers(bool),
+    /// After the body.
+    End,
+}
+
+/// The body is malformed at this position.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct MalformedChunk(pub(super) usize);
+
+impl ChunkScan {
+    /// Before the first chunk.
+    pub(super) const START: Self = Self::Size { digits: 0, size: 0 };
+
+    /// Scans the next bytes of the body. Returns the number of bytes up to the end of the body, or all.
+    pub(super) fn scan(&mut self, bytes: &[u8]) -> Result<usize, MalformedChunk> {
+        let mut at = 0;
+        while at < bytes.len() && *self != Self::End {
+            at += self
+                .step(&bytes[at..])
+                .map_err(|MalformedChunk(offset)| MalformedChunk(at + offset))?;
+        }
+        Ok(at)
+    }
+
+    /// Scans at least one of `bytes`, which are not empty; returns how many.
+    fn step(&mut self, bytes: &[u8]) -> Result<usize, MalformedChunk> {
+        let byte = bytes[0];
+        *self = match *self {
+            Self::Size { digits, size } => after_digit(digits, size, byte)?,
+            Self::Extension(size) => match byte {
+                b'\r' => Self::SizeEnd(size),
+                b'\t' => *self,
+                _ if byte.is_ascii_control() => return Err(MalformedChunk(0)),
+                _ => *self,
+            },
+            Self::SizeEnd(0) if byte == b'\n' => Self::Trailers(false),
+            Self::SizeEnd(size) if byte == b'\n' => Self::Data(size),
+            Self::Data(left) => {
+                let len = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
+                *self = match left - len as u64 {
+                    0 => Self::DataCr,
+                    left => Self::Data(left),
+                };
+                return Ok(len);
+            }
+            Self::DataCr if byte == b'\r' => Self::DataLf,
+            Self::DataLf if byte == b'\n' => Self::START,
+            Self::SizeEnd(_) | Self::DataCr | Self::DataLf => return Err(MalformedChunk(0)),
+            Self::Trailers(filled) => return Ok(self.skip_line(filled, bytes)),
+            Self::End => Self::End,
+        };
+        Ok(1)
+    }
+
+    /// Skips the rest of a line of the trailers. hyper checks its contents.
+    fn skip_line(&mut self, filled: bool, bytes: &[u8]) -> usize {
+        let end = memchr(b'\n', bytes);
+        let filled = filled
+            || bytes[..end.unwrap_or(bytes.len())]
+                .iter()
+                .any(|b| *b != b'\r');
+        *self = match (end, filled) {
+            (None, filled) => Self::Trailers(filled),
+            (Some(_), true) => Self::Trailers(false),
+            (Some(_), false) => Self::End,
+        };
+        end.map_or(bytes.len(), |end| end + 1)
+    }
+}
+
+/// The position after `byte`, which follows `digits` digits.
+fn after_digit(digits: u8, size: u64, byte: u8) -> Result<ChunkScan, MalformedChunk> {
+    match (char::from(byte).to_digit(16), byte) {
+        (Some(digit), _) if digits < MAX_DIGITS => Ok(ChunkScan::Size {
+            digits: digits + 1,
+            size: size << 4 | u64::from(digit),
+        }),
+        (None, b' ' | b'\t' | b';') if digits > 0 => Ok(ChunkScan::Extension(size)),
+        (None, b'\r') if digits > 0 => Ok(ChunkScan::SizeEnd(size)),
+        _ => Err(MalformedChunk(0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The end of the body, or where it is malformed; scanned in parts of `part` bytes.
+    fn scanned(text: &[u8], part: usize) -> Result<Option<usize>, usize> {
+        let mut scan = ChunkScan::START;
+        let mut before = 0;
+        for bytes in text.chunks(part) {
+            match scan.scan(bytes) {
+                Ok(len) if scan == ChunkScan::End => return Ok(Some(before + len)),
+                Ok(_) => before += bytes.len(),
+                Err(MalformedChunk(at)) => return Err(before + at),
+            }
+        }
+        Ok(None)
+    }
+
+    #[test]
+    fn the_end_of_a_body_and_the_place_of_a_defect_do_not_depend_on_arrival() {
+        let long = format!("{}1\r\na\r\n0\r\n\r\n", "0".repeat(16));
+        let cases: [(&[u8], Result<Option<usize>, usize>); 17] = [
+            (b"0\r\n\r\nGET", Ok(Some(5))),
+            (b"3\r\nabc\r\n0\r\n\r\n", Ok(Some(13))),
+            (
+                b"A;x=\"y\"\r\n0123456789\r\n000\r\nx: y\r\n\r\nrest",
+                Ok(Some(34)),
+            ),
+            (b"1 ;x\r\na\r\n0\r\n\n", Ok(Some(13))),
+            (b"2\r\na", Ok(None)),
+            (b"\r\n", Err(0)),
+            (b";x\r\n", Err(0)),
+            (b"x\r\n", Err(0)),
+            (b"-1\r\n", Err(0)),
+            (b"1\na", Err(1)),
+            (b"1\rx", Err(2)),
+            (b"1;x\0y\r\na", Err(3)),
+            (b"1;x\ny\r\na", Err(3)),
+            (b"1;x\ry\r\na", Err(4)),
+            (b"1\r\nab\r\n", Err(4)),
+            (b"1\r\na\n", Err(4)),
+            (long.as_bytes(), Err(16)),
+        ];
+        for (text, expected) in cases {
+            for part in 1..=text.len() {
+                let text_of = String::from_utf8_lossy(text);
+                assert_eq!(scanned(text, part), expected, "{text_of:?} in {part}");
+            }
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Entry points for fuzz targets. Not part of the public API.
+
+use super::request_framer::RequestFramer;
+
+/// What the framer makes of the bytes of a client.
+#[derive(Debug, Eq, PartialEq)]
+pub struct FramedRequests {
+    /// The bytes that the codec parses.
+    pub bytes: Vec<u8>,
+    /// The defect of a head that the codec accepts, with the index of its request.
+    pub lenient: Option<String>,
+    /// Whether a chunk is malformed.
+    pub malformed: bool,
+}
+
+/// Frames `bytes`, which arrive in parts of `part` bytes.
+pub fn frame_requests(bytes: &[u8], part: usize) -> FramedRequests {
+    let mut framer = RequestFramer::new(0);
+    let mut result = FramedRequests {
+        bytes: Vec::new(),
+        lenient: None,
+        malformed: false,
+    };
+    for received in bytes.chunks(part.max(1)) {
+        let framed = framer.scan(received);
+        let parsed = framed.replacement.as_deref();
+        let parsed = parsed.unwrap_or(&received[..framed.valid]);
+        result.bytes.extend_from_slice(parsed);
+        let lenient = framed.lenient.map(|lenient| format!("{lenient:?}"));
+        result.lenient = result.lenient.or(lenient);
+        if framer.is_malformed() {
+            result.malformed = true;
+            break;
+        }
+    }
+    result
+}

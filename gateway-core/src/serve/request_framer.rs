@@ -1,0 +1,413 @@
+//! Framing of the requests of an HTTP/1 connection, found in the received bytes.
+//!
+//! hyper parses requests and is lenient: it removes a fragment from the target, and selects one of several
+//! framings. It also rejects characters in targets that clients send and Envoy forwards. The framer reads the
+//! same bytes before hyper and finds where each head and body begins, however the bytes arrive: in one piece,
+//! pipelined, or byte by byte. It
+//!
+//! - reports invalid heads that hyper accepts ([`LenientParse`]);
+//! - percent-encodes characters in targets that hyper rejects (see [`escape`]);
+//! - ends the bytes at a malformed chunk (see [`ChunkScan`]).
+//!
+//! Most heads arrive in one piece. They are scanned line by line without a copy.
+
+use memchr::memchr;
+
+use super::chunk_scan::{ChunkScan, MalformedChunk};
+use crate::http::lenient::LenientParse;
+
+/// Maximum length of the name and value of a framing field, in bytes. A longer one is invalid.
+const MAX_FIELD: usize = 128;
+/// Length of the longest name in [`Field::of`], in bytes.
+const MAX_NAME: usize = "transfer-encoding".len();
+
+/// Position within the requests of a connection.
+#[derive(Debug)]
+pub(super) struct RequestFramer {
+    state: State,
+    head: Head,
+    /// Received part of an incomplete line of the fields, unless the line is skipped.
+    line: Vec<u8>,
+    /// The incomplete line is not a framing field.
+    skips_line: bool,
+    /// Number of complete heads of the connection.
+    heads: u64,
+    /// Number of heads after a request for another protocol: what follows may not be HTTP.
+    switching: Option<u64>,
+    malformed: bool,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    /// Before a request line. Empty lines are skipped (RFC 9112, section 2.2).
+    Start,
+    RequestLine(Part),
+    Fields,
+    /// Remaining bytes of a body with a length.
+    Body(u64),
+    Chunked(ChunkScan),
+    /// The rest is not scanned: the connection ends after a rejected request, or is a tunnel.
+    Opaque,
+}
+
+/// Part of a request line.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Part {
+    /// Number of bytes of the method if they begin `CONNECT`.
+    Method(Option<u8>),
+    /// Before the path of a target with this number of slashes so far; `None`: before the first byte.
+    Authority(Option<u8>),
+    Path,
+    Query,
+    Version,
+}
+
+/// Facts about the current head.
+#[derive(Clone, Copy, Debug, Default)]
+struct Head {
+    lenient: Option<LenientParse>,
+    /// Number of `Content-Length` fields, and the value of the first if it is valid.
+    lengths: u8,
+    length: Option<u64>,
+    /// Number of `Transfer-Encoding` fields, and whether the first is `chunked`.
+    codings: u8,
+    chunked: bool,
+    /// The request asks for another protocol, or is a CONNECT.
+    switches: bool,
+}
+
+/// Result for received bytes.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(super) struct Framed {
+    /// Number of bytes before a malformed chunk, or all.
+    pub(super) valid: usize,
+    /// Bytes to be parsed in place of the valid ones, if they differ.
+    pub(super) replacement: Option<Vec<u8>>,
+    /// An invalid head that hyper accepts: the index of its request, and the defect.
+    pub(super) lenient: Option<(u64, LenientParse)>,
+}
+
+impl RequestFramer {
+    /// Framer of a connection on which `heads` requests have been received.
+    pub(super) fn new(heads: u64) -> Self {
+        Self {
+            state: State::Start,
+            head: Head::default(),
+            line: Vec::new(),
+            skips_line: false,
+            heads,
+            switching: None,
+            malformed: false,
+        }
+    }
+
+    /// Whether a part of a head has been received.
+    pub(super) fn is_within_head(&self) -> bool {
+        matches!(self.state, State::RequestLine(_) | State::Fields)
+    }
+
+    /// Whether a malformed chunk was found.
+    pub(super) fn is_malformed(&self) -> bool {
+        self.malformed && self.switching.is_none()
+    }
+
+    /// Whether a request asked for another protocol, and its answer is not known.
+    pub(super) fn is_switching(&self) -> bool {
+        self.switching.is_some()
+    }
+
+    /// Records that `requests` requests have been parsed: after another one, an upgrade was not accepted.
+    pub(super) fn note_requests(&mut self, requests: u64) {
+        if self.switching.is_some_and(|heads| requests > heads) {
+            self.switching = None;
+        }
+    }
+
+    /// Stops scanning: the connection is a tunnel.
+    pub(super) fn stop(&mut self) {
+        self.state = State::Opaque;
+    }
+
+    /// Scans received bytes.
+    pub(super) fn scan(&mut self, bytes: &[u8]) -> Framed {
+        let mut framed = Framed::default();
+        while framed.valid < bytes.len() && !self.malformed {
+            let begin = framed.valid;
+            let line = self.step(&bytes[begin..], &mut framed);
+            if let Some(line) = line {
+                let all = framed
+                    .replacement
+                    .get_or_insert_with(|| bytes[..begin].to_vec());
+                all.extend(line);
+            } else if let Some(all) = &mut framed.replacement {
+                all.extend_from_slice(&bytes[begin..framed.valid]);
+            }
+        }
+        framed
+    }
+
+    /// Scans some of `bytes` and adds their number to `framed.valid`. Returns them if they were changed.
+    fn step(&mut self, bytes: &[u8], framed: &mut Framed) -> Option<Vec<u8>> {
+        let mut changed = None;
+        framed.valid += match self.state {
+            State::Start => self.skip_empty_lines(bytes),
+            State::RequestLine(part) => {
+                let (len, line) = self.request_line(part, bytes);
+                changed = line;
+                len
+            }
+            State::Fields => self.fields(bytes, framed),
+            State::Body(left) => {
+                let len = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
+                self.state = match left - len as u64 {
+                    0 => State::Start,
+                    left => State::Body(left),
+                };
+                len
+            }
+            State::Chunked(scan) => self.chunks(scan, bytes),
+            State::Opaque => bytes.len(),
+        };
+        changed
+    }
+
+    fn skip_empty_lines(&mut self, bytes: &[u8]) -> usize {
+        let empty = bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n'));
+        let len = empty.count();
+        if len < bytes.len() {
+            self.state = State::RequestLine(Part::Method(Some(0)));
+            self.head = Head::default();
+        }
+        len
+    }
+
+    /// Scans the request line from `part` on. Returns the number of bytes, and the bytes if they were changed.
+    fn request_line(&mut self, mut part: Part, bytes: &[u8]) -> (usize, Option<Vec<u8>>) {
+        let end = memchr(b'\n', bytes);
+        let line = &bytes[..end.map_or(bytes.len(), |end| end + 1)];
+        if memchr(b'#', line).is_some() {
+            self.head.lenient = Some(LenientParse::Fragment);
+        }
+        let mut changed = None;
+        if end.is_none() || part != Part::Method(Some(0)) || has_escaped(line) {
+            changed = self.escape_line(&mut part, line);
+        } else {
+            self.head.switches = line.starts_with(b"CONNECT ");
+        }
+        self.state = match end {
+            Some(_) => State::Fields,
+            None => State::RequestLine(part),
+        };
+        (line.len(), changed)
+    }
+
+    /// Advances `part` over `line`. Returns the line if characters in it had to be escaped.
+    fn escape_line(&mut self, part: &mut Part, line: &[u8]) -> Option<Vec<u8>> {
+        let mut out: Option<Vec<u8>> = None;
+        for (at, &byte) in line.iter().enumerate() {
+            let escaped = match *part {
+                Part::Path => escape(byte, false),
+                Part::Query => escape(byte, true),
+                Part::Method(_) | Part::Authority(_) | Part::Version => None,
+            };
+            // The bytes of another protocol are not changed.
+            match escaped.filter(|_| self.switching.is_none()) {
+                Some(text) => out
+                    .get_or_insert_with(|| line[..at].to_vec())
+                    .extend_from_slice(text),
+                None => out.iter_mut().for_each(|out| out.push(byte)),
+            }
+            self.head.switches |= *part == Part::Method(Some(7)) && byte == b' ';
+            *part = part.after(byte);
+        }
+        out
+    }
+
+    /// Scans lines of fields up to the end of the head.
+    fn fields(&mut self, bytes: &[u8], framed: &mut Framed) -> usize {
+        let mut at = 0;
+        while let Some(len) = memchr(b'\n', &bytes[at..]) {
+            let rest = &bytes[at..at + len];
+            at += len + 1;
+            let is_empty = if self.line.is_empty() && !self.skips_line {
+                self.head.add_line(rest)
+            } else {
+                self.keep_line(rest);
+                let line = std::mem::take(&mut self.line);
+                !std::mem::take(&mut self.skips_line) && self.head.add_line(&line)
+            };
+            if is_empty {
+                framed.lenient = self.end_head().or(framed.lenient);
+                return at;
+            }
+        }
+        self.keep_line(&bytes[at..]);
+        bytes.len()
+    }
+
+    /// Keeps a part of an incomplete line as long as it may be a framing field.
+    fn keep_line(&mut self, part: &[u8]) {
+        if self.skips_line || part.is_empty() {
+            return;
+        }
+        let room = MAX_FIELD.saturating_sub(self.line.len());
+        self.line.extend_from_slice(&part[..part.len().min(room)]);
+        let name = memchr(b':', &self.line);
+        let skips = match name {
+            Some(_) if Field::of(&self.line).is_none() => true,
+            Some(_) => false,
+            None => self.line.len() > MAX_NAME,
+        };
+        if skips {
+            self.skips_line = true;
+            self.line = Vec::new();
+        }
+    }
+
+    /// Determines what follows the head. Returns its defect with the index of the request.
+    fn end_head(&mut self) -> Option<(u64, LenientParse)> {
+        let index = self.heads;
+        self.heads += 1;
+        let head = self.head;
+        if head.switches && self.switching.is_none() {
+            self.switching = Some(self.heads);
+        }
+        self.state = match (head.codings, head.lengths) {
+            (0, 0) => State::Start,
+            (0, 1) => match head.length {
+                Some(0) => State::Start,
+                Some(length) => State::Body(length),
+                // hyper rejects the request.
+                None => State::Opaque,
+            },
+            (1, 0) if head.chunked => State::Chunked(ChunkScan::START),
+            // The request is rejected.
+            _ => State::Opaque,
+        };
+        let lenient = head.lenient.or(match (head.codings, head.lengths) {
+            (1.., 1..) => Some(LenientParse::BothFramings),
+            (0, 2..) => Some(LenientParse::SameLengths),
+            _ => None,
+        });
+        lenient.map(|lenient| {
+            self.state = State::Opaque;
+            (index, lenient)
+        })
+    }
+
+    fn chunks(&mut self, mut scan: ChunkScan, bytes: &[u8]) -> usize {
+        let result = scan.scan(bytes);
+        self.state = match scan {
+            ChunkScan::End => State::Start,
+            scan => State::Chunked(scan),
+        };
+        result.unwrap_or_else(|MalformedChunk(at)| {
+            // Without certainty that it is a chunk, hyper decides.
+            self.malformed = self.switching.is_none();
+            self.state = State::Opaque;
+            at
+        })
+    }
+}
+
+impl Part {
+    /// The part to which the byte after `byte` belongs.
+    fn after(self, byte: u8) -> Self {
+        const CONNECT: &[u8] = b"CONNECT";
+        match (self, byte) {
+            (Self::Method(_), b' ') => Self::Authority(None),
+            (Self::Method(matched), _) => Self::Method(
+                matched
+                    .filter(|at| CONNECT.get(usize::from(*at)) == Some(&byte))
+                    .map(|at| at + 1),
+            ),
+            (Self::Authority(_) | Self::Path | Self::Query, b' ') | (Self::Version, _) => {
+                Self::Version
+            }
+            (Self::Authority(None), b'/') => Self::Path,
+            (Self::Authority(None), _) => Self::Authority(Some(0)),
+            // `http://host/`.
+            (Self::Authority(Some(2..)), b'/') => Self::Path,
+            (Self::Authority(Some(2..)), b'?') | (Self::Path, b'?') => Self::Query,
+            (Self::Authority(Some(slashes)), b'/') => Self::Authority(Some(slashes + 1)),
+            (other, _) => other,
+        }
+    }
+}
+
+/// A field that the framer reads.
+enum Field {
+    ContentLength,
+    TransferEncoding,
+    Upgrade,
+}
+
+impl Field {
+    /// The field of `line`, with its value.
+    fn of(line: &[u8]) -> Option<(Self, &[u8])> {
+        let found = |name: &[u8], field: Self| {
+            let value = line.get(name.len()..)?.strip_prefix(b":")?;
+            line[..name.len()]
+                .eq_ignore_ascii_case(name)
+                .then(|| (field, value.trim_ascii()))
+        };
+        match line.first()? {
+            b'c' | b'C' => found(b"content-length", Self::ContentLength),
+            b't' | b'T' => found(b"transfer-encoding", Self::TransferEncoding),
+            b'u' | b'U' => found(b"upgrade", Self::Upgrade),
+            _ => None,
+        }
+    }
+}
+
+impl Head {
+    /// Adds a line of the fields, without its LF. Returns whether it is empty and ends the head.
+    fn add_line(&mut self, line: &[u8]) -> bool {
+        match Field::of(line) {
+            Some((Field::ContentLength, value)) => {
+                self.lengths = self.lengths.saturating_add(1);
+                if self.lengths == 1 {
+                    self.length = length(value);
+                }
+                if line.len() >= MAX_FIELD {
+                    self.lenient = Some(LenientParse::LongLength);
+                }
+            }
+            Some((Field::TransferEncoding, value)) => {
+                self.codings = self.codings.saturating_add(1);
+                self.chunked = value.eq_ignore_ascii_case(b"chunked");
+            }
+            Some((Field::Upgrade, _)) => self.switches = true,
+            None => return matches!(line, [] | [b'\r']),
+        }
+        false
+    }
+}
+
+fn length(value: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(value).ok()?;
+    let is_number = digits.bytes().all(|b| b.is_ascii_digit());
+    is_number.then(|| digits.parse().ok()).flatten()
+}
+
+/// Whether `line` has a byte that [`escape`] changes. Without an early end, so that it is vectorized.
+fn has_escaped(line: &[u8]) -> bool {
+    line.iter().fold(false, |found, byte| {
+        found | matches!(byte, b'"' | b'<' | b'>' | b'`')
+    })
+}
+
+/// The percent-encoding of a character that is not valid in a target (RFC 3986, section 3.3) and that hyper
+/// rejects. Other invalid characters are handled when the path is normalised.
+fn escape(byte: u8, in_query: bool) -> Option<&'static [u8]> {
+    match byte {
+        b'"' => Some(b"%22"),
+        b'<' => Some(b"%3C"),
+        b'>' => Some(b"%3E"),
+        b'`' if !in_query => Some(b"%60"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,239 @@
+//! Tasks of HTTP/2 streams, with a time limit for clients that do not accept the response.
+//!
+//! hyper requests a part of a response body only while the stream's window is open, so the body and its timers
+//! are not polled while it is closed. The task that polls a stream measures that time. When it exceeds the limit,
+//! the task drops the stream, which resets it; other streams of the connection continue.
+//!
+//! ```text
+//! poll of the stream ──> response, or part of its body taken ──> waits for the client: timer
+//!                   └──> body requested, not ready           ──> waits for the backend: no timer here
+//!                   └──> body not polled                     ──> unchanged
+//! ```
+//!
+//! The body reports through a thread-local cell, because hyper creates the stream's future and nothing else
+//! connects the two.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::rt::Executor;
+use tokio::time::Instant;
+
+use crate::reusable_timer::ReusableTimer;
+
+/// What the latest poll of a stream showed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Report {
+    /// The body was not polled.
+    None,
+    /// The codec has a part of the response, and waits for the client to accept it.
+    Client,
+    /// The codec waits for the next part.
+    Backend,
+}
+
+thread_local! {
+    static REPORT: Cell<Report> = const { Cell::new(Report::None) };
+    static EXPIRING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Reports that the codec has received a part of the response: its head, or a frame of its body.
+pub(super) fn report_part() {
+    REPORT.set(Report::Client);
+}
+
+/// Reports that the codec requested a part of the body that is not available.
+pub(super) fn report_wait() {
+    REPORT.set(Report::Backend);
+}
+
+/// Whether the current stream is being dropped because its client accepts nothing.
+pub(crate) fn is_expiring() -> bool {
+    EXPIRING.get()
+}
+
+/// Executor of hyper's HTTP/2 streams.
+#[derive(Clone, Debug)]
+pub(super) struct StreamExecutor {
+    /// Maximum time that a stream waits for its client.
+    pub(super) limit: Duration,
+}
+
+impl<F> Executor<F> for StreamExecutor
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        tokio::spawn(StreamTask::new(stream, self.limit));
+    }
+}
+
+/// One stream with its timer.
+struct StreamTask<F> {
+    /// `None` once it has expired.
+    stream: Option<Pin<Box<F>>>,
+    limit: Duration,
+    waits_since: Option<Instant>,
+    timer: Option<ReusableTimer>,
+}
+
+impl<F: Future<Output = ()>> StreamTask<F> {
+    fn new(stream: F, limit: Duration) -> Self {
+        Self {
+            stream: Some(Box::pin(stream)),
+            limit,
+            waits_since: None,
+            timer: None,
+        }
+    }
+}
+
+impl<F: Future<Output = ()>> Future for StreamTask<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let Some(stream) = &mut this.stream else {
+            return Poll::Ready(());
+        };
+        REPORT.set(Report::None);
+        if stream.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        match REPORT.get() {
+            Report::None => {}
+            Report::Client => this.waits_since = Some(Instant::now()),
+            Report::Backend => this.waits_since = None,
+        }
+        let Some(since) = this.waits_since else {
+            return Poll::Pending;
+        };
+        let at = since + this.limit;
+        let timer = this.timer.get_or_insert_with(|| ReusableTimer::new(at));
+        if timer.poll(at, cx).is_pending() {
+            return Poll::Pending;
+        }
+        EXPIRING.set(true);
+        this.stream = None;
+        EXPIRING.set(false);
+        Poll::Ready(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::Mutex;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A stream that makes one report per poll and wakes itself after each given time.
+    struct Script {
+        steps: Vec<(Report, Duration)>,
+        sleep: Option<Pin<Box<tokio::time::Sleep>>>,
+        dropped: Arc<Mutex<Option<(Instant, bool)>>>,
+    }
+
+    impl Future for Script {
+        type Output = ();
+
+        fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+            loop {
+                if let Some(sleep) = &mut self.sleep
+                    && sleep.as_mut().poll(cx).is_pending()
+                {
+                    return Poll::Pending;
+                }
+                if self.steps.is_empty() {
+                    return Poll::Ready(());
+                }
+                let (report, time) = self.steps.remove(0);
+                if report != Report::None {
+                    REPORT.set(report);
+                }
+                self.sleep = Some(Box::pin(tokio::time::sleep(time)));
+            }
+        }
+    }
+
+    impl Drop for Script {
+        fn drop(&mut self) {
+            *self.dropped.lock().unwrap() = Some((Instant::now(), is_expiring()));
+        }
+    }
+
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    /// When the stream ends after its start, and whether it expired.
+    fn run(steps: &[(Report, u64)]) -> (u64, bool) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let start = Instant::now();
+            let dropped = Arc::default();
+            let steps = steps
+                .iter()
+                .map(|(report, seconds)| (*report, Duration::from_secs(*seconds)));
+            let script = Script {
+                steps: steps.collect(),
+                sleep: None,
+                dropped: Arc::clone(&dropped),
+            };
+            StreamTask::new(script, LIMIT).await;
+            let (at, expired) = dropped.lock().unwrap().unwrap();
+            ((at - start).as_secs(), expired)
+        })
+    }
+
+    /// The first time at which the client has accepted nothing for the limit, else the end.
+    fn model(steps: &[(Report, u64)]) -> (u64, bool) {
+        let (mut now, mut since) = (0, None);
+        for (report, seconds) in steps {
+            match report {
+                Report::None => {}
+                Report::Client => since = Some(now),
+                Report::Backend => since = None,
+            }
+            now += seconds;
+            if let Some(since) = since
+                && now > since + LIMIT.as_secs()
+            {
+                return (since + LIMIT.as_secs(), true);
+            }
+        }
+        (now, false)
+    }
+
+    proptest! {
+        #[test]
+        fn a_stream_ends_when_its_client_has_accepted_nothing_for_the_limit(
+            steps in prop::collection::vec(
+                (prop::sample::select(vec![Report::None, Report::Client, Report::Backend]), 1u64..9),
+                0..8,
+            ),
+        ) {
+            // At equal times the order of timers decides.
+            let mut at = 0;
+            let mut since = None;
+            for (report, seconds) in &steps {
+                match report {
+                    Report::Client => since = Some(at),
+                    Report::Backend => since = None,
+                    Report::None => {}
+                }
+                at += seconds;
+                prop_assume!(since.is_none_or(|since| at != since + LIMIT.as_secs()));
+            }
+
+            prop_assert_eq!(run(&steps), model(&steps));
+        }
+    }
+}

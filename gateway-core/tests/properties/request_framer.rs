@@ -1,0 +1,14 @@
+//! Requests are framed the same however their bytes arrive.
+
+use towergate_core::serve::fuzzing::frame_requests;
+
+/// Input: the size of the parts in which the bytes arrive, then the bytes of a client.
+pub fn check(bytes: &[u8]) {
+    let Some((part, bytes)) = bytes.split_first() else {
+        return;
+    };
+    let whole = frame_requests(bytes, bytes.len());
+    let parts = frame_requests(bytes, usize::from(*part));
+
+    assert_eq!(parts, whole);
+}
