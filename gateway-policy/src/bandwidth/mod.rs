@@ -9,7 +9,7 @@ mod paced_body;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderName, Version};
 use http_body::Body as _;
 use serde::{Deserialize, Serialize};
 use towergate_core::plan::Text;
@@ -35,7 +35,7 @@ pub struct ThroughputLimit {
     pub request: Option<Throughput>,
     /// Limit of response bodies.
     pub response: Option<Throughput>,
-    /// Trailers of the response that report delays. `None`: none are sent.
+    /// Trailers of the response that report delays, for HTTP/2. `None`: none are sent.
     pub trailers: Option<DelayTrailers>,
 }
 
@@ -100,7 +100,10 @@ struct ThroughputPolicy {
 
 impl BodyPolicy for ThroughputPolicy {
     fn wrap(&self, request: &mut PolicyRequest<'_>) -> Result<(), LocalReply> {
-        let report = self.trailers.clone().map(DelayReport::new).map(Arc::new);
+        // HTTP/1 carries no trailers that were not announced.
+        let http2 = request.head.version >= Version::HTTP_2;
+        let trailers = self.trailers.clone().filter(|_| http2);
+        let report = trailers.map(DelayReport::new).map(Arc::new);
         if let Some(allowance) = &self.request
             && !request.body.is_end_stream()
         {
