@@ -12,7 +12,7 @@
 //!
 //! let spec: BackendTrafficPolicySpec = serde_json::from_str(
 //!     r#"{"targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "a"}],
-//!         "retry": {"numRetries": -1}, "telemetry": {}, "proxyProtocol": {"version": "V2"}}"#,
+//!         "retry": {"numRetries": -1}, "telemetry": {}, "routingType": "Service"}"#,
 //! )?;
 //! let report = Report::of(&spec);
 //! assert_eq!(
@@ -21,7 +21,7 @@
 //! );
 //! assert_eq!(
 //!     report.unsupported[0].to_string(),
-//!     "spec.proxyProtocol is not supported"
+//!     "spec.routingType: Service is not supported"
 //! );
 //! assert_eq!(report.ignored, ["spec.telemetry"]);
 //! # Ok::<(), serde_json::Error>(())

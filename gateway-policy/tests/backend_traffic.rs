@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use towergate_core::plan::{
     ActiveCheck, Breaker, HashKey, HttpProbe, Keepalive, LoadBalancer, OutlierDetection, Probe,
-    RetryBudget, RetryOn, StreamIdle, Traffic,
+    ProxyHeaderVersion, RetryBudget, RetryOn, StreamIdle, Traffic,
 };
 use towergate_policy::backend_traffic::{RouteContext, TrafficConfig};
 use towergate_policy::bandwidth::Throughput;
@@ -562,8 +562,8 @@ fn unsupported_fields_and_invalid_values_are_rejected_by_name() {
     };
     for (fields, field) in [
         (
-            json!({"proxyProtocol": {"version": "V1"}}),
-            "spec.proxyProtocol",
+            json!({"proxyProtocol": {"version": "V3"}}),
+            "spec.proxyProtocol.version",
         ),
         (
             json!({"healthCheck": {"active": {}}}),
@@ -802,6 +802,19 @@ fn a_replaced_body_may_contain_percent_signs() {
 
     assert_eq!(of("width: 100%; height: 50%"), "width: 100%; height: 50%");
     assert_eq!(of("100%%"), "100%");
+}
+
+#[test]
+fn connections_can_start_with_a_proxy_header() {
+    let version = |version| {
+        traffic(json!({"proxyProtocol": {"version": version}}))
+            .connection
+            .proxy_header
+    };
+
+    assert_eq!(version("V1"), Some(ProxyHeaderVersion::V1));
+    assert_eq!(version("V2"), Some(ProxyHeaderVersion::V2));
+    assert_eq!(traffic(json!({})).connection.proxy_header, None);
 }
 
 #[test]

@@ -47,7 +47,9 @@ pub use route::{
     Traffic,
 };
 pub use stream::{DatagramPort, StreamAccess, StreamAccessRule, StreamRoute};
-pub use upstream::{BackendConnection, OutlierDetection, RetryBudget, StreamIdle};
+pub use upstream::{
+    BackendConnection, OutlierDetection, ProxyHeaderVersion, RetryBudget, StreamIdle,
+};
 
 use serde::{Deserialize, Serialize};
 

@@ -68,6 +68,17 @@ pub struct BackendConnection {
     pub buffer: Option<usize>,
     /// HTTP/2 settings, for HTTP/2 backends.
     pub http2: Http2Settings,
+    /// Version of the PROXY header at the start of each connection; `None`: no header. Default: `None`.
+    pub proxy_header: Option<ProxyHeaderVersion>,
+}
+
+/// Version of the PROXY header on connections to a backend.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub enum ProxyHeaderVersion {
+    /// Version 1, a line of text.
+    V1,
+    /// Version 2, binary.
+    V2,
 }
 
 /// Outlier detection as in Envoy: failing endpoints are ejected for a limited time.

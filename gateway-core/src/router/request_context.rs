@@ -430,6 +430,7 @@ impl<'a> RequestContext<'a> {
             envoy_headers: settings.headers.envoy_headers,
             preserve_header_case: settings.http1.preserve_header_case,
             upgrade,
+            connection: Some(self.conn),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Proxying of a TCP connection to its selected endpoint.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::record::StreamRecord;
 use crate::conn::prefixed::Prefixed;
 use crate::conn::{ConnectionGuard, Drain};
 use crate::observer::Observer;
+use crate::proxy_protocol::Addresses;
 use crate::traffic::{ConnectError, Connected, SelectedEndpoint};
 
 /// Time that connections continue after their port is removed (Envoy: `--drain-time-s`).
@@ -60,7 +62,11 @@ pub(crate) async fn proxy(mut client: impl ClientStream, params: TcpProxy) {
         guard,
         limits,
     } = params;
-    let joined = rule.forwarder.connect(chosen, &observer).await;
+    let addresses = Addresses {
+        source: SocketAddr::new(record.entry.client, record.entry.client_port),
+        destination: record.entry.downstream_local,
+    };
+    let joined = rule.forwarder.connect(chosen, addresses, &observer).await;
     // An open connection does not keep its configuration in memory.
     drop(rule);
     let Connected {

@@ -37,6 +37,8 @@ pub(crate) struct Forwarding<'a> {
     picked: SelectedBackend<'a>,
     /// Connections with the protocol of the request.
     pool: &'a Arc<Pool>,
+    /// Connections for this request alone, in place of `pool`.
+    own_pool: Option<Arc<Pool>>,
     context: ForwardContext<'a>,
     /// The request; its head is prepared for the wire by the attempt.
     request: Request<Upload>,
@@ -92,6 +94,7 @@ impl<'a> Forwarding<'a> {
         Self {
             picked,
             pool,
+            own_pool: pool.of_client(|| context.addresses()),
             context,
             request: request.map(|body| Upload::track(UploadSource::Once(body))),
             deadline: Deadline::new(traffic.request_timeout, traffic.max_stream_duration),
@@ -301,11 +304,12 @@ impl<'a> Forwarding<'a> {
         };
         let start = Instant::now();
         let progress = self.request.body().progress().cloned();
-        let mut idle = self.pool.take(&to);
+        let pool = self.own_pool.as_ref().unwrap_or(self.pool);
+        let mut idle = pool.take(&to);
         let mut timer = idle.as_mut().and_then(Checkout::take_timer);
         let mut result = {
             let request = &mut self.request;
-            let work = pin!(send(self.pool, &to, idle, request, context.upgrade));
+            let work = pin!(send(pool, &to, idle, request, context.upgrade));
             self.deadline
                 .run(start, progress.as_deref(), limit, &mut timer, work)
                 .await

@@ -20,6 +20,7 @@ use crate::breaker::Slot;
 use crate::error::Error;
 use crate::observer::{Event, Observer};
 use crate::plan::{BackendId, HashKey, LoadBalancer};
+use crate::proxy_protocol::Addresses;
 use crate::upstream::{ConnectTarget, EndpointStream, UpstreamConnectionGuard};
 
 /// Number of endpoints tried for a connection.
@@ -98,13 +99,15 @@ impl Forwarder {
         })
     }
 
-    /// Connects to the selected endpoint; if that fails, to another endpoint of the backend.
+    /// Connects to the selected endpoint for a connection of a client; if that fails, to another endpoint of the
+    /// backend.
     ///
     /// # Errors
     /// Why the last attempt failed.
     pub(crate) async fn connect(
         &self,
         selected: SelectedEndpoint,
+        client: Addresses,
         observer: &Arc<dyn Observer>,
     ) -> Result<Connected, ConnectError> {
         let SelectedEndpoint {
@@ -120,7 +123,10 @@ impl Forwarder {
             // An endpoint selected by this forwarder has a route.
             let route = self.backends.route(index).ok_or(Error::InvalidBackend);
             let route = route.map_err(failed)?;
-            let error = match self.attempt(route, in_flight.endpoint(), observer).await {
+            let error = match self
+                .attempt(route, in_flight.endpoint(), client, observer)
+                .await
+            {
                 Ok((stream, guard)) => {
                     return Ok(Connected {
                         stream,
@@ -156,6 +162,7 @@ impl Forwarder {
         &self,
         route: &BackendRoute,
         endpoint: &Arc<LiveEndpoint>,
+        client: Addresses,
         observer: &Arc<dyn Observer>,
     ) -> Result<(EndpointStream, UpstreamConnectionGuard), Error> {
         let target = ConnectTarget {
@@ -166,7 +173,9 @@ impl Forwarder {
             pools: &[],
             requires_hyper: false,
         };
-        let result = route.pool.open(&target).await;
+        let own_pool = route.pool.of_client(|| Some(client));
+        let pool = own_pool.as_ref().unwrap_or(&route.pool);
+        let result = pool.open(&target).await;
         if let Some(detector) = &route.outlier {
             let outcome = match &result {
                 Ok(_) => Some(Outcome::Response(200)),

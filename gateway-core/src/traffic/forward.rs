@@ -16,12 +16,14 @@ use super::mirror::Mirrors;
 use crate::Body;
 use crate::balance::{HashResult, hash_key};
 use crate::breaker::CircuitBreaker;
+use crate::conn::ConnInfo;
 use crate::error::Error;
 use crate::http::upgrade::Upgrade;
 use crate::live::Live;
 use crate::observer::Observer;
 use crate::plan::Filter;
 use crate::plan::{Backend, Destination, Traffic, WeightedBackend};
+use crate::proxy_protocol::Addresses;
 use crate::upstream::{RequestPermits, UpstreamConnectionGuard};
 
 /// Forwards the requests of one rule. It is immutable; its breaker, clusters and pools are shared with the
@@ -45,6 +47,21 @@ pub struct ForwardContext<'a> {
     pub preserve_header_case: bool,
     /// Upgrade that the client requests, removed from the head.
     pub upgrade: Option<&'a Upgrade>,
+    /// Connection of the client, for the PROXY header to the backend. `None`: the gateway itself sends the
+    /// request.
+    pub connection: Option<&'a ConnInfo>,
+}
+
+impl ForwardContext<'_> {
+    /// Addresses of the client's connection. `None`: there is no client, or the local address is unknown.
+    pub(super) fn addresses(&self) -> Option<Addresses> {
+        let connection = self.connection?;
+        let known = !connection.local.ip().is_unspecified();
+        known.then_some(Addresses {
+            source: connection.peer,
+            destination: connection.local,
+        })
+    }
 }
 
 /// The backendRef picked for a request.

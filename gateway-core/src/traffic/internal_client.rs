@@ -225,6 +225,7 @@ impl InternalClient {
             envoy_headers: false,
             preserve_header_case: false,
             upgrade: None,
+            connection: None,
         };
         // Boxed: the future of a policy that calls a service stays small.
         let forwarding = Box::pin(self.forwarder.forward(&context, request));

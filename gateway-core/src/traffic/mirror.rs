@@ -226,6 +226,7 @@ impl MirrorRequest {
             envoy_headers: self.envoy_headers,
             preserve_header_case: self.preserve_header_case,
             upgrade: None,
+            connection: None,
         };
         self.target.forwarder.forward(context, request).await
     }

@@ -34,6 +34,7 @@
 //!     envoy_headers: false,
 //!     preserve_header_case: false,
 //!     upgrade: None,
+//!     connection: None,
 //! };
 //!
 //! let failure = forwarder

@@ -83,6 +83,7 @@ impl ForwardService {
             envoy_headers: false,
             preserve_header_case: false,
             upgrade: None,
+            connection: None,
         };
         let (mut head, body) = request.into_parts();
         let picked = self.forwarder.pick(context.client, &head)?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use towergate_tls::client::ClientTls;
@@ -23,17 +24,20 @@ pub(crate) struct EndpointStream {
     pub(crate) local: Option<SocketAddr>,
 }
 
-/// Connects to `address` with the settings of `transport`, including the TLS handshake, within the connect
-/// timeout.
+/// Connects to `address` with the settings of `transport`, sends `preamble`, and performs the TLS handshake, within
+/// the connect timeout.
 pub(super) async fn connect(
     address: SocketAddr,
     tls: Option<&Tls>,
     transport: &Transport,
+    preamble: &[u8],
 ) -> Result<EndpointStream, Error> {
     let connecting = async {
-        let tcp = open(address, &transport.connection)
-            .await
-            .map_err(|error| Error::Connect(address, error))?;
+        let failed = |error| Error::Connect(address, error);
+        let mut tcp = open(address, &transport.connection).await.map_err(failed)?;
+        if !preamble.is_empty() {
+            tcp.write_all(preamble).await.map_err(failed)?;
+        }
         let local = tcp.local_addr().ok();
         let io = match tls {
             None => UpstreamIo::plain(tcp),

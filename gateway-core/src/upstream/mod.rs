@@ -52,6 +52,7 @@ mod hyper_connection;
 mod idle;
 mod io;
 mod pool;
+mod preamble;
 mod probe;
 mod replay;
 mod request;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 use towergate_tls::connector::CryptoProvider;
@@ -15,6 +16,7 @@ use super::connection_guard::{CloseNotifier, UpstreamConnectionGuard};
 use super::http1::Http1;
 use super::http2::{Http2, Http2Stream};
 use super::idle::Connections;
+use super::preamble::proxy_header;
 use super::{Checkout, Transport};
 use crate::balance::{Cluster, LiveEndpoint, shard};
 use crate::breaker::{CircuitBreaker, Resource, Slot};
@@ -22,6 +24,7 @@ use crate::error::Error;
 use crate::live::Live;
 use crate::observer::{Event, Observer};
 use crate::plan::BackendProtocol;
+use crate::proxy_protocol::Addresses;
 
 /// Number of shards. Additional workers share them.
 const SHARDS: usize = 64;
@@ -29,7 +32,9 @@ const SHARDS: usize = 64;
 /// Connections of one [`Transport`].
 pub struct Pool {
     transport: Transport,
-    tls: Option<Tls>,
+    tls: Option<Arc<Tls>>,
+    /// First bytes of each connection.
+    preamble: Option<Bytes>,
     me: Weak<Self>,
     shards: Box<[Shard]>,
 }
@@ -72,9 +77,36 @@ impl Pool {
     /// Creates a pool without connections.
     pub fn new(transport: Transport, provider: &Arc<CryptoProvider>) -> Arc<Self> {
         let tls = transport.tls.as_ref();
-        let tls = tls.map(|tls| Tls::new(tls, transport.protocol, provider));
+        let tls = tls.map(|tls| Arc::new(Tls::new(tls, transport.protocol, provider)));
+        let version = transport.connection.proxy_header;
+        let preamble = version.map(|version| proxy_header(version, None));
+        Self::starting_with(preamble, transport, tls)
+    }
+
+    /// A pool of the same transport for connections that name a client in a PROXY header. They are for the
+    /// requests of this client alone, and are closed with the pool. `None`: there is no such header.
+    pub(crate) fn of_client(
+        &self,
+        client: impl FnOnce() -> Option<Addresses>,
+    ) -> Option<Arc<Self>> {
+        let version = self.transport.connection.proxy_header?;
+        let preamble = proxy_header(version, Some(client()?));
+        let transport = self.transport.clone();
+        Some(Self::starting_with(
+            Some(preamble),
+            transport,
+            self.tls.clone(),
+        ))
+    }
+
+    fn starting_with(
+        preamble: Option<Bytes>,
+        transport: Transport,
+        tls: Option<Arc<Tls>>,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             tls,
+            preamble,
             transport,
             me: me.clone(),
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
@@ -90,7 +122,12 @@ impl Pool {
     }
 
     pub(super) fn tls(&self) -> Option<&Tls> {
-        self.tls.as_ref()
+        self.tls.as_deref()
+    }
+
+    /// First bytes of each connection.
+    pub(super) fn preamble(&self) -> &[u8] {
+        self.preamble.as_deref().unwrap_or_default()
     }
 
     /// Returns whether connections use TLS.
@@ -224,7 +261,8 @@ impl Pool {
 
     async fn connect(&self, to: &ConnectTarget<'_>) -> Result<EndpointStream, Error> {
         let start = Instant::now();
-        let result = connect(to.endpoint.address(), self.tls.as_ref(), &self.transport).await;
+        let address = to.endpoint.address();
+        let result = connect(address, self.tls(), &self.transport, self.preamble()).await;
         let id = to.cluster.id();
         to.observer.observe(&match &result {
             Ok(_) => Event::UpstreamConnected(id, start.elapsed()),

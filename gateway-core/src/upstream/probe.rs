@@ -34,7 +34,7 @@ pub(crate) enum ProbeResult {
 /// Probes the endpoint at `address`. Only connecting has a timeout.
 pub(crate) async fn probe(pool: &Pool, address: SocketAddr, probe: &Probe) -> ProbeResult {
     let tls = pool.tls();
-    let Ok(stream) = connect(address, tls, pool.transport()).await else {
+    let Ok(stream) = connect(address, tls, pool.transport(), pool.preamble()).await else {
         return ProbeResult::Failed;
     };
     let io = stream.io;

@@ -33,7 +33,7 @@ api_struct! {
         /// Retries. If present, they are enabled.
         retry: Retry = "retry",
         /// PROXY protocol on connections. Default: off.
-        proxy_protocol: ClusterProxyProtocol = "proxyProtocol" Unsupported,
+        proxy_protocol: ClusterProxyProtocol = "proxyProtocol",
         /// TCP keep-alive. Default: probes start after 1 minute of silence.
         tcp_keepalive: TcpKeepalive = "tcpKeepalive",
         /// Health checks of endpoints.
@@ -77,7 +77,7 @@ impl ClusterSettings {
         let Self {
             load_balancer,
             retry,
-            proxy_protocol: _,
+            proxy_protocol,
             tcp_keepalive,
             health_check,
             circuit_breaker,
@@ -100,11 +100,27 @@ impl ClusterSettings {
         traffic.connection = plan::BackendConnection {
             keepalive: keepalive.transpose()?,
             http2: http2.settings(at.field("http2"))?,
+            proxy_header: proxy_protocol
+                .map(|proxy| proxy.version(at.field("proxyProtocol")))
+                .transpose()?,
             ..(connection.unwrap_or_default()).connection(at.field("connection"))?
         };
         if let Some(health) = health_check {
             health.apply(at.field("healthCheck"), &mut traffic)?;
         }
         Ok(traffic)
+    }
+}
+
+impl ClusterProxyProtocol {
+    /// Converts the version.
+    fn version(&self, at: FieldPath<'_>) -> Result<plan::ProxyHeaderVersion, FieldError> {
+        let at = at.field("version");
+        match &self.version {
+            Some(ProxyProtocolVersion::V1) => Ok(plan::ProxyHeaderVersion::V1),
+            Some(ProxyProtocolVersion::V2) => Ok(plan::ProxyHeaderVersion::V2),
+            Some(ProxyProtocolVersion::Other(value)) => Err(FieldError::unknown_value(at, value)),
+            None => Err(FieldError::invalid(at, "Required value")),
+        }
     }
 }

@@ -51,7 +51,7 @@ api_struct! {
         /// Retries. If present, they are enabled.
         retry: Retry = "retry",
         /// PROXY protocol on connections to backends. Default: off.
-        proxy_protocol: ClusterProxyProtocol = "proxyProtocol" Unsupported,
+        proxy_protocol: ClusterProxyProtocol = "proxyProtocol",
         /// TCP keep-alive of connections to backends. Default: probes start after 1 minute of silence.
         tcp_keepalive: TcpKeepalive = "tcpKeepalive",
         /// Health checks of endpoints.

@@ -138,6 +138,7 @@ async fn rules_with_the_same_transport_share_connections_but_not_limits() {
         envoy_headers: false,
         preserve_header_case: false,
         upgrade: None,
+        connection: None,
     };
 
     rig.fetch().await;

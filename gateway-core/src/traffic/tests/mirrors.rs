@@ -48,6 +48,7 @@ impl Mirrored {
             envoy_headers: false,
             preserve_header_case: false,
             upgrade: None,
+            connection: None,
         };
         let (head, body) = request.into_parts();
         let body = self.mirrors.send(&context, &head, body);

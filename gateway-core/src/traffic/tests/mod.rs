@@ -9,6 +9,7 @@ mod http2;
 mod internal_client;
 mod limits;
 mod mirrors;
+mod proxy_header;
 mod retries;
 mod service;
 mod tls;
@@ -123,6 +124,7 @@ impl Rig {
             envoy_headers: false,
             preserve_header_case: false,
             upgrade: None,
+            connection: None,
         };
         self.forwarder.forward(&context, request).await
     }

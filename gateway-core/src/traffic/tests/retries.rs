@@ -242,6 +242,7 @@ async fn envoy_headers_carry_the_expected_timeout_and_the_service_time() {
         envoy_headers: true,
         preserve_header_case: false,
         upgrade: None,
+        connection: None,
     };
 
     let forwarded = rig.forwarder.forward(&context, get("/")).await.unwrap();

@@ -23,6 +23,7 @@ async fn ask(rig: &Rig, protocol: &str) -> Result<Forwarded, ForwardError> {
         envoy_headers: false,
         preserve_header_case: false,
         upgrade: upgrade.as_ref(),
+        connection: None,
     };
     rig.forwarder.forward(&context, request).await
 }
