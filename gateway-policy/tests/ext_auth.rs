@@ -26,7 +26,7 @@ use towergate_policy::ext_auth::{
 #[path = "../examples/ext_auth_axum.rs"]
 mod example;
 
-/// Allows requests with the token `good`, is slow for `slow`, and returns the length of the body as `x-length`.
+/// Allows requests with the token `good`, is slow for `slow`, denies at length for `long`, and returns the length of the body as `x-length`.
 async fn decide(headers: HeaderMap, body: Bytes) -> impl IntoResponse {
     let token = headers
         .get("authorization")
@@ -45,6 +45,7 @@ async fn decide(headers: HeaderMap, body: Bytes) -> impl IntoResponse {
             tokio::time::sleep(Duration::from_secs(5)).await;
             StatusCode::OK.into_response()
         }
+        Some(b"long") => (StatusCode::UNAUTHORIZED, vec![b'x'; 2 * 1024 * 1024]).into_response(),
         _ => (StatusCode::UNAUTHORIZED, [("set-cookie", "a=b")], "log in").into_response(),
     }
 }
@@ -171,6 +172,21 @@ async fn a_service_that_cannot_be_reached_or_is_slow_denies_or_opens_as_configur
         denied.status(),
         StatusCode::UNAUTHORIZED,
         "a denial is no failure"
+    );
+}
+
+#[tokio::test]
+async fn a_denial_whose_body_is_too_long_denies_without_it() {
+    let open = ExternalAuth {
+        on_failure: ServiceFailure::Allow,
+        ..settings()
+    };
+
+    let response = send(start_service().await, open, request("long", "text")).await;
+
+    assert_eq!(
+        (response.status(), response.body().as_str()),
+        (StatusCode::UNAUTHORIZED, "")
     );
 }
 

@@ -53,8 +53,8 @@ pub enum EditAction {
     Overwrite,
     /// All lines are replaced; a missing field stays missing.
     OverwriteExisting,
-    /// The value is joined to the line that is present; a missing field stays missing.
-    AppendExisting,
+    /// The value is joined to the lines that are present; a missing field is added.
+    Append,
     /// A line is added.
     Add,
     /// A line is added unless the field is present.
@@ -97,7 +97,7 @@ impl HeaderEdit {
             EditAction::OverwriteExisting if headers.contains_key(name) => {
                 headers.insert(name, value);
             }
-            EditAction::AppendExisting if headers.contains_key(name) => {
+            EditAction::Append => {
                 headers.append(name, value);
                 if let Some(joined) = joined(headers, name) {
                     headers.insert(name, joined);
@@ -109,9 +109,7 @@ impl HeaderEdit {
             EditAction::AddIfAbsent if !headers.contains_key(name) => {
                 headers.insert(name, value);
             }
-            EditAction::OverwriteExisting
-            | EditAction::AppendExisting
-            | EditAction::AddIfAbsent => {}
+            EditAction::OverwriteExisting | EditAction::AddIfAbsent => {}
         }
     }
 }

@@ -169,7 +169,7 @@ impl HttpAuthService {
         if status == StatusCode::OK {
             return Ok(Verdict::Allow(self.changes(&headers)));
         }
-        if status.as_u16() >= 500 || status.is_informational() {
+        if !Self::denies(status) {
             return Err(ServiceError::Status(status));
         }
         let empty = body.is_empty();
@@ -182,6 +182,11 @@ impl HttpAuthService {
             .headers
             .retain(|(name, _)| is_editable(name) && !(empty && *name == CONTENT_TYPE));
         Ok(Verdict::Deny(reply))
+    }
+
+    /// Whether an answer with this status denies the request.
+    pub(super) fn denies(status: StatusCode) -> bool {
+        status != StatusCode::OK && (200..500).contains(&status.as_u16())
     }
 
     /// The changes in an answer that allows. Of several values of a field the last one is used.

@@ -34,6 +34,7 @@
 mod body;
 mod changes;
 mod error;
+mod grpc_answer;
 mod grpc_service;
 mod http_service;
 mod message;

@@ -3,21 +3,26 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
-use towergate_core::LocalReply;
+use http_body::Body as _;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::time::timeout;
 use towergate_core::conn::LogThrottle;
 use towergate_core::plan::{RouteKind, Rule};
 use towergate_core::policy::{
     BuildContext, BuiltPolicy, PolicyError, PolicyFuture, PolicyRequest, WaitingPolicy,
 };
-use towergate_core::traffic::InternalClient;
+use towergate_core::traffic::{CallError, InternalClient};
+use towergate_core::{Body, Error, LocalReply};
 
 use super::body::{SentPart, announced_length};
-use super::grpc_service::{self, GrpcFacts};
+use super::grpc_answer;
+use super::grpc_service::GrpcFacts;
 use super::message::{Metadata, MetadataValue, Struct};
 use super::{
-    AnswerFields, AuthService, ExternalAuth, GrpcAuthService, MAX_ANSWER_LENGTH, ServiceError,
-    ServiceFailure, Verdict, is_editable,
+    AnswerFields, AuthService, ExternalAuth, GrpcAuthService, HttpAuthService, MAX_ANSWER_LENGTH,
+    ServiceError, ServiceFailure, Verdict, is_editable,
 };
 
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
@@ -76,11 +81,17 @@ impl ExternalAuthPolicy {
                     service.question(request.head, sent, body.as_ref(), settings.timeout);
                 let question = question.map_err(ServiceError::Question)?;
                 let started = Instant::now();
-                let answer = client.send_collected(question, MAX_ANSWER_LENGTH).await?;
-                let time = started.elapsed();
+                let answer = client.send(question).await.map_err(CallError::from)?;
                 let (head, body) = answer.into_parts();
-                let verdict = service.read_answer(head.status, head.headers, body.data)?;
-                Ok(with_service_time(verdict, time))
+                let left = settings.timeout.saturating_sub(started.elapsed());
+                let body = match collect(body, left).await {
+                    Ok(body) => body,
+                    // A denial stays one, also without its body.
+                    Err(_) if HttpAuthService::denies(head.status) => Bytes::new(),
+                    Err(error) => return Err(error.into()),
+                };
+                let verdict = service.read_answer(head.status, head.headers, body)?;
+                Ok(with_service_time(verdict, started.elapsed()))
             }
             AuthService::Grpc(service) => {
                 let facts = GrpcFacts {
@@ -96,7 +107,7 @@ impl ExternalAuthPolicy {
                 let (head, body) = answer.into_parts();
                 let trailers = body.trailers.as_ref();
                 let message =
-                    grpc_service::read_message(head.status, &head.headers, &body.data, trailers)?;
+                    grpc_answer::read_message(head.status, &head.headers, &body.data, trailers)?;
                 GrpcAuthService::read_answer(message)
             }
         }
@@ -136,11 +147,11 @@ impl WaitingPolicy for ExternalAuthPolicy {
     fn run<'a>(&'a self, request: &'a mut PolicyRequest<'_>) -> PolicyFuture<'a> {
         Box::pin(async move {
             let body = match self.settings.body {
-                Some(sent) => {
+                Some(sent) if !request.body.is_end_stream() => {
                     let announced = announced_length(&request.head.headers);
                     Some(sent.read(announced, request.body).await?)
                 }
-                None => None,
+                Some(_) | None => None,
             };
             let verdict = self.ask(request, body).await;
             self.remove_filled(request);
@@ -157,6 +168,17 @@ impl WaitingPolicy for ExternalAuthPolicy {
             }
             Ok(())
         })
+    }
+}
+
+/// The whole body of an answer.
+async fn collect(body: Body, time: Duration) -> Result<Bytes, CallError> {
+    let limit = MAX_ANSWER_LENGTH;
+    match timeout(time, Limited::new(body, limit).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(CallError::BodyTooLarge { limit }),
+        Ok(Err(error)) => Err(CallError::Body(error)),
+        Err(_) => Err(Error::Timeout.into()),
     }
 }
 

@@ -1,0 +1,176 @@
+//! Answers over gRPC: `CheckResponse`.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use prost::Message;
+use towergate_core::LocalReply;
+
+use super::changes::is_editable;
+use super::grpc_service::PREFIX;
+use super::message::{CheckResponse, DeniedResponse, HeaderValueOption, OkResponse};
+use super::{
+    EditAction, GrpcAuthService, HeaderEdit, QueryEdits, RequestChanges, ServiceError, Verdict,
+};
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+impl GrpcAuthService {
+    /// The decision in a `CheckResponse`.
+    ///
+    /// A response whose status is OK but which describes a denial denies.
+    ///
+    /// # Errors
+    /// The message cannot be decoded, reports an error, or allows the request with invalid changes. A denial
+    /// with invalid fields is a denial without these fields.
+    pub fn read_answer(message: Bytes) -> Result<Verdict, ServiceError> {
+        let answer = CheckResponse::decode(message)?;
+        let allowed = answer.status.is_none_or(|status| status.code == 0);
+        match (allowed, answer.denied_response) {
+            (_, Some(denied)) => Ok(deny(denied)),
+            (_, None) if answer.error_response.is_some() => Err(ServiceError::Reported),
+            (false, None) => Ok(deny(DeniedResponse::default())),
+            (true, None) => allow(answer.ok_response.unwrap_or_default()).map(Verdict::Allow),
+        }
+    }
+}
+
+/// The message of a successful unary call.
+pub(super) fn read_message(
+    status: StatusCode,
+    headers: &HeaderMap,
+    data: &Bytes,
+    trailers: Option<&HeaderMap>,
+) -> Result<Bytes, ServiceError> {
+    if status != StatusCode::OK {
+        return Err(ServiceError::Status(status));
+    }
+    let code = trailers.and_then(|trailers| trailers.get(GRPC_STATUS));
+    let code = code.or_else(|| headers.get(GRPC_STATUS));
+    let code = code.and_then(|code| code.to_str().ok()?.parse().ok());
+    match code {
+        Some(0) => {}
+        Some(code) => return Err(ServiceError::Grpc(code)),
+        None => return Err(ServiceError::Framing("no grpc-status")),
+    }
+    let Some((prefix, message)) = data.split_first_chunk::<PREFIX>() else {
+        return Err(ServiceError::Framing("no message"));
+    };
+    let [flag, length @ ..] = *prefix;
+    if flag != 0 {
+        return Err(ServiceError::Framing("compressed without negotiation"));
+    }
+    if u32::from_be_bytes(length) as usize != message.len() {
+        return Err(ServiceError::Framing("not exactly one message"));
+    }
+    Ok(data.slice(PREFIX..))
+}
+
+fn deny(denied: DeniedResponse) -> Verdict {
+    let code = denied.status.map_or(0, |status| status.code);
+    let status = u16::try_from(code)
+        .ok()
+        .and_then(|code| StatusCode::from_u16(code).ok());
+    let status = status.filter(|status| (200..600).contains(&status.as_u16()));
+    let mut reply = LocalReply::forbidden("ext_authz_denied")
+        .with_flag("UAEX")
+        .with_body(denied.body);
+    reply.status = status.unwrap_or(StatusCode::FORBIDDEN);
+    for option in denied.headers {
+        if let Ok((name, value)) = field(&option)
+            && is_editable(&name)
+        {
+            reply.headers.push((name, value));
+        }
+    }
+    Verdict::Deny(reply)
+}
+
+fn allow(ok: OkResponse) -> Result<RequestChanges, ServiceError> {
+    let mut changes = RequestChanges::default();
+    for option in &ok.headers {
+        let key = option.header.as_ref().map_or("", |header| &*header.key);
+        if key == ":path" {
+            let path = option.header.as_ref().map_or("", |header| &*header.value);
+            let path = Some(path).filter(|path| path.starts_with('/'));
+            let path = path.and_then(|path| path.parse().ok());
+            changes.path = Some(path.ok_or(ServiceError::Change("path"))?);
+        } else {
+            let (name, value) = field(option)?;
+            let action = request_action(option)?;
+            changes.edits.push(HeaderEdit {
+                name,
+                value,
+                action,
+            });
+        }
+    }
+    // Pseudo-header fields cannot be removed; their names are no names of fields.
+    let removed = ok.headers_to_remove.iter();
+    changes.removed = removed.filter_map(|name| name.parse().ok()).collect();
+    for option in &ok.response_headers_to_add {
+        let (name, value) = field(option)?;
+        if is_editable(&name) {
+            let action = response_action(option)?;
+            changes.response_edits.push(HeaderEdit {
+                name,
+                value,
+                action,
+            });
+        }
+    }
+    let set = ok.query_parameters_to_set.into_iter();
+    changes.query = QueryEdits {
+        set: set
+            .map(|parameter| (parameter.key, parameter.value))
+            .collect(),
+        remove: ok.query_parameters_to_remove,
+    };
+    Ok(changes)
+}
+
+fn field(option: &HeaderValueOption) -> Result<(HeaderName, HeaderValue), ServiceError> {
+    let invalid = || ServiceError::Change("header field");
+    let header = option.header.as_ref().ok_or_else(invalid)?;
+    let value = if header.value.is_empty() {
+        &header.raw_value[..]
+    } else {
+        header.value.as_bytes()
+    };
+    let name = HeaderName::from_bytes(header.key.as_bytes()).map_err(|_| invalid())?;
+    let value = HeaderValue::from_bytes(value).map_err(|_| invalid())?;
+    Ok((name, value))
+}
+
+/// The action for a field of the request. Without any setting a field replaces that of the client, so that the
+/// client's own does not remain beside it.
+fn request_action(option: &HeaderValueOption) -> Result<EditAction, ServiceError> {
+    match (
+        option.append.map(|append| append.value),
+        option.append_action,
+    ) {
+        (Some(true), _) => Ok(EditAction::Append),
+        (Some(false), _) | (None, 0) => Ok(EditAction::Overwrite),
+        (None, action) => explicit_action(action),
+    }
+}
+
+/// The action for a field of the response. Without any setting a line is added.
+fn response_action(option: &HeaderValueOption) -> Result<EditAction, ServiceError> {
+    match (
+        option.append.map(|append| append.value),
+        option.append_action,
+    ) {
+        (Some(true), _) | (None, 0) => Ok(EditAction::Add),
+        (Some(false), _) => Ok(EditAction::Overwrite),
+        (None, action) => explicit_action(action),
+    }
+}
+
+fn explicit_action(action: i32) -> Result<EditAction, ServiceError> {
+    match action {
+        1 => Ok(EditAction::AddIfAbsent),
+        2 => Ok(EditAction::Overwrite),
+        3 => Ok(EditAction::OverwriteExisting),
+        _ => Err(ServiceError::Change("append_action")),
+    }
+}
