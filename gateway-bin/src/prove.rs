@@ -146,7 +146,7 @@ fn gateway(
         endpoints,
         parity: Parity {
             strict_host: true,
-            keep_external_address: false,
+            ..Parity::default()
         },
         serve_unclassed: true,
         ..ResolveOptions::default()
