@@ -30,7 +30,7 @@ pub(super) fn check(index: &ObjectIndex<'_>, report: &mut Report) {
 }
 
 /// Settings for requests, and whether each is present.
-fn of_requests(spec: &BackendTrafficPolicySpec) -> [(&'static str, bool); 5] {
+fn of_requests(spec: &BackendTrafficPolicySpec) -> [(&'static str, bool); 13] {
     let timeout = spec.timeout.as_ref();
     [
         ("spec.retry", spec.retry.is_some()),
@@ -40,6 +40,17 @@ fn of_requests(spec: &BackendTrafficPolicySpec) -> [(&'static str, bool); 5] {
         (
             "spec.timeout.http",
             timeout.is_some_and(|timeout| timeout.http.is_some()),
+        ),
+        ("spec.compression", spec.compression.is_some()),
+        ("spec.compressor", spec.compressor.is_some()),
+        ("spec.requestBuffer", spec.request_buffer.is_some()),
+        ("spec.responseOverride", spec.response_override.is_some()),
+        ("spec.faultInjection", spec.fault_injection.is_some()),
+        ("spec.bandwidthLimit", spec.bandwidth_limit.is_some()),
+        ("spec.admissionControl", spec.admission_control.is_some()),
+        (
+            "spec.useClientProtocol",
+            spec.use_client_protocol == Some(true),
         ),
     ]
 }
