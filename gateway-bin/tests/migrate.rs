@@ -69,7 +69,6 @@ fn translations_without_differences_are_proved() {
         "canary-header-and-cookie",
         "api-versions-regex",
         "behind-cloudflare",
-        "maintenance-redirect",
         "trailing-slash",
     ] {
         let (text, _) = migrate(&[&input(name), "--prove"]);

@@ -61,6 +61,9 @@ pub struct Location {
     pub catch_all: bool,
     /// The first canary of the backend.
     pub canary: Option<CanaryBackend>,
+    /// What replaces the path, which is a prefix. ingress-nginx has no such location: the translation
+    /// makes it from a regular expression.
+    pub replaces_prefix: Option<String>,
 }
 
 /// A host.
@@ -187,6 +190,7 @@ fn catch_all(ingress: Option<usize>, backend: Option<BackendPort>) -> Location {
         backend,
         catch_all: true,
         canary: None,
+        replaces_prefix: None,
     }
 }
 
@@ -304,6 +308,7 @@ fn add_paths(built: &mut Servers<'_>, index: &BTreeMap<String, usize>) {
                     backend: Some(backend),
                     catch_all: false,
                     canary: None,
+                    replaces_prefix: None,
                 };
                 let same = |known: &&mut Location| {
                     known.path == location.path && known.exact == location.exact

@@ -13,6 +13,7 @@ mod config;
 mod gateway;
 mod matches;
 mod policies;
+mod prefixes;
 mod routes;
 mod streams;
 

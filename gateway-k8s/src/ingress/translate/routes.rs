@@ -92,6 +92,7 @@ impl Translator<'_> {
         let mut redirects = Redirects::default();
         let mut policies: BTreeMap<(String, &'static str, String), PolicyDraft> = BTreeMap::new();
         for server in &servers {
+            let server = &self.prefix_form(server);
             let mut drafts = Vec::new();
             for location in &server.locations {
                 self.location(server, location, &mut drafts);
@@ -199,7 +200,11 @@ impl Translator<'_> {
             auth: !(exempt || self.is_open(&location.path)),
             own_backend: !location.catch_all,
         };
-        let policies = self.policies(ingress, scope, &location.path, &comments);
+        // A path that is denied answers 500 before any policy.
+        let policies = match settings.denied {
+            Some(_) => RoutePolicies::default(),
+            None => self.policies(ingress, scope, &location.path, &comments),
+        };
         let rules = self.backend_rules(server, location, backend, ingress, &comments);
         let redirects = self.redirects(server, location);
         let listeners = match (server.passthrough, redirects) {
@@ -483,6 +488,14 @@ impl Translator<'_> {
             .rewrite
             .as_ref()
             .filter(|to| **to != location.path && server.regex);
+        if let Some(to) = location
+            .replaces_prefix
+            .as_ref()
+            .filter(|to| **to != location.path)
+        {
+            let path = json!({"type": "ReplacePrefixMatch", "replacePrefixMatch": to});
+            rewriting.insert("path".to_owned(), path);
+        }
         let mut extension = None;
         if let Some(target) = target {
             if target.contains('$') {

@@ -1,0 +1,113 @@
+//! Hosts whose regular expressions only remove a prefix.
+//!
+//! `/app(/|$)(.*)` with `rewrite-target: /$2` is how ingress-nginx removes a prefix. A path prefix with
+//! `ReplacePrefixMatch` says the same in Gateway API. It is used if it fits every path of the host;
+//! otherwise all of them stay regular expressions, because their order is by length.
+
+use super::Translator;
+use crate::ingress::servers::Server;
+use crate::ingress::verdict::{Aspect, Finding};
+
+/// Ends of patterns that take what is below a prefix, with the number of that group.
+const ENDS: [(&str, usize); 3] = [("(/|$)(.*)", 2), ("/?(.*)", 1), ("/(.*)", 1)];
+
+/// The prefix of a pattern and what replaces it. `None`: the pattern does something else.
+fn prefix(path: &str, target: &str) -> Option<(String, String)> {
+    let path = path.strip_prefix('^').unwrap_or(path);
+    let (prefix, group) = ENDS
+        .iter()
+        .find_map(|(end, group)| Some((path.strip_suffix(end)?, *group)))?;
+    let base = target.strip_suffix(&format!("/${group}"))?;
+    if !is_literal(prefix) || !is_literal(base) {
+        return None;
+    }
+    let or_root = |text: &str| match text {
+        "" => "/".to_owned(),
+        text => text.to_owned(),
+    };
+    Some((or_root(prefix), or_root(base)))
+}
+
+fn is_literal(path: &str) -> bool {
+    path.bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"/-_.~".contains(&b))
+}
+
+impl Translator<'_> {
+    /// The server with prefixes instead of regular expressions, if that is possible for all its paths.
+    pub(crate) fn prefix_form(&mut self, server: &Server) -> Server {
+        let mut changed = server.clone();
+        if !server.regex {
+            return changed;
+        }
+        let mut owner = None;
+        for location in &mut changed.locations {
+            let settings = self.servers.settings(location);
+            let rewrite = settings.and_then(|settings| settings.rewrite.as_ref());
+            let rewrite = rewrite.filter(|target| **target != location.path);
+            match rewrite {
+                // The default backend of the host gets the rewritten path, too.
+                Some(_) if location.catch_all && location.backend.is_some() => {
+                    return server.clone();
+                }
+                Some(_) if location.catch_all => {}
+                Some(target) => {
+                    let Some((from, to)) = prefix(&location.path, target) else {
+                        return server.clone();
+                    };
+                    location.path = from;
+                    location.replaces_prefix = Some(to);
+                    owner = location.ingress;
+                }
+                None if is_literal(&location.path) => {}
+                None => return server.clone(),
+            }
+        }
+        let Some(owner) = owner else {
+            return server.clone();
+        };
+        if changed
+            .locations
+            .iter()
+            .any(|l| l.path == "/" && !l.catch_all)
+        {
+            changed.locations.retain(|location| !location.catch_all);
+        }
+        let mut paths: Vec<&str> = changed.locations.iter().map(|l| l.path.as_str()).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        if paths.len() < changed.locations.len() {
+            return server.clone();
+        }
+        let text = format!(
+            "paths of host `{}` are prefixes that match whole segments in their own case; ingress-nginx compares them as regular expressions without case, so that `/app` also takes `/APP` and `/apple`",
+            server.host
+        );
+        let aspects = [
+            Aspect::Status,
+            Aspect::Calls,
+            Aspect::RequestPath,
+            Aspect::Body,
+            Aspect::ResponseHeaders,
+        ];
+        self.field_of(owner, "spec.rules", Finding::differs(text, &aspects));
+        changed.regex = false;
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_patterns_remove_a_prefix() {
+        let of = |from: &str, to: &str| Some((from.to_owned(), to.to_owned()));
+
+        assert_eq!(prefix("/app(/|$)(.*)", "/$2"), of("/app", "/"));
+        assert_eq!(prefix("/app/?(.*)", "/base/$1"), of("/app", "/base"));
+        assert_eq!(prefix("/(.*)", "/$1"), of("/", "/"));
+        assert_eq!(prefix("/app(/|$)(.*)", "/$1"), None);
+        assert_eq!(prefix("/v[0-9]+/(.*)", "/$1"), None);
+    }
+}
