@@ -22,6 +22,7 @@
 //! ```
 
 use std::borrow::Cow;
+use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -132,4 +133,23 @@ pub struct RuleName {
     pub matched: usize,
     /// Hostname of the route that the request matched. `*`: every host.
     pub hostname: Arc<str>,
+}
+
+impl RuleName {
+    /// Writes Envoy Gateway's name of the match: `httproute/namespace/name/rule/0/match/0/app_example_com`.
+    pub fn write_route_name(&self, out: &mut Vec<u8>) {
+        let RouteId {
+            kind,
+            namespace,
+            name,
+        } = &*self.route;
+        let (word, rule, matched) = (kind.word(), self.rule, self.matched);
+        // Writing to a vector cannot fail.
+        let _ = write!(
+            out,
+            "{word}/{namespace}/{name}/rule/{rule}/match/{matched}/"
+        );
+        let dots = |byte: u8| if byte == b'.' { b'_' } else { byte };
+        out.extend(self.hostname.bytes().map(dots));
+    }
 }

@@ -87,6 +87,7 @@ pub mod dns;
 #[cfg(feature = "gateway")]
 pub mod error;
 pub mod filter;
+pub mod format;
 #[cfg(feature = "gateway")]
 pub mod gateway;
 pub mod http;

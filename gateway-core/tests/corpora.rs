@@ -7,7 +7,7 @@ mod properties;
 use std::path::Path;
 
 use properties::{
-    client_hello, client_ip, h1_e2e, host, path, proxy_protocol, request_framer, router,
+    client_hello, client_ip, format, h1_e2e, host, path, proxy_protocol, request_framer, router,
     upstream_response,
 };
 
@@ -40,6 +40,11 @@ fn lines_of_forwarded_addresses() {
 #[test]
 fn whole_connections_of_http1() {
     replay("h1_e2e", h1_e2e::check);
+}
+
+#[test]
+fn formats() {
+    replay("format", format::check);
 }
 
 #[test]

@@ -32,13 +32,7 @@ pub(super) fn is_stream(rule: &RuleName) -> bool {
 
 /// Writes Envoy's route name of a match: `httproute/namespace/name/rule/0/match/0/app_example_com`.
 pub(super) fn route(out: &mut Vec<u8>, rule: &RuleName) {
-    cluster(out, rule);
-    let _ = write!(out, "/match/{}/", rule.matched);
-    out.extend(
-        rule.hostname
-            .bytes()
-            .map(|b| if matches!(b, b'.') { b'_' } else { b }),
-    );
+    rule.write_route_name(out);
 }
 
 /// Protocol name such as `HTTP/1.1` or `HTTP/2`.

@@ -1,12 +1,16 @@
 //! Edits of header fields (Gateway API `HTTPHeaderFilter`; Envoy Gateway `earlyRequestHeaders` and
 //! `lateResponseHeaders`).
 //!
+//! A value with command operators (see [`format`](crate::format)) is evaluated for each request. If it is empty, the
+//! edit has no effect, as in Envoy.
+//!
 //! An edit of `Host`, of a framing field or of a connection field has no effect.
 //! [`Rewrite`](super::Rewrite) sets `Host`.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, request};
 use serde::{Deserialize, Serialize};
 
+use crate::format::{FieldText, Format, FormatContext, FormatRequest};
 use crate::text::{Text, TextMatch};
 
 /// Edits in order of application.
@@ -23,6 +27,12 @@ pub enum HeaderEdit {
     Add(Text<HeaderName>, Text<HeaderValue>),
     /// Adds a value if the field is absent.
     AddIfAbsent(Text<HeaderName>, Text<HeaderValue>),
+    /// Replaces all values of the field by a value with operators.
+    SetFormat(Text<HeaderName>, Text<Format>),
+    /// Appends a value with operators.
+    AddFormat(Text<HeaderName>, Text<Format>),
+    /// Adds a value with operators if the field is absent.
+    AddFormatIfAbsent(Text<HeaderName>, Text<Format>),
     /// Removes all values of the field.
     Remove(Text<HeaderName>),
     /// Removes every field whose name matches.
@@ -83,16 +93,87 @@ impl HeaderEdits {
         self.0.is_empty()
     }
 
-    /// Applies all edits in order.
+    /// Applies all edits in order. Operators have no values, so that edits with operators have no effect.
     pub fn apply(&self, headers: &mut HeaderMap) {
+        self.apply_with(headers, |_, _| None);
+    }
+
+    /// Applies all edits in order to a request. Operators have values if these are in its head.
+    pub fn apply_to_request(&self, head: &mut request::Parts) {
+        let request::Parts {
+            method,
+            uri,
+            version,
+            headers,
+            ..
+        } = head;
+        self.apply_with(headers, |headers, format| {
+            let request = FormatRequest {
+                method: Some(method),
+                uri: Some(uri),
+                version: Some(*version),
+                headers: Some(headers),
+            };
+            format.header_value(&FormatContext {
+                request: Some(request),
+                ..FormatContext::default()
+            })
+        });
+    }
+
+    /// Applies all edits in order. `value` evaluates a value with operators, given the fields so far.
+    pub fn apply_with(
+        &self,
+        headers: &mut HeaderMap,
+        mut value: impl FnMut(&HeaderMap, &Format) -> Option<HeaderValue>,
+    ) {
         for edit in &self.0 {
-            edit.apply(headers);
+            edit.apply(headers, &mut value);
         }
+    }
+
+    /// Whether a value depends on the head of the request.
+    pub fn reads_request(&self) -> bool {
+        let mut edits = self.0.iter();
+        edits.any(|edit| match edit {
+            HeaderEdit::SetFormat(_, format)
+            | HeaderEdit::AddFormat(_, format)
+            | HeaderEdit::AddFormatIfAbsent(_, format) => format.reads_request(),
+            _ => false,
+        })
     }
 }
 
 impl HeaderEdit {
-    fn apply(&self, headers: &mut HeaderMap) {
+    /// Replaces all values of the field.
+    pub fn set(name: Text<HeaderName>, value: FieldText) -> Self {
+        match value {
+            FieldText::Plain(value) => Self::Set(name, value),
+            FieldText::Format(format) => Self::SetFormat(name, format),
+        }
+    }
+
+    /// Appends a value.
+    pub fn add(name: Text<HeaderName>, value: FieldText) -> Self {
+        match value {
+            FieldText::Plain(value) => Self::Add(name, value),
+            FieldText::Format(format) => Self::AddFormat(name, format),
+        }
+    }
+
+    /// Adds a value if the field is absent.
+    pub fn add_if_absent(name: Text<HeaderName>, value: FieldText) -> Self {
+        match value {
+            FieldText::Plain(value) => Self::AddIfAbsent(name, value),
+            FieldText::Format(format) => Self::AddFormatIfAbsent(name, format),
+        }
+    }
+
+    fn apply(
+        &self,
+        headers: &mut HeaderMap,
+        value: &mut impl FnMut(&HeaderMap, &Format) -> Option<HeaderValue>,
+    ) {
         match self {
             Self::Set(name, value) if may_edit(name) => {
                 headers.insert(&**name, (**value).clone());
@@ -106,7 +187,30 @@ impl HeaderEdit {
             Self::Remove(name) if may_edit(name) => {
                 headers.remove(&**name);
             }
-            Self::Set(..) | Self::Add(..) | Self::AddIfAbsent(..) | Self::Remove(_) => {}
+            Self::SetFormat(name, format) if may_edit(name) => {
+                if let Some(value) = value(headers, format) {
+                    headers.insert(&**name, value);
+                }
+            }
+            Self::AddFormat(name, format) if may_edit(name) => {
+                if let Some(value) = value(headers, format) {
+                    headers.append(&**name, value);
+                }
+            }
+            Self::AddFormatIfAbsent(name, format) if may_edit(name) => {
+                if !headers.contains_key(&**name)
+                    && let Some(value) = value(headers, format)
+                {
+                    headers.insert(&**name, value);
+                }
+            }
+            Self::Set(..)
+            | Self::Add(..)
+            | Self::AddIfAbsent(..)
+            | Self::SetFormat(..)
+            | Self::AddFormat(..)
+            | Self::AddFormatIfAbsent(..)
+            | Self::Remove(_) => {}
             Self::RemoveMatching(rule) => remove_matching(headers, rule),
         }
     }
@@ -240,6 +344,28 @@ mod tests {
             edited(&early(), &repeated),
             "x-absent= x-add=one x-add=two x-add=added x-set=set"
         );
+    }
+
+    #[test]
+    fn an_operator_is_evaluated_for_each_request_and_has_no_effect_if_empty() {
+        let set =
+            |field: &str, text: &str| HeaderEdit::set(name(field), FieldText::parse(text).unwrap());
+        let edits = HeaderEdits(vec![
+            set("x-copy", "%REQ(x-in)% by %REQ(:METHOD)%"),
+            set("x-kept", "%REQ(x-none)%"),
+            set("host", "%REQ(x-in)%"),
+        ]);
+        let request = http::Request::get("/")
+            .header("x-in", "a")
+            .header("x-kept", "own");
+        let mut head = request.body(()).unwrap().into_parts().0;
+
+        edits.apply_to_request(&mut head);
+
+        assert_eq!(head.headers["x-copy"], "a by GET");
+        assert_eq!(head.headers["x-kept"], "own");
+        assert!(!head.headers.contains_key("host"));
+        assert!(edits.reads_request());
     }
 
     #[test]

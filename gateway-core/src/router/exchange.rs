@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use http::header::{HOST, USER_AGENT};
-use http::{Response, Version, request};
+use http::{HeaderMap, Method, Response, StatusCode, Uri, Version, request};
 use http_body::Body as _;
 use hyper::upgrade::OnUpgrade;
 
@@ -19,6 +19,7 @@ use super::timers::StreamTimeouts;
 use crate::Error::{RequestDuration, StreamDuration};
 use crate::access_log::Entry;
 use crate::conn::ConnInfo;
+use crate::format::{FormatConnection, FormatContext, FormatExchange, FormatRequest, FormatTls};
 use crate::http::client_ip::X_FORWARDED_FOR;
 use crate::http::forwarded::X_REQUEST_ID;
 use crate::http::settings::ListenerSettings;
@@ -48,6 +49,16 @@ pub(crate) struct Exchange {
     left: bool,
     /// A policy has set the details, possibly to none.
     details_set: bool,
+    /// The request as it is forwarded, if values of the response depend on it.
+    forwarded: Option<Box<ForwardedHead>>,
+}
+
+/// A copy of the head of a request.
+struct ForwardedHead {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    headers: HeaderMap,
 }
 
 /// The two connections of a granted upgrade.
@@ -129,6 +140,58 @@ impl Exchange {
             switching: false,
             left: false,
             details_set: false,
+            forwarded: None,
+        }
+    }
+
+    /// Keeps a copy of the head that is forwarded, for values of the response that depend on it.
+    pub(crate) fn keep_head(&mut self, head: &request::Parts) {
+        self.forwarded = Some(Box::new(ForwardedHead {
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            version: head.version,
+            headers: head.headers.clone(),
+        }));
+    }
+
+    /// What operators can read: of the request `head`, unless a copy was kept, and of a response.
+    pub(crate) fn format_context<'a>(
+        &'a self,
+        conn: &'a ConnInfo,
+        head: Option<FormatRequest<'a>>,
+        response: Option<(StatusCode, &'a HeaderMap)>,
+    ) -> FormatContext<'a> {
+        let entry = &self.entry;
+        let kept = self.forwarded.as_ref().map(|kept| FormatRequest {
+            method: Some(&kept.method),
+            uri: Some(&kept.uri),
+            version: Some(kept.version),
+            headers: Some(&kept.headers),
+        });
+        let connection = format_connection(conn);
+        let details = match response {
+            Some(_) if entry.details.is_empty() && !self.details_set => "via_upstream",
+            _ => &*entry.details,
+        };
+        FormatContext {
+            request: kept.or(head),
+            response: response.map(|(_, headers)| headers),
+            connection: Some(FormatConnection {
+                client: SocketAddr::new(entry.client, entry.client_port),
+                ..connection
+            }),
+            exchange: Some(FormatExchange {
+                start: SystemTime::now() - self.started.elapsed(),
+                status: response.map(|(status, _)| status),
+                flags: &entry.flags,
+                details,
+                bytes_received: self
+                    .progress
+                    .as_ref()
+                    .map_or(0, |progress| progress.bytes()),
+                upstream: entry.upstream_host,
+                rule: entry.rule.as_deref(),
+            }),
         }
     }
 
@@ -312,6 +375,21 @@ impl Drop for Exchange {
         if let Some(log) = &self.shared.access_log {
             log.write(&self.entry);
         }
+    }
+}
+
+/// The connection of a client as operators see it, with the peer as the client.
+pub(super) fn format_connection(conn: &ConnInfo) -> FormatConnection<'_> {
+    let tls = conn.tls.as_ref();
+    FormatConnection {
+        peer: without_zone(conn.peer),
+        local: without_zone(conn.local),
+        client: without_zone(conn.peer),
+        tls: tls.map(|tls| FormatTls {
+            server_name: tls.server_name.as_deref(),
+            version: tls.version,
+            cipher: tls.cipher,
+        }),
     }
 }
 

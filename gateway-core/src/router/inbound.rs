@@ -15,6 +15,7 @@ use super::request_context::{
 };
 use super::{Shared, listener_of};
 use crate::conn::ConnInfo;
+use crate::format::FormatRequest;
 use crate::http::Sanitized;
 use crate::http::grpc::is_grpc;
 use crate::http::names::Names;
@@ -155,7 +156,15 @@ impl<'a> InboundRequest<'a> {
             let log = self.effects.apply(&mut response, local, self.grpc);
             self.exchange.note_policies(log);
         }
-        settings.headers.late.apply(response.headers_mut());
+        let late = &settings.headers.late;
+        if !late.is_empty() {
+            let status = response.status();
+            let request = FormatRequest::of(&self.head);
+            late.apply_with(response.headers_mut(), |headers, format| {
+                let (conn, response) = (self.context.conn, Some((status, headers)));
+                format.header_value(&self.exchange.format_context(conn, Some(request), response))
+            });
+        }
         if self.last || unread {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);

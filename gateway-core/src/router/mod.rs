@@ -31,16 +31,18 @@ mod timers;
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
 
-use exchange::Exchange;
+use exchange::{Exchange, format_connection};
 use inbound::InboundRequest;
 
 use crate::access_log::{AccessLog, Entry};
 use crate::conn::{ConnInfo, Drain};
+use crate::format::{FormatContext, FormatExchange};
 use crate::http::Authority;
 use crate::observer::{Event, Observer};
 use crate::pin_boxed::pin_boxed_with;
@@ -102,8 +104,26 @@ impl Handler for Router {
         if !recorded {
             Exchange::record_reply(&self.shared, &listener.id, conn, &reply);
         }
+        let (flags, details) = (reply.flag, reply.details.clone());
         let mut response = reply.into_response(false);
-        listener.settings.headers.late.apply(response.headers_mut());
+        let status = response.status();
+        let late = &listener.settings.headers.late;
+        late.apply_with(response.headers_mut(), |headers, format| {
+            format.header_value(&FormatContext {
+                request: None,
+                response: Some(headers),
+                connection: Some(format_connection(conn)),
+                exchange: Some(FormatExchange {
+                    start: SystemTime::now(),
+                    status: Some(status),
+                    flags,
+                    details: &details,
+                    bytes_received: 0,
+                    upstream: None,
+                    rule: None,
+                }),
+            })
+        });
         response
     }
 

@@ -9,7 +9,8 @@ use hyper::upgrade::OnUpgrade;
 use super::exchange::Exchange;
 use super::{Shared, bodies, health_reply, timers};
 use crate::conn::ConnInfo;
-use crate::filter::{Redirect, RedirectFacts};
+use crate::filter::{HeaderEdits, Redirect, RedirectFacts};
+use crate::format::FormatRequest;
 use crate::http::client_ip::ClientIp;
 use crate::http::forwarded::X_FORWARDED_PROTO;
 use crate::http::names::Names;
@@ -70,7 +71,7 @@ impl<'a> RequestContext<'a> {
         if sanitized.upgrade.is_some() {
             exchange.note_switching();
         }
-        settings.headers.early.apply(&mut head.headers);
+        self.edit_head(&settings.headers.early, head, exchange);
         let client = self.detect_client(head, exchange)?;
         Ok(SanitizedRequest { sanitized, client })
     }
@@ -137,7 +138,7 @@ impl<'a> RequestContext<'a> {
             Ok(Ok(forwarded)) => {
                 let client = switch.map(|(_, client)| client);
                 let response = self.take_response(forwarded, client, exchange);
-                return Ok(self.edit_response(found, &picked, response));
+                return Ok(self.edit_response(found, &picked, response, exchange));
             }
             Ok(Err(error)) => {
                 let error = exchange.note_failed(run.into_failure(error));
@@ -270,8 +271,11 @@ impl<'a> RequestContext<'a> {
                 return Err(self.redirect(redirect, found, head, &clean.sanitized, exchange)?);
             }
         }
-        self.edit_request(found, &picked, head, &clean.sanitized)?;
+        self.edit_request(found, &picked, head, &clean.sanitized, exchange)?;
         exchange.note_forwarded(head);
+        if self.response_reads_request(found, &picked) {
+            exchange.keep_head(head);
+        }
         if upgrade.is_none() {
             for mirrors in [&rule.steps.mirrors, picked.mirrors()] {
                 if !mirrors.is_empty() {
@@ -383,7 +387,11 @@ impl<'a> RequestContext<'a> {
         let mut headers = HeaderMap::new();
         headers.insert(LOCATION, location);
         for edit in rule.steps.response_edits.iter().rev() {
-            edit.apply(&mut headers);
+            let request = FormatRequest::of(head);
+            edit.apply_with(&mut headers, |headers, format| {
+                let response = Some((status, headers));
+                format.header_value(&exchange.format_context(self.conn, Some(request), response))
+            });
         }
         Ok(LocalReply::new(status, "direct_response").with_headers(headers))
     }
@@ -395,18 +403,19 @@ impl<'a> RequestContext<'a> {
         picked: &SelectedBackend<'_>,
         head: &mut request::Parts,
         sanitized: &Sanitized,
+        exchange: &Exchange,
     ) -> Result<(), Error> {
         let rule = &found.payload.rule;
         let mut rewrite = rule.steps.rewrite.as_deref();
         for filter in picked.filters() {
             match filter {
-                Filter::RequestHeaders(edits) => edits.apply(&mut head.headers),
+                Filter::RequestHeaders(edits) => self.edit_head(edits, head, exchange),
                 Filter::Rewrite(own) => rewrite = Some(own),
                 _ => {}
             }
         }
         for edit in &rule.steps.request_edits {
-            edit.apply(&mut head.headers);
+            self.edit_head(edit, head, exchange);
         }
         if let Some(rewrite) = rewrite {
             let prefix = matched_prefix(found, head).map(str::to_owned);
@@ -458,16 +467,64 @@ impl<'a> RequestContext<'a> {
         found: &Found<'_, Target>,
         picked: &SelectedBackend<'_>,
         mut response: Response<Body>,
+        exchange: &Exchange,
     ) -> Response<Body> {
         for filter in picked.filters() {
             if let Filter::ResponseHeaders(edits) = filter {
-                edits.apply(response.headers_mut());
+                self.edit_fields(edits, &mut response, exchange);
             }
         }
-        for edit in found.payload.rule.steps.response_edits.iter().rev() {
-            edit.apply(response.headers_mut());
+        for edits in found.payload.rule.steps.response_edits.iter().rev() {
+            self.edit_fields(edits, &mut response, exchange);
         }
         response
+    }
+
+    /// Whether a value of the response depends on the head of the request.
+    fn response_reads_request(
+        &self,
+        found: &Found<'_, Target>,
+        picked: &SelectedBackend<'_>,
+    ) -> bool {
+        let of_rule = found.payload.rule.steps.response_edits.iter();
+        let of_backend = picked.filters().iter().filter_map(|filter| match filter {
+            Filter::ResponseHeaders(edits) => Some(edits),
+            _ => None,
+        });
+        let late = std::iter::once(&self.listener.settings.headers.late);
+        of_rule
+            .chain(of_backend)
+            .chain(late)
+            .any(HeaderEdits::reads_request)
+    }
+
+    /// Edits the fields of a request.
+    fn edit_head(&self, edits: &HeaderEdits, head: &mut request::Parts, exchange: &Exchange) {
+        let request::Parts {
+            method,
+            uri,
+            version,
+            headers,
+            ..
+        } = head;
+        edits.apply_with(headers, |headers, format| {
+            let request = FormatRequest {
+                method: Some(method),
+                uri: Some(uri),
+                version: Some(*version),
+                headers: Some(headers),
+            };
+            format.header_value(&exchange.format_context(self.conn, Some(request), None))
+        });
+    }
+
+    /// Edits the fields of a response to a forwarded request.
+    fn edit_fields(&self, edits: &HeaderEdits, response: &mut Response<Body>, exchange: &Exchange) {
+        let status = response.status();
+        edits.apply_with(response.headers_mut(), |headers, format| {
+            let response = Some((status, headers));
+            format.header_value(&exchange.format_context(self.conn, None, response))
+        });
     }
 }
 

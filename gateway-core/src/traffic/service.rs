@@ -113,7 +113,7 @@ impl ForwardService {
 fn apply_filter(filter: &Filter, head: &mut request::Parts) -> Result<(), Error> {
     let failed = Error::Failed(StatusCode::INTERNAL_SERVER_ERROR);
     match filter {
-        Filter::RequestHeaders(edits) => edits.apply(&mut head.headers),
+        Filter::RequestHeaders(edits) => edits.apply_to_request(head),
         Filter::Rewrite(rewrite) => {
             let authority = match head.extensions.get::<Sanitized>() {
                 Some(sanitized) => Some(sanitized.authority.clone()),

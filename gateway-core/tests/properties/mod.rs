@@ -4,6 +4,7 @@
 
 pub mod client_hello;
 pub mod client_ip;
+pub mod format;
 pub mod h1_e2e;
 pub mod host;
 pub mod path;

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use http::HeaderValue;
 use towergate_core::filter::{HeaderEdit, HeaderEdits};
+use towergate_core::format::FieldText;
 use towergate_core::plan::{Text, TextMatch};
 
 use crate::FieldError;
@@ -25,11 +26,11 @@ pub(super) fn header_edits(
         remove_on_match,
     } = change;
     let mut edits = Vec::new();
-    type Make = fn(Text<http::HeaderName>, Text<HeaderValue>) -> HeaderEdit;
+    type Make = fn(Text<http::HeaderName>, FieldText) -> HeaderEdit;
     let operations: [(_, _, Make); 3] = [
-        (add, "add", HeaderEdit::Add),
-        (set, "set", HeaderEdit::Set),
-        (add_if_absent, "addIfAbsent", HeaderEdit::AddIfAbsent),
+        (add, "add", HeaderEdit::add),
+        (set, "set", HeaderEdit::set),
+        (add_if_absent, "addIfAbsent", HeaderEdit::add_if_absent),
     ];
     for (list, operation, make) in operations {
         let at = at.field(operation);
@@ -56,11 +57,11 @@ pub(super) fn header_edits(
 fn field_line(
     at: FieldPath<'_>,
     header: &Header,
-) -> Result<(Text<http::HeaderName>, Text<HeaderValue>), FieldError> {
+) -> Result<(Text<http::HeaderName>, FieldText), FieldError> {
     let Header { name, value } = header;
     let name = editable(at, name.as_deref().unwrap_or_default())?;
-    let value = literal(at, value.as_deref().unwrap_or_default())?;
-    Ok((name, value))
+    let value = FieldText::parse(value.as_deref().unwrap_or_default());
+    Ok((name, value.map_err(|error| FieldError::invalid(at, error))?))
 }
 
 /// Parses the name of a field that may be edited. Fields that frame or address a message may not.
@@ -78,25 +79,16 @@ pub(crate) fn editable(
     }
 }
 
-/// Parses a value. `%%` is a literal `%`; command operators are not supported.
+/// Parses a value without command operators. `%%` is a literal `%`.
 pub(crate) fn literal(at: FieldPath<'_>, text: &str) -> Result<Text<HeaderValue>, FieldError> {
-    let plain = text.replace("%%", "");
-    if plain.contains('%') {
-        return Err(FieldError::invalid(
+    match FieldText::parse(text) {
+        Ok(FieldText::Plain(value)) => Ok(value),
+        Ok(FieldText::Format(_)) => Err(FieldError::invalid(
             at,
             format_args!("command operators are not supported: {text:?}"),
-        ));
+        )),
+        Err(error) => Err(FieldError::invalid(at, error)),
     }
-    let value = text.replace("%%", "%");
-    if value.trim() != value || !value.bytes().all(|b| matches!(b, b' '..=b'~' | b'\t')) {
-        return Err(FieldError::invalid(
-            at,
-            format_args!("{text:?} is not a valid header value"),
-        ));
-    }
-    HeaderValue::from_str(&value)
-        .map(Text::from)
-        .map_err(|error| FieldError::invalid(at, error))
 }
 
 /// Converts a condition on a text.
@@ -173,13 +165,23 @@ mod tests {
             ("Example:Header:3", ":/"),
             ("example-header-2", "multi-line\n"),
             ("example-header-4", "  invalid"),
-            ("x-a", "%DOWNSTREAM_REMOTE_ADDRESS%"),
+            ("x-a", "%ENVIRONMENT(HOME)%"),
             ("x-a", "100%"),
             ("Host", "other.test"),
             ("Transfer-Encoding", "chunked"),
         ] {
             assert!(set(name, value).is_err(), "{name}: {value}");
         }
+    }
+
+    #[test]
+    fn a_value_with_operators_is_a_format() {
+        let edits = set("x-a", "%REQ(:PATH)%").unwrap();
+
+        assert_eq!(
+            format!("{:?}", edits.0),
+            r#"[SetFormat("x-a", "%REQ(:PATH)%")]"#
+        );
     }
 
     #[test]

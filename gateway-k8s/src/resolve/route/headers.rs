@@ -1,7 +1,8 @@
 //! Header modifiers, validated as in Envoy Gateway.
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
 use towergate_core::filter::{HeaderEdit, HeaderEdits};
+use towergate_core::format::FieldText;
 use towergate_core::plan::Text;
 
 use crate::api::http_route::{Header, HeaderModifier};
@@ -24,12 +25,12 @@ impl Modifiers {
         let mut faults = Vec::new();
         for header in &modifier.add {
             let edit = field(header)
-                .map(|(name, value)| (name.clone(), HeaderEdit::Add(name.into(), value.into())));
+                .map(|(name, value)| (name.clone(), HeaderEdit::add(name.into(), value)));
             self.take(edit, &mut faults);
         }
         for header in &modifier.set {
             let edit = field(header)
-                .map(|(name, value)| (name.clone(), HeaderEdit::Set(name.into(), value.into())));
+                .map(|(name, value)| (name.clone(), HeaderEdit::set(name.into(), value)));
             self.take(edit, &mut faults);
         }
         for written in &modifier.remove {
@@ -74,8 +75,8 @@ fn name(written: &str) -> Result<HeaderName, String> {
     }
 }
 
-/// Parses a name, and a value of visible characters separated by single spaces or tabs.
-fn field(header: &Header) -> Result<(HeaderName, HeaderValue), String> {
+/// Parses a name, and a value of visible characters separated by single spaces or tabs, with command operators.
+fn field(header: &Header) -> Result<(HeaderName, FieldText), String> {
     let name = name(&header.name)?;
     let value = header.value.as_str();
     let visible = |byte: u8| (b'!'..=b'~').contains(&byte);
@@ -87,14 +88,18 @@ fn field(header: &Header) -> Result<(HeaderName, HeaderValue), String> {
         && !bytes
             .windows(2)
             .any(|pair| space(pair[0]) && space(pair[1]));
-    match HeaderValue::from_str(value) {
-        Ok(value) if right => Ok((name, value)),
-        _ => Err(format!("invalid value {value:?} for header {name}")),
+    if !right {
+        return Err(format!("invalid value {value:?} for header {name}"));
+    }
+    match FieldText::parse(value) {
+        Ok(value) => Ok((name, value)),
+        Err(error) => Err(format!("header {name}: {error}")),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
     use serde_json::json;
 
     use super::*;
@@ -139,6 +144,8 @@ mod tests {
             ("a", ""),
             ("a", " x"),
             ("a", "x  y"),
+            ("a", "50% off"),
+            ("a", "%NO_SUCH_OPERATOR%"),
         ] {
             let (edits, right) = modifiers(json!([{ "set": [{ "name": name, "value": value }] }]));
 

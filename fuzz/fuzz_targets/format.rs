@@ -1,0 +1,9 @@
+//! A text with command operators is refused, or has the same value each time.
+//!
+//! Input: the text.
+#![no_main]
+
+#[path = "../../gateway-core/tests/properties/format.rs"]
+mod property;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| property::check(bytes));

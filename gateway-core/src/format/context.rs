@@ -1,0 +1,95 @@
+//! What operators can read.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::SystemTime;
+
+use http::{HeaderMap, Method, StatusCode, Uri, Version};
+
+/// What the operators of a format can read. What is absent has no value.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FormatContext<'a> {
+    /// The request.
+    pub request: Option<FormatRequest<'a>>,
+    /// Header fields of the response.
+    pub response: Option<&'a HeaderMap>,
+    /// The connection of the client.
+    pub connection: Option<FormatConnection<'a>>,
+    /// The exchange so far.
+    pub exchange: Option<FormatExchange<'a>>,
+}
+
+/// The head of a request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FormatRequest<'a> {
+    /// Method.
+    pub method: Option<&'a Method>,
+    /// Target.
+    pub uri: Option<&'a Uri>,
+    /// HTTP version.
+    pub version: Option<Version>,
+    /// Header fields, with `Host`.
+    pub headers: Option<&'a HeaderMap>,
+}
+
+/// The connection of a client.
+#[derive(Clone, Copy, Debug)]
+pub struct FormatConnection<'a> {
+    /// Remote address.
+    pub peer: SocketAddr,
+    /// Local address.
+    pub local: SocketAddr,
+    /// Detected client address, with port 0 if it comes from a header field.
+    pub client: SocketAddr,
+    /// TLS of the connection; `None`: plain text.
+    pub tls: Option<FormatTls<'a>>,
+}
+
+/// TLS of a client connection.
+#[derive(Clone, Copy, Debug)]
+pub struct FormatTls<'a> {
+    /// Server name (SNI).
+    pub server_name: Option<&'a str>,
+    /// Version, such as `TLSv1.3`.
+    pub version: &'a str,
+    /// Cipher suite by its IANA name.
+    pub cipher: &'a str,
+}
+
+/// An exchange so far.
+#[derive(Clone, Copy, Debug)]
+pub struct FormatExchange<'a> {
+    /// Time of the request.
+    pub start: SystemTime,
+    /// Status of the response; `None` before it.
+    pub status: Option<StatusCode>,
+    /// Response flags as in the access log; empty: none.
+    pub flags: &'a str,
+    /// Response code details as in the access log; empty before the response.
+    pub details: &'a str,
+    /// Number of received bytes of the request body.
+    pub bytes_received: u64,
+    /// Endpoint that has responded.
+    pub upstream: Option<SocketAddr>,
+    /// Name of the matched rule, as in the access log.
+    #[cfg(feature = "gateway")]
+    pub rule: Option<&'a crate::access_log::RuleName>,
+}
+
+impl<'a> FormatRequest<'a> {
+    /// The head of a request.
+    pub fn of(head: &'a http::request::Parts) -> Self {
+        Self {
+            method: Some(&head.method),
+            uri: Some(&head.uri),
+            version: Some(head.version),
+            headers: Some(&head.headers),
+        }
+    }
+}
+
+impl FormatConnection<'_> {
+    /// The address of the client.
+    pub(super) fn client_ip(&self) -> IpAddr {
+        self.client.ip()
+    }
+}

@@ -1,0 +1,117 @@
+//! Texts with command operators, such as `%REQ(x-user)%`, as Envoy defines them.
+//!
+//! A text is parsed once, when its filter is built:
+//!
+//! ```text
+//! "a-%REQ(x-user?x-name):8%" ──parse──> Format [Literal("a-"), Operator(Request(..), 8)]
+//!                                         └─ write(&FormatContext) ──> "a-alice"
+//! ```
+//!
+//! A text without operators is no [`Format`] but a plain [`FieldText`], which costs what it cost before. An unknown
+//! or unfinished operator is an error that names it. Operators whose values depend on the machine rather than on the
+//! request, such as `%ENVIRONMENT(X)%`, are not supported.
+//!
+//! ```
+//! use http::HeaderMap;
+//! use towergate_core::format::{Format, FormatContext, FormatRequest};
+//!
+//! let format: Format = "user %REQ(x-user)%".parse()?;
+//! let mut headers = HeaderMap::new();
+//! headers.insert("x-user", "alice".parse()?);
+//! let context = FormatContext {
+//!     request: Some(FormatRequest { headers: Some(&headers), ..FormatRequest::default() }),
+//!     ..FormatContext::default()
+//! };
+//!
+//! assert_eq!(format.text(&context).as_deref(), Some(&b"user alice"[..]));
+//! assert!("50% off".parse::<Format>().is_err());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod context;
+mod operator;
+mod parse;
+mod time;
+mod value;
+
+pub use context::{FormatConnection, FormatContext, FormatExchange, FormatRequest, FormatTls};
+pub use parse::{FieldText, FormatError};
+
+use std::str::FromStr;
+
+use http::HeaderValue;
+
+use crate::text::Source;
+use operator::Operator;
+
+/// A parsed text with command operators.
+#[derive(Clone, Debug)]
+pub struct Format {
+    source: Box<str>,
+    parts: Box<[Part]>,
+}
+
+/// A part of a format.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Part {
+    /// Text that is copied.
+    Literal(Box<str>),
+    /// An operator with the maximum length of its value in bytes.
+    Operator(Operator, Option<usize>),
+}
+
+impl Format {
+    /// Appends the text for one request. Operators without a value add nothing.
+    pub fn write(&self, context: &FormatContext<'_>, out: &mut Vec<u8>) {
+        for part in &self.parts {
+            match part {
+                Part::Literal(text) => out.extend_from_slice(text.as_bytes()),
+                Part::Operator(operator, limit) => {
+                    let start = out.len();
+                    operator.write(context, out);
+                    if let Some(limit) = limit {
+                        out.truncate(out.len().min(start + limit));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The text for one request; `None` if it is empty.
+    pub fn text(&self, context: &FormatContext<'_>) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        self.write(context, &mut out);
+        (!out.is_empty()).then_some(out)
+    }
+
+    /// The text as a header value; `None` if it is empty or no valid value.
+    pub fn header_value(&self, context: &FormatContext<'_>) -> Option<HeaderValue> {
+        HeaderValue::from_maybe_shared(bytes::Bytes::from(self.text(context)?)).ok()
+    }
+
+    /// Whether a value depends on the head of the request.
+    pub fn reads_request(&self) -> bool {
+        let mut parts = self.parts.iter();
+        parts.any(|part| matches!(part, Part::Operator(operator, _) if operator.reads_request()))
+    }
+}
+
+impl FromStr for Format {
+    type Err = FormatError;
+
+    fn from_str(text: &str) -> Result<Self, FormatError> {
+        Ok(Self {
+            parts: parse::parts(text)?.into(),
+            source: text.into(),
+        })
+    }
+}
+
+impl Source for Format {
+    fn source(&self) -> &str {
+        &self.source
+    }
+}
+
+#[cfg(test)]
+mod tests;

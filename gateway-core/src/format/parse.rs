@@ -1,0 +1,137 @@
+//! Parsing of texts with operators.
+
+use http::HeaderValue;
+
+use super::operator::Operator;
+use super::{Format, Part};
+use crate::text::Text;
+
+/// Why a text is no format.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FormatError {
+    /// An operator is not supported.
+    #[error("command operator {0} is not supported")]
+    Unknown(String),
+    /// The arguments of an operator are invalid or not supported.
+    #[error("arguments of command operator {0} are not supported")]
+    Arguments(String),
+    /// A `%` starts no operator.
+    #[error("{0:?} has a % that starts no command operator; write %% for a literal %")]
+    Unfinished(String),
+    /// The text is no valid header value.
+    #[error("{0:?} is not a valid header value")]
+    HeaderValue(String),
+}
+
+/// The value of a header field: constant, or with operators.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum FieldText {
+    /// A constant value.
+    Plain(Text<HeaderValue>),
+    /// A value that depends on the request.
+    Format(Text<Format>),
+}
+
+impl FieldText {
+    /// Parses a header value. `%%` is a literal `%`.
+    ///
+    /// # Errors
+    /// [`FormatError`] names the operator, or the text that is no header value.
+    pub fn parse(text: &str) -> Result<Self, FormatError> {
+        let visible = |byte: u8| matches!(byte, b' '..=b'~' | b'\t');
+        if text.trim() != text || !text.bytes().all(visible) {
+            return Err(FormatError::HeaderValue(text.to_owned()));
+        }
+        let format: Format = text.parse()?;
+        let plain: Option<String> = format
+            .parts
+            .iter()
+            .map(|part| match part {
+                Part::Literal(text) => Some(&**text),
+                Part::Operator(..) => None,
+            })
+            .collect();
+        let Some(plain) = plain else {
+            return Ok(Self::Format(format.into()));
+        };
+        match HeaderValue::from_str(&plain) {
+            Ok(value) => Ok(Self::Plain(value.into())),
+            Err(_) => Err(FormatError::HeaderValue(text.to_owned())),
+        }
+    }
+}
+
+/// The parts of a text.
+pub(super) fn parts(text: &str) -> Result<Vec<Part>, FormatError> {
+    let mut parts = Vec::new();
+    let mut literal = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find('%') {
+        literal.push_str(&rest[..start]);
+        rest = &rest[start..];
+        if let Some(after) = rest.strip_prefix("%%") {
+            literal.push('%');
+            rest = after;
+            continue;
+        }
+        let found = command(rest).ok_or_else(|| FormatError::Unfinished(text.to_owned()))?;
+        let whole = &rest[..found.length];
+        let operator = Operator::new(found.name, found.args, whole)?;
+        if !literal.is_empty() {
+            parts.push(Part::Literal(std::mem::take(&mut literal).into()));
+        }
+        parts.push(Part::Operator(operator, found.limit));
+        rest = &rest[found.length..];
+    }
+    literal.push_str(rest);
+    if !literal.is_empty() {
+        parts.push(Part::Literal(literal.into()));
+    }
+    Ok(parts)
+}
+
+/// The text of an operator, taken apart.
+struct Command<'t> {
+    name: &'t str,
+    args: Option<&'t str>,
+    limit: Option<usize>,
+    length: usize,
+}
+
+/// The operator at the start of `text`: `%NAME%`, `%NAME(ARGS)%` or `%NAME(ARGS):LIMIT%`. The arguments end at the
+/// first parenthesis that completes an operator, as in Envoy, so that they may have parentheses and percent signs.
+fn command(text: &str) -> Option<Command<'_>> {
+    let inner = text.strip_prefix('%')?;
+    let named = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    let name = inner.bytes().take_while(|byte| named(*byte)).count();
+    let (name, rest) = inner.split_at(name);
+    if name.is_empty() {
+        return None;
+    }
+    let done = |args, after: &str| {
+        let (limit, after) = limit(after)?;
+        let after = after.strip_prefix('%')?;
+        Some(Command {
+            name,
+            args,
+            limit,
+            length: text.len() - after.len(),
+        })
+    };
+    let Some(args) = rest.strip_prefix('(') else {
+        return done(None, rest);
+    };
+    let mut ends = args.match_indices(')');
+    ends.find_map(|(end, _)| done(Some(&args[..end]), &args[end + 1..]))
+}
+
+/// The limit `:N` at the start of `text`, if there is one, and what follows.
+fn limit(text: &str) -> Option<(Option<usize>, &str)> {
+    let Some(number) = text.strip_prefix(':') else {
+        return Some((None, text));
+    };
+    let digits = number.bytes().take_while(u8::is_ascii_digit).count();
+    let (digits, after) = number.split_at(digits);
+    Some((Some(digits.parse().ok()?), after))
+}

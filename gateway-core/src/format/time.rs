@@ -1,0 +1,177 @@
+//! `START_TIME`: times in UTC, in a format of `strftime`.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A parsed format of times.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct TimeFormat(Box<[TimePart]>);
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum TimePart {
+    Literal(Box<str>),
+    Field(TimeField),
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum TimeField {
+    Year,
+    Month,
+    Day,
+    Hour,
+    Minute,
+    Second,
+    /// Seconds since the Unix epoch.
+    Seconds,
+    /// This many digits of the fraction of the second.
+    Fraction(u8),
+}
+
+/// The format of a time without arguments: RFC 3339 with milliseconds.
+const DEFAULT: &str = "%Y-%m-%dT%H:%M:%S.%3fZ";
+
+impl TimeFormat {
+    /// Parses a format; empty: RFC 3339 with milliseconds. `None`: a conversion is not supported.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let mut rest = if text.is_empty() { DEFAULT } else { text };
+        let mut parts = Vec::new();
+        let mut literal = String::new();
+        while let Some(start) = rest.find('%') {
+            literal.push_str(&rest[..start]);
+            rest = &rest[start + 1..];
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            let (width, after) = rest.split_at(digits);
+            let conversion = after.chars().next()?;
+            rest = &after[conversion.len_utf8()..];
+            let mut add = |fields: &[TimeField], between: &str| {
+                for (at, field) in fields.iter().enumerate() {
+                    if at > 0 {
+                        literal.push_str(between);
+                    }
+                    if !literal.is_empty() {
+                        parts.push(TimePart::Literal(std::mem::take(&mut literal).into()));
+                    }
+                    parts.push(TimePart::Field(*field));
+                }
+            };
+            use TimeField as F;
+            match (width, conversion) {
+                (width, 'f') => {
+                    let width = if width.is_empty() {
+                        Some(9)
+                    } else {
+                        width.parse().ok()
+                    };
+                    let width = width.filter(|width| (1..=9).contains(width))?;
+                    add(&[F::Fraction(width)], "");
+                }
+                ("", 'Y') => add(&[F::Year], ""),
+                ("", 'm') => add(&[F::Month], ""),
+                ("", 'd') => add(&[F::Day], ""),
+                ("", 'H') => add(&[F::Hour], ""),
+                ("", 'M') => add(&[F::Minute], ""),
+                ("", 'S') => add(&[F::Second], ""),
+                ("", 's') => add(&[F::Seconds], ""),
+                ("", 'F') => add(&[F::Year, F::Month, F::Day], "-"),
+                ("", 'T') => add(&[F::Hour, F::Minute, F::Second], ":"),
+                ("", '%') => literal.push('%'),
+                _ => return None,
+            }
+        }
+        literal.push_str(rest);
+        if !literal.is_empty() {
+            parts.push(TimePart::Literal(literal.into()));
+        }
+        Some(Self(parts.into()))
+    }
+
+    /// Appends `time`. Times before the Unix epoch are the epoch.
+    pub(super) fn write(&self, time: SystemTime, out: &mut Vec<u8>) {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let seconds = since.as_secs();
+        let (year, month, day) = civil(seconds / 86_400);
+        for part in &self.0 {
+            let field = match part {
+                TimePart::Literal(text) => {
+                    out.extend_from_slice(text.as_bytes());
+                    continue;
+                }
+                TimePart::Field(field) => field,
+            };
+            match field {
+                TimeField::Year => digits(out, year, 4),
+                TimeField::Month => digits(out, month, 2),
+                TimeField::Day => digits(out, day, 2),
+                TimeField::Hour => digits(out, seconds / 3600 % 24, 2),
+                TimeField::Minute => digits(out, seconds / 60 % 60, 2),
+                TimeField::Second => digits(out, seconds % 60, 2),
+                TimeField::Seconds => out.extend_from_slice(seconds.to_string().as_bytes()),
+                TimeField::Fraction(width) => {
+                    let cut = 10_u64.pow(9 - u32::from(*width));
+                    digits(
+                        out,
+                        u64::from(since.subsec_nanos()) / cut,
+                        u32::from(*width),
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn digits(out: &mut Vec<u8>, value: u64, width: u32) {
+    for place in (0..width).rev() {
+        let digit = value / 10_u64.pow(place) % 10;
+        out.push(b'0' + u8::try_from(digit).unwrap_or(0));
+    }
+}
+
+/// Year, month and day of a day since the Unix epoch (Gregorian calendar). Years are counted from March, which makes
+/// the leap day the last day of a year.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn written(format: &str) -> Option<String> {
+        // 2024-02-29T23:59:59.042007Z
+        let time = UNIX_EPOCH + Duration::new(1_709_251_199, 42_007_000);
+        let mut out = Vec::new();
+        TimeFormat::parse(format)?.write(time, &mut out);
+        String::from_utf8(out).ok()
+    }
+
+    #[test]
+    fn a_time_is_written_in_its_format() {
+        for (format, expected) in [
+            ("", Some("2024-02-29T23:59:59.042Z")),
+            ("%Y", Some("2024")),
+            ("%F %T", Some("2024-02-29 23:59:59")),
+            ("%s.%3f", Some("1709251199.042")),
+            ("%s.%6f %f", Some("1709251199.042007 042007000")),
+            ("at %H%%", Some("at 23%")),
+            ("%Q", None),
+            ("%", None),
+            ("%0f", None),
+            ("%3Y", None),
+        ] {
+            assert_eq!(written(format).as_deref(), expected, "{format}");
+        }
+    }
+}

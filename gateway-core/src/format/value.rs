@@ -1,0 +1,213 @@
+//! Values of operators.
+
+use std::io::Write;
+use std::sync::LazyLock;
+
+use http::header::HOST;
+use http::{HeaderMap, HeaderName, Version};
+
+use super::context::{FormatContext, FormatRequest};
+use super::operator::{HeaderSource, Operator, PathQuery, PlainOperator};
+
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+impl Operator {
+    /// Appends the value, if there is one.
+    pub(super) fn write(&self, context: &FormatContext<'_>, out: &mut Vec<u8>) {
+        match self {
+            Self::Request(first, second) => {
+                let before = out.len();
+                first.write(context, out);
+                if let Some(second) = second
+                    && out.len() == before
+                {
+                    second.write(context, out);
+                }
+            }
+            Self::Response(first, second) => {
+                let Some(headers) = context.response else {
+                    return;
+                };
+                let before = out.len();
+                field(headers, first, out);
+                if let Some(second) = second
+                    && out.len() == before
+                {
+                    field(headers, second, out);
+                }
+            }
+            Self::Path(query) => {
+                let uri = context.request.and_then(|request| request.uri);
+                let path = uri.and_then(|uri| match query {
+                    PathQuery::With => uri.path_and_query().map(|path| path.as_str()),
+                    PathQuery::Without => Some(uri.path()),
+                });
+                out.extend_from_slice(path.unwrap_or_default().as_bytes());
+            }
+            Self::QueryParam(name) => {
+                let uri = context.request.and_then(|request| request.uri);
+                let query = uri.and_then(|uri| uri.query()).unwrap_or_default();
+                let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+                let found = pairs.into_iter().find(|(key, _)| **key == **name);
+                out.extend_from_slice(found.map_or("", |(_, value)| value).as_bytes());
+            }
+            Self::StartTime(format) => {
+                if let Some(exchange) = &context.exchange {
+                    format.write(exchange.start, out);
+                }
+            }
+            Self::Plain(operator) => operator.write(context, out),
+        }
+    }
+}
+
+impl HeaderSource {
+    fn write(&self, context: &FormatContext<'_>, out: &mut Vec<u8>) {
+        let Some(request) = &context.request else {
+            return;
+        };
+        match self {
+            Self::Field(name) => {
+                if let Some(headers) = request.headers {
+                    field(headers, name, out);
+                }
+            }
+            Self::Path => {
+                let path = request.uri.and_then(|uri| uri.path_and_query());
+                out.extend_from_slice(path.map_or("", |path| path.as_str()).as_bytes());
+            }
+            Self::Authority => out.extend_from_slice(authority(request)),
+            Self::Method => {
+                let method = request.method.map_or("", |method| method.as_str());
+                out.extend_from_slice(method.as_bytes());
+            }
+            Self::Scheme => {
+                let named = request
+                    .headers
+                    .and_then(|headers| headers.get(X_FORWARDED_PROTO));
+                let tls = context
+                    .connection
+                    .is_some_and(|connection| connection.tls.is_some());
+                out.extend_from_slice(match (named, tls) {
+                    (Some(scheme), _) => scheme.as_bytes(),
+                    (None, true) => b"https",
+                    (None, false) => b"http",
+                });
+            }
+        }
+    }
+}
+
+/// The first value of a field.
+fn field(headers: &HeaderMap, name: &HeaderName, out: &mut Vec<u8>) {
+    if let Some(value) = headers.get(name) {
+        out.extend_from_slice(value.as_bytes());
+    }
+}
+
+fn authority<'a>(request: &FormatRequest<'a>) -> &'a [u8] {
+    let host = request.headers.and_then(|headers| headers.get(HOST));
+    let target = || request.uri.and_then(|uri| uri.authority());
+    match host {
+        Some(host) => host.as_bytes(),
+        None => target().map_or("", |target| target.as_str()).as_bytes(),
+    }
+}
+
+impl PlainOperator {
+    fn write(self, context: &FormatContext<'_>, out: &mut Vec<u8>) {
+        // Writing to a vector cannot fail.
+        let _ = self.try_write(context, out);
+    }
+
+    fn try_write(self, context: &FormatContext<'_>, out: &mut Vec<u8>) -> std::io::Result<()> {
+        let (connection, exchange) = (context.connection.as_ref(), context.exchange.as_ref());
+        let tls = connection.and_then(|connection| connection.tls.as_ref());
+        match self {
+            Self::Protocol => {
+                let version = context.request.and_then(|request| request.version);
+                out.write_all(version.map_or("", protocol).as_bytes())
+            }
+            Self::Hostname => out.write_all(hostname()),
+            Self::ResponseCode => match exchange {
+                Some(exchange) => write!(out, "{}", exchange.status.map_or(0, |s| s.as_u16())),
+                None => Ok(()),
+            },
+            Self::ResponseCodeDetails => match exchange {
+                Some(exchange) => out.write_all(exchange.details.as_bytes()),
+                None => Ok(()),
+            },
+            Self::ResponseFlags => match exchange.map(|exchange| exchange.flags) {
+                None => Ok(()),
+                Some("") => out.write_all(b"-"),
+                Some(flags) => out.write_all(flags.as_bytes()),
+            },
+            Self::BytesReceived => match exchange {
+                Some(exchange) => write!(out, "{}", exchange.bytes_received),
+                None => Ok(()),
+            },
+            Self::UpstreamHost => match exchange.and_then(|exchange| exchange.upstream) {
+                Some(address) => write!(out, "{address}"),
+                None => Ok(()),
+            },
+            Self::RouteName => {
+                #[cfg(feature = "gateway")]
+                if let Some(rule) = exchange.and_then(|exchange| exchange.rule) {
+                    rule.write_route_name(out);
+                }
+                Ok(())
+            }
+            // Envoy Gateway configures no virtual clusters.
+            Self::VirtualClusterName => Ok(()),
+            Self::ServerName => {
+                let name = tls.and_then(|tls| tls.server_name);
+                out.write_all(name.unwrap_or_default().as_bytes())
+            }
+            Self::TlsVersion => out.write_all(tls.map_or("", |tls| tls.version).as_bytes()),
+            Self::TlsCipher => out.write_all(tls.map_or("", |tls| tls.cipher).as_bytes()),
+            Self::RemoteAddress
+            | Self::RemoteIp
+            | Self::RemotePort
+            | Self::DirectRemoteAddress
+            | Self::DirectRemoteIp
+            | Self::DirectRemotePort
+            | Self::LocalAddress
+            | Self::LocalIp
+            | Self::LocalPort => {
+                let Some(connection) = connection else {
+                    return Ok(());
+                };
+                match self {
+                    Self::RemoteAddress => write!(out, "{}", connection.client),
+                    Self::RemoteIp => write!(out, "{}", connection.client_ip()),
+                    Self::RemotePort => write!(out, "{}", connection.client.port()),
+                    Self::DirectRemoteAddress => write!(out, "{}", connection.peer),
+                    Self::DirectRemoteIp => write!(out, "{}", connection.peer.ip()),
+                    Self::DirectRemotePort => write!(out, "{}", connection.peer.port()),
+                    Self::LocalAddress => write!(out, "{}", connection.local),
+                    Self::LocalIp => write!(out, "{}", connection.local.ip()),
+                    _ => write!(out, "{}", connection.local.port()),
+                }
+            }
+        }
+    }
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "HTTP/0.9",
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        Version::HTTP_3 => "HTTP/3",
+        _ => "HTTP/1.1",
+    }
+}
+
+/// Name of this machine or pod.
+fn hostname() -> &'static [u8] {
+    static NAME: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let name = std::fs::read("/proc/sys/kernel/hostname").unwrap_or_default();
+        name.trim_ascii().to_vec()
+    });
+    &NAME
+}

@@ -1,0 +1,20 @@
+//! A text with operators is refused, or has the same value each time; without percent signs it is itself.
+
+use towergate_core::format::{Format, FormatContext};
+
+/// Input: the text.
+pub fn check(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let Ok(format) = text.parse::<Format>() else {
+        assert!(text.contains('%'));
+        return;
+    };
+    let context = FormatContext::default();
+    let value = format.text(&context);
+    assert_eq!(value, format.text(&context));
+    if !text.contains('%') {
+        assert_eq!(value.unwrap_or_default(), bytes);
+    }
+}
