@@ -13,6 +13,7 @@ use towergate_policy::SchemaViolation;
 use towergate_policy::backend::BackendSpec;
 use towergate_policy::backend_traffic::BackendTrafficPolicySpec;
 use towergate_policy::client_traffic::ClientTrafficPolicySpec;
+use towergate_policy::route_filter::HttpRouteFilterSpec;
 use towergate_policy::security::SecurityPolicySpec;
 
 use crate::api::core::{ConfigMap, EndpointSlice, Namespace, Secret, ServiceSpec};
@@ -142,6 +143,8 @@ pub struct Objects {
     pub patch_policies: Store<EnvoyPatchPolicySpec>,
     /// `gateway.envoyproxy.io` Backend.
     pub backends: Store<BackendSpec>,
+    /// `gateway.envoyproxy.io` HTTPRouteFilter.
+    pub route_filters: Store<HttpRouteFilterSpec>,
     /// Service.
     pub services: Store<ServiceSpec>,
     /// EndpointSlice.
@@ -208,6 +211,7 @@ impl Objects {
             extension_policies: "EnvoyExtensionPolicy",
             patch_policies: "EnvoyPatchPolicy",
             backends: "Backend",
+            route_filters: "HTTPRouteFilter",
             services: "Service",
             endpoint_slices: "EndpointSlice",
             secrets: "Secret",

@@ -35,6 +35,7 @@ pub mod check;
 pub mod client_traffic;
 pub mod common;
 pub mod compression;
+pub mod credential_injection;
 pub mod csrf;
 pub mod ext_auth;
 pub mod fault;
@@ -48,6 +49,7 @@ pub mod rate_limit;
 pub mod references;
 pub mod request_body_limit;
 pub mod response_override;
+pub mod route_filter;
 pub mod schema;
 pub mod secret;
 pub mod security;
@@ -95,6 +97,8 @@ pub enum Policy {
     BandwidthLimit(bandwidth::ThroughputLimit),
     /// Compression of responses.
     Compression(compression::ResponseCompression),
+    /// Addition of credentials for the backend.
+    CredentialInjection(credential_injection::CredentialInjection),
 }
 
 impl RoutePolicy for Policy {
@@ -115,6 +119,7 @@ impl RoutePolicy for Policy {
             Self::AdmissionControl(_) => Stage::AdmissionControl,
             Self::BandwidthLimit(_) => Stage::BandwidthLimit,
             Self::Compression(_) => Stage::Compression,
+            Self::CredentialInjection(_) => Stage::CredentialInjection,
         }
     }
 
@@ -142,6 +147,9 @@ impl RoutePolicy for Policy {
             Self::AdmissionControl(rule) => rule.build(context),
             Self::BandwidthLimit(limit) => limit.build(context),
             Self::Compression(compression) => BuiltPolicy::body(compression.clone()),
+            Self::CredentialInjection(credential) => {
+                BuiltPolicy::head(credential_injection::CredentialPolicy::new(credential)?)
+            }
         })
     }
 }

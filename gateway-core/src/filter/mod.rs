@@ -4,18 +4,24 @@
 //! request before a rewrite.
 
 pub mod cors;
+mod direct_response;
 pub mod header;
 mod origin;
 mod path;
 pub mod redirect;
 mod redirect_layer;
+mod regex_rewrite;
 pub mod rewrite;
 
 pub use cors::{Allowed, Cors, CorsLayer};
+pub use direct_response::DirectResponse;
 pub use header::{HeaderEdit, HeaderEdits};
 pub use origin::{HostPattern, InvalidOrigin, OriginPattern, WebScheme};
 pub use redirect::{Redirect, RedirectFacts};
 pub use redirect_layer::{RedirectLayer, RedirectService};
+pub use regex_rewrite::{
+    HostRewrite, RegexReplacement, RegexRewrite, Substitution, SubstitutionError,
+};
 pub use rewrite::Rewrite;
 
 use serde::{Deserialize, Serialize};

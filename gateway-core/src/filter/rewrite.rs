@@ -41,9 +41,7 @@ impl Rewrite {
         if let Some(edit) = &self.path {
             let new = rewritten(edit, &head.uri, matched_prefix)?;
             if envoy_headers {
-                let old = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-                let old = HeaderValue::from_str(old).map_err(|_| FilterError::InvalidText)?;
-                head.headers.insert(X_ENVOY_ORIGINAL_PATH, old);
+                set_original_path(head)?;
             }
             head.uri = Uri::from(new);
         }
@@ -92,8 +90,16 @@ fn rewritten(
     PathAndQuery::try_from(path).map_err(|_| FilterError::InvalidText)
 }
 
+/// Sets `x-envoy-original-path` to the path and query of the request.
+pub(super) fn set_original_path(head: &mut request::Parts) -> Result<(), FilterError> {
+    let old = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let old = HeaderValue::from_str(old).map_err(|_| FilterError::InvalidText)?;
+    head.headers.insert(X_ENVOY_ORIGINAL_PATH, old);
+    Ok(())
+}
+
 /// Joins the values of `X-Forwarded-Host` and the authority into one field line, as Envoy does.
-fn append_forwarded_host(headers: &mut HeaderMap, authority: &Authority) {
+pub(super) fn append_forwarded_host(headers: &mut HeaderMap, authority: &Authority) {
     if !headers.contains_key(X_FORWARDED_HOST) {
         headers.insert(X_FORWARDED_HOST, authority.as_header().clone());
         return;

@@ -9,6 +9,7 @@ use crate::filter::cors::Cors;
 use crate::filter::header::HeaderEdits;
 use crate::filter::redirect::Redirect;
 use crate::filter::rewrite::Rewrite;
+use crate::filter::{DirectResponse, RegexRewrite};
 
 /// A filter of a rule or of a backendRef (Gateway API `HTTPRouteFilter`).
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
@@ -21,6 +22,10 @@ pub enum Filter {
     Redirect(Redirect),
     /// Rewrites the host or the path of the forwarded request.
     Rewrite(Rewrite),
+    /// Rewrites the host or the path by regular expression, header field or endpoint.
+    RegexRewrite(RegexRewrite),
+    /// Replies in place of a backend.
+    DirectResponse(DirectResponse),
     /// Sends a copy of the request to another backend.
     Mirror(Mirror),
     /// Replies to CORS preflights and adds the CORS fields to responses.

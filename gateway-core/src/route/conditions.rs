@@ -1,5 +1,6 @@
 //! Conditions of a match other than hostname and path.
 
+use http::header::COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::Query;
@@ -12,18 +13,24 @@ pub(super) struct Conditions {
     method: Option<Method>,
     headers: Box<[NameMatch<Text<HeaderName>>]>,
     query: Box<[NameMatch<String>]>,
+    cookies: Box<[NameMatch<String>]>,
 }
 
 impl Conditions {
     /// The conditions of `entry`; `None` if there are none. Boxed because most entries have none.
     pub(super) fn new(entry: &Match) -> Option<Box<Self>> {
-        if entry.method.is_none() && entry.headers.is_empty() && entry.query.is_empty() {
+        if entry.method.is_none()
+            && entry.headers.is_empty()
+            && entry.query.is_empty()
+            && entry.cookies.is_empty()
+        {
             return None;
         }
         Some(Box::new(Self {
             method: entry.method.as_deref().cloned(),
             headers: entry.headers.clone().into(),
             query: entry.query.clone().into(),
+            cookies: entry.cookies.clone().into(),
         }))
     }
 
@@ -32,7 +39,25 @@ impl Conditions {
         self.method.as_ref().is_none_or(|m| m == query.method)
             && self.headers.iter().all(|h| header_holds(h, query.headers))
             && self.query.iter().all(|p| parameter_holds(p, query.query))
+            && self.cookies.iter().all(|c| cookie_holds(c, query.headers))
     }
+}
+
+/// Only the first cookie of a name counts, as in Envoy. Quotes around its value are left out.
+fn cookie_holds(expected: &NameMatch<String>, headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(COOKIE).iter();
+    let lines = lines.filter_map(|line| std::str::from_utf8(line.as_bytes()).ok());
+    let mut cookies = lines.flat_map(|line| line.split(';'));
+    let value = cookies.find_map(|cookie| {
+        let (name, value) = cookie.trim().split_once('=')?;
+        (name == expected.name).then_some(value)
+    });
+    value.is_some_and(|value| {
+        let inner = value
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'));
+        expected.value.matches(inner.unwrap_or(value))
+    })
 }
 
 /// At least one field line with the name must match, as in Envoy. Field lines are not split at commas.

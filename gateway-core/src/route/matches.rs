@@ -17,6 +17,9 @@ pub struct Match {
     /// Query parameter conditions, compared without percent-decoding. Only the first parameter of a name
     /// counts.
     pub query: Vec<NameMatch<String>>,
+    /// Cookie conditions. Only the first cookie of a name counts; quotes around its value are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cookies: Vec<NameMatch<String>>,
 }
 
 impl Default for Match {
@@ -26,6 +29,7 @@ impl Default for Match {
             method: None,
             headers: Vec::new(),
             query: Vec::new(),
+            cookies: Vec::new(),
         }
     }
 }

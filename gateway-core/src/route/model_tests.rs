@@ -292,6 +292,7 @@ fn any_match() -> impl Strategy<Value = Match> {
             method,
             headers,
             query,
+            cookies: Vec::new(),
         })
 }
 

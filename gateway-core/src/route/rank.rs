@@ -16,6 +16,7 @@ pub(super) struct Rank {
     exact_headers: usize,
     query: usize,
     exact_query: usize,
+    cookies: usize,
 }
 
 /// Rank of a path match.
@@ -130,6 +131,7 @@ impl Rank {
             exact_headers: exact(&entry.headers),
             query: entry.query.len(),
             exact_query: exact(&entry.query),
+            cookies: entry.cookies.len(),
         }
     }
 }

@@ -9,8 +9,8 @@ use hyper::upgrade::OnUpgrade;
 use super::exchange::Exchange;
 use super::{Shared, bodies, health_reply, timers};
 use crate::conn::ConnInfo;
-use crate::filter::{HeaderEdits, Redirect, RedirectFacts};
-use crate::format::FormatRequest;
+use crate::filter::{DirectResponse, HeaderEdits, Redirect, RedirectFacts, RegexRewrite};
+use crate::format::{FormatContext, FormatRequest};
 use crate::http::client_ip::ClientIp;
 use crate::http::forwarded::X_FORWARDED_PROTO;
 use crate::http::names::Names;
@@ -259,6 +259,9 @@ impl<'a> RequestContext<'a> {
         if let Some(status) = rule.steps.respond {
             return Err(Error::Failed(status).into());
         }
+        if let Some(direct) = &rule.steps.direct {
+            return Err(self.direct_response(direct, found, head, exchange));
+        }
         if let Some(redirect) = &rule.steps.redirect {
             return Err(self.redirect(redirect, found, head, &clean.sanitized, exchange)?);
         }
@@ -411,11 +414,15 @@ impl<'a> RequestContext<'a> {
             match filter {
                 Filter::RequestHeaders(edits) => self.edit_head(edits, head, exchange),
                 Filter::Rewrite(own) => rewrite = Some(own),
+                Filter::RegexRewrite(own) => self.rewrite_by_regex(own, head, sanitized)?,
                 _ => {}
             }
         }
         for edit in &rule.steps.request_edits {
             self.edit_head(edit, head, exchange);
+        }
+        if let Some(rewrite) = &rule.steps.regex_rewrite {
+            self.rewrite_by_regex(rewrite, head, sanitized)?;
         }
         if let Some(rewrite) = rewrite {
             let prefix = matched_prefix(found, head).map(str::to_owned);
@@ -425,6 +432,50 @@ impl<'a> RequestContext<'a> {
                 .map_err(|_| filter_failed())?;
         }
         Ok(())
+    }
+
+    fn rewrite_by_regex(
+        &self,
+        rewrite: &RegexRewrite,
+        head: &mut request::Parts,
+        sanitized: &Sanitized,
+    ) -> Result<(), Error> {
+        let envoy_headers = self.listener.settings.headers.envoy_headers;
+        let rewritten = rewrite.apply(head, &sanitized.authority, envoy_headers);
+        rewritten.map_err(|_| filter_failed())
+    }
+
+    /// Step 9: the direct response, with the edits of the rule.
+    fn direct_response(
+        &self,
+        direct: &DirectResponse,
+        found: &Found<'_, Target>,
+        head: &request::Parts,
+        exchange: &Exchange,
+    ) -> LocalReply {
+        let request = FormatRequest::of(head);
+        let mut reply = direct.reply(|headers, format| {
+            format.text(&FormatContext {
+                response: Some(headers),
+                ..exchange.format_context(self.conn, Some(request), None)
+            })
+        });
+        let edits = &found.payload.rule.steps.response_edits;
+        if !edits.is_empty() {
+            let mut headers: HeaderMap = std::mem::take(&mut reply.headers).into_iter().collect();
+            for edit in edits.iter().rev() {
+                edit.apply_with(&mut headers, |headers, format| {
+                    let response = Some((reply.status, headers));
+                    format.header_value(&exchange.format_context(
+                        self.conn,
+                        Some(request),
+                        response,
+                    ))
+                });
+            }
+            reply = reply.with_headers(headers);
+        }
+        reply
     }
 
     fn context<'c>(

@@ -196,6 +196,10 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
                 Filter::ResponseHeaders(edits) => response_edits.push(edits.clone()),
                 Filter::Redirect(found) => steps.redirect = Some(Box::new(found.clone())),
                 Filter::Rewrite(found) => steps.rewrite = Some(Box::new(found.clone())),
+                Filter::RegexRewrite(found) => {
+                    steps.regex_rewrite = Some(Box::new(found.clone()));
+                }
+                Filter::DirectResponse(found) => steps.direct = Some(Box::new(found.clone())),
                 // `policies` builds the CORS filter, `Mirrors` the mirrors.
                 Filter::Cors(_) | Filter::Mirror(_) => {}
             }

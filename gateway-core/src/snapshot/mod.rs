@@ -27,7 +27,7 @@ use towergate_tls::NameMap;
 use towergate_tls::server::ResumptionState;
 
 use crate::access_log::RuleName;
-use crate::filter::{HeaderEdits, Redirect, Rewrite};
+use crate::filter::{DirectResponse, HeaderEdits, Redirect, RegexRewrite, Rewrite};
 use crate::http::settings::ListenerSettings;
 use crate::plan::{ListenerId, Traffic};
 use crate::policy::chain::PolicyChain;
@@ -98,6 +98,8 @@ pub(crate) struct Steps {
     pub(crate) redirect: Option<Box<Redirect>>,
     pub(crate) request_edits: Box<[HeaderEdits]>,
     pub(crate) rewrite: Option<Box<Rewrite>>,
+    pub(crate) regex_rewrite: Option<Box<RegexRewrite>>,
+    pub(crate) direct: Option<Box<DirectResponse>>,
     pub(crate) mirrors: Mirrors,
     pub(crate) response_edits: Box<[HeaderEdits]>,
 }

@@ -125,7 +125,16 @@ fn apply_filter(filter: &Filter, head: &mut request::Parts) -> Result<(), Error>
             });
             return rewritten.ok_or(failed);
         }
-        Filter::Redirect(_) | Filter::Cors(_) => return Err(failed),
+        Filter::RegexRewrite(rewrite) => {
+            let authority = match head.extensions.get::<Sanitized>() {
+                Some(sanitized) => Some(sanitized.authority.clone()),
+                None => Authority::of(&head.uri, &head.headers).ok(),
+            };
+            let rewritten =
+                authority.and_then(|authority| rewrite.apply(head, &authority, false).ok());
+            return rewritten.ok_or(failed);
+        }
+        Filter::Redirect(_) | Filter::Cors(_) | Filter::DirectResponse(_) => return Err(failed),
         Filter::ResponseHeaders(_) | Filter::Mirror(_) => {}
     }
     Ok(())

@@ -91,7 +91,7 @@ const fn of_cluster(kind: Kind) -> Kind {
 use StatusShape as S;
 
 /// All watched kinds.
-pub(crate) static KINDS: [Kind; 21] = [
+pub(crate) static KINDS: [Kind; 22] = [
     of_cluster(kind(
         "GatewayClass",
         GATEWAY,
@@ -186,6 +186,13 @@ pub(crate) static KINDS: [Kind; 21] = [
         S::Ancestors,
     ),
     kind("Backend", ENVOY, "backends", &["v1alpha1"], S::Whole),
+    kind(
+        "HTTPRouteFilter",
+        ENVOY,
+        "httproutefilters",
+        &["v1alpha1"],
+        S::None,
+    ),
     kind("Service", "", "services", &["v1"], S::None),
     kind(
         "EndpointSlice",

@@ -41,6 +41,7 @@ pub(crate) enum KindId {
     ExtensionPolicy,
     PatchPolicy,
     Backend,
+    RouteFilter,
     Service,
     EndpointSlice,
     Secret,
@@ -112,7 +113,7 @@ const fn kind(
     }
 }
 
-const KINDS: [Kind; 19] = [
+const KINDS: [Kind; 20] = [
     kind(
         KindId::GatewayClass,
         "GatewayClass",
@@ -162,6 +163,7 @@ const KINDS: [Kind; 19] = [
         &["v1alpha1"],
     ),
     kind(KindId::Backend, "Backend", ENVOY, &["v1alpha1"]),
+    kind(KindId::RouteFilter, "HTTPRouteFilter", ENVOY, &["v1alpha1"]),
     kind(KindId::Service, "Service", "", &["v1"]),
     kind(
         KindId::EndpointSlice,
@@ -175,7 +177,7 @@ const KINDS: [Kind; 19] = [
 ];
 
 /// Unsupported kinds of Gateway API and Envoy Gateway.
-const UNSUPPORTED: [&str; 3] = ["BackendLBPolicy", "EnvoyProxy", "HTTPRouteFilter"];
+const UNSUPPORTED: [&str; 2] = ["BackendLBPolicy", "EnvoyProxy"];
 
 /// Policies of Envoy Gateway of which only the targets are read.
 const UNSUPPORTED_POLICIES: [Kind; 2] = [

@@ -10,6 +10,7 @@ use towergate_policy::SchemaViolation;
 use towergate_policy::backend::BackendSpec;
 use towergate_policy::backend_traffic::BackendTrafficPolicySpec;
 use towergate_policy::client_traffic::ClientTrafficPolicySpec;
+use towergate_policy::route_filter::HttpRouteFilterSpec;
 use towergate_policy::security::SecurityPolicySpec;
 
 use super::Diagnostic;
@@ -110,6 +111,7 @@ found! {
     ExtensionPolicy: EnvoyExtensionPolicySpec, extension_policies, "EnvoyExtensionPolicy";
     PatchPolicy: EnvoyPatchPolicySpec, patch_policies, "EnvoyPatchPolicy";
     Backend: BackendSpec, backends, "Backend";
+    RouteFilter: HttpRouteFilterSpec, route_filters, "HTTPRouteFilter";
     Service: ServiceSpec, services, "Service";
     EndpointSlice: EndpointSlice, endpoint_slices, "EndpointSlice";
     Secret: Secret, secrets, "Secret";

@@ -38,6 +38,7 @@ pub(super) fn insert(reader: &mut Reader, head: Head<'_>, node: &Node, body: &No
         KindId::ExtensionPolicy => read!(ExtensionPolicy),
         KindId::PatchPolicy => read!(PatchPolicy),
         KindId::Backend => read!(Backend),
+        KindId::RouteFilter => read!(RouteFilter),
         KindId::Service => read!(Service),
         KindId::EndpointSlice => read!(EndpointSlice),
         KindId::Secret => read!(Secret),

@@ -34,6 +34,8 @@ pub(crate) enum Closed {
     Grant,
     /// A Backend.
     Backend,
+    /// The rules that reference an HTTPRouteFilter.
+    Filter,
 }
 
 impl Closed {
@@ -50,6 +52,7 @@ impl Closed {
             Self::Gateway => "no listener that it may concern is served",
             Self::Grant => "the grant permits nothing",
             Self::Backend => "requests to the Backend are answered 500",
+            Self::Filter => "the rules that reference the filter answer 500",
         }
     }
 }
@@ -87,6 +90,7 @@ pub(crate) fn closed(kind: KindId, path: &str) -> Option<Closed> {
         // Their objects are not in force as a whole.
         K::ExtensionPolicy | K::PatchPolicy => None,
         K::Backend => Some(Closed::Backend),
+        K::RouteFilter => Some(Closed::Filter),
         K::GatewayClass
         | K::Service
         | K::EndpointSlice
@@ -111,6 +115,7 @@ fn whole(kind: KindId) -> Option<Closed> {
         // Their objects are not in force as a whole.
         K::ExtensionPolicy | K::PatchPolicy => None,
         K::Backend => Some(Closed::Backend),
+        K::RouteFilter => Some(Closed::Filter),
         K::GatewayClass
         | K::Service
         | K::EndpointSlice

@@ -14,7 +14,9 @@ pub(super) fn check(gateways: &Gateways<'_>, routes: &[RouteState<'_>], report: 
         let subject = state.route.subject();
         for rule in &state.rules {
             let Some(redirect) = redirect(rule) else {
-                if rule.backends.is_empty() && rule.respond.is_none() {
+                let mut filters = rule.filters.iter();
+                let replies = filters.any(|filter| matches!(filter, Filter::DirectResponse(_)));
+                if rule.backends.is_empty() && rule.respond.is_none() && !replies {
                     report.warn(
                         FindingCode::RuleWithoutBackends,
                         &subject,
@@ -54,6 +56,8 @@ fn redirect(rule: &RuleDraft) -> Option<&Redirect> {
         Filter::RequestHeaders(_)
         | Filter::ResponseHeaders(_)
         | Filter::Rewrite(_)
+        | Filter::RegexRewrite(_)
+        | Filter::DirectResponse(_)
         | Filter::Mirror(_)
         | Filter::Cors(_) => None,
     })

@@ -41,6 +41,25 @@ pub(super) struct Found {
     pub(super) backend: Arc<Backend>,
     /// Whether the backend has ready endpoints.
     pub(super) available: bool,
+    /// Host names of the endpoints of a Backend, each once; `None`: endpoints without one.
+    pub(super) host_names: Vec<Option<String>>,
+}
+
+impl Found {
+    /// The host name of all endpoints; `None`: they have none.
+    ///
+    /// # Errors
+    /// The endpoints have different host names.
+    pub(super) fn host_name(&self) -> Option<Result<String, String>> {
+        match self.host_names.as_slice() {
+            [] | [None] => None,
+            [Some(name)] => Some(Ok(name.clone())),
+            _ => Some(Err(format!(
+                "urlRewrite.hostname.type Backend requires that the endpoints of {} have one host name",
+                self.backend.id
+            ))),
+        }
+    }
 }
 
 /// Error of a backendRef.
@@ -233,6 +252,7 @@ impl<'a> Backends<'a> {
             backend,
             // Whether a name has addresses is known to the data plane alone.
             available: true,
+            host_names: object.host_names.clone(),
         }
     }
 
@@ -289,6 +309,7 @@ impl<'a> Backends<'a> {
                 fallback: false,
             }),
             available,
+            host_names: Vec::new(),
         }
     }
 

@@ -41,6 +41,8 @@ pub(super) struct BackendObject {
     pub(super) h2c: bool,
     /// Whether it is used only while others are unhealthy.
     pub(super) fallback: bool,
+    /// Host names of the endpoints, each once; `None`: endpoints without one.
+    pub(super) host_names: Vec<Option<String>>,
     tls: Option<BackendObjectTls>,
 }
 
@@ -213,8 +215,11 @@ impl BackendObject {
         hosts.sort();
         hosts.dedup();
         let names: BTreeSet<Option<String>> = written.map(name_of).collect();
-        let mut names = names.into_iter();
-        let hostname = names.next().flatten().filter(|_| names.next().is_none());
+        let host_names: Vec<_> = names.into_iter().collect();
+        let hostname = match host_names.as_slice() {
+            [one] => one.clone(),
+            _ => None,
+        };
         let tls = spec.tls.as_ref();
         let tls = tls.map(|tls| client_tls(index, object, tls, hostname.as_deref(), &endpoints));
         let protocols = spec.app_protocols.iter().flatten();
@@ -226,6 +231,7 @@ impl BackendObject {
                 .any(|protocol| *protocol == BackendAppProtocol::H2c),
             fallback: spec.fallback == Some(true),
             tls: tls.transpose()?,
+            host_names,
         })
     }
 

@@ -67,6 +67,7 @@ pub(in super::super) fn preflights(matches: &[Match]) -> Vec<Match> {
                 ),
             ],
             query: found.query.clone(),
+            cookies: Vec::new(),
         })
     };
     matches.iter().filter_map(preflight).collect()

@@ -9,13 +9,14 @@ use towergate_core::plan::{Filter, Fraction, Mirror};
 use towergate_tls::NamePattern;
 
 use super::cors;
+use super::extension::Extensions;
 use super::external_auth;
 use super::headers::Modifiers;
 use crate::api::grpc_route::GrpcRouteFilter;
 use crate::api::http_route::{
     ExternalAuth, HttpRouteFilter, PathModifier, RequestMirror, RequestRedirect, UrlRewrite,
 };
-use crate::api::reference::BackendObjectReference;
+use crate::api::reference::{BackendObjectReference, LocalObjectReference};
 use crate::status::{ConditionType, RouteReason};
 
 /// Status codes of redirects.
@@ -33,6 +34,8 @@ pub(super) struct Filters {
     pub(super) external_auth: Vec<WantedExternalAuth>,
     /// Mirrors whose backends are not resolved yet.
     pub(super) mirrors: Vec<WantedMirror>,
+    /// References to HTTPRouteFilters, each with the index of its filter.
+    pub(super) extensions: Vec<(usize, LocalObjectReference)>,
     /// Invalid filters.
     pub(super) faults: Vec<FilterError>,
 }
@@ -110,6 +113,14 @@ impl Filters {
         self.redirect.is_some()
     }
 
+    /// Whether a URLRewrite sets the host, and whether it sets the path.
+    pub(super) fn rewrites(&self) -> (bool, bool) {
+        let rewrite = self.rewrite.as_ref();
+        rewrite.map_or((false, false), |rewrite| {
+            (rewrite.hostname.is_some(), rewrite.path.is_some())
+        })
+    }
+
     /// Whether the matched prefix is replaced.
     pub(super) fn replaces_prefix(&self) -> bool {
         let redirect = self
@@ -133,13 +144,15 @@ impl Filters {
     }
 
     /// The filters in the order in which they run, with the resolved mirrors.
-    pub(super) fn finish(self, mirrors: Vec<Mirror>) -> Vec<Filter> {
+    pub(super) fn finish(self, mirrors: Vec<Mirror>, extensions: Extensions) -> Vec<Filter> {
         let cors = self.cors.map(Filter::Cors);
         let request = self.request.finish().map(Filter::RequestHeaders);
         let response = self.response.finish().map(Filter::ResponseHeaders);
         let redirect = self.redirect.map(Filter::Redirect);
         let rewrite = self.rewrite.map(Filter::Rewrite);
-        [cors, request, response, redirect, rewrite]
+        let regex = extensions.rewrite.map(Filter::RegexRewrite);
+        let direct = extensions.direct.map(Filter::DirectResponse);
+        [cors, request, response, direct, redirect, regex, rewrite]
             .into_iter()
             .flatten()
             .chain(mirrors.into_iter().map(Filter::Mirror))
@@ -191,19 +204,13 @@ impl Filters {
                 let settings = filter.external_auth.as_ref();
                 settings.map_or_else(missing, |settings| self.external_auth(at, settings))
             }
-            "ExtensionRef" => {
-                let name = filter
-                    .extension_ref
-                    .as_ref()
-                    .map_or("", |reference| &*reference.name);
-                let message = format!("ExtensionRef filters are not supported ({name})");
-                return self.fault(
-                    ConditionType::ResolvedRefs,
-                    RouteReason::UnsupportedValue,
-                    at,
-                    message,
-                );
-            }
+            "ExtensionRef" => match &filter.extension_ref {
+                Some(reference) => {
+                    self.extensions.push((at, reference.clone()));
+                    Ok(())
+                }
+                None => missing(),
+            },
             other => Err(format!("filter type {other:?} is not supported")),
         };
         if let Err(message) = outcome {

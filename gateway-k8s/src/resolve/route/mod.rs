@@ -15,6 +15,7 @@ mod attach;
 mod backend;
 mod backend_object;
 mod cors;
+mod extension;
 mod external_auth;
 mod filters;
 mod finding;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use towergate_core::filter::{HostRewrite, RegexRewrite};
 use towergate_core::plan::{Destination, Filter, Match, Mirror, PathMatch, WeightedBackend};
 use towergate_policy::{Policy, SchemaViolation};
 
@@ -9,6 +10,7 @@ use super::super::object_index::ObjectIndex;
 use super::super::report::Report;
 use super::backend::Backends;
 use super::cors;
+use super::extension::{ExtensionError, Extensions};
 use super::external_auth;
 use super::filters::{self, Filters};
 use super::finding::{self, RulePart};
@@ -223,6 +225,7 @@ impl RuleResolver<'_, '_, '_> {
         let before = self.faults.refusals();
         self.misread();
         self.check_filters(&parts.filters);
+        let extensions = self.extensions(&parts.filters);
         let readable = parts.matches.faults.is_empty() && !parts.matches.unbounded;
         for fault in parts.matches.faults {
             self.fault(
@@ -267,24 +270,34 @@ impl RuleResolver<'_, '_, '_> {
             );
             RuleTraffic::default()
         });
+        match extensions.restrict(&matches) {
+            Ok(restricted) => matches = restricted.unwrap_or(matches),
+            Err(error) => self.extension_fault(".filters", error),
+        }
         // An error up to here makes the rule return 500. An error of a backend affects its share of
         // requests only.
         let refused = self.faults.refusals() > before;
-        let policies = self.external_auth(&parts.filters);
+        let mut policies = self.external_auth(&parts.filters);
         // A service that cannot be asked allows no request.
         let unguarded = policies.len() < parts.filters.external_auth.len();
         let respond = (refused || unguarded).then_some(500);
+        policies.extend(
+            extensions
+                .credential
+                .clone()
+                .map(Policy::CredentialInjection),
+        );
         let redirects = parts.filters.redirects();
         if parts.filters.answers_preflights() {
             matches.extend(cors::preflights(&matches));
         }
         let mirrors = self.mirrors(&parts.filters, "");
-        let backends = self.weighted(parts.backends, redirects);
+        let backends = self.weighted(parts.backends, redirects, extensions.host_of_backend);
         RuleDraft {
             index: self.rule_index,
             name: parts.name,
             matches,
-            filters: parts.filters.finish(mirrors),
+            filters: parts.filters.finish(mirrors, extensions),
             policies,
             traffic,
             backends,
@@ -317,6 +330,44 @@ impl RuleResolver<'_, '_, '_> {
                 fault.message.clone(),
             );
         }
+    }
+
+    /// What the HTTPRouteFilters of the rule do.
+    fn extensions(&mut self, filters: &Filters) -> Extensions {
+        let mut extensions = Extensions::default();
+        for (at, reference) in &filters.extensions {
+            if let Err(error) = extensions.add(self.index, self.route, reference) {
+                self.extension_fault(&format!(".filters[{at}].extensionRef"), error);
+            }
+        }
+        let (host, path) = filters.rewrites();
+        let regex = extensions.rewrite.as_ref();
+        let twice = host
+            && (regex.is_some_and(|own| own.host.is_some())
+                || extensions.host_of_backend.is_some())
+            || path && regex.is_some_and(|own| own.path.is_some());
+        if twice || extensions.direct.is_some() && filters.redirects() {
+            let message =
+                "an HTTPRouteFilter and a filter of the rule exclude each other".to_owned();
+            self.fault(
+                RulePart::Rule,
+                ConditionType::Accepted,
+                RouteReason::IncompatibleFilters,
+                ".filters",
+                message,
+            );
+        }
+        extensions
+    }
+
+    fn extension_fault(&mut self, field: &str, error: ExtensionError) {
+        self.fault(
+            RulePart::Rule,
+            error.condition,
+            ExtensionError::REASON,
+            field,
+            error.message,
+        );
     }
 
     /// The external authorizations whose services are valid.
@@ -387,7 +438,13 @@ impl RuleResolver<'_, '_, '_> {
         mirrors
     }
 
-    fn weighted(&mut self, parts: Vec<BackendParts>, redirects: bool) -> Vec<WeightedBackend> {
+    /// `host_of_backend`: `Host` is the host name of the Backend, and whether `X-Forwarded-Host` is appended.
+    fn weighted(
+        &mut self,
+        parts: Vec<BackendParts>,
+        redirects: bool,
+        host_of_backend: Option<bool>,
+    ) -> Vec<WeightedBackend> {
         let mut weighted = Vec::with_capacity(parts.len());
         for (at, part) in parts.into_iter().enumerate() {
             let field = format!(".backendRefs[{at}]");
@@ -412,7 +469,28 @@ impl RuleResolver<'_, '_, '_> {
                         );
                     }
                     let mirrors = self.mirrors(&filters, &field);
-                    (Destination::Backend(found.backend), filters.finish(mirrors))
+                    let mut filters = filters.finish(mirrors, Extensions::default());
+                    match host_of_backend.zip(found.host_name()) {
+                        Some((append_forwarded_host, Ok(host))) => {
+                            filters.push(Filter::RegexRewrite(RegexRewrite {
+                                path: None,
+                                host: Some(HostRewrite::Fixed(host)),
+                                append_forwarded_host,
+                            }));
+                            (Destination::Backend(found.backend), filters)
+                        }
+                        Some((_, Err(message))) => {
+                            self.fault(
+                                RulePart::Requests,
+                                ConditionType::ResolvedRefs,
+                                RouteReason::InvalidBackendRef,
+                                &field,
+                                message,
+                            );
+                            (Destination::Invalid, Vec::new())
+                        }
+                        None => (Destination::Backend(found.backend), filters),
+                    }
                 }
                 Err(fault) => {
                     self.fault(

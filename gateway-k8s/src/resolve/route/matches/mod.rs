@@ -174,6 +174,7 @@ impl MatchReader<'_> {
                     method,
                     headers,
                     query,
+                    cookies: Vec::new(),
                 });
             },
         );
@@ -200,6 +201,7 @@ impl MatchReader<'_> {
                     method,
                     headers,
                     query,
+                    cookies: Vec::new(),
                 });
             },
         );

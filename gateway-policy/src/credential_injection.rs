@@ -1,0 +1,55 @@
+//! Credentials of the gateway for the backend (Envoy Gateway `HTTPRouteFilter.credentialInjection`).
+
+use http::{HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
+use towergate_core::LocalReply;
+use towergate_core::plan::Text;
+use towergate_core::policy::{HeadPolicy, PolicyError, RequestHead};
+
+use crate::secret::SecretText;
+
+/// A credential that is added to requests.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct CredentialInjection {
+    /// Header field.
+    pub header: Text<HeaderName>,
+    /// Value of the field.
+    pub credential: SecretText,
+    /// Whether a value of the client is replaced. Otherwise it is kept, and nothing is added.
+    pub overwrite: bool,
+}
+
+/// Adds the credential to each request.
+#[derive(Debug)]
+pub(crate) struct CredentialPolicy {
+    header: HeaderName,
+    value: HeaderValue,
+    overwrite: bool,
+}
+
+impl CredentialPolicy {
+    /// Builds the policy.
+    ///
+    /// # Errors
+    /// The credential is no valid header value.
+    pub(crate) fn new(settings: &CredentialInjection) -> Result<Self, PolicyError> {
+        let mut value = HeaderValue::from_str(settings.credential.expose())
+            .map_err(|_| PolicyError::new("the credential is not a valid header value"))?;
+        value.set_sensitive(true);
+        Ok(Self {
+            header: (*settings.header).clone(),
+            value,
+            overwrite: settings.overwrite,
+        })
+    }
+}
+
+impl HeadPolicy for CredentialPolicy {
+    fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply> {
+        let headers = &mut request.head.headers;
+        if self.overwrite || !headers.contains_key(&self.header) {
+            headers.insert(&self.header, self.value.clone());
+        }
+        Ok(())
+    }
+}
