@@ -52,6 +52,8 @@ fn of_filters<'a>(filters: &'a [Filter], found: &mut HashSet<&'a BackendId>) {
             | Filter::ResponseHeaders(_)
             | Filter::Redirect(_)
             | Filter::Rewrite(_)
+            | Filter::RegexRewrite(_)
+            | Filter::DirectResponse(_)
             | Filter::Cors(_) => {}
         }
     }
