@@ -10,7 +10,7 @@ use crate::secret::SecretText;
 
 /// A credential that is added to requests.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
-pub struct CredentialInjection {
+pub struct RequestCredential {
     /// Header field.
     pub header: Text<HeaderName>,
     /// Value of the field.
@@ -32,7 +32,7 @@ impl CredentialPolicy {
     ///
     /// # Errors
     /// The credential is no valid header value.
-    pub(crate) fn new(settings: &CredentialInjection) -> Result<Self, PolicyError> {
+    pub(crate) fn new(settings: &RequestCredential) -> Result<Self, PolicyError> {
         let mut value = HeaderValue::from_str(settings.credential.expose())
             .map_err(|_| PolicyError::new("the credential is not a valid header value"))?;
         value.set_sensitive(true);

@@ -98,7 +98,7 @@ pub enum Policy {
     /// Compression of responses.
     Compression(compression::ResponseCompression),
     /// Addition of credentials for the backend.
-    CredentialInjection(credential_injection::CredentialInjection),
+    CredentialInjection(credential_injection::RequestCredential),
 }
 
 impl RoutePolicy for Policy {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::{Addresses, LookupError};
+use super::{LookupError, ResolvedAddresses};
 use crate::plan::Endpoint;
 
 /// Longest time for which an answer is used, whatever its TTL.
@@ -26,11 +26,11 @@ impl HostAddresses {
     pub(super) fn record(
         &mut self,
         name: &str,
-        answer: Result<Addresses, LookupError>,
+        answer: Result<ResolvedAddresses, LookupError>,
     ) -> Duration {
         let failures = std::mem::take(&mut self.failures);
         match answer {
-            Ok(Addresses { addresses, ttl }) => {
+            Ok(ResolvedAddresses { addresses, ttl }) => {
                 if failures > 0 {
                     tracing::info!("host {name} is resolved again");
                 }
@@ -74,14 +74,14 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn answer(last: u8, ttl: Duration) -> Result<Addresses, LookupError> {
-        Ok(Addresses {
+    fn answer(last: u8, ttl: Duration) -> Result<ResolvedAddresses, LookupError> {
+        Ok(ResolvedAddresses {
             addresses: vec![[192, 0, 2, last].into()],
             ttl,
         })
     }
 
-    fn failure() -> Result<Addresses, LookupError> {
+    fn failure() -> Result<ResolvedAddresses, LookupError> {
         Err(LookupError::Failed("timed out".to_owned()))
     }
 

@@ -15,7 +15,7 @@
 mod hosts;
 mod resolver;
 
-pub use resolver::{Addresses, LookupError, Resolver};
+pub use resolver::{LookupError, ResolvedAddresses, Resolver};
 
 use std::sync::{Arc, LazyLock, Weak};
 use std::thread;

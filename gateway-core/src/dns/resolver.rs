@@ -24,7 +24,7 @@ pub struct Resolver {
 
 /// The addresses of a host.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Addresses {
+pub struct ResolvedAddresses {
     /// IPv4 addresses or, if there are none, IPv6 addresses. Never empty.
     pub addresses: Vec<IpAddr>,
     /// Time for which the answer is valid.
@@ -79,10 +79,10 @@ impl Resolver {
     ///
     /// # Errors
     /// [`LookupError`] says whether the name has no addresses or there is no answer.
-    pub async fn lookup(&self, host: &str) -> Result<Addresses, LookupError> {
+    pub async fn lookup(&self, host: &str) -> Result<ResolvedAddresses, LookupError> {
         if let Ok(address) = host.parse() {
             return match self.local_names || !is_local(address) {
-                true => Ok(Addresses {
+                true => Ok(ResolvedAddresses {
                     addresses: vec![address],
                     ttl: Duration::MAX,
                 }),
@@ -100,7 +100,7 @@ impl Resolver {
         addresses.dedup();
         match addresses.is_empty() {
             true => Err(LookupError::Absent),
-            false => Ok(Addresses {
+            false => Ok(ResolvedAddresses {
                 addresses,
                 ttl: found
                     .valid_until()

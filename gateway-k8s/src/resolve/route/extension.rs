@@ -11,7 +11,7 @@ use towergate_core::format::FieldText;
 use towergate_core::plan::{Match, NameMatch, TextMatch};
 use towergate_policy::check;
 use towergate_policy::common::Header;
-use towergate_policy::credential_injection::CredentialInjection;
+use towergate_policy::credential_injection::RequestCredential;
 use towergate_policy::route_filter::{
     self, BodyKind, CookieMatch, CookieMatchKind, HostRewriteKind, HttpRouteFilterSpec,
     ResponseBody,
@@ -39,7 +39,7 @@ pub(super) struct Extensions {
     /// Whether `Host` is the host name of the Backend, and whether `X-Forwarded-Host` is appended.
     pub(super) host_of_backend: Option<bool>,
     pub(super) direct: Option<DirectResponse>,
-    pub(super) credential: Option<CredentialInjection>,
+    pub(super) credential: Option<RequestCredential>,
     /// Alternative conditions on cookies; empty: none.
     cookies: Vec<Vec<NameMatch<String>>>,
 }
@@ -334,7 +334,7 @@ fn credential(
     index: &ObjectIndex<'_>,
     namespace: &str,
     written: &route_filter::CredentialInjection,
-) -> Result<CredentialInjection, ExtensionError> {
+) -> Result<RequestCredential, ExtensionError> {
     let name = written.header.as_deref().unwrap_or("authorization");
     let header = parse("credentialInjection.header", name)?;
     let reference = written
@@ -367,7 +367,7 @@ fn credential(
     let text = String::from_utf8(value).map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
     match text {
         Ok(text) if !text.is_empty() && http::HeaderValue::from_str(&text).is_ok() => {
-            Ok(CredentialInjection {
+            Ok(RequestCredential {
                 header,
                 credential: SecretText::new(text),
                 overwrite: written.overwrite.unwrap_or(false),
