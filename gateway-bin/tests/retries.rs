@@ -62,7 +62,9 @@ fn serve(mut stream: TcpStream, seen: &Mutex<HashMap<String, u32>>) -> Option<()
             return None;
         }
         while !read_line(&mut stream)?.is_empty() {}
-        let answer = format!("HTTP/1.1 {code} Answer\r\ncontent-length: 0\r\n\r\n");
+        // No connection is kept: a request whose kept connection ends is repeated once, whatever the rule says.
+        let answer =
+            format!("HTTP/1.1 {code} Answer\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
         stream.write_all(answer.as_bytes()).ok()?;
     }
 }
