@@ -43,7 +43,7 @@ mod tests {
     fn the_fault_of_an_expression_is_said_without_the_drawing() {
         for (expression, fault) in [
             ("(", "unclosed group"),
-            ("a{", "unclosed counted repetition"),
+            ("*a", "repetition operator missing expression"),
             (
                 "[z-a]",
                 "invalid character class range, the start must be <= the end",

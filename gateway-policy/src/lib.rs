@@ -76,7 +76,7 @@ pub enum Policy {
     /// HTTP Basic authentication.
     BasicAuth(basic_auth::BasicAuthentication),
     /// Authentication by OpenID Connect.
-    Oidc(oidc::OidcAuthentication),
+    Oidc(Box<oidc::OidcAuthentication>),
     /// Authentication by JSON Web Token.
     Jwt(jwt::JwtAuthentication),
     /// Authorization by client address, header fields and claims.

@@ -105,7 +105,7 @@ fn convert_policy(spec: &Value) -> Result<Vec<Policy>, FieldError> {
 fn convert(change: &Value) -> Result<OidcAuthentication, FieldError> {
     let policies = convert_policy(&json!({"oidc": section(change)}))?;
     match policies.into_iter().next() {
-        Some(Policy::Oidc(oidc)) => Ok(oidc),
+        Some(Policy::Oidc(oidc)) => Ok(*oidc),
         other => panic!("{other:?}"),
     }
 }

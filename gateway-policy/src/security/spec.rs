@@ -118,12 +118,12 @@ impl SecurityPolicySpec {
             }
             if let Some(oidc) = &self.oidc {
                 let oidc = oidc.policy(path.field("oidc"), references, Some(&jwt))?;
-                policies.push(Policy::Oidc(oidc));
+                policies.push(Policy::Oidc(Box::new(oidc)));
             }
             policies.push(Policy::Jwt(jwt));
         } else if let Some(oidc) = &self.oidc {
             let oidc = oidc.policy(path.field("oidc"), references, None)?;
-            policies.push(Policy::Oidc(oidc));
+            policies.push(Policy::Oidc(Box::new(oidc)));
         }
         if let Some(rules) = &self.authorization {
             let rules = rules.policy(path.field("authorization"), &providers)?;
