@@ -26,8 +26,8 @@
 //!     id: BackendId::service("default", "web", 80),
 //!     protocol: BackendProtocol::Http1,
 //!     tls: None,
-//!     hosts: backend.hosts.clone(),
-//!     fallback: backend.fallback,
+//!     hosts: Vec::new(),
+//!     fallback: false,
 //! };
 //! let live = Live::default();
 //! let provider = towergate_tls::default_provider();

@@ -253,7 +253,8 @@ pub(crate) fn find(api_version: &str, name: &str) -> Verdict {
         return Verdict::UnsupportedPolicy(*kind);
     }
     let ours = group == GATEWAY || group == ENVOY || group == "gateway.networking.x-k8s.io";
-    if !ours && !(is_policy(name) && is_like_envoy(api_version)) {
+    let meant_for_us = is_policy(name) && is_like_envoy(api_version);
+    if !(ours || meant_for_us) {
         return Verdict::PassedOver;
     }
     if UNSUPPORTED.contains(&name) || name.starts_with('X') {

@@ -213,19 +213,19 @@ impl<'a> IngressNginx<'a> {
     ) -> ModelAnswer {
         let default = IngressSettings::default();
         let settings = self.servers.settings(location).unwrap_or(&default);
-        if let Some(redirect) = &settings.redirect {
-            if !(location.catch_all && server.host.is_empty()) {
-                let scheme = if request.https { "https" } else { "http" };
-                let mut to = match redirect.to.starts_with('/') {
-                    true => format!("{scheme}://{name}{}", redirect.to),
-                    false => redirect.to.clone(),
-                };
-                if let Some(query) = query.filter(|_| redirect.keeps_query) {
-                    to.push('?');
-                    to.push_str(query);
-                }
-                return ModelAnswer::redirect(redirect.code, to);
+        if let Some(redirect) = &settings.redirect
+            && !(location.catch_all && server.host.is_empty())
+        {
+            let scheme = if request.https { "https" } else { "http" };
+            let mut to = match redirect.to.starts_with('/') {
+                true => format!("{scheme}://{name}{}", redirect.to),
+                false => redirect.to.clone(),
+            };
+            if let Some(query) = query.filter(|_| redirect.keeps_query) {
+                to.push('?');
+                to.push_str(query);
             }
+            return ModelAnswer::redirect(redirect.code, to);
         }
         if settings.nginx_denies {
             return ModelAnswer::reply(503);

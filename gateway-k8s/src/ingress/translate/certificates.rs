@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Translator;
 use crate::ingress::verdict::{Finding, MigrationVerdict, SettingKind};
@@ -72,7 +72,7 @@ impl Translator<'_> {
                 };
                 let written = self.manifests.certificates.iter().any(|certificate| {
                     certificate.key.namespace == ingress.key.namespace
-                        && certificate.value["spec"]["secretName"] == Value::from(secret.as_str())
+                        && certificate.value["spec"]["secretName"] == secret.as_str()
                 });
                 if written {
                     continue;

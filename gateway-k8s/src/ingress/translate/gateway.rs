@@ -176,9 +176,9 @@ impl Translator<'_> {
             }
         }
         if let Some(client) = client_cert {
-            let namespace = gateway.namespace.clone();
+            let namespace = &gateway.namespace;
             let mut reference = json!({"group": "", "kind": "Secret", "name": client.secret.name});
-            if client.secret.namespace != namespace {
+            if client.secret.namespace != *namespace {
                 reference["namespace"] = client.secret.namespace.clone().into();
                 let from = (
                     super::backends::ENVOY,
