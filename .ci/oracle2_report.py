@@ -158,7 +158,8 @@ def main():
     for world, total in sorted(by_world.items()):
         print(f"{world:24} {same[world]:4} of {total:4}")
     unnamed = sorted(case for case in reports if not re.search(rf"\b{case}\b", documented))
-    print(f"answers: {len(agree)} of {len(cases)} as recorded; {len(unnamed)} of the others are not in docs/differences.md")
+    print(f"answers: {len(agree)} of {len(cases)} as recorded; {len(unnamed)} of the others are not in docs/differences.md:")
+    print(*unnamed)
 
     right, total = set(), 0
     details = {}

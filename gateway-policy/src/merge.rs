@@ -13,9 +13,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::FieldError;
 use crate::backend_traffic::{BackendTrafficPolicySpec, MergeType};
 use crate::check::{Check, Report};
-use crate::references::AUTHOR_END;
+use crate::references::{has_author, name_with_author};
 use crate::security::SecurityPolicySpec;
 
 /// Lists that a strategic merge merges item by item. The merge key is `type`.
@@ -44,20 +45,42 @@ const OWN: [&str; 4] = ["targetRef", "targetRefs", "targetSelectors", "mergeType
 
 /// Merges `patch` into `parent`, which is in the namespace `namespace`, by the `mergeType` of `patch`.
 /// Without one, the result is `patch`.
-pub fn merge<S: MergedSpec>(parent: &S, namespace: &str, patch: &S) -> S {
+///
+/// # Errors
+/// The result breaks a rule that each of the two keeps, such as that of one service for `extAuth`.
+pub fn merge<S: MergedSpec>(parent: &S, namespace: &str, patch: &S) -> Result<S, FieldError> {
     let strategic = match patch.merge_type() {
         Some(MergeType::StrategicMerge) => true,
         Some(MergeType::JsonMerge) => false,
-        None | Some(MergeType::Replace | MergeType::Other(_)) => return patch.clone(),
+        None | Some(MergeType::Replace | MergeType::Other(_)) => return Ok(patch.clone()),
     };
     let mut merged = document(parent);
     name_author(&mut merged, parent, namespace);
     for field in OWN {
         merged.remove(field);
     }
-    merge_objects(&mut merged, document(patch), strategic);
-    serde_json::from_value(Value::Object(merged))
-        .expect("both specs were deserialized from the same types")
+    let fields = document(patch);
+    keep_secrets_of_service(&mut merged, &fields);
+    merge_objects(&mut merged, fields, strategic);
+    let merged: S = serde_json::from_value(Value::Object(merged))
+        .expect("both specs were deserialized from the same types");
+    let known = [parent, patch].map(|spec| Report::of(spec).violations);
+    let mut violations = Report::of(&merged).violations.into_iter();
+    match violations.find(|violation| !known.iter().flatten().any(|own| own == violation)) {
+        Some(violation) => Err(violation.into()),
+        None => Ok(merged),
+    }
+}
+
+/// Removes what the parent takes from Secrets for its authorization service, if the patch names another service.
+fn keep_secrets_of_service(parent: &mut Map<String, Value>, patch: &Map<String, Value>) {
+    let own = patch.get("extAuth");
+    let names_service = own.is_some_and(|own| own.get("grpc").or(own.get("http")).is_some());
+    let inherited = parent.get_mut("extAuth");
+    let inherited = inherited.and_then(|section| section.get_mut("contextExtensions"));
+    if let Some(Value::Array(values)) = inherited.filter(|_| names_service) {
+        values.retain(|value| value.get("valueRef").is_none());
+    }
 }
 
 /// Puts the namespace of a policy in front of the names in its references.
@@ -72,9 +95,9 @@ fn name_author(document: &mut Map<String, Value>, spec: &impl Check, namespace: 
             below(value?.get_mut(name)?, indices)
         });
         if let Some(Value::String(name)) = found.and_then(|reference| reference.get_mut("name"))
-            && !name.contains(AUTHOR_END)
+            && !has_author(name)
         {
-            name.insert_str(0, &format!("{namespace}{AUTHOR_END}"));
+            *name = name_with_author(namespace, name);
         }
     }
 }
@@ -135,7 +158,7 @@ mod tests {
         let parent: S = serde_json::from_value(parent).unwrap();
         let patch = serde_json::from_value(patch).unwrap();
 
-        serde_json::to_value(merge(&parent, "infra", &patch)).unwrap()
+        serde_json::to_value(merge(&parent, "infra", &patch).unwrap()).unwrap()
     }
 
     #[test]
@@ -170,9 +193,57 @@ mod tests {
             "/extAuth/http/backendRefs/0",
         ] {
             let name = &mut expected.pointer_mut(path).unwrap()["name"];
-            *name = json!(format!("infra/{}", name.as_str().unwrap()));
+            *name = json!(name_with_author("infra", name.as_str().unwrap()));
         }
         assert_eq!(spec.take(), expected);
+    }
+
+    #[test]
+    fn a_policy_cannot_claim_to_be_another_author() {
+        use crate::references::author_and_name;
+
+        assert_eq!(
+            author_and_name("evil", Some("victim/key")),
+            ("evil", "victim/key")
+        );
+        let inherited = name_with_author("infra", "key");
+        assert_eq!(author_and_name("apps", Some(&inherited)), ("infra", "key"));
+    }
+
+    #[test]
+    fn a_merge_that_breaks_a_rule_is_an_error() {
+        let parent: SecurityPolicySpec = serde_json::from_value(json!({
+            "extAuth": {"grpc": {"backendRefs": [{"name": "auth", "port": 9000}]}},
+        }))
+        .unwrap();
+        let patch = serde_json::from_value(json!({
+            "mergeType": "JSONMerge",
+            "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "a"}],
+            "extAuth": {"http": {"backendRefs": [{"name": "admins", "port": 80}]}},
+        }))
+        .unwrap();
+
+        assert!(merge(&parent, "infra", &patch).is_err());
+    }
+
+    #[test]
+    fn the_parents_secrets_are_not_sent_to_a_service_of_the_patch() {
+        let context = json!([
+            {"name": "a", "type": "Value", "value": "b"},
+            {"name": "c", "type": "ValueRef", "valueRef": {"kind": "Secret", "name": "s", "key": "k"}},
+        ]);
+        let parent = json!({"extAuth": {
+            "grpc": {"backendRefs": [{"name": "auth", "port": 9000}]}, "contextExtensions": context,
+        }});
+        let patch = json!({
+            "mergeType": "JSONMerge",
+            "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "a"}],
+            "extAuth": {"grpc": {"backendRefs": [{"name": "mine", "port": 9000}]}},
+        });
+
+        let spec = merged_specs::<SecurityPolicySpec>(parent, patch);
+
+        assert_eq!(spec["extAuth"]["contextExtensions"], json!([context[0]]));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::LazyLock;
 
 use towergate_core::plan::WeightedBackend;
 
@@ -12,22 +14,34 @@ use crate::secret::SecretText;
 /// Decoded values of a Secret or ConfigMap, by key.
 pub type ObjectData = BTreeMap<String, Vec<u8>>;
 
-/// Ends the namespace in front of a name, in a reference that another policy wrote. No name of an object
-/// contains it.
-pub const AUTHOR_END: char = '/';
+/// Stands between the namespace of an author and the name of an object, in a reference that a policy inherits.
+///
+/// It is random: a policy cannot contain it, and so cannot claim to be another author.
+static AUTHOR_END: LazyLock<String> =
+    LazyLock::new(|| format!("/{:016x}/", RandomState::new().build_hasher().finish()));
+
+/// The name of an object in a reference that a policy in `author` wrote, for a policy that inherits it.
+pub fn name_with_author(author: &str, name: &str) -> String {
+    format!("{author}{}{name}", *AUTHOR_END)
+}
+
+/// Whether a policy inherits the reference with this name.
+pub(crate) fn has_author(name: &str) -> bool {
+    name.contains(AUTHOR_END.as_str())
+}
 
 /// The namespace of the policy that wrote a reference, and the name of the object. `own` is the namespace of
 /// the policy in force; a reference that it inherits by a [merge](crate::merge) has another author, whose
 /// namespace is the default one of the object and the one to which grants are given.
 pub fn author_and_name<'r>(own: &'r str, name: Option<&'r str>) -> (&'r str, &'r str) {
     let name = name.unwrap_or_default();
-    name.split_once(AUTHOR_END).unwrap_or((own, name))
+    name.split_once(AUTHOR_END.as_str()).unwrap_or((own, name))
 }
 
 /// Resolves the references of one policy, for its conversion to values of the plan.
 ///
-/// Implementations apply ReferenceGrants, and resolve the names by [`author_and_name`]. `field` is the path of the reference; it is the field of the error,
-/// whose message names the object.
+/// Implementations apply ReferenceGrants, and resolve the names by [`author_and_name`]. `field` is the path of
+/// the reference; it is the field of the error, whose message names the object.
 pub trait References: Debug {
     /// The values of a Secret.
     ///

@@ -24,7 +24,7 @@
 //!     references: &towergate_policy::references::NoReferences,
 //!     annotations: &Default::default(),
 //! };
-//! let config = merge(&gateway, "default", &route).traffic(context)?;
+//! let config = merge(&gateway, "default", &route)?.traffic(context)?;
 //! assert_eq!(config.traffic.retry.map(|retry| retry.retries), Some(5));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

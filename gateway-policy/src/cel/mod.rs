@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Supported are literals, lists, maps, field access, indexing, the operators of CEL, `has`, the macros
-//! `all`, `exists`, `exists_one`, `filter` and `map`, and the functions of [`functions`]. Anything else is an
+//! `all`, `exists`, `exists_one`, `filter` and `map`, and the functions that the field's documentation lists. Anything else is an
 //! error when the expression is compiled, and so is a variable or attribute that the [`Environment`] does not
 //! declare.
 //!

@@ -3,6 +3,7 @@
 //! A call is one HTTP/2 request on the gateway's own upstream stack: a message with its prefix of five bytes, and a
 //! status in the trailers (gRPC over HTTP/2).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -193,10 +194,12 @@ fn http_request(facts: &GrpcFacts<'_>) -> HttpRequest {
     };
     if let Some(part) = facts.body {
         headers.insert(PARTIAL_BODY.as_str().to_owned(), text(&part.is_partial()));
-        match std::str::from_utf8(&part.data) {
-            Ok(body) => message.body = body.to_owned(),
-            Err(_) => message.raw_body = part.data.clone(),
+        // A service that reads the text must not miss a body for one byte that is not UTF-8.
+        let body = String::from_utf8_lossy(&part.data);
+        if matches!(body, Cow::Owned(_)) {
+            message.raw_body = part.data.clone();
         }
+        message.body = body.into_owned();
     }
     message.headers = headers;
     message

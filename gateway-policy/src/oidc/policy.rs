@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::header::{AUTHORIZATION, COOKIE};
-use http::{HeaderValue, Uri, request};
+use http::{HeaderName, HeaderValue, Uri, request};
 use http_body::Body as _;
 use towergate_core::policy::{
     BuildContext, BuiltPolicy, PolicyError, PolicyFuture, PolicyRequest, WaitingPolicy,
@@ -382,7 +382,14 @@ impl OidcPolicy {
         Ok(())
     }
 
-    /// Removes what the client may not tell the backend: the gateway's cookies and the header of the ID token. The
+    /// Whether `jwt` verifies the tokens in a header field.
+    fn is_token_source(&self, name: &HeaderName) -> bool {
+        let sources = self.rule.pass_through.iter();
+        let mut headers = sources.flat_map(|source| &source.headers);
+        headers.any(|header| *header.name == *name)
+    }
+
+    /// Removes what the client may not tell the backend: the gateway's cookies and the headers of tokens. The
     /// tokens of a session take the place of the cookies.
     fn strip(&self, head: &mut request::Parts, session: Option<&UserSession>) {
         let cookies = &self.rule.cookies;
@@ -398,12 +405,15 @@ impl OidcPolicy {
         if let Some(line) = line {
             head.headers.insert(COOKIE, line);
         }
-        match &self.rule.forward_id_token {
-            // With a token that `jwt` verifies, `Authorization` is that token.
-            Some(name) if **name != AUTHORIZATION || session.is_some() => {
-                head.headers.remove(&**name);
+        let access = self.rule.forward_access_token.then_some(&AUTHORIZATION);
+        for name in access
+            .into_iter()
+            .chain(self.rule.forward_id_token.as_deref())
+        {
+            // Without a session a field may have the token that `jwt` verifies.
+            if session.is_some() || !self.is_token_source(name) {
+                head.headers.remove(name);
             }
-            _ => {}
         }
     }
 }

@@ -24,6 +24,8 @@ pub struct OidcAuthentication {
     pub client_secret: SecretText,
     /// Keys of the cookies: the first one seals, all of them open. Empty: derived from the client secret.
     pub session_keys: Vec<SecretText>,
+    /// `namespace/name` of the policy. Keys of cookies depend on it, so that no policy can make sessions of another.
+    pub policy_name: String,
     /// Names and attributes of the cookies.
     pub cookies: SessionCookies,
     /// The URL to which the provider sends the browser back.
@@ -148,6 +150,7 @@ impl OidcAuthentication {
             client_id: client_id.into(),
             client_secret: SecretText::new(client_secret),
             session_keys: Vec::new(),
+            policy_name: name.to_owned(),
             cookies: SessionCookies::of_policy(name),
             redirect_url: RedirectUrl::default(),
             logout_path: "/logout".to_owned(),
@@ -170,8 +173,8 @@ impl OidcAuthentication {
     /// A configured key is too short.
     pub fn keys(&self) -> Result<SessionKeys, SessionKeyError> {
         let identity = format!(
-            "{}\n{}\n{}",
-            self.cookies.suffix, self.provider.issuer, self.client_id
+            "{}\n{}\n{}\n{}",
+            self.policy_name, self.cookies.suffix, self.provider.issuer, self.client_id
         );
         if self.session_keys.is_empty() {
             return Ok(SessionKeys::of_client_secret(

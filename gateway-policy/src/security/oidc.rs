@@ -199,6 +199,7 @@ impl Oidc {
             client_id,
             client_secret: SecretText::new(client_secret),
             session_keys: references.session_keys()?,
+            policy_name: references.policy_name().to_owned(),
             cookies: self.cookies(path, references.policy_name())?,
             redirect_url: self.redirect_url(path.field("redirectURL"))?,
             logout_path: self
@@ -390,8 +391,8 @@ impl OidcProvider {
         references: &dyn References,
     ) -> Result<OidcProviderSettings, FieldError> {
         let issuer = self.issuer.clone().unwrap_or_default();
-        let mut tls = is_https(path.field("issuer"), &issuer)?;
-        if !tls && !is_loopback(&issuer) {
+        let secure_issuer = is_https(path.field("issuer"), &issuer)?;
+        if !secure_issuer && !is_loopback(&issuer) {
             let reason =
                 "must be an https URL, or an http URL of this host, such as http://localhost:8080";
             return Err(FieldError::invalid(path.field("issuer"), reason));
@@ -405,9 +406,13 @@ impl OidcProvider {
                 is_https(path.field(field), url)?;
             }
         }
-        if let Some(url) = &self.token_endpoint {
-            tls = is_https(path.field("tokenEndpoint"), url)?;
-        }
+        let secure_tokens = match &self.token_endpoint {
+            Some(url) => is_https(path.field("tokenEndpoint"), url)?,
+            None => secure_issuer,
+        };
+        // What is discovered decides where tokens come from and which keys sign them.
+        let discovers = self.authorization_endpoint.is_none() || self.token_endpoint.is_none();
+        let tls = secure_tokens || secure_issuer && discovers;
         let refs = self.backend_refs.as_deref().unwrap_or_default();
         let field = path.field("backendRefs").to_string();
         let backends = references.backends(&field, refs)?;

@@ -50,10 +50,15 @@ var valid = map[string]string{
 	"ReferenceGrant": `{"from":[{"group":"gateway.networking.k8s.io","kind":"HTTPRoute","namespace":"n"}],"to":[{"group":"","kind":"Service"}]}`,
 	"BackendTLSPolicy": `{"targetRefs":[{"group":"","kind":"Service","name":"s"}],
 		"validation":{"hostname":"example.com","wellKnownCACertificates":"System"}}`,
+	"Backend":              `{"endpoints":[{"fqdn":{"hostname":"a.example.com","port":80}}]}`,
+	"HTTPRouteFilter":      `{"directResponse":{"statusCode":200,"body":{"type":"Inline","inline":"ok"}}}`,
 	"ClientTrafficPolicy":  `{"targetRefs":[{"group":"gateway.networking.k8s.io","kind":"Gateway","name":"g"}]}`,
 	"BackendTrafficPolicy": `{"targetRefs":[{"group":"gateway.networking.k8s.io","kind":"HTTPRoute","name":"r"}]}`,
 	"SecurityPolicy":       `{"targetRefs":[{"group":"gateway.networking.k8s.io","kind":"HTTPRoute","name":"r"}]}`,
 }
+
+// envoyKinds are the other kinds of Envoy Gateway.
+var envoyKinds = map[string]bool{"Backend": true, "HTTPRouteFilter": true, "SecurityPolicy": true}
 
 // generate gives the valid object of each kind and at most limit variants of it.
 func generate(c *catalog, limit int, seed uint64) ([]*variant, error) {
@@ -106,7 +111,7 @@ func newest(versions map[string]int) string {
 // finish gives an object its kind and a name of its own.
 func finish(kind, version string, number int, object map[string]any) (*variant, error) {
 	group := "gateway.networking.k8s.io"
-	if strings.HasSuffix(kind, "TrafficPolicy") || kind == "SecurityPolicy" {
+	if strings.HasSuffix(kind, "TrafficPolicy") || envoyKinds[kind] {
 		group = "gateway.envoyproxy.io"
 	}
 	plural := strings.ToLower(kind) + "s"

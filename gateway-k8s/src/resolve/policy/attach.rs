@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
 
+use towergate_policy::FieldError;
 use towergate_policy::backend_traffic::ANNOTATION_PREFIX;
 use towergate_policy::check::FieldRemarks;
 use towergate_policy::common::Targets;
@@ -36,7 +37,10 @@ pub(crate) trait RoutePolicySpec: Debug + Clone {
     /// Whether the policy is merged into its parent.
     fn merges(&self) -> bool;
     /// The policy merged over its parent, which is in `namespace`.
-    fn merged(&self, parent: &Self, namespace: &str) -> Self;
+    ///
+    /// # Errors
+    /// The result is invalid.
+    fn merged(&self, parent: &Self, namespace: &str) -> Result<Self, FieldError>;
     /// Why valid policies of the kind have no effect; `None` if they have.
     fn without_effect() -> Option<&'static str> {
         None
@@ -136,7 +140,7 @@ impl<'a, S: RoutePolicySpec> InForce<'a, S> {
         match self.parent {
             Some(parent) => {
                 admitted(&parent.misread)?;
-                let merged = spec.merged(&parent.spec, &parent.meta.namespace);
+                let merged = spec.merged(&parent.spec, &parent.meta.namespace)?;
                 merged.effect(&context)
             }
             None => spec.effect(&context),

@@ -136,7 +136,11 @@ impl<'a> BackendTls<'a> {
                 .iter()
                 .filter(|target| KINDS.contains(&&*target.kind))
             {
-                let section = target.section_name.as_deref().unwrap_or_default();
+                // A Backend has no ports with names: a section of it is the whole.
+                let section = match &*target.kind {
+                    "Backend" => "",
+                    _ => target.section_name.as_deref().unwrap_or_default(),
+                };
                 let key = (
                     target.kind.as_str(),
                     policy.meta.namespace.as_str(),

@@ -1,11 +1,11 @@
 //! BackendTrafficPolicy: traffic settings of rules.
 
 use towergate_core::plan::Traffic;
-use towergate_policy::Policy;
 use towergate_policy::backend_traffic::{BackendTrafficPolicySpec, RouteContext};
 use towergate_policy::check::FieldRemarks;
 use towergate_policy::common::Targets;
 use towergate_policy::merge::merge;
+use towergate_policy::{FieldError, Policy};
 
 use super::Unusable;
 use super::attach::RoutePolicySpec;
@@ -36,7 +36,7 @@ impl RoutePolicySpec for BackendTrafficPolicySpec {
         self.merge_type.is_some()
     }
 
-    fn merged(&self, parent: &Self, namespace: &str) -> Self {
+    fn merged(&self, parent: &Self, namespace: &str) -> Result<Self, FieldError> {
         merge(parent, namespace, self)
     }
 

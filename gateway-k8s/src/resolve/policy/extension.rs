@@ -3,6 +3,7 @@
 //! The decoder marks an object as invalid unless all that it adds may fail open; such an object has no
 //! effect, but replaces a less specific one.
 
+use towergate_policy::FieldError;
 use towergate_policy::check::FieldRemarks;
 use towergate_policy::common::Targets;
 
@@ -29,8 +30,8 @@ macro_rules! unsupported {
                 false
             }
 
-            fn merged(&self, _parent: &Self, _namespace: &str) -> Self {
-                self.clone()
+            fn merged(&self, _parent: &Self, _namespace: &str) -> Result<Self, FieldError> {
+                Ok(self.clone())
             }
 
             fn without_effect() -> Option<&'static str> {

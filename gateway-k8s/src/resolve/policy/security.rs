@@ -3,7 +3,7 @@
 use towergate_policy::check::FieldRemarks;
 use towergate_policy::common::Targets;
 use towergate_policy::merge::merge;
-use towergate_policy::{Policy, SecurityPolicySpec};
+use towergate_policy::{FieldError, Policy, SecurityPolicySpec};
 
 use super::Unusable;
 use super::attach::RoutePolicySpec;
@@ -25,7 +25,7 @@ impl RoutePolicySpec for SecurityPolicySpec {
         self.merge_type.is_some()
     }
 
-    fn merged(&self, parent: &Self, namespace: &str) -> Self {
+    fn merged(&self, parent: &Self, namespace: &str) -> Result<Self, FieldError> {
         merge(parent, namespace, self)
     }
 
