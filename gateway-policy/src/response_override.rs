@@ -150,8 +150,20 @@ impl ReplacementRule {
             }
         };
         let mut replaced: Response<Body> = reply.into_response(response.grpc);
+        // RFC 9110, sections 15.3.5 and 15.4.5. gRPC clients have received the body as a message.
+        let has_content = !matches!(
+            replaced.status(),
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+        );
+        if !has_content {
+            *replaced.body_mut() = Body::empty();
+            replaced.headers_mut().remove(CONTENT_TYPE);
+        }
         if let Replacement::Response(replacement) = &self.replacement {
             replacement.edit(replaced.headers_mut());
+        }
+        if !has_content {
+            replaced.headers_mut().remove(CONTENT_LENGTH);
         }
         *response.response = replaced;
         response.local = true;
@@ -405,6 +417,36 @@ mod tests {
 
             assert_eq!(response.status(), status);
             assert_eq!(response.headers()[LOCATION], location);
+            assert!(body(response).await.is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_status_without_content_has_neither_body_nor_length() {
+        for status in [204, 304] {
+            for body_text in ["text", ""] {
+                let replacement = Replacement::Response(ReplacementResponse {
+                    status: Some(status),
+                    body: body_text.to_owned(),
+                    set: vec![(CONTENT_LENGTH.into(), HeaderValue::from_static("4").into())],
+                    ..Default::default()
+                });
+                let rules = vec![rule(&[(404, 404)], replacement)];
+                let original = Response::builder().status(404);
+
+                let response = replaced(rules, Request::get("/"), original).await;
+
+                assert_eq!(response.status(), status);
+                assert!(response.headers().is_empty(), "{:?}", response.headers());
+                assert!(body(response).await.is_empty());
+            }
+            let rules = vec![rule(&[(status, status)], text("text"))];
+            let original = Response::builder().status(status);
+
+            let response = replaced(rules, Request::get("/"), original).await;
+
+            assert_eq!(response.status(), status);
+            assert!(response.headers().is_empty(), "{:?}", response.headers());
             assert!(body(response).await.is_empty());
         }
     }

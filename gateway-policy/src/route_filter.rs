@@ -10,6 +10,7 @@
 //! ```
 
 use crate::api_struct::{api_struct, string_enum};
+use crate::check::Report;
 use crate::common::{ConfigMapRef, Header, ObjectRef};
 
 string_enum! {
@@ -136,7 +137,7 @@ api_struct! {
     }
 
     /// Conditions that must all hold.
-    pub struct FilterMatch {
+    pub struct FilterMatch, rules {
         /// Conditions on cookies.
         cookies: Vec<CookieMatch> = "cookies" [Items(1, 16)],
     }
@@ -149,5 +150,38 @@ api_struct! {
         name: String = "name" [Required, Length(1, 256)],
         /// Value or expression.
         value: String = "value" [Required, Length(1, 4096)],
+    }
+}
+
+impl FilterMatch {
+    /// Without a condition it would hold for every request.
+    fn rules(&self, report: &mut Report) {
+        let message = "should have at least 1 properties";
+        report.rule(self.cookies.is_some(), message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_match_needs_a_condition() {
+        let violations = |spec: &str| {
+            let spec: HttpRouteFilterSpec = serde_json::from_str(spec).unwrap();
+            let violations = Report::of(&spec).violations;
+            let violations = violations.iter().map(ToString::to_string);
+            violations.collect::<Vec<_>>()
+        };
+
+        assert_eq!(
+            violations(r#"{"matches": [{"cookies": [{"name": "a", "value": "b"}]}, {}]}"#),
+            ["spec.matches[1]: should have at least 1 properties"]
+        );
+        assert_eq!(
+            violations(r#"{"matches": [{"cookies": []}]}"#),
+            ["spec.matches[0].cookies: should have at least 1 items"]
+        );
+        assert!(violations(r#"{"matches": []}"#).is_empty());
     }
 }

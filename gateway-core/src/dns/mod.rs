@@ -15,7 +15,7 @@
 mod hosts;
 mod resolver;
 
-pub use resolver::{LookupError, ResolvedAddresses, Resolver};
+pub use resolver::{LookupError, ResolvedAddresses, Resolver, is_local};
 
 use std::sync::{Arc, LazyLock, Weak};
 use std::thread;

@@ -144,7 +144,7 @@ impl Resolver {
 }
 
 /// Whether an address is that of this machine or of a link of it, such as the metadata service of a cloud.
-fn is_local(address: IpAddr) -> bool {
+pub fn is_local(address: IpAddr) -> bool {
     let address = address.to_canonical();
     address.is_loopback()
         || address.is_unspecified()

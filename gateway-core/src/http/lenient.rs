@@ -14,8 +14,8 @@ pub(crate) enum LenientParse {
     BothFramings,
     /// `Content-Length` is repeated with the same value (RFC 9110, section 8.6).
     SameLengths,
-    /// `Content-Length` is longer than any number.
-    LongLength,
+    /// `Content-Length` is longer than any number, or `Transfer-Encoding` than any coding that is accepted.
+    LongFraming,
 }
 
 /// Rejects a request that was invalid as received.
@@ -25,7 +25,7 @@ pub(crate) fn check(head: &request::Parts) -> Result<(), LocalReply> {
         Some(LenientParse::Fragment) if head.uri.scheme().is_none() => {
             LocalReply::new(StatusCode::BAD_REQUEST, "path_normalization_failed").closing()
         }
-        Some(LenientParse::Fragment | LenientParse::SameLengths | LenientParse::LongLength) => {
+        Some(LenientParse::Fragment | LenientParse::SameLengths | LenientParse::LongFraming) => {
             LocalReply::malformed("http1.codec_error")
         }
         Some(LenientParse::BothFramings) => {
@@ -63,6 +63,10 @@ mod tests {
         );
         assert_eq!(
             checked("/a", Some(LenientParse::SameLengths)),
+            Some("http1.codec_error".to_owned())
+        );
+        assert_eq!(
+            checked("/a", Some(LenientParse::LongFraming)),
             Some("http1.codec_error".to_owned())
         );
         assert_eq!(

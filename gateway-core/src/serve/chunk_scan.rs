@@ -1,9 +1,10 @@
 //! Position within a chunked body (RFC 9112, section 7.1), byte by byte.
 //!
 //! hyper decodes the body. This scan finds its end and rejects what hyper accepts: a chunk size with any number
-//! of leading zeros, and control characters in extensions, which other parsers may take for a line end.
+//! of leading zeros, and control characters in extensions, which other parsers may take for a line end. Lines
+//! end in CR LF, as for hyper: it takes an LF alone for a part of a trailer, and other parsers for a line end.
 
-use memchr::memchr;
+use memchr::memchr2;
 
 /// Maximum number of digits of a chunk size, leading zeros included.
 const MAX_DIGITS: u8 = 16;
@@ -28,8 +29,13 @@ pub(super) enum ChunkScan {
     DataCr,
     /// After that CR.
     DataLf,
-    /// In a line of the trailers. Whether the line has a byte other than CR.
-    Trailers(bool),
+    /// In a line of the trailers.
+    Trailers {
+        /// Whether the line has a byte before its end.
+        filled: bool,
+        /// Whether the last byte is a CR.
+        cr: bool,
+    },
     /// After the body.
     End,
 }
@@ -41,6 +47,11 @@ pub(super) struct MalformedChunk(pub(super) usize);
 impl ChunkScan {
     /// Before the first chunk.
     pub(super) const START: Self = Self::Size { digits: 0, size: 0 };
+    /// At the begin of a line of the trailers.
+    const TRAILERS: Self = Self::Trailers {
+        filled: false,
+        cr: false,
+    };
 
     /// Scans the next bytes of the body. Returns the number of bytes up to the end of the body, or all.
     pub(super) fn scan(&mut self, bytes: &[u8]) -> Result<usize, MalformedChunk> {
@@ -64,7 +75,7 @@ impl ChunkScan {
                 _ if byte.is_ascii_control() => return Err(MalformedChunk(0)),
                 _ => *self,
             },
-            Self::SizeEnd(0) if byte == b'\n' => Self::Trailers(false),
+            Self::SizeEnd(0) if byte == b'\n' => Self::TRAILERS,
             Self::SizeEnd(size) if byte == b'\n' => Self::Data(size),
             Self::Data(left) => {
                 let len = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
@@ -77,25 +88,33 @@ impl ChunkScan {
             Self::DataCr if byte == b'\r' => Self::DataLf,
             Self::DataLf if byte == b'\n' => Self::START,
             Self::SizeEnd(_) | Self::DataCr | Self::DataLf => return Err(MalformedChunk(0)),
-            Self::Trailers(filled) => return Ok(self.skip_line(filled, bytes)),
+            Self::Trailers { filled, cr } => return self.trailers(filled, cr, bytes),
             Self::End => Self::End,
         };
         Ok(1)
     }
 
-    /// Skips the rest of a line of the trailers. hyper checks its contents.
-    fn skip_line(&mut self, filled: bool, bytes: &[u8]) -> usize {
-        let end = memchr(b'\n', bytes);
-        let filled = filled
-            || bytes[..end.unwrap_or(bytes.len())]
-                .iter()
-                .any(|b| *b != b'\r');
-        *self = match (end, filled) {
-            (None, filled) => Self::Trailers(filled),
-            (Some(_), true) => Self::Trailers(false),
-            (Some(_), false) => Self::End,
+    /// Skips bytes of a line of the trailers up to its CR, or its LF. hyper checks its contents.
+    fn trailers(&mut self, filled: bool, cr: bool, bytes: &[u8]) -> Result<usize, MalformedChunk> {
+        if cr {
+            *self = match (bytes[0], filled) {
+                (b'\n', true) => Self::TRAILERS,
+                (b'\n', false) => Self::End,
+                _ => return Err(MalformedChunk(0)),
+            };
+            return Ok(1);
+        }
+        let end = memchr2(b'\r', b'\n', bytes);
+        if let Some(at) = end
+            && bytes[at] == b'\n'
+        {
+            return Err(MalformedChunk(at));
+        }
+        *self = Self::Trailers {
+            filled: filled || end != Some(0),
+            cr: end.is_some(),
         };
-        end.map_or(bytes.len(), |end| end + 1)
+        Ok(end.map_or(bytes.len(), |at| at + 1))
     }
 }
 
@@ -135,14 +154,19 @@ mod tests {
         let long = format!("{}1\r\na\r\n0\r\n\r\n", "0".repeat(16));
         // A message, with its end or the place of its defect.
         type Case<'a> = (&'a [u8], Result<Option<usize>, usize>);
-        let cases: [Case<'_>; 17] = [
+        let cases: [Case<'_>; 22] = [
             (b"0\r\n\r\nGET", Ok(Some(5))),
             (b"3\r\nabc\r\n0\r\n\r\n", Ok(Some(13))),
             (
                 b"A;x=\"y\"\r\n0123456789\r\n000\r\nx: y\r\n\r\nrest",
                 Ok(Some(34)),
             ),
-            (b"1 ;x\r\na\r\n0\r\n\n", Ok(Some(13))),
+            (b"1 ;x\r\na\r\n0\r\n\r\n", Ok(Some(14))),
+            (b"1 ;x\r\na\r\n0\r\n\n", Err(12)),
+            (b"0\r\nx: y\n\r\n", Err(7)),
+            (b"0\r\nx: y\r\n\n", Err(9)),
+            (b"0\r\nx\ry\r\n\r\n", Err(5)),
+            (b"0\r\n\r\r\n", Err(4)),
             (b"2\r\na", Ok(None)),
             (b"\r\n", Err(0)),
             (b";x\r\n", Err(0)),

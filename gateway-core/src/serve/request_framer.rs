@@ -108,7 +108,7 @@ impl RequestFramer {
 
     /// Whether a malformed chunk was found.
     pub(super) fn is_malformed(&self) -> bool {
-        self.malformed && self.switching.is_none()
+        self.malformed
     }
 
     /// Whether a request asked for another protocol, and its answer is not known.
@@ -302,8 +302,9 @@ impl RequestFramer {
             scan => State::Chunked(scan),
         };
         result.unwrap_or_else(|MalformedChunk(at)| {
-            // Without certainty that it is a chunk, hyper decides.
-            self.malformed = self.switching.is_none();
+            // After a request for another protocol it may not be a chunk, and hyper decides. The body of that
+            // request itself is certain.
+            self.malformed = self.switching.is_none_or(|heads| heads == self.heads);
             self.state = State::Opaque;
             at
         })
@@ -369,18 +370,24 @@ impl Head {
                 if self.lengths == 1 {
                     self.length = length(value);
                 }
-                if line.len() >= MAX_FIELD {
-                    self.lenient = Some(LenientParse::LongLength);
-                }
+                self.check_length(line);
             }
             Some((Field::TransferEncoding, value)) => {
                 self.codings = self.codings.saturating_add(1);
                 self.chunked = value.eq_ignore_ascii_case(b"chunked");
+                self.check_length(line);
             }
             Some((Field::Upgrade, _)) => self.switches = true,
             None => return matches!(line, [] | [b'\r']),
         }
         false
+    }
+
+    /// Notes a framing field of which a part may not have been kept: hyper reads all of it.
+    fn check_length(&mut self, line: &[u8]) {
+        if line.len() >= MAX_FIELD {
+            self.lenient = Some(LenientParse::LongFraming);
+        }
     }
 }
 

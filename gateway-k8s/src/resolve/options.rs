@@ -87,8 +87,9 @@ pub struct Parity {
 pub struct BackendUse {
     /// Whether a Backend can be a backend. Default: `true`.
     pub enabled: bool,
-    /// Whether endpoints may be loopback addresses. Default: `true`. In a cluster these are the addresses of the
-    /// data plane itself, with its admin page.
+    /// Whether endpoints may be loopback, link-local and unspecified addresses. Default: `true`. In a cluster
+    /// these are the addresses of the data plane itself, with its admin page, and of its node, such as the
+    /// metadata service of a cloud.
     pub loopback: bool,
 }
 

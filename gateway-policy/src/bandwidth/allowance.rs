@@ -45,8 +45,7 @@ impl Allowance {
 
     /// Takes `bytes`; returns the time at which they may be sent. `None`: now.
     pub(super) fn take(&self, bytes: usize) -> Option<Instant> {
-        let cost = bytes as u128 * self.limit.per.as_nanos() / u128::from(self.limit.bytes.max(1));
-        let cost = u64::try_from(cost).unwrap_or(u64::MAX);
+        let cost = self.cost(bytes);
         let burst = nanoseconds(BURST);
         let now = nanoseconds(self.start.elapsed());
         let add = |paid: u64| Some(paid.max(now).saturating_add(cost));
@@ -54,6 +53,21 @@ impl Allowance {
         let before = self.paid.fetch_update(order, order, add).unwrap_or(0);
         let due = before.max(now).saturating_add(cost).saturating_sub(burst);
         (due > now).then(|| self.start + Duration::from_nanos(due))
+    }
+
+    /// Gives back `bytes` that were taken and are not sent.
+    pub(super) fn refund(&self, bytes: usize) {
+        let cost = self.cost(bytes);
+        let order = Ordering::Relaxed;
+        let subtract = |paid: u64| Some(paid.saturating_sub(cost));
+        // The closure never refuses.
+        let _ = self.paid.fetch_update(order, order, subtract);
+    }
+
+    /// The time in nanoseconds for which `bytes` use the whole limit.
+    fn cost(&self, bytes: usize) -> u64 {
+        let cost = bytes as u128 * self.limit.per.as_nanos() / u128::from(self.limit.bytes.max(1));
+        u64::try_from(cost).unwrap_or(u64::MAX)
     }
 }
 

@@ -131,6 +131,7 @@ mod tests {
     use std::convert::Infallible;
 
     use bytes::Bytes;
+    use futures_util::FutureExt;
     use http_body::Frame;
     use http_body_util::{BodyExt, StreamBody};
     use tokio::time::Instant;
@@ -173,6 +174,21 @@ mod tests {
             6 * 1024
         );
         assert_eq!(start.elapsed().as_secs_f64().round() as u64, 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn cancelled_bodies_leave_no_debt() {
+        let start = Instant::now();
+        let allowance = Arc::new(Allowance::new(KIB_PER_SECOND));
+        assert_eq!(allowance.take(1024), None);
+
+        for _ in 0..100 {
+            let mut paced = PacedBody::response(body(1024), Some(allowance.clone()), None);
+            assert!(paced.frame().now_or_never().is_none(), "it has to wait");
+        }
+
+        let due = allowance.take(1024);
+        assert_eq!(due, Some(start + Duration::from_secs(1)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -139,6 +139,15 @@ impl PacedBody {
     }
 }
 
+impl Drop for PacedBody {
+    /// Gives back the piece that was taken and not sent, so that a cancelled body does not delay others.
+    fn drop(&mut self) {
+        if let (Some(allowance), Some((piece, _))) = (&self.allowance, &self.next) {
+            allowance.refund(piece.len());
+        }
+    }
+}
+
 impl http_body::Body for PacedBody {
     type Data = Bytes;
     type Error = BoxError;

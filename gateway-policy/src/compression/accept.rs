@@ -19,13 +19,13 @@ pub(super) fn choose(
     let mut best = (0.0, None);
     for (name, weight) in &listed {
         let compressor = match *name {
-            "identity" => None,
+            name if name.eq_ignore_ascii_case("identity") => None,
             // The first coding that is not listed itself.
             "*" => match offered.iter().find(|offered| !lists(&listed, offered)) {
                 None => continue,
                 first => first,
             },
-            name => match offered.iter().find(|offered| offered.coding.name() == name) {
+            name => match offered.iter().find(|offered| is_named(offered, name)) {
                 None => continue,
                 named => named,
             },
@@ -38,9 +38,12 @@ pub(super) fn choose(
 }
 
 fn lists(listed: &[(&str, f32)], offered: &Compressor) -> bool {
-    listed
-        .iter()
-        .any(|(name, _)| *name == offered.coding.name())
+    listed.iter().any(|(name, _)| is_named(offered, name))
+}
+
+/// Whether `name` is that of the coding, without regard to case (RFC 9110, section 8.4.1).
+fn is_named(offered: &Compressor, name: &str) -> bool {
+    name.eq_ignore_ascii_case(offered.coding.name())
 }
 
 /// A coding with its weight, 1 by default. `None` if it has no name or an invalid weight.
@@ -93,6 +96,8 @@ mod tests {
             (" deflate , gzip ", Some(ContentCoding::Gzip)),
             ("gzip ; Q = 0.3, br;q=0.2", Some(ContentCoding::Gzip)),
             ("gzip;q=0.5, identity", None),
+            ("deflate, GZIP;q=0.5", Some(ContentCoding::Gzip)),
+            ("gzip;q=0.5, Identity", None),
             ("deflate", None),
             ("", None),
         ] {
@@ -107,6 +112,7 @@ mod tests {
         for field in [
             "gzip;q=0",
             "gzip;q=0, *",
+            "GZip;q=0, *",
             "*;q=0",
             "gzip;q=x",
             "gzip;q=2",

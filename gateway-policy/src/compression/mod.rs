@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! request:  Accept-Encoding ──choose──> coding; the field is removed, so that the backend does not compress
-//! response: is it compressible? ──> Vary; body through the encoder, without Content-Length
+//! response: is it compressible? ──> Vary; body through the encoder, without Content-Length and
+//!           Accept-Ranges
 //! ```
 //!
 //! | response | result |
@@ -19,8 +20,8 @@ mod encoded_body;
 mod encoder;
 
 use http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
-    ETAG, VARY,
+    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
+    CONTENT_TYPE, ETAG, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
@@ -138,6 +139,8 @@ fn compress(response: &mut Response<Body>, coding: Option<ContentCoding>, min_le
     vary_by_encoding(headers);
     if let Some((coding, encoder)) = encoder {
         headers.remove(CONTENT_LENGTH);
+        // Ranges of the backend are those of the body without a coding.
+        headers.remove(ACCEPT_RANGES);
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
         // A strong validator promises equal bytes (RFC 9110, section 8.8.1).
         if headers

@@ -160,6 +160,19 @@ async fn a_weak_tag_is_kept_and_a_strong_one_removed() {
 }
 
 #[tokio::test]
+async fn ranges_are_offered_only_for_a_body_that_is_not_compressed() {
+    for (accepted, kept) in [("gzip", false), ("br", true)] {
+        let request = Request::get("/").header(ACCEPT_ENCODING, accepted);
+        let response = text(500).header(ACCEPT_RANGES, "bytes");
+        let response = response.body(Body::from("x".repeat(500))).unwrap();
+
+        let response = forward(policy(&[ContentCoding::Gzip]), request, response).await;
+
+        assert_eq!(response.headers().contains_key(ACCEPT_RANGES), kept);
+    }
+}
+
+#[tokio::test]
 async fn a_minimum_length_above_that_of_the_response_leaves_it_alone() {
     let mut minimum = policy(&[ContentCoding::Gzip]);
     minimum.compressors[0].min_length = 1024;

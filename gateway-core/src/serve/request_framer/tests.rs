@@ -32,6 +32,7 @@ fn whole(text: &str) -> (String, Option<(u64, LenientParse)>, bool) {
 fn invalid_heads_that_the_codec_accepts_are_found_in_every_form() {
     use LenientParse::*;
     let long = "0".repeat(200);
+    let spaces = " ".repeat(200);
     for (text, expected) in [
         ("GET /a#b HTTP/1.1\r\n\r\n", Some((0, Fragment))),
         ("\r\n\r\nGET /a#b HTTP/1.1\r\n\r\n", Some((0, Fragment))),
@@ -64,7 +65,15 @@ fn invalid_heads_that_the_codec_accepts_are_found_in_every_form() {
         ),
         (
             &format!("PUT / HTTP/1.1\r\nContent-Length: {long}1\r\n\r\n"),
-            Some((0, LongLength)),
+            Some((0, LongFraming)),
+        ),
+        (
+            &format!("PUT / HTTP/1.1\r\nTransfer-Encoding:{spaces}chunked\r\n\r\n0\r\n\r\n"),
+            Some((0, LongFraming)),
+        ),
+        (
+            &format!("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked{spaces}\r\n\r\n0\r\n\r\n"),
+            Some((0, LongFraming)),
         ),
         (
             "PUT / HTTP/1.1\r\nContent-Length: 2\r\nX-Content-Length: 2\r\n\r\nok",
@@ -122,6 +131,8 @@ fn bytes_end_before_a_malformed_chunk() {
         ("00000000000000000001\r\n", "0000000000000000"),
         ("1;a\0b\r\n", "1;a"),
         ("1;a\nb\r\n", "1;a"),
+        // For hyper the trailers go on.
+        ("0\r\nx: y\n\r\nGET /b HTTP/1.1\r\n\r\n", "0\r\nx: y"),
     ] {
         assert_eq!(
             whole(&format!("{head}{body}")),
@@ -145,6 +156,28 @@ fn what_may_be_another_protocol_is_not_changed() {
         assert!(framer.is_switching(), "its response is pending");
         framer.note_requests(2);
         assert!(!framer.is_switching());
+    }
+}
+
+#[test]
+fn the_body_of_a_request_for_another_protocol_is_checked_and_what_follows_is_not() {
+    let head = "POST / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let next = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (text, valid, malformed) in [
+        (format!("{head}1;a\nb\r\n"), format!("{head}1;a"), true),
+        (
+            format!("{head}0\r\n\r\n{next}1;a\nb\r\n"),
+            format!("{head}0\r\n\r\n{next}1;a\nb\r\n"),
+            false,
+        ),
+    ] {
+        for part in 1..=text.len() {
+            assert_eq!(
+                framed(text.as_bytes(), &[part]),
+                (valid.clone().into_bytes(), None, malformed),
+                "{text:?} in {part}"
+            );
+        }
     }
 }
 
@@ -180,6 +213,7 @@ fn any_request() -> impl Strategy<Value = String> {
         "abc",
         "3\r\nabc\r\n0\r\n\r\n",
         "0\r\nx: y\r\n\r\n",
+        "0\r\nx: y\n\r\n",
         "1;\0\r\n",
         "00000000000000000000",
         "2\r\nabc",

@@ -220,6 +220,7 @@ async fn a_chunk_that_other_parsers_may_read_differently_ends_the_body_in_an_err
     for chunk in [
         "1;a\nb\r\nx\r\n0\r\n\r\n",
         "000000000000000001\r\nx\r\n0\r\n\r\n",
+        "0\r\nx: y\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
     ] {
         let rig = Rig::plain(|_| {}).await;
         let head = "POST /collect HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use towergate_core::dns;
 use towergate_core::plan::{BackendProtocol, DnsHost, Endpoint};
 use towergate_policy::backend::{
     BackendAppProtocol, BackendEndpoint, BackendSpec, BackendTls, BackendType,
@@ -299,9 +300,10 @@ fn destination(
             None => invalid(format!("{field}: the port is not between 1 and 65535")),
         }
     };
-    let loopback = |name: &str| {
+    let local = |name: &str| {
         invalid(format!(
-            "{field}: {name} is a loopback address, which in a cluster is that of the data plane itself"
+            "{field}: {name} is a loopback, link-local or unspecified address, which in a cluster is that of the \
+             data plane itself or of its node"
         ))
     };
     match (&endpoint.fqdn, &endpoint.ip, &endpoint.unix) {
@@ -311,7 +313,7 @@ fn destination(
             if !index.options.backends.loopback
                 && (name == "localhost" || name.ends_with(".localhost"))
             {
-                return loopback(&name);
+                return local(&name);
             }
             let port = port(fqdn.port)?;
             Ok(EndpointTarget::Host(DnsHost { name, port }))
@@ -321,11 +323,8 @@ fn destination(
             let Ok(address) = text.parse::<IpAddr>() else {
                 return invalid(format!("{field}.ip.address {text:?} is not an IP address"));
             };
-            let canonical = address.to_canonical();
-            if !index.options.backends.loopback
-                && (canonical.is_loopback() || canonical.is_unspecified())
-            {
-                return loopback(text);
+            if !index.options.backends.loopback && dns::is_local(address) {
+                return local(text);
             }
             Ok(EndpointTarget::Address(Endpoint {
                 address: (address, port(ip.port)?).into(),
@@ -455,4 +454,57 @@ fn roots(
 
 fn invalid<T>(message: String) -> Result<T, BackendError> {
     fault(RouteReason::InvalidBackendRef, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::decode;
+    use crate::resolve::{BackendUse, ResolveOptions, resolve};
+
+    const BACKEND: &str = "
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: Backend
+metadata: {name: one, namespace: apps}
+spec: {endpoints: [{ip: {address: 192.0.2.1, port: 80}}]}
+";
+
+    /// Whether a Backend with an endpoint of this address is accepted.
+    fn is_accepted(address: &str, loopback: bool) -> bool {
+        let mut objects = decode("test.yaml", BACKEND).objects;
+        for backend in objects.backends.values_mut() {
+            let endpoints = backend.spec.endpoints.iter_mut().flatten();
+            for ip in endpoints.filter_map(|endpoint| endpoint.ip.as_mut()) {
+                ip.address = Some(address.to_owned());
+            }
+        }
+        let options = ResolveOptions {
+            backends: BackendUse {
+                enabled: true,
+                loopback,
+            },
+            ..ResolveOptions::default()
+        };
+        let statuses = resolve(&objects, &options).statuses;
+        let key = StatusKey::new("Backend", ObjectKey::new("apps", "one"));
+        statuses.0[&key]["conditions"][0]["status"] == "True"
+    }
+
+    #[test]
+    fn addresses_of_the_data_plane_and_its_node_are_refused_where_loopback_is() {
+        for (address, local) in [
+            ("127.0.0.1", true),
+            ("0.0.0.0", true),
+            ("0.1.2.3", true),
+            ("169.254.169.254", true),
+            ("::1", true),
+            ("::ffff:169.254.169.254", true),
+            ("fe80::1", true),
+            ("10.0.0.1", false),
+            ("2001:db8::1", false),
+        ] {
+            assert_eq!(is_accepted(address, false), !local, "{address}");
+            assert!(is_accepted(address, true), "{address}");
+        }
+    }
 }

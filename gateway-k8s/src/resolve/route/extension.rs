@@ -394,3 +394,58 @@ fn cookie(written: &CookieMatch) -> Result<NameMatch<String>, ExtensionError> {
     };
     Ok(NameMatch { name, value })
 }
+
+#[cfg(test)]
+mod tests {
+    use towergate_policy::route_filter::FilterMatch;
+
+    use crate::decode::decode;
+    use crate::resolve::{Resolution, ResolveOptions, resolve};
+
+    const OBJECTS: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: apps}
+spec:
+  gatewayClassName: eg
+  listeners: [{name: http, port: 80, protocol: HTTP}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: route, namespace: apps}
+spec:
+  parentRefs: [{name: edge}]
+  rules:
+  - filters: [{type: ExtensionRef, extensionRef: {group: gateway.envoyproxy.io, kind: HTTPRouteFilter, name: beta}}]
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: HTTPRouteFilter
+metadata: {name: beta, namespace: apps}
+spec:
+  directResponse: {statusCode: 200}
+  matches: [{cookies: [{name: beta, value: 'yes'}]}]
+";
+
+    /// An API server with an older CRD may let it pass.
+    #[test]
+    fn a_match_without_a_condition_does_not_hold_for_every_request() {
+        let mut objects = decode("test.yaml", OBJECTS).objects;
+        let valid = resolve(&objects, &ResolveOptions::default());
+        for filter in objects.route_filters.values_mut() {
+            filter.spec.matches = Some(vec![FilterMatch::default()]);
+        }
+
+        let resolution = resolve(&objects, &ResolveOptions::default());
+
+        let is_closed = |resolution: &Resolution| {
+            let plan = serde_json::to_string(&resolution.plan).unwrap();
+            plan.contains("\"respond\":500")
+        };
+        assert!(!is_closed(&valid));
+        assert!(is_closed(&resolution));
+        let found = format!("{:?}", resolution.diagnostics);
+        let message =
+            "HTTPRouteFilter apps/beta: spec.matches[0]: should have at least 1 properties";
+        assert!(found.contains(message), "{found}");
+    }
+}
