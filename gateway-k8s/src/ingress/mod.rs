@@ -5,7 +5,7 @@
 //!              (pure)  └──> a verdict for each annotation, ConfigMap key and flag
 //! ```
 //!
-//! - [`input`] decodes the manifests, [`annotations`] reads annotations as ingress-nginx does,
+//! - [`input`] decodes the manifests, `annotations` reads annotations as ingress-nginx does,
 //!   [`servers`] merges the Ingresses of a host as ingress-nginx does, and [`translate`] writes objects.
 //! - `table` lists all annotations, `config_table` all keys and flags. A name in neither is unknown.
 //! - A setting that guards a path and cannot be translated makes the path answer 500.
