@@ -22,7 +22,7 @@ impl Environment {
     }
 
     /// Limits an evaluation to so many nodes of the syntax tree, those of a macro's body counted for each
-    /// item. Nested macros multiply, and an expression may be written by somebody who may not stop a worker.
+    /// item. The cost of nested macros multiplies, and the author of a policy must not be able to block a worker.
     /// Default: 10 000.
     #[must_use]
     pub const fn max_steps(self, max_steps: u32) -> Self {
