@@ -17,6 +17,7 @@ use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Map, Value};
 
 use super::token::object;
+use super::verified_cache::KeySetId;
 use super::{JwtError, UnverifiedToken};
 
 /// The largest key set that is read, in bytes.
@@ -139,8 +140,9 @@ pub enum KeySetError {
 }
 
 /// The keys of a provider.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct KeySet {
+    pub(super) id: KeySetId,
     keys: Vec<VerificationKey>,
 }
 
@@ -193,7 +195,8 @@ impl KeySet {
         if keys.is_empty() {
             return Err(KeySetError::NoUsableKey(reason));
         }
-        Ok(Self { keys })
+        let id = KeySetId::next();
+        Ok(Self { id, keys })
     }
 
     /// Verifies the signature of `token`.

@@ -33,6 +33,7 @@ mod policy;
 mod remote;
 mod source;
 mod token;
+mod verified_cache;
 mod verify;
 
 pub use claims::{ClaimHeader, InvalidClaim, find_claim};
@@ -202,7 +203,7 @@ impl<'r> JwtVerifier<'r> {
                 Ok(tokens) => {
                     let verified = tokens.into_iter().map(|claims| VerifiedToken {
                         provider: index,
-                        claims: claims.into(),
+                        claims,
                     });
                     return Ok(verified.collect());
                 }
@@ -242,7 +243,7 @@ impl TokenProvider {
         head: &request::Parts,
         keys: Option<&KeySet>,
         now: SystemTime,
-    ) -> Result<Vec<Claims>, JwtError> {
+    ) -> Result<Vec<Arc<Claims>>, JwtError> {
         let found = self.sources.find(head);
         if found.is_empty() {
             return Err(JwtError::Missing);
@@ -256,14 +257,22 @@ impl TokenProvider {
         text: &str,
         keys: Option<&KeySet>,
         now: SystemTime,
-    ) -> Result<Claims, JwtError> {
+    ) -> Result<Arc<Claims>, JwtError> {
         if text.len() > MAX_TOKEN_LENGTH {
             return Err(JwtError::TooLong);
         }
+        let check =
+            |claims: &Claims| check_claims(claims, self.issuer.as_deref(), &self.audiences, now);
+        if let Some(claims) = keys.and_then(|keys| verified_cache::find(keys.id, text)) {
+            return check(&claims).map(|()| claims);
+        }
         let token = UnverifiedToken::decode(text)?;
-        check_claims(&token.claims, self.issuer.as_deref(), &self.audiences, now)?;
-        keys.ok_or(JwtError::KeysUnavailable)?.verify(&token)?;
-        Ok(token.claims)
+        check(&token.claims)?;
+        let keys = keys.ok_or(JwtError::KeysUnavailable)?;
+        keys.verify(&token)?;
+        let claims = Arc::new(token.claims);
+        verified_cache::insert(keys.id, text, &claims);
+        Ok(claims)
     }
 }
 

@@ -418,3 +418,30 @@ fn a_token_has_a_longest_length() {
         Err(JwtError::TooLong)
     );
 }
+
+#[test]
+fn a_verified_token_is_still_refused_once_expired_or_when_its_key_is_gone() {
+    let (signer, other) = (edwards(), edwards());
+    let rule = JwtAuthentication::of(TokenProvider::new("a", ""));
+    let token = signer.token(&json!({}), &json!({"exp": 1_000}));
+    let (head, ()) = Request::get("/")
+        .header("authorization", format!("Bearer {token}"))
+        .body(())
+        .unwrap()
+        .into_parts();
+    let verify = |keys: &Arc<KeySet>, second: u64| {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+        let verified = JwtVerifier::new(&rule).verify(&head, &[Some(keys.clone())], now);
+        verified.map(|tokens| tokens.len())
+    };
+    let (keys, rotated) = (Arc::new(signer.keys()), Arc::new(other.keys()));
+
+    assert_eq!(verify(&keys, 900), Ok(1));
+    assert_eq!(verify(&keys, 1_000 + CLOCK_SKEW.as_secs()), Ok(1));
+    assert_eq!(
+        verify(&keys, 1_001 + CLOCK_SKEW.as_secs()),
+        Err(JwtError::Expired)
+    );
+    assert_eq!(verify(&rotated, 900), Err(JwtError::BadSignature));
+    assert_eq!(verify(&keys, 900), Ok(1));
+}

@@ -1,0 +1,148 @@
+//! Claims of tokens whose signatures were verified, so that a client's next request with the same token costs
+//! a lookup in place of a verification.
+//!
+//! Each thread has a cache of its own, so workers share no lock. An entry belongs to one [`KeySet`]: another
+//! set, which replaces it when keys are fetched again, finds nothing of it. `exp`, `nbf`, `iss` and `aud` are
+//! checked for each request, so an entry extends no token's validity. Only tokens with a valid signature are
+//! entered, and a generation is bounded in number and in bytes, so clients cannot fill the memory.
+//!
+//! [`KeySet`]: super::KeySet
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Claims;
+
+/// The most tokens of a generation.
+const MAX_TOKENS: usize = 256;
+/// The most bytes of the tokens of a generation.
+const MAX_BYTES: usize = 256 * 1024;
+/// Longer tokens are verified each time, in bytes.
+const MAX_CACHED_LENGTH: usize = 8 * 1024;
+
+thread_local! {
+    static CACHE: RefCell<VerifiedCache> = RefCell::default();
+}
+
+/// Identifies a key set within the process.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) struct KeySetId(u64);
+
+impl KeySetId {
+    /// An id that no other key set has or had.
+    pub(super) fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// The claims of a token whose signature this thread has verified with the same keys.
+pub(super) fn find(keys: KeySetId, token: &str) -> Option<Arc<Claims>> {
+    CACHE.with_borrow_mut(|cache| cache.find(keys, token))
+}
+
+/// Remembers a token whose signature was verified.
+pub(super) fn insert(keys: KeySetId, token: &str, claims: &Arc<Claims>) {
+    if token.len() <= MAX_CACHED_LENGTH {
+        CACHE.with_borrow_mut(|cache| cache.insert(keys, token.into(), claims.clone()));
+    }
+}
+
+type Generation = HashMap<Box<str>, (KeySetId, Arc<Claims>)>;
+
+/// Two generations: a full one becomes the old one, whose tokens are dropped unless they are seen again.
+#[derive(Default)]
+struct VerifiedCache {
+    young: Generation,
+    young_bytes: usize,
+    old: Generation,
+}
+
+impl VerifiedCache {
+    fn find(&mut self, keys: KeySetId, token: &str) -> Option<Arc<Claims>> {
+        let of_keys =
+            |(owner, claims): &(KeySetId, Arc<Claims>)| (*owner == keys).then(|| claims.clone());
+        if let Some(entry) = self.young.get(token) {
+            return of_keys(entry);
+        }
+        let (token, entry) = self.old.remove_entry(token)?;
+        let claims = of_keys(&entry)?;
+        self.insert(keys, token, claims.clone());
+        Some(claims)
+    }
+
+    fn insert(&mut self, keys: KeySetId, token: Box<str>, claims: Arc<Claims>) {
+        if self.young.len() >= MAX_TOKENS || self.young_bytes + token.len() > MAX_BYTES {
+            self.old = std::mem::take(&mut self.young);
+            self.young_bytes = 0;
+        }
+        let length = token.len();
+        if self.young.insert(token, (keys, claims)).is_none() {
+            self.young_bytes += length;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claims() -> Arc<Claims> {
+        Arc::default()
+    }
+
+    #[test]
+    fn a_token_is_found_for_the_keys_that_verified_it_only() {
+        let (keys, other) = (KeySetId::next(), KeySetId::next());
+        let mut cache = VerifiedCache::default();
+        cache.insert(keys, "a.b.c".into(), claims());
+
+        assert!(cache.find(keys, "a.b.c").is_some());
+        assert!(cache.find(other, "a.b.c").is_none());
+        assert!(cache.find(keys, "a.b.d").is_none());
+    }
+
+    #[test]
+    fn a_token_of_other_keys_is_not_found_after_it_has_aged() {
+        let (keys, other) = (KeySetId::next(), KeySetId::next());
+        let mut cache = VerifiedCache::default();
+        cache.insert(keys, "a.b.c".into(), claims());
+        for number in 0..MAX_TOKENS {
+            cache.insert(keys, format!("{number}").into(), claims());
+        }
+
+        assert!(cache.find(other, "a.b.c").is_none());
+    }
+
+    #[test]
+    fn a_token_in_use_outlives_many_others() {
+        let keys = KeySetId::next();
+        let mut cache = VerifiedCache::default();
+        cache.insert(keys, "used".into(), claims());
+        for number in 0..10 * MAX_TOKENS {
+            cache.insert(keys, format!("{number}").into(), claims());
+            assert!(cache.find(keys, "used").is_some(), "after {number}");
+        }
+        assert!(cache.find(keys, "0").is_none());
+    }
+
+    #[test]
+    fn tokens_are_bounded_in_number_and_bytes() {
+        let keys = KeySetId::next();
+        let mut cache = VerifiedCache::default();
+        for number in 0..10 * MAX_TOKENS {
+            cache.insert(keys, format!("{number:08000}").into(), claims());
+            let bytes: usize = cache
+                .young
+                .keys()
+                .chain(cache.old.keys())
+                .map(|token| token.len())
+                .sum();
+            assert!(
+                bytes <= 2 * MAX_BYTES && cache.young.len() + cache.old.len() <= 2 * MAX_TOKENS
+            );
+        }
+    }
+}
