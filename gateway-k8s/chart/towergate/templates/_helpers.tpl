@@ -34,18 +34,22 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
-{{/* What the controller reads of data planes. Fields without a value are left out. */}}
+{{/* What the controller reads of data planes. Fields without a value are left out: `null` removes a key. */}}
 {{- define "towergate.dataPlane" -}}
 {{- $given := .Values.dataPlane -}}
 {{- $from := $given.from | default (printf "https://%s.%s.svc:%d" (include "towergate.name" .) .Release.Namespace (int .Values.controller.service.port)) -}}
 {{- $plane := dict
   "image" (include "towergate.image" (dict "image" $given.image "chart" .Chart))
-  "imagePullPolicy" $given.image.pullPolicy
   "from" $from -}}
+{{- with $given.image.pullPolicy -}}
+{{- $_ := set $plane "imagePullPolicy" . -}}
+{{- end -}}
 {{- range $key := list "imagePullSecrets" "replicas" "leaveSeconds" "drainSeconds" "args" "resources" "nodeSelector" "tolerations" "affinity" "priorityClassName" -}}
+{{- if hasKey $given $key -}}
 {{- $value := get $given $key -}}
 {{- if not (kindIs "invalid" $value) -}}
 {{- $_ := set $plane $key $value -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- $service := dict -}}
