@@ -108,6 +108,7 @@ pub(crate) async fn serve_health(
 
 fn health() -> Router<Arc<Admin>> {
     Router::new()
+        .route("/live", get(|| async { "live\n" }))
         .route("/ready", get(ready))
         .route("/stats/prometheus", get(metrics))
 }

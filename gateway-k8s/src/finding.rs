@@ -108,10 +108,10 @@ finding_codes! {
         "move the file out of the folder";
     OidcRedirectNotServed = "oidc-redirect-not-served": "no rule under a SecurityPolicy serves the `redirectURL` of its `oidc`",
         "use a host and path that a route under the policy matches";
-    ParametersIgnored = "parameters-ignored": "a GatewayClass or Gateway references parameters that Towergate does not read",
-        "configure the equivalent policy or Towergate option, and remove the reference";
-    ParametersInvalid = "parameters-invalid": "a Gateway references parameters of an unsupported kind",
-        "remove the reference";
+    ParametersIgnored = "parameters-ignored": "an EnvoyProxy has fields without effect",
+        "configure the equivalent policy or Towergate option, and remove the fields";
+    ParametersInvalid = "parameters-invalid": "parameters of a GatewayClass or Gateway are missing, invalid or of an unsupported kind",
+        "correct or remove the reference";
     ParentKind = "parent-kind": "a parentRef names a kind that routes cannot attach to",
         "reference a Gateway or ListenerSet";
     ParentNamespaceMissing = "parent-namespace-missing": "a parentRef lacks the namespace of its Gateway",

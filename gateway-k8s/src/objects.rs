@@ -13,6 +13,7 @@ use towergate_policy::SchemaViolation;
 use towergate_policy::backend::BackendSpec;
 use towergate_policy::backend_traffic::BackendTrafficPolicySpec;
 use towergate_policy::client_traffic::ClientTrafficPolicySpec;
+use towergate_policy::envoy_proxy::EnvoyProxySpec;
 use towergate_policy::route_filter::HttpRouteFilterSpec;
 use towergate_policy::security::SecurityPolicySpec;
 
@@ -145,6 +146,8 @@ pub struct Objects {
     pub backends: Store<BackendSpec>,
     /// `gateway.envoyproxy.io` HTTPRouteFilter.
     pub route_filters: Store<HttpRouteFilterSpec>,
+    /// `gateway.envoyproxy.io` EnvoyProxy.
+    pub envoy_proxies: Store<EnvoyProxySpec>,
     /// Service.
     pub services: Store<ServiceSpec>,
     /// EndpointSlice.
@@ -212,6 +215,7 @@ impl Objects {
             patch_policies: "EnvoyPatchPolicy",
             backends: "Backend",
             route_filters: "HTTPRouteFilter",
+            envoy_proxies: "EnvoyProxy",
             services: "Service",
             endpoint_slices: "EndpointSlice",
             secrets: "Secret",

@@ -37,6 +37,7 @@ pub mod common;
 pub mod compression;
 pub mod credential_injection;
 pub mod csrf;
+pub mod envoy_proxy;
 pub mod ext_auth;
 pub mod fault;
 mod field_error;

@@ -91,7 +91,7 @@ const fn of_cluster(kind: Kind) -> Kind {
 use StatusShape as S;
 
 /// All watched kinds.
-pub(crate) static KINDS: [Kind; 22] = [
+pub(crate) static KINDS: [Kind; 23] = [
     of_cluster(kind(
         "GatewayClass",
         GATEWAY,
@@ -193,6 +193,7 @@ pub(crate) static KINDS: [Kind; 22] = [
         &["v1alpha1"],
         S::None,
     ),
+    kind("EnvoyProxy", ENVOY, "envoyproxies", &["v1alpha1"], S::None),
     kind("Service", "", "services", &["v1"], S::None),
     kind(
         "EndpointSlice",

@@ -188,7 +188,8 @@ impl Reconciler {
         let role = if leads { Role::Leader } else { Role::Follower };
         let claims = ownership::claims(&self.world, &self.controller);
         self.verdicts = Verdicts::of(&self.published.reports().borrow());
-        let placement = self.planes.place(&claims, role, &self.verdicts);
+        let mut placement = self.planes.place(&claims, role, &self.verdicts);
+        placement.set_families(self.world.objects());
         self.metrics
             .set_without_address(claims.len() - placement.assigned.len());
         let scope = self.scope(&placement);

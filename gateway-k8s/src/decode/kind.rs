@@ -42,6 +42,7 @@ pub(crate) enum KindId {
     PatchPolicy,
     Backend,
     RouteFilter,
+    EnvoyProxy,
     Service,
     EndpointSlice,
     Secret,
@@ -113,7 +114,7 @@ const fn kind(
     }
 }
 
-const KINDS: [Kind; 20] = [
+const KINDS: [Kind; 21] = [
     kind(
         KindId::GatewayClass,
         "GatewayClass",
@@ -164,6 +165,7 @@ const KINDS: [Kind; 20] = [
     ),
     kind(KindId::Backend, "Backend", ENVOY, &["v1alpha1"]),
     kind(KindId::RouteFilter, "HTTPRouteFilter", ENVOY, &["v1alpha1"]),
+    kind(KindId::EnvoyProxy, "EnvoyProxy", ENVOY, &["v1alpha1"]),
     kind(KindId::Service, "Service", "", &["v1"]),
     kind(
         KindId::EndpointSlice,
@@ -177,7 +179,7 @@ const KINDS: [Kind; 20] = [
 ];
 
 /// Unsupported kinds of Gateway API and Envoy Gateway.
-const UNSUPPORTED: [&str; 2] = ["BackendLBPolicy", "EnvoyProxy"];
+const UNSUPPORTED: [&str; 1] = ["BackendLBPolicy"];
 
 /// Policies of Envoy Gateway of which only the targets are read.
 const UNSUPPORTED_POLICIES: [Kind; 2] = [
@@ -325,11 +327,7 @@ mod tests {
                 "SecurityPolicy",
                 "SecurityPolicy",
             ),
-            (
-                "gateway.envoyproxy.io/v1alpha1",
-                "EnvoyProxy",
-                "unsupported",
-            ),
+            ("gateway.envoyproxy.io/v1alpha1", "EnvoyProxy", "EnvoyProxy"),
             (
                 "gateway.envoyproxy.io/v1alpha1",
                 "EnvoyExtensionPolicy",

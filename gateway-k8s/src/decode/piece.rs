@@ -10,6 +10,7 @@ use towergate_policy::SchemaViolation;
 use towergate_policy::backend::BackendSpec;
 use towergate_policy::backend_traffic::BackendTrafficPolicySpec;
 use towergate_policy::client_traffic::ClientTrafficPolicySpec;
+use towergate_policy::envoy_proxy::EnvoyProxySpec;
 use towergate_policy::route_filter::HttpRouteFilterSpec;
 use towergate_policy::security::SecurityPolicySpec;
 
@@ -112,6 +113,7 @@ found! {
     PatchPolicy: EnvoyPatchPolicySpec, patch_policies, "EnvoyPatchPolicy";
     Backend: BackendSpec, backends, "Backend";
     RouteFilter: HttpRouteFilterSpec, route_filters, "HTTPRouteFilter";
+    EnvoyProxy: EnvoyProxySpec, envoy_proxies, "EnvoyProxy";
     Service: ServiceSpec, services, "Service";
     EndpointSlice: EndpointSlice, endpoint_slices, "EndpointSlice";
     Secret: Secret, secrets, "Secret";

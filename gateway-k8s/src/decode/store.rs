@@ -39,6 +39,7 @@ pub(super) fn insert(reader: &mut Reader, head: Head<'_>, node: &Node, body: &No
         KindId::PatchPolicy => read!(PatchPolicy),
         KindId::Backend => read!(Backend),
         KindId::RouteFilter => read!(RouteFilter),
+        KindId::EnvoyProxy => read!(EnvoyProxy),
         KindId::Service => read!(Service),
         KindId::EndpointSlice => read!(EndpointSlice),
         KindId::Secret => read!(Secret),

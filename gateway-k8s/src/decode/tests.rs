@@ -138,7 +138,7 @@ fn mistakes_are_diagnosed_at_their_place() {
             11,
         ),
         (
-            "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyProxy\nmetadata: {name: a}\n",
+            "apiVersion: gateway.networking.k8s.io/v1alpha2\nkind: BackendLBPolicy\nmetadata: {name: a}\n",
             FindingCode::UnsupportedKind,
             2,
             7,

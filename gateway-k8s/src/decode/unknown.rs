@@ -36,6 +36,8 @@ pub(crate) enum Closed {
     Backend,
     /// The rules that reference an HTTPRouteFilter.
     Filter,
+    /// The Gateways that an EnvoyProxy has settings for.
+    Gateways,
 }
 
 impl Closed {
@@ -53,6 +55,7 @@ impl Closed {
             Self::Grant => "the grant permits nothing",
             Self::Backend => "requests to the Backend are answered 500",
             Self::Filter => "the rules that reference the filter answer 500",
+            Self::Gateways => "Gateways with these settings are not served",
         }
     }
 }
@@ -91,6 +94,8 @@ pub(crate) fn closed(kind: KindId, path: &str) -> Option<Closed> {
         K::ExtensionPolicy | K::PatchPolicy => None,
         K::Backend => Some(Closed::Backend),
         K::RouteFilter => Some(Closed::Filter),
+        // The API server prunes unknown fields; the known ones are applied.
+        K::EnvoyProxy => None,
         K::GatewayClass
         | K::Service
         | K::EndpointSlice
@@ -116,6 +121,7 @@ fn whole(kind: KindId) -> Option<Closed> {
         K::ExtensionPolicy | K::PatchPolicy => None,
         K::Backend => Some(Closed::Backend),
         K::RouteFilter => Some(Closed::Filter),
+        K::EnvoyProxy => Some(Closed::Gateways),
         K::GatewayClass
         | K::Service
         | K::EndpointSlice

@@ -25,6 +25,7 @@ mod report;
 mod route;
 mod selector;
 
+pub use gateway::{every_address, gateway_parameters};
 pub use options::{BackendUse, Parity, Resolution, ResolveOptions};
 
 use std::cell::RefCell;

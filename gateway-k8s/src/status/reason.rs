@@ -36,6 +36,8 @@ reasons! {
     /// Reasons in the status of a GatewayClass.
     pub enum GatewayClassReason {
         Accepted = "Accepted",
+        InvalidParameters = "InvalidParameters",
+        UnsupportedField = "UnsupportedField",
     }
 
     /// Reasons in the status of a Gateway.
@@ -52,6 +54,7 @@ reasons! {
         RefNotPermitted = "RefNotPermitted",
         ResolvedRefs = "ResolvedRefs",
         UnsupportedAddress = "UnsupportedAddress",
+        UnsupportedField = "UnsupportedField",
     }
 
     /// Reasons in the status of a listener.

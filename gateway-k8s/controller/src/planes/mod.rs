@@ -22,6 +22,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use towergate_core::plan::Plan;
+use towergate_k8s::resolve::{every_address, gateway_parameters};
 use towergate_k8s::{ObjectKey, Objects, Statuses};
 use towergate_policy::Policy;
 
@@ -47,6 +48,8 @@ pub(crate) struct Placement {
     pub(crate) assigned: BTreeMap<String, Vec<String>>,
     /// Bound ports that differ from the port of the Gateway, by port of the Gateway.
     pub(crate) ports: BTreeMap<u16, u16>,
+    /// Addresses that the data planes of a Gateway bind, by `namespace/name`, if its EnvoyProxy sets `ipFamily`.
+    pub(crate) everywhere: BTreeMap<String, Vec<IpAddr>>,
     /// TCP ports that data planes bind for themselves.
     pub(crate) reserved: BTreeSet<u16>,
     /// Gateways that no data plane serves yet, with the cause. `None`: unknown cause.
@@ -88,6 +91,18 @@ impl Placement {
     /// Sets `Programmed` to `False` for Gateways that are not served yet or cannot be served.
     pub(crate) fn mark(&self, statuses: &mut Statuses) {
         waiting::mark(statuses, &self.waiting, &self.refused);
+    }
+
+    /// Reads the address families of data planes.
+    pub(crate) fn set_families(&mut self, objects: &Objects) {
+        for gateway in objects.gateways.values() {
+            let name = gateway.key().to_string();
+            let found = gateway_parameters(objects, gateway).ok().flatten();
+            let family = found.and_then(|found| found.ip_family.clone());
+            if let Some(family) = family.filter(|_| self.bind.contains_key(&name)) {
+                self.everywhere.insert(name, every_address(&family));
+            }
+        }
     }
 
     /// The Gateways to provision.

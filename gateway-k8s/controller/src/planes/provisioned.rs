@@ -54,34 +54,42 @@ fn bare(claim: &Claim) -> GatewayToRun {
         ports: Default::default(),
         addresses: Vec::new(),
         pool: Vec::new(),
+        proxy: None,
         fate: Fate::Keep,
     }
 }
 
 /// The plan of each Gateway by its name.
 pub(super) fn split(plan: Plan<Policy>, placement: &Placement) -> BTreeMap<String, Plan<Policy>> {
+    let everywhere = |name: &str| match placement.everywhere.get(name) {
+        Some(addresses) => addresses.clone(),
+        None => vec![IpAddr::from(Ipv4Addr::UNSPECIFIED)],
+    };
     let names: HashMap<&[IpAddr], &String> = placement
         .bind
         .iter()
         .map(|(name, bound)| (bound.as_slice(), name))
         .collect();
-    let everywhere = || vec![IpAddr::from(Ipv4Addr::UNSPECIFIED)];
     let mut plans: BTreeMap<String, Plan<Policy>> = placement
         .bind
         .keys()
         .map(|name| (name.clone(), Plan::default()))
         .collect();
     for mut port in plan.ports {
-        let name = names.get(port.addresses.as_slice());
-        if let Some(plan) = name.and_then(|name| plans.get_mut(*name)) {
-            port.addresses = everywhere();
+        let Some(name) = names.get(port.addresses.as_slice()) else {
+            continue;
+        };
+        if let Some(plan) = plans.get_mut(*name) {
+            port.addresses = everywhere(name);
             plan.ports.push(port);
         }
     }
     for mut port in plan.datagrams {
-        let name = names.get(port.addresses.as_slice());
-        if let Some(plan) = name.and_then(|name| plans.get_mut(*name)) {
-            port.addresses = everywhere();
+        let Some(name) = names.get(port.addresses.as_slice()) else {
+            continue;
+        };
+        if let Some(plan) = plans.get_mut(*name) {
+            port.addresses = everywhere(name);
             plan.datagrams.push(port);
         }
     }

@@ -19,7 +19,6 @@ use super::desired::{Fate, GatewayToRun};
 use super::diff::{self, Step};
 use super::kind::Kind;
 use super::metadata::Manifest;
-use super::name;
 use super::observe::Observed;
 use super::options::Mode;
 use super::render;
@@ -97,13 +96,13 @@ impl Provisioner {
 
     /// The state of the objects of a Gateway.
     pub(crate) fn observe(&self, gateway: &GatewayToRun) -> Observed {
-        let name = name::of_objects(&gateway.key.name, &gateway.class);
         let find = |kind: Kind| {
-            let found = self.cache.find(kind, &gateway.key.namespace, &name);
-            found.filter(|object| self.is_own(object, gateway))
+            // An EnvoyProxy may set the names of objects.
+            let is_own = |object: &Value| self.is_own(object, gateway);
+            self.cache.find_by(kind, &gateway.key.namespace, is_own)
         };
-        let (service, deployment) = (find(Kind::Service), find(Kind::Deployment));
-        Observed::of(service.as_deref(), deployment.as_deref())
+        let workload = find(Kind::Deployment).or_else(|| find(Kind::DaemonSet));
+        Observed::of(find(Kind::Service).as_deref(), workload.as_deref())
     }
 
     /// Creates missing objects, updates objects that differ, and deletes surplus objects. Only the leader may

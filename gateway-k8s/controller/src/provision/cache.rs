@@ -34,6 +34,24 @@ impl Cache {
         self.lock().get(&id).cloned()
     }
 
+    /// The first object of a kind in a namespace for which `is` holds.
+    pub(super) fn find_by(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        is: impl Fn(&Value) -> bool,
+    ) -> Option<Arc<Value>> {
+        let first = (kind, namespace.to_owned(), String::new());
+        let objects = self.lock();
+        let of_namespace = objects
+            .range(first..)
+            .take_while(|((of, within, _), _)| *of == kind && within == namespace);
+        of_namespace
+            .map(|(_, object)| object)
+            .find(|object| is(object))
+            .cloned()
+    }
+
     /// All cached objects.
     pub(super) fn all(&self) -> Vec<(Id, Arc<Value>)> {
         let objects = self.lock();

@@ -1,4 +1,4 @@
-//! The Deployment of the data planes of a Gateway, its ServiceAccount and its PodDisruptionBudget.
+//! The Deployment or DaemonSet of the data planes of a Gateway, its ServiceAccount and its PodDisruptionBudget.
 //!
 //! An update loses no request: a new pod is ready before an old pod is stopped (`maxUnavailable` 0). The old
 //! pod accepts connections until load balancers have removed it (`preStop`), then drains.
@@ -8,11 +8,14 @@
 //! new listener restarts no pod.
 
 use serde_json::{Value, json};
+use towergate_policy::envoy_proxy::{EnvoyContainer, EnvoyProxySpec, IpFamily};
 
 use super::desired::GatewayToRun;
 use super::kind::Kind;
 use super::metadata::{Manifest, labels, selector};
 use super::options::PlaneOptions;
+use super::parameters::{Workload, add_items, add_texts, ip_family, overlay};
+use super::patch;
 
 /// Port of the metrics and readiness endpoints.
 const HEALTH_PORT: u16 = 19001;
@@ -22,41 +25,64 @@ const ADMIN_PORT: u16 = 19000;
 pub(crate) const OWN_PORTS: [u16; 2] = [ADMIN_PORT, HEALTH_PORT];
 /// Time for a pod to exit after its drain timeout, in seconds.
 const LAST_SECONDS: u32 = 10;
+/// Name of the container of the data plane.
+pub(super) const CONTAINER: &str = "towergate";
 const CREDENTIALS: &str = "/etc/towergate/credentials";
 const STATE: &str = "/var/lib/towergate";
 
-/// Renders the Deployment. `credentials` is the name of the Secret that its pods mount.
+/// Renders the Deployment or DaemonSet. `account` is the name of the ServiceAccount of its pods, `credentials` that of
+/// the Secret that they mount, `options` are those of this Gateway.
 pub(super) fn render(
     gateway: &GatewayToRun,
-    name: &str,
+    account: &str,
     credentials: &str,
     options: &PlaneOptions,
 ) -> Manifest {
+    let workload = Workload::of(gateway.proxy.as_deref());
     let mut metadata = json!({ "labels": labels(gateway) });
     if !gateway.annotations.is_empty() {
         metadata["annotations"] = json!(gateway.annotations);
     }
+    if let Some(pod) = workload.pod {
+        add_texts(&mut metadata["labels"], pod.labels.as_ref());
+        let mut annotations = metadata["annotations"].take();
+        add_texts(&mut annotations, pod.annotations.as_ref());
+        match annotations.is_null() {
+            true => drop(
+                metadata
+                    .as_object_mut()
+                    .map(|all| all.remove("annotations")),
+            ),
+            false => metadata["annotations"] = annotations,
+        }
+    }
     let mut spec = json!({
         "revisionHistoryLimit": 3,
         "selector": { "matchLabels": selector(gateway) },
-        "strategy": {
-            "type": "RollingUpdate",
-            "rollingUpdate": { "maxUnavailable": 0, "maxSurge": 1 },
-        },
         "template": {
             "metadata": metadata,
-            "spec": pod(gateway, name, credentials, options),
+            "spec": pod(gateway, account, credentials, options, &workload),
         },
     });
-    if let Some(replicas) = options.replicas {
+    let strategy = match workload.kind {
+        Kind::DaemonSet => "updateStrategy",
+        _ => "strategy",
+    };
+    spec[strategy] = workload.strategy.cloned().unwrap_or_else(|| {
+        json!({
+            "type": "RollingUpdate",
+            "rollingUpdate": { "maxUnavailable": 0, "maxSurge": 1 },
+        })
+    });
+    if let Some(replicas) = options
+        .replicas
+        .filter(|_| workload.kind == Kind::Deployment)
+    {
         spec["replicas"] = replicas.into();
     }
-    Manifest::new(
-        Kind::Deployment,
-        gateway,
-        name.to_owned(),
-        json!({ "spec": spec }),
-    )
+    let name = workload.name.unwrap_or(account).to_owned();
+    let manifest = Manifest::new(workload.kind, gateway, name, json!({ "spec": spec }));
+    patch::apply(manifest, workload.patch)
 }
 
 /// Renders the ServiceAccount of the pods.
@@ -67,14 +93,30 @@ pub(super) fn account(gateway: &GatewayToRun, name: &str) -> Manifest {
 
 /// Renders the PodDisruptionBudget: a node drain evicts one pod at a time. A single pod can be evicted.
 pub(super) fn budget(gateway: &GatewayToRun, name: &str) -> Manifest {
-    let rest = json!({ "spec": {
-        "maxUnavailable": 1,
-        "selector": { "matchLabels": selector(gateway) },
-    } });
-    Manifest::new(Kind::PodDisruptionBudget, gateway, name.to_owned(), rest)
+    let proxy = gateway.proxy.as_deref();
+    let given = proxy.and_then(EnvoyProxySpec::kubernetes);
+    let given = given.and_then(|kubernetes| kubernetes.budget.as_ref());
+    let mut spec = json!({ "selector": { "matchLabels": selector(gateway) } });
+    match given.map(|given| (&given.min_available, &given.max_unavailable)) {
+        Some((Some(lowest), _)) => spec["minAvailable"] = lowest.clone(),
+        Some((None, Some(highest))) => spec["maxUnavailable"] = highest.clone(),
+        Some((None, None)) | None => spec["maxUnavailable"] = 1.into(),
+    }
+    let name = given
+        .and_then(|given| given.name.as_deref())
+        .unwrap_or(name);
+    let rest = json!({ "spec": spec });
+    let manifest = Manifest::new(Kind::PodDisruptionBudget, gateway, name.to_owned(), rest);
+    patch::apply(manifest, given.and_then(|given| given.patch.as_ref()))
 }
 
-fn pod(gateway: &GatewayToRun, name: &str, credentials: &str, options: &PlaneOptions) -> Value {
+fn pod(
+    gateway: &GatewayToRun,
+    name: &str,
+    credentials: &str,
+    options: &PlaneOptions,
+    workload: &Workload<'_>,
+) -> Value {
     let grace = options.leave_seconds + options.drain_seconds + LAST_SECONDS;
     let mut pod = json!({
         "serviceAccountName": name,
@@ -91,13 +133,26 @@ fn pod(gateway: &GatewayToRun, name: &str, credentials: &str, options: &PlaneOpt
             "whenUnsatisfiable": "ScheduleAnyway",
             "labelSelector": { "matchLabels": selector(gateway) },
         }],
-        "containers": [container(options)],
+        "containers": [container(gateway, options, workload.container)],
         "volumes": [
             { "name": "credentials", "secret": { "secretName": credentials } },
             { "name": "state", "emptyDir": { "medium": "Memory", "sizeLimit": "256Mi" } },
         ],
     });
     placement(&mut pod, options);
+    if let Some(given) = workload.pod {
+        overlay(&mut pod["securityContext"], given.security_context.as_ref());
+        add_items(
+            &mut pod["volumes"],
+            given.volumes.as_deref().unwrap_or_default(),
+        );
+        if let Some(spread) = &given.topology_spread_constraints {
+            pod["topologySpreadConstraints"] = json!(spread);
+        }
+    }
+    if !workload.init_containers.is_empty() {
+        pod["initContainers"] = workload.init_containers.into();
+    }
     pod
 }
 
@@ -122,17 +177,28 @@ fn placement(pod: &mut Value, options: &PlaneOptions) {
     }
 }
 
-fn container(options: &PlaneOptions) -> Value {
+fn container(
+    gateway: &GatewayToRun,
+    options: &PlaneOptions,
+    given: Option<&EnvoyContainer>,
+) -> Value {
+    let family = ip_family(gateway.proxy.as_deref());
     let mut container = json!({
-        "name": "towergate",
+        "name": CONTAINER,
         "image": options.image,
-        "args": arguments(options),
+        "args": arguments(options, &family),
         "ports": [{ "name": "health", "containerPort": HEALTH_PORT, "protocol": "TCP" }],
         "readinessProbe": {
             "httpGet": { "path": "/ready", "port": "health" },
             "periodSeconds": 5,
             "timeoutSeconds": 2,
             "failureThreshold": 2,
+        },
+        "livenessProbe": {
+            "httpGet": { "path": "/live", "port": "health" },
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+            "failureThreshold": 6,
         },
         "lifecycle": { "preStop": { "sleep": { "seconds": options.leave_seconds } } },
         "resources": options.resources,
@@ -149,11 +215,27 @@ fn container(options: &PlaneOptions) -> Value {
     if let Some(policy) = &options.image_pull_policy {
         container["imagePullPolicy"] = policy.clone().into();
     }
+    if let Some(given) = given {
+        let list = |list: &'_ Option<Vec<Value>>| list.clone().unwrap_or_default();
+        overlay(
+            &mut container["securityContext"],
+            given.security_context.as_ref(),
+        );
+        add_items(&mut container["volumeMounts"], &list(&given.volume_mounts));
+        if given.env.as_ref().is_some_and(|env| !env.is_empty()) {
+            container["env"] = json!(given.env);
+        }
+    }
     container
 }
 
 /// The arguments of the container. The image sets the program.
-fn arguments(options: &PlaneOptions) -> Vec<String> {
+fn arguments(options: &PlaneOptions, family: &IpFamily) -> Vec<String> {
+    // On Linux, an IPv6 socket without an address serves both families.
+    let any = match family {
+        IpFamily::IPv6 | IpFamily::DualStack => "[::]",
+        IpFamily::IPv4 | IpFamily::Other(_) => "0.0.0.0",
+    };
     let own = [
         "run",
         "--from",
@@ -165,7 +247,7 @@ fn arguments(options: &PlaneOptions) -> Vec<String> {
     ];
     let own = own.map(str::to_owned).into_iter();
     own.chain([
-        format!("--health=0.0.0.0:{HEALTH_PORT}"),
+        format!("--health={any}:{HEALTH_PORT}"),
         format!("--drain-timeout={}s", options.drain_seconds),
     ])
     .chain(options.args.iter().cloned())

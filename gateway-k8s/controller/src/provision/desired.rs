@@ -5,8 +5,10 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 use towergate_k8s::api::gateway::{GatewaySpec, Listener};
+use towergate_k8s::resolve::gateway_parameters;
 use towergate_k8s::status::StatusKey;
 use towergate_k8s::{Object, ObjectKey, Objects, Statuses};
+use towergate_policy::envoy_proxy::EnvoyProxySpec;
 
 /// A Gateway with all inputs of its provisioned objects.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +29,8 @@ pub(crate) struct GatewayToRun {
     pub(crate) addresses: Vec<IpAddr>,
     /// Assigned addresses of the pool, in shared mode. Set by the caller.
     pub(crate) pool: Vec<IpAddr>,
+    /// Its EnvoyProxy, merged with that of its GatewayClass.
+    pub(crate) proxy: Option<Box<EnvoyProxySpec>>,
     /// Action on its objects.
     pub(crate) fate: Fate,
 }
@@ -86,18 +90,24 @@ pub(crate) fn gateways(
             let class = ObjectKey::new("", &*gateway.spec.gateway_class_name);
             let class = objects.gateway_classes.get(&class)?;
             if class.spec.controller_name != controller {
-                return Some(of(gateway, BTreeSet::new(), Fate::Remove));
+                return Some(of(gateway, None, BTreeSet::new(), Fate::Remove));
             }
             let status = statuses.0.get(&StatusKey::new("Gateway", gateway.key()))?;
             let ports = ports(objects, statuses, gateway, status);
             let runs = holds(status, "Accepted") && !ports.is_empty();
             let fate = if runs { Fate::Run } else { Fate::Keep };
-            Some(of(gateway, ports, fate))
+            let proxy = gateway_parameters(objects, gateway).ok().flatten();
+            Some(of(gateway, proxy.as_deref(), ports, fate))
         })
         .collect()
 }
 
-fn of(gateway: &Object<GatewaySpec>, ports: BTreeSet<Port>, fate: Fate) -> GatewayToRun {
+fn of(
+    gateway: &Object<GatewaySpec>,
+    proxy: Option<&EnvoyProxySpec>,
+    ports: BTreeSet<Port>,
+    fate: Fate,
+) -> GatewayToRun {
     let infrastructure = gateway.spec.infrastructure.clone().unwrap_or_default();
     let addresses = gateway.spec.addresses.iter();
     let addresses = addresses.filter_map(|address| address.value.as_deref()?.parse().ok());
@@ -110,6 +120,7 @@ fn of(gateway: &Object<GatewaySpec>, ports: BTreeSet<Port>, fate: Fate) -> Gatew
         ports,
         addresses: addresses.collect(),
         pool: Vec::new(),
+        proxy: proxy.cloned().map(Box::new),
         fate,
     }
 }

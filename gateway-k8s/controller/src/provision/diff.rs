@@ -71,7 +71,7 @@ pub(super) fn maker(object: &Value) -> Option<&str> {
 fn is_fixed(kind: Kind, live: &Value, wanted: &Value) -> bool {
     let selector = |object: &Value| object["spec"]["selector"].clone();
     match kind {
-        Kind::Deployment => selector(live) != selector(wanted),
+        Kind::Deployment | Kind::DaemonSet => selector(live) != selector(wanted),
         Kind::Service => !selector(live).is_null() && selector(wanted).is_null(),
         _ => false,
     }
@@ -87,7 +87,12 @@ fn has_by(live: &Value, wanted: &Value, same: fn(&Value, &Value) -> bool) -> boo
     match (live, wanted) {
         (Value::Object(live), Value::Object(wanted)) => wanted.iter().all(|(key, wanted)| {
             // The API server normalizes quantities: "1000m" becomes "1".
-            let same = match key == "resources" && wanted.is_object() {
+            let has_quantities = match key.as_str() {
+                "resources" => wanted.is_object(),
+                "metrics" => wanted.is_array(),
+                _ => false,
+            };
+            let same = match has_quantities {
                 true => quantity::same,
                 false => same,
             };

@@ -16,18 +16,24 @@ pub(crate) enum Kind {
     EndpointSlice,
     /// The pods.
     Deployment,
+    /// The pods, one on each node.
+    DaemonSet,
+    /// The number of pods by load.
+    HorizontalPodAutoscaler,
     /// The limit on the pods that a node drain evicts at a time.
     PodDisruptionBudget,
 }
 
 impl Kind {
     /// All kinds in the order of creation.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::ServiceAccount,
         Self::Secret,
         Self::Service,
         Self::EndpointSlice,
         Self::Deployment,
+        Self::DaemonSet,
+        Self::HorizontalPodAutoscaler,
         Self::PodDisruptionBudget,
     ];
 
@@ -39,6 +45,8 @@ impl Kind {
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
             Self::Deployment => "Deployment",
+            Self::DaemonSet => "DaemonSet",
+            Self::HorizontalPodAutoscaler => "HorizontalPodAutoscaler",
             Self::PodDisruptionBudget => "PodDisruptionBudget",
         }
     }
@@ -48,7 +56,8 @@ impl Kind {
         match self {
             Self::ServiceAccount | Self::Secret | Self::Service => ("", "v1"),
             Self::EndpointSlice => ("discovery.k8s.io", "v1"),
-            Self::Deployment => ("apps", "v1"),
+            Self::Deployment | Self::DaemonSet => ("apps", "v1"),
+            Self::HorizontalPodAutoscaler => ("autoscaling", "v2"),
             Self::PodDisruptionBudget => ("policy", "v1"),
         }
     }

@@ -16,6 +16,7 @@
 //! release a public address.
 
 mod apply;
+mod autoscaler;
 mod cache;
 mod credentials;
 mod deployment;
@@ -26,6 +27,8 @@ mod metadata;
 mod name;
 mod observe;
 mod options;
+mod parameters;
+mod patch;
 mod quantity;
 mod render;
 mod service;

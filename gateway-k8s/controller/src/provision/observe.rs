@@ -1,4 +1,4 @@
-//! Reads the observed state of a Gateway from its Service and Deployment. Pure functions.
+//! Reads the observed state of a Gateway from its Service and its Deployment or DaemonSet. Pure functions.
 
 use serde_json::Value;
 
@@ -14,11 +14,12 @@ pub(crate) struct Observed {
 }
 
 impl Observed {
-    /// Reads the state from the Service and the Deployment of a Gateway.
+    /// Reads the state from the Service and the Deployment or DaemonSet of a Gateway.
     pub(super) fn of(service: Option<&Value>, deployment: Option<&Value>) -> Self {
-        let available = deployment
-            .and_then(|deployment| deployment["status"]["availableReplicas"].as_u64())
-            .is_some_and(|replicas| replicas > 0);
+        let pods = |field: &str| deployment.and_then(|found| found["status"][field].as_u64());
+        // `numberAvailable` is that of a DaemonSet.
+        let available = pods("availableReplicas").or_else(|| pods("numberAvailable"));
+        let available = available.is_some_and(|number| number > 0);
         Self {
             addresses: service.map(addresses).unwrap_or_default(),
             available,

@@ -1,9 +1,11 @@
 //! Renders all objects of a Gateway. Pure functions.
 
+use towergate_policy::envoy_proxy::EnvoyProxySpec;
+
 use super::desired::GatewayToRun;
 use super::metadata::Manifest;
 use super::options::PlaneOptions;
-use super::{credentials, deployment, name, service, shared};
+use super::{autoscaler, credentials, deployment, name, parameters, service, shared};
 use crate::serve::Credentials;
 
 /// The name of the credentials Secret of a Gateway.
@@ -20,7 +22,8 @@ pub(super) fn shared(gateway: &GatewayToRun) -> Vec<Manifest> {
     shared::render(gateway, &name)
 }
 
-/// Renders the objects of a Gateway with its own data planes, in the order of creation.
+/// Renders the objects of a Gateway with its own data planes, in the order of creation. Its EnvoyProxy takes precedence
+/// over `options`, those of all Gateways.
 pub(super) fn provisioned(
     gateway: &GatewayToRun,
     options: &PlaneOptions,
@@ -28,11 +31,21 @@ pub(super) fn provisioned(
 ) -> Vec<Manifest> {
     let name = name::of_objects(&gateway.key.name, &gateway.class);
     let secret = secret_name(gateway);
-    vec![
+    let proxy = gateway.proxy.as_deref();
+    let options = &parameters::effective(options, proxy);
+    let workload = deployment::render(gateway, &name, &secret, options);
+    let hpa = proxy
+        .and_then(EnvoyProxySpec::kubernetes)
+        .and_then(|kubernetes| kubernetes.hpa.as_ref());
+    let autoscaler = hpa.map(|hpa| autoscaler::render(gateway, &name, &workload.name, hpa));
+    let objects = [
         deployment::account(gateway, &name),
-        credentials::render(gateway, secret.clone(), credentials),
+        credentials::render(gateway, secret, credentials),
         service::render(gateway, &name, &options.service),
-        deployment::render(gateway, &name, &secret, options),
-        deployment::budget(gateway, &name),
-    ]
+        workload,
+    ];
+    let objects = objects.into_iter().chain(autoscaler);
+    objects
+        .chain([deployment::budget(gateway, &name)])
+        .collect()
 }

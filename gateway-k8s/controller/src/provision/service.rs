@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
+use towergate_policy::envoy_proxy::{EnvoyService, IpFamily};
 
 use super::desired::{GatewayToRun, Port};
 use super::kind::Kind;
 use super::metadata::{Manifest, selector};
 use super::options::{ServiceOptions, ServiceType};
+use super::parameters::{self, add_texts, ip_family};
+use super::patch;
 
 /// First unprivileged port. Lower ports require `CAP_NET_BIND_SERVICE`, which data planes do not have.
 const PRIVILEGED: u16 = 1024;
@@ -53,16 +56,60 @@ pub(super) fn render(gateway: &GatewayToRun, name: &str, options: &ServiceOption
             spec["loadBalancerIP"] = address.to_string().into();
         }
     }
-    families(&mut spec, &gateway.addresses);
-    let name = name.to_owned();
-    Manifest::new(Kind::Service, gateway, name, json!({ "spec": spec }))
-        .annotate(&options.annotations)
+    let proxy = gateway.proxy.as_deref();
+    families(&mut spec, &gateway.addresses, &ip_family(proxy));
+    let given = parameters::service(proxy);
+    if let Some(given) = given.filter(|_| options.kind == ServiceType::LoadBalancer) {
+        load_balancer(&mut spec, given);
+    }
+    let name = given
+        .and_then(|given| given.name.as_deref())
+        .unwrap_or(name);
+    let rest = json!({ "spec": spec });
+    let mut manifest =
+        Manifest::new(Kind::Service, gateway, name.to_owned(), rest).annotate(&options.annotations);
+    let Some(given) = given else {
+        return manifest;
+    };
+    add_texts(
+        &mut manifest.body["metadata"]["labels"],
+        given.labels.as_ref(),
+    );
+    patch::apply(manifest, given.patch.as_ref())
 }
 
-/// Requests a dual-stack Service if an address is IPv6: a Service serves only its own address families.
-fn families(spec: &mut Value, addresses: &[IpAddr]) {
-    if addresses.iter().any(IpAddr::is_ipv6) {
-        spec["ipFamilyPolicy"] = "PreferDualStack".into();
+/// Sets the fields of an EnvoyProxy for load balancers. An address in `spec.addresses` of the Gateway takes precedence.
+fn load_balancer(spec: &mut Value, given: &EnvoyService) {
+    if let Some(address) = &given.load_balancer_ip {
+        if spec.get("loadBalancerIP").is_none() {
+            spec["loadBalancerIP"] = address.clone().into();
+        }
+    }
+    if let Some(ranges) = &given.load_balancer_source_ranges {
+        spec["loadBalancerSourceRanges"] = json!(ranges);
+    }
+    if let Some(allocate) = given.allocate_load_balancer_node_ports {
+        spec["allocateLoadBalancerNodePorts"] = allocate.into();
+    }
+}
+
+/// Sets the address families: a Service serves only its own. Without a setting of the EnvoyProxy, an IPv6 address of the
+/// Gateway requests a dual-stack Service.
+fn families(spec: &mut Value, addresses: &[IpAddr], family: &IpFamily) {
+    match family {
+        IpFamily::IPv6 => {
+            spec["ipFamilyPolicy"] = "SingleStack".into();
+            spec["ipFamilies"] = json!(["IPv6"]);
+        }
+        IpFamily::DualStack => {
+            spec["ipFamilyPolicy"] = "RequireDualStack".into();
+            spec["ipFamilies"] = json!(["IPv4", "IPv6"]);
+        }
+        IpFamily::IPv4 | IpFamily::Other(_) => {
+            if addresses.iter().any(IpAddr::is_ipv6) {
+                spec["ipFamilyPolicy"] = "PreferDualStack".into();
+            }
+        }
     }
 }
 

@@ -21,6 +21,7 @@ pub(super) fn gateway(name: &str) -> GatewayToRun {
         ports: [tcp(80)].into(),
         addresses: Vec::new(),
         pool: Vec::new(),
+        proxy: None,
         fate: Fate::Run,
     }
 }

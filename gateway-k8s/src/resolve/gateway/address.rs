@@ -1,8 +1,11 @@
 //! Addresses of Gateways: those to bind, those requested in `spec.addresses`, and those in the status.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use towergate_policy::envoy_proxy::IpFamily;
 
 use super::super::object_index::ObjectIndex;
+use super::parameters;
 use crate::api::gateway::GatewaySpec;
 use crate::objects::Object;
 use crate::status::GatewayReason;
@@ -31,12 +34,30 @@ pub(super) struct AddressError {
 pub(super) fn bind(index: &ObjectIndex<'_>, object: &Object<GatewaySpec>) -> Vec<IpAddr> {
     let own = index.options.bind_gateway.get(&object.key().to_string());
     let mut addresses = own.unwrap_or(&index.options.bind).clone();
+    if own.is_none() && addresses == [IpAddr::from(Ipv4Addr::UNSPECIFIED)] {
+        let found = parameters::gateway_parameters(index.objects, object);
+        let family = found
+            .ok()
+            .flatten()
+            .and_then(|found| found.ip_family.clone());
+        addresses = family.map_or(addresses, |family| every_address(&family));
+    }
     if addresses.is_empty() {
         addresses.push(Ipv4Addr::UNSPECIFIED.into());
     }
     addresses.sort();
     addresses.dedup();
     addresses
+}
+
+/// All addresses of a machine of these families.
+pub fn every_address(family: &IpFamily) -> Vec<IpAddr> {
+    let (four, six) = (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into());
+    match family {
+        IpFamily::IPv6 => vec![six],
+        IpFamily::DualStack => vec![four, six],
+        IpFamily::IPv4 | IpFamily::Other(_) => vec![four],
+    }
 }
 
 impl Addresses {

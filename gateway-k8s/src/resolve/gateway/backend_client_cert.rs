@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use towergate_core::plan::Filter;
 use towergate_core::plan::{Backend, Destination, WeightedBackend};
+use towergate_policy::references::author_and_name;
 use towergate_tls::Certificate;
 use towergate_tls::client::ClientTls;
 
@@ -14,7 +15,10 @@ use super::super::object_index::ObjectIndex;
 use super::super::report::{Report, Subject};
 use super::certificate::{self, ReferenceError};
 use super::listener::Owner;
+use super::parameters;
+use crate::api::ENVOY_GROUP;
 use crate::api::gateway::GatewaySpec;
+use crate::api::reference::SecretObjectReference;
 use crate::finding::FindingCode;
 use crate::objects::Object;
 use crate::status::{ConditionType, Conditions, GatewayReason};
@@ -40,11 +44,17 @@ impl BackendClientCert {
         report: &mut Report,
         subject: &Subject<'_>,
     ) -> Self {
-        let Some(tls) = &gateway.spec.tls else {
-            return Self::None;
+        let backend = gateway.spec.tls.as_ref().map(|tls| tls.backend.as_ref());
+        let Some(backend) = backend else {
+            return Self::of_parameters(index, gateway, conditions, report, subject);
         };
-        let backend = tls.backend.as_ref();
         let reference = backend.and_then(|tls| tls.client_certificate_ref.as_ref());
+        if reference.is_none() {
+            let found = Self::of_parameters(index, gateway, conditions, report, subject);
+            if !found.is_none() {
+                return found;
+            }
+        }
         let owner = Owner::new("Gateway", &gateway.meta);
         let found = reference.map(|reference| certificate::find(index, owner, reference));
         let fault = match found {
@@ -79,6 +89,61 @@ impl BackendClientCert {
             "spec.tls.backend.clientCertificateRef",
             message,
             "correct the reference; until then requests to TLS backends get 500",
+        );
+        Self::Unusable
+    }
+
+    /// Resolves `backendTLS` of the EnvoyProxy of the Gateway. Settings that are not applied, such as cipher suites,
+    /// make TLS backends unavailable.
+    fn of_parameters(
+        index: &ObjectIndex<'_>,
+        gateway: &Object<GatewaySpec>,
+        conditions: &mut Conditions<GatewayReason>,
+        report: &mut Report,
+        subject: &Subject<'_>,
+    ) -> Self {
+        let Ok(Some(found)) = parameters::gateway_parameters(index.objects, gateway) else {
+            return Self::None;
+        };
+        let Some(tls) = &found.backend_tls else {
+            return Self::None;
+        };
+        let reference = tls.client_certificate_ref.as_ref();
+        let own = parameters::namespace(index.objects, gateway);
+        let certificate = reference.map(|reference| {
+            let (namespace, name) = author_and_name(&own, reference.name.as_deref());
+            let owner = Owner {
+                group: ENVOY_GROUP,
+                kind: "EnvoyProxy",
+                namespace,
+            };
+            let secret = SecretObjectReference {
+                group: reference.group.clone(),
+                kind: reference.kind.clone(),
+                name: name.to_owned(),
+                namespace: reference.namespace.clone(),
+            };
+            certificate::find(index, owner, &secret)
+        });
+        let not_applied = tls.not_applied();
+        let not_applied = not_applied.map(|field| format!("backendTLS.{field} is not supported"));
+        let error = not_applied.or_else(|| match &certificate {
+            Some(Err(error)) => Some(format!("client certificate not usable: {}", error.message)),
+            _ => None,
+        });
+        let Some(error) = error else {
+            let certificate = certificate.and_then(Result::ok);
+            return certificate.map_or(Self::None, |found| Self::Certificate(Arc::new(found)));
+        };
+        let reason = GatewayReason::InvalidClientCertificateRef;
+        let message = format!("EnvoyProxy: {error}");
+        conditions.set(ConditionType::ResolvedRefs, false, reason, &*message);
+        report.error(
+            FindingCode::CertificateNotUsable,
+            subject,
+            "spec.infrastructure.parametersRef",
+            message,
+            "correct the EnvoyProxy; until then requests to TLS backends get 500",
         );
         Self::Unusable
     }

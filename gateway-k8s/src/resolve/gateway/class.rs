@@ -1,8 +1,8 @@
 //! GatewayClasses of this controller.
 
 use super::super::object_index::ObjectIndex;
-use super::super::report::{Report, Subject};
-use crate::finding::FindingCode;
+use super::super::report::Report;
+use super::parameters;
 use crate::objects::ObjectKey;
 use crate::status::{ConditionType, GatewayClassReason, GatewayClassStatus, StatusKey, Statuses};
 
@@ -89,15 +89,7 @@ pub(crate) fn class_statuses(
             GatewayClassReason::Accepted,
             "Gateways of this class are served",
         );
-        if class.spec.parameters_ref.is_some() {
-            report.warn(
-                FindingCode::ParametersIgnored,
-                &Subject::new("GatewayClass", class),
-                "spec.parametersRef",
-                "parameters of a GatewayClass are not supported; their settings are ignored",
-                "configure the equivalent policy or Towergate option, and remove the reference",
-            );
-        }
+        parameters::check_class(index.objects, class, &mut status.conditions, report);
         let value = status.to_value(class.meta.generation);
         statuses
             .0

@@ -18,12 +18,15 @@ mod finding;
 mod frontend;
 mod listener;
 mod overlap;
+mod parameters;
 mod protocol;
 mod set;
 mod unsupported;
 
+pub use address::every_address;
 pub(super) use class::{class_statuses, is_ours};
 pub(super) use listener::{AllowedNamespaces, ListenerState};
+pub use parameters::gateway_parameters;
 pub(super) use protocol::{ListenerProtocol, ProtocolFamily};
 pub(super) use set::ListenerSetState;
 
@@ -129,7 +132,7 @@ impl<'a> GatewayState<'a> {
             backend_client_cert: BackendClientCert::None,
             conditions: Conditions::default(),
         };
-        if !unsupported::check_gateway(&mut state.conditions, object, report, &subject) {
+        if !unsupported::check_gateway(index, &mut state.conditions, object, report, &subject) {
             let sets = sets.into_iter();
             state.sets = sets
                 .map(|set| ListenerSetState::of_refused(object, set))

@@ -2,10 +2,11 @@
 
 use towergate_policy::SchemaViolation;
 
+use super::super::object_index::ObjectIndex;
 use super::super::report::{Report, Subject};
 use super::listener::ListenerState;
+use super::parameters;
 use super::protocol::ListenerProtocol;
-use crate::api::ENVOY_GROUP;
 use crate::api::gateway::GatewaySpec;
 use crate::finding::FindingCode;
 use crate::objects::Object;
@@ -13,12 +14,13 @@ use crate::status::{ConditionType, Conditions, GatewayReason, ListenerReason};
 
 /// Checks a Gateway apart from its listeners. Returns `false` if it cannot be served.
 pub(super) fn check_gateway(
+    index: &ObjectIndex<'_>,
     conditions: &mut Conditions<GatewayReason>,
     gateway: &Object<GatewaySpec>,
     report: &mut Report,
     subject: &Subject<'_>,
 ) -> bool {
-    let parameters = parameters(conditions, gateway, report, subject);
+    let parameters = parameters::check_gateway(index.objects, gateway, conditions, report, subject);
     options(gateway, report, subject);
     let known = |kind: &str| matches!(kind, "IPAddress" | "Hostname");
     let addresses = gateway
@@ -44,49 +46,6 @@ pub(super) fn check_gateway(
         return false;
     }
     parameters
-}
-
-/// Whether the parameters of a Gateway permit to serve it. Parameters of kind EnvoyProxy are ignored with a
-/// warning, as they configure Envoy; the effect of any other kind is unknown.
-fn parameters(
-    conditions: &mut Conditions<GatewayReason>,
-    gateway: &Object<GatewaySpec>,
-    report: &mut Report,
-    subject: &Subject<'_>,
-) -> bool {
-    let infrastructure = gateway.spec.infrastructure.as_ref();
-    let Some(reference) = infrastructure.and_then(|found| found.parameters_ref.as_ref()) else {
-        return true;
-    };
-    let field = "spec.infrastructure.parametersRef";
-    let (group, kind, name) = (&*reference.group, &*reference.kind, &*reference.name);
-    if (group, kind) == (ENVOY_GROUP, "EnvoyProxy") {
-        report.warn(
-            FindingCode::ParametersIgnored,
-            subject,
-            field,
-            format!("parameters of {kind} {name} are not supported; their settings are ignored"),
-            "configure the equivalent policy or Towergate option, and remove the reference",
-        );
-        return true;
-    }
-    let message =
-        format!("parameters of kind {kind} in group {group:?} are not supported ({name})");
-    conditions.set(
-        ConditionType::Accepted,
-        false,
-        GatewayReason::InvalidParameters,
-        &*message,
-    );
-    let help = "remove the reference; until then the Gateway is not served";
-    report.error(
-        FindingCode::ParametersInvalid,
-        subject,
-        field,
-        message,
-        help,
-    );
-    false
 }
 
 fn options(gateway: &Object<GatewaySpec>, report: &mut Report, subject: &Subject<'_>) {

@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use towergate_k8s::decode::decode;
+use towergate_policy::envoy_proxy::EnvoyProxySpec;
+
 use super::super::metadata::Manifest;
 use super::super::options::PlaneOptions;
 use super::super::render;
@@ -91,6 +94,51 @@ fn every_option_has_its_place() {
     }"#;
 
     expect("options", &provisioned(&gateway, options));
+}
+
+/// The EnvoyProxy with this spec in YAML.
+fn proxy(spec: &str) -> Option<Box<EnvoyProxySpec>> {
+    let text = format!(
+        "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyProxy\nmetadata: {{name: p, namespace: n}}\nspec:\n{spec}"
+    );
+    let decoded = decode("a.yaml", &text);
+    assert!(decoded.diagnostics.is_empty(), "{:?}", decoded.diagnostics);
+    let proxy = decoded.objects.envoy_proxies.values().next();
+    let spec = proxy.expect("it is decoded").spec.clone();
+    assert_eq!((spec.error(), spec.ignored()), (None, Vec::new()));
+    Some(Box::new(spec))
+}
+
+#[test]
+fn an_envoy_proxy_shapes_the_deployment_and_what_is_around_it() {
+    let mut gateway = gateway("shared");
+    gateway.annotations = [("key".to_owned(), "of the Gateway".to_owned())].into();
+    gateway.proxy = proxy(include_str!("envoy_proxy_deployment.yaml"));
+    let options = r#"{"image": "i", "from": "https://c", "replicas": 2, "args": ["--log=info"]}"#;
+
+    expect("envoy_proxy_deployment", &provisioned(&gateway, options));
+}
+
+#[test]
+fn an_envoy_proxy_with_a_daemon_set_has_no_deployment() {
+    let mut gateway = gateway("shared");
+    gateway.proxy = proxy(include_str!("envoy_proxy_daemonset.yaml"));
+    let options = r#"{"image": "i", "from": "https://c", "replicas": 2}"#;
+
+    expect("envoy_proxy_daemonset", &provisioned(&gateway, options));
+}
+
+#[test]
+fn an_empty_envoy_proxy_changes_nothing() {
+    let mut empty = gateway("shared");
+    empty.proxy = proxy(
+        "  provider: {type: Kubernetes, kubernetes: {envoyDeployment: {pod: {}, container: {}}}}",
+    );
+
+    assert_eq!(
+        provisioned(&empty, PLAIN),
+        provisioned(&gateway("shared"), PLAIN)
+    );
 }
 
 #[test]

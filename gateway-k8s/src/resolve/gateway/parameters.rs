@@ -1,0 +1,327 @@
+//! Parameters of GatewayClasses and Gateways: kind EnvoyProxy of Envoy Gateway.
+//!
+//! The EnvoyProxy of a Gateway replaces that of its GatewayClass, or is merged with it (`mergeType`). A reference
+//! that cannot be resolved, or an invalid EnvoyProxy, makes the Gateway not accepted (`InvalidParameters`, as Gateway
+//! API recommends): a Service without the settings of its author could admit more clients. Fields that only configure
+//! Envoy are ignored with a warning.
+
+use std::borrow::Cow;
+
+use towergate_policy::envoy_proxy::EnvoyProxySpec;
+use towergate_policy::merge::merge;
+
+use super::super::report::{Report, Subject};
+use crate::api::ENVOY_GROUP;
+use crate::api::gateway::{GatewayClassSpec, GatewaySpec};
+use crate::finding::FindingCode;
+use crate::objects::{Object, ObjectKey, Objects};
+use crate::status::{
+    Condition, ConditionType, Conditions, GatewayClassReason, GatewayReason, Reason,
+};
+
+/// Field of a Gateway.
+const OF_GATEWAY: &str = "spec.infrastructure.parametersRef";
+/// Field of a GatewayClass.
+const OF_CLASS: &str = "spec.parametersRef";
+
+/// The EnvoyProxy that applies to a Gateway; `None` if neither it nor its GatewayClass references one.
+///
+/// # Errors
+/// The reason for which the Gateway is not served: the EnvoyProxy is missing or invalid, or has a field that is not
+/// supported and whose absence could send requests elsewhere.
+pub fn gateway_parameters<'a>(
+    objects: &'a Objects,
+    gateway: &Object<GatewaySpec>,
+) -> Result<Option<Cow<'a, EnvoyProxySpec>>, String> {
+    let own = of_gateway(objects, gateway)?;
+    let class = ObjectKey::new("", &*gateway.spec.gateway_class_name);
+    let class = objects.gateway_classes.get(&class);
+    let class = class
+        .filter(|_| !own.is_some_and(replaces))
+        .map(|class| of_class(objects, class))
+        .transpose()
+        .map_err(|message| format!("GatewayClass: {message}"))?
+        .flatten();
+    match (class, own) {
+        (Some(class), Some(own)) => {
+            let merged = merge(&class.spec, &class.meta.namespace, &own.spec);
+            let merged = merged.map_err(|error| error.to_string())?;
+            merged.error().map_or(Ok(Some(Cow::Owned(merged))), Err)
+        }
+        (class, own) => Ok(own.or(class).map(|object| Cow::Borrowed(&object.spec))),
+    }
+}
+
+/// The namespace of the EnvoyProxy that applies to a Gateway: that of the Gateway, or of its GatewayClass.
+pub(super) fn namespace(objects: &Objects, gateway: &Object<GatewaySpec>) -> String {
+    if let Ok(Some(own)) = of_gateway(objects, gateway) {
+        return own.meta.namespace.clone();
+    }
+    let class = ObjectKey::new("", &*gateway.spec.gateway_class_name);
+    let class = objects.gateway_classes.get(&class);
+    let found = class.and_then(|class| of_class(objects, class).ok().flatten());
+    found.map_or_else(String::new, |found| found.meta.namespace.clone())
+}
+
+/// Whether an EnvoyProxy of a Gateway replaces that of its GatewayClass.
+fn replaces(own: &Object<EnvoyProxySpec>) -> bool {
+    use towergate_policy::backend_traffic::MergeType;
+    matches!(own.spec.merge_type, None | Some(MergeType::Replace))
+}
+
+/// The EnvoyProxy that a Gateway itself references.
+pub(super) fn of_gateway<'a>(
+    objects: &'a Objects,
+    gateway: &Object<GatewaySpec>,
+) -> Result<Option<&'a Object<EnvoyProxySpec>>, String> {
+    let infrastructure = gateway.spec.infrastructure.as_ref();
+    let reference = infrastructure.and_then(|found| found.parameters_ref.as_ref());
+    reference
+        .map(|reference| {
+            let key = ObjectKey::new(&*gateway.meta.namespace, &*reference.name);
+            find(objects, &reference.group, &reference.kind, key)
+        })
+        .transpose()
+}
+
+/// The EnvoyProxy of a GatewayClass.
+fn of_class<'a>(
+    objects: &'a Objects,
+    class: &Object<GatewayClassSpec>,
+) -> Result<Option<&'a Object<EnvoyProxySpec>>, String> {
+    let reference = class.spec.parameters_ref.as_ref();
+    reference
+        .map(|reference| {
+            let namespace = reference.namespace.as_deref().unwrap_or_default();
+            let key = ObjectKey::new(namespace, &*reference.name);
+            find(objects, &reference.group, &reference.kind, key)
+        })
+        .transpose()
+}
+
+fn find<'a>(
+    objects: &'a Objects,
+    group: &str,
+    kind: &str,
+    key: ObjectKey,
+) -> Result<&'a Object<EnvoyProxySpec>, String> {
+    let name = &key.name;
+    if (group, kind) != (ENVOY_GROUP, "EnvoyProxy") {
+        return Err(format!(
+            "parameters of kind {kind} in group {group:?} are not supported ({name})"
+        ));
+    }
+    let Some(object) = objects.envoy_proxies.get(&key) else {
+        return Err(format!("EnvoyProxy {key} not found"));
+    };
+    let misread = object.misread.first().map(ToString::to_string);
+    match misread.or_else(|| object.spec.error()) {
+        Some(error) => Err(format!("EnvoyProxy {key}: {error}")),
+        None => Ok(object),
+    }
+}
+
+/// Sets the conditions of a GatewayClass for its parameters.
+pub(super) fn check_class(
+    objects: &Objects,
+    class: &Object<GatewayClassSpec>,
+    conditions: &mut Conditions<GatewayClassReason>,
+    report: &mut Report,
+) {
+    let subject = Subject::new("GatewayClass", class);
+    match of_class(objects, class) {
+        Ok(None) => {}
+        Ok(Some(found)) => warn(
+            found,
+            (conditions, GatewayClassReason::UnsupportedField),
+            report,
+            &subject,
+            OF_CLASS,
+        ),
+        Err(message) => {
+            conditions.set(
+                ConditionType::Accepted,
+                false,
+                GatewayClassReason::InvalidParameters,
+                &*message,
+            );
+            refuse(report, &subject, OF_CLASS, message, "GatewayClass");
+        }
+    }
+}
+
+/// Sets the conditions of a Gateway for its parameters. Returns whether it can be served.
+pub(super) fn check_gateway(
+    objects: &Objects,
+    gateway: &Object<GatewaySpec>,
+    conditions: &mut Conditions<GatewayReason>,
+    report: &mut Report,
+    subject: &Subject<'_>,
+) -> bool {
+    if let Err(message) = gateway_parameters(objects, gateway) {
+        let reason = GatewayReason::InvalidParameters;
+        conditions.set(ConditionType::Accepted, false, reason, &*message);
+        refuse(report, subject, OF_GATEWAY, message, "Gateway");
+        return false;
+    }
+    if let Ok(Some(own)) = of_gateway(objects, gateway) {
+        let place = (conditions, GatewayReason::UnsupportedField);
+        warn(own, place, report, subject, OF_GATEWAY);
+    }
+    true
+}
+
+fn refuse(
+    report: &mut Report,
+    subject: &Subject<'_>,
+    field: &'static str,
+    message: String,
+    kind: &str,
+) {
+    let help = format!("correct or remove the reference; until then the {kind} is not served");
+    report.error(
+        FindingCode::ParametersInvalid,
+        subject,
+        field,
+        message,
+        help,
+    );
+}
+
+/// Warns of the fields of an EnvoyProxy that have no effect.
+fn warn<R: Reason>(
+    proxy: &Object<EnvoyProxySpec>,
+    (conditions, reason): (&mut Conditions<R>, R),
+    report: &mut Report,
+    subject: &Subject<'_>,
+    field: &'static str,
+) {
+    let ignored = proxy.spec.ignored();
+    if ignored.is_empty() {
+        return;
+    }
+    let fields = ignored.join(", ");
+    let message = format!(
+        "EnvoyProxy {}: without effect, since they configure Envoy or are not supported: {fields}",
+        proxy.key()
+    );
+    report.warn(
+        FindingCode::ParametersIgnored,
+        subject,
+        field,
+        &*message,
+        "remove the fields, or configure the equivalent policy or Towergate option",
+    );
+    conditions.insert(Condition {
+        kind: ConditionType::Warning,
+        status: true,
+        reason,
+        more_reasons: Vec::new(),
+        message,
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::decode;
+    use crate::{ResolveOptions, resolve};
+
+    const CLASS: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: eg}
+spec:
+  controllerName: gateway.envoyproxy.io/gatewayclass-controller
+  parametersRef: {group: gateway.envoyproxy.io, kind: EnvoyProxy, name: class, namespace: system}
+---
+";
+
+    fn gateway(own: Option<&str>) -> String {
+        let reference = own.map(|name| {
+            format!("\n  infrastructure: {{parametersRef: {{group: gateway.envoyproxy.io, kind: EnvoyProxy, name: {name}}}}}")
+        });
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: g, namespace: d}}\n\
+             spec:\n  gatewayClassName: eg\n  listeners: [{{name: a, port: 80, protocol: HTTP}}]{}\n---\n",
+            reference.unwrap_or_default()
+        )
+    }
+
+    fn proxy(namespace: &str, name: &str, spec: &str) -> String {
+        format!(
+            "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyProxy\n\
+             metadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n---\n"
+        )
+    }
+
+    fn parameters(manifests: &str) -> Result<Option<EnvoyProxySpec>, String> {
+        let decoded = decode("a.yaml", manifests);
+        let gateway = decoded.objects.gateways.values().next();
+        let gateway = gateway.expect("there is a Gateway");
+        gateway_parameters(&decoded.objects, gateway).map(|found| found.map(Cow::into_owned))
+    }
+
+    #[test]
+    fn the_envoy_proxy_of_a_gateway_replaces_that_of_its_class_or_is_merged_with_it() {
+        let class = proxy("system", "class", "{concurrency: 2, ipFamily: IPv6}");
+        let own = |spec: &str| {
+            let text = CLASS.to_owned() + &class + &gateway(Some("own")) + &proxy("d", "own", spec);
+            let found = parameters(&text)
+                .expect("it is valid")
+                .expect("it is found");
+            (found.concurrency, found.ip_family.map(String::from))
+        };
+        let ipv6 = Some("IPv6".to_owned());
+
+        let of_class = parameters(&(CLASS.to_owned() + &class + &gateway(None)));
+
+        let of_class = of_class.expect("it is valid").expect("it is found");
+        assert_eq!(of_class.concurrency, Some(2));
+        assert_eq!(own("{concurrency: 4}"), (Some(4), None));
+        assert_eq!(
+            own("{concurrency: 4, mergeType: JSONMerge}"),
+            (Some(4), ipv6)
+        );
+    }
+
+    #[test]
+    fn a_missing_or_invalid_envoy_proxy_is_named() {
+        for (text, expected) in [
+            (gateway(Some("own")), "EnvoyProxy d/own not found"),
+            (
+                gateway(Some("own")) + &proxy("d", "own", "{concurrency: many}"),
+                "spec.concurrency",
+            ),
+            (
+                gateway(Some("own")) + &proxy("d", "own", "{preserveRouteOrder: true}"),
+                "spec.preserveRouteOrder",
+            ),
+            (
+                CLASS.to_owned() + &gateway(None),
+                "EnvoyProxy system/class not found",
+            ),
+        ] {
+            let error = parameters(&text).expect_err("it is refused");
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn fields_of_envoy_are_a_warning_on_the_gateway_which_is_served() {
+        let text = gateway(Some("own")) + &proxy("d", "own", "{bootstrap: {value: a}}");
+        let objects = decode("a.yaml", &text).objects;
+
+        let resolution = resolve(&objects, &ResolveOptions::default());
+
+        let status = resolution.statuses.0.values().next().expect("a status");
+        let conditions = status["conditions"].as_array().expect("conditions");
+        let of = |kind: &str| conditions.iter().find(|one| one["type"] == kind);
+        assert_eq!(of("Accepted").expect("it is set")["status"], "True");
+        let warning = of("Warning").expect("it is set");
+        assert_eq!(warning["reason"], "UnsupportedField");
+        let message = warning["message"].as_str().expect("a text");
+        assert!(message.contains("spec.bootstrap"), "{message}");
+        assert_eq!(resolution.plan.ports.len(), 1);
+    }
+}

@@ -1,0 +1,338 @@
+//! The spec of an EnvoyProxy: settings of the data planes of a GatewayClass or a Gateway.
+//!
+//! Sections of pods and Services that Kubernetes defines, such as `affinity`, are kept as JSON: the API server
+//! checks them in the objects that contain them. Fields that configure Envoy itself have the class
+//! [`Ignored`](crate::check::FieldClass::Ignored): the Gateway is served without them, with a warning.
+//!
+//! ```
+//! use towergate_policy::envoy_proxy::{EnvoyProxySpec, ProcessSettings};
+//!
+//! let spec: EnvoyProxySpec = serde_json::from_str(
+//!     r#"{"concurrency": 4, "logging": {"level": {"default": "debug"}}, "shutdown": {"drainTimeout": "90s"}}"#,
+//! )?;
+//! let settings = ProcessSettings::of(&spec);
+//! assert_eq!((settings.workers, settings.log.as_deref()), (Some(4), Some("debug")));
+//! # Ok::<(), serde_json::Error>(())
+//! ```
+
+mod kubernetes;
+mod process;
+
+pub use kubernetes::{
+    EnvoyContainer, EnvoyDaemonSet, EnvoyDeployment, EnvoyDisruptionBudget, EnvoyHpa,
+    EnvoyKubernetesProvider, EnvoyPod, EnvoyService, EnvoyServiceType, ObjectPatch, PatchKind,
+    TrafficPolicy,
+};
+pub use process::ProcessSettings;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::api_struct::{api_struct, string_enum};
+use crate::backend_traffic::MergeType;
+use crate::check::Report;
+use crate::client_traffic::TlsVersionBound;
+use crate::common::{DurationText, ObjectRef};
+use crate::merge::MergedSpec;
+
+string_enum! {
+    /// How data planes are run.
+    pub enum ProviderKind {
+        Kubernetes = "Kubernetes",
+        Host = "Host" Ignored,
+    }
+
+    /// The address families of data planes and Services.
+    pub enum IpFamily {
+        IPv4 = "IPv4",
+        IPv6 = "IPv6",
+        DualStack = "DualStack",
+    }
+
+    /// Whether requests are sent to the endpoints of a Service or to its cluster IP.
+    pub enum ProxyRoutingType {
+        Endpoint = "Endpoint",
+        Service = "Service" Ignored,
+    }
+
+    /// The level of the process log.
+    pub enum LogLevel {
+        Trace = "trace",
+        Debug = "debug",
+        Info = "info",
+        Warn = "warn",
+        Error = "error",
+    }
+}
+
+api_struct! {
+    /// Settings of data planes.
+    pub struct EnvoyProxySpec, rules {
+        /// How data planes are run.
+        provider: EnvoyProxyProvider = "provider",
+        /// Log of the data plane process.
+        logging: EnvoyProxyLogging = "logging",
+        /// Access log, metrics and traces.
+        telemetry: EnvoyProxyTelemetry = "telemetry",
+        /// Shutdown of data planes.
+        shutdown: EnvoyProxyShutdown = "shutdown",
+        /// Number of worker threads. Default: the number of CPUs.
+        concurrency: i64 = "concurrency" [Range(1, 1024)],
+        /// Address families of data planes and Services. Default: `IPv4`.
+        ip_family: IpFamily = "ipFamily",
+        /// TLS of connections to backends.
+        backend_tls: EnvoyProxyBackendTls = "backendTLS",
+        /// How the EnvoyProxy of a Gateway is combined with that of its GatewayClass. Default: `Replace`.
+        merge_type: MergeType = "mergeType",
+        /// Whether the Gateways of a GatewayClass share data planes.
+        merge_gateways: bool = "mergeGateways" Ignored,
+        /// Selection of the backends that share a cluster.
+        merge_backends: Value = "mergeBackends" Ignored,
+        /// Whether requests are sent to endpoints or to the cluster IP. Default: `Endpoint`.
+        routing_type: ProxyRoutingType = "routingType",
+        /// Order of Envoy's filters. The order of policies is fixed.
+        filter_order: Vec<Value> = "filterOrder" Ignored,
+        /// Whether rules are matched in the order of the manifest.
+        preserve_route_order: bool = "preserveRouteOrder" Unsupported,
+        /// Bootstrap configuration of Envoy.
+        bootstrap: Value = "bootstrap" Ignored,
+        /// Arguments of Envoy.
+        extra_args: Vec<String> = "extraArgs" Ignored,
+        /// GeoIP databases.
+        geo_ip: Value = "geoIP" Ignored,
+        /// Validation of Lua scripts.
+        lua: Value = "lua" Ignored,
+        /// Validation of Lua scripts.
+        lua_validation: String = "luaValidation" Ignored,
+        /// Shared libraries of Envoy.
+        dynamic_modules: Vec<Value> = "dynamicModules" Ignored,
+    }
+
+    /// How data planes are run.
+    pub struct EnvoyProxyProvider, rules {
+        /// Provider. In a cluster always `Kubernetes`.
+        kind: ProviderKind = "type" [Required],
+        /// Objects of data planes in a cluster.
+        kubernetes: EnvoyKubernetesProvider = "kubernetes",
+        /// Envoy as a child process.
+        host: Value = "host" Ignored,
+    }
+
+    /// Log of the data plane process.
+    pub struct EnvoyProxyLogging {
+        /// Level by component. The level of `default` is applied.
+        level: BTreeMap<String, LogLevel> = "level",
+    }
+
+    /// Access log, metrics and traces.
+    pub struct EnvoyProxyTelemetry {
+        /// Access log.
+        access_log: EnvoyProxyAccessLog = "accessLog",
+        /// Traces.
+        tracing: Value = "tracing" Ignored,
+        /// Metrics. They are always served for Prometheus.
+        metrics: Value = "metrics" Ignored,
+        /// Request IDs with the decision of tracing.
+        request_id: Value = "requestID" Ignored,
+        /// Log of health checks.
+        health_check_log: Value = "healthCheckLog" Ignored,
+    }
+
+    /// Access log.
+    pub struct EnvoyProxyAccessLog {
+        /// Whether requests are not logged. Default: `false`.
+        disable: bool = "disable",
+        /// Formats and destinations.
+        settings: Vec<Value> = "settings" [Items(0, 50)] Ignored,
+    }
+
+    /// Shutdown of data planes.
+    pub struct EnvoyProxyShutdown {
+        /// Time limit for requests in flight. Default: 60s.
+        drain_timeout: DurationText = "drainTimeout",
+        /// Time for which a terminating data plane accepts connections. Default: 10s.
+        min_drain_duration: DurationText = "minDrainDuration",
+        /// Time after which health checks fail. Data planes are not ready from the beginning of the shutdown.
+        health_check_failure_delay: DurationText = "healthCheckFailureDelay" Ignored,
+    }
+
+    /// TLS of connections to backends. Settings that are not applied make TLS backends unavailable.
+    pub struct EnvoyProxyBackendTls {
+        /// Client certificate: a Secret of type `kubernetes.io/tls`.
+        client_certificate_ref: ObjectRef = "clientCertificateRef",
+        /// Lowest version offered. Default: 1.2.
+        min_version: TlsVersionBound = "minVersion",
+        /// Highest version offered. Default: 1.3.
+        max_version: TlsVersionBound = "maxVersion",
+        /// Cipher suites of TLS 1.2.
+        ciphers: Vec<String> = "ciphers",
+        /// Key-exchange groups.
+        ecdh_curves: Vec<String> = "ecdhCurves",
+        /// Signature algorithms.
+        signature_algorithms: Vec<String> = "signatureAlgorithms",
+        /// ALPN protocols.
+        alpn_protocols: Vec<String> = "alpnProtocols",
+        /// Without effect on connections to backends, as in Envoy Gateway.
+        fingerprints: Vec<String> = "fingerprints" Ignored,
+    }
+}
+
+impl MergedSpec for EnvoyProxySpec {
+    fn merge_type(&self) -> Option<&MergeType> {
+        self.merge_type.as_ref()
+    }
+}
+
+impl EnvoyProxySpec {
+    /// The settings of a cluster.
+    pub fn kubernetes(&self) -> Option<&EnvoyKubernetesProvider> {
+        self.provider.as_ref()?.kubernetes.as_ref()
+    }
+
+    /// Paths of the fields without which Gateways are served.
+    pub fn ignored(&self) -> Vec<String> {
+        let mut ignored = Report::of(self).ignored;
+        let levels = self
+            .logging
+            .iter()
+            .flat_map(|logging| logging.level.iter().flatten());
+        let components = levels.filter(|(component, _)| *component != "default");
+        ignored.extend(components.map(|(component, _)| format!("spec.logging.level[{component}]")));
+        ignored
+    }
+
+    /// The first value for which Gateways are not served: an invalid one, or one that is not supported and whose
+    /// absence could send requests elsewhere.
+    pub fn error(&self) -> Option<String> {
+        let report = Report::of(self);
+        let violation = report.violations.first().map(ToString::to_string);
+        violation.or_else(|| report.unsupported.first().map(ToString::to_string))
+    }
+
+    fn rules(&self, report: &mut Report) {
+        let merges = self.merge_backends.is_some() && self.merge_gateways == Some(true);
+        report.rule(
+            !merges,
+            "mergeGateways and mergeBackends are mutually exclusive",
+        );
+    }
+}
+
+impl EnvoyProxyBackendTls {
+    /// The first setting that is not applied, and without which connections could be less protected.
+    pub fn not_applied(&self) -> Option<&'static str> {
+        use TlsVersionBound as V;
+        let has = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
+        let lowest = self.min_version.as_ref();
+        let highest = self.max_version.as_ref();
+        [
+            (
+                "minVersion",
+                lowest.is_some_and(|version| !matches!(version, V::Auto | V::Tls12)),
+            ),
+            (
+                "maxVersion",
+                highest.is_some_and(|version| !matches!(version, V::Auto | V::Tls13)),
+            ),
+            ("ciphers", has(&self.ciphers)),
+            ("ecdhCurves", has(&self.ecdh_curves)),
+            ("signatureAlgorithms", has(&self.signature_algorithms)),
+            ("alpnProtocols", has(&self.alpn_protocols)),
+        ]
+        .into_iter()
+        .find_map(|(field, is_set)| is_set.then_some(field))
+    }
+}
+
+impl EnvoyProxyProvider {
+    fn rules(&self, report: &mut Report) {
+        let Some(kubernetes) = &self.kubernetes else {
+            return;
+        };
+        let daemons = kubernetes.daemon_set.is_some();
+        report.rule(
+            !(daemons && kubernetes.deployment.is_some()),
+            "only one of envoyDeployment or envoyDaemonSet can be specified",
+        );
+        report.rule(
+            !(daemons && kubernetes.hpa.is_some()),
+            "cannot use envoyHpa if envoyDaemonSet is used",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(text: &str) -> EnvoyProxySpec {
+        serde_json::from_str(text).expect("the spec is read")
+    }
+
+    #[test]
+    fn fields_of_envoy_itself_are_named_and_do_not_make_the_spec_invalid() {
+        let spec = spec(
+            r#"{"bootstrap": {"type": "Merge", "value": "a"}, "extraArgs": ["--x"], "mergeGateways": false,
+                "logging": {"level": {"default": "info", "upstream": "debug"}},
+                "provider": {"type": "Kubernetes", "kubernetes": {"envoyDeployment": {"container": {"image": "envoy"}}}}}"#,
+        );
+
+        assert_eq!(spec.error(), None);
+        assert_eq!(
+            spec.ignored(),
+            [
+                "spec.provider.kubernetes.envoyDeployment.container.image",
+                "spec.bootstrap",
+                "spec.extraArgs",
+                "spec.logging.level[upstream]",
+            ]
+        );
+    }
+
+    #[test]
+    fn invalid_and_risky_values_are_errors_by_name() {
+        for (text, field) in [
+            (r#"{"concurrency": 0}"#, "spec.concurrency"),
+            (r#"{"ipFamily": "IPv5"}"#, "spec.ipFamily"),
+            (
+                r#"{"shutdown": {"drainTimeout": "soon"}}"#,
+                "spec.shutdown.drainTimeout",
+            ),
+            (r#"{"preserveRouteOrder": true}"#, "spec.preserveRouteOrder"),
+            (
+                r#"{"provider": {"type": "Kubernetes", "kubernetes": {"envoyDeployment": {}, "envoyDaemonSet": {}}}}"#,
+                "envoyDaemonSet",
+            ),
+            (
+                r#"{"provider": {"type": "Kubernetes", "kubernetes": {"envoyService":
+                    {"type": "ClusterIP", "loadBalancerSourceRanges": ["192.0.2.0/24"]}}}}"#,
+                "loadBalancerSourceRanges",
+            ),
+            (
+                r#"{"provider": {"type": "Kubernetes", "kubernetes": {"envoyDaemonSet": {}, "envoyHpa": {"maxReplicas": 2}}}}"#,
+                "envoyHpa",
+            ),
+        ] {
+            let error = spec(text).error().unwrap_or_default();
+            assert!(error.contains(field), "{text}: {error:?}");
+        }
+        assert_eq!(spec(r#"{"preserveRouteOrder": false}"#).error(), None);
+    }
+
+    #[test]
+    fn tls_settings_that_are_not_applied_are_named() {
+        let not_applied = |text: &str| {
+            let tls: EnvoyProxyBackendTls =
+                serde_json::from_str(text).expect("the section is read");
+            tls.not_applied()
+        };
+
+        assert_eq!(
+            not_applied(r#"{"minVersion": "1.2", "maxVersion": "1.3"}"#),
+            None
+        );
+        assert_eq!(not_applied(r#"{"minVersion": "1.3"}"#), Some("minVersion"));
+        assert_eq!(not_applied(r#"{"ciphers": ["a"]}"#), Some("ciphers"));
+    }
+}

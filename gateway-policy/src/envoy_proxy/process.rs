@@ -1,0 +1,78 @@
+//! Settings of the data plane process.
+
+use std::time::Duration;
+
+use super::EnvoyProxySpec;
+
+/// Settings of a data plane process. `None`: the default of the program.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ProcessSettings {
+    /// Number of worker threads.
+    pub workers: Option<u16>,
+    /// Level of the process log.
+    pub log: Option<String>,
+    /// Time limit for requests in flight at shutdown.
+    pub drain_timeout: Option<Duration>,
+    /// Time for which a terminating process accepts connections.
+    pub leave: Option<Duration>,
+    /// Whether requests are not logged.
+    pub access_log_off: bool,
+}
+
+impl ProcessSettings {
+    /// The settings of a valid spec.
+    pub fn of(spec: &EnvoyProxySpec) -> Self {
+        let levels = spec
+            .logging
+            .as_ref()
+            .and_then(|logging| logging.level.as_ref());
+        let shutdown = spec.shutdown.as_ref();
+        let telemetry = spec.telemetry.as_ref();
+        let access_log = telemetry.and_then(|telemetry| telemetry.access_log.as_ref());
+        Self {
+            workers: spec
+                .concurrency
+                .and_then(|number| u16::try_from(number).ok()),
+            log: levels
+                .and_then(|levels| levels.get("default"))
+                .map(|level| level.as_str().to_owned()),
+            drain_timeout: shutdown
+                .and_then(|shutdown| shutdown.drain_timeout.as_ref())
+                .and_then(|time| time.parse()),
+            leave: shutdown
+                .and_then(|shutdown| shutdown.min_drain_duration.as_ref())
+                .and_then(|time| time.parse()),
+            access_log_off: access_log.is_some_and(|log| log.disable == Some(true)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_of_the_process_is_read() {
+        let spec: EnvoyProxySpec = serde_json::from_str(
+            r#"{"concurrency": 2, "logging": {"level": {"default": "warn"}},
+                "shutdown": {"drainTimeout": "1m30s", "minDrainDuration": "5s"},
+                "telemetry": {"accessLog": {"disable": true}}}"#,
+        )
+        .expect("the spec is read");
+
+        assert_eq!(
+            ProcessSettings::of(&spec),
+            ProcessSettings {
+                workers: Some(2),
+                log: Some("warn".to_owned()),
+                drain_timeout: Some(Duration::from_secs(90)),
+                leave: Some(Duration::from_secs(5)),
+                access_log_off: true,
+            }
+        );
+        assert_eq!(
+            ProcessSettings::of(&EnvoyProxySpec::default()),
+            ProcessSettings::default()
+        );
+    }
+}
