@@ -219,7 +219,29 @@ impl Error {
         match self {
             Self::Retried { last, .. } => last.upstream_failure(),
             Self::BackendTls(_, error) => Some(format!("TLS_error: {error}")),
-            _ => None,
+            Self::NoRoute
+            | Self::Misdirected
+            | Self::Failed(_)
+            | Self::InvalidBackend
+            | Self::InvalidShare
+            | Self::NoEndpoint
+            | Self::EmptyShare
+            | Self::NoHealthyEndpoint
+            | Self::Overflow
+            | Self::Connect(..)
+            | Self::ConnectTimeout(_)
+            | Self::Terminated(_)
+            | Self::RemoteReset(_)
+            | Self::Refused(_)
+            | Self::Protocol(_)
+            | Self::Timeout
+            | Self::AttemptTimeout
+            | Self::RequestBody(_)
+            | Self::RequestTimeout
+            | Self::StreamIdle(_)
+            | Self::StreamDuration(_)
+            | Self::RequestDuration(_)
+            | Self::UpgradeRefused => None,
         }
     }
 }

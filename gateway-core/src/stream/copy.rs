@@ -127,7 +127,7 @@ where
         reset_by: reset_by.filter(|_| limit.is_none()),
         reason: limit.unwrap_or(match first_closed {
             Some(Side::Backend) => CloseReason::Backend,
-            _ => CloseReason::Client,
+            Some(Side::Client) | None => CloseReason::Client,
         }),
     }
 }
@@ -214,7 +214,7 @@ impl Direction {
         if let Err(failure) = ready!(self.poll_copy(cx, from, to)) {
             let failure = match (failure, other.state) {
                 (Failure::Write(_), State::Copying) => Failure::Write(Some(other.transferred)),
-                (failure, _) => failure,
+                (failure, State::Copying | State::ShuttingDown | State::Done(_)) => failure,
             };
             self.state = State::Done(Err(failure));
             self.pending = Vec::new();
@@ -363,7 +363,9 @@ impl Direction {
             State::Done(Err(Failure::Write(Some(before)))) if before == other.transferred => {
                 Some(self.to)
             }
-            _ => None,
+            State::Copying | State::ShuttingDown | State::Done(Ok(()) | Err(Failure::Write(_))) => {
+                None
+            }
         }
     }
 }

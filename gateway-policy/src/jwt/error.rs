@@ -82,7 +82,28 @@ impl JwtError {
     pub const fn status(self) -> StatusCode {
         match self {
             Self::WrongAudience => StatusCode::FORBIDDEN,
-            _ => StatusCode::UNAUTHORIZED,
+            Self::Missing
+            | Self::BadFormat
+            | Self::BadHeaderEncoding
+            | Self::BadHeader
+            | Self::NoAlgorithm
+            | Self::UnsupportedAlgorithm
+            | Self::BadKeyId
+            | Self::CriticalHeader
+            | Self::BadClaimsEncoding
+            | Self::BadClaims
+            | Self::ClaimNotString(_)
+            | Self::ClaimNotInteger(_)
+            | Self::ClaimOutOfRange(_)
+            | Self::BadAudience
+            | Self::BadSignatureEncoding
+            | Self::UnknownIssuer
+            | Self::Expired
+            | Self::NotYetValid
+            | Self::TooLong
+            | Self::KeysUnavailable
+            | Self::NoKey
+            | Self::BadSignature => StatusCode::UNAUTHORIZED,
         }
     }
 
@@ -92,7 +113,27 @@ impl JwtError {
         match self {
             Self::Missing => 0,
             Self::UnknownIssuer => 1,
-            _ => 2,
+            Self::BadFormat
+            | Self::BadHeaderEncoding
+            | Self::BadHeader
+            | Self::NoAlgorithm
+            | Self::UnsupportedAlgorithm
+            | Self::BadKeyId
+            | Self::CriticalHeader
+            | Self::BadClaimsEncoding
+            | Self::BadClaims
+            | Self::ClaimNotString(_)
+            | Self::ClaimNotInteger(_)
+            | Self::ClaimOutOfRange(_)
+            | Self::BadAudience
+            | Self::BadSignatureEncoding
+            | Self::Expired
+            | Self::NotYetValid
+            | Self::WrongAudience
+            | Self::TooLong
+            | Self::KeysUnavailable
+            | Self::NoKey
+            | Self::BadSignature => 2,
         }
     }
 }
