@@ -15,6 +15,7 @@
 mod ca_bundle;
 mod gateway;
 mod grant;
+mod indexed;
 mod lint;
 mod object_index;
 mod options;
@@ -85,7 +86,7 @@ pub fn resolve(objects: &Objects, options: &ResolveOptions) -> Resolution {
 fn add_statuses(
     index: &object_index::ObjectIndex<'_>,
     gateways: &gateway::Gateways<'_>,
-    routes: &[route::RouteState<'_>],
+    routes: &route::Routes<'_>,
     backend_tls: policy::backend_tls::BackendTls<'_>,
     statuses: &mut Statuses,
 ) {
@@ -96,7 +97,7 @@ fn add_statuses(
             .insert(StatusKey::new("Gateway", gateway.object.key()), status);
     }
     for gateway in &gateways.list {
-        for (at, set) in gateway.sets.iter().enumerate() {
+        for (at, set) in gateway.sets.indexed() {
             let status = set.status(&gateway.listeners_of(Some(at)));
             let status = status.to_value(set.object.meta.generation);
             statuses

@@ -19,18 +19,19 @@ use towergate_policy::client_traffic::ListenerConfig;
 use towergate_tls::ServerTls;
 
 use super::gateway::{GatewayState, Gateways, ListenerProtocol, ListenerState};
+use super::indexed::{ListenerPlace, RouteIndex};
 use super::object_index::ObjectIndex;
 use super::policy::context::PolicyObjects;
 use super::policy::{Attached, ClientEffect, On, Policies, RoutePolicySpec, TrafficEffect};
 use super::port::bound;
-use super::route::{RouteState, RuleDraft, RuleTraffic, preflights};
+use super::route::{Routes, RuleDraft, RuleTraffic, preflights};
 use crate::objects::ObjectKey;
 
 /// Builds the plan.
 pub(super) fn build<'a>(
     objects: PolicyObjects<'_, 'a>,
     gateways: &Gateways<'a>,
-    routes: &[RouteState<'a>],
+    routes: &Routes<'a>,
     policies: &Policies<'a>,
 ) -> Plan<Policy> {
     let index = objects.index;
@@ -48,8 +49,8 @@ pub(super) fn build<'a>(
     let mut routes = builder.by_listener(routes);
     let mut datagrams = Vec::new();
     let mut ports: BTreeMap<(Vec<IpAddr>, u16), Port<Policy>> = BTreeMap::new();
-    for (g, gateway) in gateways.list.iter().enumerate() {
-        for (l, state) in gateway.listeners.iter().enumerate() {
+    for (g, gateway) in gateways.list.indexed() {
+        for (l, state) in gateway.listeners.indexed() {
             if !state.ready() {
                 continue;
             }
@@ -208,10 +209,10 @@ impl<'a> Builder<'_, 'a> {
     /// rules of a route.
     fn by_listener(
         &mut self,
-        routes: &[RouteState<'a>],
-    ) -> BTreeMap<(usize, usize), Vec<Arc<Route<Policy>>>> {
+        routes: &Routes<'a>,
+    ) -> BTreeMap<ListenerPlace, Vec<Arc<Route<Policy>>>> {
         let mut by_listener: BTreeMap<_, Vec<Arc<Route<Policy>>>> = BTreeMap::new();
-        let routes = routes.iter().enumerate();
+        let routes = routes.indexed();
         for (at, state) in routes.filter(|(_, state)| !state.route.carries_streams()) {
             let id = state.route.id();
             let mut built = HashMap::new();
@@ -260,7 +261,7 @@ impl<'a> Builder<'_, 'a> {
         by_listener
     }
 
-    fn effect(&mut self, route: usize, draft: &RuleDraft, place: (usize, usize)) -> RuleEffect {
+    fn effect(&mut self, route: RouteIndex, draft: &RuleDraft, place: ListenerPlace) -> RuleEffect {
         if self.policies.are_none_of_routes() {
             return RuleEffect::default();
         }
@@ -400,7 +401,7 @@ fn name_host(check: &mut ActiveCheck, host: Option<&str>) {
 
 fn find<'a, S: RoutePolicySpec>(
     attached: &Attached<'a, S>,
-    route: usize,
+    route: RouteIndex,
     rule: Option<&str>,
     on: On<'_>,
 ) -> Option<super::policy::InForce<'a, S>> {

@@ -26,7 +26,7 @@ pub(super) fn bound(index: &ObjectIndex<'_>, port: i32) -> u16 {
 pub(super) fn claim(index: &ObjectIndex<'_>, gateways: &mut Gateways<'_>, report: &mut Report) {
     let mut sockets = Sockets::default();
     for gateway in &mut gateways.list {
-        for at in 0..gateway.listeners.len() {
+        for at in gateway.listeners.indices() {
             let subject = gateway.subject(gateway.listeners[at].set);
             let listener = &mut gateway.listeners[at];
             if !listener.ready() {

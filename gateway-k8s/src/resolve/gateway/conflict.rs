@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::indexed::ListenerSetIndex;
 use super::listener::ListenerState;
 use super::protocol::{ListenerProtocol, ProtocolFamily};
 use crate::status::{ConditionType, ListenerReason};
@@ -35,7 +36,8 @@ fn family(listener: &ListenerState<'_>) -> Option<ProtocolFamily> {
 
 fn protocols(listeners: &mut [ListenerState<'_>], at: &[usize]) {
     // Protocol families of the listeners of the Gateway (`None`) and of each ListenerSet.
-    let mut families: BTreeMap<Option<usize>, BTreeSet<ProtocolFamily>> = BTreeMap::new();
+    let mut families: BTreeMap<Option<ListenerSetIndex>, BTreeSet<ProtocolFamily>> =
+        BTreeMap::new();
     for i in at {
         let listener = &listeners[*i];
         let families = families.entry(listener.set).or_default();

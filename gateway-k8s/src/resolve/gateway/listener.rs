@@ -6,6 +6,7 @@ use std::sync::Arc;
 use towergate_core::plan::RouteKind;
 use towergate_tls::{Certificate, ClientAuth, NamePattern};
 
+use super::super::indexed::ListenerSetIndex;
 use super::super::object_index::ObjectIndex;
 use super::super::selector::Selector;
 use super::certificate::{self, Certificates};
@@ -20,7 +21,7 @@ use crate::status::{ConditionType, Conditions, ListenerReason, kind_name, parse_
 pub(crate) struct ListenerState<'a> {
     pub(crate) spec: &'a Listener,
     /// ListenerSet that contains the listener; `None`: the Gateway itself.
-    pub(crate) set: Option<usize>,
+    pub(crate) set: Option<ListenerSetIndex>,
     /// Index in the object that contains the listener.
     pub(crate) at: usize,
     /// `None`: not supported.
@@ -98,7 +99,7 @@ impl<'a> ListenerState<'a> {
     pub(super) fn check(
         index: &ObjectIndex<'_>,
         owner: Owner<'_>,
-        set: Option<usize>,
+        set: Option<ListenerSetIndex>,
         at: usize,
         spec: &'a Listener,
     ) -> Self {

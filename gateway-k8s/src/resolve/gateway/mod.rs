@@ -41,6 +41,7 @@ use self::backend_client_cert::BackendClientCert;
 use self::finding::report_listener;
 use self::frontend::Frontend;
 use self::listener::Owner;
+use super::indexed::{GatewayIndex, Indexed, ListenerIndex, ListenerSetIndex};
 use super::object_index::{ObjectIndex, by_age};
 use super::report::{Report, Subject};
 use crate::api::ENVOY_GROUP;
@@ -56,9 +57,9 @@ use crate::status::{ConditionType, Conditions, GatewayReason, GatewayStatus, Lis
 pub(super) struct GatewayState<'a> {
     pub(super) object: &'a Object<GatewaySpec>,
     /// Its own listeners, then those of its ListenerSets.
-    pub(super) listeners: Vec<ListenerState<'a>>,
+    pub(super) listeners: Indexed<ListenerIndex, ListenerState<'a>>,
     /// ListenerSets with this Gateway as parent, the oldest first.
-    pub(super) sets: Vec<ListenerSetState<'a>>,
+    pub(super) sets: Indexed<ListenerSetIndex, ListenerSetState<'a>>,
     /// Addresses to bind.
     pub(super) bind: Vec<IpAddr>,
     addresses: Addresses,
@@ -70,9 +71,9 @@ pub(super) struct GatewayState<'a> {
 /// The Gateways of this controller, the oldest first, with an index by name.
 #[derive(Debug)]
 pub(super) struct Gateways<'a> {
-    pub(super) list: Vec<GatewayState<'a>>,
-    places: HashMap<ObjectKey, usize>,
-    set_places: HashMap<ObjectKey, (usize, usize)>,
+    pub(super) list: Indexed<GatewayIndex, GatewayState<'a>>,
+    places: HashMap<ObjectKey, GatewayIndex>,
+    set_places: HashMap<ObjectKey, (GatewayIndex, ListenerSetIndex)>,
 }
 
 impl<'a> Gateways<'a> {
@@ -82,17 +83,17 @@ impl<'a> Gateways<'a> {
             .into_iter()
             .filter(|gateway| is_ours(index, &gateway.spec.gateway_class_name));
         let mut sets = set::by_gateway(index);
-        let list: Vec<_> = ours
+        let list: Indexed<GatewayIndex, _> = ours
             .map(|gateway| {
                 let sets = sets.remove(&gateway.key()).unwrap_or_default();
                 GatewayState::resolve(index, gateway, sets, report)
             })
             .collect();
         set::orphans(index, report);
-        let places = list.iter().enumerate();
+        let places = list.indexed();
         let places = places.map(|(at, state)| (state.object.key(), at)).collect();
-        let set_places = list.iter().enumerate().flat_map(|(gateway, state)| {
-            let sets = state.sets.iter().enumerate();
+        let set_places = list.indexed().flat_map(|(gateway, state)| {
+            let sets = state.sets.indexed();
             sets.map(move |(at, set)| (set.object.key(), (gateway, at)))
         });
         let set_places = set_places.collect();
@@ -104,12 +105,12 @@ impl<'a> Gateways<'a> {
     }
 
     /// The Gateway of a ListenerSet, and the index of the ListenerSet in that Gateway.
-    pub(super) fn find_set(&self, key: &ObjectKey) -> Option<(usize, usize)> {
+    pub(super) fn find_set(&self, key: &ObjectKey) -> Option<(GatewayIndex, ListenerSetIndex)> {
         self.set_places.get(key).copied()
     }
 
     /// Index of a Gateway.
-    pub(super) fn find(&self, key: &ObjectKey) -> Option<usize> {
+    pub(super) fn find(&self, key: &ObjectKey) -> Option<GatewayIndex> {
         self.places.get(key).copied()
     }
 }
@@ -125,8 +126,8 @@ impl<'a> GatewayState<'a> {
         let bind = address::bind(index, object);
         let mut state = Self {
             object,
-            listeners: Vec::new(),
-            sets: Vec::new(),
+            listeners: Indexed::default(),
+            sets: Indexed::default(),
             addresses: Addresses::resolve(index, object, &bind),
             bind,
             backend_client_cert: BackendClientCert::None,
@@ -171,7 +172,7 @@ impl<'a> GatewayState<'a> {
             let state = ListenerState::check(index, owner, None, at, spec);
             self.listeners.push(state);
         }
-        for (set, state) in self.sets.iter().enumerate() {
+        for (set, state) in self.sets.indexed() {
             let object = state.object;
             let owner = Owner::new("ListenerSet", &object.meta);
             let specs = object.spec.listeners.iter().enumerate();
@@ -203,13 +204,13 @@ impl<'a> GatewayState<'a> {
     }
 
     /// The listeners of one of its ListenerSets, or its own.
-    pub(super) fn listeners_of(&self, set: Option<usize>) -> Vec<&ListenerState<'a>> {
+    pub(super) fn listeners_of(&self, set: Option<ListenerSetIndex>) -> Vec<&ListenerState<'a>> {
         let listeners = self.listeners.iter();
         listeners.filter(|listener| listener.set == set).collect()
     }
 
     /// The object that contains a listener.
-    pub(super) fn subject(&self, set: Option<usize>) -> Subject<'a> {
+    pub(super) fn subject(&self, set: Option<ListenerSetIndex>) -> Subject<'a> {
         match set {
             Some(set) => Subject::new("ListenerSet", self.sets[set].object),
             None => Subject::new("Gateway", self.object),
@@ -217,7 +218,7 @@ impl<'a> GatewayState<'a> {
     }
 
     /// Kind and name of the Gateway, or of one of its ListenerSets, for messages.
-    pub(super) fn name_of(&self, set: Option<usize>) -> String {
+    pub(super) fn name_of(&self, set: Option<ListenerSetIndex>) -> String {
         match set {
             Some(set) => format!("ListenerSet {}", self.sets[set].object.key()),
             None => format!("Gateway {}", self.object.key()),
@@ -225,7 +226,7 @@ impl<'a> GatewayState<'a> {
     }
 
     /// Kind and name of the Gateway, or of one of its ListenerSets.
-    pub(super) fn target_of(&self, set: Option<usize>) -> (&'static str, &'a str) {
+    pub(super) fn target_of(&self, set: Option<ListenerSetIndex>) -> (&'static str, &'a str) {
         match set {
             Some(set) => ("ListenerSet", &self.sets[set].object.meta.name),
             None => ("Gateway", &self.object.meta.name),
@@ -233,7 +234,11 @@ impl<'a> GatewayState<'a> {
     }
 
     /// Message and advice for a listener that does not exist.
-    pub(super) fn no_listener(&self, set: Option<usize>, name: &str) -> (String, String) {
+    pub(super) fn no_listener(
+        &self,
+        set: Option<ListenerSetIndex>,
+        name: &str,
+    ) -> (String, String) {
         let message = format!("{} has no listener {name:?}", self.name_of(set));
         let listeners = match set {
             Some(set) => &self.sets[set].object.spec.listeners,
@@ -245,7 +250,7 @@ impl<'a> GatewayState<'a> {
     }
 
     /// Whether the Gateway, or one of its ListenerSets, has a listener of this name.
-    pub(super) fn has_listener(&self, set: Option<usize>, name: &str) -> bool {
+    pub(super) fn has_listener(&self, set: Option<ListenerSetIndex>, name: &str) -> bool {
         let listeners = match set {
             Some(set) => &self.sets[set].object.spec.listeners,
             None => &self.object.spec.listeners,
@@ -258,7 +263,7 @@ impl<'a> GatewayState<'a> {
         for listener in self.listeners_of(None) {
             report_listener(listener, report, subject);
         }
-        for (at, set) in self.sets.iter().enumerate() {
+        for (at, set) in self.sets.indexed() {
             set.report(&self.listeners_of(Some(at)), report);
         }
     }
@@ -298,7 +303,7 @@ impl<'a> GatewayState<'a> {
         }
         program(&mut conditions, &self.listeners, &self.addresses);
         let own = self.listeners_of(None);
-        let sets = self.sets.iter().enumerate();
+        let sets = self.sets.indexed();
         let sets = sets.filter(|(at, set)| set.counts(&self.listeners_of(Some(*at))));
         GatewayStatus {
             conditions,

@@ -8,9 +8,10 @@ use towergate_policy::SecurityPolicySpec;
 use towergate_tls::NamePattern;
 
 use super::super::gateway::{Gateways, ListenerProtocol, ListenerState};
+use super::super::indexed::{GatewayIndex, ListenerIndex, RouteIndex};
 use super::super::policy::{InForce, On, Policies};
 use super::super::report::{Report, Subject};
-use super::super::route::{RouteState, RuleDraft};
+use super::super::route::{Routes, RuleDraft};
 use crate::finding::FindingCode;
 use crate::objects::{Object, ObjectKey};
 
@@ -20,7 +21,7 @@ const CALLBACK: &str = "/oauth2/callback";
 /// Reports SecurityPolicies that do not protect as intended.
 pub(super) fn check(
     gateways: &Gateways<'_>,
-    routes: &[RouteState<'_>],
+    routes: &Routes<'_>,
     policies: &Policies<'_>,
     report: &mut Report,
 ) {
@@ -28,7 +29,7 @@ pub(super) fn check(
         return;
     }
     let mut uses = Uses::default();
-    for (at, state) in routes.iter().enumerate() {
+    for (at, state) in routes.indexed() {
         for attachment in &state.attachments {
             let gateway = &gateways.list[attachment.gateway];
             for (listener, hostnames) in &attachment.listeners {
@@ -60,8 +61,8 @@ pub(super) fn check(
 /// A listener to which a route is attached.
 #[derive(Clone, Copy)]
 struct Place<'p, 'a> {
-    gateway: usize,
-    at: usize,
+    gateway: GatewayIndex,
+    at: ListenerIndex,
     listener: &'p ListenerState<'a>,
     hostnames: &'p [NamePattern],
 }
@@ -85,7 +86,7 @@ impl<'p, 'a> Uses<'p, 'a> {
     fn add(
         &mut self,
         policies: &Policies<'a>,
-        (route, name): (usize, Option<&str>),
+        (route, name): (RouteIndex, Option<&str>),
         place: Place<'p, 'a>,
         rule: Option<&'p RuleDraft>,
     ) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use towergate_tls::NamePattern;
 
 use super::super::gateway::{AllowedNamespaces, GatewayState, Gateways};
+use super::super::indexed::{ListenerIndex, ListenerSetIndex};
 use super::super::object_index::ObjectIndex;
 use super::super::report::Report;
 use super::super::route::{RouteRef, RouteState};
@@ -20,7 +21,7 @@ use crate::status::RouteReason;
 pub(crate) fn unattached(
     reason: RouteReason,
     gateway: &GatewayState<'_>,
-    (set, named): (Option<usize>, &[usize]),
+    (set, named): (Option<ListenerSetIndex>, &[ListenerIndex]),
     (namespace, known): (&str, bool),
 ) -> (FindingCode, String) {
     match reason {

@@ -3,6 +3,7 @@
 use towergate_policy::ClientTrafficPolicySpec;
 
 use super::super::gateway::{GatewayState, Gateways, ListenerProtocol};
+use super::super::indexed::{GatewayIndex, ListenerIndex};
 use super::super::object_index::ObjectIndex;
 use super::super::policy::Policies;
 use super::super::report::{Report, Subject};
@@ -19,7 +20,7 @@ pub(super) fn check(
     policies: &Policies<'_>,
     report: &mut Report,
 ) {
-    for (at, gateway) in gateways.list.iter().enumerate() {
+    for (at, gateway) in gateways.list.indexed() {
         unknown(at, gateway, policies, report);
     }
     for policy in index.objects.client_traffic_policies.values() {
@@ -34,18 +35,22 @@ pub(super) fn check(
 }
 
 /// Reports listeners without a policy that sets how the client address is determined.
-fn unknown(at: usize, gateway: &GatewayState<'_>, policies: &Policies<'_>, report: &mut Report) {
+fn unknown(
+    at: GatewayIndex,
+    gateway: &GatewayState<'_>,
+    policies: &Policies<'_>,
+    report: &mut Report,
+) {
     let subject = Subject::new("Gateway", gateway.object);
-    let of_requests = |listener: &usize| {
+    let of_requests = |listener: &ListenerIndex| {
         let protocol = gateway.listeners[*listener].protocol;
         protocol.is_none_or(ListenerProtocol::is_http)
     };
-    let all: Vec<_> = (0..gateway.listeners.len()).collect();
-    let all: Vec<_> = all.into_iter().filter(of_requests).collect();
+    let all: Vec<_> = gateway.listeners.indices().filter(of_requests).collect();
     if all.is_empty() && !gateway.listeners.is_empty() {
         return;
     }
-    let bare = |listener: &&usize| policies.client.find(at, **listener).is_none();
+    let bare = |listener: &&ListenerIndex| policies.client.find(at, **listener).is_none();
     let bare: Vec<_> = all.iter().filter(bare).copied().collect();
     if bare.len() == all.len() {
         let message = "no ClientTrafficPolicy targets the Gateway; the client address is the peer address of the connection";
@@ -57,15 +62,15 @@ fn unknown(at: usize, gateway: &GatewayState<'_>, policies: &Policies<'_>, repor
             SET_DETECTION,
         );
     }
-    for listener in bare {
+    for listener in bare.into_iter().map(|at| &gateway.listeners[at]) {
         let message = format!(
             "no ClientTrafficPolicy targets listener {:?}; the client address is the peer address of the connection",
-            gateway.listeners[listener].spec.name
+            listener.spec.name
         );
-        let field = format!("spec.listeners[{listener}].name");
+        let field = format!("spec.listeners[{}].name", listener.at);
         report.note(
             FindingCode::ClientAddressUnknown,
-            &subject,
+            &gateway.subject(listener.set),
             field,
             message,
             SET_DETECTION,

@@ -30,13 +30,13 @@ use super::gateway::Gateways;
 use super::object_index::ObjectIndex;
 use super::policy::Policies;
 use super::report::Report;
-use super::route::RouteState;
+use super::route::Routes;
 
 /// Reports all findings.
 pub(super) fn check(
     index: &ObjectIndex<'_>,
     gateways: &Gateways<'_>,
-    routes: &[RouteState<'_>],
+    routes: &Routes<'_>,
     policies: &Policies<'_>,
     endpoints: &Endpoints,
     report: &mut Report,

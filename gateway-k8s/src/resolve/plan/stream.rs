@@ -9,21 +9,22 @@ use towergate_core::plan::{DatagramPort, ListenerId, RouteId, StreamAccess, Stre
 use towergate_policy::security::stream_access;
 use towergate_tls::NamePattern;
 
+use super::super::indexed::{ListenerPlace, RouteIndex};
 use super::super::policy::On;
-use super::super::route::{RouteState, StreamDraft};
+use super::super::route::{Routes, StreamDraft};
 use super::{Builder, find};
 
 /// Idle timeout of a client's UDP session, as in Envoy Gateway.
 const SESSION_IDLE: Duration = Duration::from_secs(60);
 
 /// Routes by listener, in order of precedence.
-pub(super) type Streams = BTreeMap<(usize, usize), Vec<Arc<StreamRoute>>>;
+pub(super) type Streams = BTreeMap<ListenerPlace, Vec<Arc<StreamRoute>>>;
 
 impl Builder<'_, '_> {
     /// The routes of connections and datagrams of each listener, in order of precedence.
-    pub(super) fn streams(&mut self, routes: &[RouteState<'_>]) -> Streams {
+    pub(super) fn streams(&mut self, routes: &Routes<'_>) -> Streams {
         let mut streams = Streams::new();
-        for (at, state) in routes.iter().enumerate() {
+        for (at, state) in routes.indexed() {
             let Some(draft) = &state.stream else { continue };
             let id = state.route.id();
             for attachment in &state.attachments {
@@ -44,9 +45,9 @@ impl Builder<'_, '_> {
     fn stream(
         &mut self,
         id: &Arc<RouteId>,
-        route: usize,
+        route: RouteIndex,
         draft: &StreamDraft,
-        place: (usize, usize),
+        place: ListenerPlace,
         hostnames: &[NamePattern],
     ) -> StreamRoute {
         let state = &self.gateways.list[place.0].listeners[place.1];
@@ -77,9 +78,9 @@ impl Builder<'_, '_> {
     /// Clients of a route that may connect; `None` if a policy for it cannot be enforced.
     fn stream_access(
         &self,
-        route: usize,
+        route: RouteIndex,
         draft: &StreamDraft,
-        (gateway, listener): (usize, usize),
+        (gateway, listener): ListenerPlace,
     ) -> Option<Option<StreamAccess>> {
         let state = &self.gateways.list[gateway].listeners[listener];
         let on = On {
@@ -101,9 +102,9 @@ impl Builder<'_, '_> {
     /// Traffic settings of connections of a route; `None` if a policy for it cannot be enforced.
     fn stream_traffic(
         &mut self,
-        route: usize,
+        route: RouteIndex,
         draft: &StreamDraft,
-        (gateway, listener): (usize, usize),
+        (gateway, listener): ListenerPlace,
     ) -> Option<Arc<Traffic>> {
         let state = &self.gateways.list[gateway].listeners[listener];
         let on = On {

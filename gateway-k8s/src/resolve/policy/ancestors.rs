@@ -3,6 +3,7 @@
 use towergate_policy::check::FieldRemarks;
 
 use super::super::gateway::GatewayState;
+use super::super::indexed::ListenerSetIndex;
 use crate::api::GATEWAY_GROUP;
 use crate::api::reference::ParentReference;
 use crate::status::{Condition, ConditionType, PolicyReason, PolicyStatus};
@@ -10,7 +11,7 @@ use crate::status::{Condition, ConditionType, PolicyReason, PolicyStatus};
 /// Reference to a Gateway, one of its ListenerSets, or one of their listeners as ancestor.
 pub(super) fn ancestor(
     gateway: &GatewayState<'_>,
-    set: Option<usize>,
+    set: Option<ListenerSetIndex>,
     section: Option<&str>,
 ) -> ParentReference {
     let (kind, key) = match set {

@@ -13,6 +13,7 @@ use towergate_policy::backend_traffic::ANNOTATION_PREFIX;
 use towergate_policy::check::FieldRemarks;
 use towergate_policy::common::Targets;
 
+use super::super::indexed::{GatewayIndex, ListenerSetIndex, RouteIndex};
 use super::super::object_index::{ObjectIndex, by_age};
 use super::super::report::{Report, Subject};
 use super::ancestors::{accept, ancestor, refuse, warn};
@@ -151,8 +152,8 @@ impl<'a, S: RoutePolicySpec> InForce<'a, S> {
 /// A listener: its Gateway, its ListenerSet if any, and its name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct On<'n> {
-    pub(crate) gateway: usize,
-    pub(crate) set: Option<usize>,
+    pub(crate) gateway: GatewayIndex,
+    pub(crate) set: Option<ListenerSetIndex>,
     pub(crate) listener: &'n str,
 }
 
@@ -172,7 +173,7 @@ impl<'a, S: RoutePolicySpec> Attached<'a, S> {
     /// The policy effective for a rule of a route on a listener.
     pub(crate) fn find(
         &self,
-        route: usize,
+        route: RouteIndex,
         rule: Option<&str>,
         on: On<'_>,
     ) -> Option<InForce<'a, S>> {
@@ -203,7 +204,7 @@ impl<'a, S: RoutePolicySpec> Attached<'a, S> {
     /// The policies of all targets that contain a rule of a route on a listener, the most specific first.
     pub(crate) fn candidates(
         &self,
-        route: usize,
+        route: RouteIndex,
         rule: Option<&str>,
         on: On<'_>,
     ) -> impl Iterator<Item = &'a Object<S>> {
@@ -278,9 +279,9 @@ pub(super) fn attach<'a, S: RoutePolicySpec>(
 /// A target below another.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Child {
-    Route(usize),
-    Set(usize, usize),
-    Listener(usize, Option<usize>, String),
+    Route(RouteIndex),
+    Set(GatewayIndex, ListenerSetIndex),
+    Listener(GatewayIndex, Option<ListenerSetIndex>, String),
 }
 
 struct RouteAttacher<'r, 'p, 'a, S> {
@@ -456,7 +457,7 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
     }
 
     /// Merges the policy of a route into that of each listener to which the route attaches.
-    fn merge(&mut self, at: usize, route: usize) {
+    fn merge(&mut self, at: usize, route: RouteIndex) {
         let policy = self.policies[at];
         for attachment in &self.places.routes[route].attachments {
             let gateway = &self.places.gateways.list[attachment.gateway];
@@ -506,7 +507,12 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
         }
     }
 
-    fn state_overridden_rules(&mut self, at: usize, route: usize, ancestors: &[ParentReference]) {
+    fn state_overridden_rules(
+        &mut self,
+        at: usize,
+        route: RouteIndex,
+        ancestors: &[ParentReference],
+    ) {
         let names = self.places.routes[route]
             .route
             .rule_names()

@@ -13,6 +13,7 @@ use towergate_tls::{ClientAuth, NamePattern};
 use super::super::ca_bundle::{self, CaBundle};
 use super::super::gateway::{ListenerProtocol, ListenerState};
 use super::super::grant::{From, To};
+use super::super::indexed::{GatewayIndex, ListenerIndex, ListenerPlace, ListenerSetIndex};
 use super::super::object_index::by_age;
 use super::super::port::bound;
 use super::super::report::{Report, Subject};
@@ -35,7 +36,7 @@ pub(crate) type ClientEffect = Result<ListenerConfig, Unusable>;
 /// ClientTrafficPolicies by listener.
 #[derive(Debug, Default)]
 pub(crate) struct ClientTraffic<'a> {
-    listeners: HashMap<(usize, usize), Held<'a>>,
+    listeners: HashMap<ListenerPlace, Held<'a>>,
 }
 
 /// The policy of a listener.
@@ -50,13 +51,17 @@ struct Held<'a> {
 
 impl ClientTraffic<'_> {
     /// The settings of a listener; `None` without a policy.
-    pub(crate) fn find(&self, gateway: usize, listener: usize) -> Option<&ClientEffect> {
+    pub(crate) fn find(
+        &self,
+        gateway: GatewayIndex,
+        listener: ListenerIndex,
+    ) -> Option<&ClientEffect> {
         let held = self.listeners.get(&(gateway, listener));
         held.map(|held| &held.effect)
     }
 
     /// The settings of the port of a listener.
-    pub(crate) fn tcp(&self, gateway: usize, listener: usize) -> TcpSettings {
+    pub(crate) fn tcp(&self, gateway: GatewayIndex, listener: ListenerIndex) -> TcpSettings {
         let held = self.listeners.get(&(gateway, listener));
         held.map(|held| held.tcp.clone()).unwrap_or_default()
     }
@@ -120,15 +125,21 @@ struct ListenerAttacher<'r, 'p, 'a> {
     policies: Vec<&'a Object<ClientTrafficPolicySpec>>,
     claims: ClientTraffic<'a>,
     /// The policy of each whole Gateway or ListenerSet.
-    whole: HashMap<(usize, Option<usize>), usize>,
+    whole: HashMap<(GatewayIndex, Option<ListenerSetIndex>), usize>,
     /// By listener: its hostname, or else those of its routes, in order.
-    hosts: HashMap<(usize, usize), BTreeSet<String>>,
+    hosts: HashMap<ListenerPlace, BTreeSet<String>>,
     statuses: BTreeMap<usize, PolicyStatus>,
     report: &'r mut Report,
 }
 
 impl<'a> ListenerAttacher<'_, '_, 'a> {
-    fn section(&mut self, at: usize, gateway: usize, set: Option<usize>, name: &str) {
+    fn section(
+        &mut self,
+        at: usize,
+        gateway: GatewayIndex,
+        set: Option<ListenerSetIndex>,
+        name: &str,
+    ) {
         let state = &self.places.gateways.list[gateway];
         let ancestors = [ancestor(state, set, Some(name))];
         if !state.has_listener(set, name) {
@@ -137,10 +148,10 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
             let fault = Unusable::section(field, fault);
             return self.refuse(at, &ancestors, PolicyReason::TargetNotFound, &fault);
         }
-        let mut listeners = state.listeners.iter();
         let named =
             |listener: &ListenerState<'_>| listener.set == set && listener.spec.name == name;
-        let Some(listener) = listeners.position(named) else {
+        let mut listeners = state.listeners.indexed();
+        let Some((listener, _)) = listeners.find(|(_, listener)| named(listener)) else {
             // The Gateway does not accept the ListenerSet; its own status reports that.
             return self.conclude(at, &ancestors);
         };
@@ -172,7 +183,7 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
     }
 
     /// Attaches a policy to a whole Gateway, with its ListenerSets, or to a whole ListenerSet.
-    fn whole(&mut self, at: usize, gateway: usize, set: Option<usize>) {
+    fn whole(&mut self, at: usize, gateway: GatewayIndex, set: Option<ListenerSetIndex>) {
         let state = &self.places.gateways.list[gateway];
         let ancestors = [ancestor(state, set, None)];
         if let Some(holder) = self.whole.get(&(gateway, set)) {
@@ -191,7 +202,7 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
         }
         self.whole.insert((gateway, set), at);
         let mut own = Vec::new();
-        let listeners = state.listeners.iter().enumerate();
+        let listeners = state.listeners.indexed();
         let listeners = listeners.filter(|(_, listener)| set.is_none() || listener.set == set);
         for (listener, listener_state) in listeners {
             if self.claims.listeners.contains_key(&(gateway, listener)) {
@@ -238,7 +249,7 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
                 PolicyReason::Invalid,
                 TARGETS_UNREADABLE,
             );
-            let listeners = state.listeners.iter().enumerate();
+            let listeners = state.listeners.indexed();
             for (listener, _) in listeners.filter(|(_, one)| set.is_none() || one.set == set) {
                 let tcp = self.claims.tcp(gateway, listener);
                 let held = Held {
@@ -256,8 +267,8 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
     fn effect_unless_shared(
         &self,
         at: usize,
-        place: (usize, usize),
-        set: Option<usize>,
+        place: ListenerPlace,
+        set: Option<ListenerSetIndex>,
         others: Vec<&str>,
     ) -> ClientEffect {
         if self.imposes(at, place, set) {
@@ -280,7 +291,12 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
 
     /// Whether the policy of a ListenerSet expects a PROXY header on a port that others had first. A
     /// ListenerSet must not change connections of other listeners.
-    fn imposes(&self, at: usize, (gateway, listener): (usize, usize), set: Option<usize>) -> bool {
+    fn imposes(
+        &self,
+        at: usize,
+        (gateway, listener): ListenerPlace,
+        set: Option<ListenerSetIndex>,
+    ) -> bool {
         let listeners = &self.places.gateways.list[gateway].listeners;
         let socket = |listener: &ListenerState<'_>| bound(self.places.index, listener.spec.port);
         let port = socket(&listeners[listener]);
@@ -292,7 +308,7 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
             && first.is_some_and(|first| first.set != set)
     }
 
-    fn effect(&self, at: usize, place: (usize, usize)) -> ClientEffect {
+    fn effect(&self, at: usize, place: ListenerPlace) -> ClientEffect {
         let policy = self.policies[at];
         admitted(&policy.misread)?;
         let spec = &policy.spec;
@@ -322,7 +338,7 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
     fn clients(
         &self,
         at: usize,
-        (gateway, listener): (usize, usize),
+        (gateway, listener): ListenerPlace,
         refs: &ValidationRefs,
     ) -> Result<ClientAuth, Unusable> {
         const FIELD: &str = "spec.tls.clientValidation";
@@ -370,8 +386,8 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
     fn take(
         &mut self,
         at: usize,
-        place: (usize, usize),
-        set: Option<usize>,
+        place: ListenerPlace,
+        set: Option<ListenerSetIndex>,
         effect: ClientEffect,
         ancestors: &[ParentReference],
     ) {
@@ -413,13 +429,13 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
     }
 
     /// Other HTTP listeners of the same port, if this is an HTTP listener.
-    fn sharing(&self, gateway: usize, listener: usize) -> Vec<&ListenerState<'a>> {
+    fn sharing(&self, gateway: GatewayIndex, listener: ListenerIndex) -> Vec<&ListenerState<'a>> {
         let listeners = &self.places.gateways.list[gateway].listeners;
         let this = &listeners[listener];
         if this.protocol != Some(ListenerProtocol::Http) || !this.ready() {
             return Vec::new();
         }
-        let others = listeners.iter().enumerate().filter(|(at, other)| {
+        let others = listeners.indexed().filter(|(at, other)| {
             *at != listener
                 && other.ready()
                 && other.protocol == Some(ListenerProtocol::Http)
@@ -441,8 +457,8 @@ fn expected_header(spec: &ClientTrafficPolicySpec) -> TcpSettings {
 }
 
 /// By listener the hostnames for requests without a host: its own, or else those of its routes.
-fn hosts(places: &TargetIndex<'_, '_>) -> HashMap<(usize, usize), BTreeSet<String>> {
-    let mut names: HashMap<(usize, usize), BTreeSet<String>> = HashMap::new();
+fn hosts(places: &TargetIndex<'_, '_>) -> HashMap<ListenerPlace, BTreeSet<String>> {
+    let mut names: HashMap<ListenerPlace, BTreeSet<String>> = HashMap::new();
     for state in places.routes {
         for attachment in &state.attachments {
             for (listener, hosts) in &attachment.listeners {
@@ -453,8 +469,8 @@ fn hosts(places: &TargetIndex<'_, '_>) -> HashMap<(usize, usize), BTreeSet<Strin
             }
         }
     }
-    for (gateway, state) in places.gateways.list.iter().enumerate() {
-        for (listener, listener_state) in state.listeners.iter().enumerate() {
+    for (gateway, state) in places.gateways.list.indexed() {
+        for (listener, listener_state) in state.listeners.indexed() {
             if let NamePattern::Exact(name) = &listener_state.hostname {
                 names.insert((gateway, listener), [name.clone()].into());
             }

@@ -35,9 +35,10 @@ use std::cell::RefCell;
 use towergate_policy::{BackendTrafficPolicySpec, FieldError, SchemaViolation, SecurityPolicySpec};
 
 use super::gateway::Gateways;
+use super::indexed::RouteIndex;
 use super::object_index::ObjectIndex;
 use super::report::{Report, Subject};
-use super::route::{Backends, RouteState};
+use super::route::{Backends, Routes};
 use crate::api::policy::{EnvoyExtensionPolicySpec, EnvoyPatchPolicySpec};
 use crate::finding::FindingCode;
 use crate::objects::EVERY_NAMESPACE;
@@ -67,14 +68,14 @@ impl Policies<'_> {
     pub(super) fn close(
         &self,
         objects: context::PolicyObjects<'_, '_>,
-        route: usize,
+        route: RouteIndex,
         rule: Option<&str>,
         on: On<'_>,
     ) -> bool {
         fn closes<S: RoutePolicySpec>(
             attached: &Attached<'_, S>,
             objects: context::PolicyObjects<'_, '_>,
-            (route, rule, on): (usize, Option<&str>, On<'_>),
+            (route, rule, on): (RouteIndex, Option<&str>, On<'_>),
         ) -> bool {
             !attached.is_empty()
                 && attached
@@ -91,7 +92,7 @@ pub(super) fn resolve<'a>(
     index: &ObjectIndex<'a>,
     backends: &RefCell<Backends<'a>>,
     gateways: &Gateways<'a>,
-    routes: &[RouteState<'a>],
+    routes: &Routes<'a>,
     report: &mut Report,
     statuses: &mut Statuses,
 ) -> Policies<'a> {

@@ -16,8 +16,9 @@ use towergate_policy::common::{
 
 use super::super::gateway::Gateways;
 use super::super::grant::{From, To};
+use super::super::indexed::{GatewayIndex, ListenerSetIndex, RouteIndex};
 use super::super::object_index::ObjectIndex;
-use super::super::route::{Backends, RouteState};
+use super::super::route::{Backends, Routes};
 use super::super::selector::Selector;
 use super::context::PolicyObjects;
 use crate::api::meta::{LabelSelector, LabelSelectorRequirement, ObjectMeta};
@@ -29,14 +30,14 @@ use crate::status::parse_kind;
 /// A target of a policy. Listeners and rules may not exist.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) enum PolicyTarget {
-    Gateway(usize),
+    Gateway(GatewayIndex),
     /// A ListenerSet of a Gateway.
-    Set(usize, usize),
+    Set(GatewayIndex, ListenerSetIndex),
     /// A listener of a Gateway or ListenerSet, by name.
-    Listener(usize, Option<usize>, String),
-    Route(usize),
+    Listener(GatewayIndex, Option<ListenerSetIndex>, String),
+    Route(RouteIndex),
     /// A rule of a route, by name.
-    Rule(usize, String),
+    Rule(RouteIndex, String),
 }
 
 impl PolicyTarget {
@@ -91,8 +92,8 @@ pub(super) struct TargetIndex<'p, 'a> {
     pub(super) index: &'p ObjectIndex<'a>,
     backends: &'p RefCell<Backends<'a>>,
     pub(super) gateways: &'p Gateways<'a>,
-    pub(super) routes: &'p [RouteState<'a>],
-    route_at: HashMap<(RouteKind, ObjectKey), usize>,
+    pub(super) routes: &'p Routes<'a>,
+    route_at: HashMap<(RouteKind, ObjectKey), RouteIndex>,
 }
 
 impl<'p, 'a> TargetIndex<'p, 'a> {
@@ -100,9 +101,9 @@ impl<'p, 'a> TargetIndex<'p, 'a> {
         index: &'p ObjectIndex<'a>,
         backends: &'p RefCell<Backends<'a>>,
         gateways: &'p Gateways<'a>,
-        routes: &'p [RouteState<'a>],
+        routes: &'p Routes<'a>,
     ) -> Self {
-        let routes_at = routes.iter().enumerate();
+        let routes_at = routes.indexed();
         let route_at =
             routes_at.map(|(at, state)| ((state.route.route_kind(), state.route.key()), at));
         Self {
@@ -195,16 +196,16 @@ impl<'p, 'a> TargetIndex<'p, 'a> {
 
     /// Every Gateway, ListenerSet and route.
     fn all(&self) -> impl Iterator<Item = Candidate<'_>> {
-        let gateways = self.gateways.list.iter().enumerate();
+        let gateways = self.gateways.list.indexed();
         let gateways = gateways.map(|(at, state)| Candidate {
             kind: "Gateway",
             meta: &state.object.meta,
             place: PolicyTarget::Gateway(at),
             class: Some(&state.object.spec.gateway_class_name),
         });
-        let sets = self.gateways.list.iter().enumerate();
+        let sets = self.gateways.list.indexed();
         let sets = sets.flat_map(|(at, state)| {
-            let sets = state.sets.iter().enumerate();
+            let sets = state.sets.indexed();
             sets.map(move |(set, state)| Candidate {
                 kind: "ListenerSet",
                 meta: &state.object.meta,
@@ -212,7 +213,7 @@ impl<'p, 'a> TargetIndex<'p, 'a> {
                 class: None,
             })
         });
-        let routes = self.routes.iter().enumerate();
+        let routes = self.routes.indexed();
         let routes = routes.map(|(at, state)| Candidate {
             kind: state.route.kind(),
             meta: state.route.meta(),

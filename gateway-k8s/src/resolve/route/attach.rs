@@ -6,6 +6,7 @@ use towergate_policy::SchemaViolation;
 use towergate_tls::NamePattern;
 
 use super::super::gateway::{GatewayState, Gateways, ListenerState};
+use super::super::indexed::{GatewayIndex, ListenerIndex, ListenerSetIndex};
 use super::super::lint;
 use super::super::object_index::ObjectIndex;
 use super::super::report::Report;
@@ -20,11 +21,11 @@ use crate::status::{ConditionType, Conditions, RouteReason};
 #[derive(Debug)]
 pub(crate) struct Attachment {
     /// Index of the Gateway.
-    pub(crate) gateway: usize,
+    pub(crate) gateway: GatewayIndex,
     /// Index of the ListenerSet that the parentRef names; `None`: it names the Gateway.
-    pub(crate) set: Option<usize>,
+    pub(crate) set: Option<ListenerSetIndex>,
     /// Listeners that accept the route, with the hostnames in common.
-    pub(crate) listeners: Vec<(usize, Vec<NamePattern>)>,
+    pub(crate) listeners: Vec<(ListenerIndex, Vec<NamePattern>)>,
     /// The parentRef as written. An API server has set group and kind.
     pub(crate) parent: ParentReference,
     /// Conditions of the route for this parent.
@@ -61,7 +62,7 @@ fn named(
     gateways: &Gateways<'_>,
     route: RouteRef<'_>,
     parent: &ParentReference,
-) -> Option<(usize, Option<usize>)> {
+) -> Option<(GatewayIndex, Option<ListenerSetIndex>)> {
     let own = &route.meta().namespace;
     let key = ObjectKey::new(parent.namespace.as_ref().unwrap_or(own), &*parent.name);
     let group = parent.group.as_deref().unwrap_or(GATEWAY_GROUP);
@@ -77,7 +78,7 @@ fn named(
 }
 
 impl Attachment {
-    fn new(gateway: usize, set: Option<usize>, parent: &ParentReference) -> Self {
+    fn new(gateway: GatewayIndex, set: Option<ListenerSetIndex>, parent: &ParentReference) -> Self {
         Self {
             gateway,
             set,
@@ -107,12 +108,14 @@ impl Attachment {
             );
             return;
         }
-        let named: Vec<usize> = (0..gateway.listeners.len())
+        let named: Vec<_> = gateway
+            .listeners
+            .indices()
             .filter(|i| self.names(&gateway.listeners[*i]))
             .collect();
         let namespace = &route.meta().namespace;
         let labels = index.labels(namespace);
-        let allowed: Vec<usize> = named
+        let allowed: Vec<_> = named
             .iter()
             .copied()
             .filter(|i| {
@@ -225,7 +228,7 @@ pub(super) fn join(gateways: &mut Gateways<'_>, attachment: &Attachment, route: 
 }
 
 /// The hostnames of a route on a listener, without those that another listener of the port has.
-fn hosts(gateway: &GatewayState<'_>, at: usize, hostnames: &[String]) -> Vec<NamePattern> {
+fn hosts(gateway: &GatewayState<'_>, at: ListenerIndex, hostnames: &[String]) -> Vec<NamePattern> {
     let listener = &gateway.listeners[at];
     if hostnames.is_empty() {
         return vec![listener.hostname.clone()];

@@ -39,6 +39,7 @@ use towergate_core::plan::{RouteId, RouteKind};
 use towergate_policy::SchemaViolation;
 
 use super::gateway::Gateways;
+use super::indexed::{Indexed, RouteIndex};
 use super::object_index::{ObjectIndex, age};
 use super::report::{Report, Subject};
 use crate::api::grpc_route::GrpcRouteSpec;
@@ -192,6 +193,9 @@ pub(super) struct RouteState<'a> {
     pub(super) stream: Option<StreamDraft>,
 }
 
+/// Routes in order of precedence.
+pub(super) type Routes<'a> = Indexed<RouteIndex, RouteState<'a>>;
+
 /// Every route with a parent of this controller, in order of precedence: the oldest first, then by
 /// namespace and name.
 pub(super) fn resolve<'a>(
@@ -199,14 +203,14 @@ pub(super) fn resolve<'a>(
     gateways: &mut Gateways<'a>,
     backends: &mut Backends<'a>,
     report: &mut Report,
-) -> Vec<RouteState<'a>> {
+) -> Routes<'a> {
     // The sort is stable: routes of equal age and name stay in order of kind.
     let mut routes: Vec<_> = RouteRef::all(index.objects).collect();
     routes.sort_by(|a, b| age(a.meta()).cmp(&age(b.meta())));
     let states = routes
         .into_iter()
         .filter_map(|route| RouteState::resolve(index, gateways, backends, report, route));
-    let mut states: Vec<_> = states.collect();
+    let mut states: Routes<'_> = states.collect();
     overlap::check(&mut states);
     states
 }

@@ -6,16 +6,17 @@ use std::collections::{BTreeSet, HashMap};
 use towergate_core::plan::Match;
 use towergate_tls::NamePattern;
 
-use super::RouteState;
+use super::super::indexed::{GatewayIndex, Indexed, ListenerIndex, RouteIndex};
+use super::Routes;
 use crate::status::{ConditionType, RouteReason};
 
 /// Gateway, listener and hostname.
-type Place<'a> = (usize, usize, &'a NamePattern);
+type Place<'a> = (GatewayIndex, ListenerIndex, &'a NamePattern);
 
 /// Sets the condition of routes whose matches another route has, for the same hostname of a listener.
-pub(super) fn check(routes: &mut [RouteState<'_>]) {
-    let mut places: HashMap<Place<'_>, BTreeSet<usize>> = HashMap::new();
-    for (at, state) in routes.iter().enumerate() {
+pub(super) fn check(routes: &mut Routes<'_>) {
+    let mut places: HashMap<Place<'_>, BTreeSet<RouteIndex>> = HashMap::new();
+    for (at, state) in routes.indexed() {
         for attachment in &state.attachments {
             for (listener, hosts) in &attachment.listeners {
                 for host in hosts {
@@ -32,7 +33,8 @@ pub(super) fn check(routes: &mut [RouteState<'_>]) {
         same.into_iter().map(|same| (*gateway, *listener, same))
     });
     let shared: Vec<_> = shared.collect();
-    let mut others: HashMap<(usize, usize, usize), BTreeSet<usize>> = HashMap::new();
+    let mut others: HashMap<(RouteIndex, GatewayIndex, ListenerIndex), BTreeSet<RouteIndex>> =
+        HashMap::new();
     for (gateway, listener, routes) in shared {
         for route in &routes {
             let rest = routes.iter().copied().filter(|other| other != route);
@@ -45,7 +47,7 @@ pub(super) fn check(routes: &mut [RouteState<'_>]) {
     if others.is_empty() {
         return;
     }
-    let names: Vec<String> = routes
+    let names: Indexed<RouteIndex, String> = routes
         .iter()
         .map(|state| format!("{} {}", state.route.kind(), state.route.key()))
         .collect();
@@ -78,8 +80,8 @@ pub(super) fn check(routes: &mut [RouteState<'_>]) {
     clippy::mutable_key_type,
     reason = "a `Text` is compared and hashed by its source"
 )]
-fn equal_matches(routes: &[RouteState<'_>], some: &BTreeSet<usize>) -> Vec<BTreeSet<usize>> {
-    let mut found: HashMap<Cow<'_, Match>, BTreeSet<usize>> = HashMap::new();
+fn equal_matches(routes: &Routes<'_>, some: &BTreeSet<RouteIndex>) -> Vec<BTreeSet<RouteIndex>> {
+    let mut found: HashMap<Cow<'_, Match>, BTreeSet<RouteIndex>> = HashMap::new();
     for at in some {
         for matched in routes[*at].rules.iter().flat_map(|rule| &rule.matches) {
             found.entry(canonical(matched)).or_default().insert(*at);
