@@ -21,8 +21,8 @@
 mod common;
 
 use common::backend::Backend;
+use common::findings::{command, conditions, findings};
 use common::peers::Front;
-use common::told::{command, conditions, findings};
 use common::{Folder, Towergate, eventually, fetch, tls_secret};
 
 const HOST: &str = "team-a.example.com";

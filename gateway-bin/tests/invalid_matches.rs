@@ -5,7 +5,7 @@
 mod common;
 
 use common::backend::Backend;
-use common::told::{Finding, conditions, findings};
+use common::findings::{Finding, conditions, findings};
 use common::{Folder, Towergate, curl};
 
 const GATEWAY: &str = "\

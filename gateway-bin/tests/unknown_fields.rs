@@ -5,7 +5,7 @@
 mod common;
 
 use common::backend::Backend;
-use common::told::{command, findings};
+use common::findings::{command, findings};
 use common::{Folder, Towergate, curl, eventually};
 
 const GATEWAY: &str = "\

@@ -41,7 +41,7 @@ use crate::observer::Observer;
 use crate::plan::{Endpoints, Plan};
 use crate::policy::RoutePolicy;
 use crate::router::{Router, Shared};
-use crate::snapshot::{Builder, Live, Parts, SnapshotHandle};
+use crate::snapshot::{BuildCache, Builder, Live, SnapshotHandle};
 
 pub use crate::conn::Drain;
 pub use crate::listen::BindError;
@@ -144,7 +144,7 @@ pub struct Gateway {
 struct State {
     slots: Vec<Slot>,
     sockets: Option<(Workers, Listeners, DatagramSockets)>,
-    /// [`Parts`] of the plan in service.
+    /// [`BuildCache`] of the plan in service.
     parts: Option<Box<dyn Any + Send>>,
 }
 
@@ -225,7 +225,7 @@ impl Gateway {
             .map(|port| state.slot(&port.addresses, port.port))
             .collect();
         let before = state.parts.take().and_then(|parts| parts.downcast().ok());
-        let before: Box<Parts<P>> = before.unwrap_or_default();
+        let before: Box<BuildCache<P>> = before.unwrap_or_default();
         let builder = Builder::new(&self.live, &self.options.provider, &before);
         let built = builder.build(plan, &slots);
         // If this plan fails, the next one is compared with the plan in service.

@@ -10,13 +10,13 @@ pub mod api;
 pub mod decode;
 pub mod finding;
 pub mod ingress;
+mod message;
 pub mod objects;
 pub mod resolve;
 pub mod source;
 pub mod status;
 mod validate;
 pub mod wire;
-mod wording;
 pub mod yaml;
 
 pub use decode::Diagnostic;

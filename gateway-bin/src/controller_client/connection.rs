@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use towergate_k8s::wire::{
-    CONTROLLER_NAME, Decoder, FrameReader, PATH, PROTOCOL, PROTOCOL_HEADER, Report,
+    CONTROLLER_NAME, Decoder, FrameReader, PATH, PROTOCOL, PROTOCOL_HEADER, VersionReport,
 };
 use towergate_tls::rustls::ClientConfig;
 use towergate_tls::rustls::pki_types::ServerName;
@@ -116,7 +116,7 @@ impl Session {
                     let Some(VersionOutcome { ticket, outcome }) = outcome else { return ConnectionEnd::Unused };
                     let (true, Some(version)) = (ticket == self.ticket, version) else { continue };
                     let mut frame = Vec::new();
-                    let written = Report { version, outcome }.write(&mut frame);
+                    let written = VersionReport { version, outcome }.write(&mut frame);
                     if let Err(error) = written {
                         return ConnectionEnd::Lost(error.into());
                     }

@@ -11,8 +11,8 @@
 )]
 
 pub(crate) mod backend;
+pub(crate) mod findings;
 pub(crate) mod peers;
-pub(crate) mod told;
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};

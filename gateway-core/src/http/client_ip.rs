@@ -107,7 +107,7 @@ const LONGEST: usize = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255".len();
 
 /// Result of [`find`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Found {
+pub struct DetectedClientIp {
     /// Address of the client.
     pub ip: IpAddr,
     /// Whether a header field supplied the address. If so, the client's port is unknown; otherwise the client
@@ -119,7 +119,11 @@ pub struct Found {
 ///
 /// # Errors
 /// [`LocalReply`] with 403 if the rule is a header that fails closed, and the header has no valid value.
-pub fn find(peer: IpAddr, headers: &HeaderMap, rule: &ClientIpRule) -> Result<Found, LocalReply> {
+pub fn find(
+    peer: IpAddr,
+    headers: &HeaderMap,
+    rule: &ClientIpRule,
+) -> Result<DetectedClientIp, LocalReply> {
     let named = match rule {
         ClientIpRule::Peer => None,
         ClientIpRule::TrustedHops { hops, .. } => {
@@ -137,7 +141,7 @@ pub fn find(peer: IpAddr, headers: &HeaderMap, rule: &ClientIpRule) -> Result<Fo
             named
         }
     };
-    Ok(Found {
+    Ok(DetectedClientIp {
         ip: named.unwrap_or(peer),
         named: named.is_some(),
     })

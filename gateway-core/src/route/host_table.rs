@@ -14,7 +14,7 @@ use super::conditions::Conditions;
 use super::paths::{Known, Paths};
 use super::pattern::{PathPattern, Patterns, grpc_parts};
 use super::rank::{PathKey, PathKind, Rank};
-use super::{Found, Query};
+use super::{MatchedRoute, Query};
 use crate::route::matches::Match;
 
 /// Entries of one hostname. Built once and shared by all tables with the same entries for that hostname.
@@ -80,7 +80,7 @@ impl<T> HostTable<T> {
     }
 
     /// The entry with the highest precedence that matches `query`. The host of `query` is ignored.
-    pub fn find(&self, query: &Query<'_>) -> Option<Found<'_, T>> {
+    pub fn find(&self, query: &Query<'_>) -> Option<MatchedRoute<'_, T>> {
         let last = self.paths.last(query.path);
         let exact = self.paths.exact(last, query.path);
         let (payload, prefix) = exact
@@ -88,7 +88,7 @@ impl<T> HostTable<T> {
             .or_else(|| self.find_rare(query))
             .map(|payload| (payload, None))
             .or_else(|| self.find_prefix(last, query))?;
-        Some(Found {
+        Some(MatchedRoute {
             payload,
             hostname: &self.hostname,
             prefix,

@@ -92,7 +92,7 @@ impl<'a> Query<'a> {
 
 /// The entry that a lookup found.
 #[derive(Debug)]
-pub struct Found<'a, T> {
+pub struct MatchedRoute<'a, T> {
     /// Payload of the entry.
     pub payload: &'a T,
     /// Hostname of the entry.
@@ -134,7 +134,7 @@ impl<T> RouteTable<T> {
     ///
     /// If no entry of the most specific hostname matches, less specific hostnames are searched, except with
     /// `strict_host`. Envoy searches the most specific hostname only.
-    pub fn find(&self, query: &Query<'_>, strict_host: bool) -> Option<Found<'_, T>> {
+    pub fn find(&self, query: &Query<'_>, strict_host: bool) -> Option<MatchedRoute<'_, T>> {
         let most = if strict_host { 1 } else { usize::MAX };
         self.hosts
             .find_all(query.host)

@@ -19,8 +19,8 @@ use crate::http::{Upgrade, client_ip, forwarded};
 use crate::plan::{Filter, RouteKind};
 use crate::policy::chain::{ChainCursor, ChainStop};
 use crate::policy::{PolicyRequest, RequestFacts, RequestHead, ResponseEffects, Stage};
-use crate::route::{Found, Query};
-use crate::snapshot::{ListenerSnapshot, PortSnapshot, Target};
+use crate::route::{MatchedRoute, Query};
+use crate::snapshot::{ListenerSnapshot, PortSnapshot, RuleTarget};
 use crate::traffic::{ForwardContext, Forwarded, SelectedBackend};
 use crate::{Body, Error, LocalReply};
 
@@ -41,7 +41,7 @@ pub(super) struct SanitizedRequest {
 /// A request that matches a rule.
 pub(super) struct RoutedRequest<'a> {
     pub(super) clean: SanitizedRequest,
-    pub(super) found: Found<'a, Target>,
+    pub(super) found: MatchedRoute<'a, RuleTarget>,
 }
 
 /// The parts of a request. The head is borrowed: a move costs more than all edits.
@@ -82,7 +82,7 @@ impl<'a> RequestContext<'a> {
         head: &request::Parts,
         clean: &SanitizedRequest,
         exchange: &mut Exchange,
-    ) -> Result<Found<'a, Target>, Error> {
+    ) -> Result<MatchedRoute<'a, RuleTarget>, Error> {
         let host = clean.sanitized.authority.host();
         self.check_authority(host)?;
         self.find_rule(head, host, exchange)
@@ -236,7 +236,7 @@ impl<'a> RequestContext<'a> {
         Ok(routed.found.payload.rule.steps.policies.after(stage))
     }
 
-    fn facts<'f>(&'f self, clean: &SanitizedRequest, target: &'f Target) -> RequestFacts<'f> {
+    fn facts<'f>(&'f self, clean: &SanitizedRequest, target: &'f RuleTarget) -> RequestFacts<'f> {
         RequestFacts {
             client: Some(clean.client.0),
             version: Some(clean.sanitized.version),
@@ -344,7 +344,7 @@ impl<'a> RequestContext<'a> {
         head: &request::Parts,
         host: &str,
         exchange: &mut Exchange,
-    ) -> Result<Found<'a, Target>, Error> {
+    ) -> Result<MatchedRoute<'a, RuleTarget>, Error> {
         let query = Query {
             host,
             path: head.uri.path(),
@@ -369,7 +369,7 @@ impl<'a> RequestContext<'a> {
     fn redirect(
         &self,
         redirect: &Redirect,
-        found: &Found<'_, Target>,
+        found: &MatchedRoute<'_, RuleTarget>,
         head: &request::Parts,
         sanitized: &Sanitized,
         exchange: &Exchange,
@@ -402,7 +402,7 @@ impl<'a> RequestContext<'a> {
     /// Step 11.
     fn edit_request(
         &self,
-        found: &Found<'_, Target>,
+        found: &MatchedRoute<'_, RuleTarget>,
         picked: &SelectedBackend<'_>,
         head: &mut request::Parts,
         sanitized: &Sanitized,
@@ -449,7 +449,7 @@ impl<'a> RequestContext<'a> {
     fn direct_response(
         &self,
         direct: &DirectResponse,
-        found: &Found<'_, Target>,
+        found: &MatchedRoute<'_, RuleTarget>,
         head: &request::Parts,
         exchange: &Exchange,
     ) -> LocalReply {
@@ -515,7 +515,7 @@ impl<'a> RequestContext<'a> {
     /// Step 13, the filters of the rule.
     fn edit_response(
         &self,
-        found: &Found<'_, Target>,
+        found: &MatchedRoute<'_, RuleTarget>,
         picked: &SelectedBackend<'_>,
         mut response: Response<Body>,
         exchange: &Exchange,
@@ -534,7 +534,7 @@ impl<'a> RequestContext<'a> {
     /// Whether a value of the response depends on the head of the request.
     fn response_reads_request(
         &self,
-        found: &Found<'_, Target>,
+        found: &MatchedRoute<'_, RuleTarget>,
         picked: &SelectedBackend<'_>,
     ) -> bool {
         let of_rule = found.payload.rule.steps.response_edits.iter();
@@ -591,7 +591,7 @@ pub(super) fn invalid_backend_reply(error: &Error, kind: RouteKind) -> LocalRepl
 
 /// Step 10.
 fn check_upgrade<'a>(
-    found: &Found<'_, Target>,
+    found: &MatchedRoute<'_, RuleTarget>,
     sanitized: &'a Sanitized,
 ) -> Result<Option<&'a Upgrade>, Error> {
     match &sanitized.upgrade {
@@ -603,7 +603,10 @@ fn check_upgrade<'a>(
 }
 
 /// The part of the path that the prefix of the rule matched.
-fn matched_prefix<'h>(found: &Found<'_, Target>, head: &'h request::Parts) -> Option<&'h str> {
+fn matched_prefix<'h>(
+    found: &MatchedRoute<'_, RuleTarget>,
+    head: &'h request::Parts,
+) -> Option<&'h str> {
     head.uri.path().get(..found.prefix?)
 }
 

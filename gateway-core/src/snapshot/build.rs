@@ -9,7 +9,9 @@ use towergate_tls::rustls::crypto::CryptoProvider;
 use towergate_tls::server::ResumptionState;
 use towergate_tls::{NameMap, NamePattern, TlsError};
 
-use super::{ListenerSnapshot, Live, Parts, PortSnapshot, RuleSnapshot, Snapshot, Steps, Target};
+use super::{
+    BuildCache, ListenerSnapshot, Live, PortSnapshot, RuleSnapshot, RuleTarget, Snapshot, Steps,
+};
 use crate::access_log::RuleName;
 use crate::datagram::DatagramConfig;
 use crate::filter::Rewrite;
@@ -50,7 +52,7 @@ pub(crate) struct Built<P> {
     /// Settings of UDP sockets, in the same order.
     pub(crate) datagrams: Vec<DatagramConfig>,
     /// Parts that the build of the next plan may reuse.
-    pub(crate) parts: Parts<P>,
+    pub(crate) parts: BuildCache<P>,
 }
 
 /// State of a build.
@@ -58,22 +60,22 @@ pub(crate) struct Builder<'a, P> {
     pub(super) live: &'a Live,
     pub(super) provider: &'a Arc<CryptoProvider>,
     /// Parts of the previous plan.
-    pub(super) before: &'a Parts<P>,
+    pub(super) before: &'a BuildCache<P>,
     /// Parts of this plan.
-    pub(super) now: Parts<P>,
+    pub(super) now: BuildCache<P>,
 }
 
 impl<'a, P: RoutePolicy> Builder<'a, P> {
     pub(crate) fn new(
         live: &'a Live,
         provider: &'a Arc<CryptoProvider>,
-        before: &'a Parts<P>,
+        before: &'a BuildCache<P>,
     ) -> Self {
         Self {
             live,
             provider,
             before,
-            now: Parts::default(),
+            now: BuildCache::default(),
         }
     }
 
@@ -141,7 +143,7 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
         &mut self,
         hostname: &NamePattern,
         routes: &[&Arc<Route<P>>],
-    ) -> Arc<HostTable<Target>> {
+    ) -> Arc<HostTable<RuleTarget>> {
         if let Some(table) = self.now.host(hostname, routes) {
             return table.clone();
         }
@@ -282,7 +284,7 @@ fn with_rewrite<'a>(
 fn table<P>(
     hostname: &NamePattern,
     rules: &[(&Arc<Rule<P>>, Arc<RuleSnapshot>)],
-) -> HostTable<Target> {
+) -> HostTable<RuleTarget> {
     let text: Arc<str> = hostname.to_string().into();
     let entries = rules.iter().flat_map(|(rule, built)| {
         let text = &text;
@@ -297,7 +299,7 @@ fn table<P>(
                     hostname: text.clone(),
                 };
                 let (rule, name) = (built.clone(), name.into());
-                (condition, Target { rule, name })
+                (condition, RuleTarget { rule, name })
             })
     });
     HostTable::build(hostname.clone(), entries)
@@ -351,7 +353,7 @@ mod tests {
     #[test]
     fn unchanged_rules_are_reused() {
         let (live, provider) = (Live::default(), towergate_tls::default_provider());
-        let build = |plan: &Plan, before: &Parts<_>| {
+        let build = |plan: &Plan, before: &BuildCache<_>| {
             Builder::new(&live, &provider, before)
                 .build(plan, &[0])
                 .expect("it can be built")
@@ -360,7 +362,7 @@ mod tests {
         let mut new = plan(["/same", "/same"]);
         new.share(&old);
 
-        let before = build(&old, &Parts::default());
+        let before = build(&old, &BuildCache::default());
         let after = build(&new, &before.parts);
 
         let [a, b] = ["a.test", "b.test"].map(|host| (rules(&before, host), rules(&after, host)));

@@ -11,13 +11,13 @@
 //! [`Live`], keyed by its parameters: equal parameters, same instance.
 
 mod build;
-mod built;
+mod build_cache;
 mod handle;
 mod ports;
 
 pub use build::BuildError;
 pub(crate) use build::Builder;
-pub(crate) use built::Parts;
+pub(crate) use build_cache::BuildCache;
 pub use handle::{Current, SnapshotHandle};
 
 use std::sync::Arc;
@@ -66,12 +66,12 @@ pub(crate) struct ListenerSnapshot {
     pub(crate) settings: Arc<ListenerSettings>,
     /// The policy of the listener is invalid, so every route returns 500.
     pub(crate) failed: bool,
-    pub(crate) table: RouteTable<Target>,
+    pub(crate) table: RouteTable<RuleTarget>,
 }
 
 /// Result of a route match.
 #[derive(Clone, Debug)]
-pub(crate) struct Target {
+pub(crate) struct RuleTarget {
     pub(crate) rule: Arc<RuleSnapshot>,
     /// Name for logs and metrics, behind one reference count.
     pub(crate) name: Arc<RuleName>,

@@ -21,8 +21,8 @@ use crate::http::upgrade::Upgrade;
 use crate::observer::Event;
 use crate::plan::{BackendProtocol, LoadBalancer, Retry};
 use crate::upstream::{
-    Checkout, ConnectTarget, LIMIT, Pool, Replay, RequestPermits, ResponseBody, SendFailure,
-    Upload, UploadSource, UpstreamResponse, WireFormat, prepare, take_request,
+    BackendBody, Checkout, ConnectTarget, LIMIT, Pool, Replay, RequestPermits, SendFailure, Upload,
+    UploadSource, UpstreamResponse, WireFormat, prepare, take_request,
 };
 
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
@@ -381,7 +381,7 @@ impl<'a> Forwarding<'a> {
                 guard: TunnelGuard(permits, source.detach()),
             })
         } else {
-            let mut body = ResponseBody::new(source, Some(permits));
+            let mut body = BackendBody::new(source, Some(permits));
             if let Some(bytes) = body.take_complete() {
                 *response.body_mut() = bytes.into();
             } else {
@@ -412,7 +412,7 @@ fn milliseconds(time: Duration) -> HeaderValue {
 impl AttemptResponse {
     /// Reads what has arrived of a response that is discarded, so that its connection can be reused.
     fn discard(self) {
-        ResponseBody::new(self.response.source, None).drain(LIMIT);
+        BackendBody::new(self.response.source, None).drain(LIMIT);
     }
 }
 

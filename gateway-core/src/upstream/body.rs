@@ -144,14 +144,14 @@ pub(crate) struct StreamExpired;
 
 /// Response body of a backend. Returns its connection to the pool at its end; a truncated body ends in an
 /// error.
-pub struct ResponseBody {
+pub struct BackendBody {
     source: ResponseSource,
     permits: Option<RequestPermits>,
     /// Fires when the maximum stream duration has passed.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
-impl ResponseBody {
+impl BackendBody {
     pub(crate) fn new(source: ResponseSource, permits: Option<RequestPermits>) -> Self {
         let mut this = Self {
             source,
@@ -206,7 +206,7 @@ impl ResponseBody {
     }
 }
 
-impl http_body::Body for ResponseBody {
+impl http_body::Body for BackendBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -239,8 +239,8 @@ impl http_body::Body for ResponseBody {
     }
 }
 
-impl fmt::Debug for ResponseBody {
+impl fmt::Debug for BackendBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseBody").finish_non_exhaustive()
+        f.debug_struct("BackendBody").finish_non_exhaustive()
     }
 }

@@ -1,7 +1,7 @@
 //! Connections to endpoints: from a prepared request to a response.
 //!
 //! ```text
-//! request::prepare ──> Pool::checkout ──> Checkout::send ──> hop_by_hop::response ──> ResponseBody
+//! request::prepare ──> Pool::checkout ──> Checkout::send ──> hop_by_hop::response ──> BackendBody
 //!                        idle or new       HTTP/1, HTTP/2                               returns the connection
 //! ```
 //!
@@ -59,7 +59,7 @@ mod request;
 mod transport;
 mod upload;
 
-pub use body::ResponseBody;
+pub use body::BackendBody;
 pub use pool::Pool;
 pub use transport::Transport;
 

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::Failure;
 use crate::lease::Place;
-use crate::serve::{Authority, AuthorityPem, Credentials, Tls};
+use crate::serve::{CaPem, CertificateAuthority, Credentials, Tls};
 use crate::watch::Pause;
 
 /// Interval at which the Secret is read.
@@ -45,13 +45,13 @@ pub(crate) struct Trust {
     name: String,
     leads: watch::Receiver<bool>,
     folder: Option<PlaneFolder>,
-    kept: AuthorityPem,
+    kept: CaPem,
     own: Credentials,
     tls: Tls,
-    authority: Arc<Authority>,
+    authority: Arc<CertificateAuthority>,
     /// Time of the last change of the CA.
     changed: Option<SystemTime>,
-    tell: watch::Sender<Option<Arc<Authority>>>,
+    tell: watch::Sender<Option<Arc<CertificateAuthority>>>,
 }
 
 impl Trust {
@@ -62,7 +62,7 @@ impl Trust {
         place: &Place,
         leads: watch::Receiver<bool>,
         folder: Option<PlaneFolder>,
-        tell: watch::Sender<Option<Arc<Authority>>>,
+        tell: watch::Sender<Option<Arc<CertificateAuthority>>>,
     ) -> Result<Self, Failure> {
         let api = Api::namespaced(client.clone(), &place.namespace);
         let mut pause = Pause::default();
@@ -78,7 +78,7 @@ impl Trust {
                 }
             }
         };
-        let authority = Arc::new(Authority::from_pem(&kept)?);
+        let authority = Arc::new(CertificateAuthority::from_pem(&kept)?);
         let own = authority.controller(SystemTime::now())?;
         let trust = Self {
             api,
@@ -116,7 +116,7 @@ impl Trust {
     async fn look(&mut self) -> Result<(), Failure> {
         let now = SystemTime::now();
         let mut secret = self.api.get(&self.name).await?;
-        let authority = Authority::from_pem(&pem(&secret))?;
+        let authority = CertificateAuthority::from_pem(&pem(&secret))?;
         if authority.is_due(now) && *self.leads.borrow() {
             let successor = authority.renew(now)?;
             let kept = successor.to_pem();
@@ -131,9 +131,9 @@ impl Trust {
         self.take(pem(&secret), now)
     }
 
-    fn take(&mut self, kept: AuthorityPem, now: SystemTime) -> Result<(), Failure> {
+    fn take(&mut self, kept: CaPem, now: SystemTime) -> Result<(), Failure> {
         if kept != self.kept {
-            self.authority = Arc::new(Authority::from_pem(&kept)?);
+            self.authority = Arc::new(CertificateAuthority::from_pem(&kept)?);
             self.kept = kept;
             self.changed = Some(now);
             if self.authority.trusts(&self.own, now) {
@@ -167,14 +167,14 @@ impl Trust {
     }
 }
 
-async fn find_or_make(api: &Api<Secret>, name: &str) -> Result<AuthorityPem, Failure> {
+async fn find_or_make(api: &Api<Secret>, name: &str) -> Result<CaPem, Failure> {
     if let Some(secret) = api.get_opt(name).await? {
         let kept = pem(&secret);
         // An invalid Secret is an error and is not overwritten: data planes trust the CA that it contained.
-        Authority::from_pem(&kept)?;
+        CertificateAuthority::from_pem(&kept)?;
         return Ok(kept);
     }
-    let made = Authority::create(SystemTime::now())?.to_pem();
+    let made = CertificateAuthority::create(SystemTime::now())?.to_pem();
     let mut secret = Secret {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
@@ -188,19 +188,19 @@ async fn find_or_make(api: &Api<Secret>, name: &str) -> Result<AuthorityPem, Fai
     Ok(pem(&created))
 }
 
-fn pem(secret: &Secret) -> AuthorityPem {
+fn pem(secret: &Secret) -> CaPem {
     let text = |key: &str| {
         let bytes = secret.data.as_ref().and_then(|data| data.get(key));
         let bytes = bytes.map(|bytes| bytes.0.clone()).unwrap_or_default();
         String::from_utf8(bytes).unwrap_or_default()
     };
-    AuthorityPem {
+    CaPem {
         certificates: text(CERTIFICATES),
         key: text(KEY),
     }
 }
 
-fn put(secret: &mut Secret, pem: &AuthorityPem) {
+fn put(secret: &mut Secret, pem: &CaPem) {
     let data = [(CERTIFICATES, &pem.certificates), (KEY, &pem.key)];
     let data = data.map(|(key, text)| (key.to_owned(), ByteString(text.clone().into_bytes())));
     secret.data = Some(data.into());
@@ -213,7 +213,7 @@ mod tests {
     #[tokio::test]
     async fn the_server_presents_the_old_certificate_until_data_planes_trust_the_new_ca() {
         let now = SystemTime::now();
-        let first = Authority::create(now).expect("it can be made");
+        let first = CertificateAuthority::create(now).expect("it can be made");
         let own = first.controller(now).expect("it can be signed");
         let server = tower::service_fn(|_: http::Request<kube::client::Body>| async {
             Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("not asked"))
@@ -244,14 +244,14 @@ mod tests {
         assert!(second.is_good(&trust.own, later));
 
         // An unrelated CA takes effect at once.
-        let other = Authority::create(now).expect("it can be made");
+        let other = CertificateAuthority::create(now).expect("it can be made");
         trust.take(other.to_pem(), later).expect("it is taken");
         assert!(other.is_good(&trust.own, later));
     }
 
     #[test]
     fn a_secret_stores_the_ca() {
-        let made = Authority::create(SystemTime::now())
+        let made = CertificateAuthority::create(SystemTime::now())
             .expect("it can be made")
             .to_pem();
         let mut secret = Secret::default();
@@ -259,7 +259,7 @@ mod tests {
         put(&mut secret, &made);
 
         assert!(pem(&secret) == made);
-        assert!(Authority::from_pem(&pem(&secret)).is_ok());
-        assert!(Authority::from_pem(&pem(&Secret::default())).is_err());
+        assert!(CertificateAuthority::from_pem(&pem(&secret)).is_ok());
+        assert!(CertificateAuthority::from_pem(&pem(&Secret::default())).is_err());
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::Value;
-use towergate_k8s::decode::Mirror;
+use towergate_k8s::decode::ObjectStore;
 use towergate_k8s::{Diagnostic, ObjectKey, Objects};
 
 use crate::kinds::{KINDS, Kind, StatusShape};
@@ -13,7 +13,7 @@ use crate::watch::{Event, News};
 /// The objects and the state of each kind.
 #[derive(Debug, Default)]
 pub(crate) struct ObjectCache {
-    mirror: Mirror,
+    mirror: ObjectStore,
     kinds: BTreeMap<&'static str, Known>,
 }
 
@@ -35,14 +35,14 @@ struct Known {
     complete: bool,
     /// Watched API version.
     version: Option<&'static str>,
-    objects: HashMap<ObjectKey, Observed>,
+    objects: HashMap<ObjectKey, ObservedObject>,
     /// Objects of the current list. `None`: no list is in progress.
     listing: Option<HashSet<ObjectKey>>,
 }
 
 /// Metadata and status of an object in its last received version.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Observed {
+pub(crate) struct ObservedObject {
     /// `metadata.uid`, which distinguishes an object from a deleted one of the same name.
     pub(crate) uid: String,
     /// `metadata.resourceVersion`.
@@ -121,7 +121,7 @@ impl ObjectCache {
     }
 
     /// Metadata and status of an object.
-    pub(crate) fn observed(&self, kind: &str, key: &ObjectKey) -> Option<&Observed> {
+    pub(crate) fn observed(&self, kind: &str, key: &ObjectKey) -> Option<&ObservedObject> {
         self.kinds.get(kind)?.objects.get(key)
     }
 
@@ -129,7 +129,7 @@ impl ObjectCache {
     pub(crate) fn all_observed(
         &self,
         kind: &Kind,
-    ) -> impl Iterator<Item = (&ObjectKey, &Observed)> {
+    ) -> impl Iterator<Item = (&ObjectKey, &ObservedObject)> {
         let known = self.kinds.get(kind.name).into_iter();
         known.flat_map(|known| &known.objects)
     }
@@ -142,7 +142,7 @@ impl ObjectCache {
 }
 
 impl Known {
-    fn apply(&mut self, kind: &Kind, mut object: Value, mirror: &mut Mirror) -> Change {
+    fn apply(&mut self, kind: &Kind, mut object: Value, mirror: &mut ObjectStore) -> Change {
         let key = key(kind, &object);
         if let Some(listing) = &mut self.listing {
             listing.insert(key.clone());
@@ -164,7 +164,7 @@ impl Known {
     }
 
     /// Removes the objects that the complete list does not contain.
-    fn listed(&mut self, kind: &Kind, mirror: &mut Mirror) -> Change {
+    fn listed(&mut self, kind: &Kind, mirror: &mut ObjectStore) -> Change {
         let told = self.listing.take().unwrap_or_default();
         let gone: Vec<ObjectKey> = self
             .objects
@@ -194,13 +194,13 @@ fn key(kind: &Kind, object: &Value) -> ObjectKey {
     ObjectKey::new(namespace, text(&metadata["name"]))
 }
 
-fn observe(kind: &Kind, object: &mut Value) -> Observed {
+fn observe(kind: &Kind, object: &mut Value) -> ObservedObject {
     let status = match (object.as_object_mut(), kind.status) {
         (_, StatusShape::None) | (None, _) => None,
         (Some(fields), _) => fields.remove("status"),
     };
     let metadata = &object["metadata"];
-    Observed {
+    ObservedObject {
         uid: text(&metadata["uid"]),
         version: text(&metadata["resourceVersion"]),
         generation: metadata["generation"].as_i64().unwrap_or(1),

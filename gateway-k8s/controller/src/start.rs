@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::planes::{self, Inputs, Planes, SHARED};
 use crate::provision::{self, PlaneOptions, Provisioner};
 use crate::reconcile::{Channels, Reconciler};
-use crate::serve::{self, Authority, Publisher};
+use crate::serve::{self, CertificateAuthority, Publisher};
 use crate::status::Writer;
 use crate::{Failure, admin};
 
@@ -149,7 +149,7 @@ fn channels(
     (provisioner, told, authority): (
         Arc<Provisioner>,
         Told,
-        watch::Receiver<Option<Arc<Authority>>>,
+        watch::Receiver<Option<Arc<CertificateAuthority>>>,
     ),
 ) -> (Channels, [JoinHandle<()>; 2]) {
     let Told { leads, until } = told;
@@ -195,7 +195,7 @@ fn serve_planes(
     lease: &Place,
     (leads, tell, metrics): (
         watch::Receiver<bool>,
-        watch::Sender<Option<Arc<Authority>>>,
+        watch::Sender<Option<Arc<CertificateAuthority>>>,
         Arc<Metrics>,
     ),
     (listener, publisher): (TcpListener, Publisher),

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use towergate_policy::common::{TargetRef, TargetSelector, Targets};
 
-use super::reference::{LocalObjectReference, PolicyTarget};
+use super::reference::{LocalObjectReference, PolicyTargetReference};
 
 objects! {
     /// `spec` of a BackendTLSPolicy.
     pub struct BackendTlsPolicySpec {
         /// Services. `sectionName` is the name of a port.
-        pub target_refs: Vec<PolicyTarget>,
+        pub target_refs: Vec<PolicyTargetReference>,
         /// Trusted CAs and expected names.
         pub validation: BackendTlsPolicyValidation,
         /// Implementation-specific options.

@@ -66,7 +66,7 @@ objects! {
     }
 
     /// The target of a policy (`LocalPolicyTargetReferenceWithSectionName`).
-    pub struct PolicyTarget {
+    pub struct PolicyTargetReference {
         /// API group.
         pub group: String,
         /// Kind.

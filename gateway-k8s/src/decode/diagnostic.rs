@@ -6,8 +6,8 @@ use serde::{Serialize, Serializer};
 
 use super::tree::Place;
 use crate::finding::FindingCode;
+use crate::message::one_line;
 use crate::objects::{Object, ObjectKey, Origin};
-use crate::wording::one_line;
 
 /// An error, warning or note about a manifest.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]

@@ -1,6 +1,6 @@
 //! Kinds and versions that are decoded, and the classification of all others.
 
-use super::nearest::nearest;
+use super::suggest::nearest;
 
 /// API group of Gateway API.
 const GATEWAY: &str = "gateway.networking.k8s.io";

@@ -21,17 +21,17 @@
 //! ```
 
 mod diagnostic;
+mod document_cache;
 mod kind;
 mod locate;
 mod metadata;
-mod mirror;
-mod nearest;
-mod piece;
+mod object_store;
 mod ports;
 mod readable;
 mod remains;
 mod split;
 mod store;
+mod suggest;
 mod tree;
 mod typed;
 mod unknown;
@@ -44,18 +44,18 @@ use towergate_policy::SchemaViolation;
 pub use diagnostic::{Diagnostic, Severity};
 pub(crate) use locate::locate;
 pub(crate) use metadata::is_subdomain;
-pub(crate) use nearest::nearest;
 pub(crate) use split::split as split_documents;
+pub(crate) use suggest::nearest;
 pub(crate) use tree::parse as parse_tree;
 pub(crate) use tree::{Node, Value as NodeValue};
 pub(crate) use typed::scalar;
 pub(crate) use unknown::is_of_every_rule;
 
-pub use self::mirror::Mirror;
-pub use self::piece::Memory;
+pub use self::document_cache::DocumentCache;
+pub use self::object_store::ObjectStore;
 
+use self::document_cache::{DecodedDocument, Item};
 use self::kind::{Kind, Verdict};
-use self::piece::{Item, Piece};
 use self::split::Document;
 use self::tree::{Place, Value};
 use self::typed::{TypeError, UnknownField};
@@ -77,7 +77,7 @@ pub struct Decoded {
 #[derive(Clone, Debug, Default)]
 pub struct Decoder {
     strict: bool,
-    memory: Option<Memory>,
+    memory: Option<DocumentCache>,
     decoded: Decoded,
     passed_over: BTreeMap<String, (usize, Diagnostic)>,
 }
@@ -146,7 +146,7 @@ impl Decoder {
     }
 
     /// Creates a decoder that reuses the results of unchanged documents.
-    pub fn with_memory(strict: bool, memory: Memory) -> Self {
+    pub fn with_memory(strict: bool, memory: DocumentCache) -> Self {
         Self {
             memory: Some(memory),
             ..Self::new(strict)
@@ -196,7 +196,7 @@ impl Decoder {
     }
 
     /// Returns the objects and diagnostics, and the cache for the next decoder.
-    pub fn finish_with_memory(mut self) -> (Decoded, Memory) {
+    pub fn finish_with_memory(mut self) -> (Decoded, DocumentCache) {
         for (kind, (count, mut note)) in self.passed_over {
             let objects = if count == 1 {
                 "1 object".to_owned()
@@ -210,12 +210,12 @@ impl Decoder {
             };
             self.decoded.diagnostics.push(note);
         }
-        let memory = self.memory.map(Memory::forget).unwrap_or_default();
+        let memory = self.memory.map(DocumentCache::forget).unwrap_or_default();
         (self.decoded, memory)
     }
 
     /// Adds the result of a document.
-    fn take(&mut self, piece: &Piece) {
+    fn take(&mut self, piece: &DecodedDocument) {
         for item in &piece.items {
             match item {
                 Item::Object(found, place) => {
@@ -244,7 +244,7 @@ impl Decoder {
 }
 
 impl Reader {
-    fn read_document(strict: bool, document: Origin) -> Piece {
+    fn read_document(strict: bool, document: Origin) -> DecodedDocument {
         let mut reader = Self {
             strict,
             admission: Admission::None,
@@ -265,7 +265,7 @@ impl Reader {
                 reader.refuse(diagnostic.placed(&document, error.place));
             }
         }
-        Piece::new(document, reader.items)
+        DecodedDocument::new(document, reader.items)
     }
 
     /// Decodes an object of an API server like a document with the same content.
@@ -534,7 +534,7 @@ impl Reader {
         let unknown = unknown.map(|(key, _)| UnknownField {
             path: key.text.clone(),
             place: key.place,
-            nearest: nearest::nearest(&key.text, KNOWN).map(str::to_owned),
+            nearest: suggest::nearest(&key.text, KNOWN).map(str::to_owned),
             known: KNOWN.to_vec(),
         });
         if head.kind.strict_fields() {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use towergate_policy::SchemaViolation;
 
+use super::document_cache::{DecodedObject, Item};
 use super::kind::KindId;
-use super::piece::{Found, Item};
 use super::tree::{Node, Place, Value};
 use super::typed::UnknownField;
 use super::{Head, Reader, misfit, readable, unknown};
@@ -18,7 +18,8 @@ use crate::validate;
 pub(super) fn insert(reader: &mut Reader, head: Head<'_>, node: &Node, body: &Node) {
     macro_rules! read {
         ($kind:ident) => {
-            object(reader, head, node, body).map(|(object, place)| (Found::$kind(object), place))
+            object(reader, head, node, body)
+                .map(|(object, place)| (DecodedObject::$kind(object), place))
         };
     }
     let found = match head.kind.id {

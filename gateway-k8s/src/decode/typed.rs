@@ -12,7 +12,7 @@ use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer};
 use serde::de::{self, DeserializeSeed, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, forward_to_deserialize_any};
 
-use super::nearest::nearest;
+use super::suggest::nearest;
 use super::tree::{Key, Node, Place, Value, is_null};
 
 /// A field that the type does not define.

@@ -11,8 +11,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::stamp::Stamp;
-use crate::decode::{Decoder, Diagnostic, Memory};
+use super::file_state::FileState;
+use crate::decode::{Decoder, Diagnostic, DocumentCache};
 use crate::finding::FindingCode;
 use crate::objects::Objects;
 
@@ -26,7 +26,7 @@ const MAX_DEPTH: usize = 32;
 #[derive(Clone, Debug, Default)]
 pub struct Folder {
     strict: bool,
-    memory: Memory,
+    memory: DocumentCache,
     /// Manifests that are not files, by their name in diagnostics.
     texts: Vec<(PathBuf, String)>,
     /// State of each file at the last reading.
@@ -36,7 +36,7 @@ pub struct Folder {
 /// State of a file that was read.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
-    stamp: Stamp,
+    stamp: FileState,
     /// Fingerprint of the content.
     fingerprint: u64,
 }
@@ -128,7 +128,7 @@ fn look(path: &Path, before: Option<&Seen>, decoder: &mut Decoder) -> io::Result
     if path.to_str().is_some()
         && let Some(before) = before
         && before.stamp.is_settled()
-        && before.stamp == Stamp::of(&fs::metadata(path)?)
+        && before.stamp == FileState::of(&fs::metadata(path)?)
         && decoder.unchanged(&name)
     {
         return Ok(*before);
@@ -217,7 +217,7 @@ fn is_manifest(path: &Path) -> bool {
 }
 
 /// Reads a file. Returns its state and text.
-fn read(path: &Path) -> io::Result<(Stamp, String)> {
+fn read(path: &Path) -> io::Result<(FileState, String)> {
     let now = SystemTime::now();
     let mut file = File::open(path)?;
     let meta = file.metadata()?;
@@ -230,7 +230,7 @@ fn read(path: &Path) -> io::Result<(Stamp, String)> {
     file.read_to_end(&mut text)?;
     let text = String::from_utf8(text)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))?;
-    Ok((Stamp::read(&meta, now), text))
+    Ok((FileState::read(&meta, now), text))
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {

@@ -8,9 +8,9 @@
 //! assert_eq!(nowhere.diagnostics[0].code.as_str(), "unreadable");
 //! ```
 
+mod file_state;
 mod folder;
-mod keep;
-mod stamp;
+mod last_good;
 
 pub use folder::{Folder, Loaded, find_manifests};
-pub use keep::{Kept, keep_last_good, read_again};
+pub use last_good::{Kept, keep_last_good, read_again};

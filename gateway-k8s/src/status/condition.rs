@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Reason;
-use crate::wording::one_line;
+use crate::message::one_line;
 
 /// Maximum length of a message in a CRD, in bytes.
 const MAX_MESSAGE: usize = 32_768;

@@ -20,7 +20,7 @@ pub struct Hello {
 
 /// A report about a version.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-pub struct Report {
+pub struct VersionReport {
     /// The version.
     pub version: u64,
     /// Whether it is served.
@@ -63,7 +63,7 @@ impl Hello {
     }
 }
 
-impl Report {
+impl VersionReport {
     /// Appends the frame.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 //! ```text
 //! controller                                         data plane
 //! Plan, Endpoints ──Version──> Peer::update ─frames─> Decoder ──> Plan, Endpoints
-//!                                   <──frames── Hello, Report
+//!                                   <──frames── Hello, VersionReport
 //! ```
 //!
 //! A plan is split into parts: each listener without its routes, and each route. Both sides keep a table of
@@ -38,7 +38,7 @@ pub use digest::Digest;
 pub use encoder::{Peer, Sending, Version};
 pub use error::WireError;
 pub use frame::{FrameReader, Kind, MAX_FRAME, write_frame};
-pub use message::{Hello, Outcome, Problem, Report};
+pub use message::{Hello, Outcome, Problem, VersionReport};
 pub use name::{CONTROLLER_NAME, SHARED, plane_of_uri, plane_uri};
 
 /// Version of the protocol and release of the plans. Both sides must use the same.

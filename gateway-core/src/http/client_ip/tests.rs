@@ -423,7 +423,7 @@ proptest! {
 
         let found = find(peer, &xff(&[value]), &trusted()).unwrap();
 
-        prop_assert_eq!(found, Found { ip: peer, named: false });
+        prop_assert_eq!(found, DetectedClientIp { ip: peer, named: false });
     }
 
     #[test]
@@ -444,7 +444,7 @@ proptest! {
         let less = find(ip(PEER), &headers, &networks(&["127.9.0.0/16", "10.0.0.0/8"])).unwrap();
         let more = find(ip(PEER), &headers, &trusted()).unwrap();
 
-        let place = |found: Found| list.iter().rposition(|e| e.trim().parse() == Ok(found.ip));
+        let place = |found: DetectedClientIp| list.iter().rposition(|e| e.trim().parse() == Ok(found.ip));
         prop_assert!(!more.named || !less.named || place(more) <= place(less));
     }
 }

@@ -12,14 +12,14 @@ use crate::http::path::{self, Normalized};
 use crate::http::settings::{HeaderSettings, ListenerSettings};
 
 /// Components of a request target.
-pub(super) struct Target {
+pub(super) struct RequestTarget {
     /// Authority of an absolute target, or `:authority`.
     pub(super) authority: Option<HeaderValue>,
     pub(super) path: PathAndQuery,
 }
 
 /// Splits the request target. Rejects targets that only a forward proxy serves.
-pub(super) fn split_target(head: &request::Parts, tls: bool) -> Result<Target, LocalReply> {
+pub(super) fn split_target(head: &request::Parts, tls: bool) -> Result<RequestTarget, LocalReply> {
     let parts = head.uri.clone().into_parts();
     if !is_multiplexed(head.version) {
         match &parts.scheme {
@@ -57,7 +57,7 @@ pub(super) fn split_target(head: &request::Parts, tls: bool) -> Result<Target, L
         .map(|authority| HeaderValue::try_from(authority.as_str()))
         .transpose()
         .map_err(|_| bad_authority(BadAuthority))?;
-    Ok(Target { authority, path })
+    Ok(RequestTarget { authority, path })
 }
 
 /// Rejects the asterisk form: it addresses the server as a whole, not a route.

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::lease::Leads;
 use crate::provision::{GatewayToRun, Provisioner};
-use crate::serve::Authority;
+use crate::serve::CertificateAuthority;
 use crate::watch::Pause;
 
 /// Debounce time of changes.
@@ -24,7 +24,7 @@ pub(crate) struct Inputs {
     /// Gateways to provision. `None`: no resolution yet.
     pub(crate) gateways: watch::Receiver<Option<Vec<GatewayToRun>>>,
     /// CA that signs credentials. `None`: not available yet.
-    pub(crate) authority: watch::Receiver<Option<Arc<Authority>>>,
+    pub(crate) authority: watch::Receiver<Option<Arc<CertificateAuthority>>>,
     /// Whether this controller is the leader. Followers provision nothing.
     pub(crate) leads: watch::Receiver<bool>,
     /// Time until which this controller leads.

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use towergate_k8s::ObjectKey;
 
-use super::cache::{Cache, Id};
+use super::cache::{Cache, ProvisionedId};
 use super::credentials;
 use super::desired::{Fate, GatewayToRun};
 use super::diff::{self, Step};
@@ -22,7 +22,7 @@ use super::metadata::Manifest;
 use super::observe::Observed;
 use super::options::Mode;
 use super::render;
-use crate::serve::{Authority, CredentialsError};
+use crate::serve::{CertificateAuthority, CredentialsError};
 
 /// Field manager of server-side apply.
 const FIELD_MANAGER: &str = "towergate-controller";
@@ -52,7 +52,7 @@ struct Wanted {
     /// deleted.
     gateways: BTreeSet<String>,
     /// All desired objects of these Gateways.
-    objects: BTreeSet<Id>,
+    objects: BTreeSet<ProvisionedId>,
 }
 
 impl Provisioner {
@@ -110,7 +110,7 @@ impl Provisioner {
     pub(crate) async fn reconcile(
         &self,
         gateways: &[GatewayToRun],
-        authority: &Authority,
+        authority: &CertificateAuthority,
         now: SystemTime,
     ) -> Report {
         let mut report = Report::default();
@@ -156,7 +156,7 @@ impl Provisioner {
     fn manifests(
         &self,
         gateway: &GatewayToRun,
-        authority: &Authority,
+        authority: &CertificateAuthority,
         now: SystemTime,
     ) -> Result<Vec<Manifest>, CredentialsError> {
         let Mode::Provisioned(options) = &self.mode else {
@@ -238,7 +238,7 @@ impl Provisioner {
     }
 
     /// Deletes this object, but not a newer one of the same name: the precondition is its uid.
-    async fn delete(&self, id: &Id, live: &Value) -> Result<(), kube::Error> {
+    async fn delete(&self, id: &ProvisionedId, live: &Value) -> Result<(), kube::Error> {
         let params = DeleteParams {
             preconditions: live["metadata"]["uid"].as_str().map(|uid| Preconditions {
                 uid: Some(uid.to_owned()),
@@ -274,7 +274,7 @@ impl Provisioner {
     }
 }
 
-fn id(manifest: &Manifest) -> Id {
+fn id(manifest: &Manifest) -> ProvisionedId {
     (
         manifest.kind,
         manifest.namespace.clone(),

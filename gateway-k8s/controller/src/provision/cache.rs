@@ -15,12 +15,12 @@ use super::kind::Kind;
 use super::metadata::MANAGED_BY;
 
 /// Kind, namespace and name.
-pub(super) type Id = (Kind, String, String);
+pub(super) type ProvisionedId = (Kind, String, String);
 
 /// Objects with the label of this program, kept up to date by [`follow`](Self::follow).
 #[derive(Debug, Default)]
 pub(super) struct Cache {
-    objects: Mutex<BTreeMap<Id, Arc<Value>>>,
+    objects: Mutex<BTreeMap<ProvisionedId, Arc<Value>>>,
     /// Kinds that have been listed once.
     listed: watch::Sender<BTreeSet<Kind>>,
     /// Number of changes.
@@ -53,7 +53,7 @@ impl Cache {
     }
 
     /// All cached objects.
-    pub(super) fn all(&self) -> Vec<(Id, Arc<Value>)> {
+    pub(super) fn all(&self) -> Vec<(ProvisionedId, Arc<Value>)> {
         let objects = self.lock();
         objects
             .iter()
@@ -73,7 +73,7 @@ impl Cache {
     }
 
     /// Removes an object.
-    pub(super) fn forget(&self, id: &Id) {
+    pub(super) fn forget(&self, id: &ProvisionedId) {
         self.lock().remove(id);
     }
 
@@ -111,7 +111,7 @@ impl Cache {
     fn take(
         &self,
         kind: Kind,
-        listing: &mut BTreeMap<Id, Arc<Value>>,
+        listing: &mut BTreeMap<ProvisionedId, Arc<Value>>,
         event: Event<DynamicObject>,
     ) {
         let read = |object: DynamicObject| {
@@ -141,13 +141,13 @@ impl Cache {
             .send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Id, Arc<Value>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ProvisionedId, Arc<Value>>> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The identity of an object. `None`: its metadata is incomplete.
-fn id(kind: Kind, object: &Value) -> Option<Id> {
+fn id(kind: Kind, object: &Value) -> Option<ProvisionedId> {
     let text = |key: &str| Some(object["metadata"][key].as_str()?.to_owned());
     Some((kind, text("namespace")?, text("name")?))
 }

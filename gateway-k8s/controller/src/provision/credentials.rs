@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::desired::GatewayToRun;
 use super::kind::Kind;
 use super::metadata::Manifest;
-use crate::serve::{Authority, Credentials, CredentialsError};
+use crate::serve::{CertificateAuthority, Credentials, CredentialsError};
 
 /// Returns the credentials of the Secret `live` if they are up to date, else creates new credentials.
 ///
@@ -20,7 +20,7 @@ use crate::serve::{Authority, Credentials, CredentialsError};
 pub(super) fn of(
     gateway: &GatewayToRun,
     live: Option<&Value>,
-    authority: &Authority,
+    authority: &CertificateAuthority,
     now: SystemTime,
 ) -> Result<Credentials, CredentialsError> {
     let held = live.and_then(read);
@@ -68,7 +68,7 @@ mod tests {
 
     const DAY: Duration = Duration::from_secs(86_400);
 
-    fn secret(authority: &Authority, now: SystemTime) -> (Credentials, Value) {
+    fn secret(authority: &CertificateAuthority, now: SystemTime) -> (Credentials, Value) {
         let gateway = gateway("shared");
         let credentials = of(&gateway, None, authority, now).unwrap();
         let secret = render(&gateway, "s".to_owned(), &credentials).body;
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn credentials_are_kept_until_they_are_to_be_renewed() {
         let now = SystemTime::now();
-        let authority = Authority::create(now).unwrap();
+        let authority = CertificateAuthority::create(now).unwrap();
         let (first, secret) = secret(&authority, now);
         let at = |time| of(&gateway("shared"), Some(&secret), &authority, time).unwrap();
 
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn a_new_authority_makes_new_credentials() {
         let now = SystemTime::now();
-        let authority = Authority::create(now).unwrap();
+        let authority = CertificateAuthority::create(now).unwrap();
         let (first, secret) = secret(&authority, now);
 
         let next = authority.renew(now).unwrap();
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn a_secret_that_lacks_something_is_made_anew() {
         let now = SystemTime::now();
-        let authority = Authority::create(now).unwrap();
+        let authority = CertificateAuthority::create(now).unwrap();
         let (first, mut secret) = secret(&authority, now);
 
         secret["data"].as_object_mut().unwrap().remove("tls.key");

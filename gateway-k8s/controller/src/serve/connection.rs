@@ -20,7 +20,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use towergate_k8s::wire::{
-    FrameReader, Hello, PATH, PROTOCOL, PROTOCOL_HEADER, Peer, Report, Sending, Version, WireError,
+    FrameReader, Hello, PATH, PROTOCOL, PROTOCOL_HEADER, Peer, Sending, Version, VersionReport,
+    WireError,
 };
 
 use super::publisher::{Connected, Publisher};
@@ -290,7 +291,7 @@ impl Stream {
 
     fn take_reports(&mut self, to: &Connected, under_way: &mut Option<u64>) -> Result<(), Lost> {
         while let Some((kind, payload)) = self.reader.next_frame()? {
-            let report = Report::read(kind, payload)?;
+            let report = VersionReport::read(kind, payload)?;
             if *under_way == Some(report.version) {
                 *under_way = None;
             }

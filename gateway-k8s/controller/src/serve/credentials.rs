@@ -1,7 +1,7 @@
 //! The CA of controllers and data planes, and the certificates that it signs.
 //!
 //! ```text
-//! Authority (10 years) ─┬─> the controller's certificate (90 days): a DNS name, for servers
+//! CertificateAuthority (10 years) ─┬─> the controller's certificate (90 days): a DNS name, for servers
 //!                       └─> a plane's certificate (90 days): a URI that names the plane, for clients
 //! ```
 //!
@@ -72,7 +72,7 @@ impl From<rcgen::Error> for CredentialsError {
 }
 
 /// Signs the certificates of controllers and data planes.
-pub(crate) struct Authority {
+pub(crate) struct CertificateAuthority {
     issuer: Issuer<'static, KeyPair>,
     /// Certificate of this CA, then the certificates of previous CAs that are still trusted.
     trusted: Vec<String>,
@@ -80,7 +80,7 @@ pub(crate) struct Authority {
 
 /// A CA in PEM format, as stored in a Secret or in files.
 #[derive(Clone, Eq, PartialEq)]
-pub(crate) struct AuthorityPem {
+pub(crate) struct CaPem {
     /// `ca.crt`: certificate of the CA, then the certificates of previous CAs that are still trusted.
     pub(crate) certificates: String,
     /// `ca.key`: private key of the CA.
@@ -98,15 +98,16 @@ pub(crate) struct Credentials {
     pub(crate) key: String,
 }
 
-impl fmt::Debug for Authority {
+impl fmt::Debug for CertificateAuthority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authority").finish_non_exhaustive()
+        f.debug_struct("CertificateAuthority")
+            .finish_non_exhaustive()
     }
 }
 
-impl fmt::Debug for AuthorityPem {
+impl fmt::Debug for CaPem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuthorityPem").finish_non_exhaustive()
+        f.debug_struct("CaPem").finish_non_exhaustive()
     }
 }
 
@@ -116,7 +117,7 @@ impl fmt::Debug for Credentials {
     }
 }
 
-impl Authority {
+impl CertificateAuthority {
     /// Creates a CA.
     ///
     /// # Errors
@@ -129,7 +130,7 @@ impl Authority {
     ///
     /// # Errors
     /// If the stored CA is invalid.
-    pub(crate) fn from_pem(pem: &AuthorityPem) -> Result<Self, CredentialsError> {
+    pub(crate) fn from_pem(pem: &CaPem) -> Result<Self, CredentialsError> {
         let trusted = sections(&pem.certificates);
         let unusable = |what: &str| CredentialsError::Unusable(what.to_owned());
         let current = trusted.first().ok_or_else(|| unusable("ca.crt is empty"))?;
@@ -144,8 +145,8 @@ impl Authority {
     }
 
     /// The CA in PEM format, to be stored.
-    pub(crate) fn to_pem(&self) -> AuthorityPem {
-        AuthorityPem {
+    pub(crate) fn to_pem(&self) -> CaPem {
+        CaPem {
             certificates: self.trusted.concat(),
             key: self.issuer.key().serialize_pem(),
         }
@@ -400,7 +401,7 @@ mod tests {
 
     #[test]
     fn credentials_are_good_until_a_third_of_their_time_is_left() {
-        let authority = Authority::create(now()).expect("it is made");
+        let authority = CertificateAuthority::create(now()).expect("it is made");
         let credentials = authority.plane("team/edge", now()).expect("it is made");
 
         assert!(authority.is_good(&credentials, now()));
@@ -411,10 +412,10 @@ mod tests {
 
     #[test]
     fn an_authority_that_was_kept_signs_on() {
-        let authority = Authority::create(now()).expect("it is made");
+        let authority = CertificateAuthority::create(now()).expect("it is made");
         let before = authority.plane("shared", now()).expect("it is made");
 
-        let kept = Authority::from_pem(&authority.to_pem()).expect("it is whole");
+        let kept = CertificateAuthority::from_pem(&authority.to_pem()).expect("it is whole");
 
         assert!(kept.to_pem() == authority.to_pem());
         assert!(kept.is_good(&before, now()));
@@ -424,7 +425,7 @@ mod tests {
 
     #[test]
     fn a_successor_trusts_the_one_before_as_long_as_that_is_valid() {
-        let first = Authority::create(now()).expect("it is made");
+        let first = CertificateAuthority::create(now()).expect("it is made");
         let credentials = first.plane("shared", now()).expect("it is made");
         assert!(!first.is_due(days(2400)) && first.is_due(days(2450)));
 
@@ -445,32 +446,35 @@ mod tests {
 
     #[test]
     fn what_is_not_usable_is_told_without_the_key() {
-        let (one, other) = (Authority::create(now()), Authority::create(now()));
+        let (one, other) = (
+            CertificateAuthority::create(now()),
+            CertificateAuthority::create(now()),
+        );
         let (one, other) = (
             one.expect("it is made").to_pem(),
             other.expect("it is made").to_pem(),
         );
-        let mixed = AuthorityPem {
+        let mixed = CaPem {
             certificates: one.certificates.clone(),
             key: other.key,
         };
-        let empty = AuthorityPem {
+        let empty = CaPem {
             certificates: String::new(),
             key: one.key.clone(),
         };
         for (pem, expected) in [(&mixed, "does not belong"), (&empty, "ca.crt is empty")] {
-            let error = Authority::from_pem(pem)
+            let error = CertificateAuthority::from_pem(pem)
                 .expect_err("it is of no use")
                 .to_string();
             assert!(error.contains(expected), "{error}");
         }
         let secret = one.key.lines().nth(1).expect("it has lines");
-        assert!(!format!("{one:?} {:?}", Authority::from_pem(&one)).contains(secret));
+        assert!(!format!("{one:?} {:?}", CertificateAuthority::from_pem(&one)).contains(secret));
     }
 
     #[test]
     fn no_plane_is_called_like_two() {
-        let authority = Authority::create(now()).expect("it is made");
+        let authority = CertificateAuthority::create(now()).expect("it is made");
 
         for plane in ["", "edge", "a/b/c", "team/Edge"] {
             assert!(authority.plane(plane, now()).is_err(), "{plane}");
@@ -482,7 +486,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("credentials");
         assert!(Credentials::read(&path).expect("it is not there").is_none());
-        let authority = Authority::create(now()).expect("it is made");
+        let authority = CertificateAuthority::create(now()).expect("it is made");
 
         for _ in 0..2 {
             let credentials = authority.plane("shared", now()).expect("it is made");

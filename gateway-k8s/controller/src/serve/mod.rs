@@ -22,6 +22,6 @@ mod tls;
 mod tests;
 
 pub(crate) use connection::run;
-pub(crate) use credentials::{Authority, AuthorityPem, Credentials, CredentialsError};
+pub(crate) use credentials::{CaPem, CertificateAuthority, Credentials, CredentialsError};
 pub(crate) use publisher::{DataPlaneReport, PlaneReport, Publisher, Reports};
 pub(crate) use tls::Tls;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 use towergate_core::plan::{Endpoints, Plan};
-use towergate_k8s::wire::{Outcome, Problem, Report, Version, WireError};
+use towergate_k8s::wire::{Outcome, Problem, Version, VersionReport, WireError};
 use towergate_policy::Policy;
 
 /// Publishes plans to connected data planes. Clones share their state.
@@ -189,7 +189,7 @@ pub(super) struct Connected {
 
 impl Connected {
     /// Records a report.
-    pub(super) fn report(&self, said: Report) {
+    pub(super) fn report(&self, said: VersionReport) {
         self.publisher.note(&self.plane, |report| {
             let Some(plane) = report.data_planes.get_mut(&self.id) else {
                 return;

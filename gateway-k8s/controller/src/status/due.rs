@@ -11,7 +11,7 @@ use towergate_k8s::Statuses;
 use super::merge::merge;
 use super::{Id, Task};
 use crate::kinds::{KINDS, Kind, StatusShape};
-use crate::object_cache::{ObjectCache, Observed};
+use crate::object_cache::{ObjectCache, ObservedObject};
 
 /// The last written statuses by object: the desired status and the stored one.
 ///
@@ -26,7 +26,7 @@ impl LastWritten {
         self.0.insert(id, (print, status));
     }
 
-    fn holds(&self, id: &Id, print: u64, observed: &Observed) -> bool {
+    fn holds(&self, id: &Id, print: u64, observed: &ObservedObject) -> bool {
         let known = self.0.get(id);
         known.is_some_and(|(known, status)| *known == print && *status == observed.status)
     }
@@ -56,7 +56,7 @@ pub(crate) fn due(
 ) -> Vec<Task> {
     let mut due = Vec::new();
     let mut alive = HashSet::new();
-    let mut consider = |id: Id, desired: Option<&Value>, print: u64, observed: &Observed| {
+    let mut consider = |id: Id, desired: Option<&Value>, print: u64, observed: &ObservedObject| {
         let Some(version) = world.version(id.kind()) else {
             return;
         };
@@ -108,7 +108,7 @@ fn is_shared(kind: &Kind) -> bool {
 }
 
 /// The current status of an object.
-pub(super) fn current(observed: &Observed) -> Option<Value> {
+pub(super) fn current(observed: &ObservedObject) -> Option<Value> {
     // The text was serialized from a value.
     observed
         .status

@@ -21,7 +21,7 @@ pub(crate) use writer::{Answer, Writer, now};
 use towergate_k8s::ObjectKey;
 
 use crate::kinds::{KINDS, Kind};
-use crate::object_cache::Observed;
+use crate::object_cache::ObservedObject;
 
 /// An object with a status, in the order of writing: GatewayClasses and Gateways first.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -57,5 +57,5 @@ pub(crate) struct Task {
     /// Hash of `desired`.
     pub(crate) print: u64,
     /// Metadata and status of the object on which the decision is based.
-    pub(crate) observed: Observed,
+    pub(crate) observed: ObservedObject,
 }

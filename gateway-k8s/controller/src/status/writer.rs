@@ -16,7 +16,7 @@ use super::merge::{merge, patch};
 use super::{Id, Task};
 use crate::lease::Leads;
 use crate::metrics::{Metrics, WriteResult};
-use crate::object_cache::Observed;
+use crate::object_cache::ObservedObject;
 use crate::watch::{Pause, resource};
 
 /// Maximum number of parallel requests.
@@ -54,7 +54,7 @@ pub(crate) struct Writer {
     /// Time of the next attempt and backoff of objects whose last write failed.
     failed: HashMap<Id, (Instant, Pause)>,
     /// Objects stored by a write, until the watch delivers them.
-    made: HashMap<Id, (String, Observed)>,
+    made: HashMap<Id, (String, ObservedObject)>,
     writes: JoinSet<(Task, Outcome)>,
 }
 
@@ -75,7 +75,7 @@ impl Wanted {
 /// The result of a task.
 enum Outcome {
     /// The status is stored.
-    Done(Observed),
+    Done(ObservedObject),
     /// The object was deleted or has changed. The next resolution decides.
     Obsolete,
     /// This controller is no longer the leader.
@@ -333,12 +333,12 @@ fn code(error: &kube::Error) -> Option<u16> {
     }
 }
 
-fn observe(object: &DynamicObject) -> Observed {
+fn observe(object: &DynamicObject) -> ObservedObject {
     let status = object
         .data
         .get("status")
         .filter(|status| !Value::is_null(status));
-    Observed {
+    ObservedObject {
         uid: object.uid().unwrap_or_default(),
         version: object.resource_version().unwrap_or_default(),
         generation: object.metadata.generation.unwrap_or(1),
@@ -444,7 +444,7 @@ mod tests {
                 "observedGeneration": 1,
             }]})),
             print,
-            observed: Observed {
+            observed: ObservedObject {
                 uid: "1".to_owned(),
                 version: "6".to_owned(),
                 generation: 1,

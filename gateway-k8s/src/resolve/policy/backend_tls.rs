@@ -15,7 +15,7 @@ use super::super::grant::{From, To};
 use super::super::object_index::{ObjectIndex, by_age};
 use crate::api::GATEWAY_GROUP;
 use crate::api::policy::{BackendTlsPolicySpec, BackendTlsPolicyValidation};
-use crate::api::reference::{LocalObjectReference, ParentReference, PolicyTarget};
+use crate::api::reference::{LocalObjectReference, ParentReference, PolicyTargetReference};
 use crate::decode::nearest;
 use crate::objects::{EVERY_NAMESPACE, Object, ObjectKey};
 use crate::status::{ConditionType, PolicyReason, PolicyStatus};
@@ -52,7 +52,7 @@ impl<'a> Closing<'a> {
     /// The Services that `policy` may target beside those that it names as such.
     fn of(policy: &'a Object<BackendTlsPolicySpec>) -> Vec<Self> {
         let targets = &policy.spec.target_refs;
-        let misread = |target: &PolicyTarget| {
+        let misread = |target: &PolicyTargetReference| {
             target.name.is_empty()
                 || policy.meta.namespace == EVERY_NAMESPACE
                 || target.kind != OTHER_KIND && !KINDS.contains(&&*target.kind)

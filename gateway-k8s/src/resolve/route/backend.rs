@@ -37,7 +37,7 @@ pub(crate) struct Backends<'a> {
 
 /// A resolved backend.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct ResolvedBackend {
     pub(super) backend: Arc<Backend>,
     /// Whether the backend has ready endpoints.
     pub(super) available: bool,
@@ -45,7 +45,7 @@ pub(super) struct Found {
     pub(super) host_names: Vec<Option<String>>,
 }
 
-impl Found {
+impl ResolvedBackend {
     /// The host name of all endpoints; `None`: they have none.
     ///
     /// # Errors
@@ -113,7 +113,7 @@ impl<'a> Backends<'a> {
         index: &ObjectIndex<'_>,
         route: RouteRef<'_>,
         written: &BackendObjectReference,
-    ) -> Result<Found, BackendError> {
+    ) -> Result<ResolvedBackend, BackendError> {
         if backend_object::is_named_by(written) {
             let tls = !matches!(route, RouteRef::Udp(_));
             return self.resolve_object(index, route, written, tls);
@@ -133,7 +133,7 @@ impl<'a> Backends<'a> {
         index: &ObjectIndex<'_>,
         route: RouteRef<'_>,
         written: &BackendObjectReference,
-    ) -> Result<Found, BackendError> {
+    ) -> Result<ResolvedBackend, BackendError> {
         if backend_object::is_named_by(written) {
             return self.resolve_object(index, route, written, false);
         }
@@ -200,7 +200,7 @@ impl<'a> Backends<'a> {
         route: RouteRef<'_>,
         written: &BackendObjectReference,
         tls: bool,
-    ) -> Result<Found, BackendError> {
+    ) -> Result<ResolvedBackend, BackendError> {
         let (key, object) = self.objects.find(index, from_route(route), written)?;
         let protocol = match route {
             RouteRef::Grpc(_) => BackendProtocol::Http2,
@@ -230,7 +230,7 @@ impl<'a> Backends<'a> {
         object: &BackendObject,
         protocol: BackendProtocol,
         tls: Option<Arc<ClientTls>>,
-    ) -> Found {
+    ) -> ResolvedBackend {
         let id = BackendId {
             kind: "Backend".to_owned(),
             namespace: key.namespace.clone(),
@@ -248,7 +248,7 @@ impl<'a> Backends<'a> {
             hosts: object.hosts.clone(),
             fallback: object.fallback,
         });
-        Found {
+        ResolvedBackend {
             backend,
             // Whether a name has addresses is known to the data plane alone.
             available: true,
@@ -287,7 +287,7 @@ impl<'a> Backends<'a> {
         route: RouteRef<'_>,
         (key, port): (ObjectKey, &ServicePort),
         tls: Option<Arc<ClientTls>>,
-    ) -> Found {
+    ) -> ResolvedBackend {
         let id = BackendId {
             // A TCP port and a UDP port may have the same number.
             kind: match route.transport() {
@@ -300,7 +300,7 @@ impl<'a> Backends<'a> {
         };
         let available = self.fill(index, &id, &key, port);
         let protocol = protocol(route, port);
-        Found {
+        ResolvedBackend {
             backend: self.once(Backend {
                 id,
                 protocol,

@@ -8,7 +8,7 @@ use towergate_core::plan::{Destination, WeightedBackend};
 use super::super::gateway::Gateways;
 use super::super::object_index::ObjectIndex;
 use super::super::report::Report;
-use super::backend::{BackendError, Backends, Found};
+use super::backend::{BackendError, Backends, ResolvedBackend};
 use super::finding::{self, RulePart};
 use super::rules::ResolvedRules;
 use super::{Attachment, RouteRef, RuleError, RuleErrors};
@@ -197,7 +197,7 @@ impl StreamResolver<'_, '_, '_> {
         &mut self,
         written: &BackendObjectReference,
         passed: bool,
-    ) -> Result<Found, BackendError> {
+    ) -> Result<ResolvedBackend, BackendError> {
         match passed {
             true => self
                 .backends

@@ -9,7 +9,7 @@ use super::super::desired::Fate;
 use super::super::options::{Mode, PlaneOptions};
 use super::api::ApiServer;
 use super::{gateway, tcp};
-use crate::serve::Authority;
+use crate::serve::CertificateAuthority;
 
 const SERVICE: &str = "/api/v1/namespaces/gateway/services/shared-eg";
 const SECRET: &str = "/api/v1/namespaces/gateway/secrets/shared-eg-credentials";
@@ -32,9 +32,9 @@ fn provisioned_by(server: &ApiServer, controller: &str) -> Provisioner {
 }
 
 /// A CA, and the time of its creation.
-fn authority() -> (Authority, SystemTime) {
+fn authority() -> (CertificateAuthority, SystemTime) {
     let now = SystemTime::now();
-    (Authority::create(now).unwrap(), now)
+    (CertificateAuthority::create(now).unwrap(), now)
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use towergate_core::plan::{PathMatch, Plan, Route, Rule};
 use towergate_policy::Policy;
 
-use crate::serve::{Authority, PlaneReport, Publisher, Tls, run};
+use crate::serve::{CertificateAuthority, PlaneReport, Publisher, Tls, run};
 
 /// Polls `check` until it returns a value. Panics with `what` after 60 seconds.
 pub(super) async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
@@ -115,7 +115,7 @@ pub(super) struct Server {
 
 impl Server {
     /// Starts a server on `port`. 0: any free port.
-    pub(super) async fn start(authority: &Authority, port: u16) -> Self {
+    pub(super) async fn start(authority: &CertificateAuthority, port: u16) -> Self {
         let bind = || async {
             tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port))
                 .await

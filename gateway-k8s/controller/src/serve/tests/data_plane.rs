@@ -10,13 +10,13 @@ use towergate_core::plan::{BackendId, Endpoints, Plan};
 use towergate_policy::Policy;
 
 use super::binary::{DataPlane, Server, eventually, free_port, plan, status};
-use crate::serve::Authority;
+use crate::serve::CertificateAuthority;
 
 const PLANE: &str = "team/edge";
 
 /// A CA, and a folder with the credentials of a plane.
-fn scene() -> (Authority, tempfile::TempDir) {
-    let authority = Authority::create(SystemTime::now()).unwrap();
+fn scene() -> (CertificateAuthority, tempfile::TempDir) {
+    let authority = CertificateAuthority::create(SystemTime::now()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let credentials = authority.plane(PLANE, SystemTime::now()).unwrap();
     credentials.write(folder.path()).unwrap();
@@ -203,7 +203,7 @@ async fn new_credentials_are_taken_up_and_those_of_strangers_are_of_no_use() {
     let (authority, folder) = scene();
     let server = Server::start(&authority, 0).await;
     let port = free_port();
-    let stranger = Authority::create(SystemTime::now()).unwrap();
+    let stranger = CertificateAuthority::create(SystemTime::now()).unwrap();
     stranger
         .plane(PLANE, SystemTime::now())
         .unwrap()

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use towergate_k8s::wire::{
-    CONTROLLER_NAME, Decoder, FrameReader, Outcome, PATH, PROTOCOL_HEADER, Report, Update,
+    CONTROLLER_NAME, Decoder, FrameReader, Outcome, PATH, PROTOCOL_HEADER, Update, VersionReport,
 };
 use towergate_tls::rustls::pki_types::pem::PemObject;
 use towergate_tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -137,7 +137,9 @@ impl Peer {
     /// Reports the outcome of a version.
     pub(super) async fn report(&mut self, version: u64, outcome: Outcome) {
         let mut frame = Vec::new();
-        Report { version, outcome }.write(&mut frame).unwrap();
+        VersionReport { version, outcome }
+            .write(&mut frame)
+            .unwrap();
         self.sender.send_data(frame.into()).await.unwrap();
     }
 }

@@ -7,13 +7,13 @@ use towergate_k8s::wire::{Outcome, PROTOCOL, Problem};
 
 use super::binary::{Server, eventually, plan};
 use super::peer::Peer;
-use crate::serve::{Authority, Credentials};
+use crate::serve::{CertificateAuthority, Credentials};
 
-fn authority() -> Authority {
-    Authority::create(SystemTime::now()).unwrap()
+fn authority() -> CertificateAuthority {
+    CertificateAuthority::create(SystemTime::now()).unwrap()
 }
 
-fn credentials(authority: &Authority, plane: &str) -> Credentials {
+fn credentials(authority: &CertificateAuthority, plane: &str) -> Credentials {
     authority.plane(plane, SystemTime::now()).unwrap()
 }
 

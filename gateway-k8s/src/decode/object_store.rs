@@ -5,9 +5,9 @@
 //!
 //! ```
 //! use serde_json::json;
-//! use towergate_k8s::decode::Mirror;
+//! use towergate_k8s::decode::ObjectStore;
 //!
-//! let mut mirror = Mirror::default();
+//! let mut mirror = ObjectStore::default();
 //! let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team-a"}});
 //!
 //! assert!(mirror.apply(namespace.clone()), "it is new");
@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::piece::{Item, take_from};
+use super::document_cache::{Item, take_from};
 use super::{Diagnostic, Reader};
 use crate::objects::{ObjectKey, Objects};
 
@@ -28,12 +28,12 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// The objects of an API server and their diagnostics.
 #[derive(Clone, Debug, Default)]
-pub struct Mirror {
+pub struct ObjectStore {
     objects: Objects,
     diagnostics: BTreeMap<(String, ObjectKey), Vec<Diagnostic>>,
 }
 
-impl Mirror {
+impl ObjectStore {
     /// Adds or replaces an object. `object` includes `apiVersion` and `kind`. Returns whether objects or
     /// diagnostics changed. An object that cannot be decoded is removed, with a diagnostic.
     pub fn apply(&mut self, mut object: Value) -> bool {
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn an_object_is_read_as_a_file_with_the_same_text() {
         let object = service(json!(80), "1");
-        let mut mirror = Mirror::default();
+        let mut mirror = ObjectStore::default();
 
         mirror.apply(object.clone());
 
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn another_status_or_version_is_no_change() {
-        let mut mirror = Mirror::default();
+        let mut mirror = ObjectStore::default();
         assert!(mirror.apply(service(json!(80), "1")));
         let before: *const _ = &raw const mirror.objects().services[&key()];
 
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn an_object_that_cannot_be_decoded_is_removed_with_a_diagnostic() {
-        let mut mirror = Mirror::default();
+        let mut mirror = ObjectStore::default();
         mirror.apply(service(json!(80), "1"));
 
         assert!(mirror.apply(service(json!("eighty"), "2")));
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn an_object_is_removed_once() {
-        let mut mirror = Mirror::default();
+        let mut mirror = ObjectStore::default();
         mirror.apply(service(json!(80), "1"));
 
         assert!(mirror.remove("Service", &key()));

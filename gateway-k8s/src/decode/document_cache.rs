@@ -32,7 +32,7 @@ use crate::objects::{Object, ObjectKey, Objects, Origin, Store};
 
 /// The result of decoding a document.
 #[derive(Clone, Debug)]
-pub(super) struct Piece {
+pub(super) struct DecodedDocument {
     document: Origin,
     /// Items in document order.
     pub(super) items: Box<[Item]>,
@@ -42,7 +42,7 @@ pub(super) struct Piece {
 #[derive(Clone, Debug)]
 pub(super) enum Item {
     /// An object and the position of its start.
-    Object(Found, Place),
+    Object(DecodedObject, Place),
     /// A diagnostic.
     Diagnostic(Box<Diagnostic>),
     /// The kind of an ignored object, with the note that is reported once per kind.
@@ -55,7 +55,7 @@ macro_rules! found {
     ($($kind:ident: $spec:ty, $field:ident, $name:literal;)*) => {
         /// An object of any decoded kind.
         #[derive(Clone, Debug)]
-        pub(super) enum Found {
+        pub(super) enum DecodedObject {
             $($kind(Arc<Object<$spec>>),)*
         }
 
@@ -67,7 +67,7 @@ macro_rules! found {
             }
         }
 
-        impl Found {
+        impl DecodedObject {
             /// Adds the object to the store of its kind.
             ///
             /// # Errors
@@ -197,7 +197,7 @@ fn moved<S: Clone>(object: &Object<S>, line: usize) -> Arc<Object<S>> {
     Arc::new(object)
 }
 
-impl Piece {
+impl DecodedDocument {
     pub(super) fn new(document: Origin, items: Vec<Item>) -> Self {
         let items = items.into();
         Self { document, items }
@@ -230,17 +230,17 @@ impl Piece {
 
 /// Cached results of the documents of each file.
 #[derive(Clone, Debug, Default)]
-pub struct Memory {
-    before: HashMap<Arc<str>, Pieces>,
-    now: HashMap<Arc<str>, Pieces>,
+pub struct DocumentCache {
+    before: HashMap<Arc<str>, DecodedFile>,
+    now: HashMap<Arc<str>, DecodedFile>,
 }
 
 /// Results of the documents of a file, in file order.
-type Pieces = Arc<[Arc<Piece>]>;
+type DecodedFile = Arc<[Arc<DecodedDocument>]>;
 
-impl Memory {
+impl DocumentCache {
     /// Returns the cached results of the unchanged `file`, or `None` if it is not cached.
-    pub(super) fn again(&mut self, file: &str) -> Option<Pieces> {
+    pub(super) fn again(&mut self, file: &str) -> Option<DecodedFile> {
         let (name, pieces) = self.before.get_key_value(file)?;
         self.now.insert(name.clone(), pieces.clone());
         Some(pieces.clone())
@@ -252,23 +252,23 @@ impl Memory {
         &mut self,
         file: &Arc<str>,
         documents: &[Document<'_>],
-        read: impl Fn(&Document<'_>) -> Piece,
-    ) -> Pieces {
+        read: impl Fn(&Document<'_>) -> DecodedDocument,
+    ) -> DecodedFile {
         let before = self.before.get(file).map_or(&[][..], |pieces| pieces);
-        let mut known: HashMap<&str, Vec<&Arc<Piece>>> = HashMap::new();
+        let mut known: HashMap<&str, Vec<&Arc<DecodedDocument>>> = HashMap::new();
         for piece in before {
             known.entry(&piece.document.text).or_default().push(piece);
         }
         let pieces = documents.iter().map(|document| {
             let same = known.get(document.text).map_or(&[][..], Vec::as_slice);
-            let here = |piece: &&&Arc<Piece>| piece.document.line == document.line;
+            let here = |piece: &&&Arc<DecodedDocument>| piece.document.line == document.line;
             match (same.iter().find(here), same.first()) {
                 (Some(piece), _) => Arc::clone(piece),
                 (None, Some(piece)) => Arc::new(piece.moved(document.line)),
                 (None, None) => Arc::new(read(document)),
             }
         });
-        let pieces: Pieces = pieces.collect();
+        let pieces: DecodedFile = pieces.collect();
         self.now.insert(file.clone(), pieces.clone());
         pieces
     }
@@ -303,7 +303,7 @@ mod tests {
         "# nothing\n",
     ];
 
-    fn read(memory: Memory, text: &str) -> (Decoded, Memory) {
+    fn read(memory: DocumentCache, text: &str) -> (Decoded, DocumentCache) {
         let mut decoder = Decoder::with_memory(false, memory);
         decoder.file("a.yaml", text);
         decoder.finish_with_memory()
@@ -316,7 +316,7 @@ mod tests {
 
     #[test]
     fn an_unchanged_document_gives_the_same_object() {
-        let (before, memory) = read(Memory::default(), &file(&[0, 3, 2]));
+        let (before, memory) = read(DocumentCache::default(), &file(&[0, 3, 2]));
         let (after, _) = read(memory, &file(&[0, 4, 2]));
 
         let (a, n) = (ObjectKey::new("default", "a"), ObjectKey::new("", "n"));
@@ -331,7 +331,7 @@ mod tests {
         /// A decoder with a cache returns the same result as one without.
         #[test]
         fn the_cache_changes_no_result(files in vec(vec(0..DOCUMENTS.len(), 0..6), 1..4)) {
-            let mut memory = Memory::default();
+            let mut memory = DocumentCache::default();
             for documents in files {
                 let text = file(&documents);
 

@@ -10,14 +10,14 @@ const TICK: Duration = Duration::from_secs(2);
 
 /// State of a file. The system sets the change time (`ctime`); it cannot be set back.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stamp {
+pub(super) struct FileState {
     file: (u64, u64),
     size: u64,
     changed: (i64, i64),
     settled: bool,
 }
 
-impl Stamp {
+impl FileState {
     /// Returns the state of a file that is read at `now`.
     pub(super) fn read(meta: &Metadata, now: SystemTime) -> Self {
         let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -45,7 +45,7 @@ impl Stamp {
     }
 }
 
-impl PartialEq for Stamp {
+impl PartialEq for FileState {
     fn eq(&self, other: &Self) -> bool {
         (self.file, self.size, self.changed) == (other.file, other.size, other.changed)
     }
@@ -63,8 +63,8 @@ mod tests {
         std::fs::remove_file(&path).expect("it is removed");
         let now = SystemTime::now();
 
-        assert!(!Stamp::read(&meta, now).is_settled());
-        assert!(Stamp::read(&meta, now + 2 * TICK).is_settled());
-        assert_eq!(Stamp::of(&meta), Stamp::read(&meta, now));
+        assert!(!FileState::read(&meta, now).is_settled());
+        assert!(FileState::read(&meta, now + 2 * TICK).is_settled());
+        assert_eq!(FileState::of(&meta), FileState::read(&meta, now));
     }
 }

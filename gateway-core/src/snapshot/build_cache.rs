@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use towergate_tls::NamePattern;
 
-use super::{RuleSnapshot, Target};
+use super::{RuleSnapshot, RuleTarget};
 use crate::plan::{Route, RouteId, Rule, StreamRoute};
 use crate::route::HostTable;
 use crate::stream::StreamRule;
 
 /// Built rules and tables of hostnames, with the parts of the plan from which they were built.
 #[derive(Debug)]
-pub(crate) struct Parts<P> {
+pub(crate) struct BuildCache<P> {
     /// Rules, by the address of the plan's rule.
     rules: HashMap<usize, (Arc<Rule<P>>, Arc<RuleSnapshot>)>,
     /// Tables, one for each list of routes that a hostname has on a listener.
@@ -35,10 +35,10 @@ struct BuiltStream {
 #[derive(Debug)]
 struct BuiltHost<P> {
     routes: Box<[Arc<Route<P>>]>,
-    table: Arc<HostTable<Target>>,
+    table: Arc<HostTable<RuleTarget>>,
 }
 
-impl<P> Default for Parts<P> {
+impl<P> Default for BuildCache<P> {
     fn default() -> Self {
         Self {
             rules: HashMap::new(),
@@ -48,7 +48,7 @@ impl<P> Default for Parts<P> {
     }
 }
 
-impl<P> Parts<P> {
+impl<P> BuildCache<P> {
     /// The result for this instance of a rule.
     pub(super) fn rule(&self, rule: &Arc<Rule<P>>) -> Option<&Arc<RuleSnapshot>> {
         self.rules.get(&address(rule)).map(|(_, built)| built)
@@ -63,7 +63,7 @@ impl<P> Parts<P> {
         &self,
         hostname: &NamePattern,
         routes: &[&Arc<Route<P>>],
-    ) -> Option<&Arc<HostTable<Target>>> {
+    ) -> Option<&Arc<HostTable<RuleTarget>>> {
         let same = |built: &&BuiltHost<P>| {
             let pairs = || built.routes.iter().zip(routes);
             built.routes.len() == routes.len() && pairs().all(|(a, b)| Arc::ptr_eq(a, b))
@@ -72,14 +72,18 @@ impl<P> Parts<P> {
         built.map(|built| &built.table)
     }
 
-    pub(super) fn keep_host(&mut self, routes: &[&Arc<Route<P>>], table: Arc<HostTable<Target>>) {
+    pub(super) fn keep_host(
+        &mut self,
+        routes: &[&Arc<Route<P>>],
+        table: Arc<HostTable<RuleTarget>>,
+    ) {
         let routes = routes.iter().map(|route| Arc::clone(route)).collect();
         let built = self.hosts.entry(table.hostname().clone()).or_default();
         built.push(BuiltHost { routes, table });
     }
 }
 
-impl<P> Parts<P> {
+impl<P> BuildCache<P> {
     /// The result for an equal route.
     pub(super) fn stream(&self, route: &StreamRoute, passes: bool) -> Option<&Arc<StreamRule>> {
         let built = self.streams.get(&(route.id.clone(), passes))?.iter();
