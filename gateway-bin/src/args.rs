@@ -167,6 +167,10 @@ pub(crate) struct ManifestArgs {
     /// the first name seals, all of them open. Default: each policy derives its key from its client secret.
     #[arg(long, value_name = "NAMESPACE/SECRET")]
     pub(crate) session_keys: Option<SecretName>,
+    /// GeoIP database (MaxMind DB: City, Country, Enterprise, ASN, ISP or Anonymous-IP) for `clientIPGeoLocations`. Read
+    /// again when the file changes. Can be repeated. Default: policies with `clientIPGeoLocations` are rejected.
+    #[arg(long = "geoip-database", value_name = "FILE")]
+    pub(crate) geoip_databases: Vec<PathBuf>,
     /// Serve the Ingresses of this class as well, translated as `towergate migrate` does, by the Gateway
     /// `ingress-nginx/NAME`. A path whose guard cannot be translated answers 500.
     #[arg(long, value_name = "NAME")]
@@ -196,7 +200,7 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) manifests: ManifestArgs,
     /// Serve the configuration of the controller at this address, such as `https://controller.example:18000`.
-    #[arg(long, value_name = "URL", requires = "credentials", conflicts_with_all = ["paths", "ports", "bind", "endpoints", "strict", "refuse_unknown_sni", "session_keys", "parity", "no_backends", "ingress_class"])]
+    #[arg(long, value_name = "URL", requires = "credentials", conflicts_with_all = ["paths", "ports", "bind", "endpoints", "strict", "refuse_unknown_sni", "session_keys", "geoip_databases", "parity", "no_backends", "ingress_class"])]
     pub(crate) from: Option<ControllerAddress>,
     /// Folder with ca.crt, tls.crt and tls.key for --from. Read again when the files change.
     #[arg(long, value_name = "DIR", requires = "from")]

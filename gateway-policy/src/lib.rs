@@ -42,6 +42,7 @@ pub mod ext_auth;
 pub mod fault;
 mod field_error;
 mod field_path;
+pub mod geoip;
 pub mod jwt;
 pub mod merge;
 pub mod oidc;
@@ -139,7 +140,9 @@ impl RoutePolicy for Policy {
             Self::BasicAuth(users) => basic_auth::BasicAuthPolicy::built(users)?,
             Self::Oidc(oidc) => oidc::OidcPolicy::built(oidc, context)?,
             Self::Jwt(jwt) => jwt::JwtPolicy::built(jwt, context)?,
-            Self::Authorization(rules) => BuiltPolicy::head(rules.clone()),
+            Self::Authorization(rules) => {
+                authorization::LocationAuthorization::built(rules, context.live)
+            }
             Self::LocalRateLimit(limit) => limit.build(context),
             Self::ResponseOverride(rules) => BuiltPolicy::body(rules.clone()),
             Self::Fault(fault) => fault.built(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use towergate_core::plan::WeightedBackend;
@@ -78,6 +79,11 @@ pub trait References: Debug {
     /// The operator has named a Secret that does not exist, or whose keys are too short.
     fn session_keys(&self) -> Result<Vec<SecretText>, FieldError> {
         Ok(Vec::new())
+    }
+
+    /// Files of the GeoIP databases on the data plane. Empty: the operator has named none.
+    fn geoip_databases(&self) -> &[PathBuf] {
+        &[]
     }
 }
 

@@ -51,6 +51,10 @@ pub(crate) struct Args {
     /// the first name seals, all of them open. Default: each policy derives its key from its client secret.
     #[arg(long, value_name = "NAMESPACE/SECRET", value_parser = parse_secret_name)]
     pub(crate) session_keys: Option<ObjectKey>,
+    /// Path of a GeoIP database (MaxMind DB) on the data planes, for `clientIPGeoLocations`. Can be repeated. Default:
+    /// policies with `clientIPGeoLocations` are rejected.
+    #[arg(long = "geoip-database", value_name = "FILE")]
+    pub(crate) geoip_databases: Vec<PathBuf>,
     /// Namespace of the Lease for leader election. Default: the namespace of the pod.
     #[arg(long, value_name = "NAMESPACE")]
     pub(crate) lease_namespace: Option<String>,

@@ -15,8 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
-use towergate_k8s::resolve::BackendUse;
-use towergate_k8s::{ObjectKey, Resolution, ResolveOptions, resolve};
+use towergate_k8s::{Resolution, ResolveOptions, resolve};
 
 use crate::address_pool::Role;
 use crate::debounce::Debounce;
@@ -53,11 +52,8 @@ pub(crate) struct Channels {
 
 /// The control loop.
 pub(crate) struct Reconciler {
-    controller: String,
-    /// Secret with the keys of OpenID Connect sessions.
-    session_keys: Option<ObjectKey>,
-    /// Use of kind Backend.
-    backends: BackendUse,
+    /// The options that do not depend on objects.
+    options: ResolveOptions,
     world: ObjectCache,
     planes: Planes,
     published: Published,
@@ -80,16 +76,13 @@ struct Pending {
 impl Reconciler {
     /// Creates a loop that has received no events.
     pub(crate) fn new(
-        (controller, session_keys): (String, Option<ObjectKey>),
-        backends: BackendUse,
+        options: ResolveOptions,
         planes: Planes,
         publisher: Publisher,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
-            controller,
-            session_keys,
-            backends,
+            options,
             world: ObjectCache::default(),
             planes,
             published: Published::new(publisher),
@@ -186,7 +179,7 @@ impl Reconciler {
     fn resolve(&mut self, leads: bool, to_run: &watch::Sender<Option<Vec<GatewayToRun>>>) {
         let began = Instant::now();
         let role = if leads { Role::Leader } else { Role::Follower };
-        let claims = ownership::claims(&self.world, &self.controller);
+        let claims = ownership::claims(&self.world, &self.options.controller_name);
         self.verdicts = Verdicts::of(&self.published.reports().borrow());
         let mut placement = self.planes.place(&claims, role, &self.verdicts);
         placement.set_families(self.world.objects());
@@ -210,7 +203,11 @@ impl Reconciler {
         self.diagnostics_log
             .log_new(self.world.diagnostics().chain(&diagnostics));
         placement.mark(&mut statuses);
-        let gateways = placement.to_run(self.world.objects(), &statuses, &self.controller);
+        let gateways = placement.to_run(
+            self.world.objects(),
+            &statuses,
+            &self.options.controller_name,
+        );
         to_run.send_if_modified(|known| {
             let new = known.as_ref() != Some(&gateways);
             *known = Some(gateways);
@@ -232,16 +229,12 @@ impl Reconciler {
             .ok()
             .and_then(|since| i64::try_from(since.as_secs()).ok());
         ResolveOptions {
-            controller_name: self.controller.clone(),
-            serve_unclassed: false,
             bind_gateway: placement.bind.clone(),
             assigned: Some(placement.assigned.clone()),
             ports: placement.ports.clone(),
             reserved: placement.reserved.clone(),
             now,
-            session_keys: self.session_keys.clone(),
-            backends: self.backends,
-            ..ResolveOptions::default()
+            ..self.options.clone()
         }
     }
 
@@ -250,7 +243,7 @@ impl Reconciler {
             true => due(
                 &self.world,
                 &self.desired,
-                &self.controller,
+                &self.options.controller_name,
                 &mut self.last_written,
                 &now(),
             ),

@@ -7,6 +7,7 @@ use kube::{Client, Config};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+use towergate_k8s::ResolveOptions;
 use towergate_k8s::resolve::BackendUse;
 
 use crate::address_pool::Pool;
@@ -125,12 +126,18 @@ pub(crate) async fn start(args: &Args) -> Result<Running, Failure> {
     };
     let inputs = (provisioner, told, authority);
     let (channels, [writer, runner]) = channels(args, (&client, &watching), &metrics, inputs);
-    let controller = (args.controller_name.clone(), args.session_keys.clone());
-    let backends = BackendUse {
-        enabled: !args.no_backends,
-        loopback: false,
+    let fixed = ResolveOptions {
+        controller_name: args.controller_name.clone(),
+        serve_unclassed: false,
+        session_keys: args.session_keys.clone(),
+        geoip_databases: args.geoip_databases.clone(),
+        backends: BackendUse {
+            enabled: !args.no_backends,
+            loopback: false,
+        },
+        ..ResolveOptions::default()
     };
-    let reconciler = Reconciler::new(controller, backends, planes, publisher, metrics);
+    let reconciler = Reconciler::new(fixed, planes, publisher, metrics);
     Ok(Running {
         control: tokio::spawn(reconciler.run(channels)),
         serving,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 
 use towergate_core::plan::{BackendId, Endpoint, Endpoints, Plan};
 use towergate_policy::Policy;
@@ -39,6 +40,8 @@ pub struct ResolveOptions {
     /// Secret with the keys of OpenID Connect sessions. Each of its values is a key; that with the first name
     /// seals, all of them open. `None`: each policy derives its key from its client secret.
     pub session_keys: Option<ObjectKey>,
+    /// Files of the GeoIP databases on the data planes. Empty: `clientIPGeoLocations` are rejected.
+    pub geoip_databases: Vec<PathBuf>,
     /// Switches for behaviour of Envoy.
     pub parity: Parity,
     /// Use of kind Backend.
@@ -64,6 +67,7 @@ impl Default for ResolveOptions {
             unknown_name: UnknownName::default(),
             provider: None,
             session_keys: None,
+            geoip_databases: Vec::new(),
             parity: Parity::default(),
             backends: BackendUse::default(),
             statuses: true,

@@ -4,14 +4,19 @@
 //! which is `Deny` unless the policy says otherwise. Refusals read as Envoy's RBAC filter writes them.
 
 mod condition;
+mod location;
 mod operation;
+mod policy;
 mod principal;
 
 pub use condition::{AccessExpression, Condition};
+pub use location::{AnonymityMatch, LocationMatch};
 pub use operation::{OperationMatch, OperationPath, PathComparison};
+pub use policy::LocationAuthorization;
 pub use principal::{ClaimMatch, ClaimTest, HeaderMatch, PrincipalMatch, TokenMatch};
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use http::{StatusCode, request};
 use serde::{Deserialize, Serialize};
@@ -20,6 +25,7 @@ use towergate_core::conn::ConnInfo;
 use towergate_core::plan::{StreamAccess, StreamAccessRule};
 use towergate_core::policy::{HeadPolicy, RequestHead};
 
+use crate::geoip::GeoDatabaseSet;
 use crate::jwt::VerifiedTokens;
 
 /// Who may do what.
@@ -29,6 +35,9 @@ pub struct AuthorizationRules {
     pub rules: Vec<AccessRule>,
     /// The action for requests that no rule matches.
     pub default: Access,
+    /// Files of the GeoIP databases. Empty unless a rule compares locations.
+    #[serde(default)]
+    pub databases: Vec<PathBuf>,
 }
 
 /// A rule.
@@ -67,6 +76,8 @@ pub struct Subject<'r> {
     pub connection: Option<&'r ConnInfo>,
     /// The tokens that were verified.
     pub tokens: &'r VerifiedTokens,
+    /// Databases of locations; `None`: the location of the client is unknown.
+    pub databases: Option<&'r GeoDatabaseSet>,
 }
 
 impl AuthorizationRules {
@@ -78,9 +89,11 @@ impl AuthorizationRules {
                 networks,
                 headers,
                 token,
+                locations,
             } = &rule.principal;
             let more = !headers.is_empty()
                 || token.is_some()
+                || locations.is_some()
                 || rule.operation != OperationMatch::default()
                 || rule.condition.is_some();
             (!more).then_some(())?;
@@ -95,6 +108,12 @@ impl AuthorizationRules {
         })
     }
 
+    /// The locations that the rules compare.
+    fn locations(&self) -> impl Iterator<Item = &LocationMatch> {
+        let principals = self.rules.iter().map(|rule| &rule.principal);
+        principals.flat_map(|own| own.locations.iter().flatten())
+    }
+
     /// Decides on a request.
     pub fn decide(&self, subject: &Subject<'_>) -> Access {
         let mut rules = self.rules.iter();
@@ -105,12 +124,24 @@ impl AuthorizationRules {
 
 impl HeadPolicy for AuthorizationRules {
     fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply> {
+        self.check_with(request, None)
+    }
+}
+
+impl AuthorizationRules {
+    /// Checks a request whose client is located by `databases`.
+    fn check_with(
+        &self,
+        request: &RequestHead<'_>,
+        databases: Option<&GeoDatabaseSet>,
+    ) -> Result<(), LocalReply> {
         let none = VerifiedTokens::default();
         let subject = Subject {
             head: request.head,
             client: request.facts.client,
             connection: request.facts.connection,
             tokens: request.head.extensions.get().unwrap_or(&none),
+            databases,
         };
         match self.decide(&subject) {
             Access::Allow => Ok(()),

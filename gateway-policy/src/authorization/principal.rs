@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use towergate_core::plan::Text;
 
-use super::{Access, Subject};
+use super::location::is_at_one_of;
+use super::{Access, LocationMatch, Subject};
 use crate::jwt::{Claims, find_claim};
 
 /// Who sends the request; all parts that are given must match.
@@ -18,6 +19,9 @@ pub struct PrincipalMatch {
     pub headers: Vec<HeaderMatch>,
     /// A token; `None`: with or without one.
     pub token: Option<TokenMatch>,
+    /// Locations, one of which has the client's address; `None`: any location.
+    #[serde(default)]
+    pub locations: Option<Vec<LocationMatch>>,
 }
 
 /// A header field and the values that match.
@@ -70,6 +74,10 @@ impl PrincipalMatch {
                 .iter()
                 .all(|own| own.matches(&subject.head.headers, access))
             && self.token.as_ref().is_none_or(|own| own.matches(subject))
+            && self
+                .locations
+                .as_ref()
+                .is_none_or(|own| is_at_one_of(own, subject, access))
     }
 
     /// An unknown client matches a rule that denies and none that allows.

@@ -29,6 +29,7 @@ impl Sample {
             client: self.client.map(|address| address.parse().unwrap()),
             connection: None,
             tokens: &tokens,
+            databases: None,
         })
     }
 }
@@ -43,6 +44,7 @@ fn only(principal: PrincipalMatch, operation: OperationMatch) -> AuthorizationRu
             condition: None,
         }],
         default: Access::Deny,
+        databases: Vec::new(),
     }
 }
 
@@ -98,6 +100,7 @@ fn the_first_rule_that_matches_decides() {
             rule(Access::Deny, "10.2.0.0/16"),
         ],
         default: Access::Deny,
+        databases: Vec::new(),
     };
     for (client, expected) in [
         ("10.1.2.3", Access::Deny),
@@ -383,6 +386,7 @@ proptest! {
                 condition: None,
             }).collect(),
             default: access(allow),
+            databases: Vec::new(),
         };
         let address = format!("10.{client}.0.1").leak();
 

@@ -1,17 +1,20 @@
 //! `authorization`: rules that allow or deny requests.
 
+use std::path::PathBuf;
+
 use towergate_core::plan::{Text, TextMatch};
 
-use crate::FieldError;
 use crate::api_struct::{api_struct, string_enum};
 use crate::authorization::{
-    Access, AccessExpression, AccessRule, AuthorizationRules, ClaimMatch, ClaimTest, Condition,
-    HeaderMatch, OperationMatch, OperationPath, PathComparison, PrincipalMatch, TokenMatch,
+    Access, AccessExpression, AccessRule, AnonymityMatch, AuthorizationRules, ClaimMatch,
+    ClaimTest, Condition, HeaderMatch, LocationMatch, OperationMatch, OperationPath,
+    PathComparison, PrincipalMatch, TokenMatch,
 };
 use crate::check::{Report, count};
 use crate::common::{CIDR, Method, PathMatch, PathMatchKind};
 use crate::field_path::FieldPath;
 use crate::parse::{header_name, network};
+use crate::{FieldError, References};
 
 string_enum! {
     /// The effect of a rule.
@@ -67,7 +70,7 @@ api_struct! {
         /// Conditions on request headers. All of them must match.
         headers: Vec<HeaderPrincipal> = "headers" [Items(1, 256)],
         /// Locations. One of them must contain the client address.
-        client_ip_geo_locations: Vec<GeoLocation> = "clientIPGeoLocations" [Items(1, 65536)] Unsupported,
+        client_ip_geo_locations: Vec<GeoLocation> = "clientIPGeoLocations" [Items(1, 65536)],
     }
 
     /// A condition on a JWT that the policy's `jwt` section has verified.
@@ -219,15 +222,38 @@ impl Authorization {
         &self,
         path: FieldPath<'_>,
         providers: &[(String, String)],
+        references: &dyn References,
     ) -> Result<AuthorizationRules, FieldError> {
         let at = path.field("rules");
+        let known = Known {
+            providers,
+            databases: references.geoip_databases(),
+        };
         let rules = self.rules.iter().flatten().enumerate();
-        let rules = rules.map(|(index, rule)| rule.convert(at.item(index), index, providers));
+        let rules = rules.map(|(index, rule)| rule.convert(at.item(index), index, known));
+        let by_location = |rule: &AuthorizationRule| {
+            let principal = rule.principal.as_ref();
+            principal.is_some_and(|own| own.client_ip_geo_locations.is_some())
+        };
+        let databases = match self.rules.iter().flatten().any(by_location) {
+            true => known.databases.to_vec(),
+            false => Vec::new(),
+        };
         Ok(AuthorizationRules {
             rules: rules.collect::<Result<_, _>>()?,
             default: access(path.field("defaultAction"), self.default_action.as_ref())?,
+            databases,
         })
     }
+}
+
+/// What rules may refer to.
+#[derive(Clone, Copy)]
+struct Known<'k> {
+    /// The policy's JWT providers: names and identities.
+    providers: &'k [(String, String)],
+    /// Files of the GeoIP databases.
+    databases: &'k [PathBuf],
 }
 
 fn access(path: FieldPath<'_>, action: Option<&Action>) -> Result<Access, FieldError> {
@@ -243,10 +269,10 @@ impl AuthorizationRule {
         &self,
         path: FieldPath<'_>,
         index: usize,
-        providers: &[(String, String)],
+        known: Known<'_>,
     ) -> Result<AccessRule, FieldError> {
         let principal = self.principal.as_ref();
-        let principal = principal.map(|p| p.convert(path.field("principal"), providers));
+        let principal = principal.map(|p| p.convert(path.field("principal"), known));
         let operation = self.operation.as_ref();
         let operation = operation.map(|operation| operation.convert(path.field("operation")));
         let condition = self.cel.as_deref().map(|text| {
@@ -254,7 +280,7 @@ impl AuthorizationRule {
             let invalid = |error| FieldError::invalid(path.field("cel").to_string(), error);
             Ok::<_, FieldError>(Condition {
                 expression: expression.map_err(invalid)?,
-                providers: providers.to_vec(),
+                providers: known.providers.to_vec(),
             })
         });
         Ok(AccessRule {
@@ -302,11 +328,7 @@ impl Operation {
 }
 
 impl Principal {
-    fn convert(
-        &self,
-        path: FieldPath<'_>,
-        providers: &[(String, String)],
-    ) -> Result<PrincipalMatch, FieldError> {
+    fn convert(&self, path: FieldPath<'_>, known: Known<'_>) -> Result<PrincipalMatch, FieldError> {
         let at = path.field("clientCIDRs");
         let networks = self.client_cidrs.as_ref().map(|list| {
             let list = list.iter().enumerate();
@@ -325,11 +347,46 @@ impl Principal {
         let token = self
             .jwt
             .as_ref()
-            .map(|jwt| jwt.convert(path.field("jwt"), providers));
+            .map(|jwt| jwt.convert(path.field("jwt"), known.providers));
+        let at = path.field("clientIPGeoLocations");
+        let locations = self.client_ip_geo_locations.as_ref();
+        if locations.is_some() && known.databases.is_empty() {
+            let reason = "no GeoIP database is available; name one with --geoip-database";
+            return Err(FieldError::invalid(at, reason));
+        }
+        let locations = locations.map(|list| {
+            let list = list.iter().enumerate();
+            list.map(|(index, location)| location.convert(at.item(index)))
+                .collect()
+        });
         Ok(PrincipalMatch {
             networks: networks.transpose()?,
             headers: headers.collect::<Result<_, FieldError>>()?,
             token: token.transpose()?,
+            locations: locations.transpose()?,
+        })
+    }
+}
+
+impl GeoLocation {
+    fn convert(&self, path: FieldPath<'_>) -> Result<LocationMatch, FieldError> {
+        let asn = self.asn.map(|asn| {
+            u32::try_from(asn).map_err(|error| FieldError::invalid(path.field("asn"), error))
+        });
+        let anonymous = self.anonymous.as_ref().map(|own| AnonymityMatch {
+            any: own.is_anonymous,
+            vpn: own.is_vpn,
+            hosting: own.is_hosting,
+            tor: own.is_tor,
+            proxy: own.is_proxy,
+        });
+        Ok(LocationMatch {
+            country: self.country.clone(),
+            region: self.region.clone(),
+            city: self.city.clone(),
+            asn: asn.transpose()?,
+            isp: self.isp.clone(),
+            anonymous: anonymous.unwrap_or_default(),
         })
     }
 }

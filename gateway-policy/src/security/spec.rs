@@ -126,7 +126,7 @@ impl SecurityPolicySpec {
             policies.push(Policy::Oidc(Box::new(oidc)));
         }
         if let Some(rules) = &self.authorization {
-            let rules = rules.policy(path.field("authorization"), &providers)?;
+            let rules = rules.policy(path.field("authorization"), &providers, references)?;
             policies.push(Policy::Authorization(rules));
         }
         if self.targets().any_kind(|kind| kind == "TCPRoute") {

@@ -24,6 +24,7 @@ pub fn check(bytes: &[u8]) {
         client: Some([192, 0, 2, 1].into()),
         connection: None,
         tokens: &VerifiedTokens::default(),
+        databases: None,
     };
     let rules = |access, default| AuthorizationRules {
         rules: vec![AccessRule {

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use data_encoding::BASE64;
@@ -168,6 +169,10 @@ impl References for PolicyContext<'_, '_> {
 
     fn policy_name(&self) -> &str {
         self.policy
+    }
+
+    fn geoip_databases(&self) -> &[PathBuf] {
+        &self.objects.index.options.geoip_databases
     }
 
     fn session_keys(&self) -> Result<Vec<SecretText>, FieldError> {

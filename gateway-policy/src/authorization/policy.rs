@@ -1,0 +1,62 @@
+//! Authorization with databases of client locations.
+
+use std::sync::Arc;
+
+use towergate_core::LocalReply;
+use towergate_core::policy::{BuiltPolicy, HeadPolicy, RequestHead};
+use towergate_core::snapshot::Live;
+
+use super::{AuthorizationRules, LocationMatch};
+use crate::geoip::{GeoDatabaseFiles, GeoFields};
+
+/// Rules that compare the location of the client.
+///
+/// Requests are answered 500 while no database has one of the fields: a rule that denies would otherwise match no
+/// request.
+#[derive(Clone, Debug)]
+pub struct LocationAuthorization {
+    rules: Arc<AuthorizationRules>,
+    databases: Arc<GeoDatabaseFiles>,
+    needed: GeoFields,
+}
+
+impl LocationAuthorization {
+    /// `rules`, with `databases` for their locations.
+    pub fn new(rules: AuthorizationRules, databases: Arc<GeoDatabaseFiles>) -> Self {
+        let locations = rules.locations().map(LocationMatch::fields);
+        let needed = locations.fold(GeoFields::default(), |all, own| all | own);
+        Self {
+            rules: Arc::new(rules),
+            databases,
+            needed,
+        }
+    }
+
+    /// The policy for `rules`: with databases only if a rule compares locations.
+    pub(crate) fn built(rules: &AuthorizationRules, live: &Live) -> BuiltPolicy {
+        if rules.locations().next().is_none() {
+            return BuiltPolicy::head(rules.clone());
+        }
+        let databases = GeoDatabaseFiles::shared(&rules.databases, live);
+        let policy = Self::new(rules.clone(), databases);
+        if !policy.databases.load().fields().contains(policy.needed) {
+            tracing::error!(
+                databases = ?rules.databases,
+                "no GeoIP database has a field that authorization compares; requests are answered 500"
+            );
+        }
+        BuiltPolicy::head(policy)
+    }
+}
+
+impl HeadPolicy for LocationAuthorization {
+    fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply> {
+        let databases = self.databases.load();
+        if !databases.fields().contains(self.needed) {
+            let details = "geoip_database_unavailable";
+            let status = http::StatusCode::INTERNAL_SERVER_ERROR;
+            return Err(LocalReply::new(status, details));
+        }
+        self.rules.check_with(request, Some(&databases))
+    }
+}

@@ -1,0 +1,18 @@
+//! Databases of client locations (MaxMind DB files), named by the operator.
+//!
+//! ```text
+//! files ──read──> GeoDatabaseSet ──locate(address)──> ClientLocation
+//!   └─ modified: read again in the background; a file that cannot be read keeps its last good content
+//! ```
+//!
+//! Invariant: a location field is answered by a database that has this field, or the caller is told that none has
+//! it. An address without an entry has no country, region, city, network or provider, and is not anonymous.
+
+mod database;
+mod files;
+
+pub use database::{ClientLocation, GeoDatabase, GeoDatabaseError, GeoFields};
+pub use files::{GeoDatabaseFiles, GeoDatabaseSet};
+
+#[cfg(test)]
+pub(crate) mod test_database;
