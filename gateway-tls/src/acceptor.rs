@@ -262,9 +262,11 @@ fn hello_error(error: io::Error) -> AcceptError {
 
 /// Distinguishes failures of the client's certificate from other failures.
 fn handshake_error(error: io::Error) -> AcceptError {
-    use rustls::Error::{InvalidCertificate, NoCertificatesPresented};
+    use rustls::Error::{InvalidCertRevocationList, InvalidCertificate, NoCertificatesPresented};
     match error.get_ref().and_then(|e| e.downcast_ref()) {
-        Some(InvalidCertificate(_) | NoCertificatesPresented) => AcceptError::Client(error),
+        Some(InvalidCertificate(_) | InvalidCertRevocationList(_) | NoCertificatesPresented) => {
+            AcceptError::Client(error)
+        }
         _ => AcceptError::Handshake(error),
     }
 }

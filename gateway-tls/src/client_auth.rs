@@ -5,6 +5,10 @@
 //! | [`Required`](ClientAuthMode::Required) | rejected | rejected | identified |
 //! | [`Optional`](ClientAuthMode::Optional) | accepted | rejected | identified |
 //! | [`Requested`](ClientAuthMode::Requested) | accepted | accepted, not identified | identified |
+//! | [`RequiredUnverified`](ClientAuthMode::RequiredUnverified) | rejected | accepted, not identified | identified |
+//!
+//! A certificate verifies if it chains to a CA, is valid in time, is not revoked and fulfils the
+//! [`ClientConditions`]. A certificate that fails the conditions is rejected in every mode.
 //!
 //! *Identified* means that [`Negotiated::client`](crate::acceptor::Negotiated::client) contains the
 //! certificate. It contains verified certificates only, in every mode. In every mode a client must prove
@@ -17,31 +21,50 @@
 //! Several CA certificates may have the same subject and serial number. All of them are tried until one
 //! verifies the signature.
 //!
-//! Certificates of X.509 version 1 are accepted directly below a CA (see `version_one`).
+//! Certificates of X.509 version 1 are accepted directly below a CA (see `version_one`), unless there are
+//! revocation lists, which are not applied to them.
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use serde::{Deserialize, Serialize};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
 
 use crate::client::read_roots;
+use crate::client_conditions::{ClientConditions, ConditionChecker};
 use crate::error::TlsError;
 use crate::peer::{ClientCertificate, Sha256};
+use crate::provider::Provider;
+use crate::revocation::{Revocation, first_expiry, read_revocation_lists};
 use crate::version_one::VersionOneVerifier;
 
 /// Requirements for client certificates.
-#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct ClientAuth {
-    /// CA certificates as PEM.
+    /// CA certificates as PEM. May be empty in the modes that accept unverified certificates; no client is
+    /// identified then.
     pub roots_pem: String,
     /// Treatment of clients without a valid certificate.
     pub mode: ClientAuthMode,
+    /// Conditions on certificates beside their CA.
+    #[serde(default, skip_serializing_if = "ClientConditions::is_empty")]
+    pub conditions: ClientConditions,
+    /// Revocation lists. `None`: revocation is not checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<Revocation>,
+    /// Whether certificates are accepted after their `notAfter`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_expired: bool,
 }
 
 /// Treatment of clients without a valid certificate.
@@ -56,24 +79,57 @@ pub enum ClientAuthMode {
     /// `VerifyIfGiven`).
     Optional,
     /// All clients are accepted; those without a valid certificate are not identified (Gateway API
-    /// `AllowInsecureFallback`).
+    /// `AllowInsecureFallback`, Envoy Gateway `Request`).
     Requested,
+    /// Clients without a certificate are rejected, those with an invalid one are accepted and not identified
+    /// (Envoy Gateway `RequireAny`).
+    RequiredUnverified,
+}
+
+impl ClientAuthMode {
+    /// Whether a client without a certificate is rejected.
+    fn requires(self) -> bool {
+        matches!(self, Self::Required | Self::RequiredUnverified)
+    }
+
+    /// Whether a client with an invalid certificate is rejected.
+    fn verifies(self) -> bool {
+        matches!(self, Self::Required | Self::Optional)
+    }
 }
 
 impl ClientAuth {
+    /// Checks that the settings can be built with `provider`. Default: aws-lc-rs, with the feature of this name.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build), or no provider.
+    pub fn check_by(&self, provider: Option<&Provider>) -> Result<(), TlsError> {
+        let provider = match provider {
+            Some(Provider(provider)) => provider.clone(),
+            #[cfg(feature = "aws-lc-rs")]
+            None => crate::provider::default_provider(),
+            #[cfg(not(feature = "aws-lc-rs"))]
+            None => return Err(crate::certificate::CertificateError::NoProvider.into()),
+        };
+        self.build(&provider).map(drop)
+    }
+
     /// Builds the verifier of client certificates.
     ///
     /// # Errors
-    /// [`TlsError::Roots`] if there is no CA certificate, or if one is malformed.
+    /// [`TlsError::Roots`] if there is no CA certificate in a mode that verifies, or if one is malformed;
+    /// [`TlsError::Revocation`] and [`TlsError::AltName`] for revocation lists and conditions.
     pub fn build(&self, provider: &Arc<CryptoProvider>) -> Result<Arc<ClientVerifier>, TlsError> {
-        let roots = Arc::new(read_roots(&self.roots_pem)?);
-        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone())
-            .build()
-            .map_err(|error| TlsError::Roots(error.to_string()))?;
+        let chains = match self.roots_pem.is_empty() && !self.mode.verifies() {
+            true => None,
+            false => Some(ChainVerifier::new(self, provider)?),
+        };
         Ok(Arc::new(ClientVerifier {
-            verifier,
+            chains,
             version_one: VersionOneVerifier::new(&self.roots_pem, provider),
+            conditions: self.conditions.build(provider)?,
             mode: self.mode,
+            algorithms: provider.signature_verification_algorithms,
             sha256: Sha256::of(provider),
         }))
     }
@@ -81,10 +137,12 @@ impl ClientAuth {
 
 /// Verifies client certificates.
 pub struct ClientVerifier {
-    /// Verifies strictly; `mode` is applied afterwards.
-    verifier: Arc<dyn ClientCertVerifier>,
+    /// Verifies strictly; `mode` is applied afterwards. `None` without CAs: no certificate verifies.
+    chains: Option<ChainVerifier>,
     version_one: VersionOneVerifier,
+    conditions: ConditionChecker,
     mode: ClientAuthMode,
+    algorithms: WebPkiSupportedAlgorithms,
     sha256: Sha256,
 }
 
@@ -101,19 +159,17 @@ impl ClientVerifier {
         server: Option<&CertificateDer<'_>>,
     ) -> Result<Option<Arc<ClientCertificate>>, Error> {
         let Some((leaf, rest)) = chain.and_then(<[_]>::split_first) else {
-            return match self.mode {
-                ClientAuthMode::Required => Err(Error::NoCertificatesPresented),
-                ClientAuthMode::Optional | ClientAuthMode::Requested => Ok(None),
+            return match self.mode.requires() {
+                true => Err(Error::NoCertificatesPresented),
+                false => Ok(None),
             };
         };
-        if resumed || self.mode == ClientAuthMode::Requested {
-            let verified = self.verify(leaf, rest, UnixTime::now());
-            match (verified, self.mode) {
-                (Ok(_), _) => {}
-                (Err(_), ClientAuthMode::Requested) => return Ok(None),
-                (Err(error), ClientAuthMode::Required | ClientAuthMode::Optional) => {
-                    return Err(error);
-                }
+        if resumed || !self.mode.verifies() {
+            self.conditions.check(leaf)?;
+            match self.verify(leaf, rest, UnixTime::now()) {
+                Ok(_) => {}
+                Err(error) if self.mode.verifies() => return Err(error),
+                Err(_) => return Ok(None),
             }
         }
         let certificate = ClientCertificate::read(leaf, rest, server, self.sha256);
@@ -126,13 +182,11 @@ impl ClientVerifier {
         rest: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        match self.verifier.verify_client_cert(leaf, rest, now) {
-            Ok(verified) => Ok(verified),
-            Err(error) => match self.version_one.verify(leaf, now) {
-                Some(result) => result.map(|()| ClientCertVerified::assertion()),
-                None => Err(error),
-            },
-        }
+        let unknown = || Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        let chains = self.chains.as_ref().ok_or_else(unknown)?;
+        chains.verify(leaf, rest, now, &self.version_one)?;
+        self.conditions.check(leaf)?;
+        Ok(ClientCertVerified::assertion())
     }
 }
 
@@ -142,11 +196,12 @@ impl ClientCertVerifier for ClientVerifier {
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        self.mode == ClientAuthMode::Required
+        self.mode.requires()
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.verifier.root_hint_subjects()
+        let chains = self.chains.as_ref();
+        chains.map_or(&[], |chains| chains.verifier.root_hint_subjects())
     }
 
     fn verify_client_cert(
@@ -155,13 +210,12 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        match self.mode {
-            ClientAuthMode::Required | ClientAuthMode::Optional => {
-                self.verify(end_entity, intermediates, now)
-            }
-            // The certificate is verified after the handshake.
-            ClientAuthMode::Requested => Ok(ClientCertVerified::assertion()),
+        if self.mode.verifies() {
+            return self.verify(end_entity, intermediates, now);
         }
+        // The chain is verified after the handshake.
+        self.conditions.check(end_entity)?;
+        Ok(ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -172,7 +226,7 @@ impl ClientCertVerifier for ClientVerifier {
     ) -> Result<HandshakeSignatureValid, Error> {
         match self.version_one.verify_tls12(message, cert, dss) {
             Some(result) => result,
-            None => self.verifier.verify_tls12_signature(message, cert, dss),
+            None => verify_tls12_signature(message, cert, dss, &self.algorithms),
         }
     }
 
@@ -184,12 +238,12 @@ impl ClientCertVerifier for ClientVerifier {
     ) -> Result<HandshakeSignatureValid, Error> {
         match self.version_one.verify_tls13(message, cert, dss) {
             Some(result) => result,
-            None => self.verifier.verify_tls13_signature(message, cert, dss),
+            None => verify_tls13_signature(message, cert, dss, &self.algorithms),
         }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
+        self.algorithms.supported_schemes()
     }
 }
 
@@ -199,4 +253,105 @@ impl fmt::Debug for ClientVerifier {
             .field("mode", &self.mode)
             .finish_non_exhaustive()
     }
+}
+
+/// Verifies chains to the trusted CAs, with revocation and expiry.
+struct ChainVerifier {
+    verifier: Arc<dyn ClientCertVerifier>,
+    /// Expiry of the first revocation list. `None`: revocation is not checked.
+    lists_until: Option<UnixTime>,
+    allow_expired: bool,
+}
+
+impl ChainVerifier {
+    /// Number of expired certificates of a chain that are considered.
+    const MAX_EXPIRED: usize = 4;
+
+    fn new(settings: &ClientAuth, provider: &Arc<CryptoProvider>) -> Result<Self, TlsError> {
+        let roots = Arc::new(read_roots(&settings.roots_pem)?);
+        let mut builder = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
+        let mut lists_until = None;
+        if let Some(revocation) = &settings.revocation {
+            let lists = read_revocation_lists(&revocation.lists_pem)?;
+            lists_until = first_expiry(&lists)?;
+            builder = builder.with_crls(lists).enforce_revocation_expiration();
+            if revocation.only_leaf {
+                builder = builder.only_check_end_entity_revocation();
+            }
+        }
+        let verifier = builder
+            .build()
+            .map_err(|error| match &settings.revocation {
+                Some(_) => TlsError::Revocation(error.to_string()),
+                None => TlsError::Roots(error.to_string()),
+            })?;
+        Ok(Self {
+            verifier,
+            lists_until,
+            allow_expired: settings.allow_expired,
+        })
+    }
+
+    fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        now: UnixTime,
+        version_one: &VersionOneVerifier,
+    ) -> Result<(), Error> {
+        let expired = match self.verify_at(leaf, rest, now, version_one) {
+            Err(error) if self.allow_expired && is_expired(&error) => error,
+            other => return other,
+        };
+        // Verification at an earlier time would accept expired lists.
+        if self.lists_until.is_some_and(|until| until < now) {
+            let failure = CertificateError::ExpiredRevocationList;
+            return Err(Error::InvalidCertificate(failure));
+        }
+        // A chain of which some certificates have expired is valid at the expiry of one of them.
+        let chain = std::iter::once(leaf).chain(rest);
+        let ends = chain.filter_map(not_after).filter(|end| *end < now);
+        let mut verified = ends
+            .take(Self::MAX_EXPIRED)
+            .map(|end| self.verify_at(leaf, rest, end, version_one));
+        match verified.any(|result| result.is_ok()) {
+            true => Ok(()),
+            false => Err(expired),
+        }
+    }
+
+    fn verify_at(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        now: UnixTime,
+        version_one: &VersionOneVerifier,
+    ) -> Result<(), Error> {
+        let error = match self.verifier.verify_client_cert(leaf, rest, now) {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        match version_one.verify(leaf, now) {
+            Some(Ok(())) if self.lists_until.is_some() => Err(Error::InvalidCertificate(
+                CertificateError::UnknownRevocationStatus,
+            )),
+            Some(result) => result,
+            None => Err(error),
+        }
+    }
+}
+
+fn is_expired(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. }
+        )
+    )
+}
+
+fn not_after(certificate: &CertificateDer<'_>) -> Option<UnixTime> {
+    let (_, read) = X509Certificate::from_der(certificate).ok()?;
+    let seconds = u64::try_from(read.validity().not_after.timestamp()).ok()?;
+    Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
 }

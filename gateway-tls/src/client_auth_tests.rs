@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use rcgen::{DistinguishedName, DnType, ExtendedKeyUsagePurpose, date_time_ymd};
 use rustls::ClientConfig;
-use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
 
 use crate::acceptor::{AcceptError, Choice};
@@ -13,14 +12,15 @@ use crate::client::ClientTls;
 use crate::server::ResumptionState;
 use crate::testing::{
     ECDSA, Key, Outcome, TEST_CA, TestCa, certificate, client, client_with, handshake_by, params,
-    settings,
+    seen, settings, showing,
 };
 use crate::{Certificate, ClientAuth, ClientAuthMode, ServerTls, TlsError, default_provider};
 
-const MODES: [ClientAuthMode; 3] = [
+const MODES: [ClientAuthMode; 4] = [
     ClientAuthMode::Required,
     ClientAuthMode::Optional,
     ClientAuthMode::Requested,
+    ClientAuthMode::RequiredUnverified,
 ];
 
 /// Settings of a listener that trusts `roots`.
@@ -29,6 +29,7 @@ fn asking(roots: &str, mode: ClientAuthMode) -> ServerTls {
         clients: Some(ClientAuth {
             roots_pem: roots.to_owned(),
             mode,
+            ..ClientAuth::default()
         }),
         ..settings(&[&certificate(
             &["a.test", "spiffe://a.test/server"],
@@ -61,26 +62,8 @@ fn good() -> Arc<Certificate> {
     identity(&TEST_CA, Key::P256, (2020, 2090))
 }
 
-/// Adds a certificate to `client`, if there is one.
-fn showing(mut client: ClientConfig, identity: Option<&Certificate>) -> Arc<ClientConfig> {
-    if let Some(identity) = identity {
-        let key = identity.load(&default_provider()).unwrap();
-        client.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(key));
-    }
-    Arc::new(client)
-}
-
 async fn connect(settings: &ServerTls, client: &Arc<ClientConfig>) -> Outcome {
     handshake_by(choice(settings, None), client, "a.test").await
-}
-
-/// Whether the client is accepted, and whether it is identified.
-fn seen(outcome: &Outcome) -> (bool, bool) {
-    match (&outcome.server, &outcome.client) {
-        (Ok(negotiated), Ok(_)) => (true, negotiated.client.is_some()),
-        (Err(AcceptError::Client(_)), Err(_)) => (false, false),
-        other => panic!("both sides differ: {other:?}"),
-    }
 }
 
 #[tokio::test]
@@ -95,29 +78,33 @@ async fn each_mode_accepts_and_identifies_clients_as_documented() {
     let (cert, key) = TEST_CA.sign(&for_servers, Key::P256);
     let for_servers = Certificate::from_pem(cert, key).unwrap();
     let cases = [
-        ("good", Some(&*good()), [(true, true); 3]),
-        ("none", None, [(false, false), (true, false), (true, false)]),
+        ("good", Some(&*good()), [(true, true); 4]),
+        (
+            "none",
+            None,
+            [(false, false), (true, false), (true, false), (false, false)],
+        ),
         (
             "stranger",
             Some(&*stranger),
-            [(false, false), (false, false), (true, false)],
+            [(false, false), (false, false), (true, false), (true, false)],
         ),
         (
             "forged",
             Some(&*forged),
-            [(false, false), (false, false), (true, false)],
+            [(false, false), (false, false), (true, false), (true, false)],
         ),
         (
             "expired",
             Some(&*expired),
-            [(false, false), (false, false), (true, false)],
+            [(false, false), (false, false), (true, false), (true, false)],
         ),
         (
             "for servers",
             Some(&for_servers),
-            [(false, false), (false, false), (true, false)],
+            [(false, false), (false, false), (true, false), (true, false)],
         ),
-        ("for any use", Some(&*server), [(true, true); 3]),
+        ("for any use", Some(&*server), [(true, true); 4]),
     ];
     for (name, identity, expected) in cases {
         for (mode, expected) in MODES.into_iter().zip(expected) {
@@ -141,7 +128,7 @@ async fn a_certificate_of_version_1_is_accepted_directly_below_a_ca() {
     // The same name, another key.
     let forged = TestCa::new("Version 1 Test CA").pem;
     for (roots, known) in [(ca, true), (&TEST_CA.pem, false), (&forged, false)] {
-        for (mode, accepted) in MODES.into_iter().zip([known, known, true]) {
+        for (mode, accepted) in MODES.into_iter().zip([known, known, true, true]) {
             for versions in [&[&TLS13], &[&TLS12]] {
                 let client = showing(client_with(&ECDSA, versions), Some(&identity));
 
@@ -232,6 +219,7 @@ async fn a_resumed_session_identifies_its_client_and_stays_with_its_listener() {
                 clients: Some(ClientAuth {
                     roots_pem: TestCa::new("test").pem,
                     mode: ClientAuthMode::Required,
+                    ..ClientAuth::default()
                 }),
                 ..settings.clone()
             };

@@ -31,6 +31,12 @@ pub enum TlsError {
     /// The CA certificates are empty or malformed.
     #[error("trusted certificates: {0}")]
     Roots(String),
+    /// The revocation lists are empty, malformed or of an unsupported form.
+    #[error("revocation lists: {0}")]
+    Revocation(String),
+    /// The regular expression of a condition on names is invalid.
+    #[error("subject alternative names: {0}")]
+    AltName(String),
     /// Any other error of rustls.
     #[error(transparent)]
     Rustls(#[from] rustls::Error),

@@ -3,7 +3,7 @@
 //! | module | scope | contents |
 //! |---|---|---|
 //! | [`name`] | | hostname patterns of Gateway API and maps by them |
-//! | `server`, `certificate`, `client_auth`, `ciphers` | per listener | [`ServerTls`]: versions, ciphers, ALPN, session resumption, certificates, verification of clients |
+//! | `server`, `certificate`, `client_auth`, `client_conditions`, `revocation`, `ciphers` | per listener | [`ServerTls`]: versions, ciphers, ALPN, session resumption, certificates, verification of clients |
 //! | `sni`, `acceptor`, `listener`, `peer` | per handshake | certificate by SNI, within a deadline; identity of the client |
 //! | `client`, `connector` | per backend | `ClientTls`: verification of the server, client certificate |
 //!
@@ -54,6 +54,8 @@ pub mod client;
 #[cfg(feature = "rustls")]
 pub mod client_auth;
 #[cfg(feature = "rustls")]
+pub mod client_conditions;
+#[cfg(feature = "rustls")]
 pub mod connector;
 #[cfg(feature = "rustls")]
 pub mod error;
@@ -65,6 +67,8 @@ pub mod peer;
 #[cfg(feature = "rustls")]
 mod provider;
 #[cfg(feature = "rustls")]
+pub mod revocation;
+#[cfg(feature = "rustls")]
 pub mod server;
 #[cfg(feature = "rustls")]
 pub mod sni;
@@ -74,6 +78,9 @@ mod version_one;
 #[cfg(test)]
 #[cfg(feature = "aws-lc-rs")]
 mod client_auth_tests;
+#[cfg(test)]
+#[cfg(feature = "aws-lc-rs")]
+mod client_conditions_tests;
 #[cfg(test)]
 #[cfg(feature = "aws-lc-rs")]
 mod handshake_tests;
@@ -92,6 +99,8 @@ pub use certificate::Certificate;
 #[cfg(feature = "rustls")]
 pub use client_auth::{ClientAuth, ClientAuthMode};
 #[cfg(feature = "rustls")]
+pub use client_conditions::ClientConditions;
+#[cfg(feature = "rustls")]
 pub use error::TlsError;
 pub use name::{NameMap, NamePattern};
 #[cfg(feature = "rustls")]
@@ -100,5 +109,7 @@ pub use peer::ClientCertificate;
 pub use provider::Provider;
 #[cfg(feature = "aws-lc-rs")]
 pub use provider::default_provider;
+#[cfg(feature = "rustls")]
+pub use revocation::Revocation;
 #[cfg(feature = "rustls")]
 pub use server::ServerTls;

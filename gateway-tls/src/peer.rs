@@ -212,7 +212,7 @@ impl Sha256 {
         Self(hashes.next())
     }
 
-    fn hash(self, data: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn hash(self, data: &[u8]) -> Option<Vec<u8>> {
         Some(self.0?.hash(data).as_ref().to_vec())
     }
 }

@@ -5,10 +5,12 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256,
-    PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,
+    KeyIdMethod, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519,
+    PKCS_RSA_SHA256, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::sign::SingleCertAndKey;
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme,
     SupportedProtocolVersion,
@@ -65,6 +67,42 @@ impl TestCa {
         let key = key_pair(key);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         (certificate.pem(), key.serialize_pem())
+    }
+}
+
+/// Revocation lists of CAs.
+impl TestCa {
+    /// A CA below this one.
+    pub(crate) fn below(&self, name: &str) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.serial_number = Some(SerialNumber::from(2025));
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.signed_by(&key, &self.issuer).unwrap().pem();
+        Self {
+            issuer: Issuer::new(params, key),
+            pem,
+        }
+    }
+
+    /// A revocation list as PEM, valid until the first day of a year.
+    pub(crate) fn revoke(&self, serials: &[u64], until: i32) -> String {
+        let revoked = serials.iter().map(|serial| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: date_time_ymd(2001, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2001, 1, 1),
+            next_update: date_time_ymd(until, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
 }
 
@@ -290,4 +328,37 @@ pub(crate) fn sender(pieces: Vec<Vec<u8>>) -> (DuplexStream, impl Future<Output 
         ours
     };
     (theirs, send)
+}
+
+/// Adds a certificate to `client`, if there is one.
+pub(crate) fn showing(
+    mut client: ClientConfig,
+    identity: Option<&Certificate>,
+) -> Arc<ClientConfig> {
+    if let Some(identity) = identity {
+        let key = identity.load(&default_provider()).unwrap();
+        client.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(key));
+    }
+    Arc::new(client)
+}
+
+/// Whether a client is accepted, and whether it is identified.
+pub(crate) type Accepted = (bool, bool);
+
+/// Whether the client is accepted, and whether it is identified.
+pub(crate) fn seen(outcome: &Outcome) -> Accepted {
+    match (&outcome.server, &outcome.client) {
+        (Ok(negotiated), Ok(_)) => (true, negotiated.client.is_some()),
+        (Err(AcceptError::Client(_)), Err(_)) => (false, false),
+        other => panic!("both sides differ: {other:?}"),
+    }
+}
+
+/// Connects `client` to a listener with `settings`.
+pub(crate) async fn accepted(settings: &ServerTls, client: &Arc<ClientConfig>) -> Accepted {
+    let choice = Choice {
+        clients: settings.client_verifier(&default_provider()).unwrap(),
+        ..choice(&settings.build(default_provider(), None).unwrap())
+    };
+    seen(&handshake_by(choice, client, "a.test").await)
 }

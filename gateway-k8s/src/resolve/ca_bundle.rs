@@ -1,8 +1,10 @@
-//! CA certificates in ConfigMaps and Secrets.
+//! CA certificates and revocation lists in ConfigMaps and Secrets.
 //!
-//! They are the value of `ca.crt`, or the only value of the object, as in Envoy Gateway.
+//! They are the value of `ca.crt` and `ca.crl`, or the only value of the object, as in Envoy Gateway.
 
+use towergate_tls::TlsError;
 use towergate_tls::client::read_roots;
+use towergate_tls::revocation::read_revocation_lists;
 
 use super::grant::{From, To};
 use super::object_index::ObjectIndex;
@@ -10,6 +12,9 @@ use crate::objects::ObjectKey;
 
 /// Key of the CA certificates in a ConfigMap or Secret.
 const CA_KEY: &str = "ca.crt";
+
+/// Key of the revocation lists in a ConfigMap or Secret.
+const REVOCATION_KEY: &str = "ca.crl";
 
 /// Cause of a reference that leads to no CA certificates.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -44,6 +49,42 @@ pub(super) fn find(
     from: From<'_>,
     to: To<'_>,
 ) -> Result<String, InvalidCaReference> {
+    let text = find_text(index, from, to, CA_KEY, "CA certificates")?;
+    check(&to, CA_KEY, read_roots(&text).map(drop))?;
+    Ok(text)
+}
+
+/// The revocation lists that `from` references, as PEM. Each of them can be parsed.
+///
+/// # Errors
+///
+/// If the reference is not permitted, or the object is missing or has no valid revocation lists.
+pub(super) fn find_revocation_lists(
+    index: &ObjectIndex<'_>,
+    from: From<'_>,
+    to: To<'_>,
+) -> Result<String, InvalidCaReference> {
+    let text = find_text(index, from, to, REVOCATION_KEY, "revocation lists")?;
+    check(&to, REVOCATION_KEY, read_revocation_lists(&text).map(drop))?;
+    Ok(text)
+}
+
+fn check(to: &To<'_>, key: &str, read: Result<(), TlsError>) -> Result<(), InvalidCaReference> {
+    let object = ObjectKey::new(to.namespace, to.name);
+    read.map_err(|error| {
+        let message = format!("{key} of {} {object}: {error}", to.kind);
+        fault(CaErrorCause::Content, message)
+    })
+}
+
+/// The text under `default_key`, or under the only key, of a ConfigMap or Secret.
+fn find_text(
+    index: &ObjectIndex<'_>,
+    from: From<'_>,
+    to: To<'_>,
+    default_key: &str,
+    what: &str,
+) -> Result<String, InvalidCaReference> {
     let To {
         group,
         kind,
@@ -53,7 +94,7 @@ pub(super) fn find(
     if !matches!((group, kind), ("", "ConfigMap" | "Secret")) {
         return Err(fault(
             CaErrorCause::Kind,
-            format!("kind {kind} cannot hold CA certificates; use ConfigMap"),
+            format!("kind {kind} cannot hold {what}; use ConfigMap"),
         ));
     }
     let key = ObjectKey::new(namespace, name);
@@ -69,33 +110,34 @@ pub(super) fn find(
         "ConfigMap" => {
             let found = index.objects.config_maps.get(&key).ok_or_else(missing)?;
             let keys = found.spec.data.keys().chain(found.spec.binary_data.keys());
-            ca_key(keys).map(|name| found.spec.value(name))
+            choose_key(keys, default_key).map(|name| found.spec.value(name))
         }
         _ => {
             let found = index.objects.secrets.get(&key).ok_or_else(missing)?;
             let keys = found.spec.data.keys().chain(found.spec.string_data.keys());
-            ca_key(keys).map(|name| found.spec.value(name))
+            choose_key(keys, default_key).map(|name| found.spec.value(name))
         }
     };
     let bytes = value
-        .ok_or_else(|| broken(format!("{kind} {key} has no {CA_KEY}")))?
-        .map_err(|fault| broken(format!("{CA_KEY} of {kind} {key} is {fault}")))?
+        .ok_or_else(|| broken(format!("{kind} {key} has no {default_key}")))?
+        .map_err(|fault| broken(format!("{default_key} of {kind} {key} is {fault}")))?
         .unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    read_roots(&text).map_err(|fault| broken(format!("{CA_KEY} of {kind} {key}: {fault}")))?;
-    Ok(text)
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The key with the CA certificates: `ca.crt`, or the only key.
-fn ca_key<'k>(names: impl Iterator<Item = &'k String>) -> Option<&'k String> {
+/// The key `default_key`, or the only key.
+fn choose_key<'k>(
+    names: impl Iterator<Item = &'k String>,
+    default_key: &str,
+) -> Option<&'k String> {
     let names: Vec<_> = names.collect();
     match names.as_slice() {
         [only] => Some(*only),
-        names => names.iter().find(|name| **name == CA_KEY).copied(),
+        names => names.iter().find(|name| **name == default_key).copied(),
     }
 }
 
-/// CA certificates of several references.
+/// CA certificates, or revocation lists, of several references.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct CaBundle {
     /// PEM; empty if no reference is usable.

@@ -40,7 +40,8 @@ pub(crate) use header_edits::{editable, literal, text_match};
 
 pub use client_ip::{ClientIpDetection, CustomHeader, DirectSourceIp, XForwardedFor};
 pub use client_validation::{
-    ClientValidation, ClientValidationMode, Crl, OtherName, SubjectAltNames, ValidationRefs,
+    ClientValidation, ClientValidationMode, Crl, OtherName, RevocationRefs, SubjectAltNames,
+    ValidationRefs,
 };
 pub use connection::{Connection, ConnectionLimit};
 pub use headers::{

@@ -170,6 +170,7 @@ async fn asking(mode: ClientAuthMode) -> (Rig, RootCertStore) {
         clients: Some(ClientAuth {
             roots_pem: cert.pem(),
             mode,
+            ..ClientAuth::default()
         }),
         ..ServerTls::default()
     };

@@ -171,6 +171,7 @@ impl Validation {
             auth: ClientAuth {
                 roots_pem: bundle.pem,
                 mode,
+                ..ClientAuth::default()
             },
             faults: (!faults.is_empty()).then(|| {
                 (

@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use towergate_core::plan::TcpSettings;
 use towergate_policy::ClientTrafficPolicySpec;
 use towergate_policy::client_traffic::{ListenerConfig, ListenerContext, ValidationRefs};
-use towergate_tls::{ClientAuth, NamePattern};
+use towergate_policy::common::ObjectRef;
+use towergate_tls::{ClientAuth, NamePattern, Revocation};
 
-use super::super::ca_bundle::{self, CaBundle};
+use super::super::ca_bundle::{self, CaBundle, InvalidCaReference};
 use super::super::gateway::{ListenerProtocol, ListenerState};
 use super::super::grant::{From, To};
 use super::super::indexed::{GatewayIndex, ListenerIndex, ListenerPlace, ListenerSetIndex};
-use super::super::object_index::by_age;
+use super::super::object_index::{ObjectIndex, by_age};
 use super::super::port::bound;
 use super::super::report::{Report, Subject};
 use super::ancestors::{accept, ancestor, refuse, warn};
@@ -29,6 +30,9 @@ const KIND: &str = "ClientTrafficPolicy";
 
 /// Field that requires a single hostname.
 const DEFAULT_HOST: &str = "spec.http1.http10.useDefaultHost";
+
+/// Finds the text that a reference leads to.
+type FindText = fn(&ObjectIndex<'_>, From<'_>, To<'_>) -> Result<String, InvalidCaReference>;
 
 /// Settings of a listener, or the error because of which it fails closed.
 pub(crate) type ClientEffect = Result<ListenerConfig, Unusable>;
@@ -355,13 +359,53 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
             return Err(unusable(FIELD.to_owned(), message.to_owned()));
         }
         let own = self.policies[at].meta.namespace.as_str();
+        let roots_pem = self.texts(own, &refs.authorities, ca_bundle::find);
+        let roots_pem = roots_pem.map_err(|(at, message)| {
+            unusable(format!("{FIELD}.caCertificateRefs[{at}]"), message)
+        })?;
+        let lists = refs.revocation.as_ref().map(|revocation| {
+            let lists = self.texts(own, &revocation.lists, ca_bundle::find_revocation_lists);
+            lists.map(|lists_pem| Revocation {
+                lists_pem,
+                only_leaf: revocation.only_leaf,
+            })
+        });
+        let revocation = lists
+            .transpose()
+            .map_err(|(at, message)| unusable(format!("{FIELD}.crl.refs[{at}]"), message))?;
+        let auth = ClientAuth {
+            roots_pem,
+            mode: refs.mode,
+            conditions: refs.conditions.clone(),
+            revocation,
+            allow_expired: refs.allow_expired,
+        };
+        // The references alone have been checked above.
+        if auth.revocation.is_some() || !auth.conditions.alt_names.is_empty() {
+            let provider = self.places.index.options.provider.as_ref();
+            let checked = auth.check_by(provider);
+            checked.map_err(|error| unusable(FIELD.to_owned(), error.to_string()))?;
+        }
+        Ok(auth)
+    }
+
+    /// The texts that a policy of namespace `own` references, as one.
+    ///
+    /// # Errors
+    /// Index and message of the first reference that is not usable.
+    fn texts(
+        &self,
+        own: &str,
+        references: &[ObjectRef],
+        find: FindText,
+    ) -> Result<String, (usize, String)> {
         let from = From {
             group: ENVOY_GROUP,
             kind: KIND,
             namespace: own,
         };
         let mut bundle = CaBundle::default();
-        for (at, reference) in refs.authorities.iter().enumerate() {
+        for (at, reference) in references.iter().enumerate() {
             let namespace = reference.namespace.as_deref();
             let to = To {
                 group: reference.group.as_deref().unwrap_or_default(),
@@ -369,17 +413,11 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
                 namespace: namespace.filter(|name| !name.is_empty()).unwrap_or(own),
                 name: reference.name.as_deref().unwrap_or_default(),
             };
-            bundle.add(at, ca_bundle::find(self.places.index, from, to));
+            bundle.add(at, find(self.places.index, from, to));
         }
-        match bundle.faults.first() {
-            None => Ok(ClientAuth {
-                roots_pem: bundle.pem,
-                mode: refs.mode,
-            }),
-            Some((at, fault)) => Err(unusable(
-                format!("{FIELD}.caCertificateRefs[{at}]"),
-                fault.message.clone(),
-            )),
+        match bundle.faults.into_iter().next() {
+            None => Ok(bundle.pem),
+            Some((at, fault)) => Err((at, fault.message)),
         }
     }
 

@@ -63,6 +63,7 @@ async fn known(names: Vec<SanType>, trusted: bool) -> (Option<Arc<ClientCertific
         clients: Some(ClientAuth {
             roots_pem: if trusted { &theirs.pem } else { &ours.pem }.clone(),
             mode: ClientAuthMode::Requested,
+            ..ClientAuth::default()
         }),
         ..ServerTls::default()
     };

@@ -1,0 +1,89 @@
+//! Certificate revocation lists (RFC 5280, section 5) of client certificates.
+//!
+//! As in Envoy, the status of a certificate must be known: if no list of its issuer is valid, it is rejected.
+//! Lists must be complete, direct ones of version 2, with `nextUpdate` and extensions, as RFC 5280 requires.
+//! `openssl ca -gencrl` issues them if its configuration has `crl_extensions`.
+
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateRevocationListDer, UnixTime};
+use serde::{Deserialize, Serialize};
+use x509_parser::prelude::FromDer;
+use x509_parser::revocation_list::CertificateRevocationList;
+
+use crate::error::TlsError;
+
+/// Revocation lists, and the certificates that are checked against them.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct Revocation {
+    /// Revocation lists as PEM (`X509 CRL`). One of each issuer is needed.
+    pub lists_pem: String,
+    /// Whether only the client's own certificate is checked, not its intermediate CAs.
+    pub only_leaf: bool,
+}
+
+/// Reads revocation lists in PEM format.
+///
+/// # Errors
+/// [`TlsError::Revocation`] if there is none, or if one is malformed.
+pub fn read_revocation_lists(
+    pem: &str,
+) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let lists = CertificateRevocationListDer::pem_slice_iter(pem.as_bytes());
+    let lists: Vec<_> = lists
+        .collect::<Result<_, _>>()
+        .map_err(|error| TlsError::Revocation(error.to_string()))?;
+    if lists.is_empty() {
+        return Err(TlsError::Revocation("there is no list".to_owned()));
+    }
+    for list in &lists {
+        next_update(list)?;
+    }
+    Ok(lists)
+}
+
+/// The time at which the first of `lists` expires.
+///
+/// # Errors
+/// As [`read_revocation_lists`].
+pub(crate) fn first_expiry(
+    lists: &[CertificateRevocationListDer<'_>],
+) -> Result<Option<UnixTime>, TlsError> {
+    let times = lists.iter().map(|list| next_update(list));
+    let times = times.collect::<Result<Vec<_>, _>>()?;
+    Ok(times.into_iter().min())
+}
+
+fn next_update(list: &[u8]) -> Result<UnixTime, TlsError> {
+    let malformed = |message: &str| TlsError::Revocation(message.to_owned());
+    let (_, read) =
+        CertificateRevocationList::from_der(list).map_err(|_| malformed("a list is malformed"))?;
+    if read.extensions().is_empty() {
+        return Err(malformed(
+            "a list has no extensions, as RFC 5280 requires; issue it with crl_number and authorityKeyIdentifier",
+        ));
+    }
+    let time = read.next_update().map(|time| time.timestamp());
+    let time = time.and_then(|seconds| u64::try_from(seconds).ok());
+    let time = time.ok_or_else(|| malformed("a list has no nextUpdate"))?;
+    Ok(UnixTime::since_unix_epoch(std::time::Duration::from_secs(
+        time,
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_without_a_list_is_an_error() {
+        for pem in [
+            "",
+            "hello",
+            "-----BEGIN X509 CRL-----\naGVsbG8=\n-----END X509 CRL-----\n",
+        ] {
+            let error = read_revocation_lists(pem).unwrap_err();
+
+            assert!(matches!(error, TlsError::Revocation(_)), "{pem}");
+        }
+    }
+}
