@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::flags::{
-    Bind, ControllerAddress, EndpointOverride, OffOr, PortMap, Seconds, SecretName,
+    AccessLogFormat, Bind, ControllerAddress, EndpointOverride, OffOr, PortMap, Seconds, SecretName,
 };
 
 /// A Gateway API gateway that serves a folder of manifests.
@@ -227,9 +227,10 @@ pub(crate) struct RunArgs {
     /// File of the access log, `-` for standard output, or `off`.
     #[arg(long, value_name = "PATH|-|off", default_value = "-")]
     pub(crate) access_log: OffOr<PathBuf>,
-    /// Format of the access log: Envoy Gateway's JSON or Envoy's text line.
+    /// Format of the access log: json (Envoy Gateway's), text (Envoy's line), or a text or JSON object with operators
+    /// such as %RESPONSE_CODE%.
     #[arg(long, value_name = "FORMAT", default_value = "json")]
-    pub(crate) access_log_format: LogFormat,
+    pub(crate) access_log_format: AccessLogFormat,
     /// Format of the log on standard error.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
@@ -447,7 +448,7 @@ mod tests {
         );
         assert_eq!(args.admin, OffOr::On(([127, 0, 0, 1], 19000).into()));
         assert_eq!(args.access_log, OffOr::On(PathBuf::from("-")));
-        assert_eq!(args.access_log_format, LogFormat::Json);
+        assert_eq!(args.access_log_format, AccessLogFormat::Json);
         assert_eq!(args.drain_timeout(), Duration::from_secs(30));
         assert_eq!(args.workers, None);
     }

@@ -6,6 +6,31 @@ use std::time::Duration;
 
 use towergate_core::plan::BackendId;
 use towergate_k8s::ObjectKey;
+use towergate_policy::envoy_proxy::LogLine;
+
+/// The format of the access log.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum AccessLogFormat {
+    /// Envoy Gateway's JSON object.
+    Json,
+    /// Envoy's line of text.
+    Text,
+    /// A format with operators.
+    Custom(LogLine),
+}
+
+impl FromStr for AccessLogFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "json" => Ok(Self::Json),
+            "text" => Ok(Self::Text),
+            text if text.contains('%') || text.starts_with('{') => text.parse().map(Self::Custom),
+            _ => Err("expected json, text, or a format with operators".to_owned()),
+        }
+    }
+}
 
 /// `80=8080`: a port of the Gateways and the port that is bound instead.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

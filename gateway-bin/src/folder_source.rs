@@ -29,10 +29,10 @@ pub(crate) struct FolderSource {
 }
 
 impl FolderSource {
-    /// Watches the folders of `args`.
-    pub(crate) fn new(args: &RunArgs, metrics: Arc<Metrics>) -> Self {
+    /// Watches the folders of `args`, which `loader` reads.
+    pub(crate) fn new(args: &RunArgs, loader: ManifestLoader, metrics: Arc<Metrics>) -> Self {
         Self {
-            loader: ManifestLoader::new(&args.manifests).without_statuses(),
+            loader,
             echo: EchoBackends::default(),
             watch: Watch::new(&args.manifests.paths, args.poll_interval.0),
             metrics,
@@ -192,7 +192,11 @@ endpoints: [{{addresses: [10.0.0.1]}}]
             let control = Control::new(FakeDataPlane::default(), admin, Arc::clone(&metrics));
             Self {
                 folder,
-                source: FolderSource::new(&args, metrics),
+                source: FolderSource::new(
+                    &args,
+                    ManifestLoader::new(&args.manifests).without_statuses(),
+                    metrics,
+                ),
                 control,
             }
         }

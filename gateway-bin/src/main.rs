@@ -21,6 +21,7 @@ mod manifest_loader;
 mod memory;
 mod metrics;
 mod migrate;
+mod parameters;
 mod preflight_checks;
 mod prove;
 mod render;

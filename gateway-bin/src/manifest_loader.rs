@@ -7,9 +7,10 @@ use std::time::SystemTime;
 
 use towergate_core::plan::{BackendId, Endpoint};
 use towergate_k8s::decode::Severity;
-use towergate_k8s::resolve::{BackendUse, Parity};
+use towergate_k8s::resolve::{BackendUse, Parity, gateway_parameters};
 use towergate_k8s::source::{Folder, Kept, keep_last_good, read_again};
 use towergate_k8s::{Diagnostic, ObjectKey, Objects, Resolution, ResolveOptions, resolve};
+use towergate_policy::envoy_proxy::ProcessSettings;
 use towergate_tls::server::UnknownName;
 
 use crate::args::{ManifestArgs, ParityFlag};
@@ -76,6 +77,22 @@ impl ManifestLoader {
     pub(crate) fn without_statuses(mut self) -> Self {
         self.scope.statuses = false;
         self
+    }
+
+    /// The process settings of the EnvoyProxy that the Gateways of this controller have. If they differ, those of the
+    /// first Gateway by name apply, since all Gateways are served by one process.
+    pub(crate) fn process_settings(&mut self) -> ProcessSettings {
+        let objects = self.folder.read(&self.paths).objects;
+        let ours = objects.gateways.values().filter(|gateway| {
+            let class = ObjectKey::new("", &*gateway.spec.gateway_class_name);
+            let class = objects.gateway_classes.get(&class);
+            class.is_none_or(|class| class.spec.controller_name == self.scope.controller_name)
+        });
+        let mut found =
+            ours.filter_map(|gateway| gateway_parameters(&objects, gateway).ok().flatten());
+        found
+            .next()
+            .map_or_else(ProcessSettings::default, |spec| ProcessSettings::of(&spec))
     }
 
     /// Adds a manifest that is not a file, such as standard input.

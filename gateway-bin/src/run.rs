@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use towergate_core::access_log::AccessLog;
+use towergate_policy::envoy_proxy::ProcessSettings;
 
 use crate::access_log::{LogHandle, Target};
 use crate::admin::Admin;
@@ -23,22 +24,31 @@ use crate::flags::OffOr;
 use crate::folder_source::FolderSource;
 use crate::listen_error::describe_flag;
 use crate::log_throttle::LogThrottle;
+use crate::manifest_loader::ManifestLoader;
 use crate::metrics::Metrics;
 use crate::signals::{Request, Signals};
-use crate::{Failure, Outcome, access_log, admin, data_plane, memory, summary, telemetry};
+use crate::{
+    Failure, Outcome, access_log, admin, data_plane, memory, parameters, summary, telemetry,
+};
 
 /// Serves until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// If it cannot start: a folder that does not exist, an address that cannot be bound.
-pub(crate) fn run(args: RunArgs) -> Outcome {
+pub(crate) fn run(mut args: RunArgs) -> Outcome {
+    let mut loader = ManifestLoader::new(&args.manifests).without_statuses();
+    let settings = match args.from {
+        None => loader.process_settings(),
+        Some(_) => ProcessSettings::default(),
+    };
+    parameters::apply(&mut args, settings)?;
     telemetry::init(args.log_format, &args.log)?;
     // The data plane has threads of its own; these two run everything else.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
-    let status = runtime.block_on(start(&args))?;
+    let status = runtime.block_on(start(&args, loader))?;
     if status == ExitCode::SUCCESS {
         // Exits without tearing down the runtime: threads that end at the same time would only delay the exit.
         std::process::exit(0);
@@ -46,11 +56,14 @@ pub(crate) fn run(args: RunArgs) -> Outcome {
     Ok(status)
 }
 
-async fn start(args: &RunArgs) -> Outcome {
+async fn start(args: &RunArgs, loader: ManifestLoader) -> Outcome {
     let metrics = Arc::<Metrics>::default();
     match args.controller() {
         Some(controller) => serve(args, ControllerClient::new(controller), metrics).await,
-        None => serve(args, FolderSource::new(args, Arc::clone(&metrics)), metrics).await,
+        None => {
+            let source = FolderSource::new(args, loader, Arc::clone(&metrics));
+            serve(args, source, metrics).await
+        }
     }
 }
 
@@ -141,7 +154,7 @@ fn start_access_log(args: &RunArgs, metrics: &Metrics) -> Result<AccessLogParts,
     } else {
         Target::File(path.clone())
     };
-    let (log, handle) = access_log::start(target, args.access_log_format)
+    let (log, handle) = access_log::start(target, args.access_log_format.clone())
         .map_err(|error| format!("--access-log: {error}"))?;
     metrics.set_dropped_log_lines(handle.dropped());
     Ok((Some(Arc::new(log)), Some(handle)))

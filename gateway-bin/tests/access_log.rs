@@ -121,3 +121,43 @@ fn requests_are_counted_by_rule_also_without_an_access_log() {
         "envoy_cluster_upstream_rq_total{envoy_cluster_name=\"httproute/default/gone/rule/0\"} 1";
     assert!(metrics.contains(rule), "{metrics}");
 }
+
+#[test]
+fn an_envoy_proxy_sets_the_format_and_a_flag_takes_precedence() {
+    let [folder, by_flag_folder] = [Folder::new(), Folder::new()];
+    let parameters = "  infrastructure: {parametersRef: {group: gateway.envoyproxy.io, kind: EnvoyProxy, name: p}}";
+    let manifests = MANIFESTS.replacen(
+        "  gatewayClassName: eg",
+        &format!("  gatewayClassName: eg\n{parameters}"),
+        1,
+    );
+    let proxy = "\
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: EnvoyProxy
+metadata: {name: p}
+spec:
+  concurrency: 1
+  telemetry:
+    accessLog:
+      settings:
+        - format: {type: JSON, json: {status: '%RESPONSE_CODE%', line: '%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%'}}
+          sinks: [{type: File, file: {path: /dev/stdout}}]
+";
+    for folder in [&folder, &by_flag_folder] {
+        folder.write("a.yaml", &manifests);
+        folder.write("proxy.yaml", proxy);
+    }
+    let gateway = Towergate::start(&folder, &[]);
+    let flag = "--access-log-format=line: %RESPONSE_CODE%";
+    let by_flag = Towergate::start(&by_flag_folder, &[flag]);
+
+    for gateway in [&gateway, &by_flag] {
+        curl(&[&format!("http://{}/old", gateway.http)]);
+    }
+
+    let entry = entry(&gateway, |entry| entry["line"] == "GET /old");
+    assert_eq!(entry["status"], 302);
+    eventually("the flag takes precedence", || {
+        by_flag.output().contains("line: 302\n").then_some(())
+    });
+}

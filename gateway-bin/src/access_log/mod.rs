@@ -3,6 +3,7 @@
 //! A worker formats the line of an entry and puts it into a queue. If the queue is full, lines are dropped and counted;
 //! requests never wait for the log.
 
+mod custom;
 mod json;
 pub(crate) mod names;
 mod text;
@@ -16,7 +17,7 @@ use std::thread::JoinHandle;
 
 use towergate_core::access_log::{AccessLog, Entry};
 
-use crate::args::LogFormat;
+use crate::flags::AccessLogFormat;
 use writer::{Message, Writer};
 
 /// Capacity of the queue in lines.
@@ -24,7 +25,7 @@ const QUEUE: usize = 16 * 1024;
 
 /// Formats entries and queues them for the writer.
 pub(crate) struct Log {
-    format: fn(&Entry, &mut Vec<u8>),
+    format: AccessLogFormat,
     queue: SyncSender<Message>,
     dropped: Arc<AtomicU64>,
 }
@@ -50,7 +51,7 @@ pub(crate) enum Target {
 ///
 /// # Errors
 /// If the file cannot be opened.
-pub(crate) fn start(target: Target, format: LogFormat) -> std::io::Result<(Log, LogHandle)> {
+pub(crate) fn start(target: Target, format: AccessLogFormat) -> std::io::Result<(Log, LogHandle)> {
     let (queue, lines) = sync_channel(QUEUE);
     let reopen = Arc::<AtomicBool>::default();
     let writer = Writer::open(target, Arc::clone(&reopen))?;
@@ -59,10 +60,7 @@ pub(crate) fn start(target: Target, format: LogFormat) -> std::io::Result<(Log, 
         .spawn(move || writer.run(&lines))?;
     let dropped = Arc::<AtomicU64>::default();
     let log = Log {
-        format: match format {
-            LogFormat::Json => json::write,
-            LogFormat::Text => text::write,
-        },
+        format,
         queue: queue.clone(),
         dropped: Arc::clone(&dropped),
     };
@@ -80,7 +78,11 @@ pub(crate) fn start(target: Target, format: LogFormat) -> std::io::Result<(Log, 
 impl AccessLog for Log {
     fn write(&self, entry: &Entry) {
         let mut line = Vec::with_capacity(1024);
-        (self.format)(entry, &mut line);
+        match &self.format {
+            AccessLogFormat::Json => json::write(entry, &mut line),
+            AccessLogFormat::Text => text::write(entry, &mut line),
+            AccessLogFormat::Custom(format) => custom::write(format, entry, &mut line),
+        }
         match self.queue.try_send(Message::Line(line)) {
             Ok(()) | Err(TrySendError::Disconnected(_)) => {}
             Err(TrySendError::Full(_)) => {
@@ -120,7 +122,8 @@ mod tests {
     fn a_rotated_file_is_reopened() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("access.log");
-        let (log, handle) = start(Target::File(path.clone()), LogFormat::Json).expect("a log");
+        let (log, handle) =
+            start(Target::File(path.clone()), AccessLogFormat::Json).expect("a log");
 
         log.write(&entry());
         handle.reopen();
@@ -143,7 +146,7 @@ mod tests {
         let (queue, _lines) = sync_channel(1);
         let dropped = Arc::<AtomicU64>::default();
         let log = Log {
-            format: json::write,
+            format: AccessLogFormat::Json,
             queue,
             dropped: Arc::clone(&dropped),
         };

@@ -15,9 +15,11 @@
 //! # Ok::<(), serde_json::Error>(())
 //! ```
 
+mod access_log;
 mod kubernetes;
 mod process;
 
+pub use access_log::{FileLog, LogLine, LogOperator, LogPart};
 pub use kubernetes::{
     EnvoyContainer, EnvoyDaemonSet, EnvoyDeployment, EnvoyDisruptionBudget, EnvoyHpa,
     EnvoyKubernetesProvider, EnvoyPod, EnvoyService, EnvoyServiceType, ObjectPatch, PatchKind,
@@ -29,6 +31,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use self::access_log::AppliedLog;
 use crate::api_struct::{api_struct, string_enum};
 use crate::backend_traffic::MergeType;
 use crate::check::Report;
@@ -143,8 +146,8 @@ api_struct! {
     pub struct EnvoyProxyAccessLog {
         /// Whether requests are not logged. Default: `false`.
         disable: bool = "disable",
-        /// Formats and destinations.
-        settings: Vec<Value> = "settings" [Items(0, 50)] Ignored,
+        /// Formats and destinations. The first file without conditions is written.
+        settings: Vec<Value> = "settings" [Items(0, 50)],
     }
 
     /// Shutdown of data planes.
@@ -199,7 +202,15 @@ impl EnvoyProxySpec {
             .flat_map(|logging| logging.level.iter().flatten());
         let components = levels.filter(|(component, _)| *component != "default");
         ignored.extend(components.map(|(component, _)| format!("spec.logging.level[{component}]")));
+        ignored.extend(self.applied_log().ignored);
         ignored
+    }
+
+    /// What applies of the access log.
+    fn applied_log(&self) -> AppliedLog {
+        let telemetry = self.telemetry.as_ref();
+        let log = telemetry.and_then(|telemetry| telemetry.access_log.as_ref());
+        log.map_or_else(AppliedLog::default, AppliedLog::of)
     }
 
     /// The first value for which Gateways are not served: an invalid one, or one that is not supported and whose

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::EnvoyProxySpec;
+use super::{EnvoyProxySpec, FileLog};
 
 /// Settings of a data plane process. `None`: the default of the program.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -15,6 +15,8 @@ pub struct ProcessSettings {
     pub drain_timeout: Option<Duration>,
     /// Time for which a terminating process accepts connections.
     pub leave: Option<Duration>,
+    /// Access log in place of the default one.
+    pub access_log: Option<FileLog>,
     /// Whether requests are not logged.
     pub access_log_off: bool,
 }
@@ -42,6 +44,7 @@ impl ProcessSettings {
             leave: shutdown
                 .and_then(|shutdown| shutdown.min_drain_duration.as_ref())
                 .and_then(|time| time.parse()),
+            access_log: spec.applied_log().file,
             access_log_off: access_log.is_some_and(|log| log.disable == Some(true)),
         }
     }
@@ -67,6 +70,7 @@ mod tests {
                 log: Some("warn".to_owned()),
                 drain_timeout: Some(Duration::from_secs(90)),
                 leave: Some(Duration::from_secs(5)),
+                access_log: None,
                 access_log_off: true,
             }
         );

@@ -123,9 +123,20 @@ fn process(options: &mut PlaneOptions, settings: &ProcessSettings) {
     if let Some(level) = &settings.log {
         set_flag(&mut options.args, "--log", level);
     }
+    if let Some(log) = &settings.access_log {
+        set_flag(&mut options.args, "--access-log", &literal(&log.path));
+        if let Some(format) = &log.format {
+            set_flag(&mut options.args, "--access-log-format", &literal(format));
+        }
+    }
     if settings.access_log_off {
         set_flag(&mut options.args, "--access-log", "off");
     }
+}
+
+/// A text in the arguments of a container, where Kubernetes replaces `$(NAME)`.
+fn literal(text: &str) -> String {
+    text.replace("$(", "$$(")
 }
 
 /// Sets a flag in place of the same flag of all Gateways.

@@ -102,8 +102,11 @@ impl BackendClientCert {
         report: &mut Report,
         subject: &Subject<'_>,
     ) -> Self {
-        let Ok(Some(found)) = parameters::gateway_parameters(index.objects, gateway) else {
-            return Self::None;
+        let found = match parameters::gateway_parameters(index.objects, gateway) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Self::None,
+            // The settings for TLS backends are not known.
+            Err(_) => return Self::Unusable,
         };
         let Some(tls) = &found.backend_tls else {
             return Self::None;

@@ -2,8 +2,9 @@
 //!
 //! The EnvoyProxy of a Gateway replaces that of its GatewayClass, or is merged with it (`mergeType`). A reference
 //! that cannot be resolved, or an invalid EnvoyProxy, makes the Gateway not accepted (`InvalidParameters`, as Gateway
-//! API recommends): a Service without the settings of its author could admit more clients. Fields that only configure
-//! Envoy are ignored with a warning.
+//! API recommends): a Service without the settings of its author could admit more clients, so none is created. If the
+//! EnvoyProxy does not exist, listeners and routes are resolved as in Envoy Gateway, and existing data planes keep serving
+//! them. Fields that only configure Envoy are ignored with a warning.
 
 use std::borrow::Cow;
 
@@ -162,13 +163,24 @@ pub(super) fn check_gateway(
         let reason = GatewayReason::InvalidParameters;
         conditions.set(ConditionType::Accepted, false, reason, &*message);
         refuse(report, subject, OF_GATEWAY, message, "Gateway");
-        return false;
+        return is_missing(objects, gateway);
     }
     if let Ok(Some(own)) = of_gateway(objects, gateway) {
         let place = (conditions, GatewayReason::UnsupportedField);
         warn(own, place, report, subject, OF_GATEWAY);
     }
     true
+}
+
+/// Whether the Gateway references an EnvoyProxy that does not exist.
+fn is_missing(objects: &Objects, gateway: &Object<GatewaySpec>) -> bool {
+    let infrastructure = gateway.spec.infrastructure.as_ref();
+    let reference = infrastructure.and_then(|found| found.parameters_ref.as_ref());
+    reference.is_some_and(|reference| {
+        let key = ObjectKey::new(&*gateway.meta.namespace, &*reference.name);
+        (&*reference.group, &*reference.kind) == (ENVOY_GROUP, "EnvoyProxy")
+            && !objects.envoy_proxies.contains_key(&key)
+    })
 }
 
 fn refuse(
@@ -178,7 +190,8 @@ fn refuse(
     message: String,
     kind: &str,
 ) {
-    let help = format!("correct or remove the reference; until then the {kind} is not served");
+    let help =
+        format!("correct or remove the reference; until then the {kind} gets no data planes");
     report.error(
         FindingCode::ParametersInvalid,
         subject,

@@ -1,0 +1,247 @@
+//! Access log lines in a format of the user, with Envoy's command operators.
+
+use std::fmt::Display;
+use std::io::Write;
+use std::net::SocketAddr;
+
+use http::HeaderValue;
+use towergate_core::access_log::Entry;
+use towergate_policy::envoy_proxy::{LogLine, LogOperator, LogPart};
+
+use super::names;
+use crate::time::write_rfc3339;
+
+/// Writes `entry` as one line.
+pub(super) fn write(format: &LogLine, entry: &Entry, out: &mut Vec<u8>) {
+    match format {
+        LogLine::Text(parts) => {
+            let start = out.len();
+            write_text(parts, entry, "-", out);
+            // A value of the client must not end the line.
+            for byte in &mut out[start..] {
+                if byte.is_ascii_control() {
+                    *byte = b' ';
+                }
+            }
+        }
+        LogLine::Json(fields) => write_object(fields, entry, out),
+    }
+    out.push(b'\n');
+}
+
+fn write_object(fields: &[(String, Vec<LogPart>)], entry: &Entry, out: &mut Vec<u8>) {
+    out.push(b'{');
+    for (at, (name, parts)) in fields.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        // Writing to memory cannot fail.
+        let _ = serde_json::to_writer(&mut *out, name);
+        out.push(b':');
+        write_json(parts, entry, out);
+    }
+    out.push(b'}');
+}
+
+/// Writes a JSON value: a number or `null` if the format is a single operator, otherwise a text.
+fn write_json(parts: &[LogPart], entry: &Entry, out: &mut Vec<u8>) {
+    let mut text = Vec::new();
+    if let [LogPart::Operator(operator, _)] = parts {
+        if !value(*operator, entry, &mut text) {
+            out.extend_from_slice(b"null");
+            return;
+        }
+        if is_number(*operator) {
+            out.append(&mut text);
+            return;
+        }
+        text.clear();
+    }
+    write_text(parts, entry, "-", &mut text);
+    let _ = serde_json::to_writer(out, &String::from_utf8_lossy(&text));
+}
+
+fn write_text(parts: &[LogPart], entry: &Entry, missing: &str, out: &mut Vec<u8>) {
+    for part in parts {
+        match part {
+            LogPart::Literal(text) => out.extend_from_slice(text.as_bytes()),
+            LogPart::Operator(operator, limit) => {
+                let start = out.len();
+                if !value(*operator, entry, out) {
+                    out.extend_from_slice(missing.as_bytes());
+                }
+                if let Some(limit) = limit {
+                    out.truncate(out.len().min(start + limit));
+                }
+            }
+        }
+    }
+}
+
+fn is_number(operator: LogOperator) -> bool {
+    use LogOperator as O;
+    matches!(
+        operator,
+        O::BytesReceived
+            | O::BytesSent
+            | O::DownstreamLocalPort
+            | O::DownstreamRemotePort
+            | O::Duration
+            | O::ResponseCode
+    )
+}
+
+/// Writes the value of an operator. Returns whether there is one.
+fn value(operator: LogOperator, entry: &Entry, out: &mut Vec<u8>) -> bool {
+    use LogOperator as O;
+    let client = SocketAddr::new(entry.client, entry.client_port);
+    let rule = entry.rule.as_deref();
+    let stream = rule.is_some_and(names::is_stream);
+    let details = Some(&*entry.details).filter(|details| !details.is_empty());
+    match operator {
+        O::StartTime => {
+            write_rfc3339(out, entry.start);
+            true
+        }
+        O::Method => text(out, entry.method.as_ref().map(http::Method::as_str)),
+        O::Path => text(out, Some(&*entry.path).filter(|path| !path.is_empty())),
+        O::Authority => text(out, entry.authority.as_deref()),
+        O::ForwardedFor => header(out, entry.forwarded_for.as_ref()),
+        O::UserAgent => header(out, entry.user_agent.as_ref()),
+        O::RequestId => header(out, entry.request_id.as_ref()),
+        O::Protocol => text(out, entry.protocol.map(names::protocol)),
+        O::ResponseCode => shown(out, Some(names::status(entry))),
+        O::ResponseFlags => {
+            let flags = Some(&*entry.flags).filter(|flags| !flags.is_empty());
+            text(out, flags.or(Some("-")))
+        }
+        O::ResponseCodeDetails => text(out, details.filter(|_| !stream)),
+        O::ConnectionTermination => text(out, details.filter(|_| stream)),
+        O::UpstreamTransportFailure => text(out, entry.upstream_failure.as_deref()),
+        O::BytesReceived => shown(out, Some(entry.bytes_received)),
+        O::BytesSent => shown(out, Some(entry.bytes_sent)),
+        O::Duration => shown(out, Some(names::millis(entry.duration))),
+        O::UpstreamTime => shown(out, entry.upstream_time.map(names::millis)),
+        O::UpstreamHost => shown(out, entry.upstream_host),
+        O::UpstreamLocalAddress => shown(out, entry.upstream_local),
+        O::DownstreamLocalAddress => shown(out, Some(entry.downstream_local)),
+        O::DownstreamLocalIp => shown(out, Some(entry.downstream_local.ip())),
+        O::DownstreamLocalPort => shown(out, Some(entry.downstream_local.port())),
+        O::DownstreamRemoteAddress => shown(out, Some(client)),
+        O::DownstreamRemoteIp => shown(out, Some(client.ip())),
+        O::DownstreamRemotePort => shown(out, Some(client.port())),
+        O::RequestedServerName => text(out, entry.server_name.as_deref()),
+        // A direct response has a route but no cluster.
+        O::UpstreamCluster => {
+            let rule = rule.filter(|_| entry.details != "direct_response");
+            rule.map(|rule| names::cluster(out, rule)).is_some()
+        }
+        O::RouteName => {
+            let rule = rule.filter(|_| !stream);
+            rule.map(|rule| names::route(out, rule)).is_some()
+        }
+    }
+}
+
+fn text(out: &mut Vec<u8>, value: Option<&str>) -> bool {
+    let Some(value) = value else {
+        return false;
+    };
+    out.extend_from_slice(value.as_bytes());
+    true
+}
+
+fn header(out: &mut Vec<u8>, value: Option<&HeaderValue>) -> bool {
+    let Some(value) = value else {
+        return false;
+    };
+    out.extend_from_slice(value.as_bytes());
+    true
+}
+
+fn shown(out: &mut Vec<u8>, value: Option<impl Display>) -> bool {
+    let Some(value) = value else {
+        return false;
+    };
+    // Writing to memory cannot fail.
+    let _ = write!(out, "{value}");
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::names::tests::{entry, unrouted};
+    use super::*;
+
+    fn line(format: &str, entry: &Entry) -> String {
+        let format: LogLine = format.parse().expect("the format is valid");
+        let mut out = Vec::new();
+        write(&format, entry, &mut out);
+        String::from_utf8(out).expect("it is text")
+    }
+
+    #[test]
+    fn a_text_has_the_values_of_the_request_and_a_dash_for_missing_ones() {
+        let format = "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH):3% %RESPONSE_CODE% %REQ(X-REQUEST-ID)% 5%%";
+
+        assert_eq!(line(format, &entry()), "GET /a? 200 - 5%\n");
+    }
+
+    #[test]
+    fn a_json_object_has_numbers_texts_and_nulls() {
+        let format = r#"{"code": "%RESPONSE_CODE%", "id": "%REQ(X-REQUEST-ID)%", "line": "%REQ(:METHOD)% %REQ(:PATH)%"}"#;
+
+        assert_eq!(
+            line(format, &entry()),
+            concat!(r#"{"code":200,"id":null,"line":"GET /a?b=\"c\""}"#, "\n")
+        );
+    }
+
+    #[test]
+    fn no_value_of_the_client_ends_a_line() {
+        let mut entry = entry();
+        entry.path = "/\n\u{1b}[0m".to_owned();
+
+        assert_eq!(line("%REQ(:PATH)%", &entry), "/  [0m\n");
+    }
+
+    #[test]
+    fn every_operator_of_the_default_format_agrees_with_it() {
+        for entry in [entry(), unrouted()] {
+            let mut out = Vec::new();
+            super::super::json::write(&entry, &mut out);
+            let default: serde_json::Value = serde_json::from_slice(&out).expect("it is JSON");
+            for (field, operator) in [
+                ("start_time", "%START_TIME%"),
+                ("method", "%REQ(:METHOD)%"),
+                ("x-envoy-origin-path", "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%"),
+                ("protocol", "%PROTOCOL%"),
+                ("response_code", "%RESPONSE_CODE%"),
+                ("response_code_details", "%RESPONSE_CODE_DETAILS%"),
+                ("bytes_received", "%BYTES_RECEIVED%"),
+                ("bytes_sent", "%BYTES_SENT%"),
+                ("duration", "%DURATION%"),
+                (
+                    "x-envoy-upstream-service-time",
+                    "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%",
+                ),
+                ("x-forwarded-for", "%REQ(X-FORWARDED-FOR)%"),
+                ("user-agent", "%REQ(USER-AGENT)%"),
+                ("x-request-id", "%REQ(X-REQUEST-ID)%"),
+                (":authority", "%REQ(:AUTHORITY)%"),
+                ("upstream_host", "%UPSTREAM_HOST%"),
+                ("upstream_cluster", "%UPSTREAM_CLUSTER%"),
+                ("upstream_local_address", "%UPSTREAM_LOCAL_ADDRESS%"),
+                ("downstream_local_address", "%DOWNSTREAM_LOCAL_ADDRESS%"),
+                ("downstream_remote_address", "%DOWNSTREAM_REMOTE_ADDRESS%"),
+                ("requested_server_name", "%REQUESTED_SERVER_NAME%"),
+                ("route_name", "%ROUTE_NAME%"),
+            ] {
+                let format = serde_json::json!({ field: operator }).to_string();
+                let own: serde_json::Value =
+                    serde_json::from_str(&line(&format, &entry)).expect("it is JSON");
+                assert_eq!(own[field], default[field], "{field}");
+            }
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Settings of an EnvoyProxy in folders of manifests.
+//!
+//! A flag that differs from its default takes precedence. The settings are read once, at the start.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use towergate_policy::envoy_proxy::ProcessSettings;
+
+use crate::Failure;
+use crate::args::RunArgs;
+use crate::flags::{AccessLogFormat, OffOr, Seconds};
+
+/// Default of `--drain-timeout`.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Default of `--log`.
+const LOG: &str = "info";
+
+/// Applies `settings` to `args`.
+///
+/// # Errors
+/// A format that cannot be written. The settings of a valid EnvoyProxy have none.
+pub(crate) fn apply(args: &mut RunArgs, settings: ProcessSettings) -> Result<(), Failure> {
+    args.workers = args.workers.or(settings.workers);
+    if let Some(level) = settings.log.filter(|_| args.log == LOG) {
+        args.log = level;
+    }
+    if let Some(timeout) = settings
+        .drain_timeout
+        .filter(|_| args.drain_timeout() == DRAIN_TIMEOUT)
+    {
+        args.drain_timeout = Seconds(timeout);
+    }
+    let is_default = matches!(&args.access_log, OffOr::On(path) if path.as_os_str() == "-")
+        && args.access_log_format == AccessLogFormat::Json;
+    if !is_default {
+        return Ok(());
+    }
+    if let Some(log) = settings.access_log {
+        args.access_log = OffOr::On(PathBuf::from(log.path));
+        if let Some(format) = log.format {
+            args.access_log_format = format.parse()?;
+        }
+    }
+    if settings.access_log_off {
+        args.access_log = OffOr::Off;
+    }
+    Ok(())
+}
