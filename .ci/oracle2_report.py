@@ -21,22 +21,24 @@ import yaml
 binary = pathlib.Path(sys.argv[1]).resolve()
 recordings, floor, differences = (pathlib.Path(path).resolve() for path in sys.argv[2:5])
 COMMAND = (f"{binary} run {{world}} --access-log {{log}} --quiet --parity strict-host,external-address,cors"
-           " --rate-limit-service 127.0.0.1:19515 --dynamic-resolver")
+           " --rate-limit-service 127.0.0.1:19515 --rate-limit-timeout 500ms --dynamic-resolver")
+# Its gateway rejects requests while the rate limit service fails.
+CLOSED = "rate-limit-closed"
 
 
 def supported_command():
     """The command without the options that this build does not have."""
     usage = subprocess.run([binary, "run", "--help"], capture_output=True, text=True).stdout
-    command = COMMAND
-    for option in (" --rate-limit-service 127.0.0.1:19515", " --dynamic-resolver"):
-        if option.split()[0] not in usage:
-            command = command.replace(option, "")
-    return command if re.search(r"\bcors\b", usage) else command.replace(",cors", "")
+    return COMMAND if "--dynamic-resolver" in usage else COMMAND.replace(" --dynamic-resolver", "")
 
 
 def replay(*options):
     """The ids of the cases that differ, with the report of each, and the number of cases by world."""
-    command = [sys.executable, "oracle.py", "replay", "--cases", "given", "--command", supported_command(), *options]
+    return replay_with(supported_command(), *options)
+
+
+def replay_with(gateway, *options):
+    command = [sys.executable, "oracle.py", "replay", "--cases", "given", "--command", gateway, *options]
     done = subprocess.run(command, cwd=recordings, capture_output=True, text=True)
     reports, current = {}, None
     for line in done.stdout.splitlines():
@@ -80,7 +82,8 @@ def shape(status):
 def statuses(world):
     """Whether the status of each object of a world is the recorded one."""
     recorded = recordings / "statuses" / f"{world}.yaml"
-    written = subprocess.run([binary, "status", recordings / "worlds" / f"{world}.yaml"], capture_output=True, text=True)
+    service = ["--rate-limit-service", "127.0.0.1:19515"]
+    written = subprocess.run([binary, "status", *service, recordings / "worlds" / f"{world}.yaml"], capture_output=True, text=True)
     ours = {}
     for document in yaml.safe_load_all(written.stdout):
         if isinstance(document, dict) and document.get("kind"):
@@ -144,7 +147,8 @@ def refused(number, entry):
 
 def main():
     cases = dict(given())
-    reports = replay()
+    reports = {case: text for case, text in replay().items() if cases[case] != CLOSED}
+    reports |= replay_with(f"{supported_command()} --rate-limit-fail-closed", "--world", CLOSED)
     wanted = set(floor.read_text().splitlines()) if floor.exists() else set()
     for case in sorted(wanted & reports.keys()):
         # A difference of timing does not occur twice.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use towergate_policy::global_rate_limit::RateLimitService;
+
 use crate::flags::{
     AccessLogFormat, Bind, ControllerAddress, EndpointOverride, OffOr, PortMap, Seconds, SecretName,
 };
@@ -73,6 +75,13 @@ Examples:
     /// cannot be read.
     #[command(display_name = "towergate")]
     Status(ManifestArgs),
+    /// Print the configuration of the service that counts global rate limits.
+    ///
+    /// Prints a YAML document for each domain in the format of envoyproxy/ratelimit, or writes a file for each with
+    /// --out, into the folder that the service reads. Exit status: 0 if all objects are readable, 1 if one is not, 2
+    /// if a file cannot be read or written.
+    #[command(display_name = "towergate")]
+    RateLimits(RateLimitsArgs),
     /// Translate Ingresses of ingress-nginx into Gateway API.
     ///
     /// Reads Ingresses with the IngressClasses, Services, Secrets, ConfigMaps, and the controller's Deployment or Helm
@@ -175,12 +184,41 @@ pub(crate) struct ManifestArgs {
     /// `ingress-nginx/NAME`. A path whose guard cannot be translated answers 500.
     #[arg(long, value_name = "NAME")]
     pub(crate) ingress_class: Option<String>,
+    #[command(flatten)]
+    pub(crate) rate_limit: RateLimitArgs,
     /// Behave as Envoy where Towergate differs on purpose.
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     pub(crate) parity: Vec<ParityFlag>,
     /// Do not use objects of kind Backend: requests to them are answered 500.
     #[arg(long)]
     pub(crate) no_backends: bool,
+}
+
+/// The service that counts global rate limits.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct RateLimitArgs {
+    /// Service that counts global rate limits over Envoy's gRPC protocol, such as envoyproxy/ratelimit. `towergate
+    /// rate-limits` writes its configuration. Default: policies with global limits are invalid.
+    #[arg(long = "rate-limit-service", value_name = "HOST:PORT")]
+    pub(crate) service: Option<RateLimitService>,
+    /// Time for an answer of the service. Default: 20ms.
+    #[arg(long = "rate-limit-timeout", value_name = "TIME", requires = "service")]
+    pub(crate) timeout: Option<Seconds>,
+    /// Answer 500 while the service does not answer. Default: such requests pass.
+    #[arg(long = "rate-limit-fail-closed", requires = "service")]
+    pub(crate) fail_closed: bool,
+}
+
+impl RateLimitArgs {
+    /// The service with its settings.
+    pub(crate) fn service(&self) -> Option<RateLimitService> {
+        let service = self.service.clone()?;
+        Some(RateLimitService {
+            timeout: self.timeout.map_or(service.timeout, |time| time.0),
+            fail_closed: self.fail_closed,
+            ..service
+        })
+    }
 }
 
 /// A deliberate difference from Envoy that can be turned off.
@@ -194,13 +232,23 @@ pub(crate) enum ParityFlag {
     Cors,
 }
 
+/// Arguments of `rate-limits`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RateLimitsArgs {
+    #[command(flatten)]
+    pub(crate) manifests: ManifestArgs,
+    /// Folder for the files, `towergate_DOMAIN.yaml`. Files of this name that are no longer needed are removed.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
 /// Arguments of `run`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) manifests: ManifestArgs,
     /// Serve the configuration of the controller at this address, such as `https://controller.example:18000`.
-    #[arg(long, value_name = "URL", requires = "credentials", conflicts_with_all = ["paths", "ports", "bind", "endpoints", "strict", "refuse_unknown_sni", "session_keys", "geoip_databases", "parity", "no_backends", "ingress_class"])]
+    #[arg(long, value_name = "URL", requires = "credentials", conflicts_with_all = ["paths", "ports", "bind", "endpoints", "strict", "refuse_unknown_sni", "session_keys", "geoip_databases", "service", "parity", "no_backends", "ingress_class"])]
     pub(crate) from: Option<ControllerAddress>,
     /// Folder with ca.crt, tls.crt and tls.key for --from. Read again when the files change.
     #[arg(long, value_name = "DIR", requires = "from")]

@@ -24,6 +24,7 @@ mod migrate;
 mod parameters;
 mod preflight_checks;
 mod prove;
+mod rate_limits;
 mod render;
 mod run;
 mod signals;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(*args),
         Command::Check(args) => check::check(&args),
         Command::Status(args) => status::status(&args),
+        Command::RateLimits(args) => rate_limits::rate_limits(&args),
         Command::Migrate(args) => migrate::migrate(&args),
         Command::Echo(args) => echo::run(&args),
         Command::DevCert(args) => dev_cert::run(&args),

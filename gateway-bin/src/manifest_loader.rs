@@ -234,6 +234,7 @@ fn scope(args: &ManifestArgs) -> ResolveOptions {
         provider: None,
         session_keys: args.session_keys.clone().map(|name| name.0),
         geoip_databases: args.geoip_databases.clone(),
+        rate_limit_service: args.rate_limit.service(),
         parity: Parity {
             strict_host: args.parity.contains(&ParityFlag::StrictHost),
             keep_external_address: args.parity.contains(&ParityFlag::ExternalAddress),

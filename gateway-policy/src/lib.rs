@@ -43,6 +43,7 @@ pub mod fault;
 mod field_error;
 mod field_path;
 pub mod geoip;
+pub mod global_rate_limit;
 pub mod jwt;
 pub mod merge;
 pub mod oidc;
@@ -55,6 +56,7 @@ pub mod route_filter;
 pub mod schema;
 pub mod secret;
 pub mod security;
+mod unary_call;
 mod url_origin;
 
 pub use backend_traffic::BackendTrafficPolicySpec;
@@ -85,6 +87,8 @@ pub enum Policy {
     Authorization(authorization::AuthorizationRules),
     /// A local rate limit.
     LocalRateLimit(rate_limit::LocalRateLimit),
+    /// A rate limit that a service counts.
+    GlobalRateLimit(global_rate_limit::GlobalRateLimit),
     /// Replacement of responses.
     ResponseOverride(response_override::ResponseReplacement),
     /// Injection of faults.
@@ -115,6 +119,7 @@ impl RoutePolicy for Policy {
             Self::Jwt(_) => Stage::Jwt,
             Self::Authorization(_) => Stage::Authorization,
             Self::LocalRateLimit(_) => Stage::LocalRateLimit,
+            Self::GlobalRateLimit(_) => Stage::GlobalRateLimit,
             Self::ResponseOverride(_) => Stage::ResponseOverride,
             Self::Fault(_) => Stage::Fault,
             Self::RequestBuffer(_) | Self::RequestBodyLimit(_) => Stage::Buffer,
@@ -144,6 +149,9 @@ impl RoutePolicy for Policy {
                 authorization::LocationAuthorization::built(rules, context.live)
             }
             Self::LocalRateLimit(limit) => limit.build(context),
+            Self::GlobalRateLimit(limit) => {
+                global_rate_limit::GlobalRateLimitPolicy::built(limit, context)
+            }
             Self::ResponseOverride(rules) => BuiltPolicy::body(rules.clone()),
             Self::Fault(fault) => fault.built(),
             Self::RequestBuffer(buffering) => BuiltPolicy::waiting(*buffering),

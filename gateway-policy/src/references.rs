@@ -10,6 +10,7 @@ use towergate_core::plan::WeightedBackend;
 
 use crate::FieldError;
 use crate::common::{BackendRef, ConfigMapRef, ObjectRef};
+use crate::global_rate_limit::RateLimitService;
 use crate::secret::SecretText;
 
 /// Decoded values of a Secret or ConfigMap, by key.
@@ -84,6 +85,11 @@ pub trait References: Debug {
     /// Files of the GeoIP databases on the data plane. Empty: the operator has named none.
     fn geoip_databases(&self) -> &[PathBuf] {
         &[]
+    }
+
+    /// The service that counts global rate limits. `None`: the operator has named none.
+    fn rate_limit_service(&self) -> Option<RateLimitService> {
+        None
     }
 }
 

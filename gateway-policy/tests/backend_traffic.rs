@@ -22,6 +22,7 @@ use towergate_policy::{BackendTrafficPolicySpec, FieldError, Policy};
 const CONTEXT: RouteContext<'_> = RouteContext {
     policy: "default/policy",
     rate_limit_headers: true,
+    listener: "default/gateway/http",
     references: &towergate_policy::references::NoReferences,
     annotations: &BTreeMap::new(),
 };

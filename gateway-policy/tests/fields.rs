@@ -277,6 +277,7 @@ fn no_field_of_a_backend_traffic_policy_is_ignored_without_a_warning() {
             spec.traffic(RouteContext {
                 policy: "a/b",
                 rate_limit_headers: true,
+                listener: "a/g/l",
                 references: &towergate_policy::references::NoReferences,
                 annotations: &BTreeMap::new(),
             })

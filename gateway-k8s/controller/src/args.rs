@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
 use towergate_k8s::ObjectKey;
+use towergate_policy::global_rate_limit::RateLimitService;
 
 use crate::address_pool::parse_network;
 
@@ -55,6 +56,13 @@ pub(crate) struct Args {
     /// policies with `clientIPGeoLocations` are rejected.
     #[arg(long = "geoip-database", value_name = "FILE")]
     pub(crate) geoip_databases: Vec<PathBuf>,
+    /// Service that counts global rate limits over Envoy's gRPC protocol, such as envoyproxy/ratelimit. Default:
+    /// policies with global limits are invalid.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) rate_limit_service: Option<RateLimitService>,
+    /// Answer 500 while the rate limit service does not answer. Default: such requests pass.
+    #[arg(long, requires = "rate_limit_service")]
+    pub(crate) rate_limit_fail_closed: bool,
     /// Namespace of the Lease for leader election. Default: the namespace of the pod.
     #[arg(long, value_name = "NAMESPACE")]
     pub(crate) lease_namespace: Option<String>,
@@ -75,6 +83,17 @@ pub(crate) struct Args {
     /// Format of the log.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
+}
+
+impl Args {
+    /// The service that counts global rate limits.
+    pub(crate) fn rate_limit_service(&self) -> Option<RateLimitService> {
+        let service = self.rate_limit_service.clone()?;
+        Some(RateLimitService {
+            fail_closed: self.rate_limit_fail_closed,
+            ..service
+        })
+    }
 }
 
 fn parse_secret_name(text: &str) -> Result<ObjectKey, String> {

@@ -131,6 +131,7 @@ pub(crate) async fn start(args: &Args) -> Result<Running, Failure> {
         serve_unclassed: false,
         session_keys: args.session_keys.clone(),
         geoip_databases: args.geoip_databases.clone(),
+        rate_limit_service: args.rate_limit_service(),
         backends: BackendUse {
             enabled: !args.no_backends,
             loopback: false,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use towergate_core::plan::{BackendId, Endpoint, Endpoints, Plan};
 use towergate_policy::Policy;
+use towergate_policy::global_rate_limit::RateLimitService;
 use towergate_tls::Provider;
 use towergate_tls::server::UnknownName;
 
@@ -42,6 +43,8 @@ pub struct ResolveOptions {
     pub session_keys: Option<ObjectKey>,
     /// Files of the GeoIP databases on the data planes. Empty: `clientIPGeoLocations` are rejected.
     pub geoip_databases: Vec<PathBuf>,
+    /// Service that counts global rate limits. `None`: policies with global limits are invalid.
+    pub rate_limit_service: Option<RateLimitService>,
     /// Switches for behaviour of Envoy.
     pub parity: Parity,
     /// Use of kind Backend.
@@ -68,6 +71,7 @@ impl Default for ResolveOptions {
             provider: None,
             session_keys: None,
             geoip_databases: Vec::new(),
+            rate_limit_service: None,
             parity: Parity::default(),
             backends: BackendUse::default(),
             statuses: true,

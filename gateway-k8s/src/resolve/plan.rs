@@ -22,7 +22,9 @@ use super::gateway::{GatewayState, Gateways, ListenerProtocol, ListenerState};
 use super::indexed::{ListenerPlace, RouteIndex};
 use super::object_index::ObjectIndex;
 use super::policy::context::PolicyObjects;
-use super::policy::{Attached, ClientEffect, On, Policies, RoutePolicySpec, TrafficEffect};
+use super::policy::{
+    Attached, ClientEffect, InForce, On, Policies, RoutePolicySpec, TrafficEffect,
+};
 use super::port::bound;
 use super::route::{Routes, RuleDraft, RuleTraffic, preflights};
 use crate::objects::ObjectKey;
@@ -96,6 +98,9 @@ fn join(port: &mut TcpSettings, listener: TcpSettings) {
     }
 }
 
+/// `namespace/name` of a Gateway and the name of a listener.
+type ListenerName = String;
+
 /// A policy, and the one into which it is merged.
 type InForceKey = (ObjectKey, Option<ObjectKey>, bool);
 
@@ -107,7 +112,7 @@ struct Builder<'b, 'a> {
     /// Default settings, shared by all rules without their own.
     plain: Arc<Traffic>,
     traffic: HashMap<Traffic, Arc<Traffic>>,
-    effects: HashMap<(InForceKey, bool), Option<Arc<TrafficEffect>>>,
+    effects: HashMap<(InForceKey, bool, Option<ListenerName>), Option<Arc<TrafficEffect>>>,
     guards: HashMap<InForceKey, Option<Arc<Vec<Policy>>>>,
 }
 
@@ -115,7 +120,13 @@ struct Builder<'b, 'a> {
 /// rule fails closed.
 #[derive(Default)]
 struct RuleEffect {
-    key: (Option<InForceKey>, Option<InForceKey>, bool, bool),
+    key: (
+        Option<InForceKey>,
+        Option<InForceKey>,
+        bool,
+        bool,
+        Option<ListenerName>,
+    ),
     /// Whether an unsupported policy closes the rule.
     closed: bool,
     traffic: Option<Option<Arc<TrafficEffect>>>,
@@ -282,6 +293,11 @@ impl<'a> Builder<'_, 'a> {
         let traffic = find(&self.policies.traffic, route, rule, on);
         let guards = find(&self.policies.security, route, rule, on);
         let closed = self.policies.close(objects, route, rule, on);
+        let by_listener = traffic.as_ref().is_some_and(InForce::counts_by_listener);
+        let listener = by_listener.then(|| {
+            let gateway = self.gateways.list[gateway].object.key();
+            format!("{gateway}/{}", state.spec.name)
+        });
         RuleEffect {
             closed,
             key: (
@@ -289,16 +305,21 @@ impl<'a> Builder<'_, 'a> {
                 guards.as_ref().map(|in_force| in_force.key()),
                 headers,
                 closed,
+                listener.clone(),
             ),
             traffic: traffic.map(|in_force| {
-                let make = || in_force.effect(objects, headers).ok().map(Arc::new);
+                let make = || {
+                    let name = listener.as_deref().unwrap_or_default();
+                    let effect = in_force.effect_on(objects, headers, name);
+                    effect.ok().map(Arc::new)
+                };
                 self.effects
-                    .entry((in_force.key(), headers))
+                    .entry((in_force.key(), headers, listener.clone()))
                     .or_insert_with(make)
                     .clone()
             }),
             guards: guards.map(|in_force| {
-                let make = || in_force.effect(objects, headers).ok().map(Arc::new);
+                let make = || in_force.effect(objects).ok().map(Arc::new);
                 self.guards
                     .entry(in_force.key())
                     .or_insert_with(make)

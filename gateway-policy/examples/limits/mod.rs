@@ -54,6 +54,7 @@ pub(crate) fn from_specs() -> Result<(Arc<ListenerSettings>, LocalRateLimit), Bo
     let limit = limit.traffic(backend_traffic::RouteContext {
         policy: "default/limit",
         rate_limit_headers: true,
+        listener: "default/gateway/http",
         references: &towergate_policy::references::NoReferences,
         annotations: &Default::default(),
     })?;

@@ -7,7 +7,7 @@ use crate::common::{MethodMatch, PathMatch};
 string_enum! {
     /// The place where requests are counted. Superseded by the fields `global` and `local`.
     pub enum RateLimitType {
-        Global = "Global" Unsupported,
+        Global = "Global",
         Local = "Local",
     }
 
@@ -62,7 +62,7 @@ api_struct! {
     /// Limits that a rate limit service counts for all gateways.
     pub struct GlobalRateLimit {
         /// Rules. All rules that match a request count it.
-        rules: Vec<RateLimitRule> = "rules" [Required, Items(0, 256)] Unsupported,
+        rules: Vec<RateLimitRule> = "rules" [Required, Items(0, 256)],
     }
 
     /// Limits that each gateway process counts by itself.

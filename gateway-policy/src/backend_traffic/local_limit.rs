@@ -6,9 +6,9 @@ use towergate_core::plan::TextMatch;
 
 use super::RouteContext;
 use super::limit::{
-    ClientSelector, CostSource, CostSpecifier, GlobalRateLimit, HeaderSelector, QuerySelector,
-    RateLimit, RateLimitRule, RateLimitType, RateLimitUnit, SelectorKind, SourceKind,
-    SourceSelector, XRateLimitHeaders,
+    ClientSelector, CostSource, CostSpecifier, HeaderSelector, QuerySelector, RateLimit,
+    RateLimitRule, RateLimitType, RateLimitUnit, SelectorKind, SourceKind, SourceSelector,
+    XRateLimitHeaders,
 };
 use crate::FieldError;
 use crate::common::{MethodMatch, PathMatch, PathMatchKind};
@@ -33,11 +33,12 @@ pub(super) fn rate_limit(
     else {
         return Ok(None);
     };
-    let empty = |global: &GlobalRateLimit| global.rules.as_ref().is_none_or(Vec::is_empty);
-    FieldError::require(
-        global.as_ref().is_none_or(empty) && kind != &Some(RateLimitType::Global),
-        "spec.rateLimit.global",
-    )?;
+    if global.is_none() && kind == &Some(RateLimitType::Global) {
+        return Err(FieldError::invalid(
+            "spec.rateLimit",
+            "global configuration empty for rateLimit",
+        ));
+    }
     if let Some(RateLimitType::Other(word)) = kind {
         return Err(FieldError::unknown_value("spec.rateLimit.type", word));
     }
@@ -170,7 +171,10 @@ fn request_cost(field: &str, cost: Option<&CostSpecifier>) -> Result<u32, FieldE
     Ok(number(format!("{field}.number"), *cost)?.unwrap_or(1))
 }
 
-fn shown(field: &str, headers: Option<&XRateLimitHeaders>) -> Result<Option<bool>, FieldError> {
+pub(super) fn shown(
+    field: &str,
+    headers: Option<&XRateLimitHeaders>,
+) -> Result<Option<bool>, FieldError> {
     match headers {
         None => Ok(None),
         Some(XRateLimitHeaders::Off) => Ok(Some(false)),
@@ -179,7 +183,10 @@ fn shown(field: &str, headers: Option<&XRateLimitHeaders>) -> Result<Option<bool
     }
 }
 
-fn convert_selector(field: &str, selector: &ClientSelector) -> Result<Selector, FieldError> {
+pub(super) fn convert_selector(
+    field: &str,
+    selector: &ClientSelector,
+) -> Result<Selector, FieldError> {
     let ClientSelector {
         headers,
         methods,

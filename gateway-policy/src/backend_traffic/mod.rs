@@ -21,6 +21,7 @@
 //! let context = RouteContext {
 //!     policy: "default/route",
 //!     rate_limit_headers: true,
+//!     listener: "edge/public/http",
 //!     references: &towergate_policy::references::NoReferences,
 //!     annotations: &Default::default(),
 //! };
@@ -39,6 +40,7 @@ mod compression;
 mod connection;
 mod consistent_hash;
 mod fault_injection;
+mod global_limit;
 mod limit;
 mod load_balancer;
 mod local_limit;

@@ -12,7 +12,7 @@ use super::{
     Compression, FaultInjection, HealthCheck, LoadBalancer, RateLimit, ResponseOverride, Retry,
     Telemetry,
 };
-use super::{body_limit, local_limit};
+use super::{body_limit, global_limit, local_limit};
 use crate::api_struct::{api_struct, string_enum};
 use crate::check::Report;
 use crate::common::{Http2, Quantity, TargetRef, TargetSelector, TcpKeepalive, impl_targets};
@@ -120,6 +120,8 @@ pub struct RouteContext<'a> {
     pub policy: &'a str,
     /// Whether the listener sends `x-ratelimit-*` (`HeaderSettings::rate_limit_headers`).
     pub rate_limit_headers: bool,
+    /// `namespace/name` of the Gateway and the name of the listener: the domain of the policy's global limits.
+    pub listener: &'a str,
     /// Objects that the policy refers to.
     pub references: &'a dyn References,
     /// Annotations of the policy, and, if it is merged, those of its parent that it does not set itself.
@@ -183,6 +185,13 @@ impl BackendTrafficPolicySpec {
         );
     }
 
+    /// Whether the policy has limits that a service counts, in a domain for each listener.
+    pub fn has_global_limits(&self) -> bool {
+        let limit = self.rate_limit.as_ref();
+        let rules = limit.and_then(|limit| limit.global.as_ref()?.rules.as_ref());
+        rules.is_some_and(|rules| !rules.is_empty())
+    }
+
     /// Converts the policy to values of the plan. `mergeType` has no effect here: see
     /// [`merge`](crate::merge::merge()).
     ///
@@ -243,6 +252,8 @@ impl BackendTrafficPolicySpec {
         let mut policies = Vec::new();
         let limit = local_limit::rate_limit(rate_limit.as_ref(), context)?;
         policies.extend(limit.map(Policy::LocalRateLimit));
+        let limit = global_limit::global_limit(rate_limit.as_ref(), context)?;
+        policies.extend(limit.map(Policy::GlobalRateLimit));
         let (field, list) = match compressor {
             Some(list) => ("compressor", list),
             None => ("compression", old_compressor.unwrap_or_default()),

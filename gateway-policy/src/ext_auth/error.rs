@@ -3,6 +3,8 @@
 use http::StatusCode;
 use towergate_core::traffic::CallError;
 
+use crate::unary_call::UnaryCallError;
+
 /// The reason why a service did not decide on a request.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -31,4 +33,14 @@ pub enum ServiceError {
     /// The request cannot be described to the service.
     #[error("the request cannot be sent to the service: {0}")]
     Question(http::Error),
+}
+
+impl From<UnaryCallError> for ServiceError {
+    fn from(error: UnaryCallError) -> Self {
+        match error {
+            UnaryCallError::Status(status) => Self::Status(status),
+            UnaryCallError::Grpc(code) => Self::Grpc(code),
+            UnaryCallError::Framing(reason) => Self::Framing(reason),
+        }
+    }
 }

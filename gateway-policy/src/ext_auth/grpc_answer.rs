@@ -1,18 +1,15 @@
 //! Answers over gRPC: `CheckResponse`.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use prost::Message;
 use towergate_core::LocalReply;
 
 use super::changes::is_editable;
-use super::grpc_service::PREFIX;
 use super::message::{CheckResponse, DeniedResponse, HeaderValueOption, OkResponse};
 use super::{
     EditAction, GrpcAuthService, HeaderEdit, QueryEdits, RequestChanges, ServiceError, Verdict,
 };
-
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 impl GrpcAuthService {
     /// The decision in a `CheckResponse`.
@@ -32,37 +29,6 @@ impl GrpcAuthService {
             (true, None) => allow(answer.ok_response.unwrap_or_default()).map(Verdict::Allow),
         }
     }
-}
-
-/// The message of a successful unary call.
-pub(super) fn read_message(
-    status: StatusCode,
-    headers: &HeaderMap,
-    data: &Bytes,
-    trailers: Option<&HeaderMap>,
-) -> Result<Bytes, ServiceError> {
-    if status != StatusCode::OK {
-        return Err(ServiceError::Status(status));
-    }
-    let code = trailers.and_then(|trailers| trailers.get(GRPC_STATUS));
-    let code = code.or_else(|| headers.get(GRPC_STATUS));
-    let code = code.and_then(|code| code.to_str().ok()?.parse().ok());
-    match code {
-        Some(0) => {}
-        Some(code) => return Err(ServiceError::Grpc(code)),
-        None => return Err(ServiceError::Framing("no grpc-status")),
-    }
-    let Some((prefix, message)) = data.split_first_chunk::<PREFIX>() else {
-        return Err(ServiceError::Framing("no message"));
-    };
-    let [flag, length @ ..] = *prefix;
-    if flag != 0 {
-        return Err(ServiceError::Framing("compressed without negotiation"));
-    }
-    if u32::from_be_bytes(length) as usize != message.len() {
-        return Err(ServiceError::Framing("not exactly one message"));
-    }
-    Ok(data.slice(PREFIX..))
 }
 
 fn deny(denied: DeniedResponse) -> Verdict {

@@ -1,21 +1,15 @@
 //! Questions over gRPC (`envoy.service.auth.v3.Authorization/Check`).
-//!
-//! A call is one HTTP/2 request on the gateway's own upstream stack: a message with its prefix of five bytes, and a
-//! status in the trailers (gRPC over HTTP/2).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::{BufMut, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, TE};
+use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderName, HeaderValue, Method, Request, Version, request};
-use prost::Message;
 use serde::{Deserialize, Serialize};
 use towergate_core::Body;
-use towergate_core::plan::{BackendProtocol, Destination, Text, WeightedBackend};
+use towergate_core::plan::{Destination, Text, WeightedBackend};
 use towergate_core::policy::RequestFacts;
 
 use super::body::SentPart;
@@ -26,12 +20,10 @@ use super::message::{
     PeerAddress, SocketAddress, Timestamp,
 };
 use crate::secret::SecretText;
+use crate::unary_call::{self, use_http2};
 
-const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-/// Length of the prefix of a message: a flag and four bytes of length.
-pub(super) const PREFIX: usize = 5;
 
 /// A service that is asked over gRPC.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
@@ -57,22 +49,16 @@ pub(super) struct GrpcFacts<'a> {
 impl GrpcAuthService {
     /// Makes calls to `backends` possible: over HTTP/2, whatever their protocol is for other requests.
     pub(super) fn prepare(&mut self, backends: &mut [WeightedBackend]) {
-        for backend in &mut *backends {
-            let Destination::Backend(found) = &mut backend.destination else {
-                continue;
-            };
-            if self.authority.is_empty() {
-                let id = &found.id;
-                self.authority = format!("{}.{}:{}", id.name, id.namespace, id.port);
-            }
-            if found.protocol != BackendProtocol::Http2 {
-                let found = Arc::make_mut(found);
-                found.protocol = BackendProtocol::Http2;
-                if let Some(tls) = &mut found.tls {
-                    Arc::make_mut(tls).alpn = vec!["h2".to_owned()];
-                }
-            }
+        let first = backends
+            .iter()
+            .find_map(|backend| match &backend.destination {
+                Destination::Backend(backend) => Some(&backend.id),
+                Destination::Invalid => None,
+            });
+        if let (true, Some(id)) = (self.authority.is_empty(), first) {
+            self.authority = format!("{}.{}:{}", id.name, id.namespace, id.port);
         }
+        use_http2(backends);
     }
 
     /// The call that asks the service about a request.
@@ -84,20 +70,10 @@ impl GrpcAuthService {
         let message = CheckRequest {
             attributes: Some(self.attributes(facts)),
         };
-        let length = message.encoded_len();
-        let mut framed = BytesMut::with_capacity(PREFIX + length);
-        framed.put_u8(0);
-        // A message of 4 GiB has not been read.
-        framed.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
-        message.encode_raw(&mut framed);
-        let uri = format!("http://{}{CHECK}", self.authority);
-        Request::post(uri)
-            .header(HOST, &self.authority)
-            .header(CONTENT_TYPE, "application/grpc")
-            .header(TE, "trailers")
-            .header(GRPC_TIMEOUT, grpc_timeout(timeout))
-            .header(EXPECTED_TIME, milliseconds(timeout))
-            .body(framed.freeze().into())
+        let mut call = unary_call::request(&self.authority, CHECK, &message, timeout)?;
+        call.headers_mut()
+            .insert(EXPECTED_TIME, milliseconds(timeout));
+        Ok(call)
     }
 
     fn attributes(&self, facts: &GrpcFacts<'_>) -> AttributeContext {
@@ -252,14 +228,4 @@ fn text(value: &HeaderValue) -> String {
         text.extend(chunk.invalid().iter().map(|_| '!'));
     }
     text
-}
-
-/// A time as gRPC writes it: at most eight digits and a unit.
-fn grpc_timeout(time: Duration) -> String {
-    let millis = time.as_millis();
-    if millis < 100_000_000 {
-        format!("{millis}m")
-    } else {
-        format!("{}S", time.as_secs().min(99_999_999))
-    }
 }

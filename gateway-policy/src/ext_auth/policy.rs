@@ -17,13 +17,13 @@ use towergate_core::traffic::{CallError, InternalClient};
 use towergate_core::{Body, Error, LocalReply};
 
 use super::body::{SentPart, announced_length};
-use super::grpc_answer;
 use super::grpc_service::GrpcFacts;
 use super::message::{Metadata, MetadataValue, Struct};
 use super::{
     AnswerFields, AuthService, ExternalAuth, GrpcAuthService, HttpAuthService, MAX_ANSWER_LENGTH,
     ServiceError, ServiceFailure, Verdict, is_editable,
 };
+use crate::unary_call;
 
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
@@ -107,7 +107,7 @@ impl ExternalAuthPolicy {
                 let (head, body) = answer.into_parts();
                 let trailers = body.trailers.as_ref();
                 let message =
-                    grpc_answer::read_message(head.status, &head.headers, &body.data, trailers)?;
+                    unary_call::read_message(head.status, &head.headers, &body.data, trailers)?;
                 GrpcAuthService::read_answer(message)
             }
         }

@@ -107,7 +107,7 @@ impl Selector {
     }
 
     /// Whether a request with this head and client matches. Distinct values are added to `key`.
-    pub(super) fn matches(
+    pub(crate) fn matches(
         &self,
         head: &request::Parts,
         client: Option<IpAddr>,
@@ -147,15 +147,20 @@ fn text(value: &HeaderValue) -> Cow<'_, str> {
 }
 
 impl QueryRule {
-    fn matches(&self, head: &request::Parts, key: &mut impl Hasher) -> bool {
+    /// The value of the first parameter of the name.
+    pub(crate) fn find<'h>(&self, head: &'h request::Parts) -> Option<&'h str> {
         let pairs = head.uri.query().unwrap_or_default().split('&');
         let mut pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         let found = pairs.find(|(name, _)| *name == self.name);
-        match (&self.test, found) {
+        found.map(|(_, value)| value)
+    }
+
+    fn matches(&self, head: &request::Parts, key: &mut impl Hasher) -> bool {
+        match (&self.test, self.find(head)) {
             (ValueTest::Is { value, invert }, found) => {
-                found.is_some_and(|(_, text)| value.matches(text)) != *invert
+                found.is_some_and(|text| value.matches(text)) != *invert
             }
-            (ValueTest::Distinct, Some((_, text))) => {
+            (ValueTest::Distinct, Some(text)) => {
                 text.hash(key);
                 true
             }

@@ -96,7 +96,7 @@ impl Builder<'_, '_> {
         let Some(guards) = find(&self.policies.security, route, rule, on) else {
             return Some(None);
         };
-        stream_access(&guards.effect(objects, false).ok()?).ok()
+        stream_access(&guards.effect(objects).ok()?).ok()
     }
 
     /// Traffic settings of connections of a route; `None` if a policy for it cannot be enforced.
@@ -117,8 +117,8 @@ impl Builder<'_, '_> {
         let Some(in_force) = find(&self.policies.traffic, route, rule, on) else {
             return Some(self.plain.clone());
         };
-        let make = || in_force.effect(objects, false).ok().map(Arc::new);
-        let effect = self.effects.entry((in_force.key(), false));
+        let make = || in_force.effect(objects).ok().map(Arc::new);
+        let effect = self.effects.entry((in_force.key(), false, None));
         let effect = effect.or_insert_with(make).clone()?;
         let traffic = &effect.traffic;
         let make = || Arc::new(traffic.clone());

@@ -46,6 +46,10 @@ pub(crate) trait RoutePolicySpec: Debug + Clone {
     fn without_effect() -> Option<&'static str> {
         None
     }
+    /// Whether these values differ from listener to listener.
+    fn counts_by_listener(&self) -> bool {
+        false
+    }
     /// Values of the plan that the policy sets.
     fn effect(&self, context: &PolicyContext<'_, '_>) -> Result<Self::Effect, Unusable>;
 }
@@ -118,11 +122,24 @@ impl<'a, S: RoutePolicySpec> InForce<'a, S> {
             .collect()
     }
 
-    /// The enforced settings. `rate_limit_headers`: the listener sends `x-ratelimit-*`.
-    pub(crate) fn effect(
+    /// Whether the enforced settings differ from listener to listener.
+    pub(crate) fn counts_by_listener(&self) -> bool {
+        let mut policies = self.parent.into_iter().chain([self.policy]);
+        policies.any(|policy| policy.spec.counts_by_listener())
+    }
+
+    /// The enforced settings on any listener.
+    pub(crate) fn effect(&self, objects: PolicyObjects<'_, '_>) -> Result<S::Effect, Unusable> {
+        self.effect_on(objects, true, "")
+    }
+
+    /// The enforced settings on a listener. `rate_limit_headers`: the listener sends `x-ratelimit-*`. `listener`:
+    /// its name, if the policy [counts by listener](Self::counts_by_listener).
+    pub(crate) fn effect_on(
         &self,
         objects: PolicyObjects<'_, '_>,
         rate_limit_headers: bool,
+        listener: &str,
     ) -> Result<S::Effect, Unusable> {
         let spec = &self.policy.spec;
         admitted(&self.policy.misread)?;
@@ -136,6 +153,7 @@ impl<'a, S: RoutePolicySpec> InForce<'a, S> {
             namespace: &self.policy.meta.namespace,
             policy: &name,
             rate_limit_headers,
+            listener,
             annotations: self.annotations(),
         };
         match self.parent {
@@ -445,7 +463,7 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
         self.state_effect(at, &ancestors);
         if policy.spec.merges() {
             self.merge(at, route);
-        } else if let Err(fault) = InForce::alone(policy).effect(self.places.objects(), true) {
+        } else if let Err(fault) = InForce::alone(policy).effect(self.places.objects()) {
             self.refuse(at, &ancestors, PolicyReason::Invalid, &fault);
         }
         let status = self.statuses.entry(at).or_default();
@@ -474,7 +492,7 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
                     parent: parent.as_ref().map(|(parent, _)| *parent),
                     ..InForce::alone(policy)
                 };
-                if let Err(fault) = in_force.effect(self.places.objects(), true) {
+                if let Err(fault) = in_force.effect(self.places.objects()) {
                     self.refuse(at, &ancestors, PolicyReason::Invalid, &fault);
                     continue;
                 }
@@ -566,7 +584,7 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
             self.overrides.entry(whole).or_default().insert(part);
         }
         let policy = self.policies[at];
-        if let Err(fault) = InForce::alone(policy).effect(self.places.objects(), true) {
+        if let Err(fault) = InForce::alone(policy).effect(self.places.objects()) {
             self.refuse(at, &ancestors, PolicyReason::Invalid, &fault);
         }
         let merged = self.merged.get(target).cloned().unwrap_or_default();

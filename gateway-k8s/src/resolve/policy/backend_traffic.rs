@@ -40,10 +40,15 @@ impl RoutePolicySpec for BackendTrafficPolicySpec {
         merge(parent, namespace, self)
     }
 
+    fn counts_by_listener(&self) -> bool {
+        self.has_global_limits()
+    }
+
     fn effect(&self, context: &PolicyContext<'_, '_>) -> Result<TrafficEffect, Unusable> {
         let converted = self.traffic(RouteContext {
             policy: context.policy,
             rate_limit_headers: context.rate_limit_headers,
+            listener: context.listener,
             references: context,
             annotations: &context.annotations,
         })?;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use data_encoding::BASE64;
 use towergate_core::plan::{Destination, WeightedBackend};
 use towergate_policy::common::{BackendRef, ConfigMapRef, ObjectRef};
+use towergate_policy::global_rate_limit::RateLimitService;
 use towergate_policy::oidc::SHORTEST_SESSION_KEY;
 use towergate_policy::references::{ObjectData, author_and_name};
 use towergate_policy::secret::SecretText;
@@ -41,6 +42,8 @@ pub(crate) struct PolicyContext<'c, 'a> {
     pub(crate) policy: &'c str,
     /// Whether the listener sends `x-ratelimit-*`.
     pub(crate) rate_limit_headers: bool,
+    /// `namespace/name` of the Gateway and name of the listener; empty unless the policy counts by listener.
+    pub(crate) listener: &'c str,
     /// Annotations of the policy that have a meaning, over those of its parent.
     pub(crate) annotations: BTreeMap<String, String>,
 }
@@ -206,6 +209,10 @@ impl References for PolicyContext<'_, '_> {
         }
         Ok(keys)
     }
+
+    fn rate_limit_service(&self) -> Option<RateLimitService> {
+        self.objects.index.options.rate_limit_service.clone()
+    }
 }
 
 #[cfg(test)]
@@ -260,6 +267,7 @@ spec: {ports: [{port: 9000}]}
             namespace: "apps",
             policy: "apps/policy",
             rate_limit_headers: false,
+            listener: "",
             annotations: Default::default(),
         });
     }
@@ -322,6 +330,7 @@ spec: {ports: [{port: 9000}]}
                 namespace: "apps",
                 policy: "apps/policy",
                 rate_limit_headers: false,
+                listener: "",
                 annotations: Default::default(),
             };
             context.session_keys()

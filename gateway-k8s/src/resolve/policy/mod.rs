@@ -80,7 +80,7 @@ impl Policies<'_> {
             !attached.is_empty()
                 && attached
                     .find(route, rule, on)
-                    .is_some_and(|policy| policy.effect(objects, false).is_err())
+                    .is_some_and(|policy| policy.effect(objects).is_err())
         }
         closes(&self.extension, objects, (route, rule, on))
             || closes(&self.patch, objects, (route, rule, on))

@@ -14,7 +14,6 @@ use towergate_core::plan::Text;
 use towergate_core::policy::RequestFacts;
 
 use super::body::SentPart;
-use super::grpc_answer;
 use super::grpc_service::GrpcFacts;
 use super::message::{
     BoolValue, CheckRequest, CheckResponse, DeniedResponse, HeaderField, HeaderValueOption,

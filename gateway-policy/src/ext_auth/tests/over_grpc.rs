@@ -1,6 +1,7 @@
 //! Questions and answers over gRPC.
 
 use super::*;
+use crate::unary_call::{self, UnaryCallError};
 
 fn asked(facts: &GrpcFacts<'_>) -> HttpRequest {
     let service = GrpcAuthService {
@@ -105,7 +106,7 @@ fn a_body_that_is_no_text_is_sent_as_bytes() {
 fn a_call_succeeds_with_status_0_and_exactly_one_message() {
     let read = |data: &'static [u8], code: &'static str| {
         let trailers = fields(&[("grpc-status", code)]);
-        grpc_answer::read_message(
+        unary_call::read_message(
             StatusCode::OK,
             &HeaderMap::new(),
             &data.into(),
@@ -116,7 +117,7 @@ fn a_call_succeeds_with_status_0_and_exactly_one_message() {
     assert_eq!(read(b"\0\0\0\0\x02ab", "0").unwrap(), "ab");
     assert!(matches!(
         read(b"\0\0\0\0\x02ab", "14"),
-        Err(ServiceError::Grpc(14))
+        Err(UnaryCallError::Grpc(14))
     ));
     for data in [
         &b"\0\0\0\0\x02a"[..],
@@ -126,12 +127,12 @@ fn a_call_succeeds_with_status_0_and_exactly_one_message() {
         b"",
     ] {
         assert!(
-            matches!(read(data, "0"), Err(ServiceError::Framing(_))),
+            matches!(read(data, "0"), Err(UnaryCallError::Framing(_))),
             "{data:?}"
         );
     }
-    let none = grpc_answer::read_message(StatusCode::OK, &HeaderMap::new(), &Bytes::new(), None);
-    assert!(matches!(none, Err(ServiceError::Framing(_))));
+    let none = unary_call::read_message(StatusCode::OK, &HeaderMap::new(), &Bytes::new(), None);
+    assert!(matches!(none, Err(UnaryCallError::Framing(_))));
 }
 
 fn option(name: &str, value: &str) -> HeaderValueOption {

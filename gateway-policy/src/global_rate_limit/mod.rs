@@ -1,0 +1,178 @@
+//! Global rate limit (BackendTrafficPolicy `rateLimit.global`): a service counts the requests of all gateways.
+//!
+//! ```text
+//! request ──descriptors of the rules that match──> rate limit service (Redis) ──> pass, or 429
+//! plan ──ServiceConfig──> the service's own configuration: the limit of each descriptor
+//! ```
+//!
+//! The protocol is Envoy's `envoy.service.ratelimit.v3.RateLimitService` over gRPC, and the descriptors are those of
+//! Envoy Gateway, so the same services work. The gateway sends which rules match, the service knows the limits:
+//! [`ServiceConfig`] writes them for [envoyproxy/ratelimit](https://github.com/envoyproxy/ratelimit).
+//!
+//! A request that no rule matches causes no call. If the service does not answer in time, requests pass, unless the
+//! operator has chosen otherwise.
+
+mod answer;
+mod descriptor;
+mod message;
+mod policy;
+mod service_config;
+
+pub use descriptor::{Descriptor, DescriptorEntry};
+pub use policy::GlobalRateLimitPolicy;
+pub use service_config::{ServiceConfig, ServiceDescriptor, ServiceLimit};
+
+use std::net::Ipv6Addr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::rate_limit::Selector;
+
+/// Default time for an answer of the service, as in Envoy Gateway.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_millis(20);
+
+/// Limits that a service counts.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct GlobalRateLimit {
+    /// The service.
+    pub service: RateLimitService,
+    /// Domain of limits that are not shared: `namespace/name` of the Gateway and the name of the listener.
+    pub listener: String,
+    /// Domain of shared limits: `namespace/name` of the policy.
+    pub policy: String,
+    /// Whether responses have the `x-ratelimit-*` fields, unless the rule overrides it.
+    pub headers: bool,
+    /// Rules. Each that matches a request counts it.
+    pub rules: Vec<GlobalLimitRule>,
+}
+
+/// The service that counts, which the operator names.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct RateLimitService {
+    /// Host name or IP address.
+    pub host: String,
+    /// TCP port, which speaks gRPC without TLS.
+    pub port: u16,
+    /// Time for an answer.
+    pub timeout: Duration,
+    /// Whether requests are answered 500 while the service does not answer. Otherwise they pass.
+    pub fail_closed: bool,
+}
+
+impl RateLimitService {
+    /// A service at this address with the default timeout, without which requests pass.
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        Self {
+            host: host.into(),
+            port,
+            timeout: DEFAULT_TIMEOUT,
+            fail_closed: false,
+        }
+    }
+}
+
+impl FromStr for RateLimitService {
+    type Err = InvalidServiceAddress;
+
+    /// Reads `HOST:PORT` or `[IPV6]:PORT`.
+    fn from_str(text: &str) -> Result<Self, InvalidServiceAddress> {
+        let invalid = || InvalidServiceAddress(text.to_owned());
+        let (host, port) = text.rsplit_once(':').ok_or_else(invalid)?;
+        let port = port.parse().ok().filter(|port| *port != 0);
+        let inner = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        let host = match inner {
+            Some(address) if address.parse::<Ipv6Addr>().is_ok() => address,
+            None if is_host_name(host) => host,
+            Some(_) | None => return Err(invalid()),
+        };
+        Ok(Self::new(host, port.ok_or_else(invalid)?))
+    }
+}
+
+fn is_host_name(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    !text.is_empty() && text.bytes().all(allowed)
+}
+
+/// A text is not the address of a service.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("`{0}` is not HOST:PORT")]
+pub struct InvalidServiceAddress(String);
+
+/// A limit of the requests that selectors match.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct GlobalLimitRule {
+    /// Selectors, of which all must match. Empty: all requests.
+    pub selectors: Vec<Selector>,
+    /// Number of requests in a period. 0 rejects all.
+    pub requests: u32,
+    /// Period.
+    pub unit: LimitUnit,
+    /// Whether all routes of the policy share the limit.
+    pub shared: bool,
+    /// Whether requests are counted and never rejected.
+    pub shadow: bool,
+    /// Whether responses have the `x-ratelimit-*` fields. `None`: as [`GlobalRateLimit::headers`].
+    pub headers: Option<bool>,
+    /// Number that a request counts for. `None`: the service's default, which is 1.
+    pub request_cost: Option<u32>,
+    /// Number that a response counts for, in addition; counted at its end.
+    pub response_cost: Option<u32>,
+}
+
+impl GlobalLimitRule {
+    /// A limit of all requests.
+    pub fn new(requests: u32, unit: LimitUnit) -> Self {
+        Self {
+            selectors: Vec::new(),
+            requests,
+            unit,
+            shared: false,
+            shadow: false,
+            headers: None,
+            request_cost: None,
+            response_cost: None,
+        }
+    }
+}
+
+/// The period of a limit.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub enum LimitUnit {
+    /// One second.
+    Second,
+    /// One minute.
+    Minute,
+    /// One hour.
+    Hour,
+    /// One day.
+    Day,
+    /// Seven days.
+    Week,
+    /// 30 days.
+    Month,
+    /// 365 days.
+    Year,
+}
+
+impl LimitUnit {
+    /// The name in the configuration of the service.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Second => "second",
+            Self::Minute => "minute",
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+            Self::Year => "year",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,291 @@
+//! Global rate limit as a policy: asks the service, and acts on the answer.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, StatusCode, request};
+use http_body_util::BodyExt as _;
+use prost::Message as _;
+use tokio::runtime::Handle;
+use towergate_core::conn::LogThrottle;
+use towergate_core::plan::{
+    Backend, BackendId, BackendProtocol, Destination, DnsHost, Traffic, WeightedBackend,
+};
+use towergate_core::policy::{
+    BuildContext, BuiltPolicy, PolicyFuture, PolicyRequest, WaitingPolicy,
+};
+use towergate_core::traffic::{CallError, InternalClient};
+use towergate_core::{Body, LocalReply};
+
+use super::answer::Decision;
+use super::descriptor::{Descriptor, DescriptorEntry};
+use super::message::{
+    Entry, RateLimitDescriptor, RateLimitRequest, RateLimitResponse, SHOULD_RATE_LIMIT, UInt64Value,
+};
+use super::{GlobalRateLimit, RateLimitService};
+use crate::unary_call::{self, UnaryCallError};
+
+/// Longest answer of the service that is read, in bytes.
+const MAX_ANSWER_LENGTH: usize = 64 * 1024;
+
+/// Asks the service about each request that a rule matches.
+#[derive(Debug)]
+pub struct GlobalRateLimitPolicy {
+    limit: GlobalRateLimit,
+    authority: String,
+    client: InternalClient,
+}
+
+/// The descriptors of a request in one domain.
+struct Call<'l> {
+    domain: &'l str,
+    descriptors: Vec<Descriptor>,
+    /// Whether responses show the limit of each descriptor.
+    shown: Vec<bool>,
+}
+
+/// Why the service did not decide.
+#[derive(Debug, thiserror::Error)]
+enum CallFailure {
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error(transparent)]
+    Answer(#[from] UnaryCallError),
+    #[error("the response cannot be decoded")]
+    Message(#[from] prost::DecodeError),
+    #[error("the request cannot be described to the service: {0}")]
+    Question(#[from] http::Error),
+}
+
+impl GlobalRateLimitPolicy {
+    /// A policy that calls the service by `client`.
+    pub fn new(limit: GlobalRateLimit, client: InternalClient) -> Self {
+        let RateLimitService {
+            host,
+            port,
+            timeout,
+            ..
+        } = &limit.service;
+        let authority = match host.contains(':') {
+            true => format!("[{host}]:{port}"),
+            false => format!("{host}:{port}"),
+        };
+        Self {
+            client: client.with_timeout(*timeout),
+            authority,
+            limit,
+        }
+    }
+
+    /// The policy of a rule.
+    pub(crate) fn built(limit: &GlobalRateLimit, context: &BuildContext<'_>) -> BuiltPolicy {
+        let traffic = Traffic {
+            // The timeout of the service limits the whole call.
+            request_timeout: None,
+            ..Traffic::default()
+        };
+        let backends = [limit.service.backend()];
+        let client = context.http_client("rate_limit", &backends, Arc::new(traffic));
+        BuiltPolicy::waiting(Self::new(limit.clone(), client))
+    }
+
+    /// The descriptors of the rules that match, by domain. `hits` selects what is counted of a rule; a rule
+    /// without it is left out.
+    fn calls(
+        &self,
+        head: &request::Parts,
+        client: Option<IpAddr>,
+        route: &str,
+        hits: impl Fn(&super::GlobalLimitRule) -> Option<Option<u32>>,
+    ) -> Vec<Call<'_>> {
+        let mut calls: Vec<Call<'_>> = Vec::new();
+        for (index, rule) in self.limit.rules.iter().enumerate() {
+            let Some(hits) = hits(rule) else {
+                continue;
+            };
+            let (domain, entries) = match rule.shared {
+                true => {
+                    let owner = format!("{}/rule/{index}", self.limit.policy);
+                    let entries = rule.entries(index, &owner, head, client);
+                    (&self.limit.policy, entries)
+                }
+                false => (
+                    &self.limit.listener,
+                    rule.entries(index, route, head, client),
+                ),
+            };
+            let Some(entries) = entries else {
+                continue;
+            };
+            let known = calls.iter().position(|call| call.domain == domain);
+            let at = known.unwrap_or_else(|| {
+                calls.push(Call {
+                    domain,
+                    descriptors: Vec::new(),
+                    shown: Vec::new(),
+                });
+                calls.len() - 1
+            });
+            calls[at].descriptors.push(Descriptor { entries, hits });
+            calls[at]
+                .shown
+                .push(rule.headers.unwrap_or(self.limit.headers));
+        }
+        calls
+    }
+
+    async fn ask(&self, call: &Call<'_>) -> Result<RateLimitResponse, CallFailure> {
+        let question = self.question(call)?;
+        let answer = self
+            .client
+            .send_collected(question, MAX_ANSWER_LENGTH)
+            .await?;
+        let (head, body) = answer.into_parts();
+        let trailers = body.trailers.as_ref();
+        let message = unary_call::read_message(head.status, &head.headers, &body.data, trailers)?;
+        Ok(RateLimitResponse::decode(message)?)
+    }
+
+    fn question(&self, call: &Call<'_>) -> Result<Request<Body>, http::Error> {
+        let message = RateLimitRequest {
+            domain: call.domain.to_owned(),
+            descriptors: call.descriptors.iter().map(descriptor).collect(),
+        };
+        let timeout = self.limit.service.timeout;
+        unary_call::request(&self.authority, SHOULD_RATE_LIMIT, &message, timeout)
+    }
+
+    /// What happens to a request on which the service did not decide.
+    fn fail(&self, error: &CallFailure) -> Result<(), LocalReply> {
+        static THROTTLE: LogThrottle = LogThrottle::new(Duration::from_secs(10));
+        let closed = self.limit.service.fail_closed;
+        if THROTTLE.allows() {
+            let error = error as &dyn std::error::Error;
+            tracing::warn!(error, allowed = !closed, "the rate limit service failed");
+        }
+        match closed {
+            true => Err(
+                LocalReply::new(StatusCode::INTERNAL_SERVER_ERROR, "rate_limiter_error")
+                    .with_flag("RLSE"),
+            ),
+            false => Ok(()),
+        }
+    }
+
+    /// Counts the costs of a response at its end, also if the client leaves before.
+    fn count_response(&self, request: &mut PolicyRequest<'_>, route: &str) {
+        let client = request.facts.client;
+        let calls = self.calls(request.head, client, route, |rule| {
+            rule.response_cost.map(Some)
+        });
+        let questions = calls.iter().filter_map(|call| self.question(call).ok());
+        let at_end = CallsAtEnd {
+            client: self.client.clone(),
+            questions: questions.collect(),
+        };
+        if at_end.questions.is_empty() {
+            return;
+        }
+        request.on_response(move |response| {
+            let body = std::mem::take(response.response.body_mut());
+            *response.response.body_mut() = Body::new(body.map_frame(move |frame| {
+                // Keeps the calls until the body is dropped.
+                let _ = &at_end;
+                frame
+            }));
+        });
+    }
+}
+
+impl WaitingPolicy for GlobalRateLimitPolicy {
+    fn run<'a>(&'a self, request: &'a mut PolicyRequest<'_>) -> PolicyFuture<'a> {
+        Box::pin(async move {
+            let mut route = Vec::new();
+            if let Some(name) = request.facts.route {
+                name.write_route_name(&mut route);
+            }
+            let route = String::from_utf8_lossy(&route);
+            let client = request.facts.client;
+            let calls = self.calls(request.head, client, &route, |rule| Some(rule.request_cost));
+            let mut decision = Decision::default();
+            for call in &calls {
+                match self.ask(call).await {
+                    Ok(answer) => decision.add(answer, &call.shown),
+                    Err(error) => self.fail(&error)?,
+                }
+                if decision.over_limit {
+                    return Err(decision.reply());
+                }
+            }
+            for (name, value) in decision.request_headers.drain(..) {
+                request.head.headers.append(name, value);
+            }
+            request.add_response_headers(decision.response_headers());
+            self.count_response(request, &route);
+            Ok(())
+        })
+    }
+}
+
+/// Calls that are made when it is dropped. Their answers have no effect.
+struct CallsAtEnd {
+    client: InternalClient,
+    questions: Vec<Request<Body>>,
+}
+
+impl Drop for CallsAtEnd {
+    fn drop(&mut self) {
+        // There is no runtime only after the end of the program.
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        for question in self.questions.drain(..) {
+            let client = self.client.clone();
+            runtime.spawn(async move {
+                if let Err(error) = client.send_collected(question, MAX_ANSWER_LENGTH).await {
+                    tracing::debug!(%error, "the cost of a response was not counted");
+                }
+            });
+        }
+    }
+}
+
+impl RateLimitService {
+    /// The backend of calls. Its addresses are looked up by the data plane.
+    fn backend(&self) -> WeightedBackend {
+        let host = DnsHost {
+            name: self.host.clone(),
+            port: self.port,
+        };
+        let id = BackendId {
+            kind: "RateLimitService".to_owned(),
+            namespace: String::new(),
+            name: self.host.clone(),
+            port: self.port,
+        };
+        WeightedBackend {
+            weight: 1,
+            filters: Vec::new(),
+            destination: Destination::Backend(Arc::new(Backend {
+                id,
+                protocol: BackendProtocol::Http2,
+                tls: None,
+                hosts: vec![host],
+                fallback: false,
+            })),
+        }
+    }
+}
+
+fn descriptor(descriptor: &Descriptor) -> RateLimitDescriptor {
+    let entry = |entry: &DescriptorEntry| Entry {
+        key: entry.key.clone(),
+        value: entry.value.clone().unwrap_or_default(),
+    };
+    let value = |hits: u32| UInt64Value { value: hits.into() };
+    RateLimitDescriptor {
+        entries: descriptor.entries.iter().map(entry).collect(),
+        hits_addend: descriptor.hits.map(value),
+    }
+}
