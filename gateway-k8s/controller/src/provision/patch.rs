@@ -65,21 +65,21 @@ fn adapt(patch: &mut Value) {
 
 /// Removes the empty objects on the path to the pod if the patch has none.
 fn remove_nulls_of_indexing(patch: &mut Value) {
-    if patch["spec"]["template"]["spec"].is_null() {
-        if let Some(template) = patch["spec"]["template"].as_object_mut() {
-            template.remove("spec");
-        }
+    if patch["spec"]["template"]["spec"].is_null()
+        && let Some(template) = patch["spec"]["template"].as_object_mut()
+    {
+        template.remove("spec");
     }
     let empty = |value: &Value| value.is_null() || value.as_object().is_some_and(Map::is_empty);
-    if let Some(spec) = patch["spec"].as_object_mut() {
-        if spec.get("template").is_some_and(empty) {
-            spec.remove("template");
-        }
+    if let Some(spec) = patch["spec"].as_object_mut()
+        && spec.get("template").is_some_and(empty)
+    {
+        spec.remove("template");
     }
-    if empty(&patch["spec"]) {
-        if let Some(patch) = patch.as_object_mut() {
-            patch.remove("spec");
-        }
+    if empty(&patch["spec"])
+        && let Some(patch) = patch.as_object_mut()
+    {
+        patch.remove("spec");
     }
 }
 

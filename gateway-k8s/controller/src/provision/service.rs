@@ -80,10 +80,10 @@ pub(super) fn render(gateway: &GatewayToRun, name: &str, options: &ServiceOption
 
 /// Sets the fields of an EnvoyProxy for load balancers. An address in `spec.addresses` of the Gateway takes precedence.
 fn load_balancer(spec: &mut Value, given: &EnvoyService) {
-    if let Some(address) = &given.load_balancer_ip {
-        if spec.get("loadBalancerIP").is_none() {
-            spec["loadBalancerIP"] = address.clone().into();
-        }
+    if let Some(address) = &given.load_balancer_ip
+        && spec.get("loadBalancerIP").is_none()
+    {
+        spec["loadBalancerIP"] = address.clone().into();
     }
     if let Some(ranges) = &given.load_balancer_source_ranges {
         spec["loadBalancerSourceRanges"] = json!(ranges);
