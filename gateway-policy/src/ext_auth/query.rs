@@ -1,6 +1,8 @@
 //! Changes of a query string, parameter by parameter.
 
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use std::borrow::Cow;
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode, utf8_percent_encode};
 
 /// Characters that cannot be in a value of a query string, or end it. `%` is kept: a service may send encoded
 /// text.
@@ -36,24 +38,40 @@ impl QueryEdits {
     }
 
     /// The query with the changes. Other parameters keep their text and order; a parameter that is replaced
-    /// keeps its place. `None`: no parameter is left.
+    /// keeps its place. Names are compared decoded, so `%61` is `a`. `None`: no parameter is left.
     pub fn apply(&self, query: Option<&str>) -> Option<String> {
         let old = query.unwrap_or_default().split('&');
-        let mut pairs: Vec<(&str, String)> = old
+        let mut pairs: Vec<(Cow<'_, [u8]>, String)> = old
             .filter(|pair| !pair.is_empty())
-            .map(|pair| (pair.split('=').next().unwrap_or(pair), pair.to_owned()))
+            .map(|pair| (decoded_name(pair), pair.to_owned()))
             .collect();
         for (name, value) in &self.set {
             let name_text = utf8_percent_encode(name, NAME);
             let pair = format!("{name_text}={}", utf8_percent_encode(value, VALUE));
-            let place = pairs.iter().position(|(known, _)| known == name);
-            pairs.retain(|(known, _)| known != name);
-            pairs.insert(place.unwrap_or(pairs.len()).min(pairs.len()), (name, pair));
+            let place = pairs
+                .iter()
+                .position(|(known, _)| **known == *name.as_bytes());
+            pairs.retain(|(known, _)| **known != *name.as_bytes());
+            let place = place.unwrap_or(pairs.len()).min(pairs.len());
+            pairs.insert(place, (Cow::Borrowed(name.as_bytes()), pair));
         }
-        pairs.retain(|(name, _)| !self.remove.iter().any(|gone| gone == name));
+        pairs.retain(|(name, _)| !self.remove.iter().any(|gone| *gone.as_bytes() == **name));
         let texts: Vec<String> = pairs.into_iter().map(|(_, pair)| pair).collect();
         (!texts.is_empty()).then(|| texts.join("&"))
     }
+}
+
+/// The name of a parameter as a backend reads it: percent-decoded, with `+` as a space.
+fn decoded_name(pair: &str) -> Cow<'_, [u8]> {
+    let name = pair.split('=').next().unwrap_or(pair).as_bytes();
+    if !name.contains(&b'+') {
+        return percent_decode(name).into();
+    }
+    let spaced: Vec<u8> = name
+        .iter()
+        .map(|b| if *b == b'+' { b' ' } else { *b })
+        .collect();
+    Cow::Owned(percent_decode(&spaced).collect())
 }
 
 #[cfg(test)]
@@ -90,6 +108,14 @@ mod tests {
         let query = edits(&[], &["x"]).apply(Some("x=1&y=2&x=3&&x"));
         assert_eq!(query.as_deref(), Some("y=2"));
         assert_eq!(edits(&[], &["x"]).apply(Some("x=1")), None);
+    }
+
+    #[test]
+    fn names_are_compared_decoded() {
+        let query = edits(&[("role", "user")], &["is admin"]);
+        let query = query.apply(Some("r%6Fle=admin&is+admin=1&is%20admin=1&y=2"));
+
+        assert_eq!(query.as_deref(), Some("role=user&y=2"));
     }
 
     #[test]

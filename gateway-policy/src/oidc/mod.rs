@@ -103,7 +103,7 @@ pub mod fuzzing {
             let seal = SessionSeal {
                 cookies: &cookies,
                 keys: &keys,
-                site: "a.test",
+                site: super::session::SessionSite::Host("a.test"),
                 encrypted,
             };
             let state = seal.read(&jar, now);

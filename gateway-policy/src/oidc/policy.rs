@@ -17,7 +17,9 @@ use super::id_token::{IdTokenRules, subject_of};
 use super::jar::CookieJar;
 use super::login::{LoginContext, RequestUrl, redirect, with_query};
 use super::provider::{ProviderState, now};
-use super::session::{RefreshToken, SessionSeal, SessionState, UserSession, expiry_of};
+use super::session::{
+    RefreshToken, SessionSeal, SessionSite, SessionState, UserSession, expiry_of,
+};
 use super::state::{LoginState, unix};
 use super::token_endpoint::{IssuedTokens, TokenGrant};
 use super::{IdTokenError, OidcAuthentication, OidcError, ProviderClient, SessionKeys};
@@ -143,7 +145,10 @@ impl OidcPolicy {
     fn seal<'p>(&'p self, url: &RequestUrl<'p>) -> SessionSeal<'p> {
         let cookies = &self.rule.cookies;
         SessionSeal {
-            site: cookies.domain.as_deref().unwrap_or(url.authority),
+            site: match cookies.domain.as_deref() {
+                Some(domain) => SessionSite::Domain(domain),
+                None => SessionSite::Host(url.authority),
+            },
             cookies,
             keys: &self.keys,
             encrypted: self.rule.encrypt_tokens,

@@ -1,10 +1,14 @@
 //! A session: the tokens of a user, and the cookies that hold them.
 //!
 //! The signature covers host, end and tokens together, so cookies of different sessions cannot be mixed. The refresh
-//! token is sealed by itself, together with its end: browsers delete the other cookies when the access token expires.
+//! token is sealed by itself, together with its end: browsers delete the other cookies when the access token expires. It
+//! names the ID token of its session by a digest, so that the ID token of another session is not used beside it.
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use aws_lc_rs::digest::{SHA256, digest};
+use data_encoding::BASE64URL_NOPAD;
 use towergate_core::HeaderList;
 
 use super::SessionKeys;
@@ -48,13 +52,31 @@ pub(super) enum SessionState {
     },
 }
 
+/// Where a session is valid. A session of a host is not one of the domain with the same name, and conversely.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum SessionSite<'r> {
+    /// The host of the request.
+    Host(&'r str),
+    /// The configured domain of the cookies.
+    Domain(&'r str),
+}
+
+impl fmt::Display for SessionSite<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(name) => write!(f, "host {name}"),
+            Self::Domain(name) => write!(f, "domain {name}"),
+        }
+    }
+}
+
 /// Who reads or writes the cookies of a session.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SessionSeal<'r> {
     pub(super) cookies: &'r SessionCookies,
     pub(super) keys: &'r SessionKeys,
-    /// Host of the request, or the domain of the cookies. A session is valid there only.
-    pub(super) site: &'r str,
+    /// Where a session is valid.
+    pub(super) site: SessionSite<'r>,
     /// Whether access and ID token are encrypted.
     pub(super) encrypted: bool,
 }
@@ -79,11 +101,11 @@ impl SessionSeal<'_> {
                 return SessionState::None;
             }
         }
-        let Some(refresh_token) = self.refresh_token(jar, now) else {
+        let Some((refresh_token, own_id)) = self.refresh_token(jar, now) else {
             return SessionState::None;
         };
-        // An ID token in clear is not authenticated once the signature has gone.
-        let id_token = id.filter(|_| self.encrypted);
+        // Once the signature has gone, the digest beside the refresh token authenticates the ID token.
+        let id_token = id.filter(|id| digest_of(Some(id)) == own_id);
         SessionState::Expired {
             refresh_token,
             id_token: id_token.and_then(|text| self.open_token("id", &text)),
@@ -127,16 +149,20 @@ impl SessionSeal<'_> {
             .seal(&self.purpose(kind), token.expose().as_bytes())
     }
 
-    fn refresh_token(&self, jar: &CookieJar<'_>, now: SystemTime) -> Option<RefreshToken> {
+    /// The refresh token, and the digest of the cookie with the ID token of its session.
+    fn refresh_token(
+        &self,
+        jar: &CookieJar<'_>,
+        now: SystemTime,
+    ) -> Option<(RefreshToken, String)> {
         let sealed = jar.get_split(&self.cookies.refresh_token())?;
         let opened = self.keys.open(&self.purpose("refresh"), &sealed)?;
         let opened = String::from_utf8(opened).ok()?;
-        let (end, text) = opened.split_once(' ')?;
+        let (end, rest) = opened.split_once(' ')?;
+        let (id, text) = rest.split_once(' ')?;
         let end = end.parse().ok()?;
-        (unix(now) < end).then(|| RefreshToken {
-            text: SecretText::new(text),
-            end,
-        })
+        let text = SecretText::new(text);
+        (unix(now) < end).then(|| (RefreshToken { text, end }, id.to_owned()))
     }
 
     /// The fields that set the cookies of a session. `None` if a token is too long, or has characters that a cookie
@@ -171,7 +197,8 @@ impl SessionSeal<'_> {
             )?;
         }
         if let Some(token) = &session.refresh_token {
-            let text = format!("{} {}", token.end, token.text.expose());
+            let id = digest_of(id_value.as_deref());
+            let text = format!("{} {id} {}", token.end, token.text.expose());
             let sealed = self.keys.seal(&self.purpose("refresh"), text.as_bytes())?;
             let left = Duration::from_secs(token.end.saturating_sub(unix(now)));
             add(&names.refresh_token(), &sealed, left)?;
@@ -193,6 +220,14 @@ impl SessionSeal<'_> {
             names.remove(&mut fields, jar, name);
         }
         fields
+    }
+}
+
+/// The digest of the cookie with an ID token: base64url, or `-` without one.
+fn digest_of(id: Option<&str>) -> String {
+    match id {
+        Some(id) => BASE64URL_NOPAD.encode(digest(&SHA256, id.as_bytes()).as_ref()),
+        None => "-".to_owned(),
     }
 }
 
@@ -235,7 +270,7 @@ mod tests {
             SessionSeal {
                 cookies: &self.cookies,
                 keys: &self.keys,
-                site,
+                site: SessionSite::Host(site),
                 encrypted: self.encrypted,
             }
         }
@@ -338,6 +373,45 @@ mod tests {
                 assert_eq!(browser.read(), SessionState::None, "{name}");
             }
         }
+    }
+
+    #[test]
+    fn the_id_token_of_another_session_is_not_used_beside_a_refresh_token() {
+        for encrypted in [true, false] {
+            let mut other = session();
+            other.id_token = Some(SecretText::new("of-another-user"));
+            let other = Browser::new(encrypted).log_in(&other);
+            let foreign = other.jar.iter().find(|(name, _)| name == "IdToken-0a");
+            let own = Browser::new(encrypted).log_in(&session()).forget("Oauth");
+
+            let kept = own.read();
+            let mut mixed = own.forget("IdToken");
+            mixed.jar.push(foreign.unwrap().clone());
+
+            let id_token = |state| match state {
+                SessionState::Expired { id_token, .. } => id_token,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(id_token(kept), session().id_token);
+            assert_eq!(id_token(mixed.read()), None);
+        }
+    }
+
+    #[test]
+    fn a_session_of_a_host_is_not_one_of_the_domain_with_its_name() {
+        let browser = Browser::new(true).log_in(&session());
+        let pairs = browser
+            .jar
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"));
+        let line = pairs.collect::<Vec<_>>().join("; ");
+        let headers = HeaderMap::from_iter([(COOKIE, line.parse().unwrap())]);
+        let seal = SessionSeal {
+            site: SessionSite::Domain("a.test"),
+            ..browser.seal("a.test")
+        };
+
+        assert_eq!(seal.read(&CookieJar::of(&headers), NOW), SessionState::None);
     }
 
     #[test]
