@@ -38,6 +38,7 @@ pub fn check(bytes: &[u8]) {
             }),
         }],
         default,
+        databases: Vec::new(),
     };
     let allow = rules(Access::Allow, Access::Deny);
     let deny = rules(Access::Deny, Access::Allow);
