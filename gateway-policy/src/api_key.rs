@@ -25,7 +25,7 @@ pub struct ApiKeyAuthentication {
     pub credentials: Vec<ApiKeyCredential>,
     /// Places where keys are looked for, in order. Never empty.
     pub sources: Vec<ApiKeyPlace>,
-    /// The header field that tells the backend the client's name.
+    /// The header field in which the backend receives the client's name.
     pub forward_client: Option<Text<HeaderName>>,
     /// Whether keys are removed from the request before it is forwarded.
     pub sanitize: bool,

@@ -60,7 +60,7 @@ pub struct FormatTls<'a> {
 pub struct FormatExchange<'a> {
     /// Time of the request.
     pub start: SystemTime,
-    /// Status of the response; `None` before it.
+    /// Status of the response. `None`: there is no response yet.
     pub status: Option<StatusCode>,
     /// Response flags as in the access log; empty: none.
     pub flags: &'a str,

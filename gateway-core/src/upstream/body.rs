@@ -33,8 +33,8 @@ pub(crate) enum ResponseSource {
     /// A stream of an HTTP/2 connection. The rest of the upload is stopped at the end.
     Http2(
         Incoming,
-        #[allow(dead_code, reason = "kept for its drop")] Http2Stream,
-        #[allow(dead_code, reason = "kept for its drop")] StopUpload,
+        #[allow(dead_code, reason = "held until it is dropped")] Http2Stream,
+        #[allow(dead_code, reason = "held until it is dropped")] StopUpload,
     ),
     /// The body has ended.
     Ended,

@@ -1,4 +1,4 @@
-//! The body of a gRPC response, whose trailers tell whether the call succeeded.
+//! The body of a gRPC response, whose trailers report whether the call succeeded.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::Controller;
 /// Counts a call by its trailers; without them, as a failure.
 pub(super) struct ObservedBody {
     inner: Body,
-    /// `None` once the call has been counted, and if the client has left.
+    /// `None` once the call has been counted, and if the client has disconnected.
     controller: Option<Arc<Controller>>,
 }
 

@@ -1,4 +1,4 @@
-//! Who sends a request.
+//! The sender of a request.
 
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
@@ -10,7 +10,7 @@ use super::location::is_at_one_of;
 use super::{Access, LocationMatch, Subject};
 use crate::jwt::{Claims, find_claim};
 
-/// Who sends the request; all parts that are given must match.
+/// The sender of the request; all parts that are given must match.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct PrincipalMatch {
     /// Networks, one of which has the client's address; `None`: any address.
@@ -80,7 +80,7 @@ impl PrincipalMatch {
                 .is_none_or(|own| is_at_one_of(own, subject, access))
     }
 
-    /// An unknown client matches a rule that denies and none that allows.
+    /// An unknown client matches a rule that denies, but no rule that allows.
     fn matches_address(&self, subject: &Subject<'_>, access: Access) -> bool {
         let Some(networks) = &self.networks else {
             return true;

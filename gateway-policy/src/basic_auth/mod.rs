@@ -48,7 +48,7 @@ use crate::secret::SecretText;
 pub struct BasicAuthentication {
     /// The text of an `.htpasswd` file.
     pub users: SecretText,
-    /// The header field that tells the backend the user's name.
+    /// The header field in which the backend receives the user's name.
     pub forward_user_name: Option<Text<HeaderName>>,
 }
 

@@ -14,12 +14,12 @@ use towergate_core::policy::{
 use super::{AuthenticatedUser, BasicAuthError, BasicAuthentication, Credentials, Users};
 use crate::challenge::challenge;
 
-/// The most slow verifications whose result is kept.
+/// Maximum number of slow verifications whose result is kept.
 const CACHE_SIZE: usize = 1024;
-/// The most slow verifications of a policy at the same time, so that guessing passwords does not use up the
+/// Maximum number of concurrent slow verifications of a policy, so that guessing passwords does not use up the
 /// machine.
 const MAX_SLOW: usize = 4;
-/// The most requests of a policy that wait for a slow verification. Further requests are refused.
+/// Maximum number of requests of a policy that wait for a slow verification. Further requests are refused.
 const MAX_WAITING: usize = 64;
 
 /// Admits requests with the name and password of a user.

@@ -13,7 +13,7 @@ const MAX_STEPS: u32 = 10_000;
 impl Environment {
     /// Variables by name, in the order in which their values are passed to
     /// [`Expression::holds`](super::Expression::holds). A variable with an empty list of attributes has any
-    /// field, and may be used whole; the others stand only before one of their attributes.
+    /// field, and may be used whole; the others may only be used with one of their attributes.
     pub const fn new(variables: &'static [(&'static str, &'static [&'static str])]) -> Self {
         Self {
             variables,

@@ -5,7 +5,7 @@ use super::expression::{ExpressionError, Macro, Node, Operator};
 use super::functions::Function;
 use super::lexer::{Token, tokens};
 
-/// The deepest nesting of an expression, so that parsing and evaluation stay within the stack.
+/// Maximum nesting depth of an expression, so that parsing and evaluation stay within the stack.
 const MAX_DEPTH: usize = 100;
 
 /// Parses `text`, an expression over the variables of `environment`.

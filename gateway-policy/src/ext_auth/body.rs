@@ -1,4 +1,4 @@
-//! The body of a request on its way past a service: read up to a limit, then replayed to the backend.
+//! The body of a request that is also sent to an authorization service: read up to a limit, then replayed to the backend.
 
 use std::collections::VecDeque;
 use std::pin::Pin;

@@ -113,7 +113,7 @@ fn decode_claims(text: &str) -> Result<Claims, JwtError> {
 }
 
 /// Seconds since 1970 of a NumericDate (RFC 7519, section 2), without its fraction; `None` for a negative
-/// number and for one that no clock will show.
+/// number and for one beyond the range of the clock.
 pub(super) fn seconds(number: &Number) -> Option<u64> {
     number.as_u64().or_else(|| {
         let value = number.as_f64()?;

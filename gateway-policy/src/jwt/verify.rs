@@ -1,4 +1,4 @@
-//! What a token must say to be accepted by a provider, besides its signature.
+//! Claims that a token must have to be accepted by a provider, besides a valid signature.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,4 +1,4 @@
-//! The begin of a login: the redirect to the provider.
+//! The start of a login: the redirect to the provider.
 
 use std::time::{Duration, SystemTime};
 

@@ -97,14 +97,14 @@ impl SessionSeal<'_> {
                     return session.map_or(SessionState::None, SessionState::Valid);
                 }
             } else if id.is_some() {
-                // All cookies are present and do not fit together: someone has changed one.
+                // All cookies are present and do not fit together: one was changed.
                 return SessionState::None;
             }
         }
         let Some((refresh_token, own_id)) = self.refresh_token(jar, now) else {
             return SessionState::None;
         };
-        // Once the signature has gone, the digest beside the refresh token authenticates the ID token.
+        // After the signature cookie has expired, the digest beside the refresh token authenticates the ID token.
         let id_token = id.filter(|id| digest_of(Some(id)) == own_id);
         SessionState::Expired {
             refresh_token,

@@ -1,4 +1,4 @@
-//! What a plan says about a login at an OpenID provider.
+//! The settings of a login at an OpenID provider in a plan.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -19,7 +19,7 @@ api_struct! {
     }
 }
 
-/// Key of the Secret under which the users are.
+/// Key of the Secret that holds the users.
 const USERS: &str = ".htpasswd";
 
 impl BasicAuth {

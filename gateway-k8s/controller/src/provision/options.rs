@@ -127,7 +127,7 @@ impl PlaneOptions {
     ///
     /// # Errors
     /// If a required field is missing, or a field is unknown or has another type. An unknown field is an
-    /// error, because ignoring it would go unnoticed.
+    /// error; otherwise a misspelt option would go unnoticed.
     pub(crate) fn read(json: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(json)
     }

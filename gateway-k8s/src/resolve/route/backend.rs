@@ -25,7 +25,7 @@ use crate::status::{RouteReason, Statuses};
 pub(crate) struct Backends<'a> {
     /// Endpoints of the backends.
     pub(crate) endpoints: Endpoints,
-    /// Every backend once, so that rules share instances.
+    /// Each distinct backend, stored once so that rules share the instance.
     known: HashSet<Arc<Backend>>,
     /// TLS towards backends.
     pub(crate) tls: BackendTls<'a>,
