@@ -7,6 +7,7 @@
 //! Not modelled: rate limits (they depend on earlier requests), the responses of authentication servers
 //! and backends, retries, compression, and error pages.
 
+mod exchange;
 mod uri;
 
 use std::net::IpAddr;
@@ -16,6 +17,7 @@ use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 use towergate_policy::basic_auth::{Credentials, Users};
 
+pub use self::exchange::{ModelAnswer, ModelCertificate, ModelRequest};
 pub(crate) use self::uri::normalise;
 use super::controller::ControllerConfig;
 use super::input::{Manifests, flag};
@@ -24,82 +26,6 @@ use super::settings::{BasicAuth, CorsSettings, IngressSettings};
 use super::translate::read_all;
 use super::value::size;
 use crate::objects::ObjectKey;
-
-/// A request, as far as the model reads it.
-#[derive(Clone, Debug)]
-pub struct ModelRequest {
-    /// Whether it arrived over TLS.
-    pub https: bool,
-    /// Method.
-    pub method: String,
-    /// Request target: path and query as sent.
-    pub target: String,
-    /// Header fields.
-    pub headers: Vec<(String, String)>,
-    /// Address of the client.
-    pub client: IpAddr,
-    /// Announced length of the body.
-    pub body_len: u64,
-    /// Whether the version is HTTP/1.0, which needs no `Host`.
-    pub http10: bool,
-    /// Certificate of the client.
-    pub certificate: Option<ModelCertificate>,
-}
-
-/// A client certificate.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ModelCertificate {
-    /// Subject, such as `CN=client-a`.
-    pub subject: String,
-    /// Whether the configured CA vouches for it.
-    pub valid: bool,
-}
-
-impl ModelRequest {
-    /// The first value of a header field.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        let mut fields = self.headers.iter();
-        let found = fields.find(|(field, _)| field.eq_ignore_ascii_case(name));
-        found.map(|(_, value)| value.as_str())
-    }
-}
-
-/// What ingress-nginx answers.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum ModelAnswer {
-    /// A response of its own.
-    Reply {
-        /// Status.
-        status: u16,
-        /// `Location`.
-        location: Option<String>,
-    },
-    /// The response of a backend.
-    Proxy {
-        /// Ports of Services, of which one receives the request.
-        backends: Vec<BackendPort>,
-        /// Request target that the backend receives.
-        target: String,
-        /// Whether an authentication server is asked first.
-        asks: bool,
-    },
-}
-
-impl ModelAnswer {
-    fn reply(status: u16) -> Self {
-        Self::Reply {
-            status,
-            location: None,
-        }
-    }
-
-    fn redirect(status: u16, location: String) -> Self {
-        Self::Reply {
-            status,
-            location: Some(location),
-        }
-    }
-}
 
 /// A controller with its Ingresses.
 #[derive(Debug)]

@@ -7,6 +7,7 @@
 //!                                                     └─ verdicts
 //! ```
 
+mod backend_rules;
 mod backends;
 mod certificates;
 mod config;
@@ -14,6 +15,7 @@ mod gateway;
 mod matches;
 mod policies;
 mod prefixes;
+mod redirects;
 mod routes;
 mod streams;
 

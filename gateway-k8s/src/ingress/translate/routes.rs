@@ -1,24 +1,21 @@
 //! Routes: the locations of each host as rules, grouped by the policies that apply to them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::backends::ENVOY;
-use super::matches::{Taker, canary_matches, path_match, pattern, rewrite};
+use super::matches::{path_match, pattern};
 use super::policies::{MAX_BODY, PolicyScope, RoutePolicies, quantity};
+use super::redirects::{Redirects, redirect_target};
 use super::{ANSWER, Translator, slug};
-use crate::ingress::servers::{BackendPort, Location, Server, listed_paths};
+use crate::ingress::servers::{Location, Server, listed_paths};
 use crate::ingress::settings::{BackendProtocol, IngressSettings, SnippetAction};
-use crate::ingress::value::url;
 use crate::ingress::verdict::Finding;
-use crate::objects::ObjectKey;
 
 /// Largest number of rules of a route (Gateway API).
-const MAX_RULES: usize = 16;
+pub(super) const MAX_RULES: usize = 16;
 /// Largest number of matches of a rule.
-const MAX_MATCHES: usize = 64;
+pub(super) const MAX_MATCHES: usize = 64;
 /// Paths that are exempt from redirects to HTTPS and from authentication.
 const ACME: &str = "/.well-known/acme-challenge";
 
@@ -35,10 +32,10 @@ pub(crate) enum Listeners {
 
 /// A rule with one path.
 #[derive(Clone, Debug)]
-struct RuleDraft {
-    matches: Vec<Value>,
-    filters: Vec<Value>,
-    backends: Vec<Value>,
+pub(super) struct RuleDraft {
+    pub(super) matches: Vec<Value>,
+    pub(super) filters: Vec<Value>,
+    pub(super) backends: Vec<Value>,
 }
 
 impl RuleDraft {
@@ -342,7 +339,12 @@ impl Translator<'_> {
     }
 
     /// Whether the host serves only gRPC below `/`, as a GRPCRoute does.
-    fn is_grpc(&self, server: &Server, location: &Location, settings: &IngressSettings) -> bool {
+    pub(super) fn is_grpc(
+        &self,
+        server: &Server,
+        location: &Location,
+        settings: &IngressSettings,
+    ) -> bool {
         let own: Vec<&Location> = server.locations.iter().filter(|l| !l.catch_all).collect();
         settings.backend.protocol == BackendProtocol::Grpc
             && settings.denied.is_none()
@@ -350,211 +352,6 @@ impl Translator<'_> {
             && location.path == "/"
             && location.canary.is_none()
             && own.len() == 1
-    }
-
-    /// The rules that lead to the backend of a location.
-    fn backend_rules(
-        &mut self,
-        server: &Server,
-        location: &Location,
-        backend: &BackendPort,
-        ingress: usize,
-        comments: &BTreeSet<String>,
-    ) -> Vec<RuleDraft> {
-        let settings = Arc::clone(&self.servers.ingresses[ingress].settings);
-        let path = path_match(location, server.regex);
-        if settings.denied.is_some() {
-            // A rule without backends answers 500.
-            return vec![RuleDraft {
-                matches: vec![json!({"path": path})],
-                filters: Vec::new(),
-                backends: Vec::new(),
-            }];
-        }
-        let filters = self.filters(server, location, ingress, &settings, comments);
-        let plain = IngressSettings {
-            backend: Default::default(),
-            ..(*settings).clone()
-        };
-        // The default backend of a host does not have the protocol of the Ingress.
-        let of = if location.catch_all {
-            &plain
-        } else {
-            &*settings
-        };
-        if self.is_grpc(server, location, &settings) {
-            let number = self.backend_ref(backend, ingress, &plain, comments);
-            return vec![RuleDraft {
-                matches: Vec::new(),
-                filters,
-                backends: vec![number],
-            }];
-        }
-        let main = self.backend_ref(backend, ingress, of, comments);
-        let rule = |headers: Option<Value>, backends: Vec<Value>| {
-            let mut matching = json!({"path": path});
-            if let Some(header) = headers {
-                matching["headers"] = json!([header]);
-            }
-            RuleDraft {
-                matches: vec![matching],
-                filters: filters.clone(),
-                backends,
-            }
-        };
-        let Some(canary) = &location.canary else {
-            return vec![rule(None, vec![main])];
-        };
-        let mut of_canary = (*settings).clone();
-        of_canary.backend.ca_secret = None;
-        let taken = self.backend_ref(&canary.backend, canary.ingress, &of_canary, comments);
-        let mut rules = Vec::new();
-        for (header, taker) in canary_matches(canary) {
-            let backend = match taker {
-                Taker::Canary => taken.clone(),
-                Taker::Main => main.clone(),
-            };
-            rules.push(rule(Some(header), vec![backend]));
-        }
-        let (weight, total) = (canary.canary.weight, canary.canary.total);
-        let backends = match weight {
-            0 => vec![main],
-            _ if weight >= total => vec![taken],
-            _ => {
-                let (mut main, mut taken) = (main, taken);
-                main["weight"] = (total - weight).into();
-                taken["weight"] = weight.into();
-                vec![main, taken]
-            }
-        };
-        rules.push(rule(None, backends));
-        rules
-    }
-
-    /// Filters of a rule that leads to a backend.
-    fn filters(
-        &mut self,
-        server: &Server,
-        location: &Location,
-        ingress: usize,
-        settings: &IngressSettings,
-        comments: &BTreeSet<String>,
-    ) -> Vec<Value> {
-        let mut filters = Vec::new();
-        let mut set: Vec<Value> = settings
-            .request_headers
-            .iter()
-            .map(|(name, value)| json!({"name": name, "value": value}))
-            .collect();
-        if let Some(prefix) = &settings.forwarded_prefix {
-            set.push(json!({"name": "X-Forwarded-Prefix", "value": prefix}));
-        }
-        let mut edits = serde_json::Map::new();
-        if !set.is_empty() {
-            edits.insert("set".to_owned(), json!(set));
-        }
-        let mut removed = settings.removed_request_headers.clone();
-        if settings.basic_auth.is_some() {
-            // The backend must not learn the password.
-            removed.push("Authorization".to_owned());
-        }
-        if !removed.is_empty() {
-            edits.insert("remove".to_owned(), json!(removed));
-        }
-        if !edits.is_empty() {
-            filters.push(json!({"type": "RequestHeaderModifier", "requestHeaderModifier": edits}));
-        }
-        let mut change = serde_json::Map::new();
-        if !settings.response_headers.is_empty() {
-            let set: Vec<Value> = settings
-                .response_headers
-                .iter()
-                .map(|(name, value)| json!({"name": name, "value": value}))
-                .collect();
-            change.insert("set".to_owned(), json!(set));
-        }
-        if !settings.hidden_headers.is_empty() {
-            change.insert("remove".to_owned(), json!(settings.hidden_headers));
-        }
-        if !change.is_empty() {
-            filters
-                .push(json!({"type": "ResponseHeaderModifier", "responseHeaderModifier": change}));
-        }
-        let mut rewriting = serde_json::Map::new();
-        if let Some(host) = &settings.backend.vhost {
-            rewriting.insert("hostname".to_owned(), host.clone().into());
-        }
-        let target = settings
-            .rewrite
-            .as_ref()
-            .filter(|to| **to != location.path && server.regex);
-        if let Some(to) = location
-            .replaces_prefix
-            .as_ref()
-            .filter(|to| **to != location.path)
-        {
-            let path = json!({"type": "ReplacePrefixMatch", "replacePrefixMatch": to});
-            rewriting.insert("path".to_owned(), path);
-        }
-        let mut extension = None;
-        if let Some(target) = target {
-            if target.contains('$') {
-                let (pattern, substitution) = rewrite(&location.path, target);
-                extension = Some(self.rewrite_filter(ingress, &pattern, &substitution, comments));
-            } else {
-                let path = json!({"type": "ReplaceFullPath", "replaceFullPath": target});
-                rewriting.insert("path".to_owned(), path);
-            }
-        }
-        if !rewriting.is_empty() {
-            filters.push(json!({"type": "URLRewrite", "urlRewrite": rewriting}));
-        }
-        if let Some(mirror) = &settings.mirror {
-            let namespace = self.servers.ingresses[ingress].ingress.key.clone();
-            let kind = (
-                "gateway.networking.k8s.io",
-                "HTTPRoute",
-                namespace.namespace.as_str(),
-            );
-            let name = format!("{}-mirror", namespace.name);
-            let backend = self.url_backend(mirror, kind, &name, comments);
-            filters
-                .push(json!({"type": "RequestMirror", "requestMirror": {"backendRef": backend}}));
-        }
-        filters.extend(extension);
-        filters
-    }
-
-    /// An HTTPRouteFilter that rewrites by regular expression, and the reference to it.
-    fn rewrite_filter(
-        &mut self,
-        ingress: usize,
-        pattern: &str,
-        substitution: &str,
-        comments: &BTreeSet<String>,
-    ) -> Value {
-        let spec = json!({"urlRewrite": {"path": {
-            "type": "ReplaceRegexMatch",
-            "replaceRegexMatch": {"pattern": pattern, "substitution": substitution},
-        }}});
-        let ingress = self.servers.ingresses[ingress].ingress.key.clone();
-        let equal = self.output.iter().find(|object| {
-            object.kind == "HTTPRouteFilter"
-                && object.key.namespace == ingress.namespace
-                && object.value["spec"] == spec
-        });
-        let key = match equal {
-            Some(object) => object.key.clone(),
-            None => {
-                let name = format!("{}-rewrite", ingress.name);
-                let kind = "HTTPRouteFilter";
-                let key = self.output.free_name(kind, &ingress.namespace, &name);
-                self.output.add(kind, &key, spec, comments);
-                key
-            }
-        };
-        let reference = json!({"group": ENVOY, "kind": "HTTPRouteFilter", "name": key.name});
-        json!({"type": "ExtensionRef", "extensionRef": reference})
     }
 
     /// Writes the routes of a host and notes their policies.
@@ -638,110 +435,6 @@ impl Translator<'_> {
         }
         sections
     }
-
-    fn redirect_to_https(&mut self, server: &Server, redirects: &mut Redirects) {
-        let mut names = vec![server.host.clone()];
-        names.extend(server.aliases.iter().cloned());
-        // A redirect of the location itself precedes the one to HTTPS.
-        let answered = |location: &Location| {
-            let settings = self.servers.settings(location);
-            settings.is_some_and(|settings| settings.redirect.is_some())
-        };
-        let whole = server.locations.iter().any(|location| {
-            location.path == "/"
-                && !location.exact
-                && self.redirects(server, location)
-                && !answered(location)
-        });
-        if whole {
-            redirects.hosts.extend(names);
-            return;
-        }
-        let paths: Vec<Value> = server
-            .locations
-            .iter()
-            .filter(|location| self.redirects(server, location) && !answered(location))
-            .map(|location| json!({"path": path_match(location, server.regex)}))
-            .collect();
-        if !paths.is_empty() {
-            redirects.paths.push((names, paths));
-        }
-    }
-
-    /// `from-to-www-redirect`.
-    fn redirect_other_name(&mut self, server: &Server, redirects: &mut Redirects) {
-        if let Some(other) = &server.redirect_from {
-            redirects.names.push((other.clone(), server.host.clone()));
-        }
-    }
-
-    /// The redirect routes, in the namespace of the Gateway.
-    fn write_redirects(&mut self, redirects: Redirects) {
-        let code = self.config.redirect_code();
-        let namespace = self.options.gateway.namespace.clone();
-        let to_https = json!({"scheme": "https", "statusCode": code});
-        let filters = json!([{"type": "RequestRedirect", "requestRedirect": to_https}]);
-        let parents = json!([self.parent(Some("http"))]);
-        let why = BTreeSet::from([
-            "Hosts of Ingresses with TLS: ssl-redirect, force-ssl-redirect".to_owned(),
-        ]);
-        let hosts: Vec<String> = redirects.hosts.into_iter().collect();
-        for hosts in hosts.chunks(MAX_RULES) {
-            let key = self
-                .output
-                .free_name("HTTPRoute", &namespace, "https-redirect");
-            let mut spec = json!({"parentRefs": parents, "rules": [{"filters": filters}]});
-            let named: Vec<&String> = hosts.iter().filter(|host| !host.is_empty()).collect();
-            if named.len() == hosts.len() {
-                spec["hostnames"] = json!(named);
-            }
-            self.output.add("HTTPRoute", &key, spec, &why);
-        }
-        for (names, paths) in redirects.paths {
-            let name = format!("https-redirect-{}", slug(&names[0]));
-            let key = self.output.free_name("HTTPRoute", &namespace, &name);
-            let rules: Vec<Value> = paths
-                .chunks(MAX_MATCHES)
-                .map(|matches| json!({"matches": matches, "filters": filters}))
-                .collect();
-            let mut spec = json!({"parentRefs": parents, "rules": rules});
-            let names: Vec<String> = names.into_iter().filter(|name| !name.is_empty()).collect();
-            if !names.is_empty() {
-                spec["hostnames"] = json!(names);
-            }
-            self.output.add("HTTPRoute", &key, spec, &why);
-        }
-        for (from, to) in redirects.names {
-            let mut sections = vec!["http"];
-            if !self.certificates.is_empty() {
-                sections.push("https");
-            }
-            let parents: Vec<Value> = sections
-                .iter()
-                .map(|section| self.parent(Some(section)))
-                .collect();
-            let key = ObjectKey::new(&*namespace, format!("redirect-{}", slug(&from)));
-            let redirect = json!({"hostname": to, "statusCode": code});
-            let spec = json!({
-                "parentRefs": parents,
-                "hostnames": [from],
-                "rules": [{"filters": [{"type": "RequestRedirect", "requestRedirect": redirect}]}],
-            });
-            let why = BTreeSet::from(["from-to-www-redirect".to_owned()]);
-            self.output.add("HTTPRoute", &key, spec, &why);
-        }
-    }
-}
-
-/// Redirects of hosts that are written together.
-#[derive(Debug, Default)]
-struct Redirects {
-    /// Hosts that redirect to HTTPS. An empty name: all others.
-    hosts: BTreeSet<String>,
-    /// Hosts of which some paths redirect to HTTPS.
-    paths: Vec<(Vec<String>, Vec<Value>)>,
-    /// Names that redirect to another name.
-    names: Vec<(String, String)>,
 }
 
 /// Where the rules of a location go.
@@ -823,34 +516,4 @@ fn chunks(groups: Vec<Vec<RuleDraft>>) -> Vec<Vec<RuleDraft>> {
         }
     }
     routes
-}
-
-/// A redirect to an address or a path.
-fn redirect_target(to: &str, code: u16) -> Value {
-    let code = if matches!(code, 301 | 302 | 303 | 307 | 308) {
-        code
-    } else {
-        302
-    };
-    let (path, mut redirect) = match url(to) {
-        Some(parts) => {
-            let mut redirect = json!({"scheme": parts.scheme, "hostname": parts.host});
-            if let Some(port) = parts.port {
-                redirect["port"] = port.into();
-            }
-            (parts.path, redirect)
-        }
-        None => {
-            let path = to.split(['?', '#']).next().unwrap_or_default();
-            (path.to_owned(), json!({}))
-        }
-    };
-    let path = if path.is_empty() {
-        "/".to_owned()
-    } else {
-        path
-    };
-    redirect["path"] = json!({"type": "ReplaceFullPath", "replaceFullPath": path});
-    redirect["statusCode"] = code.into();
-    redirect
 }

@@ -8,8 +8,8 @@ use towergate_policy::merge::merge;
 use towergate_policy::{FieldError, Policy};
 
 use super::Unusable;
-use super::attach::RoutePolicySpec;
 use super::context::PolicyContext;
+use super::effective::RoutePolicySpec;
 
 /// Enforced settings of a BackendTrafficPolicy.
 #[derive(Clone, Debug, PartialEq)]

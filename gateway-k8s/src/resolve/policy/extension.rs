@@ -8,8 +8,8 @@ use towergate_policy::check::FieldRemarks;
 use towergate_policy::common::Targets;
 
 use super::Unusable;
-use super::attach::RoutePolicySpec;
 use super::context::PolicyContext;
+use super::effective::RoutePolicySpec;
 use crate::api::policy::{EnvoyExtensionPolicySpec, EnvoyPatchPolicySpec};
 
 macro_rules! unsupported {

@@ -20,14 +20,15 @@ pub(crate) mod backend_tls;
 mod backend_traffic;
 mod client_traffic;
 pub(super) mod context;
+mod effective;
 mod extension;
 mod security;
 mod target;
 
 pub(super) use ancestors::without_effect;
-pub(super) use attach::{Attached, InForce, On, RoutePolicySpec};
 pub(super) use backend_traffic::TrafficEffect;
 pub(super) use client_traffic::{ClientEffect, ClientTraffic};
+pub(super) use effective::{Attached, InForce, On, RoutePolicySpec};
 pub(super) use target::target_field;
 
 use std::cell::RefCell;

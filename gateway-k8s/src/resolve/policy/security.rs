@@ -6,8 +6,8 @@ use towergate_policy::merge::merge;
 use towergate_policy::{FieldError, Policy, SecurityPolicySpec};
 
 use super::Unusable;
-use super::attach::RoutePolicySpec;
 use super::context::PolicyContext;
+use super::effective::RoutePolicySpec;
 
 impl RoutePolicySpec for SecurityPolicySpec {
     const KIND: &'static str = "SecurityPolicy";

@@ -3,6 +3,8 @@
 //! Every document is decoded on its own, with the line of each annotation and key. Objects of kinds
 //! that the translation does not use are ignored.
 
+mod ingress_spec;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,6 +12,11 @@ use std::sync::Arc;
 use data_encoding::BASE64;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+
+pub use self::ingress_spec::{
+    IngressBackend, IngressHttp, IngressPath, IngressPort, IngressRule, IngressService,
+    IngressSpec, IngressTls,
+};
 
 use super::verdict::SourcePlace;
 use crate::decode::{Node, NodeValue, parse_tree, scalar, split_documents};
@@ -54,90 +61,6 @@ impl Ingress {
             line,
         }
     }
-}
-
-/// `spec` of an Ingress (`networking.k8s.io/v1`).
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(default, rename_all = "camelCase")]
-pub struct IngressSpec {
-    /// Name of the IngressClass.
-    pub ingress_class_name: Option<String>,
-    /// Backend of requests that no rule matches.
-    pub default_backend: Option<IngressBackend>,
-    /// Hosts with TLS.
-    pub tls: Vec<IngressTls>,
-    /// Hosts and their paths.
-    pub rules: Vec<IngressRule>,
-}
-
-/// A section of `spec.tls`.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(default, rename_all = "camelCase")]
-pub struct IngressTls {
-    /// Host names.
-    pub hosts: Vec<String>,
-    /// Secret with the certificate.
-    pub secret_name: Option<String>,
-}
-
-/// A rule: a host and its paths.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(default)]
-pub struct IngressRule {
-    /// Host name. `None`: any host that no other rule names.
-    pub host: Option<String>,
-    /// Paths. `None`: the default backend.
-    pub http: Option<IngressHttp>,
-}
-
-/// Paths of a rule.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(default)]
-pub struct IngressHttp {
-    /// Paths.
-    pub paths: Vec<IngressPath>,
-}
-
-/// A path and its backend.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(default, rename_all = "camelCase")]
-pub struct IngressPath {
-    /// Path. Default: `/`.
-    pub path: Option<String>,
-    /// `Exact`, `Prefix` or `ImplementationSpecific`.
-    pub path_type: Option<String>,
-    /// Backend.
-    pub backend: IngressBackend,
-}
-
-/// A backend of an Ingress.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(default)]
-pub struct IngressBackend {
-    /// A port of a Service.
-    pub service: Option<IngressService>,
-    /// Another object.
-    pub resource: Option<Value>,
-}
-
-/// A port of a Service.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(default)]
-pub struct IngressService {
-    /// Name of the Service.
-    pub name: String,
-    /// Port of the Service.
-    pub port: IngressPort,
-}
-
-/// A port, by number or by name.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(default)]
-pub struct IngressPort {
-    /// Number.
-    pub number: Option<u16>,
-    /// Name.
-    pub name: Option<String>,
 }
 
 /// A Service, as far as the translation reads it.
@@ -347,42 +270,13 @@ impl Reader<'_> {
                 }
             },
             ("networking.k8s.io", "IngressClass") => {
-                let class = IngressClass {
-                    controller: value["spec"]["controller"]
-                        .as_str()
-                        .unwrap_or_default()
-                        .to_owned(),
-                    is_default: texts(&meta["annotations"])
-                        .get(DEFAULT_CLASS)
-                        .is_some_and(|value| value == "true"),
-                };
-                into.classes.insert(name.to_owned(), class);
+                into.classes.insert(name.to_owned(), ingress_class(&value));
             }
             ("", "Service") => {
                 let spec = serde_json::from_value(value["spec"].clone()).unwrap_or_default();
                 into.services.insert(key, spec);
             }
-            ("discovery.k8s.io", "EndpointSlice") => {
-                let labels = texts(&meta["labels"]);
-                if let Some(service) = labels.get("kubernetes.io/service-name") {
-                    let endpoints = value["endpoints"].as_array().cloned().unwrap_or_default();
-                    let owner = ObjectKey::new(namespace, service.as_str());
-                    let is_ready = |endpoint: &Value| endpoint["conditions"]["ready"] != false;
-                    if endpoints.iter().any(is_ready) {
-                        into.ready.insert(owner.clone());
-                    }
-                    for address in endpoints
-                        .iter()
-                        .flat_map(|endpoint| endpoint["addresses"].as_array().cloned())
-                        .flatten()
-                    {
-                        let address = address.as_str().unwrap_or_default().to_owned();
-                        into.endpoint_owners
-                            .entry(address)
-                            .or_insert_with(|| owner.clone());
-                    }
-                }
-            }
+            ("discovery.k8s.io", "EndpointSlice") => endpoints(into, &value, namespace),
             ("", "ConfigMap") => {
                 let data = Data {
                     values: self.written(node.field("data")),
@@ -559,6 +453,42 @@ pub(crate) fn flag(text: &str) -> (String, Written) {
         line: 0,
     };
     (name.to_owned(), written)
+}
+
+fn ingress_class(value: &Value) -> IngressClass {
+    let annotations = texts(&value["metadata"]["annotations"]);
+    IngressClass {
+        controller: value["spec"]["controller"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
+        is_default: annotations
+            .get(DEFAULT_CLASS)
+            .is_some_and(|value| value == "true"),
+    }
+}
+
+/// Adds the addresses of an EndpointSlice, and whether its Service has an endpoint that is ready.
+fn endpoints(into: &mut Manifests, slice: &Value, namespace: &str) {
+    let labels = texts(&slice["metadata"]["labels"]);
+    if let Some(service) = labels.get("kubernetes.io/service-name") {
+        let endpoints = slice["endpoints"].as_array().cloned().unwrap_or_default();
+        let owner = ObjectKey::new(namespace, service.as_str());
+        let is_ready = |endpoint: &Value| endpoint["conditions"]["ready"] != false;
+        if endpoints.iter().any(is_ready) {
+            into.ready.insert(owner.clone());
+        }
+        for address in endpoints
+            .iter()
+            .flat_map(|endpoint| endpoint["addresses"].as_array().cloned())
+            .flatten()
+        {
+            let address = address.as_str().unwrap_or_default().to_owned();
+            into.endpoint_owners
+                .entry(address)
+                .or_insert_with(|| owner.clone());
+        }
+    }
 }
 
 fn secret(value: &Value) -> SecretData {

@@ -1,0 +1,132 @@
+//! Flags of the controller.
+
+use super::super::verdict::Aspect::{Body, Calls, ResponseHeaders, Status};
+use super::ConfigRow::{Decide, Differs, Same};
+use super::{ConfigRow, GEOIP, NGINX};
+
+pub(super) const FLAGS: &[(&str, ConfigRow)] = &[
+    (
+        "annotations-prefix",
+        Same("applied when annotations are read"),
+    ),
+    ("apiserver-host", NGINX),
+    ("bucket-factor", NGINX),
+    ("certificate-authority", NGINX),
+    ("configmap", Same("the ConfigMap that is translated")),
+    (
+        "controller-class",
+        Same("applied when Ingresses are selected"),
+    ),
+    ("deep-inspect", NGINX),
+    (
+        "default-backend-service",
+        Differs(
+            "a route for all hosts that no Ingress names; requests for other paths of a host get 404 unless its oldest Ingress has no rule for `/`",
+            &[Status, Calls, Body, ResponseHeaders],
+        ),
+    ),
+    ("default-server-port", NGINX),
+    (
+        "default-ssl-certificate",
+        Same("the first certificate of the shared listener"),
+    ),
+    ("disable-catch-all", Same("applied when Ingresses are read")),
+    ("disable-full-test", NGINX),
+    ("disable-leader-election", NGINX),
+    (
+        "disable-svc-external-name",
+        Decide(
+            "Services of type ExternalName are translated: remove them",
+            &[Status, Calls, Body, ResponseHeaders],
+        ),
+    ),
+    ("disable-sync-events", NGINX),
+    ("dynamic-configuration-retries", NGINX),
+    ("election-id", NGINX),
+    ("election-ttl", NGINX),
+    (
+        "enable-annotation-validation",
+        Same("annotations are read with validation"),
+    ),
+    ("enable-metrics", NGINX),
+    ("enable-ssl-chain-completion", NGINX),
+    (
+        "enable-ssl-passthrough",
+        Same("applied when `ssl-passthrough` is read"),
+    ),
+    ("enable-topology-aware-routing", NGINX),
+    ("exclude-socket-metrics", NGINX),
+    ("health-check-path", NGINX),
+    ("health-check-timeout", NGINX),
+    ("healthz-host", NGINX),
+    ("healthz-port", NGINX),
+    ("http-port", Decide("the listener has port 80", &[])),
+    ("https-port", Decide("the listener has port 443", &[])),
+    ("ingress-class", Same("applied when Ingresses are selected")),
+    (
+        "ingress-class-by-name",
+        Same("applied when Ingresses are selected"),
+    ),
+    ("internal-logger-address", NGINX),
+    ("kubeconfig", NGINX),
+    ("length-buckets", NGINX),
+    ("maxmind-edition-ids", GEOIP),
+    ("maxmind-license-key", GEOIP),
+    ("maxmind-mirror", GEOIP),
+    ("maxmind-retries-count", GEOIP),
+    ("maxmind-retries-timeout", GEOIP),
+    ("metrics-per-host", NGINX),
+    ("metrics-per-undefined-host", NGINX),
+    ("monitor-max-batch-size", NGINX),
+    ("post-shutdown-grace-period", NGINX),
+    ("profiler-address", NGINX),
+    ("profiler-port", NGINX),
+    ("profiling", NGINX),
+    ("publish-service", NGINX),
+    ("publish-status-address", NGINX),
+    ("report-node-internal-ip-address", NGINX),
+    ("report-status-classes", NGINX),
+    ("shutdown-grace-period", NGINX),
+    ("size-buckets", NGINX),
+    ("skip_headers", NGINX),
+    ("ssl-passthrough-proxy-port", NGINX),
+    ("status-port", NGINX),
+    ("status-update-interval", NGINX),
+    ("stream-port", NGINX),
+    ("sync-period", NGINX),
+    ("sync-rate-limit", NGINX),
+    (
+        "tcp-services-configmap",
+        Differs("listeners and TCPRoutes", &[]),
+    ),
+    ("time-buckets", NGINX),
+    (
+        "udp-services-configmap",
+        Differs("listeners and UDPRoutes", &[]),
+    ),
+    ("update-status", NGINX),
+    ("update-status-on-shutdown", NGINX),
+    ("v", NGINX),
+    ("validating-webhook", NGINX),
+    ("validating-webhook-certificate", NGINX),
+    ("validating-webhook-key", NGINX),
+    ("version", NGINX),
+    (
+        "watch-ingress-without-class",
+        Same("applied when Ingresses are selected"),
+    ),
+    (
+        "watch-namespace",
+        Decide(
+            "Ingresses of all namespaces are translated: pass only those of the watched namespace",
+            &[],
+        ),
+    ),
+    (
+        "watch-namespace-selector",
+        Decide(
+            "Ingresses of all namespaces are translated: pass only those of the watched namespaces",
+            &[],
+        ),
+    ),
+];

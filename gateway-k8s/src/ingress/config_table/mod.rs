@@ -1,0 +1,97 @@
+//! Keys of the controller's ConfigMap, its flags, and what differs without any setting.
+
+mod defaults;
+mod flags;
+mod keys;
+
+pub(crate) use defaults::DEFAULTS;
+
+use self::ConfigRow::{Decide, Differs, Never, Same};
+use self::flags::FLAGS;
+use self::keys::KEYS;
+use super::verdict::Aspect::{
+    self, Body, Calls, RequestHeaders, RequestPath, ResponseHeaders, Status,
+};
+
+/// The verdict on a key or flag.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ConfigRow {
+    Same(&'static str),
+    Differs(&'static str, &'static [Aspect]),
+    Decide(&'static str, &'static [Aspect]),
+    Never(&'static str, &'static [Aspect]),
+}
+
+const NGINX: ConfigRow = Same("housekeeping of nginx: nothing corresponds to it");
+const LOG: ConfigRow = Differs(
+    "the access log has Envoy Gateway's JSON format, or Envoy's text format",
+    &[],
+);
+const CTP: ConfigRow = Same("ClientTrafficPolicy of the listeners");
+const BTP: ConfigRow = Differs("BackendTrafficPolicy of the Gateway", &[Status, Calls]);
+const ALL: &[Aspect] = &[
+    Status,
+    ResponseHeaders,
+    Body,
+    Calls,
+    RequestHeaders,
+    RequestPath,
+];
+const SNIPPET: ConfigRow = Never(
+    "nginx configuration for all requests: write header edits into the ClientTrafficPolicy and rules into the routes",
+    ALL,
+);
+const AUTH: ConfigRow = Differs(
+    "SecurityPolicy `extAuth` of every route; see `auth-url`",
+    ALL,
+);
+const TRACING: ConfigRow = Decide("configure tracing for the gateway", &[]);
+const GEOIP: ConfigRow = Never(
+    "there is no GeoIP database in the gateway",
+    &[RequestHeaders],
+);
+const WAF: ConfigRow = Never(
+    "there is no ModSecurity in the gateway: put a web application firewall in front",
+    &[Status],
+);
+
+/// Looks up a key.
+pub(crate) fn key(name: &str) -> Option<&'static ConfigRow> {
+    KEYS.iter()
+        .find(|(key, _)| *key == name)
+        .map(|(_, row)| row)
+}
+
+/// Names of all keys.
+pub(crate) fn keys() -> impl Iterator<Item = &'static str> {
+    KEYS.iter().map(|(key, _)| *key)
+}
+
+/// Looks up a flag.
+pub(crate) fn flag(name: &str) -> Option<&'static ConfigRow> {
+    FLAGS
+        .iter()
+        .find(|(flag, _)| *flag == name)
+        .map(|(_, row)| row)
+}
+
+/// Names of all flags.
+pub(crate) fn flags() -> impl Iterator<Item = &'static str> {
+    FLAGS.iter().map(|(flag, _)| *flag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_flags_are_unique() {
+        for mut names in [keys().collect::<Vec<_>>(), flags().collect()] {
+            let number = names.len();
+            names.sort_unstable();
+            names.dedup();
+
+            assert_eq!(names.len(), number);
+        }
+    }
+}

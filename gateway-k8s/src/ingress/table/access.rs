@@ -1,0 +1,365 @@
+//! Who may send what: authentication, source ranges, rates, CORS and TLS.
+
+use super::super::verdict::Aspect::{Calls, RequestHeaders, ResponseHeaders, Status, Tls};
+use super::Invalid::{AuthOff, Denies, DropsIngress, Ignored};
+use super::Risk::{Critical, High, Low, Medium};
+use super::Row::{Differs, Never, Nothing, Read};
+use super::{AnnotationEntry, row};
+
+const AUTH_POOL: &str = "connections to the authentication server are pooled by the gateway";
+const WAF: &str = "there is no ModSecurity in the gateway: put a web application firewall in front, or run it as a backend of its own";
+
+pub(super) const ROWS: &[AnnotationEntry] = &[
+    row(
+        "allowlist-source-range",
+        Medium,
+        Denies,
+        Read("SecurityPolicy `authorization`"),
+    ),
+    row(
+        "auth-always-set-cookie",
+        Low,
+        Ignored,
+        Differs(
+            "cookies of the authentication server reach the client as the gateway's external authorization passes them",
+            &[ResponseHeaders],
+        ),
+    ),
+    row(
+        "auth-cache-duration",
+        Medium,
+        AuthOff,
+        Differs(
+            "the authentication server is asked for every request",
+            &[Calls],
+        ),
+    ),
+    row(
+        "auth-cache-key",
+        Medium,
+        Ignored,
+        Differs(
+            "the authentication server is asked for every request",
+            &[Calls],
+        ),
+    ),
+    row("auth-keepalive", Low, Ignored, Nothing(AUTH_POOL)),
+    row("auth-keepalive-requests", Low, Ignored, Nothing(AUTH_POOL)),
+    row(
+        "auth-keepalive-share-vars",
+        Low,
+        Ignored,
+        Nothing(AUTH_POOL),
+    ),
+    row("auth-keepalive-timeout", Low, Ignored, Nothing(AUTH_POOL)),
+    row(
+        "auth-method",
+        Low,
+        Denies,
+        Differs(
+            "the authentication server receives the method of the request",
+            &[Calls],
+        ),
+    ),
+    row(
+        "auth-proxy-set-headers",
+        Medium,
+        Denies,
+        Never(
+            "fixed header fields cannot be added to requests to the authentication server: let it derive them from the request",
+            &[Calls],
+        ),
+    ),
+    row(
+        "auth-realm",
+        Medium,
+        DropsIngress,
+        Read("realm of Basic authentication"),
+    ),
+    row(
+        "auth-request-redirect",
+        Medium,
+        AuthOff,
+        Never(
+            "the authentication server receives no `X-Auth-Request-Redirect`: configure the address of the application at the server",
+            &[Calls],
+        ),
+    ),
+    row(
+        "auth-response-headers",
+        Medium,
+        Denies,
+        Read("SecurityPolicy `extAuth.http.headersToBackend`"),
+    ),
+    row(
+        "auth-secret",
+        Medium,
+        Denies,
+        Read("SecurityPolicy `basicAuth`"),
+    ),
+    row(
+        "auth-secret-type",
+        Low,
+        DropsIngress,
+        Read("SecurityPolicy `basicAuth`"),
+    ),
+    row(
+        "auth-signin",
+        High,
+        Ignored,
+        Read("BackendTrafficPolicy `responseOverride` with a redirect"),
+    ),
+    row(
+        "auth-signin-redirect-param",
+        Medium,
+        Ignored,
+        Differs(
+            "the redirect to the sign-in page has a fixed address: the sign-in page does not learn where the client came from",
+            &[ResponseHeaders],
+        ),
+    ),
+    row(
+        "auth-snippet",
+        Critical,
+        Ignored,
+        Read("nginx configuration for requests to the authentication server"),
+    ),
+    row(
+        "auth-tls-error-page",
+        High,
+        DropsIngress,
+        Differs(
+            "a client without a valid certificate is rejected in the handshake and sees no page",
+            &[Status, ResponseHeaders, Tls],
+        ),
+    ),
+    row(
+        "auth-tls-match-cn",
+        High,
+        DropsIngress,
+        Never(
+            "the subject of a client certificate cannot be compared: issue client certificates from a CA of their own",
+            &[Status, Calls],
+        ),
+    ),
+    row(
+        "auth-tls-pass-certificate-to-upstream",
+        Low,
+        Ignored,
+        Differs(
+            "the certificate is in `X-Forwarded-Client-Cert` instead of `ssl-client-cert`",
+            &[RequestHeaders],
+        ),
+    ),
+    row(
+        "auth-tls-secret",
+        Medium,
+        Denies,
+        Read("ClientTrafficPolicy `tls.clientValidation` of a listener for the host"),
+    ),
+    row(
+        "auth-tls-verify-client",
+        Medium,
+        Ignored,
+        Read("ClientTrafficPolicy `tls.clientValidation.optional`"),
+    ),
+    row(
+        "auth-tls-verify-depth",
+        Low,
+        Ignored,
+        Differs(
+            "the length of certificate chains is not limited by a number",
+            &[Tls],
+        ),
+    ),
+    row(
+        "auth-type",
+        Low,
+        DropsIngress,
+        Read("SecurityPolicy `basicAuth`"),
+    ),
+    row(
+        "auth-url",
+        High,
+        DropsIngress,
+        Read("SecurityPolicy `extAuth.http`"),
+    ),
+    row(
+        "cors-allow-credentials",
+        Low,
+        Ignored,
+        Read("SecurityPolicy `cors`"),
+    ),
+    row(
+        "cors-allow-headers",
+        Medium,
+        Ignored,
+        Read("SecurityPolicy `cors`"),
+    ),
+    row(
+        "cors-allow-methods",
+        Medium,
+        Ignored,
+        Read("SecurityPolicy `cors`"),
+    ),
+    row(
+        "cors-allow-origin",
+        Medium,
+        Ignored,
+        Read("SecurityPolicy `cors`"),
+    ),
+    row(
+        "cors-expose-headers",
+        Medium,
+        Ignored,
+        Read("SecurityPolicy `cors`"),
+    ),
+    row("cors-max-age", Low, Ignored, Read("SecurityPolicy `cors`")),
+    row(
+        "denylist-source-range",
+        Medium,
+        Denies,
+        Read("SecurityPolicy `authorization`"),
+    ),
+    row("enable-cors", Low, Ignored, Read("SecurityPolicy `cors`")),
+    row(
+        "enable-global-auth",
+        Low,
+        Ignored,
+        Read("SecurityPolicy of the routes instead of the Gateway's"),
+    ),
+    row("enable-modsecurity", Low, Ignored, Never(WAF, &[Status])),
+    row(
+        "enable-owasp-core-rules",
+        Low,
+        Ignored,
+        Never(WAF, &[Status]),
+    ),
+    row(
+        "limit-allowlist",
+        Low,
+        DropsIngress,
+        Read("`clientSelectors` of the rate limit"),
+    ),
+    row(
+        "limit-burst-multiplier",
+        Low,
+        Ignored,
+        Read("`limit.requests` of the rate limit"),
+    ),
+    row(
+        "limit-connections",
+        Low,
+        DropsIngress,
+        Never(
+            "concurrent connections of one client cannot be limited: use `limit-rps`, or a circuit breaker for all clients together",
+            &[Status, Calls],
+        ),
+    ),
+    row(
+        "limit-rate",
+        Low,
+        Ignored,
+        Never("the throughput of a response cannot be limited", &[]),
+    ),
+    row(
+        "limit-rate-after",
+        Low,
+        Ignored,
+        Never("the throughput of a response cannot be limited", &[]),
+    ),
+    row(
+        "limit-rpm",
+        Low,
+        DropsIngress,
+        Read("BackendTrafficPolicy `rateLimit.local`"),
+    ),
+    row(
+        "limit-rps",
+        Low,
+        DropsIngress,
+        Read("BackendTrafficPolicy `rateLimit.local`"),
+    ),
+    row(
+        "limit-whitelist",
+        Low,
+        DropsIngress,
+        Read("`clientSelectors` of the rate limit"),
+    ),
+    row(
+        "modsecurity-snippet",
+        Critical,
+        Ignored,
+        Never(WAF, &[Status]),
+    ),
+    row("modsecurity-transaction-id", High, Ignored, Never(WAF, &[])),
+    row(
+        "proxy-ssl-ciphers",
+        Medium,
+        Ignored,
+        Read("cipher suites towards the backend"),
+    ),
+    row(
+        "proxy-ssl-name",
+        High,
+        Ignored,
+        Read("BackendTLSPolicy `validation.hostname`"),
+    ),
+    row(
+        "proxy-ssl-protocols",
+        Low,
+        Ignored,
+        Read("TLS versions towards the backend"),
+    ),
+    row(
+        "proxy-ssl-secret",
+        Medium,
+        Denies,
+        Read("BackendTLSPolicy `validation.caCertificateRefs`"),
+    ),
+    row(
+        "proxy-ssl-server-name",
+        Low,
+        Ignored,
+        Read("the server name is always sent"),
+    ),
+    row("proxy-ssl-verify", Low, Ignored, Read("BackendTLSPolicy")),
+    row(
+        "proxy-ssl-verify-depth",
+        Low,
+        Ignored,
+        Differs(
+            "the length of certificate chains is not limited by a number",
+            &[Status],
+        ),
+    ),
+    row("satisfy", Low, Ignored, Read("all guards must pass")),
+    row(
+        "ssl-ciphers",
+        Low,
+        DropsIngress,
+        Differs(
+            "cipher suites are those of the listener: set `tls.ciphers` in its ClientTrafficPolicy",
+            &[Tls],
+        ),
+    ),
+    row(
+        "ssl-passthrough",
+        Low,
+        Ignored,
+        Read("TLSRoute and a listener of mode Passthrough"),
+    ),
+    row(
+        "ssl-prefer-server-ciphers",
+        Low,
+        Ignored,
+        Nothing("every cipher suite of the gateway is strong"),
+    ),
+    row("ssl-redirect", Low, Ignored, Read("the redirect route")),
+    row(
+        "whitelist-source-range",
+        Medium,
+        Denies,
+        Read("SecurityPolicy `authorization`"),
+    ),
+];

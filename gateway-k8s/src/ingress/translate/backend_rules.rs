@@ -1,0 +1,220 @@
+//! Rules that lead to a backend, with their filters.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::Translator;
+use super::backends::ENVOY;
+use super::matches::{Taker, canary_matches, path_match, rewrite};
+use super::routes::RuleDraft;
+use crate::ingress::servers::{BackendPort, Location, Server};
+use crate::ingress::settings::IngressSettings;
+
+impl Translator<'_> {
+    /// The rules that lead to the backend of a location.
+    pub(super) fn backend_rules(
+        &mut self,
+        server: &Server,
+        location: &Location,
+        backend: &BackendPort,
+        ingress: usize,
+        comments: &BTreeSet<String>,
+    ) -> Vec<RuleDraft> {
+        let settings = Arc::clone(&self.servers.ingresses[ingress].settings);
+        let path = path_match(location, server.regex);
+        if settings.denied.is_some() {
+            // A rule without backends answers 500.
+            return vec![RuleDraft {
+                matches: vec![json!({"path": path})],
+                filters: Vec::new(),
+                backends: Vec::new(),
+            }];
+        }
+        let filters = self.filters(server, location, ingress, &settings, comments);
+        let plain = IngressSettings {
+            backend: Default::default(),
+            ..(*settings).clone()
+        };
+        // The default backend of a host does not have the protocol of the Ingress.
+        let of = if location.catch_all {
+            &plain
+        } else {
+            &*settings
+        };
+        if self.is_grpc(server, location, &settings) {
+            let number = self.backend_ref(backend, ingress, &plain, comments);
+            return vec![RuleDraft {
+                matches: Vec::new(),
+                filters,
+                backends: vec![number],
+            }];
+        }
+        let main = self.backend_ref(backend, ingress, of, comments);
+        let rule = |headers: Option<Value>, backends: Vec<Value>| {
+            let mut matching = json!({"path": path});
+            if let Some(header) = headers {
+                matching["headers"] = json!([header]);
+            }
+            RuleDraft {
+                matches: vec![matching],
+                filters: filters.clone(),
+                backends,
+            }
+        };
+        let Some(canary) = &location.canary else {
+            return vec![rule(None, vec![main])];
+        };
+        let mut of_canary = (*settings).clone();
+        of_canary.backend.ca_secret = None;
+        let taken = self.backend_ref(&canary.backend, canary.ingress, &of_canary, comments);
+        let mut rules = Vec::new();
+        for (header, taker) in canary_matches(canary) {
+            let backend = match taker {
+                Taker::Canary => taken.clone(),
+                Taker::Main => main.clone(),
+            };
+            rules.push(rule(Some(header), vec![backend]));
+        }
+        let (weight, total) = (canary.canary.weight, canary.canary.total);
+        let backends = match weight {
+            0 => vec![main],
+            _ if weight >= total => vec![taken],
+            _ => {
+                let (mut main, mut taken) = (main, taken);
+                main["weight"] = (total - weight).into();
+                taken["weight"] = weight.into();
+                vec![main, taken]
+            }
+        };
+        rules.push(rule(None, backends));
+        rules
+    }
+
+    /// Filters of a rule that leads to a backend.
+    fn filters(
+        &mut self,
+        server: &Server,
+        location: &Location,
+        ingress: usize,
+        settings: &IngressSettings,
+        comments: &BTreeSet<String>,
+    ) -> Vec<Value> {
+        let mut filters = Vec::new();
+        let mut set: Vec<Value> = settings
+            .request_headers
+            .iter()
+            .map(|(name, value)| json!({"name": name, "value": value}))
+            .collect();
+        if let Some(prefix) = &settings.forwarded_prefix {
+            set.push(json!({"name": "X-Forwarded-Prefix", "value": prefix}));
+        }
+        let mut edits = serde_json::Map::new();
+        if !set.is_empty() {
+            edits.insert("set".to_owned(), json!(set));
+        }
+        let mut removed = settings.removed_request_headers.clone();
+        if settings.basic_auth.is_some() {
+            // The backend must not learn the password.
+            removed.push("Authorization".to_owned());
+        }
+        if !removed.is_empty() {
+            edits.insert("remove".to_owned(), json!(removed));
+        }
+        if !edits.is_empty() {
+            filters.push(json!({"type": "RequestHeaderModifier", "requestHeaderModifier": edits}));
+        }
+        let mut change = serde_json::Map::new();
+        if !settings.response_headers.is_empty() {
+            let set: Vec<Value> = settings
+                .response_headers
+                .iter()
+                .map(|(name, value)| json!({"name": name, "value": value}))
+                .collect();
+            change.insert("set".to_owned(), json!(set));
+        }
+        if !settings.hidden_headers.is_empty() {
+            change.insert("remove".to_owned(), json!(settings.hidden_headers));
+        }
+        if !change.is_empty() {
+            filters
+                .push(json!({"type": "ResponseHeaderModifier", "responseHeaderModifier": change}));
+        }
+        let mut rewriting = serde_json::Map::new();
+        if let Some(host) = &settings.backend.vhost {
+            rewriting.insert("hostname".to_owned(), host.clone().into());
+        }
+        let target = settings
+            .rewrite
+            .as_ref()
+            .filter(|to| **to != location.path && server.regex);
+        if let Some(to) = location
+            .replaces_prefix
+            .as_ref()
+            .filter(|to| **to != location.path)
+        {
+            let path = json!({"type": "ReplacePrefixMatch", "replacePrefixMatch": to});
+            rewriting.insert("path".to_owned(), path);
+        }
+        let mut extension = None;
+        if let Some(target) = target {
+            if target.contains('$') {
+                let (pattern, substitution) = rewrite(&location.path, target);
+                extension = Some(self.rewrite_filter(ingress, &pattern, &substitution, comments));
+            } else {
+                let path = json!({"type": "ReplaceFullPath", "replaceFullPath": target});
+                rewriting.insert("path".to_owned(), path);
+            }
+        }
+        if !rewriting.is_empty() {
+            filters.push(json!({"type": "URLRewrite", "urlRewrite": rewriting}));
+        }
+        if let Some(mirror) = &settings.mirror {
+            let namespace = self.servers.ingresses[ingress].ingress.key.clone();
+            let kind = (
+                "gateway.networking.k8s.io",
+                "HTTPRoute",
+                namespace.namespace.as_str(),
+            );
+            let name = format!("{}-mirror", namespace.name);
+            let backend = self.url_backend(mirror, kind, &name, comments);
+            filters
+                .push(json!({"type": "RequestMirror", "requestMirror": {"backendRef": backend}}));
+        }
+        filters.extend(extension);
+        filters
+    }
+
+    /// An HTTPRouteFilter that rewrites by regular expression, and the reference to it.
+    fn rewrite_filter(
+        &mut self,
+        ingress: usize,
+        pattern: &str,
+        substitution: &str,
+        comments: &BTreeSet<String>,
+    ) -> Value {
+        let spec = json!({"urlRewrite": {"path": {
+            "type": "ReplaceRegexMatch",
+            "replaceRegexMatch": {"pattern": pattern, "substitution": substitution},
+        }}});
+        let ingress = self.servers.ingresses[ingress].ingress.key.clone();
+        let equal = self.output.iter().find(|object| {
+            object.kind == "HTTPRouteFilter"
+                && object.key.namespace == ingress.namespace
+                && object.value["spec"] == spec
+        });
+        let key = match equal {
+            Some(object) => object.key.clone(),
+            None => {
+                let name = format!("{}-rewrite", ingress.name);
+                let kind = "HTTPRouteFilter";
+                let key = self.output.free_name(kind, &ingress.namespace, &name);
+                self.output.add(kind, &key, spec, comments);
+                key
+            }
+        };
+        let reference = json!({"group": ENVOY, "kind": "HTTPRouteFilter", "name": key.name});
+        json!({"type": "ExtensionRef", "extensionRef": reference})
+    }
+}

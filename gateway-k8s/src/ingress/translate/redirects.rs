@@ -1,0 +1,148 @@
+//! Redirects of whole hosts: to HTTPS, and to another name.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::matches::path_match;
+use super::routes::{MAX_MATCHES, MAX_RULES};
+use super::{Translator, slug};
+use crate::ingress::servers::{Location, Server};
+use crate::ingress::value::url;
+use crate::objects::ObjectKey;
+
+/// Redirects of hosts that are written together.
+#[derive(Debug, Default)]
+pub(super) struct Redirects {
+    /// Hosts that redirect to HTTPS. An empty name: all others.
+    pub(super) hosts: BTreeSet<String>,
+    /// Hosts of which some paths redirect to HTTPS.
+    pub(super) paths: Vec<(Vec<String>, Vec<Value>)>,
+    /// Names that redirect to another name.
+    pub(super) names: Vec<(String, String)>,
+}
+
+impl Translator<'_> {
+    pub(super) fn redirect_to_https(&mut self, server: &Server, redirects: &mut Redirects) {
+        let mut names = vec![server.host.clone()];
+        names.extend(server.aliases.iter().cloned());
+        // A redirect of the location itself precedes the one to HTTPS.
+        let answered = |location: &Location| {
+            let settings = self.servers.settings(location);
+            settings.is_some_and(|settings| settings.redirect.is_some())
+        };
+        let whole = server.locations.iter().any(|location| {
+            location.path == "/"
+                && !location.exact
+                && self.redirects(server, location)
+                && !answered(location)
+        });
+        if whole {
+            redirects.hosts.extend(names);
+            return;
+        }
+        let paths: Vec<Value> = server
+            .locations
+            .iter()
+            .filter(|location| self.redirects(server, location) && !answered(location))
+            .map(|location| json!({"path": path_match(location, server.regex)}))
+            .collect();
+        if !paths.is_empty() {
+            redirects.paths.push((names, paths));
+        }
+    }
+
+    /// `from-to-www-redirect`.
+    pub(super) fn redirect_other_name(&mut self, server: &Server, redirects: &mut Redirects) {
+        if let Some(other) = &server.redirect_from {
+            redirects.names.push((other.clone(), server.host.clone()));
+        }
+    }
+
+    /// The redirect routes, in the namespace of the Gateway.
+    pub(super) fn write_redirects(&mut self, redirects: Redirects) {
+        let code = self.config.redirect_code();
+        let namespace = self.options.gateway.namespace.clone();
+        let to_https = json!({"scheme": "https", "statusCode": code});
+        let filters = json!([{"type": "RequestRedirect", "requestRedirect": to_https}]);
+        let parents = json!([self.parent(Some("http"))]);
+        let why = BTreeSet::from([
+            "Hosts of Ingresses with TLS: ssl-redirect, force-ssl-redirect".to_owned(),
+        ]);
+        let hosts: Vec<String> = redirects.hosts.into_iter().collect();
+        for hosts in hosts.chunks(MAX_RULES) {
+            let key = self
+                .output
+                .free_name("HTTPRoute", &namespace, "https-redirect");
+            let mut spec = json!({"parentRefs": parents, "rules": [{"filters": filters}]});
+            let named: Vec<&String> = hosts.iter().filter(|host| !host.is_empty()).collect();
+            if named.len() == hosts.len() {
+                spec["hostnames"] = json!(named);
+            }
+            self.output.add("HTTPRoute", &key, spec, &why);
+        }
+        for (names, paths) in redirects.paths {
+            let name = format!("https-redirect-{}", slug(&names[0]));
+            let key = self.output.free_name("HTTPRoute", &namespace, &name);
+            let rules: Vec<Value> = paths
+                .chunks(MAX_MATCHES)
+                .map(|matches| json!({"matches": matches, "filters": filters}))
+                .collect();
+            let mut spec = json!({"parentRefs": parents, "rules": rules});
+            let names: Vec<String> = names.into_iter().filter(|name| !name.is_empty()).collect();
+            if !names.is_empty() {
+                spec["hostnames"] = json!(names);
+            }
+            self.output.add("HTTPRoute", &key, spec, &why);
+        }
+        for (from, to) in redirects.names {
+            let mut sections = vec!["http"];
+            if !self.certificates.is_empty() {
+                sections.push("https");
+            }
+            let parents: Vec<Value> = sections
+                .iter()
+                .map(|section| self.parent(Some(section)))
+                .collect();
+            let key = ObjectKey::new(&*namespace, format!("redirect-{}", slug(&from)));
+            let redirect = json!({"hostname": to, "statusCode": code});
+            let spec = json!({
+                "parentRefs": parents,
+                "hostnames": [from],
+                "rules": [{"filters": [{"type": "RequestRedirect", "requestRedirect": redirect}]}],
+            });
+            let why = BTreeSet::from(["from-to-www-redirect".to_owned()]);
+            self.output.add("HTTPRoute", &key, spec, &why);
+        }
+    }
+}
+
+/// A redirect to an address or a path.
+pub(super) fn redirect_target(to: &str, code: u16) -> Value {
+    let code = if matches!(code, 301 | 302 | 303 | 307 | 308) {
+        code
+    } else {
+        302
+    };
+    let (path, mut redirect) = match url(to) {
+        Some(parts) => {
+            let mut redirect = json!({"scheme": parts.scheme, "hostname": parts.host});
+            if let Some(port) = parts.port {
+                redirect["port"] = port.into();
+            }
+            (parts.path, redirect)
+        }
+        None => {
+            let path = to.split(['?', '#']).next().unwrap_or_default();
+            (path.to_owned(), json!({}))
+        }
+    };
+    let path = if path.is_empty() {
+        "/".to_owned()
+    } else {
+        path
+    };
+    redirect["path"] = json!({"type": "ReplaceFullPath", "replaceFullPath": path});
+    redirect["statusCode"] = code.into();
+    redirect
+}
