@@ -9,12 +9,15 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use towergate_core::plan::{
     ActiveCheck, Breaker, HashKey, HttpProbe, Keepalive, LoadBalancer, OutlierDetection, Probe,
-    ProxyHeaderVersion, RetryBudget, RetryOn, StreamIdle, Traffic,
+    ProxyHeaderVersion, RetryBudget, RetryOn, StreamIdle, Traffic, WeightedBackend,
 };
 use towergate_policy::backend_traffic::{RouteContext, TrafficConfig};
 use towergate_policy::bandwidth::Throughput;
+use towergate_policy::common::{BackendRef, ConfigMapRef, ObjectRef};
 use towergate_policy::compression::{Compressor, ContentCoding, ResponseCompression};
+use towergate_policy::global_rate_limit::{GlobalLimitRule, LimitUnit, RateLimitService};
 use towergate_policy::rate_limit::{LocalRateLimit, PathTest, ValueTest};
+use towergate_policy::references::{NoReferences, ObjectData, References};
 use towergate_policy::request_body_limit::{RequestBodyLimit, RequestBuffering};
 use towergate_policy::response_override::Replacement;
 use towergate_policy::{BackendTrafficPolicySpec, FieldError, Policy};
@@ -630,13 +633,10 @@ fn unsupported_fields_and_invalid_values_are_rejected_by_name() {
         ),
         (json!({"requestBuffer": {}}), "spec.requestBuffer.limit"),
         (json!({"routingType": "Service"}), "spec.routingType"),
-        (
-            json!({"rateLimit": {"type": "Global"}}),
-            "spec.rateLimit.type",
-        ),
+        (json!({"rateLimit": {"type": "Global"}}), "spec.rateLimit"),
         (
             json!({"rateLimit": {"global": {"rules": [{}]}}}),
-            "spec.rateLimit.global.rules",
+            "spec.rateLimit.global",
         ),
         (json!({"rateLimit": {"type": "Local"}}), "spec.rateLimit"),
         (
@@ -846,4 +846,90 @@ fn admission_control_and_throughput_have_the_defaults_of_envoy() {
         })
     );
     assert_eq!((limit.request, limit.trailers), (None, None));
+}
+
+/// References of an operator who has named a rate limit service.
+#[derive(Debug)]
+struct WithRateLimitService;
+
+impl References for WithRateLimitService {
+    fn secret(&self, field: &str, reference: &ObjectRef) -> Result<ObjectData, FieldError> {
+        NoReferences.secret(field, reference)
+    }
+
+    fn config_map(&self, field: &str, reference: &ConfigMapRef) -> Result<ObjectData, FieldError> {
+        NoReferences.config_map(field, reference)
+    }
+
+    fn backends(
+        &self,
+        field: &str,
+        references: &[BackendRef],
+    ) -> Result<Vec<WeightedBackend>, FieldError> {
+        NoReferences.backends(field, references)
+    }
+
+    fn rate_limit_service(&self) -> Option<RateLimitService> {
+        Some(RateLimitService::new("ratelimit", 8081))
+    }
+}
+
+fn global(rule: Value) -> Result<Vec<Policy>, FieldError> {
+    let limit = json!({"rateLimit": {"global": {"rules": [rule]}}});
+    let context = RouteContext {
+        references: &WithRateLimitService,
+        ..CONTEXT
+    };
+    spec(limit).traffic(context).map(|config| config.policies)
+}
+
+#[test]
+fn a_global_limit_names_the_service_of_the_operator_and_its_domains() {
+    let policies = global(json!({
+        "limit": {"requests": 3, "unit": "Week"}, "shared": true, "shadowMode": true, "xRateLimitHeaders": "Off",
+        "cost": {"request": {"from": "Number", "number": 2}, "response": {"from": "Number", "number": 5}},
+    }));
+
+    let Ok([Policy::GlobalRateLimit(limit)]) = policies.as_deref() else {
+        panic!("{policies:?}");
+    };
+    assert_eq!(limit.service, RateLimitService::new("ratelimit", 8081));
+    let domains = (&*limit.listener, &*limit.policy);
+    assert_eq!(domains, ("default/gateway/http", "default/policy"));
+    let expected = GlobalLimitRule {
+        shared: true,
+        shadow: true,
+        headers: Some(false),
+        request_cost: Some(2),
+        response_cost: Some(5),
+        ..GlobalLimitRule::new(3, LimitUnit::Week)
+    };
+    assert_eq!(limit.rules, [expected]);
+}
+
+#[test]
+fn limits_and_costs_in_metadata_are_rejected_by_name() {
+    let metadata = json!({"namespace": "a", "key": "b"});
+    let hour = json!({"requests": 1, "unit": "Hour"});
+    for (rule, field) in [
+        (
+            json!({"limit": {"requests": 1, "unit": "Hour", "fromMetadata": metadata.clone()}}),
+            "spec.rateLimit.global.rules[0].limit.fromMetadata",
+        ),
+        (
+            json!({"limit": hour.clone(), "cost": {"request": {"from": "Metadata", "metadata": metadata.clone()}}}),
+            "spec.rateLimit.global.rules[0].cost.request.metadata",
+        ),
+        (
+            json!({"limit": hour.clone(), "cost": {"response": {"from": "Metadata", "metadata": metadata}}}),
+            "spec.rateLimit.global.rules[0].cost.response.metadata",
+        ),
+        (
+            json!({"limit": {"requests": 1, "unit": "Fortnight"}}),
+            "spec.rateLimit.global.rules[0].limit.unit",
+        ),
+    ] {
+        let error = global(rule.clone()).expect_err("it is rejected");
+        assert_eq!(error.field, field, "{rule}");
+    }
 }
