@@ -54,13 +54,13 @@ api_struct! {
         /// Place where requests are counted. Superseded by the fields `global` and `local`.
         kind: RateLimitType = "type",
         /// Limits that a rate limit service counts for all gateways.
-        global: GlobalRateLimit = "global",
+        global: GlobalRateLimitSpec = "global",
         /// Limits that each gateway process counts by itself.
         local: LocalRateLimitSpec = "local",
     }
 
     /// Limits that a rate limit service counts for all gateways.
-    pub struct GlobalRateLimit {
+    pub struct GlobalRateLimitSpec {
         /// Rules. All rules that match a request count it.
         rules: Vec<RateLimitRule> = "rules" [Required, Items(0, 256)],
     }

@@ -70,9 +70,10 @@ pub use connection::{ClusterConnection, Preconnect};
 pub use consistent_hash::{ConsistentHash, ConsistentHashType, Cookie, QueryParam};
 pub use fault_injection::{Abort, Delay, FaultInjection};
 pub use limit::{
-    ClientSelector, Cost, CostMetadata, CostSource, CostSpecifier, GlobalRateLimit, HeaderSelector,
-    LimitMetadata, LimitValue, LocalRateLimitSpec, QuerySelector, RateLimit, RateLimitRule,
-    RateLimitType, RateLimitUnit, SelectorKind, SourceKind, SourceSelector, XRateLimitHeaders,
+    ClientSelector, Cost, CostMetadata, CostSource, CostSpecifier, GlobalRateLimitSpec,
+    HeaderSelector, LimitMetadata, LimitValue, LocalRateLimitSpec, QuerySelector, RateLimit,
+    RateLimitRule, RateLimitType, RateLimitUnit, SelectorKind, SourceKind, SourceSelector,
+    XRateLimitHeaders,
 };
 pub use load_balancer::{
     BackendUtilization, DynamicModule, EndpointOverride, ExtractFrom, Force, LoadBalancer,

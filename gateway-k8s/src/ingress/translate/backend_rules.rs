@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Translator;
 use super::backends::ENVOY;
 use super::matches::{Taker, canary_matches, path_match, rewrite};
-use super::routes::RuleDraft;
+use super::routes::TranslatedRule;
 use crate::ingress::servers::{BackendPort, Location, Server};
 use crate::ingress::settings::IngressSettings;
 
@@ -21,12 +21,12 @@ impl Translator<'_> {
         backend: &BackendPort,
         ingress: usize,
         comments: &BTreeSet<String>,
-    ) -> Vec<RuleDraft> {
+    ) -> Vec<TranslatedRule> {
         let settings = Arc::clone(&self.servers.ingresses[ingress].settings);
         let path = path_match(location, server.regex);
         if settings.denied.is_some() {
             // A rule without backends answers 500.
-            return vec![RuleDraft {
+            return vec![TranslatedRule {
                 matches: vec![json!({"path": path})],
                 filters: Vec::new(),
                 backends: Vec::new(),
@@ -45,7 +45,7 @@ impl Translator<'_> {
         };
         if self.is_grpc(server, location, &settings) {
             let number = self.backend_ref(backend, ingress, &plain, comments);
-            return vec![RuleDraft {
+            return vec![TranslatedRule {
                 matches: Vec::new(),
                 filters,
                 backends: vec![number],
@@ -57,7 +57,7 @@ impl Translator<'_> {
             if let Some(header) = headers {
                 matching["headers"] = json!([header]);
             }
-            RuleDraft {
+            TranslatedRule {
                 matches: vec![matching],
                 filters: filters.clone(),
                 backends,

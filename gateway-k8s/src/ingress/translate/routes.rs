@@ -32,13 +32,13 @@ pub(crate) enum Listeners {
 
 /// A rule with one path.
 #[derive(Clone, Debug)]
-pub(super) struct RuleDraft {
+pub(super) struct TranslatedRule {
     pub(super) matches: Vec<Value>,
     pub(super) filters: Vec<Value>,
     pub(super) backends: Vec<Value>,
 }
 
-impl RuleDraft {
+impl TranslatedRule {
     fn redirect(matching: Value, redirect: Value) -> Self {
         Self {
             matches: vec![matching],
@@ -69,7 +69,7 @@ struct RouteDraft {
     /// Name of the first Ingress.
     ingress: String,
     /// The rules of each location, which stay together: their order decides between equal matches.
-    groups: Vec<Vec<RuleDraft>>,
+    groups: Vec<Vec<TranslatedRule>>,
     comments: BTreeSet<String>,
 }
 
@@ -166,7 +166,10 @@ impl Translator<'_> {
         {
             let redirect = json!({"path": {"type": "ReplaceFullPath", "replaceFullPath": root}, "statusCode": 302});
             let exact = json!({"path": {"type": "Exact", "value": "/"}});
-            plain.add(Listeners::Both, vec![RuleDraft::redirect(exact, redirect)]);
+            plain.add(
+                Listeners::Both,
+                vec![TranslatedRule::redirect(exact, redirect)],
+            );
         }
         let redirect = settings
             .redirect
@@ -174,7 +177,10 @@ impl Translator<'_> {
             .filter(|_| !location.catch_all || !server.host.is_empty());
         if let Some(redirect) = redirect {
             let target = redirect_target(&redirect.to, redirect.code);
-            plain.add(Listeners::Both, vec![RuleDraft::redirect(matching, target)]);
+            plain.add(
+                Listeners::Both,
+                vec![TranslatedRule::redirect(matching, target)],
+            );
             return;
         }
         if let Some(bare) = location.path.strip_suffix('/')
@@ -187,7 +193,10 @@ impl Translator<'_> {
                 "statusCode": 301,
             });
             let exact = json!({"path": {"type": "Exact", "value": bare}});
-            plain.add(Listeners::Both, vec![RuleDraft::redirect(exact, redirect)]);
+            plain.add(
+                Listeners::Both,
+                vec![TranslatedRule::redirect(exact, redirect)],
+            );
         }
         let Some(backend) = &location.backend else {
             self.not_found(server, ingress, settings);
@@ -240,11 +249,12 @@ impl Translator<'_> {
                 };
                 let matching = json!({"path": path});
                 let rule = match &location.action {
-                    SnippetAction::Redirect(redirect) => {
-                        RuleDraft::redirect(matching, redirect_target(&redirect.to, redirect.code))
-                    }
+                    SnippetAction::Redirect(redirect) => TranslatedRule::redirect(
+                        matching,
+                        redirect_target(&redirect.to, redirect.code),
+                    ),
                     // A rule without backends answers 500.
-                    SnippetAction::Reject => RuleDraft {
+                    SnippetAction::Reject => TranslatedRule {
                         matches: vec![matching],
                         filters: Vec::new(),
                         backends: Vec::new(),
@@ -271,7 +281,7 @@ impl Translator<'_> {
         let port = port
             .and_then(|service| service.ports.first())
             .map_or(80, |port| port.port);
-        let rule = RuleDraft {
+        let rule = TranslatedRule {
             matches: vec![json!({"path": {"type": "PathPrefix", "value": "/"}})],
             filters: Vec::new(),
             backends: vec![json!({"name": backend.service.name, "port": port})],
@@ -382,7 +392,7 @@ impl Translator<'_> {
                         .iter()
                         .map(|rule| json!({"backendRefs": rule.backends}))
                         .collect(),
-                    _ => rules.iter().map(RuleDraft::json).collect(),
+                    _ => rules.iter().map(TranslatedRule::json).collect(),
                 };
                 let mut spec = json!({"parentRefs": parents, "rules": rules});
                 if !hostnames.is_empty() {
@@ -447,7 +457,7 @@ struct Draft<'a> {
 
 impl Draft<'_> {
     /// Adds rules without policies.
-    fn add(&mut self, listeners: Listeners, rules: Vec<RuleDraft>) {
+    fn add(&mut self, listeners: Listeners, rules: Vec<TranslatedRule>) {
         self.add_with(listeners, "HTTPRoute", RoutePolicies::default(), rules);
     }
 
@@ -456,7 +466,7 @@ impl Draft<'_> {
         listeners: Listeners,
         kind: &'static str,
         policies: RoutePolicies,
-        rules: Vec<RuleDraft>,
+        rules: Vec<TranslatedRule>,
     ) {
         let fingerprint = policies.fingerprint();
         let known = self.drafts.iter_mut().find(|draft| {
@@ -484,8 +494,8 @@ impl Draft<'_> {
 }
 
 /// Rules in portions of one route. Rules that differ in their path only become one.
-fn chunks(groups: Vec<Vec<RuleDraft>>) -> Vec<Vec<RuleDraft>> {
-    let mut merged: Vec<Vec<RuleDraft>> = Vec::new();
+fn chunks(groups: Vec<Vec<TranslatedRule>>) -> Vec<Vec<TranslatedRule>> {
+    let mut merged: Vec<Vec<TranslatedRule>> = Vec::new();
     for group in groups {
         if let [rule] = &group[..] {
             let equal = merged.iter_mut().find_map(|known| match &mut known[..] {
@@ -505,7 +515,7 @@ fn chunks(groups: Vec<Vec<RuleDraft>>) -> Vec<Vec<RuleDraft>> {
         }
         merged.push(group);
     }
-    let mut routes: Vec<Vec<RuleDraft>> = vec![Vec::new()];
+    let mut routes: Vec<Vec<TranslatedRule>> = vec![Vec::new()];
     for group in merged {
         let last = routes.last().map_or(0, Vec::len);
         if last + group.len() > MAX_RULES && last > 0 {
