@@ -913,15 +913,15 @@ fn limits_and_costs_in_metadata_are_rejected_by_name() {
     let hour = json!({"requests": 1, "unit": "Hour"});
     for (rule, field) in [
         (
-            json!({"limit": {"requests": 1, "unit": "Hour", "fromMetadata": metadata.clone()}}),
+            json!({"limit": {"requests": 1, "unit": "Hour", "fromMetadata": metadata}}),
             "spec.rateLimit.global.rules[0].limit.fromMetadata",
         ),
         (
-            json!({"limit": hour.clone(), "cost": {"request": {"from": "Metadata", "metadata": metadata.clone()}}}),
+            json!({"limit": hour, "cost": {"request": {"from": "Metadata", "metadata": metadata}}}),
             "spec.rateLimit.global.rules[0].cost.request.metadata",
         ),
         (
-            json!({"limit": hour.clone(), "cost": {"response": {"from": "Metadata", "metadata": metadata}}}),
+            json!({"limit": hour, "cost": {"response": {"from": "Metadata", "metadata": metadata}}}),
             "spec.rateLimit.global.rules[0].cost.response.metadata",
         ),
         (
