@@ -76,12 +76,25 @@ pub fn apply(
     conn: &ConnInfo,
     settings: &ListenerSettings,
 ) -> Result<(), Error> {
+    let names = Names::of(headers);
+    apply_named(headers, names, conn, settings)
+}
+
+/// As [`apply`], for fields whose names are among `names`. A name without a field has no effect.
+///
+/// # Errors
+/// As [`apply`].
+pub(crate) fn apply_named(
+    headers: &mut HeaderMap,
+    names: Names,
+    conn: &ConnInfo,
+    settings: &ListenerSettings,
+) -> Result<(), Error> {
     // At most one reallocation for the fields added here and before the request is sent.
     headers.reserve(ADDED);
     let rule = &settings.client_ip;
     let edge = *rule == ClientIpRule::Peer;
     let scheme = if conn.tls.is_some() { "https" } else { "http" };
-    let names = Names::of(headers);
     let proto = proto(headers, scheme, edge);
     if names.has(Names::X_ENVOY) {
         clean(headers, edge);

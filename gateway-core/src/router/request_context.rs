@@ -72,7 +72,11 @@ impl<'a> RequestContext<'a> {
             exchange.note_switching();
         }
         self.edit_head(&settings.headers.early, head, exchange);
-        let client = self.detect_client(head, exchange)?;
+        let names = match settings.headers.early.is_empty() {
+            true => names,
+            false => Names::of(&head.headers),
+        };
+        let client = self.detect_client(head, names, exchange)?;
         Ok(SanitizedRequest { sanitized, client })
     }
 
@@ -294,6 +298,7 @@ impl<'a> RequestContext<'a> {
     fn detect_client(
         &self,
         head: &mut request::Parts,
+        names: Names,
         exchange: &mut Exchange,
     ) -> Result<ClientIp, LocalReply> {
         let settings = &self.listener.settings;
@@ -302,7 +307,7 @@ impl<'a> RequestContext<'a> {
             exchange.entry.client = found.ip;
             exchange.entry.client_port = 0;
         }
-        let applied = forwarded::apply(&mut head.headers, self.conn, settings);
+        let applied = forwarded::apply_named(&mut head.headers, names, self.conn, settings);
         exchange.note_forwarded(head);
         applied?;
         Ok(ClientIp(found.ip))
