@@ -5,8 +5,8 @@
 //!   └─ modified: read again in the background; a file that cannot be read keeps its last good content
 //! ```
 //!
-//! Invariant: a location field is answered by a database that has this field, or the caller is told that none has
-//! it. An address without an entry has no country, region, city, network or provider, and is not anonymous.
+//! Invariant: a location field is read from a database that has this field. If no database has it, the caller receives
+//! an error. An address without an entry has no country, region, city, network or provider, and is not anonymous.
 
 mod database;
 mod files;

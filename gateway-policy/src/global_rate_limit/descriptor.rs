@@ -1,4 +1,4 @@
-//! What the service is told of a request: a descriptor for each rule that matches.
+//! Descriptors of a request, which the service receives: one for each rule that matches.
 
 use std::hash::DefaultHasher;
 use std::net::IpAddr;
