@@ -67,8 +67,9 @@ impl VerifiedCache {
         if let Some(entry) = self.young.get(token) {
             return of_keys(entry);
         }
-        let (token, entry) = self.old.remove_entry(token)?;
-        let claims = of_keys(&entry)?;
+        // An entry of other keys stays: a token is looked up for each provider of a rule.
+        of_keys(self.old.get(token)?)?;
+        let (token, (_, claims)) = self.old.remove_entry(token)?;
         self.insert(keys, token, claims.clone());
         Some(claims)
     }
@@ -114,6 +115,10 @@ mod tests {
         }
 
         assert!(cache.find(other, "a.b.c").is_none());
+        assert!(
+            cache.find(keys, "a.b.c").is_some(),
+            "it is kept for its own keys"
+        );
     }
 
     #[test]
