@@ -413,6 +413,117 @@ async fn a_token_that_jwt_verifies_passes_without_the_cookies_of_the_client() {
 }
 
 #[tokio::test]
+async fn a_client_sets_no_header_in_which_the_backend_receives_tokens() {
+    let id_token = || Some(http::HeaderName::from_static("x-id").into());
+    let of_header = |name: &'static str| crate::jwt::TokenSources {
+        headers: vec![crate::jwt::TokenHeader {
+            name: http::HeaderName::from_static(name).into(),
+            prefix: String::new(),
+        }],
+        params: Vec::new(),
+        cookies: Vec::new(),
+    };
+    let sent = [
+        ("authorization", "Bearer x.y.z"),
+        ("x-id", "of the client"),
+        ("x-jwt", "x.y.z"),
+    ];
+    // Sources of tokens, and what reaches the backend of `authorization` and `x-id`.
+    for (source, kept) in [
+        ("authorization", [Some("Bearer x.y.z"), None]),
+        ("x-id", [None, Some("of the client")]),
+        ("x-jwt", [None, None]),
+    ] {
+        let mut browser = Browser::of(OidcAuthentication {
+            forward_id_token: id_token(),
+            pass_through: vec![of_header(source)],
+            ..rule()
+        });
+
+        let passed = browser.get_from("app.test", "/", &sent).await;
+
+        assert_eq!(passed.status(), StatusCode::OK, "{source}");
+        let received = ["x-authorization", "x-x-id"].map(|name| {
+            let value = passed.headers().get(name);
+            value.map(|value| value.to_str().unwrap())
+        });
+        assert_eq!(received, kept, "{source}");
+    }
+}
+
+#[tokio::test]
+async fn tokens_of_a_session_replace_the_fields_of_the_client() {
+    let mut browser = Browser::of(OidcAuthentication {
+        forward_id_token: Some(http::HeaderName::from_static("x-id").into()),
+        pass_through: vec![crate::jwt::TokenSources::default()],
+        ..rule()
+    });
+    browser.log_in("/").await;
+
+    let sent = [
+        ("authorization", "Basic eA=="),
+        ("x-id", "one"),
+        ("x-id", "two"),
+    ];
+    let page = browser.get_from("app.test", "/", &sent).await;
+
+    assert_eq!(page.headers()["x-authorization"], "Bearer access");
+    let mut lines = page.headers().get_all("x-x-id").iter();
+    let line = lines.next().unwrap().to_str().unwrap();
+    assert!(line.starts_with("ey") && lines.next().is_none(), "{line}");
+}
+
+#[tokio::test]
+async fn a_session_of_one_policy_is_no_session_of_another() {
+    let session_keys = || vec![SecretText::new("a key of 32 bytes, same for policies")];
+    for keys in [Vec::new(), session_keys()] {
+        let of_policy = |name: &str| {
+            Browser::of(OidcAuthentication {
+                policy_name: name.to_owned(),
+                session_keys: keys.clone(),
+                ..rule()
+            })
+        };
+        let mut own = of_policy("apps/a");
+        own.log_in("/").await;
+        for (name, status) in [("apps/a", StatusCode::OK), ("apps/b", StatusCode::FOUND)] {
+            for expired in [false, true] {
+                let mut browser = of_policy(name);
+                browser.jar = own.jar.clone();
+                if expired {
+                    browser.forget("OauthHMAC");
+                }
+
+                let page = browser.get("/").await;
+
+                assert_eq!(page.status(), status, "{name}, expired: {expired}");
+                let refreshes = usize::from(expired && name == "apps/a");
+                assert_eq!(browser.provider.forms.lock().unwrap().len(), refreshes);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_one_policy_began_does_not_end_at_another() {
+    let of_policy = |policy_name: &str| {
+        Browser::of(OidcAuthentication {
+            policy_name: policy_name.to_owned(),
+            ..rule()
+        })
+    };
+    let (mut own, mut other) = (of_policy("apps/a"), of_policy("apps/b"));
+    let begun = own.get("/").await;
+    let callback = own.at_provider(&begun);
+    other.jar = own.jar.clone();
+
+    let refused = other.get(&callback).await;
+
+    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    assert!(other.provider.forms.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_provider_that_is_down_is_reported_and_asked_again() {
     let mut browser = Browser::of(rule());
     browser.provider.set(|answer| answer.refuse = true);

@@ -25,6 +25,8 @@ mod ext_auth;
 mod ext_auth_tests;
 mod jwt;
 mod oidc;
+#[cfg(test)]
+mod oidc_tests;
 mod spec;
 
 pub use api_key_auth::{ApiKeyAuth, ApiKeySource};
