@@ -1,6 +1,7 @@
 //! How the client address is determined, and consequences that are easily overlooked.
 
 use towergate_policy::ClientTrafficPolicySpec;
+use towergate_policy::client_traffic::XForwardedFor;
 
 use super::super::gateway::{GatewayState, Gateways, ListenerProtocol};
 use super::super::indexed::{GatewayIndex, ListenerIndex};
@@ -142,6 +143,15 @@ fn tcp_idle(
     }
 }
 
+/// Whether `X-Forwarded-For` counts whoever sends it: `trustedCIDRs` restricts that to the peers of its networks.
+fn believes_every_peer(settings: &XForwardedFor) -> bool {
+    let every = |cidr: &String| cidr.ends_with("/0");
+    match &settings.trusted_cidrs {
+        Some(networks) => networks.iter().any(every),
+        None => true,
+    }
+}
+
 fn forwarded_for(policy: &Object<ClientTrafficPolicySpec>, report: &mut Report) {
     let subject = Subject::new("ClientTrafficPolicy", policy);
     let detection = policy.spec.client_ip_detection.as_ref();
@@ -149,13 +159,15 @@ fn forwarded_for(policy: &Object<ClientTrafficPolicySpec>, report: &mut Report) 
         return;
     };
     let hops = settings.num_trusted_hops.unwrap_or_default();
-    report.note(
-        FindingCode::ForwardedForTrusted,
-        &subject,
-        "spec.clientIPDetection.xForwardedFor",
-        "the client address is taken from X-Forwarded-For, which clients that reach the port without the proxy can forge; without the header, it is the peer address",
-        "allow connections to the port only from the proxy",
-    );
+    if believes_every_peer(settings) {
+        report.note(
+            FindingCode::ForwardedForTrusted,
+            &subject,
+            "spec.clientIPDetection.xForwardedFor",
+            "the client address is taken from X-Forwarded-For, which clients that reach the port without the proxy can forge; without the header, it is the peer address",
+            "allow connections to the port only from the proxy, or list its networks in trustedCIDRs",
+        );
+    }
     if hops > 1 {
         report.note(
             FindingCode::TrustedHops,
