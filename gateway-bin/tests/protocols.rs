@@ -90,23 +90,6 @@ async fn a_websocket_passes_messages_in_both_directions() {
     socket.close(None).await.unwrap();
 }
 
-/// Starts a gRPC server with the standard health service. Returns its address.
-async fn grpc_server() -> SocketAddr {
-    let (reporter, health) = tonic_health::server::health_reporter();
-    reporter
-        .set_service_status("", tonic_health::ServingStatus::Serving)
-        .await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let incoming = tonic::transport::server::TcpIncoming::from(listener);
-    tokio::spawn(
-        tonic::transport::Server::builder()
-            .add_service(health)
-            .serve_with_incoming(incoming),
-    );
-    address
-}
-
 async fn grpc_client(gateway: &Towergate) -> HealthClient<tonic::transport::Channel> {
     let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", gateway.http));
     HealthClient::new(endpoint.unwrap().connect().await.unwrap())
@@ -116,7 +99,11 @@ async fn grpc_client(gateway: &Towergate) -> HealthClient<tonic::transport::Chan
 async fn a_grpc_call_receives_response_and_trailers() {
     let rules = "{matches: [{method: {service: grpc.health.v1.Health, method: Check}}], \
          backendRefs: [{name: app, port: 80}]}";
-    let (_folder, gateway) = start(&manifests("GRPCRoute", rules, grpc_server().await));
+    let (_folder, gateway) = start(&manifests(
+        "GRPCRoute",
+        rules,
+        common::grpc::health_server().await,
+    ));
     let mut client = grpc_client(&gateway).await;
 
     let answer = client
@@ -142,7 +129,11 @@ async fn a_grpc_call_receives_response_and_trailers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_grpc_stream_delivers_messages_without_delay() {
-    let (_folder, gateway) = start(&manifests("GRPCRoute", ALL, grpc_server().await));
+    let (_folder, gateway) = start(&manifests(
+        "GRPCRoute",
+        ALL,
+        common::grpc::health_server().await,
+    ));
     let mut client = grpc_client(&gateway).await;
 
     let mut stream = client
@@ -160,7 +151,11 @@ async fn a_grpc_stream_delivers_messages_without_delay() {
 async fn a_grpc_call_that_no_rule_matches_is_unimplemented() {
     let rules =
         "{matches: [{method: {service: other.Service}}], backendRefs: [{name: app, port: 80}]}";
-    let (_folder, gateway) = start(&manifests("GRPCRoute", rules, grpc_server().await));
+    let (_folder, gateway) = start(&manifests(
+        "GRPCRoute",
+        rules,
+        common::grpc::health_server().await,
+    ));
     let mut client = grpc_client(&gateway).await;
 
     let refused = client

@@ -12,7 +12,9 @@
 
 pub(crate) mod backend;
 pub(crate) mod findings;
+pub(crate) mod grpc;
 pub(crate) mod peers;
+pub(crate) mod web;
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
