@@ -19,7 +19,7 @@ use crate::flags::name_parts;
 use crate::{Failure, Outcome, print};
 
 /// A certificate and its key in PEM format.
-struct Pair {
+pub(crate) struct Pair {
     certificate: String,
     key: String,
 }
@@ -29,7 +29,8 @@ struct Pair {
 /// # Errors
 /// If a name is invalid or a file cannot be written.
 pub(crate) fn run(args: &DevCertArgs) -> Outcome {
-    let pair = make(&args.names, args.days, SystemTime::now())?;
+    let subject = args.names.first().map_or("towergate", String::as_str);
+    let pair = make(subject, &args.names, args.days, SystemTime::now())?;
     if let Some(folder) = &args.out {
         std::fs::create_dir_all(folder)?;
         write(&folder.join("tls.crt"), &pair.certificate, 0o644)?;
@@ -43,7 +44,16 @@ pub(crate) fn run(args: &DevCertArgs) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn make(names: &[String], days: u32, now: SystemTime) -> Result<Pair, Failure> {
+/// Makes a self-signed certificate with the common name `subject` for `names`.
+///
+/// # Errors
+/// If a name is invalid.
+pub(crate) fn make(
+    subject: &str,
+    names: &[String],
+    days: u32,
+    now: SystemTime,
+) -> Result<Pair, Failure> {
     for name in names {
         let is_name = !matches!(name.parse(), Err(_) | Ok(NamePattern::Any));
         if !is_name && name.parse::<IpAddr>().is_err() {
@@ -53,12 +63,9 @@ fn make(names: &[String], days: u32, now: SystemTime) -> Result<Pair, Failure> {
         }
     }
     let mut params = CertificateParams::new(names)?;
-    let mut subject = DistinguishedName::new();
-    subject.push(
-        DnType::CommonName,
-        names.first().map_or("towergate", String::as_str),
-    );
-    params.distinguished_name = subject;
+    let mut distinguished = DistinguishedName::new();
+    distinguished.push(DnType::CommonName, subject);
+    params.distinguished_name = distinguished;
     // Also valid for clients whose clock is up to an hour behind.
     params.not_before = (now - Duration::from_secs(3600)).into();
     params.not_after = (now + Duration::from_secs(u64::from(days) * 86_400)).into();
@@ -72,7 +79,8 @@ fn make(names: &[String], days: u32, now: SystemTime) -> Result<Pair, Failure> {
     })
 }
 
-fn manifest(namespace: &str, name: &str, pair: &Pair) -> String {
+/// Manifest of a Secret with the certificate and its key.
+pub(crate) fn manifest(namespace: &str, name: &str, pair: &Pair) -> String {
     let indented = |pem: &str| {
         pem.lines()
             .map(|line| format!("    {line}\n"))
@@ -88,12 +96,18 @@ fn manifest(namespace: &str, name: &str, pair: &Pair) -> String {
 
 /// Writes a file that has `mode` before the first byte is written.
 fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode)
-        .open(path)?;
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(true);
+    write_with(&mut options, path, text, mode)
+}
+
+/// Like [`write`], but fails if the file exists.
+pub(crate) fn write_new(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    write_with(OpenOptions::new().create_new(true), path, text, mode)
+}
+
+fn write_with(options: &mut OpenOptions, path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let mut file = options.write(true).mode(mode).open(path)?;
     file.write_all(text.as_bytes())
 }
 
@@ -106,7 +120,7 @@ mod tests {
     #[test]
     fn the_printed_secret_is_a_valid_manifest() {
         let pair =
-            make(&["a.example.com".to_owned()], 1, SystemTime::now()).expect("a certificate");
+            make("a", &["a.example.com".to_owned()], 1, SystemTime::now()).expect("a certificate");
 
         let decoded = towergate_k8s::decode::decode("", &manifest("edge", "a-tls", &pair));
 
@@ -131,7 +145,7 @@ mod tests {
             ("a.*.example.com", false),
             ("", false),
         ] {
-            let result = make(&[name.to_owned()], 1, SystemTime::now());
+            let result = make("a", &[name.to_owned()], 1, SystemTime::now());
             assert_eq!(result.is_ok(), valid, "{name}");
         }
     }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use towergate_k8s::ObjectKey;
 use towergate_k8s::ingress::{Manifests, MigrateOptions, translate};
 
+use crate::default_certificate;
+
 /// Name of the translation in diagnostics.
 pub(crate) const NAME: &str = "<ingresses>";
 
@@ -33,6 +35,9 @@ pub(crate) fn translate_files(files: &[PathBuf], class: &str) -> String {
     let mut text = String::new();
     for content in migration.objects.files().values() {
         let _ = write!(text, "---\n{content}");
+    }
+    if let Some(key) = &migration.default_certificate {
+        let _ = write!(text, "---\n{}", default_certificate::of_process(key));
     }
     text
 }

@@ -10,6 +10,7 @@ mod completions;
 mod control;
 mod controller_client;
 mod data_plane;
+mod default_certificate;
 mod dev_cert;
 mod echo;
 mod flags;

@@ -12,7 +12,7 @@ use towergate_k8s::source::find_manifests;
 
 use crate::args::{FailOn, MigrateArgs, ReportFormat};
 use crate::check::read_stdin;
-use crate::{Failure, Outcome, print, prove};
+use crate::{Failure, Outcome, default_certificate, print, prove};
 
 /// Reads the manifests, writes the translation and prints the report.
 ///
@@ -113,7 +113,10 @@ fn write(folder: &Path, migration: &Migration) -> Result<(), Failure> {
         fs::write(&path, text)
             .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
     }
-    Ok(())
+    match &migration.default_certificate {
+        Some(key) => default_certificate::write_once(folder, key),
+        None => Ok(()),
+    }
 }
 
 fn outcome(limit: FailOn) -> MigrationOutcome {

@@ -31,6 +31,17 @@ pub(crate) fn challenge(
     )
 }
 
+/// A challenge of `scheme` with a fixed realm. Without it if `realm` cannot be part of a field value.
+pub(crate) fn challenge_with_realm(scheme: &str, realm: &str) -> (HeaderName, HeaderValue) {
+    let quoted = realm.replace('\\', r"\\").replace('"', "\\\"");
+    let value = HeaderValue::try_from(format!("{scheme} realm=\"{quoted}\""));
+    let value = value.or_else(|_| HeaderValue::from_str(scheme));
+    (
+        WWW_AUTHENTICATE,
+        value.unwrap_or_else(|_| HeaderValue::from_static("Basic")),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use http::Request;
@@ -53,5 +64,17 @@ mod tests {
             value,
             r#"Bearer realm="https://api.test/a/b", error="invalid_token""#
         );
+    }
+
+    #[test]
+    fn a_fixed_realm_is_a_quoted_string() {
+        for (realm, expected) in [
+            ("", r#"Basic realm="""#),
+            ("Staff only", r#"Basic realm="Staff only""#),
+            (r#"a"b\c"#, r#"Basic realm="a\"b\\c""#),
+            ("a\nb", "Basic"),
+        ] {
+            assert_eq!(challenge_with_realm("Basic", realm).1, expected);
+        }
     }
 }

@@ -67,6 +67,11 @@ pub struct Cors {
     /// `Access-Control-Expose-Headers` may be `*` with credentials.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub as_envoy: bool,
+    /// Respond as ingress-nginx does. Default: `false`. Every response to an allowed origin has all fields, every
+    /// `OPTIONS` request of one is answered 204, `OPTIONS` requests of others are forwarded, `*` allows requests
+    /// without an origin as well, and there is no `Vary`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub every_response: bool,
 }
 
 /// Names in a CORS field.
@@ -84,7 +89,7 @@ pub enum Allowed {
 /// CORS decision about a request.
 #[derive(Clone, Debug, Default)]
 pub struct Decision {
-    /// The request is a preflight: the gateway replies 200 without a body.
+    /// The request is a preflight: the gateway replies without a body.
     pub preflight: bool,
     /// CORS fields of the response.
     pub headers: CorsHeaders,
@@ -128,6 +133,9 @@ impl Cors {
     /// Decides on the head of a request.
     pub fn decide(&self, method: &Method, headers: &HeaderMap) -> Decision {
         let origin = headers.get(ORIGIN).filter(|origin| !origin.is_empty());
+        if self.every_response {
+            return self.decide_alike(method, origin);
+        }
         let asked = headers.get(ACCESS_CONTROL_REQUEST_METHOD);
         let asked = asked.filter(|asked| *method == Method::OPTIONS && !asked.is_empty());
         let preflight = origin.is_some() && asked.is_some();
@@ -146,6 +154,39 @@ impl Cors {
         Decision {
             preflight,
             headers: fields,
+        }
+    }
+
+    /// The decision if preflights and other requests are treated alike ([`every_response`](Self::every_response)).
+    fn decide_alike(&self, method: &Method, origin: Option<&HeaderValue>) -> Decision {
+        let allowed = match self.origins.contains(&OriginPattern::Any) {
+            true => Some(ANY),
+            false => origin.filter(|origin| self.allows(origin)).cloned(),
+        };
+        let mut headers = CorsHeaders::default();
+        let Some(allowed) = allowed else {
+            return Decision::default();
+        };
+        headers.add(ACCESS_CONTROL_ALLOW_ORIGIN, Some(allowed));
+        let credentials = HeaderValue::from_static("true");
+        let credentials = self.credentials.then_some(credentials);
+        headers.add(ACCESS_CONTROL_ALLOW_CREDENTIALS, credentials);
+        headers.add(
+            ACCESS_CONTROL_ALLOW_METHODS,
+            self.methods.value(false, None),
+        );
+        headers.add(
+            ACCESS_CONTROL_ALLOW_HEADERS,
+            self.headers.value(false, None),
+        );
+        headers.add(
+            ACCESS_CONTROL_EXPOSE_HEADERS,
+            self.expose.value(false, None),
+        );
+        headers.add(ACCESS_CONTROL_MAX_AGE, self.max_age.map(HeaderValue::from));
+        Decision {
+            preflight: *method == Method::OPTIONS,
+            headers,
         }
     }
 
@@ -201,7 +242,11 @@ impl HeadPolicy for Cors {
             request.on_response_headers(|response| headers.apply(response));
         }
         if preflight {
-            return Err(LocalReply::new(StatusCode::OK, "cors_response"));
+            let status = match self.every_response {
+                true => StatusCode::NO_CONTENT,
+                false => StatusCode::OK,
+            };
+            return Err(LocalReply::new(status, "cors_response"));
         }
         Ok(())
     }

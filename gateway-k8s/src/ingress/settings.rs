@@ -87,6 +87,19 @@ pub struct IngressSettings {
     pub dropped: Option<String>,
 }
 
+impl IngressSettings {
+    /// Status with which the locations of the Ingress are answered in place of their backend. `None`: they have it.
+    /// 503 and 403 are those of ingress-nginx, 500 is stricter than ingress-nginx.
+    pub fn denied_status(&self) -> Option<u16> {
+        let name = self.denied.as_deref()?;
+        Some(match (self.nginx_denies, name) {
+            (true, _) => 503,
+            (false, "auth-tls-secret") => 403,
+            (false, _) => 500,
+        })
+    }
+}
+
 /// A redirect to a fixed address.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Redirect {

@@ -14,6 +14,7 @@
 //! let rule = BasicAuthentication {
 //!     users: SecretText::new("ada:{SHA}nU4eI71bcnBGqeO0t9tXvY1u5oQ="),
 //!     forward_user_name: None,
+//!     realm: None,
 //! };
 //! let users = Users::parse(rule.users.expose())?;
 //! let (head, ()) = http::Request::get("/")
@@ -50,6 +51,9 @@ pub struct BasicAuthentication {
     pub users: SecretText,
     /// The header field in which the backend receives the user's name.
     pub forward_user_name: Option<Text<HeaderName>>,
+    /// Realm of the challenge. Default: the URL of the request without its query, as in Envoy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub realm: Option<String>,
 }
 
 /// Why a request is refused, in Envoy's words.

@@ -12,7 +12,7 @@ use towergate_core::policy::{
 };
 
 use super::{AuthenticatedUser, BasicAuthError, BasicAuthentication, Credentials, Users};
-use crate::challenge::challenge;
+use crate::challenge::{challenge, challenge_with_realm};
 
 /// Maximum number of slow verifications whose result is kept.
 const CACHE_SIZE: usize = 1024;
@@ -26,6 +26,7 @@ const MAX_WAITING: usize = 64;
 pub struct BasicAuthPolicy {
     users: Arc<Users>,
     forward: Option<HeaderName>,
+    realm: Option<String>,
     slow: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     /// Digests of credentials whose slow verification has succeeded.
@@ -43,6 +44,7 @@ impl BasicAuthPolicy {
         Ok(Self {
             users: Arc::new(users),
             forward: rule.forward_user_name.as_deref().cloned(),
+            realm: rule.realm.clone(),
             slow: Arc::new(Semaphore::new(MAX_SLOW)),
             waiting: Arc::new(Semaphore::new(MAX_WAITING)),
             verified: Mutex::default(),
@@ -71,13 +73,23 @@ impl BasicAuthPolicy {
             Ok(user) => {
                 if let Some(name) = &self.forward {
                     let value = HeaderValue::from_str(user.name());
-                    let value = value.map_err(|_| refuse(head, BasicAuthError::BadFormat))?;
+                    let value = value.map_err(|_| self.refuse(head, BasicAuthError::BadFormat))?;
                     head.headers.insert(name, value);
                 }
                 Ok(())
             }
-            Err(error) => Err(refuse(head, error)),
+            Err(error) => Err(self.refuse(head, error)),
         }
+    }
+
+    fn refuse(&self, head: &request::Parts, error: BasicAuthError) -> LocalReply {
+        let (name, value) = match &self.realm {
+            Some(realm) => challenge_with_realm("Basic", realm),
+            None => challenge("Basic", head, ""),
+        };
+        LocalReply::new(StatusCode::UNAUTHORIZED, error.details())
+            .with_body(error.to_string())
+            .with_header(name, value)
     }
 
     async fn verify(&self, credentials: Credentials) -> Result<AuthenticatedUser, BasicAuthError> {
@@ -126,13 +138,6 @@ impl Credentials {
         digest.copy_from_slice(context.finish().as_ref());
         digest
     }
-}
-
-fn refuse(head: &request::Parts, error: BasicAuthError) -> LocalReply {
-    let (name, value) = challenge("Basic", head, "");
-    LocalReply::new(StatusCode::UNAUTHORIZED, error.details())
-        .with_body(error.to_string())
-        .with_header(name, value)
 }
 
 impl HeadPolicy for BasicAuthPolicy {

@@ -48,6 +48,7 @@ impl BasicAuth {
             forward_user_name: header
                 .map(|name| forwarded_header_name(forward, name))
                 .transpose()?,
+            realm: None,
         })
     }
 }

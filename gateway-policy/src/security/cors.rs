@@ -52,6 +52,7 @@ impl Cors {
             expose: names("exposeHeaders", &self.expose_headers)?,
             max_age: seconds,
             as_envoy: false,
+            every_response: false,
         })
     }
 }

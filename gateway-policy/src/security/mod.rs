@@ -23,6 +23,7 @@ mod csrf;
 mod ext_auth;
 #[cfg(test)]
 mod ext_auth_tests;
+mod extensions;
 mod jwt;
 mod oidc;
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub use csrf::Csrf;
 pub use ext_auth::{
     BodyToExtAuth, ContextExtension, ContextType, ExtAuth, GrpcExtAuth, HttpExtAuth,
 };
+pub use extensions::{BASIC_AUTH_REALM, CORS_RESPONSES, apply_annotations};
 pub use jwt::{
     ClaimToHeader, Jwt, JwtExtractFrom, JwtHeader, JwtProvider, LocalJwks, RemoteJwks, ValueSource,
 };

@@ -11,6 +11,7 @@ fn cors(origins: &[&str], credentials: bool, methods: &[&str], headers: &[&str])
         expose: Allowed::Nothing,
         max_age: Some(5),
         as_envoy: false,
+        every_response: false,
     }
 }
 
@@ -277,4 +278,68 @@ fn as_envoy_the_origin_is_named_and_vary_is_omitted() {
     assert_eq!(told(several, "OPTIONS", &other), "preflight");
     let methods = told(&as_envoy(several), "OPTIONS", &other);
     assert!(methods.contains("allow-methods") && !methods.contains("allow-origin"));
+}
+
+#[test]
+fn on_every_response_all_requests_of_an_allowed_origin_are_treated_alike() {
+    let some = Cors {
+        origins: vec!["https://x.test".parse().unwrap()],
+        credentials: true,
+        methods: Allowed::of(["GET", "PUT"]).unwrap(),
+        max_age: Some(60),
+        every_response: true,
+        ..Cors::default()
+    };
+    let any = Cors {
+        origins: vec![OriginPattern::Any],
+        ..some.clone()
+    };
+    for (cors, method, origin, allowed, preflight) in [
+        (
+            &some,
+            Method::GET,
+            "https://x.test",
+            "https://x.test",
+            false,
+        ),
+        (
+            &some,
+            Method::OPTIONS,
+            "https://x.test",
+            "https://x.test",
+            true,
+        ),
+        (&some, Method::OPTIONS, "https://y.test", "", false),
+        (&some, Method::OPTIONS, "", "", false),
+        (&any, Method::OPTIONS, "", "*", true),
+        (&any, Method::GET, "https://y.test", "*", false),
+    ] {
+        let mut asked = HeaderMap::new();
+        if !origin.is_empty() {
+            asked.insert(ORIGIN, origin.parse().unwrap());
+        }
+
+        let decision = cors.decide(&method, &asked);
+
+        assert_eq!(decision.preflight, preflight, "{method} {origin}");
+        let mut response = HeaderMap::new();
+        decision.headers.apply(&mut response);
+        let found = |name: &str| {
+            response
+                .get(name)
+                .map_or("", |value| value.to_str().unwrap())
+        };
+        assert_eq!(found("access-control-allow-origin"), allowed);
+        let is_allowed = !allowed.is_empty();
+        assert_eq!(
+            found("access-control-allow-credentials") == "true",
+            is_allowed
+        );
+        assert_eq!(
+            found("access-control-allow-methods") == "GET, PUT",
+            is_allowed
+        );
+        assert_eq!(found("access-control-max-age") == "60", is_allowed);
+        assert_eq!(found("vary"), "");
+    }
 }

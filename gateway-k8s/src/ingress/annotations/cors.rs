@@ -21,23 +21,14 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
     if reader.bool("enable-cors") != Some(true) {
         return;
     }
-    let text = "SecurityPolicy `cors`. Preflights get 200 instead of 204; other responses carry the fields that browsers read there (`Access-Control-Allow-Origin`, `-Credentials`, `-Expose-Headers`), where ingress-nginx repeats methods, headers and age";
+    let text = "SecurityPolicy `cors` with the annotation `towergate.dev/cors-responses`. Over plain HTTP, a host that redirects to HTTPS redirects preflights as well; ingress-nginx answers them 204";
     reader.found("enable-cors", Finding::differs(text, RESPONSE));
     let origins = origins(reader);
     let methods = tokens(reader, "cors-allow-methods", METHODS);
     let headers = tokens(reader, "cors-allow-headers", HEADERS);
     let expose = tokens(reader, "cors-expose-headers", "");
-    let mut credentials = reader.bool("cors-allow-credentials").unwrap_or(true);
+    let credentials = reader.bool("cors-allow-credentials").unwrap_or(true);
     let max_age = reader.number("cors-max-age").unwrap_or(MAX_AGE);
-    if credentials && origins.iter().any(|origin| origin == "*") {
-        // Browsers reject `*` with credentials, so nothing is lost that works.
-        credentials = false;
-        let text = "`Access-Control-Allow-Credentials` is not sent with the origin `*`: browsers reject the combination";
-        reader.found(
-            "cors-allow-credentials",
-            Finding::differs(text, &[Aspect::ResponseHeaders]),
-        );
-    }
     reader.settings.cors = Some(CorsSettings {
         origins,
         methods,
@@ -87,16 +78,21 @@ fn origins(reader: &mut AnnotationReader<'_>) -> Vec<String> {
     valid
 }
 
-/// A list of tokens, or the default if it is absent or invalid.
+/// A list of tokens, or the default if it is absent or invalid. A list that is not separated by `, ` is one entry,
+/// so that responses have it as it is written.
 fn tokens(reader: &mut AnnotationReader<'_>, name: &'static str, default: &str) -> Vec<String> {
-    let Some(text) = reader.text(name) else {
-        return list(default);
-    };
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_, *".contains(&b);
-    if text.trim().bytes().all(allowed) {
-        list(text)
-    } else {
-        reader.invalid(name, "it is no list of names");
-        list(default)
+    let text = match reader.text(name).map(str::trim) {
+        None => default,
+        Some(text) if text.bytes().all(allowed) => text,
+        Some(_) => {
+            reader.invalid(name, "it is no list of names");
+            default
+        }
+    };
+    let names = list(text);
+    match names.join(", ") == text {
+        true => names,
+        false => vec![text.to_owned()],
     }
 }

@@ -183,18 +183,10 @@ impl<'a> AnnotationReader<'a> {
 
     /// Makes the locations of the Ingress answer with an error, as ingress-nginx does.
     pub(crate) fn deny(&mut self, name: &str, why: &str) {
-        let text = format!(
-            "{why}; ingress-nginx answers 503 for the paths of the Ingress, the translation 500"
-        );
+        let text = format!("{why}: the paths of the Ingress answer 503, as in ingress-nginx");
         self.settings.denied = Some(name.to_owned());
         self.settings.nginx_denies = true;
-        self.found(
-            name,
-            Finding::differs(
-                text,
-                &[Aspect::Status, Aspect::Body, Aspect::ResponseHeaders],
-            ),
-        );
+        self.found(name, Finding::decision(text, &[]));
     }
 
     /// Drops the Ingress if it has annotations above the allowed risk.

@@ -12,7 +12,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
     match root {
         Some(root) if root.starts_with('/') => {
             reader.settings.app_root = Some(root.to_owned());
-            let text = "a redirect (302) of the path `/` on every route of the host; `Location` has no port unless the listener's is unusual";
+            let text = "a direct response (302) for the path `/` of the host; over HTTPS it has `Strict-Transport-Security`, which ingress-nginx omits there";
             reader.found(
                 "app-root",
                 Finding::differs(text, &[Aspect::ResponseHeaders]),
@@ -23,7 +23,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
     }
     reader.settings.from_to_www = reader.bool("from-to-www-redirect").unwrap_or(false);
     if reader.settings.from_to_www {
-        let text = "a redirect route for the other name. `Location` names the host without a port and keeps a trailing slash; ingress-nginx writes the port (`https://example.com:443/x`)";
+        let text = "a redirect route for the other name. `Location` has the port of the scheme, as in ingress-nginx, and keeps a trailing slash";
         reader.found(
             "from-to-www-redirect",
             Finding::differs(text, &[Aspect::ResponseHeaders]),
@@ -90,28 +90,20 @@ fn to_address(reader: &mut AnnotationReader<'_>) {
             reader.invalid(name, "it is neither an absolute URL nor a path");
             continue;
         }
-        let has_query = to.contains(['?', '#']);
-        let odd = !matches!(code, 301 | 302 | 303 | 307 | 308);
         reader.settings.redirect = Some(Redirect {
             to: to.to_owned(),
             code,
             keeps_query: false,
         });
-        let finding = if odd {
-            Finding::decision(
-                format!("Gateway API has no redirect with status {code}; 302 is written"),
-                &[Aspect::Status],
-            )
-        } else if has_query {
-            Finding::differs(
-                "the query of the address is not sent: a RequestRedirect has none",
+        let text = "a direct response with the address as it is written, for the path and for all other paths of the host if this Ingress is its oldest";
+        let finding = match to.starts_with('/') {
+            false => Finding::same(text),
+            true => Finding::differs(
+                format!(
+                    "{text}. A port in `Host` is kept in `Location`, where ingress-nginx drops it"
+                ),
                 &[Aspect::ResponseHeaders],
-            )
-        } else {
-            Finding::differs(
-                "a redirect of the path and of all other paths of the host if this Ingress is its oldest; the query of the request is kept, where ingress-nginx drops it, and an address without a path gets `/`",
-                &[Aspect::ResponseHeaders],
-            )
+            ),
         };
         reader.found(name, finding);
     }

@@ -53,7 +53,7 @@ pub(crate) const DEFAULTS: &[(&str, &str, &[Aspect])] = &[
     ),
     (
         "TLS",
-        "clients without a known server name receive the first certificate of the Gateway; ingress-nginx sends a self-signed one. TLS 1.2 and 1.3 are offered with the ciphers of the gateway",
+        "TLS 1.2 and 1.3 are offered with the ciphers of the gateway",
         &[Tls, Status, ResponseHeaders, Calls, Body],
     ),
     (

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::Translator;
-use super::backends::ENVOY;
 use super::matches::{Taker, canary_matches, path_match, rewrite};
 use super::routes::TranslatedRule;
 use crate::ingress::servers::{BackendPort, Location, Server};
@@ -24,13 +23,14 @@ impl Translator<'_> {
     ) -> Vec<TranslatedRule> {
         let settings = Arc::clone(&self.servers.ingresses[ingress].settings);
         let path = path_match(location, server.regex);
-        if settings.denied.is_some() {
-            // A rule without backends answers 500.
-            return vec![TranslatedRule {
-                matches: vec![json!({"path": path})],
-                filters: Vec::new(),
-                backends: Vec::new(),
-            }];
+        if let Some(status) = settings.denied_status() {
+            let namespace = self.servers.ingresses[ingress]
+                .ingress
+                .key
+                .namespace
+                .clone();
+            let filter = self.status_filter(&namespace, status, comments);
+            return vec![TranslatedRule::local(json!({"path": path}), filter)];
         }
         let filters = self.filters(server, location, ingress, &settings, comments);
         let plain = IngressSettings {
@@ -199,22 +199,7 @@ impl Translator<'_> {
             "replaceRegexMatch": {"pattern": pattern, "substitution": substitution},
         }}});
         let ingress = self.servers.ingresses[ingress].ingress.key.clone();
-        let equal = self.output.iter().find(|object| {
-            object.kind == "HTTPRouteFilter"
-                && object.key.namespace == ingress.namespace
-                && object.value["spec"] == spec
-        });
-        let key = match equal {
-            Some(object) => object.key.clone(),
-            None => {
-                let name = format!("{}-rewrite", ingress.name);
-                let kind = "HTTPRouteFilter";
-                let key = self.output.free_name(kind, &ingress.namespace, &name);
-                self.output.add(kind, &key, spec, comments);
-                key
-            }
-        };
-        let reference = json!({"group": ENVOY, "kind": "HTTPRouteFilter", "name": key.name});
-        json!({"type": "ExtensionRef", "extensionRef": reference})
+        let name = format!("{}-rewrite", ingress.name);
+        self.route_filter(&ingress.namespace, &name, spec, comments)
     }
 }

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
+use towergate_policy::backend_traffic::MAX_REQUEST_BODY;
 
-use super::policies::{MAX_BODY, quantity, retry};
+use super::policies::{quantity, retry};
 use super::{ACCESS_LABEL, Translator, slug};
 use crate::ingress::settings::ProxySettings;
 use crate::ingress::value::{duration, list, networks, size};
-use crate::ingress::verdict::{Aspect, Finding};
 use crate::objects::ObjectKey;
 
 /// Header fields that ingress-nginx sets for the backend, by listener. The client's address and the
@@ -25,12 +25,21 @@ fn forwarded(scheme: &str, port: &str) -> Vec<Value> {
         .collect()
 }
 
+/// Secret with the certificate that clients without a known server name receive.
+const DEFAULT_CERTIFICATE: &str = "default-certificate";
+
 impl Translator<'_> {
     /// The certificates of the shared HTTPS listener.
     pub(crate) fn collect_certificates(&mut self) {
-        let mut all: Vec<ObjectKey> = Vec::new();
         let default = self.config.flag("default-ssl-certificate");
-        all.extend(default.map(|text| crate::ingress::controller::object_key(text, "default")));
+        let default = default.map(|text| crate::ingress::controller::object_key(text, "default"));
+        // Clients without a known server name receive the first certificate.
+        let first = default.unwrap_or_else(|| {
+            let key = ObjectKey::new(&*self.options.gateway.namespace, DEFAULT_CERTIFICATE);
+            self.default_certificate = Some(key.clone());
+            key
+        });
+        let mut all = vec![first];
         let own: BTreeSet<&str> = self
             .servers
             .servers
@@ -43,7 +52,7 @@ impl Translator<'_> {
                 continue;
             }
             for secret in secrets {
-                if !all.contains(secret) {
+                if !all.contains(secret) && !self.is_unusable(secret) {
                     all.push(secret.clone());
                 }
             }
@@ -63,25 +72,26 @@ impl Translator<'_> {
         })];
         let mut sections = vec![("http".to_owned(), "http", None)];
         let shared = self.certificates.clone();
-        if shared.is_empty() {
-            self.no_certificate();
-        } else {
-            let refs: Vec<Value> = shared
-                .iter()
-                .map(|secret| self.certificate_ref(secret))
-                .collect();
-            listeners.push(json!({
-                "name": "https", "port": 443, "protocol": "HTTPS", "allowedRoutes": access,
-                "tls": {"mode": "Terminate", "certificateRefs": refs},
-            }));
-            sections.push(("https".to_owned(), "https", None));
-        }
+        let refs: Vec<Value> = shared
+            .iter()
+            .map(|secret| self.certificate_ref(secret))
+            .collect();
+        listeners.push(json!({
+            "name": "https", "port": 443, "protocol": "HTTPS", "allowedRoutes": access,
+            "tls": {"mode": "Terminate", "certificateRefs": refs},
+        }));
+        sections.push(("https".to_owned(), "https", None));
         let servers = self.servers.servers.clone();
         for server in &servers {
             let name = slug(&server.host);
             if let Some(ingress) = server.client_cert {
                 let secrets = self.servers.certificates.get(&server.host).cloned();
                 let secrets = secrets
+                    .map(|all| {
+                        all.into_iter()
+                            .filter(|s| !self.is_unusable(s))
+                            .collect::<Vec<_>>()
+                    })
                     .filter(|s| !s.is_empty())
                     .unwrap_or_else(|| shared.clone());
                 let refs: Vec<Value> = secrets.iter().map(|s| self.certificate_ref(s)).collect();
@@ -111,16 +121,16 @@ impl Translator<'_> {
         self.backend_traffic();
     }
 
-    fn no_certificate(&mut self) {
-        let text = "no Ingress has a certificate, so there is no HTTPS listener: ingress-nginx answers HTTPS with a self-signed certificate";
-        let aspects = [
-            Aspect::Status,
-            Aspect::Tls,
-            Aspect::Body,
-            Aspect::ResponseHeaders,
-            Aspect::Calls,
-        ];
-        self.default_behaviour("default certificate", Finding::decision(text, &aspects));
+    /// Whether a Secret is known to have no certificate: ingress-nginx then uses the default certificate.
+    fn is_unusable(&self, secret: &ObjectKey) -> bool {
+        let complete = !self.manifests.endpoint_owners.is_empty();
+        match self.manifests.secrets.get(secret) {
+            None => complete,
+            Some(data) => ["tls.crt", "tls.key"].iter().any(|key| {
+                let value = data.values.get(*key).map(Vec::as_slice).unwrap_or_default();
+                !value.starts_with(b"-----BEGIN")
+            }),
+        }
     }
 
     /// A reference of the Gateway to a Secret.
@@ -334,6 +344,6 @@ impl Translator<'_> {
         let kind = "BackendTrafficPolicy";
         self.output.add(kind, &gateway, spec, &comments);
         self.output
-            .annotate(kind, &gateway, MAX_BODY, &quantity(limit));
+            .annotate(kind, &gateway, MAX_REQUEST_BODY, &quantity(limit));
     }
 }

@@ -12,6 +12,7 @@ mod backends;
 mod certificates;
 mod config;
 mod gateway;
+mod local_replies;
 mod matches;
 mod policies;
 mod prefixes;
@@ -62,6 +63,9 @@ pub struct Migration {
     pub verdicts: Vec<MigrationVerdict>,
     /// Number of Ingresses that were translated.
     pub ingresses: usize,
+    /// Secret of the self-signed certificate for clients without a known server name, which the caller makes: it is
+    /// no function of the manifests. `None`: `default-ssl-certificate` names one.
+    pub default_certificate: Option<ObjectKey>,
 }
 
 /// Label of namespaces whose routes the Gateway accepts.
@@ -92,8 +96,10 @@ pub(crate) struct Translator<'a> {
     grants: BTreeMap<Grant, BTreeSet<(&'static str, String)>>,
     /// Namespaces with routes.
     namespaces: BTreeSet<String>,
-    /// Certificates of the shared HTTPS listener.
+    /// Certificates of the shared HTTPS listener, the default certificate first.
     certificates: Vec<ObjectKey>,
+    /// Secret that the caller makes.
+    default_certificate: Option<ObjectKey>,
 }
 
 /// Translates `manifests`.
@@ -117,6 +123,7 @@ pub fn translate(manifests: &Manifests, options: &MigrateOptions) -> Migration {
         grants: BTreeMap::new(),
         namespaces: BTreeSet::new(),
         certificates: Vec::new(),
+        default_certificate: None,
     };
     translator.collect_certificates();
     translator.routes();
@@ -130,6 +137,7 @@ pub fn translate(manifests: &Manifests, options: &MigrateOptions) -> Migration {
     verdicts.sort();
     verdicts.dedup();
     Migration {
+        default_certificate: translator.default_certificate,
         objects: translator.output,
         verdicts,
         ingresses,

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 
 use data_encoding::BASE64;
 use serde_json::{Map, Value, json};
+use towergate_policy::backend_traffic::MAX_REQUEST_BODY;
+use towergate_policy::security::{BASIC_AUTH_REALM, CORS_RESPONSES};
 
 use super::Translator;
 use super::backends::ENVOY;
@@ -34,12 +36,14 @@ pub(crate) struct RoutePolicies {
     pub(crate) traffic: Option<Value>,
     /// `spec` of a SecurityPolicy.
     pub(crate) security: Option<Value>,
-    /// Limit of request bodies, in bytes: an annotation of the BackendTrafficPolicy. 0: none.
-    pub(crate) max_body: Option<u64>,
+    /// Annotations of the BackendTrafficPolicy.
+    pub(crate) traffic_annotations: Annotations,
+    /// Annotations of the SecurityPolicy.
+    pub(crate) security_annotations: Annotations,
 }
 
-/// Annotation of a BackendTrafficPolicy that limits request bodies while they are streamed.
-pub(crate) const MAX_BODY: &str = "towergate.dev/max-request-body";
+/// Annotations of an object.
+pub(crate) type Annotations = BTreeMap<&'static str, String>;
 
 /// A number of bytes with the suffix that keeps it short.
 pub(crate) fn quantity(bytes: u64) -> String {
@@ -55,7 +59,7 @@ pub(crate) fn quantity(bytes: u64) -> String {
 impl RoutePolicies {
     /// Text that is equal for equal policies.
     pub(crate) fn fingerprint(&self) -> String {
-        format!("{:?}{:?}{:?}", self.traffic, self.security, self.max_body)
+        format!("{self:?}")
     }
 }
 
@@ -79,12 +83,19 @@ impl Translator<'_> {
     ) -> RoutePolicies {
         let read = &self.servers.ingresses[ingress];
         let (settings, key) = (read.settings.clone(), read.ingress.key.clone());
-        let max_body = settings.proxy.body_size;
-        let merge = || Some(json!({"mergeType": "StrategicMerge"}));
+        let mut traffic_annotations = Annotations::new();
+        if let Some(bytes) = settings.proxy.body_size {
+            traffic_annotations.insert(MAX_REQUEST_BODY, quantity(bytes));
+        }
+        let mut traffic = traffic(&settings, scope, path);
+        if traffic.is_none() && !traffic_annotations.is_empty() {
+            traffic = Some(json!({"mergeType": "StrategicMerge"}));
+        }
         RoutePolicies {
-            traffic: traffic(&settings, scope, path).or_else(|| max_body.and_then(|_| merge())),
-            max_body,
+            traffic,
             security: self.security(&settings, &key, scope, comments),
+            traffic_annotations,
+            security_annotations: security_annotations(&settings, scope),
         }
     }
 
@@ -169,6 +180,18 @@ fn by_user(values: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
         format!("{user}:{}\n", hash.trim())
     });
     lines.collect::<String>().into_bytes()
+}
+
+/// What the fields of a SecurityPolicy cannot express.
+fn security_annotations(settings: &IngressSettings, scope: PolicyScope) -> Annotations {
+    let mut annotations = Annotations::new();
+    if settings.cors.is_some() {
+        annotations.insert(CORS_RESPONSES, "every-response".to_owned());
+    }
+    if let Some(basic) = settings.basic_auth.as_ref().filter(|_| scope.auth) {
+        annotations.insert(BASIC_AUTH_REALM, basic.realm.clone());
+    }
+    annotations
 }
 
 fn authorization(settings: &IngressSettings) -> Option<Value> {

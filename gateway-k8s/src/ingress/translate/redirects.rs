@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::local_replies::RedirectAddress;
 use super::matches::path_match;
-use super::routes::{MAX_MATCHES, MAX_RULES};
+use super::routes::{Listeners, MAX_MATCHES, MAX_RULES};
 use super::{Translator, slug};
 use crate::ingress::servers::{Location, Server};
 use crate::ingress::value::url;
-use crate::objects::ObjectKey;
 
 /// Redirects of hosts that are written together.
 #[derive(Debug, Default)]
@@ -96,23 +96,25 @@ impl Translator<'_> {
             self.output.add("HTTPRoute", &key, spec, &why);
         }
         for (from, to) in redirects.names {
-            let mut sections = vec!["http"];
-            if !self.certificates.is_empty() {
-                sections.push("https");
-            }
-            let parents: Vec<Value> = sections
-                .iter()
-                .map(|section| self.parent(Some(section)))
-                .collect();
-            let key = ObjectKey::new(&*namespace, format!("redirect-{}", slug(&from)));
-            let redirect = json!({"hostname": to, "statusCode": code});
-            let spec = json!({
-                "parentRefs": parents,
-                "hostnames": [from],
-                "rules": [{"filters": [{"type": "RequestRedirect", "requestRedirect": redirect}]}],
-            });
             let why = BTreeSet::from(["from-to-www-redirect".to_owned()]);
-            self.output.add("HTTPRoute", &key, spec, &why);
+            let matching = json!({"path": {"type": "PathPrefix", "value": "/"}});
+            let status = u16::try_from(code).unwrap_or(308);
+            let address = (RedirectAddress::Host(&to), status);
+            let rules = self.redirect_rules(&namespace, &matching, address, &why);
+            for (listeners, rule) in rules {
+                let section = match listeners {
+                    Listeners::Https => "https",
+                    Listeners::Both | Listeners::Http => "http",
+                };
+                let name = format!("redirect-{section}-{}", slug(&from));
+                let key = self.output.free_name("HTTPRoute", &namespace, &name);
+                let spec = json!({
+                    "parentRefs": [self.parent(Some(section))],
+                    "hostnames": [from],
+                    "rules": [rule.json()],
+                });
+                self.output.add("HTTPRoute", &key, spec, &why);
+            }
         }
     }
 }

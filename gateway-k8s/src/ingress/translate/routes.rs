@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use super::local_replies::RedirectAddress;
 use super::matches::{path_match, pattern};
-use super::policies::{MAX_BODY, PolicyScope, RoutePolicies, quantity};
+use super::policies::{Annotations, PolicyScope, RoutePolicies};
 use super::redirects::{Redirects, redirect_target};
 use super::{ANSWER, Translator, slug};
 use crate::ingress::servers::{Location, Server, listed_paths};
@@ -39,7 +40,7 @@ pub(super) struct TranslatedRule {
 }
 
 impl TranslatedRule {
-    fn redirect(matching: Value, redirect: Value) -> Self {
+    pub(super) fn redirect(matching: Value, redirect: Value) -> Self {
         Self {
             matches: vec![matching],
             filters: vec![json!({"type": "RequestRedirect", "requestRedirect": redirect})],
@@ -47,7 +48,7 @@ impl TranslatedRule {
         }
     }
 
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         let mut rule = json!({"matches": self.matches});
         if !self.filters.is_empty() {
             rule["filters"] = json!(self.filters);
@@ -76,7 +77,7 @@ struct RouteDraft {
 /// A policy and its targets.
 struct PolicyDraft {
     name: String,
-    max_body: Option<u64>,
+    annotations: Annotations,
     spec: Value,
     targets: Vec<Value>,
     comments: BTreeSet<String>,
@@ -105,8 +106,8 @@ impl Translator<'_> {
             let mut spec = draft.spec;
             spec["targetRefs"] = json!(draft.targets);
             self.output.add(kind, &key, spec, &draft.comments);
-            if let Some(bytes) = draft.max_body {
-                self.output.annotate(kind, &key, MAX_BODY, &quantity(bytes));
+            for (name, value) in &draft.annotations {
+                self.output.annotate(kind, &key, name, value);
             }
         }
         self.servers.servers = servers;
@@ -154,33 +155,37 @@ impl Translator<'_> {
         self.check_pattern(server, location, ingress);
         let exempt = !location.catch_all && location.path.starts_with(ACME);
         let matching = json!({"path": path_match(location, server.regex)});
-        let mut plain = Draft {
-            namespace: &namespace,
-            ingress: &read.ingress.key.name,
-            comments: &comments,
-            drafts,
-        };
         // Redirects of nginx precede its guards, so these rules have no policies.
+        let mut plain = Vec::new();
         if location.path == "/"
             && let Some(root) = &server.app_root
         {
-            let redirect = json!({"path": {"type": "ReplaceFullPath", "replaceFullPath": root}, "statusCode": 302});
             let exact = json!({"path": {"type": "Exact", "value": "/"}});
-            plain.add(
-                Listeners::Both,
-                vec![TranslatedRule::redirect(exact, redirect)],
-            );
+            let address = RedirectAddress::Path(root);
+            plain.extend(self.redirect_rules(&namespace, &exact, (address, 302), &comments));
         }
         let redirect = settings
             .redirect
             .as_ref()
             .filter(|_| !location.catch_all || !server.host.is_empty());
         if let Some(redirect) = redirect {
-            let target = redirect_target(&redirect.to, redirect.code);
-            plain.add(
-                Listeners::Both,
-                vec![TranslatedRule::redirect(matching, target)],
-            );
+            let address = match redirect.to.starts_with('/') {
+                true => RedirectAddress::Path(&redirect.to),
+                false => RedirectAddress::Absolute(&redirect.to),
+            };
+            let to = (address, redirect.code);
+            plain.extend(self.redirect_rules(&namespace, &matching, to, &comments));
+        }
+        let mut draft = Draft {
+            namespace: &namespace,
+            ingress: &read.ingress.key.name,
+            comments: &comments,
+            drafts,
+        };
+        for (listeners, rule) in plain {
+            draft.add(listeners, vec![rule]);
+        }
+        if redirect.is_some() {
             return;
         }
         if let Some(bare) = location.path.strip_suffix('/')
@@ -193,15 +198,14 @@ impl Translator<'_> {
                 "statusCode": 301,
             });
             let exact = json!({"path": {"type": "Exact", "value": bare}});
-            plain.add(
+            draft.add(
                 Listeners::Both,
                 vec![TranslatedRule::redirect(exact, redirect)],
             );
         }
-        let Some(backend) = &location.backend else {
-            self.not_found(server, ingress, settings);
+        if location.backend.is_none() && !is_guarded(settings) {
             return;
-        };
+        }
         let scope = PolicyScope {
             auth: !(exempt || self.is_open(&location.path)),
             own_backend: !location.catch_all,
@@ -211,7 +215,15 @@ impl Translator<'_> {
             Some(_) => RoutePolicies::default(),
             None => self.policies(ingress, scope, &location.path, &comments),
         };
-        let rules = self.backend_rules(server, location, backend, ingress, &comments);
+        let rules = match &location.backend {
+            Some(backend) => self.backend_rules(server, location, backend, ingress, &comments),
+            // The guards of the host's oldest Ingress apply before the 404.
+            None => {
+                let status = settings.denied_status().unwrap_or(404);
+                let filter = self.status_filter(&namespace, status, &comments);
+                vec![TranslatedRule::local(matching, filter)]
+            }
+        };
         let redirects = self.redirects(server, location);
         let listeners = match (server.passthrough, redirects) {
             (Some(_), _) => Listeners::Http,
@@ -295,25 +307,6 @@ impl Translator<'_> {
         }
         .add(Listeners::Both, vec![rule]);
         self.namespaces.insert(namespace);
-    }
-
-    /// What differs for paths that no rule names and that have no backend.
-    fn not_found(&mut self, server: &Server, ingress: usize, settings: &IngressSettings) {
-        let guarded = settings.basic_auth.is_some()
-            || settings.external_auth.is_some()
-            || settings.cors.is_some()
-            || !settings.allow.is_empty()
-            || !settings.deny.is_empty()
-            || settings.limits.per_second + settings.limits.per_minute > 0
-            || settings.denied.is_some()
-            || settings.affinity.is_some();
-        if guarded {
-            let text = format!(
-                "requests of host `{}` for paths that no rule names get 404 at once; ingress-nginx applies the guards of the host's oldest Ingress first (401, 403, 503)",
-                server.host
-            );
-            self.field_of(ingress, "spec.rules", Finding::differs(text, ANSWER));
-        }
     }
 
     /// Says if a pattern is none that the gateway reads.
@@ -404,20 +397,21 @@ impl Translator<'_> {
                     "kind": draft.kind,
                     "name": key.name,
                 });
-                for (kind, policy) in [
-                    ("BackendTrafficPolicy", &draft.policies.traffic),
-                    ("SecurityPolicy", &draft.policies.security),
+                let own = &draft.policies;
+                for (kind, policy, annotations) in [
+                    (
+                        "BackendTrafficPolicy",
+                        &own.traffic,
+                        &own.traffic_annotations,
+                    ),
+                    ("SecurityPolicy", &own.security, &own.security_annotations),
                 ] {
                     let Some(spec) = policy else { continue };
-                    let max_body = match kind {
-                        "BackendTrafficPolicy" => draft.policies.max_body,
-                        _ => None,
-                    };
-                    let text = format!("{spec}{max_body:?}");
+                    let text = format!("{spec}{annotations:?}");
                     let at = (draft.namespace.clone(), kind, text);
                     let entry = policies.entry(at).or_insert_with(|| PolicyDraft {
                         name: draft.ingress.clone(),
-                        max_body,
+                        annotations: annotations.clone(),
                         spec: spec.clone(),
                         targets: Vec::new(),
                         comments: BTreeSet::new(),
@@ -435,16 +429,26 @@ impl Translator<'_> {
             Some(_) => format!("https-{}", slug(&server.host)),
             None => "https".to_owned(),
         };
-        let has_https = server.client_cert.is_some() || !self.certificates.is_empty();
         let mut sections = Vec::new();
         if listeners != Listeners::Https {
             sections.push("http".to_owned());
         }
-        if listeners != Listeners::Http && (has_https || sections.is_empty()) {
+        if listeners != Listeners::Http {
             sections.push(https);
         }
         sections
     }
+}
+
+/// Whether settings have an effect on requests that no backend gets.
+fn is_guarded(settings: &IngressSettings) -> bool {
+    settings.basic_auth.is_some()
+        || settings.external_auth.is_some()
+        || settings.cors.is_some()
+        || !settings.allow.is_empty()
+        || !settings.deny.is_empty()
+        || settings.limits.per_second + settings.limits.per_minute > 0
+        || settings.denied.is_some()
 }
 
 /// Where the rules of a location go.

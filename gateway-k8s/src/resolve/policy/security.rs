@@ -3,6 +3,7 @@
 use towergate_policy::check::FieldRemarks;
 use towergate_policy::common::Targets;
 use towergate_policy::merge::merge;
+use towergate_policy::security::apply_annotations;
 use towergate_policy::{FieldError, Policy, SecurityPolicySpec};
 
 use super::Unusable;
@@ -30,6 +31,8 @@ impl RoutePolicySpec for SecurityPolicySpec {
     }
 
     fn effect(&self, context: &PolicyContext<'_, '_>) -> Result<Vec<Policy>, Unusable> {
-        Ok(self.policies(context)?)
+        let mut policies = self.policies(context)?;
+        apply_annotations(&context.annotations, &mut policies)?;
+        Ok(policies)
     }
 }

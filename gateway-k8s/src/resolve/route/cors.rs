@@ -28,6 +28,7 @@ pub(super) fn resolve(written: &http_route::Cors) -> Result<Cors, String> {
         expose: names("exposeHeaders", &written.expose_headers, is_field)?,
         max_age: Some(max_age),
         as_envoy: false,
+        every_response: false,
     })
 }
 

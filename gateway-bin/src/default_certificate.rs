@@ -1,0 +1,72 @@
+//! The self-signed certificate of translated Ingresses, for clients without a known server name.
+//!
+//! ingress-nginx makes one when it starts. The translation refers to a Secret, which is made once: by `migrate`
+//! in the folder of the translation, by `run --ingress-class` for the life of the process.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::SystemTime;
+
+use towergate_k8s::ObjectKey;
+
+use crate::Failure;
+use crate::dev_cert;
+
+/// Subject and name of the certificate that ingress-nginx makes.
+const SUBJECT: &str = "Kubernetes Ingress Controller Fake Certificate";
+const NAME: &str = "ingress.local";
+/// Lifetime in days: ten years, as it can verify nothing anyway.
+const DAYS: u32 = 3650;
+/// File of the Secret in the folder of a translation.
+const FILE: &str = "default-certificate.yaml";
+
+/// Manifest of a Secret with a new certificate.
+fn new_secret(key: &ObjectKey) -> Result<String, Failure> {
+    let names = [NAME.to_owned()];
+    let pair = dev_cert::make(SUBJECT, &names, DAYS, SystemTime::now())?;
+    Ok(dev_cert::manifest(&key.namespace, &key.name, &pair))
+}
+
+/// Writes the Secret into `folder`, unless an earlier run has.
+///
+/// # Errors
+/// If the file cannot be written.
+pub(crate) fn write_once(folder: &Path, key: &ObjectKey) -> Result<(), Failure> {
+    let path = folder.join(FILE);
+    if fs::exists(&path)? {
+        return Ok(());
+    }
+    match dev_cert::write_new(&path, &new_secret(key)?, 0o600) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(format!("{} cannot be written: {error}", path.display()).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The Secret of this process. Empty if no certificate can be made: the listener then reports its absence.
+pub(crate) fn of_process(key: &ObjectKey) -> &'static str {
+    static SECRET: OnceLock<String> = OnceLock::new();
+    SECRET.get_or_init(|| new_secret(key).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_that_exists_is_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let key = ObjectKey::new("gateway", "default-certificate");
+
+        write_once(folder.path(), &key).expect("written");
+        let first = fs::read(folder.path().join(FILE)).expect("a file");
+        write_once(folder.path(), &key).expect("kept");
+
+        let second = fs::read(folder.path().join(FILE)).expect("a file");
+        assert_eq!(first, second);
+        assert!(String::from_utf8_lossy(&first).contains("namespace: gateway"));
+    }
+}

@@ -1,0 +1,142 @@
+//! Responses that a rule gives in place of a backend: HTTPRouteFilters with `directResponse`.
+//!
+//! A `RequestRedirect` keeps the query of the request and omits a port that the scheme implies. Redirects of
+//! ingress-nginx have the address as it is written, so they are direct responses with a `Location`.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::Translator;
+use super::backends::ENVOY;
+use super::routes::{Listeners, TranslatedRule};
+
+/// Where a redirect leads.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum RedirectAddress<'a> {
+    /// An absolute address.
+    Absolute(&'a str),
+    /// A path of the same scheme and host.
+    Path(&'a str),
+    /// The requested path of another host, with the port of the scheme written out.
+    Host(&'a str),
+}
+
+impl RedirectAddress<'_> {
+    /// `Location` on the listener of `scheme`. Literal `%` are doubled, as command operators begin with them.
+    fn location(self, scheme: &str) -> String {
+        match self {
+            Self::Absolute(address) => address.replace('%', "%%"),
+            Self::Path(path) => {
+                let path = path.replace('%', "%%");
+                format!("{scheme}://%REQ(:AUTHORITY)%{path}")
+            }
+            Self::Host(host) => {
+                let port = if scheme == "https" { 443 } else { 80 };
+                format!("{scheme}://{host}:{port}%REQ(:PATH)%")
+            }
+        }
+    }
+}
+
+impl TranslatedRule {
+    /// A rule with a filter of the namespace in place of backends.
+    pub(super) fn local(matching: Value, filter: Value) -> Self {
+        Self {
+            matches: vec![matching],
+            filters: vec![filter],
+            backends: Vec::new(),
+        }
+    }
+}
+
+impl Translator<'_> {
+    /// A filter that answers with `status` and without content.
+    pub(super) fn status_filter(
+        &mut self,
+        namespace: &str,
+        status: u16,
+        comments: &BTreeSet<String>,
+    ) -> Value {
+        let spec = json!({"directResponse": {"statusCode": status}});
+        self.route_filter(namespace, &format!("status-{status}"), spec, comments)
+    }
+
+    /// Rules that redirect on both listeners, each with its listeners. An absolute address needs one rule.
+    pub(super) fn redirect_rules(
+        &mut self,
+        namespace: &str,
+        matching: &Value,
+        (address, status): (RedirectAddress<'_>, u16),
+        comments: &BTreeSet<String>,
+    ) -> Vec<(Listeners, TranslatedRule)> {
+        let schemes: &[(Listeners, &str, &str)] = match address {
+            RedirectAddress::Absolute(_) => &[(Listeners::Both, "", "redirect")],
+            RedirectAddress::Path(_) | RedirectAddress::Host(_) => &[
+                (Listeners::Http, "http", "redirect-http"),
+                (Listeners::Https, "https", "redirect-https"),
+            ],
+        };
+        let mut rules = Vec::new();
+        for (listeners, scheme, name) in schemes {
+            let location = json!({"name": "Location", "value": address.location(scheme)});
+            let spec = json!({"directResponse": {
+                "statusCode": status,
+                "header": {"set": [location]},
+            }});
+            let filter = self.route_filter(namespace, name, spec, comments);
+            rules.push((*listeners, TranslatedRule::local(matching.clone(), filter)));
+        }
+        rules
+    }
+
+    /// An HTTPRouteFilter of `namespace`, and the reference to it. Equal ones are written once.
+    pub(super) fn route_filter(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        spec: Value,
+        comments: &BTreeSet<String>,
+    ) -> Value {
+        let kind = "HTTPRouteFilter";
+        let equal = self.output.iter().find(|object| {
+            object.kind == kind && object.key.namespace == namespace && object.value["spec"] == spec
+        });
+        let key = match equal {
+            Some(object) => object.key.clone(),
+            None => self.output.free_name(kind, namespace, name),
+        };
+        self.output.add(kind, &key, spec, comments);
+        let reference = json!({"group": ENVOY, "kind": kind, "name": key.name});
+        json!({"type": "ExtensionRef", "extensionRef": reference})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_names_the_address_as_ingress_nginx_does() {
+        for (address, scheme, expected) in [
+            (
+                RedirectAddress::Absolute("https://a.test"),
+                "",
+                "https://a.test",
+            ),
+            (RedirectAddress::Absolute("/100%25"), "", "/100%%25"),
+            (
+                RedirectAddress::Path("/ui"),
+                "http",
+                "http://%REQ(:AUTHORITY)%/ui",
+            ),
+            (
+                RedirectAddress::Host("a.test"),
+                "https",
+                "https://a.test:443%REQ(:PATH)%",
+            ),
+        ] {
+            assert_eq!(address.location(scheme), expected);
+        }
+    }
+}
