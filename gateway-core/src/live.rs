@@ -1,6 +1,7 @@
 //! State that survives configuration changes, keyed by its parameters.
 
 use std::any::{Any, TypeId};
+use std::convert::Infallible;
 use std::fmt;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -23,14 +24,31 @@ impl Live {
         K: Eq + Hash + Send + 'static,
         V: Send + Sync + 'static,
     {
+        let shared = self.try_share(key, |key| Ok::<_, Infallible>(make(key)));
+        shared.unwrap_or_else(|never| match never {})
+    }
+
+    /// Returns the instance for `key`, created by `make` if there is none.
+    ///
+    /// # Errors
+    /// That of `make`. The next call tries again.
+    pub fn try_share<K, V, E>(
+        &self,
+        key: K,
+        make: impl FnOnce(&K) -> Result<Arc<V>, E>,
+    ) -> Result<Arc<V>, E>
+    where
+        K: Eq + Hash + Send + 'static,
+        V: Send + Sync + 'static,
+    {
         if let Some(value) =
             self.with(|map: &mut Known<K, V>| map.get(&key).and_then(Weak::upgrade))
         {
-            return value;
+            return Ok(value);
         }
         // Not under the lock: `make` may call `share` for parts of the instance.
-        let made = make(&key);
-        self.with(|map: &mut Known<K, V>| {
+        let made = make(&key)?;
+        Ok(self.with(|map: &mut Known<K, V>| {
             if map.len() == map.capacity() {
                 map.retain(|_, value| value.strong_count() > 0);
             }
@@ -40,7 +58,7 @@ impl Live {
                 map.insert(key, Arc::downgrade(&made));
                 made
             })
-        })
+        }))
     }
 
     /// Calls `act` with the instances of one type.
@@ -77,6 +95,16 @@ mod tests {
         drop((first, second));
 
         assert_eq!(*live.share("key", |_| Arc::new(3)), 3);
+    }
+
+    #[test]
+    fn an_instance_that_cannot_be_made_is_made_by_the_next_call() {
+        let live = Live::default();
+
+        let failed = live.try_share("key", |_| Err::<Arc<i32>, _>("no"));
+        let made = live.try_share("key", |_| Ok::<_, &str>(Arc::new(1)));
+
+        assert_eq!((failed, made.as_deref()), (Err("no"), Ok(&1)));
     }
 
     #[test]

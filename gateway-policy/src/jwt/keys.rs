@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{
@@ -15,6 +16,7 @@ use aws_lc_rs::signature::{
 };
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Map, Value};
+use towergate_core::snapshot::Live;
 
 use super::token::object;
 use super::verified_cache::KeySetId;
@@ -195,8 +197,17 @@ impl KeySet {
         if keys.is_empty() {
             return Err(KeySetError::NoUsableKey(reason));
         }
-        let id = KeySetId::next();
+        let id = KeySetId::of(text);
         Ok(Self { id, keys })
+    }
+
+    /// The key set with this text, which all policies that name it share.
+    ///
+    /// # Errors
+    /// Those of [`Self::parse`].
+    pub(super) fn shared(text: &[u8], live: &Live) -> Result<Arc<Self>, KeySetError> {
+        let key = ("key set", KeySetId::of(text));
+        live.try_share(key, |_| Self::parse(text).map(Arc::new))
     }
 
     /// Verifies the signature of `token`.

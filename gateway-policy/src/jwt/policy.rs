@@ -10,10 +10,12 @@ use towergate_core::policy::{
     BuildContext, BuiltPolicy, HeadPolicy, PolicyError, PolicyFuture, PolicyRequest, RequestHead,
     WaitingPolicy,
 };
+use towergate_core::snapshot::Live;
 
 use super::remote::RemoteKeySet;
 use super::{
-    JwtAuthentication, JwtError, JwtVerifier, KeySet, KeySource, VerifiedToken, VerifiedTokens,
+    JwtAuthentication, JwtError, JwtVerifier, KeySet, KeySource, RemoteKeys, VerifiedToken,
+    VerifiedTokens,
 };
 use crate::challenge::challenge;
 
@@ -23,6 +25,8 @@ pub struct JwtPolicy {
     rule: JwtAuthentication,
     names: Vec<Arc<str>>,
     keys: Vec<ProviderKeys>,
+    /// The key sets that are available without waiting, one entry for each provider.
+    local: Vec<Option<Arc<KeySet>>>,
 }
 
 /// The keys of a provider.
@@ -38,11 +42,11 @@ impl JwtPolicy {
     /// # Errors
     /// If a key set cannot be used, or is remote.
     pub fn new(rule: &JwtAuthentication) -> Result<Self, PolicyError> {
-        Self::with(rule, |_| {
-            Err(PolicyError::new(
-                "a remote key set requires a client for it",
-            ))
-        })
+        let remote = |_: &RemoteKeys| {
+            let reason = "a remote key set requires a client for it";
+            Err(PolicyError::new(reason))
+        };
+        Self::with(rule, &Live::default(), remote)
     }
 
     /// The form that the key sets require: a policy that waits for remote ones, or one over the head.
@@ -50,7 +54,8 @@ impl JwtPolicy {
         rule: &JwtAuthentication,
         context: &BuildContext<'_>,
     ) -> Result<BuiltPolicy, PolicyError> {
-        let policy = Self::with(rule, |source| RemoteKeySet::shared(source, context))?;
+        let remote = |source: &RemoteKeys| RemoteKeySet::shared(source, context);
+        let policy = Self::with(rule, context.live, remote)?;
         let remote = |keys: &ProviderKeys| matches!(keys, ProviderKeys::Remote(_));
         Ok(if policy.keys.iter().any(remote) {
             BuiltPolicy::waiting(policy)
@@ -61,14 +66,15 @@ impl JwtPolicy {
 
     fn with(
         rule: &JwtAuthentication,
-        mut remote: impl FnMut(&super::RemoteKeys) -> Result<Arc<RemoteKeySet>, PolicyError>,
+        live: &Live,
+        mut remote: impl FnMut(&RemoteKeys) -> Result<Arc<RemoteKeySet>, PolicyError>,
     ) -> Result<Self, PolicyError> {
         let keys = rule.providers.iter().map(|provider| match &provider.keys {
             KeySource::Local(text) => {
-                let keys = KeySet::parse(text.expose().as_bytes());
+                let keys = KeySet::shared(text.expose().as_bytes(), live);
                 let name = &provider.name;
                 let keys = keys.map_err(|e| PolicyError::new(format!("provider {name}: {e}")))?;
-                Ok(ProviderKeys::Local(Arc::new(keys)))
+                Ok(ProviderKeys::Local(keys))
             }
             KeySource::Remote(source) => remote(source).map(ProviderKeys::Remote),
         });
@@ -77,20 +83,17 @@ impl JwtPolicy {
             let identity = identity.map_err(|error| PolicyError::new(error.to_string()))?;
             Ok(Arc::from(identity))
         });
-        Ok(Self {
-            keys: keys.collect::<Result<_, _>>()?,
-            names: names.collect::<Result<_, PolicyError>>()?,
-            rule: rule.clone(),
-        })
-    }
-
-    /// Key sets that are available without waiting.
-    fn local_keys(&self) -> Vec<Option<Arc<KeySet>>> {
-        let keys = self.keys.iter().map(|keys| match keys {
+        let keys: Vec<ProviderKeys> = keys.collect::<Result<_, _>>()?;
+        let local = keys.iter().map(|keys| match keys {
             ProviderKeys::Local(keys) => Some(keys.clone()),
             ProviderKeys::Remote(_) => None,
         });
-        keys.collect()
+        Ok(Self {
+            local: local.collect(),
+            keys,
+            names: names.collect::<Result<_, PolicyError>>()?,
+            rule: rule.clone(),
+        })
     }
 
     async fn all_keys(&self) -> Vec<Option<Arc<KeySet>>> {
@@ -180,7 +183,7 @@ fn invalid_claim(name: &str) -> LocalReply {
 
 impl HeadPolicy for JwtPolicy {
     fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply> {
-        self.admit(request, &self.local_keys())
+        self.admit(request, &self.local)
     }
 }
 
@@ -189,12 +192,11 @@ impl WaitingPolicy for JwtPolicy {
         Box::pin(async move {
             let mut providers = self.rule.providers.iter();
             // A request without a token does not wait for a key server.
-            let keys = if providers.any(|provider| provider.has_token(request.head)) {
-                self.all_keys().await
-            } else {
-                self.local_keys()
-            };
-            self.admit(request, &keys)
+            if providers.any(|provider| provider.has_token(request.head)) {
+                let keys = self.all_keys().await;
+                return self.admit(request, &keys);
+            }
+            self.admit(request, &self.local)
         })
     }
 }

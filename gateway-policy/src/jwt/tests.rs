@@ -445,3 +445,29 @@ fn a_verified_token_is_still_refused_once_expired_or_when_its_key_is_gone() {
     assert_eq!(verify(&rotated, 900), Err(JwtError::BadSignature));
     assert_eq!(verify(&keys, 900), Ok(1));
 }
+
+#[test]
+fn rules_with_the_same_key_set_share_it_and_the_tokens_that_it_has_verified() {
+    let signer = edwards();
+    let text = json!({ "keys": [signer.jwk] }).to_string();
+    let live = towergate_core::snapshot::Live::default();
+    let shared = || KeySet::shared(text.as_bytes(), &live).unwrap();
+    let token = signer.token(&json!({}), &json!({"sub": "ada"}));
+    let (head, ()) = Request::get("/")
+        .header("authorization", format!("Bearer {token}"))
+        .body(())
+        .unwrap()
+        .into_parts();
+    let rule = JwtAuthentication::of(TokenProvider::new("a", ""));
+
+    let keys = shared();
+    let verified = JwtVerifier::new(&rule).verify(&head, &[Some(keys.clone())], SystemTime::now());
+
+    assert_eq!(verified.unwrap().len(), 1);
+    assert!(Arc::ptr_eq(&keys, &shared()));
+    let apart = KeySet::parse(text.as_bytes()).unwrap();
+    assert!(verified_cache::find(apart.id, &token).is_some());
+    let other = set([edwards().jwk]);
+    assert!(verified_cache::find(other.id, &token).is_none());
+    assert!(KeySet::shared(b"{}", &live).is_err());
+}

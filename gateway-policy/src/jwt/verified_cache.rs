@@ -1,8 +1,8 @@
 //! Claims of tokens whose signatures were verified, so that a client's next request with the same token costs
 //! a lookup in place of a verification.
 //!
-//! Each thread has a cache of its own, so workers share no lock. An entry belongs to one [`KeySet`]: another
-//! set, which replaces it when keys are fetched again, finds nothing of it. `exp`, `nbf`, `iss` and `aud` are
+//! Each thread has a cache of its own, so workers share no lock. An entry belongs to the text of one [`KeySet`]:
+//! policies with the same text share it, and other keys, such as those that replace it, find nothing of it. `exp`, `nbf`, `iss` and `aud` are
 //! checked for each request, so an entry extends no token's validity. Only tokens with a valid signature are
 //! entered, and a generation is bounded in number and in bytes, so clients cannot fill the memory.
 //!
@@ -10,8 +10,10 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+
+use aws_lc_rs::digest::{SHA256, digest};
 
 use super::Claims;
 
@@ -26,15 +28,23 @@ thread_local! {
     static CACHE: RefCell<VerifiedCache> = RefCell::default();
 }
 
-/// Identifies a key set within the process.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(super) struct KeySetId(u64);
+/// Identifies a key set by the SHA-256 digest of its text: equal texts verify the same signatures.
+#[derive(Clone, Copy, Eq, Hash, PartialEq)]
+pub(super) struct KeySetId([u8; 32]);
 
 impl KeySetId {
-    /// An id that no other key set has or had.
-    pub(super) fn next() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    /// The id of the key set with this text.
+    pub(super) fn of(text: &[u8]) -> Self {
+        let mut id = [0; 32];
+        id.copy_from_slice(digest(&SHA256, text).as_ref());
+        Self(id)
+    }
+}
+
+impl fmt::Debug for KeySetId {
+    /// Omits the digest: it would confirm a guess of a shared secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeySetId(..)")
     }
 }
 
@@ -96,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_token_is_found_for_the_keys_that_verified_it_only() {
-        let (keys, other) = (KeySetId::next(), KeySetId::next());
+        let (keys, other) = (KeySetId::of(b"one"), KeySetId::of(b"other"));
         let mut cache = VerifiedCache::default();
         cache.insert(keys, "a.b.c".into(), claims());
 
@@ -107,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_token_of_other_keys_is_not_found_after_it_has_aged() {
-        let (keys, other) = (KeySetId::next(), KeySetId::next());
+        let (keys, other) = (KeySetId::of(b"one"), KeySetId::of(b"other"));
         let mut cache = VerifiedCache::default();
         cache.insert(keys, "a.b.c".into(), claims());
         for number in 0..MAX_TOKENS {
@@ -123,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_token_in_use_outlives_many_others() {
-        let keys = KeySetId::next();
+        let keys = KeySetId::of(b"one");
         let mut cache = VerifiedCache::default();
         cache.insert(keys, "used".into(), claims());
         for number in 0..10 * MAX_TOKENS {
@@ -135,7 +145,7 @@ mod tests {
 
     #[test]
     fn tokens_are_bounded_in_number_and_bytes() {
-        let keys = KeySetId::next();
+        let keys = KeySetId::of(b"one");
         let mut cache = VerifiedCache::default();
         for number in 0..10 * MAX_TOKENS {
             cache.insert(keys, format!("{number:08000}").into(), claims());
