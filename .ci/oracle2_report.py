@@ -83,6 +83,7 @@ def statuses(world):
     """Whether the status of each object of a world is the recorded one."""
     recorded = recordings / "statuses" / f"{world}.yaml"
     service = ["--rate-limit-service", "127.0.0.1:19515"]
+    service += [option for option in supported_command().split() if option == "--dynamic-resolver"]
     written = subprocess.run([binary, "status", *service, recordings / "worlds" / f"{world}.yaml"], capture_output=True, text=True)
     ours = {}
     for document in yaml.safe_load_all(written.stdout):

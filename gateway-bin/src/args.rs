@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use ipnet::IpNet;
 
+use towergate_core::plan::DynamicTargets;
 use towergate_policy::global_rate_limit::RateLimitService;
 
 use crate::flags::{
@@ -192,6 +194,44 @@ pub(crate) struct ManifestArgs {
     /// Do not use objects of kind Backend: requests to them are answered 500.
     #[arg(long)]
     pub(crate) no_backends: bool,
+    #[command(flatten)]
+    pub(crate) dynamic_resolver: DynamicResolverArgs,
+}
+
+/// Addresses that Backends of type `DynamicResolver` may reach.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct DynamicResolverArgs {
+    /// Allow Backends of type `DynamicResolver`, which send each request to the host that it names. Only public
+    /// addresses are reached: no private, loopback, link-local or metadata address. Default: requests to such a
+    /// Backend are answered 500.
+    #[arg(long = "dynamic-resolver")]
+    pub(crate) enabled: bool,
+    /// Network that Backends of type `DynamicResolver` may reach although it is not public, such as 10.1.0.0/16. Can
+    /// be repeated.
+    #[arg(
+        long = "dynamic-resolver-allow",
+        value_name = "CIDR",
+        requires = "enabled"
+    )]
+    pub(crate) allowed: Vec<IpNet>,
+    /// Network that Backends of type `DynamicResolver` never reach, such as the public addresses of this gateway. Takes
+    /// precedence over --dynamic-resolver-allow. Can be repeated.
+    #[arg(
+        long = "dynamic-resolver-deny",
+        value_name = "CIDR",
+        requires = "enabled"
+    )]
+    pub(crate) denied: Vec<IpNet>,
+}
+
+impl DynamicResolverArgs {
+    /// The addresses; `None`: such Backends are rejected.
+    pub(crate) fn targets(&self) -> Option<DynamicTargets> {
+        self.enabled.then(|| DynamicTargets {
+            allowed: self.allowed.clone(),
+            denied: self.denied.clone(),
+        })
+    }
 }
 
 /// The service that counts global rate limits.
@@ -248,7 +288,7 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) manifests: ManifestArgs,
     /// Serve the configuration of the controller at this address, such as `https://controller.example:18000`.
-    #[arg(long, value_name = "URL", requires = "credentials", conflicts_with_all = ["paths", "ports", "bind", "endpoints", "strict", "refuse_unknown_sni", "session_keys", "geoip_databases", "service", "parity", "no_backends", "ingress_class"])]
+    #[arg(long, value_name = "URL", requires = "credentials", conflicts_with_all = ["paths", "ports", "bind", "endpoints", "strict", "refuse_unknown_sni", "session_keys", "geoip_databases", "service", "parity", "no_backends", "enabled", "ingress_class"])]
     pub(crate) from: Option<ControllerAddress>,
     /// Folder with ca.crt, tls.crt and tls.key for --from. Read again when the files change.
     #[arg(long, value_name = "DIR", requires = "from")]

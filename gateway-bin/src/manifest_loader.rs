@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use towergate_core::plan::{BackendId, Endpoint};
@@ -243,6 +244,7 @@ fn scope(args: &ManifestArgs) -> ResolveOptions {
         backends: BackendUse {
             enabled: !args.no_backends,
             loopback: true,
+            dynamic: args.dynamic_resolver.targets().map(Arc::new),
         },
         statuses: true,
     }

@@ -61,6 +61,7 @@ fn users_route(id: &BackendId) -> Route {
         tls: None,
         hosts: Vec::new(),
         fallback: false,
+        dynamic: None,
     };
     let mut rule = Rule::new(PathMatch::Grpc(service));
     rule.backends.push(WeightedBackend {

@@ -46,6 +46,12 @@ pub enum Error {
     /// All endpoints are unhealthy, and the policy does not allow their use.
     #[error("no healthy upstream")]
     NoHealthyEndpoint,
+    /// The host of the request is the endpoint, and none of its addresses may be reached.
+    #[error("the addresses of the host may not be reached")]
+    HostDenied,
+    /// The host of the request is the endpoint, and has no address.
+    #[error("the host has no address: {0}")]
+    HostNotResolved(String),
     /// A limit of the circuit breaker is reached.
     #[error("overflow")]
     Overflow,
@@ -130,6 +136,21 @@ impl Error {
                 "UH",
                 "no_healthy_upstream",
             ),
+            Self::HostDenied => local(
+                S::FORBIDDEN,
+                "RBAC: access denied",
+                "",
+                "rbac_access_denied_matched_policy[DENY]",
+            ),
+            Self::HostNotResolved(cause) => {
+                let cause = cause.replace(' ', "_");
+                LocalReply::new(
+                    S::SERVICE_UNAVAILABLE,
+                    format!("dns_resolution_failure{{{cause}}}"),
+                )
+                .with_body("no healthy upstream")
+                .with_flag("UH")
+            }
             Self::Overflow => reset(S::SERVICE_UNAVAILABLE, "UO", "overflow"),
             Self::Connect(_, error) => connect_failure(error),
             Self::BackendTls(..) => {
@@ -192,6 +213,8 @@ impl Error {
             Self::InvalidBackend | Self::InvalidShare => ("NC", "invalid_backend"),
             Self::NoEndpoint | Self::EmptyShare => ("UH", "no_endpoint"),
             Self::NoHealthyEndpoint => ("UH", "no_healthy_upstream"),
+            Self::HostDenied => ("UAEX", "host_denied"),
+            Self::HostNotResolved(_) => ("UH", "host_not_resolved"),
             Self::Overflow => ("UO", "overflow"),
             Self::ConnectTimeout(_) => ("UF,URX", "connection_timeout"),
             Self::Connect(..)
@@ -227,6 +250,8 @@ impl Error {
             | Self::NoEndpoint
             | Self::EmptyShare
             | Self::NoHealthyEndpoint
+            | Self::HostDenied
+            | Self::HostNotResolved(_)
             | Self::Overflow
             | Self::Connect(..)
             | Self::ConnectTimeout(_)

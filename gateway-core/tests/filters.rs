@@ -252,6 +252,7 @@ fn mirror() -> Filter {
         tls: None,
         hosts: Vec::new(),
         fallback: false,
+        dynamic: None,
     });
     let fraction = Fraction::ALL;
     Filter::Mirror(Mirror { backend, fraction })

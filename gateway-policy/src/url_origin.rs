@@ -57,6 +57,7 @@ impl UrlOrigin {
                 port: self.port,
             }],
             fallback: false,
+            dynamic: None,
         };
         WeightedBackend {
             weight: 1,

@@ -15,7 +15,7 @@ const ABSENT: Duration = Duration::from_secs(30);
 
 /// The addresses of a host.
 #[derive(Debug, Default)]
-pub(super) struct HostAddresses {
+pub(crate) struct HostAddresses {
     addresses: Vec<IpAddr>,
     /// Number of consecutive failures.
     failures: u32,
@@ -23,7 +23,7 @@ pub(super) struct HostAddresses {
 
 impl HostAddresses {
     /// Takes the result of a lookup of `name`. Returns the time until the next one.
-    pub(super) fn record(
+    pub(crate) fn record(
         &mut self,
         name: &str,
         answer: Result<ResolvedAddresses, LookupError>,
@@ -60,7 +60,7 @@ impl HostAddresses {
     }
 
     /// The addresses as endpoints with `port`.
-    pub(super) fn endpoints(&self, port: u16) -> impl Iterator<Item = Endpoint> {
+    pub(crate) fn endpoints(&self, port: u16) -> impl Iterator<Item = Endpoint> {
         self.addresses.iter().map(move |address| Endpoint {
             address: SocketAddr::new(*address, port),
             weight: 1,

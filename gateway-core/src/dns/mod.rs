@@ -14,6 +14,8 @@
 
 mod hosts;
 mod resolver;
+#[cfg(test)]
+pub(crate) mod test_server;
 
 pub use resolver::{LookupError, ResolvedAddresses, Resolver, is_local};
 
@@ -29,7 +31,8 @@ use tokio::time::sleep;
 use crate::balance::Cluster;
 use crate::live::Live;
 use crate::plan::{Backend, BackendId, DnsHost};
-use hosts::{HostAddresses, LONGEST_TTL};
+pub(crate) use hosts::HostAddresses;
+use hosts::LONGEST_TTL;
 
 /// Keeps the addresses of a cluster up to date until dropped.
 #[derive(Debug)]
@@ -127,6 +130,7 @@ fn background() -> &'static Handle {
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
+    use std::time::Duration;
 
     use super::*;
     use crate::plan::BackendProtocol;
@@ -144,6 +148,7 @@ mod tests {
                 })
                 .collect(),
             fallback: false,
+            dynamic: None,
         }
     }
 
@@ -188,5 +193,36 @@ mod tests {
         runtime.block_on(cluster.first_answer());
 
         assert_eq!(addresses(&cluster), ["192.0.2.1:80".parse().unwrap()]);
+    }
+    /// Waits until a cluster has these addresses, in this order.
+    async fn becomes(cluster: &Cluster, expected: &[&str]) {
+        let expected: Vec<SocketAddr> = expected.iter().map(|text| text.parse().unwrap()).collect();
+        while addresses(cluster) != expected {
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn changed_answers_become_endpoints_and_failures_keep_the_latest() {
+        let server = test_server::NameServer::start().await;
+        let live = Live::default();
+        let resolver = Resolver::new(vec![server.address]).install(&live);
+        server.set("a.test", &["192.0.2.1", "192.0.2.2", "2001:db8::1"]);
+        server.set("b.test", &["2001:db8::2"]);
+
+        let cluster = cluster(&live, &backend(&[("a.test", 80), ("b.test", 81)]));
+        cluster.first_answer().await;
+
+        let both = ["192.0.2.1:80", "192.0.2.2:80", "[2001:db8::2]:81"];
+        becomes(&cluster, &both).await;
+        server.fail("a.test");
+        server.set("b.test", &["192.0.2.9"]);
+        let kept = ["192.0.2.1:80", "192.0.2.2:80", "192.0.2.9:81"];
+        becomes(&cluster, &kept).await;
+        let failed = resolver.lookup("a.test").await;
+        assert!(matches!(failed, Err(LookupError::Failed(_))), "{failed:?}");
+        server.set("a.test", &["192.0.2.3"]);
+        server.remove("b.test");
+        becomes(&cluster, &["192.0.2.3:80"]).await;
     }
 }

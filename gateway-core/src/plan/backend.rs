@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use towergate_tls::client::ClientTls;
 
-use super::Filter;
+use super::{DynamicTargets, Filter};
 
 /// A backend of a rule with its weight and filters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +46,11 @@ pub struct Backend {
     /// Whether the backend receives requests only while too few endpoints of the others are healthy.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fallback: bool,
+    /// Addresses that the host of a request may have, if this host is the endpoint; `None`: the endpoints are those
+    /// of `id` or `hosts`. The port is that of the request, by default 80, with TLS 443. An empty server name in
+    /// `tls` stands for the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dynamic: Option<Arc<DynamicTargets>>,
 }
 
 /// A host name with a port.

@@ -128,6 +128,7 @@ impl<P> Rule<P> {
             tls: None,
             hosts: Vec::new(),
             fallback: false,
+            dynamic: None,
         };
         self.backends.push(WeightedBackend {
             weight: 1,

@@ -20,6 +20,7 @@
 
 mod backend;
 mod builders;
+mod dynamic;
 mod filter;
 mod listener;
 mod probe;
@@ -39,6 +40,7 @@ pub use crate::text::{Source, Text, TextMatch};
 pub use backend::{
     Backend, BackendId, BackendProtocol, Destination, DnsHost, Endpoint, Endpoints, WeightedBackend,
 };
+pub use dynamic::DynamicTargets;
 pub use filter::{Filter, Fraction, Mirror};
 pub use listener::{Keepalive, Listener, ListenerId, Port, Protocol, TcpSettings};
 pub use probe::{ActiveCheck, HttpProbe, Probe};

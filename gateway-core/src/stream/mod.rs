@@ -167,6 +167,7 @@ fn without_alpn(backends: &[WeightedBackend], tls: bool) -> Vec<WeightedBackend>
                 tls,
                 hosts: backend.hosts.clone(),
                 fallback: backend.fallback,
+                dynamic: backend.dynamic.clone(),
             }))
         }
     };

@@ -8,7 +8,9 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::backends::BackendRoute;
 use super::deadline::Deadline;
+use super::dynamic::{DynamicHost, DynamicHosts};
 use super::forward::{
     ForwardContext, ForwardError, Forwarded, SelectedBackend, Tunnel, TunnelGuard,
 };
@@ -17,6 +19,7 @@ use crate::Body;
 use crate::balance::{InFlightGuard, LiveEndpoint, Pick, hash_key};
 use crate::breaker::{Permit, Resource};
 use crate::error::Error;
+use crate::http::Authority;
 use crate::http::upgrade::Upgrade;
 use crate::observer::Event;
 use crate::plan::{BackendProtocol, LoadBalancer, Retry};
@@ -39,6 +42,8 @@ pub(crate) struct Forwarding<'a> {
     pool: &'a Arc<Pool>,
     /// Connections for this request alone, in place of `pool`.
     own_pool: Option<Arc<Pool>>,
+    /// The host of the request, if it is the endpoint.
+    host: Option<Arc<DynamicHost>>,
     context: ForwardContext<'a>,
     /// The request; its head is prepared for the wire by the attempt.
     request: Request<Upload>,
@@ -95,6 +100,7 @@ impl<'a> Forwarding<'a> {
             picked,
             pool,
             own_pool: pool.of_client(|| context.addresses()),
+            host: None,
             context,
             request: request.map(|body| Upload::track(UploadSource::Once(body))),
             deadline: Deadline::new(traffic.request_timeout, traffic.max_stream_duration),
@@ -117,6 +123,11 @@ impl<'a> Forwarding<'a> {
             self.context.observer.observe(&Event::Overflowed(id));
             return Err(Error::Overflow);
         };
+        let route = self.picked.route;
+        if let Some(hosts) = &route.dynamic {
+            // Boxed: other requests need no memory for the lookup.
+            Box::pin(self.find_host(hosts)).await?;
+        }
         let set_cookie = self.compute_hash();
         let mut forwarded = match &self.picked.forwarder.backends.traffic.retry {
             Some(retry) if retry.retries > 0 => {
@@ -129,6 +140,32 @@ impl<'a> Forwarding<'a> {
             forwarded.set_cookie = set_cookie;
         }
         forwarded
+    }
+
+    /// Finds the host that the request names, within the connect timeout.
+    async fn find_host(&mut self, hosts: &DynamicHosts) -> Result<(), Error> {
+        let request = &self.request;
+        let failed = |cause: &str| Error::HostNotResolved(cause.to_owned());
+        let authority = Authority::of(request.uri(), request.headers());
+        let authority = authority.map_err(|error| failed(&error.to_string()))?;
+        let version = request.version();
+        let limit = self.picked.forwarder.backends.traffic.connect_timeout;
+        let limit = self.deadline.left().map_or(limit, |left| limit.min(left));
+        let found = timeout(limit, hosts.find(&authority)).await;
+        let host = found.map_err(|_| failed("the lookup timed out"))??;
+        let pool = host.route.pool(version);
+        let own_pool = pool.of_client(|| self.context.addresses());
+        self.own_pool = Some(own_pool.unwrap_or_else(|| pool.clone()));
+        self.host = Some(host);
+        Ok(())
+    }
+
+    /// The route of the host of the request, if it is the endpoint, or else that of the picked backendRef.
+    fn route(&self) -> &BackendRoute {
+        match &self.host {
+            Some(host) => &host.route,
+            None => self.picked.route,
+        }
     }
 
     /// Computes the hash of the request if its load balancer needs one. Returns the cookie that was generated
@@ -281,8 +318,16 @@ impl<'a> Forwarding<'a> {
 
     /// Sends the request once and waits for the response head.
     async fn attempt(&mut self, limit: Option<Duration>) -> Result<AttemptResponse, Error> {
-        let (route, context) = (self.picked.route, self.context);
+        let context = self.context;
         let forwarder = self.picked.forwarder;
+        let host = self.host.clone();
+        let route = host.as_ref().map_or(self.picked.route, |host| &host.route);
+        let hosts = self
+            .picked
+            .route
+            .dynamic
+            .as_ref()
+            .map(|hosts| hosts.known());
         self.attempts += 1;
         if route.cluster.is_unanswered() {
             // Boxed: only the first requests to a host wait for its addresses.
@@ -299,7 +344,10 @@ impl<'a> Forwarding<'a> {
             endpoint: in_flight.endpoint(),
             breaker: &forwarder.breaker,
             observer: context.observer,
-            pools: &forwarder.backends.pools,
+            pools: match &hosts {
+                Some(hosts) => &hosts.pools,
+                None => &forwarder.backends.pools,
+            },
             requires_hyper: context.preserve_header_case || context.upgrade.is_some(),
         };
         let start = Instant::now();
@@ -339,10 +387,7 @@ impl<'a> Forwarding<'a> {
             hash: self.hash,
             tried: &self.tried,
         };
-        self.picked
-            .forwarder
-            .backends
-            .endpoint(self.picked.route, pick)
+        self.picked.forwarder.backends.endpoint(self.route(), pick)
     }
 
     /// Sets `x-envoy-expected-rq-timeout-ms` to the time that is left.

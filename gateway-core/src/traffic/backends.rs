@@ -6,10 +6,12 @@ use std::sync::Arc;
 use http::Version;
 use towergate_tls::connector::CryptoProvider;
 
+use super::dynamic::{DynamicHosts, RouteBuilder};
 use super::mirror::Mirrors;
 use super::outlier::{EndpointCount, OutlierDetector};
 use super::prober::Prober;
 use crate::balance::{Balancer, Cluster, Clusters, LiveEndpoint, Pick, Weights};
+use crate::dns::Resolver;
 use crate::error::Error;
 use crate::live::Live;
 use crate::plan::Filter;
@@ -60,12 +62,93 @@ pub(super) struct BackendRoute {
     pub(super) outlier: Option<Arc<OutlierDetector>>,
     /// Used only while too few endpoints of the other backends are healthy.
     fallback: bool,
+    /// The hosts of requests, each with a route of its own that takes the place of this one.
+    pub(super) dynamic: Option<Arc<DynamicHosts>>,
 }
 
 /// Percentage of the healthy endpoints that is compared with all endpoints (Envoy `overprovisioning_factor`).
 const OVERPROVISIONING: usize = 140;
 
 impl BackendRoute {
+    /// The route to `backend` for the rule `key`.
+    fn new<K>(
+        key: &K,
+        backend: &Backend,
+        traffic: &Arc<Traffic>,
+        live: &Live,
+        provider: &Arc<CryptoProvider>,
+    ) -> Self
+    where
+        K: Clone + Eq + Hash + Send + Sync + 'static,
+    {
+        let pool_of = |transport| Pool::shared(live, transport, provider);
+        let cluster = Clusters::of(live).of_backend(backend, live);
+        let route = Self::with(key, backend, cluster, pool_of, traffic, live);
+        let dynamic = backend.dynamic.as_ref().map(|targets| {
+            live.share((key.clone(), backend.clone(), traffic.clone()), |_| {
+                let build = route_builder(key.clone(), backend, traffic, live, provider);
+                let default_port = match backend.tls {
+                    None => 80,
+                    Some(_) => 443,
+                };
+                let resolver = Resolver::of(live);
+                let targets = targets.clone();
+                Arc::new(DynamicHosts::new(targets, resolver, default_port, build))
+            })
+        });
+        Self { dynamic, ..route }
+    }
+
+    fn with<K>(
+        key: &K,
+        backend: &Backend,
+        cluster: Arc<Cluster>,
+        pool_of: impl Fn(Transport) -> Arc<Pool>,
+        traffic: &Traffic,
+        live: &Live,
+    ) -> Self
+    where
+        K: Clone + Eq + Hash + Send + Sync + 'static,
+    {
+        let pool = pool_of(Transport::new(backend, traffic));
+        let other_pool = traffic.use_client_protocol.then(|| {
+            let protocol = match backend.protocol {
+                BackendProtocol::Http1 => BackendProtocol::Http2,
+                BackendProtocol::Http2 => BackendProtocol::Http1,
+            };
+            pool_of(Transport::speaking(protocol, backend, traffic))
+        });
+        Self {
+            other_pool,
+            outlier: detector(key, backend, &pool, traffic, live),
+            cluster,
+            fallback: backend.fallback,
+            balancer: Balancer::new(traffic.load_balancer.clone()),
+            pool,
+            dynamic: None,
+        }
+    }
+
+    /// The pools of the connections.
+    pub(super) fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        [Some(&self.pool), self.other_pool.as_ref()]
+            .into_iter()
+            .flatten()
+    }
+
+    /// The endpoints that count when backends of last resort are considered. Hosts of requests count as healthy.
+    fn endpoint_count(&self) -> EndpointCount {
+        match &self.outlier {
+            _ if self.dynamic.is_some() => EndpointCount::all_healthy(1),
+            Some(outlier) => outlier.view(&self.cluster).count,
+            None => EndpointCount::all_healthy(self.cluster.endpoint_set().endpoints().len()),
+        }
+    }
+
+    fn has_endpoints(&self) -> bool {
+        self.dynamic.is_some() || !self.cluster.endpoint_set().endpoints().is_empty()
+    }
+
     /// The connections for a request that the client has sent with `version`.
     pub(super) fn pool(&self, version: Version) -> &Arc<Pool> {
         match &self.other_pool {
@@ -119,7 +202,7 @@ impl Backends {
         provider: &Arc<CryptoProvider>,
     ) -> Arc<Self>
     where
-        K: Clone + Eq + Hash + Send + 'static,
+        K: Clone + Eq + Hash + Send + Sync + 'static,
     {
         let build = || Arc::new(Self::build(key, traffic, backends, live, provider));
         match SharedKey::of(traffic, backends) {
@@ -136,31 +219,10 @@ impl Backends {
         provider: &Arc<CryptoProvider>,
     ) -> Self
     where
-        K: Clone + Eq + Hash + Send + 'static,
+        K: Clone + Eq + Hash + Send + Sync + 'static,
     {
         let clusters = Clusters::of(live);
-        let route = |backend: &Backend| {
-            let pool = Pool::shared(live, Transport::new(backend, traffic), provider);
-            let other_pool = traffic.use_client_protocol.then(|| {
-                let protocol = match backend.protocol {
-                    BackendProtocol::Http1 => BackendProtocol::Http2,
-                    BackendProtocol::Http2 => BackendProtocol::Http1,
-                };
-                Pool::shared(
-                    live,
-                    Transport::speaking(protocol, backend, traffic),
-                    provider,
-                )
-            });
-            BackendRoute {
-                other_pool,
-                outlier: detector(key, backend, &pool, traffic, live),
-                cluster: clusters.of_backend(backend, live),
-                fallback: backend.fallback,
-                balancer: Balancer::new(traffic.load_balancer.clone()),
-                pool,
-            }
-        };
+        let route = |backend: &Backend| BackendRoute::new(key, backend, traffic, live, provider);
         let backend_ref = |(index, backend): (usize, &WeightedBackend)| {
             let (filters, key) = (&backend.filters, (key.clone(), index));
             BackendRef {
@@ -189,8 +251,7 @@ impl Backends {
             Weights::new(backends.iter().map(weight))
         };
         let fallback = weights(true);
-        let pools = routes.flat_map(|route| [Some(&route.pool), route.other_pool.as_ref()]);
-        let mut pools: Vec<_> = pools.flatten().cloned().collect();
+        let mut pools: Vec<_> = routes.flat_map(BackendRoute::pools).cloned().collect();
         pools.sort_by_key(Arc::as_ptr);
         pools.dedup_by(|a, b| Arc::ptr_eq(a, b));
         Self {
@@ -246,11 +307,7 @@ impl Backends {
         let routes = routes.filter_map(|backend_ref| backend_ref.route.as_ref());
         let mut sum = EndpointCount::default();
         for route in routes.filter(|route| !route.fallback) {
-            let count = match &route.outlier {
-                Some(outlier) => outlier.view(&route.cluster).count,
-                None => EndpointCount::all_healthy(route.cluster.endpoint_set().endpoints().len()),
-            };
-            sum.add(count);
+            sum.add(route.endpoint_count());
         }
         let share = sum.healthy * OVERPROVISIONING;
         share < 100 * sum.all.max(1) && fastrand::usize(..100 * sum.all.max(1)) >= share
@@ -284,11 +341,8 @@ impl Backends {
     /// Returns whether any backendRef of non-zero weight has endpoints.
     fn has_endpoints(&self) -> bool {
         self.backend_refs.iter().any(|backend_ref| {
-            let set = backend_ref
-                .route
-                .as_ref()
-                .map(|route| route.cluster.endpoint_set());
-            backend_ref.weight > 0 && set.is_some_and(|set| !set.endpoints().is_empty())
+            let route = backend_ref.route.as_ref();
+            backend_ref.weight > 0 && route.is_some_and(BackendRoute::has_endpoints)
         })
     }
 
@@ -322,6 +376,34 @@ impl BackendRef {
     }
 }
 
+/// Builds the routes of the hosts of a backend. A host has its own pools, and is the server name unless `backend`
+/// has one.
+fn route_builder<K>(
+    key: K,
+    backend: &Backend,
+    traffic: &Arc<Traffic>,
+    live: &Live,
+    provider: &Arc<CryptoProvider>,
+) -> RouteBuilder
+where
+    K: Clone + Eq + Hash + Send + Sync + 'static,
+{
+    let (backend, traffic) = (backend.clone(), traffic.clone());
+    let (live, provider) = (live.clone(), provider.clone());
+    Box::new(move |host| {
+        let mut backend = backend.clone();
+        if let Some(tls) = backend.tls.as_mut().map(Arc::make_mut)
+            && tls.server_name.is_empty()
+        {
+            tls.server_name.clone_from(&host.name);
+        }
+        let cluster = Arc::new(Cluster::new(backend.id.clone()));
+        let pool_of = |transport| Pool::new(transport, &provider);
+        let key = (key.clone(), host.clone());
+        BackendRoute::with(&key, &backend, cluster, pool_of, &traffic, &live)
+    })
+}
+
 /// The outlier detector of a backend for the rule `key`, if its traffic settings enable outlier detection or
 /// active health checks.
 fn detector<K>(
@@ -332,7 +414,7 @@ fn detector<K>(
     live: &Live,
 ) -> Option<Arc<OutlierDetector>>
 where
-    K: Clone + Eq + Hash + Send + 'static,
+    K: Clone + Eq + Hash + Send + Sync + 'static,
 {
     let (outlier, check) = (traffic.outlier.clone(), traffic.probe.clone());
     if outlier.is_none() && check.is_none() {
@@ -361,6 +443,7 @@ mod tests {
             tls: None,
             hosts: Vec::new(),
             fallback: false,
+            dynamic: None,
         };
         let backend = WeightedBackend {
             weight: 1,

@@ -145,7 +145,7 @@ impl Forwarder {
         provider: &Arc<CryptoProvider>,
     ) -> Self
     where
-        K: Clone + Eq + Hash + Send + 'static,
+        K: Clone + Eq + Hash + Send + Sync + 'static,
     {
         let limits = traffic.breaker.clone();
         let breaker = live.share((key.clone(), limits), |(_, limits)| {

@@ -67,6 +67,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 ///         tls: None,
 ///         hosts: Vec::new(),
 ///         fallback: false,
+///         dynamic: None,
 ///     })),
 /// };
 /// let (live, provider) = (Live::default(), towergate_tls::default_provider());
@@ -125,7 +126,7 @@ impl InternalClient {
         provider: &Arc<CryptoProvider>,
     ) -> Self
     where
-        K: Clone + Eq + Hash + Send + 'static,
+        K: Clone + Eq + Hash + Send + Sync + 'static,
     {
         let key = ClientKey(key);
         Self {
@@ -152,6 +153,7 @@ impl InternalClient {
                 tls: None,
                 hosts: Vec::new(),
                 fallback: false,
+                dynamic: None,
             })),
         };
         let live = Live::default();

@@ -104,7 +104,7 @@ impl Mirrors {
         provider: &Arc<CryptoProvider>,
     ) -> Self
     where
-        K: Clone + Eq + Hash + Send + 'static,
+        K: Clone + Eq + Hash + Send + Sync + 'static,
     {
         let mut mirrors = Vec::new();
         for filter in filters {

@@ -53,6 +53,7 @@ mod attempt;
 mod backends;
 mod connection;
 mod deadline;
+mod dynamic;
 mod forward;
 mod internal_client;
 mod outlier;

@@ -443,6 +443,8 @@ pub(super) fn outcome_of_error(error: &Error) -> Option<Outcome> {
         | Error::NoEndpoint
         | Error::EmptyShare
         | Error::NoHealthyEndpoint
+        | Error::HostDenied
+        | Error::HostNotResolved(_)
         | Error::Overflow
         | Error::RequestBody(_)
         | Error::RequestTimeout

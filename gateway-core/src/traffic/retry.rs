@@ -26,6 +26,8 @@ pub(super) fn on_error(on: &RetryOn, error: &Error) -> bool {
         | Error::InvalidShare
         | Error::NoEndpoint
         | Error::EmptyShare
+        | Error::HostDenied
+        | Error::HostNotResolved(_)
         | Error::Overflow
         | Error::Timeout
         | Error::RequestBody(_)

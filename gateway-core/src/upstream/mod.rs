@@ -28,6 +28,7 @@
 //!     tls: None,
 //!     hosts: Vec::new(),
 //!     fallback: false,
+//!     dynamic: None,
 //! };
 //! let live = Live::default();
 //! let provider = towergate_tls::default_provider();

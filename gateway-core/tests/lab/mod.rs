@@ -257,6 +257,7 @@ fn plan(settings: &Arc<ListenerSettings>) -> Plan {
         tls: None,
         hosts: Vec::new(),
         fallback: false,
+        dynamic: None,
     };
     let rule = Rule {
         route: route.clone(),

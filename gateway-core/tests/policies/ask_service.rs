@@ -34,6 +34,7 @@ impl AskService {
                 tls: None,
                 hosts: Vec::new(),
                 fallback: false,
+                dynamic: None,
             })),
         };
         let traffic = Arc::new(Traffic::default());

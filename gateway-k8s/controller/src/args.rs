@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
+use towergate_core::plan::DynamicTargets;
 use towergate_k8s::ObjectKey;
 use towergate_policy::global_rate_limit::RateLimitService;
 
@@ -44,6 +45,19 @@ pub(crate) struct Args {
     /// Do not use objects of kind Backend: requests to them are answered 500.
     #[arg(long)]
     pub(crate) no_backends: bool,
+    /// Allow Backends of type `DynamicResolver`, which send each request to the host that it names. Only public
+    /// addresses are reached: no private, loopback, link-local or metadata address. Default: requests to such a
+    /// Backend are answered 500.
+    #[arg(long)]
+    pub(crate) dynamic_resolver: bool,
+    /// Network that Backends of type `DynamicResolver` may reach although it is not public, such as 10.1.0.0/16. Data
+    /// planes reach no loopback or link-local address in any case. Can be repeated.
+    #[arg(long, value_name = "CIDR", value_parser = parse_network, requires = "dynamic_resolver")]
+    pub(crate) dynamic_resolver_allow: Vec<IpNet>,
+    /// Network that Backends of type `DynamicResolver` never reach, such as the public addresses of the Gateways.
+    /// Takes precedence over --dynamic-resolver-allow. Can be repeated.
+    #[arg(long, value_name = "CIDR", value_parser = parse_network, requires = "dynamic_resolver")]
+    pub(crate) dynamic_resolver_deny: Vec<IpNet>,
     /// Name of the Secret with the CA of controllers and data planes, in the namespace of the Lease. Created
     /// if it does not exist.
     #[arg(long, value_name = "NAME", default_value = "towergate-authority")]
@@ -92,6 +106,14 @@ impl Args {
         Some(RateLimitService {
             fail_closed: self.rate_limit_fail_closed,
             ..service
+        })
+    }
+
+    /// Addresses that Backends of type `DynamicResolver` may reach; `None`: they are rejected.
+    pub(crate) fn dynamic_targets(&self) -> Option<DynamicTargets> {
+        self.dynamic_resolver.then(|| DynamicTargets {
+            allowed: self.dynamic_resolver_allow.clone(),
+            denied: self.dynamic_resolver_deny.clone(),
         })
     }
 }

@@ -135,6 +135,7 @@ pub(crate) async fn start(args: &Args) -> Result<Running, Failure> {
         backends: BackendUse {
             enabled: !args.no_backends,
             loopback: false,
+            dynamic: args.dynamic_targets().map(Arc::new),
         },
         ..ResolveOptions::default()
     };

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use towergate_core::plan::{BackendId, Endpoint, Endpoints, Plan};
+use towergate_core::plan::{BackendId, DynamicTargets, Endpoint, Endpoints, Plan};
 use towergate_policy::Policy;
 use towergate_policy::global_rate_limit::RateLimitService;
 use towergate_tls::Provider;
@@ -91,7 +92,7 @@ pub struct Parity {
 }
 
 /// Use of kind Backend of Envoy Gateway.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct BackendUse {
     /// Whether a Backend can be a backend. Default: `true`.
     pub enabled: bool,
@@ -99,6 +100,8 @@ pub struct BackendUse {
     /// these are the addresses of the data plane itself, with its admin page, and of its node, such as the
     /// metadata service of a cloud.
     pub loopback: bool,
+    /// Addresses that Backends of type `DynamicResolver` may reach. `None`: they are rejected. Default: `None`.
+    pub dynamic: Option<Arc<DynamicTargets>>,
 }
 
 impl Default for BackendUse {
@@ -107,6 +110,7 @@ impl Default for BackendUse {
         Self {
             enabled: true,
             loopback: true,
+            dynamic: None,
         }
     }
 }

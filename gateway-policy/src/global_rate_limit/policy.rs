@@ -273,6 +273,7 @@ impl RateLimitService {
                 tls: None,
                 hosts: vec![host],
                 fallback: false,
+                dynamic: None,
             })),
         }
     }

@@ -52,6 +52,7 @@ impl References for Objects {
                     tls: None,
                     hosts: Vec::new(),
                     fallback: false,
+                    dynamic: None,
                 })),
             })
         });

@@ -178,6 +178,7 @@ pub(crate) fn to(name: &str) -> Destination {
         tls: None,
         hosts: Vec::new(),
         fallback: false,
+        dynamic: None,
     }))
 }
 

@@ -352,6 +352,7 @@ fn over_tls(name: &str, tls: Arc<ClientTls>) -> StreamRoute {
         tls: Some(tls),
         hosts: Vec::new(),
         fallback: false,
+        dynamic: None,
     };
     let destination = Destination::Backend(Arc::new(backend));
     route(name, &["*"], vec![weighted(1, destination)])

@@ -27,6 +27,7 @@ fn client(
         tls: tls.map(Arc::new),
         hosts: Vec::new(),
         fallback: false,
+        dynamic: None,
     }));
     let backends = [backend(1, destination)];
     let provider = towergate_tls::default_provider();

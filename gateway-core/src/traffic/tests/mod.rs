@@ -3,6 +3,7 @@
 mod backend;
 mod bodies;
 mod churn;
+mod dynamic;
 mod faults;
 mod health;
 mod http2;
@@ -86,6 +87,7 @@ fn service(name: &str, protocol: BackendProtocol) -> Destination {
         tls: None,
         hosts: Vec::new(),
         fallback: false,
+        dynamic: None,
     }))
 }
 
@@ -104,7 +106,10 @@ impl Rig {
     }
 
     fn with(traffic: Traffic, backends: &[WeightedBackend]) -> Self {
-        let live = Live::default();
+        Self::over(Live::default(), traffic, backends)
+    }
+
+    fn over(live: Live, traffic: Traffic, backends: &[WeightedBackend]) -> Self {
         let clusters = Clusters::of(&live);
         let provider = towergate_tls::default_provider();
         let forwarder = Forwarder::new("rule", Arc::new(traffic), backends, &live, &provider);

@@ -77,6 +77,7 @@ fn rig(protocol: BackendProtocol, name: &str, roots: String, address: SocketAddr
         tls: Some(Arc::new(tls)),
         hosts: Vec::new(),
         fallback: false,
+        dynamic: None,
     }));
     let rig = Rig::with(Traffic::default(), &[backend(1, destination)]);
     rig.clusters

@@ -127,6 +127,24 @@ impl<'a> Backends<'a> {
         Ok(self.found(index, route, (key, port), tls))
     }
 
+    /// As [`Self::resolve`], for requests of the gateway itself, whose host is not that of the client's request.
+    pub(super) fn resolve_fixed(
+        &mut self,
+        index: &ObjectIndex<'_>,
+        route: RouteRef<'_>,
+        written: &BackendObjectReference,
+    ) -> Result<ResolvedBackend, BackendError> {
+        let found = self.resolve(index, route, written)?;
+        match found.backend.dynamic {
+            None => Ok(found),
+            Some(_) => {
+                let id = &found.backend.id;
+                let key = ObjectKey::new(&*id.namespace, &*id.name);
+                fault(RouteReason::UnsupportedValue, dynamic_message(&key))
+            }
+        }
+    }
+
     /// The backend that a rule of `route` references, for connections with TLS of the client.
     pub(super) fn resolve_passed(
         &mut self,
@@ -154,6 +172,9 @@ impl<'a> Backends<'a> {
         if backend_object::is_named_by(written) {
             let found = self.objects.find(index, from, written);
             let (key, object) = found.map_err(|fault| fault.message)?;
+            if object.dynamic.is_some() {
+                return Err(dynamic_message(&key));
+            }
             let protocol = match object.h2c {
                 true => BackendProtocol::Http2,
                 false => BackendProtocol::Http1,
@@ -180,6 +201,7 @@ impl<'a> Backends<'a> {
             tls,
             hosts: Vec::new(),
             fallback: false,
+            dynamic: None,
         }))
     }
 
@@ -202,6 +224,9 @@ impl<'a> Backends<'a> {
         tls: bool,
     ) -> Result<ResolvedBackend, BackendError> {
         let (key, object) = self.objects.find(index, from_route(route), written)?;
+        if object.dynamic.is_some() && !matches!(route, RouteRef::Http(_) | RouteRef::Grpc(_)) {
+            return fault(RouteReason::UnsupportedValue, dynamic_message(&key));
+        }
         let protocol = match route {
             RouteRef::Grpc(_) => BackendProtocol::Http2,
             RouteRef::Http(_) if object.h2c => BackendProtocol::Http2,
@@ -237,7 +262,7 @@ impl<'a> Backends<'a> {
             name: key.name.clone(),
             port: 0,
         };
-        if object.hosts.is_empty() {
+        if object.hosts.is_empty() && object.dynamic.is_none() {
             let endpoints = || object.endpoints.clone();
             self.endpoints.entry(id.clone()).or_insert_with(endpoints);
         }
@@ -247,6 +272,7 @@ impl<'a> Backends<'a> {
             tls,
             hosts: object.hosts.clone(),
             fallback: object.fallback,
+            dynamic: object.dynamic.clone(),
         });
         ResolvedBackend {
             backend,
@@ -307,6 +333,7 @@ impl<'a> Backends<'a> {
                 tls,
                 hosts: Vec::new(),
                 fallback: false,
+                dynamic: None,
             }),
             available,
             host_names: Vec::new(),
@@ -361,6 +388,13 @@ fn find<'w>(
     written: &BackendObjectReference,
 ) -> Result<(ObjectKey, &'w ServicePort), BackendError> {
     find_from(index, from_route(route), route.transport(), written)
+}
+
+fn dynamic_message(key: &ObjectKey) -> String {
+    format!(
+        "Backend {key}: type DynamicResolver is supported in backendRefs of HTTPRoutes and GRPCRoutes only, which have \
+         the host of a request"
+    )
 }
 
 fn from_route(route: RouteRef<'_>) -> From<'_> {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use towergate_core::dns;
-use towergate_core::plan::{BackendProtocol, DnsHost, Endpoint};
+use towergate_core::plan::{BackendProtocol, DnsHost, DynamicTargets, Endpoint};
 use towergate_policy::backend::{
     BackendAppProtocol, BackendEndpoint, BackendSpec, BackendTls, BackendType,
     WellKnownCaCertificates,
@@ -45,6 +45,8 @@ pub(super) struct BackendObject {
     /// Host names of the endpoints, each once; `None`: endpoints without one.
     pub(super) host_names: Vec<Option<String>>,
     tls: Option<BackendObjectTls>,
+    /// Addresses that the hosts of requests may have, if these are the endpoints.
+    pub(super) dynamic: Option<Arc<DynamicTargets>>,
 }
 
 /// TLS of connections to a Backend.
@@ -193,8 +195,7 @@ impl BackendObject {
             return invalid(violation.to_string());
         }
         if spec.kind == Some(BackendType::DynamicResolver) {
-            let message = "spec.type DynamicResolver is not supported; list the endpoints";
-            return fault(RouteReason::UnsupportedValue, message.to_owned());
+            return Self::resolve_dynamic(index, object);
         }
         let written = spec.endpoints.iter().flatten();
         let mut endpoints = Vec::new();
@@ -223,16 +224,43 @@ impl BackendObject {
         };
         let tls = spec.tls.as_ref();
         let tls = tls.map(|tls| client_tls(index, object, tls, hostname.as_deref(), &endpoints));
-        let protocols = spec.app_protocols.iter().flatten();
         Ok(Self {
             endpoints,
             hosts,
-            h2c: protocols
-                .into_iter()
-                .any(|protocol| *protocol == BackendAppProtocol::H2c),
+            h2c: is_h2c(spec),
             fallback: spec.fallback == Some(true),
             tls: tls.transpose()?,
             host_names,
+            dynamic: None,
+        })
+    }
+
+    /// A Backend whose endpoint is the host of each request.
+    fn resolve_dynamic(
+        index: &ObjectIndex<'_>,
+        object: &Object<BackendSpec>,
+    ) -> Result<Self, BackendError> {
+        let spec = &object.spec;
+        let Some(dynamic) = &index.options.backends.dynamic else {
+            let message = "spec.type DynamicResolver is turned off, because it lets clients choose where requests \
+                           are sent; to allow it, start with --dynamic-resolver";
+            return fault(RouteReason::UnsupportedValue, message.to_owned());
+        };
+        if spec.endpoints.is_some() {
+            let message = "spec.type DynamicResolver excludes spec.endpoints";
+            return invalid(message.to_owned());
+        }
+        let tls = spec.tls.as_ref();
+        // Without `sni`, the server name is the host of the request.
+        let tls = tls.map(|tls| client_tls(index, object, tls, Some(""), &[]));
+        Ok(Self {
+            endpoints: Vec::new(),
+            hosts: Vec::new(),
+            h2c: is_h2c(spec),
+            fallback: spec.fallback == Some(true),
+            tls: tls.transpose()?,
+            host_names: Vec::new(),
+            dynamic: Some(dynamic.clone()),
         })
     }
 
@@ -279,6 +307,11 @@ impl BackendObjectTls {
             accept_any_certificate: self.accept_any_certificate,
         }
     }
+}
+
+fn is_h2c(spec: &BackendSpec) -> bool {
+    let mut protocols = spec.app_protocols.iter().flatten();
+    protocols.any(|protocol| *protocol == BackendAppProtocol::H2c)
 }
 
 /// Where an endpoint is.
@@ -482,6 +515,7 @@ spec: {endpoints: [{ip: {address: 192.0.2.1, port: 80}}]}
             backends: BackendUse {
                 enabled: true,
                 loopback,
+                dynamic: None,
             },
             ..ResolveOptions::default()
         };
@@ -505,6 +539,77 @@ spec: {endpoints: [{ip: {address: 192.0.2.1, port: 80}}]}
         ] {
             assert_eq!(is_accepted(address, false), !local, "{address}");
             assert!(is_accepted(address, true), "{address}");
+        }
+    }
+
+    /// Status and reason of a DynamicResolver with `spec`, and the routes that refer to it.
+    fn dynamic(spec: &str, route: &'static str, allowed: bool) -> (String, String) {
+        let version = match route {
+            "TCPRoute" => "v1alpha2",
+            _ => "v1",
+        };
+        let manifests = format!(
+            "{{apiVersion: gateway.envoyproxy.io/v1alpha1, kind: Backend, metadata: {{name: any, namespace: apps}},
+               spec: {{{spec}}}}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: gateway, namespace: apps}}
+spec:
+  gatewayClassName: any
+  listeners: [{{name: http, port: 80, protocol: HTTP}}, {{name: tcp, port: 81, protocol: TCP}}]
+---
+apiVersion: gateway.networking.k8s.io/{version}
+kind: {route}
+metadata: {{name: route, namespace: apps}}
+spec:
+  parentRefs: [{{name: gateway}}]
+  rules: [{{backendRefs: [{{group: gateway.envoyproxy.io, kind: Backend, name: any}}]}}]
+"
+        );
+        let objects = decode("test.yaml", &manifests).objects;
+        let options = ResolveOptions {
+            backends: BackendUse {
+                dynamic: allowed.then(Arc::default),
+                ..BackendUse::default()
+            },
+            ..ResolveOptions::default()
+        };
+        let statuses = resolve(&objects, &options).statuses;
+        let backend = &statuses.0[&StatusKey::new("Backend", ObjectKey::new("apps", "any"))];
+        let route = &statuses.0[&StatusKey::new(route, ObjectKey::new("apps", "route"))];
+        let conditions = route["parents"][0]["conditions"].as_array().unwrap();
+        let references = conditions.iter().find(|one| one["type"] == "ResolvedRefs");
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        (
+            text(&backend["conditions"][0]["reason"]),
+            text(&references.unwrap()["reason"]),
+        )
+    }
+
+    #[test]
+    fn a_dynamic_resolver_needs_permission_and_a_route_of_requests() {
+        let wanted = "type: DynamicResolver";
+        for (spec, route, allowed, expected) in [
+            (wanted, "HTTPRoute", true, ("Accepted", "ResolvedRefs")),
+            (wanted, "GRPCRoute", true, ("Accepted", "ResolvedRefs")),
+            (wanted, "TCPRoute", true, ("Accepted", "UnsupportedValue")),
+            (wanted, "HTTPRoute", false, ("Invalid", "UnsupportedValue")),
+            (
+                "type: DynamicResolver, tls: {wellKnownCACertificates: System}",
+                "HTTPRoute",
+                true,
+                ("Accepted", "ResolvedRefs"),
+            ),
+            (
+                "type: DynamicResolver, endpoints: [{ip: {address: 192.0.2.1, port: 80}}]",
+                "HTTPRoute",
+                true,
+                ("Invalid", "InvalidBackendRef"),
+            ),
+        ] {
+            let (backend, references) = dynamic(spec, route, allowed);
+            assert_eq!((&*backend, &*references), expected, "{spec} {route}");
         }
     }
 }

@@ -122,6 +122,7 @@ mod tests {
             tls: None,
             hosts: Vec::new(),
             fallback: false,
+            dynamic: None,
         })
     }
 

@@ -376,7 +376,7 @@ impl RuleResolver<'_, '_, '_> {
         for wanted in &filters.external_auth {
             let field = format!(".filters[{}].externalAuth.backendRef", wanted.at);
             let written = &wanted.settings.backend_ref;
-            let resolved = self.backends.resolve(self.index, self.route, written);
+            let resolved = self.backends.resolve_fixed(self.index, self.route, written);
             let (reason, message) = match resolved {
                 Ok(found) => match external_auth::resolve(&wanted.settings, found.backend) {
                     Ok(policy) => {
@@ -406,7 +406,7 @@ impl RuleResolver<'_, '_, '_> {
             let field = format!("{within}.filters[{}]{MIRROR}", wanted.at);
             match self
                 .backends
-                .resolve(self.index, self.route, &wanted.backend)
+                .resolve_fixed(self.index, self.route, &wanted.backend)
             {
                 Ok(found) => {
                     if !found.available {
