@@ -56,6 +56,7 @@ pub mod route_filter;
 pub mod schema;
 pub mod secret;
 pub mod security;
+pub mod session_persistence;
 mod unary_call;
 mod url_origin;
 
@@ -83,6 +84,8 @@ pub enum Policy {
     Oidc(Box<oidc::OidcAuthentication>),
     /// Authentication by JSON Web Token.
     Jwt(jwt::JwtAuthentication),
+    /// Requests of a session at one endpoint.
+    SessionPersistence(session_persistence::SessionPersistence),
     /// Authorization by client address, header fields and claims.
     Authorization(authorization::AuthorizationRules),
     /// A local rate limit.
@@ -117,6 +120,7 @@ impl RoutePolicy for Policy {
             Self::BasicAuth(_) => Stage::BasicAuth,
             Self::Oidc(_) => Stage::Oidc,
             Self::Jwt(_) => Stage::Jwt,
+            Self::SessionPersistence(_) => Stage::SessionPersistence,
             Self::Authorization(_) => Stage::Authorization,
             Self::LocalRateLimit(_) => Stage::LocalRateLimit,
             Self::GlobalRateLimit(_) => Stage::GlobalRateLimit,
@@ -145,6 +149,9 @@ impl RoutePolicy for Policy {
             Self::BasicAuth(users) => basic_auth::BasicAuthPolicy::built(users)?,
             Self::Oidc(oidc) => oidc::OidcPolicy::built(oidc, context)?,
             Self::Jwt(jwt) => jwt::JwtPolicy::built(jwt, context)?,
+            Self::SessionPersistence(settings) => BuiltPolicy::body(
+                session_persistence::SessionPersistencePolicy::new(settings, rule, context)?,
+            ),
             Self::Authorization(rules) => {
                 authorization::LocationAuthorization::built(rules, context.live)
             }

@@ -34,6 +34,8 @@ struct RoundRobinCounter(AtomicUsize);
 pub struct Pick<'a> {
     /// Hash of the request's key.
     pub hash: Option<u64>,
+    /// Endpoint that is picked if the cluster has it and the request has not failed on it.
+    pub preferred: Option<SocketAddr>,
     /// Endpoints on which this request failed; others are preferred.
     pub tried: &'a [SocketAddr],
 }
@@ -63,6 +65,12 @@ impl Balancer {
         endpoint_set: &Arc<EndpointSet>,
         pick: Pick<'_>,
     ) -> Option<Arc<LiveEndpoint>> {
+        if let Some(preferred) = pick.preferred
+            && !pick.tried.contains(&preferred)
+            && let Some(endpoint) = endpoint_set.find(preferred)
+        {
+            return Some(endpoint.clone());
+        }
         let first = self.index(endpoint_set, pick.hash)?;
         let tried = |index: usize| {
             pick.tried
@@ -240,7 +248,7 @@ mod tests {
         let pick = |hash| {
             let pick = Pick {
                 hash: Some(hash),
-                tried: &[],
+                ..Pick::default()
             };
             balancer.pick(&cluster, pick).unwrap().address()
         };
@@ -265,8 +273,8 @@ mod tests {
                 .pick(
                     &cluster,
                     Pick {
-                        hash: None,
                         tried: &tried,
+                        ..Pick::default()
                     },
                 )
                 .unwrap();
@@ -284,11 +292,33 @@ mod tests {
                 .pick(
                     &cluster,
                     Pick {
-                        hash: None,
-                        tried: &tried
+                        tried: &tried,
+                        ..Pick::default()
                     }
                 )
                 .is_some()
         );
+    }
+
+    #[test]
+    fn a_preferred_endpoint_is_picked_until_it_is_removed_or_the_request_has_failed_on_it() {
+        let (balancer, cluster) = (Balancer::new(LoadBalancer::Random), cluster(&[1; 50]));
+        let wanted = cluster.endpoint_set().endpoints()[17].address();
+        let pick = |tried: &[SocketAddr]| {
+            let pick = Pick {
+                preferred: Some(wanted),
+                tried,
+                ..Pick::default()
+            };
+            balancer.pick(&cluster, pick).unwrap().address()
+        };
+
+        assert!((0..20).all(|_| pick(&[]) == wanted));
+        assert!((0..20).all(|_| pick(&[wanted]) != wanted));
+        cluster.set(&[Endpoint {
+            address: ([10, 0, 0, 1], 80).into(),
+            weight: 1,
+        }]);
+        assert_eq!(pick(&[]), ([10, 0, 0, 1], 80).into());
     }
 }

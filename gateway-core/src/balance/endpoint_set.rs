@@ -18,6 +18,8 @@ pub struct EndpointSet {
     even: bool,
     schedule: OnceLock<Vec<u32>>,
     tables: Mutex<Vec<Arc<Maglev>>>,
+    /// Index of each address, built for the first request that prefers an endpoint.
+    by_address: OnceLock<HashMap<SocketAddr, usize>>,
 }
 
 /// Maximum length of a weighted round-robin schedule.
@@ -61,6 +63,7 @@ impl EndpointSet {
             weights,
             schedule: OnceLock::new(),
             tables: Mutex::default(),
+            by_address: OnceLock::new(),
         }
     }
 
@@ -77,6 +80,15 @@ impl EndpointSet {
             .map(|(endpoint, weight)| (endpoint.clone(), *weight))
             .unzip();
         Self::from_parts(endpoints, weights)
+    }
+
+    /// The endpoint with this address.
+    pub fn find(&self, address: SocketAddr) -> Option<&Arc<LiveEndpoint>> {
+        let index = self.by_address.get_or_init(|| {
+            let addresses = self.endpoints.iter().map(|live| live.address());
+            addresses.zip(0..).collect()
+        });
+        index.get(&address).map(|index| &self.endpoints[*index])
     }
 
     /// Weight of the endpoint at `index`.

@@ -70,7 +70,7 @@ fn find_parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// Value of the first cookie `name`, without quotes.
-fn find_cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+pub fn find_cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
     let lines = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
     lines
         .flat_map(|line| line.split(|b| *b == b';'))

@@ -34,6 +34,7 @@ mod endpoint;
 mod endpoint_set;
 mod hash_key;
 mod maglev;
+mod preferred;
 mod weighted;
 
 pub use balancer::{Balancer, Pick};
@@ -41,8 +42,9 @@ pub use clusters::{Cluster, Clusters};
 pub use endpoint::{InFlightGuard, LiveEndpoint};
 pub use endpoint_set::EndpointSet;
 pub(crate) use hash_key::hash_address;
-pub use hash_key::{HashResult, hash_key};
+pub use hash_key::{HashResult, find_cookie, hash_key};
 pub use maglev::Maglev;
+pub use preferred::{PreferredEndpoint, RespondingEndpoint};
 pub use weighted::Weights;
 
 use std::cell::Cell;

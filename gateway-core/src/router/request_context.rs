@@ -271,7 +271,12 @@ impl<'a> RequestContext<'a> {
         }
         let upgrade = check_upgrade(found, &clean.sanitized)?;
         let kind = found.payload.name.route.kind;
-        let picked = rule.forwarder.pick(clean.client.0, head);
+        // Only a policy leaves a preferred endpoint.
+        let preferred = match rule.steps.policies.is_empty() {
+            true => None,
+            false => head.extensions.get().copied(),
+        };
+        let picked = rule.forwarder.pick(clean.client.0, head, preferred);
         let picked = picked.map_err(|error| invalid_backend_reply(&error, kind))?;
         for filter in picked.filters() {
             if let Filter::Redirect(redirect) = filter {

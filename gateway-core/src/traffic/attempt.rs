@@ -16,7 +16,7 @@ use super::forward::{
 };
 use super::{outlier, retry};
 use crate::Body;
-use crate::balance::{InFlightGuard, LiveEndpoint, Pick, hash_key};
+use crate::balance::{InFlightGuard, LiveEndpoint, Pick, RespondingEndpoint, hash_key};
 use crate::breaker::{Permit, Resource};
 use crate::error::Error;
 use crate::http::Authority;
@@ -138,6 +138,10 @@ impl<'a> Forwarding<'a> {
         };
         if let Ok(forwarded) = &mut forwarded {
             forwarded.set_cookie = set_cookie;
+            if self.picked.preferred.is_some() {
+                let responding = RespondingEndpoint(forwarded.endpoint);
+                forwarded.response.extensions_mut().insert(responding);
+            }
         }
         forwarded
     }
@@ -385,6 +389,7 @@ impl<'a> Forwarding<'a> {
     fn pick(&self) -> Result<Arc<LiveEndpoint>, Error> {
         let pick = Pick {
             hash: self.hash,
+            preferred: self.picked.preferred.and_then(|preferred| preferred.0),
             tried: &self.tried,
         };
         self.picked.forwarder.backends.endpoint(self.route(), pick)

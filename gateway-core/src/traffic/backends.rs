@@ -1,6 +1,7 @@
 //! The backends of a rule: weighted backendRefs with cluster, balancer and pool.
 
 use std::hash::Hash;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::Version;
@@ -294,6 +295,20 @@ impl Backends {
             None if self.has_endpoints() => Err(Error::InvalidShare),
             None => Err(Error::InvalidBackend),
         }
+    }
+
+    /// The first backendRef of non-zero weight that has a healthy endpoint with this address, and its index.
+    pub(super) fn find(&self, address: SocketAddr) -> Option<(usize, &BackendRoute)> {
+        let weighted = self.backend_refs.iter().enumerate();
+        let mut weighted = weighted.filter(|(_, backend_ref)| backend_ref.weight > 0);
+        weighted.find_map(|(index, backend_ref)| {
+            let route = backend_ref.route.as_ref()?;
+            let has = match &route.outlier {
+                Some(outlier) => outlier.view(&route.cluster).usable.find(address).is_some(),
+                None => route.cluster.endpoint_set().find(address).is_some(),
+            };
+            has.then_some((index, route))
+        })
     }
 
     /// Decides whether a request goes to the backends of last resort. The other backends receive all requests

@@ -91,7 +91,14 @@ impl Forwarder {
             _ => None,
         };
         let (index, route) = self.backends.pick(hash)?;
-        let endpoint = self.backends.endpoint(route, Pick { hash, tried })?;
+        let endpoint = self.backends.endpoint(
+            route,
+            Pick {
+                hash,
+                tried,
+                ..Pick::default()
+            },
+        )?;
         Ok(SelectedEndpoint {
             index,
             hash,
@@ -142,6 +149,7 @@ impl Forwarder {
                 Pick {
                     hash,
                     tried: &tried,
+                    ..Pick::default()
                 },
             );
             match other {

@@ -14,7 +14,7 @@ use towergate_tls::connector::CryptoProvider;
 use super::backends::{BackendRef, BackendRoute, Backends};
 use super::mirror::Mirrors;
 use crate::Body;
-use crate::balance::{HashResult, hash_key};
+use crate::balance::{HashResult, PreferredEndpoint, hash_key};
 use crate::breaker::CircuitBreaker;
 use crate::conn::ConnInfo;
 use crate::error::Error;
@@ -72,6 +72,8 @@ pub struct SelectedBackend<'a> {
     backend_ref: &'a BackendRef,
     /// The hash of the request, if the backendRef was picked by it.
     pub(super) hashed: Option<Box<HashResult>>,
+    /// The endpoint that a policy prefers. `None`: no policy asks for the endpoint.
+    pub(super) preferred: Option<PreferredEndpoint>,
 }
 
 /// A response and how it was obtained.
@@ -176,8 +178,8 @@ impl Forwarder {
         }
     }
 
-    /// Picks a backendRef for the request with this head, from `client`: by weight, and with consistent hashing
-    /// always the same for a key.
+    /// Picks a backendRef for the request with this head, from `client`: that of the preferred endpoint, else by
+    /// weight, and with consistent hashing always the same for a key.
     ///
     /// # Errors
     /// [`Error::InvalidBackend`] or [`Error::InvalidShare`] if there is none or it cannot be resolved.
@@ -185,16 +187,22 @@ impl Forwarder {
         &self,
         client: IpAddr,
         head: &request::Parts,
+        preferred: Option<PreferredEndpoint>,
     ) -> Result<SelectedBackend<'_>, Error> {
         let key = self.backends.shared_hash_key();
         let hashed = key.map(|key| Box::new(hash_key(key, client, head)));
         let hash = hashed.as_ref().and_then(|hashed| hashed.hash);
-        let (index, route) = self.backends.pick(hash)?;
+        let wanted = preferred.and_then(|preferred| preferred.0);
+        let (index, route) = match wanted.and_then(|address| self.backends.find(address)) {
+            Some(found) => found,
+            None => self.backends.pick(hash)?,
+        };
         Ok(SelectedBackend {
             forwarder: self,
             route,
             backend_ref: self.backends.backend_ref(index),
             hashed,
+            preferred,
         })
     }
 
@@ -208,7 +216,7 @@ impl Forwarder {
         request: Request<Body>,
     ) -> Result<Forwarded, ForwardError> {
         let (head, body) = request.into_parts();
-        let picked = self.pick(context.client, &head);
+        let picked = self.pick(context.client, &head, None);
         let picked = picked.map_err(|error| ForwardError {
             error,
             endpoint: None,

@@ -86,7 +86,7 @@ impl ForwardService {
             connection: None,
         };
         let (mut head, body) = request.into_parts();
-        let picked = self.forwarder.pick(context.client, &head)?;
+        let picked = self.forwarder.pick(context.client, &head, None)?;
         for filter in picked.filters() {
             apply_filter(filter, &mut head)?;
         }

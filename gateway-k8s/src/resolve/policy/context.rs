@@ -179,40 +179,49 @@ impl References for PolicyContext<'_, '_> {
     }
 
     fn session_keys(&self) -> Result<Vec<SecretText>, FieldError> {
-        const FIELD: &str = "spec.oidc";
-        let index = self.objects.index;
-        let Some(key) = &index.options.session_keys else {
-            return Ok(Vec::new());
-        };
-        let Some(secret) = index.objects.secrets.get(key) else {
-            let message = format!("Secret {key} with the session keys not found");
-            return error(FIELD, message);
-        };
-        let spec = &secret.spec;
-        let names = spec.data.keys().chain(spec.string_data.keys());
-        let values = read(FIELD, &format!("Secret {key}"), names, |name| {
-            spec.value(name)
-        })?;
-        let keys = values.into_iter().map(|(name, value)| match value.len() {
-            SHORTEST_SESSION_KEY.. => Ok(SecretText::new(BASE64.encode(&value))),
-            _ => {
-                let message = format!(
-                    "{name} of Secret {key} has less than {SHORTEST_SESSION_KEY} bytes, \
-                     which is too short for a session key"
-                );
-                error(FIELD, message)
-            }
-        });
-        let keys: Vec<SecretText> = keys.collect::<Result<_, FieldError>>()?;
-        if keys.is_empty() {
-            return error(FIELD, format_args!("Secret {key} has no session key"));
-        }
-        Ok(keys)
+        session_keys(self.objects.index, "spec.oidc")
     }
 
     fn rate_limit_service(&self) -> Option<RateLimitService> {
         self.objects.index.options.rate_limit_service.clone()
     }
+}
+
+/// The session keys of the operator; none without such a Secret. `field` is named in errors.
+///
+/// # Errors
+/// The Secret does not exist, or has no key of the required length.
+pub(in super::super) fn session_keys(
+    index: &ObjectIndex<'_>,
+    field: &str,
+) -> Result<Vec<SecretText>, FieldError> {
+    let Some(key) = &index.options.session_keys else {
+        return Ok(Vec::new());
+    };
+    let Some(secret) = index.objects.secrets.get(key) else {
+        let message = format!("Secret {key} with the session keys not found");
+        return error(field, message);
+    };
+    let spec = &secret.spec;
+    let names = spec.data.keys().chain(spec.string_data.keys());
+    let values = read(field, &format!("Secret {key}"), names, |name| {
+        spec.value(name)
+    })?;
+    let keys = values.into_iter().map(|(name, value)| match value.len() {
+        SHORTEST_SESSION_KEY.. => Ok(SecretText::new(BASE64.encode(&value))),
+        _ => {
+            let message = format!(
+                "{name} of Secret {key} has less than {SHORTEST_SESSION_KEY} bytes, \
+                 which is too short for a session key"
+            );
+            error(field, message)
+        }
+    });
+    let keys: Vec<SecretText> = keys.collect::<Result<_, FieldError>>()?;
+    if keys.is_empty() {
+        return error(field, format_args!("Secret {key} has no session key"));
+    }
+    Ok(keys)
 }
 
 #[cfg(test)]

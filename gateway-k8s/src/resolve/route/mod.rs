@@ -23,6 +23,7 @@ mod headers;
 mod matches;
 mod overlap;
 mod rules;
+mod session;
 mod stream;
 mod traffic;
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use towergate_core::filter::{HostRewrite, RegexRewrite};
 use towergate_core::plan::{Destination, Filter, Match, Mirror, PathMatch, WeightedBackend};
-use towergate_policy::{Policy, SchemaViolation};
+use towergate_policy::{Policy, SchemaViolation, session_persistence};
 
 use super::super::object_index::ObjectIndex;
 use super::super::report::Report;
@@ -15,10 +15,11 @@ use super::external_auth;
 use super::filters::{self, Filters};
 use super::finding::{self, RulePart};
 use super::matches::RuleMatches;
+use super::session;
 use super::traffic::RuleTraffic;
 use super::{RouteRef, RuleError, RuleErrors};
 use crate::api::grpc_route::GrpcRouteRule;
-use crate::api::http_route::HttpRouteRule;
+use crate::api::http_route::{HttpRouteRule, SessionPersistence};
 use crate::api::reference::BackendObjectReference;
 use crate::finding::FindingCode;
 use crate::status::{ConditionType, RouteReason};
@@ -59,7 +60,7 @@ struct RuleParts {
     filters: Filters,
     traffic: Result<RuleTraffic, String>,
     backends: Vec<BackendParts>,
-    persistent: bool,
+    session: Option<SessionPersistence>,
 }
 
 /// A backendRef.
@@ -134,7 +135,7 @@ fn http_parts((at, rule): (usize, &HttpRouteRule), unread: &[SchemaViolation]) -
                 filters: filters::of_backend(&backend.filters),
             })
             .collect(),
-        persistent: rule.session_persistence.is_some(),
+        session: rule.session_persistence.as_deref().cloned(),
     }
 }
 
@@ -153,7 +154,7 @@ fn grpc_parts((at, rule): (usize, &GrpcRouteRule), unread: &[SchemaViolation]) -
                 filters: filters::of_grpc_backend(&backend.filters),
             })
             .collect(),
-        persistent: rule.session_persistence.is_some(),
+        session: rule.session_persistence.as_deref().cloned(),
     }
 }
 
@@ -250,16 +251,7 @@ impl RuleResolver<'_, '_, '_> {
                 message,
             );
         }
-        if parts.persistent {
-            let message = "sessionPersistence is not supported".to_owned();
-            self.fault(
-                RulePart::Rule,
-                ConditionType::Accepted,
-                RouteReason::UnsupportedValue,
-                ".sessionPersistence",
-                message,
-            );
-        }
+        let session = self.session(parts.session.as_ref());
         let traffic = parts.traffic.unwrap_or_else(|fault| {
             self.fault(
                 RulePart::Rule,
@@ -287,6 +279,7 @@ impl RuleResolver<'_, '_, '_> {
                 .clone()
                 .map(Policy::CredentialInjection),
         );
+        policies.extend(session.map(Policy::SessionPersistence));
         let redirects = parts.filters.redirects();
         if parts.filters.answers_preflights() {
             matches.extend(cors::preflights(&matches));
@@ -303,6 +296,23 @@ impl RuleResolver<'_, '_, '_> {
             backends,
             respond,
         }
+    }
+
+    fn session(
+        &mut self,
+        written: Option<&SessionPersistence>,
+    ) -> Option<session_persistence::SessionPersistence> {
+        let resolved = session::resolve(written?, self.index, self.route, self.rule_index);
+        let failed = |message| {
+            self.fault(
+                RulePart::Rule,
+                ConditionType::Accepted,
+                RouteReason::UnsupportedValue,
+                ".sessionPersistence",
+                message,
+            );
+        };
+        resolved.map_err(failed).ok()
     }
 
     /// Adds unreadable fields of the rule, which may be matches or filters. The decoder has reported them.

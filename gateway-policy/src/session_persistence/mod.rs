@@ -1,0 +1,203 @@
+//! Session persistence (GEP-1619): the requests of a session go to one endpoint.
+//!
+//! ```text
+//! cookie or header ──> SessionTokens::open ──> PreferredEndpoint ──> backendRef and endpoint
+//!                                                                          │
+//! Set-Cookie or header <── SessionTokens::issue <── RespondingEndpoint <───┘ if it is another one
+//! ```
+//!
+//! Invariant: a value of a client chooses among the healthy endpoints of the rule's backendRefs, and nothing
+//! else. If it names another address, has expired or cannot be read, the load balancer picks, and the response
+//! has a new value. No state is kept in the gateway, so every replica accepts the sessions of all others.
+
+mod cookie_path;
+mod token;
+
+pub use token::{SessionToken, SessionTokens};
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::header::SET_COOKIE;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
+use towergate_core::LocalReply;
+use towergate_core::balance::{PreferredEndpoint, RespondingEndpoint, find_cookie};
+use towergate_core::plan::{Rule, Text};
+use towergate_core::policy::{BodyPolicy, BuildContext, PolicyError, PolicyRequest};
+
+use crate::Policy;
+use crate::secret::SecretText;
+
+/// Session persistence of a rule.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub struct SessionPersistence {
+    /// Where the client keeps the session.
+    pub carrier: SessionCarrier,
+    /// Maximum age of a session. `None`: no limit.
+    pub absolute_timeout: Option<Duration>,
+    /// Time without a request after which a session ends. `None`: no limit.
+    pub idle_timeout: Option<Duration>,
+    /// Keys that seal the value. Without keys it is the base64 of the endpoint's address, as in Envoy.
+    pub keys: Vec<SecretText>,
+}
+
+/// Where a client keeps its session.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub enum SessionCarrier {
+    /// A cookie.
+    Cookie {
+        /// Name.
+        name: String,
+        /// Whether the cookie survives the browser: `Max-Age` is what is left of the absolute timeout.
+        permanent: bool,
+    },
+    /// A header field of responses, which the client repeats in requests.
+    Header(Text<HeaderName>),
+}
+
+/// Keeps sessions with their endpoints.
+#[derive(Debug)]
+pub struct SessionPersistencePolicy(Arc<SessionRules>);
+
+/// What the request half and the response half share.
+#[derive(Debug)]
+struct SessionRules {
+    settings: SessionPersistence,
+    tokens: SessionTokens,
+    /// Path of the cookie for each match of the rule.
+    paths: Box<[String]>,
+}
+
+impl SessionPersistencePolicy {
+    /// Builds the policy for `rule`.
+    ///
+    /// # Errors
+    /// A key is too short.
+    pub(crate) fn new(
+        settings: &SessionPersistence,
+        rule: &Rule<Policy>,
+        context: &BuildContext<'_>,
+    ) -> Result<Self, PolicyError> {
+        let route = context.route;
+        let identity = format!(
+            "session persistence\n{}\n{}\n{}\n{}",
+            route.kind.word(),
+            route.namespace,
+            route.name,
+            context.rule
+        );
+        let keys: Vec<&str> = settings.keys.iter().map(SecretText::expose).collect();
+        let tokens = SessionTokens::new(&keys, &identity)
+            .map_err(|error| PolicyError::new(error.to_string()))?;
+        let paths = rule.matches.iter().map(|one| cookie_path::of(&one.path));
+        Ok(Self(Arc::new(SessionRules {
+            settings: settings.clone(),
+            tokens,
+            paths: paths.collect(),
+        })))
+    }
+}
+
+impl BodyPolicy for SessionPersistencePolicy {
+    fn wrap(&self, request: &mut PolicyRequest<'_>) -> Result<(), LocalReply> {
+        let rules = self.0.clone();
+        let now = SystemTime::now();
+        let session = rules.session_of(&request.head.headers, now);
+        let endpoint = session.as_ref().map(|session| session.endpoint);
+        let extensions = &mut request.head.extensions;
+        extensions.insert(PreferredEndpoint(endpoint));
+        let matched = request.facts.route.map_or(0, |route| route.matched);
+        request.on_response(move |response| {
+            // A local reply comes from no endpoint.
+            let responding = response.response.extensions_mut().remove();
+            if let Some(RespondingEndpoint(endpoint)) = responding {
+                let headers = response.response.headers_mut();
+                rules.respond(session, endpoint, matched, now, headers);
+            }
+        });
+        Ok(())
+    }
+}
+
+impl SessionRules {
+    /// The session of a request that has not ended.
+    fn session_of(&self, headers: &HeaderMap, now: SystemTime) -> Option<SessionToken> {
+        let value = match &self.settings.carrier {
+            SessionCarrier::Cookie { name, .. } => find_cookie(headers, name)?,
+            SessionCarrier::Header(name) => headers.get(&**name)?.as_bytes(),
+        };
+        let session = self.tokens.open(std::str::from_utf8(value).ok()?)?;
+        // A session that began before a timeout was configured has no end, and is replaced.
+        let lasts = |limit: Option<Duration>, end: Option<u64>| {
+            limit.is_none() || end.is_some_and(|end| seconds_of(now) < end)
+        };
+        let valid = lasts(self.settings.absolute_timeout, session.end)
+            && lasts(self.settings.idle_timeout, session.idle_end);
+        valid.then_some(session)
+    }
+
+    /// Adds the session to the response of `endpoint`, unless the client has it.
+    fn respond(
+        &self,
+        before: Option<SessionToken>,
+        endpoint: SocketAddr,
+        matched: usize,
+        now: SystemTime,
+        headers: &mut HeaderMap,
+    ) {
+        let kept = before.filter(|session| session.endpoint == endpoint);
+        if kept.is_some() && self.settings.idle_timeout.is_none() {
+            return;
+        }
+        let end_of = |limit: Option<Duration>| Some(seconds_of(now + limit?));
+        let session = SessionToken {
+            endpoint,
+            end: match kept {
+                Some(session) => session.end,
+                None => end_of(self.settings.absolute_timeout),
+            },
+            idle_end: end_of(self.settings.idle_timeout),
+        };
+        let Some(value) = self.tokens.issue(&session) else {
+            return;
+        };
+        match &self.settings.carrier {
+            SessionCarrier::Header(name) => {
+                if let Ok(value) = HeaderValue::from_str(&value) {
+                    headers.insert(&**name, value);
+                }
+            }
+            SessionCarrier::Cookie { name, permanent } => {
+                let left = session.end.map(|end| end.saturating_sub(seconds_of(now)));
+                let path = self.paths.get(matched).map_or("/", |path| path);
+                let line = cookie_line(name, &value, left.filter(|_| *permanent), path);
+                if let Ok(line) = HeaderValue::from_str(&line) {
+                    headers.append(SET_COOKIE, line);
+                }
+            }
+        }
+    }
+}
+
+/// The value of `Set-Cookie`, as Envoy's.
+fn cookie_line(name: &str, value: &str, max_age: Option<u64>, path: &str) -> String {
+    let mut line = format!("{name}=\"{value}\"");
+    if let Some(seconds) = max_age {
+        // Writing to a text cannot fail.
+        let _ = write!(line, "; Max-Age={seconds}");
+    }
+    let _ = write!(line, "; Path={path}; HttpOnly");
+    line
+}
+
+/// Seconds since the epoch.
+fn seconds_of(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests;
