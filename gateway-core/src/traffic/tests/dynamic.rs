@@ -139,7 +139,7 @@ async fn the_number_of_hosts_is_limited_and_the_unused_ones_make_room() {
     let rig = rig(Traffic::default(), &[]);
     let picked = rig
         .forwarder
-        .pick(Ipv4Addr::LOCALHOST.into(), &get("/").into_parts().0);
+        .pick(Ipv4Addr::LOCALHOST.into(), &get("/").into_parts().0, None);
     let hosts = picked.unwrap().route.dynamic.clone().unwrap();
 
     for at in 0..1100u32 {
