@@ -12,6 +12,7 @@ use axum::routing::get;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
+use towergate_core::gateway::PolicyFault;
 use towergate_core::plan::{Endpoints, Plan};
 use towergate_core::prometheus;
 use towergate_policy::Policy;
@@ -64,8 +65,20 @@ impl Admin {
         let mut plan =
             serde_json::to_value(&*plan).unwrap_or_else(|error| error.to_string().into());
         redact(&mut plan);
-        json!({"plan": plan, "endpoints": endpoints})
+        let faults = self.metrics.policy_faults();
+        let faults: Vec<Value> = faults.iter().map(fault).collect();
+        json!({"plan": plan, "endpoints": endpoints, "policyFaults": faults})
     }
+}
+
+/// A policy that cannot be enforced.
+fn fault(fault: &PolicyFault) -> Value {
+    json!({
+        "route": *fault.route,
+        "rule": fault.rule,
+        "policy": fault.stage,
+        "reason": fault.reason,
+    })
 }
 
 /// Serves the admin page on `address` until the runtime ends. Returns the bound address.

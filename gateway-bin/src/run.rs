@@ -80,6 +80,7 @@ async fn serve(args: &RunArgs, mut source: impl Source, metrics: Arc<Metrics>) -
         local_names: args.from.is_none(),
     };
     let data_plane = data_plane::start(workers, log, observer, &settings)?;
+    metrics.set_policy_faults(data_plane.policy_faults());
     let mut control = Control::new(data_plane, Arc::clone(&admin), metrics);
 
     // Before the Gateways: a process that cannot start must not have served requests.

@@ -46,7 +46,7 @@ use crate::snapshot::{BuildCache, Builder, Live, SnapshotHandle};
 pub use crate::conn::Drain;
 pub use crate::listen::BindError;
 pub use crate::router::layer::{GatewayLayer, GatewayService, PortService, known_connection};
-pub use crate::snapshot::BuildError;
+pub use crate::snapshot::{BuildError, PolicyFault, PolicyFaults};
 pub use crate::traffic::InternalClient;
 
 /// Settings of a [`Gateway`] that do not depend on the plan.
@@ -310,6 +310,11 @@ impl Gateway {
     /// Number of plans that have been put into service.
     pub fn version(&self) -> u64 {
         self.handle.version()
+    }
+
+    /// The policies of the plan in service that cannot be enforced, at the time of each call.
+    pub fn policy_faults(&self) -> PolicyFaults {
+        PolicyFaults::new(self.handle.clone())
     }
 
     /// The drain signal and its state.

@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use towergate_core::gateway::{PolicyFault, PolicyFaults};
 use towergate_core::observer::{Event, Observer};
 use towergate_core::plan::Port;
 
@@ -28,6 +29,7 @@ pub(crate) struct Metrics {
     /// Counts of the control loop.
     pub(crate) config: ConfigCounts,
     dropped_log_lines: OnceLock<Arc<AtomicU64>>,
+    policy_faults: OnceLock<PolicyFaults>,
 }
 
 /// Counts of the control loop.
@@ -78,6 +80,7 @@ impl Default for Metrics {
             totals: Mutex::default(),
             config: ConfigCounts::default(),
             dropped_log_lines: OnceLock::new(),
+            policy_faults: OnceLock::new(),
         }
     }
 }
@@ -87,6 +90,18 @@ impl Metrics {
     pub(crate) fn set_dropped_log_lines(&self, counter: Arc<AtomicU64>) {
         // There is one access log, so the counter is set once.
         let _ = self.dropped_log_lines.set(counter);
+    }
+
+    /// Sets the source of [`Self::policy_faults`].
+    pub(crate) fn set_policy_faults(&self, faults: PolicyFaults) {
+        // There is one data plane, so the source is set once.
+        let _ = self.policy_faults.set(faults);
+    }
+
+    /// The policies in service that cannot be enforced.
+    pub(crate) fn policy_faults(&self) -> Vec<PolicyFault> {
+        let faults = self.policy_faults.get();
+        faults.map(PolicyFaults::list).unwrap_or_default()
     }
 
     /// All metrics in the text format of Prometheus.
@@ -101,7 +116,7 @@ impl Metrics {
             .dropped_log_lines
             .get()
             .map_or(0, |n| n.load(Ordering::Relaxed));
-        text::render(&totals, &self.config, dropped)
+        text::render(&totals, &self.config, dropped, &self.policy_faults())
     }
 
     fn with_local<T>(&self, act: impl FnOnce(&mut LocalCounts) -> T) -> T {

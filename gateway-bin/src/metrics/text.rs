@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
+use towergate_core::gateway::PolicyFault;
 use towergate_core::plan::{ListenerId, RouteId};
 use towergate_core::prometheus::{Labels, MetricType};
 
@@ -12,7 +13,12 @@ use super::counts::{Counts, PortCounts};
 use super::families::{Families, Rows, rows, sorted};
 
 /// Writes all families. The samples of each are sorted by their labels.
-pub(super) fn render(counts: &Counts, config: &ConfigCounts, dropped_log_lines: u64) -> String {
+pub(super) fn render(
+    counts: &Counts,
+    config: &ConfigCounts,
+    dropped_log_lines: u64,
+    policy_faults: &[PolicyFault],
+) -> String {
     let mut page = Families::default();
     ports(&mut page, counts, config);
     listeners(&mut page, counts);
@@ -20,6 +26,7 @@ pub(super) fn render(counts: &Counts, config: &ConfigCounts, dropped_log_lines: 
     backends(&mut page, counts);
     streams(&mut page, counts);
     sessions(&mut page, counts, config);
+    unenforced(&mut page, policy_faults);
     process(&mut page, config, dropped_log_lines);
     page.0.finish()
 }
@@ -372,6 +379,23 @@ fn process(page: &mut Families, config: &ConfigCounts, dropped_log_lines: u64) {
     page.0.sample("towergate_build_info", &version, 1);
 }
 
+/// One sample for each policy that cannot be enforced.
+fn unenforced(page: &mut Families, faults: &[PolicyFault]) {
+    let name = "towergate_policy_unenforceable";
+    let help = "Always 1; the labels name a policy that cannot be enforced, so that requests to the rule are answered with an error.";
+    page.0.family(name, MetricType::Gauge, help);
+    let labels = |fault: &PolicyFault| {
+        rule_label(&fault.route, fault.rule).with("policy", &format!("{:?}", fault.stage))
+    };
+    let mut samples: Vec<_> = faults.iter().map(labels).collect();
+    // Two policies of one kind have the same labels.
+    samples.sort();
+    samples.dedup();
+    for labels in samples {
+        page.0.sample(name, &labels, 1);
+    }
+}
+
 /// Envoy's label of a socket: address and port, with `_` for each colon. Several addresses of one port are counted
 /// together.
 fn port_label(port: u16, config: &ConfigCounts) -> Labels {
@@ -408,9 +432,11 @@ fn rule_label(route: &RouteId, index: usize) -> Labels {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::sync::Arc;
 
     use towergate_core::access_log::RuleName;
     use towergate_core::plan::{BackendId, RouteKind};
+    use towergate_core::policy::Stage;
 
     use super::super::counts::{BackendCounts, Histogram};
     use super::super::rules::Rules;
@@ -482,9 +508,23 @@ mod tests {
         counts
     }
 
+    /// Two faults of one kind at one rule.
+    fn faults() -> [PolicyFault; 2] {
+        ["one", "two"].map(|reason| PolicyFault {
+            route: Arc::new(RouteId {
+                kind: RouteKind::Http,
+                namespace: "a".to_owned(),
+                name: "r".to_owned(),
+            }),
+            rule: 2,
+            stage: Stage::Jwt,
+            reason: reason.to_owned(),
+        })
+    }
+
     #[test]
     fn each_family_has_one_head_followed_by_its_samples() {
-        let text = render(&counts(), &ConfigCounts::default(), 3);
+        let text = render(&counts(), &ConfigCounts::default(), 3, &faults());
 
         let mut families = Vec::new();
         for line in text.lines().filter(|line| !line.starts_with("# HELP")) {
@@ -501,7 +541,7 @@ mod tests {
 
     #[test]
     fn every_sample_has_labels_and_value() {
-        let text = render(&counts(), &ConfigCounts::default(), 3);
+        let text = render(&counts(), &ConfigCounts::default(), 3, &faults());
 
         let prefix = r#"envoy_http_conn_manager_prefix="a/edge/\"x\"""#;
         let rule = r#"envoy_cluster_name="grpcroute/a/r/rule/1""#;
@@ -515,6 +555,8 @@ mod tests {
             format!(r#"envoy_http_downstream_rq_time_bucket{{{prefix},le="0.5"}} 5"#),
             format!("towergate_http_downstream_rq_body_bytes{{{prefix}}} 10"),
             format!("towergate_http_downstream_rs_body_bytes{{{prefix}}} 20"),
+            r#"towergate_policy_unenforceable{envoy_cluster_name="httproute/a/r/rule/2",policy="Jwt"} 1"#
+                .to_owned(),
             r#"envoy_listener_ssl_handshake{envoy_listener_address="*_443"} 3"#.to_owned(),
             r#"envoy_listener_ssl_versions{envoy_listener_address="*_443",envoy_ssl_version="TLSv1.3"} 3"#
                 .to_owned(),

@@ -34,6 +34,13 @@ impl PolicyChain {
         self.0.is_empty()
     }
 
+    /// Why policies cannot be enforced at the moment.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn faults(&self) -> impl Iterator<Item = (Stage, String)> {
+        let policies = self.0.iter();
+        policies.filter_map(|(stage, policy)| Some((*stage, policy.fault()?)))
+    }
+
     /// The first policy whose stage is later than `stage`.
     pub(crate) fn after(&self, stage: Stage) -> ChainCursor {
         ChainCursor(self.0.partition_point(|(known, _)| *known <= stage))

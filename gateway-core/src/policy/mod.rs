@@ -92,6 +92,12 @@ pub trait HeadPolicy: Send + Sync + 'static {
     /// # Errors
     /// The reply in place of a response of the backend.
     fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply>;
+
+    /// Why the policy answers every request with an error at the moment, as a clause without a full stop and without
+    /// a secret; `None`: it works. For people: no request calls it.
+    fn fault(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Wraps the body of a request or of its response.
@@ -116,6 +122,11 @@ pub trait WaitingPolicy: Send + Sync + 'static {
     /// # Errors
     /// The future returns the reply in place of a response of the backend.
     fn run<'a>(&'a self, request: &'a mut PolicyRequest<'_>) -> PolicyFuture<'a>;
+
+    /// As [`HeadPolicy::fault`].
+    fn fault(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A policy that is ready to run.
@@ -146,6 +157,18 @@ impl BuiltPolicy {
     }
 }
 
+impl BuiltPolicy {
+    /// Why the policy cannot be enforced at the moment. A policy over bodies depends on nothing that may be missing.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn fault(&self) -> Option<String> {
+        match self {
+            Self::Head(policy) => policy.fault(),
+            Self::Waiting(policy) => policy.fault(),
+            Self::Body(_) => None,
+        }
+    }
+}
+
 impl fmt::Debug for BuiltPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -159,5 +182,9 @@ impl fmt::Debug for BuiltPolicy {
 impl<P: HeadPolicy + ?Sized> HeadPolicy for Arc<P> {
     fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply> {
         (**self).check(request)
+    }
+
+    fn fault(&self) -> Option<String> {
+        (**self).fault()
     }
 }

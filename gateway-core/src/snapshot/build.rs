@@ -9,6 +9,7 @@ use towergate_tls::rustls::crypto::CryptoProvider;
 use towergate_tls::server::ResumptionState;
 use towergate_tls::{NameMap, NamePattern, TlsError};
 
+use super::policy_faults::GuardedRule;
 use super::{
     BuildCache, ListenerSnapshot, Live, PortSnapshot, RuleSnapshot, RuleTarget, Snapshot, Steps,
 };
@@ -19,7 +20,7 @@ use crate::listen::PortConfig;
 use crate::plan::Filter;
 use crate::plan::{Listener, ListenerId, Plan, Port, Route, RouteId, Rule, WeightedBackend};
 use crate::policy::chain::PolicyChain;
-use crate::policy::{BuildContext, BuiltPolicy, RoutePolicy, Stage};
+use crate::policy::{BuildContext, BuiltPolicy, PolicyError, RoutePolicy, Stage};
 use crate::route::HostTable;
 use crate::traffic::Forwarder;
 use crate::traffic::mirror::Mirrors;
@@ -84,6 +85,7 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
         let size = slots.iter().max().map_or(0, |max| max + 1);
         let mut snapshot = Snapshot {
             ports: (0..size).map(|_| None).collect(),
+            ..Snapshot::default()
         };
         let mut ports = Vec::with_capacity(plan.ports.len());
         for (port, slot) in plan.ports.iter().zip(slots) {
@@ -91,6 +93,7 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
             ports.push(self.port_config(port, *slot, &mut sessions)?);
             snapshot.ports[*slot] = Some(self.port(port, sessions));
         }
+        snapshot.guarded = self.guarded();
         let datagrams = plan.datagrams.iter();
         let datagrams = datagrams.map(|port| self.datagram_config(port)).collect();
         Ok(Built {
@@ -99,6 +102,18 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
             datagrams,
             parts: self.now,
         })
+    }
+
+    /// The rules of this plan that have policies.
+    fn guarded(&self) -> Box<[GuardedRule]> {
+        let rules = self.now.rules();
+        let guarded = rules.filter(|(rule, _)| !rule.policies.is_empty());
+        let guarded = guarded.map(|(rule, built)| GuardedRule {
+            route: rule.route.clone(),
+            rule: rule.index,
+            built: built.clone(),
+        });
+        guarded.collect()
     }
 
     fn port(&mut self, port: &Port<P>, sessions: Vec<Arc<ResumptionState>>) -> PortSnapshot {
@@ -209,8 +224,10 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
         let key = (rule.route.clone(), rule.index);
         let respond = rule.respond;
         let mut respond = respond.and_then(|status| StatusCode::from_u16(status).ok());
-        let policies = self.policies(rule).unwrap_or_else(|status| {
-            respond = Some(status);
+        let policies = self.policies(rule).unwrap_or_else(|unbuilt| {
+            // Without that policy the rule would forward requests that it must not forward.
+            respond = Some(StatusCode::INTERNAL_SERVER_ERROR);
+            steps.unbuilt = Some(Box::new(unbuilt));
             PolicyChain::default()
         });
         Arc::new(Steps {
@@ -226,9 +243,8 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
     /// The policies of a rule, in order. The CORS filter of a route takes precedence over a policy for CORS.
     ///
     /// # Errors
-    /// The status of the rule, if one of its policies cannot be built: without that policy the rule would
-    /// forward requests that it must not forward.
-    fn policies(&self, rule: &Rule<P>) -> Result<PolicyChain, StatusCode> {
+    /// The first policy that cannot be built.
+    fn policies(&self, rule: &Rule<P>) -> Result<PolicyChain, (Stage, PolicyError)> {
         let mut chain: Vec<(Stage, BuiltPolicy)> = Vec::new();
         for filter in &rule.filters {
             if let Filter::Cors(cors) = filter {
@@ -250,7 +266,7 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
                 tracing::error!(
                     "rule {rule} of {namespace}/{name} returns 500: {stage:?}: {error}"
                 );
-                StatusCode::INTERNAL_SERVER_ERROR
+                (stage, error)
             })?;
             chain.push((stage, built));
         }
@@ -369,6 +385,59 @@ mod tests {
         assert!(Arc::ptr_eq(a.0[0], a.0[1]), "listeners share");
         assert!(Arc::ptr_eq(a.0[0], a.1[0]), "plans share");
         assert!(!Arc::ptr_eq(b.0[0], b.1[0]), "what changed is new");
+    }
+
+    /// A policy that cannot be built.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    struct Broken;
+
+    impl RoutePolicy for Broken {
+        fn stage(&self) -> Stage {
+            Stage::Jwt
+        }
+
+        fn build(&self, _: &Rule<Self>, _: &BuildContext<'_>) -> Result<BuiltPolicy, PolicyError> {
+            Err(PolicyError::new("the key set is empty"))
+        }
+    }
+
+    #[test]
+    fn a_policy_that_cannot_be_built_is_listed_until_its_rule_is_gone() {
+        let (live, provider) = (Live::default(), towergate_tls::default_provider());
+        let handle = Arc::new(super::super::SnapshotHandle::default());
+        let faults = super::super::PolicyFaults::new(handle.clone());
+        let mut rule = Rule::new(PathMatch::Prefix("/".to_owned()));
+        rule.policies = vec![Broken];
+        let route = Arc::new(Route::new("n", "r", vec![rule]));
+        let listeners = ["x", "y"].map(|name| Listener::http("n", name, 80, vec![]));
+        let mut plan = Plan::<Broken> {
+            ports: vec![Port::new(80, listeners.into())],
+            ..Plan::default()
+        };
+        let mut cache = BuildCache::default();
+        let mut listed = Vec::new();
+
+        // The second plan takes the rule over from the first one.
+        for routes in [vec![route.clone()], vec![route], Vec::new()] {
+            for listener in &mut plan.ports[0].listeners {
+                listener.routes.clone_from(&routes);
+            }
+            let built = Builder::new(&live, &provider, &cache).build(&plan, &[0]);
+            let built = built.expect("it can be built");
+            handle.publish(Arc::new(built.snapshot));
+            cache = built.parts;
+            listed.push(faults.list());
+        }
+
+        let reasons = |faults: &Vec<super::super::PolicyFault>| {
+            let reasons = faults
+                .iter()
+                .map(|fault| (fault.stage, fault.reason.clone()));
+            reasons.collect::<Vec<_>>()
+        };
+        let expected = vec![(Stage::Jwt, "the key set is empty".to_owned())];
+        let listed: Vec<_> = listed.iter().map(reasons).collect();
+        assert_eq!(listed, [expected.clone(), expected, Vec::new()]);
     }
 
     #[test]

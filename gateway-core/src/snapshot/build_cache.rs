@@ -54,6 +54,11 @@ impl<P> BuildCache<P> {
         self.rules.get(&address(rule)).map(|(_, built)| built)
     }
 
+    /// All rules, in no order.
+    pub(super) fn rules(&self) -> impl Iterator<Item = (&Arc<Rule<P>>, &Arc<RuleSnapshot>)> {
+        self.rules.values().map(|(rule, built)| (rule, built))
+    }
+
     pub(super) fn keep_rule(&mut self, rule: &Arc<Rule<P>>, built: Arc<RuleSnapshot>) {
         self.rules.insert(address(rule), (rule.clone(), built));
     }

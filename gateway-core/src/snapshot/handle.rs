@@ -56,6 +56,11 @@ impl SnapshotHandle {
         self.version.load(Ordering::Acquire)
     }
 
+    /// The current snapshot, for threads that are no workers: they keep no reference to it.
+    pub(super) fn load(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
     /// The current snapshot.
     pub fn current(&self) -> Current {
         let version = self.version();
@@ -83,7 +88,10 @@ mod tests {
         let handle = SnapshotHandle::default();
         let old = handle.current();
 
-        handle.publish(Arc::new(Snapshot { ports: vec![None] }));
+        handle.publish(Arc::new(Snapshot {
+            ports: vec![None],
+            ..Snapshot::default()
+        }));
 
         assert_eq!(handle.current().ports.len(), 1);
         assert_eq!(old.ports.len(), 0);
@@ -95,6 +103,7 @@ mod tests {
         let (a, b) = (SnapshotHandle::default(), SnapshotHandle::default());
         b.publish(Arc::new(Snapshot {
             ports: vec![None, None],
+            ..Snapshot::default()
         }));
 
         assert_eq!((a.current().ports.len(), b.current().ports.len()), (0, 2));

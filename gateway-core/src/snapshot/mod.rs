@@ -13,12 +13,14 @@
 mod build;
 mod build_cache;
 mod handle;
+mod policy_faults;
 mod ports;
 
 pub use build::BuildError;
 pub(crate) use build::Builder;
 pub(crate) use build_cache::BuildCache;
 pub use handle::{Current, SnapshotHandle};
+pub use policy_faults::{PolicyFault, PolicyFaults};
 
 use std::sync::Arc;
 
@@ -31,9 +33,11 @@ use crate::filter::{DirectResponse, HeaderEdits, Redirect, RegexRewrite, Rewrite
 use crate::http::settings::ListenerSettings;
 use crate::plan::{ListenerId, Traffic};
 use crate::policy::chain::PolicyChain;
+use crate::policy::{PolicyError, Stage};
 use crate::route::RouteTable;
 use crate::traffic::Forwarder;
 use crate::traffic::mirror::Mirrors;
+use policy_faults::GuardedRule;
 
 pub use crate::live::Live;
 
@@ -42,6 +46,8 @@ pub use crate::live::Live;
 pub struct Snapshot {
     /// Ports by slot: an index that a socket keeps for its lifetime.
     pub(crate) ports: Vec<Option<PortSnapshot>>,
+    /// Rules with policies, for [`PolicyFaults`].
+    pub(crate) guarded: Box<[GuardedRule]>,
 }
 
 /// The listeners of one socket.
@@ -95,6 +101,8 @@ pub(crate) struct Steps {
     /// Status of every response that policies do not replace: the rule is invalid.
     pub(crate) respond: Option<StatusCode>,
     pub(crate) policies: PolicyChain,
+    /// The policy because of which `respond` is 500: it could not be built.
+    pub(crate) unbuilt: Option<Box<(Stage, PolicyError)>>,
     pub(crate) redirect: Option<Box<Redirect>>,
     pub(crate) request_edits: Box<[HeaderEdits]>,
     pub(crate) rewrite: Option<Box<Rewrite>>,

@@ -50,6 +50,13 @@ impl LocationAuthorization {
 }
 
 impl HeadPolicy for LocationAuthorization {
+    fn fault(&self) -> Option<String> {
+        let found = self.databases.load().fields();
+        let missing = self.needed.without(found);
+        let reason = || format!("no GeoIP database has {missing}, which a rule compares");
+        (!missing.is_empty()).then(reason)
+    }
+
     fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply> {
         let databases = self.databases.load();
         if !databases.fields().contains(self.needed) {

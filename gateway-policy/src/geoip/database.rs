@@ -52,6 +52,17 @@ impl GeoFields {
         self.0 & other.0 != 0
     }
 
+    /// Whether there is no field.
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+
+    /// The fields that are not in `other`.
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// The fields of a database, by its type: `GeoIP2-City`, `GeoLite2-ASN`, `DBIP-Country-Lite` and so on.
     fn of_type(name: &str) -> Self {
         let place = Self::COUNTRY | Self::REGION | Self::CITY;
@@ -65,6 +76,26 @@ impl GeoFields {
         ];
         let known = types.into_iter().filter(|(word, _)| name.contains(word));
         known.fold(Self::default(), |all, (_, fields)| all | fields)
+    }
+}
+
+impl fmt::Display for GeoFields {
+    /// The names of the fields in a policy, such as `country, asn`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = [
+            (Self::COUNTRY, "country"),
+            (Self::REGION, "region"),
+            (Self::CITY, "city"),
+            (Self::ASN, "asn"),
+            (Self::ISP, "isp"),
+            (Self::ANONYMOUS, "anonymous"),
+        ];
+        let names = names.iter().filter(|(field, _)| self.contains(*field));
+        for (position, (_, name)) in names.enumerate() {
+            let comma = if position == 0 { "" } else { ", " };
+            write!(f, "{comma}{name}")?;
+        }
+        Ok(())
     }
 }
 

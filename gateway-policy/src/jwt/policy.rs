@@ -188,6 +188,13 @@ impl HeadPolicy for JwtPolicy {
 }
 
 impl WaitingPolicy for JwtPolicy {
+    fn fault(&self) -> Option<String> {
+        self.keys.iter().find_map(|keys| match keys {
+            ProviderKeys::Local(_) => None,
+            ProviderKeys::Remote(remote) => remote.fault(),
+        })
+    }
+
     fn run<'a>(&'a self, request: &'a mut PolicyRequest<'_>) -> PolicyFuture<'a> {
         Box::pin(async move {
             let mut providers = self.rule.providers.iter();

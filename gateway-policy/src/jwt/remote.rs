@@ -26,6 +26,8 @@ pub(super) struct RemoteKeySet {
     source: RemoteKeys,
     client: InternalClient,
     current: ArcSwapOption<KeySet>,
+    /// Why the last fetch failed; empty after one that succeeded.
+    error: ArcSwapOption<String>,
     /// Held while keys are fetched.
     fetching: Arc<Mutex<()>>,
     started: Instant,
@@ -54,6 +56,7 @@ impl RemoteKeySet {
                 source: source.clone(),
                 client,
                 current: ArcSwapOption::empty(),
+                error: ArcSwapOption::empty(),
                 fetching: Arc::default(),
                 started: Instant::now(),
                 due: AtomicU64::new(0),
@@ -81,6 +84,14 @@ impl RemoteKeySet {
         self.current.load_full()
     }
 
+    /// Why there are no keys, after a fetch that failed.
+    pub(super) fn fault(&self) -> Option<String> {
+        let error = self.error.load();
+        let error = error.as_ref().filter(|_| self.current.load().is_none())?;
+        let uri = &self.source.uri;
+        Some(format!("the key set {uri} could not be fetched: {error}"))
+    }
+
     fn is_due(&self) -> bool {
         self.elapsed() >= self.due.load(Ordering::Acquire)
     }
@@ -101,6 +112,7 @@ impl RemoteKeySet {
         let wait = match self.fetch().await {
             Ok(keys) => {
                 self.current.store(Some(Arc::new(keys)));
+                self.error.store(None);
                 self.source.cache
             }
             Err(error) => {
@@ -109,6 +121,7 @@ impl RemoteKeySet {
                     error,
                     "the key set could not be fetched"
                 );
+                self.error.store(Some(Arc::new(error)));
                 self.source.retry
             }
         };

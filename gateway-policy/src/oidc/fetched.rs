@@ -16,6 +16,8 @@ const RETRY: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Fetched<T> {
     current: ArcSwapOption<T>,
+    /// Why the last fetch failed; empty after one that succeeded.
+    error: ArcSwapOption<String>,
     /// Held while the document is fetched.
     fetching: Mutex<()>,
     started: Instant,
@@ -30,6 +32,7 @@ impl<T> Fetched<T> {
     pub(super) fn new() -> Self {
         Self {
             current: ArcSwapOption::empty(),
+            error: ArcSwapOption::empty(),
             fetching: Mutex::new(()),
             started: Instant::now(),
             last: AtomicU64::new(0),
@@ -59,10 +62,14 @@ impl<T> Fetched<T> {
             let wait = match fetch.await {
                 Ok(value) => {
                     self.current.store(Some(Arc::new(value)));
+                    self.error.store(None);
                     LIFETIME
                 }
                 Err(error) => {
                     tracing::warn!(error, "{what} could not be fetched");
+                    self.error.store(Some(Arc::new(format!(
+                        "{what} could not be fetched: {error}"
+                    ))));
                     RETRY
                 }
             };
@@ -72,6 +79,13 @@ impl<T> Fetched<T> {
             self.due.store(due, Ordering::Release);
         }
         self.current.load_full()
+    }
+
+    /// Why there is no document, after a fetch that failed.
+    pub(super) fn fault(&self) -> Option<String> {
+        let error = self.error.load_full();
+        let error = error.filter(|_| self.current.load().is_none())?;
+        Some(error.to_string())
     }
 
     /// Makes the document due if the last fetch was more than `age` ago. Returns whether it is due.
@@ -118,5 +132,20 @@ mod tests {
         let failed = document.load("x", async { Err("down".to_owned()) }).await;
 
         assert_eq!(*failed.unwrap(), "first");
+        assert_eq!(document.fault(), None, "it works with the last one");
+    }
+
+    #[tokio::test]
+    async fn a_document_that_was_never_fetched_is_a_fault_after_the_first_try() {
+        let document = Fetched::<&str>::new();
+        assert_eq!(document.fault(), None);
+
+        document.load("x", async { Err("down".to_owned()) }).await;
+        let fault = document.fault();
+        document.due.store(0, Ordering::Relaxed);
+        document.load("x", async { Ok("first") }).await;
+
+        assert_eq!(fault.as_deref(), Some("x could not be fetched: down"));
+        assert_eq!(document.fault(), None);
     }
 }

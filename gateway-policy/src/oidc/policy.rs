@@ -477,6 +477,10 @@ fn session_of(
 }
 
 impl WaitingPolicy for OidcPolicy {
+    fn fault(&self) -> Option<String> {
+        self.provider.fault()
+    }
+
     fn run<'a>(&'a self, request: &'a mut PolicyRequest<'_>) -> PolicyFuture<'a> {
         Box::pin(async move {
             let admitted = self.admit(request).await;

@@ -78,6 +78,11 @@ impl ProviderState {
         endpoints.ok_or(OidcError::Unavailable)
     }
 
+    /// Why no login can complete at the moment, after a try.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.endpoints.fault().or_else(|| self.keys.fault())
+    }
+
     /// Requests tokens.
     pub(super) async fn tokens(&self, grant: TokenGrant<'_>) -> Result<IssuedTokens, OidcError> {
         let endpoints = self.endpoints().await?;

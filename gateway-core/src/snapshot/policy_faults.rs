@@ -1,0 +1,70 @@
+//! Policies of the running configuration that cannot be enforced.
+//!
+//! Their rules fail closed. The list is for people: metrics and the admin page show it, and no request reads it.
+
+use std::sync::Arc;
+
+use super::{RuleSnapshot, SnapshotHandle};
+use crate::plan::RouteId;
+use crate::policy::Stage;
+
+/// A policy that cannot be enforced, so that requests to its rule are answered with an error.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct PolicyFault {
+    /// Route of the rule.
+    pub route: Arc<RouteId>,
+    /// Index of the rule in its route.
+    pub rule: usize,
+    /// Position of the policy, which names its kind.
+    pub stage: Stage,
+    /// The reason, as a clause without a full stop. It contains no secret.
+    pub reason: String,
+}
+
+/// The policies of a running [`Gateway`](crate::Gateway) that cannot be enforced.
+#[derive(Clone, Debug)]
+pub struct PolicyFaults(Arc<SnapshotHandle>);
+
+impl PolicyFaults {
+    pub(crate) fn new(handle: Arc<SnapshotHandle>) -> Self {
+        Self(handle)
+    }
+
+    /// The faults at this moment, sorted. One that is temporary, such as a database that is missing, is gone as soon
+    /// as its policy works.
+    pub fn list(&self) -> Vec<PolicyFault> {
+        let snapshot = self.0.load();
+        let mut faults: Vec<_> = snapshot
+            .guarded
+            .iter()
+            .flat_map(GuardedRule::faults)
+            .collect();
+        // A rule may be built once for each of its listeners.
+        faults.sort();
+        faults.dedup();
+        faults
+    }
+}
+
+/// A rule with policies.
+#[derive(Debug)]
+pub(crate) struct GuardedRule {
+    pub(super) route: Arc<RouteId>,
+    pub(super) rule: usize,
+    pub(super) built: Arc<RuleSnapshot>,
+}
+
+impl GuardedRule {
+    fn faults(&self) -> impl Iterator<Item = PolicyFault> {
+        let steps = &self.built.steps;
+        let unbuilt = steps.unbuilt.as_deref();
+        let unbuilt = unbuilt.map(|(stage, error)| (*stage, error.to_string()));
+        let faults = unbuilt.into_iter().chain(steps.policies.faults());
+        faults.map(|(stage, reason)| PolicyFault {
+            route: self.route.clone(),
+            rule: self.rule,
+            stage,
+            reason,
+        })
+    }
+}
