@@ -99,6 +99,11 @@ def main():
         found = [document for document in documents or [] if document["kind"] == kind]
         if len(found) != 1:
             failures.append(f"{option}: no {kind}: {error.strip()}")
+    database = "geoip.databases={/geoip/City.mmdb,/geoip/ASN.mmdb}"
+    documents, error = render("--set", database)
+    named = [argument for argument in container(documents)["args"] if "geoip" in argument] if documents else error
+    if named != ["--geoip-database=/geoip/City.mmdb", "--geoip-database=/geoip/ASN.mmdb"]:
+        failures.append(f"{database}: {named}")
     for failure in failures:
         print(failure)
     print(f"chart: {len(paths)} values as null, {len(refused)} refused, {len(accepted)} optional objects")

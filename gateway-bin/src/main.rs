@@ -24,6 +24,7 @@ mod metrics;
 mod migrate;
 mod parameters;
 mod preflight_checks;
+mod preflight_geoip;
 mod prove;
 mod rate_limits;
 mod render;

@@ -16,8 +16,8 @@ use towergate_tls::server::UnknownName;
 
 use crate::args::{ManifestArgs, ParityFlag};
 use crate::ingresses;
-use crate::preflight_checks;
 use crate::time::unix_seconds;
+use crate::{preflight_checks, preflight_geoip};
 
 /// Annotation of Services that the built-in echo backend serves. Value: `true`.
 pub(crate) const ECHO_ANNOTATION: &str = "towergate.dev/echo";
@@ -144,7 +144,10 @@ impl ManifestLoader {
             }
         }
         let mut resolution = resolve(&loaded.objects, &scope);
-        let findings = preflight_checks::find(&self.paths, &loaded, &self.scope);
+        let mut findings = preflight_checks::find(&self.paths, &loaded, &self.scope);
+        if self.scope.statuses {
+            findings.extend(preflight_geoip::find(&loaded.objects, &self.scope));
+        }
         let mut diagnostics = loaded.diagnostics;
         let unreadable = errors(&diagnostics);
         diagnostics.extend(findings);

@@ -74,6 +74,8 @@ finding_codes! {
         "allow connections to the port only from the proxy in front";
     GatewayOfAnotherController = "gateway-of-another-controller": "the GatewayClass of a Gateway belongs to another controller",
         "set `--controller-name` to that controller to serve the Gateway";
+    GeoDatabaseUnusable = "geo-database-unusable": "a GeoIP database cannot be read, or none has a field that a policy compares",
+        "name databases that have the fields with `--geoip-database`";
     HostnameInvalid = "hostname-invalid": "a hostname of a route is invalid",
         "use lower case, without port, with `*` only as the first label";
     HostnameWithoutCertificate = "hostname-without-certificate": "no certificate of the listener covers a hostname of the route",

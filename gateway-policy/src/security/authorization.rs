@@ -13,6 +13,7 @@ use crate::authorization::{
 use crate::check::{Report, count};
 use crate::common::{CIDR, Method, PathMatch, PathMatchKind};
 use crate::field_path::FieldPath;
+use crate::geoip::GeoFields;
 use crate::parse::{header_name, network};
 use crate::{FieldError, References};
 
@@ -364,6 +365,27 @@ impl Principal {
             headers: headers.collect::<Result<_, FieldError>>()?,
             token: token.transpose()?,
             locations: locations.transpose()?,
+        })
+    }
+}
+
+impl Authorization {
+    /// The location fields that rules compare, with the path of the list that names them. Invalid locations are left
+    /// out.
+    pub fn location_fields(&self) -> impl Iterator<Item = (String, GeoFields)> {
+        let path = FieldPath::SPEC;
+        let rules = self.rules.iter().flatten().enumerate();
+        rules.filter_map(move |(index, rule)| {
+            let list = rule.principal.as_ref()?.client_ip_geo_locations.as_ref()?;
+            let path = path.field("authorization");
+            let path = path.field("rules");
+            let path = path.item(index);
+            let path = path.field("principal");
+            let path = path.field("clientIPGeoLocations");
+            let found = list.iter().filter_map(|one| one.convert(path).ok());
+            let fields = found.map(|location| location.fields());
+            let fields = fields.fold(GeoFields::default(), |all, own| all | own);
+            Some((path.to_string(), fields))
         })
     }
 }

@@ -44,7 +44,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- with $given.image.pullPolicy -}}
 {{- $_ := set $plane "imagePullPolicy" . -}}
 {{- end -}}
-{{- range $key := list "imagePullSecrets" "replicas" "leaveSeconds" "drainSeconds" "args" "resources" "nodeSelector" "tolerations" "affinity" "priorityClassName" -}}
+{{- range $key := list "imagePullSecrets" "replicas" "leaveSeconds" "drainSeconds" "args" "resources" "volumes" "volumeMounts" "nodeSelector" "tolerations" "affinity" "priorityClassName" -}}
 {{- if hasKey $given $key -}}
 {{- $value := get $given $key -}}
 {{- if not (kindIs "invalid" $value) -}}

@@ -140,6 +140,7 @@ fn pod(
         ],
     });
     placement(&mut pod, options);
+    add_items(&mut pod["volumes"], &options.volumes);
     if let Some(given) = workload.pod {
         overlay(&mut pod["securityContext"], given.security_context.as_ref());
         add_items(
@@ -212,6 +213,7 @@ fn container(
             { "name": "state", "mountPath": STATE },
         ],
     });
+    add_items(&mut container["volumeMounts"], &options.volume_mounts);
     if let Some(policy) = &options.image_pull_policy {
         container["imagePullPolicy"] = policy.clone().into();
     }

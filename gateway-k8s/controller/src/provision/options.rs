@@ -44,6 +44,12 @@ pub(crate) struct PlaneOptions {
     /// `resources` of the container. Default: requests of 100m CPU and 64Mi memory, no limits.
     #[serde(default = "resources")]
     pub(crate) resources: Value,
+    /// Further `volumes` of the pods. Default: none.
+    #[serde(default)]
+    pub(crate) volumes: Vec<Value>,
+    /// `volumeMounts` of the container for them. Default: none.
+    #[serde(default)]
+    pub(crate) volume_mounts: Vec<Value>,
     /// `nodeSelector` of the pods. Default: empty.
     #[serde(default)]
     pub(crate) node_selector: BTreeMap<String, String>,

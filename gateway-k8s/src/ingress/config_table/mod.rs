@@ -47,7 +47,7 @@ const AUTH: ConfigRow = Differs(
 );
 const TRACING: ConfigRow = Decide("configure tracing for the gateway", &[]);
 const GEOIP: ConfigRow = Never(
-    "there is no GeoIP database in the gateway",
+    "nginx variables and headers of a GeoIP database: to allow or deny by location, use SecurityPolicy `authorization` with `clientIPGeoLocations`",
     &[RequestHeaders],
 );
 const WAF: ConfigRow = Never(
