@@ -167,3 +167,27 @@ async fn a_grpc_call_that_no_rule_matches_is_unimplemented() {
 
     assert_eq!(refused.code(), tonic::Code::Unimplemented);
 }
+
+/// The Service has no `appProtocol`, so that only the policy leads to HTTP/2.
+#[tokio::test(flavor = "multi_thread")]
+async fn use_client_protocol_carries_grpc_to_a_backend_without_a_protocol() {
+    let policy = "---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: BackendTrafficPolicy
+metadata: {name: app, namespace: team}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: app}]
+  useClientProtocol: true
+";
+    let backend = common::grpc::health_server().await;
+    let manifest = manifests("HTTPRoute", ALL, backend) + policy;
+    let (_folder, gateway) = start(&manifest);
+    let mut client = grpc_client(&gateway).await;
+
+    let request = HealthCheckRequest {
+        service: String::new(),
+    };
+    let answer = client.check(request).await.unwrap();
+
+    assert_eq!(answer.into_inner().status, 1);
+}

@@ -12,7 +12,8 @@
 //!
 //! let spec: BackendTrafficPolicySpec = serde_json::from_str(
 //!     r#"{"targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "a"}],
-//!         "retry": {"numRetries": -1}, "telemetry": {}, "routingType": "Service"}"#,
+//!         "retry": {"numRetries": -1}, "telemetry": {},
+//!         "loadBalancer": {"type": "DynamicModule", "dynamicModule": {"name": "a", "lbPolicyName": "b"}}}"#,
 //! )?;
 //! let report = Report::of(&spec);
 //! assert_eq!(
@@ -21,7 +22,7 @@
 //! );
 //! assert_eq!(
 //!     report.unsupported[0].to_string(),
-//!     "spec.routingType: Service is not supported"
+//!     "spec.loadBalancer.type: DynamicModule is not supported"
 //! );
 //! assert_eq!(report.ignored, ["spec.telemetry"]);
 //! # Ok::<(), serde_json::Error>(())

@@ -632,7 +632,7 @@ fn unsupported_fields_and_invalid_values_are_rejected_by_name() {
             "spec.responseOverride[0].redirect.path",
         ),
         (json!({"requestBuffer": {}}), "spec.requestBuffer.limit"),
-        (json!({"routingType": "Service"}), "spec.routingType"),
+        (json!({"routingType": "Pod"}), "spec.routingType"),
         (json!({"rateLimit": {"type": "Global"}}), "spec.rateLimit"),
         (
             json!({"rateLimit": {"global": {"rules": [{}]}}}),

@@ -118,6 +118,8 @@ impl<'a> RequestContext<'a> {
                 }
             }
         }
+        // Policies see every request as HTTP/1.1; the protocol towards the backend may follow the client's.
+        parts.head.version = routed.clean.sanitized.version;
         let RoutedRequest { clean, found } = &*routed;
         let exchange = state.exchange;
         let (picked, upgrade) = self.prepare(routed, &mut parts, exchange)?;

@@ -217,7 +217,13 @@ impl<'a> Forwarding<'a> {
         let limit = self.picked.forwarder.backends.traffic.attempt_timeout;
         self.prepare_request(limit);
         match self.attempt(limit).await {
-            Ok(attempt) => Ok(self.finish(attempt, permit, "")),
+            Ok(attempt) => {
+                let rule = self.picked.forwarder.backends.traffic.retry.as_ref();
+                // A rule with 0 retries: as in Envoy, none is left for a response that needs one.
+                let exhausted =
+                    rule.is_some_and(|rule| retry::on_response(&rule.on, &attempt.response.head));
+                Ok(self.finish(attempt, permit, if exhausted { "URX" } else { "" }))
+            }
             // Without retries, the attempt timeout is a request timeout.
             Err(Error::AttemptTimeout) => Err(Error::Timeout),
             Err(error) => Err(error),

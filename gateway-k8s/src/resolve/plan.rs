@@ -11,8 +11,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use towergate_core::plan::{
-    ActiveCheck, Filter, Listener, ListenerId, ListenerSettings, Plan, Port, Probe, Protocol,
-    Route, RouteId, Rule, TcpSettings, Timeouts, Traffic,
+    ActiveCheck, Destination, Filter, Listener, ListenerId, ListenerSettings, Plan, Port, Probe,
+    Protocol, Route, RouteId, Rule, TcpSettings, Timeouts, Traffic, WeightedBackend,
 };
 use towergate_policy::Policy;
 use towergate_policy::client_traffic::ListenerConfig;
@@ -359,7 +359,20 @@ impl<'a> Builder<'_, 'a> {
             respond: if closed { Some(500) } else { draft.respond },
         };
         self.add_cors(&mut rule);
+        if of_traffic.is_some_and(|effect| effect.service_address) {
+            self.route_to_addresses(&mut rule.backends);
+        }
         rule
+    }
+
+    /// Replaces the endpoints of Services by their cluster addresses.
+    fn route_to_addresses(&self, backends: &mut [WeightedBackend]) {
+        let mut known = self.objects.backends.borrow_mut();
+        for backend in backends {
+            if let Destination::Backend(backend) = &mut backend.destination {
+                known.route_to_address(self.index, backend);
+            }
+        }
     }
 
     /// Completes the CORS settings of a rule: the filter takes precedence over the policy, and a policy, like

@@ -97,6 +97,7 @@ reasons! {
         BackendNotFound = "BackendNotFound",
         EndpointsNotFound = "EndpointsNotFound",
         IncompatibleFilters = "IncompatibleFilters",
+        InvalidAddress = "InvalidAddress",
         InvalidBackendFilters = "InvalidBackendFilters",
         InvalidBackendRef = "InvalidBackendRef",
         InvalidBackendTls = "InvalidBackendTLS",

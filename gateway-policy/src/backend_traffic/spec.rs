@@ -30,7 +30,7 @@ string_enum! {
     /// The destination of requests.
     pub enum RoutingType {
         Endpoint = "Endpoint",
-        Service = "Service" Unsupported,
+        Service = "Service",
     }
 }
 
@@ -137,6 +137,8 @@ pub struct TrafficConfig {
     pub traffic: plan::Traffic,
     /// Policies that are enforced on requests.
     pub policies: Vec<Policy>,
+    /// Whether requests are sent to the cluster address of a Service instead of its endpoints.
+    pub service_address: bool,
 }
 
 /// Kinds of targets.
@@ -245,9 +247,13 @@ impl BackendTrafficPolicySpec {
         if let Some(list) = http_upgrade {
             traffic.upgrades = upgrades(at.field("httpUpgrade"), &list)?;
         }
-        if let Some(RoutingType::Other(value)) = routing_type {
-            return Err(FieldError::unknown_value(at.field("routingType"), &value));
-        }
+        let service_address = match routing_type {
+            None | Some(RoutingType::Endpoint) => false,
+            Some(RoutingType::Service) => true,
+            Some(RoutingType::Other(value)) => {
+                return Err(FieldError::unknown_value(at.field("routingType"), &value));
+            }
+        };
         traffic.use_client_protocol = use_client_protocol == Some(true);
         let mut policies = Vec::new();
         let limit = local_limit::rate_limit(rate_limit.as_ref(), context)?;
@@ -281,7 +287,11 @@ impl BackendTrafficPolicySpec {
             let control = control.policy(at.field("admissionControl"))?;
             policies.push(Policy::AdmissionControl(control));
         }
-        Ok(TrafficConfig { traffic, policies })
+        Ok(TrafficConfig {
+            traffic,
+            policies,
+            service_address,
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use towergate_policy::security::stream_access;
 use towergate_tls::NamePattern;
 
 use super::super::indexed::{ListenerPlace, RouteIndex};
-use super::super::policy::On;
+use super::super::policy::{On, TrafficEffect};
 use super::super::route::{Routes, StreamDraft};
 use super::{Builder, find};
 
@@ -58,9 +58,12 @@ impl Builder<'_, '_> {
         let client_cert = &self.gateways.list[place.0].backend_client_cert;
         client_cert.show(&mut Vec::new(), &mut backends);
         let access = self.stream_access(route, draft, place);
-        let traffic = self
-            .stream_traffic(route, draft, place)
-            .filter(|_| access.is_some());
+        let effect = self.stream_effect(route, draft, place);
+        let effect = effect.filter(|_| access.is_some());
+        if effect.iter().flatten().any(|effect| effect.service_address) {
+            self.route_to_addresses(&mut backends);
+        }
+        let traffic = effect.map(|effect| self.stream_traffic(effect.as_deref()));
         StreamRoute {
             id: id.clone(),
             rule: draft.name.clone(),
@@ -99,13 +102,13 @@ impl Builder<'_, '_> {
         stream_access(&guards.effect(objects).ok()?).ok()
     }
 
-    /// Traffic settings of connections of a route; `None` if a policy for it cannot be enforced.
-    fn stream_traffic(
+    /// Effect of the BackendTrafficPolicy of a route, if there is one; `None` if it cannot be enforced.
+    fn stream_effect(
         &mut self,
         route: RouteIndex,
         draft: &StreamDraft,
         (gateway, listener): ListenerPlace,
-    ) -> Option<Arc<Traffic>> {
+    ) -> Option<Option<Arc<TrafficEffect>>> {
         let state = &self.gateways.list[gateway].listeners[listener];
         let on = On {
             gateway,
@@ -115,15 +118,21 @@ impl Builder<'_, '_> {
         let rule = draft.name.as_deref();
         let objects = self.objects;
         let Some(in_force) = find(&self.policies.traffic, route, rule, on) else {
-            return Some(self.plain.clone());
+            return Some(None);
         };
         let make = || in_force.effect(objects).ok().map(Arc::new);
         let effect = self.effects.entry((in_force.key(), false, None));
-        let effect = effect.or_insert_with(make).clone()?;
-        let traffic = &effect.traffic;
+        effect.or_insert_with(make).clone().map(Some)
+    }
+
+    /// Traffic settings of connections of a route.
+    fn stream_traffic(&mut self, effect: Option<&TrafficEffect>) -> Arc<Traffic> {
+        let Some(TrafficEffect { traffic, .. }) = effect else {
+            return self.plain.clone();
+        };
         let make = || Arc::new(traffic.clone());
         let shared = self.traffic.entry(traffic.clone());
-        Some(shared.or_insert_with(make).clone())
+        shared.or_insert_with(make).clone()
     }
 }
 

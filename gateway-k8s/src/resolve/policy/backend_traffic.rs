@@ -18,6 +18,8 @@ pub(crate) struct TrafficEffect {
     pub(crate) traffic: Traffic,
     /// Policies in the request path.
     pub(crate) policies: Vec<Policy>,
+    /// Whether requests are sent to the cluster address of a Service instead of its endpoints.
+    pub(crate) service_address: bool,
 }
 
 impl RoutePolicySpec for BackendTrafficPolicySpec {
@@ -55,6 +57,7 @@ impl RoutePolicySpec for BackendTrafficPolicySpec {
         Ok(TrafficEffect {
             traffic: converted.traffic,
             policies: converted.policies,
+            service_address: converted.service_address,
         })
     }
 }

@@ -277,9 +277,43 @@ impl<'a> Backends<'a> {
         ResolvedBackend {
             backend,
             // Whether a name has addresses is known to the data plane alone.
-            available: true,
+            available: !object.endpoints.is_empty()
+                || !object.hosts.is_empty()
+                || object.dynamic.is_some(),
             host_names: object.host_names.clone(),
         }
+    }
+
+    /// Replaces a backend that is a Service by its cluster address (`routingType: Service`). A headless Service,
+    /// and one in a folder without `clusterIP`, keeps its endpoints.
+    pub(in super::super) fn route_to_address(
+        &mut self,
+        index: &ObjectIndex<'_>,
+        backend: &mut Arc<Backend>,
+    ) {
+        let id = &backend.id;
+        if !matches!(&*id.kind, "Service" | "Service/UDP") {
+            return;
+        }
+        let key = ObjectKey::new(&*id.namespace, &*id.name);
+        let service = index.objects.services.get(&key);
+        let address = service.and_then(|service| service.spec.cluster_ip.as_deref());
+        let Some(Ok(address)) = address.map(str::parse::<IpAddr>) else {
+            return;
+        };
+        let endpoint = Endpoint {
+            address: (address, id.port).into(),
+            weight: 1,
+        };
+        let id = BackendId {
+            kind: format!("{}/ClusterIP", id.kind),
+            ..id.clone()
+        };
+        self.endpoints.insert(id.clone(), vec![endpoint]);
+        *backend = self.once(Backend {
+            id,
+            ..(**backend).clone()
+        });
     }
 
     /// TLS settings for a port of a Service; `None`: plain text.

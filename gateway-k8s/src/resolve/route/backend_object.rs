@@ -206,11 +206,8 @@ impl BackendObject {
                 EndpointTarget::Host(host) => hosts.push(host),
             }
         }
-        if endpoints.is_empty() == hosts.is_empty() {
-            return invalid(match hosts.is_empty() {
-                true => "spec.endpoints is empty".to_owned(),
-                false => "spec.endpoints mixes host names with addresses".to_owned(),
-            });
+        if !endpoints.is_empty() && !hosts.is_empty() {
+            return invalid("spec.endpoints mixes host names with addresses".to_owned());
         }
         endpoints.sort();
         endpoints.dedup();
@@ -347,6 +344,10 @@ fn destination(
                 && (name == "localhost" || name.ends_with(".localhost"))
             {
                 return local(&name);
+            }
+            if name.parse::<IpAddr>().is_ok() {
+                let message = format!("{field}.fqdn.hostname {name} is an IP address; use ip");
+                return fault(RouteReason::InvalidAddress, message);
             }
             let port = port(fqdn.port)?;
             Ok(EndpointTarget::Host(DnsHost { name, port }))

@@ -55,6 +55,7 @@ pub(super) const fn of_rule(reason: RouteReason, part: RulePart) -> (FindingCode
         R::EndpointsNotFound => FindingCode::NoEndpoints,
         R::Accepted
         | R::IncompatibleFilters
+        | R::InvalidAddress
         | R::InvalidBackendFilters
         | R::InvalidBackendRef
         | R::InvalidBackendTls
