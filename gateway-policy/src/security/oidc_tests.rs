@@ -48,6 +48,7 @@ impl References for Objects {
                     tls: (name == "secure").then(|| Arc::new(tls)),
                     hosts: Vec::new(),
                     fallback: false,
+                    dynamic: None,
                 })),
             }
         });
