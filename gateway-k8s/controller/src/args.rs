@@ -10,6 +10,7 @@ use towergate_k8s::ObjectKey;
 use towergate_policy::global_rate_limit::RateLimitService;
 
 use crate::address_pool::parse_network;
+use crate::ingresses::IngressOptions;
 
 /// Serves the Gateways of a Kubernetes cluster with Towergate.
 #[derive(Debug, Parser)]
@@ -64,7 +65,7 @@ pub(crate) struct Args {
     pub(crate) authority_secret: String,
     /// Secret with the keys of OpenID Connect sessions. Each of its values is a key of at least 32 bytes; that with
     /// the first name seals, all of them open. Default: each policy derives its key from its client secret.
-    #[arg(long, value_name = "NAMESPACE/SECRET", value_parser = parse_secret_name)]
+    #[arg(long, value_name = "NAMESPACE/SECRET", value_parser = parse_object_name)]
     pub(crate) session_keys: Option<ObjectKey>,
     /// Path of a GeoIP database (MaxMind DB) on the data planes, for `clientIPGeoLocations`. Can be repeated. Default:
     /// policies with `clientIPGeoLocations` are rejected.
@@ -77,6 +78,22 @@ pub(crate) struct Args {
     /// Answer 500 while the rate limit service does not answer. Default: such requests pass.
     #[arg(long, requires = "rate_limit_service")]
     pub(crate) rate_limit_fail_closed: bool,
+    /// Serve the Ingresses of this class, translated as `towergate migrate` does. A path whose guard cannot be
+    /// translated answers 500, and its Ingress gets an Event.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) ingress_class: Option<String>,
+    /// Gateway of the Ingresses, which this controller creates and updates. Its namespace must exist. Default: the
+    /// namespace of the Lease, and the name of the class.
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = parse_object_name, requires = "ingress_class")]
+    pub(crate) ingress_gateway: Option<ObjectKey>,
+    /// GatewayClass of the Gateway of the Ingresses.
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "towergate",
+        requires = "ingress_class"
+    )]
+    pub(crate) ingress_gateway_class: String,
     /// Namespace of the Lease for leader election. Default: the namespace of the pod.
     #[arg(long, value_name = "NAMESPACE")]
     pub(crate) lease_namespace: Option<String>,
@@ -100,6 +117,17 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    /// The Ingresses to serve. `namespace` is that of the Lease.
+    pub(crate) fn ingresses(&self, namespace: &str) -> Option<IngressOptions> {
+        let class = self.ingress_class.clone()?;
+        let gateway = self.ingress_gateway.clone();
+        Some(IngressOptions {
+            gateway: gateway.unwrap_or_else(|| ObjectKey::new(namespace, class.as_str())),
+            gateway_class: self.ingress_gateway_class.clone(),
+            class,
+        })
+    }
+
     /// The service that counts global rate limits.
     pub(crate) fn rate_limit_service(&self) -> Option<RateLimitService> {
         let service = self.rate_limit_service.clone()?;
@@ -118,12 +146,12 @@ impl Args {
     }
 }
 
-fn parse_secret_name(text: &str) -> Result<ObjectKey, String> {
+fn parse_object_name(text: &str) -> Result<ObjectKey, String> {
     match text.split_once('/') {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => {
             Ok(ObjectKey::new(namespace, name))
         }
-        _ => Err(format!("`{text}` is not NAMESPACE/NAME of a Secret")),
+        _ => Err(format!("`{text}` is not NAMESPACE/NAME")),
     }
 }
 

@@ -5,6 +5,8 @@
 const GATEWAY: &str = "gateway.networking.k8s.io";
 /// The API group of Envoy Gateway.
 const ENVOY: &str = "gateway.envoyproxy.io";
+/// The API group of Ingresses.
+const NETWORKING: &str = "networking.k8s.io";
 
 /// API groups that are installed as CRDs: the API server may lack their kinds and versions.
 pub(crate) const OPTIONAL_GROUPS: [&str; 2] = [GATEWAY, ENVOY];
@@ -37,12 +39,19 @@ pub(crate) enum StatusShape {
     Parents,
     /// The entries of `ancestors` with the name of this controller.
     Ancestors,
+    /// `loadBalancer`.
+    LoadBalancer,
 }
 
 impl Kind {
     /// Whether the API server may lack the kind.
     pub(crate) fn optional(&self) -> bool {
         OPTIONAL_GROUPS.contains(&self.group)
+    }
+
+    /// Whether the kind is watched only if Ingresses are served.
+    pub(crate) fn is_of_ingresses(&self) -> bool {
+        self.group == NETWORKING
     }
 
     /// Whether objects of the kind only add routes or listeners. Resolving without the objects of another
@@ -91,7 +100,7 @@ const fn of_cluster(kind: Kind) -> Kind {
 use StatusShape as S;
 
 /// All watched kinds.
-pub(crate) static KINDS: [Kind; 23] = [
+pub(crate) static KINDS: [Kind; 25] = [
     of_cluster(kind(
         "GatewayClass",
         GATEWAY,
@@ -205,6 +214,14 @@ pub(crate) static KINDS: [Kind; 23] = [
     kind("Secret", "", "secrets", &["v1"], S::None),
     kind("ConfigMap", "", "configmaps", &["v1"], S::None),
     of_cluster(kind("Namespace", "", "namespaces", &["v1"], S::None)),
+    kind("Ingress", NETWORKING, "ingresses", &["v1"], S::LoadBalancer),
+    of_cluster(kind(
+        "IngressClass",
+        NETWORKING,
+        "ingressclasses",
+        &["v1"],
+        S::None,
+    )),
 ];
 
 #[cfg(test)]

@@ -25,6 +25,8 @@ pub(crate) struct Metrics {
     conflicts: AtomicU64,
     failed: AtomicU64,
     without_address: AtomicU64,
+    /// Settings of Ingresses by what became of them.
+    ingress_settings: Mutex<BTreeMap<&'static str, usize>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -100,6 +102,13 @@ impl Metrics {
             .store(gateways as u64, Ordering::Relaxed);
     }
 
+    /// Sets the number of settings of Ingresses with an outcome of the translation.
+    pub(crate) fn count_ingress_settings(&self, outcome: &'static str, settings: usize) {
+        let counts = self.ingress_settings.lock();
+        let mut counts = counts.unwrap_or_else(PoisonError::into_inner);
+        counts.insert(outcome, settings);
+    }
+
     /// Counts a write of a status.
     pub(crate) fn status_written(&self, result: WriteResult) {
         let counter = match result {
@@ -153,6 +162,7 @@ impl Metrics {
         );
         self.render_writes(&mut page);
         self.render_kinds(&mut page);
+        self.render_ingresses(&mut page);
         page.0.finish()
     }
 
@@ -169,6 +179,24 @@ impl Metrics {
         ] {
             let value = counter.load(Ordering::Relaxed);
             page.0.sample(&name, &Labels::new("result", result), value);
+        }
+    }
+
+    /// Nothing unless Ingresses are served.
+    fn render_ingresses(&self, page: &mut Page) {
+        let counts = self.ingress_settings.lock();
+        let counts = counts.unwrap_or_else(PoisonError::into_inner);
+        if counts.is_empty() {
+            return;
+        }
+        let name = page.family(
+            "ingress_settings",
+            MetricType::Gauge,
+            "Settings of Ingresses by what became of them in the translation.",
+        );
+        for (outcome, settings) in &*counts {
+            page.0
+                .sample(&name, &Labels::new("outcome", outcome), settings);
         }
     }
 

@@ -7,14 +7,42 @@ use serde_json::Value;
 use towergate_k8s::decode::ObjectStore;
 use towergate_k8s::{Diagnostic, ObjectKey, Objects};
 
+use crate::ingresses::{IngressOptions, Ingresses};
 use crate::kinds::{KINDS, Kind, StatusShape};
 use crate::watch::{Event, News};
 
 /// The objects and the state of each kind.
 #[derive(Debug, Default)]
 pub(crate) struct ObjectCache {
-    mirror: ObjectStore,
+    stores: Stores,
     kinds: BTreeMap<&'static str, Known>,
+}
+
+/// Where objects are kept by their content.
+#[derive(Debug, Default)]
+struct Stores {
+    /// The objects that are resolved.
+    mirror: ObjectStore,
+    /// The objects that the translation of Ingresses reads. `None`: no Ingresses are served.
+    ingresses: Option<Ingresses>,
+}
+
+impl Stores {
+    /// Returns whether the result of `resolve` may change.
+    fn apply(&mut self, kind: &Kind, key: &ObjectKey, object: Value) -> bool {
+        let ingresses = self.ingresses.as_mut();
+        let noted = ingresses.is_some_and(|all| all.note(kind.name, key, Some(&object)));
+        match kind.is_of_ingresses() {
+            true => noted,
+            false => self.mirror.apply(object) | noted,
+        }
+    }
+
+    fn remove(&mut self, kind: &Kind, key: &ObjectKey) -> bool {
+        let ingresses = self.ingresses.as_mut();
+        let noted = ingresses.is_some_and(|all| all.note(kind.name, key, None));
+        self.mirror.remove(kind.name, key) | noted
+    }
 }
 
 /// The effect of an event.
@@ -54,6 +82,43 @@ pub(crate) struct ObservedObject {
 }
 
 impl ObjectCache {
+    /// A cache that also serves Ingresses.
+    pub(crate) fn with_ingresses(options: Option<IngressOptions>) -> Self {
+        Self {
+            stores: Stores {
+                ingresses: options.map(Ingresses::new),
+                ..Stores::default()
+            },
+            ..Self::default()
+        }
+    }
+
+    /// The Ingresses, if they are served.
+    pub(crate) fn ingresses(&self) -> Option<&Ingresses> {
+        self.stores.ingresses.as_ref()
+    }
+
+    /// Brings the objects in memory in line with the Ingresses.
+    pub(crate) fn translate_ingresses(&mut self) {
+        let Stores { mirror, ingresses } = &mut self.stores;
+        let Some(ingresses) = ingresses else {
+            return;
+        };
+        let exists = |kind: &str, key: &ObjectKey| {
+            let known = self.kinds.get(kind);
+            known.is_some_and(|known| known.objects.contains_key(key))
+        };
+        let Some(new) = ingresses.translate(exists) else {
+            return;
+        };
+        for (kind, key) in &new.gone {
+            mirror.remove(kind, key);
+        }
+        for (_, _, object) in new.objects {
+            mirror.apply(object);
+        }
+    }
+
     /// Applies an event.
     pub(crate) fn take(&mut self, event: Event) -> Change {
         let kind = event.kind;
@@ -64,16 +129,16 @@ impl ObjectCache {
                 known.listing = Some(HashSet::new());
                 Change::Nothing
             }
-            News::Applied(object) => known.apply(kind, object, &mut self.mirror),
+            News::Applied(object) => known.apply(kind, object, &mut self.stores),
             News::Deleted(object) => {
                 let key = key(kind, &object);
                 known.objects.remove(&key);
-                match self.mirror.remove(kind.name, &key) {
+                match self.stores.remove(kind, &key) {
                     true => Change::Objects,
                     false => Change::Nothing,
                 }
             }
-            News::Listed => known.listed(kind, &mut self.mirror),
+            News::Listed => known.listed(kind, &mut self.stores),
             News::Unknown => {
                 known.complete = false;
                 Change::Nothing
@@ -81,7 +146,7 @@ impl ObjectCache {
             News::Absent => {
                 known.version = None;
                 known.listing = Some(HashSet::new());
-                known.listed(kind, &mut self.mirror)
+                known.listed(kind, &mut self.stores)
             }
         }
     }
@@ -107,12 +172,12 @@ impl ObjectCache {
 
     /// The objects.
     pub(crate) fn objects(&self) -> &Objects {
-        self.mirror.objects()
+        self.stores.mirror.objects()
     }
 
     /// Diagnostics of individual objects.
     pub(crate) fn diagnostics(&self) -> impl Iterator<Item = &Diagnostic> {
-        self.mirror.diagnostics()
+        self.stores.mirror.diagnostics()
     }
 
     /// The API version in which a kind is watched.
@@ -142,7 +207,7 @@ impl ObjectCache {
 }
 
 impl Known {
-    fn apply(&mut self, kind: &Kind, mut object: Value, mirror: &mut ObjectStore) -> Change {
+    fn apply(&mut self, kind: &Kind, mut object: Value, stores: &mut Stores) -> Change {
         let key = key(kind, &object);
         if let Some(listing) = &mut self.listing {
             listing.insert(key.clone());
@@ -155,8 +220,8 @@ impl Known {
             return Change::Nothing;
         }
         let status = before.is_none_or(|before| before.status != observed.status);
-        self.objects.insert(key, observed);
-        match (mirror.apply(object), status) {
+        self.objects.insert(key.clone(), observed);
+        match (stores.apply(kind, &key, object), status) {
             (true, _) => Change::Objects,
             (false, true) => Change::Status,
             (false, false) => Change::Nothing,
@@ -164,7 +229,7 @@ impl Known {
     }
 
     /// Removes the objects that the complete list does not contain.
-    fn listed(&mut self, kind: &Kind, mirror: &mut ObjectStore) -> Change {
+    fn listed(&mut self, kind: &Kind, stores: &mut Stores) -> Change {
         let told = self.listing.take().unwrap_or_default();
         let gone: Vec<ObjectKey> = self
             .objects
@@ -175,7 +240,7 @@ impl Known {
         let mut changed = !std::mem::replace(&mut self.complete, true);
         for key in gone {
             self.objects.remove(&key);
-            changed |= mirror.remove(kind.name, &key);
+            changed |= stores.remove(kind, &key);
         }
         match changed {
             true => Change::Objects,

@@ -15,11 +15,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
-use towergate_k8s::{Resolution, ResolveOptions, resolve};
+use towergate_k8s::status::StatusKey;
+use towergate_k8s::{Resolution, ResolveOptions, Statuses, resolve};
 
 use crate::address_pool::Role;
 use crate::debounce::Debounce;
 use crate::diagnostics_log::DiagnosticsLog;
+use crate::ingress_writer::IngressWrites;
+use crate::ingresses::{IngressOptions, load_balancer};
 use crate::metrics::Metrics;
 use crate::object_cache::{Change, ObjectCache};
 use crate::ownership;
@@ -48,6 +51,8 @@ pub(crate) struct Channels {
     pub(crate) made: watch::Receiver<u64>,
     /// Gateways to provision.
     pub(crate) to_run: watch::Sender<Option<Vec<GatewayToRun>>>,
+    /// The Gateway and the Events of Ingresses.
+    pub(crate) of_ingresses: watch::Sender<IngressWrites>,
 }
 
 /// The control loop.
@@ -77,13 +82,14 @@ impl Reconciler {
     /// Creates a loop that has received no events.
     pub(crate) fn new(
         options: ResolveOptions,
+        ingresses: Option<IngressOptions>,
         planes: Planes,
         publisher: Publisher,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             options,
-            world: ObjectCache::default(),
+            world: ObjectCache::with_ingresses(ingresses),
             planes,
             published: Published::new(publisher),
             verdicts: Verdicts::default(),
@@ -170,14 +176,16 @@ impl Reconciler {
         }
         tokio::task::block_in_place(|| {
             if change == Change::Objects || !self.decided {
-                self.resolve(leads, &channels.to_run);
+                self.resolve(leads, channels);
             }
             self.tell_statuses(leads, &channels.due);
         });
     }
 
-    fn resolve(&mut self, leads: bool, to_run: &watch::Sender<Option<Vec<GatewayToRun>>>) {
+    fn resolve(&mut self, leads: bool, channels: &Channels) {
         let began = Instant::now();
+        self.world.translate_ingresses();
+        self.tell_ingresses(&channels.of_ingresses);
         let role = if leads { Role::Leader } else { Role::Follower };
         let claims = ownership::claims(&self.world, &self.options.controller_name);
         self.verdicts = Verdicts::of(&self.published.reports().borrow());
@@ -208,11 +216,12 @@ impl Reconciler {
             &statuses,
             &self.options.controller_name,
         );
-        to_run.send_if_modified(|known| {
+        channels.to_run.send_if_modified(|known| {
             let new = known.as_ref() != Some(&gateways);
             *known = Some(gateways);
             new
         });
+        self.add_ingress_statuses(&mut statuses);
         self.desired = statuses.into();
         let plans = self.planes.split(plan, &placement);
         let kept = ownership::classless(&self.world);
@@ -221,6 +230,41 @@ impl Reconciler {
         self.decided = true;
         self.metrics.resolved(began.elapsed());
         tracing::debug!(took = ?began.elapsed(), leads, "resolved");
+    }
+
+    /// Hands over the Gateway and the Events of Ingresses.
+    fn tell_ingresses(&self, writes: &watch::Sender<IngressWrites>) {
+        let Some(ingresses) = self.world.ingresses() else {
+            return;
+        };
+        for (outcome, count) in ingresses.outcomes() {
+            self.metrics.count_ingress_settings(outcome.as_str(), count);
+        }
+        let new = IngressWrites {
+            gateway: ingresses.gateway().cloned(),
+            impossible: ingresses.impossible(),
+        };
+        writes.send_if_modified(|known| {
+            let changed = *known != new;
+            *known = new;
+            changed
+        });
+    }
+
+    /// Adds the statuses of Ingresses: the addresses of their Gateway.
+    fn add_ingress_statuses(&self, statuses: &mut Statuses) {
+        let Some(ingresses) = self.world.ingresses() else {
+            return;
+        };
+        let gateway = StatusKey::new("Gateway", ingresses.gateway_key().clone());
+        let Some(status) = statuses.0.get(&gateway) else {
+            return;
+        };
+        let status = load_balancer(status);
+        for ingress in ingresses.served() {
+            let key = StatusKey::new("Ingress", ingress.clone());
+            statuses.0.insert(key, status.clone());
+        }
     }
 
     fn scope(&self, placement: &Placement) -> ResolveOptions {

@@ -13,6 +13,7 @@ use towergate_k8s::resolve::BackendUse;
 use crate::address_pool::Pool;
 use crate::args::{Args, Mode};
 use crate::ca::{PlaneFolder, Trust};
+use crate::ingress_writer::{self, IngressWrites};
 use crate::lease::{Keeper, Place, Told};
 use crate::metrics::Metrics;
 use crate::planes::{self, Inputs, Planes, SHARED};
@@ -139,7 +140,8 @@ pub(crate) async fn start(args: &Args) -> Result<Running, Failure> {
         },
         ..ResolveOptions::default()
     };
-    let reconciler = Reconciler::new(fixed, planes, publisher, metrics);
+    let ingresses = args.ingresses(&lease.namespace);
+    let reconciler = Reconciler::new(fixed, ingresses, planes, publisher, metrics);
     Ok(Running {
         control: tokio::spawn(reconciler.run(channels)),
         serving,
@@ -169,6 +171,10 @@ fn channels(
     let (to_run, gateways) = watch::channel(None);
     let (tell_known, known) = watch::channel(false);
     let made = provisioner.changes();
+    let (of_ingresses, wanted) = watch::channel(IngressWrites::default());
+    if args.ingress_class.is_some() {
+        tokio::spawn(ingress_writer::run(client.clone(), until.clone(), wanted));
+    }
     let inputs = Inputs {
         gateways,
         authority,
@@ -177,13 +183,14 @@ fn channels(
     };
     let runner = tokio::spawn(planes::run(provisioner, inputs, tell_known));
     let channels = Channels {
-        events: crate::watch::start(watching, metrics),
+        events: crate::watch::start(watching, metrics, args.ingress_class.is_some()),
         leads,
         due,
         answers,
         known,
         made,
         to_run,
+        of_ingresses,
     };
     (channels, [writer, runner])
 }

@@ -67,6 +67,10 @@ impl Cluster {
 
     /// Starts a controller that has two addresses to give.
     fn start(&self, identity: &str) -> Controller {
+        self.start_with(identity, &[])
+    }
+
+    fn start_with(&self, identity: &str, options: &[&str]) -> Controller {
         let child = Command::new(env!("CARGO_BIN_EXE_towergate-controller"))
             .env("KUBECONFIG", &self.kubeconfig)
             .args(["--controller-name", &self.controller_name()])
@@ -87,6 +91,7 @@ impl Cluster {
                 "--log",
                 "warn",
             ])
+            .args(options)
             .stdin(Stdio::null())
             .spawn();
         Controller(child.expect("the controller starts"))
@@ -101,6 +106,7 @@ impl Cluster {
             kind: kind.to_owned(),
             plural: match kind {
                 "GatewayClass" => "gatewayclasses".to_owned(),
+                "Ingress" => "ingresses".to_owned(),
                 _ => format!("{}s", kind.to_lowercase()),
             },
         };
@@ -141,11 +147,12 @@ impl Cluster {
 
     /// Waits until the status of an object is as `wanted` says, and gives it back.
     async fn status(&self, kind: &str, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let api = self.api(GATEWAY_API, kind);
+        let api = self.api(api_version(kind), kind);
         let begin = Instant::now();
         loop {
-            let object = api.get(name).await.expect("the object is there");
-            let status = object.data["status"].clone();
+            let object = api.get_opt(name).await.expect("the server answers");
+            let status = object.map(|object| object.data["status"].clone());
+            let status = status.unwrap_or_default();
             if wanted(&status) {
                 return status;
             }
@@ -166,6 +173,13 @@ impl Cluster {
             .api("v1", "Namespace")
             .delete(&self.name, &Default::default())
             .await;
+    }
+}
+
+fn api_version(kind: &str) -> &'static str {
+    match kind {
+        "Ingress" => "networking.k8s.io/v1",
+        _ => GATEWAY_API,
     }
 }
 
@@ -308,5 +322,71 @@ async fn another_controller_takes_over_and_keeps_the_addresses() {
     };
     let after = cluster.status("Gateway", "b", two).await;
     assert_eq!(address(&after), address(&b));
+    cluster.end().await;
+}
+
+/// An Ingress of class `nginx` for `NAME.example.com`.
+fn ingress(name: &str, annotations: Value) -> Value {
+    json!({
+        "metadata": {"name": name, "annotations": annotations},
+        "spec": {
+            "ingressClassName": "nginx",
+            "rules": [{"host": format!("{name}.example.com"), "http": {"paths": [{
+                "path": "/", "pathType": "Prefix",
+                "backend": {"service": {"name": "web", "port": {"number": 80}}},
+            }]}}],
+        },
+    })
+}
+
+#[tokio::test]
+async fn ingresses_get_a_gateway_its_address_and_events() {
+    let Some(cluster) = Cluster::find("ingresses").await else {
+        return;
+    };
+    let _controller = cluster.start_with(
+        "one",
+        &[
+            "--ingress-class=nginx",
+            "--ingress-gateway-class",
+            &cluster.name,
+        ],
+    );
+    let kind = api_version("Ingress");
+    let shop = ingress("shop", json!({}));
+    cluster.create(kind, "Ingress", shop).await;
+
+    let addressed = |status: &Value| status["loadBalancer"]["ingress"][0]["ip"] == "192.0.2.1";
+    cluster.status("Ingress", "shop", addressed).await;
+    let gateway = cluster.status("Gateway", "nginx", is_placed).await;
+    let attached = |status: &Value| status["listeners"][0]["attachedRoutes"] == 1;
+    assert_eq!(address(&gateway), "192.0.2.1");
+    cluster.status("Gateway", "nginx", attached).await;
+
+    let fcgi = json!({"nginx.ingress.kubernetes.io/backend-protocol": "FCGI"});
+    cluster.create(kind, "Ingress", ingress("php", fcgi)).await;
+    cluster.status("Ingress", "php", addressed).await;
+    let events = cluster.api("events.k8s.io/v1", "Event");
+    let begin = Instant::now();
+    loop {
+        let all = events.list(&Default::default()).await.expect("events");
+        let told = all.into_iter().find(|event| {
+            event.data["regarding"]["name"] == "php" && event.data["reason"] == "NotTranslated"
+        });
+        if let Some(event) = told {
+            let note = event.data["note"].as_str().unwrap_or_default();
+            assert!(note.contains("FastCGI"), "{note}");
+            break;
+        }
+        assert!(begin.elapsed() < PATIENCE, "no Event");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+
+    let api = cluster.api(kind, "Ingress");
+    api.delete("shop", &Default::default())
+        .await
+        .expect("it can be deleted");
+    let route_of_php = |status: &Value| status["listeners"][0]["attachedRoutes"] == 1;
+    cluster.status("Gateway", "nginx", route_of_php).await;
     cluster.end().await;
 }

@@ -68,6 +68,7 @@ impl StatusKey {
             | "SecurityPolicy"
             | "EnvoyExtensionPolicy"
             | "EnvoyPatchPolicy" => "gateway.envoyproxy.io/v1alpha1",
+            "Ingress" => "networking.k8s.io/v1",
             _ => "gateway.networking.k8s.io/v1",
         };
         Self {

@@ -28,6 +28,11 @@ pub(super) fn merge(
     let merged = match shape {
         StatusShape::None => return None,
         StatusShape::Whole => whole(current, desired?, now),
+        StatusShape::LoadBalancer => {
+            let mut merged = current.clone();
+            merged["loadBalancer"] = desired?["loadBalancer"].clone();
+            merged
+        }
         StatusShape::Parents => {
             let list = List {
                 field: "parents",

@@ -61,8 +61,12 @@ const WATCH_SECONDS: u32 = 40;
 /// Objects per page of a list.
 const PAGE: u32 = 500;
 
-/// Watches all kinds until the receiver is dropped.
-pub(crate) fn start(client: &kube::Client, metrics: &Arc<Metrics>) -> mpsc::Receiver<Event> {
+/// Watches all kinds until the receiver is dropped. Without `ingresses`, those of [`Kind::is_of_ingresses`] are absent.
+pub(crate) fn start(
+    client: &kube::Client,
+    metrics: &Arc<Metrics>,
+    ingresses: bool,
+) -> mpsc::Receiver<Event> {
     let (sender, receiver) = mpsc::channel(1024);
     let (served, known) = watch::channel(Served::default());
     tokio::spawn(discovery::run(client.clone(), served));
@@ -75,7 +79,10 @@ pub(crate) fn start(client: &kube::Client, metrics: &Arc<Metrics>) -> mpsc::Rece
             events: sender.clone(),
             metrics: Arc::clone(metrics),
         };
-        tokio::spawn(source.run(known.clone()));
+        match kind.is_of_ingresses() && !ingresses {
+            true => drop(tokio::spawn(async move { source.tell(News::Absent).await })),
+            false => drop(tokio::spawn(source.run(known.clone()))),
+        }
     }
     receiver
 }

@@ -33,7 +33,7 @@ pub fn html(migration: &Migration) -> String {
     let _ = writeln!(
         out,
         "<h1>Migration from ingress-nginx</h1>\n<p>{} Ingresses, {} settings, {} objects.</p>\n<p>",
-        migration.ingresses,
+        migration.served.len(),
         migration.verdicts.len(),
         migration.objects.iter().count()
     );

@@ -21,7 +21,7 @@ pub fn text(migration: &Migration) -> String {
     let _ = writeln!(
         out,
         "{} Ingresses, {} settings: {}",
-        migration.ingresses,
+        migration.served.len(),
         migration.verdicts.len(),
         counts.join(", ")
     );
@@ -95,7 +95,7 @@ pub fn json(migration: &Migration) -> Value {
         .map(|(outcome, number)| (outcome.as_str().to_owned(), (*number).into()))
         .collect();
     json!({
-        "ingresses": migration.ingresses,
+        "ingresses": migration.served.len(),
         "summary": summary,
         "verdicts": migration.verdicts,
     })

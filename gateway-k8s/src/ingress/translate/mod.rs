@@ -61,8 +61,8 @@ pub struct Migration {
     pub objects: OutputObjects,
     /// What became of each setting, by object and name.
     pub verdicts: Vec<MigrationVerdict>,
-    /// Number of Ingresses that were translated.
-    pub ingresses: usize,
+    /// The Ingresses that were translated: those of the class.
+    pub served: BTreeSet<ObjectKey>,
     /// Secret of the self-signed certificate for clients without a known server name, which the caller makes: it is
     /// no function of the manifests. `None`: `default-ssl-certificate` names one.
     pub default_certificate: Option<ObjectKey>,
@@ -112,7 +112,7 @@ pub fn translate(manifests: &Manifests, options: &MigrateOptions) -> Migration {
     let config = ControllerConfig::find(manifests, &flags);
     let mut verdicts = Vec::new();
     let read = read_all(manifests, &config, &mut verdicts);
-    let ingresses = read.len();
+    let served = read.iter().map(|read| read.ingress.key.clone()).collect();
     let mut translator = Translator {
         manifests,
         config: &config,
@@ -140,7 +140,7 @@ pub fn translate(manifests: &Manifests, options: &MigrateOptions) -> Migration {
         default_certificate: translator.default_certificate,
         objects: translator.output,
         verdicts,
-        ingresses,
+        served,
     }
 }
 

@@ -1,0 +1,145 @@
+//! Writes what Ingresses need to the API server: their Gateway, and Events about what cannot be served.
+//!
+//! Only the leader writes. A failed write is tried again with growing pauses.
+
+use std::collections::{BTreeMap, HashSet};
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use serde_json::Value;
+use tokio::sync::watch;
+use towergate_k8s::ObjectKey;
+
+use crate::kinds;
+use crate::lease::Leads;
+use crate::watch::{Pause, resource};
+
+/// Field manager of the Gateway.
+const MANAGER: &str = "towergate-ingresses";
+/// Maximum length of the note of an Event, in bytes.
+const MAX_NOTE: usize = 1024;
+
+/// What to write.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct IngressWrites {
+    /// The Gateway of the Ingresses.
+    pub(crate) gateway: Option<Value>,
+    /// What cannot be served, by Ingress.
+    pub(crate) impossible: BTreeMap<ObjectKey, Vec<String>>,
+}
+
+/// Writes each value of `wanted` until its sender is dropped.
+pub(crate) async fn run(
+    client: Client,
+    mut leads: Leads,
+    mut wanted: watch::Receiver<IngressWrites>,
+) {
+    let reporter = Reporter {
+        controller: "towergate-controller".to_owned(),
+        instance: std::env::var("HOSTNAME").ok(),
+    };
+    let recorder = Recorder::new(client.clone(), reporter);
+    let mut pause = Pause::default();
+    let mut told = HashSet::new();
+    loop {
+        let writes = wanted.borrow_and_update().clone();
+        let wait = match leads.now() {
+            false => None,
+            true => match write(&client, &recorder, &writes, &mut told).await {
+                Ok(()) => {
+                    pause = Pause::default();
+                    None
+                }
+                Err(error) => {
+                    let wait = pause.next();
+                    tracing::warn!(%error, again_in = ?wait, "the Gateway of the Ingresses cannot be written");
+                    Some(wait)
+                }
+            },
+        };
+        let led = leads.now();
+        tokio::select! {
+            changed = wanted.changed() => if changed.is_err() { return },
+            () = becomes_leader(&mut leads), if !led => {}
+            () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+        }
+    }
+}
+
+async fn becomes_leader(leads: &mut Leads) {
+    while !leads.now() {
+        leads.changed().await;
+    }
+}
+
+async fn write(
+    client: &Client,
+    recorder: &Recorder,
+    writes: &IngressWrites,
+    told: &mut HashSet<(ObjectKey, String)>,
+) -> kube::Result<()> {
+    if let Some(gateway) = &writes.gateway {
+        apply(client, gateway).await?;
+    }
+    for (ingress, texts) in &writes.impossible {
+        for text in texts {
+            if told.contains(&(ingress.clone(), text.clone())) {
+                continue;
+            }
+            let about = ObjectReference {
+                api_version: Some("networking.k8s.io/v1".to_owned()),
+                kind: Some("Ingress".to_owned()),
+                name: Some(ingress.name.clone()),
+                namespace: Some(ingress.namespace.clone()),
+                ..ObjectReference::default()
+            };
+            recorder.publish(&event(text), &about).await?;
+            told.insert((ingress.clone(), text.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// Applies the Gateway, and takes fields back that others changed.
+async fn apply(client: &Client, gateway: &Value) -> kube::Result<()> {
+    let Some(kind) = kinds::KINDS.iter().find(|kind| kind.name == "Gateway") else {
+        return Ok(());
+    };
+    let text = |field: &str| gateway["metadata"][field].as_str().unwrap_or_default();
+    let resource = resource(kind, "v1");
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(client.clone(), text("namespace"), &resource);
+    let params = PatchParams::apply(MANAGER).force();
+    api.patch(text("name"), &params, &Patch::Apply(gateway))
+        .await
+        .map(drop)
+}
+
+fn event(text: &str) -> Event {
+    let mut end = text.len().min(MAX_NOTE);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    Event {
+        type_: EventType::Warning,
+        reason: "NotTranslated".to_owned(),
+        note: Some(text[..end].to_owned()),
+        action: "Translate".to_owned(),
+        secondary: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_note_ends_at_a_character() {
+        let note = event(&"ü".repeat(1000)).note.expect("a note");
+
+        assert_eq!(note.len(), 1024);
+        assert_eq!(event("short").note.as_deref(), Some("short"));
+    }
+}

@@ -1,0 +1,401 @@
+//! Ingresses of ingress-nginx that are served as they are (`--ingress-class`).
+//!
+//! ```text
+//! Ingress, IngressClass, Service, Secret, ... ──(texts)──> translate ─┬─ Gateway ───> API server (leader)
+//!                                                                     ├─ routes, policies ──> ObjectCache
+//!                                                                     └─ verdicts ──> Events, metrics
+//! ```
+//!
+//! The translation is that of `towergate migrate`. Only its Gateway becomes an object of the API server: it needs an
+//! address and data planes like any other. Everything else stays in memory, and an object of the API server with the
+//! kind and name of a translated one takes precedence over it: this is how one host after another is migrated.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+use towergate_k8s::ObjectKey;
+use towergate_k8s::ingress::{
+    Manifests, MigrateOptions, Migration, MigrationOutcome, MigrationVerdict, OutputObject,
+    translate,
+};
+
+use crate::default_certificate;
+
+/// Kinds that the translation reads.
+const READ: [&str; 7] = [
+    "Ingress",
+    "IngressClass",
+    "Service",
+    "EndpointSlice",
+    "ConfigMap",
+    "Secret",
+    "Namespace",
+];
+
+/// Kinds that are not added to the objects in memory: the Gateway is applied to the API server, which has the others.
+const NOT_IN_MEMORY: [&str; 3] = ["Gateway", "GatewayClass", "Namespace"];
+
+/// The class of Ingresses to serve, and the Gateway that serves them.
+#[derive(Clone, Debug)]
+pub(crate) struct IngressOptions {
+    /// Name of the class.
+    pub(crate) class: String,
+    /// The Gateway.
+    pub(crate) gateway: ObjectKey,
+    /// GatewayClass of the Gateway.
+    pub(crate) gateway_class: String,
+}
+
+/// The objects that the translation reads, and its last result.
+#[derive(Debug)]
+pub(crate) struct Ingresses {
+    options: IngressOptions,
+    /// Objects as JSON, by kind and name.
+    texts: BTreeMap<(&'static str, ObjectKey), String>,
+    /// Whether an object changed since the last translation.
+    stale: bool,
+    /// Kinds and names of the translated objects in memory.
+    translated: BTreeSet<(String, ObjectKey)>,
+    /// Ingresses of the class.
+    served: BTreeSet<ObjectKey>,
+    verdicts: Vec<MigrationVerdict>,
+    gateway: Option<Value>,
+}
+
+/// A new translation, as changes of the objects in memory.
+#[derive(Debug, Default)]
+pub(crate) struct NewTranslation {
+    /// Objects to add or replace.
+    pub(crate) objects: Vec<(String, ObjectKey, Value)>,
+    /// Objects of the last translation that the new one does not contain.
+    pub(crate) gone: Vec<(String, ObjectKey)>,
+}
+
+impl Ingresses {
+    /// Serves nothing until objects are noted.
+    pub(crate) fn new(options: IngressOptions) -> Self {
+        Self {
+            options,
+            texts: BTreeMap::new(),
+            stale: true,
+            translated: BTreeSet::new(),
+            served: BTreeSet::new(),
+            verdicts: Vec::new(),
+            gateway: None,
+        }
+    }
+
+    /// Notes an object of the API server, or that it is gone. Returns whether the translation may change.
+    pub(crate) fn note(&mut self, kind: &str, key: &ObjectKey, object: Option<&Value>) -> bool {
+        let shadows = self.translated.contains(&(kind.to_owned(), key.clone()));
+        self.stale |= shadows;
+        let Some(kind) = READ.into_iter().find(|read| *read == kind) else {
+            return shadows;
+        };
+        let at = (kind, key.clone());
+        let text = object.map(|object| relevant(kind, object));
+        let changed = self.texts.get(&at) != text.as_ref();
+        match text {
+            Some(text) => drop(self.texts.insert(at, text)),
+            None => drop(self.texts.remove(&at)),
+        }
+        self.stale |= changed;
+        changed || shadows
+    }
+
+    /// Translates again if an object changed. `exists` tells whether the API server has an object of a kind and name.
+    pub(crate) fn translate(
+        &mut self,
+        exists: impl Fn(&str, &ObjectKey) -> bool,
+    ) -> Option<NewTranslation> {
+        if !std::mem::take(&mut self.stale) {
+            return None;
+        }
+        let migration = self.migration();
+        let mut new = NewTranslation::default();
+        let mut translated = BTreeSet::new();
+        self.gateway = None;
+        let certificate = migration.default_certificate.as_ref();
+        let certificate =
+            certificate.and_then(|key| Some((key, default_certificate::secret(key)?)));
+        let certificate = certificate.map(|(key, secret)| OutputObject {
+            kind: "Secret".to_owned(),
+            key: key.clone(),
+            value: secret,
+            comments: BTreeSet::new(),
+        });
+        for object in migration.objects.iter().chain(&certificate) {
+            if object.kind == "Gateway" {
+                self.gateway = Some(open_to_all(object.value.clone()));
+            }
+            if NOT_IN_MEMORY.contains(&&*object.kind) {
+                continue;
+            }
+            let at = (object.kind.clone(), object.key.clone());
+            if !exists(&at.0, &at.1) {
+                new.objects
+                    .push((at.0.clone(), at.1.clone(), object.value.clone()));
+            }
+            translated.insert(at);
+        }
+        let old = std::mem::replace(&mut self.translated, translated);
+        let gone = old.into_iter().filter(|at| !self.translated.contains(at));
+        new.gone = gone.filter(|(kind, key)| !exists(kind, key)).collect();
+        self.served = migration.served;
+        self.verdicts = migration.verdicts;
+        Some(new)
+    }
+
+    fn migration(&self) -> Migration {
+        let mut manifests = Manifests::default();
+        for ((kind, key), text) in &self.texts {
+            manifests.add(&format!("{kind} {key}"), text);
+        }
+        if manifests.ingresses.is_empty() {
+            return Migration::default();
+        }
+        let options = MigrateOptions {
+            gateway: self.options.gateway.clone(),
+            class: self.options.gateway_class.clone(),
+            flags: vec![format!("ingress-class={}", self.options.class)],
+        };
+        translate(&manifests, &options)
+    }
+
+    /// The Gateway to apply. `None`: there are no Ingresses; a Gateway that exists is left alone.
+    pub(crate) fn gateway(&self) -> Option<&Value> {
+        self.gateway.as_ref()
+    }
+
+    /// Namespace and name of the Gateway.
+    pub(crate) fn gateway_key(&self) -> &ObjectKey {
+        &self.options.gateway
+    }
+
+    /// The Ingresses of the class.
+    pub(crate) fn served(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.served.iter()
+    }
+
+    /// Number of verdicts by outcome.
+    pub(crate) fn outcomes(&self) -> impl Iterator<Item = (MigrationOutcome, usize)> {
+        MigrationOutcome::ALL.into_iter().map(|outcome| {
+            let of_outcome = self.verdicts.iter().filter(|one| one.outcome == outcome);
+            (outcome, of_outcome.count())
+        })
+    }
+
+    /// What cannot be served as it is written, by Ingress.
+    pub(crate) fn impossible(&self) -> BTreeMap<ObjectKey, Vec<String>> {
+        let mut by_ingress: BTreeMap<ObjectKey, Vec<String>> = BTreeMap::new();
+        for verdict in &self.verdicts {
+            let name = verdict.object.strip_prefix("Ingress ");
+            let key = name.and_then(|name| name.split_once('/'));
+            if let (Some((namespace, name)), MigrationOutcome::Impossible) = (key, verdict.outcome)
+            {
+                let texts = by_ingress.entry(ObjectKey::new(namespace, name));
+                let text = format!("{}: {}", verdict.setting, verdict.text);
+                texts.or_default().push(text);
+            }
+        }
+        by_ingress
+    }
+}
+
+/// The status of an Ingress whose Gateway has a status: `loadBalancer` with its addresses.
+pub(crate) fn load_balancer(gateway_status: &Value) -> Value {
+    let addresses = gateway_status["addresses"].as_array().into_iter().flatten();
+    let entries: Vec<Value> = addresses
+        .filter_map(|address| {
+            let value = address["value"].as_str()?;
+            Some(match value.parse::<std::net::IpAddr>() {
+                Ok(_) => json!({ "ip": value }),
+                Err(_) => json!({ "hostname": value }),
+            })
+        })
+        .collect();
+    match entries.is_empty() {
+        true => json!({"loadBalancer": {}}),
+        false => json!({"loadBalancer": {"ingress": entries}}),
+    }
+}
+
+/// What the translation reads of an object, as JSON. Fields that change without effect on it are left out.
+fn relevant(kind: &str, object: &Value) -> String {
+    let mut kept = Map::new();
+    let metadata = &object["metadata"];
+    let names = [
+        "name",
+        "namespace",
+        "labels",
+        "annotations",
+        "creationTimestamp",
+    ];
+    let metadata: Map<String, Value> = names
+        .into_iter()
+        .filter(|name| !metadata[*name].is_null())
+        .map(|name| (name.to_owned(), metadata[name].clone()))
+        .collect();
+    kept.insert("metadata".to_owned(), Value::Object(metadata));
+    for field in ["apiVersion", "kind", "spec", "data", "type"] {
+        if !object[field].is_null() {
+            kept.insert(field.to_owned(), object[field].clone());
+        }
+    }
+    if kind == "EndpointSlice" {
+        // Only whether a Service has an endpoint counts: its addresses change with every rollout.
+        let endpoints = object["endpoints"].as_array().into_iter().flatten();
+        let ready = endpoints
+            .into_iter()
+            .any(|endpoint| endpoint["conditions"]["ready"] != false);
+        let endpoint = json!([{"conditions": {"ready": ready}}]);
+        kept.insert("endpoints".to_owned(), endpoint);
+    }
+    Value::Object(kept).to_string()
+}
+
+/// The Gateway with listeners for routes of all namespaces: every namespace may have Ingresses.
+fn open_to_all(mut gateway: Value) -> Value {
+    let listeners = gateway["spec"]["listeners"].as_array_mut();
+    for listener in listeners.into_iter().flatten() {
+        listener["allowedRoutes"]["namespaces"] = json!({"from": "All"});
+    }
+    gateway
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ingresses() -> Ingresses {
+        Ingresses::new(IngressOptions {
+            class: "nginx".to_owned(),
+            gateway: ObjectKey::new("edge", "nginx"),
+            gateway_class: "towergate".to_owned(),
+        })
+    }
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey::new("shop", name)
+    }
+
+    fn ingress(version: &str, annotations: Value) -> Value {
+        json!({
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "Ingress",
+            "metadata": {
+                "name": "web", "namespace": "shop", "resourceVersion": version, "annotations": annotations,
+            },
+            "spec": {
+                "ingressClassName": "nginx",
+                "rules": [{"host": "shop.example.com", "http": {"paths": [{
+                    "path": "/", "pathType": "Prefix",
+                    "backend": {"service": {"name": "web", "port": {"number": 80}}},
+                }]}}],
+            },
+            "status": {"version": version},
+        })
+    }
+
+    fn nothing(_: &str, _: &ObjectKey) -> bool {
+        false
+    }
+
+    fn kinds(new: &NewTranslation) -> Vec<&str> {
+        new.objects.iter().map(|(kind, ..)| &**kind).collect()
+    }
+
+    #[test]
+    fn an_ingress_becomes_a_gateway_to_apply_and_objects_in_memory() {
+        let mut ingresses = ingresses();
+        assert!(ingresses.note("Ingress", &key("web"), Some(&ingress("1", json!({})))));
+
+        let new = ingresses.translate(nothing).expect("an object changed");
+
+        assert!(kinds(&new).contains(&"HTTPRoute"), "{:?}", kinds(&new));
+        assert!(kinds(&new).contains(&"Secret"), "the default certificate");
+        assert!(!kinds(&new).contains(&"Gateway"));
+        let gateway = ingresses.gateway().expect("a Gateway");
+        assert_eq!(gateway["metadata"]["namespace"], "edge");
+        assert_eq!(gateway["spec"]["gatewayClassName"], "towergate");
+        let access = &gateway["spec"]["listeners"][0]["allowedRoutes"];
+        assert_eq!(*access, json!({"namespaces": {"from": "All"}}));
+        assert_eq!(ingresses.served().collect::<Vec<_>>(), [&key("web")]);
+    }
+
+    #[test]
+    fn a_status_or_a_version_is_no_change() {
+        let mut ingresses = ingresses();
+        ingresses.note("Ingress", &key("web"), Some(&ingress("1", json!({}))));
+        ingresses.translate(nothing);
+
+        assert!(!ingresses.note("Ingress", &key("web"), Some(&ingress("2", json!({})))));
+
+        assert!(ingresses.translate(nothing).is_none());
+    }
+
+    #[test]
+    fn an_object_of_the_server_takes_precedence_until_it_is_gone() {
+        let mut ingresses = ingresses();
+        ingresses.note("Ingress", &key("web"), Some(&ingress("1", json!({}))));
+        let new = ingresses.translate(nothing).expect("a translation");
+        let (_, route, _) = new
+            .objects
+            .iter()
+            .find(|(kind, ..)| kind == "HTTPRoute")
+            .expect("a route")
+            .clone();
+
+        assert!(ingresses.note("HTTPRoute", &route, Some(&json!({}))));
+        let exists = |kind: &str, key: &ObjectKey| kind == "HTTPRoute" && *key == route;
+        let new = ingresses.translate(exists).expect("a translation");
+        assert!(!kinds(&new).contains(&"HTTPRoute"));
+        assert!(new.gone.is_empty(), "the object of the server stays");
+
+        assert!(ingresses.note("HTTPRoute", &route, None));
+        let new = ingresses.translate(nothing).expect("a translation");
+        assert!(kinds(&new).contains(&"HTTPRoute"));
+    }
+
+    #[test]
+    fn what_a_deleted_ingress_needed_is_gone() {
+        let mut ingresses = ingresses();
+        ingresses.note("Ingress", &key("web"), Some(&ingress("1", json!({}))));
+        let new = ingresses.translate(nothing).expect("a translation");
+        let routes = new.objects.len();
+
+        assert!(ingresses.note("Ingress", &key("web"), None));
+
+        let new = ingresses.translate(nothing).expect("a translation");
+        assert_eq!((new.objects.len(), new.gone.len()), (0, routes));
+        assert!(ingresses.gateway().is_none());
+        assert_eq!(ingresses.served().count(), 0);
+    }
+
+    #[test]
+    fn what_cannot_be_served_is_told_by_ingress() {
+        let mut ingresses = ingresses();
+        let snippet = json!({"nginx.ingress.kubernetes.io/backend-protocol": "FCGI"});
+        ingresses.note("Ingress", &key("web"), Some(&ingress("1", snippet)));
+        ingresses.translate(nothing);
+
+        let told = ingresses.impossible();
+
+        let texts = &told[&key("web")];
+        assert!(texts[0].contains("backend-protocol"), "{texts:?}");
+        let count = ingresses.outcomes().map(|(_, count)| count).sum::<usize>();
+        assert!(count >= 1);
+    }
+
+    #[test]
+    fn an_address_is_told_as_address_or_name() {
+        let status = json!({"addresses": [{"value": "192.0.2.1"}, {"value": "lb.example.com"}]});
+
+        let entries = json!([{"ip": "192.0.2.1"}, {"hostname": "lb.example.com"}]);
+        assert_eq!(
+            load_balancer(&status),
+            json!({"loadBalancer": {"ingress": entries}})
+        );
+        assert_eq!(load_balancer(&Value::Null), json!({"loadBalancer": {}}));
+    }
+}
