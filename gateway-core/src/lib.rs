@@ -90,6 +90,7 @@ pub mod filter;
 pub mod format;
 #[cfg(feature = "gateway")]
 pub mod gateway;
+pub mod grpc_web;
 pub mod http;
 #[cfg(feature = "gateway")]
 mod keepalive;

@@ -7,8 +7,8 @@ mod properties;
 use std::path::Path;
 
 use properties::{
-    client_hello, client_ip, format, h1_e2e, host, path, proxy_protocol, request_framer, router,
-    upstream_response,
+    client_hello, client_ip, format, grpc_web_text, h1_e2e, host, path, proxy_protocol,
+    request_framer, router, upstream_response,
 };
 
 /// Checks each input of a target.
@@ -45,6 +45,11 @@ fn whole_connections_of_http1() {
 #[test]
 fn formats() {
     replay("format", format::check);
+}
+
+#[test]
+fn bodies_of_grpc_web() {
+    replay("grpc_web_text", grpc_web_text::check);
 }
 
 #[test]

@@ -259,6 +259,7 @@ fn settings_of_http1_and_http2_are_converted() {
     assert!(settings.http1.close_at_max_duration);
     assert_eq!(settings.http1.http10, Some(Http10::default()));
     assert!(settings.http1.ignored_upgrades[0].matches("h2c"));
+    assert_eq!(settings.translate_grpc_web, Some(false));
     assert_eq!(settings.http2.stream_window, 131_072);
     assert_eq!(settings.http2.connection_window, 2_097_152);
     assert_eq!(settings.http2.max_concurrent_streams, 7);
@@ -314,7 +315,6 @@ fn unsupported_fields_are_rejected_by_name() {
 fn fields_that_protect_nothing_are_ignored_with_a_remark() {
     for (fields, remark) in [
         (json!({"http3": {}}), "spec.http3"),
-        (json!({"grpc": {"enableWeb": true}}), "spec.grpc.enableWeb"),
         (
             json!({"scheme": "MatchBackend"}),
             "spec.scheme: MatchBackend",

@@ -3,8 +3,8 @@
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+pub(crate) const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Whether the request is gRPC, by its `Content-Type`.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
@@ -42,7 +42,7 @@ pub(crate) fn status_of(status: StatusCode) -> u16 {
 }
 
 /// Percent-encodes a message (gRPC over HTTP/2, "Percent-Encoded").
-fn grpc_message(text: &[u8]) -> HeaderValue {
+pub(crate) fn grpc_message(text: &[u8]) -> HeaderValue {
     const PLAIN: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b'%');
     let encoded = percent_encoding::percent_encode(text, PLAIN).to_string();
     HeaderValue::try_from(encoded).expect("percent-encoded text is visible ASCII")

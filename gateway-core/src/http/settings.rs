@@ -32,6 +32,8 @@ pub struct ListenerSettings {
     pub strict_host: bool,
     /// Forward a client's `x-envoy-external-address` where Envoy does. Default: false, the field is removed.
     pub keep_external_address: bool,
+    /// Translate gRPC-Web to gRPC. Default: `None`, if a GRPCRoute is attached to the listener.
+    pub translate_grpc_web: Option<bool>,
 }
 
 /// Header handling (ClientTrafficPolicy `headers`).

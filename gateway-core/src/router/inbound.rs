@@ -16,6 +16,7 @@ use super::request_context::{
 use super::{Shared, listener_of};
 use crate::conn::ConnInfo;
 use crate::format::FormatRequest;
+use crate::grpc_web::WebEncoding;
 use crate::http::Sanitized;
 use crate::http::grpc::is_grpc;
 use crate::http::names::Names;
@@ -31,6 +32,8 @@ pub(super) struct InboundRequest<'a> {
     /// Connection of a client that requests an upgrade.
     connection: Option<OnUpgrade>,
     grpc: bool,
+    /// The request is gRPC-Web, and is translated to gRPC.
+    grpc_web: bool,
     /// The connection of an HTTP/1.0 client closes after this request.
     last: bool,
     exchange: Box<Exchange>,
@@ -61,9 +64,12 @@ impl<'a> InboundRequest<'a> {
         // hyper stores the connection of an upgrade in the extensions.
         let connection = head.extensions.remove();
         let names = Names::of(&head.headers);
-        let grpc = names.has(Names::CONTENT_TYPE) && is_grpc(&head.headers);
+        let typed = names.has(Names::CONTENT_TYPE);
+        let grpc = typed && is_grpc(&head.headers);
         let last = head.version < Version::HTTP_11 && !asks_keep_alive(&head.headers);
         let listener = listener_of(port, conn, Some(&head));
+        let grpc_web =
+            typed && listener.grpc_web && !grpc && WebEncoding::of_request(&head.headers).is_some();
         let mut exchange = Exchange::new(shared, &listener.id, conn, &head);
         let context = RequestContext {
             shared,
@@ -78,6 +84,7 @@ impl<'a> InboundRequest<'a> {
             head,
             connection,
             grpc,
+            grpc_web,
             last,
             exchange,
             outcome,
@@ -123,6 +130,7 @@ impl<'a> InboundRequest<'a> {
                 let state = ResponseState {
                     exchange: &mut self.exchange,
                     effects: &mut self.effects,
+                    grpc_web: self.grpc_web,
                 };
                 self.context.respond(routed, parts, state).await
             }

@@ -9,7 +9,7 @@
 //! | 5 | health check of the listener | 200, 503 |
 //! | 6 | authority: it must belong to the listener that TLS selected | 421 |
 //! | 7 | rule: host, then the precedence of Gateway API | 404, 500 |
-//! | 8 | policies, in the order of [`Stage`](crate::policy::Stage), before any filter changes the request | theirs |
+//! | 8 | policies, in the order of [`Stage`](crate::policy::Stage), before any filter changes the request; then gRPC-Web to gRPC | theirs |
 //! | 9 | invalid rule; redirect | 500; 3xx |
 //! | 10 | upgrade, if the rule allows it | 403 |
 //! | 11 | backendRef by weight, its redirect; request edits, those of the backendRef first; rewrite; mirrors | 3xx, 500 |

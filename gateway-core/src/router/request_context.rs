@@ -3,7 +3,7 @@
 use std::pin::pin;
 
 use http::header::{LOCATION, SET_COOKIE};
-use http::{HeaderMap, Request, Response, StatusCode, request};
+use http::{HeaderMap, Request, Response, StatusCode, Version, request};
 use hyper::upgrade::OnUpgrade;
 
 use super::exchange::Exchange;
@@ -11,6 +11,7 @@ use super::{Shared, bodies, health_reply, timers};
 use crate::conn::ConnInfo;
 use crate::filter::{DirectResponse, HeaderEdits, Redirect, RedirectFacts, RegexRewrite};
 use crate::format::{FormatContext, FormatRequest};
+use crate::grpc_web::GrpcWeb;
 use crate::http::client_ip::ClientIp;
 use crate::http::forwarded::X_FORWARDED_PROTO;
 use crate::http::names::Names;
@@ -18,7 +19,7 @@ use crate::http::sanitize::{self, Sanitized};
 use crate::http::{Upgrade, client_ip, forwarded};
 use crate::plan::{Filter, RouteKind};
 use crate::policy::chain::{ChainCursor, ChainStop};
-use crate::policy::{PolicyRequest, RequestFacts, RequestHead, ResponseEffects, Stage};
+use crate::policy::{BodyPolicy, PolicyRequest, RequestFacts, RequestHead, ResponseEffects, Stage};
 use crate::route::{MatchedRoute, Query};
 use crate::snapshot::{ListenerSnapshot, PortSnapshot, RuleTarget};
 use crate::traffic::{ForwardContext, Forwarded, SelectedBackend};
@@ -56,6 +57,8 @@ pub(super) struct RequestParts<'h> {
 pub(super) struct ResponseState<'e> {
     pub(super) exchange: &'e mut Exchange,
     pub(super) effects: &'e mut ResponseEffects,
+    /// The request is gRPC-Web, and is translated to gRPC.
+    pub(super) grpc_web: bool,
 }
 
 impl<'a> RequestContext<'a> {
@@ -120,6 +123,9 @@ impl<'a> RequestContext<'a> {
         }
         // Policies see every request as HTTP/1.1; the protocol towards the backend may follow the client's.
         parts.head.version = routed.clean.sanitized.version;
+        if state.grpc_web {
+            self.translate_grpc_web(routed, &mut parts, &mut state)?;
+        }
         let RoutedRequest { clean, found } = &*routed;
         let exchange = state.exchange;
         let (picked, upgrade) = self.prepare(routed, &mut parts, exchange)?;
@@ -228,6 +234,21 @@ impl<'a> RequestContext<'a> {
                 return Ok(());
             }
         }
+    }
+
+    /// Translates a gRPC-Web request to gRPC, and its response back. Policies see the request of the browser.
+    fn translate_grpc_web(
+        &self,
+        routed: &RoutedRequest<'_>,
+        parts: &mut RequestParts<'_>,
+        state: &mut ResponseState<'_>,
+    ) -> Result<(), LocalReply> {
+        let facts = self.facts(&routed.clean, routed.found.payload);
+        let head = RequestHead::new(parts.head, facts, state.effects);
+        GrpcWeb.wrap(&mut PolicyRequest::new(head, &mut parts.body))?;
+        // Where the protocol follows the client's, gRPC requires HTTP/2.
+        parts.head.version = Version::HTTP_2;
+        Ok(())
     }
 
     /// Matches the request again; the result continues in the chain of the new rule.

@@ -18,7 +18,9 @@ use crate::datagram::DatagramConfig;
 use crate::filter::Rewrite;
 use crate::listen::PortConfig;
 use crate::plan::Filter;
-use crate::plan::{Listener, ListenerId, Plan, Port, Route, RouteId, Rule, WeightedBackend};
+use crate::plan::{
+    Listener, ListenerId, Plan, Port, Route, RouteId, RouteKind, Rule, WeightedBackend,
+};
 use crate::policy::chain::PolicyChain;
 use crate::policy::{BuildContext, BuiltPolicy, PolicyError, RoutePolicy, Stage};
 use crate::route::HostTable;
@@ -146,6 +148,10 @@ impl<'a, P: RoutePolicy> Builder<'a, P> {
             port: listener.port,
             settings: listener.settings.clone(),
             failed: listener.failed,
+            grpc_web: listener
+                .settings
+                .translate_grpc_web
+                .unwrap_or_else(|| has_grpc_route(listener)),
             table: hosts
                 .into_iter()
                 .map(|(hostname, routes)| self.host(hostname, &routes))
@@ -319,6 +325,15 @@ fn table<P>(
             })
     });
     HostTable::build(hostname.clone(), entries)
+}
+
+/// Whether a GRPCRoute is attached to the listener.
+fn has_grpc_route<P>(listener: &Listener<P>) -> bool {
+    let mut routes = listener.routes.iter();
+    routes.any(|route| {
+        let rule = route.rules.first();
+        rule.is_some_and(|rule| rule.route.kind == RouteKind::Grpc)
+    })
 }
 
 #[cfg(test)]

@@ -72,6 +72,8 @@ pub(crate) struct ListenerSnapshot {
     pub(crate) settings: Arc<ListenerSettings>,
     /// The policy of the listener is invalid, so every route returns 500.
     pub(crate) failed: bool,
+    /// gRPC-Web is translated to gRPC.
+    pub(crate) grpc_web: bool,
     pub(crate) table: RouteTable<RuleTarget>,
 }
 

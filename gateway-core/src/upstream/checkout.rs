@@ -13,6 +13,7 @@ use super::{Upload, UploadProgress};
 use crate::error::Error;
 use crate::http::hop_by_hop;
 use crate::http::upgrade::Upgrade;
+use crate::policy::RejectedBody;
 use crate::reusable_timer::ReusableTimer;
 
 /// A connection that is ready for one request.
@@ -100,9 +101,11 @@ impl Checkout {
 fn attribute_error(error: SendFailure, upload: Option<&UploadProgress>) -> SendFailure {
     match error {
         SendFailure::Sent(error) if upload.is_some_and(UploadProgress::has_failed) => {
-            SendFailure::Sent(match error {
-                Error::RequestBody(_) => error,
-                other => Error::RequestBody(Box::new(other)),
+            let rejected = upload.and_then(UploadProgress::rejected);
+            SendFailure::Sent(match (rejected, error) {
+                (Some(reply), _) => Error::RequestBody(RejectedBody(reply.clone()).into()),
+                (None, error @ Error::RequestBody(_)) => error,
+                (None, other) => Error::RequestBody(Box::new(other)),
             })
         }
         error => error,

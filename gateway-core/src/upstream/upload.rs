@@ -1,8 +1,8 @@
 //! Upload of a request body to an endpoint.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -11,7 +11,8 @@ use http_body::{Body as _, Frame, SizeHint};
 
 use super::ClientBodyError;
 use super::replay::ReplayBody;
-use crate::Body;
+use crate::policy::RejectedBody;
+use crate::{Body, LocalReply};
 
 /// Progress of an upload, shared by its sender and the task that waits for the response.
 #[derive(Debug, Default)]
@@ -19,6 +20,8 @@ pub(crate) struct UploadProgress {
     state: AtomicU8,
     waiting: AtomicWaker,
     sending: AtomicWaker,
+    /// The reply to a body that a policy has rejected. hyper drops the error of a body over HTTP/2.
+    rejected: OnceLock<Box<LocalReply>>,
 }
 
 const RUNNING: u8 = 0;
@@ -35,6 +38,11 @@ impl UploadProgress {
     /// Returns whether the client's body ended in an error.
     pub(crate) fn has_failed(&self) -> bool {
         self.state.load(Ordering::Acquire) == FAILED
+    }
+
+    /// The reply to the client's body, if a policy has rejected it.
+    pub(crate) fn rejected(&self) -> Option<&LocalReply> {
+        self.rejected.get().map(|reply| &**reply)
     }
 
     /// Like [`is_done`](Self::is_done), but registers the task to be woken.
@@ -156,7 +164,12 @@ impl http_body::Body for Upload {
         });
         if let Some(progress) = &this.progress {
             match &frame {
-                Some(Err(_)) => progress.end(FAILED),
+                Some(Err(error)) => {
+                    if let Some(reply) = RejectedBody::reply_in(&**error) {
+                        let _ = progress.rejected.set(Box::new(reply.clone()));
+                    }
+                    progress.end(FAILED);
+                }
                 Some(Ok(frame)) if frame.is_data() && !this.is_end_stream() => {}
                 Some(Ok(_)) | None => progress.finish(),
             }

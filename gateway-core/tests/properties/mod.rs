@@ -5,6 +5,7 @@
 pub mod client_hello;
 pub mod client_ip;
 pub mod format;
+pub mod grpc_web_text;
 pub mod h1_e2e;
 pub mod host;
 pub mod path;

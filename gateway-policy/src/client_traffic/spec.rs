@@ -84,8 +84,8 @@ api_struct! {
 
     /// Settings of gRPC.
     pub struct EnableWeb {
-        /// Whether gRPC-Web is translated to gRPC. Default: `false`.
-        enable_web: bool = "enableWeb" Ignored,
+        /// Whether gRPC-Web is translated to gRPC. Default: if a GRPCRoute is attached to the listener.
+        enable_web: bool = "enableWeb",
     }
 }
 
@@ -147,7 +147,7 @@ impl ClientTrafficPolicySpec {
             http3: _,
             health_check,
             scheme: _,
-            grpc: _,
+            grpc,
         } = self.clone();
         let timeouts = timeout.unwrap_or_default().settings(at.field("timeout"))?;
         let connection = connection.unwrap_or_default();
@@ -167,6 +167,7 @@ impl ClientTrafficPolicySpec {
                 http2,
                 limits,
                 health_check_path: health_check.and_then(|check| check.path),
+                translate_grpc_web: grpc.and_then(|grpc| grpc.enable_web),
                 ..Default::default()
             },
             tcp: plan::TcpSettings {

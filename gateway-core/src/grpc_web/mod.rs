@@ -1,0 +1,134 @@
+//! Translation of gRPC-Web to gRPC (PROTOCOL-WEB of gRPC), so that browsers can call gRPC backends.
+//!
+//! | | gRPC-Web | gRPC |
+//! |---|---|---|
+//! | media type | `application/grpc-web`, `application/grpc-web-text`, each also with `+proto` | `application/grpc` |
+//! | request body | messages, in base64 for `-text` | messages |
+//! | response body | messages, then one frame with the trailers; in base64 if `Accept` is `-text` | messages |
+//! | status | in the last frame of the body, or in the head of a response without messages | in trailers |
+//!
+//! Both directions are streamed: a message is forwarded while it arrives, whatever its size.
+//!
+//! A response that is not gRPC (a local reply, or an error of a proxy before the backend) has its status in the
+//! head: `grpc-status` by the HTTP status, and its text as `grpc-message`, as in Envoy.
+//!
+//! [`GrpcWeb`] is a policy over bodies, and with [`PolicyLayer`](crate::policy::PolicyLayer) a Layer for any
+//! server. The gateway runs it after the policies of a rule, which see the request of the browser.
+//!
+//! ```
+//! use http::{Request, Response};
+//! use tower::{Layer, ServiceExt, service_fn};
+//! use towergate_core::Body;
+//! use towergate_core::grpc_web::GrpcWeb;
+//! use towergate_core::policy::{BuiltPolicy, PolicyLayer};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+//! let backend = service_fn(|request: Request<Body>| async move {
+//!     assert_eq!(request.headers()["content-type"], "application/grpc");
+//!     let response = Response::builder().header("content-type", "application/grpc");
+//!     let response = response.header("grpc-status", "0").body(Body::empty());
+//!     Ok::<_, std::io::Error>(response.unwrap_or_default())
+//! });
+//! let service = PolicyLayer::new(BuiltPolicy::body(GrpcWeb)).layer(backend);
+//!
+//! let call = Request::post("/echo.Echo/Say").header("content-type", "application/grpc-web+proto");
+//! let response = service.oneshot(call.body(Body::empty())?).await?;
+//! assert_eq!(response.headers()["content-type"], "application/grpc-web+proto");
+//! # Ok(())
+//! # }
+//! ```
+
+mod request_body;
+mod response_body;
+mod response_head;
+mod text;
+
+pub use text::{InvalidBase64, TextDecoder, TextEncoder};
+
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, TE};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::policy::{BodyPolicy, PolicyRequest};
+use crate::{Body, LocalReply};
+
+const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+
+/// Translates gRPC-Web calls to gRPC, and their responses back. Other requests are not changed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct GrpcWeb;
+
+/// Encoding of a gRPC-Web body.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WebEncoding {
+    /// Frames as they are.
+    Binary,
+    /// Frames in base64.
+    Text,
+}
+
+impl WebEncoding {
+    /// The encoding of a media type; `None`: not gRPC-Web with Protocol Buffers.
+    fn of(media_type: &[u8]) -> Option<Self> {
+        let essence = media_type.split(|byte| *byte == b';').next()?;
+        let rest = essence.trim_ascii();
+        let (prefix, rest) = rest.split_at_checked(b"application/grpc-web".len())?;
+        if !prefix.eq_ignore_ascii_case(b"application/grpc-web") {
+            return None;
+        }
+        match rest.to_ascii_lowercase().as_slice() {
+            b"" | b"+proto" => Some(Self::Binary),
+            b"-text" | b"-text+proto" => Some(Self::Text),
+            _ => None,
+        }
+    }
+
+    /// The encoding of a request body.
+    pub(crate) fn of_request(headers: &HeaderMap) -> Option<Self> {
+        Self::of(headers.get(CONTENT_TYPE)?.as_bytes())
+    }
+
+    /// The encoding of the response that the client accepts: text only if it is the first choice.
+    fn accepted(headers: &HeaderMap) -> Self {
+        let first = headers.get(ACCEPT).and_then(|accept| {
+            let first = accept.as_bytes().split(|byte| *byte == b',').next()?;
+            Self::of(first)
+        });
+        first.unwrap_or(Self::Binary)
+    }
+
+    /// Media type of a response.
+    fn media_type(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Binary => "application/grpc-web+proto",
+            Self::Text => "application/grpc-web-text+proto",
+        })
+    }
+}
+
+impl BodyPolicy for GrpcWeb {
+    fn wrap(&self, request: &mut PolicyRequest<'_>) -> Result<(), LocalReply> {
+        let headers = &mut request.head.headers;
+        let Some(encoding) = WebEncoding::of_request(headers) else {
+            return Ok(());
+        };
+        let accepted = WebEncoding::accepted(headers);
+        // The length of a gRPC request is that of its frames.
+        headers.remove(CONTENT_LENGTH);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        let encodings = HeaderValue::from_static("identity,deflate,gzip");
+        headers.insert(GRPC_ACCEPT_ENCODING, encodings);
+        let body = std::mem::take(request.body);
+        *request.body = match encoding {
+            WebEncoding::Text => Body::new(request_body::TextRequestBody::new(body)),
+            // The lower bound of the size would become a content-length.
+            WebEncoding::Binary => Body::new(request_body::BinaryRequestBody(body)),
+        };
+        request.on_response(move |response| response_head::translate(response, accepted));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

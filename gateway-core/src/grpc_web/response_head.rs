@@ -1,0 +1,54 @@
+//! Response heads for gRPC-Web clients.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http_body::Body as _;
+
+use super::WebEncoding;
+use super::response_body::WebResponseBody;
+use crate::Body;
+use crate::http::grpc::{self, GRPC_MESSAGE, GRPC_STATUS};
+use crate::policy::PolicyResponse;
+
+/// The longest text of a response that becomes a message, in bytes (Envoy: 16 KiB; header fields of clients are
+/// limited to less).
+const LONGEST_MESSAGE: usize = 4 * 1024;
+
+/// Translates a response for a client that accepts `encoding`.
+pub(super) fn translate(response: &mut PolicyResponse<'_>, encoding: WebEncoding) {
+    let response = &mut *response.response;
+    if grpc::is_grpc(response.headers()) {
+        let body = std::mem::take(response.body_mut());
+        *response.body_mut() = match body.is_end_stream() {
+            true => body,
+            false => Body::new(WebResponseBody::new(body, encoding)),
+        };
+        response.headers_mut().remove(CONTENT_LENGTH);
+    } else {
+        let status = grpc::status_of(response.status());
+        let text = available_text(std::mem::take(response.body_mut()));
+        let headers = response.headers_mut();
+        headers.remove(TRANSFER_ENCODING);
+        headers.insert(CONTENT_LENGTH, 0.into());
+        headers.insert(GRPC_STATUS, status.into());
+        if !text.is_empty() {
+            let text = &text[..text.len().min(LONGEST_MESSAGE)];
+            headers.insert(GRPC_MESSAGE, grpc::grpc_message(text));
+        }
+    }
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, encoding.media_type());
+}
+
+/// The text of a body that has arrived together with its head, as those of local replies. The rest of another one
+/// is not waited for.
+fn available_text(mut body: Body) -> Bytes {
+    let mut context = Context::from_waker(Waker::noop());
+    match Pin::new(&mut body).poll_frame(&mut context) {
+        Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+        Poll::Ready(Some(Err(_)) | None) | Poll::Pending => Bytes::new(),
+    }
+}
