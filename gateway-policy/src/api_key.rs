@@ -1,7 +1,7 @@
 //! API keys (SecurityPolicy `apiKeyAuth`).
 //!
-//! The first place that has a key which is not empty decides, right or wrong. Keys are looked up by their
-//! SHA-256 digest, so that the time of a look-up says nothing about the text of a key.
+//! The first place with a non-empty key decides, whether the key is valid or not. Keys are looked
+//! up by their SHA-256 digest, so the duration of a look-up reveals nothing about a key.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -43,7 +43,7 @@ pub struct ApiKeyCredential {
 /// A place where a request can have its key.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum ApiKeyPlace {
-    /// A header field; in `Authorization` behind the scheme `Bearer`.
+    /// A header field; in `Authorization`, after the scheme `Bearer`.
     Header(Text<HeaderName>),
     /// A query parameter.
     Param(String),
@@ -87,8 +87,8 @@ pub struct ApiKeys {
 }
 
 impl ApiKeys {
-    /// The keys of `rule`. Of two credentials of one client the first counts. White space at the end of a
-    /// key is not part of it: a file that was made into a Secret often ends with a line feed.
+    /// The keys of `rule`. If a client has two credentials, the first one applies. White space at
+    /// the end of a key is not part of it: Secrets made from files often end with a line feed.
     ///
     /// # Errors
     /// If two clients have the same key.
@@ -117,7 +117,7 @@ impl ApiKeys {
     /// The client of a request.
     ///
     /// # Errors
-    /// If the request has no key, or one that no client has.
+    /// If the request has no key, or no client has this key.
     pub fn client(&self, head: &request::Parts) -> Result<&str, ApiKeyError> {
         let mut places = self.sources.iter();
         let key = places.find_map(|place| place.key(head));
@@ -154,7 +154,8 @@ impl HeadPolicy for ApiKeyPolicy {
         let head = &mut *request.head;
         let client = self.keys.client(head).map(HeaderValue::from_str);
         if let Some(name) = &self.forward {
-            // A source of keys may have this name, so it is removed after the key was found.
+            // This field may itself be a source of keys, so it is removed only after the key has
+            // been read.
             head.headers.remove(name);
         }
         let client = client.map_err(refuse)?;

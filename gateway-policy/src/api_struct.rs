@@ -54,7 +54,7 @@ macro_rules! api_struct {
         }
 
         impl $name {
-            /// Checks each field by itself, without the rules between fields.
+            /// Checks each field separately, without the rules between fields.
             pub(crate) fn check_fields(&self, report: &mut $crate::check::Report) {
                 $(
                     report.field(

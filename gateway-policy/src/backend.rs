@@ -48,8 +48,8 @@ api_struct! {
         endpoints: Vec<BackendEndpoint> = "endpoints" [Items(1, 256)],
         /// Application protocols of the endpoints. Default: HTTP/1.1.
         app_protocols: Vec<BackendAppProtocol> = "appProtocols",
-        /// Whether the backend receives requests only while too few endpoints of the other backends of a rule
-        /// are healthy. Default: `false`.
+        /// Whether the backend receives requests only while too few endpoints of the rule's other
+        /// backends are healthy. Default: `false`.
         fallback: bool = "fallback",
         /// TLS of connections to the endpoints. Default: plain text. A BackendTLSPolicy for the Backend takes
         /// precedence for name and CA certificates.
@@ -102,7 +102,8 @@ api_struct! {
         insecure_skip_verify: bool = "insecureSkipVerify",
         /// Server name (SNI), which the certificate must have. Default: the host name of the endpoints.
         sni: String = "sni" [Length(1, 253), Pattern(DNS_NAME)],
-        /// Whether the server name is the host name of the endpoint, as it is without `sni`.
+        /// Whether the server name is the endpoint's host name, which is also the default without
+        /// `sni`.
         auto_sni_from_endpoint_hostname: bool = "autoSNIFromEndpointHostname",
         /// Client certificate: a Secret of type `kubernetes.io/tls`.
         client_certificate_ref: ObjectRef = "clientCertificateRef",
@@ -118,7 +119,7 @@ api_struct! {
         signature_algorithms: Vec<String> = "signatureAlgorithms" Unsupported,
         /// ALPN protocols. Default: that of the application protocol.
         alpn_protocols: Vec<String> = "alpnProtocols",
-        /// Without effect on connections to backends, as in Envoy Gateway.
+        /// Has no effect on connections to backends, as in Envoy Gateway.
         fingerprints: Vec<Fingerprint> = "fingerprints",
     }
 

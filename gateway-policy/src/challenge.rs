@@ -5,8 +5,8 @@ use http::{HeaderName, HeaderValue, request};
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// A challenge of `scheme` with the URL of the request as realm, as Envoy sends it, but without the query:
-/// that may have a token in it. `extra` is added behind the realm.
+/// A challenge of `scheme` with the URL of the request as realm, as Envoy sends it, but without the
+/// query, which may contain a token. `extra` is added after the realm.
 pub(crate) fn challenge(
     scheme: &str,
     head: &request::Parts,
@@ -31,7 +31,8 @@ pub(crate) fn challenge(
     )
 }
 
-/// A challenge of `scheme` with a fixed realm. Without it if `realm` cannot be part of a field value.
+/// A challenge of `scheme` with a fixed realm. The realm is omitted if it cannot be part of a field
+/// value.
 pub(crate) fn challenge_with_realm(scheme: &str, realm: &str) -> (HeaderName, HeaderValue) {
     let quoted = realm.replace('\\', r"\\").replace('"', "\\\"");
     let value = HeaderValue::try_from(format!("{scheme} realm=\"{quoted}\""));

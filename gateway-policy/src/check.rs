@@ -3,8 +3,8 @@
 //! Files do not pass through an API server, so the same checks run here. They report every violation
 //! with its path and the API server's message.
 //!
-//! The same walk lists the fields that are set although the gateway does not support them, by whether
-//! that is a risk, and those that are deprecated: see [`FieldClass`].
+//! The same walk lists the fields that are set although the gateway does not support them, by
+//! whether their absence is a risk, and the deprecated fields: see [`FieldClass`].
 //!
 //! ```
 //! use towergate_policy::BackendTrafficPolicySpec;
@@ -54,7 +54,7 @@ impl fmt::Display for SchemaViolation {
 }
 
 impl SchemaViolation {
-    /// A valid value, if the message gives nothing but a regular expression.
+    /// A valid value, if the message contains only a regular expression.
     pub fn example(&self) -> Option<&'static str> {
         let pattern = self.message.strip_prefix("should match '")?;
         let pattern = pattern.strip_suffix('\'')?;
@@ -98,16 +98,16 @@ pub enum FieldLimit {
     Token,
 }
 
-/// How the gateway treats a policy that sets a field, if not by applying the field alone.
+/// Treatment of a policy that sets a field, other than applying the field.
 ///
 /// A new class is one variant here and one arm in `Report::field` and `Report::value`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FieldClass {
     /// The gateway does not support the field: the policy is rejected and fails closed.
     Unsupported,
-    /// The gateway does not support the field, and its absence makes nothing less protected, discloses
-    /// nothing and loses no data: the policy is applied without it, with a warning. Fields of access
-    /// control, limits and TLS validation never have this class.
+    /// The gateway does not support the field, and without it nothing is less protected, disclosed
+    /// or lost: the policy is applied without it, with a warning. Fields of access control, limits
+    /// and TLS validation never have this class.
     Ignored,
     /// The sibling of this name replaces the field. The policy is applied, with a warning.
     Deprecated(&'static str),
@@ -122,7 +122,7 @@ pub struct Deprecated {
     pub instead: String,
 }
 
-/// Fields that a policy sets and that its status and `towergate check` warn of.
+/// Fields of a policy about which its status and `towergate check` warn.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct FieldRemarks {
     /// Deprecated fields.
@@ -155,7 +155,7 @@ pub struct Report {
     pub violations: Vec<SchemaViolation>,
     /// Fields and values that are set and not supported.
     pub unsupported: Vec<FieldError>,
-    /// Paths of the fields, and values, that are set and without which the policy is applied.
+    /// Paths of set fields and values without which the policy is applied.
     pub ignored: Vec<String>,
     /// Deprecated fields that are set.
     pub deprecated: Vec<Deprecated>,

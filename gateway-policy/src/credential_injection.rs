@@ -15,7 +15,7 @@ pub struct RequestCredential {
     pub header: Text<HeaderName>,
     /// Value of the field.
     pub credential: SecretText,
-    /// Whether a value of the client is replaced. Otherwise it is kept, and nothing is added.
+    /// Whether a value from the client is replaced. If not, it is kept and no credential is added.
     pub overwrite: bool,
 }
 
@@ -31,7 +31,7 @@ impl CredentialPolicy {
     /// Builds the policy.
     ///
     /// # Errors
-    /// The credential is no valid header value.
+    /// The credential is not a valid header value.
     pub(crate) fn new(settings: &RequestCredential) -> Result<Self, PolicyError> {
         let mut value = HeaderValue::from_str(settings.credential.expose())
             .map_err(|_| PolicyError::new("the credential is not a valid header value"))?;

@@ -1,8 +1,8 @@
-//! Requests that pages of other origins forge (SecurityPolicy `csrf`).
+//! Protection against requests that pages of other origins forge (SecurityPolicy `csrf`).
 //!
-//! A request that changes something must come from a page of the host that it goes to, or of one of the
-//! origins that the policy adds. The page is named by `Origin`, or by `Referer` where there is no `Origin`.
-//! Host and port are compared, the scheme is not.
+//! A request with an unsafe method must come from a page on the request's own host or on one of the
+//! origins that the policy adds. `Origin` identifies the page, or `Referer` if there is no
+//! `Origin`. Host and port are compared; the scheme is not.
 
 use http::header::{HOST, ORIGIN, REFERER};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, request};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use towergate_core::LocalReply;
 use towergate_core::policy::{HeadPolicy, RequestHead};
 
-/// The origins whose pages may send requests that change something.
+/// The origins whose pages may send requests with unsafe methods.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct CsrfProtection {
     /// Origins besides the host of the request.
@@ -42,7 +42,7 @@ impl SourceOrigin {
         }
     }
 
-    /// Whether this is the origin `host`, in lower case. A wildcard stands for whole labels.
+    /// Whether `host` (in lower case) matches this origin. A wildcard matches whole labels.
     fn matches(&self, host: &str) -> bool {
         match self {
             Self::Any => true,
@@ -57,7 +57,7 @@ impl SourceOrigin {
 }
 
 impl CsrfProtection {
-    /// Refuses a request of another origin's page.
+    /// Rejects a request from a page of another origin.
     ///
     /// # Errors
     /// 403, as Envoy replies.
@@ -96,12 +96,12 @@ impl HeadPolicy for CsrfProtection {
     }
 }
 
-/// The methods that Envoy takes to change something.
+/// The unsafe methods, as in Envoy.
 fn changes_something(method: &Method) -> bool {
     [Method::POST, Method::PUT, Method::DELETE, Method::PATCH].contains(method)
 }
 
-/// Host and port of the page that sent the request, in lower case. `Origin: null` names none.
+/// Host and port of the page that sent the request, in lower case. `Origin: null` contains neither.
 fn source_host(headers: &HeaderMap) -> Option<String> {
     let value: &HeaderValue = headers.get(ORIGIN).or_else(|| headers.get(REFERER))?;
     let uri: Uri = value.to_str().ok()?.parse().ok()?;

@@ -58,7 +58,7 @@ pub enum FaultStatus {
 }
 
 impl FaultRule {
-    /// The form that the faults require: only delays wait.
+    /// The variant that the faults require: only a delay has to wait.
     pub fn built(&self) -> BuiltPolicy {
         if self.delay.is_some() {
             BuiltPolicy::waiting(self.clone())

@@ -13,8 +13,9 @@
 //!                      └──build──> a policy of the request path          (rate_limit)
 //! ```
 //!
-//! Invariant: every field of the three kinds is applied, or makes its policy invalid with an error that names
-//! the field, or, if it protects nothing, has a warning. Unknown fields are left to the caller.
+//! Invariant: every field of the three kinds is applied, or makes its policy invalid with an error
+//! that names the field, or, if it protects nothing, is ignored with a warning. Unknown fields are
+//! left to the caller.
 
 use serde::{Deserialize, Serialize};
 use towergate_core::filter::Cors;
@@ -84,7 +85,7 @@ pub enum Policy {
     Oidc(Box<oidc::OidcAuthentication>),
     /// Authentication by JSON Web Token.
     Jwt(jwt::JwtAuthentication),
-    /// Requests of a session at one endpoint.
+    /// Persistence of sessions at one endpoint.
     SessionPersistence(session_persistence::SessionPersistence),
     /// Authorization by client address, header fields and claims.
     Authorization(authorization::AuthorizationRules),
@@ -96,7 +97,7 @@ pub enum Policy {
     ResponseOverride(response_override::ResponseReplacement),
     /// Injection of faults.
     Fault(fault::FaultRule),
-    /// Reception of the whole request before it is forwarded.
+    /// Buffering of the whole request before it is forwarded.
     RequestBuffer(request_body_limit::RequestBuffering),
     /// A limit of the size of request bodies.
     RequestBodyLimit(request_body_limit::RequestBodyLimit),

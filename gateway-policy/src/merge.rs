@@ -5,8 +5,8 @@
 //! `StrategicMerge` replaces it too, except for lists whose items have a merge key, which are merged item
 //! by item.
 //!
-//! References of the parent are resolved in the namespace of the parent, with the grants that it has. For
-//! this purpose their names have the namespace in front, see
+//! References of the parent are resolved in the namespace of the parent, with the grants of that
+//! namespace. For this purpose their names are prefixed with the namespace, see
 //! [`author_and_name`](crate::references::author_and_name).
 
 use serde::Serialize;
@@ -44,10 +44,11 @@ impl MergedSpec for SecurityPolicySpec {
 const OWN: [&str; 4] = ["targetRef", "targetRefs", "targetSelectors", "mergeType"];
 
 /// Merges `patch` into `parent`, which is in the namespace `namespace`, by the `mergeType` of `patch`.
-/// Without one, the result is `patch`.
+/// Without a `mergeType`, the result is `patch`.
 ///
 /// # Errors
-/// The result breaks a rule that each of the two keeps, such as that of one service for `extAuth`.
+/// The result violates a rule that both inputs satisfy, such as the limit of one service for
+/// `extAuth`.
 pub fn merge<S: MergedSpec>(parent: &S, namespace: &str, patch: &S) -> Result<S, FieldError> {
     let strategic = match patch.merge_type() {
         Some(MergeType::StrategicMerge) => true,
@@ -72,7 +73,8 @@ pub fn merge<S: MergedSpec>(parent: &S, namespace: &str, patch: &S) -> Result<S,
     }
 }
 
-/// Removes what the parent takes from Secrets for its authorization service, if the patch names another service.
+/// Removes the parent's values from Secrets for its authorization service, if the patch names
+/// another service.
 fn keep_secrets_of_service(parent: &mut Map<String, Value>, patch: &Map<String, Value>) {
     let own = patch.get("extAuth");
     let names_service = own.is_some_and(|own| own.get("grpc").or(own.get("http")).is_some());
@@ -83,7 +85,7 @@ fn keep_secrets_of_service(parent: &mut Map<String, Value>, patch: &Map<String, 
     }
 }
 
-/// Puts the namespace of a policy in front of the names in its references.
+/// Prefixes the names in a policy's references with its namespace.
 fn name_author(document: &mut Map<String, Value>, spec: &impl Check, namespace: &str) {
     for path in Report::of(spec).references {
         let mut steps = path.split('.').skip(1);

@@ -1,5 +1,5 @@
-//! Parsers of single values: text and numbers of a spec in, values of the plan out. Each error names
-//! the field.
+//! Parsers of single values: from text and numbers of a spec to values of the plan. Each error
+//! names the field.
 
 use std::fmt::Display;
 use std::time::Duration;

@@ -16,9 +16,10 @@ use crate::secret::SecretText;
 /// Decoded values of a Secret or ConfigMap, by key.
 pub type ObjectData = BTreeMap<String, Vec<u8>>;
 
-/// Stands between the namespace of an author and the name of an object, in a reference that a policy inherits.
+/// Separator between the author's namespace and the object's name, in a reference that a policy
+/// inherits.
 ///
-/// It is random: a policy cannot contain it, and so cannot claim to be another author.
+/// It is random, so a policy cannot contain it and pretend to have another author.
 static AUTHOR_END: LazyLock<String> =
     LazyLock::new(|| format!("/{:016x}/", RandomState::new().build_hasher().finish()));
 
@@ -32,9 +33,10 @@ pub(crate) fn has_author(name: &str) -> bool {
     name.contains(AUTHOR_END.as_str())
 }
 
-/// The namespace of the policy that wrote a reference, and the name of the object. `own` is the namespace of
-/// the policy in force; a reference that it inherits by a [merge](crate::merge) has another author, whose
-/// namespace is the default one of the object and the one to which grants are given.
+/// The namespace of the policy that wrote a reference, and the name of the object. `own` is the
+/// namespace of the policy in force. A reference that it inherits by a [merge](crate::merge) has
+/// another author; the author's namespace is the default for the object, and ReferenceGrants are
+/// checked for it.
 pub fn author_and_name<'r>(own: &'r str, name: Option<&'r str>) -> (&'r str, &'r str) {
     let name = name.unwrap_or_default();
     name.split_once(AUTHOR_END.as_str()).unwrap_or((own, name))
@@ -42,13 +44,13 @@ pub fn author_and_name<'r>(own: &'r str, name: Option<&'r str>) -> (&'r str, &'r
 
 /// Resolves the references of one policy, for its conversion to values of the plan.
 ///
-/// Implementations apply ReferenceGrants, and resolve the names by [`author_and_name`]. `field` is the path of
-/// the reference; it is the field of the error, whose message names the object.
+/// Implementations apply ReferenceGrants, and resolve the names by [`author_and_name`]. `field` is
+/// the path of the reference, which errors contain. Their messages name the object.
 pub trait References: Debug {
     /// The values of a Secret.
     ///
     /// # Errors
-    /// The Secret does not exist, may not be referred to, or has a value that is not base64.
+    /// The Secret does not exist, the reference to it is not permitted, or a value is not base64.
     fn secret(&self, field: &str, reference: &ObjectRef) -> Result<ObjectData, FieldError>;
 
     /// The values of a ConfigMap in the namespace of the policy.
@@ -61,14 +63,14 @@ pub trait References: Debug {
     /// [`BuildContext::http_client`](towergate_core::policy::BuildContext::http_client).
     ///
     /// # Errors
-    /// A backend does not exist, may not be referred to, or is not supported.
+    /// A backend does not exist, the reference to it is not permitted, or it is not supported.
     fn backends(
         &self,
         field: &str,
         references: &[BackendRef],
     ) -> Result<Vec<WeightedBackend>, FieldError>;
 
-    /// `namespace/name` of the policy. Tells the sessions of policies apart.
+    /// `namespace/name` of the policy. Distinguishes the sessions of policies.
     fn policy_name(&self) -> &str {
         ""
     }

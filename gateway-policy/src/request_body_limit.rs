@@ -35,7 +35,7 @@ pub struct RequestBuffering {
     pub bytes: u64,
 }
 
-/// The reply to a request whose body is too large, as Envoy's.
+/// The reply to a request whose body is too large, as in Envoy.
 fn too_large() -> LocalReply {
     LocalReply::new(StatusCode::PAYLOAD_TOO_LARGE, "request_payload_too_large")
         .with_body("Payload Too Large")
@@ -88,7 +88,8 @@ impl WaitingPolicy for RequestBuffering {
     }
 }
 
-/// Reads a body to its end. Trailers are dropped, as in Envoy's buffer of a complete message with a length.
+/// Reads a body to its end. Trailers are dropped. Envoy does so too when it buffers a complete
+/// message with a length.
 async fn collect(mut body: Body, limit: u64) -> Result<Bytes, LocalReply> {
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();

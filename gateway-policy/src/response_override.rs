@@ -1,8 +1,9 @@
 //! Replacement of responses by their status and header fields.
 //!
-//! The first rule that matches a response replaces it as a whole: nothing of the original response is left,
-//! no body, no cookie, no validator. Local replies of the gateway are responses like any other, unless the
-//! rule names the origin. As the outermost policy it also replaces the local replies of other policies.
+//! The first rule that matches a response replaces it as a whole: no part of the original response
+//! is kept: no body, no cookie, no validator. Local replies of the gateway are responses like any
+//! other, unless the rule names the origin. As the outermost policy it also replaces the local
+//! replies of other policies.
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -20,10 +21,11 @@ pub struct ResponseReplacement {
     pub rules: Vec<std::sync::Arc<ReplacementRule>>,
 }
 
-/// A condition on responses and what replaces them.
+/// A condition on responses, and their replacement.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct ReplacementRule {
-    /// Statuses: inclusive ranges of which one must contain that of the response. Empty: any status.
+    /// Inclusive ranges of statuses. One of them must contain the response's status. Empty: any
+    /// status.
     pub statuses: Vec<(u16, u16)>,
     /// Header fields that must all be present with a matching value.
     pub headers: Vec<(Text<HeaderName>, TextMatch)>,
@@ -144,7 +146,7 @@ impl ReplacementRule {
                             .and_then(|code| StatusCode::from_u16(code).ok());
                         LocalReply::redirect(code.unwrap_or(StatusCode::FOUND), location, "")
                     }
-                    // The original must not pass: the rule exists to withhold it.
+                    // The original must not be forwarded: the rule exists to withhold it.
                     None => LocalReply::new(StatusCode::INTERNAL_SERVER_ERROR, ""),
                 }
             }

@@ -19,7 +19,7 @@ string_enum! {
         ReplaceRegexMatch = "ReplaceRegexMatch",
     }
 
-    /// Where a new host comes from.
+    /// The source of a new host.
     pub enum HostRewriteKind {
         Header = "Header",
         Backend = "Backend",
@@ -44,7 +44,7 @@ api_struct! {
     pub struct HttpRouteFilterSpec {
         /// Rewrite of path and host.
         url_rewrite: UrlRewrite = "urlRewrite",
-        /// Response in place of a backend.
+        /// Response instead of a backend's.
         direct_response: DirectResponse = "directResponse",
         /// Credential that is added for the backend.
         credential_injection: CredentialInjection = "credentialInjection",
@@ -154,7 +154,7 @@ api_struct! {
 }
 
 impl FilterMatch {
-    /// Without a condition it would hold for every request.
+    /// Without a condition it would match every request.
     fn rules(&self, report: &mut Report) {
         let message = "should have at least 1 properties";
         report.rule(self.cookies.is_some(), message);

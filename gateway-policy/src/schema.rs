@@ -1,8 +1,8 @@
 //! CustomResourceDefinitions of the policies, for API servers without those of Envoy Gateway.
 //!
 //! They derive from the same declarations as the types and their [checks](crate::check): each field
-//! with its type, its description and its own limits. The rules between fields are not part of them; a
-//! violation of one appears in the status of the policy.
+//! with its type, its description and its own limits. The schemas do not contain the rules between
+//! fields, whose violations appear in the status of the policy.
 //!
 //! ```
 //! use towergate_policy::schema::custom_resource_definitions;
@@ -26,8 +26,8 @@ pub trait Schema {
     fn schema() -> Value;
 }
 
-/// The CustomResourceDefinitions of the policies and of Backend. They hold less than those of Envoy Gateway and
-/// must not replace them.
+/// The CustomResourceDefinitions of the policies and of Backend. They contain fewer rules than
+/// those of Envoy Gateway and must not replace them.
 pub fn custom_resource_definitions() -> [Value; 4] {
     [
         definition(
@@ -262,7 +262,7 @@ fn restrict(schema: &mut Value, limit: &FieldLimit) {
     }
 }
 
-/// Adds two bounds, each unless it equals the range of its type.
+/// Adds the two bounds, except a bound that its type implies.
 fn bounds<T: Copy + PartialEq + Into<Value>>(
     schema: &mut Value,
     low: (&str, T, T),

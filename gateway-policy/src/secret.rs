@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Text of a Secret in a plan. Its `Debug` output is empty. It is serialized in a member named `secret`,
-/// since a plan is sent to data planes; what prints plans leaves members of that name out.
+/// Text of a Secret in a plan. Its `Debug` output is empty. It is serialized in a member named
+/// `secret`, because data planes receive it. Code that prints plans omits members of that name.
 #[derive(Clone, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct SecretText {
     secret: String,

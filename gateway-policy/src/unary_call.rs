@@ -16,7 +16,7 @@ const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// Length of the prefix of a message: a flag and four bytes of length.
 const PREFIX: usize = 5;
 
-/// Why a call has no message as its answer.
+/// Why a call returned no message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum UnaryCallError {
     /// The HTTP status is not 200.
@@ -49,7 +49,7 @@ pub(crate) fn use_http2(backends: &mut [WeightedBackend]) {
 /// The request of a call of the method at `path`.
 ///
 /// # Errors
-/// If `authority` is not one of a URI.
+/// If `authority` is not valid in a URI.
 pub(crate) fn request(
     authority: &str,
     path: &str,
@@ -59,7 +59,7 @@ pub(crate) fn request(
     let length = message.encoded_len();
     let mut framed = BytesMut::with_capacity(PREFIX + length);
     framed.put_u8(0);
-    // A message of 4 GiB has not been read.
+    // No message of 4 GiB was read.
     framed.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
     message.encode_raw(&mut framed);
     Request::post(format!("http://{authority}{path}"))
@@ -104,7 +104,7 @@ pub(crate) fn read_message(
     Ok(data.slice(PREFIX..))
 }
 
-/// A time as gRPC writes it: at most eight digits and a unit.
+/// A timeout in the format of gRPC: at most eight digits and a unit.
 fn grpc_timeout(time: Duration) -> String {
     let millis = time.as_millis();
     if millis < 100_000_000 {

@@ -1,4 +1,4 @@
-//! The host of a URL as a backend, for services that a policy names by URL alone.
+//! The host of a URL as a backend, for services that a policy identifies only by a URL.
 
 use std::sync::Arc;
 

@@ -27,7 +27,7 @@ pub(super) struct InstrumentedIo<Io> {
     framer: RequestFramer,
 }
 
-/// HttpProtocol of a connection.
+/// Protocol of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum HttpProtocol {
     /// HTTP/1. `plain`: without TLS.

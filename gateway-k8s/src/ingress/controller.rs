@@ -1,4 +1,4 @@
-//! IngressSettings of the controller: its ConfigMap and its command-line flags.
+//! Settings of the controller: its ConfigMap and its command-line flags.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ impl ControllerConfig {
         (!text.is_empty()).then_some(text)
     }
 
-    /// A key of the ConfigMap as a truth value.
+    /// A key of the ConfigMap as a boolean.
     pub(crate) fn bool(&self, key: &str, default: bool) -> bool {
         self.text(key).and_then(boolean).unwrap_or(default)
     }
@@ -84,7 +84,7 @@ impl ControllerConfig {
         self.text(key)?.parse().ok()
     }
 
-    /// A list of networks. Empty: none.
+    /// A list of networks. Empty if there are none.
     pub(crate) fn networks(&self, key: &str) -> Vec<String> {
         self.text(key)
             .and_then(|text| networks(text).ok())
@@ -124,7 +124,7 @@ impl ControllerConfig {
         controller == self.flag("controller-class").unwrap_or(CONTROLLER)
     }
 
-    /// Name of the IngressClass that needs no object.
+    /// Name of the IngressClass that is valid without an object.
     pub(crate) fn class_name(&self) -> &str {
         self.flag("ingress-class").unwrap_or("nginx")
     }

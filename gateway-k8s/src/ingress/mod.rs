@@ -1,4 +1,4 @@
-//! Translates an installation of ingress-nginx into Gateway API.
+//! Translates an installation of ingress-nginx to Gateway API.
 //!
 //! ```text
 //! Manifests ──translate──> objects to apply

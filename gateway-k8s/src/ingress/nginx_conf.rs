@@ -1,7 +1,7 @@
 //! nginx configuration as directives, with their lines.
 //!
 //! The grammar is that of `nginx.conf`: a directive is a name and words, ended by `;` or a block in
-//! braces. Words may be quoted. A comment begins with `#` where a word may begin.
+//! braces. Words may be quoted. A comment begins with `#` at the start of a word.
 
 use nom::branch::alt;
 use nom::bytes::complete::{tag, take_while1};
@@ -18,7 +18,7 @@ pub(crate) struct Directive {
     pub(crate) name: String,
     /// Words after the name, without quotes.
     pub(crate) args: Vec<String>,
-    /// Directives of its block. `None`: it has none.
+    /// Directives of its block. `None`: the directive has no block.
     pub(crate) block: Option<Vec<Directive>>,
     /// Line in the text, from 1.
     pub(crate) line: usize,
@@ -32,7 +32,7 @@ const MAX_DEPTH: usize = 16;
 /// Parses nginx configuration.
 ///
 /// # Errors
-/// The line, from 1, at which it is malformed.
+/// The line of the syntax error, from 1.
 pub(crate) fn parse(text: &str) -> Result<Vec<Directive>, usize> {
     let depth = text.bytes().try_fold(0_usize, |depth, byte| match byte {
         b'{' if depth >= MAX_DEPTH => None,

@@ -1,4 +1,4 @@
-//! Objects that the translation writes, and the files in which they are.
+//! Objects that the translation writes, and their files.
 //!
 //! One file per namespace, in a stable order: equal input gives equal bytes.
 
@@ -18,7 +18,7 @@ pub struct OutputObject {
     pub key: ObjectKey,
     /// Whole object.
     pub value: Value,
-    /// Where it comes from: lines of the comment above it.
+    /// Origin of the object: lines of the comment above it.
     pub comments: BTreeSet<String>,
 }
 
@@ -28,7 +28,7 @@ pub struct OutputObjects {
     objects: BTreeMap<(usize, ObjectKey), OutputObject>,
 }
 
-/// Kinds in the order of a file: first what others refer to.
+/// Kinds in the order of a file: kinds that others refer to come first.
 const ORDER: [&str; 20] = [
     "Namespace",
     "GatewayClass",

@@ -1,4 +1,4 @@
-//! Proof of a translation: requests, and the comparison of what both sides answer to them.
+//! Proof of a translation: requests, and the comparison of both sides' responses to them.
 //!
 //! ```text
 //! Manifests ─┬─ requests ──> IngressNginx::answer ──┐
@@ -21,7 +21,7 @@ use super::value::url;
 use crate::objects::ObjectKey;
 use crate::yaml;
 
-/// Address of a client that no list of networks is likely to contain.
+/// A client address that lists of networks are unlikely to contain.
 const STRANGER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 99));
 
 /// What the data plane answered.
@@ -37,7 +37,7 @@ pub struct Observed {
     pub target: Option<String>,
 }
 
-/// A request that both sides answer differently.
+/// A request to which the two sides respond differently.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Difference {
     /// The request, on one line.
@@ -66,7 +66,7 @@ pub fn requests(nginx: &IngressNginx<'_>) -> Vec<ModelRequest> {
     all
 }
 
-/// A name for each pattern of a server. The server of all other hosts has one that no server names.
+/// A name for each pattern of a server. The catch-all server gets a name that no other server has.
 fn hosts(server: &Server) -> Vec<String> {
     if server.host.is_empty() {
         return vec!["unknown.invalid".to_owned()];
@@ -167,7 +167,7 @@ fn of_location(
     }
 }
 
-/// A client that the lists of an Ingress admit.
+/// A client address that the lists of an Ingress allow.
 fn inside(settings: &IngressSettings) -> IpAddr {
     let allowed = settings.allow.first().and_then(|n| n.parse::<IpNet>().ok());
     allowed.map_or(STRANGER, |network| network.addr())
@@ -236,7 +236,7 @@ pub fn describe(request: &ModelRequest) -> String {
     text
 }
 
-/// Compares both answers. `None`: they are equal, or cannot be compared.
+/// Compares the two responses. `None`: they are equal, or cannot be compared.
 pub fn compare(
     request: &ModelRequest,
     expected: &ModelAnswer,
@@ -290,8 +290,7 @@ fn location_of(request: &ModelRequest, location: Option<&str>) -> Option<String>
     Some(format!("{scheme}://{}{port:?}{target}", parts.host))
 }
 
-/// A target with a decoded path: ingress-nginx passes it on as the client sent it, the gateway in its
-/// normal form.
+/// A target with a decoded path: ingress-nginx forwards it unchanged, the gateway normalised.
 fn decoded(target: &str) -> String {
     let (path, query) = match target.split_once('?') {
         Some((path, query)) => (path, Some(query)),

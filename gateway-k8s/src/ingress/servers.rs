@@ -4,9 +4,9 @@
 //! Ingresses, oldest first ──> Server (one per host) ──> Locations, in the order of nginx
 //! ```
 //!
-//! The Ingress that creates a server, its oldest, gives its settings to the location of all paths that
-//! no rule names. One Ingress with a regular expression or a rewrite turns every path of the host into
-//! a regular expression.
+//! The oldest Ingress of a server creates it. Its settings apply to the location of all paths that
+//! no rule names. One Ingress with a regular expression or a rewrite turns every path of the host
+//! into a regular expression.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub struct BackendPort {
     pub port: String,
 }
 
-/// A backend that takes a part of the requests of a location.
+/// A backend that receives a part of a location's requests.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CanaryBackend {
     /// Index of the Ingress.
@@ -57,19 +57,19 @@ pub struct Location {
     pub ingress: Option<usize>,
     /// Backend. `None`: 404.
     pub backend: Option<BackendPort>,
-    /// Whether no rule names the path: it is the location of all other paths.
+    /// Whether this is the location of all paths that no rule names.
     pub catch_all: bool,
     /// The first canary of the backend.
     pub canary: Option<CanaryBackend>,
-    /// What replaces the path, which is a prefix. ingress-nginx has no such location: the translation
-    /// makes it from a regular expression.
+    /// Replacement of the path, which is a prefix. ingress-nginx has no prefix rewrites: the
+    /// translation derives them from regular expressions.
     pub replaces_prefix: Option<String>,
 }
 
 /// A host.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Server {
-    /// Host name. Empty: every host that no other server has.
+    /// Host name. Empty: all hosts without a server of their own.
     pub host: String,
     /// Further names.
     pub aliases: Vec<String>,
@@ -77,7 +77,7 @@ pub struct Server {
     pub alias_patterns: Vec<String>,
     /// Whether paths are regular expressions.
     pub regex: bool,
-    /// Locations. Of several that match, nginx takes the longest path.
+    /// Locations. If several match, nginx selects the longest path.
     pub locations: Vec<Location>,
     /// Whether a TLS section names the host or a wildcard above it.
     pub tls: bool,
@@ -94,7 +94,7 @@ pub struct Server {
 /// The servers of a controller.
 #[derive(Clone, Debug, Default)]
 pub struct Servers<'a> {
-    /// Ingresses, oldest first, without those that are dropped.
+    /// Ingresses in service, oldest first.
     pub ingresses: Vec<ReadIngress<'a>>,
     /// Servers by host. The first has no host.
     pub servers: Vec<Server>,
@@ -105,7 +105,7 @@ pub struct Servers<'a> {
 }
 
 impl Servers<'_> {
-    /// The settings of a location. `None`: those of no Ingress.
+    /// The settings of a location. `None`: the location belongs to no Ingress.
     pub fn settings(&self, location: &Location) -> Option<&IngressSettings> {
         location
             .ingress
@@ -123,7 +123,7 @@ impl Servers<'_> {
 /// Builds the servers. `ingresses` are those of the controller, in any order.
 pub fn build<'a>(mut ingresses: Vec<ReadIngress<'a>>, config: &ControllerConfig) -> Servers<'a> {
     ingresses.retain(|read| read.settings.dropped.is_none());
-    // Of Ingresses with one time, the last by name counts as the oldest.
+    // Of Ingresses with equal creation times, the last by name counts as the oldest.
     ingresses.sort_by(|a, b| {
         let by_age = a.ingress.created.cmp(&b.ingress.created);
         by_age.then_with(|| b.ingress.key.cmp(&a.ingress.key))
@@ -164,7 +164,8 @@ pub fn build<'a>(mut ingresses: Vec<ReadIngress<'a>>, config: &ControllerConfig)
                 settings.use_regex && settings.rewrite.as_deref() != Some(&*location.path)
             })
         });
-        // nginx compares the longest path first, and equal ones in reverse order of the alphabet.
+        // nginx compares the longest path first, and paths of equal length in reverse alphabetical
+        // order.
         server.locations.sort_by(|a, b| {
             let by_length = b.path.len().cmp(&a.path.len());
             by_length.then_with(|| b.path.cmp(&a.path))
@@ -295,7 +296,7 @@ fn add_paths(built: &mut Servers<'_>, index: &BTreeMap<String, usize>) {
             };
             let server = &mut built.servers[*server];
             for path in rule.http.iter().flat_map(|http| &http.paths) {
-                // A backend that is no Service is passed over.
+                // A backend that is not a Service is skipped.
                 let Some(backend) = service_port(namespace, &path.backend) else {
                     continue;
                 };
@@ -323,7 +324,7 @@ fn add_paths(built: &mut Servers<'_>, index: &BTreeMap<String, usize>) {
     }
 }
 
-/// A canary belongs to the backend of the main location, wherever that is used.
+/// A canary belongs to the backend of the main location, in every location that uses this backend.
 fn add_canaries(built: &mut Servers<'_>, index: &BTreeMap<String, usize>) {
     let mut canaries: BTreeMap<BackendPort, CanaryBackend> = BTreeMap::new();
     for (number, read) in built.ingresses.iter().enumerate() {
@@ -364,7 +365,7 @@ fn add_canaries(built: &mut Servers<'_>, index: &BTreeMap<String, usize>) {
     }
 }
 
-/// IngressSettings that act on the whole host, whichever of its Ingresses has them.
+/// Settings that apply to the whole host, from any of its Ingresses.
 fn host_settings(built: &mut Servers<'_>, index: &BTreeMap<String, usize>) {
     let mut taken: BTreeSet<String> = index.keys().cloned().collect();
     for (number, read) in built.ingresses.iter().enumerate() {

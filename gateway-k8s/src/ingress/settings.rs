@@ -3,7 +3,7 @@
 use super::value::UrlParts;
 use crate::objects::ObjectKey;
 
-/// IngressSettings that apply to every location of an Ingress.
+/// Settings that apply to every location of an Ingress.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct IngressSettings {
     /// `ssl-redirect`, with the ConfigMap's default.
@@ -72,9 +72,9 @@ pub struct IngressSettings {
     pub removed_request_headers: Vec<String>,
     /// Locations that a `server-snippet` adds to the host.
     pub locations: Vec<SnippetLocation>,
-    /// Why the locations of the Ingress answer with an error instead of their backend.
+    /// Why requests to the Ingress's locations receive an error and no backend is called.
     pub denied: Option<String>,
-    /// Whether ingress-nginx answers 503 for the locations. `denied` may be set without it: then the
+    /// Whether ingress-nginx answers 503 for the locations. If it does not and `denied` is set, the
     /// translation is stricter.
     pub nginx_denies: bool,
     /// `auth-type: digest`.
@@ -88,8 +88,9 @@ pub struct IngressSettings {
 }
 
 impl IngressSettings {
-    /// Status with which the locations of the Ingress are answered in place of their backend. `None`: they have it.
-    /// 503 and 403 are those of ingress-nginx, 500 is stricter than ingress-nginx.
+    /// Status that the locations of the Ingress return instead of calling their backend. `None`:
+    /// the backend is called. ingress-nginx also returns 503 and 403; 500 is stricter than
+    /// ingress-nginx.
     pub fn denied_status(&self) -> Option<u16> {
         let name = self.denied.as_deref()?;
         Some(match (self.nginx_denies, name) {
@@ -124,7 +125,7 @@ pub struct SnippetLocation {
     pub action: SnippetAction,
 }
 
-/// What a location of a `server-snippet` does.
+/// Action of a location of a `server-snippet`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SnippetAction {
     /// Redirects.
@@ -188,7 +189,7 @@ pub enum BackendProtocol {
     Fcgi,
 }
 
-/// IngressSettings of a backend.
+/// Settings of a backend.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct BackendSettings {
     /// `backend-protocol`.
@@ -283,6 +284,6 @@ pub struct ClientCert {
     pub secret: ObjectKey,
     /// Whether a client without a certificate is accepted.
     pub optional: bool,
-    /// Whether ingress-nginx accepts certificates for which no CA vouches.
+    /// Whether ingress-nginx accepts certificates that chain to no configured CA.
     pub unverified: bool,
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// A truth value as Go's `strconv.ParseBool` reads it: `yes` and `on` are none.
+/// A boolean in the syntax of Go's `strconv.ParseBool`: `yes` and `on` are invalid.
 pub(crate) fn boolean(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
@@ -16,7 +16,7 @@ pub(crate) fn boolean(text: &str) -> Option<bool> {
 /// Addresses and networks, separated by commas, as CIDRs.
 ///
 /// # Errors
-/// The first entry that is neither.
+/// The first entry that is neither an address nor a network.
 pub(crate) fn networks(text: &str) -> Result<Vec<String>, String> {
     let entries = text.split(',').map(str::trim).filter(|e| !e.is_empty());
     let mut networks = Vec::new();
@@ -69,7 +69,7 @@ pub(crate) fn duration(seconds: u64) -> String {
     }
 }
 
-/// A URL of annotations, taken apart.
+/// The parts of a URL in an annotation.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct UrlParts {
     /// `http` or `https`.
@@ -85,7 +85,7 @@ pub struct UrlParts {
 }
 
 impl UrlParts {
-    /// The port, or that of the scheme.
+    /// The port. Default: that of the scheme.
     pub(crate) fn effective_port(&self) -> u16 {
         let default = if self.scheme == "https" { 443 } else { 80 };
         self.port.unwrap_or(default)

@@ -1,4 +1,4 @@
-//! Verdicts: what became of each annotation, ConfigMap key, flag and field.
+//! Verdicts: the result of translating each annotation, ConfigMap key, flag and field.
 
 use serde::Serialize;
 
@@ -10,7 +10,7 @@ pub enum MigrationOutcome {
     Same,
     /// The setting is translated; some responses differ.
     SameWithADifference,
-    /// A choice is needed; a default was taken.
+    /// The user must choose; a default was used.
     NeedsADecision,
     /// No object has this effect.
     Impossible,
@@ -70,7 +70,7 @@ pub enum Aspect {
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SettingKind {
-    /// Behaviour of ingress-nginx without a setting.
+    /// Behaviour of ingress-nginx that no setting affects.
     Default,
     /// Command-line flag of the controller.
     Flag,
@@ -91,7 +91,7 @@ pub struct SourcePlace {
     pub line: usize,
 }
 
-/// What became of one setting of one object.
+/// The verdict on one setting of one object.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct MigrationVerdict {
     /// Object with the setting, such as `Ingress team-a/web`.

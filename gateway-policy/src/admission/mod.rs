@@ -1,7 +1,7 @@
-//! Admission control: while too few responses are successes, a share of the requests is rejected.
+//! Admission control: while too few responses are successes, some of the requests are rejected.
 //!
-//! The share grows with the number of failures, so that a backend that recovers is found by the requests
-//! that are admitted:
+//! The share grows with the number of failures, so the requests that are still admitted detect a
+//! recovered backend:
 //!
 //! ```text
 //!                    requests - successes / min_success_rate

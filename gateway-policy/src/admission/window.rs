@@ -27,7 +27,7 @@ pub(super) struct Window {
 /// Counts of a part of the window.
 #[derive(Debug, Default)]
 struct Part {
-    /// Number of the period that is counted, from 1.
+    /// Number of the period that the counts belong to, from 1.
     period: AtomicU64,
     requests: AtomicU64,
     successes: AtomicU64,

@@ -13,7 +13,8 @@ use towergate_core::plan::{Source, Text};
 use super::{Access, Subject};
 use crate::cel::{AttributeSet, Environment, Expression, ExpressionError, Value};
 
-/// The variables of a condition: Envoy's attributes of requests and connections, as far as they are supported.
+/// The variables of a condition: Envoy's attributes of requests and connections, those that are
+/// supported.
 ///
 /// Source: Envoy documentation, "Attributes".
 const REQUEST: Environment = Environment::new(&[
@@ -55,9 +56,9 @@ const TOKENS: &str = "envoy.filters.http.jwt_authn";
 
 /// A condition on a request that must be true, in addition to the other parts of its rule.
 ///
-/// `metadata.filter_metadata['envoy.filters.http.jwt_authn']` has the claims of verified tokens by the name of
-/// their provider. A condition without a value, such as one on a header field that is not present, holds in a
-/// rule that denies and fails in a rule that allows.
+/// `metadata.filter_metadata['envoy.filters.http.jwt_authn']` has the claims of verified tokens by
+/// the name of their provider. If a condition has no value (for example because a header field is
+/// not present), it holds in a rule that denies and fails in a rule that allows.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Condition {
     /// The expression.
@@ -110,7 +111,7 @@ impl Condition {
     }
 }
 
-/// What the attributes are computed from.
+/// The values from which the attributes are computed.
 #[derive(Debug)]
 struct Facts<'r> {
     subject: &'r Subject<'r>,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Access, Subject};
 use crate::geoip::{ClientLocation, GeoFields};
 
-/// A location; all parts that are given must match.
+/// A location. All parts that are set must match.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct LocationMatch {
     /// Country (ISO 3166-1 alpha-2), in any case.
@@ -22,8 +22,8 @@ pub struct LocationMatch {
     pub anonymous: AnonymityMatch,
 }
 
-/// The use of anonymizing networks; all parts that are given must match. An address that is not in the database
-/// uses none.
+/// The use of anonymizing networks; all parts that are set must match. An address that is not in
+/// the database uses none.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct AnonymityMatch {
     /// Any anonymizing network.

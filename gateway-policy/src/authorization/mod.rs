@@ -1,7 +1,8 @@
 //! Authorization (SecurityPolicy `authorization`): rules in order, the first that matches decides.
 //!
-//! All parts of a rule that are given must match. A request that no rule matches gets the default action,
-//! which is `Deny` unless the policy says otherwise. Refusals read as Envoy's RBAC filter writes them.
+//! All parts of a rule that are set must match. If no rule matches a request, the default action
+//! applies: `Deny`, unless the policy sets another one. Denied requests receive the text of Envoy's
+//! RBAC filter.
 
 mod condition;
 mod location;
@@ -81,8 +82,8 @@ pub struct Subject<'r> {
 }
 
 impl AuthorizationRules {
-    /// The rules for connections, whose clients have an address and nothing else. `None`: a rule depends on
-    /// more.
+    /// The rules that apply to a connection, of which only the client's address is known. `None`: a
+    /// rule depends on more than the address.
     pub fn for_streams(&self) -> Option<StreamAccess> {
         let rules = self.rules.iter().map(|rule| {
             let PrincipalMatch {

@@ -18,7 +18,7 @@ pub struct OperationMatch {
 pub struct OperationPath {
     /// The test.
     pub test: PathComparison,
-    /// Whether paths match that fail the test.
+    /// Whether the test is inverted.
     pub invert: bool,
 }
 

@@ -10,7 +10,7 @@ use super::location::is_at_one_of;
 use super::{Access, LocationMatch, Subject};
 use crate::jwt::{Claims, find_claim};
 
-/// The sender of the request; all parts that are given must match.
+/// The sender of the request; all parts that are set must match.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct PrincipalMatch {
     /// Networks, one of which has the client's address; `None`: any address.
@@ -61,12 +61,12 @@ pub enum ClaimTest {
     /// It is a string, equal to one of the values.
     #[default]
     String,
-    /// It is a list of which one string is equal to one of the values.
+    /// It is a list, and one of its strings is equal to one of the values.
     StringArray,
 }
 
 impl PrincipalMatch {
-    /// Whether the rule is about the sender of this request.
+    /// Whether the sender of this request matches.
     pub(super) fn matches(&self, subject: &Subject<'_>, access: Access) -> bool {
         self.matches_address(subject, access)
             && self
@@ -93,8 +93,9 @@ impl PrincipalMatch {
 }
 
 impl HeaderMatch {
-    /// A rule that allows compares the field as a whole: of several lines none is enough by itself, as in
-    /// Envoy. A rule that denies matches if any line does, or a client could hide one line behind another.
+    /// A rule that allows compares the field as a whole: as in Envoy, one matching line of several
+    /// is not enough. A rule that denies matches if any line matches; otherwise a client could hide
+    /// one line behind another.
     fn matches(&self, headers: &HeaderMap, access: Access) -> bool {
         let mut lines = headers.get_all(&*self.name).iter();
         let fits = |line: &http::HeaderValue| {
@@ -132,7 +133,8 @@ impl ClaimMatch {
     }
 }
 
-/// Whether a token has a scope in `scope` or `scp`: words of a text (RFC 8693, section 4.2), or a list.
+/// Whether a token has a scope in `scope` or `scp`: space-separated words (RFC 8693, section 4.2),
+/// or a list.
 fn has_scope(claims: &Claims, scope: &str) -> bool {
     ["scope", "scp"]
         .into_iter()

@@ -9,11 +9,12 @@ use crate::field_path::FieldPath;
 use crate::parse::bytes;
 use crate::request_body_limit::{RequestBodyLimit, RequestBuffering};
 
-/// Prefix of the annotations of policies that have a meaning. An unknown one makes its policy invalid.
+/// Prefix of the annotations of policies. An unknown annotation with this prefix makes its policy
+/// invalid.
 pub const ANNOTATION_PREFIX: &str = "towergate.dev/";
 
 /// Annotation of a BackendTrafficPolicy: the maximum size of request bodies, such as `8Mi`. Larger requests are
-/// answered 413, without buffering. `0`: no limit, also in place of that of the policy's parent.
+/// answered 413, without buffering. `0`: no limit, even if the policy's parent sets one.
 pub const MAX_REQUEST_BODY: &str = "towergate.dev/max-request-body";
 
 /// Converts `requestBuffer`.

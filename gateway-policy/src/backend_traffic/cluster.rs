@@ -68,8 +68,8 @@ api_struct! {
 }
 
 impl ClusterSettings {
-    /// Converts the settings. `at` is the path of the object that holds them. The caller has checked
-    /// that all fields of its policy are supported.
+    /// Converts the settings. `at` is the path of the object with the settings. The caller has
+    /// checked that all fields of the policy are supported.
     ///
     /// # Errors
     /// The first field whose value is invalid.

@@ -35,7 +35,7 @@ api_struct! {
     pub struct CompressionOptions {}
 }
 
-/// Converts the list. Of two items for one coding the first applies.
+/// Converts the list. If a coding has two items, the first one applies.
 pub(super) fn compression(
     at: FieldPath<'_>,
     list: &[Compression],

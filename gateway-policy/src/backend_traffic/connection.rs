@@ -23,7 +23,8 @@ api_struct! {
     pub struct Preconnect {
         /// Connections per endpoint, in percent of those needed. Default: 100.
         per_endpoint_percent: i64 = "perEndpointPercent" [Range(100, 300)] Ignored,
-        /// Connections to the endpoints that are next in turn, in percent of those needed. Default: 100.
+        /// Connections to the endpoints that the next requests will use, in percent of those
+        /// needed. Default: 100.
         predictive_percent: i64 = "predictivePercent" [Range(100, 4294967295)] Ignored,
     }
 }

@@ -61,7 +61,7 @@ api_struct! {
 
     /// Limits that a rate limit service counts for all gateways.
     pub struct GlobalRateLimitSpec {
-        /// Rules. All rules that match a request count it.
+        /// Rules. Every rule that matches a request counts it.
         rules: Vec<RateLimitRule> = "rules" [Required, Items(0, 256)],
     }
 

@@ -154,7 +154,8 @@ fn response(
     })
 }
 
-/// Converts the status of a response. 1xx are not statuses of a complete response.
+/// Converts the status of a response. A status 1xx is invalid, because a complete response cannot
+/// have one.
 fn response_status(at: FieldPath<'_>, code: i64) -> Result<u16, FieldError> {
     match status(at, code)? {
         ..200 => {
@@ -207,7 +208,8 @@ fn body(
     }
 }
 
-/// A text without command operators. `%%` is a literal `%`, and so is a `%` that begins no operator.
+/// A text without command operators. `%%` is a literal `%`, and so is a `%` that does not begin an
+/// operator.
 fn plain(at: FieldPath<'_>, text: &str) -> Result<String, FieldError> {
     static OPERATOR: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new("%[A-Z][A-Z0-9_]{2,}(\\([^)]*\\))?(:[0-9]+)?%").expect("the pattern is valid")

@@ -124,8 +124,9 @@ pub struct RouteContext<'a> {
     pub listener: &'a str,
     /// Objects that the policy refers to.
     pub references: &'a dyn References,
-    /// Annotations of the policy, and, if it is merged, those of its parent that it does not set itself.
-    /// Those that begin with [`ANNOTATION_PREFIX`](super::ANNOTATION_PREFIX) have a meaning.
+    /// Annotations of the policy, and, if it is merged, the annotations of its parent that it does
+    /// not override. Only annotations with the prefix
+    /// [`ANNOTATION_PREFIX`](super::ANNOTATION_PREFIX) have an effect.
     pub annotations: &'a BTreeMap<String, String>,
 }
 
@@ -187,7 +188,8 @@ impl BackendTrafficPolicySpec {
         );
     }
 
-    /// Whether the policy has limits that a service counts, in a domain for each listener.
+    /// Whether a service counts limits of the policy. They are in a separate domain for each
+    /// listener.
     pub fn has_global_limits(&self) -> bool {
         let limit = self.rate_limit.as_ref();
         let rules = limit.and_then(|limit| limit.global.as_ref()?.rules.as_ref());
@@ -201,7 +203,7 @@ impl BackendTrafficPolicySpec {
     /// The first field that is not supported, or else whose value is invalid.
     pub fn traffic(&self, context: RouteContext<'_>) -> Result<TrafficConfig, FieldError> {
         let at = FieldPath::SPEC;
-        // Violations are the API server's task: a merge of two valid policies may have some.
+        // The API server reports violations. A merge of two valid policies may contain some.
         Report::at(at, |report| self.check_fields(report)).require_supported()?;
         let Self {
             target_ref: _,

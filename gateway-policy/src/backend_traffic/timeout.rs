@@ -42,7 +42,8 @@ api_struct! {
 }
 
 impl ClusterTimeout {
-    /// Converts the section to traffic settings that have the defaults elsewhere.
+    /// Converts the section to traffic settings. Absent fields have the defaults of traffic
+    /// settings.
     pub(super) fn traffic(&self, at: FieldPath<'_>) -> Result<plan::Traffic, FieldError> {
         let Self { tcp, http } = self.clone();
         let ClusterTcpTimeout { connect_timeout } = tcp.unwrap_or_default();

@@ -16,8 +16,8 @@ const PIECES_PER_SECOND: u64 = 20;
 /// Largest piece in bytes.
 const MAX_PIECE: u64 = 64 * 1024;
 
-/// The bytes that may be sent, as the time at which all bytes that were sent are paid for. One atomic number, so
-/// workers share it without a lock.
+/// The allowance, stored as the time at which it covers all bytes sent so far. It is one atomic
+/// number, so workers share it without a lock.
 #[derive(Debug)]
 pub(super) struct Allowance {
     limit: Throughput,

@@ -1,4 +1,5 @@
-//! Limits of throughput: request and response bodies of a rule are delayed to a number of bytes per second.
+//! Limits of throughput: request and response bodies of a rule are slowed down to a number of bytes
+//! per second.
 //!
 //! All requests of a rule share one allowance per direction. Unused allowance is kept for one second, so a
 //! short body is not delayed.
@@ -53,7 +54,7 @@ pub struct DelayTrailers {
 }
 
 impl DelayTrailers {
-    /// Envoy's names after `prefix` and a hyphen. `None` if `prefix` is not part of a name.
+    /// `prefix`, a hyphen, and Envoy's name. `None` if the result is not a valid name.
     pub fn with_prefix(prefix: &str) -> Option<Self> {
         let name = |name: &str| {
             let name = match prefix {

@@ -1,4 +1,4 @@
-//! A body that is delayed to an allowance.
+//! A body that is slowed down to an allowance.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -58,7 +58,7 @@ pub(super) struct PacedBody {
     allowance: Option<Arc<Allowance>>,
     report: Option<Arc<DelayReport>>,
     response: bool,
-    /// Data that was read and not sent.
+    /// Data that was read and is not sent yet.
     rest: Bytes,
     /// The next piece, and the timer that it waits for.
     next: Option<(Bytes, Pin<Box<Sleep>>)>,
@@ -140,7 +140,8 @@ impl PacedBody {
 }
 
 impl Drop for PacedBody {
-    /// Gives back the piece that was taken and not sent, so that a cancelled body does not delay others.
+    /// Returns the allowance of the piece that was not sent, so that a cancelled body does not
+    /// delay others.
     fn drop(&mut self) {
         if let (Some(allowance), Some((piece, _))) = (&self.allowance, &self.next) {
             allowance.refund(piece.len());
@@ -195,7 +196,7 @@ impl http_body::Body for PacedBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        // Only exact before the first frame, which is when the length is needed.
+        // The hint is exact only before the first frame; the length is needed only then.
         if self.begun.is_some() {
             return SizeHint::default();
         }

@@ -4,8 +4,9 @@
 //! Authorization: Basic BASE64(user ":" password) ──> user of the `.htpasswd` file? ──> its hash verifies?
 //! ```
 //!
-//! The texts of refusals are Envoy's. The scheme is case-insensitive (RFC 9110, section 11.1). A client's
-//! own field of the name under which the user's name is forwarded is always removed.
+//! The texts of local replies are Envoy's. The scheme is case-insensitive (RFC 9110, section 11.1).
+//! The header field that forwards the user's name is always removed from the client's request
+//! first.
 //!
 //! ```
 //! use towergate_policy::basic_auth::{BasicAuthentication, Users};
@@ -68,7 +69,7 @@ pub enum BasicAuthError {
     /// The credentials are not base64 of `user:password`.
     #[error("User authentication failed. Invalid basic credential format.")]
     BadFormat,
-    /// No such user, or another password.
+    /// The user does not exist, or the password is wrong.
     #[error("User authentication failed. Invalid username/password combination.")]
     Rejected,
 }
@@ -146,8 +147,8 @@ impl AuthenticatedUser {
 }
 
 impl Users {
-    /// The user of a request with these header fields. Bcrypt and `$apr1$` take milliseconds: on a thread
-    /// that serves others, look at [`is_slow`](Self::is_slow) first.
+    /// The user of a request with these header fields. Bcrypt and `$apr1$` take milliseconds: on a
+    /// thread that serves other requests, check [`is_slow`](Self::is_slow) first.
     ///
     /// # Errors
     /// The reason why the request is refused.
@@ -155,11 +156,11 @@ impl Users {
         self.verify(&Credentials::of(headers)?)
     }
 
-    /// The user with these credentials. A name that does not exist takes as long as a wrong password for
-    /// the slowest hash of the file, so that the time says nothing about the names.
+    /// The user with these credentials. The check of an unknown name takes as long as that of a
+    /// wrong password against the slowest hash of the file, so its duration reveals no names.
     ///
     /// # Errors
-    /// [`BasicAuthError::Rejected`] if there is no such user or the password is another.
+    /// [`BasicAuthError::Rejected`] if the user does not exist or the password is wrong.
     pub fn verify(&self, credentials: &Credentials) -> Result<AuthenticatedUser, BasicAuthError> {
         let known = self.hash(credentials.user());
         let hash = known.or(self.slowest());

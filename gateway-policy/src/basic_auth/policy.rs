@@ -16,8 +16,8 @@ use crate::challenge::{challenge, challenge_with_realm};
 
 /// Maximum number of slow verifications whose result is kept.
 const CACHE_SIZE: usize = 1024;
-/// Maximum number of concurrent slow verifications of a policy, so that guessing passwords does not use up the
-/// machine.
+/// Maximum number of concurrent slow verifications of a policy, so that password guessing does not
+/// use all CPUs.
 const MAX_SLOW: usize = 4;
 /// Maximum number of requests of a policy that wait for a slow verification. Further requests are refused.
 const MAX_WAITING: usize = 64;
@@ -130,7 +130,7 @@ impl BasicAuthPolicy {
 }
 
 impl Credentials {
-    /// A digest by which verified credentials are found again without keeping the password.
+    /// The digest of verified credentials. It identifies them without storing the password.
     fn digest(&self) -> [u8; 32] {
         let mut context = Context::new(&SHA256);
         context.update(&self.decoded);

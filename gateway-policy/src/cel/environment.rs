@@ -12,8 +12,9 @@ const MAX_STEPS: u32 = 10_000;
 
 impl Environment {
     /// Variables by name, in the order in which their values are passed to
-    /// [`Expression::holds`](super::Expression::holds). A variable with an empty list of attributes has any
-    /// field, and may be used whole; the others may only be used with one of their attributes.
+    /// [`Expression::holds`](super::Expression::holds). A variable with an empty list has arbitrary
+    /// fields, and may be used as a whole. Any other variable may be used only with one of its
+    /// attributes.
     pub const fn new(variables: &'static [(&'static str, &'static [&'static str])]) -> Self {
         Self {
             variables,
@@ -21,9 +22,9 @@ impl Environment {
         }
     }
 
-    /// Limits an evaluation to so many nodes of the syntax tree, those of a macro's body counted for each
-    /// item. The cost of nested macros multiplies, and the author of a policy must not be able to block a worker.
-    /// Default: 10 000.
+    /// Limits the number of syntax-tree nodes that an evaluation visits. The nodes of a macro's
+    /// body count once per item. Default: 10 000. Without a limit, nested macros, whose costs
+    /// multiply, could block a worker.
     #[must_use]
     pub const fn max_steps(self, max_steps: u32) -> Self {
         Self { max_steps, ..self }
@@ -39,7 +40,8 @@ impl Environment {
         self.variables.iter().map(|(name, _)| *name)
     }
 
-    /// The attributes of the variable at `place`. `None`: it has any field, or belongs to a macro.
+    /// The attributes of the variable at `place`. `None`: it has arbitrary fields, or belongs to a
+    /// macro.
     pub(super) fn attributes(&self, place: usize) -> Option<&'static [&'static str]> {
         let (_, attributes) = self.variables.get(place)?;
         (!attributes.is_empty()).then_some(attributes)

@@ -137,7 +137,8 @@ impl Node {
     }
 }
 
-/// `&&` (`decisive` is false) and `||` (it is true): an operand that decides hides an error of the other.
+/// `&&` (`decisive` is false) and `||` (it is true): a decisive operand hides an error of the other
+/// operand.
 fn either<'a>(
     left: &'a Node,
     right: &'a Node,
@@ -176,7 +177,7 @@ impl Macro {
                 (Self::Exists, Ok(true)) => return Ok(Value::Bool(true)),
                 (_, Ok(true)) => found.extend(item),
                 (_, Ok(false)) => {}
-                // An item that decides may follow.
+                // A decisive item may follow.
                 (Self::All | Self::Exists, Err(error)) => {
                     first_error.get_or_insert(error);
                 }

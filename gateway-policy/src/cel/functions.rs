@@ -24,7 +24,7 @@ pub(super) enum Function {
 }
 
 impl Function {
-    /// The function of this name for so many arguments.
+    /// The function with this name and number of arguments.
     pub(super) fn find(name: &str, arguments: usize) -> Option<Self> {
         Some(match (name, arguments) {
             ("contains", 2) => Self::Contains,
@@ -46,7 +46,7 @@ impl Function {
     /// Calls it.
     ///
     /// # Errors
-    /// If an argument has another type than the function takes, or is out of range.
+    /// If an argument has the wrong type or is out of range.
     pub(super) fn call<'a>(self, arguments: &[Value<'a>]) -> Result<Value<'a>, EvaluationError> {
         let wrong = || EvaluationError::new(format!("no such overload of {self:?}"));
         if self == Self::Size {

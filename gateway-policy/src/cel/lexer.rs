@@ -14,7 +14,7 @@ pub(super) enum Token {
     End,
 }
 
-/// Longer symbols before those that they begin with.
+/// Symbols precede their own prefixes: the longest one matches.
 const SYMBOLS: [&str; 26] = [
     "&&", "||", "==", "!=", "<=", ">=", "<", ">", "!", "+", "-", "*", "/", "%", "?", ":", ".", ",",
     "(", ")", "[", "]", "{", "}", "=", "&",
@@ -43,7 +43,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(usize, Token)>, ExpressionError>
     Ok(tokens)
 }
 
-/// A token with its length, or why there is none.
+/// A token with its length, or the reason for which there is none.
 type Lexed = Result<(Token, usize), &'static str>;
 
 fn name(text: &str) -> Option<(Token, usize)> {

@@ -4,10 +4,10 @@
 //! text ──lexer──> tokens ──parser──> Expression ──eval (variables)──> true, false or an error
 //! ```
 //!
-//! Supported are literals, lists, maps, field access, indexing, the operators of CEL, `has`, the macros
-//! `all`, `exists`, `exists_one`, `filter` and `map`, and the functions that the field's documentation lists. Anything else is an
-//! error when the expression is compiled, and so is a variable or attribute that the [`Environment`] does not
-//! declare.
+//! The supported subset: literals, lists, maps, field access, indexing, the operators of CEL,
+//! `has`, the macros `all`, `exists`, `exists_one`, `filter` and `map`, and the functions that the
+//! field's documentation lists. Anything else is an error when the expression is compiled, and so
+//! is a variable or attribute that the [`Environment`] does not declare.
 //!
 //! An expression borrows the values that it is evaluated on and copies no strings.
 //!

@@ -36,7 +36,7 @@ type Parsed = Result<Node, ExpressionError>;
 
 impl Parser {
     fn peek(&self) -> &Token {
-        // The last token is `End`, and is never passed.
+        // The last token is `End`. The parser never advances past it.
         &self.tokens[self.next].1
     }
 

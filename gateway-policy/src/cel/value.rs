@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use serde_json::Value as Json;
 
-/// A value that borrows from its source and the expression where it can.
+/// A value that borrows from its source and the expression where possible.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Value<'a> {
@@ -87,7 +87,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// What a macro runs over: the items of a list, or the keys of a map.
+    /// The range of a macro: the items of a list, or the keys of a map.
     pub(super) fn range(&self) -> Option<Vec<Value<'a>>> {
         match self {
             Self::Items(items) => Some(items.iter().map(Value::from).collect()),
@@ -114,7 +114,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Equality; values of different types are different, but for numbers.
+    /// Equality. Values of different types are unequal, except for numbers.
     pub(super) fn equals(&self, other: &Value<'_>) -> bool {
         match (self, other) {
             (Self::Null, Value::Null) => true,
@@ -132,7 +132,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The order of numbers, texts and durations; `None`: these have none.
+    /// The order of numbers, texts and durations; `None`: the values have no order.
     #[allow(
         clippy::cast_precision_loss,
         reason = "CEL compares int and double as doubles"

@@ -23,7 +23,7 @@ api_struct! {
     /// The entry of `X-Forwarded-For` that is the client address. Either `numTrustedHops` or
     /// `trustedCIDRs` must be set.
     pub struct XForwardedFor, rules {
-        /// Position of the entry, counted from the right. 0 has the meaning of 1.
+        /// Position of the entry, counted from the right. 0 means 1.
         num_trusted_hops: i64 = "numTrustedHops" [Range(0, 4294967295)],
         /// Networks of trusted proxies: the rightmost entry outside of them is the client address.
         trusted_cidrs: Vec<String> = "trustedCIDRs" [Items(1, usize::MAX), Pattern(CIDR)],
@@ -36,7 +36,7 @@ api_struct! {
         /// Name of the header.
         name: String = "name" [Required, Length(1, 255), Pattern("^[A-Za-z0-9-]+$")],
         /// Whether requests without a valid address in the header are rejected with 403. Default:
-        /// `false`, the peer is the client then.
+        /// `false`: the peer is the client.
         fail_closed: bool = "failClosed",
     }
 

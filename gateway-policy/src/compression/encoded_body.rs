@@ -14,7 +14,8 @@ use super::encoder::Encoder;
 /// Size in bytes from which output is forwarded while there is more input.
 const CHUNK: usize = 16 * 1024;
 
-/// A body through an encoder. When the inner body is pending, all that was read from it has been forwarded.
+/// A body through an encoder. While the inner body is pending, all data that was read from it has
+/// been forwarded.
 pub(super) struct EncodedBody {
     inner: Body,
     /// `None` at the end.

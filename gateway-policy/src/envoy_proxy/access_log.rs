@@ -1,4 +1,5 @@
-//! Formats of access log lines: Envoy's command operators, as far as the access log has their values.
+//! Formats of access log lines: Envoy's command operators, restricted to those with a value in the
+//! access log.
 //!
 //! Syntax: `%NAME%`, `%NAME(ARGUMENT)%`, `%NAME:LIMIT%` with a limit in bytes, `%%` for a percent sign. A JSON object is
 //! a format, too: each value is a text with operators. An operator that the access log does not have is an error.
@@ -159,7 +160,7 @@ pub struct FileLog {
     pub format: Option<String>,
 }
 
-/// What applies of an access log.
+/// The settings of an access log that are applied.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct AppliedLog {
     /// The file; `None`: the default access log.

@@ -176,7 +176,7 @@ api_struct! {
         signature_algorithms: Vec<String> = "signatureAlgorithms",
         /// ALPN protocols.
         alpn_protocols: Vec<String> = "alpnProtocols",
-        /// Without effect on connections to backends, as in Envoy Gateway.
+        /// Has no effect on connections to backends, as in Envoy Gateway.
         fingerprints: Vec<String> = "fingerprints" Ignored,
     }
 }
@@ -206,7 +206,7 @@ impl EnvoyProxySpec {
         ignored
     }
 
-    /// What applies of the access log.
+    /// The settings of the access log that are applied.
     fn applied_log(&self) -> AppliedLog {
         let telemetry = self.telemetry.as_ref();
         let log = telemetry.and_then(|telemetry| telemetry.access_log.as_ref());

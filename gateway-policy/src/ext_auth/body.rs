@@ -31,7 +31,8 @@ impl SentPart {
 }
 
 impl SentBody {
-    /// Reads the part of `body` that a service receives. `announced` is its `Content-Length`. Afterwards `body` is as before.
+    /// Reads the part of `body` that a service receives. `announced` is its `Content-Length`.
+    /// `body` can then be read from its start again.
     ///
     /// # Errors
     /// The reply to a body that is too long, or that cannot be read.
@@ -138,7 +139,7 @@ impl http_body::Body for ReplayedBody {
         self.read.is_empty() && self.rest.is_end_stream()
     }
 
-    /// The length as the client announced it, so that a chunked body stays chunked.
+    /// The length that the client announced, so that a chunked body stays chunked.
     fn size_hint(&self) -> SizeHint {
         if self.read.is_empty() {
             return self.rest.size_hint();

@@ -114,7 +114,7 @@ impl HeaderEdit {
     }
 }
 
-/// All lines of a field as one: joined by a comma, those of `Cookie` by a semicolon (RFC 9110, section 5.3;
+/// All lines of a field, joined by a comma, or for `Cookie` by a semicolon (RFC 9110, section 5.3;
 /// RFC 9113, section 8.2.3). `None`: the field is not present.
 pub(super) fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
     let mut lines = headers.get_all(name).iter();
@@ -128,7 +128,7 @@ pub(super) fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderVal
         text.extend_from_slice(separator);
         text.extend_from_slice(line.as_bytes());
     }
-    // Values joined by visible characters are a value.
+    // Valid values joined by visible characters are a valid value.
     HeaderValue::from_bytes(&text).ok()
 }
 
@@ -136,7 +136,7 @@ impl RequestChanges {
     /// Applies the changes to a request, and registers those of its response.
     ///
     /// # Errors
-    /// The path or query is invalid. Nothing is changed then.
+    /// The path or query is invalid. The request is then unchanged.
     pub(super) fn apply(self, request: &mut RequestHead<'_>) -> Result<(), ServiceError> {
         self.apply_to_head(request.head)?;
         let edits = self.response_edits;

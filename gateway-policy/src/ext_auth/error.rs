@@ -12,7 +12,8 @@ pub enum ServiceError {
     /// There is no complete response.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// The service returned this status, which is neither permission nor denial.
+    /// The service returned this status, which means neither that the request is allowed nor that
+    /// it is denied.
     #[error("the service returned {0}")]
     Status(StatusCode),
     /// The gRPC call failed with this `grpc-status`.

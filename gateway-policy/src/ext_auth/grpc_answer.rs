@@ -14,7 +14,7 @@ use super::{
 impl GrpcAuthService {
     /// The decision in a `CheckResponse`.
     ///
-    /// A response whose status is OK but which describes a denial denies.
+    /// A response with status OK that contains a denial is a denial.
     ///
     /// # Errors
     /// The message cannot be decoded, reports an error, or allows the request with invalid changes. A denial
@@ -70,7 +70,7 @@ fn allow(ok: OkResponse) -> Result<RequestChanges, ServiceError> {
             });
         }
     }
-    // Pseudo-header fields cannot be removed; their names are no names of fields.
+    // Pseudo-header fields cannot be removed: their names are not field names.
     let removed = ok.headers_to_remove.iter();
     changes.removed = removed.filter_map(|name| name.parse().ok()).collect();
     for option in &ok.response_headers_to_add {
@@ -107,8 +107,8 @@ fn field(option: &HeaderValueOption) -> Result<(HeaderName, HeaderValue), Servic
     Ok((name, value))
 }
 
-/// The action for a field of the request. Without any setting a field replaces that of the client, so that the
-/// client's own does not remain beside it.
+/// The action for a field of the request. By default a field replaces the client's field of the
+/// same name, so that the two do not coexist.
 fn request_action(option: &HeaderValueOption) -> Result<EditAction, ServiceError> {
     match (
         option.append.map(|append| append.value),
@@ -120,7 +120,7 @@ fn request_action(option: &HeaderValueOption) -> Result<EditAction, ServiceError
     }
 }
 
-/// The action for a field of the response. Without any setting a line is added.
+/// The action for a field of the response. By default a line is added.
 fn response_action(option: &HeaderValueOption) -> Result<EditAction, ServiceError> {
     match (
         option.append.map(|append| append.value),

@@ -25,7 +25,7 @@ use crate::unary_call::{self, use_http2};
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// A service that is asked over gRPC.
+/// A service that is called over gRPC.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct GrpcAuthService {
     /// `:authority` of calls. Empty: [`ExternalAuth::new`](super::ExternalAuth::new) takes the first backend.
@@ -36,7 +36,7 @@ pub struct GrpcAuthService {
     pub route_metadata: bool,
 }
 
-/// What a question says of a request.
+/// The parts of a check request that describe the client's request.
 pub(super) struct GrpcFacts<'a> {
     pub(super) head: &'a request::Parts,
     pub(super) facts: RequestFacts<'a>,
@@ -61,7 +61,7 @@ impl GrpcAuthService {
         use_http2(backends);
     }
 
-    /// The call that asks the service about a request.
+    /// The call to the service for a request.
     pub(super) fn question(
         &self,
         facts: &GrpcFacts<'_>,
@@ -170,7 +170,7 @@ fn http_request(facts: &GrpcFacts<'_>) -> HttpRequest {
     };
     if let Some(part) = facts.body {
         headers.insert(PARTIAL_BODY.as_str().to_owned(), text(&part.is_partial()));
-        // A service that reads the text must not miss a body for one byte that is not UTF-8.
+        // A service that reads the text must receive the body even if one byte of it is not UTF-8.
         let body = String::from_utf8_lossy(&part.data);
         if matches!(body, Cow::Owned(_)) {
             message.raw_body = part.data.clone();
@@ -220,7 +220,7 @@ fn protocol(version: Version) -> &'static str {
     }
 }
 
-/// A value as text: bytes that are not UTF-8 are `!`, as in Envoy.
+/// A value as text: bytes that are not UTF-8 become `!`, as in Envoy.
 fn text(value: &HeaderValue) -> String {
     let mut text = String::with_capacity(value.len());
     for chunk in value.as_bytes().utf8_chunks() {

@@ -20,7 +20,7 @@ use super::body::SentPart;
 use super::changes::{is_editable, joined};
 use super::{HeaderEdit, RequestChanges, ServiceError, Verdict};
 
-/// Whether the service received the beginning of the body only.
+/// Whether the service received only the beginning of the body.
 pub(super) const PARTIAL_BODY: HeaderName = HeaderName::from_static("x-envoy-auth-partial-body");
 /// Time that the caller waits, in milliseconds.
 pub(super) const EXPECTED_TIME: HeaderName =
@@ -30,7 +30,7 @@ const INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
 /// Names of fields that are removed from the request, separated by commas.
 const TO_REMOVE: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
 
-/// A service that is asked over HTTP.
+/// A service that is called over HTTP.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct HttpAuthService {
     /// Path of the question.
@@ -42,9 +42,9 @@ pub struct HttpAuthService {
 /// Fields of an answer that allows, which the backend receives.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum AnswerFields {
-    /// These fields. The client's own are removed, also if the answer lacks them.
+    /// These fields. The client's own fields are removed even if the response lacks them.
     Listed(Vec<Text<HeaderName>>),
-    /// All but those that describe the answer itself. They replace the client's own.
+    /// All fields except those that describe the response itself. They replace the client's own.
     All,
 }
 
@@ -58,9 +58,9 @@ impl Default for AnswerFields {
 /// Path of a question.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum ServicePath {
-    /// Text in front of path and query of the request.
+    /// Prefix of the path and query of the request.
     Prefix(String),
-    /// Path and query of every question.
+    /// Path and query of every check request.
     Fixed(String),
 }
 
@@ -71,13 +71,14 @@ impl Default for ServicePath {
     }
 }
 
-/// A path of a service that does not begin with `/`, or has a character that a path cannot have.
+/// A path of a service that does not begin with `/`, or contains a character that is not allowed in
+/// a path.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0:?} is not a path; it must begin with /")]
 pub struct InvalidServicePath(String);
 
 impl ServicePath {
-    /// `text` in front of path and query of the request; empty: nothing.
+    /// `text` as the prefix of the path and query of the request; empty: no prefix.
     ///
     /// # Errors
     /// `text` is not a path.
@@ -89,7 +90,7 @@ impl ServicePath {
         check(text).map(Self::Prefix)
     }
 
-    /// The same path and query for every question.
+    /// The same path and query for every check request.
     ///
     /// # Errors
     /// `text` is not a path.
@@ -107,7 +108,7 @@ fn check(path: String) -> Result<String, InvalidServicePath> {
 }
 
 impl HttpAuthService {
-    /// The request that asks the service about the request with this head.
+    /// The request to the service for a client's request with this head.
     pub(super) fn question(
         &self,
         head: &request::Parts,
@@ -177,19 +178,20 @@ impl HttpAuthService {
             .with_flag("UAEX")
             .with_body(body)
             .with_headers(headers);
-        // As in Envoy, an empty body has no type.
+        // As in Envoy, an empty body has no media type.
         reply
             .headers
             .retain(|(name, _)| is_editable(name) && !(empty && *name == CONTENT_TYPE));
         Ok(Verdict::Deny(reply))
     }
 
-    /// Whether an answer with this status denies the request.
+    /// Whether a response with this status denies the request.
     pub(super) fn denies(status: StatusCode) -> bool {
         status != StatusCode::OK && (200..500).contains(&status.as_u16())
     }
 
-    /// The changes in an answer that allows. Of several values of a field the last one is used.
+    /// The changes in a response that allows the request. If a field has several values, the last
+    /// one is used.
     fn changes(&self, headers: &HeaderMap) -> RequestChanges {
         let mut changes = RequestChanges::default();
         let mut copy = |name: &HeaderName| {

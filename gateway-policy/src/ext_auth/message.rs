@@ -1,5 +1,6 @@
-//! Messages of `envoy.service.auth.v3` (`external_auth.proto`, `attribute_context.proto`), as far as they are
-//! used. Fields that are not declared are skipped when a message is read.
+//! Messages of `envoy.service.auth.v3` (`external_auth.proto`, `attribute_context.proto`),
+//! restricted to the parts that are used. Fields that are not declared are skipped when a message
+//! is read.
 
 use std::collections::BTreeMap;
 
@@ -192,7 +193,7 @@ pub(super) struct QueryParameter {
 pub(super) struct HeaderValueOption {
     #[prost(message, optional, tag = "1")]
     pub(super) header: Option<HeaderField>,
-    /// Deprecated in favour of `append_action`, and what most services use.
+    /// Deprecated in favour of `append_action`, but still used by most services.
     #[prost(message, optional, tag = "2")]
     pub(super) append: Option<BoolValue>,
     #[prost(int32, tag = "3")]

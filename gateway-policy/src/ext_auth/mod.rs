@@ -7,9 +7,10 @@
 //! RequestChanges / LocalReply <──read_answer────┘
 //! ```
 //!
-//! One engine has two transports. Over HTTP the service receives a request of its own with selected header
-//! fields; status 200 allows. Over gRPC it receives a `CheckRequest` of `envoy.service.auth.v3`. Questions and
-//! answers are pure functions; [`ExternalAuthPolicy`] waits between them.
+//! One engine has two transports. Over HTTP the service receives a separate request with selected
+//! header fields; status 200 allows the client's request. Over gRPC it receives a `CheckRequest` of
+//! `envoy.service.auth.v3`. Pure functions build the check request and interpret the response;
+//! [`ExternalAuthPolicy`] waits between them.
 //!
 //! Invariants:
 //!
@@ -55,7 +56,7 @@ use http::{HeaderName, StatusCode};
 use serde::{Deserialize, Serialize};
 use towergate_core::plan::{Text, Traffic, WeightedBackend};
 
-/// Longest answer of a service that is read, in bytes.
+/// Maximum length of a response from the service, in bytes.
 pub const MAX_ANSWER_LENGTH: usize = 1024 * 1024;
 
 /// The service that decides on requests.
@@ -76,7 +77,7 @@ pub struct ExternalAuth {
     pub on_failure: ServiceFailure,
     /// Time for a call, retries included.
     pub timeout: Duration,
-    /// Whether the route is matched again after the service has changed the request.
+    /// Whether the request is routed again after the service has changed it.
     pub recompute_route: bool,
 }
 
@@ -127,8 +128,8 @@ impl Default for ServiceFailure {
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl ExternalAuth {
-    /// Requests are decided by `service`, which `backends` serve: over HTTP/2 if it is gRPC. All other settings
-    /// have their defaults.
+    /// Sends requests to `service` for a decision. `backends` serve it, over HTTP/2 if it is gRPC.
+    /// All other settings have their defaults.
     pub fn new(mut service: AuthService, mut backends: Vec<WeightedBackend>) -> Self {
         if let AuthService::Grpc(grpc) = &mut service {
             grpc.prepare(&mut backends);

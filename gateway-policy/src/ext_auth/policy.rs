@@ -1,4 +1,4 @@
-//! External authorization as a policy: asks, and acts on the answer.
+//! External authorization as a policy: calls the service and applies its decision.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ use crate::unary_call;
 
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
-/// Asks a service about each request.
+/// Calls a service for each request.
 #[derive(Debug)]
 pub struct ExternalAuthPolicy {
     settings: ExternalAuth,
@@ -36,7 +36,8 @@ pub struct ExternalAuthPolicy {
 }
 
 impl ExternalAuthPolicy {
-    /// A policy that calls the service by `client`. The backends of `settings` are those of the client.
+    /// A policy that calls the service by `client`. `client` already has the backends of
+    /// `settings`.
     pub fn new(settings: ExternalAuth, client: InternalClient) -> Self {
         Self {
             client: client.with_timeout(settings.timeout),
@@ -86,7 +87,7 @@ impl ExternalAuthPolicy {
                 let left = settings.timeout.saturating_sub(started.elapsed());
                 let body = match collect(body, left).await {
                     Ok(body) => body,
-                    // A denial stays one, also without its body.
+                    // A denial is enforced even if its body cannot be read.
                     Err(_) if HttpAuthService::denies(head.status) => Bytes::new(),
                     Err(error) => return Err(error.into()),
                 };
@@ -171,7 +172,7 @@ impl WaitingPolicy for ExternalAuthPolicy {
     }
 }
 
-/// The whole body of an answer.
+/// The whole body of a response.
 async fn collect(body: Body, time: Duration) -> Result<Bytes, CallError> {
     let limit = MAX_ANSWER_LENGTH;
     match timeout(time, Limited::new(body, limit).collect()).await {
@@ -182,7 +183,7 @@ async fn collect(body: Body, time: Duration) -> Result<Bytes, CallError> {
     }
 }
 
-/// The time of the call in a reply that the service has made.
+/// The duration of the call, for a reply from the service.
 fn with_service_time(verdict: Verdict, time: Duration) -> Verdict {
     match verdict {
         Verdict::Deny(mut reply) => {

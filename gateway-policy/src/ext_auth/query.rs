@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, utf8_percent_encode};
 
-/// Characters that cannot be in a value of a query string, or end it. `%` is kept: a service may send encoded
-/// text.
+/// Characters that are not allowed in a value of a query string, or that end it. `%` is kept,
+/// because a service may send encoded text.
 const VALUE: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -19,15 +19,15 @@ const VALUE: &AsciiSet = &CONTROLS
     .add(b'{')
     .add(b'|')
     .add(b'}');
-/// The same for a name, which `=` ends.
+/// The same for a name, which `=` also ends.
 const NAME: &AsciiSet = &VALUE.add(b'=');
 
 /// Changes of the parameters of a query string.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct QueryEdits {
-    /// Parameters that replace all of their name.
+    /// Parameters that replace all parameters of the same name.
     pub set: Vec<(String, String)>,
-    /// Names of parameters that are removed, also if they are in `set`.
+    /// Names of parameters to remove, even if they are in `set`.
     pub remove: Vec<String>,
 }
 

@@ -107,7 +107,7 @@ impl BitOr for GeoFields {
     }
 }
 
-/// The location of an address, as far as the databases have it.
+/// The location of an address. Fields that no database has are `None`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ClientLocation<'d> {
     /// Country (ISO 3166-1 alpha-2).
@@ -221,7 +221,8 @@ impl GeoDatabase {
         self.fields
     }
 
-    /// Adds what the database has on `address` to `location`, for the fields in `needed` that are not known yet.
+    /// Adds the fields of the database for `address` to `location`: those in `needed` that
+    /// `location` lacks.
     ///
     /// # Errors
     /// If the database has no IPv6 addresses and `address` is one, or the entry is corrupt.

@@ -11,7 +11,7 @@ use towergate_core::snapshot::Live;
 
 use super::{ClientLocation, GeoDatabase, GeoDatabaseError, GeoFields};
 
-/// Time between two looks at the modification times of the files.
+/// Interval between checks of the files' modification times.
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Database files, shared by the policies that use them.
@@ -20,7 +20,7 @@ pub struct GeoDatabaseFiles {
     paths: Vec<PathBuf>,
     current: ArcSwap<GeoDatabaseSet>,
     started: Instant,
-    /// Milliseconds since `started` after which the files are looked at again.
+    /// Milliseconds since `started` after which the files are checked again.
     due: AtomicU64,
 }
 
@@ -35,7 +35,7 @@ pub struct GeoDatabaseSet {
 #[derive(Clone, Debug, Default)]
 struct ReadFile {
     database: Option<Arc<GeoDatabase>>,
-    /// Modification time and length when the file was read last, with or without success.
+    /// Modification time and length at the last attempt to read the file.
     version: Option<(SystemTime, u64)>,
 }
 
@@ -63,7 +63,7 @@ impl GeoDatabaseSet {
         Ok(location)
     }
 
-    /// The databases of `paths`, of which unchanged ones are taken from `self`. `None`: none has changed.
+    /// The databases of `paths`. Unchanged ones are taken from `self`. `None`: none has changed.
     fn read_again(&self, paths: &[PathBuf]) -> Option<Self> {
         let known = self.files.iter().cloned().map(Some);
         let known = known.chain(std::iter::repeat(None));
@@ -107,7 +107,8 @@ fn version_of(path: &Path) -> Option<(SystemTime, u64)> {
 }
 
 impl GeoDatabaseFiles {
-    /// Reads the files. One that cannot be read is logged, and has no fields until it can.
+    /// Reads the files. A file that cannot be read is logged, and has no fields until it can be
+    /// read.
     pub fn open(paths: Vec<PathBuf>) -> Arc<Self> {
         let set = GeoDatabaseSet::default().read_again(&paths);
         Arc::new(Self {

@@ -1,4 +1,5 @@
-//! Answers of the service: whether a request passes, and the `x-ratelimit-*` fields of its response.
+//! Responses of the service: whether a request is allowed, and the `x-ratelimit-*` fields of its
+//! response.
 
 use std::fmt::Write as _;
 
@@ -13,11 +14,11 @@ const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// What an answer says of a request.
+/// The result for a request.
 #[derive(Debug, Default)]
 pub(super) struct Decision {
     pub(super) over_limit: bool,
-    /// Statuses of the descriptors whose limits responses show.
+    /// Statuses of the descriptors whose limits appear in responses.
     shown: Vec<DescriptorStatus>,
     pub(super) request_headers: HeaderList,
     response_headers: HeaderList,
@@ -25,7 +26,8 @@ pub(super) struct Decision {
 }
 
 impl Decision {
-    /// Adds an answer. `shown` says of each descriptor whether responses show its limit.
+    /// Adds a response of the service. `shown` states for each descriptor whether its limit appears
+    /// in responses.
     pub(super) fn add(&mut self, answer: RateLimitResponse, shown: &[bool]) {
         self.over_limit |= answer.overall_code == OVER_LIMIT;
         let statuses = answer.statuses.into_iter().zip(shown);
@@ -38,7 +40,7 @@ impl Decision {
         self.body = answer.raw_body;
     }
 
-    /// The fields of the response to a request that passes.
+    /// The fields of the response to a request that is allowed.
     pub(super) fn response_headers(&mut self) -> HeaderList {
         let mut headers = limit_headers(&self.shown);
         headers.append(&mut self.response_headers);
@@ -95,7 +97,7 @@ fn limit_headers(statuses: &[DescriptorStatus]) -> HeaderList {
         (REMAINING, HeaderValue::from(nearest.limit_remaining)),
         (RESET, HeaderValue::from(reset)),
     ];
-    // A name of a limit may have any characters.
+    // The name of a limit may contain any characters.
     headers.extend(HeaderValue::from_str(&text).ok().map(|text| (LIMIT, text)));
     headers
 }

@@ -22,7 +22,7 @@ pub struct Descriptor {
 pub struct DescriptorEntry {
     /// Key.
     pub key: String,
-    /// Value. `None`, in the configuration of the service: each value is counted by itself.
+    /// Value. `None`, in the configuration of the service: each value is counted separately.
     pub value: Option<String>,
 }
 
@@ -58,7 +58,8 @@ impl GlobalLimitRule {
         self.describe(index, owner, |_| None)
     }
 
-    /// The entries of a rule; `value` finds the value of a place whose values are counted each by itself.
+    /// The entries of a rule; `value` returns the value of a source whose values are counted
+    /// separately.
     fn describe(
         &self,
         index: usize,
@@ -113,7 +114,7 @@ impl GlobalLimitRule {
     }
 }
 
-/// Where a value that is counted by itself comes from.
+/// The source of a value that is counted separately.
 enum Place<'r> {
     Header(&'r http::HeaderName),
     Query(&'r QueryRule),

@@ -1,5 +1,6 @@
-//! Messages of `envoy.service.ratelimit.v3` (`rls.proto`) and `envoy.extensions.common.ratelimit.v3`, as far as they
-//! are used. Fields that are not declared are skipped when a message is read.
+//! Messages of `envoy.service.ratelimit.v3` (`rls.proto`) and
+//! `envoy.extensions.common.ratelimit.v3`, restricted to the parts that are used. Fields that are
+//! not declared are skipped when a message is read.
 
 use bytes::Bytes;
 use prost::Message;

@@ -5,12 +5,13 @@
 //! plan ──ServiceConfig──> the service's own configuration: the limit of each descriptor
 //! ```
 //!
-//! The protocol is Envoy's `envoy.service.ratelimit.v3.RateLimitService` over gRPC, and the descriptors are those of
-//! Envoy Gateway, so the same services work. The gateway sends which rules match, the service knows the limits:
-//! [`ServiceConfig`] writes them for [envoyproxy/ratelimit](https://github.com/envoyproxy/ratelimit).
+//! The protocol is Envoy's `envoy.service.ratelimit.v3.RateLimitService` over gRPC, and the
+//! descriptors are those of Envoy Gateway, so the same services work. The gateway sends the rules
+//! that match, and the service has the limits: [`ServiceConfig`] writes them for
+//! [envoyproxy/ratelimit](https://github.com/envoyproxy/ratelimit).
 //!
-//! A request that no rule matches causes no call. If the service does not answer in time, requests pass, unless the
-//! operator has chosen otherwise.
+//! A request that no rule matches causes no call. If the service does not respond in time, requests
+//! are allowed, unless the operator has configured otherwise.
 
 mod answer;
 mod descriptor;
@@ -30,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::rate_limit::Selector;
 
-/// Default time for an answer of the service, as in Envoy Gateway.
+/// Default timeout of the service, as in Envoy Gateway.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// Limits that a service counts.
@@ -57,12 +58,14 @@ pub struct RateLimitService {
     pub port: u16,
     /// Time for an answer.
     pub timeout: Duration,
-    /// Whether requests are answered 500 while the service does not answer. Otherwise they pass.
+    /// Whether requests are answered 500 while the service does not respond. Otherwise they are
+    /// allowed.
     pub fail_closed: bool,
 }
 
 impl RateLimitService {
-    /// A service at this address with the default timeout, without which requests pass.
+    /// A service at this address with the default timeout. Requests are allowed while it does not
+    /// respond.
     pub fn new(host: impl Into<String>, port: u16) -> Self {
         Self {
             host: host.into(),
@@ -103,10 +106,10 @@ fn is_host_name(text: &str) -> bool {
 #[error("`{0}` is not HOST:PORT")]
 pub struct InvalidServiceAddress(String);
 
-/// A limit of the requests that selectors match.
+/// A limit of the requests that the selectors match.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct GlobalLimitRule {
-    /// Selectors, of which all must match. Empty: all requests.
+    /// Selectors. All of them must match. Empty: all requests.
     pub selectors: Vec<Selector>,
     /// Number of requests in a period. 0 rejects all.
     pub requests: u32,
@@ -116,11 +119,12 @@ pub struct GlobalLimitRule {
     pub shared: bool,
     /// Whether requests are counted and never rejected.
     pub shadow: bool,
-    /// Whether responses have the `x-ratelimit-*` fields. `None`: as [`GlobalRateLimit::headers`].
+    /// Whether responses have the `x-ratelimit-*` fields. `None`: the value of
+    /// [`GlobalRateLimit::headers`].
     pub headers: Option<bool>,
     /// Number that a request counts for. `None`: the service's default, which is 1.
     pub request_cost: Option<u32>,
-    /// Number that a response counts for, in addition; counted at its end.
+    /// Number that a response additionally counts for, added at its end.
     pub response_cost: Option<u32>,
 }
 

@@ -1,4 +1,4 @@
-//! Global rate limit as a policy: asks the service, and acts on the answer.
+//! Global rate limit as a policy: calls the service and applies its decision.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,10 +26,10 @@ use super::message::{
 use super::{GlobalRateLimit, RateLimitService};
 use crate::unary_call::{self, UnaryCallError};
 
-/// Longest answer of the service that is read, in bytes.
+/// Maximum length of a response from the service, in bytes.
 const MAX_ANSWER_LENGTH: usize = 64 * 1024;
 
-/// Asks the service about each request that a rule matches.
+/// Calls the service for each request that a rule matches.
 #[derive(Debug)]
 pub struct GlobalRateLimitPolicy {
     limit: GlobalRateLimit,
@@ -90,8 +90,8 @@ impl GlobalRateLimitPolicy {
         BuiltPolicy::waiting(Self::new(limit.clone(), client))
     }
 
-    /// The descriptors of the rules that match, by domain. `hits` selects what is counted of a rule; a rule
-    /// without it is left out.
+    /// The descriptors of the rules that match, by domain. `hits` selects the number that a rule
+    /// counts; rules without one are omitted.
     fn calls(
         &self,
         head: &request::Parts,
@@ -173,7 +173,7 @@ impl GlobalRateLimitPolicy {
         }
     }
 
-    /// Counts the costs of a response at its end, also if the client leaves before.
+    /// Counts the costs of a response at its end, even if the client disconnects earlier.
     fn count_response(&self, request: &mut PolicyRequest<'_>, route: &str) {
         let client = request.facts.client;
         let calls = self.calls(request.head, client, route, |rule| {
@@ -228,7 +228,7 @@ impl WaitingPolicy for GlobalRateLimitPolicy {
     }
 }
 
-/// Calls that are made when it is dropped. Their answers have no effect.
+/// Calls that are made when it is dropped. Their responses have no effect.
 struct CallsAtEnd {
     client: InternalClient,
     questions: Vec<Request<Body>>,
@@ -236,7 +236,7 @@ struct CallsAtEnd {
 
 impl Drop for CallsAtEnd {
     fn drop(&mut self) {
-        // There is no runtime only after the end of the program.
+        // There is no runtime only while the program exits.
         let Ok(runtime) = Handle::try_current() else {
             return;
         };

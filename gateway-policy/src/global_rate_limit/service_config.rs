@@ -9,13 +9,12 @@ use towergate_core::plan::{Plan, Rule};
 use super::{DescriptorEntry, GlobalRateLimit};
 use crate::Policy;
 
-/// One domain in the format of [envoyproxy/ratelimit](https://github.com/envoyproxy/ratelimit), which reads a YAML
-/// file for each.
+/// One domain, as one YAML file of [envoyproxy/ratelimit](https://github.com/envoyproxy/ratelimit).
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct ServiceConfig {
     /// Name.
     pub domain: String,
-    /// Descriptors, each with those below it.
+    /// Descriptors, each with its nested descriptors.
     pub descriptors: Vec<ServiceDescriptor>,
 }
 
@@ -95,7 +94,7 @@ fn add(
         let descriptors = domains.entry(domain.clone()).or_default();
         for owner in owners {
             let mut entries = counted.template(index, &owner).into_iter();
-            // A descriptor has two entries at least.
+            // A descriptor has at least two entries.
             let Some(first) = entries.next() else {
                 continue;
             };
@@ -124,7 +123,7 @@ fn route_name(rule: &Rule<Policy>, matched: usize, hostname: &str) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// The level of an entry, which is added if it is new.
+/// The level of an entry. Added if it does not exist.
 fn descend(levels: &mut Vec<ServiceDescriptor>, entry: DescriptorEntry) -> &mut ServiceDescriptor {
     let same = |level: &ServiceDescriptor| level.key == entry.key && level.value == entry.value;
     let at = levels.iter().position(same).unwrap_or_else(|| {

@@ -11,7 +11,7 @@ use super::Claims;
 /// A claim that the backend receives in a header field.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct ClaimHeader {
-    /// The field. The gateway removes a client's own field of this name.
+    /// The field. The gateway removes a field of this name from the client's request.
     pub name: Text<HeaderName>,
     /// The claim's path, with dots between the members of nested objects.
     pub claim: String,
@@ -21,7 +21,7 @@ impl ClaimHeader {
     /// The value of the field; `Ok(None)` if the token lacks the claim.
     ///
     /// # Errors
-    /// If the claim has a character that a header field cannot carry.
+    /// If the claim contains a character that is not allowed in a field value.
     pub fn value(&self, claims: &Claims) -> Result<Option<HeaderValue>, InvalidClaim> {
         let Some(text) = find_claim(claims, &self.claim).and_then(claim_text) else {
             return Ok(None);
@@ -31,13 +31,13 @@ impl ClaimHeader {
     }
 }
 
-/// A claim has a character that a header field cannot carry.
+/// A claim contains a character that is not allowed in a field value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("a claim has a character that a header field cannot carry")]
 pub struct InvalidClaim;
 
-/// The claim at `path`, whose dots separate the members of nested objects. A claim whose own name has
-/// dots is not found, as in Envoy.
+/// The claim at `path`, whose dots separate the members of nested objects. As in Envoy, a claim
+/// whose name itself contains dots is not found.
 pub fn find_claim<'c>(claims: &'c Claims, path: &str) -> Option<&'c Value> {
     let mut names = path.split('.');
     let mut value = claims.get(names.next()?)?;

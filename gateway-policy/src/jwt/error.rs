@@ -6,7 +6,7 @@ use http::StatusCode;
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JwtError {
-    /// No token was found where the policy says.
+    /// The policy's sources contain no token.
     #[error("Jwt is missing")]
     Missing,
     /// Not three parts with dots between them.
@@ -21,7 +21,7 @@ pub enum JwtError {
     /// The header has no `alg`.
     #[error("Jwt header [alg] field is required and must be a string")]
     NoAlgorithm,
-    /// The algorithm is not supported. `none` never is.
+    /// The algorithm is not supported. `none` is never supported.
     #[error("Jwt header [alg] is not supported")]
     UnsupportedAlgorithm,
     /// `kid` is not a string.
@@ -51,7 +51,7 @@ pub enum JwtError {
     /// The signature is not base64url.
     #[error("Jwt signature is an invalid Base64url encoded")]
     BadSignatureEncoding,
-    /// The issuer is not the provider's.
+    /// The issuer differs from the provider's.
     #[error("Jwt issuer is not configured")]
     UnknownIssuer,
     /// The token has expired.
@@ -60,7 +60,7 @@ pub enum JwtError {
     /// The token is not valid yet.
     #[error("Jwt not yet valid")]
     NotYetValid,
-    /// The token is meant for others.
+    /// The token has another audience.
     #[error("Audiences in Jwt are not allowed")]
     WrongAudience,
     /// The token is longer than [`MAX_TOKEN_LENGTH`](super::MAX_TOKEN_LENGTH).
@@ -69,10 +69,10 @@ pub enum JwtError {
     /// The keys could not be fetched.
     #[error("Jwks remote fetch is failed")]
     KeysUnavailable,
-    /// No key of the set fits `kid` and `alg`.
+    /// No key of the set matches `kid` and `alg`.
     #[error("Jwks doesn't have key to match kid or alg from Jwt")]
     NoKey,
-    /// No key that fits verifies the signature.
+    /// No matching key verifies the signature.
     #[error("Jwt verification fails")]
     BadSignature,
 }
@@ -107,8 +107,8 @@ impl JwtError {
         }
     }
 
-    /// Of the errors of several providers, the one with the highest rank is sent: a token that is wrong
-    /// says more than a token of another issuer, and that more than no token.
+    /// If several providers fail, the error with the highest rank is sent: an invalid token of the
+    /// right issuer, then a token of another issuer, then a missing token.
     pub(super) const fn rank(self) -> u8 {
         match self {
             Self::Missing => 0,

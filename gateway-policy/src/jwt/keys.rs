@@ -22,9 +22,9 @@ use super::token::object;
 use super::verified_cache::KeySetId;
 use super::{JwtError, UnverifiedToken};
 
-/// The largest key set that is read, in bytes.
+/// Maximum length of a key set, in bytes.
 pub const MAX_KEY_SET_LENGTH: usize = 512 * 1024;
-/// The most keys of a set that are kept.
+/// Maximum number of keys of a set.
 const MAX_KEYS: usize = 256;
 
 /// A signature algorithm of a token (RFC 7518 section 3.1, RFC 8037).
@@ -148,7 +148,7 @@ pub struct KeySet {
     keys: Vec<VerificationKey>,
 }
 
-/// A key with what restricts its use.
+/// A key and the restrictions of its use.
 struct VerificationKey {
     id: Option<String>,
     /// The one algorithm of `alg`.
@@ -156,7 +156,7 @@ struct VerificationKey {
     material: KeyMaterial,
 }
 
-/// A public key or a shared secret, parsed for each algorithm that it serves.
+/// A public key or a shared secret, parsed for each algorithm that may use it.
 enum KeyMaterial {
     Rsa(Vec<(Algorithm, ParsedPublicKey)>),
     Point(Algorithm, ParsedPublicKey),
@@ -164,7 +164,7 @@ enum KeyMaterial {
 }
 
 impl fmt::Debug for VerificationKey {
-    /// Shows no key material: a shared secret would be among it.
+    /// Omits the key material, which may include a shared secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerificationKey")
             .field("id", &self.id)
@@ -174,7 +174,7 @@ impl fmt::Debug for VerificationKey {
 }
 
 impl KeySet {
-    /// Reads a key set. Keys of unknown kinds, and keys for encryption, are left out.
+    /// Reads a key set. Keys of unknown kinds, and keys for encryption, are omitted.
     ///
     /// # Errors
     /// If the text is not a key set, or none of its keys can verify a signature.
@@ -213,7 +213,8 @@ impl KeySet {
     /// Verifies the signature of `token`.
     ///
     /// # Errors
-    /// [`JwtError::NoKey`] if no key fits, [`JwtError::BadSignature`] if none that fits verifies it.
+    /// [`JwtError::NoKey`] if no key matches, [`JwtError::BadSignature`] if no matching key
+    /// verifies the signature.
     pub fn verify(&self, token: &UnverifiedToken<'_>) -> Result<(), JwtError> {
         let mut error = JwtError::NoKey;
         for key in self.keys.iter().filter(|key| key.fits(token)) {

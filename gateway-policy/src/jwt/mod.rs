@@ -4,12 +4,13 @@
 //! head ──source──> tokens ──decode──> claims ──check_claims──> ──KeySet::verify──> VerifiedToken
 //! ```
 //!
-//! Every token that is found in a provider's places must be valid. With several providers it is enough
-//! that one of them accepts the request. What others see of a token are the claims that
-//! [`TokenProvider::claim_headers`] names, and [`VerifiedTokens`] for policies that run later.
+//! Every token in a provider's sources must be valid. If there are several providers, one of them
+//! must accept the request. A token is visible elsewhere only through the claims that
+//! [`TokenProvider::claim_headers`] names, and through [`VerifiedTokens`] for policies that run
+//! later.
 //!
-//! [`JwtVerifier`] is a pure function of the head, the keys and the clock; where the keys come from is the
-//! caller's concern.
+//! [`JwtVerifier`] is a pure function of the head, the keys and the clock; the caller supplies the
+//! keys.
 //!
 //! ```
 //! use std::time::SystemTime;
@@ -55,7 +56,7 @@ use towergate_core::plan::{Traffic, WeightedBackend};
 
 use crate::secret::SecretText;
 
-/// The longest token that is decoded, in bytes. Envoy's limit is that of the header section.
+/// Maximum length of a token, in bytes. Envoy only limits the header section.
 pub const MAX_TOKEN_LENGTH: usize = 64 * 1024;
 
 /// The tokens that requests must carry.
@@ -63,7 +64,7 @@ pub const MAX_TOKEN_LENGTH: usize = 64 * 1024;
 pub struct JwtAuthentication {
     /// Issuers of tokens. Never empty.
     pub providers: Vec<TokenProvider>,
-    /// What happens to requests without a valid token.
+    /// Treatment of requests without a valid token.
     pub requirement: TokenRequirement,
 }
 
@@ -73,9 +74,9 @@ pub enum TokenRequirement {
     /// They are refused.
     #[default]
     Required,
-    /// Those without a token pass; those with an invalid one are refused.
+    /// Requests without a token are allowed; requests with an invalid token are rejected.
     Optional,
-    /// They pass. The token stays as it is, and no claim is taken from it.
+    /// Both are allowed. An invalid token is forwarded unchanged, and none of its claims is used.
     FailOpen,
 }
 
@@ -86,7 +87,7 @@ pub struct TokenProvider {
     pub name: String,
     /// The value of `iss`; `None`: not checked.
     pub issuer: Option<String>,
-    /// Values of `aud`, one of which is enough; empty: not checked.
+    /// Accepted values of `aud`. Empty: not checked.
     pub audiences: Vec<String>,
     /// The keys.
     pub keys: KeySource,
@@ -94,11 +95,11 @@ pub struct TokenProvider {
     pub sources: TokenSources,
     /// Claims that the backend receives.
     pub claim_headers: Vec<ClaimHeader>,
-    /// Whether the route is matched again once the claims are in the head.
+    /// Whether the request is routed again after the claims are in its head.
     pub recompute_route: bool,
 }
 
-/// Where a provider's keys come from.
+/// Source of a provider's keys.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum KeySource {
     /// The text of a key set, which may contain shared secrets.
@@ -116,7 +117,7 @@ pub struct RemoteKeys {
     pub backends: Vec<WeightedBackend>,
     /// Timeouts, retries and connection settings of a fetch.
     pub traffic: Arc<Traffic>,
-    /// Time that a key set is used before it is fetched again. Default: 5 minutes.
+    /// Time for which a key set is used before it is fetched again. Default: 5 minutes.
     pub cache: Duration,
     /// Time between a failed fetch and the next. Default: 1 second.
     pub retry: Duration,
@@ -133,7 +134,7 @@ impl JwtAuthentication {
 }
 
 impl TokenProvider {
-    /// A provider with a key set of its own that checks neither issuer nor audience.
+    /// A provider with an embedded key set, which checks neither issuer nor audience.
     pub fn new(name: impl Into<String>, key_set: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -185,8 +186,8 @@ impl<'r> JwtVerifier<'r> {
         Self { rule }
     }
 
-    /// The verified tokens of a request; none if it passes without one. `keys` has the keys of each
-    /// provider, in the order of the providers; `None`: they are not available.
+    /// The verified tokens of a request; empty if it is allowed without one. `keys` contains the
+    /// keys of each provider, in the order of the providers; `None`: not available.
     ///
     /// # Errors
     /// The reason why the request is refused.
@@ -220,8 +221,8 @@ impl<'r> JwtVerifier<'r> {
 }
 
 impl TokenProvider {
-    /// Identifies the provider with all its settings. Tokens are kept for `authorization` by this text, so a
-    /// provider of the same name in another policy does not vouch for them.
+    /// Identifies the provider with all its settings. `authorization` finds verified tokens by this
+    /// text, so a token of an equally named provider in another policy does not count.
     pub fn identity(&self) -> Result<String, serde_json::Error> {
         let settings = serde_json::to_vec(self)?;
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &settings);
@@ -232,12 +233,12 @@ impl TokenProvider {
         ))
     }
 
-    /// Whether a request has a token in one of the provider's places.
+    /// Whether a request has a token in one of the provider's sources.
     fn has_token(&self, head: &request::Parts) -> bool {
         !self.sources.find(head).is_empty()
     }
 
-    /// The claims of all tokens in the provider's places, each of which must be valid.
+    /// The claims of all tokens in the provider's sources. Each token must be valid.
     fn verify(
         &self,
         head: &request::Parts,

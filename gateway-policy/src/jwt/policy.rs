@@ -49,7 +49,8 @@ impl JwtPolicy {
         Self::with(rule, &Live::default(), remote)
     }
 
-    /// The form that the key sets require: a policy that waits for remote ones, or one over the head.
+    /// The variant that the key sets require: a waiting policy for remote key sets, otherwise a
+    /// head policy.
     pub(crate) fn built(
         rule: &JwtAuthentication,
         context: &BuildContext<'_>,
@@ -114,8 +115,8 @@ impl JwtPolicy {
     ) -> Result<(), LocalReply> {
         let verifier = JwtVerifier::new(&self.rule);
         let result = verifier.verify(request.head, keys, SystemTime::now());
-        // Removed whether there is a token or not, and after tokens were looked for: a client's own field
-        // never reaches the backend as a claim.
+        // The fields are removed with or without a token, after the search for tokens: a field from
+        // the client never reaches the backend as a claim.
         for header in self
             .rule
             .providers
@@ -171,7 +172,7 @@ fn refuse(head: &request::Parts, error: JwtError) -> LocalReply {
         .with_header(name, value)
 }
 
-/// A claim that a header field cannot carry, as Envoy replies to it.
+/// The reply to a claim that is not a valid field value, as in Envoy.
 fn invalid_claim(name: &str) -> LocalReply {
     let text = format!("invalid header value for: {name}");
     let word = text.replace(' ', "_");

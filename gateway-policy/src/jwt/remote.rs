@@ -26,7 +26,7 @@ pub(super) struct RemoteKeySet {
     source: RemoteKeys,
     client: InternalClient,
     current: ArcSwapOption<KeySet>,
-    /// Why the last fetch failed; empty after one that succeeded.
+    /// Why the last fetch failed; empty after a success.
     error: ArcSwapOption<String>,
     /// Held while keys are fetched.
     fetching: Arc<Mutex<()>>,
@@ -39,12 +39,12 @@ impl RemoteKeySet {
     /// The key set for `source`, which survives a change of the configuration.
     ///
     /// # Errors
-    /// If the settings cannot be written, by which the key set is found again.
+    /// If the settings cannot be serialized. Their text identifies the key set.
     pub(super) fn shared(
         source: &RemoteKeys,
         context: &BuildContext<'_>,
     ) -> Result<Arc<Self>, PolicyError> {
-        // Backends have no hash; their text has.
+        // Backends cannot be hashed, but their text can.
         let key = serde_json::to_string(source);
         let key = (
             "jwks",

@@ -1,4 +1,4 @@
-//! Where a request carries its token (RFC 6750 section 2).
+//! Sources of a request's token (RFC 6750 section 2).
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use towergate_core::plan::Text;
 
-/// Places where a provider's tokens are looked for.
+/// Sources of a provider's tokens.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct TokenSources {
     /// Header fields.
@@ -24,7 +24,7 @@ pub struct TokenSources {
 pub struct TokenHeader {
     /// The field's name.
     pub name: Text<HeaderName>,
-    /// Text in front of the token, such as `Bearer `. A value without it has no token.
+    /// Text before the token, such as `Bearer `. A value without this text contains no token.
     pub prefix: String,
 }
 
@@ -43,8 +43,8 @@ impl Default for TokenSources {
 }
 
 impl TokenSources {
-    /// All tokens of a request, in the order headers, parameters, cookies. Values that are not text are
-    /// tokens that cannot be decoded, not missing ones.
+    /// All tokens of a request, in the order headers, parameters, cookies. Values that are not text
+    /// count as malformed tokens, not as absent ones.
     pub fn find<'h>(&self, head: &'h request::Parts) -> Vec<Cow<'h, str>> {
         let mut found = Vec::new();
         for header in &self.headers {
@@ -106,7 +106,8 @@ fn decoded(text: &str) -> Cow<'_, str> {
     percent_decode_str(text).decode_utf8_lossy()
 }
 
-/// Names and values of a `Cookie` line (RFC 6265, section 4.2.1); quotes around a value are taken off.
+/// Names and values of a `Cookie` line (RFC 6265, section 4.2.1); quotes around a value are
+/// removed.
 pub(super) fn cookie_pairs(line: &str) -> impl Iterator<Item = (&str, &str)> {
     line.split(';').filter_map(|pair| {
         let (name, value) = pair.split_once('=')?;

@@ -5,8 +5,8 @@
 //! └────────── signed ─────────────────┘
 //! ```
 //!
-//! Decoding refuses what two readers could read differently: a member name that occurs twice, a claim of
-//! the wrong type, a critical header parameter that is not understood.
+//! Decoding rejects tokens that two implementations could interpret differently: a member name that
+//! occurs twice, a claim of the wrong type, a critical header parameter that is not understood.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ use super::{Algorithm, JwtError};
 /// The claims of a token.
 pub type Claims = Map<String, Value>;
 
-/// How deep arrays and objects of a token may be nested.
+/// Maximum nesting depth of arrays and objects in a token.
 const MAX_DEPTH: usize = 32;
 
 /// A decoded token with an unverified signature.
@@ -41,7 +41,7 @@ impl<'t> UnverifiedToken<'t> {
     /// Decodes a compact token.
     ///
     /// # Errors
-    /// The first thing that is wrong with the token.
+    /// The first error of the token.
     pub fn decode(text: &'t str) -> Result<Self, JwtError> {
         let mut parts = text.split('.');
         let (Some(header), Some(claims), Some(signature), None) =
@@ -79,7 +79,7 @@ fn decode_header(text: &str) -> Result<(Algorithm, Option<String>), JwtError> {
         Some(_) => return Err(JwtError::BadKeyId),
     };
     if header.contains_key("crit") {
-        // No extension is understood here (RFC 7515, section 4.1.11).
+        // No extension is supported (RFC 7515, section 4.1.11).
         return Err(JwtError::CriticalHeader);
     }
     Ok((algorithm, key_id))
@@ -126,7 +126,7 @@ pub(super) fn seconds(number: &Number) -> Option<u64> {
     })
 }
 
-/// Decodes base64url. Padding is allowed, as Envoy does.
+/// Decodes base64url. As in Envoy, padding is allowed.
 fn base64(text: &str) -> Option<Vec<u8>> {
     let text = text
         .strip_suffix("==")
@@ -135,7 +135,7 @@ fn base64(text: &str) -> Option<Vec<u8>> {
     BASE64URL_NOPAD.decode(text.as_bytes()).ok()
 }
 
-/// A JSON object without doubled member names.
+/// A JSON object without duplicate member names.
 pub(super) fn object(bytes: &[u8]) -> Option<Claims> {
     let mut input = serde_json::Deserializer::from_slice(bytes);
     let value = UniqueKeys { depth: MAX_DEPTH }
@@ -148,7 +148,7 @@ pub(super) fn object(bytes: &[u8]) -> Option<Claims> {
     }
 }
 
-/// Reads a JSON value whose objects, at every depth, have each member name once.
+/// Reads a JSON value and rejects duplicate member names at every depth.
 #[derive(Clone, Copy)]
 struct UniqueKeys {
     depth: usize,

@@ -1,10 +1,11 @@
-//! Claims of tokens whose signatures were verified, so that a client's next request with the same token costs
-//! a lookup in place of a verification.
+//! Claims of tokens whose signatures were verified, so that a client's next request with the same
+//! token costs a lookup instead of a verification.
 //!
-//! Each thread has a cache of its own, so workers share no lock. An entry belongs to the text of one [`KeySet`]:
-//! policies with the same text share it, and other keys, such as those that replace it, find nothing of it. `exp`, `nbf`, `iss` and `aud` are
-//! checked for each request, so an entry extends no token's validity. Only tokens with a valid signature are
-//! entered, and a generation is bounded in number and in bytes, so clients cannot fill the memory.
+//! Each thread has its own cache, so workers share no lock. An entry belongs to the text of one
+//! [`KeySet`]: policies with the same text share it, and other key sets, such as a later version,
+//! do not find it. `exp`, `nbf`, `iss` and `aud` are checked for each request, so an entry extends
+//! no token's validity. Only tokens with a valid signature are entered, and a generation is bounded
+//! in number and in bytes, so clients cannot fill the memory.
 //!
 //! [`KeySet`]: super::KeySet
 
@@ -17,11 +18,11 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use super::Claims;
 
-/// The most tokens of a generation.
+/// Maximum number of tokens in a generation.
 const MAX_TOKENS: usize = 256;
-/// The most bytes of the tokens of a generation.
+/// Maximum total length of the tokens in a generation, in bytes.
 const MAX_BYTES: usize = 256 * 1024;
-/// Longer tokens are verified each time, in bytes.
+/// Maximum length of a cached token, in bytes. Longer tokens are verified each time.
 const MAX_CACHED_LENGTH: usize = 8 * 1024;
 
 thread_local! {
@@ -53,7 +54,7 @@ pub(super) fn find(keys: KeySetId, token: &str) -> Option<Arc<Claims>> {
     CACHE.with_borrow_mut(|cache| cache.find(keys, token))
 }
 
-/// Remembers a token whose signature was verified.
+/// Caches a token whose signature was verified.
 pub(super) fn insert(keys: KeySetId, token: &str, claims: &Arc<Claims>) {
     if token.len() <= MAX_CACHED_LENGTH {
         CACHE.with_borrow_mut(|cache| cache.insert(keys, token.into(), claims.clone()));
@@ -62,7 +63,8 @@ pub(super) fn insert(keys: KeySetId, token: &str, claims: &Arc<Claims>) {
 
 type Generation = HashMap<Box<str>, (KeySetId, Arc<Claims>)>;
 
-/// Two generations: a full one becomes the old one, whose tokens are dropped unless they are seen again.
+/// Two generations: a full generation becomes the old one, whose tokens are dropped unless they are
+/// used again.
 #[derive(Default)]
 struct VerifiedCache {
     young: Generation,
@@ -77,7 +79,7 @@ impl VerifiedCache {
         if let Some(entry) = self.young.get(token) {
             return of_keys(entry);
         }
-        // An entry of other keys stays: a token is looked up for each provider of a rule.
+        // Entries of other key sets are kept: a token is looked up for each provider of a rule.
         of_keys(self.old.get(token)?)?;
         let (token, (_, claims)) = self.old.remove_entry(token)?;
         self.insert(keys, token, claims.clone());

@@ -7,13 +7,13 @@ use serde_json::Value;
 use super::token::seconds;
 use super::{Claims, JwtError};
 
-/// How far the clocks of issuer and gateway may differ, both ways. Envoy: 60 s.
+/// Allowed difference between the clocks of issuer and gateway, in both directions. Envoy: 60 s.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 /// Checks `iss`, `exp`, `nbf` and `aud` of a token at the time `now`, in Envoy's order.
 ///
 /// # Errors
-/// The first claim that does not hold.
+/// The first claim that is invalid.
 pub fn check_claims(
     claims: &Claims,
     issuer: Option<&str>,
@@ -63,7 +63,7 @@ fn has_audience(named: Option<&Value>, allowed: &[String]) -> bool {
     }
 }
 
-/// An audience without its scheme and a trailing slash, which Envoy leaves out of the comparison.
+/// An audience without its scheme and a trailing slash, which Envoy ignores in the comparison.
 fn plain_audience(text: &str) -> &str {
     let text = text
         .strip_prefix("https://")

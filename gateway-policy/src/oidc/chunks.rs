@@ -4,17 +4,18 @@
 //! NAME=~3~first part    NAME.1=second part    NAME.2=third part
 //! ```
 //!
-//! Browsers keep cookies of at most 4 096 bytes, name and value together. A value that fits is written as it is.
-//! The number of parts is in the first one, so that a part left by an earlier value is not taken for one of this.
+//! Browsers keep cookies of at most 4 096 bytes, name and value together. A value that fits is
+//! written unchanged. The first part contains the number of parts, so that a leftover part of an
+//! earlier value is not used.
 
 use std::borrow::Cow;
 
-/// The longest value of one cookie, in bytes.
+/// Maximum length of one cookie's value, in bytes.
 const LONGEST: usize = 3_800;
-/// The largest number of cookies of one value. With two tokens this stays below the limit of 60 KiB of a
+/// Maximum number of cookies of one value. Two tokens then stay below the limit of 60 KiB for a
 /// request's header fields.
 pub(super) const MOST: usize = 6;
-/// What marks a value with a number of parts.
+/// Prefix of a value that starts with a number of parts.
 const MARK: char = '~';
 
 /// Name of part `index` of the cookie `name`.

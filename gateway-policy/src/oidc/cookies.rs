@@ -9,8 +9,8 @@
 //! | `OauthNonce-S.FLOW` | token against request forgery of one login | login |
 //! | `CodeVerifier.FLOW` | PKCE verifier of one login, sealed | 10 minutes |
 //!
-//! S identifies the policy, FLOW the login. The cookies of a login are also set without FLOW, as Envoy does, but
-//! only those with FLOW are read.
+//! S identifies the policy, FLOW the login. As in Envoy, the cookies of a login are also set
+//! without FLOW, but only those with FLOW are read.
 
 use std::time::Duration;
 
@@ -25,14 +25,14 @@ use super::chunks;
 use super::jar::CookieJar;
 use crate::security::SameSite;
 
-/// The largest number of logins of one browser whose cookies are kept. Beyond it the earlier ones are deleted, so that
-/// the header fields of a request stay small.
+/// Maximum number of logins of one browser whose cookies are kept. Earlier ones are deleted, so
+/// that the header fields of a request stay small.
 const MOST_LOGINS: usize = 8;
 
 /// Names and attributes of cookies.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct SessionCookies {
-    /// Suffix of all names that are not configured: identifies the policy.
+    /// Suffix of all default names. Identifies the policy.
     pub suffix: String,
     /// Name of the cookie with the access token.
     pub access_token: String,
@@ -136,13 +136,14 @@ impl SessionCookies {
             text.push_str(domain);
         }
         if name.starts_with("__Secure-") || name.starts_with("__Host-") {
-            // Browsers ignore a field for these names without the attribute.
+            // Browsers ignore cookies with these names if the attribute is missing.
             text.push_str("; secure");
         }
         text
     }
 
-    /// Adds a cookie to `fields`. `None` if its value has a character that cookies cannot have, or is too long.
+    /// Adds a cookie to `fields`. `None` if its value contains a character that is not allowed in
+    /// cookies, or is too long.
     pub(super) fn add(
         &self,
         fields: &mut HeaderList,
@@ -162,7 +163,7 @@ impl SessionCookies {
         Some(())
     }
 
-    /// Deletes a cookie, and those of its parts that the request has.
+    /// Deletes a cookie, and its parts in the request.
     pub(super) fn remove(&self, fields: &mut HeaderList, jar: &CookieJar<'_>, name: &str) {
         push(fields, self.delete(name));
         self.delete_parts(fields, jar, name, 1);
@@ -197,7 +198,7 @@ fn push(fields: &mut HeaderList, text: String) -> Option<()> {
     Some(())
 }
 
-/// Whether a value of a cookie may have this byte (RFC 6265, section 4.1.1).
+/// Whether this byte is allowed in a cookie value (RFC 6265, section 4.1.1).
 fn is_cookie_octet(byte: u8) -> bool {
     byte.is_ascii_graphic() && !matches!(byte, b'"' | b',' | b';' | b'\\')
 }

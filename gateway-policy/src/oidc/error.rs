@@ -8,7 +8,7 @@ use towergate_core::LocalReply;
 use super::IdTokenError;
 use super::state::StateError;
 
-/// Why a login or a refresh fails. The texts are Envoy's where it has one.
+/// Why a login or a refresh fails. The texts are Envoy's where Envoy has one.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OidcError {
@@ -33,16 +33,16 @@ pub enum OidcError {
     /// The state of the callback has no URL, token or name.
     #[error("State query param does not contain url or CSRF token")]
     StateIncomplete,
-    /// The callback is not from the browser that began the login, or comes too late.
+    /// The callback is not from the browser that began the login, or the login has expired.
     #[error("CSRF token validation failed")]
     Csrf,
-    /// The URL of the state is not on the host of the callback, nor within the cookie domain.
+    /// The URL in the state is neither on the host of the callback nor within the cookie domain.
     #[error("State URL is not on the host of the callback")]
     StateUrl,
     /// The cookie with the PKCE verifier is missing, or was changed.
     #[error("Code verifier is missing or invalid in the request")]
     Verifier,
-    /// The token endpoint returns another status than 200; with its error code.
+    /// The token endpoint returned a status other than 200, with this error code.
     #[error("Failed to get access token: response code: {status}, response body: {body}")]
     TokenStatus {
         /// Status.
@@ -50,7 +50,7 @@ pub enum OidcError {
         /// Error code, as JSON.
         body: String,
     },
-    /// The response of the token endpoint is not one of RFC 6749, section 5.1.
+    /// The response of the token endpoint does not conform to RFC 6749, section 5.1.
     #[error("Failed to parse oauth response body")]
     TokenBody,
     /// The response has no access token.
@@ -62,7 +62,7 @@ pub enum OidcError {
     /// The ID token is not valid.
     #[error("ID token is invalid: {0}")]
     IdToken(#[from] IdTokenError),
-    /// A token is too long for cookies, or has characters that cookies cannot have.
+    /// A token is too long for cookies, or contains characters that are not allowed in cookies.
     #[error("a token cannot be kept in cookies")]
     TokenTooLong,
     /// The provider cannot be reached, or its discovery document cannot be read.
@@ -98,7 +98,7 @@ impl OidcError {
         }
     }
 
-    /// The reply to the client, which says nothing about the reason.
+    /// The reply to the client, which does not reveal the reason.
     pub fn reply(&self) -> LocalReply {
         let details = self.to_string().replace(' ', "_");
         LocalReply::new(self.status(), Cow::Owned(details)).with_body("OAuth flow failed.")

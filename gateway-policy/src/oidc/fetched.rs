@@ -1,4 +1,4 @@
-//! A document that is fetched, and kept while it is new enough.
+//! A fetched document, which is kept until it is too old.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ const RETRY: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Fetched<T> {
     current: ArcSwapOption<T>,
-    /// Why the last fetch failed; empty after one that succeeded.
+    /// Why the last fetch failed; empty after a success.
     error: ArcSwapOption<String>,
     /// Held while the document is fetched.
     fetching: Mutex<()>,
@@ -40,8 +40,8 @@ impl<T> Fetched<T> {
         }
     }
 
-    /// The document; `fetch` is awaited if it is due. Of several callers one fetches: the others wait for it if there
-    /// is no document yet, and else use the last one. `None` if it could not be fetched.
+    /// The document. If it is due, one caller awaits `fetch`. Other callers use the last document,
+    /// or wait if there is none. `None` if it could not be fetched.
     pub(super) async fn load(
         &self,
         what: &str,

@@ -14,9 +14,9 @@ use towergate_tls::connector::CryptoProvider;
 use super::{OidcProviderSettings, ProviderClient, ProviderFuture};
 use crate::url_origin::UrlOrigin;
 
-/// The longest response of a provider, in bytes.
+/// Maximum length of a provider's response, in bytes.
 const LONGEST_RESPONSE: usize = 256 * 1024;
-/// The largest number of hosts that a provider may have: issuer, token endpoint and key set have up to three.
+/// Maximum number of hosts of a provider: issuer, token endpoint and key set can have three.
 const MOST_HOSTS: usize = 8;
 
 /// The client of a provider in a gateway.
@@ -28,7 +28,8 @@ pub(super) enum GatewayClient {
     Hosts(HostClients),
 }
 
-/// Clients of the hosts of a provider. They are made for the first call, because discovery names some of the hosts.
+/// Clients of the hosts of a provider. They are created at the first call, because discovery names
+/// some of the hosts.
 #[derive(Debug)]
 pub(super) struct HostClients {
     live: Live,

@@ -11,10 +11,10 @@ use crate::jwt::{Claims, JwtError, KeySet, UnverifiedToken, check_claims};
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdTokenError {
-    /// The provider must issue one, and has not.
+    /// The provider must issue an ID token and has not.
     #[error("it is missing")]
     Missing,
-    /// It is not a valid JSON Web Token, or a registered claim does not hold.
+    /// It is not a valid JSON Web Token, or a registered claim is invalid.
     #[error("{0}")]
     Token(#[from] JwtError),
     /// It was issued to another client.
@@ -26,7 +26,7 @@ pub enum IdTokenError {
     /// It was issued for another login.
     #[error("it was issued for another login")]
     Nonce,
-    /// It is about another user than that of the session.
+    /// Its user differs from the session's user.
     #[error("it is about another user")]
     Subject,
     /// The keys of the provider are not available.
@@ -34,7 +34,7 @@ pub enum IdTokenError {
     NoKeys,
 }
 
-/// What an ID token must say.
+/// Required claims of an ID token.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct IdTokenRules<'r> {
     /// Client ID.

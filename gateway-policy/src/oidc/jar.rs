@@ -8,12 +8,12 @@ use http::{HeaderMap, HeaderValue};
 
 use super::chunks;
 
-/// The cookies of a request, in order. Of two cookies of one name the first counts.
+/// The cookies of a request, in order. If two cookies have the same name, the first one is used.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CookieJar<'h>(Vec<(&'h str, &'h str)>);
 
 impl<'h> CookieJar<'h> {
-    /// The cookies of all `Cookie` lines. Parts without `=` are no cookies.
+    /// The cookies of all `Cookie` lines. Parts without `=` are ignored.
     pub(super) fn of(headers: &'h HeaderMap) -> Self {
         let lines = headers.get_all(COOKIE).iter();
         let pairs = lines

@@ -18,14 +18,14 @@ use super::{OidcAuthentication, ProviderEndpoints, SessionKeys};
 /// Lifetime of the cookie with the PKCE verifier, as in Envoy.
 const VERIFIER_TTL: Duration = Duration::from_secs(600);
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-/// All characters but the unreserved ones (RFC 3986, section 2.3).
+/// All characters except the unreserved ones (RFC 3986, section 2.3).
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
 
-/// The URL of a request, as the client sees it.
+/// The URL of a request, from the client's point of view.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RequestUrl<'h> {
     /// `http` or `https`.
@@ -73,7 +73,7 @@ pub(super) fn encoded(text: &str) -> impl std::fmt::Display + '_ {
     utf8_percent_encode(text, RESERVED)
 }
 
-/// Adds parameters to a URL, which may have a query.
+/// Adds parameters to a URL, which may already have a query.
 pub(super) fn with_query(url: &str, parameters: &[(&str, &str)]) -> String {
     let mut text = url.to_owned();
     for (name, value) in parameters {
@@ -83,7 +83,7 @@ pub(super) fn with_query(url: &str, parameters: &[(&str, &str)]) -> String {
     text
 }
 
-/// A redirect of the browser; `None` if `location` cannot be a field value.
+/// A redirect of the browser; `None` if `location` is not a valid field value.
 pub(super) fn redirect(
     location: String,
     details: &'static str,
@@ -104,7 +104,8 @@ pub(super) struct LoginContext<'r> {
 }
 
 impl LoginContext<'_> {
-    /// Sends the browser to the provider. `None` without randomness, or if a URL is not a field value.
+    /// Sends the browser to the provider. `None` if random numbers are not available, or a URL is
+    /// not a valid field value.
     pub(super) fn begin(
         &self,
         head: &request::Parts,

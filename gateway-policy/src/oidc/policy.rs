@@ -34,7 +34,7 @@ pub struct OidcPolicy {
     provider: Arc<ProviderState>,
 }
 
-/// How a request with cookies goes on. The cookies are no longer needed.
+/// The next step for a request with cookies. The cookies are no longer needed.
 enum Step {
     Forward(UserSession),
     Refresh {
@@ -281,7 +281,7 @@ impl OidcPolicy {
             .issuer()
             .is_some_and(|own| value("iss").is_some_and(|iss| iss != own))
         {
-            // The response is of another provider (RFC 9207).
+            // The response is from another provider (RFC 9207).
             return Err(OidcError::Issuer);
         }
         let (Some(code), Some(state)) = (value("code"), value("state")) else {
@@ -364,7 +364,7 @@ impl OidcPolicy {
         self.provider.refreshes.join(text.expose(), refresh).await
     }
 
-    /// Gives the backend the tokens of a session.
+    /// Adds the tokens of a session to the request.
     fn forward(&self, head: &mut request::Parts, session: &UserSession) -> Result<(), LocalReply> {
         self.strip(head, Some(session));
         let bearer = |token: &SecretText| {
@@ -394,8 +394,8 @@ impl OidcPolicy {
         headers.any(|header| *header.name == *name)
     }
 
-    /// Removes what the client may not tell the backend: the gateway's cookies and the headers of tokens. The
-    /// tokens of a session take the place of the cookies.
+    /// Removes fields that the client may not send to the backend: the gateway's cookies and token
+    /// headers. The tokens of a session replace the cookies.
     fn strip(&self, head: &mut request::Parts, session: Option<&UserSession>) {
         let cookies = &self.rule.cookies;
         let mut tokens = Vec::with_capacity(2);
@@ -415,7 +415,7 @@ impl OidcPolicy {
             .into_iter()
             .chain(self.rule.forward_id_token.as_deref())
         {
-            // Without a session a field may have the token that `jwt` verifies.
+            // Without a session, a field may contain the token that `jwt` verifies.
             if session.is_some() || !self.is_token_source(name) {
                 head.headers.remove(name);
             }
@@ -447,7 +447,8 @@ async fn renew(
     Ok(Arc::new(session))
 }
 
-/// The session with new tokens. What the provider does not issue again is kept while it is valid.
+/// The session with new tokens. A token that the provider does not issue again is kept while it is
+/// valid.
 fn session_of(
     rule: &OidcAuthentication,
     issued: IssuedTokens,

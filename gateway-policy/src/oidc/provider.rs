@@ -17,7 +17,7 @@ use super::token_endpoint::{IssuedTokens, TokenGrant, read_tokens};
 use super::{IdTokenError, OidcAuthentication, OidcError, ProviderEndpoints};
 use crate::jwt::{KeySet, UnverifiedToken};
 
-/// Age from which keys are fetched again for a token that they do not verify.
+/// Minimum age of keys that are fetched again because they do not verify a token.
 const KEY_AGE: Duration = Duration::from_secs(10);
 
 /// Result of a call.
@@ -78,7 +78,7 @@ impl ProviderState {
         endpoints.ok_or(OidcError::Unavailable)
     }
 
-    /// Why no login can complete at the moment, after a try.
+    /// Why no login can complete at the moment. Set after a failed attempt.
     pub(super) fn fault(&self) -> Option<String> {
         self.endpoints.fault().or_else(|| self.keys.fault())
     }
@@ -178,7 +178,7 @@ fn own_address() -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.ip())
 }
 
-/// Time at which a call is made. Calls last too long for the time of the request to be exact.
+/// Start time of a call. Calls take so long that the time of the request would be inexact.
 pub(super) fn now() -> SystemTime {
     SystemTime::now()
 }

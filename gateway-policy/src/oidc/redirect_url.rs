@@ -1,8 +1,8 @@
 //! The URL to which a provider sends the browser back.
 //!
 //! Scheme and host may have operators for header fields of the request, such as
-//! `%REQ(x-forwarded-proto)%://%REQ(:authority)%/oauth2/callback`. The path has none, because the gateway
-//! recognizes the callback by it.
+//! `%REQ(x-forwarded-proto)%://%REQ(:authority)%/oauth2/callback`. The path has none, because it
+//! identifies the callback.
 
 use http::{HeaderName, request};
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ enum UrlPart {
     Header(HeaderName),
 }
 
-/// Why a text is no redirect URL.
+/// Why a text is not a redirect URL.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum RedirectUrlError {
     /// The scheme is missing, or is neither `http` nor `https`.
@@ -58,7 +58,7 @@ impl RedirectUrl {
     /// Parses a URL with operators.
     ///
     /// # Errors
-    /// The first part that is not a part of a redirect URL.
+    /// The first part that is not valid in a redirect URL.
     pub fn parse(text: &str) -> Result<Self, RedirectUrlError> {
         let (scheme, rest) = text.split_once("://").ok_or(RedirectUrlError::Scheme)?;
         let (host, path) = rest.split_once('/').ok_or(RedirectUrlError::Path)?;
@@ -90,7 +90,7 @@ impl RedirectUrl {
         })
     }
 
-    /// The path at which the browser comes back.
+    /// The path to which the browser returns.
     pub fn path(&self) -> &str {
         &self.path
     }

@@ -1,8 +1,8 @@
-//! Renewal of sessions that have ended.
+//! Renewal of expired sessions.
 //!
-//! A provider may accept a refresh token only once, and a browser sends many requests at once. So the first request
-//! with a refresh token renews the session, and the others with the same token receive the same result. The call
-//! continues if the client of the first request goes away.
+//! A provider may accept a refresh token only once, and a browser sends many requests at once. So
+//! the first request with a refresh token renews the session, and the others with the same token
+//! receive the same result. The call continues if the client of the first request disconnects.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ use super::session::UserSession;
 
 /// Time for which the result of a refresh is kept for requests that still have the old cookies.
 const KEPT: Duration = Duration::from_secs(10);
-/// The largest number of results that are kept.
+/// Maximum number of results that are kept.
 const MOST: usize = 10_000;
 
 /// Result of a refresh.
@@ -33,7 +33,8 @@ struct Flight {
 }
 
 impl RefreshFlights {
-    /// The result of the refresh of `token`; `refresh` is spawned if no other request has just done it.
+    /// The result of the refresh of `token`; `refresh` is spawned unless another request has just
+    /// done so.
     pub(super) async fn join<F>(&self, token: &str, refresh: impl FnOnce() -> F) -> RefreshResult
     where
         F: Future<Output = RefreshResult> + Send + 'static,
@@ -41,7 +42,8 @@ impl RefreshFlights {
         let mut result = self.flight(token, refresh).result;
         let done = result.wait_for(Option::is_some).await;
         let done = done.ok().and_then(|value| value.clone());
-        // The sender is dropped without a value only if the task was cancelled: the runtime ends.
+        // The sender is dropped without a value only if the task was cancelled: the runtime shuts
+        // down.
         done.unwrap_or(Err(OidcError::Unavailable))
     }
 

@@ -10,11 +10,11 @@ use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey
 use aws_lc_rs::{hkdf, hmac, rand};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 
-/// The shortest secret from which keys are derived, in bytes.
+/// Minimum length of a secret from which keys are derived, in bytes.
 pub const SHORTEST_SESSION_KEY: usize = 32;
 
-/// Keys that seal and sign what browsers keep for the gateway. The first one is used; all of them are accepted, so
-/// that keys can be replaced without ending sessions.
+/// Keys that seal and sign the data that browsers store for the gateway. The first key seals and
+/// signs; all keys open and verify, so that keys can be replaced without ending sessions.
 pub struct SessionKeys(Vec<DerivedKey>);
 
 struct DerivedKey {
@@ -22,7 +22,7 @@ struct DerivedKey {
     sign: hmac::Key,
 }
 
-/// A secret from which no key can be derived.
+/// The error of a secret from which no key can be derived.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum SessionKeyError {
     /// There is none.
@@ -31,7 +31,7 @@ pub enum SessionKeyError {
     /// It is too short.
     #[error("a session key has less than {SHORTEST_SESSION_KEY} bytes")]
     TooShort,
-    /// The cryptography library has refused it.
+    /// The cryptography library rejected it.
     #[error("the session key cannot be used")]
     Unusable,
 }

@@ -1,8 +1,9 @@
 //! A session: the tokens of a user, and the cookies that hold them.
 //!
-//! The signature covers host, end and tokens together, so cookies of different sessions cannot be mixed. The refresh
-//! token is sealed by itself, together with its end: browsers delete the other cookies when the access token expires. It
-//! names the ID token of its session by a digest, so that the ID token of another session is not used beside it.
+//! The signature covers host, end and tokens together, so cookies of different sessions cannot be
+//! mixed. The refresh token is sealed by itself, together with its end: browsers delete the other
+//! cookies when the access token expires. It contains a digest of its session's ID token, so that
+//! an ID token of another session is not accepted with it.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -25,34 +26,36 @@ pub(super) struct UserSession {
     pub(super) access_token: SecretText,
     /// ID token, if the provider has issued one.
     pub(super) id_token: Option<SecretText>,
-    /// Time until which the access token is valid, from the time at which it was issued.
+    /// Lifetime of the access token, from the time of its issue.
     pub(super) lifetime: Duration,
     /// Refresh token.
     pub(super) refresh_token: Option<RefreshToken>,
 }
 
-/// A refresh token with the time at which it ends, in seconds since 1970.
+/// A refresh token with its expiry time, in seconds since 1970.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct RefreshToken {
     pub(super) text: SecretText,
     pub(super) end: u64,
 }
 
-/// What the cookies of a request say.
+/// The session state in the cookies of a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum SessionState {
     /// There is no session, or its cookies were changed.
     None,
-    /// A session that has not ended.
+    /// A session that has not expired.
     Valid(UserSession),
-    /// A session that has ended, with the token that renews it. The ID token is the last one, if it is still known.
+    /// An expired session, with the token that renews it. The ID token is the last one, if it is
+    /// still available.
     Expired {
         refresh_token: RefreshToken,
         id_token: Option<SecretText>,
     },
 }
 
-/// Where a session is valid. A session of a host is not one of the domain with the same name, and conversely.
+/// Scope of a session. A session of a host is not valid for the domain with the same name, and vice
+/// versa.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum SessionSite<'r> {
     /// The host of the request.
@@ -70,7 +73,7 @@ impl fmt::Display for SessionSite<'_> {
     }
 }
 
-/// Who reads or writes the cookies of a session.
+/// Reader and writer of the cookies of a session.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SessionSeal<'r> {
     pub(super) cookies: &'r SessionCookies,
@@ -97,7 +100,7 @@ impl SessionSeal<'_> {
                     return session.map_or(SessionState::None, SessionState::Valid);
                 }
             } else if id.is_some() {
-                // All cookies are present and do not fit together: one was changed.
+                // All cookies are present but do not belong together: one was changed.
                 return SessionState::None;
             }
         }
@@ -149,7 +152,7 @@ impl SessionSeal<'_> {
             .seal(&self.purpose(kind), token.expose().as_bytes())
     }
 
-    /// The refresh token, and the digest of the cookie with the ID token of its session.
+    /// The refresh token, and the digest of its session's ID token cookie.
     fn refresh_token(
         &self,
         jar: &CookieJar<'_>,
@@ -165,8 +168,8 @@ impl SessionSeal<'_> {
         (unix(now) < end).then(|| (RefreshToken { text, end }, id.to_owned()))
     }
 
-    /// The fields that set the cookies of a session. `None` if a token is too long, or has characters that a cookie
-    /// cannot have.
+    /// The fields that set the cookies of a session. `None` if a token is too long, or contains
+    /// characters that are not allowed in a cookie.
     pub(super) fn write(
         &self,
         jar: &CookieJar<'_>,
@@ -231,7 +234,7 @@ fn digest_of(id: Option<&str>) -> String {
     }
 }
 
-/// `exp` of a token, if it is a JSON Web Token that has one.
+/// `exp` of a token, if it is a JSON Web Token with this claim.
 pub(super) fn expiry_of(token: &str) -> Option<u64> {
     let token = UnverifiedToken::decode(token).ok()?;
     token.claims.get("exp")?.as_u64()

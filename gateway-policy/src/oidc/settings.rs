@@ -24,7 +24,8 @@ pub struct OidcAuthentication {
     pub client_secret: SecretText,
     /// Keys of the cookies: the first one seals, all of them open. Empty: derived from the client secret.
     pub session_keys: Vec<SecretText>,
-    /// `namespace/name` of the policy. Keys of cookies depend on it, so that no policy can make sessions of another.
+    /// `namespace/name` of the policy. Keys of cookies depend on it, so that no policy can create
+    /// sessions of another.
     pub policy_name: String,
     /// Names and attributes of the cookies.
     pub cookies: SessionCookies,
@@ -36,13 +37,14 @@ pub struct OidcAuthentication {
     pub scopes: Vec<String>,
     /// Resources that are requested (RFC 8707).
     pub resources: Vec<String>,
-    /// Conditions of which one makes a request without a session 401 in place of a redirect.
+    /// Conditions. A request without a session that meets one of them receives 401 instead of a
+    /// redirect.
     pub deny_redirect: Vec<HeaderCondition>,
     /// Whether the backend receives the access token in `Authorization`.
     pub forward_access_token: bool,
     /// The header in which the backend receives the ID token.
     pub forward_id_token: Option<Text<HeaderName>>,
-    /// Tokens with which requests pass to the policy `jwt`, which verifies them, without a session.
+    /// Tokens with which requests need no session: the policy `jwt` verifies them.
     pub pass_through: Vec<TokenSources>,
     /// Lifetime of tokens whose response has no `expires_in`; 0: such a response is an error.
     pub default_token_ttl: Duration,
@@ -54,7 +56,7 @@ pub struct OidcAuthentication {
     pub encrypt_tokens: bool,
 }
 
-/// An OpenID provider and the way to it.
+/// An OpenID provider and the connections to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OidcProviderSettings {
     /// Issuer.
@@ -122,8 +124,8 @@ impl HeaderCondition {
 }
 
 impl OidcAuthentication {
-    /// Logins of a client at an issuer whose endpoints are discovered, with the defaults of SecurityPolicy. `name`
-    /// tells the cookies of several policies apart.
+    /// Logins of a client at an issuer whose endpoints are discovered, with the defaults of
+    /// SecurityPolicy. `name` distinguishes the cookies of several policies.
     ///
     /// ```
     /// use towergate_policy::oidc::OidcAuthentication;
@@ -186,7 +188,7 @@ impl OidcAuthentication {
         SessionKeys::derive(&texts, &identity)
     }
 
-    /// Identifies the provider and the client, without the client's secret in clear.
+    /// Identifies the provider and the client, without the client secret in plain text.
     pub(super) fn client_identity(&self) -> Result<String, serde_json::Error> {
         let settings = (&self.provider, &self.client_id, &self.client_secret);
         let settings = serde_json::to_vec(&settings)?;

@@ -1,4 +1,5 @@
-//! The `state` of a login: where it began, and what binds the callback to the browser that began it.
+//! The `state` of a login: the URL where it began, and the binding of the callback to the browser
+//! that began it.
 //!
 //! ```text
 //! state      = BASE64URL({"url": …, "csrf_token": T, "flow_id": F})
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::SessionKeys;
 use super::seal::{random_flow, random_text};
 
-/// What the provider returns unchanged with the browser.
+/// The value that the provider returns unchanged in the callback.
 #[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
 pub(super) struct LoginState {
     /// URL of the request that began the login.
@@ -29,20 +30,21 @@ pub(super) struct LoginState {
     pub(super) flow_id: String,
 }
 
-/// Why a text is no state.
+/// Why a text is not a state.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum StateError {
-    /// It is not JSON; with the start of what it is.
+    /// It is not JSON. Contains the start of the text.
     NotJson(String),
     /// A member is missing or empty.
     Incomplete,
 }
 
-/// Longest part of a state that is logged, in characters.
+/// Maximum length of the logged part of a state, in characters.
 const LOGGED: usize = 64;
 
 impl LoginState {
-    /// A state for a login that begins at `url` and may take `lifetime`. `None` without randomness.
+    /// A state for a login that begins at `url` and may take `lifetime`. `None` if random numbers
+    /// are not available.
     pub(super) fn begin(
         url: String,
         keys: &SessionKeys,
@@ -92,7 +94,7 @@ impl LoginState {
         verify_slices_are_equal(cookie, self.csrf_token.as_bytes()).is_ok()
     }
 
-    /// Whether the state was made with one of `keys`, and the time of the login has not ended.
+    /// Whether the state was made with one of `keys`, and the login has not expired.
     pub(super) fn is_signed(&self, keys: &SessionKeys, now: SystemTime) -> bool {
         let Some((token, signature)) = self.csrf_token.rsplit_once('.') else {
             return false;

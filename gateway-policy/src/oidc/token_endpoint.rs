@@ -79,7 +79,7 @@ fn credentials(rule: &OidcAuthentication) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// The tokens in a response. An error has the provider's error code, and nothing else of the response.
+/// The tokens in a response. An error contains only the provider's error code from the response.
 pub(super) fn read_tokens(response: &Response<Bytes>) -> Result<IssuedTokens, OidcError> {
     if response.status() != StatusCode::OK {
         return Err(OidcError::TokenStatus {
@@ -107,7 +107,8 @@ fn seconds(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }
 
-/// The member `error` of an error response (RFC 6749, section 5.2), whose characters are those of the RFC.
+/// The member `error` of an error response (RFC 6749, section 5.2), if it contains only the
+/// characters that the RFC allows.
 fn error_code(body: &[u8]) -> String {
     let document: Option<Value> = serde_json::from_slice(body).ok();
     let code = document.as_ref().and_then(|d| d.get("error")?.as_str());

@@ -17,7 +17,8 @@ const SHARDS: usize = 16;
 /// Values per shard.
 const PER_SHARD: usize = 10_000 / SHARDS;
 
-/// Buckets by the hash of a value. The hash is keyed, so a client cannot target the bucket of another.
+/// Buckets by the hash of a value. The hash is keyed, so a client cannot target another client's
+/// bucket.
 #[derive(Debug)]
 pub(super) struct DistinctBuckets {
     rate: Rate,

@@ -102,7 +102,7 @@ impl Limiter {
 
 impl HeadPolicy for Limiter {
     fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply> {
-        /// The time from which all limiters count, as counters outlive a limiter.
+        /// The common epoch of all limiters, because counters outlive a limiter.
         static START: LazyLock<Instant> = LazyLock::new(Instant::now);
         let now = u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let headers = self.check_at(request.head, request.facts.client, now)?;

@@ -53,7 +53,7 @@ use self::limiter::{Counted, Counter};
 /// A local rate limit (BackendTrafficPolicy `rateLimit.local`).
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct LocalRateLimit {
-    /// `namespace/name` of the policy, whose routes have its shared limits in common.
+    /// `namespace/name` of the policy. Its routes share the limits with `shared: true`.
     pub policy: String,
     /// Whether responses have the `x-ratelimit-*` fields, unless the limit overrides it.
     pub headers: bool,
@@ -63,10 +63,10 @@ pub struct LocalRateLimit {
     pub rules: Vec<LimitRule>,
 }
 
-/// A limit of the requests that selectors match.
+/// A limit of the requests that the selectors match.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct LimitRule {
-    /// Selectors, of which all must match. Never empty.
+    /// Selectors. All of them must match. Never empty.
     pub selectors: Vec<Selector>,
     /// Limit.
     pub limit: Limit,
@@ -83,7 +83,8 @@ pub struct Limit {
     pub cost: u32,
     /// Whether all routes of the policy share the bucket.
     pub shared: bool,
-    /// Whether responses have the `x-ratelimit-*` fields. `None`: as [`LocalRateLimit::headers`].
+    /// Whether responses have the `x-ratelimit-*` fields. `None`: the value of
+    /// [`LocalRateLimit::headers`].
     pub headers: Option<bool>,
     /// Whether requests are counted and never rejected. Responses then have no `x-ratelimit-*` fields.
     pub shadow: bool,

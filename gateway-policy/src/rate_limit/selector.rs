@@ -1,7 +1,8 @@
 //! Selects the requests that a limit counts.
 //!
-//! In doubt a request is counted, so that a client cannot avoid a limit by omitting a field: an inverted
-//! header match also matches an absent header, and an unknown client address is in every network.
+//! If a condition cannot be evaluated, it matches, so that a client cannot avoid a limit by
+//! omitting a field: an inverted header match also matches an absent header, and an unknown client
+//! address is in every network.
 
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
@@ -12,18 +13,19 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use towergate_core::plan::{Text, TextMatch};
 
-/// Conditions on a request, of which all must match.
+/// Conditions on a request. All of them must match.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Selector {
     /// Conditions on header fields.
     pub headers: Vec<HeaderRule>,
-    /// Methods, of which one must match. Empty: every method.
+    /// Methods. One of them must match. Empty: every method.
     pub methods: Vec<MethodRule>,
     /// Condition on the normalized path without the query.
     pub path: Option<PathRule>,
     /// Condition on the client address.
     pub source: Option<SourceRule>,
-    /// Conditions on query parameters, which are not decoded. The first of a name is used.
+    /// Conditions on query parameters, which are not decoded. If a name occurs more than once, the
+    /// first parameter is used.
     pub query: Vec<QueryRule>,
 }
 
@@ -80,7 +82,7 @@ pub struct PathRule {
 /// Comparison of a path.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum PathTest {
-    /// By a prefix of whole elements, without a trailing slash. Empty: every path.
+    /// A prefix of whole path elements, without a trailing slash. Empty: every path.
     Prefix(String),
     /// As text.
     Text(TextMatch),

@@ -50,7 +50,8 @@ api_struct! {
         operation: Operation = "operation",
         /// Condition on the client.
         principal: Principal = "principal",
-        /// CEL expression over Envoy's attributes that must be true, too. Unknown attributes invalidate the policy.
+        /// CEL expression over Envoy's attributes that must also be true. Unknown attributes
+        /// invalidate the policy.
         cel: String = "cel" [Length(1, 4096)],
     }
 
@@ -134,7 +135,7 @@ api_struct! {
 }
 
 impl AuthorizationRule {
-    /// Whether the rule depends on client addresses alone. Others are invalid for TCP.
+    /// Whether the rule depends on client addresses alone. Other rules are invalid for TCP.
     pub(super) fn is_only_networks(&self) -> bool {
         let principal = self.principal.as_ref();
         let others = |p: &Principal| {

@@ -141,7 +141,7 @@ impl ExtAuth {
         let on_error = on_error.map(|code| status(path.field("statusOnError"), code));
         let timeout = positive_duration(path.field("timeout"), self.timeout.as_ref())?;
         Ok(ExternalAuth {
-            // An empty list is no list, as for Envoy Gateway.
+            // As in Envoy Gateway, an empty list counts as absent.
             sent_headers: sent.transpose()?.filter(|names| !names.is_empty()),
             body: body.transpose()?,
             on_failure: match on_error.transpose()? {
@@ -210,8 +210,8 @@ impl Backends<'_> {
         })
     }
 
-    /// Settings of calls. Their time is limited by `timeout` of the section `extAuth`, unless the settings
-    /// have a time of their own.
+    /// Settings of calls. `timeout` of the section `extAuth` limits them, unless the settings have
+    /// their own timeout.
     fn traffic(&self, path: FieldPath<'_>) -> Result<Traffic, FieldError> {
         let settings = self.settings.cloned().unwrap_or_default();
         let http = settings

@@ -5,8 +5,8 @@
 //! | [`BASIC_AUTH_REALM`] | `basicAuth` | realm of the challenge |
 //! | [`CORS_RESPONSES`] | `cors` | `every-response`: see [`Cors::every_response`](towergate_core::filter::Cors) |
 //!
-//! An annotation with an invalid value, without its section, or with an unknown name under the prefix makes the policy
-//! invalid: what it covers answers 500.
+//! An annotation with an invalid value, without its section, or with an unknown name under the
+//! prefix makes the policy invalid: requests that it covers receive 500.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,8 @@ use crate::{FieldError, Policy};
 /// Annotation of a SecurityPolicy: realm of the challenge of `basicAuth`. Default: the URL of the request.
 pub const BASIC_AUTH_REALM: &str = "towergate.dev/basic-auth-realm";
 
-/// Annotation of a SecurityPolicy: the responses of `cors`. `every-response`: those of ingress-nginx.
+/// Annotation of a SecurityPolicy: the responses with `cors` fields. `every-response`: all
+/// responses, as in ingress-nginx.
 pub const CORS_RESPONSES: &str = "towergate.dev/cors-responses";
 
 /// Applies the annotations of a SecurityPolicy to its converted sections.

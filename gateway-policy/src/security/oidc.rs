@@ -73,7 +73,7 @@ api_struct! {
         default_refresh_token_ttl: DurationText = "defaultRefreshTokenTTL",
         /// Lifetime of the token against request forgery. Default: 10 minutes.
         csrf_token_ttl: DurationText = "csrfTokenTTL",
-        /// Whether requests with a token of their own bypass the flow. Default: `false`.
+        /// Whether requests that contain a token bypass the flow. Default: `false`.
         pass_through_auth_header: bool = "passThroughAuthHeader",
         /// Whether tokens in cookies are not encrypted. Default: `false`.
         disable_token_encryption: bool = "disableTokenEncryption",
@@ -164,11 +164,11 @@ impl OidcProvider {
     }
 }
 
-/// Key of the Secret under which the client ID is.
+/// Key of the client ID in its Secret.
 const CLIENT_ID: &str = "client-id";
-/// Key of the Secret under which the client secret is.
+/// Key of the client secret in its Secret.
 const CLIENT_SECRET: &str = "client-secret";
-/// Scope that makes a request one of OpenID Connect.
+/// Scope that every OpenID Connect request has.
 const OPENID: &str = "openid";
 /// Path that ends a session, by default.
 const LOGOUT: &str = "/logout";
@@ -349,7 +349,7 @@ impl Oidc {
     }
 }
 
-/// The text under `key` of a Secret, without a line end.
+/// The text under `key` of a Secret, without a final line break.
 fn secret_value(
     path: FieldPath<'_>,
     reference: &ObjectRef,
@@ -410,7 +410,7 @@ impl OidcProvider {
             Some(url) => is_https(path.field("tokenEndpoint"), url)?,
             None => secure_issuer,
         };
-        // What is discovered decides where tokens come from and which keys sign them.
+        // The discovery document determines the source of tokens and the keys that sign them.
         let discovers = self.authorization_endpoint.is_none() || self.token_endpoint.is_none();
         let tls = secure_tokens || secure_issuer && discovers;
         let refs = self.backend_refs.as_deref().unwrap_or_default();
@@ -447,7 +447,8 @@ fn is_https(path: FieldPath<'_>, url: &str) -> Result<bool, FieldError> {
     }
 }
 
-/// Whether the host of a URL is the host on which the data plane runs: what is sent to it is on no network.
+/// Whether the host of a URL is the host on which the data plane runs: data sent to it never leaves
+/// the host.
 fn is_loopback(url: &str) -> bool {
     let uri: Option<Uri> = url.parse().ok();
     let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();

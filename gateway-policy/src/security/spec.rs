@@ -81,8 +81,8 @@ impl SecurityPolicySpec {
         );
     }
 
-    /// Converts the policy to values of the plan. The order of the values has no meaning: each has its
-    /// place in the request path.
+    /// Converts the policy to values of the plan. The order of the values has no meaning: each has
+    /// a fixed position in the request path.
     ///
     /// # Errors
     /// The first field that is not supported, or whose value or reference is invalid.
@@ -130,7 +130,8 @@ impl SecurityPolicySpec {
             policies.push(Policy::Authorization(rules));
         }
         if self.targets().any_kind(|kind| kind == "TCPRoute") {
-            // Its connections are closed; the status must not say that the policy is in force.
+            // The policy's connections are closed, so the status must not report the policy as in
+            // force.
             stream_access(&policies)?;
         }
         Ok(policies)

@@ -1,4 +1,5 @@
-//! The path of a session cookie (GEP-1619, section "Path"): what a match has in common for all its requests.
+//! The path of a session cookie (GEP-1619, section "Path"): the part of the path that all requests
+//! of a match share.
 
 use towergate_core::plan::{PathMatch, TextMatch};
 
@@ -22,7 +23,7 @@ fn literal_segments(regex: &str) -> &str {
     const OPERATORS: &[char] = &[
         '.', '*', '+', '?', '(', ')', '[', ']', '{', '}', '|', '\\', '^', '$',
     ];
-    // An alternative without a common start has no literal part.
+    // Alternatives without a common start have no literal part.
     if regex.contains('|') {
         return "/";
     }

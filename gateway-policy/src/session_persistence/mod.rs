@@ -6,9 +6,10 @@
 //! Set-Cookie or header <── SessionTokens::issue <── RespondingEndpoint <───┘ if it is another one
 //! ```
 //!
-//! Invariant: a value of a client chooses among the healthy endpoints of the rule's backendRefs, and nothing
-//! else. If it names another address, has expired or cannot be read, the load balancer picks, and the response
-//! has a new value. No state is kept in the gateway, so every replica accepts the sessions of all others.
+//! Invariant: a value from a client selects among the healthy endpoints of the rule's backendRefs,
+//! and nothing else. If it names another address, has expired or cannot be read, the load balancer
+//! picks an endpoint, and the response contains a new value. No state is kept in the gateway, so
+//! every replica accepts the sessions of all others.
 
 mod cookie_path;
 mod token;
@@ -51,10 +52,11 @@ pub enum SessionCarrier {
     Cookie {
         /// Name.
         name: String,
-        /// Whether the cookie survives the browser: `Max-Age` is what is left of the absolute timeout.
+        /// Whether the cookie is kept after the browser is closed: `Max-Age` is the rest of the
+        /// absolute timeout.
         permanent: bool,
     },
-    /// A header field of responses, which the client repeats in requests.
+    /// A response header field that the client repeats in its requests.
     Header(Text<HeaderName>),
 }
 
@@ -62,7 +64,7 @@ pub enum SessionCarrier {
 #[derive(Debug)]
 pub struct SessionPersistencePolicy(Arc<SessionRules>);
 
-/// What the request half and the response half share.
+/// State that the request half and the response half share.
 #[derive(Debug)]
 struct SessionRules {
     settings: SessionPersistence,
@@ -111,7 +113,7 @@ impl BodyPolicy for SessionPersistencePolicy {
         extensions.insert(PreferredEndpoint(endpoint));
         let matched = request.facts.route.map_or(0, |route| route.matched);
         request.on_response(move |response| {
-            // A local reply comes from no endpoint.
+            // A local reply has no endpoint.
             let responding = response.response.extensions_mut().remove();
             if let Some(RespondingEndpoint(endpoint)) = responding {
                 let headers = response.response.headers_mut();
@@ -123,14 +125,14 @@ impl BodyPolicy for SessionPersistencePolicy {
 }
 
 impl SessionRules {
-    /// The session of a request that has not ended.
+    /// The unexpired session of a request.
     fn session_of(&self, headers: &HeaderMap, now: SystemTime) -> Option<SessionToken> {
         let value = match &self.settings.carrier {
             SessionCarrier::Cookie { name, .. } => find_cookie(headers, name)?,
             SessionCarrier::Header(name) => headers.get(&**name)?.as_bytes(),
         };
         let session = self.tokens.open(std::str::from_utf8(value).ok()?)?;
-        // A session that began before a timeout was configured has no end, and is replaced.
+        // A session that began before a timeout was configured has no expiry time, and is replaced.
         let lasts = |limit: Option<Duration>, end: Option<u64>| {
             limit.is_none() || end.is_some_and(|end| seconds_of(now) < end)
         };
@@ -139,7 +141,7 @@ impl SessionRules {
         valid.then_some(session)
     }
 
-    /// Adds the session to the response of `endpoint`, unless the client has it.
+    /// Adds the session to the response of `endpoint`, unless the client already has it.
     fn respond(
         &self,
         before: Option<SessionToken>,
@@ -182,7 +184,7 @@ impl SessionRules {
     }
 }
 
-/// The value of `Set-Cookie`, as Envoy's.
+/// The value of `Set-Cookie`, as in Envoy.
 fn cookie_line(name: &str, value: &str, max_age: Option<u64>, path: &str) -> String {
     let mut line = format!("{name}=\"{value}\"");
     if let Some(seconds) = max_age {

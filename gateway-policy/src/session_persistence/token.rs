@@ -1,4 +1,4 @@
-//! The value of a session: an endpoint and the times at which the session ends.
+//! The value of a session: an endpoint and the times at which the session expires.
 //!
 //! ```text
 //! 10.0.0.7:8080;end=1764500000;idle=1764490000     in base64, or sealed
@@ -11,10 +11,10 @@ use data_encoding::BASE64;
 
 use crate::oidc::{SessionKeyError, SessionKeys};
 
-/// The longest value that is read, in bytes.
+/// Maximum length of a value, in bytes.
 const LONGEST: usize = 512;
 
-/// What the sealed texts are for.
+/// Purpose of the sealed texts.
 const PURPOSE: &str = "session persistence";
 
 /// A session.
@@ -22,9 +22,9 @@ const PURPOSE: &str = "session persistence";
 pub struct SessionToken {
     /// Endpoint of the session.
     pub endpoint: SocketAddr,
-    /// Absolute end, in seconds since the epoch. `None`: no limit.
+    /// Absolute expiry time, in seconds since the epoch. `None`: no limit.
     pub end: Option<u64>,
-    /// End without a further request, in seconds since the epoch. `None`: no limit.
+    /// Expiry time without a further request, in seconds since the epoch. `None`: no limit.
     pub idle_end: Option<u64>,
 }
 
@@ -33,7 +33,8 @@ pub struct SessionToken {
 pub struct SessionTokens(Option<SessionKeys>);
 
 impl SessionTokens {
-    /// Values that are sealed with keys of `secrets` for the rule that `identity` names, or base64 without any.
+    /// Values that are sealed with keys of `secrets` for the rule that `identity` names, or base64
+    /// if there are none.
     ///
     /// # Errors
     /// A secret is too short.
@@ -51,7 +52,7 @@ impl SessionTokens {
         }
     }
 
-    /// The session of a value. `None`: the gateway has not issued it.
+    /// The session of a value. `None`: the gateway did not issue the value.
     pub fn open(&self, value: &str) -> Option<SessionToken> {
         if value.len() > LONGEST {
             return None;

@@ -4,7 +4,7 @@ use super::AnnotationReader;
 use crate::ingress::settings::Affinity;
 use crate::ingress::verdict::{Aspect, Finding};
 
-/// Lifetime of the cookie if it is that of the browser's session.
+/// Lifetime of the cookie if it is a session cookie of the browser.
 const DEFAULT_NAME: &str = "INGRESSCOOKIE";
 
 pub(super) fn read(reader: &mut AnnotationReader<'_>) {

@@ -1,4 +1,4 @@
-//! Canaries: an Ingress whose backend takes a part of the requests of another one.
+//! Canaries: Ingresses whose backend receives a part of another Ingress's requests.
 
 use super::AnnotationReader;
 use crate::ingress::settings::Canary;

@@ -1,4 +1,4 @@
-//! Client certificates, and TLS that passes through.
+//! Client certificates, and TLS passthrough.
 
 use super::AnnotationReader;
 use crate::ingress::controller::object_key;

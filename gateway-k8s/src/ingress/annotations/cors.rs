@@ -78,8 +78,8 @@ fn origins(reader: &mut AnnotationReader<'_>) -> Vec<String> {
     valid
 }
 
-/// A list of tokens, or the default if it is absent or invalid. A list that is not separated by `, ` is one entry,
-/// so that responses have it as it is written.
+/// A list of tokens, or the default if it is absent or invalid. A list with separators other than
+/// `, ` is one entry, which responses contain unchanged.
 fn tokens(reader: &mut AnnotationReader<'_>, name: &'static str, default: &str) -> Vec<String> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_, *".contains(&b);
     let text = match reader.text(name).map(str::trim) {

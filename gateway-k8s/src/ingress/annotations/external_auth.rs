@@ -1,4 +1,4 @@
-//! External authentication: `auth-url` and what belongs to it.
+//! External authentication: `auth-url` and its related annotations.
 
 use super::AnnotationReader;
 use crate::ingress::settings::ExternalAuthSettings;

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A reader parses the values of its family as ingress-nginx does, including the effect of invalid
-//! ones, and says what becomes of each annotation.
+//! ones, and records a verdict on each annotation.
 
 mod access;
 mod affinity;
@@ -101,7 +101,7 @@ impl<'a> AnnotationReader<'a> {
         self.text(name).is_some()
     }
 
-    /// A truth value. An invalid one has the effect that the table states.
+    /// A truth value. An invalid value has the effect that the table states.
     pub(crate) fn bool(&mut self, name: &'static str) -> Option<bool> {
         let text = self.text(name)?.trim();
         let value = value::boolean(text);
@@ -131,7 +131,7 @@ impl<'a> AnnotationReader<'a> {
         }
     }
 
-    /// States what becomes of an annotation, if it is present.
+    /// Records the verdict on an annotation, if it is present.
     pub(crate) fn found(&mut self, name: &str, finding: Finding) {
         if self.values.contains_key(name) {
             self.findings.insert(name.to_owned(), finding);
@@ -181,7 +181,7 @@ impl<'a> AnnotationReader<'a> {
         self.found(name, Finding::decision(text, &[]));
     }
 
-    /// Makes the locations of the Ingress answer with an error, as ingress-nginx does.
+    /// Answers requests to the Ingress's locations with an error, as ingress-nginx does.
     pub(crate) fn deny(&mut self, name: &str, why: &str) {
         let text = format!("{why}: the paths of the Ingress answer 503, as in ingress-nginx");
         self.settings.denied = Some(name.to_owned());
@@ -192,7 +192,7 @@ impl<'a> AnnotationReader<'a> {
     /// Drops the Ingress if it has annotations above the allowed risk.
     fn risks(&mut self) {
         let level = self.config.risk_level();
-        // Snippets have a switch of their own, which the reader of snippets applies.
+        // A separate setting allows snippets; the reader of snippets applies it.
         let over: Vec<&'static str> = self
             .values
             .keys()
@@ -251,7 +251,8 @@ impl<'a> AnnotationReader<'a> {
         }
     }
 
-    /// Whether the manifests are those of a whole cluster: what is not among them does not exist.
+    /// Whether the manifests are those of a whole cluster, so that an object that they lack does
+    /// not exist.
     pub(crate) fn is_complete(&self) -> bool {
         !self.manifests.endpoint_owners.is_empty()
     }

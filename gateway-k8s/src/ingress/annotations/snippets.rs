@@ -1,7 +1,8 @@
 //! Snippets: nginx configuration in annotations.
 //!
-//! Header edits, redirects, source ranges, timeouts and sizes become settings. What is left is quoted
-//! with its line. A guard that is left makes the paths of the Ingress answer 500.
+//! Header edits, redirects, source ranges, timeouts and sizes become settings. The remaining
+//! directives are quoted with their lines. If one of them is a guard, the paths of the Ingress
+//! return 500.
 
 use super::AnnotationReader;
 use crate::ingress::nginx_conf::{Directive, parse};
@@ -19,7 +20,7 @@ const ANY: &[Aspect] = &[
     Aspect::RequestHeaders,
 ];
 
-/// Directives about buffers, logs and the like, to which nothing corresponds.
+/// Directives about buffers, logs and the like, which have no equivalent.
 const HOUSEKEEPING: [&str; 24] = [
     "access_log",
     "error_log",
@@ -47,7 +48,7 @@ const HOUSEKEEPING: [&str; 24] = [
     "underscores_in_headers",
 ];
 
-/// Fields that the gateway sets by itself, with the variables that mean the same.
+/// Fields that the gateway sets itself, with the equivalent variables.
 const OF_THE_GATEWAY: [(&str, &[&str]); 9] = [
     ("host", &["$host", "$http_host", "$best_http_host"]),
     (
@@ -155,7 +156,7 @@ fn is_guard(directive: &Directive) -> bool {
     own || directive.block.iter().flatten().any(is_guard)
 }
 
-/// Makes a directive a setting. Returns `false` if it cannot be one.
+/// Converts a directive to a setting. Returns `false` if that is not possible.
 fn apply(reader: &mut AnnotationReader<'_>, directive: &Directive) -> bool {
     let args: Vec<&str> = directive.args.iter().map(String::as_str).collect();
     let settings = &mut reader.settings;

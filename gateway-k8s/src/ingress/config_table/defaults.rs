@@ -4,7 +4,7 @@ use super::super::verdict::Aspect::{
     self, Body, Calls, RequestHeaders, RequestPath, ResponseHeaders, Status, Tls,
 };
 
-/// Behaviour that differs whatever is configured.
+/// Differences in behaviour that no setting affects.
 pub(crate) const DEFAULTS: &[(&str, &str, &[Aspect])] = &[
     (
         "X-Forwarded-For",

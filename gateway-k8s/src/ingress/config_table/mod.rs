@@ -1,4 +1,4 @@
-//! Keys of the controller's ConfigMap, its flags, and what differs without any setting.
+//! Keys of the controller's ConfigMap, its flags, and the differences that no setting affects.
 
 mod defaults;
 mod flags;

@@ -1,6 +1,6 @@
 //! Manifests of an ingress-nginx installation: Ingresses and the objects that they refer to.
 //!
-//! Every document is decoded on its own, with the line of each annotation and key. Objects of kinds
+//! Every document is decoded separately, with the line of each annotation and key. Objects of kinds
 //! that the translation does not use are ignored.
 
 mod ingress_spec;
@@ -22,7 +22,7 @@ use super::verdict::SourcePlace;
 use crate::decode::{Node, NodeValue, parse_tree, scalar, split_documents};
 use crate::objects::ObjectKey;
 
-/// A text and the line where it is written.
+/// A text and its line in the file.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Written {
     /// The text.
@@ -63,7 +63,7 @@ impl Ingress {
     }
 }
 
-/// A Service, as far as the translation reads it.
+/// The fields of a Service that the translation uses.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, rename_all = "camelCase")]
 pub struct InputService {
@@ -114,7 +114,7 @@ pub struct SecretData {
 pub struct IngressClass {
     /// `spec.controller`.
     pub controller: String,
-    /// Whether Ingresses without a class belong to it.
+    /// Whether Ingresses without a class belong to this class.
     pub is_default: bool,
 }
 
@@ -131,7 +131,7 @@ pub struct ControllerArgs {
     pub file: Arc<str>,
 }
 
-/// An object that is passed on with changes, such as an Issuer of cert-manager.
+/// An object that is copied with changes, such as an Issuer of cert-manager.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OtherObject {
     /// Kind.
@@ -153,7 +153,7 @@ pub struct Manifests {
     pub classes: BTreeMap<String, IngressClass>,
     /// Services.
     pub services: BTreeMap<ObjectKey, InputService>,
-    /// Services of the addresses of EndpointSlices, with the ports of the endpoints.
+    /// Services by the addresses in EndpointSlices, with the ports of the endpoints.
     pub endpoint_owners: BTreeMap<String, ObjectKey>,
     /// Services with an endpoint that is ready.
     pub ready: BTreeSet<ObjectKey>,
@@ -333,7 +333,7 @@ impl Reader<'_> {
         })
     }
 
-    /// The flags of a workload whose container is the controller.
+    /// The flags of a workload that runs the controller in one of its containers.
     fn controller(&self, into: &mut Manifests, node: &Rc<Node>, kind: &str, key: &ObjectKey) {
         let containers = ["spec", "template", "spec", "containers"]
             .iter()

@@ -1,10 +1,10 @@
-//! Requests to the model, and its answers.
+//! Requests to the model, and its responses.
 
 use std::net::IpAddr;
 
 use crate::ingress::servers::BackendPort;
 
-/// A request, as far as the model reads it.
+/// The parts of a request that the model reads.
 #[derive(Clone, Debug)]
 pub struct ModelRequest {
     /// Whether it arrived over TLS.
@@ -30,7 +30,7 @@ pub struct ModelRequest {
 pub struct ModelCertificate {
     /// Subject, such as `CN=client-a`.
     pub subject: String,
-    /// Whether the configured CA vouches for it.
+    /// Whether the certificate chains to the configured CA.
     pub valid: bool,
 }
 
@@ -55,11 +55,11 @@ pub enum ModelAnswer {
     },
     /// The response of a backend.
     Proxy {
-        /// Ports of Services, of which one receives the request.
+        /// Service ports; one of them receives the request.
         backends: Vec<BackendPort>,
         /// Request target that the backend receives.
         target: String,
-        /// Whether an authentication server is asked first.
+        /// Whether an authentication server is called first.
         asks: bool,
     },
 }

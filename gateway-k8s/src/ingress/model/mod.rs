@@ -1,8 +1,8 @@
-//! A model of ingress-nginx: what it answers to a request.
+//! A model of ingress-nginx: its response to a request.
 //!
-//! The model follows the phases of nginx: server, location, redirects, guards, backend. It decides on
-//! the request's head only. It is plain on purpose: tests hold it against recorded responses, and the
-//! translation is compared with it.
+//! The model follows the phases of nginx: server, location, redirects, guards, backend. It decides
+//! on the request's head only. It is simple on purpose. Tests compare it with recorded responses,
+//! and the translation is compared with it.
 //!
 //! Not modelled: rate limits (they depend on earlier requests), the responses of authentication servers
 //! and backends, retries, compression, and error pages.
@@ -53,7 +53,7 @@ impl<'a> IngressNginx<'a> {
         &self.servers.servers
     }
 
-    /// The settings of a location. `None`: those of no Ingress.
+    /// The settings of a location. `None`: the location belongs to no Ingress.
     pub fn settings(&self, location: &Location) -> Option<&IngressSettings> {
         self.servers.settings(location)
     }
@@ -72,7 +72,7 @@ impl<'a> IngressNginx<'a> {
         request.https && self.server(&host_name(host)).client_cert.is_some()
     }
 
-    /// Whether the manifests have a Service.
+    /// Whether the manifests contain a Service.
     pub fn has_service(&self, service: &ObjectKey) -> bool {
         self.manifests.services.contains_key(service)
     }
@@ -299,7 +299,8 @@ impl<'a> IngressNginx<'a> {
         ))
     }
 
-    /// Whether a certificate is configured for the name of the request: an alias needs its own.
+    /// Whether a certificate is configured for the request's host name. An alias needs its own
+    /// certificate.
     fn has_certificate(&self, server: &Server, name: &str) -> bool {
         if server.host == name || server.host.starts_with("*.") {
             return server.tls;
@@ -403,7 +404,8 @@ impl<'a> IngressNginx<'a> {
         }
     }
 
-    /// Whether a Service has ready endpoints. Without EndpointSlices in the manifests, every one has.
+    /// Whether a Service has ready endpoints. Without EndpointSlices in the manifests, every
+    /// Service counts as having some.
     fn is_alive(&self, port: &BackendPort) -> bool {
         let service = self.manifests.services.get(&port.service);
         let external = service.and_then(|service| service.external_name.as_ref());
@@ -480,7 +482,7 @@ fn in_range(client: IpAddr, settings: &IngressSettings) -> bool {
     !has(&settings.deny) && (settings.allow.is_empty() || has(&settings.allow))
 }
 
-/// Whether an OPTIONS request has an allowed origin. With `*`, every one has.
+/// Whether an OPTIONS request has an allowed origin. With `*`, every origin is allowed.
 fn is_preflight(cors: &CorsSettings, request: &ModelRequest) -> bool {
     if cors.origins.iter().any(|origin| origin == "*") {
         return true;
@@ -500,7 +502,7 @@ fn is_preflight(cors: &CorsSettings, request: &ModelRequest) -> bool {
         })
 }
 
-/// Whether the canary takes the request. `None`: by its weight.
+/// Whether the canary receives the request. `None`: its weight decides.
 fn takes(backend: &CanaryBackend, request: &ModelRequest) -> Option<bool> {
     let canary = &backend.canary;
     let by_weight = match canary.weight {

@@ -91,7 +91,7 @@ pub(super) fn rewrite(uri: &str, path: &str, target: &str, query: Option<&str>) 
     Some(encoded)
 }
 
-/// Encodes what cannot be in a path.
+/// Percent-encodes characters that are not allowed in a path.
 fn encode(path: &str) -> String {
     let mut encoded = String::new();
     for byte in path.bytes() {

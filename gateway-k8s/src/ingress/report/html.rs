@@ -127,7 +127,7 @@ fn escape(text: &str) -> String {
         .replace('"', "&quot;")
 }
 
-/// Escapes a text and makes what is in backticks code.
+/// Escapes a text, and renders text in backticks as code.
 fn marked(text: &str) -> String {
     let mut out = String::new();
     for (index, part) in text.split('`').enumerate() {

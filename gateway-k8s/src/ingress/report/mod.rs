@@ -11,7 +11,7 @@ pub use self::html::html;
 use super::Migration;
 use super::verdict::{MigrationOutcome, MigrationVerdict, SettingKind, count};
 
-/// The report as text: a summary, then what is not the same, the worst first.
+/// The report as text: a summary, then the differences, the worst first.
 pub fn text(migration: &Migration) -> String {
     let mut out = String::new();
     let counts: Vec<String> = count(&migration.verdicts)

@@ -1,4 +1,4 @@
-//! Who may send what: authentication, source ranges, rates, CORS and TLS.
+//! Access to paths: authentication, source ranges, rates, CORS and TLS.
 
 use super::super::verdict::Aspect::{Calls, RequestHeaders, ResponseHeaders, Status, Tls};
 use super::Invalid::{AuthOff, Denies, DropsIngress, Ignored};

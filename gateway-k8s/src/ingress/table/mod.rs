@@ -19,7 +19,7 @@ pub(crate) enum Risk {
 }
 
 impl Risk {
-    /// The risk of a word of the ConfigMap.
+    /// The risk that a word in the ConfigMap names.
     pub(crate) fn parse(word: &str) -> Option<Self> {
         Some(match word {
             "Low" => Self::Low,
@@ -38,7 +38,7 @@ pub(crate) enum Invalid {
     DropsIngress,
     /// The locations of the Ingress answer 503.
     Denies,
-    /// The annotation is ignored or has its default.
+    /// The annotation is ignored, or its default applies.
     Ignored,
     /// External authentication is off.
     AuthOff,
@@ -47,9 +47,9 @@ pub(crate) enum Invalid {
 /// The verdict of a row.
 #[derive(Clone, Copy, Debug)]
 enum Row {
-    /// The reader of the family decides; this is the text if it has nothing to add.
+    /// The family's reader decides. This text is used if the reader supplies none.
     Read(&'static str),
-    /// Always the same, without a difference.
+    /// Always translated without a difference.
     Nothing(&'static str),
     /// Always translated with a difference, or not needed.
     Differs(&'static str, &'static [Aspect]),
@@ -70,7 +70,7 @@ pub(crate) struct AnnotationEntry {
 }
 
 impl AnnotationEntry {
-    /// The verdict if the reader of the family has none.
+    /// The verdict if the family's reader supplies none.
     pub(crate) fn finding(&self) -> Finding {
         match self.row {
             Row::Read(text) | Row::Nothing(text) => Finding::same(text),

@@ -37,7 +37,7 @@ impl Translator<'_> {
             backend: Default::default(),
             ..(*settings).clone()
         };
-        // The default backend of a host does not have the protocol of the Ingress.
+        // The protocol of the Ingress does not apply to the default backend of a host.
         let of = if location.catch_all {
             &plain
         } else {
@@ -116,7 +116,7 @@ impl Translator<'_> {
         }
         let mut removed = settings.removed_request_headers.clone();
         if settings.basic_auth.is_some() {
-            // The backend must not learn the password.
+            // The backend must not receive the password.
             removed.push("Authorization".to_owned());
         }
         if !removed.is_empty() {

@@ -181,7 +181,7 @@ impl Translator<'_> {
     /// The Service of a host name of the cluster or of an address, and its port.
     fn service_of_host(&self, host: &str, port: u16) -> Option<(ObjectKey, u16)> {
         if let Some(key) = self.manifests.service_of_address(host) {
-            // The port of an endpoint is not that of its Service.
+            // An endpoint's port differs from its Service's port.
             let ports = &self.manifests.services.get(key)?.ports;
             let same = ports.iter().find(|known| known.port == port);
             return Some((key.clone(), same.or_else(|| ports.first())?.port));

@@ -9,7 +9,7 @@ use crate::ingress::verdict::{Finding, MigrationVerdict, SettingKind};
 use crate::objects::ObjectKey;
 
 impl Translator<'_> {
-    /// Rewrites solvers of HTTP-01 from Ingresses to the Gateway.
+    /// Rewrites HTTP-01 solvers: they use the Gateway instead of an Ingress.
     pub(crate) fn cert_manager(&mut self) {
         for issuer in &self.manifests.issuers {
             let mut value = issuer.value.clone();

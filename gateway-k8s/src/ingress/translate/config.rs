@@ -1,4 +1,4 @@
-//! Verdicts on the controller's ConfigMap and flags, and on its behaviour without any setting.
+//! Verdicts on the controller's ConfigMap and flags, and on behaviour that no setting affects.
 
 use super::Translator;
 use crate::decode::nearest;
@@ -6,7 +6,7 @@ use crate::ingress::config_table::{self, ConfigRow};
 use crate::ingress::verdict::{Finding, MigrationVerdict, SettingKind, SourcePlace};
 
 impl Translator<'_> {
-    /// States what becomes of each key and flag, and what differs by default.
+    /// Records the verdict on each key and flag, and the differences of the defaults.
     pub(crate) fn settings_of_the_controller(&mut self) {
         let config = self.config;
         for (key, written) in &config.values {

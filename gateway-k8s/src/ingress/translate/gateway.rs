@@ -11,8 +11,8 @@ use crate::ingress::settings::ProxySettings;
 use crate::ingress::value::{duration, list, networks, size};
 use crate::objects::ObjectKey;
 
-/// Header fields that ingress-nginx sets for the backend, by listener. The client's address and the
-/// host are variables of the gateway.
+/// Request header fields that ingress-nginx sets, by listener. The client's address and the host
+/// are variables of the gateway.
 fn forwarded(scheme: &str, port: &str) -> Vec<Value> {
     let fields = [
         ("X-Forwarded-Port", port),
@@ -121,7 +121,8 @@ impl Translator<'_> {
         self.backend_traffic();
     }
 
-    /// Whether a Secret is known to have no certificate: ingress-nginx then uses the default certificate.
+    /// Whether a Secret is known to contain no certificate. ingress-nginx then uses the default
+    /// certificate.
     fn is_unusable(&self, secret: &ObjectKey) -> bool {
         let complete = !self.manifests.endpoint_owners.is_empty();
         match self.manifests.secrets.get(secret) {

@@ -1,7 +1,8 @@
-//! Responses that a rule gives in place of a backend: HTTPRouteFilters with `directResponse`.
+//! Local replies of a rule: HTTPRouteFilters with `directResponse`.
 //!
-//! A `RequestRedirect` keeps the query of the request and omits a port that the scheme implies. Redirects of
-//! ingress-nginx have the address as it is written, so they are direct responses with a `Location`.
+//! A `RequestRedirect` keeps the query of the request and omits a port that the scheme implies.
+//! ingress-nginx sends the address unchanged, so its redirects become direct responses with a
+//! `Location`.
 
 use std::collections::BTreeSet;
 
@@ -18,12 +19,13 @@ pub(super) enum RedirectAddress<'a> {
     Absolute(&'a str),
     /// A path of the same scheme and host.
     Path(&'a str),
-    /// The requested path of another host, with the port of the scheme written out.
+    /// The requested path on another host, with an explicit port.
     Host(&'a str),
 }
 
 impl RedirectAddress<'_> {
-    /// `Location` on the listener of `scheme`. Literal `%` are doubled, as command operators begin with them.
+    /// `Location` on the listener of `scheme`. Literal `%` are doubled, because `%` begins a
+    /// command operator.
     fn location(self, scheme: &str) -> String {
         match self {
             Self::Absolute(address) => address.replace('%', "%%"),
@@ -40,7 +42,7 @@ impl RedirectAddress<'_> {
 }
 
 impl TranslatedRule {
-    /// A rule with a filter of the namespace in place of backends.
+    /// A rule with a filter of its namespace instead of backends.
     pub(super) fn local(matching: Value, filter: Value) -> Self {
         Self {
             matches: vec![matching],
@@ -51,7 +53,7 @@ impl TranslatedRule {
 }
 
 impl Translator<'_> {
-    /// A filter that answers with `status` and without content.
+    /// A filter that returns `status` without content.
     pub(super) fn status_filter(
         &mut self,
         namespace: &str,
@@ -62,7 +64,8 @@ impl Translator<'_> {
         self.route_filter(namespace, &format!("status-{status}"), spec, comments)
     }
 
-    /// Rules that redirect on both listeners, each with its listeners. An absolute address needs one rule.
+    /// Rules that redirect on both listeners, each with its listeners. An absolute address needs
+    /// only one rule.
     pub(super) fn redirect_rules(
         &mut self,
         namespace: &str,

@@ -17,7 +17,7 @@ pub(crate) fn path_match(location: &Location, regex: bool) -> Value {
     json!({"type": kind, "value": location.path})
 }
 
-/// A path of a host with regular expressions: it matches at the start, whatever the case.
+/// A path of a host with regular expressions: it matches at the start, without regard to case.
 pub(crate) fn pattern(path: &str) -> String {
     let path = path.strip_prefix('^').unwrap_or(path);
     match path.strip_suffix('$') {
@@ -27,13 +27,13 @@ pub(crate) fn pattern(path: &str) -> String {
     }
 }
 
-/// Whether a pattern matches whatever follows.
+/// Whether a pattern matches all paths with its prefix.
 fn is_open(path: &str) -> bool {
     path.ends_with(".*") && !path.ends_with("\\.*") || path.ends_with("(.*)")
 }
 
-/// The pattern and the substitution of a rewrite: `$1` becomes `\1`, and a group that the path does not
-/// have becomes nothing.
+/// The pattern and the substitution of a rewrite: `$1` becomes `\1`, and a group that the path
+/// lacks is removed.
 pub(crate) fn rewrite(path: &str, target: &str) -> (String, String) {
     let groups = regex::Regex::new(path).map_or(0, |regex| regex.captures_len() - 1);
     let mut substitution = String::new();
@@ -60,7 +60,7 @@ pub(crate) fn rewrite(path: &str, target: &str) -> (String, String) {
     (format!("(?i)^{path}{end}"), substitution)
 }
 
-/// Who takes the requests of a match.
+/// The receiver of the requests of a match.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Taker {
     Main,

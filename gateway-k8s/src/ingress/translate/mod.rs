@@ -1,4 +1,4 @@
-//! Translates the servers of ingress-nginx into objects of Gateway API and Envoy Gateway.
+//! Translates the servers of ingress-nginx to objects of Gateway API and Envoy Gateway.
 //!
 //! ```text
 //! Manifests ─┬─ annotations ──> IngressSettings ──> Servers ─┬─ gateway ──> Gateway, ClientTrafficPolicy, redirects
@@ -59,12 +59,13 @@ impl Default for MigrateOptions {
 pub struct Migration {
     /// Objects to apply.
     pub objects: OutputObjects,
-    /// What became of each setting, by object and name.
+    /// The verdict on each setting, by object and name.
     pub verdicts: Vec<MigrationVerdict>,
-    /// The Ingresses that were translated: those of the class.
+    /// The translated Ingresses: those of the class.
     pub served: BTreeSet<ObjectKey>,
-    /// Secret of the self-signed certificate for clients without a known server name, which the caller makes: it is
-    /// no function of the manifests. `None`: `default-ssl-certificate` names one.
+    /// Secret of the self-signed certificate for clients without a known server name, which the
+    /// caller creates, because it does not follow from the manifests. `None`:
+    /// `default-ssl-certificate` names one.
     pub default_certificate: Option<ObjectKey>,
 }
 
@@ -144,7 +145,7 @@ pub fn translate(manifests: &Manifests, options: &MigrateOptions) -> Migration {
     }
 }
 
-/// Reads the Ingresses that belong to the controller, and adds what becomes of their settings.
+/// Reads the Ingresses that belong to the controller, and adds the verdicts on their settings.
 pub(crate) fn read_all<'a>(
     manifests: &'a Manifests,
     config: &ControllerConfig,
@@ -222,7 +223,7 @@ fn field(ingress: &Ingress, name: &str, finding: Finding) -> MigrationVerdict {
 }
 
 impl Translator<'_> {
-    /// A verdict on behaviour that needs no setting.
+    /// A verdict on behaviour that no setting affects.
     fn default_behaviour(&mut self, name: &str, finding: Finding) {
         self.verdicts.push(MigrationVerdict {
             object: "ingress-nginx".to_owned(),
@@ -341,7 +342,7 @@ pub(crate) fn slug(host: &str) -> String {
     }
 }
 
-/// Aspects of a response of another kind than expected.
+/// Aspects of a response whose kind differs from the expected one.
 pub(crate) const ANSWER: &[Aspect] = &[
     Aspect::Status,
     Aspect::Body,

@@ -16,7 +16,7 @@ use crate::ingress::settings::{
 use crate::ingress::value::duration;
 use crate::objects::ObjectKey;
 
-/// Header fields that the authentication server receives besides those that it always receives.
+/// Header fields that the authentication server receives in addition to the default ones.
 const TO_AUTH: [&str; 9] = [
     "Accept",
     "Authorization",
@@ -45,7 +45,7 @@ pub(crate) struct RoutePolicies {
 /// Annotations of an object.
 pub(crate) type Annotations = BTreeMap<&'static str, String>;
 
-/// A number of bytes with the suffix that keeps it short.
+/// A number of bytes with the suffix that makes it shortest.
 pub(crate) fn quantity(bytes: u64) -> String {
     const KIB: u64 = 1024;
     match bytes {
@@ -63,10 +63,10 @@ impl RoutePolicies {
     }
 }
 
-/// What a location takes from its Ingress.
+/// The settings that a location takes from its Ingress.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PolicyScope {
-    /// Whether authentication applies. It does not to paths of ACME challenges.
+    /// Whether authentication applies. Paths of ACME challenges need none.
     pub(crate) auth: bool,
     /// Whether the backend is the Ingress's own: session affinity applies.
     pub(crate) own_backend: bool,
@@ -182,7 +182,7 @@ fn by_user(values: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
     lines.collect::<String>().into_bytes()
 }
 
-/// What the fields of a SecurityPolicy cannot express.
+/// Settings that a SecurityPolicy cannot express.
 fn security_annotations(settings: &IngressSettings, scope: PolicyScope) -> Annotations {
     let mut annotations = Annotations::new();
     if settings.cors.is_some() {
@@ -266,7 +266,7 @@ fn traffic(settings: &IngressSettings, scope: PolicyScope, path: &str) -> Option
     if spec.is_empty() {
         return None;
     }
-    // The settings of the Gateway's policy that these do not replace stay in force.
+    // Settings of the Gateway's policy stay in force unless these settings replace them.
     spec.insert("mergeType".to_owned(), "StrategicMerge".into());
     Some(Value::Object(spec))
 }

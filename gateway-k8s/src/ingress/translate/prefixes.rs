@@ -1,17 +1,18 @@
 //! Hosts whose regular expressions only remove a prefix.
 //!
-//! `/app(/|$)(.*)` with `rewrite-target: /$2` is how ingress-nginx removes a prefix. A path prefix with
-//! `ReplacePrefixMatch` says the same in Gateway API. It is used if it fits every path of the host;
-//! otherwise all of them stay regular expressions, because their order is by length.
+//! `/app(/|$)(.*)` with `rewrite-target: /$2` is the way to remove a prefix in ingress-nginx. The
+//! equivalent in Gateway API is a path prefix with `ReplacePrefixMatch`. It is used if it fits
+//! every path of the host; otherwise all of them stay regular expressions, because their order is
+//! by length.
 
 use super::Translator;
 use crate::ingress::servers::Server;
 use crate::ingress::verdict::{Aspect, Finding};
 
-/// Ends of patterns that take what is below a prefix, with the number of that group.
+/// Ends of patterns that capture the path below a prefix, with the number of the group.
 const ENDS: [(&str, usize); 3] = [("(/|$)(.*)", 2), ("/?(.*)", 1), ("/(.*)", 1)];
 
-/// The prefix of a pattern and what replaces it. `None`: the pattern does something else.
+/// The prefix of a pattern and its replacement. `None`: the pattern does something else.
 fn prefix(path: &str, target: &str) -> Option<(String, String)> {
     let path = path.strip_prefix('^').unwrap_or(path);
     let (prefix, group) = ENDS

@@ -11,12 +11,12 @@ use super::{Translator, slug};
 use crate::ingress::servers::{Location, Server};
 use crate::ingress::value::url;
 
-/// Redirects of hosts that are written together.
+/// Hosts that share redirect routes.
 #[derive(Debug, Default)]
 pub(super) struct Redirects {
     /// Hosts that redirect to HTTPS. An empty name: all others.
     pub(super) hosts: BTreeSet<String>,
-    /// Hosts of which some paths redirect to HTTPS.
+    /// Hosts that redirect some of their paths to HTTPS.
     pub(super) paths: Vec<(Vec<String>, Vec<Value>)>,
     /// Names that redirect to another name.
     pub(super) names: Vec<(String, String)>,

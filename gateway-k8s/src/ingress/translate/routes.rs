@@ -113,7 +113,7 @@ impl Translator<'_> {
         self.servers.servers = servers;
     }
 
-    /// Comments of an object that comes from an Ingress.
+    /// Comments of an object that is derived from an Ingress.
     fn comments(&self, ingress: usize) -> BTreeSet<String> {
         let ingress = self.servers.ingresses[ingress].ingress;
         let prefix = format!("{}/", self.config.prefix());
@@ -210,7 +210,7 @@ impl Translator<'_> {
             auth: !(exempt || self.is_open(&location.path)),
             own_backend: !location.catch_all,
         };
-        // A path that is denied answers 500 before any policy.
+        // A denied path returns 500 before any policy applies.
         let policies = match settings.denied {
             Some(_) => RoutePolicies::default(),
             None => self.policies(ingress, scope, &location.path, &comments),
@@ -265,7 +265,7 @@ impl Translator<'_> {
                         matching,
                         redirect_target(&redirect.to, redirect.code),
                     ),
-                    // A rule without backends answers 500.
+                    // A rule without backends returns 500.
                     SnippetAction::Reject => TranslatedRule {
                         matches: vec![matching],
                         filters: Vec::new(),
@@ -283,7 +283,7 @@ impl Translator<'_> {
         }
     }
 
-    /// The default backend of the controller, for requests of no other host.
+    /// The controller's default backend, for requests to hosts without rules.
     fn fallback(&mut self, location: &Location, drafts: &mut Vec<RouteDraft>) {
         let Some(backend) = &location.backend else {
             return;
@@ -309,7 +309,7 @@ impl Translator<'_> {
         self.namespaces.insert(namespace);
     }
 
-    /// Says if a pattern is none that the gateway reads.
+    /// Reports a pattern that the gateway cannot compile.
     fn check_pattern(&mut self, server: &Server, location: &Location, ingress: usize) {
         if !server.regex {
             return;
@@ -440,7 +440,7 @@ impl Translator<'_> {
     }
 }
 
-/// Whether settings have an effect on requests that no backend gets.
+/// Whether settings affect requests that no backend receives.
 fn is_guarded(settings: &IngressSettings) -> bool {
     settings.basic_auth.is_some()
         || settings.external_auth.is_some()
@@ -451,7 +451,7 @@ fn is_guarded(settings: &IngressSettings) -> bool {
         || settings.denied.is_some()
 }
 
-/// Where the rules of a location go.
+/// The destination of a location's rules.
 struct Draft<'a> {
     namespace: &'a str,
     ingress: &'a str,
@@ -497,7 +497,7 @@ impl Draft<'_> {
     }
 }
 
-/// Rules in portions of one route. Rules that differ in their path only become one.
+/// Rules in portions of one route each. Rules that differ only in their path are merged.
 fn chunks(groups: Vec<Vec<TranslatedRule>>) -> Vec<Vec<TranslatedRule>> {
     let mut merged: Vec<Vec<TranslatedRule>> = Vec::new();
     for group in groups {

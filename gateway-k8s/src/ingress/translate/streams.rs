@@ -1,4 +1,4 @@
-//! TLS that passes through, and `tcp-services` and `udp-services`.
+//! TLS passthrough, and `tcp-services` and `udp-services`.
 
 use std::collections::BTreeSet;
 

@@ -118,7 +118,7 @@ fn of_broken_expression(expression: &str) -> Option<PathMatch> {
 /// The path in its normal spelling, in which requests have it.
 ///
 /// # Errors
-/// CaErrorCause it is invalid (Gateway API, `HTTPPathMatch`).
+/// Why it is invalid (Gateway API, `HTTPPathMatch`).
 fn check(value: &str) -> Result<String, &'static str> {
     if !value.starts_with('/') {
         return Err("it must start with /");
