@@ -12,7 +12,7 @@ mod cases;
 
 use std::process::ExitCode;
 
-/// Number of steps per measurement, which makes one more probe of a hash table negligible.
+/// Number of steps per measurement, which makes an additional probe of a hash table negligible.
 const STEPS: u32 = 20;
 
 fn main() -> ExitCode {

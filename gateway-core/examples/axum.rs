@@ -1,4 +1,4 @@
-//! The Layers in axum services: each alone, and all around one service.
+//! The Layers in axum services: each separately, and all around one service.
 //!
 //! ```text
 //! cargo run -p towergate-core --example axum -- client-ip

@@ -1,4 +1,4 @@
-//! The Layers in hyper services: each alone, and all around one service.
+//! The Layers in hyper services: each separately, and all around one service.
 //!
 //! ```text
 //! cargo run -p towergate-core --example hyper -- proxy-protocol

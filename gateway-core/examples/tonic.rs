@@ -1,4 +1,4 @@
-//! The Layers in tonic services: each alone, and all around one service.
+//! The Layers in tonic services: each separately, and all around one service.
 //!
 //! ```text
 //! cargo run -p towergate-core --example tonic -- client-ip
@@ -60,7 +60,7 @@ pub(crate) async fn serve(part: &str, socket: TcpListener) -> Result<(), Box<dyn
 
 type Served = Result<(), tonic::transport::Error>;
 
-/// Layers that reply by themselves need a body that can be made of bytes, which tonic's body cannot.
+/// Layers that make local replies need a body that can be created from bytes; tonic's body cannot.
 fn body(response: http::Response<tonic::body::Body>) -> http::Response<Body> {
     response.map(Body::new)
 }
@@ -122,8 +122,8 @@ async fn redirect(socket: TcpListener) -> Served {
         .await
 }
 
-/// Two services of one name, selected by host. The table also matches paths, methods and headers, in the
-/// order of Gateway API.
+/// Two services with the same name, selected by host. The table also matches paths, methods and
+/// headers, in the order of Gateway API.
 async fn routes(socket: TcpListener) -> Served {
     let any = Match::default();
     let table = Arc::new(RouteTable::build(["one.test", "two.test"].map(|host| {

@@ -30,7 +30,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of a request or of a response.
 ///
-/// It is empty, bytes in memory, a body that hyper receives, or any other body in a box.
+/// Its variants: empty, bytes in memory, a body that hyper receives, or any other body in a box.
 #[derive(Debug, Default)]
 pub struct Body(Kind);
 

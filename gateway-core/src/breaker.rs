@@ -11,8 +11,8 @@ use crate::plan;
 
 /// Counters and limits of one rule, shared by all workers and kept over configuration changes.
 ///
-/// The fields that every request reads come first, next to the reference counts of the `Arc`, to use few
-/// cache lines: thousands of rules have a breaker each.
+/// The fields that every request reads come first, next to the reference counts of the `Arc`, to
+/// use few cache lines: each of thousands of rules has a breaker.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct CircuitBreaker {
@@ -55,7 +55,7 @@ pub(crate) struct Permit {
 /// One connection to an endpoint, released when dropped.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    // Dropped first: the request that the permit wakes must find both counts released.
+    // Dropped first: when the permit wakes a request, both counts must already be released.
     _endpoint: Option<EndpointCount>,
     permit: Permit,
 }

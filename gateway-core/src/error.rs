@@ -46,7 +46,7 @@ pub enum Error {
     /// All endpoints are unhealthy, and the policy does not allow their use.
     #[error("no healthy upstream")]
     NoHealthyEndpoint,
-    /// The host of the request is the endpoint, and none of its addresses may be reached.
+    /// The host of the request is the endpoint, and the gateway may reach none of its addresses.
     #[error("the addresses of the host may not be reached")]
     HostDenied,
     /// The host of the request is the endpoint, and has no address.

@@ -63,10 +63,11 @@ pub struct Options {
     /// connections among them. Allows a restart without downtime. Default: `false`, an address in use
     /// cannot be bound.
     pub reuse_port: bool,
-    /// Name servers for backends that are named by host. Default: none, those of the system.
+    /// Name servers for backends that are configured by host name. Default: none, which means those
+    /// of the system.
     pub name_servers: Vec<SocketAddr>,
-    /// Whether backends that are named by host may have loopback, link-local and unspecified addresses. Default:
-    /// `true`. Otherwise these addresses are left out.
+    /// Whether backends that are configured by host name may have loopback, link-local and
+    /// unspecified addresses. Default: `true`. If not, these addresses are ignored.
     pub local_names: bool,
 }
 

@@ -31,7 +31,7 @@ impl Live {
     /// Returns the instance for `key`, created by `make` if there is none.
     ///
     /// # Errors
-    /// That of `make`. The next call tries again.
+    /// The error of `make`. The next call tries again.
     pub fn try_share<K, V, E>(
         &self,
         key: K,
@@ -46,7 +46,7 @@ impl Live {
         {
             return Ok(value);
         }
-        // Not under the lock: `make` may call `share` for parts of the instance.
+        // Called without the lock: `make` may call `share` for parts of the instance.
         let made = make(&key)?;
         Ok(self.with(|map: &mut Known<K, V>| {
             if map.len() == map.capacity() {

@@ -2,7 +2,7 @@
 //!
 //! Gateway API and Envoy Gateway promise RE2 for regular expressions. The `regex` crate has the same design and
 //! nearly the same syntax: flags such as `(?i)`, groups, repetitions and Unicode classes such as `\pL` and
-//! `\p{Greek}` are equal. [`translate`] converts what is written differently:
+//! `\p{Greek}` are equal. [`translate`] converts the differences in syntax:
 //!
 //! | RE2 | `regex` crate |
 //! |---|---|
@@ -11,8 +11,8 @@
 //! | `[` in a class: literal | `\[` |
 //! | `&&`, `~~` and `--` in a class: literal | escaped; otherwise operators on sets |
 //!
-//! What remains different: `\d`, `\w`, `\s` and `\b` are those of Unicode, `\C` and octal escapes are rejected,
-//! and the flag `x` is accepted.
+//! Remaining differences: `\d`, `\w`, `\s` and `\b` are those of Unicode, `\C` and octal escapes
+//! are rejected, and the flag `x` is accepted.
 
 use std::borrow::Cow;
 
@@ -42,14 +42,14 @@ pub(crate) fn translate(expression: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Escapes the text before `\E`, or all of it. Returns what follows.
+/// Escapes the text before `\E`, or all of it. Returns the text that follows.
 fn push_quoted<'e>(out: &mut String, text: &'e str) -> &'e str {
     let (literal, rest) = text.split_once("\\E").unwrap_or((text, ""));
     out.push_str(&regex::escape(literal));
     rest
 }
 
-/// Copies an escape, of which `\` has been read. A name in braces belongs to it.
+/// Copies an escape after its `\`, including a name in braces.
 fn push_escape<'e>(out: &mut String, text: &'e str) -> &'e str {
     out.push('\\');
     let first = text.chars().next().map_or(0, char::len_utf8);
@@ -65,7 +65,7 @@ fn push_escape<'e>(out: &mut String, text: &'e str) -> &'e str {
     &text[len..]
 }
 
-/// Copies a class, of which `[` has been read.
+/// Copies a class after its `[`.
 fn push_class<'e>(out: &mut String, text: &'e str) -> &'e str {
     out.push('[');
     let mut rest = text;

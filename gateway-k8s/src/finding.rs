@@ -1,4 +1,4 @@
-//! Codes of findings: the stable names of what `towergate check` reports.
+//! Codes of findings: the stable names of the problems that `towergate check` reports.
 //!
 //! `docs/findings.md` is generated from this table; a test compares the two.
 
@@ -21,7 +21,7 @@ macro_rules! finding_codes {
             /// Every code, in alphabetical order.
             pub const ALL: &[Self] = &[$(Self::$code),*];
 
-            /// The code as it is printed.
+            /// The code in its printed form.
             pub const fn as_str(self) -> &'static str {
                 match self {$(Self::$code => $text,)*}
             }

@@ -1,4 +1,4 @@
-//! Messages for people: one line each, whatever they quote.
+//! Messages for users: one line each, even if they quote several lines.
 
 /// `text` on one line: line breaks, and the blanks around them, become one blank.
 pub(crate) fn one_line(text: &str) -> String {
@@ -11,8 +11,8 @@ pub(crate) fn one_line(text: &str) -> String {
     lines.join(" ")
 }
 
-/// The parser of regular expressions draws the expression with a mark below it, and says what is wrong in
-/// the last line. That line is enough: messages quote the expression or name its field.
+/// The error of the regular-expression parser shows the expression with a mark below it, and the
+/// cause in the last line. Only that line is used: messages quote the expression or name its field.
 fn without_drawings(text: &str) -> String {
     const BEGIN: &str = "regex parse error:\n";
     const END: &str = "\nerror: ";

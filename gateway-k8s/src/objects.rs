@@ -56,8 +56,8 @@ impl fmt::Display for ObjectKey {
     }
 }
 
-/// Namespace of a policy from a file whose namespace cannot be read: its targets fail closed in every
-/// namespace. It is never the name of a namespace.
+/// Placeholder for the unreadable namespace of a policy from a file: its targets fail closed in
+/// every namespace. It is not a valid namespace name.
 pub const EVERY_NAMESPACE: &str = "*";
 
 /// An object with its origin.
@@ -69,9 +69,9 @@ pub struct Object<S> {
     pub meta: ObjectMeta,
     /// `spec`; for kinds without one (Secret, ConfigMap, EndpointSlice, Namespace) the object itself.
     pub spec: S,
-    /// Invalid and unknown fields that may restrict access. The parts of the object that have them fail
-    /// closed: a rule of a route, a route, a listener, a grant, the targets of a policy. Other unknown
-    /// fields are ignored.
+    /// Invalid and unknown fields that may restrict access. The parts of the object that contain
+    /// them fail closed: a rule of a route, a route, a listener, a grant, the targets of a policy.
+    /// Other unknown fields are ignored.
     pub misread: Vec<SchemaViolation>,
     /// Origin.
     pub origin: Origin,
@@ -163,7 +163,7 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// Removes the policies of a file whose names no valid object can have: their last good versions are in
+    /// Removes the policies of a file that have placeholder names: their last good versions are in
     /// service. An empty `kind` stands for every kind.
     pub(crate) fn remove_nameless_policies(&mut self, kind: &str, file: &str) {
         macro_rules! remove {

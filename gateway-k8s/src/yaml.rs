@@ -9,7 +9,7 @@ pub fn write(value: &Value) -> String {
     out
 }
 
-/// Writes a value. `fresh`: the first line needs no indentation, such as that of a list item.
+/// Writes a value. `fresh`: the first line needs no indentation, for example in a list item.
 fn block(out: &mut String, value: &Value, indent: usize, fresh: bool) {
     match value {
         Value::Object(map) if !map.is_empty() => {
@@ -38,7 +38,7 @@ fn block(out: &mut String, value: &Value, indent: usize, fresh: bool) {
     }
 }
 
-/// Writes the value of a key: beside it, or below it.
+/// Writes the value of a key: on the same line, or below it.
 fn below(out: &mut String, value: &Value, indent: usize) {
     let nested = match value {
         Value::Object(map) => !map.is_empty(),
@@ -70,7 +70,7 @@ fn inline(value: &Value) -> String {
     }
 }
 
-/// A string, in quotes unless it can only be read as a string.
+/// A string. It is quoted if it could be read as another type.
 fn scalar(text: &str) -> String {
     let first = text.chars().next().unwrap_or(' ');
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./ ,()".contains(c);

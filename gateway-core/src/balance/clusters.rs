@@ -15,7 +15,7 @@ use crate::plan::{Backend, BackendId, Endpoint, Endpoints};
 pub struct Cluster {
     id: BackendId,
     endpoint_set: ArcSwap<EndpointSet>,
-    /// Looks up the endpoints of a backend that is named by hosts.
+    /// Looks up the endpoints of a backend that is configured by host names.
     follower: OnceLock<HostFollower>,
 }
 
@@ -47,13 +47,13 @@ impl Cluster {
         self.endpoint_set.load()
     }
 
-    /// Keeps `follower`, which sets the endpoints, as long as the cluster.
+    /// Keeps `follower`, which sets the endpoints, until the cluster is dropped.
     pub(crate) fn follow(&self, follower: HostFollower) {
-        // A cluster is given its follower by the function that creates both.
+        // The function that creates a cluster also sets its follower.
         let _ = self.follower.set(follower);
     }
 
-    /// Whether the endpoints are addresses of hosts.
+    /// Whether the endpoints are the resolved addresses of hosts.
     pub(crate) fn is_followed(&self) -> bool {
         self.follower.get().is_some()
     }
@@ -92,7 +92,8 @@ impl Clusters {
         live.share((), |()| Arc::new(Self::default()))
     }
 
-    /// The cluster of `backend`, whose endpoints are listed by [`Self::update`] or are addresses of its hosts.
+    /// The cluster of `backend`, whose endpoints are set by [`Self::update`] or are the resolved
+    /// addresses of its hosts.
     pub(crate) fn of_backend(&self, backend: &Backend, live: &Live) -> Arc<Cluster> {
         match backend.hosts.is_empty() {
             true => self.cluster(&backend.id),
@@ -100,14 +101,14 @@ impl Clusters {
         }
     }
 
-    /// The cluster of a backend; it has no endpoints until [`Self::update`] lists some.
+    /// The cluster of a backend; it has no endpoints until [`Self::update`] sets them.
     pub fn cluster(&self, id: &BackendId) -> Arc<Cluster> {
         let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
         entry(&mut clusters, id).cluster.clone()
     }
 
-    /// Sets the endpoints of all backends. A backend that is not listed has none. Clusters whose endpoints
-    /// equal those of the previous call are left unchanged.
+    /// Sets the endpoints of all backends. A backend without an entry has no endpoints. Clusters
+    /// whose endpoints equal those of the previous call are left unchanged.
     pub fn update(&self, endpoints: &Endpoints) {
         let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
         clusters.retain(|id, entry| {

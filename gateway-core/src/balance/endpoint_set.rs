@@ -27,7 +27,7 @@ const MAX_SCHEDULE: u64 = 4096;
 
 impl EndpointSet {
     /// Builds the set from `endpoints` and keeps the instances of `before` whose address is listed again.
-    /// An endpoint of weight 0 is left out. If an address is listed twice, the first entry is used.
+    /// An endpoint of weight 0 is omitted. If an address is listed twice, the first entry is used.
     pub fn build(endpoints: &[Endpoint], before: &Self) -> Self {
         let mut known: HashMap<SocketAddr, &Arc<LiveEndpoint>> = before
             .endpoints

@@ -1,12 +1,14 @@
 //! The endpoint that a policy prefers for a request.
 //!
-//! A policy leaves a [`PreferredEndpoint`] in the extensions of the request head; the response of the backend
-//! then has a [`RespondingEndpoint`] in its extensions. A preferred endpoint is used only if a backendRef of
-//! non-zero weight has it and it is healthy: a client cannot choose a connection to any other address.
+//! A policy leaves a [`PreferredEndpoint`] in the extensions of the request head; the response of
+//! the backend then has a [`RespondingEndpoint`] in its extensions. A preferred endpoint is used
+//! only if it is healthy and belongs to a backendRef of non-zero weight, so a client cannot select
+//! any other address.
 
 use std::net::SocketAddr;
 
-/// The endpoint to which a request should go. `None`: any, but the response says which.
+/// The endpoint to which a request should be sent. `None`: any endpoint; the response reports which
+/// one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PreferredEndpoint(pub Option<SocketAddr>);
 

@@ -1,6 +1,6 @@
 //! Weighted random choice.
 
-/// Weights of which one is picked at random, each in proportion to its size.
+/// Weights from which an index is picked at random, in proportion to its weight.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Weights {
     /// Sum of the weights up to and including each index.
@@ -39,9 +39,11 @@ impl Weights {
 }
 
 impl Weights {
-    /// Index for a hash: the same for equal hashes. Of many hashes, each index has its share.
+    /// Index for a hash: the same for equal hashes. Over many hashes, each index is picked in
+    /// proportion to its weight.
     pub fn pick_by(&self, hash: u64) -> Option<usize> {
-        // Mixed, because endpoints are picked by the same hash: their shares must not depend on the index.
+        // The hash is mixed, because the same hash picks the endpoint, whose distribution must not
+        // depend on the index.
         let mixed = hash.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
         let mixed = (mixed ^ mixed >> 32).wrapping_mul(0xD6E8_FEB8_6659_FD93);
         match self.total() {

@@ -1,8 +1,9 @@
 //! Server name of a ClientHello that the backend may answer.
 //!
-//! The backend may support more or less of TLS than the gateway. So only the lengths on the path to the
-//! `server_name` extension are parsed (RFC 8446, sections 4.1.2 and 5.1; RFC 6066, section 3). Ambiguous
-//! encodings are rejected: the gateway and the backend could read different names from them.
+//! The backend and the gateway may support different parts of TLS. Therefore only the lengths on
+//! the path to the `server_name` extension are parsed (RFC 8446, sections 4.1.2 and 5.1; RFC 6066,
+//! section 3). Ambiguous encodings are rejected: the gateway and the backend could read different
+//! names from them.
 
 use std::borrow::Cow;
 use std::io;

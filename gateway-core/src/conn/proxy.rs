@@ -93,9 +93,9 @@ impl ProxyError {
     }
 }
 
-/// Reads a header of any length from `io`. Memory grows with the bytes received, not with the length
-/// that the header announces. In optional mode, bytes that match neither signature are left to the
-/// client.
+/// Reads a header of any length from `io`. Memory grows with the bytes received, not with the
+/// length that the header announces. In optional mode, bytes that match neither signature are
+/// treated as data of the client.
 ///
 /// # Errors
 /// See [`ProxyError`]; the connection must be closed. In optional mode this includes a malformed header

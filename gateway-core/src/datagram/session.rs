@@ -45,7 +45,7 @@ pub(super) enum SendOutcome {
     Sent,
     /// Dropped, for the reason that metrics report.
     Dropped(&'static str),
-    /// The endpoint rejects datagrams; another endpoint can be tried.
+    /// The endpoint rejects datagrams. The caller can try another endpoint.
     Dead,
 }
 
@@ -84,7 +84,7 @@ impl DatagramSession {
 
     /// Sends a datagram of the client to the endpoint.
     pub(super) fn send(&self, bytes: &[u8]) -> SendOutcome {
-        // Not through tokio, which reports a new socket as not writable until its first event.
+        // Sent without tokio, which reports a new socket as not writable until its first event.
         match SockRef::from(&self.upstream).send(bytes) {
             Ok(_) => {
                 self.record(&self.received, bytes.len());

@@ -1,4 +1,4 @@
-//! The known addresses of one host, and when it is looked up again.
+//! The known addresses of one host, and the time of its next lookup.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{LookupError, ResolvedAddresses};
 use crate::plan::Endpoint;
 
-/// Longest time for which an answer is used, whatever its TTL.
+/// Maximum time for which an answer is used, regardless of its TTL.
 pub(super) const LONGEST_TTL: Duration = Duration::from_secs(3600);
 /// Shortest time between two lookups.
 const SHORTEST_TTL: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! Addresses of backends that are named by host.
+//! Addresses of backends that are configured by host name.
 //!
 //! ```text
 //! Backend::hosts ──follow──> Resolver::lookup ──HostAddresses::record──> Cluster::set
@@ -110,7 +110,7 @@ async fn follow(
     }
 }
 
-/// A runtime for plans that are built outside one.
+/// A runtime for plans that are built outside of a runtime.
 fn background() -> &'static Handle {
     static BACKGROUND: LazyLock<Handle> = LazyLock::new(|| {
         let runtime = Builder::new_current_thread()

@@ -17,7 +17,7 @@ use crate::live::Live;
 pub struct Resolver {
     /// Name servers; empty: those of the system.
     servers: Vec<SocketAddr>,
-    /// Whether answers may have addresses of this machine and its links.
+    /// Whether answers may contain addresses of this machine and its links.
     local_names: bool,
     lookups: OnceLock<TokioResolver>,
 }
@@ -47,7 +47,7 @@ pub enum LookupError {
 struct ResolverKey;
 
 impl Resolver {
-    /// A resolver that asks `servers`; empty: the name servers of the system.
+    /// A resolver that queries `servers`; empty: the name servers of the system.
     pub fn new(servers: Vec<SocketAddr>) -> Self {
         Self {
             servers,
@@ -56,21 +56,22 @@ impl Resolver {
         }
     }
 
-    /// Sets whether names may have loopback, link-local and unspecified addresses. Otherwise these addresses are
-    /// left out of answers. Default: `true`.
+    /// Sets whether answers may contain loopback, link-local and unspecified addresses. If not,
+    /// these addresses are removed from answers. Default: `true`.
     #[must_use]
     pub fn local_names(mut self, allowed: bool) -> Self {
         self.local_names = allowed;
         self
     }
 
-    /// The resolver of `live`: the one that was [installed](Self::install), or else one that asks the name
-    /// servers of the system.
+    /// The resolver of `live`: the [installed](Self::install) one, or else one that queries the
+    /// name servers of the system.
     pub(crate) fn of(live: &Live) -> Arc<Self> {
         live.share(ResolverKey, |_| Arc::new(Self::new(Vec::new())))
     }
 
-    /// Makes this resolver the one of `live`, as long as the caller holds it. It has to be the first one.
+    /// Makes this resolver the one of `live` until the caller drops it. It must be installed before
+    /// `live` has another resolver.
     pub(crate) fn install(self, live: &Live) -> Arc<Self> {
         live.share(ResolverKey, |_| Arc::new(self))
     }
@@ -78,7 +79,7 @@ impl Resolver {
     /// Looks up the addresses of `host`. A literal address is its own answer.
     ///
     /// # Errors
-    /// [`LookupError`] says whether the name has no addresses or there is no answer.
+    /// [`LookupError`] distinguishes a name without addresses from a missing answer.
     pub async fn lookup(&self, host: &str) -> Result<ResolvedAddresses, LookupError> {
         if let Ok(address) = host.parse() {
             return match self.local_names || !is_local(address) {
@@ -143,7 +144,8 @@ impl Resolver {
     }
 }
 
-/// Whether an address is that of this machine or of a link of it, such as the metadata service of a cloud.
+/// Whether an address belongs to this machine or to one of its links, such as the metadata service
+/// of a cloud.
 pub fn is_local(address: IpAddr) -> bool {
     let address = address.to_canonical();
     address.is_loopback()

@@ -62,14 +62,15 @@ pub struct Cors {
     pub expose: Allowed,
     /// Cache lifetime of a preflight response in seconds. Default: the default of the browser.
     pub max_age: Option<u32>,
-    /// Respond as Envoy does. Default: `false`. The origin of the request is named where `*` would do, there is
-    /// no `Vary`, a preflight of another origin gets the methods and fields without an allowed origin, and
-    /// `Access-Control-Expose-Headers` may be `*` with credentials.
+    /// Respond as Envoy does. Default: `false`. Responses contain the origin of the request instead
+    /// of `*`, and no `Vary`. A preflight from an origin that is not allowed receives the methods
+    /// and fields without an allowed origin. `Access-Control-Expose-Headers` may be `*` with
+    /// credentials.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub as_envoy: bool,
-    /// Respond as ingress-nginx does. Default: `false`. Every response to an allowed origin has all fields, every
-    /// `OPTIONS` request of one is answered 204, `OPTIONS` requests of others are forwarded, `*` allows requests
-    /// without an origin as well, and there is no `Vary`.
+    /// Respond as ingress-nginx does. Default: `false`. Every response to an allowed origin has all
+    /// fields and no `Vary`. `OPTIONS` requests from an allowed origin receive 204, those from
+    /// other origins are forwarded. `*` also allows requests without an origin.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub every_response: bool,
 }

@@ -10,7 +10,7 @@ use crate::format::Format;
 use crate::local_reply::LocalReply;
 use crate::text::Text;
 
-/// A fixed response in place of a backend.
+/// A fixed response instead of a backend's.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct DirectResponse {
     /// Status, 200 to 599.

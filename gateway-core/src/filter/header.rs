@@ -93,12 +93,14 @@ impl HeaderEdits {
         self.0.is_empty()
     }
 
-    /// Applies all edits in order. Operators have no values, so that edits with operators have no effect.
+    /// Applies all edits in order. Operators have no values, so edits with operators have no
+    /// effect.
     pub fn apply(&self, headers: &mut HeaderMap) {
         self.apply_with(headers, |_, _| None);
     }
 
-    /// Applies all edits in order to a request. Operators have values if these are in its head.
+    /// Applies all edits in order to a request. An operator has a value if the request's head
+    /// contains it.
     pub fn apply_to_request(&self, head: &mut request::Parts) {
         let request::Parts {
             method,

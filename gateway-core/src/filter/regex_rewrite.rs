@@ -58,7 +58,7 @@ enum SubstitutionPart {
     Group(usize),
 }
 
-/// Why a text is no substitution.
+/// Why a text is not a substitution.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubstitutionError {
@@ -74,7 +74,8 @@ impl RegexRewrite {
     /// Rewrites the head of a request with this authority. The query is unchanged.
     ///
     /// # Errors
-    /// [`FilterError`] if the result is no path or no host. On error the head can be partially rewritten.
+    /// [`FilterError`] if the result is not a valid path or host. On error the head may be
+    /// partially rewritten.
     pub fn apply(
         &self,
         head: &mut request::Parts,

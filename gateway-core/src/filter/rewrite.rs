@@ -30,7 +30,7 @@ impl Rewrite {
     ///
     /// # Errors
     /// [`FilterError`] if the filter replaces a prefix that the rule did not match, or a configured value
-    /// is not a valid host or path. On error the head can be partially rewritten.
+    /// is not a valid host or path. On error the head may be partially rewritten.
     pub fn apply(
         &self,
         head: &mut request::Parts,

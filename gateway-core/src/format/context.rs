@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use http::{HeaderMap, Method, StatusCode, Uri, Version};
 
-/// What the operators of a format can read. What is absent has no value.
+/// Inputs of the operators of a format. An absent input has no value.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FormatContext<'a> {
     /// The request.

@@ -7,9 +7,9 @@
 //!                                         └─ write(&FormatContext) ──> "a-alice"
 //! ```
 //!
-//! A text without operators is no [`Format`] but a plain [`FieldText`], which costs what it cost before. An unknown
-//! or unfinished operator is an error that names it. Operators whose values depend on the machine rather than on the
-//! request, such as `%ENVIRONMENT(X)%`, are not supported.
+//! A text without operators becomes a plain [`FieldText`] instead of a [`Format`], at no additional
+//! cost. An unknown or unfinished operator is an error that names it. Operators whose values depend
+//! on the machine rather than on the request, such as `%ENVIRONMENT(X)%`, are not supported.
 //!
 //! ```
 //! use http::HeaderMap;
@@ -84,7 +84,7 @@ impl Format {
         (!out.is_empty()).then_some(out)
     }
 
-    /// The text as a header value; `None` if it is empty or no valid value.
+    /// The text as a header value; `None` if it is empty or not a valid value.
     pub fn header_value(&self, context: &FormatContext<'_>) -> Option<HeaderValue> {
         HeaderValue::from_maybe_shared(bytes::Bytes::from(self.text(context)?)).ok()
     }

@@ -6,7 +6,7 @@ use super::operator::Operator;
 use super::{Format, Part};
 use crate::text::Text;
 
-/// Why a text is no format.
+/// Why a text is not a format.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FormatError {
@@ -19,7 +19,7 @@ pub enum FormatError {
     /// A `%` starts no operator.
     #[error("{0:?} has a % that starts no command operator; write %% for a literal %")]
     Unfinished(String),
-    /// The text is no valid header value.
+    /// The text is not a valid header value.
     #[error("{0:?} is not a valid header value")]
     HeaderValue(String),
 }
@@ -37,7 +37,7 @@ impl FieldText {
     /// Parses a header value. `%%` is a literal `%`.
     ///
     /// # Errors
-    /// [`FormatError`] names the operator, or the text that is no header value.
+    /// [`FormatError`] names the operator, or the text that is not a valid header value.
     pub fn parse(text: &str) -> Result<Self, FormatError> {
         let visible = |byte: u8| matches!(byte, b' '..=b'~' | b'\t');
         if text.trim() != text || !text.bytes().all(visible) {
@@ -91,7 +91,7 @@ pub(super) fn parts(text: &str) -> Result<Vec<Part>, FormatError> {
     Ok(parts)
 }
 
-/// The text of an operator, taken apart.
+/// The parts of an operator's text.
 struct Command<'t> {
     name: &'t str,
     args: Option<&'t str>,

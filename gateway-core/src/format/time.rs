@@ -22,7 +22,7 @@ enum TimeField {
     Second,
     /// Seconds since the Unix epoch.
     Seconds,
-    /// This many digits of the fraction of the second.
+    /// Fraction of the second, with this number of digits.
     Fraction(u8),
 }
 

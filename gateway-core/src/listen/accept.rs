@@ -149,7 +149,8 @@ async fn establish<H: Handler>(
     };
     match &config.protocol {
         PortProtocol::Plain(listener) => connection.establish_plain(stream, listener).await,
-        // Boxed: these futures are large, and a connection would otherwise keep their room for life.
+        // Boxed: these futures are large, and a connection would otherwise keep their memory until
+        // it ends.
         PortProtocol::Tls(_) | PortProtocol::Mixed(_) => {
             pin_boxed_with(|| connection.establish_tls(stream)).await
         }

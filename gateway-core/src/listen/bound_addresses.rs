@@ -27,8 +27,9 @@ impl BoundAddresses {
         }
     }
 
-    /// Checks that no other process has `address`. An address that overlaps one of this process is not checked: its
-    /// own sockets may still be open, for example while a listener moves from one address to all.
+    /// Checks that no other process has bound `address`. An address that overlaps one of this
+    /// process is not checked: its own sockets may still be open, for example while a listener
+    /// moves from one address to all.
     ///
     /// # Errors
     ///

@@ -46,9 +46,9 @@ pub struct Backend {
     /// Whether the backend receives requests only while too few endpoints of the others are healthy.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fallback: bool,
-    /// Addresses that the host of a request may have, if this host is the endpoint; `None`: the endpoints are those
-    /// of `id` or `hosts`. The port is that of the request, by default 80, with TLS 443. An empty server name in
-    /// `tls` stands for the host.
+    /// Addresses that the gateway may reach if the endpoint is the host of each request; `None`:
+    /// the endpoints are those of `id` or `hosts`. The port is the request's port, by default 80,
+    /// or 443 with TLS. An empty server name in `tls` stands for the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dynamic: Option<Arc<DynamicTargets>>,
 }

@@ -1,12 +1,12 @@
-//! The addresses that backends named by requests may have.
+//! Permitted addresses of backends that are the hosts of requests.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-/// Addresses that a backend may have whose host is that of each request: public ones and those of `allowed`, but
-/// none of `denied`.
+/// Addresses that the gateway may reach if the endpoint is the host of each request: public
+/// addresses and those of `allowed`, except those of `denied`.
 ///
 /// ```
 /// use towergate_core::plan::DynamicTargets;
@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 pub struct DynamicTargets {
     /// Networks that are permitted although they are not public.
     pub allowed: Vec<IpNet>,
-    /// Networks that are never reached. They take precedence.
+    /// Networks that are never reached. They take precedence over `allowed`.
     pub denied: Vec<IpNet>,
 }
 

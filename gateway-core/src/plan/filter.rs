@@ -24,7 +24,7 @@ pub enum Filter {
     Rewrite(Rewrite),
     /// Rewrites the host or the path by regular expression, header field or endpoint.
     RegexRewrite(RegexRewrite),
-    /// Replies in place of a backend.
+    /// Replies instead of a backend.
     DirectResponse(DirectResponse),
     /// Sends a copy of the request to another backend.
     Mirror(Mirror),

@@ -89,8 +89,8 @@ pub struct Listener<P = NoPolicy> {
     pub protocol: Protocol,
     /// Settings of the ClientTrafficPolicy, or the defaults.
     pub settings: Arc<ListenerSettings>,
-    /// Attached HTTPRoutes and GRPCRoutes, oldest first, then by namespace and name. Of equal matches, the
-    /// first wins.
+    /// Attached HTTPRoutes and GRPCRoutes, oldest first, then by namespace and name. If matches are
+    /// equal, the first one applies.
     pub routes: Vec<Arc<Route<P>>>,
     /// Attached TLSRoutes and TCPRoutes, in the same order. Empty for HTTP and HTTPS listeners.
     pub streams: Vec<Arc<StreamRoute>>,

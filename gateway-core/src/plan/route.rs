@@ -106,8 +106,8 @@ pub struct Traffic {
     pub max_connection_duration: Option<Duration>,
     /// Maximum number of requests per pooled connection; `None`: no limit. Default: `None`.
     pub max_requests_per_connection: Option<u32>,
-    /// Maximum duration of a request, before and during the response; then it is reset. `None`: no limit.
-    /// Default: `None`.
+    /// Maximum duration of a request, before and during the response. The request is reset when it
+    /// ends. `None`: no limit. Default: `None`.
     pub max_stream_duration: Option<Duration>,
     /// Idle timeout of a request. Default: that of the listener.
     pub stream_idle: StreamIdle,
@@ -119,7 +119,7 @@ pub struct Traffic {
     pub load_balancer: LoadBalancer,
     /// Protocols that `Upgrade` may contain, in lower case. Default: `websocket`.
     pub upgrades: Vec<String>,
-    /// Whether the protocol of a request to a backend is that of the client's request, in place of the
+    /// Whether a request to a backend has the protocol of the client's request instead of the
     /// backend's own. Default: false.
     pub use_client_protocol: bool,
     /// Socket, buffer and HTTP/2 settings of connections to endpoints.

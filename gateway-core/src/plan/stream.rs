@@ -38,7 +38,7 @@ pub struct StreamAccess {
     pub allow_others: bool,
 }
 
-/// Networks whose clients may, or may not, connect.
+/// Networks, and whether their clients may connect.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct StreamAccessRule {
     /// Networks, without IPv4-mapped addresses.

@@ -1,4 +1,4 @@
-//! From a policy of a plan to what runs.
+//! Builds the policies of a plan into policies that can run.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub trait RoutePolicy: Clone + Debug + PartialEq + Send + Sync + 'static {
     /// Builds what runs for `rule`.
     ///
     /// # Errors
-    /// Why it cannot run. The rule then returns 500; other rules are not affected.
+    /// Why the policy cannot run. The rule then returns 500; other rules are not affected.
     fn build(
         &self,
         rule: &Rule<Self>,
@@ -39,7 +39,7 @@ impl PolicyError {
     }
 }
 
-/// What a policy may use when it is built. A policy opens no connections of its own.
+/// Context that a policy may use when it is built. A policy opens no connections of its own.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct BuildContext<'a> {
@@ -69,9 +69,9 @@ impl<'a> BuildContext<'a> {
         }
     }
 
-    /// An HTTP client for a service of the policy, on the gateway's own upstream stack: endpoints, pool, TLS,
-    /// retries and circuit breaker are those of `backends` and `traffic`. `purpose` tells the clients of one
-    /// rule apart.
+    /// An HTTP client for a service of the policy, on the gateway's own upstream stack: endpoints,
+    /// pool, TLS, retries and circuit breaker are those of `backends` and `traffic`. `purpose`
+    /// distinguishes the clients of one rule.
     pub fn http_client(
         &self,
         purpose: &'static str,

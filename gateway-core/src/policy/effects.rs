@@ -7,11 +7,11 @@ use http::{HeaderMap, Response};
 
 use crate::{Body, HeaderList, LocalReply};
 
-/// What the request halves of policies have left to be done with the response.
+/// Effects on the response that the request halves of policies have registered.
 ///
 /// The list is empty and unallocated unless a policy adds to it. It is applied in reverse order, to
-/// responses of backends and to local replies alike. A policy that has not run has added nothing, so it does
-/// not see the local replies of earlier policies.
+/// responses of backends and to local replies alike. A policy that has not run has added nothing,
+/// so local replies of earlier policies do not reach it.
 #[derive(Default)]
 pub struct ResponseEffects(Vec<Effect>);
 
@@ -110,7 +110,8 @@ impl ResponseEffects {
         log
     }
 
-    /// Applies the effects on header fields, the last one first. Policies over the head have no others.
+    /// Applies the effects on header fields, the last one first. Head policies have no other
+    /// effects.
     pub(super) fn apply_to_headers(self, headers: &mut HeaderMap) {
         for effect in self.0.into_iter().rev() {
             match effect {

@@ -15,17 +15,17 @@ use crate::body::BoxError;
 use crate::http::grpc::is_grpc;
 use crate::{Body, LocalReply};
 
-/// Applies a [`BuiltPolicy`] in front of any HTTP service. Bodies become [`Body`].
+/// Applies a [`BuiltPolicy`] in front of any HTTP service. Bodies are converted to [`Body`].
 ///
 /// `PolicyLayer::of_policies` applies the policies of a plan, such as those of a SecurityPolicy.
-/// [`HeadPolicyLayer`](super::HeadPolicyLayer) keeps the types of bodies, for policies over the head.
+/// [`HeadPolicyLayer`](super::HeadPolicyLayer) keeps the types of bodies, for head policies.
 #[derive(Clone, Debug)]
 pub struct PolicyLayer(pub(super) Arc<PolicyChain>);
 
 impl PolicyLayer {
     /// A layer whose services share `policy`.
     pub fn new(policy: BuiltPolicy) -> Self {
-        // The stage orders policies of one chain, and this chain has one.
+        // The stage orders policies within a chain, and this chain has only one policy.
         Self(Arc::new(PolicyChain::new(vec![(Stage::Extension, policy)])))
     }
 }

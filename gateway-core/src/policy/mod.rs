@@ -90,11 +90,12 @@ pub trait HeadPolicy: Send + Sync + 'static {
     /// Request half. May edit the head of a request that passes, and register a response half.
     ///
     /// # Errors
-    /// The reply in place of a response of the backend.
+    /// The reply instead of a response of the backend.
     fn check(&self, request: &mut RequestHead<'_>) -> Result<(), LocalReply>;
 
-    /// Why the policy answers every request with an error at the moment, as a clause without a full stop and without
-    /// a secret; `None`: it works. For people: no request calls it.
+    /// Why the policy currently answers every request with an error, as a clause without a full
+    /// stop and without a secret; `None`: it works. For metrics and the admin endpoints; requests
+    /// do not call it.
     fn fault(&self) -> Option<String> {
         None
     }
@@ -113,14 +114,14 @@ pub trait BodyPolicy: Send + Sync + 'static {
 /// Result of a policy that waits.
 pub type PolicyFuture<'a> = Pin<Box<dyn Future<Output = Result<(), LocalReply>> + Send + 'a>>;
 
-/// Decides on a request after waiting for a service or for the body. The most general form: it may do all
-/// that the other forms do.
+/// Decides on a request after waiting for a service or for the body. The most general form: it can
+/// do everything that the other forms can.
 pub trait WaitingPolicy: Send + Sync + 'static {
     /// Request half, usually `Box::pin(async move { … })`. The timers of the listener apply while it waits
     /// for the client; it limits the time of its own calls.
     ///
     /// # Errors
-    /// The future returns the reply in place of a response of the backend.
+    /// The future returns the reply instead of a response of the backend.
     fn run<'a>(&'a self, request: &'a mut PolicyRequest<'_>) -> PolicyFuture<'a>;
 
     /// As [`HeadPolicy::fault`].
@@ -158,7 +159,8 @@ impl BuiltPolicy {
 }
 
 impl BuiltPolicy {
-    /// Why the policy cannot be enforced at the moment. A policy over bodies depends on nothing that may be missing.
+    /// Why the policy cannot be enforced at the moment. Always `None` for a body policy, which
+    /// depends on nothing that may be missing.
     #[cfg(feature = "gateway")]
     pub(crate) fn fault(&self) -> Option<String> {
         match self {

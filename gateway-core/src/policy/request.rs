@@ -92,9 +92,9 @@ impl<'a> RequestHead<'a> {
         self.effects.edit_headers(edit);
     }
 
-    /// Matches the request to a route again once this policy has passed, because header fields that routes
-    /// match have changed. The request continues with the policies of the new rule whose stages are later.
-    /// Outside a gateway this has no effect.
+    /// Matches the request to a route again once this policy has passed, because header fields that
+    /// routes match have changed. The request continues with those policies of the new rule that
+    /// have later stages. Outside a gateway this has no effect.
     pub fn recompute_route(&mut self) {
         self.recompute_route = true;
     }

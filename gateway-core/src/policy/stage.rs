@@ -33,7 +33,7 @@ pub enum Stage {
     Fault,
     /// Replies to preflights and adds the CORS fields to responses.
     Cors,
-    /// Rejects requests of other origins that change state.
+    /// Rejects requests with unsafe methods from other origins.
     Csrf,
     /// Asks an authorization service.
     ExternalAuth,

@@ -70,7 +70,8 @@ pub const DEFAULT_LIMIT: u16 = 4096;
 /// PROXY protocol of client connections, version 1 or 2.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct ProxyProtocol {
-    /// Serve connections without a PROXY header, too. Default: `false`, they are closed.
+    /// Whether connections without a PROXY header are also served. Default: `false`: they are
+    /// closed.
     pub optional: bool,
 }
 

@@ -43,7 +43,7 @@ impl Conditions {
     }
 }
 
-/// Only the first cookie of a name counts, as in Envoy. Quotes around its value are left out.
+/// Only the first cookie of a name counts, as in Envoy. Quotes around its value are ignored.
 fn cookie_holds(expected: &NameMatch<String>, headers: &HeaderMap) -> bool {
     let lines = headers.get_all(COOKIE).iter();
     let lines = lines.filter_map(|line| std::str::from_utf8(line.as_bytes()).ok());

@@ -17,7 +17,8 @@ pub struct Match {
     /// Query parameter conditions, compared without percent-decoding. Only the first parameter of a name
     /// counts.
     pub query: Vec<NameMatch<String>>,
-    /// Cookie conditions. Only the first cookie of a name counts; quotes around its value are left out.
+    /// Cookie conditions. Only the first cookie of a name counts; quotes around its value are
+    /// ignored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cookies: Vec<NameMatch<String>>,
 }

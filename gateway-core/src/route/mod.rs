@@ -148,8 +148,8 @@ impl<T> RouteTable<T> {
     }
 }
 
-/// Combines tables of single hosts, which allows unchanged hosts to be shared. Of two tables with one
-/// hostname, the later is kept.
+/// Combines tables of single hosts, which allows unchanged hosts to be shared. If two tables have
+/// the same hostname, the later one is kept.
 impl<T> FromIterator<Arc<HostTable<T>>> for RouteTable<T> {
     fn from_iter<I: IntoIterator<Item = Arc<HostTable<T>>>>(hosts: I) -> Self {
         let mut table = Self::default();

@@ -43,7 +43,7 @@ pub(crate) struct Progress {
     bytes: AtomicU64,
     frames: AtomicU64,
     complete: AtomicBool,
-    /// Rest of a body that was dropped unread, until there is a response.
+    /// Unread rest of a dropped body. Kept until there is a response.
     rest: Mutex<Option<Body>>,
     unwanted: AtomicBool,
 }
@@ -54,7 +54,7 @@ impl Progress {
         self.complete.load(Ordering::Relaxed)
     }
 
-    /// Number of frames read: it grows while the client sends and the backend receives.
+    /// Number of frames read. It increases while the client sends and the backend receives.
     pub(crate) fn frames(&self) -> u64 {
         self.frames.load(Ordering::Relaxed)
     }
@@ -64,7 +64,7 @@ impl Progress {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Reads the received part of a body that was dropped unread, without waiting for more. A small request
+    /// Reads the already received rest of a dropped body, without waiting for more. A small request
     /// is then complete, and its connection can be reused.
     pub(crate) async fn drain_body(self: &Arc<Self>) {
         let rest = self.rest.lock().ok().and_then(|mut rest| rest.take());
@@ -152,8 +152,8 @@ impl RequestBody {
         }
     }
 
-    /// Makes a reset of an HTTP/2 stream an error, whatever its code is: hyper ends the body at NO_ERROR and
-    /// CANCEL as if it were complete (RFC 9113, section 8.1).
+    /// Makes every reset of an HTTP/2 stream an error, regardless of its code: hyper ends the body
+    /// at NO_ERROR and CANCEL as if it were complete (RFC 9113, section 8.1).
     pub(crate) fn http2(mut self, http2: bool) -> Self {
         self.http2 = http2;
         self

@@ -1,7 +1,7 @@
 //! The record of a request, which is written when its response ends.
 //!
 //! An [`Exchange`] begins with the request head and ends with the response body. It writes to the access
-//! log and to the observer exactly once, also when the client disconnects early.
+//! log and to the observer exactly once, even if the client disconnects early.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -154,7 +154,8 @@ impl Exchange {
         }));
     }
 
-    /// What operators can read: of the request `head`, unless a copy was kept, and of a response.
+    /// The inputs of operators: from the request `head`, or its copy if there is one, and from a
+    /// response.
     pub(crate) fn format_context<'a>(
         &'a self,
         conn: &'a ConnInfo,

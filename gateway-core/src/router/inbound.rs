@@ -1,7 +1,8 @@
-//! A request from its head to its response, in two parts: route matching, and what the rule does.
+//! The path of a request from its head to its response, in two parts: route matching, then the
+//! actions of the rule.
 //!
-//! Route matching uses the head only and does not wait. A program that embeds the gateway can therefore
-//! take back a request that no rule matches, with its body untouched.
+//! Route matching uses the head only and does not wait. If no rule matches, an embedding program
+//! can therefore handle the request itself, with its body unread.
 
 use std::sync::Arc;
 

@@ -75,7 +75,8 @@ struct Embedded<F> {
 }
 
 impl<F: Fn(&Extensions) -> Option<Arc<ConnInfo>>> Embedded<F> {
-    /// The connection of the request. Without one the client is `0.0.0.0`, which no rule should trust.
+    /// The connection of the request. Without a connection the client is `0.0.0.0`, which no rule
+    /// should trust.
     fn connection(&self, extensions: &Extensions) -> Arc<ConnInfo> {
         let unknown = || ConnInfo::from(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
         (self.find)(extensions).unwrap_or_else(|| unknown().into())
@@ -98,7 +99,7 @@ impl<F> fmt::Debug for Embedded<F> {
 /// that cannot be sanitized is rejected. Requests to the inner service are not logged.
 ///
 /// The port is looked up for each request, so a plan may add or remove it; without it, every request goes
-/// to the inner service. Of two ports with the same number, the one that was applied first is used.
+/// to the inner service. If two ports have the same number, the one that was applied first is used.
 #[derive(Clone, Debug)]
 pub struct GatewayLayer<F = Find>(Embedded<F>);
 

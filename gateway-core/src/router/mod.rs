@@ -195,8 +195,8 @@ fn host_of(head: &request::Parts) -> Option<Authority> {
     .ok()
 }
 
-/// The reply to a health check of the listener. It names the Gateway in the header in which Envoy names
-/// its cluster.
+/// The reply to a health check of the listener. Its header for Envoy's cluster name contains the
+/// name of the Gateway.
 fn health_reply(leaving: bool, gateway: &str) -> LocalReply {
     let mut reply = match leaving {
         false => LocalReply::new(StatusCode::OK, "health_check_ok"),

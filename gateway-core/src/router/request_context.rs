@@ -111,7 +111,7 @@ impl<'a> RequestContext<'a> {
                     Box::pin(self.wait_for_policies(cursor, routed, &mut parts, &mut state)).await;
                 if let Err(reply) = waited {
                     drop(parts.body);
-                    // A small body has arrived meanwhile; the rest of one that is too long is not read.
+                    // A small body has arrived by now; the rest of a longer body is not read.
                     if !routed.clean.sanitized.expects_continue
                         && reply.status != StatusCode::PAYLOAD_TOO_LARGE
                     {
@@ -121,7 +121,8 @@ impl<'a> RequestContext<'a> {
                 }
             }
         }
-        // Policies see every request as HTTP/1.1; the protocol towards the backend may follow the client's.
+        // For policies every request is HTTP/1.1. The protocol to the backend may be that of the
+        // client.
         parts.head.version = routed.clean.sanitized.version;
         if state.grpc_web {
             self.translate_grpc_web(routed, &mut parts, &mut state)?;
@@ -174,9 +175,9 @@ impl<'a> RequestContext<'a> {
         Err(error.into())
     }
 
-    /// Step 8, up to the first policy that waits; `true` if there is one. If a policy requires the route to
-    /// be matched again, the chain of the new rule continues behind the stage of that policy. Stages only
-    /// increase, so this ends.
+    /// Step 8, up to the first policy that waits; `true` if there is one. If a policy requires the
+    /// route to be matched again, the chain of the new rule continues after the stage of that
+    /// policy. Stages only increase, so this ends.
     fn run_policies(
         &self,
         cursor: &mut ChainCursor,
@@ -643,7 +644,7 @@ fn matched_prefix<'h>(
     head.uri.path().get(..found.prefix?)
 }
 
-/// Moves a head out of its place.
+/// Moves a head out and leaves an empty one.
 fn take_head(head: &mut request::Parts) -> request::Parts {
     let (empty, ()) = Request::new(()).into_parts();
     std::mem::replace(head, empty)

@@ -1,8 +1,9 @@
 //! Position within a chunked body (RFC 9112, section 7.1), byte by byte.
 //!
-//! hyper decodes the body. This scan finds its end and rejects what hyper accepts: a chunk size with any number
-//! of leading zeros, and control characters in extensions, which other parsers may take for a line end. Lines
-//! end in CR LF, as for hyper: it takes an LF alone for a part of a trailer, and other parsers for a line end.
+//! hyper decodes the body. This scan finds its end and rejects what hyper accepts: a chunk size
+//! with any number of leading zeros, and control characters in extensions, which other parsers may
+//! interpret as a line end. Lines end in CR LF, as in hyper. hyper treats a lone LF as part of a
+//! trailer; other parsers treat it as a line end.
 
 use memchr::memchr2;
 

@@ -1,6 +1,6 @@
 //! Responses to malformed and incomplete HTTP/1 requests.
 //!
-//! hyper responds to requests that it cannot parse by itself, without a body and without a hook. Its
+//! hyper itself responds to requests that it cannot parse, without a body and without a hook. Its
 //! response is recognizable because it is written while no response of the gateway is in progress. The
 //! stream withholds it ([`status_of`]), and after hyper has returned the connection, [`reply`] determines
 //! Envoy's response to the same error.

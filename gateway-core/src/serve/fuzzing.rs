@@ -2,7 +2,7 @@
 
 use super::request_framer::RequestFramer;
 
-/// What the framer makes of the bytes of a client.
+/// Result of the framer for the bytes of a client.
 #[derive(Debug, Eq, PartialEq)]
 pub struct FramedRequests {
     /// The bytes that the codec parses.

@@ -11,8 +11,8 @@
 //! becomes idle releases the codec with its buffers (`idle`). This module adds what hyper lacks: timers,
 //! Envoy's responses to malformed requests, limits on requests and resets, and the drain.
 //!
-//! Whether a body is complete, and why it stalls, is only known to the handler. The timers here are a
-//! fallback: they only end connections whose client is certainly at fault.
+//! Only the handler knows whether a body is complete and why it stalls. The timers here are a
+//! fallback: they only end connections whose client certainly caused the delay.
 
 mod activity;
 mod chunk_scan;

@@ -1,9 +1,9 @@
 //! Framing of the requests of an HTTP/1 connection, found in the received bytes.
 //!
-//! hyper parses requests and is lenient: it removes a fragment from the target, and selects one of several
-//! framings. It also rejects characters in targets that clients send and Envoy forwards. The framer reads the
-//! same bytes before hyper and finds where each head and body begins, however the bytes arrive: in one piece,
-//! pipelined, or byte by byte. It
+//! hyper parses requests and is lenient: it removes a fragment from the target, and selects one of
+//! several framings. It also rejects characters in targets that clients send and Envoy forwards.
+//! The framer reads the same bytes before hyper and finds where each head and body begins,
+//! regardless of how the bytes arrive: in one piece, pipelined, or byte by byte. It
 //!
 //! - reports invalid heads that hyper accepts ([`LenientParse`]);
 //! - percent-encodes characters in targets that hyper rejects (see [`escape`]);
@@ -32,7 +32,7 @@ pub(super) struct RequestFramer {
     skips_line: bool,
     /// Number of complete heads of the connection.
     heads: u64,
-    /// Number of heads after a request for another protocol: what follows may not be HTTP.
+    /// Number of heads after a request for another protocol. The bytes that follow may not be HTTP.
     switching: Option<u64>,
     malformed: bool,
 }
@@ -72,7 +72,7 @@ struct Head {
     /// Number of `Transfer-Encoding` fields, and whether the first is `chunked`.
     codings: u8,
     chunked: bool,
-    /// The request asks for another protocol, or is a CONNECT.
+    /// The request contains an upgrade, or is a CONNECT.
     switches: bool,
 }
 
@@ -111,7 +111,7 @@ impl RequestFramer {
         self.malformed
     }
 
-    /// Whether a request asked for another protocol, and its answer is not known.
+    /// Whether a request contained an upgrade and its response is not known yet.
     pub(super) fn is_switching(&self) -> bool {
         self.switching.is_some()
     }
@@ -264,7 +264,7 @@ impl RequestFramer {
         }
     }
 
-    /// Determines what follows the head. Returns its defect with the index of the request.
+    /// Determines the part that follows the head. Returns its defect with the index of the request.
     fn end_head(&mut self) -> Option<(u64, LenientParse)> {
         let index = self.heads;
         self.heads += 1;
@@ -302,8 +302,8 @@ impl RequestFramer {
             scan => State::Chunked(scan),
         };
         result.unwrap_or_else(|MalformedChunk(at)| {
-            // After a request for another protocol it may not be a chunk, and hyper decides. The body of that
-            // request itself is certain.
+            // After an upgrade request these bytes may not be a chunk, so hyper decides. The body
+            // of the upgrade request itself is certain.
             self.malformed = self.switching.is_none_or(|heads| heads == self.heads);
             self.state = State::Opaque;
             at
@@ -383,7 +383,7 @@ impl Head {
         false
     }
 
-    /// Notes a framing field of which a part may not have been kept: hyper reads all of it.
+    /// Records a framing field that may have been kept only in part; hyper reads it completely.
     fn check_length(&mut self, line: &[u8]) {
         if line.len() >= MAX_FIELD {
             self.lenient = Some(LenientParse::LongFraming);

@@ -25,7 +25,7 @@ pub(super) struct ConnectionState {
     pub(super) phase: Phase,
     /// When the last request ended, or the tunnel transferred a byte; 0 before the first request.
     pub(super) idle_since: Micros,
-    /// What the codec's writes consist of.
+    /// Content of the codec's writes.
     pub(super) output: Output,
     /// Since when a write or flush has been waiting for the client.
     pub(super) blocked_since: Option<Micros>,
@@ -33,8 +33,8 @@ pub(super) struct ConnectionState {
     pub(super) shutdown: Shutdown,
     /// The client has closed its side of the connection.
     pub(super) client_closed: bool,
-    /// Defect of a head that the codec accepts, with the index of its request. None follows: the connection
-    /// ends with it.
+    /// Defect of a head that the codec accepts, with the index of its request. No other defect
+    /// follows, because the connection ends with this request.
     lenient: Option<(u64, LenientParse)>,
     /// Requests so far.
     requests: u64,
@@ -62,7 +62,7 @@ pub(super) enum Phase {
     Serving {
         /// Number of requests.
         requests: u32,
-        /// The request body, while it is certainly incomplete.
+        /// The request body, as long as parts of it are certainly missing.
         body: Option<IncompleteBody>,
     },
 }

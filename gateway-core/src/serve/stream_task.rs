@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use crate::reusable_timer::ReusableTimer;
 
-/// What the latest poll of a stream showed.
+/// Result of the latest poll of a stream.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Report {
     /// The body was not polled.

@@ -56,7 +56,7 @@ impl SnapshotHandle {
         self.version.load(Ordering::Acquire)
     }
 
-    /// The current snapshot, for threads that are no workers: they keep no reference to it.
+    /// The current snapshot, for threads that are not workers: they keep no reference to it.
     pub(super) fn load(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
     }

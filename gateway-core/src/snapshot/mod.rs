@@ -97,13 +97,13 @@ pub(crate) struct RuleSnapshot {
     pub(crate) forwarder: Forwarder,
 }
 
-/// What is done with a request besides forwarding it. Most rules have no steps, and share one instance.
+/// Steps for a request besides forwarding it. Most rules have no steps, and share one instance.
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
-    /// Status of every response that policies do not replace: the rule is invalid.
+    /// Status of the rule's responses, unless policies replace them: the rule is invalid.
     pub(crate) respond: Option<StatusCode>,
     pub(crate) policies: PolicyChain,
-    /// The policy because of which `respond` is 500: it could not be built.
+    /// The policy that could not be built, if `respond` is 500 for this reason.
     pub(crate) unbuilt: Option<Box<(Stage, PolicyError)>>,
     pub(crate) redirect: Option<Box<Redirect>>,
     pub(crate) request_edits: Box<[HeaderEdits]>,

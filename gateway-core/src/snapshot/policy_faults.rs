@@ -1,6 +1,6 @@
 //! Policies of the running configuration that cannot be enforced.
 //!
-//! Their rules fail closed. The list is for people: metrics and the admin page show it, and no request reads it.
+//! Their rules fail closed. Metrics and the admin endpoints show the list; no request reads it.
 
 use std::sync::Arc;
 
@@ -30,8 +30,8 @@ impl PolicyFaults {
         Self(handle)
     }
 
-    /// The faults at this moment, sorted. One that is temporary, such as a database that is missing, is gone as soon
-    /// as its policy works.
+    /// The faults at this moment, sorted. A temporary fault, such as a missing database, disappears
+    /// as soon as its policy works.
     pub fn list(&self) -> Vec<PolicyFault> {
         let snapshot = self.0.load();
         let mut faults: Vec<_> = snapshot

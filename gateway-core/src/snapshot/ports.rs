@@ -122,7 +122,8 @@ impl<P: RoutePolicy> Builder<'_, P> {
         built
     }
 
-    /// Settings of a listener. `sharers` are all listeners that its connections may carry requests for.
+    /// Settings of a listener. `sharers` are all listeners whose requests its connections may
+    /// carry.
     fn listener_config(
         &mut self,
         listener: &Listener<P>,

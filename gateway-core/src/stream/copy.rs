@@ -356,7 +356,7 @@ impl Direction {
     }
 
     /// The side whose connection failed. A side that rejected bytes but sent more afterwards does not
-    /// count: a reset could discard what it sent.
+    /// count: a reset could discard the bytes that it sent.
     fn failed_side(&self, other: &Self) -> Option<Side> {
         match self.state {
             State::Done(Err(Failure::Read)) => Some(self.from),

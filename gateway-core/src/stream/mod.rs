@@ -60,8 +60,8 @@ pub(crate) struct StreamRule {
 }
 
 impl StreamTable {
-    /// Builds the table of a listener. `routes` are sorted by age: of equal hostnames, the first route
-    /// takes precedence.
+    /// Builds the table of a listener. `routes` are sorted by age: if hostnames are equal, the
+    /// first route takes precedence.
     pub(crate) fn new<'a>(
         listener: ListenerId,
         routes: impl IntoIterator<Item = (&'a StreamRoute, Arc<StreamRule>)>,

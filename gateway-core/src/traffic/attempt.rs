@@ -40,7 +40,7 @@ pub(crate) struct Forwarding<'a> {
     picked: SelectedBackend<'a>,
     /// Connections with the protocol of the request.
     pool: &'a Arc<Pool>,
-    /// Connections for this request alone, in place of `pool`.
+    /// Connections for this request alone, instead of `pool`.
     own_pool: Option<Arc<Pool>>,
     /// The host of the request, if it is the endpoint.
     host: Option<Arc<DynamicHost>>,
@@ -466,7 +466,7 @@ fn milliseconds(time: Duration) -> HeaderValue {
 }
 
 impl AttemptResponse {
-    /// Reads what has arrived of a response that is discarded, so that its connection can be reused.
+    /// Reads the received part of a discarded response, so that its connection can be reused.
     fn discard(self) {
         BackendBody::new(self.response.source, None).drain(LIMIT);
     }

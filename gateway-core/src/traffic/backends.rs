@@ -24,9 +24,9 @@ use crate::upstream::{Pool, Transport};
 
 /// The backends of a rule.
 ///
-/// Rules with equal backends and traffic settings share an instance, so that the data of many rules for a few
-/// backends stays in the processor cache. A rule has its own instance if its balancer takes turns, if the
-/// health of its endpoints is tracked, or if its backendRefs have filters.
+/// Rules with equal backends and traffic settings share an instance, so that the data of many rules
+/// for a few backends stays in the processor cache. A rule has its own instance if its balancer is
+/// round robin, if the health of its endpoints is tracked, or if its backendRefs have filters.
 #[derive(Debug)]
 pub struct Backends {
     pub(super) traffic: Arc<Traffic>,
@@ -50,7 +50,7 @@ pub(super) struct BackendRef {
     route: Option<BackendRoute>,
 }
 
-/// What a request needs to reach a backend.
+/// Data that a request needs to reach a backend.
 #[derive(Debug)]
 pub(super) struct BackendRoute {
     pub(super) cluster: Arc<Cluster>,
@@ -63,7 +63,7 @@ pub(super) struct BackendRoute {
     pub(super) outlier: Option<Arc<OutlierDetector>>,
     /// Used only while too few endpoints of the other backends are healthy.
     fallback: bool,
-    /// The hosts of requests, each with a route of its own that takes the place of this one.
+    /// The hosts of requests. Each has its own route, which replaces this one.
     pub(super) dynamic: Option<Arc<DynamicHosts>>,
 }
 

@@ -5,12 +5,13 @@
 //!                                                  403 if none is permitted
 //! ```
 //!
-//! A host has its own cluster, pool and outlier detector, so that connections of one host never carry requests
-//! for another. It is looked up when a request needs it and its last answer has expired. The addresses are
-//! checked, not the name: another spelling of a name or address leads to no other result.
+//! A host has its own cluster, pool and outlier detector, so that connections of one host never
+//! carry requests for another. It is looked up when a request needs it and its last answer has
+//! expired. The addresses are checked, not the name, so another spelling of a name or address does
+//! not change the result.
 //!
-//! Hosts are chosen by clients, therefore their number is limited: the one that has been unused for the longest
-//! time makes room. Names without a permitted address take no room.
+//! Clients choose the hosts, so their number is limited: a new host evicts the least recently used
+//! one. Names without a permitted address are not stored.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -61,7 +62,7 @@ pub(super) struct DynamicHost {
     addresses: tokio::sync::Mutex<HostAddresses>,
     /// Time at which the addresses expire, in milliseconds since `DynamicHosts::start`.
     expires: AtomicU64,
-    /// Time of the latest request, likewise.
+    /// Time of the latest request, in the same unit.
     used: AtomicU64,
 }
 
@@ -155,7 +156,8 @@ impl DynamicHosts {
 
     /// The permitted addresses of a host.
     async fn lookup(&self, name: &str) -> Result<ResolvedAddresses, Failure> {
-        // A trailing dot: the search domains of the system, such as those of a pod, are not for names of clients.
+        // A trailing dot: the search domains of the system, such as those of a pod, must not apply
+        // to names from clients.
         let answer = match name.parse::<IpAddr>() {
             Ok(_) => self.resolver.lookup(name).await,
             Err(_) => self.resolver.lookup(&format!("{name}.")).await,

@@ -178,8 +178,8 @@ impl Forwarder {
         }
     }
 
-    /// Picks a backendRef for the request with this head, from `client`: that of the preferred endpoint, else by
-    /// weight, and with consistent hashing always the same for a key.
+    /// Picks a backendRef for the request with this head, from `client`: that of the preferred
+    /// endpoint, else one by weight; consistent hashing picks the same one for equal keys.
     ///
     /// # Errors
     /// [`Error::InvalidBackend`] or [`Error::InvalidShare`] if there is none or it cannot be resolved.

@@ -41,9 +41,10 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// HTTP client for services that the gateway itself calls.
 ///
-/// A request is sent as given: no `x-forwarded-*` or `x-envoy-*` header of a client is added. The authority
-/// of its URI, or its `Host`, names the service; HTTP/1.1 or HTTP/2 is used as the backend's protocol
-/// determines. Filters of the backends are not applied, and a connection is never upgraded.
+/// A request is sent as given: no `x-forwarded-*` or `x-envoy-*` header of a client is added. The
+/// authority of its URI, or its `Host`, names the service. The backend's protocol determines
+/// whether HTTP/1.1 or HTTP/2 is used. Filters of the backends are not applied, and a connection is
+/// never upgraded.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -116,7 +117,7 @@ pub enum CallError {
 }
 
 impl InternalClient {
-    /// Builds a client for `backends`, which are called as `traffic` sets. Endpoints, connections and
+    /// Builds a client for `backends` with the settings `traffic`. Endpoints, connections and
     /// breaker counters are those of `live`; `key` identifies the breaker.
     pub fn new<K>(
         key: K,
@@ -239,7 +240,7 @@ impl InternalClient {
     }
 }
 
-/// Keeps the breaker of a client apart from that of a rule with the same key.
+/// Distinguishes the breaker of a client from that of a rule with the same key.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct ClientKey<K>(K);
 

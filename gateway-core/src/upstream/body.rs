@@ -180,7 +180,7 @@ impl BackendBody {
         self.deadline = Some(Box::pin(deadline));
     }
 
-    /// Reads what has arrived, up to `limit` bytes, so that the connection can be reused.
+    /// Reads the received part, up to `limit` bytes, so that the connection can be reused.
     pub(crate) fn drain(mut self, limit: usize) {
         let mut cx = Context::from_waker(Waker::noop());
         let mut read = 0;

@@ -71,8 +71,8 @@ pub(crate) struct Args {
     /// policies with `clientIPGeoLocations` are rejected.
     #[arg(long = "geoip-database", value_name = "FILE")]
     pub(crate) geoip_databases: Vec<PathBuf>,
-    /// Service that counts global rate limits over Envoy's gRPC protocol, such as envoyproxy/ratelimit. Default:
-    /// policies with global limits are invalid.
+    /// Service that counts requests for global rate limits over Envoy's gRPC protocol, such as
+    /// envoyproxy/ratelimit. Default: policies with global limits are invalid.
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) rate_limit_service: Option<RateLimitService>,
     /// Answer 500 while the rate limit service does not answer. Default: such requests pass.

@@ -56,7 +56,7 @@ pub(crate) struct Trust {
 
 impl Trust {
     /// Reads or creates the CA, and retries until it succeeds, because data planes cannot connect without the
-    /// CA. Sends the CA to `tell` now and after each change.
+    /// CA. Sends the CA to `tell` immediately and after each change.
     pub(crate) async fn begin(
         client: &Client,
         place: &Place,

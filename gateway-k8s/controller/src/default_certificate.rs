@@ -1,18 +1,18 @@
 //! The self-signed certificate of translated Ingresses, for clients without a known server name.
 //!
-//! ingress-nginx makes one when it starts, and so does this process. It verifies nothing: it lets clients that do not
-//! verify complete the handshake.
+//! Like ingress-nginx, this process creates one at startup. No client can verify it: it only lets
+//! clients without verification complete the handshake.
 
 use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 use towergate_k8s::ObjectKey;
 
-/// Name in the certificate that ingress-nginx makes.
+/// Name in the certificate that ingress-nginx creates.
 const NAME: &str = "ingress.local";
 
-/// The Secret with the certificate of this process. `None`: no certificate can be made; the listener then reports that
-/// the Secret does not exist.
+/// The Secret with the certificate of this process. `None`: the certificate could not be created;
+/// the listener then reports that the Secret does not exist.
 pub(crate) fn secret(key: &ObjectKey) -> Option<Value> {
     static PAIR: OnceLock<Option<(String, String)>> = OnceLock::new();
     let (certificate, private_key) = PAIR.get_or_init(make).as_ref()?;

@@ -1,6 +1,7 @@
-//! Writes what Ingresses need to the API server: their Gateway, and Events about what cannot be served.
+//! Writes the Gateway of the Ingresses to the API server, and Events about settings that cannot be
+//! served.
 //!
-//! Only the leader writes. A failed write is tried again with growing pauses.
+//! Only the leader writes. A failed write is retried with exponential backoff.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -26,7 +27,7 @@ const MAX_NOTE: usize = 1024;
 pub(crate) struct IngressWrites {
     /// The Gateway of the Ingresses.
     pub(crate) gateway: Option<Value>,
-    /// What cannot be served, by Ingress.
+    /// Settings that cannot be served, by Ingress.
     pub(crate) impossible: BTreeMap<ObjectKey, Vec<String>>,
 }
 
@@ -102,7 +103,7 @@ async fn write(
     Ok(())
 }
 
-/// Applies the Gateway, and takes fields back that others changed.
+/// Applies the Gateway, and reverts changes of its fields by others.
 async fn apply(client: &Client, gateway: &Value) -> kube::Result<()> {
     let Some(kind) = kinds::KINDS.iter().find(|kind| kind.name == "Gateway") else {
         return Ok(());

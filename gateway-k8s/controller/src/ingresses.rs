@@ -1,4 +1,4 @@
-//! Ingresses of ingress-nginx that are served as they are (`--ingress-class`).
+//! Ingresses of ingress-nginx, served without a migration of their manifests (`--ingress-class`).
 //!
 //! ```text
 //! Ingress, IngressClass, Service, Secret, ... ──(texts)──> translate ─┬─ Gateway ───> API server (leader)
@@ -6,9 +6,10 @@
 //!                                                                     └─ verdicts ──> Events, metrics
 //! ```
 //!
-//! The translation is that of `towergate migrate`. Only its Gateway becomes an object of the API server: it needs an
-//! address and data planes like any other. Everything else stays in memory, and an object of the API server with the
-//! kind and name of a translated one takes precedence over it: this is how one host after another is migrated.
+//! The translation is that of `towergate migrate`. Only its Gateway becomes an object of the API
+//! server, because it needs an address and data planes. All other objects stay in memory. An object
+//! of the API server takes precedence over a translated object of the same kind and name, so hosts
+//! can be migrated one by one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,7 +33,8 @@ const READ: [&str; 7] = [
     "Namespace",
 ];
 
-/// Kinds that are not added to the objects in memory: the Gateway is applied to the API server, which has the others.
+/// Kinds that are not added to the objects in memory: the Gateway is applied to the API server, and
+/// the other kinds are already there.
 const NOT_IN_MEMORY: [&str; 3] = ["Gateway", "GatewayClass", "Namespace"];
 
 /// The class of Ingresses to serve, and the Gateway that serves them.
@@ -72,7 +74,7 @@ pub(crate) struct NewTranslation {
 }
 
 impl Ingresses {
-    /// Serves nothing until objects are noted.
+    /// Contains no objects until they are noted.
     pub(crate) fn new(options: IngressOptions) -> Self {
         Self {
             options,
@@ -85,7 +87,8 @@ impl Ingresses {
         }
     }
 
-    /// Notes an object of the API server, or that it is gone. Returns whether the translation may change.
+    /// Records an object of the API server, or its deletion. Returns whether the translation may
+    /// change.
     pub(crate) fn note(&mut self, kind: &str, key: &ObjectKey, object: Option<&Value>) -> bool {
         let shadows = self.translated.contains(&(kind.to_owned(), key.clone()));
         self.stale |= shadows;
@@ -103,7 +106,8 @@ impl Ingresses {
         changed || shadows
     }
 
-    /// Translates again if an object changed. `exists` tells whether the API server has an object of a kind and name.
+    /// Translates again if an object changed. `exists` returns whether the API server has an object
+    /// of a kind and name.
     pub(crate) fn translate(
         &mut self,
         exists: impl Fn(&str, &ObjectKey) -> bool,
@@ -162,7 +166,7 @@ impl Ingresses {
         translate(&manifests, &options)
     }
 
-    /// The Gateway to apply. `None`: there are no Ingresses; a Gateway that exists is left alone.
+    /// The Gateway to apply. `None`: there are no Ingresses; an existing Gateway is left unchanged.
     pub(crate) fn gateway(&self) -> Option<&Value> {
         self.gateway.as_ref()
     }
@@ -185,7 +189,7 @@ impl Ingresses {
         })
     }
 
-    /// What cannot be served as it is written, by Ingress.
+    /// Settings that cannot be served unchanged, by Ingress.
     pub(crate) fn impossible(&self) -> BTreeMap<ObjectKey, Vec<String>> {
         let mut by_ingress: BTreeMap<ObjectKey, Vec<String>> = BTreeMap::new();
         for verdict in &self.verdicts {
@@ -220,7 +224,8 @@ pub(crate) fn load_balancer(gateway_status: &Value) -> Value {
     }
 }
 
-/// What the translation reads of an object, as JSON. Fields that change without effect on it are left out.
+/// The parts of an object that the translation reads, as JSON. Fields that change without an effect
+/// on the translation are omitted.
 fn relevant(kind: &str, object: &Value) -> String {
     let mut kept = Map::new();
     let metadata = &object["metadata"];
@@ -243,7 +248,8 @@ fn relevant(kind: &str, object: &Value) -> String {
         }
     }
     if kind == "EndpointSlice" {
-        // Only whether a Service has an endpoint counts: its addresses change with every rollout.
+        // The translation depends only on whether a Service has an endpoint; the addresses change
+        // with every rollout.
         let endpoints = object["endpoints"].as_array().into_iter().flatten();
         let ready = endpoints
             .into_iter()

@@ -25,7 +25,7 @@ pub(crate) struct Metrics {
     conflicts: AtomicU64,
     failed: AtomicU64,
     without_address: AtomicU64,
-    /// Settings of Ingresses by what became of them.
+    /// Settings of Ingresses by outcome of their translation.
     ingress_settings: Mutex<BTreeMap<&'static str, usize>>,
 }
 

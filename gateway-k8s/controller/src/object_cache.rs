@@ -18,7 +18,7 @@ pub(crate) struct ObjectCache {
     kinds: BTreeMap<&'static str, Known>,
 }
 
-/// Where objects are kept by their content.
+/// Storage of objects by their content.
 #[derive(Debug, Default)]
 struct Stores {
     /// The objects that are resolved.
@@ -98,7 +98,7 @@ impl ObjectCache {
         self.stores.ingresses.as_ref()
     }
 
-    /// Brings the objects in memory in line with the Ingresses.
+    /// Updates the objects in memory from the Ingresses.
     pub(crate) fn translate_ingresses(&mut self) {
         let Stores { mirror, ingresses } = &mut self.stores;
         let Some(ingresses) = ingresses else {

@@ -5,9 +5,9 @@
 //!                                                            └──> changed statuses (leader only)
 //! ```
 //!
-//! The loop does not block on the API server, so data planes receive plans even if statuses cannot be
-//! written. Nothing is published before every kind has been listed once: a route must not be served without
-//! its policy.
+//! The loop does not block on the API server, so data planes receive plans even if statuses cannot
+//! be written. No plan is published before every kind has been listed once, because a route must
+//! not be served without its policy.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -232,7 +232,7 @@ impl Reconciler {
         tracing::debug!(took = ?began.elapsed(), leads, "resolved");
     }
 
-    /// Hands over the Gateway and the Events of Ingresses.
+    /// Passes the Gateway and the Events of Ingresses to their writer.
     fn tell_ingresses(&self, writes: &watch::Sender<IngressWrites>) {
         let Some(ingresses) = self.world.ingresses() else {
             return;

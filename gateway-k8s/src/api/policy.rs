@@ -1,4 +1,4 @@
-//! BackendTLSPolicy: TLS to a Service. Targets of policies that are not supported.
+//! BackendTLSPolicy: TLS to a Service. Also the target types of unsupported policies.
 
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 use super::reference::{BackendObjectReference, ParentReference};
 use super::route::RouteSpec;
 
-/// `spec` of a TLSRoute. Its hostnames are server names (SNI).
+/// `spec` of a TLSRoute. Its hostnames are TLS server names (SNI).
 pub type TlsRouteSpec = RouteSpec<StreamRouteRule>;
 
 objects! {

@@ -158,7 +158,7 @@ fn add<S: Clone>(
     Err(Box::new(diagnostic))
 }
 
-/// Adds a policy that has no name of its own, under a name that no valid object has. Its targets fail
+/// Adds an unnamed policy under a name that no valid object can have. Its targets fail
 /// closed.
 fn add_apart<S: Clone>(
     store: &mut Store<S>,

@@ -51,7 +51,7 @@ pub(crate) enum KindId {
 }
 
 impl Kind {
-    /// Whether the Rust types define every field of the kind, which makes an unknown field an error.
+    /// Whether the Rust types define every field of the kind. If so, an unknown field is an error.
     pub(crate) fn strict_fields(&self) -> bool {
         (self.group == GATEWAY || self.group == ENVOY) && !self.is_unsupported_policy()
     }
@@ -67,7 +67,7 @@ impl Kind {
         is_policy(self.name)
     }
 
-    /// Whether the kind is a policy of which only the targets are read, so that they fail closed.
+    /// Whether the kind is a policy whose targets fail closed. Only its targets are read.
     pub(crate) fn is_unsupported_policy(&self) -> bool {
         matches!(self.id, KindId::ExtensionPolicy | KindId::PatchPolicy)
     }
@@ -181,7 +181,7 @@ const KINDS: [Kind; 21] = [
 /// Unsupported kinds of Gateway API and Envoy Gateway.
 const UNSUPPORTED: [&str; 1] = ["BackendLBPolicy"];
 
-/// Policies of Envoy Gateway of which only the targets are read.
+/// Policies of Envoy Gateway whose targets fail closed. Only their targets are read.
 const UNSUPPORTED_POLICIES: [Kind; 2] = [
     kind(
         KindId::ExtensionPolicy,

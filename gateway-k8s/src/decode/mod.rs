@@ -133,7 +133,7 @@ struct Head<'a> {
     origin: Origin,
     /// Position of the object in the text of `origin`.
     place: Place,
-    /// Violations outside of `spec`, because of which a policy fails closed.
+    /// Violations outside of `spec`. A policy with any of them fails closed.
     faults: Vec<SchemaViolation>,
 }
 

@@ -1,4 +1,5 @@
-//! Diagnostics for objects that are not decoded: what they are, and what fails closed because of them.
+//! Diagnostics for objects that are not decoded: their kind, and the parts that fail closed because
+//! of them.
 
 use super::document_cache::Item;
 use super::kind::{self, Kind, Verdict};
@@ -8,7 +9,7 @@ use crate::finding::FindingCode;
 use crate::objects::{ObjectKey, Origin};
 
 impl Reader {
-    /// Reports a document that is no object.
+    /// Reports a document that is not an object.
     pub(super) fn no_object(
         &mut self,
         node: &Node,
@@ -105,8 +106,8 @@ impl Reader {
         self.refuse(diagnostic.placed(origin, place));
     }
 
-    /// Adds the targets of a policy that is not supported. It is an error unless the policy itself lets
-    /// requests pass without it.
+    /// Adds the targets of a policy that is not supported. This is an error unless the policy
+    /// itself allows requests without it.
     fn unsupported_policy(&mut self, kind: Kind, node: &Node, origin: &Origin) -> Diagnostic {
         let name = kind.name;
         if remains::may_be_left_out(node) {

@@ -1,8 +1,8 @@
-//! What can be read of a policy document that is not accepted as a whole.
+//! The readable parts of a policy document that is not accepted as a whole.
 //!
-//! A policy that is left out would leave its targets unprotected. Therefore a document that is probably a
-//! policy always gives an object: with as much of its name and targets as can be read, and with the error
-//! in [`Object::misread`](crate::objects::Object), because of which its targets fail closed.
+//! Without the policy its targets would be unprotected. Therefore a document that is probably a
+//! policy always yields an object: with the readable part of its name and targets, and with the
+//! error in [`Object::misread`](crate::objects::Object), because of which its targets fail closed.
 //!
 //! | error | object |
 //! |---|---|
@@ -24,12 +24,12 @@ use crate::objects::{EVERY_NAMESPACE, ObjectKey, Origin};
 
 /// Sections of an EnvoyExtensionPolicy whose items have `failOpen`.
 const MAY_FAIL_OPEN: [&str; 2] = ["extProc", "wasm"];
-/// Fields of a policy that say where it applies.
+/// Fields that select the targets of a policy.
 const TARGETS: [&str; 4] = ["targetRef", "targetRefs", "targetSelectors", "mergeType"];
 
 impl Reader {
-    /// Adds what can be read of a policy with an invalid head, or of an unsupported policy. Other kinds are
-    /// left out.
+    /// Adds the readable parts of a policy with an invalid head, or of an unsupported policy. Other
+    /// kinds are omitted.
     pub(super) fn keep_targets(
         &mut self,
         kind: Kind,
@@ -54,7 +54,7 @@ impl Reader {
         store::insert(self, head, node, body);
     }
 
-    /// Adds the policies that a malformed document seems to contain, without targets.
+    /// Adds the policies that a malformed document probably contains, without targets.
     pub(super) fn keep_policies_of_text(&mut self, origin: &Origin, message: &str) {
         let (kinds, namespaces) = mentioned(&origin.text);
         for kind in kinds {
@@ -82,7 +82,8 @@ impl Reader {
     }
 }
 
-/// The kinds of policies and the namespaces that a text mentions. Without a namespace, it is `default`.
+/// The kinds of policies and the namespaces that a text mentions. If the text mentions no
+/// namespace, `default`.
 fn mentioned(text: &str) -> (Vec<Kind>, BTreeSet<String>) {
     let mut kinds: Vec<Kind> = Vec::new();
     let mut namespaces = BTreeSet::new();
@@ -143,7 +144,7 @@ pub(super) fn readable_key(kind: &Kind, node: &Node) -> Option<ObjectKey> {
     readable.then(|| ObjectKey::new(meta.namespace, meta.name))
 }
 
-/// The policy that a document without `apiVersion` or `kind` probably is.
+/// The probable policy kind of a document without `apiVersion` or `kind`.
 pub(super) fn probable_policy(api_version: &str, name: &str, node: &Node) -> Option<Kind> {
     if !name.is_empty() {
         return kind::policy(name);
@@ -154,7 +155,7 @@ pub(super) fn probable_policy(api_version: &str, name: &str, node: &Node) -> Opt
     (targets && kind::is_like_envoy(api_version)).then(|| kind::policy("SecurityPolicy"))?
 }
 
-/// Whether an unsupported policy says itself that requests may pass without it.
+/// Whether an unsupported policy itself allows requests without it.
 pub(super) fn may_be_left_out(node: &Node) -> bool {
     let Some(Value::Map(fields)) = node.field("spec").map(|spec| &spec.value) else {
         return false;
@@ -174,7 +175,7 @@ pub(super) fn may_be_left_out(node: &Node) -> bool {
     })
 }
 
-/// Completes the advice for an invalid head by the effect.
+/// Adds the effect of an invalid head to the advice.
 pub(super) fn advice(kind: &Kind, advice: &str) -> String {
     if !kind.is_policy() {
         return advice.to_owned();

@@ -95,7 +95,7 @@ fn object<S: DeserializeOwned>(
         }
     }
     if spec.is_none() && head.kind.is_policy() {
-        // Without an object, what the policy covers would be open.
+        // Without an object, the policy's targets would be unprotected.
         spec = readable::read::<S>(&Node::empty_map(node.place), path).spec;
     }
     let object = Object {

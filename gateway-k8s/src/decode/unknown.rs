@@ -90,7 +90,7 @@ pub(crate) fn closed(kind: KindId, path: &str) -> Option<Closed> {
         K::Gateway | K::ListenerSet if field.starts_with("listeners[") => Some(Closed::Listener),
         K::Gateway | K::ListenerSet => Some(Closed::Gateway),
         K::ReferenceGrant => Some(Closed::Grant),
-        // Their objects are not in force as a whole.
+        // These objects fail closed as a whole.
         K::ExtensionPolicy | K::PatchPolicy => None,
         K::Backend => Some(Closed::Backend),
         K::RouteFilter => Some(Closed::Filter),

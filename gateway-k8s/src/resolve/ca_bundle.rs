@@ -1,6 +1,7 @@
 //! CA certificates and revocation lists in ConfigMaps and Secrets.
 //!
-//! They are the value of `ca.crt` and `ca.crl`, or the only value of the object, as in Envoy Gateway.
+//! They are the value of `ca.crt` or `ca.crl`, or else the only value of the object, as in Envoy
+//! Gateway.
 
 use towergate_tls::TlsError;
 use towergate_tls::client::read_roots;
@@ -16,7 +17,7 @@ const CA_KEY: &str = "ca.crt";
 /// Key of the revocation lists in a ConfigMap or Secret.
 const REVOCATION_KEY: &str = "ca.crl";
 
-/// Cause of a reference that leads to no CA certificates.
+/// Why a reference yields no CA certificates.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum CaErrorCause {
     /// The kind cannot hold CA certificates.
@@ -27,7 +28,7 @@ pub(super) enum CaErrorCause {
     Content,
 }
 
-/// A reference that leads to no CA certificates.
+/// A reference that yields no CA certificates.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct InvalidCaReference {
     pub(super) why: CaErrorCause,

@@ -38,8 +38,8 @@ impl<'a> Grants<'a> {
         Self(by_namespace)
     }
 
-    /// Whether a reference is permitted: within one namespace always, otherwise if a grant in the namespace
-    /// of the target names both sides.
+    /// Whether a reference is permitted. Within one namespace, it always is; otherwise a grant in
+    /// the target's namespace must name both sides.
     pub(super) fn permit(&self, from: From<'_>, to: To<'_>) -> bool {
         if from.namespace == to.namespace {
             return true;

@@ -1,7 +1,7 @@
-//! Lists with an index type of their own.
+//! Lists with their own index types.
 //!
 //! Resolution refers to Gateways, ListenerSets, listeners and routes by their place in a list. Each list
-//! has its index type, so an index of one list does not compile as that of another.
+//! has its index type, so using an index of one list for another list does not compile.
 
 use std::fmt::Debug;
 use std::marker::PhantomData;

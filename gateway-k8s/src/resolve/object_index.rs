@@ -56,8 +56,8 @@ impl<'a> ObjectIndex<'a> {
     }
 }
 
-/// Objects in order of precedence: the oldest first, then by namespace and name. An object without a
-/// timestamp precedes those with one.
+/// Objects in order of precedence: the oldest first, then by namespace and name. An object without
+/// a timestamp precedes objects with one.
 pub(super) fn by_age<'a, S>(objects: impl Iterator<Item = &'a Object<S>>) -> Vec<&'a Object<S>> {
     let mut sorted: Vec<_> = objects.collect();
     sorted.sort_by(|a, b| age(&a.meta).cmp(&age(&b.meta)));

@@ -22,7 +22,7 @@ pub struct ResolveOptions {
     pub serve_unclassed: bool,
     /// Ports of Gateways that are bound as other ports, such as 80 as 8080.
     pub ports: BTreeMap<u16, u16>,
-    /// Bound TCP ports that the data plane itself uses. No listener gets them.
+    /// Bound TCP ports that the data plane itself uses. No listener can use them.
     pub reserved: BTreeSet<u16>,
     /// Default addresses to bind.
     pub bind: Vec<IpAddr>,
@@ -39,8 +39,9 @@ pub struct ResolveOptions {
     pub unknown_name: UnknownName,
     /// Crypto provider that checks private keys. Default: aws-lc-rs, with the feature of this name.
     pub provider: Option<Provider>,
-    /// Secret with the keys of OpenID Connect sessions. Each of its values is a key; that with the first name
-    /// seals, all of them open. `None`: each policy derives its key from its client secret.
+    /// Secret with the keys of OpenID Connect sessions. Each of its values is a key. The key with
+    /// the first name seals; all keys open. `None`: each policy derives its key from its client
+    /// secret.
     pub session_keys: Option<ObjectKey>,
     /// Files of the GeoIP databases on the data planes. Empty: `clientIPGeoLocations` are rejected.
     pub geoip_databases: Vec<PathBuf>,
@@ -50,7 +51,7 @@ pub struct ResolveOptions {
     pub parity: Parity,
     /// Use of kind Backend.
     pub backends: BackendUse,
-    /// Whether to produce statuses. They take a good part of the time with many routes.
+    /// Whether to produce statuses. With many routes, they take a large part of the time.
     pub statuses: bool,
 }
 
@@ -80,7 +81,7 @@ impl Default for ResolveOptions {
     }
 }
 
-/// Switches for behaviour of Envoy from which Towergate differs on purpose.
+/// Switches for behaviour in which Towergate intentionally differs from Envoy.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Parity {
     /// See [`ListenerSettings::strict_host`](towergate_core::plan::ListenerSettings).
@@ -94,11 +95,11 @@ pub struct Parity {
 /// Use of kind Backend of Envoy Gateway.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct BackendUse {
-    /// Whether a Backend can be a backend. Default: `true`.
+    /// Whether a backendRef may refer to a Backend. Default: `true`.
     pub enabled: bool,
-    /// Whether endpoints may be loopback, link-local and unspecified addresses. Default: `true`. In a cluster
-    /// these are the addresses of the data plane itself, with its admin page, and of its node, such as the
-    /// metadata service of a cloud.
+    /// Whether endpoints may be loopback, link-local and unspecified addresses. Default: `true`. In
+    /// a cluster they lead to the data plane itself, with its admin endpoints, and to its node and
+    /// the metadata service of the cloud.
     pub loopback: bool,
     /// Addresses that Backends of type `DynamicResolver` may reach. `None`: they are rejected. Default: `None`.
     pub dynamic: Option<Arc<DynamicTargets>>,

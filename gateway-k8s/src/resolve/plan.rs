@@ -1,8 +1,9 @@
 //! The plan: sockets, their listeners, the routes of each, and their policies.
 //!
-//! Settings of a socket (PROXY protocol, keep-alive, buffers, inspection timeout) apply before the listener
-//! of a connection is known. So the first listener of a port sets them. A PROXY header is expected if any
-//! listener of the port expects one, with the settings of the first of these.
+//! Settings of a socket (PROXY protocol, keep-alive, buffers, inspection timeout) apply before the
+//! listener of a connection is known. Therefore the port's first listener sets them. A PROXY header
+//! is expected if any listener of the port expects one, with the settings of the first such
+//! listener.
 
 mod stream;
 
@@ -61,7 +62,7 @@ pub(super) fn build<'a>(
             let id = builder.id(gateway, state);
             let mut streams = streams.remove(&(g, l)).unwrap_or_default();
             if effect.is_some_and(Result::is_err) {
-                // The listener fails closed; connections cannot be answered.
+                // The listener fails closed: its connections get no response.
                 streams.clear();
             }
             if state.protocol == Some(ListenerProtocol::Udp) {
@@ -101,7 +102,7 @@ fn join(port: &mut TcpSettings, listener: TcpSettings) {
 /// `namespace/name` of a Gateway and the name of a listener.
 type ListenerName = String;
 
-/// A policy, and the one into which it is merged.
+/// A policy, and the policy into which it is merged.
 type InForceKey = (ObjectKey, Option<ObjectKey>, bool);
 
 struct Builder<'b, 'a> {
@@ -116,8 +117,8 @@ struct Builder<'b, 'a> {
     guards: HashMap<InForceKey, Option<Arc<Vec<Policy>>>>,
 }
 
-/// Policies effective for a rule on a listener. An inner `None` is a policy that cannot be enforced, so the
-/// rule fails closed.
+/// Policies in force for a rule on a listener. An inner `None` stands for a policy that cannot be
+/// enforced, so the rule fails closed.
 #[derive(Default)]
 struct RuleEffect {
     key: (
@@ -127,7 +128,7 @@ struct RuleEffect {
         bool,
         Option<ListenerName>,
     ),
-    /// Whether an unsupported policy closes the rule.
+    /// Whether the rule fails closed because of an unsupported policy.
     closed: bool,
     traffic: Option<Option<Arc<TrafficEffect>>>,
     guards: Option<Option<Arc<Vec<Policy>>>>,
@@ -146,7 +147,7 @@ impl<'a> Builder<'_, 'a> {
             Some(ListenerProtocol::Tls) if state.passes_through() => Protocol::Tls(None),
             Some(ListenerProtocol::Tls) => Protocol::Tls(Some(self.server_tls(state, converted))),
             Some(ListenerProtocol::Tcp) => Protocol::Tcp,
-            // UDP listeners and those without a protocol never get here.
+            // UDP listeners and listeners without a protocol are handled elsewhere.
             Some(ListenerProtocol::Http | ListenerProtocol::Udp) | None => Protocol::Http,
         };
         let mut settings = ListenerSettings {
@@ -375,8 +376,8 @@ impl<'a> Builder<'_, 'a> {
         }
     }
 
-    /// Completes the CORS settings of a rule: the filter takes precedence over the policy, and a policy, like
-    /// the filter, also matches preflights.
+    /// Completes the CORS settings of a rule: the filter takes precedence over the policy, and both
+    /// also match preflights.
     fn add_cors(&self, rule: &mut Rule<Policy>) {
         let filter = |filter: &Filter| matches!(filter, Filter::Cors(_));
         let policy = |policy: &Policy| matches!(policy, Policy::Cors(_));

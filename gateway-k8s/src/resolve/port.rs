@@ -53,8 +53,8 @@ pub(super) fn claim(index: &ObjectIndex<'_>, gateways: &mut Gateways<'_>, report
     }
 }
 
-/// Whether the data plane itself uses the socket of a listener. A plan with this socket could not be bound,
-/// which would block every update.
+/// Whether the data plane itself uses the socket of a listener. Binding it would fail, which would
+/// block every update of the plan.
 fn is_reserved(index: &ObjectIndex<'_>, port: u16, listener: &ListenerState<'_>) -> bool {
     listener.protocol != Some(ListenerProtocol::Udp) && index.options.reserved.contains(&port)
 }
@@ -63,8 +63,8 @@ fn is_reserved(index: &ObjectIndex<'_>, port: u16, listener: &ListenerState<'_>)
 #[derive(Default)]
 struct Sockets {
     claims: HashMap<(Vec<IpAddr>, Number), Claim>,
-    /// The group of addresses that each address is bound with. Two groups of sockets on one address would
-    /// share its connections at random.
+    /// For each address, the group of addresses with which it is bound. Two groups of sockets on
+    /// one address would share its connections at random.
     groups: HashMap<(IpAddr, Number), Vec<IpAddr>>,
 }
 

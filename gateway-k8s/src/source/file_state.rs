@@ -39,7 +39,8 @@ impl FileState {
         }
     }
 
-    /// Whether the last change was long enough before the reading that any later change is detected.
+    /// Whether the last change precedes the reading by enough time for any later change to be
+    /// detected.
     pub(super) fn is_settled(&self) -> bool {
         self.settled
     }

@@ -1,8 +1,8 @@
 //! Objects from folders and files of manifests.
 //!
-//! Files are read in path order: of two objects with the same name, the same one is always used. Hidden
-//! entries are skipped: a mounted ConfigMap keeps its files in a hidden folder (`..data`) and links to
-//! them. Symbolic links are followed. A file with several paths is read once.
+//! Files are read in path order: if two objects have the same name, always the same one is used.
+//! Hidden entries are skipped: a mounted ConfigMap keeps its files in a hidden folder (`..data`)
+//! and links to them. Symbolic links are followed. A file with several paths is read once.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};

@@ -36,7 +36,7 @@ pub enum ConditionType {
     ResolvedRefs,
     /// An older route has the same match.
     RouteRulesOverlap,
-    /// A policy uses deprecated fields, or is applied without fields that are not supported.
+    /// A policy uses deprecated fields, or unsupported fields, without which it is applied.
     Warning,
 }
 

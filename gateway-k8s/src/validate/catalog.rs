@@ -131,7 +131,8 @@ impl Rule {
     /// The rule as an expression over `self`, compiled when it is first needed.
     ///
     /// # Errors
-    /// If it uses what [`cel`](towergate_policy::cel) does not support. A test compiles every rule.
+    /// If it uses features that [`cel`](towergate_policy::cel) does not support. A test compiles
+    /// every rule.
     pub(super) fn expression(&self) -> Result<&Expression, &ExpressionError> {
         let compiled = self
             .compiled

@@ -1,7 +1,7 @@
 //! Validation as the API server does it: the schemas and CEL rules of the CustomResourceDefinitions.
 //!
-//! A file has no API server in front of it, so an object of Gateway API, or a policy of Envoy Gateway,
-//! is held against the same definitions here. [`schemas.json`](catalog) is generated from them.
+//! No API server validates a file, so objects of Gateway API and policies of Envoy Gateway are
+//! validated here against the same definitions. [`schemas.json`](catalog) is generated from them.
 //!
 //! ```text
 //! Node ──prepare──> JSON with defaults ──structure──> violations of single fields
@@ -9,8 +9,8 @@
 //!                        └──────────────cel─────────────────┴──> violations of rules between fields
 //! ```
 //!
-//! The result depends on the object alone, so the decoder remembers it with the document. What a
-//! violation means for the traffic is decided later: the part of the object that has it fails closed.
+//! The result depends on the object alone, so the decoder caches it with the document. The effect
+//! of a violation is decided later: the part of the object that contains it fails closed.
 
 mod catalog;
 mod prepare;
@@ -24,7 +24,8 @@ use crate::decode::Node;
 /// The violations of an object of `kind`, by field, as the API server would report them. Empty for kinds
 /// without a CustomResourceDefinition.
 ///
-/// An `api_version` that the definitions no longer serve is held against the newest one.
+/// An object of a version that the definitions no longer serve is validated against the newest
+/// version.
 pub(crate) fn violations(kind: &str, api_version: &str, object: &Node) -> Vec<SchemaViolation> {
     let Some((catalog, root)) = catalog::find(kind, api_version) else {
         return Vec::new();
@@ -57,7 +58,7 @@ impl Path {
         mark
     }
 
-    /// Steps down to the entry `key` of a map of any keys.
+    /// Steps down to the entry `key` of a map with arbitrary keys.
     fn enter_entry(&mut self, key: &str) -> Mark {
         let mark = Mark(self.0.len());
         self.0.push_str("[\"");

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::catalog::{Catalog, Schema, SchemaIndex};
 use crate::decode::{Node, NodeValue, scalar};
 
-/// The JSON of `object`. Fields that the schema does not have are left out; the decoder reports them.
+/// The JSON of `object`. Fields that the schema lacks are omitted; the decoder reports them.
 pub(super) fn object(catalog: &Catalog, root: SchemaIndex, object: &Node) -> Value {
     Preparer { catalog }.value(catalog.schema(root), object)
 }
@@ -54,7 +54,7 @@ impl Preparer<'_> {
         }
     }
 
-    /// A default with the defaults of what is within it.
+    /// A default value, including the defaults of its fields.
     fn complete(&self, schema: &Schema, mut value: Value) -> Value {
         match &mut value {
             Value::Object(object) => {

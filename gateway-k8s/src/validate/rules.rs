@@ -7,8 +7,8 @@ use towergate_policy::cel::Value as CelValue;
 use super::Path;
 use super::catalog::{Catalog, Schema, SchemaIndex};
 
-/// The rules that `value` breaks, given the schema at `root`. A rule that cannot be evaluated counts as
-/// broken, as in the API server.
+/// The rules that `value` violates, given the schema at `root`. As in the API server, a rule that
+/// cannot be evaluated counts as violated.
 pub(super) fn check(catalog: &Catalog, root: SchemaIndex, value: &Value) -> Vec<SchemaViolation> {
     let mut checker = Checker {
         catalog,

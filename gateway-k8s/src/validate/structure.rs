@@ -15,7 +15,7 @@ use super::catalog::{Catalog, Format, ListType, Schema, SchemaIndex, ValueType};
 pub(super) struct Structure {
     pub(super) violations: Vec<SchemaViolation>,
     /// Whether rules between fields cannot be evaluated: a value is missing, has the wrong type, or is
-    /// too large. The API server skips them then, too.
+    /// too large. The API server also skips them in this case.
     pub(super) hides_values: bool,
 }
 
@@ -222,7 +222,7 @@ impl Checker<'_> {
     }
 }
 
-/// Whether `value` has the type that `schema` asks for.
+/// Whether `value` has the type that `schema` requires.
 fn has_type(schema: &Schema, value: &Value) -> bool {
     if schema.int_or_string {
         return value.is_string() || is_integer(value);

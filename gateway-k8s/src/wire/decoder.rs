@@ -37,7 +37,7 @@ struct Pending {
 /// A complete version.
 #[derive(Clone, Debug)]
 pub struct Update {
-    /// The number that a report about it refers to.
+    /// Its number. Reports refer to it.
     pub version: u64,
     /// The plan; the same allocation as in the previous version if the update did not change it.
     pub plan: Arc<Plan<Policy>>,
@@ -46,7 +46,7 @@ pub struct Update {
 }
 
 impl Decoder {
-    /// The parts that it holds, to start a new stream. An incomplete update is discarded.
+    /// The parts that it holds, for the start of a new stream. An incomplete update is discarded.
     pub fn hello(&mut self, name: &str) -> Hello {
         self.pending = Pending::default();
         let endpoints = self.endpoints.as_deref();

@@ -116,7 +116,7 @@ pub struct Peer {
 enum Has {
     /// As the receiver reported it.
     Told(Vec<Digest>),
-    /// As it was sent to the receiver.
+    /// The version that was sent to the receiver.
     Sent(Arc<Picture>),
 }
 

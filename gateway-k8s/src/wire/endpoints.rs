@@ -8,7 +8,7 @@ use towergate_core::plan::{BackendId, Endpoint, Endpoints};
 use super::frame::write_json;
 use super::{Digest, Kind, WireError};
 
-/// The most backends of one frame.
+/// Maximum number of backends in one frame.
 const BACKENDS: usize = 500;
 
 /// One frame of differences.

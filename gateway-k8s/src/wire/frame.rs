@@ -6,7 +6,8 @@
 
 use super::WireError;
 
-/// The longest payload, in bytes. A route is at most some 2 MB: the API server takes no larger object.
+/// Maximum length of a payload, in bytes. A route has at most about 2 MB: the API server rejects
+/// larger objects.
 pub const MAX_FRAME: usize = 64 << 20;
 
 /// Bytes before the payload.
@@ -109,7 +110,7 @@ pub(super) fn write_json(
 #[derive(Debug, Default)]
 pub struct FrameReader {
     bytes: Vec<u8>,
-    /// How many of `bytes` have been returned in frames.
+    /// Number of `bytes` that have been returned in frames.
     done: usize,
 }
 

@@ -6,14 +6,14 @@
 //!                                   <──frames── Hello, VersionReport
 //! ```
 //!
-//! A plan is split into parts: each listener without its routes, and each route. Both sides keep a table of
-//! the parts of the last version, in order. An update contains the parts that the receiver does not have,
-//! the steps from the old table to the new one, and the plan with table indices in place of its parts. So a
-//! change of one route among ten thousand costs that route and a few lines, and a route that several
-//! listeners share is sent once. Endpoints are sent as differences, too.
+//! A plan is split into parts: each listener without its routes, and each route. Both sides keep a
+//! table of the parts of the last version, in order. An update contains the parts that the receiver
+//! does not have, the steps from the old table to the new one, and the plan with table indices in
+//! place of its parts. If one route of ten thousand changes, only that route and a few lines are
+//! sent. A route that several listeners share is sent once. Endpoints are also sent as differences.
 //!
 //! Parts are identified by the SHA-256 of their text. A data plane that reconnects sends the digests of its
-//! parts, so a restarted controller sends only what differs.
+//! parts, so a restarted controller sends only the differences.
 //!
 //! [`PROTOCOL`] names the release, and a peer of another release is rejected: a field that one side does not
 //! know could be a rule that it would not enforce.

@@ -77,7 +77,8 @@ impl Part {
         .map_err(malformed)
     }
 
-    /// The address of the shared value. Listeners without routes are built for the table, so theirs is unique.
+    /// The address of the shared value. Listeners without routes are built for the table, so their
+    /// addresses are unique.
     fn address(&self) -> Option<usize> {
         match self {
             Self::Head(_) => None,

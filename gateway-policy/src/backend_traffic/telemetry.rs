@@ -32,7 +32,7 @@ api_struct! {
 
     /// Tracing.
     pub struct Tracing {
-        /// Share of the requests for which the client demands tracing that are traced.
+        /// Traced share of the requests whose client demands tracing.
         client_sampling_fraction: Fraction = "clientSamplingFraction",
         /// Share of all requests that are traced.
         sampling_fraction: Fraction = "samplingFraction",

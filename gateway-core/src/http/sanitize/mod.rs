@@ -39,7 +39,7 @@
 //! | `#`, control characters, bytes above 0x7E | 400 | 400 |
 //!
 //! Over HTTP/2, the codec resets streams whose target has `<`, `>`, a backtick in the path or `"` in the query:
-//! its type of targets cannot represent them. Clients of HTTP/2 encode these characters.
+//! its type for request targets cannot represent them. Clients of HTTP/2 encode these characters.
 
 mod fields;
 mod target;

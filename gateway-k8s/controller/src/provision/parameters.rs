@@ -180,7 +180,7 @@ fn schedule(options: &mut PlaneOptions, pod: &EnvoyPod) {
     }
 }
 
-/// Applies the settings of the Service that all Gateways have, too.
+/// Applies the Service settings that also exist for all Gateways.
 fn balance(options: &mut ServiceOptions, service: &EnvoyService) {
     match service.kind {
         Some(EnvoyServiceType::ClusterIp) => options.kind = ServiceType::ClusterIP,

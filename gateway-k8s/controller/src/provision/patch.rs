@@ -1,11 +1,12 @@
 //! Patches of rendered objects (`patch` of an EnvoyProxy). Pure functions.
 //!
-//! A JSON merge patch (RFC 7396) replaces lists. A strategic merge patch merges the lists of Kubernetes that have a
-//! merge key item by item, and knows the directive `$patch`. What identifies an object is kept: name, namespace,
-//! owner, selector, the labels by which the controller finds it, and the ServiceAccount of pods.
+//! A JSON merge patch (RFC 7396) replaces lists. A strategic merge patch merges the lists of
+//! Kubernetes that have a merge key item by item, and supports the directive `$patch`. The identity
+//! of an object is kept: name, namespace, owner, selector, the labels by which the controller finds
+//! it, and the ServiceAccount of pods.
 //!
-//! Patches are written for pods of Envoy. A container `envoy` stands for that of the data plane; its image and command
-//! line, and containers `shutdown-manager`, are left out.
+//! Patches are written for pods of Envoy. A container `envoy` stands for the container of the data
+//! plane. Its image and command line are ignored, and so are containers `shutdown-manager`.
 
 use serde_json::{Map, Value};
 use towergate_policy::envoy_proxy::{ObjectPatch, PatchKind};
@@ -13,8 +14,8 @@ use towergate_policy::envoy_proxy::{ObjectPatch, PatchKind};
 use super::deployment::CONTAINER;
 use super::metadata::Manifest;
 
-/// Merge keys of the lists in Deployments, DaemonSets, Services, autoscalers and disruption budgets. Lists that are not
-/// here are replaced.
+/// Merge keys of the lists in Deployments, DaemonSets, Services, autoscalers and disruption
+/// budgets. All other lists are replaced.
 const MERGE_KEYS: [(&str, &str); 9] = [
     ("containers", "name"),
     ("env", "name"),

@@ -22,8 +22,8 @@ pub(super) fn shared(gateway: &GatewayToRun) -> Vec<Manifest> {
     shared::render(gateway, &name)
 }
 
-/// Renders the objects of a Gateway with its own data planes, in the order of creation. Its EnvoyProxy takes precedence
-/// over `options`, those of all Gateways.
+/// Renders the objects of a Gateway with its own data planes, in the order of creation. Its
+/// EnvoyProxy takes precedence over `options`, which apply to all Gateways.
 pub(super) fn provisioned(
     gateway: &GatewayToRun,
     options: &PlaneOptions,

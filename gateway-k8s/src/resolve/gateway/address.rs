@@ -112,8 +112,8 @@ impl Addresses {
                 message: format!("spec.addresses: {} {why}", unusable.join(", ")),
             }),
         };
-        // If every requested address has a value, only those are reported. An address without a value is
-        // any address.
+        // If every requested address has a value, only these addresses are reported. A request
+        // without a value accepts any address.
         let named: Option<Vec<String>> = wanted.iter().cloned().collect();
         let named = named.filter(|named| !named.is_empty() && error.is_none());
         let mut reported: Vec<String> = Vec::new();

@@ -93,7 +93,8 @@ pub(super) fn resolve(
     }
 }
 
-/// Rejects a certificate whose names and key algorithm an earlier one has: it would never be selected.
+/// Rejects a certificate with the names and key algorithm of an earlier one, because it would never
+/// be selected.
 fn claim(
     taken: &mut HashSet<(NamePattern, KeyAlgorithm)>,
     certificate: &Certificate,

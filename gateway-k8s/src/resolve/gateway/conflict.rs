@@ -1,9 +1,10 @@
 //! Conflicts between listeners of a Gateway and its ListenerSets.
 //!
-//! Listeners can share a port if they have the same protocol (HTTPS and TLS count as one) and no two have
-//! the same hostname. None of the listeners in conflict is served, as it is ambiguous which one is meant
-//! (Gateway API, `Listener`). But listeners of the Gateway take precedence over those of ListenerSets, and
-//! an older ListenerSet over a younger one (GEP-1713). An invalid listener conflicts with none.
+//! Listeners can share a port if they have the same protocol (HTTPS and TLS count as one) and no
+//! two have the same hostname. None of the listeners in conflict is served, as it is ambiguous
+//! which one is meant (Gateway API, `Listener`). However, listeners of the Gateway take precedence
+//! over those of ListenerSets, and an older ListenerSet takes precedence over a younger one
+//! (GEP-1713). An invalid listener conflicts with no other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,7 +55,7 @@ fn protocols(listeners: &mut [ListenerState<'_>], at: &[usize]) {
     );
     let torn = |owner| families.get(&owner).is_some_and(|spoken| spoken.len() > 1);
     let own = families.get(&None).filter(|own| !own.is_empty());
-    // The first one wins, unless the Gateway, or else the ListenerSet, conflicts with itself.
+    // The first one wins, unless it belongs to a Gateway or ListenerSet that conflicts with itself.
     let mut winner = own.and_then(|own| own.first().copied());
     for i in at {
         let set = listeners[*i].set;

@@ -64,7 +64,7 @@ pub(super) fn report_listener(
     if listener.reported {
         return;
     }
-    // `Programmed` follows from the other conditions, if there are any.
+    // `Programmed` is derived from the other conditions, if there are any.
     let only_programmed = listener.only_programmed();
     for condition in listener.conditions.iter() {
         if frontend::is_reported(listener, condition.reason)

@@ -1,7 +1,7 @@
 //! `spec.tls.frontend`: validation of client certificates on HTTPS listeners (GEP-91).
 //!
-//! The settings of a port replace the default, also if they are empty. Of several CA references the valid
-//! ones are used; without any, the listeners are not served.
+//! The settings of a port replace the default, even if they are empty. Valid CA references are
+//! used; if there are none, the listeners are not served.
 
 use std::collections::BTreeMap;
 
@@ -189,7 +189,7 @@ pub(super) fn is_reported(listener: &ListenerState<'_>, reason: ListenerReason) 
         ListenerReason::NoValidCaCertificate
         | ListenerReason::InvalidCaCertificateRef
         | ListenerReason::InvalidCaCertificateKind => true,
-        // Without certificates, the reason concerns those.
+        // Without certificates, the reason concerns the missing certificates.
         ListenerReason::RefNotPermitted => !listener.certificates.is_empty(),
         ListenerReason::Accepted
         | ListenerReason::HostnameConflict

@@ -43,7 +43,7 @@ pub(crate) struct ListenerState<'a> {
     pub(crate) attached: usize,
     /// Whether the listener is checked for conflicts.
     pub(super) valid: bool,
-    /// Whether the listener itself is valid; objects that it references may not be.
+    /// Whether the listener itself is valid. Objects that it references may be invalid.
     sound: bool,
     /// Whether the decoder reported the error already.
     pub(super) reported: bool,
@@ -78,7 +78,7 @@ pub(crate) enum AllowedNamespaces {
     All,
     /// Namespaces with matching labels.
     Selector(Selector),
-    /// No namespace; also if the setting is invalid.
+    /// No namespace. Also applies if the setting is invalid.
     None,
 }
 

@@ -5,9 +5,9 @@
 //! listener ──> spec ──> certificates ──> conflicts with other listeners ──> conditions
 //! ```
 //!
-//! Listeners of ListenerSets (`set`) follow those of the Gateway and are checked in the same way. An
-//! invalid listener does not affect others. Routes attach also to a listener whose certificate is missing,
-//! so that they are served as soon as the Secret exists.
+//! Listeners of ListenerSets (`set`) follow those of the Gateway and are checked in the same way.
+//! An invalid listener does not affect others. Routes also attach to a listener whose certificate
+//! is missing, so that they are served as soon as the Secret exists.
 
 mod address;
 mod backend_client_cert;
@@ -183,7 +183,8 @@ impl<'a> GatewayState<'a> {
         }
     }
 
-    /// Rejects the listeners that an invalid field concerns, unless they are rejected for another reason.
+    /// Rejects the listeners that an invalid field affects, unless they are already rejected for
+    /// another reason.
     fn check_misread(&mut self) {
         let own = &self.object.misread;
         let shared = own.iter();
@@ -268,7 +269,8 @@ impl<'a> GatewayState<'a> {
         }
     }
 
-    /// Rejects listeners whose name an earlier one has: routes and policies refer to listeners by name.
+    /// Rejects listeners with the name of an earlier one: routes and policies refer to listeners by
+    /// name.
     fn check_names(&mut self) {
         let mut names = HashSet::new();
         for listener in &mut self.listeners {

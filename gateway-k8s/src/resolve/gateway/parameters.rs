@@ -1,9 +1,10 @@
 //! Parameters of GatewayClasses and Gateways: kind EnvoyProxy of Envoy Gateway.
 //!
-//! The EnvoyProxy of a Gateway replaces that of its GatewayClass, or is merged with it (`mergeType`). A reference
-//! that cannot be resolved, or an invalid EnvoyProxy, makes the Gateway not accepted (`InvalidParameters`, as Gateway
-//! API recommends): a Service without the settings of its author could admit more clients, so none is created. If the
-//! EnvoyProxy does not exist, listeners and routes are resolved as in Envoy Gateway, and existing data planes keep serving
+//! The EnvoyProxy of a Gateway replaces that of its GatewayClass, or is merged with it
+//! (`mergeType`). If the reference cannot be resolved or the EnvoyProxy is invalid, the Gateway is
+//! not accepted (`InvalidParameters`, as Gateway API recommends). A Service without its author's
+//! settings could admit more clients, so none is created. If the EnvoyProxy does not exist,
+//! listeners and routes are resolved as in Envoy Gateway, and existing data planes keep serving
 //! them. Fields that only configure Envoy are ignored with a warning.
 
 use std::borrow::Cow;

@@ -21,12 +21,12 @@ pub(crate) enum TlsMode {
     Passthrough,
 }
 
-/// What the listeners of a socket have in common: a socket carries one of these.
+/// The protocol that all listeners of a socket share.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum ProtocolFamily {
     /// HTTP in plain text.
     Http,
-    /// TLS, with HTTPS inside or not: the listeners differ by SNI.
+    /// TLS, with or without HTTPS inside. The listeners differ by SNI.
     Tls,
     Tcp,
     Udp,

@@ -202,7 +202,7 @@ impl PolicyUse<'_, '_> {
         }
     }
 
-    /// Reports a redirect URL of OpenID Connect for which no rule under the policy is responsible.
+    /// Reports a redirect URL of OpenID Connect that no rule under the policy matches.
     fn redirect_url(&self, subject: &Subject<'_>, report: &mut Report) {
         let Some(oidc) = &self.policy.spec.oidc else {
             return;

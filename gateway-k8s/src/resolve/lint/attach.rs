@@ -16,8 +16,9 @@ use crate::finding::FindingCode;
 use crate::objects::ObjectKey;
 use crate::status::RouteReason;
 
-/// Code and advice for a route that does not attach. The parent is a ListenerSet (`set`) or the Gateway;
-/// `named` are the listeners that the parentRef selects; `known` is whether a Namespace object exists.
+/// Code and advice for a route that does not attach. The parent is a ListenerSet (`set`) or the
+/// Gateway. `named` contains the listeners that the parentRef selects. `known`: a Namespace object
+/// exists.
 pub(crate) fn unattached(
     reason: RouteReason,
     gateway: &GatewayState<'_>,

@@ -123,8 +123,8 @@ fn validity(
     }
 }
 
-/// The day of a time in seconds since the epoch, in UTC, such as `2027-01-15`. Computed in years that begin
-/// in March, so that a leap day is the last day of its year.
+/// The day of a time in seconds since the epoch, in UTC, such as `2027-01-15`. The computation uses
+/// years that begin in March, so that a leap day is the last day of its year.
 fn day(seconds: i64) -> String {
     let days = seconds.div_euclid(86_400) + 719_468;
     let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));

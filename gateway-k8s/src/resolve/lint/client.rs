@@ -1,4 +1,4 @@
-//! How the client address is determined, and consequences that are easily overlooked.
+//! Detection of the client address, and consequences that are easily overlooked.
 
 use towergate_policy::ClientTrafficPolicySpec;
 use towergate_policy::client_traffic::XForwardedFor;
@@ -11,7 +11,7 @@ use super::super::report::{Report, Subject};
 use crate::finding::FindingCode;
 use crate::objects::Object;
 
-/// Advice if no policy sets how the client address is determined.
+/// Advice if no policy configures the detection of the client address.
 const SET_DETECTION: &str = "behind a load balancer that sends PROXY headers, set proxyProtocol in a ClientTrafficPolicy, otherwise every request gets 400; behind an HTTP proxy, set clientIPDetection; if clients connect directly, set clientIPDetection.directSourceIP: {}";
 
 /// Reports consequences of ClientTrafficPolicies, or of their absence, for client addresses.
@@ -35,7 +35,7 @@ pub(super) fn check(
     }
 }
 
-/// Reports listeners without a policy that sets how the client address is determined.
+/// Reports listeners without a policy that configures the detection of the client address.
 fn unknown(
     at: GatewayIndex,
     gateway: &GatewayState<'_>,
@@ -79,7 +79,7 @@ fn unknown(
     }
 }
 
-/// The Gateways in the namespace of a policy that it targets.
+/// The Gateways that a policy targets in its own namespace.
 fn targeted<'g, 'a>(
     policy: &Object<ClientTrafficPolicySpec>,
     gateways: &'g Gateways<'a>,
@@ -143,7 +143,8 @@ fn tcp_idle(
     }
 }
 
-/// Whether `X-Forwarded-For` counts whoever sends it: `trustedCIDRs` restricts that to the peers of its networks.
+/// Whether `X-Forwarded-For` is trusted from every peer. `trustedCIDRs` restricts trust to peers in
+/// its networks.
 fn believes_every_peer(settings: &XForwardedFor) -> bool {
     let every = |cidr: &String| cidr.ends_with("/0");
     match &settings.trusted_cidrs {

@@ -27,7 +27,7 @@ pub(super) fn check(index: &ObjectIndex<'_>, report: &mut Report) {
 fn warn(subject: &Subject<'_>, remarks: FieldRemarks, report: &mut Report) {
     for field in remarks.ignored {
         let message = without_effect(&field);
-        // A value is written `field: value`.
+        // A value has the form `field: value`.
         let place = field.split(": ").next().unwrap_or_default().to_owned();
         let help =
             "nothing is less protected without it; remove it, or keep it for another gateway";

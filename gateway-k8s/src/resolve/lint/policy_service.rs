@@ -1,4 +1,4 @@
-//! Services that SecurityPolicies call, and that have no endpoints. A Service that does not exist makes its
+//! Services without endpoints that SecurityPolicies call. A Service that does not exist makes its
 //! policy invalid.
 
 use towergate_core::plan::{BackendId, Endpoints};

@@ -68,7 +68,7 @@ impl Builder<'_, '_> {
             id: id.clone(),
             rule: draft.name.clone(),
             hostnames: hostnames.to_vec(),
-            // A route whose policies cannot be enforced must not be open.
+            // A route whose policies cannot be enforced must not be served.
             backends: match traffic {
                 Some(_) => backends,
                 None => Vec::new(),
@@ -78,7 +78,7 @@ impl Builder<'_, '_> {
         }
     }
 
-    /// Clients of a route that may connect; `None` if a policy for it cannot be enforced.
+    /// Clients that may connect to a route; `None` if one of its policies cannot be enforced.
     fn stream_access(
         &self,
         route: RouteIndex,

@@ -57,7 +57,8 @@ pub(super) fn accept(status: &mut PolicyStatus, ancestors: &[ParentReference]) {
     }
 }
 
-/// Sets `Warning` if the policy uses deprecated fields or is applied without fields that are not supported.
+/// Sets `Warning` if the policy uses deprecated fields or unsupported fields, without which it is
+/// applied.
 pub(super) fn warn(
     status: &mut PolicyStatus,
     ancestors: &[ParentReference],
@@ -93,7 +94,7 @@ pub(super) fn warn(
     }
 }
 
-/// Message about a field without which a policy is applied.
+/// Message about an unsupported field that is ignored.
 pub(crate) fn without_effect(field: &str) -> String {
     format!("{field} is not supported; the policy is applied without it")
 }

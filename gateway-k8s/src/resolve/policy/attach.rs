@@ -101,7 +101,7 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
         }
     }
 
-    /// Closes what a policy whose targets cannot be read may cover.
+    /// Closes all possible targets of a policy whose targets cannot be read.
     fn close(&mut self, at: usize, closed: Vec<PolicyTarget>, whole_namespace: bool) {
         let policy = self.policies[at];
         for target in &closed {
@@ -151,7 +151,7 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
         }
     }
 
-    /// Returns an error unless the policy has the target.
+    /// Returns an error unless the target belongs to the policy.
     fn holds(&self, at: usize, target: &PolicyTarget) -> Result<(), (PolicyReason, Unusable)> {
         match self.attached.places.get(target) {
             None => Err((PolicyReason::TargetNotFound, self.no_section(at, target))),
@@ -333,7 +333,7 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
     }
 
     fn state_gateway(&mut self, at: usize, target: &PolicyTarget) {
-        // The target, the one that contains it, and its place there.
+        // The target, its container, and its position there.
         let (gateway, set, section, part) = match target {
             PolicyTarget::Gateway(gateway) => (*gateway, None, None, None),
             PolicyTarget::Set(gateway, set) => {
@@ -383,8 +383,9 @@ impl<'a, S: RoutePolicySpec> RouteAttacher<'_, '_, 'a, S> {
         }
     }
 
-    /// Targets with their own policy below a target. For a Gateway or ListenerSet these include what is
-    /// below its parts, for a listener the routes attached to the whole.
+    /// Targets with their own policy below a target. For a Gateway or ListenerSet, these include
+    /// targets below its parts. For a listener, they include routes attached to the whole Gateway
+    /// or ListenerSet.
     fn below(&self, target: &PolicyTarget) -> BTreeSet<Child> {
         let mut below = self.overrides.get(target).cloned().unwrap_or_default();
         let whole = match target {

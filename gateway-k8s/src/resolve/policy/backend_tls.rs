@@ -1,4 +1,4 @@
-//! BackendTLSPolicies: TLS towards ports of Services and towards Backends.
+//! BackendTLSPolicies: TLS to ports of Services and to Backends.
 //!
 //! A policy for a port takes precedence over one for the whole Service, and an older policy over a younger
 //! one. A backend whose policy cannot be enforced gets no connection: plain text, or TLS without
@@ -30,7 +30,7 @@ const KINDS: [&str; 2] = ["Service", "Backend"];
 #[derive(Debug)]
 pub(crate) struct BackendTls<'a> {
     winners: HashMap<TlsTarget<'a>, &'a Object<BackendTlsPolicySpec>>,
-    /// Policies with a target that an older policy has. They apply to their other targets.
+    /// Policies with a target that belongs to an older policy. They apply to their other targets.
     conflicts: Vec<(&'a Object<BackendTlsPolicySpec>, TlsTarget<'a>)>,
     /// Policies with a target that cannot be read.
     closing: Vec<Closing<'a>>,
@@ -40,7 +40,7 @@ pub(crate) struct BackendTls<'a> {
     statuses: BTreeMap<ObjectKey, PolicyStatus>,
 }
 
-/// Services that get no connection, because a policy may target them.
+/// Services without connections, because an unreadable policy may target them.
 #[derive(Debug)]
 struct Closing<'a> {
     policy: &'a Object<BackendTlsPolicySpec>,
@@ -49,7 +49,7 @@ struct Closing<'a> {
 }
 
 impl<'a> Closing<'a> {
-    /// The Services that `policy` may target beside those that it names as such.
+    /// The Services that `policy` may target in addition to those that it names explicitly.
     fn of(policy: &'a Object<BackendTlsPolicySpec>) -> Vec<Self> {
         let targets = &policy.spec.target_refs;
         let misread = |target: &PolicyTargetReference| {
@@ -81,7 +81,7 @@ impl<'a> Closing<'a> {
     }
 }
 
-/// A kind that a policy may target, and that is no backend.
+/// A kind that a policy may target and that is not a backend.
 const OTHER_KIND: &str = "ServiceImport";
 
 /// The settings of a policy.
@@ -136,7 +136,7 @@ impl<'a> BackendTls<'a> {
                 .iter()
                 .filter(|target| KINDS.contains(&&*target.kind))
             {
-                // A Backend has no ports with names: a section of it is the whole.
+                // A Backend has no named ports, so a section of it is the whole Backend.
                 let section = match &*target.kind {
                     "Backend" => "",
                     _ => target.section_name.as_deref().unwrap_or_default(),
@@ -397,7 +397,7 @@ fn roots(
     let message = bundle.message("caCertificateRefs");
     match bundle.pem.is_empty() {
         true => Err(unresolved(reason, message)),
-        // Fewer trusted CAs are no less secure.
+        // Fewer trusted CAs are not less secure.
         false => Ok(Some((bundle.pem, Some((reason, message))))),
     }
 }

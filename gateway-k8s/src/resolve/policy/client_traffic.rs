@@ -31,10 +31,10 @@ const KIND: &str = "ClientTrafficPolicy";
 /// Field that requires a single hostname.
 const DEFAULT_HOST: &str = "spec.http1.http10.useDefaultHost";
 
-/// Finds the text that a reference leads to.
+/// Finds the text to which a reference points.
 type FindText = fn(&ObjectIndex<'_>, From<'_>, To<'_>) -> Result<String, InvalidCaReference>;
 
-/// Settings of a listener, or the error because of which it fails closed.
+/// Settings of a listener, or the error that makes it fail closed.
 pub(crate) type ClientEffect = Result<ListenerConfig, Unusable>;
 
 /// ClientTrafficPolicies by listener.
@@ -48,8 +48,8 @@ pub(crate) struct ClientTraffic<'a> {
 struct Held<'a> {
     policy: &'a Object<ClientTrafficPolicySpec>,
     effect: ClientEffect,
-    /// Settings of the port. An invalid policy has them too: whether a PROXY header is expected can be
-    /// read, and clients should get an HTTP response.
+    /// Settings of the port. An invalid policy has them too: its PROXY protocol setting is
+    /// readable, and clients should receive an HTTP response.
     tcp: TcpSettings,
 }
 
@@ -130,7 +130,7 @@ struct ListenerAttacher<'r, 'p, 'a> {
     claims: ClientTraffic<'a>,
     /// The policy of each whole Gateway or ListenerSet.
     whole: HashMap<(GatewayIndex, Option<ListenerSetIndex>), usize>,
-    /// By listener: its hostname, or else those of its routes, in order.
+    /// For each listener: its hostname, or else those of its routes, in order.
     hosts: HashMap<ListenerPlace, BTreeSet<String>>,
     statuses: BTreeMap<usize, PolicyStatus>,
     report: &'r mut Report,
@@ -233,7 +233,7 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
         self.conclude(at, &ancestors);
     }
 
-    /// Closes the listeners that a policy whose targets cannot be read may cover.
+    /// Closes all listeners that may be targets of a policy whose targets cannot be read.
     fn close(&mut self, at: usize, closed: Vec<PolicyTarget>, whole_namespace: bool) {
         let policy = self.policies[at];
         let subject = Subject::new(KIND, policy);
@@ -293,8 +293,8 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
         )))
     }
 
-    /// Whether the policy of a ListenerSet expects a PROXY header on a port that others had first. A
-    /// ListenerSet must not change connections of other listeners.
+    /// Whether the policy of a ListenerSet expects a PROXY header on a port that other listeners
+    /// already use. A ListenerSet must not change connections of other listeners.
     fn imposes(
         &self,
         at: usize,
@@ -389,7 +389,7 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
         Ok(auth)
     }
 
-    /// The texts that a policy of namespace `own` references, as one.
+    /// The texts that a policy of namespace `own` references, joined.
     ///
     /// # Errors
     /// Index and message of the first reference that is not usable.
@@ -483,7 +483,7 @@ impl<'a> ListenerAttacher<'_, '_, 'a> {
     }
 }
 
-/// Whether a policy expects a PROXY header, whatever else it sets.
+/// Whether a policy expects a PROXY header, regardless of its other settings.
 fn expected_header(spec: &ClientTrafficPolicySpec) -> TcpSettings {
     let only = ClientTrafficPolicySpec {
         proxy_protocol: spec.proxy_protocol.clone(),
@@ -494,7 +494,8 @@ fn expected_header(spec: &ClientTrafficPolicySpec) -> TcpSettings {
     converted.map(|converted| converted.tcp).unwrap_or_default()
 }
 
-/// By listener the hostnames for requests without a host: its own, or else those of its routes.
+/// For each listener, the hostnames for requests without a host: its own, or else those of its
+/// routes.
 fn hosts(places: &TargetIndex<'_, '_>) -> HashMap<ListenerPlace, BTreeSet<String>> {
     let mut names: HashMap<ListenerPlace, BTreeSet<String>> = HashMap::new();
     for state in places.routes {

@@ -1,4 +1,4 @@
-//! What the conversion of a policy may use: the objects that it refers to, and facts about its place.
+//! Input of the conversion of a policy: the objects that it refers to, and facts about its target.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -25,7 +25,8 @@ use crate::objects::ObjectKey;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PolicyObjects<'c, 'a> {
     pub(in super::super) index: &'c ObjectIndex<'a>,
-    /// Backends of routes; those of policies are added, so that their endpoints are published, too.
+    /// Backends of routes. Backends of policies are added, so that their endpoints are also
+    /// published.
     pub(in super::super) backends: &'c RefCell<Backends<'a>>,
 }
 
@@ -44,7 +45,8 @@ pub(crate) struct PolicyContext<'c, 'a> {
     pub(crate) rate_limit_headers: bool,
     /// `namespace/name` of the Gateway and name of the listener; empty unless the policy counts by listener.
     pub(crate) listener: &'c str,
-    /// Annotations of the policy that have a meaning, over those of its parent.
+    /// Annotations of the policy that have an effect. They take precedence over those of its
+    /// parent.
     pub(crate) annotations: BTreeMap<String, String>,
 }
 
@@ -187,7 +189,7 @@ impl References for PolicyContext<'_, '_> {
     }
 }
 
-/// The session keys of the operator; none without such a Secret. `field` is named in errors.
+/// The session keys of the operator; none without such a Secret. Errors contain `field`.
 ///
 /// # Errors
 /// The Secret does not exist, or has no key of the required length.

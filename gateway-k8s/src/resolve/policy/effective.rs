@@ -1,4 +1,4 @@
-//! The policies of each target, and the one effective for a rule on a listener.
+//! The policies of each target, and the one in force for a rule on a listener.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
@@ -23,7 +23,7 @@ pub(crate) trait RoutePolicySpec: Debug + Clone {
 
     /// Targets of the policy.
     fn targets(&self) -> Targets<'_>;
-    /// Fields that are present and to warn of.
+    /// Fields that are set and require a warning.
     fn remarks(&self) -> FieldRemarks;
     /// Whether the policy is merged into its parent.
     fn merges(&self) -> bool;
@@ -32,11 +32,11 @@ pub(crate) trait RoutePolicySpec: Debug + Clone {
     /// # Errors
     /// The result is invalid.
     fn merged(&self, parent: &Self, namespace: &str) -> Result<Self, FieldError>;
-    /// Why valid policies of the kind have no effect; `None` if they have.
+    /// Why valid policies of the kind have no effect; `None` if they have an effect.
     fn without_effect() -> Option<&'static str> {
         None
     }
-    /// Whether these values differ from listener to listener.
+    /// Whether these values differ between listeners.
     fn counts_by_listener(&self) -> bool {
         false
     }
@@ -61,12 +61,12 @@ impl<S> Default for Attached<'_, S> {
     }
 }
 
-/// An effective policy, with the one into which it is merged.
+/// A policy in force, with the policy into which it is merged.
 #[derive(Debug)]
 pub(crate) struct InForce<'a, S> {
     pub(crate) policy: &'a Object<S>,
     pub(crate) parent: Option<&'a Object<S>>,
-    /// Whether the policy applies because its targets cannot be read.
+    /// Whether the policy applies only because its targets cannot be read.
     pub(super) closed: bool,
 }
 
@@ -102,7 +102,8 @@ impl<'a, S: RoutePolicySpec> InForce<'a, S> {
         (self.policy.key(), self.parent.map(Object::key), self.closed)
     }
 
-    /// Annotations that have a meaning: those of the policy over those of its parent.
+    /// Annotations that have an effect. Those of the policy take precedence over those of its
+    /// parent.
     fn annotations(&self) -> BTreeMap<String, String> {
         let policies = self.parent.into_iter().chain([self.policy]);
         let all = policies.flat_map(|policy| &policy.meta.annotations);
@@ -112,7 +113,7 @@ impl<'a, S: RoutePolicySpec> InForce<'a, S> {
             .collect()
     }
 
-    /// Whether the enforced settings differ from listener to listener.
+    /// Whether the enforced settings differ between listeners.
     pub(crate) fn counts_by_listener(&self) -> bool {
         let mut policies = self.parent.into_iter().chain([self.policy]);
         policies.any(|policy| policy.spec.counts_by_listener())
@@ -166,7 +167,7 @@ pub(crate) struct On<'n> {
 }
 
 impl On<'_> {
-    /// Targets of policies that apply to the listener, the most specific first.
+    /// Targets whose policies apply to the listener, the most specific first.
     fn places(self) -> impl Iterator<Item = PolicyTarget> {
         let Self { gateway, set, .. } = self;
         let listener = PolicyTarget::Listener(gateway, set, self.listener.to_owned());
@@ -178,7 +179,7 @@ impl On<'_> {
 }
 
 impl<'a, S: RoutePolicySpec> Attached<'a, S> {
-    /// The policy effective for a rule of a route on a listener.
+    /// The policy in force for a rule of a route on a listener.
     pub(crate) fn find(
         &self,
         route: RouteIndex,

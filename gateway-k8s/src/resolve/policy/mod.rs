@@ -11,8 +11,8 @@
 //! | BackendTrafficPolicy, SecurityPolicy | Gateways, ListenerSets, listeners, routes, rules | whole, or merged into its parent |
 //! | BackendTLSPolicy | Services, their ports | whole |
 //!
-//! Of several policies with one target the oldest applies, then the first by namespace and name. A policy
-//! that cannot be enforced fails closed: its targets return 500.
+//! If several policies have the same target, the oldest one applies, then the first by namespace
+//! and name. A policy that cannot be enforced fails closed: its targets return 500.
 
 mod ancestors;
 mod attach;
@@ -172,11 +172,11 @@ impl From<FieldError> for Unusable {
     }
 }
 
-/// Reason of a policy that closes its namespace.
+/// Reason of a policy that makes its namespace fail closed.
 const TARGETS_UNREADABLE: &str = "the targets of the policy cannot be read";
 
-/// Reports a policy that closes what it may cover: everything in `namespace`, or what the readable parts of
-/// its selectors select.
+/// Reports a policy that makes its possible targets fail closed: everything in `namespace`, or the
+/// objects that the readable parts of its selectors select.
 fn report_unreadable(report: &mut Report, subject: &Subject<'_>, namespace: Option<&str>) {
     let scope = match namespace {
         None => "everything that the readable part of its selectors selects".to_owned(),

@@ -1,9 +1,9 @@
 //! Targets of policies: Gateways, ListenerSets, listeners, routes, rules.
 //!
-//! A target that cannot be read must not be open. A reference with an unknown kind or group is a reference
-//! to every object of its name, and a selector selects everything that its readable parts select. If a
-//! reference cannot be read, or has an unknown kind and no object has its name, the policy closes its
-//! namespace.
+//! A target that cannot be read must fail closed. A reference with an unknown kind or group is a
+//! reference to every object of its name, and a selector selects everything that its readable parts
+//! select. If a reference cannot be read, or has an unknown kind and no object has its name,
+//! everything in the policy's namespace fails closed.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -71,9 +71,9 @@ impl PolicyTarget {
 pub(super) struct FoundTargets {
     /// Targets, in order of precedence.
     pub(super) places: Vec<PolicyTarget>,
-    /// What the policy may cover beside its targets, because some of them cannot be read.
+    /// Possible further targets of the policy, because some of its targets cannot be read.
     pub(super) closes: Vec<PolicyTarget>,
-    /// Whether this is everything in the namespace of the policy.
+    /// Whether these are all objects in the namespace of the policy.
     pub(super) whole_namespace: bool,
 }
 
@@ -123,8 +123,8 @@ impl<'p, 'a> TargetIndex<'p, 'a> {
         }
     }
 
-    /// The targets of a policy that belong to this controller: those of its selectors, the oldest first,
-    /// then those of its references.
+    /// The targets of a policy that belong to this controller: first those of its selectors, oldest
+    /// first, then those of its references.
     pub(super) fn find<S>(
         &self,
         kind: &'static str,
@@ -341,7 +341,7 @@ fn is_in(meta: &ObjectMeta, namespace: &str) -> bool {
     namespace == EVERY_NAMESPACE || meta.namespace == namespace
 }
 
-/// Whether an invalid policy may have targets beside those that could be read.
+/// Whether an invalid policy may have targets in addition to the readable ones.
 pub(super) fn has_unreadable_targets(misread: &[SchemaViolation], targets: Targets<'_>) -> bool {
     const FIELDS: [&str; 3] = ["targetRef", "targetRefs", "targetSelectors"];
     if misread.is_empty() {
@@ -354,7 +354,7 @@ pub(super) fn has_unreadable_targets(misread: &[SchemaViolation], targets: Targe
             "targetRef" => targets.single.is_none(),
             "targetRefs" => targets.list.is_empty(),
             "targetSelectors" => targets.selectors.is_empty(),
-            // A misspelt field may be meant as one of these.
+            // A misspelt field may stand for one of these.
             other => !other.contains(['.', '[']) && nearest(other, FIELDS).is_some(),
         }
     })

@@ -1,4 +1,5 @@
-//! Attachment of routes: their parentRefs, the listeners that accept them, and the hostnames in common.
+//! Attachment of routes: their parentRefs, the listeners that accept them, and the common
+//! hostnames.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +25,7 @@ pub(crate) struct Attachment {
     pub(crate) gateway: GatewayIndex,
     /// Index of the ListenerSet that the parentRef names; `None`: it names the Gateway.
     pub(crate) set: Option<ListenerSetIndex>,
-    /// Listeners that accept the route, with the hostnames in common.
+    /// Listeners that accept the route, with the common hostnames.
     pub(crate) listeners: Vec<(ListenerIndex, Vec<NamePattern>)>,
     /// The parentRef as written. An API server has set group and kind.
     pub(crate) parent: ParentReference,
@@ -203,7 +204,7 @@ impl Attachment {
     }
 }
 
-/// The first unknown field that concerns this parentRef or all of them.
+/// The first unknown field that affects this parentRef or all of them.
 fn misread(route: RouteRef<'_>, at: usize) -> Option<&SchemaViolation> {
     let own = format!("spec.parentRefs[{at}]");
     let concerns = |fault: &&SchemaViolation| {
@@ -227,7 +228,7 @@ pub(super) fn join(gateways: &mut Gateways<'_>, attachment: &Attachment, route: 
     }
 }
 
-/// The hostnames of a route on a listener, without those that another listener of the port has.
+/// The hostnames of a route on a listener, without the hostnames of other listeners on the port.
 fn hosts(gateway: &GatewayState<'_>, at: ListenerIndex, hostnames: &[String]) -> Vec<NamePattern> {
     let listener = &gateway.listeners[at];
     if hostnames.is_empty() {

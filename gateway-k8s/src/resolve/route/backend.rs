@@ -41,12 +41,13 @@ pub(super) struct ResolvedBackend {
     pub(super) backend: Arc<Backend>,
     /// Whether the backend has ready endpoints.
     pub(super) available: bool,
-    /// Host names of the endpoints of a Backend, each once; `None`: endpoints without one.
+    /// Host names of a Backend's endpoints, without duplicates. `None`: an endpoint without a host
+    /// name.
     pub(super) host_names: Vec<Option<String>>,
 }
 
 impl ResolvedBackend {
-    /// The host name of all endpoints; `None`: they have none.
+    /// The host name that all endpoints share; `None`: they have none.
     ///
     /// # Errors
     /// The endpoints have different host names.
@@ -127,7 +128,8 @@ impl<'a> Backends<'a> {
         Ok(self.found(index, route, (key, port), tls))
     }
 
-    /// As [`Self::resolve`], for requests of the gateway itself, whose host is not that of the client's request.
+    /// Like [`Self::resolve`], for requests of the gateway itself. Their host differs from that of
+    /// the client's request.
     pub(super) fn resolve_fixed(
         &mut self,
         index: &ObjectIndex<'_>,
@@ -145,7 +147,7 @@ impl<'a> Backends<'a> {
         }
     }
 
-    /// The backend that a rule of `route` references, for connections with TLS of the client.
+    /// The backend that a rule of `route` references, for connections that carry the client's TLS.
     pub(super) fn resolve_passed(
         &mut self,
         index: &ObjectIndex<'_>,
@@ -215,7 +217,8 @@ impl<'a> Backends<'a> {
         self.objects.report(index, report, statuses);
     }
 
-    /// The object of kind Backend that a rule of `route` references. `tls`: with the TLS settings for it.
+    /// The object of kind Backend that a rule of `route` references. `tls`: include its TLS
+    /// settings.
     fn resolve_object(
         &mut self,
         index: &ObjectIndex<'_>,
@@ -276,7 +279,7 @@ impl<'a> Backends<'a> {
         });
         ResolvedBackend {
             backend,
-            // Whether a name has addresses is known to the data plane alone.
+            // Only the data plane knows whether a name has addresses.
             available: !object.endpoints.is_empty()
                 || !object.hosts.is_empty()
                 || object.dynamic.is_some(),
@@ -515,8 +518,8 @@ fn service_port<'w>(
     }
 }
 
-/// Why a Service of type ExternalName is no backend, and what to write in its place. A Service can be made to name
-/// any host, also by those who may not create Backends.
+/// Why a Service of type ExternalName is not a backend, and the alternative. A Service can name any
+/// host, and its author may lack the permission to create Backends.
 fn external_name(key: &ObjectKey, service: &ServiceSpec) -> String {
     let host = service.external_name.as_deref().unwrap_or("HOST");
     let port = service.ports.first().map_or(443, |port| port.port);

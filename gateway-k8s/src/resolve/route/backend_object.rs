@@ -1,4 +1,4 @@
-//! Kind Backend of Envoy Gateway: endpoints by address or host name, with TLS of their own.
+//! Kind Backend of Envoy Gateway: endpoints by address or host name, with their own TLS settings.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -38,14 +38,14 @@ pub(super) struct BackendObject {
     pub(super) endpoints: Vec<Endpoint>,
     /// Names that the data plane resolves; empty if the endpoints are addresses.
     pub(super) hosts: Vec<DnsHost>,
-    /// Whether the endpoints speak HTTP/2 with prior knowledge.
+    /// Whether the endpoints use HTTP/2 with prior knowledge.
     pub(super) h2c: bool,
     /// Whether it is used only while others are unhealthy.
     pub(super) fallback: bool,
-    /// Host names of the endpoints, each once; `None`: endpoints without one.
+    /// Host names of the endpoints, without duplicates. `None`: an endpoint without a host name.
     pub(super) host_names: Vec<Option<String>>,
     tls: Option<BackendObjectTls>,
-    /// Addresses that the hosts of requests may have, if these are the endpoints.
+    /// Addresses that the gateway may reach if the endpoint is the host of each request.
     pub(super) dynamic: Option<Arc<DynamicTargets>>,
 }
 
@@ -113,8 +113,8 @@ impl BackendObjects {
         found.or_insert_with(|| BackendObject::resolve(index, object).map(Arc::new))
     }
 
-    /// Adds statuses and findings of the Backends. Those that nothing references may belong to another
-    /// controller, unless Gateways without a class are served as well.
+    /// Adds statuses and findings of the Backends. Unreferenced Backends may belong to another
+    /// controller, unless Gateways without a class are also served.
     pub(super) fn report(
         &mut self,
         index: &ObjectIndex<'_>,
@@ -480,7 +480,7 @@ fn roots(
         bundle.add(at, ca_bundle::find(index, from, to));
     }
     match bundle.pem.is_empty() {
-        // Fewer trusted CAs are no less secure.
+        // Fewer trusted CAs are not less secure.
         false => Ok(Some(bundle.pem)),
         true => invalid(bundle.message("spec.tls.caCertificateRefs")),
     }

@@ -32,11 +32,12 @@ const BODY: &str = "response.body";
 /// Maximum number of matches of a rule with those of its filters.
 const MAX_MATCHES: usize = 512;
 
-/// What the HTTPRouteFilters of a rule do.
+/// The effects of a rule's HTTPRouteFilters.
 #[derive(Debug, Default)]
 pub(super) struct Extensions {
     pub(super) rewrite: Option<RegexRewrite>,
-    /// Whether `Host` is the host name of the Backend, and whether `X-Forwarded-Host` is appended.
+    /// If set, `Host` is the Backend's host name; the value states whether `X-Forwarded-Host` is
+    /// appended.
     pub(super) host_of_backend: Option<bool>,
     pub(super) direct: Option<DirectResponse>,
     pub(super) credential: Option<RequestCredential>,
@@ -195,7 +196,7 @@ impl Extensions {
         Ok(())
     }
 
-    /// The matches of the rule with the conditions on cookies; `None`: there are none.
+    /// The matches of the rule with the conditions on cookies; `None`: no such conditions exist.
     ///
     /// # Errors
     /// There are too many combinations.
@@ -363,7 +364,7 @@ fn credential(
         Ok(None) => return invalid(format!("Secret {key} has no {CREDENTIAL}")),
         Err(fault) => return invalid(format!("{CREDENTIAL} of Secret {key} is {fault}")),
     };
-    // Editors end a file with a line end.
+    // Editors end a file with a line break.
     let text = String::from_utf8(value).map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
     match text {
         Ok(text) if !text.is_empty() && http::HeaderValue::from_str(&text).is_ok() => {

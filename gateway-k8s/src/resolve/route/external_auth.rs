@@ -27,7 +27,7 @@ pub(super) fn resolve(
     };
     let sent = names("allowedHeaders", allowed)?;
     Ok(ext_auth::ExternalAuth {
-        // An empty list stands for the default of the protocol.
+        // An empty list means the default of the protocol.
         sent_headers: (!sent.is_empty()).then_some(sent),
         body: sent_body(written.forward_body.as_ref())?,
         ..ext_auth::ExternalAuth::new(service, vec![backend])

@@ -1,8 +1,9 @@
 //! Filters of rules and backendRefs, validated as in Envoy Gateway.
 //!
-//! Gateway API sets no order, so filters run in a fixed one: CORS, header edits, redirect or rewrite,
-//! mirrors. External authorization is a policy, which runs before them. An unsupported filter (extensions) makes the rule return 500, since it
-//! may restrict access. Only a mirror without a backend is left out, as Gateway API requires.
+//! Gateway API sets no order, so filters run in a fixed one: CORS, header edits, redirect or
+//! rewrite, mirrors. External authorization is a policy, which runs before them. An unsupported
+//! filter (extensions) makes the rule return 500, because it may restrict access. Only a mirror
+//! without a backend is omitted, as Gateway API requires.
 
 use towergate_core::filter::{Cors, PathEdit, Redirect, Rewrite};
 use towergate_core::plan::{Filter, Fraction, Mirror};
@@ -81,7 +82,7 @@ impl Filters {
         }
         let others = [
             ("URLRewrite", filters.rewrite.is_some()),
-            // A redirected request reaches no backend, and its copies would not either.
+            // A redirected request reaches no backend, and neither would its copies.
             ("RequestMirror", !filters.mirrors.is_empty()),
         ];
         for (other, is_used) in others {

@@ -64,7 +64,7 @@ pub(super) enum RouteRef<'a> {
     Udp(&'a Object<PortRouteSpec>),
 }
 
-/// Evaluates an expression for the object of any kind.
+/// Evaluates an expression for an object of any kind.
 macro_rules! of_any {
     ($route:expr, $object:ident => $what:expr) => {
         match $route {
@@ -112,7 +112,7 @@ impl<'a> RouteRef<'a> {
         of_any!(self, route => &route.misread)
     }
 
-    /// Those of the rule at this place, and those that concern every rule.
+    /// The unreadable fields of the rule at this index, and those that affect every rule.
     fn misread_of_rule(self, rule: usize) -> impl Iterator<Item = &'a SchemaViolation> {
         let within = format!("spec.rules[{rule}]");
         self.misread()
@@ -321,8 +321,8 @@ impl RuleErrors {
             .filter(move |fault| fault.condition == condition)
     }
 
-    /// Sets the conditions. A route some of whose rules are valid is accepted (GEP-1364); the message of
-    /// `PartiallyInvalid` begins as Gateway API prescribes.
+    /// Sets the conditions. A route with at least one valid rule is accepted (GEP-1364); the
+    /// message of `PartiallyInvalid` begins as Gateway API prescribes.
     fn state(&self, conditions: &mut Conditions<RouteReason>, total: usize) {
         for kind in [
             ConditionType::ResolvedRefs,

@@ -1,4 +1,4 @@
-//! Routes with equal matches, of which only the oldest gets the requests.
+//! Routes with equal matches: only the oldest receives the requests.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -13,7 +13,8 @@ use crate::status::{ConditionType, RouteReason};
 /// Gateway, listener and hostname.
 type Place<'a> = (GatewayIndex, ListenerIndex, &'a NamePattern);
 
-/// Sets the condition of routes whose matches another route has, for the same hostname of a listener.
+/// Sets the condition of routes with a match that another route also has, for the same hostname of
+/// a listener.
 pub(super) fn check(routes: &mut Routes<'_>) {
     let mut places: HashMap<Place<'_>, BTreeSet<RouteIndex>> = HashMap::new();
     for (at, state) in routes.indexed() {
@@ -75,7 +76,7 @@ pub(super) fn check(routes: &mut Routes<'_>) {
     }
 }
 
-/// The routes of `some` that have a match in common, for each match.
+/// For each match, the routes of `some` that have it.
 #[expect(
     clippy::mutable_key_type,
     reason = "a `Text` is compared and hashed by its source"

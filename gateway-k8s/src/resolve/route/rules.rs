@@ -78,7 +78,7 @@ pub(super) fn resolve(
     report: &mut Report,
 ) -> ResolvedRules {
     let parts: Vec<RuleParts> = match route {
-        // The CRD default of a route without rules is one that matches every request.
+        // The CRD default of a route without rules is one rule that matches every request.
         RouteRef::Http(http) if http.spec.rules.is_empty() => {
             vec![http_parts((0, &HttpRouteRule::default()), &http.misread)]
         }
@@ -109,7 +109,7 @@ pub(super) fn resolve(
         rules.push(resolver.rule(parts));
     }
     if unbounded {
-        // A request of any rule may belong to the rule whose match is lost.
+        // Any request may belong to the rule whose match is lost.
         rules.iter_mut().for_each(|rule| rule.respond = Some(500));
         resolver.faults.close();
     }
@@ -266,11 +266,11 @@ impl RuleResolver<'_, '_, '_> {
             Ok(restricted) => matches = restricted.unwrap_or(matches),
             Err(error) => self.extension_fault(".filters", error),
         }
-        // An error up to here makes the rule return 500. An error of a backend affects its share of
-        // requests only.
+        // The errors above make the rule return 500. An error of a backend affects only its share
+        // of the requests.
         let refused = self.faults.refusals() > before;
         let mut policies = self.external_auth(&parts.filters);
-        // A service that cannot be asked allows no request.
+        // A service that cannot be called allows no request.
         let unguarded = policies.len() < parts.filters.external_auth.len();
         let respond = (refused || unguarded).then_some(500);
         policies.extend(
@@ -342,7 +342,7 @@ impl RuleResolver<'_, '_, '_> {
         }
     }
 
-    /// What the HTTPRouteFilters of the rule do.
+    /// The effects of the rule's HTTPRouteFilters.
     fn extensions(&mut self, filters: &Filters) -> Extensions {
         let mut extensions = Extensions::default();
         for (at, reference) in &filters.extensions {
@@ -448,7 +448,8 @@ impl RuleResolver<'_, '_, '_> {
         mirrors
     }
 
-    /// `host_of_backend`: `Host` is the host name of the Backend, and whether `X-Forwarded-Host` is appended.
+    /// `host_of_backend`: if set, `Host` is the Backend's host name; the value states whether
+    /// `X-Forwarded-Host` is appended.
     fn weighted(
         &mut self,
         parts: Vec<BackendParts>,

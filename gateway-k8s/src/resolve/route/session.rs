@@ -15,7 +15,7 @@ use crate::api::http_route;
 /// The longest name of a session (schema of `sessionName`), in characters.
 const LONGEST_NAME: usize = 128;
 
-/// Fields that frame or route a message, or that have a meaning of their own in responses.
+/// Fields that frame or route a message, or that have a fixed meaning in responses.
 const RESERVED: [&str; 15] = [
     "connection",
     "content-encoding",
@@ -71,7 +71,8 @@ pub(super) fn resolve(
     })
 }
 
-/// Envoy Gateway's name: unique in the cluster, so that sessions of different rules do not meet in a browser.
+/// Envoy Gateway's name: unique in the cluster, so that sessions of different rules do not collide
+/// in a browser.
 fn default_name(route: RouteRef<'_>, rule: usize) -> String {
     let (kind, meta) = (route.route_kind().word(), route.meta());
     format!("{kind}-{}-{}-rule-{rule}", meta.namespace, meta.name)
@@ -82,7 +83,7 @@ fn cookie(
     lifetime: Option<&str>,
     absolute_timeout: Option<Duration>,
 ) -> Result<SessionCarrier, String> {
-    // RFC 6265, section 4.1.1: the name of a cookie is a token, as that of a field.
+    // RFC 6265, section 4.1.1: the name of a cookie is a token, like the name of a field.
     if HeaderName::from_bytes(name.as_bytes()).is_err() {
         return Err(format!("sessionName {name:?} is not a valid cookie name"));
     }

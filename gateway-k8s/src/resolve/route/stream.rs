@@ -1,7 +1,7 @@
 //! Rules of TLSRoutes, TCPRoutes and UDPRoutes.
 //!
-//! Each route has one rule. Passed-through connections carry TLS of the client, so BackendTLSPolicies apply
-//! to other listeners only.
+//! Each route has one rule. Passed-through connections carry the client's TLS, so
+//! BackendTLSPolicies apply only to other listeners.
 
 use towergate_core::plan::{Destination, WeightedBackend};
 
@@ -139,7 +139,7 @@ impl StreamResolver<'_, '_, '_> {
         readable
     }
 
-    /// The backends of a rule. `passed`: without BackendTLSPolicies.
+    /// The backends of a rule. `passed`: passthrough, without BackendTLSPolicies.
     fn weighted(&mut self, refs: &[StreamBackendRef], passed: bool) -> Vec<WeightedBackend> {
         // Errors that do not concern TLS occur for both modes and are reported once.
         let quiet = passed && self.tls.terminated;

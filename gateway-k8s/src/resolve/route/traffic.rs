@@ -63,7 +63,7 @@ impl RuleTraffic {
         let before = traffic.request_timeout.take();
         let own = match (self.request, self.attempt) {
             (Some(request), _) => Some(request),
-            // Without a request timeout, that of the only attempt is the limit.
+            // Without a request timeout, the timeout of the only attempt is the limit.
             (None, Some(attempt)) if self.retry.is_none() => Some(attempt),
             _ => None,
         };
@@ -96,7 +96,7 @@ fn retry(written: &HttpRouteRetry) -> Result<Retry, String> {
             .ok_or_else(|| format!("retry.backoff {text:?} is not a duration"))
     });
     let defaults = Retry::default();
-    // Without codes, connection errors are retried (GEP-1731), and the default statuses.
+    // Without codes, connection errors (GEP-1731) and the default statuses are retried.
     let reset = statuses.is_empty();
     if reset {
         statuses.clone_from(&defaults.on.statuses);

@@ -14,7 +14,7 @@ enum Name {
     Invalid {
         /// As exact text, which has the higher precedence.
         exact: TextMatch,
-        /// Every name that it may be meant for; `None`: nothing of it is certain.
+        /// Every name that it may stand for; `None`: no part of it is certain.
         loose: Option<TextMatch>,
     },
 }
@@ -36,7 +36,7 @@ impl Name {
 }
 
 impl MatchReader<'_> {
-    /// What calls a service and method may be; `None`: any.
+    /// The calls that a service and method may stand for; `None`: any call.
     pub(super) fn grpc_method(&mut self, written: &Written) -> Option<Readings<PathMatch>> {
         let unread = self.is_unread(".method");
         let word = written.kind.as_deref().unwrap_or("Exact");
@@ -58,7 +58,7 @@ impl MatchReader<'_> {
         {
             return Some(Readings::One(path(service.clone(), method.clone())));
         }
-        // Without anything certain the match could be for any call.
+        // Without a certain part, the match could stand for any call.
         let loose = (service.loose(), method.loose());
         (loose != (None, None)).then(|| {
             let exact = path(service.exact(), method.exact());

@@ -1,8 +1,8 @@
-//! Matches of rules, as far as they can be read.
+//! Matches of rules, including the readable parts of invalid ones.
 //!
-//! A rule whose match is wrong must not let its requests through to a less specific rule. So a match that
-//! is invalid is read as everything that it may have been meant to be, and the rule returns 500 for all of
-//! it:
+//! The requests of a rule with an invalid match must not reach a less specific rule. Therefore an
+//! invalid match is read as all matches that its author may have intended, and the rule returns 500
+//! for all of them:
 //!
 //! | invalid part | what is kept of it |
 //! |---|---|
@@ -13,10 +13,10 @@
 //! | name of a header or query parameter | nothing: the other parts of the match decide |
 //! | gRPC service or method | the literal text at its start |
 //!
-//! If nothing is kept of a path, the match could be for any request of the route, so the whole route
-//! returns 500 ([`RuleMatches::unbounded`]).
+//! If no part of a path is kept, the match could stand for any request of the route, so the whole
+//! route returns 500 ([`RuleMatches::unbounded`]).
 //!
-//! What is kept has at least the precedence of the match that was meant.
+//! The kept matches have at least the precedence of the intended match.
 
 mod grpc;
 mod path;
@@ -31,7 +31,7 @@ use self::reading::{Readings, product};
 use crate::api::grpc_route::GrpcRouteMatch;
 use crate::api::http_route::HttpRouteMatch;
 
-/// The methods that Gateway API has (`HTTPMethod`).
+/// The methods of Gateway API (`HTTPMethod`).
 const METHODS: [Method; 9] = [
     Method::GET,
     Method::HEAD,
@@ -49,9 +49,10 @@ const METHODS: [Method; 9] = [
 pub(super) struct RuleMatches {
     /// Never empty.
     pub(super) matches: Vec<Match>,
-    /// Invalid values; if there are any, `matches` is what the rule may have been meant for.
+    /// Invalid values. If there are any, `matches` contains all matches that the rule may have
+    /// intended.
     pub(super) faults: Vec<MatchError>,
-    /// A match of the rule could be for any request.
+    /// A match of the rule could stand for any request.
     pub(super) unbounded: bool,
 }
 
@@ -65,8 +66,8 @@ pub(super) struct MatchError {
 }
 
 impl RuleMatches {
-    /// The matches of a rule of an HTTPRoute; without any, every request. `unread` are the fields of the
-    /// rule, which is at `rule`, that the decoder could not read.
+    /// The matches of a rule of an HTTPRoute; without any, every request. `rule` is the path of the
+    /// rule, `unread` its fields that the decoder could not read.
     pub(super) fn http(
         matches: &[HttpRouteMatch],
         rule: usize,
@@ -75,7 +76,8 @@ impl RuleMatches {
         Self::read(matches, rule, unread, |reader, one| reader.http(one))
     }
 
-    /// The matches of a rule of a GRPCRoute; without any, every call. `unread` as for [`Self::http`].
+    /// The matches of a rule of a GRPCRoute; without any, every call. `rule` and `unread` are as in
+    /// [`Self::http`].
     pub(super) fn grpc(
         matches: &[GrpcRouteMatch],
         rule: usize,
@@ -92,7 +94,8 @@ impl RuleMatches {
     ) -> Self {
         let unread = unread_of(rule, unread);
         let mut found = Self {
-            // Not grown: that makes room for four, where nearly all rules have one, of thousands of rules.
+            // Allocated with the exact size: growth would reserve room for four matches, and nearly
+            // all of thousands of rules have one.
             matches: Vec::with_capacity(matches.len().max(1)),
             unbounded: hides_matches(matches.len(), &unread),
             ..Self::default()
@@ -127,7 +130,7 @@ fn unread_of(rule: usize, unread: &[SchemaViolation]) -> Vec<String> {
     unread.iter().filter_map(below).collect()
 }
 
-/// Whether a rule without matches may have them in a field that could not be read.
+/// Whether an unreadable field of a rule without matches may contain its matches.
 fn hides_matches(count: usize, unread: &[String]) -> bool {
     const OTHERS: [&str; 6] = [
         ".name",
@@ -153,7 +156,8 @@ struct MatchReader<'r> {
 }
 
 impl MatchReader<'_> {
-    /// Adds what a match of an HTTPRoute may be for; `false`: any request.
+    /// Adds the matches that a match of an HTTPRoute may stand for. Returns `false` if it could
+    /// stand for any request.
     fn http(&mut self, written: &HttpRouteMatch) -> bool {
         let path = match &written.path {
             Some(path) => self.path(path),
@@ -181,7 +185,8 @@ impl MatchReader<'_> {
         true
     }
 
-    /// Adds what a match of a GRPCRoute may be for; `false`: any call.
+    /// Adds the matches that a match of a GRPCRoute may stand for. Returns `false` if it could
+    /// stand for any call.
     fn grpc(&mut self, written: &GrpcRouteMatch) -> bool {
         let path = match &written.method {
             Some(method) => self.grpc_method(method),
@@ -242,7 +247,7 @@ impl MatchReader<'_> {
         self.found.faults.push(MatchError { field, message });
     }
 
-    /// Whether the path may be in a field of the match that the decoder could not read.
+    /// Whether an unreadable field of the match may contain the path.
     fn hides_path(&self) -> bool {
         const OTHERS: [&str; 3] = [".headers", ".queryParams", ".method"];
         let within = format!(".matches[{}]", self.at);
@@ -253,7 +258,7 @@ impl MatchReader<'_> {
         self.unread.iter().any(hides)
     }
 
-    /// Whether the decoder has reported an error at `field` of the match, or in it.
+    /// Whether the decoder has reported an error at or below `field` of the match.
     fn is_unread(&self, field: &str) -> bool {
         if self.unread.is_empty() {
             return false;
@@ -267,7 +272,7 @@ impl MatchReader<'_> {
     }
 }
 
-/// Every method, each by itself too: a match with a method takes precedence over one without.
+/// No method, and each method separately: a match with a method takes precedence over one without.
 fn any_method() -> Readings<Option<Text<Method>>> {
     let each = METHODS.iter().map(|method| Some(method.clone().into()));
     Readings::Several(each.chain([None]).collect())

@@ -28,7 +28,7 @@ impl PathType {
 }
 
 impl MatchReader<'_> {
-    /// What a path match may be for; `None`: any path.
+    /// The paths that a path match may stand for; `None`: any path.
     pub(super) fn path(&mut self, written: &HttpPathMatch) -> Option<Readings<PathMatch>> {
         let value = written.value.as_deref().unwrap_or("/");
         let unread = self.is_unread(".path");
@@ -37,7 +37,7 @@ impl MatchReader<'_> {
         }
         let kind = PathType::parse(written.kind.as_deref());
         match kind {
-            // The decoder has reported the field, which may be the type.
+            // The decoder has already reported the field, which may be the type.
             _ if unread => of_unknown_type(value),
             Some(PathType::Prefix) => self.plain(value, PathMatch::Prefix),
             Some(PathType::Exact) => self.plain(value, PathMatch::Exact),
@@ -91,7 +91,7 @@ fn regex(expression: &str) -> Result<PathMatch, String> {
     }
 }
 
-/// A path whose type is not known: in every way in which it could be compared.
+/// A path of unknown type: one match for each possible type.
 fn of_unknown_type(value: &str) -> Option<Readings<PathMatch>> {
     let mut all = Vec::new();
     for path in spellings(value).unwrap_or_default() {
@@ -106,7 +106,7 @@ fn of_unknown_type(value: &str) -> Option<Readings<PathMatch>> {
     (!all.is_empty()).then_some(Readings::Several(all))
 }
 
-/// Every path that begins as a broken expression does; `None`: it begins with nothing certain.
+/// Every path with the literal beginning of an invalid expression; `None`: it has none.
 fn of_broken_expression(expression: &str) -> Option<PathMatch> {
     let literal = literal_start(expression);
     if literal.len() < 2 || !literal.starts_with('/') {
@@ -115,7 +115,7 @@ fn of_broken_expression(expression: &str) -> Option<PathMatch> {
     regex(&starting_with(&literal, expression)).ok()
 }
 
-/// The path in its normal spelling, in which requests have it.
+/// The normalised path, as in sanitized requests.
 ///
 /// # Errors
 /// Why it is invalid (Gateway API, `HTTPPathMatch`).
@@ -148,7 +148,7 @@ fn is_path_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@%".contains(&byte)
 }
 
-/// The spellings in which requests may have an invalid path; `None`: it is for any.
+/// The normalised paths that an invalid path may stand for; `None`: any path.
 fn spellings(value: &str) -> Option<Vec<String>> {
     let value = value.trim();
     let value = value.split_once("://").map_or(value, |(_, rest)| {
@@ -177,7 +177,7 @@ fn spellings(value: &str) -> Option<Vec<String>> {
     Some(all)
 }
 
-/// A path with what is not visible ASCII escaped, as clients send it.
+/// A path with bytes other than visible ASCII escaped, as clients send it.
 fn encoded(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     for byte in path.bytes() {

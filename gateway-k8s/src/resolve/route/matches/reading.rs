@@ -1,6 +1,6 @@
-//! What a part of a match may be meant to be.
+//! Possible intended values of a part of a match.
 
-/// One reading of a valid part, or all that an invalid one may be meant to be.
+/// The single reading of a valid part, or all possible readings of an invalid one.
 #[derive(Debug)]
 pub(super) enum Readings<T> {
     /// The part is valid.
@@ -23,7 +23,7 @@ pub(super) fn product<A: Clone, B: Clone, C: Clone, D: Clone>(
     parts: (Readings<A>, Readings<B>, Readings<C>, Readings<D>),
     mut add: impl FnMut(A, B, C, D),
 ) {
-    // Nearly all matches are valid, and then nothing is cloned.
+    // Nearly all matches are valid, so nothing is cloned for them.
     let (a, b, c, d) = match parts {
         (Readings::One(a), Readings::One(b), Readings::One(c), Readings::One(d)) => {
             return add(a, b, c, d);
@@ -41,8 +41,8 @@ pub(super) fn product<A: Clone, B: Clone, C: Clone, D: Clone>(
     }
 }
 
-/// The literal text with which everything begins that a regular expression matches, broken or not. Empty
-/// if there is none that is certain.
+/// The literal beginning of all texts that a regular expression, valid or not, matches. Empty if
+/// there is none for certain.
 pub(super) fn literal_start(expression: &str) -> String {
     if has_open_alternative(expression) {
         return String::new();
@@ -55,7 +55,7 @@ pub(super) fn literal_start(expression: &str) -> String {
                 Some(escaped) if escaped.is_ascii_punctuation() => literal.push(escaped),
                 _ => break,
             },
-            // What stands before these may be absent.
+            // The item before one of these may be absent.
             '*' | '?' | '{' => {
                 literal.pop();
                 break;
@@ -67,7 +67,7 @@ pub(super) fn literal_start(expression: &str) -> String {
     literal
 }
 
-/// Whether an alternative stands outside of groups, as far as can be told.
+/// Whether an alternative occurs outside of groups. A best guess for invalid expressions.
 fn has_open_alternative(expression: &str) -> bool {
     let mut depth = 0_usize;
     let mut letters = expression.chars();
@@ -83,8 +83,8 @@ fn has_open_alternative(expression: &str) -> bool {
     false
 }
 
-/// An expression for every text that begins with `literal`. It is as long as `written` at least, as of
-/// expressions the longer one takes precedence.
+/// An expression for every text that begins with `literal`. It is at least as long as `written`,
+/// because longer expressions take precedence.
 pub(super) fn starting_with(literal: &str, written: &str) -> String {
     let mut expression = regex_escape(literal);
     while expression.chars().count() <= written.chars().count() {
@@ -108,7 +108,7 @@ fn regex_escape(text: &str) -> String {
     out
 }
 
-/// Whether a text has characters that mean something in a regular expression.
+/// Whether a text contains special characters of regular expressions.
 pub(super) fn looks_like_expression(text: &str) -> bool {
     text.contains([
         '.', '*', '?', '+', '[', ']', '(', ')', '{', '}', '|', '^', '$', '\\',

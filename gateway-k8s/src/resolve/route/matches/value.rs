@@ -11,7 +11,7 @@ use crate::api::http_route::HttpValueMatch;
 type Values<N> = Vec<NameMatch<N>>;
 
 impl MatchReader<'_> {
-    /// Of entries with equivalent names only the first counts (Gateway API, `HTTPHeaderMatch`).
+    /// If names are equivalent, only the first entry counts (Gateway API, `HTTPHeaderMatch`).
     pub(super) fn headers(
         &mut self,
         written: &[HttpValueMatch],
@@ -19,9 +19,9 @@ impl MatchReader<'_> {
         self.values(".headers", written, |name| name.parse().ok())
     }
 
-    /// Of entries with the same name only the first counts (Gateway API, `HTTPQueryParamMatch`).
+    /// If names are equal, only the first entry counts (Gateway API, `HTTPQueryParamMatch`).
     pub(super) fn query(&mut self, written: &[HttpValueMatch]) -> Readings<Values<String>> {
-        // Both kinds of names have the same characters.
+        // The same characters are allowed in both kinds of names.
         let name = |name: &str| HeaderName::try_from(name).ok().map(|_| name.to_owned());
         self.values(".queryParams", written, name)
     }
@@ -43,7 +43,7 @@ impl MatchReader<'_> {
             }
             let value = self.value(&field, entry);
             let Some(name) = name else {
-                // What else the match has decides.
+                // The other parts of the match decide.
                 loose.get_or_insert_with(|| exact.clone());
                 continue;
             };
@@ -75,7 +75,7 @@ impl MatchReader<'_> {
     /// How a value is compared.
     ///
     /// # Errors
-    /// If that is invalid: the value as an exact one, which has the higher precedence, and any value.
+    /// If the type is invalid: the exact value, which has the higher precedence, and any value.
     fn value(
         &mut self,
         field: &str,
