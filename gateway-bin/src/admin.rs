@@ -1,4 +1,4 @@
-//! The admin page: readiness, metrics and the configuration in service. Read-only.
+//! The admin endpoints: readiness, metrics and the configuration in service. Read-only.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ use towergate_policy::Policy;
 
 use crate::metrics::Metrics;
 
-/// The state that the admin page shows.
+/// The state that the admin endpoints show.
 #[derive(Default)]
 pub(crate) struct Admin {
     ready: AtomicBool,
@@ -81,7 +81,7 @@ fn fault(fault: &PolicyFault) -> Value {
     })
 }
 
-/// Serves the admin page on `address` until the runtime ends. Returns the bound address.
+/// Serves the admin endpoints on `address` until the runtime ends. Returns the bound address.
 ///
 /// # Errors
 /// If the address cannot be bound.
@@ -99,8 +99,9 @@ pub(crate) async fn serve(address: SocketAddr, admin: Arc<Admin>) -> std::io::Re
     Ok(bound)
 }
 
-/// Serves readiness and metrics only on `address` until the runtime ends. Returns the bound address. Unlike the admin
-/// page, this page shows no configuration and can be reachable from other hosts.
+/// Serves readiness and metrics only on `address` until the runtime ends. Returns the bound
+/// address. Unlike the admin endpoints, these show no configuration and can be reachable from other
+/// hosts.
 ///
 /// # Errors
 /// If the address cannot be bound.

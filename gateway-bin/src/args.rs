@@ -77,19 +77,20 @@ Examples:
     /// cannot be read.
     #[command(display_name = "towergate")]
     Status(ManifestArgs),
-    /// Print the configuration of the service that counts global rate limits.
+    /// Print the configuration of the service that counts requests for global rate limits.
     ///
-    /// Prints a YAML document for each domain in the format of envoyproxy/ratelimit, or writes a file for each with
-    /// --out, into the folder that the service reads. Exit status: 0 if all objects are readable, 1 if one is not, 2
-    /// if a file cannot be read or written.
+    /// Prints one YAML document per domain in the format of envoyproxy/ratelimit. With --out,
+    /// writes one file per domain into a folder, from which the service reads them. Exit status: 0
+    /// if all objects are readable, 1 if one is not, 2 if a file cannot be read or written.
     #[command(display_name = "towergate")]
     RateLimits(RateLimitsArgs),
-    /// Translate Ingresses of ingress-nginx into Gateway API.
+    /// Translate Ingresses of ingress-nginx to Gateway API.
     ///
-    /// Reads Ingresses with the IngressClasses, Services, Secrets, ConfigMaps, and the controller's Deployment or Helm
-    /// values in the given folders and below. `-` reads manifests from standard input. Writes one file per namespace
-    /// with --out, and prints what became of each annotation, ConfigMap key and flag. Exit status: 0; 1 if a verdict
-    /// is as bad as --fail-on or a manifest is invalid; 2 if a file cannot be read or written.
+    /// Reads Ingresses with the IngressClasses, Services, Secrets, ConfigMaps, and the controller's
+    /// Deployment or Helm values in the given folders and below. `-` reads manifests from standard
+    /// input. Writes one file per namespace with --out, and prints a verdict on each annotation,
+    /// ConfigMap key and flag. Exit status: 0; 1 if a verdict is --fail-on or worse, or a manifest
+    /// is invalid; 2 if a file cannot be read or written.
     #[command(display_name = "towergate", after_help = MIGRATE_EXAMPLES)]
     Migrate(MigrateArgs),
     /// Serve a backend that returns each request as JSON.
@@ -143,14 +144,14 @@ Examples:
     towergate run --from https://towergate-controller.towergate-system:18000 \\
       --credentials /var/run/towergate --state /var/lib/towergate";
 
-/// The manifests and how they are resolved.
+/// The manifests and the options of their resolution.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ManifestArgs {
     /// Folders or files of manifests.
     #[arg(required = true, value_name = "DIR")]
     pub(crate) paths: Vec<PathBuf>,
-    /// Controller name whose GatewayClasses are served. Gateways whose GatewayClass is not in the folders are served
-    /// as well.
+    /// Controller name whose GatewayClasses are served. Gateways whose GatewayClass is not in the
+    /// folders are also served.
     #[arg(
         long,
         value_name = "NAME",
@@ -170,28 +171,29 @@ pub(crate) struct ManifestArgs {
     /// Report unknown fields, and unknown kinds in the API groups of Gateway API and Envoy Gateway, as errors.
     #[arg(long)]
     pub(crate) strict: bool,
-    /// Reject TLS clients without a server name or with one that no certificate covers. Default: such clients get the
-    /// first certificate of the listener, as with Envoy.
+    /// Reject TLS clients that send no server name, or a server name that no certificate covers.
+    /// Default: as in Envoy, these clients receive the first certificate of the listener.
     #[arg(long)]
     pub(crate) refuse_unknown_sni: bool,
-    /// Secret with the keys of OpenID Connect sessions. Each of its values is a key of at least 32 bytes; that with
-    /// the first name seals, all of them open. Default: each policy derives its key from its client secret.
+    /// Secret with the keys of OpenID Connect sessions. Each of its values is a key of at least 32
+    /// bytes. The key with the first name seals; all keys open. Default: each policy derives its
+    /// key from its client secret.
     #[arg(long, value_name = "NAMESPACE/SECRET")]
     pub(crate) session_keys: Option<SecretName>,
     /// GeoIP database (MaxMind DB: City, Country, Enterprise, ASN, ISP or Anonymous-IP) for `clientIPGeoLocations`. Read
     /// again when the file changes. Can be repeated. Default: policies with `clientIPGeoLocations` are rejected.
     #[arg(long = "geoip-database", value_name = "FILE")]
     pub(crate) geoip_databases: Vec<PathBuf>,
-    /// Serve the Ingresses of this class as well, translated as `towergate migrate` does, by the Gateway
-    /// `ingress-nginx/NAME`. A path whose guard cannot be translated answers 500.
+    /// Also serve the Ingresses of this class on the Gateway `ingress-nginx/NAME`, with the
+    /// translation of `towergate migrate`. A path whose guard cannot be translated returns 500.
     #[arg(long, value_name = "NAME")]
     pub(crate) ingress_class: Option<String>,
     #[command(flatten)]
     pub(crate) rate_limit: RateLimitArgs,
-    /// Behave as Envoy where Towergate differs on purpose.
+    /// Behave like Envoy where Towergate differs intentionally.
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     pub(crate) parity: Vec<ParityFlag>,
-    /// Do not use objects of kind Backend: requests to them are answered 500.
+    /// Do not use objects of kind Backend: requests to them receive 500.
     #[arg(long)]
     pub(crate) no_backends: bool,
     #[command(flatten)]
@@ -201,9 +203,9 @@ pub(crate) struct ManifestArgs {
 /// Addresses that Backends of type `DynamicResolver` may reach.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct DynamicResolverArgs {
-    /// Allow Backends of type `DynamicResolver`, which send each request to the host that it names. Only public
-    /// addresses are reached: no private, loopback, link-local or metadata address. Default: requests to such a
-    /// Backend are answered 500.
+    /// Allow Backends of type `DynamicResolver`, which send each request to the host that the
+    /// request names. Only public addresses are permitted: no private, loopback, link-local or
+    /// metadata address. Default: requests to such a Backend receive 500.
     #[arg(long = "dynamic-resolver")]
     pub(crate) enabled: bool,
     /// Network that Backends of type `DynamicResolver` may reach although it is not public, such as 10.1.0.0/16. Can
@@ -234,17 +236,18 @@ impl DynamicResolverArgs {
     }
 }
 
-/// The service that counts global rate limits.
+/// The service that counts requests for global rate limits.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct RateLimitArgs {
-    /// Service that counts global rate limits over Envoy's gRPC protocol, such as envoyproxy/ratelimit. `towergate
-    /// rate-limits` writes its configuration. Default: policies with global limits are invalid.
+    /// Service that counts requests for global rate limits over Envoy's gRPC protocol, such as
+    /// envoyproxy/ratelimit. `towergate rate-limits` writes its configuration. Default: policies
+    /// with global limits are invalid.
     #[arg(long = "rate-limit-service", value_name = "HOST:PORT")]
     pub(crate) service: Option<RateLimitService>,
-    /// Time for an answer of the service. Default: 20ms.
+    /// Timeout of the service. Default: 20ms.
     #[arg(long = "rate-limit-timeout", value_name = "TIME", requires = "service")]
     pub(crate) timeout: Option<Seconds>,
-    /// Answer 500 while the service does not answer. Default: such requests pass.
+    /// Return 500 while the service does not respond. Default: these requests are allowed.
     #[arg(long = "rate-limit-fail-closed", requires = "service")]
     pub(crate) fail_closed: bool,
 }
@@ -266,9 +269,9 @@ impl RateLimitArgs {
 pub(crate) enum ParityFlag {
     /// Return 404 if no rule of the most specific matching hostname matches, without trying less specific hostnames.
     StrictHost,
-    /// Pass a client's own x-envoy-external-address header where Envoy passes it.
+    /// Forward a client's own x-envoy-external-address header where Envoy forwards it.
     ExternalAddress,
-    /// Answer cross-origin requests as Envoy: name the origin in place of "*", and add no Vary.
+    /// Respond to cross-origin requests like Envoy: send the origin instead of "*", and no Vary.
     Cors,
 }
 
@@ -306,10 +309,11 @@ pub(crate) struct RunArgs {
     /// Name server for the host names of Backends. Can be repeated. Default: the name servers of the system.
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) dns_server: Vec<SocketAddr>,
-    /// Address of the admin page (/ready, /stats/prometheus, /config, /version), or `off`.
+    /// Address of the admin endpoints (/ready, /stats/prometheus, /config, /version), or `off`.
     #[arg(long, value_name = "ADDR|off", default_value = "127.0.0.1:19000")]
     pub(crate) admin: OffOr<SocketAddr>,
-    /// Address of a page with /ready and /stats/prometheus only, for load balancers and Prometheus.
+    /// Address of a server with only /ready and /stats/prometheus, for load balancers and
+    /// Prometheus.
     #[arg(long, value_name = "ADDR")]
     pub(crate) health: Option<SocketAddr>,
     /// File of the access log, `-` for standard output, or `off`.
@@ -328,11 +332,11 @@ pub(crate) struct RunArgs {
     /// Time limit for requests in flight when the gateway shuts down, such as 30s.
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub(crate) drain_timeout: Seconds,
-    /// Interval at which folders are read for changes that the system did not report, and at which ports that could
-    /// not be bound are tried again, such as 30s.
+    /// Interval at which folders are read for changes that the system did not report, and at which
+    /// binding of unbound ports is retried, such as 30s.
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub(crate) poll_interval: Seconds,
-    /// Do not print the listeners and requests to try at the start.
+    /// Do not print the listeners and the example requests at startup.
     #[arg(long, short)]
     pub(crate) quiet: bool,
 }
@@ -346,7 +350,7 @@ pub(crate) struct ControllerArgs {
     pub(crate) credentials: PathBuf,
     /// The folder of the state file.
     pub(crate) state: Option<PathBuf>,
-    /// Interval at which a configuration that is not fully in service is tried again.
+    /// Interval of retries for a configuration that is not fully in service.
     pub(crate) retry: Duration,
 }
 
@@ -390,11 +394,11 @@ pub(crate) struct MigrateArgs {
     /// Format of the report.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: ReportFormat,
-    /// Exit with status 1 if a verdict is this one or a worse one.
+    /// Exit with status 1 if a verdict is this one or worse.
     #[arg(long, value_name = "VERDICT")]
     pub(crate) fail_on: Option<FailOn>,
-    /// Send generated requests through the translation, in this process, and print where a model of ingress-nginx
-    /// answers differently, the smallest request first.
+    /// Send generated requests through the translation, in this process, and print those to which a
+    /// model of ingress-nginx responds differently, the smallest request first.
     #[arg(long)]
     pub(crate) prove: bool,
     /// The shared Gateway.
@@ -415,16 +419,16 @@ pub(crate) enum ReportFormat {
     Html,
     /// One JSON object, indented.
     Json,
-    /// A summary, and what is not the same, the worst first.
+    /// A summary, then the differences, the worst first.
     Text,
 }
 
 /// The verdict of `--fail-on`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum FailOn {
-    /// Anything that is not the same.
+    /// Any verdict other than the same behaviour.
     SameWithADifference,
-    /// Anything that needs a decision or is impossible.
+    /// Any verdict that needs a decision or is impossible.
     NeedsADecision,
     /// Anything that is impossible.
     Impossible,

@@ -47,7 +47,7 @@ pub(crate) struct Applied {
 
 /// A source of configurations.
 pub(crate) trait Source {
-    /// Whether `--port`, `--bind` and `--reuse-port` are available.
+    /// Whether the program has the flags `--port`, `--bind` and `--reuse-port`.
     const HAS_PORT_FLAGS: bool;
 
     /// Returns the initial configuration.
@@ -122,8 +122,9 @@ impl<D: DataPlane> Control<D> {
         }
     }
 
-    /// Brings `desired` into service and reports the result to `source`. Addresses that cannot be bound are logged
-    /// and left out. Returns whether anything differs from before, also if `desired` was rejected.
+    /// Brings `desired` into service and reports the result to `source`. Addresses that cannot be
+    /// bound are logged and omitted. Returns whether anything differs from before, even if
+    /// `desired` was rejected.
     pub(crate) fn serve<S: Source>(&mut self, desired: Desired, source: &mut S) -> bool {
         let mut outcome = self.apply_with(desired, D::apply_bindable);
         match &mut outcome {
@@ -144,7 +145,7 @@ impl<D: DataPlane> Control<D> {
     ) -> Result<Applied, Failure> {
         let Desired { plan, endpoints } = desired;
         let new_endpoints = *endpoints != *self.current.endpoints;
-        // Endpoints first: a new route must not find its backend empty.
+        // Endpoints are applied first, so that the backends of new routes have endpoints.
         if new_endpoints {
             self.data_plane.set_endpoints(&endpoints);
             self.current.endpoints = endpoints;
@@ -152,7 +153,7 @@ impl<D: DataPlane> Control<D> {
         }
         let counts = &self.metrics.config;
         let first = counts.applied.load(Ordering::Relaxed) == 0;
-        // Equal parts are kept in memory once and built once.
+        // Equal parts are stored and built only once.
         let mut plan = Arc::unwrap_or_clone(plan);
         plan.share(&self.current.plan);
         let new_plan = first || plan != *self.current.plan;

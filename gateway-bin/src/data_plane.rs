@@ -36,7 +36,7 @@ pub(crate) trait DataPlane {
     fn connections(&self) -> usize;
 }
 
-/// How the data plane uses the network.
+/// Network options of the data plane.
 #[derive(Clone, Debug)]
 pub(crate) struct SocketSettings {
     /// Whether ports are shared with other processes.

@@ -1,7 +1,8 @@
 //! The self-signed certificate of translated Ingresses, for clients without a known server name.
 //!
-//! ingress-nginx makes one when it starts. The translation refers to a Secret, which is made once: by `migrate`
-//! in the folder of the translation, by `run --ingress-class` for the life of the process.
+//! ingress-nginx creates one at startup. The translation refers to a Secret with such a
+//! certificate: `migrate` creates it once in the folder of the translation, `run --ingress-class`
+//! once per process.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -14,10 +15,11 @@ use towergate_k8s::ObjectKey;
 use crate::Failure;
 use crate::dev_cert;
 
-/// Subject and name of the certificate that ingress-nginx makes.
+/// Subject and name of the certificate that ingress-nginx creates.
 const SUBJECT: &str = "Kubernetes Ingress Controller Fake Certificate";
 const NAME: &str = "ingress.local";
-/// Lifetime in days: ten years, as it can verify nothing anyway.
+/// Lifetime in days: ten years. A shorter one has no benefit, because clients cannot verify the
+/// certificate.
 const DAYS: u32 = 3650;
 /// File of the Secret in the folder of a translation.
 const FILE: &str = "default-certificate.yaml";
@@ -29,7 +31,7 @@ fn new_secret(key: &ObjectKey) -> Result<String, Failure> {
     Ok(dev_cert::manifest(&key.namespace, &key.name, &pair))
 }
 
-/// Writes the Secret into `folder`, unless an earlier run has.
+/// Writes the Secret into `folder`, unless it already exists.
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -46,7 +48,8 @@ pub(crate) fn write_once(folder: &Path, key: &ObjectKey) -> Result<(), Failure> 
     }
 }
 
-/// The Secret of this process. Empty if no certificate can be made: the listener then reports its absence.
+/// The Secret of this process. Empty if the certificate cannot be created: the listener then
+/// reports the missing Secret.
 pub(crate) fn of_process(key: &ObjectKey) -> &'static str {
     static SECRET: OnceLock<String> = OnceLock::new();
     SECRET.get_or_init(|| new_secret(key).unwrap_or_default())

@@ -94,7 +94,7 @@ pub(crate) fn manifest(namespace: &str, name: &str, pair: &Pair) -> String {
     )
 }
 
-/// Writes a file that has `mode` before the first byte is written.
+/// Writes a file that already has `mode` when its first byte is written.
 fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.create(true).truncate(true);

@@ -84,7 +84,7 @@ async fn serve(listener: TcpListener, service: Option<Arc<str>>) {
             Ok((stream, peer)) => {
                 tokio::spawn(connection(stream, peer, service.clone()));
             }
-            // Out of file descriptors: closing connections frees some.
+            // The process has no free file descriptors. Closing connections frees some.
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }

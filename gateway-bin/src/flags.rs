@@ -60,7 +60,7 @@ impl FromStr for PortMap {
 /// `127.0.0.1` or `edge/public=192.0.2.1`: an address to bind, for all Gateways or for one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Bind {
-    /// `namespace/name` of the Gateway. `None`: all Gateways without an address of their own.
+    /// `namespace/name` of the Gateway. `None`: all Gateways without their own address.
     pub(crate) gateway: Option<String>,
     /// The address.
     pub(crate) address: IpAddr,

@@ -24,7 +24,7 @@ pub(crate) struct FolderSource {
     metrics: Arc<Metrics>,
     /// Diagnostics of the last reading, which are not logged again.
     logged: Vec<Diagnostic>,
-    /// The last reading is not fully in service: each poll tries it again.
+    /// Whether the last reading is not fully in service, so each poll retries it.
     retry: bool,
 }
 

@@ -1,5 +1,5 @@
-//! Ingresses that are served as they are (`--ingress-class`): the translation of `towergate migrate`, in
-//! memory.
+//! Ingresses that are served without a migration of their manifests (`--ingress-class`): the
+//! translation of `towergate migrate`, in memory.
 
 use std::fmt::Write;
 use std::fs;
@@ -15,7 +15,7 @@ pub(crate) const NAME: &str = "<ingresses>";
 
 /// Translates the Ingresses of `class` in `files`. Empty: there are none.
 ///
-/// A file that cannot be read is reported where it is read as a manifest.
+/// The loader of manifests reports files that cannot be read.
 pub(crate) fn translate_files(files: &[PathBuf], class: &str) -> String {
     let mut manifests = Manifests::default();
     for file in files.iter().filter(|file| *file != Path::new(NAME)) {

@@ -24,7 +24,8 @@ pub(crate) fn describe<P>(error: &BindError, plan: &Plan<P>, port_flags: bool) -
     }
 }
 
-/// Adds listeners and advice to the addresses of a rejected plan. Other errors are returned as they are.
+/// Adds listeners and advice to the addresses of a rejected plan. Other errors are returned
+/// unchanged.
 pub(crate) fn with_advice<P>(error: Failure, plan: &Plan<P>, port_flags: bool) -> Failure {
     match error.downcast_ref() {
         Some(ApplyError::Listen(errors)) => {
@@ -47,7 +48,7 @@ pub(crate) fn describe_flag(flag: &str, address: SocketAddr, error: &io::Error) 
     )
 }
 
-/// The cause in words that name no system call.
+/// The cause, in terms that do not require knowledge of system calls.
 fn cause(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => "another process listens on this port".to_owned(),
@@ -84,7 +85,7 @@ fn advice(kind: io::ErrorKind, address: SocketAddr, port: u16, port_flags: bool)
     })
 }
 
-/// The listeners on `address`, and their port as the Gateway has it.
+/// The listeners on `address`, and their port in the Gateway.
 fn listeners<P>(address: SocketAddr, plan: &Plan<P>) -> (Vec<String>, u16) {
     let name = |id: &ListenerId| format!("{}/{}/{}", id.namespace, id.gateway, id.listener);
     let ports = plan.ports.iter();

@@ -21,7 +21,7 @@ const SLOTS: usize = 256;
 /// The `response_code_details` of a request whose client address is unknown.
 const NO_CLIENT: &str = "rejecting_because_detection_failed";
 
-/// An observer that logs misconfigurations and passes all events on.
+/// An observer that logs misconfigurations and forwards all events.
 pub(crate) struct LogThrottle<O> {
     next: Arc<O>,
     start: Instant,
@@ -34,7 +34,7 @@ pub(crate) struct LogThrottle<O> {
 enum Warning<'a> {
     /// Connections to the port lack the required PROXY protocol header, for this reason.
     MissingProxyHeader(u16, &'static str),
-    /// Connections to the port have a PROXY protocol header of which this part is invalid.
+    /// Connections to the port have a PROXY protocol header. This part of it is invalid.
     InvalidProxyHeader(u16, &'static str),
     /// Clients of the listener use HTTP/1.0.
     OldVersion(&'a ListenerId),
@@ -43,7 +43,7 @@ enum Warning<'a> {
 }
 
 impl<O> LogThrottle<O> {
-    /// An observer in front of `next`.
+    /// An observer that forwards its events to `next`.
     pub(crate) fn new(next: Arc<O>) -> Self {
         Self {
             next,

@@ -46,7 +46,7 @@ use crate::args::{Cli, Command};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Exit status of wrong usage and of files that cannot be read or written.
+/// Exit status for wrong usage and for files that cannot be read or written.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -79,7 +79,7 @@ fn print(text: &[u8]) -> io::Result<()> {
     }
 }
 
-/// The error of a command, printed to the user as is.
+/// The error of a command, printed to the user unchanged.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// The result of a command.

@@ -27,9 +27,9 @@ pub(crate) struct ManifestLoader {
     folder: Folder,
     paths: Vec<PathBuf>,
     scope: ResolveOptions,
-    /// Class of the Ingresses that are served as well.
+    /// Class of the Ingresses that are also served.
     ingress_class: Option<String>,
-    /// Gives each Gateway an address of its own.
+    /// Whether each Gateway gets its own address.
     separate_addresses: bool,
     fingerprint: Option<u64>,
     last: Objects,
@@ -67,8 +67,8 @@ impl ManifestLoader {
         }
     }
 
-    /// Gives each Gateway an address of its own, as a cluster does, unless `--bind` sets addresses. The addresses are
-    /// placeholders from the benchmarking network 198.18.0.0/15 (RFC 2544).
+    /// Assigns a separate address to each Gateway, as in a cluster, unless `--bind` sets addresses.
+    /// The addresses are placeholders from the benchmarking network 198.18.0.0/15 (RFC 2544).
     pub(crate) fn with_separate_addresses(mut self, args: &ManifestArgs) -> Self {
         self.separate_addresses = args.bind.is_empty();
         self
@@ -80,8 +80,8 @@ impl ManifestLoader {
         self
     }
 
-    /// The process settings of the EnvoyProxy that the Gateways of this controller have. If they differ, those of the
-    /// first Gateway by name apply, since all Gateways are served by one process.
+    /// The process settings in the EnvoyProxy of this controller's Gateways. If they differ, those
+    /// of the first Gateway by name apply, because one process serves all Gateways.
     pub(crate) fn process_settings(&mut self) -> ProcessSettings {
         let objects = self.folder.read(&self.paths).objects;
         let ours = objects.gateways.values().filter(|gateway| {
@@ -111,7 +111,7 @@ impl ManifestLoader {
     ) -> Option<Reading> {
         let mut loaded = self.folder.read(&self.paths);
         if let Some(class) = &self.ingress_class {
-            // The translation is a function of the files, so it changes only if they do.
+            // The translation depends only on the files, so it changes only if they change.
             let text = ingresses::translate_files(&loaded.files, class);
             self.folder.set_text(ingresses::NAME, text);
             loaded = self.folder.read(&self.paths);

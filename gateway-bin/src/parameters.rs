@@ -1,6 +1,6 @@
 //! Settings of an EnvoyProxy in folders of manifests.
 //!
-//! A flag that differs from its default takes precedence. The settings are read once, at the start.
+//! A flag that differs from its default takes precedence. The settings are read once, at startup.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,7 +19,7 @@ const LOG: &str = "info";
 /// Applies `settings` to `args`.
 ///
 /// # Errors
-/// A format that cannot be written. The settings of a valid EnvoyProxy have none.
+/// The format cannot be written. This does not occur in a valid EnvoyProxy.
 pub(crate) fn apply(args: &mut RunArgs, settings: ProcessSettings) -> Result<(), Failure> {
     args.workers = args.workers.or(settings.workers);
     if let Some(level) = settings.log.filter(|_| args.log == LOG) {

@@ -1,6 +1,6 @@
-//! Checks over all manifests and flags together: nothing to serve, or a flag without effect.
+//! Checks of all manifests and flags together: nothing to serve, or a flag without effect.
 //!
-//! Each manifest is valid on its own, so no other check reports these.
+//! Each manifest alone is valid, so no other check reports these problems.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use towergate_k8s::{Diagnostic, FindingCode, ObjectKey, Objects, ResolveOptions}
 
 use crate::flags::name_parts;
 
-/// Warns if there is nothing to serve, and of flags that name no object.
+/// Warns if there is nothing to serve, or if a flag refers to an object that does not exist.
 pub(crate) fn find(paths: &[PathBuf], loaded: &Loaded, scope: &ResolveOptions) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     found.extend(nothing_to_serve(paths, loaded));
@@ -55,7 +55,7 @@ fn nothing_to_serve(paths: &[PathBuf], loaded: &Loaded) -> Option<Diagnostic> {
     })
 }
 
-/// Warns of Gateways of other controllers if there are no others. Beside own ones they are expected.
+/// Warns if all Gateways belong to other controllers. A mix of own and other Gateways is expected.
 fn foreign_gateways(objects: &Objects, scope: &ResolveOptions) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for gateway in objects.gateways.values() {

@@ -1,7 +1,7 @@
 //! Checks of `--geoip-database` against the policies: a file that cannot be read, and a field that no file has.
 //!
-//! `check` and `status` read the files for it. `run` does not: its data plane reads them anyway, and shows a policy that
-//! they do not suffice for on its metrics and admin page.
+//! `check` and `status` read the files for this check. `run` does not: its data plane reads them,
+//! and reports a policy for which they are insufficient in its metrics and admin endpoints.
 
 use towergate_k8s::{Diagnostic, FindingCode, Objects, ResolveOptions};
 use towergate_policy::geoip::{GeoDatabase, GeoFields};

@@ -1,6 +1,6 @@
 //! `migrate --prove`: sends generated requests through the translation and compares with the model.
 //!
-//! The data plane runs in this process without sockets of its own. Its backends are one echo server on
+//! The data plane runs in this process without its own sockets. Its backends are one echo server on
 //! loopback, with an address for each port of a Service.
 
 use std::collections::{BTreeMap, HashMap};
@@ -32,10 +32,10 @@ use crate::Failure;
 pub(crate) struct Proof {
     /// Number of requests that were compared.
     compared: usize,
-    /// Number of requests that cannot be compared: there is no certificate, their backends do not speak
-    /// plain HTTP, or an authentication server or a client certificate decides.
+    /// Number of requests that cannot be compared: a certificate is missing, their backends do not
+    /// use plain HTTP, or the result depends on an authentication server or a client certificate.
     skipped: usize,
-    /// What differs, the smallest request first.
+    /// The differences, the smallest request first.
     differences: Vec<Difference>,
 }
 

@@ -1,4 +1,5 @@
-//! `towergate rate-limits`: the configuration of the service that counts global rate limits.
+//! `towergate rate-limits`: the configuration of the service that counts requests for global rate
+//! limits.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +18,7 @@ use crate::{Failure, Outcome, print};
 /// If a file cannot be read or written.
 pub(crate) fn rate_limits(args: &RateLimitsArgs) -> Outcome {
     let mut manifests = args.manifests.clone();
-    // Which limits there are does not depend on the address of the service.
+    // The limits do not depend on the address of the service.
     let service = &mut manifests.rate_limit.service;
     service.get_or_insert_with(|| RateLimitService::new("ratelimit", 8081));
     let mut loader = loader(&manifests, read_stdin(&manifests.paths)?);
@@ -42,13 +43,13 @@ fn document(config: &ServiceConfig) -> Result<String, Failure> {
     Ok(yaml::write(&serde_json::to_value(config)?))
 }
 
-/// Writes a file for each domain, and removes those of domains that are gone.
+/// Writes a file for each domain, and removes the files of removed domains.
 fn write(folder: &Path, configs: &[ServiceConfig]) -> Result<(), Failure> {
     fs::create_dir_all(folder)?;
     let name =
         |config: &ServiceConfig| format!("towergate_{}.yaml", config.domain.replace('/', "_"));
     for config in configs {
-        // The service may read at any time: a file is replaced whole.
+        // The service may read a file at any time, so files are replaced atomically.
         let hidden = folder.join(format!(".{}.new", name(config)));
         fs::write(&hidden, document(config)?)?;
         fs::rename(&hidden, folder.join(name(config)))?;

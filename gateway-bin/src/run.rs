@@ -43,7 +43,7 @@ pub(crate) fn run(mut args: RunArgs) -> Outcome {
     };
     parameters::apply(&mut args, settings)?;
     telemetry::init(args.log_format, &args.log)?;
-    // The data plane has threads of its own; these two run everything else.
+    // The data plane has its own threads; these two run everything else.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -76,14 +76,15 @@ async fn serve(args: &RunArgs, mut source: impl Source, metrics: Arc<Metrics>) -
     let settings = SocketSettings {
         reuse_port: args.reuse_port,
         name_servers: args.dns_server.clone(),
-        // In a cluster, those who may create Backends must not reach the data plane and its node by a name.
+        // In a cluster, authors of Backends must not reach the data plane and its node through a
+        // host name.
         local_names: args.from.is_none(),
     };
     let data_plane = data_plane::start(workers, log, observer, &settings)?;
     metrics.set_policy_faults(data_plane.policy_faults());
     let mut control = Control::new(data_plane, Arc::clone(&admin), metrics);
 
-    // Before the Gateways: a process that cannot start must not have served requests.
+    // Started before the Gateways: a process that cannot start must not serve requests.
     if let OffOr::On(address) = args.admin {
         serve_admin(address, Arc::clone(&admin)).await?;
     }

@@ -11,7 +11,7 @@ pub(crate) struct Signals {
     interrupt: Signal,
 }
 
-/// The request that a signal stands for.
+/// The meaning of a signal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Request {
     /// SIGHUP: read all files again.

@@ -1,5 +1,5 @@
-//! `towergate status`: prints the status of each object as the API server would show it. As in a cluster, each
-//! Gateway has an address of its own, unless `--bind` sets addresses.
+//! `towergate status`: prints the status of each object as the API server would show it. As in a
+//! cluster, each Gateway has its own address, unless `--bind` sets addresses.
 
 use std::process::ExitCode;
 
@@ -27,7 +27,7 @@ pub(crate) fn status(args: &ManifestArgs) -> Outcome {
     Ok(ExitCode::from(exit_status(&reading)))
 }
 
-/// 2 if a file is unreadable, 1 if an object is, which has no status to show it.
+/// 2 if a file is unreadable, 1 if an object is unreadable and therefore has no status.
 fn exit_status(reading: &Reading) -> u8 {
     if reading
         .unreadable

@@ -1,4 +1,4 @@
-//! The summary that `run` prints at the start: listeners, hostnames, and requests to try.
+//! The summary that `run` prints at startup: listeners, hostnames, and example requests.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -10,7 +10,7 @@ use towergate_core::plan::{
 };
 use towergate_tls::NamePattern;
 
-/// Maximum number of requests to try.
+/// Maximum number of example requests.
 const MAX_TRIES: usize = 3;
 /// Maximum number of hostnames per listener.
 const MAX_HOSTS: usize = 8;
@@ -189,7 +189,7 @@ fn name(pattern: &NamePattern) -> String {
     }
 }
 
-/// The loopback address in place of an unspecified one.
+/// The loopback address instead of an unspecified one.
 fn reachable(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

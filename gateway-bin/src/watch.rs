@@ -1,9 +1,10 @@
 //! Waits for changes of folders.
 //!
-//! Folders are watched instead of files: editors replace files, and a mounted ConfigMap swaps a symbolic link
-//! (`..data`). Their parents are watched as well, to notice a folder that is removed and created again. A slow poll
-//! covers changes that the system does not report (network file systems, files behind links). An event only triggers
-//! a reading, which determines whether anything differs.
+//! Folders are watched instead of files: editors replace files, and a mounted ConfigMap swaps a
+//! symbolic link (`..data`). Their parents are also watched, to detect that a folder is removed and
+//! created again. A slow poll covers changes that the system does not report (network file systems,
+//! files behind links). An event only triggers a reading, which determines whether anything
+//! differs.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -75,7 +76,7 @@ impl Watch {
             let _ = watcher.watch(parent, RecursiveMode::NonRecursive);
         }
         for (path, identity) in self.paths.iter().zip(&mut now) {
-            // The system treats a folder that was created again as another folder.
+            // For the system, a folder that was created again is a different folder.
             let _ = watcher.unwatch(path);
             if let Err(error) = watcher.watch(path, RecursiveMode::Recursive) {
                 tracing::debug!(path = %path.display(), %error, "path cannot be watched");
@@ -108,7 +109,7 @@ struct Changed {
     notify: Notify,
     /// The last event left a complete file in its place.
     complete: AtomicBool,
-    /// There may be folders that are not watched.
+    /// Some folders may not be watched.
     rescan: AtomicBool,
 }
 

@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(tokio::signal::ctrl_c().await?)
 }
 
-/// Serves `manifests` with their port 80 bound as `port`, for as long as the gateway lives.
+/// Serves `manifests` with their port 80 bound as `port`, until the gateway is dropped.
 pub(crate) fn serve(manifests: &str, port: u16) -> Result<Gateway, Box<dyn Error>> {
     let decoded = decode("manifests.yaml", manifests);
     let scope = ResolveOptions {

@@ -1,6 +1,6 @@
 //! Prints the statuses that manifests would get: `cargo run --example status -- folder ...`
 //!
-//! As in a cluster, each Gateway has an address of its own.
+//! As in a cluster, each Gateway has its own address.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;

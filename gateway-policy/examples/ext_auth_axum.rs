@@ -6,8 +6,8 @@
 //! curl -i -H 'Authorization: Bearer good' http://127.0.0.1:3000/
 //! ```
 //!
-//! The argument is the address of a forward-auth service, such as oauth2-proxy. It allows a request by 200; its
-//! field `x-user` names the user.
+//! The argument is the address of a forward-auth service, such as oauth2-proxy. Status 200 allows a
+//! request; the response field `x-user` names the user.
 
 use std::error::Error;
 use std::net::SocketAddr;

@@ -67,7 +67,7 @@ async fn policies(socket: TcpListener) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// tonic has an extension type of its own for the peer.
+/// tonic has its own extension type for the peer.
 fn peer(extensions: &Extensions) -> Option<IpAddr> {
     let peer = extensions.get::<TcpConnectInfo>()?.remote_addr()?;
     Some(peer.ip())

@@ -85,7 +85,7 @@ const AUTHORIZATION: &str = r#"{"authorization": {"defaultAction": "Deny", "rule
     "principal": {"clientCIDRs": ["127.0.0.0/8"]}
 }]}}"#;
 
-/// The Secrets that the policies refer to. In a service of your own they come from its configuration.
+/// The Secrets that the policies refer to. In your own service they come from its configuration.
 #[derive(Debug)]
 struct Secrets;
 
@@ -112,7 +112,7 @@ impl References for Secrets {
     }
 }
 
-/// axum has an extension type of its own for the peer.
+/// axum has its own extension type for the peer.
 fn peer(extensions: &Extensions) -> Option<IpAddr> {
     let ConnectInfo(peer) = extensions.get::<ConnectInfo<SocketAddr>>()?;
     Some(peer.ip())

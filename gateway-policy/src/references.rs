@@ -89,7 +89,7 @@ pub trait References: Debug {
         &[]
     }
 
-    /// The service that counts global rate limits. `None`: the operator has named none.
+    /// The service that counts requests for global rate limits. `None`: the operator has named none.
     fn rate_limit_service(&self) -> Option<RateLimitService> {
         None
     }

@@ -43,9 +43,9 @@ pub struct Choice {
     pub config: Arc<ServerConfig>,
     /// Time limit of the rest of the handshake; `None`: no limit.
     pub handshake_timeout: Option<Duration>,
-    /// Verifier of client certificates, from [`ServerTls::client_verifier`]. Without it `config` still
-    /// rejects clients, but [`Negotiated::client`] stays empty, and certificates of resumed sessions are
-    /// not verified again.
+    /// Verifier of client certificates, from [`ServerTls::client_verifier`]. Without it `config`
+    /// still rejects clients, but [`Negotiated::client`] stays empty, and the certificates of
+    /// resumed sessions are not verified again.
     ///
     /// [`ServerTls::client_verifier`]: crate::ServerTls::client_verifier
     pub clients: Option<Arc<ClientVerifier>>,
@@ -207,7 +207,7 @@ where
     }
 }
 
-/// Shows the server name, and nothing of the connection.
+/// Shows only the server name, nothing about the connection.
 impl<IO> fmt::Debug for Hello<IO> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hello")
@@ -225,7 +225,8 @@ async fn refuse<IO: AsyncRead + AsyncWrite + Unpin>(
     start.io.shutdown().await
 }
 
-/// Returns `config`, with the server's order of suites where the client's costs CPU without a benefit.
+/// Returns `config`. It uses the server's order of suites if the client's order costs CPU without a
+/// benefit.
 fn apply_server_order(config: Arc<ServerConfig>, offered: &[CipherSuite]) -> Arc<ServerConfig> {
     let ours = &config.crypto_provider().cipher_suites;
     if config.ignore_client_order || !has_shorter_key(offered, ours) {

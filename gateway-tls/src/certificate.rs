@@ -58,7 +58,7 @@ pub enum KeyAlgorithm {
     Ed25519,
 }
 
-/// Error in a chain or its key. The messages show nothing of the key.
+/// Error in a chain or its key. The messages do not contain the key.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CertificateError {
@@ -163,8 +163,8 @@ impl Certificate {
     /// Converts the certificate into the form that rustls serves.
     ///
     /// # Errors
-    /// As [`Certificate::from_pem_with`], if `provider` supports less than the provider that created this
-    /// value.
+    /// The errors of [`Certificate::from_pem_with`], if `provider` supports less than the provider
+    /// that created this value.
     pub fn load(&self, provider: &CryptoProvider) -> Result<CertifiedKey, CertificateError> {
         load(
             provider,
@@ -183,8 +183,9 @@ fn load(
         .key_provider
         .load_private_key(key)
         .map_err(|_| CertificateError::UnsupportedKey("the private key".to_owned()))?;
-    // Not compared by rustls, whose parser is made for verification: it rejects version 1, which clients decide
-    // on. Some providers cannot derive the public key of a private key: the handshake then finds a mismatch.
+    // Compared without rustls, whose parser is made for verification and rejects certificates of
+    // version 1; clients decide whether they accept these. Some providers cannot derive the public
+    // key from a private key: the handshake then detects a mismatch.
     if let Some(public) = key.public_key() {
         let (_, leaf) =
             X509Certificate::from_der(&chain[0]).map_err(|_| CertificateError::Malformed(0))?;
@@ -451,7 +452,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(500))]
 
-        /// Every text either is an error or loads: what was read can be served.
+        /// Every text is either rejected or loads: a certificate that was read can be served.
         #[test]
         fn a_changed_text_is_an_error_or_a_certificate_that_loads(
             at in 0..2_000usize,

@@ -1,7 +1,7 @@
 //! Names of TLS 1.2 cipher suites and of key-exchange groups.
 //!
 //! rustls supports AEAD suites with ephemeral keys only. A name that Envoy supports and rustls does not
-//! is an error of its own, so that it is reported instead of ignored.
+//! is a separate error, so that it is reported instead of ignored.
 //!
 //! ```
 //! use towergate_tls::ciphers::{CipherError, check_cipher};
@@ -188,9 +188,10 @@ pub(crate) fn pick_suites(
 /// Whether the server's order of `ours` avoids AES-256 for a client that offers `suites`: the client
 /// prefers AES-256 and also offers AES-128.
 ///
-/// The choice between AES and ChaCha20 stays with the client, which knows its hardware. Between the two
-/// key lengths of AES the hardware makes no difference, while SHA-384, which belongs to the longer key,
-/// makes a handshake a fifth more expensive. A client that requires 256 bits offers nothing else.
+/// The client chooses between AES and ChaCha20, because the choice depends on its hardware. The
+/// choice between the two key lengths of AES does not, but SHA-384, which belongs to the longer
+/// key, makes a handshake a fifth more expensive. A client that requires 256 bits offers no other
+/// length.
 pub(crate) fn has_shorter_key(suites: &[CipherSuite], ours: &[SupportedCipherSuite]) -> bool {
     let is_ours = |suite: &CipherSuite| ours.iter().any(|our| our.suite() == *suite);
     let first = suites.iter().copied().find(is_ours);
@@ -213,7 +214,7 @@ fn shorter(suite: CipherSuite) -> Option<CipherSuite> {
     }
 }
 
-/// Moves suites with AES-256 behind the others of their protocol version.
+/// Moves suites with AES-256 after the other suites of their protocol version.
 #[cfg(feature = "aws-lc-rs")]
 pub(crate) fn sort(suites: &mut [SupportedCipherSuite]) {
     suites.sort_by_key(|suite| (suite.tls13().is_none(), shorter(suite.suite()).is_some()));

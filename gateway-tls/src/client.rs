@@ -33,10 +33,10 @@ use crate::error::{TlsError, check_alpn};
 /// TLS settings of connections to a backend (Gateway API `BackendTLSPolicy`).
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct ClientTls {
-    /// Server name for SNI; also the expected name, unless `subject_alt_names` is given. An IP address is expected
-    /// in the certificate, too, and is not sent.
+    /// Server name for SNI; also the expected name, unless `subject_alt_names` is given. An IP
+    /// address is also expected in the certificate, but is not sent.
     pub server_name: String,
-    /// Names of which the certificate must contain at least one; empty: `server_name`.
+    /// Names. The certificate must contain at least one of them; empty: `server_name`.
     pub subject_alt_names: Vec<SubjectAltName>,
     /// CA certificates as PEM; `None`: those of the system.
     pub roots_pem: Option<String>,
@@ -74,7 +74,8 @@ impl ClientTls {
             .with_custom_certificate_verifier(verifier);
         let mut config = match &self.identity {
             None => builder.with_no_client_auth(),
-            // Sent whichever CAs the backend names: there is only one client certificate.
+            // Sent regardless of the CAs that the backend names, because there is only one client
+            // certificate.
             Some(identity) => {
                 let identity = SingleCertAndKey::from(identity.load(&provider)?);
                 builder.with_client_cert_resolver(Arc::new(identity))
@@ -140,7 +141,7 @@ pub fn read_roots(pem: &str) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-/// The CA certificates of the system, read once. Malformed ones are left out.
+/// The CA certificates of the system, read once. Malformed ones are omitted.
 fn system_roots() -> Result<Arc<RootCertStore>, TlsError> {
     static ROOTS: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
         let mut roots = RootCertStore::empty();

@@ -308,7 +308,8 @@ impl ChainVerifier {
             let failure = CertificateError::ExpiredRevocationList;
             return Err(Error::InvalidCertificate(failure));
         }
-        // A chain of which some certificates have expired is valid at the expiry of one of them.
+        // If a chain with expired certificates was ever valid, it was valid at the expiry of one of
+        // them.
         let chain = std::iter::once(leaf).chain(rest);
         let ends = chain.filter_map(not_after).filter(|end| *end < now);
         let mut verified = ends

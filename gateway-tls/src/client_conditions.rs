@@ -4,8 +4,9 @@
 //! ClientConditions (settings) --build--> ConditionChecker --check(certificate)--> Ok, or a rejected certificate
 //! ```
 //!
-//! Hashes and names are independent. If there are hashes, of certificates or of public keys, one of all of
-//! them must match. If there are conditions on names, one of them must match one name of the certificate.
+//! Hashes and names are independent. If there are hashes of certificates or public keys, at least
+//! one hash must match. If there are conditions on names, at least one condition must match a name
+//! of the certificate.
 
 use std::net::IpAddr;
 
@@ -198,7 +199,8 @@ impl AltNameChecker {
         }
     }
 
-    /// Compares a name. A name with a zero byte is two names to some readers, so it never matches.
+    /// Compares a name. Some parsers read a name with a zero byte as two names, so it never
+    /// matches.
     fn matches_text(&self, text: &str) -> bool {
         !text.contains('\0')
             && match &self.matching {
@@ -400,7 +402,7 @@ mod tests {
             prop_assert!(!covers(&wildcard, &two_below));
         }
 
-        /// Values of an `otherName` come from clients: no bytes make the parser fail otherwise than by `None`.
+        /// Values of an `otherName` come from clients: for any bytes, the parser either succeeds or returns `None`.
         #[test]
         fn any_bytes_of_an_other_name_are_a_text_or_none(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             let _ = other_text(&bytes);

@@ -1,5 +1,5 @@
 //! A TCP listener that performs TLS handshakes concurrently, so that a slow client does not delay others.
-//! It is for services outside the gateway, which has an accept loop of its own.
+//! It is for services outside the gateway; the gateway has its own accept loop.
 
 use std::fmt;
 use std::io;

@@ -17,7 +17,7 @@ impl PartialEq for Provider {
 
 impl Eq for Provider {}
 
-/// The type's name: a provider holds functions alone.
+/// Shows only the type's name, because a provider contains only functions.
 impl fmt::Debug for Provider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Provider")

@@ -1,9 +1,10 @@
 //! TLS settings of a listener, and the rustls configuration built from them.
 //!
-//! A change of certificates builds a new configuration. State for session resumption must survive this,
-//! and must never be shared with another listener or other settings: a session that one accepted proves
-//! nothing to the other. It is therefore a value of its own, [`ResumptionState`], which the caller stores
-//! by the name of the listener and [`ServerTls::without_certificates`].
+//! A change of certificates builds a new configuration. State for session resumption must survive
+//! this change, and must never be shared with another listener or other settings: a session that
+//! one listener accepted proves nothing to another. It is therefore a separate value,
+//! [`ResumptionState`], which the caller stores by the name of the listener and
+//! [`ServerTls::without_certificates`].
 //!
 //! ```
 //! use std::sync::Arc;
@@ -46,7 +47,8 @@ use crate::sni::CertificateResolver;
 /// TLS settings of a listener. The defaults are Envoy Gateway's.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct ServerTls {
-    /// Certificates in the order of the listener's `certificateRefs`; of equal ones the first is used.
+    /// Certificates in the order of the listener's `certificateRefs`; if several are equal, the
+    /// first is used.
     pub certificates: Vec<Arc<Certificate>>,
     /// Lowest protocol version.
     pub min_version: TlsVersion,
@@ -64,7 +66,7 @@ pub struct ServerTls {
     pub stateful_resumption: bool,
     /// Enables stateless session tickets.
     pub stateless_resumption: bool,
-    /// Answer to a server name that no certificate covers.
+    /// Reaction to a server name that no certificate covers.
     pub unknown_name: UnknownName,
     /// Requirements for client certificates; `None`: none are requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,8 +89,8 @@ pub enum UnknownName {
     /// Serve the first certificate, as Envoy does; the client decides.
     #[default]
     FirstCertificate,
-    /// Refuse with an alert, also clients that send no name: `unrecognized_name` (RFC 6066, section 3)
-    /// through the module `acceptor`, else the alert of rustls for a missing certificate.
+    /// Reject with an alert, even clients that send no name: `unrecognized_name` (RFC 6066, section
+    /// 3) through the module `acceptor`, else the alert of rustls for a missing certificate.
     Refuse,
 }
 
@@ -141,8 +143,9 @@ impl ServerTls {
         };
         let mut config = builder.with_cert_resolver(Arc::new(certificates));
         config.alpn_protocols = check_alpn(&self.alpn)?;
-        // A configured list of suites is in order of preference. Otherwise the client's order applies: it
-        // knows its hardware. The module `acceptor` has one exception.
+        // A configured list of suites is in order of preference. Otherwise the client's order
+        // applies, because it reflects the client's hardware. The module `acceptor` has one
+        // exception.
         config.ignore_client_order = !self.ciphers.is_empty();
         // 0-RTT data can be replayed.
         config.max_early_data_size = 0;

@@ -9,12 +9,13 @@
 //! | another name | the first that the client supports, or none ([`UnknownName`]) |
 //! | none, or an IP address | the first ECDSA certificate that the client supports, else the first supported one |
 //!
-//! Of several certificates for one name, ECDSA precedes Ed25519, which precedes RSA, as far as the client
-//! supports them; of equal ones the first loaded is used. A client that supports none of the certificates
-//! for its name does not receive one for another name: the handshake fails.
+//! If a name has several certificates that the client supports, ECDSA precedes Ed25519, which
+//! precedes RSA; among certificates of one type, the first loaded is used. A client that supports
+//! none of the certificates for its name does not receive one for another name: the handshake
+//! fails.
 //!
-//! The *listener* is selected before, by [`NameMap`](crate::NameMap), where a wildcard stands for one or
-//! more labels.
+//! The *listener* is selected earlier, by [`NameMap`](crate::NameMap), in which a wildcard stands
+//! for one or more labels.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -71,7 +72,7 @@ struct Loaded {
 }
 
 impl CertificateResolver {
-    /// Loads `certificates`; of those with equal names and key types the first is used.
+    /// Loads `certificates`; if names and key types are equal, the first is used.
     ///
     /// # Errors
     /// [`CertificateError`] if one is unusable.
@@ -107,7 +108,7 @@ impl CertificateResolver {
             ..
         } = &mut resolver;
         for choices in exact.values_mut().chain(wildcard.values_mut()) {
-            // The sort is stable: of one key type the first loaded stays first.
+            // The sort is stable: within a key type, the first loaded stays first.
             choices.sort_by_key(|at| preference(loaded[*at].algorithm));
             choices.dedup();
         }

@@ -1,8 +1,9 @@
 //! Client certificates of X.509 version 1.
 //!
-//! `openssl x509 -req` without extensions issues them, and guides for Envoy Gateway do so. Envoy accepts them;
-//! webpki, which verifies all other certificates, does not read them. A version 1 certificate has no extensions,
-//! and therefore no alternative names. It is accepted as the certificate of a client if
+//! `openssl x509 -req` without extensions issues them, as guides for Envoy Gateway do. Envoy
+//! accepts them; webpki, which verifies all other certificates, does not read them. A version 1
+//! certificate has no extensions, and therefore no alternative names. It is accepted as the
+//! certificate of a client if
 //!
 //! - one of the configured CAs issued and signed it itself: a version 1 certificate is never an intermediate;
 //! - that CA has no name constraints, which could not be applied to it;

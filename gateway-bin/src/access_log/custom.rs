@@ -1,4 +1,4 @@
-//! Access log lines in a format of the user, with Envoy's command operators.
+//! Access log lines in a user-defined format with Envoy's command operators.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -17,7 +17,7 @@ pub(super) fn write(format: &LogLine, entry: &Entry, out: &mut Vec<u8>) {
         LogLine::Text(parts) => {
             let start = out.len();
             write_text(parts, entry, "-", out);
-            // A value of the client must not end the line.
+            // A value from the client must not end the line.
             for byte in &mut out[start..] {
                 if byte.is_ascii_control() {
                     *byte = b' ';

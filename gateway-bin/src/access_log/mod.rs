@@ -1,4 +1,4 @@
-//! The access log with Envoy's fields, written by a thread of its own.
+//! The access log with Envoy's fields, written by a separate thread.
 //!
 //! A worker formats the line of an entry and puts it into a queue. If the queue is full, lines are dropped and counted;
 //! requests never wait for the log.

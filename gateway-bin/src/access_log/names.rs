@@ -102,7 +102,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// A request without a matching rule, whose client closed the connection before the response.
+    /// A request that no rule matches and whose client closed the connection before the response.
     pub(crate) fn unrouted() -> Entry {
         Entry {
             status: None,

@@ -46,7 +46,7 @@ pub(crate) struct ControllerClient {
     outcomes: mpsc::UnboundedSender<VersionOutcome>,
     /// The configuration passed to the control loop last.
     last: Option<(u64, Desired)>,
-    /// When `last` is tried again. `None`: it is fully in service.
+    /// Time of the next attempt to apply `last`. `None`: it is fully in service.
     retry_at: Option<Instant>,
     retry: Duration,
     state: Option<StateFile>,
@@ -123,7 +123,8 @@ impl Source for ControllerClient {
     }
 }
 
-/// The reports about a version. One whose addresses cannot all be bound is in force, and its problem names them.
+/// The reports about a version. A version with unbound addresses is in force, and its problem names
+/// these addresses.
 fn outcomes(outcome: &Result<Applied, Failure>) -> Vec<Outcome> {
     match outcome {
         Ok(applied) if applied.unbound.is_empty() => vec![Outcome::InForce],
@@ -145,7 +146,7 @@ fn outcomes(outcome: &Result<Applied, Failure>) -> Vec<Outcome> {
     }
 }
 
-/// The last configuration at the time of the next try. `None` if there is none.
+/// The last configuration, at the time of the next attempt. `None` if there is none.
 async fn retry(last: &Option<(u64, Desired)>, time: Option<Instant>) -> Option<Desired> {
     let (_, desired) = last.as_ref()?;
     tokio::time::sleep_until(time?).await;

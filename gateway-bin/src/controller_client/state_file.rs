@@ -51,7 +51,7 @@ impl StateFile {
         read.ok()
     }
 
-    /// Schedules a write. Replaces one that is pending.
+    /// Schedules a write. Replaces a pending one.
     pub(super) fn write(&self, desired: Desired) {
         self.newest.send_replace(Some(desired));
     }

@@ -1,7 +1,7 @@
 //! Metrics: counted per worker, summed up at a scrape.
 //!
-//! Each worker has counts of its own behind a lock. Only a scrape contends for it, to swap the counts for empty ones.
-//! The counts that were swapped out are added to the totals afterwards.
+//! Each worker has its own counts behind a lock. Only a scrape contends for this lock, to replace
+//! the counts with empty ones. It then adds the removed counts to the totals.
 
 mod counts;
 mod families;

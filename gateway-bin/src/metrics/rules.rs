@@ -1,8 +1,9 @@
 //! Counts of rules, keyed by the memory address of the route name.
 //!
-//! Each request writes the counts of its rule. With thousands of rules hardly any is in the CPU cache, and a lookup by
-//! name reads both the name and its copy in the map. The address of the name is available without reading either. Counts
-//! move to the name itself at a scrape, or when configuration changes have left many unused addresses.
+//! Each request writes the counts of its rule. With thousands of rules, few counts are in the CPU
+//! cache, and a lookup by name reads both the name and its copy in the map. A lookup by the address
+//! of the name reads neither. Counts move to the name itself at a scrape, or when configuration
+//! changes have left many unused addresses.
 
 use std::mem::take;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ const FEW: usize = 1024;
 /// Counts of rules, by route name and rule index.
 #[derive(Debug, Default)]
 pub(super) struct Rules {
-    /// With the name, which keeps its address from being reused.
+    /// The counts, with the name, so that its address is not reused.
     by_address: HashMap<(usize, usize), (Arc<RouteId>, Box<RuleCounts>)>,
     by_name: HashMap<RouteId, Vec<RuleCounts>>,
     /// Number of rules in `by_name`.

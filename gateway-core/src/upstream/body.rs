@@ -26,9 +26,9 @@ use crate::reusable_timer::ReusableTimer;
 pub(crate) enum ResponseSource {
     /// An HTTP/1 connection, driven by the reader of the body and returned to its pool at the end.
     Http1(Box<Http1>),
-    /// An HTTP/1 connection of hyper with a task of its own, closed at the end.
+    /// An HTTP/1 connection of hyper with its own task, closed at the end.
     ConnectionTask(Incoming, ConnectionTask),
-    /// An HTTP/1 connection of our codec with a task of its own, closed at the end.
+    /// An HTTP/1 connection of our codec with its own task, closed at the end.
     Detached(DetachedConnection),
     /// A stream of an HTTP/2 connection. The rest of the upload is stopped at the end.
     Http2(

@@ -86,8 +86,8 @@ async fn open(address: SocketAddr, settings: &BackendConnection) -> io::Result<T
 
 /// TLS client settings of one backend.
 pub(super) struct Tls {
-    /// The connector, or why the settings are invalid: then nothing is sent, neither encrypted nor in plain
-    /// text.
+    /// The connector, or why the settings are invalid. In that case no data is sent, neither
+    /// encrypted nor in plain text.
     connector: Result<Connector, String>,
     protocol: BackendProtocol,
 }

@@ -1,5 +1,5 @@
-//! An HTTP/1 connection with a task of its own: the upload continues while the response is read slowly or
-//! not at all.
+//! An HTTP/1 connection with its own task: the upload continues while the response is read slowly
+//! or not at all.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};

@@ -226,7 +226,7 @@ impl Http1 {
         }
     }
 
-    /// Moves a connection of hyper to a task of its own.
+    /// Moves a connection of hyper to a separate task.
     ///
     /// # Errors
     /// The connection, if our codec drives it.

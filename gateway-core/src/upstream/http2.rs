@@ -108,8 +108,8 @@ impl Http2 {
     }
 }
 
-/// Configures hyper. PINGs are sent while nothing is received: with `keepalive_interval` at any time, with
-/// `keepalive_idle` alone only while there are requests.
+/// Configures hyper. PINGs are sent while no data is received. With `keepalive_interval`, they are
+/// always sent; with only `keepalive_idle`, they are sent while there are requests.
 fn builder(settings: &BackendConnection) -> http2::Builder<TokioExecutor> {
     let http2 = &settings.http2;
     let interval = http2.draw_interval();

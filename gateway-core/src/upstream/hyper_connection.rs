@@ -142,8 +142,8 @@ impl HyperConnection {
         }
     }
 
-    /// Polls the next frame of the response body. Since the driver is polled here, the body needs no waker
-    /// of its own.
+    /// Polls the next frame of the response body. The driver is polled here, so the body needs no
+    /// waker of its own.
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,

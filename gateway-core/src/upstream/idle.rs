@@ -1,4 +1,4 @@
-//! IdleConnection and shared connections of one worker.
+//! Idle and shared connections of one worker.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,4 +1,4 @@
-//! Connections of all rules with the same transport, kept apart by worker.
+//! Connections of all rules with the same transport, grouped by worker.
 
 use std::fmt;
 use std::io;
@@ -83,8 +83,9 @@ impl Pool {
         Self::starting_with(preamble, transport, tls)
     }
 
-    /// A pool of the same transport for connections that name a client in a PROXY header. They are for the
-    /// requests of this client alone, and are closed with the pool. `None`: there is no such header.
+    /// A pool of the same transport for connections whose PROXY header contains a client's
+    /// addresses. They carry only this client's requests, and are closed with the pool. `None`:
+    /// there is no such header.
     pub(crate) fn of_client(
         &self,
         client: impl FnOnce() -> Option<Addresses>,
@@ -239,7 +240,8 @@ impl Pool {
         }
     }
 
-    /// What a waiting request can use. May close an idle connection of the same rule to make room.
+    /// A connection or permission that a waiting request can use. May close an idle connection of
+    /// the same rule to make room.
     fn find(&self, to: &ConnectTarget<'_>) -> Option<Found> {
         if let Some(connection) = self.take_idle(to) {
             return Some(Found::Idle(connection));

@@ -154,7 +154,7 @@ impl http_body::Body for ReplayBody {
         if buffer.attempt != this.attempt {
             return Poll::Ready(Some(Err("another attempt has started".into())));
         }
-        // Without a buffer there is no index into it.
+        // Without a buffer, an index into it is meaningless.
         let mut next = if buffer.discarded { 0 } else { this.next };
         let (frame, last) = ready!(Self::poll_next(&mut buffer, &mut next, cx));
         drop(buffer);

@@ -33,7 +33,7 @@ impl Transport {
         Self::speaking(backend.protocol, backend, traffic)
     }
 
-    /// Transport to `backend` over `protocol` in place of the backend's own.
+    /// Transport to `backend` over `protocol` instead of the backend's own.
     pub(crate) fn speaking(
         protocol: BackendProtocol,
         backend: &Backend,

@@ -43,7 +43,7 @@ pub(crate) struct Args {
     /// With --mode provisioned: JSON file with the options of data planes.
     #[arg(long, value_name = "FILE")]
     pub(crate) data_plane: Option<PathBuf>,
-    /// Do not use objects of kind Backend: requests to them are answered 500.
+    /// Do not use objects of kind Backend: requests to them receive 500.
     #[arg(long)]
     pub(crate) no_backends: bool,
     /// Allow Backends of type `DynamicResolver`, which send each request to the host that it names. Only public
@@ -75,11 +75,12 @@ pub(crate) struct Args {
     /// envoyproxy/ratelimit. Default: policies with global limits are invalid.
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) rate_limit_service: Option<RateLimitService>,
-    /// Answer 500 while the rate limit service does not answer. Default: such requests pass.
+    /// Return 500 while the rate limit service does not respond. Default: these requests are
+    /// allowed.
     #[arg(long, requires = "rate_limit_service")]
     pub(crate) rate_limit_fail_closed: bool,
-    /// Serve the Ingresses of this class, translated as `towergate migrate` does. A path whose guard cannot be
-    /// translated answers 500, and its Ingress gets an Event.
+    /// Serve the Ingresses of this class with the translation of `towergate migrate`. A path whose
+    /// guard cannot be translated returns 500, and an Event on its Ingress reports it.
     #[arg(long, value_name = "NAME")]
     pub(crate) ingress_class: Option<String>,
     /// Gateway of the Ingresses, which this controller creates and updates. Its namespace must exist. Default: the
@@ -128,7 +129,7 @@ impl Args {
         })
     }
 
-    /// The service that counts global rate limits.
+    /// The service that counts requests for global rate limits.
     pub(crate) fn rate_limit_service(&self) -> Option<RateLimitService> {
         let service = self.rate_limit_service.clone()?;
         Some(RateLimitService {

@@ -85,7 +85,7 @@ fn is_interim(status: StatusCode) -> bool {
 }
 
 /// Decodes a head from the start of `bytes`; `None` if it is incomplete. `to_head`: the request method was
-/// HEAD. The response reuses the allocation of `spent`, the fields of the request.
+/// HEAD. The response reuses the allocation of `spent`, which held the fields of the request.
 ///
 /// # Errors
 /// [`Malformed`] if the bytes are not a head, exceed [`MAX_HEAD`], or have ambiguous framing.

@@ -72,7 +72,7 @@ pub(super) struct Codec {
     taken: bool,
     /// Number of bytes read since the request.
     received: usize,
-    /// Current read size: the next body may be as large as the last.
+    /// Current read size, on the assumption that the next body is as large as the last one.
     room: usize,
     /// Another request may be sent after this one.
     keep_alive: bool,
@@ -164,8 +164,8 @@ impl Codec {
         self.received = 0;
         self.receiving = Receiving::Head;
         let (headers, body) = (request.headers(), request.body());
-        // The head determines the framing: when the request is sent again, a body that turned out to be
-        // empty has already ended.
+        // The head determines the framing. When the request is sent again, a body that turned out
+        // to be empty has already ended.
         self.sending = if headers.contains_key(TRANSFER_ENCODING) {
             Sending::Chunked(announced(headers))
         } else if body.is_end_stream() {
@@ -192,7 +192,8 @@ impl Codec {
             Poll::Ready(Err(UploadError::Backend)) if !self.taken && !self.out.has_begun() => {
                 return Poll::Ready(Err(SendFailure::Unsent));
             }
-            // A backend may respond and close before it has read the whole request: the response is used.
+            // A backend may respond and close before it has read the whole request. Its response is
+            // used.
             Poll::Ready(Err(UploadError::Backend) | Ok(())) | Poll::Pending => {}
         }
         self.poll_head(cx, request).map_err(SendFailure::Sent)
