@@ -208,7 +208,7 @@ mod tests {
         let mut page = "\
 # Findings
 
-What `towergate check` reports, by code. The severity and the exact advice depend on the finding.
+The problems that `towergate check` reports, by code. The severity and the exact advice depend on the finding.
 
 <!-- Generated from gateway-k8s/src/finding.rs: UPDATE=1 cargo test -p towergate-k8s --lib finding -->
 

@@ -88,7 +88,7 @@ api_struct! {
         substitution: String = "substitution" [Required],
     }
 
-    /// Response in place of a backend.
+    /// Response instead of a backend's.
     pub struct DirectResponse {
         /// `Content-Type`. Default, if there is a body: `text/plain`.
         content_type: String = "contentType",

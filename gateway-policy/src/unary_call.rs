@@ -30,7 +30,7 @@ pub(crate) enum UnaryCallError {
     Framing(&'static str),
 }
 
-/// Makes calls to `backends` possible: over HTTP/2, whatever their protocol is for other requests.
+/// Makes calls to `backends` possible: over HTTP/2, regardless of their protocol for other requests.
 pub(crate) fn use_http2(backends: &mut [WeightedBackend]) {
     for backend in backends {
         let Destination::Backend(found) = &mut backend.destination else {

@@ -7,7 +7,7 @@
 //! | response body | messages, then one frame with the trailers; in base64 if `Accept` is `-text` | messages |
 //! | status | in the last frame of the body, or in the head of a response without messages | in trailers |
 //!
-//! Both directions are streamed: a message is forwarded while it arrives, whatever its size.
+//! Both directions are streamed: a message of any size is forwarded while it arrives.
 //!
 //! A response that is not gRPC (a local reply, or an error of a proxy before the backend) has its status in the
 //! head: `grpc-status` by the HTTP status, and its text as `grpc-message`, as in Envoy.

@@ -39,7 +39,7 @@ impl PolicyError {
     }
 }
 
-/// Context that a policy may use when it is built. A policy opens no connections of its own.
+/// Context that a policy may use when it is built. A policy opens no connections itself.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct BuildContext<'a> {

@@ -107,7 +107,7 @@ pub trait BodyPolicy: Send + Sync + 'static {
     /// of the response. If the length changes, `content-length` must be removed.
     ///
     /// # Errors
-    /// The reply in place of a response of the backend.
+    /// The reply instead of a response of the backend.
     fn wrap(&self, request: &mut PolicyRequest<'_>) -> Result<(), LocalReply>;
 }
 

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 /// | `Authorization` | needs the identity and the claims |
 /// | `Extension` | external processing, Lua and Wasm receive authorized requests only |
 /// | `LocalRateLimit`, `GlobalRateLimit` | rejected requests do not count; the cheap limit is first |
-/// | `AdmissionControl` | requests that a limit rejects say nothing about the backend |
+/// | `AdmissionControl` | requests that a limit rejects are no evidence about the backend |
 /// | `BandwidthLimit` | limits the bytes of requests that are forwarded |
 /// | `Compression` | innermost of the response halves: the others see the compressed body |
 /// | `CredentialInjection` | adds the gateway's own credentials, which no other policy sees |

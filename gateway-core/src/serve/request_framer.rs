@@ -81,7 +81,7 @@ struct Head {
 pub(super) struct Framed {
     /// Number of bytes before a malformed chunk, or all.
     pub(super) valid: usize,
-    /// Bytes to be parsed in place of the valid ones, if they differ.
+    /// Bytes to parse instead of the valid ones, if they differ.
     pub(super) replacement: Option<Vec<u8>>,
     /// An invalid head that hyper accepts: the index of its request, and the defect.
     pub(super) lenient: Option<(u64, LenientParse)>,

@@ -148,9 +148,9 @@ impl Report {
     }
 }
 
-/// Advice for a number in place of a duration.
+/// Advice for a number instead of a duration.
 const DURATION: &str = "Write a time with its unit, such as \"5s\" or \"1m30s\".";
-/// Advice for a number in place of a string.
+/// Advice for a number instead of a string.
 const QUOTE: &str = "Put it in quotes:";
 
 #[derive(Clone, Copy)]

@@ -69,7 +69,7 @@ pub struct Location {
 /// A host.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Server {
-    /// Host name. Empty: all hosts without a server of their own.
+    /// Host name. Empty: all hosts without their own server.
     pub host: String,
     /// Further names.
     pub aliases: Vec<String>,

@@ -24,7 +24,7 @@ pub enum Kind {
     Stream,
     /// The steps from the old table to the new one, which use the parts of earlier frames.
     Table,
-    /// The plan, with table indices in place of its parts.
+    /// The plan, with table indices instead of its parts.
     Plan,
     /// Differences of endpoints.
     Endpoints,

@@ -29,7 +29,7 @@ pub(super) struct Entry {
     pub(super) part: Part,
 }
 
-/// A plan with table indices in place of its parts.
+/// A plan with table indices instead of its parts.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Skeleton {
     /// The plan with ports that have no listeners.

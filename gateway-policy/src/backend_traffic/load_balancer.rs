@@ -56,11 +56,11 @@ api_struct! {
         metric_names: Vec<String> = "metricNamesForComputingUtilization",
         /// Whether load reports are kept in the headers of responses. Default: `false`.
         keep_response_headers: bool = "keepResponseHeaders",
-        /// Load reports over a gRPC stream of their own.
+        /// Load reports over a separate gRPC stream.
         out_of_band: OutOfBand = "outOfBand",
     }
 
-    /// Load reports over a gRPC stream of their own.
+    /// Load reports over a separate gRPC stream.
     pub struct OutOfBand, rules {
         /// Time between two reports. Default: 10 seconds.
         reporting_period: DurationText = "reportingPeriod",

@@ -112,7 +112,7 @@ impl BodyPolicy for ResponseCompression {
         let chosen = accept::choose(accepted, &self.compressors);
         request.head.headers.remove(ACCEPT_ENCODING);
         let head = request.head.method == Method::HEAD;
-        // Without an accepted coding, a cache must still know that there are compressed variants.
+        // Without an accepted coding, a cache must still be informed that there are compressed variants.
         let lengths = self.compressors.iter().map(|offered| offered.min_length);
         let Some(min_length) = chosen.map(|c| c.min_length).or(lengths.min()) else {
             return Ok(());

@@ -81,7 +81,7 @@ fn too_long() -> LocalReply {
 struct ReplayedBody {
     read: VecDeque<Frame<Bytes>>,
     rest: Body,
-    /// Length of the whole body, as far as it was known before it was read.
+    /// Length of the whole body, if it was known before it was read.
     hint: SizeHint,
     /// Bytes that were replayed.
     replayed: u64,

@@ -25,7 +25,7 @@ pub enum ServiceError {
     /// The message cannot be decoded.
     #[error("the response cannot be decoded")]
     Message(#[from] prost::DecodeError),
-    /// The service reported an error in place of a decision.
+    /// The service reported an error instead of a decision.
     #[error("the service reported an error")]
     Reported,
     /// The service changes the request in a way that is invalid.

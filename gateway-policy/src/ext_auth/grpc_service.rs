@@ -47,7 +47,7 @@ pub(super) struct GrpcFacts<'a> {
 }
 
 impl GrpcAuthService {
-    /// Makes calls to `backends` possible: over HTTP/2, whatever their protocol is for other requests.
+    /// Makes calls to `backends` possible: over HTTP/2, regardless of their protocol for other requests.
     pub(super) fn prepare(&mut self, backends: &mut [WeightedBackend]) {
         let first = backends
             .iter()

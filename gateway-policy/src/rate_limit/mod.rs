@@ -141,7 +141,7 @@ impl LocalRateLimit {
         BuiltPolicy::head(limiter)
     }
 
-    /// A limiter with counters of its own, for use without a plan.
+    /// A limiter with separate counters, for use without a plan.
     pub fn limiter(&self) -> Limiter {
         self.limiter_with(|selectors, limit| {
             if selectors.iter().any(Selector::is_distinct) {

@@ -139,7 +139,7 @@ fn literal(text: &str) -> String {
     text.replace("$(", "$$(")
 }
 
-/// Sets a flag in place of the same flag of all Gateways.
+/// Sets a flag, which replaces the same flag of all Gateways.
 fn set_flag(args: &mut Vec<String>, flag: &str, value: &str) {
     let with_value = format!("{flag}=");
     let mut kept = Vec::with_capacity(args.len() + 1);

@@ -46,7 +46,7 @@ impl ModelRequest {
 /// What ingress-nginx answers.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ModelAnswer {
-    /// A response of its own.
+    /// A local reply.
     Reply {
         /// Status.
         status: u16,
