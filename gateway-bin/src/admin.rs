@@ -89,7 +89,7 @@ pub(crate) async fn serve(address: SocketAddr, admin: Arc<Admin>) -> std::io::Re
     let listener = TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;
     if !bound.ip().is_loopback() {
-        tracing::warn!(address = %bound, "the admin page is reachable from other hosts and has no authentication");
+        tracing::warn!(address = %bound, "the admin endpoints are reachable from other hosts and have no authentication");
     }
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes(admin)).await {

@@ -50,7 +50,7 @@ fn nothing_to_serve(paths: &[PathBuf], loaded: &Loaded) -> Option<Diagnostic> {
                 true => "no Gateway on standard input: nothing is served".to_owned(),
                 false => format!("no Gateway in {paths}: nothing is served"),
             },
-            "Pass the folder of the Gateway as well, or add a Gateway.",
+            "Also pass the folder of the Gateway, or add a Gateway.",
         )
     })
 }

@@ -20,7 +20,7 @@ pub(crate) fn find(objects: &Objects, scope: &ResolveOptions) -> Vec<Diagnostic>
             Ok(database) => fields = fields | database.fields(),
             Err(error) => {
                 let message = format!("--geoip-database {}: {error}", path.display());
-                let help = "Name a MaxMind DB file that this program may read.";
+                let help = "Pass a MaxMind DB file that this program can read.";
                 found.push(Diagnostic::error(CODE, message, help));
             }
         }

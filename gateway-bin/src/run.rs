@@ -141,7 +141,7 @@ async fn serve_health(address: SocketAddr, admin: Arc<Admin>) -> Result<(), Fail
 async fn serve_admin(address: SocketAddr, admin: Arc<Admin>) -> Result<(), Failure> {
     let bound = admin::serve(address, admin).await;
     let bound = bound.map_err(|error| describe_flag("--admin", address, &error))?;
-    tracing::info!(address = %bound, "admin page: /ready /stats/prometheus /config /version");
+    tracing::info!(address = %bound, "admin endpoints: /ready /stats/prometheus /config /version");
     Ok(())
 }
 

@@ -47,7 +47,7 @@ pub enum Error {
     #[error("no healthy upstream")]
     NoHealthyEndpoint,
     /// The host of the request is the endpoint, and the gateway may reach none of its addresses.
-    #[error("the addresses of the host may not be reached")]
+    #[error("the addresses of the host are not permitted")]
     HostDenied,
     /// The host of the request is the endpoint, and has no address.
     #[error("the host has no address: {0}")]

@@ -40,7 +40,7 @@ macro_rules! finding_codes {
 }
 
 finding_codes! {
-    AuthorizationByPeerAddress = "authorization-by-peer-address": "a SecurityPolicy compares client addresses on a listener that does not set how they are determined",
+    AuthorizationByPeerAddress = "authorization-by-peer-address": "a SecurityPolicy compares client addresses on a listener that does not configure their detection",
         "set `proxyProtocol` or `clientIPDetection` in a ClientTrafficPolicy";
     BackendInvalid = "backend-invalid": "a Backend has an invalid or unsupported field",
         "correct or remove the field; until then requests to the Backend get 500";
@@ -50,17 +50,17 @@ finding_codes! {
         "set `caCertificateRefs` or `wellKnownCACertificates` in place of `insecureSkipVerify`";
     BackendPort = "backend-port": "a backendRef names no port, or a port that the Service does not have",
         "set `port` to a port of the Service";
-    CaNotUsable = "ca-not-usable": "a reference leads to no CA certificates",
+    CaNotUsable = "ca-not-usable": "a reference yields no CA certificates",
         "reference a ConfigMap or Secret with PEM certificates under `ca.crt`";
     CertificateExpired = "certificate-expired": "a certificate of a listener has expired",
         "renew the certificate";
     CertificateExpiresSoon = "certificate-expires-soon": "a certificate of a listener expires within 7 days",
         "renew the certificate";
-    CertificateNotUsable = "certificate-not-usable": "a reference leads to no usable certificate and key",
+    CertificateNotUsable = "certificate-not-usable": "a reference yields no usable certificate and key",
         "reference a Secret of type `kubernetes.io/tls` whose `tls.crt` and `tls.key` belong together";
     CertificateNotYetValid = "certificate-not-yet-valid": "a certificate of a listener is not valid yet",
         "check the clocks of this machine and of the issuer";
-    ClientAddressUnknown = "client-address-unknown": "no ClientTrafficPolicy sets how the client address is determined",
+    ClientAddressUnknown = "client-address-unknown": "no ClientTrafficPolicy configures the detection of the client address",
         "set `proxyProtocol` or `clientIPDetection` in a ClientTrafficPolicy";
     ClientsNotValidated = "clients-not-validated": "clients without a valid certificate are accepted",
         "set mode `AllowValidOnly`";
@@ -120,7 +120,7 @@ finding_codes! {
         "set `namespace` in the parentRef";
     ParentNotFound = "parent-not-found": "a parentRef names a Gateway or ListenerSet that does not exist",
         "correct the name and namespace";
-    PassedOver = "passed-over": "objects of kinds that are not for a gateway are skipped",
+    PassedOver = "passed-over": "objects of kinds that do not concern a gateway are skipped",
         "none is needed";
     PolicyConflict = "policy-conflict": "an older policy has the same target",
         "remove one of the policies";

@@ -23,7 +23,7 @@ pub enum CipherError {
     #[error("{0:?} is not a TLS 1.2 cipher suite")]
     Unknown(String),
     /// A suite without forward secrecy or without AEAD, or one that the provider does not support.
-    #[error("cipher suite {0} is not supported: only ECDHE with AES-GCM or ChaCha20-Poly1305 is")]
+    #[error("cipher suite {0} is not supported; use ECDHE with AES-GCM or ChaCha20-Poly1305")]
     Unsupported(String),
 }
 

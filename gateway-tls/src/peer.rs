@@ -193,7 +193,7 @@ fn write_value(text: &mut String, value: &str) {
             b'#' if at == 0 => text.push_str("\\#"),
             b' ' if at == 0 || at == last => text.push_str("\\ "),
             b' '..=b'~' => text.push(char::from(byte)),
-            other => write!(text, "\\{other:02X}").expect("a string takes all text"),
+            other => write!(text, "\\{other:02X}").expect("writing to a string does not fail"),
         }
     }
 }

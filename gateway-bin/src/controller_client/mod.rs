@@ -76,7 +76,7 @@ impl Source for ControllerClient {
 
     fn start(&mut self) -> Result<Initial, Failure> {
         let Some(desired) = self.resumed.take() else {
-            tracing::info!("waiting for the first configuration of the controller");
+            tracing::info!("waiting for the first configuration from the controller");
             return Ok(Initial::Pending);
         };
         tracing::info!("resuming the configuration from before the restart");

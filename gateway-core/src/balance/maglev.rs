@@ -91,7 +91,7 @@ impl Candidate {
         }
         // If the size is not prime, the permutation misses some entries.
         let free = table.iter().position(|entry| *entry == EMPTY);
-        free.expect("the table is filled no further than it has entries")
+        free.expect("no endpoint takes an entry of a full table")
     }
 }
 

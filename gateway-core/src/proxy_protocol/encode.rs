@@ -14,7 +14,7 @@ pub struct TooLong;
 
 /// Appends a version 1 header to `out`. Without addresses the protocol is `UNKNOWN`.
 pub fn encode_v1(addresses: Option<Addresses>, out: &mut Vec<u8>) {
-    const INFALLIBLE: &str = "a Vec takes every write";
+    const INFALLIBLE: &str = "writing to a Vec does not fail";
     let Some(addresses) = addresses else {
         out.extend_from_slice(b"PROXY UNKNOWN\r\n");
         return;

@@ -29,7 +29,7 @@ fn make() -> Option<(String, String)> {
     match rcgen::generate_simple_self_signed([NAME.to_owned()]) {
         Ok(made) => Some((made.cert.pem(), made.signing_key.serialize_pem())),
         Err(error) => {
-            tracing::error!(%error, "the default certificate of Ingresses cannot be made");
+            tracing::error!(%error, "the default certificate of Ingresses cannot be created");
             None
         }
     }

@@ -192,7 +192,7 @@ impl Metrics {
         let name = page.family(
             "ingress_settings",
             MetricType::Gauge,
-            "Settings of Ingresses by what became of them in the translation.",
+            "Settings of Ingresses by outcome of the translation.",
         );
         for (outcome, settings) in &*counts {
             page.0

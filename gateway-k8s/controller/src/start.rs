@@ -239,7 +239,7 @@ fn serve_planes(
             () = trust.keep() => return "the CA task stopped".into(),
         };
         match served {
-            Ok(()) => "data planes are served no longer".into(),
+            Ok(()) => "data planes are no longer served".into(),
             Err(error) => error.into(),
         }
     })

@@ -142,7 +142,7 @@ fn add<S: Clone>(
     let help = "Remove one of the two, or give it another name";
     let (effect, help) = match is_policy(kind) {
         true => (
-            "what the second covers and the first does not answers 500",
+            "requests that only the second one covers receive 500",
             format!("{help}: until then {POLICY}."),
         ),
         false => ("the first is used", format!("{help}.")),

@@ -68,10 +68,7 @@ pub(crate) fn check(kind: &Kind, meta: &mut ObjectMeta) -> Result<(), Breach> {
         return Err(Breach {
             code: FindingCode::InvalidName,
             field: "metadata.namespace",
-            message: format!(
-                "`{}` is not a namespace that Kubernetes takes",
-                meta.namespace
-            ),
+            message: format!("`{}` is not a valid namespace name", meta.namespace),
             help: "Use lower-case letters, digits and `-`, at most 63 in all.",
         });
     }

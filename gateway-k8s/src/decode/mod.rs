@@ -260,7 +260,7 @@ impl Reader {
                 reader.object(&source, &root, "");
             }
             Err(error) => {
-                let help = "Correct it: until then nothing of this document is read; others in the file are.";
+                let help = "Correct it: until then this document is ignored; other documents in the file are read.";
                 reader.keep_policies_of_text(&document, &error.message);
                 let diagnostic = Diagnostic::error(FindingCode::Syntax, error.message, help);
                 reader.refuse(diagnostic.placed(&document, error.place));
@@ -300,7 +300,7 @@ impl Reader {
             ..source.document.clone()
         };
         if !matches!(node.value, Value::Map(_)) {
-            let message = "a list or text stands where an object is expected";
+            let message = "found a list or text where an object is expected";
             let help =
                 "Write a map with `apiVersion`, `kind` and `metadata`, or remove the document.";
             let diagnostic = Diagnostic::error(FindingCode::NotAnObject, message, help);

@@ -28,7 +28,7 @@ impl Reader {
         }
         let diagnostic = if api_version.is_empty() && name.is_empty() {
             let message = "not a Kubernetes object: `apiVersion` and `kind` are missing";
-            let help = "Move the file out of the folder if it is no manifest.";
+            let help = "Move the file out of the folder if it is not a manifest.";
             Diagnostic::warning(FindingCode::NotAnObject, message, help)
         } else {
             let (message, help) = (
@@ -74,7 +74,7 @@ impl Reader {
                     let fault = head_fault("kind", message.clone());
                     self.keep_targets(policy, api_version, node, origin, fault);
                     let help = format!(
-                        "Did you mean {} of {}? Until then what the policy covers answers 500.",
+                        "Did you mean {} of {}? Until then the targets of the policy return 500.",
                         policy.name,
                         policy.api_versions()
                     );

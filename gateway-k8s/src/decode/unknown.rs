@@ -151,7 +151,7 @@ pub(crate) fn advice(field: &UnknownField) -> String {
     match field.known.as_slice() {
         [] => "Remove it.".to_owned(),
         known if known.len() > LISTED => {
-            "Remove it, or look its name up in the reference of the API.".to_owned()
+            "Remove it, or look up its name in the API reference.".to_owned()
         }
         known => format!("Remove it, or use one of: `{}`.", known.join("`, `")),
     }

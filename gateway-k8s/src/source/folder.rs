@@ -241,7 +241,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
         ),
         io::ErrorKind::PermissionDenied => (
             "cannot be read: permission denied".to_owned(),
-            "Let the user that runs Towergate read it.",
+            "Give read permission to the user that runs Towergate.",
         ),
         io::ErrorKind::FileTooLarge => (
             format!("cannot be read: {error}"),
@@ -249,11 +249,11 @@ fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
         ),
         io::ErrorKind::InvalidData => (
             format!("cannot be read: {error}"),
-            "Save it as UTF-8, or move it out of the folder if it is no manifest.",
+            "Save it as UTF-8, or move it out of the folder if it is not a manifest.",
         ),
         _ => (
             format!("cannot be read: {error}"),
-            "Make it readable, or leave it out.",
+            "Make it readable, or omit it.",
         ),
     };
     let mut diagnostic = Diagnostic::error(FindingCode::Unreadable, message, help);

@@ -33,7 +33,7 @@ impl ClaimHeader {
 
 /// A claim contains a character that is not allowed in a field value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("a claim has a character that a header field cannot carry")]
+#[error("a claim contains a character that is not allowed in a header field")]
 pub struct InvalidClaim;
 
 /// The claim at `path`, whose dots separate the members of nested objects. As in Envoy, a claim

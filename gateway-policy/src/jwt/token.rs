@@ -120,7 +120,7 @@ pub(super) fn seconds(number: &Number) -> Option<u64> {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "the range is checked, and the fraction is left out on purpose"
+            reason = "the range is checked, and the fraction is dropped intentionally"
         )]
         (0.0..9.0e15).contains(&value).then_some(value as u64)
     })

@@ -42,7 +42,7 @@ impl ProviderEndpoints {
             serde_json::from_slice(document).map_err(|error| format!("no JSON: {error}"))?;
         if document.issuer != issuer {
             return Err(format!(
-                "the document is of issuer {:?}, which the policy must name as it is",
+                "the document is of issuer {:?}, which the policy must name exactly",
                 document.issuer
             ));
         }

@@ -27,7 +27,7 @@ pub enum IdTokenError {
     #[error("it was issued for another login")]
     Nonce,
     /// Its user differs from the session's user.
-    #[error("it is about another user")]
+    #[error("its user differs from that of the session")]
     Subject,
     /// The keys of the provider are not available.
     #[error("the keys of the provider are not available")]

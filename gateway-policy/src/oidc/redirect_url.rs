@@ -43,7 +43,7 @@ pub enum RedirectUrlError {
     #[error("the path cannot have operators, a query or a fragment")]
     PathNotFixed,
     /// An operator is not known.
-    #[error("the operator %{0}% is not supported, %REQ(header-name)% is")]
+    #[error("the operator %{0}% is not supported; use %REQ(header-name)%")]
     Operator(String),
     /// An operator has no end.
     #[error("an operator has no closing %")]

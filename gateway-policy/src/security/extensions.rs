@@ -60,7 +60,7 @@ fn set_realm(realm: &str, policies: &mut [Policy]) -> Result<(), String> {
 
 fn set_cors(value: &str, policies: &mut [Policy]) -> Result<(), String> {
     if value != "every-response" {
-        return Err(format!("{value:?} is unknown, every-response is not"));
+        return Err(format!("{value:?} is unknown; use every-response"));
     }
     let cors = policies.iter_mut().find_map(|policy| match policy {
         Policy::Cors(cors) => Some(cors),

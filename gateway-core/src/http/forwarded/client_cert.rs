@@ -81,7 +81,7 @@ fn element(client: &ClientCertificate, details: XfccDetails) -> String {
     if details.subject {
         // The subject is already escaped, including quotes.
         part(&mut text, "Subject");
-        write!(text, "\"{}\"", client.subject()).expect("a string takes all text");
+        write!(text, "\"{}\"", client.subject()).expect("writing to a string does not fail");
     }
     if details.uri {
         if client.uris().is_empty() {
@@ -124,7 +124,7 @@ fn write_name(text: &mut String, name: &str) {
                 text.push(char::from(byte));
             }
             b'!'..=b'~' => text.push(char::from(byte)),
-            other => write!(text, "%{other:02X}").expect("a string takes all text"),
+            other => write!(text, "%{other:02X}").expect("writing to a string does not fail"),
         }
     }
     if quoted {

@@ -189,7 +189,7 @@ impl Provisioner {
             Some(Step::Keep) => return Ok(false),
             Some(Step::LeaveToOthers) => {
                 return Err(format!(
-                    "{what}: there is one of this name that this controller has not made for the Gateway"
+                    "{what}: an object of this name exists that this controller did not create for the Gateway"
                 ));
             }
             Some(Step::Replace) => {

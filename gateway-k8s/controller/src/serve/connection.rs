@@ -74,7 +74,7 @@ pub(crate) async fn run(
             }
         };
         let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
-            tracing::debug!(%address, "too many handshakes at a time: a connection is dropped");
+            tracing::debug!(%address, "too many concurrent handshakes; connection dropped");
             continue;
         };
         let (tls, publisher) = (tls.clone(), publisher.clone());
@@ -84,7 +84,7 @@ pub(crate) async fn run(
             match opened {
                 Ok(Ok((stream, identity))) => serve(stream, identity, address, publisher).await,
                 Ok(Err(error)) => tracing::warn!(%address, %error, "not a data plane"),
-                Err(_) => tracing::warn!(%address, "not a data plane: no handshake in time"),
+                Err(_) => tracing::warn!(%address, "not a data plane: the handshake timed out"),
             }
         });
     }
@@ -145,7 +145,7 @@ fn answer(
         let theirs = protocol.map_or("none".into(), String::from_utf8_lossy);
         tracing::warn!(%plane, %address, protocol = %theirs, "data plane of another release rejected");
         let why = format!(
-            "this controller speaks protocol {PROTOCOL}, the data plane {theirs}: run the same release of both"
+            "this controller uses protocol {PROTOCOL}, the data plane {theirs}; run the same release of both"
         );
         return refuse(StatusCode::BAD_REQUEST, why);
     }

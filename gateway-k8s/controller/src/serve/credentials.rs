@@ -57,7 +57,7 @@ impl fmt::Display for CredentialsError {
                 )
             }
             Self::Unusable(why) => write!(f, "credentials are not usable: {why}"),
-            Self::Make(error) => write!(f, "credentials cannot be made: {error}"),
+            Self::Make(error) => write!(f, "credentials cannot be created: {error}"),
             Self::File(path, error) => write!(f, "{path}: {error}"),
         }
     }

@@ -58,7 +58,10 @@ fn basic(reader: &mut AnnotationReader<'_>) {
     };
     let realm = reader.text("auth-realm").unwrap_or_default();
     if realm.contains(['"', '{', '}', '$', ';', '\\']) {
-        reader.invalid("auth-realm", "it has characters that ingress-nginx refuses");
+        reader.invalid(
+            "auth-realm",
+            "it contains characters that ingress-nginx rejects",
+        );
         return;
     }
     let realm = realm.to_owned();

@@ -40,7 +40,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
     let name = match name {
         Some(name) if token(name) => name,
         Some(_) => {
-            reader.invalid("session-cookie-name", "it is no name of a cookie");
+            reader.invalid("session-cookie-name", "it is not a cookie name");
             DEFAULT_NAME
         }
         None => DEFAULT_NAME,
@@ -51,7 +51,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         if plain(text) {
             return Some(text.to_owned());
         }
-        reader.invalid(name, "it has characters that ingress-nginx refuses");
+        reader.invalid(name, "it contains characters that ingress-nginx rejects");
         None
     };
     let path = attribute("session-cookie-path");

@@ -25,7 +25,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
             );
         }
         Some(host) if host.contains([' ', ';', '{', '}', '"', '/']) => {
-            reader.invalid("upstream-vhost", "it is no host name");
+            reader.invalid("upstream-vhost", "it is not a host name");
         }
         Some(host) => reader.settings.backend.vhost = Some(host.to_owned()),
         None => {}
@@ -158,7 +158,7 @@ fn balancing(reader: &mut AnnotationReader<'_>) {
             reader.found("upstream-hash-by", Finding::differs(text, &[Aspect::Calls]));
         }
         None => {
-            let text = "only a header field, a cookie, a query parameter or the client address can be hashed; endpoints are used in turn";
+            let text = "only a header field, a cookie, a query parameter or the client address can be hashed; round robin is used";
             reader.found(
                 "upstream-hash-by",
                 Finding::impossible(text, &[Aspect::Calls]),

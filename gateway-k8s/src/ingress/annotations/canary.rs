@@ -31,7 +31,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         if !valid {
             reader.invalid(
                 "canary-by-header-pattern",
-                "it is no regular expression that the gateway reads",
+                "it is not a regular expression that the gateway supports",
             );
         }
         valid.then(|| pattern.to_owned())

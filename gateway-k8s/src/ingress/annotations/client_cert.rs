@@ -44,7 +44,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
             true
         }
         Some("optional_no_ca") => {
-            let text = "a certificate that no CA vouches for is rejected in the handshake, which is stricter";
+            let text = "a certificate that chains to no configured CA is rejected in the handshake, which is stricter";
             reader.found("auth-tls-verify-client", Finding::differs(text, TLS));
             true
         }

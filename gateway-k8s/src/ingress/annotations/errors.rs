@@ -24,7 +24,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
             let text = "a response with one of these statuses cannot be replaced by the page of a Service: the client gets the backend's own. For fixed pages, write `responseOverride` with a ConfigMap into the BackendTrafficPolicy";
             reader.found("custom-http-errors", Finding::impossible(text, PAGES));
         }
-        Some(None) => reader.invalid("custom-http-errors", "it is no list of statuses"),
+        Some(None) => reader.invalid("custom-http-errors", "it is not a list of statuses"),
         None => {}
     }
     if let Some(service) = reader.text("default-backend").map(str::trim) {

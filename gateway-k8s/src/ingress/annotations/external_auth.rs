@@ -48,7 +48,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
             .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
     };
     if !names.iter().all(token) {
-        reader.invalid("auth-response-headers", "one of them is no header name");
+        reader.invalid("auth-response-headers", "one of them is not a header name");
         return;
     }
     let _ = reader.text("auth-request-redirect").is_some_and(|text| {
@@ -56,7 +56,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
         if bad {
             reader.invalid(
                 "auth-request-redirect",
-                "it has characters that ingress-nginx refuses",
+                "it contains characters that ingress-nginx rejects",
             );
         }
         bad
@@ -96,7 +96,10 @@ fn cache(reader: &mut AnnotationReader<'_>) {
             && words.all(|code| code.len() == 3 && code.bytes().all(|b| b.is_ascii_digit()))
     };
     if !text.split(',').all(valid) {
-        reader.invalid("auth-cache-duration", "it is no list of statuses and times");
+        reader.invalid(
+            "auth-cache-duration",
+            "it is not a list of statuses and times",
+        );
     }
 }
 

@@ -30,8 +30,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
     reader.settings.response_headers = fields
         .map(|(name, written)| (name.clone(), written.text.clone()))
         .collect();
-    let text =
-        "a ResponseHeaderModifier, which acts on responses of backends and on the gateway's own";
+    let text = "a ResponseHeaderModifier, which applies to responses of backends and to local replies of the gateway";
     reader.found(
         "custom-headers",
         Finding::differs(text, &[Aspect::ResponseHeaders]),

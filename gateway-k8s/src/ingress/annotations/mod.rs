@@ -115,7 +115,7 @@ impl<'a> AnnotationReader<'a> {
     pub(crate) fn number(&mut self, name: &'static str) -> Option<u64> {
         let value = self.text(name)?.trim().parse().ok();
         if value.is_none() {
-            self.invalid(name, "it is no whole number without a unit");
+            self.invalid(name, "it is not a whole number without a unit");
         }
         value
     }
@@ -234,7 +234,7 @@ impl<'a> AnnotationReader<'a> {
             .text("limit-connections")
             .is_some_and(|text| !number(text))
         {
-            self.invalid("limit-connections", "it is no whole number");
+            self.invalid("limit-connections", "it is not a whole number");
         }
         for name in [
             "auth-tls-error-page",
@@ -246,7 +246,7 @@ impl<'a> AnnotationReader<'a> {
                 .text(name)
                 .is_some_and(|text| text.contains([';', '{', '}']))
             {
-                self.invalid(name, "it has characters that ingress-nginx refuses");
+                self.invalid(name, "it contains characters that ingress-nginx rejects");
             }
         }
     }

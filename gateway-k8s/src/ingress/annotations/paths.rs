@@ -34,7 +34,7 @@ pub(super) fn read(reader: &mut AnnotationReader<'_>) {
 
 fn rewrite(reader: &mut AnnotationReader<'_>, target: &str) {
     if target.contains(['?', '"', '{', '}', ';', ' ']) {
-        let why = "it has characters that ingress-nginx refuses";
+        let why = "it contains characters that ingress-nginx rejects";
         reader.invalid("rewrite-target", why);
         return;
     }

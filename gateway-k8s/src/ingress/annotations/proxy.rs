@@ -62,7 +62,7 @@ fn retries(reader: &mut AnnotationReader<'_>) {
     if !words.iter().all(known) {
         reader.invalid(
             "proxy-next-upstream",
-            "it has a word that nginx does not know",
+            "it contains a word that nginx does not define",
         );
         return;
     }
@@ -87,7 +87,7 @@ fn bodies(reader: &mut AnnotationReader<'_>) {
     }
     match reader.text("proxy-request-buffering").map(str::trim) {
         Some("on") => {
-            let text = "bodies are streamed to the backend, which may therefore receive requests that are incomplete";
+            let text = "bodies are streamed to the backend, which may therefore receive incomplete requests";
             reader.found(
                 "proxy-request-buffering",
                 Finding::differs(text, &[Aspect::Calls, Aspect::RequestHeaders]),

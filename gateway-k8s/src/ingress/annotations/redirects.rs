@@ -74,9 +74,8 @@ fn to_address(reader: &mut AnnotationReader<'_>) {
             (_, Some(code)) => u16::try_from(code).unwrap_or(default),
             (None, None) => default,
             (Some(_), None) => {
-                let text = format!(
-                    "it is no status of a redirect; {default} is used, as in ingress-nginx"
-                );
+                let text =
+                    format!("it is not a redirect status; {default} is used, as in ingress-nginx");
                 reader.found(code_name, Finding::same(text));
                 default
             }
@@ -121,7 +120,7 @@ fn aliases(reader: &mut AnnotationReader<'_>, names: Vec<String>) {
     let patterns = odd.iter().filter_map(|name| name.strip_prefix('~'));
     reader.settings.alias_patterns = patterns.map(str::to_owned).collect();
     if odd.iter().any(|name| !name.starts_with('~')) {
-        reader.invalid("server-alias", "it is no host name");
+        reader.invalid("server-alias", "it is not a host name");
     } else if odd.is_empty() {
         reader.found(
             "server-alias",

@@ -99,7 +99,10 @@ fn snippet(reader: &mut AnnotationReader<'_>, name: &'static str, text: &str) {
     let directives = match parse(text) {
         Ok(directives) => directives,
         Err(line) => {
-            let why = format!("it is no nginx configuration (line {})", first + line - 1);
+            let why = format!(
+                "it is not valid nginx configuration (line {})",
+                first + line - 1
+            );
             reader.drop_ingress(name, &why);
             return;
         }

@@ -14,7 +14,7 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
     (
         "allow-backend-server-header",
         Differs(
-            "`Server` of backends is passed on as Envoy does",
+            "`Server` of backends is forwarded, as in Envoy",
             &[ResponseHeaders],
         ),
     ),
@@ -37,7 +37,7 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
     (
         "block-cidrs",
         Never(
-            "addresses cannot be blocked for the whole gateway beside the lists of Ingresses: write a SecurityPolicy for the Gateway",
+            "addresses cannot be blocked for the whole gateway in addition to the lists of Ingresses: write a SecurityPolicy for the Gateway",
             &[Status, Calls, Body],
         ),
     ),
@@ -98,7 +98,7 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
     ("default-type", NGINX),
     (
         "denylist-source-range",
-        Same("SecurityPolicies of all routes without a list of their own"),
+        Same("SecurityPolicies of all routes without their own list"),
     ),
     ("disable-access-log", LOG),
     ("disable-ipv6", NGINX),
@@ -214,7 +214,7 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
     (
         "ignore-invalid-headers",
         Differs(
-            "malformed field names are answered 400",
+            "malformed field names are rejected with 400",
             &[Status, RequestHeaders, Calls, Body, ResponseHeaders],
         ),
     ),
@@ -437,7 +437,7 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
     ("stream-snippet", SNIPPET),
     (
         "strict-validate-path-type",
-        Same("the webhook's check; paths are translated as nginx matches them"),
+        Same("the webhook's check; paths are translated according to nginx's matching"),
     ),
     ("syslog-host", LOG),
     ("syslog-port", LOG),
@@ -481,7 +481,7 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
     (
         "use-port-in-redirects",
         Differs(
-            "redirects name a port only if it is unusual",
+            "redirects contain a port only if it is not the scheme's default",
             &[ResponseHeaders],
         ),
     ),
@@ -496,7 +496,7 @@ pub(super) const KEYS: &[(&str, ConfigRow)] = &[
     ("variables-hash-max-size", NGINX),
     (
         "whitelist-source-range",
-        Same("SecurityPolicies of all routes without a list of their own"),
+        Same("SecurityPolicies of all routes without their own list"),
     ),
     ("worker-cpu-affinity", NGINX),
     ("worker-processes", NGINX),

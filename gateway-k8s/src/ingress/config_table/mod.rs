@@ -22,7 +22,7 @@ pub(crate) enum ConfigRow {
     Never(&'static str, &'static [Aspect]),
 }
 
-const NGINX: ConfigRow = Same("housekeeping of nginx: nothing corresponds to it");
+const NGINX: ConfigRow = Same("internal to nginx: the gateway needs no equivalent");
 const LOG: ConfigRow = Differs(
     "the access log has Envoy Gateway's JSON format, or Envoy's text format",
     &[],

@@ -70,7 +70,7 @@ fn section(out: &mut String, migration: &Migration, outcome: MigrationOutcome) {
     let title = title[..1].to_uppercase() + &title[1..];
     let _ = writeln!(
         out,
-        "<h2 id=\"{}\">{title}</h2>\n<table>\n<tr><th>Setting</th><th>What became of it</th><th>Where</th></tr>",
+        "<h2 id=\"{}\">{title}</h2>\n<table>\n<tr><th>Setting</th><th>Verdict</th><th>Where</th></tr>",
         outcome.as_str()
     );
     for ((kind, setting, text), verdicts) in groups {

@@ -30,7 +30,7 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         Medium,
         AuthOff,
         Differs(
-            "the authentication server is asked for every request",
+            "the authentication server is called for every request",
             &[Calls],
         ),
     ),
@@ -39,7 +39,7 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         Medium,
         Ignored,
         Differs(
-            "the authentication server is asked for every request",
+            "the authentication server is called for every request",
             &[Calls],
         ),
     ),
@@ -114,7 +114,7 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         Medium,
         Ignored,
         Differs(
-            "the redirect to the sign-in page has a fixed address: the sign-in page does not learn where the client came from",
+            "the redirect to the sign-in page has a fixed address: the sign-in page does not receive the original URL",
             &[ResponseHeaders],
         ),
     ),
@@ -138,7 +138,7 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         High,
         DropsIngress,
         Never(
-            "the subject of a client certificate cannot be compared: issue client certificates from a CA of their own",
+            "the subject of a client certificate cannot be compared: issue client certificates from a separate CA",
             &[Status, Calls],
         ),
     ),

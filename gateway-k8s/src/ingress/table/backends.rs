@@ -84,7 +84,7 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         Low,
         DropsIngress,
         Differs(
-            "the gateway manages `Connection` to the backend by itself",
+            "the gateway itself manages `Connection` to the backend",
             &[RequestHeaders],
         ),
     ),
@@ -258,7 +258,7 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         Low,
         Ignored,
         Differs(
-            "`SameSite=None` is sent to every client: browsers that mistook it are gone",
+            "`SameSite=None` is sent to every client: browsers that misinterpret it are obsolete",
             &[ResponseHeaders],
         ),
     ),

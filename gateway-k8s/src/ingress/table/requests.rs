@@ -141,7 +141,7 @@ pub(super) const ROWS: &[AnnotationEntry] = &[
         Low,
         Ignored,
         Differs(
-            "redirects name a port only if the listener's is not the scheme's default",
+            "redirects contain a port only if the listener's is not the scheme's default",
             &[ResponseHeaders],
         ),
     ),

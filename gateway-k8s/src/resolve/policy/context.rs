@@ -90,7 +90,7 @@ impl References for PolicyContext<'_, '_> {
         let group = reference.group.as_deref().unwrap_or_default();
         let kind = reference.kind.as_deref().unwrap_or("Secret");
         if (group, kind) != ("", "Secret") {
-            return error(field, format_args!("{kind} is not supported, Secret is"));
+            return error(field, format_args!("{kind} is not supported; use Secret"));
         }
         let (author, name) = author_and_name(self.namespace, reference.name.as_deref());
         let namespace = reference.namespace.as_deref().unwrap_or(author);
@@ -122,7 +122,10 @@ impl References for PolicyContext<'_, '_> {
         let group = reference.group.as_deref().unwrap_or_default();
         let kind = reference.kind.as_deref().unwrap_or("ConfigMap");
         if (group, kind) != ("", "ConfigMap") {
-            return error(field, format_args!("{kind} is not supported, ConfigMap is"));
+            return error(
+                field,
+                format_args!("{kind} is not supported; use ConfigMap"),
+            );
         }
         let (author, name) = author_and_name(self.namespace, reference.name.as_deref());
         let key = ObjectKey::new(author, name);

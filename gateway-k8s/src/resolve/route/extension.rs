@@ -317,7 +317,7 @@ fn body_text(
     let kind = reference.kind.as_deref().unwrap_or("ConfigMap");
     if (reference.group.as_deref().unwrap_or_default(), kind) != ("", "ConfigMap") {
         return invalid(format!(
-            "directResponse.body.valueRef: {kind} is not supported, ConfigMap is"
+            "directResponse.body.valueRef: {kind} is not supported; use ConfigMap"
         ));
     }
     let key = ObjectKey::new(namespace, reference.name.as_deref().unwrap_or_default());
