@@ -56,14 +56,18 @@ impl Activity {
     pub(super) fn on_read(&self, bytes: usize, http1: bool, lenient: Option<(u64, LenientParse)>) {
         let mut state = self.state();
         match bytes {
-            0 => state.client_closed = true,
+            0 => state.client_closed = Some(self.now()),
             bytes => state.on_read(bytes as u64, http1, lenient, || self.now()),
         }
     }
 
     /// Records a write; `pending`: it has to wait for the client.
     pub(super) fn on_write(&self, pending: bool) {
-        self.state().on_write(pending, || self.now());
+        let mut state = self.state();
+        state.on_write(pending, || self.now());
+        if !pending && state.client_closed.is_some() {
+            state.client_closed = Some(self.now());
+        }
     }
 
     /// Records a flush; `pending`: it has to wait for the client.
@@ -95,7 +99,7 @@ impl Activity {
 
     /// Whether the client has closed its side.
     pub(super) fn is_client_closed(&self) -> bool {
-        self.state().client_closed
+        self.state().client_closed.is_some()
     }
 
     /// Whether the next bytes begin a request head.

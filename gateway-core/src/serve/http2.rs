@@ -39,8 +39,8 @@ enum End {
     Codec(Result<(), hyper::Error>),
     /// A time limit was reached.
     Expired,
-    /// The client resets too many requests.
-    Abuse,
+    /// The client abuses the protocol, in the way of this name.
+    Abuse(&'static str),
 }
 
 /// Serves HTTP/2 until the connection is closed.
@@ -83,11 +83,11 @@ where
             }
             let close_cause = activity.state().close_cause();
             match close_cause {
-                Some(CloseCause::Abuse) => {
+                Some(CloseCause::Abuse(how)) => {
                     // One more poll sends the GOAWAY.
                     connection.as_mut().graceful_shutdown();
                     let _ = connection.as_mut().poll(cx);
-                    return Poll::Ready(End::Abuse);
+                    return Poll::Ready(End::Abuse(how));
                 }
                 Some(CloseCause::LastResponse) if !closing => {
                     closing = true;
@@ -109,7 +109,7 @@ where
 
     match end {
         End::Codec(Err(error)) => report(&error, info.port, &*observer),
-        End::Abuse => observer.observe(&Event::Abuse(info.port, "premature_resets")),
+        End::Abuse(how) => observer.observe(&Event::Abuse(info.port, how)),
         End::Codec(Ok(())) | End::Expired => {}
     }
 }

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
 use super::codec_error;
+use super::control_frames::ControlFrameMonitor;
 use super::request_framer::RequestFramer;
 use super::state::{Output, Shutdown};
 use crate::coalesced_write;
@@ -25,6 +26,9 @@ pub(super) struct InstrumentedIo<Io> {
     activity: Arc<Activity>,
     protocol: HttpProtocol,
     framer: RequestFramer,
+    control_frames: ControlFrameMonitor,
+    /// The client has closed its side, which the codec does not know yet: it would drop the request.
+    end_withheld: bool,
 }
 
 /// Protocol of a connection.
@@ -55,6 +59,8 @@ impl<Io> InstrumentedIo<Io> {
             activity,
             protocol,
             framer: RequestFramer::new(requests),
+            control_frames: ControlFrameMonitor::new(),
+            end_withheld: false,
         }
     }
 
@@ -86,6 +92,12 @@ impl<Io> InstrumentedIo<Io> {
     /// are removed.
     fn on_received(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
         let received = buf.filled().len() - before;
+        if !self.is_http1() {
+            let bytes = &buf.filled()[before..];
+            if self.control_frames.scan(bytes, || self.activity.now()) {
+                self.activity.state().on_control_frame_flood();
+            }
+        }
         if !self.is_http1() || received == 0 {
             return self.activity.on_read(received, self.is_http1(), None);
         }
@@ -136,6 +148,12 @@ impl<Io: AsyncRead + Unpin> AsyncRead for InstrumentedIo<Io> {
             )));
         }
         let before = buf.filled().len();
+        if this.end_withheld {
+            return match this.activity.state().is_serving() {
+                true => Poll::Pending,
+                false => Poll::Ready(Ok(())),
+            };
+        }
         if this.prefix.is_empty() {
             let read = ready!(Pin::new(&mut this.io).poll_read(cx, buf));
             read.inspect_err(|_| this.activity.on_read(0, this.is_http1(), None))?;
@@ -144,6 +162,13 @@ impl<Io: AsyncRead + Unpin> AsyncRead for InstrumentedIo<Io> {
         }
         let received = buf.filled().len() - before;
         this.on_received(buf, before);
+        if received == 0 && this.is_http1() && this.framer.is_between_requests() {
+            // The response is still sent. Once the request has ended, the codec reads again.
+            this.end_withheld = this.activity.state().is_serving();
+            if this.end_withheld {
+                return Poll::Pending;
+            }
+        }
         if received > 0 && buf.filled().len() == before {
             // The received bytes begin with a defect. A read of no bytes would be the end of the stream.
             return Pin::new(this).poll_read(cx, buf);
@@ -204,7 +229,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for InstrumentedIo<Io> {
                 // codec.
                 return Poll::Ready(Ok(()));
             }
-            state.client_closed
+            state.client_closed.is_some()
         };
         if client_closed && this.protocol == (HttpProtocol::Http1 { plain: true }) {
             // The socket is closed next, which has the same effect.

@@ -17,6 +17,7 @@
 mod activity;
 mod chunk_scan;
 mod codec_error;
+mod control_frames;
 #[doc(hidden)]
 pub mod fuzzing;
 mod http1;

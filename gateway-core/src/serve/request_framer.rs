@@ -106,6 +106,11 @@ impl RequestFramer {
         matches!(self.state, State::RequestLine(_) | State::Fields)
     }
 
+    /// Whether all received requests are complete.
+    pub(super) fn is_between_requests(&self) -> bool {
+        self.state == State::Start && !self.is_switching()
+    }
+
     /// Whether a malformed chunk was found.
     pub(super) fn is_malformed(&self) -> bool {
         self.malformed

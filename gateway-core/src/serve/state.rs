@@ -31,8 +31,8 @@ pub(super) struct ConnectionState {
     pub(super) blocked_since: Option<Micros>,
     /// How shutdown of the stream below the codec is handled.
     pub(super) shutdown: Shutdown,
-    /// The client has closed its side of the connection.
-    pub(super) client_closed: bool,
+    /// When the client closed its side of the connection, or was last sent bytes after that.
+    pub(super) client_closed: Option<Micros>,
     /// Defect of a head that the codec accepts, with the index of its request. No other defect
     /// follows, because the connection ends with this request.
     lenient: Option<(u64, LenientParse)>,
@@ -42,6 +42,7 @@ pub(super) struct ConnectionState {
     /// The current response is the last one, regardless of `max_requests`.
     last: bool,
     resets: ResetMonitor,
+    has_control_frame_flood: bool,
 }
 
 /// What a connection is doing.
@@ -105,8 +106,8 @@ pub(super) enum Shutdown {
 /// Why a connection should be closed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum CloseCause {
-    /// The client resets too many requests.
-    Abuse,
+    /// The client abuses the protocol. The value names how, in events.
+    Abuse(&'static str),
     /// The current response is the last one.
     LastResponse,
 }
@@ -121,12 +122,13 @@ impl ConnectionState {
             output: Output::Flushed,
             blocked_since: None,
             shutdown: Shutdown::Forward,
-            client_closed: false,
+            client_closed: None,
             lenient: None,
             requests: 0,
             max_requests,
             last: false,
             resets: ResetMonitor::default(),
+            has_control_frame_flood: false,
         }
     }
 
@@ -281,10 +283,17 @@ impl ConnectionState {
     /// Why the connection should be closed, if it should.
     pub(super) fn close_cause(&self) -> Option<CloseCause> {
         if self.resets.is_abusive() {
-            Some(CloseCause::Abuse)
+            Some(CloseCause::Abuse("premature_resets"))
+        } else if self.has_control_frame_flood {
+            Some(CloseCause::Abuse("control_frames"))
         } else {
             self.is_last().then_some(CloseCause::LastResponse)
         }
+    }
+
+    /// The client sends too many frames that carry nothing.
+    pub(super) fn on_control_frame_flood(&mut self) {
+        self.has_control_frame_flood = true;
     }
 
     /// Number of requests so far.
@@ -464,9 +473,16 @@ mod tests {
         (0..100).for_each(|_| reset(&mut state, later));
         assert_eq!(state.close_cause(), None);
         reset(&mut state, later);
-        assert_eq!(state.close_cause(), Some(CloseCause::Abuse));
+        assert_eq!(
+            state.close_cause(),
+            Some(CloseCause::Abuse("premature_resets"))
+        );
         reset(&mut state, 2 * later);
-        assert_eq!(state.close_cause(), Some(CloseCause::Abuse), "it is final");
+        assert_eq!(
+            state.close_cause(),
+            Some(CloseCause::Abuse("premature_resets")),
+            "it is final"
+        );
     }
 
     #[test]
@@ -482,7 +498,10 @@ mod tests {
 
         assert_eq!(state.close_cause(), None);
         (0..3).for_each(|_| reset(&mut state, 1));
-        assert_eq!(state.close_cause(), Some(CloseCause::Abuse));
+        assert_eq!(
+            state.close_cause(),
+            Some(CloseCause::Abuse("premature_resets"))
+        );
     }
 
     #[test]

@@ -21,6 +21,9 @@ use crate::reusable_timer::ReusableTimer;
 const MIN_FIRST_BYTE: Duration = Duration::from_secs(10);
 /// Time that a write may wait for the client.
 const WRITE: Duration = Duration::from_secs(30);
+/// Time that a response may send nothing to a client that has closed its side. Such a client may still read, or be gone:
+/// TCP tells the two apart only once bytes are sent.
+const HALF_CLOSED: Duration = Duration::from_secs(10);
 /// Time for an idle connection to close after it was asked to.
 const CLOSING: Duration = Duration::from_secs(5);
 /// Added to the handler's time limit of a request body. The handler's response is more specific, so it
@@ -112,6 +115,8 @@ pub(super) enum Expiry {
     HeadIdle,
     /// No bytes of an incomplete request body were received in time.
     Body,
+    /// A client that has closed its side was sent nothing in time.
+    HalfClosed,
     /// No request was received in time.
     Idle,
     /// The client did not accept bytes in time.
@@ -164,9 +169,14 @@ fn next_expiry(
             let (limit, why) = timeouts.head.unzip();
             after(since, limit, why.unwrap_or(Expiry::Head))
         }
-        Phase::Serving { .. } => state
-            .body_incomplete_since()
-            .and_then(|since| after(since, timeouts.request_body, Expiry::Body)),
+        Phase::Serving { .. } => match state.client_closed {
+            Some(since) if state.output != Output::Tunnel => {
+                after(since, Some(micros(HALF_CLOSED)), Expiry::HalfClosed)
+            }
+            _ => state
+                .body_incomplete_since()
+                .and_then(|since| after(since, timeouts.request_body, Expiry::Body)),
+        },
     };
     let write = state
         .blocked_since
@@ -340,6 +350,13 @@ mod tests {
             serving(state);
             state.blocked_since = Some(SECOND);
         });
+        let half_closed = |output| {
+            state(|state| {
+                serving(state);
+                state.client_closed = Some(5 * SECOND);
+                state.output = output;
+            })
+        };
         let table = [
             (
                 ConnectionState::new(None),
@@ -350,6 +367,12 @@ mod tests {
             (state(reading_head), none, Some((18, Expiry::Head))),
             (state(serving), none, None),
             (blocked, none, Some((31, Expiry::Write))),
+            (
+                half_closed(Output::Response),
+                none,
+                Some((15, Expiry::HalfClosed)),
+            ),
+            (half_closed(Output::Tunnel), none, None),
             (
                 state(|_| {}),
                 closing(9 * SECOND),

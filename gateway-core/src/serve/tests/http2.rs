@@ -162,6 +162,29 @@ async fn streams_reset_before_they_are_accepted_are_detected() {
 }
 
 #[tokio::test]
+async fn a_flood_of_control_frames_ends_the_connection() {
+    for frame in [
+        &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8][..], // PING
+        &[0, 0, 0, 4, 0, 0, 0, 0, 0],                             // SETTINGS
+    ] {
+        let rig = Rig::plain(|_| {}).await;
+        let client = rig.connect().await;
+        let mut bytes = crate::conn::preamble::PREFACE.to_vec();
+        bytes.extend_from_slice(&[0, 0, 0, 4, 0, 0, 0, 0, 0]); // SETTINGS
+        bytes.extend(frame.repeat(20_000));
+        let (mut read, mut write) = tokio::io::split(client.0);
+
+        let sent = tokio::spawn(async move { write.write_all(&bytes).await });
+        let mut answer = Vec::new();
+        let _ = soon(read.read_to_end(&mut answer)).await;
+
+        let _ = sent.await;
+        rig.events.expect("control_frames").await;
+        rig.events.expect("ConnectionClosed").await;
+    }
+}
+
+#[tokio::test]
 async fn an_http2_protocol_error_is_reported_as_a_codec_error() {
     let rig = Rig::plain(|_| {}).await;
     let mut client = rig.connect().await;

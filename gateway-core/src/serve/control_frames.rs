@@ -1,0 +1,204 @@
+//! Detection of clients that flood an HTTP/2 connection with frames that carry nothing (CVE-2019-9512, CVE-2019-9513,
+//! CVE-2019-9515, CVE-2019-9518).
+//!
+//! PING, SETTINGS, PRIORITY, GOAWAY, frames of unknown types, and DATA without content that does not end a stream cost
+//! the gateway work, some also a reply, and no request is served for it. They are counted here as bytes arrive, by
+//! their heads alone; everything else about frames is left to the codec. WINDOW_UPDATE is not counted: a client sends
+//! it for every few kilobytes of a response, and it causes no reply.
+
+use std::time::Duration;
+
+use super::time::{Micros, micros};
+use crate::conn::preamble::PREFACE;
+
+/// Length of the head of a frame (RFC 9113, section 4.1).
+const HEAD: usize = 9;
+/// Counted frames allowed per [`WINDOW`], beside those of requests.
+const MAX_FRAMES: u64 = 10_000;
+/// Counted frames allowed for each request: clients send PRIORITY, PRIORITY_UPDATE or PING with requests.
+const PER_REQUEST: u64 = 4;
+/// Window in which frames are counted.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// Types of frames (RFC 9113, section 6).
+mod kind {
+    pub(super) const DATA: u8 = 0;
+    pub(super) const HEADERS: u8 = 1;
+    pub(super) const RST_STREAM: u8 = 3;
+    pub(super) const PUSH_PROMISE: u8 = 5;
+    pub(super) const WINDOW_UPDATE: u8 = 8;
+    pub(super) const CONTINUATION: u8 = 9;
+}
+
+/// Flag END_STREAM of DATA.
+const END_STREAM: u8 = 1;
+
+/// Counts the frames that a client sends beside its requests.
+#[derive(Debug)]
+pub(super) struct ControlFrameMonitor {
+    /// Bytes to pass over: the preface, then the payload of the current frame.
+    skip: usize,
+    head: [u8; HEAD],
+    /// Number of known bytes of `head`.
+    known: usize,
+    window_start: Micros,
+    /// Counted frames in the current window.
+    counted: u64,
+    /// Requests in the current window.
+    requests: u64,
+}
+
+impl ControlFrameMonitor {
+    /// Monitors a connection from its first byte.
+    pub(super) fn new() -> Self {
+        Self {
+            skip: PREFACE.len(),
+            head: [0; HEAD],
+            known: 0,
+            window_start: 0,
+            counted: 0,
+            requests: 0,
+        }
+    }
+
+    /// Takes received bytes. Returns whether the client exceeds the limit.
+    pub(super) fn scan(&mut self, mut bytes: &[u8], now: impl Fn() -> Micros) -> bool {
+        loop {
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            bytes = &bytes[skipped..];
+            let taken = (HEAD - self.known).min(bytes.len());
+            self.head[self.known..self.known + taken].copy_from_slice(&bytes[..taken]);
+            self.known += taken;
+            bytes = &bytes[taken..];
+            if self.known < HEAD {
+                return false;
+            }
+            self.known = 0;
+            if self.on_frame(&now) {
+                return true;
+            }
+        }
+    }
+
+    fn on_frame(&mut self, now: &impl Fn() -> Micros) -> bool {
+        let [a, b, c, kind, flags, ..] = self.head;
+        self.skip = u32::from_be_bytes([0, a, b, c]) as usize;
+        match kind {
+            kind::HEADERS => self.requests += 1,
+            kind::DATA if self.skip > 0 || flags & END_STREAM != 0 => {}
+            kind::RST_STREAM | kind::PUSH_PROMISE | kind::WINDOW_UPDATE | kind::CONTINUATION => {}
+            _ => return self.on_counted(now),
+        }
+        false
+    }
+
+    fn on_counted(&mut self, now: &impl Fn() -> Micros) -> bool {
+        if self.counted == 0 {
+            self.window_start = now();
+        }
+        self.counted += 1;
+        if self.counted <= MAX_FRAMES + PER_REQUEST * self.requests {
+            return false;
+        }
+        let at = now();
+        if at - self.window_start <= micros(WINDOW) {
+            return true;
+        }
+        self.window_start = at;
+        self.counted = 1;
+        self.requests = 0;
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PING: u8 = 6;
+
+    fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
+        let length = u32::try_from(payload).unwrap().to_be_bytes();
+        let mut frame = vec![length[1], length[2], length[3], kind, flags, 0, 0, 0, 1];
+        frame.resize(HEAD + payload, 0xff);
+        frame
+    }
+
+    /// Number of frames until the limit is exceeded, of at most `max`.
+    fn until_exceeded(frame: &[u8], max: usize, now: Micros) -> Option<usize> {
+        let mut monitor = ControlFrameMonitor::new();
+        assert!(!monitor.scan(PREFACE, || 0));
+        (1..=max).find(|at| monitor.scan(frame, || *at as Micros * now))
+    }
+
+    #[test]
+    fn frames_that_carry_nothing_are_limited_and_others_are_not() {
+        let limit = Some(10_001);
+        for (kind, flags, payload, expected) in [
+            (PING, 0, 8, limit),
+            (4, 0, 0, limit),
+            (2, 0, 5, limit),
+            (7, 0, 8, limit),
+            (0x10, 0, 4, limit),
+            (kind::DATA, 0, 0, limit),
+            (kind::DATA, END_STREAM, 0, None),
+            (kind::DATA, 0, 1, None),
+            (kind::HEADERS, 5, 3, None),
+            (kind::WINDOW_UPDATE, 0, 4, None),
+        ] {
+            let frame = frame(kind, flags, payload);
+            assert_eq!(until_exceeded(&frame, 20_000, 0), expected, "{kind}");
+        }
+    }
+
+    #[test]
+    fn slow_frames_are_not_limited() {
+        // One in two milliseconds.
+        assert_eq!(until_exceeded(&frame(PING, 0, 8), 30_000, 2_000), None);
+        assert_eq!(
+            until_exceeded(&frame(PING, 0, 8), 30_000, 500),
+            Some(10_001)
+        );
+    }
+
+    #[test]
+    fn each_request_permits_more() {
+        let mut bytes = frame(kind::HEADERS, 5, 3);
+        bytes.extend(frame(0x10, 0, 4));
+        bytes.extend(frame(PING, 0, 8));
+
+        assert_eq!(until_exceeded(&bytes, 50_000, 0), None);
+    }
+
+    proptest! {
+        #[test]
+        fn how_the_bytes_arrive_makes_no_difference(
+            kinds in prop::collection::vec((0..10_u8, 0..2_u8, 0..40_usize), 1..60),
+            cuts in prop::collection::vec(1..50_usize, 1..40),
+        ) {
+            let mut bytes = PREFACE.to_vec();
+            for (kind, flags, payload) in kinds {
+                bytes.extend(frame(kind, flags, payload));
+            }
+            let mut whole = ControlFrameMonitor::new();
+            whole.scan(&bytes, || 1);
+            let mut parts = ControlFrameMonitor::new();
+            let mut rest = &bytes[..];
+            for cut in cuts.iter().cycle() {
+                let (now, later) = rest.split_at((*cut).min(rest.len()));
+                parts.scan(now, || 1);
+                rest = later;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            prop_assert_eq!(
+                (whole.counted, whole.requests, whole.skip, whole.known),
+                (parts.counted, parts.requests, parts.skip, parts.known)
+            );
+        }
+    }
+}
