@@ -669,11 +669,19 @@ fn unsupported_fields_and_invalid_values_are_rejected_by_name() {
         ),
         (
             balancer(json!({"endpointOverride": {}})),
-            "spec.loadBalancer.endpointOverride",
+            "spec.loadBalancer.endpointOverride.extractFrom",
         ),
         (
             balancer(json!({"type": "BackendUtilization"})),
             "spec.loadBalancer.type",
+        ),
+        (
+            balancer(json!({"endpointOverride": {"extractFrom": [{"header": "a b"}]}})),
+            "spec.loadBalancer.endpointOverride.extractFrom[0].header",
+        ),
+        (
+            balancer(json!({"slowStart": {"window": "soon"}})),
+            "spec.loadBalancer.slowStart.window",
         ),
     ] {
         let error = convert(fields.clone()).unwrap_err();
@@ -704,10 +712,6 @@ fn fields_that_protect_nothing_are_ignored_with_a_remark() {
         (
             json!({"retry": {"numAttemptsPerPriority": 1}}),
             "spec.retry.numAttemptsPerPriority",
-        ),
-        (
-            json!({"loadBalancer": {"type": "RoundRobin", "slowStart": {}}}),
-            "spec.loadBalancer.slowStart",
         ),
         (
             json!({"loadBalancer": {"type": "Random", "zoneAware": {"preferLocal": {}}}}),
@@ -932,4 +936,21 @@ fn limits_and_costs_in_metadata_are_rejected_by_name() {
         let error = global(rule.clone()).expect_err("it is rejected");
         assert_eq!(error.field, field, "{rule}");
     }
+}
+
+#[test]
+fn slow_start_and_the_headers_that_name_an_endpoint_are_converted() {
+    let set = traffic(json!({"loadBalancer": {
+        "type": "RoundRobin",
+        "slowStart": {"window": "90s"},
+        "endpointOverride": {"extractFrom": [{"header": "X-Endpoint"}, {"header": "x-other"}]},
+    }}));
+
+    assert_eq!(set.slow_start, Some(Duration::from_secs(90)));
+    let headers: Vec<_> = set
+        .endpoint_headers
+        .iter()
+        .map(|name| name.as_str())
+        .collect();
+    assert_eq!(headers, ["x-endpoint", "x-other"]);
 }

@@ -316,10 +316,6 @@ fn fields_that_protect_nothing_are_ignored_with_a_remark() {
     for (fields, remark) in [
         (json!({"http3": {}}), "spec.http3"),
         (
-            json!({"scheme": "MatchBackend"}),
-            "spec.scheme: MatchBackend",
-        ),
-        (
             json!({"tls": {"fingerprints": ["JA3"]}}),
             "spec.tls.fingerprints",
         ),

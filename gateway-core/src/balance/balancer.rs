@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
@@ -19,6 +20,8 @@ const OTHER_ATTEMPTS: usize = 5;
 #[derive(Debug)]
 pub struct Balancer {
     rule: LoadBalancer,
+    /// Time until a new endpoint receives its full share.
+    slow_start: Option<Duration>,
     /// Empty unless the rule is round robin: the padding takes a kilobyte.
     counters: Box<[RoundRobinCounter]>,
     /// The latest Maglev table and the endpoint set it was built from.
@@ -29,13 +32,17 @@ pub struct Balancer {
 #[repr(align(64))]
 struct RoundRobinCounter(AtomicUsize);
 
+/// Maximum number of further picks in place of a new endpoint. If all endpoints are new, they share the requests.
+const SLOW_START_ATTEMPTS: usize = 8;
+
 /// Properties of a request that influence the pick.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pick<'a> {
     /// Hash of the request's key.
     pub hash: Option<u64>,
-    /// Endpoint that is picked if the cluster has it and the request has not failed on it.
-    pub preferred: Option<SocketAddr>,
+    /// Endpoints in order of preference: the first that the cluster has and on which the request has not failed is
+    /// picked.
+    pub preferred: &'a [SocketAddr],
     /// Endpoints on which this request failed; others are preferred.
     pub tried: &'a [SocketAddr],
 }
@@ -49,9 +56,19 @@ impl Balancer {
         };
         Self {
             rule,
+            slow_start: None,
             counters: (0..shards).map(|_| RoundRobinCounter::default()).collect(),
             table: ArcSwapOption::empty(),
         }
+    }
+
+    /// Sets the time until a new endpoint receives its full share of the requests. Consistent hashing has no such
+    /// time. Default: none.
+    #[must_use]
+    pub fn slow_start(mut self, window: Option<Duration>) -> Self {
+        let hashes = matches!(self.rule, LoadBalancer::ConsistentHash { .. });
+        self.slow_start = window.filter(|window| !window.is_zero() && !hashes);
+        self
     }
 
     /// Picks an endpoint of `cluster`; `None` if it has none.
@@ -65,13 +82,18 @@ impl Balancer {
         endpoint_set: &Arc<EndpointSet>,
         pick: Pick<'_>,
     ) -> Option<Arc<LiveEndpoint>> {
-        if let Some(preferred) = pick.preferred
-            && !pick.tried.contains(&preferred)
-            && let Some(endpoint) = endpoint_set.find(preferred)
-        {
-            return Some(endpoint.clone());
+        let mut preferred = pick.preferred.iter();
+        let preferred = preferred.find_map(|address| {
+            let endpoint = endpoint_set.find(*address)?;
+            (!pick.tried.contains(address)).then(|| endpoint.clone())
+        });
+        if preferred.is_some() {
+            return preferred;
         }
-        let first = self.index(endpoint_set, pick.hash)?;
+        let first = match self.slow_start {
+            None => self.index(endpoint_set, pick.hash)?,
+            Some(window) => self.warm_index(endpoint_set, window)?,
+        };
         let tried = |index: usize| {
             pick.tried
                 .contains(&endpoint_set.endpoints()[index].address())
@@ -95,6 +117,19 @@ impl Balancer {
         };
         let index = another.or_else(next).unwrap_or(first);
         Some(endpoint_set.endpoints()[index].clone())
+    }
+
+    /// As [`Self::index`], with a share of a new endpoint that grows over `window`.
+    fn warm_index(&self, endpoint_set: &Arc<EndpointSet>, window: Duration) -> Option<usize> {
+        let mut index = self.index(endpoint_set, None)?;
+        for _ in 0..SLOW_START_ATTEMPTS {
+            let age = endpoint_set.endpoints()[index].age();
+            if age >= window || fastrand::f64() < slow_start_share(age, window) {
+                break;
+            }
+            index = self.index(endpoint_set, None)?;
+        }
+        Some(index)
     }
 
     fn index(&self, endpoint_set: &Arc<EndpointSet>, hash: Option<u64>) -> Option<usize> {
@@ -128,6 +163,12 @@ impl Balancer {
             .store(Some(Arc::new((endpoint_set.clone(), table.clone()))));
         table
     }
+}
+
+/// Share of its requests that an endpoint of this age receives: it grows linearly, and is never less than a tenth,
+/// as in Envoy.
+fn slow_start_share(age: Duration, window: Duration) -> f64 {
+    (age.as_secs_f64() / window.as_secs_f64()).clamp(0.1, 1.0)
 }
 
 /// The less loaded of two random endpoints, in proportion to their weights (power of two choices).
@@ -306,7 +347,7 @@ mod tests {
         let wanted = cluster.endpoint_set().endpoints()[17].address();
         let pick = |tried: &[SocketAddr]| {
             let pick = Pick {
-                preferred: Some(wanted),
+                preferred: &[wanted],
                 tried,
                 ..Pick::default()
             };
@@ -320,5 +361,54 @@ mod tests {
             weight: 1,
         }]);
         assert_eq!(pick(&[]), ([10, 0, 0, 1], 80).into());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_share_of_a_new_endpoint_grows_over_the_window() {
+        fastrand::seed(3);
+        let window = Duration::from_secs(100);
+        for rule in [LoadBalancer::LeastRequest, LoadBalancer::RoundRobin] {
+            let balancer = Balancer::new(rule).slow_start(Some(window));
+            let cluster = cluster(&[1]);
+            tokio::time::advance(window).await;
+            let both = [1, 2].map(|port| Endpoint {
+                address: ([127, 0, 0, 1], port).into(),
+                weight: 1,
+            });
+            cluster.set(&both);
+            let mut share = || {
+                let picks = (0..2000).map(|_| balancer.pick(&cluster, Pick::default()).unwrap());
+                picks.filter(|picked| picked.address().port() == 2).count()
+            };
+
+            let first = share();
+            tokio::time::advance(window / 2).await;
+            let half = share();
+            tokio::time::advance(window).await;
+            let full = share();
+
+            assert!((50..350).contains(&first), "{first}");
+            assert!((400..850).contains(&half), "{half}");
+            assert!((900..1100).contains(&full), "{full}");
+        }
+    }
+
+    #[test]
+    fn preferred_endpoints_are_used_in_their_order() {
+        let (balancer, cluster) = (Balancer::new(LoadBalancer::Random), cluster(&[1; 9]));
+        let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let preferred = [address(99), address(7), address(3)];
+
+        for (tried, expected) in [(&preferred[..1], 7), (&preferred[..2], 3)] {
+            let pick = Pick {
+                preferred: &preferred,
+                tried,
+                ..Pick::default()
+            };
+            assert_eq!(
+                balancer.pick(&cluster, pick).unwrap().address(),
+                address(expected)
+            );
+        }
     }
 }

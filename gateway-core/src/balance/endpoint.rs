@@ -3,6 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// An endpoint address of a cluster and the number of its requests in flight. The instance is kept as long
 /// as the address is in the cluster.
@@ -11,6 +14,8 @@ pub struct LiveEndpoint {
     address: SocketAddr,
     in_flight: AtomicU32,
     removed: AtomicBool,
+    /// Time at which the endpoint was added.
+    added: Instant,
 }
 
 impl LiveEndpoint {
@@ -20,6 +25,7 @@ impl LiveEndpoint {
             address,
             in_flight: AtomicU32::new(0),
             removed: AtomicBool::new(false),
+            added: Instant::now(),
         }
     }
 
@@ -31,6 +37,11 @@ impl LiveEndpoint {
     /// Number of requests in flight, over all workers.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Time since the endpoint was added to its cluster.
+    pub(super) fn age(&self) -> Duration {
+        self.added.elapsed()
     }
 
     /// Returns whether the address has been removed from its cluster. Idle connections to it are closed.

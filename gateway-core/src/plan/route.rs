@@ -117,6 +117,11 @@ pub struct Traffic {
     pub breaker: Breaker,
     /// Load balancing algorithm. Default: least request.
     pub load_balancer: LoadBalancer,
+    /// Time until a new endpoint receives its full share of the requests; `None`: at once. Default: `None`.
+    pub slow_start: Option<Duration>,
+    /// Headers that name the endpoint of a request, as `address:port` or a list of them in order of preference. The
+    /// first header with a valid address is used, and only endpoints of the backends. Default: none.
+    pub endpoint_headers: Vec<Text<HeaderName>>,
     /// Protocols that `Upgrade` may contain, in lower case. Default: `websocket`.
     pub upgrades: Vec<String>,
     /// Whether a request to a backend has the protocol of the client's request instead of the
@@ -146,6 +151,8 @@ impl Default for Traffic {
             retry: None,
             breaker: Breaker::default(),
             load_balancer: LoadBalancer::default(),
+            slow_start: None,
+            endpoint_headers: Vec::new(),
             upgrades: vec!["websocket".to_owned()],
             use_client_protocol: false,
             connection: BackendConnection::default(),

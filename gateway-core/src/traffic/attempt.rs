@@ -395,7 +395,7 @@ impl<'a> Forwarding<'a> {
     fn pick(&self) -> Result<Arc<LiveEndpoint>, Error> {
         let pick = Pick {
             hash: self.hash,
-            preferred: self.picked.preferred.and_then(|preferred| preferred.0),
+            preferred: &self.picked.wanted,
             tried: &self.tried,
         };
         self.picked.forwarder.backends.endpoint(self.route(), pick)

@@ -124,7 +124,7 @@ impl BackendRoute {
             outlier: detector(key, backend, &pool, traffic, live),
             cluster,
             fallback: backend.fallback,
-            balancer: Balancer::new(traffic.load_balancer.clone()),
+            balancer: Balancer::new(traffic.load_balancer.clone()).slow_start(traffic.slow_start),
             pool,
             dynamic: None,
         }

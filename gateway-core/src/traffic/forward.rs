@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use towergate_tls::connector::CryptoProvider;
 
 use super::backends::{BackendRef, BackendRoute, Backends};
+use super::endpoint_header;
 use super::mirror::Mirrors;
 use crate::Body;
 use crate::balance::{HashResult, PreferredEndpoint, hash_key};
@@ -74,6 +75,8 @@ pub struct SelectedBackend<'a> {
     pub(super) hashed: Option<Box<HashResult>>,
     /// The endpoint that a policy prefers. `None`: no policy asks for the endpoint.
     pub(super) preferred: Option<PreferredEndpoint>,
+    /// Endpoints that a policy or a header prefers, in this order.
+    pub(super) wanted: Box<[SocketAddr]>,
 }
 
 /// A response and how it was obtained.
@@ -192,8 +195,13 @@ impl Forwarder {
         let key = self.backends.shared_hash_key();
         let hashed = key.map(|key| Box::new(hash_key(key, client, head)));
         let hash = hashed.as_ref().and_then(|hashed| hashed.hash);
-        let wanted = preferred.and_then(|preferred| preferred.0);
-        let (index, route) = match wanted.and_then(|address| self.backends.find(address)) {
+        let preferred_address = preferred.and_then(|preferred| preferred.0);
+        let named = endpoint_header::named(&self.backends.traffic.endpoint_headers, head);
+        let wanted: Box<[_]> = preferred_address.into_iter().chain(named).collect();
+        let found = wanted
+            .iter()
+            .find_map(|address| self.backends.find(*address));
+        let (index, route) = match found {
             Some(found) => found,
             None => self.backends.pick(hash)?,
         };
@@ -203,6 +211,7 @@ impl Forwarder {
             backend_ref: self.backends.backend_ref(index),
             hashed,
             preferred,
+            wanted,
         })
     }
 

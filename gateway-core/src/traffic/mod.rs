@@ -54,6 +54,7 @@ mod backends;
 mod connection;
 mod deadline;
 mod dynamic;
+mod endpoint_header;
 mod forward;
 mod internal_client;
 mod outlier;

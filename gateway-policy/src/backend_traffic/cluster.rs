@@ -90,7 +90,7 @@ impl ClusterSettings {
         let retry = retry.map(|retry| retry.retry(at.field("retry")));
         traffic.retry = retry.transpose()?;
         if let Some(balancer) = load_balancer {
-            traffic.load_balancer = balancer.balancer(at.field("loadBalancer"))?;
+            balancer.apply(at.field("loadBalancer"), &mut traffic)?;
         }
         let breaker = circuit_breaker.unwrap_or_default();
         (traffic.breaker, traffic.max_requests_per_connection) =

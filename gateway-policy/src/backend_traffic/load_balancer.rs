@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
 use towergate_core::plan;
+use towergate_core::text::Text;
 
 use super::consistent_hash::ConsistentHash;
 use crate::FieldError;
@@ -10,6 +12,7 @@ use crate::api_struct::{api_struct, string_enum};
 use crate::check::Report;
 use crate::common::DurationText;
 use crate::field_path::FieldPath;
+use crate::parse::header_name;
 
 string_enum! {
     /// An algorithm for the selection of endpoints.
@@ -35,9 +38,9 @@ api_struct! {
         /// Settings of `DynamicModule`.
         dynamic_module: DynamicModule = "dynamicModule" Unsupported,
         /// Selection of the endpoint by a header of the request.
-        endpoint_override: EndpointOverride = "endpointOverride" Unsupported,
+        endpoint_override: EndpointOverride = "endpointOverride",
         /// Gradual increase of the requests to a new endpoint.
-        slow_start: SlowStart = "slowStart" Ignored,
+        slow_start: SlowStart = "slowStart",
         /// Selection of endpoints by zone.
         zone_aware: ZoneAware = "zoneAware",
     }
@@ -193,7 +196,23 @@ impl LoadBalancer {
         )
     }
 
-    /// Converts the section.
+    /// Converts the section: algorithm, slow start, and headers that name the endpoint.
+    pub(super) fn apply(
+        &self,
+        at: FieldPath<'_>,
+        traffic: &mut plan::Traffic,
+    ) -> Result<(), FieldError> {
+        traffic.load_balancer = self.balancer(at)?;
+        if let Some(slow) = &self.slow_start {
+            traffic.slow_start = Some(slow.time(at.field("slowStart"))?);
+        }
+        if let Some(named) = &self.endpoint_override {
+            traffic.endpoint_headers = named.headers(at.field("endpointOverride"))?;
+        }
+        Ok(())
+    }
+
+    /// The algorithm.
     pub(super) fn balancer(&self, at: FieldPath<'_>) -> Result<plan::LoadBalancer, FieldError> {
         let Self {
             kind,
@@ -221,6 +240,32 @@ impl LoadBalancer {
                 kind.as_str(),
             )),
         }
+    }
+}
+
+impl EndpointOverride {
+    /// The headers that name the endpoint.
+    pub(super) fn headers(&self, at: FieldPath<'_>) -> Result<Vec<Text<HeaderName>>, FieldError> {
+        let at = at.field("extractFrom");
+        let sources = self.extract_from.as_deref().unwrap_or_default();
+        if sources.is_empty() {
+            return Err(FieldError::invalid(at, "Required value"));
+        }
+        let sources = sources.iter().enumerate();
+        let headers = sources.map(|(index, source)| {
+            let name = source.header.as_deref().unwrap_or_default();
+            header_name(at.item(index).field("header"), name)
+        });
+        headers.collect()
+    }
+}
+
+impl SlowStart {
+    /// Time until a new endpoint receives its full share.
+    pub(super) fn time(&self, at: FieldPath<'_>) -> Result<Duration, FieldError> {
+        let at = at.field("window");
+        let window = self.window.as_ref().and_then(DurationText::parse);
+        window.ok_or_else(|| FieldError::invalid(at, "a duration is required"))
     }
 }
 

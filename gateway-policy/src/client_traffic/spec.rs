@@ -21,7 +21,7 @@ string_enum! {
     /// The scheme of requests to backends.
     pub enum BackendScheme {
         Preserve = "Preserve",
-        MatchBackend = "MatchBackend" Ignored,
+        MatchBackend = "MatchBackend",
     }
 }
 
